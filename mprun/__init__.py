@@ -1,0 +1,37 @@
+"""mprun: a declarative job runner; every task is a process, every run leaves a record."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mprun.api import RunResult, TaskResult, load_job, plan_job, run_job
+    from mprun.errors import JobFileError, MprunError, UsageError
+    from mprun.job import Job
+    from mprun.plan import Plan
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Job",
+    "JobFileError",
+    "MprunError",
+    "Plan",
+    "RunResult",
+    "TaskResult",
+    "UsageError",
+    "load_job",
+    "plan_job",
+    "run_job",
+]
+
+_ROOMS = {"JobFileError": "errors", "MprunError": "errors", "UsageError": "errors", "Job": "job", "Plan": "plan"}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used: a task's process must not pay for all of them."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f"mprun.{_ROOMS.get(name, 'api')}"), name)

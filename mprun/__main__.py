@@ -1,0 +1,48 @@
+"""The command: for a run it forks the launcher, then it reads the command line.
+
+The launcher is forked first because a fork costs what the process holds, and because
+launcher and engine then import what they need at the same time, each on its own core.
+"""
+
+import os
+import sys
+
+# The commands that only read; a test holds it against the command line's own table.
+READERS = frozenset({"validate", "plan", "show", "logs", "init", "schema"})
+
+
+def runs_a_job(arguments: list[str]) -> bool:
+    """Whether a command line surely asks for a run, seen without reading its options."""
+    if not arguments or arguments[0] in READERS or "_MPRUN_COMPLETE" in os.environ:
+        return False
+    return not {"--help", "-h", "--version"}.intersection(arguments)
+
+
+def fork_launcher() -> tuple[int, int]:
+    """Fork a launcher; its pid, and the descriptor of a socket to it."""
+    # `socket` costs 2 ms to import and is not needed to make a pair; the executor,
+    # which speaks through it, imports it while the launcher is already at work.
+    import _socket
+
+    ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_STREAM)
+    descriptor = theirs.detach()
+    pid = os.fork()
+    if pid == 0:
+        os.close(ours.detach())
+        from mprun.launcher import main as launch
+
+        launch(descriptor)
+    os.close(descriptor)
+    return pid, ours.detach()
+
+
+def main() -> None:
+    """Run the command line; the exit code tells how it went (`mprun --help`)."""
+    launcher = fork_launcher() if runs_a_job(sys.argv[1:]) else None
+    from mprun.cli import main as command
+
+    sys.exit(command(launcher))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,229 @@
+"""mprun from Python: load a job, plan it, run it; what the command line uses, too."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+from mprun import builder, checks, loader, plan, schema
+from mprun.engine import START_TIMEOUT, Engine, ImportCrash, Interrupted, prepare
+from mprun.errors import JobFileError, LauncherError
+from mprun.record import Recorder
+from mprun.signals import SignalNotes
+from mprun.statedir import DEFAULT, create_run_somewhere
+from mprun.value import Value
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from mprun.events import RunFinished
+    from mprun.executors.base import Executor, Prepared
+    from mprun.job import Job
+    from mprun.plan import Plan
+    from mprun.reporters.base import Reporter
+    from mprun.state import RunState
+    from mprun.statedir import RunDirectory
+
+
+class TaskResult(Value):
+    """How one task ended; `result` is its JSON value where `result_kind` is `json`."""
+
+    name: str
+    outcome: str
+    reason: str
+    attempts: int
+    result: Any = None
+    result_kind: str = "none"
+
+
+class RunResult(Value):
+    """How a run ended; `directory` holds its record, `exit_code` is the command line's."""
+
+    run_id: str
+    outcome: str
+    exit_code: int
+    duration: float
+    directory: str
+    tasks: tuple[TaskResult, ...]
+
+
+class Context(Value):
+    """What a reporter may know of the run that it will report on."""
+
+    directory: RunDirectory
+    plan: Plan
+
+
+def load_job(path: str | os.PathLike[str]) -> Job:
+    """Read and check a job file; imports no target and starts nothing.
+
+    Raises JobFileError with every problem that can be known without an import, and
+    UsageError where the file cannot be read.
+    """
+    document = loader.load(os.fspath(path))
+    problems = schema.check(document) + checks.check(document)
+    if problems:
+        raise JobFileError(problems)
+    return builder.build(document)
+
+
+def plan_job(job: Job, *, max_parallel: int | None = None, start_method: str | None = None) -> Plan:
+    """Plan a job: what would run, in which order; the arguments go before what the job says."""
+    return plan.plan_tasks(
+        job,
+        cpus=cpu_count(),
+        default_method="fork" if sys.platform == "linux" else "spawn",
+        max_parallel=max_parallel,
+        start_method=start_method,
+    )
+
+
+def cpu_count() -> int:
+    """The number of cores that this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:
+        return os.cpu_count() or 1
+
+
+def run_job(
+    job: Job | Plan,
+    *,
+    state_dir: str = DEFAULT,
+    reporters: Sequence[Callable[[Context], Reporter]] = (),
+    executor: Executor | None = None,
+    start_timeout: float = START_TIMEOUT,
+    options: dict[str, Any] | None = None,
+    warn: Callable[[str], None] = lambda text: None,
+    dry_run: bool = False,
+) -> RunResult:
+    """Run a job to its end. Nothing is printed: `reporters` show what happens.
+
+    Every target is imported and bound in the launcher before anything starts: raises
+    JobFileError where one cannot be, LauncherError where the launcher fails, RecordError
+    when the record cannot be written any more. With `dry_run` that is all, and no record
+    stays. Called from the main thread it handles SIGINT, SIGTERM and SIGHUP while it runs.
+    """
+    the_plan = plan_job(job) if not hasattr(job, "job") else job
+    directory, warning = create_run_somewhere(state_dir, _wall_clock())
+    if warning:
+        warn(warning)
+    executor = executor or _new_launcher()
+    kept = False
+    try:
+        with SignalNotes() as notes:
+            prepared = _prepare(the_plan, executor, directory, notes, start_timeout)
+            for module in prepared.threads:
+                warn(_THREADS.format(module))
+            if dry_run:
+                return _never_ran(directory, 0)
+            kept = True
+            return _run(the_plan, executor, directory, reporters, notes, prepared, options or {})
+    except Interrupted as interrupted:
+        return _never_ran(directory, 128 + interrupted.number)
+    finally:
+        executor.close(kill=not kept)
+        if not kept:
+            directory.remove()
+
+
+_THREADS = (
+    "importing `{}` started a thread; a fork of a process with threads can hang: "
+    "`start_method: spawn` is the way out"
+)
+
+
+def _run(
+    the_plan: Plan,
+    executor: Executor,
+    directory: RunDirectory,
+    makers: Sequence[Callable[[Context], Reporter]],
+    notes: SignalNotes,
+    prepared: Prepared,
+    options: dict[str, Any],
+) -> RunResult:
+    context = Context(directory=directory, plan=the_plan)
+    reporters = [make(context) for make in makers]
+    recorder = Recorder(directory)
+    engine = Engine(the_plan, executor, directory, recorder, reporters, notes)
+    try:
+        finished = engine.run(prepared, options)
+    finally:
+        recorder.close()
+        for reporter in reporters:
+            reporter.close()
+    return _result(directory, finished, engine.state)
+
+
+def _prepare(
+    the_plan: Plan, executor: Executor, directory: RunDirectory, notes: SignalNotes, timeout: float
+) -> Prepared:
+    """As `engine.prepare`, with every finding as a problem at its place in the job file."""
+    tasks = the_plan.job.tasks
+    try:
+        prepared = prepare(the_plan, executor, directory, notes, timeout)
+    except ImportCrash as crash:
+        if crash.number is None:
+            raise LauncherError(f"the launcher ended before anything was started: {crash.how}") from None
+        task = tasks[crash.number]
+        module = task.target.partition(":")[0]
+        message = f"importing `{module}` ended the process that imports: {crash.how}"
+        raise JobFileError([builder.target_problem(task, message)]) from None
+    if prepared.findings:
+        raise JobFileError(
+            [
+                builder.target_problem(tasks[f.number], f.message, f.where, f.word, f.candidates)
+                if f.number >= 0
+                else builder.preload_problem(the_plan.job, -1 - f.number, f.message, f.word, f.candidates)
+                for f in prepared.findings
+            ]
+        )
+    return prepared
+
+
+def _new_launcher() -> Executor:
+    from mprun.executors.local import start_launcher
+
+    return start_launcher()
+
+
+def _wall_clock() -> float:
+    import time
+
+    return time.time()
+
+
+def _never_ran(directory: RunDirectory, exit_code: int) -> RunResult:
+    from mprun import outcomes
+
+    return RunResult(
+        run_id=directory.run_id,
+        outcome=outcomes.INTERRUPTED if exit_code else outcomes.SUCCEEDED,
+        exit_code=exit_code,
+        duration=0.0,
+        directory=directory.path,
+        tasks=(),
+    )
+
+
+def _result(directory: RunDirectory, finished: RunFinished, state: RunState) -> RunResult:
+    return RunResult(
+        run_id=directory.run_id,
+        outcome=finished.outcome,
+        exit_code=finished.exit_code,
+        duration=finished.duration,
+        directory=directory.path,
+        tasks=tuple(
+            TaskResult(
+                name=task.name,
+                outcome=task.finished.outcome,
+                reason=task.finished.reason,
+                attempts=task.finished.attempts,
+                result=task.finished.result,
+                result_kind=task.finished.result_kind,
+            )
+            for task in state.tasks.values()
+            if task.finished is not None
+        ),
+    )

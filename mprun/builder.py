@@ -1,0 +1,109 @@
+"""A checked document -> Job, with every default filled in."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from mprun.checks import task_name
+from mprun.durations import seconds
+from mprun.job import Job, JoinEntry, Origin, Task
+from mprun.loader import place_of, plain
+from mprun.problems import Problem, did_you_mean
+
+if TYPE_CHECKING:
+    from mprun.loader import Document
+
+
+def build(document: Document) -> Job:
+    """The job that a document declares; it must have passed the schema and the checks."""
+    raw: dict[str, Any] = document.root  # type: ignore[assignment]
+    path = document.source.path
+    folder = os.path.dirname(os.path.abspath(path))
+    join = raw.get("join")
+    return Job(
+        name=raw.get("name") or os.path.splitext(os.path.basename(path))[0],
+        path=os.path.abspath(path),
+        sha256=document.sha256,
+        description=raw.get("description") or "",
+        start_method=raw.get("start_method"),
+        preload=tuple(_listed(raw.get("preload"))),
+        pythonpath=tuple(_absolute(folder, entry) for entry in _listed(raw.get("pythonpath"))),
+        max_parallel=raw.get("max_parallel"),
+        tasks=tuple(_task(document, folder, raw, number) for number in range(len(raw["tasks"]))),
+        join=None if join is None else tuple(_join_entry(entry) for entry in join),
+    )
+
+
+def _task(document: Document, folder: str, job: dict[str, Any], number: int) -> Task:
+    own = job["tasks"][number]
+    keys = {**(job.get("defaults") or {}), **own}
+    cwd = keys.get("cwd") or job.get("cwd")
+    return Task(
+        name=task_name(own, number),
+        position=number + 1,
+        target=keys["target"],
+        args=tuple(plain(keys.get("args") or ())),
+        kwargs=plain(keys.get("kwargs") or {}),
+        daemon=bool(keys.get("daemon", False)),
+        depends_on=tuple(dict.fromkeys(_listed(keys.get("depends_on")))),
+        start_method=keys.get("start_method"),
+        env={**_env(job), **_env(job.get("defaults") or {}), **_env(own)},
+        cwd=_absolute(folder, cwd) if cwd else None,
+        tags=tuple(_listed(keys.get("tags"))),
+        description=keys.get("description") or "",
+        origin=Origin(document=document, path=("tasks", number)),
+    )
+
+
+def _env(holder: dict[str, Any]) -> dict[str, str]:
+    return {str(name): str(value) for name, value in (holder.get("env") or {}).items()}
+
+
+def _listed(value: Any) -> list[str]:
+    """One string or a list of them, as a list."""
+    return [] if value is None else [value] if isinstance(value, str) else list(value)
+
+
+def _absolute(folder: str, path: str) -> str:
+    return os.path.normpath(os.path.join(folder, path))
+
+
+def _join_entry(entry: Any) -> JoinEntry:
+    if isinstance(entry, str):
+        return JoinEntry(task=entry)
+    timeout = entry.get("timeout")
+    return JoinEntry(task=entry["task"], timeout=None if timeout is None else seconds(timeout))
+
+
+def target_problem(
+    task: Task, message: str, where: tuple[str | int, ...] = ("target",), word: str = "", candidates: tuple[str, ...] = ()
+) -> Problem:
+    """What is wrong with a task's call, at its place: in the task, or in the `defaults`."""
+    document, path = task.origin.document, task.origin.path
+    own: Any = document.root
+    for step in path:
+        own = own[step]
+    if where[0] not in own:
+        path = ("defaults",) if where[0] in (document.root.get("defaults") or {}) else path  # type: ignore[attr-defined]
+    return _problem(document, (*path, *where), message, word, candidates)
+
+
+def preload_problem(
+    job: Job, number: int, message: str, word: str = "", candidates: tuple[str, ...] = ()
+) -> Problem:
+    """What is wrong with an entry of the job's `preload`."""
+    document = job.tasks[0].origin.document
+    return _problem(document, ("preload", number), message, word, candidates)
+
+
+def _problem(
+    document: Document, path: tuple[str | int, ...], message: str, word: str, candidates: tuple[str, ...]
+) -> Problem:
+    return Problem(
+        message=message,
+        source=document.source,
+        # A keyword that is not wanted is wrong by its name, an argument by its value.
+        place=place_of(document, path, key="kwargs" in path),
+        hint=did_you_mean(word, candidates) if word else "",
+    )

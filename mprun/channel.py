@@ -1,0 +1,123 @@
+"""Small framed messages over the socket between the engine and the launcher.
+
+A frame is its length in four bytes and then its text. What the engine sends is `marshal`:
+it costs no import, and it keeps the types that YAML has and JSON has not (a mapping's
+integer keys). What it receives is JSON, since the launcher's process has run a user's
+code and the engine must survive whatever it reads.
+"""
+
+from __future__ import annotations
+
+import json
+import marshal
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import socket
+
+_LENGTH = 4
+_CHUNK = 1 << 18
+
+
+class Frames:
+    """Cuts a stream of bytes into frames."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """The frames that are complete now."""
+        buffer = self._buffer
+        buffer += data
+        frames = []
+        start = 0
+        while len(buffer) - start >= _LENGTH:
+            end = start + _LENGTH + int.from_bytes(buffer[start : start + _LENGTH], "big")
+            if len(buffer) < end:
+                break
+            frames.append(bytes(buffer[start + _LENGTH : end]))
+            start = end
+        del buffer[:start]
+        return frames
+
+
+def _frame(data: bytes) -> bytes:
+    return len(data).to_bytes(_LENGTH, "big") + data
+
+
+class EngineEnd:
+    """The engine's end: sends requests without ever blocking, receives reports.
+
+    A launcher that is busy forking does not read; the engine must not wait for it, or
+    each could wait for the other.
+    """
+
+    def __init__(self, sock: socket.socket) -> None:
+        sock.setblocking(False)
+        self._sock = sock
+        self._frames = Frames()
+        self._unsent = bytearray()
+
+    def fileno(self) -> int:
+        return self._sock.fileno()
+
+    def send(self, *request: Any) -> None:
+        """Queue a request; `flush` sends it."""
+        self._unsent += _frame(marshal.dumps(request))
+
+    def flush(self) -> bool:
+        """Send what the socket takes; False when something is left to send.
+
+        Raises OSError when the other end is gone.
+        """
+        while self._unsent:
+            try:
+                sent = self._sock.send(self._unsent)
+            except BlockingIOError:
+                return False
+            del self._unsent[:sent]
+        return True
+
+    def receive(self) -> list[dict[str, Any]] | None:
+        """The reports that have arrived; None when the other end is gone."""
+        try:
+            data = self._sock.recv(_CHUNK)
+        except BlockingIOError:
+            return []
+        except ConnectionError:
+            return None
+        return [json.loads(frame) for frame in self._frames.feed(data)] if data else None
+
+    def close(self) -> None:
+        self._sock.close()
+
+
+class LauncherEnd:
+    """The launcher's end: receives requests, sends reports, blocking."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._frames = Frames()
+        self._unsent: list[bytes] = []
+
+    def fileno(self) -> int:
+        return self._sock.fileno()
+
+    def receive(self) -> list[tuple[Any, ...]] | None:
+        """The requests that have arrived, after waiting for some; None when the engine is gone."""
+        try:
+            data = self._sock.recv(_CHUNK)
+        except ConnectionError:
+            return None
+        return [marshal.loads(frame) for frame in self._frames.feed(data)] if data else None
+
+    def report(self, kind: str, **facts: Any) -> None:
+        """Queue a report; `flush` sends all that are queued in one go."""
+        self._unsent.append(_frame(json.dumps({"report": kind, **facts}).encode()))
+
+    def flush(self) -> None:
+        """Send the queued reports. Raises OSError when the engine is gone."""
+        if self._unsent:
+            data = b"".join(self._unsent)
+            self._unsent.clear()
+            self._sock.sendall(data)

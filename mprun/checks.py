@@ -1,0 +1,164 @@
+"""What a schema cannot say of a job file: names that must exist, be unique, make no circle."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from mprun.loader import Mapping, Sequence, place_of
+from mprun.plan import find_cycle
+from mprun.problems import Problem, did_you_mean, quote
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from mprun.loader import Document
+
+Path = tuple[str | int, ...]
+
+# Keys of the schema whose engine is still to come.
+LATER_JOB_KEYS = frozenset({"params", "env_file", "resources", "fail_fast", "timeout"})
+LATER_TASK_KEYS = frozenset(
+    "command uses with when matrix foreach retry timeout stop restart ready resources limits expect allow_failure".split()
+)
+
+
+def task_name(item: object, number: int) -> str:
+    """The name of the task at this place in the list, from 0: its own, or `Process-N`."""
+    name = item.get("name") if isinstance(item, dict) else None
+    return name if isinstance(name, str) else f"Process-{number + 1}"
+
+
+def check(document: Document) -> list[Problem]:
+    """Every problem of a job file that neither the schema nor an import would find.
+
+    Takes any tree, also one that the schema refuses: what has another shape than it
+    should is passed over, since the schema's own problems name it.
+    """
+    return list(_Checks(document).all())
+
+
+class _Checks:
+    def __init__(self, document: Document) -> None:
+        self._document = document
+        self._job = document.root if isinstance(document.root, Mapping) else Mapping()
+        tasks = self._job.get("tasks")
+        self._tasks = tasks if isinstance(tasks, Sequence) else Sequence()
+        self._names = [task_name(item, number) for number, item in enumerate(self._tasks)]
+
+    def all(self) -> Iterator[Problem]:
+        yield from self._later_keys()
+        yield from self._references((), self._job)
+        yield from self._duplicate_names()
+        yield from self._dependencies()
+        yield from self._conditions()
+        yield from self._join()
+        yield from self._keyword_names()
+
+    def _problem(self, path: Path, message: str, hint: str = "", key: bool = False) -> Problem:
+        place = place_of(self._document, path, key=key)
+        return Problem(message=message, source=self._document.source, place=place, hint=hint)
+
+    def _later(self, path: Path, what: str, key: bool = True) -> Problem:
+        return self._problem(path, f"{what} not supported yet", key=key)
+
+    def _later_keys(self) -> Iterator[Problem]:
+        for key in self._job.keys() & LATER_JOB_KEYS:
+            yield self._later((key,), f"`{key}` is")
+        holders: list[tuple[Path, object]] = [(("defaults",), self._job.get("defaults"))]
+        holders += [(("tasks", number), item) for number, item in enumerate(self._tasks)]
+        for path, holder in holders:
+            for key in holder.keys() & LATER_TASK_KEYS if isinstance(holder, Mapping) else ():
+                yield self._later((*path, key), f"`{key}` is")
+
+    def _references(self, path: Path, node: object) -> Iterator[Problem]:
+        if isinstance(node, str):
+            if "${" in node:
+                yield self._later(path, "`${…}` is", key=False)
+        elif isinstance(node, (Mapping, Sequence)):
+            items = node.items() if isinstance(node, Mapping) else enumerate(node)
+            for step, child in items:
+                if step != "description" and not (isinstance(step, str) and step.startswith("x-")):
+                    yield from self._references((*path, step), child)
+
+    def _duplicate_names(self) -> Iterator[Problem]:
+        first: dict[str, int] = {}
+        for number, name in enumerate(self._names):
+            if name not in first:
+                first[name] = number
+                continue
+            # The default name is not in the file, so the one that is gets the blame.
+            given = [n for n in (number, first[name]) if "name" in self._tasks[n]]
+            other = number + first[name] - given[0]
+            line = place_of(self._document, ("tasks", other)).line
+            why = f"is taken by the task on line {line}"
+            if len(given) == 1:
+                why = f"is the default name of the task on line {line}"
+            yield self._problem(("tasks", given[0], "name"), f"the name {quote(name)} {why}")
+
+    def _dependencies(self) -> Iterator[Problem]:
+        needs: dict[str, tuple[str, ...]] = {}
+        places: dict[tuple[str, str], Path] = {}
+        for number, item in enumerate(self._tasks):
+            name = self._names[number]
+            for path, need in self._needs(number, item):
+                if need == name:
+                    yield self._problem(path, f"task {quote(name)} depends on itself")
+                elif need in self._names:
+                    needs[name] = (*needs.get(name, ()), need)
+                    places[name, need] = path
+                else:
+                    yield self._unknown(path, need)
+        cycle = find_cycle(needs)
+        if cycle:
+            shown = cycle if len(cycle) <= 8 else [*cycle[:4], "…", *cycle[-3:]]
+            message = f"the tasks depend on each other in a circle: {' → '.join(shown)}"
+            yield self._problem(places[cycle[0], cycle[1]], message)
+
+    def _needs(self, number: int, item: object) -> Iterator[tuple[Path, str]]:
+        value = item.get("depends_on") if isinstance(item, Mapping) else None
+        path: Path = ("tasks", number, "depends_on")
+        if isinstance(value, str):
+            yield path, value
+        elif isinstance(value, Sequence):
+            yield from (((*path, place), need) for place, need in enumerate(value) if isinstance(need, str))
+        elif isinstance(value, Mapping):
+            yield from (((*path, need), need) for need in value if isinstance(need, str))
+
+    def _conditions(self) -> Iterator[Problem]:
+        for number, item in enumerate(self._tasks):
+            value = item.get("depends_on") if isinstance(item, Mapping) else None
+            for name, condition in value.items() if isinstance(value, Mapping) else ():
+                if condition in ("finished", "failed", "started", "ready"):
+                    path = ("tasks", number, "depends_on", name)
+                    yield self._later(path, f"the condition `{condition}` is", key=False)
+
+    def _unknown(self, path: Path, name: str) -> Problem:
+        if any(sign in name for sign in "*?["):
+            return self._later(path, f"the pattern {quote(name)} is", key=False)
+        return self._problem(path, f"there is no task {quote(name)}", did_you_mean(name, self._names))
+
+    def _join(self) -> Iterator[Problem]:
+        entries = self._job.get("join")
+        seen: dict[str, int] = {}
+        for number, entry in enumerate(entries if isinstance(entries, Sequence) else ()):
+            path: Path = ("join", number)
+            name = entry
+            if isinstance(entry, Mapping):
+                path, name = (*path, "task"), entry.get("task")
+            if not isinstance(name, str):
+                continue
+            if name not in self._names:
+                yield self._unknown(path, name)
+            elif name in seen:
+                yield self._problem(path, f"{quote(name)} is in `join` already")
+            seen[name] = number
+
+    def _keyword_names(self) -> Iterator[Problem]:
+        holders: list[tuple[Path, Any]] = [(("defaults",), self._job.get("defaults"))]
+        holders += [(("tasks", number), item) for number, item in enumerate(self._tasks)]
+        for path, holder in holders:
+            kwargs = holder.get("kwargs") if isinstance(holder, Mapping) else None
+            for name in kwargs if isinstance(kwargs, Mapping) else ():
+                if not isinstance(name, str):
+                    message = f"a keyword argument's name is a string, not {quote(str(name))}"
+                    yield self._problem((*path, "kwargs", name), message, "quote it", key=True)

@@ -1,0 +1,292 @@
+"""The command line: options in, exit code out."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mprun import api
+from mprun.errors import JobFileError, MprunError, UsageError
+from mprun.job import START_METHODS
+from mprun.reporters.console import OUTPUTS, Console, wants_colour
+from mprun.statedir import DEFAULT
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from mprun.executors.base import Executor
+    from mprun.reporters.base import Reporter
+
+EXIT_CODES = """\b
+Exit codes:
+  0    every task succeeded, or was stopped as planned
+  1    a task failed
+  2    bad usage or a bad job file; nothing was started
+  3    mprun itself failed (launcher lost, disk full)
+  4    the selection matched nothing
+  129  SIGHUP; 130 Ctrl-C; 143 SIGTERM
+"""
+EXAMPLES = """\b
+The smallest job file:
+  tasks:
+    - target: examples.dancing:dance
+    - target: examples.singing:sing
+"""
+
+
+class JobFirst(click.Group):
+    """A group in which `mprun JOB` means `mprun run JOB`."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command that is named, else `run` with everything as its arguments."""
+        if args[0] in self.commands:
+            return super().resolve_command(ctx, args)
+        return "run", self.commands["run"], args
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Leave a run's options, which may stand first, to the run."""
+        own = {"--help", "-h", "--version"}
+        if args and args[0].startswith("-") and not own.intersection(args):
+            args = ["run", *args]
+        return super().parse_args(ctx, args)
+
+
+@click.group(
+    cls=JobFirst,
+    epilog=EXAMPLES + "\n\n" + EXIT_CODES,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.version_option(package_name="mprun", message="mprun %(version)s")
+def group() -> None:
+    """Run the tasks of a job file, each as a process of its own, and keep a record.
+
+    `mprun JOB` runs JOB, a YAML file; it is short for `mprun run JOB`.
+    """
+
+
+def _events_reporter(path: str) -> Callable[[api.Context], Reporter]:
+    from mprun.reporters.jsonl import JsonLines
+
+    if path == "-":
+        return lambda context: JsonLines(sys.stdout)
+    try:
+        stream = open(path, "w", encoding="utf-8", errors="backslashreplace")  # noqa: SIM115  closed at exit
+    except OSError as error:
+        raise UsageError(f"--events: {path} cannot be written: {error.strerror}") from None
+    return lambda context: JsonLines(stream)
+
+
+STATE_DIR = click.option(
+    "--state-dir", default=DEFAULT, show_default=True, envvar="MPRUN_STATE_DIR", metavar="DIR",
+    help="Where the records of runs are kept.",
+)
+MAX_PARALLEL = click.option(
+    "-j", "--max-parallel", type=click.IntRange(min=1), envvar="MPRUN_MAX_PARALLEL", metavar="N",
+    help="How many tasks run at once at most.",
+)
+START_METHOD = click.option(
+    "--start-method", type=click.Choice(START_METHODS), envvar="MPRUN_START_METHOD",
+    help="How every task's process is started.",
+)
+
+
+@group.command()
+@click.argument("job", type=click.Path())
+@MAX_PARALLEL
+@START_METHOD
+@click.option("--dry-run", is_flag=True, help="Import and check every target, start nothing.")
+@click.option(
+    "--output", type=click.Choice(OUTPUTS), default="prefix", show_default=True, envvar="MPRUN_OUTPUT",
+    help="Tasks' output: lines as they come, or whole at the join, or of failed tasks, or none.",
+)
+@click.option("-v", "--verbose", count=True, envvar="MPRUN_VERBOSE", help="Show the lineage: a line an event.")
+@click.option("-q", "--quiet", is_flag=True, envvar="MPRUN_QUIET", help="Say nothing unless a task fails.")
+@click.option("--events", metavar="FILE", envvar="MPRUN_EVENTS", help="Copy the record's events to FILE; - is stdout.")
+@click.option(
+    "--start-timeout", type=click.FloatRange(min=0, min_open=True), default=api.START_TIMEOUT, show_default=True,
+    envvar="MPRUN_START_TIMEOUT", metavar="SECONDS", help="How long the imports of the targets may take.",
+)
+@STATE_DIR
+@click.pass_obj
+def run(
+    launcher: tuple[int, int] | None,
+    job: str,
+    max_parallel: int | None,
+    start_method: str | None,
+    dry_run: bool,
+    output: str,
+    verbose: int,
+    quiet: bool,
+    events: str | None,
+    start_timeout: float,
+    state_dir: str,
+) -> int:
+    """Run a job file."""
+    plan = api.plan_job(api.load_job(job), max_parallel=max_parallel, start_method=start_method)
+    reporters: list[Callable[[api.Context], Reporter]] = []
+    if events != "-":
+        names = [planned.task.name for planned in plan.tasks]
+        verbosity = -1 if quiet else verbose
+        reporters.append(lambda context: Console(context.directory, names, output=output, verbosity=verbosity))
+    if events:
+        reporters.append(_events_reporter(events))
+    result = api.run_job(
+        plan,
+        state_dir=state_dir,
+        reporters=reporters,
+        executor=_executor(launcher),
+        start_timeout=start_timeout,
+        options={"max_parallel": max_parallel, "start_method": start_method, "output": output},
+        warn=lambda text: _say("warning", text),
+        dry_run=dry_run,
+    )
+    if dry_run and result.exit_code == 0:
+        click.echo(f"{job}: every target can be called; nothing was started", err=True)
+    return result.exit_code
+
+
+def _executor(launcher: tuple[int, int] | None) -> Executor | None:
+    from mprun.executors.local import adopt_launcher
+
+    return adopt_launcher(*launcher) if launcher else None
+
+
+@group.command()
+@click.argument("jobs", type=click.Path(), nargs=-1, required=True)
+def validate(jobs: tuple[str, ...]) -> int:
+    """Check job files: every problem, with its place; imports nothing."""
+    code = 0
+    for path in jobs:
+        try:
+            job = api.load_job(path)
+        except UsageError as error:
+            _explain(error)
+            code = error.exit_code
+        else:
+            click.echo(f"{path}: ok, {len(job.tasks)} task{'' if len(job.tasks) == 1 else 's'}")
+    return code
+
+
+@group.command()
+@click.argument("job", type=click.Path())
+@MAX_PARALLEL
+@START_METHOD
+@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
+def plan(job: str, max_parallel: int | None, start_method: str | None, form: str) -> int:
+    """Show what a job would run, in what order, with which arguments; imports nothing."""
+    planned = api.plan_job(api.load_job(job), max_parallel=max_parallel, start_method=start_method)
+    if form == "json":
+        from mprun.plan import to_json
+
+        _print_json(to_json(planned))
+    else:
+        from mprun.reporters.plan_text import plan_lines
+
+        for line in plan_lines(planned):
+            click.echo(line)
+    return 0
+
+
+@group.command()
+@click.argument("run", required=False)
+@click.option("--json", "as_json", is_flag=True, help="As one JSON object.")
+@STATE_DIR
+def show(run: str | None, as_json: bool, state_dir: str) -> int:
+    """Show one run: its tasks and how they ended; the newest where none is named."""
+    from mprun.record import read_state
+    from mprun.reporters.show import show_run
+    from mprun.statedir import find_run
+
+    directory = find_run(state_dir, run)
+    state, damage = read_state(directory)
+    for what in damage:
+        _say("warning", f"{directory.events}: {what}, left out")
+    if as_json:
+        _print_json(state.to_json())
+    else:
+        show_run(directory, state, sys.stdout, wants_colour(sys.stdout))
+    return 0
+
+
+@group.command()
+@click.argument("tasks", nargs=-1)
+@click.option("--run", metavar="RUN", help="The run's id, or its beginning; the newest where none is named.")
+@STATE_DIR
+def logs(tasks: tuple[str, ...], run: str | None, state_dir: str) -> int:
+    """Show what the tasks of a run printed; of all of them where none is named."""
+    from mprun.record import read_state
+    from mprun.reporters.show import show_logs
+    from mprun.statedir import find_run
+
+    directory = find_run(state_dir, run)
+    state, _ = read_state(directory)
+    show_logs(directory, state, tasks)
+    return 0
+
+
+@group.command()
+@click.argument("path", type=click.Path(), default="job.yaml")
+def init(path: str) -> int:
+    """Write a first job file, and the module that it runs (`tasks.py`), beside each other."""
+    from mprun.starter import write_starter
+
+    for written in write_starter(path):
+        click.echo(f"wrote {written}")
+    click.echo(f"run it with: mprun {path}")
+    return 0
+
+
+@group.command()
+@click.argument("name", type=click.Choice(["job", "event"]), default="job")
+def schema(name: str) -> int:
+    """Print the JSON Schema of job files, or of a record's events."""
+    from mprun.schema import schema_text
+
+    click.echo(schema_text(name), nl=False)
+    return 0
+
+
+def _print_json(value: Any) -> None:
+    import json
+
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def _say(kind: str, text: str) -> None:
+    from mprun.reporters.words import visible
+
+    click.echo(f"{click.style(f'{kind}:', bold=True) if wants_colour(sys.stderr) else f'{kind}:'} {visible(text)}", err=True)
+
+
+def _explain(error: MprunError) -> None:
+    if isinstance(error, JobFileError):
+        from mprun.problems import render
+
+        click.echo(render(error.problems, wants_colour(sys.stderr)), err=True)
+    else:
+        _say("error", str(error))
+
+
+def main(launcher: tuple[int, int] | None = None) -> int:
+    """Run the command line with a launcher that may have been forked already; the exit code."""
+    try:
+        code = group.main(prog_name="mprun", standalone_mode=False, obj=launcher)
+        sys.stdout.flush()
+        return int(code or 0)
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except MprunError as error:
+        _explain(error)
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        return 130
+    except BrokenPipeError:
+        # Nobody reads any more; closing stdout at exit must not raise it again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141

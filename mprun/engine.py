@@ -1,0 +1,390 @@
+"""The loop that ties scheduler, executor, clock, record and reporters."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+from mprun import events, outcomes, procfs, results
+from mprun.errors import LauncherError
+from mprun.executors.base import (
+    AttemptOrder,
+    Call,
+    Exited,
+    Importing,
+    Lost,
+    NotStarted,
+    Preparation,
+    Prepared,
+    Started,
+)
+from mprun.intents import Finish, Intent, Join, Signal, Start
+from mprun.scheduler import Scheduler
+from mprun.signals import SignalNotes
+from mprun.state import RunState
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mprun.executors.base import Executor, Report
+    from mprun.plan import Plan
+    from mprun.record import Recorder
+    from mprun.reporters.base import Reporter
+    from mprun.statedir import RunDirectory
+
+# How long the targets' imports may take, in seconds, where nobody said.
+START_TIMEOUT = 60.0
+
+
+class Interrupted(Exception):
+    """A signal came before anything was started; its number."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+class Clock:
+    """Wall-clock times that never jump: read once, then counted on by the monotonic clock."""
+
+    def __init__(self) -> None:
+        self._offset = time.time() - time.monotonic()
+        self._second = -1
+        self._text = ""
+
+    def now(self) -> float:
+        """Seconds on the monotonic clock, which all processes of a machine share."""
+        return time.monotonic()
+
+    def iso(self, monotonic: float) -> str:
+        """A reading of the monotonic clock as UTC in ISO 8601, to the microsecond."""
+        wall = monotonic + self._offset
+        second = int(wall)
+        if second != self._second:
+            self._second = second
+            self._text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+        return f"{self._text}.{int((wall - second) * 1_000_000):06d}Z"
+
+
+def prepare(plan: Plan, executor: Executor, directory: RunDirectory, notes: SignalNotes, timeout: float) -> Prepared:
+    """Have every target imported and bound, before anything is started.
+
+    Raises LauncherError where it takes longer than `timeout` seconds, ImportCrash where
+    an import ended the launcher, Interrupted where a signal came.
+    """
+    executor.prepare(_preparation(plan, directory))
+    importing: int | None = None
+    end = time.monotonic() + timeout
+    while True:
+        if not _wait(executor, notes, max(0.0, end - time.monotonic())):
+            what = f"importing `{plan.tasks[importing].task.target}`" if importing is not None else "the launcher"
+            raise LauncherError(f"{what} took longer than {timeout:g}s (--start-timeout)")
+        for number in notes.take():
+            raise Interrupted(number)
+        for report in executor.receive():
+            if isinstance(report, Importing):
+                importing = report.number
+            elif isinstance(report, Prepared):
+                return report
+            elif isinstance(report, Lost):
+                raise ImportCrash(report.how, importing)
+
+
+class ImportCrash(Exception):
+    """The launcher ended while it imported the target of a task, by its place in the plan."""
+
+    def __init__(self, how: str, number: int | None) -> None:
+        super().__init__(how)
+        self.how = how
+        self.number = number
+
+
+def _preparation(plan: Plan, directory: RunDirectory) -> Preparation:
+    tasks = plan.tasks
+    return Preparation(
+        import_path=(os.getcwd(), *plan.job.pythonpath),
+        log=directory.main_log,
+        start_method=plan.start_method,
+        methods=tuple({planned.start_method for planned in tasks}),
+        preload=plan.job.preload,
+        calls=tuple(
+            Call(target=planned.task.target, args=planned.task.args, kwargs=planned.task.kwargs)
+            for planned in tasks
+        ),
+    )
+
+
+def _wait(executor: Executor, notes: SignalNotes, timeout: float | None) -> bool:
+    """Wait for a report or a signal, `timeout` seconds at most; whether one came."""
+    sent = executor.flush()
+    poll = select.poll()
+    poll.register(executor.fileno(), select.POLLIN if sent else select.POLLIN | select.POLLOUT)
+    poll.register(notes.fileno(), select.POLLIN)
+    return bool(poll.poll(None if timeout is None else timeout * 1000 + 0.999))
+
+
+class Engine:
+    """One run, from its first event to its last."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        executor: Executor,
+        directory: RunDirectory,
+        recorder: Recorder,
+        reporters: Sequence[Reporter],
+        notes: SignalNotes,
+    ) -> None:
+        self._plan = plan
+        self._executor = executor
+        self._directory = directory
+        self._recorder = recorder
+        self._reporters = reporters
+        self._notes = notes
+        self._clock = Clock()
+        self._scheduler = Scheduler(plan)
+        self._host = os.uname().nodename
+        self._batch: list[events.Event] = []
+        self._signal: int | None = None
+        self._failure = ""
+        self._begun = 0.0
+        self.state = RunState()
+        intervals = [reporter.interval for reporter in reporters if reporter.interval is not None]
+        self._interval = min(intervals, default=None)
+
+    def run(self, prepared: Prepared, options: dict[str, Any]) -> events.RunFinished:
+        """Run the plan to its end; the last event, which has the exit code.
+
+        A signal stops the run, a second one kills it. Raises RecordError when the
+        record cannot be written any more.
+        """
+        self._begun = self._clock.now()
+        self._add(self._run_started(prepared, options))
+        self._carry_out(self._scheduler.begin(self._begun))
+        while True:
+            # First to the launcher, then the bookkeeping: it forks while we write.
+            self._executor.flush()
+            self._publish()
+            if self._scheduler.over:
+                break
+            self._turn()
+        finished = self._run_finished()
+        self._add(finished)
+        self._publish()
+        return finished
+
+    def _turn(self) -> None:
+        deadline = self._scheduler.deadline
+        timeout = None if deadline is None else max(0.0, deadline - self._clock.now())
+        if self._interval is not None:
+            timeout = self._interval if timeout is None else min(timeout, self._interval)
+        _wait(self._executor, self._notes, timeout)
+        # Ends before timers: what ended in the instant of its timeout has ended.
+        for report in self._executor.receive():
+            self._take(report)
+        for number in self._notes.take():
+            kill = self._signal is not None
+            self._signal = self._signal or number
+            self._carry_out(self._scheduler.stop("user", self._clock.now(), kill=kill))
+        if deadline is not None and self._clock.now() >= deadline:
+            self._carry_out(self._scheduler.time_passed(self._clock.now()))
+        for reporter in self._reporters:
+            if reporter.interval is not None:
+                reporter.tick()
+
+    # ---- what happened
+
+    def _take(self, report: Report) -> None:
+        if isinstance(report, Started):
+            self._take_started(report)
+        elif isinstance(report, Exited):
+            self._take_exited(report)
+        elif isinstance(report, NotStarted):
+            reason = f"could not be started: {report.message}"
+            self._carry_out(self._scheduler.task_exited(report.key[0], False, reason, report.clock))
+        elif isinstance(report, Lost):
+            self._failure = f"the launcher was lost: {report.how}"
+            self._carry_out(self._scheduler.lost(self._failure, self._clock.now()))
+
+    def _take_started(self, report: Started) -> None:
+        number, attempt = report.key
+        task = self._plan.tasks[number].task
+        self._add(
+            events.TaskStarted(
+                **self._stamp(report.clock),
+                task=task.name,
+                attempt=attempt,
+                pid=report.pid,
+                ppid=report.ppid,
+                start_ticks=report.start_ticks,
+                host=self._host,
+                daemon=task.daemon,
+                target=task.target,
+            )
+        )
+        self._carry_out(self._scheduler.task_started(number, report.clock))
+
+    def _take_exited(self, report: Exited) -> None:
+        number, attempt = report.key
+        name = self._plan.tasks[number].task.name
+        path = self._directory.result(name, attempt)
+        usage = results.read_usage(path)
+        code = report.exit_code
+        signal_name = _signal_name(-code) if code is not None and code < 0 else None
+        self._add(
+            events.TaskExited(
+                **self._stamp(report.clock),
+                task=name,
+                attempt=attempt,
+                pid=report.pid,
+                exit_code=code,
+                signal=signal_name,
+                core_dumped=report.core_dumped,
+                duration=report.duration,
+                cpu=report.cpu if report.cpu is not None else usage.get("cpu"),
+                max_rss=report.max_rss if report.max_rss is not None else usage.get("max_rss"),
+                threads=max(report.threads, usage.get("threads", 1)),
+                error=None if code == 0 else results.read_error(path),
+                orphans=report.orphans,
+            )
+        )
+        words = outcomes.exit_words(code, signal_name, report.core_dumped)
+        if code is None:
+            self._carry_out(self._scheduler.task_lost(number, words, report.clock))
+        else:
+            self._carry_out(self._scheduler.task_exited(number, code == 0, words, report.clock))
+
+    # ---- what is to be done
+
+    def _carry_out(self, intents: list[Intent]) -> None:
+        for intent in intents:
+            if isinstance(intent, Start):
+                self._executor.start(self._order(intent.task, intent.attempt))
+            elif isinstance(intent, Finish):
+                self._add(self._task_finished(intent))
+            elif isinstance(intent, Join):
+                name = self._plan.tasks[intent.task].task.name
+                stamp = self._stamp(self._clock.now())
+                self._add(events.TaskJoined(**stamp, task=name, position=intent.position, of=intent.of))
+            elif isinstance(intent, Signal):
+                self._send_signal(intent)
+
+    def _order(self, number: int, attempt: int) -> AttemptOrder:
+        planned = self._plan.tasks[number]
+        task = planned.task
+        own = {"MPRUN_RUN_ID": self._directory.run_id, "MPRUN_TASK": task.name, "MPRUN_ATTEMPT": str(attempt)}
+        return AttemptOrder(
+            key=(number, attempt),
+            name=task.name,
+            position=task.position,
+            daemon=task.daemon,
+            start_method=planned.start_method,
+            target=task.target,
+            args=task.args,
+            kwargs=task.kwargs,
+            log=self._directory.log(task.name, attempt),
+            result=self._directory.result(task.name, attempt),
+            env={**task.env, **own},
+            cwd=task.cwd,
+        )
+
+    def _send_signal(self, intent: Signal) -> None:
+        self._executor.signal((intent.task, intent.attempt), intent.signal)
+        self._add(
+            events.TaskStopping(
+                **self._stamp(self._clock.now()),
+                task=self._plan.tasks[intent.task].task.name,
+                attempt=intent.attempt,
+                signal=intent.signal,
+                reason=intent.reason,
+            )
+        )
+
+    # ---- the events
+
+    def _stamp(self, monotonic: float) -> dict[str, str]:
+        return {"time": self._clock.iso(monotonic), "run": self._directory.run_id}
+
+    def _add(self, event: events.Event) -> None:
+        self._batch.append(event)
+
+    def _publish(self) -> None:
+        """Record what has happened, with one write; only then show it."""
+        if not self._batch:
+            return
+        batch, self._batch = self._batch, []
+        self._recorder.append(batch)
+        for event in batch:
+            self.state.apply(event)
+            for reporter in self._reporters:
+                reporter.handle(event, self.state)
+
+    def _run_started(self, prepared: Prepared, options: dict[str, Any]) -> events.RunStarted:
+        plan = self._plan
+        return events.RunStarted(
+            **self._stamp(self._begun),
+            job=plan.job.name,
+            file=plan.job.path,
+            host=self._host,
+            pid=os.getpid(),
+            launcher_pid=prepared.pid,
+            launcher_name=prepared.name,
+            cpus=plan.cpus,
+            tasks=len(plan.tasks),
+            at_once=plan.at_once,
+            max_parallel=plan.max_parallel,
+            mode=plan.mode,
+            start_method=plan.start_method,
+            boot_id=procfs.boot_id(),
+            python=".".join(map(str, sys.version_info[:3])),
+            params={},
+            options=options,
+            files=({"path": plan.job.path, "sha256": plan.job.sha256},),
+        )
+
+    def _task_finished(self, intent: Finish) -> events.TaskFinished:
+        name = self._plan.tasks[intent.task].task.name
+        result, kind = None, "none"
+        if intent.outcome == outcomes.SUCCEEDED:
+            result, kind = results.read_result(self._directory.result(name, intent.attempts))
+        return events.TaskFinished(
+            **self._stamp(self._clock.now()),
+            task=name,
+            outcome=intent.outcome,
+            attempts=intent.attempts,
+            reason=intent.reason,
+            result=result,
+            result_kind=kind,
+        )
+
+    def _run_finished(self) -> events.RunFinished:
+        counts = self.state.counts()
+        bad = counts.keys() & {outcomes.FAILED, outcomes.TIMED_OUT, outcomes.UNKNOWN}
+        outcome, code, reason = outcomes.SUCCEEDED, outcomes.EXIT_SUCCEEDED, ""
+        if bad:
+            outcome, code = outcomes.FAILED, outcomes.EXIT_FAILED
+        if self._signal is not None:
+            outcome, code = outcomes.INTERRUPTED, 128 + self._signal
+            reason = _signal_name(self._signal)
+        if self._failure:
+            outcome, code, reason = outcomes.FAILED, outcomes.EXIT_INTERNAL, self._failure
+        return events.RunFinished(
+            **self._stamp(self._clock.now()),
+            outcome=outcome,
+            exit_code=code,
+            duration=self._clock.now() - self._begun,
+            counts=counts,
+            reason=reason,
+        )
+
+
+def _signal_name(number: int) -> str:
+    """`SIGKILL` for 9; real-time signals have no name of their own."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

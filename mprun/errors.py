@@ -1,0 +1,36 @@
+"""The few kinds of error that mprun raises, each with the exit code it leads to."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mprun.problems import Problem
+
+
+class MprunError(Exception):
+    """The base of all: a message that names the place, the thing and the remedy."""
+
+    exit_code = 3
+
+
+class UsageError(MprunError):
+    """What was asked for cannot be done; nothing was started."""
+
+    exit_code = 2
+
+
+class JobFileError(UsageError):
+    """A job file has problems; `problems` holds all of one stage, sorted by place."""
+
+    def __init__(self, problems: list[Problem]) -> None:
+        self.problems = sorted(problems, key=lambda problem: problem.sort_key())
+        super().__init__("\n".join(str(problem) for problem in self.problems))
+
+
+class LauncherError(MprunError):
+    """The launcher could not be started, or was lost."""
+
+
+class RecordError(MprunError):
+    """A run's record cannot be written or read."""

@@ -1,0 +1,152 @@
+"""The facts of a run, in the past tense: the events of `schemas/event.schema.json`."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from mprun.value import Value
+
+# Raised when a reader of older records could no longer make sense of the lines.
+FORMAT = 1
+
+
+class Event(Value):
+    """One fact. `time` is UTC in ISO 8601, `run` the id of the run it belongs to."""
+
+    event: ClassVar[str]
+
+    time: str
+    run: str
+
+    def to_record(self) -> dict[str, Any]:
+        """The event as one object of `events.jsonl`, its kind first."""
+        return {"event": self.event, **self.to_dict()}
+
+
+class RunStarted(Event):
+    """The launcher has resolved every target; nothing has been started yet."""
+
+    event = "run_started"
+
+    format: int = FORMAT
+    job: str
+    file: str
+    host: str
+    pid: int
+    launcher_pid: int
+    launcher_name: str = "MainProcess"
+    cpus: int
+    tasks: int
+    at_once: int
+    max_parallel: int
+    mode: str
+    start_method: str
+    boot_id: str | None
+    python: str
+    params: dict[str, Any]
+    options: dict[str, Any]
+    files: tuple[dict[str, str], ...]
+    resumed_from: str | None = None
+
+
+class TaskStarted(Event):
+    """An attempt has a process. `start_ticks` is field 22 of its /proc/PID/stat (proc(5))."""
+
+    event = "task_started"
+
+    task: str
+    attempt: int
+    pid: int
+    ppid: int
+    start_ticks: int | None
+    host: str
+    daemon: bool
+    target: str
+
+
+class TaskStopping(Event):
+    """A signal was sent to an attempt, and why: `timeout`, `run_ends`, `user`, …."""
+
+    event = "task_stopping"
+
+    task: str
+    attempt: int
+    signal: str
+    reason: str
+
+
+class TaskExited(Event):
+    """An attempt's process has ended. `duration` and `cpu` in seconds, `max_rss` in bytes.
+
+    `exit_code` is the kernel's, negative for a signal; None when nobody saw the end.
+    `orphans` are the descendants that had to be killed at its end.
+    """
+
+    event = "task_exited"
+
+    task: str
+    attempt: int
+    pid: int
+    exit_code: int | None
+    signal: str | None
+    core_dumped: bool = False
+    duration: float
+    cpu: float | None
+    max_rss: int | None
+    threads: int | None
+    error: dict[str, str] | None
+    orphans: tuple[int, ...]
+
+
+class TaskFinished(Event):
+    """A task has its one outcome; `result` up to 64 KiB of JSON, else null."""
+
+    event = "task_finished"
+
+    task: str
+    outcome: str
+    attempts: int
+    reason: str
+    result: Any = None
+    result_kind: str = "none"
+    carried: bool = False
+
+
+class TaskJoined(Event):
+    """A finished task was collected; `position` counts the joined tasks from 1."""
+
+    event = "task_joined"
+
+    task: str
+    position: int
+    of: int
+
+
+class RunFinished(Event):
+    """The run is over; `counts` has the number of tasks for each outcome."""
+
+    event = "run_finished"
+
+    outcome: str
+    exit_code: int
+    duration: float
+    counts: dict[str, int]
+    reason: str = ""
+
+
+KINDS: dict[str, type[Event]] = {
+    kind.event: kind
+    for kind in (RunStarted, TaskStarted, TaskStopping, TaskExited, TaskFinished, TaskJoined, RunFinished)
+}
+
+
+def from_record(record: dict[str, Any]) -> Event | None:
+    """The event that a line of a record holds; None for a kind that this version does not know.
+
+    Keys that this version does not know are left out. Raises TypeError when a field is
+    missing that the kind needs.
+    """
+    kind = KINDS.get(record.get("event", ""))
+    if kind is None:
+        return None
+    return kind(**{name: record[name] for name in kind._fields if name in record})

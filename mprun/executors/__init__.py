@@ -1,0 +1,1 @@
+"""Who runs the attempts: one small interface, one module for each way."""

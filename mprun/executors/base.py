@@ -1,0 +1,151 @@
+"""What the engine asks of an executor, and what an executor reports back."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from mprun.value import Value
+
+# An attempt's key: the task's place in the plan, from 0, and the attempt's number, from 1.
+Key = tuple[int, int]
+
+
+class Call(Value):
+    """A target and its arguments, to be resolved and bound before anything starts."""
+
+    target: str
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+
+
+class Preparation(Value):
+    """What an executor needs before the first start.
+
+    `import_path` goes to the head of sys.path; `log` is the file that takes what the
+    targets' modules print at import; `methods` are the start methods that will be used.
+    """
+
+    import_path: tuple[str, ...]
+    log: str
+    start_method: str
+    methods: tuple[str, ...]
+    preload: tuple[str, ...]
+    calls: tuple[Call, ...]
+
+
+class AttemptOrder(Value):
+    """One attempt to start: the process's name and kind, and what it is to do.
+
+    `log` is a file's path, `result` one without its suffix.
+    """
+
+    key: Key
+    name: str
+    position: int
+    daemon: bool
+    start_method: str
+    target: str
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    log: str
+    result: str
+    env: dict[str, str]
+    cwd: str | None
+
+
+class Finding(Value):
+    """A call that cannot be made: its number, what is wrong, and where inside the task.
+
+    `word` is what the file says and `candidates` what it may have meant.
+    """
+
+    number: int
+    message: str
+    where: tuple[str | int, ...]
+    word: str
+    candidates: tuple[str, ...]
+
+
+class Importing(Value):
+    """The import of this call's module begins."""
+
+    number: int
+
+
+class Prepared(Value):
+    """Every target is resolved, or `findings` says which are not.
+
+    `threads` names modules whose import started a thread.
+    """
+
+    pid: int
+    name: str
+    findings: tuple[Finding, ...]
+    threads: tuple[str, ...]
+
+
+class Started(Value):
+    """An attempt has a process; `clock` is the monotonic clock's reading in seconds."""
+
+    key: Key
+    clock: float
+    pid: int
+    ppid: int
+    start_ticks: int | None
+
+
+class NotStarted(Value):
+    """An attempt could not be given a process."""
+
+    key: Key
+    clock: float
+    message: str
+
+
+class Exited(Value):
+    """An attempt's process has ended; seconds and bytes, None where nobody knows."""
+
+    key: Key
+    clock: float
+    pid: int
+    exit_code: int | None
+    core_dumped: bool
+    duration: float
+    cpu: float | None
+    max_rss: int | None
+    threads: int
+    orphans: tuple[int, ...]
+
+
+class Lost(Value):
+    """The executor itself is gone; `how` says how it ended."""
+
+    how: str
+
+
+Report = Importing | Prepared | Started | NotStarted | Exited | Lost
+
+
+class Executor(Protocol):
+    """Starts attempts and reports on them; never blocks, except in `close`."""
+
+    def fileno(self) -> int:
+        """A descriptor that is readable when there are reports."""
+
+    def prepare(self, preparation: Preparation) -> None:
+        """Resolve and bind every call; answered by `Prepared`."""
+
+    def start(self, order: AttemptOrder) -> None:
+        """Start an attempt; answered by `Started` and `Exited`, or by `NotStarted`."""
+
+    def signal(self, key: Key, name: str) -> None:
+        """Send a signal to an attempt's group; SIGKILL goes to its whole tree."""
+
+    def flush(self) -> bool:
+        """Hand over what was asked; False when some of it has to wait."""
+
+    def receive(self) -> list[Report]:
+        """What has been reported since the last call."""
+
+    def close(self, *, kill: bool = False) -> None:
+        """End the executor and all it still runs; with `kill` without asking it."""

@@ -1,0 +1,126 @@
+"""Runs attempts on this machine, through a launcher of its own."""
+
+from __future__ import annotations
+
+import os
+import socket
+from typing import TYPE_CHECKING, Any
+
+from mprun.channel import EngineEnd
+from mprun.executors.base import Exited, Finding, Importing, Lost, NotStarted, Prepared, Started
+
+if TYPE_CHECKING:
+    from mprun.executors.base import AttemptOrder, Key, Preparation, Report
+
+
+class LocalExecutor:
+    """Speaks with one launcher; see `mprun.executors.base.Executor`."""
+
+    def __init__(self, pid: int, sock: socket.socket) -> None:
+        self._pid = pid
+        self._end = EngineEnd(sock)
+
+    @property
+    def pid(self) -> int:
+        """The launcher's pid."""
+        return self._pid
+
+    def fileno(self) -> int:
+        return self._end.fileno()
+
+    def prepare(self, preparation: Preparation) -> None:
+        options: dict[str, Any] = {
+            "import_path": list(preparation.import_path),
+            "log": preparation.log,
+            "start_method": preparation.start_method,
+            "methods": list(preparation.methods),
+            "preload": list(preparation.preload),
+        }
+        self._end.send("prepare", options, [call.to_tuple() for call in preparation.calls])
+
+    def start(self, order: AttemptOrder) -> None:
+        task = (order.name, order.position, order.daemon, order.start_method)
+        todo = {
+            "target": order.target,
+            "args": order.args,
+            "kwargs": order.kwargs,
+            "log": order.log,
+            "result": order.result,
+            "env": order.env,
+            "cwd": order.cwd,
+        }
+        self._end.send("start", order.key, task, todo)
+
+    def signal(self, key: Key, name: str) -> None:
+        self._end.send("signal", key, name)
+
+    def flush(self) -> bool:
+        try:
+            return self._end.flush()
+        except OSError:
+            # The launcher is gone; `receive` says so.
+            return True
+
+    def receive(self) -> list[Report]:
+        reports = self._end.receive()
+        if reports is None:
+            return [Lost(how=self._wait())]
+        return [_report(facts) for facts in reports]
+
+    def close(self, *, kill: bool = False) -> None:
+        self._end.close()
+        if kill and self._pid:
+            os.kill(self._pid, 9)
+        self._wait()
+
+    def _wait(self) -> str:
+        """Reap the launcher; how it ended, in words."""
+        if not self._pid:
+            return ""
+        _, status = os.waitpid(self._pid, 0)
+        self._pid = 0
+        code = os.waitstatus_to_exitcode(status)
+        if code >= 0:
+            return f"exit {code}"
+        import signal
+
+        return f"killed by {signal.Signals(-code).name}"
+
+
+def _report(facts: dict[str, Any]) -> Report:
+    kind = facts.pop("report")
+    if "key" in facts:
+        facts["key"] = tuple(facts["key"])
+    if kind == "exited":
+        return Exited(**{**facts, "orphans": tuple(facts["orphans"])})
+    if kind == "started":
+        return Started(**facts)
+    if kind == "not_started":
+        return NotStarted(**facts)
+    if kind == "importing":
+        return Importing(**facts)
+    findings = tuple(
+        Finding(number=number, message=message, where=tuple(where), word=word, candidates=tuple(candidates))
+        for number, message, where, word, candidates in facts["problems"]
+    )
+    return Prepared(pid=facts["pid"], name=facts["name"], findings=findings, threads=tuple(facts["threads"]))
+
+
+def start_launcher() -> LocalExecutor:
+    """A launcher as a new Python: for callers that are too large, or too threaded, to fork."""
+    import subprocess
+    import sys
+
+    ours, theirs = socket.socketpair()
+    descriptor = theirs.fileno()
+    command = f"from mprun.launcher import main; main({descriptor})"
+    # Not waited for through this object: the executor reaps it by its pid.
+    process = subprocess.Popen([sys.executable, "-c", command], pass_fds=(descriptor,))
+    theirs.close()
+    process.returncode = 0
+    return LocalExecutor(process.pid, ours)
+
+
+def adopt_launcher(pid: int, descriptor: int) -> LocalExecutor:
+    """The launcher that `mprun.__main__` has forked already."""
+    return LocalExecutor(pid, socket.socket(fileno=descriptor))

@@ -1,0 +1,40 @@
+"""What the scheduler wants done: imperative verbs about tasks, by their place in the plan."""
+
+from __future__ import annotations
+
+from mprun.value import Value
+
+
+class Intent(Value):
+    """One thing to do; `task` is a place in the plan, from 0."""
+
+    task: int
+
+
+class Start(Intent):
+    """Give this attempt a process."""
+
+    attempt: int
+
+
+class Signal(Intent):
+    """Send a signal to a running attempt's group, or SIGKILL to its whole tree."""
+
+    attempt: int
+    signal: str
+    reason: str
+
+
+class Finish(Intent):
+    """Write down a task's one outcome."""
+
+    outcome: str
+    attempts: int
+    reason: str
+
+
+class Join(Intent):
+    """Collect a finished task; `position` counts the joined ones from 1."""
+
+    position: int
+    of: int

@@ -1,0 +1,72 @@
+"""What a job file says, as frozen values: the job, its tasks, its join order."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from mprun.value import Value
+
+if TYPE_CHECKING:
+    from mprun.loader import Document
+
+START_METHODS = ("fork", "forkserver", "spawn")
+
+
+class Origin(Value):
+    """Where in which job file a task stands, for problems that are found later.
+
+    `path` leads from the document's root to the task: `("tasks", 0)`.
+    """
+
+    document: Document
+    path: tuple[str | int, ...]
+
+
+class Task(Value):
+    """One task of a job: a target to call in a process of its own.
+
+    `target` is `package.module:callable`; `args` and `kwargs` are passed to it as they
+    are. `depends_on` names the tasks that must have succeeded before it starts.
+    `position` is its place in the file, from 1, as multiprocessing counts processes.
+    `start_method` and `cwd` are None where the job's hold.
+    """
+
+    name: str
+    position: int
+    target: str
+    args: tuple[Any, ...] = ()
+    kwargs: dict[str, Any]
+    daemon: bool = False
+    depends_on: tuple[str, ...] = ()
+    start_method: str | None = None
+    env: dict[str, str]
+    cwd: str | None = None
+    tags: tuple[str, ...] = ()
+    description: str = ""
+    origin: Origin
+
+
+class JoinEntry(Value):
+    """One entry of the join order; `timeout` in seconds, None waits without limit."""
+
+    task: str
+    timeout: float | None = None
+
+
+class Job(Value):
+    """A job as its file declares it, checked, with every default filled in.
+
+    Paths in it are absolute. `join` is None where the file leaves the order to mprun,
+    `max_parallel` and `start_method` likewise.
+    """
+
+    name: str
+    path: str
+    sha256: str
+    description: str = ""
+    start_method: str | None = None
+    preload: tuple[str, ...] = ()
+    pythonpath: tuple[str, ...] = ()
+    max_parallel: int | None = None
+    tasks: tuple[Task, ...]
+    join: tuple[JoinEntry, ...] | None = None

@@ -1,0 +1,388 @@
+"""The main process of a job: imports its targets once, starts its tasks, guards them.
+
+It knows no policy: it does what the engine's requests say and reports what it sees. One
+thread, one epoll set: the engine's socket, and for each task a descriptor that becomes
+readable when the task ends.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import select
+import signal
+import socket
+import sys
+import time
+import types
+from collections import deque
+from typing import Any
+
+from mprun import popen, procfs, target
+from mprun.channel import LauncherEnd
+from mprun.worker import (
+    PR_SET_CHILD_SUBREAPER,
+    Assignment,
+    Process,
+    open_output,
+    set_process_control,
+)
+
+# How often the number of a task's threads is looked at, in seconds; more tasks, less often.
+SAMPLE_INTERVAL = 0.25
+SAMPLE_INTERVAL_PER_TASK = 0.0025
+# How long the launcher goes on killing what a task left behind before it lets it be.
+BURY_SECONDS = 0.5
+
+
+class Attempt:
+    """A running attempt of a task, as the launcher holds it."""
+
+    __slots__ = ("clock", "key", "popen", "process", "threads")
+
+    def __init__(self, key: tuple[int, int], process: Process, clock: float) -> None:
+        self.key = key
+        self.process = process
+        self.popen: Any = process._popen
+        self.clock = clock
+        self.threads = 1
+
+
+class Launcher:
+    """Serves one engine over one socket until the engine closes it."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._engine = LauncherEnd(sock)
+        self._epoll = select.epoll()
+        self._epoll.register(sock, select.EPOLLIN)
+        self._children = procfs.Children()
+        self._attempts: dict[int, Attempt] = {}
+        self._by_key: dict[tuple[int, int], Attempt] = {}
+        self._to_start: deque[tuple[Any, ...]] = deque()
+        self._calls: dict[str, Any] = {}
+        self._own_children: set[int] = set()
+        self._sampled = 0.0
+        popen.private_descriptors.update({sock.fileno(), self._epoll.fileno()})
+        if (children := self._children.fileno()) is not None:
+            popen.private_descriptors.add(children)
+
+    # ---- the loop
+
+    def serve(self) -> None:
+        """Do what the engine asks until it closes the socket; then leave nobody behind."""
+        try:
+            while self._turn():
+                pass
+        except (BrokenPipeError, ConnectionError):
+            pass
+        finally:
+            self._kill_everyone()
+
+    def _turn(self) -> bool:
+        engine = self._engine.fileno()
+        timeout = 0 if self._to_start else self._sample_interval() if self._attempts else None
+        for descriptor, _ in self._epoll.poll(timeout):
+            if descriptor != engine:
+                self._ended(self._attempts[descriptor])
+            elif not self._read_requests():
+                return False
+        # One start a turn: an end that comes meanwhile waits for one fork, not for all.
+        if self._to_start:
+            self._start(*self._to_start.popleft())
+        self._sample()
+        self._engine.flush()
+        return True
+
+    def _read_requests(self) -> bool:
+        requests = self._engine.receive()
+        for kind, *details in requests or ():
+            if kind == "start":
+                self._to_start.append(tuple(details))
+            elif kind == "signal":
+                self._signal(*details)
+            elif kind == "prepare":
+                self._prepare(*details)
+        return requests is not None
+
+    # ---- before the first start
+
+    def _prepare(self, options: dict[str, Any], calls: list[tuple[str, tuple[Any, ...], dict[str, Any]]]) -> None:
+        """Import and bind every target, then become as cheap to fork as can be."""
+        _redirect_output(options["log"])
+        target.set_import_path(options["import_path"])
+        problems, threads = self._resolve(calls)
+        problems += _import_ahead(options["preload"])
+        methods = set(options["methods"])
+        if not problems:
+            self._prepare_multiprocessing(options["start_method"], methods, options["preload"], calls)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        self._own_children = set(self._children.pids()) | popen.helper_pids()
+        # A child that collects garbage copies the pages of all that it looks at.
+        gc.collect()
+        gc.freeze()
+        self._engine.report(
+            "prepared",
+            problems=problems,
+            threads=threads,
+            pid=os.getpid(),
+            name=_main_name(),
+            fork_server=popen.fork_server_pid(),
+        )
+
+    def _resolve(self, calls: list[tuple[str, tuple[Any, ...], dict[str, Any]]]) -> tuple[list[Any], list[str]]:
+        problems: list[Any] = []
+        failed: dict[str, target.TargetError] = {}
+        threads: list[str] = []
+        for number, (name, args, kwargs) in enumerate(calls):
+            try:
+                if name in failed:
+                    raise failed[name]
+                if name not in self._calls:
+                    self._find(number, name, threads, failed)
+                target.check_arguments(self._calls[name], args, kwargs)
+            except target.TargetError as error:
+                problems.append([number, str(error), error.where, error.word, error.candidates])
+        return problems, threads
+
+    def _find(self, number: int, name: str, threads: list[str], failed: dict[str, target.TargetError]) -> None:
+        module = name.partition(":")[0]
+        if module not in sys.modules:
+            # Said before, so that the engine knows whose import it was that ended us.
+            self._engine.report("importing", number=number)
+            self._engine.flush()
+        try:
+            self._calls[name] = target.find(name)
+        except target.TargetError as error:
+            failed[name] = error
+            raise
+        finally:
+            if not threads and _thread_count() > 1:
+                threads.append(module)
+
+    def _prepare_multiprocessing(
+        self, method: str, methods: set[str], preload: list[str], calls: list[tuple[str, Any, Any]]
+    ) -> None:
+        import multiprocessing
+
+        multiprocessing.set_start_method(method, force=True)
+        if "forkserver" in methods:
+            _start_fork_server([*preload, *sorted({name.partition(":")[0] for name, _, _ in calls})])
+
+    # ---- starting and signalling
+
+    def _start(self, key: tuple[int, int], task: tuple[Any, ...], todo: dict[str, Any]) -> None:
+        name, position, daemon, method = task
+        assignment = Assignment(
+            **todo,
+            call=self._calls[todo["target"]] if method == "fork" else None,
+            parent=popen.fork_server_pid() or 0 if method == "forkserver" else os.getpid(),
+            meter=method == "forkserver",
+        )
+        process = Process(name, position, daemon, method, assignment)
+        clock = time.monotonic()
+        try:
+            process.start()
+        except OSError as error:
+            self._engine.report("not_started", key=key, clock=clock, message=error.strerror or str(error))
+            return
+        attempt = Attempt(key, process, clock)
+        self._attempts[attempt.popen.waiter] = self._by_key[key] = attempt
+        self._epoll.register(attempt.popen.waiter, select.EPOLLIN)
+        stat = procfs.read_stat(attempt.popen.pid)
+        self._engine.report(
+            "started",
+            key=key,
+            clock=clock,
+            pid=attempt.popen.pid,
+            ppid=assignment.parent,
+            start_ticks=stat.start_ticks if stat else None,
+        )
+
+    def _signal(self, key: tuple[int, int], name: str) -> None:
+        attempt = self._by_key.get(key)
+        if attempt is None or attempt.popen.pidfd < 0:
+            return
+        number = getattr(signal, name)
+        if number == signal.SIGKILL:
+            self._kill_tree(attempt)
+        elif _leads_session(attempt.popen.pid):
+            os.killpg(attempt.popen.pid, number)
+        else:
+            signal.pidfd_send_signal(attempt.popen.pidfd, number)
+
+    def _kill_tree(self, attempt: Attempt) -> None:
+        """Kill what is in the task's session and what descends from it, until none is new."""
+        killed: set[int] = set()
+        while found := procfs.tree(attempt.popen.pid) - killed:
+            killed |= found
+            for pid in found - {attempt.popen.pid}:
+                _kill(pid)
+        signal.pidfd_send_signal(attempt.popen.pidfd, signal.SIGKILL)
+
+    # ---- ends
+
+    def _ended(self, attempt: Attempt) -> None:
+        clock = time.monotonic()
+        held = attempt.popen
+        # The leader is not reaped yet, so the number of its group is still its own.
+        if held.waiter == held.pidfd and _leads_session(held.pid):
+            os.killpg(held.pid, signal.SIGKILL)
+        code = held.poll()
+        if code is None and not getattr(held, "lost", False):
+            return
+        self._epoll.unregister(held.waiter)
+        del self._attempts[held.waiter], self._by_key[attempt.key]
+        held.close()
+        usage = held.usage
+        self._engine.report(
+            "exited",
+            key=attempt.key,
+            clock=clock,
+            pid=held.pid,
+            exit_code=code,
+            core_dumped=held.status is not None and os.WCOREDUMP(held.status),
+            duration=clock - attempt.clock,
+            cpu=usage.ru_utime + usage.ru_stime if usage else None,
+            max_rss=usage.ru_maxrss * 1024 if usage else None,
+            threads=attempt.threads,
+            orphans=self._bury(),
+        )
+
+    def _bury(self) -> list[int]:
+        """Kill and reap what came to the launcher from an attempt that has ended."""
+        buried: list[int] = []
+        end = time.monotonic() + BURY_SECONDS
+        while strangers := self._strangers():
+            for pid in strangers:
+                if pid not in buried:
+                    stat = procfs.read_stat(pid)
+                    buried += [pid] if stat and stat.state not in "ZX" else []
+                _kill(pid)
+                _reap(pid)
+            if time.monotonic() > end:
+                break
+            time.sleep(0.0002)
+        return buried
+
+    def _strangers(self) -> list[int]:
+        children = self._children.pids()
+        if len(children) <= len(self._own_children & set(children)):
+            return []
+        known = {attempt.popen.pid for attempt in self._attempts.values()} | self._own_children
+        return [pid for pid in children if pid not in known]
+
+    def _kill_everyone(self) -> None:
+        """The engine is gone or has finished: no task outlives the launcher."""
+        for attempt in list(self._attempts.values()):
+            if attempt.popen.pidfd >= 0:
+                self._kill_tree(attempt)
+        for attempt in list(self._attempts.values()):
+            if attempt.popen.waiter == attempt.popen.pidfd:
+                attempt.popen.poll(0)
+            attempt.popen.close()
+        self._attempts.clear()
+        self._bury()
+
+    # ---- looking
+
+    def _sample_interval(self) -> float:
+        return SAMPLE_INTERVAL + SAMPLE_INTERVAL_PER_TASK * len(self._attempts)
+
+    def _sample(self) -> None:
+        now = time.monotonic()
+        if now - self._sampled < self._sample_interval():
+            return
+        self._sampled = now
+        for attempt in self._attempts.values():
+            stat = procfs.read_stat(attempt.popen.pid)
+            if stat is not None:
+                attempt.threads = max(attempt.threads, stat.threads)
+
+
+def _start_fork_server(modules: list[str]) -> None:
+    from multiprocessing import forkserver
+
+    from mprun.forkserver import IMPORT_PATH, MODULES
+
+    forkserver.set_forkserver_preload(["mprun.forkserver"])
+    os.environ.update({IMPORT_PATH: os.pathsep.join(sys.path), MODULES: " ".join(modules)})
+    forkserver.ensure_running()
+    del os.environ[IMPORT_PATH], os.environ[MODULES]
+
+
+def _leads_session(pid: int) -> bool:
+    try:
+        return os.getsid(pid) == pid
+    except ProcessLookupError:
+        return False
+
+
+def _kill(pid: int) -> None:
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+
+
+def _reap(pid: int) -> None:
+    try:
+        os.waitpid(pid, os.WNOHANG)
+    except ChildProcessError:
+        pass
+
+
+def _import_ahead(modules: list[str]) -> list[Any]:
+    """Import the job's `preload`; what went wrong, numbered from -1 down."""
+    problems: list[Any] = []
+    for place, module in enumerate(modules):
+        try:
+            target.find_module(module)
+        except target.TargetError as error:
+            problems.append([-1 - place, str(error), ("preload", place), error.word, error.candidates])
+    return problems
+
+
+def _thread_count() -> int:
+    import threading
+
+    return threading.active_count()
+
+
+def _main_name() -> str:
+    import multiprocessing
+
+    return multiprocessing.current_process().name
+
+
+def _redirect_output(log: str) -> None:
+    file = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    os.dup2(file, 1)
+    os.dup2(file, 2)
+    os.close(file)
+    open_output()
+
+
+def main(descriptor: int) -> None:
+    """Be a launcher on this end of a socket pair; does not return."""
+    code = 1
+    try:
+        os.setsid()
+        set_process_control(PR_SET_CHILD_SUBREAPER, 1)
+        # Whoever started mprun may have had signals ignored or blocked; tasks inherit.
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_SETMASK, [])
+        sys.modules["__main__"] = types.ModuleType("__main__")
+        null = os.open(os.devnull, os.O_RDONLY)
+        os.dup2(null, 0)
+        os.close(null)
+        popen.launcher_pidfd.append(os.pidfd_open(os.getpid()))
+        Launcher(socket.socket(fileno=descriptor)).serve()
+        code = 0
+    except Exception:
+        # A defect of ours; it belongs with what the main process printed.
+        import traceback
+
+        traceback.print_exc()
+    finally:
+        os._exit(code)

@@ -1,0 +1,191 @@
+"""YAML text -> checked tree with places."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from mprun.composer import Composer, Mapping, Sequence, Stop, place_of_mark
+from mprun.errors import JobFileError, UsageError
+from mprun.problems import Place, Problem, Source, closest, quote, visible
+from mprun.value import Value
+
+# hashlib loads OpenSSL, which takes as long as reading a small job; `random` in the
+# standard library does the same.
+try:
+    from _sha2 import sha256  # type: ignore[import-not-found,unused-ignore]  # from Python 3.12
+except ImportError:
+    try:
+        from _sha256 import sha256  # type: ignore[import-not-found,unused-ignore]
+    except ImportError:
+        from hashlib import sha256
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["MAX_BYTES", "Document", "Mapping", "Sequence", "load", "parse", "place_of", "plain"]
+
+MAX_BYTES = 8 * 1024 * 1024
+_TOO_LARGE = "a job file has at most 8 MiB"
+
+# The characters that YAML allows (YAML 1.2.2 section 5.1); what is no BOM at the start is refused.
+_find_unprintable = re.compile(
+    "[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]"
+).search
+# What libyaml, which gives the line numbers, takes for the end of a line.
+_split_lines = re.compile("\r\n|[\n\r\x85\u2028\u2029]").split
+_SIMPLE_BREAK = re.compile("[\r\x85\u2028\u2029]").search
+
+
+class Document(Value):
+    """A job file as it was read: its source, the tree of its one document, the hash of its bytes.
+
+    `root` is made of Mapping, Sequence and scalars, each node with a place (`place_of`).
+    """
+
+    source: Source
+    root: object
+    sha256: str
+    mark: int = 0
+
+
+def load(path: str) -> Document:
+    """Read and parse the job file at `path`.
+
+    Raises UsageError where the file cannot be read, JobFileError where its text is wrong.
+    """
+    return parse(_read(path), path)
+
+
+def parse(text: bytes | str, path: str) -> Document:
+    """Parse the text of a job file; `path` is what messages call it.
+
+    Raises JobFileError with every problem that one pass finds.
+    """
+    data = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
+    if len(data) > MAX_BYTES:
+        raise UsageError(f"{quote(path)} is too large: {_TOO_LARGE}")
+    source = _decoded(data, path)
+    composer = Composer(source)
+    root = _composed(composer, data.removeprefix(b"\xef\xbb\xbf"))
+    return Document(source=source, root=root, sha256=sha256(data).hexdigest(), mark=composer.root_mark)
+
+
+def _composed(composer: Composer, data: bytes) -> object:
+    # The room's one library: 20 ms, most of it modules that mprun imports anyhow.
+    import yaml
+
+    events = getattr(yaml, "CSafeLoader", yaml.SafeLoader)(data)
+    try:
+        _feed({getattr(yaml, kind): handle for kind, handle in composer.handle.items()}, events.get_event)
+    except Stop:
+        pass
+    except yaml.MarkedYAMLError as error:
+        _explain_syntax(composer, error)
+    except (yaml.YAMLError, RecursionError) as error:
+        composer.problem(0, f"cannot be read as YAML: {visible(str(error))[:100]}")
+    finally:
+        events.dispose()
+    if composer.problems:
+        raise JobFileError(composer.problems)
+    return composer.root
+
+
+def _feed(handle: dict[type, Callable[[Any], None]], get_event: Callable[[], Any]) -> None:
+    while (event := get_event()) is not None:
+        handle[type(event)](event)
+
+
+def _explain_syntax(composer: Composer, error: Any) -> None:
+    # Only for a file that is wrong.
+    from mprun.syntax import explain
+
+    marks = [mark and (mark.line, mark.column) for mark in (error.context_mark, error.problem_mark)]
+    composer.problems.append(explain(composer.source, error.context or "", error.problem or "", *marks))
+
+
+def _decoded(data: bytes, path: str) -> Source:
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        before = data[: error.start].decode("utf-8")
+        source = _source(path, before + data[error.start :].decode("utf-8", "replace"))
+        message = f"not UTF-8: byte 0x{data[error.start]:02x}"
+        _refuse(source, len(before), before, message, "save the file as UTF-8")
+    text = text.removeprefix("\ufeff")
+    source = _source(path, text)
+    found = _find_unprintable(text)
+    if found:
+        message = f"the character U+{ord(found[0]):04X} must not stand in YAML"
+        hint = f'write it as `"\\u{ord(found[0]):04x}"` in double quotes, or take it out'
+        _refuse(source, found.start(), text[: found.start()], message, hint)
+    return source
+
+
+def _source(path: str, text: str) -> Source:
+    lines = _split_lines(text) if _SIMPLE_BREAK(text) else text.split("\n")
+    return Source(path=path, lines=tuple(lines))
+
+
+def _refuse(source: Source, offset: int, before: str, message: str, hint: str) -> None:
+    lines = _split_lines(before)
+    place = Place(line=len(lines), column=len(lines[-1]) + 1)
+    raise JobFileError([Problem(message=message, source=source, place=place, hint=hint)])
+
+
+def place_of(document: Document, path: tuple[str | int, ...], key: bool = False) -> Place:
+    """The place of the node at `path` from the root, or of its key in the mapping above it.
+
+    A path that leads nowhere gives the place of the nearest node on the way.
+    """
+    node, mark = document.root, document.mark
+    for depth, step in enumerate(path):
+        if isinstance(node, Mapping) and step in node.marks:
+            key_mark, value_mark = node.marks[step]
+            mark = key_mark if key and depth == len(path) - 1 else value_mark
+            node = node[step]
+        elif isinstance(node, Sequence) and isinstance(step, int) and step < len(node.marks):
+            node, mark = node[step], node.marks[step]
+        else:
+            break
+    return place_of_mark(document.source, mark)
+
+
+def plain(node: object) -> Any:
+    """A deep copy of a tree in plain dicts and lists; the depth limit bounds the recursion."""
+    if isinstance(node, dict):
+        return {key: plain(value) for key, value in node.items()}
+    if isinstance(node, list):
+        return [plain(item) for item in node]
+    return node
+
+
+def _read(path: str) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            data = file.read(MAX_BYTES + 1)
+    except IsADirectoryError:
+        raise UsageError(f"{quote(path)} is a directory; name a job file in it") from None
+    except FileNotFoundError:
+        raise UsageError(f"there is no job file {quote(path)}{_similar_file(path)}") from None
+    except PermissionError:
+        raise UsageError(f"{quote(path)} may not be read by this user; see `ls -l`") from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise UsageError(f"{quote(path)} cannot be read: {reason}") from None
+    if len(data) > MAX_BYTES:
+        raise UsageError(f"{quote(path)} is too large: {_TOO_LARGE}")
+    return data
+
+
+def _similar_file(path: str) -> str:
+    import os
+
+    folder, name = os.path.split(path)
+    try:
+        files = [file for file in os.listdir(folder or ".") if file.endswith((".yaml", ".yml"))]
+    except (OSError, ValueError):
+        return ""
+    stems = {os.path.splitext(file)[0]: file for file in files}
+    found = closest(name, files) or stems.get(closest(os.path.splitext(name)[0], stems), "")
+    return f"; did you mean {quote(os.path.join(folder, found))}?" if found else ""

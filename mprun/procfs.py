@@ -1,0 +1,97 @@
+"""What the kernel says about processes, read from /proc; nothing where there is no /proc."""
+
+from __future__ import annotations
+
+import os
+from typing import NamedTuple
+
+
+class Stat(NamedTuple):
+    """Some fields of /proc/PID/stat (proc(5)); `start_ticks` is in clock ticks since boot."""
+
+    state: str
+    ppid: int
+    session: int
+    threads: int
+    start_ticks: int
+
+
+def read_stat(pid: int) -> Stat | None:
+    """A process as the kernel sees it now; None when it is gone or cannot be seen."""
+    try:
+        file = os.open(f"/proc/{pid}/stat", os.O_RDONLY)
+    except OSError:
+        return None
+    try:
+        line = os.read(file, 4096)
+    except OSError:
+        return None
+    finally:
+        os.close(file)
+    # The command's name may hold anything, parentheses too; the last one ends it.
+    fields = line[line.rfind(b")") + 2 :].split()
+    return Stat(fields[0].decode(), int(fields[1]), int(fields[3]), int(fields[17]), int(fields[19]))
+
+
+def processes() -> dict[int, Stat]:
+    """Every process that can be seen, by pid."""
+    try:
+        names = os.listdir("/proc")
+    except OSError:
+        return {}
+    seen = {int(name): read_stat(int(name)) for name in names if name.isdecimal()}
+    return {pid: stat for pid, stat in seen.items() if stat is not None}
+
+
+def tree(root: int) -> set[int]:
+    """A process, its descendants and the members of its session, without zombies."""
+    everyone = processes()
+    children: dict[int, list[int]] = {}
+    for pid, stat in everyone.items():
+        children.setdefault(stat.ppid, []).append(pid)
+    members = {pid for pid, stat in everyone.items() if stat.session == root} | {root}
+    unvisited = list(members)
+    while unvisited:
+        for child in children.get(unvisited.pop(), ()):
+            if child not in members:
+                members.add(child)
+                unvisited.append(child)
+    return {pid for pid in members if pid in everyone and everyone[pid].state not in "ZX"}
+
+
+class Children:
+    """The children of this process, as /proc/self/task/TID/children lists them.
+
+    Cheap enough to be read at the end of every task (one read of a kept descriptor).
+    """
+
+    def __init__(self) -> None:
+        try:
+            self._file: int | None = os.open(
+                f"/proc/self/task/{os.getpid()}/children", os.O_RDONLY | os.O_CLOEXEC
+            )
+        except OSError:
+            self._file = None
+
+    def fileno(self) -> int | None:
+        """The descriptor, for those who must not inherit it."""
+        return self._file
+
+    def pids(self) -> list[int]:
+        """The pids of the children that are alive or not yet reaped."""
+        if self._file is None:
+            return []
+        # proc(5): the list is only right while no child ends; who needs all reads again.
+        text = b""
+        while chunk := os.pread(self._file, 65536, len(text)):
+            text += chunk
+        return [int(pid) for pid in text.split()]
+
+
+def boot_id() -> str | None:
+    """The id of this boot of the machine; None where there is none."""
+    try:
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+            return file.read().strip()
+    except OSError:
+        return None

@@ -1,0 +1,203 @@
+"""What a run shows: tasks' output on stdout, mprun's own words on stderr."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from mprun import outcomes
+from mprun.events import Event, RunFinished, RunStarted, TaskExited, TaskFinished, TaskJoined, TaskStarted
+from mprun.reporters import table
+from mprun.reporters.lineage import Lineage
+from mprun.reporters.tail import Tail
+from mprun.reporters.words import columns, count, span, visible
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from mprun.state import RunState
+    from mprun.statedir import RunDirectory
+
+OUTPUTS = ("prefix", "group", "failed", "none")
+
+# A name in front of a line is cut to this many columns.
+PREFIX_LIMIT = 24
+MAIN = "main"
+# Foreground colours of the prefixes, in turn (ECMA-48 SGR): none is red, which means failed.
+_COLOURS = (36, 33, 32, 35, 34, 96, 93, 92, 95, 94)
+
+
+def wants_colour(stream: object) -> bool:
+    """Whether to colour what goes to a stream: NO_COLOR, FORCE_COLOR, else a terminal."""
+    if os.environ.get("NO_COLOR"):
+        return False
+    if os.environ.get("FORCE_COLOR"):
+        return True
+    return bool(getattr(stream, "isatty", bool)()) and os.environ.get("TERM") != "dumb"
+
+
+class Output:
+    """Tasks' output on stdout, in whole lines with the task's name in front."""
+
+    def __init__(self, names: Iterable[str], *, prefix: bool = True) -> None:
+        self._terminal = sys.stdout.isatty()
+        self._colour = wants_colour(sys.stdout)
+        self._prefix = prefix
+        self._width = min(PREFIX_LIMIT, max((columns(visible(name)) for name in (MAIN, *names)), default=0))
+        self._colours: dict[str, int] = {}
+        self._broken = False
+
+    def write(self, name: str, pieces: Iterable[bytes]) -> None:
+        """Write pieces of whole lines of one task."""
+        for piece in pieces:
+            if self._terminal:
+                piece = visible(piece.decode("utf-8", "backslashreplace")).encode()
+            self._write(self._with_prefix(name, piece) if self._prefix else piece)
+
+    def _with_prefix(self, name: str, piece: bytes) -> bytes:
+        prefix = self._prefix_of(name)
+        return prefix + piece[:-1].replace(b"\n", b"\n" + prefix) + b"\n"
+
+    def _prefix_of(self, name: str) -> bytes:
+        shown = visible(name)
+        while columns(shown) > self._width:
+            shown = shown[:-1]
+        shown += " " * (self._width - columns(shown))
+        if not self._colour:
+            return f"{shown} | ".encode("utf-8", "backslashreplace")
+        colour = self._colours.setdefault(name, _COLOURS[len(self._colours) % len(_COLOURS)])
+        return f"\x1b[{colour}m{shown} |\x1b[0m ".encode("utf-8", "backslashreplace")
+
+    def _write(self, data: bytes) -> None:
+        if self._broken:
+            return
+        try:
+            sys.stdout.flush()
+            sys.stdout.buffer.write(data)
+            sys.stdout.buffer.flush()
+        except (BrokenPipeError, ValueError):
+            # Nobody reads any more (`mprun … | head`): the logs and the exit code go on.
+            self._broken = True
+            silence(sys.stdout)
+
+
+def silence(stream: object) -> None:
+    """Let a stream whose reader is gone write to nowhere, so that closing it raises nothing."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, stream.fileno())  # type: ignore[attr-defined]
+    os.close(null)
+
+
+class Console:
+    """Shows a run while it goes on; see `mprun.reporters.base.Reporter`."""
+
+    # The view is this far behind a task's output at most (DESIGN.md section 2), in seconds.
+    interval: float | None = 0.1
+
+    def __init__(
+        self, directory: RunDirectory, names: Iterable[str], *, output: str = "prefix", verbosity: int = 0
+    ) -> None:
+        self._directory = directory
+        self._mode = output
+        self._verbosity = verbosity
+        self._output = Output(names, prefix=output != "none")
+        self._lineage = Lineage()
+        self._tails: dict[str, Tail] = {}
+        self._main = Tail(directory.main_log)
+        self._stderr_broken = False
+        self._warm = not sys.stderr.isatty() or verbosity < 0
+
+    def handle(self, event: Event, state: RunState) -> None:
+        if isinstance(event, RunStarted):
+            self._header(event)
+        self._show_output(event, state)
+        if self._verbosity > 0:
+            for line in self._lineage.lines(event, state):
+                self._say(line)
+        if isinstance(event, RunFinished):
+            self._summary(event, state)
+
+    def tick(self) -> None:
+        if self._mode == "prefix":
+            self._output.write(MAIN, self._main.read())
+            for name, tail in self._tails.items():
+                self._output.write(name, tail.read())
+        if not self._warm and self._tails:
+            # The table at the end needs it; now there is time.
+            import rich.table  # noqa: F401
+
+            self._warm = True
+
+    def close(self) -> None:
+        for tail in (self._main, *self._tails.values()):
+            tail.close()
+        try:
+            sys.stderr.flush()
+        except (BrokenPipeError, ValueError):
+            silence(sys.stderr)
+
+    # ---- tasks' output
+
+    def _show_output(self, event: Event, state: RunState) -> None:
+        """A task's log is read to its end before its end is shown, or what depended on it."""
+        if isinstance(event, RunStarted) and self._mode in ("prefix", "group"):
+            self._output.write(MAIN, self._main.read(to_end=True))
+        elif isinstance(event, TaskStarted):
+            self._tails[event.task] = Tail(self._directory.log(event.task, event.attempt))
+        elif isinstance(event, TaskExited) and self._mode == "prefix":
+            self._drain(event.task)
+        elif isinstance(event, TaskJoined) and self._mode == "group":
+            self._drain(event.task)
+        elif isinstance(event, TaskFinished) and self._mode == "failed" and event.outcome in _BAD:
+            self._drain(event.task)
+        elif isinstance(event, RunFinished) and self._mode in ("prefix", "group"):
+            self._output.write(MAIN, self._main.read(to_end=True))
+            for name in list(self._tails):
+                self._drain(name)
+
+    def _drain(self, name: str) -> None:
+        tail = self._tails.pop(name, None)
+        if tail is not None:
+            self._output.write(name, tail.read(to_end=True))
+            tail.close()
+
+    # ---- mprun's own words
+
+    def _say(self, text: str, style: str = "") -> None:
+        if self._stderr_broken:
+            return
+        if style and wants_colour(sys.stderr):
+            text = f"\x1b[{style}m{text}\x1b[0m"
+        try:
+            print(text, file=sys.stderr, flush=True)
+        except (BrokenPipeError, ValueError):
+            self._stderr_broken = True
+            silence(sys.stderr)
+
+    def _header(self, event: RunStarted) -> None:
+        if self._verbosity < 0:
+            return
+        self._say(
+            f"{visible(event.job)}: {count(event.tasks, 'task')}, {event.mode} "
+            f"(at most {event.at_once} at once on {count(event.cpus, 'core')}), "
+            f"{event.start_method}, run {event.run}",
+            "1",
+        )
+
+    def _summary(self, event: RunFinished, state: RunState) -> None:
+        if self._verbosity < 0 and event.exit_code == 0:
+            return
+        if self._verbosity >= 0 and not self._stderr_broken:
+            table.write(table.HEAD, table.rows(state), sys.stderr, wants_colour(sys.stderr))
+        for task in state.tasks.values():
+            if task.finished is not None and task.finished.outcome in _BAD:
+                self._say(f"{visible(task.name)} {visible(table.outcome_words(task))}", "31")
+        counts = ", ".join(f"{event.counts[word]} {word}" for word in outcomes.OUTCOMES if word in event.counts)
+        why = f" ({event.reason})" if event.reason else ""
+        self._say(f"{event.outcome}{why}: {counts} in {span(event.duration)}", "31" if event.exit_code else "32")
+        if event.exit_code:
+            self._say(f"record: {os.path.relpath(self._directory.path)}")
+
+
+_BAD = (outcomes.FAILED, outcomes.TIMED_OUT, outcomes.UNKNOWN)

@@ -1,0 +1,86 @@
+"""The lineage of a run, one line an event: who ran, whose child it was, how it ended."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mprun import outcomes
+from mprun.events import (
+    Event,
+    RunFinished,
+    RunStarted,
+    TaskExited,
+    TaskFinished,
+    TaskJoined,
+    TaskStarted,
+    TaskStopping,
+)
+from mprun.reporters.words import size, span, visible
+
+if TYPE_CHECKING:
+    from mprun.state import RunState
+
+
+class Lineage:
+    """Turns events into lines, of which one needs to know what came before: `over`."""
+
+    def __init__(self) -> None:
+        self._over = False
+
+    def lines(self, event: Event, state: RunState) -> list[str]:
+        """The lines of one event, in local time; none for an event that says nothing new."""
+        return [f"{_local(event.time)} {visible(text)}" for text in self._texts(event, state)]
+
+    def _texts(self, event: Event, state: RunState) -> list[str]:
+        if isinstance(event, RunStarted):
+            return [f"main   {event.launcher_name} pid={event.launcher_pid} ppid={event.pid} (mprun)"]
+        if isinstance(event, TaskStarted):
+            return [_started(event, state)]
+        if isinstance(event, TaskExited):
+            return [_exited(event)]
+        if isinstance(event, TaskJoined):
+            return [f"join   {event.task}  {event.position} of {event.of}"]
+        if isinstance(event, TaskFinished) and event.outcome in (outcomes.SKIPPED, outcomes.CANCELLED):
+            return [f"{_VERBS[event.outcome]} {event.task}  {event.reason}"]
+        if isinstance(event, TaskFinished) and event.outcome == outcomes.UNKNOWN:
+            return [f"lost   {event.task}  {event.reason}"]
+        if isinstance(event, TaskStopping):
+            return [*self._main_ends(event, state), f"stop   {event.task}  {event.signal} ({event.reason})"]
+        if isinstance(event, RunFinished) and not self._over:
+            return ["over   main process ends"]
+        return []
+
+    def _main_ends(self, event: TaskStopping, state: RunState) -> list[str]:
+        if self._over or event.reason != "run_ends":
+            return []
+        self._over = True
+        return [f"over   main process ends; stopping daemons: {', '.join(state.running_daemons())}"]
+
+
+_VERBS = {outcomes.SKIPPED: "skip  ", outcomes.CANCELLED: "cancel"}
+
+
+def _local(time: str) -> str:
+    """The clock's reading in an event's time, to the millisecond, where the reader lives."""
+    from datetime import datetime
+
+    return datetime.fromisoformat(time).astimezone().isoformat(" ", "milliseconds")[11:23]
+
+
+def _started(event: TaskStarted, state: RunState) -> str:
+    main = state.started.launcher_pid if state.started else None
+    parent = "main" if event.ppid == main else "fork server"
+    daemon = " daemon" if event.daemon else ""
+    return (
+        f"start  {event.task}  pid={event.pid} ppid={event.ppid} ({parent}) "
+        f"attempt={event.attempt} target={event.target}{daemon}"
+    )
+
+
+def _exited(event: TaskExited) -> str:
+    words = outcomes.exit_words(event.exit_code, event.signal, event.core_dumped)
+    orphans = f" orphans killed: {', '.join(map(str, event.orphans))}" if event.orphans else ""
+    return (
+        f"exit   {event.task}  pid={event.pid} {words} after {span(event.duration)} "
+        f"cpu={span(event.cpu)} rss={size(event.max_rss)}{orphans}"
+    )

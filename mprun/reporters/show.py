@@ -1,0 +1,76 @@
+"""Views of a run that is over or still goes on, read from its record."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mprun import outcomes
+from mprun.errors import UsageError
+from mprun.problems import did_you_mean
+from mprun.reporters import table
+from mprun.reporters.console import Output
+from mprun.reporters.tail import Tail
+from mprun.reporters.words import count, span, visible
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import TextIO
+
+    from mprun.state import RunState
+    from mprun.statedir import RunDirectory
+
+
+def show_run(directory: RunDirectory, state: RunState, stream: TextIO, colour: bool) -> None:
+    """Write one run: its head, a table of its tasks, how it ended."""
+    started = state.started
+    if started is not None:
+        stream.write(
+            f"{visible(started.job)}: {count(started.tasks, 'task')}, {started.mode} "
+            f"(at most {started.at_once} at once on {count(started.cpus, 'core')}), "
+            f"{started.start_method}, run {started.run}\n"
+            f"file {visible(started.file)}, started {started.time}\n"
+        )
+    table.write(table.HEAD, table.rows(state), stream, colour)
+    finished = state.finished
+    if finished is not None:
+        stream.write(f"{finished.outcome}: exit {finished.exit_code} after {span(finished.duration)}\n")
+    else:
+        stream.write(f"{'running' if _engine_lives(state) else outcomes.INTERRUPTED}\n")
+
+
+def _engine_lives(state: RunState) -> bool:
+    """Whether the process that writes this record is still there, and still the same one."""
+    # 10 ms to import; only a record without an end needs it.
+    import psutil
+
+    started = state.started
+    if started is None:
+        return False
+    from datetime import datetime
+
+    try:
+        born: float = psutil.Process(started.pid).create_time()
+    except psutil.Error:
+        return False
+    return born <= datetime.fromisoformat(started.time).timestamp()
+
+
+def show_logs(directory: RunDirectory, state: RunState, names: Sequence[str]) -> None:
+    """Write what tasks printed to stdout: one task's as it is, several with their names."""
+    known = ["main", *state.tasks]
+    for name in names:
+        if name not in known:
+            hint = did_you_mean(name, known)
+            raise UsageError(f"run {directory.run_id} has no task `{name[:200]}`" + (f"; {hint}" if hint else ""))
+    output = Output(known, prefix=len(names) != 1)
+    for name in names or known:
+        for path in _log_paths(directory, state, name):
+            tail = Tail(path)
+            output.write(name, tail.read(to_end=True))
+            tail.close()
+
+
+def _log_paths(directory: RunDirectory, state: RunState, name: str) -> list[str]:
+    if name not in state.tasks:
+        return [directory.main_log]
+    return [directory.log(name, attempt.started.attempt) for attempt in state.tasks[name].attempts]

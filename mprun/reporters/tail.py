@@ -1,0 +1,57 @@
+"""Follows a file that grows, in whole lines and bounded memory."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# Bytes at a time: a flood is passed on in pieces of this size, and so is a line that is longer.
+PIECE = 256 * 1024
+
+
+class Tail:
+    """Reads what was added to a file since the last read; the file may not be there yet."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._file: int | None = None
+        self._rest = b""
+
+    def read(self, *, to_end: bool = False) -> Iterator[bytes]:
+        """Pieces of whole lines, each ending in a line feed; at most one without `to_end`.
+
+        With `to_end`, what follows the last line feed comes too, with one added.
+        """
+        if self._file is None and not self._open():
+            return
+        while data := os.read(self._file, PIECE):  # type: ignore[arg-type]
+            piece, self._rest = self._cut(self._rest + data)
+            if piece:
+                yield piece
+            if not to_end and len(data) == PIECE:
+                return
+        if to_end and self._rest:
+            piece, self._rest = self._rest + b"\n", b""
+            yield piece
+
+    def close(self) -> None:
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+
+    def _open(self) -> bool:
+        try:
+            self._file = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            return False
+        return True
+
+    @staticmethod
+    def _cut(data: bytes) -> tuple[bytes, bytes]:
+        end = data.rfind(b"\n") + 1
+        if end == 0 and len(data) >= PIECE:
+            return data + b"\n", b""
+        return data[:end], data[end:]

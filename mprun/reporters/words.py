@@ -1,0 +1,53 @@
+"""The words and units that every view of a run shares."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+# Everything that moves a cursor, hides text or turns its direction.
+_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]")
+
+
+def visible(text: str) -> str:
+    r"""Text with its control characters as `\x1b`, so that it cannot act on a terminal."""
+    return _CONTROLS.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+def span(seconds: float | None) -> str:
+    """A stretch of time, short: `0.41s`, `12.3s`, `3m07s`, `2h05m`."""
+    if seconds is None:
+        return "-"
+    if seconds < 10:
+        return f"{seconds:.2f}s"
+    if seconds < 60:
+        return f"{seconds:.1f}s"
+    minutes, rest = divmod(int(seconds), 60)
+    return f"{minutes}m{rest:02d}s" if minutes < 60 else f"{minutes // 60}h{minutes % 60:02d}m"
+
+
+def size(count: int | None) -> str:
+    """A number of bytes, short, in powers of 1000 as `ls --si` has them: `11MB`."""
+    if count is None:
+        return "-"
+    value = float(count)
+    for unit in ("B", "kB", "MB", "GB"):
+        if value < 1000 or unit == "GB":
+            break
+        value /= 1000
+    return f"{value:.0f}{unit}" if value >= 10 or unit == "B" else f"{value:.1f}{unit}"
+
+
+def count(number: int, thing: str) -> str:
+    """`1 task`, `2 tasks`."""
+    return f"{number} {thing}{'' if number == 1 else 's'}"
+
+
+def columns(text: str) -> int:
+    """How many columns of a terminal a text takes: wide characters two, marks none."""
+    if text.isascii():
+        return len(text)
+    return sum(
+        0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1
+        for char in text
+    )

@@ -1,0 +1,60 @@
+"""What a worker left in files: a result, an error, what the process used."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any
+
+# A result of more JSON than this stays in its file (DESIGN.md section 5), in bytes.
+RESULT_LIMIT = 64 * 1024
+# An error's message is a line in a table, not a place for data.
+MESSAGE_LIMIT = 2000
+
+
+def read_result(path: str) -> tuple[Any, str]:
+    """The result of an attempt that succeeded, and its kind: `none`, `json`, `file`, `repr`.
+
+    Only a result of the kind `json` comes back; the others are None. `path` has no suffix.
+    """
+    text = _read(f"{path}.json", RESULT_LIMIT + 1)
+    if text is None:
+        return None, "repr" if os.path.exists(f"{path}.repr") else "none"
+    if len(text) > RESULT_LIMIT:
+        return None, "file"
+    try:
+        return json.loads(text), "json"
+    except (ValueError, RecursionError):
+        return None, "file"
+
+
+def read_error(path: str) -> dict[str, str] | None:
+    """The type and message of the exception that ended an attempt, None where none did."""
+    error = _read_object(f"{path}.error.json")
+    if error is None:
+        return None
+    return {"type": str(error.get("type", "")), "message": str(error.get("message", ""))[:MESSAGE_LIMIT]}
+
+
+def read_usage(path: str) -> dict[str, Any]:
+    """What the process measured of itself, where it did: threads, CPU seconds, bytes."""
+    usage = _read_object(f"{path}.usage.json") or {}
+    return {name: usage[name] for name in ("threads", "cpu", "max_rss") if isinstance(usage.get(name), (int, float))}
+
+
+def _read_object(path: str) -> dict[str, Any] | None:
+    text = _read(path)
+    try:
+        value = json.loads(text) if text is not None else None
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _read(path: str, limit: int = -1) -> bytes | None:
+    try:
+        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    with open(file, "rb") as stream:
+        return stream.read(limit)

@@ -1,0 +1,68 @@
+"""What a plain scalar means by the YAML 1.2 core schema (https://yaml.org/spec/1.2.2/#1032-tag-resolution)."""
+
+from __future__ import annotations
+
+import re
+
+# As many digits as Python converts by default; a number is later printed, too.
+MAX_DIGITS = 4300
+_MAX_BITS = 14284  # of 10 ** 4300
+_INFINITY = float("inf")
+
+_CONSTANTS: dict[str, object] = {
+    **dict.fromkeys(("", "~", "null", "Null", "NULL")),
+    **dict.fromkeys(("true", "True", "TRUE"), True),
+    **dict.fromkeys(("false", "False", "FALSE"), False),
+    **dict.fromkeys((".inf", ".Inf", ".INF", "+.inf", "+.Inf", "+.INF"), _INFINITY),
+    **dict.fromkeys(("-.inf", "-.Inf", "-.INF"), -_INFINITY),
+    **dict.fromkeys((".nan", ".NaN", ".NAN"), float("nan")),
+}
+
+_match_number = re.compile(
+    r"([-+]?[0-9]+)"
+    r"|0o([0-7]+)"
+    r"|0x([0-9a-fA-F]+)"
+    r"|([-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?)"
+).fullmatch
+
+# A plain scalar that begins with anything else is a string: most are, and need no closer look.
+MAY_BE_SPECIAL = frozenset("-+.0123456789~nNtTfF")
+
+
+class OutOfRange(ValueError):
+    """A number that Python's int or float cannot hold, or not show."""
+
+
+def resolve(text: str) -> object:
+    """The value of a plain scalar: None, a bool, an int, a float or the text itself.
+
+    Raises OutOfRange for a number of more than 4300 digits and for a float that would
+    silently become infinite.
+    """
+    if text in _CONSTANTS:
+        return _CONSTANTS[text]
+    match = _match_number(text)
+    if match is None:
+        return text
+    if match.lastindex == 4:
+        return _float(text)
+    return _int(match[match.lastindex or 0], (10, 8, 16)[(match.lastindex or 1) - 1])
+
+
+def _float(text: str) -> float:
+    number = float(text)
+    if number in (_INFINITY, -_INFINITY):
+        raise OutOfRange("a number beyond what a float can hold")
+    return number
+
+
+def _int(digits: str, base: int) -> int:
+    if base == 10 and len(digits) > MAX_DIGITS:
+        raise OutOfRange(f"a number of more than {MAX_DIGITS} digits")
+    try:
+        number = int(digits, base)
+    except ValueError:  # PYTHONINTMAXSTRDIGITS may ask for less
+        raise OutOfRange("a number of more digits than Python converts") from None
+    if number.bit_length() > _MAX_BITS:
+        raise OutOfRange(f"a number of more than {MAX_DIGITS} digits")
+    return number

@@ -1,0 +1,62 @@
+"""The signals that end a run: noted when they come, acted on by the engine's loop."""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class SignalNotes:
+    """Handlers that only note; `fileno` becomes readable with each signal noted.
+
+    Where this is not the main thread, Python allows no handlers, and none are set.
+    """
+
+    def __init__(self) -> None:
+        self._noted: list[int] = []
+        self._before: dict[int, Any] = {}
+        self._reader, self._writer = os.pipe()
+        os.set_blocking(self._reader, False)
+        os.set_blocking(self._writer, False)
+
+    def __enter__(self) -> SignalNotes:
+        try:
+            self._wakeup_before = signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
+        except ValueError:
+            return self
+        # Ignored by whoever started us, it would hide every end of a process (FAULTS 7).
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
+        for number in ENDING:
+            self._before[number] = signal.signal(number, self._note)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        if self._before:
+            signal.set_wakeup_fd(self._wakeup_before)
+        os.close(self._reader)
+        os.close(self._writer)
+
+    def _note(self, number: int, _frame: FrameType | None) -> None:
+        self._noted.append(number)
+
+    def fileno(self) -> int:
+        """A descriptor that is readable when a signal has come."""
+        return self._reader
+
+    def take(self) -> list[int]:
+        """The numbers of the signals since the last call, in order."""
+        try:
+            os.read(self._reader, 4096)
+        except BlockingIOError:
+            pass
+        noted, self._noted = self._noted, []
+        return noted

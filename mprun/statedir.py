@@ -1,0 +1,132 @@
+"""The state directory: one directory a run, with its record, its logs and its results."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from typing import TYPE_CHECKING
+
+from mprun.errors import RecordError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+DEFAULT = ".mprun"
+EVENTS = "events.jsonl"
+
+# Names that are files' names as they are: no separator, no case to lose, no length to pass.
+_PLAIN = re.compile(r"[a-z0-9][a-z0-9._=,\[\]-]{0,79}\Z", re.ASCII)
+# The default names have a capital letter; only they may keep it.
+_DEFAULT_NAME = re.compile(r"process-[0-9]{1,9}\Z", re.IGNORECASE | re.ASCII)
+_UNSAFE = re.compile(r"[^A-Za-z0-9._=-]+", re.ASCII)
+
+
+def file_name(task: str) -> str:
+    """A task's name as part of a file's: safe, short, and different for different names.
+
+    Also where the file system does not tell capital letters from small ones.
+    """
+    if _DEFAULT_NAME.match(task) and task[0] == "P" and task[1:].islower():
+        return task
+    if _PLAIN.match(task) and not _DEFAULT_NAME.match(task):
+        return task
+    import hashlib
+
+    digest = hashlib.sha256(task.encode("utf-8", "surrogatepass")).hexdigest()[:12]
+    readable = _UNSAFE.sub("_", task)[:40].strip("._")
+    return f"{readable}~{digest}"
+
+
+class RunDirectory:
+    """Where one run keeps what it leaves: `events.jsonl`, `logs/`, `results/`."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.run_id = os.path.basename(path)
+        self.events = os.path.join(path, EVENTS)
+
+    @property
+    def main_log(self) -> str:
+        """What the launcher's process printed: the targets' modules at import."""
+        return f"{self.path}/logs/main.log"
+
+    def log(self, task: str, attempt: int) -> str:
+        """The file with what an attempt printed."""
+        return f"{self.path}/logs/{file_name(task)}.{attempt}.log"
+
+    def result(self, task: str, attempt: int) -> str:
+        """The files with what came of an attempt, without their suffixes."""
+        return f"{self.path}/results/{file_name(task)}.{attempt}"
+
+    def remove(self) -> None:
+        """Remove all of it: for a run that never began."""
+        import shutil
+
+        shutil.rmtree(self.path, ignore_errors=True)
+
+
+def create_run(state_dir: str, now: float) -> RunDirectory:
+    """Make the directory of a new run; `now` is the wall clock, seconds since the epoch.
+
+    Raises RecordError where the state directory cannot be written.
+    """
+    stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime(now))
+    run_id = f"{stamp}.{int(now % 1 * 1000):03d}-{os.urandom(2).hex()}"
+    path = os.path.join(os.path.abspath(state_dir), "runs", run_id)
+    try:
+        _make_private(os.path.abspath(state_dir))
+        os.makedirs(os.path.dirname(path), 0o700, exist_ok=True)
+        for directory in (path, os.path.join(path, "logs"), os.path.join(path, "results")):
+            os.mkdir(directory, 0o700)
+    except OSError as error:
+        raise RecordError(f"the state directory {state_dir} cannot be written: {error.strerror}") from None
+    return RunDirectory(path)
+
+
+def _make_private(directory: str) -> None:
+    """Make the state directory, for its owner only and ignored by git."""
+    if not os.path.isdir(directory):
+        os.makedirs(directory, 0o700)
+        with open(os.path.join(directory, ".gitignore"), "w", encoding="ascii") as file:
+            file.write("*\n")
+
+
+def create_run_somewhere(state_dir: str, now: float) -> tuple[RunDirectory, str]:
+    """As `create_run`; in a temporary directory where that fails, with a warning about it."""
+    try:
+        return create_run(state_dir, now), ""
+    except RecordError as error:
+        import tempfile
+
+        elsewhere = tempfile.mkdtemp(prefix="mprun-")
+        return create_run(elsewhere, now), f"{error}; the record of this run is in {elsewhere}"
+
+
+def runs(state_dir: str) -> Iterator[RunDirectory]:
+    """The runs of a state directory, newest first."""
+    parent = os.path.join(state_dir, "runs")
+    try:
+        names = os.listdir(parent)
+    except OSError:
+        return
+    for name in sorted(names, reverse=True):
+        if os.path.exists(os.path.join(parent, name, EVENTS)):
+            yield RunDirectory(os.path.join(parent, name))
+
+
+def find_run(state_dir: str, run: str | None) -> RunDirectory:
+    """The run of this id, or of the only id that begins so; the newest where None.
+
+    Raises UsageError where there is none, or more than one.
+    """
+    known = list(runs(state_dir))
+    if not known:
+        raise UsageError(f"there is no run in {state_dir}: `mprun JOB` makes one, `--state-dir` looks elsewhere")
+    if run is None:
+        return known[0]
+    found = [one for one in known if one.run_id == run] or [one for one in known if one.run_id.startswith(run)]
+    if len(found) != 1:
+        what = "no run" if not found else f"{len(found)} runs"
+        raise UsageError(f"{what} of {state_dir} begin with `{run[:200]}`; the newest is {known[0].run_id}")
+    return found[0]

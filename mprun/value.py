@@ -1,0 +1,94 @@
+"""The base of every value in mprun: frozen, slotted, keyword-only.
+
+The standard library's dataclasses would do the same. They are not used because a run
+starts by importing some thirty value classes: `dataclasses` takes 10 to 35 ms to import
+and 1 ms for each class, together more than a whole hand-written multiprocessing script
+takes (`python benchmarks/value_classes.py` measures it; type checkers treat both alike).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, dataclass_transform
+
+if TYPE_CHECKING:
+    from typing import Self
+
+
+@dataclass_transform(kw_only_default=True, frozen_default=True)
+class ValueType(type):
+    """Make slots of a class's annotations and keep its defaults beside them."""
+
+    _fields: tuple[str, ...]
+    _defaults: dict[str, Any]
+
+    def __new__(mcls, name: str, bases: tuple[type, ...], namespace: dict[str, Any]) -> ValueType:
+        """Create the class; its module must have `from __future__ import annotations`."""
+        annotations = namespace.get("__annotations__", {})
+        own = tuple(field for field, kind in annotations.items() if not kind.startswith("ClassVar"))
+        namespace["_defaults"] = defaults = {}
+        fields: tuple[str, ...] = ()
+        for base in bases:
+            if isinstance(base, ValueType):
+                defaults.update(base._defaults)
+                fields += base._fields
+        defaults.update((field, namespace.pop(field)) for field in own if field in namespace)
+        namespace["__slots__"] = own
+        namespace["_fields"] = fields + own
+        return super().__new__(mcls, name, bases, namespace)
+
+
+class Value(metaclass=ValueType):
+    """A frozen value; its fields are the annotations of its class and of its base.
+
+    Made by keyword; a field that has no default must be given, an unknown one is a
+    TypeError. Equal to another of the same class with equal fields. Defaults are shared
+    between instances, so they must be immutable.
+    """
+
+    def __init__(self, **fields: Any) -> None:
+        set_field = object.__setattr__
+        defaults = self._defaults
+        for name in self._fields:
+            if name in fields:
+                set_field(self, name, fields.pop(name))
+            elif name in defaults:
+                set_field(self, name, defaults[name])
+            else:
+                raise TypeError(f"{type(self).__name__} needs the field `{name}`")
+        if fields:
+            raise TypeError(f"{type(self).__name__} has no field `{next(iter(fields))}`")
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"{type(self).__name__} is frozen: `{name}` cannot be set")
+
+    def __delattr__(self, name: str) -> None:
+        raise AttributeError(f"{type(self).__name__} is frozen: `{name}` cannot be deleted")
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and self.to_tuple() == other.to_tuple()  # type: ignore[attr-defined]
+
+    def __hash__(self) -> int:
+        return hash((type(self), self.to_tuple()))
+
+    def __repr__(self) -> str:
+        fields = ", ".join(f"{name}={getattr(self, name)!r}" for name in self._fields)
+        return f"{type(self).__name__}({fields})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (type(self), self.to_dict())
+
+    def to_tuple(self) -> tuple[Any, ...]:
+        """The values of the fields, in the order of their declaration."""
+        return tuple([getattr(self, name) for name in self._fields])
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields by name; values inside are not converted."""
+        return {name: getattr(self, name) for name in self._fields}
+
+    def replace(self, **changes: Any) -> Self:
+        """A copy with some fields changed."""
+        return type(self)(**{**self.to_dict(), **changes})
+
+
+def _rebuild(cls: type[Value], fields: dict[str, Any]) -> Value:
+    return cls(**fields)

@@ -1,0 +1,215 @@
+"""What runs inside a task's process: the target, between its log file and its exit status.
+
+A spawned child imports this module and nothing else of mprun's, so it imports little:
+what only some tasks need is imported where they need it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import multiprocessing
+import os
+import sys
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from multiprocessing.popen_fork import Popen
+
+# prctl(2), from <linux/prctl.h>.
+PR_SET_PDEATHSIG = 1
+PR_SET_CHILD_SUBREAPER = 36
+SIGKILL = 9
+
+_libc = ctypes.CDLL(None)
+
+
+class Assignment(NamedTuple):
+    """What a process is to do, and where it leaves what came of it.
+
+    `call` is the target where the process that forks has resolved it, else None.
+    `result` is a path without its suffix: `.json`, `.repr`, `.error.json` and
+    `.usage.json` are written beside it. `parent` is the pid that the process must find
+    as its parent; `meter` asks for its own CPU time and memory, where nobody who
+    reports waits for it.
+    """
+
+    target: str
+    call: Callable[..., Any] | None
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    log: str
+    result: str
+    env: dict[str, str]
+    cwd: str | None
+    parent: int
+    meter: bool
+
+
+def resolve(target: str) -> Any:
+    """The object at the import path `package.module:callable`; the module is imported.
+
+    Raises whatever the import raises, AttributeError where the path behind the colon
+    leads nowhere.
+    """
+    module, _, path = target.partition(":")
+    __import__(module)
+    found: Any = sys.modules[module]
+    for name in path.split("."):
+        found = getattr(found, name)
+    return found
+
+
+def set_process_control(option: int, value: int) -> None:
+    """prctl(2) with one argument; nothing where the platform has no prctl."""
+    if sys.platform == "linux":
+        _libc.prctl(option, value, 0, 0, 0)
+
+
+def die_with_parent(parent: int) -> None:
+    """Be killed when the parent ends (Linux); end now where it already has."""
+    set_process_control(PR_SET_PDEATHSIG, SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+class Process(multiprocessing.Process):
+    """The process of one attempt, named so that a task sees itself as `<Process …>`."""
+
+    def __init__(self, name: str, position: int, daemon: bool, method: str, assignment: Assignment) -> None:
+        super().__init__(name=name, daemon=daemon)
+        # As if the tasks were the main process's only children, made in the file's order.
+        self._identity = (position,)
+        self._start_method = method
+        self._assignment = assignment
+
+    def start(self) -> None:
+        """Start the process.
+
+        multiprocessing's own `start` first polls every child that runs, which costs a
+        system call each; here whoever started it waits for it.
+        """
+        self._popen: Any = self._Popen(self)
+        self._sentinel = self._popen.sentinel
+
+    @staticmethod
+    def _Popen(process: Process) -> Popen:  # noqa: N802  the name is multiprocessing's
+        from mprun import popen
+
+        return popen.POPENS[process._start_method](process)
+
+    def _bootstrap(self, parent_sentinel: int | None = None) -> int:
+        self._enter()
+        try:
+            code: int = super()._bootstrap(parent_sentinel)  # type: ignore[misc]
+        finally:
+            # The process may leave by os._exit, which leaves C's buffers as they are.
+            _libc.fflush(None)
+        if self._assignment.meter:
+            self._write("usage.json", _usage(self._threads))
+        return code
+
+    def _enter(self) -> None:
+        """Become a session of one's own, bound to the parent, with the log as output."""
+        todo = self._assignment
+        os.setsid()
+        die_with_parent(todo.parent)
+        # What a task leaves behind comes to it, and at its end to the launcher.
+        set_process_control(PR_SET_CHILD_SUBREAPER, 1)
+        log = os.open(todo.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        os.dup2(log, 1)
+        os.dup2(log, 2)
+        os.close(log)
+        os.environ.update(todo.env)
+        if todo.cwd is not None:
+            os.chdir(todo.cwd)
+        if self._start_method != "fork":
+            open_output()
+
+    def run(self) -> None:
+        """Call the target; leave its result or its error in a file, and its exit code."""
+        todo = self._assignment
+        self._threads = 1
+        try:
+            call = todo.call or resolve(todo.target)
+            result = call(*todo.args, **todo.kwargs)
+        except SystemExit as error:
+            raise SystemExit(self._exit_code(error.code)) from None
+        except BaseException as error:
+            self._write_error(error)
+            raise SystemExit(1) from None
+        finally:
+            self._threads = len(os.listdir("/proc/self/task")) if sys.platform == "linux" else 1
+            if self._threads > 1 and not todo.meter:
+                self._write("usage.json", {"threads": self._threads})
+        if result is not None:
+            self._write_result(result)
+
+    def _exit_code(self, code: object) -> int:
+        """What the kernel will show for `sys.exit(code)`; 1 where that would be a false 0."""
+        if code is None:
+            return 0
+        self._write("error.json", {"type": "SystemExit", "message": str(code), "traceback": ""})
+        if isinstance(code, int):
+            return code & 0xFF or int(code != 0)
+        print(code, file=sys.stderr)
+        return 1
+
+    def _write_error(self, error: BaseException) -> None:
+        import traceback
+
+        # Without this module's own frame: it tells the user nothing.
+        trace = error.__traceback__.tb_next if error.__traceback__ else None
+        text = "".join(traceback.format_exception(type(error), error, trace))
+        lines = traceback.format_exception_only(type(error), error)
+        message = "".join(lines).partition(": ")[2].strip()
+        self._write("error.json", {"type": type(error).__qualname__, "message": message, "traceback": text})
+        sys.stderr.write(text)
+
+    def _write_result(self, result: object) -> None:
+        import json
+
+        try:
+            text, suffix = json.dumps(result, allow_nan=False), "json"
+        except (TypeError, ValueError, RecursionError):
+            text, suffix = _safe_repr(result), "repr"
+        _write_whole(f"{self._assignment.result}.{suffix}", text)
+
+    def _write(self, suffix: str, value: dict[str, Any]) -> None:
+        import json
+
+        _write_whole(f"{self._assignment.result}.{suffix}", json.dumps(value))
+
+
+def open_output() -> None:
+    """Make Python's standard streams UTF-8 and line-buffered, whatever the locale."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace", line_buffering=True)
+
+
+def _safe_repr(value: object) -> str:
+    try:
+        return repr(value)
+    except Exception as error:
+        return f"<{type(value).__qualname__}, whose repr raised {type(error).__qualname__}>"
+
+
+def _write_whole(path: str, text: str) -> None:
+    """Write a file so that a reader sees all of it or none."""
+    unfinished = path + ".part"
+    file = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    with open(file, "w", encoding="utf-8", errors="backslashreplace") as stream:
+        stream.write(text)
+    os.rename(unfinished, path)
+
+
+def _usage(threads: int) -> dict[str, Any]:
+    import resource
+
+    own, children = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
+    return {
+        "threads": threads,
+        "cpu": own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime,
+        "max_rss": max(own.ru_maxrss, children.ru_maxrss) * 1024,
+    }
