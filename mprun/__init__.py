@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
+# As in `typing`, which every task's process would pay for.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from mprun.api import RunResult, TaskResult, load_job, plan_job, run_job
     from mprun.errors import JobFileError, MprunError, UsageError
     from mprun.job import Job

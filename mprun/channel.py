@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import json
 import marshal
-from typing import TYPE_CHECKING, Any
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     import socket
+    from typing import Any
 
 _LENGTH = 4
 _CHUNK = 1 << 18

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
+from itertools import accumulate
 from sys import intern
 from typing import TYPE_CHECKING, Any
 
@@ -19,10 +21,10 @@ MAX_NODES = 1_000_000
 MAX_ALIASED = 8 * 1024 * 1024
 MAX_PROBLEMS = 100
 
-# A place in one int, as a file has millions: line, column and width, the last two in 24
-# bits each (8 MiB are less). A width of all ones: to the end of the line.
-_LINE, _COLUMN = 48, 24
-_REST = (1 << _COLUMN) - 1
+# A place in one int, as a file has a million: where it starts, counted in characters from
+# the beginning of the file, and in the last 24 bits (8 MiB are less) how long it is.
+SHIFT = 24
+_LENGTH = (1 << SHIFT) - 1
 
 # Python takes an int's hash modulo this prime: keys chosen to collide would take hours.
 _MAX_INT_KEY = 2**61 - 1
@@ -31,10 +33,17 @@ _NO_KEY: Any = object()
 
 
 class Mapping(dict[Any, Any]):
-    """A mapping of the file; `marks` has for each key the marks of the key and of its value."""
+    """A mapping of the file; `marks` has the marks of its keys and values by turns, in their order."""
 
     __slots__ = ("marks",)
-    marks: dict[Any, tuple[int, int]]
+    marks: list[int]
+
+    def marks_of(self, key: object) -> tuple[int, int]:
+        """The marks of a key and of its value. Raises KeyError where the key is not there."""
+        for number, other in enumerate(self):
+            if other is key or other == key:  # `.nan` equals nothing, not even itself
+                return self.marks[2 * number], self.marks[2 * number + 1]
+        raise KeyError(key)
 
 
 class Sequence(list[Any]):
@@ -48,26 +57,29 @@ class Stop(Exception):
     """The rest of the file need not, or must not, be read."""
 
 
-def place_of_mark(source: Source, mark: int) -> Place:
-    """The place that a mark stands for."""
-    line, column, width = mark >> _LINE, (mark >> _COLUMN) & _REST, mark & _REST
-    if width == _REST:
-        length = len(source.lines[line]) if line < len(source.lines) else 0
-        width = length - column
+def starts_of(source: Source) -> list[int]:
+    """Where each line starts, counted in characters, when every line ends with one."""
+    return list(accumulate((len(line) + 1 for line in source.lines), initial=0))
+
+
+def place_of_mark(source: Source, starts: list[int], mark: int) -> Place:
+    """The place that a mark stands for, at most to the end of its first line."""
+    line = bisect_right(starts, mark >> SHIFT, hi=len(source.lines)) - 1
+    column = (mark >> SHIFT) - starts[line]
+    width = min(mark & _LENGTH, len(source.lines[line]) - column)
     return Place(line=line + 1, column=column + 1, width=max(width, 1))
 
 
 def _mark(event: Any) -> int:
-    start, end = event.start_mark, event.end_mark
-    line, column = start.line, start.column
-    width = end.column - column if end.line == line else _REST
-    return (line << _LINE) | (column << _COLUMN) | width  # type: ignore[no-any-return]
+    start: int = event.start_mark.index
+    length: int = event.end_mark.index - start
+    return (start << SHIFT) | length
 
 
 class _Frame:
     """A collection that is still open; `nodes` and `aliased` are the composer's counts before it."""
 
-    __slots__ = ("above", "aliased", "anchor", "height", "key", "key_mark", "mark", "node", "nodes", "start")
+    __slots__ = ("above", "aliased", "anchor", "height", "key", "key_mark", "mark", "node", "nodes")
 
     def __init__(self, above: _Frame | None, node: Mapping | Sequence, mark: int, composer: Composer) -> None:
         self.above = above
@@ -76,7 +88,6 @@ class _Frame:
         self.nodes = composer.nodes
         self.aliased = composer.aliased
         self.anchor: str | None = None
-        self.start = 0
         self.height = 1
         self.key: Any = _NO_KEY
         self.key_mark = 0
@@ -100,6 +111,7 @@ class Composer:
 
     def __init__(self, source: Source) -> None:
         self.source = source
+        self.starts = starts_of(source)
         self.problems: list[Problem] = []
         self.root: object = None
         self.root_mark = 0
@@ -125,7 +137,7 @@ class Composer:
 
     def problem(self, mark: int, message: str, hint: str = "") -> None:
         """Note a problem; after the hundredth the rest is not read."""
-        place = place_of_mark(self.source, mark)
+        place = place_of_mark(self.source, self.starts, mark)
         self.problems.append(Problem(message=message, source=self.source, place=place, hint=hint))
         if len(self.problems) >= MAX_PROBLEMS:
             raise Stop
@@ -150,20 +162,19 @@ class Composer:
             self.problem(0, "the file holds no job", "begin with `tasks:`")
 
     def _scalar(self, event: Any) -> None:
-        start, end = event.start_mark, event.end_mark
-        line, column = start.line, start.column
-        width = end.column - column if end.line == line else _REST
-        mark = (line << _LINE) | (column << _COLUMN) | width
+        start = event.start_mark.index
+        length = event.end_mark.index - start
+        mark = (start << SHIFT) | length
         value: object = event.value
         if not event.style and (not value or value[0] in MAY_BE_SPECIAL):  # type: ignore[index]
             value = self._resolved(value, mark)  # type: ignore[arg-type]
-        if event.tag is not None:
-            self._refuse_tag(event, mark)
         self.nodes += 1
         if self.nodes > MAX_NODES:
             self._refuse_nodes(mark)
         if event.anchor is not None:
-            self._anchors[event.anchor] = _Anchor(value, 1, end.index - start.index, 0)
+            self._anchors[event.anchor] = _Anchor(value, 1, length, 0)
+        if event.tag is not None:
+            self._refuse_tag(event, mark)
         frame = self._frame
         node = frame.node
         if type(node) is Sequence:
@@ -175,7 +186,7 @@ class Composer:
             self._set_key(frame, value, mark)
         else:
             node[frame.key] = value
-            node.marks[frame.key] = (frame.key_mark, mark)  # type: ignore[call-overload]
+            node.marks += (frame.key_mark, mark)
             frame.key = _NO_KEY
 
     def _resolved(self, text: str, mark: int) -> object:
@@ -186,13 +197,13 @@ class Composer:
             return text
 
     def _start_mapping(self, event: Any) -> None:
-        self._open(event, Mapping(), {})
+        self._open(event, Mapping())
 
     def _start_sequence(self, event: Any) -> None:
-        self._open(event, Sequence(), [])
+        self._open(event, Sequence())
 
-    def _open(self, event: Any, node: Any, marks: Any) -> None:
-        node.marks = marks
+    def _open(self, event: Any, node: Mapping | Sequence) -> None:
+        node.marks = []
         mark = _mark(event)
         if event.tag is not None:
             self._refuse_tag(event, mark)
@@ -203,22 +214,23 @@ class Composer:
         if self.nodes > MAX_NODES:
             self._refuse_nodes(mark)
         if event.anchor is not None:
-            frame.anchor, frame.start = event.anchor, event.start_mark.index
+            frame.anchor = event.anchor
             self._anchors[event.anchor] = _Anchor(node, 0, 0, 0, closed=False)
 
     def _end_collection(self, event: Any) -> None:
-        frame, end = self._frame, event.end_mark
+        frame, end = self._frame, event.end_mark.index
         above = self._frame = frame.above or self._bottom
         self._depth -= 1
         if above.height <= frame.height:
             above.height = frame.height + 1
-        if frame.anchor is not None:
-            length = end.index - frame.start + self.aliased - frame.aliased
-            self._anchors[frame.anchor] = _Anchor(frame.node, self.nodes - frame.nodes, length, frame.height)
         mark = frame.mark
+        start = mark >> SHIFT
+        if frame.anchor is not None:
+            length = end - start + self.aliased - frame.aliased
+            self._anchors[frame.anchor] = _Anchor(frame.node, self.nodes - frame.nodes, length, frame.height)
         # A list or mapping in brackets is marked to its end; one of lines at its beginning.
-        if event.start_mark.column != end.column and end.line == mark >> _LINE:
-            mark = (mark & ~_REST) | (end.column - ((mark >> _COLUMN) & _REST))
+        if event.start_mark.index != end:
+            mark = (start << SHIFT) | (end - start)
         self._place(frame.node, mark)
 
     def _alias(self, event: Any) -> None:
@@ -262,7 +274,7 @@ class Composer:
             self._set_key(frame, value, mark)
         else:
             frame.node[frame.key] = value
-            frame.node.marks[frame.key] = (frame.key_mark, mark)
+            frame.node.marks += (frame.key_mark, mark)
             frame.key = _NO_KEY
 
     def _set_key(self, frame: _Frame, value: Any, mark: int) -> None:
@@ -273,7 +285,7 @@ class Composer:
         elif type(value) is int and abs(value) >= _MAX_INT_KEY:
             self.problem(mark, "a key that is a number of more than 18 digits", "quote it")
         if value in frame.node:
-            self._refuse_duplicate(frame.node, value, mark)
+            self._refuse_duplicate(frame.node, value, mark)  # type: ignore[arg-type]
             value = object()  # so that the first one keeps its place
         frame.key = value
         frame.key_mark = mark
@@ -283,21 +295,22 @@ class Composer:
         self.problem(mark, "a key must be a string, not a list or a mapping", "quote it if it is a string")
         return object()
 
-    def _refuse_duplicate(self, node: Mapping | Sequence, key: Hashable, mark: int) -> None:
-        first = node.marks[key][0]  # type: ignore[index,call-overload]
-        line, was, now = (first >> _LINE) + 1, self._text(first), self._text(mark)
-        old = next(k for k in node if k == key or k is key)
+    def _refuse_duplicate(self, node: Mapping, key: Hashable, mark: int) -> None:
+        first = node.marks_of(key)[0]
+        line = place_of_mark(self.source, self.starts, first).line
+        was, now = self._text(first), self._text(mark)
+        old = next(other for other in node if other is key or other == key)
         if type(old) is not type(key):
             message = f"the keys {quote(was)} (line {line}) and {quote(now)} are the same to Python"
-            self.problem(mark, message, f"quote one of them: `\"{now[:60]}\"`")
+            self.problem(mark, message, f'quote one of them: `"{now[:60]}"`')
         else:
             message = f"duplicate key {quote(now)}: it stands on line {line} already"
             self.problem(mark, message, "keep one of the two")
 
     def _text(self, mark: int) -> str:
-        place = place_of_mark(self.source, mark)
-        line = self.source.lines[place.line - 1]
-        return line[place.column - 1 : place.column - 1 + min(place.width, 80)]
+        place = place_of_mark(self.source, self.starts, mark)
+        start = place.column - 1
+        return self.source.lines[place.line - 1][start : start + min(place.width, 80)]
 
     def _refuse_merge(self, mark: int) -> None:
         hint = "write the keys out, or put them under `defaults`"

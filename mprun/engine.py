@@ -106,6 +106,7 @@ class ImportCrash(Exception):
 def _preparation(plan: Plan, directory: RunDirectory) -> Preparation:
     tasks = plan.tasks
     return Preparation(
+        run_id=directory.run_id,
         import_path=(os.getcwd(), *plan.job.pythonpath),
         log=directory.main_log,
         start_method=plan.start_method,
@@ -276,7 +277,6 @@ class Engine:
     def _order(self, number: int, attempt: int) -> AttemptOrder:
         planned = self._plan.tasks[number]
         task = planned.task
-        own = {"MPRUN_RUN_ID": self._directory.run_id, "MPRUN_TASK": task.name, "MPRUN_ATTEMPT": str(attempt)}
         return AttemptOrder(
             key=(number, attempt),
             name=task.name,
@@ -288,7 +288,7 @@ class Engine:
             kwargs=task.kwargs,
             log=self._directory.log(task.name, attempt),
             result=self._directory.result(task.name, attempt),
-            env={**task.env, **own},
+            env=task.env,
             cwd=task.cwd,
         )
 

@@ -16,7 +16,7 @@ import sys
 import time
 import types
 from collections import deque
-from typing import Any
+from multiprocessing import util
 
 from mprun import popen, procfs, target
 from mprun.channel import LauncherEnd
@@ -27,6 +27,10 @@ from mprun.worker import (
     open_output,
     set_process_control,
 )
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 # How often the number of a task's threads is looked at, in seconds; more tasks, less often.
 SAMPLE_INTERVAL = 0.25
@@ -61,6 +65,7 @@ class Launcher:
         self._to_start: deque[tuple[Any, ...]] = deque()
         self._calls: dict[str, Any] = {}
         self._own_children: set[int] = set()
+        self._fork_server = 0
         self._sampled = 0.0
         popen.private_descriptors.update({sock.fileno(), self._epoll.fileno()})
         if (children := self._children.fileno()) is not None:
@@ -109,6 +114,7 @@ class Launcher:
     def _prepare(self, options: dict[str, Any], calls: list[tuple[str, tuple[Any, ...], dict[str, Any]]]) -> None:
         """Import and bind every target, then become as cheap to fork as can be."""
         _redirect_output(options["log"])
+        os.environ["MPRUN_RUN_ID"] = options["run_id"]
         target.set_import_path(options["import_path"])
         problems, threads = self._resolve(calls)
         problems += _import_ahead(options["preload"])
@@ -117,7 +123,8 @@ class Launcher:
             self._prepare_multiprocessing(options["start_method"], methods, options["preload"], calls)
         sys.stdout.flush()
         sys.stderr.flush()
-        self._own_children = set(self._children.pids()) | popen.helper_pids()
+        # What is there already is no task's: multiprocessing's helpers, a module's own children.
+        self._own_children = set(self._children.pids())
         # A child that collects garbage copies the pages of all that it looks at.
         gc.collect()
         gc.freeze()
@@ -127,7 +134,6 @@ class Launcher:
             threads=threads,
             pid=os.getpid(),
             name=_main_name(),
-            fork_server=popen.fork_server_pid(),
         )
 
     def _resolve(self, calls: list[tuple[str, tuple[Any, ...], dict[str, Any]]]) -> tuple[list[Any], list[str]]:
@@ -167,16 +173,26 @@ class Launcher:
 
         multiprocessing.set_start_method(method, force=True)
         if "forkserver" in methods:
-            _start_fork_server([*preload, *sorted({name.partition(":")[0] for name, _, _ in calls})])
+            self._fork_server = _start_fork_server(preload, calls)
+        if "spawn" in methods:
+            from multiprocessing import resource_tracker
+
+            resource_tracker.ensure_running()
 
     # ---- starting and signalling
 
     def _start(self, key: tuple[int, int], task: tuple[Any, ...], todo: dict[str, Any]) -> None:
         name, position, daemon, method = task
+        # Set here, where a forked or spawned task inherits it: in the task it would cost
+        # the copies of some fifty pages.
+        own = {"MPRUN_TASK": name, "MPRUN_ATTEMPT": str(key[1])}
+        os.environ.update(own)
+        if method == "forkserver":
+            todo["env"] = {**own, **todo["env"]}
         assignment = Assignment(
             **todo,
             call=self._calls[todo["target"]] if method == "fork" else None,
-            parent=popen.fork_server_pid() or 0 if method == "forkserver" else os.getpid(),
+            parent=self._fork_server if method == "forkserver" else os.getpid(),
             meter=method == "forkserver",
         )
         process = Process(name, position, daemon, method, assignment)
@@ -300,15 +316,20 @@ class Launcher:
                 attempt.threads = max(attempt.threads, stat.threads)
 
 
-def _start_fork_server(modules: list[str]) -> None:
+def _start_fork_server(preload: list[str], calls: list[tuple[str, Any, Any]]) -> int:
+    """Start it with every target's module imported; its pid."""
     from multiprocessing import forkserver
 
+    modules = [*preload, *sorted({name.partition(":")[0] for name, _, _ in calls})]
     from mprun.forkserver import IMPORT_PATH, MODULES
 
     forkserver.set_forkserver_preload(["mprun.forkserver"])
     os.environ.update({IMPORT_PATH: os.pathsep.join(sys.path), MODULES: " ".join(modules)})
     forkserver.ensure_running()
     del os.environ[IMPORT_PATH], os.environ[MODULES]
+    from mprun.popen_exec import fork_server_pid
+
+    return fork_server_pid() or 0
 
 
 def _leads_session(pid: int) -> bool:
@@ -376,6 +397,9 @@ def main(descriptor: int) -> None:
         null = os.open(os.devnull, os.O_RDONLY)
         os.dup2(null, 0)
         os.close(null)
+        sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115  for as long as we live
+        # A task's standard input is empty already; every other task would open it anew.
+        util._close_stdin = lambda: None  # type: ignore[attr-defined]
         popen.launcher_pidfd.append(os.pidfd_open(os.getpid()))
         Launcher(socket.socket(fileno=descriptor)).serve()
         code = 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from mprun.composer import Composer, Mapping, Sequence, Stop, place_of_mark
+from mprun.composer import SHIFT, Composer, Mapping, Sequence, Stop, place_of_mark
 from mprun.errors import JobFileError, UsageError
 from mprun.problems import Place, Problem, Source, closest, quote, visible
 from mprun.value import Value
@@ -32,21 +32,22 @@ _TOO_LARGE = "a job file has at most 8 MiB"
 _find_unprintable = re.compile(
     "[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]"
 ).search
-# What libyaml, which gives the line numbers, takes for the end of a line.
-_split_lines = re.compile("\r\n|[\n\r\x85\u2028\u2029]").split
-_SIMPLE_BREAK = re.compile("[\r\x85\u2028\u2029]").search
+# YAML 1.2.2 section 5.4: what ends a line.
+_split_lines = re.compile("\r\n?|\n").split
 
 
 class Document(Value):
     """A job file as it was read: its source, the tree of its one document, the hash of its bytes.
 
-    `root` is made of Mapping, Sequence and scalars, each node with a place (`place_of`).
+    `root` is made of Mapping, Sequence and scalars, each node with a place (`place_of`);
+    `starts` and `mark` are what that is computed from.
     """
 
     source: Source
     root: object
     sha256: str
-    mark: int = 0
+    starts: list[int]
+    mark: int
 
 
 def load(path: str) -> Document:
@@ -67,8 +68,15 @@ def parse(text: bytes | str, path: str) -> Document:
         raise UsageError(f"{quote(path)} is too large: {_TOO_LARGE}")
     source = _decoded(data, path)
     composer = Composer(source)
-    root = _composed(composer, data.removeprefix(b"\xef\xbb\xbf"))
-    return Document(source=source, root=root, sha256=sha256(data).hexdigest(), mark=composer.root_mark)
+    # Each line ends with one character, as the places are counted in characters.
+    root = _composed(composer, "\n".join(source.lines).encode())
+    return Document(
+        source=source,
+        root=root,
+        sha256=sha256(data).hexdigest(),
+        starts=composer.starts,
+        mark=composer.root_mark,
+    )
 
 
 def _composed(composer: Composer, data: bytes) -> object:
@@ -100,8 +108,9 @@ def _explain_syntax(composer: Composer, error: Any) -> None:
     # Only for a file that is wrong.
     from mprun.syntax import explain
 
-    marks = [mark and (mark.line, mark.column) for mark in (error.context_mark, error.problem_mark)]
-    composer.problems.append(explain(composer.source, error.context or "", error.problem or "", *marks))
+    marks = (error.context_mark, error.problem_mark)
+    places = [mark and place_of_mark(composer.source, composer.starts, mark.index << SHIFT) for mark in marks]
+    composer.problems.append(explain(composer.source, error.context or "", error.problem or "", *places))
 
 
 def _decoded(data: bytes, path: str) -> Source:
@@ -123,7 +132,7 @@ def _decoded(data: bytes, path: str) -> Source:
 
 
 def _source(path: str, text: str) -> Source:
-    lines = _split_lines(text) if _SIMPLE_BREAK(text) else text.split("\n")
+    lines = _split_lines(text) if "\r" in text else text.split("\n")
     return Source(path=path, lines=tuple(lines))
 
 
@@ -140,15 +149,15 @@ def place_of(document: Document, path: tuple[str | int, ...], key: bool = False)
     """
     node, mark = document.root, document.mark
     for depth, step in enumerate(path):
-        if isinstance(node, Mapping) and step in node.marks:
-            key_mark, value_mark = node.marks[step]
+        if isinstance(node, Mapping) and step in node:
+            key_mark, value_mark = node.marks_of(step)
             mark = key_mark if key and depth == len(path) - 1 else value_mark
             node = node[step]
         elif isinstance(node, Sequence) and isinstance(step, int) and step < len(node.marks):
             node, mark = node[step], node.marks[step]
         else:
             break
-    return place_of_mark(document.source, mark)
+    return place_of_mark(document.source, document.starts, mark)
 
 
 def plain(node: object) -> Any:

@@ -1,4 +1,4 @@
-"""How a task's process is started under each start method, and how its end is seen.
+"""How a task's process is forked, and how the end of any task's process is seen.
 
 The classes are multiprocessing's own `Popen`s; they add a descriptor that becomes
 readable when the process ends (`waiter`) and keep what `wait4` says of it: whoever reaps
@@ -11,11 +11,14 @@ from __future__ import annotations
 import atexit
 import os
 import signal
-from multiprocessing import forkserver, popen_fork, popen_forkserver, popen_spawn_posix, util
-from typing import TYPE_CHECKING, Any
+from multiprocessing import popen_fork, util
 
+# As in `typing`, which takes longer to import than all else that a launcher needs.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from resource import struct_rusage
+
+    from typing import Any
 
     from mprun.worker import Process
 
@@ -26,7 +29,7 @@ private_descriptors: set[int] = set()
 launcher_pidfd: list[int] = []
 
 
-class _Pidfd:
+class Pidfd:
     """The part that all three share: a pidfd for signals, and the end as the kernel tells it."""
 
     pid: int
@@ -68,7 +71,7 @@ class _Pidfd:
             self.pidfd = -1
 
 
-class ForkPopen(_Pidfd, popen_fork.Popen):
+class ForkPopen(Pidfd, popen_fork.Popen):
     """A copy of the launcher, without the two pipes that a pidfd makes superfluous."""
 
     def _launch(self, process: Process) -> None:
@@ -93,76 +96,11 @@ class ForkPopen(_Pidfd, popen_fork.Popen):
             os._exit(code)
 
 
-class SpawnPopen(_Pidfd, popen_spawn_posix.Popen):
-    """A new Python, started by the launcher."""
+def popen_class(method: str) -> Any:
+    """The class that starts processes by this start method."""
+    if method == "fork":
+        return ForkPopen
+    # They need sockets, temporary files and more, which a launcher that forks must not hold.
+    from mprun import popen_exec
 
-    def _launch(self, process: Process) -> None:
-        super()._launch(process)
-        self.open_pidfd()
-
-    def close(self) -> None:
-        _Pidfd.close(self)
-        popen_spawn_posix.Popen.close(self)
-
-
-class ForkServerPopen(_Pidfd, popen_forkserver.Popen):
-    """A copy of the fork server, which reaps it and passes its exit code on."""
-
-    def _launch(self, process: Process) -> None:
-        super()._launch(process)
-        private_descriptors.add(self.sentinel)
-        self._open_pidfd_of_stranger()
-
-    @property
-    def waiter(self) -> int:
-        """The fork server's pipe: by the time it speaks, the process is reaped."""
-        return int(self.sentinel)
-
-    def _open_pidfd_of_stranger(self) -> None:
-        """Open the pidfd, unless the process is over already and its pid may be another's."""
-        from mprun.procfs import read_stat
-
-        try:
-            pidfd = os.pidfd_open(self.pid)
-        except OSError:
-            return
-        stat = read_stat(self.pid)
-        if stat is not None and stat.ppid == fork_server_pid():
-            self.pidfd = pidfd
-            private_descriptors.add(pidfd)
-        else:
-            os.close(pidfd)
-
-    def poll(self, flag: int = os.WNOHANG) -> int | None:
-        """The exit code that the fork server passes on; None in `status`: nobody tells more."""
-        if self.returncode is None:
-            try:
-                self.returncode = forkserver.read_signed(self.sentinel)
-            except (OSError, EOFError):
-                # The fork server is gone. multiprocessing would say 255; nobody knows.
-                self.lost = True
-        return self.returncode
-
-    lost = False
-
-    def close(self) -> None:
-        _Pidfd.close(self)
-        private_descriptors.discard(self.sentinel)
-        popen_forkserver.Popen.close(self)
-
-
-POPENS: dict[str, Any] = {"fork": ForkPopen, "spawn": SpawnPopen, "forkserver": ForkServerPopen}
-
-
-def fork_server_pid() -> int | None:
-    """The pid of multiprocessing's fork server, None before it was started."""
-    pid: int | None = forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined]
-    return pid
-
-
-def helper_pids() -> set[int]:
-    """The processes that multiprocessing itself keeps as children of the launcher."""
-    from multiprocessing import resource_tracker
-
-    tracker: int | None = resource_tracker._resource_tracker._pid  # type: ignore[attr-defined]
-    return {pid for pid in (fork_server_pid(), tracker) if pid is not None}
+    return {"spawn": popen_exec.SpawnPopen, "forkserver": popen_exec.ForkServerPopen}[method]

@@ -20,9 +20,17 @@ _CUT = "…"
 # Python's own names of control characters are no help; these stand for C0 and DEL one to one.
 _CONTROL_PICTURES = {code: 0x2400 + code for code in range(0x20)} | {0x7F: 0x2421}
 # Bidirectional overrides and invisible characters can make a line read as something that it is not.
-_DECEIVERS = (*range(0x80, 0xA0), 0x00AD, 0x061C, *range(0x200B, 0x2010), *range(0x2028, 0x202F),
-              *range(0x2060, 0x2070), 0xFEFF, *range(0xFFF9, 0xFFFC))
-_VISIBLE = {**_CONTROL_PICTURES, **{code: f"\\u{code:04x}" for code in _DECEIVERS}}
+_DECEIVERS = (
+    *range(0x80, 0xA0),
+    0x00AD,
+    0x061C,
+    *range(0x200B, 0x2010),
+    *range(0x2028, 0x202F),
+    *range(0x2060, 0x2070),
+    0xFEFF,
+    *range(0xFFF9, 0xFFFC),
+)
+_VISIBLE: dict[int, int | str] = {**_CONTROL_PICTURES, **{code: f"\\u{code:04x}" for code in _DECEIVERS}}
 
 _BOLD_RED, _BLUE, _RED, _RESET = "\x1b[1;31m", "\x1b[34m", "\x1b[31m", "\x1b[0m"
 
@@ -168,7 +176,7 @@ _SYNONYMS = {
     "kwargs": ("keywords", "keyword_arguments", "kwds", "parameters", "params", "options"),
     "limits": ("limit", "ulimit", "rlimit"),
     "matrix": ("strategy", "parametrize", "variants"),
-    "max_parallel": ("parallel", "workers", "max_workers", "concurrency", "jobs", "max_concurrency", "pool"),
+    "max_parallel": ("parallel", "workers", "max_workers", "concurrency", "max_concurrency", "pool"),
     "memory": ("mem", "max_memory", "ram"),
     "name": ("id", "task", "label", "title"),
     "params": ("parameters", "inputs", "variables", "vars", "arguments", "args"),

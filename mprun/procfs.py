@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import os
-from typing import NamedTuple
 
 
-class Stat(NamedTuple):
+class Stat:
     """Some fields of /proc/PID/stat (proc(5)); `start_ticks` is in clock ticks since boot."""
 
-    state: str
-    ppid: int
-    session: int
-    threads: int
-    start_ticks: int
+    __slots__ = ("ppid", "session", "start_ticks", "state", "threads")
+
+    def __init__(self, line: bytes) -> None:
+        # The command's name may hold anything, parentheses too; the last one ends it.
+        fields = line[line.rfind(b")") + 2 :].split(maxsplit=20)
+        self.state = fields[0].decode()
+        self.ppid = int(fields[1])
+        self.session = int(fields[3])
+        self.threads = int(fields[17])
+        self.start_ticks = int(fields[19])
 
 
 def read_stat(pid: int) -> Stat | None:
@@ -28,9 +32,7 @@ def read_stat(pid: int) -> Stat | None:
         return None
     finally:
         os.close(file)
-    # The command's name may hold anything, parentheses too; the last one ends it.
-    fields = line[line.rfind(b")") + 2 :].split()
-    return Stat(fields[0].decode(), int(fields[1]), int(fields[3]), int(fields[17]), int(fields[19]))
+    return Stat(line)
 
 
 def processes() -> dict[int, Stat]:

@@ -34,6 +34,8 @@ _KEYWORDS = {
     "additionalProperties", "propertyNames", "minProperties", "items", "minItems", "pattern",
     "minLength", "maxLength", "minimum", "maximum",
 }  # fmt: skip
+# What makes a schema look at the entries of a mapping, not only at which keys it has.
+_OF_ENTRIES = {"properties", "patternProperties", "additionalProperties", "propertyNames", "minProperties"}
 
 
 class Checker:
@@ -99,28 +101,34 @@ class Checker:
 
     def _of_mapping(self, schema: dict[str, Any]) -> Test:
         required = frozenset(schema.get("required", ()))
+        if not schema.keys() & _OF_ENTRIES:
+            return lambda value: required <= value.keys()
         least = schema.get("minProperties", 0)
         name_test = self.test(schema.get("propertyNames", True))
         known: dict[str, Test] = {}
+        of_key = self._of_key if "patternProperties" in schema else self._of_plain_key
 
         def test(value: dict[Any, Any]) -> bool:
             if not required <= value.keys() or len(value) < least:
                 return False
             for key, below in value.items():
-                key_test = known.get(key)
-                if key_test is None:
-                    key_test = self._of_key(schema, key)
-                    if key in schema.get("properties", ()):
-                        known[key] = key_test
+                key_test = known.get(key) or of_key(schema, key, known)
                 if not key_test(below) or not name_test(key):
                     return False
             return True
 
         return test
 
-    def _of_key(self, schema: dict[str, Any], key: Any) -> Test:
-        parts = parts_for_key(schema, key)
-        return _all([self.test(part) for part in parts])
+    def _of_key(self, schema: dict[str, Any], key: Any, known: dict[str, Test]) -> Test:
+        test = _all([self.test(part) for part in parts_for_key(schema, key)])
+        if key in schema.get("properties", ()):
+            known[key] = test
+        return test
+
+    def _of_plain_key(self, schema: dict[str, Any], key: Any, known: dict[str, Test]) -> Test:
+        if key in schema.get("properties", ()):
+            return self._of_key(schema, key, known)
+        return self.test(schema.get("additionalProperties", True))
 
 
 class _ByType(dict[type, "Test"]):
@@ -208,11 +216,16 @@ def isfinite_number(value: float) -> bool:
 
 def _all(tests: list[Test]) -> Test:
     tests = [test for test in tests if test is not _yes]
-    if not tests:
-        return _yes
-    if len(tests) == 1:
-        return tests[0]
-    return lambda value: all(test(value) for test in tests)
+    if len(tests) < 2:
+        return tests[0] if tests else _yes
+
+    def test_all(value: object) -> bool:
+        for test in tests:  # noqa: SIM110 - a generator for `all` costs more than the tests
+            if not test(value):
+                return False
+        return True
+
+    return test_all
 
 
 def _yes(value: object) -> bool:

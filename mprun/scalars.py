@@ -39,6 +39,8 @@ def resolve(text: str) -> object:
     Raises OutOfRange for a number of more than 4300 digits and for a float that would
     silently become infinite.
     """
+    if text.isdecimal() and text.isascii() and len(text) < 10:
+        return int(text)
     if text in _CONSTANTS:
         return _CONSTANTS[text]
     match = _match_number(text)
@@ -63,6 +65,6 @@ def _int(digits: str, base: int) -> int:
         number = int(digits, base)
     except ValueError:  # PYTHONINTMAXSTRDIGITS may ask for less
         raise OutOfRange("a number of more digits than Python converts") from None
-    if number.bit_length() > _MAX_BITS:
+    if base != 10 and number.bit_length() > _MAX_BITS:
         raise OutOfRange(f"a number of more than {MAX_DIGITS} digits")
     return number

@@ -76,7 +76,8 @@ def _errors(schema: dict[str, Any], checker: Checker, root: object) -> Iterator[
 
     def properties(validator: Any, parts: Any, value: Any, parent: Any) -> Iterator[Any]:
         for key in parts if isinstance(value, dict) else ():
-            if key in value and not checker.test(parts[key])(value[key]):
+            # A list's items are tested one by one below: not twice, as they may be many.
+            if key in value and (isinstance(value[key], list) or not checker.test(parts[key])(value[key])):
                 yield from validator.descend(value[key], parts[key], path=key, schema_path=key)
 
     def additional(validator: Any, part: Any, value: Any, parent: Any) -> Iterator[Any]:
@@ -88,6 +89,12 @@ def _errors(schema: dict[str, Any], checker: Checker, root: object) -> Iterator[
             elif not checker.test(part)(value[key]):
                 yield from validator.descend(value[key], part, path=key)
 
+    def names(validator: Any, part: Any, value: Any, parent: Any) -> Iterator[Any]:
+        test = checker.test(part)
+        for key in value if isinstance(value, dict) else ():
+            if not test(key):
+                yield from validator.descend(key, part)
+
     # What is valid is passed over, so that one mistake in a file of 8 MiB is found at once,
     # and keys that are no strings, which JSON does not have, do not crash it.
     rules: dict[str, Any] = {
@@ -95,10 +102,12 @@ def _errors(schema: dict[str, Any], checker: Checker, root: object) -> Iterator[
         "properties": properties,
         "additionalProperties": additional,
         "patternProperties": _free,
+        "propertyNames": names,
     }
     base = jsonschema.Draft7Validator
     types = base.TYPE_CHECKER.redefine("number", _is_number).redefine("integer", _is_integer)
-    yield from jsonschema.validators.extend(base, rules, type_checker=types)(schema).iter_errors(root)
+    extend: Any = jsonschema.validators.extend
+    yield from extend(base, rules, type_checker=types)(schema).iter_errors(root)
 
 
 def _free(validator: Any, parts: Any, value: Any, parent: Any) -> Iterator[Any]:

@@ -9,30 +9,28 @@ from mprun.problems import Place, Problem, quote
 if TYPE_CHECKING:
     from mprun.problems import Source
 
-    Position = tuple[int, int] | None
-
 
 def explain(
-    source: Source, context: str, problem: str, context_at: Position, problem_at: Position
+    source: Source, context: str, problem: str, context_at: Place | None, problem_at: Place | None
 ) -> Problem:
-    """The problem in our words; positions are line and column from 0.
+    """The problem in our words; what is not known here is passed on as it is.
 
-    `context` and `problem` are libyaml's (scanner.c, parser.c); what is not known here is
-    passed on as it is.
+    `context` and `problem` are libyaml's (scanner.c, parser.c), with their places.
     """
-    line, column = problem_at or context_at or (0, 0)
-    text = source.lines[line] if line < len(source.lines) else ""
-    char = text[column : column + 1]
+    at = problem_at or context_at or Place(line=1, column=1)
+    opened = context_at or at
+    text = source.lines[at.line - 1]
+    char = text[at.column - 1 : at.column]
     if "quoted scalar" in context and ("end of stream" in problem or "document indicator" in problem):
-        return _at(source, context_at, "this quote is never closed", "close it, or take it out")
+        return _problem(source, opened, "this quote is never closed", "close it, or take it out")
     if "cannot start any token" in problem:
-        return _bad_start(source, (line, column), char)
+        return _bad_start(source, at, char)
     if "flow" in context and "did not find expected ','" in problem:
-        return _in_brackets(source, context_at, (line, column), context, text)
+        return _in_brackets(source, opened, at, context, text)
     for words, message, hint in _KNOWN:
         if words in problem or words in context:
-            return _at(source, (line, column), message, _special_hint(text, char) or hint)
-    return _at(source, (line, column), f"not YAML: {problem or context}", _special_hint(text, char))
+            return _problem(source, at, message, _special_hint(text, char) or hint)
+    return _problem(source, at, f"not YAML: {problem or context}", _special_hint(text, char))
 
 
 _KNOWN = (
@@ -56,33 +54,29 @@ _KNOWN = (
 )  # fmt: skip
 
 
-def _at(source: Source, at: Position, message: str, hint: str) -> Problem:
-    line, column = at or (0, 0)
-    return Problem(message=message, source=source, place=Place(line=line + 1, column=column + 1), hint=hint)
+def _problem(source: Source, at: Place, message: str, hint: str) -> Problem:
+    return Problem(message=message, source=source, place=at, hint=hint)
 
 
-def _bad_start(source: Source, at: tuple[int, int], char: str) -> Problem:
+def _bad_start(source: Source, at: Place, char: str) -> Problem:
     if char == "\t":
-        return _at(source, at, "a tab cannot indent YAML", "use spaces")
-    hint = "quote the value: `\"…\"`"
-    return _at(source, at, f"a value cannot begin with {quote(char) if char != '`' else 'a backtick'}", hint)
+        return _problem(source, at, "a tab cannot indent YAML", "use spaces")
+    shown = "a backtick" if char == "`" else quote(char)
+    return _problem(source, at, f"a value cannot begin with {shown}", 'quote the value: `"…"`')
 
 
-def _in_brackets(
-    source: Source, opened: Position, at: tuple[int, int], context: str, text: str
-) -> Problem:
+def _in_brackets(source: Source, opened: Place, at: Place, context: str, text: str) -> Problem:
     """A `[` or `{` whose end, or whose next comma, was not found."""
-    bracket = "{" if "mapping" in context else "["
-    if opened and at[0] != opened[0]:
-        closing = "}" if bracket == "{" else "]"
-        return _at(source, opened, f"this `{bracket}` is never closed", f"add the `{closing}`")
+    bracket, closing = ("{", "}") if "mapping" in context else ("[", "]")
+    if at.line != opened.line:
+        return _problem(source, opened, f"this `{bracket}` is never closed", f"add the `{closing}`")
     message = f"neither a `,` nor the end of this `{bracket}`"
-    return _at(source, at, message, _special_hint(text, "") or "add the `,`, or quote the value")
+    return _problem(source, at, message, _special_hint(text, "") or "add the `,`, or quote the value")
 
 
 def _special_hint(text: str, char: str) -> str:
     if "${" in text and any(bracket in text.replace("${", "") for bracket in "[{"):
         return 'inside `[ ]` and `{ }`, quote references: `"${…}"`'
-    if char == "\t" or text[: len(text) - len(text.lstrip())].count("\t"):
+    if char == "\t" or "\t" in text[: len(text) - len(text.lstrip())]:
         return "a tab cannot indent YAML: use spaces"
     return ""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING, Any
 
 from mprun.worker import resolve
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import CodeType
+    from typing import Any
 
 # Flags of a code object, from inspect.CO_VARARGS and CO_VARKEYWORDS.
 _VARARGS = 0x04

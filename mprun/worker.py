@@ -10,11 +10,13 @@ import ctypes
 import multiprocessing
 import os
 import sys
-from typing import TYPE_CHECKING, Any, NamedTuple
 
+# As in `typing`, which takes longer to import than all else that a task's process needs.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from multiprocessing.popen_fork import Popen
+    from typing import Any
 
 # prctl(2), from <linux/prctl.h>.
 PR_SET_PDEATHSIG = 1
@@ -22,9 +24,11 @@ PR_SET_CHILD_SUBREAPER = 36
 SIGKILL = 9
 
 _libc = ctypes.CDLL(None)
+# Called once here, so that a forked task finds the symbol resolved.
+_libc.fflush(None)
 
 
-class Assignment(NamedTuple):
+class Assignment:
     """What a process is to do, and where it leaves what came of it.
 
     `call` is the target where the process that forks has resolved it, else None.
@@ -34,16 +38,32 @@ class Assignment(NamedTuple):
     reports waits for it.
     """
 
-    target: str
-    call: Callable[..., Any] | None
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
-    log: str
-    result: str
-    env: dict[str, str]
-    cwd: str | None
-    parent: int
-    meter: bool
+    __slots__ = ("args", "call", "cwd", "env", "kwargs", "log", "meter", "parent", "result", "target")
+
+    def __init__(
+        self,
+        *,
+        target: str,
+        call: Callable[..., Any] | None,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        log: str,
+        result: str,
+        env: dict[str, str],
+        cwd: str | None,
+        parent: int,
+        meter: bool,
+    ) -> None:
+        self.target = target
+        self.call = call
+        self.args = args
+        self.kwargs = kwargs
+        self.log = log
+        self.result = result
+        self.env = env
+        self.cwd = cwd
+        self.parent = parent
+        self.meter = meter
 
 
 def resolve(target: str) -> Any:
@@ -80,7 +100,10 @@ class Process(multiprocessing.Process):
         super().__init__(name=name, daemon=daemon)
         # As if the tasks were the main process's only children, made in the file's order.
         self._identity = (position,)
-        self._start_method = method
+        self.method = method
+        if method != multiprocessing.get_start_method():
+            # What the task itself starts is to be started the same way.
+            self._start_method = method
         self._assignment = assignment
 
     def start(self) -> None:
@@ -96,7 +119,7 @@ class Process(multiprocessing.Process):
     def _Popen(process: Process) -> Popen:  # noqa: N802  the name is multiprocessing's
         from mprun import popen
 
-        return popen.POPENS[process._start_method](process)
+        return popen.popen_class(process.method)(process)
 
     def _bootstrap(self, parent_sentinel: int | None = None) -> int:
         self._enter()
@@ -120,10 +143,12 @@ class Process(multiprocessing.Process):
         os.dup2(log, 1)
         os.dup2(log, 2)
         os.close(log)
-        os.environ.update(todo.env)
+        if todo.env:
+            os.environ.update(todo.env)
         if todo.cwd is not None:
             os.chdir(todo.cwd)
-        if self._start_method != "fork":
+        if self.method != "fork":
+            # A forked task has the streams of the launcher, which are like this already.
             open_output()
 
     def run(self) -> None:
@@ -139,7 +164,7 @@ class Process(multiprocessing.Process):
             self._write_error(error)
             raise SystemExit(1) from None
         finally:
-            self._threads = len(os.listdir("/proc/self/task")) if sys.platform == "linux" else 1
+            self._threads = _thread_count()
             if self._threads > 1 and not todo.meter:
                 self._write("usage.json", {"threads": self._threads})
         if result is not None:
@@ -179,6 +204,15 @@ class Process(multiprocessing.Process):
         import json
 
         _write_whole(f"{self._assignment.result}.{suffix}", json.dumps(value))
+
+
+def _thread_count() -> int:
+    """How many threads this process has, those that Python does not know of included."""
+    try:
+        # proc(5): a directory for each thread, and each counts as a link, as do . and ..
+        return os.stat("/proc/self/task").st_nlink - 2
+    except OSError:
+        return 1
 
 
 def open_output() -> None:

@@ -25,6 +25,7 @@ class Preparation(Value):
     targets' modules print at import; `methods` are the start methods that will be used.
     """
 
+    run_id: str
     import_path: tuple[str, ...]
     log: str
     start_method: str

@@ -30,6 +30,7 @@ class LocalExecutor:
 
     def prepare(self, preparation: Preparation) -> None:
         options: dict[str, Any] = {
+            "run_id": preparation.run_id,
             "import_path": list(preparation.import_path),
             "log": preparation.log,
             "start_method": preparation.start_method,

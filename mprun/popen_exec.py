@@ -1,0 +1,75 @@
+"""How a task's process is started by a new Python, or by multiprocessing's fork server."""
+
+from __future__ import annotations
+
+import os
+from multiprocessing import forkserver, popen_forkserver, popen_spawn_posix
+
+from mprun import popen
+from mprun.procfs import read_stat
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from mprun.worker import Process
+
+
+class SpawnPopen(popen.Pidfd, popen_spawn_posix.Popen):
+    """A new Python, started by the launcher."""
+
+    def _launch(self, process: Process) -> None:
+        super()._launch(process)
+        self.open_pidfd()
+
+    def close(self) -> None:
+        popen.Pidfd.close(self)
+        popen_spawn_posix.Popen.close(self)
+
+
+class ForkServerPopen(popen.Pidfd, popen_forkserver.Popen):
+    """A copy of the fork server, which reaps it and passes its exit code on."""
+
+    def _launch(self, process: Process) -> None:
+        super()._launch(process)
+        popen.private_descriptors.add(self.sentinel)
+        self._open_pidfd_of_stranger()
+
+    @property
+    def waiter(self) -> int:
+        """The fork server's pipe: by the time it speaks, the process is reaped."""
+        return int(self.sentinel)
+
+    def _open_pidfd_of_stranger(self) -> None:
+        """Open the pidfd, unless the process is over already and its pid may be another's."""
+        try:
+            pidfd = os.pidfd_open(self.pid)
+        except OSError:
+            return
+        stat = read_stat(self.pid)
+        if stat is not None and stat.ppid == fork_server_pid():
+            self.pidfd = pidfd
+            popen.private_descriptors.add(pidfd)
+        else:
+            os.close(pidfd)
+
+    def poll(self, flag: int = os.WNOHANG) -> int | None:
+        """The exit code that the fork server passes on; None in `status`: nobody tells more."""
+        if self.returncode is None:
+            try:
+                self.returncode = forkserver.read_signed(self.sentinel)
+            except (OSError, EOFError):
+                # The fork server is gone. multiprocessing would say 255; nobody knows.
+                self.lost = True
+        return self.returncode
+
+    lost = False
+
+    def close(self) -> None:
+        popen.Pidfd.close(self)
+        popen.private_descriptors.discard(self.sentinel)
+        popen_forkserver.Popen.close(self)
+
+
+def fork_server_pid() -> int | None:
+    """The pid of multiprocessing's fork server, None before it was started."""
+    pid: int | None = forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined]
+    return pid
