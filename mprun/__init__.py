@@ -27,7 +27,13 @@ __all__ = [
     "run_job",
 ]
 
-_ROOMS = {"JobFileError": "errors", "MprunError": "errors", "UsageError": "errors", "Job": "job", "Plan": "plan"}
+_ROOMS = {
+    "JobFileError": "errors",
+    "MprunError": "errors",
+    "UsageError": "errors",
+    "Job": "job",
+    "Plan": "plan",
+}
 
 
 def __getattr__(name: str) -> Any:

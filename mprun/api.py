@@ -6,9 +6,11 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
-from mprun import builder, checks, loader, plan, schema
-from mprun.engine import START_TIMEOUT, Engine, ImportCrash, Interrupted, prepare
+from mprun import builder, checks, loader, schema
+from mprun.engine import Engine
 from mprun.errors import JobFileError, LauncherError
+from mprun.plan import Plan, plan_tasks
+from mprun.preparation import START_TIMEOUT, ImportCrash, Interrupted, prepare
 from mprun.record import Recorder
 from mprun.signals import SignalNotes
 from mprun.statedir import DEFAULT, create_run_somewhere
@@ -20,7 +22,6 @@ if TYPE_CHECKING:
     from mprun.events import RunFinished
     from mprun.executors.base import Executor, Prepared
     from mprun.job import Job
-    from mprun.plan import Plan
     from mprun.reporters.base import Reporter
     from mprun.state import RunState
     from mprun.statedir import RunDirectory
@@ -70,7 +71,7 @@ def load_job(path: str | os.PathLike[str]) -> Job:
 
 def plan_job(job: Job, *, max_parallel: int | None = None, start_method: str | None = None) -> Plan:
     """Plan a job: what would run, in which order; the arguments go before what the job says."""
-    return plan.plan_tasks(
+    return plan_tasks(
         job,
         cpus=cpu_count(),
         default_method="fork" if sys.platform == "linux" else "spawn",
@@ -105,7 +106,7 @@ def run_job(
     when the record cannot be written any more. With `dry_run` that is all, and no record
     stays. Called from the main thread it handles SIGINT, SIGTERM and SIGHUP while it runs.
     """
-    the_plan = plan_job(job) if not hasattr(job, "job") else job
+    plan = job if isinstance(job, Plan) else plan_job(job)
     directory, warning = create_run_somewhere(state_dir, _wall_clock())
     if warning:
         warn(warning)
@@ -113,13 +114,13 @@ def run_job(
     kept = False
     try:
         with SignalNotes() as notes:
-            prepared = _prepare(the_plan, executor, directory, notes, start_timeout)
+            prepared = _prepare(plan, executor, directory, notes, start_timeout)
             for module in prepared.threads:
                 warn(_THREADS.format(module))
             if dry_run:
                 return _never_ran(directory, 0)
             kept = True
-            return _run(the_plan, executor, directory, reporters, notes, prepared, options or {})
+            return _run(plan, executor, directory, reporters, notes, prepared, options or {})
     except Interrupted as interrupted:
         return _never_ran(directory, 128 + interrupted.number)
     finally:
@@ -135,7 +136,7 @@ _THREADS = (
 
 
 def _run(
-    the_plan: Plan,
+    plan: Plan,
     executor: Executor,
     directory: RunDirectory,
     makers: Sequence[Callable[[Context], Reporter]],
@@ -143,10 +144,10 @@ def _run(
     prepared: Prepared,
     options: dict[str, Any],
 ) -> RunResult:
-    context = Context(directory=directory, plan=the_plan)
+    context = Context(directory=directory, plan=plan)
     reporters = [make(context) for make in makers]
     recorder = Recorder(directory)
-    engine = Engine(the_plan, executor, directory, recorder, reporters, notes)
+    engine = Engine(plan, executor, directory, recorder, reporters, notes)
     try:
         finished = engine.run(prepared, options)
     finally:
@@ -157,12 +158,12 @@ def _run(
 
 
 def _prepare(
-    the_plan: Plan, executor: Executor, directory: RunDirectory, notes: SignalNotes, timeout: float
+    plan: Plan, executor: Executor, directory: RunDirectory, notes: SignalNotes, timeout: float
 ) -> Prepared:
     """As `engine.prepare`, with every finding as a problem at its place in the job file."""
-    tasks = the_plan.job.tasks
+    tasks = plan.job.tasks
     try:
-        prepared = prepare(the_plan, executor, directory, notes, timeout)
+        prepared = prepare(plan, executor, directory, notes, timeout)
     except ImportCrash as crash:
         if crash.number is None:
             raise LauncherError(f"the launcher ended before anything was started: {crash.how}") from None
@@ -175,7 +176,7 @@ def _prepare(
             [
                 builder.target_problem(tasks[f.number], f.message, f.where, f.word, f.candidates)
                 if f.number >= 0
-                else builder.preload_problem(the_plan.job, -1 - f.number, f.message, f.word, f.candidates)
+                else builder.preload_problem(plan.job, -1 - f.number, f.message, f.word, f.candidates)
                 for f in prepared.findings
             ]
         )

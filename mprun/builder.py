@@ -77,7 +77,11 @@ def _join_entry(entry: Any) -> JoinEntry:
 
 
 def target_problem(
-    task: Task, message: str, where: tuple[str | int, ...] = ("target",), word: str = "", candidates: tuple[str, ...] = ()
+    task: Task,
+    message: str,
+    where: tuple[str | int, ...] = ("target",),
+    word: str = "",
+    candidates: tuple[str, ...] = (),
 ) -> Problem:
     """What is wrong with a task's call, at its place: in the task, or in the `defaults`."""
     document, path = task.origin.document, task.origin.path

@@ -18,7 +18,23 @@ Path = tuple[str | int, ...]
 # Keys of the schema whose engine is still to come.
 LATER_JOB_KEYS = frozenset({"params", "env_file", "resources", "fail_fast", "timeout"})
 LATER_TASK_KEYS = frozenset(
-    "command uses with when matrix foreach retry timeout stop restart ready resources limits expect allow_failure".split()
+    {
+        "allow_failure",
+        "command",
+        "expect",
+        "foreach",
+        "limits",
+        "matrix",
+        "ready",
+        "resources",
+        "restart",
+        "retry",
+        "stop",
+        "timeout",
+        "uses",
+        "when",
+        "with",
+    }
 )
 
 

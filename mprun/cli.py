@@ -11,6 +11,7 @@ import click
 from mprun import api
 from mprun.errors import JobFileError, MprunError, UsageError
 from mprun.job import START_METHODS
+from mprun.preparation import START_TIMEOUT
 from mprun.reporters.console import OUTPUTS, Console, wants_colour
 from mprun.statedir import DEFAULT
 
@@ -82,15 +83,25 @@ def _events_reporter(path: str) -> Callable[[api.Context], Reporter]:
 
 
 STATE_DIR = click.option(
-    "--state-dir", default=DEFAULT, show_default=True, envvar="MPRUN_STATE_DIR", metavar="DIR",
+    "--state-dir",
+    default=DEFAULT,
+    show_default=True,
+    envvar="MPRUN_STATE_DIR",
+    metavar="DIR",
     help="Where the records of runs are kept.",
 )
 MAX_PARALLEL = click.option(
-    "-j", "--max-parallel", type=click.IntRange(min=1), envvar="MPRUN_MAX_PARALLEL", metavar="N",
+    "-j",
+    "--max-parallel",
+    type=click.IntRange(min=1),
+    envvar="MPRUN_MAX_PARALLEL",
+    metavar="N",
     help="How many tasks run at once at most.",
 )
 START_METHOD = click.option(
-    "--start-method", type=click.Choice(START_METHODS), envvar="MPRUN_START_METHOD",
+    "--start-method",
+    type=click.Choice(START_METHODS),
+    envvar="MPRUN_START_METHOD",
     help="How every task's process is started.",
 )
 
@@ -101,15 +112,28 @@ START_METHOD = click.option(
 @START_METHOD
 @click.option("--dry-run", is_flag=True, help="Import and check every target, start nothing.")
 @click.option(
-    "--output", type=click.Choice(OUTPUTS), default="prefix", show_default=True, envvar="MPRUN_OUTPUT",
+    "--output",
+    type=click.Choice(OUTPUTS),
+    default="prefix",
+    show_default=True,
+    envvar="MPRUN_OUTPUT",
     help="Tasks' output: lines as they come, or whole at the join, or of failed tasks, or none.",
 )
-@click.option("-v", "--verbose", count=True, envvar="MPRUN_VERBOSE", help="Show the lineage: a line an event.")
-@click.option("-q", "--quiet", is_flag=True, envvar="MPRUN_QUIET", help="Say nothing unless a task fails.")
-@click.option("--events", metavar="FILE", envvar="MPRUN_EVENTS", help="Copy the record's events to FILE; - is stdout.")
 @click.option(
-    "--start-timeout", type=click.FloatRange(min=0, min_open=True), default=api.START_TIMEOUT, show_default=True,
-    envvar="MPRUN_START_TIMEOUT", metavar="SECONDS", help="How long the imports of the targets may take.",
+    "-v", "--verbose", count=True, envvar="MPRUN_VERBOSE", help="Show the lineage: a line an event."
+)
+@click.option("-q", "--quiet", is_flag=True, envvar="MPRUN_QUIET", help="Say nothing unless a task fails.")
+@click.option(
+    "--events", metavar="FILE", envvar="MPRUN_EVENTS", help="Copy the record's events to FILE; - is stdout."
+)
+@click.option(
+    "--start-timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    default=START_TIMEOUT,
+    show_default=True,
+    envvar="MPRUN_START_TIMEOUT",
+    metavar="SECONDS",
+    help="How long the imports of the targets may take.",
 )
 @STATE_DIR
 @click.pass_obj
@@ -132,7 +156,9 @@ def run(
     if events != "-":
         names = [planned.task.name for planned in plan.tasks]
         verbosity = -1 if quiet else verbose
-        reporters.append(lambda context: Console(context.directory, names, output=output, verbosity=verbosity))
+        reporters.append(
+            lambda context: Console(context.directory, names, output=output, verbosity=verbosity)
+        )
     if events:
         reporters.append(_events_reporter(events))
     result = api.run_job(
@@ -260,7 +286,10 @@ def _print_json(value: Any) -> None:
 def _say(kind: str, text: str) -> None:
     from mprun.reporters.words import visible
 
-    click.echo(f"{click.style(f'{kind}:', bold=True) if wants_colour(sys.stderr) else f'{kind}:'} {visible(text)}", err=True)
+    click.echo(
+        f"{click.style(f'{kind}:', bold=True) if wants_colour(sys.stderr) else f'{kind}:'} {visible(text)}",
+        err=True,
+    )
 
 
 def _explain(error: MprunError) -> None:

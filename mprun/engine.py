@@ -3,129 +3,27 @@
 from __future__ import annotations
 
 import os
-import select
 import signal
 import sys
-import time
 from typing import TYPE_CHECKING, Any
 
 from mprun import events, outcomes, procfs, results
-from mprun.errors import LauncherError
-from mprun.executors.base import (
-    AttemptOrder,
-    Call,
-    Exited,
-    Importing,
-    Lost,
-    NotStarted,
-    Preparation,
-    Prepared,
-    Started,
-)
+from mprun.clock import Clock
+from mprun.executors.base import AttemptOrder, Exited, Lost, NotStarted, Started
 from mprun.intents import Finish, Intent, Join, Signal, Start
+from mprun.preparation import wait
 from mprun.scheduler import Scheduler
-from mprun.signals import SignalNotes
 from mprun.state import RunState
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from mprun.executors.base import Executor, Report
+    from mprun.executors.base import Executor, Prepared, Report
     from mprun.plan import Plan
     from mprun.record import Recorder
     from mprun.reporters.base import Reporter
+    from mprun.signals import SignalNotes
     from mprun.statedir import RunDirectory
-
-# How long the targets' imports may take, in seconds, where nobody said.
-START_TIMEOUT = 60.0
-
-
-class Interrupted(Exception):
-    """A signal came before anything was started; its number."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(number)
-        self.number = number
-
-
-class Clock:
-    """Wall-clock times that never jump: read once, then counted on by the monotonic clock."""
-
-    def __init__(self) -> None:
-        self._offset = time.time() - time.monotonic()
-        self._second = -1
-        self._text = ""
-
-    def now(self) -> float:
-        """Seconds on the monotonic clock, which all processes of a machine share."""
-        return time.monotonic()
-
-    def iso(self, monotonic: float) -> str:
-        """A reading of the monotonic clock as UTC in ISO 8601, to the microsecond."""
-        wall = monotonic + self._offset
-        second = int(wall)
-        if second != self._second:
-            self._second = second
-            self._text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
-        return f"{self._text}.{int((wall - second) * 1_000_000):06d}Z"
-
-
-def prepare(plan: Plan, executor: Executor, directory: RunDirectory, notes: SignalNotes, timeout: float) -> Prepared:
-    """Have every target imported and bound, before anything is started.
-
-    Raises LauncherError where it takes longer than `timeout` seconds, ImportCrash where
-    an import ended the launcher, Interrupted where a signal came.
-    """
-    executor.prepare(_preparation(plan, directory))
-    importing: int | None = None
-    end = time.monotonic() + timeout
-    while True:
-        if not _wait(executor, notes, max(0.0, end - time.monotonic())):
-            what = f"importing `{plan.tasks[importing].task.target}`" if importing is not None else "the launcher"
-            raise LauncherError(f"{what} took longer than {timeout:g}s (--start-timeout)")
-        for number in notes.take():
-            raise Interrupted(number)
-        for report in executor.receive():
-            if isinstance(report, Importing):
-                importing = report.number
-            elif isinstance(report, Prepared):
-                return report
-            elif isinstance(report, Lost):
-                raise ImportCrash(report.how, importing)
-
-
-class ImportCrash(Exception):
-    """The launcher ended while it imported the target of a task, by its place in the plan."""
-
-    def __init__(self, how: str, number: int | None) -> None:
-        super().__init__(how)
-        self.how = how
-        self.number = number
-
-
-def _preparation(plan: Plan, directory: RunDirectory) -> Preparation:
-    tasks = plan.tasks
-    return Preparation(
-        run_id=directory.run_id,
-        import_path=(os.getcwd(), *plan.job.pythonpath),
-        log=directory.main_log,
-        start_method=plan.start_method,
-        methods=tuple({planned.start_method for planned in tasks}),
-        preload=plan.job.preload,
-        calls=tuple(
-            Call(target=planned.task.target, args=planned.task.args, kwargs=planned.task.kwargs)
-            for planned in tasks
-        ),
-    )
-
-
-def _wait(executor: Executor, notes: SignalNotes, timeout: float | None) -> bool:
-    """Wait for a report or a signal, `timeout` seconds at most; whether one came."""
-    sent = executor.flush()
-    poll = select.poll()
-    poll.register(executor.fileno(), select.POLLIN if sent else select.POLLIN | select.POLLOUT)
-    poll.register(notes.fileno(), select.POLLIN)
-    return bool(poll.poll(None if timeout is None else timeout * 1000 + 0.999))
 
 
 class Engine:
@@ -183,7 +81,7 @@ class Engine:
         timeout = None if deadline is None else max(0.0, deadline - self._clock.now())
         if self._interval is not None:
             timeout = self._interval if timeout is None else min(timeout, self._interval)
-        _wait(self._executor, self._notes, timeout)
+        wait(self._executor, self._notes, timeout)
         # Ends before timers: what ended in the instant of its timeout has ended.
         for report in self._executor.receive():
             self._take(report)
@@ -306,7 +204,7 @@ class Engine:
 
     # ---- the events
 
-    def _stamp(self, monotonic: float) -> dict[str, str]:
+    def _stamp(self, monotonic: float) -> dict[str, Any]:
         return {"time": self._clock.iso(monotonic), "run": self._directory.run_id}
 
     def _add(self, event: events.Event) -> None:

@@ -162,8 +162,6 @@ class Explainer:
         self._note((*path, keys[-1]), "both", f"{self._whole(path)} has {both}{words}", hint, key=True)
 
     def _value_problem(self, path: Path, keyword: str, schema: dict[str, Any], value: Any) -> None:
-        if keyword == "pattern" and not value and schema.get("minLength"):
-            return  # said already: it must not be empty
         standing = self._standing(path)
         must = _must(keyword, schema)
         subject, place_words = self._subject(path)

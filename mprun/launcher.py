@@ -18,7 +18,7 @@ import types
 from collections import deque
 from multiprocessing import util
 
-from mprun import popen, procfs, target
+from mprun import popen, procfs, reaper, target
 from mprun.channel import LauncherEnd
 from mprun.worker import (
     PR_SET_CHILD_SUBREAPER,
@@ -35,8 +35,6 @@ if TYPE_CHECKING:
 # How often the number of a task's threads is looked at, in seconds; more tasks, less often.
 SAMPLE_INTERVAL = 0.25
 SAMPLE_INTERVAL_PER_TASK = 0.0025
-# How long the launcher goes on killing what a task left behind before it lets it be.
-BURY_SECONDS = 0.5
 
 
 class Attempt:
@@ -59,17 +57,14 @@ class Launcher:
         self._engine = LauncherEnd(sock)
         self._epoll = select.epoll()
         self._epoll.register(sock, select.EPOLLIN)
-        self._children = procfs.Children()
+        self._reaper = reaper.Reaper()
         self._attempts: dict[int, Attempt] = {}
         self._by_key: dict[tuple[int, int], Attempt] = {}
         self._to_start: deque[tuple[Any, ...]] = deque()
         self._calls: dict[str, Any] = {}
-        self._own_children: set[int] = set()
         self._fork_server = 0
         self._sampled = 0.0
         popen.private_descriptors.update({sock.fileno(), self._epoll.fileno()})
-        if (children := self._children.fileno()) is not None:
-            popen.private_descriptors.add(children)
 
     # ---- the loop
 
@@ -111,7 +106,9 @@ class Launcher:
 
     # ---- before the first start
 
-    def _prepare(self, options: dict[str, Any], calls: list[tuple[str, tuple[Any, ...], dict[str, Any]]]) -> None:
+    def _prepare(
+        self, options: dict[str, Any], calls: list[tuple[str, tuple[Any, ...], dict[str, Any]]]
+    ) -> None:
         """Import and bind every target, then become as cheap to fork as can be."""
         _redirect_output(options["log"])
         os.environ["MPRUN_RUN_ID"] = options["run_id"]
@@ -123,8 +120,7 @@ class Launcher:
             self._prepare_multiprocessing(options["start_method"], methods, options["preload"], calls)
         sys.stdout.flush()
         sys.stderr.flush()
-        # What is there already is no task's: multiprocessing's helpers, a module's own children.
-        self._own_children = set(self._children.pids())
+        self._reaper.spare_present_children()
         # A child that collects garbage copies the pages of all that it looks at.
         gc.collect()
         gc.freeze()
@@ -136,7 +132,9 @@ class Launcher:
             name=_main_name(),
         )
 
-    def _resolve(self, calls: list[tuple[str, tuple[Any, ...], dict[str, Any]]]) -> tuple[list[Any], list[str]]:
+    def _resolve(
+        self, calls: list[tuple[str, tuple[Any, ...], dict[str, Any]]]
+    ) -> tuple[list[Any], list[str]]:
         problems: list[Any] = []
         failed: dict[str, target.TargetError] = {}
         threads: list[str] = []
@@ -151,7 +149,9 @@ class Launcher:
                 problems.append([number, str(error), error.where, error.word, error.candidates])
         return problems, threads
 
-    def _find(self, number: int, name: str, threads: list[str], failed: dict[str, target.TargetError]) -> None:
+    def _find(
+        self, number: int, name: str, threads: list[str], failed: dict[str, target.TargetError]
+    ) -> None:
         module = name.partition(":")[0]
         if module not in sys.modules:
             # Said before, so that the engine knows whose import it was that ended us.
@@ -221,20 +221,11 @@ class Launcher:
             return
         number = getattr(signal, name)
         if number == signal.SIGKILL:
-            self._kill_tree(attempt)
-        elif _leads_session(attempt.popen.pid):
+            reaper.kill_tree(attempt.popen.pid, attempt.popen.pidfd)
+        elif reaper.leads_session(attempt.popen.pid):
             os.killpg(attempt.popen.pid, number)
         else:
             signal.pidfd_send_signal(attempt.popen.pidfd, number)
-
-    def _kill_tree(self, attempt: Attempt) -> None:
-        """Kill what is in the task's session and what descends from it, until none is new."""
-        killed: set[int] = set()
-        while found := procfs.tree(attempt.popen.pid) - killed:
-            killed |= found
-            for pid in found - {attempt.popen.pid}:
-                _kill(pid)
-        signal.pidfd_send_signal(attempt.popen.pidfd, signal.SIGKILL)
 
     # ---- ends
 
@@ -242,7 +233,7 @@ class Launcher:
         clock = time.monotonic()
         held = attempt.popen
         # The leader is not reaped yet, so the number of its group is still its own.
-        if held.waiter == held.pidfd and _leads_session(held.pid):
+        if held.waiter == held.pidfd and reaper.leads_session(held.pid):
             os.killpg(held.pid, signal.SIGKILL)
         code = held.poll()
         if code is None and not getattr(held, "lost", False):
@@ -262,43 +253,23 @@ class Launcher:
             cpu=usage.ru_utime + usage.ru_stime if usage else None,
             max_rss=usage.ru_maxrss * 1024 if usage else None,
             threads=attempt.threads,
-            orphans=self._bury(),
+            orphans=self._reaper.bury(self._pids()),
         )
-
-    def _bury(self) -> list[int]:
-        """Kill and reap what came to the launcher from an attempt that has ended."""
-        buried: list[int] = []
-        end = time.monotonic() + BURY_SECONDS
-        while strangers := self._strangers():
-            for pid in strangers:
-                if pid not in buried:
-                    stat = procfs.read_stat(pid)
-                    buried += [pid] if stat and stat.state not in "ZX" else []
-                _kill(pid)
-                _reap(pid)
-            if time.monotonic() > end:
-                break
-            time.sleep(0.0002)
-        return buried
-
-    def _strangers(self) -> list[int]:
-        children = self._children.pids()
-        if len(children) <= len(self._own_children & set(children)):
-            return []
-        known = {attempt.popen.pid for attempt in self._attempts.values()} | self._own_children
-        return [pid for pid in children if pid not in known]
 
     def _kill_everyone(self) -> None:
         """The engine is gone or has finished: no task outlives the launcher."""
         for attempt in list(self._attempts.values()):
             if attempt.popen.pidfd >= 0:
-                self._kill_tree(attempt)
+                reaper.kill_tree(attempt.popen.pid, attempt.popen.pidfd)
         for attempt in list(self._attempts.values()):
             if attempt.popen.waiter == attempt.popen.pidfd:
                 attempt.popen.poll(0)
             attempt.popen.close()
         self._attempts.clear()
-        self._bury()
+        self._reaper.bury(set())
+
+    def _pids(self) -> set[int]:
+        return {attempt.popen.pid for attempt in self._attempts.values()}
 
     # ---- looking
 
@@ -330,27 +301,6 @@ def _start_fork_server(preload: list[str], calls: list[tuple[str, Any, Any]]) ->
     from mprun.popen_exec import fork_server_pid
 
     return fork_server_pid() or 0
-
-
-def _leads_session(pid: int) -> bool:
-    try:
-        return os.getsid(pid) == pid
-    except ProcessLookupError:
-        return False
-
-
-def _kill(pid: int) -> None:
-    try:
-        os.kill(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
-
-
-def _reap(pid: int) -> None:
-    try:
-        os.waitpid(pid, os.WNOHANG)
-    except ChildProcessError:
-        pass
 
 
 def _import_ahead(modules: list[str]) -> list[Any]:

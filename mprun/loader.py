@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 __all__ = ["MAX_BYTES", "Document", "Mapping", "Sequence", "load", "parse", "place_of", "plain"]
 
 MAX_BYTES = 8 * 1024 * 1024
-_TOO_LARGE = "a job file has at most 8 MiB"
 
 # The characters that YAML allows (YAML 1.2.2 section 5.1); what is no BOM at the start is refused.
 _find_unprintable = re.compile(
@@ -65,7 +64,7 @@ def parse(text: bytes | str, path: str) -> Document:
     """
     data = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
     if len(data) > MAX_BYTES:
-        raise UsageError(f"{quote(path)} is too large: {_TOO_LARGE}")
+        raise UsageError(f"{quote(path)} is too large: a job file has at most 8 MiB")
     source = _decoded(data, path)
     composer = Composer(source)
     # Each line ends with one character, as the places are counted in characters.
@@ -172,7 +171,8 @@ def plain(node: object) -> Any:
 def _read(path: str) -> bytes:
     try:
         with open(path, "rb") as file:
-            data = file.read(MAX_BYTES + 1)
+            # One byte too many is enough for `parse` to refuse it: /dev/zero has no end.
+            return file.read(MAX_BYTES + 1)
     except IsADirectoryError:
         raise UsageError(f"{quote(path)} is a directory; name a job file in it") from None
     except FileNotFoundError:
@@ -182,9 +182,6 @@ def _read(path: str) -> bytes:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise UsageError(f"{quote(path)} cannot be read: {reason}") from None
-    if len(data) > MAX_BYTES:
-        raise UsageError(f"{quote(path)} is too large: {_TOO_LARGE}")
-    return data
 
 
 def _similar_file(path: str) -> str:

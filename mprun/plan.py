@@ -48,7 +48,12 @@ class Plan(Value):
 
 
 def plan_tasks(
-    job: Job, *, cpus: int, default_method: str, max_parallel: int | None = None, start_method: str | None = None
+    job: Job,
+    *,
+    cpus: int,
+    default_method: str,
+    max_parallel: int | None = None,
+    start_method: str | None = None,
 ) -> Plan:
     """Plan a checked job. `max_parallel` and `start_method` go before what the job says."""
     method = start_method or job.start_method or default_method
@@ -89,9 +94,7 @@ def _inverted(needs: list[tuple[int, ...]]) -> list[tuple[int, ...]]:
 
 def _join_order(job: Job, numbers: dict[str, int]) -> tuple[PlannedJoin, ...]:
     if job.join is None:
-        return tuple(
-            PlannedJoin(task=number) for number, task in enumerate(job.tasks) if not task.daemon
-        )
+        return tuple(PlannedJoin(task=number) for number, task in enumerate(job.tasks) if not task.daemon)
     return tuple(PlannedJoin(task=numbers[entry.task], timeout=entry.timeout) for entry in job.join)
 
 

@@ -17,9 +17,6 @@ from multiprocessing import popen_fork, util
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from resource import struct_rusage
-
-    from typing import Any
-
     from mprun.worker import Process
 
 # What belongs to the launcher alone: a forked task closes it before anything else, since
@@ -89,18 +86,8 @@ class ForkPopen(Pidfd, popen_fork.Popen):
             # As multiprocessing does from Python 3.12 on: the task runs what it
             # registers itself, not what the launcher had registered.
             atexit._clear()
-            atexit.register(util._exit_function)
+            atexit.register(util._exit_function)  # type: ignore[attr-defined]
             code = process._bootstrap(parent_sentinel=launcher_pidfd[0])
             atexit._run_exitfuncs()
         finally:
             os._exit(code)
-
-
-def popen_class(method: str) -> Any:
-    """The class that starts processes by this start method."""
-    if method == "fork":
-        return ForkPopen
-    # They need sockets, temporary files and more, which a launcher that forks must not hold.
-    from mprun import popen_exec
-
-    return {"spawn": popen_exec.SpawnPopen, "forkserver": popen_exec.ForkServerPopen}[method]

@@ -17,7 +17,7 @@ class SpawnPopen(popen.Pidfd, popen_spawn_posix.Popen):
     """A new Python, started by the launcher."""
 
     def _launch(self, process: Process) -> None:
-        super()._launch(process)
+        super()._launch(process)  # type: ignore[misc]
         self.open_pidfd()
 
     def close(self) -> None:
@@ -29,7 +29,7 @@ class ForkServerPopen(popen.Pidfd, popen_forkserver.Popen):
     """A copy of the fork server, which reaps it and passes its exit code on."""
 
     def _launch(self, process: Process) -> None:
-        super()._launch(process)
+        super()._launch(process)  # type: ignore[misc]
         popen.private_descriptors.add(self.sentinel)
         self._open_pidfd_of_stranger()
 
@@ -73,3 +73,6 @@ def fork_server_pid() -> int | None:
     """The pid of multiprocessing's fork server, None before it was started."""
     pid: int | None = forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined]
     return pid
+
+
+POPENS = {"spawn": SpawnPopen, "forkserver": ForkServerPopen}

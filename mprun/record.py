@@ -86,7 +86,7 @@ def _apply(state: RunState, record: dict[str, Any] | Damage, damage: list[str]) 
     written = record.get("format", events.FORMAT)
     if not isinstance(written, int) or written > events.FORMAT:
         raise RecordError(
-            f"this record has the format {written}, newer than this mprun reads ({events.FORMAT}): upgrade mprun"
+            f"this record has the format {written}, and this mprun reads up to {events.FORMAT}: upgrade mprun"
         )
     try:
         event = events.from_record(record)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from math import isfinite
 from typing import Any
 
 from mprun.problems import did_you_mean, quote, visible
@@ -25,6 +26,9 @@ _SIZE_UNITS = {"": "B", "b": "B", "bytes": "B"} | {
     for ours, units in ((f"{letter.upper()}B", ("", "b")), (f"{letter.upper()}iB", ("i", "ib")))
     for unit in (letter + end for end in units)
 }
+
+# A number and its unit; spaces only behind, or a wrong value could be matched in exponentially many ways.
+_PART = r"([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]+)\s*"
 
 
 def remedy(keyword: str, schema: dict[str, Any], value: Any, standing: str) -> str:
@@ -82,18 +86,18 @@ def _task_name(value: str) -> str:
 
 
 def _duration(value: str) -> str:
-    one = r"\s*([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]+)\s*"
-    return _with_units(value, _TIME_UNITS, one) or _unquoted(value)
+    return _with_units(value, _TIME_UNITS) or _unquoted(value)
 
 
 def _size(value: str) -> str:
-    return _with_units(value, _SIZE_UNITS, r"\s*([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]+)\s*") or _unquoted(value)
+    return _with_units(value, _SIZE_UNITS) or _unquoted(value)
 
 
-def _with_units(value: str, units: dict[str, str], one: str) -> str:
-    if len(value) > 60 or not re.fullmatch(f"(?:{one})+", value):
+def _with_units(value: str, units: dict[str, str]) -> str:
+    value = value.strip()
+    if len(value) > 60 or not re.fullmatch(f"(?:{_PART})+", value):
         return ""
-    parts = re.findall(one, value)
+    parts = re.findall(_PART, value)
     if any(unit.lower() not in units for _, unit in parts):
         return ""
     return f"did you mean {quote(''.join(number + units[unit.lower()] for number, unit in parts))}?"
@@ -111,5 +115,5 @@ def _unquoted(value: str) -> str:
         number = resolve(value) if len(value) <= 40 else value
     except OutOfRange:
         return ""
-    is_number = isinstance(number, (int, float)) and not isinstance(number, bool)
+    is_number = type(number) is int or (type(number) is float and isfinite(number))
     return f"leave the quotes out: `{value}`" if is_number else ""

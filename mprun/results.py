@@ -39,7 +39,11 @@ def read_error(path: str) -> dict[str, str] | None:
 def read_usage(path: str) -> dict[str, Any]:
     """What the process measured of itself, where it did: threads, CPU seconds, bytes."""
     usage = _read_object(f"{path}.usage.json") or {}
-    return {name: usage[name] for name in ("threads", "cpu", "max_rss") if isinstance(usage.get(name), (int, float))}
+    return {
+        name: usage[name]
+        for name in ("threads", "cpu", "max_rss")
+        if isinstance(usage.get(name), (int, float))
+    }
 
 
 def _read_object(path: str) -> dict[str, Any] | None:

@@ -234,9 +234,7 @@ class _Joins:
     def __init__(self, plan: Plan) -> None:
         self._order = [(entry.task, entry.timeout) for entry in plan.join]
         listed = {task for task, _ in self._order}
-        self._implicit = {
-            number for number, planned in enumerate(plan.tasks) if not planned.task.daemon
-        }
+        self._implicit = {number for number, planned in enumerate(plan.tasks) if not planned.task.daemon}
         # multiprocessing waits at exit for every child that is no daemon.
         self._order += [(task, None) for task in sorted(self._implicit - listed)]
         self._of = len(self._implicit | listed)

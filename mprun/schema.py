@@ -76,8 +76,10 @@ def _errors(schema: dict[str, Any], checker: Checker, root: object) -> Iterator[
 
     def properties(validator: Any, parts: Any, value: Any, parent: Any) -> Iterator[Any]:
         for key in parts if isinstance(value, dict) else ():
-            # A list's items are tested one by one below: not twice, as they may be many.
-            if key in value and (isinstance(value[key], list) or not checker.test(parts[key])(value[key])):
+            # What a collection holds is tested one by one below: not twice, as it may be much.
+            if key in value and (
+                isinstance(value[key], (list, dict)) or not checker.test(parts[key])(value[key])
+            ):
                 yield from validator.descend(value[key], parts[key], path=key, schema_path=key)
 
     def additional(validator: Any, part: Any, value: Any, parent: Any) -> Iterator[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 from typing import TYPE_CHECKING, Any
@@ -54,9 +55,7 @@ class SignalNotes:
 
     def take(self) -> list[int]:
         """The numbers of the signals since the last call, in order."""
-        try:
+        with contextlib.suppress(BlockingIOError):
             os.read(self._reader, 4096)
-        except BlockingIOError:
-            pass
         noted, self._noted = self._noted, []
         return noted

@@ -42,7 +42,9 @@ def write_starter(path: str) -> list[str]:
     wanted = {path: JOB.format(path=path), "tasks.py": MODULE}
     for name in wanted:
         if os.path.lexists(name):
-            raise UsageError(f"{name} is there already, and nothing is overwritten; name another: mprun init PATH")
+            raise UsageError(
+                f"{name} is there already, and nothing is overwritten; name another: mprun init PATH"
+            )
     for name, text in wanted.items():
         try:
             with open(name, "x", encoding="utf-8") as file:

@@ -122,10 +122,14 @@ def find_run(state_dir: str, run: str | None) -> RunDirectory:
     """
     known = list(runs(state_dir))
     if not known:
-        raise UsageError(f"there is no run in {state_dir}: `mprun JOB` makes one, `--state-dir` looks elsewhere")
+        raise UsageError(
+            f"there is no run in {state_dir}: `mprun JOB` makes one, `--state-dir` looks elsewhere"
+        )
     if run is None:
         return known[0]
-    found = [one for one in known if one.run_id == run] or [one for one in known if one.run_id.startswith(run)]
+    found = [one for one in known if one.run_id == run] or [
+        one for one in known if one.run_id.startswith(run)
+    ]
     if len(found) != 1:
         what = "no run" if not found else f"{len(found)} runs"
         raise UsageError(f"{what} of {state_dir} begin with `{run[:200]}`; the newest is {known[0].run_id}")

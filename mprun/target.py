@@ -27,7 +27,11 @@ class TargetError(Exception):
     """
 
     def __init__(
-        self, message: str, where: tuple[str | int, ...] = ("target",), word: str = "", candidates: tuple[str, ...] = ()
+        self,
+        message: str,
+        where: tuple[str | int, ...] = ("target",),
+        word: str = "",
+        candidates: tuple[str, ...] = (),
     ) -> None:
         super().__init__(message)
         self.where = where
@@ -145,9 +149,9 @@ def _binds_plainly(call: Callable[..., Any], count: int, kwargs: dict[str, Any])
         return False
     if not code.co_flags & _VARKEYWORDS and not kwargs.keys() <= {*positional, *keyword_only}:
         return False
-    defaults = len(call.__defaults__ or ())  # type: ignore[attr-defined]
+    defaults = len(call.__defaults__ or ())
     needed = {*code.co_varnames[: code.co_argcount - defaults]} - given
-    needed |= set(keyword_only) - (call.__kwdefaults__ or {}).keys()  # type: ignore[attr-defined]
+    needed |= set(keyword_only) - (call.__kwdefaults__ or {}).keys()
     return needed <= kwargs.keys() - set(code.co_varnames[: code.co_posonlyargcount])
 
 
@@ -166,7 +170,9 @@ def _bind(call: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any
         raise _binding_error(message, signature, args, kwargs) from None
 
 
-def _binding_error(message: str, signature: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> TargetError:
+def _binding_error(
+    message: str, signature: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> TargetError:
     parameters = list(signature.parameters.values())
     positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     by_name = tuple(p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY))

@@ -8,7 +8,7 @@ takes (`python benchmarks/value_classes.py` measures it; type checkers treat bot
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, dataclass_transform
+from typing import TYPE_CHECKING, Any, ClassVar, dataclass_transform
 
 if TYPE_CHECKING:
     from typing import Self
@@ -45,6 +45,9 @@ class Value(metaclass=ValueType):
     between instances, so they must be immutable.
     """
 
+    _fields: ClassVar[tuple[str, ...]]
+    _defaults: ClassVar[dict[str, Any]]
+
     def __init__(self, **fields: Any) -> None:
         set_field = object.__setattr__
         defaults = self._defaults
@@ -65,7 +68,7 @@ class Value(metaclass=ValueType):
         raise AttributeError(f"{type(self).__name__} is frozen: `{name}` cannot be deleted")
 
     def __eq__(self, other: object) -> bool:
-        return type(other) is type(self) and self.to_tuple() == other.to_tuple()  # type: ignore[attr-defined]
+        return isinstance(other, Value) and type(other) is type(self) and self.to_tuple() == other.to_tuple()
 
     def __hash__(self) -> int:
         return hash((type(self), self.to_tuple()))

@@ -15,7 +15,6 @@ import sys
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from multiprocessing.popen_fork import Popen
     from typing import Any
 
 # prctl(2), from <linux/prctl.h>.
@@ -116,10 +115,15 @@ class Process(multiprocessing.Process):
         self._sentinel = self._popen.sentinel
 
     @staticmethod
-    def _Popen(process: Process) -> Popen:  # noqa: N802  the name is multiprocessing's
-        from mprun import popen
+    def _Popen(process: Process) -> Any:  # type: ignore[override]
+        if process.method == "fork":
+            from mprun.popen import ForkPopen
 
-        return popen.popen_class(process.method)(process)
+            return ForkPopen(process)
+        # It needs sockets, temporary files and more, which a launcher that forks must not hold.
+        from mprun.popen_exec import POPENS
+
+        return POPENS[process.method](process)
 
     def _bootstrap(self, parent_sentinel: int | None = None) -> int:
         self._enter()
@@ -177,7 +181,7 @@ class Process(multiprocessing.Process):
         self._write("error.json", {"type": "SystemExit", "message": str(code), "traceback": ""})
         if isinstance(code, int):
             return code & 0xFF or int(code != 0)
-        print(code, file=sys.stderr)
+        sys.stderr.write(f"{code}\n")
         return 1
 
     def _write_error(self, error: BaseException) -> None:

@@ -141,20 +141,23 @@ class Console:
 
     def _show_output(self, event: Event, state: RunState) -> None:
         """A task's log is read to its end before its end is shown, or what depended on it."""
-        if isinstance(event, RunStarted) and self._mode in ("prefix", "group"):
-            self._output.write(MAIN, self._main.read(to_end=True))
-        elif isinstance(event, TaskStarted):
+        if isinstance(event, TaskStarted):
             self._tails[event.task] = Tail(self._directory.log(event.task, event.attempt))
-        elif isinstance(event, TaskExited) and self._mode == "prefix":
-            self._drain(event.task)
-        elif isinstance(event, TaskJoined) and self._mode == "group":
-            self._drain(event.task)
-        elif isinstance(event, TaskFinished) and self._mode == "failed" and event.outcome in _BAD:
-            self._drain(event.task)
-        elif isinstance(event, RunFinished) and self._mode in ("prefix", "group"):
+        elif isinstance(event, (TaskExited, TaskJoined, TaskFinished)):
+            if self._is_due(event):
+                self._drain(event.task)
+        elif isinstance(event, (RunStarted, RunFinished)) and self._mode in ("prefix", "group"):
             self._output.write(MAIN, self._main.read(to_end=True))
             for name in list(self._tails):
                 self._drain(name)
+
+    def _is_due(self, event: TaskExited | TaskJoined | TaskFinished) -> bool:
+        """Whether now is the time for the rest of a task's output."""
+        if isinstance(event, TaskExited):
+            return self._mode == "prefix"
+        if isinstance(event, TaskJoined):
+            return self._mode == "group"
+        return self._mode == "failed" and event.outcome in _BAD
 
     def _drain(self, name: str) -> None:
         tail = self._tails.pop(name, None)
@@ -170,7 +173,8 @@ class Console:
         if style and wants_colour(sys.stderr):
             text = f"\x1b[{style}m{text}\x1b[0m"
         try:
-            print(text, file=sys.stderr, flush=True)
+            sys.stderr.write(text + "\n")
+            sys.stderr.flush()
         except (BrokenPipeError, ValueError):
             self._stderr_broken = True
             silence(sys.stderr)
@@ -193,9 +197,13 @@ class Console:
         for task in state.tasks.values():
             if task.finished is not None and task.finished.outcome in _BAD:
                 self._say(f"{visible(task.name)} {visible(table.outcome_words(task))}", "31")
-        counts = ", ".join(f"{event.counts[word]} {word}" for word in outcomes.OUTCOMES if word in event.counts)
+        counts = ", ".join(
+            f"{event.counts[word]} {word}" for word in outcomes.OUTCOMES if word in event.counts
+        )
         why = f" ({event.reason})" if event.reason else ""
-        self._say(f"{event.outcome}{why}: {counts} in {span(event.duration)}", "31" if event.exit_code else "32")
+        self._say(
+            f"{event.outcome}{why}: {counts} in {span(event.duration)}", "31" if event.exit_code else "32"
+        )
         if event.exit_code:
             self._say(f"record: {os.path.relpath(self._directory.path)}")
 

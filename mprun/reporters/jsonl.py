@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 class JsonLines:
     """Writes events to a stream as they are recorded."""
 
-    interval = None
+    interval: float | None = None
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream

@@ -25,7 +25,10 @@ def plan_lines(plan: Plan) -> Iterator[str]:
     for place, number in enumerate(start_order(plan), start=1):
         yield f"{place:>4}. {_task_line(plan.tasks[number], plan)}"
     names = [visible(planned.task.name) for planned in plan.tasks]
-    joins = [names[entry.task] + (f" ({span(entry.timeout)} at most)" if entry.timeout is not None else "") for entry in plan.join]
+    joins = [
+        names[entry.task] + (f" ({span(entry.timeout)} at most)" if entry.timeout is not None else "")
+        for entry in plan.join
+    ]
     yield f"join: {', '.join(joins) or 'nothing'}"
     daemons = [visible(planned.task.name) for planned in plan.tasks if planned.task.daemon]
     if daemons:
@@ -41,7 +44,9 @@ def _task_line(planned: PlannedTask, plan: Plan) -> str:
         notes.append(f"after {', '.join(task.depends_on)}")
     if planned.start_method != plan.start_method:
         notes.append(planned.start_method)
-    return visible(f"{task.name}  {task.target}({', '.join(arguments)})" + (f"  [{'; '.join(notes)}]" if notes else ""))
+    return visible(
+        f"{task.name}  {task.target}({', '.join(arguments)})" + (f"  [{'; '.join(notes)}]" if notes else "")
+    )
 
 
 def _shown(value: object) -> str:

@@ -61,7 +61,9 @@ def show_logs(directory: RunDirectory, state: RunState, names: Sequence[str]) ->
     for name in names:
         if name not in known:
             hint = did_you_mean(name, known)
-            raise UsageError(f"run {directory.run_id} has no task `{name[:200]}`" + (f"; {hint}" if hint else ""))
+            raise UsageError(
+                f"run {directory.run_id} has no task `{name[:200]}`" + (f"; {hint}" if hint else "")
+            )
     output = Output(known, prefix=len(names) != 1)
     for name in names or known:
         for path in _log_paths(directory, state, name):

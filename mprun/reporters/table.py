@@ -64,7 +64,9 @@ def outcome_words(task: TaskState) -> str:
     return f"{finished.outcome}: {finished.reason}{why}".replace("\n", " ")
 
 
-def write(head: Sequence[str], lines: Sequence[Sequence[str]], stream: TextIO, colour: bool | None = None) -> None:
+def write(
+    head: Sequence[str], lines: Sequence[Sequence[str]], stream: TextIO, colour: bool | None = None
+) -> None:
     """Write a table; `colour` None asks the stream whether it is a terminal.
 
     On a terminal rich lays it out (120 ms to import), since it knows how to fold cells

@@ -14,7 +14,7 @@ HOUSE = Path(__file__).parents[2] / "mprun"
 FLOORS = (
     # words that all speak
     {"value"},
-    {"errors", "outcomes", "problems"},
+    {"clock", "errors", "outcomes", "problems"},
     {"events", "intents", "job"},
     # from text to a job
     {"durations", "scalars", "syntax"},
@@ -29,6 +29,7 @@ FLOORS = (
     # the launcher's side
     {"channel", "procfs"},
     {"popen"},
+    {"popen_exec", "reaper"},
     {"worker"},
     {"forkserver", "target"},
     {"launcher"},
@@ -36,19 +37,21 @@ FLOORS = (
     {"results", "signals", "state", "statedir"},
     {"record"},
     {"executors.base", "reporters.base"},
-    {"executors.dask", "executors.local", "reporters.words"},
-    {"reporters.lineage", "reporters.table"},
+    {"executors.dask", "executors.local", "preparation", "reporters.tail", "reporters.words"},
+    {"reporters.lineage", "reporters.plan_text", "reporters.table"},
+    {"reporters.console"},
     {
-        "reporters.console",
         "reporters.github",
         "reporters.html",
         "reporters.jsonl",
         "reporters.junit",
         "reporters.live",
+        "reporters.show",
         "reporters.trace",
     },
     {"executors", "reporters"},
     {"engine"},
+    {"api", "starter"},
     # the doors
     {"mprun"},
     {"cli"},
@@ -61,7 +64,7 @@ ROOMS = {
     "dask": {"executors.dask"},
     "distributed": {"executors.dask"},
     "jsonschema": {"schema"},
-    "multiprocessing": {"launcher", "popen", "worker"},
+    "multiprocessing": {"launcher", "popen", "popen_exec", "worker"},
     "rich": {"reporters"},
     "yaml": {"loader"},
 }

@@ -243,8 +243,12 @@ def test_a_duplicate_key_names_the_first_line():
     assert at(problem) == (3, 1)
 
 
-def test_the_first_value_of_a_duplicate_key_keeps_its_place_for_a_third():
-    assert [p.message[-9:] for p in refused("a: 1\na: 2\na: 3\n")] == ["1 already"] * 2
+def test_after_a_duplicate_key_the_lines_of_others_are_still_right():
+    assert [p.message[-9:] for p in refused("a: 1\na: 2\na: 3\nb: 1\nb: 2\n")] == [
+        "1 already",
+        "1 already",
+        "4 already",
+    ]
 
 
 def test_duplicate_keys_are_found_at_any_depth():

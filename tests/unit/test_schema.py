@@ -301,6 +301,7 @@ def test_an_unknown_key_is_shown_as_the_design_shows_it():
         ("matrix: {n: []}", "`matrix.n` of task `crunch` must not be empty", "", "[]"),
         ("matrix: {}", "`matrix` of task `crunch` must not be empty", "", "{}"),
         ("retry: {retries: \"3\"}", "`retry.retries` of task `crunch` must be a whole number from 0 to 1,000,000, not the string `\"3\"`", "leave the quotes out: `3`", '"3"'),
+        ("when: .nan", "`when` of task `crunch` must be a reference or one plain value, not the number `.nan`", "", ".nan"),
         ("when: [1]", "`when` of task `crunch` must be a reference or one plain value, not a list", "", "[1]"),
     ],
 )  # fmt: skip
@@ -557,6 +558,7 @@ def test_ten_thousand_tasks_are_checked_quickly():
     [
         "tasks:\n" + "- target: a:b\n" * 20_000 + "- target: a\n",
         "tasks: [{target: a:b, env: {" + ",".join(f"k{n}: x" for n in range(20_000)) + ", 1: x}}]",
+        'timeout: "' + "1s   " * 11 + '!"\ntasks: [{target: a:b}]',
         "timeout: " + "1m" * 100_000 + "\ntasks: [{target: a:b}]",
         'timeout: "${' + "x" * 300_000 + '"\ntasks: [{target: a:b}]',
         'tasks: [{target: "' + "a." * 150_000 + '"}]',
@@ -564,7 +566,7 @@ def test_ten_thousand_tasks_are_checked_quickly():
         "\n".join("z" * 90 + f"{n}: 1" for n in range(3000)),
         "a: &a " + "x" * 400_000 + "\nb: &b [" + "*a," * 19 + "]\ntasks: [{target: *b, name: *b, args: 1}]",
     ],
-    ids=["last", "keys", "duration", "reference", "target", "port", "unknown", "alias"],
+    ids=["last", "keys", "spaces", "duration", "reference", "target", "port", "unknown", "alias"],
 )
 def test_a_hostile_file_is_refused_quickly(text):
     import jsonschema.validators  # noqa: F401
@@ -577,6 +579,29 @@ def test_a_hostile_file_is_refused_quickly(text):
     assert problems
     assert render(problems)
     assert time.perf_counter() - started < 3
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "tasks:\n" + "- {target: a:b, name: x, args: [1]}\n" * 10_000 + "- target: a\n",
+        "tasks: [{target: a:b, env: {" + ",".join(f"k{n}: x" for n in range(20_000)) + ", 1: x}}]",
+    ],
+    ids=["tasks", "keys"],
+)
+def test_one_mistake_among_much_is_found_without_explaining_the_rest(text, monkeypatch):
+    looked_at = []
+    descend = jsonschema.Draft7Validator.descend
+    original = jsonschema.validators.extend
+
+    def counting(*args, **kwargs):
+        validator = original(*args, **kwargs)
+        validator.descend = lambda self, *a, **k: looked_at.append(1) or descend(self, *a, **k)
+        return validator
+
+    monkeypatch.setattr(jsonschema.validators, "extend", counting)
+    assert len(check(text)) == 1
+    assert 0 < len(looked_at) < 20
 
 
 # -- events

@@ -1,0 +1,92 @@
+"""What comes before the first start: every target imported and bound, in the launcher."""
+
+from __future__ import annotations
+
+import os
+import select
+import time
+from typing import TYPE_CHECKING
+
+from mprun.errors import LauncherError
+from mprun.executors.base import Call, Importing, Lost, Preparation, Prepared
+
+if TYPE_CHECKING:
+    from mprun.executors.base import Executor
+    from mprun.plan import Plan
+    from mprun.signals import SignalNotes
+    from mprun.statedir import RunDirectory
+
+# How long the targets' imports may take, in seconds, where nobody said.
+START_TIMEOUT = 60.0
+
+
+class Interrupted(Exception):
+    """A signal came before anything was started; its number."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+def prepare(
+    plan: Plan, executor: Executor, directory: RunDirectory, notes: SignalNotes, timeout: float
+) -> Prepared:
+    """Have every target imported and bound, before anything is started.
+
+    Raises LauncherError where it takes longer than `timeout` seconds, ImportCrash where
+    an import ended the launcher, Interrupted where a signal came.
+    """
+    executor.prepare(_preparation(plan, directory))
+    importing: int | None = None
+    end = time.monotonic() + timeout
+    while True:
+        if not wait(executor, notes, max(0.0, end - time.monotonic())):
+            what = (
+                f"importing `{plan.tasks[importing].task.target}`"
+                if importing is not None
+                else "the launcher"
+            )
+            raise LauncherError(f"{what} took longer than {timeout:g}s (--start-timeout)")
+        for number in notes.take():
+            raise Interrupted(number)
+        for report in executor.receive():
+            if isinstance(report, Importing):
+                importing = report.number
+            elif isinstance(report, Prepared):
+                return report
+            elif isinstance(report, Lost):
+                raise ImportCrash(report.how, importing)
+
+
+class ImportCrash(Exception):
+    """The launcher ended while it imported the target of a task, by its place in the plan."""
+
+    def __init__(self, how: str, number: int | None) -> None:
+        super().__init__(how)
+        self.how = how
+        self.number = number
+
+
+def _preparation(plan: Plan, directory: RunDirectory) -> Preparation:
+    tasks = plan.tasks
+    return Preparation(
+        run_id=directory.run_id,
+        import_path=(os.getcwd(), *plan.job.pythonpath),
+        log=directory.main_log,
+        start_method=plan.start_method,
+        methods=tuple({planned.start_method for planned in tasks}),
+        preload=plan.job.preload,
+        calls=tuple(
+            Call(target=planned.task.target, args=planned.task.args, kwargs=planned.task.kwargs)
+            for planned in tasks
+        ),
+    )
+
+
+def wait(executor: Executor, notes: SignalNotes, timeout: float | None) -> bool:
+    """Wait for a report or a signal, `timeout` seconds at most; whether one came."""
+    sent = executor.flush()
+    poll = select.poll()
+    poll.register(executor.fileno(), select.POLLIN if sent else select.POLLIN | select.POLLOUT)
+    poll.register(notes.fileno(), select.POLLIN)
+    return bool(poll.poll(None if timeout is None else timeout * 1000 + 0.999))

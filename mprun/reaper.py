@@ -1,0 +1,72 @@
+"""Kills and reaps what a task's process leaves behind, wherever it went."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+
+from mprun import popen, procfs
+
+# How long the launcher goes on killing what a task left behind before it lets it be.
+BURY_SECONDS = 0.5
+
+
+def leads_session(pid: int) -> bool:
+    """Whether a process leads a session, so that the session's group bears its number."""
+    try:
+        return os.getsid(pid) == pid
+    except ProcessLookupError:
+        return False
+
+
+def kill_tree(leader: int, pidfd: int) -> None:
+    """Kill what is in a task's session and what descends from it, until none is new."""
+    killed: set[int] = set()
+    while found := procfs.tree(leader) - killed:
+        killed |= found
+        for pid in found - {leader}:
+            _kill(pid)
+    signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+
+
+class Reaper:
+    """Looks after the children that came to the launcher because their parent has ended."""
+
+    def __init__(self) -> None:
+        self._children = procfs.Children()
+        self._spared: set[int] = set()
+        descriptor = self._children.fileno()
+        if descriptor is not None:
+            popen.private_descriptors.add(descriptor)
+
+    def spare_present_children(self) -> None:
+        """Let the present children be: multiprocessing's helpers, and what modules started."""
+        self._spared = set(self._children.pids())
+
+    def bury(self, tasks: set[int]) -> list[int]:
+        """Kill and reap every child but the spared and `tasks`; the pids that were alive."""
+        buried: list[int] = []
+        end = time.monotonic() + BURY_SECONDS
+        while strangers := self._strangers(tasks):
+            for pid in strangers:
+                stat = procfs.read_stat(pid)
+                if stat is not None and stat.state not in "ZX" and pid not in buried:
+                    buried.append(pid)
+                _kill(pid)
+                with contextlib.suppress(ChildProcessError):
+                    os.waitpid(pid, os.WNOHANG)
+            if time.monotonic() > end:
+                break
+            # What was killed takes a moment to end, and hands over children of its own.
+            time.sleep(0.0002)
+        return buried
+
+    def _strangers(self, tasks: set[int]) -> list[int]:
+        return [pid for pid in self._children.pids() if pid not in tasks and pid not in self._spared]
+
+
+def _kill(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)

@@ -1,0 +1,43 @@
+"""Jobs and plans for tests of what needs no file."""
+
+from __future__ import annotations
+
+from mprun.job import Job, JoinEntry, Origin, Task
+from mprun.loader import parse
+from mprun.plan import Plan, plan_tasks
+
+ORIGIN = Origin(document=parse("tasks: []", "test"), path=())
+
+
+def task(name: str, number: int, *, daemon: bool = False, after: tuple[str, ...] = ()) -> Task:
+    return Task(
+        name=name,
+        position=number + 1,
+        target="m:f",
+        kwargs={},
+        env={},
+        daemon=daemon,
+        depends_on=after,
+        origin=ORIGIN,
+    )
+
+
+def job(tasks: tuple[Task, ...], join: list[tuple[str, float | None]] | None = None) -> Job:
+    order = None if join is None else tuple(JoinEntry(task=name, timeout=timeout) for name, timeout in join)
+    return Job(name="test", path="test", sha256="", tasks=tasks, join=order)
+
+
+def plan(
+    spec: dict[str, tuple[str, ...]],
+    *,
+    daemons: tuple[str, ...] = (),
+    join: list[tuple[str, float | None]] | None = None,
+    places: int = 100,
+    cpus: int = 2,
+) -> Plan:
+    """A plan of tasks by name and what they depend on, in this order."""
+    tasks = tuple(
+        task(name, number, daemon=name in daemons, after=after)
+        for number, (name, after) in enumerate(spec.items())
+    )
+    return plan_tasks(job(tasks, join), cpus=cpus, default_method="fork", max_parallel=places)
