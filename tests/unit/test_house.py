@@ -20,7 +20,9 @@ FLOORS = (
     {"durations", "scalars", "syntax"},
     {"composer"},
     {"loader"},
-    {"quickcheck", "references", "schema"},
+    {"quickcheck", "references", "remedies"},
+    {"explanations"},
+    {"schema"},
     # what to do next, and of it what a check of the whole needs (cycles)
     {"plan"},
     {"scheduler"},
