@@ -41,7 +41,10 @@ def main() -> None:
     launcher = fork_launcher() if runs_a_job(sys.argv[1:]) else None
     from mprun.cli import main as command
 
-    sys.exit(command(launcher))
+    code = command(launcher)
+    # Everything is closed and flushed; taking the interpreter down piece by piece would
+    # add a sixth to the time of a short run.
+    os._exit(code)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from mprun.checks import task_name
 from mprun.durations import seconds
 from mprun.job import Job, JoinEntry, Origin, Task
 from mprun.loader import place_of, plain
-from mprun.problems import Problem, did_you_mean
+from mprun.problems import Place, Problem, quote, suggest
 
 if TYPE_CHECKING:
     from mprun.loader import Document
@@ -88,8 +88,9 @@ def target_problem(
     own: Any = document.root
     for step in path:
         own = own[step]
-    if where[0] not in own:
-        path = ("defaults",) if where[0] in (document.root.get("defaults") or {}) else path  # type: ignore[attr-defined]
+    if where[0] not in own and where[0] in (document.root.get("defaults") or {}):  # type: ignore[attr-defined]
+        path = ("defaults",)
+        message = f"in task {quote(task.name)}, {message}"
     return _problem(document, (*path, *where), message, word, candidates)
 
 
@@ -104,10 +105,22 @@ def preload_problem(
 def _problem(
     document: Document, path: tuple[str | int, ...], message: str, word: str, candidates: tuple[str, ...]
 ) -> Problem:
+    # A keyword that is not wanted is wrong by its name, an argument by its value.
+    place = place_of(document, path, key="kwargs" in path)
+    if path[-2:-1] == ("target",):
+        place = _half(document, place, str(path[-1]), word)
     return Problem(
         message=message,
         source=document.source,
-        # A keyword that is not wanted is wrong by its name, an argument by its value.
-        place=place_of(document, path, key="kwargs" in path),
-        hint=did_you_mean(word, candidates) if word else "",
+        place=place,
+        hint=suggest(word, candidates) if word else "",
     )
+
+
+def _half(document: Document, place: Place, half: str, word: str) -> Place:
+    """The place of a name in the `module` or the `callable` of a target; of all of it if it is not there."""
+    start, end = place.column - 1, place.column - 1 + place.width
+    line = document.source.lines[place.line - 1]
+    colon = line.find(":", start, end)
+    found = line.find(word, colon, end) if half == "callable" else line.find(word, start, colon)
+    return place if found < 0 or colon < 0 else place.replace(column=found + 1, width=len(word))

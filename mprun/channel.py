@@ -1,19 +1,18 @@
 """Small framed messages over the socket between the engine and the launcher.
 
-A frame is its length in four bytes and then its text. What the engine sends is `marshal`:
-it costs no import, and it keeps the types that YAML has and JSON has not (a mapping's
-integer keys). What it receives is JSON, since the launcher's process has run a user's
-code and the engine must survive whatever it reads.
+A frame is its length in four bytes and then a tuple as `marshal` writes it: marshal is
+part of the interpreter, so it costs no import and little of what a fork has to copy, and
+it keeps the types that YAML has and JSON has not (a mapping's integer keys). Both ends are
+one program on one machine; a task closes its copy of the socket before anything else.
 """
 
 from __future__ import annotations
 
-import json
 import marshal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import socket
+    from _socket import socket
     from typing import Any
 
 _LENGTH = 4
@@ -46,6 +45,13 @@ def _frame(data: bytes) -> bytes:
     return len(data).to_bytes(_LENGTH, "big") + data
 
 
+def _messages(frames: Frames, data: bytes) -> list[tuple[Any, ...]] | None:
+    """The messages that `data` completes; None where it is the end of the stream."""
+    if not data:
+        return None
+    return [marshal.loads(frame) for frame in frames.feed(data)]  # noqa: S302  from our own process
+
+
 class EngineEnd:
     """The engine's end: sends requests without ever blocking, receives reports.
 
@@ -53,7 +59,7 @@ class EngineEnd:
     each could wait for the other.
     """
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket) -> None:
         sock.setblocking(False)
         self._sock = sock
         self._frames = Frames()
@@ -79,7 +85,7 @@ class EngineEnd:
             del self._unsent[:sent]
         return True
 
-    def receive(self) -> list[dict[str, Any]] | None:
+    def receive(self) -> list[tuple[Any, ...]] | None:
         """The reports that have arrived; None when the other end is gone."""
         try:
             data = self._sock.recv(_CHUNK)
@@ -87,7 +93,7 @@ class EngineEnd:
             return []
         except ConnectionError:
             return None
-        return [json.loads(frame) for frame in self._frames.feed(data)] if data else None
+        return _messages(self._frames, data)
 
     def close(self) -> None:
         self._sock.close()
@@ -96,7 +102,7 @@ class EngineEnd:
 class LauncherEnd:
     """The launcher's end: receives requests, sends reports, blocking."""
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket) -> None:
         self._sock = sock
         self._frames = Frames()
         self._unsent: list[bytes] = []
@@ -110,12 +116,11 @@ class LauncherEnd:
             data = self._sock.recv(_CHUNK)
         except ConnectionError:
             return None
-        # Only the engine, whose process we come from, writes to this socket.
-        return [marshal.loads(frame) for frame in self._frames.feed(data)] if data else None  # noqa: S302
+        return _messages(self._frames, data)
 
-    def report(self, kind: str, **facts: Any) -> None:
+    def send(self, *report: Any) -> None:
         """Queue a report; `flush` sends all that are queued in one go."""
-        self._unsent.append(_frame(json.dumps({"report": kind, **facts}).encode()))
+        self._unsent.append(_frame(marshal.dumps(report)))
 
     def flush(self) -> None:
         """Send the queued reports. Raises OSError when the engine is gone."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from itertools import islice
+from typing import TYPE_CHECKING
 
 from mprun.loader import Mapping, Sequence, place_of
 from mprun.plan import find_cycle
-from mprun.problems import Problem, did_you_mean, quote
+from mprun.problems import Problem, quote, suggest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
     from mprun.loader import Document
 
 Path = tuple[str | int, ...]
+
+# More would not be read; and each costs a search for what was meant.
+MAX_PROBLEMS = 100
 
 # Keys of the schema whose engine is still to come.
 LATER_JOB_KEYS = frozenset({"params", "env_file", "resources", "fail_fast", "timeout"})
@@ -45,12 +49,12 @@ def task_name(item: object, number: int) -> str:
 
 
 def check(document: Document) -> list[Problem]:
-    """Every problem of a job file that neither the schema nor an import would find.
+    """The problems of a job file that neither the schema nor an import would find, at most a hundred.
 
     Takes any tree, also one that the schema refuses: what has another shape than it
     should is passed over, since the schema's own problems name it.
     """
-    return list(_Checks(document).all())
+    return list(islice(_Checks(document).all(), MAX_PROBLEMS))
 
 
 class _Checks:
@@ -60,6 +64,7 @@ class _Checks:
         tasks = self._job.get("tasks")
         self._tasks = tasks if isinstance(tasks, Sequence) else Sequence()
         self._names = [task_name(item, number) for number, item in enumerate(self._tasks)]
+        self._known = frozenset(self._names)
 
     def all(self) -> Iterator[Problem]:
         yield from self._later_keys()
@@ -68,7 +73,6 @@ class _Checks:
         yield from self._dependencies()
         yield from self._conditions()
         yield from self._join()
-        yield from self._keyword_names()
 
     def _problem(self, path: Path, message: str, hint: str = "", key: bool = False) -> Problem:
         place = place_of(self._document, path, key=key)
@@ -109,36 +113,43 @@ class _Checks:
             why = f"is taken by the task on line {line}"
             if len(given) == 1:
                 why = f"is the default name of the task on line {line}"
-            yield self._problem(("tasks", given[0], "name"), f"the name {quote(name)} {why}")
+            yield self._problem(
+                ("tasks", given[0], "name"), f"the name {quote(name)} {why}", "choose another"
+            )
 
     def _dependencies(self) -> Iterator[Problem]:
-        needs: dict[str, tuple[str, ...]] = {}
-        places: dict[tuple[str, str], Path] = {}
+        needs: dict[str, list[str]] = {}
+        places: dict[tuple[str, str], tuple[Path, bool]] = {}
         for number, item in enumerate(self._tasks):
             name = self._names[number]
-            for path, need in self._needs(number, item):
+            for path, need, key in self._needs(number, item):
                 if need == name:
-                    yield self._problem(path, f"task {quote(name)} depends on itself")
-                elif need in self._names:
-                    needs[name] = (*needs.get(name, ()), need)
-                    places[name, need] = path
+                    yield self._problem(path, f"task {quote(name)} depends on itself", "take it out", key)
+                elif need in self._known:
+                    needs.setdefault(name, []).append(need)
+                    places[name, need] = path, key
                 else:
-                    yield self._unknown(path, need)
+                    yield self._unknown(path, need, key)
         cycle = find_cycle(needs)
         if cycle:
-            shown = cycle if len(cycle) <= 8 else [*cycle[:4], "…", *cycle[-3:]]
+            names = [quote(name) for name in cycle]
+            shown = names if len(names) <= 8 else [*names[:4], "…", *names[-3:]]
+            path, key = places[cycle[0], cycle[1]]
             message = f"the tasks depend on each other in a circle: {' → '.join(shown)}"
-            yield self._problem(places[cycle[0], cycle[1]], message)
+            yield self._problem(path, message, "take one of these dependencies out", key)
 
-    def _needs(self, number: int, item: object) -> Iterator[tuple[Path, str]]:
+    def _needs(self, number: int, item: object) -> Iterator[tuple[Path, str, bool]]:
+        """What a task depends on: where that stands, its name, and whether it is a key there."""
         value = item.get("depends_on") if isinstance(item, Mapping) else None
         path: Path = ("tasks", number, "depends_on")
         if isinstance(value, str):
-            yield path, value
+            yield path, value, False
         elif isinstance(value, Sequence):
-            yield from (((*path, place), need) for place, need in enumerate(value) if isinstance(need, str))
+            for place, need in enumerate(value):
+                if isinstance(need, str):
+                    yield (*path, place), need, False
         elif isinstance(value, Mapping):
-            yield from (((*path, need), need) for need in value if isinstance(need, str))
+            yield from (((*path, need), need, True) for need in value if isinstance(need, str))
 
     def _conditions(self) -> Iterator[Problem]:
         for number, item in enumerate(self._tasks):
@@ -148,10 +159,10 @@ class _Checks:
                     path = ("tasks", number, "depends_on", name)
                     yield self._later(path, f"the condition `{condition}` is", key=False)
 
-    def _unknown(self, path: Path, name: str) -> Problem:
+    def _unknown(self, path: Path, name: str, key: bool = False) -> Problem:
         if any(sign in name for sign in "*?["):
-            return self._later(path, f"the pattern {quote(name)} is", key=False)
-        return self._problem(path, f"there is no task {quote(name)}", did_you_mean(name, self._names))
+            return self._later(path, f"the pattern {quote(name)} is", key=key)
+        return self._problem(path, f"there is no task {quote(name)}", suggest(name, self._known), key)
 
     def _join(self) -> Iterator[Problem]:
         entries = self._job.get("join")
@@ -163,18 +174,8 @@ class _Checks:
                 path, name = (*path, "task"), entry.get("task")
             if not isinstance(name, str):
                 continue
-            if name not in self._names:
+            if name not in self._known:
                 yield self._unknown(path, name)
             elif name in seen:
-                yield self._problem(path, f"{quote(name)} is in `join` already")
+                yield self._problem(path, f"{quote(name)} is in `join` already", "a task is joined once")
             seen[name] = number
-
-    def _keyword_names(self) -> Iterator[Problem]:
-        holders: list[tuple[Path, Any]] = [(("defaults",), self._job.get("defaults"))]
-        holders += [(("tasks", number), item) for number, item in enumerate(self._tasks)]
-        for path, holder in holders:
-            kwargs = holder.get("kwargs") if isinstance(holder, Mapping) else None
-            for name in kwargs if isinstance(kwargs, Mapping) else ():
-                if not isinstance(name, str):
-                    message = f"a keyword argument's name is a string, not {quote(str(name))}"
-                    yield self._problem((*path, "kwargs", name), message, "quote it", key=True)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +14,7 @@ from mprun import api
 from mprun.errors import JobFileError, MprunError, UsageError
 from mprun.job import START_METHODS
 from mprun.preparation import START_TIMEOUT
-from mprun.reporters.console import OUTPUTS, Console, wants_colour
+from mprun.reporters.console import OUTPUTS, Console, silence, wants_colour
 from mprun.statedir import DEFAULT
 
 if TYPE_CHECKING:
@@ -304,9 +306,32 @@ def _explain(error: MprunError) -> None:
 def main(launcher: tuple[int, int] | None = None) -> int:
     """Run the command line with a launcher that may have been forked already; the exit code."""
     try:
-        code = group.main(prog_name="mprun", standalone_mode=False, obj=launcher)
-        sys.stdout.flush()
-        return int(code or 0)
+        code = _command(launcher)
+    except BrokenPipeError:
+        # Nobody reads what we have to say; what was to be done is done.
+        code = 128 + signal.SIGPIPE
+    finally:
+        if launcher is not None:
+            _dismiss(launcher[0])
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            silence(stream)
+    return code
+
+
+def _dismiss(launcher: int) -> None:
+    """End a launcher that was forked for a run that did not come about."""
+    with contextlib.suppress(ChildProcessError):
+        if os.waitpid(launcher, os.WNOHANG) == (0, 0):
+            os.kill(launcher, signal.SIGKILL)
+            os.waitpid(launcher, 0)
+
+
+def _command(launcher: tuple[int, int] | None) -> int:
+    try:
+        return int(group.main(prog_name="mprun", standalone_mode=False, obj=launcher) or 0)
     except click.ClickException as error:
         error.show()
         return error.exit_code
@@ -314,8 +339,4 @@ def main(launcher: tuple[int, int] | None = None) -> int:
         _explain(error)
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
-        return 130
-    except BrokenPipeError:
-        # Nobody reads any more; closing stdout at exit must not raise it again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
+        return 128 + signal.SIGINT

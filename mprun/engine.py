@@ -11,7 +11,7 @@ from mprun import events, outcomes, procfs, results
 from mprun.clock import Clock
 from mprun.executors.base import AttemptOrder, Exited, Lost, NotStarted, Started
 from mprun.intents import Finish, Intent, Join, Signal, Start
-from mprun.preparation import wait
+from mprun.preparation import Watch
 from mprun.scheduler import Scheduler
 from mprun.state import RunState
 
@@ -44,6 +44,7 @@ class Engine:
         self._recorder = recorder
         self._reporters = reporters
         self._notes = notes
+        self._watch = Watch(executor, notes)
         self._clock = Clock()
         self._scheduler = Scheduler(plan)
         self._host = os.uname().nodename
@@ -81,7 +82,7 @@ class Engine:
         timeout = None if deadline is None else max(0.0, deadline - self._clock.now())
         if self._interval is not None:
             timeout = self._interval if timeout is None else min(timeout, self._interval)
-        wait(self._executor, self._notes, timeout)
+        self._watch.wait(timeout)
         # Ends before timers: what ended in the instant of its timeout has ended.
         for report in self._executor.receive():
             self._take(report)
@@ -148,7 +149,7 @@ class Engine:
                 max_rss=report.max_rss if report.max_rss is not None else usage.get("max_rss"),
                 threads=max(report.threads, usage.get("threads", 1)),
                 error=None if code == 0 else results.read_error(path),
-                orphans=report.orphans,
+                orphans=tuple(report.orphans),
             )
         )
         words = outcomes.exit_words(code, signal_name, report.core_dumped)

@@ -225,7 +225,8 @@ def _must(keyword: str, schema: dict[str, Any]) -> str:
     if choices and not (schema.get("errorMessage", "").startswith("must be the")):
         return "must be one of " + ", ".join(f"`{choice}`" for choice in choices)
     types = [schema["type"]] if isinstance(schema.get("type"), str) else schema.get("type", [])
-    if "errorMessage" in schema and not (keyword == "type" and types == ["string"]):
+    of_form = schema.get("title") == "target" or keyword != "type" or types != ["string"]
+    if "errorMessage" in schema and of_form:
         return str(schema["errorMessage"])
     return "must be " + " or ".join(_TYPE_WORDS[name] for name in types)
 

@@ -124,13 +124,8 @@ class Launcher:
         # A child that collects garbage copies the pages of all that it looks at.
         gc.collect()
         gc.freeze()
-        self._engine.report(
-            "prepared",
-            problems=problems,
-            threads=threads,
-            pid=os.getpid(),
-            name=_main_name(),
-        )
+        popen.skip_thread_reset()
+        self._engine.send("prepared", os.getpid(), _main_name(), problems, threads)
 
     def _resolve(
         self, calls: list[tuple[str, tuple[Any, ...], dict[str, Any]]]
@@ -146,7 +141,7 @@ class Launcher:
                     self._find(number, name, threads, failed)
                 target.check_arguments(self._calls[name], args, kwargs)
             except target.TargetError as error:
-                problems.append([number, str(error), error.where, error.word, error.candidates])
+                problems.append((number, str(error), error.where, error.word, error.candidates))
         return problems, threads
 
     def _find(
@@ -155,7 +150,7 @@ class Launcher:
         module = name.partition(":")[0]
         if module not in sys.modules:
             # Said before, so that the engine knows whose import it was that ended us.
-            self._engine.report("importing", number=number)
+            self._engine.send("importing", number)
             self._engine.flush()
         try:
             self._calls[name] = target.find(name)
@@ -200,20 +195,14 @@ class Launcher:
         try:
             process.start()
         except OSError as error:
-            self._engine.report("not_started", key=key, clock=clock, message=error.strerror or str(error))
+            self._engine.send("not_started", key, clock, error.strerror or str(error))
             return
         attempt = Attempt(key, process, clock)
         self._attempts[attempt.popen.waiter] = self._by_key[key] = attempt
         self._epoll.register(attempt.popen.waiter, select.EPOLLIN)
         stat = procfs.read_stat(attempt.popen.pid)
-        self._engine.report(
-            "started",
-            key=key,
-            clock=clock,
-            pid=attempt.popen.pid,
-            ppid=assignment.parent,
-            start_ticks=stat.start_ticks if stat else None,
-        )
+        ticks = stat.start_ticks if stat else None
+        self._engine.send("started", key, clock, attempt.popen.pid, assignment.parent, ticks)
 
     def _signal(self, key: tuple[int, int], name: str) -> None:
         attempt = self._by_key.get(key)
@@ -242,18 +231,18 @@ class Launcher:
         del self._attempts[held.waiter], self._by_key[attempt.key]
         held.close()
         usage = held.usage
-        self._engine.report(
+        self._engine.send(
             "exited",
-            key=attempt.key,
-            clock=clock,
-            pid=held.pid,
-            exit_code=code,
-            core_dumped=held.status is not None and os.WCOREDUMP(held.status),
-            duration=clock - attempt.clock,
-            cpu=usage.ru_utime + usage.ru_stime if usage else None,
-            max_rss=usage.ru_maxrss * 1024 if usage else None,
-            threads=attempt.threads,
-            orphans=self._reaper.bury(self._pids()),
+            attempt.key,
+            clock,
+            held.pid,
+            code,
+            held.status is not None and os.WCOREDUMP(held.status),
+            clock - attempt.clock,
+            usage.ru_utime + usage.ru_stime if usage else None,
+            usage.ru_maxrss * 1024 if usage else None,
+            attempt.threads,
+            self._reaper.bury(self._pids()),
         )
 
     def _kill_everyone(self) -> None:
@@ -310,7 +299,7 @@ def _import_ahead(modules: list[str]) -> list[Any]:
         try:
             target.find_module(module)
         except target.TargetError as error:
-            problems.append([-1 - place, str(error), ("preload", place), error.word, error.candidates])
+            problems.append((-1 - place, str(error), ("preload", place), error.word, error.candidates))
     return problems
 
 

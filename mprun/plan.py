@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 from mprun.value import Value
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from mprun.job import Job, Task
 
 # How many tasks run at once where nobody said (DESIGN.md section 1).
@@ -115,7 +117,7 @@ def start_order(plan: Plan) -> list[int]:
     return order
 
 
-def find_cycle(needs: dict[str, tuple[str, ...]]) -> list[str]:
+def find_cycle(needs: Mapping[str, Sequence[str]]) -> list[str]:
     """A path of names that leads back to its first, or [] where there is none.
 
     Iterative, so a chain of any length is no deeper than one of two. Names that are not

@@ -11,12 +11,14 @@ from __future__ import annotations
 import atexit
 import os
 import signal
+import threading
 from multiprocessing import popen_fork, util
 
 # As in `typing`, which takes longer to import than all else that a launcher needs.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from resource import struct_rusage
+
     from mprun.worker import Process
 
 # What belongs to the launcher alone: a forked task closes it before anything else, since
@@ -24,6 +26,25 @@ if TYPE_CHECKING:
 private_descriptors: set[int] = set()
 # Readable once the launcher has ended: what multiprocessing.parent_process() waits for.
 launcher_pidfd: list[int] = []
+
+
+_thread_reset = threading._after_fork.__code__  # type: ignore[attr-defined]
+
+
+def _no_reset() -> None:
+    pass
+
+
+def skip_thread_reset() -> None:
+    """Spare forked tasks threading's own clean-up after a fork, while there is nothing to clean.
+
+    In a child of a process with one thread it replaces what is there by what is the same,
+    and to do so it touches 120 pages, each of which the kernel then copies: a third of the
+    whole cost of a fork (`python benchmarks/fork_cost.py`). The hook cannot be taken back,
+    so it is emptied; a task puts it back before anything else, for its own children.
+    """
+    if threading.active_count() == 1:
+        threading._after_fork.__code__ = _no_reset.__code__  # type: ignore[attr-defined]
 
 
 class Pidfd:
@@ -81,6 +102,7 @@ class ForkPopen(Pidfd, popen_fork.Popen):
     def _run_child(self, process: Process) -> None:
         code = 1
         try:
+            threading._after_fork.__code__ = _thread_reset  # type: ignore[attr-defined]
             for descriptor in private_descriptors:
                 os.close(descriptor)
             # As multiprocessing does from Python 3.12 on: the task runs what it

@@ -37,10 +37,11 @@ def prepare(
     an import ended the launcher, Interrupted where a signal came.
     """
     executor.prepare(_preparation(plan, directory))
+    watch = Watch(executor, notes)
     importing: int | None = None
     end = time.monotonic() + timeout
     while True:
-        if not wait(executor, notes, max(0.0, end - time.monotonic())):
+        if not watch.wait(max(0.0, end - time.monotonic())):
             what = (
                 f"importing `{plan.tasks[importing].task.target}`"
                 if importing is not None
@@ -83,10 +84,22 @@ def _preparation(plan: Plan, directory: RunDirectory) -> Preparation:
     )
 
 
-def wait(executor: Executor, notes: SignalNotes, timeout: float | None) -> bool:
-    """Wait for a report or a signal, `timeout` seconds at most; whether one came."""
-    sent = executor.flush()
-    poll = select.poll()
-    poll.register(executor.fileno(), select.POLLIN if sent else select.POLLIN | select.POLLOUT)
-    poll.register(notes.fileno(), select.POLLIN)
-    return bool(poll.poll(None if timeout is None else timeout * 1000 + 0.999))
+class Watch:
+    """Waits for what an executor reports and for signals."""
+
+    def __init__(self, executor: Executor, notes: SignalNotes) -> None:
+        self._executor = executor
+        self._sent = True
+        self._poll = select.poll()
+        self._poll.register(executor.fileno(), select.POLLIN)
+        self._poll.register(notes.fileno(), select.POLLIN)
+
+    def wait(self, timeout: float | None) -> bool:
+        """Hand over what is queued, then wait at most `timeout` seconds; whether something came."""
+        sent = self._executor.flush()
+        if sent != self._sent:
+            self._sent = sent
+            events = select.POLLIN if sent else select.POLLIN | select.POLLOUT
+            self._poll.modify(self._executor.fileno(), events)
+        # Rounded up, so that a deadline is over when the wait for it is.
+        return bool(self._poll.poll(None if timeout is None else int(timeout * 1000) + 1))

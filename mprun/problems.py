@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING
 from mprun.value import Value
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
 # An error quotes at most this many characters of the user's file (DESIGN.md section 9).
 QUOTE_LIMIT = 200
+
+# How many names a hint offers where none is like the one that was written.
+_CHOICES = 5
 
 # A quoted source line is cut to a window: a terminal is seldom wider.
 _WINDOW = 160
@@ -94,7 +97,10 @@ def _render_one(problem: Problem, colour: bool) -> str:
     number = str(place.line)
     gutter = " " * len(number)
     where = f"{visible(source.path)}:{place.line}:{place.column}"
-    lines = [f"{paint('error:', _BOLD_RED)} {problem.message}", f"{gutter}{paint('-->', _BLUE)} {where}"]
+    lines = [
+        f"{paint('error:', _BOLD_RED)} {visible(problem.message)}",
+        f"{gutter}{paint('-->', _BLUE)} {where}",
+    ]
     if 1 <= place.line <= len(source.lines):
         shown, indent, carets = _excerpt(source.lines[place.line - 1], place)
         hint = f" {problem.hint}" if problem.hint else ""
@@ -221,6 +227,11 @@ def _similar(plain: str, known: list[str]) -> str:
     import difflib
 
     by_folded = {_folded(candidate): candidate for candidate in reversed(known)}
+    # To difflib `agrs` is as near to `tags` as to `args`; letters that changed places are likelier.
+    letters = sorted(plain)
+    for folded, candidate in by_folded.items():
+        if len(folded) == len(plain) and sorted(folded) == letters:
+            return candidate
     found = difflib.get_close_matches(plain, by_folded, n=1, cutoff=0.6)
     return by_folded[found[0]] if found else ""
 
@@ -233,3 +244,10 @@ def did_you_mean(word: str, candidates: Iterable[str]) -> str:
     """The hint "did you mean `retry`?", or the empty text where nothing comes near."""
     found = closest(word, candidates)
     return f"did you mean {quote(found)}?" if found else ""
+
+
+def suggest(word: str, candidates: Collection[str]) -> str:
+    """As `did_you_mean`; where nothing comes near, what there is to choose from."""
+    some = [quote(candidate[:40]) for candidate in sorted(candidates)[:_CHOICES]]
+    more = ", …" if len(candidates) > _CHOICES else ""
+    return did_you_mean(word, candidates) or (f"there are {', '.join(some)}{more}" if len(some) > 1 else "")

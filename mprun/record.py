@@ -16,9 +16,13 @@ if TYPE_CHECKING:
     from mprun.statedir import RunDirectory
 
 
+# Made once: `json.dumps` makes a new one for each call with options.
+_to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
+
 def line(event: events.Event) -> str:
     """One event as one line of JSON, with its line feed."""
-    return json.dumps(event.to_record(), ensure_ascii=False, separators=(",", ":")) + "\n"
+    return _to_json(event.to_record()) + "\n"
 
 
 def encode(batch: Sequence[events.Event]) -> bytes:

@@ -55,7 +55,10 @@ def remedy(keyword: str, schema: dict[str, Any], value: Any, standing: str) -> s
 
 
 def _other_type(types: tuple[str, ...], schema: dict[str, Any], value: Any, standing: str) -> str:
-    if isinstance(value, (bool, int, float)) and types == ("string",) and standing:
+    if value is None and types == ("string",):
+        return "give it a value, or leave it out"
+    chosen = schema.get("title") == "target" or schema.get("enum") or schema.get("examples")
+    if isinstance(value, (bool, int, float)) and types == ("string",) and standing and not chosen:
         return f'quote it: `"{visible(standing)}"`'
     if isinstance(value, str) and schema.get("title") == "flag":
         return _flag(value)

@@ -25,11 +25,17 @@ def explain(
         return _problem(source, opened, "this quote is never closed", "close it, or take it out")
     if "cannot start any token" in problem:
         return _bad_start(source, at, char)
+    if "mapping values are not allowed" in problem and _continues(source, at):
+        return _problem(source, at, "a `:` that YAML does not expect here", "does the line above lack its `:`?")
     if "flow" in context and "did not find expected ','" in problem:
         return _in_brackets(source, opened, at, context, text)
     for words, message, hint in _KNOWN:
         if words in problem or words in context:
-            return _problem(source, at, message, _special_hint(text, char) or hint)
+            if words == "tab":
+                return _problem(source, at, message, hint)
+            # An alias and an anchor begin where their context does, and not behind their sign.
+            place = opened if words in ("alias", "anchor") else at
+            return _problem(source, place, message, _special_hint(text, char) or hint)
     return _problem(source, at, f"not YAML: {problem or context}", _special_hint(text, char))
 
 
@@ -38,11 +44,11 @@ _KNOWN = (
      "check the indentation, or quote the value that contains `: `"),
     ("did not find expected key", "neither a key of this mapping nor its end", "check the indentation"),
     ("could not find expected ':'", "a key without a `:`", "write `key: value`, and check the indentation"),
-    ("did not find expected '-'", "neither an item of this list nor its end", "begin it with `- `, aligned"),
+    ("did not find expected '-'", "neither an item of this list nor its end", "check the indentation, or begin it with `- `"),
     ("block sequence entries are not allowed", "a list cannot begin here", "put it on a line of its own"),
     ("block mapping entries are not allowed", "a mapping cannot begin here", "put it on a line of its own"),
-    ("alias", "an alias (`*`) needs a name", 'quote the value: `"*"`'),
-    ("anchor", "an anchor (`&`) needs a name", 'quote the value: `"&"`'),
+    ("alias", "an alias (`*`) needs a name", 'quote the value: `"*…"`'),
+    ("anchor", "an anchor (`&`) needs a name", 'quote the value: `"&…"`'),
     ("tag", "tags (`!`) are not supported", "quote the value if it begins with `!`"),
     ("unknown escape", "an escape (`\\`) that YAML does not know", "use single quotes, or write `\\\\`"),
     ("hexdecimal", "an escape (`\\`) without its digits", "use single quotes, or write `\\\\`"),
@@ -52,6 +58,13 @@ _KNOWN = (
     ("tab", "a tab cannot indent YAML", "use spaces"),
     ("block scalar", "the header of a text block must be `|` or `>` alone", "put the text on the next line"),
 )  # fmt: skip
+
+
+def _continues(source: Source, at: Place) -> bool:
+    """Whether a key stands before this colon, and above it a line without any."""
+    key = source.lines[at.line - 1][: at.column - 1]
+    above = source.lines[at.line - 2].partition(" #")[0] if at.line > 1 else ":"
+    return ": " not in key and bool(above.strip()) and ": " not in f"{above} "
 
 
 def _problem(source: Source, at: Place, message: str, hint: str) -> Problem:

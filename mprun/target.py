@@ -17,13 +17,16 @@ if TYPE_CHECKING:
 _VARARGS = 0x04
 _VARKEYWORDS = 0x08
 
+# An exception's text is shown up to this many characters.
+_WORDS_LIMIT = 500
+
 
 class TargetError(Exception):
     """A target that cannot be called as asked.
 
-    `where` is the path to what is wrong inside the task: `("target",)`, `("args", 2)`,
-    `("kwargs", "age")`. `candidates` are names that may have been meant instead of
-    `word`.
+    `where` is the path to what is wrong inside the task: `("target",)` or its halves
+    `("target", "module")` and `("target", "callable")`, `("args", 2)`, `("kwargs", "age")`.
+    `candidates` are names that may have been meant instead of `word`.
     """
 
     def __init__(
@@ -47,6 +50,8 @@ def find(target: str) -> Callable[..., Any]:
         found = resolve(target)
     except AttributeError:
         raise _no_attribute(module, path) from None
+    except Exception as error:  # a module's own `__getattr__`, for one
+        raise TargetError(f"finding `{target}` failed: {_words(error)}") from None
     if not callable(found):
         raise TargetError(f"`{target}` is not callable: it is of type {type(found).__qualname__}")
     return found  # type: ignore[no-any-return]
@@ -70,7 +75,7 @@ def _no_attribute(module: str, path: str) -> TargetError:
     for name in path.split("."):
         if not hasattr(found, name):
             names = tuple(known for known in dir(found) if not known.startswith("_"))
-            return TargetError(f"{owner} has no `{name}`", word=name, candidates=names)
+            return TargetError(f"{owner} has no `{name}`", ("target", "callable"), name, names)
         found = getattr(found, name)
         owner = f"`{name}`"
     raise AssertionError("called only where the path leads nowhere")
@@ -83,7 +88,7 @@ def _no_module(module: str, missing: str) -> TargetError:
         return TargetError(f"`{parent}` is a module, not a package: there is no `{missing}`")
     candidates = _modules_in(list(places)[:_OWN_PATHS] if not parent else list(places))
     looked = "" if parent else f" (looked in {', '.join(list(places)[:_OWN_PATHS])}; `pythonpath` adds to it)"
-    return TargetError(f"there is no module `{missing}`{looked}", word=name, candidates=candidates)
+    return TargetError(f"there is no module `{missing}`{looked}", ("target", "module"), name, candidates)
 
 
 # How many entries at the head of sys.path are the job's own; the launcher sets it.
@@ -112,7 +117,7 @@ def _import_failed(module: str, error: BaseException) -> TargetError:
     if isinstance(error, SystemExit):
         what = f"ended with sys.exit({error.code!r})"
     else:
-        what = "failed: " + "".join(traceback.format_exception_only(type(error), error)).strip()
+        what = f"failed: {_words(error)}"
     frames = [
         frame
         for frame in traceback.extract_tb(error.__traceback__)
@@ -120,6 +125,14 @@ def _import_failed(module: str, error: BaseException) -> TargetError:
     ]
     where = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
     return TargetError(f"importing `{module}` {what}{where}")
+
+
+def _words(error: BaseException) -> str:
+    """What a traceback ends with, on one line."""
+    if isinstance(error, SyntaxError):
+        return f"{type(error).__name__}: {error.msg} ({error.filename}:{error.lineno})"
+    text = " ".join(str(error).split())
+    return f"{type(error).__qualname__}: {text[:_WORDS_LIMIT]}" if text else type(error).__qualname__
 
 
 def check_arguments(call: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:

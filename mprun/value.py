@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar, dataclass_transform
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Self
 
 
@@ -20,6 +21,7 @@ class ValueType(type):
 
     _fields: tuple[str, ...]
     _defaults: dict[str, Any]
+    _setters: tuple[tuple[str, Callable[[Value, Any], None]], ...]
 
     def __new__(mcls, name: str, bases: tuple[type, ...], namespace: dict[str, Any]) -> ValueType:
         """Create the class; its module must have `from __future__ import annotations`."""
@@ -34,7 +36,10 @@ class ValueType(type):
         defaults.update((field, namespace.pop(field)) for field in own if field in namespace)
         namespace["__slots__"] = own
         namespace["_fields"] = fields + own
-        return super().__new__(mcls, name, bases, namespace)
+        cls = super().__new__(mcls, name, bases, namespace)
+        # A slot's own setter passes by `__setattr__`, which refuses.
+        cls._setters = tuple((field, getattr(cls, field).__set__) for field in cls._fields)
+        return cls
 
 
 class Value(metaclass=ValueType):
@@ -47,19 +52,25 @@ class Value(metaclass=ValueType):
 
     _fields: ClassVar[tuple[str, ...]]
     _defaults: ClassVar[dict[str, Any]]
+    _setters: ClassVar[tuple[tuple[str, Callable[[Value, Any], None]], ...]]
 
     def __init__(self, **fields: Any) -> None:
-        set_field = object.__setattr__
-        defaults = self._defaults
-        for name in self._fields:
-            if name in fields:
-                set_field(self, name, fields.pop(name))
-            elif name in defaults:
-                set_field(self, name, defaults[name])
-            else:
-                raise TypeError(f"{type(self).__name__} needs the field `{name}`")
-        if fields:
-            raise TypeError(f"{type(self).__name__} has no field `{next(iter(fields))}`")
+        if len(fields) < len(self._fields) and self._defaults:
+            fields = {**self._defaults, **fields}
+        try:
+            for name, set_field in self._setters:
+                set_field(self, fields[name])
+        except KeyError:
+            raise TypeError(self._misfit(fields)) from None
+        if len(fields) > len(self._fields):
+            raise TypeError(self._misfit(fields))
+
+    def _misfit(self, fields: dict[str, Any]) -> str:
+        unknown = [name for name in fields if name not in self._fields]
+        if unknown:
+            return f"{type(self).__name__} has no field `{unknown[0]}`"
+        missing = [name for name in self._fields if name not in fields and name not in self._defaults]
+        return f"{type(self).__name__} needs the field `{missing[0]}`"
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(f"{type(self).__name__} is frozen: `{name}` cannot be set")

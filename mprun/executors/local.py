@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import socket
+from _socket import socket  # `socket` itself adds names and 4 ms to import
 from typing import TYPE_CHECKING, Any
 
 from mprun.channel import EngineEnd
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 class LocalExecutor:
     """Speaks with one launcher; see `mprun.executors.base.Executor`."""
 
-    def __init__(self, pid: int, sock: socket.socket) -> None:
+    def __init__(self, pid: int, sock: socket) -> None:
         self._pid = pid
         self._end = EngineEnd(sock)
 
@@ -66,7 +66,7 @@ class LocalExecutor:
         reports = self._end.receive()
         if reports is None:
             return [Lost(how=self._wait())]
-        return [_report(facts) for facts in reports]
+        return [_report(kind, facts) for kind, *facts in reports]
 
     def close(self, *, kill: bool = False) -> None:
         self._end.close()
@@ -88,31 +88,35 @@ class LocalExecutor:
         return f"killed by {signal.Signals(-code).name}"
 
 
-def _report(facts: dict[str, Any]) -> Report:
-    kind = facts.pop("report")
-    if "key" in facts:
-        facts["key"] = tuple(facts["key"])
-    if kind == "exited":
-        return Exited(**{**facts, "orphans": tuple(facts["orphans"])})
-    if kind == "started":
-        return Started(**facts)
-    if kind == "not_started":
-        return NotStarted(**facts)
-    if kind == "importing":
-        return Importing(**facts)
-    findings = tuple(
-        Finding(number=number, message=message, where=tuple(where), word=word, candidates=tuple(candidates))
-        for number, message, where, word, candidates in facts["problems"]
-    )
-    return Prepared(pid=facts["pid"], name=facts["name"], findings=findings, threads=tuple(facts["threads"]))
+def _report(kind: str, facts: list[Any]) -> Report:
+    """A report of the launcher's, of which the facts come in the order of the fields."""
+    if kind == "prepared":
+        pid, name, findings, threads = facts
+        return Prepared(
+            pid=pid,
+            name=name,
+            findings=tuple(Finding(**dict(zip(Finding._fields, found, strict=True))) for found in findings),
+            threads=tuple(threads),
+        )
+    report = _REPORTS[kind]
+    return report(**dict(zip(report._fields, facts, strict=True)))
+
+
+_REPORTS: dict[str, type[Importing | Started | NotStarted | Exited]] = {
+    "importing": Importing,
+    "started": Started,
+    "not_started": NotStarted,
+    "exited": Exited,
+}
 
 
 def start_launcher() -> LocalExecutor:
     """A launcher as a new Python: for callers that are too large, or too threaded, to fork."""
     import subprocess
     import sys
+    from socket import socketpair
 
-    ours, theirs = socket.socketpair()
+    ours, theirs = socketpair()
     descriptor = theirs.fileno()
     command = f"from mprun.launcher import main; main({descriptor})"
     # Not waited for through this object: the executor reaps it by its pid.
@@ -124,4 +128,4 @@ def start_launcher() -> LocalExecutor:
 
 def adopt_launcher(pid: int, descriptor: int) -> LocalExecutor:
     """The launcher that `mprun.__main__` has forked already."""
-    return LocalExecutor(pid, socket.socket(fileno=descriptor))
+    return LocalExecutor(pid, socket(fileno=descriptor))

@@ -7,7 +7,11 @@ import os
 import subprocess
 import sys
 import textwrap
+import time
 from pathlib import Path
+
+from mprun import procfs
+from mprun.statedir import RunDirectory
 
 ROOT = Path(__file__).parents[2]
 START_METHODS = ("fork", "forkserver", "spawn")
@@ -16,13 +20,17 @@ PATIENCE = 50
 
 
 class Run:
-    """What one command did: its exit code, its output, and the events of the run it made."""
+    """What one command did: its exit code, its output, and the run it made.
 
-    def __init__(self, process, stdout, stderr, events):
+    `directory` is the newest run's, None where there is none; `events` is its record.
+    """
+
+    def __init__(self, process, stdout, stderr, state_dir):
         self.code = process.returncode
         self.stdout = stdout
         self.stderr = stderr
-        self.events = events
+        self.directory = newest_run(state_dir)
+        self.events = read_events(self.directory.events) if self.directory else []
 
     def of(self, kind, task=None):
         """The events of a kind, of one task where one is named."""
@@ -37,6 +45,19 @@ class Run:
 
     def outcome(self, task):
         return self.one("task_finished", task)["outcome"]
+
+    def log(self, task, attempt=1):
+        """The bytes that an attempt left in its log."""
+        return Path(self.directory.log(task, attempt)).read_bytes()
+
+    def printed(self, task):
+        """The lines that stdout shows of a task, or of `main`, without their prefix."""
+        lines = (line.partition(" | ") for line in self.stdout.splitlines())
+        return [text for name, _, text in lines if name.rstrip() == task]
+
+    def place(self, kind, task):
+        """Where in the record the one event of this kind and task stands, from 0."""
+        return self.events.index(self.one(kind, task))
 
 
 def environment(**more):
@@ -59,21 +80,30 @@ def start(*arguments, cwd, **options):
     )
 
 
-def mprun(*arguments, cwd, **options):
-    """Run `mprun ARGUMENTS` to its end; the events are those of the newest run in `cwd`."""
+def mprun(*arguments, cwd, state_dir=None, **options):
+    """Run `mprun ARGUMENTS` to its end; the run is the newest of `state_dir`, or of `cwd`."""
+    if state_dir is not None:
+        arguments = (*arguments, "--state-dir", state_dir)
     process = start(*arguments, cwd=cwd, **options)
+    return finish(process, state_dir or Path(cwd, ".mprun"))
+
+
+def finish(process, state_dir):
+    """Wait for a command's end; the run is the newest of `state_dir`."""
     try:
         stdout, stderr = process.communicate(timeout=PATIENCE)
     except subprocess.TimeoutExpired:
         process.kill()
+        process.communicate()
         raise
     stdout, stderr = ((data or b"").decode("utf-8", "backslashreplace") for data in (stdout, stderr))
-    return Run(process, stdout, stderr, newest_events(cwd))
+    return Run(process, stdout, stderr, state_dir)
 
 
-def newest_events(cwd):
-    runs = sorted(Path(cwd, ".mprun", "runs").glob("*/events.jsonl"))
-    return read_events(runs[-1]) if runs else []
+def newest_run(state_dir):
+    """The directory of the newest run that has a record, None where there is none."""
+    runs = sorted(Path(state_dir, "runs").glob("*/events.jsonl"))
+    return RunDirectory(str(runs[-1].parent)) if runs else None
 
 
 def read_events(path):
@@ -85,3 +115,19 @@ def write(directory, **files):
     for name, text in files.items():
         suffix = ".yaml" if name.startswith("job") else ".py"
         Path(directory, name + suffix).write_text(textwrap.dedent(text), encoding="utf-8")
+
+
+def eventually(fact, seconds=10):
+    """Wait until `fact()` is true, and return what it is; fails after `seconds`."""
+    end = time.monotonic() + seconds
+    while not (found := fact()):
+        assert time.monotonic() < end, f"not true after {seconds} s: {fact}"
+        time.sleep(0.005)
+    return found
+
+
+def survivors(events):
+    """The pids of tasks that a record says were started and that live, by their start times."""
+    started = [(e["pid"], e["start_ticks"]) for e in events if e["event"] == "task_started"]
+    seen = [(pid, ticks, procfs.read_stat(pid)) for pid, ticks in started]
+    return [pid for pid, ticks, stat in seen if stat is not None and stat.start_ticks == ticks]

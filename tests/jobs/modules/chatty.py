@@ -1,0 +1,3 @@
+"""Prints at import what is not there to be called."""
+
+print("chatting")

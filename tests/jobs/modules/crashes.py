@@ -1,0 +1,6 @@
+"""Crashes at import."""
+
+import os
+import signal
+
+os.kill(os.getpid(), signal.SIGSEGV)

@@ -1,0 +1,5 @@
+"""A module of a package."""
+
+
+def call():
+    """Do nothing."""

@@ -1,0 +1,8 @@
+"""Raises at import."""
+
+
+def call():
+    """Never reached."""
+
+
+call.answer = {}["missing"]

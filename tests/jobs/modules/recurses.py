@@ -1,0 +1,9 @@
+"""Calls itself at import."""
+
+
+def call():
+    """Again."""
+    call()
+
+
+call()
