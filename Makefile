@@ -3,7 +3,7 @@
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test lint format pytest clean
+.PHONY: help demo test bench lint format pytest clean
 
 VERSIONS := 3.11 3.12 3.13 3.14
 
@@ -20,6 +20,10 @@ demo:    ## install into .venv and run jobs/demo.yaml
 
 test:    ## lint, types and import contract, then the tests on every Python that is here
 	@tools/check lint tests $(VERSIONS)
+
+bench:   ## mprun beside the hand-written scripts: start-up and throughput
+	@tools/venv .venv
+	.venv/bin/python benchmarks/against_the_loop.py $(ARGS)
 
 lint:    ## ruff, mypy, and the contract of imports
 	@tools/check lint

@@ -11,6 +11,21 @@ import sys
 READERS = frozenset({"validate", "plan", "show", "logs", "init", "schema"})
 
 
+def open_standard_descriptors() -> None:
+    """Open to nowhere whichever of the descriptors 0 to 2 is closed (`mprun JOB >&-`).
+
+    Else the next file or socket would get its number, and a task's output would go there.
+    """
+    if None not in (sys.stdin, sys.stdout, sys.stderr):
+        return
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(descriptor, True)
+    os.close(descriptor)
+    for name, number, mode in (("stdin", 0, "r"), ("stdout", 1, "w"), ("stderr", 2, "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115
+
+
 def runs_a_job(arguments: list[str]) -> bool:
     """Whether a command line surely asks for a run, seen without reading its options."""
     if not arguments or arguments[0] in READERS or "_MPRUN_COMPLETE" in os.environ:
@@ -38,6 +53,7 @@ def fork_launcher() -> tuple[int, int]:
 
 def main() -> None:
     """Run the command line; the exit code tells how it went (`mprun --help`)."""
+    open_standard_descriptors()
     launcher = fork_launcher() if runs_a_job(sys.argv[1:]) else None
     from mprun.cli import main as command
 

@@ -11,6 +11,7 @@ from mprun.engine import Engine
 from mprun.errors import JobFileError, LauncherError
 from mprun.plan import Plan, plan_tasks
 from mprun.preparation import START_TIMEOUT, ImportCrash, Interrupted, prepare
+from mprun.problems import quote
 from mprun.record import Recorder
 from mprun.signals import SignalNotes
 from mprun.statedir import DEFAULT, create_run_somewhere
@@ -165,11 +166,12 @@ def _prepare(
     try:
         prepared = prepare(plan, executor, directory, notes, timeout)
     except ImportCrash as crash:
+        how = crash.how + _last_words(directory)
         if crash.number is None:
-            raise LauncherError(f"the launcher ended before anything was started: {crash.how}") from None
+            raise LauncherError(f"the launcher ended before anything was started: {how}") from None
         task = tasks[crash.number]
         module = task.target.partition(":")[0]
-        message = f"importing `{module}` ended the process that imports: {crash.how}"
+        message = f"importing `{module}` ended the process that imports: {how}"
         raise JobFileError([builder.target_problem(task, message)]) from None
     if prepared.findings:
         raise JobFileError(
@@ -181,6 +183,17 @@ def _prepare(
             ]
         )
     return prepared
+
+
+def _last_words(directory: RunDirectory) -> str:
+    """The last line that the launcher printed, of which the log goes with a run that never began."""
+    try:
+        with open(directory.main_log, "rb") as file:
+            lines = file.read().decode("utf-8", "backslashreplace").split("\n")
+    except OSError:
+        return ""
+    last = next((line for line in reversed(lines) if line.strip()), "")
+    return f"; it printed {quote(last)}" if last else ""
 
 
 def _new_launcher() -> Executor:

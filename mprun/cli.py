@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import signal
 import sys
@@ -10,15 +11,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mprun import api
+from mprun import api, outcomes
 from mprun.errors import JobFileError, MprunError, UsageError
 from mprun.job import START_METHODS
 from mprun.preparation import START_TIMEOUT
+from mprun.problems import closest, quote
 from mprun.reporters.console import OUTPUTS, Console, silence, wants_colour
 from mprun.statedir import DEFAULT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from click.shell_completion import CompletionItem
 
     from mprun.executors.base import Executor
     from mprun.reporters.base import Reporter
@@ -49,12 +53,29 @@ class JobFirst(click.Group):
         """The command that is named, else `run` with everything as its arguments."""
         if args[0] in self.commands:
             return super().resolve_command(ctx, args)
+        if not ctx.resilient_parsing:
+            self._refuse_typo(args[0])
         return "run", self.commands["run"], args
+
+    def _refuse_typo(self, word: str) -> None:
+        """Raise UsageError for what is no file, does not look like one, and nearly is a command."""
+        if word.startswith("-") or "." in word or "/" in word or os.path.lexists(word):
+            return
+        meant = closest(word, self.commands)
+        if meant:
+            name = quote(word)
+            raise UsageError(f"there is no command and no job file {name}; did you mean `mprun {meant}`?")
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """The commands, and the files, since a job file may stand in a command's place."""
+        from click.shell_completion import CompletionItem
+
+        return [*super().shell_complete(ctx, incomplete), CompletionItem(incomplete, type="file")]
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Leave a run's options, which may stand first, to the run."""
         own = {"--help", "-h", "--version"}
-        if args and args[0].startswith("-") and not own.intersection(args):
+        if args and args[0].startswith("-") and args[0] not in own:
             args = ["run", *args]
         return super().parse_args(ctx, args)
 
@@ -76,12 +97,12 @@ def _events_reporter(path: str) -> Callable[[api.Context], Reporter]:
     from mprun.reporters.jsonl import JsonLines
 
     if path == "-":
-        return lambda context: JsonLines(sys.stdout)
+        return lambda context: JsonLines(sys.stdout, _warn)
     try:
         stream = open(path, "w", encoding="utf-8", errors="backslashreplace")  # noqa: SIM115  closed at exit
     except OSError as error:
         raise UsageError(f"--events: {path} cannot be written: {error.strerror}") from None
-    return lambda context: JsonLines(stream)
+    return lambda context: JsonLines(stream, _warn)
 
 
 STATE_DIR = click.option(
@@ -170,7 +191,7 @@ def run(
         executor=_executor(launcher),
         start_timeout=start_timeout,
         options={"max_parallel": max_parallel, "start_method": start_method, "output": output},
-        warn=lambda text: _say("warning", text),
+        warn=_warn,
         dry_run=dry_run,
     )
     if dry_run and result.exit_code == 0:
@@ -193,6 +214,8 @@ def validate(jobs: tuple[str, ...]) -> int:
         try:
             job = api.load_job(path)
         except UsageError as error:
+            if code:
+                click.echo(err=True)
             _explain(error)
             code = error.exit_code
         else:
@@ -206,7 +229,7 @@ def validate(jobs: tuple[str, ...]) -> int:
 @START_METHOD
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
 def plan(job: str, max_parallel: int | None, start_method: str | None, form: str) -> int:
-    """Show what a job would run, in what order, with which arguments; imports nothing."""
+    """Show what a job would run, and how; imports nothing."""
     planned = api.plan_job(api.load_job(job), max_parallel=max_parallel, start_method=start_method)
     if form == "json":
         from mprun.plan import to_json
@@ -225,7 +248,10 @@ def plan(job: str, max_parallel: int | None, start_method: str | None, form: str
 @click.option("--json", "as_json", is_flag=True, help="As one JSON object.")
 @STATE_DIR
 def show(run: str | None, as_json: bool, state_dir: str) -> int:
-    """Show one run: its tasks and how they ended; the newest where none is named."""
+    """Show one run: its tasks and how they ended.
+
+    The newest run where none is named.
+    """
     from mprun.record import read_state
     from mprun.reporters.show import show_run
     from mprun.statedir import find_run
@@ -233,7 +259,7 @@ def show(run: str | None, as_json: bool, state_dir: str) -> int:
     directory = find_run(state_dir, run)
     state, damage = read_state(directory)
     for what in damage:
-        _say("warning", f"{directory.events}: {what}, left out")
+        _warn(f"{directory.events}: {what}, left out")
     if as_json:
         _print_json(state.to_json())
     else:
@@ -246,13 +272,18 @@ def show(run: str | None, as_json: bool, state_dir: str) -> int:
 @click.option("--run", metavar="RUN", help="The run's id, or its beginning; the newest where none is named.")
 @STATE_DIR
 def logs(tasks: tuple[str, ...], run: str | None, state_dir: str) -> int:
-    """Show what the tasks of a run printed; of all of them where none is named."""
+    """Show what the tasks of a run printed.
+
+    Of all tasks where none is named; `main` is the process that imported them.
+    """
     from mprun.record import read_state
     from mprun.reporters.show import show_logs
     from mprun.statedir import find_run
 
     directory = find_run(state_dir, run)
-    state, _ = read_state(directory)
+    state, damage = read_state(directory)
+    for what in damage:
+        _warn(f"{directory.events}: {what}, left out")
     show_logs(directory, state, tasks)
     return 0
 
@@ -260,7 +291,10 @@ def logs(tasks: tuple[str, ...], run: str | None, state_dir: str) -> int:
 @group.command()
 @click.argument("path", type=click.Path(), default="job.yaml")
 def init(path: str) -> int:
-    """Write a first job file, and the module that it runs (`tasks.py`), beside each other."""
+    """Write a first job file, and the module that it runs.
+
+    The module, `tasks.py`, goes into the working directory. Nothing is overwritten.
+    """
     from mprun.starter import write_starter
 
     for written in write_starter(path):
@@ -272,7 +306,7 @@ def init(path: str) -> int:
 @group.command()
 @click.argument("name", type=click.Choice(["job", "event"]), default="job")
 def schema(name: str) -> int:
-    """Print the JSON Schema of job files, or of a record's events."""
+    """Print the JSON Schema of job files, or of events."""
     from mprun.schema import schema_text
 
     click.echo(schema_text(name), nl=False)
@@ -288,28 +322,45 @@ def _print_json(value: Any) -> None:
 def _say(kind: str, text: str) -> None:
     from mprun.reporters.words import visible
 
-    click.echo(
-        f"{click.style(f'{kind}:', bold=True) if wants_colour(sys.stderr) else f'{kind}:'} {visible(text)}",
-        err=True,
-    )
+    colour = wants_colour(sys.stderr)
+    head = click.style(f"{kind}:", bold=True) if colour else f"{kind}:"
+    # click takes colours out of what does not go to a terminal, FORCE_COLOR or not.
+    click.echo(f"{head} {visible(text)}", err=True, color=colour)
+
+
+def _warn(text: str) -> None:
+    _say("warning", text)
 
 
 def _explain(error: MprunError) -> None:
     if isinstance(error, JobFileError):
         from mprun.problems import render
 
-        click.echo(render(error.problems, wants_colour(sys.stderr)), err=True)
+        colour = wants_colour(sys.stderr)
+        click.echo(render(error.problems, colour), err=True, color=colour)
     else:
         _say("error", str(error))
 
 
 def main(launcher: tuple[int, int] | None = None) -> int:
     """Run the command line with a launcher that may have been forked already; the exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # Whatever the locale, as a task's output; a name must not end a run.
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
     try:
         code = _command(launcher)
+        sys.stdout.flush()
     except BrokenPipeError:
         # Nobody reads what we have to say; what was to be done is done.
         code = 128 + signal.SIGPIPE
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        # A write: the disk is full that `mprun show > FILE` goes to.
+        with contextlib.suppress(OSError):
+            _say("error", f"the output cannot be written: {error.strerror}")
+        code = outcomes.EXIT_INTERNAL
     finally:
         if launcher is not None:
             _dismiss(launcher[0])

@@ -51,7 +51,7 @@ class Engine:
         self._batch: list[events.Event] = []
         self._signal: int | None = None
         self._failure = ""
-        self._begun = 0.0
+        self._begun = self._ticked = 0.0
         self.state = RunState()
         intervals = [reporter.interval for reporter in reporters if reporter.interval is not None]
         self._interval = min(intervals, default=None)
@@ -62,16 +62,15 @@ class Engine:
         A signal stops the run, a second one kills it. Raises RecordError when the
         record cannot be written any more.
         """
-        self._begun = self._clock.now()
+        self._begun = self._ticked = self._clock.now()
         self._add(self._run_started(prepared, options))
+        # Nothing is started that cannot be recorded.
+        self._publish()
         self._carry_out(self._scheduler.begin(self._begun))
-        while True:
-            # First to the launcher, then the bookkeeping: it forks while we write.
-            self._executor.flush()
-            self._publish()
-            if self._scheduler.over:
-                break
+        self._publish()
+        while not self._scheduler.over:
             self._turn()
+            self._publish()
         finished = self._run_finished()
         self._add(finished)
         self._publish()
@@ -92,8 +91,9 @@ class Engine:
             self._carry_out(self._scheduler.stop("user", self._clock.now(), kill=kill))
         if deadline is not None and self._clock.now() >= deadline:
             self._carry_out(self._scheduler.time_passed(self._clock.now()))
-        for reporter in self._reporters:
-            if reporter.interval is not None:
+        if self._interval is not None and self._clock.now() - self._ticked >= self._interval:
+            self._ticked = self._clock.now()
+            for reporter in self._reporters:
                 reporter.tick()
 
     # ---- what happened
@@ -113,65 +113,82 @@ class Engine:
     def _take_started(self, report: Started) -> None:
         number, attempt = report.key
         task = self._plan.tasks[number].task
-        self._add(
-            events.TaskStarted(
-                **self._stamp(report.clock),
-                task=task.name,
-                attempt=attempt,
-                pid=report.pid,
-                ppid=report.ppid,
-                start_ticks=report.start_ticks,
-                host=self._host,
-                daemon=task.daemon,
-                target=task.target,
-            )
+        event = events.TaskStarted(
+            **self._stamp(report.clock),
+            task=task.name,
+            attempt=attempt,
+            pid=report.pid,
+            ppid=report.ppid,
+            start_ticks=report.start_ticks,
+            host=self._host,
+            daemon=task.daemon,
+            target=task.target,
         )
-        self._carry_out(self._scheduler.task_started(number, report.clock))
+        self._carry_out(self._scheduler.task_started(number, report.clock), after=event)
 
     def _take_exited(self, report: Exited) -> None:
+        number = report.key[0]
+        code = report.exit_code
+        signal_name = _signal_name(-code) if code is not None and code < 0 else None
+        words = outcomes.exit_words(code, signal_name, report.core_dumped)
+        if code is None:
+            intents = self._scheduler.task_lost(number, words, report.clock)
+        else:
+            intents = self._scheduler.task_exited(number, code == 0, words, report.clock)
+        # What may start now starts now, before files are read and lines are written.
+        self._send(intents)
+        self._add(self._task_exited(report, signal_name))
+        self._write_down(intents)
+
+    def _task_exited(self, report: Exited, signal_name: str | None) -> events.TaskExited:
         number, attempt = report.key
         name = self._plan.tasks[number].task.name
         path = self._directory.result(name, attempt)
         usage = results.read_usage(path)
-        code = report.exit_code
-        signal_name = _signal_name(-code) if code is not None and code < 0 else None
-        self._add(
-            events.TaskExited(
-                **self._stamp(report.clock),
-                task=name,
-                attempt=attempt,
-                pid=report.pid,
-                exit_code=code,
-                signal=signal_name,
-                core_dumped=report.core_dumped,
-                duration=report.duration,
-                cpu=report.cpu if report.cpu is not None else usage.get("cpu"),
-                max_rss=report.max_rss if report.max_rss is not None else usage.get("max_rss"),
-                threads=max(report.threads, usage.get("threads", 1)),
-                error=None if code == 0 else results.read_error(path),
-                orphans=tuple(report.orphans),
-            )
+        return events.TaskExited(
+            **self._stamp(report.clock),
+            task=name,
+            attempt=attempt,
+            pid=report.pid,
+            exit_code=report.exit_code,
+            signal=signal_name,
+            core_dumped=report.core_dumped,
+            duration=report.duration,
+            cpu=report.cpu if report.cpu is not None else usage.get("cpu"),
+            max_rss=report.max_rss if report.max_rss is not None else usage.get("max_rss"),
+            threads=max(report.threads, usage.get("threads", 1)),
+            error=None if report.exit_code == 0 else results.read_error(path),
+            orphans=tuple(report.orphans),
         )
-        words = outcomes.exit_words(code, signal_name, report.core_dumped)
-        if code is None:
-            self._carry_out(self._scheduler.task_lost(number, words, report.clock))
-        else:
-            self._carry_out(self._scheduler.task_exited(number, code == 0, words, report.clock))
 
     # ---- what is to be done
 
-    def _carry_out(self, intents: list[Intent]) -> None:
+    def _carry_out(self, intents: list[Intent], after: events.Event | None = None) -> None:
+        """Do what the scheduler wants, and write it down, `after` what it followed from."""
+        self._send(intents)
+        if after is not None:
+            self._add(after)
+        self._write_down(intents)
+
+    def _send(self, intents: list[Intent]) -> None:
+        """What is the executor's to do goes to it at once: it works while we write."""
         for intent in intents:
             if isinstance(intent, Start):
                 self._executor.start(self._order(intent.task, intent.attempt))
-            elif isinstance(intent, Finish):
+            elif isinstance(intent, Signal):
+                self._executor.signal((intent.task, intent.attempt), intent.signal)
+        self._executor.flush()
+
+    def _write_down(self, intents: list[Intent]) -> None:
+        for intent in intents:
+            if isinstance(intent, Finish):
                 self._add(self._task_finished(intent))
             elif isinstance(intent, Join):
                 name = self._plan.tasks[intent.task].task.name
                 stamp = self._stamp(self._clock.now())
                 self._add(events.TaskJoined(**stamp, task=name, position=intent.position, of=intent.of))
             elif isinstance(intent, Signal):
-                self._send_signal(intent)
+                self._add(self._task_stopping(intent))
 
     def _order(self, number: int, attempt: int) -> AttemptOrder:
         planned = self._plan.tasks[number]
@@ -189,18 +206,6 @@ class Engine:
             result=self._directory.result(task.name, attempt),
             env=task.env,
             cwd=task.cwd,
-        )
-
-    def _send_signal(self, intent: Signal) -> None:
-        self._executor.signal((intent.task, intent.attempt), intent.signal)
-        self._add(
-            events.TaskStopping(
-                **self._stamp(self._clock.now()),
-                task=self._plan.tasks[intent.task].task.name,
-                attempt=intent.attempt,
-                signal=intent.signal,
-                reason=intent.reason,
-            )
         )
 
     # ---- the events
@@ -258,6 +263,15 @@ class Engine:
             reason=intent.reason,
             result=result,
             result_kind=kind,
+        )
+
+    def _task_stopping(self, intent: Signal) -> events.TaskStopping:
+        return events.TaskStopping(
+            **self._stamp(self._clock.now()),
+            task=self._plan.tasks[intent.task].task.name,
+            attempt=intent.attempt,
+            signal=intent.signal,
+            reason=intent.reason,
         )
 
     def _run_finished(self) -> events.RunFinished:

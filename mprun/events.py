@@ -144,9 +144,36 @@ def from_record(record: dict[str, Any]) -> Event | None:
     """The event that a line of a record holds; None for a kind that this version does not know.
 
     Keys that this version does not know are left out. Raises TypeError when a field is
-    missing that the kind needs.
+    missing that the kind needs, or holds what it cannot hold: a record may be damaged.
     """
-    kind = KINDS.get(record.get("event", ""))
+    name = record.get("event")
+    kind = KINDS.get(name) if isinstance(name, str) else None
     if kind is None:
         return None
-    return kind(**{name: record[name] for name in kind._fields if name in record})
+    fields = {name: record[name] for name in kind._fields if name in record}
+    annotations = {**Event.__annotations__, **kind.__annotations__}
+    for name, value in fields.items():
+        if not _fits(value, annotations[name]):
+            raise TypeError(f"`{name}` is not {annotations[name]}")
+    return kind(**fields)
+
+
+_JSON_TYPES: dict[str, tuple[type, ...]] = {
+    "Any": (object,),
+    "None": (type(None),),
+    "bool": (bool,),
+    "dict": (dict,),
+    "float": (int, float),
+    "int": (int,),
+    "str": (str,),
+    "tuple": (list,),
+}
+
+
+def _fits(value: object, annotation: str) -> bool:
+    """Whether a value from JSON is of the kind that a field's annotation names."""
+    kinds = [kind.partition("[")[0] for kind in annotation.split(" | ")]
+    if isinstance(value, (int, float)):
+        # What no clock and no kernel says, and no view can show.
+        return any(isinstance(value, _JSON_TYPES[kind]) for kind in kinds) and abs(value) < 2**63
+    return any(isinstance(value, _JSON_TYPES[kind]) for kind in kinds)

@@ -248,6 +248,10 @@ def did_you_mean(word: str, candidates: Iterable[str]) -> str:
 
 def suggest(word: str, candidates: Collection[str]) -> str:
     """As `did_you_mean`; where nothing comes near, what there is to choose from."""
-    some = [quote(candidate[:40]) for candidate in sorted(candidates)[:_CHOICES]]
-    more = ", …" if len(candidates) > _CHOICES else ""
-    return did_you_mean(word, candidates) or (f"there are {', '.join(some)}{more}" if len(some) > 1 else "")
+    meant = did_you_mean(word, candidates)
+    if meant or not candidates:
+        return meant
+    some = ", ".join(quote(candidate[:40]) for candidate in sorted(candidates)[:_CHOICES])
+    if len(candidates) == 1:
+        return f"there is only {some}"
+    return f"there are {some}" + (", …" if len(candidates) > _CHOICES else "")

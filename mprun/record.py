@@ -95,7 +95,7 @@ def _apply(state: RunState, record: dict[str, Any] | Damage, damage: list[str]) 
     try:
         event = events.from_record(record)
     except TypeError as error:
-        damage.append(f"a {record.get('event')} event is incomplete: {error}")
+        damage.append(f"a {record.get('event')} event is not whole: {error}")
         return
     if event is not None:
         state.apply(event)

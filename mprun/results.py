@@ -8,6 +8,8 @@ from typing import Any
 
 # A result of more JSON than this stays in its file (DESIGN.md section 5), in bytes.
 RESULT_LIMIT = 64 * 1024
+# Deeper JSON too: some readers of a line give up soon, Python's at about a thousand levels.
+DEPTH_LIMIT = 100
 # An error's message is a line in a table, not a place for data.
 MESSAGE_LIMIT = 2000
 
@@ -23,9 +25,23 @@ def read_result(path: str) -> tuple[Any, str]:
     if len(text) > RESULT_LIMIT:
         return None, "file"
     try:
-        return json.loads(text), "json"
+        value = json.loads(text)
     except (ValueError, RecursionError):
         return None, "file"
+    if text.count(b"[") + text.count(b"{") > DEPTH_LIMIT and _is_deep(value):
+        return None, "file"
+    return value, "json"
+
+
+def _is_deep(value: object) -> bool:
+    """Whether lists and objects stand more than DEPTH_LIMIT deep in one another."""
+    level = [value]
+    for _ in range(DEPTH_LIMIT + 1):
+        inner = [one.values() if isinstance(one, dict) else one for one in level if isinstance(one, (dict, list))]
+        if not inner:
+            return False
+        level = [child for children in inner for child in children]
+    return True
 
 
 def read_error(path: str) -> dict[str, str] | None:

@@ -132,5 +132,8 @@ def find_run(state_dir: str, run: str | None) -> RunDirectory:
     ]
     if len(found) != 1:
         what = "no run" if not found else f"{len(found)} runs"
-        raise UsageError(f"{what} of {state_dir} begin with `{run[:200]}`; the newest is {known[0].run_id}")
+        begins = "begin" if found else "begins"
+        raise UsageError(
+            f"{what} of {state_dir} {begins} with `{run[:200]}`; the newest is {known[0].run_id}"
+        )
     return found[0]

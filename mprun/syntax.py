@@ -26,7 +26,8 @@ def explain(
     if "cannot start any token" in problem:
         return _bad_start(source, at, char)
     if "mapping values are not allowed" in problem and _continues(source, at):
-        return _problem(source, at, "a `:` that YAML does not expect here", "does the line above lack its `:`?")
+        message, hint = "a `:` that YAML does not expect here", "does the line above lack its `: `?"
+        return _problem(source, at, message, hint)
     if "flow" in context and "did not find expected ','" in problem:
         return _in_brackets(source, opened, at, context, text)
     for words, message, hint in _KNOWN:
@@ -44,11 +45,11 @@ _KNOWN = (
      "check the indentation, or quote the value that contains `: `"),
     ("did not find expected key", "neither a key of this mapping nor its end", "check the indentation"),
     ("could not find expected ':'", "a key without a `:`", "write `key: value`, and check the indentation"),
-    ("did not find expected '-'", "neither an item of this list nor its end", "check the indentation, or begin it with `- `"),
+    ("did not find expected '-'", "neither an item of this list nor its end", "indent it, or add the `- `"),
     ("block sequence entries are not allowed", "a list cannot begin here", "put it on a line of its own"),
     ("block mapping entries are not allowed", "a mapping cannot begin here", "put it on a line of its own"),
-    ("alias", "an alias (`*`) needs a name", 'quote the value: `"*…"`'),
-    ("anchor", "an anchor (`&`) needs a name", 'quote the value: `"&…"`'),
+    ("alias", "an alias (`*`) needs a name", 'quote the value: `"*"`'),
+    ("anchor", "an anchor (`&`) needs a name", 'quote the value: `"&"`'),
     ("tag", "tags (`!`) are not supported", "quote the value if it begins with `!`"),
     ("unknown escape", "an escape (`\\`) that YAML does not know", "use single quotes, or write `\\\\`"),
     ("hexdecimal", "an escape (`\\`) without its digits", "use single quotes, or write `\\\\`"),

@@ -14,7 +14,7 @@ from mprun.reporters.tail import Tail
 from mprun.reporters.words import columns, count, span, visible
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from mprun.state import RunState
     from mprun.statedir import RunDirectory
@@ -76,8 +76,9 @@ class Output:
             sys.stdout.flush()
             sys.stdout.buffer.write(data)
             sys.stdout.buffer.flush()
-        except (BrokenPipeError, ValueError):
-            # Nobody reads any more (`mprun … | head`): the logs and the exit code go on.
+        except (OSError, ValueError):
+            # Nobody reads any more (`mprun … | head`), or the disk under it is full: the logs
+            # and the exit code go on.
             self._broken = True
             silence(sys.stdout)
 
@@ -132,10 +133,7 @@ class Console:
     def close(self) -> None:
         for tail in (self._main, *self._tails.values()):
             tail.close()
-        try:
-            sys.stderr.flush()
-        except (BrokenPipeError, ValueError):
-            silence(sys.stderr)
+        self._to_stderr(lambda: None)
 
     # ---- tasks' output
 
@@ -168,14 +166,18 @@ class Console:
     # ---- mprun's own words
 
     def _say(self, text: str, style: str = "") -> None:
-        if self._stderr_broken:
-            return
         if style and wants_colour(sys.stderr):
             text = f"\x1b[{style}m{text}\x1b[0m"
+        self._to_stderr(lambda: sys.stderr.write(text + "\n"))
+
+    def _to_stderr(self, write: Callable[[], object]) -> None:
+        """Write to stderr and flush it, unless nobody takes what goes there."""
+        if self._stderr_broken:
+            return
         try:
-            sys.stderr.write(text + "\n")
+            write()
             sys.stderr.flush()
-        except (BrokenPipeError, ValueError):
+        except (OSError, ValueError):
             self._stderr_broken = True
             silence(sys.stderr)
 
@@ -192,8 +194,9 @@ class Console:
     def _summary(self, event: RunFinished, state: RunState) -> None:
         if self._verbosity < 0 and event.exit_code == 0:
             return
-        if self._verbosity >= 0 and not self._stderr_broken:
-            table.write(table.HEAD, table.rows(state), sys.stderr, wants_colour(sys.stderr))
+        if self._verbosity >= 0:
+            colour = wants_colour(sys.stderr)
+            self._to_stderr(lambda: table.write(table.HEAD, table.rows(state), sys.stderr, colour))
         for task in state.tasks.values():
             if task.finished is not None and task.finished.outcome in _BAD:
                 self._say(f"{visible(task.name)} {visible(table.outcome_words(task))}", "31")

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mprun.record import line
+from mprun.reporters.console import silence
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import TextIO
 
     from mprun.events import Event
@@ -14,19 +16,29 @@ if TYPE_CHECKING:
 
 
 class JsonLines:
-    """Writes events to a stream as they are recorded."""
+    """Writes events to a stream as they are recorded; a copy that cannot be written ends, not the run."""
 
     interval: float | None = None
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO, warn: Callable[[str], None]) -> None:
         self._stream = stream
+        self._warn = warn
+        self._broken = False
 
     def handle(self, event: Event, state: RunState) -> None:
-        self._stream.write(line(event))
-        self._stream.flush()
+        if self._broken:
+            return
+        try:
+            self._stream.write(line(event))
+            self._stream.flush()
+        except (OSError, ValueError) as error:
+            self._broken = True
+            silence(self._stream)
+            if not isinstance(error, BrokenPipeError):
+                self._warn(f"--events ends here, the record goes on: {getattr(error, 'strerror', error)}")
 
     def tick(self) -> None:
         pass
 
     def close(self) -> None:
-        self._stream.flush()
+        pass

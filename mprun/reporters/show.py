@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 from mprun import outcomes
 from mprun.errors import UsageError
-from mprun.problems import did_you_mean
+from mprun.problems import quote, suggest
 from mprun.reporters import table
-from mprun.reporters.console import Output
+from mprun.reporters.console import MAIN, Output
 from mprun.reporters.tail import Tail
 from mprun.reporters.words import count, span, visible
 
@@ -50,20 +50,19 @@ def _engine_lives(state: RunState) -> bool:
 
     try:
         born: float = psutil.Process(started.pid).create_time()
-    except psutil.Error:
+        return born <= datetime.fromisoformat(started.time).timestamp()
+    except (psutil.Error, ValueError):
         return False
-    return born <= datetime.fromisoformat(started.time).timestamp()
 
 
 def show_logs(directory: RunDirectory, state: RunState, names: Sequence[str]) -> None:
     """Write what tasks printed to stdout: one task's as it is, several with their names."""
-    known = ["main", *state.tasks]
+    # A task may be named `main`; then it is the one that is meant.
+    known = [*(() if MAIN in state.tasks else (MAIN,)), *state.tasks]
     for name in names:
         if name not in known:
-            hint = did_you_mean(name, known)
-            raise UsageError(
-                f"run {directory.run_id} has no task `{name[:200]}`" + (f"; {hint}" if hint else "")
-            )
+            hint = suggest(name, known)
+            raise UsageError(f"run {directory.run_id} has no task {quote(name)}; {hint}")
     output = Output(known, prefix=len(names) != 1)
     for name in names or known:
         for path in _log_paths(directory, state, name):

@@ -60,7 +60,7 @@ def outcome_words(task: TaskState) -> str:
         return finished.outcome
     exited = task.attempts[-1].exited if task.attempts else None
     error = exited.error if exited and finished.outcome == outcomes.FAILED else None
-    why = f" ({error['type']}: {error['message']})" if error else ""
+    why = f" ({error.get('type')}: {error.get('message')})" if error else ""
     return f"{finished.outcome}: {finished.reason}{why}".replace("\n", " ")
 
 

@@ -381,7 +381,7 @@ def test_at_most_a_hundred_problems_are_named():
         ("a: {b\nc: 1\n", (1, 4), "this `{` is never closed", "`}`"),
         ("a: [b\nc: 1\n", (1, 4), "this `[` is never closed", "`]`"),
         ("a: [${params.x}]\n", (1, 6), "neither a `,` nor the end of this `[`", "quote references"),
-        ("a: *\n", (1, 5), "an alias (`*`) needs a name", '`"*"`'),
+        ("a: *\n", (1, 4), "an alias (`*`) needs a name", '`"*"`'),
         ("- a: 1\n b: 2\n", (2, 2), "neither an item of this list nor its end", "`- `"),
         ("a: 1\n  b: 2\n", (2, 4), "a `:` that YAML does not expect here", "indentation"),
         ("a: 1\nb\nc: 2\n", (3, 1), "a key without a `:`", "key: value"),

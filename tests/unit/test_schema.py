@@ -269,7 +269,7 @@ def test_an_unknown_key_is_shown_as_the_design_shows_it():
         ("description: 010", "`description` of task `crunch` must be a string, not the number `010`", 'quote it: `"010"`', "010"),
         ("description: &a 0x10", "`description` of task `crunch` must be a string, not the number `0x10`", 'quote it: `"0x10"`', "&a 0x10"),
         ("description: TRUE", "`description` of task `crunch` must be a string, not the boolean `TRUE`", 'quote it: `"TRUE"`', "TRUE"),
-        ("description: ~", "`description` of task `crunch` must be a string, not null", "", "~"),
+        ("description: ~", "`description` of task `crunch` must be a string, not null", "give it a value, or leave it out", "~"),
         ("description: [a]", "`description` of task `crunch` must be a string, not a list", "", "[a]"),
         ("tags: [a, 3.10]", "item 2 of `tags` of task `crunch` must be a string, not the number `3.10`", 'quote it: `"3.10"`', "3.10"),
         ("args: 5", "`args` of task `crunch` must be a list, not the number `5`", "put it in brackets: `[5]`", "5"),
