@@ -189,6 +189,7 @@ def _last_words(directory: RunDirectory) -> str:
     """The last line that the launcher printed, of which the log goes with a run that never began."""
     try:
         with open(directory.main_log, "rb") as file:
+            file.seek(-min(os.path.getsize(directory.main_log), 4096), os.SEEK_END)
             lines = file.read().decode("utf-8", "backslashreplace").split("\n")
     except OSError:
         return ""

@@ -1,5 +1,6 @@
 """Targets for the job files beside; whatever runs leaves a marker."""
 
+import functools
 from pathlib import Path
 
 NUMBER = 5
@@ -31,3 +32,20 @@ class Machine:
 
     def start(self):
         mark()
+
+    @classmethod
+    def make(cls, name):
+        cls(name)
+
+
+def same(*args, expected, **kwargs):
+    assert list(args) == expected, args
+    assert kwargs == {"no": "off"}, kwargs
+
+
+def add(a, b):
+    mark()
+    return a + b
+
+
+add_one = functools.partial(add, 1)
