@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from mprun import builder, checks, loader, schema
 from mprun.engine import Engine
-from mprun.errors import JobFileError, LauncherError
+from mprun.errors import JobFileError, LauncherError, MprunError
 from mprun.plan import Plan, plan_tasks
-from mprun.preparation import START_TIMEOUT, ImportCrash, Interrupted, prepare
+from mprun.preparation import START_TIMEOUT, ImportFailure, Interrupted, prepare
 from mprun.problems import quote
 from mprun.record import Recorder
 from mprun.signals import SignalNotes
@@ -124,6 +124,10 @@ def run_job(
             return _run(plan, executor, directory, reporters, notes, prepared, options or {})
     except Interrupted as interrupted:
         return _never_ran(directory, 128 + interrupted.number)
+    except MprunError as error:
+        if not kept:
+            error.output = directory.read_main_log()
+        raise
     finally:
         executor.close(kill=not kept)
         if not kept:
@@ -165,13 +169,12 @@ def _prepare(
     tasks = plan.job.tasks
     try:
         prepared = prepare(plan, executor, directory, notes, timeout)
-    except ImportCrash as crash:
-        how = crash.how + _last_words(directory)
-        if crash.number is None:
-            raise LauncherError(f"the launcher ended before anything was started: {how}") from None
-        task = tasks[crash.number]
-        module = task.target.partition(":")[0]
-        message = f"importing `{module}` ended the process that imports: {how}"
+    except ImportFailure as failure:
+        what = f"{failure}{_last_words(directory)}"
+        if failure.number is None:
+            raise LauncherError(f"the start of the launcher {what}") from None
+        task = tasks[failure.number]
+        message = f"importing `{task.target.partition(':')[0]}` {what}"
         raise JobFileError([builder.target_problem(task, message)]) from None
     if prepared.findings:
         raise JobFileError(

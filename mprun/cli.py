@@ -16,7 +16,7 @@ from mprun.errors import JobFileError, MprunError, UsageError
 from mprun.job import START_METHODS
 from mprun.preparation import START_TIMEOUT
 from mprun.problems import closest, quote
-from mprun.reporters.console import OUTPUTS, Console, silence, wants_colour
+from mprun.reporters.console import MAIN, OUTPUTS, Console, Output, silence, wants_colour
 from mprun.statedir import DEFAULT
 
 if TYPE_CHECKING:
@@ -333,6 +333,8 @@ def _warn(text: str) -> None:
 
 
 def _explain(error: MprunError) -> None:
+    if error.output:
+        Output([]).write(MAIN, [error.output.rstrip(b"\n") + b"\n"])
     if isinstance(error, JobFileError):
         from mprun.problems import render
 
@@ -385,9 +387,19 @@ def _command(launcher: tuple[int, int] | None) -> int:
         return int(group.main(prog_name="mprun", standalone_mode=False, obj=launcher) or 0)
     except click.ClickException as error:
         error.show()
+        _name_variable(error)
         return error.exit_code
     except MprunError as error:
         _explain(error)
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         return 128 + signal.SIGINT
+
+
+def _name_variable(error: click.ClickException) -> None:
+    """Say so where a bad value was not typed, but came from an environment variable."""
+    if not isinstance(error, click.BadParameter) or error.param is None or error.ctx is None:
+        return
+    source = error.ctx.get_parameter_source(error.param.name or "")
+    if source is click.core.ParameterSource.ENVIRONMENT:
+        click.echo(f"The value comes from the environment variable {error.param.envvar}.", err=True)

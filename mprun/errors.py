@@ -9,9 +9,13 @@ if TYPE_CHECKING:
 
 
 class MprunError(Exception):
-    """The base of all: a message that names the place, the thing and the remedy."""
+    """The base of all: a message that names the place, the thing and the remedy.
+
+    `output` is what the targets' modules had printed by then, where they were imported.
+    """
 
     exit_code = 3
+    output = b""
 
 
 class UsageError(MprunError):

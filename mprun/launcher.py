@@ -113,8 +113,9 @@ class Launcher:
         _redirect_output(options["log"])
         os.environ["MPRUN_RUN_ID"] = options["run_id"]
         target.set_import_path(options["import_path"])
-        problems, threads = self._resolve(calls)
-        problems += _import_ahead(options["preload"])
+        problems = _import_ahead(options["preload"])
+        unresolved, threads = self._resolve(calls)
+        problems += unresolved
         methods = set(options["methods"])
         if not problems:
             self._prepare_multiprocessing(options["start_method"], methods, options["preload"], calls)
@@ -181,7 +182,8 @@ class Launcher:
         # Set here, where a forked or spawned task inherits it: in the task it would cost
         # the copies of some fifty pages.
         own = {"MPRUN_TASK": name, "MPRUN_ATTEMPT": str(key[1])}
-        os.environ.update(own)
+        # As bytes: whatever the locale, the environment is UTF-8.
+        os.environb.update({key.encode(): value.encode() for key, value in own.items()})
         if method == "forkserver":
             todo["env"] = {**own, **todo["env"]}
         assignment = Assignment(

@@ -192,5 +192,5 @@ def _similar_file(path: str) -> str:
     except (OSError, ValueError):
         return ""
     stems = {os.path.splitext(file)[0]: file for file in files}
-    found = closest(name, files) or stems.get(closest(os.path.splitext(name)[0], stems), "")
+    found = stems.get(closest(os.path.splitext(name)[0], stems), "")
     return f"; did you mean {quote(os.path.join(folder, found))}?" if found else ""

@@ -7,7 +7,6 @@ import select
 import time
 from typing import TYPE_CHECKING
 
-from mprun.errors import LauncherError
 from mprun.executors.base import Call, Importing, Lost, Preparation, Prepared
 
 if TYPE_CHECKING:
@@ -33,8 +32,8 @@ def prepare(
 ) -> Prepared:
     """Have every target imported and bound, before anything is started.
 
-    Raises LauncherError where it takes longer than `timeout` seconds, ImportCrash where
-    an import ended the launcher, Interrupted where a signal came.
+    Raises ImportFailure where an import ends the launcher or is not over after `timeout`
+    seconds, Interrupted where a signal came.
     """
     executor.prepare(_preparation(plan, directory))
     watch = Watch(executor, notes)
@@ -42,12 +41,7 @@ def prepare(
     end = time.monotonic() + timeout
     while True:
         if not watch.wait(max(0.0, end - time.monotonic())):
-            what = (
-                f"importing `{plan.tasks[importing].task.target}`"
-                if importing is not None
-                else "the launcher"
-            )
-            raise LauncherError(f"{what} took longer than {timeout:g}s (--start-timeout)")
+            raise ImportFailure(f"takes longer than {timeout:g}s (--start-timeout)", importing)
         for number in notes.take():
             raise Interrupted(number)
         for report in executor.receive():
@@ -56,15 +50,17 @@ def prepare(
             elif isinstance(report, Prepared):
                 return report
             elif isinstance(report, Lost):
-                raise ImportCrash(report.how, importing)
+                raise ImportFailure(f"ended the process that imports: {report.how}", importing)
 
 
-class ImportCrash(Exception):
-    """The launcher ended while it imported the target of a task, by its place in the plan."""
+class ImportFailure(Exception):
+    """What became of the launcher while it imported the target of this task.
 
-    def __init__(self, how: str, number: int | None) -> None:
-        super().__init__(how)
-        self.how = how
+    `number` is the task's place in the plan, None where no import had begun.
+    """
+
+    def __init__(self, what: str, number: int | None) -> None:
+        super().__init__(what)
         self.number = number
 
 

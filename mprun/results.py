@@ -37,7 +37,9 @@ def _is_deep(value: object) -> bool:
     """Whether lists and objects stand more than DEPTH_LIMIT deep in one another."""
     level = [value]
     for _ in range(DEPTH_LIMIT + 1):
-        inner = [one.values() if isinstance(one, dict) else one for one in level if isinstance(one, (dict, list))]
+        inner = [
+            one.values() if isinstance(one, dict) else one for one in level if isinstance(one, (dict, list))
+        ]
         if not inner:
             return False
         level = [child for children in inner for child in children]

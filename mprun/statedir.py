@@ -51,6 +51,15 @@ class RunDirectory:
         """What the launcher's process printed: the targets' modules at import."""
         return f"{self.path}/logs/main.log"
 
+    def read_main_log(self) -> bytes:
+        """What that file has by now, its last 64 KiB."""
+        try:
+            with open(self.main_log, "rb") as file:
+                file.seek(max(0, os.fstat(file.fileno()).st_size - 65536))
+                return file.read()
+        except OSError:
+            return b""
+
     def log(self, task: str, attempt: int) -> str:
         """The file with what an attempt printed."""
         return f"{self.path}/logs/{file_name(task)}.{attempt}.log"

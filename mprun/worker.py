@@ -148,7 +148,7 @@ class Process(multiprocessing.Process):
         os.dup2(log, 2)
         os.close(log)
         if todo.env:
-            os.environ.update(todo.env)
+            os.environb.update({key.encode(): value.encode() for key, value in todo.env.items()})
         if todo.cwd is not None:
             os.chdir(todo.cwd)
         if self.method != "fork":

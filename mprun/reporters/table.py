@@ -9,13 +9,19 @@ from mprun.reporters.words import columns, size, span, visible
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import TextIO
+    from typing import Literal, TextIO
 
     from mprun.state import RunState, TaskState
 
 HEAD = ("TASK", "OUTCOME", "PID", "PPID", "TIME", "CPU", "MEMORY", "ATTEMPTS")
 # From this column on, all are numbers.
 FIRST_NUMBER = 2
+# What a narrow terminal has no room for, in the order in which it is given up.
+_GIVEN_UP = ("PPID", "ATTEMPTS", "CPU", "MEMORY", "PID", "TIME")
+# A column of text may be folded to this many columns of a terminal, and not further.
+_LEAST_TEXT = 16
+# An error's text is cut to this in a table; the whole of it is in the task's log.
+_OUTCOME_LIMIT = 80
 
 STYLES = {
     outcomes.SUCCEEDED: "green",
@@ -35,13 +41,16 @@ def rows(state: RunState) -> list[tuple[str, ...]]:
 
 
 def _row(task: TaskState) -> tuple[str, ...]:
+    outcome = visible(outcome_words(task))
+    if len(outcome) > _OUTCOME_LIMIT:
+        outcome = outcome[: _OUTCOME_LIMIT - 1] + "…"
     if not task.attempts:
-        return (visible(task.name), visible(outcome_words(task)), "-", "-", "-", "-", "-", "0")
+        return (visible(task.name), outcome, "-", "-", "-", "-", "-", "0")
     attempt = task.attempts[-1]
     exited = attempt.exited
     return (
         visible(task.name),
-        visible(outcome_words(task)),
+        outcome,
         str(attempt.started.pid),
         str(attempt.started.ppid),
         span(exited.duration if exited else None),
@@ -98,10 +107,27 @@ def _write_rich(
     from rich.table import Table
     from rich.text import Text
 
+    console = Console(file=stream, highlight=False, no_color=colour is False, soft_wrap=False)
     table = Table(box=SIMPLE_HEAD, header_style="bold", pad_edge=False, padding=(0, 1))
-    for place, name in enumerate(head):
-        table.add_column(name, justify="right" if place >= FIRST_NUMBER else "left", overflow="fold")
+    places = _fitting(head, lines, console.width)
+    for place in places:
+        number = place >= FIRST_NUMBER
+        justify: Literal["left", "right"] = "right" if number else "left"
+        table.add_column(head[place], justify=justify, overflow="fold", no_wrap=number)
     for row in lines:
-        style = STYLES.get(row[1].partition(":")[0], "") if len(row) > 1 else ""
-        table.add_row(*(Text(cell, style=style if place == 1 else "") for place, cell in enumerate(row)))
-    Console(file=stream, highlight=False, no_color=colour is False, soft_wrap=False).print(table)
+        style = STYLES.get(row[1].partition(":")[0], "")
+        table.add_row(*(Text(row[place], style=style if place == 1 else "") for place in places))
+    console.print(table)
+
+
+def _fitting(head: Sequence[str], lines: Sequence[Sequence[str]], width: int) -> list[int]:
+    """The columns that a terminal of this width has room for, by their places."""
+    needed = {}
+    for place in range(len(head)):
+        widest = max(columns(row[place]) for row in (head, *lines))
+        needed[place] = widest if place >= FIRST_NUMBER else min(widest, _LEAST_TEXT)
+    for name in _GIVEN_UP:
+        # Two spaces and a line stand between two columns, a space at either end.
+        if sum(needed.values()) + 3 * len(needed) - 1 > width and name in head:
+            del needed[head.index(name)]
+    return list(needed)

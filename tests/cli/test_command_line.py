@@ -1,0 +1,360 @@
+"""The command line as a user types it: commands, options, environment, help, completion."""
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+
+import click
+import jsonschema
+import pytest
+from support.runs import ROOT, environment, mprun, write
+
+from mprun import __main__ as door
+from mprun import cli
+from mprun.schema import schema_text
+
+WORK = """
+    import os
+
+    def hi(name="x"):
+        print("hi", name)
+
+    def environment():
+        return dict(os.environ)
+    """
+JOB = """
+    tasks:
+      - {name: a, target: work:hi, args: [bob]}
+      - {name: b, target: work:hi, depends_on: a}
+    """
+
+
+@pytest.fixture
+def desk(tmp_path):
+    write(tmp_path, work=WORK, job=JOB)
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def empty_desk(tmp_path_factory):
+    """For commands that leave nothing behind."""
+    path = tmp_path_factory.mktemp("desk")
+    write(path, work=WORK, job=JOB)
+    return path
+
+
+def error_of(run):
+    """The one line that a refused command says."""
+    assert (run.code, run.stdout) == (2, "")
+    assert "Traceback" not in run.stderr
+    return run.stderr.strip()
+
+
+# -- which command
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["job.yaml"],
+        ["run", "job.yaml"],
+        ["-j", "1", "job.yaml"],
+        ["job.yaml", "-j", "1"],
+        ["run", "-j1", "job.yaml", "--output", "none"],
+        ["--output=none", "job.yaml", "-q"],
+        ["./job.yaml"],
+    ],
+    ids=" ".join,
+)
+def test_a_job_is_run_with_options_before_and_after_it(arguments, desk):
+    run = mprun(*arguments, cwd=desk)
+    assert run.code == 0
+    assert (run.outcome("a"), run.outcome("b")) == ("succeeded", "succeeded")
+    assert run.one("run_started")["max_parallel"] == (1 if "-j" in " ".join(arguments) else 32)
+    assert ("hi bob" in run.stdout) == ("none" not in " ".join(arguments))
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"), [("vaildate", "validate"), ("log", "logs"), ("shwo", "show"), ("Plan", "plan")]
+)
+def test_a_typo_of_a_command_is_told(typed, meant, empty_desk):
+    run = mprun(typed, "job.yaml", cwd=empty_desk)
+    assert (
+        error_of(run)
+        == f"error: there is no command and no job file `{typed}`; did you mean `mprun {meant}`?"
+    )
+    assert not (empty_desk / ".mprun").exists()
+
+
+def test_a_file_goes_before_a_guess(desk):
+    (desk / "job.yaml").rename(desk / "shwo")
+    assert mprun("shwo", cwd=desk).code == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["jbo.yaml"], "error: there is no job file `jbo.yaml`; did you mean `job.yaml`?"),
+        (["nowhere/job.yaml"], "error: there is no job file `nowhere/job.yaml`"),
+        (["plan", "job.yml"], "error: there is no job file `job.yml`; did you mean `job.yaml`?"),
+        (["validate", "\x1b[31mx"], "error: there is no job file `␛[31mx`"),
+        (["."], "error: `.` is a directory; name a job file in it"),
+        (["logs.yaml"], "error: there is no job file `logs.yaml`"),
+        (["show"], "error: there is no run in .mprun: `mprun JOB` makes one, `--state-dir` looks elsewhere"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_what_is_not_there_is_named(arguments, said, empty_desk):
+    assert error_of(mprun(*arguments, cwd=empty_desk)) == said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["job.yaml", "--oputput", "none"], "--output"),
+        (["job.yaml", "--output", "all"], "'prefix', 'group', 'failed', 'none'"),
+        (["job.yaml", "-j", "0"], "x>=1"),
+        (["job.yaml", "other.yaml"], "unexpected extra argument (other.yaml)"),
+        (["run"], "Missing argument 'JOB'"),
+        (["validate"], "Missing argument 'JOBS...'"),
+        (["-v"], "Missing argument 'JOB'"),
+        (["--start-method", "thread", "job.yaml"], "'fork', 'forkserver', 'spawn'"),
+        (["--events", "nowhere/events", "job.yaml"], "nowhere/events cannot be written: No such file"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_bad_usage_ends_with_2_and_says_what_is_possible(arguments, said, empty_desk):
+    assert said in error_of(mprun(*arguments, cwd=empty_desk))
+
+
+def test_bad_usage_leaves_no_launcher_and_no_run(desk):
+    run = mprun("job.yaml", "--nonsense", cwd=desk)
+    assert run.code == 2
+    assert not (desk / ".mprun").exists()
+
+
+# -- help
+
+
+def test_help_has_the_examples_and_exit_codes_in_80_columns(empty_desk):
+    run = mprun("--help", cwd=empty_desk)
+    assert (run.code, run.stderr) == (0, "")
+    assert run.stdout == mprun("-h", cwd=empty_desk).stdout
+    for words in ("target: examples.dancing:dance", "Exit codes:", "mprun JOB", *cli.group.commands):
+        assert words in run.stdout
+    assert re.findall(r"^ +(\d+)  ", run.stdout, re.MULTILINE) == ["0", "1", "2", "3", "4", "129"]
+    assert {"130", "143"} <= set(re.findall(r"\d+", run.stdout))
+    assert "..." not in run.stdout.replace("[ARGS]...", "")
+    assert max(map(len, run.stdout.splitlines())) <= 80
+
+
+def test_without_arguments_it_shows_the_help(empty_desk):
+    run = mprun(cwd=empty_desk)
+    assert run.code == 2
+    assert "Exit codes:" in run.stderr
+
+
+def test_version_is_that_of_the_package(empty_desk):
+    run = mprun("--version", cwd=empty_desk)
+    assert (run.code, run.stderr) == (0, "")
+    assert re.fullmatch(r"mprun \d+\.\d+\.\d+\S*\n", run.stdout)
+
+
+@pytest.mark.parametrize("name", sorted(cli.group.commands))
+def test_each_command_has_help_in_80_columns(name):
+    command = cli.group.commands[name]
+    context = click.Context(command, info_name=f"mprun {name}", terminal_width=80)
+    text = command.get_help(context)
+    assert max(map(len, text.splitlines())) <= 80
+    assert command.help
+    assert all(
+        option.help for option in command.params if isinstance(option, click.Option) and option.name != "form"
+    )
+
+
+def test_help_of_a_run_may_be_asked_for_anywhere(empty_desk):
+    for arguments in (["run", "-h"], ["job.yaml", "--help"], ["-v", "--help"]):
+        run = mprun(*arguments, cwd=empty_desk)
+        assert run.code == 0
+        assert run.stdout.startswith("Usage: mprun run [OPTIONS] JOB")
+
+
+def test_the_commands_that_only_read_are_known_to_the_door():
+    assert set(cli.group.commands) - {"run"} == door.READERS
+
+
+# -- environment
+
+
+def test_each_option_has_an_environment_variable(desk):
+    variables = {
+        "MPRUN_OUTPUT": "none",
+        "MPRUN_MAX_PARALLEL": "3",
+        "MPRUN_START_METHOD": "spawn",
+        "MPRUN_VERBOSE": "1",
+        "MPRUN_EVENTS": "copy.jsonl",
+        "MPRUN_STATE_DIR": "state",
+        "MPRUN_START_TIMEOUT": "30",
+    }
+    run = mprun("job.yaml", cwd=desk, env=variables, state_dir=None)
+    assert (run.code, run.stdout) == (0, "")
+    assert " join   a  1 of 2" in run.stderr
+    copy = (desk / "copy.jsonl").read_text()
+    (record,) = (desk / "state" / "runs").glob("*/events.jsonl")
+    assert copy == record.read_text()
+    started = json.loads(copy.splitlines()[0])
+    assert (started["max_parallel"], started["start_method"]) == (3, "spawn")
+    # What is typed goes before what is set.
+    assert "hi bob" in mprun("job.yaml", "--output", "prefix", cwd=desk, env=variables).stdout
+
+
+def test_a_wrong_value_in_the_environment_is_refused(empty_desk):
+    assert "MPRUN_OUTPUT" in error_of(mprun("job.yaml", cwd=empty_desk, env={"MPRUN_OUTPUT": "some"}))
+
+
+def test_quiet_says_nothing_when_all_is_well(desk):
+    run = mprun("-q", "job.yaml", cwd=desk)
+    assert (run.code, run.stderr) == (0, "")
+    assert run.stdout.splitlines() == ["a    | hi bob", "b    | hi x"]
+
+
+def test_a_task_finds_its_name_and_run(tmp_path):
+    write(tmp_path, work=WORK, job="tasks:\n  - {name: e, target: work:environment, env: {OWN: yes}}")
+    run = mprun("job.yaml", cwd=tmp_path)
+    found = run.result("e")
+    assert (found["MPRUN_TASK"], found["MPRUN_ATTEMPT"], found["OWN"]) == ("e", "1", "yes")
+    assert found["MPRUN_RUN_ID"] == run.one("run_started")["run"]
+
+
+def test_any_locale_will_do(tmp_path):
+    write(tmp_path, work=WORK, job="tasks:\n  - {name: Wörter, target: work:hi, args: [跳舞]}")
+    surroundings = {
+        "LC_ALL": "POSIX",
+        "PYTHONIOENCODING": "ascii",
+        "PYTHONCOERCECLOCALE": "0",
+        "PYTHONUTF8": "0",
+    }
+    run = mprun("job.yaml", "-v", cwd=tmp_path, env=surroundings)
+    assert run.code == 0
+    assert run.stdout == "Wörter | hi 跳舞\n"
+    assert mprun("plan", "job.yaml", cwd=tmp_path, env=surroundings).code == 0
+    events = mprun("job.yaml", "--events", "-", cwd=tmp_path, env=surroundings)
+    assert json.loads(events.stdout.splitlines()[1])["task"] == "Wörter"
+
+
+def test_dry_run_checks_every_target_and_starts_nothing(desk):
+    run = mprun("job.yaml", "--dry-run", cwd=desk)
+    assert (run.code, run.stdout) == (0, "")
+    assert run.stderr == "job.yaml: every target can be called; nothing was started\n"
+    assert os.listdir(desk / ".mprun" / "runs") == []
+    write(desk, job="tasks:\n  - target: work:nothing")
+    assert "module `work` has no `nothing`" in error_of(mprun("job.yaml", "--dry-run", cwd=desk))
+
+
+# -- the other commands
+
+
+def test_validate_reads_many_files_and_says_which_are_right(desk):
+    write(desk, job2="tasks: []", job3="tasks:\n  - target: m:f")
+    run = mprun("validate", "job.yaml", "job2.yaml", "nothing.yaml", "job3.yaml", cwd=desk)
+    assert run.code == 2
+    assert run.stdout == "job.yaml: ok, 2 tasks\njob3.yaml: ok, 1 task\n"
+    assert "job2.yaml:1:8" in run.stderr
+    assert "there is no job file `nothing.yaml`" in run.stderr
+    assert mprun("validate", "job.yaml", cwd=desk).code == 0
+
+
+def test_plan_shows_order_arguments_and_joins(tmp_path):
+    write(
+        tmp_path,
+        job="""
+        max_parallel: 1
+        tasks:
+          - {name: last, target: 'm:f', depends_on: [first, beat]}
+          - {name: first, target: 'm:f', args: [1, two], kwargs: {three: [4]}, start_method: spawn}
+          - {name: beat, target: 'm:g', daemon: true}
+        join: [{task: first, timeout: 1m30s}, last]
+        """,
+    )
+    run = mprun("plan", "job.yaml", cwd=tmp_path)
+    assert (run.code, run.stderr) == (0, "")
+    head, *lines = run.stdout.splitlines()
+    assert re.fullmatch(r"job: 3 tasks, \w+ \(at most 2 at once on \d+ cores?\), fork", head)
+    assert lines == [
+        "   1. first  m:f(1, 'two', three=[4])  [spawn]",
+        "   2. beat  m:g()  [daemon]",
+        "   3. last  m:f()  [after first, beat]",
+        "join: first (1m30s at most), last",
+        "stopped at the end: beat",
+    ]
+    plan = json.loads(mprun("plan", "job.yaml", "--format", "json", cwd=tmp_path).stdout)
+    assert plan["order"] == ["first", "beat", "last"]
+    assert plan["join"] == [{"task": "first", "timeout": 90.0}, {"task": "last", "timeout": None}]
+    assert plan["tasks"][1]["kwargs"] == {"three": [4]}
+
+
+def test_init_writes_what_then_runs_and_overwrites_nothing(tmp_path):
+    first = mprun("init", cwd=tmp_path)
+    assert (first.code, first.stderr) == (0, "")
+    assert first.stdout == "wrote job.yaml\nwrote tasks.py\nrun it with: mprun job.yaml\n"
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    run = mprun("job.yaml", cwd=tmp_path)
+    assert run.code == 0
+    assert run.stdout.count("| hello") == 4
+    again = error_of(mprun("init", "other.yaml", cwd=tmp_path))
+    assert again.startswith("error: tasks.py is there already, and nothing is overwritten")
+    assert {name: (tmp_path / name).read_bytes() for name in before} == before
+    assert not (tmp_path / "other.yaml").exists()
+
+
+def test_schemas_are_printed_as_they_are_and_valid():
+    for arguments, name in (([], "job"), (["job"], "job"), (["event"], "event")):
+        run = mprun("schema", *arguments, cwd=ROOT)
+        assert (run.code, run.stderr, run.stdout) == (0, "", schema_text(name))
+        schema = json.loads(run.stdout)
+        assert schema["$schema"] == "http://json-schema.org/draft-07/schema#"
+        jsonschema.Draft7Validator.check_schema(schema)
+
+
+# -- completion
+
+
+def complete(desk, *words):
+    answer = subprocess.run(
+        [sys.executable, "-c", FORKLESS],
+        cwd=desk,
+        env=environment(
+            _MPRUN_COMPLETE="bash_complete",
+            COMP_WORDS=shlex.join(["mprun", *words]),
+            COMP_CWORD=str(len(words)),
+        ),
+        capture_output=True,
+        text=True,
+        timeout=50,
+    )
+    assert (answer.returncode, answer.stderr) == (0, "")
+    return answer.stdout.split()
+
+
+# As the installed program begins, and any fork is an error.
+FORKLESS = """
+import sys
+def refuse(event, arguments):
+    assert event not in ("os.fork", "subprocess.Popen", "os.posix_spawn"), event
+sys.addaudithook(refuse)
+sys.argv = ["mprun"]
+from mprun.__main__ import main
+main()
+"""
+
+
+def test_completion_works_and_forks_no_launcher(empty_desk):
+    assert complete(empty_desk, "va") == ["plain,validate", "file,va"]
+    assert complete(empty_desk, "run", "jo") == ["file,jo"]
+    assert complete(empty_desk, "jo") == ["file,jo"]
+    assert complete(empty_desk, "job.yaml", "--outp") == ["plain,--output"]
+    assert complete(empty_desk, "job.yaml", "--output", "") == [f"plain,{word}" for word in cli.OUTPUTS]
+    assert not (empty_desk / ".mprun").exists()

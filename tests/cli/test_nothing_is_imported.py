@@ -1,0 +1,117 @@
+"""What only reads imports no target, starts no process and opens no connection."""
+
+import json
+
+import pytest
+from support.runs import ROOT, mprun, write
+
+# Installed by `sitecustomize`, which Python imports before anything of ours.
+HOOK = """
+    import json
+    import os
+    import sys
+
+    PROCESSES = ("os.exec", "os.fork", "os.posix_spawn", "os.spawn", "os.system", "pty.", "subprocess.")
+    found = os.environ["AUDIT_FILE"]
+
+    def note(event, arguments):
+        target = event == "import" and arguments[0].partition(".")[0] in ("work", "loud")
+        if target or event.startswith((*PROCESSES, "socket.")):
+            with open(found, "a") as file:
+                file.write(json.dumps([event, str(arguments)]) + chr(10))
+
+    sys.addaudithook(note)
+    """
+LOUD = """
+    from pathlib import Path
+
+    Path("imported.marker").touch()
+
+    def call():
+        pass
+    """
+JOB = """
+    preload: [loud]
+    start_method: spawn
+    tasks:
+      - {name: a, target: 'loud:call', args: [1, 2, 3]}
+      - {name: b, target: 'no_such_module:call', depends_on: a}
+    """
+BAD = """
+    preload: [loud]
+    tasks:
+      - {name: a, target: 'loud:call', nonsense: 1, depends_on: c}
+    """
+
+
+@pytest.fixture(scope="module")
+def desk(tmp_path_factory):
+    """A job whose module tells when it is imported, and a run to read."""
+    path = tmp_path_factory.mktemp("desk")
+    write(path, sitecustomize=HOOK, loud=LOUD, job=JOB, job_bad=BAD, job_good="tasks:\n  - target: loud:call")
+    assert mprun("job_good.yaml", cwd=path).code == 0
+    assert (path / "imported.marker").exists()
+    (path / "imported.marker").unlink()
+    return path
+
+
+def audited(desk, *arguments):
+    """What a command did that a reader must not do, and how it ended."""
+    file = desk / "audit.jsonl"
+    file.unlink(missing_ok=True)
+    run = mprun(*arguments, cwd=desk, env={"PYTHONPATH": str(desk), "AUDIT_FILE": str(file)})
+    lines = file.read_text().splitlines() if file.exists() else []
+    return run, [json.loads(line) for line in lines]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["validate", "job.yaml", "job_good.yaml"], 0),
+        (["validate", "job_bad.yaml", "nothing.yaml"], 2),
+        (["plan", "job.yaml"], 0),
+        (["plan", "job.yaml", "--format", "json"], 0),
+        (["plan", "job_bad.yaml"], 2),
+        (["schema"], 0),
+        (["schema", "event"], 0),
+        (["show"], 0),
+        (["show", "--json"], 0),
+        (["logs"], 0),
+        (["--help"], 0),
+        (["--version"], 0),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_reading_imports_no_target_starts_no_process_and_opens_no_socket(arguments, code, desk):
+    run, found = audited(desk, *arguments)
+    assert run.code == code
+    assert found == []
+    assert not (desk / "imported.marker").exists()
+
+
+def test_the_hook_would_have_seen_it(desk):
+    run, found = audited(desk, "job_good.yaml")
+    assert run.code == 0
+    events = {event for event, _ in found}
+    assert "os.fork" in events
+    assert any(event == "import" and "loud" in what for event, what in found)
+    (desk / "imported.marker").unlink()
+
+
+def test_the_example_of_an_untrusted_file_runs_nothing(tmp_path):
+    """YAML's own ways to run code, and a job whose modules would."""
+    write(
+        tmp_path,
+        job="""
+        tasks:
+          - target: !!python/name:os.system x
+            args: !!python/object/apply:os.system ["touch owned"]
+          - target: !!python/object/new:os.system ["touch owned"]
+        """,
+    )
+    for command in ("validate", "plan", "run"):
+        run = mprun(command, "job.yaml", cwd=tmp_path)
+        assert run.code == 2
+        assert "tags are not supported" in run.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["job.yaml"]
+    assert ROOT.is_dir()
