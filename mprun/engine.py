@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 from mprun import events, outcomes, procfs, results
 from mprun.clock import Clock
 from mprun.executors.base import AttemptOrder, Exited, Lost, NotStarted, Started
-from mprun.intents import Finish, Intent, Join, Signal, Start
+from mprun.intents import Finish, Intent, Join, Signal, Start, TryAgain
 from mprun.preparation import Watch
-from mprun.scheduler import Scheduler
+from mprun.retries import Ending
+from mprun.scheduler import FAIL_FAST, RUN_TIMES_OUT, Scheduler
 from mprun.state import RunState
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ class Engine:
         self._notes = notes
         self._watch = Watch(executor, notes)
         self._clock = Clock()
-        self._scheduler = Scheduler(plan)
+        self._scheduler = Scheduler(plan, _dice)
         self._host = os.uname().nodename
         self._batch: list[events.Event] = []
         self._signal: int | None = None
@@ -104,8 +105,8 @@ class Engine:
         elif isinstance(report, Exited):
             self._take_exited(report)
         elif isinstance(report, NotStarted):
-            reason = f"could not be started: {report.message}"
-            self._carry_out(self._scheduler.task_exited(report.key[0], False, reason, report.clock))
+            ending = Ending(succeeded=False, reason=f"could not be started: {report.message}")
+            self._carry_out(self._scheduler.task_exited(report.key[0], ending, report.clock))
         elif isinstance(report, Lost):
             self._failure = f"the launcher was lost: {report.how}"
             self._carry_out(self._scheduler.lost(self._failure, self._clock.now()))
@@ -134,11 +135,20 @@ class Engine:
         if code is None:
             intents = self._scheduler.task_lost(number, words, report.clock)
         else:
-            intents = self._scheduler.task_exited(number, code == 0, words, report.clock)
+            ending = Ending(succeeded=code == 0, reason=words, exit_code=code, exceptions=self._exceptions(report))
+            intents = self._scheduler.task_exited(number, ending, report.clock)
         # What may start now starts now, before files are read and lines are written.
         self._send(intents)
         self._add(self._task_exited(report, signal_name))
         self._write_down(intents)
+
+    def _exceptions(self, report: Exited) -> tuple[str, ...]:
+        """What the attempt raised, by the names of its class and bases, where a retry asks."""
+        number, attempt = report.key
+        task = self._plan.tasks[number].task
+        if report.exit_code == 0 or not task.retry.exceptions:
+            return ()
+        return results.read_exceptions(self._directory.result(task.name, attempt))
 
     def _task_exited(self, report: Exited, signal_name: str | None) -> events.TaskExited:
         number, attempt = report.key
@@ -176,7 +186,7 @@ class Engine:
             if isinstance(intent, Start):
                 self._executor.start(self._order(intent.task, intent.attempt))
             elif isinstance(intent, Signal):
-                self._executor.signal((intent.task, intent.attempt), intent.signal)
+                self._executor.signal((intent.task, intent.attempt), intent.signal, dump=intent.dump)
         self._executor.flush()
 
     def _write_down(self, intents: list[Intent]) -> None:
@@ -189,6 +199,8 @@ class Engine:
                 self._add(events.TaskJoined(**stamp, task=name, position=intent.position, of=intent.of))
             elif isinstance(intent, Signal):
                 self._add(self._task_stopping(intent))
+            elif isinstance(intent, TryAgain):
+                self._add(self._task_retrying(intent))
 
     def _order(self, number: int, attempt: int) -> AttemptOrder:
         planned = self._plan.tasks[number]
@@ -265,6 +277,15 @@ class Engine:
             result_kind=kind,
         )
 
+    def _task_retrying(self, intent: TryAgain) -> events.TaskRetrying:
+        return events.TaskRetrying(
+            **self._stamp(self._clock.now()),
+            task=self._plan.tasks[intent.task].task.name,
+            attempt=intent.attempt,
+            delay=intent.delay,
+            reason="retry",
+        )
+
     def _task_stopping(self, intent: Signal) -> events.TaskStopping:
         return events.TaskStopping(
             **self._stamp(self._clock.now()),
@@ -276,10 +297,11 @@ class Engine:
 
     def _run_finished(self) -> events.RunFinished:
         counts = self.state.counts()
-        bad = counts.keys() & {outcomes.FAILED, outcomes.TIMED_OUT, outcomes.UNKNOWN}
         outcome, code, reason = outcomes.SUCCEEDED, outcomes.EXIT_SUCCEEDED, ""
-        if bad:
+        if self._has_failed():
             outcome, code = outcomes.FAILED, outcomes.EXIT_FAILED
+        if self._scheduler.ending in (FAIL_FAST, RUN_TIMES_OUT):
+            outcome, code, reason = outcomes.FAILED, outcomes.EXIT_FAILED, self._scheduler.ending
         if self._signal is not None:
             outcome, code = outcomes.INTERRUPTED, 128 + self._signal
             reason = _signal_name(self._signal)
@@ -293,6 +315,18 @@ class Engine:
             counts=counts,
             reason=reason,
         )
+
+
+    def _has_failed(self) -> bool:
+        """Whether a task ended badly whose failure counts."""
+        bad = (outcomes.FAILED, outcomes.TIMED_OUT, outcomes.UNKNOWN)
+        ends = zip(self._plan.tasks, self._scheduler.outcomes, strict=True)
+        return any(outcome in bad and not planned.task.allow_failure for planned, outcome in ends)
+
+
+def _dice() -> float:
+    """A number from 0 up to 1, without the import of `random`."""
+    return int.from_bytes(os.urandom(6)) / 2**48
 
 
 def _signal_name(number: int) -> str:

@@ -98,6 +98,17 @@ class TaskExited(Event):
     orphans: tuple[int, ...]
 
 
+class TaskRetrying(Event):
+    """Another attempt will follow, `delay` seconds after the last; `attempt` is its number."""
+
+    event = "task_retrying"
+
+    task: str
+    attempt: int
+    delay: float
+    reason: str
+
+
 class TaskFinished(Event):
     """A task has its one outcome; `result` up to 64 KiB of JSON, else null."""
 
@@ -136,7 +147,16 @@ class RunFinished(Event):
 
 KINDS: dict[str, type[Event]] = {
     kind.event: kind
-    for kind in (RunStarted, TaskStarted, TaskStopping, TaskExited, TaskFinished, TaskJoined, RunFinished)
+    for kind in (
+        RunStarted,
+        TaskStarted,
+        TaskStopping,
+        TaskExited,
+        TaskRetrying,
+        TaskFinished,
+        TaskJoined,
+        RunFinished,
+    )
 }
 
 

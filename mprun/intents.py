@@ -18,11 +18,22 @@ class Start(Intent):
 
 
 class Signal(Intent):
-    """Send a signal to a running attempt's group, or SIGKILL to its whole tree."""
+    """Send a signal to a running attempt's group, or SIGKILL to its whole tree.
+
+    With `dump`, the stack of each of its threads goes into its log before.
+    """
 
     attempt: int
     signal: str
     reason: str
+    dump: bool = False
+
+
+class TryAgain(Intent):
+    """Write down that this attempt will follow, `delay` seconds from now."""
+
+    attempt: int
+    delay: float
 
 
 class Finish(Intent):

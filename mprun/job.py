@@ -22,12 +22,42 @@ class Origin(Value):
     path: tuple[str | int, ...]
 
 
+class Dependency(Value):
+    """What a task waits for: another task's name, and which fact about it."""
+
+    task: str
+    condition: str = "succeeded"
+
+
+class Retry(Value):
+    """When a failed attempt is followed by another, and how long after, in seconds.
+
+    The delay grows by `backoff` with each attempt, up to `max_delay`; of it, the share
+    `jitter` (0 to 1) is left to chance. With `exceptions` (names of classes, bases count)
+    or `exit_codes` only what matches is tried again; with neither, every failure is.
+    """
+
+    retries: int = 0
+    delay: float = 0.0
+    backoff: float = 1.0
+    max_delay: float | None = None
+    jitter: float = 0.0
+    exceptions: tuple[str, ...] = ()
+    exit_codes: tuple[int, ...] = ()
+
+
+class Stop(Value):
+    """How a task is asked to end, and how many seconds it has before it is killed."""
+
+    signal: str = "SIGTERM"
+    grace: float = 5.0
+
+
 class Task(Value):
     """One task of a job: a target to call in a process of its own.
 
     `target` is `package.module:callable`; `args` and `kwargs` are passed to it as they
-    are. `depends_on` names the tasks that must have succeeded before it starts.
-    `position` is its place in the file, from 1, as multiprocessing counts processes.
+    are. `timeout` is in seconds, for one attempt; None is without limit. `position` is its place in the file, from 1, as multiprocessing counts processes.
     `start_method` and `cwd` are None where the job's hold.
     """
 
@@ -37,7 +67,11 @@ class Task(Value):
     args: tuple[Any, ...] = ()
     kwargs: dict[str, Any]
     daemon: bool = False
-    depends_on: tuple[str, ...] = ()
+    depends_on: tuple[Dependency, ...] = ()
+    retry: Retry = Retry()
+    timeout: float | None = None
+    stop: Stop = Stop()
+    allow_failure: bool = False
     start_method: str | None = None
     env: dict[str, str]
     cwd: str | None = None
@@ -56,7 +90,7 @@ class JoinEntry(Value):
 class Job(Value):
     """A job as its file declares it, checked, with every default filled in.
 
-    Paths in it are absolute. `join` is None where the file leaves the order to mprun,
+    `timeout` is in seconds, for the whole run. Paths in it are absolute. `join` is None where the file leaves the order to mprun,
     `max_parallel` and `start_method` likewise.
     """
 
@@ -68,5 +102,7 @@ class Job(Value):
     preload: tuple[str, ...] = ()
     pythonpath: tuple[str, ...] = ()
     max_parallel: int | None = None
+    fail_fast: bool = False
+    timeout: float | None = None
     tasks: tuple[Task, ...]
     join: tuple[JoinEntry, ...] | None = None

@@ -18,12 +18,13 @@ import types
 from collections import deque
 from multiprocessing import util
 
-from mprun import popen, procfs, reaper, target
+from mprun import popen, procfs, reaper, stacks, target
 from mprun.channel import LauncherEnd
 from mprun.worker import (
     PR_SET_CHILD_SUBREAPER,
     Assignment,
     Process,
+    dump_stacks_on_request,
     open_output,
     set_process_control,
 )
@@ -40,12 +41,13 @@ SAMPLE_INTERVAL_PER_TASK = 0.0025
 class Attempt:
     """A running attempt of a task, as the launcher holds it."""
 
-    __slots__ = ("clock", "key", "popen", "process", "threads")
+    __slots__ = ("clock", "key", "log", "popen", "process", "threads")
 
-    def __init__(self, key: tuple[int, int], process: Process, clock: float) -> None:
+    def __init__(self, key: tuple[int, int], process: Process, clock: float, log: str) -> None:
         self.key = key
         self.process = process
         self.popen: Any = process._popen
+        self.log = log
         self.clock = clock
         self.threads = 1
 
@@ -62,6 +64,7 @@ class Launcher:
         self._by_key: dict[tuple[int, int], Attempt] = {}
         self._to_start: deque[tuple[Any, ...]] = deque()
         self._calls: dict[str, Any] = {}
+        self._dumps: list[stacks.Dump] = []
         self._fork_server = 0
         self._sampled = 0.0
         popen.private_descriptors.update({sock.fileno(), self._epoll.fileno()})
@@ -81,6 +84,8 @@ class Launcher:
     def _turn(self) -> bool:
         engine = self._engine.fileno()
         timeout = 0 if self._to_start else self._sample_interval() if self._attempts else None
+        if self._dumps:
+            timeout = min(timeout or 0, stacks.SETTLED)
         for descriptor, _ in self._epoll.poll(timeout):
             if descriptor != engine:
                 self._ended(self._attempts[descriptor])
@@ -89,6 +94,8 @@ class Launcher:
         # One start a turn: an end that comes meanwhile waits for one fork, not for all.
         if self._to_start:
             self._start(*self._to_start.popleft())
+        if self._dumps:
+            self._signal_what_has_dumped()
         self._sample()
         self._engine.flush()
         return True
@@ -199,18 +206,28 @@ class Launcher:
         except OSError as error:
             self._engine.send("not_started", key, clock, error.strerror or str(error))
             return
-        attempt = Attempt(key, process, clock)
+        attempt = Attempt(key, process, clock, assignment.log)
         self._attempts[attempt.popen.waiter] = self._by_key[key] = attempt
         self._epoll.register(attempt.popen.waiter, select.EPOLLIN)
         stat = procfs.read_stat(attempt.popen.pid)
         ticks = stat.start_ticks if stat else None
         self._engine.send("started", key, clock, attempt.popen.pid, assignment.parent, ticks)
 
-    def _signal(self, key: tuple[int, int], name: str) -> None:
+    def _signal(self, key: tuple[int, int], name: str, dump: bool) -> None:
         attempt = self._by_key.get(key)
         if attempt is None or attempt.popen.pidfd < 0:
             return
-        number = getattr(signal, name)
+        if dump and stacks.ask(attempt.popen.pid, attempt.popen.pidfd):
+            self._dumps.append(stacks.Dump(key, name, attempt.log))
+        else:
+            self._send_signal(attempt, getattr(signal, name))
+
+    def _signal_what_has_dumped(self) -> None:
+        for dump in [dump for dump in self._dumps if dump.is_over()]:
+            self._dumps.remove(dump)
+            self._signal(dump.key, dump.signal, False)
+
+    def _send_signal(self, attempt: Attempt, number: int) -> None:
         if number == signal.SIGKILL:
             reaper.kill_tree(attempt.popen.pid, attempt.popen.pidfd)
         elif reaper.leads_session(attempt.popen.pid):
@@ -334,6 +351,7 @@ def main(descriptor: int) -> None:
         # Whoever started mprun may have had signals ignored or blocked; tasks inherit.
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, [])
+        dump_stacks_on_request()
         sys.modules["__main__"] = types.ModuleType("__main__")
         null = os.open(os.devnull, os.O_RDONLY)
         os.dup2(null, 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from mprun.value import Value
@@ -16,13 +17,17 @@ LEAST_PARALLEL = 32
 PARALLEL_PER_CPU = 4
 
 
+# Places in the plan, from 0, each with the condition that is waited for.
+Needs = tuple[tuple[int, str], ...]
+
+
 class PlannedTask(Value):
-    """A task of the plan; `needs` and `needed_by` are positions in the plan, from 0."""
+    """A task of the plan; `needs` and `needed_by` are places in the plan, from 0, and conditions."""
 
     task: Task
     start_method: str
-    needs: tuple[int, ...] = ()
-    needed_by: tuple[int, ...] = ()
+    needs: Needs = ()
+    needed_by: Needs = ()
 
 
 class PlannedJoin(Value):
@@ -61,7 +66,7 @@ def plan_tasks(
     method = start_method or job.start_method or default_method
     places = max_parallel or job.max_parallel or max(LEAST_PARALLEL, PARALLEL_PER_CPU * cpus)
     numbers = {task.name: number for number, task in enumerate(job.tasks)}
-    needs = [tuple(numbers[name] for name in task.depends_on) for task in job.tasks]
+    needs = [_needs(task, numbers) for task in job.tasks]
     needed_by = _inverted(needs)
     daemons = sum(task.daemon for task in job.tasks)
     at_once = min(len(job.tasks) - daemons, places) + daemons
@@ -86,11 +91,30 @@ def plan_tasks(
     )
 
 
-def _inverted(needs: list[tuple[int, ...]]) -> list[tuple[int, ...]]:
-    inverted: list[list[int]] = [[] for _ in needs]
+def _needs(task: Task, numbers: dict[str, int]) -> Needs:
+    found: dict[int, str] = {}
+    for dependency in task.depends_on:
+        for name in expand(dependency.task, numbers):
+            if name != task.name:
+                found[numbers[name]] = dependency.condition
+    return tuple(found.items())
+
+
+def expand(name: str, names: Collection[str]) -> list[str]:
+    """The tasks that a name in `depends_on` means: itself, or all that its `*` and `?` match."""
+    if name in names or not {"*", "?"} & set(name):
+        return [name]
+    # Not fnmatch: it takes the brackets of a matrix task's name for a set of characters.
+    parts = (".*" if char == "*" else "." if char == "?" else re.escape(char) for char in name)
+    matches = re.compile("".join(parts), re.DOTALL).fullmatch
+    return [other for other in names if matches(other)]
+
+
+def _inverted(needs: list[Needs]) -> list[Needs]:
+    inverted: list[list[tuple[int, str]]] = [[] for _ in needs]
     for number, before in enumerate(needs):
-        for need in before:
-            inverted[need].append(number)
+        for need, condition in before:
+            inverted[need].append((number, condition))
     return [tuple(after) for after in inverted]
 
 
@@ -110,7 +134,7 @@ def start_order(plan: Plan) -> list[int]:
     while ready:
         number = heappop(ready)
         order.append(number)
-        for after in plan.tasks[number].needed_by:
+        for after, _ in plan.tasks[number].needed_by:
             waiting[after] -= 1
             if waiting[after] == 0:
                 heappush(ready, after)
@@ -168,7 +192,7 @@ def _task_to_json(planned: PlannedTask) -> dict[str, Any]:
         "args": list(task.args),
         "kwargs": task.kwargs,
         "daemon": task.daemon,
-        "depends_on": list(task.depends_on),
+        "depends_on": {dependency.task: dependency.condition for dependency in task.depends_on},
         "start_method": planned.start_method,
         "cwd": task.cwd,
         "env": sorted(task.env),

@@ -54,6 +54,12 @@ def read_error(path: str) -> dict[str, str] | None:
     return {"type": str(error.get("type", "")), "message": str(error.get("message", ""))[:MESSAGE_LIMIT]}
 
 
+def read_exceptions(path: str) -> tuple[str, ...]:
+    """The names of the class of that exception and of its bases, with and without module."""
+    names = (_read_object(f"{path}.error.json") or {}).get("bases", [])
+    return tuple(map(str, names)) if isinstance(names, list) else ()
+
+
 def read_usage(path: str) -> dict[str, Any]:
     """What the process measured of itself, where it did: threads, CPU seconds, bytes."""
     usage = _read_object(f"{path}.usage.json") or {}

@@ -5,19 +5,33 @@ from __future__ import annotations
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING
 
-from mprun import outcomes
-from mprun.intents import Finish, Intent, Join, Signal, Start
+from mprun import outcomes, retries
+from mprun.intents import Finish, Intent, Signal, Start, TryAgain
+from mprun.joins import Joins
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from mprun.plan import Plan
+    from mprun.retries import Ending
 
-WAITING, READY, STARTING, RUNNING, FINISHED = range(5)
+WAITING, READY, STARTING, RUNNING, PAUSED, FINISHED = range(6)
+# What a timer is for.
+KILL, ATTEMPT_TIMEOUT, NEXT_ATTEMPT, RUN_TIMEOUT = range(4)
 
-# How long a task is left to end by itself after the stop signal, in seconds.
-GRACE = 5.0
-STOP_SIGNAL = "SIGTERM"
 KILL_SIGNAL = "SIGKILL"
+# Why a task is stopped.
 RUN_ENDS = "run_ends"
+TIMEOUT = "timeout"
+FAIL_FAST = "fail_fast"
+RUN_TIMES_OUT = "run_timeout"
+
+_BAD = (outcomes.FAILED, outcomes.TIMED_OUT)
+_UNMET = {
+    "succeeded": "did not succeed",
+    "failed": "did not fail",
+    "started": "was never started",
+}
 
 
 class Scheduler:
@@ -26,123 +40,159 @@ class Scheduler:
     Every method takes the time of the fact, in seconds on any clock that only goes
     forward, and returns the intents that follow, in the order in which they are to be
     carried out. After each, `deadline` says when `time_passed` is due next, and `over`
-    is true once the run has nothing left to do. Tasks are named by their place in the
-    plan, from 0.
+    is true once the run has nothing left to do; `ending` is the reason of an early end.
+    Tasks are named by their place in the plan, from 0. `dice` gives a number from 0 up to
+    1, for the part of a retry's delay that is left to chance.
     """
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, dice: Callable[[], float] = lambda: 0.0) -> None:
         count = len(plan.tasks)
+        self._plan = plan
         self._tasks = plan.tasks
+        self._dice = dice
+        self._now = 0.0
         self._state = [WAITING] * count
         self._missing = [len(planned.needs) for planned in plan.tasks]
         self._attempts = [0] * count
+        self._began = [False] * count
+        self._started_at = [0.0] * count
+        # Why the present attempt was asked to end, and how the one before it ended.
         self._stop_reason: list[str | None] = [None] * count
+        self._last: list[tuple[str, str] | None] = [None] * count
         # Daemons take no place, so they wait in a queue of their own.
         self._ready: list[int] = []
         self._ready_daemons: list[int] = []
         self._free = plan.max_parallel
-        self._started: list[int] = []
+        self._order: list[int] = []
         self._first_batch: set[int] = set()
         self._live = 0
         self._unfinished = sum(not planned.task.daemon for planned in plan.tasks)
-        self._joins = _Joins(plan)
-        self._kill_timers: list[tuple[float, int]] = []
-        self._ending: str | None = None
+        self._joins = Joins(plan)
+        self._timers: list[tuple[float, int, int, int]] = []
         self._intents: list[Intent] = []
+        self.ending: str | None = None
         self.outcomes: list[str | None] = [None] * count
         self.over = False
 
     @property
     def deadline(self) -> float | None:
         """When `time_passed` is due next, on the caller's clock; None when nothing is timed."""
-        kill = self._kill_timers[0][0] if self._kill_timers else None
+        timer = self._timers[0][0] if self._timers else None
         join = self._joins.deadline
-        return kill if join is None else join if kill is None else min(join, kill)
+        return timer if join is None else join if timer is None else min(join, timer)
 
     # ---- the facts
 
     def begin(self, now: float) -> list[Intent]:
         """The run begins: whatever depends on nothing may start."""
+        self._now = now
+        if self._plan.job.timeout is not None:
+            self._set_timer(self._plan.job.timeout, RUN_TIMEOUT, 0)
         for task, missing in enumerate(self._missing):
             if missing == 0:
                 self._make_ready(task)
         self._start_what_can()
-        self._first_batch = set(self._started)
-        return self._decide(now)
+        self._first_batch = set(self._order)
+        return self._decide()
 
     def task_started(self, task: int, now: float) -> list[Intent]:
         """An attempt has its process."""
+        self._now = now
         self._state[task] = RUNNING
+        self._started_at[task] = now
         self._first_batch.discard(task)
-        reason = self._stop_reason[task]
+        reason, limit = self._stop_reason[task], self._tasks[task].task.timeout
         if reason is not None:
             # It was asked to end before there was a process to send a signal to.
-            self._send_stop(task, reason, now)
-        return self._decide(now)
+            self._send_stop(task, reason)
+        elif limit is not None:
+            self._set_timer(limit, ATTEMPT_TIMEOUT, task)
+        if not self._began[task]:
+            self._began[task] = True
+            for after, condition in self._tasks[task].needed_by:
+                if condition == "started" and self._state[after] == WAITING:
+                    self._one_less(after)
+        return self._decide()
 
-    def task_exited(self, task: int, succeeded: bool, reason: str, now: float) -> list[Intent]:
-        """An attempt has ended, or could not be started; `reason` says how, in words."""
+    def task_exited(self, task: int, ending: Ending, now: float) -> list[Intent]:
+        """An attempt has ended, or could not be started."""
+        self._now = now
         self._first_batch.discard(task)
+        outcome, reason = self._judge(task, ending)
         self._release(task)
-        stop_reason = self._stop_reason[task]
-        if stop_reason is not None:
-            self._finish(task, outcomes.STOPPED, stop_reason)
+        again = outcome in _BAD and self.ending is None
+        if again and retries.allows(self._tasks[task].task.retry, self._attempts[task], ending):
+            self._pause(task, outcome, reason)
         else:
-            self._finish(task, outcomes.SUCCEEDED if succeeded else outcomes.FAILED, reason)
-        return self._decide(now)
+            self._finish(task, outcome, reason)
+        return self._decide()
 
     def task_lost(self, task: int, reason: str, now: float) -> list[Intent]:
         """An attempt has ended, and nobody saw how."""
+        self._now = now
         self._first_batch.discard(task)
         self._release(task)
         self._finish(task, outcomes.UNKNOWN, reason)
-        return self._decide(now)
+        return self._decide()
 
     def time_passed(self, now: float) -> list[Intent]:
         """The clock has reached `deadline`, or any other time."""
-        while self._kill_timers and self._kill_timers[0][0] <= now:
-            _, task = heappop(self._kill_timers)
-            if self._state[task] == RUNNING:
-                self._send(task, KILL_SIGNAL, self._stop_reason[task] or "")
-        return self._decide(now)
+        self._now = now
+        while self._timers and self._timers[0][0] <= now:
+            _, kind, task, attempt = heappop(self._timers)
+            if attempt == self._attempts[task] or kind == RUN_TIMEOUT:
+                self._ring(kind, task)
+        return self._decide()
 
     def stop(self, reason: str, now: float, *, kill: bool = False) -> list[Intent]:
         """The run is asked to end: what has not started never will, the rest is stopped.
 
-        With `kill`, at once; otherwise each gets the stop signal and the grace.
+        With `kill`, at once; otherwise each gets its stop signal and its grace.
         """
-        self._ending = self._ending or reason
-        self._cancel_the_rest(reason)
-        for task in reversed(self._started):
-            self._ask_to_end(task, reason, now, kill=kill)
-        return self._decide(now)
+        self._now = now
+        self._end_early(reason, kill=kill)
+        return self._decide()
 
     def lost(self, reason: str, now: float) -> list[Intent]:
         """Whoever ran the tasks is gone: nobody will ever see how the running ones end."""
-        self._ending = self._ending or reason
+        self._now = now
+        self.ending = self.ending or reason
         self._cancel_the_rest(reason)
         for task, state in enumerate(self._state):
             if state in (STARTING, RUNNING):
                 self._release(task)
                 self._settle(task, outcomes.UNKNOWN, reason)
         self._first_batch.clear()
-        return self._decide(now)
+        return self._decide()
 
     # ---- the decisions
 
-    def _decide(self, now: float) -> list[Intent]:
+    def _decide(self) -> list[Intent]:
         # As in a script, every start() comes before the first join(). Later, joins come
         # before starts: what depends on a task starts after it was joined.
         if not self._first_batch:
-            self._intents.extend(self._joins.advance(self.outcomes, now))
+            self._intents.extend(self._joins.advance(self.outcomes, self._now))
         self._start_what_can()
-        self._end_the_run(now)
+        self._end_the_run()
         intents, self._intents = self._intents, []
         return intents
+
+    def _judge(self, task: int, ending: Ending) -> tuple[str, str]:
+        stop_reason, limit = self._stop_reason[task], self._tasks[task].task.timeout
+        if stop_reason == TIMEOUT and limit is not None and self._now >= self._started_at[task] + limit:
+            return outcomes.TIMED_OUT, f"timeout after {limit:g}s"
+        if stop_reason is not None and stop_reason != TIMEOUT:
+            return outcomes.STOPPED, stop_reason
+        return outcomes.SUCCEEDED if ending.succeeded else outcomes.FAILED, ending.reason
 
     def _make_ready(self, task: int) -> None:
         self._state[task] = READY
         heappush(self._ready_daemons if self._tasks[task].task.daemon else self._ready, task)
+
+    def _one_less(self, task: int) -> None:
+        self._missing[task] -= 1
+        if self._missing[task] == 0:
+            self._make_ready(task)
 
     def _start_what_can(self) -> None:
         """In the order of the file, as long as there are places."""
@@ -154,14 +204,24 @@ class Scheduler:
             task = heappop(queue)
             self._free -= queue is self._ready
             self._state[task] = STARTING
+            self._stop_reason[task] = None
             self._attempts[task] += 1
             self._live += 1
-            self._started.append(task)
+            self._order.append(task)
             self._intents.append(Start(task=task, attempt=self._attempts[task]))
 
     def _release(self, task: int) -> None:
         self._live -= 1
         self._free += not self._tasks[task].task.daemon
+
+    def _pause(self, task: int, outcome: str, reason: str) -> None:
+        """Wait for the next attempt, without a place."""
+        self._state[task] = PAUSED
+        self._last[task] = (outcome, reason)
+        attempts = self._attempts[task]
+        delay = retries.delay(self._tasks[task].task.retry, attempts, self._dice)
+        self._intents.append(TryAgain(task=task, attempt=attempts + 1, delay=delay))
+        self._set_timer(delay, NEXT_ATTEMPT, task)
 
     def _settle(self, task: int, outcome: str, reason: str) -> None:
         self._state[task] = FINISHED
@@ -176,39 +236,59 @@ class Scheduler:
         settled = [task]
         while settled:
             before = settled.pop()
-            happy = self.outcomes[before] == outcomes.SUCCEEDED
-            for after in self._tasks[before].needed_by:
-                if self._state[after] != WAITING:
+            for after, condition in self._tasks[before].needed_by:
+                if self._state[after] != WAITING or (condition == "started" and self._began[before]):
                     continue
-                self._missing[after] -= 1
-                if not happy:
-                    reason = f"`{self._tasks[before].task.name}` did not succeed"
-                    self._settle(after, outcomes.SKIPPED, reason)
+                if self._holds(condition, before):
+                    self._one_less(after)
+                else:
+                    why = f"`{self._tasks[before].task.name}` {_UNMET[condition]}"
+                    self._settle(after, outcomes.SKIPPED, why)
                     settled.append(after)
-                elif self._missing[after] == 0:
-                    self._make_ready(after)
+        if outcome in _BAD and self._plan.job.fail_fast and not self._tasks[task].task.allow_failure:
+            self._end_early(FAIL_FAST)
+
+    def _holds(self, condition: str, before: int) -> bool:
+        outcome = self.outcomes[before]
+        if condition == "failed":
+            return outcome in _BAD
+        return condition == "finished" or (condition == "succeeded" and outcome == outcomes.SUCCEEDED)
+
+    # ---- the end
+
+    def _end_early(self, reason: str, *, kill: bool = False) -> None:
+        self.ending = self.ending or reason
+        self._cancel_the_rest(reason)
+        for task in self._last_started_first():
+            self._ask_to_end(task, reason, kill=kill)
 
     def _cancel_the_rest(self, reason: str) -> None:
+        """What never started is cancelled; what waits for its next attempt has failed."""
         for task, state in enumerate(self._state):
-            if state in (WAITING, READY):
-                self._settle(task, outcomes.CANCELLED, reason)
+            if state in (WAITING, READY, PAUSED):
+                outcome, why = self._last[task] or (outcomes.CANCELLED, reason)
+                self._settle(task, outcome, why)
         self._ready.clear()
         self._ready_daemons.clear()
 
-    def _end_the_run(self, now: float) -> None:
+    def _end_the_run(self) -> None:
         """After the last join, daemons are stopped, last started first; then it is over."""
-        if self._unfinished or not (self._joins.done or self._ending):
+        if self._unfinished or not (self._joins.done or self.ending):
             return
-        if self._ending is None:
-            self._ending = RUN_ENDS
+        if self.ending is None:
+            self.ending = RUN_ENDS
             self._cancel_the_rest(RUN_ENDS)
-            for task in reversed(self._started):
-                self._ask_to_end(task, RUN_ENDS, now)
+            for task in self._last_started_first():
+                self._ask_to_end(task, RUN_ENDS)
         self.over = self._live == 0
+
+    def _last_started_first(self) -> list[int]:
+        """Each task once, though it may have been started several times."""
+        return list(dict.fromkeys(reversed(self._order)))
 
     # ---- stopping
 
-    def _ask_to_end(self, task: int, reason: str, now: float, *, kill: bool = False) -> None:
+    def _ask_to_end(self, task: int, reason: str, *, kill: bool = False) -> None:
         if self._state[task] not in (STARTING, RUNNING):
             return
         first = self._stop_reason[task] is None
@@ -217,55 +297,30 @@ class Scheduler:
         if self._state[task] == RUNNING and kill:
             self._send(task, KILL_SIGNAL, reason)
         elif self._state[task] == RUNNING and first:
-            self._send_stop(task, reason, now)
+            self._send_stop(task, reason)
 
-    def _send_stop(self, task: int, reason: str, now: float) -> None:
-        heappush(self._kill_timers, (now + GRACE, task))
-        self._send(task, STOP_SIGNAL, reason)
+    def _send_stop(self, task: int, reason: str) -> None:
+        stop = self._tasks[task].task.stop
+        self._set_timer(stop.grace, KILL, task)
+        self._send(task, stop.signal, reason, dump=reason in (TIMEOUT, RUN_TIMES_OUT))
 
-    def _send(self, task: int, signal: str, reason: str) -> None:
+    def _send(self, task: int, signal: str, reason: str, *, dump: bool = False) -> None:
         attempt = self._attempts[task]
-        self._intents.append(Signal(task=task, attempt=attempt, signal=signal, reason=reason))
+        self._intents.append(Signal(task=task, attempt=attempt, signal=signal, reason=reason, dump=dump))
 
+    # ---- timers
 
-class _Joins:
-    """The main process's walk through the join order."""
+    def _set_timer(self, delay: float, kind: int, task: int) -> None:
+        heappush(self._timers, (self._now + delay, kind, task, self._attempts[task]))
 
-    def __init__(self, plan: Plan) -> None:
-        self._order = [(entry.task, entry.timeout) for entry in plan.join]
-        listed = {task for task, _ in self._order}
-        self._implicit = {number for number, planned in enumerate(plan.tasks) if not planned.task.daemon}
-        # multiprocessing waits at exit for every child that is no daemon.
-        self._order += [(task, None) for task in sorted(self._implicit - listed)]
-        self._of = len(self._implicit | listed)
-        self._next = 0
-        self._joined: set[int] = set()
-        self.deadline: float | None = None
-
-    @property
-    def done(self) -> bool:
-        return self._next == len(self._order)
-
-    def advance(self, outcome: list[str | None], now: float) -> list[Intent]:
-        """Join what has finished, in order; give up on an entry whose time is over."""
-        joins: list[Intent] = []
-        while not self.done:
-            task, timeout = self._order[self._next]
-            if outcome[task] is None:
-                if not self._timed_out(timeout, now):
-                    break
-                if task in self._implicit:
-                    self._order.append((task, None))
-            elif task not in self._joined and outcome[task] not in (outcomes.SKIPPED, outcomes.CANCELLED):
-                self._joined.add(task)
-                joins.append(Join(task=task, position=len(self._joined), of=self._of))
-            self._next += 1
-            self.deadline = None
-        return joins
-
-    def _timed_out(self, timeout: float | None, now: float) -> bool:
-        if timeout is None:
-            return False
-        if self.deadline is None:
-            self.deadline = now + timeout
-        return now >= self.deadline
+    def _ring(self, kind: int, task: int) -> None:
+        state = self._state[task]
+        if kind == RUN_TIMEOUT:
+            if self.ending is None:
+                self._end_early(RUN_TIMES_OUT)
+        elif kind == NEXT_ATTEMPT and state == PAUSED:
+            self._make_ready(task)
+        elif kind == KILL and state == RUNNING:
+            self._send(task, KILL_SIGNAL, self._stop_reason[task] or "")
+        elif kind == ATTEMPT_TIMEOUT and state == RUNNING:
+            self._ask_to_end(task, TIMEOUT)

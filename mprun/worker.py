@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import multiprocessing
 import os
+import signal
 import sys
 
 # As in `typing`, which takes longer to import than all else that a task's process needs.
@@ -152,8 +153,9 @@ class Process(multiprocessing.Process):
         if todo.cwd is not None:
             os.chdir(todo.cwd)
         if self.method != "fork":
-            # A forked task has the streams of the launcher, which are like this already.
+            # A forked task has the launcher's streams and handlers, which are like this already.
             open_output()
+            dump_stacks_on_request()
 
     def run(self) -> None:
         """Call the target; leave its result or its error in a file, and its exit code."""
@@ -192,7 +194,10 @@ class Process(multiprocessing.Process):
         text = "".join(traceback.format_exception(type(error), error, trace))
         lines = traceback.format_exception_only(type(error), error)
         message = "".join(lines).partition(": ")[2].strip()
-        self._write("error.json", {"type": type(error).__qualname__, "message": message, "traceback": text})
+        kind = type(error)
+        bases = [name for base in kind.__mro__[:-1] for name in _names(base)]
+        told = {"type": kind.__qualname__, "message": message, "traceback": text, "bases": bases}
+        self._write("error.json", told)
         sys.stderr.write(text)
 
     def _write_result(self, result: object) -> None:
@@ -224,6 +229,17 @@ def open_output() -> None:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(encoding="utf-8", errors="backslashreplace", line_buffering=True)
+
+
+def _names(kind: type) -> tuple[str, str]:
+    return kind.__qualname__, f"{kind.__module__}.{kind.__qualname__}"
+
+
+def dump_stacks_on_request() -> None:
+    """On SIGUSR2, write the stack of every thread to descriptor 2, also in a hang inside C."""
+    import faulthandler
+
+    faulthandler.register(signal.SIGUSR2, file=2, all_threads=True)
 
 
 def _safe_repr(value: object) -> str:

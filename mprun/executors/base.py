@@ -139,8 +139,11 @@ class Executor(Protocol):
     def start(self, order: AttemptOrder) -> None:
         """Start an attempt; answered by `Started` and `Exited`, or by `NotStarted`."""
 
-    def signal(self, key: Key, name: str) -> None:
-        """Send a signal to an attempt's group; SIGKILL goes to its whole tree."""
+    def signal(self, key: Key, name: str, *, dump: bool = False) -> None:
+        """Send a signal to an attempt's group; SIGKILL goes to its whole tree.
+
+        With `dump`, the stack of each of its threads goes into its log before.
+        """
 
     def flush(self) -> bool:
         """Hand over what was asked; False when some of it has to wait."""

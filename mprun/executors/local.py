@@ -52,8 +52,8 @@ class LocalExecutor:
         }
         self._end.send("start", order.key, task, todo)
 
-    def signal(self, key: Key, name: str) -> None:
-        self._end.send("signal", key, name)
+    def signal(self, key: Key, name: str, *, dump: bool = False) -> None:
+        self._end.send("signal", key, name, dump)
 
     def flush(self) -> bool:
         try:

@@ -12,6 +12,7 @@ from mprun.events import (
     TaskExited,
     TaskFinished,
     TaskJoined,
+    TaskRetrying,
     TaskStarted,
     TaskStopping,
 )
@@ -38,6 +39,8 @@ class Lineage:
             return [_started(event, state)]
         if isinstance(event, TaskExited):
             return [_exited(event)]
+        if isinstance(event, TaskRetrying):
+            return [f"again  {event.task}  attempt={event.attempt} in {span(event.delay)}"]
         if isinstance(event, TaskJoined):
             return [f"join   {event.task}  {event.position} of {event.of}"]
         if isinstance(event, TaskFinished) and event.outcome in (outcomes.SKIPPED, outcomes.CANCELLED):

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from mprun.job import Job, JoinEntry, Origin, Task
+from mprun.job import Dependency, Job, JoinEntry, Origin, Task
 from mprun.loader import parse
 from mprun.plan import Plan, plan_tasks
 
 ORIGIN = Origin(document=parse("tasks: []", "test"), path=())
 
 
-def task(name: str, number: int, *, daemon: bool = False, after: tuple[str, ...] = ()) -> Task:
+def task(name: str, number: int, *, daemon: bool = False, after: tuple[str, ...] = (), **more) -> Task:
+    """A task; `after` has names, or `name:condition`."""
+    pairs = (need.partition(":") for need in after)
+    needs = tuple(Dependency(task=need, condition=condition or "succeeded") for need, _, condition in pairs)
     return Task(
         name=name,
         position=number + 1,
@@ -17,14 +20,15 @@ def task(name: str, number: int, *, daemon: bool = False, after: tuple[str, ...]
         kwargs={},
         env={},
         daemon=daemon,
-        depends_on=after,
+        depends_on=needs,
         origin=ORIGIN,
+        **more,
     )
 
 
-def job(tasks: tuple[Task, ...], join: list[tuple[str, float | None]] | None = None) -> Job:
+def job(tasks: tuple[Task, ...], join: list[tuple[str, float | None]] | None = None, **more) -> Job:
     order = None if join is None else tuple(JoinEntry(task=name, timeout=timeout) for name, timeout in join)
-    return Job(name="test", path="test", sha256="", tasks=tasks, join=order)
+    return Job(name="test", path="test", sha256="", tasks=tasks, join=order, **more)
 
 
 def plan(
@@ -34,10 +38,15 @@ def plan(
     join: list[tuple[str, float | None]] | None = None,
     places: int = 100,
     cpus: int = 2,
+    keys: dict[str, dict] | None = None,
+    **more,
 ) -> Plan:
-    """A plan of tasks by name and what they depend on, in this order."""
+    """A plan of tasks by name and what they depend on, in this order.
+
+    `keys` has more fields of some tasks, by name; `more` has fields of the job.
+    """
     tasks = tuple(
-        task(name, number, daemon=name in daemons, after=after)
+        task(name, number, daemon=name in daemons, after=after, **(keys or {}).get(name, {}))
         for number, (name, after) in enumerate(spec.items())
     )
-    return plan_tasks(job(tasks, join), cpus=cpus, default_method="fork", max_parallel=places)
+    return plan_tasks(job(tasks, join, **more), cpus=cpus, default_method="fork", max_parallel=places)
