@@ -66,6 +66,13 @@ class JobFirst(click.Group):
             name = quote(word)
             raise UsageError(f"there is no command and no job file {name}; did you mean `mprun {meant}`?")
 
+    def invoke(self, ctx: click.Context) -> object:
+        """Run the command; click itself ends with 1 where nobody reads, which is for failed tasks."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            return 128 + signal.SIGPIPE
+
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         """The commands, and the files, since a job file may stand in a command's place."""
         from click.shell_completion import CompletionItem

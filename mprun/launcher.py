@@ -24,6 +24,7 @@ from mprun.worker import (
     PR_SET_CHILD_SUBREAPER,
     Assignment,
     Process,
+    flush_output,
     open_output,
     set_process_control,
 )
@@ -119,8 +120,7 @@ class Launcher:
         methods = set(options["methods"])
         if not problems:
             self._prepare_multiprocessing(options["start_method"], methods, options["preload"], calls)
-        sys.stdout.flush()
-        sys.stderr.flush()
+        flush_output()
         self._reaper.spare_present_children()
         # A child that collects garbage copies the pages of all that it looks at.
         gc.collect()
@@ -325,6 +325,17 @@ def _redirect_output(log: str) -> None:
     open_output()
 
 
+def _remove_temporary_directory() -> None:
+    """Remove what multiprocessing made for the fork server's socket, and would remove at exit."""
+    import multiprocessing
+
+    directory = multiprocessing.current_process()._config.get("tempdir")  # type: ignore[attr-defined]
+    if directory is not None:
+        import shutil
+
+        shutil.rmtree(directory, ignore_errors=True)
+
+
 def main(descriptor: int) -> None:
     """Be a launcher on this end of a socket pair; does not return."""
     code = 1
@@ -343,6 +354,7 @@ def main(descriptor: int) -> None:
         util._close_stdin = lambda: None  # type: ignore[attr-defined]
         popen.launcher_pidfd.append(os.pidfd_open(os.getpid()))
         Launcher(socket.socket(fileno=descriptor)).serve()
+        _remove_temporary_directory()
         code = 0
     except Exception:
         # A defect of ours; it belongs with what the main process printed.

@@ -88,7 +88,8 @@ class Scheduler:
         if stop_reason is not None:
             self._finish(task, outcomes.STOPPED, stop_reason)
         else:
-            self._finish(task, outcomes.SUCCEEDED if succeeded else outcomes.FAILED, reason)
+            outcome, why = (outcomes.SUCCEEDED, "") if succeeded else (outcomes.FAILED, reason)
+            self._finish(task, outcome, why)
         return self._decide(now)
 
     def task_lost(self, task: int, reason: str, now: float) -> list[Intent]:
