@@ -70,10 +70,23 @@ def load_job(path: str | os.PathLike[str]) -> Job:
     return builder.build(document)
 
 
-def plan_job(job: Job, *, max_parallel: int | None = None, start_method: str | None = None) -> Plan:
-    """Plan a job: what would run, in which order; the arguments go before what the job says."""
+def plan_job(
+    job: Job,
+    *,
+    max_parallel: int | None = None,
+    fail_fast: bool | None = None,
+    timeout: float | None = None,
+    start_method: str | None = None,
+) -> Plan:
+    """Plan a job: what would run, in which order; the arguments go before what the job says.
+
+    `timeout` is in seconds, for the whole run.
+    """
     return plan_tasks(
-        job,
+        job.replace(
+            fail_fast=job.fail_fast if fail_fast is None else fail_fast,
+            timeout=job.timeout if timeout is None else timeout,
+        ),
         cpus=cpu_count(),
         default_method="fork" if sys.platform == "linux" else "spawn",
         max_parallel=max_parallel,

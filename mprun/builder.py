@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from mprun.checks import task_name
 from mprun.durations import seconds
-from mprun.job import Job, JoinEntry, Origin, Task
+from mprun.job import Dependency, Job, JoinEntry, Origin, Retry, Stop, Task, signal_name
 from mprun.loader import place_of, plain
 from mprun.problems import Place, Problem, quote, suggest
 
@@ -30,6 +30,8 @@ def build(document: Document) -> Job:
         preload=tuple(_listed(raw.get("preload"))),
         pythonpath=tuple(_absolute(folder, entry) for entry in _listed(raw.get("pythonpath"))),
         max_parallel=raw.get("max_parallel"),
+        fail_fast=bool(raw.get("fail_fast", False)),
+        timeout=_seconds(raw.get("timeout")),
         tasks=tuple(_task(document, folder, raw, number) for number in range(len(raw["tasks"]))),
         join=None if join is None else tuple(_join_entry(entry) for entry in join),
     )
@@ -46,7 +48,11 @@ def _task(document: Document, folder: str, job: dict[str, Any], number: int) -> 
         args=tuple(plain(keys.get("args") or ())),
         kwargs=plain(keys.get("kwargs") or {}),
         daemon=bool(keys.get("daemon", False)),
-        depends_on=tuple(dict.fromkeys(_listed(keys.get("depends_on")))),
+        depends_on=_dependencies(keys.get("depends_on")),
+        retry=_retry(keys.get("retry")),
+        timeout=_seconds(keys.get("timeout")),
+        stop=_stop(keys.get("stop") or {}),
+        allow_failure=bool(keys.get("allow_failure", False)),
         start_method=keys.get("start_method"),
         env={**_env(job), **_env(job.get("defaults") or {}), **_env(own)},
         cwd=_absolute(folder, cwd) if cwd else None,
@@ -58,6 +64,40 @@ def _task(document: Document, folder: str, job: dict[str, Any], number: int) -> 
 
 def _env(holder: dict[str, Any]) -> dict[str, str]:
     return {str(name): str(value) for name, value in (holder.get("env") or {}).items()}
+
+
+def _dependencies(value: Any) -> tuple[Dependency, ...]:
+    pairs = value.items() if isinstance(value, dict) else ((name, "succeeded") for name in _listed(value))
+    return tuple(Dependency(task=name, condition=condition) for name, condition in dict(pairs).items())
+
+
+def _retry(value: Any) -> Retry:
+    if value is None or isinstance(value, int):
+        return Retry(retries=value or 0)
+    longest = value.get("max_delay")
+    return Retry(
+        # Who says how to retry, and not how often, wants it once.
+        retries=value.get("retries", 1),
+        delay=seconds(value.get("delay", 0)),
+        backoff=float(value.get("backoff", 1)),
+        max_delay=None if longest is None else seconds(longest),
+        jitter=float(value.get("jitter", 0)),
+        exceptions=tuple(value.get("exceptions") or ()),
+        exit_codes=tuple(value.get("exit_codes") or ()),
+    )
+
+
+def _stop(value: dict[str, Any]) -> Stop:
+    default = Stop()
+    name, grace = value.get("signal"), value.get("grace")
+    return Stop(
+        signal=default.signal if name is None else signal_name(name),
+        grace=default.grace if grace is None else seconds(grace),
+    )
+
+
+def _seconds(value: Any) -> float | None:
+    return None if value is None else seconds(value)
 
 
 def _listed(value: Any) -> list[str]:
@@ -72,8 +112,7 @@ def _absolute(folder: str, path: str) -> str:
 def _join_entry(entry: Any) -> JoinEntry:
     if isinstance(entry, str):
         return JoinEntry(task=entry)
-    timeout = entry.get("timeout")
-    return JoinEntry(task=entry["task"], timeout=None if timeout is None else seconds(timeout))
+    return JoinEntry(task=entry["task"], timeout=_seconds(entry.get("timeout")))
 
 
 def target_problem(

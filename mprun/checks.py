@@ -5,8 +5,9 @@ from __future__ import annotations
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from mprun.job import signal_name
 from mprun.loader import Mapping, Sequence, place_of
-from mprun.plan import find_cycle
+from mprun.plan import expand, find_cycle
 from mprun.problems import Problem, quote, suggest
 
 if TYPE_CHECKING:
@@ -22,10 +23,9 @@ MAX_PROBLEMS = 100
 MAX_SEARCHES = 20
 
 # Keys of the schema whose engine is still to come.
-LATER_JOB_KEYS = frozenset({"params", "env_file", "resources", "fail_fast", "timeout"})
+LATER_JOB_KEYS = frozenset({"params", "env_file", "resources"})
 LATER_TASK_KEYS = frozenset(
     {
-        "allow_failure",
         "command",
         "expect",
         "foreach",
@@ -34,12 +34,28 @@ LATER_TASK_KEYS = frozenset(
         "ready",
         "resources",
         "restart",
-        "retry",
-        "stop",
-        "timeout",
         "uses",
         "when",
         "with",
+    }
+)
+
+
+# signal(7), without those that only the kernel sends or nobody can use to ask for an end.
+SIGNALS = frozenset(
+    {
+        "SIGABRT",
+        "SIGALRM",
+        "SIGCONT",
+        "SIGHUP",
+        "SIGINT",
+        "SIGKILL",
+        "SIGPIPE",
+        "SIGQUIT",
+        "SIGTERM",
+        "SIGUSR1",
+        "SIGUSR2",
+        "SIGWINCH",
     }
 )
 
@@ -75,6 +91,7 @@ class _Checks:
         yield from self._duplicate_names()
         yield from self._dependencies()
         yield from self._conditions()
+        yield from self._signals()
         yield from self._join()
 
     def _problem(self, path: Path, message: str, hint: str = "", key: bool = False) -> Problem:
@@ -128,11 +145,15 @@ class _Checks:
             for path, need, key in self._needs(number, item):
                 if need == name:
                     yield self._problem(path, f"task {quote(name)} depends on itself", "take it out", key)
-                elif need in self._known:
-                    needs.setdefault(name, []).append(need)
-                    places[name, need] = path, key
-                else:
+                    continue
+                meant = [other for other in expand(need, self._known) if other in self._known]
+                if not meant:
                     yield self._unknown(path, need, key)
+                for other in meant:
+                    # A pattern may match the task that it stands in, which is not meant.
+                    if other != name:
+                        needs.setdefault(name, []).append(other)
+                        places[name, other] = path, key
         cycle = find_cycle(needs)
         if cycle:
             names = [quote(name) for name in cycle]
@@ -158,13 +179,23 @@ class _Checks:
         for number, item in enumerate(self._tasks):
             value = item.get("depends_on") if isinstance(item, Mapping) else None
             for name, condition in value.items() if isinstance(value, Mapping) else ():
-                if condition in ("finished", "failed", "started", "ready"):
+                if condition == "ready":
                     path = ("tasks", number, "depends_on", name)
                     yield self._later(path, f"the condition `{condition}` is", key=False)
 
+    def _signals(self) -> Iterator[Problem]:
+        holders: list[tuple[Path, object]] = [(("defaults",), self._job.get("defaults"))]
+        holders += [(("tasks", number), item) for number, item in enumerate(self._tasks)]
+        for path, holder in holders:
+            stop = holder.get("stop") if isinstance(holder, Mapping) else None
+            name = stop.get("signal") if isinstance(stop, Mapping) else None
+            if isinstance(name, str) and "${" not in name and signal_name(name) not in SIGNALS:
+                hint = suggest(name, [known.removeprefix("SIG") for known in SIGNALS])
+                yield self._problem((*path, "stop", "signal"), f"there is no signal {quote(name)}", hint)
+
     def _unknown(self, path: Path, name: str, key: bool = False) -> Problem:
-        if any(sign in name for sign in "*?["):
-            return self._later(path, f"the pattern {quote(name)} is", key=key)
+        if any(sign in name for sign in "*?"):
+            return self._problem(path, f"no task's name matches {quote(name)}", "", key)
         self._searches += 1
         hint = suggest(name, self._known) if self._searches <= MAX_SEARCHES else ""
         return self._problem(path, f"there is no task {quote(name)}", hint, key)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mprun import api, outcomes
+from mprun.durations import seconds
 from mprun.errors import JobFileError, MprunError, UsageError
 from mprun.job import START_METHODS
 from mprun.preparation import START_TIMEOUT
@@ -66,6 +67,13 @@ class JobFirst(click.Group):
             name = quote(word)
             raise UsageError(f"there is no command and no job file {name}; did you mean `mprun {meant}`?")
 
+    def invoke(self, ctx: click.Context) -> object:
+        """Run the command; click itself ends with 1 where nobody reads, which is for failed tasks."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            return 128 + signal.SIGPIPE
+
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         """The commands, and the files, since a job file may stand in a command's place."""
         from click.shell_completion import CompletionItem
@@ -113,26 +121,62 @@ STATE_DIR = click.option(
     metavar="DIR",
     help="Where the records of runs are kept.",
 )
-MAX_PARALLEL = click.option(
-    "-j",
-    "--max-parallel",
-    type=click.IntRange(min=1),
-    envvar="MPRUN_MAX_PARALLEL",
-    metavar="N",
-    help="How many tasks run at once at most.",
+
+
+def _to_seconds(_: click.Context, option: click.Parameter, value: str | None) -> float | None:
+    """An option's duration, written as a job file writes it, in seconds."""
+    if value is None:
+        return None
+    try:
+        return seconds(float(value) if value.replace(".", "", 1).isdecimal() else value)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+
+
+# What goes before the job file, in `run` and in `plan` alike.
+PLANNING = (
+    click.option(
+        "-j",
+        "--max-parallel",
+        type=click.IntRange(min=1),
+        envvar="MPRUN_MAX_PARALLEL",
+        metavar="N",
+        help="How many tasks run at once at most.",
+    ),
+    click.option(
+        "-x",
+        "--fail-fast",
+        is_flag=True,
+        default=None,
+        envvar="MPRUN_FAIL_FAST",
+        help="Stop the run at the first failure.",
+    ),
+    click.option(
+        "--timeout",
+        callback=_to_seconds,
+        envvar="MPRUN_TIMEOUT",
+        metavar="DURATION",
+        help="How long the whole run may take: seconds, or 1m30s.",
+    ),
+    click.option(
+        "--start-method",
+        type=click.Choice(START_METHODS),
+        envvar="MPRUN_START_METHOD",
+        help="How every task's process is started.",
+    ),
 )
-START_METHOD = click.option(
-    "--start-method",
-    type=click.Choice(START_METHODS),
-    envvar="MPRUN_START_METHOD",
-    help="How every task's process is started.",
-)
+
+
+def planning_options(command: Callable[..., int]) -> Callable[..., int]:
+    """Give a command the options of PLANNING, as keyword arguments of `api.plan_job`."""
+    for option in reversed(PLANNING):
+        command = option(command)
+    return command
 
 
 @group.command()
 @click.argument("job", type=click.Path())
-@MAX_PARALLEL
-@START_METHOD
+@planning_options
 @click.option("--dry-run", is_flag=True, help="Import and check every target, start nothing.")
 @click.option(
     "--output",
@@ -162,9 +206,8 @@ START_METHOD = click.option(
 @click.pass_obj
 def run(
     launcher: tuple[int, int] | None,
+    /,
     job: str,
-    max_parallel: int | None,
-    start_method: str | None,
     dry_run: bool,
     output: str,
     verbose: int,
@@ -172,9 +215,10 @@ def run(
     events: str | None,
     start_timeout: float,
     state_dir: str,
+    **planning: Any,
 ) -> int:
     """Run a job file."""
-    plan = api.plan_job(api.load_job(job), max_parallel=max_parallel, start_method=start_method)
+    plan = api.plan_job(api.load_job(job), **planning)
     reporters: list[Callable[[api.Context], Reporter]] = []
     if events != "-":
         names = [planned.task.name for planned in plan.tasks]
@@ -190,7 +234,7 @@ def run(
         reporters=reporters,
         executor=_executor(launcher),
         start_timeout=start_timeout,
-        options={"max_parallel": max_parallel, "start_method": start_method, "output": output},
+        options={**planning, "output": output},
         warn=_warn,
         dry_run=dry_run,
     )
@@ -225,12 +269,11 @@ def validate(jobs: tuple[str, ...]) -> int:
 
 @group.command()
 @click.argument("job", type=click.Path())
-@MAX_PARALLEL
-@START_METHOD
+@planning_options
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
-def plan(job: str, max_parallel: int | None, start_method: str | None, form: str) -> int:
+def plan(job: str, form: str, **planning: Any) -> int:
     """Show what a job would run, and how; imports nothing."""
-    planned = api.plan_job(api.load_job(job), max_parallel=max_parallel, start_method=start_method)
+    planned = api.plan_job(api.load_job(job), **planning)
     if form == "json":
         from mprun.plan import to_json
 

@@ -135,7 +135,9 @@ class Engine:
         if code is None:
             intents = self._scheduler.task_lost(number, words, report.clock)
         else:
-            ending = Ending(succeeded=code == 0, reason=words, exit_code=code, exceptions=self._exceptions(report))
+            ending = Ending(
+                succeeded=code == 0, reason=words, exit_code=code, exceptions=self._exceptions(report)
+            )
             intents = self._scheduler.task_exited(number, ending, report.clock)
         # What may start now starts now, before files are read and lines are written.
         self._send(intents)
@@ -315,7 +317,6 @@ class Engine:
             counts=counts,
             reason=reason,
         )
-
 
     def _has_failed(self) -> bool:
         """Whether a task ended badly whose failure counts."""

@@ -166,8 +166,10 @@ def from_record(record: dict[str, Any]) -> Event | None:
     Keys that this version does not know are left out. Raises TypeError when a field is
     missing that the kind needs, or holds what it cannot hold: a record may be damaged.
     """
-    name = record.get("event")
-    kind = KINDS.get(name) if isinstance(name, str) else None
+    event = record.get("event")
+    if not isinstance(event, str):
+        raise TypeError("`event` is not str")
+    kind = KINDS.get(event)
     if kind is None:
         return None
     fields = {name: record[name] for name in kind._fields if name in record}

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import sys
 
-from mprun.worker import die_with_parent, open_output
+from mprun.worker import die_with_parent, flush_output, open_output
 
 # Written by the launcher, read once.
 IMPORT_PATH = "MPRUN_FORKSERVER_PATH"
@@ -24,8 +24,7 @@ def _begin() -> None:
     open_output()
     for module in os.environ.pop(MODULES).split():
         __import__(module)
-    sys.stdout.flush()
-    sys.stderr.flush()
+    flush_output()
 
 
 # Only in the fork server: it is the launcher that reads the names above.

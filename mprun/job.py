@@ -22,6 +22,11 @@ class Origin(Value):
     path: tuple[str | int, ...]
 
 
+def signal_name(name: str) -> str:
+    """`SIGTERM` for `TERM` and for `SIGTERM`."""
+    return name if name.startswith("SIG") else f"SIG{name}"
+
+
 class Dependency(Value):
     """What a task waits for: another task's name, and which fact about it."""
 
@@ -57,7 +62,8 @@ class Task(Value):
     """One task of a job: a target to call in a process of its own.
 
     `target` is `package.module:callable`; `args` and `kwargs` are passed to it as they
-    are. `timeout` is in seconds, for one attempt; None is without limit. `position` is its place in the file, from 1, as multiprocessing counts processes.
+    are. `position` is its place in the file, from 1, as multiprocessing counts
+    processes. `timeout` is in seconds, for one attempt; None is without limit.
     `start_method` and `cwd` are None where the job's hold.
     """
 
@@ -90,8 +96,8 @@ class JoinEntry(Value):
 class Job(Value):
     """A job as its file declares it, checked, with every default filled in.
 
-    `timeout` is in seconds, for the whole run. Paths in it are absolute. `join` is None where the file leaves the order to mprun,
-    `max_parallel` and `start_method` likewise.
+    `timeout` is in seconds, for the whole run. Paths in it are absolute. `join` is None
+    where the file leaves the order to mprun, `max_parallel` and `start_method` likewise.
     """
 
     name: str

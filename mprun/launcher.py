@@ -25,6 +25,7 @@ from mprun.worker import (
     Assignment,
     Process,
     dump_stacks_on_request,
+    flush_output,
     open_output,
     set_process_control,
 )
@@ -126,8 +127,7 @@ class Launcher:
         methods = set(options["methods"])
         if not problems:
             self._prepare_multiprocessing(options["start_method"], methods, options["preload"], calls)
-        sys.stdout.flush()
-        sys.stderr.flush()
+        flush_output()
         self._reaper.spare_present_children()
         # A child that collects garbage copies the pages of all that it looks at.
         gc.collect()
@@ -217,8 +217,9 @@ class Launcher:
         attempt = self._by_key.get(key)
         if attempt is None or attempt.popen.pidfd < 0:
             return
-        if dump and stacks.ask(attempt.popen.pid, attempt.popen.pidfd):
-            self._dumps.append(stacks.Dump(key, name, attempt.log))
+        asked = stacks.Dump(key, name, attempt.log) if dump else None
+        if asked is not None and stacks.ask(attempt.popen.pid, attempt.popen.pidfd):
+            self._dumps.append(asked)
         else:
             self._send_signal(attempt, getattr(signal, name))
 
@@ -342,6 +343,17 @@ def _redirect_output(log: str) -> None:
     open_output()
 
 
+def _remove_temporary_directory() -> None:
+    """Remove what multiprocessing made for the fork server's socket, and would remove at exit."""
+    import multiprocessing
+
+    directory = multiprocessing.current_process()._config.get("tempdir")  # type: ignore[attr-defined]
+    if directory is not None:
+        import shutil
+
+        shutil.rmtree(directory, ignore_errors=True)
+
+
 def main(descriptor: int) -> None:
     """Be a launcher on this end of a socket pair; does not return."""
     code = 1
@@ -361,6 +373,7 @@ def main(descriptor: int) -> None:
         util._close_stdin = lambda: None  # type: ignore[attr-defined]
         popen.launcher_pidfd.append(os.pidfd_open(os.getpid()))
         Launcher(socket.socket(fileno=descriptor)).serve()
+        _remove_temporary_directory()
         code = 0
     except Exception:
         # A defect of ours; it belongs with what the main process printed.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from mprun.value import Value
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from mprun.job import Job, Task
 
@@ -174,6 +174,8 @@ def to_json(plan: Plan) -> dict[str, Any]:
         "job": plan.job.name,
         "file": plan.job.path,
         "start_method": plan.start_method,
+        "fail_fast": plan.job.fail_fast,
+        "timeout": plan.job.timeout,
         "max_parallel": plan.max_parallel,
         "cpus": plan.cpus,
         "at_once": plan.at_once,
@@ -192,6 +194,10 @@ def _task_to_json(planned: PlannedTask) -> dict[str, Any]:
         "args": list(task.args),
         "kwargs": task.kwargs,
         "daemon": task.daemon,
+        "retry": task.retry.to_dict(),
+        "timeout": task.timeout,
+        "stop": task.stop.to_dict(),
+        "allow_failure": task.allow_failure,
         "depends_on": {dependency.task: dependency.condition for dependency in task.depends_on},
         "start_method": planned.start_method,
         "cwd": task.cwd,

@@ -8,11 +8,10 @@ takes them.
 
 from __future__ import annotations
 
-import atexit
 import os
 import signal
 import threading
-from multiprocessing import popen_fork, util
+from multiprocessing import popen_fork
 
 # As in `typing`, which takes longer to import than all else that a launcher needs.
 TYPE_CHECKING = False
@@ -105,11 +104,6 @@ class ForkPopen(Pidfd, popen_fork.Popen):
             threading._after_fork.__code__ = _thread_reset  # type: ignore[attr-defined]
             for descriptor in private_descriptors:
                 os.close(descriptor)
-            # As multiprocessing does from Python 3.12 on: the task runs what it
-            # registers itself, not what the launcher had registered.
-            atexit._clear()
-            atexit.register(util._exit_function)  # type: ignore[attr-defined]
             code = process._bootstrap(parent_sentinel=launcher_pidfd[0])
-            atexit._run_exitfuncs()
         finally:
             os._exit(code)

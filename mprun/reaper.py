@@ -55,8 +55,9 @@ class Reaper:
                 if stat is not None and stat.state not in "ZX" and pid not in buried:
                     buried.append(pid)
                 _kill(pid)
-                with contextlib.suppress(ChildProcessError):
-                    os.waitpid(pid, os.WNOHANG)
+                # The kill of its group may have come before we looked.
+                if _reap(pid) == -signal.SIGKILL and pid not in buried:
+                    buried.append(pid)
             if time.monotonic() > end:
                 break
             # What was killed takes a moment to end, and hands over children of its own.
@@ -65,6 +66,15 @@ class Reaper:
 
     def _strangers(self, tasks: set[int]) -> list[int]:
         return [pid for pid in self._children.pids() if pid not in tasks and pid not in self._spared]
+
+
+def _reap(pid: int) -> int | None:
+    """The exit code of a child that has ended, None where it has not or is not ours."""
+    with contextlib.suppress(ChildProcessError):
+        found, status = os.waitpid(pid, os.WNOHANG)
+        if found:
+            return os.waitstatus_to_exitcode(status)
+    return None
 
 
 def _kill(pid: int) -> None:

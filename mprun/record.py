@@ -95,7 +95,7 @@ def _apply(state: RunState, record: dict[str, Any] | Damage, damage: list[str]) 
     try:
         event = events.from_record(record)
     except TypeError as error:
-        damage.append(f"a {record.get('event')} event is not whole: {error}")
+        damage.append(f"a {str(record.get('event'))[:40]} event is not whole: {error}")
         return
     if event is not None:
         state.apply(event)

@@ -183,7 +183,7 @@ class Scheduler:
             return outcomes.TIMED_OUT, f"timeout after {limit:g}s"
         if stop_reason is not None and stop_reason != TIMEOUT:
             return outcomes.STOPPED, stop_reason
-        return outcomes.SUCCEEDED if ending.succeeded else outcomes.FAILED, ending.reason
+        return (outcomes.SUCCEEDED, "") if ending.succeeded else (outcomes.FAILED, ending.reason)
 
     def _make_ready(self, task: int) -> None:
         self._state[task] = READY

@@ -6,11 +6,13 @@ what only some tasks need is imported where they need it.
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import multiprocessing
 import os
 import signal
 import sys
+from multiprocessing import util
 
 # As in `typing`, which takes longer to import than all else that a task's process needs.
 TYPE_CHECKING = False
@@ -130,6 +132,9 @@ class Process(multiprocessing.Process):
         self._enter()
         try:
             code: int = super()._bootstrap(parent_sentinel)  # type: ignore[misc]
+            if self.method != "spawn":
+                atexit._run_exitfuncs()
+                util._flush_std_streams()  # type: ignore[attr-defined]
         finally:
             # The process may leave by os._exit, which leaves C's buffers as they are.
             _libc.fflush(None)
@@ -152,6 +157,11 @@ class Process(multiprocessing.Process):
             os.environb.update({key.encode(): value.encode() for key, value in todo.env.items()})
         if todo.cwd is not None:
             os.chdir(todo.cwd)
+        if self.method != "spawn":
+            # As multiprocessing does from Python 3.13 on: the task runs what it
+            # registers itself, not what those who forked it had registered.
+            atexit._clear()
+            atexit.register(util._exit_function)  # type: ignore[attr-defined]
         if self.method != "fork":
             # A forked task has the launcher's streams and handlers, which are like this already.
             open_output()
@@ -222,6 +232,13 @@ def _thread_count() -> int:
         return os.stat("/proc/self/task").st_nlink - 2
     except OSError:
         return 1
+
+
+def flush_output() -> None:
+    """Write out what Python and C have buffered, before a fork would copy it."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    _libc.fflush(None)
 
 
 def open_output() -> None:

@@ -140,6 +140,9 @@ class Console:
     def _show_output(self, event: Event, state: RunState) -> None:
         """A task's log is read to its end before its end is shown, or what depended on it."""
         if isinstance(event, TaskStarted):
+            if self._mode == "group":
+                # What an earlier attempt printed comes before what the next one will.
+                self._drain(event.task)
             self._tails[event.task] = Tail(self._directory.log(event.task, event.attempt))
         elif isinstance(event, (TaskExited, TaskJoined, TaskFinished)):
             if self._is_due(event):

@@ -10,6 +10,7 @@ from mprun.reporters.words import count, span, visible
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from mprun.job import Dependency
     from mprun.plan import Plan, PlannedTask
 
 # An argument is shown with at most this many characters.
@@ -41,12 +42,21 @@ def _task_line(planned: PlannedTask, plan: Plan) -> str:
     arguments += [f"{name}={_shown(value)}" for name, value in task.kwargs.items()]
     notes = ["daemon"] if task.daemon else []
     if task.depends_on:
-        notes.append(f"after {', '.join(task.depends_on)}")
+        notes.append(f"after {', '.join(map(_dependency, task.depends_on))}")
+    if task.retry.retries:
+        notes.append(count(task.retry.retries, "retry", "retries"))
+    if task.timeout is not None:
+        notes.append(f"timeout {span(task.timeout)}")
     if planned.start_method != plan.start_method:
         notes.append(planned.start_method)
     return visible(
         f"{task.name}  {task.target}({', '.join(arguments)})" + (f"  [{'; '.join(notes)}]" if notes else "")
     )
+
+
+def _dependency(dependency: Dependency) -> str:
+    condition = "" if dependency.condition == "succeeded" else f" {dependency.condition}"
+    return f"{dependency.task}{condition}"
 
 
 def _shown(value: object) -> str:

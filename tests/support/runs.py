@@ -62,7 +62,7 @@ class Run:
 
 def environment(**more):
     """The environment without what would change what mprun shows."""
-    dropped = ("MPRUN_", "NO_COLOR", "FORCE_COLOR")
+    dropped = ("MPRUN_", "NO_COLOR", "FORCE_COLOR", "PYTHONUNBUFFERED")
     kept = {key: value for key, value in os.environ.items() if not key.startswith(dropped)}
     return {**kept, **more}
 

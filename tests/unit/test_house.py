@@ -24,12 +24,13 @@ FLOORS = (
     {"explanations"},
     {"schema"},
     # what to do next, and of it what a check of the whole needs (cycles)
-    {"plan"},
+    {"plan", "retries"},
+    {"joins"},
     {"scheduler"},
     {"checks"},
     {"builder"},
     # the launcher's side
-    {"channel", "procfs"},
+    {"channel", "procfs", "stacks"},
     {"popen"},
     {"popen_exec", "reaper"},
     {"worker"},
@@ -72,7 +73,7 @@ ROOMS = {
 }
 
 # The core decides; whoever calls it brings the clock, the dice and the facts.
-PURE = {"plan", "scheduler"}
+PURE = {"joins", "plan", "retries", "scheduler"}
 WORLD = {"multiprocessing", "os", "random", "select", "socket", "subprocess", "threading", "time"}
 
 # Each command imports the package and `__main__`, each spawned task the worker: these, and no more.

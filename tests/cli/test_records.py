@@ -1,0 +1,436 @@
+"""What a run leaves, and what is read of it later: also of what is damaged, newer or not ours."""
+
+import json
+import os
+import stat
+from pathlib import Path
+from typing import NamedTuple
+
+import jsonschema
+import pytest
+from support.runs import PATIENCE, finish, mprun, start, survivors, write
+
+from mprun.schema import schema_text
+
+WORK = """
+    import os
+    import time
+
+    def answer():
+        print("forty-two")
+        return {"answer": 42, "ü": [1, None]}
+
+    def fail():
+        raise KeyError("missing")
+
+    def die():
+        os.kill(os.getpid(), 9)
+
+    def serve():
+        print("serving", flush=True)
+        time.sleep(60)
+
+    def unlike_json():
+        return {1, 2}
+
+    def wait_for(name):
+        while not os.path.exists(name):
+            time.sleep(0.005)
+
+    def sleep_until_killed():
+        open("sleeping", "w").close()
+        time.sleep(60)
+    """
+JOB = """
+    tasks:
+      - {name: answer, target: work:answer}
+      - {name: fail, target: work:fail}
+      - {name: die, target: work:die}
+      - {name: never, target: work:answer, depends_on: [fail, answer]}
+      - {name: serve, target: work:serve, daemon: true}
+      - {name: unlike, target: work:unlike_json}
+    join: [answer]
+    """
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A directory with one run in it, with every kind of event that there is."""
+    path = tmp_path_factory.mktemp("desk")
+    write(path, work=WORK, job=JOB)
+    run = mprun("job.yaml", cwd=path)
+    assert run.code == 1
+    return path, run
+
+
+@pytest.fixture
+def desk(tmp_path):
+    write(tmp_path, work=WORK, job=JOB)
+    return tmp_path
+
+
+def record(directory, lines, name="20260101-120000.000-abcd"):
+    """A record of one's own, as text lines or objects; the id of the run."""
+    run = Path(directory, ".mprun", "runs", name)
+    (run / "logs").mkdir(parents=True)
+    texts = [line if isinstance(line, str) else json.dumps(line) for line in lines]
+    (run / "events.jsonl").write_text("\n".join(texts) + "\n")
+    return name
+
+
+STARTED = {
+    "event": "run_started",
+    "time": "2026-01-01T12:00:00.000000Z",
+    "run": "20260101-120000.000-abcd",
+    "format": 1,
+    "job": "old",
+    "file": "/old.yaml",
+    "host": "h",
+    "pid": 1,
+    "launcher_pid": 2,
+    "launcher_name": "MainProcess",
+    "cpus": 2,
+    "tasks": 1,
+    "at_once": 1,
+    "max_parallel": 32,
+    "mode": "parallel",
+    "start_method": "fork",
+    "boot_id": None,
+    "python": "3.11.0",
+    "params": {},
+    "options": {},
+    "files": [],
+    "resumed_from": None,
+}
+FINISHED = {
+    "event": "task_finished",
+    "time": STARTED["time"],
+    "run": STARTED["run"],
+    "task": "a",
+    "outcome": "succeeded",
+    "attempts": 1,
+    "reason": "",
+}
+
+
+# -- the record itself
+
+
+def test_every_event_obeys_the_schema(made):
+    _, run = made
+    validator = jsonschema.Draft7Validator(json.loads(schema_text("event")))
+    for event in run.events:
+        validator.validate(event)
+    kinds = {event["event"] for event in run.events}
+    today = {"run_started", "task_started", "task_stopping", "task_exited", "task_finished", "task_joined"}
+    assert kinds >= today | {"run_finished"}
+    assert (run.events[0]["event"], run.events[-1]["event"]) == ("run_started", "run_finished")
+    assert len({event["run"] for event in run.events}) == 1
+    assert [event["time"] for event in run.events if "Z" not in event["time"]] == []
+
+
+def test_every_event_has_the_fields_of_the_design_and_no_others(made):
+    """The schema lets newer keys pass; today's program writes the keys that it describes."""
+    _, run = made
+    schema = json.loads(schema_text("event"))
+    for event in run.events:
+        part = schema["definitions"][event["event"]]
+        assert set(event) - {"event", "time", "run"} == set(part["properties"])
+
+
+def test_the_outcomes_of_one_run(made):
+    _, run = made
+    assert {e["task"]: e["outcome"] for e in run.of("task_finished")} == {
+        "answer": "succeeded",
+        "fail": "failed",
+        "die": "failed",
+        "never": "skipped",
+        "serve": "stopped",
+        "unlike": "succeeded",
+    }
+    assert run.result("answer") == {"answer": 42, "ü": [1, None]}
+    assert run.one("task_finished", "unlike")["result_kind"] == "repr"
+    assert run.one("task_exited", "die")["signal"] == "SIGKILL"
+    assert run.one("task_exited", "fail")["error"] == {"type": "KeyError", "message": "'missing'"}
+    assert run.one("run_finished")["counts"] == {"succeeded": 2, "failed": 2, "skipped": 1, "stopped": 1}
+
+
+def test_a_run_is_its_owners_alone(made):
+    path, run = made
+    modes = {found: stat.S_IMODE(found.stat().st_mode) for found in (path / ".mprun").rglob("*")}
+    directory = Path(run.directory.path)
+    assert {directory / "events.jsonl", directory / "logs" / "answer.1.log"} <= set(modes)
+    assert any(found.parent.name == "results" for found in modes)
+    for found, mode in modes.items():
+        if found.name != ".gitignore":
+            assert mode == (0o700 if found.is_dir() else 0o600), found
+    assert stat.S_IMODE((path / ".mprun").stat().st_mode) == 0o700
+    assert (path / ".mprun" / ".gitignore").read_text() == "*\n"
+
+
+def test_a_generous_umask_changes_nothing(desk):
+    run = mprun("-q", "job.yaml", cwd=desk, preexec_fn=lambda: os.umask(0))
+    modes = {
+        stat.S_IMODE(path.stat().st_mode) for path in Path(run.directory.path).rglob("*") if path.is_file()
+    }
+    assert modes == {0o600}
+
+
+# -- reading it
+
+
+def test_show_is_the_run_again(made):
+    path, run = made
+    shown = mprun("show", cwd=path)
+    assert (shown.code, shown.stderr) == (0, "")
+    head, file, names, *rows, over = shown.stdout.splitlines()
+    assert head == run.stderr.splitlines()[0]
+    assert file.startswith(f"file {path}/job.yaml, started 20")
+    table = run.stderr.splitlines()
+    begin = table.index(names)
+    assert [names, *rows] == table[begin : begin + 7]
+    assert over.startswith("failed: exit 1 after ")
+
+
+def test_show_as_json_has_all_of_it(made):
+    path, run = made
+    shown = mprun("show", "--json", cwd=path)
+    value = json.loads(shown.stdout)
+    assert value["run"] == run.one("run_started")
+    assert value["finished"] == run.one("run_finished")
+    assert {task["task"]: task["outcome"] for task in value["tasks"]} == {
+        e["task"]: e["outcome"] for e in run.of("task_finished")
+    }
+    (attempt,) = next(task for task in value["tasks"] if task["task"] == "die")["attempts"]
+    assert attempt == {"started": run.one("task_started", "die"), "exited": run.one("task_exited", "die")}
+
+
+def test_logs_of_one_task_are_as_they_were_and_of_several_have_names(made):
+    path, run = made
+    assert mprun("logs", "answer", cwd=path).stdout == "forty-two\n"
+    assert mprun("logs", "answer", "serve", cwd=path).stdout == "answer | forty-two\nserve  | serving\n"
+    everything = mprun("logs", cwd=path)
+    assert (everything.code, everything.stderr) == (0, "")
+    assert {"answer | forty-two", "serve  | serving"} <= set(everything.stdout.splitlines())
+    assert mprun("logs", "never", cwd=path).stdout == ""
+    wrong = mprun("logs", "anwser", cwd=path)
+    assert (wrong.code, wrong.stdout) == (2, "")
+    assert (
+        wrong.stderr
+        == f"error: run {run.one('run_started')['run']} has no task `anwser`; did you mean `answer`?\n"
+    )
+
+
+def test_the_log_of_a_task_that_is_named_main_is_its_own(tmp_path):
+    write(tmp_path, work=WORK, job="tasks:\n  - {name: main, target: work:answer}")
+    run = mprun("-q", "job.yaml", cwd=tmp_path)
+    assert run.code == 0
+    assert mprun("logs", cwd=tmp_path).stdout == "main | forty-two\n"
+    assert mprun("logs", "main", cwd=tmp_path).stdout == "forty-two\n"
+
+
+def test_a_run_is_named_by_its_beginning(desk):
+    first, second = (mprun("-q", "job.yaml", cwd=desk).one("run_started")["run"] for _ in range(2))
+    assert first < second
+    assert f"run {second}" in mprun("show", cwd=desk).stdout
+    assert f"run {first}" in mprun("show", first, cwd=desk).stdout
+    assert f"run {first}" in mprun("show", first[:-1], cwd=desk).stdout
+    assert "forty-two" in mprun("logs", "--run", first, cwd=desk).stdout
+    both = mprun("show", first[:4], cwd=desk)
+    assert both.code == 2
+    assert both.stderr == f"error: 2 runs of .mprun begin with `{first[:4]}`; the newest is {second}\n"
+
+
+@pytest.mark.parametrize("name", ["nonsense", "../../etc", "\x1b[31m", "/"])
+def test_an_unknown_run_is_told_with_the_newest(name, made):
+    path, run = made
+    shown = mprun("show", name, cwd=path)
+    assert (shown.code, shown.stdout) == (2, "")
+    assert shown.stderr.startswith("error: no run of .mprun begins with ")
+    assert shown.stderr.endswith(f"; the newest is {run.one('run_started')['run']}\n")
+    assert "\x1b" not in shown.stderr
+
+
+# -- records that are damaged
+
+
+class Read(NamedTuple):
+    code: int
+    stdout: str
+    stderr: str
+
+
+def read(directory, *arguments):
+    """Run `mprun ARGUMENTS` where the record is such that the test must not read it."""
+    process = start(*arguments, cwd=directory)
+    output, said = process.communicate(timeout=PATIENCE)
+    return Read(process.returncode, output.decode(), said.decode())
+
+
+def damaged(desk, lines):
+    record(desk, lines)
+    results = [read(desk, *command) for command in (["show"], ["show", "--json"], ["logs"])]
+    for result in results:
+        assert "Traceback" not in result.stderr
+    return results
+
+
+def test_a_torn_last_line_is_left_out_and_said(desk):
+    name = record(desk, [STARTED, FINISHED])
+    path = desk / ".mprun" / "runs" / name / "events.jsonl"
+    path.write_bytes(path.read_bytes() + b'{"event":"run_finished","ti')
+    before = path.read_bytes()
+    shown = read(desk, "show")
+    assert shown.code == 0
+    assert shown.stderr == f"warning: .mprun/runs/{name}/events.jsonl: line 3 is torn, left out\n"
+    assert "a     succeeded" in shown.stdout
+    assert shown.stdout.endswith("interrupted\n")
+    assert path.read_bytes() == before
+
+
+GARBAGE = [
+    "nonsense",
+    "",
+    "[]",
+    "5",
+    "\x00\x01",
+    '"text"',
+    "{" * 100_000,
+    json.dumps({"event": ["task_finished"]}),
+    json.dumps({"event": "task_finished"}),
+    json.dumps({**FINISHED, "task": {"a": 1}}),
+    json.dumps({**FINISHED, "task": None}),
+    json.dumps({**FINISHED, "attempts": "many"}),
+    json.dumps({**STARTED, "time": 5}),
+    json.dumps(
+        {"event": "task_exited", **{k: STARTED[k] for k in ("time", "run")}, "task": "a", "attempt": 1}
+    ),
+]
+PASSED_OVER = [
+    json.dumps({"event": "of_the_future", "time": "", "run": ""}),
+    json.dumps({**FINISHED, "new_key": 1}),
+    json.dumps({**FINISHED, "event": "task_joined", "position": 1, "of": 1}),
+]
+
+
+def test_garbage_in_the_middle_is_left_out_and_said(desk):
+    shown, as_json, logs = damaged(desk, [STARTED, *GARBAGE, *PASSED_OVER, FINISHED])
+    assert shown.code == as_json.code == logs.code == 0
+    warnings = shown.stderr.splitlines()
+    assert len(warnings) == len(GARBAGE)
+    assert "line 2 is not a JSON object, left out" in warnings[0]
+    assert all(line.startswith("warning: .mprun/runs/") for line in warnings)
+    assert all(len(line) < 400 for line in warnings)
+    assert logs.stderr == shown.stderr
+    assert "a     succeeded" in shown.stdout
+    assert [task["task"] for task in json.loads(as_json.stdout)["tasks"]] == ["a"]
+
+
+@pytest.mark.parametrize("value", ["1e999", "NaN", "-1e400", "9" * 400])
+def test_numbers_that_nothing_can_show_are_damage(value, desk):
+    line = json.dumps({**STARTED, "event": "run_finished", "outcome": "failed", "exit_code": 1, "counts": {}})
+    shown, *_ = damaged(desk, [STARTED, line.replace('"format"', f'"duration": {value}, "format"')])
+    assert shown.code == 0
+    assert "a run_finished event is not whole: `duration` is not float" in shown.stderr
+
+
+@pytest.mark.parametrize("written", [2, 99, "new", None])
+def test_a_newer_format_is_refused_by_name(written, desk):
+    for result in damaged(desk, [{**STARTED, "format": written}, FINISHED]):
+        assert (result.code, result.stdout) == (3, "")
+        assert result.stderr == (
+            f"error: this record has the format {written}, and this mprun reads up to 1: upgrade mprun\n"
+        )
+
+
+def test_a_record_with_nothing_in_it(desk):
+    shown, as_json, logs = damaged(desk, [""])
+    assert shown.code == as_json.code == logs.code == 0
+    assert json.loads(as_json.stdout) == {"run": None, "tasks": [], "finished": None}
+
+
+def test_a_damaged_run_harms_no_other(desk):
+    record(desk, ["nonsense"], name="99990101-000000.000-ffff")
+    record(desk, [{**STARTED, "format": 9}], name="99990101-000000.000-eeee")
+    (desk / ".mprun" / "runs" / "99990101-000000.000-dddd").mkdir()
+    (desk / ".mprun" / "runs" / "a file").touch()
+    assert read(desk, "-q", "job.yaml").code == 1
+    mine = min(os.listdir(desk / ".mprun" / "runs"))
+    assert read(desk, "show", mine).stdout.startswith("job: 6 tasks")
+    assert read(desk, "logs", "answer", "--run", mine).stdout == "forty-two\n"
+
+
+def test_escape_codes_in_a_record_do_not_reach_the_terminal(desk):
+    evil = "\x1b]0;owned\x07"
+    name = record(desk, [{**STARTED, "job": evil, "file": evil}, {**FINISHED, "task": evil, "reason": evil}])
+    assert name
+    for command in (["show"], ["logs"]):
+        result = read(desk, *command)
+        assert result.code == 0
+        assert "\x1b" not in result.stdout + result.stderr
+    assert json.loads(read(desk, "show", "--json").stdout)["run"]["job"] == evil
+
+
+def test_a_record_cannot_name_files_of_others(desk, tmp_path):
+    (tmp_path / "secret.1.log").write_text("secret")
+    record(desk, [STARTED, {**FINISHED, "task": "../../../../secret"}])
+    result = read(desk, "logs")
+    assert result.code == 0
+    assert "secret\n" not in result.stdout
+
+
+def test_a_run_whose_engine_was_killed_is_shown_as_interrupted(desk):
+    write(desk, job="tasks:\n  - {name: s, target: work:sleep_until_killed}")
+    process = start("job.yaml", cwd=desk)
+    while not (desk / "sleeping").exists():
+        assert process.poll() is None
+    running = read(desk, "show")
+    assert running.stdout.endswith("running\n")
+    process.kill()
+    run = finish(process, desk / ".mprun")
+    assert run.code == -9
+    shown = read(desk, "show")
+    assert (shown.code, shown.stderr) == (0, "")
+    assert shown.stdout.endswith("interrupted\n")
+    while survivors(run.events):
+        pass  # the launcher kills what runs when it reads the end of the socket; the test's limit bounds it
+
+
+# -- the state directory
+
+
+@pytest.mark.parametrize("obstacle", ["a file", "a file above", "a link to nowhere"])
+def test_a_state_directory_that_cannot_be_written_gives_way(obstacle, desk, tmp_path):
+    state = desk / "state"
+    if obstacle == "a file":
+        state.write_text("mine")
+    elif obstacle == "a file above":
+        state.write_text("mine")
+        state = state / "below"
+    else:
+        state.symlink_to("nowhere/at/all")
+    elsewhere = tmp_path / "tmp"
+    elsewhere.mkdir()
+    run = mprun("-q", "job.yaml", "--state-dir", str(state), cwd=desk, env={"TMPDIR": str(elsewhere)})
+    assert run.code == 1
+    warning = run.stderr.splitlines()[0]
+    assert warning.startswith(f"warning: the state directory {state} cannot be written: ")
+    assert f"; the record of this run is in {elsewhere}/mprun-" in warning
+    (events,) = elsewhere.glob("mprun-*/runs/*/events.jsonl")
+    assert "run_finished" in events.read_text()
+    assert stat.S_IMODE(events.parents[2].stat().st_mode) == 0o700
+    if obstacle == "a file":
+        assert state.read_text() == "mine"
+
+
+def test_two_runs_at_once_in_one_state_directory(desk):
+    """Each waits for what the other one's task leaves, so they do run at once."""
+    write(
+        desk,
+        job1="tasks:\n  - {target: work:wait_for, args: [two]}\n  - {target: builtins:open, args: [one, w]}",
+        job2="tasks:\n  - {target: work:wait_for, args: [one]}\n  - {target: builtins:open, args: [two, w]}",
+    )
+    both = [start("-q", f"job{number}.yaml", cwd=desk) for number in (1, 2)]
+    for process in both:
+        assert finish(process, desk / ".mprun").code == 0
+    assert len(os.listdir(desk / ".mprun" / "runs")) == 2

@@ -1,0 +1,427 @@
+"""What a run shows: tasks' output, the lineage, the table; in pipes, on terminals, into the void."""
+
+import contextlib
+import fcntl
+import os
+import pty
+import re
+import struct
+import subprocess
+import sys
+import termios
+from pathlib import Path
+
+import pytest
+from support.runs import PATIENCE, environment, mprun, read_events, write
+
+WORK = """
+    import os
+    import sys
+    import time
+
+    print("imported")
+
+    def dance(step="one"):
+        print("step", step)
+        print("and turn", file=sys.stderr)
+
+    def fail():
+        print("about to fail")
+        raise ValueError("no\\nmusic")
+
+    def beat():
+        print("beat", flush=True)
+        time.sleep(60)
+
+    def escape():
+        print("\\x1b[31mred\\x1b[0m \\x07bell\\rback \\u202egpj.exe tab\\there")
+        os.write(1, b"\\xff\\x9b31m no line feed")
+
+    def flood(lines):
+        line = b"x" * 20 + b"\\n"
+        for _ in range(lines // 1000):
+            os.write(1, line * 1000)
+
+    def giant(size):
+        piece = b"y" * (1 << 20)
+        for _ in range(size >> 20):
+            os.write(1, piece)
+    """
+JOB = """
+    tasks:
+      - {name: dance, target: work:dance}
+      - {name: sing, target: work:dance, args: [two], depends_on: dance}
+      - {name: bad, target: work:fail, depends_on: dance}
+      - {name: never, target: work:dance, depends_on: bad}
+      - {name: beat, target: work:beat, daemon: true}
+    join: [bad, sing]
+    """
+
+
+@pytest.fixture
+def desk(tmp_path):
+    write(tmp_path, work=WORK, job=JOB)
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def verbose(tmp_path_factory):
+    """One run of JOB with its lineage."""
+    path = tmp_path_factory.mktemp("desk")
+    write(path, work=WORK, job=JOB)
+    return mprun("-v", "job.yaml", cwd=path)
+
+
+def on_terminal(*arguments, cwd, columns=100, **env):
+    """Run `mprun ARGUMENTS` on a terminal of this width; its exit code and what the terminal got."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "mprun", *arguments],
+        cwd=cwd,
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        env=environment(TERM="xterm-256color", **env),
+        start_new_session=True,
+    )
+    os.close(theirs)
+    shown = bytearray()
+    # The terminal is gone (EIO) when the last who has it open has ended.
+    with contextlib.suppress(OSError):
+        while data := os.read(ours, 65536):
+            shown += data
+    os.close(ours)
+    return process.wait(PATIENCE), shown.decode().replace("\r\n", "\n")
+
+
+def shell(command, cwd):
+    """What a shell makes of a command line in which `mprun` stands for the program."""
+    command = command.replace("mprun", f"{sys.executable} -m mprun")
+    answer = subprocess.run(
+        ["bash", "-c", command], cwd=cwd, env=environment(), capture_output=True, text=True, timeout=PATIENCE
+    )
+    assert "Traceback" not in answer.stderr
+    return answer
+
+
+# -- the head, the lineage, the table
+
+
+def test_the_head_says_parallel_or_concurrent_with_both_numbers(desk, verbose):
+    cpus = len(os.sched_getaffinity(0))
+    head = verbose.stderr.splitlines()[0]
+    mode = "parallel" if cpus >= 5 else "concurrent"
+    cores = f"{cpus} core{'' if cpus == 1 else 's'}"
+    assert head.startswith(f"job: 5 tasks, {mode} (at most 5 at once on {cores}), fork, run 20")
+    alone = mprun("-j1", "job.yaml", cwd=desk).stderr.splitlines()[0]
+    mode = "parallel" if cpus >= 2 else "concurrent"
+    assert alone.startswith(f"job: 5 tasks, {mode} (at most 2 at once on {cores})")
+
+
+CLOCK = r"\d\d:\d\d:\d\d\.\d{3}"
+USAGE = r"after \d+\.\d\ds cpu=\d+\.\d\ds rss=[\d.]+MB"
+LINEAGE = {
+    "main": rf"{CLOCK} main   MainProcess pid=\d+ ppid=\d+ \(mprun\)",
+    "start": rf"{CLOCK} start  (\w+)  pid=\d+ ppid=\d+ \(main\) attempt=1 target=work:\w+( daemon)?",
+    "exit": rf"{CLOCK} exit   (\w+)  pid=\d+ (exit \d+|killed by SIGTERM) {USAGE}",
+    "skip": rf"{CLOCK} skip   never  `bad` did not succeed",
+    "join": rf"{CLOCK} join   (\w+)  \d of \d",
+    "stop": rf"{CLOCK} stop   beat  SIGTERM \(run_ends\)",
+    "over": rf"{CLOCK} over   main process ends; stopping daemons: beat",
+}
+
+
+def test_the_lineage_is_a_line_an_event(verbose):
+    lines = [line for line in verbose.stderr.splitlines() if re.match(CLOCK, line)]
+    for line in lines:
+        assert re.fullmatch(LINEAGE[line.split()[1]], line), line
+    kinds = [line.split()[1] for line in lines]
+    assert kinds[0] == "main"
+    assert {kind: kinds.count(kind) for kind in LINEAGE} == {
+        "main": 1,
+        "start": 4,
+        "exit": 4,
+        "skip": 1,
+        "join": 3,
+        "stop": 1,
+        "over": 1,
+    }
+    # The main process is over when the last is joined; then the daemons are stopped.
+    assert kinds[-3:] == ["over", "stop", "exit"]
+    assert [line.split()[2:] for line in lines if " join " in line] == [
+        ["bad", "1", "of", "4"],
+        ["sing", "2", "of", "4"],
+        ["dance", "3", "of", "4"],
+    ]
+
+
+def test_the_lineage_has_the_pids_of_the_record(verbose):
+    main = verbose.one("run_started")
+    assert f"main   MainProcess pid={main['launcher_pid']} ppid={main['pid']} (mprun)" in verbose.stderr
+    for event in verbose.of("task_started"):
+        assert (
+            f"start  {event['task']}  pid={event['pid']} ppid={main['launcher_pid']} (main)" in verbose.stderr
+        )
+
+
+def test_the_lineage_needs_no_daemons_to_be_over(tmp_path):
+    write(tmp_path, work=WORK, job="tasks:\n  - target: work:dance")
+    assert mprun("-v", "job.yaml", cwd=tmp_path).stderr.count(" over   main process ends\n") == 1
+
+
+def test_the_table_has_a_row_for_each_task(verbose):
+    lines = verbose.stderr.splitlines()
+    (head,) = [number for number, line in enumerate(lines) if line.startswith("TASK")]
+    assert lines[head].split() == ["TASK", "OUTCOME", "PID", "PPID", "TIME", "CPU", "MEMORY", "ATTEMPTS"]
+    rows = {line.split()[0]: line for line in lines[head + 1 : head + 6]}
+    assert set(rows) == {"dance", "sing", "bad", "beat", "never"}
+    numbers = r" +\d+ +\d+ +\d+\.\d\ds +\d+\.\d\ds +[\d.]+MB +1"
+    assert re.fullmatch(rf"dance +succeeded{numbers}", rows["dance"])
+    assert re.fullmatch(rf"bad +failed: exit 1 \(ValueError: no music\){numbers}", rows["bad"])
+    assert re.fullmatch(rf"beat +stopped: run_ends{numbers}", rows["beat"]) or "stopped" in rows["beat"]
+    assert re.fullmatch(r"never +skipped: `bad` did not succeed +- +- +- +- +- +0", rows["never"])
+
+
+def test_the_end_counts_the_outcomes_and_names_the_record(verbose):
+    *_, why, over, record = verbose.stderr.splitlines()
+    assert why == "bad failed: exit 1 (ValueError: no music)"
+    assert re.fullmatch(r"failed: 2 succeeded, 1 failed, 1 stopped, 1 skipped in \d+\.\d\ds", over)
+    assert record == f"record: .mprun/runs/{verbose.one('run_started')['run']}"
+    assert verbose.code == 1
+
+
+def test_a_long_error_does_not_widen_the_table(tmp_path):
+    work = "def fail():\n    raise ValueError('x' * 5000)\n"
+    write(tmp_path, work=work, job="tasks:\n  - {name: a, target: work:fail}")
+    run = mprun("job.yaml", cwd=tmp_path)
+    row = next(line for line in run.stderr.splitlines() if line.startswith("a  "))
+    assert len(row) < 160
+    assert "xxx…" in row
+
+
+# -- what tasks print
+
+
+def test_output_has_its_task_in_front(verbose):
+    assert verbose.printed("main") == ["imported"]
+    assert verbose.printed("dance") == ["step one", "and turn"]
+    assert verbose.printed("sing") == ["step two", "and turn"]
+    assert verbose.printed("beat") == ["beat"]
+    assert verbose.printed("bad")[0] == "about to fail"
+    assert "ValueError" in verbose.printed("bad")[-2]
+    assert all(re.match(r"(main|dance|sing|bad|beat) {1,3}\| ", line) for line in verbose.stdout.splitlines())
+
+
+def test_output_in_groups_comes_whole_in_the_order_of_the_joins(desk):
+    run = mprun("job.yaml", "--output", "group", cwd=desk)
+    names = [line.partition("|")[0].strip() for line in run.stdout.splitlines()]
+    order = list(dict.fromkeys(names))
+    assert order == ["main", "bad", "sing", "dance", "beat"]
+    assert names == sorted(names, key=order.index)
+
+
+def test_output_of_failed_tasks_alone(desk):
+    run = mprun("job.yaml", "--output", "failed", cwd=desk)
+    names = {line.partition("|")[0].strip() for line in run.stdout.splitlines()}
+    assert names == {"bad"}
+    assert "about to fail" in run.stdout
+
+
+def test_no_output(desk):
+    run = mprun("job.yaml", "--output", "none", cwd=desk)
+    assert run.stdout == ""
+    assert run.log("dance") == b"step one\nand turn\n"
+
+
+# In a process of its own: what a process had before it became another program counts as its own.
+MEASURE = """
+import os, sys
+pid = os.posix_spawn(sys.executable, [sys.executable, "-m", "mprun", "job.yaml"], os.environ)
+_, status, usage = os.wait4(pid, 0)
+sys.exit(f"{os.waitstatus_to_exitcode(status)} {usage.ru_maxrss * 1024}")
+"""
+
+
+def shown_of(target, argument, cwd):
+    """What a run of one task shows on stdout, its exit code, and the most memory a process of it had."""
+    job = f"tasks:\n  - {{name: f, target: 'work:{target}', args: [{argument}]}}"
+    write(cwd, work=WORK, job=job)
+    with open(cwd / "out", "wb") as out:
+        answer = subprocess.run(
+            [sys.executable, "-c", MEASURE],
+            cwd=cwd,
+            env=environment(),
+            stdout=out,
+            stderr=subprocess.PIPE,
+            timeout=PATIENCE,
+        )
+    code, memory = map(int, answer.stderr.split()[-2:])
+    return (cwd / "out").read_bytes(), code, memory
+
+
+def test_a_flood_comes_through_whole_and_in_bounded_memory(tmp_path):
+    shown, code, memory = shown_of("flood", 1_000_000, tmp_path)
+    assert code == 0
+    assert shown.count(b"\n") == 1_000_001  # and one of the import
+    assert shown.count(b"f    | xxxxxxxxxxxxxxxxxxxx\n") == 1_000_000
+    assert memory < 60e6
+
+
+def test_a_giant_line_comes_through_in_bounded_memory(tmp_path):
+    size = 128 << 20
+    shown, code, memory = shown_of("giant", size, tmp_path)
+    assert code == 0
+    assert shown.count(b"y") == size
+    assert memory < 60e6
+
+
+def test_escape_codes_stay_as_they_are_in_a_pipe(tmp_path):
+    write(tmp_path, work=WORK, job="tasks:\n  - {name: e, target: work:escape}")
+    run = mprun("job.yaml", cwd=tmp_path)
+    assert run.log("e").endswith(b"\xff\x9b31m no line feed")
+    assert "\x1b[31mred\x1b[0m \x07bell" in run.stdout
+
+
+# -- where nobody reads
+
+
+def test_a_reader_that_leaves_changes_nothing_but_what_it_reads(desk):
+    answer = shell("mprun job.yaml | head -1; exit ${PIPESTATUS[0]}", desk)
+    assert answer.returncode == 1
+    assert answer.stdout == "main  | imported\n"
+    assert "failed: 2 succeeded" in answer.stderr
+    (run,) = (desk / ".mprun" / "runs").iterdir()
+    assert (run / "logs" / "sing.1.log").read_text() == "step two\nand turn\n"
+    assert read_events(run / "events.jsonl")[-1]["event"] == "run_finished"
+
+
+def test_a_reader_of_stderr_that_leaves_changes_nothing(desk):
+    answer = shell("mprun -v job.yaml 2>&1 >out | head -1; exit ${PIPESTATUS[0]}", desk)
+    assert answer.returncode == 1
+    assert answer.stdout.startswith("job: 5 tasks")
+    assert "step two" in (desk / "out").read_text()
+
+
+def test_a_reader_of_events_that_leaves_changes_nothing(desk):
+    answer = shell("mprun job.yaml --events - | head -1; exit ${PIPESTATUS[0]}", desk)
+    assert answer.returncode == 1
+    assert answer.stdout.startswith('{"event":"run_started"')
+    (run,) = (desk / ".mprun" / "runs").iterdir()
+    assert read_events(run / "events.jsonl")[-1]["event"] == "run_finished"
+
+
+@pytest.mark.parametrize(
+    "command", ["show", "logs", "schema", "plan job.yaml", "validate job.yaml", "--help"]
+)
+def test_a_reader_of_a_report_that_leaves_gets_no_traceback(command, desk):
+    mprun("-q", "job.yaml", cwd=desk)
+    answer = shell(f"mprun {command} | head -c 1; exit ${{PIPESTATUS[0]}}", desk)
+    assert answer.returncode in (0, 141)
+    assert answer.stderr == ""
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", "<&- >&- 2>&-"])
+def test_closed_descriptors_go_nowhere(closed, desk):
+    answer = shell(f"mprun job.yaml {closed}", desk)
+    assert answer.returncode == 1
+    assert ("step one" in answer.stdout) == (">&-" not in closed.split())
+    assert ("failed: 2 succeeded" in answer.stderr) == ("2>&-" not in closed)
+    (run,) = (desk / ".mprun" / "runs").iterdir()
+    assert (run / "logs" / "dance.1.log").read_text() == "step one\nand turn\n"
+    assert all(json["event"] for json in read_events(run / "events.jsonl"))
+    assert shell(f"mprun show {closed}", desk).returncode == 0
+
+
+def test_a_full_disk_under_the_output_does_not_end_a_run(desk):
+    answer = shell("mprun job.yaml >/dev/full", desk)
+    assert answer.returncode == 1
+    assert "failed: 2 succeeded" in answer.stderr
+    answer = shell("mprun job.yaml 2>/dev/full", desk)
+    assert answer.returncode == 1
+    assert "step two" in answer.stdout
+
+
+def test_a_full_disk_under_a_copy_of_the_events_is_told(desk):
+    answer = shell("mprun job.yaml --events /dev/full", desk)
+    assert answer.returncode == 1
+    said = "warning: --events ends here, the record goes on: No space left on device\n"
+    assert answer.stderr.count(said) == 1
+    assert "failed: 2 succeeded" in answer.stderr
+
+
+@pytest.mark.parametrize("command", ["show", "show --json", "schema", "plan job.yaml"])
+def test_a_report_that_cannot_be_written_is_an_error(command, desk):
+    mprun("-q", "job.yaml", cwd=desk)
+    answer = shell(f"mprun {command} >/dev/full", desk)
+    assert answer.returncode == 3
+    assert answer.stderr == "error: the output cannot be written: No space left on device\n"
+
+
+def test_events_on_stdout_are_alone_there(desk):
+    run = mprun("job.yaml", "--events", "-", "-v", cwd=desk)
+    assert run.code == 1
+    Path(desk, "copy").write_text(run.stdout)
+    assert read_events(desk / "copy") == run.events
+    assert run.stdout == Path(run.directory.events).read_text()
+
+
+# -- colours and terminals
+
+
+def test_colours_are_for_terminals_unless_told_otherwise(desk):
+    plain = mprun("-v", "job.yaml", cwd=desk)
+    forced = mprun("-v", "job.yaml", cwd=desk, env={"FORCE_COLOR": "1"})
+    both = mprun("-v", "job.yaml", cwd=desk, env={"FORCE_COLOR": "1", "NO_COLOR": "1"})
+    assert "\x1b" not in plain.stdout + plain.stderr
+    assert "\x1b" not in both.stdout + both.stderr
+    assert re.search(r"\x1b\[\d+mdance \|\x1b\[0m step one", forced.stdout)
+    assert "\x1b[31mfailed: 2 succeeded" in forced.stderr
+
+
+def test_colours_of_errors_are_told_the_same_way(tmp_path):
+    write(tmp_path, job="tsaks: []")
+    assert "\x1b" not in mprun("validate", "job.yaml", cwd=tmp_path).stderr
+    forced = mprun("validate", "job.yaml", "none.yaml", cwd=tmp_path, env={"FORCE_COLOR": "1"}).stderr
+    assert "\x1b[1;31merror:\x1b[0m unknown key" in forced
+    assert "\x1b[1merror:\x1b[0m there is no job file" in forced
+
+
+def test_a_terminal_has_colours_and_sees_control_characters(tmp_path):
+    write(tmp_path, work=WORK, job="tasks:\n  - {name: e, target: work:escape}\n  - target: work:dance")
+    code, shown = on_terminal("job.yaml", cwd=tmp_path)
+    assert code == 0
+    assert re.search(r"\x1b\[\d+me         \|\x1b\[0m \\x1b\[31mred", shown)
+    assert r"\x07bell\rback \u202egpj.exe tab" + "\there\n" in shown
+    assert r"\xff\x9b31m no line feed" + "\n" in shown
+    colours = re.findall(r"\x1b\[(\d+)m\S+ +\|", shown)
+    assert len(set(colours)) == 3  # main, e, Process-2
+    assert set("".join(re.findall(r"\x1b.", shown))) <= {"\x1b", "["}
+    assert "\x07" not in shown
+    code, shown = on_terminal("job.yaml", cwd=tmp_path, NO_COLOR="1")
+    assert not re.search(r"\x1b\[\d+m(e|main) ", shown)
+    assert r"\x1b[31mred" in shown
+
+
+def test_names_cannot_write_escape_codes(tmp_path):
+    """A name from an old or a damaged record is data, too."""
+    code, shown = on_terminal("show", "\x1b[31mx", cwd=tmp_path)
+    assert code == 2
+    assert "\x1b[31m" not in shown
+
+
+@pytest.mark.parametrize("columns", [40, 60, 200])
+def test_the_table_can_be_read_in_a_narrow_terminal(columns, desk):
+    code, shown = on_terminal("job.yaml", "--output", "none", cwd=desk, columns=columns)
+    assert code == 1
+    plain = re.sub(r"\x1b\[[\d;]*m", "", shown)
+    table = plain[plain.index(" TASK") : plain.index("bad failed:")].splitlines()
+    assert max(map(len, table)) <= columns
+    assert table[0].split()[:2] == ["TASK", "OUTCOME"]
+    assert ("ATTEMPTS" in table[0]) == (columns == 200)
+    for row in ("dance +succeeded", "bad +failed: exit 1", "never +skipped: `bad`"):
+        assert re.search(row, "\n".join(table))
+    # A name is not cut into letters, nor a number in two.
+    assert not any(re.search(r" \d+$", line) and len(line.split()) == 1 for line in table)
+    assert len(table) <= 14
+    assert "\x1b[1;31mfailed: exit 1" in shown
