@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from mprun.checks import task_name
 from mprun.durations import seconds
-from mprun.job import Dependency, Job, JoinEntry, Origin, Retry, Stop, Task, signal_name
+from mprun.job import Dependency, Expect, Job, JoinEntry, Origin, Retry, Stop, Task, signal_name
 from mprun.loader import place_of, plain
 from mprun.problems import Place, Problem, quote, suggest
+from mprun.sizes import to_bytes
 
 if TYPE_CHECKING:
     from mprun.loader import Document
@@ -53,6 +54,7 @@ def _task(document: Document, folder: str, job: dict[str, Any], number: int) -> 
         timeout=_seconds(keys.get("timeout")),
         stop=_stop(keys.get("stop") or {}),
         allow_failure=bool(keys.get("allow_failure", False)),
+        expect=_expect(keys.get("expect")),
         start_method=keys.get("start_method"),
         env={**_env(job), **_env(job.get("defaults") or {}), **_env(own)},
         cwd=_absolute(folder, cwd) if cwd else None,
@@ -93,6 +95,22 @@ def _stop(value: dict[str, Any]) -> Stop:
     return Stop(
         signal=default.signal if name is None else signal_name(name),
         grace=default.grace if grace is None else seconds(grace),
+    )
+
+
+def _expect(value: dict[str, Any] | None) -> Expect | None:
+    if value is None:
+        return None
+    codes = value.get("exit_code", ())
+    most = value.get("max_rss")
+    return Expect(
+        result=plain(value.get("result")),
+        has_result="result" in value,
+        raises=value.get("raises"),
+        exit_codes=(codes,) if isinstance(codes, int) else tuple(codes),
+        output=value.get("output"),
+        max_seconds=value.get("max_seconds"),
+        max_rss=None if most is None else to_bytes(most),
     )
 
 

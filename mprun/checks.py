@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -27,7 +28,6 @@ LATER_JOB_KEYS = frozenset({"params", "env_file", "resources"})
 LATER_TASK_KEYS = frozenset(
     {
         "command",
-        "expect",
         "foreach",
         "limits",
         "matrix",
@@ -92,6 +92,7 @@ class _Checks:
         yield from self._dependencies()
         yield from self._conditions()
         yield from self._signals()
+        yield from self._patterns()
         yield from self._join()
 
     def _problem(self, path: Path, message: str, hint: str = "", key: bool = False) -> Problem:
@@ -104,9 +105,7 @@ class _Checks:
     def _later_keys(self) -> Iterator[Problem]:
         for key in self._job.keys() & LATER_JOB_KEYS:
             yield self._later((key,), f"`{key}` is")
-        holders: list[tuple[Path, object]] = [(("defaults",), self._job.get("defaults"))]
-        holders += [(("tasks", number), item) for number, item in enumerate(self._tasks)]
-        for path, holder in holders:
+        for path, holder in self._holders():
             for key in holder.keys() & LATER_TASK_KEYS if isinstance(holder, Mapping) else ():
                 yield self._later((*path, key), f"`{key}` is")
 
@@ -183,10 +182,24 @@ class _Checks:
                     path = ("tasks", number, "depends_on", name)
                     yield self._later(path, f"the condition `{condition}` is", key=False)
 
+    def _patterns(self) -> Iterator[Problem]:
+        for path, holder in self._holders():
+            expect = holder.get("expect") if isinstance(holder, Mapping) else None
+            pattern = expect.get("output") if isinstance(expect, Mapping) else None
+            try:
+                re.compile(pattern if isinstance(pattern, str) else "")
+            except (re.error, OverflowError, RecursionError) as error:
+                message = f"not a regular expression: {error}"
+                yield self._problem((*path, "expect", "output"), message)
+
+    def _holders(self) -> Iterator[tuple[Path, object]]:
+        """The mappings that task keys may stand in, with their paths."""
+        yield ("defaults",), self._job.get("defaults")
+        for number, item in enumerate(self._tasks):
+            yield ("tasks", number), item
+
     def _signals(self) -> Iterator[Problem]:
-        holders: list[tuple[Path, object]] = [(("defaults",), self._job.get("defaults"))]
-        holders += [(("tasks", number), item) for number, item in enumerate(self._tasks)]
-        for path, holder in holders:
+        for path, holder in self._holders():
             stop = holder.get("stop") if isinstance(holder, Mapping) else None
             name = stop.get("signal") if isinstance(stop, Mapping) else None
             if isinstance(name, str) and "${" not in name and signal_name(name) not in SIGNALS:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from mprun import events, outcomes, procfs, results
 from mprun.clock import Clock
+from mprun.endings import judge
 from mprun.executors.base import AttemptOrder, Exited, Lost, NotStarted, Started
 from mprun.intents import Finish, Intent, Join, Signal, Start, TryAgain
 from mprun.preparation import Watch
@@ -135,22 +136,12 @@ class Engine:
         if code is None:
             intents = self._scheduler.task_lost(number, words, report.clock)
         else:
-            ending = Ending(
-                succeeded=code == 0, reason=words, exit_code=code, exceptions=self._exceptions(report)
-            )
+            ending = judge(self._plan.tasks[number].task, report, words, self._directory)
             intents = self._scheduler.task_exited(number, ending, report.clock)
         # What may start now starts now, before files are read and lines are written.
         self._send(intents)
         self._add(self._task_exited(report, signal_name))
         self._write_down(intents)
-
-    def _exceptions(self, report: Exited) -> tuple[str, ...]:
-        """What the attempt raised, by the names of its class and bases, where a retry asks."""
-        number, attempt = report.key
-        task = self._plan.tasks[number].task
-        if report.exit_code == 0 or not task.retry.exceptions:
-            return ()
-        return results.read_exceptions(self._directory.result(task.name, attempt))
 
     def _task_exited(self, report: Exited, signal_name: str | None) -> events.TaskExited:
         number, attempt = report.key
@@ -265,7 +256,8 @@ class Engine:
         )
 
     def _task_finished(self, intent: Finish) -> events.TaskFinished:
-        name = self._plan.tasks[intent.task].task.name
+        task = self._plan.tasks[intent.task].task
+        name = task.name
         result, kind = None, "none"
         if intent.outcome == outcomes.SUCCEEDED:
             result, kind = results.read_result(self._directory.result(name, intent.attempts))
@@ -277,6 +269,7 @@ class Engine:
             reason=intent.reason,
             result=result,
             result_kind=kind,
+            allowed=intent.outcome in outcomes.BAD and task.allow_failure,
         )
 
     def _task_retrying(self, intent: TryAgain) -> events.TaskRetrying:
@@ -320,9 +313,8 @@ class Engine:
 
     def _has_failed(self) -> bool:
         """Whether a task ended badly whose failure counts."""
-        bad = (outcomes.FAILED, outcomes.TIMED_OUT, outcomes.UNKNOWN)
         ends = zip(self._plan.tasks, self._scheduler.outcomes, strict=True)
-        return any(outcome in bad and not planned.task.allow_failure for planned, outcome in ends)
+        return any(outcome in outcomes.BAD and not planned.task.allow_failure for planned, outcome in ends)
 
 
 def _dice() -> float:

@@ -120,6 +120,7 @@ class TaskFinished(Event):
     reason: str
     result: Any = None
     result_kind: str = "none"
+    allowed: bool = False
     carried: bool = False
 
 

@@ -58,6 +58,22 @@ class Stop(Value):
     grace: float = 5.0
 
 
+class Expect(Value):
+    """What a smoke run asserts: the end, the result, the output, seconds and bytes at most.
+
+    `result` counts only with `has_result`, since None may be what is expected; an empty
+    `exit_codes` asks for none in particular.
+    """
+
+    result: Any = None
+    has_result: bool = False
+    raises: str | None = None
+    exit_codes: tuple[int, ...] = ()
+    output: str | None = None
+    max_seconds: float | None = None
+    max_rss: int | None = None
+
+
 class Task(Value):
     """One task of a job: a target to call in a process of its own.
 
@@ -78,6 +94,7 @@ class Task(Value):
     timeout: float | None = None
     stop: Stop = Stop()
     allow_failure: bool = False
+    expect: Expect | None = None
     start_method: str | None = None
     env: dict[str, str]
     cwd: str | None = None

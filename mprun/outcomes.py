@@ -14,6 +14,9 @@ INTERRUPTED = "interrupted"
 # In the order in which a summary names them.
 OUTCOMES = (SUCCEEDED, FAILED, TIMED_OUT, STOPPED, SKIPPED, CANCELLED, UNKNOWN)
 
+# What makes a run fail, unless it is allowed.
+BAD = (FAILED, TIMED_OUT, UNKNOWN)
+
 EXIT_SUCCEEDED = 0
 EXIT_FAILED = 1
 EXIT_USAGE = 2

@@ -158,7 +158,7 @@ class Console:
             return self._mode == "prefix"
         if isinstance(event, TaskJoined):
             return self._mode == "group"
-        return self._mode == "failed" and event.outcome in _BAD
+        return self._mode == "failed" and event.outcome in outcomes.BAD
 
     def _drain(self, name: str) -> None:
         tail = self._tails.pop(name, None)
@@ -201,7 +201,7 @@ class Console:
             colour = wants_colour(sys.stderr)
             self._to_stderr(lambda: table.write(table.HEAD, table.rows(state), sys.stderr, colour))
         for task in state.tasks.values():
-            if task.finished is not None and task.finished.outcome in _BAD:
+            if task.finished and task.finished.outcome in outcomes.BAD and not task.finished.allowed:
                 self._say(f"{visible(task.name)} {visible(table.outcome_words(task))}", "31")
         counts = ", ".join(
             f"{event.counts[word]} {word}" for word in outcomes.OUTCOMES if word in event.counts
@@ -212,6 +212,3 @@ class Console:
         )
         if event.exit_code:
             self._say(f"record: {os.path.relpath(self._directory.path)}")
-
-
-_BAD = (outcomes.FAILED, outcomes.TIMED_OUT, outcomes.UNKNOWN)

@@ -70,7 +70,8 @@ def outcome_words(task: TaskState) -> str:
     exited = task.attempts[-1].exited if task.attempts else None
     error = exited.error if exited and finished.outcome == outcomes.FAILED else None
     why = f" ({error.get('type')}: {error.get('message')})" if error else ""
-    return f"{finished.outcome}: {finished.reason}{why}".replace("\n", " ")
+    allowed = ", allowed" if finished.allowed else ""
+    return f"{finished.outcome}{allowed}: {finished.reason}{why}".replace("\n", " ")
 
 
 def write(

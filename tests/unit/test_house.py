@@ -17,14 +17,14 @@ FLOORS = (
     {"clock", "errors", "outcomes", "problems"},
     {"events", "intents", "job"},
     # from text to a job
-    {"durations", "scalars", "syntax"},
+    {"durations", "scalars", "sizes", "syntax"},
     {"composer"},
     {"loader"},
     {"quickcheck", "references", "remedies"},
     {"explanations"},
     {"schema"},
     # what to do next, and of it what a check of the whole needs (cycles)
-    {"plan", "retries"},
+    {"expectations", "plan", "retries"},
     {"joins"},
     {"scheduler"},
     {"checks"},
@@ -53,6 +53,7 @@ FLOORS = (
         "reporters.trace",
     },
     {"executors", "reporters"},
+    {"endings"},
     {"engine"},
     {"api", "starter"},
     # the doors
@@ -73,7 +74,7 @@ ROOMS = {
 }
 
 # The core decides; whoever calls it brings the clock, the dice and the facts.
-PURE = {"joins", "plan", "retries", "scheduler"}
+PURE = {"expectations", "joins", "plan", "retries", "scheduler"}
 WORLD = {"multiprocessing", "os", "random", "select", "socket", "subprocess", "threading", "time"}
 
 # Each command imports the package and `__main__`, each spawned task the worker: these, and no more.

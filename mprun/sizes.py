@@ -1,0 +1,21 @@
+"""Sizes as a job file writes them: bytes, or `512MiB`, `1GB`."""
+
+from __future__ import annotations
+
+import re
+
+_UNITS = {"B": 1}
+for _power, _letter in enumerate("kMGT", start=1):
+    _UNITS[f"{_letter}B"] = 1000**_power
+    _UNITS[f"{_letter.upper()}iB"] = 1024**_power
+_UNITS["KB"] = 1000
+
+
+def to_bytes(size: int | str) -> int:
+    """A size in bytes. Raises ValueError for a text that is none."""
+    if not isinstance(size, str):
+        return size
+    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) ?([A-Za-z]+)", size)
+    if match is None or match[2] not in _UNITS:
+        raise ValueError(f"`{size}` is not a size such as 512MiB or 1GB")
+    return int(float(match[1]) * _UNITS[match[2]])

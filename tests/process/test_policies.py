@@ -1,0 +1,155 @@
+"""What happens when tasks fail, hang or end otherwise than expected: with real processes."""
+
+from __future__ import annotations
+
+import pytest
+from support.runs import ROOT, START_METHODS, mprun, write
+
+
+def recipe(name, tmp_path, *options):
+    state_dir = tmp_path / "state"
+    arguments = (f"jobs/{name}.yaml", "--state-dir", state_dir, *options)
+    return mprun(*arguments, cwd=ROOT, state_dir=state_dir)
+
+
+@pytest.mark.parametrize("method", START_METHODS)
+def test_recipe_retry_tries_again_in_a_new_process(method, tmp_path):
+    run = recipe("retry", tmp_path, "--start-method", method)
+    assert run.code == 0, run.stderr
+    assert [event["attempt"] for event in run.of("task_started")] == [1, 2, 3]
+    assert len({event["pid"] for event in run.of("task_started")}) == 3
+    assert [(event["attempt"], event["delay"]) for event in run.of("task_retrying")] == [(2, 0.1), (3, 0.2)]
+    assert run.result("connect") == 3
+    assert [run.log("connect", attempt).split(b"\n")[0].decode() for attempt in (1, 2, 3)] == [
+        "attempt 1",
+        "attempt 2",
+        "attempt 3",
+    ]
+    assert run.one("task_finished")["attempts"] == 3
+
+
+@pytest.mark.parametrize("method", START_METHODS)
+def test_recipe_timeout_leaves_the_stack_in_the_log(method, tmp_path):
+    run = recipe("timeout", tmp_path, "--start-method", method)
+    assert run.code == 0, run.stderr
+    assert run.outcome("hang") == "timed-out"
+    assert b"in sleep_for_ever" in run.log("hang")
+    assert run.one("task_exited", "hang")["signal"] == "SIGTERM"
+    assert 0.5 <= run.one("task_exited", "hang")["duration"] < 2
+    assert run.result("clean up") == "hang is over"
+
+
+def test_recipe_conditions_starts_what_it_should(tmp_path):
+    run = recipe("conditions", tmp_path)
+    assert run.code == 0, run.stderr
+    assert run.outcome("never") == "skipped"
+    assert run.outcome("server") == "stopped"
+    for task in ("after good", "after bad", "client", "at the end"):
+        assert run.outcome(task) == "succeeded", task
+    assert run.place("task_started", "client") > run.place("task_started", "server")
+    for task in ("after good", "after bad", "never"):
+        assert run.place("task_started", "at the end") > run.place("task_finished", task)
+
+
+def test_recipe_fail_fast_stops_what_runs_and_cancels_the_rest(tmp_path):
+    run = recipe("fail_fast", tmp_path)
+    assert run.code == 1
+    assert run.one("task_stopping", "hang")["reason"] == "fail_fast"
+    assert [run.outcome(task) for task in ("hang", "fail", "later")] == ["stopped", "failed", "cancelled"]
+    assert run.one("run_finished")["outcome"] == "failed"
+
+
+def test_recipe_expect_succeeds_where_all_holds(tmp_path):
+    run = recipe("expect", tmp_path)
+    assert run.code == 0, run.stderr
+
+
+def test_failed_expectations_say_what_was_expected(tmp_path):
+    write(
+        tmp_path,
+        work="""
+        import sys
+        def value(): return {"rows": 3}
+        def one(): return 1
+        def leave(code): sys.exit(code)
+        def boom(): raise KeyError("x")
+        """,
+        job="""
+        tasks:
+          - {name: result, target: "work:value", expect: {result: {rows: 4}}}
+          - {name: bool, target: "work:one", expect: {result: true}}
+          - {name: exit, target: "work:leave", args: [5], expect: {exit_code: [3, 4]}}
+          - {name: zero, target: "work:leave", args: [0], expect: {exit_code: 3}}
+          - {name: raises, target: "work:boom", expect: {raises: ValueError}}
+          - {name: base, target: "work:boom", expect: {raises: LookupError}}
+          - {name: output, target: "work:one", expect: {output: "rows"}}
+          - {name: slow, target: "work:one", expect: {max_seconds: 0}}
+          - {name: fat, target: "work:one", expect: {max_rss: 1kB}}
+        """,
+    )
+    run = mprun("job.yaml", cwd=tmp_path)
+    assert run.code == 1
+    reasons = {event["task"]: event["reason"] for event in run.of("task_finished")}
+    assert reasons["result"] == "expected the result {'rows': 4}, but it is {'rows': 3}"
+    assert reasons["bool"] == "expected the result True, but it is 1"
+    assert reasons["exit"] == "expected exit 3 or 4, but exit 5"
+    assert reasons["zero"] == "expected exit 3, but exit 0"
+    assert reasons["raises"] == "expected ValueError, but KeyError was raised"
+    assert run.outcome("base") == "succeeded"
+    assert reasons["output"] == "expected output that matches 'rows'"
+    assert reasons["slow"].startswith("expected at most 0 seconds")
+    assert reasons["fat"].startswith("expected at most 1000 bytes of memory")
+
+
+def test_task_that_ignores_the_stop_signal_is_killed_with_its_children(tmp_path):
+    write(
+        tmp_path,
+        work="""
+        import os, signal, subprocess, sys, time
+        def deaf():
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            child = subprocess.Popen([sys.executable, "-c", "import signal, time; time.sleep(60)"])
+            print(child.pid)
+            time.sleep(60)
+        """,
+        job="""
+        tasks:
+          - {name: deaf, target: "work:deaf", timeout: 400ms, stop: {grace: 300ms}}
+        """,
+    )
+    run = mprun("job.yaml", cwd=tmp_path)
+    assert run.code == 1
+    assert [event["signal"] for event in run.of("task_stopping")] == ["SIGTERM", "SIGKILL"]
+    ended = run.one("task_exited")
+    assert ended["signal"] == "SIGKILL"
+    assert 0.7 <= ended["duration"] < 1.5
+    assert run.outcome("deaf") == "timed-out"
+
+
+def test_run_past_its_timeout_fails(tmp_path):
+    write(tmp_path, work="import time\ndef hang(): time.sleep(60)\n")
+    write(tmp_path, job="tasks: [{name: a, target: 'work:hang'}, {name: b, target: 'work:hang', depends_on: a}]")
+    run = mprun("job.yaml", "--timeout", "300ms", cwd=tmp_path)
+    assert run.code == 1
+    assert (run.outcome("a"), run.outcome("b")) == ("stopped", "cancelled")
+    assert "run_timeout" in run.stderr
+    assert run.one("run_finished")["duration"] < 5
+
+
+def test_options_go_before_the_job_file(tmp_path):
+    write(tmp_path, work="import time\ndef hang(): time.sleep(60)\ndef boom(): 1/0\n")
+    write(tmp_path, job="tasks: [{name: a, target: 'work:hang'}, {name: b, target: 'work:boom'}]")
+    run = mprun("-x", "job.yaml", cwd=tmp_path)
+    assert run.code == 1
+    assert run.outcome("a") == "stopped"
+    again = mprun("job.yaml", cwd=tmp_path, env={"MPRUN_FAIL_FAST": "1"})
+    assert again.outcome("a") == "stopped"
+
+
+def test_allowed_failure_is_shown_and_does_not_fail_the_run(tmp_path):
+    write(tmp_path, work="def boom(): 1/0\n")
+    write(tmp_path, job="tasks: [{name: a, target: 'work:boom', allow_failure: true}]")
+    run = mprun("job.yaml", cwd=tmp_path)
+    assert run.code == 0
+    assert run.one("task_finished")["allowed"] is True
+    assert "failed, allowed: exit 1 (ZeroDivisionError: division by zero)" in run.stderr
