@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from mprun import events, outcomes, procfs, results
 from mprun.clock import Clock
 from mprun.endings import judge
-from mprun.executors.base import AttemptOrder, Exited, Lost, NotStarted, Started
-from mprun.intents import Finish, Intent, Join, Signal, Start, TryAgain
+from mprun.executors.base import AttemptOrder, Exited, Lost, NotStarted, Started, Withdrawn
+from mprun.intents import Finish, Intent, Join, Signal, Start, TryAgain, Withdraw
 from mprun.preparation import Watch
 from mprun.retries import Ending
 from mprun.scheduler import FAIL_FAST, RUN_TIMES_OUT, Scheduler
@@ -108,6 +108,8 @@ class Engine:
         elif isinstance(report, NotStarted):
             ending = Ending(succeeded=False, reason=f"could not be started: {report.message}")
             self._carry_out(self._scheduler.task_exited(report.key[0], ending, report.clock))
+        elif isinstance(report, Withdrawn):
+            self._carry_out(self._scheduler.task_withdrawn(report.key[0], report.clock))
         elif isinstance(report, Lost):
             self._failure = f"the launcher was lost: {report.how}"
             self._carry_out(self._scheduler.lost(self._failure, self._clock.now()))
@@ -178,6 +180,8 @@ class Engine:
         for intent in intents:
             if isinstance(intent, Start):
                 self._executor.start(self._order(intent.task, intent.attempt))
+            elif isinstance(intent, Withdraw):
+                self._executor.withdraw((intent.task, intent.attempt))
             elif isinstance(intent, Signal):
                 self._executor.signal((intent.task, intent.attempt), intent.signal, dump=intent.dump)
         self._executor.flush()

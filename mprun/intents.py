@@ -12,7 +12,13 @@ class Intent(Value):
 
 
 class Start(Intent):
-    """Give this attempt a process."""
+    """Give this attempt a process, as soon as a place is free."""
+
+    attempt: int
+
+
+class Withdraw(Intent):
+    """Do not start this attempt after all, unless it has been started by now."""
 
     attempt: int
 

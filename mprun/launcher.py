@@ -63,7 +63,10 @@ class Launcher:
         self._reaper = reaper.Reaper()
         self._attempts: dict[int, Attempt] = {}
         self._by_key: dict[tuple[int, int], Attempt] = {}
+        # Requests in the order in which they came; daemons take no place and wait for none.
         self._to_start: deque[tuple[Any, ...]] = deque()
+        self._daemons_to_start: deque[tuple[Any, ...]] = deque()
+        self._places = 0
         self._calls: dict[str, Any] = {}
         self._dumps: list[stacks.Dump] = []
         self._fork_server = 0
@@ -84,7 +87,8 @@ class Launcher:
 
     def _turn(self) -> bool:
         engine = self._engine.fileno()
-        timeout = 0 if self._to_start else self._sample_interval() if self._attempts else None
+        ready = self._next_to_start()
+        timeout = 0 if ready else self._sample_interval() if self._attempts else None
         if self._dumps:
             timeout = min(timeout or 0, stacks.SETTLED)
         for descriptor, _ in self._epoll.poll(timeout):
@@ -93,8 +97,8 @@ class Launcher:
             elif not self._read_requests():
                 return False
         # One start a turn: an end that comes meanwhile waits for one fork, not for all.
-        if self._to_start:
-            self._start(*self._to_start.popleft())
+        if ready := self._next_to_start():
+            self._start(*ready.popleft())
         if self._dumps:
             self._signal_what_has_dumped()
         self._sample()
@@ -105,12 +109,28 @@ class Launcher:
         requests = self._engine.receive()
         for kind, *details in requests or ():
             if kind == "start":
-                self._to_start.append(tuple(details))
+                (self._daemons_to_start if details[1][2] else self._to_start).append(tuple(details))
+            elif kind == "withdraw":
+                self._withdraw(*details)
             elif kind == "signal":
                 self._signal(*details)
             elif kind == "prepare":
                 self._prepare(*details)
         return requests is not None
+
+    def _next_to_start(self) -> deque[tuple[Any, ...]] | None:
+        """The queue of which the first can be started now."""
+        if self._daemons_to_start:
+            return self._daemons_to_start
+        return self._to_start if self._to_start and self._places > 0 else None
+
+    def _withdraw(self, key: tuple[int, int]) -> None:
+        for queue in (self._to_start, self._daemons_to_start):
+            for request in queue:
+                if request[0] == key:
+                    queue.remove(request)
+                    self._engine.send("withdrawn", key, time.monotonic())
+                    return
 
     # ---- before the first start
 
@@ -119,6 +139,7 @@ class Launcher:
     ) -> None:
         """Import and bind every target, then become as cheap to fork as can be."""
         _redirect_output(options["log"])
+        self._places = options["max_parallel"]
         os.environ["MPRUN_RUN_ID"] = options["run_id"]
         target.set_import_path(options["import_path"])
         problems = _import_ahead(options["preload"])
@@ -206,6 +227,7 @@ class Launcher:
         except OSError as error:
             self._engine.send("not_started", key, clock, error.strerror or str(error))
             return
+        self._places -= not daemon
         attempt = Attempt(key, process, clock, assignment.log)
         self._attempts[attempt.popen.waiter] = self._by_key[key] = attempt
         self._epoll.register(attempt.popen.waiter, select.EPOLLIN)
@@ -249,6 +271,7 @@ class Launcher:
             return
         self._epoll.unregister(held.waiter)
         del self._attempts[held.waiter], self._by_key[attempt.key]
+        self._places += not attempt.process.daemon
         held.close()
         usage = held.usage
         self._engine.send(

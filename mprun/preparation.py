@@ -73,6 +73,7 @@ def _preparation(plan: Plan, directory: RunDirectory) -> Preparation:
         start_method=plan.start_method,
         methods=tuple({planned.start_method for planned in tasks}),
         preload=plan.job.preload,
+        max_parallel=plan.max_parallel,
         calls=tuple(
             Call(target=planned.task.target, args=planned.task.args, kwargs=planned.task.kwargs)
             for planned in tasks

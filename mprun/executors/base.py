@@ -22,7 +22,8 @@ class Preparation(Value):
     """What an executor needs before the first start.
 
     `import_path` goes to the head of sys.path; `log` is the file that takes what the
-    targets' modules print at import; `methods` are the start methods that will be used.
+    targets' modules print at import; `methods` are the start methods that will be used;
+    no more than `max_parallel` attempts that are no daemons may run at once.
     """
 
     run_id: str
@@ -31,6 +32,7 @@ class Preparation(Value):
     start_method: str
     methods: tuple[str, ...]
     preload: tuple[str, ...]
+    max_parallel: int
     calls: tuple[Call, ...]
 
 
@@ -103,6 +105,13 @@ class NotStarted(Value):
     message: str
 
 
+class Withdrawn(Value):
+    """An attempt will not be started, as was asked."""
+
+    key: Key
+    clock: float
+
+
 class Exited(Value):
     """An attempt's process has ended; seconds and bytes, None where nobody knows."""
 
@@ -124,7 +133,7 @@ class Lost(Value):
     how: str
 
 
-Report = Importing | Prepared | Started | NotStarted | Exited | Lost
+Report = Importing | Prepared | Started | NotStarted | Withdrawn | Exited | Lost
 
 
 class Executor(Protocol):
@@ -137,7 +146,10 @@ class Executor(Protocol):
         """Resolve and bind every call; answered by `Prepared`."""
 
     def start(self, order: AttemptOrder) -> None:
-        """Start an attempt; answered by `Started` and `Exited`, or by `NotStarted`."""
+        """Start an attempt once a place is free; answered by `Started` and `Exited`, or `NotStarted`."""
+
+    def withdraw(self, key: Key) -> None:
+        """Do not start it after all; answered by `Withdrawn`, unless it has been started."""
 
     def signal(self, key: Key, name: str, *, dump: bool = False) -> None:
         """Send a signal to an attempt's group; SIGKILL goes to its whole tree.

@@ -7,7 +7,7 @@ from _socket import socket  # `socket` itself adds names and 4 ms to import
 from typing import TYPE_CHECKING, Any
 
 from mprun.channel import EngineEnd
-from mprun.executors.base import Exited, Finding, Importing, Lost, NotStarted, Prepared, Started
+from mprun.executors.base import Exited, Finding, Importing, Lost, NotStarted, Prepared, Started, Withdrawn
 
 if TYPE_CHECKING:
     from mprun.executors.base import AttemptOrder, Key, Preparation, Report
@@ -36,6 +36,7 @@ class LocalExecutor:
             "start_method": preparation.start_method,
             "methods": list(preparation.methods),
             "preload": list(preparation.preload),
+            "max_parallel": preparation.max_parallel,
         }
         self._end.send("prepare", options, [call.to_tuple() for call in preparation.calls])
 
@@ -51,6 +52,9 @@ class LocalExecutor:
             "cwd": order.cwd,
         }
         self._end.send("start", order.key, task, todo)
+
+    def withdraw(self, key: Key) -> None:
+        self._end.send("withdraw", key)
 
     def signal(self, key: Key, name: str, *, dump: bool = False) -> None:
         self._end.send("signal", key, name, dump)
@@ -102,10 +106,11 @@ def _report(kind: str, facts: list[Any]) -> Report:
     return report(**dict(zip(report._fields, facts, strict=True)))
 
 
-_REPORTS: dict[str, type[Importing | Started | NotStarted | Exited]] = {
+_REPORTS: dict[str, type[Importing | Started | NotStarted | Withdrawn | Exited]] = {
     "importing": Importing,
     "started": Started,
     "not_started": NotStarted,
+    "withdrawn": Withdrawn,
     "exited": Exited,
 }
 

@@ -9,10 +9,10 @@ import pytest
 from support.plans import plan
 
 from mprun import outcomes
-from mprun.intents import Finish, Join, Signal, Start, TryAgain
+from mprun.intents import Finish, Join, Signal, Start, TryAgain, Withdraw
 from mprun.job import Retry, Stop
 from mprun.retries import Ending
-from mprun.scheduler import Scheduler
+from mprun.scheduler import AHEAD, Scheduler
 
 GRACE = Stop().grace
 
@@ -42,6 +42,8 @@ class Run:
                 return f"join {name} {intent.position}/{intent.of}"
             case Signal():
                 return f"{intent.signal} {name} {intent.reason}{' dump' if intent.dump else ''}"
+            case Withdraw():
+                return f"withdraw {name}"
             case TryAgain():
                 return f"again {name} {intent.attempt} in {intent.delay:g}"
 
@@ -62,16 +64,27 @@ class Run:
         return self.scheduler.outcomes[self.names.index(name)]
 
 
-def test_tasks_start_in_file_order_as_far_as_there_are_places():
-    run = Run(plan({"c": (), "a": (), "b": ()}, places=2))
-    assert run.log == ["start c", "start a"]
+def test_tasks_start_in_file_order_one_ahead_of_the_places():
+    run = Run(plan({"c": (), "a": (), "b": (), "d": ()}, places=2))
+    assert run.log == ["start c", "start a", "start b"]
     run.started("c", "a")
-    assert run.exited("a") == ["succeeded a", "start b"]
+    assert run.exited("a") == ["succeeded a", "start d"]
+
+
+def test_nothing_is_handed_over_ahead_where_a_failure_stops_the_run():
+    run = Run(plan({"a": (), "b": ()}, places=1, fail_fast=True)).started("a")
+    assert run.log == ["start a"]
+    assert run.exited("a")[-1] == "start b"
 
 
 def test_daemons_take_no_place():
-    run = Run(plan({"d": (), "a": (), "e": (), "b": ()}, daemons=("d", "e"), places=1))
-    assert run.log == ["start d", "start a", "start e"]
+    run = Run(plan({"d": (), "a": (), "e": (), "b": (), "c": ()}, daemons=("d", "e"), places=1))
+    assert run.log == ["start d", "start a", "start e", "start b"]
+
+
+def test_joins_begin_without_what_still_waits_for_a_place():
+    run = Run(plan({"a": (), "b": ()}, join=[("a", 0.5)], places=1)).started("a", now=1.0)
+    assert run.scheduler.deadline == 1.5
 
 
 def test_dependent_starts_after_its_dependency_was_joined():
@@ -173,9 +186,17 @@ def test_second_stop_kills_at_once():
 
 def test_stop_of_a_task_that_has_no_process_yet_waits_for_its_process():
     run = Run(plan({"a": ()}))
-    assert run.take(run.scheduler.stop("user", 0.1)) == []
+    assert run.take(run.scheduler.stop("user", 0.1)) == ["withdraw a"]
     run.started("a", now=0.2)
     assert run.last == ["SIGTERM a user"]
+
+
+def test_withdrawn_task_was_never_started():
+    run = Run(plan({"a": (), "b": ()}, places=1)).started("a")
+    assert run.take(run.scheduler.stop("user", 1.0)) == ["withdraw b", "SIGTERM a user"]
+    assert run.take(run.scheduler.task_withdrawn(1, 1.1)) == ["cancelled b"]
+    run.exited("a")
+    assert run.scheduler.over
 
 
 def test_nobody_saw_the_end_of_what_ran_when_the_launcher_was_lost():
@@ -255,7 +276,8 @@ def test_failed_attempt_is_followed_by_another_after_the_delay():
 
 def test_retried_task_gives_its_place_away_while_it_waits():
     run = Run(plan({"a": (), "b": ()}, keys=retrying(retries=1, delay=9.0), places=1)).started("a")
-    assert run.exited("a", succeeded=False) == ["again a 2 in 9", "start b"]
+    assert run.exited("a", succeeded=False) == ["again a 2 in 9"]
+    assert run.log == ["start a", "start b", "again a 2 in 9"]
 
 
 def test_delay_is_capped_and_partly_left_to_chance():
@@ -403,6 +425,7 @@ class World:
         self.alive = {}
         self.attempts = {}
         self.running = set()
+        self.queue = []
         self.seen_started = set()
         self.finished = {}
         self.joined = []
@@ -425,6 +448,10 @@ class World:
                     assert self.alive.get(intent.task) == intent.attempt, "a signal to no process"
                     if intent.signal == "SIGKILL" or self.dice.random() < 0.7:
                         self.at(self.dice.random() * 0.1, "exited", intent.task)
+                case Withdraw():
+                    if intent.task in self.queue:
+                        self.queue.remove(intent.task)
+                        self.at(self.dice.random() * 0.1, "withdrawn", intent.task)
                 case TryAgain():
                     assert intent.attempt == self.attempts[intent.task] + 1
                     assert intent.attempt <= self.task(intent.task).retry.retries + 1
@@ -432,6 +459,7 @@ class World:
                 case Finish():
                     assert intent.task not in self.finished, "two outcomes for one task"
                     assert intent.task not in self.running, "an outcome for a running task"
+                    assert intent.task not in self.queue, "an outcome for a task that will start"
                     assert intent.attempts == self.attempts.get(intent.task, 0)
                     self.finished[intent.task] = intent.outcome
                 case Join():
@@ -446,11 +474,20 @@ class World:
         assert task not in self.finished, "started after its outcome"
         assert intent.attempt == self.attempts.get(task, 0) + 1
         assert all(self.holds(*need) for need in self.plan.tasks[task].needs), "started too early"
-        taken = sum(not self.task(other).daemon for other in self.running)
-        assert self.task(task).daemon or taken < self.plan.max_parallel, "more tasks than places"
         self.attempts[task] = intent.attempt
-        self.running.add(task)
-        self.at(self.dice.random() * 0.1, "started", task)
+        self.queue.append(task)
+        self.launch()
+        assert len(self.queue) <= AHEAD, "too many tasks wait for a place"
+
+    def launch(self):
+        """What the launcher does by itself: it starts what waits as soon as there is a place."""
+        taken = sum(not self.task(other).daemon for other in self.running)
+        for task in list(self.queue):
+            if self.task(task).daemon or taken < self.plan.max_parallel:
+                taken += not self.task(task).daemon
+                self.queue.remove(task)
+                self.running.add(task)
+                self.at(self.dice.random() * 0.1, "started", task)
 
     def holds(self, need, condition):
         outcome = self.finished.get(need)
@@ -485,7 +522,10 @@ class World:
     def happen(self, what, task, attempt):
         if attempt != self.attempts[task]:
             return
-        if what == "started":
+        if what == "withdrawn":
+            self.attempts[task] -= 1
+            self.carry_out(self.scheduler.task_withdrawn(task, self.now))
+        elif what == "started":
             if self.dice.random() < 0.01:
                 self.end(task, Ending(succeeded=False, reason="could not be started"))
                 return
@@ -500,6 +540,7 @@ class World:
 
     def end(self, task, ending):
         self.running.discard(task)
+        self.launch()
         self.carry_out(self.scheduler.task_exited(task, ending, self.now))
 
 
@@ -511,8 +552,9 @@ def play(seed):
 
 def check(world):
     assert not world.running, "a process outlives the run"
+    assert not world.queue, "a start outlives the run"
     assert len(world.finished) == len(world.plan.tasks), "a task without an outcome"
-    ran = {task for task in world.attempts if not world.task(task).daemon}
+    ran = {task for task, count in world.attempts.items() if count and not world.task(task).daemon}
     assert ran <= set(world.joined), "a task that is no daemon was never joined"
     if world.scheduler.ending == "run_ends":
         for task, outcome in world.finished.items():
