@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mprun import api, outcomes
-from mprun.errors import JobFileError, MprunError, UsageError
+from mprun.errors import MprunError, UsageError
 from mprun.job import START_METHODS
 from mprun.preparation import START_TIMEOUT
 from mprun.problems import closest, quote
-from mprun.reporters.console import MAIN, OUTPUTS, Console, Output, silence, wants_colour
+from mprun.reporters.console import OUTPUTS, Console, silence, wants_colour
+from mprun.reporters.errors import explain, say, warn, write
+from mprun.reporters.words import count, visible
 from mprun.statedir import DEFAULT
 
 if TYPE_CHECKING:
@@ -104,12 +106,12 @@ def _events_reporter(path: str) -> Callable[[api.Context], Reporter]:
     from mprun.reporters.jsonl import JsonLines
 
     if path == "-":
-        return lambda context: JsonLines(sys.stdout, _warn)
+        return lambda context: JsonLines(sys.stdout, warn)
     try:
         stream = open(path, "w", encoding="utf-8", errors="backslashreplace")  # noqa: SIM115  closed at exit
     except OSError as error:
         raise UsageError(f"--events: {path} cannot be written: {error.strerror}") from None
-    return lambda context: JsonLines(stream, _warn)
+    return lambda context: JsonLines(stream, warn)
 
 
 STATE_DIR = click.option(
@@ -198,11 +200,11 @@ def run(
         executor=_executor(launcher),
         start_timeout=start_timeout,
         options={"max_parallel": max_parallel, "start_method": start_method, "output": output},
-        warn=_warn,
+        warn=warn,
         dry_run=dry_run,
     )
     if dry_run and result.exit_code == 0:
-        click.echo(f"{job}: every target can be called; nothing was started", err=True)
+        write(f"{visible(job)}: every target can be called; nothing was started")
     return result.exit_code
 
 
@@ -222,11 +224,11 @@ def validate(jobs: tuple[str, ...]) -> int:
             job = api.load_job(path)
         except UsageError as error:
             if code:
-                click.echo(err=True)
-            _explain(error)
+                write("")
+            explain(error)
             code = error.exit_code
         else:
-            click.echo(f"{path}: ok, {len(job.tasks)} task{'' if len(job.tasks) == 1 else 's'}")
+            click.echo(f"{visible(path)}: ok, {count(len(job.tasks), 'task')}")
     return code
 
 
@@ -266,7 +268,7 @@ def show(run: str | None, as_json: bool, state_dir: str) -> int:
     directory = find_run(state_dir, run)
     state, damage = read_state(directory)
     for what in damage:
-        _warn(f"{directory.events}: {what}, left out")
+        warn(f"{directory.events}: {what}, left out")
     if as_json:
         _print_json(state.to_json())
     else:
@@ -290,7 +292,7 @@ def logs(tasks: tuple[str, ...], run: str | None, state_dir: str) -> int:
     directory = find_run(state_dir, run)
     state, damage = read_state(directory)
     for what in damage:
-        _warn(f"{directory.events}: {what}, left out")
+        warn(f"{directory.events}: {what}, left out")
     show_logs(directory, state, tasks)
     return 0
 
@@ -326,31 +328,6 @@ def _print_json(value: Any) -> None:
     click.echo(json.dumps(value, indent=2, ensure_ascii=False))
 
 
-def _say(kind: str, text: str) -> None:
-    from mprun.reporters.words import visible
-
-    colour = wants_colour(sys.stderr)
-    head = click.style(f"{kind}:", bold=True) if colour else f"{kind}:"
-    # click takes colours out of what does not go to a terminal, FORCE_COLOR or not.
-    click.echo(f"{head} {visible(text)}", err=True, color=colour)
-
-
-def _warn(text: str) -> None:
-    _say("warning", text)
-
-
-def _explain(error: MprunError) -> None:
-    if error.output:
-        Output([]).write(MAIN, [error.output.rstrip(b"\n") + b"\n"])
-    if isinstance(error, JobFileError):
-        from mprun.problems import render
-
-        colour = wants_colour(sys.stderr)
-        click.echo(render(error.problems, colour), err=True, color=colour)
-    else:
-        _say("error", str(error))
-
-
 def main(launcher: tuple[int, int] | None = None) -> int:
     """Run the command line with a launcher that may have been forked already; the exit code."""
     for stream in (sys.stdout, sys.stderr):
@@ -367,8 +344,7 @@ def main(launcher: tuple[int, int] | None = None) -> int:
         if error.filename is not None:
             raise
         # A write: the disk is full that `mprun show > FILE` goes to.
-        with contextlib.suppress(OSError):
-            _say("error", f"the output cannot be written: {error.strerror}")
+        say("error", f"the output cannot be written: {error.strerror}")
         code = outcomes.EXIT_INTERNAL
     finally:
         if launcher is not None:
@@ -397,7 +373,7 @@ def _command(launcher: tuple[int, int] | None) -> int:
         _name_variable(error)
         return error.exit_code
     except MprunError as error:
-        _explain(error)
+        explain(error)
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         return 128 + signal.SIGINT
@@ -409,4 +385,4 @@ def _name_variable(error: click.ClickException) -> None:
         return
     source = error.ctx.get_parameter_source(error.param.name or "")
     if source is click.core.ParameterSource.ENVIRONMENT:
-        click.echo(f"The value comes from the environment variable {error.param.envvar}.", err=True)
+        write(f"The value comes from the environment variable {error.param.envvar}.")

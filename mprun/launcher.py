@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 SAMPLE_INTERVAL = 0.25
 SAMPLE_INTERVAL_PER_TASK = 0.0025
 
+_NO_FORK_SERVER = "the fork server is gone"
+
 
 class Attempt:
     """A running attempt of a task, as the launcher holds it."""
@@ -186,6 +188,10 @@ class Launcher:
         os.environb.update({key.encode(): value.encode() for key, value in own.items()})
         if method == "forkserver":
             todo["env"] = {**own, **todo["env"]}
+            if not self._fork_server_lives():
+                # multiprocessing would start another, which would know nothing of the job.
+                self._engine.send("not_started", key, time.monotonic(), _NO_FORK_SERVER)
+                return
         assignment = Assignment(
             **todo,
             call=self._calls[todo["target"]] if method == "fork" else None,
@@ -199,12 +205,19 @@ class Launcher:
         except OSError as error:
             self._engine.send("not_started", key, clock, error.strerror or str(error))
             return
+        except EOFError:
+            self._engine.send("not_started", key, clock, _NO_FORK_SERVER)
+            return
         attempt = Attempt(key, process, clock)
         self._attempts[attempt.popen.waiter] = self._by_key[key] = attempt
         self._epoll.register(attempt.popen.waiter, select.EPOLLIN)
         stat = procfs.read_stat(attempt.popen.pid)
         ticks = stat.start_ticks if stat else None
         self._engine.send("started", key, clock, attempt.popen.pid, assignment.parent, ticks)
+
+    def _fork_server_lives(self) -> bool:
+        stat = procfs.read_stat(self._fork_server)
+        return stat is not None and stat.state not in "ZX" and stat.ppid == os.getpid()
 
     def _signal(self, key: tuple[int, int], name: str) -> None:
         attempt = self._by_key.get(key)
@@ -244,7 +257,8 @@ class Launcher:
             usage.ru_utime + usage.ru_stime if usage else None,
             usage.ru_maxrss * 1024 if usage else None,
             attempt.threads,
-            self._reaper.bury(self._pids()),
+            # A task whose fork server has died comes to us itself.
+            [pid for pid in self._reaper.bury(self._pids()) if pid != held.pid],
         )
 
     def _kill_everyone(self) -> None:
@@ -257,6 +271,9 @@ class Launcher:
                 attempt.popen.poll(0)
             attempt.popen.close()
         self._attempts.clear()
+        # What modules started at import and the fork server end with the job; the resource
+        # tracker ends by itself, once it has removed what tasks left in shared memory.
+        self._reaper.spare(_resource_tracker())
         self._reaper.bury(set())
 
     def _pids(self) -> set[int]:
@@ -292,6 +309,13 @@ def _start_fork_server(preload: list[str], calls: list[tuple[str, Any, Any]]) ->
     from mprun.popen_exec import fork_server_pid
 
     return fork_server_pid() or 0
+
+
+def _resource_tracker() -> list[int]:
+    """The pid of multiprocessing's resource tracker, where it was started."""
+    module = sys.modules.get("multiprocessing.resource_tracker")
+    pid = module._resource_tracker._pid if module is not None else None
+    return [] if pid is None else [pid]
 
 
 def _import_ahead(modules: list[str]) -> list[Any]:
@@ -343,7 +367,9 @@ def main(descriptor: int) -> None:
         os.setsid()
         set_process_control(PR_SET_CHILD_SUBREAPER, 1)
         # Whoever started mprun may have had signals ignored or blocked; tasks inherit.
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        for number in (signal.SIGCHLD, signal.SIGHUP, signal.SIGTERM):
+            signal.signal(number, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, [])
         sys.modules["__main__"] = types.ModuleType("__main__")
         null = os.open(os.devnull, os.O_RDONLY)

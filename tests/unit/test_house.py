@@ -43,6 +43,7 @@ FLOORS = (
     {"reporters.lineage", "reporters.plan_text", "reporters.table"},
     {"reporters.console"},
     {
+        "reporters.errors",
         "reporters.github",
         "reporters.html",
         "reporters.jsonl",
