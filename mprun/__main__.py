@@ -28,7 +28,7 @@ def open_standard_descriptors() -> None:
 
 def runs_a_job(arguments: list[str]) -> bool:
     """Whether a command line surely asks for a run, seen without reading its options."""
-    if not arguments or arguments[0] in READERS or "_MPRUN_COMPLETE" in os.environ:
+    if not arguments or arguments[0] in READERS:
         return False
     return not {"--help", "-h", "--version"}.intersection(arguments)
 

@@ -12,18 +12,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mprun import api, outcomes
-from mprun.durations import seconds
-from mprun.errors import JobFileError, MprunError, UsageError
-from mprun.job import START_METHODS
+from mprun.errors import MprunError, UsageError
+from mprun.options import STATE_DIR, JobFirst, planning_options
 from mprun.preparation import START_TIMEOUT
-from mprun.problems import closest, quote
-from mprun.reporters.console import MAIN, OUTPUTS, Console, Output, silence, wants_colour
-from mprun.statedir import DEFAULT
+from mprun.reporters.console import OUTPUTS, Console, silence, wants_colour
+from mprun.reporters.errors import explain, say, warn, write
+from mprun.reporters.words import count, visible
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from click.shell_completion import CompletionItem
 
     from mprun.executors.base import Executor
     from mprun.reporters.base import Reporter
@@ -45,49 +42,6 @@ The smallest job file:
 """
 
 
-class JobFirst(click.Group):
-    """A group in which `mprun JOB` means `mprun run JOB`."""
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        """The command that is named, else `run` with everything as its arguments."""
-        if args[0] in self.commands:
-            return super().resolve_command(ctx, args)
-        if not ctx.resilient_parsing:
-            self._refuse_typo(args[0])
-        return "run", self.commands["run"], args
-
-    def _refuse_typo(self, word: str) -> None:
-        """Raise UsageError for what is no file, does not look like one, and nearly is a command."""
-        if word.startswith("-") or "." in word or "/" in word or os.path.lexists(word):
-            return
-        meant = closest(word, self.commands)
-        if meant:
-            name = quote(word)
-            raise UsageError(f"there is no command and no job file {name}; did you mean `mprun {meant}`?")
-
-    def invoke(self, ctx: click.Context) -> object:
-        """Run the command; click itself ends with 1 where nobody reads, which is for failed tasks."""
-        try:
-            return super().invoke(ctx)
-        except BrokenPipeError:
-            return 128 + signal.SIGPIPE
-
-    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
-        """The commands, and the files, since a job file may stand in a command's place."""
-        from click.shell_completion import CompletionItem
-
-        return [*super().shell_complete(ctx, incomplete), CompletionItem(incomplete, type="file")]
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Leave a run's options, which may stand first, to the run."""
-        own = {"--help", "-h", "--version"}
-        if args and args[0].startswith("-") and args[0] not in own:
-            args = ["run", *args]
-        return super().parse_args(ctx, args)
-
-
 @click.group(
     cls=JobFirst,
     epilog=EXAMPLES + "\n\n" + EXIT_CODES,
@@ -105,73 +59,12 @@ def _events_reporter(path: str) -> Callable[[api.Context], Reporter]:
     from mprun.reporters.jsonl import JsonLines
 
     if path == "-":
-        return lambda context: JsonLines(sys.stdout, _warn)
+        return lambda context: JsonLines(sys.stdout, warn)
     try:
         stream = open(path, "w", encoding="utf-8", errors="backslashreplace")  # noqa: SIM115  closed at exit
     except OSError as error:
         raise UsageError(f"--events: {path} cannot be written: {error.strerror}") from None
-    return lambda context: JsonLines(stream, _warn)
-
-
-STATE_DIR = click.option(
-    "--state-dir",
-    default=DEFAULT,
-    show_default=True,
-    envvar="MPRUN_STATE_DIR",
-    metavar="DIR",
-    help="Where the records of runs are kept.",
-)
-
-
-def _to_seconds(_: click.Context, option: click.Parameter, value: str | None) -> float | None:
-    """An option's duration, written as a job file writes it, in seconds."""
-    if value is None:
-        return None
-    try:
-        return seconds(float(value) if value.replace(".", "", 1).isdecimal() else value)
-    except ValueError as error:
-        raise click.BadParameter(str(error)) from None
-
-
-# What goes before the job file, in `run` and in `plan` alike.
-PLANNING = (
-    click.option(
-        "-j",
-        "--max-parallel",
-        type=click.IntRange(min=1),
-        envvar="MPRUN_MAX_PARALLEL",
-        metavar="N",
-        help="How many tasks run at once at most.",
-    ),
-    click.option(
-        "-x",
-        "--fail-fast",
-        is_flag=True,
-        default=None,
-        envvar="MPRUN_FAIL_FAST",
-        help="Stop the run at the first failure.",
-    ),
-    click.option(
-        "--timeout",
-        callback=_to_seconds,
-        envvar="MPRUN_TIMEOUT",
-        metavar="DURATION",
-        help="How long the whole run may take: seconds, or 1m30s.",
-    ),
-    click.option(
-        "--start-method",
-        type=click.Choice(START_METHODS),
-        envvar="MPRUN_START_METHOD",
-        help="How every task's process is started.",
-    ),
-)
-
-
-def planning_options(command: Callable[..., int]) -> Callable[..., int]:
-    """Give a command the options of PLANNING, as keyword arguments of `api.plan_job`."""
-    for option in reversed(PLANNING):
-        command = option(command)
-    return command
+    return lambda context: JsonLines(stream, warn)
 
 
 @group.command()
@@ -235,11 +128,11 @@ def run(
         executor=_executor(launcher),
         start_timeout=start_timeout,
         options={**planning, "output": output},
-        warn=_warn,
+        warn=warn,
         dry_run=dry_run,
     )
     if dry_run and result.exit_code == 0:
-        click.echo(f"{job}: every target can be called; nothing was started", err=True)
+        write(f"{visible(job)}: every target can be called; nothing was started")
     return result.exit_code
 
 
@@ -259,11 +152,11 @@ def validate(jobs: tuple[str, ...]) -> int:
             job = api.load_job(path)
         except UsageError as error:
             if code:
-                click.echo(err=True)
-            _explain(error)
+                write("")
+            explain(error)
             code = error.exit_code
         else:
-            click.echo(f"{path}: ok, {len(job.tasks)} task{'' if len(job.tasks) == 1 else 's'}")
+            click.echo(f"{visible(path)}: ok, {count(len(job.tasks), 'task')}")
     return code
 
 
@@ -302,7 +195,7 @@ def show(run: str | None, as_json: bool, state_dir: str) -> int:
     directory = find_run(state_dir, run)
     state, damage = read_state(directory)
     for what in damage:
-        _warn(f"{directory.events}: {what}, left out")
+        warn(f"{directory.events}: {what}, left out")
     if as_json:
         _print_json(state.to_json())
     else:
@@ -326,7 +219,7 @@ def logs(tasks: tuple[str, ...], run: str | None, state_dir: str) -> int:
     directory = find_run(state_dir, run)
     state, damage = read_state(directory)
     for what in damage:
-        _warn(f"{directory.events}: {what}, left out")
+        warn(f"{directory.events}: {what}, left out")
     show_logs(directory, state, tasks)
     return 0
 
@@ -362,31 +255,6 @@ def _print_json(value: Any) -> None:
     click.echo(json.dumps(value, indent=2, ensure_ascii=False))
 
 
-def _say(kind: str, text: str) -> None:
-    from mprun.reporters.words import visible
-
-    colour = wants_colour(sys.stderr)
-    head = click.style(f"{kind}:", bold=True) if colour else f"{kind}:"
-    # click takes colours out of what does not go to a terminal, FORCE_COLOR or not.
-    click.echo(f"{head} {visible(text)}", err=True, color=colour)
-
-
-def _warn(text: str) -> None:
-    _say("warning", text)
-
-
-def _explain(error: MprunError) -> None:
-    if error.output:
-        Output([]).write(MAIN, [error.output.rstrip(b"\n") + b"\n"])
-    if isinstance(error, JobFileError):
-        from mprun.problems import render
-
-        colour = wants_colour(sys.stderr)
-        click.echo(render(error.problems, colour), err=True, color=colour)
-    else:
-        _say("error", str(error))
-
-
 def main(launcher: tuple[int, int] | None = None) -> int:
     """Run the command line with a launcher that may have been forked already; the exit code."""
     for stream in (sys.stdout, sys.stderr):
@@ -403,8 +271,7 @@ def main(launcher: tuple[int, int] | None = None) -> int:
         if error.filename is not None:
             raise
         # A write: the disk is full that `mprun show > FILE` goes to.
-        with contextlib.suppress(OSError):
-            _say("error", f"the output cannot be written: {error.strerror}")
+        say("error", f"the output cannot be written: {error.strerror}")
         code = outcomes.EXIT_INTERNAL
     finally:
         if launcher is not None:
@@ -433,7 +300,7 @@ def _command(launcher: tuple[int, int] | None) -> int:
         _name_variable(error)
         return error.exit_code
     except MprunError as error:
-        _explain(error)
+        explain(error)
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         return 128 + signal.SIGINT
@@ -445,4 +312,4 @@ def _name_variable(error: click.ClickException) -> None:
         return
     source = error.ctx.get_parameter_source(error.param.name or "")
     if source is click.core.ParameterSource.ENVIRONMENT:
-        click.echo(f"The value comes from the environment variable {error.param.envvar}.", err=True)
+        write(f"The value comes from the environment variable {error.param.envvar}.")

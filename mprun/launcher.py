@@ -20,6 +20,7 @@ from multiprocessing import util
 
 from mprun import popen, procfs, reaper, stacks, target
 from mprun.channel import LauncherEnd
+from mprun.resolution import Resolution, prepare_multiprocessing
 from mprun.worker import (
     PR_SET_CHILD_SUBREAPER,
     Assignment,
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
 # How often the number of a task's threads is looked at, in seconds; more tasks, less often.
 SAMPLE_INTERVAL = 0.25
 SAMPLE_INTERVAL_PER_TASK = 0.0025
+
+_NO_FORK_SERVER = "the fork server is gone"
 
 
 class Attempt:
@@ -142,66 +145,25 @@ class Launcher:
         self._places = options["max_parallel"]
         os.environ["MPRUN_RUN_ID"] = options["run_id"]
         target.set_import_path(options["import_path"])
-        problems = _import_ahead(options["preload"])
-        unresolved, threads = self._resolve(calls)
-        problems += unresolved
-        methods = set(options["methods"])
+        resolution = Resolution(self._say_importing)
+        problems = resolution.run(options["preload"], calls)
+        self._calls = resolution.found
         if not problems:
-            self._prepare_multiprocessing(options["start_method"], methods, options["preload"], calls)
+            methods = set(options["methods"])
+            modules = [*options["preload"], *resolution.modules()]
+            self._fork_server = prepare_multiprocessing(options["start_method"], methods, modules)
         flush_output()
         self._reaper.spare_present_children()
         # A child that collects garbage copies the pages of all that it looks at.
         gc.collect()
         gc.freeze()
         popen.skip_thread_reset()
-        self._engine.send("prepared", os.getpid(), _main_name(), problems, threads)
+        self._engine.send("prepared", os.getpid(), _main_name(), problems, resolution.threads)
 
-    def _resolve(
-        self, calls: list[tuple[str, tuple[Any, ...], dict[str, Any]]]
-    ) -> tuple[list[Any], list[str]]:
-        problems: list[Any] = []
-        failed: dict[str, target.TargetError] = {}
-        threads: list[str] = []
-        for number, (name, args, kwargs) in enumerate(calls):
-            try:
-                if name in failed:
-                    raise failed[name]
-                if name not in self._calls:
-                    self._find(number, name, threads, failed)
-                target.check_arguments(self._calls[name], args, kwargs)
-            except target.TargetError as error:
-                problems.append((number, str(error), error.where, error.word, error.candidates))
-        return problems, threads
-
-    def _find(
-        self, number: int, name: str, threads: list[str], failed: dict[str, target.TargetError]
-    ) -> None:
-        module = name.partition(":")[0]
-        if module not in sys.modules:
-            # Said before, so that the engine knows whose import it was that ended us.
-            self._engine.send("importing", number)
-            self._engine.flush()
-        try:
-            self._calls[name] = target.find(name)
-        except target.TargetError as error:
-            failed[name] = error
-            raise
-        finally:
-            if not threads and _thread_count() > 1:
-                threads.append(module)
-
-    def _prepare_multiprocessing(
-        self, method: str, methods: set[str], preload: list[str], calls: list[tuple[str, Any, Any]]
-    ) -> None:
-        import multiprocessing
-
-        multiprocessing.set_start_method(method, force=True)
-        if "forkserver" in methods:
-            self._fork_server = _start_fork_server(preload, calls)
-        if "spawn" in methods:
-            from multiprocessing import resource_tracker
-
-            resource_tracker.ensure_running()
+    def _say_importing(self, number: int) -> None:
+        """Said before, so that the engine knows whose import it was that ended us."""
+        self._engine.send("importing", number)
+        self._engine.flush()
 
     # ---- starting and signalling
 
@@ -214,6 +176,10 @@ class Launcher:
         os.environb.update({key.encode(): value.encode() for key, value in own.items()})
         if method == "forkserver":
             todo["env"] = {**own, **todo["env"]}
+            if not self._fork_server_lives():
+                # multiprocessing would start another, which would know nothing of the job.
+                self._engine.send("not_started", key, time.monotonic(), _NO_FORK_SERVER)
+                return
         assignment = Assignment(
             **todo,
             call=self._calls[todo["target"]] if method == "fork" else None,
@@ -227,6 +193,9 @@ class Launcher:
         except OSError as error:
             self._engine.send("not_started", key, clock, error.strerror or str(error))
             return
+        except EOFError:
+            self._engine.send("not_started", key, clock, _NO_FORK_SERVER)
+            return
         self._places -= not daemon
         attempt = Attempt(key, process, clock, assignment.log)
         self._attempts[attempt.popen.waiter] = self._by_key[key] = attempt
@@ -234,6 +203,10 @@ class Launcher:
         stat = procfs.read_stat(attempt.popen.pid)
         ticks = stat.start_ticks if stat else None
         self._engine.send("started", key, clock, attempt.popen.pid, assignment.parent, ticks)
+
+    def _fork_server_lives(self) -> bool:
+        stat = procfs.read_stat(self._fork_server)
+        return stat is not None and stat.state not in "ZX" and stat.ppid == os.getpid()
 
     def _signal(self, key: tuple[int, int], name: str, dump: bool) -> None:
         attempt = self._by_key.get(key)
@@ -285,7 +258,8 @@ class Launcher:
             usage.ru_utime + usage.ru_stime if usage else None,
             usage.ru_maxrss * 1024 if usage else None,
             attempt.threads,
-            self._reaper.bury(self._pids()),
+            # A task whose fork server has died comes to us itself.
+            [pid for pid in self._reaper.bury(self._pids()) if pid != held.pid],
         )
 
     def _kill_everyone(self) -> None:
@@ -298,6 +272,9 @@ class Launcher:
                 attempt.popen.poll(0)
             attempt.popen.close()
         self._attempts.clear()
+        # What modules started at import and the fork server end with the job; the resource
+        # tracker ends by itself, once it has removed what tasks left in shared memory.
+        self._reaper.spare(_resource_tracker())
         self._reaper.bury(set())
 
     def _pids(self) -> set[int]:
@@ -319,37 +296,11 @@ class Launcher:
                 attempt.threads = max(attempt.threads, stat.threads)
 
 
-def _start_fork_server(preload: list[str], calls: list[tuple[str, Any, Any]]) -> int:
-    """Start it with every target's module imported; its pid."""
-    from multiprocessing import forkserver
-
-    modules = [*preload, *sorted({name.partition(":")[0] for name, _, _ in calls})]
-    from mprun.forkserver import IMPORT_PATH, MODULES
-
-    forkserver.set_forkserver_preload(["mprun.forkserver"])
-    os.environ.update({IMPORT_PATH: os.pathsep.join(sys.path), MODULES: " ".join(modules)})
-    forkserver.ensure_running()
-    del os.environ[IMPORT_PATH], os.environ[MODULES]
-    from mprun.popen_exec import fork_server_pid
-
-    return fork_server_pid() or 0
-
-
-def _import_ahead(modules: list[str]) -> list[Any]:
-    """Import the job's `preload`; what went wrong, numbered from -1 down."""
-    problems: list[Any] = []
-    for place, module in enumerate(modules):
-        try:
-            target.find_module(module)
-        except target.TargetError as error:
-            problems.append((-1 - place, str(error), ("preload", place), error.word, error.candidates))
-    return problems
-
-
-def _thread_count() -> int:
-    import threading
-
-    return threading.active_count()
+def _resource_tracker() -> list[int]:
+    """The pid of multiprocessing's resource tracker, where it was started."""
+    module = sys.modules.get("multiprocessing.resource_tracker")
+    pid = module._resource_tracker._pid if module is not None else None
+    return [] if pid is None else [pid]
 
 
 def _main_name() -> str:
@@ -384,7 +335,9 @@ def main(descriptor: int) -> None:
         os.setsid()
         set_process_control(PR_SET_CHILD_SUBREAPER, 1)
         # Whoever started mprun may have had signals ignored or blocked; tasks inherit.
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        for number in (signal.SIGCHLD, signal.SIGHUP, signal.SIGTERM):
+            signal.signal(number, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, [])
         dump_stacks_on_request()
         sys.modules["__main__"] = types.ModuleType("__main__")

@@ -9,6 +9,10 @@ import time
 
 from mprun import popen, procfs
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 # How long the launcher goes on killing what a task left behind before it lets it be.
 BURY_SECONDS = 0.5
 
@@ -43,7 +47,11 @@ class Reaper:
 
     def spare_present_children(self) -> None:
         """Let the present children be: multiprocessing's helpers, and what modules started."""
-        self._spared = set(self._children.pids())
+        self.spare(self._children.pids())
+
+    def spare(self, pids: Iterable[int]) -> None:
+        """Let these children be from now on, and no others."""
+        self._spared = set(pids)
 
     def bury(self, tasks: set[int]) -> list[int]:
         """Kill and reap every child but the spared and `tasks`; the pids that were alive."""

@@ -35,6 +35,9 @@ class SignalNotes:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
         for number in ENDING:
+            if number == signal.SIGHUP and signal.getsignal(number) == signal.SIG_IGN:
+                # What nohup(1) asks for.
+                continue
             self._before[number] = signal.signal(number, self._note)
         return self
 

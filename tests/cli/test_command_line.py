@@ -230,7 +230,7 @@ def test_a_task_finds_its_name_and_run(tmp_path):
 
 
 def test_any_locale_will_do(tmp_path):
-    write(tmp_path, work=WORK, job="tasks:\n  - {name: Wörter, target: work:hi, args: [跳舞]}")
+    write(tmp_path, work=WORK, job="tasks:\n  - {name: Wörter, target: work:hi, args: [跳舞], env: {Ü: ü}}")
     surroundings = {
         "LC_ALL": "POSIX",
         "PYTHONIOENCODING": "ascii",

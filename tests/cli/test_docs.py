@@ -60,7 +60,7 @@ def test_command_of_the_documents_does_what_it_says(command, place):
     if arguments[:1] == ["logs"]:
         assert mprun("job.yaml", cwd=place).code == 0
     run = mprun(*arguments, cwd=place)
-    assert run.code == (1 if "killed.yaml" in command else 0), run.stderr
+    assert run.code == int(any(name in command for name in ("killed.yaml", "fail_fast.yaml"))), run.stderr
 
 
 def test_job_file_of_the_readme_runs(tmp_path):

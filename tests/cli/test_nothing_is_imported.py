@@ -1,6 +1,7 @@
 """What only reads imports no target, starts no process and opens no connection."""
 
 import json
+import os
 
 import pytest
 from support.runs import ROOT, mprun, write
@@ -59,7 +60,8 @@ def audited(desk, *arguments):
     """What a command did that a reader must not do, and how it ended."""
     file = desk / "audit.jsonl"
     file.unlink(missing_ok=True)
-    run = mprun(*arguments, cwd=desk, env={"PYTHONPATH": str(desk), "AUDIT_FILE": str(file)})
+    path = os.pathsep.join([str(desk), *filter(None, [os.environ.get("PYTHONPATH")])])
+    run = mprun(*arguments, cwd=desk, env={"PYTHONPATH": path, "AUDIT_FILE": str(file)})
     lines = file.read_text().splitlines() if file.exists() else []
     return run, [json.loads(line) for line in lines]
 

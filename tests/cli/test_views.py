@@ -12,7 +12,7 @@ import termios
 from pathlib import Path
 
 import pytest
-from support.runs import PATIENCE, environment, mprun, read_events, write
+from support.runs import PATIENCE, environment, mprun, read_events, start, write
 
 WORK = """
     import os
@@ -321,6 +321,28 @@ def test_a_reader_of_a_report_that_leaves_gets_no_traceback(command, desk):
     assert answer.stderr == ""
 
 
+@pytest.mark.parametrize(
+    ("command", "code"),
+    [
+        ("show", 141),
+        ("show --json", 141),
+        ("schema", 141),
+        ("plan job.yaml", 141),
+        ("logs", 0),
+        ("job.yaml", 1),
+    ],
+)
+def test_a_reader_that_was_never_there_is_no_failed_task(command, code, desk):
+    mprun("-q", "job.yaml", cwd=desk)
+    reader, writer = os.pipe()
+    os.close(reader)
+    process = start(*command.split(), cwd=desk, stdout=writer)
+    os.close(writer)
+    _, said = process.communicate(timeout=PATIENCE)
+    assert process.returncode == code
+    assert b"Traceback" not in said
+
+
 @pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", "<&- >&- 2>&-"])
 def test_closed_descriptors_go_nowhere(closed, desk):
     answer = shell(f"mprun job.yaml {closed}", desk)
@@ -425,3 +447,14 @@ def test_the_table_can_be_read_in_a_narrow_terminal(columns, desk):
     assert not any(re.search(r" \d+$", line) and len(line.split()) == 1 for line in table)
     assert len(table) <= 14
     assert "\x1b[1;31mfailed: exit 1" in shown
+
+
+def test_a_warning_that_nobody_takes_does_not_end_a_run(desk):
+    (desk / "file").touch()
+    answer = shell("mprun job.yaml --state-dir file --events /dev/full 2>/dev/full", desk)
+    assert answer.returncode == 1
+    assert "step two" in answer.stdout
+
+
+def test_an_error_that_nobody_takes_is_still_an_exit_code(desk):
+    assert shell("mprun validate nothing.yaml 2>/dev/full", desk).returncode == 2

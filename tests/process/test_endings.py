@@ -7,12 +7,10 @@ import textwrap
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import psutil
 import pytest
-from support.runs import START_METHODS, mprun, survivors, write
+from support.runs import START_METHODS, alive, mprun, survivors, write
 
 every_start_method = pytest.mark.parametrize("method", START_METHODS)
-OF_ITS_OWN = object()
 
 
 class Ending(NamedTuple):
@@ -201,8 +199,8 @@ def test_the_record_has_how_it_ended_with_which_error_and_which_result(run_of, m
     assert (exited["exit_code"], exited["signal"]) == (ending.exit_code, ending.signal)
     assert (exited["core_dumped"], exited["orphans"]) == (False, [])
     words = f"killed by {ending.signal}" if ending.signal else f"exit {ending.exit_code}"
-    outcome = "failed" if ending.exit_code else "succeeded"
-    assert (finished["outcome"], finished["reason"]) == (outcome, words)
+    expected = ("failed", words) if ending.exit_code else ("succeeded", "")
+    assert (finished["outcome"], finished["reason"]) == expected
     assert exited["error"] == (ending.error and dict(zip(("type", "message"), ending.error, strict=True)))
     assert (finished["result_kind"], finished["result"]) == (ending.kind, ending.result)
 
@@ -414,7 +412,7 @@ def leftovers(tmp_path_factory):
 
 
 def gone(pids):
-    return not any(map(psutil.pid_exists, pids))
+    return not any(map(alive, pids))
 
 
 @every_start_method

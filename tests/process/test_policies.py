@@ -128,7 +128,9 @@ def test_task_that_ignores_the_stop_signal_is_killed_with_its_children(tmp_path)
 
 def test_run_past_its_timeout_fails(tmp_path):
     write(tmp_path, work="import time\ndef hang(): time.sleep(60)\n")
-    write(tmp_path, job="tasks: [{name: a, target: 'work:hang'}, {name: b, target: 'work:hang', depends_on: a}]")
+    write(
+        tmp_path, job="tasks: [{name: a, target: 'work:hang'}, {name: b, target: 'work:hang', depends_on: a}]"
+    )
     run = mprun("job.yaml", "--timeout", "300ms", cwd=tmp_path)
     assert run.code == 1
     assert (run.outcome("a"), run.outcome("b")) == ("stopped", "cancelled")

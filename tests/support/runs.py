@@ -126,8 +126,13 @@ def eventually(fact, seconds=10):
     return found
 
 
+def alive(pid, start_ticks=None):
+    """Whether a process lives: a zombie does not, nor does a stranger with its number."""
+    stat = procfs.read_stat(pid)
+    return stat is not None and stat.state not in "ZX" and start_ticks in (None, stat.start_ticks)
+
+
 def survivors(events):
     """The pids of tasks that a record says were started and that live, by their start times."""
-    started = [(e["pid"], e["start_ticks"]) for e in events if e["event"] == "task_started"]
-    seen = [(pid, ticks, procfs.read_stat(pid)) for pid, ticks in started]
-    return [pid for pid, ticks, stat in seen if stat is not None and stat.start_ticks == ticks]
+    started = [event for event in events if event["event"] == "task_started"]
+    return [event["pid"] for event in started if alive(event["pid"], event["start_ticks"])]

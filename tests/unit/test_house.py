@@ -35,6 +35,7 @@ FLOORS = (
     {"popen_exec", "reaper"},
     {"worker"},
     {"forkserver", "target"},
+    {"resolution"},
     {"launcher"},
     # the engine's side
     {"results", "signals", "state", "statedir"},
@@ -44,6 +45,7 @@ FLOORS = (
     {"reporters.lineage", "reporters.plan_text", "reporters.table"},
     {"reporters.console"},
     {
+        "reporters.errors",
         "reporters.github",
         "reporters.html",
         "reporters.jsonl",
@@ -58,17 +60,18 @@ FLOORS = (
     {"api", "starter"},
     # the doors
     {"mprun"},
+    {"options"},
     {"cli"},
     {"__main__"},
 )
 
 # One library, one room. A package stands for all of its modules.
 ROOMS = {
-    "click": {"cli"},
+    "click": {"cli", "options"},
     "dask": {"executors.dask"},
     "distributed": {"executors.dask"},
     "jsonschema": {"schema"},
-    "multiprocessing": {"launcher", "popen", "popen_exec", "worker"},
+    "multiprocessing": {"launcher", "popen", "popen_exec", "resolution", "worker"},
     "rich": {"reporters"},
     "yaml": {"loader"},
 }

@@ -1,0 +1,232 @@
+"""What CPython and the kernel do, where mprun relies on it: who breaks a fact here breaks mprun."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="facts about Linux")
+
+HEAD = """\
+import ctypes, os, select, signal, sys, threading, time
+
+SUBREAPER, DEATH_SIGNAL = 36, 1
+prctl = ctypes.CDLL(None).prctl
+
+def children():
+    with open(f"/proc/self/task/{os.getpid()}/children") as file:
+        return [int(pid) for pid in file.read().split()]
+
+def fork(function):
+    pid = os.fork()
+    if pid == 0:
+        try:
+            function()
+        finally:
+            os._exit(0)
+    return pid
+
+def until(fact):
+    end = time.monotonic() + 10
+    while not fact():
+        assert time.monotonic() < end
+        time.sleep(0.002)
+
+def is_zombie(pid):
+    return open(f"/proc/{pid}/stat").read().rpartition(")")[2].split()[0] == "Z"
+"""
+
+
+def python(script):
+    """Run a script in a Python of its own; it fails by an assertion, or it says `ok`."""
+    code = HEAD + textwrap.dedent(script) + "\nprint('ok')"
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=20)
+    assert done.stdout.endswith("ok\n"), done.stderr
+
+
+def test_the_links_of_a_processs_task_directory_count_its_threads():
+    python("""
+        count = lambda: os.stat("/proc/self/task").st_nlink - 2
+        assert count() == 1
+        stop = threading.Event()
+        threads = [threading.Thread(target=stop.wait) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        assert count() == 4
+        stop.set()
+        for thread in threads:
+            thread.join()
+        until(lambda: count() == 1)
+    """)
+
+
+def test_a_pidfd_is_readable_when_the_process_has_ended_and_is_not_reaped():
+    python("""
+        reader, writer = os.pipe()
+        pid = fork(lambda: os.read(reader, 1))
+        poll = select.poll()
+        poll.register(os.pidfd_open(pid), select.POLLIN)
+        assert not poll.poll(0)
+        os.write(writer, b"x")
+        assert poll.poll(10_000)
+        assert is_zombie(pid) and os.waitpid(pid, 0) == (pid, 0)
+    """)
+
+
+def test_with_sigchld_ignored_nobody_learns_how_a_child_ended():
+    python("""
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+        try:
+            os.waitpid(fork(lambda: os._exit(3)), 0)
+        except ChildProcessError:
+            pass
+        else:
+            raise AssertionError("it was told")
+    """)
+
+
+def test_ignored_and_blocked_signals_are_inherited_by_a_new_program():
+    python("""
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
+        import subprocess
+        script = (
+            "import signal; assert signal.getsignal(signal.SIGTERM) == signal.SIG_IGN;"
+            "assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == {signal.SIGUSR1}"
+        )
+        subprocess.run([sys.executable, "-c", script], check=True)
+    """)
+
+
+def test_an_orphan_has_come_to_the_subreaper_before_its_parents_end_is_seen():
+    python("""
+        prctl(SUBREAPER, 1, 0, 0, 0)
+        for _ in range(20):
+            reader, writer = os.pipe()
+
+            def leave_an_orphan():
+                os.write(writer, str(fork(signal.pause)).encode().ljust(10))
+
+            pid = fork(leave_an_orphan)
+            orphan = int(os.read(reader, 10))
+            pidfd = os.pidfd_open(pid)
+            select.select([pidfd], [], [])
+            assert sorted(children()) == sorted([pid, orphan])
+            os.kill(orphan, signal.SIGKILL)
+            os.waitpid(orphan, 0)
+            os.waitpid(pid, 0)
+    """)
+
+
+def test_being_a_subreaper_is_not_inherited():
+    python("""
+        prctl(SUBREAPER, 1, 0, 0, 0)
+        reader, writer = os.pipe()
+
+        def child():
+            middle = fork(lambda: os.write(writer, str(fork(signal.pause)).encode().ljust(10)))
+            os.waitpid(middle, 0)
+            signal.pause()
+
+        pid = fork(child)
+        orphan = int(os.read(reader, 10))
+        until(lambda: orphan in children())
+        os.kill(orphan, signal.SIGKILL)
+        os.kill(pid, signal.SIGKILL)
+    """)
+
+
+def test_the_parent_death_signal_comes_when_the_thread_that_forked_ends():
+    python("""
+        reader, writer = os.pipe()
+
+        def fork_and_end():
+            def child():
+                prctl(DEATH_SIGNAL, signal.SIGKILL, 0, 0, 0)
+                os.write(writer, b"x")
+                signal.pause()
+            pids.append(fork(child))
+            os.read(reader, 1)
+
+        pids = []
+        thread = threading.Thread(target=fork_and_end)
+        thread.start()
+        thread.join()
+        assert os.waitstatus_to_exitcode(os.waitpid(pids[0], 0)[1]) == -signal.SIGKILL
+    """)
+
+
+def test_the_parent_death_signal_is_not_inherited():
+    python("""
+        prctl(SUBREAPER, 1, 0, 0, 0)
+        reader, writer = os.pipe()
+
+        def child():
+            prctl(DEATH_SIGNAL, signal.SIGKILL, 0, 0, 0)
+            os.write(writer, str(fork(signal.pause)).encode().ljust(10))
+            signal.pause()
+
+        pid = fork(lambda: (fork(child), signal.pause()))
+        grandchild = int(os.read(reader, 10))
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        until(lambda: grandchild in children())
+        assert not is_zombie(grandchild)
+        os.kill(grandchild, signal.SIGKILL)
+    """)
+
+
+def test_what_several_processes_append_to_one_file_is_kept_whole():
+    python("""
+        import tempfile
+
+        with tempfile.TemporaryDirectory() as directory:
+            path = directory + "/log"
+
+            def append():
+                file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+                for _ in range(500):
+                    os.write(file, b"x" * 99 + b"\\n")
+
+            for pid in [fork(append) for _ in range(4)]:
+                os.waitpid(pid, 0)
+            lines = open(path, "rb").read().splitlines()
+            assert len(lines) == 2000 and set(lines) == {b"x" * 99}, len(lines)
+    """)
+
+
+def test_multiprocessing_shows_an_exit_code_of_256_as_0():
+    python("""
+        import multiprocessing
+
+        process = multiprocessing.get_context("fork").Process(target=sys.exit, args=(256,))
+        process.start()
+        process.join()
+        assert process.exitcode == 0
+    """)
+
+
+def test_a_daemon_of_multiprocessing_outlives_a_main_process_that_was_killed():
+    python("""
+        import multiprocessing
+
+        prctl(SUBREAPER, 1, 0, 0, 0)
+        reader, writer = os.pipe()
+
+        def main():
+            process = multiprocessing.get_context("fork").Process(target=signal.pause, daemon=True)
+            process.start()
+            os.write(writer, str(process.pid).encode().ljust(10))
+            signal.pause()
+
+        pid = fork(main)
+        daemon = int(os.read(reader, 10))
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        assert daemon in children() and not is_zombie(daemon)
+        os.kill(daemon, signal.SIGKILL)
+    """)

@@ -1,0 +1,110 @@
+"""Frames over a socket pair: whole, in order, never blocking the engine."""
+
+import socket
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mprun.channel import EngineEnd, Frames, LauncherEnd
+
+
+@pytest.fixture
+def ends():
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        theirs.settimeout(10)
+        yield EngineEnd(ours), LauncherEnd(theirs), ours, theirs
+
+
+def framed(data):
+    return len(data).to_bytes(4, "big") + data
+
+
+@given(st.lists(st.binary(max_size=50), max_size=10), st.lists(st.integers(1, 20), min_size=1, max_size=50))
+def test_a_stream_is_cut_into_its_frames_however_it_arrives(messages, sizes):
+    stream = b"".join(map(framed, messages))
+    frames, found = Frames(), []
+    turn = 0
+    while stream:
+        size = sizes[turn % len(sizes)]
+        found += frames.feed(stream[:size])
+        stream = stream[size:]
+        turn += 1
+    assert found == messages
+
+
+def test_messages_keep_the_types_of_yaml(ends):
+    engine, launcher, *_ = ends
+    message = ("start", (0, 1), {1: "a", None: [1.5, True], "ü\ud800": b"\0"})
+    engine.send(*message)
+    assert engine.flush()
+    assert launcher.receive() == [message]
+    launcher.send("exited", (0, 1), None)
+    launcher.send("exited", (1, 1), -9)
+    launcher.flush()
+    assert engine.receive() == [("exited", (0, 1), None), ("exited", (1, 1), -9)]
+
+
+def test_nothing_is_sent_before_it_is_flushed(ends):
+    engine, launcher, *_ = ends
+    launcher.send("early")
+    assert engine.receive() == []
+    launcher.flush()
+    launcher.flush()
+    assert engine.receive() == [("early",)]
+
+
+def test_an_engine_whose_launcher_does_not_read_goes_on(ends):
+    engine, launcher, *_ = ends
+    message = ("start", "x" * 100_000)
+    for _ in range(50):
+        engine.send(*message)
+    assert engine.flush() is False
+    received = []
+    while len(received) < 50:
+        received += launcher.receive()
+        engine.flush()
+    assert received == [message] * 50
+    assert engine.flush()
+
+
+def test_a_message_larger_than_any_buffer_arrives_whole(ends):
+    engine, launcher, *_ = ends
+    engine.send("x" * 5_000_000)
+    received = []
+    while not received:
+        engine.flush()
+        received = launcher.receive()
+    assert received == [("x" * 5_000_000,)]
+
+
+def test_the_end_of_either_side_is_seen(ends):
+    engine, launcher, ours, theirs = ends
+    engine.send("last")
+    engine.flush()
+    ours.close()
+    assert launcher.receive() == [("last",)]
+    assert launcher.receive() is None
+    launcher.send("to nobody")
+    with pytest.raises(OSError, match="Broken pipe"):
+        launcher.flush()
+    del theirs
+
+
+def test_an_engine_sees_that_its_launcher_is_gone(ends):
+    engine, _, _, theirs = ends
+    theirs.close()
+    assert engine.receive() is None
+    engine.send("to nobody")
+    with pytest.raises(OSError, match="Broken pipe"):
+        engine.flush()
+
+
+def test_a_launcher_that_died_over_unread_requests_is_gone_too(ends):
+    """Then the kernel says ECONNRESET and not end-of-file."""
+    engine, _, _, theirs = ends
+    engine.send("unread")
+    engine.flush()
+    theirs.close()
+    assert engine.receive() is None

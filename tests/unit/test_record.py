@@ -1,0 +1,166 @@
+"""Events to lines and back; what is damaged is named and left out."""
+
+import json
+import os
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mprun import events, record
+from mprun.errors import RecordError
+from mprun.record import Damage, Recorder, encode, line, read_lines, read_state
+from mprun.statedir import RunDirectory
+
+STAMP = {"time": "2026-01-01T12:00:00Z", "run": "r"}
+FINISHED = events.TaskFinished(
+    **STAMP, task="a", outcome="succeeded", attempts=1, reason="", result={"x": [1]}
+)
+JOINED = events.TaskJoined(**STAMP, task="a", position=1, of=1)
+
+
+@pytest.fixture
+def directory(tmp_path):
+    return RunDirectory(str(tmp_path))
+
+
+def write(directory, data):
+    with open(directory.events, "wb") as file:
+        file.write(data)
+
+
+def test_an_event_is_one_line_with_its_kind_first():
+    assert line(JOINED) == (
+        '{"event":"task_joined","time":"2026-01-01T12:00:00Z","run":"r","task":"a","position":1,"of":1}\n'
+    )
+
+
+def test_what_is_appended_is_read_back(directory):
+    recorder = Recorder(directory)
+    recorder.append([JOINED])
+    recorder.append([FINISHED, JOINED])
+    recorder.close()
+    assert [events.from_record(value) for value in read_lines(directory.events)] == [JOINED, FINISHED, JOINED]
+    state, damage = read_state(directory)
+    assert (damage, state.tasks["a"].finished, state.tasks["a"].joined) == ([], FINISHED, JOINED)
+
+
+def test_a_batch_is_one_write(directory, monkeypatch):
+    written = []
+    write_all = os.write
+    monkeypatch.setattr(os, "write", lambda file, data: written.append(bytes(data)) or write_all(file, data))
+    recorder = Recorder(directory)
+    recorder.append([FINISHED, JOINED])
+    recorder.close()
+    assert written == [encode([FINISHED, JOINED])]
+
+
+def test_a_short_write_is_continued_and_a_full_disk_is_an_error(directory, monkeypatch):
+    write_all = os.write
+    monkeypatch.setattr(os, "write", lambda file, data: write_all(file, data[:7]))
+    recorder = Recorder(directory)
+    recorder.append([JOINED])
+    assert list(read_lines(directory.events)) == [JOINED.to_record()]
+
+    def full(file, data):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "write", full)
+    with pytest.raises(RecordError, match="the record cannot be written: No space left on device"):
+        recorder.append([JOINED])
+    recorder.close()
+
+
+@given(st.text(st.characters()))
+def test_any_text_makes_one_line_that_is_read_back(text):
+    data = encode([JOINED.replace(task=text)])
+    assert data.count(b"\n") == 1
+    assert data.endswith(b"\n")
+    assert json.loads(data)["task"] == text
+
+
+def test_a_torn_line_ends_the_reading(directory):
+    write(directory, line(JOINED).encode() + b'{"event":"task_fin')
+    first, second = read_lines(directory.events)
+    assert first == JOINED.to_record()
+    assert (type(second), str(second)) == (Damage, "line 2 is torn")
+
+
+@pytest.mark.parametrize(
+    "data", [b"x\n", b"\n", b"[]\n", b"null\n", b"\xff\xfe\n", b"[" * 100_000 + b"\n", b"\0\n"]
+)
+def test_a_line_that_is_no_object_is_named_and_the_next_one_read(data, directory):
+    write(directory, data + line(FINISHED).encode())
+    state, damage = read_state(directory)
+    assert damage == ["line 1 is not a JSON object"]
+    assert state.tasks["a"].finished == FINISHED
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"outcome": None}, "`outcome` is not str"),
+        ({"task": ["a"]}, "`task` is not str"),
+        ({"attempts": 1.5}, "`attempts` is not int"),
+        ({"attempts": 2**64}, "`attempts` is not int"),
+        ({"carried": 1}, "`carried` is not bool"),
+        ({"time": 0}, "`time` is not str"),
+    ],
+)
+def test_a_field_that_holds_what_it_cannot_hold_is_damage(change, said, directory):
+    write(directory, json.dumps({**FINISHED.to_record(), **change}).encode() + b"\n")
+    state, damage = read_state(directory)
+    assert damage == [f"a task_finished event is not whole: {said}"]
+    assert state.tasks == {}
+
+
+def test_a_field_that_is_missing_is_damage():
+    broken = FINISHED.to_record()
+    del broken["outcome"]
+    with pytest.raises(TypeError, match="TaskFinished needs the field `outcome`"):
+        events.from_record(broken)
+
+
+def test_newer_kinds_and_keys_are_passed_over():
+    assert events.from_record({"event": "of_the_future", "anything": 1}) is None
+    assert events.from_record({**JOINED.to_record(), "new": 1}) == JOINED
+
+
+@pytest.mark.parametrize("value", [None, 5, ["task_joined"], {}])
+def test_an_event_without_a_kind_is_damage(value):
+    with pytest.raises(TypeError, match="`event` is not str"):
+        events.from_record({"event": value})
+
+
+@given(
+    st.fixed_dictionaries(
+        {"event": st.sampled_from(sorted(events.KINDS))},
+        optional={
+            name: st.recursive(
+                st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3),
+                lambda inner: (
+                    st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=2), inner, max_size=2)
+                ),
+                max_leaves=4,
+            )
+            for kind in events.KINDS.values()
+            for name in kind._fields
+        },
+    )
+)
+def test_no_object_ends_the_reading_in_a_traceback(value):
+    state, damage = record.RunState(), []
+    record._apply(state, {"format": 1, **value, **({"format": 1} if "format" in value else {})}, damage)
+    assert len(damage) <= 1
+    json.dumps(state.to_json())
+
+
+def test_a_newer_format_is_refused_by_name(directory):
+    write(directory, b'{"event":"run_started","format":2}\n')
+    with pytest.raises(RecordError, match="has the format 2, and this mprun reads up to 1: upgrade mprun"):
+        read_state(directory)
+
+
+def test_a_record_that_is_not_there_is_told(directory):
+    with pytest.raises(RecordError, match=r"events\.jsonl cannot be read: No such file"):
+        read_state(directory)
