@@ -66,9 +66,7 @@ class Launcher:
         self._reaper = reaper.Reaper()
         self._attempts: dict[int, Attempt] = {}
         self._by_key: dict[tuple[int, int], Attempt] = {}
-        # Requests in the order in which they came; daemons take no place and wait for none.
         self._to_start: deque[tuple[Any, ...]] = deque()
-        self._daemons_to_start: deque[tuple[Any, ...]] = deque()
         self._places = 0
         self._calls: dict[str, Any] = {}
         self._dumps: list[stacks.Dump] = []
@@ -90,7 +88,7 @@ class Launcher:
 
     def _turn(self) -> bool:
         engine = self._engine.fileno()
-        ready = self._next_to_start()
+        ready = self._next_to_start() is not None
         timeout = 0 if ready else self._sample_interval() if self._attempts else None
         if self._dumps:
             timeout = min(timeout or 0, stacks.SETTLED)
@@ -100,8 +98,10 @@ class Launcher:
             elif not self._read_requests():
                 return False
         # One start a turn: an end that comes meanwhile waits for one fork, not for all.
-        if ready := self._next_to_start():
-            self._start(*ready.popleft())
+        if (first := self._next_to_start()) is not None:
+            request = self._to_start[first]
+            del self._to_start[first]
+            self._start(*request)
         if self._dumps:
             self._signal_what_has_dumped()
         self._sample()
@@ -112,7 +112,7 @@ class Launcher:
         requests = self._engine.receive()
         for kind, *details in requests or ():
             if kind == "start":
-                (self._daemons_to_start if details[1][2] else self._to_start).append(tuple(details))
+                self._to_start.append(tuple(details))
             elif kind == "withdraw":
                 self._withdraw(*details)
             elif kind == "signal":
@@ -121,19 +121,18 @@ class Launcher:
                 self._prepare(*details)
         return requests is not None
 
-    def _next_to_start(self) -> deque[tuple[Any, ...]] | None:
-        """The queue of which the first can be started now."""
-        if self._daemons_to_start:
-            return self._daemons_to_start
-        return self._to_start if self._to_start and self._places > 0 else None
+    def _next_to_start(self) -> int | None:
+        """Which of the requests can be carried out now: the first, or the first of a daemon."""
+        if self._places > 0:
+            return 0 if self._to_start else None
+        return next((number for number, (_, task, _) in enumerate(self._to_start) if task[2]), None)
 
     def _withdraw(self, key: tuple[int, int]) -> None:
-        for queue in (self._to_start, self._daemons_to_start):
-            for request in queue:
-                if request[0] == key:
-                    queue.remove(request)
-                    self._engine.send("withdrawn", key, time.monotonic())
-                    return
+        for request in self._to_start:
+            if request[0] == key:
+                self._to_start.remove(request)
+                self._engine.send("withdrawn", key, time.monotonic())
+                return
 
     # ---- before the first start
 

@@ -63,7 +63,11 @@ def test_needs_are_positions_both_ways():
         ((0, "succeeded"), (2, "succeeded")),
         (),
     ]
-    assert [planned.needed_by for planned in made.tasks] == [(1,), (), (0, 1)]
+    assert [planned.needed_by for planned in made.tasks] == [
+        ((1, "succeeded"),),
+        (),
+        ((0, "succeeded"), (1, "succeeded")),
+    ]
 
 
 def test_the_join_order_is_the_files_or_all_that_are_no_daemons():
