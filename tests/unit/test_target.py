@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import re
 import sys
 import textwrap
 
@@ -143,6 +144,15 @@ def test_what_does_not_bind_is_told_with_its_place(args, kwargs, said, where):
     assert error.where == where
     if "lout" in kwargs:
         assert (error.word, error.candidates) == ("lout", ("name", "times", "loud"))
+
+
+def test_the_words_of_the_running_python_are_passed_on():
+    """They differ between versions: here 3.12 says `keyword-only`."""
+    error = refused(check_arguments, lambda *, pause: 0, (), {})
+    assert re.search(r"missing a required (keyword-only )?argument: 'pause'", str(error))
+    error = refused(check_arguments, lambda a, /: 0, (), {"a": 1})
+    assert "'a'" in str(error)
+    assert error.where == ("kwargs", "a")
 
 
 def test_what_has_no_signature_is_not_bound():

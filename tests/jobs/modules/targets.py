@@ -18,10 +18,6 @@ def only_keywords(*, pause):
     mark()
 
 
-def only_positions(a, /):
-    mark()
-
-
 def anything(*args, **kwargs):
     mark()
 
