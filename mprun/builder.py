@@ -38,6 +38,11 @@ def build(document: Document) -> Job:
     )
 
 
+# Values are frozen, so the many tasks that say nothing of these share them.
+_NO_RETRY = Retry()
+_DEFAULT_STOP = Stop()
+
+
 def _task(document: Document, folder: str, job: dict[str, Any], number: int) -> Task:
     own = job["tasks"][number]
     keys = {**(job.get("defaults") or {}), **own}
@@ -74,8 +79,10 @@ def _dependencies(value: Any) -> tuple[Dependency, ...]:
 
 
 def _retry(value: Any) -> Retry:
-    if value is None or isinstance(value, int):
-        return Retry(retries=value or 0)
+    if value is None:
+        return _NO_RETRY
+    if isinstance(value, int):
+        return Retry(retries=value)
     longest = value.get("max_delay")
     return Retry(
         # Who says how to retry, and not how often, wants it once.
@@ -90,7 +97,9 @@ def _retry(value: Any) -> Retry:
 
 
 def _stop(value: dict[str, Any]) -> Stop:
-    default = Stop()
+    default = _DEFAULT_STOP
+    if not value:
+        return default
     name, grace = value.get("signal"), value.get("grace")
     return Stop(
         signal=default.signal if name is None else signal_name(name),

@@ -87,7 +87,7 @@ class Engine:
         # Ends before timers: what ended in the instant of its timeout has ended.
         for report in self._executor.receive():
             self._take(report)
-        for number in self._notes.take():
+        for number in self._notes.take() if self._watch.signalled else ():
             kill = self._signal is not None
             self._signal = self._signal or number
             self._carry_out(self._scheduler.stop("user", self._clock.now(), kill=kill))

@@ -16,7 +16,6 @@ import sys
 import time
 import types
 from collections import deque
-from multiprocessing import util
 
 from mprun import popen, procfs, reaper, stacks, target
 from mprun.channel import LauncherEnd
@@ -70,6 +69,7 @@ class Launcher:
         self._places = 0
         self._calls: dict[str, Any] = {}
         self._dumps: list[stacks.Dump] = []
+        self._method = ""
         self._fork_server = 0
         self._sampled = 0.0
         popen.private_descriptors.update({sock.fileno(), self._epoll.fileno()})
@@ -150,6 +150,7 @@ class Launcher:
         if not problems:
             methods = set(options["methods"])
             modules = [*options["preload"], *resolution.modules()]
+            self._method = options["start_method"]
             self._fork_server = prepare_multiprocessing(options["start_method"], methods, modules)
         flush_output()
         self._reaper.spare_present_children()
@@ -168,13 +169,13 @@ class Launcher:
 
     def _start(self, key: tuple[int, int], task: tuple[Any, ...], todo: dict[str, Any]) -> None:
         name, position, daemon, method = task
+        attempt_number = str(key[1])
         # Set here, where a forked or spawned task inherits it: in the task it would cost
         # the copies of some fifty pages.
-        own = {"MPRUN_TASK": name, "MPRUN_ATTEMPT": str(key[1])}
-        # As bytes: whatever the locale, the environment is UTF-8.
-        os.environb.update({key.encode(): value.encode() for key, value in own.items()})
+        _set_variable(b"MPRUN_TASK", name.encode())
+        _set_variable(b"MPRUN_ATTEMPT", attempt_number.encode())
         if method == "forkserver":
-            todo["env"] = {**own, **todo["env"]}
+            todo["env"] = {"MPRUN_TASK": name, "MPRUN_ATTEMPT": attempt_number, **todo["env"]}
             if not self._fork_server_lives():
                 # multiprocessing would start another, which would know nothing of the job.
                 self._engine.send("not_started", key, time.monotonic(), _NO_FORK_SERVER)
@@ -185,7 +186,7 @@ class Launcher:
             parent=self._fork_server if method == "forkserver" else os.getpid(),
             meter=method == "forkserver",
         )
-        process = Process(name, position, daemon, method, assignment)
+        process = Process(name, position, daemon, method, self._method, assignment)
         clock = time.monotonic()
         try:
             process.start()
@@ -295,6 +296,16 @@ class Launcher:
                 attempt.threads = max(attempt.threads, stat.threads)
 
 
+def _set_variable(name: bytes, value: bytes) -> None:
+    """As `os.environb[name] = value`, without what that does to a name and value of any type.
+
+    Whatever the locale, the environment is UTF-8. Each page that the launcher touches
+    between two forks costs the copy of that page (`make bench`).
+    """
+    os.putenv(name, value)
+    os.environb._data[name] = value  # type: ignore[attr-defined]
+
+
 def _resource_tracker() -> list[int]:
     """The pid of multiprocessing's resource tracker, where it was started."""
     module = sys.modules.get("multiprocessing.resource_tracker")
@@ -344,8 +355,6 @@ def main(descriptor: int) -> None:
         os.dup2(null, 0)
         os.close(null)
         sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115  for as long as we live
-        # A task's standard input is empty already; every other task would open it anew.
-        util._close_stdin = lambda: None  # type: ignore[attr-defined]
         popen.launcher_pidfd.append(os.pidfd_open(os.getpid()))
         Launcher(socket.socket(fileno=descriptor)).serve()
         _remove_temporary_directory()

@@ -82,10 +82,12 @@ def _preparation(plan: Plan, directory: RunDirectory) -> Preparation:
 
 
 class Watch:
-    """Waits for what an executor reports and for signals."""
+    """Waits for what an executor reports and for signals; `signalled` says that one came."""
 
     def __init__(self, executor: Executor, notes: SignalNotes) -> None:
         self._executor = executor
+        self._notes = notes
+        self.signalled = False
         self._sent = True
         self._poll = select.poll()
         self._poll.register(executor.fileno(), select.POLLIN)
@@ -99,4 +101,6 @@ class Watch:
             events = select.POLLIN if sent else select.POLLIN | select.POLLOUT
             self._poll.modify(self._executor.fileno(), events)
         # Rounded up, so that a deadline is over when the wait for it is.
-        return bool(self._poll.poll(None if timeout is None else int(timeout * 1000) + 1))
+        ready = self._poll.poll(None if timeout is None else int(timeout * 1000) + 1)
+        self.signalled = any(descriptor == self._notes.fileno() for descriptor, _ in ready)
+        return bool(ready)

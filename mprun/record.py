@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 # Made once: `json.dumps` makes a new one for each call with options.
-_to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+_to_json = json.JSONEncoder(ensure_ascii=False, check_circular=False, separators=(",", ":")).encode
 
 
 def line(event: events.Event) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import time
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from mprun.errors import RecordError, UsageError
@@ -22,6 +23,7 @@ _DEFAULT_NAME = re.compile(r"process-[0-9]{1,9}\Z", re.IGNORECASE | re.ASCII)
 _UNSAFE = re.compile(r"[^A-Za-z0-9._=-]+", re.ASCII)
 
 
+@lru_cache(maxsize=1024)
 def file_name(task: str) -> str:
     """A task's name as part of a file's: safe, short, and different for different names.
 

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import atexit
 import ctypes
+import itertools
 import multiprocessing
 import os
 import signal
 import sys
-from multiprocessing import util
+import threading
+from multiprocessing import context, process, util
 
 # As in `typing`, which takes longer to import than all else that a task's process needs.
 TYPE_CHECKING = False
@@ -98,12 +100,14 @@ def die_with_parent(parent: int) -> None:
 class Process(multiprocessing.Process):
     """The process of one attempt, named so that a task sees itself as `<Process …>`."""
 
-    def __init__(self, name: str, position: int, daemon: bool, method: str, assignment: Assignment) -> None:
+    def __init__(
+        self, name: str, position: int, daemon: bool, method: str, default: str, assignment: Assignment
+    ) -> None:
         super().__init__(name=name, daemon=daemon)
         # As if the tasks were the main process's only children, made in the file's order.
         self._identity = (position,)
         self.method = method
-        if method != multiprocessing.get_start_method():
+        if method != default:
             # What the task itself starts is to be started the same way.
             self._start_method = method
         self._assignment = assignment
@@ -118,29 +122,63 @@ class Process(multiprocessing.Process):
         self._sentinel = self._popen.sentinel
 
     @staticmethod
-    def _Popen(process: Process) -> Any:  # type: ignore[override]
-        if process.method == "fork":
+    def _Popen(task: Process) -> Any:  # type: ignore[override]
+        if task.method == "fork":
             from mprun.popen import ForkPopen
 
-            return ForkPopen(process)
+            return ForkPopen(task)
         # It needs sockets, temporary files and more, which a launcher that forks must not hold.
         from mprun.popen_exec import POPENS
 
-        return POPENS[process.method](process)
+        return POPENS[task.method](task)
 
     def _bootstrap(self, parent_sentinel: int | None = None) -> int:
+        """Everything that happens in the process; its exit code.
+
+        What multiprocessing's own does, in its order and with its functions, but without
+        opening an empty standard input (it is empty already) and without its imports
+        inside functions: what a forked child runs for the first time it pays for with
+        copies of pages, here a twentieth of the time of a short task (`make bench`).
+        """
         self._enter()
+        self._become_current(parent_sentinel)
+        code = 0
         try:
-            code: int = super()._bootstrap(parent_sentinel)  # type: ignore[misc]
+            self.run()
+        except SystemExit as end:
+            code = int(end.code or 0)  # `run` raises it with a number
+        except BaseException:
+            # What came of the target could not be written.
+            import traceback
+
+            traceback.print_exc()
+            code = 1
+        finally:
+            threading._shutdown()  # type: ignore[attr-defined]
             if self.method != "spawn":
                 atexit._run_exitfuncs()
-                util._flush_std_streams()  # type: ignore[attr-defined]
-        finally:
+            util._flush_std_streams()  # type: ignore[attr-defined]
             # The process may leave by os._exit, which leaves C's buffers as they are.
             _libc.fflush(None)
         if self._assignment.meter:
             self._write("usage.json", _usage(self._threads))
         return code
+
+    def _become_current(self, parent_sentinel: int | None) -> None:
+        """Be what multiprocessing.current_process() returns, a child without children."""
+        if self._start_method is not None:
+            context._force_start_method(self._start_method)
+        process._process_counter = itertools.count(1)  # type: ignore[attr-defined]
+        process._children = set()  # type: ignore[attr-defined]
+        process._current_process = self  # type: ignore[attr-defined]
+        process._parent_process = process._ParentProcess(  # type: ignore[attr-defined]
+            self._parent_name,  # type: ignore[attr-defined]
+            self._parent_pid,  # type: ignore[attr-defined]
+            parent_sentinel,
+        )
+        threading.main_thread()._set_native_id()  # type: ignore[attr-defined]
+        util._finalizer_registry.clear()  # type: ignore[attr-defined]
+        util._run_after_forkers()  # type: ignore[attr-defined]
 
     def _enter(self) -> None:
         """Become a session of one's own, bound to the parent, with the log as output."""
