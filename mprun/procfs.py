@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 
 
 class Stat:
@@ -33,6 +34,16 @@ def read_stat(pid: int) -> Stat | None:
     finally:
         os.close(file)
     return Stat(line)
+
+
+def boot_ticks() -> int | None:
+    """The time since boot in clock ticks, in which /proc gives a process's start; None off Linux."""
+    if not hasattr(time, "CLOCK_BOOTTIME"):
+        return None
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME) * _TICKS // 1_000_000_000
+
+
+_TICKS = os.sysconf("SC_CLK_TCK")
 
 
 def processes() -> dict[int, Stat]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import textwrap
 
 import pytest
+
+from mprun import procfs
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="facts about Linux")
 
@@ -230,3 +233,18 @@ def test_a_daemon_of_multiprocessing_outlives_a_main_process_that_was_killed():
         assert daemon in children() and not is_zombie(daemon)
         os.kill(daemon, signal.SIGKILL)
     """)
+
+
+def test_a_process_began_in_the_tick_that_the_clock_showed_around_its_fork():
+    known = 0
+    for _ in range(200):
+        before = procfs.boot_ticks()
+        pid = os.fork()
+        if pid == 0:
+            os._exit(0)
+        after = procfs.boot_ticks()
+        stat = procfs.read_stat(pid)
+        os.waitpid(pid, 0)
+        assert before <= stat.start_ticks <= after
+        known += before == after
+    assert known > 100
