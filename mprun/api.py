@@ -11,7 +11,6 @@ from mprun.engine import Engine
 from mprun.errors import JobFileError, LauncherError, MprunError
 from mprun.plan import Plan, plan_tasks
 from mprun.preparation import START_TIMEOUT, ImportFailure, Interrupted, prepare
-from mprun.problems import quote
 from mprun.record import Recorder
 from mprun.signals import SignalNotes
 from mprun.statedir import DEFAULT, create_run_somewhere
@@ -183,11 +182,10 @@ def _prepare(
     try:
         prepared = prepare(plan, executor, directory, notes, timeout)
     except ImportFailure as failure:
-        what = f"{failure}{_last_words(directory)}"
         if failure.number is None:
-            raise LauncherError(f"the start of the launcher {what}") from None
+            raise LauncherError(f"the start of the launcher {failure}") from None
         task = tasks[failure.number]
-        message = f"importing `{task.target.partition(':')[0]}` {what}"
+        message = f"importing `{task.target.partition(':')[0]}` {failure}"
         raise JobFileError([builder.target_problem(task, message)]) from None
     if prepared.findings:
         raise JobFileError(
@@ -199,18 +197,6 @@ def _prepare(
             ]
         )
     return prepared
-
-
-def _last_words(directory: RunDirectory) -> str:
-    """The last line that the launcher printed, of which the log goes with a run that never began."""
-    try:
-        with open(directory.main_log, "rb") as file:
-            file.seek(-min(os.path.getsize(directory.main_log), 4096), os.SEEK_END)
-            lines = file.read().decode("utf-8", "backslashreplace").split("\n")
-    except OSError:
-        return ""
-    last = next((line for line in reversed(lines) if line.strip()), "")
-    return f"; it printed {quote(last)}" if last else ""
 
 
 def _new_launcher() -> Executor:
