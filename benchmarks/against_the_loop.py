@@ -78,9 +78,8 @@ def main() -> None:
         Path(cwd, "window_of_two.py").write_text(WINDOW_OF_TWO)
         Path(cwd, "one.yaml").write_text("tasks:\n  - target: noop:noop\n")
         Path(cwd, "many.yaml").write_text("tasks:\n" + "  - target: noop:noop\n" * options.tasks)
-        print(
-            f"{'seconds, medians of ' + str(options.rounds):<34} {'mprun':>8} {'script':>8} {'ratio':>7}   spread"
-        )
+        head = f"seconds, medians of {options.rounds}"
+        print(f"{head:<34} {'mprun':>8} {'script':>8} {'ratio':>7}   spread")
         compare(
             "start-up, one no-op task",
             [mprun, "one.yaml"],
