@@ -236,7 +236,6 @@ def test_a_daemon_of_multiprocessing_outlives_a_main_process_that_was_killed():
 
 
 def test_a_process_began_in_the_tick_that_the_clock_showed_around_its_fork():
-    known = 0
     for _ in range(200):
         before = procfs.boot_ticks()
         pid = os.fork()
@@ -246,5 +245,3 @@ def test_a_process_began_in_the_tick_that_the_clock_showed_around_its_fork():
         stat = procfs.read_stat(pid)
         os.waitpid(pid, 0)
         assert before <= stat.start_ticks <= after
-        known += before == after
-    assert known > 100
