@@ -124,10 +124,13 @@ def run_job(
     if warning:
         warn(warning)
     executor = executor or _new_launcher()
-    kept = False
+    # A launcher that has answered ends by itself, and takes along what it started.
+    answered = kept = False
     try:
         with SignalNotes() as notes:
             prepared = _prepare(plan, executor, directory, notes, start_timeout)
+            answered = True
+            _refuse_findings(plan, prepared)
             for module in prepared.threads:
                 warn(_THREADS.format(module))
             if dry_run:
@@ -141,7 +144,7 @@ def run_job(
             error.output = directory.read_main_log()
         raise
     finally:
-        executor.close(kill=not kept)
+        executor.close(kill=not answered)
         if not kept:
             directory.remove()
 
@@ -177,16 +180,20 @@ def _run(
 def _prepare(
     plan: Plan, executor: Executor, directory: RunDirectory, notes: SignalNotes, timeout: float
 ) -> Prepared:
-    """As `engine.prepare`, with every finding as a problem at its place in the job file."""
-    tasks = plan.job.tasks
+    """As `preparation.prepare`, with a failed import as a problem at its place in the job file."""
     try:
-        prepared = prepare(plan, executor, directory, notes, timeout)
+        return prepare(plan, executor, directory, notes, timeout)
     except ImportFailure as failure:
         if failure.number is None:
             raise LauncherError(f"the start of the launcher {failure}") from None
-        task = tasks[failure.number]
+        task = plan.job.tasks[failure.number]
         message = f"importing `{task.target.partition(':')[0]}` {failure}"
         raise JobFileError([builder.target_problem(task, message)]) from None
+
+
+def _refuse_findings(plan: Plan, prepared: Prepared) -> None:
+    """Raise JobFileError where a target cannot be called as the job file says."""
+    tasks = plan.job.tasks
     if prepared.findings:
         raise JobFileError(
             [
@@ -196,7 +203,6 @@ def _prepare(
                 for f in prepared.findings
             ]
         )
-    return prepared
 
 
 def _new_launcher() -> Executor:

@@ -157,7 +157,18 @@ def target_problem(
     if where[0] not in own and where[0] in (document.root.get("defaults") or {}):  # type: ignore[attr-defined]
         path = ("defaults",)
         message = f"in task {quote(task.name)}, {message}"
-    return _problem(document, (*path, *where), message, word, candidates)
+    problem = _problem(document, (*path, *where), message, word, candidates)
+    top = task.target.partition(":")[0].partition(".")[0]
+    if not problem.hint and word == top and _is_beside(document, top):
+        hint = f"`{top}` is beside the job file: add `pythonpath: .` to the job"
+        return problem.replace(hint=hint)
+    return problem
+
+
+def _is_beside(document: Document, module: str) -> bool:
+    """Whether a module of this name is in the job file's directory."""
+    path = os.path.join(os.path.dirname(os.path.abspath(document.source.path)), module)
+    return os.path.isfile(f"{path}.py") or os.path.isfile(os.path.join(path, "__init__.py"))
 
 
 def preload_problem(

@@ -20,6 +20,8 @@ Path = tuple[str | int, ...]
 
 # More would not be read.
 MAX_PROBLEMS = 100
+# Beyond it a plan would take more memory than a machine has; patterns multiply.
+MAX_DEPENDENCIES = 1_000_000
 # To look for the name that was meant takes 10 ms among 5,000.
 MAX_SEARCHES = 20
 
@@ -84,6 +86,7 @@ class _Checks:
         self._names = [task_name(item, number) for number, item in enumerate(self._tasks)]
         self._known = frozenset(self._names)
         self._searches = 0
+        self._expanded: dict[str, list[str]] = {}
 
     def all(self) -> Iterator[Problem]:
         yield from self._later_keys()
@@ -138,28 +141,41 @@ class _Checks:
 
     def _dependencies(self) -> Iterator[Problem]:
         needs: dict[str, list[str]] = {}
-        places: dict[tuple[str, str], tuple[Path, bool]] = {}
+        total = 0
         for number, item in enumerate(self._tasks):
             name = self._names[number]
             for path, need, key in self._needs(number, item):
                 if need == name:
                     yield self._problem(path, f"task {quote(name)} depends on itself", "take it out", key)
                     continue
-                meant = [other for other in expand(need, self._known) if other in self._known]
+                meant = self._meant(need)
                 if not meant:
                     yield self._unknown(path, need, key)
-                for other in meant:
-                    # A pattern may match the task that it stands in, which is not meant.
-                    if other != name:
-                        needs.setdefault(name, []).append(other)
-                        places[name, other] = path, key
+                total += len(meant)
+                if total > MAX_DEPENDENCIES:
+                    message = f"more than {MAX_DEPENDENCIES:,} dependencies, patterns expanded"
+                    yield self._problem(path, message, "name the tasks, or put one task in between", key)
+                    return
+                # A pattern may match the task that it stands in, which is not meant.
+                needs.setdefault(name, []).extend(other for other in meant if other != name)
         cycle = find_cycle(needs)
         if cycle:
             names = [quote(name) for name in cycle]
             shown = names if len(names) <= 8 else [*names[:4], "…", *names[-3:]]
-            path, key = places[cycle[0], cycle[1]]
+            path, key = self._place_of_need(cycle[0], cycle[1])
             message = f"the tasks depend on each other in a circle: {' → '.join(shown)}"
             yield self._problem(path, message, "take one of these dependencies out", key)
+
+    def _meant(self, need: str) -> list[str]:
+        """The tasks that a name or a pattern means; each pattern is looked up once."""
+        if need not in self._expanded:
+            self._expanded[need] = [name for name in expand(need, self._known) if name in self._known]
+        return self._expanded[need]
+
+    def _place_of_need(self, name: str, need: str) -> tuple[Path, bool]:
+        number = self._names.index(name)
+        needs = self._needs(number, self._tasks[number])
+        return next((path, key) for path, word, key in needs if need in self._meant(word))
 
     def _needs(self, number: int, item: object) -> Iterator[tuple[Path, str, bool]]:
         """What a task depends on: where that stands, its name, and whether it is a key there."""
@@ -215,7 +231,7 @@ class _Checks:
 
     def _join(self) -> Iterator[Problem]:
         entries = self._job.get("join")
-        seen: dict[str, int] = {}
+        seen: set[str] = set()
         for number, entry in enumerate(entries if isinstance(entries, Sequence) else ()):
             path: Path = ("join", number)
             name = entry
@@ -227,4 +243,4 @@ class _Checks:
                 yield self._unknown(path, name)
             elif name in seen:
                 yield self._problem(path, f"{quote(name)} is in `join` already", "a task is joined once")
-            seen[name] = number
+            seen.add(name)

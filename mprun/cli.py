@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import os
 import signal
@@ -15,6 +16,7 @@ from mprun import api, outcomes
 from mprun.errors import MprunError, UsageError
 from mprun.options import STATE_DIR, JobFirst, planning_options
 from mprun.preparation import START_TIMEOUT
+from mprun.problems import quote
 from mprun.reporters.console import OUTPUTS, Console, silence, wants_colour
 from mprun.reporters.errors import explain, say, warn, write
 from mprun.reporters.words import count, visible
@@ -35,10 +37,10 @@ Exit codes:
   129  SIGHUP; 130 Ctrl-C; 143 SIGTERM
 """
 EXAMPLES = """\b
-The smallest job file:
+The smallest job file, which calls two functions of work.py:
   tasks:
-    - target: examples.dancing:dance
-    - target: examples.singing:sing
+    - target: work:fetch
+    - target: work:crunch
 """
 
 
@@ -82,7 +84,9 @@ def _events_reporter(path: str) -> Callable[[api.Context], Reporter]:
 @click.option(
     "-v", "--verbose", count=True, envvar="MPRUN_VERBOSE", help="Show the lineage: a line an event."
 )
-@click.option("-q", "--quiet", is_flag=True, envvar="MPRUN_QUIET", help="Say nothing unless a task fails.")
+@click.option(
+    "-q", "--quiet", is_flag=True, envvar="MPRUN_QUIET", help="Nothing but tasks' output, unless one fails."
+)
 @click.option(
     "--events", metavar="FILE", envvar="MPRUN_EVENTS", help="Copy the record's events to FILE; - is stdout."
 )
@@ -268,10 +272,10 @@ def main(launcher: tuple[int, int] | None = None) -> int:
         # Nobody reads what we have to say; what was to be done is done.
         code = 128 + signal.SIGPIPE
     except OSError as error:
-        if error.filename is not None:
-            raise
-        # A write: the disk is full that `mprun show > FILE` goes to.
-        say("error", f"the output cannot be written: {error.strerror}")
+        # Of a write: the disk is full that `mprun show > FILE` goes to.
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+        what = "the output cannot be written" if full else f"mprun cannot go on{_about(error)}"
+        say("error", f"{what}: {error.strerror}")
         code = outcomes.EXIT_INTERNAL
     finally:
         if launcher is not None:
@@ -282,6 +286,10 @@ def main(launcher: tuple[int, int] | None = None) -> int:
         except (OSError, ValueError):
             silence(stream)
     return code
+
+
+def _about(error: OSError) -> str:
+    return "" if error.filename is None else f" with {quote(str(error.filename))}"
 
 
 def _dismiss(launcher: int) -> None:

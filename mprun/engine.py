@@ -318,7 +318,10 @@ class Engine:
     def _has_failed(self) -> bool:
         """Whether a task ended badly whose failure counts."""
         ends = zip(self._plan.tasks, self._scheduler.outcomes, strict=True)
-        return any(outcome in outcomes.BAD and not planned.task.allow_failure for planned, outcome in ends)
+        return any(
+            outcome == outcomes.UNKNOWN or (outcome in outcomes.BAD and not planned.task.allow_failure)
+            for planned, outcome in ends
+        )
 
 
 def _dice() -> float:

@@ -7,6 +7,7 @@ readable when the task ends.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import select
@@ -81,7 +82,7 @@ class Launcher:
         try:
             while self._turn():
                 pass
-        except (BrokenPipeError, ConnectionError):
+        except ConnectionError:
             pass
         finally:
             self._kill_everyone()
@@ -91,7 +92,7 @@ class Launcher:
         ready = self._next_to_start() is not None
         timeout = 0 if ready else self._sample_interval() if self._attempts else None
         if self._dumps:
-            timeout = min(timeout or 0, stacks.SETTLED)
+            timeout = stacks.SETTLED if timeout is None else min(timeout, stacks.SETTLED)
         for descriptor, _ in self._epoll.poll(timeout):
             if descriptor != engine:
                 self._ended(self._attempts[descriptor])
@@ -147,6 +148,9 @@ class Launcher:
         resolution = Resolution(self._say_importing)
         problems = resolution.run(options["preload"], calls)
         self._calls = resolution.found
+        if signal.getsignal(signal.SIGCHLD) == signal.SIG_IGN:
+            # A module that ignores it would have every end of a task thrown away.
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         if not problems:
             methods = set(options["methods"])
             modules = [*options["preload"], *resolution.modules()]
@@ -229,10 +233,13 @@ class Launcher:
     def _send_signal(self, attempt: Attempt, number: int) -> None:
         if number == signal.SIGKILL:
             reaper.kill_tree(attempt.popen.pid, attempt.popen.pidfd)
-        elif reaper.leads_session(attempt.popen.pid):
-            os.killpg(attempt.popen.pid, number)
-        else:
-            signal.pidfd_send_signal(attempt.popen.pidfd, number)
+            return
+        # Under forkserver somebody else reaps it, perhaps by now.
+        with contextlib.suppress(ProcessLookupError):
+            if reaper.leads_session(attempt.popen.pid):
+                os.killpg(attempt.popen.pid, number)
+            else:
+                signal.pidfd_send_signal(attempt.popen.pidfd, number)
 
     # ---- ends
 

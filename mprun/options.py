@@ -53,7 +53,8 @@ class JobFirst(click.Group):
         """The commands, and the files, since a job file may stand in a command's place."""
         from click.shell_completion import CompletionItem
 
-        return [*super().shell_complete(ctx, incomplete), CompletionItem(incomplete, type="file")]
+        # First: bash's script forgets what it has when it comes to the files.
+        return [CompletionItem(incomplete, type="file"), *super().shell_complete(ctx, incomplete)]
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Leave a run's options, which may stand first, to the run."""

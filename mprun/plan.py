@@ -92,12 +92,13 @@ def plan_tasks(
 
 
 def _needs(task: Task, numbers: dict[str, int]) -> Needs:
-    found: dict[int, str] = {}
+    # A task may be waited for twice: by its name for one thing, by a pattern for another.
+    found: dict[tuple[int, str], None] = {}
     for dependency in task.depends_on:
         for name in expand(dependency.task, numbers):
             if name != task.name:
-                found[numbers[name]] = dependency.condition
-    return tuple(found.items())
+                found[numbers[name], dependency.condition] = None
+    return tuple(found)
 
 
 def expand(name: str, names: Collection[str]) -> list[str]:
@@ -105,8 +106,11 @@ def expand(name: str, names: Collection[str]) -> list[str]:
     if name in names or not {"*", "?"} & set(name):
         return [name]
     # Not fnmatch: it takes the brackets of a matrix task's name for a set of characters.
-    parts = (".*" if char == "*" else "." if char == "?" else re.escape(char) for char in name)
-    matches = re.compile("".join(parts), re.DOTALL).fullmatch
+    # As there, each piece behind a `*` is found once and for all, so no pattern takes long.
+    first, *rest = (re.escape(piece).replace(r"\?", ".") for piece in name.split("*"))
+    pieces = "".join(f"(?>.*?{piece})" for piece in rest[:-1])
+    last = f".*{rest[-1]}" if rest else ""
+    matches = re.compile(f"{first}{pieces}{last}", re.DOTALL).fullmatch
     return [other for other in names if matches(other)]
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 # How long the targets' imports may take, in seconds, where nobody said.
 START_TIMEOUT = 60.0
+DAY = 86_400.0
 
 
 class Interrupted(Exception):
@@ -40,7 +41,7 @@ def prepare(
     importing: int | None = None
     end = time.monotonic() + timeout
     while True:
-        if not watch.wait(max(0.0, end - time.monotonic())):
+        if not watch.wait(max(0.0, end - time.monotonic())) and time.monotonic() >= end:
             raise ImportFailure(f"takes longer than {timeout:g}s (--start-timeout)", importing)
         for number in notes.take():
             raise Interrupted(number)
@@ -101,6 +102,7 @@ class Watch:
             events = select.POLLIN if sent else select.POLLIN | select.POLLOUT
             self._poll.modify(self._executor.fileno(), events)
         # Rounded up, so that a deadline is over when the wait for it is.
-        ready = self._poll.poll(None if timeout is None else int(timeout * 1000) + 1)
+        # At most a day, as poll(2) cannot wait for ever longer; who waits asks again.
+        ready = self._poll.poll(None if timeout is None else int(min(timeout, DAY) * 1000) + 1)
         self.signalled = any(descriptor == self._notes.fileno() for descriptor, _ in ready)
         return bool(ready)

@@ -32,7 +32,9 @@ def kill_tree(leader: int, pidfd: int) -> None:
         killed |= found
         for pid in found - {leader}:
             _kill(pid)
-    signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+    # Under forkserver somebody else reaps it, perhaps by now.
+    with contextlib.suppress(ProcessLookupError):
+        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
 
 
 class Reaper:
@@ -86,5 +88,6 @@ def _reap(pid: int) -> int | None:
 
 
 def _kill(pid: int) -> None:
-    with contextlib.suppress(ProcessLookupError):
+    # What has become another user's (sudo) cannot be killed; that must not end the launcher.
+    with contextlib.suppress(ProcessLookupError, PermissionError):
         os.kill(pid, signal.SIGKILL)

@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from mprun.job import Retry
 
 
+# No delay grows beyond this many seconds, some thirty years.
+LONGEST = 1e9
+
+
 class Ending(Value):
     """How an attempt ended, as far as policies ask: in words, and by what they match.
 
@@ -38,7 +42,6 @@ def delay(retry: Retry, attempts: int, dice: Callable[[], float]) -> float:
     try:
         longest = retry.delay * retry.backoff ** (attempts - 1)
     except OverflowError:
-        longest = float("inf")
-    if retry.max_delay is not None:
-        longest = min(longest, retry.max_delay)
+        longest = LONGEST
+    longest = min(longest, LONGEST if retry.max_delay is None else retry.max_delay)
     return longest * (1 - retry.jitter * dice())

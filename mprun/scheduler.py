@@ -70,12 +70,15 @@ class Scheduler:
         # A failure that stops the run must not meet a task that starts in the same instant.
         self._ahead = 0 if plan.job.fail_fast else AHEAD
         self._order: list[int] = []
+        # The first task in the file that waits for another; it only moves on.
+        self._waiting = 0
         self._first_batch: set[int] = set()
         self._live = 0
         self._unfinished = sum(not planned.task.daemon for planned in plan.tasks)
         self._joins = Joins(plan)
         self._timers: list[tuple[float, int, int, int]] = []
         self._intents: list[Intent] = []
+        self._killing = False
         self.ending: str | None = None
         self.outcomes: list[str | None] = [None] * count
         self.over = False
@@ -113,7 +116,10 @@ class Scheduler:
         reason, limit = self._stop_reason[task], self._tasks[task].task.timeout
         if reason is not None:
             # It was asked to end before there was a process to send a signal to.
-            self._send_stop(task, reason)
+            if self._killing:
+                self._send(task, KILL_SIGNAL, reason)
+            else:
+                self._send_stop(task, reason)
         elif limit is not None:
             self._set_timer(limit, ATTEMPT_TIMEOUT, task)
         if not self._began[task]:
@@ -215,7 +221,7 @@ class Scheduler:
     def _start_what_can(self) -> None:
         """In the order of the file, as long as there are places."""
         while True:
-            queues = [self._ready_daemons, self._ready if self._free > -self._ahead else []]
+            queues = [self._ready_daemons, self._ready if self._has_room() else []]
             queue = min(filter(None, queues), default=None)
             if queue is None:
                 return
@@ -227,6 +233,18 @@ class Scheduler:
             self._live += 1
             self._order.append(task)
             self._intents.append(Start(task=task, attempt=self._attempts[task]))
+
+    def _has_room(self) -> bool:
+        """Whether the first ready task has a place, or may be handed over ahead of one.
+
+        Ahead only where no task before it in the file may yet become ready: it would come
+        first.
+        """
+        if self._free > 0 or not self._ready:
+            return self._free > 0
+        while self._waiting < len(self._state) and self._state[self._waiting] != WAITING:
+            self._waiting += 1
+        return self._free > -self._ahead and self._ready[0] < self._waiting
 
     def _release(self, task: int) -> None:
         self._live -= 1
@@ -276,6 +294,7 @@ class Scheduler:
 
     def _end_early(self, reason: str, *, kill: bool = False) -> None:
         self.ending = self.ending or reason
+        self._killing = self._killing or kill
         self._cancel_the_rest(reason)
         for task in self._last_started_first():
             self._ask_to_end(task, reason, kill=kill)
@@ -295,6 +314,9 @@ class Scheduler:
     def _end_the_run(self) -> None:
         """After the last join, daemons are stopped, last started first; then it is over."""
         if self._unfinished or not (self._joins.done or self.ending):
+            return
+        if self._first_batch and self.ending is None:
+            # As in a script, what comes before the end of the main process was started.
             return
         if self.ending is None:
             self.ending = RUN_ENDS

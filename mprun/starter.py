@@ -43,7 +43,7 @@ def write_starter(path: str) -> list[str]:
     for name in wanted:
         if os.path.lexists(name):
             raise UsageError(
-                f"{name} is there already, and nothing is overwritten; name another: mprun init PATH"
+                f"{name} is there already, and nothing is overwritten: run mprun init in another directory"
             )
     for name, text in wanted.items():
         try:

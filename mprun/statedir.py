@@ -97,10 +97,12 @@ def create_run(state_dir: str, now: float) -> RunDirectory:
 
 def _make_private(directory: str) -> None:
     """Make the state directory, for its owner only and ignored by git."""
-    if not os.path.isdir(directory):
-        os.makedirs(directory, 0o700)
-        with open(os.path.join(directory, ".gitignore"), "w", encoding="ascii") as file:
-            file.write("*\n")
+    if os.path.isdir(directory):
+        return
+    # Another run may make it at the same time.
+    os.makedirs(directory, 0o700, exist_ok=True)
+    with open(os.path.join(directory, ".gitignore"), "w", encoding="ascii") as file:
+        file.write("*\n")
 
 
 def create_run_somewhere(state_dir: str, now: float) -> tuple[RunDirectory, str]:

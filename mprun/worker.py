@@ -111,6 +111,7 @@ class Process(multiprocessing.Process):
             # What the task itself starts is to be started the same way.
             self._start_method = method
         self._assignment = assignment
+        self._threads = 1
 
     def start(self) -> None:
         """Start the process.
@@ -140,15 +141,15 @@ class Process(multiprocessing.Process):
         inside functions: what a forked child runs for the first time it pays for with
         copies of pages, here a twentieth of the time of a short task (`make bench`).
         """
-        self._enter()
-        self._become_current(parent_sentinel)
         code = 0
         try:
+            self._enter()
+            self._become_current(parent_sentinel)
             self.run()
         except SystemExit as end:
             code = int(end.code or 0)  # `run` raises it with a number
         except BaseException:
-            # What came of the target could not be written.
+            # The log cannot be opened, or what came of the target cannot be written.
             import traceback
 
             traceback.print_exc()
@@ -193,8 +194,6 @@ class Process(multiprocessing.Process):
         os.close(log)
         if todo.env:
             os.environb.update({key.encode(): value.encode() for key, value in todo.env.items()})
-        if todo.cwd is not None:
-            os.chdir(todo.cwd)
         if self.method != "spawn":
             # As multiprocessing does from Python 3.13 on: the task runs what it
             # registers itself, not what those who forked it had registered.
@@ -208,8 +207,9 @@ class Process(multiprocessing.Process):
     def run(self) -> None:
         """Call the target; leave its result or its error in a file, and its exit code."""
         todo = self._assignment
-        self._threads = 1
         try:
+            if todo.cwd is not None:
+                os.chdir(todo.cwd)
             call = todo.call or resolve(todo.target)
             result = call(*todo.args, **todo.kwargs)
         except SystemExit as error:
@@ -226,9 +226,10 @@ class Process(multiprocessing.Process):
 
     def _exit_code(self, code: object) -> int:
         """What the kernel will show for `sys.exit(code)`; 1 where that would be a false 0."""
-        if code is None:
+        if code is None or (isinstance(code, int) and code == 0):
             return 0
-        self._write("error.json", {"type": "SystemExit", "message": str(code), "traceback": ""})
+        told = {"type": "SystemExit", "message": str(code), "traceback": "", "bases": _bases(SystemExit)}
+        self._write("error.json", told)
         if isinstance(code, int):
             return code & 0xFF or int(code != 0)
         sys.stderr.write(f"{code}\n")
@@ -243,17 +244,20 @@ class Process(multiprocessing.Process):
         lines = traceback.format_exception_only(type(error), error)
         message = "".join(lines).partition(": ")[2].strip()
         kind = type(error)
-        bases = [name for base in kind.__mro__[:-1] for name in _names(base)]
-        told = {"type": kind.__qualname__, "message": message, "traceback": text, "bases": bases}
+        told = {"type": kind.__qualname__, "message": message, "traceback": text, "bases": _bases(kind)}
         self._write("error.json", told)
-        sys.stderr.write(text)
+        try:
+            sys.stderr.write(text)
+        except Exception:
+            # The task has put something else there, or nothing.
+            os.write(2, text.encode("utf-8", "backslashreplace"))
 
     def _write_result(self, result: object) -> None:
         import json
 
         try:
             text, suffix = json.dumps(result, allow_nan=False), "json"
-        except (TypeError, ValueError, RecursionError):
+        except Exception:
             text, suffix = _safe_repr(result), "repr"
         _write_whole(f"{self._assignment.result}.{suffix}", text)
 
@@ -286,8 +290,13 @@ def open_output() -> None:
             stream.reconfigure(encoding="utf-8", errors="backslashreplace", line_buffering=True)
 
 
-def _names(kind: type) -> tuple[str, str]:
-    return kind.__qualname__, f"{kind.__module__}.{kind.__qualname__}"
+def _bases(kind: type) -> list[str]:
+    """The names of a class and its bases, each without and with its module."""
+    return [
+        name
+        for base in kind.__mro__[:-1]
+        for name in (base.__qualname__, f"{base.__module__}.{base.__qualname__}")
+    ]
 
 
 def dump_stacks_on_request() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from _socket import socket  # `socket` itself adds names and 4 ms to import
 from typing import TYPE_CHECKING, Any
@@ -75,6 +76,9 @@ class LocalExecutor:
     def close(self, *, kill: bool = False) -> None:
         self._end.close()
         if kill and self._pid:
+            # With what a module started at import: the launcher leads a group of its own.
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._pid, 9)
             os.kill(self._pid, 9)
         self._wait()
 

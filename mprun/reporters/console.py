@@ -7,7 +7,16 @@ import sys
 from typing import TYPE_CHECKING
 
 from mprun import outcomes
-from mprun.events import Event, RunFinished, RunStarted, TaskExited, TaskFinished, TaskJoined, TaskStarted
+from mprun.events import (
+    Event,
+    RunFinished,
+    RunStarted,
+    TaskExited,
+    TaskFinished,
+    TaskJoined,
+    TaskStarted,
+    TaskStopping,
+)
 from mprun.reporters import table
 from mprun.reporters.lineage import Lineage
 from mprun.reporters.tail import Tail
@@ -107,12 +116,17 @@ class Console:
         self._tails: dict[str, Tail] = {}
         self._main = Tail(directory.main_log)
         self._stderr_broken = False
+        self._stopping = False
         self._warm = not sys.stderr.isatty() or verbosity < 0
 
     def handle(self, event: Event, state: RunState) -> None:
         if isinstance(event, RunStarted):
             self._header(event)
         self._show_output(event, state)
+        if isinstance(event, TaskStopping) and event.reason == "user" and not self._stopping:
+            self._stopping = True
+            if self._verbosity >= 0:
+                self._say("stopping; what does not end in time is killed, at once by another Ctrl-C", "1")
         if self._verbosity > 0:
             for line in self._lineage.lines(event, state):
                 self._say(line)

@@ -30,12 +30,15 @@ def show_run(directory: RunDirectory, state: RunState, stream: TextIO, colour: b
             f"{started.start_method}, run {started.run}\n"
             f"file {visible(started.file)}, started {started.time}\n"
         )
-    table.write(table.HEAD, table.rows(state), stream, colour)
     finished = state.finished
+    alive = finished is not None or _engine_lives(state)
+    table.write(table.HEAD, table.rows(state, alive=alive), stream, colour)
     if finished is not None:
         stream.write(f"{finished.outcome}: exit {finished.exit_code} after {span(finished.duration)}\n")
+    elif alive:
+        stream.write("running\n")
     else:
-        stream.write(f"{'running' if _engine_lives(state) else outcomes.INTERRUPTED}\n")
+        stream.write(f"{outcomes.INTERRUPTED}: mprun itself was ended\n")
 
 
 def _engine_lives(state: RunState) -> bool:

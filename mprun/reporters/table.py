@@ -34,14 +34,19 @@ STYLES = {
 }
 
 
-def rows(state: RunState) -> list[tuple[str, ...]]:
-    """A row for each task: those that ran in the order of their start, then the others."""
+def rows(state: RunState, *, alive: bool = True) -> list[tuple[str, ...]]:
+    """A row for each task: those that ran in the order of their start, then the others.
+
+    `alive` is false for a run whose engine is gone: what it did not see end is unknown.
+    """
     tasks = sorted(state.tasks.values(), key=lambda task: not task.attempts)
-    return [_row(task) for task in tasks]
+    return [_row(task, alive) for task in tasks]
 
 
-def _row(task: TaskState) -> tuple[str, ...]:
+def _row(task: TaskState, alive: bool) -> tuple[str, ...]:
     outcome = visible(outcome_words(task))
+    if task.finished is None and not alive:
+        outcome = outcomes.UNKNOWN
     if len(outcome) > _OUTCOME_LIMIT:
         outcome = outcome[: _OUTCOME_LIMIT - 1] + "…"
     if not task.attempts:

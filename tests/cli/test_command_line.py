@@ -143,7 +143,7 @@ def test_help_has_the_examples_and_exit_codes_in_80_columns(empty_desk):
     run = mprun("--help", cwd=empty_desk)
     assert (run.code, run.stderr) == (0, "")
     assert run.stdout == mprun("-h", cwd=empty_desk).stdout
-    for words in ("target: examples.dancing:dance", "Exit codes:", "mprun JOB", *cli.group.commands):
+    for words in ("target: work:fetch", "Exit codes:", "mprun JOB", *cli.group.commands):
         assert words in run.stdout
     assert re.findall(r"^ +(\d+)  ", run.stdout, re.MULTILINE) == ["0", "1", "2", "3", "4", "129"]
     assert {"130", "143"} <= set(re.findall(r"\d+", run.stdout))
@@ -352,7 +352,7 @@ main()
 
 
 def test_completion_works_and_forks_no_launcher(empty_desk):
-    assert complete(empty_desk, "va") == ["plain,validate", "file,va"]
+    assert complete(empty_desk, "va") == ["file,va", "plain,validate"]
     assert complete(empty_desk, "run", "jo") == ["file,jo"]
     assert complete(empty_desk, "jo") == ["file,jo"]
     assert complete(empty_desk, "job.yaml", "--outp") == ["plain,--output"]

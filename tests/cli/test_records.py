@@ -284,7 +284,7 @@ def test_a_torn_last_line_is_left_out_and_said(desk):
     assert shown.code == 0
     assert shown.stderr == f"warning: .mprun/runs/{name}/events.jsonl: line 3 is torn, left out\n"
     assert "a     succeeded" in shown.stdout
-    assert shown.stdout.endswith("interrupted\n")
+    assert shown.stdout.endswith("interrupted: mprun itself was ended\n")
     assert path.read_bytes() == before
 
 
@@ -391,7 +391,7 @@ def test_a_run_whose_engine_was_killed_is_shown_as_interrupted(desk):
     assert run.code == -9
     shown = read(desk, "show")
     assert (shown.code, shown.stderr) == (0, "")
-    assert shown.stdout.endswith("interrupted\n")
+    assert shown.stdout.endswith("interrupted: mprun itself was ended\n")
     while survivors(run.events):
         pass  # the launcher kills what runs when it reads the end of the socket; the test's limit bounds it
 

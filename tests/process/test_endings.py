@@ -515,7 +515,9 @@ def test_an_error_is_recorded_also_where_there_is_no_stream_to_print_it_on(lefto
     errors = [(exited["error"]["type"], exited["error"]["message"]) for exited in ended.values()]
     assert errors[:2] == [("ValueError", "unheard"), ("SystemExit", "unheard")]
     assert errors[2] == ("OSError", "[Errno 9] Bad file descriptor")
-    assert run.log("remove_both_and_raise") == b""
+    # No stream of Python's, but the descriptor is still the log.
+    assert run.log("remove_both_and_raise").endswith(b"ValueError: unheard\n")
+    assert b"mprun" not in run.log("remove_both_and_raise")
 
 
 @every_start_method

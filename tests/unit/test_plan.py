@@ -1,13 +1,14 @@
 """Job to Plan: numbers, orders, joins; circles, of any length."""
 
 import json
+import time
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.plans import job, plan, task
 
-from mprun.plan import find_cycle, plan_tasks, start_order, to_json
+from mprun.plan import expand, find_cycle, plan_tasks, start_order, to_json
 
 
 @pytest.mark.parametrize(
@@ -130,3 +131,27 @@ def test_a_plan_is_json():
         [{"task": "b", "timeout": 1.5}],
     )
     assert value["tasks"][1]["depends_on"] == {"a": "succeeded"}
+
+
+def test_no_pattern_takes_long():
+    names = ["a" * 100, "a" * 50 + "b" + "a" * 49]
+    begun = time.process_time()
+    assert expand("*a" * 40 + "*b", names) == []
+    assert expand("*a" * 40 + "*", names) == names
+    assert time.process_time() - begun < 1
+
+
+@pytest.mark.parametrize(
+    ("pattern", "matched"),
+    [
+        ("t*", "t,te,test,t[a=1]"),
+        ("t?", "te"),
+        ("*t", "t,test"),
+        ("t[a=?]", "t[a=1]"),
+        ("*e*t", "test"),
+        ("x*", ""),
+    ],
+)
+def test_patterns_match_as_in_a_shell_but_for_brackets(pattern, matched):
+    names = ["t", "te", "test", "t[a=1]"]
+    assert ",".join(expand(pattern, names)) == matched

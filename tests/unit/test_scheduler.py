@@ -71,6 +71,13 @@ def test_tasks_start_in_file_order_one_ahead_of_the_places():
     assert run.exited("a") == ["succeeded a", "start d"]
 
 
+def test_nothing_is_handed_over_ahead_of_a_task_that_comes_before_it_in_the_file():
+    run = Run(plan({"a": (), "b": ("a",), "c": (), "d": ()}, places=1)).started("a")
+    assert run.log == ["start a"]
+    run.exited("a")
+    assert run.log[-2:] == ["start b", "start c"]
+
+
 def test_nothing_is_handed_over_ahead_where_a_failure_stops_the_run():
     run = Run(plan({"a": (), "b": ()}, places=1, fail_fast=True)).started("a")
     assert run.log == ["start a"]
@@ -138,8 +145,9 @@ def test_daemons_are_stopped_after_the_last_join_last_started_first():
 
 
 def test_job_of_daemons_alone_ends_at_once_unless_join_names_them():
-    run = Run(plan({"d": ()}, daemons=("d",))).started("d")
-    assert run.last == ["SIGTERM d run_ends"]
+    run = Run(plan({"d": ()}, daemons=("d",)))
+    assert run.log == ["start d"]
+    assert run.started("d").last == ["SIGTERM d run_ends"]
     run = Run(plan({"d": ()}, daemons=("d",), join=[("d", None)])).started("d")
     assert run.last == []
     assert run.exited("d") == ["succeeded d", "join d 1/1"]
@@ -189,6 +197,13 @@ def test_stop_of_a_task_that_has_no_process_yet_waits_for_its_process():
     assert run.take(run.scheduler.stop("user", 0.1)) == ["withdraw a"]
     run.started("a", now=0.2)
     assert run.last == ["SIGTERM a user"]
+
+
+def test_second_stop_kills_what_had_no_process_yet():
+    run = Run(plan({"a": ()}))
+    run.take(run.scheduler.stop("user", 0.1))
+    run.take(run.scheduler.stop("user", 0.2, kill=True))
+    assert run.started("a", now=0.3).last == ["SIGKILL a user"]
 
 
 def test_withdrawn_task_was_never_started():
@@ -253,6 +268,13 @@ def test_started_holds_once_however_often_it_is_tried():
 def test_pattern_means_every_task_that_it_matches():
     run = Run(plan({"t[m=a,n=1]": (), "t[m=b,n=1]": (), "end": ("t[m=?,n=*",)}))
     assert run.log == ["start t[m=a,n=1]", "start t[m=b,n=1]"]
+
+
+def test_name_and_pattern_may_ask_for_two_things_of_one_task():
+    spec = {"a1": (), "a2": (), "z": ("a1:succeeded", "a*:finished")}
+    run = Run(plan(spec)).started("a1", "a2")
+    run.exited("a1", succeeded=False)
+    assert run.outcome("z") == "skipped"
 
 
 # ---- retries and timeouts
