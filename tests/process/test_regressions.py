@@ -1,0 +1,126 @@
+"""What went wrong once: each is the smallest job that showed it."""
+
+from __future__ import annotations
+
+import psutil
+import pytest
+from support.runs import START_METHODS, alive, eventually, mprun, write
+
+
+@pytest.mark.parametrize("method", START_METHODS)
+def test_a_directory_that_is_not_there_is_named(method, tmp_path):
+    write(tmp_path, job="tasks: [{name: a, target: 'os:getcwd', cwd: nowhere}]")
+    run = mprun("job.yaml", "--start-method", method, cwd=tmp_path)
+    assert run.code == 1
+    assert run.one("task_exited")["error"]["type"] == "FileNotFoundError"
+    assert "nowhere" in run.stderr
+
+
+def test_a_task_that_ends_while_its_tree_is_killed_ends_nothing_else(tmp_path):
+    write(
+        tmp_path,
+        work="""
+        import os, signal, time
+        def deaf():
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            child = os.fork()
+            if child == 0:
+                time.sleep(60)
+            os.waitpid(child, 0)
+            os._exit(0)
+        """,
+        job="""
+        start_method: forkserver
+        defaults: {timeout: 200ms, stop: {grace: 50ms}}
+        tasks:
+          - {target: "work:deaf"}
+          - {target: "work:deaf"}
+          - {target: "work:deaf"}
+          - {target: "work:deaf"}
+        """,
+    )
+    run = mprun("job.yaml", cwd=tmp_path)
+    assert run.code == 1, run.stderr
+    assert {event["outcome"] for event in run.of("task_finished")} == {"timed-out"}
+
+
+@pytest.mark.parametrize("arguments", [["--dry-run"], []])
+def test_what_a_module_starts_at_import_does_not_outlive_a_run_that_never_was(arguments, tmp_path):
+    write(
+        tmp_path,
+        work="""
+        import subprocess
+        child = subprocess.Popen(["sleep", "600"])
+        open("pid", "w").write(str(child.pid))
+        def call(): pass
+        """,
+        job="tasks: [{target: 'work:call'}" + ("]" if arguments else ", {target: 'work:missing'}]"),
+    )
+    run = mprun("job.yaml", *arguments, cwd=tmp_path)
+    assert run.code == (0 if arguments else 2), run.stderr
+    pid = int((tmp_path / "pid").read_text())
+    eventually(lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == "zombie")
+
+
+def test_a_module_that_ignores_the_ends_of_children_changes_nothing(tmp_path):
+    write(
+        tmp_path, work="import signal\nsignal.signal(signal.SIGCHLD, signal.SIG_IGN)\ndef call(): return 1\n"
+    )
+    write(tmp_path, job="tasks: [{name: a, target: 'work:call'}]")
+    run = mprun("job.yaml", cwd=tmp_path)
+    assert (run.code, run.result("a")) == (0, 1), run.stderr
+
+
+def test_system_exit_can_be_retried_and_expected(tmp_path):
+    write(tmp_path, work="import sys\ndef leave(code): sys.exit(code)\n")
+    write(
+        tmp_path,
+        job="""
+        tasks:
+          - {name: again, target: "work:leave", args: [3], retry: {retries: 1, exceptions: [SystemExit]}}
+          - {name: so, target: "work:leave", args: [3], expect: {raises: SystemExit, exit_code: 3}}
+        """,
+    )
+    run = mprun("job.yaml", cwd=tmp_path)
+    assert run.one("task_finished", "again")["attempts"] == 2
+    assert run.outcome("so") == "succeeded"
+
+
+def test_a_limit_of_years_is_a_limit(tmp_path):
+    write(tmp_path, work="def call(): pass\n")
+    write(tmp_path, job="timeout: 9000d\ntasks: [{target: 'work:call', timeout: 9000d}]")
+    run = mprun("job.yaml", "--events", "-", "--start-timeout", "900000000", cwd=tmp_path)
+    assert run.code == 0, run.stderr
+
+
+def test_a_daemon_alone_is_started_and_stopped(tmp_path):
+    write(tmp_path, work="import time\ndef serve(): time.sleep(600)\n")
+    write(tmp_path, job="tasks: [{name: d, target: 'work:serve', daemon: true}]")
+    run = mprun("job.yaml", cwd=tmp_path)
+    assert (run.code, run.outcome("d")) == (0, "stopped")
+    assert not alive(run.one("task_started")["pid"])
+
+
+def test_the_order_of_the_file_holds_where_tasks_wait_for_others(tmp_path):
+    write(tmp_path, work="def call(): pass\n")
+    write(
+        tmp_path,
+        job="""
+        tasks:
+          - {name: a, target: "work:call"}
+          - {name: b, target: "work:call", depends_on: a}
+          - {name: c, target: "work:call"}
+          - {name: d, target: "work:call"}
+        """,
+    )
+    run = mprun("job.yaml", "-j", "1", cwd=tmp_path)
+    assert [event["task"] for event in run.of("task_started")] == ["a", "b", "c", "d"]
+
+
+def test_a_module_beside_the_job_file_gets_the_hint_that_finds_it(tmp_path):
+    folder = tmp_path / "jobs"
+    folder.mkdir()
+    write(folder, work="def call(): pass\n", job="tasks: [{target: 'work:call'}]")
+    run = mprun("jobs/job.yaml", cwd=tmp_path)
+    assert run.code == 2
+    assert "`work` is beside the job file: add `pythonpath: .`" in run.stderr
