@@ -194,11 +194,10 @@ class Launcher:
         clock, ticks = time.monotonic(), procfs.boot_ticks()
         try:
             process.start()
-        except OSError as error:
-            self._engine.send("not_started", key, clock, error.strerror or str(error))
-            return
-        except EOFError:
-            self._engine.send("not_started", key, clock, _NO_FORK_SERVER)
+        except (OSError, EOFError) as error:
+            gone = method == "forkserver" and isinstance(error, (EOFError, ConnectionError))
+            message = _NO_FORK_SERVER if gone else getattr(error, "strerror", None) or str(error)
+            self._engine.send("not_started", key, clock, message)
             return
         self._places -= not daemon
         attempt = Attempt(key, process, clock, assignment.log)
@@ -356,8 +355,10 @@ def main(descriptor: int) -> None:
         set_process_control(PR_SET_CHILD_SUBREAPER, 1)
         # Whoever started mprun may have had signals ignored or blocked; tasks inherit.
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        for number in (signal.SIGCHLD, signal.SIGHUP, signal.SIGTERM):
-            signal.signal(number, signal.SIG_DFL)
+        # The two that Python itself ignores stay so.
+        for number in signal.valid_signals() - {signal.SIGPIPE, signal.SIGXFSZ}:
+            if signal.getsignal(number) == signal.SIG_IGN:
+                signal.signal(number, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, [])
         dump_stacks_on_request()
         sys.modules["__main__"] = types.ModuleType("__main__")
