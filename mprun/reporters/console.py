@@ -20,7 +20,7 @@ from mprun.events import (
 from mprun.reporters import table
 from mprun.reporters.lineage import Lineage
 from mprun.reporters.tail import Tail
-from mprun.reporters.words import columns, count, span, visible
+from mprun.reporters.words import columns, headline, span, visible
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -201,12 +201,8 @@ class Console:
     def _header(self, event: RunStarted) -> None:
         if self._verbosity < 0:
             return
-        self._say(
-            f"{visible(event.job)}: {count(event.tasks, 'task')}, {event.mode} "
-            f"(at most {event.at_once} at once on {count(event.cpus, 'core')}), "
-            f"{event.start_method}, run {event.run}",
-            "1",
-        )
+        numbers = (event.tasks, event.mode, event.at_once, event.cpus)
+        self._say(f"{headline(event.job, *numbers, event.start_method)}, run {event.run}", "1")
 
     def _summary(self, event: RunFinished, state: RunState) -> None:
         if self._verbosity < 0 and event.exit_code == 0:

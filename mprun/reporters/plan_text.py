@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mprun.plan import start_order
-from mprun.reporters.words import count, span, visible
+from mprun.reporters.words import count, headline, span, visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,10 +19,8 @@ ARGUMENT_LIMIT = 60
 
 def plan_lines(plan: Plan) -> Iterator[str]:
     """The lines of a plan: what it is, each task in the order of its start, the joins."""
-    yield (
-        f"{visible(plan.job.name)}: {count(len(plan.tasks), 'task')}, {plan.mode} "
-        f"(at most {plan.at_once} at once on {count(plan.cpus, 'core')}), {plan.start_method}"
-    )
+    numbers = (len(plan.tasks), plan.mode, plan.at_once, plan.cpus)
+    yield headline(plan.job.name, *numbers, plan.start_method)
     for place, number in enumerate(start_order(plan), start=1):
         yield f"{place:>4}. {_task_line(plan.tasks[number], plan)}"
     names = [visible(planned.task.name) for planned in plan.tasks]

@@ -10,7 +10,7 @@ from mprun.problems import quote, suggest
 from mprun.reporters import table
 from mprun.reporters.console import MAIN, Output
 from mprun.reporters.tail import Tail
-from mprun.reporters.words import count, span, visible
+from mprun.reporters.words import headline, span, visible
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,10 +24,9 @@ def show_run(directory: RunDirectory, state: RunState, stream: TextIO, colour: b
     """Write one run: its head, a table of its tasks, how it ended."""
     started = state.started
     if started is not None:
+        numbers = (started.tasks, started.mode, started.at_once, started.cpus)
         stream.write(
-            f"{visible(started.job)}: {count(started.tasks, 'task')}, {started.mode} "
-            f"(at most {started.at_once} at once on {count(started.cpus, 'core')}), "
-            f"{started.start_method}, run {started.run}\n"
+            f"{headline(started.job, *numbers, started.start_method)}, run {started.run}\n"
             f"file {visible(started.file)}, started {started.time}\n"
         )
     finished = state.finished

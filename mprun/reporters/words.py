@@ -46,6 +46,14 @@ def count(number: int, thing: str, things: str = "") -> str:
     return f"{number} {thing if number == 1 else things or f'{thing}s'}"
 
 
+def headline(job: str, tasks: int, mode: str, at_once: int, cpus: int, start_method: str) -> str:
+    """The first line of every view of a run or a plan: what it is, and under which numbers."""
+    return (
+        f"{visible(job)}: {count(tasks, 'task')}, {mode} "
+        f"(at most {at_once} at once on {count(cpus, 'core')}), {start_method}"
+    )
+
+
 def columns(text: str) -> int:
     """How many columns of a terminal a text takes: wide characters two, marks none."""
     if text.isascii():
