@@ -256,7 +256,7 @@ class Scheduler:
         self._last[task] = (outcome, reason)
         attempts = self._attempts[task]
         delay = retries.delay(self._tasks[task].task.retry, attempts, self._dice)
-        self._intents.append(TryAgain(task=task, attempt=attempts + 1, delay=delay))
+        self._intents.append(TryAgain(task=task, attempt=attempts + 1, delay=delay, reason="retry"))
         self._set_timer(delay, NEXT_ATTEMPT, task)
 
     def _settle(self, task: int, outcome: str, reason: str) -> None:
@@ -278,7 +278,7 @@ class Scheduler:
                 if self._holds(condition, before):
                     self._one_less(after)
                 else:
-                    why = f"`{self._tasks[before].task.name}` {_UNMET[condition]}"
+                    why = f"`{self._tasks[before].name}` {_UNMET[condition]}"
                     self._settle(after, outcomes.SKIPPED, why)
                     settled.append(after)
         if outcome in _BAD and self._plan.job.fail_fast and not self._tasks[task].task.allow_failure:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from mprun.job import Dependency, Job, JoinEntry, Origin, Task
+from mprun.graph import Names, link
+from mprun.job import Dependency, Instance, Job, JoinEntry, Origin, Task
 from mprun.loader import parse
 from mprun.plan import Plan, plan_tasks
+from mprun.references import EMPTY
 
 ORIGIN = Origin(document=parse("tasks: []", "test"), path=())
 
@@ -22,13 +24,23 @@ def task(name: str, number: int, *, daemon: bool = False, after: tuple[str, ...]
         daemon=daemon,
         depends_on=needs,
         origin=ORIGIN,
-        **more,
+        **{"scope": EMPTY, "resources": {}, **more},
     )
 
 
 def job(tasks: tuple[Task, ...], join: list[tuple[str, float | None]] | None = None, **more) -> Job:
     order = None if join is None else tuple(JoinEntry(task=name, timeout=timeout) for name, timeout in join)
-    return Job(name="test", path="test", sha256="", tasks=tasks, join=order, **more)
+    instances = tuple(Instance(name=task.name, task=task) for task in tasks)
+    return Job(
+        name="test",
+        path="test",
+        files=(),
+        tasks=instances,
+        needs=link(instances, Names(instances)),
+        join=order,
+        origin=ORIGIN,
+        **{"resources": {}, "params": {}, **more},
+    )
 
 
 def plan(

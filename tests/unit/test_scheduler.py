@@ -21,7 +21,7 @@ class Run:
     """Drives a scheduler by task names and keeps what it answered."""
 
     def __init__(self, the_plan, dice=lambda: 0.0):
-        self.names = [planned.task.name for planned in the_plan.tasks]
+        self.names = [planned.name for planned in the_plan.tasks]
         self.scheduler = Scheduler(the_plan, dice)
         self.log = []
         self.take(self.scheduler.begin(0.0))
