@@ -6,22 +6,23 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
-from mprun import builder, checks, loader, schema
+from mprun import blame
+from mprun.assembly import assemble
 from mprun.engine import Engine
-from mprun.errors import JobFileError, LauncherError, MprunError
+from mprun.errors import JobFileError, LauncherError, MprunError, NothingSelected
 from mprun.plan import Plan, plan_tasks
-from mprun.preparation import START_TIMEOUT, ImportFailure, Interrupted, prepare
+from mprun.preparation import START_TIMEOUT, ImportFailure, Interrupted, calls, prepare
 from mprun.record import Recorder
 from mprun.signals import SignalNotes
 from mprun.statedir import DEFAULT, create_run_somewhere
 from mprun.value import Value
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from mprun.events import RunFinished
     from mprun.executors.base import Executor, Prepared
-    from mprun.job import Job
+    from mprun.job import Job, Task
     from mprun.reporters.base import Reporter
     from mprun.state import RunState
     from mprun.statedir import RunDirectory
@@ -56,17 +57,14 @@ class Context(Value):
     plan: Plan
 
 
-def load_job(path: str | os.PathLike[str]) -> Job:
-    """Read and check a job file; imports no target and starts nothing.
+def load_job(path: str | os.PathLike[str], params: Mapping[str, Any] | None = None) -> Job:
+    """Read and check a job file with these params; imports no target and starts nothing.
 
-    Raises JobFileError with every problem that can be known without an import, and
-    UsageError where the file cannot be read.
+    A param that is not among them comes from the environment (`MPRUN_PARAM_NAME`), else it
+    has its default. Raises JobFileError with every problem that can be known without an
+    import, and UsageError where a file cannot be read.
     """
-    document = loader.load(os.fspath(path))
-    problems = schema.check(document) + checks.check(document)
-    if problems:
-        raise JobFileError(problems)
-    return builder.build(document)
+    return assemble(os.fspath(path), dict(params or {}), (), os.environ)
 
 
 def plan_job(
@@ -76,11 +74,27 @@ def plan_job(
     fail_fast: bool | None = None,
     timeout: float | None = None,
     start_method: str | None = None,
+    names: Sequence[str] = (),
+    tags: Sequence[str] = (),
+    with_dependencies: bool = True,
 ) -> Plan:
     """Plan a job: what would run, in which order; the arguments go before what the job says.
 
-    `timeout` is in seconds, for the whole run.
+    `timeout` is in seconds, for the whole run. With `names` (patterns of `*` and `?`) or
+    `tags` only the tasks that match both are planned, and what they depend on. Raises
+    NothingSelected where none does, JobFileError where one refers to the result of a task
+    that was left out.
     """
+    selection = None
+    if names or tags:
+        from mprun.selection import select
+
+        selection = select(job, names, tags, with_dependencies=with_dependencies)
+        if not selection:
+            raise NothingSelected(job, names, tags)
+        problems = [] if with_dependencies else blame.left_out(job, selection)
+        if problems:
+            raise JobFileError(problems)
     return plan_tasks(
         job.replace(
             fail_fast=job.fail_fast if fail_fast is None else fail_fast,
@@ -90,6 +104,7 @@ def plan_job(
         default_method="fork" if sys.platform == "linux" else "spawn",
         max_parallel=max_parallel,
         start_method=start_method,
+        selection=selection,
     )
 
 
@@ -186,23 +201,30 @@ def _prepare(
     except ImportFailure as failure:
         if failure.number is None:
             raise LauncherError(f"the start of the launcher {failure}") from None
-        task = plan.job.tasks[failure.number]
-        message = f"importing `{task.target.partition(':')[0]}` {failure}"
-        raise JobFileError([builder.target_problem(task, message)]) from None
+        task = _task_of_call(plan, failure.number)
+        message = f"importing `{(task.target or '').partition(':')[0]}` {failure}"
+        raise JobFileError([blame.target_problem(task, message)]) from None
 
 
 def _refuse_findings(plan: Plan, prepared: Prepared) -> None:
     """Raise JobFileError where a target cannot be called as the job file says."""
-    tasks = plan.job.tasks
     if prepared.findings:
         raise JobFileError(
             [
-                builder.target_problem(tasks[f.number], f.message, f.where, f.word, f.candidates)
+                blame.target_problem(_task_of_call(plan, f.number), f.message, f.where, f.word, f.candidates)
                 if f.number >= 0
-                else builder.preload_problem(plan.job, -1 - f.number, f.message, f.word, f.candidates)
+                else blame.preload_problem(plan.job, -1 - f.number, f.message, f.word, f.candidates)
                 for f in prepared.findings
             ]
         )
+
+
+def _task_of_call(plan: Plan, number: int) -> Task:
+    """The task that a call of `preparation.calls` is made by, by its place among them."""
+    from itertools import islice
+
+    planned, _ = next(islice(calls(plan), number, None))
+    return planned.task
 
 
 def _new_launcher() -> Executor:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mprun import api, outcomes
+from mprun.assembly import assemble
 from mprun.errors import MprunError, UsageError
 from mprun.options import STATE_DIR, JobFirst, planning_options
 from mprun.preparation import START_TIMEOUT
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from mprun.executors.base import Executor
+    from mprun.plan import Plan
     from mprun.reporters.base import Reporter
 
 EXIT_CODES = """\b
@@ -115,10 +117,10 @@ def run(
     **planning: Any,
 ) -> int:
     """Run a job file."""
-    plan = api.plan_job(api.load_job(job), **planning)
+    plan = _planned(job, planning)
     reporters: list[Callable[[api.Context], Reporter]] = []
     if events != "-":
-        names = [planned.task.name for planned in plan.tasks]
+        names = [planned.name for planned in plan.tasks]
         verbosity = -1 if quiet else verbose
         reporters.append(
             lambda context: Console(context.directory, names, output=output, verbosity=verbosity)
@@ -131,13 +133,25 @@ def run(
         reporters=reporters,
         executor=_executor(launcher),
         start_timeout=start_timeout,
-        options={**planning, "output": output},
+        options={**_told(planning), "output": output},
         warn=warn,
         dry_run=dry_run,
     )
     if dry_run and result.exit_code == 0:
         write(f"{visible(job)}: every target can be called; nothing was started")
     return result.exit_code
+
+
+def _planned(path: str, planning: dict[str, Any]) -> Plan:
+    """The plan of a job file by the options of PLANNING."""
+    options = dict(planning)
+    job = assemble(path, {}, options.pop("params"), os.environ)
+    return api.plan_job(job, **options)
+
+
+def _told(planning: dict[str, Any]) -> dict[str, Any]:
+    """The options as the record has them: params have a place of their own, where secrets are hidden."""
+    return {name: value for name, value in planning.items() if name != "params" and value not in (None, ())}
 
 
 def _executor(launcher: tuple[int, int] | None) -> Executor | None:
@@ -153,7 +167,7 @@ def validate(jobs: tuple[str, ...]) -> int:
     code = 0
     for path in jobs:
         try:
-            job = api.load_job(path)
+            job = assemble(path, {}, (), os.environ, lenient=True)
         except UsageError as error:
             if code:
                 write("")
@@ -167,19 +181,28 @@ def validate(jobs: tuple[str, ...]) -> int:
 @group.command()
 @click.argument("job", type=click.Path())
 @planning_options
-@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "json", "mermaid", "dot"]),
+    default="text",
+    show_default=True,
+    help="For people, for programs, or as a picture's source.",
+)
 def plan(job: str, form: str, **planning: Any) -> int:
     """Show what a job would run, and how; imports nothing."""
-    planned = api.plan_job(api.load_job(job), **planning)
+    planned = _planned(job, planning)
     if form == "json":
-        from mprun.plan import to_json
-
-        _print_json(to_json(planned))
+        from mprun.reporters.plan_json import plan_json as lines
+    elif form == "mermaid":
+        from mprun.reporters.plan_graph import mermaid_lines as lines
+    elif form == "dot":
+        from mprun.reporters.plan_graph import dot_lines as lines
     else:
-        from mprun.reporters.plan_text import plan_lines
-
-        for line in plan_lines(planned):
-            click.echo(line)
+        from mprun.reporters.plan_text import plan_lines as lines
+    end = "" if form == "json" else "\n"
+    for line in lines(planned):
+        sys.stdout.write(line + end)
     return 0
 
 

@@ -50,7 +50,10 @@ class RunStarted(Event):
 
 
 class TaskStarted(Event):
-    """An attempt has a process. `start_ticks` is field 22 of its /proc/PID/stat (proc(5))."""
+    """An attempt has a process, for a target or for a command.
+
+    `start_ticks` is field 22 of its /proc/PID/stat (proc(5)).
+    """
 
     event = "task_started"
 
@@ -61,7 +64,17 @@ class TaskStarted(Event):
     start_ticks: int | None
     host: str
     daemon: bool
-    target: str
+    target: str | None
+    command: list[str] | None = None
+
+
+class TaskReady(Event):
+    """A running attempt answers, as its task's `ready` asks."""
+
+    event = "task_ready"
+
+    task: str
+    attempt: int
 
 
 class TaskStopping(Event):
@@ -151,6 +164,7 @@ KINDS: dict[str, type[Event]] = {
     for kind in (
         RunStarted,
         TaskStarted,
+        TaskReady,
         TaskStopping,
         TaskExited,
         TaskRetrying,
@@ -188,6 +202,7 @@ _JSON_TYPES: dict[str, tuple[type, ...]] = {
     "dict": (dict,),
     "float": (int, float),
     "int": (int,),
+    "list": (list,),
     "str": (str,),
     "tuple": (list,),
 }

@@ -242,5 +242,8 @@ def _described(value: Any, standing: str) -> str:
     kind = "boolean" if isinstance(value, bool) else "string" if isinstance(value, str) else "number"
     if isinstance(value, str) and "\n" in value:
         standing = value
+    elif "${" in standing and not (isinstance(value, str) and "${" in value):
+        # What a reference has become.
+        return f"the {kind} {quote(str(value)[:_VALUE])} (`{standing[:_VALUE]}`)"
     shown = standing if len(standing) <= _VALUE else standing[: _VALUE - 1] + "…"
     return f"the {kind} {quote(shown)}"

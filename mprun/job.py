@@ -114,10 +114,12 @@ class Task(Value):
     `timeout` is in seconds, for one attempt; None is without limit. `start_method` is None
     where the job's holds. `resources` has the tokens that it holds while it runs.
 
-    `args`, `kwargs`, `command`, `env`, `cwd`, `when`, `foreach` and what is expected as
+    `gates` are the conditions of the recipes that it came with: it runs only where `when`
+    and all of them are true. `args`, `kwargs`, `command`, `env`, `cwd`, `when`, `foreach` and what is expected as
     `result` may hold references (`mprun.references`), which `scope` and the values of an
     instance's `axes` resolve, or, during the run, the results of other tasks. `foreach` is
-    the reference to a list that is known only then, else None.
+    the reference to a list that is known only then, else None; `seed` is what its instances
+    are made of then.
     """
 
     name: str
@@ -129,8 +131,10 @@ class Task(Value):
     daemon: bool = False
     depends_on: tuple[Dependency, ...] = ()
     when: Any = True
+    gates: tuple[Any, ...] = ()
     axes: tuple[str, ...] = ()
     foreach: Any = None
+    seed: Any = None
     retry: Retry = Retry()
     timeout: float | None = None
     stop: Stop = Stop()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from mprun.graph import Names
-from mprun.references import Reference, Template, is_true, lookup_in, references, resolve
+from mprun.references import Lookup, Reference, Template, is_true, references, resolve
 from mprun.value import Value
 
 if TYPE_CHECKING:
@@ -140,7 +140,7 @@ class _Traits:
         late = self._late.get(id(task))
         if late is None:
             nodes = (task.when, task.foreach, task.args, task.kwargs, task.env, task.command, task.cwd)
-            lookup = lookup_in(task.scope, task.axes, instance.values)
+            lookup = Lookup(task.scope, task.axes, instance.values)
             late = any(True for _ in references(resolve(list(nodes), lookup)))
             self._late[id(task)] = late
         return late
@@ -149,7 +149,7 @@ class _Traits:
         task = instance.task
         if task.when is True:
             return False
-        when = resolve(task.when, lookup_in(task.scope, task.axes, instance.values, reveal=True))
+        when = resolve(task.when, Lookup(task.scope, task.axes, instance.values, reveal=True))
         return not isinstance(when, (Reference, Template)) and not is_true(when)
 
 

@@ -11,8 +11,6 @@ from mprun.value import Value
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    Lookup = Callable[["Reference"], Any]
-
 ROOTS = ("params", "env", "matrix", "item", "tasks")
 # What a secret is shown as (DESIGN.md section 9).
 HIDDEN = "***"
@@ -74,6 +72,15 @@ class Scope(Value):
 
 
 EMPTY = Scope(params={}, env={})
+
+
+class Bound(Value):
+    """A node that another scope resolves: what a recipe was given, in the words of who gave it."""
+
+    node: Any
+    scope: Scope
+    axes: tuple[str, ...] = ()
+    values: tuple[Any, ...] = ()
 
 
 def parse(text: str, prefix: str = "") -> Any:
@@ -162,6 +169,8 @@ def references(node: Any) -> Iterator[Reference]:
         yield node
     elif isinstance(node, Template):
         yield from (part for part in node.parts if isinstance(part, Reference))
+    elif isinstance(node, Bound):
+        yield from references(node.node)
     elif isinstance(node, dict):
         for key, value in node.items():
             if not isinstance(key, str):
@@ -182,6 +191,8 @@ def resolve(node: Any, lookup: Lookup) -> Any:
         return lookup(node)
     if isinstance(node, Template):
         return _filled(node, lookup)
+    if isinstance(node, Bound):
+        return resolve(node.node, lookup.within(node))
     if isinstance(node, dict):
         return {
             key if isinstance(key, str) else resolve(key, lookup): resolve(value, lookup)
@@ -234,46 +245,61 @@ def shown(node: Any) -> Any:
     return _shown_inside(node)
 
 
-def lookup_in(
-    scope: Scope,
-    axes: Sequence[str] = (),
-    values: Sequence[Any] = (),
-    *,
-    results: Lookup | None = None,
-    reveal: bool = False,
-) -> Lookup:
-    """What finds the value of a reference; with `reveal` that of a secret, too.
+class Lookup:
+    """Finds the value of a reference; with `reveal` that of a secret, too.
 
     `axes` and `values` are those of an instance; `item` is an axis of that name. Without
-    `results` a reference to a task's result stays what it is.
+    `results`, which is given a reference to a task's result, such a reference stays what it
+    is. What leads nowhere raises ReferenceProblem.
     """
-    of_axis = dict(zip(axes, values, strict=True))
 
-    def lookup(reference: Reference) -> Any:
+    def __init__(
+        self,
+        scope: Scope,
+        axes: Sequence[str] = (),
+        values: Sequence[Any] = (),
+        *,
+        results: Callable[[Reference], Any] | None = None,
+        reveal: bool = False,
+    ) -> None:
+        self._scope = scope
+        # What is to be spread over a list that is not known yet has no values.
+        self._of_axis = dict(zip(axes, values, strict=False))
+        self._results = results
+        self._reveal = reveal
+
+    def within(self, bound: Bound) -> Lookup:
+        """The same in the scope of a bound node."""
+        return Lookup(bound.scope, bound.axes, bound.values, results=self._results, reveal=self._reveal)
+
+    def __call__(self, reference: Reference) -> Any:
         root, name = reference.root, reference.name
         if root == "tasks":
-            return reference if results is None else _walk(results(reference), reference)
-        if root == "env":
-            if name not in scope.env:
-                message = f"the environment variable `{name}` is not set"
-                raise ReferenceProblem(message, str(reference), word=name, candidates=tuple(scope.env))
-            return _walk(scope.env[name], reference)
+            return reference if self._results is None else _walk(self._results(reference), reference)
         if root == "params":
-            if name not in scope.params:
-                message = f"there is no param `{name}`"
-                raise ReferenceProblem(message, str(reference), word=name, candidates=tuple(scope.params))
-            if name in scope.secrets and not reveal:
-                return HIDDEN
-            value = scope.params[name]
-            if results is not None:
-                value = resolve(value, lookup_in(scope, results=results, reveal=reveal))
-            return _walk(value, reference)
+            return self._param(reference, name)
+        if root == "env":
+            value = _known(self._scope.env, name, "the environment variable `{}` is not set", reference)
+            return _walk(resolve(value, self), reference)
         key = "item" if root == "item" else name
-        if key not in of_axis:
+        if key not in self._of_axis:
             return reference
-        return _walk(of_axis[key], reference)
+        return _walk(resolve(self._of_axis[key], self), reference)
 
-    return lookup
+    def _param(self, reference: Reference, name: str) -> Any:
+        value = _known(self._scope.params, name, "there is no param `{}`", reference)
+        if name in self._scope.secrets and not self._reveal:
+            return HIDDEN
+        if isinstance(value, Reference) and value.root == "params":
+            # Not given: `mprun validate` takes that.
+            return reference
+        return _walk(resolve(value, self), reference)
+
+
+def _known(names: Mapping[str, Any], name: str, message: str, reference: Reference) -> Any:
+    if name in names:
+        return names[name]
+    raise ReferenceProblem(message.format(name), str(reference), word=name, candidates=tuple(names))
 
 
 def _walk(value: Any, reference: Reference) -> Any:

@@ -33,6 +33,20 @@ def read_result(path: str) -> tuple[Any, str]:
     return value, "json"
 
 
+def read_value(path: str) -> tuple[Any, str]:
+    """The whole result of an attempt that succeeded, whatever its size, and its kind.
+
+    The kinds are `none`, `json` and `repr`; what cannot be read as JSON counts as `repr`.
+    """
+    text = _read(f"{path}.json")
+    if text is None:
+        return None, "repr" if os.path.exists(f"{path}.repr") else "none"
+    try:
+        return json.loads(text), "json"
+    except (ValueError, RecursionError):
+        return None, "repr"
+
+
 def _is_deep(value: object) -> bool:
     """Whether lists and objects stand more than DEPTH_LIMIT deep in one another."""
     level = [value]

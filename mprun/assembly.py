@@ -1,0 +1,358 @@
+"""Job file, params and recipes -> Job: every file is read, checked and spelled out."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from mprun import blame, builder, checks, loader, schema
+from mprun.builder import Inherited, Surroundings, absolute, listed
+from mprun.errors import JobFileError, UsageError
+from mprun.graph import Misfit, Names, link
+from mprun.instances import MAX_TASKS, TooMany, spread, too_many
+from mprun.job import Job, JoinEntry, Origin
+from mprun.loader import place_of
+from mprun.problems import Problem, quote, suggest
+from mprun.reference_checks import has_references, reference_problem
+from mprun.references import HIDDEN, Bound, Lookup, ReferenceProblem, Scope, compiled, references, resolve
+from mprun.substitution import substituted
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from mprun.job import Instance, Task
+    from mprun.loader import Document
+    from mprun.parameters import Given
+
+
+def assemble(
+    path: str, given: Mapping[str, Given], environment: Mapping[str, str], *, lenient: bool = False
+) -> Job:
+    """The job that a file declares, with these params and these environment variables.
+
+    With `lenient` params that are required may be missing: what depends on them is not
+    checked. Raises JobFileError with every problem of the first file that has any, and
+    UsageError where a file cannot be read.
+    """
+    return _Assembly(environment, lenient).job(path, given)
+
+
+class _Assembly:
+    """Reads the files of one job, each once."""
+
+    def __init__(self, environment: Mapping[str, str], lenient: bool) -> None:
+        self._environment = environment
+        self._lenient = lenient
+        self._documents: dict[str, Document] = {}
+        # The recipes that we are in, outermost first: absolute paths, and names as given.
+        self._inside: list[tuple[str, str]] = []
+        self._files: dict[str, str] = {}
+        self._pythonpath: list[str] = []
+        self._preload: list[str] = []
+        self._tokens: dict[str, int] = {}
+        self._count = 0
+
+    def job(self, path: str, given: Mapping[str, Given]) -> Job:
+        document = self._checked(path)
+        self._inside.append((os.path.realpath(path), path))
+        scope, document, env = self._settled(document, given, self._environment)
+        tasks = tuple(self._tasks(document, scope, Inherited(env={}, job_env={}), env))
+        names = Names(tasks)
+        try:
+            needs = link(tasks, names)
+        except Misfit as misfit:
+            raise JobFileError([blame.need_problem(tasks[misfit.task].task, misfit, names)]) from None
+        raw: Any = document.root
+        join = raw.get("join")
+        job = Job(
+            name=raw.get("name") or os.path.splitext(os.path.basename(path))[0],
+            path=os.path.abspath(path),
+            files=tuple(self._files.items()),
+            description=raw.get("description") or "",
+            start_method=raw.get("start_method"),
+            preload=tuple(dict.fromkeys(self._preload)),
+            pythonpath=tuple(dict.fromkeys(self._pythonpath)),
+            max_parallel=raw.get("max_parallel"),
+            fail_fast=bool(raw.get("fail_fast", False)),
+            timeout=builder.seconds_of(raw.get("timeout")),
+            resources=self._tokens,
+            params={
+                name: HIDDEN if name in scope.secrets else value for name, value in scope.params.items()
+            },
+            tasks=tasks,
+            needs=needs,
+            origin=Origin(document=document, path=()),
+            join=None if join is None else tuple(_join_entry(entry) for entry in join),
+        )
+        problems = [*_join_problems(job, names), *_token_problems(job)]
+        if problems:
+            raise JobFileError(problems)
+        return job
+
+    # ---- one file
+
+    def _checked(self, path: str) -> Document:
+        """A file that obeys the schema, with names that are there. Raises JobFileError."""
+        key = os.path.realpath(path)
+        if key not in self._documents:
+            document = loader.load(path)
+            self._files[os.path.abspath(path)] = document.sha256
+            problems = schema.check(document) + checks.check(document)
+            if problems:
+                raise JobFileError(problems)
+            self._documents[key] = document
+        return self._documents[key]
+
+    def _settled(
+        self,
+        document: Document,
+        given: Mapping[str, Given],
+        environment: Mapping[str, Any],
+        bounds: Mapping[str, Bound] | None = None,
+    ) -> tuple[Scope, Document, dict[str, Any]]:
+        """The scope of a file, the file with its early references replaced, and its job's variables."""
+        raw: Any = document.root
+        folder = os.path.dirname(os.path.abspath(document.source.path))
+        outside = Scope(params={}, env=environment)
+        params, secrets = self._params(document, raw, given, outside)
+        scope = Scope(params={**params, **(bounds or {})}, secrets=secrets, env=environment)
+        early = Lookup(scope)
+        env: dict[str, Any] = {}
+        if "env_file" in raw:
+            from mprun.envfile import read_env_file
+
+            name = resolve(compiled(raw["env_file"]), early)
+            env.update(read_env_file(absolute(folder, name)))
+            scope = scope.replace(env={**environment, **env})
+        env.update(self._variables(document, raw.get("env") or {}, scope))
+        if env:
+            scope = scope.replace(env={**environment, **env})
+        filled, problems = substituted(document, Lookup(scope), lenient=self._lenient)
+        if not problems and filled is not document:
+            problems = schema.check(filled) + checks.check(filled)
+        if problems:
+            raise JobFileError(problems)
+        raw = filled.root
+        self._pythonpath += [absolute(folder, entry) for entry in listed(raw.get("pythonpath"))]
+        self._preload += listed(raw.get("preload"))
+        for token, number in (raw.get("resources") or {}).items():
+            # Who uses a recipe says how many there are.
+            self._tokens.setdefault(token, number)
+        return scope, filled, env
+
+    def _params(
+        self, document: Document, raw: Any, given: Mapping[str, Given], outside: Scope
+    ) -> tuple[dict[str, Any], frozenset[str]]:
+        declared = raw.get("params") or {}
+        if not declared and not given:
+            return {}, frozenset()
+        from mprun import parameters
+
+        if has_references(document):
+            try:
+                declared = resolve(compiled(declared), Lookup(outside))
+            except ReferenceProblem as error:
+                place = blame.path_of_text(declared, ("params",), error.text) or ("params",)
+                raise JobFileError([reference_problem(document, place, error)]) from None
+        return parameters.settle(document, declared, dict(given), lenient=self._lenient)
+
+    def _variables(self, document: Document, env: Any, scope: Scope) -> dict[str, Any]:
+        """The job's own variables: texts, but where a secret is in one."""
+        values: dict[str, Any] = {}
+        for name, text in env.items():
+            try:
+                node = compiled(text)
+                bound = Bound(node=node, scope=scope)
+                value = bound if _hides(bound) else resolve(node, Lookup(scope))
+            except ReferenceProblem as error:
+                raise JobFileError([reference_problem(document, ("env", name), error)]) from None
+            values[str(name)] = value
+        return values
+
+    # ---- tasks
+
+    def _tasks(
+        self, document: Document, scope: Scope, inherited: Inherited, env: dict[str, Any]
+    ) -> list[Instance]:
+        around = Surroundings(
+            document=document,
+            scope=scope,
+            inherited=inherited,
+            env={**inherited.job_env, **env, **inherited.env},
+            has_references=has_references(document),
+        )
+        raw: Any = document.root
+        tasks: list[Instance] = []
+        for number in range(len(raw["tasks"])):
+            keys = builder.merged(raw, number)
+            try:
+                instances = spread(around, number, keys)
+                if "uses" not in keys:
+                    tasks += instances
+                    self._count += len(instances)
+                for instance in instances if "uses" in keys else ():
+                    tasks += self._recipe(around, number, keys, instance)
+                if self._count > MAX_TASKS:
+                    raise TooMany(self._count)
+            except TooMany as error:
+                raise JobFileError([too_many(("tasks", number), document, error)]) from None
+        return tasks
+
+    def _recipe(
+        self, around: Surroundings, number: int, keys: dict[str, Any], instance: Instance
+    ) -> list[Instance]:
+        """The tasks of another job file, in the place of one task (or of one of its instances)."""
+        task = instance.task
+        if task.foreach is not None:
+            message = "a recipe cannot be spread over a list that is known only during the run"
+            hint = "put the `foreach` into the recipe"
+            raise JobFileError([blame.task_problem(task, ("foreach",), message, hint)])
+        name = keys["uses"]
+        path = os.path.normpath(os.path.join(os.path.dirname(around.document.source.path), name))
+        real = os.path.realpath(path)
+        if any(real == other for other, _ in self._inside):
+            chain = " → ".join(quote(shown) for shown in [*(shown for _, shown in self._inside), path])
+            message = f"the recipe {quote(name)} includes itself: {chain}"
+            raise JobFileError([blame.task_problem(task, ("uses",), message, "take one of them out")])
+        try:
+            document = self._checked(path)
+        except JobFileError:
+            raise
+        except UsageError as error:
+            raise JobFileError([blame.task_problem(task, ("uses",), str(error))]) from None
+        given, bounds = self._given(task, instance, keys, document)
+        self._inside.append((real, path))
+        scope, document, env = self._settled(document, given, around.scope.env, bounds)
+        tasks = self._tasks(document, scope, _inherited(around, instance, keys, document), env)
+        self._inside.pop()
+        return tasks
+
+    def _given(
+        self, task: Task, instance: Instance, keys: dict[str, Any], document: Document
+    ) -> tuple[dict[str, Given], dict[str, Bound]]:
+        """What `with` gives to a recipe's params, and what of it must be resolved when it is used."""
+        values = keys.get("with") or {}
+        given: dict[str, Given] = {}
+        bounds: dict[str, Bound] = {}
+        problems: list[Problem] = []
+        raw: Any = document.root
+        declared = raw.get("params") or {}
+        prefix = around_prefix(task)
+        for name, value in values.items():
+            if name not in declared:
+                message = f"the recipe {quote(keys['uses'])} has no param {quote(str(name))}"
+                hint = suggest(str(name), list(declared))
+                problems.append(blame.task_problem(task, ("with", name), message, hint, key=True))
+                continue
+            bound = Bound(
+                node=compiled(value, prefix), scope=task.scope, axes=task.axes, values=instance.values
+            )
+            try:
+                known = resolve(bound, Lookup(task.scope, reveal=True))
+            except ReferenceProblem as error:
+                problems.append(blame.resolving_problem(task, "with", error))
+                continue
+            given[name] = self._given_value(known)
+            if _hides(bound) or next(references([known]), None) is not None:
+                bounds[name] = bound
+        if problems:
+            raise JobFileError(problems)
+        return given, bounds
+
+    def _given_value(self, value: Any) -> Given:
+        from mprun.parameters import Given
+
+        return Given(value=value, where="`with`", is_text=False, secret_ok=True)
+
+
+def around_prefix(task: Task) -> str:
+    """What goes before the names in the references of a task: the recipe's that it came with."""
+    head, slash, _ = task.name.rpartition("/")
+    return head + slash
+
+
+def _hides(bound: Bound) -> bool:
+    """Whether a secret is part of it."""
+    return any(
+        one.root == "params"
+        and (one.name in bound.scope.secrets or isinstance(bound.scope.params.get(one.name), Bound))
+        for one in references(bound.node)
+    )
+
+
+def _inherited(
+    around: Surroundings, instance: Instance, keys: dict[str, Any], document: Document
+) -> Inherited:
+    """What the tasks of a recipe have from the task that uses it."""
+    task, outer = instance.task, around.inherited
+    raw: Any = document.root
+
+    def bound(node: Any) -> Any:
+        if next(references([node]), None) is None:
+            return node
+        return Bound(node=node, scope=task.scope, axes=task.axes, values=instance.values)
+
+    own_env = (keys.get("env") or {}).keys()
+    env = {name: bound(value) for name, value in task.env.items()}
+    gates = task.gates if task.when is True else (*task.gates, bound(task.when))
+    return Inherited(
+        prefix=f"{instance.name}/",
+        groups=(*instance.groups, instance.name),
+        depends_on=task.depends_on,
+        gates=gates,
+        env={**outer.env, **{name: env[name] for name in own_env}},
+        job_env={name: value for name, value in env.items() if name not in own_env},
+        tags=task.tags,
+        allow_failure=task.allow_failure,
+        cwd=bound(task.cwd),
+        start_method=raw.get("start_method") or task.start_method,
+    )
+
+
+def _join_entry(entry: Any) -> JoinEntry:
+    if isinstance(entry, str):
+        return JoinEntry(task=entry)
+    return JoinEntry(task=entry["task"], timeout=builder.seconds_of(entry.get("timeout")))
+
+
+def _join_problems(job: Job, names: Names) -> Iterator[Problem]:
+    """Entries of the join order that mean no task: what only the spelled out tasks tell."""
+    document = job.origin.document
+    for number, entry in enumerate(job.join or ()):
+        if not names.meant(entry.task):
+            path: tuple[str | int, ...] = ("join", number)
+            if isinstance(document.root["join"][number], dict):  # type: ignore[index]
+                path = (*path, "task")
+            message, hint = f"there is no task {quote(entry.task)}", suggest(entry.task, list(names.all()))
+            yield Problem(
+                message=message, source=document.source, place=place_of(document, path), hint=hint
+            )
+
+
+def _token_problems(job: Job) -> Iterator[Problem]:
+    """Claims that can never be met, each once."""
+    held: dict[str, int] = {}
+    holders: dict[str, str] = {}
+    seen: set[int] = set()
+    for instance in job.tasks:
+        for token, number in instance.task.resources.items() if instance.task.daemon else ():
+            held[token] = held.get(token, 0) + number
+            holders[token] = instance.name
+    for task in (instance.task for instance in job.tasks):
+        if id(task) in seen or not task.resources:
+            continue
+        seen.add(id(task))
+        for token, number in task.resources.items():
+            where = ("resources", token)
+            if token not in job.resources:
+                message = f"the job has no token {quote(token)}"
+                hint = suggest(token, list(job.resources)) or f"declare it: `resources: {{{token[:40]}: 1}}`"
+                yield blame.task_problem(task, where, message, hint, key=True)
+            elif number > job.resources[token]:
+                total = job.resources[token]
+                yield blame.task_problem(
+                    task, where, f"it claims {number} of {quote(token)}, and the job has {total}", "claim fewer"
+                )
+            elif not task.daemon and number + held.get(token, 0) > job.resources[token]:
+                message = f"it would wait for ever for {quote(token)}: the daemon {quote(holders[token])} holds it"
+                yield blame.task_problem(task, where, message, "give the job more of them")
