@@ -164,11 +164,14 @@ class _Entries:
     def __init__(self, places: Mapping[str, int]) -> None:
         self._places = dict(places)
         self._by_axes: dict[tuple[int, ...], dict[tuple[Hashable, ...], list[int]]] = {}
-        # What comparing one combination takes.
-        self.steps = 0
 
     def __len__(self) -> int:
         return sum(len(numbers) for entries in self._by_axes.values() for numbers in entries.values())
+
+    @property
+    def steps(self) -> int:
+        """What comparing one combination takes, and adding what it matches, at most."""
+        return sum(max(map(len, entries.values())) for entries in self._by_axes.values())
 
     def add(self, number: int, entry: Mapping[str, Any]) -> None:
         """Take an entry; what it says of other keys than the axes is no matter here."""
@@ -177,8 +180,6 @@ class _Entries:
         )
         axes = tuple([place for place, _ in named])
         values = tuple([form for _, form in named])
-        if axes not in self._by_axes or not axes:
-            self.steps += 1
         self._by_axes.setdefault(axes, {}).setdefault(values, []).append(number)
 
     def that_match(self, form: tuple[Hashable, ...]) -> list[int]:

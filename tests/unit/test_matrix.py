@@ -335,6 +335,11 @@ def test_a_hundred_thousand_take_well_under_a_second_and_no_memory():
             [{"x": n} for n in range(1000)],
             "10,000 combinations to compare with 1,000 entries are too many",
         ),
+        (
+            {"a": [1], "b": [*range(10_000)]},
+            [{"a": 1, "x": n} for n in range(1000)],
+            "10,000 combinations to compare with 1,000 entries are too many",
+        ),
     ],
 )
 def test_a_matrix_that_would_take_very_long_is_refused_at_once(axes, include, said):
