@@ -20,7 +20,7 @@ FLOORS = (
     {"durations", "scalars", "sizes", "syntax"},
     {"composer"},
     {"loader"},
-    {"quickcheck", "references", "remedies"},
+    {"graph", "matrix", "quickcheck", "references", "remedies"},
     {"explanations"},
     {"schema"},
     # what to do next, and of it what a check of the whole needs (cycles)
@@ -42,7 +42,13 @@ FLOORS = (
     {"record"},
     {"executors.base", "reporters.base"},
     {"executors.dask", "executors.local", "preparation", "reporters.tail", "reporters.words"},
-    {"reporters.lineage", "reporters.plan_text", "reporters.table"},
+    {
+        "reporters.lineage",
+        "reporters.plan_graph",
+        "reporters.plan_json",
+        "reporters.plan_text",
+        "reporters.table",
+    },
     {"reporters.console"},
     {
         "reporters.errors",
@@ -77,7 +83,7 @@ ROOMS = {
 }
 
 # The core decides; whoever calls it brings the clock, the dice and the facts.
-PURE = {"expectations", "joins", "plan", "retries", "scheduler"}
+PURE = {"expectations", "graph", "joins", "matrix", "plan", "references", "retries", "scheduler"}
 WORLD = {"multiprocessing", "os", "random", "select", "socket", "subprocess", "threading", "time"}
 
 # Each command imports the package and `__main__`, each spawned task the worker: these, and no more.
