@@ -18,7 +18,7 @@ from mprun.references import HIDDEN, Bound, Lookup, ReferenceProblem, Scope, com
 from mprun.substitution import substituted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from mprun.job import Instance, Task
     from mprun.loader import Document
@@ -26,15 +26,21 @@ if TYPE_CHECKING:
 
 
 def assemble(
-    path: str, given: Mapping[str, Given], environment: Mapping[str, str], *, lenient: bool = False
+    path: str,
+    params: Mapping[str, Any],
+    options: Sequence[str],
+    environment: Mapping[str, str],
+    *,
+    lenient: bool = False,
 ) -> Job:
-    """The job that a file declares, with these params and these environment variables.
+    """The job that a file declares: with params as values, or as texts in `options` (`n=3`).
 
-    With `lenient` params that are required may be missing: what depends on them is not
-    checked. Raises JobFileError with every problem of the first file that has any, and
-    UsageError where a file cannot be read.
+    Params, `${env.NAME}` and what the tasks inherit come from `environment`, too. With
+    `lenient` params that are required may be missing: what depends on them is not checked.
+    Raises JobFileError with every problem of the first file that has any, and UsageError
+    where a file cannot be read.
     """
-    return _Assembly(environment, lenient).job(path, given)
+    return _Assembly(environment, lenient).job(path, params, options)
 
 
 class _Assembly:
@@ -52,9 +58,10 @@ class _Assembly:
         self._tokens: dict[str, int] = {}
         self._count = 0
 
-    def job(self, path: str, given: Mapping[str, Given]) -> Job:
+    def job(self, path: str, params: Mapping[str, Any], options: Sequence[str]) -> Job:
         document = self._checked(path)
         self._inside.append((os.path.realpath(path), path))
+        given = self._from_outside(document, params, options)
         scope, document, env = self._settled(document, given, self._environment)
         tasks = tuple(self._tasks(document, scope, Inherited(env={}, job_env={}), env))
         names = Names(tasks)
@@ -76,9 +83,7 @@ class _Assembly:
             fail_fast=bool(raw.get("fail_fast", False)),
             timeout=builder.seconds_of(raw.get("timeout")),
             resources=self._tokens,
-            params={
-                name: HIDDEN if name in scope.secrets else value for name, value in scope.params.items()
-            },
+            params={name: HIDDEN if name in scope.secrets else value for name, value in scope.params.items()},
             tasks=tasks,
             needs=needs,
             origin=Origin(document=document, path=()),
@@ -103,18 +108,33 @@ class _Assembly:
             self._documents[key] = document
         return self._documents[key]
 
+    def _from_outside(
+        self, document: Document, params: Mapping[str, Any], options: Sequence[str]
+    ) -> dict[str, Given]:
+        declared = document.root.get("params") or {}  # type: ignore[attr-defined]
+        if not declared and not params and not options:
+            return {}
+        from mprun.parameters import Given, from_options
+
+        texts = from_options(options, self._environment, declared)
+        return {
+            **texts,
+            **{name: Given(value=value, where="`params`", is_text=False) for name, value in params.items()},
+        }
+
     def _settled(
         self,
         document: Document,
         given: Mapping[str, Given],
         environment: Mapping[str, Any],
         bounds: Mapping[str, Bound] | None = None,
+        within: Origin | None = None,
     ) -> tuple[Scope, Document, dict[str, Any]]:
         """The scope of a file, the file with its early references replaced, and its job's variables."""
         raw: Any = document.root
         folder = os.path.dirname(os.path.abspath(document.source.path))
         outside = Scope(params={}, env=environment)
-        params, secrets = self._params(document, raw, given, outside)
+        params, secrets = self._params(document, raw, given, outside, within)
         scope = Scope(params={**params, **(bounds or {})}, secrets=secrets, env=environment)
         early = Lookup(scope)
         env: dict[str, Any] = {}
@@ -141,7 +161,7 @@ class _Assembly:
         return scope, filled, env
 
     def _params(
-        self, document: Document, raw: Any, given: Mapping[str, Given], outside: Scope
+        self, document: Document, raw: Any, given: Mapping[str, Given], outside: Scope, within: Origin | None
     ) -> tuple[dict[str, Any], frozenset[str]]:
         declared = raw.get("params") or {}
         if not declared and not given:
@@ -154,7 +174,7 @@ class _Assembly:
             except ReferenceProblem as error:
                 place = blame.path_of_text(declared, ("params",), error.text) or ("params",)
                 raise JobFileError([reference_problem(document, place, error)]) from None
-        return parameters.settle(document, declared, dict(given), lenient=self._lenient)
+        return parameters.settle(document, declared, given, within=within, lenient=self._lenient)
 
     def _variables(self, document: Document, env: Any, scope: Scope) -> dict[str, Any]:
         """The job's own variables: texts, but where a secret is in one."""
@@ -220,49 +240,34 @@ class _Assembly:
             raise
         except UsageError as error:
             raise JobFileError([blame.task_problem(task, ("uses",), str(error))]) from None
-        given, bounds = self._given(task, instance, keys, document)
+        values, bounds = self._given(task, instance, keys)
         self._inside.append((real, path))
-        scope, document, env = self._settled(document, given, around.scope.env, bounds)
+        scope, document, env = self._settled(document, values, around.scope.env, bounds, task.origin)
         tasks = self._tasks(document, scope, _inherited(around, instance, keys, document), env)
         self._inside.pop()
         return tasks
 
     def _given(
-        self, task: Task, instance: Instance, keys: dict[str, Any], document: Document
+        self, task: Task, instance: Instance, keys: dict[str, Any]
     ) -> tuple[dict[str, Given], dict[str, Bound]]:
         """What `with` gives to a recipe's params, and what of it must be resolved when it is used."""
-        values = keys.get("with") or {}
-        given: dict[str, Given] = {}
+        if not keys.get("with"):
+            return {}, {}
+        from mprun.parameters import from_with
+
+        known: dict[str, Any] = {}
         bounds: dict[str, Bound] = {}
-        problems: list[Problem] = []
-        raw: Any = document.root
-        declared = raw.get("params") or {}
         prefix = around_prefix(task)
-        for name, value in values.items():
-            if name not in declared:
-                message = f"the recipe {quote(keys['uses'])} has no param {quote(str(name))}"
-                hint = suggest(str(name), list(declared))
-                problems.append(blame.task_problem(task, ("with", name), message, hint, key=True))
-                continue
-            bound = Bound(
-                node=compiled(value, prefix), scope=task.scope, axes=task.axes, values=instance.values
-            )
+        for name, value in keys["with"].items():
+            node = compiled(value, prefix)
+            bound = Bound(node=node, scope=task.scope, axes=task.axes, values=instance.values)
             try:
-                known = resolve(bound, Lookup(task.scope, reveal=True))
+                known[name] = resolve(bound, Lookup(task.scope, reveal=True))
             except ReferenceProblem as error:
-                problems.append(blame.resolving_problem(task, "with", error))
-                continue
-            given[name] = self._given_value(known)
-            if _hides(bound) or next(references([known]), None) is not None:
+                raise JobFileError([blame.resolving_problem(task, "with", error)]) from None
+            if _hides(bound) or next(references([known[name]]), None) is not None:
                 bounds[name] = bound
-        if problems:
-            raise JobFileError(problems)
-        return given, bounds
-
-    def _given_value(self, value: Any) -> Given:
-        from mprun.parameters import Given
-
-        return Given(value=value, where="`with`", is_text=False, secret_ok=True)
+        return from_with(known), bounds
 
 
 def around_prefix(task: Task) -> str:
@@ -324,9 +329,7 @@ def _join_problems(job: Job, names: Names) -> Iterator[Problem]:
             if isinstance(document.root["join"][number], dict):  # type: ignore[index]
                 path = (*path, "task")
             message, hint = f"there is no task {quote(entry.task)}", suggest(entry.task, list(names.all()))
-            yield Problem(
-                message=message, source=document.source, place=place_of(document, path), hint=hint
-            )
+            yield Problem(message=message, source=document.source, place=place_of(document, path), hint=hint)
 
 
 def _token_problems(job: Job) -> Iterator[Problem]:
@@ -351,8 +354,13 @@ def _token_problems(job: Job) -> Iterator[Problem]:
             elif number > job.resources[token]:
                 total = job.resources[token]
                 yield blame.task_problem(
-                    task, where, f"it claims {number} of {quote(token)}, and the job has {total}", "claim fewer"
+                    task,
+                    where,
+                    f"it claims {number} of {quote(token)}, and the job has {total}",
+                    "claim fewer",
                 )
             elif not task.daemon and number + held.get(token, 0) > job.resources[token]:
-                message = f"it would wait for ever for {quote(token)}: the daemon {quote(holders[token])} holds it"
+                message = (
+                    f"it would wait for ever for {quote(token)}: the daemon {quote(holders[token])} holds it"
+                )
                 yield blame.task_problem(task, where, message, "give the job more of them")

@@ -73,8 +73,9 @@ def left_out(job: Job, selection: Sequence[int]) -> list[Problem]:
             missing = [one for one in names.meant(reference.name) if one not in chosen]
             if missing and (task.name, reference.name) not in problems:
                 place = _place_of_text(task.origin.document, task.origin.path, str(reference))
+                name = quote(job.tasks[missing[0]].name)
                 problems[task.name, reference.name] = Problem(
-                    message=f"the task {quote(job.tasks[missing[0]].name)}, whose result this is, was left out",
+                    message=f"the task {name}, whose result this is, was left out",
                     source=task.origin.document.source,
                     place=place,
                     hint="leave `--no-deps` out",

@@ -265,6 +265,7 @@ def _bytes(value: Any) -> int | None:
 
 
 def seconds_of(value: Any) -> float | None:
+    """A duration in seconds, None where there is none."""
     return None if value is None else seconds(value)
 
 
@@ -274,4 +275,5 @@ def listed(value: Any) -> list[str]:
 
 
 def absolute(folder: str, path: str) -> str:
+    """A path that may be relative to a folder, without `..` in it."""
     return os.path.normpath(os.path.join(folder, path))

@@ -6,9 +6,9 @@ import re
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from mprun.graph import MAX_DEPENDENCIES, find_cycle, matcher
 from mprun.job import signal_name
 from mprun.loader import Mapping, Sequence, place_of
-from mprun.graph import MAX_DEPENDENCIES, find_cycle, matcher
 from mprun.problems import Problem, quote, suggest
 from mprun.reference_checks import check_references
 from mprun.schema import task_keys
@@ -86,7 +86,9 @@ def _named(path: Path, value: object) -> Iterator[tuple[Path, str, bool]]:
     if isinstance(value, str):
         yield path, value, False
     elif isinstance(value, Sequence):
-        yield from (((*path, place), need, False) for place, need in enumerate(value) if isinstance(need, str))
+        yield from (
+            ((*path, place), need, False) for place, need in enumerate(value) if isinstance(need, str)
+        )
     elif isinstance(value, Mapping):
         yield from (((*path, need), need, True) for need in value if isinstance(need, str))
 

@@ -59,7 +59,7 @@ class Chronicle:
             files=tuple({"path": path, "sha256": sha256} for path, sha256 in plan.job.files),
         )
 
-    def task_started(self, report: Started, command: list[str] | None) -> events.TaskStarted:
+    def task_started(self, report: Started, target: str) -> events.TaskStarted:
         number, attempt = report.key
         planned = self._tasks[number]
         return events.TaskStarted(
@@ -71,8 +71,7 @@ class Chronicle:
             start_ticks=report.start_ticks,
             host=self._host,
             daemon=planned.task.daemon,
-            target=planned.task.target,
-            command=command,
+            target=target,
         )
 
     def task_ready(self, intent: MarkReady) -> events.TaskReady:

@@ -147,7 +147,7 @@ class Engine:
         number, attempt = report.key
         planned = self._tasks[number]
         task = planned.task
-        event = self._chronicle.task_started(report, self._handover.shown_command(number))
+        event = self._chronicle.task_started(report, self._handover.shown_target(number))
         if task.limits is not None and task.limits.log is not None:
             self._log_limits.watch(report.key, self._directory.log(planned.name, attempt), task.limits.log)
         if task.ready is not None:

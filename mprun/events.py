@@ -50,7 +50,7 @@ class RunStarted(Event):
 
 
 class TaskStarted(Event):
-    """An attempt has a process, for a target or for a command.
+    """An attempt has a process; `target` is what it runs, also a command.
 
     `start_ticks` is field 22 of its /proc/PID/stat (proc(5)).
     """
@@ -64,8 +64,7 @@ class TaskStarted(Event):
     start_ticks: int | None
     host: str
     daemon: bool
-    target: str | None
-    command: list[str] | None = None
+    target: str
 
 
 class TaskReady(Event):
@@ -202,7 +201,6 @@ _JSON_TYPES: dict[str, tuple[type, ...]] = {
     "dict": (dict,),
     "float": (int, float),
     "int": (int,),
-    "list": (list,),
     "str": (str,),
     "tuple": (list,),
 }

@@ -135,14 +135,17 @@ class Handover:
         folder = os.path.dirname(os.path.abspath(task.origin.document.source.path))
         return os.path.normpath(os.path.join(folder, path))
 
-    def shown_command(self, number: int) -> list[str] | None:
-        """A task's command for the record: secrets hidden, and results not in it."""
+    def shown_target(self, number: int) -> str:
+        """What a task runs, for the record: secrets hidden, and results not in it."""
         planned = self._tasks[number]
         task = planned.task
-        if task.command is None or self._is_plain(task):
-            return None if task.command is None else list(task.command)
-        lookup = Lookup(task.scope, task.axes, planned.values)
-        return [as_text(shown(resolve(word, lookup))) for word in task.command]
+        if task.command is None:
+            return task.target or ""
+        # Few tasks are commands.
+        from shlex import join
+
+        words = resolve(task.command, Lookup(task.scope, task.axes, planned.values))
+        return join([as_text(shown(word)) for word in words])
 
     def expect(self, number: int) -> Expect | None:
         """What is expected of the task's end, resolved. Raises ReferenceProblem."""
@@ -194,7 +197,6 @@ class Handover:
             message = f"the result of `{planned.name}` is no JSON value: only its repr was kept"
             raise ReferenceProblem(message, str(reference))
         return value
-
 
 
 def _kind(value: Any) -> str:

@@ -87,7 +87,9 @@ class _Spread:
         if isinstance(foreach, list):
             items = compiled(foreach, self._around.inherited.prefix)
             return self.over(items, self._base())
-        assert isinstance(matrix, dict)
+        return self._of_matrix(matrix)
+
+    def _of_matrix(self, matrix: Any) -> list[Instance]:
         axes = {name: plain(values) for name, values in matrix.items() if name not in ("include", "exclude")}
         include, exclude = plain(matrix.get("include") or []), plain(matrix.get("exclude") or [])
         count = prod(map(len, axes.values())) if axes else 0

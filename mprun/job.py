@@ -115,9 +115,10 @@ class Task(Value):
     where the job's holds. `resources` has the tokens that it holds while it runs.
 
     `gates` are the conditions of the recipes that it came with: it runs only where `when`
-    and all of them are true. `args`, `kwargs`, `command`, `env`, `cwd`, `when`, `foreach` and what is expected as
-    `result` may hold references (`mprun.references`), which `scope` and the values of an
-    instance's `axes` resolve, or, during the run, the results of other tasks. `foreach` is
+    and all of them are true. `args`, `kwargs`, `command`, `env`, `cwd`, `when`, `foreach`
+    and what is expected as `result` may hold references (`mprun.references`), which `scope`
+    and the values of an instance's `axes` resolve, or, during the run, the results of other
+    tasks. `foreach` is
     the reference to a list that is known only then, else None; `seed` is what its instances
     are made of then.
     """

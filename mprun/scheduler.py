@@ -369,3 +369,6 @@ class Scheduler:
             self._send(task, KILL_SIGNAL, self._stop_reason[task] or "")
         elif kind == ATTEMPT_TIMEOUT and state == RUNNING:
             self._ask_to_end(task, TIMEOUT)
+
+
+LOG_LIMIT = "log_limit"

@@ -28,7 +28,9 @@ def select(
         wanted = {
             number
             for number in wanted
-            if any(test(name) for test in tests for name in (job.tasks[number].name, *job.tasks[number].groups))
+            if any(
+                test(name) for test in tests for name in (job.tasks[number].name, *job.tasks[number].groups)
+            )
         }
     if with_dependencies:
         waiting = list(wanted)

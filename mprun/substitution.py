@@ -161,9 +161,7 @@ class Filler:
 
     def _refuse(self, path: Path, parsed: Reference | Template, left: Reference) -> None:
         message = f"`{parsed}` is known only during the run (it is `{left}`), and this must be known before"
-        self.problems.append(
-            reference_problem(self._document, path, ReferenceProblem(message, str(parsed)))
-        )
+        self.problems.append(reference_problem(self._document, path, ReferenceProblem(message, str(parsed))))
 
 
 def is_gone(value: object) -> bool:
