@@ -42,6 +42,7 @@ FLOORS = (
     {"record"},
     {"executors.base", "reporters.base"},
     {"executors.dask", "executors.local", "preparation", "reporters.tail", "reporters.words"},
+    {"reporters.plan_notes", "reporters.plan_values"},
     {
         "reporters.lineage",
         "reporters.plan_graph",
