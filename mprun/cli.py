@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import importlib
 import io
 import os
 import signal
@@ -164,22 +165,25 @@ def validate(jobs: tuple[str, ...]) -> int:
     return code
 
 
+# The formats of a plan: the reporter that has it, and what gives its lines.
+PLAN_VIEWS = {
+    "text": ("plan_text", "plan_lines"),
+    "json": ("plan_json", "plan_json"),
+    "mermaid": ("plan_graph", "mermaid_lines"),
+    "dot": ("plan_graph", "dot_lines"),
+}
+
+
 @group.command()
 @click.argument("job", type=click.Path())
 @planning_options
-@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@click.option("--format", "form", type=click.Choice(list(PLAN_VIEWS)), default="text", show_default=True)
 def plan(job: str, form: str, **planning: Any) -> int:
     """Show what a job would run, and how; imports nothing."""
     planned = api.plan_job(api.load_job(job), **planning)
-    if form == "json":
-        from mprun.plan import to_json
-
-        _print_json(to_json(planned))
-    else:
-        from mprun.reporters.plan_text import plan_lines
-
-        for line in plan_lines(planned):
-            click.echo(line)
+    module, lines = PLAN_VIEWS[form]
+    for line in getattr(importlib.import_module(f"mprun.reporters.{module}"), lines)(planned):
+        click.echo(line)
     return 0
 
 
