@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import importlib
 import io
 import os
 import signal
@@ -178,13 +179,22 @@ def validate(jobs: tuple[str, ...]) -> int:
     return code
 
 
+# The formats of a plan: the reporter that has it, and what gives its lines.
+PLAN_VIEWS = {
+    "text": ("plan_text", "plan_lines"),
+    "json": ("plan_json", "plan_json"),
+    "mermaid": ("plan_graph", "mermaid_lines"),
+    "dot": ("plan_graph", "dot_lines"),
+}
+
+
 @group.command()
 @click.argument("job", type=click.Path())
 @planning_options
 @click.option(
     "--format",
     "form",
-    type=click.Choice(["text", "json", "mermaid", "dot"]),
+    type=click.Choice(list(PLAN_VIEWS)),
     default="text",
     show_default=True,
     help="For people, for programs, or as a picture's source.",
@@ -192,17 +202,9 @@ def validate(jobs: tuple[str, ...]) -> int:
 def plan(job: str, form: str, **planning: Any) -> int:
     """Show what a job would run, and how; imports nothing."""
     planned = _planned(job, planning)
-    if form == "json":
-        from mprun.reporters.plan_json import plan_json as lines
-    elif form == "mermaid":
-        from mprun.reporters.plan_graph import mermaid_lines as lines
-    elif form == "dot":
-        from mprun.reporters.plan_graph import dot_lines as lines
-    else:
-        from mprun.reporters.plan_text import plan_lines as lines
-    end = "" if form == "json" else "\n"
-    for line in lines(planned):
-        sys.stdout.write(line + end)
+    module, lines = PLAN_VIEWS[form]
+    for line in getattr(importlib.import_module(f"mprun.reporters.{module}"), lines)(planned):
+        sys.stdout.write(line + "\n")
     return 0
 
 

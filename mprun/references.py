@@ -195,12 +195,20 @@ def resolve(node: Any, lookup: Lookup) -> Any:
         return resolve(node.node, lookup.within(node))
     if isinstance(node, dict):
         return {
-            key if isinstance(key, str) else resolve(key, lookup): resolve(value, lookup)
+            key if isinstance(key, str) else _resolved_key(key, lookup): resolve(value, lookup)
             for key, value in node.items()
         }
     if isinstance(node, (list, tuple)):
         return [resolve(item, lookup) for item in node]
     return node
+
+
+def _resolved_key(key: Any, lookup: Lookup) -> Any:
+    found = resolve(key, lookup)
+    if isinstance(found, (dict, list)):
+        what = "mapping" if isinstance(found, dict) else "list"
+        raise ReferenceProblem(f"`{key}` is a {what}, which cannot be a key", str(key))
+    return found
 
 
 def _filled(template: Template, lookup: Lookup) -> Any:
@@ -234,7 +242,8 @@ def _shown_inside(node: Any) -> Any:
     if isinstance(node, (Reference, Template)):
         return str(node)
     if isinstance(node, dict):
-        return {str(key): _shown_inside(value) for key, value in node.items()}
+        # Other keys are left to JSON, in which `true` is not `True`.
+        return {_shown_inside(key): _shown_inside(value) for key, value in node.items()}
     if isinstance(node, (list, tuple)):
         return [_shown_inside(item) for item in node]
     return node

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from mprun.value import Value
+
+if TYPE_CHECKING:
+    from mprun.job import Limits
 
 # An attempt's key: the task's place in the plan, from 0, and the attempt's number, from 1.
 Key = tuple[int, int]
@@ -23,7 +26,8 @@ class Preparation(Value):
 
     `import_path` goes to the head of sys.path; `log` is the file that takes what the
     targets' modules print at import; `methods` are the start methods that will be used;
-    no more than `max_parallel` attempts that are no daemons may run at once.
+    no more than `max_parallel` attempts that are no daemons may run at once. A command
+    has no entry in `calls`.
     """
 
     run_id: str
@@ -39,6 +43,8 @@ class Preparation(Value):
 class AttemptOrder(Value):
     """One attempt to start: the process's name and kind, and what it is to do.
 
+    That is a `target` with its arguments or a `command`, of which the other is None; the
+    words of a command are exec'd as they are, by a fork whatever the `start_method`.
     `log` is a file's path, `result` one without its suffix.
     """
 
@@ -47,13 +53,15 @@ class AttemptOrder(Value):
     position: int
     daemon: bool
     start_method: str
-    target: str
+    target: str | None
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
     log: str
     result: str
     env: dict[str, str]
     cwd: str | None
+    command: tuple[str, ...] | None = None
+    limits: Limits | None = None
 
 
 class Finding(Value):

@@ -12,6 +12,7 @@ from mprun.executors.base import Exited, Finding, Importing, Lost, NotStarted, P
 
 if TYPE_CHECKING:
     from mprun.executors.base import AttemptOrder, Key, Preparation, Report
+    from mprun.job import Limits
 
 
 class LocalExecutor:
@@ -42,9 +43,13 @@ class LocalExecutor:
         self._end.send("prepare", options, [call.to_tuple() for call in preparation.calls])
 
     def start(self, order: AttemptOrder) -> None:
-        task = (order.name, order.position, order.daemon, order.start_method)
+        # A command has no use for a fork server or a new Python.
+        method = order.start_method if order.command is None else "fork"
+        task = (order.name, order.position, order.daemon, method)
         todo = {
             "target": order.target,
+            "command": order.command,
+            "limits": _limits(order.limits),
             "args": order.args,
             "kwargs": order.kwargs,
             "log": order.log,
@@ -94,6 +99,13 @@ class LocalExecutor:
         import signal
 
         return f"killed by {signal.Signals(-code).name}"
+
+
+def _limits(limits: Limits | None) -> dict[str, Any] | None:
+    """Those that the process is to set for itself, by name; None where there are none."""
+    if limits is None:
+        return None
+    return {name: value for name, value in limits.to_dict().items() if name != "log" and value is not None}
 
 
 def _report(kind: str, facts: list[Any]) -> Report:

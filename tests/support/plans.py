@@ -18,13 +18,10 @@ def task(name: str, number: int, *, daemon: bool = False, after: tuple[str, ...]
     return Task(
         name=name,
         position=number + 1,
-        target="m:f",
-        kwargs={},
-        env={},
         daemon=daemon,
         depends_on=needs,
         origin=ORIGIN,
-        **{"scope": EMPTY, "resources": {}, **more},
+        **{"target": "m:f", "kwargs": {}, "env": {}, "scope": EMPTY, "resources": {}, **more},
     )
 
 

@@ -30,11 +30,11 @@ FLOORS = (
     {"checks"},
     {"builder"},
     # the launcher's side
-    {"channel", "procfs", "stacks"},
-    {"popen"},
-    {"popen_exec", "reaper"},
+    {"channel", "procfs", "refusal", "stacks"},
+    {"limits", "popen"},
+    {"command", "popen_exec", "reaper"},
     {"worker"},
-    {"forkserver", "target"},
+    {"attempt", "forkserver", "target"},
     {"resolution"},
     {"launcher"},
     # the engine's side
@@ -42,6 +42,7 @@ FLOORS = (
     {"record"},
     {"executors.base", "reporters.base"},
     {"executors.dask", "executors.local", "preparation", "reporters.tail", "reporters.words"},
+    {"reporters.plan_notes", "reporters.plan_values"},
     {
         "reporters.lineage",
         "reporters.plan_graph",
