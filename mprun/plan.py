@@ -163,11 +163,16 @@ def _among(needs: Sequence[Needs], selection: Sequence[int]) -> list[Needs]:
 
 
 def _inverted(needs: list[Needs]) -> list[Needs]:
+    """Who needs each task. Equal ones are the same value: of a matrix there may be very many."""
     inverted: dict[int, list[tuple[int, str]]] = {}
+    pairs: dict[tuple[int, str], tuple[int, str]] = {}
     for number, before in enumerate(needs):
         for need, condition in before:
-            inverted.setdefault(need, []).append((number, condition))
-    return [tuple(inverted.get(number, ())) for number in range(len(needs))]
+            pair = (number, condition)
+            inverted.setdefault(need, []).append(pairs.setdefault(pair, pair))
+    shared: dict[Needs, Needs] = {}
+    found = (tuple(inverted.get(number, ())) for number in range(len(needs)))
+    return [shared.setdefault(after, after) for after in found]
 
 
 def _join_order(job: Job, tasks: tuple[PlannedTask, ...]) -> tuple[PlannedJoin, ...]:

@@ -14,21 +14,25 @@ HOUSE = Path(__file__).parents[2] / "mprun"
 FLOORS = (
     # words that all speak
     {"value"},
-    {"clock", "errors", "outcomes", "problems"},
+    {"clock", "outcomes", "problems"},
+    {"errors"},
     {"events", "intents", "job"},
     # from text to a job
     {"durations", "scalars", "sizes", "syntax"},
     {"composer"},
     {"loader"},
     {"graph", "matrix", "quickcheck", "references", "remedies"},
-    {"explanations"},
-    {"schema"},
-    # what to do next, and of it what a check of the whole needs (cycles)
-    {"expectations", "plan", "retries"},
-    {"joins"},
-    {"scheduler"},
+    {"explanations", "reference_checks"},
+    {"schema", "substitution"},
     {"checks"},
     {"builder"},
+    {"blame"},
+    {"instances"},
+    {"assembly"},
+    # what to do next
+    {"expectations", "plan", "retries", "selection"},
+    {"joins"},
+    {"scheduler"},
     # the launcher's side
     {"channel", "procfs", "refusal", "stacks"},
     {"limits", "popen"},
@@ -62,7 +66,7 @@ FLOORS = (
         "reporters.trace",
     },
     {"executors", "reporters"},
-    {"endings"},
+    {"chronicle", "endings", "handover", "loglimits"},
     {"engine"},
     {"api", "starter"},
     # the doors
@@ -84,7 +88,7 @@ ROOMS = {
 }
 
 # The core decides; whoever calls it brings the clock, the dice and the facts.
-PURE = {"expectations", "graph", "joins", "matrix", "plan", "references", "retries", "scheduler"}
+PURE = {"expectations", "graph", "joins", "matrix", "plan", "references", "retries", "scheduler", "selection"}
 WORLD = {"multiprocessing", "os", "random", "select", "socket", "subprocess", "threading", "time"}
 
 # Each command imports the package and `__main__`, each spawned task the worker: these, and no more.
