@@ -24,8 +24,9 @@ FLOORS = (
     {"explanations"},
     {"schema"},
     # what to do next, and of it what a check of the whole needs (cycles)
-    {"expectations", "plan", "retries"},
-    {"joins"},
+    {"expectations", "plan", "retries", "timers"},
+    {"courses", "joins"},
+    {"admission", "stopping"},
     {"scheduler"},
     {"checks"},
     {"builder"},
@@ -77,7 +78,17 @@ ROOMS = {
 }
 
 # The core decides; whoever calls it brings the clock, the dice and the facts.
-PURE = {"expectations", "joins", "plan", "retries", "scheduler"}
+PURE = {
+    "admission",
+    "courses",
+    "expectations",
+    "joins",
+    "plan",
+    "retries",
+    "scheduler",
+    "stopping",
+    "timers",
+}
 WORLD = {"multiprocessing", "os", "random", "select", "socket", "subprocess", "threading", "time"}
 
 # Each command imports the package and `__main__`, each spawned task the worker: these, and no more.
