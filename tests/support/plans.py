@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from mprun.graph import Names, link
 from mprun.job import Dependency, Instance, Job, JoinEntry, Origin, Task
 from mprun.loader import parse
@@ -47,15 +49,24 @@ def plan(
     join: list[tuple[str, float | None]] | None = None,
     places: int = 100,
     cpus: int = 2,
+    late: Collection[str] = (),
+    skipped: Collection[str] = (),
     keys: dict[str, dict] | None = None,
     **more,
 ) -> Plan:
     """A plan of tasks by name and what they depend on, in this order.
 
-    `keys` has more fields of some tasks, by name; `more` has fields of the job.
+    `late` and `skipped` have the names of those that are so, whatever they refer to. `keys`
+    has more fields of some tasks, by name; `more` has fields of the job.
     """
     tasks = tuple(
         task(name, number, daemon=name in daemons, after=after, **(keys or {}).get(name, {}))
         for number, (name, after) in enumerate(spec.items())
     )
-    return plan_tasks(job(tasks, join, **more), cpus=cpus, default_method="fork", max_parallel=places)
+    made = plan_tasks(job(tasks, join, **more), cpus=cpus, default_method="fork", max_parallel=places)
+    if not late and not skipped:
+        return made
+    marked = [
+        planned.replace(late=planned.name in late, skipped=planned.name in skipped) for planned in made.tasks
+    ]
+    return made.replace(tasks=tuple(marked))

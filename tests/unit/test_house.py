@@ -30,8 +30,9 @@ FLOORS = (
     {"instances"},
     {"assembly"},
     # what to do next
-    {"expectations", "plan", "retries", "selection"},
-    {"joins"},
+    {"expectations", "plan", "retries", "selection", "timers"},
+    {"courses", "joins"},
+    {"admission", "stopping"},
     {"scheduler"},
     # the launcher's side
     {"channel", "procfs", "refusal", "stacks"},
@@ -88,7 +89,21 @@ ROOMS = {
 }
 
 # The core decides; whoever calls it brings the clock, the dice and the facts.
+<<<<<<< HEAD
 PURE = {"expectations", "graph", "joins", "matrix", "plan", "references", "retries", "scheduler", "selection"}
+=======
+PURE = {
+    "admission",
+    "courses",
+    "expectations",
+    "joins",
+    "plan",
+    "retries",
+    "scheduler",
+    "stopping",
+    "timers",
+}
+>>>>>>> wt-b
 WORLD = {"multiprocessing", "os", "random", "select", "socket", "subprocess", "threading", "time"}
 
 # Each command imports the package and `__main__`, each spawned task the worker: these, and no more.
