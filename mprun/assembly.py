@@ -40,10 +40,10 @@ def assemble(
     Raises JobFileError with every problem of the first file that has any, and UsageError
     where a file cannot be read.
     """
-    return _Assembly(environment, lenient).job(path, params, options)
+    return Assembly(environment, lenient).job(path, params, options)
 
 
-class _Assembly:
+class Assembly:
     """Reads the files of one job, each once."""
 
     def __init__(self, environment: Mapping[str, str], lenient: bool) -> None:
@@ -59,7 +59,12 @@ class _Assembly:
         self._count = 0
 
     def job(self, path: str, params: Mapping[str, Any], options: Sequence[str]) -> Job:
-        document = self._checked(path)
+        """The job of a file; see `assemble`."""
+        return self.job_of(self._checked(path), params, options)
+
+    def job_of(self, document: Document, params: Mapping[str, Any], options: Sequence[str]) -> Job:
+        """The job of a document that has passed the schema and the checks."""
+        path = document.source.path
         self._inside.append((os.path.realpath(path), path))
         given = self._from_outside(document, params, options)
         scope, document, env = self._settled(document, given, self._environment)

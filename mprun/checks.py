@@ -43,6 +43,8 @@ RECIPE_KEYS = frozenset(
         "with",
     }
 )
+# What of these a recipe does not take, the schema says.
+_SAID = frozenset({"target", "command", "args", "kwargs"})
 # A name with one of these is no task's of this file as it stands: an instance's, a recipe's.
 _ELSEWHERE = frozenset("[]/$")
 
@@ -133,7 +135,7 @@ class _Checks:
                 )
             if "uses" in item:
                 for key in item.keys() - RECIPE_KEYS:
-                    if self._is_known(key) and not key.startswith("x-") and key not in ("args", "kwargs"):
+                    if self._is_known(key) and not key.startswith("x-") and key not in _SAID:
                         message = f"{name} is a recipe, which takes no {quote(key)}"
                         yield self._problem((*path, key), message, "give it to the recipe's tasks", True)
             restart = item.get("restart", defaults.get("restart", "never"))

@@ -77,7 +77,7 @@ def _refusal(name: str, path: bytes | None, error: OSError) -> Refusal:
     if error.errno not in _ABSENT:
         return Refusal(f"{name}: {error.strerror}", NOT_EXECUTABLE, error)
     if path is None:
-        return Refusal(f"{name}: command not found (PATH is {os.fsdecode(_search_path())})", NOT_FOUND, error)
+        return Refusal(f"{name}: command not found", NOT_FOUND, error)
     # The kernel says the same of a file and of the interpreter that its first line asks for.
     what = "its interpreter is not there" if os.path.isfile(path) else error.strerror
     return Refusal(f"{name}: {what}", NOT_FOUND, error)

@@ -239,7 +239,7 @@ def _is_of_instance(reference: Reference) -> bool:
 
 
 def _late_nodes(task: Task) -> Iterator[Any]:
-    return (getattr(task, key, None) for key in LATE_KEYS)  # type: ignore[return-value]
+    return (getattr(task, key, None) for key in LATE_KEYS)
 
 
 def too_many(task_path: tuple[str | int, ...], document: Any, error: TooMany) -> Problem:

@@ -123,7 +123,7 @@ class Launcher:
     # ---- before the first start
 
     def _prepare(
-        self, options: dict[str, Any], calls: list[tuple[str, tuple[Any, ...], dict[str, Any]]]
+        self, options: dict[str, Any], calls: list[tuple[str, tuple[Any, ...] | None, dict[str, Any]]]
     ) -> None:
         """Import and bind every target, then become as cheap to fork as can be."""
         _redirect_output(options["log"])

@@ -139,14 +139,15 @@ class _References:
             )
 
     def _check_axis(self, reference: Reference, key: str, task: Any) -> None:
-        keys = {**(self._job.get("defaults") or {}), **task} if isinstance(task, Mapping) else {}
+        defaults: Any = self._job.get("defaults")
+        keys: Any = {**(defaults if isinstance(defaults, Mapping) else {}), **(task or {})}
         if reference.root == "item":
             if "foreach" not in keys or key == "foreach":
-                if task is self._job.get("defaults"):
+                if task is defaults:
                     return
                 raise _misplaced(reference, "only a task with `foreach` has an `${item}`")
             return
-        if key == "matrix" or ("matrix" not in keys and task is not self._job.get("defaults")):
+        if key == "matrix" or ("matrix" not in keys and task is not defaults):
             raise _misplaced(reference, "only a task with `matrix` has its values")
         matrix = keys.get("matrix")
         axes = _axes(matrix)

@@ -14,10 +14,13 @@ Key = tuple[int, int]
 
 
 class Call(Value):
-    """A target and its arguments, to be resolved and bound before anything starts."""
+    """A target and its arguments, to be resolved and bound before anything starts.
+
+    `args` is None where nobody knows yet how many there will be: then only the target counts.
+    """
 
     target: str
-    args: tuple[Any, ...]
+    args: tuple[Any, ...] | None
     kwargs: dict[str, Any]
 
 

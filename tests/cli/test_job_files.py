@@ -136,7 +136,7 @@ def test_every_problem_of_an_import_is_told_in_one_go(desk):
 def test_a_right_file_is_read_planned_and_run(path, desk, monkeypatch):
     monkeypatch.chdir(desk)
     job = api.load_job(path.name)
-    assert [task.position for task in job.tasks] == list(range(1, len(job.tasks) + 1))
+    assert [task.task.position for task in job.tasks] == list(range(1, len(job.tasks) + 1))
     assert api.plan_job(job).tasks
     result = api.run_job(job)
     assert (result.outcome, result.exit_code) == ("succeeded", 0)

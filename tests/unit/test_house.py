@@ -89,21 +89,21 @@ ROOMS = {
 }
 
 # The core decides; whoever calls it brings the clock, the dice and the facts.
-<<<<<<< HEAD
-PURE = {"expectations", "graph", "joins", "matrix", "plan", "references", "retries", "scheduler", "selection"}
-=======
 PURE = {
     "admission",
     "courses",
     "expectations",
+    "graph",
     "joins",
+    "matrix",
     "plan",
+    "references",
     "retries",
     "scheduler",
+    "selection",
     "stopping",
     "timers",
 }
->>>>>>> wt-b
 WORLD = {"multiprocessing", "os", "random", "select", "socket", "subprocess", "threading", "time"}
 
 # Each command imports the package and `__main__`, each spawned task the worker: these, and no more.
