@@ -17,8 +17,8 @@ FLOORS = (
     {"clock", "errors", "outcomes", "problems"},
     {"events", "intents", "job"},
     # from text to a job
-    {"durations", "scalars", "sizes", "syntax"},
-    {"composer"},
+    {"durations", "scalars", "sizes", "syntax", "textfile"},
+    {"composer", "envfile"},
     {"loader"},
     {"quickcheck", "references", "remedies"},
     {"explanations"},
