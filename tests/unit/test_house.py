@@ -21,8 +21,8 @@ FLOORS = (
     {"composer", "envfile"},
     {"loader"},
     {"quickcheck", "references", "remedies"},
-    {"explanations"},
-    {"schema"},
+    {"explanations", "paramtypes"},
+    {"parameters", "schema"},
     # what to do next, and of it what a check of the whole needs (cycles)
     {"expectations", "plan", "retries"},
     {"joins"},
