@@ -146,8 +146,18 @@ class Assembly:
         if "env_file" in raw:
             from mprun.envfile import read_env_file
 
-            name = resolve(compiled(raw["env_file"]), early)
-            env.update(read_env_file(absolute(folder, name)))
+            name = str(resolve(compiled(raw["env_file"]), early))
+            env_file = os.path.join(os.path.dirname(document.source.path), name)
+            try:
+                env.update(read_env_file(env_file))
+            except JobFileError:
+                raise
+            except UsageError as error:
+                place = place_of(document, ("env_file",))
+                raise JobFileError(
+                    [Problem(message=str(error), source=document.source, place=place)]
+                ) from None
+            self._files[os.path.abspath(env_file)] = _sha256(env_file)
             scope = scope.replace(env={**environment, **env})
         env.update(self._variables(document, raw.get("env") or {}, scope))
         if env:
@@ -220,7 +230,9 @@ class Assembly:
                 if self._count > MAX_TASKS:
                     raise TooMany(self._count)
             except TooMany as error:
-                raise JobFileError([too_many(("tasks", number), document, error)]) from None
+                key = next((key for key in ("matrix", "foreach") if key in raw["tasks"][number]), "")
+                path = ("tasks", number, key) if key else ("tasks", number)
+                raise JobFileError([too_many(path, document, error)]) from None
         return tasks
 
     def _recipe(
@@ -273,6 +285,11 @@ class Assembly:
             if _hides(bound) or next(references([known[name]]), None) is not None:
                 bounds[name] = bound
         return from_with(known), bounds
+
+
+def _sha256(path: str) -> str:
+    with open(path, "rb") as file:
+        return loader.sha256(file.read()).hexdigest()  # type: ignore[no-any-return]
 
 
 def around_prefix(task: Task) -> str:

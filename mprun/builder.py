@@ -9,7 +9,7 @@ from mprun.checks import KINDS, task_name
 from mprun.durations import seconds
 from mprun.job import Dependency, Expect, Limits, Origin, Ready, Retry, Stop, Task, signal_name
 from mprun.loader import plain
-from mprun.references import Lookup, compiled, references
+from mprun.references import Lookup, ReferenceProblem, compiled, references
 from mprun.sizes import to_bytes
 from mprun.value import Value
 
@@ -106,7 +106,8 @@ def build_task(around: Surroundings, number: int, keys: dict[str, Any], axes: tu
         retry=_retry(keys.get("retry")),
         timeout=seconds_of(keys.get("timeout")),
         stop=_stop(keys.get("stop") or {}),
-        restart=keys.get("restart") or "never",
+        # As a default it is for the daemons: what else is restarted never ends.
+        restart=(keys.get("restart") or "never") if keys.get("daemon") else "never",
         ready=_ready(keys.get("ready")),
         resources=keys.get("resources") or _NOTHING,
         limits=_limits(keys.get("limits")),
@@ -144,7 +145,11 @@ def result_references(task: Task) -> Iterator[Reference]:
         nodes.append(task.expect.result)
     lookup = Lookup(task.scope)
     for reference in references(nodes):
-        found = lookup(reference) if reference.root == "params" else reference
+        try:
+            found = lookup(reference) if reference.root == "params" else reference
+        except ReferenceProblem:
+            # Told, with its place, when the instances are made.
+            continue
         for result in references(found if found is reference else [found]):
             if result.root == "tasks":
                 yield result

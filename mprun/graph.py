@@ -94,7 +94,7 @@ def link(tasks: Sequence[Named], names: Names) -> tuple[Needs, ...]:
         task = instance.task
         needs = shared.get(id(task))
         if needs is None:
-            needs = shared[id(task)] = _needs(number, task, names)
+            needs = shared[id(task)] = _needs(number, tasks, names)
         total += len(needs)
         if total > MAX_DEPENDENCIES:
             message = f"more than {MAX_DEPENDENCIES:,} dependencies, patterns and groups expanded"
@@ -104,14 +104,17 @@ def link(tasks: Sequence[Named], names: Names) -> tuple[Needs, ...]:
     return tuple(linked)
 
 
-def _needs(number: int, task: Task, names: Names) -> Needs:
+def _needs(number: int, tasks: Sequence[Named], names: Names) -> Needs:
     # A task may be waited for twice: by its name for one thing, by a pattern for another.
     found: dict[tuple[int, str], None] = {}
-    for dependency in task.depends_on:
+    for dependency in tasks[number].task.depends_on:
         meant = names.meant(dependency.task)
         if not meant:
             raise Misfit(number, dependency.task, "", known=False)
         for other in meant:
+            if dependency.condition == "ready" and tasks[other].task.ready is None:
+                message = f"nothing tells when `{tasks[other].name}` is ready: it has no `ready`"
+                raise Misfit(number, dependency.task, message)
             found[other, dependency.condition] = None
     return tuple(found)
 

@@ -18,7 +18,7 @@ from mprun.substitution import Filler, is_gone
 from mprun.value import Value
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
 
     from mprun.job import Task
     from mprun.references import Reference
@@ -187,14 +187,18 @@ class _Spread:
 
     def _refuse(self, task: Mapping, raw: Any) -> None:
         """Raise JobFileError where the filled keys are not what they must be."""
-        task.pop("depends_on", None)
-        for key, value in (("target", "m:f"), ("name", checks.task_name(raw["tasks"][self._number], 0))):
-            task[key] = value
-        task["daemon"] = task.get("daemon", self._keys.get("daemon", False))
-        tasks = Sequence([task])
+        # What it depends on is found when all tasks are there.
+        if "depends_on" in task:
+            number = list(task).index("depends_on")
+            del task["depends_on"], task.marks[2 * number : 2 * number + 2]
         mark = raw["tasks"].marks[self._number]
+        rest = {"target": "m:f", "name": checks.task_name(raw["tasks"][self._number], self._number)}
+        for key, value in {**rest, "daemon": self._keys.get("daemon", False)}.items():
+            if key not in task:
+                task[key] = value
+                task.marks += (mark, mark)
+        tasks = Sequence([task])
         tasks.marks = [mark]
-        task.marks = [mark] * (2 * len(task)) if len(task.marks) != 2 * len(task) else task.marks
         root = Mapping(tasks=tasks)
         root.marks = [mark, mark]
         document = self._document.replace(root=root)
@@ -238,11 +242,11 @@ def _is_of_instance(reference: Reference) -> bool:
     return reference.root in ("matrix", "item")
 
 
-def _late_nodes(task: Task) -> Iterator[Any]:
-    return (getattr(task, key, None) for key in LATE_KEYS)
+def _late_nodes(task: Task) -> list[Any]:
+    return [getattr(task, key, None) for key in LATE_KEYS]
 
 
 def too_many(task_path: tuple[str | int, ...], document: Any, error: TooMany) -> Problem:
     """Where it became too many."""
-    place = place_of(document, task_path)
+    place = place_of(document, task_path, key=True)
     return Problem(message=str(error), source=document.source, place=place, hint="split the job")

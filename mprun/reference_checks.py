@@ -57,9 +57,10 @@ def check_references(document: Document, names: Collection[str]) -> Iterator[Pro
 class _References:
     def __init__(self, document: Document, names: Collection[str]) -> None:
         self._document = document
-        self._job: Any = document.root
+        job: Any = document.root
+        self._job = job
         self._names = names
-        params = self._job.get("params")
+        params = job.get("params")
         self._params: Any = params if isinstance(params, Mapping) else {}
 
     def all(self) -> Iterator[Problem]:

@@ -6,6 +6,7 @@ import json
 import re
 from typing import TYPE_CHECKING, Any
 
+from mprun.problems import did_you_mean
 from mprun.value import Value
 
 if TYPE_CHECKING:
@@ -288,27 +289,29 @@ class Lookup:
         if root == "params":
             return self._param(reference, name)
         if root == "env":
-            value = _known(self._scope.env, name, "the environment variable `{}` is not set", reference)
-            return _walk(resolve(value, self), reference)
+            if name not in self._scope.env:
+                # Of all the others that there are only one that is like it is told.
+                hint = did_you_mean(name, self._scope.env)
+                raise ReferenceProblem(
+                    f"the environment variable `{name}` is not set", str(reference), hint=hint
+                )
+            return _walk(resolve(self._scope.env[name], self), reference)
         key = "item" if root == "item" else name
         if key not in self._of_axis:
             return reference
         return _walk(resolve(self._of_axis[key], self), reference)
 
     def _param(self, reference: Reference, name: str) -> Any:
-        value = _known(self._scope.params, name, "there is no param `{}`", reference)
+        if name not in self._scope.params:
+            known = tuple(self._scope.params)
+            raise ReferenceProblem(f"there is no param `{name}`", str(reference), word=name, candidates=known)
+        value = self._scope.params[name]
         if name in self._scope.secrets and not self._reveal:
             return HIDDEN
         if isinstance(value, Reference) and value.root == "params":
             # Not given: `mprun validate` takes that.
             return reference
         return _walk(resolve(value, self), reference)
-
-
-def _known(names: Mapping[str, Any], name: str, message: str, reference: Reference) -> Any:
-    if name in names:
-        return names[name]
-    raise ReferenceProblem(message.format(name), str(reference), word=name, candidates=tuple(names))
 
 
 def _walk(value: Any, reference: Reference) -> Any:
