@@ -1,16 +1,11 @@
-"""A plan for people, for programs and as a graph: what each says, and what none may say."""
+"""A plan for people, for programs and as a graph: what they say, and what none may say."""
 
 import json
-import re
-import shutil
-import subprocess
 import time
 import tracemalloc
 from collections import deque
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from support.plans import ORIGIN, job, plan, task
 
 from mprun.graph import Names, link
@@ -202,8 +197,6 @@ def test_a_plan_of_nothing_has_a_head():
     empty = plan_tasks(job((task("a", 0),)), cpus=2, default_method="fork", selection=[])
     assert text(empty)[1:] == ["join: nothing"]
     assert document(empty)["tasks"] == []
-    assert list(mermaid_lines(empty)) == ["flowchart TD"]
-    assert dot_nodes(empty) == {}
 
 
 @pytest.mark.parametrize(
@@ -330,204 +323,6 @@ def test_odd_values_are_json_to_every_reader(value, read):
     made = plan({"a": ()}, keys={"a": {"args": [value]}})
     written = "\n".join(plan_json(made)).encode("utf-8", "backslashreplace")
     assert json.loads(written, parse_constant=refuse)["tasks"][0]["args"] == [read]
-
-
-# -- graphs
-
-
-def test_a_graph_has_nodes_edges_and_recipes():
-    made = plan(
-        {
-            "serve": (),
-            "etl/fetch": (),
-            "etl/sub/load[p=a/b]": ("etl/fetch",),
-            "etl/end": ("etl/sub/load[p=a/b]:finished", "serve:ready"),
-            "each": (),
-            "no": (),
-        },
-        daemons=("serve",),
-        keys={"each": {"foreach": parse("${tasks.x.result}")}, "no": {"when": False}},
-    )
-    assert list(mermaid_lines(made)) == [
-        "flowchart TD",
-        '  n0(["serve"])',
-        '  subgraph g0["etl"]',
-        '    n1["fetch"]',
-        '    subgraph g1["sub"]',
-        '      n2["load#91;p=a/b#93;"]',
-        "    end",
-        '    n3["end"]',
-        "  end",
-        '  n4[["each"]]',
-        '  n5["no"]:::skipped',
-        "  n1 --> n2",
-        "  n2 -->|finished| n3",
-        "  n0 -->|ready| n3",
-        "  classDef skipped stroke-dasharray: 5 5",
-    ]
-    assert list(dot_lines(made)) == [
-        "digraph {",
-        '  graph [label="test", labelloc=t]',
-        "  node [shape=box]",
-        '  n0 [label="serve", shape=oval]',
-        '  subgraph cluster_0 { label="etl"',
-        '    n1 [label="fetch"]',
-        '    subgraph cluster_1 { label="sub"',
-        '      n2 [label="load[p=a/b]"]',
-        "    }",
-        '    n3 [label="end"]',
-        "  }",
-        '  n4 [label="each", peripheries=2]',
-        '  n5 [label="no", style=dashed]',
-        "  n1 -> n2",
-        '  n2 -> n3 [label="finished"]',
-        '  n0 -> n3 [label="ready"]',
-        "}",
-    ]
-
-
-def test_a_recipe_that_is_interrupted_is_the_same_box():
-    made = plan({"a/x": (), "b": (), "a/y": (), "c/a/x": ()})
-    opened = [line.strip() for line in dot_lines(made) if "subgraph" in line]
-    assert opened == [
-        'subgraph cluster_0 { label="a"',
-        'subgraph cluster_0 { label="a"',
-        'subgraph cluster_1 { label="c"',
-        'subgraph cluster_2 { label="a"',
-    ]
-
-
-# DOT's grammar, as much of it as is used (https://graphviz.org/doc/info/lang.html).
-DOT_TOKEN = re.compile(r'\s*("(?:[^"\\]|\\.)*"|->|[{}\[\]=,]|[A-Za-z_][A-Za-z_0-9]*|[0-9]+)', re.DOTALL)
-
-
-def dot_nodes(made):
-    """The labels of the nodes of a plan's graph in DOT, by their ids; the whole must parse."""
-    source = "\n".join(dot_lines(made)) + "\n"
-    if shutil.which("dot"):
-        subprocess.run(["dot", "-Tplain"], input=source, text=True, check=True, capture_output=True)
-    tokens, place = [], 0
-    while source[place:].strip():
-        found = DOT_TOKEN.match(source, place)
-        assert found, source[place : place + 40]
-        tokens.append(found[1])
-        place = found.end()
-    nodes, stack = {}, []
-    assert tokens[:2] == ["digraph", "{"]
-    queue = deque(tokens[1:])
-    while queue:
-        token = queue.popleft()
-        if token == "{":
-            stack.append(token)
-        elif token == "}":
-            stack.pop()
-        elif token == "subgraph":
-            assert re.fullmatch("cluster_[0-9]+", queue.popleft())
-        elif queue[0] == "=":
-            queue.popleft()
-            queue.popleft()
-        else:
-            attributes = dot_statement(token, queue)
-            if re.fullmatch("n[0-9]+", token) and "label" in attributes and "->" not in attributes:
-                nodes[token] = dot_read(attributes["label"])
-    assert not stack
-    return nodes
-
-
-def dot_statement(token, queue):
-    """The attributes of a node's or an edge's statement; `->` among them for an edge."""
-    assert re.fullmatch("n[0-9]+|node|graph", token), token
-    attributes = {}
-    if queue[0] == "->":
-        queue.popleft()
-        assert re.fullmatch("n[0-9]+", queue.popleft())
-        attributes["->"] = True
-    while queue and queue[0] in ("[", ","):
-        queue.popleft()
-        key, equals, value = (queue.popleft() for _ in range(3))
-        assert equals == "="
-        attributes[key] = value
-        if queue[0] == "]":
-            queue.popleft()
-    return attributes
-
-
-def dot_read(label):
-    """What Graphviz shows for a label."""
-    shown = re.sub(r"\\(.)", lambda found: found[1], label[1:-1])
-    return shown.replace("&amp;", "&")
-
-
-MERMAID_LINE = re.compile(
-    r"flowchart TD|end|classDef skipped stroke-dasharray: 5 5"
-    r'|subgraph g\d+\["[^"]*"\]'
-    r'|n\d+(?:\["[^"]*"\]|\(\["[^"]*"\]\)|\[\["[^"]*"\]\])(?::::skipped)?'
-    r"|n\d+ -->(?:\|[a-z]+\|)? n\d+"
-)
-
-
-def mermaid_nodes(made):
-    """As `dot_nodes`, for Mermaid."""
-    nodes, depth = {}, 0
-    for line in mermaid_lines(made):
-        assert MERMAID_LINE.fullmatch(line.strip()), line
-        depth += line.strip().startswith("subgraph") - (line.strip() == "end")
-        found = re.match(r'\s*(n\d+)[\[(]+"([^"]*)"', line)
-        if found:
-            nodes[found[1]] = re.sub("#([0-9]+);", lambda entity: chr(int(entity[1])), found[2])
-    assert depth == 0
-    return nodes
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        'say "hi"',
-        "a\\b",
-        "a\\",
-        "\\N",
-        "<b>bold",
-        "&lt;",
-        "a;b",
-        "1. first",
-        "- item",
-        "#35;",
-        "`x`",
-        "end",
-        "__init__",
-        "跳舞 😀",
-        "a -> b",
-        "x]y",
-        "**",
-        "$x$",
-        "a|b",
-        "%% c",
-    ],
-)
-def test_labels_are_what_the_task_is_called(name):
-    made = plan({name: (), "b": (name,)})
-    assert dot_nodes(made)["n0"] == name
-    assert mermaid_nodes(made)["n0"] == name
-    assert not set('"`<>&\\|;%$*') & set(
-        "".join(re.findall('"([^"]*)"', "\n".join(mermaid_lines(made)))).replace(";", "")
-    )
-
-
-@given(
-    st.lists(
-        st.text(st.characters(exclude_characters="/[]"), min_size=1, max_size=8),
-        min_size=1,
-        max_size=4,
-        unique=True,
-    )
-)
-def test_any_names_give_graphs_that_parse(names):
-    made = plan(dict.fromkeys(names, ()))
-    assert len(dot_nodes(made)) == len(mermaid_nodes(made)) == len(names)
-    for view in VIEWS:
-        for line in view(made):
-            assert "\n" not in line
-            assert "\x1b" not in line
 
 
 # -- all of them
