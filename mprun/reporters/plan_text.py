@@ -22,7 +22,7 @@ WIDTH = 80
 # it may be a path, or a script for the shell. Of either, at most so many are shown.
 ARGUMENT_LIMIT = 60
 WORD_LIMIT = 200
-ARGUMENTS = 20
+ARGUMENTS = 15
 
 # A join order that nobody wrote is not spelled out for more tasks than these.
 JOINS = 20

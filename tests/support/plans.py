@@ -22,8 +22,15 @@ def task(name: str, number: int, *, daemon: bool = False, after: tuple[str, ...]
         position=number + 1,
         daemon=daemon,
         depends_on=needs,
-        origin=ORIGIN,
-        **{"target": "m:f", "kwargs": {}, "env": {}, "scope": EMPTY, "resources": {}, **more},
+        **{
+            "origin": ORIGIN,
+            "target": "m:f",
+            "kwargs": {},
+            "env": {},
+            "scope": EMPTY,
+            "resources": {},
+            **more,
+        },
     )
 
 
