@@ -10,7 +10,6 @@ from mprun.builder import Surroundings, build_task
 from mprun.errors import JobFileError
 from mprun.job import Instance
 from mprun.loader import Mapping, Sequence, place_of, plain
-from mprun.matrix import TooManyCombinations, combinations, item_suffix
 from mprun.problems import Problem
 from mprun.reference_checks import LATE_KEYS, reference_problem
 from mprun.references import Lookup, ReferenceProblem, compiled, references, resolve
@@ -90,6 +89,9 @@ class _Spread:
         return self._of_matrix(matrix)
 
     def _of_matrix(self, matrix: Any) -> list[Instance]:
+        # Few tasks have one.
+        from mprun.matrix import TooManyCombinations, combinations
+
         axes = {name: plain(values) for name, values in matrix.items() if name not in ("include", "exclude")}
         include, exclude = plain(matrix.get("include") or []), plain(matrix.get("exclude") or [])
         count = prod(map(len, axes.values())) if axes else 0
@@ -106,6 +108,8 @@ class _Spread:
         """One instance for each item of a list."""
         if len(items) > MAX_TASKS:
             raise TooMany(len(items))
+        from mprun.matrix import item_suffix
+
         if not self._axes:
             self._axes = ("item",)
             self._find_early()

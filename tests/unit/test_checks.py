@@ -27,9 +27,7 @@ def test_a_file_without_fault_has_no_problem():
     assert said(tasks("name: a") + "join: [a]") == []
 
 
-@pytest.mark.parametrize(
-    "text", ["[]", "text", "5", "tasks: 5", "tasks: {a: 1}", "tasks: [1, null, [2]]"]
-)
+@pytest.mark.parametrize("text", ["[]", "text", "5", "tasks: 5", "tasks: {a: 1}", "tasks: [1, null, [2]]"])
 def test_what_has_another_shape_is_left_to_the_schema(text):
     assert said(text) == []
 
