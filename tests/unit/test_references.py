@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from mprun.references import (
     EMPTY,
     HIDDEN,
+    Lookup,
     Reference,
     ReferenceProblem,
     Scope,
@@ -17,7 +18,6 @@ from mprun.references import (
     compiled,
     escaped,
     is_true,
-    Lookup,
     parse,
     references,
     resolve,
