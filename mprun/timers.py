@@ -9,7 +9,7 @@ KILL, ATTEMPT_TIMEOUT, READY_TIMEOUT, NEXT_ATTEMPT, RUN_TIMEOUT = range(5)
 
 
 class Timers:
-    """A timer is set for one attempt of a task; nobody takes it back, it is void once that is over."""
+    """Nobody takes a timer back: set for an attempt of a task, it is void once that is over."""
 
     def __init__(self) -> None:
         self._heap: list[tuple[float, int, int, int]] = []
