@@ -240,10 +240,12 @@ class Engine:
             return self._scheduler.task_skipped(number, answer.reason, now)
         if isinstance(answer, Refused):
             return self._scheduler.task_refused(number, answer.reason, now)
-        first = len(self._tasks)
-        self._tasks += answer.tasks
-        self._handover.expanded(number, list(range(first, len(self._tasks))))
-        return self._scheduler.task_expanded(number, answer.tasks, now)
+        intents = self._scheduler.task_expanded(number, answer.tasks, now)
+        if number in self._scheduler.expanded:
+            first = len(self._tasks)
+            self._tasks += answer.tasks
+            self._handover.expanded(number, list(range(first, len(self._tasks))))
+        return intents
 
     def _order(self, number: int, attempt: int) -> AttemptOrder:
         planned = self._tasks[number]
