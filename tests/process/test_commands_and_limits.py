@@ -78,6 +78,9 @@ WORK = """\
     def touch(path):
         open(path, "w").close()
 
+    def odd():
+        raise OSError(object(), "no number")
+
     def descriptors():
         held = {}
         for name in os.listdir("/proc/self/fd"):
@@ -569,10 +572,11 @@ def test_what_is_refused_keeps_its_exit_code_where_limits_are_in_the_way(attempt
 
 
 def test_an_errors_number_is_kept_for_whoever_asks_what_it_was(directory):
-    with Attempts(directory, targets=[("work:touch", ("/no/such/place",))]) as attempts:
-        ended = attempts.run(target="work:touch", args=("/no/such/place",))
-    failure = read_failure(ended.path)
+    with Attempts(directory, targets=[("work:touch", ("/no/such/place",)), ("work:odd", ())]) as attempts:
+        failure = read_failure(attempts.run(target="work:touch", args=("/no/such/place",)).path)
+        odd = read_failure(attempts.run(target="work:odd").path)
     assert (failure.type, failure.errno) == ("FileNotFoundError", 2)
+    assert (odd.type, odd.errno) == ("OSError", None)
     assert {"OSError", "builtins.OSError"} <= set(failure.names)
 
 
