@@ -125,7 +125,6 @@ class Process(multiprocessing.Process):
         self, name: str, position: int, daemon: bool, method: str, default: str, assignment: Assignment
     ) -> None:
         super().__init__(name=name, daemon=daemon)
-        self.position = position
         # As if the tasks were the main process's only children, made in the file's order.
         self._identity = (position,)
         self.method = method
@@ -260,15 +259,15 @@ class Process(multiprocessing.Process):
         # Imported by the tasks that have either; the launcher has these modules by now.
         from mprun.refusal import Refusal
 
-        todo = self.assignment
+        todo, (position,) = self.assignment, self._identity
         try:
             if todo.command is not None:
                 from mprun.command import become
 
-                become(todo.command, todo.cwd, todo.limits, self.position)
+                become(todo.command, todo.cwd, todo.limits, position)
             from mprun.limits import impose
 
-            return impose(todo.limits or {}, self.position, spare=True)
+            return impose(todo.limits or {}, position, spare=True)
         except Refusal as refusal:
             self._refuse(refusal)
 
@@ -347,7 +346,7 @@ def open_output() -> None:
 
 def _told(error: BaseException, message: str, traceback: str = "") -> dict[str, Any]:
     """What is kept of an exception; `bases` names its class and those above, with and without module."""
-    kind = type(error)
+    kind, number = type(error), getattr(error, "errno", None)
     return {
         "type": kind.__qualname__,
         "message": message,
@@ -357,7 +356,8 @@ def _told(error: BaseException, message: str, traceback: str = "") -> dict[str, 
             for base in kind.__mro__[:-1]
             for name in (base.__qualname__, f"{base.__module__}.{base.__qualname__}")
         ],
-        "errno": error.errno if isinstance(error, OSError) else None,
+        # Whoever raises an OSError may have given it anything.
+        "errno": number if isinstance(error, OSError) and isinstance(number, int) else None,
     }
 
 

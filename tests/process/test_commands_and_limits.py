@@ -78,6 +78,9 @@ WORK = """\
     def touch(path):
         open(path, "w").close()
 
+    def odd():
+        raise OSError(object(), "no number")
+
     def descriptors():
         held = {}
         for name in os.listdir("/proc/self/fd"):
@@ -259,7 +262,8 @@ def test_what_a_module_has_left_in_a_buffer_is_not_in_the_log_of_a_command(direc
     write(directory, talks=module)
     with Attempts(directory, preload=["talks"]) as attempts:
         assert attempts.run(command=("echo", "own")).log == "own\n"
-        assert "python" not in attempts.run(command=("no-such-command",)).log
+        refused = attempts.run(command=("no-such-command",), env={"PATH": "/bin"})
+        assert refused.log == "mprun: no-such-command: command not found (PATH is /bin)\n"
         assert sorted(attempts.main_log.read_text()) == sorted("pythonc")
 
 
@@ -283,6 +287,12 @@ def test_what_a_command_leaves_behind_is_killed_at_its_end_and_named(attempts, t
     pid = int((tmp_path / "left").read_text())
     assert (ended.code, list(ended.exited.orphans)) == (0, [pid])
     assert not alive(pid)
+
+
+def test_what_a_command_leaves_behind_comes_to_it_first(attempts, tmp_path):
+    orphan = "(sleep 1000 & echo $! > left); cat /proc/$(cat left)/stat"
+    ended = attempts.run(command=(SH, "-c", orphan), cwd=tmp_path)
+    assert int(ended.log.split()[3]) == ended.started.pid
 
 
 def test_a_command_dies_with_the_launcher(attempts, tmp_path):
@@ -355,7 +365,7 @@ def test_cores_are_taken_by_number_or_by_how_many_as_far_as_there_are_any(direct
 
         assert cores((usable[-1],), 1) == [usable[-1]]
         assert cores(tuple(usable), 1) == usable
-        assert cores(10_000, 1) == usable
+        assert cores(10**12, 1) == usable
         # Tasks beside each other do not all get the first.
         assert {cores(1, position)[0] for position in range(1, len(usable) + 1)} == set(usable)
 
@@ -500,8 +510,12 @@ UNPRIVILEGED = """\
     libc = ctypes.CDLL(None, use_errno=True)
     # prctl(2), PR_CAPBSET_DROP: nor does a new Python of root's get CAP_SYS_NICE back.
     libc.prctl(24, 23, 0, 0, 0)
-    # capset(2): no capabilities at all, so that root is as anybody.
-    assert libc.capset(ctypes.byref(Header(0x20080522, 0)), (ctypes.c_uint32 * 6)()) == 0
+    # capset(2), without CAP_SYS_NICE and CAP_SYS_RESOURCE: here root is as anybody.
+    header, sets = Header(0x20080522, 0), (ctypes.c_uint32 * 6)()
+    assert libc.capget(ctypes.byref(header), sets) == 0
+    for place in range(3):
+        sets[place] &= ~(1 << 23 | 1 << 24)
+    assert libc.capset(ctypes.byref(header), sets) == 0
     for which, most in (("NOFILE", 100), ("AS", 1 << 40), ("CPU", 1000), ("NICE", 0)):
         resource.setrlimit(getattr(resource, "RLIMIT_" + which), (most, most))
 """
@@ -558,10 +572,11 @@ def test_what_is_refused_keeps_its_exit_code_where_limits_are_in_the_way(attempt
 
 
 def test_an_errors_number_is_kept_for_whoever_asks_what_it_was(directory):
-    with Attempts(directory, targets=[("work:touch", ("/no/such/place",))]) as attempts:
-        ended = attempts.run(target="work:touch", args=("/no/such/place",))
-    failure = read_failure(ended.path)
+    with Attempts(directory, targets=[("work:touch", ("/no/such/place",)), ("work:odd", ())]) as attempts:
+        failure = read_failure(attempts.run(target="work:touch", args=("/no/such/place",)).path)
+        odd = read_failure(attempts.run(target="work:odd").path)
     assert (failure.type, failure.errno) == ("FileNotFoundError", 2)
+    assert (odd.type, odd.errno) == ("OSError", None)
     assert {"OSError", "builtins.OSError"} <= set(failure.names)
 
 

@@ -59,11 +59,15 @@ class Attempts:
                 calls=tuple(Call(target=target, args=tuple(args), kwargs={}) for target, args in targets),
             )
         )
-        assert self.executor.flush()
-        self._until(lambda: self.prepared)
-        assert not self.prepared.findings, self.prepared.findings
 
     def __enter__(self):
+        try:
+            assert self.executor.flush()
+            self._until(lambda: self.prepared)
+            assert not self.prepared.findings, self.prepared.findings
+        except BaseException:
+            self.executor.close(kill=True)
+            raise
         return self
 
     def __exit__(self, *_):
