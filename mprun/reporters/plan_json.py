@@ -13,7 +13,7 @@ from mprun.reporters.plan_values import known, params
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from mprun.job import Expect, Needs
+    from mprun.job import Expect
     from mprun.plan import Plan, PlannedTask
     from mprun.value import Value
 
@@ -21,26 +21,34 @@ if TYPE_CHECKING:
 _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 
 
+# How many of a task's needs stand in one line.
+_NEEDS_A_LINE = 1000
+
+
 def plan_json(plan: Plan) -> Iterator[str]:
     """The lines of the document, without their ends; a task is one line."""
     names = [planned.name for planned in plan.tasks]
     head = _written(_of_job(plan))
     yield f"{head[:-1]},"
-    yield from _list("order", (names[number] for number in start_order(plan)), ",")
-    joins = ({"task": names[entry.task], "timeout": entry.timeout} for entry in plan.join)
+    yield from _list("order", ([_written(names[number])] for number in start_order(plan)), ",")
+    joins = ([_written({"task": names[entry.task], "timeout": entry.timeout})] for entry in plan.join)
     yield from _list("join", joins, ",")
-    yield from _list("tasks", (_task(planned, names) for planned in plan.tasks), "")
+    yield from _list("tasks", (_task_lines(planned, names) for planned in plan.tasks), "")
     yield "}"
 
 
-def _list(key: str, items: Iterable[Any], end: str) -> Iterator[str]:
-    """A list, an item a line; a line is known to be the last when there is no other."""
+def _list(key: str, items: Iterable[Iterable[str]], end: str) -> Iterator[str]:
+    """A list, each item by its lines; a line is known to be the last when there is no other."""
     yield f'"{key}": ['
     line = ""
     for item in items:
         if line:
             yield f"{line},"
-        line = f"  {_written(item)}"
+            line = ""
+        for part in item:
+            if line:
+                yield line
+            line = f"  {part}"
     if line:
         yield line
     yield f"]{end}"
@@ -62,7 +70,21 @@ def _of_job(plan: Plan) -> dict[str, Any]:
     }
 
 
-def _task(planned: PlannedTask, names: list[str]) -> dict[str, Any]:
+def _task_lines(planned: PlannedTask, names: list[str]) -> Iterator[str]:
+    """A task as one line; more where it needs very many, which must not be in memory at once."""
+    head = f'{_written(_task(planned))[:-1]}, "needs": ['
+    for start in range(0, len(planned.needs), _NEEDS_A_LINE):
+        needs = planned.needs[start : start + _NEEDS_A_LINE]
+        line = ", ".join(_written({"task": names[number], "condition": of}) for number, of in needs)
+        if start + _NEEDS_A_LINE < len(planned.needs):
+            yield f"{head}{line},"
+            head = ""
+        else:
+            head += line
+    yield f"{head}]}}"
+
+
+def _task(planned: PlannedTask) -> dict[str, Any]:
     task = planned.task
     resolved = known(planned)
     args, kwargs, command, when, foreach, cwd, result = (
@@ -85,7 +107,6 @@ def _task(planned: PlannedTask, names: list[str]) -> dict[str, Any]:
         "command": command,
         "daemon": task.daemon,
         "depends_on": {dependency.task: dependency.condition for dependency in task.depends_on},
-        "needs": _needs(planned.needs, names),
         "when": when,
         "skipped": planned.skipped,
         "matrix": _matrix(planned, resolved),
@@ -109,11 +130,8 @@ def _task(planned: PlannedTask, names: list[str]) -> dict[str, Any]:
 
 def _matrix(planned: PlannedTask, resolved: Callable[[Any], Any]) -> dict[str, Any]:
     values = (shown(resolved(value)) for value in planned.values)
-    return dict(zip(planned.task.axes, values, strict=True))
-
-
-def _needs(needs: Needs, names: list[str]) -> list[dict[str, str]]:
-    return [{"task": names[number], "condition": condition} for number, condition in needs]
+    # What is to be spread over a list that nobody knows yet has none.
+    return dict(zip(planned.task.axes, values, strict=False))
 
 
 def _fields(value: Value | None) -> dict[str, Any] | None:
