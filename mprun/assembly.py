@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from mprun import blame, builder, checks, loader, schema
 from mprun.builder import Inherited, Surroundings, absolute, listed
 from mprun.errors import JobFileError, UsageError
-from mprun.graph import Misfit, Names, link
+from mprun.graph import Misfit, Names, link, refuse_never_ready
 from mprun.instances import MAX_TASKS, TooMany, spread, too_many
 from mprun.job import Job, JoinEntry, Origin
 from mprun.loader import place_of
@@ -72,6 +72,7 @@ class Assembly:
         names = Names(tasks)
         try:
             needs = link(tasks, names)
+            refuse_never_ready(tasks, names)
         except Misfit as misfit:
             raise JobFileError([blame.need_problem(tasks[misfit.task].task, misfit, names)]) from None
         raw: Any = document.root

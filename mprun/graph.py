@@ -112,11 +112,22 @@ def _needs(number: int, tasks: Sequence[Named], names: Names) -> Needs:
         if not meant:
             raise Misfit(number, dependency.task, "", known=False)
         for other in meant:
-            if dependency.condition == "ready" and tasks[other].task.ready is None:
-                message = f"nothing tells when `{tasks[other].name}` is ready: it has no `ready`"
-                raise Misfit(number, dependency.task, message)
             found[other, dependency.condition] = None
     return tuple(found)
+
+
+def refuse_never_ready(tasks: Sequence[Named], names: Names) -> None:
+    """Raise Misfit where somebody waits for `ready` of a task that nothing tells it of."""
+    seen: set[int] = set()
+    for number, instance in enumerate(tasks):
+        if id(instance.task) in seen:
+            continue
+        seen.add(id(instance.task))
+        for dependency in instance.task.depends_on:
+            for other in names.meant(dependency.task) if dependency.condition == "ready" else ():
+                if tasks[other].task.ready is None:
+                    message = f"nothing tells when `{tasks[other].name}` is ready: it has no `ready`"
+                    raise Misfit(number, dependency.task, message)
 
 
 def _without(number: int, task: Task, needs: Needs, names: Names) -> Needs:

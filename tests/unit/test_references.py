@@ -271,7 +271,7 @@ def test_a_key_that_would_be_a_list_or_a_mapping_is_refused(name, what):
     ("text", "said", "word", "candidates"),
     [
         ("${params.m}", "there is no param `m`", "m", tuple(SCOPE.params)),
-        ("${env.HOEM}", "the environment variable `HOEM` is not set", "HOEM", ("HOME", "TWO")),
+        ("${env.HOEM}", "the environment variable `HOEM` is not set", "", ()),
         ("${params.deep.b}", "`${params.deep.b}`: there is no `b`", "b", ("a",)),
         ("${params.list.2}", "`${params.list.2}`: there is no `2` in a list of 2", "", ()),
         ("${params.list.-1}", "`${params.list.-1}`: there is no `-1` in a list of 2", "", ()),
@@ -365,6 +365,13 @@ def test_a_tree_is_shown_as_json_with_what_is_not_known_as_it_was_written():
 
 
 # -- when
+
+
+def test_of_the_environment_only_what_is_like_it_is_told():
+    for text, hint in (("${env.HOEM}", "did you mean `HOME`?"), ("${env.XYZZY}", "")):
+        with pytest.raises(ReferenceProblem) as caught:
+            resolve(compiled(text), Lookup(SCOPE))
+        assert caught.value.hint == hint
 
 
 @pytest.mark.parametrize(
