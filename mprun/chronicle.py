@@ -118,6 +118,7 @@ class Chronicle:
             result=result,
             result_kind=kind,
             allowed=intent.outcome in outcomes.BAD and planned.task.allow_failure,
+            carried=planned.carried is not None,
         )
 
     def task_joined(self, intent: Join) -> events.TaskJoined:

@@ -130,6 +130,25 @@ class Courses:
             Finish(task=course.number, outcome=outcome, attempts=course.attempts, reason=reason)
         )
 
+    def settle_known(self, courses: Sequence[Course]) -> list[int]:
+        """Settle what is known before anything starts; the numbers of those that an earlier run ended.
+
+        These, and what is to be skipped whatever happens.
+        """
+        known = [course for course in courses if course.planned.carried or course.planned.skipped]
+        for course in known:
+            carried = course.planned.carried
+            if carried is not None:
+                course.attempts = carried.attempts
+                passed = carried.outcome in (outcomes.SUCCEEDED, outcomes.SKIPPED)
+                self.settle(course, carried.outcome, carried.reason, passed=passed)
+            else:
+                self.settle(course, outcomes.SKIPPED, "`when` is false", passed=True)
+        # All of them before what follows from one: whatever it needs, its own end counts.
+        for course in known:
+            self.tell_end(course)
+        return [course.number for course in known if course.planned.carried]
+
     def tell_end(self, course: Course) -> None:
         """Count its outcome for every task that waited for it, and skip what can now never start."""
         settled = [course]

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from mprun.plan import Plan
 
 
+_NEVER_RAN = (outcomes.SKIPPED, outcomes.CANCELLED)
+
+
 class Joins:
     """Where the main process is on its way through the join order, in virtual or real time.
 
@@ -30,6 +33,8 @@ class Joins:
         self._of = len(self._listed)
         self._next = 0
         self._joined: set[int] = set()
+        # What ended in an earlier run: there is nothing to collect.
+        self._carried: set[int] = set()
         # The instances of a group that was opened, until its turn comes.
         self._opened: dict[int, list[int]] = {}
         self._to_start: set[int] = set()
@@ -61,6 +66,11 @@ class Joins:
             self._implicit.remove(group)
             self._implicit.update(instances)
 
+    def leave_out(self, task: int) -> None:
+        """A task was not run, as it had been in the run that this one resumes."""
+        self._carried.add(task)
+        self._of -= task in self._listed or task in self._implicit
+
     def advance(self, outcome: list[str | None], now: float) -> list[Intent]:
         """Join what has finished, in order; give up on an entry whose time is over."""
         joins: list[Intent] = []
@@ -76,7 +86,7 @@ class Joins:
                     break
                 if task in self._implicit:
                     self._order.append((task, None))
-            elif task not in self._joined and outcome[task] not in (outcomes.SKIPPED, outcomes.CANCELLED):
+            elif task not in self._joined | self._carried and outcome[task] not in _NEVER_RAN:
                 self._joined.add(task)
                 joins.append(Join(task=task, position=len(self._joined), of=self._of))
             self._next += 1

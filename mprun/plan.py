@@ -18,11 +18,20 @@ LEAST_PARALLEL = 32
 PARALLEL_PER_CPU = 4
 
 
+class Carried(Value):
+    """How a task ended in the run that this one resumes: it is not run again."""
+
+    outcome: str
+    attempts: int
+    reason: str = ""
+
+
 class PlannedTask(Value):
     """A task of the plan; `needs` and `needed_by` are places in the plan, from 0, and conditions.
 
     It is one instance of `task`, with `values` for its axes. `late` is whether it refers to
-    what only the run will tell; `skipped` whether its `when` is known to be false.
+    what only the run will tell; `skipped` whether its `when` is known to be false; `carried`
+    is its end where it is not to be run again.
     """
 
     name: str
@@ -32,6 +41,7 @@ class PlannedTask(Value):
     start_method: str
     late: bool = False
     skipped: bool = False
+    carried: Carried | None = None
     needs: Needs = ()
     needed_by: Needs = ()
 

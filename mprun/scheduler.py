@@ -83,12 +83,7 @@ class Scheduler:
         self._now = now
         if self._plan.job.timeout is not None:
             self._timers.set(now + self._plan.job.timeout, RUN_TIMEOUT, 0, 0)
-        skipped = [course for course in self._courses.all if course.planned.skipped]
-        # All of them before what follows from one: whatever it needs, its own reason counts.
-        for course in skipped:
-            self._courses.settle(course, outcomes.SKIPPED, "`when` is false", passed=True)
-        for course in skipped:
-            self._courses.tell_end(course)
+        self._settle_known(self._courses.all)
         return self._decide()
 
     def task_resolved(self, task: int, now: float) -> list[Intent]:
@@ -119,7 +114,9 @@ class Scheduler:
         if course.state != RESOLVING:
             return []
         self._now = now
-        self._joins.expand(task, self._courses.expand(course, instances))
+        numbers = self._courses.expand(course, instances)
+        self._joins.expand(task, numbers)
+        self._settle_known([self._courses.all[number] for number in numbers])
         return self._decide()
 
     def task_started(self, task: int, now: float) -> list[Intent]:
@@ -238,6 +235,10 @@ class Scheduler:
         return self._decide()
 
     # ---- the decisions
+
+    def _settle_known(self, courses: Sequence[Course]) -> None:
+        for number in self._courses.settle_known(courses):
+            self._joins.leave_out(number)
 
     def _decide(self) -> list[Intent]:
         if self._courses.released:
