@@ -10,7 +10,7 @@ from mprun import blame
 from mprun.assembly import assemble
 from mprun.engine import Engine
 from mprun.errors import JobFileError, LauncherError, MprunError, NothingSelected
-from mprun.plan import Plan, plan_tasks
+from mprun.plan import Carried, Plan, plan_tasks
 from mprun.preparation import START_TIMEOUT, ImportFailure, Interrupted, calls, prepare
 from mprun.record import Recorder
 from mprun.signals import SignalNotes
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from mprun.executors.base import Executor, Prepared
     from mprun.job import Job, Task
     from mprun.reporters.base import Reporter
+    from mprun.resumption import Resumption
     from mprun.state import RunState
     from mprun.statedir import RunDirectory
 
@@ -77,13 +78,14 @@ def plan_job(
     names: Sequence[str] = (),
     tags: Sequence[str] = (),
     with_dependencies: bool = True,
+    carried: Mapping[str, Carried] | None = None,
 ) -> Plan:
     """Plan a job: what would run, in which order; the arguments go before what the job says.
 
     `timeout` is in seconds, for the whole run. With `names` (patterns of `*` and `?`) or
     `tags` only the tasks that match both are planned, and what they depend on. Raises
     NothingSelected where none does, JobFileError where one refers to the result of a task
-    that was left out.
+    that was left out. `carried` has the ends, by name, of what is not to be run again.
     """
     selection = None
     if names or tags:
@@ -105,6 +107,7 @@ def plan_job(
         max_parallel=max_parallel,
         start_method=start_method,
         selection=selection,
+        carried=carried,
     )
 
 
@@ -126,13 +129,15 @@ def run_job(
     options: dict[str, Any] | None = None,
     warn: Callable[[str], None] = lambda text: None,
     dry_run: bool = False,
+    resumes: Resumption | None = None,
 ) -> RunResult:
     """Run a job to its end. Nothing is printed: `reporters` show what happens.
 
     Every target is imported and bound in the launcher before anything starts: raises
     JobFileError where one cannot be, LauncherError where the launcher fails, RecordError
     when the record cannot be written any more. With `dry_run` that is all, and no record
-    stays. Called from the main thread it handles SIGINT, SIGTERM and SIGHUP while it runs.
+    stays. `resumes` is the earlier run whose results are taken over; the plan says what of
+    it is not run again. Called from the main thread it handles SIGINT, SIGTERM and SIGHUP while it runs.
     """
     plan = job if isinstance(job, Plan) else plan_job(job)
     directory, warning = create_run_somewhere(state_dir, _wall_clock())
@@ -151,7 +156,8 @@ def run_job(
             if dry_run:
                 return _never_ran(directory, 0)
             kept = True
-            return _run(plan, executor, directory, reporters, notes, prepared, options or {})
+            resumed_from = _adopt(resumes, directory)
+            return _run(plan, executor, directory, reporters, notes, prepared, options or {}, resumed_from)
     except Interrupted as interrupted:
         return _never_ran(directory, 128 + interrupted.number)
     except MprunError as error:
@@ -170,6 +176,16 @@ _THREADS = (
 )
 
 
+def _adopt(resumes: Resumption | None, directory: RunDirectory) -> str | None:
+    """Take over the results of the run that this one resumes; its id."""
+    if resumes is None:
+        return None
+    from mprun.resumption import adopt_results
+
+    adopt_results(resumes.directory, directory, resumes.carried)
+    return resumes.directory.run_id
+
+
 def _run(
     plan: Plan,
     executor: Executor,
@@ -178,13 +194,14 @@ def _run(
     notes: SignalNotes,
     prepared: Prepared,
     options: dict[str, Any],
+    resumed_from: str | None,
 ) -> RunResult:
     context = Context(directory=directory, plan=plan)
     reporters = [make(context) for make in makers]
     recorder = Recorder(directory)
     engine = Engine(plan, executor, directory, recorder, reporters, notes)
     try:
-        finished = engine.run(prepared, options)
+        finished = engine.run(prepared, options, resumed_from)
     finally:
         recorder.close()
         for reporter in reporters:

@@ -36,7 +36,9 @@ class Chronicle:
         time = clock.iso(clock.now() if monotonic is None else monotonic)
         return {"time": time, "run": self._directory.run_id}
 
-    def run_started(self, begun: float, prepared: Prepared, options: dict[str, Any]) -> events.RunStarted:
+    def run_started(
+        self, begun: float, prepared: Prepared, options: dict[str, Any], resumed_from: str | None
+    ) -> events.RunStarted:
         plan = self._plan
         return events.RunStarted(
             **self._stamp(begun),
@@ -56,6 +58,7 @@ class Chronicle:
             python=".".join(map(str, sys.version_info[:3])),
             params=plan.job.params,
             options=options,
+            resumed_from=resumed_from,
             files=tuple({"path": path, "sha256": sha256} for path, sha256 in plan.job.files),
         )
 

@@ -66,7 +66,7 @@ class Engine:
         self._watch = Watch(executor, notes)
         self._clock = Clock()
         self._scheduler = Scheduler(plan, _dice)
-        self._handover = Handover(self._tasks, directory)
+        self._handover = Handover(plan, self._tasks, directory)
         self._chronicle = Chronicle(plan, self._tasks, directory, self._clock)
         self._prober: Prober | None = None
         self._log_limits = LogLimits()
@@ -78,14 +78,16 @@ class Engine:
         intervals = [reporter.interval for reporter in reporters if reporter.interval is not None]
         self._interval = min(intervals, default=None)
 
-    def run(self, prepared: Prepared, options: dict[str, Any]) -> events.RunFinished:
+    def run(
+        self, prepared: Prepared, options: dict[str, Any], resumed_from: str | None = None
+    ) -> events.RunFinished:
         """Run the plan to its end; the last event, which has the exit code.
 
         A signal stops the run, a second one kills it. Raises RecordError when the
         record cannot be written any more.
         """
         self._begun = self._ticked = self._clock.now()
-        self._add(self._chronicle.run_started(self._begun, prepared, options))
+        self._add(self._chronicle.run_started(self._begun, prepared, options, resumed_from))
         # Nothing is started that cannot be recorded.
         self._publish()
         self._carry_out(self._scheduler.begin(self._begun))

@@ -15,7 +15,7 @@ from mprun.value import Value
 
 if TYPE_CHECKING:
     from mprun.job import Expect, Task
-    from mprun.plan import PlannedTask
+    from mprun.plan import Plan, PlannedTask
     from mprun.references import Reference
     from mprun.statedir import RunDirectory
 
@@ -60,7 +60,8 @@ class Call(Value):
 class Handover:
     """Hands results from task to task; `tasks` is the engine's own list, which grows."""
 
-    def __init__(self, tasks: list[PlannedTask], directory: RunDirectory) -> None:
+    def __init__(self, plan: Plan, tasks: list[PlannedTask], directory: RunDirectory) -> None:
+        self._plan = plan
         self._tasks = tasks
         self._directory = directory
         self._names: Names | None = None
@@ -107,7 +108,9 @@ class Handover:
             return Refused(reason=error.problems[0].message)
         except TooMany as error:
             return Refused(reason=str(error))
-        return Expanded(tasks=tuple(plan_instance(instance, planned) for instance in instances))
+        return Expanded(
+            tasks=tuple(plan_instance(instance, planned, self._plan.carried) for instance in instances)
+        )
 
     def call(self, number: int) -> Call:
         """What an attempt of the task is to do. Raises ReferenceProblem."""

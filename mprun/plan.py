@@ -9,7 +9,7 @@ from mprun.references import Lookup, Reference, Template, is_true, references, r
 from mprun.value import Value
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from mprun.job import Instance, Job, Needs, Task
 
@@ -57,7 +57,8 @@ class Plan(Value):
     """What a run will do, decided before anything starts.
 
     `at_once` is how many tasks can run at the same time at most, daemons included;
-    `mode` is `parallel` where every one of them can have a core of its own.
+    `mode` is `parallel` where every one of them can have a core of its own. `carried` has
+    the ends of an earlier run's tasks by name, also of those that come about on the way.
     """
 
     job: Job
@@ -68,6 +69,7 @@ class Plan(Value):
     cpus: int
     at_once: int
     mode: str
+    carried: dict[str, Carried]
 
 
 def plan_tasks(
@@ -78,12 +80,15 @@ def plan_tasks(
     max_parallel: int | None = None,
     start_method: str | None = None,
     selection: Sequence[int] | None = None,
+    carried: Mapping[str, Carried] | None = None,
 ) -> Plan:
     """Plan a checked job. `max_parallel` and `start_method` go before what the job says.
 
     `selection` has the places of the tasks that are wanted, in their order; all where None.
-    What is not among them is not waited for.
+    What is not among them is not waited for. `carried` has the ends, by name, of what an
+    earlier run has ended; a daemon is started again all the same.
     """
+    ends = carried or {}
     method = start_method or job.start_method or default_method
     places = max_parallel or job.max_parallel or max(LEAST_PARALLEL, PARALLEL_PER_CPU * cpus)
     chosen = range(len(job.tasks)) if selection is None else selection
@@ -102,6 +107,7 @@ def plan_tasks(
             needed_by=needed_by[number],
             late=traits.late(instance),
             skipped=traits.skipped(instance),
+            carried=None if instance.task.daemon else ends.get(instance.name),
         )
         for number, instance in enumerate(job.tasks[place] for place in chosen)
     )
@@ -118,6 +124,7 @@ def plan_tasks(
         cpus=cpus,
         at_once=at_once,
         mode="parallel" if at_once <= cpus else "concurrent",
+        carried=dict(ends),
     )
 
 
@@ -126,7 +133,7 @@ def _method(task: Task, asked: str | None, of_job: str) -> str:
     return "fork" if task.command is not None else asked or task.start_method or of_job
 
 
-def plan_instance(instance: Instance, group: PlannedTask) -> PlannedTask:
+def plan_instance(instance: Instance, group: PlannedTask, carried: Mapping[str, Carried]) -> PlannedTask:
     """The plan of a task that came about during the run, as one of `group`'s instances."""
     return PlannedTask(
         name=instance.name,
@@ -136,6 +143,7 @@ def plan_instance(instance: Instance, group: PlannedTask) -> PlannedTask:
         start_method=group.start_method,
         needed_by=group.needed_by,
         late=True,
+        carried=None if instance.task.daemon else carried.get(instance.name),
     )
 
 

@@ -67,7 +67,7 @@ FLOORS = (
         "reporters.trace",
     },
     {"executors", "reporters"},
-    {"chronicle", "endings", "handover", "loglimits"},
+    {"chronicle", "endings", "handover", "loglimits", "resumption"},
     {"engine"},
     {"api", "starter"},
     # the doors
