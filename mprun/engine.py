@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import signal
 from typing import TYPE_CHECKING, Any
 
-from mprun import events, outcomes
+from mprun import control, events, outcomes
 from mprun.chronicle import Chronicle, exit_signal, signal_name
 from mprun.clock import Clock
 from mprun.endings import judge
-from mprun.executors.base import AttemptOrder, Exited, Lost, NotStarted, Started, Withdrawn
+from mprun.executors.base import AttemptOrder, Exited, Lost, NotStarted, Started, Suspended, Withdrawn
+from mprun.graph import Names
 from mprun.handover import Handover, Refused, Resolved, Skipped
 from mprun.intents import (
     Finish,
@@ -26,7 +28,8 @@ from mprun.loglimits import LogLimits
 from mprun.preparation import Watch
 from mprun.references import ReferenceProblem
 from mprun.retries import Ending
-from mprun.scheduler import FAIL_FAST, LOG_LIMIT, RUN_TIMES_OUT, Scheduler
+from mprun.scheduler import FAIL_FAST, LOG_LIMIT, RUN_TIMES_OUT, USER, Scheduler
+from mprun.signals import REQUEST, SUSPEND
 from mprun.state import RunState
 
 if TYPE_CHECKING:
@@ -41,6 +44,9 @@ if TYPE_CHECKING:
     from mprun.reporters.base import Reporter
     from mprun.signals import SignalNotes
     from mprun.statedir import RunDirectory
+
+# How long the tasks may take to be suspended before mprun suspends itself, in seconds.
+SUSPEND_PATIENCE = 1.0
 
 
 class Engine:
@@ -70,6 +76,8 @@ class Engine:
         self._chronicle = Chronicle(plan, self._tasks, directory, self._clock)
         self._prober: Prober | None = None
         self._log_limits = LogLimits()
+        # What somebody has stopped from another terminal, one by one.
+        self._stopped: set[int] = set()
         self._batch: list[events.Event] = []
         self._signal: int | None = None
         self._failure = ""
@@ -90,7 +98,7 @@ class Engine:
         self._add(self._chronicle.run_started(self._begun, prepared, options, resumed_from))
         # Nothing is started that cannot be recorded.
         self._publish()
-        self._carry_out(self._scheduler.begin(self._begun))
+        self._carry_out(self._scheduler.begin(self._clock.timed(self._begun)))
         self._publish()
         try:
             while not self._scheduler.over:
@@ -106,7 +114,7 @@ class Engine:
 
     def _turn(self) -> None:
         deadline = self._scheduler.deadline
-        timeout = None if deadline is None else max(0.0, deadline - self._clock.now())
+        timeout = None if deadline is None else max(0.0, deadline - self._clock.timed())
         for interval in (self._interval, self._log_limits.interval):
             if interval is not None:
                 timeout = interval if timeout is None else min(timeout, interval)
@@ -115,19 +123,64 @@ class Engine:
         for report in self._executor.receive():
             self._take(report)
         for number in self._notes.take() if self._watch.signalled else ():
-            kill = self._signal is not None
-            self._signal = self._signal or number
-            self._carry_out(self._scheduler.stop("user", self._clock.now(), kill=kill))
+            self._take_signal(number)
         for number, attempt in self._prober.take() if self._prober is not None else ():
-            self._carry_out(self._scheduler.task_ready(number, attempt, self._clock.now()))
+            self._carry_out(self._scheduler.task_ready(number, attempt, self._clock.timed()))
         for number, _ in self._log_limits.exceeded():
-            self._carry_out(self._scheduler.stop_task(number, LOG_LIMIT, self._clock.now()))
-        if deadline is not None and self._clock.now() >= deadline:
-            self._carry_out(self._scheduler.time_passed(self._clock.now()))
+            self._carry_out(self._scheduler.stop_task(number, LOG_LIMIT, self._clock.timed()))
+        if deadline is not None and self._clock.timed() >= deadline:
+            self._carry_out(self._scheduler.time_passed(self._clock.timed()))
         if self._interval is not None and self._clock.now() - self._ticked >= self._interval:
             self._ticked = self._clock.now()
             for reporter in self._reporters:
                 reporter.tick()
+
+    # ---- what is asked from outside
+
+    def _take_signal(self, number: int) -> None:
+        if number == SUSPEND:
+            self._suspend()
+        elif number == REQUEST:
+            for request, names in control.requests(self._directory):
+                self._stop_tasks(request, names)
+        else:
+            kill = self._signal is not None
+            self._signal = self._signal or number
+            self._carry_out(self._scheduler.stop(USER, self._clock.timed(), kill=kill))
+
+    def _suspend(self) -> None:
+        """Stand still with all tasks, until somebody says SIGCONT."""
+        self._publish()
+        self._executor.suspend()
+        began = self._clock.now()
+        suspended = False
+        while not suspended and self._clock.now() < began + SUSPEND_PATIENCE:
+            self._watch.wait(began + SUSPEND_PATIENCE - self._clock.now())
+            for report in self._executor.receive():
+                suspended = suspended or isinstance(report, Suspended)
+                self._take(report)
+        # Not SIGTSTP, which does nothing to a process group that no shell looks after.
+        os.kill(os.getpid(), signal.SIGSTOP)
+        self._clock.pause(began, self._clock.now())
+        self._executor.resume()
+
+    def _stop_tasks(self, request: str, names: list[str]) -> None:
+        """Stop the tasks that somebody has named, and answer what becomes of it."""
+        known = Names(self._tasks)
+        found = {name: known.meant(name) for name in names}
+        numbers = dict.fromkeys(number for meant in found.values() for number in meant)
+        instances = [one for number in numbers for one in self._handover.instances(number)]
+        over = [number for number in instances if self._scheduler.outcomes[number] is not None]
+        to_stop = [number for number in instances if number not in over]
+        for number in to_stop:
+            self._stopped.add(number)
+            self._carry_out(self._scheduler.stop_task(number, USER, self._clock.timed()))
+        control.answer(
+            request,
+            [self._tasks[number].name for number in to_stop],
+            [self._tasks[number].name for number in over],
+            [name for name, meant in found.items() if not meant],
+        )
 
     # ---- what happened
 
@@ -138,12 +191,14 @@ class Engine:
             self._take_exited(report)
         elif isinstance(report, NotStarted):
             ending = Ending(succeeded=False, reason=f"could not be started: {report.message}")
-            self._carry_out(self._scheduler.task_exited(report.key[0], ending, report.clock))
+            self._carry_out(
+                self._scheduler.task_exited(report.key[0], ending, self._clock.timed(report.clock))
+            )
         elif isinstance(report, Withdrawn):
-            self._carry_out(self._scheduler.task_withdrawn(report.key[0], report.clock))
+            self._carry_out(self._scheduler.task_withdrawn(report.key[0], self._clock.timed(report.clock)))
         elif isinstance(report, Lost):
             self._failure = f"the launcher was lost: {report.how}"
-            self._carry_out(self._scheduler.lost(self._failure, self._clock.now()))
+            self._carry_out(self._scheduler.lost(self._failure, self._clock.timed()))
 
     def _take_started(self, report: Started) -> None:
         number, attempt = report.key
@@ -154,7 +209,7 @@ class Engine:
             self._log_limits.watch(report.key, self._directory.log(planned.name, attempt), task.limits.log)
         if task.ready is not None:
             self._probe(report, task.ready)
-        self._carry_out(self._scheduler.task_started(number, report.clock), after=event)
+        self._carry_out(self._scheduler.task_started(number, self._clock.timed(report.clock)), after=event)
 
     def _probe(self, report: Started, ready: Ready) -> None:
         number, attempt = report.key
@@ -174,9 +229,10 @@ class Engine:
         code = report.exit_code
         words = outcomes.exit_words(code, exit_signal(code), report.core_dumped)
         if code is None:
-            intents = self._scheduler.task_lost(number, words, report.clock)
+            intents = self._scheduler.task_lost(number, words, self._clock.timed(report.clock))
         else:
-            intents = self._scheduler.task_exited(number, self._judged(report, words), report.clock)
+            ending = self._judged(report, words)
+            intents = self._scheduler.task_exited(number, ending, self._clock.timed(report.clock))
         # What may start now starts now, before files are read and lines are written.
         self._send(intents)
         self._add(self._chronicle.task_exited(report))
@@ -235,7 +291,7 @@ class Engine:
                 self._carry_out(self._answered(intent.task, self._handover.answer(intent.task)))
 
     def _answered(self, number: int, answer: Answer) -> list[Intent]:
-        now = self._clock.now()
+        now = self._clock.timed()
         if isinstance(answer, Resolved):
             return self._scheduler.task_resolved(number, now)
         if isinstance(answer, Skipped):
@@ -301,9 +357,9 @@ class Engine:
         return self._chronicle.run_finished(self._begun, outcome, code, reason, counts)
 
     def _has_failed(self) -> bool:
-        """Whether a task ended badly whose failure counts."""
+        """Whether a task ended badly whose failure counts, or was stopped though the run was not."""
         ends = zip(self._tasks, self._scheduler.outcomes, strict=True)
-        return any(
+        return bool(self._stopped) or any(
             outcome == outcomes.UNKNOWN or (outcome in outcomes.BAD and not planned.task.allow_failure)
             for planned, outcome in ends
         )

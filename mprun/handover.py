@@ -79,6 +79,10 @@ class Handover:
         self._instances[number] = instances
         self._names = None
 
+    def instances(self, number: int) -> list[int]:
+        """What a task stands for: itself, or what came of its list."""
+        return self._instances.get(number, [number])
+
     # ---- before it starts
 
     def answer(self, number: int) -> Answer:
@@ -185,7 +189,7 @@ class Handover:
             if number not in self._instances:
                 return self._result_of(number, reference)
         # The group that it was before stands before its instances, which come after all.
-        places = [one for number in numbers for one in self._instances.get(number, (number,))]
+        places = [one for number in numbers for one in self.instances(number)]
         return [self._result_of(number, reference) for number in dict.fromkeys(places)]
 
     def _result_of(self, number: int, reference: Reference) -> Any:

@@ -57,6 +57,7 @@ class Launcher:
         self._dumps: list[stacks.Dump] = []
         self._method = ""
         self._fork_server = 0
+        self._suspended = False
         self._sampled = 0.0
         popen.private_descriptors.update({sock.fileno(), self._epoll.fileno()})
 
@@ -105,10 +106,16 @@ class Launcher:
                 self._signal(*details)
             elif kind == "prepare":
                 self._prepare(*details)
+            elif kind == "suspend":
+                self._suspend()
+            elif kind == "resume":
+                self._resume()
         return requests is not None
 
     def _next_to_start(self) -> int | None:
         """Which of the requests can be carried out now: the first, or the first of a daemon."""
+        if self._suspended:
+            return None
         if self._places > 0:
             return 0 if self._to_start else None
         return next((number for number, (_, task, _) in enumerate(self._to_start) if task[2]), None)
@@ -210,6 +217,18 @@ class Launcher:
                 os.killpg(attempt.popen.pid, number)
             else:
                 signal.pidfd_send_signal(attempt.popen.pidfd, number)
+
+    def _suspend(self) -> None:
+        """Stop every task, wherever its processes are, and start no other."""
+        self._suspended = True
+        for attempt in self._attempts.values():
+            reaper.signal_tree(attempt.popen.pid, attempt.popen.pidfd, signal.SIGSTOP)
+        self._engine.send("suspended")
+
+    def _resume(self) -> None:
+        self._suspended = False
+        for attempt in self._attempts.values():
+            reaper.signal_tree(attempt.popen.pid, attempt.popen.pidfd, signal.SIGCONT)
 
     # ---- ends
 

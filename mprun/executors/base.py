@@ -123,6 +123,10 @@ class Withdrawn(Value):
     clock: float
 
 
+class Suspended(Value):
+    """Every running attempt was stopped, as was asked."""
+
+
 class Exited(Value):
     """An attempt's process has ended; seconds and bytes, None where nobody knows."""
 
@@ -144,7 +148,7 @@ class Lost(Value):
     how: str
 
 
-Report = Importing | Prepared | Started | NotStarted | Withdrawn | Exited | Lost
+Report = Importing | Prepared | Started | NotStarted | Withdrawn | Suspended | Exited | Lost
 
 
 class Executor(Protocol):
@@ -167,6 +171,12 @@ class Executor(Protocol):
 
         With `dump`, the stack of each of its threads goes into its log before.
         """
+
+    def suspend(self) -> None:
+        """Stop every running attempt (SIGSTOP) and start none; answered by `Suspended`."""
+
+    def resume(self) -> None:
+        """Let them go on."""
 
     def flush(self) -> bool:
         """Hand over what was asked; False when some of it has to wait."""

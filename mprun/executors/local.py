@@ -8,7 +8,17 @@ from _socket import socket  # `socket` itself adds names and 4 ms to import
 from typing import TYPE_CHECKING, Any
 
 from mprun.channel import EngineEnd
-from mprun.executors.base import Exited, Finding, Importing, Lost, NotStarted, Prepared, Started, Withdrawn
+from mprun.executors.base import (
+    Exited,
+    Finding,
+    Importing,
+    Lost,
+    NotStarted,
+    Prepared,
+    Started,
+    Suspended,
+    Withdrawn,
+)
 
 if TYPE_CHECKING:
     from mprun.executors.base import AttemptOrder, Key, Preparation, Report
@@ -64,6 +74,12 @@ class LocalExecutor:
 
     def signal(self, key: Key, name: str, *, dump: bool = False) -> None:
         self._end.send("signal", key, name, dump)
+
+    def suspend(self) -> None:
+        self._end.send("suspend")
+
+    def resume(self) -> None:
+        self._end.send("resume")
 
     def flush(self) -> bool:
         try:
@@ -122,11 +138,12 @@ def _report(kind: str, facts: list[Any]) -> Report:
     return report(**dict(zip(report._fields, facts, strict=True)))
 
 
-_REPORTS: dict[str, type[Importing | Started | NotStarted | Withdrawn | Exited]] = {
+_REPORTS: dict[str, type[Importing | Started | NotStarted | Withdrawn | Suspended | Exited]] = {
     "importing": Importing,
     "started": Started,
     "not_started": NotStarted,
     "withdrawn": Withdrawn,
+    "suspended": Suspended,
     "exited": Exited,
 }
 
