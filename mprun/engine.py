@@ -6,7 +6,7 @@ import os
 import signal
 from typing import TYPE_CHECKING, Any
 
-from mprun import control, events, outcomes
+from mprun import control, events, failpoints, outcomes
 from mprun.chronicle import Chronicle, exit_signal, signal_name
 from mprun.clock import Clock
 from mprun.endings import judge
@@ -107,6 +107,7 @@ class Engine:
         finally:
             if self._prober is not None:
                 self._prober.close()
+        failpoints.reached("engine.over")
         finished = self._run_finished()
         self._add(finished)
         self._publish()
@@ -222,6 +223,7 @@ class Engine:
         self._prober.watch(report.key, ready, log, self._handover.call(number).cwd, report.pid)
 
     def _take_exited(self, report: Exited) -> None:
+        failpoints.reached("engine.exited")
         number = report.key[0]
         self._log_limits.forget(report.key)
         if self._prober is not None:

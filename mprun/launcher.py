@@ -18,7 +18,7 @@ import time
 import types
 from collections import deque
 
-from mprun import popen, procfs, reaper, stacks, target
+from mprun import failpoints, popen, procfs, reaper, stacks, target
 from mprun.attempt import NO_FORK_SERVER, Attempt, name_attempt
 from mprun.channel import LauncherEnd
 from mprun.resolution import Resolution, prepare_multiprocessing
@@ -183,6 +183,7 @@ class Launcher:
         if hindrance := attempt.start():
             self._engine.send("not_started", key, attempt.clock, hindrance)
             return
+        failpoints.reached("launcher.forked")
         self._places -= not daemon
         self._attempts[attempt.popen.waiter] = self._by_key[key] = attempt
         self._epoll.register(attempt.popen.waiter, select.EPOLLIN)
@@ -241,6 +242,7 @@ class Launcher:
         code = held.poll()
         if code is None and not getattr(held, "lost", False):
             return
+        failpoints.reached("launcher.reaped")
         self._epoll.unregister(held.waiter)
         del self._attempts[held.waiter], self._by_key[attempt.key]
         self._places += not attempt.process.daemon

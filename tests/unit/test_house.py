@@ -14,7 +14,7 @@ HOUSE = Path(__file__).parents[2] / "mprun"
 FLOORS = (
     # words that all speak
     {"value"},
-    {"clock", "outcomes", "problems"},
+    {"clock", "failpoints", "outcomes", "problems"},
     {"errors"},
     {"events", "intents", "job"},
     # from text to a job
@@ -67,7 +67,7 @@ FLOORS = (
         "reporters.trace",
     },
     {"executors", "reporters"},
-    {"chronicle", "endings", "handover", "loglimits", "resumption"},
+    {"chronicle", "endings", "handover", "control", "loglimits", "resumption"},
     {"engine"},
     {"api", "starter"},
     # the doors
