@@ -21,9 +21,7 @@ PLACES = frozenset(
         "launcher.starting",  # before a fork
         "launcher.forked",  # there is a process, and nobody knows
         "launcher.reaped",  # a process is gone, and nobody knows
-        "worker.begun",  # in the task's process, before its target
         "worker.result",  # a result is written, and has not got its name yet
-        "worker.done",  # it has, and the process still runs
     }
 )
 

@@ -180,6 +180,7 @@ class Launcher:
             meter=method == "forkserver",
         )
         attempt = Attempt(key, Process(name, position, daemon, method, self._method, assignment))
+        failpoints.reached("launcher.starting")
         if hindrance := attempt.start():
             self._engine.send("not_started", key, attempt.clock, hindrance)
             return

@@ -231,7 +231,6 @@ class Process(multiprocessing.Process):
         Or become the command, which leaves its exit code alone.
         """
         todo = self.assignment
-        _failpoint("worker.begun")
         held = self._limit_or_become() if todo.limits or todo.command else None
         try:
             try:
@@ -254,7 +253,6 @@ class Process(multiprocessing.Process):
                 self._write("usage.json", {"threads": self._threads})
         if result is not None:
             self._write_result(result)
-        _failpoint("worker.done")
 
     def _limit_or_become(self) -> Held:
         """Set the limits, or become the command; where that cannot be, end without running it."""
@@ -383,16 +381,11 @@ def _write_whole(path: str, text: str) -> None:
     file = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     with open(file, "w", encoding="utf-8", errors="backslashreplace") as stream:
         stream.write(text)
-    _failpoint("worker.result")
-    os.rename(unfinished, path)
-
-
-def _failpoint(place: str) -> None:
-    """Where a test wants a task's process to die; see `mprun.failpoints`."""
     if "MPRUN_FAILPOINTS" in os.environ:
         from mprun.failpoints import reached
 
-        reached(place)
+        reached("worker.result")
+    os.rename(unfinished, path)
 
 
 def _usage(threads: int) -> dict[str, Any]:
