@@ -109,7 +109,8 @@ def _task(planned: PlannedTask, names: list[str]) -> dict[str, Any]:
 
 def _matrix(planned: PlannedTask, resolved: Callable[[Any], Any]) -> dict[str, Any]:
     values = (shown(resolved(value)) for value in planned.values)
-    return dict(zip(planned.task.axes, values, strict=True))
+    # What is to be spread over a list that is not known yet has no values.
+    return dict(zip(planned.task.axes, values, strict=False))
 
 
 def _needs(needs: Needs, names: list[str]) -> list[dict[str, str]]:
