@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import signal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mprun import expectations, results, sizes
 from mprun.retries import Ending

@@ -249,7 +249,7 @@ def test_keys_of_ones_own_are_never_read(desk, text):
         ("string", 'tasks: [{target: "m:f"}]\njoin: ["${params.p}"]'),
         ("string", 'tasks: [{target: "m:f", depends_on: ["${params.p}"]}]'),
         ("string", 'tasks: [{target: "m:f", expect: {result: ["${params.p}"], output: "${params.p}"}}]'),
-        ("string", 'tasks: [{target: "m:f", when: "${params.p}", env: {A: "${params.p}"}, cwd: "${params.p}"}]'),
+        ("string", 'tasks: [{target: "m:f", when: "${params.p}", env: {A: "${params.p}"}}]'),
     ],
 )  # fmt: skip
 def test_a_file_whose_required_params_are_missing_is_valid(desk, kind, text):
@@ -342,7 +342,7 @@ def test_a_secret_is_in_no_view_of_a_plan(desk):
         params: {t: "", e: ""}
         env: {C: "${params.t}"}
         tasks:
-          - {name: i, target: "m:f", args: ["${params.t}", "${params.e}", "${env.C}"], kwargs: {k: "${env.A}"}}
+          - {name: i, target: "m:f", args: ["${params.t}", "${params.e}", "${env.C}"], when: "${env.A}"}
           - {name: j, uses: s.yaml, with: {z: "<${params.t}>", y: "${env.C}"}, env: {D: "${params.t}"}}
         """,
         s="""
