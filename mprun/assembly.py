@@ -13,8 +13,18 @@ from mprun.instances import MAX_TASKS, TooMany, spread, too_many
 from mprun.job import Job, JoinEntry, Origin
 from mprun.loader import place_of
 from mprun.problems import Problem, quote, suggest
-from mprun.reference_checks import has_references, reference_problem
-from mprun.references import HIDDEN, Bound, Lookup, ReferenceProblem, Scope, compiled, references, resolve
+from mprun.reference_checks import check_references, has_references, reference_problem
+from mprun.references import (
+    HIDDEN,
+    Bound,
+    Lookup,
+    ReferenceProblem,
+    Scope,
+    as_text,
+    compiled,
+    references,
+    resolve,
+)
 from mprun.substitution import substituted
 
 if TYPE_CHECKING:
@@ -43,6 +53,10 @@ def assemble(
     return Assembly(environment, lenient).job(path, params, options)
 
 
+# Keys that decide which tasks there are, and what others may ask of them.
+_TELLING = frozenset({"daemon", "foreach", "matrix", "ready", "resources", "uses"})
+
+
 class Assembly:
     """Reads the files of one job, each once."""
 
@@ -57,6 +71,8 @@ class Assembly:
         self._preload: list[str] = []
         self._tokens: dict[str, int] = {}
         self._count = 0
+        # Whether it is not known which tasks there are, or what others may ask of them.
+        self._unknown = False
 
     def job(self, path: str, params: Mapping[str, Any], options: Sequence[str]) -> Job:
         """The job of a file; see `assemble`."""
@@ -71,8 +87,9 @@ class Assembly:
         tasks = tuple(self._tasks(document, scope, Inherited(env={}, job_env={}), env))
         names = Names(tasks)
         try:
-            needs = link(tasks, names)
-            refuse_never_ready(tasks, names)
+            needs = ((),) * len(tasks) if self._unknown else link(tasks, names)
+            if not self._unknown:
+                refuse_never_ready(tasks, names)
         except Misfit as misfit:
             raise JobFileError([blame.need_problem(tasks[misfit.task].task, misfit, names)]) from None
         raw: Any = document.root
@@ -95,7 +112,7 @@ class Assembly:
             origin=Origin(document=document, path=()),
             join=None if join is None else tuple(_join_entry(entry) for entry in join),
         )
-        problems = [*_join_problems(job, names), *_token_problems(job)]
+        problems = [] if self._unknown else [*_join_problems(job, names), *_token_problems(job)]
         if problems:
             raise JobFileError(problems)
         return job
@@ -142,30 +159,18 @@ class Assembly:
         outside = Scope(params={}, env=environment)
         params, secrets = self._params(document, raw, given, outside, within)
         scope = Scope(params={**params, **(bounds or {})}, secrets=secrets, env=environment)
-        early = Lookup(scope)
         env: dict[str, Any] = {}
         if "env_file" in raw:
-            from mprun.envfile import read_env_file
-
-            name = str(resolve(compiled(raw["env_file"]), early))
-            env_file = os.path.join(os.path.dirname(document.source.path), name)
-            try:
-                env.update(read_env_file(env_file))
-            except JobFileError:
-                raise
-            except UsageError as error:
-                place = place_of(document, ("env_file",))
-                raise JobFileError(
-                    [Problem(message=str(error), source=document.source, place=place)]
-                ) from None
-            self._files[os.path.abspath(env_file)] = _sha256(env_file)
+            env.update(self._env_file(document, raw["env_file"], Lookup(scope)))
             scope = scope.replace(env={**environment, **env})
         env.update(self._variables(document, raw.get("env") or {}, scope))
         if env:
             scope = scope.replace(env={**environment, **env})
-        filled, problems = substituted(document, Lookup(scope), lenient=self._lenient)
+        filled, gone, problems = substituted(document, Lookup(scope))
+        self._unknown |= not _TELLING.isdisjoint(step for path in gone for step in path)
         if not problems and filled is not document:
-            problems = schema.check(filled) + checks.check(filled)
+            # What depends on the params that are missing cannot be held against the rest.
+            problems = schema.check(filled) + ([] if gone else checks.check(filled))
         if problems:
             raise JobFileError(problems)
         raw = filled.root
@@ -191,6 +196,33 @@ class Assembly:
                 place = blame.path_of_text(declared, ("params",), error.text) or ("params",)
                 raise JobFileError([reference_problem(document, place, error)]) from None
         return parameters.settle(document, declared, given, within=within, lenient=self._lenient)
+
+    def _env_file(self, document: Document, text: str, early: Lookup) -> dict[str, str]:
+        """The variables of a file; none where its name is not known, and need not be."""
+        # Few jobs have one.
+        from mprun.envfile import read_env_file
+
+        try:
+            name = resolve(compiled(text), early)
+            left = next(references([name]), None)
+            if left is not None and left.root == "params":
+                return {}
+            if left is not None:
+                message = (
+                    f"`{text}` is known only during the run (it is `{left}`), and this must be known before"
+                )
+                raise ReferenceProblem(message, text)
+            path = os.path.join(os.path.dirname(document.source.path), as_text(name))
+            variables = read_env_file(path)
+        except ReferenceProblem as error:
+            raise JobFileError([reference_problem(document, ("env_file",), error)]) from None
+        except JobFileError:
+            raise
+        except UsageError as error:
+            place = place_of(document, ("env_file",))
+            raise JobFileError([Problem(message=str(error), source=document.source, place=place)]) from None
+        self._files[os.path.abspath(path)] = _sha256(path)
+        return variables
 
     def _variables(self, document: Document, env: Any, scope: Scope) -> dict[str, Any]:
         """The job's own variables: texts, but where a secret is in one."""
@@ -259,6 +291,13 @@ class Assembly:
         except UsageError as error:
             raise JobFileError([blame.task_problem(task, ("uses",), str(error))]) from None
         values, bounds = self._given(task, instance, keys)
+        hidden = [name for name, given in values.items() if given.hidden]
+        if hidden:
+            raw: Any = document.root
+            names = [checks.task_name(item, place) for place, item in enumerate(raw["tasks"])]
+            problems = list(check_references(document, names, hidden))
+            if problems:
+                raise JobFileError(problems)
         self._inside.append((real, path))
         scope, document, env = self._settled(document, values, around.scope.env, bounds, task.origin)
         tasks = self._tasks(document, scope, _inherited(around, instance, keys, document), env)
@@ -285,7 +324,7 @@ class Assembly:
                 raise JobFileError([blame.resolving_problem(task, "with", error)]) from None
             if _hides(bound) or next(references([known[name]]), None) is not None:
                 bounds[name] = bound
-        return from_with(known), bounds
+        return from_with(known, {name for name, bound in bounds.items() if _hides(bound)}), bounds
 
 
 def _sha256(path: str) -> str:
@@ -300,12 +339,15 @@ def around_prefix(task: Task) -> str:
 
 
 def _hides(bound: Bound) -> bool:
-    """Whether a secret is part of it."""
-    return any(
-        one.root == "params"
-        and (one.name in bound.scope.secrets or isinstance(bound.scope.params.get(one.name), Bound))
-        for one in references(bound.node)
-    )
+    """Whether a secret is part of it, also by what a recipe was given or by a variable of the job."""
+    scope = bound.scope
+    for one in references(bound.node):
+        if one.root == "params" and one.name in scope.secrets:
+            return True
+        value = {"params": scope.params, "env": scope.env}.get(one.root, {}).get(one.name)
+        if isinstance(value, Bound) and _hides(value):
+            return True
+    return False
 
 
 def _inherited(

@@ -14,7 +14,7 @@ from mprun.sizes import to_bytes
 from mprun.value import Value
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from mprun.loader import Document
     from mprun.references import Bound, Reference, Scope
@@ -121,21 +121,23 @@ def build_task(around: Surroundings, number: int, keys: dict[str, Any], axes: tu
         scope=scope,
         origin=Origin(document=document, path=("tasks", number)),
     )
-    return task.replace(depends_on=_with_results(task, inherited.depends_on))
-
-
-def _with_results(task: Task, inherited: tuple[Dependency, ...]) -> tuple[Dependency, ...]:
-    """The dependencies of a task, those of its recipe and on the results that it refers to."""
     found = {(dependency.task, dependency.condition): dependency for dependency in task.depends_on}
-    for dependency in inherited:
+    for dependency in inherited.depends_on:
         found.setdefault((dependency.task, dependency.condition), dependency)
+    task = task.replace(depends_on=tuple(found.values()))
+    return with_results(task, [reference.name for reference in result_references(task)])
+
+
+def with_results(task: Task, names: Sequence[str]) -> Task:
+    """The task with dependencies on what it refers to the results of."""
+    found = {(dependency.task, dependency.condition): dependency for dependency in task.depends_on}
     # Who waits for any end, or for a failure, has said what is to be there.
     ends = {name for name, condition in found if condition in ("succeeded", "finished", "failed")}
-    for reference in result_references(task):
-        if reference.name not in ends:
-            ends.add(reference.name)
-            found[reference.name, "succeeded"] = Dependency(task=reference.name)
-    return tuple(found.values())
+    for name in names:
+        if name not in ends:
+            ends.add(name)
+            found[name, "succeeded"] = Dependency(task=name)
+    return task.replace(depends_on=tuple(found.values()))
 
 
 def result_references(task: Task) -> Iterator[Reference]:
@@ -146,7 +148,7 @@ def result_references(task: Task) -> Iterator[Reference]:
     lookup = Lookup(task.scope)
     for reference in references(nodes):
         try:
-            found = lookup(reference) if reference.root == "params" else reference
+            found = lookup(reference) if reference.root in ("params", "env") else reference
         except ReferenceProblem:
             # Told, with its place, when the instances are made.
             continue

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import signal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mprun import expectations, results, sizes
 from mprun.retries import Ending
@@ -81,11 +81,24 @@ def _observed(
         exit_code=report.exit_code or 0,
         words=words,
         exceptions=exceptions,
-        result=results.read_result(path)[0] if expect.has_result else None,
+        result=_result(path) if expect.has_result else None,
         output=_tail(directory.log(name, attempt)) if expect.output is not None else "",
         seconds=report.duration,
         max_rss=memory,
     )
+
+
+class _Unlike:
+    """What a result is that is no JSON: equal to nothing that can be expected."""
+
+    def __repr__(self) -> str:
+        return "no JSON value"
+
+
+def _result(path: str) -> Any:
+    """The whole result, since None is not what a large one is."""
+    value, kind = results.read_value(path)
+    return _Unlike() if kind == "repr" else value
 
 
 def _tail(path: str) -> str:

@@ -6,7 +6,7 @@ from math import prod
 from typing import TYPE_CHECKING, Any
 
 from mprun import blame, checks, schema
-from mprun.builder import Surroundings, build_task
+from mprun.builder import Surroundings, build_task, with_results
 from mprun.errors import JobFileError
 from mprun.job import Instance
 from mprun.loader import Mapping, Sequence, place_of, plain
@@ -74,6 +74,8 @@ class _Spread:
         self._early: dict[str, Any] = {}
         self._used: tuple[Reference, ...] = ()
         self._variants: dict[Any, Task] = {}
+        # Whether an item may refer to what a task returns.
+        self._items_refer = False
 
     def instances(self) -> list[Instance]:
         keys = self._keys
@@ -110,6 +112,7 @@ class _Spread:
             raise TooMany(len(items))
         from mprun.matrix import item_suffix
 
+        self._items_refer = next(references(items), None) is not None
         if not self._axes:
             self._axes = ("item",)
             self._find_early()
@@ -126,6 +129,8 @@ class _Spread:
 
     def _later(self) -> Instance:
         """A task whose list only the run will know: it stands for its instances until then."""
+        if "depends_on" in self._early:
+            raise JobFileError([self._late_dependency()])
         keys = {key: node for key, node in self._keys.items() if key not in self._early}
         task = build_task(self._around, self._number, keys, ("item",))
         task = task.replace(seed=Seed(around=self._around, number=self._number, keys=self._keys))
@@ -152,7 +157,7 @@ class _Spread:
     def _find_early(self) -> None:
         used: dict[Reference, None] = {}
         for key, node in self._keys.items():
-            if key in LATE_KEYS or key in _NEVER or not _mentions(node):
+            if key in LATE_KEYS or key in _NEVER or key.startswith("x-") or not _mentions(node):
                 continue
             self._early[key] = node
             used.update((one, None) for one in references(compiled(node)) if _is_of_instance(one))
@@ -163,15 +168,22 @@ class _Spread:
         lookup = Lookup(self._around.scope, self._axes, values)
         try:
             made_of = repr([lookup(one) for one in self._used]) if self._used else ""
+            results = self._results(values, lookup) if self._items_refer else ()
         except ReferenceProblem as error:
             raise JobFileError([self._problem(error)]) from None
-        if made_of not in self._variants:
-            keys = {**self._keys, **self._filled(lookup)} if self._early else self._keys
-            self._variants[made_of] = build_task(self._around, self._number, keys, self._axes)
-        return self._variants[made_of]
+        if (made_of, results) not in self._variants:
+            keys = self._filled(lookup) if self._early else self._keys
+            task = build_task(self._around, self._number, keys, self._axes)
+            self._variants[made_of, results] = with_results(task, results) if results else task
+        return self._variants[made_of, results]
+
+    def _results(self, values: tuple[Any, ...], lookup: Lookup) -> tuple[str, ...]:
+        """The tasks to whose results an item refers, by their names."""
+        found = references([resolve(list(values), lookup)])
+        return tuple(dict.fromkeys(one.name for one in found if one.root == "tasks"))
 
     def _filled(self, lookup: Lookup) -> dict[str, Any]:
-        """The early keys with their values, which must be what the schema asks for."""
+        """The keys with the early ones' values, which must be what the schema asks for."""
         raw: Any = self._document.root
         own = raw["tasks"][self._number]
         filler = Filler(self._document, lookup, own=())
@@ -181,20 +193,17 @@ class _Spread:
             holder, path = (own, ("tasks", self._number)) if key in own else (raw["defaults"], ("defaults",))
             marks = holder.marks_of(key)
             filled = filler.fill((*path, key), node, marks[1])
-            task[key] = node if is_gone(filled) else filled
-            task.marks += marks
+            if not is_gone(filled):
+                task[key] = filled
+                task.marks += marks
         if filler.problems:
             raise JobFileError(filler.problems)
         filled_keys = dict(task)
         self._refuse(task, raw)
-        return filled_keys
+        return {**{key: node for key, node in self._keys.items() if key not in self._early}, **filled_keys}
 
     def _refuse(self, task: Mapping, raw: Any) -> None:
         """Raise JobFileError where the filled keys are not what they must be."""
-        # What it depends on is found when all tasks are there.
-        if "depends_on" in task:
-            number = list(task).index("depends_on")
-            del task["depends_on"], task.marks[2 * number : 2 * number + 2]
         mark = raw["tasks"].marks[self._number]
         rest = {"target": "m:f", "name": checks.task_name(raw["tasks"][self._number], self._number)}
         for key, value in {**rest, "daemon": self._keys.get("daemon", False)}.items():
@@ -206,7 +215,14 @@ class _Spread:
         root = Mapping(tasks=tasks)
         root.marks = [mark, mark]
         document = self._document.replace(root=root)
-        problems = schema.check(document) or checks.check(document)
+        problems = schema.check(document)
+        if not problems:
+            # What names other tasks is looked at when all of them are there.
+            _take_out(task, "depends_on")
+            if isinstance(task.get("expect"), Mapping):
+                task["expect"] = _copy(task["expect"])
+                _take_out(task["expect"], "result")
+            problems = checks.check(document)
         if problems:
             raise JobFileError(problems)
 
@@ -227,10 +243,31 @@ class _Spread:
         if problems:
             raise JobFileError(problems)
 
+    def _late_dependency(self) -> Problem:
+        raw: Any = self._document.root
+        holder = ("tasks", self._number) if "depends_on" in raw["tasks"][self._number] else ("defaults",)
+        message = "an item of this list is known only during the run, and what a task depends on, before"
+        path = blame.path_of_text(self._early["depends_on"], (*holder, "depends_on"), "${item")
+        return reference_problem(
+            self._document, path or (*holder, "depends_on"), ReferenceProblem(message, "${item}")
+        )
+
     def _problem(self, error: ReferenceProblem) -> Problem:
         raw: Any = self._document.root
         path = blame.path_of_text(raw["tasks"][self._number], ("tasks", self._number), error.text)
         return reference_problem(self._document, path or ("tasks", self._number), error)
+
+
+def _copy(node: Mapping) -> Mapping:
+    copy = Mapping(node)
+    copy.marks = list(node.marks)
+    return copy
+
+
+def _take_out(node: Mapping, key: str) -> None:
+    if key in node:
+        number = list(node).index(key)
+        del node[key], node.marks[2 * number : 2 * number + 2]
 
 
 def _mentions(node: Any) -> bool:

@@ -33,13 +33,14 @@ class Given(Value):
     """A param's value from outside: a text from `-p` or the environment, any YAML from `with`.
 
     `where` names the way that it came, for messages. A text is still to be read as the
-    declared type; `secret_ok` is whether a secret may come this way.
+    declared type; `secret_ok` is whether a secret may come this way, `hidden` whether one is in it.
     """
 
     value: Any
     where: str
     is_text: bool = True
     secret_ok: bool = True
+    hidden: bool = False
 
 
 class Param(Value):
@@ -128,9 +129,15 @@ def _from_option(name: str, text: str) -> Given:
     return Given(value=text, where="`-p`", secret_ok=False)
 
 
-def from_with(values: Mapping[str, Any]) -> dict[str, Given]:
-    """What the `with` of a task gives the recipe that it uses; what is known later is a reference."""
-    return {name: Given(value=value, where="`with`", is_text=False) for name, value in values.items()}
+def from_with(values: Mapping[str, Any], hidden: Collection[str] = ()) -> dict[str, Given]:
+    """What the `with` of a task gives the recipe that it uses; what is known later is a reference.
+
+    `hidden` are the names of those that have a secret in them.
+    """
+    return {
+        name: Given(value=value, where="`with`", is_text=False, hidden=name in hidden)
+        for name, value in values.items()
+    }
 
 
 def settle(
@@ -244,7 +251,7 @@ class _Settling:
 
     def _note_given(self, param: Param, given: Given, unfit: Unfit) -> None:
         message = f"the param {quote(param.name)} {unfit.must}; {given.where} gives "
-        if param.secret:
+        if param.secret or given.hidden:
             # Not where `with` stands either: its line would be quoted.
             self._note(param.name, f"{message}something else", "")
         elif given.is_text:

@@ -48,20 +48,37 @@ def reference_problem(
     return Problem(message=str(error), source=document.source, place=place, hint=hint)
 
 
-def check_references(document: Document, names: Collection[str]) -> Iterator[Problem]:
-    """Every reference that cannot be resolved, as far as one file tells; `names` are its tasks'."""
+def check_references(
+    document: Document, names: Collection[str], secrets: Collection[str] = ()
+) -> Iterator[Problem]:
+    """Every reference that cannot be resolved, as far as one file tells; `names` are its tasks'.
+
+    `secrets` are params that were given a secret, beside those that are declared as one.
+    """
     if has_references(document) and isinstance(document.root, Mapping):
-        yield from _References(document, names).all()
+        yield from _References(document, names, secrets).all()
 
 
 class _References:
-    def __init__(self, document: Document, names: Collection[str]) -> None:
+    def __init__(self, document: Document, names: Collection[str], secrets: Collection[str]) -> None:
         self._document = document
         job: Any = document.root
         self._job = job
         self._names = names
         params = job.get("params")
         self._params: Any = params if isinstance(params, Mapping) else {}
+        self._secrets = {*secrets, *(name for name, declared in self._params.items() if _is_secret(declared))}
+        self._secret_variables = set(self._hiding(job.get("env"))) if self._secrets else set()
+
+    def _hiding(self, env: Any) -> Iterator[str]:
+        """The variables of the job that a secret is a part of."""
+        for name, text in env.items() if isinstance(env, Mapping) else ():
+            try:
+                parsed = compiled(text)
+            except ReferenceProblem:
+                continue
+            if any(one.root == "params" and one.name in self._secrets for one in references(parsed)):
+                yield name
 
     def all(self) -> Iterator[Problem]:
         for key, node in self._job.items():
@@ -106,6 +123,8 @@ class _References:
             raise _misplaced(reference, "a param's declaration can refer to `${env.NAME}` alone")
         if reference.root == "params":
             self._check_param(reference, key, task)
+        elif reference.root == "env" and reference.name in self._secret_variables:
+            self._check_secret(reference, key, task)
         elif reference.root == "tasks":
             self._check_task(reference, path, key, task)
         elif reference.root in ("matrix", "item"):
@@ -122,9 +141,11 @@ class _References:
                 word="" if hint else name,
                 candidates=tuple(self._params),
             )
-        declared = self._params[name]
-        secret = isinstance(declared, Mapping) and declared.get("secret") is True
-        if secret and (key not in SECRET_KEYS or (task is None and key != "env")):
+        if name in self._secrets:
+            self._check_secret(reference, key, task)
+
+    def _check_secret(self, reference: Reference, key: str, task: Any) -> None:
+        if key not in SECRET_KEYS or (task is None and key != "env"):
             allowed = "`args`, `kwargs`, `command`, `env`, `when` or `with`"
             raise _misplaced(reference, f"a secret can stand in {allowed} alone: `{key}` is shown to all")
 
@@ -159,6 +180,10 @@ class _References:
                 word=reference.name,
                 candidates=tuple(axes),
             )
+
+
+def _is_secret(declared: object) -> bool:
+    return isinstance(declared, Mapping) and declared.get("secret") is True
 
 
 def _is_read(key: object) -> bool:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from mprun.loader import Mapping, Sequence
 from mprun.problems import Problem
 from mprun.reference_checks import LATE_KEYS, has_references, reference_problem
-from mprun.references import ReferenceProblem, Template, compiled, references, resolve
+from mprun.references import ReferenceProblem, Template, compiled, escaped, references, resolve
 
 if TYPE_CHECKING:
     from mprun.loader import Document
@@ -22,16 +22,17 @@ _OWN_WAYS = frozenset({"description", "$schema", "params", "env"})
 _GONE: Any = object()
 
 
-def substituted(document: Document, lookup: Lookup, *, lenient: bool) -> tuple[Document, list[Problem]]:
+def substituted(document: Document, lookup: Lookup) -> tuple[Document, list[Path], list[Problem]]:
     """The document with every reference replaced that must be known before the run.
 
     What a matrix or `foreach` gives each of its instances stays as it is, as do the keys
-    that are resolved when a task starts. With `lenient` a key whose value is not known is
-    left out. Comes back as the same document where there was nothing to do.
+    that are resolved when a task starts. A key whose value is not known, because a param was
+    not given that need not be, is left out: its path is in the list. Comes back as the same
+    document where there was nothing to do.
     """
     if not has_references(document) or not isinstance(document.root, Mapping):
-        return document, []
-    filler = Filler(document, lookup, lenient=lenient)
+        return document, [], []
+    filler = Filler(document, lookup)
     root = Mapping()
     root.marks = list(document.root.marks)
     for number, (key, node) in enumerate(document.root.items()):
@@ -52,7 +53,8 @@ def substituted(document: Document, lookup: Lookup, *, lenient: bool) -> tuple[D
                 filler.gone.append((key,))
     for path in filler.gone:
         _take_out(root, path)
-    return (document.replace(root=root) if filler.changed else document), filler.problems
+    filled = document.replace(root=root) if filler.changed or filler.gone else document
+    return filled, filler.gone, filler.problems
 
 
 def _task(filler: Filler, path: Path, task: Any, mark: int) -> Any:
@@ -84,7 +86,8 @@ def _take_out(root: Any, path: Path) -> None:
 class Filler:
     """Replaces references in trees of one document; notes what cannot be replaced.
 
-    `own` are the roots that are resolved elsewhere: their references stay as they are.
+    `own` are the roots that are resolved elsewhere: their references stay as they are. What
+    is expected as a result and the items of a list stay, too: they are read once more.
     """
 
     def __init__(
@@ -92,12 +95,10 @@ class Filler:
         document: Document,
         lookup: Lookup,
         *,
-        lenient: bool = False,
         own: tuple[str, ...] = ("matrix", "item"),
     ) -> None:
         self._document = document
         self._lookup = lookup
-        self._lenient = lenient
         self._own = own
         self.changed = False
         self.problems: list[Problem] = []
@@ -106,6 +107,8 @@ class Filler:
 
     def fill(self, path: Path, node: Any, mark: int) -> Any:
         """A copy of the tree at `path` with its references replaced, _GONE for what is unknown."""
+        if _is_read_later(path):
+            return node
         if isinstance(node, str):
             return self._string(path, node, mark) if "${" in node else node
         if isinstance(node, Mapping):
@@ -148,20 +151,39 @@ class Filler:
             self.problems.append(reference_problem(self._document, path, error))
             return text
         left = next(references([value]), None)
-        if left is not None and (left.root == "tasks" or not self._lenient) and "foreach" in path[-3:]:
-            # A list that a task returns, or items of one.
+        is_list = path[-1] == "foreach"
+        if left is not None and left.root == "tasks" and is_list:
+            # A list that a task returns.
             return text
         self.changed = True
         if left is None:
-            return marked(value, mark)
-        if not self._lenient:
-            self._refuse(path, parsed, left)
-            return text
-        return _GONE
+            return marked(_escaped(value) if is_list else value, mark)
+        if left.root == "params":
+            # Not given, and need not be: such a param stands for itself.
+            return _GONE
+        self._refuse(path, parsed, left)
+        return text
 
     def _refuse(self, path: Path, parsed: Reference | Template, left: Reference) -> None:
         message = f"`{parsed}` is known only during the run (it is `{left}`), and this must be known before"
         self.problems.append(reference_problem(self._document, path, ReferenceProblem(message, str(parsed))))
+
+
+def _is_read_later(path: Path) -> bool:
+    """Whether references at this path of a task may lead to what only the run will know."""
+    keys = path[1:] if path[0] == "defaults" else path[2:]
+    return path[0] in ("defaults", "tasks") and (
+        keys[:2] == ("expect", "result") or (keys[:1] == ("foreach",) and len(keys) > 1)
+    )
+
+
+def _escaped(node: Any) -> Any:
+    """A value as a job file would have to write it: what a param says is no reference."""
+    if isinstance(node, str):
+        return escaped(node)
+    if isinstance(node, dict):
+        return {_escaped(key): _escaped(value) for key, value in node.items()}
+    return [_escaped(item) for item in node] if isinstance(node, (list, tuple)) else node
 
 
 def is_gone(value: object) -> bool:

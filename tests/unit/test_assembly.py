@@ -1,0 +1,371 @@
+"""Job files -> Job: scopes, precedence, recipes, places of problems, limits; no process is started."""
+
+from __future__ import annotations
+
+import textwrap
+
+import pytest
+
+from mprun import api
+from mprun.assembly import assemble
+from mprun.errors import JobFileError
+from mprun.reporters.plan_graph import dot_lines, mermaid_lines
+from mprun.reporters.plan_json import plan_json
+from mprun.reporters.plan_text import plan_lines
+
+SECRET = "s3cr3t-7f1e"
+
+
+class Desk:
+    """A directory for job files; `job` is the main one."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def write(self, **files):
+        for name, text in files.items():
+            (self.path / f"{name}.yaml").write_text(textwrap.dedent(text), encoding="utf-8")
+
+    def job(self, *options, env=None, lenient=False, params=None, **files):
+        """The job of `job.yaml`, with every view of its plan looked through once."""
+        self.write(**files)
+        path = str(self.path / "job.yaml")
+        job = assemble(path, params or {}, options, env or {}, lenient=lenient)
+        if not lenient:
+            views(job)
+        return job
+
+    def problems(self, *options, **given):
+        """What is wrong with `job.yaml`: `line:column message`, each."""
+        with pytest.raises(JobFileError) as caught:
+            self.job(*options, **given)
+        return [f"{p.place.line}:{p.place.column} {p.message}" for p in caught.value.problems]
+
+    def needs(self, *options, **given):
+        """The names that each task depends on."""
+        job = self.job(*options, **given)
+        names = [task.name for task in job.tasks]
+        return {names[n]: [names[m] for m, _ in needs] for n, needs in enumerate(job.needs)}
+
+
+def views(job):
+    """Every view of a job's plan, as one text."""
+    plan = api.plan_job(job)
+    made = [plan_lines(plan), plan_json(plan), mermaid_lines(plan), dot_lines(plan)]
+    return "\n".join(line for lines in made for line in lines)
+
+
+@pytest.fixture
+def desk(tmp_path):
+    return Desk(tmp_path)
+
+
+# ---- references to results are dependencies
+
+
+def test_items_of_a_literal_list_depend_each_on_what_it_refers_to(desk):
+    needs = desk.needs(
+        job="""
+        tasks:
+          - {name: a, target: "m:f"}
+          - {name: b, target: "m:f"}
+          - {name: each, target: "m:f", foreach: ["${tasks.a.result}", {x: {y: "${tasks.b.result}"}}, 3],
+             args: ["${item}"]}
+        """
+    )
+    assert needs == {"a": [], "b": [], "each[0]": ["a"], "each[1]": ["b"], "each[2]": []}
+
+
+def test_items_that_stand_for_what_a_recipe_was_given_depend_on_it(desk):
+    needs = desk.needs(
+        job="""
+        tasks:
+          - {name: a, target: "m:f"}
+          - {name: u, uses: r.yaml, with: {p: "${tasks.a.result}"}}
+        """,
+        r="""
+        params: {p: null}
+        tasks: [{name: each, target: "m:f", foreach: ["x ${params.p}", 2], args: ["${item}"]}]
+        """,
+    )
+    assert needs == {"a": [], "u/each[0]": ["a"], "u/each[1]": []}
+
+
+def test_a_variable_of_the_job_that_a_task_names_and_overrides_is_a_dependency_all_the_same(desk):
+    needs = desk.needs(
+        job="""
+        tasks:
+          - {name: a, target: "m:f"}
+          - {name: u, uses: r.yaml, with: {p: "${tasks.a.result}"}}
+        """,
+        r="""
+        params: {p: null}
+        env: {A: "${params.p}"}
+        tasks: [{name: i, target: "m:f", args: ["${env.A}"], env: {A: own}}]
+        """,
+    )
+    assert needs == {"a": [], "u/i": ["a"]}
+
+
+# ---- what is expected as a result
+
+
+@pytest.mark.parametrize("more", ["", "matrix: {n: [1, 2]}, ", "foreach: [1, 2], "])
+def test_an_expected_result_may_refer_to_what_another_task_returned(desk, more):
+    item = {"": "", "m": "-${matrix.n}", "f": "-${item}"}[more[:1]]
+    needs = desk.needs(
+        job=f"""
+        params: {{p: x}}
+        tasks:
+          - {{name: a, target: "m:f"}}
+          - {{name: b, target: "m:f", {more}expect: {{result: "${{tasks.a.result}}${{params.p}}{item}"}}}}
+        """
+    )
+    assert all(before == ["a"] for name, before in needs.items() if name != "a")
+
+
+def test_a_literal_sign_of_a_reference_stays_one_where_it_is_expected_or_an_item(desk):
+    job = desk.job(
+        job="""
+        tasks:
+          - {name: a, target: "m:f", expect: {result: "$${params.x}"}}
+          - {name: b, target: "m:f", foreach: ["$${a}"], args: ["${item}"]}
+        """
+    )
+    assert job.tasks[0].task.expect.result == "${params.x}"
+    assert job.tasks[1].values == ("${a}",)
+
+
+def test_texts_of_a_param_are_no_references(desk):
+    job = desk.job(
+        'l=["${tasks.b.result}", "${"]',
+        job="""
+        params: {l: {type: list}, s: x}
+        tasks:
+          - {name: b, target: "m:f", foreach: "${params.l}", args: ["${item}"]}
+        """,
+    )
+    assert [instance.values for instance in job.tasks] == [("${tasks.b.result}",), ("${",)]
+    assert job.needs == ((), ())
+    assert '"args": ["${tasks.b.result}"]' in views(job)
+
+
+# ---- what an instance makes of depends_on
+
+
+@pytest.mark.parametrize(
+    "depends_on", ["${matrix.n}", ["${matrix.n}"], ["${matrix.d}"], ["a", "${matrix.l}"]], ids=str
+)
+def test_what_a_matrix_gives_as_a_dependency_must_be_a_name(desk, depends_on):
+    text = repr(depends_on).replace("'", '"')
+    problems = desk.problems(
+        job=f"""
+        tasks:
+          - {{name: a, target: "m:f"}}
+          - name: b
+            target: m:f
+            matrix: {{n: [1], include: [{{n: 2, d: a, l: [a]}}]}}
+            depends_on: {text}
+        """
+    )
+    assert problems
+    assert all(problem.startswith("7:") for problem in problems)
+
+
+def test_names_with_the_values_of_a_matrix_are_dependencies(desk):
+    needs = desk.needs(
+        job="""
+        tasks:
+          - {name: a1, target: "m:f"}
+          - {name: a2, target: "m:f"}
+          - {name: b, target: "m:f", matrix: {n: [1, 2]}, depends_on: {"a${matrix.n}": finished}}
+          - {name: c, target: "m:f", foreach: [1, 2], depends_on: ["a${item}", "b[n=${item}]"]}
+        """
+    )
+    assert needs["b[n=1]"] == ["a1"]
+    assert needs["b[n=2]"] == ["a2"]
+    assert needs["c[1]"] == ["a2", "b[n=2]"]
+
+
+def test_what_a_task_depends_on_cannot_be_an_item_that_only_the_run_will_know(desk):
+    (problem,) = desk.problems(
+        job="""
+        tasks:
+          - {name: a, target: "m:f"}
+          - name: b
+            target: m:f
+            foreach: ${tasks.a.result}
+            depends_on: ["${item}"]
+        """
+    )
+    assert problem.startswith("7:")
+    assert "known only during the run" in problem
+
+
+# ---- what is yours
+
+
+@pytest.mark.parametrize("text", ["${oops", "${foo.bar}", "${params.none}", "${tasks.none.result}"])
+def test_keys_of_ones_own_are_never_read(desk, text):
+    job = desk.job(
+        job=f"""
+        x-top: "{text}"
+        defaults: {{x-all: "{text}"}}
+        tasks:
+          - {{name: b, target: "m:f", matrix: {{n: [1, 2]}}, x-note: "{text}", timeout: "${{matrix.n}}"}}
+          - {{name: c, target: "m:f", foreach: [1, 2], x-note: {{a: ["{text}"]}}}}
+        """
+    )
+    assert len(job.tasks) == 4
+
+
+# ---- params that are missing when a file is validated
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [
+        ("list", 'tasks: [{target: "m:f", foreach: "${params.p}", args: ["${item}"]}]'),
+        ("list", 'tasks: [{target: "m:f", foreach: ["${params.p}"], tags: ["${item}"]}]'),
+        ("list", 'tasks: [{target: "m:f", matrix: {a: "${params.p}"}, args: ["${matrix.a}"]}]'),
+        ("list", 'tasks: [{target: "m:f", matrix: "${params.p}", args: ["${matrix.a}"]}]'),
+        (
+            "list",
+            'tasks: [{name: a, target: "m:f", matrix: {a: "${params.p}"}}, '
+            '{target: "m:f", depends_on: "a[a=1]", args: ["${tasks.a[a=1].result}"]}]',
+        ),
+        (
+            "integer",
+            'tasks: [{name: b, target: "m:f", daemon: true, ready: {tcp: "${params.p}"}}, '
+            '{target: "m:f", depends_on: {b: ready}}]',
+        ),
+        ("boolean", 'tasks: [{target: "m:f", daemon: "${params.p}", restart: always}]'),
+        ("integer", 'resources: {db: "${params.p}"}\ntasks: [{target: "m:f", resources: {db: 3}}]'),
+        ("integer", 'resources: {db: 2}\ntasks: [{target: "m:f", resources: {db: "${params.p}"}}]'),
+        ("string", 'env_file: "${params.p}"\ntasks: [{target: "m:f"}]'),
+        ("string", 'tasks: [{name: b, uses: "${params.p}", with: {q: 1}}, {target: "m:f", depends_on: b/x}]'),
+        ("string", 'tasks: [{target: "m:f", matrix: {n: [1]}, tags: ["${params.p}${matrix.n}"]}]'),
+        ("string", 'tasks: [{target: "m:f", matrix: {n: [1]}, depends_on: "${params.p}${matrix.n}"}]'),
+        ("string", 'tasks: [{target: "m:f"}]\njoin: ["${params.p}"]'),
+        ("string", 'tasks: [{target: "m:f", depends_on: ["${params.p}"]}]'),
+        ("string", 'tasks: [{target: "m:f", expect: {result: ["${params.p}"], output: "${params.p}"}}]'),
+        ("string", 'tasks: [{target: "m:f", when: "${params.p}", env: {A: "${params.p}"}}]'),
+    ],
+)  # fmt: skip
+def test_a_file_whose_required_params_are_missing_is_valid(desk, kind, text):
+    desk.job(lenient=True, job=f"params: {{p: {{type: {kind}, required: true}}}}\n{text}\n")
+
+
+# ---- secrets
+
+
+@pytest.mark.parametrize("declared", ["{type: integer}", "{enum: [a, b]}", "{type: string, pattern: '^x$'}"])
+@pytest.mark.parametrize("given", ["${params.s}", "with ${params.s}"])
+def test_a_secret_that_a_recipe_refuses_is_not_in_the_message(desk, declared, given):
+    (problem,) = desk.problems(
+        env={"MPRUN_PARAM_S": SECRET},
+        job=f"""
+        params: {{s: {{type: string, secret: true}}}}
+        tasks: [{{name: u, uses: r.yaml, with: {{tok: "{given}"}}}}]
+        """,
+        r=f"params: {{tok: {declared}}}\ntasks: [{{target: 'm:f', args: ['${{params.tok}}']}}]",
+    )
+    assert "`tok` must" in problem
+    assert SECRET not in problem
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        'cwd: "${params.tok}"',
+        'expect: {result: "${params.tok}"}',
+        'tags: ["${params.tok}"]',
+        'stop: {signal: "${params.tok}"}',
+    ],
+)
+def test_a_secret_stays_one_in_a_recipe_whatever_it_is_called_there(desk, key):
+    problems = desk.problems(
+        env={"MPRUN_PARAM_S": SECRET},
+        job="""
+        params: {s: {type: string, secret: true}}
+        tasks: [{name: u, uses: mid.yaml, with: {tok: "${params.s}"}}]
+        """,
+        mid="params: {tok: ''}\ntasks: [{name: m, uses: r.yaml, with: {tok: '<${params.tok}>'}}]",
+        r=f"params: {{tok: ''}}\ntasks: [{{target: 'm:f', {key}}}]",
+    )
+    assert "a secret can stand in" in problems[0]
+    assert SECRET not in "".join(problems)
+
+
+def test_what_only_the_run_will_know_is_no_secret_in_a_recipe_of_a_recipe(desk):
+    job = desk.job(
+        job="""
+        tasks:
+          - {name: a, target: "m:f"}
+          - {name: u, uses: mid.yaml, with: {p: "${tasks.a.result}"}}
+        """,
+        mid="params: {p: ''}\ntasks: [{name: m, uses: r.yaml, with: {q: '<${params.p}>'}}]",
+        r="params: {q: ''}\ntasks: [{name: t, target: 'm:f', cwd: '${params.q}'}]",
+    )
+    assert job.needs == ((), ((0, "succeeded"),))
+
+
+@pytest.mark.parametrize("key", ["cwd: '${env.A}'", "expect: {result: '${env.A}'}", "tags: ['${env.A}']"])
+def test_a_variable_with_a_secret_in_it_is_one(desk, key):
+    (problem,) = desk.problems(
+        env={"MPRUN_PARAM_S": SECRET},
+        job=f"""
+        params: {{s: {{type: string, secret: true}}}}
+        env: {{A: "-${{params.s}}-"}}
+        tasks:
+          - {{target: "m:f", args: ["${{env.A}}"], env: {{B: "${{env.A}}"}}, when: "${{env.A}}"}}
+          - {{target: "m:f", {key}}}
+        """,
+    )
+    assert problem.startswith("6:")
+    assert "a secret can stand in" in problem
+
+
+def test_a_secret_is_in_no_view_of_a_plan(desk):
+    job = desk.job(
+        env={"MPRUN_PARAM_S": SECRET},
+        job="""
+        params: {s: {type: string, secret: true}}
+        env: {A: "-${params.s}-"}
+        tasks:
+          - {name: a, target: "m:f", args: ["${params.s}", "${env.A}"], kwargs: {k: ["x${params.s}"]}}
+          - {name: b, command: ["echo", "${params.s}"], env: {B: "${params.s}"}}
+          - {name: c, command: "echo ${params.s}", when: "${params.s}", matrix: {n: [1]}}
+          - {name: u, uses: r.yaml, with: {t: "${params.s}", e: "${env.A}"}, when: "${params.s}"}
+        """,
+        r="""
+        params: {t: "", e: ""}
+        env: {C: "${params.t}"}
+        tasks:
+          - {name: i, target: "m:f", args: ["${params.t}", "${params.e}", "${env.C}"], when: "${env.A}"}
+          - {name: j, uses: s.yaml, with: {z: "<${params.t}>", y: "${env.C}"}, env: {D: "${params.t}"}}
+        """,
+        s="""
+        params: {z: "", y: ""}
+        tasks: [{name: i, target: "m:f", args: ["${params.z}", "${params.y}", "${env.C}"], command: null}]
+        """.replace(", command: null", ""),
+    )
+    assert SECRET not in views(job)
+    assert SECRET not in str(job.params)
+    assert "***" in views(job)
+
+
+# ---- env files
+
+
+def test_an_env_file_whose_name_refers_to_nothing_is_a_problem_with_a_place(desk):
+    (problem,) = desk.problems(job="env_file: ${env.NOPE}.env\ntasks: [{target: 'm:f'}]")
+    assert problem == "1:11 the environment variable `NOPE` is not set"
+
+
+def test_an_env_file_cannot_be_what_a_task_returns(desk):
+    (problem,) = desk.problems(
+        job="tasks: [{name: a, target: 'm:f'}, {uses: r.yaml, with: {p: '${tasks.a.result}'}}]",
+        r="params: {p: ''}\nenv_file: ${params.p}\ntasks: [{target: 'm:f'}]",
+    )
+    assert problem.startswith("2:11 `${params.p}` is known only during the run")
