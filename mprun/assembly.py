@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from mprun import blame, builder, checks, loader, schema
+from mprun import blame, builder, checks, crosschecks, loader, schema
 from mprun.builder import Inherited, Surroundings, absolute, listed
 from mprun.errors import JobFileError, UsageError
 from mprun.graph import Misfit, Names, link, refuse_never_ready
 from mprun.instances import MAX_TASKS, TooMany, spread, too_many
 from mprun.job import Job, JoinEntry, Origin
 from mprun.loader import place_of
-from mprun.problems import Problem, quote, suggest
+from mprun.problems import Problem, quote
 from mprun.reference_checks import check_references, has_references, reference_problem
 from mprun.references import (
     HIDDEN,
@@ -28,7 +28,7 @@ from mprun.references import (
 from mprun.substitution import substituted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from mprun.job import Instance, Task
     from mprun.loader import Document
@@ -112,7 +112,11 @@ class Assembly:
             origin=Origin(document=document, path=()),
             join=None if join is None else tuple(_join_entry(entry) for entry in join),
         )
-        problems = [] if self._unknown else [*_join_problems(job, names), *_token_problems(job)]
+        problems = (
+            []
+            if self._unknown
+            else [*crosschecks.join_problems(job, names), *crosschecks.token_problems(job)]
+        )
         if problems:
             raise JobFileError(problems)
         return job
@@ -383,49 +387,3 @@ def _join_entry(entry: Any) -> JoinEntry:
     if isinstance(entry, str):
         return JoinEntry(task=entry)
     return JoinEntry(task=entry["task"], timeout=builder.seconds_of(entry.get("timeout")))
-
-
-def _join_problems(job: Job, names: Names) -> Iterator[Problem]:
-    """Entries of the join order that mean no task: what only the spelled out tasks tell."""
-    document = job.origin.document
-    for number, entry in enumerate(job.join or ()):
-        if not names.meant(entry.task):
-            path: tuple[str | int, ...] = ("join", number)
-            if isinstance(document.root["join"][number], dict):  # type: ignore[index]
-                path = (*path, "task")
-            message, hint = f"there is no task {quote(entry.task)}", suggest(entry.task, list(names.all()))
-            yield Problem(message=message, source=document.source, place=place_of(document, path), hint=hint)
-
-
-def _token_problems(job: Job) -> Iterator[Problem]:
-    """Claims that can never be met, each once."""
-    held: dict[str, int] = {}
-    holders: dict[str, str] = {}
-    seen: set[int] = set()
-    for instance in job.tasks:
-        for token, number in instance.task.resources.items() if instance.task.daemon else ():
-            held[token] = held.get(token, 0) + number
-            holders[token] = instance.name
-    for task in (instance.task for instance in job.tasks):
-        if id(task) in seen or not task.resources:
-            continue
-        seen.add(id(task))
-        for token, number in task.resources.items():
-            where = ("resources", token)
-            if token not in job.resources:
-                message = f"the job has no token {quote(token)}"
-                hint = suggest(token, list(job.resources)) or f"declare it: `resources: {{{token[:40]}: 1}}`"
-                yield blame.task_problem(task, where, message, hint, key=True)
-            elif number > job.resources[token]:
-                total = job.resources[token]
-                yield blame.task_problem(
-                    task,
-                    where,
-                    f"it claims {number} of {quote(token)}, and the job has {total}",
-                    "claim fewer",
-                )
-            elif not task.daemon and number + held.get(token, 0) > job.resources[token]:
-                message = (
-                    f"it would wait for ever for {quote(token)}: the daemon {quote(holders[token])} holds it"
-                )
-                yield blame.task_problem(task, where, message, "give the job more of them")

@@ -14,6 +14,7 @@ from mprun.events import (
     TaskExited,
     TaskFinished,
     TaskJoined,
+    TaskReady,
     TaskStarted,
     TaskStopping,
 )
@@ -165,6 +166,9 @@ class Console:
                 # What an earlier attempt printed comes before what the next one will.
                 self._drain(event.task)
             self._tails[event.task] = Tail(self._directory.log(event.task, event.attempt))
+        elif isinstance(event, TaskReady):
+            if self._mode == "prefix" and event.task in self._tails:
+                self._output.write(event.task, self._tails[event.task].read())
         elif isinstance(event, (TaskExited, TaskJoined, TaskFinished)):
             if self._is_due(event):
                 self._drain(event.task)

@@ -27,7 +27,7 @@ FLOORS = (
     {"checks"},
     {"builder"},
     {"blame"},
-    {"instances"},
+    {"crosschecks", "instances"},
     {"assembly"},
     # what to do next
     {"expectations", "plan", "retries", "selection", "timers"},
