@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import resource
 import time
@@ -10,7 +11,9 @@ import time
 def hold(seconds: float) -> tuple[float, float]:
     """Be there for a while; when it began and when it ended, by the clock that all tasks share."""
     began = time.monotonic()
+    print("begins")
     time.sleep(seconds)
+    print("ends")
     return began, time.monotonic()
 
 
@@ -22,7 +25,8 @@ def limits() -> dict[str, object]:
         "open_files": resource.getrlimit(resource.RLIMIT_NOFILE)[0],
         "nice": os.getpriority(os.PRIO_PROCESS, 0),
     }
-    print(found)
+    for name, value in found.items():
+        print(f"{name}: {value}")
     return found
 
 
@@ -41,15 +45,20 @@ def grow() -> None:
 
 def print_without_end() -> None:
     """Print until stopped."""
-    while True:
-        print("x" * 80)
+    for line in itertools.count(1):
+        print(f"line {line}")
+        time.sleep(0.02)
 
 
 def environment(*names: str) -> dict[str, str | None]:
     """Some variables of the environment."""
-    return {name: os.environ.get(name) for name in names}
+    found = {name: os.environ.get(name) for name in names}
+    for name, value in found.items():
+        print(f"{name}={value}")
+    return found
 
 
 def length(token: str) -> int:
     """How long a secret is, which is all that it tells."""
+    print(f"{len(token)} characters")
     return len(token)

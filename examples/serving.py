@@ -8,6 +8,9 @@ import sys
 import urllib.request
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
+# Without proxies: it is this machine that is asked.
+_OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
 
 class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
@@ -33,18 +36,20 @@ def serve(port: int) -> None:
 
 
 def ask(url: str) -> int:
-    """The pid of who answers."""
-    # Not by a proxy: it is this machine that is asked.
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    with opener.open(url, timeout=5) as answer:
-        return int(answer.read())
+    """The pid of who answers; ends with 1 where nobody does."""
+    try:
+        with _OPENER.open(url, timeout=5) as answer:
+            pid = int(answer.read())
+    except OSError as error:
+        sys.exit(f"nobody answers: {error}")
+    print(f"process {pid} answers")
+    return pid
 
 
 def crash(url: str) -> None:
     """Make the server fall over; nobody answers then."""
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        opener.open(url + "crash", timeout=5)
+        _OPENER.open(url + "crash", timeout=5)
     except OSError as error:
         print(f"it is gone: {type(error).__name__}")
 
