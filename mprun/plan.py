@@ -133,7 +133,9 @@ def _method(task: Task, asked: str | None, of_job: str) -> str:
     return "fork" if task.command is not None else asked or task.start_method or of_job
 
 
-def plan_instance(instance: Instance, group: PlannedTask, carried: Mapping[str, Carried]) -> PlannedTask:
+def plan_instance(
+    instance: Instance, group: PlannedTask, carried: Mapping[str, Carried] | None = None
+) -> PlannedTask:
     """The plan of a task that came about during the run, as one of `group`'s instances."""
     return PlannedTask(
         name=instance.name,
@@ -143,7 +145,7 @@ def plan_instance(instance: Instance, group: PlannedTask, carried: Mapping[str, 
         start_method=group.start_method,
         needed_by=group.needed_by,
         late=True,
-        carried=None if instance.task.daemon else carried.get(instance.name),
+        carried=None if instance.task.daemon else (carried or {}).get(instance.name),
     )
 
 
