@@ -66,7 +66,7 @@ class Engine:
         self._watch = Watch(executor, notes)
         self._clock = Clock()
         self._scheduler = Scheduler(plan, _dice)
-        self._handover = Handover(self._tasks, directory)
+        self._handover = Handover(self._tasks, directory, plan.job.resources)
         self._chronicle = Chronicle(plan, self._tasks, directory, self._clock)
         self._prober: Prober | None = None
         self._log_limits = LogLimits()
