@@ -43,8 +43,9 @@ FLOORS = (
     {"resolution"},
     {"launcher"},
     # the engine's side
-    {"results", "signals", "state", "statedir"},
-    {"record"},
+    {"listeners", "results", "signals", "state", "statedir"},
+    {"record", "servers"},
+    {"probes"},
     {"executors.base", "reporters.base"},
     {"executors.dask", "executors.local", "preparation", "reporters.tail", "reporters.words"},
     {"reporters.plan_notes", "reporters.plan_values"},
