@@ -64,6 +64,7 @@ class Handover:
         self._plan = plan
         self._tasks = tasks
         self._directory = directory
+        self._tokens = plan.job.resources
         self._names: Names | None = None
         # By place in the plan: how it ended, and after how many attempts.
         self._ends: dict[int, tuple[str, int]] = {}
@@ -112,9 +113,33 @@ class Handover:
             return Refused(reason=error.problems[0].message)
         except TooMany as error:
             return Refused(reason=str(error))
-        return Expanded(
-            tasks=tuple(plan_instance(instance, planned, self._plan.carried) for instance in instances)
-        )
+        excess = self._excess([instance.task for instance in instances])
+        if excess:
+            return Refused(reason=excess)
+        carried = self._plan.carried
+        return Expanded(tasks=tuple(plan_instance(instance, planned, carried) for instance in instances))
+
+    def _excess(self, tasks: list[Task]) -> str:
+        """What of the tokens new tasks claim that somebody would wait for in vain; empty for nothing."""
+        for task in tasks:
+            for token, number in task.resources.items():
+                if token not in self._tokens:
+                    return f"the job has no token `{token}`"
+                if number > self._tokens[token]:
+                    return f"it claims {number} of `{token}`, and the job has {self._tokens[token]}"
+        if not any(task.daemon and task.resources for task in tasks):
+            return ""
+        everyone = [*(planned.task for planned in self._tasks if planned.task.seed is None), *tasks]
+        held: dict[str, int] = {}
+        for task in everyone:
+            for token, number in task.resources.items() if task.daemon else ():
+                held[token] = held.get(token, 0) + number
+        for task in everyone:
+            for token, number in task.resources.items() if not task.daemon else ():
+                if number + held.get(token, 0) > self._tokens[token]:
+                    hold = f"its daemons would hold {held[token]} of `{token}`"
+                    return f"{hold}, and `{task.name}` claims {number}"
+        return ""
 
     def call(self, number: int) -> Call:
         """What an attempt of the task is to do. Raises ReferenceProblem."""

@@ -159,18 +159,21 @@ class _Traits:
         task = instance.task
         late = self._late.get(id(task))
         if late is None:
-            nodes = (task.when, task.foreach, task.args, task.kwargs, task.env, task.command, task.cwd)
+            nodes = [task.when, task.foreach, task.args, task.kwargs, task.env, task.command, task.cwd]
             lookup = Lookup(task.scope, task.axes, instance.values)
-            late = any(True for _ in references(resolve(list(nodes), lookup)))
+            late = any(True for _ in references(resolve([*nodes, *task.gates], lookup)))
             self._late[id(task)] = late
         return late
 
     def skipped(self, instance: Instance) -> bool:
         task = instance.task
-        if task.when is True:
+        if task.when is True and not task.gates:
             return False
-        when = resolve(task.when, Lookup(task.scope, task.axes, instance.values, reveal=True))
-        return not isinstance(when, (Reference, Template)) and not is_true(when)
+        lookup = Lookup(task.scope, task.axes, instance.values, reveal=True)
+        conditions = (resolve(node, lookup) for node in (*task.gates, task.when))
+        return any(
+            not isinstance(known, (Reference, Template)) and not is_true(known) for known in conditions
+        )
 
 
 def _among(needs: Sequence[Needs], selection: Sequence[int]) -> list[Needs]:
