@@ -71,6 +71,8 @@ class Assembly:
         self._preload: list[str] = []
         self._tokens: dict[str, int] = {}
         self._count = 0
+        # The names of tasks that stand for none.
+        self._empty: list[str] = []
         # Whether it is not known which tasks there are, or what others may ask of them.
         self._unknown = False
 
@@ -85,7 +87,7 @@ class Assembly:
         given = self._from_outside(document, params, options)
         scope, document, env = self._settled(document, given, self._environment)
         tasks = tuple(self._tasks(document, scope, Inherited(env={}, job_env={}), env))
-        names = Names(tasks)
+        names = Names(tasks, self._empty)
         try:
             needs = ((),) * len(tasks) if self._unknown else link(tasks, names)
             if not self._unknown:
@@ -108,6 +110,7 @@ class Assembly:
             resources=self._tokens,
             params={name: HIDDEN if name in scope.secrets else value for name, value in scope.params.items()},
             tasks=tasks,
+            empty=tuple(self._empty),
             needs=needs,
             origin=Origin(document=document, path=()),
             join=None if join is None else tuple(_join_entry(entry) for entry in join),
@@ -259,6 +262,9 @@ class Assembly:
             keys = builder.merged(raw, number)
             try:
                 instances = spread(around, number, keys)
+                if not instances:
+                    base = checks.task_name(raw["tasks"][number], number)
+                    self._empty.append(around.inherited.prefix + base)
                 if "uses" not in keys:
                     tasks += instances
                     self._count += len(instances)

@@ -65,7 +65,7 @@ def resolving_problem(task: Task, key: str, error: ReferenceProblem) -> Problem:
 def left_out(job: Job, selection: Sequence[int]) -> list[Problem]:
     """The results that selected tasks refer to and that this run will not have, each once."""
     chosen = set(selection)
-    names = Names(job.tasks)
+    names = Names(job.tasks, job.empty)
     problems: dict[tuple[str, str], Problem] = {}
     for number in selection:
         task = job.tasks[number].task

@@ -134,7 +134,8 @@ def with_results(task: Task, names: Sequence[str]) -> Task:
     # Who waits for any end, or for a failure, has said what is to be there.
     ends = {name for name, condition in found if condition in ("succeeded", "finished", "failed")}
     for name in names:
-        if name not in ends:
+        # A group's name says it for all that it stands for.
+        if not any(name == end or name.startswith((f"{end}[", f"{end}/")) for end in ends):
             ends.add(name)
             found[name, "succeeded"] = Dependency(task=name)
     return task.replace(depends_on=tuple(found.values()))

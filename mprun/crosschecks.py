@@ -19,7 +19,7 @@ def join_problems(job: Job, names: Names) -> Iterator[Problem]:
     """Entries of the join order that mean no task: what only the spelled out tasks tell."""
     document = job.origin.document
     for number, entry in enumerate(job.join or ()):
-        if not names.meant(entry.task):
+        if not names.meant(entry.task) and entry.task not in names.groups:
             path: tuple[str | int, ...] = ("join", number)
             if isinstance(document.root["join"][number], dict):  # type: ignore[index]
                 path = (*path, "task")
@@ -54,6 +54,10 @@ def token_problems(job: Job) -> Iterator[Problem]:
                     f"it claims {number} of {quote(token)}, and the job has {total}",
                     "claim fewer",
                 )
+            elif task.daemon and held[token] > job.resources[token]:
+                total = job.resources[token]
+                message = f"the daemons claim {held[token]} of {quote(token)}, and the job has {total}"
+                yield blame.task_problem(task, where, message, "give the job more of them")
             elif not task.daemon and number + held.get(token, 0) > job.resources[token]:
                 message = (
                     f"it would wait for ever for {quote(token)}: the daemon {quote(holders[token])} holds it"

@@ -167,7 +167,7 @@ class Engine:
 
     def _stop_tasks(self, request: str, names: list[str]) -> None:
         """Stop the tasks that somebody has named, and answer what becomes of it."""
-        known = Names(self._tasks)
+        known = Names(self._tasks, self._plan.job.empty)
         found = {name: known.meant(name) for name in names}
         numbers = dict.fromkeys(number for meant in found.values() for number in meant)
         instances = [one for number in numbers for one in self._handover.instances(number)]

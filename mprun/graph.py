@@ -44,12 +44,15 @@ class Misfit(Exception):
 class Names:
     """What a name means: one task, all of a group, or all that a pattern matches."""
 
-    def __init__(self, tasks: Sequence[Named]) -> None:
+    def __init__(self, tasks: Sequence[Named], empty: Iterable[str] = ()) -> None:
         self.numbers = {task.name: number for number, task in enumerate(tasks)}
         self.groups: dict[str, list[int]] = {}
         for number, task in enumerate(tasks):
             for group in task.groups:
                 self.groups.setdefault(group, []).append(number)
+        # Groups of a list that has nothing in it: they mean no task, and are there all the same.
+        for group in empty:
+            self.groups.setdefault(group, [])
         self._patterns: dict[str, list[int]] = {}
 
     def meant(self, name: str) -> Sequence[int]:
@@ -109,7 +112,7 @@ def _needs(number: int, tasks: Sequence[Named], names: Names) -> Needs:
     found: dict[tuple[int, str], None] = {}
     for dependency in tasks[number].task.depends_on:
         meant = names.meant(dependency.task)
-        if not meant:
+        if not meant and dependency.task not in names.groups:
             raise Misfit(number, dependency.task, "", known=False)
         for other in meant:
             found[other, dependency.condition] = None

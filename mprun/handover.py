@@ -204,10 +204,10 @@ class Handover:
     def _result(self, reference: Reference) -> Any:
         """The result of a task, or the list of those of a group's, in the order of the plan."""
         if self._names is None:
-            self._names = Names(self._tasks)
+            self._names = Names(self._tasks, self._plan.job.empty)
         name = reference.name
         numbers = self._names.meant(name)
-        if not numbers:
+        if not numbers and name not in self._names.groups:
             raise ReferenceProblem(f"the task `{name}` is no part of this run", str(reference))
         if name in self._names.numbers:
             (number,) = numbers

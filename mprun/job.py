@@ -182,7 +182,8 @@ class Job(Value):
     where the file leaves the order to mprun, `max_parallel` and `start_method` likewise.
     `files` has path and SHA-256 of every file that was read, `params` the values that are
     no secret, `tasks` every task in file order, with matrices and recipes spelled out, and
-    `needs` what each of them depends on: places in `tasks`, from 0, and conditions.
+    `needs` what each of them depends on: places in `tasks`, from 0, and conditions. `empty`
+    are the names that stand for no task, as their list has nothing in it.
     """
 
     name: str
@@ -198,6 +199,7 @@ class Job(Value):
     resources: dict[str, int]
     params: dict[str, Any]
     tasks: tuple[Instance, ...]
+    empty: tuple[str, ...] = ()
     needs: tuple[Needs, ...]
     origin: Origin
     join: tuple[JoinEntry, ...] | None = None

@@ -203,7 +203,7 @@ def _join_order(job: Job, tasks: tuple[PlannedTask, ...]) -> tuple[PlannedJoin, 
         return tuple(
             PlannedJoin(task=number) for number, planned in enumerate(tasks) if not planned.task.daemon
         )
-    names = Names(tasks)
+    names = Names(tasks, job.empty)
     found: dict[int, float | None] = {}
     for entry in job.join:
         # What was not selected is not there to be joined.

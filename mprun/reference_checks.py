@@ -102,6 +102,10 @@ class _References:
         elif isinstance(node, Mapping):
             for name, child in node.items():
                 if isinstance(name, str) and "${" in name:
+                    if key == "env":
+                        error = ReferenceProblem("the name of a variable is no place for a reference", name)
+                        yield reference_problem(self._document, (*path, name), error, key=True)
+                        continue
                     yield from self._string((*path, name), name, key, task, is_key=True)
                 yield from self._walk((*path, name), child, key, task)
         elif isinstance(node, Sequence):

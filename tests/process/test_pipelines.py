@@ -1103,7 +1103,10 @@ def test_what_is_never_ready_fails_and_who_waited_for_it_is_skipped(desk):
     run = desk.run(
         f"""
         tasks:
-          - {{name: never, target: "serve:log", daemon: true, ready: {{tcp: {port}, timeout: 300ms, interval: 20ms}}}}
+          - name: never
+            target: serve:log
+            daemon: true
+            ready: {{tcp: {port}, timeout: 300ms, interval: 20ms}}
           - {{name: client, target: "work:echo", depends_on: {{never: ready}}}}
           - {{name: next, target: "work:echo", depends_on: client}}
           - {{name: other, target: "work:echo"}}
