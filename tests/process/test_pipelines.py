@@ -1137,8 +1137,11 @@ def test_a_server_that_falls_over_is_ready_again_after_its_restart(desk):
           - {{name: server, target: "serve:tcp", args: [{port}], daemon: true, restart: on-failure,
              ready: {{tcp: {port}, interval: 20ms}}}}
           - {{name: kill, command: "kill -9 $(head -1 pids)", depends_on: {{server: ready}}}}
-          - {{name: again, command: "until [ $(grep -c task_ready .mprun/runs/*/events.jsonl) = 2 ]; do sleep 0.01; done",
-             depends_on: kill, timeout: 20s}}
+          - name: again
+            # This command stands in the record, too.
+            command: until [ $(grep -c '^."event":"task_ready"' .mprun/runs/*/events.jsonl) = 2 ]; do sleep 0.01; done
+            depends_on: kill
+            timeout: 20s
         """  # noqa: E501
     )
     assert run.outcome("server") == "stopped"
