@@ -1103,7 +1103,7 @@ def test_what_is_never_ready_fails_and_who_waited_for_it_is_skipped(desk):
     run = desk.run(
         f"""
         tasks:
-          - {{name: never, target: "serve:log", daemon: true, ready: {{tcp: {port}, timeout: 300ms, interval: 20ms}}}}
+          - {{name: never, target: "serve:log", daemon: true, ready: {{tcp: {port}, timeout: 300ms}}}}
           - {{name: client, target: "work:echo", depends_on: {{never: ready}}}}
           - {{name: next, target: "work:echo", depends_on: client}}
           - {{name: other, target: "work:echo"}}
@@ -1134,7 +1134,7 @@ def test_a_server_that_falls_over_is_ready_again_after_its_restart(desk):
           - {{name: server, target: "serve:tcp", args: [{port}], daemon: true, restart: on-failure,
              ready: {{tcp: {port}, interval: 20ms}}}}
           - {{name: kill, command: "kill -9 $(head -1 pids)", depends_on: {{server: ready}}}}
-          - {{name: again, command: "until [ $(grep -c task_ready .mprun/runs/*/events.jsonl) = 2 ]; do sleep 0.01; done",
+          - {{name: again, command: "until [ $(grep -c 'event.: *.task_ready' .mprun/runs/*/events.jsonl) = 2 ]; do sleep 0.01; done",
              depends_on: kill, timeout: 20s}}
         """  # noqa: E501
     )
