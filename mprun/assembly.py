@@ -9,7 +9,7 @@ from mprun import blame, builder, checks, crosschecks, loader, schema
 from mprun.builder import Inherited, Surroundings, absolute, listed
 from mprun.errors import JobFileError, UsageError
 from mprun.graph import Misfit, Names, link, refuse_never_ready
-from mprun.instances import MAX_TASKS, TooMany, spread, too_many
+from mprun.instances import MAX_TASKS, TooMany, least_count, spread, too_many
 from mprun.job import Job, JoinEntry, Origin
 from mprun.loader import place_of
 from mprun.problems import Problem, quote
@@ -86,6 +86,7 @@ class Assembly:
         self._inside.append((os.path.realpath(path), path))
         given = self._from_outside(document, params, options)
         scope, document, env = self._settled(document, given, self._environment)
+        self._refuse_many(document)
         tasks = tuple(self._tasks(document, scope, Inherited(env={}, job_env={}), env))
         names = Names(tasks, self._empty)
         try:
@@ -123,6 +124,30 @@ class Assembly:
         if problems:
             raise JobFileError(problems)
         return job
+
+    def _refuse_many(self, document: Document) -> None:
+        """Raise JobFileError for recipes that multiply, before their tasks take up time and memory."""
+        known: dict[str, int] = {}
+
+        def count(path: str, inside: Document) -> int:
+            if path not in known:
+                known[path] = 1
+                known[path] = least_count(inside, lambda name: of_recipe(inside, name))
+            return known[path]
+
+        def of_recipe(user: Document, name: str) -> int:
+            path = os.path.normpath(os.path.join(os.path.dirname(user.source.path), name))
+            try:
+                return count(path, self._checked(path))
+            except UsageError:
+                # Told, with who uses it, when it is used.
+                return 1
+
+        raw: Any = document.root
+        if any("uses" in builder.merged(raw, number) for number in range(len(raw["tasks"]))):
+            total = count(document.source.path, document)
+            if total > MAX_TASKS:
+                raise JobFileError([too_many(("tasks",), document, TooMany(total))])
 
     # ---- one file
 

@@ -6,7 +6,7 @@ from math import prod
 from typing import TYPE_CHECKING, Any
 
 from mprun import blame, checks, schema
-from mprun.builder import Surroundings, build_task, with_results
+from mprun.builder import Surroundings, build_task, merged, with_results
 from mprun.errors import JobFileError
 from mprun.job import Instance
 from mprun.loader import Mapping, Sequence, place_of, plain
@@ -17,9 +17,10 @@ from mprun.substitution import Filler, is_gone
 from mprun.value import Value
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from mprun.job import Task
+    from mprun.loader import Document
     from mprun.references import Reference
 
 # More would not fit into the memory of the machines that we measure on.
@@ -33,8 +34,11 @@ class TooMany(Exception):
     """A job of more tasks than a run can have."""
 
     def __init__(self, count: int | str) -> None:
-        what = count if isinstance(count, str) else f"{count:,} tasks are too many: {MAX_TASKS:,} is the most"
-        super().__init__(what)
+        if not isinstance(count, str):
+            # Of a number that nobody can count, the digits say nothing.
+            many = f"{count:,}" if count < 10**12 else "very many"
+            count = f"{many} tasks are too many: {MAX_TASKS:,} is the most"
+        super().__init__(count)
 
 
 class Seed(Value):
@@ -268,6 +272,29 @@ def _take_out(node: Mapping, key: str) -> None:
     if key in node:
         number = list(node).index(key)
         del node[key], node.marks[2 * number : 2 * number + 2]
+
+
+def least_count(document: Document, of_recipe: Callable[[str], int]) -> int:
+    """How many tasks a document stands for at least, before any of them is made.
+
+    `of_recipe` tells as much of a recipe, by its name in the document.
+    """
+    raw: Any = document.root
+    count = 0
+    for number in range(len(raw["tasks"])):
+        keys = merged(raw, number)
+        each = of_recipe(keys["uses"]) if "uses" in keys else 1
+        count += each * _least_instances(keys.get("matrix"), keys.get("foreach"))
+    return count
+
+
+def _least_instances(matrix: Any, foreach: Any) -> int:
+    if isinstance(foreach, list):
+        return len(foreach)
+    if not isinstance(matrix, dict) or not matrix.keys().isdisjoint(("include", "exclude")):
+        return 1
+    # The same value twice is one, and a reference stands for nobody knows how many.
+    return prod(len(set(map(repr, axis))) if isinstance(axis, list) else 1 for axis in matrix.values())
 
 
 def _mentions(node: Any) -> bool:

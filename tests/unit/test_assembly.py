@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import textwrap
+import time
 
 import pytest
 
 from mprun import api
 from mprun.assembly import assemble
 from mprun.errors import JobFileError
+from mprun.references import Lookup, resolve
 from mprun.reporters.plan_graph import dot_lines, mermaid_lines
 from mprun.reporters.plan_json import plan_json
 from mprun.reporters.plan_text import plan_lines
@@ -369,3 +373,217 @@ def test_an_env_file_cannot_be_what_a_task_returns(desk):
         r="params: {p: ''}\nenv_file: ${params.p}\ntasks: [{target: 'm:f'}]",
     )
     assert problem.startswith("2:11 `${params.p}` is known only during the run")
+
+
+# ---- scopes and precedence
+
+
+def test_variables_come_from_the_nearest_that_names_them(desk):
+    (desk.path / "vars.env").write_text("FILE=file\nJOB=file\nOUT=file\n")
+    job = desk.job(
+        env={"OUT": "outside", "HOME": "/h"},
+        job="""
+        env_file: vars.env
+        env: {JOB: "job ${env.FILE}", DEFAULT: job, TASK: job, SEEN: "${env.OUT}"}
+        defaults: {env: {DEFAULT: default, TASK: default}}
+        tasks:
+          - {name: a, target: "m:f", env: {TASK: "task ${env.JOB}"}}
+          - {name: u, uses: r.yaml, env: {RECIPE: user, TASK: user}}
+        """,
+        r="""
+        env: {RECIPE: recipe, JOB: recipe, IN: "${env.OUT} ${env.JOB}"}
+        tasks: [{name: i, target: "m:f", env: {RECIPE: inner}}]
+        """,
+    )
+    own, inner = (call_env(task) for task in job.tasks)
+    assert own == {
+        "FILE": "file",
+        "JOB": "job file",
+        "OUT": "file",
+        "DEFAULT": "default",
+        "TASK": "task job file",
+        "SEEN": "file",
+    }
+    assert (inner["RECIPE"], inner["TASK"], inner["JOB"]) == ("user", "user", "recipe")
+
+
+def call_env(instance):
+    lookup = Lookup(instance.task.scope, instance.task.axes, instance.values, reveal=True)
+    return {name: resolve(value, lookup) for name, value in instance.task.env.items()}
+
+
+def test_paths_are_relative_to_the_file_that_says_them(desk):
+    (desk.path / "parts").mkdir()
+    desk.write(
+        **{
+            "parts/r": """
+            cwd: work
+            pythonpath: lib
+            env_file: r.env
+            tasks:
+              - {name: i, target: "m:f"}
+              - {name: j, target: "m:f", cwd: /abs}
+              - {name: k, target: "m:f", cwd: ..}
+            """
+        }
+    )
+    (desk.path / "parts" / "r.env").write_text("A=1\n")
+    job = desk.job(
+        job="cwd: top\npythonpath: [., /x]\ntasks: [{name: u, uses: parts/r.yaml}, {target: 'm:f'}]"
+    )
+    top = str(desk.path)
+    assert [task.task.cwd for task in job.tasks] == [f"{top}/parts/work", "/abs", top, f"{top}/top"]
+    assert job.pythonpath == (top, "/x", f"{top}/parts/lib")
+    assert [path for path, _ in job.files] == [
+        f"{top}/{name}" for name in ("job.yaml", "parts/r.yaml", "parts/r.env")
+    ]
+    assert {len(digest) for _, digest in job.files} == {64}
+
+
+def test_what_is_wrong_in_a_recipe_is_told_at_its_place_in_that_file(desk):
+    with pytest.raises(JobFileError) as caught:
+        desk.job(
+            job="tasks: [{name: u, uses: r.yaml, with: {p: 1}}]",
+            r="params: {p: {type: integer}}\ntasks:\n  - {target: 'm:f', args: ['${params.q}']}",
+        )
+    (problem,) = caught.value.problems
+    assert (problem.source.path, problem.place.line) == (str(desk.path / "r.yaml"), 3)
+    with pytest.raises(JobFileError) as caught:
+        desk.job(
+            job="tasks:\n  - {name: u, uses: r.yaml, with: {p: x}}",
+            r="params: {p: {type: integer}}\ntasks:\n  - {target: 'm:f'}",
+        )
+    (problem,) = caught.value.problems
+    assert (problem.source.path, problem.place.line) == (str(desk.path / "job.yaml"), 2)
+
+
+def test_what_one_instance_alone_makes_wrong_is_told_at_its_key(desk):
+    (problem,) = desk.problems(
+        job="""
+        tasks:
+          - name: a
+            target: m:f
+            matrix: {t: [1s, soon]}
+            timeout: ${matrix.t}
+        """
+    )
+    assert problem.startswith("6:14 ")
+    assert "`soon`" in problem
+
+
+@pytest.mark.parametrize("uses", ["job.yaml", "r.yaml"])
+def test_a_recipe_that_includes_itself_is_refused(desk, uses):
+    (problem,) = desk.problems(
+        job=f"tasks: [{{name: u, uses: {uses}}}]", r="tasks: [{name: v, uses: ./job.yaml}]"
+    )
+    assert "includes itself" in problem
+
+
+# ---- conditions of recipes
+
+
+def test_the_condition_of_a_recipe_is_that_of_all_its_tasks(desk):
+    job = desk.job(
+        job="""
+        tasks:
+          - {name: a, target: "m:f"}
+          - {name: off, uses: r.yaml, when: "no"}
+          - {name: ask, uses: r.yaml, when: "${tasks.a.result}"}
+          - {name: on, uses: r.yaml, when: true}
+        """,
+        r="tasks: [{name: i, target: 'm:f'}, {name: j, target: 'm:f', when: false}]",
+    )
+    plan = api.plan_job(job)
+    found = {planned.name: (planned.skipped, planned.late) for planned in plan.tasks}
+    assert found == {
+        "a": (False, False),
+        "off/i": (True, False),
+        "off/j": (True, False),
+        "ask/i": (False, True),
+        "ask/j": (True, True),
+        "on/i": (False, False),
+        "on/j": (True, False),
+    }
+
+
+# ---- limits, and what it costs
+
+
+def test_more_tasks_than_a_run_can_have_are_refused_at_once(desk):
+    begin = time.monotonic()
+    values = list(range(501))
+    (problem,) = desk.problems(job=f"tasks: [{{target: 'm:f', matrix: {{a: {values}, b: {values}}}}}]")
+    assert "251,001 tasks are too many: 250,000 is the most" in problem
+    values = list(range(600))
+    problems = desk.problems(
+        job=f"tasks: [{{name: u, uses: r.yaml, matrix: {{a: {values}}}}}]",
+        r=f"tasks: [{{target: 'm:f', matrix: {{a: {values}}}}}]",
+    )
+    assert "360,000 tasks are too many" in problems[0]
+    assert time.monotonic() - begin < 5
+
+
+def test_recipes_that_multiply_are_refused_before_memory_is_gone(desk):
+    files = {
+        f"r{n}": f"tasks: [{{name: u, uses: r{n + 1}.yaml, matrix: {{a: {list(range(10))}}}}}]"
+        for n in range(7)
+    }
+    begin = time.monotonic()
+    (problem,) = desk.problems(
+        job="tasks: [{name: u, uses: r0.yaml}]",
+        **files,
+        r7=f"tasks: [{{target: 'm:f', matrix: {{a: {list(range(10))}}}}}]",
+    )
+    assert "100,000,000 tasks are too many" in problem
+    assert time.monotonic() - begin < 2
+
+
+def seconds_for(desk, count):
+    lines = [
+        f"  - {{name: t{n}, target: 'm:f', args: ['${{params.p}}'], depends_on: t{max(0, n - 7)}, "
+        "timeout: '${params.t}'}"
+        for n in range(1, count)
+    ]
+    desk.write(job="\n".join(["params: {p: x, t: 5}", "tasks:", "  - {name: t0, target: 'm:f'}", *lines]))
+    path = str(desk.path / "job.yaml")
+    begin = time.process_time()
+    assemble(path, {}, (), {})
+    return time.process_time() - begin
+
+
+def test_a_file_of_twice_as_many_tasks_takes_twice_as_long(desk):
+    small = min(seconds_for(desk, 2_500) for _ in range(2))
+    assert seconds_for(desk, 5_000) < 3.5 * small
+
+
+def test_a_hundred_thousand_instances_are_planned_in_seconds_and_little_memory(desk):
+    """As a ratio: what 100,000 take more than 10,000."""
+    used = {}
+    for count in (100, 1000):
+        desk.write(
+            job=f"""
+            params: {{x: 1}}
+            tasks:
+              - name: grid
+                target: m:f
+                matrix: {{a: {list(range(100))}, b: {list(range(count))}}}
+                args: ["${{matrix.a}}", "${{matrix.b}}", "${{params.x}}"]
+            """
+        )
+        command = [sys.executable, "-m", "mprun", "plan", "job.yaml", "--format", "json"]
+        script = (
+            "import resource, subprocess, sys, time; begin = time.monotonic(); "
+            "subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL, check=True); "
+            "print(time.monotonic() - begin, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", script, *command],
+            cwd=desk.path,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        seconds, kilobytes = map(float, done.stdout.split())
+        used[100 * count] = seconds, kilobytes
+    assert used[100_000][0] < 10
+    assert (used[100_000][1] - used[10_000][1]) / 90_000 < 1.0, used
