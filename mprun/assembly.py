@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from mprun import blame, builder, checks, crosschecks, loader, schema
+from mprun import blame, builder, checks, crosschecks, loader, recipes, schema
 from mprun.builder import Inherited, Surroundings, absolute, listed
 from mprun.errors import JobFileError, UsageError
 from mprun.graph import Misfit, Names, link, refuse_never_ready
@@ -30,7 +30,7 @@ from mprun.substitution import substituted
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from mprun.job import Instance, Task
+    from mprun.job import Instance
     from mprun.loader import Document
     from mprun.parameters import Given
 
@@ -263,7 +263,7 @@ class Assembly:
             try:
                 node = compiled(text)
                 bound = Bound(node=node, scope=scope)
-                value = bound if _hides(bound) else resolve(node, Lookup(scope))
+                value = bound if recipes.hides(bound) else resolve(node, Lookup(scope))
             except ReferenceProblem as error:
                 raise JobFileError([reference_problem(document, ("env", name), error)]) from None
             values[str(name)] = value
@@ -325,7 +325,7 @@ class Assembly:
             raise
         except UsageError as error:
             raise JobFileError([blame.task_problem(task, ("uses",), str(error))]) from None
-        values, bounds = self._given(task, instance, keys)
+        values, bounds = recipes.given(instance, keys)
         hidden = [name for name, given in values.items() if given.hidden]
         if hidden:
             raw: Any = document.root
@@ -335,83 +335,14 @@ class Assembly:
                 raise JobFileError(problems)
         self._inside.append((real, path))
         scope, document, env = self._settled(document, values, around.scope.env, bounds, task.origin)
-        tasks = self._tasks(document, scope, _inherited(around, instance, keys, document), env)
+        tasks = self._tasks(document, scope, recipes.inherited(around, instance, keys, document), env)
         self._inside.pop()
         return tasks
-
-    def _given(
-        self, task: Task, instance: Instance, keys: dict[str, Any]
-    ) -> tuple[dict[str, Given], dict[str, Bound]]:
-        """What `with` gives to a recipe's params, and what of it must be resolved when it is used."""
-        if not keys.get("with"):
-            return {}, {}
-        from mprun.parameters import from_with
-
-        known: dict[str, Any] = {}
-        bounds: dict[str, Bound] = {}
-        prefix = around_prefix(task)
-        for name, value in keys["with"].items():
-            node = compiled(value, prefix)
-            bound = Bound(node=node, scope=task.scope, axes=task.axes, values=instance.values)
-            try:
-                known[name] = resolve(bound, Lookup(task.scope, reveal=True))
-            except ReferenceProblem as error:
-                raise JobFileError([blame.resolving_problem(task, "with", error)]) from None
-            if _hides(bound) or next(references([known[name]]), None) is not None:
-                bounds[name] = bound
-        return from_with(known, {name for name, bound in bounds.items() if _hides(bound)}), bounds
 
 
 def _sha256(path: str) -> str:
     with open(path, "rb") as file:
         return loader.sha256(file.read()).hexdigest()  # type: ignore[no-any-return]
-
-
-def around_prefix(task: Task) -> str:
-    """What goes before the names in the references of a task: the recipe's that it came with."""
-    head, slash, _ = task.name.rpartition("/")
-    return head + slash
-
-
-def _hides(bound: Bound) -> bool:
-    """Whether a secret is part of it, also by what a recipe was given or by a variable of the job."""
-    scope = bound.scope
-    for one in references(bound.node):
-        if one.root == "params" and one.name in scope.secrets:
-            return True
-        value = {"params": scope.params, "env": scope.env}.get(one.root, {}).get(one.name)
-        if isinstance(value, Bound) and _hides(value):
-            return True
-    return False
-
-
-def _inherited(
-    around: Surroundings, instance: Instance, keys: dict[str, Any], document: Document
-) -> Inherited:
-    """What the tasks of a recipe have from the task that uses it."""
-    task, outer = instance.task, around.inherited
-    raw: Any = document.root
-
-    def bound(node: Any) -> Any:
-        if next(references([node]), None) is None:
-            return node
-        return Bound(node=node, scope=task.scope, axes=task.axes, values=instance.values)
-
-    own_env = (keys.get("env") or {}).keys()
-    env = {name: bound(value) for name, value in task.env.items()}
-    gates = task.gates if task.when is True else (*task.gates, bound(task.when))
-    return Inherited(
-        prefix=f"{instance.name}/",
-        groups=(*instance.groups, instance.name),
-        depends_on=task.depends_on,
-        gates=gates,
-        env={**outer.env, **{name: env[name] for name in own_env}},
-        job_env={name: value for name, value in env.items() if name not in own_env},
-        tags=task.tags,
-        allow_failure=task.allow_failure,
-        cwd=bound(task.cwd),
-        start_method=raw.get("start_method") or task.start_method,
-    )
 
 
 def _join_entry(entry: Any) -> JoinEntry:

@@ -27,7 +27,7 @@ FLOORS = (
     {"checks"},
     {"builder"},
     {"blame"},
-    {"crosschecks", "instances"},
+    {"crosschecks", "instances", "recipes"},
     {"assembly"},
     # what to do next
     {"expectations", "plan", "retries", "selection", "timers"},
