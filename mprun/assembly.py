@@ -271,6 +271,7 @@ class Assembly:
             inherited=inherited,
             env={**inherited.job_env, **env, **inherited.env},
             has_references=has_references(document),
+            unknown=self._unknown,
         )
         raw: Any = document.root
         tasks: list[Instance] = []
@@ -391,7 +392,7 @@ def _inherited(
     return Inherited(
         prefix=f"{instance.name}/",
         groups=(*instance.groups, instance.name),
-        depends_on=task.depends_on,
+        depends_on=tuple(one.replace(origin=one.origin or task.origin) for one in task.depends_on),
         gates=gates,
         env={**outer.env, **{name: env[name] for name in own_env}},
         job_env={name: value for name, value in env.items() if name not in own_env},
