@@ -119,7 +119,7 @@ def _needs(number: int, tasks: Sequence[Named], names: Names) -> tuple[Needs, in
         is_pattern = bool({"*", "?"} & set(dependency.task))
         says = _place(dependency.origin or tasks[number].task.origin) if is_pattern else None
         for other in meant:
-            if is_pattern and says in _sayers(tasks[other].task):
+            if is_pattern and any(place == says for place in _sayers(tasks[other].task)):
                 continue
             if dependency.condition == "ready" and tasks[other].task.ready is None:
                 message = f"nothing tells when `{tasks[other].name}` is ready: it has no `ready`"
