@@ -92,7 +92,7 @@ class Assembly:
         try:
             needs = ((),) * len(tasks) if self._unknown else link(tasks, names)
             if not self._unknown:
-                refuse_never_ready(tasks, names)
+                refuse_never_ready(tasks, needs, names)
         except Misfit as misfit:
             raise JobFileError([blame.need_problem(tasks[misfit.task].task, misfit, names)]) from None
         raw: Any = document.root
@@ -280,6 +280,7 @@ class Assembly:
             inherited=inherited,
             env={**inherited.job_env, **env, **inherited.env},
             has_references=has_references(document),
+            unknown=self._unknown,
         )
         raw: Any = document.root
         tasks: list[Instance] = []

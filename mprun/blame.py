@@ -33,7 +33,14 @@ def task_problem(task: Task, where: Path, message: str, hint: str = "", *, key: 
 
 def need_problem(task: Task, misfit: Misfit, names: Names) -> Problem:
     """A dependency that cannot be, where the task names it: in `depends_on` or in a reference."""
-    prefix, _, _ = task.name.rpartition("/")
+    said = next((one for one in task.depends_on if one.task == misfit.need and one.origin), None)
+    name = task.name
+    if said is not None and said.origin is not None:
+        # By a task that uses the recipe: its name has fewer pieces.
+        task = task.replace(origin=said.origin)
+        while name and not misfit.need.startswith(name.rpartition("/")[0]):
+            name = name.rpartition("/")[0]
+    prefix, _, _ = name.rpartition("/")
     need = misfit.need.removeprefix(f"{prefix}/") if prefix else misfit.need
     message, hint = str(misfit), ""
     if not misfit.known:

@@ -42,7 +42,8 @@ class Inherited(Value):
 class Surroundings(Value):
     """What the tasks of one document share: it, its scope, and what it inherits.
 
-    `env` has the job's variables, `has_references` whether any string may hold one.
+    `env` has the job's variables, `has_references` whether any string may hold one. `unknown`
+    is whether params are missing that decide which tasks there are.
     """
 
     document: Document
@@ -50,6 +51,7 @@ class Surroundings(Value):
     inherited: Inherited
     env: dict[str, Any]
     has_references: bool
+    unknown: bool = False
 
     @property
     def folder(self) -> str:

@@ -142,7 +142,7 @@ class Explainer:
     def _one_of(self, path: Path, parts: list[dict[str, Any]], value: Any) -> None:
         if not isinstance(value, dict):
             return  # said already: it must be a mapping
-        keys = tuple(part["required"][0] for part in parts)
+        keys = tuple(part["required"][0] for part in parts if "required" in part)
         given = [key for key in value if key in keys]
         if not given:
             words = ", ".join(f"`{key}`" for key in keys[:-1]) + f" or `{keys[-1]}`"

@@ -6,9 +6,9 @@ import re
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from mprun.job import Needs, Task
+    from mprun.job import Needs, Origin, Task
 
 
 class Named(Protocol):
@@ -97,7 +97,9 @@ def link(tasks: Sequence[Named], names: Names) -> tuple[Needs, ...]:
         task = instance.task
         needs = shared.get(id(task))
         if needs is None:
-            needs = shared[id(task)] = _needs(number, tasks, names)
+            needs, looked = _needs(number, tasks, names)
+            shared[id(task)] = needs
+            total += looked - len(needs)
         total += len(needs)
         if total > MAX_DEPENDENCIES:
             message = f"more than {MAX_DEPENDENCIES:,} dependencies, patterns and groups expanded"
@@ -107,30 +109,51 @@ def link(tasks: Sequence[Named], names: Names) -> tuple[Needs, ...]:
     return tuple(linked)
 
 
-def _needs(number: int, tasks: Sequence[Named], names: Names) -> Needs:
+def _needs(number: int, tasks: Sequence[Named], names: Names) -> tuple[Needs, int]:
+    """What a task waits for, and how many were looked at for that."""
     # A task may be waited for twice: by its name for one thing, by a pattern for another.
     found: dict[tuple[int, str], None] = {}
+    looked = 0
     for dependency in tasks[number].task.depends_on:
         meant = names.meant(dependency.task)
         if not meant and dependency.task not in names.groups:
             raise Misfit(number, dependency.task, "", known=False)
+        looked += len(meant)
+        is_pattern = bool({"*", "?"} & set(dependency.task))
+        says = _place(dependency.origin or tasks[number].task.origin) if is_pattern else None
         for other in meant:
+            if is_pattern and any(place == says for place in _sayers(tasks[other].task)):
+                continue
             found[other, dependency.condition] = None
-    return tuple(found)
+    return tuple(found), max(looked, len(found))
 
 
-def refuse_never_ready(tasks: Sequence[Named], names: Names) -> None:
+def _place(origin: Origin) -> tuple[int, tuple[str | int, ...]]:
+    return id(origin.document), origin.path
+
+
+def _sayers(task: Task) -> Iterator[tuple[int, tuple[str | int, ...]]]:
+    """The places in files that a task comes from: its own, and those that use its recipe.
+
+    Where a pattern stands, it means none of what comes from there.
+    """
+    yield _place(task.origin)
+    yield from (_place(one.origin) for one in task.depends_on if one.origin is not None)
+
+
+def refuse_never_ready(tasks: Sequence[Named], linked: Sequence[Needs], names: Names) -> None:
     """Raise Misfit where somebody waits for `ready` of a task that nothing tells it of."""
     seen: set[int] = set()
-    for number, instance in enumerate(tasks):
-        if id(instance.task) in seen:
+    for number, needs in enumerate(linked):
+        if id(needs) in seen:
             continue
-        seen.add(id(instance.task))
-        for dependency in instance.task.depends_on:
-            for other in names.meant(dependency.task) if dependency.condition == "ready" else ():
-                if tasks[other].task.ready is None:
-                    message = f"nothing tells when `{tasks[other].name}` is ready: it has no `ready`"
-                    raise Misfit(number, dependency.task, message)
+        seen.add(id(needs))
+        for other, condition in needs:
+            if condition == "ready" and tasks[other].task.ready is None:
+                message = f"nothing tells when `{tasks[other].name}` is ready: it has no `ready`"
+                waits = tasks[number].task.depends_on
+                said = next(one.task for one in waits if other in names.meant(one.task))
+                raise Misfit(number, said, message)
 
 
 def _without(number: int, task: Task, needs: Needs, names: Names) -> Needs:

@@ -70,6 +70,8 @@ class Handover:
         self._ends: dict[int, tuple[str, int]] = {}
         self._instances: dict[int, list[int]] = {}
         self._plain: dict[int, bool] = {}
+        # The result that was read last: those who refer to one often start one after another.
+        self._last: tuple[str, Any, str] = ("", None, "")
 
     def finished(self, number: int, outcome: str, attempts: int) -> None:
         """A task has its outcome."""
@@ -154,6 +156,9 @@ class Handover:
         if not isinstance(kwargs, dict):
             raise ReferenceProblem(f"`kwargs` must be a mapping, and `{task.kwargs}` is {_kind(kwargs)}")
         command = None if task.command is None else resolve(task.command, lookup)
+        if command is not None and len(command) == 3 and isinstance(command[2], list):
+            # Written as one reference, it was taken for a text; a list is run as it is.
+            command = command[2]
         cwd = resolve(task.cwd, lookup)
         return Call(
             args=tuple(args),
@@ -224,7 +229,10 @@ class Handover:
         outcome, attempts = self._ends[number]
         if outcome != outcomes.SUCCEEDED or not attempts:
             return [] if planned.task.foreach is not None and outcome == outcomes.SUCCEEDED else None
-        value, kind = results.read_value(self._directory.result(planned.name, attempts))
+        path = self._directory.result(planned.name, attempts)
+        if path != self._last[0]:
+            self._last = (path, *results.read_value(path))
+        _, value, kind = self._last
         if kind == "repr":
             message = f"the result of `{planned.name}` is no JSON value: only its repr was kept"
             raise ReferenceProblem(message, str(reference))

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 from mprun import blame, checks, schema
 from mprun.builder import Surroundings, build_task, merged, with_results
 from mprun.errors import JobFileError
-from mprun.job import Instance
+from mprun.job import Instance, Ready
 from mprun.loader import Mapping, Sequence, place_of, plain
-from mprun.problems import Problem
+from mprun.problems import Problem, quote
 from mprun.reference_checks import LATE_KEYS, reference_problem
 from mprun.references import Lookup, ReferenceProblem, compiled, references, resolve
 from mprun.substitution import Filler, is_gone
@@ -82,6 +82,8 @@ class _Spread:
         self._items_refer = False
 
     def instances(self) -> list[Instance]:
+        if self._around.has_references:
+            self._refuse_defaults()
         keys = self._keys
         matrix, foreach = keys.get("matrix"), keys.get("foreach")
         if matrix is None and foreach is None:
@@ -93,6 +95,27 @@ class _Spread:
             items = compiled(foreach, self._around.inherited.prefix)
             return self.over(items, self._base())
         return self._of_matrix(matrix)
+
+    def _refuse_defaults(self) -> None:
+        """Raise JobFileError where the defaults name a value that this task has not.
+
+        What a task says itself was looked at when its file was read.
+        """
+        raw: Any = self._document.root
+        matrix, foreach = self._keys.get("matrix"), self._keys.get("foreach")
+        for key in (raw.get("defaults") or {}).keys() & self._keys.keys() - raw["tasks"][self._number].keys():
+            if key in _NEVER or key.startswith("x-") or not _mentions(self._keys[key]):
+                continue
+            for one in filter(_is_of_instance, references(compiled(self._keys[key]))):
+                there = foreach is not None if one.root == "item" else one.name in _axes_of(matrix)
+                if not there and not self._around.unknown:
+                    raise JobFileError([self._not_there(key, one)])
+
+    def _not_there(self, key: str, reference: Reference) -> Problem:
+        name = checks.task_name(self._document.root["tasks"][self._number], self._number)  # type: ignore[index]
+        message = f"in task {quote(name)}, `{reference}` cannot stand here: it has none"
+        path = blame.path_of_text(self._keys[key], ("defaults", key), str(reference)) or ("defaults", key)
+        return reference_problem(self._document, path, ReferenceProblem(message, str(reference)))
 
     def _of_matrix(self, matrix: Any) -> list[Instance]:
         # Few tasks have one.
@@ -127,7 +150,12 @@ class _Spread:
         return self._around.inherited.prefix + checks.task_name(raw["tasks"][self._number], self._number)
 
     def _alone(self) -> Instance:
-        task = build_task(self._around, self._number, self._keys)
+        keys = self._keys
+        if self._around.unknown:
+            # Its list or matrix may be what is not known: then nothing of one instance is, either.
+            self._find_early()
+            keys = {key: node for key, node in keys.items() if key not in self._early or not self._used}
+        task = build_task(self._around, self._number, keys)
         self._check(task, ())
         return Instance(name=task.name, groups=self._around.inherited.groups, task=task)
 
@@ -138,6 +166,8 @@ class _Spread:
         keys = {key: node for key, node in self._keys.items() if key not in self._early}
         task = build_task(self._around, self._number, keys, ("item",))
         task = task.replace(seed=Seed(around=self._around, number=self._number, keys=self._keys))
+        if "ready" in self._early:
+            task = task.replace(ready=_some_ready(self._early["ready"]))
         self._check(task, ())
         return Instance(name=task.name, groups=self._around.inherited.groups, task=task)
 
@@ -260,6 +290,20 @@ class _Spread:
         raw: Any = self._document.root
         path = blame.path_of_text(raw["tasks"][self._number], ("tasks", self._number), error.text)
         return reference_problem(self._document, path or ("tasks", self._number), error)
+
+
+def _axes_of(matrix: Any) -> set[str]:
+    """The names that a matrix gives values to."""
+    if not isinstance(matrix, dict):
+        return set()
+    entries = matrix.get("include") or ()
+    return {*matrix, *(name for entry in entries for name in entry)} - {"include", "exclude"}
+
+
+def _some_ready(node: Any) -> Ready:
+    """That something tells when the instances will be ready, though not yet what."""
+    kinds = [kind for kind in ("tcp", "http", "log", "file") if isinstance(node, dict) and kind in node]
+    return Ready(kind=kinds[0], what=str(node[kinds[0]])) if kinds else Ready(kind="file", what=str(node))
 
 
 def _copy(node: Mapping) -> Mapping:

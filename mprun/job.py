@@ -32,10 +32,14 @@ def signal_name(name: str) -> str:
 
 
 class Dependency(Value):
-    """What a task waits for: another task's name, and which fact about it."""
+    """What a task waits for: another task's name, and which fact about it.
+
+    `origin` is where that is said, where it is not the task itself: by who uses its recipe.
+    """
 
     task: str
     condition: str = "succeeded"
+    origin: Origin | None = None
 
 
 class Retry(Value):

@@ -73,7 +73,7 @@ def inherited(
     return Inherited(
         prefix=f"{instance.name}/",
         groups=(*instance.groups, instance.name),
-        depends_on=task.depends_on,
+        depends_on=tuple(one.replace(origin=one.origin or task.origin) for one in task.depends_on),
         gates=gates,
         env={**outer.env, **{name: env[name] for name in own_env}},
         job_env={name: value for name, value in env.items() if name not in own_env},

@@ -167,13 +167,15 @@ class _References:
     def _check_axis(self, reference: Reference, key: str, task: Any) -> None:
         defaults: Any = self._job.get("defaults")
         keys: Any = {**(defaults if isinstance(defaults, Mapping) else {}), **(task or {})}
+        # What the tasks make of the defaults, they tell.
+        is_default = task is not None and task is defaults
         if reference.root == "item":
             if "foreach" not in keys or key == "foreach":
-                if task is defaults:
+                if is_default:
                     return
                 raise _misplaced(reference, "only a task with `foreach` has an `${item}`")
             return
-        if key == "matrix" or ("matrix" not in keys and task is not defaults):
+        if key == "matrix" or ("matrix" not in keys and not is_default):
             raise _misplaced(reference, "only a task with `matrix` has its values")
         matrix = keys.get("matrix")
         axes = _axes(matrix)

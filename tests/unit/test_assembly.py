@@ -248,6 +248,8 @@ def test_keys_of_ones_own_are_never_read(desk, text):
         ("integer", 'resources: {db: 2}\ntasks: [{target: "m:f", resources: {db: "${params.p}"}}]'),
         ("string", 'env_file: "${params.p}"\ntasks: [{target: "m:f"}]'),
         ("string", 'tasks: [{name: b, uses: "${params.p}", with: {q: 1}}, {target: "m:f", depends_on: b/x}]'),
+        ("list", 'tasks: [{target: "m:f", foreach: "${params.p}", timeout: "${item}", retry: "${item}"}]'),
+        ("list", 'defaults: {foreach: "${params.p}", timeout: "${item}"}\ntasks: [{target: "m:f", retry: "${item}"}]'),  # noqa: E501
         ("string", 'tasks: [{target: "m:f", matrix: {n: [1]}, tags: ["${params.p}${matrix.n}"]}]'),
         ("string", 'tasks: [{target: "m:f", matrix: {n: [1]}, depends_on: "${params.p}${matrix.n}"}]'),
         ("string", 'tasks: [{target: "m:f"}]\njoin: ["${params.p}"]'),
@@ -587,3 +589,83 @@ def test_a_hundred_thousand_instances_are_planned_in_seconds_and_little_memory(d
         used[100 * count] = seconds, kilobytes
     assert used[100_000][0] < 10
     assert (used[100_000][1] - used[10_000][1]) / 90_000 < 1.0, used
+
+
+# ---- names and what stands for many
+
+
+def test_who_waits_for_an_unknown_task_with_a_recipe_is_told_where_it_says_so(desk):
+    files = {
+        "r": "tasks: [{name: m, uses: s.yaml, depends_on: ['in[n=3]']}, {name: in, target: 'm:f', matrix: {n: [1]}}]",  # noqa: E501
+        "s": "tasks: [{name: i, target: 'm:f'}]",
+    }
+    with pytest.raises(JobFileError) as caught:
+        desk.job(job="tasks:\n  - {target: 'm:f'}\n  - {name: u, uses: s.yaml, depends_on: [zz/y]}", **files)
+    (problem,) = caught.value.problems
+    assert (problem.source.path, problem.place.line, problem.place.column) == (
+        str(desk.path / "job.yaml"),
+        3,
+        42,
+    )
+    with pytest.raises(JobFileError) as caught:
+        desk.job(job="tasks: [{name: u, uses: r.yaml}]", **files)
+    (problem,) = caught.value.problems
+    assert (problem.source.path, problem.place.column) == (str(desk.path / "r.yaml"), 46)
+
+
+def test_instances_of_a_late_list_can_be_waited_for_until_they_are_ready(desk):
+    job = desk.job(
+        job="""
+        tasks:
+          - {name: l, target: "m:f"}
+          - {name: d, target: "m:f", foreach: "${tasks.l.result}", daemon: true, ready: {tcp: "${item}", timeout: "${item}"}}
+          - {name: x, target: "m:f", depends_on: {d: ready}}
+        """  # noqa: E501
+    )
+    assert job.needs[2] == ((1, "ready"),)
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "timeout: '${matrix.n}'",
+        "retry: '${item}'",
+        "resources: {db: '${item}'}",
+        "stop: {grace: '${matrix.g}'}",
+        "limits: {memory: '${item}'}",
+        "tags: ['${item.x}']",
+        "daemon: '${matrix.n}'",
+        "args: ['${item}']",
+        "env: {A: '${matrix.n}'}",
+        "when: '${item}'",
+        "expect: {result: '${item}'}",
+    ],
+)
+@pytest.mark.parametrize("own", ["", "foreach: [1]", "matrix: {other: [1]}"])
+def test_defaults_that_name_what_a_task_has_not_are_refused(desk, key, own):
+    own = "" if "foreach" in own and "item" in key else own
+    problems = desk.problems(
+        job=f"resources: {{db: 1}}\ndefaults: {{{key}}}\ntasks: [{{name: a, target: 'm:f'{own and ', ' + own}}}]"  # noqa: E501
+    )
+    assert problems[0].startswith("2:")
+    assert "cannot stand here" in problems[0]
+    assert "in task `a`" in problems[0]
+
+
+@pytest.mark.parametrize("key", ["timeout: '${matrix.n}'", "name: '${item}'", "max_parallel: '${item}'"])
+def test_a_job_has_no_values_of_a_matrix(desk, key):
+    (problem,) = desk.problems(job=f"{key}\ntasks: [{{target: 'm:f'}}]")
+    assert problem.startswith("1:")
+    assert "cannot stand here" in problem
+
+
+@pytest.mark.parametrize(
+    "more", ["matrix: {n: [1, 2]}, target: 'm:f'", "foreach: [1, 2], target: 'm:f'", "uses: r.yaml"]
+)
+def test_a_pattern_means_neither_the_task_it_stands_in_nor_another_of_its_instances(desk, more):
+    needs = desk.needs(
+        job=f"tasks: [{{name: a, target: 'm:f'}}, {{name: b, depends_on: '*', {more}}}]",
+        r="tasks: [{name: i, target: 'm:f'}, {name: j, target: 'm:f', depends_on: i}]",
+    )
+    assert needs.pop("a") == []
+    assert [before for before in needs.values() if before != ["a"]] in ([], [["b/i", "a"]], [["a", "b/i"]])
