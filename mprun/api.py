@@ -6,23 +6,25 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
-from mprun import builder, checks, loader, schema
+from mprun import blame
+from mprun.assembly import assemble
 from mprun.engine import Engine
-from mprun.errors import JobFileError, LauncherError, MprunError
-from mprun.plan import Plan, plan_tasks
-from mprun.preparation import START_TIMEOUT, ImportFailure, Interrupted, prepare
+from mprun.errors import JobFileError, LauncherError, MprunError, NothingSelected
+from mprun.plan import Carried, Plan, plan_tasks
+from mprun.preparation import START_TIMEOUT, ImportFailure, Interrupted, calls, prepare
 from mprun.record import Recorder
 from mprun.signals import SignalNotes
 from mprun.statedir import DEFAULT, create_run_somewhere
 from mprun.value import Value
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from mprun.events import RunFinished
     from mprun.executors.base import Executor, Prepared
-    from mprun.job import Job
+    from mprun.job import Job, Task
     from mprun.reporters.base import Reporter
+    from mprun.resumption import Resumption
     from mprun.state import RunState
     from mprun.statedir import RunDirectory
 
@@ -56,17 +58,14 @@ class Context(Value):
     plan: Plan
 
 
-def load_job(path: str | os.PathLike[str]) -> Job:
-    """Read and check a job file; imports no target and starts nothing.
+def load_job(path: str | os.PathLike[str], params: Mapping[str, Any] | None = None) -> Job:
+    """Read and check a job file with these params; imports no target and starts nothing.
 
-    Raises JobFileError with every problem that can be known without an import, and
-    UsageError where the file cannot be read.
+    A param that is not among them comes from the environment (`MPRUN_PARAM_NAME`), else it
+    has its default. Raises JobFileError with every problem that can be known without an
+    import, and UsageError where a file cannot be read.
     """
-    document = loader.load(os.fspath(path))
-    problems = schema.check(document) + checks.check(document)
-    if problems:
-        raise JobFileError(problems)
-    return builder.build(document)
+    return assemble(os.fspath(path), dict(params or {}), (), os.environ)
 
 
 def plan_job(
@@ -76,11 +75,28 @@ def plan_job(
     fail_fast: bool | None = None,
     timeout: float | None = None,
     start_method: str | None = None,
+    names: Sequence[str] = (),
+    tags: Sequence[str] = (),
+    with_dependencies: bool = True,
+    carried: Mapping[str, Carried] | None = None,
 ) -> Plan:
     """Plan a job: what would run, in which order; the arguments go before what the job says.
 
-    `timeout` is in seconds, for the whole run.
+    `timeout` is in seconds, for the whole run. With `names` (patterns of `*` and `?`) or
+    `tags` only the tasks that match both are planned, and what they depend on. Raises
+    NothingSelected where none does, JobFileError where one refers to the result of a task
+    that was left out. `carried` has the ends, by name, of what is not to be run again.
     """
+    selection = None
+    if names or tags:
+        from mprun.selection import select
+
+        selection = select(job, names, tags, with_dependencies=with_dependencies)
+        if not selection:
+            raise NothingSelected(job, names, tags)
+        problems = [] if with_dependencies else blame.left_out(job, selection)
+        if problems:
+            raise JobFileError(problems)
     return plan_tasks(
         job.replace(
             fail_fast=job.fail_fast if fail_fast is None else fail_fast,
@@ -90,6 +106,8 @@ def plan_job(
         default_method="fork" if sys.platform == "linux" else "spawn",
         max_parallel=max_parallel,
         start_method=start_method,
+        selection=selection,
+        carried=carried,
     )
 
 
@@ -111,13 +129,15 @@ def run_job(
     options: dict[str, Any] | None = None,
     warn: Callable[[str], None] = lambda text: None,
     dry_run: bool = False,
+    resumes: Resumption | None = None,
 ) -> RunResult:
     """Run a job to its end. Nothing is printed: `reporters` show what happens.
 
     Every target is imported and bound in the launcher before anything starts: raises
     JobFileError where one cannot be, LauncherError where the launcher fails, RecordError
     when the record cannot be written any more. With `dry_run` that is all, and no record
-    stays. Called from the main thread it handles SIGINT, SIGTERM and SIGHUP while it runs.
+    stays. `resumes` is the earlier run whose results are taken over; the plan says what of
+    it is not run again. Called from the main thread it handles SIGINT, SIGTERM and SIGHUP while it runs.
     """
     plan = job if isinstance(job, Plan) else plan_job(job)
     directory, warning = create_run_somewhere(state_dir, _wall_clock())
@@ -136,7 +156,8 @@ def run_job(
             if dry_run:
                 return _never_ran(directory, 0)
             kept = True
-            return _run(plan, executor, directory, reporters, notes, prepared, options or {})
+            resumed_from = _adopt(resumes, directory)
+            return _run(plan, executor, directory, reporters, notes, prepared, options or {}, resumed_from)
     except Interrupted as interrupted:
         return _never_ran(directory, 128 + interrupted.number)
     except MprunError as error:
@@ -155,6 +176,16 @@ _THREADS = (
 )
 
 
+def _adopt(resumes: Resumption | None, directory: RunDirectory) -> str | None:
+    """Take over the results of the run that this one resumes; its id."""
+    if resumes is None:
+        return None
+    from mprun.resumption import adopt_results
+
+    adopt_results(resumes.directory, directory, resumes.carried)
+    return resumes.directory.run_id
+
+
 def _run(
     plan: Plan,
     executor: Executor,
@@ -163,13 +194,14 @@ def _run(
     notes: SignalNotes,
     prepared: Prepared,
     options: dict[str, Any],
+    resumed_from: str | None,
 ) -> RunResult:
     context = Context(directory=directory, plan=plan)
     reporters = [make(context) for make in makers]
     recorder = Recorder(directory)
     engine = Engine(plan, executor, directory, recorder, reporters, notes)
     try:
-        finished = engine.run(prepared, options)
+        finished = engine.run(prepared, options, resumed_from)
     finally:
         recorder.close()
         for reporter in reporters:
@@ -186,23 +218,30 @@ def _prepare(
     except ImportFailure as failure:
         if failure.number is None:
             raise LauncherError(f"the start of the launcher {failure}") from None
-        task = plan.job.tasks[failure.number]
-        message = f"importing `{task.target.partition(':')[0]}` {failure}"
-        raise JobFileError([builder.target_problem(task, message)]) from None
+        task = _task_of_call(plan, failure.number)
+        message = f"importing `{(task.target or '').partition(':')[0]}` {failure}"
+        raise JobFileError([blame.target_problem(task, message)]) from None
 
 
 def _refuse_findings(plan: Plan, prepared: Prepared) -> None:
     """Raise JobFileError where a target cannot be called as the job file says."""
-    tasks = plan.job.tasks
     if prepared.findings:
         raise JobFileError(
             [
-                builder.target_problem(tasks[f.number], f.message, f.where, f.word, f.candidates)
+                blame.target_problem(_task_of_call(plan, f.number), f.message, f.where, f.word, f.candidates)
                 if f.number >= 0
-                else builder.preload_problem(plan.job, -1 - f.number, f.message, f.word, f.candidates)
+                else blame.preload_problem(plan.job, -1 - f.number, f.message, f.word, f.candidates)
                 for f in prepared.findings
             ]
         )
+
+
+def _task_of_call(plan: Plan, number: int) -> Task:
+    """The task that a call of `preparation.calls` is made by, by its place among them."""
+    from itertools import islice
+
+    planned, _ = next(islice(calls(plan), number, None))
+    return planned.task
 
 
 def _new_launcher() -> Executor:

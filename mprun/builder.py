@@ -1,81 +1,202 @@
-"""A checked document -> Job, with every default filled in."""
+"""One task of a checked document -> Task, with every default filled in."""
 
 from __future__ import annotations
 
 import os
 from typing import TYPE_CHECKING, Any
 
-from mprun.checks import task_name
+from mprun.checks import KINDS, task_name
 from mprun.durations import seconds
-from mprun.job import Dependency, Expect, Job, JoinEntry, Origin, Retry, Stop, Task, signal_name
-from mprun.loader import place_of, plain
-from mprun.problems import Place, Problem, quote, suggest
+from mprun.job import Dependency, Expect, Limits, Origin, Ready, Retry, Stop, Task, signal_name
+from mprun.loader import plain
+from mprun.references import Lookup, ReferenceProblem, compiled, references
 from mprun.sizes import to_bytes
+from mprun.value import Value
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from mprun.loader import Document
+    from mprun.references import Bound, Reference, Scope
 
 
-def build(document: Document) -> Job:
-    """The job that a document declares; it must have passed the schema and the checks."""
-    raw: dict[str, Any] = document.root  # type: ignore[assignment]
-    path = document.source.path
-    folder = os.path.dirname(os.path.abspath(path))
-    join = raw.get("join")
-    return Job(
-        name=raw.get("name") or os.path.splitext(os.path.basename(path))[0],
-        path=os.path.abspath(path),
-        sha256=document.sha256,
-        description=raw.get("description") or "",
-        start_method=raw.get("start_method"),
-        preload=tuple(_listed(raw.get("preload"))),
-        pythonpath=tuple(_absolute(folder, entry) for entry in _listed(raw.get("pythonpath"))),
-        max_parallel=raw.get("max_parallel"),
-        fail_fast=bool(raw.get("fail_fast", False)),
-        timeout=_seconds(raw.get("timeout")),
-        tasks=tuple(_task(document, folder, raw, number) for number in range(len(raw["tasks"]))),
-        join=None if join is None else tuple(_join_entry(entry) for entry in join),
-    )
+class Inherited(Value):
+    """What the tasks of a recipe have from where it is used: all of it beside their own.
+
+    `prefix` goes before their names. `depends_on` and `gates`, the conditions under which
+    they run at all, are the user's; `env` goes before theirs, `job_env` after.
+    """
+
+    prefix: str = ""
+    groups: tuple[str, ...] = ()
+    depends_on: tuple[Dependency, ...] = ()
+    gates: tuple[Bound, ...] = ()
+    env: dict[str, Any]
+    job_env: dict[str, Any]
+    tags: tuple[str, ...] = ()
+    allow_failure: bool = False
+    cwd: Any = None
+    start_method: str | None = None
+
+
+class Surroundings(Value):
+    """What the tasks of one document share: it, its scope, and what it inherits.
+
+    `env` has the job's variables, `has_references` whether any string may hold one. `unknown`
+    is whether params are missing that decide which tasks there are.
+    """
+
+    document: Document
+    scope: Scope
+    inherited: Inherited
+    env: dict[str, Any]
+    has_references: bool
+    unknown: bool = False
+
+    @property
+    def folder(self) -> str:
+        """Where relative paths begin: beside the file."""
+        return os.path.dirname(os.path.abspath(self.document.source.path))
+
+
+def merged(job: dict[str, Any], number: int) -> dict[str, Any]:
+    """The keys of a task with those of the `defaults` that it does not give itself."""
+    own = job["tasks"][number]
+    defaults = job.get("defaults")
+    if not defaults:
+        return own  # type: ignore[no-any-return]
+    kinds = [kind for kind in KINDS if kind in own]
+    if kinds:
+        defaults = {key: value for key, value in defaults.items() if key not in KINDS}
+        if "target" not in kinds:
+            defaults = {key: value for key, value in defaults.items() if key not in ("args", "kwargs")}
+    if "matrix" in own or "foreach" in own:
+        defaults = {key: value for key, value in defaults.items() if key not in ("matrix", "foreach")}
+    return {**defaults, **own}
 
 
 # Values are frozen, so the many tasks that say nothing of these share them.
 _NO_RETRY = Retry()
 _DEFAULT_STOP = Stop()
+_NOTHING: dict[str, Any] = {}
 
 
-def _task(document: Document, folder: str, job: dict[str, Any], number: int) -> Task:
-    own = job["tasks"][number]
-    keys = {**(job.get("defaults") or {}), **own}
-    cwd = keys.get("cwd") or job.get("cwd")
-    return Task(
-        name=task_name(own, number),
+def build_task(around: Surroundings, number: int, keys: dict[str, Any], axes: tuple[str, ...] = ()) -> Task:
+    """The task at a place of the document's list, from 0, by its merged keys.
+
+    `axes` are the names that its instances have values for.
+    """
+    document, inherited, scope = around.document, around.inherited, around.scope
+    raw: dict[str, Any] = document.root  # type: ignore[assignment]
+    prefix = inherited.prefix
+    tree = (lambda node: compiled(node, prefix)) if around.has_references else plain
+    base = task_name(raw["tasks"][number], number)
+    foreach = keys.get("foreach")
+    task = Task(
+        name=prefix + base,
         position=number + 1,
-        target=keys["target"],
-        args=tuple(plain(keys.get("args") or ())),
-        kwargs=plain(keys.get("kwargs") or {}),
+        target=keys.get("target"),
+        command=_command(tree(keys["command"])) if "command" in keys else None,
+        args=_tuple(tree(keys["args"])) if keys.get("args") else (),
+        kwargs=tree(keys["kwargs"]) if keys.get("kwargs") else _NOTHING,
         daemon=bool(keys.get("daemon", False)),
-        depends_on=_dependencies(keys.get("depends_on")),
+        depends_on=_dependencies(keys.get("depends_on"), prefix, base, "depends_on" in raw["tasks"][number]),
+        when=tree(keys.get("when", True)),
+        gates=inherited.gates,
+        axes=axes,
+        foreach=tree(foreach) if isinstance(foreach, str) else None,
         retry=_retry(keys.get("retry")),
-        timeout=_seconds(keys.get("timeout")),
+        timeout=seconds_of(keys.get("timeout")),
         stop=_stop(keys.get("stop") or {}),
-        allow_failure=bool(keys.get("allow_failure", False)),
-        expect=_expect(keys.get("expect")),
-        start_method=keys.get("start_method"),
-        env={**_env(job), **_env(job.get("defaults") or {}), **_env(own)},
-        cwd=_absolute(folder, cwd) if cwd else None,
-        tags=tuple(_listed(keys.get("tags"))),
+        # As a default it is for the daemons: what else is restarted never ends.
+        restart=(keys.get("restart") or "never") if keys.get("daemon") else "never",
+        ready=_ready(keys.get("ready")),
+        resources=keys.get("resources") or _NOTHING,
+        limits=_limits(keys.get("limits")),
+        allow_failure=bool(keys.get("allow_failure", inherited.allow_failure)),
+        expect=_expect(keys.get("expect"), tree),
+        start_method=keys.get("start_method") or inherited.start_method,
+        env=_env(around, keys, raw["tasks"][number], tree),
+        cwd=_cwd(around, keys.get("cwd") or raw.get("cwd"), tree) or inherited.cwd,
+        tags=(*inherited.tags, *listed(keys.get("tags"))),
         description=keys.get("description") or "",
+        scope=scope,
         origin=Origin(document=document, path=("tasks", number)),
     )
+    found = {(dependency.task, dependency.condition): dependency for dependency in task.depends_on}
+    for dependency in inherited.depends_on:
+        found.setdefault((dependency.task, dependency.condition), dependency)
+    task = task.replace(depends_on=tuple(found.values()))
+    return with_results(task, [reference.name for reference in result_references(task)])
 
 
-def _env(holder: dict[str, Any]) -> dict[str, str]:
-    return {str(name): str(value) for name, value in (holder.get("env") or {}).items()}
+def with_results(task: Task, names: Sequence[str]) -> Task:
+    """The task with dependencies on what it refers to the results of."""
+    found = {(dependency.task, dependency.condition): dependency for dependency in task.depends_on}
+    # Who waits for any end, or for a failure, has said what is to be there.
+    ends = {name for name, condition in found if condition in ("succeeded", "finished", "failed")}
+    for name in names:
+        # A group's name says it for all that it stands for.
+        if not any(name == end or name.startswith((f"{end}[", f"{end}/")) for end in ends):
+            ends.add(name)
+            found[name, "succeeded"] = Dependency(task=name)
+    return task.replace(depends_on=tuple(found.values()))
 
 
-def _dependencies(value: Any) -> tuple[Dependency, ...]:
-    pairs = value.items() if isinstance(value, dict) else ((name, "succeeded") for name in _listed(value))
-    return tuple(Dependency(task=name, condition=condition) for name, condition in dict(pairs).items())
+def result_references(task: Task) -> Iterator[Reference]:
+    """The results that a task refers to, also through what its recipe was given."""
+    nodes = [task.args, task.kwargs, task.command, task.env, task.cwd, task.when, task.foreach, *task.gates]
+    if task.expect is not None:
+        nodes.append(task.expect.result)
+    lookup = Lookup(task.scope)
+    for reference in references(nodes):
+        try:
+            found = lookup(reference) if reference.root in ("params", "env") else reference
+        except ReferenceProblem:
+            # Told, with its place, when the instances are made.
+            continue
+        for result in references(found if found is reference else [found]):
+            if result.root == "tasks":
+                yield result
+
+
+def _tuple(node: Any) -> Any:
+    return tuple(node) if isinstance(node, list) else node
+
+
+def _command(node: Any) -> tuple[Any, ...]:
+    return tuple(node) if isinstance(node, list) else ("/bin/sh", "-c", node)
+
+
+def _env(around: Surroundings, keys: dict[str, Any], own: dict[str, Any], tree: Any) -> dict[str, Any]:
+    defaults = around.document.root.get("defaults") or {}  # type: ignore[attr-defined]
+    layers = [defaults.get("env"), own.get("env")]
+    if not any(layers) and not around.inherited.env:
+        return around.env
+    env = dict(around.env)
+    for layer in layers:
+        env.update({str(name): tree(value) for name, value in (layer or {}).items()})
+    return {**env, **around.inherited.env}
+
+
+def _cwd(around: Surroundings, value: Any, tree: Any) -> Any:
+    if not value:
+        return None
+    node = tree(value)
+    if isinstance(node, str):
+        return absolute(around.folder, node)
+    # Joined once it is known: an absolute path stays what it is.
+    return node
+
+
+def _dependencies(value: Any, prefix: str, own: str, is_own: bool) -> tuple[Dependency, ...]:
+    pairs = value.items() if isinstance(value, dict) else ((name, "succeeded") for name in listed(value))
+    return tuple(
+        Dependency(task=prefix + name, condition=condition)
+        for name, condition in dict(pairs).items()
+        # What all wait for does not wait for itself.
+        if is_own or name != own
+    )
 
 
 def _retry(value: Any) -> Retry:
@@ -107,13 +228,13 @@ def _stop(value: dict[str, Any]) -> Stop:
     )
 
 
-def _expect(value: dict[str, Any] | None) -> Expect | None:
+def _expect(value: dict[str, Any] | None, tree: Any) -> Expect | None:
     if value is None:
         return None
     codes = value.get("exit_code", ())
     most = value.get("max_rss")
     return Expect(
-        result=plain(value.get("result")),
+        result=tree(value.get("result")),
         has_result="result" in value,
         raises=value.get("raises"),
         exit_codes=(codes,) if isinstance(codes, int) else tuple(codes),
@@ -123,81 +244,46 @@ def _expect(value: dict[str, Any] | None) -> Expect | None:
     )
 
 
-def _seconds(value: Any) -> float | None:
+def _ready(value: dict[str, Any] | None) -> Ready | None:
+    if value is None:
+        return None
+    kind = next(kind for kind in ("tcp", "http", "log", "file") if kind in value)
+    default = Ready(kind=kind, what=str(value[kind]))
+    timeout, interval = value.get("timeout"), value.get("interval")
+    return default.replace(
+        timeout=default.timeout if timeout is None else seconds(timeout),
+        interval=default.interval if interval is None else seconds(interval),
+    )
+
+
+def _limits(value: dict[str, Any] | None) -> Limits | None:
+    if not value:
+        return None
+    cpus = value.get("cpus")
+    return Limits(
+        memory=_bytes(value.get("memory")),
+        cpu_time=seconds_of(value.get("cpu_time")),
+        open_files=value.get("open_files"),
+        nice=value.get("nice"),
+        cpus=tuple(cpus) if isinstance(cpus, list) else cpus,
+        log=_bytes(value.get("log")),
+    )
+
+
+def _bytes(value: Any) -> int | None:
+    return None if value is None else to_bytes(value)
+
+
+def seconds_of(value: Any) -> float | None:
+    """A duration in seconds, None where there is none."""
     return None if value is None else seconds(value)
 
 
-def _listed(value: Any) -> list[str]:
+def listed(value: Any) -> list[str]:
     """One string or a list of them, as a list."""
     return [] if value is None else [value] if isinstance(value, str) else list(value)
 
 
-def _absolute(folder: str, path: str) -> str:
+def absolute(folder: str, path: str) -> str:
+    """A path that may be relative to a folder, without `..` in it."""
     return os.path.normpath(os.path.join(folder, path))
-
-
-def _join_entry(entry: Any) -> JoinEntry:
-    if isinstance(entry, str):
-        return JoinEntry(task=entry)
-    return JoinEntry(task=entry["task"], timeout=_seconds(entry.get("timeout")))
-
-
-def target_problem(
-    task: Task,
-    message: str,
-    where: tuple[str | int, ...] = ("target",),
-    word: str = "",
-    candidates: tuple[str, ...] = (),
-) -> Problem:
-    """What is wrong with a task's call, at its place: in the task, or in the `defaults`."""
-    document, path = task.origin.document, task.origin.path
-    own: Any = document.root
-    for step in path:
-        own = own[step]
-    if where[0] not in own and where[0] in (document.root.get("defaults") or {}):  # type: ignore[attr-defined]
-        path = ("defaults",)
-        message = f"in task {quote(task.name)}, {message}"
-    problem = _problem(document, (*path, *where), message, word, candidates)
-    top = task.target.partition(":")[0].partition(".")[0]
-    if not problem.hint and word == top and _is_beside(document, top):
-        hint = f"`{top}` is beside the job file: add `pythonpath: .` to the job"
-        return problem.replace(hint=hint)
-    return problem
-
-
-def _is_beside(document: Document, module: str) -> bool:
-    """Whether a module of this name is in the job file's directory."""
-    path = os.path.join(os.path.dirname(os.path.abspath(document.source.path)), module)
-    return os.path.isfile(f"{path}.py") or os.path.isfile(os.path.join(path, "__init__.py"))
-
-
-def preload_problem(
-    job: Job, number: int, message: str, word: str = "", candidates: tuple[str, ...] = ()
-) -> Problem:
-    """What is wrong with an entry of the job's `preload`."""
-    document = job.tasks[0].origin.document
-    return _problem(document, ("preload", number), message, word, candidates)
-
-
-def _problem(
-    document: Document, path: tuple[str | int, ...], message: str, word: str, candidates: tuple[str, ...]
-) -> Problem:
-    # A keyword that is not wanted is wrong by its name, an argument by its value.
-    place = place_of(document, path, key="kwargs" in path)
-    if path[-2:-1] == ("target",):
-        place = _half(document, place, str(path[-1]), word)
-    return Problem(
-        message=message,
-        source=document.source,
-        place=place,
-        hint=suggest(word, candidates) if word else "",
-    )
-
-
-def _half(document: Document, place: Place, half: str, word: str) -> Place:
-    """The place of a name in the `module` or the `callable` of a target; of all of it if it is not there."""
-    start, end = place.column - 1, place.column - 1 + place.width
-    line = document.source.lines[place.line - 1]
-    colon = line.find(":", start, end)
-    found = line.find(word, colon, end) if half == "callable" else line.find(word, start, colon)
-    return place if found < 0 or colon < 0 else place.replace(column=found + 1, width=len(word))

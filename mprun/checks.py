@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from mprun.graph import MAX_DEPENDENCIES, find_cycle, matcher
 from mprun.job import signal_name
 from mprun.loader import Mapping, Sequence, place_of
-from mprun.plan import expand, find_cycle
 from mprun.problems import Problem, quote, suggest
+from mprun.reference_checks import check_references
+from mprun.schema import task_keys
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,27 +22,31 @@ Path = tuple[str | int, ...]
 
 # More would not be read.
 MAX_PROBLEMS = 100
-# Beyond it a plan would take more memory than a machine has; patterns multiply.
-MAX_DEPENDENCIES = 1_000_000
 # To look for the name that was meant takes 10 ms among 5,000.
 MAX_SEARCHES = 20
 
-# Keys of the schema whose engine is still to come.
-LATER_JOB_KEYS = frozenset({"params", "env_file", "resources"})
-LATER_TASK_KEYS = frozenset(
+# What a task runs: it needs one of these, of its own or from the defaults.
+KINDS = ("target", "command", "uses")
+# What a task that stands for a recipe may say; the rest is for the recipe's own tasks to say.
+RECIPE_KEYS = frozenset(
     {
-        "command",
+        "allow_failure",
+        "depends_on",
+        "description",
+        "env",
         "foreach",
-        "limits",
         "matrix",
-        "ready",
-        "resources",
-        "restart",
+        "name",
+        "tags",
         "uses",
         "when",
         "with",
     }
 )
+# What of these a recipe does not take, the schema says.
+_SAID = frozenset({"target", "command", "args", "kwargs"})
+# A name with one of these is no task's of this file as it stands: an instance's, a recipe's.
+_ELSEWHERE = frozenset("[]/$")
 
 
 # signal(7), without those that only the kernel sends or nobody can use to ask for an end.
@@ -77,6 +83,18 @@ def check(document: Document) -> list[Problem]:
     return list(islice(_Checks(document).all(), MAX_PROBLEMS))
 
 
+def _named(path: Path, value: object) -> Iterator[tuple[Path, str, bool]]:
+    """The names in a `depends_on`: where each stands, the name, and whether it is a key there."""
+    if isinstance(value, str):
+        yield path, value, False
+    elif isinstance(value, Sequence):
+        yield from (
+            ((*path, place), need, False) for place, need in enumerate(value) if isinstance(need, str)
+        )
+    elif isinstance(value, Mapping):
+        yield from (((*path, need), need, True) for need in value if isinstance(need, str))
+
+
 class _Checks:
     def __init__(self, document: Document) -> None:
         self._document = document
@@ -89,11 +107,10 @@ class _Checks:
         self._expanded: dict[str, list[str]] = {}
 
     def all(self) -> Iterator[Problem]:
-        yield from self._later_keys()
-        yield from self._references((), self._job)
+        yield from self._kinds()
+        yield from check_references(self._document, self._names)
         yield from self._duplicate_names()
         yield from self._dependencies()
-        yield from self._conditions()
         yield from self._signals()
         yield from self._patterns()
         yield from self._join()
@@ -102,25 +119,38 @@ class _Checks:
         place = place_of(self._document, path, key=key)
         return Problem(message=message, source=self._document.source, place=place, hint=hint)
 
-    def _later(self, path: Path, what: str, key: bool = True) -> Problem:
-        return self._problem(path, f"{what} not supported yet", key=key)
+    def _kinds(self) -> Iterator[Problem]:
+        """What neither a task nor the defaults say what to run, and what says too much."""
+        defaults = self._defaults()
+        for number, item in enumerate(self._tasks):
+            if not isinstance(item, Mapping):
+                continue
+            path: Path = ("tasks", number)
+            name = f"task {quote(self._names[number][:50])}"
+            kinds = [kind for kind in KINDS if kind in item] or [kind for kind in KINDS if kind in defaults]
+            if not kinds and all(self._is_known(key) for key in item):
+                words = ", ".join(f"`{kind}`" for kind in KINDS[:-1]) + f" or `{KINDS[-1]}`"
+                yield self._problem(
+                    path, f"{name} needs one of {words}", "add `target: package.module:callable`"
+                )
+            if "uses" in item:
+                for key in item.keys() - RECIPE_KEYS:
+                    if self._is_known(key) and not key.startswith("x-") and key not in _SAID:
+                        message = f"{name} is a recipe, which takes no {quote(key)}"
+                        yield self._problem((*path, key), message, "give it to the recipe's tasks", True)
+            restart = item.get("restart", defaults.get("restart", "never"))
+            daemon = item.get("daemon", defaults.get("daemon", False))
+            if "restart" in item and restart in ("on-failure", "always") and daemon is False:
+                message = f"{name} is no daemon: it would never end"
+                hint = "add `daemon: true`, or use `retry`"
+                yield self._problem((*path, "restart"), message, hint)
 
-    def _later_keys(self) -> Iterator[Problem]:
-        for key in self._job.keys() & LATER_JOB_KEYS:
-            yield self._later((key,), f"`{key}` is")
-        for path, holder in self._holders():
-            for key in holder.keys() & LATER_TASK_KEYS if isinstance(holder, Mapping) else ():
-                yield self._later((*path, key), f"`{key}` is")
+    def _defaults(self) -> Any:
+        defaults = self._job.get("defaults")
+        return defaults if isinstance(defaults, Mapping) else {}
 
-    def _references(self, path: Path, node: object) -> Iterator[Problem]:
-        if isinstance(node, str):
-            if "${" in node:
-                yield self._later(path, "`${…}` is", key=False)
-        elif isinstance(node, (Mapping, Sequence)):
-            items = node.items() if isinstance(node, Mapping) else enumerate(node)
-            for step, child in items:
-                if step != "description" and not (isinstance(step, str) and step.startswith("x-")):
-                    yield from self._references((*path, step), child)
+    def _is_known(self, key: object) -> bool:
+        return isinstance(key, str) and (key in task_keys() or key.startswith("x-"))
 
     def _duplicate_names(self) -> Iterator[Problem]:
         first: dict[str, int] = {}
@@ -148,8 +178,11 @@ class _Checks:
                 if need == name:
                     yield self._problem(path, f"task {quote(name)} depends on itself", "take it out", key)
                     continue
+                if _ELSEWHERE & set(need):
+                    # An instance of a matrix, or a recipe's task: known once they are there.
+                    continue
                 meant = self._meant(need)
-                if not meant:
+                if not meant and not self._reaches_beyond(need):
                     yield self._unknown(path, need, key)
                 total += len(meant)
                 if total > MAX_DEPENDENCIES:
@@ -169,8 +202,18 @@ class _Checks:
     def _meant(self, need: str) -> list[str]:
         """The tasks that a name or a pattern means; each pattern is looked up once."""
         if need not in self._expanded:
-            self._expanded[need] = [name for name in expand(need, self._known) if name in self._known]
+            if need in self._known or not {"*", "?"} & set(need):
+                self._expanded[need] = [need] if need in self._known else []
+            else:
+                matches = matcher(need)
+                self._expanded[need] = [name for name in self._known if matches(name)]
         return self._expanded[need]
+
+    def _reaches_beyond(self, need: str) -> bool:
+        """Whether a pattern may match what only a recipe or a matrix brings."""
+        return bool({"*", "?"} & set(need)) and any(
+            isinstance(item, Mapping) and item.keys() & {"uses", "matrix", "foreach"} for item in self._tasks
+        )
 
     def _place_of_need(self, name: str, need: str) -> tuple[Path, bool]:
         number = self._names.index(name)
@@ -179,34 +222,24 @@ class _Checks:
 
     def _needs(self, number: int, item: object) -> Iterator[tuple[Path, str, bool]]:
         """What a task depends on: where that stands, its name, and whether it is a key there."""
-        value = item.get("depends_on") if isinstance(item, Mapping) else None
-        path: Path = ("tasks", number, "depends_on")
-        if isinstance(value, str):
-            yield path, value, False
-        elif isinstance(value, Sequence):
-            for place, need in enumerate(value):
-                if isinstance(need, str):
-                    yield (*path, place), need, False
-        elif isinstance(value, Mapping):
-            yield from (((*path, need), need, True) for need in value if isinstance(need, str))
-
-    def _conditions(self) -> Iterator[Problem]:
-        for number, item in enumerate(self._tasks):
-            value = item.get("depends_on") if isinstance(item, Mapping) else None
-            for name, condition in value.items() if isinstance(value, Mapping) else ():
-                if condition == "ready":
-                    path = ("tasks", number, "depends_on", name)
-                    yield self._later(path, f"the condition `{condition}` is", key=False)
+        if isinstance(item, Mapping) and "depends_on" in item:
+            yield from _named(("tasks", number, "depends_on"), item["depends_on"])
+        elif isinstance(item, Mapping) and "depends_on" in self._defaults():
+            # A task does not wait for itself where all wait for it.
+            below = _named(("defaults", "depends_on"), self._defaults()["depends_on"])
+            yield from (need for need in below if need[1] != self._names[number])
 
     def _patterns(self) -> Iterator[Problem]:
         for path, holder in self._holders():
-            expect = holder.get("expect") if isinstance(holder, Mapping) else None
-            pattern = expect.get("output") if isinstance(expect, Mapping) else None
-            try:
-                re.compile(pattern if isinstance(pattern, str) else "")
-            except (re.error, OverflowError, RecursionError) as error:
-                message = f"not a regular expression: {error}"
-                yield self._problem((*path, "expect", "output"), message)
+            for key, below in (("expect", "output"), ("ready", "log")):
+                part = holder.get(key) if isinstance(holder, Mapping) else None
+                pattern = part.get(below) if isinstance(part, Mapping) else None
+                if not isinstance(pattern, str) or "${" in pattern:
+                    continue
+                try:
+                    re.compile(pattern)
+                except (re.error, OverflowError, RecursionError) as error:
+                    yield self._problem((*path, key, below), f"not a regular expression: {error}")
 
     def _holders(self) -> Iterator[tuple[Path, object]]:
         """The mappings that task keys may stand in, with their paths."""
@@ -239,7 +272,9 @@ class _Checks:
                 path, name = (*path, "task"), entry.get("task")
             if not isinstance(name, str):
                 continue
-            if name not in self._known:
+            if _ELSEWHERE & set(name):
+                continue
+            if not self._meant(name) and not self._reaches_beyond(name):
                 yield self._unknown(path, name)
             elif name in seen:
                 yield self._problem(path, f"{quote(name)} is in `join` already", "a task is joined once")

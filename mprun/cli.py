@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import importlib
 import io
 import os
 import signal
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mprun import api, outcomes
+from mprun.assembly import assemble
 from mprun.errors import MprunError, UsageError
 from mprun.options import STATE_DIR, JobFirst, planning_options
 from mprun.preparation import START_TIMEOUT
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from mprun.executors.base import Executor
+    from mprun.plan import Plan
     from mprun.reporters.base import Reporter
 
 EXIT_CODES = """\b
@@ -115,10 +118,10 @@ def run(
     **planning: Any,
 ) -> int:
     """Run a job file."""
-    plan = api.plan_job(api.load_job(job), **planning)
+    plan = _planned(job, planning)
     reporters: list[Callable[[api.Context], Reporter]] = []
     if events != "-":
-        names = [planned.task.name for planned in plan.tasks]
+        names = [planned.name for planned in plan.tasks]
         verbosity = -1 if quiet else verbose
         reporters.append(
             lambda context: Console(context.directory, names, output=output, verbosity=verbosity)
@@ -131,13 +134,25 @@ def run(
         reporters=reporters,
         executor=_executor(launcher),
         start_timeout=start_timeout,
-        options={**planning, "output": output},
+        options={**_told(planning), "output": output},
         warn=warn,
         dry_run=dry_run,
     )
     if dry_run and result.exit_code == 0:
         write(f"{visible(job)}: every target can be called; nothing was started")
     return result.exit_code
+
+
+def _planned(path: str, planning: dict[str, Any]) -> Plan:
+    """The plan of a job file by the options of PLANNING."""
+    options = dict(planning)
+    job = assemble(path, {}, options.pop("params"), os.environ)
+    return api.plan_job(job, **options)
+
+
+def _told(planning: dict[str, Any]) -> dict[str, Any]:
+    """The options as the record has them: params have a place of their own, where secrets are hidden."""
+    return {name: value for name, value in planning.items() if name != "params" and value not in (None, ())}
 
 
 def _executor(launcher: tuple[int, int] | None) -> Executor | None:
@@ -153,7 +168,7 @@ def validate(jobs: tuple[str, ...]) -> int:
     code = 0
     for path in jobs:
         try:
-            job = api.load_job(path)
+            job = assemble(path, {}, (), os.environ, lenient=True)
         except UsageError as error:
             if code:
                 write("")
@@ -164,22 +179,32 @@ def validate(jobs: tuple[str, ...]) -> int:
     return code
 
 
+# The formats of a plan: the reporter that has it, and what gives its lines.
+PLAN_VIEWS = {
+    "text": ("plan_text", "plan_lines"),
+    "json": ("plan_json", "plan_json"),
+    "mermaid": ("plan_graph", "mermaid_lines"),
+    "dot": ("plan_graph", "dot_lines"),
+}
+
+
 @group.command()
 @click.argument("job", type=click.Path())
 @planning_options
-@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(list(PLAN_VIEWS)),
+    default="text",
+    show_default=True,
+    help="For people, for programs, or as a picture's source.",
+)
 def plan(job: str, form: str, **planning: Any) -> int:
     """Show what a job would run, and how; imports nothing."""
-    planned = api.plan_job(api.load_job(job), **planning)
-    if form == "json":
-        from mprun.plan import to_json
-
-        _print_json(to_json(planned))
-    else:
-        from mprun.reporters.plan_text import plan_lines
-
-        for line in plan_lines(planned):
-            click.echo(line)
+    planned = _planned(job, planning)
+    module, lines = PLAN_VIEWS[form]
+    for line in getattr(importlib.import_module(f"mprun.reporters.{module}"), lines)(planned):
+        sys.stdout.write(line + "\n")
     return 0
 
 

@@ -10,12 +10,22 @@ class Clock:
 
     def __init__(self) -> None:
         self._offset = time.time() - time.monotonic()
+        self._pauses: list[tuple[float, float]] = []
         self._second = -1
         self._text = ""
 
     def now(self) -> float:
         """Seconds on the monotonic clock, which all processes of a machine share."""
         return time.monotonic()
+
+    def pause(self, began: float, ended: float) -> None:
+        """The run was suspended between these readings: no timer goes on meanwhile."""
+        self._pauses.append((began, ended - began))
+
+    def timed(self, monotonic: float | None = None) -> float:
+        """A reading of `now`, or now, on the clock that stands still while the run is suspended."""
+        reading = self.now() if monotonic is None else monotonic
+        return reading - sum(length for began, length in self._pauses if began < reading)
 
     def iso(self, monotonic: float) -> str:
         """A reading of the monotonic clock as UTC in ISO 8601, to the microsecond."""

@@ -4,28 +4,49 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 from typing import TYPE_CHECKING, Any
 
-from mprun import events, outcomes, procfs, results
+from mprun import control, events, failpoints, outcomes
+from mprun.chronicle import Chronicle, exit_signal, signal_name
 from mprun.clock import Clock
 from mprun.endings import judge
-from mprun.executors.base import AttemptOrder, Exited, Lost, NotStarted, Started, Withdrawn
-from mprun.intents import Finish, Intent, Join, Signal, Start, TryAgain, Withdraw
+from mprun.executors.base import AttemptOrder, Exited, Lost, NotStarted, Started, Suspended, Withdrawn
+from mprun.graph import Names
+from mprun.handover import Handover, Refused, Resolved, Skipped
+from mprun.intents import (
+    Finish,
+    Intent,
+    Join,
+    MarkReady,
+    Resolve,
+    Signal,
+    Start,
+    TryAgain,
+    Withdraw,
+)
+from mprun.loglimits import LogLimits
 from mprun.preparation import Watch
+from mprun.references import ReferenceProblem
 from mprun.retries import Ending
-from mprun.scheduler import FAIL_FAST, RUN_TIMES_OUT, Scheduler
+from mprun.scheduler import FAIL_FAST, LOG_LIMIT, RUN_TIMES_OUT, USER, Scheduler
+from mprun.signals import REQUEST, SUSPEND
 from mprun.state import RunState
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from mprun.executors.base import Executor, Prepared, Report
+    from mprun.handover import Answer
+    from mprun.job import Ready
     from mprun.plan import Plan
+    from mprun.probes import Prober
     from mprun.record import Recorder
     from mprun.reporters.base import Reporter
     from mprun.signals import SignalNotes
     from mprun.statedir import RunDirectory
+
+# How long the tasks may take to be suspended before mprun suspends itself, in seconds.
+SUSPEND_PATIENCE = 1.0
 
 
 class Engine:
@@ -41,6 +62,8 @@ class Engine:
         notes: SignalNotes,
     ) -> None:
         self._plan = plan
+        # Grows where a list that a task returns becomes tasks.
+        self._tasks = list(plan.tasks)
         self._executor = executor
         self._directory = directory
         self._recorder = recorder
@@ -49,7 +72,12 @@ class Engine:
         self._watch = Watch(executor, notes)
         self._clock = Clock()
         self._scheduler = Scheduler(plan, _dice)
-        self._host = os.uname().nodename
+        self._handover = Handover(plan, self._tasks, directory)
+        self._chronicle = Chronicle(plan, self._tasks, directory, self._clock)
+        self._prober: Prober | None = None
+        self._log_limits = LogLimits()
+        # What somebody has stopped from another terminal, one by one.
+        self._stopped: set[int] = set()
         self._batch: list[events.Event] = []
         self._signal: int | None = None
         self._failure = ""
@@ -58,21 +86,28 @@ class Engine:
         intervals = [reporter.interval for reporter in reporters if reporter.interval is not None]
         self._interval = min(intervals, default=None)
 
-    def run(self, prepared: Prepared, options: dict[str, Any]) -> events.RunFinished:
+    def run(
+        self, prepared: Prepared, options: dict[str, Any], resumed_from: str | None = None
+    ) -> events.RunFinished:
         """Run the plan to its end; the last event, which has the exit code.
 
         A signal stops the run, a second one kills it. Raises RecordError when the
         record cannot be written any more.
         """
         self._begun = self._ticked = self._clock.now()
-        self._add(self._run_started(prepared, options))
+        self._add(self._chronicle.run_started(self._begun, prepared, options, resumed_from))
         # Nothing is started that cannot be recorded.
         self._publish()
-        self._carry_out(self._scheduler.begin(self._begun))
+        self._carry_out(self._scheduler.begin(self._clock.timed(self._begun)))
         self._publish()
-        while not self._scheduler.over:
-            self._turn()
-            self._publish()
+        try:
+            while not self._scheduler.over:
+                self._turn()
+                self._publish()
+        finally:
+            if self._prober is not None:
+                self._prober.close()
+        failpoints.reached("engine.over")
         finished = self._run_finished()
         self._add(finished)
         self._publish()
@@ -80,23 +115,73 @@ class Engine:
 
     def _turn(self) -> None:
         deadline = self._scheduler.deadline
-        timeout = None if deadline is None else max(0.0, deadline - self._clock.now())
-        if self._interval is not None:
-            timeout = self._interval if timeout is None else min(timeout, self._interval)
+        timeout = None if deadline is None else max(0.0, deadline - self._clock.timed())
+        for interval in (self._interval, self._log_limits.interval):
+            if interval is not None:
+                timeout = interval if timeout is None else min(timeout, interval)
         self._watch.wait(timeout)
         # Ends before timers: what ended in the instant of its timeout has ended.
         for report in self._executor.receive():
             self._take(report)
         for number in self._notes.take() if self._watch.signalled else ():
-            kill = self._signal is not None
-            self._signal = self._signal or number
-            self._carry_out(self._scheduler.stop("user", self._clock.now(), kill=kill))
-        if deadline is not None and self._clock.now() >= deadline:
-            self._carry_out(self._scheduler.time_passed(self._clock.now()))
+            self._take_signal(number)
+        for number, attempt in self._prober.take() if self._prober is not None else ():
+            self._carry_out(self._scheduler.task_ready(number, attempt, self._clock.timed()))
+        for number, _ in self._log_limits.exceeded():
+            self._carry_out(self._scheduler.stop_task(number, LOG_LIMIT, self._clock.timed()))
+        if deadline is not None and self._clock.timed() >= deadline:
+            self._carry_out(self._scheduler.time_passed(self._clock.timed()))
         if self._interval is not None and self._clock.now() - self._ticked >= self._interval:
             self._ticked = self._clock.now()
             for reporter in self._reporters:
                 reporter.tick()
+
+    # ---- what is asked from outside
+
+    def _take_signal(self, number: int) -> None:
+        if number == SUSPEND:
+            self._suspend()
+        elif number == REQUEST:
+            for request, names in control.requests(self._directory):
+                self._stop_tasks(request, names)
+        else:
+            kill = self._signal is not None
+            self._signal = self._signal or number
+            self._carry_out(self._scheduler.stop(USER, self._clock.timed(), kill=kill))
+
+    def _suspend(self) -> None:
+        """Stand still with all tasks, until somebody says SIGCONT."""
+        self._publish()
+        self._executor.suspend()
+        began = self._clock.now()
+        suspended = False
+        while not suspended and self._clock.now() < began + SUSPEND_PATIENCE:
+            self._watch.wait(began + SUSPEND_PATIENCE - self._clock.now())
+            for report in self._executor.receive():
+                suspended = suspended or isinstance(report, Suspended)
+                self._take(report)
+        # Not SIGTSTP, which does nothing to a process group that no shell looks after.
+        os.kill(os.getpid(), signal.SIGSTOP)
+        self._clock.pause(began, self._clock.now())
+        self._executor.resume()
+
+    def _stop_tasks(self, request: str, names: list[str]) -> None:
+        """Stop the tasks that somebody has named, and answer what becomes of it."""
+        known = Names(self._tasks, self._plan.job.empty)
+        found = {name: known.meant(name) for name in names}
+        numbers = dict.fromkeys(number for meant in found.values() for number in meant)
+        instances = [one for number in numbers for one in self._handover.instances(number)]
+        over = [number for number in instances if self._scheduler.outcomes[number] is not None]
+        to_stop = [number for number in instances if number not in over]
+        for number in to_stop:
+            self._stopped.add(number)
+            self._carry_out(self._scheduler.stop_task(number, USER, self._clock.timed()))
+        control.answer(
+            request,
+            [self._tasks[number].name for number in to_stop],
+            [self._tasks[number].name for number in over],
+            [name for name, meant in found.items() if not meant],
+        )
 
     # ---- what happened
 
@@ -107,64 +192,62 @@ class Engine:
             self._take_exited(report)
         elif isinstance(report, NotStarted):
             ending = Ending(succeeded=False, reason=f"could not be started: {report.message}")
-            self._carry_out(self._scheduler.task_exited(report.key[0], ending, report.clock))
+            self._carry_out(
+                self._scheduler.task_exited(report.key[0], ending, self._clock.timed(report.clock))
+            )
         elif isinstance(report, Withdrawn):
-            self._carry_out(self._scheduler.task_withdrawn(report.key[0], report.clock))
+            self._carry_out(self._scheduler.task_withdrawn(report.key[0], self._clock.timed(report.clock)))
         elif isinstance(report, Lost):
             self._failure = f"the launcher was lost: {report.how}"
-            self._carry_out(self._scheduler.lost(self._failure, self._clock.now()))
+            self._carry_out(self._scheduler.lost(self._failure, self._clock.timed()))
 
     def _take_started(self, report: Started) -> None:
         number, attempt = report.key
-        task = self._plan.tasks[number].task
-        event = events.TaskStarted(
-            **self._stamp(report.clock),
-            task=task.name,
-            attempt=attempt,
-            pid=report.pid,
-            ppid=report.ppid,
-            start_ticks=report.start_ticks,
-            host=self._host,
-            daemon=task.daemon,
-            target=task.target,
-        )
-        self._carry_out(self._scheduler.task_started(number, report.clock), after=event)
+        planned = self._tasks[number]
+        task = planned.task
+        event = self._chronicle.task_started(report, self._handover.shown_target(number))
+        if task.limits is not None and task.limits.log is not None:
+            self._log_limits.watch(report.key, self._directory.log(planned.name, attempt), task.limits.log)
+        if task.ready is not None:
+            self._probe(report, task.ready)
+        self._carry_out(self._scheduler.task_started(number, self._clock.timed(report.clock)), after=event)
+
+    def _probe(self, report: Started, ready: Ready) -> None:
+        number, attempt = report.key
+        if self._prober is None:
+            from mprun.probes import Prober
+
+            self._prober = Prober()
+            self._watch.add(self._prober.fileno())
+        log = self._directory.log(self._tasks[number].name, attempt)
+        self._prober.watch(report.key, ready, log, self._handover.call(number).cwd, report.pid)
 
     def _take_exited(self, report: Exited) -> None:
+        failpoints.reached("engine.exited")
         number = report.key[0]
+        self._log_limits.forget(report.key)
+        if self._prober is not None:
+            self._prober.forget(report.key)
         code = report.exit_code
-        signal_name = _signal_name(-code) if code is not None and code < 0 else None
-        words = outcomes.exit_words(code, signal_name, report.core_dumped)
+        words = outcomes.exit_words(code, exit_signal(code), report.core_dumped)
         if code is None:
-            intents = self._scheduler.task_lost(number, words, report.clock)
+            intents = self._scheduler.task_lost(number, words, self._clock.timed(report.clock))
         else:
-            ending = judge(self._plan.tasks[number].task, report, words, self._directory)
-            intents = self._scheduler.task_exited(number, ending, report.clock)
+            ending = self._judged(report, words)
+            intents = self._scheduler.task_exited(number, ending, self._clock.timed(report.clock))
         # What may start now starts now, before files are read and lines are written.
         self._send(intents)
-        self._add(self._task_exited(report, signal_name))
+        self._add(self._chronicle.task_exited(report))
         self._write_down(intents)
+        self._resolve(intents)
 
-    def _task_exited(self, report: Exited, signal_name: str | None) -> events.TaskExited:
-        number, attempt = report.key
-        name = self._plan.tasks[number].task.name
-        path = self._directory.result(name, attempt)
-        usage = results.read_usage(path)
-        return events.TaskExited(
-            **self._stamp(report.clock),
-            task=name,
-            attempt=attempt,
-            pid=report.pid,
-            exit_code=report.exit_code,
-            signal=signal_name,
-            core_dumped=report.core_dumped,
-            duration=report.duration,
-            cpu=report.cpu if report.cpu is not None else usage.get("cpu"),
-            max_rss=report.max_rss if report.max_rss is not None else usage.get("max_rss"),
-            threads=max(report.threads, usage.get("threads", 1)),
-            error=None if report.exit_code == 0 else results.read_error(path),
-            orphans=tuple(report.orphans),
-        )
+    def _judged(self, report: Exited, words: str) -> Ending:
+        planned = self._tasks[report.key[0]]
+        try:
+            task = planned.task.replace(expect=self._handover.expect(report.key[0]))
+        except ReferenceProblem as error:
+            return Ending(succeeded=False, reason=str(error), exit_code=report.exit_code)
+        return judge(task, planned.name, report, words, self._directory)
 
     # ---- what is to be done
 
@@ -174,6 +257,7 @@ class Engine:
         if after is not None:
             self._add(after)
         self._write_down(intents)
+        self._resolve(intents)
 
     def _send(self, intents: list[Intent]) -> None:
         """What is the executor's to do goes to it at once: it works while we write."""
@@ -189,38 +273,62 @@ class Engine:
     def _write_down(self, intents: list[Intent]) -> None:
         for intent in intents:
             if isinstance(intent, Finish):
-                self._add(self._task_finished(intent))
+                self._handover.finished(intent.task, intent.outcome, intent.attempts)
+                self._add(self._chronicle.task_finished(intent))
             elif isinstance(intent, Join):
-                name = self._plan.tasks[intent.task].task.name
-                stamp = self._stamp(self._clock.now())
-                self._add(events.TaskJoined(**stamp, task=name, position=intent.position, of=intent.of))
+                self._add(self._chronicle.task_joined(intent))
             elif isinstance(intent, Signal):
-                self._add(self._task_stopping(intent))
+                self._add(self._chronicle.task_stopping(intent))
             elif isinstance(intent, TryAgain):
-                self._add(self._task_retrying(intent))
+                self._add(self._chronicle.task_retrying(intent))
+            elif isinstance(intent, MarkReady):
+                if self._prober is not None:
+                    self._prober.forget((intent.task, intent.attempt))
+                self._add(self._chronicle.task_ready(intent))
+
+    def _resolve(self, intents: list[Intent]) -> None:
+        """Tell the scheduler what becomes of tasks that refer to what is known only now."""
+        for intent in intents:
+            if isinstance(intent, Resolve):
+                self._carry_out(self._answered(intent.task, self._handover.answer(intent.task)))
+
+    def _answered(self, number: int, answer: Answer) -> list[Intent]:
+        now = self._clock.timed()
+        if isinstance(answer, Resolved):
+            return self._scheduler.task_resolved(number, now)
+        if isinstance(answer, Skipped):
+            return self._scheduler.task_skipped(number, answer.reason, now)
+        if isinstance(answer, Refused):
+            return self._scheduler.task_refused(number, answer.reason, now)
+        intents = self._scheduler.task_expanded(number, answer.tasks, now)
+        if number in self._scheduler.expanded:
+            first = len(self._tasks)
+            self._tasks += answer.tasks
+            self._handover.expanded(number, list(range(first, len(self._tasks))))
+        return intents
 
     def _order(self, number: int, attempt: int) -> AttemptOrder:
-        planned = self._plan.tasks[number]
+        planned = self._tasks[number]
         task = planned.task
+        call = self._handover.call(number)
         return AttemptOrder(
             key=(number, attempt),
-            name=task.name,
+            name=planned.name,
             position=task.position,
             daemon=task.daemon,
             start_method=planned.start_method,
             target=task.target,
-            args=task.args,
-            kwargs=task.kwargs,
-            log=self._directory.log(task.name, attempt),
-            result=self._directory.result(task.name, attempt),
-            env=task.env,
-            cwd=task.cwd,
+            command=call.command,
+            args=call.args,
+            kwargs=call.kwargs,
+            log=self._directory.log(planned.name, attempt),
+            result=self._directory.result(planned.name, attempt),
+            env=call.env,
+            cwd=call.cwd,
+            limits=task.limits,
         )
 
-    # ---- the events
-
-    def _stamp(self, monotonic: float) -> dict[str, Any]:
-        return {"time": self._clock.iso(monotonic), "run": self._directory.run_id}
+    # ---- what is written down
 
     def _add(self, event: events.Event) -> None:
         self._batch.append(event)
@@ -236,64 +344,6 @@ class Engine:
             for reporter in self._reporters:
                 reporter.handle(event, self.state)
 
-    def _run_started(self, prepared: Prepared, options: dict[str, Any]) -> events.RunStarted:
-        plan = self._plan
-        return events.RunStarted(
-            **self._stamp(self._begun),
-            job=plan.job.name,
-            file=plan.job.path,
-            host=self._host,
-            pid=os.getpid(),
-            launcher_pid=prepared.pid,
-            launcher_name=prepared.name,
-            cpus=plan.cpus,
-            tasks=len(plan.tasks),
-            at_once=plan.at_once,
-            max_parallel=plan.max_parallel,
-            mode=plan.mode,
-            start_method=plan.start_method,
-            boot_id=procfs.boot_id(),
-            python=".".join(map(str, sys.version_info[:3])),
-            params={},
-            options=options,
-            files=({"path": plan.job.path, "sha256": plan.job.sha256},),
-        )
-
-    def _task_finished(self, intent: Finish) -> events.TaskFinished:
-        task = self._plan.tasks[intent.task].task
-        name = task.name
-        result, kind = None, "none"
-        if intent.outcome == outcomes.SUCCEEDED:
-            result, kind = results.read_result(self._directory.result(name, intent.attempts))
-        return events.TaskFinished(
-            **self._stamp(self._clock.now()),
-            task=name,
-            outcome=intent.outcome,
-            attempts=intent.attempts,
-            reason=intent.reason,
-            result=result,
-            result_kind=kind,
-            allowed=intent.outcome in outcomes.BAD and task.allow_failure,
-        )
-
-    def _task_retrying(self, intent: TryAgain) -> events.TaskRetrying:
-        return events.TaskRetrying(
-            **self._stamp(self._clock.now()),
-            task=self._plan.tasks[intent.task].task.name,
-            attempt=intent.attempt,
-            delay=intent.delay,
-            reason="retry",
-        )
-
-    def _task_stopping(self, intent: Signal) -> events.TaskStopping:
-        return events.TaskStopping(
-            **self._stamp(self._clock.now()),
-            task=self._plan.tasks[intent.task].task.name,
-            attempt=intent.attempt,
-            signal=intent.signal,
-            reason=intent.reason,
-        )
-
     def _run_finished(self) -> events.RunFinished:
         counts = self.state.counts()
         outcome, code, reason = outcomes.SUCCEEDED, outcomes.EXIT_SUCCEEDED, ""
@@ -303,22 +353,15 @@ class Engine:
             outcome, code, reason = outcomes.FAILED, outcomes.EXIT_FAILED, self._scheduler.ending
         if self._signal is not None:
             outcome, code = outcomes.INTERRUPTED, 128 + self._signal
-            reason = _signal_name(self._signal)
+            reason = signal_name(self._signal)
         if self._failure:
             outcome, code, reason = outcomes.FAILED, outcomes.EXIT_INTERNAL, self._failure
-        return events.RunFinished(
-            **self._stamp(self._clock.now()),
-            outcome=outcome,
-            exit_code=code,
-            duration=self._clock.now() - self._begun,
-            counts=counts,
-            reason=reason,
-        )
+        return self._chronicle.run_finished(self._begun, outcome, code, reason, counts)
 
     def _has_failed(self) -> bool:
-        """Whether a task ended badly whose failure counts."""
-        ends = zip(self._plan.tasks, self._scheduler.outcomes, strict=True)
-        return any(
+        """Whether a task ended badly whose failure counts, or was stopped though the run was not."""
+        ends = zip(self._tasks, self._scheduler.outcomes, strict=True)
+        return bool(self._stopped) or any(
             outcome == outcomes.UNKNOWN or (outcome in outcomes.BAD and not planned.task.allow_failure)
             for planned, outcome in ends
         )
@@ -327,11 +370,3 @@ class Engine:
 def _dice() -> float:
     """A number from 0 up to 1, without the import of `random`."""
     return int.from_bytes(os.urandom(6)) / 2**48
-
-
-def _signal_name(number: int) -> str:
-    """`SIGKILL` for 9; real-time signals have no name of their own."""
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"

@@ -50,7 +50,10 @@ class RunStarted(Event):
 
 
 class TaskStarted(Event):
-    """An attempt has a process. `start_ticks` is field 22 of its /proc/PID/stat (proc(5))."""
+    """An attempt has a process; `target` is what it runs, also a command.
+
+    `start_ticks` is field 22 of its /proc/PID/stat (proc(5)).
+    """
 
     event = "task_started"
 
@@ -62,6 +65,15 @@ class TaskStarted(Event):
     host: str
     daemon: bool
     target: str
+
+
+class TaskReady(Event):
+    """A running attempt answers, as its task's `ready` asks."""
+
+    event = "task_ready"
+
+    task: str
+    attempt: int
 
 
 class TaskStopping(Event):
@@ -151,6 +163,7 @@ KINDS: dict[str, type[Event]] = {
     for kind in (
         RunStarted,
         TaskStarted,
+        TaskReady,
         TaskStopping,
         TaskExited,
         TaskRetrying,

@@ -142,7 +142,7 @@ class Explainer:
     def _one_of(self, path: Path, parts: list[dict[str, Any]], value: Any) -> None:
         if not isinstance(value, dict):
             return  # said already: it must be a mapping
-        keys = tuple(part["required"][0] for part in parts)
+        keys = tuple(part["required"][0] for part in parts if "required" in part)
         given = [key for key in value if key in keys]
         if not given:
             words = ", ".join(f"`{key}`" for key in keys[:-1]) + f" or `{keys[-1]}`"
@@ -242,5 +242,8 @@ def _described(value: Any, standing: str) -> str:
     kind = "boolean" if isinstance(value, bool) else "string" if isinstance(value, str) else "number"
     if isinstance(value, str) and "\n" in value:
         standing = value
+    elif "${" in standing and not (isinstance(value, str) and "${" in value):
+        # What a reference has become.
+        return f"the {kind} {quote(str(value)[:_VALUE])} (`{standing[:_VALUE]}`)"
     shown = standing if len(standing) <= _VALUE else standing[: _VALUE - 1] + "…"
     return f"the {kind} {quote(shown)}"

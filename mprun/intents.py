@@ -11,6 +11,19 @@ class Intent(Value):
     task: int
 
 
+class Resolve(Intent):
+    """Look up what this task refers to: its dependencies hold, and results are known.
+
+    Answered at once by `task_resolved`, `task_skipped`, `task_expanded` or `task_refused`.
+    """
+
+
+class MarkReady(Intent):
+    """Write down that this attempt is ready."""
+
+    attempt: int
+
+
 class Start(Intent):
     """Give this attempt a process, as soon as a place is free."""
 
@@ -36,10 +49,14 @@ class Signal(Intent):
 
 
 class TryAgain(Intent):
-    """Write down that this attempt will follow, `delay` seconds from now."""
+    """Write down that this attempt will follow, `delay` seconds from now.
+
+    `reason` is `retry`, or `restart` of what serves.
+    """
 
     attempt: int
     delay: float
+    reason: str
 
 
 class Finish(Intent):

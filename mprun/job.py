@@ -8,6 +8,10 @@ from mprun.value import Value
 
 if TYPE_CHECKING:
     from mprun.loader import Document
+    from mprun.references import Scope
+
+# Places in a list of tasks, from 0, each with the condition that is waited for.
+Needs = tuple[tuple[int, str], ...]
 
 START_METHODS = ("fork", "forkserver", "spawn")
 
@@ -28,10 +32,14 @@ def signal_name(name: str) -> str:
 
 
 class Dependency(Value):
-    """What a task waits for: another task's name, and which fact about it."""
+    """What a task waits for: another task's name, and which fact about it.
+
+    `origin` is where that is said, where it is not the task itself: by who uses its recipe.
+    """
 
     task: str
     condition: str = "succeeded"
+    origin: Origin | None = None
 
 
 class Retry(Value):
@@ -74,33 +82,94 @@ class Expect(Value):
     max_rss: int | None = None
 
 
-class Task(Value):
-    """One task of a job: a target to call in a process of its own.
+class Ready(Value):
+    """What tells that a task is ready: `kind` is `tcp`, `http`, `log` or `file`.
 
-    `target` is `package.module:callable`; `args` and `kwargs` are passed to it as they
-    are. `position` is its place in the file, from 1, as multiprocessing counts
-    processes. `timeout` is in seconds, for one attempt; None is without limit.
-    `start_method` and `cwd` are None where the job's hold.
+    `what` is a port or `host:port`, an address, a regular expression, a path. `timeout` and
+    `interval`, how long it may take and how often to ask, are in seconds.
+    """
+
+    kind: str
+    what: str
+    timeout: float = 30.0
+    interval: float = 0.1
+
+
+class Limits(Value):
+    """What the kernel holds a task's process to, and `log`, what mprun does; None is no limit.
+
+    `memory` and `log` are in bytes, `cpu_time` in seconds; `cpus` has the numbers of cores,
+    or how many.
+    """
+
+    memory: int | None = None
+    cpu_time: float | None = None
+    open_files: int | None = None
+    nice: int | None = None
+    cpus: int | tuple[int, ...] | None = None
+    log: int | None = None
+
+
+class Task(Value):
+    """What a job file says of one task: a target to call, or a command to run, in a process.
+
+    `target` is `package.module:callable`, `command` a list for exec; one of them is None.
+    `position` is its place in the file, from 1, as multiprocessing counts processes.
+    `timeout` is in seconds, for one attempt; None is without limit. `start_method` is None
+    where the job's holds. `resources` has the tokens that it holds while it runs.
+
+    `gates` are the conditions of the recipes that it came with: it runs only where `when`
+    and all of them are true. `args`, `kwargs`, `command`, `env`, `cwd`, `when`, `foreach`
+    and what is expected as `result` may hold references (`mprun.references`), which `scope`
+    and the values of an instance's `axes` resolve, or, during the run, the results of other
+    tasks. `foreach` is
+    the reference to a list that is known only then, else None; `seed` is what its instances
+    are made of then.
     """
 
     name: str
     position: int
-    target: str
-    args: tuple[Any, ...] = ()
-    kwargs: dict[str, Any]
+    target: str | None = None
+    command: tuple[Any, ...] | None = None
+    args: Any = ()
+    kwargs: Any
     daemon: bool = False
     depends_on: tuple[Dependency, ...] = ()
+    when: Any = True
+    gates: tuple[Any, ...] = ()
+    axes: tuple[str, ...] = ()
+    foreach: Any = None
+    seed: Any = None
     retry: Retry = Retry()
     timeout: float | None = None
     stop: Stop = Stop()
+    restart: str = "never"
+    ready: Ready | None = None
+    resources: dict[str, int]
+    limits: Limits | None = None
     allow_failure: bool = False
     expect: Expect | None = None
     start_method: str | None = None
-    env: dict[str, str]
-    cwd: str | None = None
+    env: dict[str, Any]
+    cwd: Any = None
     tags: tuple[str, ...] = ()
     description: str = ""
+    scope: Scope
     origin: Origin
+
+
+class Instance(Value):
+    """One of the tasks that a task of the file stands for: most stand for one, themselves.
+
+    `groups` are the names that mean it and others: its task's, those of the recipes that it
+    came with. `values` has one for each of the task's `axes`. Instances share their `task`
+    where its policies do not depend on the values.
+    """
+
+    name: str
+    groups: tuple[str, ...] = ()
+    task: Task
+    values: tuple[Any, ...] = ()
 
 
 class JoinEntry(Value):
@@ -115,11 +184,15 @@ class Job(Value):
 
     `timeout` is in seconds, for the whole run. Paths in it are absolute. `join` is None
     where the file leaves the order to mprun, `max_parallel` and `start_method` likewise.
+    `files` has path and SHA-256 of every file that was read, `params` the values that are
+    no secret, `tasks` every task in file order, with matrices and recipes spelled out, and
+    `needs` what each of them depends on: places in `tasks`, from 0, and conditions. `empty`
+    are the names that stand for no task, as their list has nothing in it.
     """
 
     name: str
     path: str
-    sha256: str
+    files: tuple[tuple[str, str], ...]
     description: str = ""
     start_method: str | None = None
     preload: tuple[str, ...] = ()
@@ -127,5 +200,10 @@ class Job(Value):
     max_parallel: int | None = None
     fail_fast: bool = False
     timeout: float | None = None
-    tasks: tuple[Task, ...]
+    resources: dict[str, int]
+    params: dict[str, Any]
+    tasks: tuple[Instance, ...]
+    empty: tuple[str, ...] = ()
+    needs: tuple[Needs, ...]
+    origin: Origin
     join: tuple[JoinEntry, ...] | None = None

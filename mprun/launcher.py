@@ -18,7 +18,8 @@ import time
 import types
 from collections import deque
 
-from mprun import popen, procfs, reaper, stacks, target
+from mprun import failpoints, popen, procfs, reaper, stacks, target
+from mprun.attempt import NO_FORK_SERVER, Attempt, name_attempt
 from mprun.channel import LauncherEnd
 from mprun.resolution import Resolution, prepare_multiprocessing
 from mprun.worker import (
@@ -39,22 +40,6 @@ if TYPE_CHECKING:
 SAMPLE_INTERVAL = 0.25
 SAMPLE_INTERVAL_PER_TASK = 0.0025
 
-_NO_FORK_SERVER = "the fork server is gone"
-
-
-class Attempt:
-    """A running attempt of a task, as the launcher holds it."""
-
-    __slots__ = ("clock", "key", "log", "popen", "process", "threads")
-
-    def __init__(self, key: tuple[int, int], process: Process, clock: float, log: str) -> None:
-        self.key = key
-        self.process = process
-        self.popen: Any = process._popen
-        self.log = log
-        self.clock = clock
-        self.threads = 1
-
 
 class Launcher:
     """Serves one engine over one socket until the engine closes it."""
@@ -72,6 +57,7 @@ class Launcher:
         self._dumps: list[stacks.Dump] = []
         self._method = ""
         self._fork_server = 0
+        self._suspended = False
         self._sampled = 0.0
         popen.private_descriptors.update({sock.fileno(), self._epoll.fileno()})
 
@@ -120,10 +106,16 @@ class Launcher:
                 self._signal(*details)
             elif kind == "prepare":
                 self._prepare(*details)
+            elif kind == "suspend":
+                self._suspend()
+            elif kind == "resume":
+                self._resume()
         return requests is not None
 
     def _next_to_start(self) -> int | None:
         """Which of the requests can be carried out now: the first, or the first of a daemon."""
+        if self._suspended:
+            return None
         if self._places > 0:
             return 0 if self._to_start else None
         return next((number for number, (_, task, _) in enumerate(self._to_start) if task[2]), None)
@@ -138,7 +130,7 @@ class Launcher:
     # ---- before the first start
 
     def _prepare(
-        self, options: dict[str, Any], calls: list[tuple[str, tuple[Any, ...], dict[str, Any]]]
+        self, options: dict[str, Any], calls: list[tuple[str, tuple[Any, ...] | None, dict[str, Any]]]
     ) -> None:
         """Import and bind every target, then become as cheap to fork as can be."""
         _redirect_output(options["log"])
@@ -173,42 +165,30 @@ class Launcher:
 
     def _start(self, key: tuple[int, int], task: tuple[Any, ...], todo: dict[str, Any]) -> None:
         name, position, daemon, method = task
-        attempt_number = str(key[1])
-        # Set here, where a forked or spawned task inherits it: in the task it would cost
-        # the copies of some fifty pages.
-        _set_variable(b"MPRUN_TASK", name.encode())
-        _set_variable(b"MPRUN_ATTEMPT", attempt_number.encode())
+        name_attempt(name, key[1])
         if method == "forkserver":
-            todo["env"] = {"MPRUN_TASK": name, "MPRUN_ATTEMPT": attempt_number, **todo["env"]}
+            todo["env"] = {"MPRUN_TASK": name, "MPRUN_ATTEMPT": str(key[1]), **todo["env"]}
             if not self._fork_server_lives():
                 # multiprocessing would start another, which would know nothing of the job.
-                self._engine.send("not_started", key, time.monotonic(), _NO_FORK_SERVER)
+                self._engine.send("not_started", key, time.monotonic(), NO_FORK_SERVER)
                 return
+        _import_for(todo)
         assignment = Assignment(
             **todo,
-            call=self._calls[todo["target"]] if method == "fork" else None,
+            call=self._calls.get(todo["target"]) if method == "fork" else None,
             parent=self._fork_server if method == "forkserver" else os.getpid(),
             meter=method == "forkserver",
         )
-        process = Process(name, position, daemon, method, self._method, assignment)
-        clock, ticks = time.monotonic(), procfs.boot_ticks()
-        try:
-            process.start()
-        except (OSError, EOFError) as error:
-            gone = method == "forkserver" and isinstance(error, (EOFError, ConnectionError))
-            message = _NO_FORK_SERVER if gone else getattr(error, "strerror", None) or str(error)
-            self._engine.send("not_started", key, clock, message)
+        attempt = Attempt(key, Process(name, position, daemon, method, self._method, assignment))
+        failpoints.reached("launcher.starting")
+        if hindrance := attempt.start():
+            self._engine.send("not_started", key, attempt.clock, hindrance)
             return
+        failpoints.reached("launcher.forked")
         self._places -= not daemon
-        attempt = Attempt(key, process, clock, assignment.log)
         self._attempts[attempt.popen.waiter] = self._by_key[key] = attempt
         self._epoll.register(attempt.popen.waiter, select.EPOLLIN)
-        if ticks is None or ticks != procfs.boot_ticks():
-            # It began in one of two ticks, and only /proc knows in which. Most begin and
-            # are there within one, which saves the launcher a tenth of its work for a task.
-            stat = procfs.read_stat(attempt.popen.pid)
-            ticks = stat.start_ticks if stat else None
-        self._engine.send("started", key, clock, attempt.popen.pid, assignment.parent, ticks)
+        self._engine.send("started", key, attempt.clock, attempt.popen.pid, assignment.parent, attempt.ticks)
 
     def _fork_server_lives(self) -> bool:
         stat = procfs.read_stat(self._fork_server)
@@ -218,7 +198,7 @@ class Launcher:
         attempt = self._by_key.get(key)
         if attempt is None or attempt.popen.pidfd < 0:
             return
-        asked = stacks.Dump(key, name, attempt.log) if dump else None
+        asked = stacks.Dump(key, name, attempt.log) if dump and attempt.answers_with_stacks else None
         if asked is not None and stacks.ask(attempt.popen.pid, attempt.popen.pidfd):
             self._dumps.append(asked)
         else:
@@ -240,6 +220,18 @@ class Launcher:
             else:
                 signal.pidfd_send_signal(attempt.popen.pidfd, number)
 
+    def _suspend(self) -> None:
+        """Stop every task, wherever its processes are, and start no other."""
+        self._suspended = True
+        for attempt in self._attempts.values():
+            reaper.signal_tree(attempt.popen.pid, attempt.popen.pidfd, signal.SIGSTOP)
+        self._engine.send("suspended")
+
+    def _resume(self) -> None:
+        self._suspended = False
+        for attempt in self._attempts.values():
+            reaper.signal_tree(attempt.popen.pid, attempt.popen.pidfd, signal.SIGCONT)
+
     # ---- ends
 
     def _ended(self, attempt: Attempt) -> None:
@@ -251,25 +243,14 @@ class Launcher:
         code = held.poll()
         if code is None and not getattr(held, "lost", False):
             return
+        failpoints.reached("launcher.reaped")
         self._epoll.unregister(held.waiter)
         del self._attempts[held.waiter], self._by_key[attempt.key]
         self._places += not attempt.process.daemon
         held.close()
-        usage = held.usage
-        self._engine.send(
-            "exited",
-            attempt.key,
-            clock,
-            held.pid,
-            code,
-            held.status is not None and os.WCOREDUMP(held.status),
-            clock - attempt.clock,
-            usage.ru_utime + usage.ru_stime if usage else None,
-            usage.ru_maxrss * 1024 if usage else None,
-            attempt.threads,
-            # A task whose fork server has died comes to us itself.
-            [pid for pid in self._reaper.bury(self._pids()) if pid != held.pid],
-        )
+        # A task whose fork server has died comes to us itself.
+        orphans = [pid for pid in self._reaper.bury(self._pids()) if pid != held.pid]
+        self._engine.send("exited", *attempt.ending(clock, code, orphans))
 
     def _kill_everyone(self) -> None:
         """The engine is gone or has finished: no task outlives the launcher."""
@@ -300,19 +281,15 @@ class Launcher:
             return
         self._sampled = now
         for attempt in self._attempts.values():
-            stat = procfs.read_stat(attempt.popen.pid)
-            if stat is not None:
-                attempt.threads = max(attempt.threads, stat.threads)
+            attempt.sample()
 
 
-def _set_variable(name: bytes, value: bytes) -> None:
-    """As `os.environb[name] = value`, without what that does to a name and value of any type.
-
-    Whatever the locale, the environment is UTF-8. Each page that the launcher touches
-    between two forks costs the copy of that page (`make bench`).
-    """
-    os.putenv(name, value)
-    os.environb._data[name] = value  # type: ignore[attr-defined]
+def _import_for(todo: dict[str, Any]) -> None:
+    """Import here what few tasks need, before the first of them would do so in its own process."""
+    if todo["command"] is not None:
+        from mprun import command  # noqa: F401
+    if todo["limits"]:
+        from mprun import limits  # noqa: F401
 
 
 def _resource_tracker() -> list[int]:

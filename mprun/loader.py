@@ -23,7 +23,7 @@ except ImportError:
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["MAX_BYTES", "Document", "Mapping", "Sequence", "load", "parse", "place_of", "plain"]
+__all__ = ["MAX_BYTES", "Document", "Mapping", "Sequence", "load", "parse", "place_of", "plain", "sha256"]
 
 MAX_BYTES = 8 * 1024 * 1024
 

@@ -87,6 +87,39 @@ def _to_seconds(_: click.Context, option: click.Parameter, value: str | None) ->
 # What goes before the job file, in `run` and in `plan` alike.
 PLANNING = (
     click.option(
+        "-p",
+        "--param",
+        "params",
+        multiple=True,
+        metavar="NAME=VALUE",
+        help="Set a param; NAME=@FILE reads it from a file. MPRUN_PARAM_NAME sets it, too.",
+    ),
+    click.option(
+        "-k",
+        "--name",
+        "names",
+        multiple=True,
+        envvar="MPRUN_NAME",
+        metavar="GLOB",
+        help="Run the tasks whose name matches (* and ?), and what they depend on.",
+    ),
+    click.option(
+        "-t",
+        "--tag",
+        "tags",
+        multiple=True,
+        envvar="MPRUN_TAG",
+        metavar="TAG",
+        help="Run the tasks with this tag, and what they depend on.",
+    ),
+    click.option(
+        "--deps/--no-deps",
+        "with_dependencies",
+        default=True,
+        envvar="MPRUN_DEPS",
+        help="With -k and -t: take along what the tasks depend on, as they do by default.",
+    ),
+    click.option(
         "-j",
         "--max-parallel",
         type=click.IntRange(min=1),

@@ -2,30 +2,46 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any
 
+from mprun.graph import Names
+from mprun.references import Lookup, Reference, Template, is_true, references, resolve
 from mprun.value import Value
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
-    from mprun.job import Job, Task
+    from mprun.job import Instance, Job, Needs, Task
 
 # How many tasks run at once where nobody said (DESIGN.md section 1).
 LEAST_PARALLEL = 32
 PARALLEL_PER_CPU = 4
 
 
-# Places in the plan, from 0, each with the condition that is waited for.
-Needs = tuple[tuple[int, str], ...]
+class Carried(Value):
+    """How a task ended in the run that this one resumes: it is not run again."""
+
+    outcome: str
+    attempts: int
+    reason: str = ""
 
 
 class PlannedTask(Value):
-    """A task of the plan; `needs` and `needed_by` are places in the plan, from 0, and conditions."""
+    """A task of the plan; `needs` and `needed_by` are places in the plan, from 0, and conditions.
 
+    It is one instance of `task`, with `values` for its axes. `late` is whether it refers to
+    what only the run will tell; `skipped` whether its `when` is known to be false; `carried`
+    is its end where it is not to be run again.
+    """
+
+    name: str
+    groups: tuple[str, ...] = ()
     task: Task
+    values: tuple[Any, ...] = ()
     start_method: str
+    late: bool = False
+    skipped: bool = False
+    carried: Carried | None = None
     needs: Needs = ()
     needed_by: Needs = ()
 
@@ -41,7 +57,8 @@ class Plan(Value):
     """What a run will do, decided before anything starts.
 
     `at_once` is how many tasks can run at the same time at most, daemons included;
-    `mode` is `parallel` where every one of them can have a core of its own.
+    `mode` is `parallel` where every one of them can have a core of its own. `carried` has
+    the ends of an earlier run's tasks by name, also of those that come about on the way.
     """
 
     job: Job
@@ -52,6 +69,7 @@ class Plan(Value):
     cpus: int
     at_once: int
     mode: str
+    carried: dict[str, Carried]
 
 
 def plan_tasks(
@@ -61,71 +79,137 @@ def plan_tasks(
     default_method: str,
     max_parallel: int | None = None,
     start_method: str | None = None,
+    selection: Sequence[int] | None = None,
+    carried: Mapping[str, Carried] | None = None,
 ) -> Plan:
-    """Plan a checked job. `max_parallel` and `start_method` go before what the job says."""
+    """Plan a checked job. `max_parallel` and `start_method` go before what the job says.
+
+    `selection` has the places of the tasks that are wanted, in their order; all where None.
+    What is not among them is not waited for. `carried` has the ends, by name, of what an
+    earlier run has ended; a daemon is started again all the same.
+    """
+    ends = carried or {}
     method = start_method or job.start_method or default_method
     places = max_parallel or job.max_parallel or max(LEAST_PARALLEL, PARALLEL_PER_CPU * cpus)
-    numbers = {task.name: number for number, task in enumerate(job.tasks)}
-    needs = [_needs(task, numbers) for task in job.tasks]
+    chosen = range(len(job.tasks)) if selection is None else selection
+    needs = list(job.needs) if selection is None else _among(job.needs, selection)
     needed_by = _inverted(needs)
-    daemons = sum(task.daemon for task in job.tasks)
-    at_once = min(len(job.tasks) - daemons, places) + daemons
+    traits = _Traits()
+    tasks = tuple(
+        PlannedTask(
+            name=instance.name,
+            groups=instance.groups,
+            task=instance.task,
+            values=instance.values,
+            # An option for the whole run beats the job; a task's own key beats the job's.
+            start_method=_method(instance.task, start_method, method),
+            needs=needs[number],
+            needed_by=needed_by[number],
+            late=traits.late(instance),
+            skipped=traits.skipped(instance),
+            carried=None if instance.task.daemon else ends.get(instance.name),
+        )
+        for number, instance in enumerate(job.tasks[place] for place in chosen)
+    )
+    daemons = sum(planned.task.daemon for planned in tasks)
+    # How many a list will have that a task returns, nobody knows yet.
+    many = any(planned.task.foreach is not None for planned in tasks)
+    at_once = min(places if many else len(tasks) - daemons, places) + daemons
     return Plan(
         job=job,
-        tasks=tuple(
-            PlannedTask(
-                task=task,
-                # An option for the whole run beats the job; a task's own key beats the job's.
-                start_method=start_method or task.start_method or method,
-                needs=needs[number],
-                needed_by=needed_by[number],
-            )
-            for number, task in enumerate(job.tasks)
-        ),
-        join=_join_order(job, numbers),
+        tasks=tasks,
+        join=_join_order(job, tasks),
         start_method=method,
         max_parallel=places,
         cpus=cpus,
         at_once=at_once,
         mode="parallel" if at_once <= cpus else "concurrent",
+        carried=dict(ends),
     )
 
 
-def _needs(task: Task, numbers: dict[str, int]) -> Needs:
-    # A task may be waited for twice: by its name for one thing, by a pattern for another.
-    found: dict[tuple[int, str], None] = {}
-    for dependency in task.depends_on:
-        for name in expand(dependency.task, numbers):
-            if name != task.name:
-                found[numbers[name], dependency.condition] = None
-    return tuple(found)
+def _method(task: Task, asked: str | None, of_job: str) -> str:
+    # A command is forked and then becomes something else, whatever targets are.
+    return "fork" if task.command is not None else asked or task.start_method or of_job
 
 
-def expand(name: str, names: Collection[str]) -> list[str]:
-    """The tasks that a name in `depends_on` means: itself, or all that its `*` and `?` match."""
-    if name in names or not {"*", "?"} & set(name):
-        return [name]
-    # Not fnmatch: it takes the brackets of a matrix task's name for a set of characters.
-    # As there, each piece behind a `*` is found once and for all, so no pattern takes long.
-    first, *rest = (re.escape(piece).replace(r"\?", ".") for piece in name.split("*"))
-    pieces = "".join(f"(?>.*?{piece})" for piece in rest[:-1])
-    last = f".*{rest[-1]}" if rest else ""
-    matches = re.compile(f"{first}{pieces}{last}", re.DOTALL).fullmatch
-    return [other for other in names if matches(other)]
+def plan_instance(
+    instance: Instance, group: PlannedTask, carried: Mapping[str, Carried] | None = None
+) -> PlannedTask:
+    """The plan of a task that came about during the run, as one of `group`'s instances."""
+    return PlannedTask(
+        name=instance.name,
+        groups=instance.groups,
+        task=instance.task,
+        values=instance.values,
+        start_method=group.start_method,
+        needed_by=group.needed_by,
+        late=True,
+        carried=None if instance.task.daemon else (carried or {}).get(instance.name),
+    )
+
+
+class _Traits:
+    """What is known of instances before the run; found once for all that share a task."""
+
+    def __init__(self) -> None:
+        self._late: dict[int, bool] = {}
+
+    def late(self, instance: Instance) -> bool:
+        task = instance.task
+        late = self._late.get(id(task))
+        if late is None:
+            nodes = [task.when, task.foreach, task.args, task.kwargs, task.env, task.command, task.cwd]
+            lookup = Lookup(task.scope, task.axes, instance.values)
+            late = any(True for _ in references(resolve([*nodes, *task.gates], lookup)))
+            self._late[id(task)] = late
+        return late
+
+    def skipped(self, instance: Instance) -> bool:
+        task = instance.task
+        if task.when is True and not task.gates:
+            return False
+        lookup = Lookup(task.scope, task.axes, instance.values, reveal=True)
+        conditions = (resolve(node, lookup) for node in (*task.gates, task.when))
+        return any(
+            not isinstance(known, (Reference, Template)) and not is_true(known) for known in conditions
+        )
+
+
+def _among(needs: Sequence[Needs], selection: Sequence[int]) -> list[Needs]:
+    """What the selected tasks need of each other, by their places among them."""
+    places = {number: place for place, number in enumerate(selection)}
+    return [
+        tuple((places[need], condition) for need, condition in needs[number] if need in places)
+        for number in selection
+    ]
 
 
 def _inverted(needs: list[Needs]) -> list[Needs]:
-    inverted: list[list[tuple[int, str]]] = [[] for _ in needs]
+    """Who needs each task. Equal ones are the same value: of a matrix there may be very many."""
+    inverted: dict[int, list[tuple[int, str]]] = {}
+    pairs: dict[tuple[int, str], tuple[int, str]] = {}
     for number, before in enumerate(needs):
         for need, condition in before:
-            inverted[need].append((number, condition))
-    return [tuple(after) for after in inverted]
+            pair = (number, condition)
+            inverted.setdefault(need, []).append(pairs.setdefault(pair, pair))
+    shared: dict[Needs, Needs] = {}
+    found = (tuple(inverted.get(number, ())) for number in range(len(needs)))
+    return [shared.setdefault(after, after) for after in found]
 
 
-def _join_order(job: Job, numbers: dict[str, int]) -> tuple[PlannedJoin, ...]:
+def _join_order(job: Job, tasks: tuple[PlannedTask, ...]) -> tuple[PlannedJoin, ...]:
     if job.join is None:
-        return tuple(PlannedJoin(task=number) for number, task in enumerate(job.tasks) if not task.daemon)
-    return tuple(PlannedJoin(task=numbers[entry.task], timeout=entry.timeout) for entry in job.join)
+        return tuple(
+            PlannedJoin(task=number) for number, planned in enumerate(tasks) if not planned.task.daemon
+        )
+    names = Names(tasks, job.empty)
+    found: dict[int, float | None] = {}
+    for entry in job.join:
+        # What was not selected is not there to be joined.
+        for number in names.meant(entry.task):
+            found.setdefault(number, entry.timeout)
+    return tuple(PlannedJoin(task=number, timeout=timeout) for number, timeout in found.items())
 
 
 def start_order(plan: Plan) -> list[int]:
@@ -143,69 +227,3 @@ def start_order(plan: Plan) -> list[int]:
             if waiting[after] == 0:
                 heappush(ready, after)
     return order
-
-
-def find_cycle(needs: Mapping[str, Sequence[str]]) -> list[str]:
-    """A path of names that leads back to its first, or [] where there is none.
-
-    Iterative, so a chain of any length is no deeper than one of two. Names that are not
-    keys of `needs` are passed over.
-    """
-    done: set[str] = set()
-    for root in needs:
-        path: list[str] = []
-        on_path: set[str] = set()
-        stack: list[tuple[str, bool]] = [(root, False)]
-        while stack:
-            name, leaving = stack.pop()
-            if leaving:
-                on_path.discard(path.pop())
-                done.add(name)
-            elif name in on_path:
-                return [*path[path.index(name) :], name]
-            elif name not in done and name in needs:
-                path.append(name)
-                on_path.add(name)
-                stack.append((name, True))
-                stack.extend((need, False) for need in reversed(needs[name]))
-    return []
-
-
-def to_json(plan: Plan) -> dict[str, Any]:
-    """The plan as one JSON object, for `mprun plan --format json`."""
-    names = [planned.task.name for planned in plan.tasks]
-    return {
-        "job": plan.job.name,
-        "file": plan.job.path,
-        "start_method": plan.start_method,
-        "fail_fast": plan.job.fail_fast,
-        "timeout": plan.job.timeout,
-        "max_parallel": plan.max_parallel,
-        "cpus": plan.cpus,
-        "at_once": plan.at_once,
-        "mode": plan.mode,
-        "order": [names[number] for number in start_order(plan)],
-        "join": [{"task": names[entry.task], "timeout": entry.timeout} for entry in plan.join],
-        "tasks": [_task_to_json(planned) for planned in plan.tasks],
-    }
-
-
-def _task_to_json(planned: PlannedTask) -> dict[str, Any]:
-    task = planned.task
-    return {
-        "name": task.name,
-        "target": task.target,
-        "args": list(task.args),
-        "kwargs": task.kwargs,
-        "daemon": task.daemon,
-        "retry": task.retry.to_dict(),
-        "timeout": task.timeout,
-        "stop": task.stop.to_dict(),
-        "allow_failure": task.allow_failure,
-        "depends_on": {dependency.task: dependency.condition for dependency in task.depends_on},
-        "start_method": planned.start_method,
-        "cwd": task.cwd,
-        "env": sorted(task.env),
-        "tags": list(task.tags),
-        "description": task.description,
-    }

@@ -10,6 +10,8 @@ from mprun.procfs import read_stat
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from mprun.worker import Process
 
 
@@ -19,9 +21,11 @@ class SpawnPopen(popen.Pidfd, popen_spawn_posix.Popen):
     def _launch(self, process: Process) -> None:
         super()._launch(process)  # type: ignore[misc]
         self.open_pidfd()
+        popen.private_descriptors.update(_pipes(self))
 
     def close(self) -> None:
         popen.Pidfd.close(self)
+        popen.private_descriptors.difference_update(_pipes(self))
         popen_spawn_posix.Popen.close(self)
 
 
@@ -30,7 +34,7 @@ class ForkServerPopen(popen.Pidfd, popen_forkserver.Popen):
 
     def _launch(self, process: Process) -> None:
         super()._launch(process)  # type: ignore[misc]
-        popen.private_descriptors.add(self.sentinel)
+        popen.private_descriptors.update(_pipes(self))
         self._open_pidfd_of_stranger()
 
     @property
@@ -65,8 +69,17 @@ class ForkServerPopen(popen.Pidfd, popen_forkserver.Popen):
 
     def close(self) -> None:
         popen.Pidfd.close(self)
-        popen.private_descriptors.discard(self.sentinel)
+        popen.private_descriptors.difference_update(_pipes(self))
         popen_forkserver.Popen.close(self)
+
+
+def _pipes(held: Any) -> list[int]:
+    """The ends that multiprocessing keeps of a task's pipes: what its finalizer would close.
+
+    One is the sentinel. A forked task that held the other would hide the launcher's end
+    from a task that waits for multiprocessing.parent_process().
+    """
+    return list(held.finalizer._args) if held.finalizer.still_active() else []
 
 
 def fork_server_pid() -> int | None:

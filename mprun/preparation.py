@@ -8,10 +8,13 @@ import time
 from typing import TYPE_CHECKING
 
 from mprun.executors.base import Call, Importing, Lost, Preparation, Prepared
+from mprun.references import Lookup, Reference, resolve
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from mprun.executors.base import Executor
-    from mprun.plan import Plan
+    from mprun.plan import Plan, PlannedTask
     from mprun.signals import SignalNotes
     from mprun.statedir import RunDirectory
 
@@ -57,7 +60,7 @@ def prepare(
 class ImportFailure(Exception):
     """What became of the launcher while it imported the target of this task.
 
-    `number` is the task's place in the plan, None where no import had begun.
+    `number` is the call's place among those of the plan, None where no import had begun.
     """
 
     def __init__(self, what: str, number: int | None) -> None:
@@ -66,20 +69,41 @@ class ImportFailure(Exception):
 
 
 def _preparation(plan: Plan, directory: RunDirectory) -> Preparation:
-    tasks = plan.tasks
     return Preparation(
         run_id=directory.run_id,
         import_path=(os.getcwd(), *plan.job.pythonpath),
         log=directory.main_log,
         start_method=plan.start_method,
-        methods=tuple({planned.start_method for planned in tasks}),
+        methods=tuple({planned.start_method for planned in plan.tasks}),
         preload=plan.job.preload,
         max_parallel=plan.max_parallel,
-        calls=tuple(
-            Call(target=planned.task.target, args=planned.task.args, kwargs=planned.task.kwargs)
-            for planned in tasks
-        ),
+        calls=tuple(call for _, call in calls(plan)),
     )
+
+
+def calls(plan: Plan) -> Iterator[tuple[PlannedTask, Call]]:
+    """Every call of the plan to be bound, with a task that makes it: one for all that share it."""
+    seen: set[int] = set()
+    for planned in plan.tasks:
+        task = planned.task
+        if task.target is None:
+            continue
+        of_instance = isinstance(task.args, Reference) or isinstance(task.kwargs, Reference)
+        if id(task) in seen and not of_instance:
+            continue
+        seen.add(id(task))
+        lookup = Lookup(task.scope, task.axes, planned.values, reveal=True)
+        args, kwargs = resolve(task.args, lookup), resolve(task.kwargs, lookup)
+        # What only the run will tell is not looked at: a signature asks how many, and by what name.
+        known = isinstance(args, (list, tuple)) and isinstance(kwargs, dict)
+        yield (
+            planned,
+            Call(
+                target=task.target,
+                args=(None,) * len(args) if known else None,
+                kwargs=dict.fromkeys(kwargs) if known else {},
+            ),
+        )
 
 
 class Watch:
@@ -93,6 +117,10 @@ class Watch:
         self._poll = select.poll()
         self._poll.register(executor.fileno(), select.POLLIN)
         self._poll.register(notes.fileno(), select.POLLIN)
+
+    def add(self, descriptor: int) -> None:
+        """Wake up for this one, too."""
+        self._poll.register(descriptor, select.POLLIN)
 
     def wait(self, timeout: float | None) -> bool:
         """Hand over what is queued, then wait at most `timeout` seconds; whether something came."""

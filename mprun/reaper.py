@@ -27,14 +27,22 @@ def leads_session(pid: int) -> bool:
 
 def kill_tree(leader: int, pidfd: int) -> None:
     """Kill what is in a task's session and what descends from it, until none is new."""
-    killed: set[int] = set()
-    while found := procfs.tree(leader) - killed:
-        killed |= found
+    signal_tree(leader, pidfd, signal.SIGKILL)
+
+
+def signal_tree(leader: int, pidfd: int, number: int) -> None:
+    """Send a signal to what is in a task's session and what descends from it, until none is new."""
+    if pidfd < 0:
+        return
+    sent: set[int] = set()
+    while found := procfs.tree(leader) - sent:
+        sent |= found
         for pid in found - {leader}:
-            _kill(pid)
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, number)
     # Under forkserver somebody else reaps it, perhaps by now.
     with contextlib.suppress(ProcessLookupError):
-        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+        signal.pidfd_send_signal(pidfd, number)
 
 
 class Reaper:

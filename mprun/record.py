@@ -6,7 +6,7 @@ import json
 import os
 from typing import TYPE_CHECKING, Any
 
-from mprun import events
+from mprun import events, failpoints
 from mprun.errors import RecordError
 from mprun.state import RunState
 
@@ -41,8 +41,13 @@ class Recorder:
         """Write events; raises RecordError where they cannot be written whole."""
         data = memoryview(encode(batch))
         try:
+            failpoints.reached("record.before")
+            if failpoints.is_set("record.torn"):
+                data = data[os.write(self._file, data[: len(data) // 2]) :]
+                failpoints.reached("record.torn")
             while data:
                 data = data[os.write(self._file, data) :]
+            failpoints.reached("record.after")
         except OSError as error:
             raise RecordError(f"the record cannot be written: {error.strerror}") from None
 

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    # A target, its positional and its keyword arguments.
-    Call = tuple[str, tuple[Any, ...], dict[str, Any]]
+    # A target, its positional arguments, None where they are not known, its keyword arguments.
+    Call = tuple[str, tuple[Any, ...] | None, dict[str, Any]]
     # A call's number, what is wrong, where inside the task, the word there, what may be meant.
     Problem = tuple[int, str, tuple[str | int, ...], str, tuple[str, ...]]
 
@@ -56,7 +56,8 @@ class Resolution:
                     raise self._failed[name]
                 if name not in self.found:
                     self._find(number, name)
-                target.check_arguments(self.found[name], args, kwargs)
+                if args is not None:
+                    target.check_arguments(self.found[name], args, kwargs)
             except target.TargetError as error:
                 problems.append(_problem(number, error, error.where))
         return problems

@@ -6,6 +6,8 @@ import json
 import os
 from typing import Any
 
+from mprun.value import Value
+
 # A result of more JSON than this stays in its file (DESIGN.md section 5), in bytes.
 RESULT_LIMIT = 64 * 1024
 # Deeper JSON too: some readers of a line give up soon, Python's at about a thousand levels.
@@ -33,6 +35,20 @@ def read_result(path: str) -> tuple[Any, str]:
     return value, "json"
 
 
+def read_value(path: str) -> tuple[Any, str]:
+    """The whole result of an attempt that succeeded, whatever its size, and its kind.
+
+    The kinds are `none`, `json` and `repr`; what cannot be read as JSON counts as `repr`.
+    """
+    text = _read(f"{path}.json")
+    if text is None:
+        return None, "repr" if os.path.exists(f"{path}.repr") else "none"
+    try:
+        return json.loads(text), "json"
+    except (ValueError, RecursionError):
+        return None, "repr"
+
+
 def _is_deep(value: object) -> bool:
     """Whether lists and objects stand more than DEPTH_LIMIT deep in one another."""
     level = [value]
@@ -46,18 +62,37 @@ def _is_deep(value: object) -> bool:
     return True
 
 
-def read_error(path: str) -> dict[str, str] | None:
-    """The type and message of the exception that ended an attempt, None where none did."""
+class Failure(Value):
+    """The exception that ended an attempt, or why nothing was run.
+
+    `names` are those of its class and of the bases, with and without module; `errno` is an
+    OSError's.
+    """
+
+    type: str
+    message: str
+    names: tuple[str, ...] = ()
+    errno: int | None = None
+
+
+def read_failure(path: str) -> Failure | None:
+    """The exception that ended an attempt, None where none did. `path` has no suffix."""
     error = _read_object(f"{path}.error.json")
     if error is None:
         return None
-    return {"type": str(error.get("type", "")), "message": str(error.get("message", ""))[:MESSAGE_LIMIT]}
+    names, number = error.get("bases"), error.get("errno")
+    return Failure(
+        type=str(error.get("type", "")),
+        message=str(error.get("message", ""))[:MESSAGE_LIMIT],
+        names=tuple(map(str, names)) if isinstance(names, list) else (),
+        errno=number if isinstance(number, int) else None,
+    )
 
 
-def read_exceptions(path: str) -> tuple[str, ...]:
-    """The names of the class of that exception and of its bases, with and without module."""
-    names = (_read_object(f"{path}.error.json") or {}).get("bases", [])
-    return tuple(map(str, names)) if isinstance(names, list) else ()
+def read_error(path: str) -> dict[str, str] | None:
+    """The type and message of that exception, as an event has them."""
+    failure = read_failure(path)
+    return None if failure is None else {"type": failure.type, "message": failure.message}
 
 
 def read_usage(path: str) -> dict[str, Any]:

@@ -1,16 +1,30 @@
-"""Whether a failed attempt is followed by another, and how long after; pure."""
+"""Whether an attempt is followed by another, and how long after; pure."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from mprun import outcomes
+from mprun.job import Retry
 from mprun.value import Value
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from mprun.job import Retry
+    from mprun.job import Task
 
+# What a condition, a retry and fail-fast call a failure.
+FAILURES = (outcomes.FAILED, outcomes.TIMED_OUT)
+
+# Why there is another attempt: a failure is tried again, what serves is started again.
+RETRY = "retry"
+RESTART = "restart"
+
+# How long what serves stays down, where its `retry` names no delay: long enough for one that
+# fails at once not to fill the record, short enough for one that served to be missed by few.
+RESTART_DELAY = Retry(delay=0.1, backoff=2.0, max_delay=60.0)
+# An attempt that ran for this many seconds has served: after it the delays begin anew.
+SERVED = 10.0
 
 # No delay grows beyond this many seconds, some thirty years.
 LONGEST = 1e9
@@ -28,13 +42,30 @@ class Ending(Value):
     exceptions: tuple[str, ...] = ()
 
 
-def allows(retry: Retry, attempts: int, ending: Ending) -> bool:
-    """Whether `retry` wants another attempt after this many, the last of which ended so."""
+def reason_for_another(task: Task, outcome: str, attempts: int, ending: Ending) -> str | None:
+    """`restart` or `retry`, where one of them wants another attempt after this many; else None.
+
+    What is restarted is so however often it fails; its retries are not counted.
+    """
+    failed = outcome in FAILURES
+    if task.restart == "never":
+        return RETRY if failed and _allows(task.retry, attempts, ending) else None
+    return RESTART if failed or (task.restart == "always" and outcome == outcomes.SUCCEEDED) else None
+
+
+def _allows(retry: Retry, attempts: int, ending: Ending) -> bool:
     if attempts > retry.retries:
         return False
     if not retry.exceptions and not retry.exit_codes:
         return True
     return ending.exit_code in retry.exit_codes or not set(retry.exceptions).isdisjoint(ending.exceptions)
+
+
+def delays(task: Task) -> Retry:
+    """What says how long the task waits before it starts again."""
+    if task.restart == "never" or task.retry.delay > 0:
+        return task.retry
+    return RESTART_DELAY
 
 
 def delay(retry: Retry, attempts: int, dice: Callable[[], float]) -> float:

@@ -1,4 +1,4 @@
-"""The signals that end a run: noted when they come, acted on by the engine's loop."""
+"""The signals that a run listens to: noted when they come, acted on by the engine's loop."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from types import FrameType
 
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+# Ctrl-Z, and somebody who has left a request (`mprun.control`).
+SUSPEND, REQUEST = signal.SIGTSTP, signal.SIGUSR1
+NOTED = (*ENDING, SUSPEND, REQUEST)
 
 
 class SignalNotes:
@@ -33,10 +36,10 @@ class SignalNotes:
             return self
         # Ignored by whoever started us, it would hide every end of a process (FAULTS 7).
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
-        for number in ENDING:
-            if number == signal.SIGHUP and signal.getsignal(number) == signal.SIG_IGN:
-                # What nohup(1) asks for.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, NOTED)
+        for number in NOTED:
+            if number in (signal.SIGHUP, SUSPEND) and signal.getsignal(number) == signal.SIG_IGN:
+                # What nohup(1) asks for, and a shell without job control.
                 continue
             self._before[number] = signal.signal(number, self._note)
         return self

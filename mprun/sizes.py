@@ -19,3 +19,10 @@ def to_bytes(size: int | str) -> int:
     if match is None or match[2] not in _UNITS:
         raise ValueError(f"`{size}` is not a size such as 512MiB or 1GB")
     return int(float(match[1]) * _UNITS[match[2]])
+
+
+def to_text(size: int) -> str:
+    """A number of bytes as exactly as a job file would have it: `64 MiB`, `1 GB`, `1000001 B`."""
+    exact = [(factor, unit) for unit, factor in _UNITS.items() if size % factor == 0 and size >= factor]
+    factor, unit = max(exact, default=(1, "B"))
+    return f"{size // factor} {unit}"

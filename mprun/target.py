@@ -99,7 +99,9 @@ def set_import_path(paths: list[str]) -> None:
     """Put the job's own directories at the head of sys.path, in place of the script's."""
     global _OWN_PATHS
     _OWN_PATHS = len(paths)
-    script = os.path.dirname(os.path.abspath(sys.argv[0])) if sys.argv and sys.argv[0] else ""
+    # For `-c` it is "", and the working directory is on the path only if somebody put it there.
+    has_script = bool(sys.argv) and sys.argv[0] not in ("", "-c")
+    script = os.path.dirname(os.path.abspath(sys.argv[0])) if has_script else ""
     rest = [path for path in sys.path if path not in ("", script, *paths)]
     sys.path[:] = [*paths, *rest]
 

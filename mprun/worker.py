@@ -20,7 +20,10 @@ from multiprocessing import context, process, util
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any
+    from typing import Any, NoReturn
+
+    from mprun.limits import Held
+    from mprun.refusal import Refusal
 
 # prctl(2), from <linux/prctl.h>.
 PR_SET_PDEATHSIG = 1
@@ -35,19 +38,35 @@ _libc.fflush(None)
 class Assignment:
     """What a process is to do, and where it leaves what came of it.
 
-    `call` is the target where the process that forks has resolved it, else None.
+    `call` is the target where the process that forks has resolved it, else None; with a
+    `command` there is no target. `limits` are by name, as the job file has them.
     `result` is a path without its suffix: `.json`, `.repr`, `.error.json` and
     `.usage.json` are written beside it. `parent` is the pid that the process must find
     as its parent; `meter` asks for its own CPU time and memory, where nobody who
     reports waits for it.
     """
 
-    __slots__ = ("args", "call", "cwd", "env", "kwargs", "log", "meter", "parent", "result", "target")
+    __slots__ = (
+        "args",
+        "call",
+        "command",
+        "cwd",
+        "env",
+        "kwargs",
+        "limits",
+        "log",
+        "meter",
+        "parent",
+        "result",
+        "target",
+    )
 
     def __init__(
         self,
         *,
-        target: str,
+        target: str | None,
+        command: tuple[str, ...] | None,
+        limits: dict[str, Any] | None,
         call: Callable[..., Any] | None,
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
@@ -59,6 +78,8 @@ class Assignment:
         meter: bool,
     ) -> None:
         self.target = target
+        self.command = command
+        self.limits = limits
         self.call = call
         self.args = args
         self.kwargs = kwargs
@@ -110,7 +131,7 @@ class Process(multiprocessing.Process):
         if method != default:
             # What the task itself starts is to be started the same way.
             self._start_method = method
-        self._assignment = assignment
+        self.assignment = assignment
         self._threads = 1
 
     def start(self) -> None:
@@ -161,7 +182,7 @@ class Process(multiprocessing.Process):
             util._flush_std_streams()  # type: ignore[attr-defined]
             # The process may leave by os._exit, which leaves C's buffers as they are.
             _libc.fflush(None)
-        if self._assignment.meter:
+        if self.assignment.meter:
             self._write("usage.json", _usage(self._threads))
         return code
 
@@ -183,7 +204,7 @@ class Process(multiprocessing.Process):
 
     def _enter(self) -> None:
         """Become a session of one's own, bound to the parent, with the log as output."""
-        todo = self._assignment
+        todo = self.assignment
         os.setsid()
         die_with_parent(todo.parent)
         # What a task leaves behind comes to it, and at its end to the launcher.
@@ -205,13 +226,22 @@ class Process(multiprocessing.Process):
             dump_stacks_on_request()
 
     def run(self) -> None:
-        """Call the target; leave its result or its error in a file, and its exit code."""
-        todo = self._assignment
+        """Call the target; leave its result or its error in a file, and its exit code.
+
+        Or become the command, which leaves its exit code alone.
+        """
+        todo = self.assignment
+        held = self._limit_or_become() if todo.limits or todo.command else None
         try:
-            if todo.cwd is not None:
-                os.chdir(todo.cwd)
-            call = todo.call or resolve(todo.target)
-            result = call(*todo.args, **todo.kwargs)
+            try:
+                if todo.cwd is not None:
+                    os.chdir(todo.cwd)
+                call = todo.call or resolve(todo.target)  # type: ignore[arg-type]  # no command: a target
+                result = call(*todo.args, **todo.kwargs)
+            finally:
+                # First of all: what is to be written down now may need what the task used up.
+                if held is not None:
+                    held.lift()
         except SystemExit as error:
             raise SystemExit(self._exit_code(error.code)) from None
         except BaseException as error:
@@ -224,12 +254,38 @@ class Process(multiprocessing.Process):
         if result is not None:
             self._write_result(result)
 
+    def _limit_or_become(self) -> Held:
+        """Set the limits, or become the command; where that cannot be, end without running it."""
+        # Imported by the tasks that have either; the launcher has these modules by now.
+        from mprun.refusal import Refusal
+
+        todo, (position,) = self.assignment, self._identity
+        try:
+            if todo.command is not None:
+                from mprun.command import become
+
+                become(todo.command, todo.cwd, todo.limits, position)
+            from mprun.limits import impose
+
+            return impose(todo.limits or {}, position, spare=True)
+        except Refusal as refusal:
+            self._refuse(refusal)
+
+    def _refuse(self, refusal: Refusal) -> NoReturn:
+        """Say in the log and in a file why nothing is run."""
+        try:
+            # Python's stream may be a module's by now.
+            os.write(2, f"mprun: {refusal}\n".encode("utf-8", "backslashreplace"))
+            self._write("error.json", _told(refusal.cause or refusal, str(refusal)))
+        finally:
+            # Also where a tight limit or a full disk prevents that.
+            raise SystemExit(refusal.exit_code)
+
     def _exit_code(self, code: object) -> int:
         """What the kernel will show for `sys.exit(code)`; 1 where that would be a false 0."""
         if code is None or (isinstance(code, int) and code == 0):
             return 0
-        told = {"type": "SystemExit", "message": str(code), "traceback": "", "bases": _bases(SystemExit)}
-        self._write("error.json", told)
+        self._write("error.json", _told(SystemExit(), str(code)))
         if isinstance(code, int):
             return code & 0xFF or int(code != 0)
         sys.stderr.write(f"{code}\n")
@@ -243,9 +299,7 @@ class Process(multiprocessing.Process):
         text = "".join(traceback.format_exception(type(error), error, trace))
         lines = traceback.format_exception_only(type(error), error)
         message = "".join(lines).partition(": ")[2].strip()
-        kind = type(error)
-        told = {"type": kind.__qualname__, "message": message, "traceback": text, "bases": _bases(kind)}
-        self._write("error.json", told)
+        self._write("error.json", _told(error, message, text))
         try:
             sys.stderr.write(text)
         except Exception:
@@ -259,12 +313,12 @@ class Process(multiprocessing.Process):
             text, suffix = json.dumps(result, allow_nan=False), "json"
         except Exception:
             text, suffix = _safe_repr(result), "repr"
-        _write_whole(f"{self._assignment.result}.{suffix}", text)
+        _write_whole(f"{self.assignment.result}.{suffix}", text)
 
     def _write(self, suffix: str, value: dict[str, Any]) -> None:
         import json
 
-        _write_whole(f"{self._assignment.result}.{suffix}", json.dumps(value))
+        _write_whole(f"{self.assignment.result}.{suffix}", json.dumps(value))
 
 
 def _thread_count() -> int:
@@ -290,13 +344,21 @@ def open_output() -> None:
             stream.reconfigure(encoding="utf-8", errors="backslashreplace", line_buffering=True)
 
 
-def _bases(kind: type) -> list[str]:
-    """The names of a class and its bases, each without and with its module."""
-    return [
-        name
-        for base in kind.__mro__[:-1]
-        for name in (base.__qualname__, f"{base.__module__}.{base.__qualname__}")
-    ]
+def _told(error: BaseException, message: str, traceback: str = "") -> dict[str, Any]:
+    """What is kept of an exception; `bases` names its class and those above, with and without module."""
+    kind, number = type(error), getattr(error, "errno", None)
+    return {
+        "type": kind.__qualname__,
+        "message": message,
+        "traceback": traceback,
+        "bases": [
+            name
+            for base in kind.__mro__[:-1]
+            for name in (base.__qualname__, f"{base.__module__}.{base.__qualname__}")
+        ],
+        # Whoever raises an OSError may have given it anything.
+        "errno": number if isinstance(error, OSError) and isinstance(number, int) else None,
+    }
 
 
 def dump_stacks_on_request() -> None:
@@ -319,6 +381,10 @@ def _write_whole(path: str, text: str) -> None:
     file = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     with open(file, "w", encoding="utf-8", errors="backslashreplace") as stream:
         stream.write(text)
+    if "MPRUN_FAILPOINTS" in os.environ:
+        from mprun.failpoints import reached
+
+        reached("worker.result")
     os.rename(unfinished, path)
 
 

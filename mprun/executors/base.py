@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from mprun.value import Value
+
+if TYPE_CHECKING:
+    from mprun.job import Limits
 
 # An attempt's key: the task's place in the plan, from 0, and the attempt's number, from 1.
 Key = tuple[int, int]
 
 
 class Call(Value):
-    """A target and its arguments, to be resolved and bound before anything starts."""
+    """A target and its arguments, to be resolved and bound before anything starts.
+
+    `args` is None where nobody knows yet how many there will be: then only the target counts.
+    """
 
     target: str
-    args: tuple[Any, ...]
+    args: tuple[Any, ...] | None
     kwargs: dict[str, Any]
 
 
@@ -23,7 +29,8 @@ class Preparation(Value):
 
     `import_path` goes to the head of sys.path; `log` is the file that takes what the
     targets' modules print at import; `methods` are the start methods that will be used;
-    no more than `max_parallel` attempts that are no daemons may run at once.
+    no more than `max_parallel` attempts that are no daemons may run at once. A command
+    has no entry in `calls`.
     """
 
     run_id: str
@@ -39,6 +46,8 @@ class Preparation(Value):
 class AttemptOrder(Value):
     """One attempt to start: the process's name and kind, and what it is to do.
 
+    That is a `target` with its arguments or a `command`, of which the other is None; the
+    words of a command are exec'd as they are, by a fork whatever the `start_method`.
     `log` is a file's path, `result` one without its suffix.
     """
 
@@ -47,13 +56,15 @@ class AttemptOrder(Value):
     position: int
     daemon: bool
     start_method: str
-    target: str
+    target: str | None
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
     log: str
     result: str
     env: dict[str, str]
     cwd: str | None
+    command: tuple[str, ...] | None = None
+    limits: Limits | None = None
 
 
 class Finding(Value):
@@ -112,6 +123,10 @@ class Withdrawn(Value):
     clock: float
 
 
+class Suspended(Value):
+    """Every running attempt was stopped, as was asked."""
+
+
 class Exited(Value):
     """An attempt's process has ended; seconds and bytes, None where nobody knows."""
 
@@ -133,7 +148,7 @@ class Lost(Value):
     how: str
 
 
-Report = Importing | Prepared | Started | NotStarted | Withdrawn | Exited | Lost
+Report = Importing | Prepared | Started | NotStarted | Withdrawn | Suspended | Exited | Lost
 
 
 class Executor(Protocol):
@@ -156,6 +171,12 @@ class Executor(Protocol):
 
         With `dump`, the stack of each of its threads goes into its log before.
         """
+
+    def suspend(self) -> None:
+        """Stop every running attempt (SIGSTOP) and start none; answered by `Suspended`."""
+
+    def resume(self) -> None:
+        """Let them go on."""
 
     def flush(self) -> bool:
         """Hand over what was asked; False when some of it has to wait."""

@@ -8,10 +8,21 @@ from _socket import socket  # `socket` itself adds names and 4 ms to import
 from typing import TYPE_CHECKING, Any
 
 from mprun.channel import EngineEnd
-from mprun.executors.base import Exited, Finding, Importing, Lost, NotStarted, Prepared, Started, Withdrawn
+from mprun.executors.base import (
+    Exited,
+    Finding,
+    Importing,
+    Lost,
+    NotStarted,
+    Prepared,
+    Started,
+    Suspended,
+    Withdrawn,
+)
 
 if TYPE_CHECKING:
     from mprun.executors.base import AttemptOrder, Key, Preparation, Report
+    from mprun.job import Limits
 
 
 class LocalExecutor:
@@ -42,9 +53,13 @@ class LocalExecutor:
         self._end.send("prepare", options, [call.to_tuple() for call in preparation.calls])
 
     def start(self, order: AttemptOrder) -> None:
-        task = (order.name, order.position, order.daemon, order.start_method)
+        # A command has no use for a fork server or a new Python.
+        method = order.start_method if order.command is None else "fork"
+        task = (order.name, order.position, order.daemon, method)
         todo = {
             "target": order.target,
+            "command": order.command,
+            "limits": _limits(order.limits),
             "args": order.args,
             "kwargs": order.kwargs,
             "log": order.log,
@@ -59,6 +74,12 @@ class LocalExecutor:
 
     def signal(self, key: Key, name: str, *, dump: bool = False) -> None:
         self._end.send("signal", key, name, dump)
+
+    def suspend(self) -> None:
+        self._end.send("suspend")
+
+    def resume(self) -> None:
+        self._end.send("resume")
 
     def flush(self) -> bool:
         try:
@@ -96,6 +117,13 @@ class LocalExecutor:
         return f"killed by {signal.Signals(-code).name}"
 
 
+def _limits(limits: Limits | None) -> dict[str, Any] | None:
+    """Those that the process is to set for itself, by name; None where there are none."""
+    if limits is None:
+        return None
+    return {name: value for name, value in limits.to_dict().items() if name != "log" and value is not None}
+
+
 def _report(kind: str, facts: list[Any]) -> Report:
     """A report of the launcher's, of which the facts come in the order of the fields."""
     if kind == "prepared":
@@ -110,11 +138,12 @@ def _report(kind: str, facts: list[Any]) -> Report:
     return report(**dict(zip(report._fields, facts, strict=True)))
 
 
-_REPORTS: dict[str, type[Importing | Started | NotStarted | Withdrawn | Exited]] = {
+_REPORTS: dict[str, type[Importing | Started | NotStarted | Withdrawn | Suspended | Exited]] = {
     "importing": Importing,
     "started": Started,
     "not_started": NotStarted,
     "withdrawn": Withdrawn,
+    "suspended": Suspended,
     "exited": Exited,
 }
 

@@ -14,6 +14,7 @@ from mprun.events import (
     TaskExited,
     TaskFinished,
     TaskJoined,
+    TaskReady,
     TaskStarted,
     TaskStopping,
 )
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 OUTPUTS = ("prefix", "group", "failed", "none")
 
 # A name in front of a line is cut to this many columns.
-PREFIX_LIMIT = 24
+PREFIX_LIMIT = 40
 MAIN = "main"
 # Foreground colours of the prefixes, in turn (ECMA-48 SGR): none is red, which means failed.
 _COLOURS = (36, 33, 32, 35, 34, 96, 93, 92, 95, 94)
@@ -53,7 +54,9 @@ class Output:
         self._terminal = sys.stdout.isatty()
         self._colour = wants_colour(sys.stdout)
         self._prefix = prefix
-        self._width = min(PREFIX_LIMIT, max((columns(visible(name)) for name in (MAIN, *names)), default=0))
+        self._width = 0
+        for name in (MAIN, *names):
+            self._widen(visible(name))
         self._colours: dict[str, int] = {}
         self._broken = False
 
@@ -70,6 +73,8 @@ class Output:
 
     def _prefix_of(self, name: str) -> bytes:
         shown = visible(name)
+        # A list that a task returns makes tasks that nobody knew of.
+        self._widen(shown)
         while columns(shown) > self._width:
             shown = shown[:-1]
         shown += " " * (self._width - columns(shown))
@@ -77,6 +82,9 @@ class Output:
             return f"{shown} | ".encode("utf-8", "backslashreplace")
         colour = self._colours.setdefault(name, _COLOURS[len(self._colours) % len(_COLOURS)])
         return f"\x1b[{colour}m{shown} |\x1b[0m ".encode("utf-8", "backslashreplace")
+
+    def _widen(self, name: str) -> None:
+        self._width = max(self._width, min(PREFIX_LIMIT, columns(name)))
 
     def _write(self, data: bytes) -> None:
         if self._broken:
@@ -158,6 +166,9 @@ class Console:
                 # What an earlier attempt printed comes before what the next one will.
                 self._drain(event.task)
             self._tails[event.task] = Tail(self._directory.log(event.task, event.attempt))
+        elif isinstance(event, TaskReady):
+            if self._mode == "prefix" and event.task in self._tails:
+                self._output.write(event.task, self._tails[event.task].read())
         elif isinstance(event, (TaskExited, TaskJoined, TaskFinished)):
             if self._is_due(event):
                 self._drain(event.task)

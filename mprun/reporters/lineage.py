@@ -12,6 +12,7 @@ from mprun.events import (
     TaskExited,
     TaskFinished,
     TaskJoined,
+    TaskReady,
     TaskRetrying,
     TaskStarted,
     TaskStopping,
@@ -39,8 +40,11 @@ class Lineage:
             return [_started(event, state)]
         if isinstance(event, TaskExited):
             return [_exited(event)]
+        if isinstance(event, TaskReady):
+            return [f"ready  {event.task}  attempt={event.attempt}"]
         if isinstance(event, TaskRetrying):
-            return [f"again  {event.task}  attempt={event.attempt} in {span(event.delay)}"]
+            again = f"again  {event.task}  attempt={event.attempt} in {span(event.delay)}"
+            return [again + (" (restart)" if event.reason == "restart" else "")]
         if isinstance(event, TaskJoined):
             return [f"join   {event.task}  {event.position} of {event.of}"]
         if isinstance(event, TaskFinished) and event.outcome in (outcomes.SKIPPED, outcomes.CANCELLED):

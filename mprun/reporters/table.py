@@ -74,7 +74,8 @@ def outcome_words(task: TaskState) -> str:
         return finished.outcome
     exited = task.attempts[-1].exited if task.attempts else None
     error = exited.error if exited and finished.outcome == outcomes.FAILED else None
-    why = f" ({error.get('type')}: {error.get('message')})" if error else ""
+    told = [str(error[key]) for key in ("type", "message") if error.get(key)] if error else []
+    why = f" ({': '.join(told)})" if told else ""
     allowed = ", allowed" if finished.allowed else ""
     return f"{finished.outcome}{allowed}: {finished.reason}{why}".replace("\n", " ")
 

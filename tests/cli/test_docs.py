@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import shutil
+import socket
 from pathlib import Path
 
+import jsonschema
 import pytest
 from support.runs import ROOT, mprun, write
+
+from mprun.loader import parse, plain
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 
@@ -33,6 +38,27 @@ def commands():
 
 COMMANDS = [command for command in commands() if "JOB" not in command and "NAME" not in command]
 
+# A block of YAML is a whole job file, or says in its first line what it is a part of.
+PARTS = {"# of a task": "tasks:\n  - target: m:f\n{}", "# of the job": "{}\ntasks:\n  - target: m:f\n"}
+
+
+def blocks():
+    """Every block of YAML, as a whole job file, with the page and the line that it stands on."""
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        for found in re.finditer(r"^```yaml\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
+            block, line = found[1], text.count("\n", 0, found.start()) + 1
+            first = block.partition("\n")[0]
+            indent = "    " if first == "# of a task" else ""
+            whole = PARTS.get(first, "{}").format(re.sub("^", indent, block, flags=re.MULTILINE))
+            yield pytest.param(whole, first in PARTS, id=f"{page.name}:{line}")
+
+
+BLOCKS = list(blocks())
+# What needs a param, or the app of the README, is not run here.
+NEEDS = re.compile("required: true|target: app:")
+RUN = [block for block in BLOCKS if not block.values[1] and not NEEDS.search(block.values[0])]
+
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
@@ -51,7 +77,7 @@ def test_documents_have_commands():
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_command_of_the_documents_does_what_it_says(command, place):
-    arguments = command.split()[1:]
+    arguments = shlex.split(command)[1:]
     if arguments[:1] == ["init"]:
         run = mprun(*arguments, cwd=place)
         assert run.code == 2
@@ -63,27 +89,61 @@ def test_command_of_the_documents_does_what_it_says(command, place):
     assert run.code == int(any(name in command for name in ("killed.yaml", "fail_fast.yaml"))), run.stderr
 
 
+@pytest.mark.parametrize(("text", "part"), BLOCKS)
+def test_job_file_of_the_documents_is_valid(text, part, place, request):
+    path = place / f"{request.node.callspec.id.replace(':', '-')}.yaml"
+    path.write_text(text, encoding="utf-8")
+    run = mprun("validate", path.name, cwd=place)
+    assert (run.code, run.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(("text", "part"), RUN)
+def test_job_file_of_the_documents_runs(text, part, place, request):
+    path = place / f"{request.node.callspec.id.replace(':', '-')}.yaml"
+    path.write_text(text, encoding="utf-8")
+    run = mprun(path.name, cwd=place)
+    assert run.code == 0, run.stderr
+
+
+def test_documents_have_job_files_that_run():
+    assert len(RUN) >= 10
+    assert len([block for block in BLOCKS if block.values[1]]) >= 1
+
+
 def test_job_file_of_the_readme_runs(tmp_path):
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     (job,) = re.findall(r"^```yaml\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
-    assert len(job.splitlines()) == 12
     (tmp_path / "job.yaml").write_text(job, encoding="utf-8")
     write(
         tmp_path,
-        work="""
-        import time
-        def fetch(day):
-            return day
-        def crunch(rows):
-            return rows
-        def watch():
-            time.sleep(60)
+        app="""
+        import os
+        import socket
+        def serve(port):
+            with socket.create_server(("127.0.0.1", port)) as server:
+                while True:
+                    connection, _ = server.accept()
+                    connection.close()
+        def fetch(port, day):
+            socket.create_connection(("127.0.0.1", port)).close()
+            return [day, 2, 3]
+        def check(row):
+            if row == 2 and os.environ["MPRUN_ATTEMPT"] == "1":
+                raise ValueError("once")
+            return row
         """,
     )
-    run = mprun("job.yaml", cwd=tmp_path)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    run = mprun("job.yaml", "-p", f"port={port}", "-p", "day=2026-02-01", cwd=tmp_path)
     assert run.code == 0, run.stderr
-    assert (run.result("fetch"), run.result("crunch")) == ("2026-01-01", 1000)
-    assert run.outcome("Process-3") == "stopped"
+    assert run.outcome("server") == "stopped"
+    assert [run.result(f"check[{n}]") for n in range(3)] == ["2026-02-01", 2, 3]
+    assert run.one("task_finished", "check[1]")["attempts"] == 2
+    assert run.place("task_ready", "server") < run.place("task_started", "fetch")
+    assert run.printed("Process-4") == ['checked ["2026-02-01", 2, 3]']
+    chosen = mprun("plan", "job.yaml", "-k", "check", cwd=tmp_path).stdout
+    assert re.findall(r"^ +[0-9]+\. (\S+)", chosen, re.MULTILINE) == ["server", "fetch", "check"]
 
 
 def test_error_of_the_readme_is_what_mprun_says(tmp_path):
@@ -108,6 +168,35 @@ def test_every_key_of_the_schema_is_documented():
     for keys, part in ((schema["properties"], job), (schema["definitions"]["task"]["properties"], task)):
         for key in keys:
             assert key == "$schema" or f"`{key}`" in part, key
+
+
+def examples():
+    """Every `Example: …` in the descriptions of the schemas of job files, with what it is one of."""
+    schema = json.loads((ROOT / "schemas" / "job.schema.json").read_text(encoding="utf-8"))
+    waiting = [("job", schema)]
+    while waiting:
+        name, node = waiting.pop()
+        if isinstance(node, dict):
+            for text in re.findall(r"Example: `(.*?)`[. ]", str(node.get("description", ""))):
+                yield pytest.param({**node, "definitions": schema["definitions"]}, text, id=name)
+            waiting += [(key, below) for key, below in node.items() if key != "description"]
+        elif isinstance(node, list):
+            waiting += [(name, below) for below in node]
+
+
+EXAMPLES = list(examples())
+
+
+@pytest.mark.parametrize(("schema", "text"), EXAMPLES)
+def test_example_of_the_schema_is_valid(schema, text):
+    example = plain(parse(f"x: {text}\n" if not text.startswith("- ") else f"x:\n  {text}\n", "x").root)["x"]
+    if text.startswith("\\"):
+        example = text
+    jsonschema.Draft7Validator(schema).validate(example)
+
+
+def test_schema_has_examples():
+    assert len(EXAMPLES) > 20
 
 
 def test_every_recipe_is_documented():

@@ -454,8 +454,9 @@ def test_orphans_of_orphans_are_killed_and_named(leftovers, method):
 def test_a_task_that_collects_its_own_children_has_no_orphans(leftovers, method):
     run = leftovers(method)
     assert run.result("collect_its_own") == [1, 2], run.log("collect_its_own").decode()
-    # Under forkserver multiprocessing starts a fork server in the task, and leaves it behind.
-    assert len(run.one("task_exited", "collect_its_own")["orphans"]) == (method == "forkserver")
+    # Under forkserver multiprocessing starts a fork server in the task, and leaves it behind: it
+    # is killed, unless it has noticed the task's end by then and ended by itself.
+    assert len(run.one("task_exited", "collect_its_own")["orphans"]) <= (method == "forkserver")
     assert run.printed("collect_its_own") == ["from a child"]
 
 

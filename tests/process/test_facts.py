@@ -183,6 +183,29 @@ def test_the_parent_death_signal_is_not_inherited():
     """)
 
 
+def test_the_parent_death_signal_and_being_a_subreaper_survive_an_exec():
+    python("""
+        reader, writer = os.pipe()
+        os.set_inheritable(writer, True)
+        script = (
+            "import ctypes, os, signal, sys;"
+            "prctl = ctypes.CDLL(None).prctl; found = ctypes.c_int();"
+            "prctl(37, ctypes.byref(found)); subreaper = found.value;"
+            "prctl(2, ctypes.byref(found));"
+            f"os.write({writer}, b'%d %d' % (subreaper, found.value))"
+        )
+
+        def become():
+            prctl(SUBREAPER, 1, 0, 0, 0)
+            prctl(DEATH_SIGNAL, signal.SIGKILL, 0, 0, 0)
+            os.execv(sys.executable, [sys.executable, "-c", script])
+
+        pid = fork(become)
+        assert os.waitpid(pid, 0) == (pid, 0)
+        assert os.read(reader, 100) == b"1 9"
+    """)
+
+
 def test_what_several_processes_append_to_one_file_is_kept_whole():
     python("""
         import tempfile

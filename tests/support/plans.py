@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from mprun.job import Dependency, Job, JoinEntry, Origin, Task
+from collections.abc import Collection
+
+from mprun.graph import Names, link
+from mprun.job import Dependency, Instance, Job, JoinEntry, Origin, Task
 from mprun.loader import parse
 from mprun.plan import Plan, plan_tasks
+from mprun.references import EMPTY
 
 ORIGIN = Origin(document=parse("tasks: []", "test"), path=())
 
@@ -16,19 +20,33 @@ def task(name: str, number: int, *, daemon: bool = False, after: tuple[str, ...]
     return Task(
         name=name,
         position=number + 1,
-        target="m:f",
-        kwargs={},
-        env={},
         daemon=daemon,
         depends_on=needs,
-        origin=ORIGIN,
-        **more,
+        **{
+            "origin": ORIGIN.replace(path=("tasks", number)),
+            "target": "m:f",
+            "kwargs": {},
+            "env": {},
+            "scope": EMPTY,
+            "resources": {},
+            **more,
+        },
     )
 
 
 def job(tasks: tuple[Task, ...], join: list[tuple[str, float | None]] | None = None, **more) -> Job:
     order = None if join is None else tuple(JoinEntry(task=name, timeout=timeout) for name, timeout in join)
-    return Job(name="test", path="test", sha256="", tasks=tasks, join=order, **more)
+    instances = tuple(Instance(name=task.name, task=task) for task in tasks)
+    return Job(
+        name="test",
+        path="test",
+        files=(),
+        tasks=instances,
+        needs=link(instances, Names(instances)),
+        join=order,
+        origin=ORIGIN,
+        **{"resources": {}, "params": {}, **more},
+    )
 
 
 def plan(
@@ -38,15 +56,24 @@ def plan(
     join: list[tuple[str, float | None]] | None = None,
     places: int = 100,
     cpus: int = 2,
+    late: Collection[str] = (),
+    skipped: Collection[str] = (),
     keys: dict[str, dict] | None = None,
     **more,
 ) -> Plan:
     """A plan of tasks by name and what they depend on, in this order.
 
-    `keys` has more fields of some tasks, by name; `more` has fields of the job.
+    `late` and `skipped` have the names of those that are so, whatever they refer to. `keys`
+    has more fields of some tasks, by name; `more` has fields of the job.
     """
     tasks = tuple(
         task(name, number, daemon=name in daemons, after=after, **(keys or {}).get(name, {}))
         for number, (name, after) in enumerate(spec.items())
     )
-    return plan_tasks(job(tasks, join, **more), cpus=cpus, default_method="fork", max_parallel=places)
+    made = plan_tasks(job(tasks, join, **more), cpus=cpus, default_method="fork", max_parallel=places)
+    if not late and not skipped:
+        return made
+    marked = [
+        planned.replace(late=planned.name in late, skipped=planned.name in skipped) for planned in made.tasks
+    ]
+    return made.replace(tasks=tuple(marked))

@@ -4,20 +4,20 @@ import os
 
 import pytest
 
-from mprun import builder
+from mprun import blame
+from mprun.assembly import Assembly
 from mprun.job import Dependency, Expect, JoinEntry, Retry, Stop
 from mprun.loader import parse
 
 
 def job(text, path="jobs/demo.yaml"):
-    return builder.build(parse(text, path))
+    return Assembly({}, lenient=False).job_of(parse(text, path), {}, ())
 
 
 def task(lines, before=""):
-    """The one task of a job, of these lines."""
+    """The first task of a job, of these lines; there is another, named `b`."""
     text = before + "tasks:\n  - target: m:f\n" + "".join(f"    {line}\n" for line in lines.splitlines())
-    (found,) = job(text).tasks
-    return found
+    return job(text + "  - {name: b, target: 'm:f'}\n").tasks[0].task
 
 
 def test_the_smallest_job_has_every_default():
@@ -25,7 +25,7 @@ def test_the_smallest_job_has_every_default():
     assert (found.name, found.description, found.join) == ("demo", "", None)
     assert (found.max_parallel, found.start_method, found.preload, found.pythonpath) == (None, None, (), ())
     assert found.path == os.path.abspath("jobs/demo.yaml")
-    (only,) = found.tasks
+    only = found.tasks[0].task
     assert (only.name, only.position, only.args, only.kwargs, only.env) == ("Process-1", 1, (), {}, {})
     assert (only.daemon, only.depends_on, only.cwd, only.tags) == (False, (), None, ())
 
@@ -100,7 +100,8 @@ def test_expected_result_may_be_null():
 
 def test_join_entries_have_a_name_and_perhaps_seconds():
     found = job(
-        "tasks:\n  - target: m:f\njoin: [a, {task: b}, {task: c, timeout: 1m30s}, {task: d, timeout: 0}]"
+        "tasks: [" + ", ".join(f"{{name: {name}, target: 'm:f'}}" for name in "abcd") + "]\n"
+        "join: [a, {task: b}, {task: c, timeout: 1m30s}, {task: d, timeout: 0}]"
     )
     assert found.join == (
         JoinEntry(task="a"),
@@ -141,34 +142,34 @@ CALL = "args: [1, two, [3]]\nkwargs:\n  name: x\n  age: 5"
     ],
 )
 def test_a_problem_marks_just_what_is_wrong(where, word, mark):
-    problem = builder.target_problem(task(CALL), "no", where, word, ("agent",))
+    problem = blame.target_problem(task(CALL), "no", where, word, ("agent",))
     assert marked(problem) == mark
     assert problem.message == "no"
 
 
 def test_of_a_word_that_is_in_both_halves_the_right_one_is_marked():
-    (found,) = job("tasks:\n  - target: work.work:work.work\n").tasks
-    module = builder.target_problem(found, "", ("target", "module"), "work")
-    call = builder.target_problem(found, "", ("target", "callable"), "work")
+    found = job("tasks:\n  - target: work.work:work.work\n").tasks[0].task
+    module = blame.target_problem(found, "", ("target", "module"), "work")
+    call = blame.target_problem(found, "", ("target", "callable"), "work")
     assert (module.place.column, call.place.column) == (13, 23)
 
 
 def test_a_target_from_elsewhere_is_marked_as_a_whole():
     text = "tasks:\n  - &a {target: &t 'm:f'}\n  - {target: *t}\n"
-    found = job(text).tasks[1]
-    assert marked(builder.target_problem(found, "", ("target", "callable"), "f")) == "*t"
+    found = job(text).tasks[1].task
+    assert marked(blame.target_problem(found, "", ("target", "callable"), "f")) == "*t"
 
 
 def test_what_is_wrong_in_the_defaults_is_marked_there_with_the_task_named():
     before = "defaults:\n  args: [1, 2]\n"
-    problem = builder.target_problem(task("name: a", before), "too many", ("args", 1))
+    problem = blame.target_problem(task("name: a", before), "too many", ("args", 1))
     assert (problem.place.line, marked(problem)) == (2, "2")
     assert problem.message == "in task `a`, too many"
-    own = builder.target_problem(task("args: [3, 4]", before), "too many", ("args", 1))
+    own = blame.target_problem(task("args: [3, 4]", before), "too many", ("args", 1))
     assert (own.place.line, own.message) == (5, "too many")
 
 
 def test_a_problem_of_preload_marks_its_entry():
     found = job("preload: [one, two]\ntasks:\n  - target: m:f\n")
-    problem = builder.preload_problem(found, 1, "no", "two", ("tow",))
+    problem = blame.preload_problem(found, 1, "no", "two", ("tow",))
     assert (marked(problem), problem.hint) == ("two", "did you mean `tow`?")

@@ -1,15 +1,13 @@
 """What a schema cannot say: names, dependencies, joins, keys to come."""
 
-import json
 import time
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mprun.checks import LATER_JOB_KEYS, LATER_TASK_KEYS, MAX_PROBLEMS, check, task_name
+from mprun.checks import MAX_PROBLEMS, check, task_name
 from mprun.loader import parse
-from mprun.schema import schema_text
 
 
 def problems(text):
@@ -29,11 +27,29 @@ def test_a_file_without_fault_has_no_problem():
     assert said(tasks("name: a") + "join: [a]") == []
 
 
-@pytest.mark.parametrize(
-    "text", ["[]", "text", "5", "tasks: 5", "tasks: {a: 1}", "tasks: [1, null, [2], {}]"]
-)
+@pytest.mark.parametrize("text", ["[]", "text", "5", "tasks: 5", "tasks: {a: 1}", "tasks: [1, null, [2]]"])
 def test_what_has_another_shape_is_left_to_the_schema(text):
     assert said(text) == []
+
+
+def test_a_task_says_what_it_runs_itself_or_by_the_defaults():
+    needs = "task `Process-2` needs one of `target`, `command` or `uses`"
+    assert said("tasks: [{target: 'm:f'}, {name: Process-2}]") == [needs]
+    assert said("defaults: {target: 'm:f'}\ntasks: [{}, {command: x}]") == []
+    # What may be a typo of it is told by the schema.
+    assert said("tasks: [{tagret: 'm:f'}]") == []
+
+
+def test_a_recipe_takes_few_keys():
+    assert said("tasks: [{uses: a.yaml, timeout: 5, x-own: 1}]") == [
+        "task `Process-1` is a recipe, which takes no `timeout`"
+    ]
+
+
+def test_only_a_daemon_is_restarted():
+    text = "task `Process-1` is no daemon: it would never end"
+    assert said(tasks("restart: always")) == [text]
+    assert said(tasks("restart: always, daemon: true") + "defaults: {restart: on-failure}") == []
 
 
 def test_what_has_another_shape_below_is_left_to_the_schema():
@@ -130,22 +146,12 @@ def test_a_task_is_joined_once_and_exists():
 
 
 def test_references_are_found_wherever_they_stand_but_in_free_text():
-    text = tasks("args: ['${params.x}', [{deep: '${env.Y}'}]], env: {A: '${matrix.z}'}")
+    text = tasks("args: ['${params.x}', [{deep: '${item}'}]], env: {A: '${matrix.z}'}")
     assert len(said(text)) == 3
     assert (
         said(tasks("description: 'how ${x} looks', x-own: '${y}'") + "x-more: ['${z}']\ndescription: ${a}")
         == []
     )
-
-
-def test_keys_of_the_schema_that_have_no_engine_yet_are_told():
-    schema = json.loads(schema_text())
-    assert set(schema["properties"]) >= LATER_JOB_KEYS
-    assert set(schema["definitions"]["task"]["properties"]) >= LATER_TASK_KEYS
-    for key in LATER_TASK_KEYS:
-        assert said(tasks(f"{key}: 1")) == [f"`{key}` is not supported yet"]
-    for key in LATER_JOB_KEYS:
-        assert said(tasks("") + f"{key}: 1") == [f"`{key}` is not supported yet"]
 
 
 def test_the_time_grows_with_the_number_of_tasks_and_not_its_square():

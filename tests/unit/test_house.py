@@ -14,35 +14,48 @@ HOUSE = Path(__file__).parents[2] / "mprun"
 FLOORS = (
     # words that all speak
     {"value"},
-    {"clock", "errors", "outcomes", "problems"},
+    {"clock", "failpoints", "outcomes", "problems"},
+    {"errors"},
     {"events", "intents", "job"},
     # from text to a job
-    {"durations", "scalars", "sizes", "syntax"},
-    {"composer"},
+    {"durations", "scalars", "sizes", "syntax", "textfile"},
+    {"composer", "envfile"},
     {"loader"},
-    {"quickcheck", "references", "remedies"},
-    {"explanations"},
-    {"schema"},
-    # what to do next, and of it what a check of the whole needs (cycles)
-    {"expectations", "plan", "retries"},
-    {"joins"},
-    {"scheduler"},
+    {"graph", "matrix", "quickcheck", "references", "remedies"},
+    {"explanations", "paramtypes", "reference_checks"},
+    {"parameters", "schema", "substitution"},
     {"checks"},
     {"builder"},
+    {"blame"},
+    {"crosschecks", "instances", "recipes"},
+    {"assembly"},
+    # what to do next
+    {"expectations", "plan", "retries", "selection", "timers"},
+    {"courses", "joins"},
+    {"admission", "stopping"},
+    {"scheduler"},
     # the launcher's side
-    {"channel", "procfs", "stacks"},
-    {"popen"},
-    {"popen_exec", "reaper"},
+    {"channel", "procfs", "refusal", "stacks"},
+    {"limits", "popen"},
+    {"command", "popen_exec", "reaper"},
     {"worker"},
-    {"forkserver", "target"},
+    {"attempt", "forkserver", "target"},
     {"resolution"},
     {"launcher"},
     # the engine's side
-    {"results", "signals", "state", "statedir"},
-    {"record"},
+    {"listeners", "results", "signals", "state", "statedir"},
+    {"record", "servers"},
+    {"probes"},
     {"executors.base", "reporters.base"},
     {"executors.dask", "executors.local", "preparation", "reporters.tail", "reporters.words"},
-    {"reporters.lineage", "reporters.plan_text", "reporters.table"},
+    {"reporters.plan_notes", "reporters.plan_values"},
+    {
+        "reporters.lineage",
+        "reporters.plan_graph",
+        "reporters.plan_json",
+        "reporters.plan_text",
+        "reporters.table",
+    },
     {"reporters.console"},
     {
         "reporters.errors",
@@ -55,7 +68,7 @@ FLOORS = (
         "reporters.trace",
     },
     {"executors", "reporters"},
-    {"endings"},
+    {"chronicle", "endings", "handover", "control", "loglimits", "resumption"},
     {"engine"},
     {"api", "starter"},
     # the doors
@@ -77,7 +90,21 @@ ROOMS = {
 }
 
 # The core decides; whoever calls it brings the clock, the dice and the facts.
-PURE = {"expectations", "joins", "plan", "retries", "scheduler"}
+PURE = {
+    "admission",
+    "courses",
+    "expectations",
+    "graph",
+    "joins",
+    "matrix",
+    "plan",
+    "references",
+    "retries",
+    "scheduler",
+    "selection",
+    "stopping",
+    "timers",
+}
 WORLD = {"multiprocessing", "os", "random", "select", "socket", "subprocess", "threading", "time"}
 
 # Each command imports the package and `__main__`, each spawned task the worker: these, and no more.

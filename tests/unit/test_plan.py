@@ -1,14 +1,13 @@
-"""Job to Plan: numbers, orders, joins; circles, of any length."""
-
-import json
-import time
+"""Job to Plan: numbers, orders, joins; what is known before the run."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.plans import job, plan, task
 
-from mprun.plan import expand, find_cycle, plan_tasks, start_order, to_json
+from mprun.job import Instance
+from mprun.plan import plan_instance, plan_tasks, start_order
+from mprun.references import Scope, compiled, parse
 
 
 @pytest.mark.parametrize(
@@ -98,60 +97,87 @@ def test_every_task_is_in_the_order_once_and_after_what_it_needs(needs):
     assert all(order.index(need) < order.index(n) for need, n in pairs)
 
 
-@pytest.mark.parametrize(
-    ("needs", "cycle"),
-    [
-        ({}, []),
-        ({"a": ("b",), "b": ("c",), "c": ()}, []),
-        ({"a": ("b", "c"), "b": ("c",), "c": ()}, []),
-        ({"a": ("a",)}, ["a", "a"]),
-        ({"a": ("b",), "b": ("a",)}, ["a", "b", "a"]),
-        ({"x": ("a",), "a": ("b",), "b": ("c",), "c": ("a",)}, ["a", "b", "c", "a"]),
-        ({"a": ("nobody",)}, []),
-        ({"a": ("b", "b"), "b": ()}, []),
-    ],
-)
-def test_a_circle_is_a_path_back_to_its_first(needs, cycle):
-    assert find_cycle(needs) == cycle
+def test_a_plan_of_chosen_tasks_knows_them_by_their_new_places():
+    whole = job((task("a", 0), task("b", 1, after=("a",)), task("c", 2, after=("a", "b:finished"))))
+    made = plan_tasks(whole, cpus=1, default_method="fork", selection=[1, 2])
+    assert [planned.name for planned in made.tasks] == ["b", "c"]
+    assert [planned.needs for planned in made.tasks] == [(), ((0, "finished"),)]
+    assert [planned.needed_by for planned in made.tasks] == [((1, "finished"),), ()]
+    assert [entry.task for entry in made.join] == [0, 1]
 
 
-def test_a_circle_of_a_hundred_thousand_needs_no_recursion():
-    needs = {f"t{n}": (f"t{n + 1}",) for n in range(100_000)}
-    assert find_cycle(needs) == []
-    needs["t99999"] = ("t0",)
-    assert len(find_cycle(needs)) == 100_001
+def test_a_join_entry_that_was_not_chosen_is_left_out():
+    whole = job((task("a", 0), task("b", 1)), join=[("b", 1.0), ("a", None)])
+    made = plan_tasks(whole, cpus=1, default_method="fork", selection=[0])
+    assert [(entry.task, entry.timeout) for entry in made.join] == [(0, None)]
 
 
-def test_a_plan_is_json():
-    made = plan({"a": (), "b": ("a",)}, join=[("b", 1.5)])
-    value = json.loads(json.dumps(to_json(made)))
-    assert (value["job"], value["order"], value["join"]) == (
-        "test",
-        ["a", "b"],
-        [{"task": "b", "timeout": 1.5}],
+def test_a_join_entry_may_mean_many_and_each_is_joined_once():
+    made = plan({"t1": (), "u": (), "t2": ()}, join=[("t*", 2.0), ("u", None), ("t1", None)])
+    assert [(entry.task, entry.timeout) for entry in made.join] == [(0, 2.0), (2, 2.0), (1, None)]
+
+
+def test_a_command_is_forked_whatever_the_start_method_is():
+    made = plan_tasks(
+        job((task("a", 0, target=None, command=("true",), start_method="spawn"),)),
+        cpus=1,
+        default_method="fork",
+        start_method="spawn",
     )
-    assert value["tasks"][1]["depends_on"] == {"a": "succeeded"}
+    assert made.tasks[0].start_method == "fork"
 
 
-def test_no_pattern_takes_long():
-    names = ["a" * 100, "a" * 50 + "b" + "a" * 49]
-    begun = time.process_time()
-    assert expand("*a" * 40 + "*b", names) == []
-    assert expand("*a" * 40 + "*", names) == names
-    assert time.process_time() - begun < 1
+def test_a_list_that_nobody_knows_yet_may_fill_every_place():
+    made = plan(
+        {"list": (), "each": ("list",)}, places=7, keys={"each": {"foreach": parse("${tasks.list.result}")}}
+    )
+    assert made.at_once == 7
+
+
+SCOPE = Scope(params={"on": True, "off": "no", "secret": "0"}, secrets=frozenset({"secret"}), env={})
 
 
 @pytest.mark.parametrize(
-    ("pattern", "matched"),
+    ("when", "skipped", "late"),
     [
-        ("t*", "t,te,test,t[a=1]"),
-        ("t?", "te"),
-        ("*t", "t,test"),
-        ("t[a=?]", "t[a=1]"),
-        ("*e*t", "test"),
-        ("x*", ""),
+        (True, False, False),
+        (False, True, False),
+        ("off", True, False),
+        ("${params.on}", False, False),
+        ("${params.off}", True, False),
+        ("${params.secret}", True, False),
+        ("${tasks.a.result}", False, True),
+        ("x${tasks.a.result}", False, True),
+        ("${matrix.n}", True, False),
     ],
 )
-def test_patterns_match_as_in_a_shell_but_for_brackets(pattern, matched):
-    names = ["t", "te", "test", "t[a=1]"]
-    assert ",".join(expand(pattern, names)) == matched
+def test_a_when_that_is_known_skips_before_the_run(when, skipped, late):
+    whole = job((task("a", 0),))
+    instance = Instance(
+        name="b",
+        task=task("b", 1, when=parse(when) if isinstance(when, str) else when, scope=SCOPE, axes=("n",)),
+        values=(0,),
+    )
+    made = plan_tasks(
+        whole.replace(tasks=(*whole.tasks, instance), needs=((), ())), cpus=1, default_method="fork"
+    )
+    assert (made.tasks[1].skipped, made.tasks[1].late) == (skipped, late)
+
+
+@pytest.mark.parametrize("key", ["args", "kwargs", "env", "command", "cwd", "foreach"])
+def test_a_task_that_refers_to_a_result_anywhere_is_late(key):
+    node = compiled({"k": "${tasks.a.result}"} if key in ("kwargs", "env") else ["${tasks.a.result}"])
+    made = plan({"a": (), "b": ("a",)}, keys={"b": {key: node, "scope": SCOPE}})
+    assert [planned.late for planned in made.tasks] == [False, True]
+
+
+def test_an_instance_that_comes_about_during_the_run_is_planned_as_its_group():
+    made = plan({"list": (), "each": ("list",), "last": ("each",)})
+    group = made.tasks[1].replace(start_method="spawn")
+    instance = Instance(
+        name="each[0]", groups=("each",), task=group.task.replace(axes=("item",)), values=("x",)
+    )
+    planned = plan_instance(instance, group)
+    assert (planned.name, planned.groups, planned.values) == ("each[0]", ("each",), ("x",))
+    assert (planned.start_method, planned.late, planned.needs) == ("spawn", True, ())
+    assert planned.needed_by == ((2, "succeeded"),)

@@ -365,13 +365,12 @@ def test_task_names_have_1_to_100_characters():
         ("tasks: {a: {target: a:b}}", "`tasks` must be a list of tasks, not a mapping", "begin each task with `- `"),
         ("- target: a:b", "a job file must be a mapping with `tasks`, not a list", ""),
         ("tasks", "a job file must be a mapping with `tasks`, not the string `tasks`", ""),
-        ("tasks: [{}]", "task `Process-1` needs one of `target`, `command` or `uses`", "add `target: package.module:callable`"),
         ("tasks: [{function: a:b}]", "unknown key `function` in task `Process-1`", "did you mean `target`?"),
         ("tasks: [a:b]", "task `Process-1` must be a mapping with a `target`, a `command` or `uses`, not the string `a:b`", "write `target: a:b`"),
         ("tasks: [{command: x, args: [1]}]", "task `Process-1` has both `command` and `args`", "put the arguments into the `command` list"),
         ("tasks: [{target: a:b}]\njoin: [{timeout: 1}]", "item 1 of `join` has no `task`", "add `task:`"),
         ("tasks: [{target: a:b}]\njoin: [{task: x, timeout: soon}]", "`timeout` in item 1 of `join` must be a duration: seconds, or a string such as `500ms`, `1m30s` or `2h`, not the string `soon`", ""),
-        ("tasks: [{target: a:b}]\ndefaults: {target: a:b}", "unknown key `target` in `defaults`", "it cannot be a default: give it to each task"),
+        ("tasks: [{target: a:b}]\ndefaults: {name: a}", "unknown key `name` in `defaults`", "it cannot be a default: give it to each task"),
         ("tasks: [{target: a:b}]\nparams: {a: {secret: true, default: 3}}", "`params.a` has both `secret` and `default`", "a secret has no default: it is given by `MPRUN_PARAM_NAME` or `-p name=@file`"),
         ("tasks: [{target: a:b}]\nparams: {a: {typ: string}}", "unknown key `typ` in `params.a`", "did you mean `type`?"),
         ("tasks: [{target: a:b}]\nparams: {a: {type: str}}", "`params.a.type` must be one of `string`, `integer`, `number`, `boolean`, `list`, not the string `str`", "did you mean `string`?"),
@@ -383,12 +382,12 @@ def test_a_mistake_in_the_job_is_explained(text, message, hint):
 
 
 def test_all_problems_are_told_at_once_in_the_order_of_the_file():
-    problems = check("max_parallel: x\ntasks:\n  - target: a\n    daemon: no\n  - {}\n")
+    problems = check("max_parallel: x\ntasks:\n  - target: a\n    daemon: no\n  - {target: 1}\n")
     assert [p.place.line for p in problems] == [1, 3, 4, 5]
 
 
 def test_at_most_a_hundred_problems_are_told():
-    assert len(check("tasks:\n" + "  - {}\n" * 5000)) == 100
+    assert len(check("tasks:\n" + "  - {target: 1}\n" * 5000)) == 100
 
 
 def test_when_the_two_checks_disagree_there_is_still_a_problem(monkeypatch):

@@ -1,0 +1,33 @@
+"""The parts of a small pipeline: what one task returns, another is given."""
+
+from __future__ import annotations
+
+
+def fetch(day: str, rows: int = 3) -> dict[str, object]:
+    """Pretend to fetch: a day and the numbers of its rows."""
+    print(f"fetched {rows} rows of {day}")
+    return {"day": day, "rows": list(range(1, rows + 1))}
+
+
+def crunch(row: int, by: int = 2) -> int:
+    """Multiply one row."""
+    print(f"{row} x {by} = {row * by}")
+    return row * by
+
+
+def total(numbers: list[int], label: str = "total") -> int:
+    """Add up what others returned."""
+    print(f"{label}: {sum(numbers)}")
+    return sum(numbers)
+
+
+def train(model: str, n: int, depth: int | None = None) -> str:
+    """Pretend to train one combination of a matrix."""
+    print(f"model {model} on {n} rows, depth {depth}")
+    return f"{model}{n}"
+
+
+def report(**named: object) -> None:
+    """Print what it is given, each with the type that it has."""
+    for name, value in named.items():
+        print(f"{name} = {value!r} ({type(value).__name__})")

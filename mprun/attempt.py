@@ -1,0 +1,93 @@
+"""One attempt of a task, as the launcher starts it, holds it, and reports its end."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from mprun import procfs
+from mprun.worker import Process
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+NO_FORK_SERVER = "the fork server is gone"
+
+
+class Attempt:
+    """A process and what is known of it; `clock` is when its start began, `log` a path."""
+
+    __slots__ = ("clock", "key", "log", "popen", "process", "threads", "ticks")
+
+    def __init__(self, key: tuple[int, int], process: Process) -> None:
+        self.key = key
+        self.process = process
+        self.popen: Any = None
+        self.log: str = process.assignment.log
+        self.clock = 0.0
+        self.ticks: int | None = None
+        self.threads = 1
+
+    def start(self) -> str:
+        """Give it a process; what hinders that, empty where nothing does."""
+        self.clock, ticks = time.monotonic(), procfs.boot_ticks()
+        try:
+            self.process.start()
+        except (OSError, EOFError) as error:
+            gone = self.process.method == "forkserver" and isinstance(error, (EOFError, ConnectionError))
+            return NO_FORK_SERVER if gone else getattr(error, "strerror", None) or str(error)
+        self.popen = self.process._popen
+        if ticks is None or ticks != procfs.boot_ticks():
+            # It began in one of two ticks, and only /proc knows in which. Most begin and
+            # are there within one, which saves the launcher a tenth of its work for a task.
+            stat = procfs.read_stat(self.popen.pid)
+            ticks = stat.start_ticks if stat else None
+        self.ticks = ticks
+        return ""
+
+    @property
+    def answers_with_stacks(self) -> bool:
+        """Whether its process is one of ours, and not a program that may use SIGUSR2 for its own ends."""
+        return self.process.assignment.command is None
+
+    def sample(self) -> None:
+        """Look at how many threads it has, and keep the most that were seen."""
+        stat = procfs.read_stat(self.popen.pid)
+        if stat is not None:
+            self.threads = max(self.threads, stat.threads)
+
+    def ending(self, clock: float, code: int | None, orphans: list[int]) -> tuple[Any, ...]:
+        """The facts of `Exited`, in their order; `clock` is when the end was seen."""
+        held, usage = self.popen, self.popen.usage
+        return (
+            self.key,
+            clock,
+            held.pid,
+            code,
+            held.status is not None and os.WCOREDUMP(held.status),
+            clock - self.clock,
+            usage.ru_utime + usage.ru_stime if usage else None,
+            usage.ru_maxrss * 1024 if usage else None,
+            self.threads,
+            orphans,
+        )
+
+
+def name_attempt(task: str, attempt: int) -> None:
+    """Set MPRUN_TASK and MPRUN_ATTEMPT in the launcher, from which a task inherits them.
+
+    In the task it would cost the copies of some fifty pages.
+    """
+    _set_variable(b"MPRUN_TASK", task.encode())
+    _set_variable(b"MPRUN_ATTEMPT", str(attempt).encode())
+
+
+def _set_variable(name: bytes, value: bytes) -> None:
+    """As `os.environb[name] = value`, without what that does to a name and value of any type.
+
+    Whatever the locale, the environment is UTF-8. Each page that the launcher touches
+    between two forks costs the copy of that page (`make bench`).
+    """
+    os.putenv(name, value)
+    os.environb._data[name] = value  # type: ignore[attr-defined]

@@ -1,0 +1,172 @@
+"""What happened, as events: the facts of one run, stamped and named."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING, Any
+
+from mprun import events, outcomes, procfs, results
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mprun.clock import Clock
+    from mprun.executors.base import Exited, Prepared, Started
+    from mprun.intents import Finish, Join, MarkReady, Signal, TryAgain
+    from mprun.plan import Plan, PlannedTask
+    from mprun.statedir import RunDirectory
+
+
+class Chronicle:
+    """Makes the events of one run; `tasks` is the engine's own list, which grows."""
+
+    def __init__(
+        self, plan: Plan, tasks: Sequence[PlannedTask], directory: RunDirectory, clock: Clock
+    ) -> None:
+        self._plan = plan
+        self._tasks = tasks
+        self._directory = directory
+        self._clock = clock
+        self._host = os.uname().nodename
+
+    def _stamp(self, monotonic: float | None = None) -> dict[str, Any]:
+        clock = self._clock
+        time = clock.iso(clock.now() if monotonic is None else monotonic)
+        return {"time": time, "run": self._directory.run_id}
+
+    def run_started(
+        self, begun: float, prepared: Prepared, options: dict[str, Any], resumed_from: str | None
+    ) -> events.RunStarted:
+        plan = self._plan
+        return events.RunStarted(
+            **self._stamp(begun),
+            job=plan.job.name,
+            file=plan.job.path,
+            host=self._host,
+            pid=os.getpid(),
+            launcher_pid=prepared.pid,
+            launcher_name=prepared.name,
+            cpus=plan.cpus,
+            tasks=len(plan.tasks),
+            at_once=plan.at_once,
+            max_parallel=plan.max_parallel,
+            mode=plan.mode,
+            start_method=plan.start_method,
+            boot_id=procfs.boot_id(),
+            python=".".join(map(str, sys.version_info[:3])),
+            params=plan.job.params,
+            options=options,
+            resumed_from=resumed_from,
+            files=tuple({"path": path, "sha256": sha256} for path, sha256 in plan.job.files),
+        )
+
+    def task_started(self, report: Started, target: str) -> events.TaskStarted:
+        number, attempt = report.key
+        planned = self._tasks[number]
+        return events.TaskStarted(
+            **self._stamp(report.clock),
+            task=planned.name,
+            attempt=attempt,
+            pid=report.pid,
+            ppid=report.ppid,
+            start_ticks=report.start_ticks,
+            host=self._host,
+            daemon=planned.task.daemon,
+            target=target,
+        )
+
+    def task_ready(self, intent: MarkReady) -> events.TaskReady:
+        name = self._tasks[intent.task].name
+        return events.TaskReady(**self._stamp(), task=name, attempt=intent.attempt)
+
+    def task_exited(self, report: Exited) -> events.TaskExited:
+        number, attempt = report.key
+        name = self._tasks[number].name
+        path = self._directory.result(name, attempt)
+        usage = results.read_usage(path)
+        code = report.exit_code
+        return events.TaskExited(
+            **self._stamp(report.clock),
+            task=name,
+            attempt=attempt,
+            pid=report.pid,
+            exit_code=code,
+            signal=exit_signal(code),
+            core_dumped=report.core_dumped,
+            duration=report.duration,
+            cpu=report.cpu if report.cpu is not None else usage.get("cpu"),
+            max_rss=report.max_rss if report.max_rss is not None else usage.get("max_rss"),
+            threads=max(report.threads, usage.get("threads", 1)),
+            error=None if code == 0 else results.read_error(path),
+            orphans=tuple(report.orphans),
+        )
+
+    def task_finished(self, intent: Finish) -> events.TaskFinished:
+        planned = self._tasks[intent.task]
+        result, kind = None, "none"
+        if intent.outcome == outcomes.SUCCEEDED:
+            if intent.attempts:
+                result, kind = results.read_result(self._directory.result(planned.name, intent.attempts))
+            elif planned.task.foreach is not None:
+                # Of a list that was empty.
+                result, kind = [], "json"
+        return events.TaskFinished(
+            **self._stamp(),
+            task=planned.name,
+            outcome=intent.outcome,
+            attempts=intent.attempts,
+            reason=intent.reason,
+            result=result,
+            result_kind=kind,
+            allowed=intent.outcome in outcomes.BAD and planned.task.allow_failure,
+            carried=planned.carried is not None,
+        )
+
+    def task_joined(self, intent: Join) -> events.TaskJoined:
+        name = self._tasks[intent.task].name
+        return events.TaskJoined(**self._stamp(), task=name, position=intent.position, of=intent.of)
+
+    def task_retrying(self, intent: TryAgain) -> events.TaskRetrying:
+        return events.TaskRetrying(
+            **self._stamp(),
+            task=self._tasks[intent.task].name,
+            attempt=intent.attempt,
+            delay=intent.delay,
+            reason=intent.reason,
+        )
+
+    def task_stopping(self, intent: Signal) -> events.TaskStopping:
+        return events.TaskStopping(
+            **self._stamp(),
+            task=self._tasks[intent.task].name,
+            attempt=intent.attempt,
+            signal=intent.signal,
+            reason=intent.reason,
+        )
+
+    def run_finished(
+        self, begun: float, outcome: str, exit_code: int, reason: str, counts: dict[str, int]
+    ) -> events.RunFinished:
+        return events.RunFinished(
+            **self._stamp(),
+            outcome=outcome,
+            exit_code=exit_code,
+            duration=self._clock.now() - begun,
+            counts=counts,
+            reason=reason,
+        )
+
+
+def exit_signal(code: int | None) -> str | None:
+    """The name of the signal that ended a process with this exit code, None where none did."""
+    return signal_name(-code) if code is not None and code < 0 else None
+
+
+def signal_name(number: int) -> str:
+    """`SIGKILL` for 9; real-time signals have no name of their own."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

@@ -1,0 +1,302 @@
+"""The combinations of a matrix, and what the task of each is called; pure.
+
+As GitHub Actions has it
+(https://docs.github.com/actions/how-tos/write-workflows/choose-what-workflows-do/run-job-variations):
+`exclude` comes before `include`, and what an entry of `include` adds is no reason for a
+later one to match.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Iterator, Mapping, Sequence
+
+    # The values of an instance, one for each key, and what its name has after its task's.
+    Combination = tuple[tuple[Any, ...], str]
+
+# What of one value, and of all of them, a name shows at most, in characters.
+LABEL_LIMIT = 40
+SUFFIX_LIMIT = 120
+
+# Each combination is compared with each kind of entry: beyond this, a file is there to keep us busy.
+MAX_STEPS = 2_000_000
+
+# The signs that names are made with, or that mean something in a pattern or a reference.
+_SIGNS = frozenset("[]{},=*?$")
+
+
+class TooManyCombinations(Exception):
+    """A matrix that would take too long to be spelled out: what is wrong."""
+
+
+def combinations(
+    axes: Mapping[str, Sequence[Any]],
+    include: Sequence[Mapping[str, Any]] = (),
+    exclude: Sequence[Mapping[str, Any]] = (),
+) -> tuple[tuple[str, ...], Iterator[Combination]]:
+    """The keys of a matrix, and for each of its instances their values and its name's suffix.
+
+    The axes come in their order, and the last varies fastest; then the keys that only
+    `include` names. An instance that lacks one has None for it, and its suffix does not
+    show it. The same value twice on an axis counts once, and so does the same entry. An
+    entry of `exclude` that names what is no axis leaves nothing out.
+
+    Values are compared as YAML would: `1` is neither `true` nor `"1"`; `1` and `1.0` are
+    the same number to an entry, but two values on an axis. Suffixes are unique: where
+    texts would look alike, one is quoted or has the beginning of its hash.
+
+    Raises TooManyCombinations.
+    """
+    matrix = _Matrix(axes, include, exclude)
+    return matrix.keys, matrix.combinations()
+
+
+def item_suffix(place: int) -> str:
+    """What the name of a `foreach` task's instance has after its task's: `[0]`, `[1]`, …."""
+    return f"[{place}]"
+
+
+class _Matrix:
+    """A matrix, with the label of each of its values."""
+
+    def __init__(
+        self,
+        axes: Mapping[str, Sequence[Any]],
+        include: Sequence[Mapping[str, Any]],
+        exclude: Sequence[Mapping[str, Any]],
+    ) -> None:
+        self._axes = axes
+        self._include = include
+        places = {key: place for place, key in enumerate(axes)}
+        self._added = _Entries(places)
+        self._left_out = _Entries(places)
+        for number, entry in enumerate(include):
+            self._added.add(number, entry)
+        for number, entry in enumerate(exclude):
+            if entry.keys() <= places.keys():
+                self._left_out.add(number, entry)
+        for entry in include:
+            for key in entry:
+                places.setdefault(key, len(places))
+        self.keys = tuple(places)
+        self._places = places
+        self._refuse_too_many()
+        labels = zip(self.keys, _labels(self.keys), strict=True)
+        self._parts = {key: _parts(label, self._values_of(key)) for key, label in labels}
+
+    def _values_of(self, key: str) -> list[Any]:
+        return [*self._axes.get(key, ()), *(entry[key] for entry in self._include if key in entry)]
+
+    def _refuse_too_many(self) -> None:
+        count = 1
+        for values in self._axes.values():
+            count *= len(values)
+        if count * (1 + self._added.steps + self._left_out.steps) > MAX_STEPS:
+            entries = len(self._include) + len(self._left_out)
+            with_entries = f" to compare with {entries:,} entries" if entries else ""
+            # Of a product that nobody can count, the number says nothing.
+            many = f"{count:,}" if count < 10**12 else "very many"
+            raise TooManyCombinations(f"{many} combinations{with_entries} are too many")
+
+    def combinations(self) -> Iterator[Combination]:
+        matched: set[int] = set()
+        if self._axes:
+            yield from self._originals(matched)
+        yield from self._others(matched)
+
+    def _originals(self, matched: set[int]) -> Iterator[Combination]:
+        """The product of the axes; `matched` is told the entries of `include` that were merged."""
+        from itertools import product
+
+        axes = [_distinct(values) for values in self._axes.values()]
+        parts = [
+            [self._parts[key][_identity(value)] for value in values]
+            for key, values in zip(self._axes, axes, strict=True)
+        ]
+        if not self._include and not self._left_out:
+            # The plain matrix, of which there may be very many.
+            for values, shown in zip(product(*axes), product(*parts), strict=True):
+                yield values, _suffix(shown)
+            return
+        forms = [[_form(value) for value in values] for values in axes]
+        merged = [self._extras(entry) for entry in self._include]
+        extra = len(self.keys) - len(axes)
+        for values, shown, form in zip(product(*axes), product(*parts), product(*forms), strict=True):
+            if self._left_out.that_match(form):
+                continue
+            added = self._added.that_match(form)
+            matched.update(added)
+            more = [None] * extra
+            more_shown: list[str | None] = [None] * extra
+            for number in added:
+                for place, value, part in merged[number]:
+                    more[place], more_shown[place] = value, part
+            yield (*values, *more), _suffix([*shown, *filter(None, more_shown)])
+
+    def _extras(self, entry: Mapping[str, Any]) -> list[tuple[int, Any, str]]:
+        """What an entry adds to the combinations it matches: place behind the axes, value, what is shown."""
+        first = len(self._axes)
+        return [
+            (self._places[key] - first, value, self._parts[key][_identity(value)])
+            for key, value in entry.items()
+            if key not in self._axes
+        ]
+
+    def _others(self, matched: set[int]) -> Iterator[Combination]:
+        """The entries of `include` that could be added to no combination: each is one of its own."""
+        seen = set()
+        for number, entry in enumerate(self._include):
+            if number not in matched:
+                suffix = _suffix(
+                    [self._parts[key][_identity(entry[key])] for key in self.keys if key in entry]
+                )
+                if suffix not in seen:
+                    seen.add(suffix)
+                    yield tuple([entry.get(key) for key in self.keys]), suffix
+
+
+class _Entries:
+    """Entries of `include` or `exclude`, by the axes that they name and the values there."""
+
+    def __init__(self, places: Mapping[str, int]) -> None:
+        self._places = dict(places)
+        self._by_axes: dict[tuple[int, ...], dict[tuple[Hashable, ...], list[int]]] = {}
+
+    def __len__(self) -> int:
+        return sum(len(numbers) for entries in self._by_axes.values() for numbers in entries.values())
+
+    @property
+    def steps(self) -> int:
+        """What comparing one combination takes, and adding what it matches, at most."""
+        return sum(max(map(len, entries.values())) for entries in self._by_axes.values())
+
+    def add(self, number: int, entry: Mapping[str, Any]) -> None:
+        """Take an entry; what it says of other keys than the axes is no matter here."""
+        named = sorted(
+            (self._places[key], _form(value)) for key, value in entry.items() if key in self._places
+        )
+        axes = tuple([place for place, _ in named])
+        values = tuple([form for _, form in named])
+        self._by_axes.setdefault(axes, {}).setdefault(values, []).append(number)
+
+    def that_match(self, form: tuple[Hashable, ...]) -> list[int]:
+        """The numbers of those of which a combination has all values, in their order."""
+        found: list[int] = []
+        for axes, entries in self._by_axes.items():
+            found += entries.get(tuple([form[place] for place in axes]), ())
+        found.sort()
+        return found
+
+
+def _kind(value: Any) -> str:
+    """What a value is to YAML; not its class, which may be one that knows its place in the file."""
+    if value is None:
+        return "null"
+    for kind in (str, bool, int, float):
+        if isinstance(value, kind):
+            return kind.__name__
+    return "other"
+
+
+def _form(value: Any) -> Hashable:
+    """What is equal for values that an entry takes for the same."""
+    kind = _kind(value)
+    if kind == "int" or (kind == "float" and not math.isnan(value)):
+        return "number", value
+    return kind, _text(value)
+
+
+def _identity(value: Any) -> tuple[str, str]:
+    """What is equal for values that are the same in every way."""
+    return _kind(value), _text(value)
+
+
+def _distinct(values: Sequence[Any]) -> list[Any]:
+    found: dict[tuple[str, str], Any] = {}
+    for value in values:
+        found.setdefault(_identity(value), value)
+    return list(found.values())
+
+
+def _text(value: Any) -> str:
+    """A value as YAML writes it plainly, a string as it is."""
+    kind = _kind(value)
+    if kind == "str":
+        return str(value)
+    if kind == "null":
+        return "null"
+    if kind == "bool":
+        return "true" if value else "false"
+    if kind == "float" and not math.isfinite(value):
+        return ".nan" if math.isnan(value) else ".inf" if value > 0 else "-.inf"
+    return repr(value) if kind in ("int", "float") else _json(value)
+
+
+def _json(value: Any) -> str:
+    """What is no scalar: `include` may have lists and mappings."""
+    import json
+
+    try:
+        return json.dumps(value, ensure_ascii=False, sort_keys=True, default=str)
+    except TypeError:  # keys that cannot be sorted, `{1: a, b: c}`
+        return repr(value)
+
+
+def _parts(key: str, values: Sequence[Any]) -> dict[tuple[str, str], str]:
+    """`n=1` for each value, by its identity."""
+    distinct = _distinct(values)
+    labels = zip(distinct, _labels(distinct), strict=True)
+    return {_identity(value): f"{key}={label}" for value, label in labels}
+
+
+def _labels(values: Sequence[Any]) -> list[str]:
+    """What names show for distinct values: their text where it is safe, short and no other's."""
+    found: dict[int, str] = {}
+    taken: set[str] = set()
+    texts = [_text(value) for value in values]
+    safe = [_made_safe(text) for text in texts]
+    # A number keeps its label before a text that looks like one, a plain text before what was changed.
+    ranks = [(texts[n] != safe[n], isinstance(values[n], str), n) for n in range(len(values))]
+    for changed, is_text, place in sorted(ranks):
+        label = safe[place]
+        if is_text and not changed and (not label or label in taken):
+            label = f'"{label}"'
+        if changed or label in taken:
+            label = _hashed(label, _identity(values[place]), taken)
+        taken.add(label)
+        found[place] = label
+    return [found[place] for place in range(len(values))]
+
+
+def _made_safe(text: str) -> str:
+    if len(text) > LABEL_LIMIT:
+        text = text[:LABEL_LIMIT]
+    if text.isalnum():
+        return text
+    return "".join("_" if char in _SIGNS or not char.isprintable() else char for char in text)
+
+
+def _hashed(label: str, identity: tuple[str, str], taken: set[str]) -> str:
+    """A label with as much of the value's hash as sets it apart."""
+    digest = _digest(":".join(identity))
+    length = next(length for length in range(4, len(digest) + 1) if f"{label}~{digest[:length]}" not in taken)
+    return f"{label}~{digest[:length]}"
+
+
+def _suffix(parts: Sequence[str]) -> str:
+    suffix = f"[{','.join(parts)}]"
+    if len(suffix) <= SUFFIX_LIMIT:
+        return suffix
+    # Of many that are cut, no two may be alike: more of the hash than one value needs.
+    end = f"~{_digest(suffix)[:16]}]"
+    return suffix[: SUFFIX_LIMIT - len(end)] + end
+
+
+def _digest(text: str) -> str:
+    # Only where a name cannot be what the file says: hashlib takes 5 ms to import.
+    from hashlib import sha256
+
+    return sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

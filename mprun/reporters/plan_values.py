@@ -1,0 +1,38 @@
+"""What a plan knows of its values before the run, as it may be shown: no secret is in it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from mprun.references import HIDDEN, Lookup, ReferenceProblem, resolve, shown
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from mprun.plan import Plan, PlannedTask
+
+
+def known(planned: PlannedTask) -> Callable[[Any], Any]:
+    """What resolves a node of a task as far as that can be done now; the rest stays references."""
+    task = planned.task
+    lookup = Lookup(task.scope, task.axes, planned.values)
+
+    def resolved(node: Any) -> Any:
+        try:
+            return resolve(node, lookup)
+        except ReferenceProblem:
+            # A path that leads nowhere is for the checks to tell; here it is what the file says.
+            return node
+
+    return resolved
+
+
+def params(plan: Plan) -> dict[str, Any]:
+    """The values of the job's params, and `***` for those that are secret."""
+    found = {name: shown(value) for name, value in plan.job.params.items()}
+    for planned in plan.tasks:
+        # A recipe's are its own.
+        if planned.task.origin.document is plan.job.origin.document:
+            found.update(dict.fromkeys(sorted(planned.task.scope.secrets), HIDDEN))
+            break
+    return found

@@ -1,0 +1,143 @@
+"""Drives an executor as the engine does: attempts of tasks, without a job file."""
+
+from __future__ import annotations
+
+import json
+import select
+import time
+from pathlib import Path
+
+from mprun.executors.base import AttemptOrder, Call, Exited, Lost, NotStarted, Preparation, Prepared, Started
+from mprun.executors.local import start_launcher
+from mprun.results import read_error, read_result, read_usage
+
+# Nothing here takes longer; what does has hung.
+PATIENCE = 40
+
+
+class Ended:
+    """What one attempt left: how it began and ended, its log, result and error."""
+
+    def __init__(self, started, exited, log, result):
+        self.started = started
+        self.exited = exited
+        self.code = exited.exit_code
+        self.log = Path(log).read_text(encoding="utf-8", errors="backslashreplace")
+        self.result = read_result(result)[0]
+        self.error = read_error(result)
+        self.usage = read_usage(result)
+        self.path = result
+
+
+class Attempts:
+    """A launcher of its own, prepared to call `targets`, with what it reports, by key.
+
+    `targets` are (target, args) pairs. A context: at its end everything is killed.
+    """
+
+    def __init__(self, directory, *, method="fork", methods=(), targets=(), preload=(), places=100):
+        self.directory = Path(directory)
+        self.method = method
+        self._count = 0
+        self._places = {}
+        self.started = {}
+        self.ended = {}
+        self.executor = start_launcher()
+        self._poll = select.poll()
+        self._poll.register(self.executor.fileno(), select.POLLIN)
+        self.prepared = None
+        self.main_log = self.directory / "main.log"
+        self.executor.prepare(
+            Preparation(
+                run_id="a-run",
+                import_path=(str(directory),),
+                log=str(self.main_log),
+                start_method=method,
+                methods=tuple({method, *methods}),
+                preload=tuple(preload),
+                max_parallel=places,
+                calls=tuple(Call(target=target, args=tuple(args), kwargs={}) for target, args in targets),
+            )
+        )
+
+    def __enter__(self):
+        try:
+            assert self.executor.flush()
+            self._until(lambda: self.prepared)
+            assert not self.prepared.findings, self.prepared.findings
+        except BaseException:
+            self.executor.close(kill=True)
+            raise
+        return self
+
+    def __exit__(self, *_):
+        self.executor.close(kill=True)
+
+    def start(self, *, target=None, args=(), command=None, limits=None, env=None, cwd=None, **more):
+        """Start an attempt and do not wait for it; its key."""
+        key = (self._count, 1)
+        self._count += 1
+        path = self.directory / f"attempt{key[0]}"
+        self._places[key] = path
+        self.executor.start(
+            AttemptOrder(
+                key=key,
+                name=more.get("name", f"task{key[0]}"),
+                position=more.get("position", key[0] + 1),
+                daemon=False,
+                start_method=more.get("method", self.method),
+                target=target,
+                args=tuple(args),
+                kwargs={},
+                log=f"{path}.log",
+                result=str(path),
+                env=env or {},
+                cwd=None if cwd is None else str(cwd),
+                command=command,
+                limits=limits,
+            )
+        )
+        assert self.executor.flush()
+        return key
+
+    def signal(self, key, name, **more):
+        self.executor.signal(key, name, **more)
+        assert self.executor.flush()
+
+    def begun(self, key):
+        """The attempt's `Started`, once it has."""
+        return self._until(lambda: self.started.get(key))
+
+    def end(self, key):
+        """What the attempt left, once it has ended."""
+        exited = self._until(lambda: self.ended.get(key))
+        assert isinstance(exited, Exited), exited
+        return Ended(self.started[key], exited, self.log(key), str(self._places[key]))
+
+    def run(self, **order):
+        return self.end(self.start(**order))
+
+    def log(self, key):
+        return Path(f"{self._places[key]}.log")
+
+    def _until(self, fact):
+        end = time.monotonic() + PATIENCE
+        while not (found := fact()):
+            assert self._poll.poll(max(0, end - time.monotonic()) * 1000), "nothing was reported"
+            for report in self.executor.receive():
+                self._take(report)
+        return found
+
+    def _take(self, report):
+        assert not isinstance(report, Lost), report
+        if isinstance(report, Prepared):
+            self.prepared = report
+        elif isinstance(report, Started):
+            self.started[report.key] = report
+        elif isinstance(report, (Exited, NotStarted)):
+            self.ended[report.key] = report
+
+
+def error_file(ended):
+    """All that an attempt's error file holds."""
+    return json.loads(Path(f"{ended.path}.error.json").read_text(encoding="utf-8"))

@@ -1,0 +1,318 @@
+"""What every run has to keep to, written down once more, plainly, and checked at each intent.
+
+It shares no bookkeeping with the scheduler: it looks at what happened and what was asked for.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from mprun.intents import Finish, Join, MarkReady, Resolve, Signal, Start, TryAgain, Withdraw
+
+FAILURES = ("failed", "timed-out")
+OF_THE_RUN = ("run_ends", "fail_fast", "run_timeout", "user")
+# Beyond this many tasks, who could have started instead is not looked for: it takes too long.
+SMALL = 40
+
+
+class Model:
+    """All that happened in a run, by task number; `now` is set by whoever tells it."""
+
+    def __init__(self, the_plan, ahead):
+        self.plan = the_plan
+        self.ahead = ahead
+        self.now = 0.0
+        self.tasks = list(the_plan.tasks)
+        self.group_of, self.instances = {}, {}
+        self.attempts = Counter()
+        # Attempts that were handed over, and those of them that have a process, with its time.
+        self.live, self.alive = set(), {}
+        # Why, and since when, the present attempt was asked to end.
+        self.asked = {}
+        self.guarded = set()
+        self.unwanted = set()
+        self.judged, self.due = {}, {}
+        self.to_resolve, self.resolved = set(), set()
+        self.seen_started, self.seen_ready, self.ready_now = set(), set(), set()
+        self.finished, self.passed, self.refused = {}, set(), set()
+        self.joined = []
+        self.held, self.places = Counter(), the_plan.max_parallel
+        self.met = set()
+        self.ended = self.killing = False
+
+    def task(self, number):
+        return self.tasks[number].task
+
+    def order(self, number):
+        return self.group_of.get(number, number), number
+
+    # ---- what happened
+
+    def process_started(self, number):
+        self.alive[number] = self.now
+        self.seen_started.add(number)
+
+    def attempt_ended(self, number, ending):
+        """`ending` is None where nobody saw it."""
+        self.judged[number] = self.judge(number, ending)
+        self.release(number)
+
+    def judge(self, number, ending):
+        task, (reason, _) = self.task(number), self.asked.get(number, (None, 0))
+        ran = self.alive.get(number)
+        if ending is None:
+            return "unknown"
+        if reason == "timeout" and self.now >= ran + task.timeout:
+            return "timed-out"
+        if reason in ("log_limit", "not_ready"):
+            return "failed"
+        if reason in OF_THE_RUN:
+            return "stopped"
+        return "succeeded" if ending.succeeded else "failed"
+
+    def release(self, number):
+        self.live.remove(number)
+        self.alive.pop(number, None)
+        self.asked.pop(number, None)
+        self.guarded.discard(number)
+        self.ready_now.discard(number)
+        self.places += not self.task(number).daemon
+        self.held.subtract(self.task(number).resources)
+
+    def expanded(self, number, instances):
+        self.instances[number] = range(len(self.tasks), len(self.tasks) + len(instances))
+        self.tasks += instances
+        self.group_of.update(dict.fromkeys(self.instances[number], number))
+        if not instances:
+            self.passed.add(number)
+
+    def answers(self, number):
+        """Whether the probe of a running attempt is still of interest."""
+        return number in self.alive and number not in self.asked and number not in self.ready_now
+
+    # ---- what holds
+
+    def holds(self, need, condition):
+        if self.instances.get(need):
+            return all(self.holds(instance, condition) for instance in self.instances[need])
+        outcome = self.finished.get(need)
+        if need in self.passed and outcome is not None:
+            return condition != "failed"
+        if condition == "finished":
+            return outcome is not None
+        if condition == "failed":
+            return outcome in FAILURES
+        if condition == "succeeded":
+            return outcome == "succeeded"
+        return need in (self.seen_started if condition == "started" else self.seen_ready)
+
+    def is_out_of_reach(self, need, condition):
+        if self.instances.get(need):
+            return any(self.is_out_of_reach(instance, condition) for instance in self.instances[need])
+        return need in self.finished and not self.holds(need, condition)
+
+    def may_start(self, number):
+        """Whether all that it waits for holds; once it does, it goes on to."""
+        if number not in self.met:
+            needs = self.tasks[self.group_of.get(number, number)].needs
+            if not all(self.holds(*need) for need in needs):
+                return False
+            self.met.add(number)
+        return True
+
+    def has_tokens(self, number):
+        claims = self.task(number).resources
+        return all(self.held[name] + count <= self.plan.job.resources[name] for name, count in claims.items())
+
+    def is_waiting(self, number):
+        """Whether nothing is missing for its first attempt but a place and tokens."""
+        return (
+            number not in self.finished
+            and number not in self.live
+            and not self.attempts[number]
+            and not self.instances.get(number)
+            and (number in self.resolved or not self.tasks[number].late)
+            and self.may_start(number)
+        )
+
+    # ---- what is asked for
+
+    def check(self, intent):
+        match intent:
+            case Start():
+                self.check_start(intent.task, intent.attempt)
+            case Signal():
+                self.check_signal(intent)
+            case Withdraw():
+                assert intent.task in self.live, "what was not handed over is withdrawn"
+                assert intent.task not in self.alive, "what has a process is withdrawn"
+                assert intent.attempt == self.attempts[intent.task]
+                if intent.task not in self.unwanted:
+                    self.end()
+                self.asked[intent.task] = "user", self.now
+            case TryAgain():
+                self.check_try_again(intent)
+            case Finish():
+                self.check_finish(intent.task, intent)
+            case Join():
+                assert intent.task in self.finished, "joined before its end"
+                assert intent.task not in self.joined, "joined twice"
+                self.joined.append(intent.task)
+                assert intent.position == len(self.joined) <= intent.of, "joins are miscounted"
+            case MarkReady():
+                assert intent.attempt == self.attempts[intent.task]
+                assert self.answers(intent.task), "ready, but it has no attempt to be"
+                self.ready_now.add(intent.task)
+                self.seen_ready.add(intent.task)
+            case Resolve():
+                assert not self.ended, "resolved after the end"
+                assert self.tasks[intent.task].late
+                assert intent.task not in self.to_resolve, "resolved twice"
+                assert intent.task not in self.finished, "resolved after its outcome"
+                assert self.may_start(intent.task), "resolved too early"
+                self.to_resolve.add(intent.task)
+
+    def check_start(self, number, attempt):
+        assert not self.ended, "started after the end of the run"
+        assert number not in self.unwanted, "started though a user stopped it"
+        assert number not in self.live, "two attempts at once"
+        assert number not in self.finished, "started after its outcome"
+        assert not self.instances.get(number), "a group is started"
+        assert not self.tasks[number].skipped, "started though it is skipped"
+        assert number in self.resolved or not self.tasks[number].late, "started unresolved"
+        assert attempt == self.attempts[number] + 1, "attempts are miscounted"
+        assert self.now >= self.due.pop(number, 0.0), "tried again too early"
+        assert self.may_start(number), "started too early"
+        assert self.has_tokens(number), "more tokens than there are"
+        if len(self.tasks) <= SMALL:
+            self.check_nobody_was_first(number)
+        self.attempts[number] = attempt
+        self.live.add(number)
+        self.held.update(self.task(number).resources)
+        self.places -= not self.task(number).daemon
+        assert self.places >= -self.ahead, "more places than there are"
+        assert self.places >= 0 or self.task(number).daemon or not self.task(number).resources
+
+    def check_nobody_was_first(self, number):
+        ahead = self.places <= 0 and not self.task(number).daemon
+        for other in range(len(self.tasks)):
+            if self.order(other) >= self.order(number):
+                continue
+            undecided = other in self.to_resolve - self.resolved and other not in self.finished
+            assert not undecided or self.instances.get(other), "it did not wait for what is resolved"
+            if self.is_waiting(other):
+                assert not ahead or self.task(other).daemon, "handed over before its turn"
+                assert not self.fits(other), "another was first"
+
+    def fits(self, number):
+        return self.has_tokens(number) and (self.places > 0 or self.task(number).daemon)
+
+    def check_nobody_waits_in_vain(self):
+        if not self.ended and len(self.tasks) <= SMALL:
+            for number in range(len(self.tasks)):
+                assert not (self.is_waiting(number) and self.fits(number)), "nobody starts what could"
+
+    def check_signal(self, intent):
+        task = self.task(intent.task)
+        assert intent.task in self.alive, "a signal to no process"
+        assert intent.attempt == self.attempts[intent.task]
+        ran = self.now - self.alive[intent.task] + 1e-9
+        if intent.reason == "timeout":
+            assert ran >= task.timeout, "timed out too early"
+        elif intent.reason == "not_ready":
+            assert ran >= task.ready.timeout, "not ready too early"
+            assert intent.task not in self.ready_now, "stopped though it is ready"
+        elif intent.reason == "log_limit":
+            assert intent.task in self.guarded
+        elif intent.task not in self.unwanted:
+            assert intent.reason in OF_THE_RUN
+            self.end()
+        if intent.signal == "SIGKILL":
+            _, since = self.asked.get(intent.task, ("", -1.0))
+            assert self.killing or self.now + 1e-9 >= since + task.stop.grace, "killed before its grace"
+        else:
+            assert intent.signal == task.stop.signal
+        reason, since = self.asked.get(intent.task, (intent.reason, self.now))
+        self.asked[intent.task] = reason, since
+
+    def check_try_again(self, intent):
+        task, judged = self.task(intent.task), self.judged[intent.task]
+        assert not self.ended, "tried again after the end of the run"
+        assert intent.task not in self.live | self.unwanted | self.finished.keys()
+        assert intent.attempt == self.attempts[intent.task] + 1
+        assert intent.delay >= 0
+        if intent.reason == "retry":
+            assert task.restart == "never"
+            assert intent.attempt <= task.retry.retries + 1, "more attempts than it has"
+            assert judged in FAILURES
+        else:
+            assert intent.reason == "restart"
+            assert judged in FAILURES or (judged == "succeeded" and task.restart == "always")
+            assert task.restart != "never"
+            assert intent.delay <= 60 or task.retry.delay
+        self.due[intent.task] = self.now + intent.delay
+
+    def check_finish(self, number, finish):
+        outcome, planned = finish.outcome, self.tasks[number]
+        assert number not in self.finished, "two outcomes for one task"
+        assert number not in self.live, "an outcome for a live task"
+        assert not self.instances.get(number), "an outcome for a group"
+        assert finish.attempts == self.attempts[number], "attempts are miscounted"
+        if outcome == "skipped":
+            assert planned.skipped or number in self.passed or self.is_unreachable(number), "skipped"
+            self.passed.update({number} if planned.skipped else ())
+        elif outcome == "cancelled":
+            assert not finish.attempts, "cancelled after an attempt"
+            if number not in self.unwanted:
+                self.end()
+        elif not finish.attempts:
+            expected = "failed" if number in self.refused else "succeeded"
+            assert outcome == expected
+            assert number in self.refused | self.passed, "an outcome without an attempt"
+        else:
+            assert outcome == self.judged[number], "the outcome is not that of the last attempt"
+            self.check_that_was_the_last(number, outcome)
+        self.finished[number] = outcome
+        if outcome in FAILURES and self.plan.job.fail_fast and not planned.task.allow_failure:
+            self.ended = True
+
+    def is_unreachable(self, number):
+        return any(self.is_out_of_reach(*need) for need in self.tasks[number].needs)
+
+    def check_that_was_the_last(self, number, outcome):
+        if self.ended or number in self.unwanted:
+            return
+        task = self.task(number)
+        if number in self.due:
+            # It waits for its next attempt, so only the end of the run can be the reason.
+            self.end()
+        elif not self.left():
+            # Where all that remains was asked to end before, nothing tells that the run ends.
+            return
+        elif outcome in FAILURES:
+            assert task.restart == "never", "not started again"
+            assert self.attempts[number] > task.retry.retries or task.retry.exit_codes, "not tried again"
+        else:
+            assert outcome != "succeeded" or task.restart != "always", "not started again"
+
+    def end(self):
+        """The run ends by now: if nobody ended it, then since its last task is done."""
+        assert self.ended or not self.left(), "the run ends before its tasks"
+        self.ended = True
+
+    def left(self):
+        """The tasks that the run waits for."""
+        everyone = (number for number in range(len(self.tasks)) if not self.instances.get(number))
+        return [n for n in everyone if n not in self.finished and not self.task(n).daemon]
+
+    def check_end(self, scheduler):
+        """When the run is over."""
+        assert not self.live, "a process outlives the run"
+        groups = {number for number, instances in self.instances.items() if instances}
+        assert scheduler.expanded == groups
+        assert self.finished.keys() == set(range(len(self.tasks))) - groups, "a task without an outcome"
+        assert scheduler.outcomes == [self.finished.get(number) for number in range(len(self.tasks))]
+        ran = {number for number in self.finished if self.attempts[number]}
+        assert {number for number in ran if not self.task(number).daemon} <= set(self.joined), "not joined"
+        assert not any(+self.held[name] for name in self.held)
+        assert self.places == self.plan.max_parallel

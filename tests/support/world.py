@@ -1,0 +1,225 @@
+"""A world of virtual time in which a scheduler's run takes place, drawn at random from a seed."""
+
+from __future__ import annotations
+
+import heapq
+import random
+from collections import deque
+
+from mprun.intents import Resolve, Signal, Start, Withdraw
+from mprun.job import Instance
+from mprun.plan import plan_instance
+from mprun.retries import Ending
+from mprun.scheduler import AHEAD, Scheduler
+from support.model import Model
+from support.random_plans import random_plan
+
+
+class World:
+    """Processes that start, are ready, end when they like, and obey signals or not.
+
+    It tells the model and the scheduler what happens, and lets the model judge what the
+    scheduler wants.
+    """
+
+    def __init__(self, seed):
+        self.dice = random.Random(seed)
+        self.plan = random_plan(self.dice)
+        self.scheduler = Scheduler(self.plan, self.dice.random)
+        self.model = Model(self.plan, AHEAD)
+        self.now = 0.0
+        self.agenda = []
+        # What the launcher was told to start, and what has a place there.
+        self.queue, self.placed = [], set()
+        self.answering = deque()
+        self.depth_first = self.dice.random() < 0.5
+        self.trace = []
+        self.plan_what_comes_from_outside()
+
+    def plan_what_comes_from_outside(self):
+        """Stops, a loss of the launcher; what is started again for ever has to be stopped."""
+        dice, long = self.dice, 10 + len(self.plan.tasks)
+        endless = any(planned.task.restart != "never" for planned in self.plan.tasks)
+        if endless or dice.random() < 0.3:
+            self.at(dice.random() * long, "stop", None)
+        if dice.random() < 0.1:
+            self.at(dice.random() * long, "kill", None)
+        if dice.random() < 0.05:
+            self.at(dice.random() * long, "lose", None)
+        for _ in range(dice.choice([0, 0, 1, 3])):
+            self.at(dice.random() * 5, "stop task", None)
+
+    def at(self, delay, what, task):
+        attempt = self.model.attempts[task]
+        heapq.heappush(self.agenda, (self.now + delay, self.dice.random(), what, task, attempt))
+
+    # ---- the run
+
+    def run(self):
+        self.carry_out(self.scheduler.begin(self.now))
+        for step in range(50_000):
+            if self.scheduler.over:
+                self.model.check_end(self.scheduler)
+                return
+            self.step()
+            if step % 4 == 0:
+                self.model.check_nobody_waits_in_vain()
+        raise AssertionError("the run does not end")
+
+    def step(self):
+        deadline = self.scheduler.deadline
+        first = self.agenda[0][0] if self.agenda else None
+        times = [time for time in (first, deadline) if time is not None]
+        assert times, "nothing will ever happen"
+        self.now = self.model.now = max(self.now, min(times))
+        if first is not None and first <= self.now:
+            _, _, what, task, attempt = heapq.heappop(self.agenda)
+            if task is None:
+                self.happen_outside(what)
+            elif attempt == self.model.attempts[task] and task in self.model.live:
+                self.happen(what, task, attempt)
+        else:
+            timeout = self.plan.job.timeout
+            self.model.ended |= timeout is not None and self.now >= timeout
+            self.carry_out(self.scheduler.time_passed(self.now))
+
+    def happen_outside(self, what):
+        scheduler, model = self.scheduler, self.model
+        if what == "stop task":
+            task = self.dice.randrange(len(model.tasks))
+            reason = self.dice.choice(["user", "log_limit"])
+            if reason == "log_limit":
+                model.guarded.update({task} & model.alive.keys())
+            elif not model.instances.get(task):
+                model.unwanted.add(task)
+            self.carry_out(scheduler.stop_task(task, reason, self.now))
+            return
+        model.ended = True
+        if what == "lose":
+            self.lose()
+        else:
+            model.killing |= what == "kill"
+            self.carry_out(scheduler.stop("user", self.now, kill=what == "kill"))
+
+    def lose(self):
+        self.queue.clear()
+        self.placed.clear()
+        for task in list(self.model.live):
+            self.model.attempt_ended(task, None)
+        self.carry_out(self.scheduler.lost("launcher lost", self.now))
+        assert self.scheduler.over
+
+    def happen(self, what, task, attempt):
+        scheduler, dice = self.scheduler, self.dice
+        if what == "withdrawn":
+            self.model.release(task)
+            self.model.attempts[task] -= 1
+            self.carry_out(scheduler.task_withdrawn(task, self.now))
+        elif what == "started":
+            if dice.random() < 0.01:
+                self.end(task, Ending(succeeded=False, reason="could not be started"))
+            else:
+                self.begin(task)
+        elif what == "ready":
+            due = self.model.answers(task)
+            self.carry_out(scheduler.task_ready(task, attempt, self.now))
+            assert not due or task in self.model.ready_now, "it is ready, and nobody marks it"
+        elif task in self.model.alive:
+            code = dice.choice([0, 0, 0, 0, 1, 2])
+            lost = dice.random() < 0.01
+            self.end(task, None if lost else Ending(succeeded=code == 0, reason="exit", exit_code=code))
+
+    def begin(self, task):
+        dice, daemon = self.dice, self.model.task(task).daemon
+        self.model.process_started(task)
+        self.at(dice.random() * (dice.choice([1, 30]) if daemon else 4), "exited", task)
+        if self.model.task(task).ready is not None and dice.random() < 0.8:
+            self.at(dice.random() * 3, "ready", task)
+        self.carry_out(self.scheduler.task_started(task, self.now))
+
+    def end(self, task, ending):
+        self.placed.discard(task)
+        self.model.attempt_ended(task, ending)
+        self.launch()
+        if ending is None:
+            self.carry_out(self.scheduler.task_lost(task, "nobody saw its end", self.now))
+        else:
+            self.carry_out(self.scheduler.task_exited(task, ending, self.now))
+
+    # ---- what the scheduler wants
+
+    def carry_out(self, intents):
+        for intent in intents:
+            self.trace.append((self.now, intent))
+            self.model.check(intent)
+            match intent:
+                case Start():
+                    self.queue.append(intent.task)
+                    self.launch()
+                    assert len(self.queue) <= AHEAD, "too many tasks wait for a place"
+                case Signal():
+                    if intent.signal == "SIGKILL" or self.dice.random() < 0.7:
+                        self.at(self.dice.random() * 0.1, "exited", intent.task)
+                case Withdraw():
+                    if intent.task in self.queue:
+                        self.queue.remove(intent.task)
+                        self.at(self.dice.random() * 0.1, "withdrawn", intent.task)
+        asked = [intent.task for intent in intents if isinstance(intent, Resolve)]
+        self.answer(asked)
+
+    def answer(self, asked):
+        """In order; whether before or after what comes of the first answers is left open."""
+        if self.depth_first:
+            for task in asked:
+                self.resolve(task)
+            return
+        outermost = not self.answering
+        self.answering.extend(asked)
+        while outermost and self.answering:
+            self.resolve(self.answering[0])
+            self.answering.popleft()
+
+    def launch(self):
+        """What the launcher does by itself: it starts what waits as soon as there is a place."""
+        taken = sum(not self.model.task(other).daemon for other in self.placed)
+        for task in list(self.queue):
+            if self.model.task(task).daemon or taken < self.plan.max_parallel:
+                taken += not self.model.task(task).daemon
+                self.queue.remove(task)
+                self.placed.add(task)
+                self.at(self.dice.random() * 0.1, "started", task)
+
+    def resolve(self, task):
+        scheduler, model = self.scheduler, self.model
+        given_up = task in model.finished
+        kinds = ["resolved", "resolved", "resolved", "skipped", "refused"]
+        kind = self.dice.choice(kinds if task in model.group_of else [*kinds, "expanded"])
+        if not given_up:
+            model.resolved.add(task)
+        if kind == "resolved":
+            intents = scheduler.task_resolved(task, self.now)
+        elif kind == "skipped":
+            model.passed.update(() if given_up else {task})
+            intents = scheduler.task_skipped(task, "`when` is false", self.now)
+        elif kind == "refused":
+            model.refused.add(task)
+            intents = scheduler.task_refused(task, "nothing there", self.now)
+        else:
+            group = model.tasks[task]
+            named = [f"{group.name}[{index}]" for index in range(self.dice.randint(0, 4))]
+            made = [plan_instance(Instance(name=name, task=group.task), group) for name in named]
+            if not given_up:
+                model.expanded(task, made)
+            intents = scheduler.task_expanded(task, made, self.now)
+        assert not given_up or intents == [], "an answer that comes too late has consequences"
+        self.carry_out(intents)
+
+
+def play(seed):
+    """The run of this seed, to its end, with every check."""
+    world = World(seed)
+    try:
+        world.run()
+    except AssertionError as error:
+        raise AssertionError(f"seed {seed}: {error}") from error
+    return world

@@ -1,0 +1,671 @@
+"""Job files -> Job: scopes, precedence, recipes, places of problems, limits; no process is started."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import textwrap
+import time
+
+import pytest
+
+from mprun import api
+from mprun.assembly import assemble
+from mprun.errors import JobFileError
+from mprun.references import Lookup, resolve
+from mprun.reporters.plan_graph import dot_lines, mermaid_lines
+from mprun.reporters.plan_json import plan_json
+from mprun.reporters.plan_text import plan_lines
+
+SECRET = "s3cr3t-7f1e"
+
+
+class Desk:
+    """A directory for job files; `job` is the main one."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def write(self, **files):
+        for name, text in files.items():
+            (self.path / f"{name}.yaml").write_text(textwrap.dedent(text), encoding="utf-8")
+
+    def job(self, *options, env=None, lenient=False, params=None, **files):
+        """The job of `job.yaml`, with every view of its plan looked through once."""
+        self.write(**files)
+        path = str(self.path / "job.yaml")
+        job = assemble(path, params or {}, options, env or {}, lenient=lenient)
+        if not lenient:
+            views(job)
+        return job
+
+    def problems(self, *options, **given):
+        """What is wrong with `job.yaml`: `line:column message`, each."""
+        with pytest.raises(JobFileError) as caught:
+            self.job(*options, **given)
+        return [f"{p.place.line}:{p.place.column} {p.message}" for p in caught.value.problems]
+
+    def needs(self, *options, **given):
+        """The names that each task depends on."""
+        job = self.job(*options, **given)
+        names = [task.name for task in job.tasks]
+        return {names[n]: [names[m] for m, _ in needs] for n, needs in enumerate(job.needs)}
+
+
+def views(job):
+    """Every view of a job's plan, as one text."""
+    plan = api.plan_job(job)
+    made = [plan_lines(plan), plan_json(plan), mermaid_lines(plan), dot_lines(plan)]
+    return "\n".join(line for lines in made for line in lines)
+
+
+@pytest.fixture
+def desk(tmp_path):
+    return Desk(tmp_path)
+
+
+# ---- references to results are dependencies
+
+
+def test_items_of_a_literal_list_depend_each_on_what_it_refers_to(desk):
+    needs = desk.needs(
+        job="""
+        tasks:
+          - {name: a, target: "m:f"}
+          - {name: b, target: "m:f"}
+          - {name: each, target: "m:f", foreach: ["${tasks.a.result}", {x: {y: "${tasks.b.result}"}}, 3],
+             args: ["${item}"]}
+        """
+    )
+    assert needs == {"a": [], "b": [], "each[0]": ["a"], "each[1]": ["b"], "each[2]": []}
+
+
+def test_items_that_stand_for_what_a_recipe_was_given_depend_on_it(desk):
+    needs = desk.needs(
+        job="""
+        tasks:
+          - {name: a, target: "m:f"}
+          - {name: u, uses: r.yaml, with: {p: "${tasks.a.result}"}}
+        """,
+        r="""
+        params: {p: null}
+        tasks: [{name: each, target: "m:f", foreach: ["x ${params.p}", 2], args: ["${item}"]}]
+        """,
+    )
+    assert needs == {"a": [], "u/each[0]": ["a"], "u/each[1]": []}
+
+
+def test_a_variable_of_the_job_that_a_task_names_and_overrides_is_a_dependency_all_the_same(desk):
+    needs = desk.needs(
+        job="""
+        tasks:
+          - {name: a, target: "m:f"}
+          - {name: u, uses: r.yaml, with: {p: "${tasks.a.result}"}}
+        """,
+        r="""
+        params: {p: null}
+        env: {A: "${params.p}"}
+        tasks: [{name: i, target: "m:f", args: ["${env.A}"], env: {A: own}}]
+        """,
+    )
+    assert needs == {"a": [], "u/i": ["a"]}
+
+
+# ---- what is expected as a result
+
+
+@pytest.mark.parametrize("more", ["", "matrix: {n: [1, 2]}, ", "foreach: [1, 2], "])
+def test_an_expected_result_may_refer_to_what_another_task_returned(desk, more):
+    item = {"": "", "m": "-${matrix.n}", "f": "-${item}"}[more[:1]]
+    needs = desk.needs(
+        job=f"""
+        params: {{p: x}}
+        tasks:
+          - {{name: a, target: "m:f"}}
+          - {{name: b, target: "m:f", {more}expect: {{result: "${{tasks.a.result}}${{params.p}}{item}"}}}}
+        """
+    )
+    assert all(before == ["a"] for name, before in needs.items() if name != "a")
+
+
+def test_a_literal_sign_of_a_reference_stays_one_where_it_is_expected_or_an_item(desk):
+    job = desk.job(
+        job="""
+        tasks:
+          - {name: a, target: "m:f", expect: {result: "$${params.x}"}}
+          - {name: b, target: "m:f", foreach: ["$${a}"], args: ["${item}"]}
+        """
+    )
+    assert job.tasks[0].task.expect.result == "${params.x}"
+    assert job.tasks[1].values == ("${a}",)
+
+
+def test_texts_of_a_param_are_no_references(desk):
+    job = desk.job(
+        'l=["${tasks.b.result}", "${"]',
+        job="""
+        params: {l: {type: list}, s: x}
+        tasks:
+          - {name: b, target: "m:f", foreach: "${params.l}", args: ["${item}"]}
+        """,
+    )
+    assert [instance.values for instance in job.tasks] == [("${tasks.b.result}",), ("${",)]
+    assert job.needs == ((), ())
+    assert '"args": ["${tasks.b.result}"]' in views(job)
+
+
+# ---- what an instance makes of depends_on
+
+
+@pytest.mark.parametrize(
+    "depends_on", ["${matrix.n}", ["${matrix.n}"], ["${matrix.d}"], ["a", "${matrix.l}"]], ids=str
+)
+def test_what_a_matrix_gives_as_a_dependency_must_be_a_name(desk, depends_on):
+    text = repr(depends_on).replace("'", '"')
+    problems = desk.problems(
+        job=f"""
+        tasks:
+          - {{name: a, target: "m:f"}}
+          - name: b
+            target: m:f
+            matrix: {{n: [1], include: [{{n: 2, d: a, l: [a]}}]}}
+            depends_on: {text}
+        """
+    )
+    assert problems
+    assert all(problem.startswith("7:") for problem in problems)
+
+
+def test_names_with_the_values_of_a_matrix_are_dependencies(desk):
+    needs = desk.needs(
+        job="""
+        tasks:
+          - {name: a1, target: "m:f"}
+          - {name: a2, target: "m:f"}
+          - {name: b, target: "m:f", matrix: {n: [1, 2]}, depends_on: {"a${matrix.n}": finished}}
+          - {name: c, target: "m:f", foreach: [1, 2], depends_on: ["a${item}", "b[n=${item}]"]}
+        """
+    )
+    assert needs["b[n=1]"] == ["a1"]
+    assert needs["b[n=2]"] == ["a2"]
+    assert needs["c[1]"] == ["a2", "b[n=2]"]
+
+
+def test_what_a_task_depends_on_cannot_be_an_item_that_only_the_run_will_know(desk):
+    (problem,) = desk.problems(
+        job="""
+        tasks:
+          - {name: a, target: "m:f"}
+          - name: b
+            target: m:f
+            foreach: ${tasks.a.result}
+            depends_on: ["${item}"]
+        """
+    )
+    assert problem.startswith("7:")
+    assert "known only during the run" in problem
+
+
+# ---- what is yours
+
+
+@pytest.mark.parametrize("text", ["${oops", "${foo.bar}", "${params.none}", "${tasks.none.result}"])
+def test_keys_of_ones_own_are_never_read(desk, text):
+    job = desk.job(
+        job=f"""
+        x-top: "{text}"
+        defaults: {{x-all: "{text}"}}
+        tasks:
+          - {{name: b, target: "m:f", matrix: {{n: [1, 2]}}, x-note: "{text}", timeout: "${{matrix.n}}"}}
+          - {{name: c, target: "m:f", foreach: [1, 2], x-note: {{a: ["{text}"]}}}}
+        """
+    )
+    assert len(job.tasks) == 4
+
+
+# ---- params that are missing when a file is validated
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [
+        ("list", 'tasks: [{target: "m:f", foreach: "${params.p}", args: ["${item}"]}]'),
+        ("list", 'tasks: [{target: "m:f", foreach: ["${params.p}"], tags: ["${item}"]}]'),
+        ("list", 'tasks: [{target: "m:f", matrix: {a: "${params.p}"}, args: ["${matrix.a}"]}]'),
+        ("list", 'tasks: [{target: "m:f", matrix: "${params.p}", args: ["${matrix.a}"]}]'),
+        (
+            "list",
+            'tasks: [{name: a, target: "m:f", matrix: {a: "${params.p}"}}, '
+            '{target: "m:f", depends_on: "a[a=1]", args: ["${tasks.a[a=1].result}"]}]',
+        ),
+        (
+            "integer",
+            'tasks: [{name: b, target: "m:f", daemon: true, ready: {tcp: "${params.p}"}}, '
+            '{target: "m:f", depends_on: {b: ready}}]',
+        ),
+        ("boolean", 'tasks: [{target: "m:f", daemon: "${params.p}", restart: always}]'),
+        ("integer", 'resources: {db: "${params.p}"}\ntasks: [{target: "m:f", resources: {db: 3}}]'),
+        ("integer", 'resources: {db: 2}\ntasks: [{target: "m:f", resources: {db: "${params.p}"}}]'),
+        ("string", 'env_file: "${params.p}"\ntasks: [{target: "m:f"}]'),
+        ("string", 'tasks: [{name: b, uses: "${params.p}", with: {q: 1}}, {target: "m:f", depends_on: b/x}]'),
+        ("list", 'tasks: [{target: "m:f", foreach: "${params.p}", timeout: "${item}", retry: "${item}"}]'),
+        ("list", 'defaults: {foreach: "${params.p}", timeout: "${item}"}\ntasks: [{target: "m:f", retry: "${item}"}]'),  # noqa: E501
+        ("string", 'tasks: [{target: "m:f", matrix: {n: [1]}, tags: ["${params.p}${matrix.n}"]}]'),
+        ("string", 'tasks: [{target: "m:f", matrix: {n: [1]}, depends_on: "${params.p}${matrix.n}"}]'),
+        ("string", 'tasks: [{target: "m:f"}]\njoin: ["${params.p}"]'),
+        ("string", 'tasks: [{target: "m:f", depends_on: ["${params.p}"]}]'),
+        ("string", 'tasks: [{target: "m:f", expect: {result: ["${params.p}"], output: "${params.p}"}}]'),
+        ("string", 'tasks: [{target: "m:f", when: "${params.p}", env: {A: "${params.p}"}}]'),
+    ],
+)  # fmt: skip
+def test_a_file_whose_required_params_are_missing_is_valid(desk, kind, text):
+    desk.job(lenient=True, job=f"params: {{p: {{type: {kind}, required: true}}}}\n{text}\n")
+
+
+# ---- secrets
+
+
+@pytest.mark.parametrize("declared", ["{type: integer}", "{enum: [a, b]}", "{type: string, pattern: '^x$'}"])
+@pytest.mark.parametrize("given", ["${params.s}", "with ${params.s}"])
+def test_a_secret_that_a_recipe_refuses_is_not_in_the_message(desk, declared, given):
+    (problem,) = desk.problems(
+        env={"MPRUN_PARAM_S": SECRET},
+        job=f"""
+        params: {{s: {{type: string, secret: true}}}}
+        tasks: [{{name: u, uses: r.yaml, with: {{tok: "{given}"}}}}]
+        """,
+        r=f"params: {{tok: {declared}}}\ntasks: [{{target: 'm:f', args: ['${{params.tok}}']}}]",
+    )
+    assert "`tok` must" in problem
+    assert SECRET not in problem
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        'cwd: "${params.tok}"',
+        'expect: {result: "${params.tok}"}',
+        'tags: ["${params.tok}"]',
+        'stop: {signal: "${params.tok}"}',
+    ],
+)
+def test_a_secret_stays_one_in_a_recipe_whatever_it_is_called_there(desk, key):
+    problems = desk.problems(
+        env={"MPRUN_PARAM_S": SECRET},
+        job="""
+        params: {s: {type: string, secret: true}}
+        tasks: [{name: u, uses: mid.yaml, with: {tok: "${params.s}"}}]
+        """,
+        mid="params: {tok: ''}\ntasks: [{name: m, uses: r.yaml, with: {tok: '<${params.tok}>'}}]",
+        r=f"params: {{tok: ''}}\ntasks: [{{target: 'm:f', {key}}}]",
+    )
+    assert "a secret can stand in" in problems[0]
+    assert SECRET not in "".join(problems)
+
+
+def test_what_only_the_run_will_know_is_no_secret_in_a_recipe_of_a_recipe(desk):
+    job = desk.job(
+        job="""
+        tasks:
+          - {name: a, target: "m:f"}
+          - {name: u, uses: mid.yaml, with: {p: "${tasks.a.result}"}}
+        """,
+        mid="params: {p: ''}\ntasks: [{name: m, uses: r.yaml, with: {q: '<${params.p}>'}}]",
+        r="params: {q: ''}\ntasks: [{name: t, target: 'm:f', cwd: '${params.q}'}]",
+    )
+    assert job.needs == ((), ((0, "succeeded"),))
+
+
+@pytest.mark.parametrize("key", ["cwd: '${env.A}'", "expect: {result: '${env.A}'}", "tags: ['${env.A}']"])
+def test_a_variable_with_a_secret_in_it_is_one(desk, key):
+    (problem,) = desk.problems(
+        env={"MPRUN_PARAM_S": SECRET},
+        job=f"""
+        params: {{s: {{type: string, secret: true}}}}
+        env: {{A: "-${{params.s}}-"}}
+        tasks:
+          - {{target: "m:f", args: ["${{env.A}}"], env: {{B: "${{env.A}}"}}, when: "${{env.A}}"}}
+          - {{target: "m:f", {key}}}
+        """,
+    )
+    assert problem.startswith("6:")
+    assert "a secret can stand in" in problem
+
+
+def test_a_secret_is_in_no_view_of_a_plan(desk):
+    job = desk.job(
+        env={"MPRUN_PARAM_S": SECRET},
+        job="""
+        params: {s: {type: string, secret: true}}
+        env: {A: "-${params.s}-"}
+        tasks:
+          - {name: a, target: "m:f", args: ["${params.s}", "${env.A}"], kwargs: {k: ["x${params.s}"]}}
+          - {name: b, command: ["echo", "${params.s}"], env: {B: "${params.s}"}}
+          - {name: c, command: "echo ${params.s}", when: "${params.s}", matrix: {n: [1]}}
+          - {name: u, uses: r.yaml, with: {t: "${params.s}", e: "${env.A}"}, when: "${params.s}"}
+        """,
+        r="""
+        params: {t: "", e: ""}
+        env: {C: "${params.t}"}
+        tasks:
+          - {name: i, target: "m:f", args: ["${params.t}", "${params.e}", "${env.C}"], when: "${env.A}"}
+          - {name: j, uses: s.yaml, with: {z: "<${params.t}>", y: "${env.C}"}, env: {D: "${params.t}"}}
+        """,
+        s="""
+        params: {z: "", y: ""}
+        tasks: [{name: i, target: "m:f", args: ["${params.z}", "${params.y}", "${env.C}"], command: null}]
+        """.replace(", command: null", ""),
+    )
+    assert SECRET not in views(job)
+    assert SECRET not in str(job.params)
+    assert "***" in views(job)
+
+
+# ---- env files
+
+
+def test_an_env_file_whose_name_refers_to_nothing_is_a_problem_with_a_place(desk):
+    (problem,) = desk.problems(job="env_file: ${env.NOPE}.env\ntasks: [{target: 'm:f'}]")
+    assert problem == "1:11 the environment variable `NOPE` is not set"
+
+
+def test_an_env_file_cannot_be_what_a_task_returns(desk):
+    (problem,) = desk.problems(
+        job="tasks: [{name: a, target: 'm:f'}, {uses: r.yaml, with: {p: '${tasks.a.result}'}}]",
+        r="params: {p: ''}\nenv_file: ${params.p}\ntasks: [{target: 'm:f'}]",
+    )
+    assert problem.startswith("2:11 `${params.p}` is known only during the run")
+
+
+# ---- scopes and precedence
+
+
+def test_variables_come_from_the_nearest_that_names_them(desk):
+    (desk.path / "vars.env").write_text("FILE=file\nJOB=file\nOUT=file\n")
+    job = desk.job(
+        env={"OUT": "outside", "HOME": "/h"},
+        job="""
+        env_file: vars.env
+        env: {JOB: "job ${env.FILE}", DEFAULT: job, TASK: job, SEEN: "${env.OUT}"}
+        defaults: {env: {DEFAULT: default, TASK: default}}
+        tasks:
+          - {name: a, target: "m:f", env: {TASK: "task ${env.JOB}"}}
+          - {name: u, uses: r.yaml, env: {RECIPE: user, TASK: user}}
+        """,
+        r="""
+        env: {RECIPE: recipe, JOB: recipe, IN: "${env.OUT} ${env.JOB}"}
+        tasks: [{name: i, target: "m:f", env: {RECIPE: inner}}]
+        """,
+    )
+    own, inner = (call_env(task) for task in job.tasks)
+    assert own == {
+        "FILE": "file",
+        "JOB": "job file",
+        "OUT": "file",
+        "DEFAULT": "default",
+        "TASK": "task job file",
+        "SEEN": "file",
+    }
+    assert (inner["RECIPE"], inner["TASK"], inner["JOB"]) == ("user", "user", "recipe")
+
+
+def call_env(instance):
+    lookup = Lookup(instance.task.scope, instance.task.axes, instance.values, reveal=True)
+    return {name: resolve(value, lookup) for name, value in instance.task.env.items()}
+
+
+def test_paths_are_relative_to_the_file_that_says_them(desk):
+    (desk.path / "parts").mkdir()
+    desk.write(
+        **{
+            "parts/r": """
+            cwd: work
+            pythonpath: lib
+            env_file: r.env
+            tasks:
+              - {name: i, target: "m:f"}
+              - {name: j, target: "m:f", cwd: /abs}
+              - {name: k, target: "m:f", cwd: ..}
+            """
+        }
+    )
+    (desk.path / "parts" / "r.env").write_text("A=1\n")
+    job = desk.job(
+        job="cwd: top\npythonpath: [., /x]\ntasks: [{name: u, uses: parts/r.yaml}, {target: 'm:f'}]"
+    )
+    top = str(desk.path)
+    assert [task.task.cwd for task in job.tasks] == [f"{top}/parts/work", "/abs", top, f"{top}/top"]
+    assert job.pythonpath == (top, "/x", f"{top}/parts/lib")
+    assert [path for path, _ in job.files] == [
+        f"{top}/{name}" for name in ("job.yaml", "parts/r.yaml", "parts/r.env")
+    ]
+    assert {len(digest) for _, digest in job.files} == {64}
+
+
+def test_what_is_wrong_in_a_recipe_is_told_at_its_place_in_that_file(desk):
+    with pytest.raises(JobFileError) as caught:
+        desk.job(
+            job="tasks: [{name: u, uses: r.yaml, with: {p: 1}}]",
+            r="params: {p: {type: integer}}\ntasks:\n  - {target: 'm:f', args: ['${params.q}']}",
+        )
+    (problem,) = caught.value.problems
+    assert (problem.source.path, problem.place.line) == (str(desk.path / "r.yaml"), 3)
+    with pytest.raises(JobFileError) as caught:
+        desk.job(
+            job="tasks:\n  - {name: u, uses: r.yaml, with: {p: x}}",
+            r="params: {p: {type: integer}}\ntasks:\n  - {target: 'm:f'}",
+        )
+    (problem,) = caught.value.problems
+    assert (problem.source.path, problem.place.line) == (str(desk.path / "job.yaml"), 2)
+
+
+def test_what_one_instance_alone_makes_wrong_is_told_at_its_key(desk):
+    (problem,) = desk.problems(
+        job="""
+        tasks:
+          - name: a
+            target: m:f
+            matrix: {t: [1s, soon]}
+            timeout: ${matrix.t}
+        """
+    )
+    assert problem.startswith("6:14 ")
+    assert "`soon`" in problem
+
+
+@pytest.mark.parametrize("uses", ["job.yaml", "r.yaml"])
+def test_a_recipe_that_includes_itself_is_refused(desk, uses):
+    (problem,) = desk.problems(
+        job=f"tasks: [{{name: u, uses: {uses}}}]", r="tasks: [{name: v, uses: ./job.yaml}]"
+    )
+    assert "includes itself" in problem
+
+
+# ---- conditions of recipes
+
+
+def test_the_condition_of_a_recipe_is_that_of_all_its_tasks(desk):
+    job = desk.job(
+        job="""
+        tasks:
+          - {name: a, target: "m:f"}
+          - {name: off, uses: r.yaml, when: "no"}
+          - {name: ask, uses: r.yaml, when: "${tasks.a.result}"}
+          - {name: on, uses: r.yaml, when: true}
+        """,
+        r="tasks: [{name: i, target: 'm:f'}, {name: j, target: 'm:f', when: false}]",
+    )
+    plan = api.plan_job(job)
+    found = {planned.name: (planned.skipped, planned.late) for planned in plan.tasks}
+    assert found == {
+        "a": (False, False),
+        "off/i": (True, False),
+        "off/j": (True, False),
+        "ask/i": (False, True),
+        "ask/j": (True, True),
+        "on/i": (False, False),
+        "on/j": (True, False),
+    }
+
+
+# ---- limits, and what it costs
+
+
+def test_more_tasks_than_a_run_can_have_are_refused_at_once(desk):
+    begin = time.monotonic()
+    values = list(range(501))
+    (problem,) = desk.problems(job=f"tasks: [{{target: 'm:f', matrix: {{a: {values}, b: {values}}}}}]")
+    assert "251,001 tasks are too many: 250,000 is the most" in problem
+    values = list(range(600))
+    problems = desk.problems(
+        job=f"tasks: [{{name: u, uses: r.yaml, matrix: {{a: {values}}}}}]",
+        r=f"tasks: [{{target: 'm:f', matrix: {{a: {values}}}}}]",
+    )
+    assert "360,000 tasks are too many" in problems[0]
+    assert time.monotonic() - begin < 5
+
+
+def test_recipes_that_multiply_are_refused_before_memory_is_gone(desk):
+    files = {
+        f"r{n}": f"tasks: [{{name: u, uses: r{n + 1}.yaml, matrix: {{a: {list(range(10))}}}}}]"
+        for n in range(7)
+    }
+    begin = time.monotonic()
+    (problem,) = desk.problems(
+        job="tasks: [{name: u, uses: r0.yaml}]",
+        **files,
+        r7=f"tasks: [{{target: 'm:f', matrix: {{a: {list(range(10))}}}}}]",
+    )
+    assert "100,000,000 tasks are too many" in problem
+    assert time.monotonic() - begin < 2
+
+
+def seconds_for(desk, count):
+    lines = [
+        f"  - {{name: t{n}, target: 'm:f', args: ['${{params.p}}'], depends_on: t{max(0, n - 7)}, "
+        "timeout: '${params.t}'}"
+        for n in range(1, count)
+    ]
+    desk.write(job="\n".join(["params: {p: x, t: 5}", "tasks:", "  - {name: t0, target: 'm:f'}", *lines]))
+    path = str(desk.path / "job.yaml")
+    begin = time.process_time()
+    assemble(path, {}, (), {})
+    return time.process_time() - begin
+
+
+def test_a_file_of_twice_as_many_tasks_takes_twice_as_long(desk):
+    small = min(seconds_for(desk, 2_500) for _ in range(2))
+    assert seconds_for(desk, 5_000) < 3.5 * small
+
+
+def test_a_hundred_thousand_instances_are_planned_in_seconds_and_little_memory(desk):
+    """As a ratio: what 100,000 take more than 10,000."""
+    used = {}
+    for count in (100, 1000):
+        desk.write(
+            job=f"""
+            params: {{x: 1}}
+            tasks:
+              - name: grid
+                target: m:f
+                matrix: {{a: {list(range(100))}, b: {list(range(count))}}}
+                args: ["${{matrix.a}}", "${{matrix.b}}", "${{params.x}}"]
+            """
+        )
+        command = [sys.executable, "-m", "mprun", "plan", "job.yaml", "--format", "json"]
+        script = (
+            "import resource, subprocess, sys, time; begin = time.monotonic(); "
+            "subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL, check=True); "
+            "print(time.monotonic() - begin, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", script, *command],
+            cwd=desk.path,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        seconds, kilobytes = map(float, done.stdout.split())
+        used[100 * count] = seconds, kilobytes
+    assert used[100_000][0] < 10
+    assert (used[100_000][1] - used[10_000][1]) / 90_000 < 1.0, used
+
+
+# ---- names and what stands for many
+
+
+def test_who_waits_for_an_unknown_task_with_a_recipe_is_told_where_it_says_so(desk):
+    files = {
+        "r": "tasks: [{name: m, uses: s.yaml, depends_on: ['in[n=3]']}, {name: in, target: 'm:f', matrix: {n: [1]}}]",  # noqa: E501
+        "s": "tasks: [{name: i, target: 'm:f'}]",
+    }
+    with pytest.raises(JobFileError) as caught:
+        desk.job(job="tasks:\n  - {target: 'm:f'}\n  - {name: u, uses: s.yaml, depends_on: [zz/y]}", **files)
+    (problem,) = caught.value.problems
+    assert (problem.source.path, problem.place.line, problem.place.column) == (
+        str(desk.path / "job.yaml"),
+        3,
+        42,
+    )
+    with pytest.raises(JobFileError) as caught:
+        desk.job(job="tasks: [{name: u, uses: r.yaml}]", **files)
+    (problem,) = caught.value.problems
+    assert (problem.source.path, problem.place.column) == (str(desk.path / "r.yaml"), 46)
+
+
+def test_instances_of_a_late_list_can_be_waited_for_until_they_are_ready(desk):
+    job = desk.job(
+        job="""
+        tasks:
+          - {name: l, target: "m:f"}
+          - {name: d, target: "m:f", foreach: "${tasks.l.result}", daemon: true, ready: {tcp: "${item}", timeout: "${item}"}}
+          - {name: x, target: "m:f", depends_on: {d: ready}}
+        """  # noqa: E501
+    )
+    assert job.needs[2] == ((1, "ready"),)
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "timeout: '${matrix.n}'",
+        "retry: '${item}'",
+        "resources: {db: '${item}'}",
+        "stop: {grace: '${matrix.g}'}",
+        "limits: {memory: '${item}'}",
+        "tags: ['${item.x}']",
+        "daemon: '${matrix.n}'",
+        "args: ['${item}']",
+        "env: {A: '${matrix.n}'}",
+        "when: '${item}'",
+        "expect: {result: '${item}'}",
+    ],
+)
+@pytest.mark.parametrize("own", ["", "foreach: [1]", "matrix: {other: [1]}"])
+def test_defaults_that_name_what_a_task_has_not_are_refused(desk, key, own):
+    own = "" if "foreach" in own and "item" in key else own
+    problems = desk.problems(
+        job=f"resources: {{db: 1}}\ndefaults: {{{key}}}\ntasks: [{{name: a, target: 'm:f'{own and ', ' + own}}}]"  # noqa: E501
+    )
+    assert problems[0].startswith("2:")
+    assert "cannot stand here" in problems[0]
+    assert "in task `a`" in problems[0]
+
+
+@pytest.mark.parametrize("key", ["timeout: '${matrix.n}'", "name: '${item}'", "max_parallel: '${item}'"])
+def test_a_job_has_no_values_of_a_matrix(desk, key):
+    (problem,) = desk.problems(job=f"{key}\ntasks: [{{target: 'm:f'}}]")
+    assert problem.startswith("1:")
+    assert "cannot stand here" in problem
+
+
+@pytest.mark.parametrize(
+    "more", ["matrix: {n: [1, 2]}, target: 'm:f'", "foreach: [1, 2], target: 'm:f'", "uses: r.yaml"]
+)
+def test_a_pattern_means_neither_the_task_it_stands_in_nor_another_of_its_instances(desk, more):
+    needs = desk.needs(
+        job=f"tasks: [{{name: a, target: 'm:f'}}, {{name: b, depends_on: '*', {more}}}]",
+        r="tasks: [{name: i, target: 'm:f'}, {name: j, target: 'm:f', depends_on: i}]",
+    )
+    assert needs.pop("a") == []
+    assert [before for before in needs.values() if before != ["a"]] in ([], [["b/i", "a"]], [["a", "b/i"]])

@@ -1,0 +1,393 @@
+"""A plan for people, for programs and as a graph: what they say, and what none may say."""
+
+import json
+import time
+import tracemalloc
+from collections import deque
+
+import pytest
+from support.plans import ORIGIN, job, plan, task
+
+from mprun.graph import Names, link
+from mprun.job import Expect, Instance, Limits, Ready, Retry, Stop
+from mprun.matrix import combinations
+from mprun.plan import plan_tasks
+from mprun.references import Scope, compiled, parse
+from mprun.reporters.plan_graph import dot_lines, mermaid_lines
+from mprun.reporters.plan_json import plan_json
+from mprun.reporters.plan_notes import period, quantity
+from mprun.reporters.plan_text import WIDTH, plan_lines
+from mprun.reporters.words import columns
+
+VIEWS = (plan_lines, plan_json, mermaid_lines, dot_lines)
+SECRET = "hunter2"
+SCOPE = Scope(
+    params={
+        "n": 3,
+        "day": "2026-01-01",
+        "off": False,
+        "token": SECRET,
+        "late": parse("${tasks.fetch.result}"),
+    },
+    secrets=frozenset({"token"}),
+    env={"HOME": "/root"},
+)
+
+
+def text(made):
+    return list(plan_lines(made))
+
+
+def lines_of(**keys):
+    """What the text says of one task with these keys."""
+    made = plan({"a": ()}, keys={"a": {"scope": SCOPE, **keys}})
+    return text(made)[2:-1]
+
+
+def document(made):
+    return json.loads("\n".join(plan_json(made)))
+
+
+# -- text
+
+
+def test_a_small_plan_reads_as_its_job_file():
+    made = plan(
+        {"last": ("first", "beat:started"), "first": (), "beat": ()},
+        daemons=("beat",),
+        join=[("first", 90.0), ("last", None)],
+        keys={"first": {"args": [1, "two"], "kwargs": {"three": [4]}, "start_method": "spawn"}},
+    )
+    assert text(made) == [
+        "test: 3 tasks, concurrent (at most 3 at once on 2 cores), fork",
+        "   1. first  m:f(1, 'two', three=[4])  [spawn]",
+        "   2. beat  m:f()  [daemon]",
+        "   3. last  m:f()  [after first, beat started]",
+        "join: first (1m30s at most), last",
+        "stopped at the end: beat",
+    ]
+
+
+def test_a_plan_with_everything_is_told_in_eighty_columns():
+    keys = {
+        "fetch": {
+            "args": compiled(["${params.n}", "${params.token}", "at ${params.day}"]),
+            "kwargs": compiled({"rows": "${tasks.other.result.rows}", "text": "x" * 100}),
+            "retry": Retry(
+                retries=3, delay=1.0, backoff=2.0, max_delay=60.0, exceptions=("OSError",), exit_codes=(75,)
+            ),
+            "timeout": 90.0,
+            "resources": {"db": 1},
+            "limits": Limits(memory=512 * 2**20, cpu_time=60, open_files=9, nice=5, cpus=(0, 1), log=10**8),
+            "stop": Stop(signal="SIGINT", grace=0.5),
+        },
+        "serve": {
+            "target": None,
+            "command": tuple(compiled(["python", "-m", "a b", "${params.n}", "--token=${params.token}"])),
+            "ready": Ready(kind="tcp", what="8080", timeout=5.0),
+            "restart": "on-failure",
+        },
+        "each": {
+            "foreach": parse("${tasks.fetch.result}"),
+            "args": compiled(["${item}"]),
+            "expect": Expect(
+                result=[1], has_result=True, exit_codes=(0, 75), output="rows", max_seconds=2, max_rss=10**9
+            ),
+            "allow_failure": True,
+        },
+        "never": {"when": parse("${params.off}"), "target": None, "command": ("sh", "-c", "a && b\nc 'd'")},
+        "maybe": {"when": parse("${tasks.fetch.result.ok}")},
+    }
+    made = plan(
+        {"fetch": (), "serve": (), "each": ("fetch",), "never": (), "maybe": ("fetch:finished",)},
+        daemons=("serve",),
+        keys={name: {"scope": SCOPE, **more} for name, more in keys.items()},
+        resources={"db": 2, "gpu": 1},
+        params={"n": 3, "day": "2026-01-01", "off": False},
+    )
+    assert text(made)[1:] == [
+        "tokens: db 2, gpu 1",
+        "params: n=3, day=2026-01-01, off=false, token=***",
+        "   1. fetch",
+        "      m:f(3, '***', 'at 2026-01-01', rows=${tasks.other.result.rows},",
+        "        text='xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx…)",
+        "      [holds db:1; 3 retries after 1s × 2 up to 1m on OSError, exit 75; timeout",
+        "       1m30s; stopped by SIGINT, killed 500ms later; limits: memory 512MiB, cpu",
+        "       time 1m, open files 9, nice 5, on cores 0 1, log 100MB]",
+        "   2. serve  $ python -m 'a b' 3 '--token=***'",
+        "      [daemon; ready tcp 8080 within 5s; restart on-failure]",
+        "   3. each  m:f(${item})",
+        "      [for each of ${tasks.fetch.result}; after fetch; expects exit 0 or 75,",
+        "       result [1], output like `rows`, at most 2s, at most 1GB; may fail]",
+        "   4. never  $ a && b\\nc 'd'  [skipped: `when` is false]",
+        "   5. maybe  m:f()  [when ${tasks.fetch.result.ok}; after fetch finished]",
+        "join: fetch, each, never, maybe",
+        "stopped at the end: serve",
+    ]
+    assert all(columns(line) <= WIDTH for line in text(made))
+
+
+@pytest.mark.parametrize(
+    ("keys", "said"),
+    [
+        ({"when": parse("${params.n}")}, "   1. a  m:f()"),
+        ({"args": parse("${params.late}")}, "   1. a  m:f(*${tasks.fetch.result})"),
+        ({"kwargs": parse("${tasks.b.result}")}, "   1. a  m:f(**${tasks.b.result})"),
+        ({"args": [None, True, 1.5, float("nan")]}, "   1. a  m:f(None, True, 1.5, nan)"),
+        ({"args": [0] * 25}, "   1. a  m:f(" + "0, " * 15 + "… 10 more)"),
+        ({"args": ["\x1b[31m", "a\u202eb"]}, "   1. a  m:f('\\x1b[31m', 'a\\u202eb')"),
+        ({"args": [10**100]}, f"   1. a  m:f(1{'0' * 58}…)"),
+        ({"target": None, "command": ("true",)}, "   1. a  $ true"),
+        ({"target": None, "command": parse("${tasks.b.result}")}, "   1. a  $ ${tasks.b.result}"),
+        ({"target": None, "command": ("a", "", "*")}, "   1. a  $ a '' '*'"),
+        (
+            {"target": None, "command": ("sh", "-c", "printf '\x1b[31m\t'")},
+            "   1. a  $ printf '\\x1b[31m\\t'",
+        ),
+        ({"ready": Ready(kind="log", what="up\x07")}, "   1. a  m:f()  [ready log up\\x07]"),
+        ({"expect": Expect(raises="ValueError")}, "   1. a  m:f()  [expects ValueError raised]"),
+        ({"expect": Expect(has_result=True)}, "   1. a  m:f()  [expects result null]"),
+        ({"limits": Limits(cpus=1)}, "   1. a  m:f()  [limits: on 1 core]"),
+        ({"retry": Retry(retries=1)}, "   1. a  m:f()  [1 retry]"),
+        ({"restart": "always", "timeout": 0.5}, "   1. a  m:f()  [timeout 500ms; restart always]"),
+    ],
+)
+def test_a_task_says_what_is_not_the_default(keys, said):
+    assert lines_of(**keys) == [said]
+
+
+def test_a_reference_that_leads_nowhere_is_shown_as_it_was_written():
+    made = plan({"a": ()}, keys={"a": {"scope": SCOPE}})
+    for reference in ("${env.NOT_SET}", "${params.n.deep}", "${params.missing}"):
+        broken = made.tasks[0].task.replace(args=compiled([reference, "${params.token}"]))
+        odd = made.replace(tasks=(made.tasks[0].replace(task=broken),))
+        assert reference in "\n".join(text(odd))
+        assert reference in "\n".join(plan_json(odd))
+
+
+def test_a_long_name_and_many_dependencies_stay_readable():
+    names = {f"task number {n}": () for n in range(30)}
+    made = plan({**names, "x" * 100: tuple(names)})
+    *_, name, call, first, second, third, _ = text(made)
+    assert name == f"  31. {'x' * 100}"
+    assert call == "      m:f()"
+    assert first == "      [after task number 0, task number 1, task number 2, task number 3, task"
+    assert second == "       number 4, task number 5, task number 6, task number 7, task number 8,"
+    assert third == "       task number 9, … 20 more]"
+
+
+def test_wide_characters_count_twice_where_lines_are_folded():
+    made = plan({"跳" * 30: ("舞" * 20,), "舞" * 20: ()})
+    assert all(columns(line) <= WIDTH for line in text(made)[:-1])
+
+
+def test_a_long_join_order_is_folded_and_one_that_nobody_wrote_is_named():
+    spec = {f"a task {n}": () for n in range(21)}
+    assert text(plan(spec))[-1] == "join: 21 tasks, in the order of the file"
+    made = text(plan(spec, join=[(name, 1.0) for name in spec]))
+    assert made[22:24] == [
+        "join: a task 0 (1s at most), a task 1 (1s at most), a task 2 (1s at most),",
+        "  a task 3 (1s at most), a task 4 (1s at most), a task 5 (1s at most),",
+    ]
+    assert all(len(line) <= WIDTH for line in made)
+    assert text(plan({"a": ()}, join=[]))[-1] == "join: nothing"
+
+
+def test_a_plan_of_nothing_has_a_head():
+    empty = plan_tasks(job((task("a", 0),)), cpus=2, default_method="fork", selection=[])
+    assert text(empty)[1:] == ["join: nothing"]
+    assert document(empty)["tasks"] == []
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [
+        (0, "0s"),
+        (0.0005, "0.5ms"),
+        (0.5, "500ms"),
+        (1, "1s"),
+        (1.5, "1.5s"),
+        (60, "1m"),
+        (90.25, "1m30.25s"),
+        (3600, "1h"),
+        (3661, "1h1m1s"),
+        (86_400, "1d"),
+        (1e9, "11574d1h46m40s"),
+        (float("inf"), "infs"),
+    ],
+)
+def test_a_period_is_written_as_in_a_job_file(seconds, shown):
+    assert period(seconds) == shown
+
+
+@pytest.mark.parametrize(
+    ("size", "shown"),
+    [
+        (0, "0B"),
+        (1, "1B"),
+        (1000, "1kB"),
+        (1024, "1KiB"),
+        (1_000_000, "1MB"),
+        (512 * 2**20, "512MiB"),
+        (10**9, "1GB"),
+        (2**40, "1TiB"),
+        (1234, "1234B"),
+    ],
+)
+def test_a_quantity_is_written_in_its_largest_whole_unit(size, shown):
+    assert quantity(size) == shown
+
+
+# -- JSON
+
+
+def test_the_document_has_everything_that_a_plan_has():
+    keys, found = combinations({"m": ["a"], "n": [1]}, include=[{"m": "b"}])
+    of_matrix = task(
+        "t",
+        0,
+        axes=keys,
+        args=compiled(["${matrix.m}", "${params.token}"]),
+        kwargs=compiled({"late": "${tasks.s.result}"}),
+        env=compiled({"TOKEN": "${params.token}", "A": "b"}),
+        scope=SCOPE,
+        resources={"db": 1},
+        limits=Limits(memory=1),
+        ready=Ready(kind="tcp", what="1"),
+        expect=Expect(result=None, has_result=True, exit_codes=(3,)),
+        tags=("slow",),
+    )
+    tasks = [
+        Instance(name=f"t{suffix}", groups=("t",), task=of_matrix, values=values) for values, suffix in found
+    ]
+    tasks.append(
+        Instance(
+            name="s",
+            task=task("s", 1, after=("t",), when=False, foreach=parse("${params.late}"), scope=SCOPE),
+        )
+    )
+    whole = job((), resources={"db": 2}, params={"n": 3}, timeout=9.0)
+    whole = whole.replace(tasks=tuple(tasks), needs=link(tasks, Names(tasks)))
+    value = document(plan_tasks(whole, cpus=2, default_method="fork"))
+    assert list(value) == [
+        *("job", "file", "start_method", "fail_fast", "timeout", "max_parallel", "cpus", "at_once", "mode"),
+        *("resources", "params", "order", "join", "tasks"),
+    ]
+    assert (value["resources"], value["params"]) == ({"db": 2}, {"n": 3, "token": "***"})
+    assert value["order"] == ["t[m=a,n=1]", "t[m=b]", "s"]
+    assert value["join"] == [{"task": name, "timeout": None} for name in value["order"]]
+    first, second, last = value["tasks"]
+    assert first["matrix"] == {"m": "a", "n": 1}
+    assert second["matrix"] == {"m": "b", "n": None}
+    assert (first["args"], first["kwargs"]) == (["a", "***"], {"late": "${tasks.s.result}"})
+    assert first["env"] == ["A", "TOKEN"]
+    assert first["resources"] == {"db": 1}
+    assert first["limits"]["memory"] == 1
+    assert first["ready"] == {"kind": "tcp", "what": "1", "timeout": 30.0, "interval": 0.1}
+    assert first["expect"]["exit_codes"] == [3]
+    assert first["expect"]["result"] is None
+    assert first["tags"] == ["slow"]
+    assert last["needs"] == [
+        {"task": "t[m=a,n=1]", "condition": "succeeded"},
+        {"task": "t[m=b]", "condition": "succeeded"},
+    ]
+    assert last["depends_on"] == {"t": "succeeded"}
+    assert (last["when"], last["skipped"], last["foreach"]) == (False, True, "${tasks.fetch.result}")
+    assert (last["expect"], last["limits"], last["ready"], last["restart"]) == (None, None, None, "never")
+    assert list(first) == list(last)
+
+
+def test_a_task_is_one_line_and_lines_are_no_more_than_that():
+    lines = list(plan_json(plan({"a": (), "b": ("a",)})))
+    assert sum(line.startswith('  {"name"') for line in lines) == 2
+    assert not any("\n" in line for line in lines)
+
+
+def refuse(constant):
+    raise AssertionError(constant)
+
+
+@pytest.mark.parametrize(
+    ("value", "read"),
+    [
+        (float("inf"), ".inf"),
+        ([{"a": float("-inf")}], [{"a": "-.inf"}]),
+        (float("nan"), ".nan"),
+        ({True: 1, None: 2, 1.5: 3}, {"true": 1, "null": 2, "1.5": 3}),
+        ({float("nan"): 1}, {".nan": 1}),
+        ("\ud800\x00\u2028", "\ud800\x00\u2028"),
+        (10**400, 10**400),
+    ],
+)
+def test_odd_values_are_json_to_every_reader(value, read):
+    made = plan({"a": ()}, keys={"a": {"args": [value]}})
+    written = "\n".join(plan_json(made)).encode("utf-8", "backslashreplace")
+    assert json.loads(written, parse_constant=refuse)["tasks"][0]["args"] == [read]
+
+
+# -- all of them
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_a_secret_is_in_no_view(view):
+    held = compiled(["${params.token}", "x${params.token}y", {"k": "${params.token}", "${params.token}": 1}])
+    keys = {
+        "args": held,
+        "kwargs": {"a": held},
+        "env": compiled({"T": "${params.token}"}),
+        "cwd": parse("/${params.token}"),
+        "when": parse("${params.token}"),
+        "expect": Expect(result=held, has_result=True),
+        "foreach": parse("${params.token}"),
+    }
+    command = {"target": None, "command": tuple(compiled(["echo", "${params.token}", "-t${params.token}"]))}
+    made = plan({"a": (), "b": ()}, keys={"a": {"scope": SCOPE, **keys}, "b": {"scope": SCOPE, **command}})
+    lines = "\n".join(view(made))
+    assert SECRET not in lines
+    assert ("***" in lines) == (view in (plan_lines, plan_json))
+
+
+def of_many(count):
+    """A plan of so many instances of one task."""
+    keys, found = combinations({"a": list(range(count // 1000)), "b": list(range(1000))})
+    one = task(
+        "t", 0, axes=keys, scope=SCOPE, args=compiled(["${matrix.a}", "${params.n}"]), kwargs={"x": "y"}
+    )
+    tasks = tuple(
+        Instance(name=f"t{suffix}", groups=("t",), task=one, values=values) for values, suffix in found
+    )
+    needs = ((), *[((0, "succeeded"),)] * (count - 1))
+    return plan_tasks(job(()).replace(tasks=tasks, needs=needs), cpus=2, default_method="fork")
+
+
+@pytest.fixture(scope="module")
+def very_many():
+    return of_many(100_000)
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_a_hundred_thousand_tasks_take_seconds(view, very_many):
+    begun = time.process_time()
+    assert sum(1 for _ in view(very_many)) > 100_000
+    assert time.process_time() - begun < 20
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_tasks_take_no_memory_beside_the_plan(view):
+    # Tracing makes all of it six times as slow, so not of a hundred thousand.
+    made = of_many(10_000)
+    deque(view(made), maxlen=0)
+    tracemalloc.start()
+    deque(view(made), maxlen=0)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    # The order of the starts and the names: a few words a task. One whole task would be 700 bytes.
+    assert peak < 40 * 10_000
+
+
+def test_the_secrets_of_a_job_are_those_of_its_own_tasks():
+    of_recipe = ORIGIN.replace(document=ORIGIN.document.replace(sha256="another"))
+    recipe = SCOPE.replace(secrets=frozenset({"inner"}))
+    keys = {"r/a": {"scope": recipe, "origin": of_recipe}, "b": {"scope": SCOPE}}
+    assert document(plan({"r/a": (), "b": ()}, keys=keys))["params"] == {"token": "***"}
+    assert document(plan({"r/a": ()}, keys={"r/a": keys["r/a"]}))["params"] == {}

@@ -1,0 +1,386 @@
+"""References: what is read as one, what it becomes, and what is said where it leads nowhere."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mprun.references import (
+    EMPTY,
+    HIDDEN,
+    Lookup,
+    Reference,
+    ReferenceProblem,
+    Scope,
+    Template,
+    as_text,
+    compiled,
+    escaped,
+    is_true,
+    parse,
+    references,
+    resolve,
+    shown,
+)
+
+SCOPE = Scope(
+    params={
+        "n": 3,
+        "on": True,
+        "none": None,
+        "list": [1, "two"],
+        "deep": {"a": {"b": [10, 20]}},
+        "token": "hunter2",
+        "late": parse("${tasks.fetch.result.rows}"),
+        "mixed": parse("at ${tasks.fetch.result}"),
+    },
+    secrets=frozenset({"token"}),
+    env={"HOME": "/root", "TWO": "2"},
+)
+
+
+def resolved(node, **more):
+    return resolve(compiled(node), Lookup(SCOPE, **more))
+
+
+def problem(call, *arguments):
+    with pytest.raises(ReferenceProblem) as caught:
+        call(*arguments)
+    return caught.value
+
+
+# -- read
+
+
+@pytest.mark.parametrize(
+    ("text", "root", "name", "path"),
+    [
+        ("params.n", "params", "n", ()),
+        ("params.a-b_1.x.0", "params", "a-b_1", ("x", "0")),
+        ("env.HOME", "env", "HOME", ()),
+        ("matrix.model", "matrix", "model", ()),
+        ("item", "item", "", ()),
+        ("item.0.name", "item", "", ("0", "name")),
+        ("tasks.fetch.result", "tasks", "fetch", ()),
+        ("tasks.fetch.result.rows.0", "tasks", "fetch", ("rows", "0")),
+        ("tasks.v1.2.result.x", "tasks", "v1.2", ("x",)),
+        ("tasks.a.result.result", "tasks", "a", ("result",)),
+        ("tasks.t[n=1.5,m=a b].result", "tasks", "t[n=1.5,m=a b]", ()),
+        ("tasks.etl/load.result", "tasks", "etl/load", ()),
+        ("tasks.跳舞.result", "tasks", "跳舞", ()),
+    ],
+)
+def test_a_reference_has_a_root_a_name_and_a_path(text, root, name, path):
+    reference = parse(f"${{{text}}}")
+    assert reference == Reference(text=text, root=root, name=name, path=path)
+    assert str(reference) == f"${{{text}}}"
+
+
+def test_the_tasks_of_a_recipe_are_its_own():
+    reference = parse("${tasks.fetch.result}", "etl/")
+    assert (reference.name, str(reference)) == ("etl/fetch", "${tasks.fetch.result}")
+    assert parse("${params.n}", "etl/").name == "n"
+
+
+@pytest.mark.parametrize(
+    ("text", "node"),
+    [
+        ("plain", "plain"),
+        ("", ""),
+        ("$ {x} $x {} $$", "$ {x} $x {} $$"),
+        ("$${params.n}", "${params.n}"),
+        ("$$${params.n}", "$${params.n}"),
+        ("a $${ b", "a ${ b"),
+        ("$${$${", "${${"),
+    ],
+)
+def test_text_without_a_reference_is_itself(text, node):
+    assert parse(text) == node
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "x ${params.n}",
+        "${params.n} x",
+        "${params.n}${params.n}",
+        "$${literal} and ${params.n}",
+        "${params.n}$${literal}",
+        "{${params.n}}",
+    ],
+)
+def test_text_around_references_is_a_template_that_is_written_as_it_was(text):
+    template = parse(text)
+    assert isinstance(template, Template)
+    assert str(template) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "said", "hint"),
+    [
+        ("${", "a `${` that is not closed", "close it with `}`, or write `$${` for a literal `${`"),
+        ("x ${params.n", "a `${` that is not closed", "close it with `}`, or write `$${` for a literal `${`"),
+        (
+            "${params.${env.A}}",
+            "a `${` that is not closed",
+            "close it with `}`, or write `$${` for a literal `${`",
+        ),
+        (
+            "${}",
+            "`${}` names none of `params`, `env`, `matrix`, `item`, `tasks`",
+            "for a literal one write `$${}`",
+        ),
+        ("${HOME}", "`${HOME}` names none of", "for a literal one write `$${HOME}`"),
+        ("${ params.n }", "`${ params.n }` names none of", "for a literal one write"),
+        ("${param.n}", "`${param.n}` names none of", "for a literal one write `$${param.n}`"),
+        ("${params}", "`${params}` is no reference such as `${params.NAME}`", ""),
+        ("${params.}", "`${params.}` is no reference such as `${params.NAME}`", ""),
+        ("${env..x}", "`${env..x}` is no reference such as `${env.NAME}`", ""),
+        ("${item.}", "`${item.}` is no reference such as `${item}`", ""),
+        ("${tasks}", "is no reference such as `${tasks.NAME.result}`", ""),
+        ("${tasks.a}", "is no reference such as `${tasks.NAME.result}`", ""),
+        ("${tasks.a.results}", "is no reference such as `${tasks.NAME.result}`", ""),
+        ("${tasks..result}", "is no reference such as `${tasks.NAME.result}`", ""),
+        ("${tasks.result}", "is no reference such as `${tasks.NAME.result}`", ""),
+        ("${tasks.a.result.}", "is no reference such as `${tasks.NAME.result}`", ""),
+        ("${tasks.a.result..x}", "is no reference such as `${tasks.NAME.result}`", ""),
+    ],
+)
+def test_what_is_no_reference_is_refused_with_a_remedy(text, said, hint):
+    found = problem(parse, text)
+    assert said in str(found)
+    assert found.hint.startswith(hint)
+    assert found.text in text
+
+
+def test_a_long_one_is_quoted_short():
+    found = problem(parse, f"${{{'x' * 5000}}}")
+    assert len(str(found)) < 200
+    assert len(found.hint) < 200
+
+
+@given(st.text())
+def test_any_text_that_is_escaped_is_read_as_itself(text):
+    assert parse(escaped(text)) == text
+
+
+@given(st.text(alphabet="${}a"), st.text(alphabet="${}a"))
+def test_escaped_text_around_a_reference_is_text(before, after):
+    # A dollar that stands before a reference would make an escape of it.
+    before = before.rstrip("$")
+    node = parse(f"{escaped(before)}${{params.n}}{escaped(after)}")
+    assert resolve(node, Lookup(SCOPE)) == (f"{before}3{after}" if before or after else 3)
+
+
+@given(st.text(alphabet="${}abparms.n "))
+def test_what_was_read_can_be_written_and_read_again(text):
+    try:
+        node = parse(text)
+    except ReferenceProblem:
+        return
+    assert parse(escaped(node) if isinstance(node, str) else str(node)) == node
+
+
+# -- trees
+
+
+def test_a_tree_is_compiled_with_its_keys():
+    node = compiled({"a": ["${params.n}", 1, None], "${env.HOME}": {"b": "x"}, 5: True, "$${k}": ("t",)})
+    assert node == {
+        "a": [parse("${params.n}"), 1, None],
+        parse("${env.HOME}"): {"b": "x"},
+        5: True,
+        "${k}": ["t"],
+    }
+    assert [str(found) for found in references(node)] == ["${params.n}", "${env.HOME}"]
+
+
+def test_every_reference_of_a_tree_is_found():
+    node = compiled(["${params.n} and ${env.A}", {"${item}": {"x ${matrix.m}": "${tasks.a.result}"}}])
+    assert [found.root for found in references(node)] == ["params", "env", "item", "matrix", "tasks"]
+    assert list(references(compiled({"a": ["plain", 1, "$${x}"]}))) == []
+
+
+def test_resolving_makes_a_copy():
+    node = compiled({"a": ["x"]})
+    copy = resolve(node, Lookup(EMPTY))
+    copy["a"].append("y")
+    assert node == {"a": ["x"]}
+
+
+# -- values
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("${params.n}", 3),
+        ("${params.on}", True),
+        ("${params.none}", None),
+        ("${params.list}", [1, "two"]),
+        ("${params.list.1}", "two"),
+        ("${params.deep.a.b.0}", 10),
+        ("${env.TWO}", "2"),
+        ("${matrix.m}", 1.5),
+        ("${item}", {"k": [True]}),
+        ("${item.k.0}", True),
+    ],
+)
+def test_a_whole_reference_keeps_the_type(text, value):
+    found = resolved(text, axes=("m", "item"), values=(1.5, {"k": [True]}))
+    assert (found, type(found)) == (value, type(value))
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("n${params.n}", "n3"),
+        ("${params.n}${params.n}", "33"),
+        ("is ${params.on}", "is true"),
+        ("is ${params.none}", "is null"),
+        ("${params.list}!", '[1, "two"]!'),
+        ("${params.deep} ", '{"a": {"b": [10, 20]}} '),
+        ("~${env.HOME}", "~/root"),
+        ("$${x} ${params.n}", "${x} 3"),
+    ],
+)
+def test_inside_a_string_a_value_is_json(text, value):
+    assert resolved(text) == value
+
+
+def test_json_inside_a_string_is_json_with_any_key():
+    scope = SCOPE.replace(params={"map": {True: 1, None: 2, 1.5: "跳"}})
+    text = resolve(parse("=${params.map}"), Lookup(scope))
+    assert text == '={"true": 1, "null": 2, "1.5": "跳"}'
+    assert as_text({"a": parse("${item}")}) == '{"a": "${item}"}'
+
+
+def test_keys_are_resolved_too():
+    assert resolved({"${env.HOME}": {"${params.n}": 1}, "x${params.n}": 2}) == {"/root": {3: 1}, "x3": 2}
+
+
+@pytest.mark.parametrize(("name", "what"), [("list", "list"), ("deep", "mapping")])
+def test_a_key_that_would_be_a_list_or_a_mapping_is_refused(name, what):
+    found = problem(resolved, {f"${{params.{name}}}": 1})
+    assert str(found) == f"`${{params.{name}}}` is a {what}, which cannot be a key"
+    assert found.text == f"${{params.{name}}}"
+
+
+@pytest.mark.parametrize(
+    ("text", "said", "word", "candidates"),
+    [
+        ("${params.m}", "there is no param `m`", "m", tuple(SCOPE.params)),
+        ("${env.HOEM}", "the environment variable `HOEM` is not set", "", ()),
+        ("${params.deep.b}", "`${params.deep.b}`: there is no `b`", "b", ("a",)),
+        ("${params.list.2}", "`${params.list.2}`: there is no `2` in a list of 2", "", ()),
+        ("${params.list.-1}", "`${params.list.-1}`: there is no `-1` in a list of 2", "", ()),
+        ("${params.list.x}", "`${params.list.x}`: there is no `x` in a list of 2", "", ()),
+        ("${params.n.x}", "`${params.n.x}`: there is no `x` in a number", "", ()),
+        ("${params.on.x}", "`${params.on.x}`: there is no `x` in a boolean", "", ()),
+        ("${params.none.x}", "`${params.none.x}`: there is no `x` in null", "", ()),
+        ("${env.HOME.0}", "`${env.HOME.0}`: there is no `0` in a string", "", ()),
+        ("${params.mixed.x}", "`${params.mixed.x}` leads into a string", "", ()),
+    ],
+)
+def test_what_leads_nowhere_says_what_is_there(text, said, word, candidates):
+    found = problem(resolved, text)
+    assert (str(found), found.word, tuple(found.candidates), found.text) == (said, word, candidates, text)
+
+
+# -- what is known later
+
+
+def test_what_is_not_known_yet_stays_what_it_is():
+    assert resolved("${tasks.a.result}") == parse("${tasks.a.result}")
+    assert resolved("${item.x}") == parse("${item.x}")
+    assert str(resolved("n=${params.n} r=${tasks.a.result} $${x}")) == "n=3 r=${tasks.a.result} $${x}"
+
+
+def test_a_param_that_is_known_later_is_a_reference_to_what_it_will_be():
+    assert str(resolved("${params.late}")) == "${tasks.fetch.result.rows}"
+    assert str(resolved("${params.late.0}")) == "${tasks.fetch.result.rows.0}"
+    assert str(resolved("= ${params.late}")) == "= ${tasks.fetch.result.rows}"
+    assert str(resolved("= ${params.mixed}!")) == "= at ${tasks.fetch.result}!"
+
+
+def test_results_come_from_who_knows_them():
+    asked = []
+
+    def results(reference):
+        asked.append(reference.name)
+        return {"rows": [7, 8]}
+
+    found = resolved(
+        ["${tasks.fetch.result.rows.1}", "${params.late.0}", "${params.mixed}", "x${params.late}"],
+        results=results,
+    )
+    assert found == [8, 7, 'at {"rows": [7, 8]}', "x[7, 8]"]
+    assert set(asked) == {"fetch"}
+
+
+def test_a_result_that_is_not_what_was_hoped_for_says_so():
+    found = problem(
+        resolve, compiled("${tasks.a.result.rows}"), Lookup(SCOPE, results=lambda reference: {"row": 1})
+    )
+    assert (str(found), found.word, found.candidates) == (
+        "`${tasks.a.result.rows}`: there is no `rows`",
+        "rows",
+        ("row",),
+    )
+
+
+def test_what_resolved_text_looks_like_is_not_read_again():
+    scope = SCOPE.replace(params={"p": "${env.HOME}", "q": "$${x}"})
+    assert resolve(compiled(["${params.p}", "-${params.p}", "-${params.q}"]), Lookup(scope)) == [
+        "${env.HOME}",
+        "-${env.HOME}",
+        "-$${x}",
+    ]
+
+
+# -- shown
+
+
+def test_a_secret_is_shown_to_nobody_who_does_not_ask_for_it():
+    node = ["${params.token}", "Bearer ${params.token}", {"k": "${params.token}"}, "${params.token.x}"]
+    hidden = resolved(node)
+    assert hidden == [HIDDEN, f"Bearer {HIDDEN}", {"k": HIDDEN}, HIDDEN]
+    assert resolved(node[:3], reveal=True) == ["hunter2", "Bearer hunter2", {"k": "hunter2"}]
+
+
+def test_a_secret_in_what_a_param_became_is_hidden_and_revealed_with_it():
+    scope = SCOPE.replace(params={**SCOPE.params, "url": parse("x://${params.token}@h")})
+    results = dict.fromkeys(["results"], lambda reference: None)
+    assert resolve(parse("${params.url}"), Lookup(scope, **results)) == "x://***@h"
+    assert resolve(parse("${params.url}"), Lookup(scope, **results, reveal=True)) == "x://hunter2@h"
+
+
+def test_a_tree_is_shown_as_json_with_what_is_not_known_as_it_was_written():
+    node = resolved(
+        {"a": ["${tasks.t.result}", "${params.token} ${tasks.t.result}"], "${item}": 1, True: None}
+    )
+    assert shown(node) == {"a": ["${tasks.t.result}", "*** ${tasks.t.result}"], "${item}": 1, True: None}
+    json.dumps(shown(node))
+
+
+# -- when
+
+
+def test_of_the_environment_only_what_is_like_it_is_told():
+    for text, hint in (("${env.HOEM}", "did you mean `HOME`?"), ("${env.XYZZY}", "")):
+        with pytest.raises(ReferenceProblem) as caught:
+            resolve(compiled(text), Lookup(SCOPE))
+        assert caught.value.hint == hint
+
+
+@pytest.mark.parametrize(
+    "value", [False, None, 0, 0.0, "", " ", [], {}, "false", "FALSE", "no", "Off", "0", " 0 "]
+)
+def test_these_are_false(value):
+    assert not is_true(value)
+
+
+@pytest.mark.parametrize("value", [True, 1, -1, 0.1, [0], {"a": 0}, "true", "x", "00", "none", "null", "n"])
+def test_all_else_is_true(value):
+    assert is_true(value)
