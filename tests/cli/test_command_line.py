@@ -14,6 +14,7 @@ from support.runs import ROOT, environment, mprun, write
 
 from mprun import __main__ as door
 from mprun import cli
+from mprun.reporters.console import OUTPUTS
 from mprun.schema import schema_text
 
 WORK = """
@@ -356,5 +357,5 @@ def test_completion_works_and_forks_no_launcher(empty_desk):
     assert complete(empty_desk, "run", "jo") == ["file,jo"]
     assert complete(empty_desk, "jo") == ["file,jo"]
     assert complete(empty_desk, "job.yaml", "--outp") == ["plain,--output"]
-    assert complete(empty_desk, "job.yaml", "--output", "") == [f"plain,{word}" for word in cli.OUTPUTS]
+    assert complete(empty_desk, "job.yaml", "--output", "") == [f"plain,{word}" for word in OUTPUTS]
     assert not (empty_desk / ".mprun").exists()
