@@ -6,7 +6,7 @@ import json
 import os
 from typing import TYPE_CHECKING, Any
 
-from mprun import events
+from mprun import events, outcomes
 from mprun.errors import RecordError
 from mprun.state import RunState
 
@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from mprun.statedir import RunDirectory
+
+# A first line of more bytes is none of ours; a last one has room in this much.
+_FIRST_LINE = 1 << 20
+_LAST_LINE = 8192
 
 
 # Made once: `json.dumps` makes a new one for each call with options.
@@ -54,18 +58,21 @@ class Damage(Exception):
     """A line of a record that is no event: its number, and what is wrong with it."""
 
 
+def _parse(data: bytes, number: int = 1) -> dict[str, Any] | Damage:
+    if not data.endswith(b"\n"):
+        return Damage(f"line {number} is torn")
+    try:
+        value = json.loads(data)
+    except (ValueError, RecursionError):
+        value = None
+    return value if isinstance(value, dict) else Damage(f"line {number} is not a JSON object")
+
+
 def read_lines(path: str) -> Iterator[dict[str, Any] | Damage]:
     """The objects of a record's lines; in place of a line that holds none, its damage."""
     with open(path, "rb") as file:
         for number, data in enumerate(file, start=1):
-            if not data.endswith(b"\n"):
-                yield Damage(f"line {number} is torn")
-                return
-            try:
-                value = json.loads(data)
-            except (ValueError, RecursionError):
-                value = None
-            yield value if isinstance(value, dict) else Damage(f"line {number} is not a JSON object")
+            yield _parse(data, number)
 
 
 def read_state(directory: RunDirectory) -> tuple[RunState, list[str]]:
@@ -77,13 +84,42 @@ def read_state(directory: RunDirectory) -> tuple[RunState, list[str]]:
     damage: list[str] = []
     try:
         for record in read_lines(directory.events):
-            _apply(state, record, damage)
+            apply(state, record, damage)
     except OSError as error:
-        raise RecordError(f"{directory.events} cannot be read: {error.strerror}") from None
+        raise _unreadable(directory, error) from None
     return state, damage
 
 
-def _apply(state: RunState, record: dict[str, Any] | Damage, damage: list[str]) -> None:
+def read_ends(directory: RunDirectory) -> tuple[RunState, list[str]]:
+    """As `read_state`, but of a run that is over only its first event and its last.
+
+    So a thousand runs can be listed at once, however many tasks they had.
+    """
+    try:
+        with open(directory.events, "rb") as file:
+            first = file.readline(_FIRST_LINE)
+            file.seek(max(len(first), os.fstat(file.fileno()).st_size - _LAST_LINE))
+            last = file.read(_LAST_LINE)
+    except OSError as error:
+        raise _unreadable(directory, error) from None
+    state = RunState()
+    damage: list[str] = []
+    for data in (first, last[last.rfind(b"\n", 0, -1) + 1 :]):
+        apply(state, _parse(data), damage)
+    if damage or state.started is None or state.finished is None:
+        return read_state(directory)
+    return state, damage
+
+
+def _unreadable(directory: RunDirectory, error: OSError) -> RecordError:
+    return RecordError(f"{directory.events} cannot be read: {error.strerror}")
+
+
+def apply(state: RunState, record: dict[str, Any] | Damage, damage: list[str]) -> None:
+    """Take one more line of a record; what cannot be read of it is added to `damage`.
+
+    Raises RecordError where the record was written by a newer mprun.
+    """
     if isinstance(record, Damage):
         damage.append(str(record))
         return
@@ -99,3 +135,32 @@ def _apply(state: RunState, record: dict[str, Any] | Damage, damage: list[str]) 
         return
     if event is not None:
         state.apply(event)
+
+
+def goes_on(directory: RunDirectory, state: RunState) -> bool:
+    """Whether somebody still writes this record."""
+    return state.finished is None and _engine_lives(state)
+
+
+def outcome(directory: RunDirectory, state: RunState) -> str:
+    """What the run has come to by now: its outcome, `running`, or `interrupted` without an end."""
+    if state.finished is not None:
+        return state.finished.outcome
+    return outcomes.RUNNING if goes_on(directory, state) else outcomes.INTERRUPTED
+
+
+def _engine_lives(state: RunState) -> bool:
+    """Whether the process that writes this record is still there, and still the same one."""
+    # 10 ms to import; only a record without an end needs it.
+    import psutil
+
+    started = state.started
+    if started is None:
+        return False
+    from datetime import datetime
+
+    try:
+        born: float = psutil.Process(started.pid).create_time()
+        return born <= datetime.fromisoformat(started.time).timestamp()
+    except (psutil.Error, ValueError):
+        return False

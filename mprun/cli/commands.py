@@ -24,6 +24,7 @@ MODULES = {
     "logs": "records",
     "plan": "plan",
     "run": "run",
+    "runs": "runs",
     "schema": "starter",
     "show": "records",
     "validate": "plan",

@@ -9,23 +9,13 @@ import click
 
 from mprun import api
 from mprun.assembly import assemble
-from mprun.durations import seconds
+from mprun.cli.options import to_seconds
 from mprun.job import START_METHODS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from mprun.plan import Plan
-
-
-def _to_seconds(_: click.Context, option: click.Parameter, value: str | None) -> float | None:
-    """An option's duration, written as a job file writes it, in seconds."""
-    if value is None:
-        return None
-    try:
-        return seconds(float(value) if value.replace(".", "", 1).isdecimal() else value)
-    except ValueError as error:
-        raise click.BadParameter(str(error)) from None
 
 
 # What goes before the job file.
@@ -81,7 +71,7 @@ PLANNING = (
     ),
     click.option(
         "--timeout",
-        callback=_to_seconds,
+        callback=to_seconds,
         envvar="MPRUN_TIMEOUT",
         metavar="DURATION",
         help="How long the whole run may take: seconds, or 1m30s.",

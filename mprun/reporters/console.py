@@ -20,7 +20,7 @@ from mprun.events import (
 from mprun.reporters import table
 from mprun.reporters.lineage import Lineage
 from mprun.reporters.tail import Tail
-from mprun.reporters.words import columns, headline, span, visible
+from mprun.reporters.words import columns, headline, reason, span, visible
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -223,7 +223,7 @@ class Console:
         counts = ", ".join(
             f"{event.counts[word]} {word}" for word in outcomes.OUTCOMES if word in event.counts
         )
-        why = f" ({event.reason})" if event.reason else ""
+        why = f" ({reason(event.reason)})" if event.reason else ""
         self._say(
             f"{event.outcome}{why}: {counts} in {span(event.duration)}", "31" if event.exit_code else "32"
         )

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mprun import outcomes
-from mprun.reporters.words import columns, size, span, visible
+from mprun.reporters.words import columns, reason, size, span, visible
+from mprun.value import Value
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -13,11 +14,28 @@ if TYPE_CHECKING:
 
     from mprun.state import RunState, TaskState
 
+
+class Layout(Value):
+    """How a table's columns are laid out, by their places from 0.
+
+    `folded` ones are text, which may take several lines; `right` ones are numbers; of
+    `given_up` a narrow terminal shows as many as it has room for, the last for longest.
+    `styled` has an outcome at its beginning.
+    """
+
+    folded: tuple[int, ...]
+    right: tuple[int, ...]
+    given_up: tuple[str, ...]
+    styled: int
+
+
 HEAD = ("TASK", "OUTCOME", "PID", "PPID", "TIME", "CPU", "MEMORY", "ATTEMPTS")
-# From this column on, all are numbers.
-FIRST_NUMBER = 2
-# What a narrow terminal has no room for, in the order in which it is given up.
-_GIVEN_UP = ("PPID", "ATTEMPTS", "CPU", "MEMORY", "PID", "TIME")
+TASKS = Layout(
+    folded=(0, 1),
+    right=(2, 3, 4, 5, 6, 7),
+    given_up=("PPID", "ATTEMPTS", "CPU", "MEMORY", "PID", "TIME"),
+    styled=1,
+)
 # A column of text may be folded to this many columns of a terminal, and not further.
 _LEAST_TEXT = 16
 # An error's text is cut to this in a table; the whole of it is in the task's log.
@@ -31,6 +49,8 @@ STYLES = {
     outcomes.STOPPED: "cyan",
     outcomes.SKIPPED: "yellow",
     outcomes.CANCELLED: "yellow",
+    outcomes.INTERRUPTED: "yellow",
+    outcomes.DAMAGED: "bold red",
 }
 
 
@@ -77,11 +97,15 @@ def outcome_words(task: TaskState) -> str:
     told = [str(error[key]) for key in ("type", "message") if error.get(key)] if error else []
     why = f" ({': '.join(told)})" if told else ""
     allowed = ", allowed" if finished.allowed else ""
-    return f"{finished.outcome}{allowed}: {finished.reason}{why}".replace("\n", " ")
+    return f"{finished.outcome}{allowed}: {reason(finished.reason)}{why}".replace("\n", " ")
 
 
 def write(
-    head: Sequence[str], lines: Sequence[Sequence[str]], stream: TextIO, colour: bool | None = None
+    head: Sequence[str],
+    lines: Sequence[Sequence[str]],
+    stream: TextIO,
+    colour: bool | None = None,
+    layout: Layout = TASKS,
 ) -> None:
     """Write a table; `colour` None asks the stream whether it is a terminal.
 
@@ -89,15 +113,15 @@ def write(
     in a narrow one.
     """
     if stream.isatty():
-        _write_rich(head, lines, stream, colour)
+        _write_rich(head, lines, stream, colour, layout)
     else:
-        _write_plain(head, lines, stream)
+        _write_plain(head, lines, stream, layout)
 
 
-def _write_plain(head: Sequence[str], lines: Sequence[Sequence[str]], stream: TextIO) -> None:
+def _write_plain(head: Sequence[str], lines: Sequence[Sequence[str]], stream: TextIO, layout: Layout) -> None:
     widths = [max(columns(row[place]) for row in (head, *lines)) for place in range(len(head))]
     for row in (head, *lines):
-        cells = [_padded(cell, widths[place], right=place >= FIRST_NUMBER) for place, cell in enumerate(row)]
+        cells = [_padded(cell, widths[place], right=place in layout.right) for place, cell in enumerate(row)]
         stream.write("  ".join(cells).rstrip() + "\n")
 
 
@@ -107,7 +131,11 @@ def _padded(cell: str, width: int, *, right: bool) -> str:
 
 
 def _write_rich(
-    head: Sequence[str], lines: Sequence[Sequence[str]], stream: TextIO, colour: bool | None
+    head: Sequence[str],
+    lines: Sequence[Sequence[str]],
+    stream: TextIO,
+    colour: bool | None,
+    layout: Layout,
 ) -> None:
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
@@ -116,24 +144,25 @@ def _write_rich(
 
     console = Console(file=stream, highlight=False, no_color=colour is False, soft_wrap=False)
     table = Table(box=SIMPLE_HEAD, header_style="bold", pad_edge=False, padding=(0, 1))
-    places = _fitting(head, lines, console.width)
+    places = _fitting(head, lines, console.width, layout)
     for place in places:
-        number = place >= FIRST_NUMBER
-        justify: Literal["left", "right"] = "right" if number else "left"
-        table.add_column(head[place], justify=justify, overflow="fold", no_wrap=number)
+        justify: Literal["left", "right"] = "right" if place in layout.right else "left"
+        table.add_column(head[place], justify=justify, overflow="fold", no_wrap=place not in layout.folded)
     for row in lines:
-        style = STYLES.get(row[1].partition(":")[0], "")
-        table.add_row(*(Text(row[place], style=style if place == 1 else "") for place in places))
+        style = STYLES.get(row[layout.styled].partition(":")[0], "")
+        table.add_row(*(Text(row[place], style=style if place == layout.styled else "") for place in places))
     console.print(table)
 
 
-def _fitting(head: Sequence[str], lines: Sequence[Sequence[str]], width: int) -> list[int]:
+def _fitting(
+    head: Sequence[str], lines: Sequence[Sequence[str]], width: int, layout: Layout = TASKS
+) -> list[int]:
     """The columns that a terminal of this width has room for, by their places."""
     needed = {}
     for place in range(len(head)):
         widest = max(columns(row[place]) for row in (head, *lines))
-        needed[place] = widest if place >= FIRST_NUMBER else min(widest, _LEAST_TEXT)
-    for name in _GIVEN_UP:
+        needed[place] = min(widest, _LEAST_TEXT) if place in layout.folded else widest
+    for name in layout.given_up:
         # Two spaces and a line stand between two columns, a space at either end.
         if sum(needed.values()) + 3 * len(needed) - 1 > width and name in head:
             del needed[head.index(name)]

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import jsonschema
 import pytest
+from support.records import FINISHED, STARTED, record
 from support.runs import PATIENCE, finish, mprun, start, survivors, write
 
 from mprun.schema import schema_text
@@ -67,50 +68,6 @@ def made(tmp_path_factory):
 def desk(tmp_path):
     write(tmp_path, work=WORK, job=JOB)
     return tmp_path
-
-
-def record(directory, lines, name="20260101-120000.000-abcd"):
-    """A record of one's own, as text lines or objects; the id of the run."""
-    run = Path(directory, ".mprun", "runs", name)
-    (run / "logs").mkdir(parents=True)
-    texts = [line if isinstance(line, str) else json.dumps(line) for line in lines]
-    (run / "events.jsonl").write_text("\n".join(texts) + "\n")
-    return name
-
-
-STARTED = {
-    "event": "run_started",
-    "time": "2026-01-01T12:00:00.000000Z",
-    "run": "20260101-120000.000-abcd",
-    "format": 1,
-    "job": "old",
-    "file": "/old.yaml",
-    "host": "h",
-    "pid": 1,
-    "launcher_pid": 2,
-    "launcher_name": "MainProcess",
-    "cpus": 2,
-    "tasks": 1,
-    "at_once": 1,
-    "max_parallel": 32,
-    "mode": "parallel",
-    "start_method": "fork",
-    "boot_id": None,
-    "python": "3.11.0",
-    "params": {},
-    "options": {},
-    "files": [],
-    "resumed_from": None,
-}
-FINISHED = {
-    "event": "task_finished",
-    "time": STARTED["time"],
-    "run": STARTED["run"],
-    "task": "a",
-    "outcome": "succeeded",
-    "attempts": 1,
-    "reason": "",
-}
 
 
 # -- the record itself
@@ -202,7 +159,13 @@ def test_show_as_json_has_all_of_it(made):
         e["task"]: e["outcome"] for e in run.of("task_finished")
     }
     (attempt,) = next(task for task in value["tasks"] if task["task"] == "die")["attempts"]
-    assert attempt == {"started": run.one("task_started", "die"), "exited": run.one("task_exited", "die")}
+    assert attempt == {
+        "started": run.one("task_started", "die"),
+        "ready": None,
+        "stopping": None,
+        "exited": run.one("task_exited", "die"),
+        "retrying": None,
+    }
 
 
 def test_logs_of_one_task_are_as_they_were_and_of_several_have_names(made):

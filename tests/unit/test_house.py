@@ -45,6 +45,8 @@ FLOORS = (
     # the engine's side
     {"results", "signals", "state", "statedir"},
     {"record"},
+    {"summary"},
+    {"pruning"},
     {"executors.base", "reporters.base"},
     {"executors.dask", "executors.local", "preparation", "reporters.tail", "reporters.words"},
     {"reporters.plan_notes", "reporters.plan_values"},
@@ -63,6 +65,7 @@ FLOORS = (
         "reporters.jsonl",
         "reporters.junit",
         "reporters.live",
+        "reporters.run_list",
         "reporters.show",
         "reporters.trace",
     },
@@ -72,8 +75,9 @@ FLOORS = (
     {"api", "starter"},
     # the doors
     {"mprun"},
-    {"cli.commands", "cli.options", "cli.planning"},
-    {"cli.plan", "cli.records", "cli.run", "cli.starter"},
+    {"cli.commands", "cli.options"},
+    {"cli.planning"},
+    {"cli.plan", "cli.records", "cli.run", "cli.runs", "cli.starter"},
     {"cli"},
     {"__main__"},
 )
