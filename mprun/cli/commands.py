@@ -27,6 +27,7 @@ MODULES = {
     "runs": "runs",
     "schema": "starter",
     "show": "records",
+    "tree": "records",
     "validate": "plan",
 }
 

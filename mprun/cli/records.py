@@ -3,36 +3,63 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from mprun import record
 from mprun.cli.options import STATE_DIR
-from mprun.record import read_state
 from mprun.reporters.console import wants_colour
 from mprun.reporters.errors import warn
 from mprun.statedir import find_run
 
+if TYPE_CHECKING:
+    from mprun.state import RunState
+    from mprun.statedir import RunDirectory
+
 
 @click.command()
 @click.argument("run", required=False)
-@click.option("--json", "as_json", is_flag=True, help="As one JSON object.")
+@click.option("-v", "--attempts", is_flag=True, help="Show each attempt, not the last alone.")
+@click.option("--json", "as_json", is_flag=True, help="As one JSON object, with the record's own words.")
 @STATE_DIR
-def show(run: str | None, as_json: bool, state_dir: str) -> int:
-    """Show one run: its tasks and how they ended.
+def show(run: str | None, attempts: bool, as_json: bool, state_dir: str) -> int:
+    """Show one run: its tasks, what they returned, how they ended.
 
-    The newest run where none is named.
+    The newest run where none is named. Of a run that goes on it shows what runs now.
     """
-    from mprun.reporters.show import show_run
+    from mprun.reporters.show import show_json, show_run
 
-    directory = find_run(state_dir, run)
-    state, damage = read_state(directory)
-    for what in damage:
-        warn(f"{directory.events}: {what}, left out")
+    directory, state = _read(state_dir, run)
     if as_json:
-        _print_json(state.to_json())
+        _print_json(show_json(directory, state))
     else:
-        show_run(directory, state, sys.stdout, wants_colour(sys.stdout))
+        show_run(directory, state, sys.stdout, wants_colour(sys.stdout), attempts=attempts)
+    return 0
+
+
+@click.command()
+@click.argument("run", required=False)
+@click.option("--json", "as_json", is_flag=True, help="As one JSON object, children inside their parents.")
+@STATE_DIR
+def tree(run: str | None, as_json: bool, state_dir: str) -> int:
+    """Show who was whose child: mprun, the main process, tasks.
+
+    Each process with the most memory that it had, its CPU time, the most threads that were
+    seen at once, and how it ended. Of the newest run where none is named; of one that goes
+    on, also what its tasks have started.
+    """
+    from mprun.ancestry import ancestry
+    from mprun.reporters.tree import write_tree
+
+    directory, state = _read(state_dir, run)
+    roots = ancestry(directory, state)
+    if as_json:
+        outcome = record.outcome(directory, state)
+        processes = [root.to_json() for root in roots]
+        _print_json({"run": directory.run_id, "outcome": outcome, "processes": processes})
+    else:
+        write_tree(roots, sys.stdout, wants_colour(sys.stdout))
     return 0
 
 
@@ -45,14 +72,20 @@ def logs(tasks: tuple[str, ...], run: str | None, state_dir: str) -> int:
 
     Of all tasks where none is named; `main` is the process that imported them.
     """
-    from mprun.reporters.show import show_logs
+    from mprun.reporters.task_logs import show_logs
 
-    directory = find_run(state_dir, run)
-    state, damage = read_state(directory)
-    for what in damage:
-        warn(f"{directory.events}: {what}, left out")
+    directory, state = _read(state_dir, run)
     show_logs(directory, state, tasks)
     return 0
+
+
+def _read(state_dir: str, run: str | None) -> tuple[RunDirectory, RunState]:
+    """A run by its id, what its record says, and on stderr what of it could not be read."""
+    directory = find_run(state_dir, run)
+    state, damage = record.read_state(directory)
+    for what in damage:
+        warn(f"{directory.events}: {what}, left out")
+    return directory, state
 
 
 def _print_json(value: Any) -> None:

@@ -9,9 +9,11 @@ from mprun.reporters.words import columns, reason, size, span, visible
 from mprun.value import Value
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from typing import Literal, TextIO
 
+    from mprun.events import TaskExited
+    from mprun.presence import Sight
     from mprun.state import RunState, TaskState
 
 
@@ -54,33 +56,38 @@ STYLES = {
 }
 
 
-def rows(state: RunState, *, alive: bool = True) -> list[tuple[str, ...]]:
+def rows(
+    state: RunState, *, alive: bool = True, seen: Mapping[str, Sight] | None = None
+) -> list[tuple[str, ...]]:
     """A row for each task: those that ran in the order of their start, then the others.
 
     `alive` is false for a run whose engine is gone: what it did not see end is unknown.
+    `seen` has what can be seen of running tasks now.
     """
     tasks = sorted(state.tasks.values(), key=lambda task: not task.attempts)
-    return [_row(task, alive) for task in tasks]
+    return [_row(task, alive, (seen or {}).get(task.name)) for task in tasks]
 
 
-def _row(task: TaskState, alive: bool) -> tuple[str, ...]:
+def _row(task: TaskState, alive: bool, sight: Sight | None) -> tuple[str, ...]:
     outcome = visible(outcome_words(task))
     if task.finished is None and not alive:
         outcome = outcomes.UNKNOWN
+    if sight is not None:
+        outcome = sight.words
     if len(outcome) > _OUTCOME_LIMIT:
         outcome = outcome[: _OUTCOME_LIMIT - 1] + "…"
     if not task.attempts:
         return (visible(task.name), outcome, "-", "-", "-", "-", "-", "0")
     attempt = task.attempts[-1]
-    exited = attempt.exited
+    facts = attempt.exited or sight
     return (
         visible(task.name),
         outcome,
         str(attempt.started.pid),
         str(attempt.started.ppid),
-        span(exited.duration if exited else None),
-        span(exited.cpu if exited else None),
-        size(exited.max_rss if exited else None),
+        span(facts.duration if facts else None),
+        span(facts.cpu if facts else None),
+        size(facts.max_rss if facts else None),
         str(len(task.attempts)),
     )
 
@@ -89,15 +96,23 @@ def outcome_words(task: TaskState) -> str:
     """A task's outcome and why: `failed: killed by SIGKILL`, `failed: exit 1 (ValueError: no)`."""
     finished = task.finished
     if finished is None:
-        return "running" if task.attempts else "waiting"
+        if task.running:
+            return "running"
+        again = task.attempts[-1].retrying if task.attempts else None
+        return f"waiting for attempt {again.attempt}" if again else "waiting"
     if finished.outcome == outcomes.SUCCEEDED:
         return finished.outcome
     exited = task.attempts[-1].exited if task.attempts else None
-    error = exited.error if exited and finished.outcome == outcomes.FAILED else None
-    told = [str(error[key]) for key in ("type", "message") if error.get(key)] if error else []
-    why = f" ({': '.join(told)})" if told else ""
+    why = error_words(exited) if exited and finished.outcome == outcomes.FAILED else ""
     allowed = ", allowed" if finished.allowed else ""
     return f"{finished.outcome}{allowed}: {reason(finished.reason)}{why}".replace("\n", " ")
+
+
+def error_words(exited: TaskExited) -> str:
+    """The exception that ended an attempt, where one did: ` (ValueError: no)`."""
+    error = exited.error or {}
+    told = [str(error[key]) for key in ("type", "message") if error.get(key)]
+    return f" ({': '.join(told)})" if told else ""
 
 
 def write(

@@ -140,12 +140,15 @@ def test_show_is_the_run_again(made):
     path, run = made
     shown = mprun("show", cwd=path)
     assert (shown.code, shown.stderr) == (0, "")
-    head, file, names, *rows, over = shown.stdout.splitlines()
+    run_part, _, results = shown.stdout.partition("results:\n")
+    head, file, names, *rows = run_part.splitlines()
+    *results, over = results.splitlines()
     assert head == run.stderr.splitlines()[0]
     assert file.startswith(f"file {path}/job.yaml, started 20")
     table = run.stderr.splitlines()
     begin = table.index(names)
     assert [names, *rows] == table[begin : begin + 7]
+    assert results == ['  answer  {"answer": 42, "ü": [1, null]}', "  unlike  {1, 2}"]
     assert over.startswith("failed: exit 1 after ")
 
 
@@ -309,7 +312,12 @@ def test_a_newer_format_is_refused_by_name(written, desk):
 def test_a_record_with_nothing_in_it(desk):
     shown, as_json, logs = damaged(desk, [""])
     assert shown.code == as_json.code == logs.code == 0
-    assert json.loads(as_json.stdout) == {"run": None, "tasks": [], "finished": None}
+    assert json.loads(as_json.stdout) == {
+        "outcome": "interrupted",
+        "run": None,
+        "tasks": [],
+        "finished": None,
+    }
 
 
 def test_a_damaged_run_harms_no_other(desk):
@@ -348,7 +356,7 @@ def test_a_run_whose_engine_was_killed_is_shown_as_interrupted(desk):
     while not (desk / "sleeping").exists():
         assert process.poll() is None
     running = read(desk, "show")
-    assert running.stdout.endswith("running\n")
+    assert running.stdout.endswith("running: s\n")
     process.kill()
     run = finish(process, desk / ".mprun")
     assert run.code == -9
