@@ -115,14 +115,14 @@ def _unreadable(directory: RunDirectory, error: OSError) -> RecordError:
     return RecordError(f"{directory.events} cannot be read: {error.strerror}")
 
 
-def apply(state: RunState, record: dict[str, Any] | Damage, damage: list[str]) -> None:
-    """Take one more line of a record; what cannot be read of it is added to `damage`.
+def apply(state: RunState, record: dict[str, Any] | Damage, damage: list[str]) -> events.Event | None:
+    """Take one more line of a record, and return its event; what cannot be read is added to `damage`.
 
     Raises RecordError where the record was written by a newer mprun.
     """
     if isinstance(record, Damage):
         damage.append(str(record))
-        return
+        return None
     written = record.get("format", events.FORMAT)
     if not isinstance(written, int) or written > events.FORMAT:
         raise RecordError(
@@ -132,9 +132,51 @@ def apply(state: RunState, record: dict[str, Any] | Damage, damage: list[str]) -
         event = events.from_record(record)
     except TypeError as error:
         damage.append(f"a {str(record.get('event'))[:40]} event is not whole: {error}")
-        return
+        return None
     if event is not None:
         state.apply(event)
+    return event
+
+
+class Following:
+    """A record that is read while it grows; `state` is what it has come to, as far as it was read."""
+
+    def __init__(self, directory: RunDirectory) -> None:
+        self.directory = directory
+        self.state = RunState()
+        self.damage: list[str] = []
+        self._number = 0
+        self._rest = b""
+        try:
+            self._file = open(directory.events, "rb")  # noqa: SIM115  closed by `close`
+        except OSError as error:
+            raise _unreadable(directory, error) from None
+
+    def read(self) -> Iterator[events.Event]:
+        """The events since the last time, each applied when it comes."""
+        for data in self._file:
+            self._rest += data
+            if not data.endswith(b"\n"):
+                return
+            self._number += 1
+            line, self._rest = self._rest, b""
+            event = apply(self.state, _parse(line, self._number), self.damage)
+            if event is not None:
+                yield event
+
+    @property
+    def over(self) -> bool:
+        """Whether the run has ended, or nobody is there who would write its end."""
+        return not goes_on(self.directory, self.state)
+
+    def end(self) -> None:
+        """Nothing more is to come: what is left is damage."""
+        if self._rest:
+            self.damage.append(str(_parse(self._rest, self._number + 1)))
+            self._rest = b""
+
+    def close(self) -> None:
+        self._file.close()
 
 
 def goes_on(directory: RunDirectory, state: RunState) -> bool:

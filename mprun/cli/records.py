@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mprun import record
+from mprun.cli.completion import complete_run, complete_task
 from mprun.cli.options import STATE_DIR
 from mprun.reporters.console import wants_colour
 from mprun.reporters.errors import warn
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("run", required=False)
+@click.argument("run", required=False, shell_complete=complete_run)
 @click.option("-v", "--attempts", is_flag=True, help="Show each attempt, not the last alone.")
 @click.option("--json", "as_json", is_flag=True, help="As one JSON object, with the record's own words.")
 @STATE_DIR
@@ -39,7 +40,7 @@ def show(run: str | None, attempts: bool, as_json: bool, state_dir: str) -> int:
 
 
 @click.command()
-@click.argument("run", required=False)
+@click.argument("run", required=False, shell_complete=complete_run)
 @click.option("--json", "as_json", is_flag=True, help="As one JSON object, children inside their parents.")
 @STATE_DIR
 def tree(run: str | None, as_json: bool, state_dir: str) -> int:
@@ -64,18 +65,45 @@ def tree(run: str | None, as_json: bool, state_dir: str) -> int:
 
 
 @click.command()
-@click.argument("tasks", nargs=-1)
-@click.option("--run", metavar="RUN", help="The run's id, or its beginning; the newest where none is named.")
+@click.argument("tasks", nargs=-1, shell_complete=complete_task)
+@click.option(
+    "--run",
+    metavar="RUN",
+    shell_complete=complete_run,
+    help="The run's id, or its beginning; the newest where none is named.",
+)
+@click.option("-f", "--follow", is_flag=True, help="Go on with what they print, until the run is over.")
+@click.option(
+    "--attempt",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Of a task's attempts, only the one of this number.",
+)
+@click.option("--json", "as_json", is_flag=True, help="As a JSON object a line: task, attempt, line.")
 @STATE_DIR
-def logs(tasks: tuple[str, ...], run: str | None, state_dir: str) -> int:
+def logs(
+    tasks: tuple[str, ...],
+    run: str | None,
+    follow: bool,
+    attempt: int | None,
+    as_json: bool,
+    state_dir: str,
+) -> int:
     """Show what the tasks of a run printed.
 
-    Of all tasks where none is named; `main` is the process that imported them.
+    Of all tasks where none is named. A name may be a pattern of `*` and `?`; that of a
+    matrix, a `foreach` or a recipe means all of its tasks. `main` is the process that
+    imported the targets. What a single task printed is shown as it is, without its name.
     """
-    from mprun.reporters.task_logs import show_logs
+    from mprun.reporters.follow import follow_logs
+    from mprun.reporters.task_logs import Selection, known_tasks, show_logs
 
     directory, state = _read(state_dir, run)
-    show_logs(directory, state, tasks)
+    selection = Selection(tasks, attempt)
+    if follow and record.goes_on(directory, state):
+        follow_logs(directory, selection, known_tasks(state), as_json=as_json)
+    else:
+        show_logs(directory, state, selection, as_json=as_json)
     return 0
 
 

@@ -57,6 +57,7 @@ FLOORS = (
         "reporters.plan_text",
         "reporters.table",
     },
+    {"reporters.workflow"},
     {"reporters.console"},
     {
         "reporters.errors",
@@ -71,13 +72,14 @@ FLOORS = (
         "reporters.trace",
         "reporters.tree",
     },
+    {"reporters.follow"},
     {"executors", "reporters"},
     {"chronicle", "endings", "handover", "loglimits"},
     {"engine"},
     {"api", "starter"},
     # the doors
     {"mprun"},
-    {"cli.commands", "cli.options"},
+    {"cli.commands", "cli.completion", "cli.options"},
     {"cli.planning"},
     {"cli.plan", "cli.records", "cli.run", "cli.runs", "cli.starter"},
     {"cli"},
