@@ -83,10 +83,10 @@ class Lines:
         *lines, self._rest = (self._rest + data).split(b"\n")
         for line in lines:
             yield line, False
-        while len(self._rest) >= PIECE:
+        while len(self._rest) > PIECE:
             end = PIECE
             # Not inside of a character: in UTF-8 all its bytes but the first begin with 10.
-            while end > PIECE - 4 and self._rest[end : end + 1] and self._rest[end] & 0xC0 == 0x80:
+            while end > PIECE - 4 and self._rest[end] & 0xC0 == 0x80:
                 end -= 1
             yield self._rest[:end], True
             self._rest = self._rest[end:]

@@ -352,6 +352,20 @@ main()
 """
 
 
+def test_runs_and_tasks_are_completed(tmp_path):
+    write(tmp_path, work=WORK, job="tasks: [{name: 'a', target: 'work:hi', matrix: {n: [1]}}]")
+    ids = [mprun("-q", "job.yaml", cwd=tmp_path).one("run_started")["run"] for _ in range(2)]
+    newest_first = [f"plain,{name}" for name in reversed(ids)]
+    for command in ("show", "tree"):
+        assert complete(tmp_path, command, "") == newest_first
+    assert complete(tmp_path, "logs", "--run", ids[1][:-1]) == newest_first[:1]
+    assert complete(tmp_path, "logs", "") == ["plain,a", "plain,a[n=1]"]
+    assert complete(tmp_path, "logs", "a[") == ["plain,a[n=1]"]
+    assert complete(tmp_path, "logs", "--run", ids[0], "a[") == ["plain,a[n=1]"]
+    assert complete(tmp_path, "show", "--state-dir", "nowhere", "") == []
+    assert complete(tmp_path, "logs", "--run", "nonsense", "") == []
+
+
 def test_completion_works_and_forks_no_launcher(empty_desk):
     assert complete(empty_desk, "va") == ["file,va", "plain,validate"]
     assert complete(empty_desk, "run", "jo") == ["file,jo"]
