@@ -8,7 +8,7 @@ import os
 import sys
 
 # The commands that only read; a test holds it against the command line's own table.
-READERS = frozenset({"validate", "plan", "show", "logs", "init", "schema"})
+READERS = frozenset({"validate", "plan", "runs", "show", "tree", "logs", "init", "schema"})
 
 
 def open_standard_descriptors() -> None:

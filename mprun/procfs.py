@@ -7,9 +7,9 @@ import time
 
 
 class Stat:
-    """Some fields of /proc/PID/stat (proc(5)); `start_ticks` is in clock ticks since boot."""
+    """Some fields of /proc/PID/stat (proc(5)); `start_ticks` in clock ticks since boot, `cpu` in seconds."""
 
-    __slots__ = ("ppid", "session", "start_ticks", "state", "threads")
+    __slots__ = ("cpu", "ppid", "session", "start_ticks", "state", "threads")
 
     def __init__(self, line: bytes) -> None:
         # The command's name may hold anything, parentheses too; the last one ends it.
@@ -17,6 +17,7 @@ class Stat:
         self.state = fields[0].decode()
         self.ppid = int(fields[1])
         self.session = int(fields[3])
+        self.cpu = (int(fields[11]) + int(fields[12])) / _TICKS
         self.threads = int(fields[17])
         self.start_ticks = int(fields[19])
 
@@ -36,6 +37,28 @@ def read_stat(pid: int) -> Stat | None:
     return Stat(line)
 
 
+def read_name(pid: int) -> str:
+    """The name of the program that a process runs, as the kernel has it: 15 characters of it."""
+    return _read(f"/proc/{pid}/comm").decode("utf-8", "backslashreplace").rstrip("\n")
+
+
+def read_max_rss(pid: int) -> int | None:
+    """The most memory that a process has had, in bytes; None where that cannot be seen."""
+    # Not at the top: the launcher imports this module and never asks.
+    import re
+
+    found = re.search(rb"^VmHWM:\s+([0-9]+) kB$", _read(f"/proc/{pid}/status"), re.MULTILINE)
+    return int(found[1]) * 1024 if found else None
+
+
+def _read(path: str) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except OSError:
+        return b""
+
+
 def boot_ticks() -> int | None:
     """The time since boot in clock ticks, in which /proc gives a process's start; None off Linux."""
     if not hasattr(time, "CLOCK_BOOTTIME"):
@@ -44,6 +67,11 @@ def boot_ticks() -> int | None:
 
 
 _TICKS = os.sysconf("SC_CLK_TCK")
+
+
+def seconds_since(start_ticks: int) -> float:
+    """How long ago a process began, by its start in /proc."""
+    return max(0.0, ((boot_ticks() or start_ticks) - start_ticks) / _TICKS)
 
 
 def processes() -> dict[int, Stat]:

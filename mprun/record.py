@@ -6,7 +6,7 @@ import json
 import os
 from typing import TYPE_CHECKING, Any
 
-from mprun import events, failpoints
+from mprun import events, failpoints, outcomes
 from mprun.errors import RecordError
 from mprun.state import RunState
 
@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from mprun.statedir import RunDirectory
+
+# A first line of more bytes is none of ours; a last one has room in this much.
+_FIRST_LINE = 1 << 20
+_LAST_LINE = 8192
 
 
 # Made once: `json.dumps` makes a new one for each call with options.
@@ -59,18 +63,21 @@ class Damage(Exception):
     """A line of a record that is no event: its number, and what is wrong with it."""
 
 
+def _parse(data: bytes, number: int = 1) -> dict[str, Any] | Damage:
+    if not data.endswith(b"\n"):
+        return Damage(f"line {number} is torn")
+    try:
+        value = json.loads(data)
+    except (ValueError, RecursionError):
+        value = None
+    return value if isinstance(value, dict) else Damage(f"line {number} is not a JSON object")
+
+
 def read_lines(path: str) -> Iterator[dict[str, Any] | Damage]:
     """The objects of a record's lines; in place of a line that holds none, its damage."""
     with open(path, "rb") as file:
         for number, data in enumerate(file, start=1):
-            if not data.endswith(b"\n"):
-                yield Damage(f"line {number} is torn")
-                return
-            try:
-                value = json.loads(data)
-            except (ValueError, RecursionError):
-                value = None
-            yield value if isinstance(value, dict) else Damage(f"line {number} is not a JSON object")
+            yield _parse(data, number)
 
 
 def read_state(directory: RunDirectory) -> tuple[RunState, list[str]]:
@@ -82,16 +89,45 @@ def read_state(directory: RunDirectory) -> tuple[RunState, list[str]]:
     damage: list[str] = []
     try:
         for record in read_lines(directory.events):
-            _apply(state, record, damage)
+            apply(state, record, damage)
     except OSError as error:
-        raise RecordError(f"{directory.events} cannot be read: {error.strerror}") from None
+        raise _unreadable(directory, error) from None
     return state, damage
 
 
-def _apply(state: RunState, record: dict[str, Any] | Damage, damage: list[str]) -> None:
+def read_ends(directory: RunDirectory) -> tuple[RunState, list[str]]:
+    """As `read_state`, but of a run that is over only its first event and its last.
+
+    So a thousand runs can be listed at once, however many tasks they had.
+    """
+    try:
+        with open(directory.events, "rb") as file:
+            first = file.readline(_FIRST_LINE)
+            file.seek(max(len(first), os.fstat(file.fileno()).st_size - _LAST_LINE))
+            last = file.read(_LAST_LINE)
+    except OSError as error:
+        raise _unreadable(directory, error) from None
+    state = RunState()
+    damage: list[str] = []
+    for data in (first, last[last.rfind(b"\n", 0, -1) + 1 :]):
+        apply(state, _parse(data), damage)
+    if damage or state.started is None or state.finished is None:
+        return read_state(directory)
+    return state, damage
+
+
+def _unreadable(directory: RunDirectory, error: OSError) -> RecordError:
+    return RecordError(f"{directory.events} cannot be read: {error.strerror}")
+
+
+def apply(state: RunState, record: dict[str, Any] | Damage, damage: list[str]) -> events.Event | None:
+    """Take one more line of a record, and return its event; what cannot be read is added to `damage`.
+
+    Raises RecordError where the record was written by a newer mprun.
+    """
     if isinstance(record, Damage):
         damage.append(str(record))
-        return
+        return None
     written = record.get("format", events.FORMAT)
     if not isinstance(written, int) or written > events.FORMAT:
         raise RecordError(
@@ -101,6 +137,77 @@ def _apply(state: RunState, record: dict[str, Any] | Damage, damage: list[str]) 
         event = events.from_record(record)
     except TypeError as error:
         damage.append(f"a {str(record.get('event'))[:40]} event is not whole: {error}")
-        return
+        return None
     if event is not None:
         state.apply(event)
+    return event
+
+
+class Following:
+    """A record that is read while it grows; `state` is what it has come to, as far as it was read."""
+
+    def __init__(self, directory: RunDirectory) -> None:
+        self.directory = directory
+        self.state = RunState()
+        self.damage: list[str] = []
+        self._number = 0
+        self._rest = b""
+        try:
+            self._file = open(directory.events, "rb")  # noqa: SIM115  closed by `close`
+        except OSError as error:
+            raise _unreadable(directory, error) from None
+
+    def read(self) -> Iterator[events.Event]:
+        """The events since the last time, each applied when it comes."""
+        for data in self._file:
+            self._rest += data
+            if not data.endswith(b"\n"):
+                return
+            self._number += 1
+            line, self._rest = self._rest, b""
+            event = apply(self.state, _parse(line, self._number), self.damage)
+            if event is not None:
+                yield event
+
+    @property
+    def over(self) -> bool:
+        """Whether the run has ended, or nobody is there who would write its end."""
+        return not goes_on(self.directory, self.state)
+
+    def end(self) -> None:
+        """Nothing more is to come: what is left is damage."""
+        if self._rest:
+            self.damage.append(str(_parse(self._rest, self._number + 1)))
+            self._rest = b""
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def goes_on(directory: RunDirectory, state: RunState) -> bool:
+    """Whether somebody still writes this record."""
+    return state.finished is None and _engine_lives(state)
+
+
+def outcome(directory: RunDirectory, state: RunState) -> str:
+    """What the run has come to by now: its outcome, `running`, or `interrupted` without an end."""
+    if state.finished is not None:
+        return state.finished.outcome
+    return outcomes.RUNNING if goes_on(directory, state) else outcomes.INTERRUPTED
+
+
+def _engine_lives(state: RunState) -> bool:
+    """Whether the process that writes this record is still there, and still the same one."""
+    # 10 ms to import; only a record without an end needs it.
+    import psutil
+
+    started = state.started
+    if started is None:
+        return False
+    from datetime import datetime
+
+    try:
+        born: float = psutil.Process(started.pid).create_time()
+        return born <= datetime.fromisoformat(started.time).timestamp()
+    except (psutil.Error, ValueError):
+        return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import time
@@ -70,6 +71,15 @@ class RunDirectory:
         """The files with what came of an attempt, without their suffixes."""
         return f"{self.path}/results/{file_name(task)}.{attempt}"
 
+    def size(self) -> int:
+        """How much of the disk it takes, in bytes."""
+        found = 0
+        for _, directories, files, descriptor in os.fwalk(self.path):
+            for name in (*directories, *files):
+                with contextlib.suppress(FileNotFoundError):
+                    found += os.stat(name, dir_fd=descriptor, follow_symlinks=False).st_blocks * 512
+        return found
+
     def remove(self) -> None:
         """Remove all of it: for a run that never began."""
         import shutil
@@ -114,6 +124,11 @@ def create_run_somewhere(state_dir: str, now: float) -> tuple[RunDirectory, str]
 
         elsewhere = tempfile.mkdtemp(prefix="mprun-")
         return create_run(elsewhere, now), f"{error}; the record of this run is in {elsewhere}"
+
+
+def is_run_id(name: str) -> bool:
+    """Whether a name is one that `create_run` gives: UTC, to the millisecond, and four hex digits."""
+    return re.fullmatch(r"[0-9]{8}-[0-9]{6}\.[0-9]{3}-[0-9a-f]{4}", name) is not None
 
 
 def runs(state_dir: str) -> Iterator[RunDirectory]:

@@ -150,7 +150,7 @@ def test_an_event_without_a_kind_is_damage(value):
 )
 def test_no_object_ends_the_reading_in_a_traceback(value):
     state, damage = record.RunState(), []
-    record._apply(state, {"format": 1, **value, **({"format": 1} if "format" in value else {})}, damage)
+    record.apply(state, {"format": 1, **value, **({"format": 1} if "format" in value else {})}, damage)
     assert len(damage) <= 1
     json.dumps(state.to_json())
 
