@@ -23,10 +23,12 @@ MODULES = {
     "init": "starter",
     "logs": "records",
     "plan": "plan",
+    "resume": "again",
     "run": "run",
     "runs": "runs",
     "schema": "starter",
     "show": "records",
+    "stop": "stop",
     "tree": "records",
     "validate": "plan",
 }

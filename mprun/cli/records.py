@@ -31,7 +31,7 @@ def show(run: str | None, attempts: bool, as_json: bool, state_dir: str) -> int:
     """
     from mprun.reporters.show import show_json, show_run
 
-    directory, state = _read(state_dir, run)
+    directory, state = read_run(state_dir, run)
     if as_json:
         _print_json(show_json(directory, state))
     else:
@@ -53,7 +53,7 @@ def tree(run: str | None, as_json: bool, state_dir: str) -> int:
     from mprun.ancestry import ancestry
     from mprun.reporters.tree import write_tree
 
-    directory, state = _read(state_dir, run)
+    directory, state = read_run(state_dir, run)
     roots = ancestry(directory, state)
     if as_json:
         outcome = record.outcome(directory, state)
@@ -98,7 +98,7 @@ def logs(
     from mprun.reporters.follow import follow_logs
     from mprun.reporters.task_logs import Selection, known_tasks, show_logs
 
-    directory, state = _read(state_dir, run)
+    directory, state = read_run(state_dir, run)
     selection = Selection(tasks, attempt)
     if follow and record.goes_on(directory, state):
         follow_logs(directory, selection, known_tasks(state), as_json=as_json)
@@ -107,7 +107,7 @@ def logs(
     return 0
 
 
-def _read(state_dir: str, run: str | None) -> tuple[RunDirectory, RunState]:
+def read_run(state_dir: str, run: str | None) -> tuple[RunDirectory, RunState]:
     """A run by its id, what its record says, and on stderr what of it could not be read."""
     directory = find_run(state_dir, run)
     state, damage = record.read_state(directory)
