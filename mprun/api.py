@@ -138,7 +138,7 @@ def run_job(
     directory, warning = create_run_somewhere(state_dir, _wall_clock())
     if warning:
         warn(warning)
-    executor = executor or _new_launcher()
+    executor = executor or _new_launcher(directory.run_id)
     # A launcher that has answered ends by itself, and takes along what it started.
     answered = kept = False
     try:
@@ -227,10 +227,10 @@ def _task_of_call(plan: Plan, number: int) -> Task:
     return planned.task
 
 
-def _new_launcher() -> Executor:
+def _new_launcher(run_id: str) -> Executor:
     from mprun.executors.local import start_launcher
 
-    return start_launcher()
+    return start_launcher(run_id)
 
 
 def _wall_clock() -> float:

@@ -7,7 +7,7 @@ import os
 import signal
 import time
 
-from mprun import popen, procfs
+from mprun import popen, procfs, signalling
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,10 +28,11 @@ def leads_session(pid: int) -> bool:
 def kill_tree(leader: int, pidfd: int) -> None:
     """Kill what is in a task's session and what descends from it, until none is new."""
     killed: set[int] = set()
-    while found := procfs.tree(leader) - killed:
-        killed |= found
-        for pid in found - {leader}:
-            _kill(pid)
+    while found := {pid: stat for pid, stat in procfs.tree(leader).items() if pid not in killed}:
+        killed.update(found)
+        for pid, stat in found.items():
+            if pid != leader:
+                signalling.kill(pid, stat.start_ticks)
     # Under forkserver somebody else reaps it, perhaps by now.
     with contextlib.suppress(ProcessLookupError):
         signal.pidfd_send_signal(pidfd, signal.SIGKILL)
@@ -88,6 +89,10 @@ def _reap(pid: int) -> int | None:
 
 
 def _kill(pid: int) -> None:
+    """Kill a child: as only we reap it, and have not, its number is its own.
+
+    It takes no descriptor, of which there may be none left.
+    """
     # What has become another user's (sudo) cannot be killed; that must not end the launcher.
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.kill(pid, signal.SIGKILL)

@@ -413,7 +413,6 @@ def test_a_killed_launcher_fails_the_run_at_once_and_leaves_no_task(running, met
 
 @every_start_method
 @pytest.mark.parametrize("task", ["stay_with_a_child", "stay_with_a_hidden_child"])
-@pytest.mark.xfail(reason="the engine is no subreaper yet, and kills no sessions when the launcher is lost")
 def test_a_killed_launcher_leaves_no_children_of_tasks(running, method, task):
     run = running(method, (task,))
     os.kill(run.launcher, signal.SIGKILL)

@@ -36,14 +36,14 @@ FLOORS = (
     {"scheduler"},
     # the launcher's side
     {"channel", "procfs", "refusal", "stacks"},
-    {"limits", "popen"},
+    {"limits", "popen", "signalling"},
     {"command", "popen_exec", "reaper"},
     {"worker"},
     {"attempt", "forkserver", "target"},
     {"resolution"},
     {"launcher"},
     # the engine's side
-    {"results", "signals", "state", "statedir"},
+    {"guard", "results", "signals", "state", "statedir"},
     {"record"},
     {"executors.base", "reporters.base"},
     {"executors.dask", "executors.local", "preparation", "reporters.tail", "reporters.words"},
