@@ -143,7 +143,7 @@ def _set_subreaper(value: int) -> None:
     # `ctypes`, of which this is the inside, takes 6 ms to import; this half a millisecond.
     import _ctypes
 
-    program = _ctypes.dlopen(None, 0)  # type: ignore[arg-type]  dlopen(3): None is the program itself
+    program = _ctypes.dlopen(None, 0)  # type: ignore[arg-type]  # dlopen(3): None is this program
     prctl = _ctypes.dlsym(program, "prctl")
     _ctypes.call_cdeclfunction(prctl, (PR_SET_CHILD_SUBREAPER, value, 0, 0, 0))
 
