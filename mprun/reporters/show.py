@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from mprun import outcomes
 from mprun.errors import UsageError
 from mprun.problems import quote, suggest
+from mprun.record import writer
 from mprun.reporters import table
 from mprun.reporters.console import MAIN, Output
 from mprun.reporters.tail import Tail
@@ -30,7 +31,7 @@ def show_run(directory: RunDirectory, state: RunState, stream: TextIO, colour: b
             f"file {visible(started.file)}, started {started.time}\n"
         )
     finished = state.finished
-    alive = finished is not None or _engine_lives(state)
+    alive = finished is not None or writer(directory.events) is not None
     table.write(table.HEAD, table.rows(state, alive=alive), stream, colour)
     if finished is not None:
         stream.write(f"{finished.outcome}: exit {finished.exit_code} after {span(finished.duration)}\n")
@@ -38,23 +39,6 @@ def show_run(directory: RunDirectory, state: RunState, stream: TextIO, colour: b
         stream.write("running\n")
     else:
         stream.write(f"{outcomes.INTERRUPTED}: mprun itself was ended\n")
-
-
-def _engine_lives(state: RunState) -> bool:
-    """Whether the process that writes this record is still there, and still the same one."""
-    # 10 ms to import; only a record without an end needs it.
-    import psutil
-
-    started = state.started
-    if started is None:
-        return False
-    from datetime import datetime
-
-    try:
-        born: float = psutil.Process(started.pid).create_time()
-        return born <= datetime.fromisoformat(started.time).timestamp()
-    except (psutil.Error, ValueError):
-        return False
 
 
 def show_logs(directory: RunDirectory, state: RunState, names: Sequence[str]) -> None:
