@@ -10,6 +10,7 @@ from mprun import blame
 from mprun.assembly import assemble
 from mprun.engine import Engine
 from mprun.errors import JobFileError, LauncherError, MprunError, NothingSelected
+from mprun.marks import Mark, of_others
 from mprun.plan import Plan, plan_tasks
 from mprun.preparation import START_TIMEOUT, ImportFailure, Interrupted, calls, prepare
 from mprun.record import Recorder
@@ -136,8 +137,12 @@ def run_job(
     """
     plan = job if isinstance(job, Plan) else plan_job(job)
     directory, warning = create_run_somewhere(state_dir, _wall_clock())
+    mark = Mark(directory)
     if warning:
         warn(warning)
+    else:
+        mark.set()
+        _sweep_killed_runs(directory, warn)
     executor = executor or _new_launcher(directory.run_id)
     # A launcher that has answered ends by itself, and takes along what it started.
     answered = kept = False
@@ -162,6 +167,7 @@ def run_job(
         executor.close(kill=not answered)
         if not kept:
             directory.remove()
+        mark.remove()
 
 
 _THREADS = (
@@ -225,6 +231,14 @@ def _task_of_call(plan: Plan, number: int) -> Task:
 
     planned, _ = next(islice(calls(plan), number, None))
     return planned.task
+
+
+def _sweep_killed_runs(directory: RunDirectory, warn: Callable[[str], None]) -> None:
+    """End what killed runs have left: before anything is started, which may be in its way."""
+    if of_others(directory):
+        from mprun.sweep import sweep
+
+        sweep(directory, warn)
 
 
 def _new_launcher(run_id: str) -> Executor:

@@ -72,22 +72,3 @@ class Attempt:
             self.threads,
             orphans,
         )
-
-
-def name_attempt(task: str, attempt: int) -> None:
-    """Set MPRUN_TASK and MPRUN_ATTEMPT in the launcher, from which a task inherits them.
-
-    In the task it would cost the copies of some fifty pages.
-    """
-    _set_variable(b"MPRUN_TASK", task.encode())
-    _set_variable(b"MPRUN_ATTEMPT", str(attempt).encode())
-
-
-def _set_variable(name: bytes, value: bytes) -> None:
-    """As `os.environb[name] = value`, without what that does to a name and value of any type.
-
-    Whatever the locale, the environment is UTF-8. Each page that the launcher touches
-    between two forks costs the copy of that page (`make bench`).
-    """
-    os.putenv(name, value)
-    os.environb._data[name] = value  # type: ignore[attr-defined]

@@ -42,7 +42,7 @@ class Guard:
 
     def __init__(self, launcher: int, run_id: str | None = None) -> None:
         self._launcher = launcher
-        self._mark = None if run_id is None else f"MPRUN_RUN_ID={run_id}".encode()
+        self._run_id = run_id
         self._spared: set[int] = set()
         self._is_open = sys.platform == "linux" and run_id is not None
         if self._is_open:
@@ -93,7 +93,7 @@ class Guard:
     def _of_the_run(self, everyone: dict[int, Stat], sessions: set[int], killed: dict[int, int]) -> set[int]:
         children = {pid for pid, stat in everyone.items() if stat.ppid == os.getpid()} - self._spared
         ours = procfs.descendants(everyone, children)
-        if self._mark is None:
+        if self._run_id is None:
             return ours
         proven = {
             pid
@@ -105,9 +105,9 @@ class Guard:
 
     def _is_of_the_run(self, pid: int, sessions: set[int]) -> bool:
         stat = procfs.read_stat(pid)
-        if stat is None or self._mark is None:
+        if stat is None or self._run_id is None:
             return False
-        return stat.session in sessions or self._mark in procfs.environment(pid)
+        return stat.session in sessions or procfs.bears(pid, self._run_id)
 
 
 def _reap(pid: int) -> None:

@@ -18,8 +18,8 @@ import time
 import types
 from collections import deque
 
-from mprun import popen, procfs, reaper, stacks, target
-from mprun.attempt import NO_FORK_SERVER, Attempt, name_attempt
+from mprun import badge, popen, procfs, reaper, stacks, target
+from mprun.attempt import NO_FORK_SERVER, Attempt
 from mprun.channel import LauncherEnd
 from mprun.resolution import Resolution, prepare_multiprocessing
 from mprun.worker import (
@@ -128,7 +128,7 @@ class Launcher:
         """Import and bind every target, then become as cheap to fork as can be."""
         _redirect_output(options["log"])
         self._places = options["max_parallel"]
-        os.environ["MPRUN_RUN_ID"] = options["run_id"]
+        badge.name_run(options["run_id"])
         target.set_import_path(options["import_path"])
         resolution = Resolution(self._say_importing)
         problems = resolution.run(options["preload"], calls)
@@ -158,7 +158,7 @@ class Launcher:
 
     def _start(self, key: tuple[int, int], task: tuple[Any, ...], todo: dict[str, Any]) -> None:
         name, position, daemon, method = task
-        name_attempt(name, key[1])
+        badge.name_attempt(name, key[1])
         if method == "forkserver":
             todo["env"] = {"MPRUN_TASK": name, "MPRUN_ATTEMPT": str(key[1]), **todo["env"]}
             if not self._fork_server_lives():

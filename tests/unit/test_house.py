@@ -35,7 +35,7 @@ FLOORS = (
     {"admission", "stopping"},
     {"scheduler"},
     # the launcher's side
-    {"channel", "procfs", "refusal", "stacks"},
+    {"badge", "channel", "procfs", "refusal", "stacks"},
     {"limits", "popen", "signalling"},
     {"command", "popen_exec", "reaper"},
     {"worker"},
@@ -43,7 +43,7 @@ FLOORS = (
     {"resolution"},
     {"launcher"},
     # the engine's side
-    {"guard", "results", "signals", "state", "statedir"},
+    {"guard", "marks", "results", "signals", "state", "statedir"},
     {"record"},
     {"executors.base", "reporters.base"},
     {"executors.dask", "executors.local", "preparation", "reporters.tail", "reporters.words"},
@@ -67,7 +67,7 @@ FLOORS = (
         "reporters.trace",
     },
     {"executors", "reporters"},
-    {"chronicle", "endings", "handover", "loglimits"},
+    {"chronicle", "endings", "handover", "loglimits", "sweep"},
     {"engine"},
     {"api", "starter"},
     # the doors
