@@ -41,8 +41,10 @@ class Guard:
     """
 
     def __init__(self, launcher: int, run_id: str | None = None) -> None:
-        self._launcher = launcher
         self._run_id = run_id
+        self._sessions = {launcher}
+        # By pid, when it began: whoever has ended has no environment any more.
+        self._killed: dict[int, int] = {}
         self._spared: set[int] = set()
         self._is_open = sys.platform == "linux" and run_id is not None
         if self._is_open:
@@ -61,16 +63,16 @@ class Guard:
     def end_what_came(self, attempts: Collection[int]) -> list[int]:
         """Kill and reap what the launcher left, until none is new; the pids that could not be ended.
 
-        `attempts` are the pids of those that were running: each led a session.
+        `attempts` are the pids of those that were running and of their parents: each led a session.
         """
         # Only now: a run that loses no launcher need not load it.
         from mprun import signalling
 
         begun = time.monotonic()
-        killed: dict[int, int] = {}
+        self._sessions.update(attempts)
         while True:
             everyone = procfs.processes()
-            found = self._of_the_run(everyone, {self._launcher, *attempts}, killed)
+            found = self._of_the_run(everyone)
             if not found:
                 return []
             passed = time.monotonic() - begun
@@ -82,32 +84,28 @@ class Guard:
                     _reap(pid)
                 elif stat.lives and (passed >= TRACKER_SECONDS or not _is_tracker(pid)):
                     signalling.kill(pid, stat.start_ticks)
-                    killed[pid] = stat.start_ticks
+                    self._killed[pid] = stat.start_ticks
             time.sleep(PAUSE)
 
     def wait_for_helpers(self) -> None:
         """Reap what a launcher that ended by itself left to end by itself: the resource tracker."""
-        if any(self._is_of_the_run(pid, {self._launcher}) for pid in procfs.children()):
+        if self._run_id is not None and procfs.children():
             self.end_what_came(())
 
-    def _of_the_run(self, everyone: dict[int, Stat], sessions: set[int], killed: dict[int, int]) -> set[int]:
+    def _of_the_run(self, everyone: dict[int, Stat]) -> set[int]:
         children = {pid for pid, stat in everyone.items() if stat.ppid == os.getpid()} - self._spared
         ours = procfs.descendants(everyone, children)
         if self._run_id is None:
             return ours
-        proven = {
+        proven = procfs.descendants(everyone, {pid for pid in ours if procfs.bears(pid, self._run_id)})
+        # Sessions are inherited or begun, never joined: that of one of the run's processes is
+        # the run's, unless it is the one in which this process is.
+        self._sessions |= {everyone[pid].session for pid in proven} - {os.getsid(0)}
+        return proven | {
             pid
             for pid in ours
-            # A zombie has no environment left; what was killed before is known by its start.
-            if killed.get(pid) == everyone[pid].start_ticks or self._is_of_the_run(pid, sessions)
+            if everyone[pid].session in self._sessions or self._killed.get(pid) == everyone[pid].start_ticks
         }
-        return procfs.descendants(everyone, proven)
-
-    def _is_of_the_run(self, pid: int, sessions: set[int]) -> bool:
-        stat = procfs.read_stat(pid)
-        if stat is None or self._run_id is None:
-            return False
-        return stat.session in sessions or procfs.bears(pid, self._run_id)
 
 
 def _reap(pid: int) -> None:

@@ -202,7 +202,7 @@ class Launcher:
 
     def _send_signal(self, attempt: Attempt, number: int) -> None:
         if number == signal.SIGKILL:
-            reaper.kill_tree(attempt.popen.pid, attempt.popen.pidfd)
+            reaper.kill_trees({attempt.popen.pid: attempt.popen.pidfd})
             return
         # Under forkserver somebody else reaps it, perhaps by now.
         with contextlib.suppress(ProcessLookupError):
@@ -232,9 +232,8 @@ class Launcher:
 
     def _kill_everyone(self) -> None:
         """The engine is gone or has finished: no task outlives the launcher."""
-        for attempt in list(self._attempts.values()):
-            if attempt.popen.pidfd >= 0:
-                reaper.kill_tree(attempt.popen.pid, attempt.popen.pidfd)
+        held = [attempt.popen for attempt in self._attempts.values()]
+        reaper.kill_trees({popen.pid: popen.pidfd for popen in held if popen.pidfd >= 0})
         for attempt in list(self._attempts.values()):
             if attempt.popen.waiter == attempt.popen.pidfd:
                 attempt.popen.poll(0)
@@ -322,6 +321,8 @@ def main(descriptor: int) -> None:
         os.close(null)
         sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115  for as long as we live
         popen.launcher_pidfd.append(os.pidfd_open(os.getpid()))
+        os.set_inheritable(descriptor, False)
+        popen.keep_descriptors_private()
         Launcher(socket.socket(fileno=descriptor)).serve()
         _remove_temporary_directory()
         code = 0

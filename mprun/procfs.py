@@ -7,7 +7,7 @@ import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
 
 class Stat:
@@ -65,10 +65,10 @@ def processes() -> dict[int, Stat]:
     return {pid: stat for pid, stat in seen.items() if stat is not None}
 
 
-def tree(root: int) -> dict[int, Stat]:
-    """A process, its descendants and the members of its session, without zombies."""
+def trees(roots: Collection[int]) -> dict[int, Stat]:
+    """These processes, their descendants and the members of their sessions, without zombies."""
     everyone = processes()
-    members = {pid for pid, stat in everyone.items() if stat.session == root} | {root}
+    members = {pid for pid, stat in everyone.items() if stat.session in roots}.union(roots)
     found = descendants(everyone, members)
     return {pid: everyone[pid] for pid in found if pid in everyone and everyone[pid].lives}
 

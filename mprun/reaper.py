@@ -25,17 +25,25 @@ def leads_session(pid: int) -> bool:
         return False
 
 
-def kill_tree(leader: int, pidfd: int) -> None:
-    """Kill what is in a task's session and what descends from it, until none is new."""
+def kill_trees(leaders: dict[int, int]) -> None:
+    """Kill what is in these tasks' sessions and what descends from them, until none is new.
+
+    `leaders` are the tasks' pids, with a pidfd of each.
+    """
     killed: set[int] = set()
-    while found := {pid: stat for pid, stat in procfs.tree(leader).items() if pid not in killed}:
+    end = time.monotonic() + BURY_SECONDS
+    while found := {pid: stat for pid, stat in procfs.trees(leaders).items() if pid not in killed}:
         killed.update(found)
+        if time.monotonic() > end:
+            # A task that forks as fast as this kills; with it gone, the rest can be buried.
+            break
         for pid, stat in found.items():
-            if pid != leader:
+            if pid not in leaders:
                 signalling.kill(pid, stat.start_ticks)
-    # Under forkserver somebody else reaps it, perhaps by now.
-    with contextlib.suppress(ProcessLookupError):
-        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+    for pidfd in leaders.values():
+        # Under forkserver somebody else reaps it, perhaps by now.
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(pidfd, signal.SIGKILL)
 
 
 class Reaper:

@@ -26,7 +26,7 @@ class LocalExecutor:
         self._pid = pid
         self._end = EngineEnd(sock)
         self._guard = guard
-        self._running: dict[Key, int] = {}
+        self._running: dict[Key, tuple[int, int]] = {}
 
     @property
     def pid(self) -> int:
@@ -87,7 +87,7 @@ class LocalExecutor:
     def _noted(self, report: Report) -> Report:
         """The report, with what the guard must know of it kept."""
         if isinstance(report, Started):
-            self._running[report.key] = report.pid
+            self._running[report.key] = (report.pid, report.ppid)
         elif isinstance(report, Exited):
             self._running.pop(report.key, None)
         return report
@@ -112,7 +112,7 @@ class LocalExecutor:
         if status == 0:
             self._guard.wait_for_helpers()
             return _how_it_ended(status)
-        left = self._guard.end_what_came(self._running.values())
+        left = self._guard.end_what_came({pid for pids in self._running.values() for pid in pids})
         still = f"; could not be ended: {', '.join(map(str, left))}" if left else ""
         return _how_it_ended(status) + still
 
