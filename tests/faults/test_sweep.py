@@ -135,7 +135,7 @@ def test_what_a_killed_run_left_is_ended_by_the_next_start_and_its_record_comple
     run = victim("job.yaml")
     run.until("task_started", count=8)
     run.until("task_finished", "quick")
-    run.pids(count=4)
+    run.pids(count=3)
     run.kill_both()
     path = newest_run(tmp_path / ".mprun").events
     before = Path(path).read_bytes()
