@@ -18,7 +18,7 @@ import time
 import types
 from collections import deque
 
-from mprun import badge, popen, procfs, reaper, stacks, target
+from mprun import badge, popen, procfs, reaper, signalling, stacks, target
 from mprun.attempt import NO_FORK_SERVER, Attempt
 from mprun.channel import LauncherEnd
 from mprun.resolution import Resolution, prepare_multiprocessing
@@ -204,12 +204,16 @@ class Launcher:
         if number == signal.SIGKILL:
             reaper.kill_trees({attempt.popen.pid: attempt.popen.pidfd})
             return
-        # Under forkserver somebody else reaps it, perhaps by now.
+        held = attempt.popen
+        # Gone already: its end is about to be reported.
         with contextlib.suppress(ProcessLookupError):
-            if reaper.leads_session(attempt.popen.pid):
-                os.killpg(attempt.popen.pid, number)
+            if not held.reaped_here:
+                signalling.signal_group(held.pid, held.pidfd, number)
+            elif reaper.leads_session(held.pid):
+                # Not reaped yet, so the number of its group is its own.
+                os.killpg(held.pid, number)
             else:
-                signal.pidfd_send_signal(attempt.popen.pidfd, number)
+                signal.pidfd_send_signal(held.pidfd, number)
 
     # ---- ends
 
@@ -217,7 +221,7 @@ class Launcher:
         clock = time.monotonic()
         held = attempt.popen
         # The leader is not reaped yet, so the number of its group is still its own.
-        if held.waiter == held.pidfd and reaper.leads_session(held.pid):
+        if held.reaped_here and reaper.leads_session(held.pid):
             os.killpg(held.pid, signal.SIGKILL)
         code = held.poll()
         if code is None and not getattr(held, "lost", False):
@@ -235,7 +239,7 @@ class Launcher:
         held = [attempt.popen for attempt in self._attempts.values()]
         reaper.kill_trees({popen.pid: popen.pidfd for popen in held if popen.pidfd >= 0})
         for attempt in list(self._attempts.values()):
-            if attempt.popen.waiter == attempt.popen.pidfd:
+            if attempt.popen.reaped_here:
                 attempt.popen.poll(0)
             attempt.popen.close()
         self._attempts.clear()

@@ -66,6 +66,8 @@ class Pidfd:
     pid: int
     returncode: int | None
     pidfd: int = -1
+    # Whether nobody but the launcher reaps it: until then its number is its own.
+    reaped_here = True
     # The raw status of wait(2), None where somebody else reaped; the usage likewise.
     status: int | None = None
     usage: struct_rusage | None = None

@@ -13,13 +13,14 @@ if TYPE_CHECKING:
 class Stat:
     """Some fields of /proc/PID/stat (proc(5)); `start_ticks` is in clock ticks since boot."""
 
-    __slots__ = ("ppid", "session", "start_ticks", "state", "threads")
+    __slots__ = ("group", "ppid", "session", "start_ticks", "state", "threads")
 
     def __init__(self, line: bytes) -> None:
         # The command's name may hold anything, parentheses too; the last one ends it.
         fields = line[line.rfind(b")") + 2 :].split(maxsplit=20)
         self.state = fields[0].decode()
         self.ppid = int(fields[1])
+        self.group = int(fields[2])
         self.session = int(fields[3])
         self.threads = int(fields[17])
         self.start_ticks = int(fields[19])
@@ -65,9 +66,8 @@ def processes() -> dict[int, Stat]:
     return {pid: stat for pid, stat in seen.items() if stat is not None}
 
 
-def trees(roots: Collection[int]) -> dict[int, Stat]:
+def trees(everyone: dict[int, Stat], roots: Collection[int]) -> dict[int, Stat]:
     """These processes, their descendants and the members of their sessions, without zombies."""
-    everyone = processes()
     members = {pid for pid, stat in everyone.items() if stat.session in roots}.union(roots)
     found = descendants(everyone, members)
     return {pid: everyone[pid] for pid in found if pid in everyone and everyone[pid].lives}

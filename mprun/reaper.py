@@ -32,7 +32,7 @@ def kill_trees(leaders: dict[int, int]) -> None:
     """
     killed: set[int] = set()
     end = time.monotonic() + BURY_SECONDS
-    while found := {pid: stat for pid, stat in procfs.trees(leaders).items() if pid not in killed}:
+    while found := {pid: stat for pid, stat in _trees(leaders).items() if pid not in killed}:
         killed.update(found)
         if time.monotonic() > end:
             # A task that forks as fast as this kills; with it gone, the rest can be buried.
@@ -44,6 +44,12 @@ def kill_trees(leaders: dict[int, int]) -> None:
         # Under forkserver somebody else reaps it, perhaps by now.
         with contextlib.suppress(ProcessLookupError):
             signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+
+
+def _trees(leaders: dict[int, int]) -> dict[int, procfs.Stat]:
+    everyone = procfs.processes()
+    # After the look: who has its number now had it then. Under forkserver somebody else reaps.
+    return procfs.trees(everyone, [pid for pid, pidfd in leaders.items() if signalling.is_held(pidfd)])
 
 
 class Reaper:
