@@ -230,9 +230,16 @@ class Launcher:
         del self._attempts[held.waiter], self._by_key[attempt.key]
         self._places += not attempt.process.daemon
         held.close()
-        # A task whose fork server has died comes to us itself.
-        orphans = [pid for pid in self._reaper.bury(self._pids()) if pid != held.pid]
-        self._engine.send("exited", *attempt.ending(clock, code, orphans))
+        for pid, traces in self._reaper.bury(self._pids()).items():
+            # A task whose fork server has died comes to us itself.
+            if pid != held.pid:
+                self._left_by(attempt, traces).orphans += (pid,)
+        self._engine.send("exited", *attempt.ending(clock, code))
+
+    def _left_by(self, ending: Attempt, traces: reaper.Traces) -> Attempt:
+        """Whose an orphan was: this attempt's, unless it shows that another that has ended too left it."""
+        run_id = os.environ["MPRUN_RUN_ID"]
+        return next((other for other in self._attempts.values() if other.left(traces, run_id)), ending)
 
     def _kill_everyone(self) -> None:
         """The engine is gone or has finished: no task outlives the launcher."""

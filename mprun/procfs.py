@@ -88,25 +88,30 @@ def descendants(everyone: dict[int, Stat], roots: Iterable[int]) -> set[int]:
     return found
 
 
-def bears(pid: int, run_id: str) -> bool:
-    """Whether a process was started as a part of this run, by the environment that /proc shows.
+def environment(pid: int) -> list[bytes]:
+    """The variables that a process was started with, as `NAME=VALUE`; none where they cannot be read.
 
-    A process that was forked shows that of the program that it is a copy of (proc(5)); a
+    A process that was forked shows those of the program that it is a copy of (proc(5)); a
     zombie shows none, nor does another user's process.
     """
     try:
         file = os.open(f"/proc/{pid}/environ", os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
-        return False
+        return []
     text = b""
     try:
         while chunk := os.read(file, 1 << 17):
             text += chunk
     except OSError:
-        return False
+        return []
     finally:
         os.close(file)
-    return f"MPRUN_RUN_ID={run_id}".encode() in text.split(b"\0")
+    return text.split(b"\0")
+
+
+def bears(pid: int, run_id: str) -> bool:
+    """Whether a process was started as a part of this run, by the environment that /proc shows."""
+    return f"MPRUN_RUN_ID={run_id}".encode() in environment(pid)
 
 
 class Children:

@@ -52,6 +52,21 @@ def _trees(leaders: dict[int, int]) -> dict[int, procfs.Stat]:
     return procfs.trees(everyone, [pid for pid, pidfd in leaders.items() if signalling.is_held(pidfd)])
 
 
+class Traces:
+    """What tells whose an orphan was: its session, its environment."""
+
+    __slots__ = ("_environment", "session")
+
+    def __init__(self, pid: int, stat: procfs.Stat | None) -> None:
+        self.session = stat.session if stat is not None else 0
+        self._environment = frozenset(procfs.environment(pid))
+
+    def name(self, run_id: str, task: str, attempt: int) -> bool:
+        """Whether its environment is that of this attempt, of this run and not of one inside it."""
+        wanted = (f"MPRUN_TASK={task}", f"MPRUN_ATTEMPT={attempt}", f"MPRUN_RUN_ID={run_id}")
+        return all(variable.encode() in self._environment for variable in wanted)
+
+
 class Reaper:
     """Looks after the children that came to the launcher because their parent has ended."""
 
@@ -70,19 +85,21 @@ class Reaper:
         """Let these children be from now on, and no others."""
         self._spared = set(pids)
 
-    def bury(self, tasks: set[int]) -> list[int]:
-        """Kill and reap every child but the spared and `tasks`; the pids that were alive."""
-        buried: list[int] = []
+    def bury(self, tasks: set[int]) -> dict[int, Traces]:
+        """Kill and reap every child but the spared and `tasks`; those that were alive, by pid."""
+        seen: dict[int, Traces] = {}
+        buried: dict[int, Traces] = {}
         end = time.monotonic() + BURY_SECONDS
         while strangers := self._strangers(tasks):
             for pid in strangers:
                 stat = procfs.read_stat(pid)
-                if stat is not None and stat.state not in "ZX" and pid not in buried:
-                    buried.append(pid)
+                if pid not in seen:
+                    # Before it is killed: what has ended shows no environment.
+                    seen[pid] = Traces(pid, stat)
                 _kill(pid)
                 # The kill of its group may have come before we looked.
-                if _reap(pid) == -signal.SIGKILL and pid not in buried:
-                    buried.append(pid)
+                if _reap(pid) == -signal.SIGKILL or (stat is not None and stat.lives):
+                    buried[pid] = seen[pid]
             if time.monotonic() > end:
                 break
             # What was killed takes a moment to end, and hands over children of its own.

@@ -582,7 +582,6 @@ def test_the_end_of_one_task_harms_no_descendant_of_another(tmp_path, method):
     assert [pid for event in run.of("task_exited") for pid in event["orphans"]] == [child]
 
 
-@pytest.mark.xfail(reason="orphans of tasks that end together all go to the one that is looked at first")
 def test_an_orphan_is_named_with_the_task_that_left_it_though_another_ends_with_it(tmp_path):
     write(
         tmp_path,
