@@ -12,13 +12,15 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from mprun.reaper import Traces
+
 NO_FORK_SERVER = "the fork server is gone"
 
 
 class Attempt:
     """A process and what is known of it; `clock` is when its start began, `log` a path."""
 
-    __slots__ = ("clock", "key", "log", "popen", "process", "threads", "ticks")
+    __slots__ = ("clock", "key", "log", "orphans", "popen", "process", "threads", "ticks")
 
     def __init__(self, key: tuple[int, int], process: Process) -> None:
         self.key = key
@@ -27,6 +29,7 @@ class Attempt:
         self.log: str = process.assignment.log
         self.clock = 0.0
         self.ticks: int | None = None
+        self.orphans: tuple[int, ...] = ()
         self.threads = 1
 
     def start(self) -> str:
@@ -57,7 +60,11 @@ class Attempt:
         if stat is not None:
             self.threads = max(self.threads, stat.threads)
 
-    def ending(self, clock: float, code: int | None, orphans: list[int]) -> tuple[Any, ...]:
+    def left(self, traces: Traces, run_id: str) -> bool:
+        """Whether an orphan is of this attempt, by what it shows."""
+        return traces.session == self.popen.pid or traces.name(run_id, self.process.name, self.key[1])
+
+    def ending(self, clock: float, code: int | None) -> tuple[Any, ...]:
         """The facts of `Exited`, in their order; `clock` is when the end was seen."""
         held, usage = self.popen, self.popen.usage
         return (
@@ -70,24 +77,5 @@ class Attempt:
             usage.ru_utime + usage.ru_stime if usage else None,
             usage.ru_maxrss * 1024 if usage else None,
             self.threads,
-            orphans,
+            self.orphans,
         )
-
-
-def name_attempt(task: str, attempt: int) -> None:
-    """Set MPRUN_TASK and MPRUN_ATTEMPT in the launcher, from which a task inherits them.
-
-    In the task it would cost the copies of some fifty pages.
-    """
-    _set_variable(b"MPRUN_TASK", task.encode())
-    _set_variable(b"MPRUN_ATTEMPT", str(attempt).encode())
-
-
-def _set_variable(name: bytes, value: bytes) -> None:
-    """As `os.environb[name] = value`, without what that does to a name and value of any type.
-
-    Whatever the locale, the environment is UTF-8. Each page that the launcher touches
-    between two forks costs the copy of that page (`make bench`).
-    """
-    os.putenv(name, value)
-    os.environb._data[name] = value  # type: ignore[attr-defined]

@@ -18,8 +18,8 @@ import time
 import types
 from collections import deque
 
-from mprun import failpoints, popen, procfs, reaper, stacks, target
-from mprun.attempt import NO_FORK_SERVER, Attempt, name_attempt
+from mprun import badge, failpoints, popen, procfs, reaper, signalling, stacks, target
+from mprun.attempt import NO_FORK_SERVER, Attempt
 from mprun.channel import LauncherEnd
 from mprun.resolution import Resolution, prepare_multiprocessing
 from mprun.worker import (
@@ -135,7 +135,7 @@ class Launcher:
         """Import and bind every target, then become as cheap to fork as can be."""
         _redirect_output(options["log"])
         self._places = options["max_parallel"]
-        os.environ["MPRUN_RUN_ID"] = options["run_id"]
+        badge.name_run(options["run_id"])
         target.set_import_path(options["import_path"])
         resolution = Resolution(self._say_importing)
         problems = resolution.run(options["preload"], calls)
@@ -165,7 +165,7 @@ class Launcher:
 
     def _start(self, key: tuple[int, int], task: tuple[Any, ...], todo: dict[str, Any]) -> None:
         name, position, daemon, method = task
-        name_attempt(name, key[1])
+        badge.name_attempt(name, key[1])
         if method == "forkserver":
             todo["env"] = {"MPRUN_TASK": name, "MPRUN_ATTEMPT": str(key[1]), **todo["env"]}
             if not self._fork_server_lives():
@@ -211,26 +211,33 @@ class Launcher:
 
     def _send_signal(self, attempt: Attempt, number: int) -> None:
         if number == signal.SIGKILL:
-            reaper.kill_tree(attempt.popen.pid, attempt.popen.pidfd)
+            reaper.kill_trees({attempt.popen.pid: attempt.popen.pidfd})
             return
-        # Under forkserver somebody else reaps it, perhaps by now.
+        held = attempt.popen
+        # Gone already: its end is about to be reported.
         with contextlib.suppress(ProcessLookupError):
-            if reaper.leads_session(attempt.popen.pid):
-                os.killpg(attempt.popen.pid, number)
+            if not held.reaped_here:
+                signalling.signal_group(held.pid, held.pidfd, number)
+            elif reaper.leads_session(held.pid):
+                # Not reaped yet, so the number of its group is its own.
+                os.killpg(held.pid, number)
             else:
-                signal.pidfd_send_signal(attempt.popen.pidfd, number)
+                signal.pidfd_send_signal(held.pidfd, number)
 
     def _suspend(self) -> None:
         """Stop every task, wherever its processes are, and start no other."""
         self._suspended = True
-        for attempt in self._attempts.values():
-            reaper.signal_tree(attempt.popen.pid, attempt.popen.pidfd, signal.SIGSTOP)
+        reaper.signal_trees(self._leaders(), signal.SIGSTOP)
         self._engine.send("suspended")
+
+    def _leaders(self) -> dict[int, int]:
+        """Every running task's process, and the descriptor that holds it."""
+        held = [attempt.popen for attempt in self._attempts.values()]
+        return {popen.pid: popen.pidfd for popen in held if popen.pidfd >= 0}
 
     def _resume(self) -> None:
         self._suspended = False
-        for attempt in self._attempts.values():
-            reaper.signal_tree(attempt.popen.pid, attempt.popen.pidfd, signal.SIGCONT)
+        reaper.signal_trees(self._leaders(), signal.SIGCONT)
 
     # ---- ends
 
@@ -238,7 +245,7 @@ class Launcher:
         clock = time.monotonic()
         held = attempt.popen
         # The leader is not reaped yet, so the number of its group is still its own.
-        if held.waiter == held.pidfd and reaper.leads_session(held.pid):
+        if held.reaped_here and reaper.leads_session(held.pid):
             os.killpg(held.pid, signal.SIGKILL)
         code = held.poll()
         if code is None and not getattr(held, "lost", False):
@@ -248,17 +255,22 @@ class Launcher:
         del self._attempts[held.waiter], self._by_key[attempt.key]
         self._places += not attempt.process.daemon
         held.close()
-        # A task whose fork server has died comes to us itself.
-        orphans = [pid for pid in self._reaper.bury(self._pids()) if pid != held.pid]
-        self._engine.send("exited", *attempt.ending(clock, code, orphans))
+        for pid, traces in self._reaper.bury(self._pids()).items():
+            # A task whose fork server has died comes to us itself.
+            if pid != held.pid:
+                self._left_by(attempt, traces).orphans += (pid,)
+        self._engine.send("exited", *attempt.ending(clock, code))
+
+    def _left_by(self, ending: Attempt, traces: reaper.Traces) -> Attempt:
+        """Whose an orphan was: this attempt's, unless it shows that another that has ended too left it."""
+        run_id = os.environ["MPRUN_RUN_ID"]
+        return next((other for other in self._attempts.values() if other.left(traces, run_id)), ending)
 
     def _kill_everyone(self) -> None:
         """The engine is gone or has finished: no task outlives the launcher."""
+        reaper.kill_trees(self._leaders())
         for attempt in list(self._attempts.values()):
-            if attempt.popen.pidfd >= 0:
-                reaper.kill_tree(attempt.popen.pid, attempt.popen.pidfd)
-        for attempt in list(self._attempts.values()):
-            if attempt.popen.waiter == attempt.popen.pidfd:
+            if attempt.popen.reaped_here:
                 attempt.popen.poll(0)
             attempt.popen.close()
         self._attempts.clear()
@@ -344,6 +356,8 @@ def main(descriptor: int) -> None:
         os.close(null)
         sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115  for as long as we live
         popen.launcher_pidfd.append(os.pidfd_open(os.getpid()))
+        os.set_inheritable(descriptor, False)
+        popen.keep_descriptors_private()
         Launcher(socket.socket(fileno=descriptor)).serve()
         _remove_temporary_directory()
         code = 0

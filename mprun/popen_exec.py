@@ -32,6 +32,8 @@ class SpawnPopen(popen.Pidfd, popen_spawn_posix.Popen):
 class ForkServerPopen(popen.Pidfd, popen_forkserver.Popen):
     """A copy of the fork server, which reaps it and passes its exit code on."""
 
+    reaped_here = False
+
     def _launch(self, process: Process) -> None:
         super()._launch(process)  # type: ignore[misc]
         popen.private_descriptors.update(_pipes(self))

@@ -59,7 +59,9 @@ def resume(
     """
     directory, state = read_run(running["state_dir"], run)
     if record.goes_on(directory, state):
-        raise UsageError(f"run {directory.run_id} still goes on; `mprun stop --run {directory.run_id}` ends it")
+        raise UsageError(
+            f"run {directory.run_id} still goes on; `mprun stop --run {directory.run_id}` ends it"
+        )
     earlier = resumption(directory, state, unknown)
     if state.finished is not None and state.finished.exit_code == 0:
         write(f"run {directory.run_id} has succeeded: there is nothing to resume")

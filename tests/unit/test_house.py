@@ -35,15 +35,15 @@ FLOORS = (
     {"admission", "stopping"},
     {"scheduler"},
     # the launcher's side
-    {"channel", "procfs", "refusal", "stacks"},
-    {"limits", "popen"},
+    {"badge", "channel", "procfs", "refusal", "stacks"},
+    {"limits", "popen", "signalling"},
     {"command", "popen_exec", "reaper"},
     {"worker"},
     {"attempt", "forkserver", "target"},
     {"resolution"},
     {"launcher"},
     # the engine's side
-    {"listeners", "results", "signals", "state", "statedir"},
+    {"guard", "listeners", "marks", "results", "signals", "state", "statedir"},
     {"presence", "record", "servers"},
     {"ancestry", "probes", "summary"},
     {"pruning"},
@@ -74,7 +74,7 @@ FLOORS = (
     },
     {"reporters.follow"},
     {"executors", "reporters"},
-    {"chronicle", "endings", "handover", "control", "loglimits", "resumption"},
+    {"chronicle", "endings", "handover", "control", "loglimits", "resumption", "sweep"},
     {"engine"},
     {"api", "starter"},
     # the doors
@@ -82,6 +82,7 @@ FLOORS = (
     {"cli.commands", "cli.completion", "cli.options"},
     {"cli.planning"},
     {"cli.plan", "cli.records", "cli.run", "cli.runs", "cli.starter"},
+    {"cli.again", "cli.stop"},
     {"cli"},
     {"__main__"},
 )

@@ -2,6 +2,9 @@
 
 import json
 import os
+import subprocess
+import sys
+import textwrap
 
 import pytest
 from hypothesis import given
@@ -164,3 +167,77 @@ def test_a_newer_format_is_refused_by_name(directory):
 def test_a_record_that_is_not_there_is_told(directory):
     with pytest.raises(RecordError, match=r"events\.jsonl cannot be read: No such file"):
         read_state(directory)
+
+
+# ---- who writes it
+
+
+def python(script, *arguments):
+    """Start a Python of its own that says `ready`, and goes on until its input ends."""
+    code = textwrap.dedent(script) + "\nprint('ready', flush=True)\nsys.stdin.read()"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout.readline() == "ready\n"
+    return process
+
+
+WRITER = """
+    import sys
+    from mprun.record import Recorder
+    from mprun.statedir import RunDirectory
+    recorder = Recorder(RunDirectory(sys.argv[1]))
+"""
+
+
+def test_the_writer_of_a_record_is_known_as_long_as_it_lives(directory):
+    assert record.writer(directory.events) is None
+    process = python(WRITER, directory.path)
+    # An open for reading is enough.
+    os.chmod(directory.events, 0o400)
+    assert record.writer(directory.events) == process.pid
+    assert record.writer(directory.events) == process.pid
+    process.kill()
+    process.communicate()
+    assert record.writer(directory.events) is None
+
+
+def test_a_record_that_is_closed_has_no_writer(directory):
+    recorder = Recorder(directory)
+    assert record.writer(directory.events) == os.getpid()
+    recorder.close()
+    assert record.writer(directory.events) is None
+
+
+def test_a_second_writer_is_refused(directory):
+    process = python(WRITER, directory.path)
+    with pytest.raises(RecordError, match="is being written by another process"):
+        Recorder(directory)
+    process.communicate()
+
+
+def test_who_reads_a_record_that_is_its_own_goes_on_holding_it(directory):
+    process = python(
+        WRITER
+        + """
+    from mprun.record import read_state, writer
+    import os
+    assert writer(recorder_path := sys.argv[1] + "/events.jsonl") == os.getpid()
+    read_state(RunDirectory(sys.argv[1]))
+    """,
+        directory.path,
+    )
+    assert record.writer(directory.events) == process.pid
+    process.communicate()
+
+
+def test_a_line_that_was_torn_is_ended_before_others_follow(directory):
+    write(directory, encode([JOINED]) + encode([FINISHED])[:20])
+    recorder = Recorder(directory)
+    recorder.close_last_line()
+    recorder.append([FINISHED])
+    recorder.close_last_line()
+    recorder.close()
+    state, damage = read_state(directory)
+    assert damage == ["line 2 is not a JSON object"]
+    assert state.tasks["a"].finished == FINISHED
