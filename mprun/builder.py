@@ -121,8 +121,12 @@ def build_task(around: Surroundings, number: int, keys: dict[str, Any], axes: tu
         tags=(*inherited.tags, *listed(keys.get("tags"))),
         description=keys.get("description") or "",
         scope=scope,
+        # A recipe's tasks may have references from where it is used.
+        refers=around.has_references or bool(prefix),
         origin=Origin(document=document, path=("tasks", number)),
     )
+    if not task.refers:
+        return task
     found = {(dependency.task, dependency.condition): dependency for dependency in task.depends_on}
     for dependency in inherited.depends_on:
         found.setdefault((dependency.task, dependency.condition), dependency)

@@ -243,10 +243,12 @@ class Engine:
 
     def _judged(self, report: Exited, words: str) -> Ending:
         planned = self._tasks[report.key[0]]
-        try:
-            task = planned.task.replace(expect=self._handover.expect(report.key[0]))
-        except ReferenceProblem as error:
-            return Ending(succeeded=False, reason=str(error), exit_code=report.exit_code)
+        task = planned.task
+        if task.expect is not None:
+            try:
+                task = task.replace(expect=self._handover.expect(report.key[0]))
+            except ReferenceProblem as error:
+                return Ending(succeeded=False, reason=str(error), exit_code=report.exit_code)
         return judge(task, planned.name, report, words, self._directory)
 
     # ---- what is to be done

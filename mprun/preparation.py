@@ -92,8 +92,10 @@ def calls(plan: Plan) -> Iterator[tuple[PlannedTask, Call]]:
         if id(task) in seen and not of_instance:
             continue
         seen.add(id(task))
-        lookup = Lookup(task.scope, task.axes, planned.values, reveal=True)
-        args, kwargs = resolve(task.args, lookup), resolve(task.kwargs, lookup)
+        args, kwargs = task.args, task.kwargs
+        if task.refers:
+            lookup = Lookup(task.scope, task.axes, planned.values, reveal=True)
+            args, kwargs = resolve(args, lookup), resolve(kwargs, lookup)
         # What only the run will tell is not looked at: a signature asks how many, and by what name.
         known = isinstance(args, (list, tuple)) and isinstance(kwargs, dict)
         yield (
