@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 
@@ -14,7 +15,10 @@ if TYPE_CHECKING:
 
     from mprun.reaper import Traces
 
-NO_FORK_SERVER = "the fork server is gone"
+
+def no_fork_server() -> OSError:
+    """What hinders a start by a fork server that is no more."""
+    return OSError(errno.ESRCH, "the fork server is gone")
 
 
 class Attempt:
@@ -32,14 +36,15 @@ class Attempt:
         self.orphans: tuple[int, ...] = ()
         self.threads = 1
 
-    def start(self) -> str:
-        """Give it a process; what hinders that, empty where nothing does."""
+    def start(self) -> None:
+        """Give it a process. Raises OSError with what hinders that."""
         self.clock, ticks = time.monotonic(), procfs.boot_ticks()
         try:
             self.process.start()
-        except (OSError, EOFError) as error:
-            gone = self.process.method == "forkserver" and isinstance(error, (EOFError, ConnectionError))
-            return NO_FORK_SERVER if gone else getattr(error, "strerror", None) or str(error)
+        except (EOFError, ConnectionError):
+            if self.process.method == "forkserver":
+                raise no_fork_server() from None
+            raise
         self.popen = self.process._popen
         if ticks is None or ticks != procfs.boot_ticks():
             # It began in one of two ticks, and only /proc knows in which. Most begin and
@@ -47,7 +52,6 @@ class Attempt:
             stat = procfs.read_stat(self.popen.pid)
             ticks = stat.start_ticks if stat else None
         self.ticks = ticks
-        return ""
 
     @property
     def answers_with_stacks(self) -> bool:

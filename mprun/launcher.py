@@ -18,8 +18,8 @@ import time
 import types
 from collections import deque
 
-from mprun import badge, failpoints, popen, procfs, reaper, signalling, stacks, target
-from mprun.attempt import NO_FORK_SERVER, Attempt
+from mprun import badge, failpoints, popen, procfs, reaper, shortage, signalling, stacks, target
+from mprun.attempt import Attempt, no_fork_server
 from mprun.channel import LauncherEnd
 from mprun.resolution import Resolution, prepare_multiprocessing
 from mprun.worker import (
@@ -52,6 +52,7 @@ class Launcher:
         self._attempts: dict[int, Attempt] = {}
         self._by_key: dict[tuple[int, int], Attempt] = {}
         self._to_start: deque[tuple[Any, ...]] = deque()
+        self._shortage = shortage.Shortage()
         self._places = 0
         self._calls: dict[str, Any] = {}
         self._dumps: list[stacks.Dump] = []
@@ -79,6 +80,8 @@ class Launcher:
         timeout = 0 if ready else self._sample_interval() if self._attempts else None
         if self._dumps:
             timeout = stacks.SETTLED if timeout is None else min(timeout, stacks.SETTLED)
+        if pause := self._shortage.remaining(time.monotonic()):
+            timeout = pause if timeout is None else min(timeout, pause)
         for descriptor, _ in self._epoll.poll(timeout):
             if descriptor != engine:
                 self._ended(self._attempts[descriptor])
@@ -114,7 +117,7 @@ class Launcher:
 
     def _next_to_start(self) -> int | None:
         """Which of the requests can be carried out now: the first, or the first of a daemon."""
-        if self._suspended:
+        if self._suspended or self._shortage.remaining(time.monotonic()):
             return None
         if self._places > 0:
             return 0 if self._to_start else None
@@ -164,14 +167,34 @@ class Launcher:
     # ---- starting and signalling
 
     def _start(self, key: tuple[int, int], task: tuple[Any, ...], todo: dict[str, Any]) -> None:
+        try:
+            attempt = self._begin(key, task, todo)
+        except OSError as error:
+            now = time.monotonic()
+            if self._shortage.postpones(key, error.errno, now):
+                self._to_start.appendleft((key, task, todo))
+            else:
+                self._shortage.over()
+                self._engine.send("not_started", key, now, error.strerror or str(error))
+            return
+        self._shortage.over()
+        held = attempt.popen
+        self._places -= not attempt.process.daemon
+        self._attempts[held.waiter] = self._by_key[key] = attempt
+        self._epoll.register(held.waiter, select.EPOLLIN)
+        parent = attempt.process.assignment.parent
+        self._engine.send("started", key, attempt.clock, held.pid, parent, attempt.ticks)
+
+    def _begin(self, key: tuple[int, int], task: tuple[Any, ...], todo: dict[str, Any]) -> Attempt:
+        """Give an attempt a process. Raises OSError with what hinders that."""
         name, position, daemon, method = task
+        shortage.reserve(method)
         badge.name_attempt(name, key[1])
         if method == "forkserver":
             todo["env"] = {"MPRUN_TASK": name, "MPRUN_ATTEMPT": str(key[1]), **todo["env"]}
             if not self._fork_server_lives():
                 # multiprocessing would start another, which would know nothing of the job.
-                self._engine.send("not_started", key, time.monotonic(), NO_FORK_SERVER)
-                return
+                raise no_fork_server()
         _import_for(todo)
         assignment = Assignment(
             **todo,
@@ -181,18 +204,13 @@ class Launcher:
         )
         attempt = Attempt(key, Process(name, position, daemon, method, self._method, assignment))
         failpoints.reached("launcher.starting")
-        if hindrance := attempt.start():
-            self._engine.send("not_started", key, attempt.clock, hindrance)
-            return
+        attempt.start()
         failpoints.reached("launcher.forked")
-        self._places -= not daemon
-        self._attempts[attempt.popen.waiter] = self._by_key[key] = attempt
-        self._epoll.register(attempt.popen.waiter, select.EPOLLIN)
-        self._engine.send("started", key, attempt.clock, attempt.popen.pid, assignment.parent, attempt.ticks)
+        return attempt
 
     def _fork_server_lives(self) -> bool:
         stat = procfs.read_stat(self._fork_server)
-        return stat is not None and stat.state not in "ZX" and stat.ppid == os.getpid()
+        return stat is not None and stat.lives and stat.ppid == os.getpid()
 
     def _signal(self, key: tuple[int, int], name: str, dump: bool) -> None:
         attempt = self._by_key.get(key)

@@ -9,6 +9,7 @@ takes them.
 from __future__ import annotations
 
 import os
+import resource  # noqa: F401  os.wait4 imports it, after it has reaped: by then there may be no descriptor for that
 import signal
 import threading
 from multiprocessing import popen_fork

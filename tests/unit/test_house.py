@@ -35,7 +35,7 @@ FLOORS = (
     {"admission", "stopping"},
     {"scheduler"},
     # the launcher's side
-    {"badge", "channel", "procfs", "refusal", "stacks"},
+    {"badge", "channel", "procfs", "refusal", "shortage", "stacks"},
     {"limits", "popen", "signalling"},
     {"command", "popen_exec", "reaper"},
     {"worker"},
