@@ -53,9 +53,10 @@ def resume(
     allow_changed: bool,
     **running: Any,
 ) -> int:
-    """Run again what failed, was interrupted or never ran, with the results of what succeeded.
+    """Run what did not succeed again, with the results of the rest.
 
-    Of the newest run where none is named; with its params and options. Daemons are started again.
+    What failed, was interrupted or never ran, of the newest run where none is named; with
+    that run's params and options. Daemons are started again.
     """
     directory, state = read_run(running["state_dir"], run)
     if record.goes_on(directory, state):
