@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from mprun.assembly import assemble
-from mprun.cli.planning import planned, planning_options
+from mprun.cli.planning import planned, planning_options, warn_of
 from mprun.errors import UsageError
 from mprun.reporters.errors import explain, write
 from mprun.reporters.words import count, visible
@@ -30,6 +30,7 @@ def validate(jobs: tuple[str, ...]) -> int:
             explain(error)
             code = error.exit_code
         else:
+            warn_of(job)
             click.echo(f"{visible(path)}: ok, {count(len(job.tasks), 'task')}")
     return code
 

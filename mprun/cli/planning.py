@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -10,11 +11,14 @@ import click
 from mprun import api
 from mprun.assembly import assemble
 from mprun.cli.options import to_seconds
+from mprun.crosschecks import warnings
 from mprun.job import START_METHODS
+from mprun.reporters.errors import warn
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from mprun.job import Job
     from mprun.plan import Plan
 
 
@@ -96,7 +100,14 @@ def planned(path: str, planning: dict[str, Any]) -> Plan:
     """The plan of a job file by the options of PLANNING."""
     options = dict(planning)
     job = assemble(path, {}, options.pop("params"), os.environ)
+    warn_of(job)
     return api.plan_job(job, **options)
+
+
+def warn_of(job: Job) -> None:
+    """Say what in a job is likely not meant; one of each kind is enough."""
+    for text in islice(warnings(job), 1):
+        warn(text)
 
 
 def told(planning: dict[str, Any]) -> dict[str, Any]:
