@@ -78,7 +78,8 @@ def test_nobody_outlives_a_kill_at_a_random_moment(victim, tmp_path, method, who
         seconds.append(run.seconds_to_vanish())
         assert seconds[-1] < BOUND, seed
         run.engine.communicate(timeout=PATIENCE)
-        assert run.engine.returncode == (-9 if who == "engine" else 3), seed
+        # 2 where it was killed while it imported: that is told as an import that went wrong.
+        assert run.engine.returncode in ([-9] if who == "engine" else [2, 3]), seed
     report(f"{who} killed under {method}", seconds)
     # What the killed engines have not done is done by the next start.
     write(tmp_path, job2="tasks: [{target: 'os:getpid'}]\n")

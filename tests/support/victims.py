@@ -80,6 +80,8 @@ class Victim:
 
     def __init__(self, directory, *arguments, launch=start):
         self.directory = directory
+        # What was seen last of those that were to vanish.
+        self.last = []
         self._token = f"VICTIM={uuid.uuid4().hex}"
         # The launcher writes over the end of its environment: something else is to be there.
         name, _, value = self._token.partition("=")
@@ -101,6 +103,7 @@ class Victim:
         begun = time.monotonic()
         while found := {*self.survivors()} - {self.engine.pid}:
             assert time.monotonic() - begun < patience, [_told(pid) for pid in found]
+            self.last = [_told(pid) for pid in found]
             time.sleep(0.001)
         return time.monotonic() - begun
 
