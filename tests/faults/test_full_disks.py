@@ -69,7 +69,7 @@ JOB = """\
 
 
 def limit_files(pid, size):
-    """From now on no file grows past this size by this process: EFBIG, as a disk that is full gives ENOSPC."""
+    """From now on no file grows past this size by this process: EFBIG, as a full disk gives ENOSPC."""
     resource.prlimit(pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
 
 
