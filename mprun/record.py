@@ -44,6 +44,9 @@ class Recorder:
     Raises RecordError where another process writes it.
     """
 
+    # What could not be written yet: it goes before what comes next, so that no line is torn for good.
+    _rest = b""
+
     def __init__(self, directory: RunDirectory) -> None:
         flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
         self._file = os.open(directory.events, flags, 0o600)
@@ -58,8 +61,11 @@ class Recorder:
         _writing[_identity(self._file)] = self._file
 
     def append(self, batch: Sequence[events.Event]) -> None:
-        """Write events; raises RecordError where they cannot be written whole."""
-        data = memoryview(encode(batch))
+        """Write events; raises RecordError where they cannot be written whole.
+
+        What is left is written first the next time, so none is lost where a disk has room again.
+        """
+        data = memoryview(self._rest + encode(batch))
         try:
             failpoints.reached("record.before")
             if failpoints.is_set("record.torn"):
@@ -69,7 +75,9 @@ class Recorder:
                 data = data[os.write(self._file, data) :]
             failpoints.reached("record.after")
         except OSError as error:
+            self._rest = bytes(data)
             raise RecordError(f"the record cannot be written: {error.strerror}") from None
+        self._rest = b""
 
     def close_last_line(self) -> None:
         """End a line that was torn when its writer was killed, so that what follows has its own."""

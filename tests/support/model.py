@@ -10,7 +10,7 @@ from collections import Counter
 from mprun.intents import Finish, Join, MarkReady, Resolve, Signal, Start, TryAgain, Withdraw
 
 FAILURES = ("failed", "timed-out")
-OF_THE_RUN = ("run_ends", "fail_fast", "run_timeout", "user")
+OF_THE_RUN = ("record_lost", "run_ends", "fail_fast", "run_timeout", "user")
 # Beyond this many tasks, who could have started instead is not looked for: it takes too long.
 SMALL = 40
 

@@ -74,7 +74,7 @@ FLOORS = (
     },
     {"reporters.follow"},
     {"executors", "reporters"},
-    {"chronicle", "endings", "handover", "control", "loglimits", "resumption", "sweep"},
+    {"chronicle", "endings", "handover", "control", "loglimits", "publishing", "resumption", "sweep"},
     {"engine"},
     {"api", "starter"},
     # the doors

@@ -74,6 +74,31 @@ def test_a_short_write_is_continued_and_a_full_disk_is_an_error(directory, monke
     recorder.close()
 
 
+def test_what_could_not_be_written_goes_before_what_comes_next(directory, monkeypatch):
+    write_all, room = os.write, [100]
+
+    def write_some(file, data):
+        if not room[0]:
+            raise OSError(28, "No space left on device")
+        written = write_all(file, data[: room[0]])
+        room[0] -= written
+        return written
+
+    monkeypatch.setattr(os, "write", write_some)
+    recorder = Recorder(directory)
+    for _ in range(3):
+        with pytest.raises(RecordError):
+            recorder.append([FINISHED])
+    room[0] = 10_000
+    recorder.append([JOINED])
+    recorder.append([JOINED])
+    recorder.close()
+    expected = [*[FINISHED.to_record()] * 3, *[JOINED.to_record()] * 2]
+    assert [json.loads(json.dumps(one)) for one in read_lines(directory.events)] == json.loads(
+        json.dumps(expected)
+    )
+
+
 @given(st.text(st.characters()))
 def test_any_text_makes_one_line_that_is_read_back(text):
     data = encode([JOINED.replace(task=text)])
