@@ -53,10 +53,14 @@ class RunResult(Value):
 
 
 class Context(Value):
-    """What a reporter may know of the run that it will report on."""
+    """What a reporter may know of the run that it will report on.
+
+    `is_ended` says whether a signal has come that ends it.
+    """
 
     directory: RunDirectory
     plan: Plan
+    is_ended: Callable[[], bool]
 
 
 def load_job(path: str | os.PathLike[str], params: Mapping[str, Any] | None = None) -> Job:
@@ -202,7 +206,7 @@ def _run(
     options: dict[str, Any],
     resumed_from: str | None,
 ) -> RunResult:
-    context = Context(directory=directory, plan=plan)
+    context = Context(directory=directory, plan=plan, is_ended=lambda: notes.ending)
     reporters = [make(context) for make in makers]
     recorder = Recorder(directory)
     engine = Engine(plan, executor, directory, recorder, reporters, notes)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 from typing import TYPE_CHECKING, Any
 
 from mprun import control, events, failpoints, outcomes
@@ -157,17 +156,19 @@ class Engine:
 
     def _suspend(self) -> None:
         """Stand still with all tasks, until somebody says SIGCONT."""
-        self._publish()
         self._executor.suspend()
         began = self._clock.now()
         suspended = False
         while not suspended and self._clock.now() < began + SUSPEND_PATIENCE:
             self._watch.wait(began + SUSPEND_PATIENCE - self._clock.now())
             for report in self._executor.receive():
-                suspended = suspended or isinstance(report, Suspended)
+                suspended = suspended or isinstance(report, (Suspended, Lost))
                 self._take(report)
-        # Not SIGTSTP, which does nothing to a process group that no shell looks after.
-        os.kill(os.getpid(), signal.SIGSTOP)
+        # What has ended by now is not lost, should this process be killed before it goes on.
+        self._publish()
+        if self._failure:
+            return
+        self._notes.stand_still()
         self._clock.pause(began, self._clock.now())
         self._executor.resume()
 
@@ -255,6 +256,9 @@ class Engine:
                 task = task.replace(expect=self._handover.expect(report.key[0]))
             except ReferenceProblem as error:
                 return Ending(succeeded=False, reason=str(error), exit_code=report.exit_code)
+            # Its seconds are those in which the run was not suspended.
+            seconds = self._clock.timed(report.clock) - self._clock.timed(report.clock - report.duration)
+            report = report.replace(duration=seconds)
         return judge(task, planned.name, report, words, self._directory)
 
     # ---- what is to be done

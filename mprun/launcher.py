@@ -245,7 +245,7 @@ class Launcher:
     def _suspend(self) -> None:
         """Stop every task, wherever its processes are, and start no other."""
         self._suspended = True
-        reaper.signal_trees(self._leaders(), signal.SIGSTOP)
+        reaper.stop_trees(self._leaders())
         self._engine.send("suspended")
 
     def _leaders(self) -> dict[int, int]:

@@ -184,6 +184,18 @@ def children() -> list[int]:
     return found
 
 
+def catches(pid: int, number: int) -> bool:
+    """Whether a process has a handler for a signal, by SigCgt in /proc/PID/status (proc(5))."""
+    try:
+        with open(f"/proc/{pid}/status", "rb") as file:
+            for line in file:
+                if line.startswith(b"SigCgt:"):
+                    return bool(int(line.split()[1], 16) >> (number - 1) & 1)
+    except OSError:
+        pass
+    return False
+
+
 def boot_id() -> str | None:
     """The id of this boot of the machine; None where there is none."""
     try:

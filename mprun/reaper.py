@@ -35,20 +35,47 @@ def kill_trees(leaders: dict[int, int]) -> None:
 
 def signal_trees(leaders: dict[int, int], number: int) -> None:
     """As `kill_trees`, with another signal."""
+    sent = {*leaders}
+    end = time.monotonic() + BURY_SECONDS
+    _signal_members(leaders, number, sent, end)
+    for pidfd in leaders.values():
+        # Under forkserver somebody else reaps it, perhaps by now.
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(pidfd, number)
+    # Once more: a leader may have had a child in the instant before.
+    _signal_members(leaders, number, sent, end)
+
+
+def stop_trees(leaders: dict[int, int]) -> None:
+    """Stop (SIGSTOP) what `kill_trees` would kill; returns when all of it stands still.
+
+    What began between a look at the list of processes and one at its parent is seen in the
+    second of two looks. One that waits for a device stops when it has what it waits for.
+    """
     sent: set[int] = set()
     end = time.monotonic() + BURY_SECONDS
+    clean = 0
+    while clean < 2 and time.monotonic() < end:
+        running = {
+            pid: stat
+            for pid, stat in _trees(leaders).items()
+            if stat.state not in "TtZX" and not (stat.state == "D" and pid in sent)
+        }
+        clean = 0 if running else clean + 1
+        for pid, stat in running.items():
+            sent.add(pid)
+            signalling.kill(pid, stat.start_ticks, signal.SIGSTOP)
+
+
+def _signal_members(leaders: dict[int, int], number: int, sent: set[int], end: float) -> None:
+    """Signal what is in their trees and not among `sent`, until none is new."""
     while found := {pid: stat for pid, stat in _trees(leaders).items() if pid not in sent}:
         sent.update(found)
         if time.monotonic() > end:
             # A task that forks as fast as this kills; with it gone, the rest can be buried.
             break
         for pid, stat in found.items():
-            if pid not in leaders:
-                signalling.kill(pid, stat.start_ticks, number)
-    for pidfd in leaders.values():
-        # Under forkserver somebody else reaps it, perhaps by now.
-        with contextlib.suppress(ProcessLookupError):
-            signal.pidfd_send_signal(pidfd, number)
+            signalling.kill(pid, stat.start_ticks, number)
 
 
 def _trees(leaders: dict[int, int]) -> dict[int, procfs.Stat]:

@@ -122,7 +122,9 @@ def execute(
         names = [task.name for task in plan.tasks]
         verbosity = -1 if quiet else verbose
         reporters.append(
-            lambda context: Console(context.directory, names, output=output, verbosity=verbosity)
+            lambda context: Console(
+                context.directory, names, is_ended=context.is_ended, output=output, verbosity=verbosity
+            )
         )
     if events:
         reporters.append(_events_reporter(events))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mprun import control, record
+from mprun import control, procfs, record
 from mprun.cli.completion import complete_run, complete_task
 from mprun.cli.options import STATE_DIR
 from mprun.cli.records import read_run
@@ -47,11 +47,7 @@ def stop(tasks: tuple[str, ...], run: str | None, state_dir: str) -> int:
     directory = _going_on(state_dir, run)
     if not tasks:
         return _stop_run(directory)
-    request = control.ask(directory, list(tasks))
-    _signal(directory, control.SIGNAL)
-    answer = control.answer_to(request, PATIENCE)
-    if answer is None:
-        raise MprunError(f"run {directory.run_id} does not answer; is it suspended?")
+    answer = _ask(directory, list(tasks))
     for name in answer["over"]:
         write(f"{quote(name)} had ended before")
     _wait_for(directory, answer["stopped"])
@@ -72,6 +68,41 @@ def _going_on(state_dir: str, run: str | None) -> RunDirectory:
         if record.writer(directory.events) is not None:
             return directory
     raise UsageError(f"no run in {state_dir} goes on: `--state-dir` looks elsewhere")
+
+
+def _ask(directory: RunDirectory, tasks: list[str]) -> dict[str, list[str]]:
+    """The engine's answer to a request. Raises MprunError where there is none."""
+    _refuse_the_deaf(directory, control.SIGNAL)
+    request = control.ask(directory, tasks)
+    try:
+        _signal(directory, control.SIGNAL)
+        end = time.monotonic() + PATIENCE
+        while (answer := control.answer_to(request)) is None:
+            _refuse_the_deaf(directory, control.SIGNAL)
+            if time.monotonic() > end:
+                raise MprunError(f"run {directory.run_id} does not answer")
+            time.sleep(_LOOK / 5)
+    finally:
+        control.withdraw(request)
+    return answer
+
+
+def _refuse_the_deaf(directory: RunDirectory, number: int) -> None:
+    """Raise MprunError where the engine would not hear a signal, or be ended by it."""
+    writer = record.writer(directory.events)
+    stat = procfs.read_stat(writer) if writer else None
+    if writer is None or (stat is not None and not stat.lives):
+        raise UsageError(f"run {directory.run_id} is over")
+    if stat is not None and stat.state in "Tt":
+        raise MprunError(
+            f"run {directory.run_id} does not answer: it is suspended; "
+            f"`fg` in its terminal, or `kill -CONT {writer}`, lets it go on"
+        )
+    if stat is not None and not procfs.catches(writer, number):
+        raise MprunError(
+            f"run {directory.run_id} does not listen to signals: "
+            f"process {writer} runs it in a thread that is not its main one"
+        )
 
 
 def _signal(directory: RunDirectory, number: int) -> None:
@@ -95,8 +126,11 @@ def _signal(directory: RunDirectory, number: int) -> None:
 
 
 def _stop_run(directory: RunDirectory) -> int:
+    _refuse_the_deaf(directory, signal.SIGTERM)
     _signal(directory, signal.SIGTERM)
-    while record.writer(directory.events) is not None:
+    while (writer := record.writer(directory.events)) is not None:
+        if (stat := procfs.read_stat(writer)) is not None and stat.state in "Tt":
+            raise MprunError(f"run {directory.run_id} was suspended; it ends as soon as it goes on")
         time.sleep(_LOOK)
     state, _ = record.read_state(directory)
     ended = "interrupted" if state.finished is None else state.finished.outcome

@@ -148,9 +148,16 @@ class Console:
     interval: float | None = 0.1
 
     def __init__(
-        self, directory: RunDirectory, names: Iterable[str], *, output: str = "prefix", verbosity: int = 0
+        self,
+        directory: RunDirectory,
+        names: Iterable[str],
+        *,
+        is_ended: Callable[[], bool],
+        output: str = "prefix",
+        verbosity: int = 0,
     ) -> None:
         self._directory = directory
+        self._is_ended = is_ended
         self._mode = output
         self._verbosity = verbosity
         self._output = Output(names, prefix=output != "none", lost=self._output_is_lost)
@@ -165,7 +172,7 @@ class Console:
         if isinstance(event, RunStarted):
             self._header(event)
         self._show_output(event, state)
-        if isinstance(event, TaskStopping) and event.reason == "user" and not self._stopping:
+        if isinstance(event, TaskStopping) and self._is_ended() and not self._stopping:
             self._stopping = True
             if self._verbosity >= 0:
                 self._say("stopping; what does not end in time is killed, at once by another Ctrl-C", "1")

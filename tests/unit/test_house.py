@@ -35,8 +35,8 @@ FLOORS = (
     {"admission", "stopping"},
     {"scheduler"},
     # the launcher's side
-    {"badge", "channel", "procfs", "refusal", "shortage", "stacks"},
-    {"limits", "popen", "signalling"},
+    {"badge", "channel", "procfs", "refusal", "shortage"},
+    {"limits", "popen", "signalling", "stacks"},
     {"command", "popen_exec", "reaper"},
     {"worker"},
     {"attempt", "forkserver", "target"},
