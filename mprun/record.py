@@ -216,7 +216,8 @@ def apply(state: RunState, record: dict[str, Any] | Damage, damage: list[str]) -
         damage.append(str(record))
         return None
     written = record.get("format", events.FORMAT)
-    if not isinstance(written, int) or written > events.FORMAT:
+    # JSON's true is equal to 1, and no format.
+    if type(written) is not int or written > events.FORMAT:
         raise RecordError(
             f"this record has the format {written}, and this mprun reads up to {events.FORMAT}: upgrade mprun"
         )

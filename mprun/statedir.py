@@ -37,7 +37,7 @@ def file_name(task: str) -> str:
     import hashlib
 
     digest = hashlib.sha256(task.encode("utf-8", "surrogatepass")).hexdigest()[:12]
-    readable = _UNSAFE.sub("_", task)[:40].strip("._")
+    readable = _UNSAFE.sub("_", task)[:40].strip("._-")
     return f"{readable}~{digest}"
 
 
@@ -111,8 +111,10 @@ def _make_private(directory: str) -> None:
         return
     # Another run may make it at the same time.
     os.makedirs(directory, 0o700, exist_ok=True)
-    with open(os.path.join(directory, ".gitignore"), "w", encoding="ascii") as file:
-        file.write("*\n")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC
+    file = os.open(os.path.join(directory, ".gitignore"), flags, 0o600)
+    with open(file, "w", encoding="ascii") as stream:
+        stream.write("*\n")
 
 
 def create_run_somewhere(state_dir: str, now: float) -> tuple[RunDirectory, str]:
