@@ -214,7 +214,9 @@ def test_a_torn_last_line_is_ended_and_the_record_opens(tmp_path):
     assert shown.code == 0
     assert "line 3 is not a JSON object, left out" in shown.stderr
     assert "a     unknown: mprun was killed: nobody saw its end" in shown.stdout
-    assert shown.stdout.splitlines()[-1].startswith("interrupted: exit 3 after ")
+    assert shown.stdout.splitlines()[-1].startswith(
+        "interrupted (mprun was killed; found at the next start): exit 3"
+    )
 
 
 def test_a_task_that_was_recorded_is_ended_with_its_session_and_descendants(tmp_path, sleeper):
