@@ -149,7 +149,7 @@ class _Checks:
     def _conditions(self, path: Path, item: Mapping) -> Iterator[Problem]:
         """A `when` that would be true whatever it says, an `exclude` that names no axis."""
         when = item.get("when")
-        if isinstance(when, str) and not re.fullmatch(r"\$\{[^{}]*\}|[\w.+-]*", when):
+        if isinstance(when, str) and not re.fullmatch(r"\s*(\$\{[^{}]*\}|[\w.+-]*)\s*", when):
             message = f"`when` takes one reference or one value, not {quote(when[:60])}"
             hint = "there is no expression language: let a task return true or false"
             yield self._problem((*path, "when"), message, hint)

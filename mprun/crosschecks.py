@@ -32,7 +32,7 @@ def warnings(job: Job) -> Iterator[str]:
     for task, needs in zip(job.tasks, job.needs, strict=True):
         for need, condition in needs if not task.task.daemon else ():
             other = job.tasks[need]
-            if other.task.daemon and condition not in ("started", "ready"):
+            if other.task.daemon and condition == "succeeded":
                 name = quote(other.name)
                 yield (
                     f"{quote(task.name)} waits until {name} has ended, a daemon, which may only end with "

@@ -14,6 +14,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from mprun import events, outcomes, procfs, signalling
+from mprun.aftermath import verdict
 from mprun.clock import Clock
 from mprun.errors import RecordError
 from mprun.marks import Mark, of_others
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
     from mprun.marks import Owner
     from mprun.procfs import Stat
-    from mprun.state import TaskState
 
 # For how long processes are killed again and again, in seconds.
 END_SECONDS = 1.0
@@ -36,8 +36,6 @@ PAUSE = 0.001
 NAMED = 5
 
 KILLED = "mprun was killed; found at the next start"
-UNSEEN = "mprun was killed: nobody saw its end"
-NEVER_STARTED = "mprun was killed before its start"
 
 
 def sweep(directory: RunDirectory, warn: Callable[[str], None]) -> None:
@@ -77,7 +75,7 @@ def _sweep(mark: Mark) -> str:
         was_over = state.finished is not None
         if not was_over:
             recorder.close_last_line()
-            recorder.append(list(_completion(mark.directory.run_id, state)))
+            recorder.append(list(_completion(mark.directory, state)))
         mark.remove()
     finally:
         recorder.close()
@@ -175,13 +173,16 @@ class Remains:
         }
 
 
-def _completion(run_id: str, state: RunState) -> Iterator[events.Event]:
+def _completion(directory: RunDirectory, state: RunState) -> Iterator[events.Event]:
     """The events that the killed engine did not write: an outcome for each task, and the run's end."""
     clock = Clock()
-    stamp: dict[str, Any] = {"time": clock.iso(clock.now()), "run": run_id}
+    stamp: dict[str, Any] = {"time": clock.iso(clock.now()), "run": directory.run_id}
     for task in state.tasks.values():
         if task.finished is None:
-            event = _finish(task, stamp)
+            outcome, reason, attempts = verdict(directory, task)
+            event = events.TaskFinished(
+                **stamp, task=task.name, outcome=outcome, attempts=attempts, reason=reason
+            )
             state.apply(event)
             yield event
     yield events.RunFinished(
@@ -191,17 +192,6 @@ def _completion(run_id: str, state: RunState) -> Iterator[events.Event]:
         duration=_duration(state),
         counts=state.counts(),
         reason=KILLED,
-    )
-
-
-def _finish(task: TaskState, stamp: dict[str, Any]) -> events.TaskFinished:
-    # What has exited, but was not judged, is as unknown as what nobody saw exit.
-    return events.TaskFinished(
-        **stamp,
-        task=task.name,
-        outcome=outcomes.UNKNOWN if task.attempts else outcomes.CANCELLED,
-        attempts=len(task.attempts),
-        reason=UNSEEN if task.attempts else NEVER_STARTED,
     )
 
 

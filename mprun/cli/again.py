@@ -16,7 +16,7 @@ from mprun.cli.run import execute, running_options
 from mprun.errors import UsageError
 from mprun.references import HIDDEN
 from mprun.reporters.errors import write
-from mprun.resumption import KEEP, UNKNOWN_CHOICES, changed_files, refuse_change, resumption
+from mprun.resumption import KEEP, UNKNOWN_CHOICES, changed_files, refuse_change, resumption, with_unrecorded
 
 # What of the earlier run's options says which tasks are run, and how.
 _PLANNING = inspect.signature(api.plan_job).parameters.keys() - {"job", "carried"}
@@ -76,5 +76,6 @@ def resume(
     known = {name: value for name, value in earlier.params.items() if name not in given and value != HIDDEN}
     options = {name: value for name, value in earlier.options.items() if name in _PLANNING}
     job = assemble(earlier.file, known, params, os.environ)
+    earlier = with_unrecorded(earlier, job, unknown)
     plan = api.plan_job(job, carried=earlier.carried, **options)
     return execute(plan, launcher, options, resumes=earlier, **running)

@@ -376,6 +376,7 @@ def test_cores_are_taken_by_number_or_by_how_many_as_far_as_there_are_any(direct
 class OneTask:
     """What `judge` asks of a task and of a run's directory."""
 
+    daemon = False
     expect = None
 
     class retry:

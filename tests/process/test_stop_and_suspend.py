@@ -312,7 +312,8 @@ def test_a_run_in_a_thread_of_a_program_is_not_asked_by_a_signal_that_would_end_
         job=TWO,
         script="""\
             import mprun, threading
-            thread = threading.Thread(target=lambda: print(mprun.run_job(mprun.load_job("job.yaml")).exit_code))
+            job = mprun.load_job("job.yaml")
+            thread = threading.Thread(target=lambda: print(mprun.run_job(job).exit_code))
             thread.start()
             thread.join()
         """,

@@ -44,7 +44,7 @@ FLOORS = (
     {"launcher"},
     # the engine's side
     {"guard", "listeners", "marks", "results", "signals", "state", "statedir"},
-    {"presence", "record", "servers"},
+    {"aftermath", "presence", "record", "servers"},
     {"ancestry", "probes", "summary"},
     {"pruning"},
     {"executors.base", "reporters.base"},
