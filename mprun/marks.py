@@ -13,7 +13,6 @@ import sys
 from typing import TYPE_CHECKING
 
 from mprun import procfs
-from mprun.value import Value
 
 if TYPE_CHECKING:
     from mprun.statedir import RunDirectory
@@ -22,31 +21,6 @@ OPEN = "open"
 
 # The marks that this process has set itself: it may run several jobs, each in a thread.
 _own: set[str] = set()
-
-
-class Owner(Value):
-    """The process that runs a job: its number alone may be another's by now, or elsewhere."""
-
-    pid: int
-    start_ticks: int
-    boot_id: str
-    host: str
-
-    @property
-    def on_this_boot(self) -> bool:
-        """Whether it was started since this machine was, so that its number means something here."""
-        return self.boot_id == procfs.boot_id()
-
-    @property
-    def on_this_host(self) -> bool:
-        """Whether it ran under this host's name: not on another machine, nor in another container."""
-        return self.host == os.uname().nodename
-
-    @property
-    def lives(self) -> bool:
-        """Whether it is still there, as far as can be seen from here."""
-        stat = procfs.read_stat(self.pid)
-        return self.on_this_boot and stat is not None and stat.lives and stat.start_ticks == self.start_ticks
 
 
 class Mark:
@@ -74,13 +48,12 @@ class Mark:
                     os.mkdir(os.path.dirname(self.path), 0o700)
                 os.symlink(said, self.path)
 
-    def owner(self) -> Owner | None:
-        """Who runs it, None where the mark is gone or says nothing."""
+    def said(self) -> str:
+        """What it says of who runs it: pid, start time, boot and host; nothing where it is gone."""
         try:
-            pid, ticks, boot_id, host = os.readlink(self.path).split(" ", 3)
-            return Owner(pid=int(pid), start_ticks=int(ticks), boot_id=boot_id, host=host)
-        except (OSError, ValueError):
-            return None
+            return os.readlink(self.path)
+        except OSError:
+            return ""
 
     def remove(self) -> bool:
         """The run is over; whether there was a mark."""

@@ -22,11 +22,11 @@ from mprun.record import Recorder, read_state
 from mprun.reporters.words import count
 from mprun.state import RunState
 from mprun.statedir import RunDirectory
+from mprun.value import Value
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
 
-    from mprun.marks import Owner
     from mprun.procfs import Stat
 
 # For how long processes are killed again and again, in seconds.
@@ -36,6 +36,40 @@ PAUSE = 0.001
 NAMED = 5
 
 KILLED = "mprun was killed; found at the next start"
+
+
+class Owner(Value):
+    """The process that runs a job: its number alone may be another's by now, or elsewhere."""
+
+    pid: int
+    start_ticks: int
+    boot_id: str
+    host: str
+
+    @classmethod
+    def of(cls, mark: Mark) -> Owner | None:
+        """Who has set a mark; None where it is gone or says nothing."""
+        try:
+            pid, ticks, boot_id, host = mark.said().split(" ", 3)
+            return cls(pid=int(pid), start_ticks=int(ticks), boot_id=boot_id, host=host)
+        except ValueError:
+            return None
+
+    @property
+    def on_this_boot(self) -> bool:
+        """Whether it was started since this machine was, so that its number means something here."""
+        return self.boot_id == procfs.boot_id()
+
+    @property
+    def on_this_host(self) -> bool:
+        """Whether it ran under this host's name: not on another machine, nor in another container."""
+        return self.host == os.uname().nodename
+
+    @property
+    def lives(self) -> bool:
+        """Whether it is still there, as far as can be seen from here."""
+        stat = procfs.read_stat(self.pid)
+        return self.on_this_boot and stat is not None and stat.lives and stat.start_ticks == self.start_ticks
 
 
 def sweep(directory: RunDirectory, warn: Callable[[str], None]) -> None:
@@ -53,7 +87,7 @@ def sweep(directory: RunDirectory, warn: Callable[[str], None]) -> None:
 
 def _sweep(mark: Mark) -> str:
     """Sweep one run, unless it goes on; what there is to say."""
-    owner = mark.owner()
+    owner = Owner.of(mark)
     if owner is None or owner.lives or not (owner.on_this_boot or owner.on_this_host):
         return ""
     if os.environ.get("MPRUN_RUN_ID") == mark.directory.run_id:
@@ -67,8 +101,6 @@ def _sweep(mark: Mark) -> str:
         # It goes on, out of sight, or somebody else sweeps it.
         return ""
     try:
-        if mark.owner() != owner:
-            return ""
         state, _ = read_state(mark.directory)
         remains = Remains(mark.directory.run_id, owner, state)
         remains.end()

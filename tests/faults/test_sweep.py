@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import jsonschema
@@ -383,17 +382,3 @@ def test_what_cannot_be_put_in_order_is_said_and_hinders_nothing(tmp_path, damag
     else:
         assert said == ""
     assert before is None or record.read_bytes() == before
-
-
-def test_a_long_record_is_swept_soon(tmp_path):
-    tasks = [task_started(*gone(), task=f"t{number}") for number in range(3)]
-    old_run(tmp_path, [STARTED, *tasks])
-    plain = min(timed(tmp_path) for _ in range(3))
-    os.symlink(f"{gone()[0]} 1 {procfs.boot_id()} {os.uname().nodename}", tmp_path / ".mprun" / "open" / OLD)
-    assert timed(tmp_path) < plain + 1
-
-
-def timed(directory):
-    begun = time.monotonic()
-    next_start(directory)
-    return time.monotonic() - begun
