@@ -1,4 +1,4 @@
-"""Records that are torn, corrupt, older, newer, read-only or gone: what is read, and that nothing is changed."""
+"""Records that are torn, corrupt, older, newer or read-only: what is read, and that nothing is changed."""
 
 from __future__ import annotations
 
@@ -170,7 +170,7 @@ def test_a_record_of_the_first_version_is_read_by_every_later_one(tmp_path):
     assert "fetch" in drawn.stdout
     value = json.loads(read(tmp_path, "show", "--json", name).stdout)
     assert value["tasks"][0]["result"] == {"rows": [1, 2]}
-    (listed,) = json.loads(read(tmp_path, "runs", "--json").stdout)
+    listed = json.loads(read(tmp_path, "runs", "--json").stdout)
     assert (listed["outcome"], listed["damage"]) == ("failed", [])
 
 
