@@ -42,6 +42,26 @@ def test_values_reach_the_task_as_yaml_1_2_means_them(tmp_path, method):
     assert kinds[6:12] == [int, int, int, str, str, float]
 
 
+def test_what_only_looks_like_a_reference_is_none_wherever_it_is_filled_in(tmp_path):
+    write(
+        tmp_path,
+        work=ECHO,
+        job="""\
+            params: {text: {type: string}}
+            tasks:
+            - name: m
+              target: work:echo
+              matrix: {v: ["$${params.x}", "${params.text}"]}
+              tags: ["${matrix.v}"]
+              args: ["${matrix.v}", "$${item}", "a $${b"]
+        """,
+    )
+    run = mprun("job.yaml", "-p", "text=${tasks.y.result}", cwd=tmp_path)
+    assert run.code == 0, run.stderr
+    found = [event["result"][0] for event in run.of("task_finished")]
+    assert found == [["${params.x}", "${item}", "a ${b"], ["${tasks.y.result}", "${item}", "a ${b"]]
+
+
 @pytest.mark.parametrize(
     ("keys", "said"),
     [
@@ -97,7 +117,18 @@ NAMES = [
     "\u00e9",
     "main",
 ]
-VALUES = ["../../../etc/passwd", "\x00", "\x1b[31m", "<b>", "a", "A", "x" * 300, "\u202e", "["]
+VALUES = [
+    "../../../etc/passwd",
+    "\x00",
+    "\x1b[31m",
+    "<b>",
+    "a",
+    "A",
+    "x" * 300,
+    "\u202e",
+    "[",
+    "$${params.x}",
+]
 
 
 def named(directory, method="fork"):
@@ -256,16 +287,16 @@ def test_what_waits_and_what_is_asked_is_private_too(tmp_path):
 def test_no_value_of_the_environment_is_kept(tmp_path):
     write(
         tmp_path,
-        work="import os\ndef use():\n    assert os.environ['TOKEN'] == os.environ['OTHER'] == 'sesame-9f2c'\n",
+        work="import os\ndef use():\n    assert os.environ['TOKEN'] == os.environ['OTHER'] == 'sesame-9f'\n",
         job="""\
             tasks:
             - {name: use, target: 'work:use', env: {OTHER: '${env.TOKEN}'}}
             - {name: fail, command: ['false'], env: {OTHER: '${env.TOKEN}'}}
         """,
     )
-    run = mprun("-v", "job.yaml", cwd=tmp_path, env={"TOKEN": "sesame-9f2c"})
+    run = mprun("-v", "job.yaml", cwd=tmp_path, env={"TOKEN": "sesame-9f"})
     assert (run.outcome("use"), run.outcome("fail")) == ("succeeded", "failed")
-    shown = mprun("show", "--json", cwd=tmp_path, env={"TOKEN": "sesame-9f2c"})
+    shown = mprun("show", "--json", cwd=tmp_path, env={"TOKEN": "sesame-9f"})
     for text in (run.stdout, run.stderr, shown.stdout, shown.stderr):
         assert "sesame" not in text
     for path in (tmp_path / ".mprun").rglob("*"):
