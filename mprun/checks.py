@@ -74,13 +74,14 @@ def task_name(item: object, number: int) -> str:
     return name if isinstance(name, str) else f"Process-{number + 1}"
 
 
-def check(document: Document) -> list[Problem]:
+def check(document: Document, *, filled: bool = False) -> list[Problem]:
     """The problems of a job file that neither the schema nor an import would find, at most a hundred.
 
     Takes any tree, also one that the schema refuses: what has another shape than it
-    should is passed over, since the schema's own problems name it.
+    should is passed over, since the schema's own problems name it. With `filled`, what
+    looks like a reference is none any more: those that were there have been looked at.
     """
-    return list(islice(_Checks(document).all(), MAX_PROBLEMS))
+    return list(islice(_Checks(document).all(filled), MAX_PROBLEMS))
 
 
 def _named(path: Path, value: object) -> Iterator[tuple[Path, str, bool]]:
@@ -106,9 +107,10 @@ class _Checks:
         self._searches = 0
         self._expanded: dict[str, list[str]] = {}
 
-    def all(self) -> Iterator[Problem]:
+    def all(self, filled: bool) -> Iterator[Problem]:
         yield from self._kinds()
-        yield from check_references(self._document, self._names)
+        if not filled:
+            yield from check_references(self._document, self._names)
         yield from self._duplicate_names()
         yield from self._dependencies()
         yield from self._signals()

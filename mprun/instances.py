@@ -256,7 +256,7 @@ class _Spread:
             if isinstance(task.get("expect"), Mapping):
                 task["expect"] = _copy(task["expect"])
                 _take_out(task["expect"], "result")
-            problems = checks.check(document)
+            problems = checks.check(document, filled=True)
         if problems:
             raise JobFileError(problems)
 

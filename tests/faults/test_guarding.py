@@ -156,7 +156,9 @@ def test_an_import_that_hangs_takes_with_it_what_it_started(victim, tmp_path):
         job="tasks: [{target: 'slow:run'}]\n",
     )
     run = victim("job.yaml", "--start-timeout", "0.5")
-    assert run.finish().code == 2
+    ended = run.finish()
+    assert (ended.code, ended.directory) == (2, None)
+    assert "importing `slow` takes longer than 0.5s (--start-timeout)" in ended.stderr
     assert run.survivors() == []
 
 

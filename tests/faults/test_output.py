@@ -87,7 +87,7 @@ def test_a_flood_past_its_limit_is_stopped_soon_and_the_outcome_says_so(tmp_path
             - name: flood
               target: work:flood_for_ever
               limits: {log: 2MB}
-              timeout: 20s
+              timeout: 4s
               retry: 1
             - {name: small, target: 'work:flood', args: [1000000], limits: {log: 2MB}}
             - {name: after, target: 'os:getpid', depends_on: {flood: failed}}
