@@ -29,7 +29,11 @@ LONGEST = 0.5
 
 def report(name, figures):
     """Say what many rounds have shown (`pytest -s --rounds 100`)."""
-    print(f"\n{name}: {len(figures)} rounds, longest {max(figures) * 1000:.0f} ms", end=" ")
+    seconds, codes = zip(*figures, strict=True)
+    hit = sum(code != 0 for code in codes)
+    print(
+        f"\n{name}: {len(codes)} rounds, {hit} not over before, longest {max(seconds) * 1000:.0f} ms", end=" "
+    )
 
 
 def examine(one, seed, found, *, both=False):
@@ -37,7 +41,7 @@ def examine(one, seed, found, *, both=False):
     seconds = 0.0 if both else one.seconds_to_vanish()
     found += [(seed, kind, details) for kind, details in one.defects(both=both)]
     one.clean()
-    return seconds
+    return seconds, one.engine.returncode
 
 
 @pytest.mark.parametrize("case", CASES)
