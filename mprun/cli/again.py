@@ -53,7 +53,7 @@ def resume(
     allow_changed: bool,
     **running: Any,
 ) -> int:
-    """Run again what failed, was interrupted or never ran, with the results of what succeeded.
+    """Run again what failed or never ran, and take over the rest.
 
     Of the newest run where none is named; with its params and options. Daemons are started again.
     """
