@@ -19,9 +19,21 @@ def pytest_addoption(parser):
     )
 
 
+# What says the same on every Python, and takes long: `make test` asks the default Python alone.
+ONCE = (
+    "tests/cli/",
+    "tests/faults/",
+    "tests/unit/test_assembly",
+    "tests/unit/test_plan_",
+    "tests/unit/test_scheduler_random",
+)
+
+
 def pytest_collection_modifyitems(config, items):
     """A test that goes its rounds has time for each."""
     for item in items:
+        if item.nodeid.startswith(ONCE):
+            item.add_marker(pytest.mark.once)
         if "rounds" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.timeout(60 + 10 * config.getoption("--rounds")))
 

@@ -17,9 +17,6 @@ ROWS = range(1, 45)
 
 # Not shown here yet, and why.
 WAITING = {
-    6: "Ctrl-Z and SIGSTOP: their tests come with `mprun stop` and `mprun resume`",
-    34: "EMFILE and EAGAIN at a start: being tried again is still to be written",
-    36: "an end that was not recorded: its tests kill at every failpoint, and come with `mprun resume`",
     44: "no executor reaches another machine yet",
 }
 
@@ -48,6 +45,11 @@ SHOWN = {
         f"{MODEL}::test_a_signal_to_the_engine_stops_every_task_and_completes_the_record",
         "faults/test_ends.py::test_a_terminal_that_is_closed_stops_the_run_as_a_signal_does",
         "faults/test_ends.py::test_a_terminal_that_goes_without_a_signal_changes_nothing",
+    ],
+    "6 suspended": [
+        "process/test_stop_and_suspend.py::test_every_process_of_every_task_stands_still_and_goes_on",
+        "process/test_stop_and_suspend.py::test_timers_stand_still",
+        "process/test_stop_and_suspend.py::test_what_ended_in_time_while_the_engine_was_stopped_has_ended_in_time",
     ],
     "7 signals ignored or blocked": [
         f"{MODEL}::test_no_signal_is_blocked_or_ignored_in_a_task_whoever_started_mprun",
@@ -162,12 +164,20 @@ SHOWN = {
         "faults/test_full_disks.py::test_a_task_that_fills_the_disk_of_its_log_fails_and_the_run_goes_on",
         "faults/test_full_disks.py::test_output_that_cannot_be_written_is_the_tasks_own_error",
     ],
+    "34 no descriptors or processes": [
+        "faults/test_shortage.py::test_a_start_without_descriptors_waits_for_some_and_others_are_unharmed",
+        "faults/test_shortage.py::test_a_start_without_processes_waits_for_some",
+    ],
     "35 state disk full": [
         "faults/test_full_disks.py::test_a_record_that_cannot_grow_ends_the_run_in_order",
         "faults/test_full_disks.py::test_a_disk_that_has_room_again_gets_the_whole_record",
         "faults/test_full_disks.py::"
         "test_a_disk_under_everything_that_is_full_ends_the_run_with_what_was_recorded",
         "faults/test_full_disks.py::test_a_run_on_a_full_disk_starts_nothing",
+    ],
+    "36 killed before the record": [
+        "faults/test_chaos.py::test_at_a_failpoint",
+        "faults/test_resume.py::test_after_a_killed_engine_what_nobody_saw_end_is_run_again_only_if_asked",
     ],
     "37 damaged records": [
         "faults/test_record_damage.py::test_no_reader_changes_a_byte_or_fails_without_a_word",

@@ -58,7 +58,7 @@ def test_what_only_looks_like_a_reference_is_none_wherever_it_is_filled_in(tmp_p
     )
     run = mprun("job.yaml", "-p", "text=${tasks.y.result}", cwd=tmp_path)
     assert run.code == 0, run.stderr
-    found = [event["result"][0] for event in run.of("task_finished")]
+    found = [event["result"][0] for event in sorted(run.of("task_finished"), key=lambda e: e["task"])]
     assert found == [["${params.x}", "${item}", "a ${b"], ["${tasks.y.result}", "${item}", "a ${b"]]
 
 
