@@ -7,8 +7,8 @@ launcher and engine then import what they need at the same time, each on its own
 import os
 import sys
 
-# The commands that only read; a test holds it against the command line's own table.
-READERS = frozenset({"validate", "plan", "show", "logs", "init", "schema"})
+# The commands that run no job; a test holds it against the command line's own table.
+WITHOUT_JOB = frozenset({"validate", "plan", "runs", "show", "tree", "logs", "stop", "init", "schema"})
 
 
 def open_standard_descriptors() -> None:
@@ -28,7 +28,7 @@ def open_standard_descriptors() -> None:
 
 def runs_a_job(arguments: list[str]) -> bool:
     """Whether a command line surely asks for a run, seen without reading its options."""
-    if not arguments or arguments[0] in READERS:
+    if not arguments or arguments[0] in WITHOUT_JOB:
         return False
     return not {"--help", "-h", "--version"}.intersection(arguments)
 

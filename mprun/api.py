@@ -10,6 +10,7 @@ from mprun import blame
 from mprun.assembly import assemble
 from mprun.engine import Engine
 from mprun.errors import JobFileError, LauncherError, MprunError, NothingSelected
+from mprun.marks import Mark, of_others
 from mprun.plan import Carried, Plan, plan_tasks
 from mprun.preparation import START_TIMEOUT, ImportFailure, Interrupted, calls, prepare
 from mprun.record import Recorder
@@ -52,10 +53,14 @@ class RunResult(Value):
 
 
 class Context(Value):
-    """What a reporter may know of the run that it will report on."""
+    """What a reporter may know of the run that it will report on.
+
+    `is_ended` says whether a signal has come that ends it.
+    """
 
     directory: RunDirectory
     plan: Plan
+    is_ended: Callable[[], bool]
 
 
 def load_job(path: str | os.PathLike[str], params: Mapping[str, Any] | None = None) -> Job:
@@ -141,9 +146,13 @@ def run_job(
     """
     plan = job if isinstance(job, Plan) else plan_job(job)
     directory, warning = create_run_somewhere(state_dir, _wall_clock())
+    mark = Mark(directory)
     if warning:
         warn(warning)
-    executor = executor or _new_launcher()
+    else:
+        mark.set()
+        _sweep_killed_runs(directory, warn)
+    executor = executor or _new_launcher(directory.run_id)
     # A launcher that has answered ends by itself, and takes along what it started.
     answered = kept = False
     try:
@@ -168,6 +177,7 @@ def run_job(
         executor.close(kill=not answered)
         if not kept:
             directory.remove()
+        mark.remove()
 
 
 _THREADS = (
@@ -196,7 +206,7 @@ def _run(
     options: dict[str, Any],
     resumed_from: str | None,
 ) -> RunResult:
-    context = Context(directory=directory, plan=plan)
+    context = Context(directory=directory, plan=plan, is_ended=lambda: notes.ending)
     reporters = [make(context) for make in makers]
     recorder = Recorder(directory)
     engine = Engine(plan, executor, directory, recorder, reporters, notes)
@@ -244,10 +254,18 @@ def _task_of_call(plan: Plan, number: int) -> Task:
     return planned.task
 
 
-def _new_launcher() -> Executor:
+def _sweep_killed_runs(directory: RunDirectory, warn: Callable[[str], None]) -> None:
+    """End what killed runs have left: before anything is started, which may be in its way."""
+    if of_others(directory):
+        from mprun.sweep import sweep
+
+        sweep(directory, warn)
+
+
+def _new_launcher(run_id: str) -> Executor:
     from mprun.executors.local import start_launcher
 
-    return start_launcher()
+    return start_launcher(run_id)
 
 
 def _wall_clock() -> float:

@@ -202,7 +202,7 @@ class Assembly:
         self._unknown |= not _TELLING.isdisjoint(step for path in gone for step in path)
         if not problems and filled is not document:
             # What depends on the params that are missing cannot be held against the rest.
-            problems = schema.check(filled) + ([] if gone else checks.check(filled))
+            problems = schema.check(filled) + ([] if gone else checks.check(filled, filled=True))
         if problems:
             raise JobFileError(problems)
         raw = filled.root

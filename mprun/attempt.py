@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 
@@ -12,13 +13,18 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-NO_FORK_SERVER = "the fork server is gone"
+    from mprun.reaper import Traces
+
+
+def no_fork_server() -> OSError:
+    """What hinders a start by a fork server that is no more."""
+    return OSError(errno.ESRCH, "the fork server is gone")
 
 
 class Attempt:
     """A process and what is known of it; `clock` is when its start began, `log` a path."""
 
-    __slots__ = ("clock", "key", "log", "popen", "process", "threads", "ticks")
+    __slots__ = ("clock", "key", "log", "orphans", "popen", "process", "threads", "ticks")
 
     def __init__(self, key: tuple[int, int], process: Process) -> None:
         self.key = key
@@ -27,16 +33,18 @@ class Attempt:
         self.log: str = process.assignment.log
         self.clock = 0.0
         self.ticks: int | None = None
+        self.orphans: tuple[int, ...] = ()
         self.threads = 1
 
-    def start(self) -> str:
-        """Give it a process; what hinders that, empty where nothing does."""
+    def start(self) -> None:
+        """Give it a process. Raises OSError with what hinders that."""
         self.clock, ticks = time.monotonic(), procfs.boot_ticks()
         try:
             self.process.start()
-        except (OSError, EOFError) as error:
-            gone = self.process.method == "forkserver" and isinstance(error, (EOFError, ConnectionError))
-            return NO_FORK_SERVER if gone else getattr(error, "strerror", None) or str(error)
+        except (EOFError, ConnectionError):
+            if self.process.method == "forkserver":
+                raise no_fork_server() from None
+            raise
         self.popen = self.process._popen
         if ticks is None or ticks != procfs.boot_ticks():
             # It began in one of two ticks, and only /proc knows in which. Most begin and
@@ -44,7 +52,6 @@ class Attempt:
             stat = procfs.read_stat(self.popen.pid)
             ticks = stat.start_ticks if stat else None
         self.ticks = ticks
-        return ""
 
     @property
     def answers_with_stacks(self) -> bool:
@@ -57,7 +64,11 @@ class Attempt:
         if stat is not None:
             self.threads = max(self.threads, stat.threads)
 
-    def ending(self, clock: float, code: int | None, orphans: list[int]) -> tuple[Any, ...]:
+    def left(self, traces: Traces, run_id: str) -> bool:
+        """Whether an orphan is of this attempt, by what it shows."""
+        return traces.session == self.popen.pid or traces.name(run_id, self.process.name, self.key[1])
+
+    def ending(self, clock: float, code: int | None) -> tuple[Any, ...]:
         """The facts of `Exited`, in their order; `clock` is when the end was seen."""
         held, usage = self.popen, self.popen.usage
         return (
@@ -70,24 +81,5 @@ class Attempt:
             usage.ru_utime + usage.ru_stime if usage else None,
             usage.ru_maxrss * 1024 if usage else None,
             self.threads,
-            orphans,
+            self.orphans,
         )
-
-
-def name_attempt(task: str, attempt: int) -> None:
-    """Set MPRUN_TASK and MPRUN_ATTEMPT in the launcher, from which a task inherits them.
-
-    In the task it would cost the copies of some fifty pages.
-    """
-    _set_variable(b"MPRUN_TASK", task.encode())
-    _set_variable(b"MPRUN_ATTEMPT", str(attempt).encode())
-
-
-def _set_variable(name: bytes, value: bytes) -> None:
-    """As `os.environb[name] = value`, without what that does to a name and value of any type.
-
-    Whatever the locale, the environment is UTF-8. Each page that the launcher touches
-    between two forks costs the copy of that page (`make bench`).
-    """
-    os.putenv(name, value)
-    os.environb._data[name] = value  # type: ignore[attr-defined]

@@ -117,12 +117,16 @@ def build_task(around: Surroundings, number: int, keys: dict[str, Any], axes: tu
         expect=_expect(keys.get("expect"), tree),
         start_method=keys.get("start_method") or inherited.start_method,
         env=_env(around, keys, raw["tasks"][number], tree),
-        cwd=_cwd(around, keys.get("cwd") or raw.get("cwd"), tree) or inherited.cwd,
+        cwd=_cwd(around, keys.get("cwd"), raw.get("cwd"), tree) or inherited.cwd,
         tags=(*inherited.tags, *listed(keys.get("tags"))),
         description=keys.get("description") or "",
         scope=scope,
+        # A recipe's tasks may have references from where it is used.
+        refers=around.has_references or bool(prefix),
         origin=Origin(document=document, path=("tasks", number)),
     )
+    if not task.refers:
+        return task
     found = {(dependency.task, dependency.condition): dependency for dependency in task.depends_on}
     for dependency in inherited.depends_on:
         found.setdefault((dependency.task, dependency.condition), dependency)
@@ -179,9 +183,10 @@ def _env(around: Surroundings, keys: dict[str, Any], own: dict[str, Any], tree: 
     return {**env, **around.inherited.env}
 
 
-def _cwd(around: Surroundings, value: Any, tree: Any) -> Any:
+def _cwd(around: Surroundings, value: Any, of_job: Any, tree: Any) -> Any:
     if not value:
-        return None
+        # The job's has been filled in: what looks like a reference in it is none.
+        return absolute(around.folder, of_job) if of_job else None
     node = tree(value)
     if isinstance(node, str):
         return absolute(around.folder, node)

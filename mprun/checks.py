@@ -74,13 +74,14 @@ def task_name(item: object, number: int) -> str:
     return name if isinstance(name, str) else f"Process-{number + 1}"
 
 
-def check(document: Document) -> list[Problem]:
+def check(document: Document, *, filled: bool = False) -> list[Problem]:
     """The problems of a job file that neither the schema nor an import would find, at most a hundred.
 
     Takes any tree, also one that the schema refuses: what has another shape than it
-    should is passed over, since the schema's own problems name it.
+    should is passed over, since the schema's own problems name it. With `filled`, what
+    looks like a reference is none any more: those that were there have been looked at.
     """
-    return list(islice(_Checks(document).all(), MAX_PROBLEMS))
+    return list(islice(_Checks(document).all(filled), MAX_PROBLEMS))
 
 
 def _named(path: Path, value: object) -> Iterator[tuple[Path, str, bool]]:
@@ -106,9 +107,10 @@ class _Checks:
         self._searches = 0
         self._expanded: dict[str, list[str]] = {}
 
-    def all(self) -> Iterator[Problem]:
+    def all(self, filled: bool) -> Iterator[Problem]:
         yield from self._kinds()
-        yield from check_references(self._document, self._names)
+        if not filled:
+            yield from check_references(self._document, self._names)
         yield from self._duplicate_names()
         yield from self._dependencies()
         yield from self._signals()
@@ -138,12 +140,31 @@ class _Checks:
                     if self._is_known(key) and not key.startswith("x-") and key not in _SAID:
                         message = f"{name} is a recipe, which takes no {quote(key)}"
                         yield self._problem((*path, key), message, "give it to the recipe's tasks", True)
+            yield from self._conditions(path, item)
             restart = item.get("restart", defaults.get("restart", "never"))
             daemon = item.get("daemon", defaults.get("daemon", False))
             if "restart" in item and restart in ("on-failure", "always") and daemon is False:
                 message = f"{name} is no daemon: it would never end"
                 hint = "add `daemon: true`, or use `retry`"
                 yield self._problem((*path, "restart"), message, hint)
+
+    def _conditions(self, path: Path, item: Mapping) -> Iterator[Problem]:
+        """A `when` that would be true whatever it says, an `exclude` that names no axis."""
+        when = item.get("when")
+        if isinstance(when, str) and not re.fullmatch(r"\s*(\$\{[^{}]*\}|[\w.+-]*)\s*", when):
+            message = f"`when` takes one reference or one value, not {quote(when[:60])}"
+            hint = "there is no expression language: let a task return true or false"
+            yield self._problem((*path, "when"), message, hint)
+        matrix = item.get("matrix")
+        excluded = matrix.get("exclude") if isinstance(matrix, Mapping) else None
+        axes = [key for key in matrix or () if key not in ("include", "exclude")]
+        for number, entry in enumerate(excluded if isinstance(excluded, Sequence) else ()):
+            for key in entry if isinstance(entry, Mapping) else ():
+                if key not in axes:
+                    where = (*path, "matrix", "exclude", number, key)
+                    yield self._problem(
+                        where, f"the matrix has no {quote(str(key))}", suggest(str(key), axes), True
+                    )
 
     def _defaults(self) -> Any:
         defaults = self._job.get("defaults")

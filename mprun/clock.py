@@ -20,12 +20,13 @@ class Clock:
 
     def pause(self, began: float, ended: float) -> None:
         """The run was suspended between these readings: no timer goes on meanwhile."""
-        self._pauses.append((began, ended - began))
+        self._pauses.append((began, ended))
 
     def timed(self, monotonic: float | None = None) -> float:
         """A reading of `now`, or now, on the clock that stands still while the run is suspended."""
         reading = self.now() if monotonic is None else monotonic
-        return reading - sum(length for began, length in self._pauses if began < reading)
+        # What happened in the middle of a pause happened at its beginning.
+        return reading - sum(min(ended, reading) - began for began, ended in self._pauses if began < reading)
 
     def iso(self, monotonic: float) -> str:
         """A reading of the monotonic clock as UTC in ISO 8601, to the microsecond."""

@@ -10,7 +10,6 @@ import contextlib
 import json
 import os
 import signal
-import time
 from typing import TYPE_CHECKING, Any
 
 from mprun.errors import UsageError
@@ -24,8 +23,6 @@ SIGNAL = signal.SIGUSR1
 
 _SUFFIX = ".request.json"
 _ANSWER = ".answer.json"
-# How often an answer is looked for, in seconds.
-_LOOK = 0.02
 
 
 def _folder(directory: RunDirectory) -> str:
@@ -40,6 +37,9 @@ def ask(directory: RunDirectory, tasks: list[str]) -> str:
     folder = _folder(directory)
     name = f"{os.getpid()}-{os.urandom(4).hex()}"
     try:
+        if os.stat(directory.path).st_uid != os.geteuid():
+            # Also root: the engine does what its own user asks.
+            raise UsageError(f"run {directory.run_id} is another user's")
         os.makedirs(folder, 0o700, exist_ok=True)
         _write(os.path.join(folder, name + _SUFFIX), {"stop": tasks})
     except OSError as error:
@@ -47,20 +47,16 @@ def ask(directory: RunDirectory, tasks: list[str]) -> str:
     return os.path.join(folder, name)
 
 
-def answer_to(request: str, timeout: float) -> dict[str, list[str]] | None:
-    """The engine's answer to a request, None where there is none after `timeout` seconds."""
-    end = time.monotonic() + timeout
-    while True:
-        found = _read(request + _ANSWER)
-        if found is not None:
-            with contextlib.suppress(OSError):
-                os.unlink(request + _ANSWER)
-            return found
-        if time.monotonic() >= end:
-            with contextlib.suppress(OSError):
-                os.unlink(request + _SUFFIX)
-            return None
-        time.sleep(_LOOK)
+def answer_to(request: str) -> dict[str, list[str]] | None:
+    """The engine's answer to a request, None where there is none yet."""
+    return _read(request + _ANSWER)
+
+
+def withdraw(request: str) -> None:
+    """Remove what is left of a request: who was not heard asks for nothing later."""
+    for suffix in (_SUFFIX, _ANSWER):
+        with contextlib.suppress(OSError):
+            os.unlink(request + suffix)
 
 
 def requests(directory: RunDirectory) -> Iterator[tuple[str, list[str]]]:

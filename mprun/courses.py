@@ -19,6 +19,9 @@ WAITING, RESOLVING, READY, STARTING, RUNNING, PAUSED, FINISHED, EXPANDED = range
 # What sorts tasks; of two, the one with the lesser key goes first. Its end is the task's number.
 Key = tuple[int, ...]
 
+# How often that is started at least which is restarted and never was ready.
+FAIR_ATTEMPTS = 3
+
 _UNMET = {
     "succeeded": "did not succeed",
     "failed": "did not fail",
@@ -37,15 +40,17 @@ class Course:
 
     `place` is its place in the plan, or that of its group. `missing` counts the conditions
     that do not hold yet, `attempts` those that were started or handed over to be.
-    `stop_reason` is why the present attempt was asked to end, `last` the outcome and the
-    reason of the one before, `ready_attempt` the last that was ready. `in_a_row` counts
-    attempts since one that served for long, `unwanted` says that a user wants no more of
-    them. `passed` is whether dependents shall see a success, though it never ran.
+    `began_at` is when its first attempt started, `stop_reason` why the present one was asked
+    to end, `last` the outcome and the reason of the one before, `ready_attempt` the last
+    that was ready. `in_a_row` counts attempts since one that served for long, `unwanted`
+    says that a user wants no more of them. `passed` is whether dependents shall see a
+    success, though it never ran.
     """
 
     __slots__ = (
         "attempts",
         "began",
+        "began_at",
         "in_a_row",
         "key",
         "last",
@@ -72,7 +77,7 @@ class Course:
         self.missing = len(planned.needs)
         self.attempts = self.ready_attempt = self.in_a_row = 0
         self.began = self.unwanted = self.passed = False
-        self.started_at = 0.0
+        self.started_at = self.began_at = 0.0
         self.stop_reason: str | None = None
         self.last: tuple[str, str] | None = None
 
@@ -80,6 +85,13 @@ class Course:
     def is_ready(self) -> bool:
         """Whether its present attempt was seen to be ready."""
         return self.ready_attempt == self.attempts
+
+    def never_served(self, now: float) -> bool:
+        """Whether it has had its time to be ready, over some attempts, and never was."""
+        ready = self.task.ready
+        if ready is None or self.ready_attempt or self.attempts < FAIR_ATTEMPTS:
+            return False
+        return now >= self.began_at + ready.timeout
 
     def was_told(self, condition: str) -> bool:
         """Whether dependents were told before its end that this condition holds."""

@@ -27,6 +27,19 @@ def join_problems(job: Job, names: Names) -> Iterator[Problem]:
             yield Problem(message=message, source=document.source, place=place_of(document, path), hint=hint)
 
 
+def warnings(job: Job) -> Iterator[str]:
+    """What may be meant, and is likely not: tasks that wait for the end of a daemon."""
+    for task, needs in zip(job.tasks, job.needs, strict=True):
+        for need, condition in needs if not task.task.daemon else ():
+            other = job.tasks[need]
+            if other.task.daemon and condition == "succeeded":
+                name = quote(other.name)
+                yield (
+                    f"{quote(task.name)} waits until {name} has ended, a daemon, which may only end with "
+                    f"the job; `depends_on: {{{other.name}: ready}}` or `started` waits until it is there"
+                )
+
+
 def token_problems(job: Job) -> Iterator[Problem]:
     """Claims that can never be met, each once."""
     held: dict[str, int] = {}

@@ -17,20 +17,26 @@ if TYPE_CHECKING:
 # An expected output is looked for in this much of the end of a log, in bytes.
 OUTPUT_LIMIT = 16 * 1024 * 1024
 
+# What multiprocessing's `Process.start` says in a daemon, and what it does not say.
+_CHILDLESS = "daemonic processes are not allowed to have children"
+_CHILDLESS_HINT = "a daemon task may start no children of multiprocessing: without `daemon: true` it may"
+
 
 def judge(task: Task, name: str, report: Exited, words: str, directory: RunDirectory) -> Ending:
     """Whether an attempt succeeded, by its exit code or by what is expected of the task.
 
     `name` is the instance's, which may not be the task's; `words` say how the process
     ended, to which the reason adds the limit that was reached. Reads the attempt's files
-    only where a retry, a limit or an expectation asks for them.
+    only where a retry, a limit or an expectation asks for them, and of a daemon that failed.
     """
     code = report.exit_code or 0
     path = directory.result(name, report.key[1])
-    asked = task.expect is not None or (code != 0 and (task.retry.exceptions or task.limits))
+    asked = task.expect is not None or (code != 0 and (task.retry.exceptions or task.limits or task.daemon))
     failure = results.read_failure(path) if asked else None
     if code != 0 and (reached := limit_reached(task.limits, report, failure)):
         words = f"{words}: {reached}"
+    if code != 0 and task.daemon and failure is not None and failure.message == _CHILDLESS:
+        words = f"{words}: {_CHILDLESS_HINT}"
     names = failure.names if failure is not None else ()
     if task.expect is None:
         return Ending(succeeded=code == 0, reason=words, exit_code=code, exceptions=names)

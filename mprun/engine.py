@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import signal
 from typing import TYPE_CHECKING, Any
 
 from mprun import control, events, failpoints, outcomes
 from mprun.chronicle import Chronicle, exit_signal, signal_name
 from mprun.clock import Clock
 from mprun.endings import judge
+from mprun.errors import RecordError
 from mprun.executors.base import AttemptOrder, Exited, Lost, NotStarted, Started, Suspended, Withdrawn
 from mprun.graph import Names
 from mprun.handover import Handover, Refused, Resolved, Skipped
@@ -26,11 +26,12 @@ from mprun.intents import (
 )
 from mprun.loglimits import LogLimits
 from mprun.preparation import Watch
+from mprun.publishing import Publisher
 from mprun.references import ReferenceProblem
 from mprun.retries import Ending
 from mprun.scheduler import FAIL_FAST, LOG_LIMIT, RUN_TIMES_OUT, USER, Scheduler
 from mprun.signals import REQUEST, SUSPEND
-from mprun.state import RunState
+from mprun.stopping import RECORD_LOST
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from mprun.record import Recorder
     from mprun.reporters.base import Reporter
     from mprun.signals import SignalNotes
+    from mprun.state import RunState
     from mprun.statedir import RunDirectory
 
 # How long the tasks may take to be suspended before mprun suspends itself, in seconds.
@@ -66,7 +68,7 @@ class Engine:
         self._tasks = list(plan.tasks)
         self._executor = executor
         self._directory = directory
-        self._recorder = recorder
+        self._publisher = Publisher(recorder, reporters)
         self._reporters = reporters
         self._notes = notes
         self._watch = Watch(executor, notes)
@@ -78,11 +80,9 @@ class Engine:
         self._log_limits = LogLimits()
         # What somebody has stopped from another terminal, one by one.
         self._stopped: set[int] = set()
-        self._batch: list[events.Event] = []
         self._signal: int | None = None
         self._failure = ""
         self._begun = self._ticked = 0.0
-        self.state = RunState()
         intervals = [reporter.interval for reporter in reporters if reporter.interval is not None]
         self._interval = min(intervals, default=None)
 
@@ -91,13 +91,13 @@ class Engine:
     ) -> events.RunFinished:
         """Run the plan to its end; the last event, which has the exit code.
 
-        A signal stops the run, a second one kills it. Raises RecordError when the
-        record cannot be written any more.
+        A signal stops the run, a second one kills it; a record that cannot be written any
+        more stops it, too. Raises RecordError where that is so to the end.
         """
         self._begun = self._ticked = self._clock.now()
         self._add(self._chronicle.run_started(self._begun, prepared, options, resumed_from))
         # Nothing is started that cannot be recorded.
-        self._publish()
+        self._publish_or_raise()
         self._carry_out(self._scheduler.begin(self._clock.timed(self._begun)))
         self._publish()
         try:
@@ -110,8 +110,13 @@ class Engine:
         failpoints.reached("engine.over")
         finished = self._run_finished()
         self._add(finished)
-        self._publish()
+        self._publish_or_raise()
         return finished
+
+    @property
+    def state(self) -> RunState:
+        """What the record says that the run has come to."""
+        return self._publisher.state
 
     def _turn(self) -> None:
         deadline = self._scheduler.deadline
@@ -151,17 +156,19 @@ class Engine:
 
     def _suspend(self) -> None:
         """Stand still with all tasks, until somebody says SIGCONT."""
-        self._publish()
         self._executor.suspend()
         began = self._clock.now()
         suspended = False
         while not suspended and self._clock.now() < began + SUSPEND_PATIENCE:
             self._watch.wait(began + SUSPEND_PATIENCE - self._clock.now())
             for report in self._executor.receive():
-                suspended = suspended or isinstance(report, Suspended)
+                suspended = suspended or isinstance(report, (Suspended, Lost))
                 self._take(report)
-        # Not SIGTSTP, which does nothing to a process group that no shell looks after.
-        os.kill(os.getpid(), signal.SIGSTOP)
+        # What has ended by now is not lost, should this process be killed before it goes on.
+        self._publish()
+        if self._failure:
+            return
+        self._notes.stand_still()
         self._clock.pause(began, self._clock.now())
         self._executor.resume()
 
@@ -243,10 +250,15 @@ class Engine:
 
     def _judged(self, report: Exited, words: str) -> Ending:
         planned = self._tasks[report.key[0]]
-        try:
-            task = planned.task.replace(expect=self._handover.expect(report.key[0]))
-        except ReferenceProblem as error:
-            return Ending(succeeded=False, reason=str(error), exit_code=report.exit_code)
+        task = planned.task
+        if task.expect is not None:
+            try:
+                task = task.replace(expect=self._handover.expect(report.key[0]))
+            except ReferenceProblem as error:
+                return Ending(succeeded=False, reason=str(error), exit_code=report.exit_code)
+            # Its seconds are those in which the run was not suspended.
+            seconds = self._clock.timed(report.clock) - self._clock.timed(report.clock - report.duration)
+            report = report.replace(duration=seconds)
         return judge(task, planned.name, report, words, self._directory)
 
     # ---- what is to be done
@@ -331,21 +343,22 @@ class Engine:
     # ---- what is written down
 
     def _add(self, event: events.Event) -> None:
-        self._batch.append(event)
+        self._publisher.add(event)
 
     def _publish(self) -> None:
-        """Record what has happened, with one write; only then show it."""
-        if not self._batch:
-            return
-        batch, self._batch = self._batch, []
-        self._recorder.append(batch)
-        for event in batch:
-            self.state.apply(event)
-            for reporter in self._reporters:
-                reporter.handle(event, self.state)
+        """Record what has happened, then show it; where it cannot be recorded, end the run."""
+        if not self._publisher.publish() and not self._failure:
+            self._failure = self._publisher.failure
+            self._carry_out(self._scheduler.stop(RECORD_LOST, self._clock.timed()))
+
+    def _publish_or_raise(self) -> None:
+        if not self._publisher.publish():
+            raise RecordError(self._publisher.failure)
 
     def _run_finished(self) -> events.RunFinished:
-        counts = self.state.counts()
+        counts: dict[str, int] = {}
+        for ended in filter(None, self._scheduler.outcomes):
+            counts[ended] = counts.get(ended, 0) + 1
         outcome, code, reason = outcomes.SUCCEEDED, outcomes.EXIT_SUCCEEDED, ""
         if self._has_failed():
             outcome, code = outcomes.FAILED, outcomes.EXIT_FAILED

@@ -194,7 +194,7 @@ class Handover:
 
     def _is_plain(self, task: Task) -> bool:
         """Whether a task refers to nothing, as most do."""
-        plain = self._plain.get(id(task))
+        plain = self._plain.get(id(task)) if task.refers else True
         if plain is None:
             nodes = (task.args, task.kwargs, task.command, task.env, task.cwd)
             plain = self._plain[id(task)] = next(references(nodes), None) is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from math import prod
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ from mprun.substitution import Filler, is_gone
 from mprun.value import Value
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from mprun.job import Task
     from mprun.loader import Document
@@ -104,9 +105,9 @@ class _Spread:
         raw: Any = self._document.root
         matrix, foreach = self._keys.get("matrix"), self._keys.get("foreach")
         for key in (raw.get("defaults") or {}).keys() & self._keys.keys() - raw["tasks"][self._number].keys():
-            if key in _NEVER or key.startswith("x-") or not _mentions(self._keys[key]):
+            if key in _NEVER or key.startswith("x-"):
                 continue
-            for one in filter(_is_of_instance, references(compiled(self._keys[key]))):
+            for one in _of_instance(self._keys[key]):
                 there = foreach is not None if one.root == "item" else one.name in _axes_of(matrix)
                 if not there and not self._around.unknown:
                     raise JobFileError([self._not_there(key, one)])
@@ -191,10 +192,12 @@ class _Spread:
     def _find_early(self) -> None:
         used: dict[Reference, None] = {}
         for key, node in self._keys.items():
-            if key in LATE_KEYS or key in _NEVER or key.startswith("x-") or not _mentions(node):
+            if key in LATE_KEYS or key in _NEVER or key.startswith("x-"):
                 continue
-            self._early[key] = node
-            used.update((one, None) for one in references(compiled(node)) if _is_of_instance(one))
+            found = list(_of_instance(node))
+            if found:
+                self._early[key] = node
+                used.update((one, None) for one in found)
         self._used = tuple(used)
 
     def _variant(self, values: tuple[Any, ...]) -> Task:
@@ -220,7 +223,7 @@ class _Spread:
         """The keys with the early ones' values, which must be what the schema asks for."""
         raw: Any = self._document.root
         own = raw["tasks"][self._number]
-        filler = Filler(self._document, lookup, own=())
+        filler = Filler(self._document, lookup, own=(), only=("matrix", "item"))
         task = Mapping()
         task.marks = []
         for key, node in self._early.items():
@@ -256,7 +259,7 @@ class _Spread:
             if isinstance(task.get("expect"), Mapping):
                 task["expect"] = _copy(task["expect"])
                 _take_out(task["expect"], "result")
-            problems = checks.check(document)
+            problems = checks.check(document, filled=True)
         if problems:
             raise JobFileError(problems)
 
@@ -341,13 +344,18 @@ def _least_instances(matrix: Any, foreach: Any) -> int:
     return prod(len(set(map(repr, axis))) if isinstance(axis, list) else 1 for axis in matrix.values())
 
 
-def _mentions(node: Any) -> bool:
-    """Whether any string of a tree may hold a reference."""
-    if isinstance(node, str):
-        return "${" in node
-    if isinstance(node, dict):
-        return any(_mentions(key) or _mentions(value) for key, value in node.items())
-    return isinstance(node, list) and any(map(_mentions, node))
+def _of_instance(node: Any) -> Iterator[Reference]:
+    """The references in a filled tree to what an instance has; all else that looks like one is none."""
+    if isinstance(node, str) and "${" in node:
+        with contextlib.suppress(ReferenceProblem):
+            yield from (one for one in references([compiled(node)]) if _is_of_instance(one))
+    elif isinstance(node, dict):
+        for key, value in node.items():
+            yield from _of_instance(key)
+            yield from _of_instance(value)
+    elif isinstance(node, list):
+        for item in node:
+            yield from _of_instance(item)
 
 
 def _is_of_instance(reference: Reference) -> bool:

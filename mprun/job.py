@@ -124,7 +124,7 @@ class Task(Value):
     and the values of an instance's `axes` resolve, or, during the run, the results of other
     tasks. `foreach` is
     the reference to a list that is known only then, else None; `seed` is what its instances
-    are made of then.
+    are made of then. `refers` is false where there is surely no reference in any of them.
     """
 
     name: str
@@ -155,6 +155,7 @@ class Task(Value):
     tags: tuple[str, ...] = ()
     description: str = ""
     scope: Scope
+    refers: bool = True
     origin: Origin
 
 

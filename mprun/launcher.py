@@ -18,8 +18,8 @@ import time
 import types
 from collections import deque
 
-from mprun import failpoints, popen, procfs, reaper, stacks, target
-from mprun.attempt import NO_FORK_SERVER, Attempt, name_attempt
+from mprun import badge, failpoints, popen, procfs, reaper, shortage, signalling, stacks, target
+from mprun.attempt import Attempt, no_fork_server
 from mprun.channel import LauncherEnd
 from mprun.resolution import Resolution, prepare_multiprocessing
 from mprun.worker import (
@@ -52,6 +52,7 @@ class Launcher:
         self._attempts: dict[int, Attempt] = {}
         self._by_key: dict[tuple[int, int], Attempt] = {}
         self._to_start: deque[tuple[Any, ...]] = deque()
+        self._shortage = shortage.Shortage()
         self._places = 0
         self._calls: dict[str, Any] = {}
         self._dumps: list[stacks.Dump] = []
@@ -79,6 +80,8 @@ class Launcher:
         timeout = 0 if ready else self._sample_interval() if self._attempts else None
         if self._dumps:
             timeout = stacks.SETTLED if timeout is None else min(timeout, stacks.SETTLED)
+        if pause := self._shortage.remaining(time.monotonic()):
+            timeout = pause if timeout is None else min(timeout, pause)
         for descriptor, _ in self._epoll.poll(timeout):
             if descriptor != engine:
                 self._ended(self._attempts[descriptor])
@@ -114,7 +117,7 @@ class Launcher:
 
     def _next_to_start(self) -> int | None:
         """Which of the requests can be carried out now: the first, or the first of a daemon."""
-        if self._suspended:
+        if self._suspended or self._shortage.remaining(time.monotonic()):
             return None
         if self._places > 0:
             return 0 if self._to_start else None
@@ -135,7 +138,7 @@ class Launcher:
         """Import and bind every target, then become as cheap to fork as can be."""
         _redirect_output(options["log"])
         self._places = options["max_parallel"]
-        os.environ["MPRUN_RUN_ID"] = options["run_id"]
+        badge.name_run(options["run_id"])
         target.set_import_path(options["import_path"])
         resolution = Resolution(self._say_importing)
         problems = resolution.run(options["preload"], calls)
@@ -164,14 +167,34 @@ class Launcher:
     # ---- starting and signalling
 
     def _start(self, key: tuple[int, int], task: tuple[Any, ...], todo: dict[str, Any]) -> None:
+        try:
+            attempt = self._begin(key, task, todo)
+        except OSError as error:
+            now = time.monotonic()
+            if self._shortage.postpones(key, error.errno, now):
+                self._to_start.appendleft((key, task, todo))
+            else:
+                self._shortage.over()
+                self._engine.send("not_started", key, now, error.strerror or str(error))
+            return
+        self._shortage.over()
+        held = attempt.popen
+        self._places -= not attempt.process.daemon
+        self._attempts[held.waiter] = self._by_key[key] = attempt
+        self._epoll.register(held.waiter, select.EPOLLIN)
+        parent = attempt.process.assignment.parent
+        self._engine.send("started", key, attempt.clock, held.pid, parent, attempt.ticks)
+
+    def _begin(self, key: tuple[int, int], task: tuple[Any, ...], todo: dict[str, Any]) -> Attempt:
+        """Give an attempt a process. Raises OSError with what hinders that."""
         name, position, daemon, method = task
-        name_attempt(name, key[1])
+        shortage.reserve(method)
+        badge.name_attempt(name, key[1])
         if method == "forkserver":
             todo["env"] = {"MPRUN_TASK": name, "MPRUN_ATTEMPT": str(key[1]), **todo["env"]}
             if not self._fork_server_lives():
                 # multiprocessing would start another, which would know nothing of the job.
-                self._engine.send("not_started", key, time.monotonic(), NO_FORK_SERVER)
-                return
+                raise no_fork_server()
         _import_for(todo)
         assignment = Assignment(
             **todo,
@@ -181,18 +204,13 @@ class Launcher:
         )
         attempt = Attempt(key, Process(name, position, daemon, method, self._method, assignment))
         failpoints.reached("launcher.starting")
-        if hindrance := attempt.start():
-            self._engine.send("not_started", key, attempt.clock, hindrance)
-            return
+        attempt.start()
         failpoints.reached("launcher.forked")
-        self._places -= not daemon
-        self._attempts[attempt.popen.waiter] = self._by_key[key] = attempt
-        self._epoll.register(attempt.popen.waiter, select.EPOLLIN)
-        self._engine.send("started", key, attempt.clock, attempt.popen.pid, assignment.parent, attempt.ticks)
+        return attempt
 
     def _fork_server_lives(self) -> bool:
         stat = procfs.read_stat(self._fork_server)
-        return stat is not None and stat.state not in "ZX" and stat.ppid == os.getpid()
+        return stat is not None and stat.lives and stat.ppid == os.getpid()
 
     def _signal(self, key: tuple[int, int], name: str, dump: bool) -> None:
         attempt = self._by_key.get(key)
@@ -211,26 +229,33 @@ class Launcher:
 
     def _send_signal(self, attempt: Attempt, number: int) -> None:
         if number == signal.SIGKILL:
-            reaper.kill_tree(attempt.popen.pid, attempt.popen.pidfd)
+            reaper.kill_trees({attempt.popen.pid: attempt.popen.pidfd})
             return
-        # Under forkserver somebody else reaps it, perhaps by now.
+        held = attempt.popen
+        # Gone already: its end is about to be reported.
         with contextlib.suppress(ProcessLookupError):
-            if reaper.leads_session(attempt.popen.pid):
-                os.killpg(attempt.popen.pid, number)
+            if not held.reaped_here:
+                signalling.signal_group(held.pid, held.pidfd, number)
+            elif reaper.leads_session(held.pid):
+                # Not reaped yet, so the number of its group is its own.
+                os.killpg(held.pid, number)
             else:
-                signal.pidfd_send_signal(attempt.popen.pidfd, number)
+                signal.pidfd_send_signal(held.pidfd, number)
 
     def _suspend(self) -> None:
         """Stop every task, wherever its processes are, and start no other."""
         self._suspended = True
-        for attempt in self._attempts.values():
-            reaper.signal_tree(attempt.popen.pid, attempt.popen.pidfd, signal.SIGSTOP)
+        reaper.stop_trees(self._leaders())
         self._engine.send("suspended")
+
+    def _leaders(self) -> dict[int, int]:
+        """Every running task's process, and the descriptor that holds it."""
+        held = [attempt.popen for attempt in self._attempts.values()]
+        return {popen.pid: popen.pidfd for popen in held if popen.pidfd >= 0}
 
     def _resume(self) -> None:
         self._suspended = False
-        for attempt in self._attempts.values():
-            reaper.signal_tree(attempt.popen.pid, attempt.popen.pidfd, signal.SIGCONT)
+        reaper.signal_trees(self._leaders(), signal.SIGCONT)
 
     # ---- ends
 
@@ -238,7 +263,7 @@ class Launcher:
         clock = time.monotonic()
         held = attempt.popen
         # The leader is not reaped yet, so the number of its group is still its own.
-        if held.waiter == held.pidfd and reaper.leads_session(held.pid):
+        if held.reaped_here and reaper.leads_session(held.pid):
             os.killpg(held.pid, signal.SIGKILL)
         code = held.poll()
         if code is None and not getattr(held, "lost", False):
@@ -248,17 +273,22 @@ class Launcher:
         del self._attempts[held.waiter], self._by_key[attempt.key]
         self._places += not attempt.process.daemon
         held.close()
-        # A task whose fork server has died comes to us itself.
-        orphans = [pid for pid in self._reaper.bury(self._pids()) if pid != held.pid]
-        self._engine.send("exited", *attempt.ending(clock, code, orphans))
+        for pid, traces in self._reaper.bury(self._pids()).items():
+            # A task whose fork server has died comes to us itself.
+            if pid != held.pid:
+                self._left_by(attempt, traces).orphans += (pid,)
+        self._engine.send("exited", *attempt.ending(clock, code))
+
+    def _left_by(self, ending: Attempt, traces: reaper.Traces) -> Attempt:
+        """Whose an orphan was: this attempt's, unless it shows that another that has ended too left it."""
+        run_id = os.environ["MPRUN_RUN_ID"]
+        return next((other for other in self._attempts.values() if other.left(traces, run_id)), ending)
 
     def _kill_everyone(self) -> None:
         """The engine is gone or has finished: no task outlives the launcher."""
+        reaper.kill_trees(self._leaders())
         for attempt in list(self._attempts.values()):
-            if attempt.popen.pidfd >= 0:
-                reaper.kill_tree(attempt.popen.pid, attempt.popen.pidfd)
-        for attempt in list(self._attempts.values()):
-            if attempt.popen.waiter == attempt.popen.pidfd:
+            if attempt.popen.reaped_here:
                 attempt.popen.poll(0)
             attempt.popen.close()
         self._attempts.clear()
@@ -344,6 +374,8 @@ def main(descriptor: int) -> None:
         os.close(null)
         sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115  for as long as we live
         popen.launcher_pidfd.append(os.pidfd_open(os.getpid()))
+        os.set_inheritable(descriptor, False)
+        popen.keep_descriptors_private()
         Launcher(socket.socket(fileno=descriptor)).serve()
         _remove_temporary_directory()
         code = 0

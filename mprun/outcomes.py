@@ -11,6 +11,11 @@ CANCELLED = "cancelled"
 UNKNOWN = "unknown"
 INTERRUPTED = "interrupted"
 
+# What a run, or a task, has come to that has no outcome yet.
+RUNNING = "running"
+# Of a run: its record cannot be read.
+DAMAGED = "damaged"
+
 # In the order in which a summary names them.
 OUTCOMES = (SUCCEEDED, FAILED, TIMED_OUT, STOPPED, SKIPPED, CANCELLED, UNKNOWN)
 

@@ -157,7 +157,7 @@ class _Traits:
 
     def late(self, instance: Instance) -> bool:
         task = instance.task
-        late = self._late.get(id(task))
+        late = self._late.get(id(task)) if task.refers else False
         if late is None:
             nodes = [task.when, task.foreach, task.args, task.kwargs, task.env, task.command, task.cwd]
             lookup = Lookup(task.scope, task.axes, instance.values)

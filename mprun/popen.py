@@ -9,6 +9,7 @@ takes them.
 from __future__ import annotations
 
 import os
+import resource  # noqa: F401  os.wait4 imports it, after it has reaped: by then there may be no descriptor for that
 import signal
 import threading
 from multiprocessing import popen_fork
@@ -20,9 +21,23 @@ if TYPE_CHECKING:
 
     from mprun.worker import Process
 
-# What belongs to the launcher alone: a forked task closes it before anything else, since
+# What belongs to the launcher alone: a fork of it closes it before anything else, since
 # a socket held by a task hides the launcher's end, and a pidfd held keeps epoll reporting.
 private_descriptors: set[int] = set()
+
+
+def keep_descriptors_private() -> None:
+    """Have every fork of this process close them: also one that a module makes at its import."""
+    os.register_at_fork(after_in_child=_close_private_descriptors)
+
+
+def _close_private_descriptors() -> None:
+    for descriptor in private_descriptors:
+        os.close(descriptor)
+    # The child may get these numbers for its own files, and fork in its turn.
+    private_descriptors.clear()
+
+
 # Readable once the launcher has ended: what multiprocessing.parent_process() waits for.
 launcher_pidfd: list[int] = []
 
@@ -52,6 +67,8 @@ class Pidfd:
     pid: int
     returncode: int | None
     pidfd: int = -1
+    # Whether nobody but the launcher reaps it: until then its number is its own.
+    reaped_here = True
     # The raw status of wait(2), None where somebody else reaped; the usage likewise.
     status: int | None = None
     usage: struct_rusage | None = None
@@ -102,8 +119,6 @@ class ForkPopen(Pidfd, popen_fork.Popen):
         code = 1
         try:
             threading._after_fork.__code__ = _thread_reset  # type: ignore[attr-defined]
-            for descriptor in private_descriptors:
-                os.close(descriptor)
             code = process._bootstrap(parent_sentinel=launcher_pidfd[0])
         finally:
             os._exit(code)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
+import signal
 from multiprocessing import forkserver, popen_forkserver, popen_spawn_posix
 
 from mprun import popen
@@ -10,9 +13,15 @@ from mprun.procfs import read_stat
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import Any
 
     from mprun.worker import Process
+
+
+# How long the fork server may take to start a task, in seconds: it does nothing else.
+PATIENCE = 10.0
+NO_ANSWER = "the fork server does not answer"
 
 
 class SpawnPopen(popen.Pidfd, popen_spawn_posix.Popen):
@@ -32,8 +41,11 @@ class SpawnPopen(popen.Pidfd, popen_spawn_posix.Popen):
 class ForkServerPopen(popen.Pidfd, popen_forkserver.Popen):
     """A copy of the fork server, which reaps it and passes its exit code on."""
 
+    reaped_here = False
+
     def _launch(self, process: Process) -> None:
-        super()._launch(process)  # type: ignore[misc]
+        with _answered_in_time():
+            super()._launch(process)  # type: ignore[misc]
         popen.private_descriptors.update(_pipes(self))
         self._open_pidfd_of_stranger()
 
@@ -71,6 +83,32 @@ class ForkServerPopen(popen.Pidfd, popen_forkserver.Popen):
         popen.Pidfd.close(self)
         popen.private_descriptors.difference_update(_pipes(self))
         popen_forkserver.Popen.close(self)
+
+
+@contextlib.contextmanager
+def _answered_in_time() -> Iterator[None]:
+    """End a fork server that does not answer, as it would be waited for without a limit.
+
+    One that is stopped has the request, and would start the task when it goes on: then
+    nobody would look after it. Its other tasks end with it, and nobody sees how; but
+    neither would anybody see it while it is stopped. Raises OSError.
+    """
+
+    def give_up(number: int, frame: object) -> None:
+        raise TimeoutError(errno.ETIMEDOUT, NO_ANSWER)
+
+    before = signal.signal(signal.SIGALRM, give_up)
+    signal.setitimer(signal.ITIMER_REAL, PATIENCE)
+    try:
+        yield
+    except TimeoutError:
+        if server := fork_server_pid():
+            # A child of ours, and multiprocessing reaps it only where it starts another.
+            os.kill(server, signal.SIGKILL)
+        raise
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def _pipes(held: Any) -> list[int]:

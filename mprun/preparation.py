@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from mprun.executors.base import Call, Importing, Lost, Preparation, Prepared
 from mprun.references import Lookup, Reference, resolve
+from mprun.signals import SUSPEND
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,7 +48,12 @@ def prepare(
         if not watch.wait(max(0.0, end - time.monotonic())) and time.monotonic() >= end:
             raise ImportFailure(f"takes longer than {timeout:g}s (--start-timeout)", importing)
         for number in notes.take():
-            raise Interrupted(number)
+            if number != SUSPEND:
+                raise Interrupted(number)
+            # Nothing has been started; what is imported meanwhile is imported.
+            began = time.monotonic()
+            notes.stand_still()
+            end += time.monotonic() - began
         for report in executor.receive():
             if isinstance(report, Importing):
                 importing = report.number
@@ -92,8 +98,10 @@ def calls(plan: Plan) -> Iterator[tuple[PlannedTask, Call]]:
         if id(task) in seen and not of_instance:
             continue
         seen.add(id(task))
-        lookup = Lookup(task.scope, task.axes, planned.values, reveal=True)
-        args, kwargs = resolve(task.args, lookup), resolve(task.kwargs, lookup)
+        args, kwargs = task.args, task.kwargs
+        if task.refers:
+            lookup = Lookup(task.scope, task.axes, planned.values, reveal=True)
+            args, kwargs = resolve(args, lookup), resolve(kwargs, lookup)
         # What only the run will tell is not looked at: a signature asks how many, and by what name.
         known = isinstance(args, (list, tuple)) and isinstance(kwargs, dict)
         yield (

@@ -5,20 +5,31 @@ from __future__ import annotations
 import os
 import time
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
+
 
 class Stat:
-    """Some fields of /proc/PID/stat (proc(5)); `start_ticks` is in clock ticks since boot."""
+    """Some fields of /proc/PID/stat (proc(5)); `start_ticks` in clock ticks since boot, `cpu` in seconds."""
 
-    __slots__ = ("ppid", "session", "start_ticks", "state", "threads")
+    __slots__ = ("cpu", "group", "ppid", "session", "start_ticks", "state", "threads")
 
     def __init__(self, line: bytes) -> None:
         # The command's name may hold anything, parentheses too; the last one ends it.
         fields = line[line.rfind(b")") + 2 :].split(maxsplit=20)
         self.state = fields[0].decode()
         self.ppid = int(fields[1])
+        self.group = int(fields[2])
         self.session = int(fields[3])
+        self.cpu = (int(fields[11]) + int(fields[12])) / _TICKS
         self.threads = int(fields[17])
         self.start_ticks = int(fields[19])
+
+    @property
+    def lives(self) -> bool:
+        """Whether it has not ended; a zombie has, and waits for its parent."""
+        return self.state not in "ZX"
 
 
 def read_stat(pid: int) -> Stat | None:
@@ -36,6 +47,28 @@ def read_stat(pid: int) -> Stat | None:
     return Stat(line)
 
 
+def read_name(pid: int) -> str:
+    """The name of the program that a process runs, as the kernel has it: 15 characters of it."""
+    return _read(f"/proc/{pid}/comm").decode("utf-8", "backslashreplace").rstrip("\n")
+
+
+def read_max_rss(pid: int) -> int | None:
+    """The most memory that a process has had, in bytes; None where that cannot be seen."""
+    # Not at the top: the launcher imports this module and never asks.
+    import re
+
+    found = re.search(rb"^VmHWM:\s+([0-9]+) kB$", _read(f"/proc/{pid}/status"), re.MULTILINE)
+    return int(found[1]) * 1024 if found else None
+
+
+def _read(path: str) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except OSError:
+        return b""
+
+
 def boot_ticks() -> int | None:
     """The time since boot in clock ticks, in which /proc gives a process's start; None off Linux."""
     if not hasattr(time, "CLOCK_BOOTTIME"):
@@ -44,6 +77,11 @@ def boot_ticks() -> int | None:
 
 
 _TICKS = os.sysconf("SC_CLK_TCK")
+
+
+def seconds_since(start_ticks: int) -> float:
+    """How long ago a process began, by its start in /proc."""
+    return max(0.0, ((boot_ticks() or start_ticks) - start_ticks) / _TICKS)
 
 
 def processes() -> dict[int, Stat]:
@@ -56,20 +94,52 @@ def processes() -> dict[int, Stat]:
     return {pid: stat for pid, stat in seen.items() if stat is not None}
 
 
-def tree(root: int) -> set[int]:
-    """A process, its descendants and the members of its session, without zombies."""
-    everyone = processes()
+def trees(everyone: dict[int, Stat], roots: Collection[int]) -> dict[int, Stat]:
+    """These processes, their descendants and the members of their sessions, without zombies."""
+    members = {pid for pid, stat in everyone.items() if stat.session in roots}.union(roots)
+    found = descendants(everyone, members)
+    return {pid: everyone[pid] for pid in found if pid in everyone and everyone[pid].lives}
+
+
+def descendants(everyone: dict[int, Stat], roots: Iterable[int]) -> set[int]:
+    """These processes and all that descend from them, among `everyone`."""
     children: dict[int, list[int]] = {}
     for pid, stat in everyone.items():
         children.setdefault(stat.ppid, []).append(pid)
-    members = {pid for pid, stat in everyone.items() if stat.session == root} | {root}
-    unvisited = list(members)
+    found = set(roots)
+    unvisited = list(found)
     while unvisited:
         for child in children.get(unvisited.pop(), ()):
-            if child not in members:
-                members.add(child)
+            if child not in found:
+                found.add(child)
                 unvisited.append(child)
-    return {pid for pid in members if pid in everyone and everyone[pid].state not in "ZX"}
+    return found
+
+
+def environment(pid: int) -> list[bytes]:
+    """The variables that a process was started with, as `NAME=VALUE`; none where they cannot be read.
+
+    A process that was forked shows those of the program that it is a copy of (proc(5)); a
+    zombie shows none, nor does another user's process.
+    """
+    try:
+        file = os.open(f"/proc/{pid}/environ", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return []
+    text = b""
+    try:
+        while chunk := os.read(file, 1 << 17):
+            text += chunk
+    except OSError:
+        return []
+    finally:
+        os.close(file)
+    return text.split(b"\0")
+
+
+def bears(pid: int, run_id: str) -> bool:
+    """Whether a process was started as a part of this run, by the environment that /proc shows."""
+    return f"MPRUN_RUN_ID={run_id}".encode() in environment(pid)
 
 
 class Children:
@@ -99,6 +169,31 @@ class Children:
         while chunk := os.pread(self._file, 65536, len(text)):
             text += chunk
         return [int(pid) for pid in text.split()]
+
+
+def children() -> list[int]:
+    """The children of all threads of this process, as far as the list is right just now (proc(5))."""
+    found: list[int] = []
+    try:
+        for thread in os.listdir("/proc/self/task"):
+            with open(f"/proc/self/task/{thread}/children", "rb") as file:
+                found += map(int, file.read().split())
+    except OSError:
+        # A thread has ended, or there is no /proc.
+        pass
+    return found
+
+
+def catches(pid: int, number: int) -> bool:
+    """Whether a process has a handler for a signal, by SigCgt in /proc/PID/status (proc(5))."""
+    try:
+        with open(f"/proc/{pid}/status", "rb") as file:
+            for line in file:
+                if line.startswith(b"SigCgt:"):
+                    return bool(int(line.split()[1], 16) >> (number - 1) & 1)
+    except OSError:
+        pass
+    return False
 
 
 def boot_id() -> str | None:

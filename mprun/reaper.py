@@ -7,7 +7,7 @@ import os
 import signal
 import time
 
-from mprun import popen, procfs
+from mprun import popen, procfs, signalling
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,24 +25,78 @@ def leads_session(pid: int) -> bool:
         return False
 
 
-def kill_tree(leader: int, pidfd: int) -> None:
-    """Kill what is in a task's session and what descends from it, until none is new."""
-    signal_tree(leader, pidfd, signal.SIGKILL)
+def kill_trees(leaders: dict[int, int]) -> None:
+    """Kill what is in these tasks' sessions and what descends from them, until none is new.
+
+    `leaders` are the tasks' pids, with a pidfd of each.
+    """
+    signal_trees(leaders, signal.SIGKILL)
 
 
-def signal_tree(leader: int, pidfd: int, number: int) -> None:
-    """Send a signal to what is in a task's session and what descends from it, until none is new."""
-    if pidfd < 0:
-        return
+def signal_trees(leaders: dict[int, int], number: int) -> None:
+    """As `kill_trees`, with another signal."""
+    sent = {*leaders}
+    end = time.monotonic() + BURY_SECONDS
+    _signal_members(leaders, number, sent, end)
+    for pidfd in leaders.values():
+        # Under forkserver somebody else reaps it, perhaps by now.
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(pidfd, number)
+    # Once more: a leader may have had a child in the instant before.
+    _signal_members(leaders, number, sent, end)
+
+
+def stop_trees(leaders: dict[int, int]) -> None:
+    """Stop (SIGSTOP) what `kill_trees` would kill; returns when all of it stands still.
+
+    What began between a look at the list of processes and one at its parent is seen in the
+    second of two looks. One that waits for a device stops when it has what it waits for.
+    """
     sent: set[int] = set()
-    while found := procfs.tree(leader) - sent:
-        sent |= found
-        for pid in found - {leader}:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.kill(pid, number)
-    # Under forkserver somebody else reaps it, perhaps by now.
-    with contextlib.suppress(ProcessLookupError):
-        signal.pidfd_send_signal(pidfd, number)
+    end = time.monotonic() + BURY_SECONDS
+    clean = 0
+    while clean < 2 and time.monotonic() < end:
+        running = {
+            pid: stat
+            for pid, stat in _trees(leaders).items()
+            if stat.state not in "TtZX" and not (stat.state == "D" and pid in sent)
+        }
+        clean = 0 if running else clean + 1
+        for pid, stat in running.items():
+            sent.add(pid)
+            signalling.kill(pid, stat.start_ticks, signal.SIGSTOP)
+
+
+def _signal_members(leaders: dict[int, int], number: int, sent: set[int], end: float) -> None:
+    """Signal what is in their trees and not among `sent`, until none is new."""
+    while found := {pid: stat for pid, stat in _trees(leaders).items() if pid not in sent}:
+        sent.update(found)
+        if time.monotonic() > end:
+            # A task that forks as fast as this kills; with it gone, the rest can be buried.
+            break
+        for pid, stat in found.items():
+            signalling.kill(pid, stat.start_ticks, number)
+
+
+def _trees(leaders: dict[int, int]) -> dict[int, procfs.Stat]:
+    everyone = procfs.processes()
+    # After the look: who has its number now had it then. Under forkserver somebody else reaps.
+    return procfs.trees(everyone, [pid for pid, pidfd in leaders.items() if signalling.is_held(pidfd)])
+
+
+class Traces:
+    """What tells whose an orphan was: its session, its environment."""
+
+    __slots__ = ("_environment", "session")
+
+    def __init__(self, pid: int, stat: procfs.Stat | None) -> None:
+        self.session = stat.session if stat is not None else 0
+        self._environment = frozenset(procfs.environment(pid))
+
+    def name(self, run_id: str, task: str, attempt: int) -> bool:
+        """Whether its environment is that of this attempt, of this run and not of one inside it."""
+        wanted = (f"MPRUN_TASK={task}", f"MPRUN_ATTEMPT={attempt}", f"MPRUN_RUN_ID={run_id}")
+        return all(variable.encode() in self._environment for variable in wanted)
 
 
 class Reaper:
@@ -63,19 +117,21 @@ class Reaper:
         """Let these children be from now on, and no others."""
         self._spared = set(pids)
 
-    def bury(self, tasks: set[int]) -> list[int]:
-        """Kill and reap every child but the spared and `tasks`; the pids that were alive."""
-        buried: list[int] = []
+    def bury(self, tasks: set[int]) -> dict[int, Traces]:
+        """Kill and reap every child but the spared and `tasks`; those that were alive, by pid."""
+        seen: dict[int, Traces] = {}
+        buried: dict[int, Traces] = {}
         end = time.monotonic() + BURY_SECONDS
         while strangers := self._strangers(tasks):
             for pid in strangers:
                 stat = procfs.read_stat(pid)
-                if stat is not None and stat.state not in "ZX" and pid not in buried:
-                    buried.append(pid)
+                if pid not in seen:
+                    # Before it is killed: what has ended shows no environment.
+                    seen[pid] = Traces(pid, stat)
                 _kill(pid)
                 # The kill of its group may have come before we looked.
-                if _reap(pid) == -signal.SIGKILL and pid not in buried:
-                    buried.append(pid)
+                if _reap(pid) == -signal.SIGKILL or (stat is not None and stat.lives):
+                    buried[pid] = seen[pid]
             if time.monotonic() > end:
                 break
             # What was killed takes a moment to end, and hands over children of its own.
@@ -96,6 +152,10 @@ def _reap(pid: int) -> int | None:
 
 
 def _kill(pid: int) -> None:
+    """Kill a child: as only we reap it, and have not, its number is its own.
+
+    It takes no descriptor, of which there may be none left.
+    """
     # What has become another user's (sudo) cannot be killed; that must not end the launcher.
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.kill(pid, signal.SIGKILL)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import os
+import sys
 from typing import TYPE_CHECKING, Any
 
-from mprun import events, failpoints
+from mprun import events, failpoints, outcomes
 from mprun.errors import RecordError
 from mprun.state import RunState
 
@@ -14,6 +17,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from mprun.statedir import RunDirectory
+
+# A first line of more bytes is none of ours; a last one has room in this much.
+_FIRST_LINE = 1 << 20
+_LAST_LINE = 8192
 
 
 # Made once: `json.dumps` makes a new one for each call with options.
@@ -31,15 +38,34 @@ def encode(batch: Sequence[events.Event]) -> bytes:
 
 
 class Recorder:
-    """Appends events to a run's record, with one write for all of one turn."""
+    """Appends events to a run's record, with one write for all of one turn.
+
+    While it is open it holds a lock on the record, by which `writer` knows who writes it.
+    Raises RecordError where another process writes it.
+    """
+
+    # What could not be written yet: it goes before what comes next, so that no line is torn for good.
+    _rest = b""
 
     def __init__(self, directory: RunDirectory) -> None:
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
         self._file = os.open(directory.events, flags, 0o600)
+        try:
+            fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError):
+            os.close(self._file)
+            raise RecordError(f"{directory.events} is being written by another process") from None
+        except OSError:
+            # A file system without locks: nobody can tell that the run goes on.
+            pass
+        _writing[_identity(self._file)] = self._file
 
     def append(self, batch: Sequence[events.Event]) -> None:
-        """Write events; raises RecordError where they cannot be written whole."""
-        data = memoryview(encode(batch))
+        """Write events; raises RecordError where they cannot be written whole.
+
+        What is left is written first the next time, so none is lost where a disk has room again.
+        """
+        data = memoryview(self._rest + encode(batch))
         try:
             failpoints.reached("record.before")
             if failpoints.is_set("record.torn"):
@@ -49,28 +75,92 @@ class Recorder:
                 data = data[os.write(self._file, data) :]
             failpoints.reached("record.after")
         except OSError as error:
+            self._rest = bytes(data)
             raise RecordError(f"the record cannot be written: {error.strerror}") from None
+        self._rest = b""
+
+    def close_last_line(self) -> None:
+        """End a line that was torn when its writer was killed, so that what follows has its own."""
+        size = os.fstat(self._file).st_size
+        if size and os.pread(self._file, 1, size - 1) != b"\n":
+            os.write(self._file, b"\n")
 
     def close(self) -> None:
+        _writing.pop(_identity(self._file), None)
         os.close(self._file)
+
+
+# The records that this process writes: their descriptors by device and inode. The lock is
+# POSIX's: the kernel tells its holder's pid, and drops it when the process ends however it
+# ends. It also drops it when the process closes any other descriptor of the file, so the
+# engine opens its record once, and who reads a record that may be its own locks it again.
+_writing: dict[tuple[int, int], int] = {}
+
+
+def _identity(file: int | str) -> tuple[int, int]:
+    found = os.stat(file)
+    return found.st_dev, found.st_ino
+
+
+def _lock_again(path: str) -> None:
+    with contextlib.suppress(OSError, KeyError):
+        fcntl.lockf(_writing[_identity(path)], fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def writer(path: str) -> int | None:
+    """The pid of the process that writes this record now; None where there is none.
+
+    It is the kernel's word, not that of a pid that somebody else may have by now; 0 is a
+    process that this one cannot see (another container). The file may be read-only.
+    """
+    try:
+        if _identity(path) in _writing:
+            # One's own locks are in nobody's way, and to ask for them would drop them.
+            return os.getpid()
+        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        return _holder(file)
+    except OSError:
+        return None
+    finally:
+        os.close(file)
+
+
+def _holder(file: int) -> int | None:
+    """Who has a lock that would be in the way of one's own."""
+    # Half a millisecond to import, and no run needs it.
+    import struct
+
+    # `struct flock` of fcntl(2), which begins with the kind on Linux and ends with it elsewhere.
+    on_linux = sys.platform == "linux"
+    layout = struct.Struct("hhqqi0q" if on_linux else "qqihh")
+    asked = (fcntl.F_WRLCK, 0, 0, 0, 0) if on_linux else (0, 0, 0, fcntl.F_WRLCK, 0)
+    answer = layout.unpack(fcntl.fcntl(file, fcntl.F_GETLK, layout.pack(*asked)))
+    kind, pid = (answer[0], answer[4]) if on_linux else (answer[3], answer[2])
+    return None if kind == fcntl.F_UNLCK else int(pid)
 
 
 class Damage(Exception):
     """A line of a record that is no event: its number, and what is wrong with it."""
 
 
+def _parse(data: bytes, number: int = 1) -> dict[str, Any] | Damage:
+    if not data.endswith(b"\n"):
+        return Damage(f"line {number} is torn")
+    try:
+        value = json.loads(data)
+    except (ValueError, RecursionError):
+        value = None
+    return value if isinstance(value, dict) else Damage(f"line {number} is not a JSON object")
+
+
 def read_lines(path: str) -> Iterator[dict[str, Any] | Damage]:
     """The objects of a record's lines; in place of a line that holds none, its damage."""
     with open(path, "rb") as file:
         for number, data in enumerate(file, start=1):
-            if not data.endswith(b"\n"):
-                yield Damage(f"line {number} is torn")
-                return
-            try:
-                value = json.loads(data)
-            except (ValueError, RecursionError):
-                value = None
-            yield value if isinstance(value, dict) else Damage(f"line {number} is not a JSON object")
+            yield _parse(data, number)
 
 
 def read_state(directory: RunDirectory) -> tuple[RunState, list[str]]:
@@ -82,18 +172,52 @@ def read_state(directory: RunDirectory) -> tuple[RunState, list[str]]:
     damage: list[str] = []
     try:
         for record in read_lines(directory.events):
-            _apply(state, record, damage)
+            apply(state, record, damage)
     except OSError as error:
-        raise RecordError(f"{directory.events} cannot be read: {error.strerror}") from None
+        raise _unreadable(directory, error) from None
+    finally:
+        _lock_again(directory.events)
     return state, damage
 
 
-def _apply(state: RunState, record: dict[str, Any] | Damage, damage: list[str]) -> None:
+def read_ends(directory: RunDirectory) -> tuple[RunState, list[str]]:
+    """As `read_state`, but of a run that is over only its first event and its last.
+
+    So a thousand runs can be listed at once, however many tasks they had.
+    """
+    try:
+        with open(directory.events, "rb") as file:
+            first = file.readline(_FIRST_LINE)
+            file.seek(max(len(first), os.fstat(file.fileno()).st_size - _LAST_LINE))
+            last = file.read(_LAST_LINE)
+    except OSError as error:
+        raise _unreadable(directory, error) from None
+    finally:
+        _lock_again(directory.events)
+    state = RunState()
+    damage: list[str] = []
+    for data in (first, last[last.rfind(b"\n", 0, -1) + 1 :]):
+        apply(state, _parse(data), damage)
+    if damage or state.started is None or state.finished is None:
+        return read_state(directory)
+    return state, damage
+
+
+def _unreadable(directory: RunDirectory, error: OSError) -> RecordError:
+    return RecordError(f"{directory.events} cannot be read: {error.strerror}")
+
+
+def apply(state: RunState, record: dict[str, Any] | Damage, damage: list[str]) -> events.Event | None:
+    """Take one more line of a record, and return its event; what cannot be read is added to `damage`.
+
+    Raises RecordError where the record was written by a newer mprun.
+    """
     if isinstance(record, Damage):
         damage.append(str(record))
-        return
+        return None
     written = record.get("format", events.FORMAT)
-    if not isinstance(written, int) or written > events.FORMAT:
+    # JSON's true is equal to 1, and no format.
+    if type(written) is not int or written > events.FORMAT:
         raise RecordError(
             f"this record has the format {written}, and this mprun reads up to {events.FORMAT}: upgrade mprun"
         )
@@ -101,6 +225,60 @@ def _apply(state: RunState, record: dict[str, Any] | Damage, damage: list[str]) 
         event = events.from_record(record)
     except TypeError as error:
         damage.append(f"a {str(record.get('event'))[:40]} event is not whole: {error}")
-        return
+        return None
     if event is not None:
         state.apply(event)
+    return event
+
+
+class Following:
+    """A record that is read while it grows; `state` is what it has come to, as far as it was read."""
+
+    def __init__(self, directory: RunDirectory) -> None:
+        self.directory = directory
+        self.state = RunState()
+        self.damage: list[str] = []
+        self._number = 0
+        self._rest = b""
+        try:
+            self._file = open(directory.events, "rb")  # noqa: SIM115  closed by `close`
+        except OSError as error:
+            raise _unreadable(directory, error) from None
+
+    def read(self) -> Iterator[events.Event]:
+        """The events since the last time, each applied when it comes."""
+        for data in self._file:
+            self._rest += data
+            if not data.endswith(b"\n"):
+                return
+            self._number += 1
+            line, self._rest = self._rest, b""
+            event = apply(self.state, _parse(line, self._number), self.damage)
+            if event is not None:
+                yield event
+
+    @property
+    def over(self) -> bool:
+        """Whether the run has ended, or nobody is there who would write its end."""
+        return not goes_on(self.directory, self.state)
+
+    def end(self) -> None:
+        """Nothing more is to come: what is left is damage."""
+        if self._rest:
+            self.damage.append(str(_parse(self._rest, self._number + 1)))
+            self._rest = b""
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def goes_on(directory: RunDirectory, state: RunState) -> bool:
+    """Whether somebody still writes this record."""
+    return state.finished is None and writer(directory.events) is not None
+
+
+def outcome(directory: RunDirectory, state: RunState) -> str:
+    """What the run has come to by now: its outcome, `running`, or `interrupted` without an end."""
+    if state.finished is not None:
+        return state.finished.outcome
+    return outcomes.RUNNING if goes_on(directory, state) else outcomes.INTERRUPTED

@@ -99,6 +99,11 @@ def parse(text: str, prefix: str = "") -> Any:
         end = token.end()
         if token[0] == "$${":
             _add(parts, "${")
+        elif token[1] is None and text.startswith("${{", token.start()):
+            found = text[token.start() + 3 :].partition("}")[0].strip()
+            raise ReferenceProblem(
+                "`${{` is no beginning of a reference", "${{", hint=f"write `${{{found[:40]}}}`"
+            )
         elif token[1] is None:
             hint = "close it with `}`, or write `$${` for a literal `${`"
             raise ReferenceProblem("a `${` that is not closed", text[token.start() :][:40], hint=hint)
@@ -122,6 +127,8 @@ def _reference(text: str, prefix: str) -> Reference:
     root, _, rest = text.partition(".")
     if root not in ROOTS:
         hint = f"for a literal one write `$${{{text[:60]}}}`"
+        if re.fullmatch("[A-Z_][A-Z0-9_]*", text):
+            hint = f"write `${{env.{text[:60]}}}`, or {hint}"
         message = f"`${{{text[:60]}}}` names none of {', '.join(f'`{known}`' for known in ROOTS)}"
         raise ReferenceProblem(message, f"${{{text}}}", hint=hint)
     if root == "tasks":

@@ -7,31 +7,43 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from mprun import outcomes
-from mprun.errors import UsageError
+from mprun.aftermath import verdict, was_begun
+from mprun.errors import RecordError, UsageError
 from mprun.loader import sha256
 from mprun.plan import Carried
 from mprun.problems import quote
+from mprun.record import read_state
+from mprun.statedir import RunDirectory, is_run_id
 from mprun.value import Value
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
+    from mprun.job import Job
     from mprun.state import RunState, TaskState
-    from mprun.statedir import RunDirectory
 
 # What to do with a task whose end nobody saw.
 KEEP, RERUN = "keep", "rerun"
 UNKNOWN_CHOICES = (KEEP, RERUN)
 
+# Of the files of a result.
+_SUFFIXES = (".json", ".repr")
+
 
 class Resumption(Value):
-    """An earlier run, as far as the next one needs it: what is carried over, by the task's name."""
+    """An earlier run, as far as the next one needs it: what is carried over, by the task's name.
+
+    `line` is this run and those that it goes back to, newest first; `told` are the names of
+    the tasks of which these tell what became.
+    """
 
     directory: RunDirectory
     file: str
     params: dict[str, Any]
     options: dict[str, Any]
     carried: dict[str, Carried]
+    line: tuple[RunDirectory, ...]
+    told: frozenset[str]
 
 
 def resumption(directory: RunDirectory, state: RunState, unknown: str = KEEP) -> Resumption:
@@ -42,31 +54,93 @@ def resumption(directory: RunDirectory, state: RunState, unknown: str = KEEP) ->
     """
     started = state.started
     if started is None:
-        raise UsageError(f"the record of run {directory.run_id} has lost its beginning: it cannot be resumed")
-    carried = {
-        name: end
-        for name, task in state.tasks.items()
-        if (end := _carried(task, directory.run_id, unknown)) is not None
-    }
+        raise UsageError(
+            f"the record of run {directory.run_id} has lost its beginning: it cannot be resumed; "
+            "`mprun runs` lists the others"
+        )
+    carried: dict[str, Carried] = {}
+    told: set[str] = set()
+    line = list(_ancestors(directory, state))
+    for before, its_state in line:
+        for name, task in its_state.tasks.items():
+            if name not in told and (end := _end(before, task)).outcome != outcomes.CANCELLED:
+                told.add(name)
+                if _is_carried(directory, task, end, unknown):
+                    carried[name] = end
     return Resumption(
         directory=directory,
         file=started.file,
         params=started.params,
         options=started.options,
         carried=carried,
+        line=tuple(before for before, _ in line),
+        told=frozenset(told),
     )
 
 
-def _carried(task: TaskState, run_id: str, unknown: str) -> Carried | None:
+def _ancestors(directory: RunDirectory, state: RunState) -> Iterator[tuple[RunDirectory, RunState]]:
+    """The run itself, the one that it resumed, and so on.
+
+    One that was killed, or stopped, soon after its start has not told the ends of all that
+    it was not to run again: those that come about on the way, those it had no time for.
+    """
+    yield directory, state
+    seen = {directory.run_id}
+    while state.started is not None and (name := state.started.resumed_from) is not None:
+        directory = RunDirectory(os.path.join(os.path.dirname(directory.path), name))
+        if name in seen or not is_run_id(name) or not os.path.exists(directory.events):
+            return
+        seen.add(name)
+        state, _ = read_state(directory)
+        yield directory, state
+
+
+def _end(directory: RunDirectory, task: TaskState) -> Carried:
     finished = task.finished
-    if finished is not None and finished.outcome == outcomes.SUCCEEDED:
-        return Carried(outcome=finished.outcome, attempts=finished.attempts, reason=finished.reason)
-    lost = finished.outcome == outcomes.UNKNOWN if finished is not None else bool(task.attempts)
-    if not lost or unknown == RERUN:
-        return None
-    attempts = finished.attempts if finished is not None else len(task.attempts)
-    reason = f"nobody saw how it ended in run {run_id}; `--unknown {RERUN}` runs it again"
-    return Carried(outcome=outcomes.UNKNOWN, attempts=attempts, reason=reason)
+    if finished is None:
+        outcome, reason, attempts = verdict(directory, task)
+    else:
+        outcome, reason, attempts = finished.outcome, finished.reason, finished.attempts
+    if outcome == outcomes.UNKNOWN and not (finished is not None and finished.carried):
+        reason = _unknown(directory)
+    return Carried(outcome=outcome, attempts=attempts, reason=reason)
+
+
+def _unknown(directory: RunDirectory) -> str:
+    return f"nobody saw how it ended in run {directory.run_id}; `--unknown {RERUN}` runs it again"
+
+
+def _is_carried(directory: RunDirectory, task: TaskState, end: Carried, unknown: str) -> bool:
+    if end.outcome != outcomes.SUCCEEDED:
+        return end.outcome == outcomes.UNKNOWN and unknown == KEEP
+    if task.finished is None or task.finished.result_kind == "none" or not end.attempts:
+        return True
+    # A result that is gone is not made up: the task runs again.
+    return any(os.path.exists(directory.result(task.name, end.attempts) + suffix) for suffix in _SUFFIXES)
+
+
+def with_unrecorded(earlier: Resumption, job: Job, unknown: str = KEEP) -> Resumption:
+    """As it is, with what had begun when the engine was killed before it could write that down."""
+    if unknown == RERUN:
+        return earlier
+    found = dict(earlier.carried)
+    for directory in earlier.line:
+        for name in _candidates(directory, job, len(earlier.told)):
+            if name not in earlier.told and name not in found and was_begun(directory, name, 1):
+                found[name] = Carried(outcome=outcomes.UNKNOWN, attempts=1, reason=_unknown(directory))
+    return earlier.replace(carried=found)
+
+
+def _candidates(directory: RunDirectory, job: Job, told: int) -> Iterator[str]:
+    """The names of all tasks that may have begun, also of those that came about on the way."""
+    try:
+        most = len(os.listdir(os.path.dirname(directory.log("", 1)))) + told
+    except OSError:
+        return
+    for instance in job.tasks:
+        yield instance.name
+        if instance.task.foreach is not None:
+            yield from (f"{instance.name}[{number}]" for number in range(most))
 
 
 def changed_files(state: RunState) -> list[str]:
@@ -94,16 +168,27 @@ def refuse_change(paths: list[str]) -> None:
 
 
 def adopt_results(old: RunDirectory, new: RunDirectory, carried: Mapping[str, Carried]) -> None:
-    """Give a run the results of what is carried over, as if it had them itself."""
-    for name, end in carried.items():
-        for suffix in (".json", ".repr"):
-            source, place = old.result(name, end.attempts) + suffix, new.result(name, end.attempts) + suffix
-            with contextlib.suppress(FileNotFoundError, FileExistsError):
-                try:
-                    os.link(source, place)
-                except OSError:
-                    # Another file system, or one without links.
-                    import shutil
+    """Give a run the results of what is carried over, as if it had them itself.
 
-                    shutil.copyfile(source, place)
-                    os.chmod(place, 0o600)
+    Raises RecordError where they cannot be written.
+    """
+    try:
+        for name, end in carried.items():
+            for suffix in _SUFFIXES:
+                with contextlib.suppress(FileNotFoundError, FileExistsError):
+                    _adopt(old.result(name, end.attempts) + suffix, new.result(name, end.attempts) + suffix)
+    except OSError as error:
+        raise RecordError(f"the results of run {old.run_id} cannot be taken over: {error.strerror}") from None
+
+
+def _adopt(source: str, place: str) -> None:
+    try:
+        os.link(source, place)
+    except (FileNotFoundError, FileExistsError):
+        raise
+    except OSError:
+        # Another file system, or one without links.
+        import shutil
+
+        shutil.copyfile(source, place)
+        os.chmod(place, 0o600)

@@ -134,7 +134,7 @@ class Scheduler:
         else:
             self._stops.repeat(course, course.stop_reason, now)
         if not course.began:
-            course.began = True
+            course.began, course.began_at = True, now
             self._courses.tell(course, "started")
         return self._decide()
 
@@ -164,6 +164,9 @@ class Scheduler:
         again = None
         if self.ending is None and not course.unwanted:
             again = retries.reason_for_another(course.task, outcome, course.attempts, ending)
+        if again == retries.RESTART and course.never_served(now):
+            # Else whoever waits for it to be ready would wait for ever.
+            again, outcome, reason = None, outcomes.FAILED, "not ready"
         if again is not None:
             self._pause(course, outcome, reason, again)
         else:

@@ -24,6 +24,8 @@ class SignalNotes:
 
     def __init__(self) -> None:
         self._noted: list[int] = []
+        # Whether one has come that ends the run.
+        self.ending = False
         self._before: dict[int, Any] = {}
         self._reader, self._writer = os.pipe()
         os.set_blocking(self._reader, False)
@@ -54,6 +56,7 @@ class SignalNotes:
 
     def _note(self, number: int, _frame: FrameType | None) -> None:
         self._noted.append(number)
+        self.ending = self.ending or number in ENDING
 
     def fileno(self) -> int:
         """A descriptor that is readable when a signal has come."""
@@ -65,3 +68,10 @@ class SignalNotes:
             os.read(self._reader, 4096)
         noted, self._noted = self._noted, []
         return noted
+
+    def stand_still(self) -> None:
+        """Suspend this process until somebody says SIGCONT."""
+        # Asked twice is asked once: the next `fg` goes on.
+        self._noted = [number for number in self._noted if number != SUSPEND]
+        # Not SIGTSTP, which does nothing to a process group that no shell looks after.
+        os.kill(os.getpid(), signal.SIGSTOP)

@@ -6,6 +6,8 @@ import os
 import signal
 import time
 
+from mprun import procfs
+
 # How long a task may take to write them, and how long its log must have been still, in seconds.
 PATIENCE = 0.2
 SETTLED = 0.005
@@ -16,25 +18,13 @@ def ask(pid: int, pidfd: int) -> bool:
 
     A process that has exec'd has no handlers any more, and SIGUSR2 kills it.
     """
-    if not _catches(pid, signal.SIGUSR2):
+    if not procfs.catches(pid, signal.SIGUSR2):
         return False
     try:
         signal.pidfd_send_signal(pidfd, signal.SIGUSR2)
     except ProcessLookupError:
         return False
     return True
-
-
-def _catches(pid: int, number: int) -> bool:
-    """Whether a process has a handler for a signal, by SigCgt in /proc/PID/status (proc(5))."""
-    try:
-        with open(f"/proc/{pid}/status", "rb") as file:
-            for line in file:
-                if line.startswith(b"SigCgt:"):
-                    return bool(int(line.split()[1], 16) >> (number - 1) & 1)
-    except OSError:
-        pass
-    return False
 
 
 class Dump:

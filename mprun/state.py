@@ -11,20 +11,27 @@ from mprun.events import (
     TaskExited,
     TaskFinished,
     TaskJoined,
+    TaskReady,
+    TaskRetrying,
     TaskStarted,
     TaskStopping,
 )
 
 
 class AttemptState:
-    """One attempt of a task so far; `stopping` is the last signal and its reason."""
+    """One attempt of a task so far.
 
-    __slots__ = ("exited", "started", "stopping")
+    `stopping` is the last signal and its reason, `retrying` says that another attempt follows.
+    """
+
+    __slots__ = ("exited", "ready", "retrying", "started", "stopping")
 
     def __init__(self, started: TaskStarted) -> None:
         self.started = started
+        self.ready: TaskReady | None = None
         self.stopping: TaskStopping | None = None
         self.exited: TaskExited | None = None
+        self.retrying: TaskRetrying | None = None
 
 
 class TaskState:
@@ -45,9 +52,13 @@ class TaskState:
 
 
 class RunState:
-    """A run so far, by its events in their order; tasks in the order of their first one."""
+    """A run so far, by its events in their order; tasks in the order of their first one.
+
+    `time` is that of the last event.
+    """
 
     def __init__(self) -> None:
+        self.time = ""
         self.started: RunStarted | None = None
         self.finished: RunFinished | None = None
         self.tasks: dict[str, TaskState] = {}
@@ -60,10 +71,15 @@ class RunState:
 
     def apply(self, event: Event) -> None:
         """Take one more event; one that fits nothing before it changes nothing."""
+        self.time = event.time
         if isinstance(event, TaskStarted):
             self.task(event.task).attempts.append(AttemptState(event))
-        elif isinstance(event, (TaskExited, TaskStopping)):
+        elif isinstance(event, (TaskExited, TaskReady, TaskStopping)):
             self._apply_to_attempt(event)
+        elif isinstance(event, TaskRetrying):
+            # It names the attempt that follows.
+            if before := self._attempt(event.task, event.attempt - 1):
+                before.retrying = event
         elif isinstance(event, TaskFinished):
             self.task(event.task).finished = event
         elif isinstance(event, TaskJoined):
@@ -73,15 +89,20 @@ class RunState:
         elif isinstance(event, RunFinished):
             self.finished = event
 
-    def _apply_to_attempt(self, event: TaskExited | TaskStopping) -> None:
-        attempts = self.task(event.task).attempts
-        for attempt in reversed(attempts):
-            if attempt.started.attempt == event.attempt:
-                if isinstance(event, TaskExited):
-                    attempt.exited = event
-                else:
-                    attempt.stopping = event
-                return
+    def _apply_to_attempt(self, event: TaskExited | TaskReady | TaskStopping) -> None:
+        attempt = self._attempt(event.task, event.attempt)
+        if attempt is None:
+            return
+        if isinstance(event, TaskExited):
+            attempt.exited = event
+        elif isinstance(event, TaskReady):
+            attempt.ready = event
+        else:
+            attempt.stopping = event
+
+    def _attempt(self, task: str, number: int) -> AttemptState | None:
+        attempts = reversed(self.task(task).attempts)
+        return next((attempt for attempt in attempts if attempt.started.attempt == number), None)
 
     def running_daemons(self) -> list[str]:
         """The names of the daemons that run now, in the order of their start."""
@@ -114,10 +135,17 @@ def _task_to_json(task: TaskState) -> dict[str, Any]:
         "result": task.finished.result if task.finished else None,
         "result_kind": task.finished.result_kind if task.finished else None,
         "attempts": [
-            {
-                "started": attempt.started.to_record(),
-                "exited": attempt.exited.to_record() if attempt.exited else None,
-            }
+            {name: fact and fact.to_record() for name, fact in _facts(attempt).items()}
             for attempt in task.attempts
         ],
+    }
+
+
+def _facts(attempt: AttemptState) -> dict[str, Event | None]:
+    return {
+        "started": attempt.started,
+        "ready": attempt.ready,
+        "stopping": attempt.stopping,
+        "exited": attempt.exited,
+        "retrying": attempt.retrying,
     }

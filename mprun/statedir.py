@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import time
@@ -36,7 +37,7 @@ def file_name(task: str) -> str:
     import hashlib
 
     digest = hashlib.sha256(task.encode("utf-8", "surrogatepass")).hexdigest()[:12]
-    readable = _UNSAFE.sub("_", task)[:40].strip("._")
+    readable = _UNSAFE.sub("_", task)[:40].strip("._-")
     return f"{readable}~{digest}"
 
 
@@ -70,6 +71,15 @@ class RunDirectory:
         """The files with what came of an attempt, without their suffixes."""
         return f"{self.path}/results/{file_name(task)}.{attempt}"
 
+    def size(self) -> int:
+        """How much of the disk it takes, in bytes."""
+        found = 0
+        for _, directories, files, descriptor in os.fwalk(self.path):
+            for name in (*directories, *files):
+                with contextlib.suppress(FileNotFoundError):
+                    found += os.stat(name, dir_fd=descriptor, follow_symlinks=False).st_blocks * 512
+        return found
+
     def remove(self) -> None:
         """Remove all of it: for a run that never began."""
         import shutil
@@ -101,8 +111,10 @@ def _make_private(directory: str) -> None:
         return
     # Another run may make it at the same time.
     os.makedirs(directory, 0o700, exist_ok=True)
-    with open(os.path.join(directory, ".gitignore"), "w", encoding="ascii") as file:
-        file.write("*\n")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC
+    file = os.open(os.path.join(directory, ".gitignore"), flags, 0o600)
+    with open(file, "w", encoding="ascii") as stream:
+        stream.write("*\n")
 
 
 def create_run_somewhere(state_dir: str, now: float) -> tuple[RunDirectory, str]:
@@ -114,6 +126,11 @@ def create_run_somewhere(state_dir: str, now: float) -> tuple[RunDirectory, str]
 
         elsewhere = tempfile.mkdtemp(prefix="mprun-")
         return create_run(elsewhere, now), f"{error}; the record of this run is in {elsewhere}"
+
+
+def is_run_id(name: str) -> bool:
+    """Whether a name is one that `create_run` gives: UTC, to the millisecond, and four hex digits."""
+    return re.fullmatch(r"[0-9]{8}-[0-9]{6}\.[0-9]{3}-[0-9a-f]{4}", name) is not None
 
 
 def runs(state_dir: str) -> Iterator[RunDirectory]:

@@ -24,6 +24,7 @@ LOG_LIMIT = "log_limit"
 FAIL_FAST = "fail_fast"
 RUN_TIMES_OUT = "run_timeout"
 USER = "user"
+RECORD_LOST = "record_lost"
 
 # These say that a task hangs; where, the stacks of its threads say.
 _HANGS = (TIMEOUT, NOT_READY, RUN_TIMES_OUT)

@@ -96,7 +96,9 @@ class Filler:
         lookup: Lookup,
         *,
         own: tuple[str, ...] = ("matrix", "item"),
+        only: tuple[str, ...] = (),
     ) -> None:
+        self._only = only
         self._document = document
         self._lookup = lookup
         self._own = own
@@ -144,6 +146,14 @@ class Filler:
     def _string(self, path: Path, text: str, mark: int) -> Any:
         try:
             parsed = compiled(text)
+        except ReferenceProblem as error:
+            if not self._only:
+                self.problems.append(reference_problem(self._document, path, error))
+            return text
+        roots = {reference.root for reference in references([parsed])}
+        if self._only and roots.isdisjoint(self._only):
+            return text
+        try:
             if any(reference.root in self._own for reference in references(parsed)):
                 return text
             value = resolve(parsed, self._lookup)

@@ -17,6 +17,13 @@ if TYPE_CHECKING:
 _VARARGS = 0x04
 _VARKEYWORDS = 0x08
 
+# Kinds of functions whose call runs nothing of them: CO_COROUTINE, CO_ASYNC_GENERATOR, CO_GENERATOR.
+_MAKERS = (
+    (0x80, "a coroutine function", "name a function that calls `asyncio.run`"),
+    (0x200, "an async generator function", "name a function that calls `asyncio.run`"),
+    (0x20, "a generator function", "name a function that returns a list of what it yields"),
+)
+
 # An exception's text is shown up to this many characters.
 _WORDS_LIMIT = 500
 
@@ -54,7 +61,17 @@ def find(target: str) -> Callable[..., Any]:
         raise TargetError(f"finding `{target}` failed: {_words(error)}") from None
     if not callable(found):
         raise TargetError(f"`{target}` is not callable: it is of type {type(found).__qualname__}")
+    _refuse_what_runs_nothing(target, found)
     return found  # type: ignore[no-any-return]
+
+
+def _refuse_what_runs_nothing(target: str, found: Any) -> None:
+    """Raise TargetError where a call only makes something that would have to be run."""
+    code = getattr(getattr(found, "__func__", found), "__code__", None)
+    flags = code.co_flags if code is not None else 0
+    for flag, kind, remedy in _MAKERS:
+        if flags & flag:
+            raise TargetError(f"`{target}` is {kind}: a call of it runs nothing; {remedy}")
 
 
 def find_module(module: str) -> None:

@@ -238,6 +238,7 @@ class Process(multiprocessing.Process):
                     os.chdir(todo.cwd)
                 call = todo.call or resolve(todo.target)  # type: ignore[arg-type]  # no command: a target
                 result = call(*todo.args, **todo.kwargs)
+                util._flush_std_streams()  # type: ignore[attr-defined]  # what fails here is told
             finally:
                 # First of all: what is to be written down now may need what the task used up.
                 if held is not None:

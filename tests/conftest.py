@@ -2,6 +2,7 @@
 
 import os
 
+import pytest
 from hypothesis import settings
 
 # A busy machine is no defect; pytest-timeout bounds the whole test.
@@ -10,6 +11,37 @@ settings.load_profile("mprun")
 
 # A test means the same at a desk, in CI, and in a terminal with wishes of its own.
 SAID_BY_SURROUNDINGS = {"CI", "COLUMNS", "FORCE_COLOR", "GITHUB_ACTIONS", "NO_COLOR"}
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--rounds", type=int, default=4, help="how often each of the tests that kill at random moments kills"
+    )
+
+
+# What says the same on every Python, and takes long: `make test` asks the default Python alone.
+ONCE = (
+    "tests/cli/",
+    "tests/faults/",
+    "tests/unit/test_assembly",
+    "tests/unit/test_plan_",
+    "tests/unit/test_scheduler_random",
+)
+
+
+def pytest_collection_modifyitems(config, items):
+    """A test that goes its rounds has time for each."""
+    for item in items:
+        if item.nodeid.startswith(ONCE):
+            item.add_marker(pytest.mark.once)
+        if "rounds" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.timeout(60 + 10 * config.getoption("--rounds")))
+
+
+@pytest.fixture
+def rounds(request):
+    """How many rounds a test goes that kills at random moments."""
+    return request.config.getoption("--rounds")
 
 
 def pytest_configure():

@@ -19,6 +19,7 @@ from mprun.executors.base import (
     Suspended,
     Withdrawn,
 )
+from mprun.guard import Guard
 
 if TYPE_CHECKING:
     from mprun.executors.base import AttemptOrder, Key, Preparation, Report
@@ -26,11 +27,16 @@ if TYPE_CHECKING:
 
 
 class LocalExecutor:
-    """Speaks with one launcher; see `mprun.executors.base.Executor`."""
+    """Speaks with one launcher; see `mprun.executors.base.Executor`.
 
-    def __init__(self, pid: int, sock: socket) -> None:
+    When the launcher is lost, `guard` ends what it leaves.
+    """
+
+    def __init__(self, pid: int, sock: socket, guard: Guard) -> None:
         self._pid = pid
         self._end = EngineEnd(sock)
+        self._guard = guard
+        self._running: dict[Key, tuple[int, int]] = {}
 
     @property
     def pid(self) -> int:
@@ -92,29 +98,48 @@ class LocalExecutor:
         reports = self._end.receive()
         if reports is None:
             return [Lost(how=self._wait())]
-        return [_report(kind, facts) for kind, *facts in reports]
+        return [self._noted(_report(kind, facts)) for kind, *facts in reports]
+
+    def _noted(self, report: Report) -> Report:
+        """The report, with what the guard must know of it kept."""
+        if isinstance(report, Started):
+            self._running[report.key] = (report.pid, report.ppid)
+        elif isinstance(report, Exited):
+            self._running.pop(report.key, None)
+        return report
 
     def close(self, *, kill: bool = False) -> None:
         self._end.close()
         if kill and self._pid:
-            # With what a module started at import: the launcher leads a group of its own.
+            # Not reaped yet, so the number is its own, and that of the group that it leads:
+            # what a module started at import.
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._pid, 9)
             os.kill(self._pid, 9)
         self._wait()
+        self._guard.close()
 
     def _wait(self) -> str:
-        """Reap the launcher; how it ended, in words."""
+        """Reap the launcher, end what it did not end itself; how it ended, in words."""
         if not self._pid:
             return ""
         _, status = os.waitpid(self._pid, 0)
         self._pid = 0
-        code = os.waitstatus_to_exitcode(status)
-        if code >= 0:
-            return f"exit {code}"
-        import signal
+        if status == 0:
+            self._guard.wait_for_helpers()
+            return _how_it_ended(status)
+        left = self._guard.end_what_came({pid for pids in self._running.values() for pid in pids})
+        still = f"; could not be ended: {', '.join(map(str, left))}" if left else ""
+        return _how_it_ended(status) + still
 
-        return f"killed by {signal.Signals(-code).name}"
+
+def _how_it_ended(status: int) -> str:
+    code = os.waitstatus_to_exitcode(status)
+    if code >= 0:
+        return f"exit {code}"
+    import signal
+
+    return f"killed by {signal.Signals(-code).name}"
 
 
 def _limits(limits: Limits | None) -> dict[str, Any] | None:
@@ -148,8 +173,11 @@ _REPORTS: dict[str, type[Importing | Started | NotStarted | Withdrawn | Suspende
 }
 
 
-def start_launcher() -> LocalExecutor:
-    """A launcher as a new Python: for callers that are too large, or too threaded, to fork."""
+def start_launcher(run_id: str = "") -> LocalExecutor:
+    """A launcher as a new Python: for callers that are too large, or too threaded, to fork.
+
+    With a `run_id` its descendants bear it in their environment from the first on.
+    """
     import subprocess
     import sys
     from socket import socketpair
@@ -157,13 +185,14 @@ def start_launcher() -> LocalExecutor:
     ours, theirs = socketpair()
     descriptor = theirs.fileno()
     command = f"from mprun.launcher import main; main({descriptor})"
+    environment = {**os.environ, **({"MPRUN_RUN_ID": run_id} if run_id else {})}
     # Not waited for through this object: the executor reaps it by its pid.
-    process = subprocess.Popen([sys.executable, "-c", command], pass_fds=(descriptor,))
+    process = subprocess.Popen([sys.executable, "-c", command], pass_fds=(descriptor,), env=environment)
     theirs.close()
     process.returncode = 0
-    return LocalExecutor(process.pid, ours)
+    return LocalExecutor(process.pid, ours, Guard(process.pid, run_id))
 
 
 def adopt_launcher(pid: int, descriptor: int) -> LocalExecutor:
-    """The launcher that `mprun.__main__` has forked already."""
-    return LocalExecutor(pid, socket(fileno=descriptor))
+    """The launcher that `mprun.__main__` has forked already, for a process that runs nothing else."""
+    return LocalExecutor(pid, socket(fileno=descriptor), Guard(pid))

@@ -18,10 +18,10 @@ from mprun.events import (
     TaskStarted,
     TaskStopping,
 )
-from mprun.reporters import table
+from mprun.reporters import table, workflow
 from mprun.reporters.lineage import Lineage
 from mprun.reporters.tail import Tail
-from mprun.reporters.words import columns, headline, span, visible
+from mprun.reporters.words import columns, headline, reason, span, visible
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -48,9 +48,20 @@ def wants_colour(stream: object) -> bool:
 
 
 class Output:
-    """Tasks' output on stdout, in whole lines with the task's name in front."""
+    """Tasks' output on stdout, in whole lines with the task's name in front.
 
-    def __init__(self, names: Iterable[str], *, prefix: bool = True) -> None:
+    `lost` is called once where it cannot be written, unless nobody reads it.
+    """
+
+    def __init__(
+        self,
+        names: Iterable[str],
+        *,
+        prefix: bool = True,
+        lost: Callable[[OSError], object] | None = None,
+    ) -> None:
+        self._lost = lost
+        self._inert = workflow.is_read()
         self._terminal = sys.stdout.isatty()
         self._colour = wants_colour(sys.stdout)
         self._prefix = prefix
@@ -58,14 +69,35 @@ class Output:
         for name in (MAIN, *names):
             self._widen(visible(name))
         self._colours: dict[str, int] = {}
-        self._broken = False
+        self._inside_line = False
+        # Whether nothing is written any more.
+        self.broken = False
+
+    @property
+    def exact(self) -> bool:
+        """Whether what is written without a name in front are the bytes as they are."""
+        return not self._terminal and not self._inert
 
     def write(self, name: str, pieces: Iterable[bytes]) -> None:
         """Write pieces of whole lines of one task."""
-        for piece in pieces:
+        for piece in () if self.broken else pieces:
+            if self._inert:
+                piece = workflow.inert(piece)
             if self._terminal:
                 piece = visible(piece.decode("utf-8", "backslashreplace")).encode()
             self._write(self._with_prefix(name, piece) if self._prefix else piece)
+
+    def write_exactly(self, pieces: Iterable[bytes]) -> None:
+        """Write bytes as they are, which may end inside of a line."""
+        for piece in () if self.broken else pieces:
+            self._write(piece)
+            self._inside_line = piece[-1:] != b"\n" if piece else self._inside_line
+
+    def end_line(self) -> None:
+        """End a line that was written in part."""
+        if self._inside_line:
+            self._write(b"\n")
+            self._inside_line = False
 
     def _with_prefix(self, name: str, piece: bytes) -> bytes:
         prefix = self._prefix_of(name)
@@ -87,17 +119,19 @@ class Output:
         self._width = max(self._width, min(PREFIX_LIMIT, columns(name)))
 
     def _write(self, data: bytes) -> None:
-        if self._broken:
+        if self.broken:
             return
         try:
             sys.stdout.flush()
             sys.stdout.buffer.write(data)
             sys.stdout.buffer.flush()
-        except (OSError, ValueError):
+        except (OSError, ValueError) as error:
             # Nobody reads any more (`mprun … | head`), or the disk under it is full: the logs
             # and the exit code go on.
-            self._broken = True
+            self.broken = True
             silence(sys.stdout)
+            if self._lost and isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
+                self._lost(error)
 
 
 def silence(stream: object) -> None:
@@ -114,12 +148,19 @@ class Console:
     interval: float | None = 0.1
 
     def __init__(
-        self, directory: RunDirectory, names: Iterable[str], *, output: str = "prefix", verbosity: int = 0
+        self,
+        directory: RunDirectory,
+        names: Iterable[str],
+        *,
+        is_ended: Callable[[], bool],
+        output: str = "prefix",
+        verbosity: int = 0,
     ) -> None:
         self._directory = directory
+        self._is_ended = is_ended
         self._mode = output
         self._verbosity = verbosity
-        self._output = Output(names, prefix=output != "none")
+        self._output = Output(names, prefix=output != "none", lost=self._output_is_lost)
         self._lineage = Lineage()
         self._tails: dict[str, Tail] = {}
         self._main = Tail(directory.main_log)
@@ -131,7 +172,7 @@ class Console:
         if isinstance(event, RunStarted):
             self._header(event)
         self._show_output(event, state)
-        if isinstance(event, TaskStopping) and event.reason == "user" and not self._stopping:
+        if isinstance(event, TaskStopping) and self._is_ended() and not self._stopping:
             self._stopping = True
             if self._verbosity >= 0:
                 self._say("stopping; what does not end in time is killed, at once by another Ctrl-C", "1")
@@ -191,6 +232,12 @@ class Console:
             self._output.write(name, tail.read(to_end=True))
             tail.close()
 
+    def _output_is_lost(self, error: OSError) -> None:
+        self._say(
+            f"warning: tasks' output cannot be written any more: {error.strerror}; "
+            "the run goes on, and the logs have all of it"
+        )
+
     # ---- mprun's own words
 
     def _say(self, text: str, style: str = "") -> None:
@@ -227,7 +274,7 @@ class Console:
         counts = ", ".join(
             f"{event.counts[word]} {word}" for word in outcomes.OUTCOMES if word in event.counts
         )
-        why = f" ({event.reason})" if event.reason else ""
+        why = f" ({reason(event.reason)})" if event.reason else ""
         self._say(
             f"{event.outcome}{why}: {counts} in {span(event.duration)}", "31" if event.exit_code else "32"
         )

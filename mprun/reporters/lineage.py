@@ -17,7 +17,7 @@ from mprun.events import (
     TaskStarted,
     TaskStopping,
 )
-from mprun.reporters.words import size, span, visible
+from mprun.reporters.words import local_time, reason, size, span, visible
 
 if TYPE_CHECKING:
     from mprun.state import RunState
@@ -31,7 +31,7 @@ class Lineage:
 
     def lines(self, event: Event, state: RunState) -> list[str]:
         """The lines of one event, in local time; none for an event that says nothing new."""
-        return [f"{_local(event.time)} {visible(text)}" for text in self._texts(event, state)]
+        return [f"{local_time(event.time)[11:]} {visible(text)}" for text in self._texts(event, state)]
 
     def _texts(self, event: Event, state: RunState) -> list[str]:
         if isinstance(event, RunStarted):
@@ -48,11 +48,14 @@ class Lineage:
         if isinstance(event, TaskJoined):
             return [f"join   {event.task}  {event.position} of {event.of}"]
         if isinstance(event, TaskFinished) and event.outcome in (outcomes.SKIPPED, outcomes.CANCELLED):
-            return [f"{_VERBS[event.outcome]} {event.task}  {event.reason}"]
+            return [f"{_VERBS[event.outcome]} {event.task}  {reason(event.reason)}"]
         if isinstance(event, TaskFinished) and event.outcome == outcomes.UNKNOWN:
             return [f"lost   {event.task}  {event.reason}"]
         if isinstance(event, TaskStopping):
-            return [*self._main_ends(event, state), f"stop   {event.task}  {event.signal} ({event.reason})"]
+            return [
+                *self._main_ends(event, state),
+                f"stop   {event.task}  {event.signal} ({reason(event.reason)})",
+            ]
         if isinstance(event, RunFinished) and not self._over:
             return ["over   main process ends"]
         return []
@@ -65,13 +68,6 @@ class Lineage:
 
 
 _VERBS = {outcomes.SKIPPED: "skip  ", outcomes.CANCELLED: "cancel"}
-
-
-def _local(time: str) -> str:
-    """The clock's reading in an event's time, to the millisecond, where the reader lives."""
-    from datetime import datetime
-
-    return datetime.fromisoformat(time).astimezone().isoformat(" ", "milliseconds")[11:23]
 
 
 def _started(event: TaskStarted, state: RunState) -> str:

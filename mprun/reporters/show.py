@@ -1,79 +1,164 @@
-"""Views of a run that is over or still goes on, read from its record."""
+"""The view of one run, over or not, read from its record."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import json
+from typing import TYPE_CHECKING, Any
 
-from mprun import outcomes
-from mprun.errors import UsageError
-from mprun.problems import quote, suggest
+from mprun import outcomes, presence, record
 from mprun.reporters import table
-from mprun.reporters.console import MAIN, Output
-from mprun.reporters.tail import Tail
-from mprun.reporters.words import headline, span, visible
+from mprun.reporters.words import headline, local_time, reason, size, span, visible
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator
     from typing import TextIO
 
-    from mprun.state import RunState
+    from mprun.state import AttemptState, RunState, TaskState
     from mprun.statedir import RunDirectory
 
-
-def show_run(directory: RunDirectory, state: RunState, stream: TextIO, colour: bool) -> None:
-    """Write one run: its head, a table of its tasks, how it ended."""
-    started = state.started
-    if started is not None:
-        numbers = (started.tasks, started.mode, started.at_once, started.cpus)
-        stream.write(
-            f"{headline(started.job, *numbers, started.start_method)}, run {started.run}\n"
-            f"file {visible(started.file)}, started {started.time}\n"
-        )
-    finished = state.finished
-    alive = finished is not None or _engine_lives(state)
-    table.write(table.HEAD, table.rows(state, alive=alive), stream, colour)
-    if finished is not None:
-        stream.write(f"{finished.outcome}: exit {finished.exit_code} after {span(finished.duration)}\n")
-    elif alive:
-        stream.write("running\n")
-    else:
-        stream.write(f"{outcomes.INTERRUPTED}: mprun itself was ended\n")
+# A value is cut to this many characters; the whole of it is in the record, or in a file.
+_VALUE_LIMIT = 60
+# A line names this many of the tasks that run.
+_NAMES_LIMIT = 10
 
 
-def _engine_lives(state: RunState) -> bool:
-    """Whether the process that writes this record is still there, and still the same one."""
-    # 10 ms to import; only a record without an end needs it.
-    import psutil
+def show_run(
+    directory: RunDirectory, state: RunState, stream: TextIO, colour: bool, *, attempts: bool = False
+) -> None:
+    """Write one run: its head, a table of its tasks, what they returned, how it ended.
 
+    With `attempts`, also a line for each attempt.
+    """
+    outcome = record.outcome(directory, state)
+    alive = outcome != outcomes.INTERRUPTED
+    seen = presence.look_at_tasks(state) if outcome == outcomes.RUNNING else {}
+    for line in _head(state):
+        stream.write(line + "\n")
+    table.write(table.HEAD, table.rows(state, alive=alive, seen=seen), stream, colour)
+    if attempts:
+        _section(stream, "attempts", list(_attempts(state, alive)))
+    _section(stream, "results", list(_results(directory, state)))
+    stream.write(_end(state, outcome) + "\n")
+
+
+def show_json(directory: RunDirectory, state: RunState) -> dict[str, Any]:
+    """The run as one JSON object: `outcome` is what it has come to; `now` is a task's process, seen now."""
+    outcome = record.outcome(directory, state)
+    seen = presence.look_at_tasks(state) if outcome == outcomes.RUNNING else {}
+    value = {"outcome": outcome, **state.to_json()}
+    for task in value["tasks"]:
+        sight = seen.get(task["task"])
+        task["now"] = sight.to_dict() if sight else None
+    return value
+
+
+def _section(stream: TextIO, name: str, lines: list[str]) -> None:
+    if lines:
+        stream.write("\n".join([f"{name}:", *(f"  {line}" for line in lines)]) + "\n")
+
+
+def _head(state: RunState) -> Iterator[str]:
     started = state.started
     if started is None:
-        return False
-    from datetime import datetime
+        return
+    numbers = (started.tasks, started.mode, started.at_once, started.cpus)
+    yield f"{headline(started.job, *numbers, started.start_method)}, run {visible(started.run)}"
+    yield f"file {visible(started.file)}, started {local_time(started.time)}"
+    if started.params:
+        values = (f"{visible(name)}={_short(value)}" for name, value in started.params.items())
+        yield f"params {', '.join(values)}"
+    if started.resumed_from is not None:
+        yield f"resumed from {visible(started.resumed_from)}"
 
+
+def _end(state: RunState, outcome: str) -> str:
+    finished = state.finished
+    if finished is not None:
+        why = f" ({visible(reason(finished.reason))})" if finished.reason else ""
+        ended = f"{span(finished.duration)}, at {local_time(finished.time)[11:]}"
+        return f"{finished.outcome}{why}: exit {finished.exit_code} after {ended}"
+    if outcome == outcomes.RUNNING:
+        names = [visible(task.name) for task in state.tasks.values() if task.running]
+        more = f" and {len(names) - _NAMES_LIMIT} more" if len(names) > _NAMES_LIMIT else ""
+        return ": ".join([outcome, *filter(None, [", ".join(names[:_NAMES_LIMIT]) + more])])
+    return f"{outcome}: mprun itself was ended"
+
+
+# ---- what tasks returned
+
+
+def _results(directory: RunDirectory, state: RunState) -> Iterator[str]:
+    found = {task.name: _result(directory, task) for task in state.tasks.values()}
+    told = {visible(name): text for name, text in found.items() if text}
+    width = max(map(len, told), default=0)
+    for name, text in told.items():
+        yield f"{name.ljust(width)}  {text}"
+
+
+def _result(directory: RunDirectory, task: TaskState) -> str:
+    """A task's result in short, empty where it has none."""
+    finished = task.finished
+    kind = finished.result_kind if finished else "none"
+    if finished is None or kind == "none":
+        return ""
+    if kind == "json":
+        return _short(finished.result)
+    path = directory.result(task.name, finished.attempts)
+    if kind == "repr":
+        return _cut(_beginning(f"{path}.repr"))
     try:
-        born: float = psutil.Process(started.pid).create_time()
-        return born <= datetime.fromisoformat(started.time).timestamp()
-    except (psutil.Error, ValueError):
-        return False
+        import os
+
+        return f"{size(os.stat(f'{path}.json').st_size)} of JSON in {visible(os.path.relpath(path))}.json"
+    except OSError:
+        return "JSON, of which the file is gone"
 
 
-def show_logs(directory: RunDirectory, state: RunState, names: Sequence[str]) -> None:
-    """Write what tasks printed to stdout: one task's as it is, several with their names."""
-    # A task may be named `main`; then it is the one that is meant.
-    known = [*(() if MAIN in state.tasks else (MAIN,)), *state.tasks]
-    for name in names:
-        if name not in known:
-            hint = suggest(name, known)
-            raise UsageError(f"run {directory.run_id} has no task {quote(name)}; {hint}")
-    output = Output(known, prefix=len(names) != 1)
-    for name in names or known:
-        for path in _log_paths(directory, state, name):
-            tail = Tail(path)
-            output.write(name, tail.read(to_end=True))
-            tail.close()
+def _beginning(path: str) -> str:
+    try:
+        with open(path, "rb") as file:
+            return file.read(4 * _VALUE_LIMIT).decode("utf-8", "backslashreplace")
+    except OSError:
+        return "no JSON, and the file with its repr is gone"
 
 
-def _log_paths(directory: RunDirectory, state: RunState, name: str) -> list[str]:
-    if name not in state.tasks:
-        return [directory.main_log]
-    return [directory.log(name, attempt.started.attempt) for attempt in state.tasks[name].attempts]
+def _short(value: Any) -> str:
+    return _cut(json.dumps(value, ensure_ascii=False))
+
+
+def _cut(text: str) -> str:
+    text = visible(text.replace("\n", " "))
+    return text if len(text) <= _VALUE_LIMIT else f"{text[: _VALUE_LIMIT - 1]}…"
+
+
+# ---- attempts
+
+
+def _attempts(state: RunState, alive: bool) -> Iterator[str]:
+    for task in state.tasks.values():
+        for attempt in task.attempts:
+            started = attempt.started
+            facts = ", ".join(_facts(attempt, alive))
+            yield (
+                f"{local_time(started.time)[11:]} {visible(task.name)} attempt={started.attempt} "
+                f"pid={started.pid}: {visible(facts)}"
+            )
+
+
+def _facts(attempt: AttemptState, alive: bool) -> Iterator[str]:
+    """What became of an attempt, in order."""
+    if attempt.ready is not None:
+        yield f"ready at {local_time(attempt.ready.time)[11:]}"
+    if attempt.stopping is not None:
+        yield f"{attempt.stopping.signal} ({reason(attempt.stopping.reason)})"
+    exited = attempt.exited
+    if exited is None:
+        yield outcomes.RUNNING if alive else outcomes.exit_words(None, None)
+        return
+    words = outcomes.exit_words(exited.exit_code, exited.signal, exited.core_dumped)
+    yield f"{words}{table.error_words(exited)} after {span(exited.duration)}".replace("\n", " ")
+    if exited.orphans:
+        yield f"orphans killed: {' '.join(map(str, exited.orphans))}"
+    if attempt.retrying is not None:
+        again = "started again" if attempt.retrying.reason == "restart" else "tried again"
+        yield f"{again} after {span(attempt.retrying.delay)}"

@@ -5,19 +5,39 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mprun import outcomes
-from mprun.reporters.words import columns, size, span, visible
+from mprun.reporters.words import columns, reason, size, span, visible
+from mprun.value import Value
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from typing import Literal, TextIO
 
+    from mprun.events import TaskExited
+    from mprun.presence import Sight
     from mprun.state import RunState, TaskState
 
+
+class Layout(Value):
+    """How a table's columns are laid out, by their places from 0.
+
+    `folded` ones are text, which may take several lines; `right` ones are numbers; of
+    `given_up` a narrow terminal shows as many as it has room for, the last for longest.
+    `styled` has an outcome at its beginning.
+    """
+
+    folded: tuple[int, ...]
+    right: tuple[int, ...]
+    given_up: tuple[str, ...]
+    styled: int
+
+
 HEAD = ("TASK", "OUTCOME", "PID", "PPID", "TIME", "CPU", "MEMORY", "ATTEMPTS")
-# From this column on, all are numbers.
-FIRST_NUMBER = 2
-# What a narrow terminal has no room for, in the order in which it is given up.
-_GIVEN_UP = ("PPID", "ATTEMPTS", "CPU", "MEMORY", "PID", "TIME")
+TASKS = Layout(
+    folded=(0, 1),
+    right=(2, 3, 4, 5, 6, 7),
+    given_up=("PPID", "ATTEMPTS", "CPU", "MEMORY", "PID", "TIME"),
+    styled=1,
+)
 # A column of text may be folded to this many columns of a terminal, and not further.
 _LEAST_TEXT = 16
 # An error's text is cut to this in a table; the whole of it is in the task's log.
@@ -31,36 +51,43 @@ STYLES = {
     outcomes.STOPPED: "cyan",
     outcomes.SKIPPED: "yellow",
     outcomes.CANCELLED: "yellow",
+    outcomes.INTERRUPTED: "yellow",
+    outcomes.DAMAGED: "bold red",
 }
 
 
-def rows(state: RunState, *, alive: bool = True) -> list[tuple[str, ...]]:
+def rows(
+    state: RunState, *, alive: bool = True, seen: Mapping[str, Sight] | None = None
+) -> list[tuple[str, ...]]:
     """A row for each task: those that ran in the order of their start, then the others.
 
     `alive` is false for a run whose engine is gone: what it did not see end is unknown.
+    `seen` has what can be seen of running tasks now.
     """
     tasks = sorted(state.tasks.values(), key=lambda task: not task.attempts)
-    return [_row(task, alive) for task in tasks]
+    return [_row(task, alive, (seen or {}).get(task.name)) for task in tasks]
 
 
-def _row(task: TaskState, alive: bool) -> tuple[str, ...]:
+def _row(task: TaskState, alive: bool, sight: Sight | None) -> tuple[str, ...]:
     outcome = visible(outcome_words(task))
     if task.finished is None and not alive:
         outcome = outcomes.UNKNOWN
+    if sight is not None:
+        outcome = sight.words
     if len(outcome) > _OUTCOME_LIMIT:
         outcome = outcome[: _OUTCOME_LIMIT - 1] + "…"
     if not task.attempts:
         return (visible(task.name), outcome, "-", "-", "-", "-", "-", "0")
     attempt = task.attempts[-1]
-    exited = attempt.exited
+    facts = attempt.exited or sight
     return (
         visible(task.name),
         outcome,
         str(attempt.started.pid),
         str(attempt.started.ppid),
-        span(exited.duration if exited else None),
-        span(exited.cpu if exited else None),
-        size(exited.max_rss if exited else None),
+        span(facts.duration if facts else None),
+        span(facts.cpu if facts else None),
+        size(facts.max_rss if facts else None),
         str(len(task.attempts)),
     )
 
@@ -69,19 +96,31 @@ def outcome_words(task: TaskState) -> str:
     """A task's outcome and why: `failed: killed by SIGKILL`, `failed: exit 1 (ValueError: no)`."""
     finished = task.finished
     if finished is None:
-        return "running" if task.attempts else "waiting"
+        if task.running:
+            return "running"
+        again = task.attempts[-1].retrying if task.attempts else None
+        return f"waiting for attempt {again.attempt}" if again else "waiting"
     if finished.outcome == outcomes.SUCCEEDED:
         return finished.outcome
     exited = task.attempts[-1].exited if task.attempts else None
-    error = exited.error if exited and finished.outcome == outcomes.FAILED else None
-    told = [str(error[key]) for key in ("type", "message") if error.get(key)] if error else []
-    why = f" ({': '.join(told)})" if told else ""
+    why = error_words(exited) if exited and finished.outcome == outcomes.FAILED else ""
     allowed = ", allowed" if finished.allowed else ""
-    return f"{finished.outcome}{allowed}: {finished.reason}{why}".replace("\n", " ")
+    return f"{finished.outcome}{allowed}: {reason(finished.reason)}{why}".replace("\n", " ")
+
+
+def error_words(exited: TaskExited) -> str:
+    """The exception that ended an attempt, where one did: ` (ValueError: no)`."""
+    error = exited.error or {}
+    told = [str(error[key]) for key in ("type", "message") if error.get(key)]
+    return f" ({': '.join(told)})" if told else ""
 
 
 def write(
-    head: Sequence[str], lines: Sequence[Sequence[str]], stream: TextIO, colour: bool | None = None
+    head: Sequence[str],
+    lines: Sequence[Sequence[str]],
+    stream: TextIO,
+    colour: bool | None = None,
+    layout: Layout = TASKS,
 ) -> None:
     """Write a table; `colour` None asks the stream whether it is a terminal.
 
@@ -89,15 +128,15 @@ def write(
     in a narrow one.
     """
     if stream.isatty():
-        _write_rich(head, lines, stream, colour)
+        _write_rich(head, lines, stream, colour, layout)
     else:
-        _write_plain(head, lines, stream)
+        _write_plain(head, lines, stream, layout)
 
 
-def _write_plain(head: Sequence[str], lines: Sequence[Sequence[str]], stream: TextIO) -> None:
+def _write_plain(head: Sequence[str], lines: Sequence[Sequence[str]], stream: TextIO, layout: Layout) -> None:
     widths = [max(columns(row[place]) for row in (head, *lines)) for place in range(len(head))]
     for row in (head, *lines):
-        cells = [_padded(cell, widths[place], right=place >= FIRST_NUMBER) for place, cell in enumerate(row)]
+        cells = [_padded(cell, widths[place], right=place in layout.right) for place, cell in enumerate(row)]
         stream.write("  ".join(cells).rstrip() + "\n")
 
 
@@ -107,7 +146,11 @@ def _padded(cell: str, width: int, *, right: bool) -> str:
 
 
 def _write_rich(
-    head: Sequence[str], lines: Sequence[Sequence[str]], stream: TextIO, colour: bool | None
+    head: Sequence[str],
+    lines: Sequence[Sequence[str]],
+    stream: TextIO,
+    colour: bool | None,
+    layout: Layout,
 ) -> None:
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
@@ -116,24 +159,25 @@ def _write_rich(
 
     console = Console(file=stream, highlight=False, no_color=colour is False, soft_wrap=False)
     table = Table(box=SIMPLE_HEAD, header_style="bold", pad_edge=False, padding=(0, 1))
-    places = _fitting(head, lines, console.width)
+    places = _fitting(head, lines, console.width, layout)
     for place in places:
-        number = place >= FIRST_NUMBER
-        justify: Literal["left", "right"] = "right" if number else "left"
-        table.add_column(head[place], justify=justify, overflow="fold", no_wrap=number)
+        justify: Literal["left", "right"] = "right" if place in layout.right else "left"
+        table.add_column(head[place], justify=justify, overflow="fold", no_wrap=place not in layout.folded)
     for row in lines:
-        style = STYLES.get(row[1].partition(":")[0], "")
-        table.add_row(*(Text(row[place], style=style if place == 1 else "") for place in places))
+        style = STYLES.get(row[layout.styled].partition(":")[0], "")
+        table.add_row(*(Text(row[place], style=style if place == layout.styled else "") for place in places))
     console.print(table)
 
 
-def _fitting(head: Sequence[str], lines: Sequence[Sequence[str]], width: int) -> list[int]:
+def _fitting(
+    head: Sequence[str], lines: Sequence[Sequence[str]], width: int, layout: Layout = TASKS
+) -> list[int]:
     """The columns that a terminal of this width has room for, by their places."""
     needed = {}
     for place in range(len(head)):
         widest = max(columns(row[place]) for row in (head, *lines))
-        needed[place] = widest if place >= FIRST_NUMBER else min(widest, _LEAST_TEXT)
-    for name in _GIVEN_UP:
+        needed[place] = min(widest, _LEAST_TEXT) if place in layout.folded else widest
+    for name in layout.given_up:
         # Two spaces and a line stand between two columns, a space at either end.
         if sum(needed.values()) + 3 * len(needed) - 1 > width and name in head:
             del needed[head.index(name)]

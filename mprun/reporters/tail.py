@@ -37,6 +37,21 @@ class Tail:
             piece, self._rest = self._rest + b"\n", b""
             yield piece
 
+    def read_bytes(self, *, to_end: bool = False) -> Iterator[bytes]:
+        """As `read`, but the bytes as they are; nothing is held back or added."""
+        if self._file is None and not self._open():
+            return
+        while data := os.read(self._file, PIECE):  # type: ignore[arg-type]
+            yield data
+            if not to_end and len(data) == PIECE:
+                return
+
+    def changed(self) -> int:
+        """When the file was written to last, in nanoseconds since the epoch; 0 where it is not there."""
+        if self._file is None and not self._open():
+            return 0
+        return os.fstat(self._file).st_mtime_ns  # type: ignore[arg-type]
+
     def close(self) -> None:
         if self._file is not None:
             os.close(self._file)
@@ -55,3 +70,29 @@ class Tail:
         if end == 0 and len(data) >= PIECE:
             return data + b"\n", b""
         return data[:end], data[end:]
+
+
+class Lines:
+    """Cuts bytes into lines, and a line that is longer than a piece into several."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+
+    def take(self, data: bytes) -> Iterator[tuple[bytes, bool]]:
+        """The lines that are whole now, without their line feeds; whether the next is more of the same."""
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        for line in lines:
+            yield line, False
+        while len(self._rest) > PIECE:
+            end = PIECE
+            # Not inside of a character: in UTF-8 all its bytes but the first begin with 10.
+            while end > PIECE - 4 and self._rest[end] & 0xC0 == 0x80:
+                end -= 1
+            yield self._rest[:end], True
+            self._rest = self._rest[end:]
+
+    def end(self) -> Iterator[tuple[bytes, bool]]:
+        """What follows the last line feed."""
+        if self._rest:
+            yield self._rest, False
+        self._rest = b""

@@ -17,6 +17,24 @@ def visible(text: str) -> str:
     return re.sub(_CONTROLS, lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
+# Why a task was stopped or a run ended, where the record has a name for it.
+_REASONS = {
+    "fail_fast": "fail-fast: another task failed",
+    "log_limit": "log limit",
+    "not_ready": "not ready in time",
+    "record_lost": "the record could not be written",
+    "run_ends": "end of the run",
+    "run_timeout": "timeout of the run",
+    "timeout": "timeout",
+    "user": "on request",
+}
+
+
+def reason(recorded: str) -> str:
+    """A reason of the record in words; one that has no name there is in words already."""
+    return _REASONS.get(recorded, recorded)
+
+
 def span(seconds: float | None) -> str:
     """A stretch of time, short: `0.41s`, `12.3s`, `3m07s`, `2h05m`."""
     if seconds is None:
@@ -27,6 +45,19 @@ def span(seconds: float | None) -> str:
         return f"{seconds:.1f}s"
     minutes, rest = divmod(int(seconds), 60)
     return f"{minutes}m{rest:02d}s" if minutes < 60 else f"{minutes // 60}h{minutes % 60:02d}m"
+
+
+def local_time(time: str) -> str:
+    """An event's time where the reader lives, to the millisecond: `2026-01-01 12:00:01.101`.
+
+    What a damaged record has in its place is shown as it is.
+    """
+    from datetime import datetime
+
+    try:
+        return datetime.fromisoformat(time).astimezone().isoformat(" ", "milliseconds")[:23]
+    except (ValueError, OverflowError):
+        return visible(time[:23])
 
 
 def size(count: int | None) -> str:

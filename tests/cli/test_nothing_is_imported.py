@@ -4,6 +4,7 @@ import json
 import os
 
 import pytest
+from support.records import STARTED, ended, record, started
 from support.runs import ROOT, mprun, write
 
 # Installed by `sitecustomize`, which Python imports before anything of ours.
@@ -53,6 +54,16 @@ def desk(tmp_path_factory):
     assert mprun("job_good.yaml", cwd=path).code == 0
     assert (path / "imported.marker").exists()
     (path / "imported.marker").unlink()
+    # Of a run that goes on, by its record: its engine is this process.
+    engine = {**STARTED, "pid": os.getpid(), "time": "2999-01-01T00:00:00Z"}
+    for state_dir, events in (
+        ("going", [engine, started("a", pid=os.getpid())]),
+        ("old", [STARTED, ended()]),
+    ):
+        record(path, events)
+        (path / ".mprun" / "runs" / STARTED["run"]).rename(path / "moved")
+        (path / state_dir / "runs").mkdir(parents=True)
+        (path / "moved").rename(path / state_dir / "runs" / STARTED["run"])
     return path
 
 
@@ -73,12 +84,27 @@ def audited(desk, *arguments):
         (["validate", "job_bad.yaml", "nothing.yaml"], 2),
         (["plan", "job.yaml"], 0),
         (["plan", "job.yaml", "--format", "json"], 0),
+        (["plan", "job.yaml", "--format", "dot"], 0),
+        (["plan", "job.yaml", "--format", "mermaid"], 0),
         (["plan", "job_bad.yaml"], 2),
         (["schema"], 0),
         (["schema", "event"], 0),
         (["show"], 0),
         (["show", "--json"], 0),
+        (["show", "-v"], 0),
+        (["show", "--state-dir", "going"], 0),
+        (["tree"], 0),
+        (["tree", "--json"], 0),
+        (["tree", "--state-dir", "going"], 0),
+        (["runs"], 0),
+        (["runs", "--json", "--state-dir", "going"], 0),
+        (["runs", "--prune", "1d", "--dry-run"], 0),
+        (["runs", "--prune", "1d", "--state-dir", "old"], 0),
+        (["runs", "--prune", "1d", "--state-dir", "nowhere"], 0),
         (["logs"], 0),
+        (["logs", "no such task"], 2),
+        (["show", "nosuchrun"], 2),
+        (["logs", "-f", "--json", "*"], 0),
         (["--help"], 0),
         (["--version"], 0),
     ],

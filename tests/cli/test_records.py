@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import jsonschema
 import pytest
+from support.records import FINISHED, STARTED, record
 from support.runs import PATIENCE, finish, mprun, start, survivors, write
 
 from mprun.schema import schema_text
@@ -67,50 +68,6 @@ def made(tmp_path_factory):
 def desk(tmp_path):
     write(tmp_path, work=WORK, job=JOB)
     return tmp_path
-
-
-def record(directory, lines, name="20260101-120000.000-abcd"):
-    """A record of one's own, as text lines or objects; the id of the run."""
-    run = Path(directory, ".mprun", "runs", name)
-    (run / "logs").mkdir(parents=True)
-    texts = [line if isinstance(line, str) else json.dumps(line) for line in lines]
-    (run / "events.jsonl").write_text("\n".join(texts) + "\n")
-    return name
-
-
-STARTED = {
-    "event": "run_started",
-    "time": "2026-01-01T12:00:00.000000Z",
-    "run": "20260101-120000.000-abcd",
-    "format": 1,
-    "job": "old",
-    "file": "/old.yaml",
-    "host": "h",
-    "pid": 1,
-    "launcher_pid": 2,
-    "launcher_name": "MainProcess",
-    "cpus": 2,
-    "tasks": 1,
-    "at_once": 1,
-    "max_parallel": 32,
-    "mode": "parallel",
-    "start_method": "fork",
-    "boot_id": None,
-    "python": "3.11.0",
-    "params": {},
-    "options": {},
-    "files": [],
-    "resumed_from": None,
-}
-FINISHED = {
-    "event": "task_finished",
-    "time": STARTED["time"],
-    "run": STARTED["run"],
-    "task": "a",
-    "outcome": "succeeded",
-    "attempts": 1,
-    "reason": "",
-}
 
 
 # -- the record itself
@@ -183,12 +140,15 @@ def test_show_is_the_run_again(made):
     path, run = made
     shown = mprun("show", cwd=path)
     assert (shown.code, shown.stderr) == (0, "")
-    head, file, names, *rows, over = shown.stdout.splitlines()
+    run_part, _, results = shown.stdout.partition("results:\n")
+    head, file, names, *rows = run_part.splitlines()
+    *results, over = results.splitlines()
     assert head == run.stderr.splitlines()[0]
     assert file.startswith(f"file {path}/job.yaml, started 20")
     table = run.stderr.splitlines()
     begin = table.index(names)
     assert [names, *rows] == table[begin : begin + 7]
+    assert results == ['  answer  {"answer": 42, "ü": [1, null]}', "  unlike  {1, 2}"]
     assert over.startswith("failed: exit 1 after ")
 
 
@@ -202,7 +162,13 @@ def test_show_as_json_has_all_of_it(made):
         e["task"]: e["outcome"] for e in run.of("task_finished")
     }
     (attempt,) = next(task for task in value["tasks"] if task["task"] == "die")["attempts"]
-    assert attempt == {"started": run.one("task_started", "die"), "exited": run.one("task_exited", "die")}
+    assert attempt == {
+        "started": run.one("task_started", "die"),
+        "ready": None,
+        "stopping": None,
+        "exited": run.one("task_exited", "die"),
+        "retrying": None,
+    }
 
 
 def test_logs_of_one_task_are_as_they_were_and_of_several_have_names(made):
@@ -346,7 +312,12 @@ def test_a_newer_format_is_refused_by_name(written, desk):
 def test_a_record_with_nothing_in_it(desk):
     shown, as_json, logs = damaged(desk, [""])
     assert shown.code == as_json.code == logs.code == 0
-    assert json.loads(as_json.stdout) == {"run": None, "tasks": [], "finished": None}
+    assert json.loads(as_json.stdout) == {
+        "outcome": "interrupted",
+        "run": None,
+        "tasks": [],
+        "finished": None,
+    }
 
 
 def test_a_damaged_run_harms_no_other(desk):
@@ -385,7 +356,7 @@ def test_a_run_whose_engine_was_killed_is_shown_as_interrupted(desk):
     while not (desk / "sleeping").exists():
         assert process.poll() is None
     running = read(desk, "show")
-    assert running.stdout.endswith("running\n")
+    assert running.stdout.endswith("running: s\n")
     process.kill()
     run = finish(process, desk / ".mprun")
     assert run.code == -9

@@ -1,18 +1,14 @@
 """What a run shows: tasks' output, the lineage, the table; in pipes, on terminals, into the void."""
 
-import contextlib
-import fcntl
 import os
-import pty
 import re
-import struct
 import subprocess
 import sys
-import termios
 from pathlib import Path
 
 import pytest
 from support.runs import PATIENCE, environment, mprun, read_events, start, write
+from support.terminal import on_terminal
 
 WORK = """
     import os
@@ -72,29 +68,6 @@ def verbose(tmp_path_factory):
     return mprun("-v", "job.yaml", cwd=path)
 
 
-def on_terminal(*arguments, cwd, columns=100, **env):
-    """Run `mprun ARGUMENTS` on a terminal of this width; its exit code and what the terminal got."""
-    ours, theirs = pty.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
-    process = subprocess.Popen(
-        [sys.executable, "-m", "mprun", *arguments],
-        cwd=cwd,
-        stdin=theirs,
-        stdout=theirs,
-        stderr=theirs,
-        env=environment(TERM="xterm-256color", **env),
-        start_new_session=True,
-    )
-    os.close(theirs)
-    shown = bytearray()
-    # The terminal is gone (EIO) when the last who has it open has ended.
-    with contextlib.suppress(OSError):
-        while data := os.read(ours, 65536):
-            shown += data
-    os.close(ours)
-    return process.wait(PATIENCE), shown.decode().replace("\r\n", "\n")
-
-
 def shell(command, cwd):
     """What a shell makes of a command line in which `mprun` stands for the program."""
     command = command.replace("mprun", f"{sys.executable} -m mprun")
@@ -127,7 +100,7 @@ LINEAGE = {
     "exit": rf"{CLOCK} exit   (\w+)  pid=\d+ (exit \d+|killed by SIGTERM) {USAGE}",
     "skip": rf"{CLOCK} skip   never  `bad` did not succeed",
     "join": rf"{CLOCK} join   (\w+)  \d of \d",
-    "stop": rf"{CLOCK} stop   beat  SIGTERM \(run_ends\)",
+    "stop": rf"{CLOCK} stop   beat  SIGTERM \(end of the run\)",
     "over": rf"{CLOCK} over   main process ends; stopping daemons: beat",
 }
 
@@ -179,7 +152,7 @@ def test_the_table_has_a_row_for_each_task(verbose):
     numbers = r" +\d+ +\d+ +\d+\.\d\ds +\d+\.\d\ds +[\d.]+MB +1"
     assert re.fullmatch(rf"dance +succeeded{numbers}", rows["dance"])
     assert re.fullmatch(rf"bad +failed: exit 1 \(ValueError: no music\){numbers}", rows["bad"])
-    assert re.fullmatch(rf"beat +stopped: run_ends{numbers}", rows["beat"]) or "stopped" in rows["beat"]
+    assert re.fullmatch(rf"beat +stopped: end of the run{numbers}", rows["beat"]) or "stopped" in rows["beat"]
     assert re.fullmatch(r"never +skipped: `bad` did not succeed +- +- +- +- +- +0", rows["never"])
 
 

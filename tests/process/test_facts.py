@@ -268,3 +268,73 @@ def test_a_process_began_in_the_tick_that_the_clock_showed_around_its_fork():
         stat = procfs.read_stat(pid)
         os.waitpid(pid, 0)
         assert before <= stat.start_ticks <= after
+
+
+def test_a_record_lock_is_dropped_when_any_descriptor_of_the_file_is_closed_and_not_inherited():
+    python("""
+        import fcntl, struct, tempfile
+
+        def holder(path):
+            with open(path, "rb") as file:
+                kind = struct.pack("hhqqi0q", fcntl.F_WRLCK, 0, 0, 0, 0)
+                answer = struct.unpack("hhqqi0q", fcntl.fcntl(file, fcntl.F_GETLK, kind))
+            return None if answer[0] == fcntl.F_UNLCK else answer[4]
+
+        def seen_by_a_child(path):
+            reader, writer = os.pipe()
+            os.waitpid(fork(lambda: os.write(writer, str(holder(path)).encode())), 0)
+            return os.read(reader, 100).decode()
+
+        with tempfile.NamedTemporaryFile() as locked:
+            fcntl.lockf(locked, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # The child does not hold it too, and may close what it likes.
+            assert seen_by_a_child(locked.name) == str(os.getpid())
+            assert seen_by_a_child(locked.name) == str(os.getpid())
+            # One's own is in one's own way no more than in nobody's; to ask drops it.
+            assert holder(locked.name) is None
+            assert seen_by_a_child(locked.name) == "None"
+    """)
+
+
+def test_a_process_that_was_forked_shows_the_environment_of_the_program_it_is_a_copy_of():
+    python("""
+        os.environ["SET_LATER"] = "x"
+        reader, writer = os.pipe()
+
+        def look():
+            # The child of a program that is told, and a fork of it.
+            found = b"SET_LATER=x" in open("/proc/self/environ", "rb").read()
+            os.write(writer, b"1" if found else b"0")
+
+        os.waitpid(fork(look), 0)
+        assert os.read(reader, 1) == b"0"
+        import subprocess
+        script = (
+            "import os, sys; os.fork() or os._exit("
+            "b'SET_LATER=x' not in open('/proc/self/environ', 'rb').read());"
+            "sys.exit(os.waitstatus_to_exitcode(os.wait()[1]))"
+        )
+        subprocess.run([sys.executable, "-c", script], check=True)
+    """)
+
+
+def test_who_becomes_a_subreaper_gets_the_orphans_of_descendants_that_were_there_before():
+    python("""
+        reader, writer = os.pipe()
+
+        def have(descendants):
+            if descendants:
+                pid = fork(lambda: have(descendants - 1))
+                os.write(writer, f"{descendants} {pid}".encode().ljust(20))
+            signal.pause()
+
+        parent = fork(lambda: have(2))
+        told = dict(os.read(reader, 20).split() for _ in range(2))
+        child, grandchild = int(told[b"2"]), int(told[b"1"])
+        prctl(SUBREAPER, 1, 0, 0, 0)
+        for pid, orphan in ((parent, child), (child, grandchild)):
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+            assert children() == [orphan]
+        os.kill(grandchild, signal.SIGKILL)
+    """)

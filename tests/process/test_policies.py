@@ -134,7 +134,7 @@ def test_run_past_its_timeout_fails(tmp_path):
     run = mprun("job.yaml", "--timeout", "300ms", cwd=tmp_path)
     assert run.code == 1
     assert (run.outcome("a"), run.outcome("b")) == ("stopped", "cancelled")
-    assert "run_timeout" in run.stderr
+    assert "timeout of the run" in run.stderr
     assert run.one("run_finished")["duration"] < 5
 
 

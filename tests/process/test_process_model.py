@@ -413,7 +413,6 @@ def test_a_killed_launcher_fails_the_run_at_once_and_leaves_no_task(running, met
 
 @every_start_method
 @pytest.mark.parametrize("task", ["stay_with_a_child", "stay_with_a_hidden_child"])
-@pytest.mark.xfail(reason="the engine is no subreaper yet, and kills no sessions when the launcher is lost")
 def test_a_killed_launcher_leaves_no_children_of_tasks(running, method, task):
     run = running(method, (task,))
     os.kill(run.launcher, signal.SIGKILL)
@@ -583,7 +582,6 @@ def test_the_end_of_one_task_harms_no_descendant_of_another(tmp_path, method):
     assert [pid for event in run.of("task_exited") for pid in event["orphans"]] == [child]
 
 
-@pytest.mark.xfail(reason="orphans of tasks that end together all go to the one that is looked at first")
 def test_an_orphan_is_named_with_the_task_that_left_it_though_another_ends_with_it(tmp_path):
     write(
         tmp_path,

@@ -42,7 +42,7 @@ class Attempts:
         self._places = {}
         self.started = {}
         self.ended = {}
-        self.executor = start_launcher()
+        self.executor = start_launcher("a-run")
         self._poll = select.poll()
         self._poll.register(self.executor.fileno(), select.POLLIN)
         self.prepared = None

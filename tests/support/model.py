@@ -10,7 +10,7 @@ from collections import Counter
 from mprun.intents import Finish, Join, MarkReady, Resolve, Signal, Start, TryAgain, Withdraw
 
 FAILURES = ("failed", "timed-out")
-OF_THE_RUN = ("run_ends", "fail_fast", "run_timeout", "user")
+OF_THE_RUN = ("record_lost", "run_ends", "fail_fast", "run_timeout", "user")
 # Beyond this many tasks, who could have started instead is not looked for: it takes too long.
 SMALL = 40
 
@@ -26,7 +26,7 @@ class Model:
         self.group_of, self.instances = {}, {}
         self.attempts = Counter()
         # Attempts that were handed over, and those of them that have a process, with its time.
-        self.live, self.alive = set(), {}
+        self.live, self.alive, self.first_start = set(), {}, {}
         # Why, and since when, the present attempt was asked to end.
         self.asked = {}
         self.guarded = set()
@@ -50,6 +50,7 @@ class Model:
 
     def process_started(self, number):
         self.alive[number] = self.now
+        self.first_start.setdefault(number, self.now)
         self.seen_started.add(number)
 
     def attempt_ended(self, number, ending):
@@ -249,6 +250,7 @@ class Model:
             assert intent.reason == "restart"
             assert judged in FAILURES or (judged == "succeeded" and task.restart == "always")
             assert task.restart != "never"
+            assert not self.never_served(intent.task), "started again, though it was never ready in its time"
             assert intent.delay <= 60 or task.retry.delay
         self.due[intent.task] = self.now + intent.delay
 
@@ -270,11 +272,19 @@ class Model:
             assert outcome == expected
             assert number in self.refused | self.passed, "an outcome without an attempt"
         else:
-            assert outcome == self.judged[number], "the outcome is not that of the last attempt"
+            hopeless = outcome == "failed" and finish.reason == "not ready" and self.never_served(number)
+            assert hopeless or outcome == self.judged[number], "the outcome is not that of the last attempt"
             self.check_that_was_the_last(number, outcome)
         self.finished[number] = outcome
         if outcome in FAILURES and self.plan.job.fail_fast and not planned.task.allow_failure:
             self.ended = True
+
+    def never_served(self, number):
+        """Whether it was never ready, though the time for that is over since its first start."""
+        ready = self.task(number).ready
+        first = self.first_start.get(number)
+        late = ready is not None and first is not None and self.now >= first + ready.timeout
+        return late and number not in self.seen_ready and self.attempts[number] >= 3
 
     def is_unreachable(self, number):
         return any(self.is_out_of_reach(*need) for need in self.tasks[number].needs)
@@ -288,6 +298,9 @@ class Model:
             self.end()
         elif not self.left():
             # Where all that remains was asked to end before, nothing tells that the run ends.
+            return
+        elif task.restart != "never" and outcome == "failed" and self.never_served(number):
+            # It had its time to be ready: who waits for that is told so.
             return
         elif outcome in FAILURES:
             assert task.restart == "never", "not started again"

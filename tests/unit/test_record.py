@@ -2,6 +2,9 @@
 
 import json
 import os
+import subprocess
+import sys
+import textwrap
 
 import pytest
 from hypothesis import given
@@ -69,6 +72,31 @@ def test_a_short_write_is_continued_and_a_full_disk_is_an_error(directory, monke
     with pytest.raises(RecordError, match="the record cannot be written: No space left on device"):
         recorder.append([JOINED])
     recorder.close()
+
+
+def test_what_could_not_be_written_goes_before_what_comes_next(directory, monkeypatch):
+    write_all, room = os.write, [100]
+
+    def write_some(file, data):
+        if not room[0]:
+            raise OSError(28, "No space left on device")
+        written = write_all(file, data[: room[0]])
+        room[0] -= written
+        return written
+
+    monkeypatch.setattr(os, "write", write_some)
+    recorder = Recorder(directory)
+    for _ in range(3):
+        with pytest.raises(RecordError):
+            recorder.append([FINISHED])
+    room[0] = 10_000
+    recorder.append([JOINED])
+    recorder.append([JOINED])
+    recorder.close()
+    expected = [*[FINISHED.to_record()] * 3, *[JOINED.to_record()] * 2]
+    assert [json.loads(json.dumps(one)) for one in read_lines(directory.events)] == json.loads(
+        json.dumps(expected)
+    )
 
 
 @given(st.text(st.characters()))
@@ -150,7 +178,7 @@ def test_an_event_without_a_kind_is_damage(value):
 )
 def test_no_object_ends_the_reading_in_a_traceback(value):
     state, damage = record.RunState(), []
-    record._apply(state, {"format": 1, **value, **({"format": 1} if "format" in value else {})}, damage)
+    record.apply(state, {"format": 1, **value, **({"format": 1} if "format" in value else {})}, damage)
     assert len(damage) <= 1
     json.dumps(state.to_json())
 
@@ -164,3 +192,77 @@ def test_a_newer_format_is_refused_by_name(directory):
 def test_a_record_that_is_not_there_is_told(directory):
     with pytest.raises(RecordError, match=r"events\.jsonl cannot be read: No such file"):
         read_state(directory)
+
+
+# ---- who writes it
+
+
+def python(script, *arguments):
+    """Start a Python of its own that says `ready`, and goes on until its input ends."""
+    code = textwrap.dedent(script) + "\nprint('ready', flush=True)\nsys.stdin.read()"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout.readline() == "ready\n"
+    return process
+
+
+WRITER = """
+    import sys
+    from mprun.record import Recorder
+    from mprun.statedir import RunDirectory
+    recorder = Recorder(RunDirectory(sys.argv[1]))
+"""
+
+
+def test_the_writer_of_a_record_is_known_as_long_as_it_lives(directory):
+    assert record.writer(directory.events) is None
+    process = python(WRITER, directory.path)
+    # An open for reading is enough.
+    os.chmod(directory.events, 0o400)
+    assert record.writer(directory.events) == process.pid
+    assert record.writer(directory.events) == process.pid
+    process.kill()
+    process.communicate()
+    assert record.writer(directory.events) is None
+
+
+def test_a_record_that_is_closed_has_no_writer(directory):
+    recorder = Recorder(directory)
+    assert record.writer(directory.events) == os.getpid()
+    recorder.close()
+    assert record.writer(directory.events) is None
+
+
+def test_a_second_writer_is_refused(directory):
+    process = python(WRITER, directory.path)
+    with pytest.raises(RecordError, match="is being written by another process"):
+        Recorder(directory)
+    process.communicate()
+
+
+def test_who_reads_a_record_that_is_its_own_goes_on_holding_it(directory):
+    process = python(
+        WRITER
+        + """
+    from mprun.record import read_state, writer
+    import os
+    assert writer(recorder_path := sys.argv[1] + "/events.jsonl") == os.getpid()
+    read_state(RunDirectory(sys.argv[1]))
+    """,
+        directory.path,
+    )
+    assert record.writer(directory.events) == process.pid
+    process.communicate()
+
+
+def test_a_line_that_was_torn_is_ended_before_others_follow(directory):
+    write(directory, encode([JOINED]) + encode([FINISHED])[:20])
+    recorder = Recorder(directory)
+    recorder.close_last_line()
+    recorder.append([FINISHED])
+    recorder.close_last_line()
+    recorder.close()
+    state, damage = read_state(directory)
+    assert damage == ["line 2 is not a JSON object"]
+    assert state.tasks["a"].finished == FINISHED

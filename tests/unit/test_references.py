@@ -131,7 +131,7 @@ def test_text_around_references_is_a_template_that_is_written_as_it_was(text):
             "`${}` names none of `params`, `env`, `matrix`, `item`, `tasks`",
             "for a literal one write `$${}`",
         ),
-        ("${HOME}", "`${HOME}` names none of", "for a literal one write `$${HOME}`"),
+        ("${HOME}", "`${HOME}` names none of", "write `${env.HOME}`, or for a literal one write `$${HOME}`"),
         ("${ params.n }", "`${ params.n }` names none of", "for a literal one write"),
         ("${param.n}", "`${param.n}` names none of", "for a literal one write `$${param.n}`"),
         ("${params}", "`${params}` is no reference such as `${params.NAME}`", ""),

@@ -276,3 +276,23 @@ def test_a_guard_stops_no_attempt_that_does_not_run():
     assert run.stopped("a", "log_limit") == []
     run.started("a")
     assert run.last == []
+
+
+def test_what_never_was_ready_in_its_time_is_not_started_again():
+    keys = {"d": {"restart": "on-failure", "ready": Ready(kind="tcp", what="1", timeout=3.0)}}
+    run = Run(plan({"d": (), "a": ("d:ready",)}, daemons=("d",), keys=keys)).started("d", now=10.0)
+    for now in (15.0, 16.0):
+        assert run.exited("d", succeeded=False, now=now)[0].startswith("restart d")
+        run.passed(now + 0.5)
+        run.started("d", now=now + 0.5)
+    assert run.exited("d", succeeded=False, now=17.0)[:2] == ["failed d", "skipped a"]
+
+
+def test_what_was_ready_once_is_started_again_for_ever():
+    keys = {"d": {"restart": "on-failure", "ready": Ready(kind="tcp", what="1", timeout=3.0)}}
+    run = Run(plan({"d": (), "a": ()}, daemons=("d",), keys=keys)).started("d", "a", now=10.0)
+    run.take(run.scheduler.task_ready(0, 1, 11.0))
+    for now in (99.0, 199.0, 299.0, 399.0):
+        assert run.exited("d", succeeded=False, now=now)[0].startswith("restart d")
+        run.passed(now + 0.2)
+        run.started("d", now=now + 0.2)

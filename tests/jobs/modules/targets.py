@@ -45,3 +45,12 @@ def add(a, b):
 
 
 add_one = functools.partial(add, 1)
+
+
+def rows():
+    mark()
+    yield 1
+
+
+async def wait():
+    mark()

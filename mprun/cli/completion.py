@@ -1,0 +1,50 @@
+"""What a shell offers to complete: the ids of runs, and the names of their tasks."""
+
+from __future__ import annotations
+
+import os
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from mprun.statedir import DEFAULT, find_run, runs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import click
+
+# More than that no one reads, and a key was pressed: of runs, and of a record's lines.
+_RUNS = 100
+_LINES = 5000
+
+
+def complete_run(context: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
+    """The newest runs whose id begins so; their records are not read."""
+    names = (directory.run_id for directory in runs(_state_dir(context)))
+    return list(islice((name for name in names if name.startswith(incomplete)), _RUNS))
+
+
+def complete_task(context: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
+    """The tasks of the run, and their groups, as far as the first lines of its record tell."""
+    from mprun.errors import MprunError
+
+    try:
+        names = dict.fromkeys(_tasks(_state_dir(context), context.params.get("run")))
+    except (MprunError, OSError):
+        return []
+    return [name for name in names if name.startswith(incomplete) and name.isprintable()]
+
+
+def _tasks(state_dir: str, run: str | None) -> Iterator[str]:
+    from mprun.record import read_lines
+    from mprun.reporters.task_logs import names_of
+
+    for line in islice(read_lines(find_run(state_dir, run).events), _LINES):
+        task = line.get("task") if isinstance(line, dict) else None
+        if isinstance(task, str):
+            yield from names_of(task)
+
+
+def _state_dir(context: click.Context) -> str:
+    # While a shell completes, not every default and variable is looked up.
+    return context.params.get("state_dir") or os.environ.get("MPRUN_STATE_DIR") or DEFAULT

@@ -1,0 +1,64 @@
+"""The commands that read job files: what is wrong with them, and what they would run."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from typing import Any
+
+import click
+
+from mprun.assembly import assemble
+from mprun.cli.planning import planned, planning_options, warn_of
+from mprun.errors import UsageError
+from mprun.reporters.errors import explain, write
+from mprun.reporters.words import count, visible
+
+
+@click.command()
+@click.argument("jobs", type=click.Path(), nargs=-1, required=True)
+def validate(jobs: tuple[str, ...]) -> int:
+    """Check job files: every problem, with its place; imports nothing."""
+    code = 0
+    for path in jobs:
+        try:
+            job = assemble(path, {}, (), os.environ, lenient=True)
+        except UsageError as error:
+            if code:
+                write("")
+            explain(error)
+            code = error.exit_code
+        else:
+            warn_of(job)
+            click.echo(f"{visible(path)}: ok, {count(len(job.tasks), 'task')}")
+    return code
+
+
+# The formats of a plan: the reporter that has it, and what gives its lines.
+PLAN_VIEWS = {
+    "text": ("plan_text", "plan_lines"),
+    "json": ("plan_json", "plan_json"),
+    "mermaid": ("plan_graph", "mermaid_lines"),
+    "dot": ("plan_graph", "dot_lines"),
+}
+
+
+@click.command()
+@click.argument("job", type=click.Path())
+@planning_options
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(list(PLAN_VIEWS)),
+    default="text",
+    show_default=True,
+    help="For people, for programs, or as a picture's source.",
+)
+def plan(job: str, form: str, **planning: Any) -> int:
+    """Show what a job would run, and how; imports nothing."""
+    found = planned(job, planning)
+    module, lines = PLAN_VIEWS[form]
+    for line in getattr(importlib.import_module(f"mprun.reporters.{module}"), lines)(found):
+        sys.stdout.write(line + "\n")
+    return 0

@@ -1,0 +1,123 @@
+"""The command that lists the runs of a state directory, and removes old ones."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from itertools import islice
+from typing import TYPE_CHECKING
+
+import click
+
+from mprun import outcomes, statedir
+from mprun.cli.options import STATE_DIR, to_seconds
+from mprun.errors import UsageError
+from mprun.reporters.console import wants_colour
+from mprun.reporters.errors import warn, write
+from mprun.reporters.words import count, size
+from mprun.summary import RunSummary
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from mprun.pruning import RunsFolder
+    from mprun.statedir import RunDirectory
+
+
+@click.command()
+@click.option(
+    "-n",
+    "--limit",
+    type=click.IntRange(min=0),
+    default=20,
+    show_default=True,
+    metavar="N",
+    help="How many runs to list at most; 0 is all.",
+)
+@click.option("--failed", is_flag=True, help="Only runs that failed, were interrupted or cannot be read.")
+@click.option("--json", "as_json", is_flag=True, help="As one JSON object a line.")
+@click.option(
+    "--prune",
+    callback=to_seconds,
+    metavar="DURATION",
+    help="List nothing; remove the runs that ended longer ago than that, such as 30d.",
+)
+@click.option(
+    "--keep",
+    type=click.IntRange(min=0),
+    default=0,
+    metavar="N",
+    help="With --prune: keep the newest N runs, however old they are.",
+)
+@click.option("--dry-run", is_flag=True, help="With --prune: say what would be removed, and remove nothing.")
+@STATE_DIR
+def runs(
+    limit: int,
+    failed: bool,
+    as_json: bool,
+    prune: float | None,
+    keep: int,
+    dry_run: bool,
+    state_dir: str,
+) -> int:
+    """List the runs, the newest first, or remove old ones.
+
+    A run that goes on is never removed, nor is one whose record cannot be read.
+    """
+    if prune is not None:
+        return _prune(state_dir, prune, keep, dry_run, as_json)
+    if keep or dry_run:
+        raise UsageError("--keep and --dry-run are for --prune")
+    from mprun.reporters.run_list import write_json, write_table
+
+    found = map(RunSummary, statedir.runs(state_dir))
+    wanted = islice((run for run in found if run.bad or not failed), limit or None)
+    if as_json:
+        write_json(wanted, sys.stdout)
+    elif shown := list(wanted):
+        write_table(shown, sys.stdout, wants_colour(sys.stdout))
+    else:
+        write(f"there is no {'failed ' if failed else ''}run in {state_dir}")
+    return 0
+
+
+def _prune(state_dir: str, older_than: float, keep: int, dry_run: bool, as_json: bool) -> int:
+    from mprun.pruning import RunsFolder
+
+    removed = space = code = 0
+    with RunsFolder(state_dir) as folder:
+        for directory in _prunable(state_dir, folder, older_than, keep):
+            taken = directory.size()
+            try:
+                if not dry_run:
+                    folder.remove(directory.run_id)
+            except OSError as error:
+                warn(f"{directory.run_id} cannot be removed: {error.strerror}")
+                code = outcomes.EXIT_INTERNAL
+                continue
+            removed, space = removed + 1, space + taken
+            if as_json:
+                line = {"run": directory.run_id, "bytes": taken, "removed": not dry_run}
+                click.echo(json.dumps(line))
+            elif dry_run:
+                click.echo(f"{directory.run_id}  {size(taken)}")
+    if not as_json:
+        click.echo(f"{'would remove' if dry_run else 'removed'} {count(removed, 'run')}, {size(space)}")
+    return code
+
+
+def _prunable(state_dir: str, folder: RunsFolder, older_than: float, keep: int) -> Iterator[RunDirectory]:
+    """The runs to remove; of those that are kept for another reason than their age, that is said."""
+    from mprun.pruning import why_kept
+
+    now = time.time()
+    for directory in islice(statedir.runs(state_dir), keep, None):
+        if not folder.holds(directory.run_id):
+            why: str | None = "it is no directory that mprun has made"
+        else:
+            why = why_kept(RunSummary(directory), older_than, now)
+        if why:
+            warn(f"{directory.run_id} is kept: {why}")
+        elif why is None:
+            yield directory

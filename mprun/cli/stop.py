@@ -1,0 +1,155 @@
+"""The command that stops tasks, or a whole run, from another terminal."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from typing import TYPE_CHECKING
+
+import click
+
+from mprun import control, procfs, record
+from mprun.cli.completion import complete_run, complete_task
+from mprun.cli.options import STATE_DIR
+from mprun.cli.records import read_run
+from mprun.errors import MprunError, UsageError
+from mprun.problems import quote
+from mprun.reporters.errors import write
+from mprun.reporters.table import outcome_words
+from mprun.statedir import runs
+
+if TYPE_CHECKING:
+    from mprun.statedir import RunDirectory
+
+# How long mprun may take to answer, in seconds.
+PATIENCE = 5.0
+# How often it is looked whether what was asked to end has ended, in seconds.
+_LOOK = 0.1
+
+
+@click.command()
+@click.argument("tasks", nargs=-1, shell_complete=complete_task)
+@click.option(
+    "--run",
+    metavar="RUN",
+    shell_complete=complete_run,
+    help="The run's id, or its beginning; the newest that goes on where none is named.",
+)
+@STATE_DIR
+def stop(tasks: tuple[str, ...], run: str | None, state_dir: str) -> int:
+    """Stop tasks of a run that goes on, or all of it.
+
+    As a timeout does: the stop signal, the grace, then SIGKILL. A name may be a pattern of
+    `*` and `?`; that of a matrix, a `foreach` or a recipe means all of its tasks. A run
+    that is stopped once more is killed at once.
+    """
+    directory = _going_on(state_dir, run)
+    if not tasks:
+        return _stop_run(directory)
+    answer = _ask(directory, list(tasks))
+    for name in answer["over"]:
+        write(f"{quote(name)} had ended before")
+    _wait_for(directory, answer["stopped"])
+    if answer["unknown"]:
+        names = ", ".join(map(quote, answer["unknown"]))
+        raise UsageError(f"run {directory.run_id} has no task {names}")
+    return 0
+
+
+def _going_on(state_dir: str, run: str | None) -> RunDirectory:
+    """The run that is meant. Raises UsageError where it does not go on."""
+    if run is not None:
+        directory, _ = read_run(state_dir, run)
+        if record.writer(directory.events) is None:
+            raise UsageError(f"run {directory.run_id} is over")
+        return directory
+    for directory in runs(state_dir):
+        if record.writer(directory.events) is not None:
+            return directory
+    raise UsageError(f"no run in {state_dir} goes on: `--state-dir` looks elsewhere")
+
+
+def _ask(directory: RunDirectory, tasks: list[str]) -> dict[str, list[str]]:
+    """The engine's answer to a request. Raises MprunError where there is none."""
+    _refuse_the_deaf(directory, control.SIGNAL)
+    request = control.ask(directory, tasks)
+    try:
+        _signal(directory, control.SIGNAL)
+        end = time.monotonic() + PATIENCE
+        while (answer := control.answer_to(request)) is None:
+            _refuse_the_deaf(directory, control.SIGNAL)
+            if time.monotonic() > end:
+                raise MprunError(f"run {directory.run_id} does not answer")
+            time.sleep(_LOOK / 5)
+    finally:
+        control.withdraw(request)
+    return answer
+
+
+def _refuse_the_deaf(directory: RunDirectory, number: int) -> None:
+    """Raise MprunError where the engine would not hear a signal, or be ended by it."""
+    writer = record.writer(directory.events)
+    stat = procfs.read_stat(writer) if writer else None
+    if writer is None or (stat is not None and not stat.lives):
+        raise UsageError(f"run {directory.run_id} is over")
+    if stat is not None and stat.state in "Tt":
+        raise MprunError(
+            f"run {directory.run_id} does not answer: it is suspended; "
+            f"`fg` in its terminal, or `kill -CONT {writer}`, lets it go on"
+        )
+    if stat is not None and not procfs.catches(writer, number):
+        raise MprunError(
+            f"run {directory.run_id} does not listen to signals: "
+            f"process {writer} runs it in a thread that is not its main one"
+        )
+
+
+def _signal(directory: RunDirectory, number: int) -> None:
+    """Send a signal to who writes the record, and to nobody who has its number by now."""
+    writer = record.writer(directory.events)
+    try:
+        pidfd = os.pidfd_open(writer or 0)
+    except (OSError, ValueError):
+        raise UsageError(f"run {directory.run_id} is over") from None
+    try:
+        # It held the lock after the pidfd was opened, so it is the one.
+        if record.writer(directory.events) != writer:
+            raise UsageError(f"run {directory.run_id} is over")
+        signal.pidfd_send_signal(pidfd, number)
+    except PermissionError:
+        raise UsageError(f"run {directory.run_id} is another user's") from None
+    except ProcessLookupError:
+        raise UsageError(f"run {directory.run_id} is over") from None
+    finally:
+        os.close(pidfd)
+
+
+def _stop_run(directory: RunDirectory) -> int:
+    _refuse_the_deaf(directory, signal.SIGTERM)
+    _signal(directory, signal.SIGTERM)
+    while (writer := record.writer(directory.events)) is not None:
+        if (stat := procfs.read_stat(writer)) is not None and stat.state in "Tt":
+            raise MprunError(f"run {directory.run_id} was suspended; it ends as soon as it goes on")
+        time.sleep(_LOOK)
+    state, _ = record.read_state(directory)
+    ended = "interrupted" if state.finished is None else state.finished.outcome
+    write(f"run {directory.run_id}: {ended}")
+    return 0
+
+
+def _wait_for(directory: RunDirectory, names: list[str]) -> None:
+    """Say how each has ended, once it has."""
+    waiting = list(names)
+    while waiting:
+        over = record.writer(directory.events) is None
+        state, _ = record.read_state(directory)
+        for name in list(waiting):
+            task = state.tasks.get(name)
+            if task is not None and task.finished is not None:
+                waiting.remove(name)
+                write(f"{quote(name)} {outcome_words(task)}")
+        if over:
+            return
+        if waiting:
+            time.sleep(_LOOK)

@@ -1,0 +1,133 @@
+"""Who was whose child, drawn: each process with its memory, CPU time, threads, and how it ended."""
+
+from __future__ import annotations
+
+import locale
+import os
+from typing import TYPE_CHECKING
+
+from mprun import ancestry
+from mprun.reporters.words import columns, size, span, visible
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from typing import TextIO
+
+    from mprun.ancestry import Process
+
+HEAD = ("PROCESS", "PID", "MEMORY", "CPU", "THREADS", "TIME", "END")
+# What a narrow terminal has no room for, in the order in which it is given up.
+_GIVEN_UP = ("TIME", "THREADS", "CPU", "MEMORY", "PID")
+# A name is cut to this many columns; an end is cut, too, but has this many at least.
+_NAME_LIMIT = 40
+_LEAST_END = 12
+_RED, _RESET = "\x1b[31m", "\x1b[0m"
+
+
+class Pen:
+    """The pieces that branches are drawn with, and what stands for the rest of a text."""
+
+    def __init__(self, fine: bool) -> None:
+        self.branch, self.last, self.line = ("├─ ", "└─ ", "│  ") if fine else ("|- ", "`- ", "|  ")
+        self.cut = "…" if fine else "..."
+
+
+def can_draw() -> bool:
+    """Whether the reader's encoding has lines to draw with; our own is UTF-8 whatever the locale."""
+    wished = os.environ.get("PYTHONIOENCODING", "").partition(":")[0]
+    try:
+        "├─└│…".encode(wished or locale.getencoding())
+    except (LookupError, UnicodeError):
+        return False
+    return True
+
+
+def write_tree(roots: Sequence[Process], stream: TextIO, colour: bool) -> None:
+    """Write a line for each process, below its parent."""
+    pen = Pen(can_draw())
+    drawn = [(_is_bad(process), _row(process, stem, pen)) for process, stem in _lines(roots, pen)]
+    rows = [(False, HEAD), *drawn]
+    width = _terminal_width(stream)
+    places = _fitting([row for _, row in rows], width)
+    widths = {place: max(columns(row[place]) for _, row in rows) for place in places}
+    for bad, row in rows:
+        cells = [_padded(row[place], widths[place], right=place > 0) for place in places]
+        line = "  ".join([*cells, row[-1]])
+        if width is not None:
+            line = _cut(line, width, pen)
+        stream.write(f"{_RED}{line}{_RESET}\n" if colour and bad else f"{line}\n")
+
+
+def _lines(roots: Sequence[Process], pen: Pen) -> Iterator[tuple[Process, str]]:
+    """Each process after its parent, with what is drawn in front of its name."""
+    # A list of what is to come and no recursion: processes may be nested a thousand deep.
+    waiting = [(root, "", "") for root in reversed(roots)]
+    while waiting:
+        process, stem, below = waiting.pop()
+        yield process, stem
+        branch, line = pen.last, "   "
+        for child in reversed(process.children):
+            waiting.append((child, below + branch, below + line))
+            branch, line = pen.branch, pen.line
+
+
+def _row(process: Process, stem: str, pen: Pen) -> tuple[str, ...]:
+    return (
+        stem + _cut(_name(process), _NAME_LIMIT, pen),
+        str(process.pid),
+        size(process.max_rss),
+        span(process.cpu),
+        "-" if process.threads is None else str(process.threads),
+        span(process.duration),
+        _end(process),
+    )
+
+
+def _name(process: Process) -> str:
+    name = visible(process.name).replace("\n", " ")
+    if process.role == ancestry.DESCENDANT:
+        return f"({name})"
+    if process.attempt is not None and process.attempt > 1:
+        name = f"{name} attempt={process.attempt}"
+    return f"{name} daemon" if process.daemon else name
+
+
+def _end(process: Process) -> str:
+    if process.suspended:
+        return "running, suspended (SIGSTOP)"
+    return "running" if process.running else visible(process.end or "-")
+
+
+def _is_bad(process: Process) -> bool:
+    return process.role == ancestry.TASK and bool(process.exit_code) and not process.daemon
+
+
+def _terminal_width(stream: TextIO) -> int | None:
+    """The columns of the terminal that a stream goes to; None where it goes elsewhere."""
+    try:
+        return os.get_terminal_size(stream.fileno()).columns or None
+    except OSError:
+        return None
+
+
+def _fitting(rows: Sequence[Sequence[str]], width: int | None) -> list[int]:
+    """The columns before the end that a terminal of this width has room for, by their places."""
+    needed = {place: max(columns(row[place]) + 2 for row in rows) for place in range(len(HEAD) - 1)}
+    for name in _GIVEN_UP:
+        if width is not None and sum(needed.values()) + _LEAST_END > width:
+            del needed[HEAD.index(name)]
+    return list(needed)
+
+
+def _padded(cell: str, width: int, *, right: bool) -> str:
+    space = " " * (width - columns(cell))
+    return space + cell if right else cell + space
+
+
+def _cut(text: str, width: int, pen: Pen) -> str:
+    """The text, cut where it takes more columns than that."""
+    if columns(text) <= width:
+        return text
+    while text and columns(text) > width - len(pen.cut):
+        text = text[:-1]
+    return text + pen.cut

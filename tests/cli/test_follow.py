@@ -1,0 +1,428 @@
+"""What tasks printed: of a run that is over, and of one that goes on, to the last byte."""
+
+import hashlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from support.records import FINISHED, STARTED, ended, exited, record, started
+from support.runs import PATIENCE, environment, eventually, finish, mprun, start, write
+from support.terminal import on_terminal
+
+from mprun.statedir import RunDirectory
+
+WORK = """
+    import os
+    import sys
+    import time
+
+    print("imported")
+
+    def wait_for(name):
+        while not os.path.exists(name):
+            time.sleep(0.005)
+
+    def talk(name, rest=""):
+        print(name, "one", flush=True)
+        wait_for("go")
+        print(name, "two")
+        print(rest, end="")
+
+    def quiet():
+        wait_for("go")
+
+    def flaky():
+        print("try", os.environ["MPRUN_ATTEMPT"], end="", flush=True)
+        if os.environ["MPRUN_ATTEMPT"] < "3":
+            os._exit(1)
+
+    def commands():
+        print("::error::one")
+        print("  ::warning file=a::two")
+        print("a ##[group]three")
+        print("b\\r::debug::four")
+        print("\\u200b::notice::five")
+        print("c::d")
+
+    def binary():
+        os.write(1, bytes(range(256)) + b"\\nno line feed")
+    """
+JOB = """
+    tasks:
+      - {name: a, target: work:talk, args: [a, rest]}
+      - {name: 'm', target: work:talk, args: ['${matrix.n}'], matrix: {n: [1, 2]}}
+      - {name: later, target: work:talk, args: [later], depends_on: a}
+    """
+
+
+@pytest.fixture
+def desk(tmp_path):
+    write(tmp_path, work=WORK, job=JOB)
+    return tmp_path
+
+
+@pytest.fixture
+def going(desk):
+    """A run of which three tasks wait for a file named `go`."""
+    process = start("-q", "--output", "none", "job.yaml", cwd=desk)
+    runs = desk / ".mprun" / "runs"
+    try:
+        eventually(lambda: sum(path.stat().st_size > 0 for path in runs.glob("*/logs/*.1.log")) == 3)
+        yield desk
+    finally:
+        (desk / "go").touch()
+        assert finish(process, desk / ".mprun").code == 0
+
+
+def read(directory, *arguments, **options):
+    """What `mprun ARGUMENTS` says; the bytes of stdout, and the text of stderr."""
+    process = start(*arguments, cwd=directory, **options)
+    output, said = process.communicate(timeout=PATIENCE)
+    assert b"Traceback" not in said
+    return process.returncode, output, said.decode()
+
+
+def lines_of(process, number):
+    """The first lines that a process writes, as they come."""
+    return [process.stdout.readline().decode() for _ in range(number)]
+
+
+def rest_of(process):
+    output, said = process.communicate(timeout=PATIENCE)
+    return process.returncode, output.decode(), said.decode()
+
+
+# -- following
+
+
+def test_following_shows_what_was_printed_and_what_comes_until_the_run_is_over(going):
+    process = start("logs", "-f", cwd=going)
+    first = lines_of(process, 4)
+    assert sorted(line.split(" | ")[1] for line in first) == ["1 one\n", "2 one\n", "a one\n", "imported\n"]
+    (going / "go").touch()
+    code, output, said = rest_of(process)
+    assert (code, said) == (0, "")
+    shown = [re.split(r" +\| ", line, maxsplit=1) for line in [*first, *output.splitlines(keepends=True)]]
+    for name in ("a", "m[n=1]", "m[n=2]", "later"):
+        (log,) = going.glob(f".mprun/runs/*/logs/{name.replace('[', '[[]')}.1.log")
+        text = log.read_text()
+        assert "".join(text for task, text in shown if task == name) == text + "\n" * (text[-1] != "\n")
+    # It runs after the end of the other, and so it is shown.
+    assert shown.index(["a", "rest\n"]) < shown.index(["later", "later one\n"])
+
+
+def test_one_task_is_followed_to_its_last_byte(going):
+    process = start("logs", "--follow", "a", cwd=going)
+    assert lines_of(process, 1) == ["a one\n"]
+    (going / "go").touch()
+    assert rest_of(process) == (0, "a two\nrest", "")
+
+
+def test_a_task_that_has_not_started_is_waited_for(going):
+    process = start("logs", "-f", "later", cwd=going)
+    assert process.stderr.readline().decode().endswith(" has no task `later` by now; waiting for it\n")
+    (going / "go").touch()
+    assert rest_of(process) == (0, "later one\nlater two\n", "")
+
+
+def test_a_task_that_never_comes_is_an_error_at_the_end(going):
+    process = start("logs", "-f", "latr", cwd=going)
+    assert b"waiting for it" in process.stderr.readline()
+    (going / "go").touch()
+    code, output, said = rest_of(process)
+    assert (code, output) == (2, "")
+    assert "has no task `latr`; did you mean `later`?" in said
+
+
+def test_following_a_run_that_is_over_shows_it(going):
+    (going / "go").touch()
+    runs = going / ".mprun" / "runs"
+    eventually(lambda: b"run_finished" in next(runs.glob("*/events.jsonl")).read_bytes())
+    assert read(going, "logs", "-f", "a") == (0, b"a one\na two\nrest", "")
+
+
+def test_ctrl_c_ends_the_following_and_not_the_run(going):
+    process = start("logs", "-f", "a", cwd=going)
+    assert lines_of(process, 1) == ["a one\n"]
+    process.send_signal(signal.SIGINT)
+    code, output, said = rest_of(process)
+    assert (code, output, said.strip()) == (130, "", "")
+    assert "running: " in read(going, "show")[1].decode()
+
+
+def test_following_ends_when_nobody_reads_any_more(going):
+    """Though nothing more is printed."""
+    reader, writer = os.pipe()
+    process = start("logs", "-f", cwd=going, stdout=writer)
+    os.close(writer)
+    assert os.read(reader, 1)
+    os.close(reader)
+    _, said = process.communicate(timeout=PATIENCE)
+    assert (process.returncode, said) == (0, b"")
+
+
+def test_a_pipe_into_head_ends(going):
+    command = f"{sys.executable} -m mprun logs -f | head -1"
+    answer = subprocess.run(
+        ["bash", "-c", command], cwd=going, env=environment(), capture_output=True, timeout=PATIENCE
+    )
+    assert (answer.stdout.count(b"\n"), answer.stderr) == (1, b"")
+
+
+def test_following_as_json(going):
+    process = start("logs", "-f", "--json", "m", "a", cwd=going)
+    first = [json.loads(line) for line in lines_of(process, 3)]
+    assert {line["line"] for line in first} == {"a one", "1 one", "2 one"}
+    (going / "go").touch()
+    code, output, said = rest_of(process)
+    assert (code, said) == (0, "")
+    lines = [*first, *map(json.loads, output.splitlines())]
+    assert [line["line"] for line in lines if line["task"] == "a"] == ["a one", "a two", "rest"]
+    assert {line["attempt"] for line in lines} == {1}
+    assert {line["task"] for line in lines} == {"a", "m[n=1]", "m[n=2]"}
+
+
+def test_a_run_whose_engine_is_killed_is_followed_to_its_end(desk):
+    process = start("-q", "--output", "none", "job.yaml", cwd=desk)
+    eventually(lambda: [path for path in desk.glob(".mprun/runs/*/logs/a.1.log") if path.stat().st_size])
+    follower = start("logs", "-f", "a", cwd=desk)
+    assert lines_of(follower, 1) == ["a one\n"]
+    process.kill()
+    finish(process, desk / ".mprun")
+    code, output, said = rest_of(follower)
+    assert (code, output) == (0, "")
+    assert "was interrupted: mprun itself was ended\n" in said
+
+
+def test_following_does_not_poll_fast(going):
+    """Counted are the calls of poll(2): ten a second, and not one more a turn."""
+    program = """
+        import select, sys
+        real, calls = select.poll, []
+        class Poll:
+            def __init__(self): self.poll_ = real()
+            def register(self, *a): self.poll_.register(*a)
+            def poll(self, milliseconds):
+                calls.append(milliseconds)
+                if len(calls) == 5:
+                    print(calls, file=sys.stderr)
+                    raise KeyboardInterrupt
+                return self.poll_.poll(milliseconds)
+        select.poll = Poll
+        sys.argv = ["mprun", "logs", "-f", "a"]
+        from mprun.__main__ import main
+        main()
+        """
+    write(going, follow=program)
+    answer = subprocess.run(
+        [sys.executable, "follow.py"], cwd=going, env=environment(), capture_output=True, timeout=PATIENCE
+    )
+    assert answer.returncode == 130
+    assert answer.stderr.strip() == b"[100.0, 100.0, 100.0, 100.0, 100.0]"
+
+
+# -- names, groups, patterns, attempts
+
+
+@pytest.fixture
+def many(tmp_path):
+    """A record of tasks of a matrix, a list and a recipe, and what each printed."""
+    names = ["fit[n=1]", "fit[n=2]", "each[0]", "load/a", "load/b[n=1]", "fitting", "main thing"]
+    name = record(
+        tmp_path,
+        [STARTED, *(started(task, pid=n) for n, task in enumerate(names, 100))]
+        + [exited(task, pid=n) for n, task in enumerate(names, 100)]
+        + [ended()],
+    )
+    directory = RunDirectory(str(tmp_path / ".mprun" / "runs" / name))
+    for task in names:
+        Path(directory.log(task, 1)).write_text(f"{task}\n")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [
+        (["fit"], ["fit[n=1]", "fit[n=2]"]),
+        (["fit*"], ["fit[n=1]", "fit[n=2]", "fitting"]),
+        (["fit[n=?]"], ["fit[n=1]", "fit[n=2]"]),
+        (["f?t"], ["fit[n=1]", "fit[n=2]"]),
+        (["load"], ["load/a", "load/b[n=1]"]),
+        (["load/b"], ["load/b[n=1]"]),
+        (["fitting", "each"], ["fitting", "each[0]"]),
+        (["*", "fitting"], None),
+    ],
+    ids=str,
+)
+def test_a_name_a_group_or_a_pattern_means_tasks(words, meant, many):
+    code, output, said = read(many, "logs", *words)
+    assert (code, said) == (0, "")
+    shown = [line.partition(" | ") for line in output.decode().splitlines()]
+    assert all(name.rstrip() == text for name, _, text in shown)
+    if meant is None:
+        assert len(shown) == 7
+    else:
+        assert [text for *_, text in shown] == meant
+
+
+def test_one_task_by_its_whole_name_is_shown_as_it_is(many):
+    assert read(many, "logs", "fit[n=1]") == (0, b"fit[n=1]\n", "")
+
+
+@pytest.mark.parametrize(("word", "said"), [("fti", "did you mean `fit`?"), ("x*", "there are ")])
+def test_what_means_nothing_is_told(word, said, many):
+    code, output, told = read(many, "logs", word)
+    assert (code, output) == (2, b"")
+    assert said in told
+
+
+def test_attempts_are_separated_on_stderr_and_can_be_chosen(tmp_path):
+    write(tmp_path, work=WORK, job="tasks: [{name: f, target: 'work:flaky', retry: 2}]")
+    run = mprun("-q", "job.yaml", cwd=tmp_path)
+    assert run.code == 0
+    said = "--- f: attempt 2 ---\n--- f: attempt 3 ---\n"
+    # What has no line feed at its end gets one where something follows.
+    assert read(tmp_path, "logs", "f") == (0, b"try 1\ntry 2\ntry 3", said)
+    assert read(tmp_path, "logs", "*")[1:] == (
+        b"main | imported\nf    | try 1\nf    | try 2\nf    | try 3\n",
+        said,
+    )
+    assert read(tmp_path, "logs", "f", "--attempt", "2") == (0, b"try 2", "")
+    code, output, said = read(tmp_path, "logs", "--json")
+    lines = [json.loads(line) for line in output.splitlines()]
+    assert lines == [
+        {"task": "main", "attempt": None, "line": "imported"},
+        *({"task": "f", "attempt": number, "line": f"try {number}"} for number in (1, 2, 3)),
+    ]
+    assert said == ""
+    code, output, said = read(tmp_path, "logs", "f", "--attempt", "4")
+    assert (code, output) == (2, b"")
+    assert "has no attempt 4 of what was asked for" in said
+
+
+# -- bytes
+
+
+def test_the_bytes_of_one_task_are_exact_in_a_pipe_and_visible_on_a_terminal(tmp_path):
+    write(tmp_path, work=WORK, job="tasks: [{name: b, target: 'work:binary'}]")
+    run = mprun("-q", "--output", "none", "job.yaml", cwd=tmp_path)
+    assert read(tmp_path, "logs", "b")[1] == run.log("b") == bytes(range(256)) + b"\nno line feed"
+    _, shown = on_terminal("logs", "b", cwd=tmp_path)
+    assert r"\x00\x01" in shown
+    assert r"\x1b" in shown
+    assert not set(shown) & {"\x00", "\x1b", "\x07"}
+    lines = [json.loads(line)["line"] for line in read(tmp_path, "logs", "--json", "b")[1].splitlines()]
+    high = "".join(f"\\x{number:x}" for number in range(128, 256))
+    assert lines == [bytes(range(10)).decode(), bytes(range(11, 128)).decode() + high, "no line feed"]
+
+
+# In a process of its own: what a process had before it became another program counts as its own.
+MEASURE = """
+import hashlib, os, subprocess, sys
+process = subprocess.Popen([sys.executable, "-m", "mprun", *sys.argv[1:]], stdout=subprocess.PIPE)
+digest, size = hashlib.sha256(), 0
+while data := process.stdout.read(1 << 20):
+    digest.update(data)
+    size += len(data)
+_, status, usage = os.wait4(process.pid, 0)
+print(os.waitstatus_to_exitcode(status), usage.ru_maxrss * 1024, size, digest.hexdigest())
+"""
+
+
+@pytest.mark.parametrize("options", [["a"], ["*"], ["a", "--json"]], ids=str)
+@pytest.mark.parametrize("kind", ["lines", "one line"])
+def test_a_large_log_is_shown_whole_and_in_flat_memory(kind, options, tmp_path):
+    size = 32 << 20 if "--json" in options else 256 << 20
+    name = record(tmp_path, [STARTED, started("a"), exited("a"), FINISHED, ended()])
+    piece = (b"x" * 63 + (b"\n" if kind == "lines" else b"x")) * 16384
+    digest = hashlib.sha256()
+    with open(tmp_path / ".mprun" / "runs" / name / "logs" / "a.1.log", "wb") as file:
+        for _ in range(size // len(piece)):
+            file.write(piece)
+            digest.update(piece)
+    answer = subprocess.run(
+        [sys.executable, "-c", MEASURE, "logs", *options],
+        cwd=tmp_path,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+    )
+    code, memory, shown, found = answer.stdout.split()
+    assert (code, answer.stderr) == ("0", "")
+    assert int(memory) < 60e6
+    assert int(shown) >= size
+    assert (found == digest.hexdigest()) == (options == ["a"])
+
+
+def test_a_long_line_as_json_says_that_it_goes_on(tmp_path):
+    name = record(tmp_path, [STARTED, started("a"), exited("a"), FINISHED, ended()])
+    text = "ä€😀" * 100_000 + "\nshort\n"
+    (tmp_path / ".mprun" / "runs" / name / "logs" / "a.1.log").write_text(text)
+    lines = [json.loads(line) for line in read(tmp_path, "logs", "--json", "a")[1].splitlines()]
+    assert "".join(line["line"] + "\n" * (not line.get("more")) for line in lines) == text
+    assert [line.get("more", False) for line in lines[-2:]] == [False, False]
+    assert len(lines) > 3
+
+
+# -- workflow commands
+
+
+def test_workflow_commands_are_inert_where_github_reads(tmp_path):
+    write(tmp_path, work=WORK, job="tasks: [{name: c, target: 'work:commands'}]")
+    github = {"GITHUB_ACTIONS": "true"}
+    run = mprun("-q", "job.yaml", "--output", "group", cwd=tmp_path, env=github)
+    exact = "::error::one\n  ::warning file=a::two\na ##[group]three\nb\r::debug::four\n"
+    exact += "\u200b::notice::five\nc::d\n"
+    inert = exact.replace("::e", ": :e").replace("::w", ": :w").replace("##[", "## [")
+    inert = inert.replace("::debug", ": :debug").replace("::n", ": :n")
+    assert run.log("c").decode() == exact
+    assert "".join(f"{line}\n" for line in run.stdout.replace("c    | ", "").split("\n")[1:-1]) == inert
+    assert read(tmp_path, "logs", "c", env=github)[1].decode() == inert
+    assert read(tmp_path, "logs", "c")[1].decode() == exact
+    for env in (github, {}):
+        output = read(tmp_path, "logs", "c", "--json", env=env)[1].decode()
+        assert "".join(json.loads(line)["line"] + "\n" for line in output.splitlines()) == exact
+        assert ("##[" in output) == (not env)
+
+
+# -- what cannot be written, and what is damaged
+
+
+def test_a_log_that_cannot_be_written_is_an_error(desk):
+    (desk / "go").touch()
+    mprun("-q", "job.yaml", cwd=desk)
+    for options in ([], ["a"], ["--json"]):
+        with open("/dev/full", "wb") as full:
+            code, _, said = read(desk, "logs", *options, stdout=full)
+        assert code == 3
+        assert said == "error: the output cannot be written: No space left on device\n"
+
+
+def test_output_of_a_run_that_cannot_be_written_is_one_warning(desk):
+    (desk / "go").touch()
+    with open("/dev/full", "wb") as full:
+        process = start("job.yaml", cwd=desk, stdout=full)
+        _, said = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0
+    assert (
+        said.decode().count(
+            "warning: tasks' output cannot be written any more: No space left on device; "
+            "the run goes on, and the logs have all of it\n"
+        )
+        == said.decode().count("warning")
+        == 1
+    )
+    assert read(desk, "logs", "later")[1] == b"later one\nlater two\n"
+
+
+def test_damage_is_said_once_and_a_missing_log_is_nothing(tmp_path):
+    record(tmp_path, [STARTED, "nonsense", started("a"), exited("a"), FINISHED])
+    code, output, said = read(tmp_path, "logs", "-f", "a")
+    assert (code, output) == (0, b"")
+    assert said.count("line 2 is not a JSON object, left out") == 1

@@ -1,0 +1,304 @@
+"""The list of runs, also of damaged ones, and how old ones are removed: nothing else is."""
+
+import json
+import os
+import re
+import time
+from pathlib import Path
+
+import pytest
+from support.records import FINISHED, STARTED, ended, record
+from support.runs import PATIENCE, eventually, finish, mprun, start, write
+from support.terminal import on_terminal
+
+WORK = """
+    import os
+    import time
+
+    def hi():
+        print("hi")
+
+    def fail():
+        raise ValueError("no")
+
+    def wait():
+        open("waiting", "w").close()
+        while not os.path.exists("go"):
+            time.sleep(0.005)
+    """
+JOB = """
+    tasks:
+      - {name: a, target: work:hi}
+      - {name: b, target: work:fail}
+    """
+
+
+def read(directory, *arguments, **options):
+    """What `mprun ARGUMENTS` says where the record is such that the test must not read it."""
+    process = start(*arguments, cwd=directory, **options)
+    output, said = process.communicate(timeout=PATIENCE)
+    assert b"Traceback" not in said
+    return process.returncode, output.decode(), said.decode()
+
+
+def as_json(directory, *arguments):
+    code, output, _ = read(directory, "runs", "--json", *arguments)
+    assert code == 0
+    return [json.loads(line) for line in output.splitlines()]
+
+
+def ids(directory):
+    return sorted(os.listdir(directory / ".mprun" / "runs"))
+
+
+# -- the list
+
+
+def test_runs_are_listed_newest_first(tmp_path):
+    write(tmp_path, work=WORK, job=JOB, job_good="tasks: [{name: a, target: 'work:hi'}]")
+    bad = mprun("job.yaml", cwd=tmp_path).one("run_started")
+    good = mprun("job_good.yaml", cwd=tmp_path).one("run_started")
+    code, shown, said = read(tmp_path, "runs")
+    assert (code, said) == (0, "")
+    head, first, second = shown.splitlines()
+    assert head.split() == ["RUN", "JOB", "STARTED", "TIME", "OUTCOME", "EXIT", "TASKS"]
+    when = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d"
+    assert re.fullmatch(rf"{good['run']}  job_good  {when} +\d\.\d\ds  succeeded +0  1 succeeded", first)
+    assert re.fullmatch(
+        rf"{bad['run']}  job +{when} +\d\.\d\ds  failed +1  1 succeeded, 1 failed", second.strip()
+    )
+    assert [run["run"] for run in as_json(tmp_path, "-n", "1")] == [good["run"]]
+    assert [run["run"] for run in as_json(tmp_path, "--failed")] == [bad["run"]]
+    (value,) = as_json(tmp_path, "--failed", "--limit", "1")
+    assert (value["outcome"], value["exit_code"]) == ("failed", 1)
+    assert value["counts"] == {"succeeded": 1, "failed": 1}
+    assert (value["started"], value["tasks"], value["damage"]) == (bad["time"], 2, [])
+
+
+def test_where_nothing_has_run_there_is_nothing_to_list(tmp_path):
+    assert read(tmp_path, "runs") == (0, "", "there is no run in .mprun\n")
+    assert read(tmp_path, "runs", "--json") == (0, "", "")
+    assert read(tmp_path, "runs", "--prune", "1d") == (0, "removed 0 runs, 0B\n", "")
+    assert os.listdir(tmp_path) == []
+
+
+def test_twenty_are_listed_unless_told_otherwise(tmp_path):
+    for number in range(30):
+        record(tmp_path, [STARTED, ended()], name=f"20260101-120000.000-{number:04x}")
+    assert len(as_json(tmp_path)) == 20
+    assert len(as_json(tmp_path, "-n", "0")) == 30
+    assert [run["run"][-2:] for run in as_json(tmp_path, "-n2")] == ["1d", "1c"]
+
+
+def test_a_thousand_runs_are_listed_at_once(tmp_path):
+    """Each has as many tasks as would take a minute to read."""
+    events = [STARTED, *([{**FINISHED, "result": "x" * 1000}] * 500), ended()]
+    first = record(tmp_path, events, name="20260101-120000.000-0000")
+    runs = tmp_path / ".mprun" / "runs"
+    for number in range(1, 1000):
+        (runs / f"20260101-120000.000-{number:04x}").mkdir()
+        os.link(runs / first / "events.jsonl", runs / f"20260101-120000.000-{number:04x}" / "events.jsonl")
+    begun = time.monotonic()
+    assert len(as_json(tmp_path, "-n", "0")) == 1000
+    assert time.monotonic() - begun < 5
+
+
+def test_a_run_that_goes_on_is_running_and_one_that_was_killed_is_interrupted(tmp_path):
+    write(tmp_path, work=WORK, job="tasks: [{name: w, target: 'work:wait'}]")
+    process = start("-q", "job.yaml", cwd=tmp_path)
+    eventually(lambda: (tmp_path / "waiting").exists())
+    (value,) = as_json(tmp_path)
+    assert (value["outcome"], value["exit_code"], value["counts"]) == ("running", None, {"running": 1})
+    assert value["duration"] > 0
+    assert " running " in read(tmp_path, "runs")[1]
+    assert as_json(tmp_path, "--failed") == []
+    assert read(tmp_path, "runs", "--prune", "0s")[:2] == (0, "removed 0 runs, 0B\n")
+    process.kill()
+    finish(process, tmp_path / ".mprun")
+    (value,) = as_json(tmp_path, "--failed")
+    assert (value["outcome"], value["counts"]) == ("interrupted", {"unknown": 1})
+    assert read(tmp_path, "runs", "--prune", "0s")[1].startswith("removed 1 run, ")
+    assert ids(tmp_path) == []
+
+
+# -- records that are damaged
+
+
+DAMAGED = {
+    "nonsense": (["nonsense"], "line 1 is not a JSON object"),
+    "newer": ([{**STARTED, "format": 9}, ended()], "this record has the format 9"),
+    "no beginning": ([FINISHED, ended()], "its first event is not there"),
+    "nothing": ([], "line 1 is not a JSON object"),
+    "not whole": ([{**STARTED, "pid": "1"}, ended()], "a run_started event is not whole"),
+    "escapes": ([{**STARTED, "format": "\x1b[31m"}], "\\x1b[31m"),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGED)
+def test_a_damaged_run_is_one_line_that_says_so_and_harms_no_other(name, tmp_path):
+    lines, said = DAMAGED[name]
+    record(tmp_path, lines, name="20260101-120000.000-dddd")
+    good = record(tmp_path, [STARTED, ended()])
+    code, shown, warned = read(tmp_path, "runs")
+    assert (code, warned) == (0, "")
+    _, damaged, other = shown.splitlines()
+    assert re.match(r"20260101-120000.000-dddd  - +- +-  damaged: ", damaged)
+    assert said in damaged
+    assert other.split()[:2] == [good, "old"]
+    first, second = as_json(tmp_path)
+    assert (first["outcome"], first["job"], second["outcome"]) == ("damaged", None, "succeeded")
+    assert said.replace("\\x1b", "\x1b") in first["damage"][0]
+    # Nobody can tell whether it still goes on.
+    code, shown, warned = read(tmp_path, "runs", "--prune", "1s")
+    assert (code, shown.split()[:2]) == (0, ["removed", "1"])
+    assert "20260101-120000.000-dddd is kept: its record cannot be read" in warned
+    assert ids(tmp_path) == ["20260101-120000.000-dddd"]
+
+
+def test_a_torn_run_is_listed_as_far_as_it_can_be_read(tmp_path):
+    name = record(tmp_path, [STARTED, FINISHED, ended()])
+    path = tmp_path / ".mprun" / "runs" / name / "events.jsonl"
+    path.write_bytes(path.read_bytes()[:-5])
+    (value,) = as_json(tmp_path)
+    assert (value["outcome"], value["counts"]) == ("interrupted", {"succeeded": 1})
+    assert value["damage"] == ["line 3 is torn"]
+    assert "interrupted (line 3 is torn)" in read(tmp_path, "runs")[1]
+
+
+def test_a_run_of_an_older_or_newer_version_of_the_same_format_is_listed(tmp_path):
+    newer = {**ended(), "event": "run_celebrated"}
+    record(tmp_path, [{**STARTED, "new": 1}, ended(), newer])
+    older = {key: STARTED[key] for key in STARTED if key not in ("launcher_name", "resumed_from")}
+    record(tmp_path, [older, ended()], name="20260101-110000.000-aaaa")
+    assert [run["outcome"] for run in as_json(tmp_path)] == ["succeeded", "succeeded"]
+
+
+def test_a_record_that_may_not_be_read_is_one_line(tmp_path):
+    name = record(tmp_path, [STARTED, ended()])
+    path = tmp_path / ".mprun" / "runs" / name / "events.jsonl"
+    path.unlink()
+    path.mkdir()
+    assert "damaged: " in read(tmp_path, "runs")[1]
+
+
+# -- removing old ones
+
+
+def test_old_runs_are_removed_and_young_ones_stay(tmp_path):
+    write(tmp_path, work=WORK, job=JOB)
+    young = mprun("job.yaml", cwd=tmp_path).one("run_started")["run"]
+    old = [record(tmp_path, [STARTED, ended()], name=f"20200101-120000.000-{n:04x}") for n in range(3)]
+    logs = tmp_path / ".mprun" / "runs" / old[0] / "logs"
+    (logs / "a.1.log").write_text("x" * 10_000)
+    before = ids(tmp_path)
+    code, shown, said = read(tmp_path, "runs", "--prune", "30d", "--dry-run")
+    assert (code, said) == (0, "")
+    *names, total = shown.splitlines()
+    assert [name.split()[0] for name in names] == old[::-1]
+    assert re.fullmatch(r"would remove 3 runs, \d+kB", total)
+    assert ids(tmp_path) == before
+    assert read(tmp_path, "runs", "--prune", "30d", "--keep", "3")[1].startswith("removed 1 run, ")
+    assert ids(tmp_path) == [*old[1:], young]
+    code, shown, _ = read(tmp_path, "runs", "--prune", "30d", "--json")
+    assert [json.loads(line)["run"] for line in shown.splitlines()] == old[:0:-1]
+    assert ids(tmp_path) == [young]
+    assert mprun("show", cwd=tmp_path).code == 0
+
+
+def test_the_end_counts_and_not_the_beginning(tmp_path):
+    name = record(tmp_path, [STARTED, {**ended(), "time": "2999-01-01T00:00:00Z"}])
+    assert read(tmp_path, "runs", "--prune", "0s")[1].startswith("removed 0 runs")
+    assert ids(tmp_path) == [name]
+
+
+def test_a_run_of_another_machine_that_has_no_end_is_kept(tmp_path):
+    name = record(tmp_path, [{**STARTED, "pid": 2**22 + 1}])
+    code, shown, said = read(tmp_path, "runs", "--prune", "0s")
+    assert (code, shown) == (0, "removed 0 runs, 0B\n")
+    assert said == f"warning: {name} is kept: it was begun on `h`, where it may still go on\n"
+
+
+def test_nothing_outside_of_a_run_is_removed(tmp_path):
+    """Links inside a run, a link in a run's place, strangers' directories, a link in place of all."""
+    outside = tmp_path / "outside"
+    real = Path(record(outside, [STARTED, ended()]))
+    elsewhere = outside / ".mprun" / "runs" / real
+    name = record(tmp_path, [STARTED, ended()], name="20200101-120000.000-0000")
+    runs = tmp_path / ".mprun" / "runs"
+    (runs / name / "link").symlink_to(outside)
+    (runs / name / "results").mkdir()
+    (runs / name / "results" / "link").symlink_to(elsewhere)
+    (runs / "20200101-120000.000-1111").symlink_to(elsewhere)
+    record(tmp_path, [STARTED, ended()], name="mine")
+    record(tmp_path, [STARTED, ended()], name="20200101-120000.000-00000")
+    code, shown, said = read(tmp_path, "runs", "--prune", "1d")
+    assert (code, shown.split()[:3]) == (0, ["removed", "1", "run,"])
+    assert said.count("is kept: it is no directory that mprun has made") == 3
+    assert ids(tmp_path) == ["20200101-120000.000-00000", "20200101-120000.000-1111", "mine"]
+    assert (elsewhere / "events.jsonl").exists()
+    linked = tmp_path / "linked"
+    linked.mkdir()
+    (linked / "runs").symlink_to(outside / ".mprun" / "runs")
+    code, shown, said = read(tmp_path, "runs", "--prune", "1d", "--state-dir", "linked")
+    assert (code, shown) == (2, "")
+    assert "nothing is removed" in said
+    assert (elsewhere / "events.jsonl").exists()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="the superuser may remove everything")
+def test_what_cannot_be_removed_is_told_and_the_others_go(tmp_path):
+    held = record(tmp_path, [STARTED, ended()], name="20200101-120000.000-0000")
+    record(tmp_path, [STARTED, ended()], name="20200101-120000.000-1111")
+    logs = tmp_path / ".mprun" / "runs" / held / "logs"
+    (logs / "a.1.log").touch()
+    logs.chmod(0o500)
+    code, shown, said = read(tmp_path, "runs", "--prune", "1d")
+    logs.chmod(0o700)
+    assert (code, shown.split()[:2]) == (3, ["removed", "1"])
+    assert said == f"warning: {held} cannot be removed: Permission denied\n"
+    # Its record goes last, so it is found again.
+    assert [run["run"] for run in as_json(tmp_path)] == [held]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--prune", "long ago"], "`long ago` is not a duration"),
+        (["--keep", "3"], "--keep and --dry-run are for --prune"),
+        (["--dry-run"], "--keep and --dry-run are for --prune"),
+        (["-n", "-1"], "x>=0"),
+    ],
+)
+def test_bad_usage_is_refused(options, said, tmp_path):
+    code, shown, warned = read(tmp_path, "runs", *options)
+    assert (code, shown) == (2, "")
+    assert said in warned
+
+
+# -- terminals and pipes
+
+
+@pytest.mark.parametrize("columns", [40, 60, 80, 200])
+def test_the_list_can_be_read_in_a_narrow_terminal(columns, tmp_path):
+    write(tmp_path, work=WORK, job=JOB)
+    run = mprun("job.yaml", cwd=tmp_path).one("run_started")["run"]
+    code, shown = on_terminal("runs", cwd=tmp_path, columns=columns)
+    assert code == 0
+    plain = re.sub(r"\x1b\[[\d;]*m", "", shown)
+    assert max(map(len, plain.splitlines())) <= columns
+    assert re.search(rf"{run} .* ?failed", plain)
+    assert ("TASKS" in plain) == (columns == 200)
+    assert "\x1b[1;31mfailed" in shown
+
+
+def test_a_reader_that_leaves_gets_what_it_reads(tmp_path):
+    for number in range(100):
+        record(tmp_path, [STARTED, ended()], name=f"20260101-120000.000-{number:04x}")
+    reader, writer = os.pipe()
+    process = start("runs", "-n0", "--json", cwd=tmp_path, stdout=writer)
+    os.close(writer)
+    with open(reader, "rb") as stream:
+        assert json.loads(stream.readline())["run"].endswith("0063")
+    _, said = process.communicate(timeout=PATIENCE)
+    assert process.returncode in (0, 141)
+    assert said == b""

@@ -1,0 +1,405 @@
+"""Who was whose child, and what one run was: of a run that is over, of one that goes on, of damaged ones."""
+
+import json
+import os
+import re
+import signal
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from support.records import FINISHED, STARTED, ended, exited, record, started
+from support.runs import PATIENCE, START_METHODS, alive, eventually, finish, mprun, start, write
+from support.terminal import on_terminal
+
+WORK = """
+    import os
+    import signal
+    import subprocess
+    import threading
+    import time
+
+    def hi():
+        return {"answer": 42}
+
+    def fail():
+        raise ValueError("no\\nmusic")
+
+    def once():
+        open("once", "x").close()
+        raise ValueError("not yet")
+
+    def twice():
+        if not os.path.exists("once"):
+            once()
+
+    def leave():
+        ready, wrote = os.pipe()
+        if os.fork() == 0:
+            os.setsid()
+            os.write(wrote, b"x")
+            time.sleep(600)
+        os.read(ready, 1)
+
+    def threads():
+        gate = threading.Event()
+        for _ in range(4):
+            threading.Thread(target=gate.wait).start()
+        while open("/proc/self/stat").read().rsplit(")")[1].split()[17] != "5":
+            pass
+        time.sleep(1.2)
+        gate.set()
+
+    def parent():
+        subprocess.run(["sleep", "600"])
+
+    def stop():
+        os.kill(os.getpid(), signal.SIGSTOP)
+
+    def serve():
+        open("serving", "w").close()
+        time.sleep(600)
+    """
+
+
+def read(directory, *arguments, **options):
+    """What `mprun ARGUMENTS` says where the record is such that the test must not read it."""
+    process = start(*arguments, cwd=directory, **options)
+    output, said = process.communicate(timeout=PATIENCE)
+    assert b"Traceback" not in said
+    return process.returncode, output.decode(), said.decode()
+
+
+def shown_json(directory, command="tree"):
+    code, output, _ = read(directory, command, "--json")
+    assert code == 0
+    return json.loads(output)
+
+
+def every(processes):
+    """All processes of a tree, each with its parent."""
+    waiting = [(process, None) for process in processes]
+    while waiting:
+        process, parent = waiting.pop(0)
+        yield process, parent
+        waiting += [(child, process) for child in process["children"]]
+
+
+def named(tree, name, attempt=1):
+    ((process, parent),) = [
+        (process, parent)
+        for process, parent in every(tree["processes"])
+        if (process["name"], process["attempt"]) == (name, attempt)
+    ]
+    return process, parent
+
+
+# -- the tree of a run that is over
+
+
+@pytest.fixture(scope="module", params=START_METHODS)
+def made(request, tmp_path_factory):
+    """A run with threads, an orphan and several attempts, by each start method.
+
+    Nothing ends together with what leaves the orphan: whose it was could not be told then.
+    """
+    path = tmp_path_factory.mktemp("desk")
+    job = f"""
+        start_method: {request.param}
+        tasks:
+          - {{name: hi, target: work:hi}}
+          - {{name: twice, target: work:twice, retry: 2}}
+          - {{name: leave, target: work:leave, depends_on: [hi, twice]}}
+          - {{name: threads, target: work:threads, depends_on: leave}}
+          - {{name: serve, target: work:serve, daemon: true}}
+          - {{name: never, target: work:hi, when: false}}
+        """
+    write(path, work=WORK, job=job)
+    run = mprun("job.yaml", cwd=path)
+    assert run.code == 0, run.stderr
+    return path, run, request.param
+
+
+def test_the_tree_is_that_of_the_record(made):
+    path, run, method = made
+    tree = shown_json(path)
+    assert (tree["run"], tree["outcome"]) == (run.one("run_started")["run"], "succeeded")
+    (engine,) = tree["processes"]
+    (launcher,) = engine["children"]
+    begun = run.one("run_started")
+    assert (engine["role"], engine["pid"], engine["exit_code"]) == ("engine", begun["pid"], 0)
+    assert (launcher["role"], launcher["pid"], launcher["ppid"]) == (
+        "launcher",
+        begun["launcher_pid"],
+        begun["pid"],
+    )
+    for event in run.of("task_started"):
+        process, parent = named(tree, event["task"], event["attempt"])
+        assert (process["role"], process["pid"], process["ppid"]) == ("task", event["pid"], event["ppid"])
+        assert parent["pid"] == event["ppid"]
+        assert parent["role"] == ("fork server" if method == "forkserver" else "launcher")
+        if method == "forkserver":
+            assert parent["ppid"] == launcher["pid"]
+        (end,) = [e for e in run.of("task_exited", event["task"]) if e["attempt"] == event["attempt"]]
+        for key in ("cpu", "max_rss", "threads", "duration", "exit_code", "signal"):
+            assert process[key] == end[key]
+    assert not any(process["name"] == "never" for process, _ in every(tree["processes"]))
+
+
+def test_the_tree_has_threads_attempts_orphans_and_daemons(made):
+    path, run, _ = made
+    tree = shown_json(path)
+    assert named(tree, "threads")[0]["threads"] == 5
+    assert named(tree, "twice", 1)[0]["exit_code"] == 1
+    assert named(tree, "twice", 2)[0]["exit_code"] == 0
+    (orphan,) = named(tree, "leave")[0]["children"]
+    assert (orphan["role"], [orphan["pid"]]) == ("orphan", run.one("task_exited", "leave")["orphans"])
+    assert orphan["end"] == "killed at its task's end"
+    assert (named(tree, "serve")[0]["daemon"], named(tree, "serve")[0]["signal"]) == (True, "SIGTERM")
+
+
+def test_the_tree_is_drawn(made):
+    path, run, method = made
+    code, shown, said = read(path, "tree", env={"LC_ALL": "C.UTF-8"})
+    assert (code, said) == (0, "")
+    head, engine, launcher, *_ = lines = shown.splitlines()
+    assert head.split() == ["PROCESS", "PID", "MEMORY", "CPU", "THREADS", "TIME", "END"]
+    assert re.fullmatch(rf"mprun +{run.one('run_started')['pid']} +- +- +- +\d\.\d\ds  exit 0", engine)
+    assert launcher.startswith("└─ main ")
+    assert re.search(r"^ +(│  )?[├└]─ threads +\d+ +\S+ +\S+ +5 +\d\.\d\ds  exit 0$", shown, re.MULTILINE)
+    assert "─ serve daemon " in shown
+    assert "─ twice attempt=2 " in shown
+    assert shown.count("─ fork server") == (method == "forkserver")
+    # Each branch hangs on a line above it, or on its parent's name.
+    for above, line in pairwise(lines[2:]):
+        place = re.search("[├└]", line).start()
+        assert above[place] in "│├" or above[place - 3 : place] in ("├─ ", "└─ ")
+
+
+@pytest.mark.parametrize(
+    "env",
+    [
+        {"LC_ALL": "C"},
+        {"LC_ALL": "POSIX", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"},
+        {"PYTHONIOENCODING": "ascii"},
+    ],
+    ids=str,
+)
+def test_the_tree_is_ascii_where_the_encoding_has_no_lines(env, made):
+    path, *_ = made
+    _, shown, _ = read(path, "tree", env=env)
+    assert shown.isascii()
+    assert "`- main" in shown
+    assert "   |- hi" in shown or "   |  |- hi" in shown or "      |- hi" in shown
+
+
+@pytest.mark.parametrize("columns", [40, 60, 80, 200])
+def test_the_tree_can_be_read_in_a_narrow_terminal(columns, made):
+    path, *_ = made
+    code, shown = on_terminal("tree", cwd=path, columns=columns)
+    assert code == 0
+    plain = re.sub(r"\x1b\[[\d;]*m", "", shown).splitlines()
+    assert max(map(len, plain)) <= columns
+    assert ("THREADS" in plain[0]) == (columns >= 80)
+    assert plain[0].split()[0] == "PROCESS"
+    assert plain[0].split()[-1] == "END"
+    assert any(re.search(r"twice.* exit 1", line) for line in plain)
+    assert "\x1b[31m" in shown
+    assert "\x1b" not in on_terminal("tree", cwd=path, columns=columns, NO_COLOR="1")[1]
+
+
+# -- a run that goes on
+
+
+@pytest.fixture
+def going(tmp_path):
+    """A run with a task that has stopped itself, one with a child, one that serves."""
+    job = """
+        tasks:
+          - {name: hi, target: work:hi}
+          - {name: stop, target: work:stop, stop: {grace: 0s}}
+          - {name: parent, target: work:parent}
+          - {name: serve, target: work:serve, daemon: true}
+        """
+    write(tmp_path, work=WORK, job=job)
+    process = start("job.yaml", cwd=tmp_path)
+    try:
+        eventually(lambda: (tmp_path / "serving").exists())
+        yield tmp_path, process
+    finally:
+        process.send_signal(signal.SIGINT)
+        run = finish(process, tmp_path / ".mprun")
+    assert run.code == 130
+    assert {event["pid"] for event in run.of("task_started") if alive(event["pid"])} == set()
+
+
+def test_a_run_that_goes_on_is_shown_with_what_runs_now(going):
+    path, process = going
+    eventually(lambda: _is_up(shown_json(path)), seconds=30)
+    tree = shown_json(path)
+    assert tree["outcome"] == "running"
+    (engine,) = tree["processes"]
+    assert (engine["pid"], engine["running"]) == (process.pid, True)
+    assert engine["max_rss"] > 1e6
+    (launcher,) = engine["children"]
+    assert (launcher["running"], launcher["threads"]) == (True, 1)
+    stopped, _ = named(tree, "stop")
+    assert (stopped["running"], stopped["suspended"]) == (True, True)
+    parent, _ = named(tree, "parent")
+    (child,) = parent["children"]
+    assert (child["role"], child["name"], child["ppid"]) == ("descendant", "sleep", parent["pid"])
+    assert named(tree, "hi")[0]["running"] is False
+    _, shown, _ = read(path, "tree", env={"LC_ALL": "C.UTF-8"})
+    assert re.search(r"─ stop .* running, suspended \(SIGSTOP\)$", shown, re.MULTILINE)
+    assert re.search(r"─ \(sleep\) +\d+ .* running$", shown, re.MULTILINE)
+
+    _, shown, said = read(path, "show")
+    assert said == ""
+    assert re.search(r"^stop +running, suspended \(SIGSTOP\) +\d+ +\d+ +\d+\.\d+s ", shown, re.MULTILINE)
+    assert re.search(r"^serve +running +\d+ +\d+ +\d+\.\d+s +\d+\.\d+s +\d+MB +1$", shown, re.MULTILINE)
+    assert set(shown.splitlines()[-1].removeprefix("running: ").split(", ")) == {"stop", "parent", "serve"}
+    value = shown_json(path, "show")
+    assert value["outcome"] == "running"
+    now = {task["task"]: task["now"] for task in value["tasks"]}
+    assert now["hi"] is None
+    assert (now["stop"]["suspended"], now["serve"]["suspended"]) == (True, False)
+    assert "suspended" in read(path, "show", "-v")[1]
+
+
+def _is_up(tree):
+    found = {process["name"]: process for process, _ in every(tree["processes"])}
+    return "sleep" in found and found["stop"]["suspended"] and "serve" in found
+
+
+def test_a_stranger_with_a_recorded_pid_is_not_taken_for_the_task(tmp_path):
+    """The record names this test's own process, which runs, as engine and, with another start, as task."""
+    engine = {**STARTED, "pid": os.getpid(), "time": "2999-01-01T00:00:00Z", "launcher_pid": 1}
+    record(tmp_path, [engine, started("a", pid=os.getpid(), ppid=1)])
+    process, _ = named(shown_json(tmp_path), "a")
+    assert (process["running"], process["end"]) == (False, "nobody saw its end")
+    assert shown_json(tmp_path, "show")["tasks"][0]["now"] is None
+
+
+# -- what `show` says of a run
+
+
+def test_show_says_how_each_attempt_ended(tmp_path):
+    write(
+        tmp_path,
+        work=WORK,
+        job="""
+        tasks:
+          - {name: bad, target: work:fail, retry: {retries: 1, delay: 10ms}}
+          - {name: hang, target: work:serve, timeout: 300ms}
+        """,
+    )
+    run = mprun("job.yaml", cwd=tmp_path)
+    clock = r"\d\d:\d\d:\d\d\.\d{3}"
+    pids = [event["pid"] for event in run.of("task_started", "bad")]
+    for option in ("-v", "--attempts"):
+        code, shown, said = read(tmp_path, "show", option)
+        assert (code, said) == (0, "")
+        lines = shown[shown.index("attempts:\n") :].splitlines()
+        failed = r"exit 1 \(ValueError: no music\) after 0\.\d\ds"
+        assert re.fullmatch(
+            rf"  {clock} bad attempt=1 pid={pids[0]}: {failed}, tried again after 0\.01s", lines[1]
+        )
+        assert re.fullmatch(rf"  {clock} bad attempt=2 pid={pids[1]}: {failed}", lines[2])
+        assert re.fullmatch(
+            rf"  {clock} hang attempt=1 pid=\d+: SIGTERM \(timeout\), killed by SIGTERM after \d\.\d\ds",
+            lines[3],
+        )
+    assert "attempts:" not in read(tmp_path, "show")[1]
+    value = shown_json(tmp_path, "show")
+    bad = next(task for task in value["tasks"] if task["task"] == "bad")
+    assert bad["attempts"][0]["retrying"]["reason"] == "retry"
+    hang = next(task for task in value["tasks"] if task["task"] == "hang")
+    assert hang["attempts"][0]["stopping"]["reason"] == "timeout"
+
+
+def test_show_has_params_results_readiness_and_where_it_came_from(tmp_path):
+    name = record(
+        tmp_path,
+        [
+            {**STARTED, "params": {"day": "2026-01-01", "n": 3, "key": "***"}, "resumed_from": "earlier"},
+            started("a"),
+            {"event": "task_ready", **{k: STARTED[k] for k in ("time", "run")}, "task": "a", "attempt": 1},
+            exited("a"),
+            {**FINISHED, "result": {"text": "x" * 100}, "result_kind": "json"},
+            {**FINISHED, "task": "b", "result_kind": "file"},
+            {**FINISHED, "task": "c", "result_kind": "repr"},
+            {**FINISHED, "task": "d", "result": "\x1b[31m", "result_kind": "json"},
+            {**FINISHED, "task": "e", "outcome": "cancelled", "reason": "fail_fast"},
+            ended("failed", 1, reason="run_timeout"),
+        ],
+    )
+    results = tmp_path / ".mprun" / "runs" / name / "results"
+    results.mkdir()
+    (results / "b.1.json").write_text("[" + "1," * 50_000 + "1]")
+    (results / "c.1.repr").write_text("<object\nat 0x1>")
+    _, shown, _ = read(tmp_path, "show", "-v", env={"TZ": "UTC"})
+    assert 'params day="2026-01-01", n=3, key="***"\nresumed from earlier\n' in shown
+    assert "started 2026-01-01 12:00:00.000\n" in shown
+    assert ": ready at 12:00:00.000, exit 0 after 1.50s\n" in shown
+    assert f'  a  {{"text": "{"x" * 49}…\n' in shown
+    assert f"  b  100kB of JSON in .mprun/runs/{name}/results/b.1.json\n" in shown
+    assert "  c  <object at 0x1>\n" in shown
+    assert "  d  " in shown
+    assert "\x1b" not in shown
+    assert re.search(r"^e +cancelled: fail-fast: another task failed", shown, re.MULTILINE)
+    assert shown.endswith("failed (timeout of the run): exit 1 after 2.00s, at 12:00:00.000\n")
+    assert shown_json(tmp_path, "show")["finished"]["reason"] == "run_timeout"
+
+
+# -- records that are damaged, older, newer
+
+
+def test_a_record_without_a_beginning_has_the_parents_that_its_tasks_tell_of(tmp_path):
+    record(tmp_path, ["nonsense", started("a", ppid=7), exited("a", orphans=[8]), ended()])
+    code, _, said = read(tmp_path, "tree")
+    assert code == 0
+    assert "line 1 is not a JSON object, left out" in said
+    (parent,) = shown_json(tmp_path)["processes"]
+    assert (parent["role"], parent["pid"]) == ("parent", 7)
+    assert [child["name"] for child in parent["children"]] == ["a"]
+
+
+def test_a_run_whose_end_nobody_saw(tmp_path):
+    record(
+        tmp_path, [{**STARTED, "pid": 2**22 + 1}, started("a"), started("b", pid=101), exited("b", pid=101)]
+    )
+    tree = shown_json(tmp_path)
+    assert tree["outcome"] == "interrupted"
+    assert tree["processes"][0]["end"] == "ended before the run did"
+    assert named(tree, "a")[0]["end"] == "nobody saw its end"
+    assert named(tree, "b")[0]["end"] == "exit 0"
+
+
+def test_a_newer_format_is_refused_by_name(tmp_path):
+    record(tmp_path, [{**STARTED, "format": 2}])
+    code, shown, said = read(tmp_path, "tree")
+    assert (code, shown) == (3, "")
+    assert "this record has the format 2" in said
+
+
+def test_names_cannot_draw_branches_of_their_own(tmp_path):
+    record(tmp_path, [STARTED, started("a\n└─ b\x1b[31m"), ended()])
+    _, shown, _ = read(tmp_path, "tree", env={"LC_ALL": "C.UTF-8"})
+    assert len(shown.splitlines()) == 4
+    assert "\x1b" not in shown
+
+
+def test_a_directory_that_may_only_be_read_is_enough(tmp_path):
+    write(tmp_path, work=WORK, job="tasks: [{name: a, target: 'work:hi'}]")
+    mprun("job.yaml", cwd=tmp_path)
+    state = tmp_path / ".mprun"
+    before = {path: path.stat().st_mtime_ns for path in state.rglob("*")}
+    for path in [*before, state]:
+        path.chmod(0o500 if path.is_dir() else 0o400)
+    try:
+        for command in ("runs", "show", "tree", "logs"):
+            assert read(tmp_path, command)[0] == 0
+    finally:
+        for path in sorted([*before, state]):
+            path.chmod(0o700 if path.is_dir() else 0o600)
+    assert {path: path.stat().st_mtime_ns for path in Path(state).rglob("*")} == before

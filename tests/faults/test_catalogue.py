@@ -1,0 +1,260 @@
+"""The fault catalogue, row by row: which tests show that what it promises is so.
+
+A row says what can go wrong and what mprun does then; its tests inject the fault and fail when
+the defence is taken out. Here is where they are, and that they are still there.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).parents[1]
+ROWS = range(1, 45)
+
+# Not shown here yet, and why.
+WAITING = {
+    44: "no executor reaches another machine yet",
+}
+
+MODEL, ENDINGS = "process/test_process_model.py", "process/test_endings.py"
+SHOWN = {
+    "1 engine killed": [
+        f"{MODEL}::test_no_process_outlives_an_engine_that_was_killed",
+        "faults/test_guarding.py::test_nobody_outlives_a_kill_at_a_random_moment",
+        "faults/test_sweep.py::test_what_a_killed_run_left_is_ended_by_the_next_start_and_its_record_completed",
+    ],
+    "2 engine and launcher killed": [
+        "faults/test_guarding.py::test_what_outlives_a_kill_of_both_is_ended_by_the_next_start",
+        "faults/test_sweep.py::test_a_task_that_was_recorded_is_ended_with_its_session_and_descendants",
+        "process/test_facts.py::test_the_parent_death_signal_is_not_inherited",
+        "process/test_facts.py::test_the_parent_death_signal_comes_when_the_thread_that_forked_ends",
+    ],
+    "3 SIGTERM": [
+        f"{MODEL}::test_a_signal_to_the_engine_stops_every_task_and_completes_the_record",
+        "unit/test_scheduler.py::test_stop_cancels_what_waits_and_signals_what_runs_last_first",
+    ],
+    "4 second Ctrl-C": [
+        f"{MODEL}::test_a_second_ctrl_c_kills_at_once_what_does_not_hear",
+        "unit/test_scheduler.py::test_second_stop_kills_at_once",
+    ],
+    "5 SIGHUP, terminal gone": [
+        f"{MODEL}::test_a_signal_to_the_engine_stops_every_task_and_completes_the_record",
+        "faults/test_ends.py::test_a_terminal_that_is_closed_stops_the_run_as_a_signal_does",
+        "faults/test_ends.py::test_a_terminal_that_goes_without_a_signal_changes_nothing",
+    ],
+    "6 suspended": [
+        "process/test_stop_and_suspend.py::test_every_process_of_every_task_stands_still_and_goes_on",
+        "process/test_stop_and_suspend.py::test_timers_stand_still",
+        "process/test_stop_and_suspend.py::test_what_ended_in_time_while_the_engine_was_stopped_has_ended_in_time",
+    ],
+    "7 signals ignored or blocked": [
+        f"{MODEL}::test_no_signal_is_blocked_or_ignored_in_a_task_whoever_started_mprun",
+        "process/test_regressions.py::test_a_module_that_ignores_the_ends_of_children_changes_nothing",
+        "faults/test_signals_at_start.py::test_whatever_was_ignored_or_blocked_at_the_start_mprun_hears",
+    ],
+    "8 launcher killed": [
+        f"{MODEL}::test_a_killed_launcher_fails_the_run_at_once_and_leaves_no_task",
+        f"{MODEL}::test_a_killed_launcher_leaves_no_children_of_tasks",
+        "faults/test_guarding.py::test_nobody_outlives_a_kill_at_a_random_moment",
+    ],
+    "9 stdout closed": [
+        "cli/test_views.py::test_a_reader_that_leaves_changes_nothing_but_what_it_reads",
+        "cli/test_views.py::test_closed_descriptors_go_nowhere",
+    ],
+    "10 wall clock jumps": [
+        "faults/test_ends.py::test_a_wall_clock_that_jumps_moves_no_timer_and_no_duration",
+    ],
+    "11 two runs at once": [
+        "cli/test_records.py::test_two_runs_at_once_in_one_state_directory",
+        "faults/test_sweep.py::test_two_starts_at_once_complete_a_record_once",
+    ],
+    "12 older and newer records": [
+        "faults/test_record_damage.py::test_a_record_of_the_first_version_is_read_by_every_later_one",
+        "faults/test_record_damage.py::test_a_newer_record_is_refused_by_name_by_every_reader",
+        "cli/test_records.py::test_a_newer_format_is_refused_by_name",
+    ],
+    "13 sys.exit": [
+        f"{ENDINGS}::test_the_record_has_how_it_ended_with_which_error_and_which_result",
+        "process/test_facts.py::test_multiprocessing_shows_an_exit_code_of_256_as_0",
+    ],
+    "14 killed, crashed": [
+        f"{ENDINGS}::test_the_record_has_how_it_ended_with_which_error_and_which_result",
+        f"{ENDINGS}::test_what_was_printed_before_the_end_is_kept",
+    ],
+    "15 memory": [
+        "process/test_commands_and_limits.py::test_a_limit_that_was_reached_is_an_error_that_is_told",
+        "process/test_commands_and_limits.py::test_without_evidence_no_limit_is_said_to_be_reached",
+    ],
+    "16 results that are no JSON": [
+        f"{ENDINGS}::test_results_that_are_not_json_stay_in_files",
+        "process/test_pipelines.py::test_a_result_that_is_no_json_fails_who_refers_to_it_and_nobody_else",
+    ],
+    "17 exceptions that cannot be rebuilt": [
+        f"{ENDINGS}::test_the_record_has_how_it_ended_with_which_error_and_which_result",
+        f"{ENDINGS}::test_what_was_printed_before_the_end_is_kept",
+    ],
+    "18 deep recursion": [
+        f"{ENDINGS}::test_the_record_has_how_it_ended_with_which_error_and_which_result",
+        f"{ENDINGS}::test_results_that_are_not_json_stay_in_files",
+    ],
+    "19 targets that cannot be imported": [
+        f"{MODEL}::test_an_import_that_goes_wrong_is_told_and_nothing_is_started",
+        "cli/test_job_files.py::test_what_only_an_import_can_find_is_explained_to_the_letter",
+        "unit/test_target.py::test_a_missing_module_is_told_by_the_part_that_is_missing",
+    ],
+    "20 imports that hang": [
+        "faults/test_guarding.py::test_an_import_that_hangs_takes_with_it_what_it_started",
+        f"{MODEL}::test_an_import_that_goes_wrong_is_told_and_nothing_is_started",
+    ],
+    "21 double forks": [
+        f"{ENDINGS}::test_a_grandchild_that_hid_in_a_session_of_its_own_is_killed_and_named",
+        f"{ENDINGS}::test_what_a_failed_task_leaves_behind_is_killed_and_its_outcome_is_its_own",
+    ],
+    "22 grandchildren hold the output": [
+        f"{ENDINGS}::test_children_that_hold_the_log_open_delay_no_end_and_are_killed_and_named",
+    ],
+    "23 ignores SIGTERM": [
+        "faults/test_ends.py::test_what_hears_no_signal_is_killed_at_the_end_of_its_grace",
+        "process/test_policies.py::test_task_that_ignores_the_stop_signal_is_killed_with_its_children",
+    ],
+    "24 stops itself": [
+        "faults/test_ends.py::test_a_task_that_stops_itself_is_shown_and_can_be_stopped",
+        "faults/test_ends.py::test_a_task_that_stops_itself_is_ended_by_its_timeout",
+    ],
+    "25 ends with its timeout": [
+        "faults/test_ends.py::test_what_ended_before_its_timeout_has_ended_though_the_engine_looked_late",
+        "faults/test_ends.py::test_what_ends_in_the_instant_of_its_timeout_has_one_outcome",
+        "unit/test_scheduler.py::test_attempt_that_ended_before_its_timeout_was_noticed_has_not_timed_out",
+    ],
+    "26 threads that stay": [
+        "faults/test_ends.py::test_a_thread_that_outlives_the_target_keeps_the_task_running_until_its_timeout",
+        f"{ENDINGS}::test_a_thread_that_is_no_daemon_is_waited_for",
+    ],
+    "27 daemons with children": [
+        "faults/test_ends.py::test_a_daemon_that_may_have_no_children_is_told_how_it_may",
+        f"{ENDINGS}::test_a_daemon_that_starts_a_child_fails_with_multiprocessings_own_error",
+    ],
+    "28 kills its parent, or its group": [
+        f"{MODEL}::test_a_task_that_kills_the_launcher_fails_the_run_and_is_unknown",
+        f"{ENDINGS}::test_the_record_has_how_it_ended_with_which_error_and_which_result",
+    ],
+    "29 floods": [
+        "faults/test_output.py::test_two_floods_come_through_whole_and_nobody_holds_them_in_memory",
+        "faults/test_output.py::test_a_flood_past_its_limit_is_stopped_soon_and_the_outcome_says_so",
+    ],
+    "30 giant and binary lines": [
+        "faults/test_output.py::test_a_line_of_100_mb_with_every_byte_is_exact_in_the_log_and_visible_in_views",
+        f"{ENDINGS}::test_bytes_are_exact_in_the_log_and_text_is_utf_8",
+        "cli/test_views.py::test_a_giant_line_comes_through_in_bounded_memory",
+        "cli/test_views.py::test_a_terminal_has_colours_and_sees_control_characters",
+    ],
+    "31 closes its output": [
+        f"{ENDINGS}::test_what_a_task_does_to_its_standard_output_is_no_error",
+        f"{ENDINGS}::test_an_error_is_recorded_also_where_there_is_no_stream_to_print_it_on",
+    ],
+    "32 buffers that are forked": [
+        f"{ENDINGS}::test_text_that_was_buffered_at_import_is_printed_once",
+        f"{ENDINGS}::test_half_a_line_is_kept_and_printed_once",
+    ],
+    "33 log disk full": [
+        "faults/test_full_disks.py::test_a_task_that_fills_the_disk_of_its_log_fails_and_the_run_goes_on",
+        "faults/test_full_disks.py::test_output_that_cannot_be_written_is_the_tasks_own_error",
+    ],
+    "34 no descriptors or processes": [
+        "faults/test_shortage.py::test_a_start_without_descriptors_waits_for_some_and_others_are_unharmed",
+        "faults/test_shortage.py::test_a_start_without_processes_waits_for_some",
+    ],
+    "35 state disk full": [
+        "faults/test_full_disks.py::test_a_record_that_cannot_grow_ends_the_run_in_order",
+        "faults/test_full_disks.py::test_a_disk_that_has_room_again_gets_the_whole_record",
+        "faults/test_full_disks.py::"
+        "test_a_disk_under_everything_that_is_full_ends_the_run_with_what_was_recorded",
+        "faults/test_full_disks.py::test_a_run_on_a_full_disk_starts_nothing",
+    ],
+    "36 killed before the record": [
+        "faults/test_chaos.py::test_at_a_failpoint",
+        "faults/test_resume.py::test_after_a_killed_engine_what_nobody_saw_end_is_run_again_only_if_asked",
+    ],
+    "37 damaged records": [
+        "faults/test_record_damage.py::test_no_reader_changes_a_byte_or_fails_without_a_word",
+        "faults/test_record_damage.py::test_what_of_a_damaged_record_can_be_read_is_read",
+        "faults/test_record_damage.py::test_a_run_beside_damaged_ones_succeeds_and_touches_none",
+        "faults/test_record_damage.py::test_a_state_directory_on_a_read_only_disk_is_read_and_gives_way",
+        "cli/test_records.py::test_garbage_in_the_middle_is_left_out_and_said",
+    ],
+    "38 numbers that are used again": [
+        "process/test_signalling.py::test_who_has_the_number_of_another_is_not_killed",
+        "process/test_signalling.py::"
+        "test_no_signal_reaches_a_group_that_has_the_number_of_a_process_that_was_reaped",
+        "faults/test_sweep.py::test_a_stranger_with_the_number_of_a_task_is_left_alone",
+    ],
+    "39 retry storms": [
+        "faults/test_ends.py::test_a_storm_of_retries_is_capped_spread_and_shown",
+        "faults/test_ends.py::test_what_serves_and_falls_at_once_is_restarted_ever_more_slowly",
+    ],
+    "40 bombs": [
+        "cli/test_job_files.py::test_a_hostile_file_is_refused_quickly_with_its_line",
+        "cli/test_job_files.py::test_the_program_refuses_bombs_too",
+        "unit/test_loader.py::test_a_bomb_is_refused_in_well_under_a_second_and_128_mb",
+    ],
+    "41 values that YAML takes for others": [
+        "faults/test_input.py::test_values_reach_the_task_as_yaml_1_2_means_them",
+        "faults/test_input.py::test_what_would_be_something_else_is_refused_with_its_place",
+        "unit/test_loader.py::test_what_yaml_1_1_would_turn_into_something_else_is_a_string",
+        "unit/test_loader.py::test_duplicate_keys_are_found_at_any_depth",
+    ],
+    "42 cycles": [
+        "unit/test_checks.py::test_a_circle_is_named_with_its_path",
+        "unit/test_checks.py::test_a_task_cannot_depend_on_itself",
+        "cli/test_job_files.py::test_a_chain_of_ten_thousand_is_read_and_planned_quickly",
+        "unit/test_scheduler.py::test_chain_of_ten_thousand_needs_no_recursion",
+    ],
+    "43 names": [
+        "faults/test_input.py::test_every_name_has_files_of_its_own_and_all_are_in_the_runs_directory",
+        "faults/test_input.py::test_no_name_acts_on_a_terminal_or_in_a_report",
+        "faults/test_input.py::test_a_name_that_no_file_and_no_terminal_should_see_is_refused",
+        "unit/test_statedir.py::test_two_names_are_two_files_in_any_file_system",
+    ],
+}
+
+
+@functools.cache
+def names_in(file):
+    """The names of the tests in a file, those that are always skipped or expected to fail left out."""
+    tree = ast.parse((TESTS / file).read_text(encoding="utf-8"))
+    return {
+        node.name
+        for node in tree.body
+        if isinstance(node, ast.FunctionDef) and not any(map(is_put_off, node.decorator_list))
+    }
+
+
+def is_put_off(mark):
+    return any(word in ast.unparse(mark) for word in ("mark.skip(", "mark.xfail"))
+
+
+def number(row):
+    return int(row.partition(" ")[0])
+
+
+def test_every_row_has_a_test_or_a_reason():
+    rows = [number(row) for row in SHOWN]
+    assert len(set(rows)) == len(rows)
+    assert sorted([*rows, *WAITING]) == list(ROWS)
+    assert all(SHOWN.values())
+
+
+@pytest.mark.parametrize("row", SHOWN)
+def test_the_tests_of_a_row_are_there(row):
+    places = [name.partition("::") for name in SHOWN[row]]
+    missing = [name for file, _, name in places if name not in names_in(file)]
+    assert missing == []
+
+
+def test_the_page_of_what_can_go_wrong_is_linked():
+    root = TESTS.parent
+    assert "docs/faults.md" in (root / "README.md").read_text(encoding="utf-8")

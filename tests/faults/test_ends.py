@@ -1,0 +1,434 @@
+"""How runs and tasks end where something is in the way: a terminal that goes, clocks, threads, storms."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import pty
+import re
+import select
+import signal
+import subprocess
+import sys
+import termios
+import threading
+import time
+from itertools import pairwise
+
+import pytest
+from support.runs import (
+    PATIENCE,
+    START_METHODS,
+    alive,
+    environment,
+    eventually,
+    finish,
+    mprun,
+    newest_run,
+    read_events,
+    start,
+    survivors,
+    write,
+)
+
+every_start_method = pytest.mark.parametrize("method", START_METHODS)
+
+
+def events_of(directory):
+    found = newest_run(directory / ".mprun")
+    return read_events(found.events) if found else []
+
+
+def until(directory, kind, task, count=1):
+    """Wait until the record has so many events of a kind of a task; the last of them."""
+
+    def seen():
+        found = [e for e in events_of(directory) if e["event"] == kind and e.get("task") == task]
+        return found[count - 1] if len(found) >= count else None
+
+    return eventually(seen)
+
+
+# ---- the terminal is gone
+
+SERVING = """\
+    import os, signal, subprocess, time
+
+    def gentle():
+        def end(*_):
+            print("asked to end")
+            os._exit(0)
+        signal.signal(signal.SIGTERM, end)
+        subprocess.Popen(["setsid", "sleep", "60"])
+        while True:
+            print("and on")
+            time.sleep(0.005)
+
+    def wait_for(name):
+        while not os.path.exists(name):
+            print("and on")
+            time.sleep(0.005)
+"""
+
+
+def on_a_terminal_of_its_own(directory, *arguments, controls=True):
+    """Start mprun on a terminal, and close it as soon as mprun has shown something there."""
+    ours, theirs = pty.openpty()
+
+    def take_the_terminal():
+        if controls:
+            fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+    engine = subprocess.Popen(
+        [sys.executable, "-m", "mprun", "-v", *arguments],
+        cwd=directory,
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        env=environment(),
+        start_new_session=True,
+        preexec_fn=take_the_terminal,
+    )
+    os.close(theirs)
+    shown = b""
+    while b"and on" not in shown:
+        assert select.select([ours], [], [], PATIENCE)[0]
+        shown += os.read(ours, 65536)
+    os.close(ours)
+    return engine
+
+
+@every_start_method
+def test_a_terminal_that_is_closed_stops_the_run_as_a_signal_does(tmp_path, method):
+    write(tmp_path, work=SERVING, job="tasks: [{name: gentle, target: 'work:gentle'}]\n")
+    engine = on_a_terminal_of_its_own(tmp_path, "job.yaml", "--start-method", method)
+    run = finish(engine, tmp_path / ".mprun")
+    assert run.code == 129
+    assert (run.events[-1]["outcome"], run.events[-1]["reason"]) == ("interrupted", "SIGHUP")
+    assert (run.outcome("gentle"), run.one("task_exited")["exit_code"]) == ("stopped", 0)
+    assert run.log("gentle").endswith(b"asked to end\n")
+    (orphan,) = run.one("task_exited")["orphans"]
+    assert not alive(orphan)
+    assert survivors(run.events) == []
+
+
+def test_a_terminal_that_goes_without_a_signal_changes_nothing(tmp_path):
+    write(tmp_path, work=SERVING, job="tasks: [{name: wait, target: 'work:wait_for', args: [go on]}]\n")
+    engine = on_a_terminal_of_its_own(tmp_path, "job.yaml", controls=False)
+    before = len(until(tmp_path, "task_started", "wait")["task"])
+    log = newest_run(tmp_path / ".mprun").log("wait", 1)
+    size = os.stat(log).st_size
+    eventually(lambda: os.stat(log).st_size > size + 100)
+    (tmp_path / "go on").touch()
+    run = finish(engine, tmp_path / ".mprun")
+    assert (run.code, run.outcome("wait"), before) == (0, "succeeded", 4)
+
+
+# ---- clocks
+
+# Python imports this before anything of ours: the wall clock jumps an hour each time it is looked at.
+JUMPS = """\
+    import itertools
+    import time
+
+    wall, jumps = time.time, itertools.count(1)
+
+    def time_that_jumps():
+        count = next(jumps)
+        return wall() + 3600 * count * (-1) ** count
+
+    time.time = time_that_jumps
+"""
+
+
+@every_start_method
+def test_a_wall_clock_that_jumps_moves_no_timer_and_no_duration(tmp_path, method):
+    write(
+        tmp_path,
+        sitecustomize=JUMPS,
+        work="""\
+            import os, signal, time
+            def look():
+                return time.time() - time.time()
+            def hang():
+                signal.pause()
+            def fail_once():
+                if not os.path.exists("failed"):
+                    open("failed", "w").close()
+                    raise ValueError
+        """,
+        job="""\
+            timeout: 50s
+            tasks:
+            - {name: look, target: 'work:look'}
+            - {name: hang, target: 'work:hang', timeout: 300ms}
+            - {name: again, target: 'work:fail_once', retry: {retries: 1, delay: 200ms}}
+            - {name: serve, target: 'work:hang', daemon: true}
+            - {name: file, command: 'touch there; sleep 60', daemon: true, ready: {file: there, timeout: 10s}}
+            - {name: last, command: ["true"], depends_on: {file: ready}}
+        """,
+    )
+    begun = time.monotonic()
+    run = mprun("job.yaml", "--start-method", method, cwd=tmp_path, env={"PYTHONPATH": python_path(tmp_path)})
+    took = time.monotonic() - begun
+    assert abs(run.result("look")) > 3000
+    expected = {"look": "succeeded", "hang": "timed-out", "again": "succeeded", "serve": "stopped"}
+    assert {task: run.outcome(task) for task in expected} == expected
+    assert run.outcome("last") == "succeeded"
+    assert 0.3 <= run.one("task_exited", "hang")["duration"] < took
+    assert all(0 <= event["duration"] < took for event in run.of("task_exited"))
+    assert 0.3 <= run.one("run_finished")["duration"] < took
+    # One reading of the wall clock at the start; every other time is counted from it.
+    times = [event["time"] for event in run.events]
+    first, second = (event["time"] for event in run.of("task_started", "again"))
+    assert seconds(times[-1]) - seconds(times[0]) < took
+    assert 0.2 <= seconds(second) - seconds(first) < took
+
+
+def python_path(directory):
+    return os.pathsep.join([str(directory), *filter(None, [os.environ.get("PYTHONPATH")])])
+
+
+def seconds(stamp):
+    """An event's time as seconds of its day and month: enough for a test."""
+    day, hours, minutes, rest = re.fullmatch(r"\d+-\d+-(\d+)T(\d+):(\d+):([\d.]+)Z", stamp).groups()
+    return ((int(day) * 24 + int(hours)) * 60 + int(minutes)) * 60 + float(rest)
+
+
+# ---- the grace
+
+DEAF = """\
+    import os, signal, subprocess, sys, threading, time
+
+    def deaf():
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        open("deaf", "w").close()
+        while True:
+            signal.pause()
+
+    def stop_itself():
+        os.kill(os.getpid(), signal.SIGSTOP)
+
+    def leave_a_thread():
+        def live_on():
+            threading.Event().wait()
+        threading.Thread(target=live_on, name="the one that lives on").start()
+        return "the target's"
+"""
+
+
+@every_start_method
+def test_what_hears_no_signal_is_killed_at_the_end_of_its_grace(tmp_path, method):
+    write(
+        tmp_path,
+        work=DEAF,
+        job="tasks: [{name: deaf, target: 'work:deaf', timeout: 5s, stop: {grace: 400ms}}]\n",
+    )
+    engine = start("job.yaml", "--start-method", method, cwd=tmp_path)
+    eventually((tmp_path / "deaf").exists)
+    engine.send_signal(signal.SIGTERM)
+    run = finish(engine, tmp_path / ".mprun")
+    asked, killed = run.of("task_stopping")
+    exited = run.one("task_exited")
+    assert (asked["signal"], killed["signal"], exited["signal"]) == ("SIGTERM", "SIGKILL", "SIGKILL")
+    late = seconds(exited["time"]) - seconds(asked["time"]) - 0.4
+    # A tenth of a second, and as much again for a busy machine.
+    assert -0.01 <= late < 0.2
+    assert run.code == 143
+
+
+# ---- tasks that stand still, and threads that stay
+
+
+@every_start_method
+def test_a_task_that_stops_itself_is_shown_and_can_be_stopped(tmp_path, method):
+    write(
+        tmp_path,
+        work=DEAF,
+        job="tasks: [{name: still, target: 'work:stop_itself', stop: {grace: 200ms}}]\n",
+    )
+    engine = start("job.yaml", "--start-method", method, cwd=tmp_path)
+    pid = until(tmp_path, "task_started", "still")["pid"]
+    eventually(lambda: state_of(pid) == "T")
+    for command in ("show", "tree"):
+        process = start(command, cwd=tmp_path)
+        shown = process.communicate(timeout=PATIENCE)[0].decode()
+        assert re.search(r"still .*running, suspended \(SIGSTOP\)", shown), shown
+    engine.send_signal(signal.SIGTERM)
+    run = finish(engine, tmp_path / ".mprun")
+    assert (run.code, run.outcome("still")) == (143, "stopped")
+    assert run.one("task_exited")["signal"] == "SIGKILL"
+    assert survivors(run.events) == []
+
+
+def test_a_task_that_stops_itself_is_ended_by_its_timeout(tmp_path):
+    write(
+        tmp_path,
+        work=DEAF,
+        job="tasks: [{name: still, target: 'work:stop_itself', timeout: 300ms, stop: {grace: 100ms}}]\n",
+    )
+    run = mprun("job.yaml", cwd=tmp_path)
+    assert (run.code, run.outcome("still")) == (1, "timed-out")
+    assert run.one("task_exited")["signal"] == "SIGKILL"
+
+
+def state_of(pid):
+    with contextlib.suppress(OSError), open(f"/proc/{pid}/stat") as file:
+        return file.read().rpartition(")")[2].split()[0]
+
+
+@every_start_method
+def test_a_thread_that_outlives_the_target_keeps_the_task_running_until_its_timeout(tmp_path, method):
+    write(
+        tmp_path,
+        work=DEAF,
+        job="tasks: [{name: threads, target: 'work:leave_a_thread', timeout: 1500ms, stop: {grace: 0s}}]\n",
+    )
+    engine = start("job.yaml", "--start-method", method, cwd=tmp_path)
+    until(tmp_path, "task_started", "threads")
+    results = newest_run(tmp_path / ".mprun").result("threads", 1)
+    # The target has returned, and its result is there.
+    eventually(lambda: os.path.exists(f"{results}.json"))
+    shown = start("show", cwd=tmp_path).communicate(timeout=PATIENCE)[0].decode()
+    assert re.search(r"^threads +running ", shown, re.MULTILINE), shown
+    run = finish(engine, tmp_path / ".mprun")
+    finished = run.one("task_finished")
+    assert (run.code, finished["outcome"], finished["reason"]) == (1, "timed-out", "timeout after 1.5s")
+    # What it returned counts for nothing, and the log says where it hung.
+    assert (finished["result"], finished["result_kind"]) == (None, "none")
+    assert b"in live_on\n" in run.log("threads")
+    assert run.one("task_exited")["threads"] == 2
+
+
+@every_start_method
+def test_a_daemon_that_may_have_no_children_is_told_how_it_may(tmp_path, method):
+    write(
+        tmp_path,
+        work="""\
+            from multiprocessing import Pool, Process
+            def have_a_child():
+                Process(target=print).start()
+            def have_a_pool():
+                Pool(1)
+            def have_none():
+                assert False, "daemonic"
+        """,
+        job="""\
+            defaults: {daemon: true}
+            tasks:
+            - {name: child, target: 'work:have_a_child'}
+            - {name: pool, target: 'work:have_a_pool', expect: {exit_code: 0}}
+            - {name: other, target: 'work:have_none'}
+            - {name: no_daemon, target: 'work:have_none', daemon: false}
+            join: [child, pool, other, no_daemon]
+        """,
+    )
+    run = mprun("job.yaml", "--start-method", method, cwd=tmp_path)
+    hint = "a daemon task may start no children of multiprocessing: without `daemon: true` it may"
+    assert run.one("task_finished", "child")["reason"] == f"exit 1: {hint}"
+    assert run.one("task_finished", "pool")["reason"] == f"expected exit 0, but exit 1: {hint}"
+    for task in ("other", "no_daemon"):
+        assert run.one("task_finished", task)["reason"] == "exit 1"
+    assert f"child failed: exit 1: {hint} (AssertionError: daemonic processes" in run.stderr
+
+
+# ---- the instant of a timeout
+
+
+def test_what_ended_before_its_timeout_has_ended_though_the_engine_looked_late(tmp_path):
+    """The engine stands still while the task ends and while its time runs out."""
+    write(
+        tmp_path,
+        work="""\
+            import os, time
+            def wait_for(name):
+                while not os.path.exists(name):
+                    time.sleep(0.005)
+        """,
+        job="tasks: [{name: just, target: 'work:wait_for', args: [end], timeout: 1s}]\n",
+    )
+    engine = start("job.yaml", cwd=tmp_path)
+    started = until(tmp_path, "task_started", "just")
+    os.kill(engine.pid, signal.SIGSTOP)
+    (tmp_path / "end").touch()
+    eventually(lambda: not alive(started["pid"]))
+    passed = threading.Event()
+    threading.Timer(1.1, passed.set).start()
+    assert passed.wait(PATIENCE)
+    os.kill(engine.pid, signal.SIGCONT)
+    run = finish(engine, tmp_path / ".mprun")
+    assert (run.code, run.outcome("just")) == (0, "succeeded")
+    assert run.of("task_stopping") == []
+    assert run.one("task_exited", "just")["duration"] < 1
+
+
+def test_what_ends_in_the_instant_of_its_timeout_has_one_outcome(tmp_path):
+    """Forty tasks that each end within a hundredth of a second of their timeout."""
+    tasks = "".join(
+        f"- {{name: t{number}, target: 'time:sleep', args: [{0.3 + (number - 20) / 4000}], timeout: 300ms}}\n"
+        for number in range(40)
+    )
+    write(tmp_path, job=f"max_parallel: 8\ntasks:\n{tasks}")
+    run = mprun("job.yaml", cwd=tmp_path)
+    assert "Traceback" not in run.stderr
+    for number in range(40):
+        name = f"t{number}"
+        finished, exited = run.one("task_finished", name), run.one("task_exited", name)
+        stopped = [event["reason"] for event in run.of("task_stopping", name)]
+        if finished["outcome"] == "succeeded":
+            assert exited["exit_code"] == 0
+            assert exited["duration"] < 0.3 or stopped == []
+        else:
+            assert (finished["outcome"], stopped[:1]) == ("timed-out", ["timeout"])
+            assert exited["duration"] >= 0.3
+    assert run.events[-1]["counts"].keys() <= {"succeeded", "timed-out"}
+    assert sum(run.events[-1]["counts"].values()) == 40
+
+
+# ---- a storm of retries
+
+
+def test_a_storm_of_retries_is_capped_spread_and_shown(tmp_path):
+    retry = "{retries: 4, delay: 40ms, backoff: 3, max_delay: 150ms, jitter: 0.5}"
+    tasks = "".join(f"- {{name: t{number}, command: ['false'], retry: {retry}}}\n" for number in range(15))
+    write(tmp_path, job=f"tasks:\n{tasks}")
+    run = mprun("-v", "job.yaml", cwd=tmp_path)
+    assert (run.code, run.events[-1]["counts"]) == (1, {"failed": 15})
+    again = run.of("task_retrying")
+    # Capped: in number and in length.
+    assert len(again) == 15 * 4
+    assert {event["attempts"] for event in run.of("task_finished")} == {5}
+    for attempt, longest in ((2, 0.04), (3, 0.12), (4, 0.15), (5, 0.15)):
+        delays = [event["delay"] for event in again if event["attempt"] == attempt]
+        assert all(longest / 2 <= delay <= longest for delay in delays)
+        # Spread: no two of fifteen wait as long as each other.
+        assert len(set(delays)) == 15
+    # Kept to: nobody starts before its delay is over.
+    for number in range(15):
+        starts = [seconds(event["time"]) for event in run.of("task_started", f"t{number}")]
+        delays = [event["delay"] for event in run.of("task_retrying", f"t{number}")]
+        assert all(
+            late - early >= delay - 0.02
+            for (early, late), delay in zip(pairwise(starts), delays, strict=True)
+        )
+    # Shown: a line for each, and how often in the table.
+    assert len(re.findall(r"^\S+ again  t\d+ +attempt=[2-5] in 0\.\d+s$", run.stderr, re.MULTILINE)) == 60
+    assert re.search(r"^t14 +failed.* 5$", run.stderr, re.MULTILINE)
+
+
+def test_what_serves_and_falls_at_once_is_restarted_ever_more_slowly(tmp_path):
+    write(
+        tmp_path,
+        work="import os, time\ndef wait_for(name):\n    while not os.path.exists(name): time.sleep(0.005)\n",
+        job="""\
+            tasks:
+            - {name: falls, command: ['false'], daemon: true, restart: always}
+            - {name: stays, target: 'work:wait_for', args: [end]}
+        """,
+    )
+    engine = start("job.yaml", cwd=tmp_path)
+    until(tmp_path, "task_retrying", "falls", count=4)
+    (tmp_path / "end").touch()
+    run = finish(engine, tmp_path / ".mprun")
+    assert [event["delay"] for event in run.of("task_retrying", "falls")][:4] == [0.1, 0.2, 0.4, 0.8]

@@ -1,0 +1,320 @@
+"""Nobody is left behind when the engine, the launcher or both are killed, at whatever moment."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from support.runs import (
+    PATIENCE,
+    START_METHODS,
+    alive,
+    environment,
+    eventually,
+    mprun,
+    start,
+    write,
+)
+from support.victims import Victim, write_victim
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="subreapers and /proc are Linux's")
+
+every_start_method = pytest.mark.parametrize("method", START_METHODS)
+# Nobody may live longer than this after a kill, in seconds.
+BOUND = 1.0
+# By then every task of the job runs and has done what it does.
+LONGEST = 0.8
+
+
+@pytest.fixture
+def victim(tmp_path):
+    made = []
+
+    def make(*arguments, launch=start):
+        made.append(Victim(tmp_path, *arguments, launch=launch))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.clean()
+
+
+def kill_at(dice, victim, *pids):
+    """Kill these in one moment, which the dice choose."""
+    pidfds = [os.pidfd_open(pid) for pid in pids]
+    time.sleep(dice.uniform(0, LONGEST))
+    dice.shuffle(pidfds)
+    for pidfd in pidfds:
+        # The engine may have come to an end of its own, where the other was killed first.
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+        os.close(pidfd)
+
+
+def report(name, seconds):
+    """Say the figures of many rounds (`pytest -s --rounds 1000`)."""
+    ordered = sorted(seconds)
+    p99 = ordered[int(len(ordered) * 0.99)]
+    print(f"\n{name}: {len(ordered)} rounds, p50 {ordered[len(ordered) // 2] * 1000:.0f} ms,", end=" ")
+    print(f"p99 {p99 * 1000:.0f} ms, worst {ordered[-1] * 1000:.0f} ms")
+
+
+@every_start_method
+@pytest.mark.parametrize("who", ["engine", "launcher"])
+def test_nobody_outlives_a_kill_at_a_random_moment(victim, tmp_path, method, who, rounds):
+    write_victim(tmp_path)
+    seconds = []
+    for seed in range(rounds):
+        run = victim("job.yaml", "--start-method", method)
+        target = run.engine.pid if who == "engine" else run.launcher()
+        kill_at(random.Random(f"{who} {method} {seed}"), run, target)
+        seconds.append(run.seconds_to_vanish())
+        assert seconds[-1] < BOUND, seed
+        run.engine.communicate(timeout=PATIENCE)
+        # 2 where it was killed while it imported: that is told as an import that went wrong.
+        assert run.engine.returncode in ([-9] if who == "engine" else [2, 3]), seed
+    report(f"{who} killed under {method}", seconds)
+    # What the killed engines have not done is done by the next start.
+    write(tmp_path, job2="tasks: [{target: 'os:getpid'}]\n")
+    assert mprun("job2.yaml", cwd=tmp_path).code == 0
+    assert os.listdir(tmp_path / ".mprun" / "open") == []
+
+
+@every_start_method
+def test_what_outlives_a_kill_of_both_is_ended_by_the_next_start(victim, tmp_path, method, rounds):
+    write_victim(tmp_path, job2="tasks: [{target: 'os:getpid'}]\n")
+    seconds = []
+    for seed in range(rounds):
+        run = victim("job.yaml", "--start-method", method)
+        kill_at(random.Random(f"both {method} {seed}"), run, run.engine.pid, run.launcher())
+        run.engine.communicate(timeout=PATIENCE)
+        begun = time.monotonic()
+        tasks = [event["pid"] for event in run.events() if event["event"] == "task_started"]
+        eventually(lambda tasks=tasks: not any(map(alive, tasks)), seconds=BOUND)
+        next_run = mprun("job2.yaml", cwd=tmp_path)
+        assert next_run.code == 0, next_run.stderr
+        assert run.survivors() == [], (seed, next_run.stderr)
+        seconds.append(time.monotonic() - begun)
+    report(f"both killed under {method}, with the next start", seconds)
+    assert os.listdir(tmp_path / ".mprun" / "open") == []
+
+
+# ---- a launcher that is lost before there are tasks
+
+
+def test_a_launcher_that_is_killed_before_it_has_done_anything_is_told(victim, tmp_path):
+    write_victim(tmp_path)
+    run = victim("job.yaml")
+    os.kill(run.launcher(), signal.SIGKILL)
+    ended = run.finish()
+    assert (ended.code, ended.directory) == (3, None)
+    assert (
+        ended.stderr == "error: the start of the launcher ended the process that imports: killed by SIGKILL\n"
+    )
+    assert os.listdir(tmp_path / ".mprun" / "open") == []
+
+
+@every_start_method
+def test_what_modules_started_ends_with_a_launcher_that_is_killed_while_it_imports(victim, tmp_path, method):
+    write(
+        tmp_path,
+        slow="""\
+            import os, signal, subprocess
+            if os.fork() == 0:
+                os.setsid()
+                signal.pause()
+            subprocess.Popen(["sleep", "60"], start_new_session=True)
+            open("importing", "w").close()
+            signal.pause()
+        """,
+        job="tasks: [{target: 'slow:run'}]\n",
+    )
+    run = victim("job.yaml", "--start-method", method)
+    eventually((tmp_path / "importing").exists)
+    os.kill(run.launcher(), signal.SIGKILL)
+    ended = run.finish()
+    assert (ended.code, ended.directory) == (2, None)
+    assert "ended the process that imports: killed by SIGKILL" in ended.stderr
+    assert run.survivors() == []
+
+
+def test_an_import_that_hangs_takes_with_it_what_it_started(victim, tmp_path):
+    write(
+        tmp_path,
+        slow="""\
+            import signal, subprocess
+            subprocess.Popen(["sh", "-c", "setsid sleep 60 & sleep 60"], start_new_session=True)
+            signal.pause()
+        """,
+        job="tasks: [{target: 'slow:run'}]\n",
+    )
+    run = victim("job.yaml", "--start-timeout", "0.5")
+    ended = run.finish()
+    assert (ended.code, ended.directory) == (2, None)
+    assert "importing `slow` takes longer than 0.5s (--start-timeout)" in ended.stderr
+    assert run.survivors() == []
+
+
+def test_a_launcher_that_is_killed_at_the_end_leaves_nobody(victim, tmp_path):
+    """While it ends what a module has started, with all tasks over and the run's end recorded."""
+    write(
+        tmp_path,
+        work="""\
+            import os, subprocess
+            for _ in range(200):
+                subprocess.Popen(["sleep", "60"], start_new_session=True)
+            def call():
+                pass
+        """,
+        job="tasks: [{target: 'work:call'}]\n",
+    )
+    run = victim("job.yaml")
+    launcher = run.launcher()
+    run.until("run_finished")
+    try:
+        os.kill(launcher, signal.SIGKILL)
+    except ProcessLookupError:
+        pytest.skip("it was faster")
+    assert run.finish().code == 0
+    assert run.survivors() == []
+
+
+# ---- what is not the run's
+
+
+def test_what_was_there_before_the_engine_is_left_alone(victim, tmp_path):
+    """A shell's background job, with the shell replaced by mprun."""
+    write_victim(tmp_path)
+
+    def launch(*arguments, cwd, env):
+        script = (
+            f"sleep 60 2>/dev/null & echo $! > before; exec {sys.executable} -m mprun {' '.join(arguments)}"
+        )
+        return subprocess.Popen(["sh", "-c", script], cwd=cwd, env=environment(**env), stderr=subprocess.PIPE)
+
+    run = victim("job.yaml", launch=launch)
+    run.until("task_started", count=6)
+    (before,) = map(int, (tmp_path / "before").read_text().split())
+    launcher = run.events()[0]["launcher_pid"]
+    os.kill(launcher, signal.SIGKILL)
+    assert run.finish().code == 3
+    assert run.survivors() == [before]
+
+
+FOREIGN = """\
+    import ctypes, json, mprun, os, signal, subprocess, sys, threading, time
+
+    def is_subreaper():
+        found = ctypes.c_int()
+        ctypes.CDLL(None).prctl(37, ctypes.byref(found))
+        return found.value
+
+    def hide():
+        # An orphan of this program's own, which comes to it while it is a subreaper.
+        reader, writer = os.pipe()
+        middle = subprocess.Popen(["sh", "-c", "sleep 60 & echo $!"], stdout=writer)
+        middle.wait()
+        return int(os.read(reader, 100))
+
+    def lose(results):
+        plan = mprun.plan_job(mprun.load_job("job.yaml"), start_method=sys.argv[1])
+        results.append(mprun.run_job(plan))
+
+    def children():
+        # But zombies: whose one was that had no time to say so, nobody knows.
+        with open(f"/proc/self/task/{os.getpid()}/children") as file:
+            found = {int(pid) for pid in file.read().split()}
+        return {pid for pid in found if open(f"/proc/{pid}/stat").read().rpartition(")")[2].split()[0] != "Z"}
+
+    child = subprocess.Popen(["sleep", "60"], start_new_session=True)
+    results = []
+    thread = threading.Thread(target=lose, args=(results,))
+    thread.start()
+    while not is_subreaper():
+        time.sleep(0.01)
+    orphan = hide()
+    print(os.getpid(), flush=True)
+    thread.join()
+    left = children() - {child.pid, orphan}
+    alive = [child.poll() is None, os.path.exists(f"/proc/{orphan}")]
+    print(json.dumps([results[0].exit_code, is_subreaper(), sorted(left), alive]), flush=True)
+    child.kill()
+    os.kill(orphan, signal.SIGKILL)
+"""
+
+
+@every_start_method
+def test_a_program_that_runs_a_job_loses_nothing_of_its_own_with_the_launcher(victim, tmp_path, method):
+    write_victim(tmp_path, script=FOREIGN)
+
+    def launch(*arguments, cwd, env):
+        command = [sys.executable, "script.py", method]
+        return subprocess.Popen(
+            command, cwd=cwd, env=environment(**env), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+
+    run = victim(launch=launch)
+    run.engine.stdout.readline()
+    run.until("task_started", count=6)
+    os.kill(run.events()[0]["launcher_pid"], signal.SIGKILL)
+    output, said = run.engine.communicate(timeout=PATIENCE)
+    assert json.loads(output) == [3, 0, [], [True, True]], said.decode()
+    assert run.survivors() == []
+
+
+def test_a_program_that_runs_a_job_has_no_child_of_it_afterwards(tmp_path):
+    write(
+        tmp_path,
+        script="""\
+            import mprun, os, sys
+            for method in ("fork", "forkserver", "spawn"):
+                plan = mprun.plan_job(mprun.load_job("job.yaml"), start_method=method)
+                assert mprun.run_job(plan).exit_code == 0
+                try:
+                    print(method, os.waitpid(-1, os.WNOHANG))
+                except ChildProcessError:
+                    print(method, "none")
+        """,
+        job="tasks: [{target: 'os:getpid'}]\n",
+    )
+    done = subprocess.run(
+        [sys.executable, "script.py"],
+        cwd=tmp_path,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=50,
+    )
+    assert (done.stdout, done.stderr) == ("fork none\nforkserver none\nspawn none\n", "")
+
+
+@pytest.mark.parametrize("method", ["forkserver", "spawn"])
+def test_shared_memory_of_tasks_is_removed_though_the_launcher_was_killed(victim, tmp_path, method):
+    write(
+        tmp_path,
+        work="""\
+            import os, signal
+            from multiprocessing.shared_memory import SharedMemory
+            def share():
+                memory = SharedMemory(create=True, size=100)
+                with open("part", "w") as file:
+                    file.write(memory.name)
+                os.rename("part", "shared")
+                signal.pause()
+        """,
+        job="tasks: [{target: 'work:share'}]\n",
+    )
+    run = victim("job.yaml", "--start-method", method)
+    eventually((tmp_path / "shared").exists)
+    name = (tmp_path / "shared").read_text()
+    assert os.path.exists(f"/dev/shm/{name}")
+    os.kill(run.launcher(), signal.SIGKILL)
+    assert run.finish().code == 3
+    assert (run.survivors(), os.path.exists(f"/dev/shm/{name}")) == ([], False)

@@ -1,0 +1,228 @@
+"""Records that are torn, corrupt, older, newer or read-only: what is read, and that nothing is changed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from support.records import FINISHED, STARTED, ended, exited, record, started
+from support.runs import PATIENCE, ROOT, mprun, start, write
+
+from mprun import events
+
+
+class Said(NamedTuple):
+    code: int
+    stdout: str
+    stderr: str
+
+
+def read(directory, *arguments):
+    process = start(*arguments, cwd=directory)
+    output, said = process.communicate(timeout=PATIENCE)
+    return Said(process.returncode, output.decode(), said.decode())
+
+
+# Everything that looks at the runs of a state directory, or at one of them.
+READERS = [
+    ["runs"],
+    ["runs", "--json"],
+    ["runs", "--prune", "1h", "--dry-run"],
+    *[[reader, option, "RUN"] for reader in ("show", "tree") for option in ("--json", "")],
+    ["show", "-v", "RUN"],
+    ["logs", "--run", "RUN"],
+    ["logs", "-f", "--json", "--run", "RUN"],
+]
+
+
+def fingerprint(directory):
+    """Every file below, with its bytes and when it was changed."""
+    return {
+        str(path.relative_to(directory)): (
+            hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "",
+            path.lstat().st_mtime_ns,
+        )
+        for path in directory.rglob("*")
+    }
+
+
+WHOLE = [STARTED, started("a"), exited("a"), FINISHED, ended()]
+DAMAGED = {
+    "torn": (WHOLE, lambda data: data[:-20]),
+    "torn_in_its_first_line": (WHOLE, lambda data: data[:40]),
+    "corrupt_in_the_middle": (WHOLE, lambda data: data[:900] + b"\x00\xff}\n{" * 20 + data[920:]),
+    "a_hole_of_zeros": (WHOLE, lambda data: data[:1000] + b"\x00" * 4096 + data[1000:]),
+    "without_a_beginning": (WHOLE[1:], bytes),
+    "twice_the_same": (WHOLE + WHOLE, bytes),
+    "in_another_order": (WHOLE[::-1], bytes),
+    "empty": ([], lambda data: b""),
+    "newer": ([{**STARTED, "format": 99}, *WHOLE[1:]], bytes),
+    "text": (["# this is not it"], bytes),
+}
+
+
+@pytest.fixture(scope="module")
+def museum(tmp_path_factory):
+    """A state directory with a run of each kind of damage, one that is whole, and what each is called."""
+    path = tmp_path_factory.mktemp("museum")
+    names = {}
+    for number, (kind, (lines, spoil)) in enumerate({**DAMAGED, "whole": (WHOLE, bytes)}.items()):
+        name = record(path, lines, f"20260101-{120000 + number}.000-abcd")
+        file = path / ".mprun" / "runs" / name / "events.jsonl"
+        file.write_bytes(spoil(file.read_bytes()))
+        (file.parent / "logs" / "a.1.log").write_bytes(b"what a printed\n")
+        names[kind] = name
+    return path, names
+
+
+@pytest.mark.parametrize("kind", [*DAMAGED, "whole"])
+def test_no_reader_changes_a_byte_or_fails_without_a_word(museum, kind):
+    path, names = museum
+    before = fingerprint(path)
+    for words in READERS:
+        said = read(path, *[names[kind] if word == "RUN" else word for word in words if word])
+        assert "Traceback" not in said.stderr, words
+        of_all = "RUN" not in words
+        assert said.code == (3 if kind == "newer" and not of_all else 0), (words, said)
+        if kind == "newer" and not of_all:
+            assert said.stderr.endswith("has the format 99, and this mprun reads up to 1: upgrade mprun\n")
+        elif kind not in ("whole", "newer", "without_a_beginning", "twice_the_same", "in_another_order"):
+            # What is left out is named.
+            assert of_all or kind == "empty" or "left out" in said.stderr, words
+    assert fingerprint(path) == before
+
+
+def test_what_of_a_damaged_record_can_be_read_is_read(museum):
+    path, names = museum
+    for kind in ("torn", "corrupt_in_the_middle", "a_hole_of_zeros", "without_a_beginning", "whole"):
+        shown = read(path, "show", names[kind])
+        assert "\na " in shown.stdout, kind
+        assert "what a printed\n" in read(path, "logs", "--run", names[kind]).stdout
+
+
+def test_a_run_beside_damaged_ones_succeeds_and_touches_none(museum):
+    path, names = museum
+    write(path, job="tasks: [{name: hear, command: [echo, heard]}]\n")
+    before = {name: fingerprint(path / ".mprun" / "runs" / name) for name in names.values()}
+    # Marks of runs that were killed lead to these records, too.
+    (path / ".mprun" / "open").mkdir(0o700)
+    for kind in ("newer", "text", "empty", "whole"):
+        (path / ".mprun" / "open" / names[kind]).symlink_to("1 1 another-boot another-host")
+    run = mprun("job.yaml", cwd=path)
+    assert (run.code, run.outcome("hear")) == (0, "succeeded")
+    after = {name: fingerprint(path / ".mprun" / "runs" / name) for name in names.values()}
+    assert after == before
+    entries = [json.loads(line) for line in read(path, "runs", "--json").stdout.splitlines()]
+    listed = {entry["run"]: entry["outcome"] for entry in entries}
+    assert listed[names["newer"]] == listed[names["text"]] == "damaged"
+    assert listed[names["whole"]] == listed[os.path.basename(run.directory.path)] == "succeeded"
+
+
+def test_a_damaged_run_is_not_resumed_from_a_guess(museum):
+    path, names = museum
+    for kind, code in (("newer", 3), ("text", 2), ("empty", 2), ("without_a_beginning", 2)):
+        runs = len(list((path / ".mprun" / "runs").iterdir()))
+        said = read(path, "resume", names[kind])
+        assert said.code == code, (kind, said)
+        assert "Traceback" not in said.stderr
+        assert len(list((path / ".mprun" / "runs").iterdir())) == runs
+
+
+def test_no_run_writes_into_what_is_there(tmp_path):
+    """A directory with the very name that a run would take."""
+    write(
+        tmp_path,
+        sitecustomize="import os, time\nos.urandom = bytes\ntime.time = lambda: 1.8e9\n",
+        job="tasks: [{name: hear, command: [echo, heard]}]\n",
+    )
+    path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
+    first = mprun("job.yaml", cwd=tmp_path, env={"PYTHONPATH": path})
+    assert first.code == 0
+    before = fingerprint(Path(first.directory.path))
+    elsewhere = tmp_path / "tmp"
+    elsewhere.mkdir()
+    second = mprun("job.yaml", cwd=tmp_path, env={"PYTHONPATH": path, "TMPDIR": str(elsewhere)})
+    assert fingerprint(Path(first.directory.path)) == before
+    assert "cannot be written: File exists" in second.stderr
+
+
+# ---- formats
+
+# Written when the format was new, and never to be changed: every later mprun reads it.
+FIRST = ROOT / "tests" / "records" / "format-1.jsonl"
+
+
+def test_a_record_of_the_first_version_is_read_by_every_later_one(tmp_path):
+    name = record(tmp_path, FIRST.read_text().splitlines())
+    shown, drawn = read(tmp_path, "show", "-v", name), read(tmp_path, "tree", name)
+    assert (shown.code, shown.stderr, drawn.code, drawn.stderr) == (0, "", 0, "")
+    assert [line.split()[:2] for line in shown.stdout.splitlines()[4:7]] == [
+        ["fetch", "succeeded"],
+        ["crunch", "failed:"],
+        ["never", "skipped:"],
+    ]
+    assert "failed: exit 1 after 1.50s" in shown.stdout
+    assert "fetch" in drawn.stdout
+    value = json.loads(read(tmp_path, "show", "--json", name).stdout)
+    assert value["tasks"][0]["result"] == {"rows": [1, 2]}
+    listed = json.loads(read(tmp_path, "runs", "--json").stdout)
+    assert (listed["outcome"], listed["damage"]) == ("failed", [])
+
+
+def test_the_first_format_has_every_field_that_was_there_from_the_first():
+    """A field that comes later needs a default, or older records are damage."""
+    lines = [json.loads(line) for line in FIRST.read_text().splitlines()]
+    assert {line["event"] for line in lines} >= {
+        "run_started",
+        "task_started",
+        "task_ready",
+        "task_stopping",
+        "task_retrying",
+        "task_exited",
+        "task_finished",
+        "task_joined",
+        "run_finished",
+    }
+    assert all(events.from_record(line) is not None for line in lines)
+
+
+@pytest.mark.parametrize("later", [2, "2.0", None, True])
+def test_a_newer_record_is_refused_by_name_by_every_reader(tmp_path, later):
+    name = record(tmp_path, [{**STARTED, "format": later}, FINISHED])
+    for words in (["show"], ["tree"], ["logs"], ["show", "--json"], ["resume"]):
+        said = read(tmp_path, *words)
+        assert (said.code, said.stdout) == (3, "")
+        assert "and this mprun reads up to 1: upgrade mprun" in said.stderr
+    assert name in read(tmp_path, "runs").stdout
+
+
+# ---- a file system that may only be read
+
+
+def test_a_state_directory_on_a_read_only_disk_is_read_and_gives_way(tmp_path):
+    state = tmp_path / ".mprun"
+    state.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "none", str(state)]
+    if os.geteuid() != 0 or subprocess.run(mount, stderr=subprocess.DEVNULL).returncode != 0:
+        pytest.skip("no file system can be mounted here")
+    try:
+        name = record(tmp_path, WHOLE)
+        subprocess.run(["mount", "-o", "remount,ro", str(state)], check=True)
+        for words in READERS:
+            said = read(tmp_path, *[name if word == "RUN" else word for word in words if word])
+            assert (said.code, said.stderr) == (0, ""), words
+        write(tmp_path, job="tasks: [{name: hear, command: [echo, heard]}]\n")
+        (tmp_path / "tmp").mkdir()
+        run = read(
+            tmp_path,
+            "job.yaml",
+        )
+        assert (run.code, run.stdout) == (0, "hear | heard\n")
+        assert run.stderr.startswith("warning: the state directory .mprun cannot be written: Read-only")
+    finally:
+        subprocess.run(["umount", "--lazy", str(state)], check=True)

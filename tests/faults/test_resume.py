@@ -1,0 +1,706 @@
+"""A run goes on where an earlier one ended: what had succeeded never runs again, nothing is lost."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import jsonschema
+import pytest
+from support.runs import PATIENCE, START_METHODS, environment, eventually, finish, mprun, start, write
+from support.victims import Victim
+
+from mprun.schema import schema_text
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
+
+WORK = """\
+    import os, signal
+
+    def note(name):
+        file = os.open("ran", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        os.write(file, f"{name}\\n".encode())
+        os.close(file)
+
+    def call(result=None, **more):
+        note(os.environ["MPRUN_TASK"])
+        return result
+
+    def broken(result=None, **more):
+        # Fails as long as nobody has mended it.
+        note(os.environ["MPRUN_TASK"])
+        if not os.path.exists("mended"):
+            raise SystemExit(3)
+        return result
+
+    def stuck(result=None, **more):
+        note(os.environ["MPRUN_TASK"])
+        while not os.path.exists("mended"):
+            signal.pause()
+        return result
+
+    def serve():
+        note(os.environ["MPRUN_TASK"])
+        signal.pause()
+
+    def large():
+        note(os.environ["MPRUN_TASK"])
+        return ["x" * 1000] * 100
+
+    class Thing:
+        def __repr__(self):
+            return "a thing"
+
+    def thing():
+        note(os.environ["MPRUN_TASK"])
+        return Thing()
+
+    def count(value):
+        note(os.environ["MPRUN_TASK"])
+        return len(value)
+"""
+CHAIN = """\
+    tasks:
+    - {name: a, target: 'work:call', args: [[1, 2]]}
+    - {name: b, target: 'work:%s', args: ['${tasks.a.result}']}
+    - {name: c, target: 'work:call', args: ['${tasks.b.result}']}
+    - {name: alone, target: 'work:call', args: [7]}
+"""
+
+
+def ran(directory):
+    """How often each task has run, over all runs."""
+    path = Path(directory, "ran")
+    return Counter(path.read_text().split("\n")[:-1]) if path.exists() else Counter()
+
+
+def mend(directory):
+    Path(directory, "mended").touch()
+
+
+def first(directory, job, *arguments, code=1, **options):
+    write(directory, work=WORK, job=job)
+    run = mprun("job.yaml", *arguments, cwd=directory, **options)
+    assert run.code == code, run.stderr
+    return run
+
+
+def resume(directory, *arguments, **options):
+    """`mprun resume`, of which every event must be as its schema says, with one end for each task."""
+    run = mprun("resume", *arguments, cwd=directory, **options)
+    validate(run.events)
+    return run
+
+
+def validate(events):
+    validator = jsonschema.Draft7Validator(json.loads(schema_text("event")))
+    for event in events:
+        validator.validate(event)
+    ends = Counter(event["task"] for event in events if event["event"] == "task_finished")
+    assert set(ends.values()) <= {1}, ends
+
+
+def carried(run):
+    return sorted(event["task"] for event in run.of("task_finished") if event["carried"])
+
+
+@pytest.fixture
+def victim(tmp_path):
+    made = []
+
+    def make(job, *arguments):
+        write(tmp_path, work=WORK, job=job)
+        made.append(Victim(tmp_path, "job.yaml", *arguments))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.clean()
+
+
+# ---- what there is to resume
+
+
+def test_after_a_failed_run_what_succeeded_is_carried_over(tmp_path):
+    before = first(tmp_path, CHAIN % "broken")
+    mend(tmp_path)
+    run = resume(tmp_path)
+    assert run.code == 0, run.stderr
+    assert carried(run) == ["a", "alone"]
+    assert [run.result(name) for name in ("a", "b", "c", "alone")] == [[1, 2], [1, 2], [1, 2], 7]
+    assert ran(tmp_path) == {"a": 1, "b": 2, "c": 1, "alone": 1}
+    assert run.one("run_started")["resumed_from"] == before.directory.run_id
+    assert [e["task"] for e in run.of("task_started")] == ["b", "c"]
+    assert run.one("run_finished")["counts"] == {"succeeded": 4}
+
+
+def test_what_fails_again_fails_again(tmp_path):
+    first(tmp_path, CHAIN % "broken")
+    run = resume(tmp_path)
+    assert (run.code, run.outcome("b"), run.outcome("c")) == (1, "failed", "skipped")
+    assert ran(tmp_path) == {"a": 1, "b": 2, "alone": 1}
+
+
+def test_after_an_interrupted_run(victim, tmp_path):
+    run = victim(CHAIN % "stuck")
+    run.until("task_finished", "alone")
+    eventually(lambda: ran(tmp_path)["b"])
+    run.engine.send_signal(signal.SIGINT)
+    assert run.finish().code == 130
+    mend(tmp_path)
+    run = resume(tmp_path)
+    assert run.code == 0
+    assert ran(tmp_path) == {"a": 1, "b": 2, "c": 1, "alone": 1}
+
+
+@pytest.mark.parametrize("swept", [False, True])
+@pytest.mark.parametrize("unknown", [False, True])
+def test_after_a_killed_engine_what_nobody_saw_end_is_run_again_only_if_asked(
+    victim, tmp_path, swept, unknown
+):
+    run = victim(CHAIN % "stuck")
+    run.until("task_finished", "alone")
+    run.until("task_started", "b")
+    eventually(lambda: ran(tmp_path)["b"])
+    run.engine.kill()
+    run.engine.communicate()
+    run.seconds_to_vanish()
+    killed = os.listdir(tmp_path / ".mprun" / "runs")[0]
+    if swept:
+        write(tmp_path, job_other="tasks: [{target: 'os:getpid'}]\n")
+        assert mprun("job_other.yaml", cwd=tmp_path).code == 0
+    mend(tmp_path)
+    run = resume(tmp_path, killed, *(["--unknown", "rerun"] if unknown else []))
+    if unknown:
+        assert (run.code, ran(tmp_path)) == (0, {"a": 1, "b": 2, "c": 1, "alone": 1})
+        return
+    assert (run.code, ran(tmp_path)) == (1, {"a": 1, "b": 1, "alone": 1})
+    assert (run.outcome("b"), run.outcome("c")) == ("unknown", "skipped")
+    assert f"nobody saw how it ended in run {killed}; `--unknown rerun` runs it again" in run.stderr
+    # It stays so, until somebody asks.
+    assert resume(tmp_path).outcome("b") == "unknown"
+    assert resume(tmp_path, "--unknown", "rerun").code == 0
+    assert ran(tmp_path) == {"a": 1, "b": 2, "c": 1, "alone": 1}
+
+
+@pytest.mark.parametrize("swept", [False, True])
+def test_what_waited_for_its_next_attempt_when_the_engine_was_killed_had_failed(victim, tmp_path, swept):
+    run = victim("tasks: [{name: b, target: 'work:broken', retry: {retries: 1, delay: 600}}]\n")
+    run.until("task_retrying")
+    run.engine.kill()
+    run.engine.communicate()
+    killed = os.listdir(tmp_path / ".mprun" / "runs")[0]
+    if swept:
+        write(tmp_path, job_other="tasks: [{target: 'os:getpid'}]\n")
+        assert mprun("job_other.yaml", cwd=tmp_path).code == 0
+        shown = mprun("show", killed, cwd=tmp_path).stdout
+        assert "failed: exit 3, and mprun was killed before the next attempt" in shown
+    mend(tmp_path)
+    run = resume(tmp_path, killed)
+    assert (run.code, ran(tmp_path)) == (0, {"b": 2}), run.stderr
+
+
+@pytest.mark.parametrize("kind", ["plain", "foreach"])
+@pytest.mark.parametrize("swept", [False, True])
+def test_what_was_started_and_not_recorded_is_not_run_again_unasked(victim, tmp_path, kind, swept):
+    """Its process was there, and the engine was killed before it could write that down."""
+    if kind == "plain":
+        job, name, turn = "tasks: [{name: b, target: 'work:call'}]\n", "b", 2
+    else:
+        job = "tasks:\n- {name: a, target: 'work:call', args: [[1]]}\n"
+        job += "- {name: b, foreach: '${tasks.a.result}', target: 'work:call'}\n"
+        name, turn = "b[0]", 4
+    write(tmp_path, work=WORK, job=job)
+    # The launcher, stopped as soon as the task has run, would kill it.
+    run = mprun("job.yaml", cwd=tmp_path, env={"MPRUN_FAILPOINTS": f"record.before=kill:{turn}"})
+    assert run.code == -signal.SIGKILL
+    assert run.of("task_started", name) == []
+    if not ran(tmp_path)[name]:
+        pytest.skip("it was killed before it did anything")
+    killed = run.directory.run_id
+    if swept:
+        write(tmp_path, job_other="tasks: [{target: 'os:getpid'}]\n")
+        assert mprun("job_other.yaml", cwd=tmp_path).code == 0
+    run = resume(tmp_path, killed)
+    assert (run.code, run.outcome(name), ran(tmp_path)[name]) == (1, "unknown", 1)
+    assert resume(tmp_path, "--unknown", "rerun").code == 0
+    assert ran(tmp_path)[name] == 2
+
+
+def test_a_run_that_succeeded_has_nothing_to_resume(tmp_path):
+    before = first(tmp_path, CHAIN % "call", code=0)
+    run = resume(tmp_path)
+    assert (run.code, run.directory.run_id) == (0, before.directory.run_id)
+    assert f"run {before.directory.run_id} has succeeded: there is nothing to resume" in run.stderr
+
+
+def test_a_run_that_goes_on_is_not_resumed(victim, tmp_path):
+    run = victim(CHAIN % "stuck")
+    run.until("task_started", "b")
+    done = mprun("resume", cwd=tmp_path)
+    assert done.code == 2
+    assert "still goes on; `mprun stop --run" in done.stderr
+
+
+def test_a_resumed_run_is_resumed(tmp_path):
+    first(tmp_path, CHAIN % "broken")
+    for _ in range(3):
+        assert resume(tmp_path).code == 1
+    mend(tmp_path)
+    run = resume(tmp_path)
+    assert (run.code, carried(run)) == (0, ["a", "alone"])
+    assert ran(tmp_path) == {"a": 1, "b": 5, "c": 1, "alone": 1}
+    assert run.result("c") == [1, 2]
+
+
+@pytest.mark.parametrize("place", ["record.before", "record.torn", "record.after"])
+@pytest.mark.parametrize("turn", [1, 2, 3])
+def test_a_resume_that_is_killed_at_its_beginning_forgets_nothing(tmp_path, place, turn):
+    first(tmp_path, CHAIN % "broken")
+    process = start("resume", cwd=tmp_path, env={"MPRUN_FAILPOINTS": f"{place}=kill:{turn}"})
+    process.communicate(timeout=PATIENCE)
+    assert process.returncode == -signal.SIGKILL
+    mend(tmp_path)
+    if turn == 1 and place != "record.after":
+        # Of that run nothing was written: the one before is to be named.
+        assert mprun_code("resume", cwd=tmp_path) == 2
+        run = resume(tmp_path, min(os.listdir(tmp_path / ".mprun" / "runs")))
+    else:
+        run = resume(tmp_path, "--unknown", "rerun")
+    assert run.code == 0, run.stderr
+    counts = ran(tmp_path)
+    assert (counts["a"], counts["alone"], run.result("c")) == (1, 1, [1, 2])
+
+
+def mprun_code(*arguments, cwd):
+    process = start(*arguments, cwd=cwd)
+    process.communicate(timeout=PATIENCE)
+    return process.returncode
+
+
+def test_what_a_resumed_run_did_not_come_to_is_carried_from_the_one_before(tmp_path):
+    job = """\
+        tasks:
+        - {name: gate, target: 'work:broken'}
+        - {name: items, target: 'work:call', args: [[1, 2]]}
+        - name: each
+          foreach: ${tasks.items.result}
+          target: work:call
+          args: ['${item}']
+          depends_on: {gate: finished, items: succeeded}
+        - {name: sum, target: 'work:call', args: ['${tasks.each.result}'], depends_on: gate}
+    """
+    first(tmp_path, job)
+    assert ran(tmp_path)["each[0]"] == 1
+    # Here the list is not spread before the run is over.
+    write(
+        tmp_path,
+        work=WORK.replace("raise SystemExit(3)", "os.kill(int(open('pid').read()), 15); signal.pause()"),
+    )
+    engine = mprun_with_pid("resume", cwd=tmp_path)
+    assert engine.code == 143, engine.stderr
+    write(tmp_path, work=WORK)
+    mend(tmp_path)
+    run = resume(tmp_path)
+    assert run.code == 0, run.stderr
+    assert (ran(tmp_path)["each[0]"], ran(tmp_path)["each[1]"], run.result("sum")) == (1, 1, [1, 2])
+
+
+def mprun_with_pid(*arguments, cwd):
+    process = start(*arguments, cwd=cwd)
+    Path(cwd, "part").write_text(str(process.pid))
+    os.rename(Path(cwd, "part"), Path(cwd, "pid"))
+    return finish(process, Path(cwd, ".mprun"))
+
+
+# ---- many from one
+
+MANY = {
+    "a literal list": "- {name: m, foreach: [1, 2, 3], target: 'work:TARGET', args: ['${item}']}\n",
+    "a list at run time": (
+        "- {name: items, target: 'work:call', args: [[1, 2, 3]]}\n"
+        "- {name: m, foreach: '${tasks.items.result}', target: 'work:TARGET', args: ['${item}']}\n"
+    ),
+    "a matrix": "- {name: m, matrix: {k: [1, 2, 3]}, target: 'work:TARGET', args: ['${matrix.k}']}\n",
+    "lists one after another": (
+        "- {name: items, foreach: [5, 6], target: 'work:call', args: ['${item}']}\n"
+        "- {name: m, foreach: '${tasks.items.result}', target: 'work:TARGET', args: ['${item}']}\n"
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", MANY)
+def test_of_many_tasks_from_one_only_those_that_failed_run_again(tmp_path, kind):
+    odd = WORK + "\n    def odd(value):\n        return broken(value) if value % 2 else call(value)\n"
+    write(
+        tmp_path,
+        work=odd,
+        job="tasks:\n"
+        + MANY[kind].replace("TARGET", "odd")
+        + "- {name: all, target: 'work:call', args: ['${tasks.m.result}']}\n",
+    )
+    before = mprun("job.yaml", cwd=tmp_path)
+    assert before.code == 1, before.stderr
+    succeeded = {e["task"] for e in before.of("task_finished") if e["outcome"] == "succeeded"}
+    failed = {e["task"] for e in before.of("task_finished") if e["outcome"] == "failed"}
+    assert succeeded, failed
+    mend(tmp_path)
+    run = resume(tmp_path)
+    assert run.code == 0, run.stderr
+    assert set(carried(run)) == succeeded
+    counts = ran(tmp_path)
+    assert counts == {**dict.fromkeys(succeeded, 1), **dict.fromkeys(failed, 2), "all": 1}
+    fresh = tmp_path / "fresh"
+    fresh.mkdir()
+    shutil.copy(tmp_path / "work.py", fresh)
+    shutil.copy(tmp_path / "job.yaml", fresh)
+    mend(fresh)
+    assert run.result("all") == mprun("job.yaml", cwd=fresh).result("all")
+
+
+def test_an_empty_list_is_carried_over(tmp_path):
+    first(
+        tmp_path,
+        """\
+        tasks:
+        - {name: items, target: 'work:call', args: [[]]}
+        - {name: m, foreach: '${tasks.items.result}', target: 'work:call'}
+        - {name: b, target: 'work:broken', args: ['${tasks.m.result}']}
+        """,
+    )
+    mend(tmp_path)
+    run = resume(tmp_path)
+    assert (run.code, run.result("b")) == (0, [])
+    assert ran(tmp_path) == {"items": 1, "b": 2}
+
+
+def test_recipes(tmp_path):
+    write(
+        tmp_path,
+        job_part="""\
+            params: {n: 1}
+            tasks:
+            - {name: x, target: 'work:call', args: ['${params.n}']}
+            - {name: y, target: 'work:broken', args: ['${tasks.x.result}']}
+        """,
+    )
+    first(
+        tmp_path,
+        """\
+        params: {n: {type: integer, required: true}}
+        tasks:
+        - {name: p, uses: job_part.yaml, with: {n: '${params.n}'}}
+        - {name: q, uses: job_part.yaml, with: {n: 9}, depends_on: p}
+        """,
+        "-p",
+        "n=5",
+    )
+    mend(tmp_path)
+    run = resume(tmp_path)
+    assert run.code == 0, run.stderr
+    assert (run.result("p/y"), run.result("q/y")) == (5, 9)
+    assert ran(tmp_path) == {"p/x": 1, "p/y": 2, "q/x": 1, "q/y": 1}
+    write(tmp_path, job_part="tasks: [{target: 'work:call'}]\n")
+    first_again = mprun("resume", cwd=tmp_path)
+    assert first_again.code == 0, "it has succeeded"
+
+
+# ---- results
+
+
+def test_results_of_every_kind_are_there_as_if_the_run_had_them_itself(tmp_path):
+    first(
+        tmp_path,
+        """\
+        tasks:
+        - {name: json, target: 'work:call', args: [{a: [1, null, x]}]}
+        - {name: none, target: 'work:call'}
+        - {name: large, target: 'work:large'}
+        - {name: repr, target: 'work:thing'}
+        - {name: gate, target: 'work:broken'}
+        - {name: one, target: 'work:call', args: ['${tasks.json.result.a}'], depends_on: gate}
+        - {name: two, target: 'work:call', args: ['${tasks.none.result}'], depends_on: gate}
+        - {name: three, target: 'work:count', args: ['${tasks.large.result}'], depends_on: gate}
+        - {name: four, target: 'work:call', args: ['${tasks.repr.result}'], depends_on: gate}
+        """,
+    )
+    mend(tmp_path)
+    # Of the first run nothing is needed any more.
+    (old,) = (tmp_path / ".mprun" / "runs").iterdir()
+    run = resume(tmp_path)
+    assert run.code == 1
+    assert [run.result(name) for name in ("json", "none", "large", "repr")] == [
+        {"a": [1, None, "x"]},
+        None,
+        None,
+        None,
+    ]
+    kinds = [run.one("task_finished", name)["result_kind"] for name in ("json", "none", "large", "repr")]
+    assert kinds == ["json", "none", "file", "repr"]
+    assert [run.result(name) for name in ("one", "two", "three")] == [[1, None, "x"], None, 100]
+    assert "only its repr was kept" in run.one("task_finished", "four")["reason"]
+    shutil.rmtree(old)
+    again = resume(tmp_path)
+    assert (again.code, again.result("json"), again.result("none")) == (1, {"a": [1, None, "x"]}, None)
+    assert set(ran(tmp_path).values()) == {1, 2}
+    assert ran(tmp_path)["gate"] == 2
+
+
+# ---- what else a job has
+
+
+def test_daemons_are_started_again(tmp_path):
+    first(
+        tmp_path,
+        """\
+        tasks:
+        - {name: server, target: 'work:serve', daemon: true}
+        - {name: a, target: 'work:call', depends_on: {server: started}}
+        - {name: b, target: 'work:broken', depends_on: {server: started, a: succeeded}}
+        """,
+    )
+    mend(tmp_path)
+    run = resume(tmp_path)
+    assert (run.code, run.outcome("server"), carried(run)) == (0, "stopped", ["a"])
+    assert (len(run.of("task_started", "server")), ran(tmp_path)["a"]) == (1, 1)
+
+
+def test_conditions(tmp_path):
+    first(
+        tmp_path,
+        """\
+        params: {maybe: false}
+        tasks:
+        - {name: off, target: 'work:call', when: '${params.maybe}'}
+        - {name: a, target: 'work:call', args: [true]}
+        - {name: yes, target: 'work:call', when: '${tasks.a.result}', depends_on: off}
+        - {name: b, target: 'work:broken'}
+        - {name: mourn, target: 'work:call', depends_on: {b: failed}}
+        - {name: after, target: 'work:call', depends_on: {b: finished}}
+        - {name: c, target: 'work:call', depends_on: [b, yes]}
+        """,
+    )
+    mend(tmp_path)
+    run = resume(tmp_path)
+    assert run.code == 0, run.stderr
+    # What b's failure had asked for was done then.
+    assert carried(run) == ["a", "after", "mourn", "yes"]
+    assert (run.outcome("off"), run.outcome("c")) == ("skipped", "succeeded")
+    assert ran(tmp_path) == {"a": 1, "yes": 1, "b": 2, "mourn": 1, "after": 1, "c": 1}
+
+
+@pytest.mark.parametrize("method", START_METHODS)
+def test_options_of_the_first_run_are_kept(tmp_path, method):
+    before = first(
+        tmp_path,
+        CHAIN % "broken" + "    - {name: left, target: 'work:call'}\n",
+        "-k",
+        "c",
+        "-j",
+        "1",
+        "--start-method",
+        method,
+        "--timeout",
+        "50",
+        "-x",
+    )
+    mend(tmp_path)
+    run = resume(tmp_path)
+    assert run.code == 0, run.stderr
+    assert ran(tmp_path) == {"a": 1, "b": 2, "c": 1}
+    one, two = before.one("run_started"), run.one("run_started")
+    for key in ("start_method", "max_parallel", "options", "file", "params", "tasks"):
+        assert one[key] == two[key], key
+    assert (two["start_method"], two["max_parallel"], two["options"]["names"]) == (method, 1, ["c"])
+
+
+PARAMS = """\
+    params:
+      n: {type: integer, default: 1}
+      text: {type: string, default: '010'}
+      given: {type: string, required: true}
+    tasks:
+    - {name: a, target: 'work:broken', args: ['${params.n} ${params.text} ${params.given}']}
+"""
+
+
+def test_params_of_the_first_run_are_used(tmp_path):
+    first(tmp_path, PARAMS, "-p", "n=2", env={"MPRUN_PARAM_GIVEN": "x"})
+    mend(tmp_path)
+    # Not those of the surroundings, which were others then.
+    run = resume(tmp_path, env={"MPRUN_PARAM_GIVEN": "other", "MPRUN_PARAM_N": "9"})
+    assert (run.code, run.result("a")) == (0, "2 010 x"), run.stderr
+
+
+def test_params_can_be_given_anew(tmp_path):
+    first(tmp_path, PARAMS, "-p", "given=x")
+    mend(tmp_path)
+    run = resume(tmp_path, "-p", "n=3", "-p", "given=***")
+    assert (run.code, run.result("a")) == (0, "3 010 ***"), run.stderr
+
+
+SECRET = """\
+    params: {key: {type: string, required: true, secret: true}, open: {type: string, default: '***'}}
+    tasks:
+    - {name: a, target: 'work:broken', args: ['${params.open}'], env: {KEY: '${params.key}'}}
+"""
+
+
+def test_secrets_are_asked_for_again(tmp_path):
+    first(tmp_path, SECRET, env={"MPRUN_PARAM_KEY": "hush"})
+    mend(tmp_path)
+    run = resume(tmp_path)
+    assert run.code == 2
+    assert "MPRUN_PARAM_KEY" in run.stderr
+    assert ran(tmp_path) == {"a": 1}
+    (tmp_path / "key").write_text("hush")
+    run = resume(tmp_path, "-p", "key=@key")
+    assert (run.code, run.result("a")) == (0, "***"), run.stderr
+    for path in (tmp_path / ".mprun").rglob("*"):
+        assert not path.is_file() or b"hush" not in path.read_bytes()
+
+
+@pytest.mark.parametrize("which", ["job", "recipe", "env file", "gone"])
+def test_a_changed_file_is_refused_unless_it_is_allowed(tmp_path, which):
+    write(tmp_path, job_part="tasks: [{name: x, target: 'work:call'}]\n")
+    (tmp_path / "some.env").write_text("A=1\n")
+    job = "env_file: some.env\ntasks:\n- {name: p, uses: job_part.yaml}\n- {name: b, target: 'work:broken'}\n"
+    first(tmp_path, job)
+    mend(tmp_path)
+    path = (
+        tmp_path
+        / {"job": "job.yaml", "recipe": "job_part.yaml", "env file": "some.env", "gone": "job.yaml"}[which]
+    )
+    if which == "gone":
+        path.rename(tmp_path / "kept")
+    else:
+        path.write_text(path.read_text() + "\n")
+    run = resume(tmp_path)
+    assert run.code == 2
+    assert f"`{path}` changed since that run" in run.stderr
+    assert "`--allow-changed` resumes it all the same" in run.stderr
+    assert ran(tmp_path)["b"] == 1
+    run = resume(tmp_path, "--allow-changed")
+    if which == "gone":
+        assert run.code == 2, "there is nothing to run"
+        return
+    assert run.code == 0, run.stderr
+    assert "has changed since run" in run.stderr
+    assert ran(tmp_path) == {"p/x": 1, "b": 2}
+
+
+def test_a_task_that_a_changed_file_has_no_more_or_has_anew(tmp_path):
+    first(tmp_path, CHAIN % "broken")
+    write(
+        tmp_path,
+        job="""\
+            tasks:
+            - {name: a, target: 'work:call', args: [[1, 2]]}
+            - {name: new, target: 'work:call', args: ['${tasks.a.result}']}
+        """,
+    )
+    run = resume(tmp_path, "--allow-changed")
+    assert (run.code, run.result("new"), ran(tmp_path)["a"]) == (0, [1, 2], 1)
+
+
+def test_a_run_is_resumed_from_another_directory(tmp_path):
+    before = first(tmp_path, CHAIN % "broken")
+    mend(tmp_path)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    run = mprun("resume", before.directory.run_id, cwd=elsewhere, state_dir=tmp_path / ".mprun")
+    # Targets are found from where mprun is called, as with `run`.
+    assert run.code == 2
+    assert "work" in run.stderr
+    run = mprun(
+        "resume",
+        before.directory.run_id,
+        cwd=elsewhere,
+        state_dir=tmp_path / ".mprun",
+        env={"PYTHONPATH": os.pathsep.join([os.environ.get("PYTHONPATH", ""), str(tmp_path)])},
+    )
+    assert run.outcome("a") == "succeeded"
+    assert run.code == 1, "what is mended is not mended here"
+
+
+# ---- records that are not as they should be
+
+
+def test_a_damaged_record_is_resumed_as_far_as_it_can_be_read(tmp_path):
+    run = first(tmp_path, CHAIN % "broken")
+    record = Path(run.directory.events)
+    lines = record.read_bytes().splitlines(keepends=True)
+    lines = [
+        b"\x00garbage\n" if b'"task_finished"' in line and b'"alone"' in line else line for line in lines
+    ]
+    record.write_bytes(b"".join(lines)[:-20])
+    mend(tmp_path)
+    run = resume(tmp_path, run.directory.run_id)
+    assert "is not a JSON object, left out" in run.stderr
+    # How `alone` ended nobody knows any more.
+    assert (run.code, run.outcome("alone"), run.outcome("c")) == (1, "unknown", "succeeded")
+    assert ran(tmp_path) == {"a": 1, "b": 2, "c": 1, "alone": 1}
+
+
+def test_a_record_that_has_lost_its_beginning_is_not_resumed(tmp_path):
+    record = Path(first(tmp_path, CHAIN % "broken").directory.events)
+    record.write_bytes(record.read_bytes().partition(b"\n")[2])
+    done = mprun("resume", cwd=tmp_path)
+    assert done.code == 2
+    assert "has lost its beginning: it cannot be resumed" in done.stderr
+    record.write_bytes(b"")
+    assert mprun("resume", cwd=tmp_path).code == 2
+
+
+def test_a_record_of_a_newer_format_is_refused(tmp_path):
+    record = Path(first(tmp_path, CHAIN % "broken").directory.events)
+    record.write_text(record.read_text().replace('"format":1', '"format":99'))
+    done = mprun("resume", cwd=tmp_path)
+    assert done.code in (2, 3)
+    assert "has the format 99, and this mprun reads up to 1: upgrade mprun" in done.stderr
+
+
+def test_results_that_are_gone_are_not_made_up(tmp_path):
+    run = first(tmp_path, CHAIN % "broken")
+    shutil.rmtree(Path(run.directory.path, "results"))
+    mend(tmp_path)
+    run = resume(tmp_path)
+    # A task whose result was lost has not what others need of it: it runs again.
+    assert run.code == 0, run.stderr
+    assert run.result("c") == [1, 2]
+    assert ran(tmp_path)["a"] == 2
+
+
+def test_a_state_directory_that_cannot_be_written_gives_way_to_another(tmp_path):
+    """As on a medium that is read-only, which stops root, too."""
+    first(tmp_path, CHAIN % "broken")
+    mend(tmp_path)
+    runs = tmp_path / ".mprun" / "runs"
+    kept = {path: path.read_bytes() for path in runs.rglob("*") if path.is_file()}
+    command = (
+        "import os, sys; from mprun import statedir; real = os.mkdir\n"
+        "def mkdir(path, *rest):\n"
+        f"    if str(path).startswith({str(runs)!r}): raise OSError(30, 'Read-only file system')\n"
+        "    return real(path, *rest)\n"
+        "os.mkdir = mkdir\n"
+        "from mprun.__main__ import main; sys.argv[1:] = ['resume']; sys.exit(main())\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", command],
+        cwd=tmp_path,
+        env=environment(TMPDIR=str(tmp_path)),
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "cannot be written: Read-only file system; the record of this run is in" in done.stderr
+    assert {path: path.read_bytes() for path in runs.rglob("*") if path.is_file()} == kept
+    assert ran(tmp_path) == {"a": 1, "b": 2, "c": 1, "alone": 1}

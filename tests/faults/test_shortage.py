@@ -1,0 +1,99 @@
+"""No more descriptors or processes at a start: it is tried again, and others are unharmed."""
+
+from __future__ import annotations
+
+import os
+import resource
+import sys
+
+import pytest
+from support.attempts import Attempts
+from support.runs import START_METHODS, alive, write
+
+from mprun.executors.base import Withdrawn
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="prlimit(2) is Linux's")
+
+WORK = """\
+    import os, time
+
+    def wait_for(name):
+        while not os.path.exists(name):
+            time.sleep(0.005)
+        return name
+"""
+
+
+class Watched(Attempts):
+    """Attempts whose withdrawals are seen, too."""
+
+    withdrawn = ()
+
+    def _take(self, report):
+        if isinstance(report, Withdrawn):
+            self.withdrawn = (*self.withdrawn, report.key)
+        else:
+            super()._take(report)
+
+    def withdraw(self, key):
+        self.executor.withdraw(key)
+        assert self.executor.flush()
+
+
+@pytest.fixture
+def launched(tmp_path):
+    write(tmp_path, work=WORK)
+    made = []
+
+    def launch(method):
+        go = str(tmp_path / "go")
+        made.append(Watched(tmp_path, method=method, targets=[("work:wait_for", (go,))]))
+        return made[-1], go
+
+    yield launch
+    for attempts in made:
+        attempts.__exit__()
+
+
+def is_held_back(attempts, go):
+    """Whether a start is tried and waits, while another one is withdrawn and a third ends well."""
+    waiting = attempts.start(target="work:wait_for", args=(go,))
+    other = attempts.start(target="work:wait_for", args=(go,))
+    # Answered in a turn in which the first was tried.
+    attempts.withdraw(other)
+    attempts._until(lambda: other in attempts.withdrawn)
+    assert waiting not in attempts.started
+    assert waiting not in attempts.ended
+    return waiting
+
+
+@pytest.mark.parametrize("method", START_METHODS)
+def test_a_start_without_descriptors_waits_for_some_and_others_are_unharmed(launched, method, tmp_path):
+    attempts, go = launched(method)
+    running = attempts.start(target="work:wait_for", args=(go,))
+    pid = attempts.begun(running).pid
+    launcher = attempts.executor.pid
+    limit = resource.prlimit(launcher, resource.RLIMIT_NOFILE)
+    held = {int(name) for name in os.listdir(f"/proc/{launcher}/fd")}
+    free = min(set(range(1000)) - held)
+    resource.prlimit(launcher, resource.RLIMIT_NOFILE, (free, limit[1]))
+    waiting = is_held_back(attempts, go)
+    assert alive(pid)
+    (tmp_path / "go").touch()
+    assert attempts.end(running).code == 0
+    assert waiting not in attempts.ended
+    resource.prlimit(launcher, resource.RLIMIT_NOFILE, limit)
+    assert attempts.end(waiting).result == go
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="the kernel does not limit root")
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_a_start_without_processes_waits_for_some(launched, method, tmp_path):
+    attempts, go = launched(method)
+    launcher = attempts.executor.pid
+    limit = resource.prlimit(launcher, resource.RLIMIT_NPROC)
+    resource.prlimit(launcher, resource.RLIMIT_NPROC, (1, limit[1]))
+    waiting = is_held_back(attempts, go)
+    (tmp_path / "go").touch()
+    resource.prlimit(launcher, resource.RLIMIT_NPROC, limit)
+    assert attempts.end(waiting).result == go

@@ -1,0 +1,384 @@
+"""The next start ends what killed runs have left, completes their records, and harms nobody else."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import jsonschema
+import pytest
+from support.runs import alive, eventually, finish, mprun, newest_run, read_events, start, write
+from support.victims import Victim, write_victim
+
+from mprun import procfs
+from mprun.schema import schema_text
+from mprun.statedir import RunDirectory
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
+
+NEXT = "tasks: [{target: 'os:getpid'}]\n"
+OLD = "20260101-120000.000-abcd"
+STAMP = {"time": "2026-01-01T12:00:00.000000Z", "run": OLD}
+STARTED = {
+    "event": "run_started",
+    **STAMP,
+    "format": 1,
+    "job": "old",
+    "file": "/old.yaml",
+    "host": "h",
+    "pid": 1,
+    "launcher_pid": 2,
+    "launcher_name": "MainProcess",
+    "cpus": 2,
+    "tasks": 1,
+    "at_once": 1,
+    "max_parallel": 32,
+    "mode": "parallel",
+    "start_method": "fork",
+    "boot_id": None,
+    "python": "3.11.0",
+    "params": {},
+    "options": {},
+    "files": [],
+    "resumed_from": None,
+}
+
+
+@pytest.fixture
+def victim(tmp_path):
+    made = []
+
+    def make(*arguments):
+        made.append(Victim(tmp_path, *arguments))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.clean()
+
+
+@pytest.fixture
+def sleeper():
+    """Starts processes that are nobody's, and ends them with the test."""
+    made = []
+
+    def make(*command, **options):
+        options = {"stdout": subprocess.PIPE, **options}
+        made.append(subprocess.Popen(command or ["sleep", "60"], start_new_session=True, **options))
+        return made[-1]
+
+    yield make
+    for process in made:
+        # Not waited for yet, unless its session is gone with it.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        process.stdout.close()
+
+
+def gone():
+    """The pid and start time of a process that has ended, and whose number is nobody's."""
+    process = subprocess.Popen(["true"])
+    ticks = procfs.read_stat(process.pid).start_ticks
+    process.wait()
+    return process.pid, ticks
+
+
+def old_run(directory, lines, *, owner=None, boot=None, host=None):
+    """A run whose engine is gone: its record, and the mark that it has left."""
+    state = Path(directory, ".mprun")
+    for name in ("open", f"runs/{OLD}/logs", f"runs/{OLD}/results"):
+        (state / name).mkdir(parents=True)
+    record = state / "runs" / OLD / "events.jsonl"
+    record.write_text("".join((one if isinstance(one, str) else json.dumps(one)) + "\n" for one in lines))
+    # Older than all that the test starts.
+    pid, ticks = owner or (gone()[0], 1)
+    boot, host = boot or procfs.boot_id(), host or os.uname().nodename
+    os.symlink(f"{pid} {ticks} {boot} {host}", state / "open" / OLD)
+    return record
+
+
+def task_started(pid, ticks, task="a"):
+    return {
+        "event": "task_started",
+        **STAMP,
+        "task": task,
+        "attempt": 1,
+        "pid": pid,
+        "ppid": 1,
+        "start_ticks": ticks,
+        "host": "h",
+        "daemon": False,
+        "target": "x:y",
+    }
+
+
+def next_start(directory):
+    write(directory, job_next=NEXT)
+    run = mprun("-q", "job_next.yaml", cwd=directory)
+    assert run.code == 0, run.stderr
+    return run
+
+
+def marks(directory):
+    return os.listdir(directory / ".mprun" / "open")
+
+
+def test_what_a_killed_run_left_is_ended_by_the_next_start_and_its_record_completed(victim, tmp_path):
+    write_victim(tmp_path)
+    run = victim("job.yaml")
+    run.until("task_started", count=8)
+    run.until("task_finished", "quick")
+    run.pids(count=3)
+    run.kill_both()
+    path = newest_run(tmp_path / ".mprun").events
+    before = Path(path).read_bytes()
+    left = run.survivors()
+    assert len(left) > 2
+    assert marks(tmp_path) == [RunDirectory(os.path.dirname(path)).run_id]
+    said = next_start(tmp_path).stderr
+    assert run.survivors() == []
+    assert said.startswith(f"warning: run {marks_of(path)} was killed; ")
+    assert said.endswith(" processes of it were ended\n")
+    assert (said.count("\n"), marks(tmp_path)) == (1, [])
+    after = Path(path).read_bytes()
+    assert after.startswith(before)
+    events = read_events(path)
+    validator = jsonschema.Draft7Validator(json.loads(schema_text("event")))
+    for event in events:
+        validator.validate(event)
+    outcomes = {event["task"]: event["outcome"] for event in events if event["event"] == "task_finished"}
+    assert outcomes.pop("quick") == "succeeded"
+    assert set(outcomes.values()) == {"unknown"}
+    assert len(outcomes) == 7
+    last = events[-1]
+    assert (last["event"], last["outcome"], last["exit_code"]) == ("run_finished", "interrupted", 3)
+    assert last["reason"] == "mprun was killed; found at the next start"
+    assert last["counts"] == {"succeeded": 1, "unknown": 7}
+    assert next_start(tmp_path).stderr == ""
+
+
+def marks_of(path):
+    return os.path.basename(os.path.dirname(path))
+
+
+def test_an_engine_that_is_killed_while_its_launcher_is_stopped_leaves_it_to_the_next_start(victim, tmp_path):
+    write_victim(tmp_path)
+    run = victim("job.yaml")
+    run.until("task_started", count=8)
+    os.kill(run.launcher(), signal.SIGSTOP)
+    run.engine.kill()
+    run.engine.communicate()
+    assert next_start(tmp_path).stderr.endswith(" processes of it were ended\n")
+    assert run.survivors() == []
+
+
+def test_a_run_that_is_killed_while_it_imports_leaves_nothing(victim, tmp_path):
+    write(
+        tmp_path,
+        slow="""\
+            import os, signal, subprocess
+            subprocess.Popen(["sleep", "60"], start_new_session=True)
+            if os.fork() == 0:
+                os.setsid()
+            else:
+                open("importing", "w").close()
+            signal.pause()
+        """,
+        job="tasks: [{target: 'slow:run'}]\n",
+    )
+    run = victim("job.yaml")
+    eventually((tmp_path / "importing").exists)
+    run.kill_both()
+    assert len(run.survivors()) == 2
+    next_start(tmp_path)
+    assert (run.survivors(), marks(tmp_path)) == ([], [])
+    assert len(os.listdir(tmp_path / ".mprun" / "runs")) == 1
+
+
+def test_a_torn_last_line_is_ended_and_the_record_opens(tmp_path):
+    record = old_run(tmp_path, [STARTED, task_started(*gone())])
+    with open(record, "a") as file:
+        file.write('{"event":"task_finished","task":"a","outcome":"succ')
+    before = record.read_bytes()
+    said = next_start(tmp_path).stderr
+    assert said == f"warning: run {OLD} was killed; none of its processes was left\n"
+    assert record.read_bytes().startswith(before + b"\n")
+    shown = mprun("show", OLD, cwd=tmp_path)
+    assert shown.code == 0
+    assert "line 3 is not a JSON object, left out" in shown.stderr
+    assert "a     unknown: mprun was killed: nobody saw its end" in shown.stdout
+    end = shown.stdout.splitlines()[-1]
+    assert end.startswith("interrupted (mprun was killed; found at the next start): exit 3 after ")
+
+
+def test_a_task_that_was_recorded_is_ended_with_its_session_and_descendants(tmp_path, sleeper):
+    script = "sleep 60 & setsid sleep 60 & echo $!; wait"
+    task = sleeper("sh", "-c", script)
+    hidden = int(task.stdout.readline())
+    assert alive(hidden)
+    old_run(tmp_path, [STARTED, task_started(task.pid, procfs.read_stat(task.pid).start_ticks)])
+    said = next_start(tmp_path).stderr
+    assert said == f"warning: run {OLD} was killed; 3 processes of it were ended\n"
+    assert task.wait() == -9
+    assert not alive(hidden)
+
+
+def test_a_stranger_with_the_number_of_a_task_is_left_alone(tmp_path, sleeper):
+    stranger = sleeper("sh", "-c", "sleep 60 & sleep 60")
+    record = old_run(tmp_path, [STARTED, task_started(stranger.pid, 7)])
+    said = next_start(tmp_path).stderr
+    assert said == f"warning: run {OLD} was killed; none of its processes was left\n"
+    assert stranger.poll() is None
+    assert read_events(record)[-2]["outcome"] == "unknown"
+
+
+def test_what_is_in_a_tasks_session_without_its_leader_and_proof_is_named_and_left_alone(tmp_path, sleeper):
+    leader = sleeper("sh", "-c", "sleep 60 & echo $!")
+    member = int(leader.stdout.readline())
+    ticks = procfs.read_stat(leader.pid).start_ticks
+    leader.wait()
+    try:
+        old_run(tmp_path, [STARTED, task_started(leader.pid, ticks)])
+        said = next_start(tmp_path).stderr
+        assert alive(member)
+        assert said == (
+            f"warning: run {OLD} was killed; none of its processes was left; "
+            f"let be, as nothing proves that it is of this run: process {member} (sleep)\n"
+        )
+    finally:
+        os.kill(member, signal.SIGKILL)
+
+
+def test_what_bears_the_id_of_the_run_is_its_own_wherever_it_is(tmp_path, sleeper):
+    of_it = sleeper(env={**os.environ, "MPRUN_RUN_ID": OLD})
+    of_another = sleeper(env={**os.environ, "MPRUN_RUN_ID": OLD + "e"})
+    old_run(tmp_path, [STARTED])
+    said = next_start(tmp_path).stderr
+    assert said == f"warning: run {OLD} was killed; 1 process of it was ended\n"
+    assert (of_it.wait(), of_another.poll()) == (-9, None)
+
+
+def test_without_a_start_time_a_process_is_named_and_left_alone(tmp_path, sleeper):
+    process = sleeper()
+    old_run(tmp_path, [STARTED, task_started(process.pid, None)])
+    assert f"of this run: process {process.pid} (sleep)\n" in next_start(tmp_path).stderr
+    assert process.poll() is None
+
+
+def test_of_another_boot_nothing_lives(tmp_path, sleeper):
+    process = sleeper(env={**os.environ, "MPRUN_RUN_ID": OLD})
+    ticks = procfs.read_stat(process.pid).start_ticks
+    record = old_run(tmp_path, [STARTED, task_started(process.pid, ticks)], boot="another")
+    said = next_start(tmp_path).stderr
+    assert said == f"warning: run {OLD} was killed; none of its processes was left\n"
+    assert process.poll() is None
+    assert (read_events(record)[-1]["event"], marks(tmp_path)) == ("run_finished", [])
+
+
+@pytest.mark.parametrize(
+    "owner",
+    [
+        {"boot": "another", "host": "another"},
+        {"owner": (os.getpid(), procfs.read_stat(os.getpid()).start_ticks)},
+    ],
+    ids=["on another machine", "alive"],
+)
+def test_a_run_that_may_go_on_is_left_alone(tmp_path, owner):
+    record = old_run(tmp_path, [STARTED, task_started(*gone())], **owner)
+    before = record.read_bytes()
+    assert next_start(tmp_path).stderr == ""
+    assert (record.read_bytes(), marks(tmp_path)) == (before, [OLD])
+
+
+def test_a_run_whose_record_is_held_goes_on_though_its_engine_cannot_be_seen(tmp_path):
+    """As in another container: the kernel's lock counts."""
+    record = old_run(tmp_path, [STARTED])
+    code = (
+        "import sys; from mprun.record import Recorder; from mprun.statedir import RunDirectory;"
+        "recorder = Recorder(RunDirectory(sys.argv[1])); print('held', flush=True); sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", code, str(record.parent)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout.readline() == "held\n"
+        assert next_start(tmp_path).stderr == ""
+        assert marks(tmp_path) == [OLD]
+        holder.stdin.close()
+    assert "was killed" in next_start(tmp_path).stderr
+
+
+def test_a_run_that_goes_on_is_left_alone_by_another(tmp_path):
+    write_victim(tmp_path)
+    engine = start("job.yaml", cwd=tmp_path)
+    try:
+        state_dir = tmp_path / ".mprun"
+        directory = eventually(lambda: newest_run(state_dir))
+        eventually(lambda: len(read_events(directory.events)) > 7)
+        assert next_start(tmp_path).stderr == ""
+        assert engine.poll() is None
+        assert not [e for e in read_events(directory.events) if e["event"] == "run_finished"]
+    finally:
+        engine.send_signal(signal.SIGINT)
+        finish(engine, state_dir)
+    assert marks(tmp_path) == []
+
+
+def test_two_starts_at_once_complete_a_record_once(tmp_path):
+    tasks = [task_started(*gone(), task=f"t{number}") for number in range(2000)]
+    record = old_run(tmp_path, [STARTED, *tasks])
+    write(tmp_path, job_next=NEXT)
+    said = [
+        finish(process, tmp_path / ".mprun").stderr
+        for process in [start("-q", "job_next.yaml", cwd=tmp_path) for _ in range(4)]
+    ]
+    assert sorted(map(len, said))[:3] == [0, 0, 0]
+    events = read_events(record)
+    assert len([e for e in events if e["event"] == "run_finished"]) == 1
+    assert len([e for e in events if e["event"] == "task_finished"]) == 2000
+
+
+def test_a_run_that_was_over_is_over(tmp_path):
+    finished = {
+        "event": "run_finished",
+        **STAMP,
+        "outcome": "failed",
+        "exit_code": 1,
+        "duration": 1,
+        "counts": {},
+    }
+    record = old_run(tmp_path, [STARTED, finished])
+    before = record.read_bytes()
+    assert next_start(tmp_path).stderr == ""
+    assert (record.read_bytes(), marks(tmp_path)) == (before, [])
+
+
+def test_what_a_task_of_the_killed_run_starts_does_not_sweep_it(tmp_path):
+    old_run(tmp_path, [STARTED])
+    write(tmp_path, job_next=NEXT)
+    # `environment` drops it from what the test itself was started with.
+    assert mprun("-q", "job_next.yaml", cwd=tmp_path, env={"MPRUN_RUN_ID": OLD}).stderr == ""
+    assert marks(tmp_path) == [OLD]
+
+
+@pytest.mark.parametrize("damage", ["newer", "a directory", "no mark", "a file for a mark"])
+def test_what_cannot_be_put_in_order_is_said_and_hinders_nothing(tmp_path, damage):
+    record = old_run(tmp_path, [{**STARTED, "format": 99} if damage == "newer" else STARTED])
+    mark = tmp_path / ".mprun" / "open" / OLD
+    if damage == "a directory":
+        record.unlink()
+        record.mkdir()
+    elif damage in ("no mark", "a file for a mark"):
+        mark.unlink()
+        mark.write_text("nonsense") if damage == "a file for a mark" else mark.symlink_to("nonsense")
+    before = None if damage == "a directory" else record.read_bytes()
+    said = next_start(tmp_path).stderr
+    if damage in ("newer", "a directory"):
+        assert said.startswith(f"warning: run {OLD} was killed, and cannot be put in order: ")
+    else:
+        assert said == ""
+    assert before is None or record.read_bytes() == before

@@ -1,0 +1,762 @@
+"""`mprun stop` from another terminal, and Ctrl-Z: real runs, real signals."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+import termios
+import time
+from pathlib import Path
+
+import pytest
+from support.runs import START_METHODS, alive, environment, eventually, finish, mprun, start, write
+from support.victims import Victim
+
+from mprun import procfs
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
+
+WORK = """\
+    import os, signal, subprocess, sys, time
+
+    def note(name, text="x"):
+        with open(name, "a") as file:
+            file.write(f"{text}\\n")
+
+    def stay(name="stay"):
+        note(f"{name}.pid", os.getpid())
+        while True:
+            signal.pause()
+
+    def deaf():
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        stay("deaf")
+
+    def fail():
+        raise SystemExit(3)
+
+    def items():
+        return [1, 2]
+
+    def end(number=0):
+        note("ended", number)
+
+    def wait_for(path):
+        note("waits", os.getpid())
+        while not os.path.exists(path):
+            time.sleep(0.005)
+
+    def tick(name):
+        # Counts what it does, for as long as it may.
+        file = os.open(name, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        while not os.path.exists("enough"):
+            os.write(file, b".")
+            time.sleep(0.01)
+
+    def family():
+        # A child in a session of its own, whose parent has ended.
+        if os.fork() == 0:
+            os.setsid()
+            if os.fork() == 0:
+                note("family.pid", os.getpid())
+                tick("grandchild")
+            os._exit(0)
+        os.wait()
+        note("family.pid", os.getpid())
+        tick("child")
+
+    def breed():
+        # New children all the time, each with one of its own, until there is enough.
+        while not os.path.exists("enough"):
+            if os.fork() == 0:
+                os.setsid()
+                if os.fork() == 0:
+                    time.sleep(0.02)
+                os._exit(0)
+            os.waitpid(-1, 0)
+            note("bred")
+"""
+
+
+@pytest.fixture
+def go(tmp_path):
+    made = []
+
+    def start_run(job, *arguments, more=None, **options):
+        write(tmp_path, work=WORK, job=job, **(more or {}))
+        made.append(Victim(tmp_path, "job.yaml", *arguments, **options))
+        return made[-1]
+
+    yield start_run
+    for run in made:
+        run.clean()
+
+
+def stop(*arguments, cwd):
+    return mprun("stop", *arguments, cwd=cwd)
+
+
+def run_id(directory):
+    return os.listdir(directory / ".mprun" / "runs")[0]
+
+
+# ---- mprun stop TASK
+
+TWO = """\
+    tasks:
+    - {name: stay, target: 'work:stay'}
+    - {name: other, target: 'work:wait_for', args: [go]}
+"""
+
+
+def test_a_running_task_is_stopped_and_the_others_go_on(go, tmp_path):
+    run = go(TWO)
+    eventually((tmp_path / "stay.pid").exists)
+    done = stop("stay", cwd=tmp_path)
+    assert (done.code, done.stderr) == (0, "`stay` stopped: on request\n")
+    assert run.engine.poll() is None
+    (tmp_path / "go").touch()
+    ended = run.finish()
+    assert ended.code == 1
+    assert (ended.outcome("stay"), ended.outcome("other")) == ("stopped", "succeeded")
+    assert ended.one("run_finished")["outcome"] == "failed"
+    assert "stopping;" not in ended.stderr
+    assert ended.one("task_stopping", "stay")["reason"] == "user"
+
+
+def test_a_run_of_which_a_task_was_stopped_says_so_only_once_a_signal_ends_it(go, tmp_path):
+    run = go(TWO)
+    run.until("task_started", count=2)
+    assert stop("stay", cwd=tmp_path).code == 0
+    run.engine.send_signal(signal.SIGINT)
+    ended = run.finish()
+    assert ended.code == 130
+    assert ended.stderr.count("stopping; what does not end in time is killed") == 1
+
+
+def test_a_task_that_waits_is_cancelled_with_what_depends_on_it(go, tmp_path):
+    run = go(
+        TWO + "    - {name: later, target: 'work:end', depends_on: other}\n"
+        "    - {name: last, target: 'work:end', depends_on: later}\n"
+    )
+    run.until("task_started", count=2)
+    assert stop("later", cwd=tmp_path).stderr == "`later` cancelled: on request\n"
+    assert stop("stay", cwd=tmp_path).code == 0
+    (tmp_path / "go").touch()
+    ended = run.finish()
+    assert ended.code == 1
+    assert (ended.outcome("later"), ended.outcome("last")) == ("cancelled", "skipped")
+    assert not (tmp_path / "ended").exists()
+
+
+def test_a_task_between_two_attempts_gets_no_further_one(go, tmp_path):
+    run = go("tasks: [{name: again, target: 'work:fail', retry: {retries: 3, delay: 600}}]\n")
+    run.until("task_retrying")
+    done = stop("again", cwd=tmp_path)
+    assert (done.code, done.stderr) == (0, "`again` failed: exit 3 (SystemExit: 3)\n")
+    ended = run.finish()
+    assert (ended.code, len(ended.of("task_started"))) == (1, 1)
+
+
+@pytest.mark.parametrize("restart", ["always", "on-failure"])
+def test_a_daemon_that_restarts_is_stopped_for_good(go, tmp_path, restart):
+    run = go(
+        TWO + f"    - {{name: beat, target: 'work:stay', args: [beat], daemon: true, restart: {restart}}}\n"
+    )
+    eventually((tmp_path / "beat.pid").exists)
+    assert stop("beat", "stay", cwd=tmp_path).code == 0
+    (tmp_path / "go").touch()
+    ended = run.finish()
+    assert (ended.code, ended.outcome("beat")) == (1, "stopped")
+    assert (len(ended.of("task_started", "beat")), ended.of("task_retrying")) == (1, [])
+
+
+MANY = """\
+    tasks:
+    - {name: items, target: 'work:items'}
+    - {name: group, foreach: '${tasks.items.result}', target: 'work:stay', args: ['${item}']}
+    - {name: other, target: 'work:wait_for', args: [go]}
+"""
+
+
+@pytest.mark.parametrize("names", [["group"], ["group[[]*"], ["gro*"], ["group[0]", "group[1]"]])
+def test_the_name_of_a_group_or_a_pattern_means_all_of_its_tasks(go, tmp_path, names):
+    if names == ["group[[]*"]:
+        names = ["gr?up[*"]
+    run = go(MANY)
+    run.until("task_started", count=4)
+    done = stop(*names, cwd=tmp_path)
+    assert done.code == 0, done.stderr
+    (tmp_path / "go").touch()
+    ended = run.finish()
+    assert [ended.outcome(f"group[{n}]") for n in (0, 1)] == ["stopped", "stopped"]
+    assert (ended.code, ended.outcome("other")) == (1, "succeeded")
+
+
+def test_an_unknown_name_is_refused_and_the_known_ones_are_stopped(go, tmp_path):
+    run = go(TWO)
+    run.until("task_started", count=2)
+    done = stop("stay", "nobody", "no*", cwd=tmp_path)
+    assert done.code == 2
+    assert f"error: run {run_id(tmp_path)} has no task `nobody`, `no*`" in done.stderr
+    assert "`stay` stopped" in done.stderr
+    (tmp_path / "go").touch()
+    assert run.finish().outcome("other") == "succeeded"
+
+
+def test_one_that_ended_before_is_said_to_have(go, tmp_path):
+    run = go(
+        TWO
+        + "    - {name: soon, target: 'work:end'}\n    - {name: then, target: 'work:end', depends_on: soon}\n"
+    )
+    run.until("task_finished", "then")
+    done = stop("soon", cwd=tmp_path)
+    assert (done.code, done.stderr) == (0, "`soon` had ended before\n")
+    assert stop("stay", cwd=tmp_path).code == 0
+    (tmp_path / "go").touch()
+    assert run.finish().outcome("soon") == "succeeded"
+
+
+def test_one_that_hears_nothing_is_killed_after_its_grace(go, tmp_path):
+    run = go("tasks: [{name: deaf, target: 'work:deaf', stop: {grace: 300ms}}]\n")
+    eventually((tmp_path / "deaf.pid").exists)
+    done = stop("deaf", cwd=tmp_path)
+    assert done.code == 0, done.stderr
+    ended = run.finish()
+    assert [event["signal"] for event in ended.of("task_stopping")] == ["SIGTERM", "SIGKILL"]
+    assert (ended.code, ended.outcome("deaf"), ended.one("task_exited")["signal"]) == (
+        1,
+        "stopped",
+        "SIGKILL",
+    )
+    assert not alive(int((tmp_path / "deaf.pid").read_text()))
+
+
+# ---- mprun stop of the run
+
+
+def test_a_whole_run_is_stopped(go, tmp_path):
+    run = go(TWO)
+    run.until("task_started", count=2)
+    done = stop(cwd=tmp_path)
+    assert (done.code, done.stderr) == (0, f"run {run_id(tmp_path)}: interrupted\n")
+    ended = run.finish()
+    assert (ended.code, ended.one("run_finished")["exit_code"]) == (143, 143)
+    assert "stopping;" in ended.stderr
+
+
+def test_a_run_that_is_stopped_once_more_is_killed_at_once(go, tmp_path):
+    run = go("tasks: [{name: deaf, target: 'work:deaf', stop: {grace: 600}}]\n")
+    eventually((tmp_path / "deaf.pid").exists)
+    first = start("stop", cwd=tmp_path)
+    run.until("task_stopping")
+    second = stop("--run", run_id(tmp_path), cwd=tmp_path)
+    assert (second.code, finish(first, tmp_path / ".mprun").code, run.finish().code) == (0, 0, 143)
+
+
+def test_the_run_is_named_by_its_beginning(go, tmp_path):
+    run = go(TWO)
+    run.until("task_started", count=2)
+    assert stop("--run", run_id(tmp_path)[:-2], "stay", cwd=tmp_path).code == 0
+    assert stop("--run", "2001", cwd=tmp_path).code == 2
+    assert stop("--run", run_id(tmp_path)[:12], cwd=tmp_path).code == 0
+    assert run.finish().code == 143
+
+
+@pytest.mark.parametrize("arguments", [[], ["stay"], ["--run"], ["stay", "--run"]])
+def test_a_run_that_is_over_is_not_stopped(tmp_path, arguments):
+    write(tmp_path, job="tasks: [{name: stay, target: 'os:getpid'}]\n")
+    run = mprun("job.yaml", cwd=tmp_path)
+    named = arguments[-1:] == ["--run"]
+    done = stop(*arguments, *([run.directory.run_id] if named else []), cwd=tmp_path)
+    assert done.code == 2
+    assert ("is over" if named else "no run in .mprun goes on") in done.stderr
+
+
+@pytest.mark.parametrize("arguments", [[], ["stay"], ["--run", "20260101"]])
+def test_without_a_run_there_is_nothing_to_stop(tmp_path, arguments):
+    assert stop(*arguments, cwd=tmp_path).code == 2
+
+
+def test_nobody_is_signalled_for_a_run_whose_engine_is_gone(tmp_path):
+    """Its pid may be another's by now: here it is this test's."""
+    write(tmp_path, job="tasks: [{name: stay, target: 'os:getpid'}]\n")
+    record = Path(mprun("job.yaml", cwd=tmp_path).directory.events)
+    lines = [json.loads(line) for line in record.read_text().splitlines()]
+    lines[0]["pid"] = lines[1]["pid"] = os.getpid()
+    record.write_text("".join(json.dumps(line) + "\n" for line in lines[:2]))
+    came = []
+    before = {
+        number: signal.signal(number, lambda *_: came.append(1))
+        for number in (signal.SIGTERM, signal.SIGUSR1)
+    }
+    try:
+        for arguments in ([], ["stay"], ["--run", record.parent.name]):
+            assert stop(*arguments, cwd=tmp_path).code == 2
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    assert came == []
+
+
+def test_a_run_in_a_thread_of_a_program_is_not_asked_by_a_signal_that_would_end_the_program(tmp_path):
+    write(
+        tmp_path,
+        work=WORK,
+        job=TWO,
+        script="""\
+            import mprun, threading
+            job = mprun.load_job("job.yaml")
+            thread = threading.Thread(target=lambda: print(mprun.run_job(job).exit_code))
+            thread.start()
+            thread.join()
+        """,
+    )
+    command = [sys.executable, "script.py"]
+    with subprocess.Popen(command, cwd=tmp_path, env=environment(), stdout=subprocess.PIPE) as program:
+        try:
+            eventually((tmp_path / "stay.pid").exists)
+            eventually((tmp_path / "waits").exists)
+            for arguments in (["stay"], []):
+                done = stop(*arguments, cwd=tmp_path)
+                assert done.code == 3, done.stderr
+                assert "does not listen to signals" in done.stderr
+            assert program.poll() is None
+        finally:
+            os.kill(int((tmp_path / "stay.pid").read_text()), signal.SIGKILL)
+            (tmp_path / "go").touch()
+        assert program.communicate(timeout=20)[0] == b"1\n"
+
+
+# As another user, who may read all the same: Python itself may be in the home of root.
+AS_NOBODY = (
+    *("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"),
+    *("--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"),
+)
+
+
+def can_be_nobody():
+    with contextlib.suppress(OSError):
+        return subprocess.run([*AS_NOBODY, "true"], capture_output=True, check=False).returncode == 0
+    return False
+
+
+only_root = pytest.mark.skipif(not can_be_nobody(), reason="only root can be another user, by setpriv(1)")
+
+
+def start_as_nobody(*arguments, cwd, env=None):
+    return subprocess.Popen(
+        [*AS_NOBODY, sys.executable, "-m", "mprun", *arguments],
+        cwd=cwd,
+        env=environment(**(env or {})),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+
+
+@only_root
+@pytest.mark.parametrize("arguments", [[], ["stay"]])
+def test_another_user_cannot_stop_a_run(go, tmp_path, arguments):
+    run = go(TWO)
+    run.until("task_started", count=2)
+    done = finish(start_as_nobody("stop", *arguments, cwd=tmp_path), tmp_path / ".mprun")
+    assert (done.code, done.stderr) == (2, f"error: run {run_id(tmp_path)} is another user's\n")
+    assert run.engine.poll() is None
+
+
+@only_root
+def test_root_stops_the_run_of_another_user_but_not_its_tasks(go, tmp_path):
+    tmp_path.chmod(0o777)
+    run = go(TWO, launch=start_as_nobody)
+    run.until("task_started", count=2)
+    done = stop("stay", cwd=tmp_path)
+    assert (done.code, done.stderr) == (2, f"error: run {run_id(tmp_path)} is another user's\n")
+    assert stop(cwd=tmp_path).code == 0
+    assert run.finish().code == 143
+
+
+# ---- Ctrl-Z
+
+
+def suspend(run):
+    """As the terminal does it; returns when the engine stands still."""
+    run.engine.send_signal(signal.SIGTSTP)
+    eventually(lambda: procfs.read_stat(run.engine.pid).state == "T")
+
+
+def go_on(run):
+    run.engine.send_signal(signal.SIGCONT)
+
+
+def states(pids):
+    return "".join(sorted({stat.state for pid in pids if (stat := procfs.read_stat(pid)) is not None}))
+
+
+def of_the_tasks(run):
+    """Every process of the run but engine, launcher and its helpers: what descends from tasks."""
+    tasks = [event["pid"] for event in run.events() if event["event"] == "task_started"]
+    everyone = procfs.processes()
+    return {
+        pid for pid in procfs.descendants(everyone, set(tasks)) if pid in everyone and everyone[pid].lives
+    }
+
+
+TICKS = ("tick", "child", "grandchild")
+
+
+@pytest.mark.parametrize("method", START_METHODS)
+def test_every_process_of_every_task_stands_still_and_goes_on(go, tmp_path, method):
+    run = go(
+        """\
+        tasks:
+        - {name: family, target: 'work:family'}
+        - {name: command, command: 'setsid sleep 60 & sleep 60 & while ! test -e enough; do sleep 0.02; done'}
+        - {name: tick, target: 'work:tick', args: [tick]}
+        """,
+        "--start-method",
+        method,
+    )
+    eventually(
+        lambda: (
+            len((tmp_path / "family.pid").read_text().split()) == 2
+            if (tmp_path / "family.pid").exists()
+            else 0
+        )
+    )
+    eventually((tmp_path / "tick").exists)
+    eventually(lambda: len(of_the_tasks(run)) >= 7)
+    suspend(run)
+    found = of_the_tasks(run)
+    assert (len(found) >= 7, states(found)) == (True, "T")
+    sizes = [(tmp_path / name).stat().st_size for name in TICKS]
+    time.sleep(0.1)
+    assert [(tmp_path / name).stat().st_size for name in TICKS] == sizes
+    go_on(run)
+    eventually(lambda: all((tmp_path / n).stat().st_size > s for n, s in zip(TICKS, sizes, strict=True)))
+    (tmp_path / "enough").touch()
+    assert run.finish().code == 0
+
+
+def test_what_has_children_all_the_time_stands_still(go, tmp_path):
+    run = go("tasks: [{name: breed, target: 'work:breed'}]\n")
+    eventually(lambda: (tmp_path / "bred").exists() and (tmp_path / "bred").stat().st_size > 20)
+    for _ in range(10):
+        suspend(run)
+        assert states(of_the_tasks(run)) == "T"
+        before = (tmp_path / "bred").stat().st_size
+        go_on(run)
+        eventually(lambda before=before: (tmp_path / "bred").stat().st_size > before)
+    (tmp_path / "enough").touch()
+    assert run.finish().code == 0
+
+
+STILL = {
+    "attempt timeout": ("tasks: [{name: a, target: 'work:wait_for', args: [go], timeout: 1.5}]\n", 0),
+    "run timeout": ("timeout: 1.5\ntasks: [{name: a, target: 'work:wait_for', args: [go]}]\n", 0),
+    "ready timeout": (
+        "tasks:\n- {name: s, target: 'work:stay', daemon: true, ready: {file: ready, timeout: 1.5}}\n"
+        "- {name: a, target: 'work:wait_for', args: [go], depends_on: {s: ready}}\n",
+        0,
+    ),
+    "join timeout": (
+        "tasks:\n- {name: a, target: 'work:wait_for', args: [go]}\n- {name: b, target: 'os:getpid'}\n"
+        "join: [{task: a, timeout: 1.5}, b]\n",
+        0,
+    ),
+    "expected seconds": (
+        "tasks: [{name: a, target: 'work:wait_for', args: [go], expect: {max_seconds: 1.5}}]\n",
+        0,
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", STILL)
+def test_timers_stand_still(go, tmp_path, kind):
+    job, code = STILL[kind]
+    write(tmp_path, work=WORK, job=job)
+    run = go(job)
+    run.until("task_started")
+    suspend(run)
+    time.sleep(2)
+    go_on(run)
+    (tmp_path / "go").touch()
+    (tmp_path / "ready").touch()
+    ended = run.finish()
+    assert (ended.code, ended.outcome("a")) == (code, "succeeded"), ended.stderr
+    if kind == "join timeout":
+        assert [event["task"] for event in ended.of("task_joined")] == ["a", "b"]
+
+
+def test_timers_go_on_where_they_were(go, tmp_path):
+    run = go("tasks: [{name: a, target: 'work:stay', timeout: 1}]\n")
+    run.until("task_started")
+    suspend(run)
+    time.sleep(0.7)
+    go_on(run)
+    begun = time.monotonic()
+    ended = run.finish()
+    assert ended.outcome("a") == "timed-out"
+    assert time.monotonic() - begun > 0.2
+    assert ended.one("task_exited")["duration"] > 1.5
+
+
+def test_the_delay_of_a_retry_stands_still(go, tmp_path):
+    run = go("tasks: [{name: a, target: 'work:fail', retry: {retries: 1, delay: 1, jitter: 0}}]\n")
+    run.until("task_retrying")
+    suspend(run)
+    time.sleep(1.5)
+    go_on(run)
+    begun = time.monotonic()
+    run.until("task_started", count=2)
+    assert time.monotonic() - begun > 0.3
+    assert run.finish().code == 1
+
+
+def test_ends_that_happened_before_are_kept_though_the_suspended_engine_is_killed(go, tmp_path):
+    run = go("tasks:\n- {name: a, target: 'work:wait_for', args: [go]}\n- {name: b, target: 'work:stay'}\n")
+    run.until("task_started", count=2)
+    launcher = run.launcher()
+    os.kill(launcher, signal.SIGSTOP)
+    (tmp_path / "go").touch()
+    task = run.events()[1]["pid"]
+    eventually(lambda: procfs.read_stat(task).state == "Z")
+    run.engine.send_signal(signal.SIGTSTP)
+    os.kill(launcher, signal.SIGCONT)
+    eventually(lambda: procfs.read_stat(run.engine.pid).state == "T")
+    assert [e["outcome"] for e in run.events() if e["event"] == "task_finished"] == ["succeeded"]
+    run.engine.kill()
+    run.engine.communicate()
+    assert run.seconds_to_vanish() < 1
+
+
+def test_one_that_is_killed_while_all_stand_still_has_its_end(go, tmp_path):
+    run = go(
+        "tasks:\n- {name: a, target: 'work:stay', timeout: 600}\n"
+        "- {name: b, target: 'work:end', depends_on: {a: finished}}\n"
+    )
+    eventually((tmp_path / "stay.pid").exists)
+    suspend(run)
+    os.kill(int((tmp_path / "stay.pid").read_text()), signal.SIGKILL)
+    time.sleep(0.3)
+    assert not (tmp_path / "ended").exists()
+    go_on(run)
+    ended = run.finish()
+    assert (ended.code, ended.outcome("a"), ended.outcome("b")) == (1, "failed", "succeeded")
+
+
+def test_a_second_time_works(go, tmp_path):
+    run = go("tasks: [{name: a, target: 'work:tick', args: [ticks]}]\n")
+    eventually((tmp_path / "ticks").exists)
+    for _ in range(3):
+        suspend(run)
+        assert states(of_the_tasks(run)) == "T"
+        before = (tmp_path / "ticks").stat().st_size
+        go_on(run)
+        eventually(lambda before=before: (tmp_path / "ticks").stat().st_size > before)
+    (tmp_path / "enough").touch()
+    assert run.finish().code == 0
+
+
+def test_twice_in_a_moment_is_once(go, tmp_path):
+    run = go("tasks: [{name: a, target: 'work:tick', args: [ticks]}]\n")
+    eventually((tmp_path / "ticks").exists)
+    os.kill(run.launcher(), signal.SIGSTOP)
+    run.engine.send_signal(signal.SIGTSTP)
+    # It waits for the launcher's answer now, and hears another.
+    eventually(lambda: not pending(run.engine.pid))
+    run.engine.send_signal(signal.SIGTSTP)
+    eventually(lambda: procfs.read_stat(run.engine.pid).state == "T")
+    os.kill(run.launcher(), signal.SIGCONT)
+    go_on(run)
+    (tmp_path / "enough").touch()
+    assert run.finish().code == 0
+
+
+def pending(pid):
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.split("ShdPnd:")[1].split()[0], 16) >> (signal.SIGTSTP - 1) & 1
+
+
+@pytest.mark.parametrize("method", START_METHODS)
+def test_a_suspended_engine_that_is_killed_leaves_nobody(go, tmp_path, method):
+    run = go(
+        "tasks:\n- {name: family, target: 'work:family'}\n- {name: deaf, target: 'work:deaf'}\n"
+        "- {command: 'setsid sleep 60 & sleep 60'}\n",
+        "--start-method",
+        method,
+    )
+    eventually((tmp_path / "deaf.pid").exists)
+    run.until("task_started", count=3)
+    suspend(run)
+    run.engine.kill()
+    run.engine.communicate()
+    assert run.seconds_to_vanish() < 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_run_is_ended_after_it_went_on(go, tmp_path, number):
+    run = go(TWO)
+    run.until("task_started", count=2)
+    suspend(run)
+    run.engine.send_signal(number)
+    go_on(run)
+    assert run.finish().code == 128 + number
+    assert run.survivors() == []
+
+
+def test_ctrl_z_while_targets_are_imported(go, tmp_path):
+    run = go(
+        "tasks: [{target: 'slow:run'}]\n",
+        "--start-timeout",
+        "2",
+        more={
+            "slow": """\
+            import os, time
+            open("importing", "w").close()
+            while not os.path.exists("go"):
+                time.sleep(0.01)
+            def run():
+                pass
+            """
+        },
+    )
+    eventually((tmp_path / "importing").exists)
+    suspend(run)
+    time.sleep(2.2)
+    go_on(run)
+    (tmp_path / "go").touch()
+    ended = run.finish()
+    assert ended.code == 0, ended.stderr
+
+
+def test_a_launcher_that_is_lost_while_all_are_to_stand_still_ends_the_run(go, tmp_path):
+    run = go(TWO)
+    run.until("task_started", count=2)
+    launcher = run.launcher()
+    os.kill(launcher, signal.SIGSTOP)
+    run.engine.send_signal(signal.SIGTSTP)
+    eventually(lambda: not pending(run.engine.pid))
+    os.kill(launcher, signal.SIGKILL)
+    with contextlib.suppress(AssertionError):
+        eventually(lambda: procfs.read_stat(run.engine.pid).state in "TZ")
+    assert procfs.read_stat(run.engine.pid).state == "Z", "it stands still, and nothing is left that could"
+    assert run.finish().code == 3
+
+
+@pytest.mark.parametrize("arguments", [[], ["stay"]])
+def test_a_suspended_run_does_not_answer(go, tmp_path, arguments):
+    run = go(TWO)
+    run.until("task_started", count=2)
+    suspend(run)
+    done = stop(*arguments, cwd=tmp_path)
+    assert done.code == 3
+    assert f"error: run {run_id(tmp_path)} does not answer: it is suspended" in done.stderr
+    go_on(run)
+    # What was asked of it while it could not hear is not done later.
+    assert stop("other", cwd=tmp_path).code == 0
+    assert [e["task"] for e in run.events() if e["event"] == "task_stopping"] == ["other"]
+    run.engine.send_signal(signal.SIGINT)
+    assert run.finish().code == 130
+
+
+def test_what_ended_in_time_while_the_engine_was_stopped_has_ended_in_time(go, tmp_path):
+    run = go(
+        "timeout: 600\ntasks:\n- {name: a, target: 'work:wait_for', args: [go], timeout: 2}\n"
+        "- {name: b, target: 'work:wait_for', args: [go], timeout: 2, expect: {max_seconds: 2}}\n"
+        "join: [{task: a, timeout: 2}, b]\n"
+    )
+    run.until("task_started", count=2)
+    tasks = [event["pid"] for event in run.events() if event["event"] == "task_started"]
+    run.engine.send_signal(signal.SIGSTOP)
+    (tmp_path / "go").touch()
+    eventually(lambda: not any(map(alive, tasks)))
+    time.sleep(2.2)
+    go_on(run)
+    ended = run.finish()
+    assert (ended.code, ended.outcome("a"), ended.outcome("b")) == (0, "succeeded", "succeeded")
+    assert [event["task"] for event in ended.of("task_joined")] == ["a", "b"]
+
+
+# ---- job control, as a shell does it
+
+
+def test_job_control_of_a_shell(go, tmp_path):
+    """Ctrl-Z, fg, Ctrl-Z, fg, Ctrl-C, by the keys of a terminal whose foreground changes."""
+    write(tmp_path, work=WORK, job="tasks: [{name: a, target: 'work:tick', args: [ticks]}]\n")
+    keys, screen = pty.openpty()
+    shell = os.fork()
+    if shell == 0:
+        try:
+            os._exit(act_as_shell(tmp_path, screen))
+        except BaseException as error:
+            (tmp_path / "shell").write_text(repr(error))
+            os._exit(1)
+    os.close(screen)
+    try:
+        for turn in range(2):
+            # Each `fg` is told by a file of the shell's.
+            eventually(lambda turn=turn: (tmp_path / f"foreground{turn}").exists())
+            before = (tmp_path / "ticks").stat().st_size if turn else 0
+            eventually(
+                lambda before=before: (
+                    (tmp_path / "ticks").exists() and (tmp_path / "ticks").stat().st_size > before
+                )
+            )
+            os.write(keys, b"\x1a")
+            eventually(lambda turn=turn: (tmp_path / f"stopped{turn}").exists())
+        eventually((tmp_path / "foreground2").exists)
+        before = (tmp_path / "ticks").stat().st_size
+        eventually(lambda: (tmp_path / "ticks").stat().st_size > before)
+        os.write(keys, b"\x03")
+        _, status = os.waitpid(shell, 0)
+        shell = 0
+        said = (tmp_path / "shell").read_text()
+        assert (os.waitstatus_to_exitcode(status), said) == (
+            0,
+            "stopped by SIGSTOP, still\n" * 2 + "exit 130\n",
+        )
+    finally:
+        if shell:
+            os.kill(shell, signal.SIGKILL)
+            os.waitpid(shell, 0)
+        os.close(keys)
+
+
+def act_as_shell(directory, screen):
+    """Have mprun in the foreground; each time that it stops, say so and bring it back."""
+    os.setsid()
+    fcntl.ioctl(screen, termios.TIOCSCTTY, 0)
+    signal.signal(signal.SIGTTOU, signal.SIG_IGN)
+    said = open(directory / "shell", "w", buffering=1)  # noqa: SIM115
+    process = subprocess.Popen(
+        [sys.executable, "-m", "mprun", "job.yaml"],
+        cwd=directory,
+        env=environment(),
+        stdin=screen,
+        stdout=screen,
+        stderr=screen,
+        process_group=0,
+    )
+    for turn in range(10):
+        os.tcsetpgrp(screen, process.pid)
+        if turn:
+            os.killpg(process.pid, signal.SIGCONT)
+        (directory / f"foreground{turn}").touch()
+        _, status = os.waitpid(process.pid, os.WUNTRACED)
+        os.tcsetpgrp(screen, os.getpgrp())
+        if not os.WIFSTOPPED(status):
+            said.write(f"exit {os.waitstatus_to_exitcode(status)}\n")
+            return 0
+        everyone = procfs.processes()
+        (launcher,) = [pid for pid, stat in everyone.items() if stat.ppid == process.pid]
+        tasks = procfs.descendants(everyone, {pid for pid, stat in everyone.items() if stat.ppid == launcher})
+        still = "still" if states(tasks) == "T" else f"states {states(tasks)}"
+        said.write(f"stopped by {signal.Signals(os.WSTOPSIG(status)).name}, {still}\n")
+        (directory / f"stopped{turn}").touch()
+    return 1

@@ -1,0 +1,293 @@
+"""Random jobs for runs that are killed, and what must hold of a run whatever befell it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import time
+from collections import Counter
+from pathlib import Path
+
+from mprun import procfs
+from support.runs import PATIENCE, newest_run, start, write
+
+WORK = """\
+    import os, signal, subprocess, time
+
+    def note(name):
+        file = os.open("ran", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        os.write(file, f"{name}\\n".encode())
+        os.close(file)
+
+    def call(value=1, nap=0, *before):
+        time.sleep(nap)
+        print("called")
+        note("end " + os.environ["MPRUN_TASK"])
+        return value
+
+    def items(number, nap, *before):
+        call(None, nap)
+        return list(range(number))
+
+    def flaky(value, nap, *before):
+        if os.environ["MPRUN_ATTEMPT"] == "1":
+            time.sleep(nap)
+            raise ValueError("once")
+        return call(value, nap)
+
+    def daemonize(value, nap, *before):
+        # As daemon(3) does it: it stays, hears nothing and is in a session of its own.
+        if os.fork() == 0:
+            os.setsid()
+            if os.fork() == 0:
+                signal.signal(signal.SIGTERM, signal.SIG_IGN)
+                os.closerange(0, 100)
+                time.sleep(600)
+            os._exit(0)
+        os.wait()
+        return call(value, nap)
+
+    def spread(value, nap, *before):
+        subprocess.Popen(["sh", "-c", "sleep 600 & setsid sleep 600 & sleep 600"], start_new_session=True)
+        return call(value, nap)
+
+    def deaf(value, nap, *before):
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        return call(value, nap)
+
+    def serve():
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        while True:
+            signal.pause()
+
+    def total(values):
+        note("end " + os.environ["MPRUN_TASK"])
+        return sum(sum(value) if isinstance(value, list) else value for value in values)
+"""
+TARGETS = ("call", "call", "flaky", "daemonize", "spread", "deaf")
+
+
+def random_job(dice):
+    """A job in which every task comes to its end, as data; what its last task returns."""
+    tasks = []
+    values = []
+    for number in range(dice.randrange(3, 8)):
+        before = dice.sample(range(number), min(number, dice.choice([0, 0, 1, 1, 2])))
+        references = [f"${{tasks.t{one}.result}}" for one in before]
+        nap = dice.choice([0, 0, 0.01, 0.03])
+        kind = dice.choice([*TARGETS, "items", "foreach"])
+        name = f"t{number}"
+        lists = [one for one in before if isinstance(values[one], list)]
+        if kind == "foreach" and lists:
+            source = lists[0]
+            tasks.append(
+                {
+                    "name": name,
+                    "foreach": f"${{tasks.t{source}.result}}",
+                    "target": f"work:{dice.choice(TARGETS[:2])}",
+                    "args": ["${item}", nap],
+                }
+            )
+            values.append(values[source])
+            continue
+        if kind in ("items", "foreach"):
+            count = dice.randrange(4)
+            tasks.append({"name": name, "target": "work:items", "args": [count, nap, *references]})
+            values.append(list(range(count)))
+            continue
+        task = {"name": name, "target": f"work:{kind}", "args": [number, nap, *references]}
+        if kind == "flaky":
+            task["retry"] = {"retries": 1, "delay": 0.01}
+        task["stop"] = {"grace": 0.1}
+        tasks.append(task)
+        values.append(number)
+    if dice.random() < 0.5:
+        tasks.insert(0, {"name": "server", "target": "work:serve", "daemon": True, "stop": {"grace": 0.05}})
+    every = [f"${{tasks.t{number}.result}}" for number in range(len(values))]
+    tasks.append({"name": "sum", "target": "work:total", "args": [every]})
+    return {"tasks": tasks}, sum(sum(value) if isinstance(value, list) else value for value in values)
+
+
+class Round:
+    """One run in a directory of its own, and what was found of it."""
+
+    def __init__(self, directory, dice, *, failpoints="", method="fork"):
+        job, self.expected = random_job(dice)
+        self.directory = directory
+        write(directory, work=WORK)
+        Path(directory, "job.yaml").write_text(json.dumps(job))
+        failing = {"MPRUN_FAILPOINTS": failpoints} if failpoints else {}
+        said = open(Path(directory, "stderr"), "wb")  # noqa: SIM115  closed below
+        self.engine = start(
+            "job.yaml",
+            "--start-method",
+            method,
+            "--events",
+            "copy",
+            cwd=directory,
+            env=failing,
+            stdout=subprocess.DEVNULL,
+            stderr=said,
+        )
+        said.close()
+
+    def wait(self):
+        """Wait for the engine's end, however it comes; its exit code."""
+        return self.engine.wait(PATIENCE)
+
+    def run_ids(self):
+        runs = Path(self.directory, ".mprun", "runs")
+        return sorted(os.listdir(runs)) if runs.exists() else []
+
+    def record(self):
+        """The directory of the first run; None where none got as far as a record."""
+        runs = Path(self.directory, ".mprun", "runs")
+        found = [run_id for run_id in self.run_ids() if (runs / run_id / "events.jsonl").exists()]
+        return runs / found[0] if found else None
+
+    def events(self):
+        """What can be read of the first run's record."""
+        return complete_lines(self.record() / "events.jsonl") if self.record() else []
+
+    def members(self):
+        """The processes that bear a run's id or are in a session that the record names."""
+        marks = {f"MPRUN_RUN_ID={run_id}".encode() for run_id in self.run_ids()}
+        sessions = {event["pid"] for event in self.events() if event["event"] == "task_started"}
+        return [
+            pid
+            for pid, stat in procfs.processes().items()
+            if stat.lives
+            and pid != self.engine.pid
+            and (stat.session in sessions or not marks.isdisjoint(procfs.environment(pid)))
+        ]
+
+    def seconds_to_vanish(self, patience=5.0):
+        """How long it takes until nobody is left; `patience` where somebody is for good."""
+        begun = time.monotonic()
+        while self.members():
+            if time.monotonic() - begun > patience:
+                return patience
+            time.sleep(0.001)
+        return time.monotonic() - begun
+
+    def ends(self):
+        """How often each task has come to its end, over all runs."""
+        path = Path(self.directory, "ran")
+        lines = path.read_text().splitlines() if path.exists() else []
+        return Counter(line.removeprefix("end ") for line in lines)
+
+    def command(self, *arguments):
+        """What `mprun ARGUMENTS` does here: its exit code, and what it said."""
+        done = start(*arguments, cwd=self.directory)
+        output, said = done.communicate(timeout=PATIENCE)
+        return done.returncode, output.decode() + said.decode()
+
+    def clean(self):
+        for pid in self.members():
+            os.kill(pid, signal.SIGKILL)
+        if self.engine.poll() is None:
+            self.engine.kill()
+        self.engine.wait()
+
+    # ---- what must hold
+
+    def defects(self, *, both=False):
+        """What does not hold of this run, its engine gone, each as the kind and the details.
+
+        `both` is whether its launcher was killed with it: then detached processes live on
+        until the next start.
+        """
+        code = self.engine.returncode
+        seconds = self.seconds_to_vanish(0.0 if both else 5.0)
+        if seconds > 1 and not both:
+            yield "survivor", self.told()
+        events = self.events()
+        succeeded = {
+            e["task"]
+            for e in events
+            if e["event"] == "task_finished" and e["outcome"] == "succeeded" and e["attempts"]
+        }
+        before = self.ends()
+        lost = [e for e in complete_lines(Path(self.directory, "copy")) if e not in events]
+        if lost:
+            yield "lost event", lost
+        yield from self._false_success(code, succeeded, before)
+        write(self.directory, job_next="tasks: [{target: 'os:getpid'}]\n")
+        swept = self.command("-q", "job_next.yaml")
+        if swept[0] != 0 or self.seconds_to_vanish(0.2) >= 0.2:
+            yield "not swept", (swept, self.told())
+        if os.listdir(Path(self.directory, ".mprun", "open")):
+            yield "not swept", os.listdir(Path(self.directory, ".mprun", "open"))
+        if self.record() is None:
+            return
+        run_id = self.record().name
+        for command in (("runs",), ("show", run_id)):
+            shown, said = self.command(*command)
+            if shown != 0 or "Traceback" in said:
+                yield "does not open", said
+        yield from self._not_resumed(run_id, events, succeeded, before)
+
+    def _false_success(self, code, succeeded, before):
+        never = [name for name in succeeded if not before[name]]
+        if never:
+            yield "false success", never
+        finished = [e for e in self.events() if e["event"] == "run_finished"]
+        if code == 0 and (
+            not finished or finished[0]["exit_code"] != 0 or self.result(self.events()) != self.expected
+        ):
+            yield "false success", finished
+        if len(finished) > 1:
+            yield "false success", finished
+
+    def _not_resumed(self, run_id, events, succeeded, before):
+        if not any(e["event"] == "run_started" for e in events):
+            if before:
+                yield "run without a record", before
+            return
+        code, said = self.command("resume", run_id, "--unknown", "rerun")
+        if code != 0:
+            yield "not resumed", (code, said)
+            return
+        newest = complete_lines(Path(newest_run(Path(self.directory, ".mprun")).events))
+        if newest[0].get("resumed_from") != run_id:
+            newest = events
+        if self.result(newest) != self.expected:
+            yield "wrong result", (self.result(newest), self.expected)
+        after = self.ends()
+        again = [name for name in succeeded if after[name] != before[name]]
+        if again:
+            yield "run again", again
+        # The command has returned: what it had to end has been killed, and is ending.
+        if self.seconds_to_vanish(1.0) >= 1.0:
+            yield "survivor of the resumed run", self.told()
+
+    def told(self):
+        """Who is left, in words."""
+        left = []
+        for pid in self.members():
+            with contextlib.suppress(OSError):
+                words = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+                left.append((Path(f"/proc/{pid}/stat").read_text(), words))
+        return left
+
+    def result(self, events):
+        return next(
+            (e["result"] for e in events if e["event"] == "task_finished" and e["task"] == "sum"), None
+        )
+
+
+def complete_lines(path):
+    """The objects of a file's whole lines, without what is torn."""
+    found = []
+    if not path.exists():
+        return found
+    for line in path.read_bytes().splitlines(keepends=True):
+        if line.endswith(b"\n"):
+            try:
+                found.append(json.loads(line))
+            except ValueError:
+                continue
+    return found

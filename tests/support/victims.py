@@ -1,0 +1,175 @@
+"""Runs that are to be killed, of which every process can be told from all others."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+import uuid
+from pathlib import Path
+
+from mprun import procfs
+from support.runs import eventually, finish, newest_run, read_events, start, write
+
+# Tasks that leave their session, hide from every list, hear no signal and hold their log open.
+WORK = """\
+    import os, signal, subprocess, sys, time
+
+    def note(pid):
+        with open("pids", "a") as file:
+            file.write(f"{pid}\\n")
+
+    def stay():
+        signal.pause()
+
+    def stay_deaf():
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        print("deaf")
+        while True:
+            signal.pause()
+
+    def hide(stay=True):
+        # As daemon(3) does it, twice forked, in a session of its own, without any descriptor.
+        if os.fork() == 0:
+            os.setsid()
+            if os.fork() == 0:
+                signal.signal(signal.SIGTERM, signal.SIG_IGN)
+                os.closerange(0, 100)
+                file = os.open("pids", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+                os.write(file, f"{os.getpid()}\\n".encode())
+                os.close(file)
+                signal.pause()
+            os._exit(0)
+        if stay:
+            signal.pause()
+        os.wait()
+
+    def have_children():
+        note(subprocess.Popen(["sleep", "60"]).pid)
+        note(subprocess.Popen(["sh", "-c", "sleep 60 & setsid sleep 60"], start_new_session=True).pid)
+        signal.pause()
+
+    def multiply():
+        # New ones all the time, each in a session of its own.
+        for _ in range(40):
+            subprocess.Popen(["sleep", "60"], start_new_session=True)
+            time.sleep(0.005)
+        signal.pause()
+
+    def end_soon():
+        hide(stay=False)
+"""
+JOB = """\
+    tasks:
+    - {name: quick, target: 'work:end_soon'}
+    - {name: stay, target: 'work:stay'}
+    - {name: deaf, target: 'work:stay_deaf'}
+    - {name: hide, target: 'work:hide'}
+    - {name: children, target: 'work:have_children'}
+    - {name: multiply, target: 'work:multiply'}
+    - {name: command, command: 'trap "" TERM; setsid sleep 60 & sleep 60'}
+    - {name: later, target: 'work:stay', depends_on: quick}
+"""
+
+
+class Victim:
+    """A run whose processes all bear a token in the environment that /proc shows.
+
+    Also those that are forks of the engine, and have called exec never.
+    """
+
+    def __init__(self, directory, *arguments, launch=start):
+        self.directory = directory
+        self._token = f"VICTIM={uuid.uuid4().hex}"
+        # The launcher writes over the end of its environment: something else is to be there.
+        name, _, value = self._token.partition("=")
+        self.engine = launch(*arguments, cwd=directory, env={name: value, "VICTIM_END": "x" * 200})
+
+    def launcher(self):
+        """The launcher's pid, as soon as there is one."""
+        engine = self.engine.pid
+        children = Path(f"/proc/{engine}/task/{engine}/children")
+        return int(eventually(lambda: children.read_text().split())[0])
+
+    def survivors(self):
+        """Its processes that live, the engine among them."""
+        mark = self._token.encode()
+        return [pid for pid, stat in procfs.processes().items() if stat.lives and mark in _environment(pid)]
+
+    def seconds_to_vanish(self, patience=5):
+        """How long it takes until none lives but the engine; fails after `patience` seconds.
+
+        multiprocessing's resource tracker is waited for and not counted: it ends by itself,
+        once it has removed what was left in shared memory, and may have just begun.
+        """
+        begun = time.monotonic()
+        seconds = None
+        while found := {*self.survivors()} - {self.engine.pid}:
+            assert time.monotonic() - begun < patience, [_told(pid) for pid in found]
+            if seconds is None and all(map(_is_tracker, found)):
+                seconds = time.monotonic() - begun
+            time.sleep(0.001)
+        return seconds or time.monotonic() - begun
+
+    def pids(self, count):
+        """The pids that its tasks have noted, once there are so many."""
+        path = Path(self.directory, "pids")
+        found = eventually(
+            lambda: path.exists() and len(lines := path.read_text().split()) >= count and lines
+        )
+        return [int(pid) for pid in found]
+
+    def events(self):
+        directory = newest_run(self.directory / ".mprun")
+        return read_events(directory.events) if directory else []
+
+    def until(self, kind, task=None, count=1):
+        """Wait for so many events of a kind."""
+
+        def seen():
+            found = [e for e in self.events() if e["event"] == kind and task in (None, e.get("task"))]
+            return len(found) >= count
+
+        eventually(seen)
+
+    def kill_both(self):
+        """End engine and launcher so that neither can do anything about the other's end."""
+        launcher = self.launcher()
+        for pid in (launcher, self.engine.pid):
+            os.kill(pid, signal.SIGSTOP)
+        for pid in (launcher, self.engine.pid):
+            os.kill(pid, signal.SIGKILL)
+        self.engine.communicate()
+
+    def finish(self):
+        return finish(self.engine, self.directory / ".mprun")
+
+    def clean(self):
+        for pid in self.survivors():
+            os.kill(pid, signal.SIGKILL)
+        self.engine.communicate()
+
+
+def _environment(pid):
+    try:
+        return Path(f"/proc/{pid}/environ").read_bytes()
+    except OSError:
+        return b""
+
+
+def _is_tracker(pid):
+    try:
+        return b"resource_tracker" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
+
+
+def _told(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().strip(), Path(f"/proc/{pid}/cmdline").read_text()
+    except OSError:
+        return pid
+
+
+def write_victim(directory, **more):
+    write(directory, **{"work": WORK, "job": JOB, **more})
