@@ -19,6 +19,9 @@ WAITING, RESOLVING, READY, STARTING, RUNNING, PAUSED, FINISHED, EXPANDED = range
 # What sorts tasks; of two, the one with the lesser key goes first. Its end is the task's number.
 Key = tuple[int, ...]
 
+# Why a task is skipped whose own condition does not hold, known before the run or not.
+WHEN_IS_FALSE = "`when` is false"
+
 # How often that is started at least which is restarted and never was ready.
 FAIR_ATTEMPTS = 3
 
@@ -155,7 +158,7 @@ class Courses:
                 passed = carried.outcome in (outcomes.SUCCEEDED, outcomes.SKIPPED)
                 self.settle(course, carried.outcome, carried.reason, passed=passed)
             else:
-                self.settle(course, outcomes.SKIPPED, "`when` is false", passed=True)
+                self.settle(course, outcomes.SKIPPED, WHEN_IS_FALSE, passed=True)
         # All of them before what follows from one: whatever it needs, its own end counts.
         for course in known:
             self.tell_end(course)

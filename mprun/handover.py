@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from mprun import outcomes, results
+from mprun.courses import WHEN_IS_FALSE
 from mprun.errors import JobFileError
 from mprun.graph import Names
 from mprun.instances import TooMany, spread_over
@@ -43,8 +44,6 @@ class Expanded(Value):
 
 
 Answer = Resolved | Skipped | Refused | Expanded
-
-WHEN_IS_FALSE = "`when` is false"
 
 
 class Call(Value):

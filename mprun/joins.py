@@ -86,12 +86,15 @@ class Joins:
                     break
                 if task in self._implicit:
                     self._order.append((task, None))
-            elif task not in self._joined | self._carried and outcome[task] not in _NEVER_RAN:
+            elif not self._is_done_with(task) and outcome[task] not in _NEVER_RAN:
                 self._joined.add(task)
                 joins.append(Join(task=task, position=len(self._joined), of=self._of))
             self._next += 1
             self.deadline = None
         return joins
+
+    def _is_done_with(self, task: int) -> bool:
+        return task in self._joined or task in self._carried
 
     def _timed_out(self, timeout: float | None, now: float) -> bool:
         if timeout is None:

@@ -57,11 +57,6 @@ def task_keys() -> frozenset[str]:
     return frozenset(_schema("job")["definitions"]["task"]["properties"])
 
 
-def is_task(value: object) -> bool:
-    """Whether a tree is what the schema takes for a task."""
-    return _checker("job").test(_schema("job")["definitions"]["task"])(value)
-
-
 def _schema(name: str) -> dict[str, Any]:
     if name not in _schemas:
         _schemas[name] = json.loads(schema_text(name))

@@ -87,7 +87,8 @@ class Filler:
     """Replaces references in trees of one document; notes what cannot be replaced.
 
     `own` are the roots that are resolved elsewhere: their references stay as they are. What
-    is expected as a result and the items of a list stay, too: they are read once more.
+    is expected as a result and the items of a list stay, too: they are read once more. With
+    `only` a string that has none of these roots is no reference: it was filled in before.
     """
 
     def __init__(

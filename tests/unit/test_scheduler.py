@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import time
+from collections import deque
+
 import pytest
 from support.plans import plan
 from support.scheduling import Run
 
 from mprun import outcomes
+from mprun.intents import Start
 from mprun.job import Retry, Stop
+from mprun.retries import Ending
+from mprun.scheduler import Scheduler
 
 GRACE = Stop().grace
 
@@ -334,3 +340,20 @@ def test_allowed_failure_stops_nothing():
     keys = {"a": {"allow_failure": True}}
     run = Run(plan({"a": (), "b": ()}, fail_fast=True, keys=keys)).started("a", "b")
     assert run.exited("a", succeeded=False) == ["failed a", "join a 1/2"]
+
+
+def test_a_task_costs_the_same_in_a_long_run_as_in_a_short_one():
+    def spent(count):
+        scheduler = Scheduler(plan({f"t{number}": () for number in range(count)}, places=2))
+        succeeded = Ending(succeeded=True, reason="")
+        begun = time.process_time()
+        queue = deque(intent.task for intent in scheduler.begin(0.0) if isinstance(intent, Start))
+        while queue:
+            task = queue.popleft()
+            intents = scheduler.task_started(task, 0.0) + scheduler.task_exited(task, succeeded, 0.0)
+            queue += [intent.task for intent in intents if isinstance(intent, Start)]
+        assert scheduler.over
+        return (time.process_time() - begun) / count
+
+    # Of ten times as many: 1 where it is linear, near 10 where one step looks at all.
+    assert min(spent(20_000) for _ in range(2)) < 2 * min(spent(2_000) for _ in range(3))
