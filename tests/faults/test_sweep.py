@@ -12,6 +12,7 @@ from pathlib import Path
 
 import jsonschema
 import pytest
+from support.records import STAMP, STARTED
 from support.runs import alive, eventually, finish, mprun, newest_run, read_events, start, write
 from support.victims import Victim, write_victim
 
@@ -22,31 +23,7 @@ from mprun.statedir import RunDirectory
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
 
 NEXT = "tasks: [{target: 'os:getpid'}]\n"
-OLD = "20260101-120000.000-abcd"
-STAMP = {"time": "2026-01-01T12:00:00.000000Z", "run": OLD}
-STARTED = {
-    "event": "run_started",
-    **STAMP,
-    "format": 1,
-    "job": "old",
-    "file": "/old.yaml",
-    "host": "h",
-    "pid": 1,
-    "launcher_pid": 2,
-    "launcher_name": "MainProcess",
-    "cpus": 2,
-    "tasks": 1,
-    "at_once": 1,
-    "max_parallel": 32,
-    "mode": "parallel",
-    "start_method": "fork",
-    "boot_id": None,
-    "python": "3.11.0",
-    "params": {},
-    "options": {},
-    "files": [],
-    "resumed_from": None,
-}
+OLD = STAMP["run"]
 
 
 @pytest.fixture
