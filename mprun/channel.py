@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 
 _LENGTH = 4
 _CHUNK = 1 << 18
+# The launcher's: a buffer of more would be made, and given back, of pages of its own.
+_SMALL_CHUNK = 1 << 13
+# The last that looks up neither what is said twice nor, at the other end, each word.
+_MARSHAL = 2
 
 
 class Frames:
@@ -28,6 +32,8 @@ class Frames:
     def feed(self, data: bytes) -> list[bytes]:
         """The frames that are complete now."""
         buffer = self._buffer
+        if not buffer and len(data) == _LENGTH + int.from_bytes(data[:_LENGTH], "big"):
+            return [data[_LENGTH:]]
         buffer += data
         frames = []
         start = 0
@@ -70,7 +76,7 @@ class EngineEnd:
 
     def send(self, *request: Any) -> None:
         """Queue a request; `flush` sends it."""
-        self._unsent += _frame(marshal.dumps(request))
+        self._unsent += _frame(marshal.dumps(request, _MARSHAL))
 
     def flush(self) -> bool:
         """Send what the socket takes; False when something is left to send.
@@ -113,14 +119,14 @@ class LauncherEnd:
     def receive(self) -> list[tuple[Any, ...]] | None:
         """The requests that have arrived, after waiting for some; None when the engine is gone."""
         try:
-            data = self._sock.recv(_CHUNK)
+            data = self._sock.recv(_SMALL_CHUNK)
         except ConnectionError:
             return None
         return _messages(self._frames, data)
 
     def send(self, *report: Any) -> None:
         """Queue a report; `flush` sends all that are queued in one go."""
-        self._unsent.append(_frame(marshal.dumps(report)))
+        self._unsent.append(_frame(marshal.dumps(report, _MARSHAL)))
 
     def flush(self) -> None:
         """Send the queued reports. Raises OSError when the engine is gone."""

@@ -14,9 +14,12 @@ import select
 import signal
 import socket
 import sys
-import time
 import types
 from collections import deque
+from os import killpg
+from select import EPOLLIN
+from signal import SIGKILL
+from time import monotonic
 
 from mprun import badge, failpoints, popen, procfs, reaper, shortage, signalling, stacks, target
 from mprun.attempt import Attempt, no_fork_server
@@ -30,6 +33,7 @@ from mprun.worker import (
     flush_output,
     open_output,
     set_process_control,
+    share_with_forks,
 )
 
 TYPE_CHECKING = False
@@ -47,7 +51,7 @@ class Launcher:
     def __init__(self, sock: socket.socket) -> None:
         self._engine = LauncherEnd(sock)
         self._epoll = select.epoll()
-        self._epoll.register(sock, select.EPOLLIN)
+        self._epoll.register(sock, EPOLLIN)
         self._reaper = reaper.Reaper()
         self._attempts: dict[int, Attempt] = {}
         self._by_key: dict[tuple[int, int], Attempt] = {}
@@ -59,7 +63,10 @@ class Launcher:
         self._method = ""
         self._fork_server = 0
         self._suspended = False
-        self._sampled = 0.0
+        self._next_sample = 0.0
+        self._pid = os.getpid()
+        # By start method, the process that a task has for its parent.
+        self._parents: dict[str, int] = {}
         popen.private_descriptors.update({sock.fileno(), self._epoll.fileno()})
 
     # ---- the loop
@@ -76,27 +83,33 @@ class Launcher:
 
     def _turn(self) -> bool:
         engine = self._engine.fileno()
-        ready = self._next_to_start() is not None
-        timeout = 0 if ready else self._sample_interval() if self._attempts else None
-        if self._dumps:
-            timeout = stacks.SETTLED if timeout is None else min(timeout, stacks.SETTLED)
-        if pause := self._shortage.remaining(time.monotonic()):
-            timeout = pause if timeout is None else min(timeout, pause)
-        for descriptor, _ in self._epoll.poll(timeout):
+        for descriptor, _ in self._epoll.poll(self._patience()):
             if descriptor != engine:
                 self._ended(self._attempts[descriptor])
             elif not self._read_requests():
                 return False
         # One start a turn: an end that comes meanwhile waits for one fork, not for all.
-        if (first := self._next_to_start()) is not None:
+        if self._to_start and (first := self._next_to_start()) is not None:
             request = self._to_start[first]
             del self._to_start[first]
             self._start(*request)
         if self._dumps:
             self._signal_what_has_dumped()
-        self._sample()
+        if (now := monotonic()) >= self._next_sample:
+            self._sample(now)
         self._engine.flush()
         return True
+
+    def _patience(self) -> float | None:
+        """How long to wait for what comes next, in seconds; None for as long as it takes."""
+        if self._to_start and self._next_to_start() is not None:
+            return 0
+        timeout = SAMPLE_INTERVAL if self._attempts else None
+        if self._dumps:
+            timeout = stacks.SETTLED
+        if self._shortage.lasts and (pause := self._shortage.remaining(monotonic())):
+            timeout = pause if timeout is None else min(timeout, pause)
+        return timeout
 
     def _read_requests(self) -> bool:
         requests = self._engine.receive()
@@ -117,17 +130,17 @@ class Launcher:
 
     def _next_to_start(self) -> int | None:
         """Which of the requests can be carried out now: the first, or the first of a daemon."""
-        if self._suspended or self._shortage.remaining(time.monotonic()):
+        if self._suspended or (self._shortage.lasts and self._shortage.remaining(monotonic())):
             return None
         if self._places > 0:
             return 0 if self._to_start else None
-        return next((number for number, (_, task, _) in enumerate(self._to_start) if task[2]), None)
+        return next((number for number, (_, todo) in enumerate(self._to_start) if todo[3]), None)
 
     def _withdraw(self, key: tuple[int, int]) -> None:
         for request in self._to_start:
             if request[0] == key:
                 self._to_start.remove(request)
-                self._engine.send("withdrawn", key, time.monotonic())
+                self._engine.send("withdrawn", key, monotonic())
                 return
 
     # ---- before the first start
@@ -151,6 +164,13 @@ class Launcher:
             modules = [*options["preload"], *resolution.modules()]
             self._method = options["start_method"]
             self._fork_server = prepare_multiprocessing(options["start_method"], methods, modules)
+            self._parents = {"fork": self._pid, "spawn": self._pid, "forkserver": self._fork_server}
+            self._copied = Process(self._method, "fork")
+            share_with_forks(self._copied, popen.launcher_pidfd[0])
+            for _ in range(2):
+                c=self._copied; c._become("", 1, False); c.run; c._bootstrap; c.assignment=None; c.assignment; c._threads=1; c._threads
+                from mprun.worker import _thread_count; _thread_count()
+                from multiprocessing import util; util._flush_std_streams()
         flush_output()
         self._reaper.spare_present_children()
         # A child that collects garbage copies the pages of all that it looks at.
@@ -166,47 +186,57 @@ class Launcher:
 
     # ---- starting and signalling
 
-    def _start(self, key: tuple[int, int], task: tuple[Any, ...], todo: dict[str, Any]) -> None:
+    def _start(self, key: tuple[int, int], todo: tuple[Any, ...]) -> None:
         try:
-            attempt = self._begin(key, task, todo)
+            attempt = self._begin(key, todo)
         except OSError as error:
-            now = time.monotonic()
+            now = monotonic()
             if self._shortage.postpones(key, error.errno, now):
-                self._to_start.appendleft((key, task, todo))
+                self._to_start.appendleft((key, todo))
             else:
                 self._shortage.over()
                 self._engine.send("not_started", key, now, error.strerror or str(error))
             return
-        self._shortage.over()
+        if self._shortage.lasts:
+            self._shortage.over()
         held = attempt.popen
-        self._places -= not attempt.process.daemon
+        self._places -= not attempt.daemon
         self._attempts[held.waiter] = self._by_key[key] = attempt
-        self._epoll.register(held.waiter, select.EPOLLIN)
-        parent = attempt.process.assignment.parent
-        self._engine.send("started", key, attempt.clock, held.pid, parent, attempt.ticks)
+        self._epoll.register(held.waiter, EPOLLIN)
+        self._engine.send("started", key, attempt.clock, held.pid, self._parents[todo[4]], attempt.ticks)
 
-    def _begin(self, key: tuple[int, int], task: tuple[Any, ...], todo: dict[str, Any]) -> Attempt:
+    def _begin(self, key: tuple[int, int], todo: tuple[Any, ...]) -> Attempt:
         """Give an attempt a process. Raises OSError with what hinders that."""
-        name, position, daemon, method = task
-        shortage.reserve(method)
-        badge.name_attempt(name, key[1])
-        if method == "forkserver":
-            todo["env"] = {"MPRUN_TASK": name, "MPRUN_ATTEMPT": str(key[1]), **todo["env"]}
-            if not self._fork_server_lives():
-                # multiprocessing would start another, which would know nothing of the job.
-                raise no_fork_server()
-        _import_for(todo)
-        assignment = Assignment(
-            **todo,
-            call=self._calls.get(todo["target"]) if method == "fork" else None,
-            parent=self._fork_server if method == "forkserver" else os.getpid(),
-            meter=method == "forkserver",
-        )
-        attempt = Attempt(key, Process(name, position, daemon, method, self._method, assignment))
-        failpoints.reached("launcher.starting")
-        attempt.start()
-        failpoints.reached("launcher.forked")
-        return attempt
+        _, _, _, _, method, target, command, limits, *_ = todo
+        if failpoints.armed:
+            failpoints.reached("launcher.starting")
+        if command is not None or limits:
+            _import_for(command, limits)
+        if method == "fork":
+            self._copied.assignment = Assignment((*todo, self._calls.get(target), self._pid))
+            return Attempt(key, todo, popen.Fork, self._copied)
+        assignment = Assignment((*todo, None, self._parents[method]))
+        return Attempt(key, todo, self._start_by_another, assignment)
+
+    def _start_by_another(self, assignment: Assignment) -> popen.Pidfd:
+        """Have a new Python, or a copy of the fork server, become a task's process. Raises OSError."""
+        method = assignment.method
+        shortage.reserve()
+        if method == "forkserver" and not self._fork_server_lives():
+            # multiprocessing would start another, which would know nothing of the job.
+            raise no_fork_server()
+        badge.name_attempt(assignment.name, assignment.attempt)
+        process = Process(self._method, method, assignment)
+        try:
+            process.start()
+        except (EOFError, ConnectionError):
+            if method == "forkserver":
+                raise no_fork_server() from None
+            raise
+        if failpoints.armed:
+            failpoints.reached("launcher.forked")
+        held: popen.Pidfd = process._popen
+        return held
 
     def _fork_server_lives(self) -> bool:
         stat = procfs.read_stat(self._fork_server)
@@ -216,7 +246,8 @@ class Launcher:
         attempt = self._by_key.get(key)
         if attempt is None or attempt.popen.pidfd < 0:
             return
-        asked = stacks.Dump(key, name, attempt.log) if dump and attempt.answers_with_stacks else None
+        # A program may use SIGUSR2 for its own ends.
+        asked = stacks.Dump(key, name, attempt.log) if dump and not attempt.program else None
         if asked is not None and stacks.ask(attempt.popen.pid, attempt.popen.pidfd):
             self._dumps.append(asked)
         else:
@@ -228,7 +259,7 @@ class Launcher:
             self._signal(dump.key, dump.signal, False)
 
     def _send_signal(self, attempt: Attempt, number: int) -> None:
-        if number == signal.SIGKILL:
+        if number == SIGKILL:
             reaper.kill_trees({attempt.popen.pid: attempt.popen.pidfd})
             return
         held = attempt.popen
@@ -260,23 +291,26 @@ class Launcher:
     # ---- ends
 
     def _ended(self, attempt: Attempt) -> None:
-        clock = time.monotonic()
+        clock = monotonic()
         held = attempt.popen
-        # The leader is not reaped yet, so the number of its group is still its own.
-        if held.reaped_here and reaper.leads_session(held.pid):
-            os.killpg(held.pid, signal.SIGKILL)
+        if held.reaped_here:
+            # The leader is not reaped yet, so the number of its group, if it has one, is its own.
+            with contextlib.suppress(ProcessLookupError):
+                killpg(held.pid, SIGKILL)
         code = held.poll()
-        if code is None and not getattr(held, "lost", False):
+        if code is None and not held.lost:
             return
-        failpoints.reached("launcher.reaped")
+        if failpoints.armed:
+            failpoints.reached("launcher.reaped")
         self._epoll.unregister(held.waiter)
         del self._attempts[held.waiter], self._by_key[attempt.key]
-        self._places += not attempt.process.daemon
+        self._places += not attempt.daemon
         held.close()
-        for pid, traces in self._reaper.bury(self._pids()).items():
-            # A task whose fork server has died comes to us itself.
-            if pid != held.pid:
-                self._left_by(attempt, traces).orphans += (pid,)
+        if not self._reaper.has_only(len(self._attempts)):
+            for pid, traces in self._reaper.bury(self._pids()).items():
+                # A task whose fork server has died comes to us itself.
+                if pid != held.pid:
+                    self._left_by(attempt, traces).orphans += (pid,)
         self._engine.send("exited", *attempt.ending(clock, code))
 
     def _left_by(self, ending: Attempt, traces: reaper.Traces) -> Attempt:
@@ -302,24 +336,18 @@ class Launcher:
 
     # ---- looking
 
-    def _sample_interval(self) -> float:
-        return SAMPLE_INTERVAL + SAMPLE_INTERVAL_PER_TASK * len(self._attempts)
-
-    def _sample(self) -> None:
-        now = time.monotonic()
-        if now - self._sampled < self._sample_interval():
-            return
-        self._sampled = now
+    def _sample(self, now: float) -> None:
+        self._next_sample = now + SAMPLE_INTERVAL + SAMPLE_INTERVAL_PER_TASK * len(self._attempts)
         for attempt in self._attempts.values():
             attempt.sample()
 
 
-def _import_for(todo: dict[str, Any]) -> None:
+def _import_for(command: Any, limits: Any) -> None:
     """Import here what few tasks need, before the first of them would do so in its own process."""
-    if todo["command"] is not None:
-        from mprun import command  # noqa: F401
-    if todo["limits"]:
-        from mprun import limits  # noqa: F401
+    if command is not None:
+        from mprun import command as _  # noqa: F401
+    if limits:
+        from mprun import limits as _  # type: ignore[no-redef]  # noqa: F401
 
 
 def _resource_tracker() -> list[int]:

@@ -6,7 +6,6 @@ what only some tasks need is imported where they need it.
 
 from __future__ import annotations
 
-import atexit
 import ctypes
 import itertools
 import multiprocessing
@@ -14,7 +13,14 @@ import os
 import signal
 import sys
 import threading
+
+# What a task's process calls on its way by names of this module: see `Process._bootstrap`.
+from _thread import get_native_id
+from atexit import _clear, _ncallbacks, _run_exitfuncs  # type: ignore[attr-defined]
 from multiprocessing import context, process, util
+from operator import itemgetter
+from os import close, dup2, getppid, putenv, setsid, stat
+from os import open as open_file
 
 # As in `typing`, which takes longer to import than all else that a task's process needs.
 TYPE_CHECKING = False
@@ -31,64 +37,40 @@ PR_SET_CHILD_SUBREAPER = 36
 SIGKILL = 9
 
 _libc = ctypes.CDLL(None)
+_fflush = _libc.fflush
 # Called once here, so that a forked task finds the symbol resolved.
-_libc.fflush(None)
+_fflush(None)
+_prctl: Callable[..., object] = _libc.prctl if sys.platform == "linux" else lambda *_: None
 
 
-class Assignment:
-    """What a process is to do, and where it leaves what came of it.
+class Assignment(tuple):  # type: ignore[type-arg]  # of many types
+    """What a process is to do, and where it leaves what came of it: a tuple, as it travels.
 
-    `call` is the target where the process that forks has resolved it, else None; with a
-    `command` there is no target. `limits` are by name, as the job file has them.
-    `result` is a path without its suffix: `.json`, `.repr`, `.error.json` and
-    `.usage.json` are written beside it. `parent` is the pid that the process must find
-    as its parent; `meter` asks for its own CPU time and memory, where nobody who
-    reports waits for it.
+    `position` is the task's place in the file, from 1. With a `command` there is no
+    `target`. `limits` are by name, as the job file has them. `result` is a path without its
+    suffix: `.json`, `.repr`, `.error.json` and `.usage.json` are written beside it. `call` is
+    the target where the process that forks has resolved it, else None. `parent` is the pid
+    that the process must find as its parent.
     """
 
-    __slots__ = (
-        "args",
-        "call",
-        "command",
-        "cwd",
-        "env",
-        "kwargs",
-        "limits",
-        "log",
-        "meter",
-        "parent",
-        "result",
-        "target",
-    )
+    __slots__ = ()
 
-    def __init__(
-        self,
-        *,
-        target: str | None,
-        command: tuple[str, ...] | None,
-        limits: dict[str, Any] | None,
-        call: Callable[..., Any] | None,
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-        log: str,
-        result: str,
-        env: dict[str, str],
-        cwd: str | None,
-        parent: int,
-        meter: bool,
-    ) -> None:
-        self.target = target
-        self.command = command
-        self.limits = limits
-        self.call = call
-        self.args = args
-        self.kwargs = kwargs
-        self.log = log
-        self.result = result
-        self.env = env
-        self.cwd = cwd
-        self.parent = parent
-        self.meter = meter
+    name: str = property(itemgetter(0))  # type: ignore[assignment]
+    position: int = property(itemgetter(1))  # type: ignore[assignment]
+    attempt: int = property(itemgetter(2))  # type: ignore[assignment]
+    daemon: bool = property(itemgetter(3))  # type: ignore[assignment]
+    method: str = property(itemgetter(4))  # type: ignore[assignment]
+    target: str | None = property(itemgetter(5))  # type: ignore[assignment]
+    command: tuple[str, ...] | None = property(itemgetter(6))  # type: ignore[assignment]
+    limits: dict[str, Any] | None = property(itemgetter(7))  # type: ignore[assignment]
+    args: tuple[Any, ...] = property(itemgetter(8))  # type: ignore[assignment]
+    kwargs: dict[str, Any] = property(itemgetter(9))  # type: ignore[assignment]
+    log: str = property(itemgetter(10))  # type: ignore[assignment]
+    result: str = property(itemgetter(11))  # type: ignore[assignment]
+    env: dict[str, str] = property(itemgetter(12))  # type: ignore[assignment]
+    cwd: str | None = property(itemgetter(13))  # type: ignore[assignment]
+    call: Callable[..., Any] | None = property(itemgetter(14))  # type: ignore[assignment]
+    parent: int = property(itemgetter(15))  # type: ignore[assignment]
 
 
 def resolve(target: str) -> Any:
@@ -105,10 +87,22 @@ def resolve(target: str) -> Any:
     return found
 
 
+def share_with_forks(child: Process, sentinel: int | None) -> None:
+    """Be for multiprocessing what a child of this parent is: one that has no children itself."""
+    _process["_process_counter"] = itertools.count(1)
+    _process["_children"] = set()
+    _process["_parent_process"] = process._ParentProcess(  # type: ignore[attr-defined]
+        child._parent_name,  # type: ignore[attr-defined]
+        child._parent_pid,  # type: ignore[attr-defined]
+        sentinel,
+    )
+    _finalizers.clear()
+    util._run_after_forkers()  # type: ignore[attr-defined]
+
+
 def set_process_control(option: int, value: int) -> None:
     """prctl(2) with one argument; nothing where the platform has no prctl."""
-    if sys.platform == "linux":
-        _libc.prctl(option, value, 0, 0, 0)
+    _prctl(option, value, 0, 0, 0)
 
 
 def die_with_parent(parent: int) -> None:
@@ -118,54 +112,101 @@ def die_with_parent(parent: int) -> None:
         os._exit(1)
 
 
-class Process(multiprocessing.Process):
-    """The process of one attempt, named so that a task sees itself as `<Process …>`."""
+# What multiprocessing and threading keep of a process, by whatever name they give it: the
+# attribute of a module costs a task several pages, an entry of a dictionary none.
+_process = process.__dict__
+_finalizers = util._finalizer_registry  # type: ignore[attr-defined]
+_after_forkers = util._afterfork_registry.data  # type: ignore[attr-defined]
+_main_thread = threading.main_thread().__dict__
+_threads, _limbo = threading._active, threading._limbo  # type: ignore[attr-defined]
+_threading_atexits = threading._threading_atexits  # type: ignore[attr-defined]
+_environ = os.environb._data  # type: ignore[attr-defined]
+_APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
 
-    def __init__(
-        self, name: str, position: int, daemon: bool, method: str, default: str, assignment: Assignment
-    ) -> None:
-        super().__init__(name=name, daemon=daemon)
-        # As if the tasks were the main process's only children, made in the file's order.
-        self._identity = (position,)
+
+class Process(multiprocessing.Process):
+    """The process of one attempt, named so that a task sees itself as `<Process …>`.
+
+    `default` is the start method of the job, the assignment's that of the process. A
+    launcher has one object for all its forks, each of which has a copy: it is given its
+    `assignment` before each of them.
+    """
+
+    def __init__(self, default: str, method: str, assignment: Assignment | None = None) -> None:
+        super().__init__()
+        # The count starts with the children of this process.
+        _process["_process_counter"] = itertools.count(1)
         self.method = method
         if method != default:
             # What the task itself starts is to be started the same way.
             self._start_method = method
-        self.assignment = assignment
+        self.assignment: Assignment = assignment  # type: ignore[assignment]
         self._threads = 1
+        if assignment is not None:
+            self._become(assignment.name, assignment.position, assignment.daemon)
+
+    def _become(self, name: str, position: int, daemon: bool) -> None:
+        # As if the tasks were the main process's only children, made in the file's order.
+        own = self.__dict__
+        own["_name"], own["_identity"] = name, (position,)
+        own["_config"]["daemon"] = daemon
+        if "_start_method" in own:
+            context._force_start_method(own["_start_method"])
 
     def start(self) -> None:
-        """Start the process.
+        """Start the process by a new Python or by the fork server.
 
         multiprocessing's own `start` first polls every child that runs, which costs a
         system call each; here whoever started it waits for it.
         """
-        self._popen: Any = self._Popen(self)
-        self._sentinel = self._popen.sentinel
-
-    @staticmethod
-    def _Popen(task: Process) -> Any:  # type: ignore[override]
-        if task.method == "fork":
-            from mprun.popen import ForkPopen
-
-            return ForkPopen(task)
         # It needs sockets, temporary files and more, which a launcher that forks must not hold.
         from mprun.popen_exec import POPENS
 
-        return POPENS[task.method](task)
+        self._popen: Any = POPENS[self.method](self)
+        self._sentinel = self._popen.sentinel
 
     def _bootstrap(self, parent_sentinel: int | None = None) -> int:
         """Everything that happens in the process; its exit code.
 
-        What multiprocessing's own does, in its order and with its functions, but without
-        opening an empty standard input (it is empty already) and without its imports
-        inside functions: what a forked child runs for the first time it pays for with
-        copies of pages, here a twentieth of the time of a short task (`make bench`).
+        What multiprocessing's own does, with its functions where there is something for them
+        to do, but in one piece: a session of its own, bound to the parent, with the log as
+        output; then the target; then what is left to do at the end. A forked task pays for
+        all that it touches for the first time with the copy of a page: of each function, of
+        each attribute of a module that is looked up. In pieces, with each function called,
+        it is 240 pages and half of what a short task costs, in one piece 100.
         """
+        name, position, attempt, daemon, method, _, _, _, _, _, log, _, env, _, _, parent = self.assignment
         code = 0
         try:
-            self._enter()
-            self._become_current(parent_sentinel)
+            setsid()
+            _prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0)
+            if getppid() != parent:
+                os._exit(1)
+            # What a task leaves behind comes to it, and at its end to the launcher.
+            _prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+            output = open_file(log, _APPEND, 0o600)
+            dup2(output, 1)
+            dup2(output, 2)
+            close(output)
+            if method == "fork":
+                self._become(name, position, daemon)
+                _process["_current_process"] = self
+                _main_thread["_native_id"] = get_native_id()
+            else:
+                self._enter(parent_sentinel)
+            if method != "spawn":
+                # As multiprocessing does from Python 3.13 on: the task runs what it
+                # registers itself, not what those who forked it had registered.
+                _clear()
+                # A spawned one has it from its start.
+                value = name.encode()
+                putenv(b"MPRUN_TASK", value)
+                _environ[b"MPRUN_TASK"] = value
+                value = b"%d" % attempt
+                putenv(b"MPRUN_ATTEMPT", value)
+                _environ[b"MPRUN_ATTEMPT"] = value
+            if env:
+                os.environb.update({key.encode(): value.encode() for key, value in env.items()})
             self.run()
         except SystemExit as end:
             code = int(end.code or 0)  # `run` raises it with a number
@@ -176,68 +217,46 @@ class Process(multiprocessing.Process):
             traceback.print_exc()
             code = 1
         finally:
-            threading._shutdown()  # type: ignore[attr-defined]
-            if self.method != "spawn":
-                atexit._run_exitfuncs()
+            # Threads to wait for, and what is to be done at the end.
+            if len(_threads) > 1 or _limbo or _ncallbacks() or _threading_atexits:
+                threading._shutdown()  # type: ignore[attr-defined]
+                if method != "spawn":
+                    _run_exitfuncs()
+            # multiprocessing's own, which comes last: children, queues, managers.
+            if method != "spawn" and (_finalizers or _process["_children"]):
+                util._exit_function()  # type: ignore[attr-defined]
             util._flush_std_streams()  # type: ignore[attr-defined]
             # The process may leave by os._exit, which leaves C's buffers as they are.
-            _libc.fflush(None)
-        if self.assignment.meter:
+            _fflush(None)
+        if method == "forkserver":
+            # Who reports its end does not wait for it.
             self._write("usage.json", _usage(self._threads))
         return code
 
-    def _become_current(self, parent_sentinel: int | None) -> None:
-        """Be what multiprocessing.current_process() returns, a child without children."""
+    def _enter(self, parent_sentinel: int | None) -> None:
+        """What a fork of the launcher has from the launcher: see `share_with_forks`."""
         if self._start_method is not None:
             context._force_start_method(self._start_method)
-        process._process_counter = itertools.count(1)  # type: ignore[attr-defined]
-        process._children = set()  # type: ignore[attr-defined]
-        process._current_process = self  # type: ignore[attr-defined]
-        process._parent_process = process._ParentProcess(  # type: ignore[attr-defined]
-            self._parent_name,  # type: ignore[attr-defined]
-            self._parent_pid,  # type: ignore[attr-defined]
-            parent_sentinel,
-        )
+        _process["_current_process"] = self
         threading.main_thread()._set_native_id()  # type: ignore[attr-defined]
-        util._finalizer_registry.clear()  # type: ignore[attr-defined]
-        util._run_after_forkers()  # type: ignore[attr-defined]
-
-    def _enter(self) -> None:
-        """Become a session of one's own, bound to the parent, with the log as output."""
-        todo = self.assignment
-        os.setsid()
-        die_with_parent(todo.parent)
-        # What a task leaves behind comes to it, and at its end to the launcher.
-        set_process_control(PR_SET_CHILD_SUBREAPER, 1)
-        log = os.open(todo.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        os.dup2(log, 1)
-        os.dup2(log, 2)
-        os.close(log)
-        if todo.env:
-            os.environb.update({key.encode(): value.encode() for key, value in todo.env.items()})
-        if self.method != "spawn":
-            # As multiprocessing does from Python 3.13 on: the task runs what it
-            # registers itself, not what those who forked it had registered.
-            atexit._clear()
-            atexit.register(util._exit_function)  # type: ignore[attr-defined]
-        if self.method != "fork":
-            # A forked task has the launcher's streams and handlers, which are like this already.
-            open_output()
-            dump_stacks_on_request()
+        share_with_forks(self, parent_sentinel)
+        open_output()
+        dump_stacks_on_request()
 
     def run(self) -> None:
         """Call the target; leave its result or its error in a file, and its exit code.
 
         Or become the command, which leaves its exit code alone.
         """
-        todo = self.assignment
-        held = self._limit_or_become() if todo.limits or todo.command else None
+        _, _, _, _, method, target, command, limits, args, kwargs, _, _, _, cwd, call, _ = self.assignment
+        held = self._limit_or_become() if limits or command else None
         try:
             try:
-                if todo.cwd is not None:
-                    os.chdir(todo.cwd)
-                call = todo.call or resolve(todo.target)  # type: ignore[arg-type]  # no command: a target
-                result = call(*todo.args, **todo.kwargs)
+                if cwd is not None:
+                    os.chdir(cwd)
+                if call is None:
+                    call = resolve(target)
+                result = call(*args, **kwargs)
                 util._flush_std_streams()  # type: ignore[attr-defined]  # what fails here is told
             finally:
                 # First of all: what is to be written down now may need what the task used up.
@@ -250,7 +269,7 @@ class Process(multiprocessing.Process):
             raise SystemExit(1) from None
         finally:
             self._threads = _thread_count()
-            if self._threads > 1 and not todo.meter:
+            if self._threads > 1 and method != "forkserver":
                 self._write("usage.json", {"threads": self._threads})
         if result is not None:
             self._write_result(result)
@@ -260,15 +279,15 @@ class Process(multiprocessing.Process):
         # Imported by the tasks that have either; the launcher has these modules by now.
         from mprun.refusal import Refusal
 
-        todo, (position,) = self.assignment, self._identity
+        todo = self.assignment
         try:
             if todo.command is not None:
                 from mprun.command import become
 
-                become(todo.command, todo.cwd, todo.limits, position)
+                become(todo.command, todo.cwd, todo.limits, todo.position)
             from mprun.limits import impose
 
-            return impose(todo.limits or {}, position, spare=True)
+            return impose(todo.limits or {}, todo.position, spare=True)
         except Refusal as refusal:
             self._refuse(refusal)
 
@@ -326,7 +345,7 @@ def _thread_count() -> int:
     """How many threads this process has, those that Python does not know of included."""
     try:
         # proc(5): a directory for each thread, and each counts as a link, as do . and ..
-        return os.stat("/proc/self/task").st_nlink - 2
+        return stat("/proc/self/task").st_nlink - 2
     except OSError:
         return 1
 
