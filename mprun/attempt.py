@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import time
 
@@ -15,11 +14,6 @@ if TYPE_CHECKING:
 
     from mprun.popen import Pidfd
     from mprun.reaper import Traces
-
-
-def no_fork_server() -> OSError:
-    """What hinders a start by a fork server that is no more."""
-    return OSError(errno.ESRCH, "the fork server is gone")
 
 
 class Attempt:

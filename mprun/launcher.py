@@ -21,8 +21,8 @@ from select import EPOLLIN
 from signal import SIGKILL
 from time import monotonic
 
-from mprun import badge, failpoints, popen, procfs, reaper, shortage, signalling, stacks, target
-from mprun.attempt import Attempt, no_fork_server
+from mprun import badge, failpoints, popen, reaper, shortage, signalling, stacks, target
+from mprun.attempt import Attempt
 from mprun.channel import LauncherEnd
 from mprun.resolution import Resolution, prepare_multiprocessing
 from mprun.worker import (
@@ -50,6 +50,7 @@ class Launcher:
 
     def __init__(self, sock: socket.socket) -> None:
         self._engine = LauncherEnd(sock)
+        self._descriptor = sock.fileno()
         self._epoll = select.epoll()
         self._epoll.register(sock, EPOLLIN)
         self._reaper = reaper.Reaper()
@@ -82,9 +83,8 @@ class Launcher:
             self._kill_everyone()
 
     def _turn(self) -> bool:
-        engine = self._engine.fileno()
         for descriptor, _ in self._epoll.poll(self._patience()):
-            if descriptor != engine:
+            if descriptor != self._descriptor:
                 self._ended(self._attempts[descriptor])
             elif not self._read_requests():
                 return False
@@ -167,10 +167,7 @@ class Launcher:
             self._parents = {"fork": self._pid, "spawn": self._pid, "forkserver": self._fork_server}
             self._copied = Process(self._method, "fork")
             share_with_forks(self._copied, popen.launcher_pidfd[0])
-            for _ in range(2):
-                c=self._copied; c._become("", 1, False); c.run; c._bootstrap; c.assignment=None; c.assignment; c._threads=1; c._threads
-                from mprun.worker import _thread_count; _thread_count()
-                from multiprocessing import util; util._flush_std_streams()
+            self._copied.rehearse()
         flush_output()
         self._reaper.spare_present_children()
         # A child that collects garbage copies the pages of all that it looks at.
@@ -219,28 +216,10 @@ class Launcher:
         return Attempt(key, todo, self._start_by_another, assignment)
 
     def _start_by_another(self, assignment: Assignment) -> popen.Pidfd:
-        """Have a new Python, or a copy of the fork server, become a task's process. Raises OSError."""
-        method = assignment.method
-        shortage.reserve()
-        if method == "forkserver" and not self._fork_server_lives():
-            # multiprocessing would start another, which would know nothing of the job.
-            raise no_fork_server()
-        badge.name_attempt(assignment.name, assignment.attempt)
-        process = Process(self._method, method, assignment)
-        try:
-            process.start()
-        except (EOFError, ConnectionError):
-            if method == "forkserver":
-                raise no_fork_server() from None
-            raise
-        if failpoints.armed:
-            failpoints.reached("launcher.forked")
-        held: popen.Pidfd = process._popen
-        return held
+        # It needs sockets, temporary files and more, which a launcher that forks must not hold.
+        from mprun import popen_exec
 
-    def _fork_server_lives(self) -> bool:
-        stat = procfs.read_stat(self._fork_server)
-        return stat is not None and stat.lives and stat.ppid == os.getpid()
+        return popen_exec.start(assignment, self._method)
 
     def _signal(self, key: tuple[int, int], name: str, dump: bool) -> None:
         attempt = self._by_key.get(key)
@@ -295,8 +274,10 @@ class Launcher:
         held = attempt.popen
         if held.reaped_here:
             # The leader is not reaped yet, so the number of its group, if it has one, is its own.
-            with contextlib.suppress(ProcessLookupError):
+            try:  # noqa: SIM105  contextlib's way touches more pages than all else here
                 killpg(held.pid, SIGKILL)
+            except ProcessLookupError:
+                pass
         code = held.poll()
         if code is None and not held.lost:
             return
@@ -345,9 +326,9 @@ class Launcher:
 def _import_for(command: Any, limits: Any) -> None:
     """Import here what few tasks need, before the first of them would do so in its own process."""
     if command is not None:
-        from mprun import command as _  # noqa: F401
+        import mprun.command
     if limits:
-        from mprun import limits as _  # type: ignore[no-redef]  # noqa: F401
+        import mprun.limits  # noqa: F401
 
 
 def _resource_tracker() -> list[int]:

@@ -17,6 +17,7 @@ from mprun import failpoints
 # As in `typing`, which takes longer to import than all else that a launcher needs.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from resource import struct_rusage
 
     from mprun.worker import Process
@@ -56,13 +57,18 @@ def _give_up_the_spare() -> None:
 launcher_pidfd: list[int] = []
 
 
+# The names that the hook below finds in `threading`: whether it is its first turn in this
+# process, and what it takes the place of.
+_first: bool
+_reset: Callable[[], None]
+
+
 def _after_fork() -> None:
-    """What takes the place of threading's hook, among the names of that module."""
     global _first
     if _first:
         _first = False
     else:
-        _reset()
+        _reset()  # noqa: F821  annotated above, and found in `threading`
 
 
 def skip_thread_reset() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from time import clock_gettime_ns
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -71,11 +72,10 @@ def _read(path: str) -> bytes:
 
 def boot_ticks() -> int | None:
     """The time since boot in clock ticks, in which /proc gives a process's start; None off Linux."""
-    if not hasattr(time, "CLOCK_BOOTTIME"):
-        return None
-    return time.clock_gettime_ns(time.CLOCK_BOOTTIME) * _TICKS // 1_000_000_000
+    return None if _BOOTTIME is None else clock_gettime_ns(_BOOTTIME) * _TICKS // 1_000_000_000
 
 
+_BOOTTIME: int | None = getattr(time, "CLOCK_BOOTTIME", None)
 _TICKS = os.sysconf("SC_CLK_TCK")
 # What one read of a file in /proc gives at most, at least.
 _PAGE = 4096

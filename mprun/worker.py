@@ -6,7 +6,7 @@ what only some tasks need is imported where they need it.
 
 from __future__ import annotations
 
-import ctypes
+import _ctypes
 import itertools
 import multiprocessing
 import os
@@ -15,8 +15,9 @@ import sys
 import threading
 
 # What a task's process calls on its way by names of this module: see `Process._bootstrap`.
+from _ctypes import call_function
 from _thread import get_native_id
-from atexit import _clear, _ncallbacks, _run_exitfuncs  # type: ignore[attr-defined]
+from atexit import _clear, _ncallbacks, _run_exitfuncs
 from multiprocessing import context, process, util
 from operator import itemgetter
 from os import close, dup2, getppid, putenv, setsid, stat
@@ -36,11 +37,10 @@ PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 SIGKILL = 9
 
-_libc = ctypes.CDLL(None)
-_fflush = _libc.fflush
-# Called once here, so that a forked task finds the symbol resolved.
-_fflush(None)
-_prctl: Callable[..., object] = _libc.prctl if sys.platform == "linux" else lambda *_: None
+# `ctypes`, of which this is the inside, takes 2 ms and more to import, and each fork copies it.
+_program = _ctypes.dlopen(None, 0)  # type: ignore[arg-type]  # dlopen(3): None is this program
+_fflush = _ctypes.dlsym(_program, "fflush")
+_prctl = _ctypes.dlsym(_program, "prctl") if sys.platform == "linux" else 0
 
 
 class Assignment(tuple):  # type: ignore[type-arg]  # of many types
@@ -96,13 +96,12 @@ def share_with_forks(child: Process, sentinel: int | None) -> None:
         child._parent_pid,  # type: ignore[attr-defined]
         sentinel,
     )
-    _finalizers.clear()
-    util._run_after_forkers()  # type: ignore[attr-defined]
 
 
 def set_process_control(option: int, value: int) -> None:
     """prctl(2) with one argument; nothing where the platform has no prctl."""
-    _prctl(option, value, 0, 0, 0)
+    if _prctl:
+        call_function(_prctl, (option, value, 0, 0, 0))
 
 
 def die_with_parent(parent: int) -> None:
@@ -150,20 +149,6 @@ class Process(multiprocessing.Process):
         own = self.__dict__
         own["_name"], own["_identity"] = name, (position,)
         own["_config"]["daemon"] = daemon
-        if "_start_method" in own:
-            context._force_start_method(own["_start_method"])
-
-    def start(self) -> None:
-        """Start the process by a new Python or by the fork server.
-
-        multiprocessing's own `start` first polls every child that runs, which costs a
-        system call each; here whoever started it waits for it.
-        """
-        # It needs sockets, temporary files and more, which a launcher that forks must not hold.
-        from mprun.popen_exec import POPENS
-
-        self._popen: Any = POPENS[self.method](self)
-        self._sentinel = self._popen.sentinel
 
     def _bootstrap(self, parent_sentinel: int | None = None) -> int:
         """Everything that happens in the process; its exit code.
@@ -173,27 +158,36 @@ class Process(multiprocessing.Process):
         output; then the target; then what is left to do at the end. A forked task pays for
         all that it touches for the first time with the copy of a page: of each function, of
         each attribute of a module that is looked up. In pieces, with each function called,
-        it is 240 pages and half of what a short task costs, in one piece 100.
+        it is 240 pages and half of what a short task costs, in one piece 120
+        (`python benchmarks/fork_cost.py`).
         """
         name, position, attempt, daemon, method, _, _, _, _, _, log, _, env, _, _, parent = self.assignment
         code = 0
         try:
             setsid()
-            _prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0)
+            if _prctl:
+                call_function(_prctl, (PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0))
+                # What a task leaves behind comes to it, and at its end to the launcher.
+                call_function(_prctl, (PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0))
             if getppid() != parent:
+                # It ended before its death could be told.
                 os._exit(1)
-            # What a task leaves behind comes to it, and at its end to the launcher.
-            _prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
             output = open_file(log, _APPEND, 0o600)
             dup2(output, 1)
             dup2(output, 2)
             close(output)
+            if self._start_method is not None:
+                context._force_start_method(self._start_method)
             if method == "fork":
                 self._become(name, position, daemon)
                 _process["_current_process"] = self
                 _main_thread["_native_id"] = get_native_id()
             else:
                 self._enter(parent_sentinel)
+            if _finalizers:
+                _finalizers.clear()
+            if _after_forkers:
+                util._run_after_forkers()  # type: ignore[attr-defined]
             if method != "spawn":
                 # As multiprocessing does from Python 3.13 on: the task runs what it
                 # registers itself, not what those who forked it had registered.
@@ -227,16 +221,21 @@ class Process(multiprocessing.Process):
                 util._exit_function()  # type: ignore[attr-defined]
             util._flush_std_streams()  # type: ignore[attr-defined]
             # The process may leave by os._exit, which leaves C's buffers as they are.
-            _fflush(None)
+            call_function(_fflush, (None,))
         if method == "forkserver":
             # Who reports its end does not wait for it.
-            self._write("usage.json", _usage(self._threads))
+            self._leave("usage", self._threads)
         return code
 
+    def rehearse(self) -> None:
+        """Look up in the launcher what each fork will: what Python has not in its caches costs pages."""
+        _ = self._bootstrap, self.run, self.assignment, self._start_method, self._threads
+        self._become("", 1, False)
+        _thread_count()
+        util._flush_std_streams()  # type: ignore[attr-defined]
+
     def _enter(self, parent_sentinel: int | None) -> None:
-        """What a fork of the launcher has from the launcher: see `share_with_forks`."""
-        if self._start_method is not None:
-            context._force_start_method(self._start_method)
+        """Be what multiprocessing.current_process() returns; the rest a fork has from the launcher."""
         _process["_current_process"] = self
         threading.main_thread()._set_native_id()  # type: ignore[attr-defined]
         share_with_forks(self, parent_sentinel)
@@ -265,14 +264,21 @@ class Process(multiprocessing.Process):
         except SystemExit as error:
             raise SystemExit(self._exit_code(error.code)) from None
         except BaseException as error:
-            self._write_error(error)
+            self._leave("error", error)
             raise SystemExit(1) from None
         finally:
             self._threads = _thread_count()
             if self._threads > 1 and method != "forkserver":
-                self._write("usage.json", {"threads": self._threads})
+                self._leave("threads", self._threads)
         if result is not None:
-            self._write_result(result)
+            self._leave("result", result)
+
+    def _leave(self, kind: str, *what: object) -> None:
+        """Have a file written, of the kind of a function of `mprun.bequest`, with what it is told."""
+        # A spawned one imports it here, if it has anything to leave; a forked one has it.
+        from mprun import bequest
+
+        getattr(bequest, kind)(self.assignment.result, *what)
 
     def _limit_or_become(self) -> Held:
         """Set the limits, or become the command; where that cannot be, end without running it."""
@@ -296,7 +302,7 @@ class Process(multiprocessing.Process):
         try:
             # Python's stream may be a module's by now.
             os.write(2, f"mprun: {refusal}\n".encode("utf-8", "backslashreplace"))
-            self._write("error.json", _told(refusal.cause or refusal, str(refusal)))
+            self._leave("refusal", refusal)
         finally:
             # Also where a tight limit or a full disk prevents that.
             raise SystemExit(refusal.exit_code)
@@ -305,40 +311,11 @@ class Process(multiprocessing.Process):
         """What the kernel will show for `sys.exit(code)`; 1 where that would be a false 0."""
         if code is None or (isinstance(code, int) and code == 0):
             return 0
-        self._write("error.json", _told(SystemExit(), str(code)))
+        self._leave("exit_code", code)
         if isinstance(code, int):
             return code & 0xFF or int(code != 0)
         sys.stderr.write(f"{code}\n")
         return 1
-
-    def _write_error(self, error: BaseException) -> None:
-        import traceback
-
-        # Without this module's own frame: it tells the user nothing.
-        trace = error.__traceback__.tb_next if error.__traceback__ else None
-        text = "".join(traceback.format_exception(type(error), error, trace))
-        lines = traceback.format_exception_only(type(error), error)
-        message = "".join(lines).partition(": ")[2].strip()
-        self._write("error.json", _told(error, message, text))
-        try:
-            sys.stderr.write(text)
-        except Exception:
-            # The task has put something else there, or nothing.
-            os.write(2, text.encode("utf-8", "backslashreplace"))
-
-    def _write_result(self, result: object) -> None:
-        import json
-
-        try:
-            text, suffix = json.dumps(result, allow_nan=False), "json"
-        except Exception:
-            text, suffix = _safe_repr(result), "repr"
-        _write_whole(f"{self.assignment.result}.{suffix}", text)
-
-    def _write(self, suffix: str, value: dict[str, Any]) -> None:
-        import json
-
-        _write_whole(f"{self.assignment.result}.{suffix}", json.dumps(value))
 
 
 def _thread_count() -> int:
@@ -354,7 +331,7 @@ def flush_output() -> None:
     """Write out what Python and C have buffered, before a fork would copy it."""
     sys.stdout.flush()
     sys.stderr.flush()
-    _libc.fflush(None)
+    call_function(_fflush, (None,))
 
 
 def open_output() -> None:
@@ -364,56 +341,8 @@ def open_output() -> None:
             stream.reconfigure(encoding="utf-8", errors="backslashreplace", line_buffering=True)
 
 
-def _told(error: BaseException, message: str, traceback: str = "") -> dict[str, Any]:
-    """What is kept of an exception; `bases` names its class and those above, with and without module."""
-    kind, number = type(error), getattr(error, "errno", None)
-    return {
-        "type": kind.__qualname__,
-        "message": message,
-        "traceback": traceback,
-        "bases": [
-            name
-            for base in kind.__mro__[:-1]
-            for name in (base.__qualname__, f"{base.__module__}.{base.__qualname__}")
-        ],
-        # Whoever raises an OSError may have given it anything.
-        "errno": number if isinstance(error, OSError) and isinstance(number, int) else None,
-    }
-
-
 def dump_stacks_on_request() -> None:
     """On SIGUSR2, write the stack of every thread to descriptor 2, also in a hang inside C."""
     import faulthandler
 
     faulthandler.register(signal.SIGUSR2, file=2, all_threads=True)
-
-
-def _safe_repr(value: object) -> str:
-    try:
-        return repr(value)
-    except Exception as error:
-        return f"<{type(value).__qualname__}, whose repr raised {type(error).__qualname__}>"
-
-
-def _write_whole(path: str, text: str) -> None:
-    """Write a file so that a reader sees all of it or none."""
-    unfinished = path + ".part"
-    file = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    with open(file, "w", encoding="utf-8", errors="backslashreplace") as stream:
-        stream.write(text)
-    if "MPRUN_FAILPOINTS" in os.environ:
-        from mprun.failpoints import reached
-
-        reached("worker.result")
-    os.rename(unfinished, path)
-
-
-def _usage(threads: int) -> dict[str, Any]:
-    import resource
-
-    own, children = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
-    return {
-        "threads": threads,
-        "cpu": own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime,
-        "max_rss": max(own.ru_maxrss, children.ru_maxrss) * 1024,
-    }

@@ -36,10 +36,10 @@ FLOORS = (
     {"scheduler"},
     # the launcher's side
     {"badge", "channel", "procfs", "refusal", "shortage"},
-    {"limits", "popen", "signalling", "stacks"},
-    {"command", "popen_exec", "reaper"},
+    {"bequest", "limits", "popen", "signalling", "stacks"},
+    {"command", "reaper"},
     {"worker"},
-    {"attempt", "forkserver", "target"},
+    {"attempt", "forkserver", "popen_exec", "target"},
     {"resolution"},
     {"launcher"},
     # the engine's side
