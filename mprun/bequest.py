@@ -6,6 +6,7 @@ Each is a file beside the others, written so that a reader sees all of it or non
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
 
 def result(path: str, value: object) -> None:
     """What the target returned: as JSON, or as its repr where JSON has no such value."""
-    import json
-
     try:
         text, suffix = json.dumps(value, allow_nan=False), "json"
     except Exception:
@@ -93,8 +92,6 @@ def _write_error(path: str, raised: BaseException, message: str, traceback: str 
 
 
 def _write(path: str, kind: str, value: dict[str, Any]) -> None:
-    import json
-
     _write_whole(f"{path}.{kind}.json", json.dumps(value))
 
 

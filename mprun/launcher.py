@@ -21,10 +21,10 @@ from select import EPOLLIN
 from signal import SIGKILL
 from time import monotonic
 
-from mprun import badge, failpoints, popen, reaper, shortage, signalling, stacks, target
+from mprun import attendants, badge, failpoints, popen, reaper, shortage, signalling, stacks, target
 from mprun.attempt import Attempt
 from mprun.channel import LauncherEnd
-from mprun.resolution import Resolution, prepare_multiprocessing
+from mprun.resolution import Resolution
 from mprun.worker import (
     PR_SET_CHILD_SUBREAPER,
     Assignment,
@@ -64,6 +64,7 @@ class Launcher:
         self._method = ""
         self._fork_server = 0
         self._suspended = False
+        self._forks = 0
         self._next_sample = 0.0
         self._pid = os.getpid()
         # By start method, the process that a task has for its parent.
@@ -163,7 +164,7 @@ class Launcher:
             methods = set(options["methods"])
             modules = [*options["preload"], *resolution.modules()]
             self._method = options["start_method"]
-            self._fork_server = prepare_multiprocessing(options["start_method"], methods, modules)
+            self._fork_server = attendants.prepare(options["start_method"], methods, modules)
             self._parents = {"fork": self._pid, "spawn": self._pid, "forkserver": self._fork_server}
             self._copied = Process(self._method, "fork")
             share_with_forks(self._copied, popen.launcher_pidfd[0])
@@ -174,7 +175,7 @@ class Launcher:
         gc.collect()
         gc.freeze()
         popen.skip_thread_reset()
-        self._engine.send("prepared", os.getpid(), _main_name(), problems, resolution.threads)
+        self._engine.send("prepared", os.getpid(), attendants.main_name(), problems, resolution.threads)
 
     def _say_importing(self, number: int) -> None:
         """Said before, so that the engine knows whose import it was that ended us."""
@@ -210,6 +211,11 @@ class Launcher:
         if command is not None or limits:
             _import_for(command, limits)
         if method == "fork":
+            self._forks += 1
+            if self._forks == 2:
+                # What each fork with a result would import, at three times its cost. One task alone
+                # does not wait for that.
+                import mprun.bequest  # noqa: F401
             self._copied.assignment = Assignment((*todo, self._calls.get(target), self._pid))
             return Attempt(key, todo, popen.Fork, self._copied)
         assignment = Assignment((*todo, None, self._parents[method]))
@@ -309,7 +315,7 @@ class Launcher:
         self._attempts.clear()
         # What modules started at import and the fork server end with the job; the resource
         # tracker ends by itself, once it has removed what tasks left in shared memory.
-        self._reaper.spare(_resource_tracker())
+        self._reaper.spare(attendants.resource_tracker())
         self._reaper.bury(set())
 
     def _pids(self) -> set[int]:
@@ -331,36 +337,12 @@ def _import_for(command: Any, limits: Any) -> None:
         import mprun.limits  # noqa: F401
 
 
-def _resource_tracker() -> list[int]:
-    """The pid of multiprocessing's resource tracker, where it was started."""
-    module = sys.modules.get("multiprocessing.resource_tracker")
-    pid = module._resource_tracker._pid if module is not None else None
-    return [] if pid is None else [pid]
-
-
-def _main_name() -> str:
-    import multiprocessing
-
-    return multiprocessing.current_process().name
-
-
 def _redirect_output(log: str) -> None:
     file = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
     os.dup2(file, 1)
     os.dup2(file, 2)
     os.close(file)
     open_output()
-
-
-def _remove_temporary_directory() -> None:
-    """Remove what multiprocessing made for the fork server's socket, and would remove at exit."""
-    import multiprocessing
-
-    directory = multiprocessing.current_process()._config.get("tempdir")  # type: ignore[attr-defined]
-    if directory is not None:
-        import shutil
-
-        shutil.rmtree(directory, ignore_errors=True)
 
 
 def main(descriptor: int) -> None:
@@ -386,7 +368,7 @@ def main(descriptor: int) -> None:
         os.set_inheritable(descriptor, False)
         popen.keep_descriptors_private()
         Launcher(socket.socket(fileno=descriptor)).serve()
-        _remove_temporary_directory()
+        attendants.remove_files()
         code = 0
     except Exception:
         # A defect of ours; it belongs with what the main process printed.

@@ -40,7 +40,7 @@ FLOORS = (
     {"command", "reaper"},
     {"worker"},
     {"attempt", "forkserver", "popen_exec", "target"},
-    {"resolution"},
+    {"attendants", "resolution"},
     {"launcher"},
     # the engine's side
     {"guard", "listeners", "marks", "results", "signals", "state", "statedir"},
@@ -93,7 +93,7 @@ ROOMS = {
     "dask": {"executors.dask"},
     "distributed": {"executors.dask"},
     "jsonschema": {"schema"},
-    "multiprocessing": {"launcher", "popen", "popen_exec", "resolution", "worker"},
+    "multiprocessing": {"attendants", "launcher", "popen", "popen_exec", "worker"},
     "rich": {"reporters"},
     "yaml": {"loader"},
 }
