@@ -1,39 +1,91 @@
-"""What a fork costs a child that does nothing, with and without threading's clean-up.
+"""What a task's process costs beside a fork that does nothing: pages that are copied, and time.
 
-`python benchmarks/fork_cost.py` prints the pages that the child touches and the time of a
-whole fork and wait, medians, for a process that has imported what the launcher imports.
+`python benchmarks/fork_cost.py` prints, for a process that has imported what the launcher
+imports, the page faults of the child, those of the parent between two forks, and the time of
+a whole start and wait, medians: for a bare fork, with and without threading's clean-up, and
+for a no-op task.
 """
 
 import gc
 import os
 import resource
+import select
 import statistics
+import sys
+import tempfile
 import time
+from collections.abc import Callable
 
 from mprun import launcher, popen
+from mprun.worker import Assignment, Process, share_with_forks
 
 FORKS = 300
 
 
-def measure() -> tuple[float, float]:
-    """Page faults of a child, and microseconds for one fork and wait."""
-    spans = []
-    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_minflt
+def bare() -> int:
+    """Fork and wait; the page faults of the child."""
+    pid = os.fork()
+    if pid == 0:
+        os._exit(0)
+    return os.wait4(pid, 0)[2].ru_minflt
+
+
+def task(directory: str) -> Callable[[], int]:
+    """A function that starts a no-op task as the launcher does, and waits for its end."""
+    copied = Process("fork", "fork")
+    share_with_forks(copied, popen.launcher_pidfd[0])
+    copied.rehearse()
+    todo = ("noop", 1, 1, False, "fork", "", None, None, (), {}, f"{directory}/log", f"{directory}/result")
+
+    def run() -> int:
+        copied.assignment = Assignment((*todo, {}, None, noop, os.getpid()))
+        held = popen.Fork(copied)
+        select.select([held.pidfd], [], [])
+        held.poll()
+        held.close()
+        assert held.usage is not None
+        return held.usage.ru_minflt
+
+    return run
+
+
+def noop() -> None:
+    """What the task calls."""
+
+
+def measure(name: str, start: Callable[[], int]) -> None:
+    """Print the page faults of child and parent, and microseconds for one start and wait."""
+    spans, faults = [], []
+    for _ in range(20):
+        start()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     for _ in range(FORKS):
         begun = time.perf_counter()
-        pid = os.fork()
-        if pid == 0:
-            os._exit(0)
-        os.waitpid(pid, 0)
+        faults.append(start())
         spans.append(time.perf_counter() - begun)
-    faults = resource.getrusage(resource.RUSAGE_CHILDREN).ru_minflt - before
-    return faults / FORKS, statistics.median(spans) * 1e6
+    own = (resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before) / FORKS
+    child, span = statistics.median(faults), statistics.median(spans) * 1e6
+    print(f"{name:<42} {child:>6.0f} {own:>7.0f} {span:>6.0f}", flush=True)
+
+
+def main() -> None:
+    """Measure in a process that was forked and is set up as the launcher is."""
+    print(f"{'a fork of what ' + launcher.__name__ + ' imports':<42} {'child':>6} {'parent':>7} {'µs':>6}")
+    popen.launcher_pidfd.append(os.pidfd_open(os.getpid()))
+    popen.keep_descriptors_private()
+    gc.collect()
+    gc.freeze()
+    measure("bare, with threading's clean-up", bare)
+    popen.skip_thread_reset()
+    measure("bare, without it", bare)
+    with tempfile.TemporaryDirectory() as directory:
+        measure("a no-op task", task(directory))
 
 
 if __name__ == "__main__":
-    print(f"a fork of what {launcher.__name__} imports:")
-    gc.collect()
-    gc.freeze()
-    print("with threading's clean-up:    {:.0f} page faults, {:.0f} µs".format(*measure()))
-    popen.skip_thread_reset()
-    print("without, as the launcher has: {:.0f} page faults, {:.0f} µs".format(*measure()))
+    sys.stdout.flush()
+    pid = os.fork()
+    if pid == 0:
+        main()
+        os._exit(0)
+    os.waitpid(pid, 0)

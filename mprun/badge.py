@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-import ctypes
+import contextlib
 import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from io import FileIO
 
 RUN_ID = "MPRUN_RUN_ID"
 
@@ -19,7 +23,13 @@ def name_run(run_id: str) -> None:
     os.environ[RUN_ID] = run_id
     start, end = _area()
     entry = f"{RUN_ID}={run_id}\0".encode()
-    shown = ctypes.string_at(start, end - start) if start else b""
+    with contextlib.suppress(OSError), open("/proc/self/mem", "r+b", buffering=0) as memory:
+        _overwrite(memory, start, end, entry)
+
+
+def _overwrite(memory: FileIO, start: int, end: int, entry: bytes) -> None:
+    memory.seek(start)
+    shown = memory.read(end - start)
     if entry in shown or len(shown) < len(entry):
         return
     # From the beginning of a variable on, so that the others stay whole and in their place.
@@ -29,7 +39,8 @@ def name_run(run_id: str) -> None:
         if name in os.environb:
             # C has pointers to what is there; this gives it a copy of its own.
             os.putenv(name, os.environb[name])
-    ctypes.memmove(start + first, entry.ljust(len(shown) - first, b"\0"), len(shown) - first)
+    memory.seek(start + first)
+    memory.write(entry.ljust(len(shown) - first, b"\0"))
 
 
 def _area() -> tuple[int, int]:
@@ -43,19 +54,6 @@ def _area() -> tuple[int, int]:
 
 
 def name_attempt(task: str, attempt: int) -> None:
-    """Set MPRUN_TASK and MPRUN_ATTEMPT in the launcher, from which a task inherits them.
-
-    In the task it would cost the copies of some fifty pages.
-    """
-    _set_variable(b"MPRUN_TASK", task.encode())
-    _set_variable(b"MPRUN_ATTEMPT", str(attempt).encode())
-
-
-def _set_variable(name: bytes, value: bytes) -> None:
-    """As `os.environb[name] = value`, without what that does to a name and value of any type.
-
-    Whatever the locale, the environment is UTF-8. Each page that the launcher touches
-    between two forks costs the copy of that page (`make bench`).
-    """
-    os.putenv(name, value)
-    os.environb._data[name] = value  # type: ignore[attr-defined]
+    """Set MPRUN_TASK and MPRUN_ATTEMPT in the launcher, from which a new Python inherits them."""
+    # Whatever the locale, the environment is UTF-8.
+    os.environb.update({b"MPRUN_TASK": task.encode(), b"MPRUN_ATTEMPT": str(attempt).encode()})

@@ -1,9 +1,10 @@
 """Small framed messages over the socket between the engine and the launcher.
 
-A frame is its length in four bytes and then a tuple as `marshal` writes it: marshal is
-part of the interpreter, so it costs no import and little of what a fork has to copy, and
-it keeps the types that YAML has and JSON has not (a mapping's integer keys). Both ends are
-one program on one machine; a task closes its copy of the socket before anything else.
+A frame is its length in four bytes and then a list of messages, tuples, as `marshal` writes
+it: marshal is part of the interpreter, so it costs no import and little of what a fork has
+to copy, and it keeps the types that YAML has and JSON has not (a mapping's integer keys).
+Both ends are one program on one machine; a task closes its copy of the socket before
+anything else.
 """
 
 from __future__ import annotations
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
 
 _LENGTH = 4
 _CHUNK = 1 << 18
+# The launcher's: a buffer of more would be made, and given back, of pages of its own.
+_SMALL_CHUNK = 1 << 13
+# The last that looks up neither what is said twice nor, at the other end, each word.
+_MARSHAL = 2
 
 
 class Frames:
@@ -28,6 +33,8 @@ class Frames:
     def feed(self, data: bytes) -> list[bytes]:
         """The frames that are complete now."""
         buffer = self._buffer
+        if not buffer and len(data) == _LENGTH + int.from_bytes(data[:_LENGTH], "big"):
+            return [data[_LENGTH:]]
         buffer += data
         frames = []
         start = 0
@@ -41,7 +48,8 @@ class Frames:
         return frames
 
 
-def _frame(data: bytes) -> bytes:
+def _frame(messages: list[tuple[Any, ...]]) -> bytes:
+    data = marshal.dumps(messages, _MARSHAL)
     return len(data).to_bytes(_LENGTH, "big") + data
 
 
@@ -49,7 +57,10 @@ def _messages(frames: Frames, data: bytes) -> list[tuple[Any, ...]] | None:
     """The messages that `data` completes; None where it is the end of the stream."""
     if not data:
         return None
-    return [marshal.loads(frame) for frame in frames.feed(data)]  # noqa: S302  from our own process
+    messages: list[tuple[Any, ...]] = []
+    for frame in frames.feed(data):
+        messages += marshal.loads(frame)  # noqa: S302  from our own process
+    return messages
 
 
 class EngineEnd:
@@ -63,6 +74,7 @@ class EngineEnd:
         sock.setblocking(False)
         self._sock = sock
         self._frames = Frames()
+        self._requests: list[tuple[Any, ...]] = []
         self._unsent = bytearray()
 
     def fileno(self) -> int:
@@ -70,13 +82,16 @@ class EngineEnd:
 
     def send(self, *request: Any) -> None:
         """Queue a request; `flush` sends it."""
-        self._unsent += _frame(marshal.dumps(request))
+        self._requests.append(request)
 
     def flush(self) -> bool:
         """Send what the socket takes; False when something is left to send.
 
         Raises OSError when the other end is gone.
         """
+        if self._requests:
+            self._unsent += _frame(self._requests)
+            self._requests.clear()
         while self._unsent:
             try:
                 sent = self._sock.send(self._unsent)
@@ -105,7 +120,7 @@ class LauncherEnd:
     def __init__(self, sock: socket) -> None:
         self._sock = sock
         self._frames = Frames()
-        self._unsent: list[bytes] = []
+        self._reports: list[tuple[Any, ...]] = []
 
     def fileno(self) -> int:
         return self._sock.fileno()
@@ -113,18 +128,17 @@ class LauncherEnd:
     def receive(self) -> list[tuple[Any, ...]] | None:
         """The requests that have arrived, after waiting for some; None when the engine is gone."""
         try:
-            data = self._sock.recv(_CHUNK)
+            data = self._sock.recv(_SMALL_CHUNK)
         except ConnectionError:
             return None
         return _messages(self._frames, data)
 
     def send(self, *report: Any) -> None:
         """Queue a report; `flush` sends all that are queued in one go."""
-        self._unsent.append(_frame(marshal.dumps(report)))
+        self._reports.append(report)
 
     def flush(self) -> None:
         """Send the queued reports. Raises OSError when the engine is gone."""
-        if self._unsent:
-            data = b"".join(self._unsent)
-            self._unsent.clear()
-            self._sock.sendall(data)
+        if self._reports:
+            self._sock.sendall(_frame(self._reports))
+            self._reports.clear()

@@ -14,14 +14,17 @@ import select
 import signal
 import socket
 import sys
-import time
 import types
 from collections import deque
+from os import killpg
+from select import EPOLLIN
+from signal import SIGKILL
+from time import monotonic
 
-from mprun import badge, failpoints, popen, procfs, reaper, shortage, signalling, stacks, target
-from mprun.attempt import Attempt, no_fork_server
+from mprun import attendants, badge, failpoints, popen, reaper, shortage, signalling, stacks, target
+from mprun.attempt import Attempt
 from mprun.channel import LauncherEnd
-from mprun.resolution import Resolution, prepare_multiprocessing
+from mprun.resolution import Resolution
 from mprun.worker import (
     PR_SET_CHILD_SUBREAPER,
     Assignment,
@@ -30,6 +33,7 @@ from mprun.worker import (
     flush_output,
     open_output,
     set_process_control,
+    share_with_forks,
 )
 
 TYPE_CHECKING = False
@@ -46,8 +50,9 @@ class Launcher:
 
     def __init__(self, sock: socket.socket) -> None:
         self._engine = LauncherEnd(sock)
+        self._descriptor = sock.fileno()
         self._epoll = select.epoll()
-        self._epoll.register(sock, select.EPOLLIN)
+        self._epoll.register(sock, EPOLLIN)
         self._reaper = reaper.Reaper()
         self._attempts: dict[int, Attempt] = {}
         self._by_key: dict[tuple[int, int], Attempt] = {}
@@ -59,7 +64,11 @@ class Launcher:
         self._method = ""
         self._fork_server = 0
         self._suspended = False
-        self._sampled = 0.0
+        self._forks = 0
+        self._next_sample = 0.0
+        self._pid = os.getpid()
+        # By start method, the process that a task has for its parent.
+        self._parents: dict[str, int] = {}
         popen.private_descriptors.update({sock.fileno(), self._epoll.fileno()})
 
     # ---- the loop
@@ -75,28 +84,33 @@ class Launcher:
             self._kill_everyone()
 
     def _turn(self) -> bool:
-        engine = self._engine.fileno()
-        ready = self._next_to_start() is not None
-        timeout = 0 if ready else self._sample_interval() if self._attempts else None
-        if self._dumps:
-            timeout = stacks.SETTLED if timeout is None else min(timeout, stacks.SETTLED)
-        if pause := self._shortage.remaining(time.monotonic()):
-            timeout = pause if timeout is None else min(timeout, pause)
-        for descriptor, _ in self._epoll.poll(timeout):
-            if descriptor != engine:
+        for descriptor, _ in self._epoll.poll(self._patience()):
+            if descriptor != self._descriptor:
                 self._ended(self._attempts[descriptor])
             elif not self._read_requests():
                 return False
         # One start a turn: an end that comes meanwhile waits for one fork, not for all.
-        if (first := self._next_to_start()) is not None:
+        if self._to_start and (first := self._next_to_start()) is not None:
             request = self._to_start[first]
             del self._to_start[first]
             self._start(*request)
         if self._dumps:
             self._signal_what_has_dumped()
-        self._sample()
+        if (now := monotonic()) >= self._next_sample:
+            self._sample(now)
         self._engine.flush()
         return True
+
+    def _patience(self) -> float | None:
+        """How long to wait for what comes next, in seconds; None for as long as it takes."""
+        if self._to_start and self._next_to_start() is not None:
+            return 0
+        timeout = SAMPLE_INTERVAL if self._attempts else None
+        if self._dumps:
+            timeout = stacks.SETTLED
+        if self._shortage.lasts and (pause := self._shortage.remaining(monotonic())):
+            timeout = pause if timeout is None else min(timeout, pause)
+        return timeout
 
     def _read_requests(self) -> bool:
         requests = self._engine.receive()
@@ -117,17 +131,17 @@ class Launcher:
 
     def _next_to_start(self) -> int | None:
         """Which of the requests can be carried out now: the first, or the first of a daemon."""
-        if self._suspended or self._shortage.remaining(time.monotonic()):
+        if self._suspended or (self._shortage.lasts and self._shortage.remaining(monotonic())):
             return None
         if self._places > 0:
             return 0 if self._to_start else None
-        return next((number for number, (_, task, _) in enumerate(self._to_start) if task[2]), None)
+        return next((number for number, (_, todo) in enumerate(self._to_start) if todo[3]), None)
 
     def _withdraw(self, key: tuple[int, int]) -> None:
         for request in self._to_start:
             if request[0] == key:
                 self._to_start.remove(request)
-                self._engine.send("withdrawn", key, time.monotonic())
+                self._engine.send("withdrawn", key, monotonic())
                 return
 
     # ---- before the first start
@@ -150,14 +164,18 @@ class Launcher:
             methods = set(options["methods"])
             modules = [*options["preload"], *resolution.modules()]
             self._method = options["start_method"]
-            self._fork_server = prepare_multiprocessing(options["start_method"], methods, modules)
+            self._fork_server = attendants.prepare(options["start_method"], methods, modules)
+            self._parents = {"fork": self._pid, "spawn": self._pid, "forkserver": self._fork_server}
+            self._copied = Process(self._method, "fork")
+            share_with_forks(self._copied, popen.launcher_pidfd[0])
+            self._copied.rehearse()
         flush_output()
         self._reaper.spare_present_children()
         # A child that collects garbage copies the pages of all that it looks at.
         gc.collect()
         gc.freeze()
         popen.skip_thread_reset()
-        self._engine.send("prepared", os.getpid(), _main_name(), problems, resolution.threads)
+        self._engine.send("prepared", os.getpid(), attendants.main_name(), problems, resolution.threads)
 
     def _say_importing(self, number: int) -> None:
         """Said before, so that the engine knows whose import it was that ended us."""
@@ -166,57 +184,55 @@ class Launcher:
 
     # ---- starting and signalling
 
-    def _start(self, key: tuple[int, int], task: tuple[Any, ...], todo: dict[str, Any]) -> None:
+    def _start(self, key: tuple[int, int], todo: tuple[Any, ...]) -> None:
         try:
-            attempt = self._begin(key, task, todo)
+            attempt = self._begin(key, todo)
         except OSError as error:
-            now = time.monotonic()
+            now = monotonic()
             if self._shortage.postpones(key, error.errno, now):
-                self._to_start.appendleft((key, task, todo))
+                self._to_start.appendleft((key, todo))
             else:
                 self._shortage.over()
                 self._engine.send("not_started", key, now, error.strerror or str(error))
             return
-        self._shortage.over()
+        if self._shortage.lasts:
+            self._shortage.over()
         held = attempt.popen
-        self._places -= not attempt.process.daemon
+        self._places -= not attempt.daemon
         self._attempts[held.waiter] = self._by_key[key] = attempt
-        self._epoll.register(held.waiter, select.EPOLLIN)
-        parent = attempt.process.assignment.parent
-        self._engine.send("started", key, attempt.clock, held.pid, parent, attempt.ticks)
+        self._epoll.register(held.waiter, EPOLLIN)
+        self._engine.send("started", key, attempt.clock, held.pid, self._parents[todo[4]], attempt.ticks)
 
-    def _begin(self, key: tuple[int, int], task: tuple[Any, ...], todo: dict[str, Any]) -> Attempt:
+    def _begin(self, key: tuple[int, int], todo: tuple[Any, ...]) -> Attempt:
         """Give an attempt a process. Raises OSError with what hinders that."""
-        name, position, daemon, method = task
-        shortage.reserve(method)
-        badge.name_attempt(name, key[1])
-        if method == "forkserver":
-            todo["env"] = {"MPRUN_TASK": name, "MPRUN_ATTEMPT": str(key[1]), **todo["env"]}
-            if not self._fork_server_lives():
-                # multiprocessing would start another, which would know nothing of the job.
-                raise no_fork_server()
-        _import_for(todo)
-        assignment = Assignment(
-            **todo,
-            call=self._calls.get(todo["target"]) if method == "fork" else None,
-            parent=self._fork_server if method == "forkserver" else os.getpid(),
-            meter=method == "forkserver",
-        )
-        attempt = Attempt(key, Process(name, position, daemon, method, self._method, assignment))
-        failpoints.reached("launcher.starting")
-        attempt.start()
-        failpoints.reached("launcher.forked")
-        return attempt
+        _, _, _, _, method, target, command, limits, *_ = todo
+        if failpoints.armed:
+            failpoints.reached("launcher.starting")
+        if command is not None or limits:
+            _import_for(command, limits)
+        if method == "fork":
+            self._forks += 1
+            if self._forks == 2:
+                # What each fork with a result would import, at three times its cost. One task alone
+                # does not wait for that.
+                import mprun.bequest  # noqa: F401
+            self._copied.assignment = Assignment((*todo, self._calls.get(target), self._pid))
+            return Attempt(key, todo, popen.Fork, self._copied)
+        assignment = Assignment((*todo, None, self._parents[method]))
+        return Attempt(key, todo, self._start_by_another, assignment)
 
-    def _fork_server_lives(self) -> bool:
-        stat = procfs.read_stat(self._fork_server)
-        return stat is not None and stat.lives and stat.ppid == os.getpid()
+    def _start_by_another(self, assignment: Assignment) -> popen.Pidfd:
+        # It needs sockets, temporary files and more, which a launcher that forks must not hold.
+        from mprun import popen_exec
+
+        return popen_exec.start(assignment, self._method)
 
     def _signal(self, key: tuple[int, int], name: str, dump: bool) -> None:
         attempt = self._by_key.get(key)
         if attempt is None or attempt.popen.pidfd < 0:
             return
-        asked = stacks.Dump(key, name, attempt.log) if dump and attempt.answers_with_stacks else None
+        # A program may use SIGUSR2 for its own ends.
+        asked = stacks.Dump(key, name, attempt.log) if dump and not attempt.program else None
         if asked is not None and stacks.ask(attempt.popen.pid, attempt.popen.pidfd):
             self._dumps.append(asked)
         else:
@@ -228,7 +244,7 @@ class Launcher:
             self._signal(dump.key, dump.signal, False)
 
     def _send_signal(self, attempt: Attempt, number: int) -> None:
-        if number == signal.SIGKILL:
+        if number == SIGKILL:
             reaper.kill_trees({attempt.popen.pid: attempt.popen.pidfd})
             return
         held = attempt.popen
@@ -260,23 +276,28 @@ class Launcher:
     # ---- ends
 
     def _ended(self, attempt: Attempt) -> None:
-        clock = time.monotonic()
+        clock = monotonic()
         held = attempt.popen
-        # The leader is not reaped yet, so the number of its group is still its own.
-        if held.reaped_here and reaper.leads_session(held.pid):
-            os.killpg(held.pid, signal.SIGKILL)
+        if held.reaped_here:
+            # The leader is not reaped yet, so the number of its group, if it has one, is its own.
+            try:  # noqa: SIM105  contextlib's way touches more pages than all else here
+                killpg(held.pid, SIGKILL)
+            except ProcessLookupError:
+                pass
         code = held.poll()
-        if code is None and not getattr(held, "lost", False):
+        if code is None and not held.lost:
             return
-        failpoints.reached("launcher.reaped")
+        if failpoints.armed:
+            failpoints.reached("launcher.reaped")
         self._epoll.unregister(held.waiter)
         del self._attempts[held.waiter], self._by_key[attempt.key]
-        self._places += not attempt.process.daemon
+        self._places += not attempt.daemon
         held.close()
-        for pid, traces in self._reaper.bury(self._pids()).items():
-            # A task whose fork server has died comes to us itself.
-            if pid != held.pid:
-                self._left_by(attempt, traces).orphans += (pid,)
+        if not self._reaper.has_only(len(self._attempts)):
+            for pid, traces in self._reaper.bury(self._pids()).items():
+                # A task whose fork server has died comes to us itself.
+                if pid != held.pid:
+                    self._left_by(attempt, traces).orphans += (pid,)
         self._engine.send("exited", *attempt.ending(clock, code))
 
     def _left_by(self, ending: Attempt, traces: reaper.Traces) -> Attempt:
@@ -294,7 +315,7 @@ class Launcher:
         self._attempts.clear()
         # What modules started at import and the fork server end with the job; the resource
         # tracker ends by itself, once it has removed what tasks left in shared memory.
-        self._reaper.spare(_resource_tracker())
+        self._reaper.spare(attendants.resource_tracker())
         self._reaper.bury(set())
 
     def _pids(self) -> set[int]:
@@ -302,37 +323,18 @@ class Launcher:
 
     # ---- looking
 
-    def _sample_interval(self) -> float:
-        return SAMPLE_INTERVAL + SAMPLE_INTERVAL_PER_TASK * len(self._attempts)
-
-    def _sample(self) -> None:
-        now = time.monotonic()
-        if now - self._sampled < self._sample_interval():
-            return
-        self._sampled = now
+    def _sample(self, now: float) -> None:
+        self._next_sample = now + SAMPLE_INTERVAL + SAMPLE_INTERVAL_PER_TASK * len(self._attempts)
         for attempt in self._attempts.values():
             attempt.sample()
 
 
-def _import_for(todo: dict[str, Any]) -> None:
+def _import_for(command: Any, limits: Any) -> None:
     """Import here what few tasks need, before the first of them would do so in its own process."""
-    if todo["command"] is not None:
-        from mprun import command  # noqa: F401
-    if todo["limits"]:
-        from mprun import limits  # noqa: F401
-
-
-def _resource_tracker() -> list[int]:
-    """The pid of multiprocessing's resource tracker, where it was started."""
-    module = sys.modules.get("multiprocessing.resource_tracker")
-    pid = module._resource_tracker._pid if module is not None else None
-    return [] if pid is None else [pid]
-
-
-def _main_name() -> str:
-    import multiprocessing
-
-    return multiprocessing.current_process().name
+    if command is not None:
+        import mprun.command
+    if limits:
+        import mprun.limits  # noqa: F401
 
 
 def _redirect_output(log: str) -> None:
@@ -341,17 +343,6 @@ def _redirect_output(log: str) -> None:
     os.dup2(file, 2)
     os.close(file)
     open_output()
-
-
-def _remove_temporary_directory() -> None:
-    """Remove what multiprocessing made for the fork server's socket, and would remove at exit."""
-    import multiprocessing
-
-    directory = multiprocessing.current_process()._config.get("tempdir")  # type: ignore[attr-defined]
-    if directory is not None:
-        import shutil
-
-        shutil.rmtree(directory, ignore_errors=True)
 
 
 def main(descriptor: int) -> None:
@@ -377,7 +368,7 @@ def main(descriptor: int) -> None:
         os.set_inheritable(descriptor, False)
         popen.keep_descriptors_private()
         Launcher(socket.socket(fileno=descriptor)).serve()
-        _remove_temporary_directory()
+        attendants.remove_files()
         code = 0
     except Exception:
         # A defect of ours; it belongs with what the main process printed.

@@ -1,9 +1,7 @@
 """How a task's process is forked, and how the end of any task's process is seen.
 
-The classes are multiprocessing's own `Popen`s; they add a descriptor that becomes
-readable when the process ends (`waiter`) and keep what `wait4` says of it: whoever reaps
-first gets the status and the usage, so both are taken in `poll`, where multiprocessing
-takes them.
+Whoever reaps a process first gets its status and its usage, so both are taken where it is
+reaped (`Pidfd.poll`). A pidfd says when that is.
 """
 
 from __future__ import annotations
@@ -12,11 +10,14 @@ import os
 import resource  # noqa: F401  os.wait4 imports it, after it has reaped: by then there may be no descriptor for that
 import signal
 import threading
-from multiprocessing import popen_fork
+from os import close, fork, pidfd_open, wait4, waitstatus_to_exitcode
+
+from mprun import failpoints
 
 # As in `typing`, which takes longer to import than all else that a launcher needs.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from resource import struct_rusage
 
     from mprun.worker import Process
@@ -33,20 +34,41 @@ def keep_descriptors_private() -> None:
 
 def _close_private_descriptors() -> None:
     for descriptor in private_descriptors:
-        os.close(descriptor)
+        close(descriptor)
     # The child may get these numbers for its own files, and fork in its turn.
     private_descriptors.clear()
+
+
+# A descriptor for the pidfd of a fork that finds no other: it is too late then to start none.
+_spare: list[int] = []
+
+
+def _keep_a_spare() -> None:
+    _spare.append(os.dup(0))
+    private_descriptors.update(_spare)
+
+
+def _give_up_the_spare() -> None:
+    private_descriptors.difference_update(_spare)
+    close(_spare.pop())
 
 
 # Readable once the launcher has ended: what multiprocessing.parent_process() waits for.
 launcher_pidfd: list[int] = []
 
 
-_thread_reset = threading._after_fork.__code__  # type: ignore[attr-defined]
+# The names that the hook below finds in `threading`: whether it is its first turn in this
+# process, and what it takes the place of.
+_first: bool
+_reset: Callable[[], None]
 
 
-def _no_reset() -> None:
-    pass
+def _after_fork() -> None:
+    global _first
+    if _first:
+        _first = False
+    else:
+        _reset()  # noqa: F821  annotated above, and found in `threading`
 
 
 def skip_thread_reset() -> None:
@@ -55,20 +77,26 @@ def skip_thread_reset() -> None:
     In a child of a process with one thread it replaces what is there by what is the same,
     and to do so it touches 120 pages, each of which the kernel then copies: a third of the
     whole cost of a fork (`python benchmarks/fork_cost.py`). The hook cannot be taken back,
-    so it is emptied; a task puts it back before anything else, for its own children.
+    so it is given code that leaves out its first turn in each process, which is the launcher's
+    fork; when a task forks, it does what it always did.
     """
+    hook = threading._after_fork  # type: ignore[attr-defined]
     if threading.active_count() == 1:
-        threading._after_fork.__code__ = _no_reset.__code__  # type: ignore[attr-defined]
+        reset = type(hook)(hook.__code__, threading.__dict__)
+        threading.__dict__.update(_first=True, _reset=reset)
+        hook.__code__ = _after_fork.__code__
 
 
 class Pidfd:
-    """The part that all three share: a pidfd for signals, and the end as the kernel tells it."""
+    """A process that was started: a pidfd for signals, and the end as the kernel tells it."""
 
     pid: int
-    returncode: int | None
+    returncode: int | None = None
     pidfd: int = -1
     # Whether nobody but the launcher reaps it: until then its number is its own.
     reaped_here = True
+    # Whether nobody can say any more how it ended.
+    lost = False
     # The raw status of wait(2), None where somebody else reaped; the usage likewise.
     status: int | None = None
     usage: struct_rusage | None = None
@@ -81,8 +109,11 @@ class Pidfd:
     def open_pidfd(self) -> None:
         """Open the pidfd of a child that nobody has reaped; kill it where that fails."""
         try:
-            self.pidfd = os.pidfd_open(self.pid)
+            self.pidfd = pidfd_open(self.pid)
         except OSError:
+            if _spare:
+                _give_up_the_spare()
+                return self.open_pidfd()
             os.kill(self.pid, signal.SIGKILL)
             os.waitpid(self.pid, 0)
             raise
@@ -91,34 +122,38 @@ class Pidfd:
     def poll(self, flag: int = os.WNOHANG) -> int | None:
         """The exit code, negative for a signal, once the process has ended; reaps it."""
         if self.returncode is None:
-            pid, status, usage = os.wait4(self.pid, flag)
+            pid, status, usage = wait4(self.pid, flag)
             if pid == self.pid:
                 self.status, self.usage = status, usage
-                self.returncode = os.waitstatus_to_exitcode(status)
+                self.returncode = waitstatus_to_exitcode(status)
         return self.returncode
 
     def close(self) -> None:
         """Close what the launcher holds of this process."""
         if self.pidfd >= 0:
             private_descriptors.discard(self.pidfd)
-            os.close(self.pidfd)
+            close(self.pidfd)
             self.pidfd = -1
 
 
-class ForkPopen(Pidfd, popen_fork.Popen):
-    """A copy of the launcher, without the two pipes that a pidfd makes superfluous."""
+class Fork(Pidfd):
+    """A copy of the launcher, in which `process` is the process of one attempt.
 
-    def _launch(self, process: Process) -> None:
-        self.pid = os.fork()
-        if self.pid == 0:
-            self._run_child(process)
+    It has neither the pipes nor the Popen of multiprocessing's own start: a pidfd makes
+    them superfluous. Raises OSError where there is no room for a process.
+    """
+
+    def __init__(self, process: Process) -> None:
+        if not _spare:
+            _keep_a_spare()
+        pid = fork()
+        if pid == 0:
+            code = 1
+            try:
+                code = process._bootstrap()
+            finally:
+                os._exit(code)
+        if failpoints.armed:
+            failpoints.reached("launcher.forked")
+        self.pid = pid
         self.open_pidfd()
-        self.sentinel = self.pidfd
-
-    def _run_child(self, process: Process) -> None:
-        code = 1
-        try:
-            threading._after_fork.__code__ = _thread_reset  # type: ignore[attr-defined]
-            code = process._bootstrap(parent_sentinel=launcher_pidfd[0])
-        finally:
-            os._exit(code)

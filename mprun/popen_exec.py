@@ -8,20 +8,54 @@ import os
 import signal
 from multiprocessing import forkserver, popen_forkserver, popen_spawn_posix
 
-from mprun import popen
+from mprun import badge, failpoints, popen, shortage
 from mprun.procfs import read_stat
+from mprun.worker import Process
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from typing import Any
 
-    from mprun.worker import Process
+    from mprun.worker import Assignment
 
 
 # How long the fork server may take to start a task, in seconds: it does nothing else.
 PATIENCE = 10.0
 NO_ANSWER = "the fork server does not answer"
+
+
+def start(assignment: Assignment, default: str) -> popen.Pidfd:
+    """Have a new Python, or a copy of the fork server, become the process of an attempt.
+
+    `default` is the start method of the job. Raises OSError with what hinders the start.
+    """
+    method = assignment.method
+    shortage.reserve()
+    if method == "forkserver" and not _fork_server_lives():
+        # multiprocessing would start another, which would know nothing of the job.
+        raise _no_fork_server()
+    badge.name_attempt(assignment.name, assignment.attempt)
+    try:
+        # multiprocessing's own `Process.start` first polls every child that runs, which costs a
+        # system call each; here whoever started it waits for it.
+        held = POPENS[method](Process(default, method, assignment))
+    except (EOFError, ConnectionError):
+        if method == "forkserver":
+            raise _no_fork_server() from None
+        raise
+    if failpoints.armed:
+        failpoints.reached("launcher.forked")
+    return held
+
+
+def _no_fork_server() -> OSError:
+    return OSError(errno.ESRCH, "the fork server is gone")
+
+
+def _fork_server_lives() -> bool:
+    stat = read_stat(fork_server_pid() or 0)
+    return stat is not None and stat.lives and stat.ppid == os.getpid()
 
 
 class SpawnPopen(popen.Pidfd, popen_spawn_posix.Popen):
@@ -126,4 +160,4 @@ def fork_server_pid() -> int | None:
     return pid
 
 
-POPENS = {"spawn": SpawnPopen, "forkserver": ForkServerPopen}
+POPENS: dict[str, Callable[[Process], popen.Pidfd]] = {"spawn": SpawnPopen, "forkserver": ForkServerPopen}

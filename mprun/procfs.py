@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from time import clock_gettime_ns
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -71,12 +72,13 @@ def _read(path: str) -> bytes:
 
 def boot_ticks() -> int | None:
     """The time since boot in clock ticks, in which /proc gives a process's start; None off Linux."""
-    if not hasattr(time, "CLOCK_BOOTTIME"):
-        return None
-    return time.clock_gettime_ns(time.CLOCK_BOOTTIME) * _TICKS // 1_000_000_000
+    return None if _BOOTTIME is None else clock_gettime_ns(_BOOTTIME) * _TICKS // 1_000_000_000
 
 
+_BOOTTIME: int | None = getattr(time, "CLOCK_BOOTTIME", None)
 _TICKS = os.sysconf("SC_CLK_TCK")
+# What one read of a file in /proc gives at most, at least.
+_PAGE = 4096
 
 
 def seconds_since(start_ticks: int) -> float:
@@ -159,6 +161,14 @@ class Children:
     def fileno(self) -> int | None:
         """The descriptor, for those who must not inherit it."""
         return self._file
+
+    def number(self) -> int | None:
+        """How many there are that are alive or not yet reaped; None where that cannot be seen so cheaply."""
+        if self._file is None:
+            return None
+        # Each pid is followed by a space. What does not fit into a page is left to `pids`.
+        text = os.pread(self._file, _PAGE, 0)
+        return text.count(b" ") if len(text) < _PAGE // 2 else None
 
     def pids(self) -> list[int]:
         """The pids of the children that are alive or not yet reaped."""

@@ -117,6 +117,10 @@ class Reaper:
         """Let these children be from now on, and no others."""
         self._spared = set(pids)
 
+    def has_only(self, number: int) -> bool:
+        """Whether there are no children but so many, which are tasks: then there is nobody to bury."""
+        return not self._spared and self._children.number() == number
+
     def bury(self, tasks: set[int]) -> dict[int, Traces]:
         """Kill and reap every child but the spared and `tasks`; those that were alive, by pid."""
         seen: dict[int, Traces] = {}

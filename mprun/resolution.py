@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 
 from mprun import target
@@ -84,30 +83,3 @@ def _thread_count() -> int:
     import threading
 
     return threading.active_count()
-
-
-def prepare_multiprocessing(method: str, methods: set[str], modules: list[str]) -> int:
-    """Make `method` the default and start what `methods` need; the fork server's pid, else 0."""
-    import multiprocessing
-
-    multiprocessing.set_start_method(method, force=True)
-    if "spawn" in methods:
-        from multiprocessing import resource_tracker
-
-        resource_tracker.ensure_running()
-    return _start_fork_server(modules) if "forkserver" in methods else 0
-
-
-def _start_fork_server(modules: list[str]) -> int:
-    """Start it with these modules imported; its pid."""
-    from multiprocessing import forkserver
-
-    from mprun.forkserver import IMPORT_PATH, MODULES
-
-    forkserver.set_forkserver_preload(["mprun.forkserver"])
-    os.environ.update({IMPORT_PATH: os.pathsep.join(sys.path), MODULES: " ".join(modules)})
-    forkserver.ensure_running()
-    del os.environ[IMPORT_PATH], os.environ[MODULES]
-    from mprun.popen_exec import fork_server_pid
-
-    return fork_server_pid() or 0

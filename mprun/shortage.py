@@ -17,14 +17,16 @@ FIRST_DELAY = 0.01
 LONGEST_DELAY = 1.0
 PATIENCE = 30.0
 
-# The most descriptors that the start of a process takes for a moment, by its start method.
-DESCRIPTORS = {"fork": 1, "forkserver": 8, "spawn": 8}
+# The most descriptors that the start of a process by another takes for a moment.
+DESCRIPTORS = 8
 
 
 class Shortage:
     """When to try again: a start that fails for want of room holds back those behind it."""
 
     def __init__(self) -> None:
+        # Whether a start has failed, and was neither given up nor made good.
+        self.lasts = False
         self._key: Hashable = None
         self._since = self._until = 0.0
         self._delay = FIRST_DELAY
@@ -37,28 +39,29 @@ class Shortage:
             self._key, self._since, self._delay = key, now, FIRST_DELAY
         elif now - self._since >= PATIENCE:
             return False
+        self.lasts = True
         self._until = now + self._delay
         self._delay = min(2 * self._delay, LONGEST_DELAY)
         return True
 
     def over(self) -> None:
         """A start has succeeded, or was given up."""
-        self._key, self._until = None, 0.0
+        self._key, self._until, self.lasts = None, 0.0, False
 
     def remaining(self, now: float) -> float:
         """How long nothing is to be started, in seconds."""
-        return max(0.0, self._until - now) if self._key is not None else 0.0
+        return max(0.0, self._until - now) if self.lasts else 0.0
 
 
-def reserve(method: str) -> None:
+def reserve() -> None:
     """Fail here and now where the start of a process would run out of descriptors on its way.
 
-    Halfway through it is too late: a forked task may have begun, and a fork server that is
-    left in the middle of a request ends. Raises OSError.
+    Halfway through it is too late: a fork server that is left in the middle of a request
+    ends. Raises OSError.
     """
     held: list[int] = []
     try:
-        for _ in range(DESCRIPTORS[method]):
+        for _ in range(DESCRIPTORS):
             held.append(os.dup(0))
     finally:
         for descriptor in held:

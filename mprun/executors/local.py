@@ -61,19 +61,24 @@ class LocalExecutor:
     def start(self, order: AttemptOrder) -> None:
         # A command has no use for a fork server or a new Python.
         method = order.start_method if order.command is None else "fork"
-        task = (order.name, order.position, order.daemon, method)
-        todo = {
-            "target": order.target,
-            "command": order.command,
-            "limits": _limits(order.limits),
-            "args": order.args,
-            "kwargs": order.kwargs,
-            "log": order.log,
-            "result": order.result,
-            "env": order.env,
-            "cwd": order.cwd,
-        }
-        self._end.send("start", order.key, task, todo)
+        # The fields of `mprun.worker.Assignment`, but for what only the launcher knows.
+        todo = (
+            order.name,
+            order.position,
+            order.key[1],
+            order.daemon,
+            method,
+            order.target,
+            order.command,
+            _limits(order.limits),
+            order.args,
+            order.kwargs,
+            order.log,
+            order.result,
+            order.env,
+            order.cwd,
+        )
+        self._end.send("start", order.key, todo)
 
     def withdraw(self, key: Key) -> None:
         self._end.send("withdraw", key)

@@ -77,10 +77,15 @@ def test_a_start_without_descriptors_waits_for_some_and_others_are_unharmed(laun
     held = {int(name) for name in os.listdir(f"/proc/{launcher}/fd")}
     free = min(set(range(1000)) - held)
     resource.prlimit(launcher, resource.RLIMIT_NOFILE, (free, limit[1]))
+    # A launcher that forks has one in reserve.
+    more = [attempts.start(target="work:wait_for", args=(go,))] if method == "fork" else []
+    for key in more:
+        attempts.begun(key)
     waiting = is_held_back(attempts, go)
     assert alive(pid)
     (tmp_path / "go").touch()
-    assert attempts.end(running).code == 0
+    for key in [running, *more]:
+        assert attempts.end(key).code == 0
     assert waiting not in attempts.ended
     resource.prlimit(launcher, resource.RLIMIT_NOFILE, limit)
     assert attempts.end(waiting).result == go

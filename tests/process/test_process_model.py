@@ -770,3 +770,14 @@ def test_a_job_runs_from_a_script_with_threads_and_children_which_it_leaves_alon
     tasks = [["bad", "failed", None], ["counter", "succeeded", 1]]
     assert [json.loads(line) for line in process.stdout.splitlines()] == [["failed", 1, tasks]] * 2
     assert len(list((tmp_path / "records" / "runs").iterdir())) == 2
+
+
+def test_what_a_result_needs_is_imported_once_for_all_forks(tmp_path):
+    write(
+        tmp_path,
+        work="import sys\n\ndef has_json():\n    return 'json' in sys.modules\n",
+        job="tasks: [{name: first, target: 'work:has_json'}, {name: next, target: 'work:has_json'}]\n",
+    )
+    run = mprun("job.yaml", "-j", "1", cwd=tmp_path)
+    # One task alone does not wait for an import that it may not need.
+    assert (run.code, run.result("first"), run.result("next")) == (0, False, True)

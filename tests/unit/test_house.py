@@ -36,11 +36,11 @@ FLOORS = (
     {"scheduler"},
     # the launcher's side
     {"badge", "channel", "procfs", "refusal", "shortage"},
-    {"limits", "popen", "signalling", "stacks"},
-    {"command", "popen_exec", "reaper"},
+    {"bequest", "limits", "popen", "signalling", "stacks"},
+    {"command", "reaper"},
     {"worker"},
-    {"attempt", "forkserver", "target"},
-    {"resolution"},
+    {"attempt", "forkserver", "popen_exec", "target"},
+    {"attendants", "resolution"},
     {"launcher"},
     # the engine's side
     {"guard", "listeners", "marks", "results", "signals", "state", "statedir"},
@@ -93,7 +93,7 @@ ROOMS = {
     "dask": {"executors.dask"},
     "distributed": {"executors.dask"},
     "jsonschema": {"schema"},
-    "multiprocessing": {"launcher", "popen", "popen_exec", "resolution", "worker"},
+    "multiprocessing": {"attendants", "launcher", "popen", "popen_exec", "worker"},
     "rich": {"reporters"},
     "yaml": {"loader"},
 }

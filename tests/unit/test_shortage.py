@@ -42,7 +42,7 @@ def test_to_reserve_keeps_nothing(monkeypatch):
     import os
 
     before = len(os.listdir("/proc/self/fd"))
-    reserve("spawn")
+    reserve()
     assert len(os.listdir("/proc/self/fd")) == before
     opened = []
 
@@ -54,5 +54,5 @@ def test_to_reserve_keeps_nothing(monkeypatch):
 
     monkeypatch.setattr(os, "dup", dup)
     with pytest.raises(OSError, match="none left"):
-        reserve("spawn")
+        reserve()
     assert len(os.listdir("/proc/self/fd")) == before
