@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import random
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from benchmarks.place import Failed, Place
 
@@ -62,13 +63,13 @@ def interleave(
 ) -> tuple[dict[str, list[float]], dict[str, str]]:
     """Measure all sides in each round; the figures of each, and why a side has none.
 
-    The round that warms up is not counted. Each begins with another side, so that none always follows the
+    The round that warms up is not counted. Each has an order of its own, so that no side always follows the
     same one. A side that fails is not tried again, and what it had is left out.
     """
     measured: dict[str, list[Mapping[str, float]]] = {name: [] for name in sides}
     gaps: dict[str, str] = {}
     for number in range(0 if warm_up else 1, rounds + 1):
-        for name in turned(list(sides), number):
+        for name in shuffled(sides, number):
             if name in gaps:
                 continue
             try:
@@ -86,7 +87,8 @@ def by_figure(sides: Sequence[Sequence[Mapping[str, float]]]) -> dict[str, list[
     return {name: [figures[name] for figures in rounds] for rounds in sides for name in rounds[0]}
 
 
-def turned(names: list[str], number: int) -> list[str]:
-    """The names, beginning with another one for each number."""
-    place = number % len(names) if names else 0
-    return names[place:] + names[:place]
+def shuffled(names: Iterable[str], number: int) -> list[str]:
+    """The names as chance has ordered them, once and for all; of two numbers the second has them reversed."""
+    order = list(names)
+    random.Random(number // 2).shuffle(order)
+    return order if number % 2 else order[::-1]

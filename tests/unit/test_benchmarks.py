@@ -83,15 +83,20 @@ def test_verdict_is_that_of_the_closest_who_is_there(bounds, reached, met):
     assert (verdict["figure"], verdict["met"]) == (reached, met)
 
 
-def test_rounds_are_interleaved_begin_with_each_side_and_the_first_warms_up():
+def test_rounds_are_interleaved_each_in_its_own_order_and_the_first_warms_up():
     order = []
 
     def side(name):
         return lambda: order.append(name) or {name: float(len(order))}
 
-    measured, gaps = interleave({name: side(name) for name in "ab"}, rounds=2, warm_up=True)
-    assert order == ["a", "b", "b", "a", "a", "b"]
-    assert (measured, gaps) == ({"a": [4.0, 5.0], "b": [3.0, 6.0]}, {})
+    measured, gaps = interleave({name: side(name) for name in "abcd"}, rounds=3, warm_up=True)
+    rounds = ["".join(order[place : place + 4]) for place in range(0, 16, 4)]
+    assert len(order) == 16
+    assert ["".join(sorted(names)) for names in rounds] == ["abcd"] * 4
+    assert (rounds[1], rounds[3]) == (rounds[0][::-1], rounds[2][::-1])
+    assert rounds[2] not in rounds[:2]
+    assert measured["a"] == [4.0 * place + rounds[place].index("a") + 1 for place in (1, 2, 3)]
+    assert (list(measured), gaps) == (list("abcd"), {})
 
 
 def test_side_that_fails_is_a_gap_and_the_others_go_on():
