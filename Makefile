@@ -21,9 +21,9 @@ demo:    ## install into .venv and run jobs/demo.yaml
 test:    ## lint, types and import contract, then the tests on every Python that is here
 	@tools/check lint tests $(VERSIONS)
 
-bench:   ## mprun beside the hand-written scripts: start-up and throughput
-	@tools/venv .venv
-	.venv/bin/python benchmarks/against_the_loop.py $(ARGS)
+bench:   ## mprun beside hand-written scripts and other runners, ten minutes; ARGS='--only start-up'
+	@tools/bench-env
+	.venv-bench/bin/python -m benchmarks $(ARGS)
 
 lint:    ## ruff, mypy, and the contract of imports
 	@tools/check lint
@@ -38,5 +38,5 @@ pytest:  ## the tests on the default Python alone; ARGS='-k name -x' goes to pyt
 	.venv/bin/python -m pytest $(ARGS)
 
 clean:   ## remove environments, caches and what was built
-	rm -rf .venv .venv-3.* .mprun .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
+	rm -rf .venv .venv-3.* .venv-bench .mprun .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
 	find . -name __pycache__ -prune -exec rm -rf {} +

@@ -1,0 +1,71 @@
+"""The directory in which every side runs: its files, compiled, and one environment for all."""
+
+from __future__ import annotations
+
+import compileall
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+PROGRAMS = Path(__file__).with_name("programs")
+
+
+class Failed(Exception):
+    """A side that did not do what it was there for; its figure would mean nothing."""
+
+
+class Place:
+    """A directory for programs, job files and what the sides leave, which `tidy` removes again."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.python = sys.executable
+        self.environment = environment()
+        for program in PROGRAMS.glob("[!_]*.py"):
+            shutil.copy(program, path)
+        # No side shall pay for compiling: not the scripts, not mprun. pip has compiled the peers.
+        compileall.compile_dir(path, quiet=1)
+        compileall.compile_dir(ROOT / "mprun", quiet=1)
+        self.belongings = {path / name for name in os.listdir(path)}
+
+    def write(self, name: str, text: str) -> str:
+        """Write a file that stays; its name."""
+        (self.path / name).write_text(text, encoding="utf-8")
+        self.belongings.add(self.path / name)
+        return name
+
+    def tidy(self) -> None:
+        """Remove what a run has left, records too, so that each begins with nothing."""
+        for path in set(self.path.iterdir()) - self.belongings:
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+
+    def mprun(self, *arguments: str) -> list[str]:
+        """A command line of mprun, as it is installed beside this Python, else by `-m`."""
+        script = Path(self.python).with_name("mprun")
+        installed = script.exists() and "PYTHONPATH" not in self.environment
+        return [*([str(script)] if installed else [self.python, "-m", "mprun"]), *arguments]
+
+
+def environment() -> dict[str, str]:
+    """This one without what would change what a Python or mprun does.
+
+    `PYTHONPATH` is set only where this checkout's mprun is not the one that is installed.
+    """
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "MPRUN_"))}
+    found = subprocess.run(
+        [sys.executable, "-c", "import mprun; print(mprun.__file__)"],
+        cwd="/",
+        env=kept,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if Path(found.stdout.strip() or "/").parent != ROOT / "mprun":
+        kept["PYTHONPATH"] = str(ROOT)
+    return kept

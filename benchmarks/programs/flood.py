@@ -1,0 +1,7 @@
+"""The task that prints many short lines."""
+
+
+def flood(lines: int) -> None:
+    """Print them as any program would."""
+    for _ in range(lines):
+        print("a short line")

@@ -1,0 +1,8 @@
+"""The session of nox that does nothing, in nox's own process and environment."""
+
+import nox
+
+
+@nox.session(venv_backend="none")
+def one(_: nox.Session) -> None:
+    """Do nothing: what stands beside this file could not be imported here."""

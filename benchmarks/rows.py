@@ -1,0 +1,362 @@
+"""What is measured: each row with its sides, its sizes and its goals."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from benchmarks import peers, watching
+from benchmarks.figures import Goal, RowResult, figure, judge
+from benchmarks.measuring import Measure, interleave, seconds
+from benchmarks.peers import CHAIN, FORKS, LOOP, NOTHING, OURS, SCRIPT, Kind, Peer, Work
+from benchmarks.place import Place
+
+STRAIGHT = "straight to files"
+BY_LINE = "straight to files, line by line"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sizes:
+    """How much of each.
+
+    `seconds` is how long the sleepers are looked at, `starts` how many rounds of start-up go into one: it
+    takes the least, and chance changes it most.
+    """
+
+    tasks: int = 1_000
+    many_tasks: int = 10_000
+    slow_tasks: int = 100
+    chain: int = 500
+    heavy: int = 200
+    slow_heavy: int = 20
+    planned: int = 100_000
+    long: int = 100_000
+    lines: int = 1_000_000
+    sleepers: int = 100
+    seconds: float = 5
+    starts: int = 3
+
+
+QUICK = Sizes(
+    tasks=20,
+    many_tasks=40,
+    slow_tasks=4,
+    chain=5,
+    heavy=4,
+    slow_heavy=2,
+    planned=1_000,
+    long=400,
+    lines=5_000,
+    sleepers=4,
+    seconds=0.2,
+    starts=1,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One of the table: sides that are measured in turn, figures in `unit`, goals.
+
+    A figure is named like its side, unless `units` names others that a side has. `bases` are the sides of
+    which the others are multiples. `repeat` makes so many rounds of each, `rounds` is the most that are
+    worth their time.
+    """
+
+    name: str
+    title: str
+    unit: str
+    sides: Mapping[str, Measure]
+    bases: tuple[str, ...] = (OURS,)
+    goals: tuple[Goal, ...] = ()
+    units: Mapping[str, str] = field(default_factory=dict)
+    notes: Mapping[str, str] = field(default_factory=dict)
+    repeat: int = 1
+    rounds: int = 99
+    warm_up: bool = True
+
+
+def measure(row: Row, rounds: int) -> RowResult:
+    """Go the rounds of one row."""
+    missing = {peer.name: "not here" for peer in peers.PEERS if peer.version() is None}
+    sides = {name: side for name, side in row.sides.items() if name not in missing}
+    measured, failed = interleave(sides, min(rounds * row.repeat, row.rounds), row.warm_up and rounds > 1)
+    gaps = {name: why for name, why in missing.items() if name in row.sides} | failed
+    return RowResult(
+        name=row.name,
+        title=row.title,
+        bases=list(row.bases),
+        figures=[
+            figure(name, row.unit, row.notes.get(name, ""), row.bases, measured)
+            if name not in row.units
+            else figure(name, row.units[name], "", (), measured)
+            for name in measured
+        ],
+        gaps=[{"name": name, "why": why} for name, why in gaps.items()],
+        goals=[judge(goal, measured) for goal in row.goals],
+    )
+
+
+def cost(peer: Peer, work: Work, place: Place, total: int, count: int) -> Measure:
+    """Milliseconds a task of `total` tasks.
+
+    A slow peer is given `count` of them. What one task takes, its start-up included, and what each further
+    one adds to that, say what `total` would take; with `count` equal to `total` that is what was measured.
+    """
+    make = peer.commands[work]
+
+    def once() -> Mapping[str, float]:
+        whole = seconds(make(place, count), place)
+        if count < total:
+            one = seconds(make(place, 1), place)
+            whole = one + max(whole - one, 0) / (count - 1) * (total - 1)
+        return {peer.name: whole / total * 1000}
+
+    return once
+
+
+def costs(work: Work, place: Place, total: int, fewer: int, among: Sequence[Peer]) -> dict[str, Measure]:
+    """Each peer with so many tasks, the slow ones with fewer."""
+    return {
+        peer.name: cost(peer, work, place, total, min(fewer, total) if peer.slow else total) for peer in among
+    }
+
+
+def notes(among: Sequence[Peer], fewer: int = 0) -> dict[str, str]:
+    """What is said beside those that do less than start a process for each task, or more, or fewer."""
+    said = {peer.name: f"{peer.less()}: does less" for peer in among if peer.less()}
+    said |= {peer.name: f"reckoned from {fewer}" for peer in among if peer.slow and fewer}
+    return said | {peer.name: "keeps a log and a record" for peer in among if peer.records}
+
+
+def start_up(place: Place, sizes: Sizes) -> Row:
+    """One task that does nothing, the whole command."""
+    among = peers.that_can(Work.ONE)
+    runners = tuple(peer.name for peer in among if peer.kind is Kind.RUNNER)
+    return Row(
+        name="start-up",
+        title="start-up: one no-op task, the whole command",
+        unit="ms",
+        sides=costs(Work.ONE, place, 1, 1, among),
+        bases=(SCRIPT, NOTHING),
+        goals=(
+            Goal(text="at most 2.5 × the one-`Process` script", against=(SCRIPT,), most=2.5),
+            Goal(text="sooner than every Python runner", against=runners, least=1),
+        ),
+        repeat=sizes.starts,
+        notes=notes(among),
+    )
+
+
+def throughput(place: Place, sizes: Sizes) -> Row:
+    """Tasks that do nothing, against everyone."""
+    among = peers.that_can(Work.MANY)
+    anew = tuple(peer.name for peer in peers.ANEW)
+    return Row(
+        name="tasks",
+        title=f"{sizes.tasks:,} no-op tasks, two at a time",
+        unit="ms a task",
+        sides=costs(Work.MANY, place, sizes.tasks, sizes.slow_tasks, among),
+        goals=(
+            *goals_of_throughput(),
+            Goal(text="at least 5 × every runner that starts Python anew", against=anew, least=5),
+        ),
+        notes=notes(among, sizes.slow_tasks),
+    )
+
+
+def goals_of_throughput() -> tuple[Goal, ...]:
+    """What holds for a thousand and for ten thousand."""
+    return (
+        Goal(text="at least 1.5 × the tasks a second of the `Process` loop", against=(LOOP,), least=1.5),
+        Goal(text="at least 0.25 of the bare fork loop", against=(FORKS,), least=0.25),
+    )
+
+
+def more_throughput(place: Place, sizes: Sizes) -> Row:
+    """Ten times as many, against the fastest."""
+    among = [peer for peer in peers.that_can(Work.MANY) if peer.name in (OURS, LOOP, FORKS)]
+    return Row(
+        name="many-tasks",
+        title=f"{sizes.many_tasks:,} no-op tasks, two at a time",
+        unit="ms a task",
+        sides=costs(Work.MANY, place, sizes.many_tasks, sizes.many_tasks, among),
+        goals=goals_of_throughput(),
+        rounds=3,
+        warm_up=False,
+    )
+
+
+def chain(place: Place, sizes: Sizes) -> Row:
+    """Each task waits for the one before it."""
+    return Row(
+        name="chain",
+        title=f"a chain of {sizes.chain:,} no-op tasks",
+        unit="ms a task",
+        sides=costs(Work.CHAIN, place, sizes.chain, sizes.chain, peers.that_can(Work.CHAIN)),
+        goals=(Goal(text="at least 1.2 × the start-and-join script", against=(CHAIN,), least=1.2),),
+    )
+
+
+def heavy(place: Place, sizes: Sizes) -> Row:
+    """Targets whose module imports numpy."""
+    among = peers.that_can(Work.HEAVY)
+    anew = tuple(peer.name for peer in among if peer.kind is Kind.TOOL)
+    return Row(
+        name="heavy",
+        title=f"{sizes.heavy:,} tasks of a module that imports numpy, two at a time",
+        unit="ms a task",
+        sides=costs(Work.HEAVY, place, sizes.heavy, sizes.slow_heavy, among),
+        goals=(
+            Goal(text="at least 20 × a runner that imports per task", against=anew, least=20),
+            Goal(text="at least 1 × the `Process` loop, numpy imported before", against=(LOOP,), least=1),
+        ),
+        notes=notes(among, sizes.slow_heavy),
+    )
+
+
+def planned(place: Place, sizes: Sizes) -> Row:
+    """`mprun plan` of a matrix; memory is the peak of this many less the peak of one instance."""
+    one, many = (plan_of(place, count) for count in (1, sizes.planned))
+
+    def once() -> Mapping[str, float]:
+        _, least = watching.watch_command(one, place)
+        taken, most = watching.watch_command(many, place)
+        return {"time": taken, "memory": (most - least) * watching.MB / 1024 / (sizes.planned - 1)}
+
+    return Row(
+        name="plan",
+        title=f"a plan of {sizes.planned:,} instances",
+        unit="s",
+        sides={OURS: once},
+        bases=(),
+        units={"memory": "KiB an instance"},
+        goals=(
+            Goal(text="at most 10 s", ours="time", most=10),
+            Goal(text="at most 1 KiB an instance", ours="memory", most=1),
+        ),
+        rounds=3,
+        warm_up=False,
+    )
+
+
+def plan_of(place: Place, count: int) -> list[str]:
+    """The command that plans a matrix of so many instances."""
+    job = f"tasks:\n  - target: noop:noop\n    matrix: {{n: {peers.numbers(count)}}}\n"
+    return place.mprun("plan", place.write(f"plan-{count}.yaml", job))
+
+
+def flood(place: Place, sizes: Sizes) -> Row:
+    """Two tasks that print as fast as they can, shown by mprun, or only logged."""
+    task = f"  - {{target: flood:flood, args: [{sizes.lines}]}}\n"
+    job = place.write("flood.yaml", "tasks:\n" + 2 * task)
+    commands = {
+        OURS: place.mprun("-j", "2", job),
+        "mprun --output none": place.mprun("-j", "2", "--output", "none", job),
+        STRAIGHT: [place.python, "straight.py", str(sizes.lines), "block"],
+        BY_LINE: [place.python, "straight.py", str(sizes.lines), "line"],
+    }
+    return Row(
+        name="flood",
+        title=f"two tasks that print {sizes.lines:,} short lines each",
+        unit="s",
+        sides={name: whole(name, command, place) for name, command in commands.items()},
+        bases=(STRAIGHT, BY_LINE),
+        goals=(
+            Goal(text="at least 0.9 of straight to files", against=(STRAIGHT,), least=0.9),
+            Goal(text="at least 0.9 of straight to files, line by line", against=(BY_LINE,), least=0.9),
+        ),
+        notes={
+            OURS: "logged and shown, line by line",
+            "mprun --output none": "logged, line by line",
+            STRAIGHT: "a kill loses up to 8 KiB of each",
+        },
+    )
+
+
+def whole(name: str, command: Sequence[str], place: Place) -> Measure:
+    """Seconds that a command takes."""
+    return lambda: {name: seconds(command, place)}
+
+
+def memory(place: Place, sizes: Sizes) -> Row:
+    """Engine and launcher while there is one task."""
+    job = place.write("nap.yaml", "tasks:\n  - target: asleep:nap\n")
+
+    def once() -> Mapping[str, float]:
+        _, engine, launcher = watching.watch_run(place.mprun(job), place)
+        return {"engine": engine, "launcher": launcher, "together": engine + launcher}
+
+    return Row(
+        name="memory",
+        title="peak memory of engine and launcher, one task",
+        unit="MB",
+        sides={OURS: once},
+        bases=(),
+        goals=(Goal(text="at most 45 MB together", ours="together", most=45),),
+        rounds=3,
+        warm_up=False,
+    )
+
+
+def idle(place: Place, sizes: Sizes) -> Row:
+    """Engine and launcher while all tasks sleep."""
+    count = sizes.sleepers
+    task = f"  - target: asleep:sleep\n    matrix: {{n: {peers.numbers(count)}}}\n"
+    command = place.mprun(place.write("asleep.yaml", f"max_parallel: {count}\ntasks:\n{task}"))
+    return Row(
+        name="idle",
+        title=f"CPU time of engine and launcher while {count} tasks sleep",
+        unit="% of a core",
+        sides={OURS: lambda: {OURS: watching.cpu_of_sleep(command, place, count, sizes.seconds)}},
+        bases=(),
+        goals=(Goal(text="at most 1 % of one core", most=1),),
+        rounds=3,
+        warm_up=False,
+    )
+
+
+def long(place: Place, sizes: Sizes) -> Row:
+    """As many tasks as a run may have, beside a hundredth of them, net of start-up; only with --long."""
+    make = peers.matrix("noop")
+    one, few, many = (make(place, count) for count in (1, sizes.long // 100, sizes.long))
+    fewer, all_of_them = f"{sizes.long // 100:,} tasks", f"{sizes.long:,} tasks"
+
+    def once() -> Mapping[str, float]:
+        start = statistics.median(seconds(one, place) for _ in range(3))
+        short = statistics.median(seconds(few, place) for _ in range(3))
+        taken, engine, launcher = watching.watch_run(many, place, 0.02)
+        return {
+            fewer: (short - start) / (sizes.long // 100 - 1) * 1000,
+            all_of_them: (taken - start) / (sizes.long - 1) * 1000,
+            "memory": engine + launcher,
+        }
+
+    return Row(
+        name="long",
+        title=f"{all_of_them} in one run",
+        unit="ms a task",
+        sides={OURS: once},
+        bases=(fewer,),
+        units={"memory": "MB"},
+        goals=(
+            Goal(text="a task at most 1.1 × as dear", ours=all_of_them, against=(fewer,), most=1.1),
+            Goal(text="at most 200 MB, engine and launcher together", ours="memory", most=200),
+        ),
+        rounds=1,
+        warm_up=False,
+    )
+
+
+ROWS: Mapping[str, Callable[[Place, Sizes], Row]] = {
+    "start-up": start_up,
+    "tasks": throughput,
+    "many-tasks": more_throughput,
+    "chain": chain,
+    "heavy": heavy,
+    "plan": planned,
+    "flood": flood,
+    "memory": memory,
+    "idle": idle,
+    "long": long,
+}

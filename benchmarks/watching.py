@@ -1,0 +1,123 @@
+"""Looks at a run of mprun from outside: the memory and the CPU time of engine and launcher.
+
+Both are the kernel's own counts of /proc (Linux): VmHWM is the most that a process had in memory at once;
+pages that engine and launcher share count for both. Tasks are not counted: they are not mprun's.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from benchmarks.measuring import PATIENCE
+from benchmarks.place import Failed, Place
+
+MB = 1e6
+
+
+@contextmanager
+def started(command: Sequence[str], place: Place) -> Iterator[subprocess.Popen[bytes]]:
+    """A command in the place; whatever happens, it is over and its files are gone afterwards."""
+    if not Path("/proc/self/schedstat").exists():
+        raise Failed("there is no /proc to look at")
+    process = subprocess.Popen(
+        command,
+        cwd=place.path,
+        env=place.environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGINT)
+        process.wait(PATIENCE)
+        place.tidy()
+
+
+def events(place: Place) -> list[dict[str, Any]]:
+    """What the record of the only run there says by now; its last line may be half written."""
+    lines = [
+        line
+        for path in place.path.glob(".mprun/runs/*/events.jsonl")
+        for line in path.read_text("utf-8").split("\n")[:-1]
+    ]
+    return [json.loads(line) for line in lines]
+
+
+def processes_of(run: subprocess.Popen[bytes], place: Place) -> tuple[int, int]:
+    """The pids of engine and launcher, as soon as the record has them."""
+    while run.poll() is None:
+        for event in events(place)[:1]:
+            return event["pid"], event["launcher_pid"]
+        time.sleep(0.005)
+    raise Failed(f"exit code {run.returncode} before the record began")
+
+
+def peak(pid: int) -> float | None:
+    """The most memory that a process had so far, in MB; None when it has ended."""
+    try:
+        found = re.search(r"^VmHWM:\s+([0-9]+) kB$", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+    except OSError:
+        return None
+    return int(found[1]) * 1024 / MB if found else None
+
+
+def peaks(run: subprocess.Popen[bytes], pids: Sequence[int], pause: float) -> list[float]:
+    """The peak of each process, in MB: read every `pause` seconds until the run is over.
+
+    A peak never falls, so that the last reading has it all but for what came in the last pause.
+    """
+    last = [0.0] * len(pids)
+    while run.poll() is None:
+        last = [peak(pid) or before for pid, before in zip(pids, last, strict=True)]
+        time.sleep(pause)
+    if run.returncode != 0:
+        raise Failed(f"exit code {run.returncode}")
+    return last
+
+
+def cpu(pid: int) -> float:
+    """The CPU time of a process by now, in seconds, all of its threads together."""
+    threads = Path(f"/proc/{pid}/task").glob("*/schedstat")
+    return sum(int(thread.read_text().split()[0]) for thread in threads) / 1e9
+
+
+def watch_run(command: Sequence[str], place: Place, pause: float = 0.001) -> tuple[float, float, float]:
+    """Seconds that a run takes, and the peaks of engine and launcher over all of it, in MB."""
+    begun = time.perf_counter()
+    with started(command, place) as run:
+        engine, launcher = peaks(run, processes_of(run, place), pause)
+        return time.perf_counter() - begun, engine, launcher
+
+
+def watch_command(command: Sequence[str], place: Place) -> tuple[float, float]:
+    """Seconds that a command takes, and its peak, in MB."""
+    begun = time.perf_counter()
+    with started(command, place) as run:
+        (most,) = peaks(run, [run.pid], 0.002)
+        return time.perf_counter() - begun, most
+
+
+def cpu_of_sleep(command: Sequence[str], place: Place, tasks: int, window: float) -> float:
+    """The share of one core, in %, that engine and launcher use while all of the tasks sleep."""
+    with started(command, place) as run:
+        pids = processes_of(run, place)
+        while sum(event["event"] == "task_started" for event in events(place)) < tasks:
+            if run.poll() is not None:
+                raise Failed(f"exit code {run.returncode} before all tasks were started")
+            time.sleep(0.05)
+        # What the starts have left to do is over soon.
+        time.sleep(window / 5)
+        begun, used = time.perf_counter(), sum(map(cpu, pids))
+        time.sleep(window)
+        return (sum(map(cpu, pids)) - used) / (time.perf_counter() - begun) * 100

@@ -1,0 +1,268 @@
+"""What the benchmarks make of what they measure, and that they run where peers are missing."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import subprocess
+import sys
+import xml.etree.ElementTree as ElementTree
+
+import pytest
+
+from benchmarks import __main__ as program
+from benchmarks import measuring, peers, picture, rows, table
+from benchmarks.figures import Goal, figure, judge, ratio
+from benchmarks.measuring import interleave
+from benchmarks.place import ROOT, Failed, Place
+from benchmarks.rows import QUICK, ROWS, Row
+
+pytestmark = pytest.mark.once
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    return Place(tmp_path_factory.mktemp("place"))
+
+
+def sides(**values):
+    """Sides that have these values, round by round."""
+    left = {name: iter(of) for name, of in values.items()}
+    return {name: (lambda name=name: {name: next(left[name])}) for name in values}
+
+
+def results(**values):
+    """The results of two rows, as the picture and the table get them."""
+    fast = Goal(text="twice as fast", ours="mprun", against=("loop",), least=2)
+    row = {"title": "no-op <tasks>", "unit": "ms", "bases": ("mprun",), "goals": (fast,)}
+    measured = [
+        rows.measure(Row(name=name, sides=sides(**values), warm_up=False, **row), 2)
+        for name in ("start-up", "tasks")
+    ]
+    return {
+        "machine": {"processor": 'A "fast" <one>'},
+        "load": 3.25,
+        "rounds": 2,
+        "peers": [],
+        "rows": measured,
+    }
+
+
+def test_ratio_is_the_median_of_the_rounds_and_not_that_of_the_medians():
+    # The second round was ten times as slow, for both.
+    assert ratio([2.0, 20.0, 3.0], [1.0, 10.0, 1.0]) == 2.0
+    assert ratio([], []) is None
+
+
+def test_figure_has_median_spread_and_a_ratio_for_each_base_that_is_there():
+    measured = {"mprun": [2.0, 4.0, 3.0], "loop": [1.0, 2.0, 2.0]}
+    line = figure("mprun", "ms", "", ("loop", "nobody"), measured)
+    assert (line["median"], line["low"], line["high"], line["ratios"]) == (3.0, 2.0, 4.0, {"loop": 2.0})
+
+
+@pytest.mark.parametrize(
+    ("bounds", "reached", "met"),
+    [
+        ({"most": 4}, 4.0, True),
+        ({"most": 3.9}, 4.0, False),
+        ({"most": 1.0, "against": ("slow", "fast")}, 2.0, False),
+        ({"least": 0.5, "against": ("slow", "fast")}, 0.5, True),
+        ({"least": 1, "against": ("slow", "fast")}, 0.5, False),
+        ({"least": 1, "against": ("slow", "missing")}, 2.0, True),
+        ({"least": 1, "against": ("missing",)}, None, None),
+        ({"most": 1, "ours": "missing"}, None, None),
+    ],
+)
+def test_verdict_is_that_of_the_closest_who_is_there(bounds, reached, met):
+    measured = {"mprun": [4.0], "slow": [8.0], "fast": [2.0]}
+    verdict = judge(Goal(text="…", **bounds), measured)
+    assert (verdict["figure"], verdict["met"]) == (reached, met)
+
+
+def test_rounds_are_interleaved_each_in_its_own_order_and_the_first_warms_up():
+    order = []
+
+    def side(name):
+        return lambda: order.append(name) or {name: float(len(order))}
+
+    measured, gaps = interleave({name: side(name) for name in "abcd"}, rounds=3, warm_up=True)
+    rounds = ["".join(order[place : place + 4]) for place in range(0, 16, 4)]
+    assert len(order) == 16
+    assert ["".join(sorted(names)) for names in rounds] == ["abcd"] * 4
+    assert (rounds[1], rounds[3]) == (rounds[0][::-1], rounds[2][::-1])
+    assert rounds[2] not in rounds[:2]
+    assert measured["a"] == [4.0 * place + rounds[place].index("a") + 1 for place in (1, 2, 3)]
+    assert (list(measured), gaps) == (list("abcd"), {})
+
+
+def test_side_that_fails_is_a_gap_and_the_others_go_on():
+    tried = []
+
+    def fail():
+        tried.append(1)
+        if len(tried) == 2:
+            raise Failed("exit code 3: it burns")
+        return {"b": 1.0}
+
+    measured, gaps = interleave({"b": fail, **sides(a=[1.0, 2.0, 3.0])}, rounds=3, warm_up=False)
+    assert (measured, gaps) == ({"a": [1.0, 2.0, 3.0]}, {"b": "exit code 3: it burns"})
+    assert len(tried) == 2
+
+
+@pytest.mark.parametrize(("count", "asked"), [(1_000, [1_000]), (11, [11, 1])])
+def test_cost_of_a_slow_peer_is_what_all_tasks_would_take(monkeypatch, count, asked):
+    counts = []
+
+    def seconds(command, place):
+        counts.append(command)
+        return 0.5 + 0.002 * command
+
+    monkeypatch.setattr(rows, "seconds", seconds)
+    peer = peers.Peer(name="p", kind=peers.Kind.TOOL, commands={peers.Work.MANY: lambda place, count: count})
+    assert rows.cost(peer, peers.Work.MANY, None, 1_000, count)() == {"p": pytest.approx(2.5)}
+    assert counts == asked
+
+
+def test_command_that_fails_says_how(place):
+    with pytest.raises(Failed, match="exit code 3: twice"):
+        measuring.seconds(
+            [sys.executable, "-c", "import sys; print('twice', file=sys.stderr); sys.exit(3)"], place
+        )
+    with pytest.raises(Failed, match="No such file"):
+        measuring.seconds(["/nowhere/at-all"], place)
+
+
+def test_end_of_a_command_is_waited_for_and_not_looked_for_now_and_then(place, monkeypatch):
+    timeouts = []
+    wait = subprocess.Popen.wait
+    monkeypatch.setattr(
+        subprocess.Popen, "wait", lambda self, timeout=None: timeouts.append(timeout) or wait(self, timeout)
+    )
+    assert measuring.seconds([sys.executable, "-c", "pass"], place) > 0
+    assert timeouts == [None]
+
+
+def test_command_that_hangs_is_killed(place, monkeypatch):
+    monkeypatch.setattr(measuring, "PATIENCE", 0.1)
+    with pytest.raises(Failed, match="exit code -9"):
+        measuring.seconds([sys.executable, "-c", "import time; time.sleep(50)"], place)
+
+
+def test_place_forgets_what_a_run_has_left(place):
+    place.write("kept.yaml", "tasks: []\n")
+    (place.path / "left").mkdir()
+    (place.path / "left" / "file").write_text("")
+    place.tidy()
+    assert (place.path / "kept.yaml").exists()
+    assert (place.path / "noop.py").exists()
+    assert list((place.path / "__pycache__").glob("noop.*.pyc"))
+    assert not (place.path / "left").exists()
+
+
+def test_every_side_has_the_same_environment(monkeypatch, tmp_path):
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    monkeypatch.setenv("MPRUN_STATE_DIR", "elsewhere")
+    found = Place(tmp_path).environment
+    assert not {"PYTHONDONTWRITEBYTECODE", "MPRUN_STATE_DIR"} & set(found)
+    assert found.get("PYTHONPATH") in (None, str(ROOT))
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_row_compares_what_it_measures(name, place):
+    row = ROWS[name](place, QUICK)
+    assert row.name == name
+    assert row.goals
+    own = {figure for goal in row.goals for figure in (goal.ours, *goal.against)} - set(row.units)
+    if name not in ("memory", "long"):
+        assert own - {"time"} <= set(row.sides)
+
+
+def test_peer_that_is_not_here_has_no_version(monkeypatch):
+    monkeypatch.setenv("PATH", "/nowhere")
+    peers.version_of_program.cache_clear()
+    assert peers.version_of_program("make") is None
+    assert peers.version_of_package("no-such-distribution") is None
+    peers.version_of_program.cache_clear()
+
+
+def test_only_the_rows_that_there_are_can_be_named():
+    assert program.names("plan,start-up") == ["start-up", "plan"]
+    with pytest.raises(argparse.ArgumentTypeError, match="no row 'startup'"):
+        program.names("startup")
+
+
+def test_table_names_what_is_not_met_and_what_is_missing():
+    found = results(mprun=[1.0, 2.0], loop=[1.5, 3.0])
+    found["rows"][1]["gaps"] = [{"name": "make", "why": "not here"}]
+    text = "\n".join(table.lines(found))
+    assert re.search(r"^  mprun +1\.50 ms +1\.00   1\.00 to 2\.00$", text, re.MULTILINE)
+    assert re.search(r"^  make +– not here$", text, re.MULTILINE)
+    assert "NOT MET:      twice as fast: 1.50 (beside loop)" in text
+    assert "0 of 2 goals met" in text
+    assert "warning: load 3.2: other work is under way" in text
+    assert "warning" not in "\n".join(table.head({}, load=0.3))
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.123, "0.12"), (9.876, "9.88"), (12.34, "12.3"), (1234.5, "1,234"), (-20.1, "-20.1")],
+)
+def test_number_has_the_digits_that_count(value, text):
+    assert table.number(value) == text
+
+
+def test_picture_is_well_formed_and_longer_bars_are_of_larger_figures():
+    root = ElementTree.fromstring(picture.draw(results(mprun=[1.0, 1.0], loop=[1.5, 3.0], slow=[40.0, 70.0])))
+    assert root.tag == f"{SVG}svg"
+    bars = [bar for bar in root.iter(f"{SVG}rect") if "bar" in bar.get("class", "")][:-1]
+    widths = [float(bar.get("width")) for bar in bars]
+    assert len(widths) == 6
+    assert widths[:3] == sorted(widths[:3])
+    assert widths[3:] == sorted(widths[3:])
+    assert [bar.get("class") for bar in bars].count("ours bar") == 2
+    words = [text.text for text in root.iter(f"{SVG}text")]
+    assert 'A "fast" <one>' in words[-1]
+    edges = [float(text.get("x")) for text in root.iter(f"{SVG}text")]
+    assert min(edges) > 0
+    assert max(edges) < picture.WIDTH
+
+
+@pytest.mark.parametrize("values", [{}, {"loop": [1.0, 2.0]}, {"mprun": [1.0, 1.0]}])
+def test_picture_is_drawn_of_whatever_there_is(values):
+    ElementTree.fromstring(picture.draw(results(**values)))
+
+
+def test_long_names_have_room_in_the_picture():
+    longest = max(len(picture.plain(peer.name)) for peer in peers.PEERS)
+    # Of the font that is 13 pixels high; DejaVu's is the widest that is asked for.
+    assert longest * 7.4 < picture.LEFT - 10
+
+
+def test_quick_benchmark_runs_without_any_tool(tmp_path):
+    """Every kind of row, once: commands, a plan, a flood, memory, and tasks that sleep."""
+    kinds = "start-up,chain,plan,flood,memory,idle"
+    files = ["--json", tmp_path / "found.json", "--svg", tmp_path / "found.svg"]
+    run = subprocess.run(
+        [sys.executable, "-m", "benchmarks", "--quick", "--only", kinds, *files],
+        cwd=ROOT,
+        env={**os.environ, "PATH": "/nowhere"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (run.returncode, run.stderr) == (0, ""), run.stdout
+    found = json.loads((tmp_path / "found.json").read_text("utf-8"))
+    assert [row["name"] for row in found["rows"]] == kinds.split(",")
+    assert all(row["figures"] for row in found["rows"])
+    start = found["rows"][0]
+    gaps = {gap["name"] for gap in start["gaps"] if gap["why"] == "not here"}
+    assert {"make -j2, starts Python", "GNU parallel, starts Python"} <= gaps
+    assert start["figures"][0]["name"] == "mprun"
+    assert start["figures"][0]["ratios"].keys() == {peers.SCRIPT, peers.NOTHING}
+    assert all(verdict["met"] is not None for row in found["rows"][1:] for verdict in row["goals"])
+    ElementTree.parse(tmp_path / "found.svg")
+    assert not list(tmp_path.glob("**/.mprun"))
