@@ -133,12 +133,13 @@ def plan_tasks(
 
 def is_crowded(plan: Plan) -> bool:
     """Whether tasks may have to wait for each other's places or tokens, so that their order matters."""
-    takers = sum(not planned.task.daemon for planned in plan.tasks)
-    if takers > plan.max_parallel:
-        return True
+    takers = 0
     claimed: dict[str, int] = {}
     for planned in plan.tasks:
-        if planned.task.foreach is not None:
+        if planned.skipped or planned.carried is not None:
+            continue
+        takers += not planned.task.daemon
+        if takers > plan.max_parallel or planned.task.foreach is not None:
             return True
         for name, count in planned.task.resources.items():
             claimed[name] = claimed.get(name, 0) + count
