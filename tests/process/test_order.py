@@ -1,5 +1,7 @@
 """Real runs, the later of which go by what the earlier ones took."""
 
+import re
+
 import pytest
 from support.runs import mprun, write
 
@@ -65,3 +67,18 @@ def test_a_damaged_record_is_in_no_run_s_way(desk):
     run = mprun("job.yaml", cwd=desk)
     assert (run.code, starts(run)) == (0, {"single[n=1]", "single[n=2]"})
     assert "warning" not in run.stderr
+
+
+def test_a_plan_shows_what_the_next_run_will_do(desk):
+    assert "expected" not in mprun("plan", "job.yaml", cwd=desk).stdout
+    assert not (desk / ".mprun").exists()
+    mprun("job.yaml", cwd=desk)
+    lines = mprun("plan", "job.yaml", cwd=desk).stdout.splitlines()
+    assert re.fullmatch(r"expected: \d\.\d\ds from 1 earlier run, the longest way to the end first", lines[1])
+    assert re.fullmatch(r"critical path: gate > a > b > c, \d\.\d\ds", lines[2])
+    assert lines[3].startswith("   1. gate")
+    assert lines[4].startswith("   2. a")
+    elsewhere = mprun("plan", "job.yaml", "--state-dir", "none", cwd=desk)
+    assert "expected" not in elsewhere.stdout
+    # One at a time takes as long in any order.
+    assert "longest way" not in mprun("plan", "job.yaml", "-j", "1", cwd=desk).stdout

@@ -162,6 +162,11 @@ def test_the_chosen_order_is_never_longer_than_that_of_the_file_and_often_shorte
     assert statistics.mean(gains) > 0.03
 
 
+def test_a_rehearsal_has_every_task_once_in_its_order(drawn):
+    for made, chosen, durations in drawn:
+        assert sorted(rehearse(chosen, estimates(durations)).order) == list(range(len(made.tasks)))
+
+
 def test_where_tasks_take_a_fifth_more_or_less_the_chosen_order_is_rarely_longer(drawn):
     dice = random.Random(1)
     actual = [noisy(dice, spans, 0.2) for *_, spans in drawn]
