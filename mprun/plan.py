@@ -132,7 +132,12 @@ def plan_tasks(
 
 
 def is_crowded(plan: Plan) -> bool:
-    """Whether tasks may have to wait for each other's places or tokens, so that their order matters."""
+    """Whether tasks may have to wait for each other's places or tokens, so that their order matters.
+
+    Where one runs at a time, none is better than another, and that of the file is meant.
+    """
+    if plan.max_parallel == 1:
+        return False
     takers = 0
     claimed: dict[str, int] = {}
     for planned in plan.tasks:

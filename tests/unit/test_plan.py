@@ -193,6 +193,7 @@ def test_a_plan_is_crowded_where_places_or_tokens_are_waited_for():
 def test_a_plan_is_not_crowded_where_there_is_room_for_all():
     claims = {"a": {"resources": {"db": 2}}, "b": {"resources": {"db": 1}}}
     assert not is_crowded(plan({"a": (), "b": (), "d": ()}, places=2, daemons=("d",)))
+    assert not is_crowded(plan({"a": (), "b": (), "d": ()}, places=1))
     assert not is_crowded(plan({"a": (), "b": (), "c": ()}, places=2, skipped={"c"}))
     assert not is_crowded(plan({"a": (), "b": ()}, keys=claims, resources={"db": 3}))
     assert not is_crowded(plan({}))
