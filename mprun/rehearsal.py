@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from mprun.estimates import Estimates
     from mprun.plan import Plan, PlannedTask
 
+# When a daemon ends by itself of which nobody knows that it does.
+_NEVER = float("inf")
+
 _SUCCEEDED = Ending(succeeded=True, reason="", exit_code=0)
 
 # The facts of a rehearsal.
@@ -52,6 +55,7 @@ class _Stage:
         self._estimates = estimates
         self._tasks = list(plan.tasks)
         self._in_file = len(plan.tasks)
+        self._carried = plan.carried
         self._places = plan.max_parallel
         # What was handed over before there is a place for it.
         self._queue: deque[int] = deque()
@@ -99,14 +103,19 @@ class _Stage:
     def _begin(self, task: int) -> None:
         planned = self._tasks[task]
         self._lives.add(task)
+        duration = self._duration(planned)
         if planned.task.ready is not None:
-            self._at(self._estimates.until_ready(planned.name), _IS_READY, task)
-        if not planned.task.daemon or self._ends_by_itself(planned):
-            self._at(self._estimates.duration(planned.name), _ENDS, task)
+            # Whoever ends was ready before.
+            self._at(min(duration, self._estimates.until_ready(planned.name)), _IS_READY, task)
+        if duration < _NEVER:
+            self._at(duration, _ENDS, task)
         self._carry_out(self._scheduler.task_started(task, self.now))
 
-    def _ends_by_itself(self, daemon: PlannedTask) -> bool:
-        return daemon.task.restart == "never" and self._estimates.knows(daemon.name)
+    def _duration(self, planned: PlannedTask) -> float:
+        task, name = planned.task, planned.name
+        if task.daemon and (task.restart != "never" or not self._estimates.knows(name)):
+            return _NEVER
+        return self._estimates.duration(name)
 
     def _end(self, task: int) -> None:
         self._lives.discard(task)
@@ -162,4 +171,4 @@ class _Stage:
     def _instances(self, group: PlannedTask) -> list[PlannedTask]:
         task = group.task.replace(foreach=None)
         names = self._estimates.instances(group.name)
-        return [plan_instance(Instance(name=name, task=task), group) for name in names]
+        return [plan_instance(Instance(name=name, task=task), group, self._carried) for name in names]

@@ -7,11 +7,13 @@ import statistics
 
 import pytest
 from support.plans import plan
+from support.random_plans import random_plan
 from support.timed_plans import estimates, noisy, timed_plan
 
 from mprun.estimates import Estimates, Past
 from mprun.job import Ready, Retry
 from mprun.outlook import REHEARSED_TASKS, WORTH, foresee, ordered
+from mprun.plan import Carried
 from mprun.ranking import Ranks
 from mprun.rehearsal import rehearse
 
@@ -65,6 +67,17 @@ def test_a_list_is_spread_as_it_was():
         4.0,
         ["each", "end"],
     )
+
+
+def test_of_a_list_what_was_carried_over_takes_nothing():
+    made = plan({"each": ()}, late={"each"}, keys={"each": {"foreach": "x"}})
+    made = made.replace(carried={"each[1]": Carried(outcome="succeeded", attempts=1)})
+    assert played(made, **{"each[0]": 1.0, "each[1]": 4.0}) == (1.0, ["each"])
+
+
+def test_whoever_ends_was_ready_before():
+    made = plan({"db": (), "test": ("db:ready",)}, keys=SERVES)
+    assert played(made, until_ready={"db": 9.0}, db=2.0, test=1.0) == (3.0, ["db", "test"])
 
 
 def test_what_is_skipped_takes_nothing_and_what_waits_for_a_failure_never_runs():
@@ -186,3 +199,28 @@ def test_no_rehearsal_is_shorter_than_can_be_or_longer_than_graham_allows(drawn)
             assert took >= max(shared, ranks.seconds) - 1e-9
             if not made.job.resources:
                 assert took <= shared + ranks.seconds * (1 - 1 / places) + 1e-9
+
+
+@pytest.mark.parametrize("block", range(4))
+def test_whatever_a_job_says_and_a_record_holds_there_is_an_outlook(block):
+    for seed in range(block * 150, (block + 1) * 150):
+        dice = random.Random(seed)
+        made = with_lists(dice, random_plan(dice)).replace(ranks=None)
+        names = [planned.name for planned in made.tasks] + [f"t{number}[{number % 3}]" for number in range(9)]
+        known = {name: dice.choice([0.0, dice.random() * 5]) for name in names if dice.random() < 0.7}
+        ready = {name: dice.random() * 5 for name in names if dice.random() < 0.5}
+        found = foresee(made, [Past(durations={**known, "t0": 1.0}, until_ready=ready)])
+        assert found.order is None or sorted(found.order) == list(range(len(made.tasks)))
+        assert found.seconds is None or found.seconds >= 0.0
+
+
+def with_lists(dice, made):
+    """A plan in which some of what is late is to be spread over a list."""
+    return made.replace(
+        tasks=tuple(
+            planned.replace(task=planned.task.replace(foreach="x"))
+            if planned.late and dice.random() < 0.5
+            else planned
+            for planned in made.tasks
+        )
+    )

@@ -85,8 +85,24 @@ def test_a_list_takes_as_long_as_its_longest_item_and_works_as_long_as_all():
     assert (found.seconds, found.work, found.tasks) == (10.0, 13.0, 4)
     assert found.of_instance(0, "each[1]") == found.of(0) == STEPS
     assert found.of_instance(0, "each[2]") == 80
-    # One that takes longer than any did does not go before its own group.
-    assert ranks(made, **known, **{"each[9]": 50.0}).of_instance(0, "each[9]") == STEPS
+    # A new one is like most, and none goes before its own group.
+    assert found.of_instance(0, "each[9]") == 80
+    assert ranks(made, **known, **{"each[9]": 50.0}).of_instance(0, "each[9]") <= STEPS
+
+
+def test_a_list_of_daemons_takes_nothing():
+    made = plan({"each": (), "a": ()}, daemons=("each",), keys={"each": {"foreach": "x"}})
+    found = ranks(made, **{"each[0]": 5.0, "a": 1.0})
+    assert (found.seconds, found.work, found.of_instance(0, "each[0]")) == (1.0, 1.0, 0)
+
+
+def test_of_a_list_what_was_carried_over_takes_nothing():
+    made = plan({"each": ()}, keys={"each": {"foreach": "x"}})
+    known = {"each[0]": 1.0, "each[1]": 4.0}
+    done = Carried(outcome="succeeded", attempts=1)
+    assert ranks(made.replace(carried={"each[1]": done}), **known).seconds == 1.0
+    everything = ranks(made.replace(carried={"each[0]": done, "each[1]": done}), **known)
+    assert (everything.seconds, everything.of_instance(0, "each[0]")) == (0.0, 0)
 
 
 def test_ranks_of_an_empty_plan():
