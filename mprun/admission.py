@@ -59,7 +59,9 @@ class Admission:
         self._lacking: dict[str, list[tuple[int, Key, _Queue]]] = {}
         # The tasks that are being resolved, and some that were.
         self._resolving: list[Key] = []
-        # The first task in the file that waits for another; it only moves on.
+        # The tasks of the file in their order, and the first of them that waits for another; it
+        # only moves on.
+        self._sequence = sorted(courses, key=_key) if plan.ranks else courses
         self._waiting = 0
         self._in_file = len(courses)
 
@@ -148,15 +150,16 @@ class Admission:
         return False
 
     def _may_go_ahead(self, queue: _Queue) -> bool:
-        """Only where no task before it in the file waits for tokens or may yet become ready."""
+        """Only where no task before it waits for tokens or may yet become ready."""
         if queue.claims:
             return False
         blocked = self._blocked
         while blocked and not (_leads(*blocked[0]) and blocked[0][1].blocked):
             heappop(blocked)
-        while self._waiting < self._in_file and self._courses[self._waiting].state != WAITING:
+        while self._waiting < self._in_file and self._sequence[self._waiting].state != WAITING:
             self._waiting += 1
-        return queue.keys[0] < min((self._waiting,), blocked[0][0] if blocked else _LAST)
+        waiting = self._sequence[self._waiting].key if self._waiting < self._in_file else _LAST
+        return queue.keys[0] < min(waiting, blocked[0][0] if blocked else _LAST)
 
     def _first_resolving(self) -> Key:
         resolving = self._resolving
@@ -174,6 +177,10 @@ class Admission:
         for name, count in queue.claims:
             self._tokens[name] -= count
         return key
+
+
+def _key(course: Course) -> Key:
+    return course.key
 
 
 def _leads(key: Key, queue: _Queue) -> bool:

@@ -6,13 +6,13 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
-from mprun import blame
+from mprun import blame, preparation
 from mprun.assembly import assemble
 from mprun.engine import Engine
 from mprun.errors import JobFileError, LauncherError, MprunError, NothingSelected
 from mprun.marks import Mark, of_others
-from mprun.plan import Carried, Plan, plan_tasks
-from mprun.preparation import START_TIMEOUT, ImportFailure, Interrupted, calls, prepare
+from mprun.plan import Carried, Plan, is_crowded, plan_tasks
+from mprun.preparation import START_TIMEOUT, ImportFailure, Interrupted, calls
 from mprun.record import Recorder
 from mprun.signals import SignalNotes
 from mprun.statedir import DEFAULT, create_run_somewhere
@@ -21,9 +21,11 @@ from mprun.value import Value
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from mprun.estimates import Past
     from mprun.events import RunFinished
     from mprun.executors.base import Executor, Prepared
     from mprun.job import Job, Task
+    from mprun.outlook import Outlook
     from mprun.reporters.base import Reporter
     from mprun.resumption import Resumption
     from mprun.state import RunState
@@ -157,7 +159,11 @@ def run_job(
     answered = kept = False
     try:
         with SignalNotes() as notes:
-            prepared = _prepare(plan, executor, directory, notes, start_timeout)
+            preparation.begin(plan, executor, directory)
+            if not dry_run:
+                # The launcher imports meanwhile.
+                plan = _ordered(plan, state_dir)
+            prepared = _prepared(plan, executor, notes, start_timeout)
             answered = True
             _refuse_findings(plan, prepared)
             for module in prepared.threads:
@@ -219,12 +225,40 @@ def _run(
     return _result(directory, finished, engine.state)
 
 
-def _prepare(
-    plan: Plan, executor: Executor, directory: RunDirectory, notes: SignalNotes, timeout: float
-) -> Prepared:
-    """As `preparation.prepare`, with a failed import as a problem at its place in the job file."""
+def _ordered(plan: Plan, state_dir: str) -> Plan:
+    """The plan, with ranks where earlier runs tell that another order than the file's is shorter."""
+    past = _past(plan, state_dir) if is_crowded(plan) else []
+    if not past:
+        return plan
+    from mprun.outlook import ordered
+
+    return ordered(plan, past)
+
+
+def foresee(plan: Plan, state_dir: str = DEFAULT) -> Outlook | None:
+    """What to expect of the run of a plan, by earlier runs of its job file; None where there are none.
+
+    Nothing is written.
+    """
+    past = _past(plan, state_dir)
+    if not past:
+        return None
+    from mprun import outlook
+
+    return outlook.foresee(plan, past)
+
+
+def _past(plan: Plan, state_dir: str) -> list[Past]:
+    from mprun.history import past_runs
+
+    served = {planned.name for planned in plan.tasks if planned.task.ready is not None}
+    return past_runs(state_dir, plan.job.path, served)
+
+
+def _prepared(plan: Plan, executor: Executor, notes: SignalNotes, timeout: float) -> Prepared:
+    """As `preparation.end`, with a failed import as a problem at its place in the job file."""
     try:
-        return prepare(plan, executor, directory, notes, timeout)
+        return preparation.end(executor, notes, timeout)
     except ImportFailure as failure:
         if failure.number is None:
             raise LauncherError(f"the start of the launcher {failure}") from None

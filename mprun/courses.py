@@ -11,7 +11,7 @@ from mprun.retries import FAILURES
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from mprun.plan import PlannedTask
+    from mprun.plan import Plan, PlannedTask
 
 # A task that turned out to be a group is EXPANDED: what it was to do, its instances do.
 WAITING, RESOLVING, READY, STARTING, RUNNING, PAUSED, FINISHED, EXPANDED = range(8)
@@ -33,9 +33,12 @@ _UNMET = {
 }
 
 
-def order_key(place: int, number: int) -> Key:
-    """The order of the file; instances, which have the highest numbers, at their group's place."""
-    return place, number
+def order_key(place: int, number: int, rank: int | None) -> Key:
+    """The longest way to the end first, then the order of the file, which alone counts without ranks.
+
+    Instances, which have the highest numbers, are at their group's place.
+    """
+    return (place, number) if rank is None else (-rank, place, number)
 
 
 class Course:
@@ -70,12 +73,12 @@ class Course:
         "unwanted",
     )
 
-    def __init__(self, number: int, planned: PlannedTask, place: int) -> None:
+    def __init__(self, number: int, planned: PlannedTask, place: int, rank: int | None = None) -> None:
         self.number = number
         self.planned = planned
         self.task = planned.task
         self.place = place
-        self.key = order_key(place, number)
+        self.key = order_key(place, number, rank)
         self.state = WAITING
         self.missing = len(planned.needs)
         self.attempts = self.ready_attempt = self.in_a_row = 0
@@ -121,8 +124,12 @@ class Courses:
     takes them from there.
     """
 
-    def __init__(self, tasks: Sequence[PlannedTask], intents: list[Intent]) -> None:
-        self.all = [Course(number, planned, number) for number, planned in enumerate(tasks)]
+    def __init__(self, plan: Plan, intents: list[Intent]) -> None:
+        tasks, self._ranks = plan.tasks, plan.ranks
+        self.all = [
+            Course(number, planned, number, None if self._ranks is None else self._ranks.of(number))
+            for number, planned in enumerate(tasks)
+        ]
         self.outcomes: list[str | None] = [None] * len(tasks)
         self.expanded: set[int] = set()
         self.unfinished = sum(not planned.task.daemon for planned in tasks)
@@ -187,12 +194,18 @@ class Courses:
         for after, _ in group.planned.needed_by:
             self.all[after].missing += len(instances) - 1
         first = len(self.all)
-        courses = [Course(number, planned, group.place) for number, planned in enumerate(instances, first)]
+        courses = [
+            Course(number, planned, group.place, self._rank(group, planned))
+            for number, planned in enumerate(instances, first)
+        ]
         self.all += courses
         self.released += courses
         self.outcomes += [None] * len(courses)
         self.unfinished += sum(not course.task.daemon for course in courses) - (not group.task.daemon)
         return [course.number for course in courses]
+
+    def _rank(self, group: Course, instance: PlannedTask) -> int | None:
+        return None if self._ranks is None else self._ranks.of_instance(group.place, instance.name)
 
     def _one_less(self, course: Course) -> None:
         course.missing -= 1

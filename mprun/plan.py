@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from mprun.job import Instance, Job, Needs, Task
+    from mprun.ranking import Ranks
 
 # How many tasks run at once where nobody said (DESIGN.md section 1).
 LEAST_PARALLEL = 32
@@ -59,6 +60,7 @@ class Plan(Value):
     `at_once` is how many tasks can run at the same time at most, daemons included;
     `mode` is `parallel` where every one of them can have a core of its own. `carried` has
     the ends of an earlier run's tasks by name, also of those that come about on the way.
+    `ranks` say who goes first of those that could start; where None, the order of the file does.
     """
 
     job: Job
@@ -70,6 +72,7 @@ class Plan(Value):
     at_once: int
     mode: str
     carried: dict[str, Carried]
+    ranks: Ranks | None = None
 
 
 def plan_tasks(
@@ -126,6 +129,26 @@ def plan_tasks(
         mode="parallel" if at_once <= cpus else "concurrent",
         carried=dict(ends),
     )
+
+
+def is_crowded(plan: Plan) -> bool:
+    """Whether tasks may have to wait for each other's places or tokens, so that their order matters.
+
+    Where one runs at a time, none is better than another, and that of the file is meant.
+    """
+    if plan.max_parallel == 1:
+        return False
+    takers = 0
+    claimed: dict[str, int] = {}
+    for planned in plan.tasks:
+        if planned.skipped or planned.carried is not None:
+            continue
+        takers += not planned.task.daemon
+        if takers > plan.max_parallel or planned.task.foreach is not None:
+            return True
+        for name, count in planned.task.resources.items():
+            claimed[name] = claimed.get(name, 0) + count
+    return any(count > plan.job.resources[name] for name, count in claimed.items())
 
 
 def _method(task: Task, asked: str | None, of_job: str) -> str:

@@ -32,20 +32,23 @@ class Interrupted(Exception):
         self.number = number
 
 
-def prepare(
-    plan: Plan, executor: Executor, directory: RunDirectory, notes: SignalNotes, timeout: float
-) -> Prepared:
-    """Have every target imported and bound, before anything is started.
+def begin(plan: Plan, executor: Executor, directory: RunDirectory) -> None:
+    """Have every target imported and bound, before anything is started; `end` waits for it."""
+    executor.prepare(_preparation(plan, directory))
+    executor.flush()
+
+
+def end(executor: Executor, notes: SignalNotes, timeout: float) -> Prepared:
+    """Wait until every target was imported and bound.
 
     Raises ImportFailure where an import ends the launcher or is not over after `timeout`
     seconds, Interrupted where a signal came.
     """
-    executor.prepare(_preparation(plan, directory))
     watch = Watch(executor, notes)
     importing: int | None = None
-    end = time.monotonic() + timeout
+    deadline = time.monotonic() + timeout
     while True:
-        if not watch.wait(max(0.0, end - time.monotonic())) and time.monotonic() >= end:
+        if not watch.wait(max(0.0, deadline - time.monotonic())) and time.monotonic() >= deadline:
             raise ImportFailure(f"takes longer than {timeout:g}s (--start-timeout)", importing)
         for number in notes.take():
             if number != SUSPEND:
@@ -53,7 +56,7 @@ def prepare(
             # Nothing has been started; what is imported meanwhile is imported.
             began = time.monotonic()
             notes.stand_still()
-            end += time.monotonic() - began
+            deadline += time.monotonic() - began
         for report in executor.receive():
             if isinstance(report, Importing):
                 importing = report.number

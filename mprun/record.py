@@ -7,7 +7,7 @@ import fcntl
 import json
 import os
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from mprun import events, failpoints, outcomes
 from mprun.errors import RecordError
@@ -144,6 +144,21 @@ def _holder(file: int) -> int | None:
 
 class Damage(Exception):
     """A line of a record that is no event: its number, and what is wrong with it."""
+
+
+@contextlib.contextmanager
+def opened(directory: RunDirectory) -> Iterator[BinaryIO]:
+    """A record to be read, which may be one that this process writes. Raises OSError."""
+    try:
+        # What is no file, such as a named pipe, does not make the reader wait.
+        with open(directory.events, "rb", opener=_at_once) as file:
+            yield file
+    finally:
+        _lock_again(directory.events)
+
+
+def _at_once(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _parse(data: bytes, number: int = 1) -> dict[str, Any] | Damage:

@@ -43,7 +43,7 @@ class Scheduler:
         self._dice = dice
         self._now = 0.0
         self._intents: list[Intent] = []
-        self._courses = Courses(plan.tasks, self._intents)
+        self._courses = Courses(plan, self._intents)
         # A failure that stops the run must not meet a task that starts in the same instant.
         ahead = 0 if plan.job.fail_fast else AHEAD
         self._admission = Admission(plan, self._courses.all, ahead)
@@ -309,7 +309,7 @@ class Scheduler:
         return self._decide()
 
     def _start_what_can(self) -> None:
-        """In the order of the file, as long as there are places and tokens."""
+        """In their order, as long as there are places and tokens."""
         while (course := self._admission.take()) is not None:
             course.state = STARTING
             course.stop_reason = None

@@ -9,7 +9,9 @@ from typing import Any
 
 import click
 
+from mprun import api
 from mprun.assembly import assemble
+from mprun.cli.options import STATE_DIR
 from mprun.cli.planning import planned, planning_options, warn_of
 from mprun.errors import UsageError
 from mprun.reporters.errors import explain, write
@@ -55,10 +57,15 @@ PLAN_VIEWS = {
     show_default=True,
     help="For people, for programs, or as a picture's source.",
 )
-def plan(job: str, form: str, **planning: Any) -> int:
-    """Show what a job would run, and how; imports nothing."""
+@STATE_DIR
+def plan(job: str, form: str, state_dir: str, **planning: Any) -> int:
+    """Show what a job would run, and how; imports nothing.
+
+    Where earlier runs tell how long its tasks take, also how long the run, and its critical path.
+    """
     found = planned(job, planning)
+    outlook = api.foresee(found, state_dir)
     module, lines = PLAN_VIEWS[form]
-    for line in getattr(importlib.import_module(f"mprun.reporters.{module}"), lines)(found):
+    for line in getattr(importlib.import_module(f"mprun.reporters.{module}"), lines)(found, outlook):
         sys.stdout.write(line + "\n")
     return 0

@@ -1,11 +1,13 @@
 """A plan as a graph of its tasks: Mermaid's text and Graphviz's.
 
 A task is a node, what it waits for an edge, a recipe a box around its tasks. Daemons are
-round, tasks for each item of a list doubled, tasks that are known to be skipped dashed.
+round, tasks for each item of a list doubled, tasks that are known to be skipped dashed,
+those of the critical path bold where earlier runs tell which it is.
 """
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from mprun.reporters.words import visible
@@ -13,6 +15,7 @@ from mprun.reporters.words import visible
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from mprun.outlook import Outlook
     from mprun.plan import Plan, PlannedTask
 
     # What opens a recipe's box, by its number and its name; what closes one; a node.
@@ -20,32 +23,41 @@ if TYPE_CHECKING:
     Node = Callable[[int, PlannedTask, str], str]
 
 
-def mermaid_lines(plan: Plan) -> Iterator[str]:
+def mermaid_lines(plan: Plan, outlook: Outlook | None = None) -> Iterator[str]:
     """The lines of a Mermaid flowchart (https://mermaid.js.org/syntax/flowchart.html).
 
     Mermaid draws 500 edges at most where its `maxEdges` is not set.
     """
     yield "flowchart TD"
-    yield from _nodes(plan, _mermaid_subgraph, "end", _mermaid_node)
+    path = _path(plan, outlook)
+    yield from _nodes(plan, _mermaid_subgraph, "end", partial(_mermaid_node, path))
     for number, planned in enumerate(plan.tasks):
         for need, condition in planned.needs:
             label = "" if condition == "succeeded" else f"|{condition}|"
             yield f"  n{need} -->{label} n{number}"
     if any(planned.skipped for planned in plan.tasks):
         yield "  classDef skipped stroke-dasharray: 5 5"
+    if path:
+        yield "  classDef critical stroke-width: 4px"
 
 
-def dot_lines(plan: Plan) -> Iterator[str]:
+def dot_lines(plan: Plan, outlook: Outlook | None = None) -> Iterator[str]:
     """The lines of a graph in the DOT language (https://graphviz.org/doc/info/lang.html)."""
     yield "digraph {"
     yield f"  graph [label={_dot_text(plan.job.name)}, labelloc=t]"
     yield "  node [shape=box]"
-    yield from _nodes(plan, _dot_cluster, "}", _dot_node)
+    yield from _nodes(plan, _dot_cluster, "}", partial(_dot_node, _path(plan, outlook)))
     for number, planned in enumerate(plan.tasks):
         for need, condition in planned.needs:
             label = "" if condition == "succeeded" else f" [label={_dot_text(condition)}]"
             yield f"  n{need} -> n{number}{label}"
     yield "}"
+
+
+def _path(plan: Plan, outlook: Outlook | None) -> set[int]:
+    """The tasks that are drawn bold."""
+    path = outlook.path if outlook is not None else ()
+    return {number for number in path if not plan.tasks[number].skipped}
 
 
 def _nodes(plan: Plan, opened: Open, closed: str, node: Node) -> Iterator[str]:
@@ -93,10 +105,11 @@ def _mermaid_subgraph(place: int, name: str) -> str:
     return f"subgraph g{place}[{_mermaid_text(name)}]"
 
 
-def _mermaid_node(number: int, planned: PlannedTask, name: str) -> str:
+def _mermaid_node(path: set[int], number: int, planned: PlannedTask, name: str) -> str:
     task = planned.task
     left, right = ("[[", "]]") if task.foreach is not None else ("([", "])") if task.daemon else ("[", "]")
-    return f"n{number}{left}{_mermaid_text(name)}{right}{':::skipped' if planned.skipped else ''}"
+    look = ":::skipped" if planned.skipped else ":::critical" if number in path else ""
+    return f"n{number}{left}{_mermaid_text(name)}{right}{look}"
 
 
 def _mermaid_text(text: str) -> str:
@@ -127,7 +140,7 @@ def _dot_cluster(place: int, name: str) -> str:
     return f"subgraph cluster_{place} {{ label={_dot_text(name)}"
 
 
-def _dot_node(number: int, planned: PlannedTask, name: str) -> str:
+def _dot_node(path: set[int], number: int, planned: PlannedTask, name: str) -> str:
     look = [f"label={_dot_text(name)}"]
     if planned.task.daemon:
         look.append("shape=oval")
@@ -135,6 +148,8 @@ def _dot_node(number: int, planned: PlannedTask, name: str) -> str:
         look.append("peripheries=2")
     if planned.skipped:
         look.append("style=dashed")
+    if number in path:
+        look.append("penwidth=3")
     return f"n{number} [{', '.join(look)}]"
 
 

@@ -6,14 +6,14 @@ import json
 import math
 from typing import TYPE_CHECKING, Any
 
-from mprun.plan import start_order
 from mprun.references import shown
-from mprun.reporters.plan_values import known, params
+from mprun.reporters.plan_values import known, params, starts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from mprun.job import Expect
+    from mprun.outlook import Outlook
     from mprun.plan import Plan, PlannedTask
     from mprun.value import Value
 
@@ -25,12 +25,12 @@ _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 _NEEDS_A_LINE = 1000
 
 
-def plan_json(plan: Plan) -> Iterator[str]:
+def plan_json(plan: Plan, outlook: Outlook | None = None) -> Iterator[str]:
     """The lines of the document, without their ends; a task is one line."""
     names = [planned.name for planned in plan.tasks]
-    head = _written(_of_job(plan))
+    head = _written({**_of_job(plan), "expected": _expected(names, outlook)})
     yield f"{head[:-1]},"
-    yield from _list("order", ([_written(names[number])] for number in start_order(plan)), ",")
+    yield from _list("order", ([_written(names[number])] for number in starts(plan, outlook)), ",")
     joins = ([_written({"task": names[entry.task], "timeout": entry.timeout})] for entry in plan.join)
     yield from _list("join", joins, ",")
     yield from _list("tasks", (_task_lines(planned, names) for planned in plan.tasks), "")
@@ -67,6 +67,20 @@ def _of_job(plan: Plan) -> dict[str, Any]:
         "mode": plan.mode,
         "resources": plan.job.resources,
         "params": params(plan),
+    }
+
+
+def _expected(names: list[str], outlook: Outlook | None) -> dict[str, Any] | None:
+    """What earlier runs let expect; times in seconds, null where nobody can tell."""
+    if outlook is None:
+        return None
+    return {
+        "seconds": outlook.seconds,
+        "runs": outlook.runs,
+        "tasks_of_unknown_duration": outlook.new,
+        "longest_way_first": outlook.plan.ranks is not None,
+        "critical_path": [names[number] for number in outlook.path],
+        "critical_path_seconds": outlook.path_seconds,
     }
 
 

@@ -1,14 +1,16 @@
-"""What a plan knows of its values before the run, as it may be shown: no secret is in it."""
+"""What a plan knows of its values and its order before the run, as it may be shown: no secret is in it."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from mprun.plan import start_order
 from mprun.references import HIDDEN, Lookup, ReferenceProblem, resolve, shown
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
+    from mprun.outlook import Outlook
     from mprun.plan import Plan, PlannedTask
 
 
@@ -25,6 +27,11 @@ def known(planned: PlannedTask) -> Callable[[Any], Any]:
             return node
 
     return resolved
+
+
+def starts(plan: Plan, outlook: Outlook | None) -> Sequence[int]:
+    """The tasks in the order of their start, by place: as expected, else as the file has it."""
+    return start_order(plan) if outlook is None or outlook.order is None else outlook.order
 
 
 def params(plan: Plan) -> dict[str, Any]:

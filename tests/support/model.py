@@ -44,7 +44,13 @@ class Model:
         return self.tasks[number].task
 
     def order(self, number):
-        return self.group_of.get(number, number), number
+        """What sorts tasks: the highest rank first, where there are any; then the file."""
+        place, ranks = self.group_of.get(number, number), self.plan.ranks
+        if ranks is None:
+            return 0, place, number
+        if number in self.group_of:
+            return -ranks.of_instance(place, self.tasks[number].name), place, number
+        return -ranks.of(number), place, number
 
     # ---- what happened
 

@@ -9,6 +9,19 @@ CONDITIONS = ["", "", "", ":succeeded", ":finished", ":failed", ":started", ":re
 TOKENS = {"db": 2, "gpu": 1, "mb": 7}
 
 
+class RandomRanks:
+    """Ranks that follow nothing, with many that are equal; instances have at most their group's."""
+
+    def __init__(self, dice, count):
+        self.ranks = [dice.randint(0, 4) for _ in range(count)]
+
+    def of(self, number):
+        return self.ranks[number]
+
+    def of_instance(self, group, name):
+        return self.ranks[group] - len(name) % 2
+
+
 def random_keys(dice):
     """More fields of a task."""
     keys = {"allow_failure": dice.random() < 0.2}
@@ -57,7 +70,7 @@ def random_plan(dice):
     if dice.random() < 0.5:
         join = [(name, dice.choice([None, dice.random() * 5])) for name in names if dice.random() < 0.5]
         dice.shuffle(join)
-    return plan(
+    made = plan(
         {name: random_needs(dice, names, number, keys) for number, name in enumerate(names)},
         daemons=tuple(daemons),
         join=join,
@@ -69,3 +82,4 @@ def random_plan(dice):
         fail_fast=dice.random() < 0.1,
         timeout=dice.choice([None, None, None, dice.random() * (20 + count)]),
     )
+    return made.replace(ranks=RandomRanks(dice, count)) if dice.random() < 0.3 else made

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from support.plans import job, plan, task
 
 from mprun.job import Instance
-from mprun.plan import plan_instance, plan_tasks, start_order
+from mprun.plan import is_crowded, plan_instance, plan_tasks, start_order
 from mprun.references import Scope, compiled, parse
 
 
@@ -181,3 +181,19 @@ def test_an_instance_that_comes_about_during_the_run_is_planned_as_its_group():
     assert (planned.name, planned.groups, planned.values) == ("each[0]", ("each",), ("x",))
     assert (planned.start_method, planned.late, planned.needs) == ("spawn", True, ())
     assert planned.needed_by == ((2, "succeeded"),)
+
+
+def test_a_plan_is_crowded_where_places_or_tokens_are_waited_for():
+    claims = {"a": {"resources": {"db": 2}}, "b": {"resources": {"db": 1}}}
+    assert is_crowded(plan({"a": (), "b": (), "c": ()}, places=2))
+    assert is_crowded(plan({"a": (), "b": ()}, keys=claims, resources={"db": 2}))
+    assert is_crowded(plan({"a": ()}, keys={"a": {"foreach": "x"}}))
+
+
+def test_a_plan_is_not_crowded_where_there_is_room_for_all():
+    claims = {"a": {"resources": {"db": 2}}, "b": {"resources": {"db": 1}}}
+    assert not is_crowded(plan({"a": (), "b": (), "d": ()}, places=2, daemons=("d",)))
+    assert not is_crowded(plan({"a": (), "b": (), "d": ()}, places=1))
+    assert not is_crowded(plan({"a": (), "b": (), "c": ()}, places=2, skipped={"c"}))
+    assert not is_crowded(plan({"a": (), "b": ()}, keys=claims, resources={"db": 3}))
+    assert not is_crowded(plan({}))

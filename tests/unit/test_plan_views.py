@@ -271,7 +271,7 @@ def test_the_document_has_everything_that_a_plan_has():
     value = document(plan_tasks(whole, cpus=2, default_method="fork"))
     assert list(value) == [
         *("job", "file", "start_method", "fail_fast", "timeout", "max_parallel", "cpus", "at_once", "mode"),
-        *("resources", "params", "order", "join", "tasks"),
+        *("resources", "params", "expected", "order", "join", "tasks"),
     ]
     assert (value["resources"], value["params"]) == ({"db": 2}, {"n": 3, "token": "***"})
     assert value["order"] == ["t[m=a,n=1]", "t[m=b]", "s"]

@@ -1,0 +1,84 @@
+"""What the order by earlier durations saves of a run, on random graphs in virtual time.
+
+`python benchmarks/order.py [GRAPHS] [SEED]` draws so many graphs of each size (default 500):
+layers, anything, forks and joins, chains beside single tasks; 2 to 8 at once; durations
+lognormal, uniform, or few long ones; with and without tokens. For each it prints what the
+longest way first saves against the order of the file, in percent of the run's time, less
+than nothing where it is longer: as the ranks alone would have it, as mprun chooses, and
+that choice where every task takes up to a fifth less or more than it was known to. Then,
+what a choice costs. The graphs are those of the tests (`tests/support/timed_plans.py`).
+"""
+
+import random
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+
+from support.timed_plans import estimates, noisy, timed_plan
+
+from mprun.estimates import Past
+from mprun.outlook import ordered
+from mprun.ranking import Ranks
+from mprun.rehearsal import rehearse
+
+GRAPHS = 500
+SIZES = (10, 30, 100, 300)
+NOISE = 0.2
+QUANTILES = {"worst": 0.0, "1%": 0.01, "5%": 0.05, "median": 0.5, "95%": 0.95, "best": 1.0}
+
+
+def seconds(made, durations):
+    return rehearse(made, estimates(durations)).seconds
+
+
+def gains(seed, size, tokens):
+    """The shares of a run's time that are saved: by ranks alone, as chosen, as chosen with noise."""
+    dice = random.Random(f"{seed} {size} {tokens}")
+    made, known = timed_plan(dice, size, tokens=tokens)
+    ranked = made.replace(ranks=Ranks(made, estimates(known)))
+    chosen = ordered(made, [Past(durations=known, until_ready={})])
+    actual = noisy(dice, known, NOISE)
+    return (
+        1 - seconds(ranked, known) / seconds(made, known),
+        1 - seconds(chosen, known) / seconds(made, known),
+        1 - seconds(chosen, actual) / seconds(made, actual),
+    )
+
+
+def row(label, found):
+    ordered_gains = sorted(found)
+    shares = [ordered_gains[int(share * (len(found) - 1))] * 100 for share in QUANTILES.values()]
+    mean = sum(found) / len(found) * 100
+    longer = sum(gain < -0.01 for gain in found) / len(found) * 100
+    cells = "".join(f"{share:9.2f}" for share in (*shares, mean, longer))
+    print(f"{label:<44}{cells}")
+
+
+def cost(tasks):
+    """CPU seconds for ranking and choosing, in microseconds a task."""
+    made, known = timed_plan(random.Random(tasks), tasks, tokens=False)
+    begun = time.process_time()
+    ordered(made, [Past(durations=known, until_ready={})])
+    return (time.process_time() - begun) / len(made.tasks) * 1e6
+
+
+def main(graphs=GRAPHS, seed=0):
+    heads = "".join(f"{head:>9}" for head in (*QUANTILES, "mean", "> 1% +"))
+    print(f"saved of the time of {graphs} runs each, in percent".ljust(44) + heads)
+    for tokens in (False, True):
+        for size in SIZES:
+            found = [gains(seed + number, size, tokens) for number in range(graphs)]
+            what = f"{size} tasks, {'tokens' if tokens else 'no tokens'}"
+            for label, column in zip(
+                ("ranks alone", "chosen", "chosen, ±20 %"), zip(*found, strict=True), strict=True
+            ):
+                row(f"{what}: {label}", column)
+    print("\nwhat a choice costs, in µs of CPU time a task")
+    for tasks in (100, 1_000, 1_900, 10_000, 100_000):
+        print(f"{tasks:>8} tasks: {min(cost(tasks) for _ in range(3)):6.1f}")
+
+
+if __name__ == "__main__":
+    main(*map(int, sys.argv[1:]))

@@ -1,0 +1,84 @@
+"""Real runs, the later of which go by what the earlier ones took."""
+
+import re
+
+import pytest
+from support.runs import mprun, write
+
+# The chain stands last and takes longest; everything waits for the gate.
+JOB = """
+    max_parallel: 2
+    tasks:
+      - {name: gate, target: 'work:gate'}
+      - {name: single, target: 'work:nap', args: [0.1], matrix: {n: [1, 2, 3, 4]}, depends_on: gate}
+      - {name: a, target: 'work:nap', args: [0.2], depends_on: gate}
+      - {name: b, target: 'work:nap', args: [0.2], depends_on: a}
+      - {name: c, target: 'work:nap', args: [0.2], depends_on: b}
+    """
+WORK = """
+    import os
+    import time
+
+    def gate():
+        if os.path.exists("closed"):
+            raise ValueError("closed")
+
+    def nap(seconds):
+        time.sleep(seconds)
+    """
+
+
+@pytest.fixture
+def desk(tmp_path):
+    write(tmp_path, job=JOB, work=WORK)
+    return tmp_path
+
+
+def starts(run):
+    """The first two that start once the gate has ended, and which of them is first, chance may say."""
+    return {event["task"] for event in run.of("task_started")[1:3]}
+
+
+def test_the_second_run_starts_the_long_chain_first(desk):
+    first = mprun("job.yaml", cwd=desk)
+    second = mprun("job.yaml", cwd=desk)
+    assert (first.code, second.code) == (0, 0)
+    assert starts(first) == {"single[n=1]", "single[n=2]"}
+    assert "a" in starts(second)
+    # Who is joined when is the file's to say.
+    joined = [[event["task"] for event in run.of("task_joined")] for run in (first, second)]
+    assert joined[0] == joined[1]
+
+
+def test_a_resumed_run_goes_by_what_earlier_ones_took(desk):
+    assert mprun("job.yaml", cwd=desk).code == 0
+    (desk / "closed").touch()
+    assert mprun("job.yaml", cwd=desk).code == 1
+    (desk / "closed").unlink()
+    resumed = mprun("resume", cwd=desk)
+    assert resumed.code == 0
+    assert "a" in starts(resumed)
+
+
+def test_a_damaged_record_is_in_no_run_s_way(desk):
+    assert mprun("job.yaml", cwd=desk).code == 0
+    (record,) = desk.glob(".mprun/runs/*/events.jsonl")
+    record.write_bytes(record.read_bytes()[:1000] + b"\xff\n\x00{")
+    run = mprun("job.yaml", cwd=desk)
+    assert (run.code, starts(run)) == (0, {"single[n=1]", "single[n=2]"})
+    assert "warning" not in run.stderr
+
+
+def test_a_plan_shows_what_the_next_run_will_do(desk):
+    assert "expected" not in mprun("plan", "job.yaml", cwd=desk).stdout
+    assert not (desk / ".mprun").exists()
+    mprun("job.yaml", cwd=desk)
+    lines = mprun("plan", "job.yaml", cwd=desk).stdout.splitlines()
+    assert re.fullmatch(r"expected: \d\.\d\ds from 1 earlier run, the longest way to the end first", lines[1])
+    assert re.fullmatch(r"critical path: gate > a > b > c, \d\.\d\ds", lines[2])
+    assert lines[3].startswith("   1. gate")
+    assert lines[4].startswith("   2. a")
+    elsewhere = mprun("plan", "job.yaml", "--state-dir", "none", cwd=desk)
+    assert "expected" not in elsewhere.stdout
+    # One at a time takes as long in any order.
+    assert "longest way" not in mprun("plan", "job.yaml", "-j", "1", cwd=desk).stdout

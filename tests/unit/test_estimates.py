@@ -1,0 +1,55 @@
+"""How long tasks are expected to take: what is known, what is like it, what is new."""
+
+from __future__ import annotations
+
+import pytest
+
+from mprun.estimates import Estimates, Past, median
+
+
+def of(*runs):
+    return Estimates([Past(durations=run, until_ready={}) for run in runs])
+
+
+def test_a_task_takes_what_the_middle_one_of_its_runs_took():
+    assert of({"a": 9.0}, {"a": 1.0}, {"a": 2.0}).duration("a") == 2.0
+
+
+def test_two_runs_count_alike():
+    assert of({"a": 1.0}, {"a": 3.0}).duration("a") == 2.0
+
+
+def test_a_run_that_lacks_a_task_has_no_say_in_it():
+    assert of({"b": 5.0}, {"a": 1.0, "b": 7.0}).duration("a") == 1.0
+
+
+def test_a_new_task_takes_what_its_siblings_take():
+    known = of({"w[n=1]": 10.0, "w[n=2]": 12.0, "w[n=3]": 11.0, "a": 1.0, "b": 1.0, "c": 1.0, "d": 1.0})
+    assert known.duration("w[n=4]") == 11.0
+    assert not known.knows("w[n=4]")
+
+
+def test_the_siblings_of_a_task_of_a_recipe_are_those_of_the_same_task():
+    known = of({"r[d=1]/get": 1.0, "r[d=1]/put": 9.0, "r[d=2]/get": 3.0})
+    assert known.duration("r[d=3]/get") == 2.0
+
+
+def test_a_new_task_without_siblings_takes_what_most_take():
+    assert of({"a": 1.0, "b": 2.0, "c": 30.0}).duration("new") == 2.0
+
+
+def test_a_list_becomes_what_it_became_in_the_newest_run_that_tells():
+    known = of({"a": 1.0}, {"w[0]": 1.0, "w[1]": 1.0}, {"w[0]": 1.0})
+    assert known.instances("w") == ["w[0]", "w[1]"]
+    assert known.instances("new") == ["new[0]"]
+
+
+def test_what_nobody_saw_ready_is_ready_at_once():
+    known = Estimates([Past(durations={"a": 1.0}, until_ready={"db": 3.0})])
+    assert known.until_ready("db") == 3.0
+    assert known.until_ready("a") == 0.0
+
+
+@pytest.mark.parametrize(("values", "middle"), [((), 0.0), ((3,), 3), ((1, 2), 1.5), ((9, 1, 2), 2)])
+def test_median(values, middle):
+    assert median(values) == middle

@@ -1,0 +1,209 @@
+"""What earlier records tell of how long tasks take, and that no record can be in the way of a run."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from mprun import events, history, record
+from mprun.history import past_runs
+from mprun.statedir import RunDirectory
+
+FILE = "/jobs/job.yaml"
+OLD = Path(__file__).parents[1] / "records" / "format-1.jsonl"
+
+
+def at(seconds, run="r"):
+    return {"time": f"2026-01-01T12:00:{seconds:09.6f}Z", "run": run}
+
+
+def run_started(file=FILE, **more):
+    facts = {"job": "j", "host": "h", "pid": 1, "launcher_pid": 2, "cpus": 2, "tasks": 1, "at_once": 1}
+    facts |= {"max_parallel": 2, "mode": "parallel", "start_method": "fork", "boot_id": None, "python": "3"}
+    return events.RunStarted(**at(0), file=file, params={}, options={}, files=(), **{**facts, **more})
+
+
+def exited(task, duration, attempt=1, **more):
+    facts = {"pid": 9, "exit_code": 0, "signal": None, "cpu": 0.1, "max_rss": 1, "threads": 1, "error": None}
+    return events.TaskExited(
+        **at(2), task=task, attempt=attempt, duration=duration, orphans=(), **{**facts, **more}
+    )
+
+
+def finished(task, outcome="succeeded", **more):
+    return events.TaskFinished(**at(2), task=task, outcome=outcome, attempts=1, reason="", **more)
+
+
+def went(**durations):
+    """The events of a run in which each of these tasks has succeeded."""
+    return [event for name, span in durations.items() for event in (exited(name, span), finished(name))]
+
+
+@pytest.fixture
+def state(tmp_path):
+    """A function that writes a record: its number, the newest last, and its events or bytes."""
+
+    def write(number, lines):
+        directory = tmp_path / "runs" / f"20260101-120000.{number:03d}-abcd"
+        directory.mkdir(parents=True)
+        data = lines if isinstance(lines, bytes) else record.encode(lines)
+        (directory / "events.jsonl").write_bytes(data)
+
+    write.path = str(tmp_path)
+    return write
+
+
+def durations(state, *served):
+    return [run.durations for run in past_runs(state.path, FILE, served)]
+
+
+def test_the_newest_runs_of_the_job_file_tell_newest_first(state):
+    for number in range(history.TAKEN + 2):
+        state(number, [run_started(), *went(a=float(number))])
+    newest = history.TAKEN + 1
+    assert durations(state) == [{"a": float(newest - back)} for back in range(history.TAKEN)]
+
+
+def test_a_run_of_another_file_tells_nothing(state):
+    state(1, [run_started("/jobs/other.yaml"), *went(a=1.0)])
+    assert durations(state) == []
+
+
+def test_a_state_directory_that_is_not_there_tells_nothing(tmp_path):
+    assert past_runs(str(tmp_path / "none"), FILE) == []
+
+
+def test_only_what_has_succeeded_tells_how_long_it_takes(state):
+    lines = [run_started(), exited("a", 1.0, exit_code=1), finished("a", "failed"), exited("b", 2.0)]
+    state(1, [*lines, finished("c", carried=True), *went(d=4.0)])
+    assert durations(state) == [{"d": 4.0}]
+
+
+def test_of_a_task_that_was_tried_again_the_attempt_that_succeeded_counts(state):
+    state(1, [run_started(), exited("a", 9.0, exit_code=1), exited("a", 1.0, attempt=2), finished("a")])
+    assert durations(state) == [{"a": 1.0}]
+
+
+def test_a_run_that_tells_nothing_is_passed_over(state):
+    state(1, [run_started(), *went(a=1.0)])
+    for number in range(2, 9):
+        state(number, [run_started()])
+    assert durations(state) == [{"a": 1.0}]
+
+
+@pytest.mark.parametrize("name", ["跳舞", 'a "b" \\c', "w[n=1,s=a]", "tab\there", "\udc80"])
+def test_names_of_every_kind_are_read_as_they_were_written(state, name):
+    state(1, [run_started(), *went(**{name: 1.5})])
+    assert durations(state) == [{name: 1.5}]
+
+
+def test_words_of_a_task_that_look_like_events_are_none(state):
+    fake = '{"event":"task_exited","time":"","run":"","task":"b","duration":7,'
+    failed = exited("a", 1.0, error={"type": "E", "message": fake + '\n"duration":9.0,'})
+    state(1, [run_started(), failed, finished("a", result={"event": "task_exited", "text": fake})])
+    assert durations(state) == [{"a": 1.0}]
+
+
+def test_how_long_a_service_takes_to_be_ready_is_told_where_it_is_asked_for(state):
+    def begins(task, seconds):
+        facts = {"pid": 1, "ppid": 1, "start_ticks": 1, "host": "h", "daemon": True, "target": "m:f"}
+        return events.TaskStarted(**at(seconds), task=task, attempt=1, **facts)
+
+    ready = events.TaskReady(**at(3.5), task="db", attempt=1)
+    state(1, [run_started(), begins("db", 1), begins("a", 1), ready, *went(a=1.0)])
+    (asked,) = past_runs(state.path, FILE, {"db"})
+    assert asked.until_ready == {"db": 2.5}
+    (unasked,) = past_runs(state.path, FILE)
+    assert unasked.until_ready == {}
+
+
+GOOD = record.encode([run_started(), *went(a=1.0)])
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        b"",
+        b"\n",
+        b"\xff\xfe" * 100,
+        b"[1]\n" + GOOD,
+        b"[" * 100_000,
+        b"x" * (history._FIRST_LINE + 100),
+        record.encode([run_started(format=events.FORMAT + 1), *went(a=1.0)]),
+        record.encode([run_started(format=True), *went(a=1.0)]),
+        record.encode([run_started(format="1"), *went(a=1.0)]),
+        record.encode(went(a=1.0)),
+    ],
+    ids=["empty", "line feed", "bytes", "list", "deep", "long", "newer", "true", "text", "no beginning"],
+)
+def test_a_damaged_or_newer_record_is_passed_over(state, damaged):
+    state(1, GOOD)
+    state(2, damaged)
+    assert durations(state) == [{"a": 1.0}]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        GOOD.splitlines()[1].replace(b"1.0,", b"1e999,") + b"\n",
+        GOOD.splitlines()[1].replace(b"1.0,", b"nan,") + b"\n",
+        GOOD.splitlines()[1].replace(b"1.0,", b"-1.0,") + b"\n",
+        GOOD.splitlines()[1].replace(b"1.0,", b"1.-e,") + b"\n",
+        GOOD.splitlines()[1].replace(b'"a"', b'"\xff"') + b"\n",
+        GOOD.splitlines()[1].replace(b'"a"', b'"\\x"') + b"\n",
+        b"\xff\n",
+        b"{}\n",
+    ],
+)
+def test_a_damaged_line_is_passed_over(state, line):
+    rest = record.encode([finished("a"), *went(b=2.0)])
+    state(1, record.encode([run_started()]) + line + rest + b'{"event":"task_exited","ti')
+    assert durations(state) == [{"b": 2.0}]
+
+
+def test_what_is_no_file_is_passed_over(state):
+    state(1, GOOD)
+    for number, make in ((2, os.mkdir), (3, os.mkfifo), (4, lambda path: os.symlink(path, path))):
+        state(number, b"")
+        path = RunDirectory(f"{state.path}/runs/20260101-120000.{number:03d}-abcd").events
+        os.unlink(path)
+        make(path)
+    assert durations(state) == [{"a": 1.0}]
+
+
+def test_no_more_is_read_of_large_records_than_is_worth_it(state, monkeypatch):
+    monkeypatch.setattr(history, "ENOUGH", len(GOOD))
+    monkeypatch.setattr(history, "MOST", len(GOOD))
+    for number in range(3):
+        state(number, [run_started(), *went(a=float(number)), *went(b=1.0)])
+    assert durations(state) == [{"a": 2.0}]
+
+
+def test_only_the_newest_runs_are_looked_at(state, monkeypatch):
+    monkeypatch.setattr(history, "LOOKED_AT", 3)
+    state(1, GOOD)
+    for number in range(2, 5):
+        state(number, [run_started("/jobs/other.yaml")])
+    assert durations(state) == []
+
+
+def test_the_lock_on_a_record_that_this_process_writes_stays(state):
+    state(1, GOOD)
+    directory = RunDirectory(f"{state.path}/runs/20260101-120000.001-abcd")
+    recorder = record.Recorder(directory)
+    assert durations(state) == [{"a": 1.0}]
+    # Another process asks the kernel, and it is told who has it.
+    if (child := os.fork()) == 0:
+        record._writing.clear()
+        os._exit(record.writer(directory.events) != os.getppid())
+    assert os.waitpid(child, 0)[1] == 0
+    recorder.close()
+
+
+def test_an_old_record_is_read(state):
+    file = record._parse(OLD.read_bytes().splitlines(keepends=True)[0])["file"]
+    state(1, OLD.read_bytes())
+    (found,) = past_runs(state.path, file)
+    assert found.durations
