@@ -20,6 +20,7 @@ from support.timed_plans import estimates, noisy, timed_plan
 
 from mprun.estimates import Past
 from mprun.outlook import ordered
+from mprun.plan import Plan
 from mprun.ranking import Ranks
 from mprun.rehearsal import rehearse
 
@@ -29,11 +30,14 @@ NOISE = 0.2
 QUANTILES = {"worst": 0.0, "1%": 0.01, "5%": 0.05, "median": 0.5, "95%": 0.95, "best": 1.0}
 
 
-def seconds(made, durations):
-    return rehearse(made, estimates(durations)).seconds
+def seconds(made: Plan, durations: dict[str, float]) -> float:
+    """How long the run of a plan takes in virtual time, in seconds."""
+    rehearsed = rehearse(made, estimates(durations))
+    assert rehearsed is not None
+    return rehearsed.seconds
 
 
-def gains(seed, size, tokens):
+def gains(seed: int, size: int, tokens: bool) -> tuple[float, float, float]:
     """The shares of a run's time that are saved: by ranks alone, as chosen, as chosen with noise."""
     dice = random.Random(f"{seed} {size} {tokens}")
     made, known = timed_plan(dice, size, tokens=tokens)
@@ -47,7 +51,8 @@ def gains(seed, size, tokens):
     )
 
 
-def row(label, found):
+def row(label: str, found: tuple[float, ...]) -> None:
+    """Print the distribution of some gains."""
     ordered_gains = sorted(found)
     shares = [ordered_gains[int(share * (len(found) - 1))] * 100 for share in QUANTILES.values()]
     mean = sum(found) / len(found) * 100
@@ -56,15 +61,16 @@ def row(label, found):
     print(f"{label:<44}{cells}")
 
 
-def cost(tasks):
-    """CPU seconds for ranking and choosing, in microseconds a task."""
+def cost(tasks: int) -> float:
+    """The CPU time for ranking and choosing, in microseconds a task."""
     made, known = timed_plan(random.Random(tasks), tasks, tokens=False)
     begun = time.process_time()
     ordered(made, [Past(durations=known, until_ready={})])
     return (time.process_time() - begun) / len(made.tasks) * 1e6
 
 
-def main(graphs=GRAPHS, seed=0):
+def main(graphs: int = GRAPHS, seed: int = 0) -> None:
+    """Measure and print the table."""
     heads = "".join(f"{head:>9}" for head in (*QUANTILES, "mean", "> 1% +"))
     print(f"saved of the time of {graphs} runs each, in percent".ljust(44) + heads)
     for tokens in (False, True):
