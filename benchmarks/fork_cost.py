@@ -35,7 +35,20 @@ def task(directory: str) -> Callable[[], int]:
     copied = Process("fork", "fork")
     share_with_forks(copied, popen.launcher_pidfd[0])
     copied.rehearse()
-    todo: tuple[object, ...] = ("noop", 1, 1, False, "fork", "", None, None, (), {}, f"{directory}/log", f"{directory}/result")
+    todo: tuple[object, ...] = (
+        "noop",
+        1,
+        1,
+        False,
+        "fork",
+        "",
+        None,
+        None,
+        (),
+        {},
+        f"{directory}/log",
+        f"{directory}/result",
+    )
 
     def run() -> int:
         copied.assignment = Assignment((*todo, {}, None, noop, os.getpid()))
