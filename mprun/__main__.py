@@ -55,6 +55,9 @@ def main() -> None:
     """Run the command line; the exit code tells how it went (`mprun --help`)."""
     open_standard_descriptors()
     launcher = fork_launcher() if runs_a_job(sys.argv[1:]) else None
+    from mprun.postponed import import_click
+
+    import_click()
     from mprun.cli import main as command
 
     code = command(launcher)

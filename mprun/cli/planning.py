@@ -13,6 +13,7 @@ from mprun.assembly import assemble
 from mprun.cli.options import to_seconds
 from mprun.crosschecks import warnings
 from mprun.job import START_METHODS
+from mprun.postponed import import_yaml_parser
 from mprun.reporters.errors import warn
 
 if TYPE_CHECKING:
@@ -98,6 +99,7 @@ def planning_options(command: Callable[..., int]) -> Callable[..., int]:
 
 def planned(path: str, planning: dict[str, Any]) -> Plan:
     """The plan of a job file by the options of PLANNING."""
+    import_yaml_parser()
     options = dict(planning)
     job = assemble(path, {}, options.pop("params"), os.environ)
     warn_of(job)
