@@ -1,9 +1,10 @@
 """Imports that libraries make for what a run never asks of them, put off until it is asked for.
 
 A fifth of a start would be modules that click and PyYAML import for what the command does not use:
-`inspect` takes 7 ms, `uuid` with `platform` 2, and what PyYAML has in Python beside libyaml 10, the
-half of that for one regular expression (`python -X importtime -c 'import click, yaml'`). This is for
-the command alone, whose process has one thread and no other tenant: a library must not do so to its host.
+`inspect` takes 7 ms, `uuid` with `platform` 2, `datetime` 1, and what PyYAML has in Python beside
+libyaml 10, the half of that for one regular expression (`python -X importtime -c 'import click, yaml'`).
+This is for the command alone, whose process has one thread and no other tenant: a library must not
+do so to its host.
 """
 
 from __future__ import annotations
@@ -48,8 +49,11 @@ def _put_off(name: str, **given: Any) -> ModuleType:
 
 def import_click() -> None:
     """Import click, without what it needs for long texts, for generators and for UUIDs."""
-    # Each option's help goes through this; `click.types` names UUID as a parameter of a type.
+    from _datetime import datetime  # type: ignore[import-not-found]  # what `datetime` has it from
+
+    # Each option's help goes through this; `click.types` names the others as parameters of types.
     _put_off("inspect", cleandoc=_clean)
+    _put_off("datetime", datetime=datetime)
     uuid = _put_off("uuid", UUID=object)
     import click  # noqa: F401
 
