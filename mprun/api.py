@@ -8,12 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from mprun import blame
 from mprun.assembly import assemble
-from mprun.engine import Engine
 from mprun.errors import JobFileError, LauncherError, MprunError, NothingSelected
 from mprun.marks import Mark, of_others
 from mprun.plan import Carried, Plan, plan_tasks
 from mprun.preparation import START_TIMEOUT, ImportFailure, Interrupted, calls, prepare
-from mprun.record import Recorder
 from mprun.signals import SignalNotes
 from mprun.statedir import DEFAULT, create_run_somewhere
 from mprun.value import Value
@@ -206,6 +204,9 @@ def _run(
     options: dict[str, Any],
     resumed_from: str | None,
 ) -> RunResult:
+    from mprun.engine import Engine
+    from mprun.record import Recorder
+
     context = Context(directory=directory, plan=plan, is_ended=lambda: notes.ending)
     reporters = [make(context) for make in makers]
     recorder = Recorder(directory)
@@ -224,13 +225,18 @@ def _prepare(
 ) -> Prepared:
     """As `preparation.prepare`, with a failed import as a problem at its place in the job file."""
     try:
-        return prepare(plan, executor, directory, notes, timeout)
+        return prepare(plan, executor, directory, notes, timeout, meanwhile=_import_engine)
     except ImportFailure as failure:
         if failure.number is None:
             raise LauncherError(f"the start of the launcher {failure}") from None
         task = _task_of_call(plan, failure.number)
         message = f"importing `{(task.target or '').partition(':')[0]}` {failure}"
         raise JobFileError([blame.target_problem(task, message)]) from None
+
+
+def _import_engine() -> None:
+    """Import what only a run needs, 3 ms, while the launcher imports the targets."""
+    from mprun import engine, record  # noqa: F401
 
 
 def _refuse_findings(plan: Plan, prepared: Prepared) -> None:

@@ -12,7 +12,7 @@ from mprun.references import Lookup, Reference, resolve
 from mprun.signals import SUSPEND
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from mprun.executors.base import Executor
     from mprun.plan import Plan, PlannedTask
@@ -33,14 +33,21 @@ class Interrupted(Exception):
 
 
 def prepare(
-    plan: Plan, executor: Executor, directory: RunDirectory, notes: SignalNotes, timeout: float
+    plan: Plan,
+    executor: Executor,
+    directory: RunDirectory,
+    notes: SignalNotes,
+    timeout: float,
+    meanwhile: Callable[[], None],
 ) -> Prepared:
-    """Have every target imported and bound, before anything is started.
+    """Have every target imported and bound, before anything is started; `meanwhile` is done beside it.
 
     Raises ImportFailure where an import ends the launcher or is not over after `timeout`
     seconds, Interrupted where a signal came.
     """
     executor.prepare(_preparation(plan, directory))
+    executor.flush()
+    meanwhile()
     watch = Watch(executor, notes)
     importing: int | None = None
     end = time.monotonic() + timeout
