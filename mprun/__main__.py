@@ -14,7 +14,10 @@ WITHOUT_JOB = frozenset({"validate", "plan", "runs", "show", "tree", "logs", "st
 # What launcher and engine would each import: done once, it is 5 ms less of one core. What only one
 # of them needs it imports itself, beside the other (tests/process/test_start.py has the whole list).
 BOTH_NEED = (
+    "_ctypes",
+    "collections.abc",
     "contextlib",
+    "errno",
     "fcntl",
     "locale",
     "math",
