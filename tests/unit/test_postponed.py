@@ -133,3 +133,21 @@ except JobFileError as error:
         for more in ((), ("alone",))
     )
     assert alone == with_all != ""
+
+
+def test_an_annotation_that_was_not_compiled_means_what_it_says():
+    code = """
+import typing
+reference = typing.ForwardRef
+from mprun.postponed import Unread, import_click
+import_click()
+print(typing.ForwardRef is reference)
+typing.ForwardRef = Unread
+class Both(typing.TypedDict):
+    one: "typing.Callable[..., int]"
+    other: "str | None"
+typing.ForwardRef = reference
+print([type(kind).__name__ for kind in Both.__annotations__.values()])
+print(typing.get_type_hints(Both) == {"one": typing.Callable[..., int], "other": str | None})
+"""
+    assert run(code) == "True\n['Unread', 'Unread']\nTrue\n"
