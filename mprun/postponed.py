@@ -1,10 +1,10 @@
 """Imports that libraries make for what a run never asks of them, put off until it is asked for.
 
 A fifth of a start would be modules that click and PyYAML import for what the command does not use:
-`inspect` takes 7 ms, `uuid` with `platform` 2, `datetime` 1, and what PyYAML has in Python beside
-libyaml 10, the half of that for one regular expression (`python -X importtime -c 'import click, yaml'`).
-This is for the command alone, whose process has one thread and no other tenant: a library must not
-do so to its host.
+`inspect` takes 7 ms, `uuid` with `platform` 2, `datetime` and `gettext` with `locale` 1 each, and
+what PyYAML has in Python beside libyaml 10, the half of that for one regular expression
+(`python -X importtime -c 'import click, yaml'`). This is for the command alone, whose process has
+one thread and no other tenant: a library must not do so to its host.
 """
 
 from __future__ import annotations
@@ -49,20 +49,25 @@ def _put_off(name: str, **given: Any) -> ModuleType:
 
 
 def import_click() -> None:
-    """Import click, without what it needs for long texts, for generators and for UUIDs."""
+    """Import click, without what it needs for long texts, for translations, for dates and for UUIDs."""
     from _datetime import datetime  # type: ignore[import-not-found]  # what `datetime` has it from
 
-    # Each option's help goes through this; `click.types` names the others as parameters of types.
+    # Each option's help goes through this.
     _put_off("inspect", cleandoc=_clean)
+    # `click.types` names these two as parameters of types.
     _put_off("datetime", datetime=datetime)
     uuid = _put_off("uuid", UUID=object)
+    # Our own words are English, too; nobody need look for the locale and for files of translations.
+    gettext = _put_off("gettext", gettext=_as_it_is, ngettext=_by_number)
     reference, typing.ForwardRef = typing.ForwardRef, Unread  # type: ignore[assignment,misc]
     try:
         import click  # noqa: F401
     finally:
         typing.ForwardRef = reference  # type: ignore[misc]
-    if isinstance(uuid, StandIn):
-        del uuid.UUID
+    # These were true for click alone.
+    for module, names in ((uuid, ("UUID",)), (gettext, ("gettext", "ngettext"))):
+        for name in names if isinstance(module, StandIn) else ():
+            delattr(module, name)
 
 
 class Unread(str):
@@ -73,6 +78,14 @@ class Unread(str):
 
     def __new__(cls, text: str, **_: Any) -> Unread:
         return super().__new__(cls, text)
+
+
+def _as_it_is(text: str) -> str:
+    return text
+
+
+def _by_number(one: str, many: str, number: int) -> str:
+    return one if number == 1 else many
 
 
 def _clean(text: str) -> str:

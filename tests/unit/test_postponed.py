@@ -55,6 +55,25 @@ except click.BadParameter as error:
     ]
 
 
+def test_what_click_was_given_is_for_click_alone():
+    code = """
+from mprun.postponed import import_click
+import_click()
+from gettext import gettext, ngettext
+from uuid import UUID
+from datetime import datetime, date
+import click.core
+print([one.__module__ for one in (gettext, ngettext, UUID, datetime, date)])
+print(click.core._("Options"), click.core.ngettext("one", "many", 1), click.core.ngettext("one", "many", 2))
+print(isinstance(date.today(), date), click.types.datetime is datetime)
+"""
+    assert run(code).splitlines() == [
+        "['gettext', 'gettext', 'uuid', 'datetime', 'datetime']",
+        "Options one many",
+        "True True",
+    ]
+
+
 def test_a_text_of_one_line_is_cleaned_as_inspect_does():
     code = r"""
 from mprun.postponed import _clean
