@@ -8,12 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from mprun import blame, preparation
 from mprun.assembly import assemble
-from mprun.engine import Engine
 from mprun.errors import JobFileError, LauncherError, MprunError, NothingSelected
 from mprun.marks import Mark, of_others
 from mprun.plan import Carried, Plan, is_crowded, plan_tasks
 from mprun.preparation import START_TIMEOUT, ImportFailure, Interrupted, calls
-from mprun.record import Recorder
 from mprun.signals import SignalNotes
 from mprun.statedir import DEFAULT, create_run_somewhere
 from mprun.value import Value
@@ -24,7 +22,7 @@ if TYPE_CHECKING:
     from mprun.estimates import Past
     from mprun.events import RunFinished
     from mprun.executors.base import Executor, Prepared
-    from mprun.job import Job, Task
+    from mprun.job import Job
     from mprun.outlook import Outlook
     from mprun.reporters.base import Reporter
     from mprun.resumption import Resumption
@@ -160,8 +158,9 @@ def run_job(
     try:
         with SignalNotes() as notes:
             preparation.begin(plan, executor, directory)
+            # The launcher imports meanwhile.
             if not dry_run:
-                # The launcher imports meanwhile.
+                _import_engine()
                 plan = _ordered(plan, state_dir)
             prepared = _prepared(plan, executor, notes, start_timeout)
             answered = True
@@ -212,6 +211,9 @@ def _run(
     options: dict[str, Any],
     resumed_from: str | None,
 ) -> RunResult:
+    from mprun.engine import Engine
+    from mprun.record import Recorder
+
     context = Context(directory=directory, plan=plan, is_ended=lambda: notes.ending)
     reporters = [make(context) for make in makers]
     recorder = Recorder(directory)
@@ -262,30 +264,29 @@ def _prepared(plan: Plan, executor: Executor, notes: SignalNotes, timeout: float
     except ImportFailure as failure:
         if failure.number is None:
             raise LauncherError(f"the start of the launcher {failure}") from None
-        task = _task_of_call(plan, failure.number)
+        task = [planned.task for planned, _ in calls(plan)][failure.number]
         message = f"importing `{(task.target or '').partition(':')[0]}` {failure}"
         raise JobFileError([blame.target_problem(task, message)]) from None
 
 
+def _import_engine() -> None:
+    """Import what only a run needs, 3 ms, while the launcher imports the targets."""
+    from mprun import engine, record  # noqa: F401
+
+
 def _refuse_findings(plan: Plan, prepared: Prepared) -> None:
     """Raise JobFileError where a target cannot be called as the job file says."""
-    if prepared.findings:
-        raise JobFileError(
-            [
-                blame.target_problem(_task_of_call(plan, f.number), f.message, f.where, f.word, f.candidates)
-                if f.number >= 0
-                else blame.preload_problem(plan.job, -1 - f.number, f.message, f.word, f.candidates)
-                for f in prepared.findings
-            ]
-        )
-
-
-def _task_of_call(plan: Plan, number: int) -> Task:
-    """The task that a call of `preparation.calls` is made by, by its place among them."""
-    from itertools import islice
-
-    planned, _ = next(islice(calls(plan), number, None))
-    return planned.task
+    if not prepared.findings:
+        return
+    tasks = [planned.task for planned, _ in calls(plan)]
+    raise JobFileError(
+        [
+            blame.target_problem(tasks[f.number], f.message, f.where, f.word, f.candidates)
+            if f.number >= 0
+            else blame.preload_problem(plan.job, -1 - f.number, f.message, f.word, f.candidates)
+            for f in prepared.findings
+        ]
+    )
 
 
 def _sweep_killed_runs(directory: RunDirectory, warn: Callable[[str], None]) -> None:

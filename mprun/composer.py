@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from itertools import accumulate
 from sys import intern
 from typing import TYPE_CHECKING, Any
@@ -64,6 +63,9 @@ def starts_of(source: Source) -> list[int]:
 
 def place_of_mark(source: Source, starts: list[int], mark: int) -> Place:
     """The place that a mark stands for, at most to the end of its first line."""
+    # For messages, of which a good file has none.
+    from bisect import bisect_right
+
     line = bisect_right(starts, mark >> SHIFT, hi=len(source.lines)) - 1
     column = (mark >> SHIFT) - starts[line]
     width = min(mark & _LENGTH, len(source.lines[line]) - column)

@@ -77,17 +77,22 @@ def parse(text: bytes | str, path: str) -> Document:
 
 
 def _composed(composer: Composer, data: bytes) -> object:
-    # The room's one library: 20 ms, most of it modules that mprun imports anyhow.
-    import yaml
+    # The room's one library, by its parts: the command has no more than these (`mprun.postponed`).
+    from yaml.error import MarkedYAMLError, YAMLError
 
-    events = getattr(yaml, "CSafeLoader", yaml.SafeLoader)(data)
     try:
-        _feed({getattr(yaml, kind): handle for kind, handle in composer.handle.items()}, events.get_event)
+        from yaml._yaml import CParser as Parser
+    except ImportError:
+        from yaml import SafeLoader as Parser  # type: ignore[assignment]
+
+    events = Parser(data)
+    try:
+        _feed(composer.handle, events.get_event)
     except Stop:
         pass
-    except yaml.MarkedYAMLError as error:
+    except MarkedYAMLError as error:
         _explain_syntax(composer, error)
-    except (yaml.YAMLError, RecursionError) as error:
+    except (YAMLError, RecursionError) as error:
         composer.problem(0, f"cannot be read as YAML: {visible(str(error))[:100]}")
     finally:
         events.dispose()
@@ -96,9 +101,9 @@ def _composed(composer: Composer, data: bytes) -> object:
     return composer.root
 
 
-def _feed(handle: dict[type, Callable[[Any], None]], get_event: Callable[[], Any]) -> None:
+def _feed(handle: dict[str, Callable[[Any], None]], get_event: Callable[[], Any]) -> None:
     while (event := get_event()) is not None:
-        handle[type(event)](event)
+        handle[type(event).__name__](event)
 
 
 def _explain_syntax(composer: Composer, error: Any) -> None:

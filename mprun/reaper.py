@@ -35,6 +35,9 @@ def kill_trees(leaders: dict[int, int]) -> None:
 
 def signal_trees(leaders: dict[int, int], number: int) -> None:
     """As `kill_trees`, with another signal."""
+    if not leaders:
+        # A look at every process of the machine, in vain, twice.
+        return
     sent = {*leaders}
     end = time.monotonic() + BURY_SECONDS
     _signal_members(leaders, number, sent, end)

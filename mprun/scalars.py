@@ -18,12 +18,13 @@ _CONSTANTS: dict[str, object] = {
     **dict.fromkeys((".nan", ".NaN", ".NAN"), float("nan")),
 }
 
-_match_number = re.compile(
+# Not compiled before there is a number that is no plain integer.
+_NUMBER = (
     r"([-+]?[0-9]+)"
     r"|0o([0-7]+)"
     r"|0x([0-9a-fA-F]+)"
     r"|([-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?)"
-).fullmatch
+)
 
 # A plain scalar that begins with anything else is a string: most are, and need no closer look.
 MAY_BE_SPECIAL = frozenset("-+.0123456789~nNtTfF")
@@ -43,7 +44,7 @@ def resolve(text: str) -> object:
         return int(text)
     if text in _CONSTANTS:
         return _CONSTANTS[text]
-    match = _match_number(text)
+    match = re.fullmatch(_NUMBER, text)
     if match is None:
         return text
     if match.lastindex == 4:

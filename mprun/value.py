@@ -15,31 +15,46 @@ if TYPE_CHECKING:
     from typing import Self
 
 
+class _Setters:
+    """The setters of a class's slots, found when its first instance is made.
+
+    Of the classes that a run imports half are never used, and to set an attribute of a class
+    just made takes as long as to make it.
+    """
+
+    def __get__(self, instance: Value | None, cls: type[Value]) -> tuple[Any, ...]:
+        # A slot's own setter passes by `__setattr__`, which refuses.
+        cls._setters = setters = tuple([(name, getattr(cls, name).__set__) for name in cls._fields])
+        return setters
+
+
+_SETTERS = _Setters()
+
+
 @dataclass_transform(kw_only_default=True, frozen_default=True)
 class ValueType(type):
     """Make slots of a class's annotations and keep its defaults beside them."""
 
     _fields: tuple[str, ...]
     _defaults: dict[str, Any]
-    _setters: tuple[tuple[str, Callable[[Value, Any], None]], ...]
 
     def __new__(mcls, name: str, bases: tuple[type, ...], namespace: dict[str, Any]) -> ValueType:
         """Create the class; its module must have `from __future__ import annotations`."""
         annotations = namespace.get("__annotations__", {})
-        own = tuple(field for field, kind in annotations.items() if not kind.startswith("ClassVar"))
+        own = tuple([field for field, kind in annotations.items() if not kind.startswith("ClassVar")])
         namespace["_defaults"] = defaults = {}
         fields: tuple[str, ...] = ()
         for base in bases:
             if isinstance(base, ValueType):
                 defaults.update(base._defaults)
                 fields += base._fields
-        defaults.update((field, namespace.pop(field)) for field in own if field in namespace)
+        for field in own:
+            if field in namespace:
+                defaults[field] = namespace.pop(field)
         namespace["__slots__"] = own
         namespace["_fields"] = fields + own
-        cls = super().__new__(mcls, name, bases, namespace)
-        # A slot's own setter passes by `__setattr__`, which refuses.
-        cls._setters = tuple((field, getattr(cls, field).__set__) for field in cls._fields)
-        return cls
+        namespace["_setters"] = _SETTERS
+        return super().__new__(mcls, name, bases, namespace)
 
 
 class Value(metaclass=ValueType):

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import inspect
-import os
 from typing import Any
 
 import click
 
 from mprun import api, record
-from mprun.assembly import assemble
 from mprun.cli.completion import complete_run
+from mprun.cli.planning import read_job
 from mprun.cli.records import read_run
 from mprun.cli.run import execute, running_options
 from mprun.errors import UsageError
@@ -75,7 +74,7 @@ def resume(
     given = {option.partition("=")[0] for option in params}
     known = {name: value for name, value in earlier.params.items() if name not in given and value != HIDDEN}
     options = {name: value for name, value in earlier.options.items() if name in _PLANNING}
-    job = assemble(earlier.file, known, params, os.environ)
+    job = read_job(earlier.file, known, params)
     earlier = with_unrecorded(earlier, job, unknown)
     plan = api.plan_job(job, carried=earlier.carried, **options)
     return execute(plan, launcher, options, resumes=earlier, **running)

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import importlib
-import os
 import sys
 from typing import Any
 
 import click
 
 from mprun import api
-from mprun.assembly import assemble
 from mprun.cli.options import STATE_DIR
-from mprun.cli.planning import planned, planning_options, warn_of
+from mprun.cli.planning import planned, planning_options, read_job, warn_of
 from mprun.errors import UsageError
 from mprun.reporters.errors import explain, write
 from mprun.reporters.words import count, visible
@@ -25,7 +23,7 @@ def validate(jobs: tuple[str, ...]) -> int:
     code = 0
     for path in jobs:
         try:
-            job = assemble(path, {}, (), os.environ, lenient=True)
+            job = read_job(path, {}, (), lenient=True)
         except UsageError as error:
             if code:
                 write("")

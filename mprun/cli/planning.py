@@ -13,10 +13,11 @@ from mprun.assembly import assemble
 from mprun.cli.options import to_seconds
 from mprun.crosschecks import warnings
 from mprun.job import START_METHODS
+from mprun.postponed import import_yaml_parser
 from mprun.reporters.errors import warn
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from mprun.job import Job
     from mprun.plan import Plan
@@ -96,10 +97,16 @@ def planning_options(command: Callable[..., int]) -> Callable[..., int]:
     return command
 
 
+def read_job(path: str, params: dict[str, Any], options: Sequence[str], *, lenient: bool = False) -> Job:
+    """The job of a file, as `assemble` has it, with no more of PyYAML imported than that takes."""
+    import_yaml_parser()
+    return assemble(path, params, options, os.environ, lenient=lenient)
+
+
 def planned(path: str, planning: dict[str, Any]) -> Plan:
     """The plan of a job file by the options of PLANNING."""
     options = dict(planning)
-    job = assemble(path, {}, options.pop("params"), os.environ)
+    job = read_job(path, {}, options.pop("params"))
     warn_of(job)
     return api.plan_job(job, **options)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -128,6 +129,9 @@ def execute(
         )
     if events:
         reporters.append(_events_reporter(events))
+    # Disabled since the launcher was forked; what is there by now lives as long as the run.
+    gc.freeze()
+    gc.enable()
     result = api.run_job(
         plan,
         state_dir=state_dir,

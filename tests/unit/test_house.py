@@ -14,7 +14,7 @@ HOUSE = Path(__file__).parents[2] / "mprun"
 FLOORS = (
     # words that all speak
     {"value"},
-    {"clock", "failpoints", "outcomes", "problems"},
+    {"clock", "failpoints", "outcomes", "postponed", "problems"},
     {"errors"},
     {"events", "intents", "job"},
     # from text to a job
@@ -91,13 +91,13 @@ FLOORS = (
 
 # One library, one room. A package stands for all of its modules.
 ROOMS = {
-    "click": {"cli"},
+    "click": {"cli", "postponed"},
     "dask": {"executors.dask"},
     "distributed": {"executors.dask"},
     "jsonschema": {"schema"},
     "multiprocessing": {"attendants", "launcher", "popen", "popen_exec", "worker"},
     "rich": {"reporters"},
-    "yaml": {"loader"},
+    "yaml": {"loader", "postponed"},
 }
 
 # The core decides; whoever calls it brings the clock, the dice and the facts.

@@ -1,0 +1,130 @@
+"""What a start imports, named: of a valid job of one task, in the engine and in the launcher.
+
+A module costs 0.1 to 0.5 ms of some 60, and each that the launcher has is copied by each fork. Who
+needs another for every job adds it here, with what it costs (`python -X importtime`); what only
+some jobs need is imported in the function that needs it.
+"""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from mprun.__main__ import BOTH_NEED
+
+# Runs the command as its script does, and has both processes write down their modules at the end.
+SPY = """
+import os, sys
+before, engine, fork, leave = set(sys.modules), os.getpid(), os.fork, os._exit
+import mprun.__main__
+
+def tell(role):
+    with open(role, "w") as file:
+        for name, module in sys.modules.items():
+            if name not in before and type(module).__name__ != "StandIn":
+                print(name, file=file)
+
+def tell_and_fork():
+    tell("before the fork" if os.getpid() == engine else "launcher")
+    return fork()
+
+def tell_and_leave(code):
+    if os.getpid() == engine:
+        tell("engine")
+    leave(code)
+
+os.fork, os._exit = tell_and_fork, tell_and_leave
+sys.argv[1:] = ["one.yaml"]
+mprun.__main__.main()
+"""
+
+OURS = {
+    "engine": """
+        mprun mprun.__main__ mprun.channel mprun.failpoints mprun.procfs
+        mprun.postponed mprun.cli mprun.cli.commands mprun.cli.options mprun.cli.planning mprun.cli.run
+        mprun.value mprun.outcomes mprun.problems mprun.errors mprun.events mprun.intents mprun.job
+        mprun.durations mprun.scalars mprun.sizes mprun.composer mprun.loader
+        mprun.graph mprun.quickcheck mprun.references mprun.reference_checks mprun.schema mprun.substitution
+        mprun.checks mprun.builder mprun.blame mprun.crosschecks mprun.instances mprun.recipes mprun.assembly
+        mprun.plan mprun.expectations mprun.retries mprun.timers mprun.courses mprun.joins mprun.admission
+        mprun.stopping mprun.scheduler
+        mprun.guard mprun.marks mprun.results mprun.signals mprun.state mprun.statedir mprun.record
+        mprun.executors mprun.executors.base mprun.executors.local mprun.preparation
+        mprun.reporters mprun.reporters.console mprun.reporters.errors mprun.reporters.lineage
+        mprun.reporters.table mprun.reporters.tail mprun.reporters.words mprun.reporters.workflow
+        mprun.chronicle mprun.clock mprun.endings mprun.handover mprun.control mprun.loglimits
+        mprun.publishing mprun.engine mprun.api
+        """,
+    "launcher": """
+        mprun mprun.__main__ mprun.channel mprun.failpoints mprun.procfs
+        mprun.badge mprun.popen mprun.shortage mprun.signalling mprun.stacks mprun.reaper mprun.worker
+        mprun.attempt mprun.attendants mprun.target mprun.resolution mprun.launcher
+        """,
+}
+# Of others, each with what is inside it; some versions of Python need fewer of them.
+OTHERS = {
+    "engine": """
+        __future__ _collections _ctypes _datetime _functools _heapq _json _locale _operator
+        _sha2 _sha256 _socket _sre _struct _typing _weakrefset click collections contextlib copyreg
+        cython_runtime encodings enum errno fcntl functools gc heapq importlib itertools json
+        keyword math operator re reprlib select signal struct threading types typing warnings
+        weakref yaml
+        """,
+    "launcher": """
+        __future__ __mp_main__ _collections _compat_pickle _ctypes _functools _locale _operator _pickle
+        _posixsubprocess _socket _sre _struct _weakrefset array atexit collections contextlib copyreg
+        ctypes enum errno faulthandler fcntl functools gc itertools keyword locale math multiprocessing
+        operator pickle re reprlib resource select selectors signal socket struct subprocess threading
+        types warnings weakref
+        """,
+}
+# Packages of which only these are imported.
+PARTS = {
+    "importlib": ("_bootstrap", "_bootstrap_external"),
+    "multiprocessing": ("context", "popen_fork", "process", "reduction", "util"),
+    "yaml": ("_yaml", "error", "events", "nodes", "tokens"),
+}
+
+
+@pytest.fixture(scope="module")
+def imported(tmp_path_factory):
+    """By process, the modules that a start imports."""
+    folder = tmp_path_factory.mktemp("start")
+    (folder / "noop.py").write_text("def noop():\n    pass\n")
+    (folder / "one.yaml").write_text("tasks:\n  - target: noop:noop\n")
+    variables = {name: value for name, value in os.environ.items() if not name.startswith("MPRUN")}
+    done = subprocess.run(
+        [sys.executable, "-c", SPY], cwd=folder, env=variables, capture_output=True, timeout=30, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return {
+        role: set((folder / role).read_text().splitlines()) - {"noop"}
+        for role in ("before the fork", "engine", "launcher")
+    }
+
+
+@pytest.mark.parametrize("role", ["engine", "launcher"])
+def test_a_start_imports_these_modules_of_ours_and_no_others(imported, role):
+    ours = {name for name in imported[role] if name.partition(".")[0] == "mprun"}
+    assert ours == set(OURS[role].split()), __doc__
+
+
+@pytest.mark.parametrize("role", ["engine", "launcher"])
+def test_a_start_imports_no_other_library(imported, role):
+    known = set(OTHERS[role].split())
+    found = []
+    for name in imported[role]:
+        package, _, part = name.partition(".")
+        # PyYAML's extension brings modules that bear the version of Cython that made it.
+        if package == "mprun" or package.startswith("_cython"):
+            continue
+        if package not in known or (part and part not in PARTS.get(package, {part})):
+            found.append(name)
+    assert not found, __doc__
+
+
+def test_what_both_processes_need_and_only_that_is_imported_before_the_fork(imported):
+    both = imported["engine"] & imported["launcher"]
+    assert imported["before the fork"] == both
+    assert set(BOTH_NEED) <= both
