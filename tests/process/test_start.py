@@ -74,7 +74,7 @@ OTHERS = {
     "launcher": """
         __future__ __mp_main__ _collections _compat_pickle _ctypes _functools _locale _operator _pickle
         _posixsubprocess _socket _sre _struct _weakrefset array atexit collections contextlib copyreg
-        ctypes enum errno faulthandler fcntl functools gc itertools keyword locale math multiprocessing
+        enum errno faulthandler fcntl functools gc itertools keyword locale math multiprocessing
         operator pickle re reprlib resource select selectors signal socket struct subprocess threading
         types warnings weakref
         """,
