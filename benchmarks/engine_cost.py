@@ -1,0 +1,194 @@
+"""What a task costs the engine, without any process: CPU time and memory, by the number of tasks.
+
+`PYTHONPATH=. python benchmarks/engine_cost.py` runs jobs of 1,000, 10,000 and 100,000 no-op
+tasks, written out and as a matrix, two at a time, each in a new Python: everything from the
+plan to the table at the end, with the record and the plain view, and in place of the launcher
+a piece of paper that says of each task at once that it has started and ended. Its own time is
+not counted. Rounds are interleaved, figures are medians; `--profile` shows where the time goes.
+"""
+
+import argparse
+import itertools
+import json
+import marshal
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections import deque
+from pathlib import Path
+
+KINDS = ("file", "matrix")
+AT_ONCE = 2
+
+
+class Paper:
+    """Answers an executor as a launcher would, over what it takes for a socket.
+
+    With each call of `recv` one task ends and the next one starts, as in a run of short tasks.
+    """
+
+    def __init__(self) -> None:
+        self.spent = 0.0
+        self._ready = os.eventfd(1)
+        self._waiting = deque()
+        self._running = deque()
+        self._answers = []
+
+    def fileno(self) -> int:
+        return self._ready
+
+    def setblocking(self, _flag: bool) -> None:
+        pass
+
+    def close(self) -> None:
+        os.close(self._ready)
+
+    def send(self, data: bytes) -> int:
+        begun = time.process_time()
+        view, start = memoryview(data), 0
+        while start < len(view):
+            end = start + 4 + int.from_bytes(view[start : start + 4], "big")
+            self._take(*marshal.loads(view[start + 4 : end]))
+            start = end
+        view.release()
+        self.spent += time.process_time() - begun
+        return start
+
+    def _take(self, kind: str, *details: object) -> None:
+        if kind == "prepare":
+            self._answer("prepared", os.getpid(), "MainProcess", [], [])
+        elif kind == "start":
+            self._waiting.append(details)
+
+    def _answer(self, *report: object) -> None:
+        data = marshal.dumps(report)
+        self._answers.append(len(data).to_bytes(4, "big") + data)
+
+    def recv(self, _size: int) -> bytes:
+        begun = time.process_time()
+        now = time.monotonic()
+        if self._running:
+            self._answer(
+                *("exited", self._running.popleft(), now, 12345, 0, False),
+                *(0.001234567, 0.0012, 12345678, 1, ()),
+            )
+        while self._waiting and len(self._running) < AT_ONCE:
+            key, _, todo = self._waiting.popleft()
+            self._running.append(key)
+            os.close(os.open(todo["log"], os.O_WRONLY | os.O_CREAT, 0o600))
+            self._answer("started", key, now, 12345, 12344, 123456789)
+        data = b"".join(self._answers)
+        self._answers.clear()
+        self.spent += time.process_time() - begun
+        return data
+
+
+class NoGuard:
+    """Nothing comes from a launcher that is not there."""
+
+    def close(self) -> None:
+        pass
+
+
+def job_text(kind: str, tasks: int) -> str:
+    """A job of so many no-op tasks, a multiple of 100."""
+    if kind == "file":
+        return "tasks:\n" + "  - target: noop:noop\n" * tasks
+    axes = f"{{a: {list(range(tasks // 100))}, b: {list(range(100))}}}"
+    return f"tasks:\n  - name: task\n    target: noop:noop\n    matrix: {axes}\n"
+
+
+def run(kind: str, tasks: int, profile: bool) -> dict[str, float]:
+    """Run one such job here; microseconds of CPU for a task, and MB at most of this process."""
+    from mprun import api
+    from mprun.executors.local import LocalExecutor
+    from mprun.reporters.console import Console
+
+    paper = Paper()
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory, "job.yaml")
+        path.write_text(job_text(kind, tasks))
+        plan = api.plan_job(api.load_job(path), max_parallel=AT_ONCE)
+        planned = peak()
+        names = [task.name for task in plan.tasks]
+        profiler = start_profiler() if profile else None
+        begun = time.process_time()
+        result = api.run_job(
+            plan,
+            state_dir=str(Path(directory, "state")),
+            reporters=[lambda context: Console(context.directory, names, is_ended=context.is_ended)],
+            executor=LocalExecutor(0, paper, NoGuard()),
+        )
+        spent = time.process_time() - begun
+        if profiler:
+            show_profile(profiler)
+    assert result.exit_code == 0
+    assert len(result.tasks) == tasks
+    return {
+        "microseconds": (spent - paper.spent) / tasks * 1e6,
+        "plan_mb": planned,
+        "mb": peak(),
+    }
+
+
+def peak() -> float:
+    """The most memory that this process has had so far, in MB."""
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def start_profiler() -> object:
+    import cProfile
+
+    profiler = cProfile.Profile()
+    profiler.enable()
+    return profiler
+
+
+def show_profile(profiler: object) -> None:
+    import pstats
+
+    profiler.disable()
+    stats = pstats.Stats(profiler, stream=sys.stderr)
+    stats.sort_stats("tottime").print_stats(40)
+
+
+def measured(kind: str, tasks: int, profile: bool = False) -> dict[str, float]:
+    """The same in a new Python."""
+    command = [sys.executable, __file__, "--one", kind, str(tasks), *(["--profile"] if profile else [])]
+    # The view's lines go to stderr, and are nobody's to read.
+    stderr = None if profile else subprocess.DEVNULL
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=stderr, check=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def main() -> None:
+    """Measure and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--tasks", type=int, nargs="+", default=[1000, 10_000, 100_000])
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS)
+    parser.add_argument("--profile", action="store_true", help="one round, with a profile of each")
+    parser.add_argument("--one", nargs=2, metavar=("KIND", "TASKS"), help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.one:
+        print(json.dumps(run(options.one[0], int(options.one[1]), options.profile)))
+        return
+    figures = {row: [] for row in itertools.product(options.kinds, options.tasks)}
+    for _ in range(1 if options.profile else options.rounds):
+        for (kind, tasks), found in figures.items():
+            found.append(measured(kind, tasks, options.profile))
+    print(f"{'job':<8} {'tasks':>7} {'µs a task':>10} {'MB planned':>11} {'MB at most':>11}")
+    for (kind, tasks), found in figures.items():
+        medians = [
+            statistics.median(one[name] for one in found) for name in ("microseconds", "plan_mb", "mb")
+        ]
+        print("{:<8} {:>7} {:>10.1f} {:>11.1f} {:>11.1f}".format(kind, tasks, *medians))
+
+
+if __name__ == "__main__":
+    main()
