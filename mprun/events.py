@@ -20,7 +20,7 @@ class Event(Value):
 
     def to_record(self) -> dict[str, Any]:
         """The event as one object of `events.jsonl`, its kind first."""
-        return {"event": self.event, **self.to_dict()}
+        return dict(zip(_KEYS[self.event], (self.event, *self.to_tuple()), strict=True))
 
 
 class RunStarted(Event):
@@ -193,6 +193,8 @@ def from_record(record: dict[str, Any]) -> Event | None:
             raise TypeError(f"`{name}` is not {annotations[name]}")
     return kind(**fields)
 
+
+_KEYS = {name: ("event", *kind._fields) for name, kind in KINDS.items()}
 
 _JSON_TYPES: dict[str, tuple[type, ...]] = {
     "Any": (object,),

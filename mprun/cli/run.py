@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -128,6 +129,8 @@ def execute(
         )
     if events:
         reporters.append(_events_reporter(events))
+    # A plan stays as it is to the end: nobody need look through it for garbage.
+    gc.freeze()
     result = api.run_job(
         plan,
         state_dir=state_dir,
@@ -138,6 +141,7 @@ def execute(
         warn=warn,
         dry_run=dry_run,
         resumes=resumes,
+        results=False,
     )
     return result.exit_code
 
