@@ -1,7 +1,7 @@
 """What a task costs the engine, without any process: CPU time and memory, by the number of tasks.
 
 `PYTHONPATH=. python benchmarks/engine_cost.py` runs jobs of 1,000, 10,000 and 100,000 no-op
-tasks, written out and as a matrix, two at a time, each in a new Python: everything from the
+tasks, written out and as a matrix, each in a new Python: everything from the
 plan to the table at the end, with the record and the plain view, and in place of the launcher
 a piece of paper that says of each task at once that it has started and ended. Its own time is
 not counted. Rounds are interleaved, figures are medians; `--profile` shows where the time goes.
@@ -22,17 +22,17 @@ from collections import deque
 from pathlib import Path
 
 KINDS = ("file", "matrix")
-AT_ONCE = 2
-WITHOUT_RESULTS = {"results": False}
 
 
 class Paper:
     """Answers an executor as a launcher would, over what it takes for a socket.
 
-    With each call of `recv` one task ends and the next one starts, as in a run of short tasks.
+    With each call of `recv` one task ends and the next one starts, as in a run of short tasks
+    of which `at_once` run at the same time.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, at_once: int) -> None:
+        self._at_once = at_once
         self.spent = 0.0
         self._ready = os.eventfd(1)
         self._waiting = deque()
@@ -77,7 +77,7 @@ class Paper:
                 *("exited", self._running.popleft(), now, 12345, 0, False),
                 *(0.001234567, 0.0012, 12345678, 1, ()),
             )
-        while self._waiting and len(self._running) < AT_ONCE:
+        while self._waiting and len(self._running) < self._at_once:
             key, _, todo = self._waiting.popleft()
             self._running.append(key)
             os.close(os.open(todo["log"], os.O_WRONLY | os.O_CREAT, 0o600))
@@ -103,33 +103,35 @@ def job_text(kind: str, tasks: int) -> str:
     return f"tasks:\n  - name: task\n    target: noop:noop\n    matrix: {axes}\n"
 
 
-def run(kind: str, tasks: int, profile: bool) -> dict[str, float]:
+def run(kind: str, tasks: int, *, at_once: int = 2, profile: bool = False) -> dict[str, float]:
     """Run one such job here; microseconds of CPU for a task, and MB at most of this process."""
     from mprun import api
     from mprun.executors.local import LocalExecutor
     from mprun.reporters.console import Console
 
-    paper = Paper()
+    paper = Paper(at_once)
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory, "job.yaml")
         path.write_text(job_text(kind, tasks))
-        plan = api.plan_job(api.load_job(path), max_parallel=AT_ONCE)
+        plan = api.plan_job(api.load_job(path), max_parallel=at_once)
         planned = peak()
         names = [task.name for task in plan.tasks]
+        # As the command does.
         gc.freeze()
         profiler = start_profiler() if profile else None
         begun = time.process_time()
-        result = api.run_job(
+        finished = api.run_job(
             plan,
             state_dir=str(Path(directory, "state")),
             reporters=[lambda context: Console(context.directory, names, is_ended=context.is_ended)],
             executor=LocalExecutor(0, paper, NoGuard()),
-            **WITHOUT_RESULTS,
+            results=False,
         )
         spent = time.process_time() - begun
+        gc.unfreeze()
         if profiler:
             show_profile(profiler)
-    assert result.exit_code == 0
+    assert finished.exit_code == 0
     return {
         "microseconds": (spent - paper.spent) / tasks * 1e6,
         "plan_mb": planned,
@@ -160,9 +162,10 @@ def show_profile(profiler: object) -> None:
     stats.sort_stats("tottime").print_stats(40)
 
 
-def measured(kind: str, tasks: int, profile: bool = False) -> dict[str, float]:
+def measured(kind: str, tasks: int, at_once: int, profile: bool) -> dict[str, float]:
     """The same in a new Python."""
-    command = [sys.executable, __file__, "--one", kind, str(tasks), *(["--profile"] if profile else [])]
+    command = [sys.executable, __file__, "--one", kind, str(tasks), "--at-once", str(at_once)]
+    command += ["--profile"] if profile else []
     # The view's lines go to stderr, and are nobody's to read.
     stderr = None if profile else subprocess.DEVNULL
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=stderr, check=True)
@@ -175,16 +178,21 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--tasks", type=int, nargs="+", default=[1000, 10_000, 100_000])
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS)
+    parser.add_argument("--at-once", type=int, default=2)
     parser.add_argument("--profile", action="store_true", help="one round, with a profile of each")
     parser.add_argument("--one", nargs=2, metavar=("KIND", "TASKS"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
-        print(json.dumps(run(options.one[0], int(options.one[1]), options.profile)))
+        print(
+            json.dumps(
+                run(options.one[0], int(options.one[1]), at_once=options.at_once, profile=options.profile)
+            )
+        )
         return
     figures = {row: [] for row in itertools.product(options.kinds, options.tasks)}
     for _ in range(1 if options.profile else options.rounds):
         for (kind, tasks), found in figures.items():
-            found.append(measured(kind, tasks, options.profile))
+            found.append(measured(kind, tasks, options.at_once, options.profile))
     print(f"{'job':<8} {'tasks':>7} {'µs a task':>10} {'MB planned':>11} {'MB at most':>11}")
     for (kind, tasks), found in figures.items():
         medians = [

@@ -191,7 +191,10 @@ def from_record(record: dict[str, Any]) -> Event | None:
     for name, value in fields.items():
         if not _fits(value, annotations[name]):
             raise TypeError(f"`{name}` is not {annotations[name]}")
-    return kind(**fields)
+    found = kind.__new__(kind)
+    # Not a hastened one, which has other words for a field that is missing.
+    Value.__init__(found, **fields)
+    return found
 
 
 _KEYS = {name: ("event", *kind._fields) for name, kind in KINDS.items()}

@@ -95,6 +95,21 @@ class TaskState:
         else:
             self._attempts = _NO_ATTEMPTS
 
+    def to_json(self) -> dict[str, Any]:
+        """The task as one JSON object, for `--json`."""
+        attempts, finished = self.attempts, self.finished
+        return {
+            "task": self.name,
+            "outcome": finished.outcome if finished else None,
+            "reason": finished.reason if finished else None,
+            "result": finished.result if finished else None,
+            "result_kind": finished.result_kind if finished else None,
+            "attempts": [
+                {name: fact and fact.to_record() for name, fact in _facts(attempt).items()}
+                for attempt in attempts
+            ],
+        }
+
     def _open(self) -> None:
         """Be changed again: it has not finished, or something is said of it after its end."""
         if self._packed is not None:
@@ -193,28 +208,6 @@ class RunState:
             if task.outcome is not None:
                 counts[task.outcome] = counts.get(task.outcome, 0) + 1
         return counts
-
-    def to_json(self) -> dict[str, Any]:
-        """The run as one JSON object, for `--json`."""
-        return {
-            "run": self.started.to_record() if self.started else None,
-            "tasks": [_task_to_json(task) for task in self.tasks.values()],
-            "finished": self.finished.to_record() if self.finished else None,
-        }
-
-
-def _task_to_json(task: TaskState) -> dict[str, Any]:
-    return {
-        "task": task.name,
-        "outcome": task.finished.outcome if task.finished else None,
-        "reason": task.finished.reason if task.finished else None,
-        "result": task.finished.result if task.finished else None,
-        "result_kind": task.finished.result_kind if task.finished else None,
-        "attempts": [
-            {name: fact and fact.to_record() for name, fact in _facts(attempt).items()}
-            for attempt in task.attempts
-        ],
-    }
 
 
 def _facts(attempt: AttemptState) -> dict[str, Event | None]:

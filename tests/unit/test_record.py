@@ -180,7 +180,7 @@ def test_no_object_ends_the_reading_in_a_traceback(value):
     state, damage = record.RunState(), []
     record.apply(state, {"format": 1, **value, **({"format": 1} if "format" in value else {})}, damage)
     assert len(damage) <= 1
-    json.dumps(state.to_json())
+    json.dumps([task.to_json() for task in state.tasks.values()])
 
 
 def test_a_newer_format_is_refused_by_name(directory):
