@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from mprun.estimates import Past
-    from mprun.events import RunFinished
+    from mprun.events import RunFinished, TaskFinished
     from mprun.executors.base import Executor, Prepared
     from mprun.job import Job
     from mprun.outlook import Outlook
@@ -135,6 +135,7 @@ def run_job(
     warn: Callable[[str], None] = lambda text: None,
     dry_run: bool = False,
     resumes: Resumption | None = None,
+    results: bool = True,
 ) -> RunResult:
     """Run a job to its end. Nothing is printed: `reporters` show what happens.
 
@@ -142,7 +143,8 @@ def run_job(
     JobFileError where one cannot be, LauncherError where the launcher fails, RecordError
     when the record cannot be written any more. With `dry_run` that is all, and no record
     stays. `resumes` is the earlier run whose results are taken over; the plan says what of
-    it is not run again. Called from the main thread it handles SIGINT, SIGTERM and SIGHUP while it runs.
+    it is not run again. Without `results`, `tasks` of what is returned stays empty. Called
+    from the main thread it handles SIGINT, SIGTERM and SIGHUP while it runs.
     """
     plan = job if isinstance(job, Plan) else plan_job(job)
     directory, warning = create_run_somewhere(state_dir, _wall_clock())
@@ -171,7 +173,9 @@ def run_job(
                 return _never_ran(directory, 0)
             kept = True
             resumed_from = _adopt(resumes, directory)
-            return _run(plan, executor, directory, reporters, notes, prepared, options or {}, resumed_from)
+            _forget_files(plan)
+            run = _run(plan, executor, directory, reporters, notes, prepared, options or {}, resumed_from)
+            return _result(directory, *run) if results else _result(directory, run[0])
     except Interrupted as interrupted:
         return _never_ran(directory, 128 + interrupted.number)
     except MprunError as error:
@@ -189,6 +193,13 @@ _THREADS = (
     "importing `{}` started a thread; a fork of a process with threads can hang: "
     "`start_method: spawn` is the way out"
 )
+
+
+def _forget_files(plan: Plan) -> None:
+    """The trees of the job files are of no use any more, unless tasks are to be made on the way."""
+    if not any(planned.task.foreach is not None for planned in plan.tasks):
+        for tree in {planned.task.origin.document.tree for planned in plan.tasks}:
+            tree.forget()
 
 
 def _adopt(resumes: Resumption | None, directory: RunDirectory) -> str | None:
@@ -210,7 +221,7 @@ def _run(
     prepared: Prepared,
     options: dict[str, Any],
     resumed_from: str | None,
-) -> RunResult:
+) -> tuple[RunFinished, RunState]:
     from mprun.engine import Engine
     from mprun.record import Recorder
 
@@ -224,7 +235,7 @@ def _run(
         recorder.close()
         for reporter in reporters:
             reporter.close()
-    return _result(directory, finished, engine.state)
+    return finished, engine.state
 
 
 def _ordered(plan: Plan, state_dir: str) -> Plan:
@@ -322,23 +333,25 @@ def _never_ran(directory: RunDirectory, exit_code: int) -> RunResult:
     )
 
 
-def _result(directory: RunDirectory, finished: RunFinished, state: RunState) -> RunResult:
+def _result(directory: RunDirectory, finished: RunFinished, state: RunState | None = None) -> RunResult:
     return RunResult(
         run_id=directory.run_id,
         outcome=finished.outcome,
         exit_code=finished.exit_code,
         duration=finished.duration,
         directory=directory.path,
-        tasks=tuple(
-            TaskResult(
-                name=task.name,
-                outcome=task.finished.outcome,
-                reason=task.finished.reason,
-                attempts=task.finished.attempts,
-                result=task.finished.result,
-                result_kind=task.finished.result_kind,
-            )
-            for task in state.tasks.values()
-            if task.finished is not None
-        ),
+        tasks=tuple(map(_task_result, filter(None, (task.finished for task in state.tasks.values()))))
+        if state
+        else (),
+    )
+
+
+def _task_result(finished: TaskFinished) -> TaskResult:
+    return TaskResult(
+        name=finished.task,
+        outcome=finished.outcome,
+        reason=finished.reason,
+        attempts=finished.attempts,
+        result=finished.result,
+        result_kind=finished.result_kind,
     )

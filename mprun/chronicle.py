@@ -29,19 +29,19 @@ class Chronicle:
         self._tasks = tasks
         self._directory = directory
         self._clock = clock
+        self._run = directory.run_id
         self._host = os.uname().nodename
 
-    def _stamp(self, monotonic: float | None = None) -> dict[str, Any]:
-        clock = self._clock
-        time = clock.iso(clock.now() if monotonic is None else monotonic)
-        return {"time": time, "run": self._directory.run_id}
+    def _now(self) -> str:
+        return self._clock.iso(self._clock.now())
 
     def run_started(
         self, begun: float, prepared: Prepared, options: dict[str, Any], resumed_from: str | None
     ) -> events.RunStarted:
         plan = self._plan
         return events.RunStarted(
-            **self._stamp(begun),
+            time=self._clock.iso(begun),
+            run=self._run,
             job=plan.job.name,
             file=plan.job.path,
             host=self._host,
@@ -66,7 +66,8 @@ class Chronicle:
         number, attempt = report.key
         planned = self._tasks[number]
         return events.TaskStarted(
-            **self._stamp(report.clock),
+            time=self._clock.iso(report.clock),
+            run=self._run,
             task=planned.name,
             attempt=attempt,
             pid=report.pid,
@@ -79,7 +80,7 @@ class Chronicle:
 
     def task_ready(self, intent: MarkReady) -> events.TaskReady:
         name = self._tasks[intent.task].name
-        return events.TaskReady(**self._stamp(), task=name, attempt=intent.attempt)
+        return events.TaskReady(time=self._now(), run=self._run, task=name, attempt=intent.attempt)
 
     def task_exited(self, report: Exited) -> events.TaskExited:
         number, attempt = report.key
@@ -88,7 +89,8 @@ class Chronicle:
         usage = results.read_usage(path)
         code = report.exit_code
         return events.TaskExited(
-            **self._stamp(report.clock),
+            time=self._clock.iso(report.clock),
+            run=self._run,
             task=name,
             attempt=attempt,
             pid=report.pid,
@@ -113,7 +115,8 @@ class Chronicle:
                 # Of a list that was empty.
                 result, kind = [], "json"
         return events.TaskFinished(
-            **self._stamp(),
+            time=self._now(),
+            run=self._run,
             task=planned.name,
             outcome=intent.outcome,
             attempts=intent.attempts,
@@ -126,11 +129,14 @@ class Chronicle:
 
     def task_joined(self, intent: Join) -> events.TaskJoined:
         name = self._tasks[intent.task].name
-        return events.TaskJoined(**self._stamp(), task=name, position=intent.position, of=intent.of)
+        return events.TaskJoined(
+            time=self._now(), run=self._run, task=name, position=intent.position, of=intent.of
+        )
 
     def task_retrying(self, intent: TryAgain) -> events.TaskRetrying:
         return events.TaskRetrying(
-            **self._stamp(),
+            time=self._now(),
+            run=self._run,
             task=self._tasks[intent.task].name,
             attempt=intent.attempt,
             delay=intent.delay,
@@ -139,7 +145,8 @@ class Chronicle:
 
     def task_stopping(self, intent: Signal) -> events.TaskStopping:
         return events.TaskStopping(
-            **self._stamp(),
+            time=self._now(),
+            run=self._run,
             task=self._tasks[intent.task].name,
             attempt=intent.attempt,
             signal=intent.signal,
@@ -150,7 +157,8 @@ class Chronicle:
         self, begun: float, outcome: str, exit_code: int, reason: str, counts: dict[str, int]
     ) -> events.RunFinished:
         return events.RunFinished(
-            **self._stamp(),
+            time=self._now(),
+            run=self._run,
             outcome=outcome,
             exit_code=exit_code,
             duration=self._clock.now() - begun,

@@ -20,7 +20,7 @@ class Event(Value):
 
     def to_record(self) -> dict[str, Any]:
         """The event as one object of `events.jsonl`, its kind first."""
-        return {"event": self.event, **self.to_dict()}
+        return dict(zip(_KEYS[self.event], (self.event, *self.to_tuple()), strict=True))
 
 
 class RunStarted(Event):
@@ -191,8 +191,13 @@ def from_record(record: dict[str, Any]) -> Event | None:
     for name, value in fields.items():
         if not _fits(value, annotations[name]):
             raise TypeError(f"`{name}` is not {annotations[name]}")
-    return kind(**fields)
+    found = kind.__new__(kind)
+    # Not a hastened one, which has other words for a field that is missing.
+    Value.__init__(found, **fields)
+    return found
 
+
+_KEYS = {name: ("event", *kind._fields) for name, kind in KINDS.items()}
 
 _JSON_TYPES: dict[str, tuple[type, ...]] = {
     "Any": (object,),

@@ -67,6 +67,8 @@ class Handover:
         self._names: Names | None = None
         # By place in the plan: how it ended, and after how many attempts.
         self._ends: dict[int, tuple[str, int]] = {}
+        # Most end alike, and a hundred thousand tuples are worth sharing.
+        self._shared: dict[tuple[str, int], tuple[str, int]] = {}
         self._instances: dict[int, list[int]] = {}
         self._plain: dict[int, bool] = {}
         # The result that was read last: those who refer to one often start one after another.
@@ -74,7 +76,8 @@ class Handover:
 
     def finished(self, number: int, outcome: str, attempts: int) -> None:
         """A task has its outcome."""
-        self._ends[number] = (outcome, attempts)
+        end = (outcome, attempts)
+        self._ends[number] = self._shared.setdefault(end, end)
 
     def expanded(self, number: int, instances: list[int]) -> None:
         """A task stands for these from now on."""

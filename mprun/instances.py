@@ -251,7 +251,7 @@ class _Spread:
         tasks.marks = [mark]
         root = Mapping(tasks=tasks)
         root.marks = [mark, mark]
-        document = self._document.replace(root=root)
+        document = self._document.with_root(root)
         problems = schema.check(document)
         if not problems:
             # What names other tasks is looked at when all of them are there.

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from mprun import outcomes
 from mprun.intents import Intent, Join
+from mprun.plan import PlannedJoin
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -14,6 +15,10 @@ if TYPE_CHECKING:
 
 
 _NEVER_RAN = (outcomes.SKIPPED, outcomes.CANCELLED)
+
+# Traits of a task: named in the join order, waited for in any case, and joined, or ended in an
+# earlier run: there is nothing to collect any more.
+_LISTED, _IMPLICIT, _DONE_WITH = 1, 2, 4
 
 
 class Joins:
@@ -24,17 +29,17 @@ class Joins:
     """
 
     def __init__(self, plan: Plan) -> None:
-        self._order = [(entry.task, entry.timeout) for entry in plan.join]
-        listed = {task for task, _ in self._order}
-        self._implicit = {number for number, planned in enumerate(plan.tasks) if not planned.task.daemon}
+        # What is known of each task, a byte for each: of sets, 100,000 tasks would take 20 MB.
+        self._traits = bytearray(0 if planned.task.daemon else _IMPLICIT for planned in plan.tasks)
+        self._order = list(plan.join)
+        for entry in self._order:
+            self._traits[entry.task] |= _LISTED
         # multiprocessing waits at exit for every child that is no daemon.
-        self._order += [(task, None) for task in sorted(self._implicit - listed)]
-        self._listed = self._implicit | listed
-        self._of = len(self._listed)
-        self._next = 0
-        self._joined: set[int] = set()
-        # What ended in an earlier run: there is nothing to collect.
-        self._carried: set[int] = set()
+        self._order += [
+            PlannedJoin(task=task) for task, traits in enumerate(self._traits) if traits == _IMPLICIT
+        ]
+        self._of = len(self._order)
+        self._next = self._joined = 0
         # The instances of a group that was opened, until its turn comes.
         self._opened: dict[int, list[int]] = {}
         self._to_start: set[int] = set()
@@ -60,41 +65,42 @@ class Joins:
     def expand(self, group: int, instances: list[int]) -> None:
         """Where a task stood that turned out to be a group, its instances stand."""
         self._opened[group] = instances
-        if group in self._listed:
+        traits = self._traits
+        traits += bytes(max(0, max(instances, default=0) + 1 - len(traits)))
+        if traits[group]:
             self._of += len(instances) - 1
-        if group in self._implicit:
-            self._implicit.remove(group)
-            self._implicit.update(instances)
+        for instance in instances:
+            traits[instance] = traits[group] & _IMPLICIT
+        traits[group] &= ~_IMPLICIT
 
     def leave_out(self, task: int) -> None:
         """A task was not run, as it had been in the run that this one resumes."""
-        self._carried.add(task)
-        self._of -= task in self._listed or task in self._implicit
+        self._of -= self._traits[task] & (_LISTED | _IMPLICIT) != 0
+        self._traits[task] |= _DONE_WITH
 
     def advance(self, outcome: list[str | None], now: float) -> list[Intent]:
         """Join what has finished, in order; give up on an entry whose time is over."""
         joins: list[Intent] = []
         while self._have_begun and self._next < len(self._order):
-            task, timeout = self._order[self._next]
+            entry = self._order[self._next]
+            task = entry.task
             if task in self._opened:
-                instances = [(instance, timeout) for instance in self._opened[task]]
+                instances = [entry.replace(task=instance) for instance in self._opened[task]]
                 self._order[self._next : self._next + 1] = instances
                 self.deadline = None
                 continue
             if outcome[task] is None:
-                if not self._timed_out(timeout, now):
+                if not self._timed_out(entry.timeout, now):
                     break
-                if task in self._implicit:
-                    self._order.append((task, None))
-            elif not self._is_done_with(task) and outcome[task] not in _NEVER_RAN:
-                self._joined.add(task)
-                joins.append(Join(task=task, position=len(self._joined), of=self._of))
+                if self._traits[task] & _IMPLICIT:
+                    self._order.append(PlannedJoin(task=task))
+            elif not self._traits[task] & _DONE_WITH and outcome[task] not in _NEVER_RAN:
+                self._traits[task] |= _DONE_WITH
+                self._joined += 1
+                joins.append(Join(task=task, position=self._joined, of=self._of))
             self._next += 1
             self.deadline = None
         return joins
-
-    def _is_done_with(self, task: int) -> bool:
-        return task in self._joined or task in self._carried
 
     def _timed_out(self, timeout: float | None, now: float) -> bool:
         if timeout is None:

@@ -14,7 +14,7 @@ from mprun.errors import RecordError
 from mprun.state import RunState
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from mprun.statedir import RunDirectory
 
@@ -23,8 +23,21 @@ _FIRST_LINE = 1 << 20
 _LAST_LINE = 8192
 
 
-# Made once: `json.dumps` makes a new one for each call with options.
-_to_json = json.JSONEncoder(ensure_ascii=False, check_circular=False, separators=(",", ":")).encode
+def _encoder() -> Callable[[object], str]:
+    """JSON without spaces, as `json.JSONEncoder.encode` writes it.
+
+    That makes a new encoder for each call, which takes a third of the time of a line.
+    """
+    encoder = json.JSONEncoder(ensure_ascii=False, check_circular=False, separators=(",", ":"))
+    make = getattr(json.encoder, "c_make_encoder", None)
+    if make is None:
+        return encoder.encode
+    escaped = json.encoder.encode_basestring
+    pieces = make(None, encoder.default, escaped, None, ":", ",", False, False, True)
+    return lambda value: "".join(pieces(value, 0))
+
+
+_to_json = _encoder()
 
 
 def line(event: events.Event) -> str:

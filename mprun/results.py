@@ -23,7 +23,7 @@ def read_result(path: str) -> tuple[Any, str]:
     """
     text = _read(f"{path}.json", RESULT_LIMIT + 1)
     if text is None:
-        return None, "repr" if os.path.exists(f"{path}.repr") else "none"
+        return None, "repr" if os.access(f"{path}.repr", os.F_OK) else "none"
     if len(text) > RESULT_LIMIT:
         return None, "file"
     try:
@@ -97,7 +97,9 @@ def read_error(path: str) -> dict[str, str] | None:
 
 def read_usage(path: str) -> dict[str, Any]:
     """What the process measured of itself, where it did: threads, CPU seconds, bytes."""
-    usage = _read_object(f"{path}.usage.json") or {}
+    usage = _read_object(f"{path}.usage.json")
+    if not usage:
+        return {}
     return {
         name: usage[name]
         for name in ("threads", "cpu", "max_rss")
@@ -115,6 +117,9 @@ def _read_object(path: str) -> dict[str, Any] | None:
 
 
 def _read(path: str, limit: int = -1) -> bytes | None:
+    # Most are not there, and to make an exception of that takes longer than to ask.
+    if not os.access(path, os.F_OK):
+        return None
     try:
         file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:

@@ -50,7 +50,7 @@ class Scheduler:
         self._joins = Joins(plan)
         self._timers = Timers()
         self._stops = Stops(self._intents, self._timers)
-        # Whatever was started, in the order in which it was last, and how many attempts run.
+        # Whatever runs or is about to, in the order in which it was started last, and how many.
         self._order: dict[int, None] = {}
         self._live = 0
         # Whether more may have to be started before the joins begin.
@@ -315,12 +315,12 @@ class Scheduler:
             course.stop_reason = None
             course.attempts += 1
             self._live += 1
-            self._order.pop(course.number, None)
             self._order[course.number] = None
             self._intents.append(Start(task=course.number, attempt=course.attempts))
 
     def _release(self, course: Course) -> None:
         self._live -= 1
+        self._order.pop(course.number, None)
         self._admission.give_back(course.task)
 
     def _pause(self, course: Course, outcome: str, reason: str, again: str) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+import marshal
+from functools import lru_cache
+from sys import intern
+from typing import TYPE_CHECKING, Any
 
 from mprun.events import (
     Event,
@@ -16,6 +19,9 @@ from mprun.events import (
     TaskStarted,
     TaskStopping,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 class AttemptState:
@@ -35,20 +41,113 @@ class AttemptState:
 
 
 class TaskState:
-    """One task so far; `finished` is None until it has its outcome."""
+    """One task so far; `finished` is None until it has its outcome.
 
-    __slots__ = ("attempts", "finished", "joined", "name")
+    From then on its facts are packed, and unpacked when somebody asks: a task that has ended
+    takes a third of a kilobyte so, else more than one (`benchmarks/engine_cost.py`), and the
+    garbage collector has nothing to look at.
+    """
+
+    __slots__ = ("_attempts", "_finished", "_packed", "name", "outcome")
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.attempts: list[AttemptState] = []
-        self.finished: TaskFinished | None = None
-        self.joined: TaskJoined | None = None
+        # As `finished` has it.
+        self.outcome: str | None = None
+        self._attempts: list[AttemptState] = []
+        self._finished: TaskFinished | None = None
+        self._packed: bytes | None = None
+
+    @property
+    def attempts(self) -> Sequence[AttemptState]:
+        """Its attempts in their order."""
+        return self._attempts if self._packed is None else _unpacked(self._packed)[0]
+
+    @property
+    def finished(self) -> TaskFinished | None:
+        """Its outcome."""
+        return self._finished if self._packed is None else _unpacked(self._packed)[1]
 
     @property
     def running(self) -> bool:
         """Whether an attempt has started and not ended."""
-        return bool(self.attempts) and self.attempts[-1].exited is None and self.finished is None
+        return self.outcome is None and bool(self._attempts) and self._attempts[-1].exited is None
+
+    def add(self, started: TaskStarted) -> None:
+        """Another attempt has a process."""
+        self._open()
+        self._attempts.append(AttemptState(started))
+
+    def attempt(self, number: int) -> AttemptState | None:
+        """The attempt of this number, to be changed; None where it did not start."""
+        self._open()
+        return next((one for one in reversed(self._attempts) if one.started.attempt == number), None)
+
+    def finish(self, event: TaskFinished) -> None:
+        """It has its outcome: all that was heard of it is packed."""
+        self._open()
+        self.outcome = intern(event.outcome)
+        try:
+            self._packed = _packed(self._attempts, event)
+        except ValueError:
+            # A result that is nested too deep, of a record that is not ours.
+            self._finished = event
+        else:
+            self._attempts = _NO_ATTEMPTS
+
+    def to_json(self) -> dict[str, Any]:
+        """The task as one JSON object, for `--json`."""
+        attempts, finished = self.attempts, self.finished
+        return {
+            "task": self.name,
+            "outcome": finished.outcome if finished else None,
+            "reason": finished.reason if finished else None,
+            "result": finished.result if finished else None,
+            "result_kind": finished.result_kind if finished else None,
+            "attempts": [
+                {name: fact and fact.to_record() for name, fact in _facts(attempt).items()}
+                for attempt in attempts
+            ],
+        }
+
+    def _open(self) -> None:
+        """Be changed again: it has not finished, or something is said of it after its end."""
+        if self._packed is not None:
+            self._attempts, self._finished = _unpack(self._packed)
+            self._packed = None
+
+
+# Of those that are packed; never changed.
+_NO_ATTEMPTS: list[AttemptState] = []
+
+
+def _packed(attempts: Sequence[AttemptState], finished: TaskFinished) -> bytes:
+    facts = [
+        [
+            fact and fact.to_tuple()
+            for fact in (one.started, one.ready, one.stopping, one.exited, one.retrying)
+        ]
+        for one in attempts
+    ]
+    return marshal.dumps((facts, finished.to_tuple()))
+
+
+def _unpack(packed: bytes) -> tuple[list[AttemptState], TaskFinished]:
+    attempts, finished = marshal.loads(packed)  # noqa: S302  our own
+    return [_attempt(*facts) for facts in attempts], TaskFinished.from_tuple(finished)
+
+
+def _attempt(started: Any, ready: Any, stopping: Any, exited: Any, retrying: Any) -> AttemptState:
+    attempt = AttemptState(TaskStarted.from_tuple(started))
+    attempt.ready = ready and TaskReady.from_tuple(ready)
+    attempt.stopping = stopping and TaskStopping.from_tuple(stopping)
+    attempt.exited = exited and TaskExited.from_tuple(exited)
+    attempt.retrying = retrying and TaskRetrying.from_tuple(retrying)
+    return attempt
+
+
+# A view asks for the facts of one task one after another.
+_unpacked = lru_cache(maxsize=1)(_unpack)
 
 
 class RunState:
@@ -73,36 +172,28 @@ class RunState:
         """Take one more event; one that fits nothing before it changes nothing."""
         self.time = event.time
         if isinstance(event, TaskStarted):
-            self.task(event.task).attempts.append(AttemptState(event))
-        elif isinstance(event, (TaskExited, TaskReady, TaskStopping)):
-            self._apply_to_attempt(event)
+            self.task(event.task).add(event)
+        elif isinstance(event, TaskExited):
+            if attempt := self.task(event.task).attempt(event.attempt):
+                attempt.exited = event
+        elif isinstance(event, TaskFinished):
+            self.task(event.task).finish(event)
+        elif isinstance(event, TaskJoined):
+            self.task(event.task)
+        elif isinstance(event, TaskReady):
+            if attempt := self.task(event.task).attempt(event.attempt):
+                attempt.ready = event
+        elif isinstance(event, TaskStopping):
+            if attempt := self.task(event.task).attempt(event.attempt):
+                attempt.stopping = event
         elif isinstance(event, TaskRetrying):
             # It names the attempt that follows.
-            if before := self._attempt(event.task, event.attempt - 1):
-                before.retrying = event
-        elif isinstance(event, TaskFinished):
-            self.task(event.task).finished = event
-        elif isinstance(event, TaskJoined):
-            self.task(event.task).joined = event
+            if attempt := self.task(event.task).attempt(event.attempt - 1):
+                attempt.retrying = event
         elif isinstance(event, RunStarted):
             self.started = event
         elif isinstance(event, RunFinished):
             self.finished = event
-
-    def _apply_to_attempt(self, event: TaskExited | TaskReady | TaskStopping) -> None:
-        attempt = self._attempt(event.task, event.attempt)
-        if attempt is None:
-            return
-        if isinstance(event, TaskExited):
-            attempt.exited = event
-        elif isinstance(event, TaskReady):
-            attempt.ready = event
-        else:
-            attempt.stopping = event
-
-    def _attempt(self, task: str, number: int) -> AttemptState | None:
-        attempts = reversed(self.task(task).attempts)
-        return next((attempt for attempt in attempts if attempt.started.attempt == number), None)
 
     def running_daemons(self) -> list[str]:
         """The names of the daemons that run now, in the order of their start."""
@@ -114,31 +205,9 @@ class RunState:
         """How many tasks have each outcome; outcomes that none has are left out."""
         counts: dict[str, int] = {}
         for task in self.tasks.values():
-            if task.finished is not None:
-                counts[task.finished.outcome] = counts.get(task.finished.outcome, 0) + 1
+            if task.outcome is not None:
+                counts[task.outcome] = counts.get(task.outcome, 0) + 1
         return counts
-
-    def to_json(self) -> dict[str, Any]:
-        """The run as one JSON object, for `--json`."""
-        return {
-            "run": self.started.to_record() if self.started else None,
-            "tasks": [_task_to_json(task) for task in self.tasks.values()],
-            "finished": self.finished.to_record() if self.finished else None,
-        }
-
-
-def _task_to_json(task: TaskState) -> dict[str, Any]:
-    return {
-        "task": task.name,
-        "outcome": task.finished.outcome if task.finished else None,
-        "reason": task.finished.reason if task.finished else None,
-        "result": task.finished.result if task.finished else None,
-        "result_kind": task.finished.result_kind if task.finished else None,
-        "attempts": [
-            {name: fact and fact.to_record() for name, fact in _facts(attempt).items()}
-            for attempt in task.attempts
-        ],
-    }
 
 
 def _facts(attempt: AttemptState) -> dict[str, Event | None]:

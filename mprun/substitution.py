@@ -53,7 +53,7 @@ def substituted(document: Document, lookup: Lookup) -> tuple[Document, list[Path
                 filler.gone.append((key,))
     for path in filler.gone:
         _take_out(root, path)
-    filled = document.replace(root=root) if filler.changed or filler.gone else document
+    filled = document.with_root(root) if filler.changed or filler.gone else document
     return filled, filler.gone, filler.problems
 
 

@@ -33,7 +33,7 @@ def show(run: str | None, attempts: bool, as_json: bool, state_dir: str) -> int:
 
     directory, state = read_run(state_dir, run)
     if as_json:
-        _print_json(show_json(directory, state))
+        show_json(directory, state, sys.stdout)
     else:
         show_run(directory, state, sys.stdout, wants_colour(sys.stdout), attempts=attempts)
     return 0

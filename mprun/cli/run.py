@@ -142,6 +142,7 @@ def execute(
         warn=warn,
         dry_run=dry_run,
         resumes=resumes,
+        results=False,
     )
     return result.exit_code
 

@@ -202,6 +202,8 @@ class Console:
 
     def _show_output(self, event: Event, state: RunState) -> None:
         """A task's log is read to its end before its end is shown, or what depended on it."""
+        if self._mode == "none":
+            return
         if isinstance(event, TaskStarted):
             if self._mode == "group":
                 # What an earlier attempt printed comes before what the next one will.
@@ -213,6 +215,8 @@ class Console:
         elif isinstance(event, (TaskExited, TaskJoined, TaskFinished)):
             if self._is_due(event):
                 self._drain(event.task)
+            elif self._mode == "failed" and isinstance(event, TaskFinished):
+                self._tails.pop(event.task, None)
         elif isinstance(event, (RunStarted, RunFinished)) and self._mode in ("prefix", "group"):
             self._output.write(MAIN, self._main.read(to_end=True))
             for name in list(self._tails):
@@ -262,15 +266,29 @@ class Console:
         numbers = (event.tasks, event.mode, event.at_once, event.cpus)
         self._say(f"{headline(event.job, *numbers, event.start_method)}, run {event.run}", "1")
 
+    def _table(self, event: RunFinished, state: RunState) -> None:
+        """All tasks; of very many, those that did not do what they were to do."""
+        colour = wants_colour(sys.stderr)
+        if len(state.tasks) <= table.MOST_ROWS:
+            rows = table.rows(state)
+        else:
+            rows = table.bad_rows(state)[: table.MOST_ROWS]
+        if rows:
+            self._to_stderr(lambda: table.write(table.HEAD, rows, sys.stderr, colour))
+        if left_out := len(state.tasks) - len(rows):
+            self._say(f"{left_out} of {len(state.tasks)} tasks are not listed; `mprun show` lists them")
+
     def _summary(self, event: RunFinished, state: RunState) -> None:
         if self._verbosity < 0 and event.exit_code == 0:
             return
         if self._verbosity >= 0:
-            colour = wants_colour(sys.stderr)
-            self._to_stderr(lambda: table.write(table.HEAD, table.rows(state), sys.stderr, colour))
-        for task in state.tasks.values():
-            if task.finished and task.finished.outcome in outcomes.BAD and not task.finished.allowed:
-                self._say(f"{visible(task.name)} {visible(table.outcome_words(task))}", "31")
+            self._table(event, state)
+        bad = [task for task in state.tasks.values() if task.outcome in outcomes.BAD]
+        failed = [task for task in bad if task.finished and not task.finished.allowed]
+        for task in failed[: table.MOST_ROWS]:
+            self._say(f"{visible(task.name)} {visible(table.outcome_words(task))}", "31")
+        if len(failed) > table.MOST_ROWS:
+            self._say(f"… and {len(failed) - table.MOST_ROWS} more", "31")
         counts = ", ".join(
             f"{event.counts[word]} {word}" for word in outcomes.OUTCOMES if word in event.counts
         )

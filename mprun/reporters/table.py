@@ -40,8 +40,13 @@ TASKS = Layout(
 )
 # A column of text may be folded to this many columns of a terminal, and not further.
 _LEAST_TEXT = 16
+# A table of more rows is for programs to read, or to be searched: it is not laid out for a terminal.
+MOST_ROWS = 500
 # An error's text is cut to this in a table; the whole of it is in the task's log.
 _OUTCOME_LIMIT = 80
+
+_NO_ATTEMPTS = "0"
+_AT_A_TIME = 100
 
 STYLES = {
     outcomes.SUCCEEDED: "green",
@@ -64,8 +69,14 @@ def rows(
     `alive` is false for a run whose engine is gone: what it did not see end is unknown.
     `seen` has what can be seen of running tasks now.
     """
-    tasks = sorted(state.tasks.values(), key=lambda task: not task.attempts)
-    return [_row(task, alive, (seen or {}).get(task.name)) for task in tasks]
+    found = [_row(task, alive, (seen or {}).get(task.name)) for task in state.tasks.values()]
+    return sorted(found, key=lambda row: row[-1] == _NO_ATTEMPTS)
+
+
+def bad_rows(state: RunState) -> list[tuple[str, ...]]:
+    """As `rows`, but of tasks that neither succeeded nor were skipped."""
+    good = (outcomes.SUCCEEDED, outcomes.SKIPPED)
+    return [_row(task, True, None) for task in state.tasks.values() if task.outcome not in good]
 
 
 def _row(task: TaskState, alive: bool, sight: Sight | None) -> tuple[str, ...]:
@@ -77,7 +88,7 @@ def _row(task: TaskState, alive: bool, sight: Sight | None) -> tuple[str, ...]:
     if len(outcome) > _OUTCOME_LIMIT:
         outcome = outcome[: _OUTCOME_LIMIT - 1] + "…"
     if not task.attempts:
-        return (visible(task.name), outcome, "-", "-", "-", "-", "-", "0")
+        return (visible(task.name), outcome, "-", "-", "-", "-", "-", _NO_ATTEMPTS)
     attempt = task.attempts[-1]
     facts = attempt.exited or sight
     return (
@@ -125,19 +136,26 @@ def write(
     """Write a table; `colour` None asks the stream whether it is a terminal.
 
     On a terminal rich lays it out (120 ms to import), since it knows how to fold cells
-    in a narrow one.
+    in a narrow one; a row takes it a hundred times as long.
     """
-    if stream.isatty():
+    if stream.isatty() and len(lines) <= MOST_ROWS:
         _write_rich(head, lines, stream, colour, layout)
     else:
         _write_plain(head, lines, stream, layout)
 
 
 def _write_plain(head: Sequence[str], lines: Sequence[Sequence[str]], stream: TextIO, layout: Layout) -> None:
-    widths = [max(columns(row[place]) for row in (head, *lines)) for place in range(len(head))]
-    for row in (head, *lines):
-        cells = [_padded(cell, widths[place], right=place in layout.right) for place, cell in enumerate(row)]
-        stream.write("  ".join(cells).rstrip() + "\n")
+    widths = [max(map(columns, column)) for column in zip(head, *lines, strict=True)]
+    shown = [head, *lines]
+    # A line-buffered stream, as stderr is, would write each row for itself.
+    for begin in range(0, len(shown), _AT_A_TIME):
+        rows = shown[begin : begin + _AT_A_TIME]
+        stream.write("".join([_plain_row(row, widths, layout) for row in rows]))
+
+
+def _plain_row(row: Sequence[str], widths: Sequence[int], layout: Layout) -> str:
+    cells = [_padded(cell, widths[place], right=place in layout.right) for place, cell in enumerate(row)]
+    return "  ".join(cells).rstrip() + "\n"
 
 
 def _padded(cell: str, width: int, *, right: bool) -> str:

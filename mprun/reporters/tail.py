@@ -25,7 +25,7 @@ class Tail:
 
         With `to_end`, what follows the last line feed comes too, with one added.
         """
-        if self._file is None and not self._open():
+        if self._file is None and (self._is_empty() or not self._open()):
             return
         while data := os.read(self._file, PIECE):  # type: ignore[arg-type]
             piece, self._rest = self._cut(self._rest + data)
@@ -56,6 +56,13 @@ class Tail:
         if self._file is not None:
             os.close(self._file)
             self._file = None
+
+    def _is_empty(self) -> bool:
+        """Whether there is nothing to open it for: many tasks print nothing, and many run at once."""
+        try:
+            return os.stat(self._path).st_size == 0
+        except OSError:
+            return True
 
     def _open(self) -> bool:
         try:

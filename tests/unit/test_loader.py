@@ -629,3 +629,19 @@ def test_importing_the_loader_imports_neither_yaml_nor_anything_heavy():
         [sys.executable, "-S", "-c", code], capture_output=True, text=True, timeout=30, check=False
     )
     assert (done.stdout, done.stderr) == ("[]\n", "")
+
+
+def test_a_tree_that_was_forgotten_is_read_again():
+    text = "tasks:\n  - &a {target: m:f, args: [1, é]}\n  - *a\n"
+    document, again = parse(text, "job.yaml"), parse(text, "job.yaml")
+    again.tree.forget()
+    paths = [("tasks",), ("tasks", 0, "args", 1), ("tasks", 1), ()]
+    assert [place_of(again, path) for path in paths] == [place_of(document, path) for path in paths]
+    assert again.root == document.root
+    assert again.root is again.root
+
+
+def test_a_tree_that_the_text_does_not_have_is_not_forgotten():
+    document = parse("tasks: []", "job.yaml").with_root({"tasks": ["another"]})
+    document.tree.forget()
+    assert document.root == {"tasks": ["another"]}

@@ -18,6 +18,15 @@ class Named(Point):
     name: str
 
 
+class One(Value):
+    only: object
+
+
+class Hot(Value):
+    a: object
+    b: object = "b"
+
+
 def test_fields_come_from_the_annotations_of_class_and_base():
     named = Named(x=1, name="a")
     assert named.to_dict() == {"x": 1, "y": 0, "name": "a"}
@@ -51,3 +60,24 @@ def test_value_survives_pickling_and_replace():
     point = pickle.loads(pickle.dumps(Point(x=1, y=2)))
     assert point == Point(x=1, y=2)
     assert point.replace(y=3) == Point(x=1, y=3)
+
+
+def test_a_value_of_a_tuple_is_the_one_whose_tuple_it_is():
+    for value in (Point(x=1, y=2), Named(x=1, name="a"), One(only=(1,))):
+        assert type(value).from_tuple(value.to_tuple()) == value
+    with pytest.raises(ValueError, match="shorter"):
+        Point.from_tuple((1,))
+
+
+def test_a_hastened_class_makes_the_same_values():
+    plain = [Hot(a=1), Hot(a=1, b="x"), Hot(a=None, b=())]
+    Hot.hasten()
+    Hot.hasten()
+    assert [Hot(a=1), Hot(a=1, b="x"), Hot(b=(), a=None)] == plain
+    with pytest.raises(TypeError, match="'a'"):
+        Hot(b=1)
+    with pytest.raises(TypeError, match="'c'"):
+        Hot(a=1, c=2)
+    with pytest.raises(AttributeError):
+        Hot(a=1).a = 2
+    assert pickle.loads(pickle.dumps(Hot(a=1))) == Hot(a=1)

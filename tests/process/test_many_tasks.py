@@ -1,0 +1,70 @@
+"""A run of very many tasks, with real processes: nothing piles up, nothing is left."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from support.runs import mprun, survivors, write
+
+from mprun import procfs
+
+COUNT = 1200
+
+WORK = """
+    import os
+
+    def descriptors(_number):
+        \"\"\"How many the launcher and the engine hold now.\"\"\"
+        launcher = os.getppid()
+        with open(f"/proc/{launcher}/stat") as file:
+            engine = int(file.read().rpartition(")")[2].split()[1])
+        return [len(os.listdir(f"/proc/{pid}/fd")) for pid in (launcher, engine)]
+
+    def noop():
+        pass
+    """
+
+
+def job(count):
+    between = "".join(f"  - {{name: n{number}, target: work:noop}}\n" for number in range(count))
+    ends = "  - {{name: {0}, target: work:descriptors, args: [{1}]}}\n"
+    return f"tasks:\n{ends.format('first', 1)}{between}{ends.format('last', 2)}"
+
+
+def test_of_a_thousand_tasks_nothing_is_left(tmp_path):
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    write(tmp_path, work=WORK)
+    (tmp_path / "job.yaml").write_text(job(COUNT))
+    before = procfs.children()
+    run = mprun("-j", 4, "job.yaml", cwd=tmp_path, env={"TMPDIR": str(temporary)})
+    assert run.code == 0
+    assert len(run.of("task_finished")) == COUNT + 2
+    # A pidfd for each task that runs, its socket and its epoll; a log that is being read.
+    first, last = run.result("first"), run.result("last")
+    assert all(end <= begin + 4 for begin, end in zip(first, last, strict=True)), (first, last)
+    assert not survivors(run.events)
+    assert set(procfs.children()) <= set(before)
+    assert not os.listdir(temporary)
+    results = sorted(path.name for path in Path(run.directory.path, "results").iterdir())
+    assert results == ["first.1.json", "last.1.json"]
+    logs = os.listdir(Path(run.directory.path, "logs"))
+    assert len(logs) == COUNT + 3
+    assert sorted(os.listdir(run.directory.path)) == ["events.jsonl", "logs", "results"]
+
+
+def test_of_very_many_tasks_the_view_lists_those_that_failed(tmp_path):
+    write(tmp_path, work="def noop(): pass\n")
+    good = "  - target: work:noop\n" * 510
+    (tmp_path / "job.yaml").write_text(f"tasks:\n{good}  - {{name: bad, command: ['false']}}\n")
+    run = mprun("-j", 4, "job.yaml", cwd=tmp_path)
+    assert run.code == 1
+    lines = [line for line in run.stderr.splitlines() if line]
+    assert len(lines) < 12
+    assert lines[1].startswith("TASK")
+    assert lines[2].startswith("bad ")
+    assert lines[3] == "510 of 511 tasks are not listed; `mprun show` lists them"
+    assert "failed: 510 succeeded, 1 failed in" in run.stderr
+    shown = mprun("show", cwd=tmp_path).stdout
+    assert sum(" succeeded " in line for line in shown.splitlines()) == 510

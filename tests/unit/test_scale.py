@@ -1,0 +1,192 @@
+"""What a task costs does not grow with the number of tasks: time and memory, without any process."""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import tempfile
+import tracemalloc
+from collections import deque
+from io import StringIO
+from time import process_time
+
+import pytest
+from support.plans import plan
+from support.records import STAMP, STARTED, ended, exited, record, started
+from support.runs import ROOT
+
+from mprun import record as records
+from mprun.intents import Start
+from mprun.reporters import table
+from mprun.reporters.show import show_json
+from mprun.retries import Ending
+from mprun.scheduler import Scheduler
+from mprun.statedir import RunDirectory
+
+FEW, MANY = 300, 2400
+# A step that looks at every task makes each of eight times as many cost a multiple; a machine
+# that is busy makes half as much again of it.
+GROWTH = 2.0
+
+
+@pytest.fixture
+def engine_cost(monkeypatch):
+    """The benchmark, of which the tests take a small part; in memory, as disks have their moods."""
+    if os.path.isdir("/dev/shm"):
+        monkeypatch.setattr(tempfile, "tempdir", "/dev/shm")
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    import engine_cost
+
+    return engine_cost
+
+
+def cheapest(measure, rounds=2):
+    """The least of some measurements: what else runs on the machine only ever adds."""
+    return min(measure() for _ in range(rounds))
+
+
+def assert_flat(cost, least=FEW, most=MANY):
+    """`cost(n)` are seconds for n tasks; of a task they are the same, few or many."""
+    few, many = cheapest(lambda: cost(least) / least), cheapest(lambda: cost(most) / most)
+    assert many < GROWTH * few, f"a task of {least} takes {few * 1e6:.0f} µs, of {most} {many * 1e6:.0f} µs"
+
+
+def timed(action):
+    begun = process_time()
+    action()
+    return process_time() - begun
+
+
+def test_a_task_costs_the_engine_the_same_however_many_there_are(engine_cost, capsys):
+    # More of them, since what a run costs once is in it, too.
+    assert_flat(lambda n: engine_cost.run("matrix", n)["microseconds"] * n * 1e-6, 800, 6400)
+
+
+def test_a_task_costs_the_engine_the_same_however_many_run_at_once(engine_cost, capsys):
+    few = cheapest(lambda: engine_cost.run("file", 800, at_once=2)["microseconds"])
+    many = cheapest(lambda: engine_cost.run("file", 800, at_once=800)["microseconds"])
+    assert many < GROWTH * few
+
+
+# ---- the scheduler
+
+
+def specs(count):
+    """Graphs of so many tasks, by what is hard about them."""
+    names = [f"t{number}" for number in range(count)]
+    yield "independent", dict.fromkeys(names, ()), {}
+    yield "chain", dict(zip(names, [(), *((name,) for name in names)], strict=False)), {}
+    yield "one for all", {name: (names[0],) if number else () for number, name in enumerate(names)}, {}
+    yield "joined backwards", dict.fromkeys(names, ()), {"join": [(name, None) for name in reversed(names)]}
+    token = {name: {"resources": {"db": 1}} for name in names}
+    yield "behind a token", dict.fromkeys(names, ()), {"resources": {"db": 1}, "keys": token}
+    limited = {name: {"timeout": 60.0} for name in names}
+    yield "each with a timeout", dict.fromkeys(names, ()), {"keys": limited}
+
+
+def drive(the_plan):
+    """Let each task that starts end at once, in the order of their starts; the scheduler."""
+    scheduler = Scheduler(the_plan)
+    succeeded = Ending(succeeded=True, reason="exit 0", exit_code=0)
+    intents = deque(scheduler.begin(0.0))
+    while intents:
+        intent = intents.popleft()
+        if isinstance(intent, Start):
+            intents += scheduler.task_started(intent.task, 0.0)
+            intents += scheduler.task_exited(intent.task, succeeded, 1.0)
+    assert scheduler.over
+    return scheduler
+
+
+@pytest.mark.parametrize("which", range(6), ids=[name for name, _, _ in specs(2)])
+def test_a_task_costs_the_scheduler_the_same_however_many_there_are(which):
+    def cost(count):
+        _, spec, more = list(specs(count))[which]
+        the_plan = plan(spec, places=2, **more)
+        return timed(lambda: drive(the_plan))
+
+    assert_flat(cost)
+
+
+# ---- memory
+
+
+def kept(make):
+    """What `make` returns, and how many bytes that keeps."""
+    gc.collect()
+    tracemalloc.start()
+    try:
+        found = make()
+        gc.collect()
+        return found, tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+
+
+def lines(count):
+    """The record of a run of so many tasks that went well."""
+    yield STARTED | {"tasks": count}
+    for number in range(count):
+        name = f"task[n={number}]"
+        yield started(name, pid=number + 100)
+        yield exited(name, pid=number + 100, duration=1.0 + number / 7)
+        finished = {
+            "outcome": "succeeded",
+            "attempts": 1,
+            "reason": "",
+            "result": None,
+            "result_kind": "none",
+        }
+        yield {"event": "task_finished", **STAMP, "task": name, **finished}
+        yield {"event": "task_joined", **STAMP, "task": name, "position": number + 1, "of": count}
+    yield ended(counts={"succeeded": count})
+
+
+@pytest.fixture
+def many_tasks(tmp_path):
+    run = record(tmp_path, lines(MANY))
+    return RunDirectory(str(tmp_path / ".mprun" / "runs" / run))
+
+
+def test_a_task_that_has_ended_keeps_half_a_kilobyte_of_what_is_known_of_a_run(many_tasks):
+    (state, damage), size = kept(lambda: records.read_state(many_tasks))
+    assert not damage
+    assert len(state.tasks) == MANY
+    assert size / MANY < 700
+    row = next(iter(table.rows(state)))
+    assert row[:3] == ("task[n=0]", "succeeded", "100")
+
+
+def test_a_task_keeps_half_a_kilobyte_of_the_scheduler():
+    the_plan = plan(dict.fromkeys([f"t{number}" for number in range(MANY)], ()), places=2)
+    scheduler, size = kept(lambda: drive(the_plan))
+    assert scheduler.over
+    assert size / MANY < 600
+
+
+def test_reading_a_record_takes_the_same_for_each_task(tmp_path):
+    def cost(count):
+        name = record(tmp_path, lines(count), name=f"20260101-120000.000-{count:04x}-{process_time()}")
+        directory = RunDirectory(str(tmp_path / ".mprun" / "runs" / name))
+        return timed(lambda: records.read_state(directory))
+
+    assert_flat(cost)
+
+
+def test_the_json_of_a_run_is_written_as_one_object_a_task_at_a_time(many_tasks):
+    state, _ = records.read_state(many_tasks)
+    written = StringIO()
+    show_json(many_tasks, state, written)
+    value = json.loads(written.getvalue())
+    assert len(value["tasks"]) == MANY
+    assert written.getvalue() == json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+    _, size = kept(lambda: show_json(many_tasks, state, NoStream()))
+    assert size < 100_000
+
+
+class NoStream:
+    """Takes a text and keeps nothing of it."""
+
+    def write(self, text):
+        pass
