@@ -7,7 +7,6 @@ readable when the task ends.
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import os
 import select
@@ -18,7 +17,7 @@ import time
 import types
 from collections import deque
 
-from mprun import badge, failpoints, popen, procfs, reaper, shortage, signalling, stacks, target
+from mprun import badge, failpoints, popen, procfs, reaper, shortage, stacks, target
 from mprun.attempt import Attempt, no_fork_server
 from mprun.channel import LauncherEnd
 from mprun.resolution import Resolution, prepare_multiprocessing
@@ -216,7 +215,8 @@ class Launcher:
         attempt = self._by_key.get(key)
         if attempt is None or attempt.popen.pidfd < 0:
             return
-        asked = stacks.Dump(key, name, attempt.log) if dump and attempt.answers_with_stacks else None
+        dump = dump and attempt.answers_with_stacks and not self._suspended
+        asked = stacks.Dump(key, name, attempt.log) if dump else None
         if asked is not None and stacks.ask(attempt.popen.pid, attempt.popen.pidfd):
             self._dumps.append(asked)
         else:
@@ -231,16 +231,8 @@ class Launcher:
         if number == signal.SIGKILL:
             reaper.kill_trees({attempt.popen.pid: attempt.popen.pidfd})
             return
-        held = attempt.popen
-        # Gone already: its end is about to be reported.
-        with contextlib.suppress(ProcessLookupError):
-            if not held.reaped_here:
-                signalling.signal_group(held.pid, held.pidfd, number)
-            elif reaper.leads_session(held.pid):
-                # Not reaped yet, so the number of its group is its own.
-                os.killpg(held.pid, number)
-            else:
-                signal.pidfd_send_signal(held.pidfd, number)
+        # Of a run that is suspended the tasks hear it when they are to go on.
+        reaper.ask_to_end(attempt.popen, number, wake=not self._suspended)
 
     def _suspend(self) -> None:
         """Stop every task, wherever its processes are, and start no other."""

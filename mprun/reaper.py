@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 # How long the launcher goes on killing what a task left behind before it lets it be.
 BURY_SECONDS = 0.5
+# A SIGCONT takes these back where they are not delivered yet, and a job may name one to end its task.
+_STOPS = (signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU)
 
 
 def leads_session(pid: int) -> bool:
@@ -23,6 +25,24 @@ def leads_session(pid: int) -> bool:
         return os.getsid(pid) == pid
     except ProcessLookupError:
         return False
+
+
+def ask_to_end(held: popen.Pidfd, number: int, *, wake: bool) -> None:
+    """Send a signal to the group that a task leads; with `wake` also to one that stands still.
+
+    What was stopped (SIGSTOP) hears a signal only when it goes on (signal(7)).
+    """
+    numbers = (number, signal.SIGCONT) if wake and number not in _STOPS else (number,)
+    # Gone already: its end is about to be reported.
+    with contextlib.suppress(ProcessLookupError):
+        for each in numbers:
+            if not held.reaped_here:
+                signalling.signal_group(held.pid, held.pidfd, each)
+            elif leads_session(held.pid):
+                # Not reaped yet, so the number of its group is its own.
+                os.killpg(held.pid, each)
+            else:
+                signal.pidfd_send_signal(held.pidfd, each)
 
 
 def kill_trees(leaders: dict[int, int]) -> None:

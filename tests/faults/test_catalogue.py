@@ -122,8 +122,12 @@ SHOWN = {
         "process/test_policies.py::test_task_that_ignores_the_stop_signal_is_killed_with_its_children",
     ],
     "24 stops itself": [
-        "faults/test_ends.py::test_a_task_that_stops_itself_is_shown_and_can_be_stopped",
-        "faults/test_ends.py::test_a_task_that_stops_itself_is_ended_by_its_timeout",
+        "faults/test_ends.py::test_a_task_that_stops_itself_is_shown_and_hears_that_it_is_to_end",
+        "faults/test_ends.py::"
+        "test_a_task_that_stops_itself_says_at_its_timeout_where_it_stands_and_hears_that_it_is_to_end",
+        "faults/test_ends.py::"
+        "test_a_task_that_stops_itself_again_and_hears_nothing_is_killed_at_the_end_of_its_grace",
+        "faults/test_ends.py::test_in_a_run_that_is_suspended_a_task_hears_that_it_is_to_end_when_it_goes_on",
     ],
     "25 ends with its timeout": [
         "faults/test_ends.py::test_what_ended_before_its_timeout_has_ended_though_the_engine_looked_late",
