@@ -157,7 +157,7 @@ def run_job(
     answered = kept = False
     try:
         with SignalNotes() as notes:
-            prepared = _prepare(plan, executor, directory, notes, start_timeout)
+            prepared = _prepare(plan, executor, directory, notes, start_timeout, warn)
             answered = True
             _refuse_findings(plan, prepared)
             for module in prepared.threads:
@@ -166,7 +166,9 @@ def run_job(
                 return _never_ran(directory, 0)
             kept = True
             resumed_from = _adopt(resumes, directory)
-            return _run(plan, executor, directory, reporters, notes, prepared, options or {}, resumed_from)
+            return _run(
+                plan, executor, directory, reporters, notes, warn, prepared, options or {}, resumed_from
+            )
     except Interrupted as interrupted:
         return _never_ran(directory, 128 + interrupted.number)
     except MprunError as error:
@@ -202,6 +204,7 @@ def _run(
     directory: RunDirectory,
     makers: Sequence[Callable[[Context], Reporter]],
     notes: SignalNotes,
+    warn: Callable[[str], None],
     prepared: Prepared,
     options: dict[str, Any],
     resumed_from: str | None,
@@ -209,7 +212,7 @@ def _run(
     context = Context(directory=directory, plan=plan, is_ended=lambda: notes.ending)
     reporters = [make(context) for make in makers]
     recorder = Recorder(directory)
-    engine = Engine(plan, executor, directory, recorder, reporters, notes)
+    engine = Engine(plan, executor, directory, recorder, reporters, notes, warn)
     try:
         finished = engine.run(prepared, options, resumed_from)
     finally:
@@ -220,11 +223,16 @@ def _run(
 
 
 def _prepare(
-    plan: Plan, executor: Executor, directory: RunDirectory, notes: SignalNotes, timeout: float
+    plan: Plan,
+    executor: Executor,
+    directory: RunDirectory,
+    notes: SignalNotes,
+    timeout: float,
+    warn: Callable[[str], None],
 ) -> Prepared:
     """As `preparation.prepare`, with a failed import as a problem at its place in the job file."""
     try:
-        return prepare(plan, executor, directory, notes, timeout)
+        return prepare(plan, executor, directory, notes, timeout, warn)
     except ImportFailure as failure:
         if failure.number is None:
             raise LauncherError(f"the start of the launcher {failure}") from None

@@ -34,7 +34,7 @@ from mprun.signals import REQUEST, SUSPEND
 from mprun.stopping import RECORD_LOST
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from mprun.executors.base import Executor, Prepared, Report
     from mprun.handover import Answer
@@ -62,6 +62,7 @@ class Engine:
         recorder: Recorder,
         reporters: Sequence[Reporter],
         notes: SignalNotes,
+        warn: Callable[[str], None],
     ) -> None:
         self._plan = plan
         # Grows where a list that a task returns becomes tasks.
@@ -71,7 +72,7 @@ class Engine:
         self._publisher = Publisher(recorder, reporters)
         self._reporters = reporters
         self._notes = notes
-        self._watch = Watch(executor, notes)
+        self._watch = Watch(executor, notes, warn)
         self._clock = Clock()
         self._scheduler = Scheduler(plan, _dice)
         self._handover = Handover(plan, self._tasks, directory)

@@ -23,6 +23,7 @@ from mprun.channel import LauncherEnd
 from mprun.resolution import Resolution, prepare_multiprocessing
 from mprun.worker import (
     PR_SET_CHILD_SUBREAPER,
+    PR_SET_PDEATHSIG,
     Assignment,
     Process,
     dump_stacks_on_request,
@@ -302,6 +303,7 @@ class Launcher:
         if now - self._sampled < self._sample_interval():
             return
         self._sampled = now
+        reaper.wake(self._fork_server)
         for attempt in self._attempts.values():
             attempt.sample()
 
@@ -352,6 +354,8 @@ def main(descriptor: int) -> None:
     try:
         os.setsid()
         set_process_control(PR_SET_CHILD_SUBREAPER, 1)
+        # Stopped by whomever, it is to read that the engine is gone.
+        set_process_control(PR_SET_PDEATHSIG, signal.SIGCONT)
         # Whoever started mprun may have had signals ignored or blocked; tasks inherit.
         signal.signal(signal.SIGINT, signal.default_int_handler)
         # The two that Python itself ignores stay so.

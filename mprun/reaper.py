@@ -45,6 +45,17 @@ def ask_to_end(held: popen.Pidfd, number: int, *, wake: bool) -> None:
                 signal.pidfd_send_signal(held.pidfd, each)
 
 
+def wake(child: int) -> bool:
+    """Have a child go on, where somebody has stopped it; whether that was so. 0 is no child."""
+    with contextlib.suppress(ChildProcessError):
+        if child and os.waitid(os.P_PID, child, os.WSTOPPED | os.WNOHANG):
+            os.kill(child, signal.SIGCONT)
+            # Into the log of the main process: nobody else would know what kept the tasks.
+            os.write(2, b"mprun: somebody has stopped the fork server (SIGSTOP): it goes on\n")
+            return True
+    return False
+
+
 def kill_trees(leaders: dict[int, int]) -> None:
     """Kill what is in these tasks' sessions and what descends from them, until none is new.
 

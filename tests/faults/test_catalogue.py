@@ -25,6 +25,8 @@ SHOWN = {
     "1 engine killed": [
         f"{MODEL}::test_no_process_outlives_an_engine_that_was_killed",
         "faults/test_guarding.py::test_nobody_outlives_a_kill_at_a_random_moment",
+        "faults/test_standing_still.py::"
+        "test_nobody_outlives_an_engine_that_was_killed_while_the_launcher_stood_still",
         "faults/test_sweep.py::test_what_a_killed_run_left_is_ended_by_the_next_start_and_its_record_completed",
     ],
     "2 engine and launcher killed": [
@@ -144,6 +146,8 @@ SHOWN = {
     ],
     "28 kills its parent, or its group": [
         f"{MODEL}::test_a_task_that_kills_the_launcher_fails_the_run_and_is_unknown",
+        "faults/test_standing_still.py::test_a_task_that_stops_its_parent_holds_up_nobody",
+        "faults/test_standing_still.py::test_one_that_is_stopped_again_and_again_is_lost",
         f"{ENDINGS}::test_the_record_has_how_it_ended_with_which_error_and_which_result",
     ],
     "29 floods": [

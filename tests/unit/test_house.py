@@ -37,7 +37,8 @@ FLOORS = (
     # the launcher's side
     {"badge", "channel", "procfs", "refusal", "shortage"},
     {"limits", "popen", "signalling", "stacks"},
-    {"command", "popen_exec", "reaper"},
+    {"command", "reaper"},
+    {"popen_exec"},
     {"worker"},
     {"attempt", "forkserver", "target"},
     {"resolution"},
