@@ -17,13 +17,12 @@ import time
 import types
 from collections import deque
 
-from mprun import badge, failpoints, popen, procfs, reaper, shortage, stacks, target
+from mprun import badge, bereavement, failpoints, popen, procfs, reaper, shortage, stacks, target
 from mprun.attempt import Attempt, no_fork_server
 from mprun.channel import LauncherEnd
 from mprun.resolution import Resolution, prepare_multiprocessing
 from mprun.worker import (
     PR_SET_CHILD_SUBREAPER,
-    PR_SET_PDEATHSIG,
     Assignment,
     Process,
     dump_stacks_on_request,
@@ -136,12 +135,15 @@ class Launcher:
         self, options: dict[str, Any], calls: list[tuple[str, tuple[Any, ...] | None, dict[str, Any]]]
     ) -> None:
         """Import and bind every target, then become as cheap to fork as can be."""
+        # From now on there may be somebody to look after: whoever forked us had us killed with it.
+        bereavement.go_on_at_the_engines_death()
         _redirect_output(options["log"])
         self._places = options["max_parallel"]
         badge.name_run(options["run_id"])
         target.set_import_path(options["import_path"])
         resolution = Resolution(self._say_importing)
-        problems = resolution.run(options["preload"], calls)
+        with bereavement.ending_with_the_engine(self._end):
+            problems = resolution.run(options["preload"], calls)
         self._calls = resolution.found
         if signal.getsignal(signal.SIGCHLD) == signal.SIG_IGN:
             # A module that ignores it would have every end of a task thrown away.
@@ -204,7 +206,12 @@ class Launcher:
         )
         attempt = Attempt(key, Process(name, position, daemon, method, self._method, assignment))
         failpoints.reached("launcher.starting")
-        attempt.start()
+        if method == "forkserver":
+            # It may be at its own imports still.
+            with bereavement.ending_with_the_engine(self._end):
+                attempt.start()
+        else:
+            attempt.start()
         failpoints.reached("launcher.forked")
         return attempt
 
@@ -256,8 +263,8 @@ class Launcher:
         clock = time.monotonic()
         held = attempt.popen
         # The leader is not reaped yet, so the number of its group is still its own.
-        if held.reaped_here and reaper.leads_session(held.pid):
-            os.killpg(held.pid, signal.SIGKILL)
+        if held.reaped_here:
+            reaper.kill_group(held.pid)
         code = held.poll()
         if code is None and not getattr(held, "lost", False):
             return
@@ -279,16 +286,18 @@ class Launcher:
 
     def _kill_everyone(self) -> None:
         """The engine is gone or has finished: no task outlives the launcher."""
-        reaper.kill_trees(self._leaders())
-        for attempt in list(self._attempts.values()):
-            if attempt.popen.reaped_here:
-                attempt.popen.poll(0)
-            attempt.popen.close()
-        self._attempts.clear()
+        # With its leader gone all of a tree comes here: no list of all processes is needed.
+        reaper.kill(self._leaders().values())
         # What modules started at import and the fork server end with the job; the resource
         # tracker ends by itself, once it has removed what tasks left in shared memory.
         self._reaper.spare(_resource_tracker())
-        self._reaper.bury(set())
+        self._reaper.end_all()
+
+    def _end(self) -> None:
+        """Leave nobody behind; does not return."""
+        self._kill_everyone()
+        _remove_temporary_directory()
+        os._exit(1)
 
     def _pids(self) -> set[int]:
         return {attempt.popen.pid for attempt in self._attempts.values()}
@@ -354,8 +363,6 @@ def main(descriptor: int) -> None:
     try:
         os.setsid()
         set_process_control(PR_SET_CHILD_SUBREAPER, 1)
-        # Stopped by whomever, it is to read that the engine is gone.
-        set_process_control(PR_SET_PDEATHSIG, signal.SIGCONT)
         # Whoever started mprun may have had signals ignored or blocked; tasks inherit.
         signal.signal(signal.SIGINT, signal.default_int_handler)
         # The two that Python itself ignores stay so.

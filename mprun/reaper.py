@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 # How long the launcher goes on killing what a task left behind before it lets it be.
 BURY_SECONDS = 0.5
+# What was killed takes a moment to end, and hands over children of its own.
+PAUSE = 0.0002
 # A SIGCONT takes these back where they are not delivered yet, and a job may name one to end its task.
 _STOPS = (signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU)
 
@@ -33,8 +35,8 @@ def ask_to_end(held: popen.Pidfd, number: int, *, wake: bool) -> None:
     What was stopped (SIGSTOP) hears a signal only when it goes on (signal(7)).
     """
     numbers = (number, signal.SIGCONT) if wake and number not in _STOPS else (number,)
-    # Gone already: its end is about to be reported.
-    with contextlib.suppress(ProcessLookupError):
+    # Gone already: its end is about to be reported. Or another user's by now (sudo).
+    with contextlib.suppress(ProcessLookupError, PermissionError):
         for each in numbers:
             if not held.reaped_here:
                 signalling.signal_group(held.pid, held.pidfd, each)
@@ -43,6 +45,13 @@ def ask_to_end(held: popen.Pidfd, number: int, *, wake: bool) -> None:
                 os.killpg(held.pid, each)
             else:
                 signal.pidfd_send_signal(held.pidfd, each)
+
+
+def kill_group(leader: int) -> None:
+    """Kill the group of a process that only we reap, and have not, if it leads one."""
+    if leads_session(leader):
+        with contextlib.suppress(PermissionError):
+            os.killpg(leader, signal.SIGKILL)
 
 
 def wake(child: int) -> bool:
@@ -54,6 +63,18 @@ def wake(child: int) -> bool:
             os.write(2, b"mprun: somebody has stopped the fork server (SIGSTOP): it goes on\n")
             return True
     return False
+
+
+def kill(pidfds: Iterable[int]) -> None:
+    """Kill these processes alone, by a pidfd of each."""
+    _signal_all(pidfds, signal.SIGKILL)
+
+
+def _signal_all(pidfds: Iterable[int], number: int) -> None:
+    for pidfd in pidfds:
+        # Under forkserver somebody else reaps it, perhaps by now. Or it is another user's (sudo).
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            signal.pidfd_send_signal(pidfd, number)
 
 
 def kill_trees(leaders: dict[int, int]) -> None:
@@ -69,10 +90,7 @@ def signal_trees(leaders: dict[int, int], number: int) -> None:
     sent = {*leaders}
     end = time.monotonic() + BURY_SECONDS
     _signal_members(leaders, number, sent, end)
-    for pidfd in leaders.values():
-        # Under forkserver somebody else reaps it, perhaps by now.
-        with contextlib.suppress(ProcessLookupError):
-            signal.pidfd_send_signal(pidfd, number)
+    _signal_all(leaders.values(), number)
     # Once more: a leader may have had a child in the instant before.
     _signal_members(leaders, number, sent, end)
 
@@ -165,9 +183,19 @@ class Reaper:
                     buried[pid] = seen[pid]
             if time.monotonic() > end:
                 break
-            # What was killed takes a moment to end, and hands over children of its own.
-            time.sleep(0.0002)
+            time.sleep(PAUSE)
         return buried
+
+    def end_all(self) -> None:
+        """Kill and reap every child but the spared, and what comes from them, until there is none."""
+        end = time.monotonic() + BURY_SECONDS
+        while children := self._strangers(set()):
+            for pid in children:
+                _kill(pid)
+                _reap(pid)
+            if time.monotonic() > end:
+                break
+            time.sleep(PAUSE)
 
     def _strangers(self, tasks: set[int]) -> list[int]:
         return [pid for pid in self._children.pids() if pid not in tasks and pid not in self._spared]

@@ -25,6 +25,9 @@ SHOWN = {
     "1 engine killed": [
         f"{MODEL}::test_no_process_outlives_an_engine_that_was_killed",
         "faults/test_guarding.py::test_nobody_outlives_a_kill_at_a_random_moment",
+        "faults/test_guarding.py::test_nobody_outlives_an_engine_that_was_killed_while_a_module_was_imported",
+        "faults/test_guarding.py::"
+        "test_nobody_outlives_an_engine_that_was_killed_while_the_fork_server_was_not_there_yet",
         "faults/test_standing_still.py::"
         "test_nobody_outlives_an_engine_that_was_killed_while_the_launcher_stood_still",
         "faults/test_sweep.py::test_what_a_killed_run_left_is_ended_by_the_next_start_and_its_record_completed",

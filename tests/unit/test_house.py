@@ -40,7 +40,7 @@ FLOORS = (
     {"command", "reaper"},
     {"popen_exec"},
     {"worker"},
-    {"attempt", "forkserver", "target"},
+    {"attempt", "bereavement", "forkserver", "target"},
     {"resolution"},
     {"launcher"},
     # the engine's side
