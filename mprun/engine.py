@@ -370,7 +370,8 @@ class Engine:
             reason = signal_name(self._signal)
         if self._failure:
             outcome, code, reason = outcomes.FAILED, outcomes.EXIT_INTERNAL, self._failure
-        return self._chronicle.run_finished(self._begun, outcome, code, reason, counts)
+        usage = self._executor.usage()
+        return self._chronicle.run_finished(self._begun, outcome, code, reason, counts, usage)
 
     def _has_failed(self) -> bool:
         """Whether a task ended badly whose failure counts, or was stopped though the run was not."""

@@ -147,7 +147,11 @@ class TaskJoined(Event):
 
 
 class RunFinished(Event):
-    """The run is over; `counts` has the number of tasks for each outcome."""
+    """The run is over; `counts` has the number of tasks for each outcome.
+
+    `engine` and `launcher` are what mprun itself used, as `procfs.usage` has it; None where
+    nobody knows.
+    """
 
     event = "run_finished"
 
@@ -156,6 +160,8 @@ class RunFinished(Event):
     duration: float
     counts: dict[str, int]
     reason: str = ""
+    engine: dict[str, Any] | None = None
+    launcher: dict[str, Any] | None = None
 
 
 KINDS: dict[str, type[Event]] = {

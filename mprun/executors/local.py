@@ -7,6 +7,7 @@ import os
 from _socket import socket  # `socket` itself adds names and 4 ms to import
 from typing import TYPE_CHECKING, Any
 
+from mprun import procfs
 from mprun.channel import EngineEnd
 from mprun.executors.base import (
     Exited,
@@ -108,6 +109,9 @@ class LocalExecutor:
         """Have a launcher that was stopped go on; kill one that is stopped again and again."""
         self._stops += 1
         os.kill(self._pid, SIGCONT if self._stops <= STOPS else 9)
+
+    def usage(self) -> dict[str, Any] | None:
+        return procfs.usage(self._pid) if self._pid else None
 
     def flush(self) -> bool:
         try:
