@@ -62,7 +62,7 @@ def exited(task, attempt=1):
 
 
 def done(task, outcome="succeeded"):
-    return FINISHED.replace(task=task, outcome=outcome, time="2026-01-01T12:00:09Z")
+    return FINISHED.replace(task=task, outcome=outcome)
 
 
 NAMES = ["a", 'with "quotes"', "back\\slash", "ünï,code", "\ud800", 'x","outcome":"y']
@@ -74,7 +74,8 @@ def lines_of_a_killed_run():
     batch += [started("runs"), exited("runs"), started("runs", 2), started("lost"), done("lost", "unknown")]
     foreign = json.dumps({**done("foreign").to_record(), "event": "task_finished"}, indent=None)
     torn = line(done("torn"))[:-20]
-    return encode([*batch, started("torn"), started("foreign")]) + f"{torn}\n\n[]\n{foreign}\n".encode()
+    last = line(done("last").replace(time="2026-01-01T12:00:09Z"))
+    return encode([*batch, started("torn"), started("foreign")]) + f"{torn}\n\n[]\n{foreign}\n{last}".encode()
 
 
 def test_of_what_has_its_outcome_only_that_is_read_and_the_rest_whole(directory):
