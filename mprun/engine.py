@@ -234,7 +234,9 @@ class Engine:
         failpoints.reached("engine.exited")
         number = report.key[0]
         self._log_limits.forget(report.key)
+        unready = ""
         if self._prober is not None:
+            unready = self._prober.reason(report.key)
             self._prober.forget(report.key)
         code = report.exit_code
         words = outcomes.exit_words(code, exit_signal(code), report.core_dumped)
@@ -242,6 +244,8 @@ class Engine:
             intents = self._scheduler.task_lost(number, words, self._clock.timed(report.clock))
         else:
             ending = self._judged(report, words)
+            if unready:
+                ending = ending.replace(unready=unready)
             intents = self._scheduler.task_exited(number, ending, self._clock.timed(report.clock))
         # What may start now starts now, before files are read and lines are written.
         self._send(intents)
@@ -281,6 +285,8 @@ class Engine:
                 self._executor.withdraw((intent.task, intent.attempt))
             elif isinstance(intent, Signal):
                 self._executor.signal((intent.task, intent.attempt), intent.signal, dump=intent.dump)
+                if self._prober is not None:
+                    self._prober.give_up((intent.task, intent.attempt))
         self._executor.flush()
 
     def _write_down(self, intents: list[Intent]) -> None:

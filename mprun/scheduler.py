@@ -166,7 +166,7 @@ class Scheduler:
             again = retries.reason_for_another(course.task, outcome, course.attempts, ending)
         if again == retries.RESTART and course.never_served(now):
             # Else whoever waits for it to be ready would wait for ever.
-            again, outcome, reason = None, outcomes.FAILED, "not ready"
+            again, outcome, reason = None, outcomes.FAILED, stopping.not_ready(ending)
         if again is not None:
             self._pause(course, outcome, reason, again)
         else:

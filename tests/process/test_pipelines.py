@@ -1116,7 +1116,9 @@ def test_what_is_never_ready_fails_and_who_waited_for_it_is_skipped(desk):
         code=1,
     )
     ends = outcomes(run)
-    assert (ends["never"], reason(run, "never")) == ("failed", "not ready")
+    assert ends["never"] == "failed"
+    assert reason(run, "never") == f"not ready: tcp {port}: Connection refused"
+    assert f"failed: not ready: tcp {port}: Connection refused" in run.stderr
     assert (ends["client"], reason(run, "client")) == ("skipped", "`never` was never ready")
     assert (ends["next"], ends["other"], ends["gone"], ends["asks gone"]) == (
         "skipped",
