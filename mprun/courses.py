@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from mprun import outcomes
 from mprun.intents import Finish, Intent
-from mprun.retries import FAILURES
+from mprun.retries import FAILURES, SERVED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -88,6 +88,16 @@ class Course:
     def is_ready(self) -> bool:
         """Whether its present attempt was seen to be ready."""
         return self.ready_attempt == self.attempts
+
+    def pause(self, outcome: str, reason: str, now: float) -> None:
+        """It waits for its next attempt; where there is none, this end is its own.
+
+        But what is started again, and was up, has not failed: its next attempt was to heal that.
+        """
+        up = self.is_ready if self.task.ready is not None else now - self.started_at >= SERVED
+        if self.task.restart != "never" and self.state == RUNNING and up and outcome in FAILURES:
+            outcome, reason = outcomes.STOPPED, f"{reason}, before its next start"
+        self.state, self.last = PAUSED, (outcome, reason)
 
     def never_served(self, now: float) -> bool:
         """Whether it has had its time to be ready, over some attempts, and never was."""

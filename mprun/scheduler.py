@@ -325,8 +325,7 @@ class Scheduler:
 
     def _pause(self, course: Course, outcome: str, reason: str, again: str) -> None:
         """Wait for the next attempt, without a place."""
-        course.state = PAUSED
-        course.last = outcome, reason
+        course.pause(outcome, reason, self._now)
         count = course.in_a_row if again == retries.RESTART else course.attempts
         delay = retries.delay(retries.delays(course.task), count, self._dice)
         next_one = course.attempts + 1

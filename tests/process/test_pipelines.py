@@ -1150,3 +1150,27 @@ def test_a_server_that_falls_over_is_ready_again_after_its_restart(desk):
     assert [event["attempt"] for event in run.of("task_started", "server")] == [1, 2]
     assert run.one("task_retrying", "server")["reason"] == "restart"
     assert [event["attempt"] for event in run.of("task_ready", "server")] == [1, 2]
+
+
+@pytest.mark.parametrize(("ready", "outcome"), [("{file: up}", "stopped"), ("{file: never}", "failed")])
+def test_a_server_that_falls_over_in_the_last_moment_fails_no_run_if_it_was_up(desk, ready, outcome):
+    run = desk.run(
+        f"""
+        tasks:
+          - name: server
+            command: "touch up; until [ -e go ]; do sleep 0.01; done; exit 3"
+            daemon: true
+            restart: on-failure
+            retry: {{delay: 60s}}
+            ready: {ready}
+          - name: client
+            command: "until grep -q 'task_retryin[g]' .mprun/runs/*/events.jsonl; do sleep 0.01; done"
+            depends_on: {{server: started}}
+          - name: nudge
+            command: "sleep 0.3; touch go"
+            depends_on: {{server: {"ready" if outcome == "stopped" else "started"}}}
+        """,
+        code=0 if outcome == "stopped" else 1,
+    )
+    assert outcomes(run)["server"] == outcome
+    assert reason(run, "server") == ("exit 3, before its next start" if outcome == "stopped" else "exit 3")
