@@ -339,7 +339,7 @@ def test_a_thread_that_outlives_the_target_keeps_the_task_running_until_its_time
     write(
         tmp_path,
         work=DEAF,
-        job="tasks: [{name: threads, target: 'work:leave_a_thread', timeout: 1500ms, stop: {grace: 0s}}]\n",
+        job="tasks: [{name: threads, target: 'work:leave_a_thread', timeout: 1500ms, stop: {grace: 30s}}]\n",
     )
     engine = start("job.yaml", "--start-method", method, cwd=tmp_path)
     until(tmp_path, "task_started", "threads")
