@@ -68,9 +68,11 @@ def fork_launcher() -> tuple[int, int]:
         __import__(module)
     ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_STREAM)
     descriptor = theirs.detach()
+    engine = os.getpid()
     pid = os.fork()
     if pid == 0:
         os.close(ours.detach())
+        die_with(engine)
         from mprun.launcher import main as launch
 
         gc.freeze()
@@ -78,6 +80,20 @@ def fork_launcher() -> tuple[int, int]:
         launch(descriptor)
     os.close(descriptor)
     return pid, ours.detach()
+
+
+def die_with(parent: int) -> None:
+    """Be killed when the parent is (Linux): while it imports, a launcher has nobody to look after yet."""
+    if sys.platform != "linux":
+        return
+    # `ctypes`, of which this is the inside, comes later.
+    import _ctypes
+
+    program = _ctypes.dlopen(None, 0)  # type: ignore[arg-type]  # dlopen(3): None is this program
+    # PR_SET_PDEATHSIG, SIGKILL: prctl(2).
+    _ctypes.call_cdeclfunction(_ctypes.dlsym(program, "prctl"), (1, 9, 0, 0, 0))
+    if os.getppid() != parent:
+        os._exit(1)
 
 
 def main() -> None:

@@ -62,6 +62,13 @@ class Process:
             self.duration, self.cpu = sight.duration, sight.cpu
             self.max_rss, self.threads = sight.max_rss, sight.threads
 
+    def take(self, usage: dict[str, Any] | None) -> None:
+        """Take what the record says that it used; what a damaged one has instead is left out."""
+        for name in ("cpu", "max_rss", "threads"):
+            value = (usage or {}).get(name)
+            if isinstance(value, (int, float)) and 0 <= value < 2**63:
+                setattr(self, name, value)
+
     def to_json(self) -> dict[str, Any]:
         """It and what descends from it, as one JSON object."""
         value: dict[str, Any] = {name: getattr(self, name) for name in _IN_JSON}
@@ -104,6 +111,8 @@ class _Ancestry:
         if finished is not None:
             engine.exit_code, engine.duration = finished.exit_code, finished.duration
             engine.end = outcomes.exit_words(finished.exit_code, None)
+            engine.take(finished.engine)
+            self._launcher.take(finished.launcher)
         elif self._live:
             engine.see(presence.look(engine.pid))
             self._launcher.see(_look_at_child(self._launcher))

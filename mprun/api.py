@@ -164,7 +164,7 @@ def run_job(
             if not dry_run:
                 _import_engine()
                 plan = _ordered(plan, state_dir)
-            prepared = _prepared(plan, executor, notes, start_timeout)
+            prepared = _prepared(plan, executor, notes, start_timeout, warn)
             answered = True
             _refuse_findings(plan, prepared)
             for module in prepared.threads:
@@ -174,7 +174,9 @@ def run_job(
             kept = True
             resumed_from = _adopt(resumes, directory)
             _forget_files(plan)
-            run = _run(plan, executor, directory, reporters, notes, prepared, options or {}, resumed_from)
+            run = _run(
+                plan, executor, directory, reporters, notes, warn, prepared, options or {}, resumed_from
+            )
             return _result(directory, *run) if results else _result(directory, run[0])
     except Interrupted as interrupted:
         return _never_ran(directory, 128 + interrupted.number)
@@ -218,6 +220,7 @@ def _run(
     directory: RunDirectory,
     makers: Sequence[Callable[[Context], Reporter]],
     notes: SignalNotes,
+    warn: Callable[[str], None],
     prepared: Prepared,
     options: dict[str, Any],
     resumed_from: str | None,
@@ -228,7 +231,7 @@ def _run(
     context = Context(directory=directory, plan=plan, is_ended=lambda: notes.ending)
     reporters = [make(context) for make in makers]
     recorder = Recorder(directory)
-    engine = Engine(plan, executor, directory, recorder, reporters, notes)
+    engine = Engine(plan, executor, directory, recorder, reporters, notes, warn)
     try:
         finished = engine.run(prepared, options, resumed_from)
     finally:
@@ -268,10 +271,12 @@ def _past(plan: Plan, state_dir: str) -> list[Past]:
     return past_runs(state_dir, plan.job.path, served)
 
 
-def _prepared(plan: Plan, executor: Executor, notes: SignalNotes, timeout: float) -> Prepared:
+def _prepared(
+    plan: Plan, executor: Executor, notes: SignalNotes, timeout: float, warn: Callable[[str], None]
+) -> Prepared:
     """As `preparation.end`, with a failed import as a problem at its place in the job file."""
     try:
-        return preparation.end(executor, notes, timeout)
+        return preparation.end(executor, notes, timeout, warn)
     except ImportFailure as failure:
         if failure.number is None:
             raise LauncherError(f"the start of the launcher {failure}") from None

@@ -137,6 +137,11 @@ class LauncherEnd:
         """Queue a report; `flush` sends all that are queued in one go."""
         self._reports.append(report)
 
+    @property
+    def holds_reports(self) -> bool:
+        """Whether there are any to send."""
+        return bool(self._reports)
+
     def flush(self) -> None:
         """Send the queued reports. Raises OSError when the engine is gone."""
         if self._reports:

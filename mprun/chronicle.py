@@ -154,7 +154,13 @@ class Chronicle:
         )
 
     def run_finished(
-        self, begun: float, outcome: str, exit_code: int, reason: str, counts: dict[str, int]
+        self,
+        begun: float,
+        outcome: str,
+        exit_code: int,
+        reason: str,
+        counts: dict[str, int],
+        launcher: dict[str, Any] | None,
     ) -> events.RunFinished:
         return events.RunFinished(
             time=self._now(),
@@ -164,6 +170,9 @@ class Chronicle:
             duration=self._clock.now() - begun,
             counts=counts,
             reason=reason,
+            # Read from /proc: nobody has to be asked, and `resource` need not be imported.
+            engine=procfs.usage(os.getpid()),
+            launcher=launcher,
         )
 
 

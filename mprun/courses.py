@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from mprun import outcomes
 from mprun.intents import Finish, Intent
-from mprun.retries import FAILURES
+from mprun.retries import FAILURES, SERVED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -92,6 +92,16 @@ class Course:
         """Whether its present attempt was seen to be ready."""
         return self.ready_attempt == self.attempts
 
+    def pause(self, outcome: str, reason: str, now: float) -> None:
+        """It waits for its next attempt; where there is none, this end is its own.
+
+        But what is started again, and was up, has not failed: its next attempt was to heal that.
+        """
+        up = self.is_ready if self.task.ready is not None else now - self.started_at >= SERVED
+        if self.task.restart != "never" and self.state == RUNNING and up and outcome in FAILURES:
+            outcome, reason = outcomes.STOPPED, f"{reason}, before its next start"
+        self.state, self.last = PAUSED, (outcome, reason)
+
     def never_served(self, now: float) -> bool:
         """Whether it has had its time to be ready, over some attempts, and never was."""
         ready = self.task.ready
@@ -135,6 +145,16 @@ class Courses:
         self.unfinished = sum(not planned.task.daemon for planned in tasks)
         self.released = [course for course in self.all if not course.missing]
         self._intents = intents
+
+    def cancel_the_rest(self, reason: str) -> None:
+        """What never started is cancelled; what waits for its next attempt ended as its last."""
+        for course in self.all:
+            if course.state in (WAITING, RESOLVING, READY, PAUSED):
+                self.settle(course, *(course.last or (outcomes.CANCELLED, reason)))
+
+    def handed(self) -> list[tuple[int, int]]:
+        """The attempts of which nobody has said that they have started: task and number."""
+        return [(course.number, course.attempts) for course in self.all if course.state == STARTING]
 
     def tell(self, course: Course, condition: str) -> None:
         """Something holds of a task that goes on: it was started, it is ready."""

@@ -34,7 +34,7 @@ from mprun.signals import REQUEST, SUSPEND
 from mprun.stopping import RECORD_LOST
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from mprun.executors.base import Executor, Prepared, Report
     from mprun.handover import Answer
@@ -68,6 +68,7 @@ class Engine:
         recorder: Recorder,
         reporters: Sequence[Reporter],
         notes: SignalNotes,
+        warn: Callable[[str], None],
     ) -> None:
         if len(plan.tasks) >= MANY:
             for kind in _MADE_FOR_EACH_TASK:
@@ -80,7 +81,7 @@ class Engine:
         self._publisher = Publisher(recorder, reporters)
         self._reporters = reporters
         self._notes = notes
-        self._watch = Watch(executor, notes)
+        self._watch = Watch(executor, notes, warn)
         self._clock = Clock()
         self._scheduler = Scheduler(plan, _dice)
         self._handover = Handover(plan, self._tasks, directory)
@@ -215,7 +216,12 @@ class Engine:
             self._carry_out(self._scheduler.task_withdrawn(report.key[0], self._clock.timed(report.clock)))
         elif isinstance(report, Lost):
             self._failure = f"the launcher was lost: {report.how}"
-            self._carry_out(self._scheduler.lost(self._failure, self._clock.timed()))
+            began = {number for number, attempt in self._scheduler.handed() if self._has_log(number, attempt)}
+            self._carry_out(self._scheduler.lost(self._failure, began, self._clock.timed()))
+
+    def _has_log(self, number: int, attempt: int) -> bool:
+        """Whether an attempt has begun: its process opens its log before anything else."""
+        return os.path.exists(self._directory.log(self._tasks[number].name, attempt))
 
     def _take_started(self, report: Started) -> None:
         number, attempt = report.key
@@ -242,7 +248,9 @@ class Engine:
         failpoints.reached("engine.exited")
         number = report.key[0]
         self._log_limits.forget(report.key)
+        unready = ""
         if self._prober is not None:
+            unready = self._prober.reason(report.key)
             self._prober.forget(report.key)
         code = report.exit_code
         words = outcomes.exit_words(code, exit_signal(code), report.core_dumped)
@@ -250,6 +258,8 @@ class Engine:
             intents = self._scheduler.task_lost(number, words, self._clock.timed(report.clock))
         else:
             ending = self._judged(report, words)
+            if unready:
+                ending = ending.replace(unready=unready)
             intents = self._scheduler.task_exited(number, ending, self._clock.timed(report.clock))
         # What may start now starts now, before files are read and lines are written.
         self._send(intents)
@@ -284,11 +294,13 @@ class Engine:
         """What is the executor's to do goes to it at once: it works while we write."""
         for intent in intents:
             if isinstance(intent, Start):
-                self._executor.start(self._order(intent.task, intent.attempt))
+                self._executor.start(self._handover.order(intent.task, intent.attempt))
             elif isinstance(intent, Withdraw):
                 self._executor.withdraw((intent.task, intent.attempt))
             elif isinstance(intent, Signal):
                 self._executor.signal((intent.task, intent.attempt), intent.signal, dump=intent.dump)
+                if self._prober is not None:
+                    self._prober.give_up((intent.task, intent.attempt))
         self._executor.flush()
 
     def _write_down(self, intents: list[Intent]) -> None:
@@ -328,27 +340,6 @@ class Engine:
             self._handover.expanded(number, list(range(first, len(self._tasks))))
         return intents
 
-    def _order(self, number: int, attempt: int) -> AttemptOrder:
-        planned = self._tasks[number]
-        task = planned.task
-        call = self._handover.call(number)
-        return AttemptOrder(
-            key=(number, attempt),
-            name=planned.name,
-            position=task.position,
-            daemon=task.daemon,
-            start_method=planned.start_method,
-            target=task.target,
-            command=call.command,
-            args=call.args,
-            kwargs=call.kwargs,
-            log=self._directory.log(planned.name, attempt),
-            result=self._directory.result(planned.name, attempt),
-            env=call.env,
-            cwd=call.cwd,
-            limits=task.limits,
-        )
-
     # ---- what is written down
 
     def _add(self, event: events.Event) -> None:
@@ -378,7 +369,8 @@ class Engine:
             reason = signal_name(self._signal)
         if self._failure:
             outcome, code, reason = outcomes.FAILED, outcomes.EXIT_INTERNAL, self._failure
-        return self._chronicle.run_finished(self._begun, outcome, code, reason, counts)
+        usage = self._executor.usage()
+        return self._chronicle.run_finished(self._begun, outcome, code, reason, counts, usage)
 
     def _has_failed(self) -> bool:
         """Whether a task ended badly whose failure counts, or was stopped though the run was not."""

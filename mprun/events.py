@@ -147,7 +147,11 @@ class TaskJoined(Event):
 
 
 class RunFinished(Event):
-    """The run is over; `counts` has the number of tasks for each outcome."""
+    """The run is over; `counts` has the number of tasks for each outcome.
+
+    `engine` and `launcher` are what mprun itself used, as `procfs.usage` has it; None where
+    nobody knows.
+    """
 
     event = "run_finished"
 
@@ -156,6 +160,8 @@ class RunFinished(Event):
     duration: float
     counts: dict[str, int]
     reason: str = ""
+    engine: dict[str, Any] | None = None
+    launcher: dict[str, Any] | None = None
 
 
 KINDS: dict[str, type[Event]] = {
@@ -186,11 +192,13 @@ def from_record(record: dict[str, Any]) -> Event | None:
     kind = KINDS.get(event)
     if kind is None:
         return None
-    fields = {name: record[name] for name in kind._fields if name in record}
-    annotations = {**Event.__annotations__, **kind.__annotations__}
-    for name, value in fields.items():
-        if not _fits(value, annotations[name]):
-            raise TypeError(f"`{name}` is not {annotations[name]}")
+    fields = {}
+    for name, kinds in _fields_of(kind):
+        if name in record:
+            value = fields[name] = record[name]
+            # The second: what no clock and no kernel says, and no view can show.
+            if not isinstance(value, kinds) or (isinstance(value, (int, float)) and not abs(value) < 2**63):
+                raise TypeError(f"`{name}` is not {_annotation(kind, name)}")
     found = kind.__new__(kind)
     # Not a hastened one, which has other words for a field that is missing.
     Value.__init__(found, **fields)
@@ -211,10 +219,21 @@ _JSON_TYPES: dict[str, tuple[type, ...]] = {
 }
 
 
-def _fits(value: object, annotation: str) -> bool:
-    """Whether a value from JSON is of the kind that a field's annotation names."""
+# Made with the first event of a kind that is read: a run reads none, and a record may have a million.
+_fields: dict[type[Event], tuple[tuple[str, tuple[type, ...]], ...]] = {}
+
+
+def _fields_of(kind: type[Event]) -> tuple[tuple[str, tuple[type, ...]], ...]:
+    """The fields of a kind, each with what it may hold as JSON has it."""
+    if kind not in _fields:
+        _fields[kind] = tuple((name, _types(_annotation(kind, name))) for name in kind._fields)
+    return _fields[kind]
+
+
+def _types(annotation: str) -> tuple[type, ...]:
     kinds = [kind.partition("[")[0] for kind in annotation.split(" | ")]
-    if isinstance(value, (int, float)):
-        # What no clock and no kernel says, and no view can show.
-        return any(isinstance(value, _JSON_TYPES[kind]) for kind in kinds) and abs(value) < 2**63
-    return any(isinstance(value, _JSON_TYPES[kind]) for kind in kinds)
+    return tuple(found for kind in kinds for found in _JSON_TYPES[kind])
+
+
+def _annotation(kind: type[Event], name: str) -> str:
+    return str(kind.__annotations__.get(name) or Event.__annotations__[name])

@@ -26,6 +26,8 @@ PR_GET_CHILD_SUBREAPER = 37
 
 # For how long what came is killed again and again, in seconds; then it is let be.
 END_SECONDS = 1.0
+# For how long only children are looked at, before everybody is.
+LAYERS_SECONDS = 0.2
 # How long multiprocessing's resource tracker may take to remove what tasks left in shared memory.
 TRACKER_SECONDS = 0.3
 # Between two looks at what is left: what was killed takes a moment to end.
@@ -70,6 +72,8 @@ class Guard:
 
         begun = time.monotonic()
         self._sessions.update(attempts)
+        if self._run_id is None:
+            self._end_children(begun + LAYERS_SECONDS)
         while True:
             everyone = procfs.processes()
             found = self._of_the_run(everyone)
@@ -85,6 +89,23 @@ class Guard:
                 elif stat.lives and (passed >= TRACKER_SECONDS or not _is_tracker(pid)):
                     signalling.kill(pid, stat.start_ticks)
                     self._killed[pid] = stat.start_ticks
+            time.sleep(PAUSE)
+
+    def _end_children(self, end: float) -> None:
+        """Kill and reap one's children, and those that come from them, until only helpers are left.
+
+        Nearly always that is all, and it needs no look at every process of the machine.
+        """
+        helpers: set[int] = set()
+        while (found := {*procfs.children()} - self._spared - helpers) and time.monotonic() < end:
+            for pid in found:
+                if _is_tracker(pid):
+                    helpers.add(pid)
+                    continue
+                # Only we reap it, so its number is its own.
+                with contextlib.suppress(PermissionError):
+                    os.kill(pid, 9)
+                _reap(pid)
             time.sleep(PAUSE)
 
     def wait_for_helpers(self) -> None:

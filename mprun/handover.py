@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from mprun import outcomes, results
 from mprun.courses import WHEN_IS_FALSE
 from mprun.errors import JobFileError
+from mprun.executors.base import AttemptOrder
 from mprun.graph import Names
 from mprun.instances import TooMany, spread_over
 from mprun.plan import plan_instance
@@ -173,6 +174,28 @@ class Handover:
     def _absolute(self, task: Task, path: str) -> str:
         folder = os.path.dirname(os.path.abspath(task.origin.document.source.path))
         return os.path.normpath(os.path.join(folder, path))
+
+    def order(self, number: int, attempt: int) -> AttemptOrder:
+        """What the executor is to be told of an attempt. Raises ReferenceProblem."""
+        planned = self._tasks[number]
+        task = planned.task
+        call = self.call(number)
+        return AttemptOrder(
+            key=(number, attempt),
+            name=planned.name,
+            position=task.position,
+            daemon=task.daemon,
+            start_method=planned.start_method,
+            target=task.target,
+            command=call.command,
+            args=call.args,
+            kwargs=call.kwargs,
+            log=self._directory.log(planned.name, attempt),
+            result=self._directory.result(planned.name, attempt),
+            env=call.env,
+            cwd=call.cwd,
+            limits=task.limits,
+        )
 
     def shown_target(self, number: int) -> str:
         """What a task runs, for the record: secrets hidden, and results not in it."""

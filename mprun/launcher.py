@@ -7,7 +7,6 @@ readable when the task ends.
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import os
 import select
@@ -16,12 +15,11 @@ import socket
 import sys
 import types
 from collections import deque
-from os import killpg
 from select import EPOLLIN
 from signal import SIGKILL
 from time import monotonic
 
-from mprun import attendants, badge, failpoints, popen, reaper, shortage, signalling, stacks, target
+from mprun import attendants, badge, bereavement, failpoints, popen, reaper, shortage, stacks, target
 from mprun.attempt import Attempt
 from mprun.channel import LauncherEnd
 from mprun.resolution import Resolution
@@ -42,6 +40,9 @@ if TYPE_CHECKING:
 
 # How often the number of a task's threads is looked at, in seconds; more tasks, less often.
 SAMPLE_INTERVAL = 0.25
+# How long reports may wait for others while there is more to start, in seconds: the engine takes
+# several in the time of one.
+HOLD = 0.005
 SAMPLE_INTERVAL_PER_TASK = 0.0025
 
 
@@ -66,6 +67,7 @@ class Launcher:
         self._suspended = False
         self._forks = 0
         self._next_sample = 0.0
+        self._flushed = 0.0
         self._pid = os.getpid()
         # By start method, the process that a task has for its parent.
         self._parents: dict[str, int] = {}
@@ -98,7 +100,9 @@ class Launcher:
             self._signal_what_has_dumped()
         if (now := monotonic()) >= self._next_sample:
             self._sample(now)
-        self._engine.flush()
+        if not self._to_start or now - self._flushed >= HOLD:
+            self._engine.flush()
+            self._flushed = now
         return True
 
     def _patience(self) -> float | None:
@@ -106,6 +110,8 @@ class Launcher:
         if self._to_start and self._next_to_start() is not None:
             return 0
         timeout = SAMPLE_INTERVAL if self._attempts else None
+        if self._engine.holds_reports:
+            timeout = HOLD
         if self._dumps:
             timeout = stacks.SETTLED
         if self._shortage.lasts and (pause := self._shortage.remaining(monotonic())):
@@ -150,12 +156,15 @@ class Launcher:
         self, options: dict[str, Any], calls: list[tuple[str, tuple[Any, ...] | None, dict[str, Any]]]
     ) -> None:
         """Import and bind every target, then become as cheap to fork as can be."""
+        # From now on there may be somebody to look after: whoever forked us had us killed with it.
+        bereavement.go_on_at_the_engines_death()
         _redirect_output(options["log"])
         self._places = options["max_parallel"]
         badge.name_run(options["run_id"])
         target.set_import_path(options["import_path"])
         resolution = Resolution(self._say_importing)
-        problems = resolution.run(options["preload"], calls)
+        with bereavement.ending_with_the_engine(self._end):
+            problems = resolution.run(options["preload"], calls)
         self._calls = resolution.found
         if signal.getsignal(signal.SIGCHLD) == signal.SIG_IGN:
             # A module that ignores it would have every end of a task thrown away.
@@ -225,14 +234,17 @@ class Launcher:
         # It needs sockets, temporary files and more, which a launcher that forks must not hold.
         from mprun import popen_exec
 
-        return popen_exec.start(assignment, self._method)
+        # The fork server may be at its own imports still.
+        with bereavement.ending_with_the_engine(self._end):
+            return popen_exec.start(assignment, self._method)
 
     def _signal(self, key: tuple[int, int], name: str, dump: bool) -> None:
         attempt = self._by_key.get(key)
         if attempt is None or attempt.popen.pidfd < 0:
             return
         # A program may use SIGUSR2 for its own ends.
-        asked = stacks.Dump(key, name, attempt.log) if dump and not attempt.program else None
+        dump = dump and not attempt.program and not self._suspended
+        asked = stacks.Dump(key, name, attempt.log) if dump else None
         if asked is not None and stacks.ask(attempt.popen.pid, attempt.popen.pidfd):
             self._dumps.append(asked)
         else:
@@ -247,16 +259,8 @@ class Launcher:
         if number == SIGKILL:
             reaper.kill_trees({attempt.popen.pid: attempt.popen.pidfd})
             return
-        held = attempt.popen
-        # Gone already: its end is about to be reported.
-        with contextlib.suppress(ProcessLookupError):
-            if not held.reaped_here:
-                signalling.signal_group(held.pid, held.pidfd, number)
-            elif reaper.leads_session(held.pid):
-                # Not reaped yet, so the number of its group is its own.
-                os.killpg(held.pid, number)
-            else:
-                signal.pidfd_send_signal(held.pidfd, number)
+        # Of a run that is suspended the tasks hear it when they are to go on.
+        reaper.ask_to_end(attempt.popen, number, wake=not self._suspended)
 
     def _suspend(self) -> None:
         """Stop every task, wherever its processes are, and start no other."""
@@ -278,12 +282,9 @@ class Launcher:
     def _ended(self, attempt: Attempt) -> None:
         clock = monotonic()
         held = attempt.popen
+        # The leader is not reaped yet, so the number of its group, if it has one, is its own.
         if held.reaped_here:
-            # The leader is not reaped yet, so the number of its group, if it has one, is its own.
-            try:  # noqa: SIM105  contextlib's way touches more pages than all else here
-                killpg(held.pid, SIGKILL)
-            except ProcessLookupError:
-                pass
+            reaper.kill_group(held.pid)
         code = held.poll()
         if code is None and not held.lost:
             return
@@ -307,16 +308,18 @@ class Launcher:
 
     def _kill_everyone(self) -> None:
         """The engine is gone or has finished: no task outlives the launcher."""
-        reaper.kill_trees(self._leaders())
-        for attempt in list(self._attempts.values()):
-            if attempt.popen.reaped_here:
-                attempt.popen.poll(0)
-            attempt.popen.close()
-        self._attempts.clear()
+        # With its leader gone all of a tree comes here: no list of all processes is needed.
+        reaper.kill(self._leaders().values())
         # What modules started at import and the fork server end with the job; the resource
         # tracker ends by itself, once it has removed what tasks left in shared memory.
         self._reaper.spare(attendants.resource_tracker())
-        self._reaper.bury(set())
+        self._reaper.end_all()
+
+    def _end(self) -> None:
+        """Leave nobody behind; does not return."""
+        self._kill_everyone()
+        attendants.remove_files()
+        os._exit(1)
 
     def _pids(self) -> set[int]:
         return {attempt.popen.pid for attempt in self._attempts.values()}
@@ -325,6 +328,7 @@ class Launcher:
 
     def _sample(self, now: float) -> None:
         self._next_sample = now + SAMPLE_INTERVAL + SAMPLE_INTERVAL_PER_TASK * len(self._attempts)
+        reaper.wake(self._fork_server)
         for attempt in self._attempts.values():
             attempt.sample()
 

@@ -8,7 +8,7 @@ import os
 import signal
 from multiprocessing import forkserver, popen_forkserver, popen_spawn_posix
 
-from mprun import badge, failpoints, popen, shortage
+from mprun import badge, failpoints, popen, reaper, shortage
 from mprun.procfs import read_stat
 from mprun.worker import Process
 
@@ -123,13 +123,15 @@ class ForkServerPopen(popen.Pidfd, popen_forkserver.Popen):
 def _answered_in_time() -> Iterator[None]:
     """End a fork server that does not answer, as it would be waited for without a limit.
 
-    One that is stopped has the request, and would start the task when it goes on: then
-    nobody would look after it. Its other tasks end with it, and nobody sees how; but
-    neither would anybody see it while it is stopped. Raises OSError.
+    One that was stopped goes on first. What does not answer then has the request, and would
+    start the task some time: then nobody would look after it. Its other tasks end with it,
+    and nobody sees how. Raises OSError.
     """
 
     def give_up(number: int, frame: object) -> None:
-        raise TimeoutError(errno.ETIMEDOUT, NO_ANSWER)
+        if not reaper.wake(fork_server_pid() or 0):
+            raise TimeoutError(errno.ETIMEDOUT, NO_ANSWER)
+        signal.setitimer(signal.ITIMER_REAL, PATIENCE)
 
     before = signal.signal(signal.SIGALRM, give_up)
     signal.setitimer(signal.ITIMER_REAL, PATIENCE)

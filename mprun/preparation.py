@@ -12,7 +12,7 @@ from mprun.references import Lookup, Reference, resolve
 from mprun.signals import SUSPEND
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from mprun.executors.base import Executor
     from mprun.plan import Plan, PlannedTask
@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
 # How long the targets' imports may take, in seconds, where nobody said.
 START_TIMEOUT = 60.0
-DAY = 86_400.0
+# When nothing is heard of the executor for so long, in seconds, it is looked whether it stands still.
+LOOK = 1.0
+STOPPED = "somebody has stopped the main process of the job (SIGSTOP): it goes on"
 
 
 class Interrupted(Exception):
@@ -38,13 +40,13 @@ def begin(plan: Plan, executor: Executor, directory: RunDirectory) -> None:
     executor.flush()
 
 
-def end(executor: Executor, notes: SignalNotes, timeout: float) -> Prepared:
+def end(executor: Executor, notes: SignalNotes, timeout: float, warn: Callable[[str], None]) -> Prepared:
     """Wait until every target was imported and bound.
 
     Raises ImportFailure where an import ends the launcher or is not over after `timeout`
     seconds, Interrupted where a signal came.
     """
-    watch = Watch(executor, notes)
+    watch = Watch(executor, notes, warn)
     importing: int | None = None
     deadline = time.monotonic() + timeout
     while True:
@@ -118,11 +120,15 @@ def calls(plan: Plan) -> Iterator[tuple[PlannedTask, Call]]:
 
 
 class Watch:
-    """Waits for what an executor reports and for signals; `signalled` says that one came."""
+    """Waits for what an executor reports and for signals; `signalled` says that one came.
 
-    def __init__(self, executor: Executor, notes: SignalNotes) -> None:
+    An executor that stands still is made to go on, and `warn` is told.
+    """
+
+    def __init__(self, executor: Executor, notes: SignalNotes, warn: Callable[[str], None]) -> None:
         self._executor = executor
         self._notes = notes
+        self._warn = warn
         self.signalled = False
         self._sent = True
         self._poll = select.poll()
@@ -134,14 +140,18 @@ class Watch:
         self._poll.register(descriptor, select.POLLIN)
 
     def wait(self, timeout: float | None) -> bool:
-        """Hand over what is queued, then wait at most `timeout` seconds; whether something came."""
+        """Hand over what is queued, then wait at most `timeout` seconds; whether something came.
+
+        It never waits for longer than LOOK: who waits asks again.
+        """
         sent = self._executor.flush()
         if sent != self._sent:
             self._sent = sent
             events = select.POLLIN if sent else select.POLLIN | select.POLLOUT
             self._poll.modify(self._executor.fileno(), events)
         # Rounded up, so that a deadline is over when the wait for it is.
-        # At most a day, as poll(2) cannot wait for ever longer; who waits asks again.
-        ready = self._poll.poll(None if timeout is None else int(min(timeout, DAY) * 1000) + 1)
+        ready = self._poll.poll(int(min(LOOK if timeout is None else timeout, LOOK) * 1000) + 1)
         self.signalled = any(descriptor == self._notes.fileno() for descriptor, _ in ready)
+        if not ready and self._executor.wake():
+            self._warn(STOPPED)
         return bool(ready)

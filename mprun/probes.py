@@ -29,6 +29,8 @@ SHORTEST_PAUSE = 0.01
 _TURN = 1024 * 1024
 _CHUNK = 64 * 1024
 _PIECE = 8 * 1024
+# A reason has this many characters at most.
+_REASON = 300
 # How long it rests between two turns when a log grows faster than that, in seconds.
 _REST = 0.05
 
@@ -47,9 +49,10 @@ class Question(Protocol):
 
 
 class _Probe:
-    """One attempt that is asked about, and the last answer."""
+    """One attempt that is asked about, what it is asked, and the last answer."""
 
-    def __init__(self) -> None:
+    def __init__(self, ready: Ready) -> None:
+        self.ready = ready
         self.over = threading.Event()
         self.why = ""
 
@@ -81,7 +84,7 @@ class Prober:
         port of this machine before it is not taken for its own (Linux).
         """
         self.forget(key)
-        probe = self._probes[key] = _Probe()
+        probe = self._probes[key] = _Probe(ready)
         thread = threading.Thread(
             target=self._run, args=(key, probe, ready, log, cwd, pid), name=f"probe {key}", daemon=True
         )
@@ -102,6 +105,20 @@ class Prober:
         """Why an attempt that is asked about is not ready, by the last answer; empty where there is none."""
         probe = self._probes.get(key)
         return probe.why if probe else ""
+
+    def reason(self, key: Key) -> str:
+        """As `why`, with what was asked; an answer of the network does not say that itself."""
+        probe = self._probes.get(key)
+        if probe is None or not probe.why:
+            return ""
+        asked = f"{probe.ready.kind} {probe.ready.what}: " if probe.ready.kind in ("tcp", "http") else ""
+        return f"{asked}{probe.why}"[:_REASON]
+
+    def give_up(self, key: Key) -> None:
+        """Ask no more, and keep the last answer: what is being stopped answers nothing of interest."""
+        probe = self._probes.get(key)
+        if probe is not None:
+            probe.over.set()
 
     def take(self) -> list[Key]:
         """The attempts that became ready since the last call, each once; they are forgotten."""
@@ -134,14 +151,16 @@ class Prober:
             begun = time.monotonic()
             try:
                 question = question or _question(ready, log, cwd, pid)
-                probe.why = question.ask(begun + max(ready.interval, SHORTEST_ASK))
+                why = question.ask(begun + max(ready.interval, SHORTEST_ASK))
             except Exception as error:
                 # A thread that died would never say why it has no answer.
-                probe.why = getattr(error, "strerror", None) or str(error) or type(error).__name__
-            else:
-                if not probe.why:
-                    self._tell(key, probe)
-                    return
+                why = getattr(error, "strerror", None) or str(error) or type(error).__name__
+            if probe.over.is_set():
+                return
+            probe.why = why
+            if not why:
+                self._tell(key, probe)
+                return
             pause = max(begun + ready.interval - time.monotonic(), SHORTEST_PAUSE)
             probe.over.wait(min(pause, _REST) if question and question.hurry else pause)
 

@@ -9,6 +9,7 @@ from time import clock_gettime_ns
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
+    from typing import Any
 
 
 class Stat:
@@ -60,6 +61,17 @@ def read_max_rss(pid: int) -> int | None:
 
     found = re.search(rb"^VmHWM:\s+([0-9]+) kB$", _read(f"/proc/{pid}/status"), re.MULTILINE)
     return int(found[1]) * 1024 if found else None
+
+
+def usage(pid: int) -> dict[str, Any] | None:
+    """What a process has used: `cpu` in seconds, the most memory in bytes, the threads it has now.
+
+    None where it has ended or cannot be seen.
+    """
+    stat = read_stat(pid)
+    if stat is None or not stat.lives:
+        return None
+    return {"cpu": stat.cpu, "max_rss": read_max_rss(pid), "threads": stat.threads}
 
 
 def _read(path: str) -> bytes:

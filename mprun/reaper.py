@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import time
+from os import killpg
 
 from mprun import popen, procfs, signalling
 
@@ -15,6 +16,10 @@ if TYPE_CHECKING:
 
 # How long the launcher goes on killing what a task left behind before it lets it be.
 BURY_SECONDS = 0.5
+# What was killed takes a moment to end, and hands over children of its own.
+PAUSE = 0.0002
+# A SIGCONT takes these back where they are not delivered yet, and a job may name one to end its task.
+_STOPS = (signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU)
 
 
 def leads_session(pid: int) -> bool:
@@ -23,6 +28,59 @@ def leads_session(pid: int) -> bool:
         return os.getsid(pid) == pid
     except ProcessLookupError:
         return False
+
+
+def ask_to_end(held: popen.Pidfd, number: int, *, wake: bool) -> None:
+    """Send a signal to the group that a task leads; with `wake` also to one that stands still.
+
+    What was stopped (SIGSTOP) hears a signal only when it goes on (signal(7)).
+    """
+    numbers = (number, signal.SIGCONT) if wake and number not in _STOPS else (number,)
+    # Gone already: its end is about to be reported. Or another user's by now (sudo).
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        for each in numbers:
+            if not held.reaped_here:
+                signalling.signal_group(held.pid, held.pidfd, each)
+            elif leads_session(held.pid):
+                # Not reaped yet, so the number of its group is its own.
+                os.killpg(held.pid, each)
+            else:
+                signal.pidfd_send_signal(held.pidfd, each)
+
+
+def kill_group(leader: int) -> None:
+    """Kill the group of a process that only we reap, and have not, if it leads one.
+
+    Its number is its own for so long, and that of a group only where it leads one.
+    """
+    # No contextlib, which touches more pages than all else here: see `mprun.popen`.
+    try:  # noqa: SIM105
+        killpg(leader, signal.SIGKILL)
+    except (ProcessLookupError, PermissionError):
+        pass
+
+
+def wake(child: int) -> bool:
+    """Have a child go on, where somebody has stopped it; whether that was so. 0 is no child."""
+    with contextlib.suppress(ChildProcessError):
+        if child and os.waitid(os.P_PID, child, os.WSTOPPED | os.WNOHANG):
+            os.kill(child, signal.SIGCONT)
+            # Into the log of the main process: nobody else would know what kept the tasks.
+            os.write(2, b"mprun: somebody has stopped the fork server (SIGSTOP): it goes on\n")
+            return True
+    return False
+
+
+def kill(pidfds: Iterable[int]) -> None:
+    """Kill these processes alone, by a pidfd of each."""
+    _signal_all(pidfds, signal.SIGKILL)
+
+
+def _signal_all(pidfds: Iterable[int], number: int) -> None:
+    for pidfd in pidfds:
+        # Under forkserver somebody else reaps it, perhaps by now. Or it is another user's (sudo).
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            signal.pidfd_send_signal(pidfd, number)
 
 
 def kill_trees(leaders: dict[int, int]) -> None:
@@ -41,10 +99,7 @@ def signal_trees(leaders: dict[int, int], number: int) -> None:
     sent = {*leaders}
     end = time.monotonic() + BURY_SECONDS
     _signal_members(leaders, number, sent, end)
-    for pidfd in leaders.values():
-        # Under forkserver somebody else reaps it, perhaps by now.
-        with contextlib.suppress(ProcessLookupError):
-            signal.pidfd_send_signal(pidfd, number)
+    _signal_all(leaders.values(), number)
     # Once more: a leader may have had a child in the instant before.
     _signal_members(leaders, number, sent, end)
 
@@ -141,9 +196,19 @@ class Reaper:
                     buried[pid] = seen[pid]
             if time.monotonic() > end:
                 break
-            # What was killed takes a moment to end, and hands over children of its own.
-            time.sleep(0.0002)
+            time.sleep(PAUSE)
         return buried
+
+    def end_all(self) -> None:
+        """Kill and reap every child but the spared, and what comes from them, until there is none."""
+        end = time.monotonic() + BURY_SECONDS
+        while children := self._strangers(set()):
+            for pid in children:
+                _kill(pid)
+                _reap(pid)
+            if time.monotonic() > end:
+                break
+            time.sleep(PAUSE)
 
     def _strangers(self, tasks: set[int]) -> list[int]:
         return [pid for pid in self._children.pids() if pid not in tasks and pid not in self._spared]

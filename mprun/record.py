@@ -231,6 +231,43 @@ def read_ends(directory: RunDirectory) -> tuple[RunState, list[str]]:
     return state, damage
 
 
+def read_open(directory: RunDirectory) -> RunState:
+    """As `read_state`, but of what has its outcome only that: of a large run, what a sweep must know.
+
+    Of most lines it is only looked whose they are: 1.6 s for 100,000 tasks, and 5 for all.
+    A task of which nobody saw the end is read whole, as its process may be there still.
+    """
+    import re
+
+    # As `line` writes them; who writes them otherwise is read whole.
+    whose = re.compile(
+        rb'\{"event":"task_\w+","time":"[^"\\]*","run":"[^"\\]*","task":("(?:[^"\\]|\\.)*"),'
+    ).match
+    state = RunState()
+    over: set[bytes] = set()
+    last = ""
+    try:
+        with open(directory.events, "rb") as file:
+            for data in file:
+                if data.startswith(b'{"event":"task_finished",'):
+                    event = apply(state, _parse(data), [])
+                    found = whose(data)
+                    if found and isinstance(event, events.TaskFinished) and event.outcome != outcomes.UNKNOWN:
+                        over.add(found[1])
+            last = state.time
+            file.seek(0)
+            for data in file:
+                found = whose(data)
+                if not found or found[1] not in over:
+                    apply(state, _parse(data), [])
+    except OSError as error:
+        raise _unreadable(directory, error) from None
+    finally:
+        _lock_again(directory.events)
+    state.time = max(state.time, last)
+    return state
+
+
 def _unreadable(directory: RunDirectory, error: OSError) -> RecordError:
     return RecordError(f"{directory.events} cannot be read: {error.strerror}")
 

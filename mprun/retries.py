@@ -33,13 +33,15 @@ LONGEST = 1e9
 class Ending(Value):
     """How an attempt ended, as far as policies ask: in words, and by what they match.
 
-    `exceptions` are the names of the exception's class and of its bases.
+    `exceptions` are the names of the exception's class and of its bases, `unready` what
+    `ready` has seen last of one that was not ready yet.
     """
 
     succeeded: bool
     reason: str
     exit_code: int | None = None
     exceptions: tuple[str, ...] = ()
+    unready: str = ""
 
 
 def reason_for_another(task: Task, outcome: str, attempts: int, ending: Ending) -> str | None:

@@ -13,7 +13,7 @@ from mprun.stopping import FAIL_FAST, LOG_LIMIT, NOT_READY, RUN_ENDS, RUN_TIMES_
 from mprun.timers import ATTEMPT_TIMEOUT, KILL, NEXT_ATTEMPT, READY_TIMEOUT, RUN_TIMEOUT, Timers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from mprun.plan import Plan, PlannedTask
     from mprun.retries import Ending
@@ -23,7 +23,7 @@ __all__ = ["FAIL_FAST", "LOG_LIMIT", "NOT_READY", "RUN_ENDS", "RUN_TIMES_OUT", "
 
 # How many tasks are handed over before there is a place for them: whoever starts them then
 # need not ask first. (`make bench`: a fifth of the time of a run of short tasks.)
-AHEAD = 1
+AHEAD = 8
 
 
 class Scheduler:
@@ -32,21 +32,21 @@ class Scheduler:
     Every method takes the time of the fact, in seconds on any clock that only goes
     forward, and returns the intents that follow, in the order in which they are to be
     carried out. After each, `deadline` says when `time_passed` is due next, and `over`
-    is true once the run has nothing left to do; `ending` is the reason of an early end.
+    is true once the run has nothing left to do; `ending` is the reason of an early end,
+    `handed` the attempts of which nobody has said that they have started.
     Tasks are named by their place in the plan, from 0, and those that come about on the way
     by the numbers after it. `dice` gives a number from 0 up to 1, for the part of a retry's
     delay that is left to chance.
     """
 
-    def __init__(self, plan: Plan, dice: Callable[[], float] = lambda: 0.0) -> None:
+    def __init__(self, plan: Plan, dice: Callable[[], float] = lambda: 0.0, ahead: int = AHEAD) -> None:
         self._plan = plan
         self._dice = dice
         self._now = 0.0
         self._intents: list[Intent] = []
         self._courses = Courses(plan, self._intents)
         # A failure that stops the run must not meet a task that starts in the same instant.
-        ahead = 0 if plan.job.fail_fast else AHEAD
-        self._admission = Admission(plan, self._courses.all, ahead)
+        self._admission = Admission(plan, self._courses.all, 0 if plan.job.fail_fast else ahead)
         self._joins = Joins(plan)
         self._timers = Timers()
         self._stops = Stops(self._intents, self._timers)
@@ -58,6 +58,7 @@ class Scheduler:
         self._to_resolve: list[Course] = []
         self.ending: str | None = None
         self.over = False
+        self.handed = self._courses.handed
 
     @property
     def outcomes(self) -> list[str | None]:
@@ -166,7 +167,7 @@ class Scheduler:
             again = retries.reason_for_another(course.task, outcome, course.attempts, ending)
         if again == retries.RESTART and course.never_served(now):
             # Else whoever waits for it to be ready would wait for ever.
-            again, outcome, reason = None, outcomes.FAILED, "not ready"
+            again, outcome, reason = None, outcomes.FAILED, stopping.not_ready(ending)
         if again is not None:
             self._pause(course, outcome, reason, again)
         else:
@@ -225,16 +226,19 @@ class Scheduler:
         self._end_early(reason, kill=kill)
         return self._decide()
 
-    def lost(self, reason: str, now: float) -> list[Intent]:
-        """Whoever ran the tasks is gone: nobody will ever see how the running ones end."""
+    def lost(self, reason: str, began: Collection[int], now: float) -> list[Intent]:
+        """Whoever ran the tasks is gone; of those that were handed over, `began` have begun."""
         self._now = now
         self.ending = self.ending or reason
         self._cancel_the_rest(reason)
         for course in self._courses.all:
             if course.state in (STARTING, RUNNING):
+                never = course.state == STARTING and course.number not in began
+                course.attempts -= never
                 self._joins.was_started(course.number)
                 self._release(course)
-                self._courses.settle(course, outcomes.UNKNOWN, reason)
+                end = (outcomes.CANCELLED, reason) if never else (outcomes.UNKNOWN, reason)
+                self._courses.settle(course, *((never and course.last) or end))
         return self._decide()
 
     # ---- the decisions
@@ -325,8 +329,7 @@ class Scheduler:
 
     def _pause(self, course: Course, outcome: str, reason: str, again: str) -> None:
         """Wait for the next attempt, without a place."""
-        course.state = PAUSED
-        course.last = outcome, reason
+        course.pause(outcome, reason, self._now)
         count = course.in_a_row if again == retries.RESTART else course.attempts
         delay = retries.delay(retries.delays(course.task), count, self._dice)
         next_one = course.attempts + 1
@@ -351,9 +354,7 @@ class Scheduler:
     def _cancel_the_rest(self, reason: str) -> None:
         """What never started is cancelled; what waits for its next attempt ended as its last."""
         self._admission.clear()
-        for course in self._courses.all:
-            if course.state in (WAITING, RESOLVING, READY, PAUSED):
-                self._courses.settle(course, *(course.last or (outcomes.CANCELLED, reason)))
+        self._courses.cancel_the_rest(reason)
 
     def _give_up(self, course: Course, reason: str) -> None:
         self._finish(course, *(course.last or (outcomes.CANCELLED, reason)))

@@ -16,12 +16,14 @@ SETTLED = 0.005
 def ask(pid: int, pidfd: int) -> bool:
     """Have a process dump its stacks; False where it would die of being asked.
 
-    A process that has exec'd has no handlers any more, and SIGUSR2 kills it.
+    A process that has exec'd has no handlers any more, and SIGUSR2 kills it. One that has
+    stopped itself goes on, to answer.
     """
     if not procfs.catches(pid, signal.SIGUSR2):
         return False
     try:
         signal.pidfd_send_signal(pidfd, signal.SIGUSR2)
+        signal.pidfd_send_signal(pidfd, signal.SIGCONT)
     except ProcessLookupError:
         return False
     return True

@@ -18,7 +18,7 @@ from mprun.aftermath import verdict
 from mprun.clock import Clock
 from mprun.errors import RecordError
 from mprun.marks import Mark, of_others
-from mprun.record import Recorder, read_state
+from mprun.record import Recorder, read_open
 from mprun.reporters.words import count
 from mprun.state import RunState
 from mprun.statedir import RunDirectory
@@ -101,7 +101,7 @@ def _sweep(mark: Mark) -> str:
         # It goes on, out of sight, or somebody else sweeps it.
         return ""
     try:
-        state, _ = read_state(mark.directory)
+        state = read_open(mark.directory)
         remains = Remains(mark.directory.run_id, owner, state)
         remains.end()
         was_over = state.finished is not None
@@ -209,6 +209,7 @@ def _completion(directory: RunDirectory, state: RunState) -> Iterator[events.Eve
     """The events that the killed engine did not write: an outcome for each task, and the run's end."""
     clock = Clock()
     stamp: dict[str, Any] = {"time": clock.iso(clock.now()), "run": directory.run_id}
+    end = state.time
     for task in state.tasks.values():
         if task.finished is None:
             outcome, reason, attempts = verdict(directory, task)
@@ -221,27 +222,21 @@ def _completion(directory: RunDirectory, state: RunState) -> Iterator[events.Eve
         **stamp,
         outcome=outcomes.INTERRUPTED,
         exit_code=outcomes.EXIT_INTERNAL,
-        duration=_duration(state),
+        duration=_duration(state, end),
         counts=state.counts(),
         reason=KILLED,
     )
 
 
-def _duration(state: RunState) -> float:
-    """From the first to the last time that the record has, in seconds."""
+def _duration(state: RunState, end: str) -> float:
+    """From the run's start to what the record has last, in seconds."""
     from datetime import datetime
 
-    if state.started is None:
-        return 0.0
-    times = [state.started.time]
-    for task in state.tasks.values():
-        times += [attempt.started.time for attempt in task.attempts]
-        times += [attempt.exited.time for attempt in task.attempts if attempt.exited is not None]
     try:
-        began, *_, last = sorted(map(datetime.fromisoformat, [*times, state.started.time]))
+        began = datetime.fromisoformat(state.started.time if state.started else end)
+        return max(0.0, (datetime.fromisoformat(end) - began).total_seconds())
     except (ValueError, TypeError):
         return 0.0
-    return (last - began).total_seconds()
 
 
 def _told(run_id: str, remains: Remains) -> str:

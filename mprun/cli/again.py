@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import os
+import sys
 from typing import Any
 
 import click
@@ -10,12 +12,13 @@ import click
 from mprun import api, record
 from mprun.cli.completion import complete_run
 from mprun.cli.planning import read_job
-from mprun.cli.records import read_run
+from mprun.cli.records import read_run, read_run_in
 from mprun.cli.run import execute, running_options
 from mprun.errors import UsageError
 from mprun.references import HIDDEN
 from mprun.reporters.errors import write
 from mprun.resumption import KEEP, UNKNOWN_CHOICES, changed_files, refuse_change, resumption, with_unrecorded
+from mprun.statedir import RunDirectory
 
 # What of the earlier run's options says which tasks are run, and how.
 _PLANNING = inspect.signature(api.plan_job).parameters.keys() - {"job", "carried"}
@@ -41,6 +44,12 @@ _PLANNING = inspect.signature(api.plan_job).parameters.keys() - {"job", "carried
 @click.option(
     "--allow-changed", is_flag=True, help="Go on though the job file is not what it was for that run."
 )
+@click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="The run as one JSON object at its end, as of show.",
+)
 @running_options
 @click.pass_obj
 def resume(
@@ -50,6 +59,7 @@ def resume(
     params: tuple[str, ...],
     unknown: str,
     allow_changed: bool,
+    as_json: bool,
     **running: Any,
 ) -> int:
     """Run what did not succeed again, with the results of the rest.
@@ -57,6 +67,10 @@ def resume(
     What failed, was interrupted or never ran, of the newest run where none is named; with
     that run's params and options. Daemons are started again.
     """
+    if as_json:
+        if running["events"] == "-":
+            raise UsageError("--json and --events - both take the standard output")
+        running["output"] = "none"
     directory, state = read_run(running["state_dir"], run)
     if record.goes_on(directory, state):
         raise UsageError(
@@ -65,6 +79,8 @@ def resume(
     earlier = resumption(directory, state, unknown)
     if state.finished is not None and state.finished.exit_code == 0:
         write(f"run {directory.run_id} has succeeded: there is nothing to resume")
+        if as_json:
+            _print_run(directory)
         return 0
     changed = changed_files(state)
     if not allow_changed:
@@ -77,4 +93,14 @@ def resume(
     job = read_job(earlier.file, known, params)
     earlier = with_unrecorded(earlier, job, unknown)
     plan = api.plan_job(job, carried=earlier.carried, **options)
-    return execute(plan, launcher, options, resumes=earlier, **running)
+    result = execute(plan, launcher, options, resumes=earlier, **running)
+    if as_json and os.path.exists(result.directory):
+        # Not where a signal came before there was anything to record.
+        _print_run(RunDirectory(result.directory))
+    return result.exit_code
+
+
+def _print_run(directory: RunDirectory) -> None:
+    from mprun.reporters.show import show_json
+
+    show_json(*read_run_in(directory), sys.stdout)

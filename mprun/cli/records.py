@@ -58,7 +58,7 @@ def tree(run: str | None, as_json: bool, state_dir: str) -> int:
     if as_json:
         outcome = record.outcome(directory, state)
         processes = [root.to_json() for root in roots]
-        _print_json({"run": directory.run_id, "outcome": outcome, "processes": processes})
+        print_json({"run": directory.run_id, "outcome": outcome, "processes": processes})
     else:
         write_tree(roots, sys.stdout, wants_colour(sys.stdout))
     return 0
@@ -109,14 +109,19 @@ def logs(
 
 def read_run(state_dir: str, run: str | None) -> tuple[RunDirectory, RunState]:
     """A run by its id, what its record says, and on stderr what of it could not be read."""
-    directory = find_run(state_dir, run)
+    return read_run_in(find_run(state_dir, run))
+
+
+def read_run_in(directory: RunDirectory) -> tuple[RunDirectory, RunState]:
+    """As `read_run`, of a run whose directory is known."""
     state, damage = record.read_state(directory)
     for what in damage:
         warn(f"{directory.events}: {what}, left out")
     return directory, state
 
 
-def _print_json(value: Any) -> None:
+def print_json(value: Any) -> None:
+    """Write a value for `--json`: one object, indented."""
     import json
 
     click.echo(json.dumps(value, indent=2, ensure_ascii=False))

@@ -94,7 +94,7 @@ def run(launcher: tuple[int, int] | None, /, job: str, dry_run: bool, **options:
     """Run a job file."""
     running = {name: options.pop(name) for name in RUNNING_NAMES}
     plan = planned(job, options)
-    code = execute(plan, launcher, told(options), dry_run=dry_run, **running)
+    code = execute(plan, launcher, told(options), dry_run=dry_run, **running).exit_code
     if dry_run and code == 0:
         write(f"{visible(job)}: every target can be called; nothing was started")
     return code
@@ -116,8 +116,8 @@ def execute(
     state_dir: str,
     dry_run: bool = False,
     resumes: Resumption | None = None,
-) -> int:
-    """Run a plan with the launcher that was forked for it, and show it; the exit code."""
+) -> api.RunResult:
+    """Run a plan with the launcher that was forked for it, and show it."""
     reporters: list[Callable[[api.Context], Reporter]] = []
     if events != "-":
         names = [task.name for task in plan.tasks]
@@ -132,7 +132,7 @@ def execute(
     # Disabled since the launcher was forked; what is there by now lives as long as the run.
     gc.freeze()
     gc.enable()
-    result = api.run_job(
+    return api.run_job(
         plan,
         state_dir=state_dir,
         reporters=reporters,
@@ -144,7 +144,6 @@ def execute(
         resumes=resumes,
         results=False,
     )
-    return result.exit_code
 
 
 def _executor(launcher: tuple[int, int] | None) -> Executor | None:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import signal
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from mprun import control, procfs, record
+from mprun import control, outcomes, procfs, record
 from mprun.cli.completion import complete_run, complete_task
 from mprun.cli.options import STATE_DIR
-from mprun.cli.records import read_run
+from mprun.cli.records import print_json, read_run
 from mprun.errors import MprunError, UsageError
 from mprun.problems import quote
 from mprun.reporters.errors import write
@@ -20,6 +20,8 @@ from mprun.reporters.table import outcome_words
 from mprun.statedir import runs
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from mprun.statedir import RunDirectory
 
 # How long mprun may take to answer, in seconds.
@@ -36,8 +38,11 @@ _LOOK = 0.1
     shell_complete=complete_run,
     help="The run's id, or its beginning; the newest that goes on where none is named.",
 )
+@click.option(
+    "--json", "as_json", is_flag=True, help="As one JSON object: what was stopped, and how it ended."
+)
 @STATE_DIR
-def stop(tasks: tuple[str, ...], run: str | None, state_dir: str) -> int:
+def stop(tasks: tuple[str, ...], run: str | None, as_json: bool, state_dir: str) -> int:
     """Stop tasks of a run that goes on, or all of it.
 
     As a timeout does: the stop signal, the grace, then SIGKILL. A name may be a pattern of
@@ -45,16 +50,42 @@ def stop(tasks: tuple[str, ...], run: str | None, state_dir: str) -> int:
     that is stopped once more is killed at once.
     """
     directory = _going_on(state_dir, run)
-    if not tasks:
-        return _stop_run(directory)
-    answer = _ask(directory, list(tasks))
-    for name in answer["over"]:
-        write(f"{quote(name)} had ended before")
-    _wait_for(directory, answer["stopped"])
+    say = (lambda text: None) if as_json else write
+    answer = _stop_tasks(directory, list(tasks), say) if tasks else _stop_run(directory, say)
+    if as_json:
+        print_json(_told(directory, answer))
     if answer["unknown"]:
         names = ", ".join(map(quote, answer["unknown"]))
         raise UsageError(f"run {directory.run_id} has no task {names}")
     return 0
+
+
+def _stop_tasks(
+    directory: RunDirectory, tasks: list[str], say: Callable[[str], None]
+) -> dict[str, list[str]]:
+    """Stop some tasks and wait for their ends; what the engine has answered."""
+    answer = _ask(directory, tasks)
+    for name in answer["over"]:
+        say(f"{quote(name)} had ended before")
+    _wait_for(directory, answer["stopped"], say)
+    return answer
+
+
+def _told(directory: RunDirectory, answer: dict[str, list[str]]) -> dict[str, Any]:
+    """What became of all that, in the record's words; `outcome` and `exit_code` are the run's."""
+    state, _ = record.read_state(directory)
+    ends = {name: task.finished for name, task in state.tasks.items()}
+    return {
+        "run": directory.run_id,
+        "outcome": record.outcome(directory, state),
+        "exit_code": state.finished.exit_code if state.finished else None,
+        "stopped": [
+            {"task": name, "outcome": end.outcome if end else None, "reason": end.reason if end else None}
+            for name, end in ((name, ends.get(name)) for name in answer["stopped"])
+        ],
+        "over": answer["over"],
+        "unknown": answer["unknown"],
+    }
 
 
 def _going_on(state_dir: str, run: str | None) -> RunDirectory:
@@ -125,7 +156,8 @@ def _signal(directory: RunDirectory, number: int) -> None:
         os.close(pidfd)
 
 
-def _stop_run(directory: RunDirectory) -> int:
+def _stop_run(directory: RunDirectory, say: Callable[[str], None]) -> dict[str, list[str]]:
+    """Stop the whole run and wait for its end; the tasks that ran, as an answer would have them."""
     _refuse_the_deaf(directory, signal.SIGTERM)
     _signal(directory, signal.SIGTERM)
     while (writer := record.writer(directory.events)) is not None:
@@ -133,12 +165,13 @@ def _stop_run(directory: RunDirectory) -> int:
             raise MprunError(f"run {directory.run_id} was suspended; it ends as soon as it goes on")
         time.sleep(_LOOK)
     state, _ = record.read_state(directory)
-    ended = "interrupted" if state.finished is None else state.finished.outcome
-    write(f"run {directory.run_id}: {ended}")
-    return 0
+    say(f"run {directory.run_id}: {record.outcome(directory, state)}")
+    ends = [task.finished for task in state.tasks.values()]
+    stopped = [end.task for end in ends if end is not None and end.outcome == outcomes.STOPPED]
+    return {"stopped": stopped, "over": [], "unknown": []}
 
 
-def _wait_for(directory: RunDirectory, names: list[str]) -> None:
+def _wait_for(directory: RunDirectory, names: list[str], say: Callable[[str], None]) -> None:
     """Say how each has ended, once it has."""
     waiting = list(names)
     while waiting:
@@ -148,7 +181,7 @@ def _wait_for(directory: RunDirectory, names: list[str]) -> None:
             task = state.tasks.get(name)
             if task is not None and task.finished is not None:
                 waiting.remove(name)
-                write(f"{quote(name)} {outcome_words(task)}")
+                say(f"{quote(name)} {outcome_words(task)}")
         if over:
             return
         if waiting:

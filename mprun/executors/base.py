@@ -178,6 +178,12 @@ class Executor(Protocol):
     def resume(self) -> None:
         """Let them go on."""
 
+    def wake(self) -> bool:
+        """Have the executor itself go on, where somebody has stopped it; whether that was so."""
+
+    def usage(self) -> dict[str, Any] | None:
+        """What the executor itself has used on this machine, as `procfs.usage` has it; None where unknown."""
+
     def flush(self) -> bool:
         """Hand over what was asked; False when some of it has to wait."""
 

@@ -7,6 +7,7 @@ import os
 from _socket import socket  # `socket` itself adds names and 4 ms to import
 from typing import TYPE_CHECKING, Any
 
+from mprun import procfs
 from mprun.channel import EngineEnd
 from mprun.executors.base import (
     Exited,
@@ -26,6 +27,12 @@ if TYPE_CHECKING:
     from mprun.job import Limits
 
 
+# SIGCONT on Linux: `signal` takes a millisecond to import, and no run needs it.
+SIGCONT = 18
+# How often a launcher that was stopped is made to go on, before it is killed.
+STOPS = 10
+
+
 class LocalExecutor:
     """Speaks with one launcher; see `mprun.executors.base.Executor`.
 
@@ -37,6 +44,7 @@ class LocalExecutor:
         self._end = EngineEnd(sock)
         self._guard = guard
         self._running: dict[Key, tuple[int, int]] = {}
+        self._stops = 0
 
     @property
     def pid(self) -> int:
@@ -92,6 +100,24 @@ class LocalExecutor:
     def resume(self) -> None:
         self._end.send("resume")
 
+    def wake(self) -> bool:
+        try:
+            stopped = self._pid and os.waitid(os.P_PID, self._pid, os.WSTOPPED | os.WNOHANG)
+        except ChildProcessError:
+            # It has ended; `receive` says so.
+            return False
+        if stopped:
+            self._go_on()
+        return bool(stopped)
+
+    def _go_on(self) -> None:
+        """Have a launcher that was stopped go on; kill one that is stopped again and again."""
+        self._stops += 1
+        os.kill(self._pid, SIGCONT if self._stops <= STOPS else 9)
+
+    def usage(self) -> dict[str, Any] | None:
+        return procfs.usage(self._pid) if self._pid else None
+
     def flush(self) -> bool:
         try:
             return self._end.flush()
@@ -128,7 +154,10 @@ class LocalExecutor:
         """Reap the launcher, end what it did not end itself; how it ended, in words."""
         if not self._pid:
             return ""
-        _, status = os.waitpid(self._pid, 0)
+        _, status = os.waitpid(self._pid, os.WUNTRACED)
+        while os.WIFSTOPPED(status):
+            self._go_on()
+            _, status = os.waitpid(self._pid, os.WUNTRACED)
         self._pid = 0
         if status == 0:
             self._guard.wait_for_helpers()

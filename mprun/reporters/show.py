@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from mprun import outcomes, presence, record
+from mprun import ancestry, outcomes, presence, record
 from mprun.reporters import table
 from mprun.reporters.words import headline, local_time, reason, size, span, visible
 
@@ -37,6 +37,7 @@ def show_run(
     table.write(table.HEAD, table.rows(state, alive=alive, seen=seen), stream, colour)
     if attempts:
         _section(stream, "attempts", list(_attempts(state, alive)))
+        _section(stream, "mprun itself", list(_cost(directory, state)))
     _section(stream, "results", list(_results(directory, state)))
     stream.write(_end(state, outcome) + "\n")
 
@@ -146,6 +147,14 @@ def _cut(text: str) -> str:
 
 
 # ---- attempts
+
+
+def _cost(directory: RunDirectory, state: RunState) -> Iterator[str]:
+    """What the engine and the main process of the job have used."""
+    for root in ancestry.ancestry(directory, state):
+        for process in [root, *(child for child in root.children if child.role == ancestry.LAUNCHER)]:
+            if process.max_rss is not None:
+                yield f"{process.name} pid={process.pid}: {size(process.max_rss)}, cpu {span(process.cpu)}"
 
 
 def _attempts(state: RunState, alive: bool) -> Iterator[str]:

@@ -133,6 +133,10 @@ def test_the_tree_is_that_of_the_record(made):
         begun["launcher_pid"],
         begun["pid"],
     )
+    for process in (engine, launcher):
+        used = run.one("run_finished")[process["role"]]
+        assert {key: process[key] for key in used} == used
+        assert (used["cpu"] > 0, used["max_rss"] > 5e6, used["threads"]) == (True, True, 1)
     for event in run.of("task_started"):
         process, parent = named(tree, event["task"], event["attempt"])
         assert (process["role"], process["pid"], process["ppid"]) == ("task", event["pid"], event["ppid"])
@@ -164,7 +168,8 @@ def test_the_tree_is_drawn(made):
     assert (code, said) == (0, "")
     head, engine, launcher, *_ = lines = shown.splitlines()
     assert head.split() == ["PROCESS", "PID", "MEMORY", "CPU", "THREADS", "TIME", "END"]
-    assert re.fullmatch(rf"mprun +{run.one('run_started')['pid']} +- +- +- +\d\.\d\ds  exit 0", engine)
+    pid = run.one("run_started")["pid"]
+    assert re.fullmatch(rf"mprun +{pid} +\d+MB +\d\.\d\ds +1 +\d\.\d\ds  exit 0", engine)
     assert launcher.startswith("└─ main ")
     assert re.search(r"^ +(│  )?[├└]─ threads +\d+ +\S+ +\S+ +5 +\d\.\d\ds  exit 0$", shown, re.MULTILINE)
     assert "─ serve daemon " in shown
@@ -403,3 +408,14 @@ def test_a_directory_that_may_only_be_read_is_enough(tmp_path):
         for path in sorted([*before, state]):
             path.chmod(0o700 if path.is_dir() else 0o600)
     assert {path: path.stat().st_mtime_ns for path in Path(state).rglob("*")} == before
+
+
+@pytest.mark.parametrize(
+    "used", [{}, {"engine": None}, {"engine": {"cpu": "1", "max_rss": -1, "threads": None}}]
+)
+def test_what_mprun_itself_used_is_left_out_where_the_record_does_not_have_it(tmp_path, used):
+    record(tmp_path, [STARTED, FINISHED, ended(**used)])
+    (engine,) = shown_json(tmp_path)["processes"]
+    assert (engine["cpu"], engine["max_rss"], engine["threads"]) == (None, None, None)
+    shown = mprun("show", "-v", cwd=tmp_path)
+    assert (shown.code, "mprun itself" in shown.stdout) == (0, False)

@@ -25,6 +25,11 @@ SHOWN = {
     "1 engine killed": [
         f"{MODEL}::test_no_process_outlives_an_engine_that_was_killed",
         "faults/test_guarding.py::test_nobody_outlives_a_kill_at_a_random_moment",
+        "faults/test_guarding.py::test_nobody_outlives_an_engine_that_was_killed_while_a_module_was_imported",
+        "faults/test_guarding.py::"
+        "test_nobody_outlives_an_engine_that_was_killed_while_the_fork_server_was_not_there_yet",
+        "faults/test_standing_still.py::"
+        "test_nobody_outlives_an_engine_that_was_killed_while_the_launcher_stood_still",
         "faults/test_sweep.py::test_what_a_killed_run_left_is_ended_by_the_next_start_and_its_record_completed",
     ],
     "2 engine and launcher killed": [
@@ -122,8 +127,12 @@ SHOWN = {
         "process/test_policies.py::test_task_that_ignores_the_stop_signal_is_killed_with_its_children",
     ],
     "24 stops itself": [
-        "faults/test_ends.py::test_a_task_that_stops_itself_is_shown_and_can_be_stopped",
-        "faults/test_ends.py::test_a_task_that_stops_itself_is_ended_by_its_timeout",
+        "faults/test_ends.py::test_a_task_that_stops_itself_is_shown_and_hears_that_it_is_to_end",
+        "faults/test_ends.py::"
+        "test_a_task_that_stops_itself_says_at_its_timeout_where_it_stands_and_hears_that_it_is_to_end",
+        "faults/test_ends.py::"
+        "test_a_task_that_stops_itself_again_and_hears_nothing_is_killed_at_the_end_of_its_grace",
+        "faults/test_ends.py::test_in_a_run_that_is_suspended_a_task_hears_that_it_is_to_end_when_it_goes_on",
     ],
     "25 ends with its timeout": [
         "faults/test_ends.py::test_what_ended_before_its_timeout_has_ended_though_the_engine_looked_late",
@@ -140,6 +149,8 @@ SHOWN = {
     ],
     "28 kills its parent, or its group": [
         f"{MODEL}::test_a_task_that_kills_the_launcher_fails_the_run_and_is_unknown",
+        "faults/test_standing_still.py::test_a_task_that_stops_its_parent_holds_up_nobody",
+        "faults/test_standing_still.py::test_one_that_is_stopped_again_and_again_is_lost",
         f"{ENDINGS}::test_the_record_has_how_it_ended_with_which_error_and_which_result",
     ],
     "29 floods": [

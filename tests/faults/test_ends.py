@@ -17,6 +17,7 @@ import time
 from itertools import pairwise
 
 import pytest
+from support.attempts import Attempts
 from support.runs import (
     PATIENCE,
     START_METHODS,
@@ -207,8 +208,22 @@ DEAF = """\
         while True:
             signal.pause()
 
-    def stop_itself():
-        os.kill(os.getpid(), signal.SIGSTOP)
+    def stop_itself(hears=True):
+        def end(*_):
+            print("asked to end")
+            os._exit(0)
+        signal.signal(signal.SIGTERM, end if hears else signal.SIG_IGN)
+        stand_still()
+
+    def stand_still():
+        while True:
+            os.kill(os.getpid(), signal.SIGSTOP)
+
+    def wait_for_a_stop():
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTSTP])
+        print("waits", flush=True)
+        while signal.SIGTSTP not in signal.sigpending():
+            time.sleep(0.005)
 
     def leave_a_thread():
         def live_on():
@@ -242,11 +257,11 @@ def test_what_hears_no_signal_is_killed_at_the_end_of_its_grace(tmp_path, method
 
 
 @every_start_method
-def test_a_task_that_stops_itself_is_shown_and_can_be_stopped(tmp_path, method):
+def test_a_task_that_stops_itself_is_shown_and_hears_that_it_is_to_end(tmp_path, method):
     write(
         tmp_path,
         work=DEAF,
-        job="tasks: [{name: still, target: 'work:stop_itself', stop: {grace: 200ms}}]\n",
+        job="tasks: [{name: still, target: 'work:stop_itself', stop: {grace: 600s}}]\n",
     )
     engine = start("job.yaml", "--start-method", method, cwd=tmp_path)
     pid = until(tmp_path, "task_started", "still")["pid"]
@@ -258,19 +273,60 @@ def test_a_task_that_stops_itself_is_shown_and_can_be_stopped(tmp_path, method):
     engine.send_signal(signal.SIGTERM)
     run = finish(engine, tmp_path / ".mprun")
     assert (run.code, run.outcome("still")) == (143, "stopped")
-    assert run.one("task_exited")["signal"] == "SIGKILL"
+    assert (run.one("task_exited")["exit_code"], run.log("still")) == (0, b"asked to end\n")
     assert survivors(run.events) == []
 
 
-def test_a_task_that_stops_itself_is_ended_by_its_timeout(tmp_path):
+def test_a_task_that_stops_itself_says_at_its_timeout_where_it_stands_and_hears_that_it_is_to_end(tmp_path):
     write(
         tmp_path,
         work=DEAF,
-        job="tasks: [{name: still, target: 'work:stop_itself', timeout: 300ms, stop: {grace: 100ms}}]\n",
+        job="tasks: [{name: still, target: 'work:stand_still', timeout: 300ms, stop: {grace: 600s}}]\n",
+    )
+    run = mprun("job.yaml", cwd=tmp_path)
+    assert (run.code, run.outcome("still")) == (1, "timed-out")
+    assert run.one("task_exited")["signal"] == "SIGTERM"
+    assert b"in stand_still\n" in run.log("still")
+
+
+def test_a_task_that_stops_itself_again_and_hears_nothing_is_killed_at_the_end_of_its_grace(tmp_path):
+    write(
+        tmp_path,
+        work=DEAF,
+        job="""\
+            tasks:
+            - {name: still, target: 'work:stop_itself', args: [false], timeout: 300ms, stop: {grace: 100ms}}
+        """,
     )
     run = mprun("job.yaml", cwd=tmp_path)
     assert (run.code, run.outcome("still")) == (1, "timed-out")
     assert run.one("task_exited")["signal"] == "SIGKILL"
+
+
+@every_start_method
+def test_in_a_run_that_is_suspended_a_task_hears_that_it_is_to_end_when_it_goes_on(tmp_path, method):
+    write(tmp_path, work=DEAF)
+    with Attempts(tmp_path, method=method, targets=[("work:stop_itself", ())]) as attempts:
+        key = attempts.start(target="work:stop_itself")
+        pid = attempts.begun(key).pid
+        eventually(lambda: state_of(pid) == "T")
+        attempts.executor.suspend()
+        attempts.signal(key, "SIGTERM", dump=True)
+        # The launcher has done all of that when it has answered the next.
+        attempts.withdraw(attempts.start(command=("true",)))
+        assert (state_of(pid), attempts.log(key).read_bytes()) == ("T", b"")
+        attempts.executor.resume()
+        attempts.executor.flush()
+        assert attempts.end(key).log == "asked to end\n"
+
+
+def test_a_job_may_end_its_task_by_a_signal_that_stops_others(tmp_path):
+    write(tmp_path, work=DEAF)
+    with Attempts(tmp_path, targets=[("work:wait_for_a_stop", ())]) as attempts:
+        key = attempts.start(target="work:wait_for_a_stop")
+        eventually(lambda: attempts.log(key).exists() and attempts.log(key).read_bytes())
+        attempts.signal(key, "SIGTSTP")
+        assert attempts.end(key).code == 0
 
 
 def state_of(pid):
@@ -283,7 +339,7 @@ def test_a_thread_that_outlives_the_target_keeps_the_task_running_until_its_time
     write(
         tmp_path,
         work=DEAF,
-        job="tasks: [{name: threads, target: 'work:leave_a_thread', timeout: 1500ms, stop: {grace: 0s}}]\n",
+        job="tasks: [{name: threads, target: 'work:leave_a_thread', timeout: 1500ms, stop: {grace: 30s}}]\n",
     )
     engine = start("job.yaml", "--start-method", method, cwd=tmp_path)
     until(tmp_path, "task_started", "threads")

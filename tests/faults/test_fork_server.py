@@ -12,9 +12,12 @@ from mprun.executors.base import NotStarted
 
 # The launcher imports it, and has less patience from then on.
 WORK = """\
-    import signal
-    from mprun import popen_exec
+    import os, signal
+    from mprun import popen_exec, reaper
     popen_exec.PATIENCE = 0.3
+    if os.path.exists("deaf"):
+        # One that is stopped stays so, as if it did not answer.
+        reaper.wake = lambda child: False
 
     def stay():
         signal.pause()
@@ -31,8 +34,10 @@ def hindrance(attempts, key):
     return report.message
 
 
-def test_a_fork_server_that_does_not_answer_is_ended_and_its_tasks_with_it(tmp_path):
+def test_a_fork_server_that_does_not_answer_is_ended_and_its_tasks_with_it(tmp_path, monkeypatch):
     write(tmp_path, work=WORK)
+    (tmp_path / "deaf").touch()
+    monkeypatch.chdir(tmp_path)
     targets = [("work:stay", ()), ("work:end", ())]
     with Attempts(tmp_path, method="forkserver", methods=("fork",), targets=targets) as attempts:
         running = attempts.start(target="work:stay")
@@ -48,3 +53,12 @@ def test_a_fork_server_that_does_not_answer_is_ended_and_its_tasks_with_it(tmp_p
         ended = attempts.run(target="work:end", method="fork")
         assert (ended.code, ended.result) == (0, True)
         assert not os.path.exists(tmp_path / f"attempt{late[0]}.json")
+
+
+def test_a_fork_server_that_was_stopped_goes_on_and_starts_what_was_asked(tmp_path):
+    write(tmp_path, work=WORK)
+    with Attempts(tmp_path, method="forkserver", targets=[("work:end", ()), ("work:stay", ())]) as attempts:
+        running = attempts.begun(attempts.start(target="work:stay"))
+        os.kill(running.ppid, signal.SIGSTOP)
+        assert attempts.run(target="work:end").code == 0
+        assert alive(running.pid)

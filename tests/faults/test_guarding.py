@@ -24,6 +24,8 @@ from support.runs import (
 )
 from support.victims import Victim, write_victim
 
+from mprun import procfs
+
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="subreapers and /proc are Linux's")
 
 every_start_method = pytest.mark.parametrize("method", START_METHODS)
@@ -193,6 +195,66 @@ def test_a_launcher_that_is_killed_at_the_end_leaves_nobody(victim, tmp_path):
         pytest.skip("it was faster")
     assert run.finish().code == 0
     assert run.survivors() == []
+
+
+# ---- a launcher that cannot read that the engine is gone
+
+
+def kill_engine(run):
+    run.engine.kill()
+    assert run.seconds_to_vanish() < BOUND
+
+
+def test_nobody_outlives_an_engine_that_was_killed_while_the_launcher_began(victim, tmp_path):
+    """Before it has read anything: stopped there, only its parent's death can end it."""
+    write_victim(tmp_path)
+    run = victim("job.yaml")
+    launcher = run.launcher()
+    eventually(lambda: procfs.read_stat(launcher).session == launcher)
+    run.engine.send_signal(signal.SIGSTOP)
+    os.kill(launcher, signal.SIGSTOP)
+    kill_engine(run)
+
+
+@every_start_method
+def test_nobody_outlives_an_engine_that_was_killed_while_a_module_was_imported(victim, tmp_path, method):
+    write(
+        tmp_path,
+        slow="""\
+            import os, signal, subprocess, time
+            if os.fork() == 0:
+                os.setsid()
+                signal.pause()
+            subprocess.Popen(["sh", "-c", "setsid sleep 60 & sleep 60"], start_new_session=True)
+            open("importing", "w").close()
+            time.sleep(60)
+        """,
+        job="tasks: [{target: 'slow:run'}]\n",
+    )
+    run = victim("job.yaml", "--start-method", method)
+    eventually((tmp_path / "importing").exists)
+    kill_engine(run)
+
+
+def test_nobody_outlives_an_engine_that_was_killed_while_the_fork_server_was_not_there_yet(victim, tmp_path):
+    write(
+        tmp_path,
+        slow="""\
+            import time
+            try:
+                open("imported", "x").close()
+            except FileExistsError:
+                open("importing again", "w").close()
+                time.sleep(60)
+            def run():
+                pass
+        """,
+        job="tasks: [{target: 'slow:run'}]\n",
+    )
+    run = victim("job.yaml", "--start-method", "forkserver")
+    eventually((tmp_path / "importing again").exists)
+    run.until("run_started")
+    kill_engine(run)
 
 
 # ---- what is not the run's

@@ -704,3 +704,18 @@ def test_a_state_directory_that_cannot_be_written_gives_way_to_another(tmp_path)
     assert "cannot be written: Read-only file system; the record of this run is in" in done.stderr
     assert {path: path.read_bytes() for path in runs.rglob("*") if path.is_file()} == kept
     assert ran(tmp_path) == {"a": 1, "b": 2, "c": 1, "alone": 1}
+
+
+def test_for_programs_a_resumed_run_is_the_object_that_show_has_and_nothing_else(tmp_path):
+    write(tmp_path, work=WORK + "\n    print('at import')\n", job=CHAIN % "broken")
+    assert mprun("job.yaml", cwd=tmp_path).code == 1
+    (tmp_path / "mended").touch()
+    run = mprun("resume", "--json", cwd=tmp_path)
+    told = json.loads(run.stdout)
+    assert (run.code, told) == (0, json.loads(mprun("show", "--json", cwd=tmp_path).stdout))
+    assert told["run"]["run"] == run.one("run_started")["run"]
+    again = mprun("resume", "--json", cwd=tmp_path)
+    assert (again.code, json.loads(again.stdout)) == (0, told)
+    both = mprun("resume", "--json", "--events", "-", cwd=tmp_path)
+    assert (both.code, both.stdout) == (2, "")
+    assert both.stderr == "error: --json and --events - both take the standard output\n"

@@ -144,17 +144,6 @@ def marks_of(path):
     return os.path.basename(os.path.dirname(path))
 
 
-def test_an_engine_that_is_killed_while_its_launcher_is_stopped_leaves_it_to_the_next_start(victim, tmp_path):
-    write_victim(tmp_path)
-    run = victim("job.yaml")
-    run.until("task_started", count=8)
-    os.kill(run.launcher(), signal.SIGSTOP)
-    run.engine.kill()
-    run.engine.communicate()
-    assert next_start(tmp_path).stderr.endswith(" processes of it were ended\n")
-    assert run.survivors() == []
-
-
 def test_a_run_that_is_killed_while_it_imports_leaves_nothing(victim, tmp_path):
     write(
         tmp_path,

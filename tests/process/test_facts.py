@@ -80,6 +80,46 @@ def test_a_pidfd_is_readable_when_the_process_has_ended_and_is_not_reaped():
     """)
 
 
+def test_who_is_stopped_is_told_to_its_parent_once_and_its_end_is_left_to_be_told():
+    python("""
+        stopped = lambda: os.waitid(os.P_PID, pid, os.WSTOPPED | os.WNOHANG)
+        pid = fork(signal.pause)
+        assert stopped() is None
+        os.kill(pid, signal.SIGSTOP)
+        until(stopped)
+        assert stopped() is None
+        os.kill(pid, signal.SIGTERM)
+        time.sleep(0.05)
+        # A stopped process hears nothing but SIGKILL and SIGCONT.
+        assert os.waitpid(pid, os.WNOHANG) == (0, 0)
+        os.kill(pid, signal.SIGCONT)
+        until(lambda: is_zombie(pid))
+        try:
+            stopped()
+        except ChildProcessError:
+            pass
+        assert os.waitpid(pid, 0) == (pid, signal.SIGTERM)
+    """)
+
+
+def test_the_parent_death_signal_reaches_one_that_is_stopped():
+    python("""
+        reader, writer = os.pipe()
+
+        def stand_still():
+            prctl(DEATH_SIGNAL, signal.SIGCONT, 0, 0, 0)
+            os.setsid()
+            os.kill(os.getpid(), signal.SIGSTOP)
+            os.write(writer, b"went on")
+
+        middle = fork(lambda: (fork(stand_still), signal.pause()))
+        until(lambda: (found := open(f"/proc/{middle}/task/{middle}/children").read().split())
+              and open(f"/proc/{found[0]}/stat").read().rpartition(")")[2].split()[0] == "T")
+        os.kill(middle, signal.SIGKILL)
+        assert os.read(reader, 10) == b"went on"
+    """)
+
+
 def test_with_sigchld_ignored_nobody_learns_how_a_child_ended():
     python("""
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)

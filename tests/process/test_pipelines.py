@@ -1116,7 +1116,9 @@ def test_what_is_never_ready_fails_and_who_waited_for_it_is_skipped(desk):
         code=1,
     )
     ends = outcomes(run)
-    assert (ends["never"], reason(run, "never")) == ("failed", "not ready")
+    assert ends["never"] == "failed"
+    assert reason(run, "never") == f"not ready: tcp {port}: Connection refused"
+    assert f"failed: not ready: tcp {port}: Connection refused" in run.stderr
     assert (ends["client"], reason(run, "client")) == ("skipped", "`never` was never ready")
     assert (ends["next"], ends["other"], ends["gone"], ends["asks gone"]) == (
         "skipped",
@@ -1148,3 +1150,27 @@ def test_a_server_that_falls_over_is_ready_again_after_its_restart(desk):
     assert [event["attempt"] for event in run.of("task_started", "server")] == [1, 2]
     assert run.one("task_retrying", "server")["reason"] == "restart"
     assert [event["attempt"] for event in run.of("task_ready", "server")] == [1, 2]
+
+
+@pytest.mark.parametrize(("ready", "outcome"), [("{file: up}", "stopped"), ("{file: never}", "failed")])
+def test_a_server_that_falls_over_in_the_last_moment_fails_no_run_if_it_was_up(desk, ready, outcome):
+    run = desk.run(
+        f"""
+        tasks:
+          - name: server
+            command: "touch up; until [ -e go ]; do sleep 0.01; done; exit 3"
+            daemon: true
+            restart: on-failure
+            retry: {{delay: 60s}}
+            ready: {ready}
+          - name: client
+            command: "until grep -q 'task_retryin[g]' .mprun/runs/*/events.jsonl; do sleep 0.01; done"
+            depends_on: {{server: started}}
+          - name: nudge
+            command: "sleep 0.3; touch go"
+            depends_on: {{server: {"ready" if outcome == "stopped" else "started"}}}
+        """,
+        code=0 if outcome == "stopped" else 1,
+    )
+    assert outcomes(run)["server"] == outcome
+    assert reason(run, "server") == ("exit 3, before its next start" if outcome == "stopped" else "exit 3")

@@ -234,6 +234,18 @@ def test_an_answer_from_400_on_is_not_ready(prober, status):
         assert requests[0].startswith(b"GET / HTTP/1.1\r\n")
 
 
+def test_what_was_seen_last_stays_when_it_is_given_up(prober, tmp_path):
+    ready = Ready(kind="file", what=str(tmp_path / "up"), timeout=30, interval=SOON)
+    prober.watch(KEY, ready, "", None)
+    until(lambda: prober.why(KEY))
+    prober.give_up(KEY)
+    (tmp_path / "up").touch()
+    assert not is_readable(prober, 0.1)
+    assert prober.reason(KEY) == f"there is no file `{tmp_path / 'up'}`"
+    prober.forget(KEY)
+    assert prober.reason(KEY) == ""
+
+
 def test_why_an_address_is_not_ready_is_kept(prober):
     with serving(answer(503)) as (port, _):
         watch(prober, "http", f"http://127.0.0.1:{port}/")

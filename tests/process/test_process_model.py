@@ -432,6 +432,7 @@ def test_a_task_that_kills_the_launcher_fails_the_run_and_is_unknown(tmp_path):
     assert {event["outcome"] for event in run.of("task_finished")} == {"unknown"}
     eventually(lambda: not survivors(run.events), seconds=2)
     assert "the launcher was lost: killed by SIGKILL" in run.stderr
+    assert run.one("run_finished")["launcher"] is None
 
 
 @every_start_method

@@ -6,11 +6,12 @@ import os
 import signal
 import subprocess
 import sys
+import types
 
 import pytest
 from support.runs import alive, eventually
 
-from mprun import procfs, signalling
+from mprun import procfs, reaper, signalling
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="pidfds are Linux's")
 WAYS = pytest.mark.parametrize("send", [signalling.signal_group, signalling.signal_members])
@@ -19,7 +20,7 @@ WAYS = pytest.mark.parametrize("send", [signalling.signal_group, signalling.sign
 @pytest.fixture
 def family():
     """A process that leads a group, and a member of it."""
-    command = ["sh", "-c", "sleep 60 & echo $!; wait"]
+    command = ["sh", "-c", "sleep 60 & echo $!; exec sleep 60"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True, text=True)
     member = int(process.stdout.readline())
     yield process, member
@@ -92,3 +93,20 @@ def test_a_signal_reaches_a_process_that_leads_no_group_yet(send):
     finally:
         os.close(pidfd)
     assert process.wait() == -signal.SIGTERM
+
+
+def refuse(*_):
+    raise PermissionError
+
+
+def test_what_is_another_users_by_now_ends_nobody_who_tries_to_signal_it(monkeypatch, family):
+    """As with `sudo`: root itself is refused nothing, so here the system call refuses."""
+    process, _ = family
+    held = types.SimpleNamespace(pid=process.pid, pidfd=os.pidfd_open(process.pid), reaped_here=True)
+    monkeypatch.setattr(os, "killpg", refuse)
+    monkeypatch.setattr(signal, "pidfd_send_signal", refuse)
+    reaper.ask_to_end(held, signal.SIGTERM, wake=True)
+    reaper.kill([held.pidfd])
+    reaper.kill_group(held.pid)
+    os.close(held.pidfd)
+    assert process.poll() is None

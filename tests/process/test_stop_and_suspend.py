@@ -238,7 +238,44 @@ def test_one_that_hears_nothing_is_killed_after_its_grace(go, tmp_path):
     assert not alive(int((tmp_path / "deaf.pid").read_text()))
 
 
+def test_what_became_of_it_is_one_object_for_programs(go, tmp_path):
+    run = go(
+        "tasks: [{name: stay, target: 'work:stay'}, {name: early, target: 'work:wait_for', args: [go]}]\n"
+    )
+    (tmp_path / "go").touch()
+    run.until("task_finished", "early")
+    eventually((tmp_path / "stay.pid").exists)
+    done = stop("stay", "early", "nobody", "--json", cwd=tmp_path)
+    told = json.loads(done.stdout)
+    assert (done.code, done.stderr) == (2, f"error: run {run_id(tmp_path)} has no task `nobody`\n")
+    ended = run.finish()
+    assert told.pop("outcome") in ("running", ended.one("run_finished")["outcome"])
+    assert told.pop("exit_code") in (None, ended.code)
+    assert told == {
+        "run": run_id(tmp_path),
+        "stopped": [{"task": "stay", "outcome": "stopped", "reason": "user"}],
+        "over": ["early"],
+        "unknown": ["nobody"],
+    }
+
+
 # ---- mprun stop of the run
+
+
+def test_a_run_that_was_stopped_is_one_object_for_programs(go, tmp_path):
+    run = go(TWO)
+    run.until("task_started", count=2)
+    done = stop("--json", cwd=tmp_path)
+    assert run.finish().code == 143
+    assert (done.code, done.stderr) == (0, "")
+    assert json.loads(done.stdout) == {
+        "run": run_id(tmp_path),
+        "outcome": "interrupted",
+        "exit_code": 143,
+        "stopped": [{"task": name, "outcome": "stopped", "reason": "user"} for name in ("stay", "other")],
+        "over": [],
+        "unknown": [],
+    }
 
 
 def test_a_whole_run_is_stopped(go, tmp_path):

@@ -7,7 +7,17 @@ import select
 import time
 from pathlib import Path
 
-from mprun.executors.base import AttemptOrder, Call, Exited, Lost, NotStarted, Preparation, Prepared, Started
+from mprun.executors.base import (
+    AttemptOrder,
+    Call,
+    Exited,
+    Lost,
+    NotStarted,
+    Preparation,
+    Prepared,
+    Started,
+    Withdrawn,
+)
 from mprun.executors.local import start_launcher
 from mprun.results import read_error, read_result, read_usage
 
@@ -104,6 +114,12 @@ class Attempts:
         self.executor.signal(key, name, **more)
         assert self.executor.flush()
 
+    def withdraw(self, key):
+        """Take back an attempt that has not begun; returns when the launcher has said so."""
+        self.executor.withdraw(key)
+        assert self.executor.flush()
+        assert isinstance(self._until(lambda: self.ended.get(key)), Withdrawn)
+
     def begun(self, key):
         """The attempt's `Started`, once it has."""
         return self._until(lambda: self.started.get(key))
@@ -134,7 +150,7 @@ class Attempts:
             self.prepared = report
         elif isinstance(report, Started):
             self.started[report.key] = report
-        elif isinstance(report, (Exited, NotStarted)):
+        elif isinstance(report, (Exited, NotStarted, Withdrawn)):
             self.ended[report.key] = report
 
 

@@ -11,6 +11,8 @@ from mprun.intents import Finish, Join, MarkReady, Resolve, Signal, Start, TryAg
 
 FAILURES = ("failed", "timed-out")
 OF_THE_RUN = ("record_lost", "run_ends", "fail_fast", "run_timeout", "user")
+# An attempt that ran for so many seconds has served.
+SERVED = 10.0
 # Beyond this many tasks, who could have started instead is not looked for: it takes too long.
 SMALL = 40
 
@@ -31,7 +33,7 @@ class Model:
         self.asked = {}
         self.guarded = set()
         self.unwanted = set()
-        self.judged, self.due = {}, {}
+        self.judged, self.was_up, self.due = {}, {}, {}
         self.to_resolve, self.resolved = set(), set()
         self.seen_started, self.seen_ready, self.ready_now = set(), set(), set()
         self.finished, self.passed, self.refused = {}, set(), set()
@@ -62,6 +64,8 @@ class Model:
     def attempt_ended(self, number, ending):
         """`ending` is None where nobody saw it."""
         self.judged[number] = self.judge(number, ending)
+        ran = self.now - self.alive.get(number, self.now)
+        self.was_up[number] = number in self.ready_now if self.task(number).ready else ran >= SERVED
         self.release(number)
 
     def judge(self, number, ending):
@@ -279,7 +283,11 @@ class Model:
             assert number in self.refused | self.passed, "an outcome without an attempt"
         else:
             hopeless = outcome == "failed" and finish.reason == "not ready" and self.never_served(number)
-            assert hopeless or outcome == self.judged[number], "the outcome is not that of the last attempt"
+            healing = planned.task.restart != "never" and self.was_up[number]
+            if healing and outcome == "stopped":
+                assert self.judged[number] in (*FAILURES, "stopped"), "stopped though it had ended well"
+            else:
+                assert hopeless or outcome == self.judged[number], "the outcome is not the last attempt's"
             self.check_that_was_the_last(number, outcome)
         self.finished[number] = outcome
         if outcome in FAILURES and self.plan.job.fail_fast and not planned.task.allow_failure:

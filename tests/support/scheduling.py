@@ -15,7 +15,7 @@ class Run:
     def __init__(self, the_plan, dice=lambda: 0.0):
         self.tasks = list(the_plan.tasks)
         self.names = [planned.name for planned in the_plan.tasks]
-        self.scheduler = Scheduler(the_plan, dice)
+        self.scheduler = Scheduler(the_plan, dice, ahead=1)
         self.log = []
         self.reasons = {}
         self.take(self.scheduler.begin(0.0))

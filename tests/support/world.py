@@ -25,8 +25,9 @@ class World:
     def __init__(self, seed):
         self.dice = random.Random(seed)
         self.plan = random_plan(self.dice)
-        self.scheduler = Scheduler(self.plan, self.dice.random)
-        self.model = Model(self.plan, AHEAD)
+        self.ahead = self.dice.choice([1, AHEAD])
+        self.scheduler = Scheduler(self.plan, self.dice.random, self.ahead)
+        self.model = Model(self.plan, self.ahead)
         self.now = 0.0
         self.agenda = []
         # What the launcher was told to start, and what has a place there.
@@ -106,7 +107,9 @@ class World:
         self.placed.clear()
         for task in list(self.model.live):
             self.model.attempt_ended(task, None)
-        self.carry_out(self.scheduler.lost("launcher lost", self.now))
+        self.carry_out(
+            self.scheduler.lost("launcher lost", {number for number, _ in self.scheduler.handed()}, self.now)
+        )
         assert self.scheduler.over
 
     def happen(self, what, task, attempt):
@@ -156,7 +159,7 @@ class World:
                 case Start():
                     self.queue.append(intent.task)
                     self.launch()
-                    assert len(self.queue) <= AHEAD, "too many tasks wait for a place"
+                    assert len(self.queue) <= self.ahead, "too many tasks wait for a place"
                 case Signal():
                     if intent.signal == "SIGKILL" or self.dice.random() < 0.7:
                         self.at(self.dice.random() * 0.1, "exited", intent.task)

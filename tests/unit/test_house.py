@@ -41,7 +41,7 @@ FLOORS = (
     {"bequest", "limits", "popen", "signalling", "stacks"},
     {"command", "reaper"},
     {"worker"},
-    {"attempt", "forkserver", "popen_exec", "target"},
+    {"attempt", "bereavement", "forkserver", "popen_exec", "target"},
     {"attendants", "resolution"},
     {"launcher"},
     # the engine's side

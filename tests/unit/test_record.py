@@ -48,6 +48,61 @@ def test_what_is_appended_is_read_back(directory):
     assert (damage, state.tasks["a"].finished) == ([], FINISHED)
 
 
+# ---- what of a large run a sweep must know
+
+
+def started(task, attempt=1, pid=100):
+    facts = {"pid": pid, "ppid": 2, "start_ticks": 1, "host": "h", "daemon": False, "target": "m:f"}
+    return events.TaskStarted(**STAMP, task=task, attempt=attempt, **facts)
+
+
+def exited(task, attempt=1):
+    facts = {"pid": 100, "exit_code": 0, "signal": None, "duration": 1.0, "cpu": 0.1, "max_rss": 1}
+    return events.TaskExited(**STAMP, task=task, attempt=attempt, **facts, threads=1, error=None, orphans=())
+
+
+def done(task, outcome="succeeded"):
+    return FINISHED.replace(task=task, outcome=outcome)
+
+
+NAMES = ["a", 'with "quotes"', "back\\slash", "ünï,code", "\ud800", 'x","outcome":"y']
+
+
+def lines_of_a_killed_run():
+    """Tasks that ended, tasks that run, a task of which the end was not seen, and lines that are none."""
+    batch = [event for name in NAMES for event in (started(name), exited(name), done(name))]
+    batch += [started("runs"), exited("runs"), started("runs", 2), started("lost"), done("lost", "unknown")]
+    foreign = json.dumps({**done("foreign").to_record(), "event": "task_finished"}, indent=None)
+    torn = line(done("torn"))[:-20]
+    last = line(done("last").replace(time="2026-01-01T12:00:09Z"))
+    return encode([*batch, started("torn"), started("foreign")]) + f"{torn}\n\n[]\n{foreign}\n{last}".encode()
+
+
+def test_of_what_has_its_outcome_only_that_is_read_and_the_rest_whole(directory):
+    write(directory, lines_of_a_killed_run())
+    whole, _ = read_state(directory)
+    seen = record.read_open(directory)
+    assert seen.tasks.keys() == whole.tasks.keys()
+    assert (seen.counts(), seen.time) == (whole.counts(), whole.time)
+    for name, task in whole.tasks.items():
+        assert seen.tasks[name].finished == task.finished
+        attempts = [(found.started, found.exited) for found in seen.tasks[name].attempts]
+        over = task.finished is not None and task.finished.outcome != "unknown" and name != "foreign"
+        assert attempts == ([] if over else [(one.started, one.exited) for one in task.attempts])
+    assert seen.tasks["torn"].finished is None
+    assert len(seen.tasks["runs"].attempts) == 2
+
+
+def test_most_lines_of_a_large_run_are_not_parsed(directory, monkeypatch):
+    tasks = [f"t[{number}]" for number in range(100)]
+    write(directory, encode([event for name in tasks for event in (started(name), exited(name), done(name))]))
+    parsed = []
+    parse = record._parse
+    monkeypatch.setattr(record, "_parse", lambda data, *more: parsed.append(data) or parse(data, *more))
+    assert record.read_open(directory).counts() == {"succeeded": 100}
+    assert len(parsed) == 100
+
+
 def test_a_batch_is_one_write(directory, monkeypatch):
     written = []
     write_all = os.write

@@ -168,9 +168,21 @@ def test_withdrawn_task_was_never_started():
     assert run.scheduler.over
 
 
+@pytest.mark.parametrize(("began", "end"), [({1}, "unknown b"), (set(), "cancelled b")])
+def test_what_was_handed_over_and_has_not_begun_is_cancelled_when_the_launcher_is_lost(began, end):
+    run = Run(plan({"a": (), "b": ()}, places=1)).started("a")
+    assert run.scheduler.handed() == [(1, 1)]
+    assert run.take(run.scheduler.lost("launcher lost", began, 1.0))[:2] == ["unknown a", end]
+    assert run.scheduler.over
+
+
 def test_nobody_saw_the_end_of_what_ran_when_the_launcher_was_lost():
     run = Run(plan({"a": (), "b": ("a",)})).started("a")
-    assert run.take(run.scheduler.lost("launcher lost", 1.0)) == ["cancelled b", "unknown a", "join a 1/2"]
+    assert run.take(run.scheduler.lost("launcher lost", {0}, 1.0)) == [
+        "cancelled b",
+        "unknown a",
+        "join a 1/2",
+    ]
     assert run.scheduler.over
 
 

@@ -100,7 +100,11 @@ def test_a_late_task_of_which_a_condition_does_not_hold_is_never_resolved():
 
 def test_what_is_being_resolved_is_cancelled_when_the_launcher_is_lost():
     run = Run(plan({"a": (), "b": ()}, late=("b",))).started("a")
-    assert run.take(run.scheduler.lost("launcher lost", 1.0)) == ["cancelled b", "unknown a", "join a 1/2"]
+    assert run.take(run.scheduler.lost("launcher lost", {0}, 1.0)) == [
+        "cancelled b",
+        "unknown a",
+        "join a 1/2",
+    ]
     assert run.scheduler.over
 
 

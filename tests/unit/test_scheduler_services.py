@@ -90,6 +90,40 @@ def test_what_waits_for_its_restart_when_the_run_ends_keeps_how_it_ended(succeed
     assert run.scheduler.over
 
 
+@pytest.mark.parametrize(("ran", "outcome"), [(9.9, "failed"), (10.0, "stopped")])
+def test_what_was_up_for_long_and_waits_for_its_restart_when_the_run_ends_has_not_failed(ran, outcome):
+    run = serving("on-failure").started("s", "a")
+    run.exited("s", succeeded=False, now=ran)
+    run.exited("a", now=ran + 0.05)
+    assert run.outcome("s") == outcome
+    assert run.reasons.get("s") == ("exit" if outcome == "failed" else "exit, before its next start")
+    assert run.scheduler.over
+
+
+@pytest.mark.parametrize(("ready", "outcome"), [(True, "stopped"), (False, "failed")])
+def test_what_was_ready_and_waits_for_its_restart_when_the_run_ends_has_not_failed(ready, outcome):
+    run = starting(restart="always")
+    if ready:
+        run.is_ready("s")
+        run.started("c")
+        run.exited("c")
+    run.exited("s", succeeded=False, now=20.0)
+    # Another attempt would have to be ready itself.
+    run.take(run.scheduler.stop("user", 20.05))
+    assert run.outcome("s") == outcome
+
+
+def test_what_was_ready_once_and_never_came_up_again_has_failed():
+    run = starting(restart="always")
+    run.is_ready("s")
+    run.exited("s", succeeded=False, now=1.0)
+    run.passed(2.0)
+    run.started("s", now=2.0)
+    run.exited("s", succeeded=False, now=2.1)
+    run.take(run.scheduler.stop("user", 2.2))
+    assert run.outcome("s") == "failed"
+
+
 def test_nothing_is_started_again_once_the_run_ends():
     run = serving("always").started("s", "a")
     assert run.exited("a") == ["succeeded a", "join a 1/1", "SIGTERM s run_ends"]
