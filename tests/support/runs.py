@@ -101,14 +101,32 @@ def finish(process, state_dir):
     return Run(process, stdout, stderr, state_dir)
 
 
+def all_runs(state_dir):
+    """The directories of all runs that have a record, the oldest first."""
+    return [RunDirectory(str(path.parent)) for path in sorted(Path(state_dir, "runs").glob("*/events.jsonl"))]
+
+
 def newest_run(state_dir):
     """The directory of the newest run that has a record, None where there is none."""
-    runs = sorted(Path(state_dir, "runs").glob("*/events.jsonl"))
-    return RunDirectory(str(runs[-1].parent)) if runs else None
+    return next(reversed(all_runs(state_dir)), None)
 
 
 def read_events(path):
     return [json.loads(line) for line in Path(path).read_text(encoding="utf-8").splitlines()]
+
+
+def complete_lines(path):
+    """The objects of a file's whole lines, without what is torn."""
+    found = []
+    if not path.exists():
+        return found
+    for line in path.read_bytes().splitlines(keepends=True):
+        if line.endswith(b"\n"):
+            try:
+                found.append(json.loads(line))
+            except ValueError:
+                continue
+    return found
 
 
 def write(directory, **files):
