@@ -1,0 +1,58 @@
+"""Goes rounds, several at once, each batch in a directory of its own, as long as there is time."""
+
+import random
+import shutil
+import sys
+import tempfile
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from seen import Seen
+
+# Plays these trials in an empty directory: what they have shown.
+Play = Callable[[Path, range, random.Random], Seen]
+
+
+class Rounds:
+    """The trials of one measure: numbers from `first`, in batches, `jobs` of them at once.
+
+    A batch's dice come from the seed, the measure's name and its first number, so that one
+    that showed a defect can be gone again alone. The directory of such a batch is kept.
+    """
+
+    def __init__(self, name: str, play: Play, batch: int, seed: str, base: Path) -> None:
+        self._name, self._play, self._batch, self._seed, self._base = name, play, batch, seed, base
+        self._lock = threading.Lock()
+        self.seen = Seen()
+
+    def go(self, first: int, count: int, jobs: int, seconds: float) -> Seen:
+        """All that was seen in so many trials, or in so many seconds if that is less."""
+        end = time.monotonic() + seconds
+        starts = range(first - first % self._batch, first + count, self._batch)
+        with ThreadPoolExecutor(jobs) as pool:
+            for start in starts:
+                pool.submit(self._go, start, min(self._batch, first + count - start), end)
+        return self.seen
+
+    def _go(self, start: int, count: int, end: float) -> None:
+        if time.monotonic() > end:
+            return
+        directory = Path(tempfile.mkdtemp(prefix=f"{self._name}-{start}-", dir=self._base))
+        numbers = range(start, start + count)
+        try:
+            seen = self._play(directory, numbers, random.Random(f"{self._seed} {self._name} {start}"))
+        except Exception:
+            # No defect of mprun's may be taken for none because it broke the measure.
+            seen = Seen(trials=count)
+            seen.blame(start, "broken", traceback.format_exc())
+        for number, kind, details in seen.defects:
+            told = f"{self._name} {number}: {kind}: {details[:2000]}"
+            print(f"{told}\n  kept: {directory}", file=sys.stderr, flush=True)
+        if not seen.defects:
+            shutil.rmtree(directory, ignore_errors=True)
+        with self._lock:
+            self.seen.merge(seen)
