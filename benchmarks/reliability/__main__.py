@@ -3,8 +3,8 @@
 `make reliability` from a clone, or `python benchmarks/reliability` with a Python that mprun is
 installed in; Linux only. `--only kills,chaos --rounds 10000 --jobs 3` goes as many trials of
 these two; without `--rounds` each measure goes a few. A defect is told at once, with the
-directory that shows it, which is kept; the command that ends each measure's figures repeats
-all of its trials with the same dice, and `--first N --rounds 1` one of them.
+directory that shows it, which is kept, and the options that go its trial again with the same
+dice. The commands below the table go all of them again.
 """
 
 import argparse
@@ -52,7 +52,8 @@ def main() -> int:
         if not options.only:
             break
     about = f"{platform.platform()}, Python {platform.python_version()}, {os.cpu_count()} cores"
-    print(f"{about}; {options.jobs} at once, so what was measured is of a machine that is as busy\n")
+    busy = f"load {os.getloadavg()[1]:.1f}; {options.jobs} at once: the times are those of a machine as busy"
+    print(f"{about}, {busy}\n")
     print(table(rows))
     if options.json:
         Path(options.json).write_text(as_json(rows, machine=about, at_once=options.jobs, seed=options.seed))

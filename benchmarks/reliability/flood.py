@@ -1,4 +1,4 @@
-"""Two tasks that print a million and a half lines each: what the engine holds of it, and whether the logs are whole."""
+"""Two tasks that print a million and a half lines each: what the engine holds of it, and whole logs."""
 
 import hashlib
 import os
@@ -21,9 +21,8 @@ WORK = """\
         # Lines of many lengths, none like another; what was printed is told by its hash.
         digest = hashlib.sha256()
         for first in range(0, lines, 1000):
-            text = "".join(
-                f"{name} {number} {'x' * (number * 7919 % 61)}\\n" for number in range(first, min(first + 1000, lines))
-            )
+            numbers = range(first, min(first + 1000, lines))
+            text = "".join(f"{name} {number} {'x' * (number * 7919 % 61)}\\n" for number in numbers)
             sys.stdout.write(text)
             digest.update(text.encode())
         sys.stdout.flush()

@@ -1,4 +1,4 @@
-"""Survivors of a kill of engine, launcher or both: tasks that leave their session, fork twice, hear no signal."""
+"""Survivors of a kill of engine, launcher or both, whose tasks fork twice, hide and hear no signal."""
 
 import random
 from itertools import product
@@ -36,6 +36,7 @@ def figures(seen: Seen) -> list[Figure]:
         none_of("survivors of a kill", seen, "survivor"),
         none_of("… and what the next start does not end", seen, "not swept"),
         none_of("… and wrong exit codes", seen, "exit code"),
+        Figure("… late, for whatever reason", "", str(seen.count("late")), seen.trials),
         spread("gone after a kill of engine or launcher", alone, p99=0.1, worst=BOUND),
         *(spread(f"… {name}", values, worst=BOUND) for name, values in sorted(seen.values.items())),
     ]

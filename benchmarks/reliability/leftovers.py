@@ -1,4 +1,4 @@
-"""What many tasks leave: processes, descriptors, threads and temporary files, of the program that ran them too.
+"""What many tasks leave behind: processes, descriptors, threads, temporary files.
 
 A batch is one job run from Python, in a process that is this file run as a program.
 """

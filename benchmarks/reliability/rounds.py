@@ -8,7 +8,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
 from seen import Seen
@@ -32,26 +32,36 @@ class Rounds:
     def go(self, first: int, count: int, jobs: int, seconds: float) -> Seen:
         """All that was seen in so many trials, or in so many seconds if that is less."""
         end = time.monotonic() + seconds
-        starts = range(first - first % self._batch, first + count, self._batch)
+        stop = first + count
+        batches = [
+            range(max(start, first), min(start + self._batch, stop))
+            for start in range(first - first % self._batch, stop, self._batch)
+        ]
         with ThreadPoolExecutor(jobs) as pool:
-            for start in starts:
-                pool.submit(self._go, start, min(self._batch, first + count - start), end)
+            gone = [pool.submit(self._go, numbers, end) for numbers in batches]
+            try:
+                wait(gone)
+            except BaseException:
+                # Ctrl-C: those that go on come to their end, so that nobody of theirs is left.
+                pool.shutdown(cancel_futures=True)
+                raise
         return self.seen
 
-    def _go(self, start: int, count: int, end: float) -> None:
+    def _go(self, numbers: range, end: float) -> None:
         if time.monotonic() > end:
             return
+        start = numbers.start
         directory = Path(tempfile.mkdtemp(prefix=f"{self._name}-{start}-", dir=self._base))
-        numbers = range(start, start + count)
         try:
             seen = self._play(directory, numbers, random.Random(f"{self._seed} {self._name} {start}"))
         except Exception:
             # No defect of mprun's may be taken for none because it broke the measure.
-            seen = Seen(trials=count)
+            seen = Seen(trials=len(numbers))
             seen.blame(start, "broken", traceback.format_exc())
         for number, kind, details in seen.defects:
             told = f"{self._name} {number}: {kind}: {details[:2000]}"
-            print(f"{told}\n  kept: {directory}", file=sys.stderr, flush=True)
+            again = f"--only {self._name} --first {start} --rounds {len(numbers)} --seed {self._seed}"
+            print(f"{told}\n  kept: {directory}\n  again: {again}", file=sys.stderr, flush=True)
         if not seen.defects:
             shutil.rmtree(directory, ignore_errors=True)
         with self._lock:

@@ -54,7 +54,7 @@ def none_of(name: str, seen: Seen, *kinds: str, trials: int | None = None) -> Fi
 def spread(
     name: str, values: Iterable[float], *, p99: float | None = None, worst: float | None = None
 ) -> Figure:
-    """The figure of how long something took: its goals for the 99th of a hundred and for the worst, in seconds."""
+    """The figure of how long something took; `p99` and `worst` are its goals, in seconds."""
     ordered = sorted(values)
     goals = [f"{word} < {_told(goal)}" for word, goal in (("p99", p99), ("worst", worst)) if goal is not None]
     if not ordered:

@@ -133,15 +133,15 @@ class Victim:
         new = [one for one in all_runs(self.directory / ".mprun") if one.path not in self._before]
         return Path(new[0].events) if new else None
 
-    def until(self, kind, task=None, count=1):
-        """Wait for so many events of a kind."""
+    def until(self, kind, task=None, count=1, seconds=10):
+        """Wait for so many events of a kind; fails after `seconds`."""
 
         def seen():
             path = self.record()
             events = complete_lines(path) if path else []
             return sum(e["event"] == kind and task in (None, e.get("task")) for e in events) >= count
 
-        eventually(seen)
+        eventually(seen, seconds)
 
     def kill_both(self):
         """End engine and launcher so that neither can do anything about the other's end."""
