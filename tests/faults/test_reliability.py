@@ -13,7 +13,7 @@ from support.runs import PATIENCE, ROOT, environment
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="/proc and subreapers are Linux's")
 
 COMMAND = ROOT / "benchmarks" / "reliability"
-SIZES = {"kills": 2, "chaos": 2, "ends": 40, "hostile": 40, "stops": 1, "timeouts": 3, "leftovers": 30}
+SIZES = {"kills": 2, "chaos": 1, "ends": 40, "hostile": 40, "stops": 1, "timeouts": 3, "leftovers": 30}
 
 
 def reliability(directory, *arguments):
