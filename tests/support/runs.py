@@ -8,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from mprun import procfs
@@ -86,6 +87,12 @@ def mprun(*arguments, cwd, state_dir=None, **options):
         arguments = (*arguments, "--state-dir", state_dir)
     process = start(*arguments, cwd=cwd, **options)
     return finish(process, state_dir or Path(cwd, ".mprun"))
+
+
+def side_by_side(work, items):
+    """What `work` gives for each of these, several at once: a command waits more than it works."""
+    with ThreadPoolExecutor(4) as pool:
+        return list(pool.map(work, items))
 
 
 def finish(process, state_dir):
