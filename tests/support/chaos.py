@@ -12,6 +12,7 @@ from collections import Counter
 from pathlib import Path
 
 from mprun import procfs
+from support.kills import BOUND, FOR_GOOD
 from support.runs import PATIENCE, complete_lines, newest_run, start, write
 from support.victims import wait_for_ends
 
@@ -170,14 +171,12 @@ class Round:
             and (stat.session in sessions or not marks.isdisjoint(procfs.environment(pid)))
         ]
 
-    def seconds_to_vanish(self, patience=5.0):
-        """How long it takes until nobody is left; `patience` where somebody is for good."""
-        begun = time.monotonic()
-        while members := self.members():
-            if time.monotonic() - begun > patience:
-                return patience
+    def left_after(self, patience):
+        """Who of it is there after so many seconds; sooner, where nobody is."""
+        end = time.monotonic() + patience
+        while (members := self.members()) and time.monotonic() < end:
             wait_for_ends(members, 0.02)
-        return time.monotonic() - begun
+        return members
 
     def ends(self):
         """How often each task has come to its end, over all runs."""
@@ -206,8 +205,10 @@ class Round:
         Each defect is the kind and the details. `both` is whether its launcher was killed with
         it: then detached processes live on until the next start.
         """
-        seconds = 0.0 if both else self.seconds_to_vanish()
-        found = [("survivor", self.told())] if seconds > 1 else []
+        begun = time.monotonic()
+        found = [("survivor", self.told())] if not both and self.left_after(FOR_GOOD) else []
+        seconds = time.monotonic() - begun
+        found += [("late", f"{seconds:.3f} s")] if seconds > BOUND else []
         return seconds, found + list(self._defects())
 
     def _defects(self):
@@ -242,7 +243,7 @@ class Round:
     def _not_swept(self):
         write(self.directory, job_next="tasks: [{target: 'os:getpid'}]\n")
         code, said = self.command("-q", "job_next.yaml")
-        if code != 0 or self.seconds_to_vanish(0.2) >= 0.2:
+        if code != 0 or self.left_after(0.2):
             yield "not swept", (code, said, self.told())
         yield from self._unclosed()
 
@@ -279,7 +280,7 @@ class Round:
         if again:
             yield "run again", again
         # The command has returned: what it had to end has been killed, and is ending.
-        if self.seconds_to_vanish(1.0) >= 1.0:
+        if self.left_after(1.0):
             yield "survivor of the resumed run", self.told()
         yield from self._unclosed()
 
