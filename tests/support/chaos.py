@@ -121,7 +121,7 @@ class Round:
         job, self.expected = random_job(dice, most=4 if method == "spawn" else 7)
         self.tasks = len(job["tasks"])
         # What ends and completes what the run has left: a run of another job, or its own resume.
-        self._other_job_first = dice.random() < 0.5
+        self._other_job_first = dice.random() < 1 / 3
         self._shown_by = dice.choice(["runs", "show"])
         self.directory = directory
         write(directory, work=WORK)

@@ -10,19 +10,21 @@ import time
 
 from mprun.failpoints import PLACES
 from support.chaos import Round
-from support.runs import START_METHODS, eventually
+from support.runs import eventually
 
 # Where a disk can be full: what else fails there is no failure of a disk.
 ON_DISK = ("record.after", "record.before", "record.torn", "worker.result")
 AT_FAILPOINTS = (*(f"{place}=kill" for place in sorted(PLACES)), *(f"{place}=enospc" for place in ON_DISK))
 AT_RANDOM = ("engine", "launcher", "task", "both", "suspended engine")
+# A task of spawn costs ten times what one of fork does, and goes the same ways.
+METHODS = ("fork",) * 4 + ("forkserver",) * 3 + ("spawn",)
 CASES = AT_FAILPOINTS + AT_RANDOM
 
 
 def play(directory, case, seed):
     """One round: the engine's exit code, the seconds until nobody was left, and the defects."""
     dice = random.Random(f"{case} {seed}")
-    method = dice.choice(["fork", "fork", *START_METHODS])
+    method = dice.choice(METHODS)
     failpoints = f"{case}:{_turn(case, dice)}" if case in AT_FAILPOINTS else ""
     one = Round(directory, dice, failpoints=failpoints, method=method)
     try:
