@@ -12,6 +12,8 @@ from support.runs import mprun, write
 TRIALS = 3000
 # Of one job; spawn starts a whole Python for each.
 BATCH = 500
+# For one job, in seconds.
+PATIENCE = 900
 METHODS = ("fork", "forkserver", "fork", "forkserver", "spawn")
 WORK = """\
     import os, signal, sys
@@ -78,7 +80,8 @@ def play(directory: Path, numbers: range, dice: random.Random) -> Seen:
     wanted = {f"t{number}": random_end(dice) for number in numbers}
     tasks = [{"name": name, **task} for name, (task, _) in wanted.items()]
     write(directory, work=WORK, job=json.dumps({"tasks": tasks}))
-    run = mprun("job.yaml", "-q", "-j", 4, "--output", "none", "--start-method", method, cwd=directory)
+    options = ("-q", "-j", 4, "--output", "none", "--start-method", method)
+    run = mprun("job.yaml", *options, cwd=directory, patience=PATIENCE)
     if run.code != int(any(code for _, code in wanted.values())):
         seen.blame(numbers.start, "run", f"{run.code} {run.stderr[-500:]}")
     exited = {event["task"]: event for event in run.of("task_exited")}
@@ -98,7 +101,7 @@ def play(directory: Path, numbers: range, dice: random.Random) -> Seen:
 
 def figures(seen: Seen) -> list[Figure]:
     return [
-        none_of("wrong exit codes or signals", seen),
+        none_of("wrong exit codes or signals", seen, "end", "count", "run"),
         *(
             Figure(f"… {name}", "", f"{sum(values):,.0f}", int(sum(values)))
             for name, values in sorted(seen.values.items())

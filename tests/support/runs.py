@@ -81,12 +81,12 @@ def start(*arguments, cwd, **options):
     )
 
 
-def mprun(*arguments, cwd, state_dir=None, **options):
+def mprun(*arguments, cwd, state_dir=None, patience=PATIENCE, **options):
     """Run `mprun ARGUMENTS` to its end; the run is the newest of `state_dir`, or of `cwd`."""
     if state_dir is not None:
         arguments = (*arguments, "--state-dir", state_dir)
     process = start(*arguments, cwd=cwd, **options)
-    return finish(process, state_dir or Path(cwd, ".mprun"))
+    return finish(process, state_dir or Path(cwd, ".mprun"), patience)
 
 
 def side_by_side(work, items):
@@ -95,10 +95,10 @@ def side_by_side(work, items):
         return list(pool.map(work, items))
 
 
-def finish(process, state_dir):
+def finish(process, state_dir, patience=PATIENCE):
     """Wait for a command's end; the run is the newest of `state_dir`."""
     try:
-        stdout, stderr = process.communicate(timeout=PATIENCE)
+        stdout, stderr = process.communicate(timeout=patience)
     except BaseException:
         # Also where pytest's own patience ends first: nothing is left running.
         process.kill()
