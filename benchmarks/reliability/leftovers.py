@@ -74,7 +74,7 @@ def play(directory: Path, numbers: range, dice: random.Random):
     shared = set(os.listdir("/dev/shm"))
     program = Victim(directory, method, launch=launch)
     output, said = program.engine.communicate()
-    seconds = program.seconds_to_vanish()
+    alive = program.left()
     left = [json.loads(line) for line in output.splitlines()]
     if program.engine.returncode != 0 or len(left) != 2:
         seen.blame(numbers.start, "broken", said.decode()[-1000:])
@@ -83,8 +83,9 @@ def play(directory: Path, numbers: range, dice: random.Random):
         seen.blame(numbers.start, "left in the program", f"{method}: {changed}")
     if left and (left[-1]["temporary files"] or left[-1]["children"] or left[-1]["marks of open runs"]):
         seen.blame(numbers.start, "left", f"{method}: {left[-1]}")
-    if seconds > 0.1:
-        seen.blame(numbers.start, "process left", f"{method}: for {seconds:.3f} s")
+    program.clean()
+    if alive:
+        seen.blame(numbers.start, "process left", f"{method}: {alive}")
     if new := {name for name in os.listdir("/dev/shm") if name.startswith(("psm", "sem.mp"))} - shared:
         seen.blame(numbers.start, "shared memory left", f"{method}: {new}")
     ended = [e for e in read_events(all_runs(directory / ".mprun")[-1].events) if e["event"] == "task_exited"]

@@ -37,7 +37,7 @@ def play(directory: Path, numbers: range, dice: random.Random) -> Seen:
         run.engine.send_signal(number)
         run.engine.wait(PATIENCE)
         seen.add(f"{count} tasks", time.perf_counter() - begun)
-        if left := run.survivors():
+        if left := run.left():
             seen.blame(numbers.start, "survivor", left)
         if run.engine.returncode != SIGNALS[number]:
             seen.blame(numbers.start, "exit code", f"{run.engine.returncode} after {number.name}")

@@ -11,7 +11,7 @@ import uuid
 from pathlib import Path
 
 from mprun import procfs
-from support.runs import all_runs, complete_lines, eventually, finish, read_events, start, write
+from support.runs import alive, all_runs, complete_lines, eventually, finish, read_events, start, write
 
 # Tasks that leave their session, hide from every list, hear no signal and hold their log open.
 WORK = """\
@@ -114,6 +114,16 @@ class Victim:
                 seconds = time.monotonic() - begun
             wait_for_ends(found - trackers or trackers, 0.02)
         return seconds or time.monotonic() - begun
+
+    def left(self, patience=0.1):
+        """Who lives on though the engine has ended, but those that are just ending.
+
+        That is multiprocessing's resource tracker, which ends when nobody is left to write
+        to it, and what is gone `patience` seconds later.
+        """
+        found = [pid for pid in self.survivors() if pid != self.engine.pid and not _is_tracker(pid)]
+        wait_for_ends(found, patience)
+        return [pid for pid in found if alive(pid)]
 
     def pids(self, count):
         """The pids that its tasks have noted, once there are so many."""
