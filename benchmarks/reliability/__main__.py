@@ -9,6 +9,7 @@ dice. The commands below the table go all of them again.
 
 import argparse
 import importlib
+import math
 import os
 import platform
 import shlex
@@ -36,7 +37,7 @@ def main() -> int:
     rows = []
     for name in options.only:
         measure = importlib.import_module(name)
-        count = options.rounds or measure.TRIALS
+        count = options.rounds or (sys.maxsize if options.seconds < math.inf else measure.TRIALS)
         begun = time.monotonic()
         rounds = Rounds(name, measure.play, measure.BATCH, options.seed, base)
         try:
@@ -65,11 +66,11 @@ def main() -> int:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", default=",".join(MEASURES), help="which measures, with commas: %(default)s")
-    parser.add_argument("--rounds", type=int, help="trials of each measure: kills, runs, task ends, files …")
+    parser.add_argument("--rounds", type=int, help="trials of each measure: a few, or as --seconds allow")
     parser.add_argument("--first", type=int, default=0, help="the number of the first trial")
     parser.add_argument("--seed", default="0", help="what all dice come from")
     parser.add_argument("--jobs", type=int, default=1, help="how many batches of trials go on at once")
-    parser.add_argument("--seconds", type=float, default=float("inf"), help="the most time for each measure")
+    parser.add_argument("--seconds", type=float, default=math.inf, help="the most time for each measure")
     parser.add_argument("--json", metavar="FILE", help="write the table there as JSON")
     options = parser.parse_args()
     options.only = tuple(options.only.split(","))

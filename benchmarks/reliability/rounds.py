@@ -7,8 +7,8 @@ import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor, wait
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from seen import Seen
@@ -27,29 +27,37 @@ class Rounds:
     def __init__(self, name: str, play: Play, batch: int, seed: str, base: Path) -> None:
         self._name, self._play, self._batch, self._seed, self._base = name, play, batch, seed, base
         self._lock = threading.Lock()
+        self._is_over = False
         self.seen = Seen()
 
     def go(self, first: int, count: int, jobs: int, seconds: float) -> Seen:
         """All that was seen in so many trials, or in so many seconds if that is less."""
         end = time.monotonic() + seconds
         stop = first + count
-        batches = [
+        batches = (
             range(max(start, first), min(start + self._batch, stop))
             for start in range(first - first % self._batch, stop, self._batch)
-        ]
+        )
         with ThreadPoolExecutor(jobs) as pool:
-            gone = [pool.submit(self._go, numbers, end) for numbers in batches]
+            workers = [pool.submit(self._work, batches, end) for _ in range(jobs)]
             try:
-                wait(gone)
+                for worker in workers:
+                    worker.result()
             except BaseException:
                 # Ctrl-C: those that go on come to their end, so that nobody of theirs is left.
-                pool.shutdown(cancel_futures=True)
+                self._is_over = True
                 raise
         return self.seen
 
-    def _go(self, numbers: range, end: float) -> None:
-        if time.monotonic() > end:
-            return
+    def _work(self, batches: Iterator[range], end: float) -> None:
+        while time.monotonic() < end and not self._is_over:
+            with self._lock:
+                numbers = next(batches, None)
+            if numbers is None:
+                return
+            self._go(numbers)
+
+    def _go(self, numbers: range) -> None:
         start = numbers.start
         directory = Path(tempfile.mkdtemp(prefix=f"{self._name}-{start}-", dir=self._base))
         try:
