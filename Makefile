@@ -3,7 +3,7 @@
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test bench lint format pytest clean
+.PHONY: help demo test bench reliability lint format pytest clean
 
 VERSIONS := 3.11 3.12 3.13 3.14
 
@@ -12,7 +12,7 @@ VERSIONS := 3.11 3.12 3.13 3.14
 unexport PYTHONDONTWRITEBYTECODE
 
 help:    ## this list
-	@sed -n 's/^\([a-z]*\): *## */  make \1	/p' Makefile | expand -t 16
+	@sed -n 's/^\([a-z]*\): *## */  make \1	/p' Makefile | expand -t 20
 
 demo:    ## install into .venv and run jobs/demo.yaml
 	@tools/venv .venv
@@ -24,6 +24,10 @@ test:    ## lint, types and import contract, then the tests on every Python that
 bench:   ## mprun beside hand-written scripts and other runners, ten minutes; ARGS='--only start-up'
 	@tools/bench-env
 	.venv-bench/bin/python -m benchmarks $(ARGS)
+
+reliability:  ## what docs/faults.md promises, measured; ARGS='--only kills --rounds 10000 --jobs 3'
+	@tools/venv .venv
+	.venv/bin/python benchmarks/reliability $(ARGS)
 
 lint:    ## ruff, mypy, and the contract of imports
 	@tools/check lint

@@ -157,7 +157,10 @@ class Assembly:
         if key not in self._documents:
             document = loader.load(path)
             self._files[os.path.abspath(path)] = document.sha256
-            problems = schema.check(document) + checks.check(document)
+            problems = schema.check(document)
+            if len(problems) < schema.MAX_PROBLEMS:
+                # Of a file that is wrong everywhere nobody reads what else is wrong.
+                problems += checks.check(document)
             if problems:
                 raise JobFileError(problems)
             self._documents[key] = document

@@ -237,9 +237,14 @@ class _Checks:
         )
 
     def _place_of_need(self, name: str, need: str) -> tuple[Path, bool]:
-        number = self._names.index(name)
-        needs = self._needs(number, self._tasks[number])
-        return next((path, key) for path, word, key in needs if need in self._meant(word))
+        # A name may stand there twice, which is said elsewhere: either may be the one that needs it.
+        return next(
+            (path, key)
+            for number, item in enumerate(self._tasks)
+            if self._names[number] == name
+            for path, word, key in self._needs(number, item)
+            if need in self._meant(word)
+        )
 
     def _needs(self, number: int, item: object) -> Iterator[tuple[Path, str, bool]]:
         """What a task depends on: where that stands, its name, and whether it is a key there."""

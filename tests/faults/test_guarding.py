@@ -2,26 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import random
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
-from support.runs import (
-    PATIENCE,
-    START_METHODS,
-    alive,
-    environment,
-    eventually,
-    mprun,
-    start,
-    write,
-)
+from support.kills import BOUND, WHO, Kills
+from support.runs import PATIENCE, START_METHODS, environment, eventually, start, write
 from support.victims import Victim, write_victim
 
 from mprun import procfs
@@ -29,10 +19,6 @@ from mprun import procfs
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="subreapers and /proc are Linux's")
 
 every_start_method = pytest.mark.parametrize("method", START_METHODS)
-# Nobody may live longer than this after a kill, in seconds.
-BOUND = 1.0
-# By then every task of the job runs and has done what it does.
-LONGEST = 0.8
 
 
 @pytest.fixture
@@ -48,24 +34,6 @@ def victim(tmp_path):
         one.clean()
 
 
-def kill_at(dice, victim, *pids):
-    """Kill these in one moment, which the dice choose."""
-    pidfds = [os.pidfd_open(pid) for pid in pids]
-    time.sleep(dice.uniform(0, LONGEST))
-    dice.shuffle(pidfds)
-    for pidfd in pidfds:
-        # The engine may have come to an end of its own, where the other was killed first.
-        with contextlib.suppress(ProcessLookupError):
-            signal.pidfd_send_signal(pidfd, signal.SIGKILL)
-        os.close(pidfd)
-
-
-def runs_in(directory):
-    """The names of all runs that have a directory."""
-    runs = directory / ".mprun" / "runs"
-    return set(os.listdir(runs)) if runs.exists() else set()
-
-
 def report(name, seconds):
     """Say the figures of many rounds (`pytest -s --rounds 1000`)."""
     ordered = sorted(seconds)
@@ -75,46 +43,19 @@ def report(name, seconds):
 
 
 @every_start_method
-@pytest.mark.parametrize("who", ["engine", "launcher"])
-def test_nobody_outlives_a_kill_at_a_random_moment(victim, tmp_path, method, who, rounds):
-    write_victim(tmp_path)
-    seconds = []
-    for seed in range(rounds):
-        before = runs_in(tmp_path)
-        run = victim("job.yaml", "--start-method", method)
-        target = run.engine.pid if who == "engine" else run.launcher()
-        kill_at(random.Random(f"{who} {method} {seed}"), run, target)
-        seconds.append(run.seconds_to_vanish())
-        assert seconds[-1] < BOUND, seed
-        run.engine.communicate(timeout=PATIENCE)
-        # 2 may be where it was killed while it imported, before there was a run: that is told as
-        # an import that went wrong.
-        lost = [3] if runs_in(tmp_path) - before else [2, 3]
-        assert run.engine.returncode in ([-9] if who == "engine" else lost), seed
+@pytest.mark.parametrize("who", WHO)
+def test_nobody_outlives_a_kill_at_a_random_moment(tmp_path, method, who, rounds):
+    """Of both: what has left its task's session is ended by the next start."""
+    kills = Kills(tmp_path, method)
+    found, seconds = [], []
+    for number in range(rounds):
+        seed = f"{who} {method} {number}"
+        took, defects = kills.play(who, random.Random(seed))
+        seconds.append(took)
+        found += [(seed, *defect) for defect in defects]
+    found += kills.close()
     report(f"{who} killed under {method}", seconds)
-    # What the killed engines have not done is done by the next start.
-    write(tmp_path, job2="tasks: [{target: 'os:getpid'}]\n")
-    assert mprun("job2.yaml", cwd=tmp_path).code == 0
-    assert os.listdir(tmp_path / ".mprun" / "open") == []
-
-
-@every_start_method
-def test_what_outlives_a_kill_of_both_is_ended_by_the_next_start(victim, tmp_path, method, rounds):
-    write_victim(tmp_path, job2="tasks: [{target: 'os:getpid'}]\n")
-    seconds = []
-    for seed in range(rounds):
-        run = victim("job.yaml", "--start-method", method)
-        kill_at(random.Random(f"both {method} {seed}"), run, run.engine.pid, run.launcher())
-        run.engine.communicate(timeout=PATIENCE)
-        begun = time.monotonic()
-        tasks = [event["pid"] for event in run.events() if event["event"] == "task_started"]
-        eventually(lambda tasks=tasks: not any(map(alive, tasks)), seconds=BOUND)
-        next_run = mprun("job2.yaml", cwd=tmp_path)
-        assert next_run.code == 0, next_run.stderr
-        assert run.survivors() == [], (seed, next_run.stderr)
-        seconds.append(time.monotonic() - begun)
-    report(f"both killed under {method}, with the next start", seconds)
-    assert os.listdir(tmp_path / ".mprun" / "open") == []
+    assert found == []
 
 
 # ---- a launcher that is lost before there are tasks

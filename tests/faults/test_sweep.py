@@ -14,7 +14,7 @@ import jsonschema
 import pytest
 from support.records import STAMP, STARTED
 from support.runs import alive, eventually, finish, mprun, newest_run, read_events, start, write
-from support.victims import Victim, write_victim
+from support.victims import JOB, Victim, write_victim
 
 from mprun import procfs
 from mprun.schema import schema_text
@@ -279,7 +279,8 @@ def test_a_run_whose_record_is_held_goes_on_though_its_engine_cannot_be_seen(tmp
 
 
 def test_a_run_that_goes_on_is_left_alone_by_another(tmp_path):
-    write_victim(tmp_path)
+    # What hears no signal is not waited for at the end.
+    write_victim(tmp_path, job=f"    defaults: {{stop: {{grace: 100ms}}}}\n{JOB}")
     engine = start("job.yaml", cwd=tmp_path)
     try:
         state_dir = tmp_path / ".mprun"

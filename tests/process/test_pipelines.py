@@ -16,6 +16,7 @@ from support.runs import (
     eventually,
     finish,
     mprun,
+    side_by_side,
     start,
     survivors,
     write,
@@ -141,12 +142,21 @@ class Desk:
 
     def refused(self, job, *options, command="run", files=None, env=None):
         """What is said of a job that is bad usage; nothing was started."""
+        return self.refused_each(job, [options], command, files, env)[0]
+
+    def refused_each(self, job, alternatives, command="run", files=None, env=None):
+        """The same of each of these options, side by side."""
         self.write(job, **(files or {}))
         before = len(list(self.path.glob(".mprun/runs/*")))
-        run = mprun(command, "job.yaml", *options, cwd=self.path, env=env or {})
-        assert (run.code, run.stdout) == (2, ""), run.stderr
+
+        def refused(options):
+            run = mprun(command, "job.yaml", *options, cwd=self.path, env=env or {})
+            assert (run.code, run.stdout) == (2, ""), run.stderr
+            return run.stderr
+
+        said = side_by_side(refused, alternatives)
         assert len(list(self.path.glob(".mprun/runs/*"))) == before
-        return run.stderr
+        return said
 
 
 @pytest.fixture
@@ -860,10 +870,10 @@ def test_what_is_selected_runs_with_what_it_depends_on(desk, options, names):
 
 def test_a_selection_of_nothing_and_one_without_the_results_it_needs(desk):
     desk.write(SELECT)
-    for options in (["-k", "nope"], ["-t", "nope"], ["-t", "cpu", "-k", "fetch"]):
-        run = mprun("job.yaml", *options, cwd=desk.path)
+    nothing = [("-k", "nope"), ("-t", "nope"), ("-t", "cpu", "-k", "fetch")]
+    commands = [(command, "job.yaml", *options) for command in ("run", "plan") for options in nothing]
+    for run in side_by_side(lambda command: mprun(*command, cwd=desk.path), commands):
         assert (run.code, run.directory) == (4, None)
-        assert mprun("plan", "job.yaml", *options, cwd=desk.path).code == 4
     said = desk.refused(SELECT, "-k", "crunch", "--no-deps")
     assert "the task `fetch`, whose result this is, was left out" in said
     assert "--> job.yaml:4:48" in said
@@ -908,14 +918,16 @@ def test_params_of_every_type_and_variables_of_a_file(desk):
     assert run.one("run_started")["max_parallel"] == 30
     run = desk.run(PARAMS, env={"MPRUN_PARAM_D": "2027", "MPRUN_PARAM_N": "7"})
     assert run.result("see") == ["text", 7, 1.5, False, [1], "2027", "from file"]
-    for wrong, said in {
+    wrong = {
         "n=x": "must be a whole number",
         "b=maybe": "must be",
         "d=x": "must match",
         "zz=1": "there is no param `zz`",
         "n": "has no `=`",
-    }.items():
-        assert said in desk.refused(PARAMS, "-p", "d=2026", "-p", wrong)
+    }
+    refused = desk.refused_each(PARAMS, [("-p", "d=2026", "-p", param) for param in wrong])
+    for said, heard in zip(wrong.values(), refused, strict=True):
+        assert said in heard
     assert "the param `d` is required" in desk.refused(PARAMS)
     assert "the param `d` is required" in desk.refused(PARAMS, command="plan")
     assert mprun("validate", "job.yaml", cwd=desk.path).stdout == "job.yaml: ok, 2 tasks\n"
@@ -985,19 +997,21 @@ def test_a_secret_reaches_tasks_and_nothing_that_is_shown_or_kept(desk, method):
     said = [run.stdout, run.stderr]
     (desk.path / "secret").write_text(SECRET)
     given = ("-p", "s=@secret")
-    for arguments in (
+    starts = (
         ("run", "job.yaml", *given, "-q", "--events", "-"),
         *(("plan", "job.yaml", *given, "--format", form) for form in ("text", "json", "mermaid", "dot")),
-        ("show",),
-        ("show", "--json"),
-        ("logs",),
         ("validate", "job.yaml"),
         ("run", "job.yaml", *given, "--dry-run"),
         ("run", "job.yaml", "-p", f"s={SECRET}"),
-    ):
+    )
+
+    def heard(arguments):
         other = mprun(*arguments, cwd=desk.path, env={"MPRUN_START_METHOD": method})
         assert other.stdout + other.stderr, arguments
-        said += [other.stdout, other.stderr]
+        return other.stdout + other.stderr
+
+    said += side_by_side(heard, starts)
+    said += side_by_side(heard, [("show",), ("show", "--json"), ("logs",)])
     for text in said:
         for form in (SECRET, json.dumps(SECRET)[1:-1], SECRET.encode().decode("latin-1")):
             assert form not in text

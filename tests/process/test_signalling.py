@@ -20,6 +20,7 @@ WAYS = pytest.mark.parametrize("send", [signalling.signal_group, signalling.sign
 @pytest.fixture
 def family():
     """A process that leads a group, and a member of it."""
+    # The leader does not end by itself when the member is the first to hear.
     command = ["sh", "-c", "sleep 60 & echo $!; exec sleep 60"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True, text=True)
     member = int(process.stdout.readline())

@@ -12,7 +12,9 @@ from collections import Counter
 from pathlib import Path
 
 from mprun import procfs
-from support.runs import PATIENCE, newest_run, start, write
+from support.kills import BOUND, FOR_GOOD
+from support.runs import PATIENCE, complete_lines, newest_run, start, write
+from support.victims import wait_for_ends
 
 WORK = """\
     import os, signal, subprocess, time
@@ -70,11 +72,11 @@ WORK = """\
 TARGETS = ("call", "call", "flaky", "daemonize", "spread", "deaf")
 
 
-def random_job(dice):
-    """A job in which every task comes to its end, as data; what its last task returns."""
+def random_job(dice, most):
+    """A job of 3 to `most` tasks and two more that all come to their end, as data; what its last returns."""
     tasks = []
     values = []
-    for number in range(dice.randrange(3, 8)):
+    for number in range(dice.randint(3, most)):
         before = dice.sample(range(number), min(number, dice.choice([0, 0, 1, 1, 2])))
         references = [f"${{tasks.t{one}.result}}" for one in before]
         nap = dice.choice([0, 0, 0.01, 0.03])
@@ -115,7 +117,12 @@ class Round:
     """One run in a directory of its own, and what was found of it."""
 
     def __init__(self, directory, dice, *, failpoints="", method="fork"):
-        job, self.expected = random_job(dice)
+        # A task of spawn is a whole Python: with fewer of them there is time for more rounds.
+        job, self.expected = random_job(dice, most=4 if method == "spawn" else 7)
+        self.tasks = len(job["tasks"])
+        # What ends and completes what the run has left: a run of another job, or its own resume.
+        self._other_job_first = dice.random() < 1 / 3
+        self._shown_by = dice.choice(["runs", "show"])
         self.directory = directory
         write(directory, work=WORK)
         Path(directory, "job.yaml").write_text(json.dumps(job))
@@ -164,14 +171,12 @@ class Round:
             and (stat.session in sessions or not marks.isdisjoint(procfs.environment(pid)))
         ]
 
-    def seconds_to_vanish(self, patience=5.0):
-        """How long it takes until nobody is left; `patience` where somebody is for good."""
-        begun = time.monotonic()
-        while self.members():
-            if time.monotonic() - begun > patience:
-                return patience
-            time.sleep(0.001)
-        return time.monotonic() - begun
+    def left_after(self, patience):
+        """Who of it is there after so many seconds; sooner, where nobody is."""
+        end = time.monotonic() + patience
+        while (members := self.members()) and time.monotonic() < end:
+            wait_for_ends(members, 0.02)
+        return members
 
     def ends(self):
         """How often each task has come to its end, over all runs."""
@@ -194,16 +199,19 @@ class Round:
 
     # ---- what must hold
 
-    def defects(self, *, both=False):
-        """What does not hold of this run, its engine gone, each as the kind and the details.
+    def examine(self, *, both=False):
+        """How long, in seconds, anybody has lived on after the engine, and what does not hold of the run.
 
-        `both` is whether its launcher was killed with it: then detached processes live on
-        until the next start.
+        Each defect is the kind and the details. `both` is whether its launcher was killed with
+        it: then detached processes live on until the next start.
         """
-        code = self.engine.returncode
-        seconds = self.seconds_to_vanish(0.0 if both else 5.0)
-        if seconds > 1 and not both:
-            yield "survivor", self.told()
+        begun = time.monotonic()
+        found = [("survivor", self.told())] if not both and self.left_after(FOR_GOOD) else []
+        seconds = time.monotonic() - begun
+        found += [("late", f"{seconds:.3f} s")] if seconds > BOUND else []
+        return seconds, found + list(self._defects())
+
+    def _defects(self):
         events = self.events()
         succeeded = {
             e["task"]
@@ -214,21 +222,34 @@ class Round:
         lost = [e for e in complete_lines(Path(self.directory, "copy")) if e not in events]
         if lost:
             yield "lost event", lost
-        yield from self._false_success(code, succeeded, before)
-        write(self.directory, job_next="tasks: [{target: 'os:getpid'}]\n")
-        swept = self.command("-q", "job_next.yaml")
-        if swept[0] != 0 or self.seconds_to_vanish(0.2) >= 0.2:
-            yield "not swept", (swept, self.told())
-        if os.listdir(Path(self.directory, ".mprun", "open")):
-            yield "not swept", os.listdir(Path(self.directory, ".mprun", "open"))
+        yield from self._false_success(self.engine.returncode, succeeded, before)
+        has_begun = any(e["event"] == "run_started" for e in events)
+        if self._other_job_first or not has_begun:
+            yield from self._not_swept()
         if self.record() is None:
             return
         run_id = self.record().name
-        for command in (("runs",), ("show", run_id)):
-            shown, said = self.command(*command)
-            if shown != 0 or "Traceback" in said:
-                yield "does not open", said
-        yield from self._not_resumed(run_id, events, succeeded, before)
+        shown, said = self.command("runs") if self._shown_by == "runs" else self.command("show", run_id)
+        if shown != 0 or "Traceback" in said:
+            yield "does not open", said
+        if has_begun:
+            yield from self._not_resumed(run_id, events, succeeded, before)
+        elif before:
+            yield "run without a record", before
+        forgotten = [e for e in events if e not in self.events()]
+        if forgotten:
+            yield "forgotten event", forgotten
+
+    def _not_swept(self):
+        write(self.directory, job_next="tasks: [{target: 'os:getpid'}]\n")
+        code, said = self.command("-q", "job_next.yaml")
+        if code != 0 or self.left_after(0.2):
+            yield "not swept", (code, said, self.told())
+        yield from self._unclosed()
+
+    def _unclosed(self):
+        if names := os.listdir(Path(self.directory, ".mprun", "open")):
+            yield "not swept", names
 
     def _false_success(self, code, succeeded, before):
         never = [name for name in succeeded if not before[name]]
@@ -243,17 +264,15 @@ class Round:
             yield "false success", finished
 
     def _not_resumed(self, run_id, events, succeeded, before):
-        if not any(e["event"] == "run_started" for e in events):
-            if before:
-                yield "run without a record", before
-            return
         code, said = self.command("resume", run_id, "--unknown", "rerun")
         if code != 0:
             yield "not resumed", (code, said)
             return
         newest = complete_lines(Path(newest_run(Path(self.directory, ".mprun")).events))
         if newest[0].get("resumed_from") != run_id:
+            # All had succeeded: a resume that starts nothing is no next start either.
             newest = events
+            yield from self._not_swept()
         if self.result(newest) != self.expected:
             yield "wrong result", (self.result(newest), self.expected)
         after = self.ends()
@@ -261,8 +280,9 @@ class Round:
         if again:
             yield "run again", again
         # The command has returned: what it had to end has been killed, and is ending.
-        if self.seconds_to_vanish(1.0) >= 1.0:
+        if self.left_after(1.0):
             yield "survivor of the resumed run", self.told()
+        yield from self._unclosed()
 
     def told(self):
         """Who is left, in words."""
@@ -277,17 +297,3 @@ class Round:
         return next(
             (e["result"] for e in events if e["event"] == "task_finished" and e["task"] == "sum"), None
         )
-
-
-def complete_lines(path):
-    """The objects of a file's whole lines, without what is torn."""
-    found = []
-    if not path.exists():
-        return found
-    for line in path.read_bytes().splitlines(keepends=True):
-        if line.endswith(b"\n"):
-            try:
-                found.append(json.loads(line))
-            except ValueError:
-                continue
-    return found

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from mprun import procfs
@@ -80,18 +81,24 @@ def start(*arguments, cwd, **options):
     )
 
 
-def mprun(*arguments, cwd, state_dir=None, **options):
+def mprun(*arguments, cwd, state_dir=None, patience=PATIENCE, **options):
     """Run `mprun ARGUMENTS` to its end; the run is the newest of `state_dir`, or of `cwd`."""
     if state_dir is not None:
         arguments = (*arguments, "--state-dir", state_dir)
     process = start(*arguments, cwd=cwd, **options)
-    return finish(process, state_dir or Path(cwd, ".mprun"))
+    return finish(process, state_dir or Path(cwd, ".mprun"), patience)
 
 
-def finish(process, state_dir):
+def side_by_side(work, items):
+    """What `work` gives for each of these, several at once: a command waits more than it works."""
+    with ThreadPoolExecutor(4) as pool:
+        return list(pool.map(work, items))
+
+
+def finish(process, state_dir, patience=PATIENCE):
     """Wait for a command's end; the run is the newest of `state_dir`."""
     try:
-        stdout, stderr = process.communicate(timeout=PATIENCE)
+        stdout, stderr = process.communicate(timeout=patience)
     except BaseException:
         # Also where pytest's own patience ends first: nothing is left running.
         process.kill()
@@ -101,14 +108,32 @@ def finish(process, state_dir):
     return Run(process, stdout, stderr, state_dir)
 
 
+def all_runs(state_dir):
+    """The directories of all runs that have a record, the oldest first."""
+    return [RunDirectory(str(path.parent)) for path in sorted(Path(state_dir, "runs").glob("*/events.jsonl"))]
+
+
 def newest_run(state_dir):
     """The directory of the newest run that has a record, None where there is none."""
-    runs = sorted(Path(state_dir, "runs").glob("*/events.jsonl"))
-    return RunDirectory(str(runs[-1].parent)) if runs else None
+    return next(reversed(all_runs(state_dir)), None)
 
 
 def read_events(path):
     return [json.loads(line) for line in Path(path).read_text(encoding="utf-8").splitlines()]
+
+
+def complete_lines(path):
+    """The objects of a file's whole lines, without what is torn."""
+    found = []
+    if not path.exists():
+        return found
+    for line in path.read_bytes().splitlines(keepends=True):
+        if line.endswith(b"\n"):
+            try:
+                found.append(json.loads(line))
+            except ValueError:
+                continue
+    return found
 
 
 def write(directory, **files):

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import select
 import signal
 import time
 import uuid
 from pathlib import Path
 
 from mprun import procfs
-from support.runs import eventually, finish, newest_run, read_events, start, write
+from support.runs import alive, all_runs, complete_lines, eventually, finish, read_events, start, write
 
 # Tasks that leave their session, hide from every list, hear no signal and hold their log open.
 WORK = """\
@@ -80,6 +82,7 @@ class Victim:
 
     def __init__(self, directory, *arguments, launch=start):
         self.directory = directory
+        self._before = {one.path for one in all_runs(directory / ".mprun")}
         self._token = f"VICTIM={uuid.uuid4().hex}"
         # The launcher writes over the end of its environment: something else is to be there.
         name, _, value = self._token.partition("=")
@@ -106,10 +109,21 @@ class Victim:
         seconds = None
         while found := {*self.survivors()} - {self.engine.pid}:
             assert time.monotonic() - begun < patience, [_told(pid) for pid in found]
-            if seconds is None and all(map(_is_tracker, found)):
+            trackers = {pid for pid in found if _is_tracker(pid)}
+            if seconds is None and trackers == found:
                 seconds = time.monotonic() - begun
-            time.sleep(0.001)
+            wait_for_ends(found - trackers or trackers, 0.02)
         return seconds or time.monotonic() - begun
+
+    def left(self, patience=0.1):
+        """Who lives on though the engine has ended, but those that are just ending.
+
+        That is multiprocessing's resource tracker, which ends when nobody is left to write
+        to it, and what is gone `patience` seconds later.
+        """
+        found = [pid for pid in self.survivors() if pid != self.engine.pid and not _is_tracker(pid)]
+        wait_for_ends(found, patience)
+        return [pid for pid in found if alive(pid)]
 
     def pids(self, count):
         """The pids that its tasks have noted, once there are so many."""
@@ -120,17 +134,24 @@ class Victim:
         return [int(pid) for pid in found]
 
     def events(self):
-        directory = newest_run(self.directory / ".mprun")
-        return read_events(directory.events) if directory else []
+        """Its record: that of the first run since its start."""
+        path = self.record()
+        return read_events(path) if path else []
 
-    def until(self, kind, task=None, count=1):
-        """Wait for so many events of a kind."""
+    def record(self):
+        """The path of its record, None where there is none yet."""
+        new = [one for one in all_runs(self.directory / ".mprun") if one.path not in self._before]
+        return Path(new[0].events) if new else None
+
+    def until(self, kind, task=None, count=1, seconds=10):
+        """Wait for so many events of a kind; fails after `seconds`."""
 
         def seen():
-            found = [e for e in self.events() if e["event"] == kind and task in (None, e.get("task"))]
-            return len(found) >= count
+            path = self.record()
+            events = complete_lines(path) if path else []
+            return sum(e["event"] == kind and task in (None, e.get("task")) for e in events) >= count
 
-        eventually(seen)
+        eventually(seen, seconds)
 
     def kill_both(self):
         """End engine and launcher so that neither can do anything about the other's end."""
@@ -148,6 +169,26 @@ class Victim:
         for pid in self.survivors():
             os.kill(pid, signal.SIGKILL)
         self.engine.communicate()
+
+
+def wait_for_ends(pids, seconds):
+    """Wait until all of these have ended, and not longer than so many seconds.
+
+    It looks at nothing meanwhile: what measures must not take the processor from what it measures.
+    """
+    end = time.monotonic() + seconds
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError), _pidfd(pid) as pidfd:
+            select.select([pidfd], [], [], max(0, end - time.monotonic()))
+
+
+@contextlib.contextmanager
+def _pidfd(pid):
+    pidfd = os.pidfd_open(pid)
+    try:
+        yield pidfd
+    finally:
+        os.close(pidfd)
 
 
 def _environment(pid):

@@ -1,0 +1,109 @@
+"""Exit codes and signals: thousands of random ends of functions and commands, compared with the record."""
+
+import json
+import random
+import resource
+import signal
+from pathlib import Path
+
+from seen import Figure, Seen, none_of
+from support.runs import mprun, write
+
+TRIALS = 3000
+# Of one job; spawn starts a whole Python for each.
+BATCH = 500
+# For one job, in seconds.
+PATIENCE = 900
+METHODS = ("fork", "forkserver", "fork", "forkserver", "spawn")
+WORK = """\
+    import os, signal, sys
+
+    def leave(code):
+        sys.exit(code)
+
+    def leave_at_once(code):
+        os._exit(code)
+
+    def be_killed(number):
+        if number != signal.SIGKILL:
+            signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+
+    def fail():
+        raise ValueError("as asked")
+
+    def call():
+        return 1
+"""
+# Those that end a process that does nothing about them.
+FATAL = sorted(
+    set(signal.valid_signals())
+    - {
+        signal.SIGCHLD,
+        signal.SIGCONT,
+        signal.SIGSTOP,
+        signal.SIGTSTP,
+        signal.SIGTTIN,
+        signal.SIGTTOU,
+        signal.SIGURG,
+        signal.SIGWINCH,
+    }
+)
+
+
+def random_end(dice: random.Random) -> tuple[dict[str, object], int]:
+    """A task without its name, and the code with which it ends: of a signal, minus its number."""
+    kind = dice.choice(
+        ["leave", "leave", "leave_at_once", "be_killed", "be_killed", "fail", "call", "exit", "kill"]
+    )
+    number = int(dice.choice(FATAL))
+    code = dice.choice([0, 1, 255, dice.randrange(256), dice.randrange(256)])
+    if kind == "be_killed":
+        return {"target": "work:be_killed", "args": [number]}, -number
+    if kind == "kill":
+        return {"command": f"kill -{number} $$"}, -number
+    if kind == "exit":
+        return {"command": f"exit {code}"}, code
+    if kind in ("fail", "call"):
+        return {"target": f"work:{kind}"}, int(kind == "fail")
+    if kind == "leave":
+        # What has no room in a status: its lower eight bits, and never 0.
+        code = dice.choice([code, code, 256 + code, -code, 256])
+        return {"target": "work:leave", "args": [code]}, code & 255 or int(code != 0)
+    return {"target": f"work:{kind}", "args": [code]}, code
+
+
+def play(directory: Path, numbers: range, dice: random.Random) -> Seen:
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    seen = Seen(trials=len(numbers))
+    method = METHODS[numbers.start // BATCH % len(METHODS)]
+    wanted = {f"t{number}": random_end(dice) for number in numbers}
+    tasks = [{"name": name, **task} for name, (task, _) in wanted.items()]
+    write(directory, work=WORK, job=json.dumps({"tasks": tasks}))
+    options = ("-q", "-j", 4, "--output", "none", "--start-method", method)
+    run = mprun("job.yaml", *options, cwd=directory, patience=PATIENCE)
+    if run.code != int(any(code for _, code in wanted.values())):
+        seen.blame(numbers.start, "run", f"{run.code} {run.stderr[-500:]}")
+    exited = {event["task"]: event for event in run.of("task_exited")}
+    finished = {event["task"]: event["outcome"] for event in run.of("task_finished")}
+    if len(run.of("task_exited")) != len(numbers):
+        seen.blame(numbers.start, "count", f"{len(run.of('task_exited'))} ends")
+    for number in numbers:
+        task, code = wanted[f"t{number}"]
+        end = exited.get(f"t{number}", {})
+        signaled = end.get("signal") is not None
+        told = (end.get("exit_code"), signaled, finished.get(f"t{number}"))
+        if told != (code, code < 0, "failed" if code else "succeeded"):
+            seen.blame(number, "end", f"{method} {task}: {told} instead of {code}")
+    seen.add(f"ends under {method}", len(numbers))
+    return seen
+
+
+def figures(seen: Seen) -> list[Figure]:
+    return [
+        none_of("wrong exit codes or signals", seen, "end", "count", "run"),
+        *(
+            Figure(f"… {name}", "", f"{sum(values):,.0f}", int(sum(values)))
+            for name, values in sorted(seen.values.items())
+        ),
+    ]

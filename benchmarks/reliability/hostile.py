@@ -1,0 +1,212 @@
+"""Generated job files, hostile or merely wrong: how soon they are refused, and that no traceback says so.
+
+A batch is read in one process of its own, which is this file run as a program, so that a
+file that hangs or crashes it is known; one file of each batch goes through the command.
+"""
+
+import json
+import random
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+TRIALS = 2000
+BATCH = 200
+MOST_BYTES = 1 << 20
+# Nobody waits for one batch longer than this, in seconds.
+PATIENCE = 300
+# What means something in YAML, in references or in names.
+SHARP = [
+    *"{}[]&*!|>%@`:,#?-'\"\\\t\n\0\x1b\x7f",
+    *("<<: *a\n", "---\n", "...\n", "!!python/object:os.system ", "&a ", "*a", "? ", "- ", ": ", "~", "no"),
+    *("${", "${tasks.", "}", "${params.a}", "${env.HOME}", "${matrix.", ".result", "..", "010", "1e999"),
+    *("0x" + "f" * 5000, "9" * 5000, ".inf", ".nan", "\u202e", "\ufeff", "\u2028", "\U0001f600"),
+    *("name", "target", "tasks", "matrix", "depends_on", "foreach", "timeout", "retry", "uses", "env"),
+]
+
+
+def corpus() -> list[list[bytes]]:
+    """Job files that are known: the good ones, and the bad."""
+    patterns = (("tests/jobs/valid/*.yaml", "jobs/*.yaml"), ("tests/jobs/invalid/*.yaml",))
+    found = [[path for pattern in some for path in sorted(ROOT.glob(pattern))] for some in patterns]
+    return [[path.read_bytes() for path in paths] for paths in found]
+
+
+def mutated(text: bytes, dice: random.Random) -> bytes:
+    """A text with a few things cut out, doubled, exchanged or put in."""
+    if dice.random() < 0.6:
+        return _with_other_words(text, dice)
+    data = bytearray(text)
+    for _ in range(dice.choice([1, 1, 2, 3, 10])):
+        place, other = (dice.randrange(len(data) + 1) for _ in range(2))
+        first, last = sorted((place, min(other, place + 60)))
+        match dice.randrange(6):
+            case 0:
+                del data[first:last]
+            case 1:
+                data[place:place] = data[first:last] * dice.choice([1, 2, 100])
+            case 2:
+                data[place:place] = dice.choice(SHARP).encode()
+            case 3:
+                data[place:place] = bytes(dice.randrange(256) for _ in range(dice.randrange(1, 5)))
+            case 4:
+                lines = data.split(b"\n")
+                dice.shuffle(lines)
+                data[:] = b"\n".join(lines)
+            case 5:
+                data[first:last] = b" " * dice.randrange(9)
+    return bytes(data)
+
+
+def _with_other_words(text: bytes, dice: random.Random) -> bytes:
+    """A text that a parser still reads, mostly: some words have changed places, or are others."""
+    words = re.findall(rb"[\w.:$*-]+|[^\w.:$*-]+", text) or [b""]
+    for _ in range(dice.choice([1, 1, 2, 4])):
+        one, other = (2 * dice.randrange(len(words) // 2 or 1) for _ in range(2))
+        match dice.randrange(3):
+            case 0:
+                words[one], words[other] = words[other], words[one]
+            case 1:
+                words[one] = words[other]
+            case 2:
+                words[one] = dice.choice(SHARP).encode()
+    return b"".join(words)
+
+
+def monstrous(dice: random.Random) -> bytes:
+    """A text of up to a mebibyte that is made to take long, or much memory."""
+    room = dice.choice([1000, 50_000, MOST_BYTES])
+    kind = dice.randrange(14)
+    depth = room // 2
+    if kind == 0:
+        return b"tasks: " + b"[" * room
+    if kind == 1:
+        return b"tasks: " + b"[" * depth + b"]" * depth
+    if kind == 2:
+        return b"tasks: " + b"{a: " * (room // 4)
+    if kind == 3:
+        # Each level holds the one before it nine times.
+        levels = [b"a0: &a0 [x, x, x, x, x, x, x, x, x]"]
+        levels += [b"a%d: &a%d [%s]" % (n, n, b", ".join([b"*a%d" % (n - 1)] * 9)) for n in range(1, 12)]
+        return b"\n".join(levels) + b"\ntasks: *a11\n"
+    if kind == 4:
+        return b"tasks:\n" + b"".join(b"- {name: t%d, target: 'os:getpid', depends_on: t%d}\n" % (n, n + 1)
+                                       for n in range(room // 60))  # fmt: skip
+    if kind == 5:
+        axes = b", ".join(b"a%d: [1, 2, 3, 4, 5, 6, 7, 8, 9]" % n for n in range(dice.choice([3, 8, 40])))
+        return b"tasks:\n- {name: t, target: 'os:getpid', matrix: {%s}}\n" % axes
+    if kind == 6:
+        return b"tasks:\n- {name: t, target: 'os:getpid', args: ['%s']}\n" % (b"${" * depth)
+    if kind == 7:
+        return b"tasks:\n- {name: %s, target: 'os:getpid'}\n" % (b"x" * room)
+    if kind == 8:
+        return b"\n".join(b"k%d: 1" % n for n in range(room // 10))
+    if kind == 9:
+        return b"".join(b" " * n + b"- \n" for n in range(int(depth**0.5)))
+    if kind == 10:
+        return b"tasks:\n" + b"- 7\n" * (room // 4)
+    if kind == 11:
+        return b"tasks:\n" + b"- &a {target: 'os:getpid'}\n" + b"- *a\n" * (room // 5)
+    if kind == 12:
+        return dice.randbytes(min(room, 50_000))
+    return b"tasks:\n- {target: 'os:getpid', args: [%s]}\n" % (b"9" * room)
+
+
+def hostile_file(known: list[list[bytes]], dice: random.Random) -> bytes:
+    """One file: mostly near to what is right, now and then a monster."""
+    if dice.random() < 0.1:
+        return monstrous(dice)[:MOST_BYTES]
+    return mutated(dice.choice(dice.choice(known)), dice)[:MOST_BYTES]
+
+
+# ---- the process that reads them
+
+
+def read(seed: str, first: int, count: int) -> None:
+    """Load files here, and say of each what came of it as a line of JSON."""
+    from mprun import api
+    from mprun.errors import MprunError
+
+    known = corpus()
+    job = Path("job.yaml")
+    for number in range(first, first + count):
+        job.write_bytes(hostile_file(known, random.Random(f"{seed} {number}")))
+        begun = time.process_time()
+        try:
+            api.load_job("job.yaml")
+            came = "loaded"
+        except MprunError as error:
+            came = "refused" if str(error) else "refused without a word"
+        except Exception as error:
+            came = f"traceback: {type(error).__name__}: {error}"[:300]
+        seconds = time.process_time() - begun
+        print(json.dumps([number, came, seconds, _most_memory()]), flush=True)
+
+
+def _most_memory() -> int:
+    return int(re.findall(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())[0]) * 1024
+
+
+# ---- the measure
+
+
+def play(directory: Path, numbers: range, dice: random.Random):
+    from seen import Seen
+
+    seen = Seen()
+    seed = str(dice.random())
+    command = [sys.executable, __file__, seed, str(numbers.start), str(len(numbers))]
+    said, last = "", numbers.start - 1
+    try:
+        done = subprocess.run(command, cwd=directory, capture_output=True, text=True, timeout=PATIENCE)
+        output, said, code = done.stdout, done.stderr, done.returncode
+    except subprocess.TimeoutExpired as late:
+        output, code, said = (late.stdout or b"").decode(), -1, "hangs"
+    for line in output.splitlines():
+        last, came, seconds, memory = json.loads(line)
+        seen.trials += 1
+        seen.add("memory, MB", memory / 1e6)
+        seen.add("refused" if came.startswith("refused") else "loaded", seconds)
+        if came not in ("loaded", "refused"):
+            seen.blame(last, came, f"seed {seed}")
+    if code != 0:
+        seen.blame(
+            last + 1, "crash or hang", f"{code} {said[-500:]}, seed {seed}; the file is job.yaml there"
+        )
+    elif numbers:
+        _through_the_command(directory, last, seen)
+    return seen
+
+
+def _through_the_command(directory, number, seen):
+    """The last file, which lies there, once more, as a user would have it read."""
+    from support.runs import mprun
+
+    done = mprun("validate", "job.yaml", cwd=directory)
+    if done.code not in (0, 2) or "Traceback" in done.stderr:
+        seen.blame(number, "traceback", f"{done.code} {done.stderr[-500:]}")
+
+
+def figures(seen):
+    from seen import Figure, none_of, spread
+
+    most = max(seen.values.get("memory, MB", [0]))
+    return [
+        none_of("hostile job files with a traceback, a crash or a hang", seen),
+        spread("… refused in, of processor time", seen.values.get("refused", []), worst=0.5),
+        spread("… or loaded, as nothing was wrong, in", seen.values.get("loaded", [])),
+        Figure(
+            "… the most memory of a process that reads them",
+            "< 128 MB",
+            f"{most:.1f} MB",
+            seen.trials,
+            most < 128,
+        ),
+    ]
+
+
+if __name__ == "__main__":
+    read(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))

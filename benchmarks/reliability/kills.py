@@ -1,0 +1,42 @@
+"""Survivors of a kill of engine, launcher or both, whose tasks fork twice, hide and hear no signal."""
+
+import random
+from itertools import product
+from pathlib import Path
+
+from seen import Figure, Seen, none_of, spread
+from support.kills import BOUND, Kills
+from support.runs import START_METHODS
+
+TRIALS = 75
+# So many victims lie in one directory when the next start ends what they have left.
+BATCH = 5
+# A kill of both is no kill that anybody is left to answer: fewer of them.
+COMBINATIONS = list(product(["engine", "launcher", "engine", "launcher", "both"], START_METHODS))
+
+
+def play(directory: Path, numbers: range, dice: random.Random) -> Seen:
+    seen = Seen()
+    who, method = COMBINATIONS[numbers.start // BATCH % len(COMBINATIONS)]
+    kills = Kills(directory, method)
+    for number in numbers:
+        seconds, defects = kills.play(who, dice)
+        seen.trials += 1
+        seen.add(f"{who} {method}", seconds)
+        for kind, details in defects:
+            seen.blame(number, kind, f"{who} killed under {method}: {details}")
+    for kind, details in kills.close():
+        seen.blame(numbers.start, kind, f"{who} killed under {method}: {details}")
+    return seen
+
+
+def figures(seen: Seen) -> list[Figure]:
+    alone = [value for name, values in seen.values.items() if not name.startswith("both") for value in values]
+    return [
+        none_of("survivors of a kill", seen, "survivor"),
+        none_of("… and what the next start does not end", seen, "not swept"),
+        none_of("… and wrong exit codes", seen, "exit code"),
+        Figure("… late, for whatever reason", "", str(seen.count("late")), seen.trials),
+        spread("gone after a kill of engine or launcher", alone, p99=0.1, worst=BOUND),
+        *(spread(f"… {name}", values, worst=BOUND) for name, values in sorted(seen.values.items())),
+    ]

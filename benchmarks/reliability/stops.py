@@ -1,0 +1,63 @@
+"""A run whose tasks all hear their stop signal: how long after a signal to the engine it is over."""
+
+import os
+import random
+import signal
+import time
+from itertools import product
+from pathlib import Path
+
+from seen import Figure, Seen, none_of, spread
+from support.runs import PATIENCE, START_METHODS, write
+from support.victims import Victim
+
+TRIALS = 27
+BATCH = 1
+SIGNALS = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
+COMBINATIONS = list(product(START_METHODS, SIGNALS, [1, 8, 32]))
+# One that is told when it has begun, and what it began: nothing is measured of its start.
+WORK = """\
+    import os, signal
+
+    def stay():
+        open(os.environ["MPRUN_TASK"] + ".there", "w").close()
+        signal.pause()
+"""
+
+
+def play(directory: Path, numbers: range, dice: random.Random) -> Seen:
+    seen = Seen(trials=1)
+    method, number, count = COMBINATIONS[numbers.start % len(COMBINATIONS)]
+    tasks = "".join(f"- {{name: t{n}, target: 'work:stay'}}\n" for n in range(count))
+    write(directory, work=WORK, job="tasks:\n" + tasks)
+    run = Victim(directory, "job.yaml", "-q", "-j", count, "--start-method", method)
+    try:
+        _wait_for_tasks(directory, count)
+        begun = time.perf_counter()
+        run.engine.send_signal(number)
+        run.engine.wait(PATIENCE)
+        seen.add(f"{count} tasks", time.perf_counter() - begun)
+        if left := run.left():
+            seen.blame(numbers.start, "survivor", left)
+        if run.engine.returncode != SIGNALS[number]:
+            seen.blame(numbers.start, "exit code", f"{run.engine.returncode} after {number.name}")
+    finally:
+        run.clean()
+    return seen
+
+
+def _wait_for_tasks(directory: Path, count: int) -> None:
+    end = time.monotonic() + PATIENCE
+    while sum(name.endswith(".there") for name in os.listdir(directory)) < count:
+        if time.monotonic() > end:
+            raise TimeoutError(f"not all of {count} tasks have begun after {PATIENCE} s")
+        time.sleep(0.005)
+
+
+def figures(seen: Seen) -> list[Figure]:
+    every = [value for values in seen.values.values() for value in values]
+    return [
+        spread("stop of cooperative tasks: over after", every, worst=0.2),
+        *(spread(f"… {name}", values) for name, values in sorted(seen.values.items())),
+        none_of("… survivors, wrong exit codes", seen),
+    ]

@@ -1,0 +1,88 @@
+"""The command that measures how far mprun can be relied on: it measures, and it says what does not hold."""
+
+from __future__ import annotations
+
+import json
+import random
+import subprocess
+import sys
+
+import pytest
+from support.runs import PATIENCE, ROOT, environment
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="/proc and subreapers are Linux's")
+
+COMMAND = ROOT / "benchmarks" / "reliability"
+SIZES = {"kills": 2, "chaos": 1, "ends": 40, "hostile": 40, "stops": 1, "timeouts": 3, "leftovers": 30}
+
+
+def reliability(directory, *arguments):
+    """The exit code of the command, the figures that it gives, and what it says."""
+    done = subprocess.run(
+        [sys.executable, COMMAND, *arguments, "--json", "figures.json"],
+        cwd=directory,
+        env=environment(TMPDIR=str(directory)),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+    )
+    assert "Traceback" not in done.stderr, done.stderr
+    return done.returncode, json.loads((directory / "figures.json").read_text()), done.stdout
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_each_measure_goes_its_trials_and_finds_no_defect(tmp_path, name):
+    code, told, shown = reliability(tmp_path, "--only", name, "--rounds", str(SIZES[name]), "--jobs", "2")
+    first = told["figures"][0]
+    assert first["trials"] == SIZES[name]
+    counts = [figure for figure in told["figures"] if figure["goal"] == "0"]
+    assert {figure["seen"] for figure in counts} == {"0"}, shown
+    assert f"make reliability ARGS='--only {name} --rounds {SIZES[name]} --jobs 2'" in shown
+    # How long something took is nothing to fail for on a machine that does other things.
+    held = all(figure["holds"] in (True, None) for figure in told["figures"])
+    assert code == int(not held)
+
+
+@pytest.fixture
+def rounds(monkeypatch):
+    monkeypatch.syspath_prepend(COMMAND)
+    import rounds
+
+    return rounds
+
+
+def test_a_defect_is_told_with_its_number_and_gone_again_with_the_same_dice(rounds, tmp_path, capsys):
+    import seen
+
+    thrown = {}
+
+    def play(directory, numbers, dice):
+        found = seen.Seen(trials=len(numbers))
+        for number in numbers:
+            thrown.setdefault(number, []).append(dice.random())
+            if number == 7:
+                found.blame(number, "lost", "a thing")
+            if number == 8:
+                raise RuntimeError("broken")
+        return found
+
+    for first, count in ((0, 20), (7, 1)):
+        measured = rounds.Rounds("some", play, 1, "seed", tmp_path).go(first, count, 2, 60)
+        assert measured.trials == count
+        assert seen.none_of("lost things", measured, "lost").holds is False
+    assert len(thrown[7]) == 2
+    assert len(set(thrown[7])) == 1
+    assert thrown[7][0] == random.Random("seed some 7").random()
+    assert "some 7: lost: a thing" in capsys.readouterr().err
+    # What failed is kept, and so is what could not be measured.
+    assert sorted({path.name.split("-")[1] for path in tmp_path.iterdir()}) == ["7", "8"]
+
+
+def test_the_99th_of_a_hundred_and_the_worst_are_held_against_their_goals(rounds):
+    from seen import spread
+
+    values = [0.01] * 98 + [0.2, 0.9]
+    assert spread("all", values, p99=0.1, worst=1.0).holds is False
+    assert spread("all", values, p99=0.95, worst=1.0).holds is True
+    assert spread("all", values, p99=0.95, worst=0.8).holds is False
+    assert spread("none", [], p99=0.1).trials == 0

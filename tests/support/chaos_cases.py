@@ -1,0 +1,77 @@
+"""The ways in which a random run is killed or has no disk left, and one round of each."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import signal
+import time
+
+from mprun.failpoints import PLACES
+from support.chaos import Round
+from support.runs import eventually
+
+# Where a disk can be full: what else fails there is no failure of a disk.
+ON_DISK = ("record.after", "record.before", "record.torn", "worker.result")
+AT_FAILPOINTS = (*(f"{place}=kill" for place in sorted(PLACES)), *(f"{place}=enospc" for place in ON_DISK))
+AT_RANDOM = ("engine", "launcher", "task", "both", "suspended engine")
+# A task of spawn costs ten times what one of fork does, and goes the same ways.
+METHODS = ("fork",) * 4 + ("forkserver",) * 3 + ("spawn",)
+CASES = AT_FAILPOINTS + AT_RANDOM
+
+
+def play(directory, case, seed):
+    """One round: the engine's exit code, the seconds until nobody was left, and the defects."""
+    dice = random.Random(f"{case} {seed}")
+    method = dice.choice(METHODS)
+    failpoints = f"{case}:{_turn(case, dice)}" if case in AT_FAILPOINTS else ""
+    one = Round(directory, dice, failpoints=failpoints, method=method)
+    try:
+        if case in AT_RANDOM:
+            _kill(one, case, dice)
+        code = one.wait()
+        seconds, defects = one.examine(both=case == "both")
+        return code, seconds, [(f"{kind}, {method} {failpoints}", details) for kind, details in defects]
+    finally:
+        one.clean()
+
+
+def _turn(case, dice):
+    once = case.startswith(("worker", "engine.over"))
+    return 1 if once else dice.choice([1, 2, 3, dice.randrange(1, 20)])
+
+
+def _kill(one, who, dice):
+    """Kill somebody of a run at a moment that the dice choose, unless it is over by then.
+
+    That is so many events after its beginning and a little time later: as likely during
+    what goes fast as during what goes slowly.
+    """
+    count = dice.randrange(1, 4 * one.tasks)
+    with contextlib.suppress(AssertionError):
+        eventually(lambda: one.engine.poll() is not None or len(one.events()) >= count)
+    time.sleep(dice.uniform(0, 0.02))
+    events = one.events()
+    launcher = next((e["launcher_pid"] for e in events if e["event"] == "run_started"), None)
+    if one.engine.poll() is not None or launcher is None:
+        return
+    if who == "suspended engine":
+        one.engine.send_signal(signal.SIGTSTP)
+        time.sleep(dice.uniform(0, 0.1))
+    pids = {
+        "engine": [one.engine.pid],
+        "suspended engine": [one.engine.pid],
+        "launcher": [launcher],
+        "both": [launcher, one.engine.pid],
+        "task": _running(events, dice),
+    }[who]
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def _running(events, dice):
+    ended = {e["pid"] for e in events if e["event"] == "task_exited"}
+    left = [e["pid"] for e in events if e["event"] == "task_started" and e["pid"] not in ended]
+    return [dice.choice(left)] if left else []
