@@ -33,7 +33,7 @@ SHOWN = {
         "faults/test_sweep.py::test_what_a_killed_run_left_is_ended_by_the_next_start_and_its_record_completed",
     ],
     "2 engine and launcher killed": [
-        "faults/test_guarding.py::test_what_outlives_a_kill_of_both_is_ended_by_the_next_start",
+        "faults/test_guarding.py::test_nobody_outlives_a_kill_at_a_random_moment",
         "faults/test_sweep.py::test_a_task_that_was_recorded_is_ended_with_its_session_and_descendants",
         "process/test_facts.py::test_the_parent_death_signal_is_not_inherited",
         "process/test_facts.py::test_the_parent_death_signal_comes_when_the_thread_that_forked_ends",
@@ -187,7 +187,7 @@ SHOWN = {
         "faults/test_full_disks.py::test_a_run_on_a_full_disk_starts_nothing",
     ],
     "36 killed before the record": [
-        "faults/test_chaos.py::test_at_a_failpoint",
+        "faults/test_chaos.py::test_whatever_befalls_a_run_its_record_can_be_trusted",
         "faults/test_resume.py::test_after_a_killed_engine_what_nobody_saw_end_is_run_again_only_if_asked",
     ],
     "37 damaged records": [

@@ -59,7 +59,7 @@ OURS = {
     "launcher": """
         mprun mprun.__main__ mprun.channel mprun.failpoints mprun.procfs
         mprun.badge mprun.popen mprun.shortage mprun.signalling mprun.stacks mprun.reaper mprun.worker
-        mprun.attempt mprun.attendants mprun.target mprun.resolution mprun.launcher
+        mprun.attempt mprun.attendants mprun.bereavement mprun.target mprun.resolution mprun.launcher
         """,
 }
 # Of others, each with what is inside it; some versions of Python need fewer of them.
