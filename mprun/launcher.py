@@ -198,7 +198,7 @@ class Launcher:
             attempt = self._begin(key, todo)
         except OSError as error:
             now = monotonic()
-            if self._shortage.postpones(key, error.errno, now):
+            if self._shortage.postpones(key, error.errno, now, others=bool(self._attempts)):
                 self._to_start.appendleft((key, todo))
             else:
                 self._shortage.over()

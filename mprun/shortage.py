@@ -31,12 +31,17 @@ class Shortage:
         self._since = self._until = 0.0
         self._delay = FIRST_DELAY
 
-    def postpones(self, key: Hashable, error: int | None, now: float) -> bool:
-        """Whether a start that failed with this error is to be tried again."""
+    def postpones(self, key: Hashable, error: int | None, now: float, others: bool = False) -> bool:
+        """Whether a start that failed with this error is to be tried again.
+
+        As long as there are `others` that run, whose end will make room, and for a while beyond.
+        """
         if error not in WANTS:
             return False
         if key != self._key:
             self._key, self._since, self._delay = key, now, FIRST_DELAY
+        elif others:
+            self._since = now
         elif now - self._since >= PATIENCE:
             return False
         self.lasts = True

@@ -56,3 +56,11 @@ def test_to_reserve_keeps_nothing(monkeypatch):
     with pytest.raises(OSError, match="none left"):
         reserve()
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_start_is_tried_for_as_long_as_others_run_that_will_make_room():
+    shortage = Shortage()
+    assert shortage.postpones("a", errno.EMFILE, 0, others=True)
+    assert shortage.postpones("a", errno.EMFILE, 10 * PATIENCE, others=True)
+    assert shortage.postpones("a", errno.EMFILE, 11 * PATIENCE - 1)
+    assert not shortage.postpones("a", errno.EMFILE, 11 * PATIENCE)
