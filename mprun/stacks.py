@@ -14,16 +14,16 @@ SETTLED = 0.005
 
 
 def ask(pid: int, pidfd: int) -> bool:
-    """Have a process dump its stacks; False where it would die of being asked.
+    """Have a process dump its stacks; False where it would die of being asked, or could not answer.
 
-    A process that has exec'd has no handlers any more, and SIGUSR2 kills it. One that has
-    stopped itself goes on, to answer.
+    A process that has exec'd has no handlers any more, and SIGUSR2 kills it. One that stands
+    still would have to go on to answer, and would do so before it is asked to end.
     """
-    if not procfs.catches(pid, signal.SIGUSR2):
+    stat = procfs.read_stat(pid)
+    if stat is None or stat.state in "Tt" or not procfs.catches(pid, signal.SIGUSR2):
         return False
     try:
         signal.pidfd_send_signal(pidfd, signal.SIGUSR2)
-        signal.pidfd_send_signal(pidfd, signal.SIGCONT)
     except ProcessLookupError:
         return False
     return True

@@ -129,7 +129,7 @@ SHOWN = {
     "24 stops itself": [
         "faults/test_ends.py::test_a_task_that_stops_itself_is_shown_and_hears_that_it_is_to_end",
         "faults/test_ends.py::"
-        "test_a_task_that_stops_itself_says_at_its_timeout_where_it_stands_and_hears_that_it_is_to_end",
+        "test_a_task_that_stops_itself_does_nothing_more_at_its_timeout_before_it_hears_that_it_is_to_end",
         "faults/test_ends.py::"
         "test_a_task_that_stops_itself_again_and_hears_nothing_is_killed_at_the_end_of_its_grace",
         "faults/test_ends.py::test_in_a_run_that_is_suspended_a_task_hears_that_it_is_to_end_when_it_goes_on",

@@ -277,16 +277,25 @@ def test_a_task_that_stops_itself_is_shown_and_hears_that_it_is_to_end(tmp_path,
     assert survivors(run.events) == []
 
 
-def test_a_task_that_stops_itself_says_at_its_timeout_where_it_stands_and_hears_that_it_is_to_end(tmp_path):
+def test_a_task_that_stops_itself_does_nothing_more_at_its_timeout_before_it_hears_that_it_is_to_end(
+    tmp_path,
+):
     write(
         tmp_path,
-        work=DEAF,
-        job="tasks: [{name: still, target: 'work:stand_still', timeout: 300ms, stop: {grace: 600s}}]\n",
+        work="""\
+            import os, signal
+
+            def stop_and_go_on():
+                os.kill(os.getpid(), signal.SIGSTOP)
+                open("went-on", "w").close()
+        """,
+        job="tasks: [{name: still, target: 'work:stop_and_go_on', timeout: 300ms, stop: {grace: 600s}}]\n",
     )
     run = mprun("job.yaml", cwd=tmp_path)
     assert (run.code, run.outcome("still")) == (1, "timed-out")
-    assert run.one("task_exited")["signal"] == "SIGTERM"
-    assert b"in stand_still\n" in run.log("still")
+    # Nor to say where it stands.
+    assert (run.one("task_exited")["signal"], run.log("still")) == ("SIGTERM", b"")
+    assert not (tmp_path / "went-on").exists()
 
 
 def test_a_task_that_stops_itself_again_and_hears_nothing_is_killed_at_the_end_of_its_grace(tmp_path):
