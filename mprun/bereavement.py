@@ -23,9 +23,12 @@ def go_on_at_the_engines_death() -> None:
 
 
 @contextlib.contextmanager
-def ending_with_the_engine(end: Callable[[], None]) -> Iterator[None]:
-    """Meanwhile the engine's death calls `end`, between two steps of Python; it is not to return."""
-    launcher, engine = os.getpid(), os.getppid()
+def ending_with_the_engine(end: Callable[[], None], engine: int) -> Iterator[None]:
+    """Meanwhile the death of the engine, a pid, calls `end`, between two steps of Python.
+
+    Also one that came before; `end` is not to return.
+    """
+    launcher = os.getpid()
 
     def look(number: int, frame: object) -> None:
         # A SIGCONT may be anybody's, and a module may fork when it is imported.
@@ -34,6 +37,8 @@ def ending_with_the_engine(end: Callable[[], None]) -> Iterator[None]:
 
     before = signal.signal(signal.SIGCONT, look)
     try:
+        if os.getppid() != engine:
+            end()
         yield
     finally:
         # A module may have set a handler of its own.

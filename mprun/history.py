@@ -105,8 +105,8 @@ class _Reading:
                 self._finished(name, line.startswith(_SUCCEEDED, head.end()))
             elif self._served:
                 self._served_one(what, _text(name), time)
-        except ValueError:
-            # A damaged line tells nothing.
+        except (ValueError, TypeError, OverflowError):
+            # A damaged line tells nothing, a time without its zone among them.
             return
 
     def _exited(self, name: bytes, line: bytes, start: int) -> None:

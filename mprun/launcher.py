@@ -69,6 +69,7 @@ class Launcher:
         self._next_sample = 0.0
         self._flushed = 0.0
         self._pid = os.getpid()
+        self._engine_pid = 0
         # By start method, the process that a task has for its parent.
         self._parents: dict[str, int] = {}
         popen.private_descriptors.update({sock.fileno(), self._epoll.fileno()})
@@ -147,6 +148,7 @@ class Launcher:
         for request in self._to_start:
             if request[0] == key:
                 self._to_start.remove(request)
+                self._shortage.withdrawn(key)
                 self._engine.send("withdrawn", key, monotonic())
                 return
 
@@ -163,7 +165,8 @@ class Launcher:
         badge.name_run(options["run_id"])
         target.set_import_path(options["import_path"])
         resolution = Resolution(self._say_importing)
-        with bereavement.ending_with_the_engine(self._end):
+        self._engine_pid = options["engine"]
+        with bereavement.ending_with_the_engine(self._end, self._engine_pid):
             problems = resolution.run(options["preload"], calls)
         self._calls = resolution.found
         if signal.getsignal(signal.SIGCHLD) == signal.SIG_IGN:
@@ -235,7 +238,7 @@ class Launcher:
         from mprun import popen_exec
 
         # The fork server may be at its own imports still.
-        with bereavement.ending_with_the_engine(self._end):
+        with bereavement.ending_with_the_engine(self._end, self._engine_pid):
             return popen_exec.start(assignment, self._method)
 
     def _signal(self, key: tuple[int, int], name: str, dump: bool) -> None:

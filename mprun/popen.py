@@ -44,7 +44,8 @@ _spare: list[int] = []
 
 
 def _keep_a_spare() -> None:
-    _spare.append(os.dup(0))
+    # Of the log, which is open: a module may have closed standard input.
+    _spare.append(os.dup(1))
     private_descriptors.update(_spare)
 
 
@@ -81,7 +82,9 @@ def skip_thread_reset() -> None:
     fork; when a task forks, it does what it always did.
     """
     hook = threading._after_fork  # type: ignore[attr-defined]
-    if threading.active_count() == 1:
+    # A module may have put something of its own in its place.
+    ours = hook.__globals__ is threading.__dict__ and hook.__closure__ is None
+    if ours and threading.active_count() == 1:
         reset = type(hook)(hook.__code__, threading.__dict__)
         threading.__dict__.update(_first=True, _reset=reset)
         hook.__code__ = _after_fork.__code__
@@ -122,7 +125,12 @@ class Pidfd:
     def poll(self, flag: int = os.WNOHANG) -> int | None:
         """The exit code, negative for a signal, once the process has ended; reaps it."""
         if self.returncode is None:
-            pid, status, usage = wait4(self.pid, flag)
+            try:
+                pid, status, usage = wait4(self.pid, flag)
+            except ChildProcessError:
+                # A module's handler of SIGCHLD was first.
+                self.lost = True
+                return None
             if pid == self.pid:
                 self.status, self.usage = status, usage
                 self.returncode = waitstatus_to_exitcode(status)

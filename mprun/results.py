@@ -12,6 +12,9 @@ from mprun.value import Value
 RESULT_LIMIT = 64 * 1024
 # Deeper JSON too: some readers of a line give up soon, Python's at about a thousand levels.
 DEPTH_LIMIT = 100
+# What is handed to another task may be this deep on any Python: some read JSON deeper than
+# marshal, which takes it there, writes it.
+_HANDED_DEPTH = 900
 # An error's message is a line in a table, not a place for data.
 MESSAGE_LIMIT = 2000
 
@@ -44,15 +47,17 @@ def read_value(path: str) -> tuple[Any, str]:
     if text is None:
         return None, "repr" if os.path.exists(f"{path}.repr") else "none"
     try:
-        return json.loads(text), "json"
+        value = json.loads(text)
     except (ValueError, RecursionError):
         return None, "repr"
+    deep = text.count(b"[") + text.count(b"{") > _HANDED_DEPTH and _is_deep(value, _HANDED_DEPTH)
+    return (None, "repr") if deep else (value, "json")
 
 
-def _is_deep(value: object) -> bool:
-    """Whether lists and objects stand more than DEPTH_LIMIT deep in one another."""
+def _is_deep(value: object, limit: int = DEPTH_LIMIT) -> bool:
+    """Whether lists and objects stand more than `limit` deep in one another."""
     level = [value]
-    for _ in range(DEPTH_LIMIT + 1):
+    for _ in range(limit + 1):
         inner = [
             one.values() if isinstance(one, dict) else one for one in level if isinstance(one, (dict, list))
         ]

@@ -49,6 +49,11 @@ class Shortage:
         self._delay = min(2 * self._delay, LONGEST_DELAY)
         return True
 
+    def withdrawn(self, key: Hashable) -> None:
+        """A start is not to be tried any more; it may be the one that holds back the others."""
+        if key == self._key:
+            self.over()
+
     def over(self) -> None:
         """A start has succeeded, or was given up."""
         self._key, self._until, self.lasts = None, 0.0, False
@@ -67,7 +72,7 @@ def reserve() -> None:
     held: list[int] = []
     try:
         for _ in range(DESCRIPTORS):
-            held.append(os.dup(0))
+            held.append(os.dup(1))
     finally:
         for descriptor in held:
             os.close(descriptor)

@@ -67,11 +67,14 @@ class SignalNotes:
         with contextlib.suppress(BlockingIOError):
             os.read(self._reader, 4096)
         noted, self._noted = self._noted, []
-        return noted
+        # Asked twice is asked once; Ctrl-C is not.
+        return [
+            number for place, number in enumerate(noted) if number != SUSPEND or SUSPEND not in noted[:place]
+        ]
 
     def stand_still(self) -> None:
         """Suspend this process until somebody says SIGCONT."""
-        # Asked twice is asked once: the next `fg` goes on.
-        self._noted = [number for number in self._noted if number != SUSPEND]
         # Not SIGTSTP, which does nothing to a process group that no shell looks after.
         os.kill(os.getpid(), signal.SIGSTOP)
+        # What came in the moment before goes on with this `fg`.
+        self._noted = [number for number in self._noted if number != SUSPEND]

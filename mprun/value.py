@@ -32,7 +32,6 @@ class _Setters:
 _SETTERS = _Setters()
 
 
-@dataclass_transform(kw_only_default=True, frozen_default=True)
 class _Getter:
     """What gives all fields of a value in one call, as a tuple even of one: found as the setters are."""
 
@@ -49,6 +48,7 @@ class _Getter:
 _GETTER = _Getter()
 
 
+@dataclass_transform(kw_only_default=True, frozen_default=True)
 class ValueType(type):
     """Make slots of a class's annotations and keep its defaults beside them."""
 

@@ -161,7 +161,11 @@ class Executor(Protocol):
         """Resolve and bind every call; answered by `Prepared`."""
 
     def start(self, order: AttemptOrder) -> None:
-        """Start an attempt once a place is free; answered by `Started` and `Exited`, or `NotStarted`."""
+        """Start an attempt once a place is free; answered by `Started` and `Exited`, or `NotStarted`.
+
+        Some are handed over before there is a place for them (`mprun.scheduler.AHEAD`), and wait
+        for one in the order in which they came.
+        """
 
     def withdraw(self, key: Key) -> None:
         """Do not start it after all; answered by `Withdrawn`, unless it has been started."""

@@ -56,6 +56,7 @@ class LocalExecutor:
 
     def prepare(self, preparation: Preparation) -> None:
         options: dict[str, Any] = {
+            "engine": os.getpid(),
             "run_id": preparation.run_id,
             "import_path": list(preparation.import_path),
             "log": preparation.log,

@@ -11,7 +11,7 @@ import sys
 
 import pytest
 from support.kills import BOUND, WHO, Kills
-from support.runs import PATIENCE, START_METHODS, environment, eventually, start, write
+from support.runs import PATIENCE, START_METHODS, alive, environment, eventually, start, write
 from support.victims import Victim, write_victim
 
 from mprun import procfs
@@ -330,3 +330,34 @@ def test_shared_memory_of_tasks_is_removed_though_the_launcher_was_killed(victim
     os.kill(run.launcher(), signal.SIGKILL)
     assert run.finish().code == 3
     assert (run.survivors(), os.path.exists(f"/dev/shm/{name}")) == ([], False)
+
+
+def test_a_launcher_whose_engine_died_before_it_could_ask_for_the_news_does_not_import_to_the_end(tmp_path):
+    write(
+        tmp_path,
+        slow="open('importing', 'w').close()\nimport time\ntime.sleep(60)\n",
+        job="preload: [slow]\ntasks: [{target: 'os:getpid'}]\n",
+        program="""\
+            import os, time
+            from mprun import api, preparation
+
+            begin = preparation.begin
+
+            def begin_and_die(plan, executor, directory):
+                begin(plan, executor, directory)
+                print(executor.pid, flush=True)
+                os.kill(os.getpid(), 9)
+
+            preparation.begin = begin_and_die
+            api.run_job(api.load_job("job.yaml"))
+        """,
+    )
+    done = subprocess.run(
+        [sys.executable, "program.py"],
+        cwd=tmp_path,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        timeout=PATIENCE,
+    )
+    launcher = int(done.stdout)
+    eventually(lambda: not alive(launcher), seconds=BOUND + 4)

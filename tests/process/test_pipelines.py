@@ -1188,3 +1188,31 @@ def test_a_server_that_falls_over_in_the_last_moment_fails_no_run_if_it_was_up(d
     )
     assert outcomes(run)["server"] == outcome
     assert reason(run, "server") == ("exit 3, before its next start" if outcome == "stopped" else "exit 3")
+
+
+def test_a_result_is_handed_on_at_any_depth_that_every_python_can_or_refused(tmp_path):
+    write(
+        tmp_path,
+        work="""\
+            def deep(levels):
+                value = []
+                for _ in range(levels):
+                    value = [value]
+                return value
+
+            def take(value):
+                return len(value)
+        """,
+        job="""\
+            tasks:
+            - {name: d, target: 'work:deep', matrix: {levels: [800, 985, 2500]}, args: ['${matrix.levels}']}
+            - {name: low, target: 'work:take', args: ['${tasks.d[levels=800].result}']}
+            - {name: high, target: 'work:take', args: ['${tasks.d[levels=985].result}']}
+            - {name: top, target: 'work:take', args: ['${tasks.d[levels=2500].result}']}
+        """,
+    )
+    run = mprun("job.yaml", cwd=tmp_path)
+    assert run.code == 1
+    assert (run.outcome("low"), run.result("low")) == ("succeeded", 1)
+    for task in ("high", "top"):
+        assert "is no JSON value" in run.one("task_finished", task)["reason"]

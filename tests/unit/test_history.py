@@ -207,3 +207,13 @@ def test_an_old_record_is_read(state):
     state(1, OLD.read_bytes())
     (found,) = past_runs(state.path, file)
     assert found.durations
+
+
+def test_times_that_cannot_be_subtracted_tell_nothing(state):
+    started = {"pid": 1, "ppid": 2, "start_ticks": 3, "host": "h", "daemon": True, "target": "t:t"}
+    service = [
+        events.TaskStarted(**at(0), task="s", attempt=1, **started),
+        events.TaskReady(**{**at(1), "time": "2026-01-01T12:00:01.000000"}, task="s", attempt=1),
+    ]
+    state(1, [run_started(), *service, *went(a=2.0)])
+    assert durations(state, "s") == [{"a": 2.0}]

@@ -64,3 +64,12 @@ def test_a_start_is_tried_for_as_long_as_others_run_that_will_make_room():
     assert shortage.postpones("a", errno.EMFILE, 10 * PATIENCE, others=True)
     assert shortage.postpones("a", errno.EMFILE, 11 * PATIENCE - 1)
     assert not shortage.postpones("a", errno.EMFILE, 11 * PATIENCE)
+
+
+def test_what_is_withdrawn_holds_back_nobody():
+    shortage = Shortage()
+    assert shortage.postpones("a", errno.EMFILE, 0)
+    shortage.withdrawn("b")
+    assert shortage.lasts
+    shortage.withdrawn("a")
+    assert not shortage.lasts

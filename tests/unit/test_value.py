@@ -6,7 +6,7 @@ import pickle
 
 import pytest
 
-from mprun.value import Value
+from mprun.value import Value, ValueType
 
 
 class Point(Value):
@@ -81,3 +81,7 @@ def test_a_hastened_class_makes_the_same_values():
     with pytest.raises(AttributeError):
         Hot(a=1).a = 2
     assert pickle.loads(pickle.dumps(Hot(a=1))) == Hot(a=1)
+
+
+def test_type_checkers_take_values_for_dataclasses():
+    assert hasattr(ValueType, "__dataclass_transform__")
