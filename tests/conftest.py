@@ -1,6 +1,7 @@
 """What holds for every test."""
 
 import os
+import signal
 
 import pytest
 from hypothesis import settings
@@ -24,7 +25,10 @@ ONCE = (
     "tests/cli/",
     "tests/faults/",
     "tests/unit/test_assembly",
+    "tests/unit/test_benchmarks",
+    "tests/unit/test_outlook",
     "tests/unit/test_plan_",
+    "tests/unit/test_scale",
     "tests/unit/test_scheduler_random",
 )
 
@@ -45,6 +49,9 @@ def rounds(request):
 
 
 def pytest_configure():
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        # Of a shell that runs the tests in the background: what they start would not hear Ctrl-C.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     for name in list(os.environ):
         if name in SAID_BY_SURROUNDINGS or name.startswith("MPRUN_"):
             del os.environ[name]
