@@ -95,7 +95,9 @@ class Checker:
         least, item = schema.get("minItems", 0), self.test(schema.get("items", True))
 
         def test(value: list[Any]) -> bool:
-            return len(value) >= least and (item is _yes or all(map(item, value)))
+            # What aliases put there many times is one object.
+            distinct = {id(one): one for one in value}.values() if item is not _yes else ()
+            return len(value) >= least and all(map(item, distinct))
 
         return test
 

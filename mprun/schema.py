@@ -75,8 +75,11 @@ def _errors(schema: dict[str, Any], checker: Checker, root: object) -> Iterator[
 
     def items(validator: Any, part: Any, value: Any, parent: Any) -> Iterator[Any]:
         test = checker.test(part)
-        for number, item in enumerate(value) if isinstance(value, list) else ():
-            if not test(item):
+        values = value if isinstance(value, list) else []
+        # What aliases put there many times is one object.
+        bad = {place for place, one in {id(one): one for one in values}.items() if not test(one)}
+        for number, item in enumerate(values) if bad else ():
+            if id(item) in bad:
                 yield from validator.descend(item, part, path=number)
 
     def properties(validator: Any, parts: Any, value: Any, parent: Any) -> Iterator[Any]:
