@@ -40,10 +40,10 @@ if TYPE_CHECKING:
 
 # How often the number of a task's threads is looked at, in seconds; more tasks, less often.
 SAMPLE_INTERVAL = 0.25
+SAMPLE_INTERVAL_PER_TASK = 0.0025
 # How long reports may wait for others while there is more to start, in seconds: the engine takes
 # several in the time of one.
 HOLD = 0.005
-SAMPLE_INTERVAL_PER_TASK = 0.0025
 
 
 class Launcher:
