@@ -55,7 +55,8 @@ def _no_fork_server() -> OSError:
 
 def _fork_server_lives() -> bool:
     stat = read_stat(fork_server_pid() or 0)
-    return stat is not None and stat.lives and stat.ppid == os.getpid()
+    lives = stat is not None and stat.lives and stat.ppid == os.getpid()
+    return lives and not ForkServerPopen.server_is_gone
 
 
 class SpawnPopen(popen.Pidfd, popen_spawn_posix.Popen):
@@ -76,6 +77,8 @@ class ForkServerPopen(popen.Pidfd, popen_forkserver.Popen):
     """A copy of the fork server, which reaps it and passes its exit code on."""
 
     reaped_here = False
+    # Known from the end of one of its tasks, before the kernel shows it.
+    server_is_gone = False
 
     def _launch(self, process: Process) -> None:
         with _answered_in_time():
@@ -108,7 +111,7 @@ class ForkServerPopen(popen.Pidfd, popen_forkserver.Popen):
                 self.returncode = forkserver.read_signed(self.sentinel)
             except (OSError, EOFError):
                 # The fork server is gone. multiprocessing would say 255; nobody knows.
-                self.lost = True
+                self.lost = ForkServerPopen.server_is_gone = True
         return self.returncode
 
     lost = False
