@@ -167,7 +167,9 @@ class Victim:
 
     def clean(self):
         for pid in self.survivors():
-            os.kill(pid, signal.SIGKILL)
+            # The launcher ends its tasks when the engine is gone: who was there may be so no more.
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         self.engine.communicate()
 
 
