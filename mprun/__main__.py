@@ -18,18 +18,15 @@ BOTH_NEED = (
     "collections.abc",
     "contextlib",
     "errno",
-    "fcntl",
-    "math",
-    "re",
     "select",
     "signal",
-    "struct",
     "threading",
     "warnings",
     "weakref",
     "mprun.channel",
     "mprun.failpoints",
     "mprun.procfs",
+    "mprun.standin",
 )
 
 
@@ -73,7 +70,7 @@ def fork_launcher() -> tuple[int, int]:
     if pid == 0:
         os.close(ours.detach())
         die_with(engine)
-        from mprun.launcher import main as launch
+        from mprun.launching import launch
 
         gc.freeze()
         gc.enable()

@@ -55,7 +55,7 @@ class Attempt:
 
     def ending(self, clock: float, code: int | None) -> tuple[Any, ...]:
         """The facts of `Exited`, in their order; `clock` is when the end was seen."""
-        held, usage = self.popen, self.popen.usage
+        held = self.popen
         return (
             self.key,
             clock,
@@ -63,8 +63,8 @@ class Attempt:
             code,
             held.status is not None and os.WCOREDUMP(held.status),
             clock - self.clock,
-            usage.ru_utime + usage.ru_stime if usage else None,
-            usage.ru_maxrss * 1024 if usage else None,
+            held.cpu,
+            held.max_rss,
             self.threads,
             self.orphans,
         )

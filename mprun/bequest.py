@@ -6,9 +6,9 @@ Each is a file beside the others, written so that a reader sees all of it or non
 
 from __future__ import annotations
 
-import json
 import os
 import sys
+from _json import encode_basestring_ascii, make_encoder
 
 from mprun import failpoints
 
@@ -19,10 +19,24 @@ if TYPE_CHECKING:
     from mprun.refusal import Refusal
 
 
+def _to_json(value: object) -> str:
+    """As json.dumps with allow_nan=False. Raises TypeError or ValueError for what JSON does not have.
+
+    By the encoder in C that it uses: json compiles five regular expressions to read, and each fork
+    would copy them, and `re`.
+    """
+    pieces = make_encoder({}, _refuse, encode_basestring_ascii, None, ": ", ", ", False, False, False)
+    return "".join(pieces(value, 0))
+
+
+def _refuse(value: object) -> None:
+    raise TypeError(type(value).__name__)
+
+
 def result(path: str, value: object) -> None:
     """What the target returned: as JSON, or as its repr where JSON has no such value."""
     try:
-        text, suffix = json.dumps(value, allow_nan=False), "json"
+        text, suffix = _to_json(value), "json"
     except Exception:
         text, suffix = _safe_repr(value), "repr"
     _write_whole(f"{path}.{suffix}", text)
@@ -92,7 +106,7 @@ def _write_error(path: str, raised: BaseException, message: str, traceback: str 
 
 
 def _write(path: str, kind: str, value: dict[str, Any]) -> None:
-    _write_whole(f"{path}.{kind}.json", json.dumps(value))
+    _write_whole(f"{path}.{kind}.json", _to_json(value))
 
 
 def _safe_repr(value: object) -> str:

@@ -115,12 +115,12 @@ class EngineEnd:
 
 
 class LauncherEnd:
-    """The launcher's end: receives requests, sends reports, blocking."""
+    """The launcher's end: receives requests, sends reports, blocking; `reports` are those to be sent."""
 
     def __init__(self, sock: socket) -> None:
         self._sock = sock
         self._frames = Frames()
-        self._reports: list[tuple[Any, ...]] = []
+        self.reports: list[tuple[Any, ...]] = []
 
     def fileno(self) -> int:
         return self._sock.fileno()
@@ -135,15 +135,10 @@ class LauncherEnd:
 
     def send(self, *report: Any) -> None:
         """Queue a report; `flush` sends all that are queued in one go."""
-        self._reports.append(report)
-
-    @property
-    def holds_reports(self) -> bool:
-        """Whether there are any to send."""
-        return bool(self._reports)
+        self.reports.append(report)
 
     def flush(self) -> None:
         """Send the queued reports. Raises OSError when the engine is gone."""
-        if self._reports:
-            self._sock.sendall(_frame(self._reports))
-            self._reports.clear()
+        if self.reports:
+            self._sock.sendall(_frame(self.reports))
+            self.reports.clear()

@@ -11,9 +11,9 @@ import gc
 import os
 import select
 import signal
-import socket
 import sys
 import types
+from _socket import socket
 from collections import deque
 from select import EPOLLIN
 from signal import SIGKILL
@@ -36,7 +36,7 @@ from mprun.worker import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, NoReturn
 
 # How often the number of a task's threads is looked at, in seconds; more tasks, less often.
 SAMPLE_INTERVAL = 0.25
@@ -49,7 +49,7 @@ HOLD = 0.005
 class Launcher:
     """Serves one engine over one socket until the engine closes it."""
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket) -> None:
         self._engine = LauncherEnd(sock)
         self._descriptor = sock.fileno()
         self._epoll = select.epoll()
@@ -60,6 +60,8 @@ class Launcher:
         self._to_start: deque[tuple[Any, ...]] = deque()
         self._shortage = shortage.Shortage()
         self._places = 0
+        # How many of those to start take no place.
+        self._daemons_to_start = 0
         self._calls: dict[str, Any] = {}
         self._dumps: list[stacks.Dump] = []
         self._method = ""
@@ -96,6 +98,7 @@ class Launcher:
         if self._to_start and (first := self._next_to_start()) is not None:
             request = self._to_start[first]
             del self._to_start[first]
+            self._daemons_to_start -= request[1][3]
             self._start(*request)
         if self._dumps:
             self._signal_what_has_dumped()
@@ -111,7 +114,7 @@ class Launcher:
         if self._to_start and self._next_to_start() is not None:
             return 0
         timeout = SAMPLE_INTERVAL if self._attempts else None
-        if self._engine.holds_reports:
+        if self._engine.reports:
             timeout = HOLD
         if self._dumps:
             timeout = stacks.SETTLED
@@ -124,6 +127,7 @@ class Launcher:
         for kind, *details in requests or ():
             if kind == "start":
                 self._to_start.append(tuple(details))
+                self._daemons_to_start += details[1][3]
             elif kind == "withdraw":
                 self._withdraw(*details)
             elif kind == "signal":
@@ -142,12 +146,15 @@ class Launcher:
             return None
         if self._places > 0:
             return 0 if self._to_start else None
+        if not self._daemons_to_start:
+            return None
         return next((number for number, (_, todo) in enumerate(self._to_start) if todo[3]), None)
 
     def _withdraw(self, key: tuple[int, int]) -> None:
         for request in self._to_start:
             if request[0] == key:
                 self._to_start.remove(request)
+                self._daemons_to_start -= request[1][3]
                 self._shortage.withdrawn(key)
                 self._engine.send("withdrawn", key, monotonic())
                 return
@@ -203,6 +210,7 @@ class Launcher:
             now = monotonic()
             if self._shortage.postpones(key, error.errno, now, others=bool(self._attempts)):
                 self._to_start.appendleft((key, todo))
+                self._daemons_to_start += todo[3]
             else:
                 self._shortage.over()
                 self._engine.send("not_started", key, now, error.strerror or str(error))
@@ -228,7 +236,7 @@ class Launcher:
                 # What each fork with a result would import, at three times its cost. One task alone
                 # does not wait for that.
                 import mprun.bequest  # noqa: F401
-            self._copied.assignment = Assignment((*todo, self._calls.get(target), self._pid))
+            self._copied.assignment = (*todo, self._calls.get(target), self._pid)
             return Attempt(key, todo, popen.Fork, self._copied)
         assignment = Assignment((*todo, None, self._parents[method]))
         return Attempt(key, todo, self._start_by_another, assignment)
@@ -352,7 +360,7 @@ def _redirect_output(log: str) -> None:
     open_output()
 
 
-def main(descriptor: int) -> None:
+def main(descriptor: int) -> NoReturn:
     """Be a launcher on this end of a socket pair; does not return."""
     code = 1
     try:
@@ -374,7 +382,7 @@ def main(descriptor: int) -> None:
         popen.launcher_pidfd.append(os.pidfd_open(os.getpid()))
         os.set_inheritable(descriptor, False)
         popen.keep_descriptors_private()
-        Launcher(socket.socket(fileno=descriptor)).serve()
+        Launcher(socket(fileno=descriptor)).serve()
         attendants.remove_files()
         code = 0
     except Exception:

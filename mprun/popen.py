@@ -7,18 +7,17 @@ reaped (`Pidfd.poll`). A pidfd says when that is.
 from __future__ import annotations
 
 import os
-import resource  # noqa: F401  os.wait4 imports it, after it has reaped: by then there may be no descriptor for that
 import signal
 import threading
-from os import close, fork, pidfd_open, wait4, waitstatus_to_exitcode
+from os import close, fork, pidfd_open, waitstatus_to_exitcode
 
 from mprun import failpoints
+from mprun.waiting import wait
 
 # As in `typing`, which takes longer to import than all else that a launcher needs.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from resource import struct_rusage
 
     from mprun.worker import Process
 
@@ -100,19 +99,18 @@ class Pidfd:
     reaped_here = True
     # Whether nobody can say any more how it ended.
     lost = False
-    # The raw status of wait(2), None where somebody else reaped; the usage likewise.
+    # A descriptor that is readable once the process has ended.
+    waiter: int = -1
+    # The raw status of wait(2), the CPU time in seconds and the peak of memory in bytes; None
+    # where somebody else reaped.
     status: int | None = None
-    usage: struct_rusage | None = None
-
-    @property
-    def waiter(self) -> int:
-        """A descriptor that is readable once the process has ended."""
-        return self.pidfd
+    cpu: float | None = None
+    max_rss: int | None = None
 
     def open_pidfd(self) -> None:
         """Open the pidfd of a child that nobody has reaped; kill it where that fails."""
         try:
-            self.pidfd = pidfd_open(self.pid)
+            self.pidfd = self.waiter = pidfd_open(self.pid)
         except OSError:
             if _spare:
                 _give_up_the_spare()
@@ -126,14 +124,14 @@ class Pidfd:
         """The exit code, negative for a signal, once the process has ended; reaps it."""
         if self.returncode is None:
             try:
-                pid, status, usage = wait4(self.pid, flag)
+                found = wait(self.pid, flag)
             except ChildProcessError:
                 # A module's handler of SIGCHLD was first.
                 self.lost = True
                 return None
-            if pid == self.pid:
-                self.status, self.usage = status, usage
-                self.returncode = waitstatus_to_exitcode(status)
+            if found is not None:
+                self.status, self.cpu, self.max_rss = found
+                self.returncode = waitstatus_to_exitcode(found[0])
         return self.returncode
 
     def close(self) -> None:

@@ -84,12 +84,9 @@ class ForkServerPopen(popen.Pidfd, popen_forkserver.Popen):
         with _answered_in_time():
             super()._launch(process)  # type: ignore[misc]
         popen.private_descriptors.update(_pipes(self))
+        # The fork server's pipe: by the time it speaks, the process is reaped.
+        self.waiter = int(self.sentinel)
         self._open_pidfd_of_stranger()
-
-    @property
-    def waiter(self) -> int:
-        """The fork server's pipe: by the time it speaks, the process is reaped."""
-        return int(self.sentinel)
 
     def _open_pidfd_of_stranger(self) -> None:
         """Open the pidfd, unless the process is over already and its pid may be another's."""

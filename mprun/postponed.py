@@ -12,40 +12,9 @@ from __future__ import annotations
 import sys
 import typing
 from contextlib import suppress
-from types import ModuleType
 from typing import Any
 
-
-class StandIn(ModuleType):
-    """A module that is empty but for what it is given, until it is asked for something else."""
-
-    def __getattr__(self, name: str) -> Any:
-        # Whether a module is a package, the import system asks of each.
-        if name == "__path__":
-            raise AttributeError(name)
-        # From now on it is a module as any other, and the one that all have who imported it.
-        self.__class__ = ModuleType  # type: ignore[assignment]
-        package, _, _ = self.__name__.rpartition(".")
-        spec = _find_spec(self.__name__, sys.modules[package].__path__ if package else None)
-        self.__spec__, self.__loader__, self.__file__ = spec, spec.loader, spec.origin
-        self.__package__ = spec.parent
-        spec.loader.exec_module(self)
-        return getattr(self, name)
-
-
-def _find_spec(name: str, path: Any = None) -> Any:
-    # As importlib.machinery has it, which takes longer to import than this to search.
-    from _frozen_importlib_external import PathFinder
-
-    return PathFinder.find_spec(name, path)
-
-
-def _put_off(name: str, **given: Any) -> ModuleType:
-    """The module, if it is imported by now; else a stand-in for it, with what it is given."""
-    if name not in sys.modules:
-        sys.modules[name] = module = StandIn(name)
-        module.__dict__.update(given)
-    return sys.modules[name]
+from mprun.standin import StandIn, find_spec, put_off
 
 
 def import_click() -> None:
@@ -53,12 +22,12 @@ def import_click() -> None:
     from _datetime import datetime  # type: ignore[import-not-found]  # what `datetime` has it from
 
     # Each option's help goes through this.
-    _put_off("inspect", cleandoc=_clean)
+    put_off("inspect", cleandoc=_clean)
     # `click.types` names these two as parameters of types.
-    _put_off("datetime", datetime=datetime)
-    uuid = _put_off("uuid", UUID=object)
+    put_off("datetime", datetime=datetime)
+    uuid = put_off("uuid", UUID=object)
     # Our own words are English, too; nobody need look for the locale and for files of translations.
-    gettext = _put_off("gettext", gettext=_as_it_is, ngettext=_by_number)
+    gettext = put_off("gettext", gettext=_as_it_is, ngettext=_by_number)
     reference, typing.ForwardRef = typing.ForwardRef, Unread  # type: ignore[assignment,misc]
     try:
         import click  # noqa: F401
@@ -115,10 +84,10 @@ _IN_PYTHON = {
 
 def import_yaml_parser() -> None:
     """Import PyYAML's binding to libyaml, without the rest of the package."""
-    spec = _find_spec("yaml")
+    spec = find_spec("yaml")
     if spec is None or "yaml" in sys.modules:
         return
-    package: Any = _put_off("yaml", __path__=spec.submodule_search_locations)
+    package: Any = put_off("yaml", __path__=spec.submodule_search_locations)
     import yaml.error
     import yaml.events
     import yaml.nodes
@@ -126,7 +95,7 @@ def import_yaml_parser() -> None:
 
     for name, (raised, base) in _IN_PYTHON.items():
         error = type(raised, (getattr(yaml.error, base),), {"__module__": f"yaml.{name}"})
-        setattr(package, name, _put_off(f"yaml.{name}", **{raised: error}))
+        setattr(package, name, put_off(f"yaml.{name}", **{raised: error}))
     # Where PyYAML was built without libyaml, the loader asks for the rest of it.
     with suppress(ImportError):
         import yaml._yaml

@@ -20,7 +20,7 @@ from _thread import get_native_id
 from atexit import _clear, _ncallbacks, _run_exitfuncs
 from multiprocessing import context, process, util
 from operator import itemgetter
-from os import close, dup2, getppid, putenv, setsid, stat
+from os import close, dup2, getppid, setsid, stat
 from os import open as open_file
 
 # As in `typing`, which takes longer to import than all else that a task's process needs.
@@ -36,11 +36,15 @@ if TYPE_CHECKING:
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 SIGKILL = 9
+# unshare(2), from <linux/sched.h>.
+CLONE_THREAD = 0x10000
 
 # `ctypes`, of which this is the inside, takes 2 ms and more to import, and each fork copies it.
 _program = _ctypes.dlopen(None, 0)  # type: ignore[arg-type]  # dlopen(3): None is this program
 _fflush = _ctypes.dlsym(_program, "fflush")
+_putenv = _ctypes.dlsym(_program, "putenv")
 _prctl = _ctypes.dlsym(_program, "prctl") if sys.platform == "linux" else 0
+_unshare = _ctypes.dlsym(_program, "unshare") if sys.platform == "linux" else 0
 
 
 class Assignment(tuple):  # type: ignore[type-arg]  # of many types
@@ -114,12 +118,20 @@ def die_with_parent(parent: int) -> None:
 # What multiprocessing and threading keep of a process, by whatever name they give it: the
 # attribute of a module costs a task several pages, an entry of a dictionary none.
 _process = process.__dict__
+_flush = util._flush_std_streams  # type: ignore[attr-defined]
 _finalizers = util._finalizer_registry  # type: ignore[attr-defined]
 _after_forkers = util._afterfork_registry.data  # type: ignore[attr-defined]
 _main_thread = threading.main_thread().__dict__
 _threads, _limbo = threading._active, threading._limbo  # type: ignore[attr-defined]
 _threading_atexits = threading._threading_atexits  # type: ignore[attr-defined]
 _environ = os.environb._data  # type: ignore[attr-defined]
+# What a task takes the place of: to take it apart, page by page, costs a task more than to keep it.
+_replaced = process._current_process  # type: ignore[attr-defined]
+# The memory that putenv(3) makes part of C's environment; setenv(3), which `os.putenv` calls, makes
+# copies, and keeps what it has ever copied in a tree.
+_in_environment: list[bytes] = []
+# How often Python runs a piece of code before it has replaced its instructions by faster ones.
+WARM = 32
 _APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
 
 
@@ -139,16 +151,16 @@ class Process(multiprocessing.Process):
         if method != default:
             # What the task itself starts is to be started the same way.
             self._start_method = method
-        self.assignment: Assignment = assignment  # type: ignore[assignment]
+        # A launcher sets a plain tuple: to make an Assignment of it costs a task more than it uses it.
+        self.assignment: tuple[Any, ...] = assignment or ()
         self._threads = 1
         if assignment is not None:
             self._become(assignment.name, assignment.position, assignment.daemon)
 
     def _become(self, name: str, position: int, daemon: bool) -> None:
         # As if the tasks were the main process's only children, made in the file's order.
-        own = self.__dict__
-        own["_name"], own["_identity"] = name, (position,)
-        own["_config"]["daemon"] = daemon
+        self._name, self._identity = name, (position,)
+        self._config["daemon"] = daemon  # type: ignore[attr-defined]
 
     def _bootstrap(self, parent_sentinel: int | None = None) -> int:
         """Everything that happens in the process; its exit code.
@@ -189,16 +201,11 @@ class Process(multiprocessing.Process):
             if _after_forkers:
                 util._run_after_forkers()  # type: ignore[attr-defined]
             if method != "spawn":
-                # As multiprocessing does from Python 3.13 on: the task runs what it
-                # registers itself, not what those who forked it had registered.
-                _clear()
                 # A spawned one has it from its start.
-                value = name.encode()
-                putenv(b"MPRUN_TASK", value)
-                _environ[b"MPRUN_TASK"] = value
-                value = b"%d" % attempt
-                putenv(b"MPRUN_ATTEMPT", value)
-                _environ[b"MPRUN_ATTEMPT"] = value
+                for variable, text in ((b"MPRUN_TASK", name), (b"MPRUN_ATTEMPT", str(attempt))):
+                    _environ[variable] = value = text.encode()
+                    _in_environment.append(variable + b"=" + value)
+                    call_function(_putenv, (_in_environment[-1],))
             if env:
                 os.environb.update({key.encode(): value.encode() for key, value in env.items()})
             self.run()
@@ -219,7 +226,7 @@ class Process(multiprocessing.Process):
             # multiprocessing's own, which comes last: children, queues, managers.
             if method != "spawn" and (_finalizers or _process["_children"]):
                 util._exit_function()  # type: ignore[attr-defined]
-            util._flush_std_streams()  # type: ignore[attr-defined]
+            _flush()
             # The process may leave by os._exit, which leaves C's buffers as they are.
             call_function(_fflush, (None,))
         if method == "forkserver":
@@ -230,12 +237,21 @@ class Process(multiprocessing.Process):
     def rehearse(self) -> None:
         """Look up in the launcher what each fork will: what Python has not in its caches costs pages."""
         _ = self._bootstrap, self.run, self.assignment, self._start_method, self._threads
-        self._become("", 1, False)
+        for _ in range(WARM):
+            self._become("", 1, False)
+        # Their places, which each fork then has only to fill.
+        os.environb.update({b"MPRUN_TASK": b"", b"MPRUN_ATTEMPT": b""})
+        # The launcher leaves without what it has registered.
+        _clear()
         _thread_count()
-        util._flush_std_streams()  # type: ignore[attr-defined]
+        _flush()
 
     def _enter(self, parent_sentinel: int | None) -> None:
         """Be what multiprocessing.current_process() returns; the rest a fork has from the launcher."""
+        if self.method == "forkserver":
+            # As multiprocessing does from Python 3.13 on: the task runs at its end what it registers
+            # itself, not what those who forked it had registered.
+            _clear()
         _process["_current_process"] = self
         threading.main_thread()._set_native_id()  # type: ignore[attr-defined]
         share_with_forks(self, parent_sentinel)
@@ -256,7 +272,7 @@ class Process(multiprocessing.Process):
                 if call is None:
                     call = resolve(target)
                 result = call(*args, **kwargs)
-                util._flush_std_streams()  # type: ignore[attr-defined]  # what fails here is told
+                _flush()  # what fails here is told
             finally:
                 # First of all: what is to be written down now may need what the task used up.
                 if held is not None:
@@ -278,14 +294,14 @@ class Process(multiprocessing.Process):
         # A spawned one imports it here, if it has anything to leave; a forked one has it.
         from mprun import bequest
 
-        getattr(bequest, kind)(self.assignment.result, *what)
+        getattr(bequest, kind)(Assignment(self.assignment).result, *what)
 
     def _limit_or_become(self) -> Held:
         """Set the limits, or become the command; where that cannot be, end without running it."""
         # Imported by the tasks that have either; the launcher has these modules by now.
         from mprun.refusal import Refusal
 
-        todo = self.assignment
+        todo = Assignment(self.assignment)
         try:
             if todo.command is not None:
                 from mprun.command import become
@@ -320,6 +336,9 @@ class Process(multiprocessing.Process):
 
 def _thread_count() -> int:
     """How many threads this process has, those that Python does not know of included."""
+    # unshare(2): EINVAL where there are others, nothing otherwise, and in a twentieth of the time.
+    if _unshare and call_function(_unshare, (CLONE_THREAD,)) == 0:
+        return 1
     try:
         # proc(5): a directory for each thread, and each counts as a link, as do . and ..
         return stat("/proc/self/task").st_nlink - 2

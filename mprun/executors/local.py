@@ -219,7 +219,7 @@ def start_launcher(run_id: str = "") -> LocalExecutor:
 
     ours, theirs = socketpair()
     descriptor = theirs.fileno()
-    command = f"from mprun.launcher import main; main({descriptor})"
+    command = f"from mprun.launching import launch; launch({descriptor})"
     environment = {**os.environ, **({"MPRUN_RUN_ID": run_id} if run_id else {})}
     # Not waited for through this object: the executor reaps it by its pid.
     process = subprocess.Popen([sys.executable, "-c", command], pass_fds=(descriptor,), env=environment)

@@ -378,3 +378,63 @@ def test_who_becomes_a_subreaper_gets_the_orphans_of_descendants_that_were_there
             assert children() == [orphan]
         os.kill(grandchild, signal.SIGKILL)
     """)
+
+
+def test_unshare_of_a_thread_tells_whether_there_are_others():
+    python("""
+        CLONE_THREAD = 0x10000
+        libc = ctypes.CDLL(None)
+        if libc.unshare(CLONE_THREAD) == 0:
+            stop = threading.Event()
+            thread = threading.Thread(target=stop.wait)
+            thread.start()
+            assert libc.unshare(CLONE_THREAD) == -1
+            stop.set()
+            thread.join()
+            until(lambda: os.stat("/proc/self/task").st_nlink - 2 == 1)
+            assert libc.unshare(CLONE_THREAD) == 0
+        # Else a sandbox forbids it, and who asks must look at /proc.
+    """)
+
+
+def test_what_putenv_is_given_is_the_environment_of_what_is_executed():
+    python("""
+        import _ctypes, subprocess
+        putenv = _ctypes.dlsym(_ctypes.dlopen(None, 0), "putenv")
+        kept = [b"A_NAME=first", b"A_NAME=" + b"second"]
+        for entry in kept:
+            assert _ctypes.call_function(putenv, (entry,)) == 0
+        assert subprocess.run(["env"], capture_output=True).stdout.count(b"A_NAME=second") == 1
+        os.putenv("A_NAME", "third")
+        assert b"A_NAME=third" in subprocess.run(["env"], capture_output=True).stdout
+        os.unsetenv("A_NAME")
+        assert b"A_NAME" not in subprocess.run(["env"], capture_output=True).stdout
+        assert kept == [b"A_NAME=first", b"A_NAME=second"]
+    """)
+
+
+def test_the_encoder_of_json_writes_by_itself_what_json_writes():
+    python("""
+        import json
+        from _json import encode_basestring_ascii, make_encoder
+        def refuse(value):
+            raise TypeError
+        def encode(value):
+            pieces = make_encoder({}, refuse, encode_basestring_ascii, None, ": ", ", ", False, False, False)
+            return "".join(pieces(value, 0))
+        for value in (None, True, 1, 10**50, 1.5, 1e300, "\\u00fc\\n\\ud800", [], {}, [1, (2, {"a": []})],
+                      {1: 2, None: 3, True: 4, 1.5: 5}):
+            assert encode(value) == json.dumps(value, allow_nan=False), value
+        endless = []
+        endless.append(endless)
+        deep = []
+        for _ in range(100_000):
+            deep = [deep]
+        for value in (float("nan"), {1, 2}, {(1,): 2}, endless, deep):
+            try:
+                encode(value)
+            except (TypeError, ValueError, RecursionError):
+                pass
+            else:
+                raise AssertionError(value)
+    """)

@@ -780,8 +780,8 @@ def test_a_job_runs_from_a_script_with_threads_and_children_which_it_leaves_alon
 def test_what_a_result_needs_is_imported_once_for_all_forks(tmp_path):
     write(
         tmp_path,
-        work="import sys\n\ndef has_json():\n    return 'json' in sys.modules\n",
-        job="tasks: [{name: first, target: 'work:has_json'}, {name: next, target: 'work:has_json'}]\n",
+        work="import sys\n\ndef has_it():\n    return 'mprun.bequest' in sys.modules\n",
+        job="tasks: [{name: first, target: 'work:has_it'}, {name: next, target: 'work:has_it'}]\n",
     )
     run = mprun("job.yaml", "-j", "1", cwd=tmp_path)
     # One task alone does not wait for an import that it may not need.

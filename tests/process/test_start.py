@@ -42,7 +42,8 @@ mprun.__main__.main()
 OURS = {
     "engine": """
         mprun mprun.__main__ mprun.channel mprun.failpoints mprun.procfs
-        mprun.postponed mprun.cli mprun.cli.commands mprun.cli.options mprun.cli.planning mprun.cli.run
+        mprun.standin mprun.postponed
+        mprun.cli mprun.cli.commands mprun.cli.options mprun.cli.planning mprun.cli.run
         mprun.value mprun.outcomes mprun.problems mprun.errors mprun.events mprun.intents mprun.job
         mprun.durations mprun.scalars mprun.sizes mprun.composer mprun.loader
         mprun.graph mprun.quickcheck mprun.references mprun.reference_checks mprun.schema mprun.substitution
@@ -58,6 +59,7 @@ OURS = {
         """,
     "launcher": """
         mprun mprun.__main__ mprun.channel mprun.failpoints mprun.procfs
+        mprun.standin mprun.launching mprun.waiting
         mprun.badge mprun.popen mprun.shortage mprun.signalling mprun.stacks mprun.reaper mprun.worker
         mprun.attempt mprun.attendants mprun.bereavement mprun.target mprun.resolution mprun.launcher
         """,
@@ -72,17 +74,15 @@ OTHERS = {
         weakref yaml
         """,
     "launcher": """
-        __future__ __mp_main__ _collections _compat_pickle _ctypes _functools _locale _operator _pickle
-        _posixsubprocess _socket _sre _struct _weakrefset array atexit collections contextlib copyreg
-        enum errno faulthandler fcntl functools gc itertools keyword locale math multiprocessing
-        operator pickle re reprlib resource select selectors signal socket struct subprocess threading
-        types warnings weakref
+        __future__ __mp_main__ _collections _ctypes _functools _operator _socket _weakrefset atexit
+        collections contextlib enum errno faulthandler functools gc itertools keyword multiprocessing
+        operator reprlib select signal threading types warnings weakref
         """,
 }
 # Packages of which only these are imported.
 PARTS = {
     "importlib": ("_bootstrap", "_bootstrap_external"),
-    "multiprocessing": ("context", "popen_fork", "process", "reduction", "util"),
+    "multiprocessing": ("context", "popen_fork", "process", "util"),
     "yaml": ("_yaml", "error", "events", "nodes", "tokens"),
 }
 

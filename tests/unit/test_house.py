@@ -13,7 +13,7 @@ HOUSE = Path(__file__).parents[2] / "mprun"
 # `mprun` is the package itself: the functions that it gives to Python users.
 FLOORS = (
     # words that all speak
-    {"value"},
+    {"standin", "value"},
     {"clock", "failpoints", "outcomes", "postponed", "problems"},
     {"errors"},
     {"events", "intents", "job"},
@@ -37,13 +37,14 @@ FLOORS = (
     {"rehearsal"},
     {"outlook"},
     # the launcher's side
-    {"badge", "channel", "procfs", "refusal", "shortage"},
+    {"badge", "channel", "procfs", "refusal", "shortage", "waiting"},
     {"bequest", "limits", "popen", "signalling", "stacks"},
     {"command", "reaper"},
     {"worker"},
     {"attempt", "bereavement", "forkserver", "popen_exec", "target"},
     {"attendants", "resolution"},
     {"launcher"},
+    {"launching"},
     # the engine's side
     {"guard", "listeners", "marks", "results", "signals", "state", "statedir"},
     {"aftermath", "presence", "record", "servers"},
@@ -95,7 +96,7 @@ ROOMS = {
     "dask": {"executors.dask"},
     "distributed": {"executors.dask"},
     "jsonschema": {"schema"},
-    "multiprocessing": {"attendants", "launcher", "popen", "popen_exec", "worker"},
+    "multiprocessing": {"attendants", "launching", "popen_exec", "worker"},
     "rich": {"reporters"},
     "yaml": {"loader", "postponed"},
 }

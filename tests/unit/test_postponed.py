@@ -170,3 +170,16 @@ print([type(kind).__name__ for kind in Both.__annotations__.values()])
 print(typing.get_type_hints(Both) == {"one": typing.Callable[..., int], "other": str | None})
 """
     assert run(code) == "True\n['Unread', 'Unread']\nTrue\n"
+
+
+def test_what_is_put_off_is_found_where_it_is():
+    code = """
+import sys
+from mprun.postponed import import_click
+import_click()
+import importlib.util
+before = importlib.util.find_spec("uuid").origin
+import uuid
+print(type(sys.modules["uuid"]).__name__, uuid.uuid4().version, before == uuid.__file__)
+"""
+    assert run(code) == "StandIn 4 True\n"
