@@ -91,6 +91,10 @@ class Admission:
             return None
         return self._courses[self._let_go(first)[-1]]
 
+    def take_place(self) -> None:
+        """A task went that did not wait here."""
+        self.places -= 1
+
     def give_back(self, task: Task) -> None:
         """A task that went has ended: its place and its tokens are free."""
         self.places += not task.daemon

@@ -23,7 +23,19 @@ class Attempt:
     its start.
     """
 
-    __slots__ = ("clock", "daemon", "key", "log", "name", "orphans", "popen", "program", "threads", "ticks")
+    __slots__ = (
+        "asked",
+        "clock",
+        "daemon",
+        "key",
+        "log",
+        "name",
+        "orphans",
+        "popen",
+        "program",
+        "threads",
+        "ticks",
+    )
 
     def __init__(
         self, key: tuple[int, int], todo: tuple[Any, ...], start: Callable[[Any], Pidfd], argument: object
@@ -32,16 +44,13 @@ class Attempt:
         # The fields of `mprun.worker.Assignment`.
         self.name, _, _, self.daemon, _, _, command, _, _, _, self.log, _, _, _ = todo
         self.program = command is not None
+        # Whether it was sent a signal.
+        self.asked = False
         self.orphans: tuple[int, ...] = ()
         self.threads = 1
         self.clock, ticks = time.monotonic(), procfs.boot_ticks()
         self.popen = start(argument)
-        if ticks is None or ticks != procfs.boot_ticks():
-            # It began in one of two ticks, and only /proc knows in which. Most begin and
-            # are there within one, which saves the launcher a tenth of its work for a task.
-            stat = procfs.read_stat(self.popen.pid)
-            ticks = stat.start_ticks if stat else None
-        self.ticks = ticks
+        self.ticks = self.popen.ticks or procfs.start_ticks(self.popen.pid, ticks)
 
     def sample(self) -> None:
         """Look at how many threads it has, and keep the most that were seen."""
@@ -67,4 +76,5 @@ class Attempt:
             held.max_rss,
             self.threads,
             self.orphans,
+            self.asked,
         )

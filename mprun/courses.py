@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from mprun.plan import Plan, PlannedTask
 
 # A task that turned out to be a group is EXPANDED: what it was to do, its instances do.
-WAITING, RESOLVING, READY, STARTING, RUNNING, PAUSED, FINISHED, EXPANDED = range(8)
+# One that is HELD was handed over before what it waits for has ended, to start on its success.
+WAITING, RESOLVING, READY, STARTING, RUNNING, PAUSED, FINISHED, EXPANDED, HELD = range(9)
 
 # What sorts tasks; of two, the one with the lesser key goes first. Its end is the task's number.
 Key = tuple[int, ...]
@@ -154,7 +155,7 @@ class Courses:
 
     def handed(self) -> list[tuple[int, int]]:
         """The attempts of which nobody has said that they have started: task and number."""
-        return [(course.number, course.attempts) for course in self.all if course.state == STARTING]
+        return [(course.number, course.attempts) for course in self.all if course.state in (STARTING, HELD)]
 
     def tell(self, course: Course, condition: str) -> None:
         """Something holds of a task that goes on: it was started, it is ready."""
@@ -199,10 +200,14 @@ class Courses:
             outcome = self.outcomes[before.number]
             for number, condition in before.planned.needed_by:
                 after = self.all[number]
-                if after.state != WAITING or before.was_told(condition):
+                if after.state not in (WAITING, HELD) or before.was_told(condition):
                     continue
                 if before.holds(condition, outcome):
                     self._one_less(after)
+                elif after.state == HELD:
+                    # Whoever holds it will say that it does not start it.
+                    if after.stop_reason is None and after.last is None:
+                        after.last = outcomes.SKIPPED, before.unmet(condition)
                 else:
                     self.settle(after, outcomes.SKIPPED, before.unmet(condition))
                     settled.append(after)

@@ -39,9 +39,9 @@ def judge(task: Task, name: str, report: Exited, words: str, directory: RunDirec
         words = f"{words}: {_CHILDLESS_HINT}"
     names = failure.names if failure is not None else ()
     if task.expect is None:
-        return Ending(succeeded=code == 0, reason=words, exit_code=code, exceptions=names)
+        return Ending(succeeded=code == 0, reason=words, exit_code=code, exceptions=names, asked=report.asked)
     why = expectations.unmet(task.expect, _observed(task.expect, name, report, words, names, directory))
-    return Ending(succeeded=not why, reason=why, exit_code=code, exceptions=names)
+    return Ending(succeeded=not why, reason=why, exit_code=code, exceptions=names, asked=report.asked)
 
 
 def limit_reached(limits: Limits | None, report: Exited, error: results.Failure | None) -> str:

@@ -294,7 +294,7 @@ class Engine:
         """What is the executor's to do goes to it at once: it works while we write."""
         for intent in intents:
             if isinstance(intent, Start):
-                self._executor.start(self._handover.order(intent.task, intent.attempt))
+                self._executor.start(self._handover.order(intent.task, intent.attempt, intent.after))
             elif isinstance(intent, Withdraw):
                 self._executor.withdraw((intent.task, intent.attempt))
             elif isinstance(intent, Signal):
@@ -375,7 +375,8 @@ class Engine:
     def _has_failed(self) -> bool:
         """Whether a task ended badly whose failure counts, or was stopped though the run was not."""
         ends = zip(self._tasks, self._scheduler.outcomes, strict=True)
-        return bool(self._stopped) or any(
+        stopped = (self._scheduler.outcomes[number] for number in self._stopped)
+        return any(outcome != outcomes.SUCCEEDED for outcome in stopped) or any(
             outcome == outcomes.UNKNOWN or (outcome in outcomes.BAD and not planned.task.allow_failure)
             for planned, outcome in ends
         )

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from mprun.plan import Plan, PlannedTask
     from mprun.references import Reference
     from mprun.statedir import RunDirectory
+    from mprun.successors import Attempts
 
 
 class Resolved(Value):
@@ -175,7 +176,7 @@ class Handover:
         folder = os.path.dirname(os.path.abspath(task.origin.document.source.path))
         return os.path.normpath(os.path.join(folder, path))
 
-    def order(self, number: int, attempt: int) -> AttemptOrder:
+    def order(self, number: int, attempt: int, after: Attempts = ()) -> AttemptOrder:
         """What the executor is to be told of an attempt. Raises ReferenceProblem."""
         planned = self._tasks[number]
         task = planned.task
@@ -195,6 +196,7 @@ class Handover:
             env=call.env,
             cwd=call.cwd,
             limits=task.limits,
+            after=tuple(((before, which), seconds) for before, which, seconds in after),
         )
 
     def shown_target(self, number: int) -> str:

@@ -25,9 +25,15 @@ class MarkReady(Intent):
 
 
 class Start(Intent):
-    """Give this attempt a process, as soon as a place is free."""
+    """Give this attempt a process, as soon as a place is free.
+
+    Those `after` which it is to start have not ended, each a task, an attempt, and seconds or
+    None: it is to start by itself once each has ended with exit code 0, in less than so many
+    seconds, and was not asked to; it is withdrawn when one ends otherwise.
+    """
 
     attempt: int
+    after: tuple[tuple[int, int, float | None], ...] = ()
 
 
 class Withdraw(Intent):

@@ -7,36 +7,35 @@ readable when the task ends.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import select
 import signal
-import sys
-import types
-from _socket import socket
-from collections import deque
 from select import EPOLLIN
 from signal import SIGKILL
 from time import monotonic
 
 from mprun import attendants, badge, bereavement, failpoints, popen, reaper, shortage, stacks, target
 from mprun.attempt import Attempt
+from mprun.backlog import Backlog
 from mprun.channel import LauncherEnd
 from mprun.resolution import Resolution
+from mprun.standby import Standby
 from mprun.worker import (
-    PR_SET_CHILD_SUBREAPER,
     Assignment,
     Process,
-    dump_stacks_on_request,
     flush_output,
     open_output,
-    set_process_control,
     share_with_forks,
 )
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, NoReturn
+    from _socket import socket
+    from typing import Any
+
+    from mprun.executors.base import Key
 
 # How often the number of a task's threads is looked at, in seconds; more tasks, less often.
 SAMPLE_INTERVAL = 0.25
@@ -56,12 +55,10 @@ class Launcher:
         self._epoll.register(sock, EPOLLIN)
         self._reaper = reaper.Reaper()
         self._attempts: dict[int, Attempt] = {}
-        self._by_key: dict[tuple[int, int], Attempt] = {}
-        self._to_start: deque[tuple[Any, ...]] = deque()
+        self._by_key: dict[Key, Attempt] = {}
+        self._backlog = Backlog()
+        self._standby = Standby()
         self._shortage = shortage.Shortage()
-        self._places = 0
-        # How many of those to start take no place.
-        self._daemons_to_start = 0
         self._calls: dict[str, Any] = {}
         self._dumps: list[stacks.Dump] = []
         self._method = ""
@@ -95,23 +92,22 @@ class Launcher:
             elif not self._read_requests():
                 return False
         # One start a turn: an end that comes meanwhile waits for one fork, not for all.
-        if self._to_start and (first := self._next_to_start()) is not None:
-            request = self._to_start[first]
-            del self._to_start[first]
-            self._daemons_to_start -= request[1][3]
-            self._start(*request)
+        if self._backlog.requests and (first := self._next_to_start()) is not None:
+            self._start(*self._backlog.take(first))
+        if self._backlog.held and self._standby.is_wanted:
+            self._have_one_stand_by()
         if self._dumps:
             self._signal_what_has_dumped()
         if (now := monotonic()) >= self._next_sample:
             self._sample(now)
-        if not self._to_start or now - self._flushed >= HOLD:
+        if not self._backlog.requests or now - self._flushed >= HOLD:
             self._engine.flush()
             self._flushed = now
         return True
 
     def _patience(self) -> float | None:
         """How long to wait for what comes next, in seconds; None for as long as it takes."""
-        if self._to_start and self._next_to_start() is not None:
+        if self._backlog.requests and self._next_to_start() is not None:
             return 0
         timeout = SAMPLE_INTERVAL if self._attempts else None
         if self._engine.reports:
@@ -126,10 +122,9 @@ class Launcher:
         requests = self._engine.receive()
         for kind, *details in requests or ():
             if kind == "start":
-                self._to_start.append(tuple(details))
-                self._daemons_to_start += details[1][3]
+                self._queue(*details)
             elif kind == "withdraw":
-                self._withdraw(*details)
+                self._say_withdrawn(self._backlog.withdraw(*details))
             elif kind == "signal":
                 self._signal(*details)
             elif kind == "prepare":
@@ -141,23 +136,22 @@ class Launcher:
         return requests is not None
 
     def _next_to_start(self) -> int | None:
-        """Which of the requests can be carried out now: the first, or the first of a daemon."""
+        """Which of the requests can be carried out now."""
         if self._suspended or (self._shortage.lasts and self._shortage.remaining(monotonic())):
             return None
-        if self._places > 0:
-            return 0 if self._to_start else None
-        if not self._daemons_to_start:
-            return None
-        return next((number for number, (_, todo) in enumerate(self._to_start) if todo[3]), None)
+        return self._backlog.startable()
 
-    def _withdraw(self, key: tuple[int, int]) -> None:
-        for request in self._to_start:
-            if request[0] == key:
-                self._to_start.remove(request)
-                self._daemons_to_start -= request[1][3]
-                self._shortage.withdrawn(key)
-                self._engine.send("withdrawn", key, monotonic())
-                return
+    def _queue(self, key: Key, todo: tuple[Any, ...], after: tuple[tuple[Key, float | None], ...]) -> None:
+        self._backlog.add(key, todo, after)
+        if not all(before in self._by_key or before in self._backlog for before, _ in after):
+            # One of them has ended, as a report says that is on its way.
+            self._say_withdrawn(self._backlog.withdraw(key))
+
+    def _say_withdrawn(self, keys: list[Key]) -> None:
+        for key in keys:
+            self._shortage.withdrawn(key)
+            self._standby.withdraw(key)
+            self._engine.send("withdrawn", key, monotonic())
 
     # ---- before the first start
 
@@ -168,7 +162,7 @@ class Launcher:
         # From now on there may be somebody to look after: whoever forked us had us killed with it.
         bereavement.go_on_at_the_engines_death()
         _redirect_output(options["log"])
-        self._places = options["max_parallel"]
+        self._backlog.places = options["max_parallel"]
         badge.name_run(options["run_id"])
         target.set_import_path(options["import_path"])
         resolution = Resolution(self._say_importing)
@@ -203,43 +197,63 @@ class Launcher:
 
     # ---- starting and signalling
 
-    def _start(self, key: tuple[int, int], todo: tuple[Any, ...]) -> None:
+    def _start(self, key: Key, todo: tuple[Any, ...]) -> None:
         try:
             attempt = self._begin(key, todo)
         except OSError as error:
             now = monotonic()
             if self._shortage.postpones(key, error.errno, now, others=bool(self._attempts)):
-                self._to_start.appendleft((key, todo))
-                self._daemons_to_start += todo[3]
+                self._backlog.put_back(key, todo)
             else:
                 self._shortage.over()
                 self._engine.send("not_started", key, now, error.strerror or str(error))
+                self._say_withdrawn(self._backlog.ended(key))
             return
         if self._shortage.lasts:
             self._shortage.over()
+        if self._backlog.held:
+            self._standby.started(attempt.clock)
         held = attempt.popen
-        self._places -= not attempt.daemon
+        self._backlog.places -= not attempt.daemon
         self._attempts[held.waiter] = self._by_key[key] = attempt
         self._epoll.register(held.waiter, EPOLLIN)
         self._engine.send("started", key, attempt.clock, held.pid, self._parents[todo[4]], attempt.ticks)
 
-    def _begin(self, key: tuple[int, int], todo: tuple[Any, ...]) -> Attempt:
+    def _begin(self, key: Key, todo: tuple[Any, ...]) -> Attempt:
         """Give an attempt a process. Raises OSError with what hinders that."""
-        _, _, _, _, method, target, command, limits, *_ = todo
+        method = todo[4]
         if failpoints.armed:
             failpoints.reached("launcher.starting")
-        if command is not None or limits:
-            _import_for(command, limits)
         if method == "fork":
-            self._forks += 1
-            if self._forks == 2:
-                # What each fork with a result would import, at three times its cost. One task alone
-                # does not wait for that.
-                import mprun.bequest  # noqa: F401
-            self._copied.assignment = (*todo, self._calls.get(target), self._pid)
+            standing = self._standby.take(key)
+            if standing is not None:
+                with contextlib.suppress(BrokenPipeError):
+                    return Attempt(key, todo, popen.Gated.open, standing)
+                standing.give_up()
+            self._assign(todo)
             return Attempt(key, todo, popen.Fork, self._copied)
         assignment = Assignment((*todo, None, self._parents[method]))
         return Attempt(key, todo, self._start_by_another, assignment)
+
+    def _assign(self, todo: tuple[Any, ...]) -> None:
+        """Give the next fork an assignment."""
+        _, _, _, _, _, target, command, limits, *_ = todo
+        if command is not None or limits:
+            _import_for(command, limits)
+        self._forks += 1
+        if self._forks == 2:
+            # What each fork with a result would import, at three times its cost. One task alone
+            # does not wait for that.
+            import mprun.bequest  # noqa: F401
+        self._copied.assignment = (*todo, self._calls.get(target), self._pid)
+
+    def _have_one_stand_by(self) -> None:
+        """While others run, fork for the first that is to follow them."""
+        following = self._backlog.first_held()
+        if following is not None and following[1][4] == "fork" and self._next_to_start() is None:
+            key, todo = following
+            self._assign(todo)
+            self._standby.prepare(key, self._copied, monotonic())
 
     def _start_by_another(self, assignment: Assignment) -> popen.Pidfd:
         # It needs sockets, temporary files and more, which a launcher that forks must not hold.
@@ -249,10 +263,11 @@ class Launcher:
         with bereavement.ending_with_the_engine(self._end, self._engine_pid):
             return popen_exec.start(assignment, self._method)
 
-    def _signal(self, key: tuple[int, int], name: str, dump: bool) -> None:
+    def _signal(self, key: Key, name: str, dump: bool) -> None:
         attempt = self._by_key.get(key)
         if attempt is None or attempt.popen.pidfd < 0:
             return
+        attempt.asked = True
         # A program may use SIGUSR2 for its own ends.
         dump = dump and not attempt.program and not self._suspended
         asked = stacks.Dump(key, name, attempt.log) if dump else None
@@ -303,14 +318,18 @@ class Launcher:
             failpoints.reached("launcher.reaped")
         self._epoll.unregister(held.waiter)
         del self._attempts[held.waiter], self._by_key[attempt.key]
-        self._places += not attempt.daemon
+        self._backlog.places += not attempt.daemon
         held.close()
-        if not self._reaper.has_only(len(self._attempts)):
+        if not self._reaper.has_only(len(self._attempts) + self._standby.number):
             for pid, traces in self._reaper.bury(self._pids()).items():
                 # A task whose fork server has died comes to us itself.
                 if pid != held.pid:
                     self._left_by(attempt, traces).orphans += (pid,)
         self._engine.send("exited", *attempt.ending(clock, code))
+        if self._backlog.held:
+            succeeded = code == 0 and not attempt.asked
+            seconds = (clock - attempt.clock,) if succeeded else ()
+            self._say_withdrawn(self._backlog.ended(attempt.key, *seconds))
 
     def _left_by(self, ending: Attempt, traces: reaper.Traces) -> Attempt:
         """Whose an orphan was: this attempt's, unless it shows that another that has ended too left it."""
@@ -333,13 +352,14 @@ class Launcher:
         os._exit(1)
 
     def _pids(self) -> set[int]:
-        return {attempt.popen.pid for attempt in self._attempts.values()}
+        return {attempt.popen.pid for attempt in self._attempts.values()} | self._standby.pids()
 
     # ---- looking
 
     def _sample(self, now: float) -> None:
         self._next_sample = now + SAMPLE_INTERVAL + SAMPLE_INTERVAL_PER_TASK * len(self._attempts)
         reaper.wake(self._fork_server)
+        self._standby.look(now)
         for attempt in self._attempts.values():
             attempt.sample()
 
@@ -358,37 +378,3 @@ def _redirect_output(log: str) -> None:
     os.dup2(file, 2)
     os.close(file)
     open_output()
-
-
-def main(descriptor: int) -> NoReturn:
-    """Be a launcher on this end of a socket pair; does not return."""
-    code = 1
-    try:
-        os.setsid()
-        set_process_control(PR_SET_CHILD_SUBREAPER, 1)
-        # Whoever started mprun may have had signals ignored or blocked; tasks inherit.
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        # The two that Python itself ignores stay so.
-        for number in signal.valid_signals() - {signal.SIGPIPE, signal.SIGXFSZ}:
-            if signal.getsignal(number) == signal.SIG_IGN:
-                signal.signal(number, signal.SIG_DFL)
-        signal.pthread_sigmask(signal.SIG_SETMASK, [])
-        dump_stacks_on_request()
-        sys.modules["__main__"] = types.ModuleType("__main__")
-        null = os.open(os.devnull, os.O_RDONLY)
-        os.dup2(null, 0)
-        os.close(null)
-        sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115  for as long as we live
-        popen.launcher_pidfd.append(os.pidfd_open(os.getpid()))
-        os.set_inheritable(descriptor, False)
-        popen.keep_descriptors_private()
-        Launcher(socket(fileno=descriptor)).serve()
-        attendants.remove_files()
-        code = 0
-    except Exception:
-        # A defect of ours; it belongs with what the main process printed.
-        import traceback
-
-        traceback.print_exc()
-    finally:
-        os._exit(code)

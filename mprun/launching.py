@@ -8,6 +8,12 @@ or a module of its, that makes use of them imports them then.
 
 from __future__ import annotations
 
+import os
+import signal
+import sys
+from _socket import socket
+from types import ModuleType
+
 from mprun.standin import put_off, withdraw
 
 TYPE_CHECKING = False
@@ -17,10 +23,44 @@ if TYPE_CHECKING:
 
 def launch(descriptor: int) -> NoReturn:
     """Be a launcher on this end of a socket pair; does not return."""
-    import_multiprocessing()
-    from mprun.launcher import main
+    code = 1
+    try:
+        import_multiprocessing()
+        from mprun import attendants, popen, worker
+        from mprun.launcher import Launcher
 
-    main(descriptor)
+        os.setsid()
+        worker.set_process_control(worker.PR_SET_CHILD_SUBREAPER, 1)
+        _reset_signals()
+        worker.dump_stacks_on_request()
+        sys.modules["__main__"] = ModuleType("__main__")
+        null = os.open(os.devnull, os.O_RDONLY)
+        os.dup2(null, 0)
+        os.close(null)
+        sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115  for as long as we live
+        popen.launcher_pidfd.append(os.pidfd_open(os.getpid()))
+        os.set_inheritable(descriptor, False)
+        popen.keep_descriptors_private()
+        Launcher(socket(fileno=descriptor)).serve()
+        attendants.remove_files()
+        code = 0
+    except Exception:
+        # A defect of ours; it belongs with what the main process printed.
+        import traceback
+
+        traceback.print_exc()
+    finally:
+        os._exit(code)
+
+
+def _reset_signals() -> None:
+    """Whoever started mprun may have had signals ignored or blocked; tasks inherit."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    # The two that Python itself ignores stay so.
+    for number in signal.valid_signals() - {signal.SIGPIPE, signal.SIGXFSZ}:
+        if signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
 
 
 def import_multiprocessing() -> None:

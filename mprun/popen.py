@@ -11,7 +11,7 @@ import signal
 import threading
 from os import close, fork, pidfd_open, waitstatus_to_exitcode
 
-from mprun import failpoints
+from mprun import failpoints, procfs
 from mprun.waiting import wait
 
 # As in `typing`, which takes longer to import than all else that a launcher needs.
@@ -101,6 +101,8 @@ class Pidfd:
     lost = False
     # A descriptor that is readable once the process has ended.
     waiter: int = -1
+    # When it began, in clock ticks since boot, where that was looked up.
+    ticks: int | None = None
     # The raw status of wait(2), the CPU time in seconds and the peak of memory in bytes; None
     # where somebody else reaped.
     status: int | None = None
@@ -149,17 +151,60 @@ class Fork(Pidfd):
     them superfluous. Raises OSError where there is no room for a process.
     """
 
-    def __init__(self, process: Process) -> None:
+    def __init__(self, process: Process, gate: int = -1) -> None:
         if not _spare:
             _keep_a_spare()
         pid = fork()
         if pid == 0:
             code = 1
             try:
-                code = process._bootstrap()
+                code = process._bootstrap(None, gate)
             finally:
                 os._exit(code)
         if failpoints.armed:
             failpoints.reached("launcher.forked")
         self.pid = pid
         self.open_pidfd()
+
+
+class Gated(Fork):
+    """A fork that waits at a gate before it does anything that could be seen of its attempt.
+
+    Raises OSError where there is no room for a process, or for the gate. It ends with the
+    launcher, as any fork, and where the launcher gives it up.
+    """
+
+    def __init__(self, process: Process) -> None:
+        ticks = procfs.boot_ticks()
+        inner, self._gate = os.pipe2(os.O_CLOEXEC)
+        private_descriptors.add(self._gate)
+        try:
+            super().__init__(process, inner)
+        except OSError:
+            self._close_gate()
+            raise
+        finally:
+            close(inner)
+        # Not the time when its attempt begins.
+        self.ticks = procfs.start_ticks(self.pid, ticks)
+
+    def open(self) -> Gated:
+        """Let it go on. Raises BrokenPipeError where somebody has ended it."""
+        try:
+            os.write(self._gate, b"\n")
+        finally:
+            self._close_gate()
+        return self
+
+    def give_up(self) -> None:
+        """End it: its attempt will not start."""
+        self._close_gate()
+        os.kill(self.pid, signal.SIGKILL)
+        os.waitpid(self.pid, 0)
+        self.close()
+
+    def _close_gate(self) -> None:
+        if self._gate >= 0:
+            private_descriptors.discard(self._gate)
+            close(self._gate)
+            self._gate = -1

@@ -34,7 +34,8 @@ class Ending(Value):
     """How an attempt ended, as far as policies ask: in words, and by what they match.
 
     `exceptions` are the names of the exception's class and of its bases, `unready` what
-    `ready` has seen last of one that was not ready yet.
+    `ready` has seen last of one that was not ready yet, `asked` whether it may have been
+    sent a signal to end.
     """
 
     succeeded: bool
@@ -42,6 +43,7 @@ class Ending(Value):
     exit_code: int | None = None
     exceptions: tuple[str, ...] = ()
     unready: str = ""
+    asked: bool = True
 
 
 def reason_for_another(task: Task, outcome: str, attempts: int, ending: Ending) -> str | None:

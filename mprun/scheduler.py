@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING
 
 from mprun import outcomes, retries, stopping
 from mprun.admission import Admission
-from mprun.courses import PAUSED, READY, RESOLVING, RUNNING, STARTING, WAITING, Course, Courses
-from mprun.intents import Intent, MarkReady, Resolve, Start, TryAgain
+from mprun.courses import HELD, PAUSED, READY, RESOLVING, RUNNING, STARTING, WAITING, Course, Courses
+from mprun.intents import Intent, MarkReady, Resolve, TryAgain
 from mprun.joins import Joins
+from mprun.roster import Roster
 from mprun.stopping import FAIL_FAST, LOG_LIMIT, NOT_READY, RUN_ENDS, RUN_TIMES_OUT, TIMEOUT, USER, Stops
+from mprun.successors import Successors
 from mprun.timers import ATTEMPT_TIMEOUT, KILL, NEXT_ATTEMPT, READY_TIMEOUT, RUN_TIMEOUT, Timers
 
 if TYPE_CHECKING:
@@ -24,6 +26,8 @@ __all__ = ["FAIL_FAST", "LOG_LIMIT", "NOT_READY", "RUN_ENDS", "RUN_TIMES_OUT", "
 # How many tasks are handed over before there is a place for them: whoever starts them then
 # need not ask first. (`make bench`: a fifth of the time of a run of short tasks.)
 AHEAD = 8
+# And how many before what they wait for has ended.
+HELD_AHEAD = 8
 
 
 class Scheduler:
@@ -39,20 +43,26 @@ class Scheduler:
     delay that is left to chance.
     """
 
-    def __init__(self, plan: Plan, dice: Callable[[], float] = lambda: 0.0, ahead: int = AHEAD) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        dice: Callable[[], float] = lambda: 0.0,
+        ahead: int = AHEAD,
+        held: int = HELD_AHEAD,
+    ) -> None:
         self._plan = plan
         self._dice = dice
         self._now = 0.0
         self._intents: list[Intent] = []
         self._courses = Courses(plan, self._intents)
         # A failure that stops the run must not meet a task that starts in the same instant.
-        self._admission = Admission(plan, self._courses.all, 0 if plan.job.fail_fast else ahead)
+        ahead, held = (0, 0) if plan.job.fail_fast else (ahead, held)
+        self._admission = Admission(plan, self._courses.all, ahead)
+        successors = Successors(self._courses, held)
+        self._roster = Roster(self._courses, self._admission, successors, self._intents)
         self._joins = Joins(plan)
         self._timers = Timers()
         self._stops = Stops(self._intents, self._timers)
-        # Whatever runs or is about to, in the order in which it was started last, and how many.
-        self._order: dict[int, None] = {}
-        self._live = 0
         # Whether more may have to be started before the joins begin.
         self._beginning = True
         self._to_resolve: list[Course] = []
@@ -125,6 +135,7 @@ class Scheduler:
         self._now = now
         self._joins.was_started(task)
         course = self._courses.all[task]
+        self._roster.let_go(course)
         course.state = RUNNING
         course.started_at = now
         if course.stop_reason is None:
@@ -161,7 +172,7 @@ class Scheduler:
         outcome, reason = stopping.judge(course, ending, now)
         served = course.state == RUNNING and now - course.started_at >= retries.SERVED
         course.in_a_row = 1 if served else course.in_a_row + 1
-        self._release(course)
+        self._roster.release(course)
         again = None
         if self.ending is None and not course.unwanted:
             again = retries.reason_for_another(course.task, outcome, course.attempts, ending)
@@ -175,20 +186,25 @@ class Scheduler:
         return self._decide()
 
     def task_withdrawn(self, task: int, now: float) -> list[Intent]:
-        """An attempt will not be started, as was asked."""
+        """An attempt will not be started: as was asked, or as what it was to follow has not succeeded."""
         self._now = now
         self._joins.was_started(task)
         course = self._courses.all[task]
         course.attempts -= 1
-        self._release(course)
-        self._give_up(course, course.stop_reason or "")
+        self._roster.release(course)
+        if course.stop_reason is not None or course.last is not None:
+            self._give_up(course, course.stop_reason or "")
+        elif course.missing:
+            course.state = WAITING
+        else:
+            self._make_ready(course)
         return self._decide()
 
     def task_lost(self, task: int, reason: str, now: float) -> list[Intent]:
         """An attempt has ended, and nobody saw how."""
         self._now = now
         self._joins.was_started(task)
-        self._release(self._courses.all[task])
+        self._roster.release(self._courses.all[task])
         self._finish(self._courses.all[task], outcomes.UNKNOWN, reason)
         return self._decide()
 
@@ -232,11 +248,11 @@ class Scheduler:
         self.ending = self.ending or reason
         self._cancel_the_rest(reason)
         for course in self._courses.all:
-            if course.state in (STARTING, RUNNING):
-                never = course.state == STARTING and course.number not in began
+            if course.state in (HELD, STARTING, RUNNING):
+                never = course.state != RUNNING and course.number not in began
                 course.attempts -= never
                 self._joins.was_started(course.number)
-                self._release(course)
+                self._roster.release(course)
                 end = (outcomes.CANCELLED, reason) if never else (outcomes.UNKNOWN, reason)
                 self._courses.settle(course, *((never and course.last) or end))
         return self._decide()
@@ -254,7 +270,7 @@ class Scheduler:
             self._begin_joins()
         # Joins come before starts: what depends on a task starts after it was joined.
         self._intents += self._joins.advance(self.outcomes, self._now)
-        self._start_what_can()
+        self._roster.fill()
         self._end_the_run()
         if self._to_resolve:
             self._ask_to_resolve()
@@ -265,6 +281,7 @@ class Scheduler:
     def _take_released(self) -> None:
         """What waits for nothing any more is ready, unless what it refers to is to be found first."""
         for course in self._courses.released:
+            self._roster.let_go(course)
             if course.state != WAITING:
                 continue
             if course.planned.late:
@@ -281,16 +298,11 @@ class Scheduler:
 
     def _begin_joins(self) -> None:
         """They begin after what can start at the beginning, as soon as it is known what that is."""
-        self._start_what_can()
+        self._roster.fill()
         if self._admission.expects_more:
             return
         self._beginning = False
-        courses = [self._courses.all[task] for task in self._order]
-        takers = [course.number for course in courses if not course.task.daemon]
-        # What waits for a place was not started, and nobody waits for its start.
-        waiting = takers[len(takers) - max(0, -self._admission.places) :]
-        starting = {course.number for course in courses if course.state == STARTING}
-        self._joins.begin_after(starting.difference(waiting))
+        self._joins.begin_after(self._roster.starting())
 
     def _ask_to_resolve(self) -> None:
         """Unless the run has ended since."""
@@ -311,21 +323,6 @@ class Scheduler:
             self._joins.expand(task, [])
         self._finish(course, outcome, reason, passed=passed)
         return self._decide()
-
-    def _start_what_can(self) -> None:
-        """In their order, as long as there are places and tokens."""
-        while (course := self._admission.take()) is not None:
-            course.state = STARTING
-            course.stop_reason = None
-            course.attempts += 1
-            self._live += 1
-            self._order[course.number] = None
-            self._intents.append(Start(task=course.number, attempt=course.attempts))
-
-    def _release(self, course: Course) -> None:
-        self._live -= 1
-        self._order.pop(course.number, None)
-        self._admission.give_back(course.task)
 
     def _pause(self, course: Course, outcome: str, reason: str, again: str) -> None:
         """Wait for the next attempt, without a place."""
@@ -367,12 +364,12 @@ class Scheduler:
             self.ending = RUN_ENDS
             self._cancel_the_rest(RUN_ENDS)
             self._ask_all_to_end(RUN_ENDS)
-        self.over = self._live == 0
+        self.over = not self._roster
 
     def _ask_all_to_end(self, reason: str, *, kill: bool = False) -> None:
         """Last started first."""
-        for task in reversed(self._order):
-            self._stops.ask_to_end(self._courses.all[task], reason, self._now, kill=kill)
+        for course in reversed(self._roster):
+            self._stops.ask_to_end(course, reason, self._now, kill=kill)
 
     # ---- timers
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mprun import outcomes
-from mprun.courses import RUNNING, STARTING
+from mprun.courses import HELD, RUNNING, STARTING
 from mprun.intents import Intent, Signal, Withdraw
 from mprun.timers import KILL
 
@@ -41,12 +41,12 @@ class Stops:
 
     def ask_to_end(self, course: Course, reason: str, now: float, *, kill: bool = False) -> None:
         """Ask an attempt to end, if there is one: by a signal, or by a word before it starts."""
-        if course.state not in (STARTING, RUNNING):
+        if course.state not in (HELD, STARTING, RUNNING):
             return
         first = course.stop_reason is None
         if first:
             course.stop_reason = reason
-        if course.state == STARTING and first:
+        if course.state != RUNNING and first:
             self._intents.append(Withdraw(task=course.number, attempt=course.attempts))
         if course.state == RUNNING and kill:
             self.kill(course, reason)
@@ -77,7 +77,8 @@ class Stops:
 def judge(course: Course, ending: Ending, now: float) -> tuple[str, str]:
     """The outcome of an attempt that has ended, and the reason.
 
-    What ended before its time was over was not stopped for that, though nobody had noticed.
+    What ended before its time was over was not stopped for that, though nobody had noticed; and
+    what succeeded before it heard that it was to end was not stopped at all.
     """
     stopped, started = course.stop_reason, course.started_at
     limit, ready = course.task.timeout, course.task.ready
@@ -87,7 +88,8 @@ def judge(course: Course, ending: Ending, now: float) -> tuple[str, str]:
         return outcomes.TIMED_OUT, f"timeout after {limit:g}s"
     if stopped == NOT_READY and ready is not None and now >= started + ready.timeout:
         return outcomes.FAILED, not_ready(ending)
-    if stopped is not None and stopped not in (TIMEOUT, NOT_READY):
+    unheard = ending.succeeded and not ending.asked
+    if stopped is not None and stopped not in (TIMEOUT, NOT_READY) and not unheard:
         return outcomes.STOPPED, stopped
     return (outcomes.SUCCEEDED, "") if ending.succeeded else (outcomes.FAILED, ending.reason)
 

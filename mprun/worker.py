@@ -20,7 +20,7 @@ from _thread import get_native_id
 from atexit import _clear, _ncallbacks, _run_exitfuncs
 from multiprocessing import context, process, util
 from operator import itemgetter
-from os import close, dup2, getppid, setsid, stat
+from os import close, dup2, getppid, read, setsid, stat
 from os import open as open_file
 
 # As in `typing`, which takes longer to import than all else that a task's process needs.
@@ -162,7 +162,7 @@ class Process(multiprocessing.Process):
         self._name, self._identity = name, (position,)
         self._config["daemon"] = daemon  # type: ignore[attr-defined]
 
-    def _bootstrap(self, parent_sentinel: int | None = None) -> int:
+    def _bootstrap(self, parent_sentinel: int | None = None, gate: int = -1) -> int:
         """Everything that happens in the process; its exit code.
 
         What multiprocessing's own does, with its functions where there is something for them
@@ -171,7 +171,8 @@ class Process(multiprocessing.Process):
         all that it touches for the first time with the copy of a page: of each function, of
         each attribute of a module that is looked up. In pieces, with each function called,
         it is 240 pages and half of what a short task costs, in one piece 120
-        (`python benchmarks/fork_cost.py`).
+        (`python benchmarks/fork_cost.py`). A `gate` is a descriptor on which it waits for a
+        byte before it begins the attempt.
         """
         name, position, attempt, daemon, method, _, _, _, _, _, log, _, env, _, _, parent = self.assignment
         code = 0
@@ -184,6 +185,11 @@ class Process(multiprocessing.Process):
             if getppid() != parent:
                 # It ended before its death could be told.
                 os._exit(1)
+            if gate >= 0:
+                if not read(gate, 1):
+                    # Its attempt is not to start.
+                    os._exit(0)
+                close(gate)
             output = open_file(log, _APPEND, 0o600)
             dup2(output, 1)
             dup2(output, 2)

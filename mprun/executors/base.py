@@ -48,7 +48,8 @@ class AttemptOrder(Value):
 
     That is a `target` with its arguments or a `command`, of which the other is None; the
     words of a command are exec'd as they are, by a fork whatever the `start_method`.
-    `log` is a file's path, `result` one without its suffix.
+    `log` is a file's path, `result` one without its suffix. It starts by itself `after` these
+    attempts, each with the seconds that it may take: see `mprun.intents.Start`.
     """
 
     key: Key
@@ -65,6 +66,7 @@ class AttemptOrder(Value):
     cwd: str | None
     command: tuple[str, ...] | None = None
     limits: Limits | None = None
+    after: tuple[tuple[Key, float | None], ...] = ()
 
 
 class Finding(Value):
@@ -117,7 +119,7 @@ class NotStarted(Value):
 
 
 class Withdrawn(Value):
-    """An attempt will not be started, as was asked."""
+    """An attempt will not be started, as was asked, or as one that it was to follow has not succeeded."""
 
     key: Key
     clock: float
@@ -128,7 +130,10 @@ class Suspended(Value):
 
 
 class Exited(Value):
-    """An attempt's process has ended; seconds and bytes, None where nobody knows."""
+    """An attempt's process has ended; seconds and bytes, None where nobody knows.
+
+    `asked` is whether a signal was sent to it before, by `Executor.signal`.
+    """
 
     key: Key
     clock: float
@@ -140,6 +145,7 @@ class Exited(Value):
     max_rss: int | None
     threads: int
     orphans: tuple[int, ...]
+    asked: bool = True
 
 
 class Lost(Value):
@@ -164,7 +170,8 @@ class Executor(Protocol):
         """Start an attempt once a place is free; answered by `Started` and `Exited`, or `NotStarted`.
 
         Some are handed over before there is a place for them (`mprun.scheduler.AHEAD`), and wait
-        for one in the order in which they came.
+        for one in the order in which they came. One that is to follow others is withdrawn where one
+        of them is not known any more, too.
         """
 
     def withdraw(self, key: Key) -> None:

@@ -87,7 +87,7 @@ class LocalExecutor:
             order.env,
             order.cwd,
         )
-        self._end.send("start", order.key, todo)
+        self._end.send("start", order.key, todo, order.after)
 
     def withdraw(self, key: Key) -> None:
         self._end.send("withdraw", key)

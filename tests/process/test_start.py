@@ -49,7 +49,7 @@ OURS = {
         mprun.graph mprun.quickcheck mprun.references mprun.reference_checks mprun.schema mprun.substitution
         mprun.checks mprun.builder mprun.blame mprun.crosschecks mprun.instances mprun.recipes mprun.assembly
         mprun.plan mprun.expectations mprun.retries mprun.timers mprun.courses mprun.joins mprun.admission
-        mprun.stopping mprun.scheduler
+        mprun.stopping mprun.successors mprun.roster mprun.scheduler
         mprun.guard mprun.marks mprun.results mprun.signals mprun.state mprun.statedir mprun.record
         mprun.executors mprun.executors.base mprun.executors.local mprun.preparation
         mprun.reporters mprun.reporters.console mprun.reporters.errors mprun.reporters.lineage
@@ -59,7 +59,7 @@ OURS = {
         """,
     "launcher": """
         mprun mprun.__main__ mprun.channel mprun.failpoints mprun.procfs
-        mprun.standin mprun.launching mprun.waiting
+        mprun.standin mprun.launching mprun.waiting mprun.backlog mprun.standby
         mprun.badge mprun.popen mprun.shortage mprun.signalling mprun.stacks mprun.reaper mprun.worker
         mprun.attempt mprun.attendants mprun.bereavement mprun.target mprun.resolution mprun.launcher
         """,

@@ -40,6 +40,8 @@ class Model:
         self.joined = []
         self.held, self.places = Counter(), the_plan.max_parallel
         self.met = set()
+        # What is to start on the success of others: these, each a task and an attempt.
+        self.following = {}
         self.ended = self.killing = False
 
     def task(self, number):
@@ -57,6 +59,7 @@ class Model:
     # ---- what happened
 
     def process_started(self, number):
+        assert self.may_start(number), "it runs before what it needs"
         self.alive[number] = self.now
         self.first_start.setdefault(number, self.now)
         self.seen_started.add(number)
@@ -64,6 +67,8 @@ class Model:
     def attempt_ended(self, number, ending):
         """`ending` is None where nobody saw it."""
         self.judged[number] = self.judge(number, ending)
+        if ending is not None and ending.exit_code == 0 and not ending.asked:
+            self.let_follow(number, self.now - self.alive.get(number, self.now))
         ran = self.now - self.alive.get(number, self.now)
         self.was_up[number] = number in self.ready_now if self.task(number).ready else ran >= SERVED
         self.release(number)
@@ -77,7 +82,7 @@ class Model:
             return "timed-out"
         if reason in ("log_limit", "not_ready"):
             return "failed"
-        if reason in OF_THE_RUN:
+        if reason in OF_THE_RUN and (ending.asked or not ending.succeeded):
             return "stopped"
         return "succeeded" if ending.succeeded else "failed"
 
@@ -87,8 +92,20 @@ class Model:
         self.asked.pop(number, None)
         self.guarded.discard(number)
         self.ready_now.discard(number)
-        self.places += not self.task(number).daemon
+        if self.following.pop(number, None) is None:
+            self.places += not self.task(number).daemon
         self.held.subtract(self.task(number).resources)
+
+    def let_follow(self, before, ran):
+        """An attempt has succeeded: what waited for it alone takes a place."""
+        limit = self.task(before).timeout
+        if limit is not None and ran >= limit:
+            return
+        for number in [number for number, after in self.following.items() if before in after]:
+            self.following[number].discard(before)
+            if not self.following[number]:
+                del self.following[number]
+                self.places -= 1
 
     def expanded(self, number, instances):
         self.instances[number] = range(len(self.tasks), len(self.tasks) + len(instances))
@@ -151,7 +168,7 @@ class Model:
     def check(self, intent):
         match intent:
             case Start():
-                self.check_start(intent.task, intent.attempt)
+                self.check_start(intent.task, intent.attempt, intent.after)
             case Signal():
                 self.check_signal(intent)
             case Withdraw():
@@ -183,7 +200,7 @@ class Model:
                 assert self.may_start(intent.task), "resolved too early"
                 self.to_resolve.add(intent.task)
 
-    def check_start(self, number, attempt):
+    def check_start(self, number, attempt, after):
         assert not self.ended, "started after the end of the run"
         assert number not in self.unwanted, "started though a user stopped it"
         assert number not in self.live, "two attempts at once"
@@ -193,16 +210,41 @@ class Model:
         assert number in self.resolved or not self.tasks[number].late, "started unresolved"
         assert attempt == self.attempts[number] + 1, "attempts are miscounted"
         assert self.now >= self.due.pop(number, 0.0), "tried again too early"
-        assert self.may_start(number), "started too early"
         assert self.has_tokens(number), "more tokens than there are"
+        if after:
+            self.check_held(number, after)
+            self.attempts[number] = attempt
+            self.live.add(number)
+            self.following[number] = {before for before, _, _ in after}
+            return
+        assert self.may_start(number), "started too early"
         if len(self.tasks) <= SMALL:
             self.check_nobody_was_first(number)
         self.attempts[number] = attempt
         self.live.add(number)
         self.held.update(self.task(number).resources)
         self.places -= not self.task(number).daemon
-        assert self.places >= -self.ahead, "more places than there are"
+        # What follows a success takes its place, however many are ahead.
+        assert self.places >= -self.ahead or self.task(number).daemon, "more places than there are"
         assert self.places >= 0 or self.task(number).daemon or not self.task(number).resources
+
+    def check_held(self, number, after):
+        """It lacks nothing but the success of attempts that were handed over, whose code says all."""
+        task = self.task(number)
+        assert not any((task.daemon, task.resources, self.tasks[number].late))
+        awaited = {before for before, _, _ in after}
+        for need, condition in self.tasks[number].needs:
+            if need not in awaited:
+                assert self.holds(need, condition), "held for want of more"
+        needs = dict(self.tasks[number].needs)
+        for before, attempt, limit in after:
+            task = self.task(before)
+            assert limit == task.timeout
+            assert needs[before] == "succeeded"
+            assert before in self.live
+            assert before not in self.asked
+            assert self.attempts[before] == attempt
+            assert not any((task.daemon, task.expect, task.limits and task.limits.log))
 
     def check_nobody_was_first(self, number):
         ahead = self.places <= 0 and not self.task(number).daemon

@@ -12,10 +12,10 @@ from mprun.scheduler import Scheduler
 class Run:
     """Drives a scheduler by task names and keeps what it answered."""
 
-    def __init__(self, the_plan, dice=lambda: 0.0):
+    def __init__(self, the_plan, dice=lambda: 0.0, held=0):
         self.tasks = list(the_plan.tasks)
         self.names = [planned.name for planned in the_plan.tasks]
-        self.scheduler = Scheduler(the_plan, dice, ahead=1)
+        self.scheduler = Scheduler(the_plan, dice, ahead=1, held=held)
         self.log = []
         self.reasons = {}
         self.take(self.scheduler.begin(0.0))
@@ -29,7 +29,8 @@ class Run:
         name = self.names[intent.task]
         match intent:
             case Start():
-                return f"start {name}"
+                after = ", ".join(self.names[number] for number, _, _ in intent.after)
+                return f"start {name} after {after}" if after else f"start {name}"
             case Finish():
                 self.reasons[name] = intent.reason
                 return f"{intent.outcome} {name}"
@@ -52,10 +53,13 @@ class Run:
             self.take(self.scheduler.task_started(self.number(name), now))
         return self
 
-    def exited(self, name, succeeded=True, now=1.0, code=None, exceptions=()):
+    def exited(self, name, succeeded=True, now=1.0, code=None, **more):
         code = code if code is not None else int(not succeeded)
-        ending = Ending(succeeded=succeeded, reason="exit", exit_code=code, exceptions=exceptions)
+        ending = Ending(succeeded=succeeded, reason="exit", exit_code=code, **more)
         return self.take(self.scheduler.task_exited(self.number(name), ending, now))
+
+    def withdrawn(self, name, now=1.0):
+        return self.take(self.scheduler.task_withdrawn(self.number(name), now))
 
     def is_ready(self, name, attempt=1, now=0.0):
         return self.take(self.scheduler.task_ready(self.number(name), attempt, now))

@@ -10,7 +10,7 @@ from mprun.intents import Resolve, Signal, Start, Withdraw
 from mprun.job import Instance
 from mprun.plan import plan_instance
 from mprun.retries import Ending
-from mprun.scheduler import AHEAD, Scheduler
+from mprun.scheduler import AHEAD, HELD_AHEAD, Scheduler
 from support.model import Model
 from support.random_plans import random_plan
 
@@ -26,12 +26,15 @@ class World:
         self.dice = random.Random(seed)
         self.plan = random_plan(self.dice)
         self.ahead = self.dice.choice([1, AHEAD])
-        self.scheduler = Scheduler(self.plan, self.dice.random, self.ahead)
+        self.most_held = self.dice.choice([0, 1, HELD_AHEAD])
+        self.scheduler = Scheduler(self.plan, self.dice.random, self.ahead, self.most_held)
         self.model = Model(self.plan, self.ahead)
         self.now = 0.0
         self.agenda = []
         # What the launcher was told to start, and what has a place there.
         self.queue, self.placed = [], set()
+        # Of what it holds, the attempts that are to succeed before; and what it was to send a signal.
+        self.held, self.signalled = {}, set()
         self.answering = deque()
         self.depth_first = self.dice.random() < 0.5
         self.trace = []
@@ -104,6 +107,7 @@ class World:
 
     def lose(self):
         self.queue.clear()
+        self.held.clear()
         self.placed.clear()
         for task in list(self.model.live):
             self.model.attempt_ended(task, None)
@@ -142,7 +146,14 @@ class World:
 
     def end(self, task, ending):
         self.placed.discard(task)
+        if ending is not None:
+            ending = ending.replace(asked=task in self.signalled)
+        self.signalled.discard(task)
+        key = task, self.model.attempts[task]
+        ran = self.now - self.model.alive.get(task, self.now)
         self.model.attempt_ended(task, ending)
+        succeeded = ending is not None and ending.exit_code == 0 and not ending.asked
+        self.settle_held(key, ran if succeeded else float("inf"))
         self.launch()
         if ending is None:
             self.carry_out(self.scheduler.task_lost(task, "nobody saw its end", self.now))
@@ -157,16 +168,16 @@ class World:
             self.model.check(intent)
             match intent:
                 case Start():
-                    self.queue.append(intent.task)
-                    self.launch()
-                    assert len(self.queue) <= self.ahead, "too many tasks wait for a place"
+                    self.start(intent)
                 case Signal():
+                    # One in ten comes too late. What has a limit to its log is followed by nobody.
+                    if intent.reason == "log_limit" or self.dice.random() < 0.9:
+                        self.signalled.add(intent.task)
                     if intent.signal == "SIGKILL" or self.dice.random() < 0.7:
                         self.at(self.dice.random() * 0.1, "exited", intent.task)
                 case Withdraw():
                     if intent.task in self.queue:
-                        self.queue.remove(intent.task)
-                        self.at(self.dice.random() * 0.1, "withdrawn", intent.task)
+                        self.drop(intent.task)
         asked = [intent.task for intent in intents if isinstance(intent, Resolve)]
         self.answer(asked)
 
@@ -182,10 +193,41 @@ class World:
             self.resolve(self.answering[0])
             self.answering.popleft()
 
+    def start(self, intent):
+        self.queue.append(intent.task)
+        if intent.after:
+            self.held[intent.task] = {(task, attempt): limit for task, attempt, limit in intent.after}
+            assert len(self.held) <= self.most_held, "too many tasks wait for others"
+            known = {(task, self.model.attempts[task]) for task in (*self.queue, *self.placed)}
+            # Now and then it has ended, and nobody has been told yet.
+            if not known.issuperset(self.held[intent.task]) or self.dice.random() < 0.05:
+                self.drop(intent.task)
+        self.launch()
+        waiting = [task for task in self.queue if task not in self.held]
+        assert len(waiting) <= self.ahead + self.most_held, "too many tasks wait for a place"
+
+    def drop(self, task):
+        self.queue.remove(task)
+        self.held.pop(task, None)
+        self.at(self.dice.random() * 0.1, "withdrawn", task)
+        self.settle_held((task, self.model.attempts[task]), float("inf"))
+
+    def settle_held(self, key, succeeded_after):
+        for task in [task for task, after in self.held.items() if key in after]:
+            if task not in self.held:
+                continue
+            limit = self.held[task].pop(key)
+            if succeeded_after >= (float("inf") if limit is None else limit):
+                self.drop(task)
+            elif not self.held[task]:
+                del self.held[task]
+
     def launch(self):
         """What the launcher does by itself: it starts what waits as soon as there is a place."""
         taken = sum(not self.model.task(other).daemon for other in self.placed)
         for task in list(self.queue):
+            if task in self.held:
+                continue
             if self.model.task(task).daemon or taken < self.plan.max_parallel:
                 taken += not self.model.task(task).daemon
                 self.queue.remove(task)

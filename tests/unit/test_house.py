@@ -32,14 +32,15 @@ FLOORS = (
     # what to do next
     {"estimates", "expectations", "plan", "retries", "selection", "timers"},
     {"courses", "joins", "ranking"},
-    {"admission", "stopping"},
+    {"admission", "stopping", "successors"},
+    {"roster"},
     {"scheduler"},
     {"rehearsal"},
     {"outlook"},
     # the launcher's side
-    {"badge", "channel", "procfs", "refusal", "shortage", "waiting"},
+    {"backlog", "badge", "channel", "procfs", "refusal", "shortage", "waiting"},
     {"bequest", "limits", "popen", "signalling", "stacks"},
-    {"command", "reaper"},
+    {"command", "reaper", "standby"},
     {"worker"},
     {"attempt", "bereavement", "forkserver", "popen_exec", "target"},
     {"attendants", "resolution"},
@@ -116,9 +117,11 @@ PURE = {
     "references",
     "rehearsal",
     "retries",
+    "roster",
     "scheduler",
     "selection",
     "stopping",
+    "successors",
     "timers",
 }
 WORLD = {"multiprocessing", "os", "random", "select", "socket", "subprocess", "threading", "time"}

@@ -1,0 +1,92 @@
+"""What a launcher was asked to start and has not started, in the order in which it was asked."""
+
+from __future__ import annotations
+
+from collections import deque
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from mprun.executors.base import Key
+
+    # A key, the fields of `mprun.worker.Assignment`, and the attempts that are to succeed before, each
+    # in less than so many seconds.
+    Request = tuple[Key, tuple[Any, ...], dict[Key, float | None]]
+
+_NEVER = float("inf")
+
+
+class Backlog:
+    """Requests, each with the attempts that are to succeed before it; `places` are those that are free.
+
+    Those of daemons take no place; `held` counts those that are to follow others.
+    """
+
+    __slots__ = ("_daemons", "held", "places", "requests")
+
+    def __init__(self) -> None:
+        self.places = 0
+        self.requests: deque[Request] = deque()
+        self._daemons = self.held = 0
+
+    def __contains__(self, key: Key) -> bool:
+        return any(request[0] == key for request in self.requests)
+
+    def add(self, key: Key, todo: tuple[Any, ...], after: tuple[tuple[Key, float | None], ...] = ()) -> None:
+        """Take a request."""
+        self.requests.append((key, todo, dict(after)))
+        self._daemons += todo[3]
+        self.held += bool(after)
+
+    def put_back(self, key: Key, todo: tuple[Any, ...]) -> None:
+        """It could not be started now, and is to be the first to be tried again."""
+        self.requests.appendleft((key, todo, {}))
+        self._daemons += todo[3]
+
+    def startable(self) -> int | None:
+        """The number of the first request that can be carried out now: there is a place, or it needs none."""
+        if self.places > 0 and not self.held:
+            return 0 if self.requests else None
+        if self.places <= 0 and not self._daemons:
+            return None
+        for number, (_, todo, after) in enumerate(self.requests):
+            if not after and (self.places > 0 or todo[3]):
+                return number
+        return None
+
+    def first_held(self) -> tuple[Key, tuple[Any, ...]] | None:
+        """The first that is to follow others."""
+        if not self.held:
+            return None
+        return next((key, todo) for key, todo, after in self.requests if after)
+
+    def take(self, number: int) -> tuple[Key, tuple[Any, ...]]:
+        """Have a request, by its number, to carry it out."""
+        key, todo, after = self.requests[number]
+        del self.requests[number]
+        self._daemons -= todo[3]
+        self.held -= bool(after)
+        return key, todo
+
+    def withdraw(self, key: Key) -> list[Key]:
+        """Forget a request, if it is here, and all that were to follow it; their keys."""
+        number = next((number for number, request in enumerate(self.requests) if request[0] == key), None)
+        if number is None:
+            return []
+        self.take(number)
+        return [key, *self.ended(key)]
+
+    def ended(self, key: Key, succeeded_after: float = _NEVER) -> list[Key]:
+        """An attempt has ended, or will not be; the keys of those that for that will not be started."""
+        given_up: list[Key] = []
+        for other, _, after in [*self.requests] if self.held else ():
+            if key not in after:
+                continue
+            limit = after[key]
+            if succeeded_after < (_NEVER if limit is None else limit):
+                del after[key]
+                self.held -= not after
+            else:
+                given_up += self.withdraw(other)
+        return given_up

@@ -1,0 +1,139 @@
+"""Tasks that follow each other: the launcher goes on by itself, and has a process stand by."""
+
+import json
+import os
+
+import pytest
+from support.runs import (
+    START_METHODS,
+    alive,
+    eventually,
+    finish,
+    mprun,
+    newest_run,
+    read_events,
+    start,
+    write,
+)
+
+WORK = """
+    import os
+    import signal
+    import time
+
+    def children(pid):
+        with open(f"/proc/{pid}/task/{pid}/children") as file:
+            return {int(pid) for pid in file.read().split()}
+
+    def look():
+        with open("/proc/self/stat") as file:
+            ticks = int(file.read().rpartition(")")[2].split()[19])
+        names = {name for name in os.listdir("/proc/self/fd")}
+        return {"ticks": ticks, "descriptors": sorted(names), "task": os.environ["MPRUN_TASK"]}
+
+    def fail():
+        raise ValueError
+
+    def end_whoever_stands_by():
+        for pid in children(os.getppid()) - {os.getpid()}:
+            os.kill(pid, signal.SIGKILL)
+            while "Z" not in open(f"/proc/{pid}/stat").read().rpartition(")")[2]:
+                time.sleep(0.001)
+
+    def wait_and_count():
+        time.sleep(0.5)
+        before = len(children(os.getppid()))
+        time.sleep(1.5)
+        return [before, len(children(os.getppid()))]
+
+    def note():
+        with open("ran", "a") as file:
+            print(os.environ["MPRUN_TASK"], file=file)
+
+    def forever():
+        open("up", "w").close()
+        time.sleep(60)
+    """
+
+
+def chain(*functions, **more):
+    """A job of tasks named t0, t1 and so on, each after the one before it."""
+    tasks = [
+        {
+            "name": f"t{number}",
+            "target": f"work:{function}",
+            "depends_on": [f"t{number - 1}"] if number else [],
+        }
+        for number, function in enumerate(functions)
+    ]
+    return json.dumps({**more, "tasks": tasks})
+
+
+def ends(run):
+    return [event["outcome"] for event in run.of("task_finished")]
+
+
+@pytest.mark.parametrize("method", START_METHODS)
+def test_each_of_a_chain_starts_after_the_one_before_it_has_ended(method, tmp_path):
+    write(tmp_path, job=chain(*["look"] * 12, start_method=method), work=WORK)
+    run = mprun("job.yaml", cwd=tmp_path)
+    assert (run.code, ends(run)) == (0, ["succeeded"] * 12)
+    kinds = [(event["event"], event["task"]) for event in run.events if event["event"].startswith("task_")]
+    events = ("task_started", "task_exited", "task_finished", "task_joined")
+    assert kinds == [(event, f"t{number}") for number in range(12) for event in events]
+    for number in range(12):
+        name = f"t{number}"
+        seen = run.result(name)
+        # What a task is told and holds does not show that its process was there before.
+        assert seen["task"] == name
+        assert seen["ticks"] == run.one("task_started", name)["start_ticks"]
+        assert seen["descriptors"] == run.result("t0")["descriptors"]
+    starts = [event["time"] for event in run.of("task_started")]
+    assert starts[1:] >= [event["time"] for event in run.of("task_exited")][:-1]
+
+
+@pytest.mark.parametrize("method", START_METHODS)
+def test_what_was_to_follow_a_failure_never_runs(method, tmp_path):
+    write(tmp_path, job=chain("note", "note", "fail", "note", "note", start_method=method), work=WORK)
+    run = mprun("job.yaml", cwd=tmp_path)
+    assert run.code == 1
+    assert ends(run) == ["succeeded", "succeeded", "failed", "skipped", "skipped"]
+    assert (tmp_path / "ran").read_text().split() == ["t0", "t1"]
+    assert not os.path.exists(run.directory.log("t3", 1))
+
+
+def test_the_end_of_what_stands_by_is_no_end_of_its_task(tmp_path):
+    functions = ["note", "note", "end_whoever_stands_by"] * 5 + ["note"]
+    write(tmp_path, job=chain(*functions), work=WORK)
+    run = mprun("job.yaml", cwd=tmp_path)
+    assert (run.code, ends(run)) == (0, ["succeeded"] * 16)
+    assert (tmp_path / "ran").read_text().split() == [f"t{n}" for n in range(16) if functions[n] == "note"]
+
+
+def test_nothing_stands_by_for_long(tmp_path):
+    write(tmp_path, job=chain("note", "note", "note", "wait_and_count", "note"), work=WORK)
+    run = mprun("job.yaml", cwd=tmp_path)
+    assert run.code == 0
+    # Itself and who stands by for t4; then itself.
+    assert run.result("t3") == [2, 1]
+
+
+@pytest.mark.parametrize("who", ["engine", "launcher"])
+def test_what_stands_by_ends_with_the_run(who, tmp_path):
+    write(tmp_path, job=chain("note", "note", "note", "forever", "note"), work=WORK)
+    process = start("job.yaml", cwd=tmp_path)
+    eventually((tmp_path / "up").exists)
+    begun = read_events(newest_run(tmp_path / ".mprun").events)[0]
+    launcher = begun["launcher_pid"]
+
+    def children():
+        with open(f"/proc/{launcher}/task/{launcher}/children") as file:
+            return [int(pid) for pid in file.read().split()]
+
+    # What runs, and who stands by.
+    eventually(lambda: len(children()) == 2)
+    pids = children()
+    os.kill(process.pid if who == "engine" else launcher, 9)
+    eventually(lambda: not any(alive(pid) for pid in pids))
+    finish(process, tmp_path / ".mprun")
+    assert (tmp_path / "ran").read_text().split() == ["t0", "t1", "t2"]
