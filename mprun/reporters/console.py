@@ -21,7 +21,7 @@ from mprun.events import (
 from mprun.reporters import table, workflow
 from mprun.reporters.lineage import Lineage
 from mprun.reporters.tail import Tail
-from mprun.reporters.words import columns, headline, reason, span, visible
+from mprun.reporters.words import columns, headline, reason, resumed_from, span, visible
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -265,6 +265,8 @@ class Console:
             return
         numbers = (event.tasks, event.mode, event.at_once, event.cpus)
         self._say(f"{headline(event.job, *numbers, event.start_method)}, run {event.run}", "1")
+        if event.resumed_from is not None:
+            self._say(resumed_from(event.resumed_from))
 
     def _table(self, event: RunFinished, state: RunState) -> None:
         """All tasks; of very many, those that did not do what they were to do."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from mprun import ancestry, outcomes, presence, record
 from mprun.reporters import table
-from mprun.reporters.words import headline, local_time, reason, size, span, visible
+from mprun.reporters.words import headline, local_time, reason, resumed_from, size, span, visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -83,7 +83,7 @@ def _head(state: RunState) -> Iterator[str]:
         values = (f"{visible(name)}={_short(value)}" for name, value in started.params.items())
         yield f"params {', '.join(values)}"
     if started.resumed_from is not None:
-        yield f"resumed from {visible(started.resumed_from)}"
+        yield resumed_from(started.resumed_from)
 
 
 def _end(state: RunState, outcome: str) -> str:

@@ -112,7 +112,7 @@ def outcome_words(task: TaskState) -> str:
         again = task.attempts[-1].retrying if task.attempts else None
         return f"waiting for attempt {again.attempt}" if again else "waiting"
     if finished.outcome == outcomes.SUCCEEDED:
-        return finished.outcome
+        return f"{finished.outcome}: in an earlier run" if finished.carried else finished.outcome
     exited = task.attempts[-1].exited if task.attempts else None
     why = error_words(exited) if exited and finished.outcome == outcomes.FAILED else ""
     allowed = ", allowed" if finished.allowed else ""

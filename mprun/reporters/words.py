@@ -84,6 +84,11 @@ def headline(job: str, tasks: int, mode: str, at_once: int, cpus: int, start_met
     )
 
 
+def resumed_from(run: str) -> str:
+    """The line below it of a run that resumes another."""
+    return f"resumed from {visible(run)}"
+
+
 def columns(text: str) -> int:
     """How many columns of a terminal a text takes: wide characters two, marks none."""
     if text.isascii():
