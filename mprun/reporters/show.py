@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from mprun import ancestry, outcomes, presence, record
 from mprun.reporters import table
-from mprun.reporters.words import headline, local_time, reason, resumed_from, size, span, visible
+from mprun.reporters.words import headline, local_time, named, reason, resumed_from, size, span, visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -95,9 +95,8 @@ def _end(state: RunState, outcome: str) -> str:
         ended = f"{span(finished.duration)}, at {local_time(finished.time)[11:]}"
         return f"{finished.outcome}{why}: exit {finished.exit_code} after {ended}"
     if outcome == outcomes.RUNNING:
-        names = [visible(task.name) for task in state.tasks.values() if task.running]
-        more = f" and {len(names) - _NAMES_LIMIT} more" if len(names) > _NAMES_LIMIT else ""
-        return ": ".join([outcome, *filter(None, [", ".join(names[:_NAMES_LIMIT]) + more])])
+        names = named([task.name for task in state.tasks.values() if task.running], _NAMES_LIMIT)
+        return f"{outcome}: {names}" if names else outcome
     return f"{outcome}: mprun itself was ended; {_unseen(state.seconds(state.time))}"
 
 

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 # Everything that moves a cursor, hides text or turns its direction.
 _CONTROLS = "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]"
@@ -74,6 +78,12 @@ def size(count: int | None) -> str:
 def count(number: int, thing: str, things: str = "") -> str:
     """`1 task`, `2 tasks`."""
     return f"{number} {thing if number == 1 else things or f'{thing}s'}"
+
+
+def named(names: Sequence[str], limit: int) -> str:
+    """The first of many names: `a, b, c and 4 more`."""
+    more = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return ", ".join(map(visible, names[:limit])) + more
 
 
 def headline(job: str, tasks: int, mode: str, at_once: int, cpus: int, start_method: str) -> str:

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from support.runs import PATIENCE, environment, mprun, read_events, start, write
+from support.runs import PATIENCE, environment, mprun, newest_run, read_events, start, write
 from support.terminal import on_terminal
 
 WORK = """
@@ -156,12 +156,33 @@ def test_the_table_has_a_row_for_each_task(verbose):
     assert re.fullmatch(r"never +skipped: `bad` did not succeed +- +- +- +- +- +0", rows["never"])
 
 
-def test_the_end_counts_the_outcomes_and_names_the_record(verbose):
-    *_, why, over, record = verbose.stderr.splitlines()
+def test_the_end_counts_the_outcomes_and_names_the_record_and_what_resumes_it(verbose):
+    *_, why, over, record, resume = verbose.stderr.splitlines()
     assert why == "bad failed: exit 1 (ValueError: no music)"
     assert re.fullmatch(r"failed: 2 succeeded, 1 failed, 1 stopped, 1 skipped in \d+\.\d\ds", over)
     assert record == f"record: .mprun/runs/{verbose.one('run_started')['run']}"
+    assert resume == f"resume: mprun resume {verbose.one('run_started')['run']}"
     assert verbose.code == 1
+
+
+def test_the_command_that_resumes_a_run_looks_where_the_run_is(desk):
+    run = mprun("job.yaml", cwd=desk, state_dir=desk / "its records")
+    command = run.stderr.splitlines()[-1].removeprefix("resume: ")
+    assert command == f"mprun resume {newest(desk / 'its records')} --state-dir 'its records'"
+    again = shell(command, desk)
+    assert again.returncode == 1
+    assert f"resumed from {run.directory.run_id}" in again.stderr
+    assert f"resume: mprun resume {newest(desk / 'its records')} --state-dir" in again.stderr
+
+
+def newest(state_dir):
+    return newest_run(state_dir).run_id
+
+
+def test_where_there_is_nothing_to_resume_nothing_is_said_of_it(desk):
+    write(desk, job_good="tasks: [{target: 'work:dance'}]")
+    assert "resume" not in mprun("job_good.yaml", cwd=desk).stderr
+    assert "resume" not in mprun("-q", "job.yaml", cwd=desk).stderr
 
 
 def test_a_long_error_does_not_widen_the_table(tmp_path):
