@@ -446,6 +446,15 @@ def test_the_table_can_be_read_in_a_narrow_terminal(columns, desk):
     assert "\x1b[1;31mfailed: exit 1" in shown
 
 
+@pytest.mark.parametrize("command", ["job.yaml", "show", "runs"])
+def test_without_colours_a_terminal_gets_no_escape_codes(command, desk):
+    if command != "job.yaml":
+        mprun("-q", "job.yaml", cwd=desk)
+    code, shown = on_terminal(command, cwd=desk, NO_COLOR="1")
+    assert (code, " TASK" in shown or " RUN" in shown) == (int(command == "job.yaml"), True)
+    assert "\x1b" not in shown
+
+
 def test_a_warning_that_nobody_takes_does_not_end_a_run(desk):
     (desk / "file").touch()
     answer = shell("mprun job.yaml --state-dir file --events /dev/full 2>/dev/full", desk)
