@@ -26,13 +26,14 @@ from mprun.reporters.words import columns, headline, reason, resumed_from, span,
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from typing import TextIO
 
     from mprun.state import RunState
     from mprun.statedir import RunDirectory
 
 OUTPUTS = ("prefix", "group", "failed", "none")
 
-# A name in front of a line is cut to this many columns.
+# A name in front of a line is cut to this many columns, and to half of a terminal.
 PREFIX_LIMIT = 40
 MAIN = "main"
 # After so many seconds without a line the plain view says how far the run is, and again after
@@ -50,6 +51,14 @@ def wants_colour(stream: object) -> bool:
     if os.environ.get("FORCE_COLOR"):
         return True
     return bool(getattr(stream, "isatty", bool)()) and os.environ.get("TERM") != "dumb"
+
+
+def terminal_width(stream: TextIO) -> int | None:
+    """The columns of the terminal that a stream goes to; None where it goes elsewhere."""
+    try:
+        return os.get_terminal_size(stream.fileno()).columns or None
+    except OSError:
+        return None
 
 
 class Output:
@@ -70,6 +79,8 @@ class Output:
         self._terminal = sys.stdout.isatty()
         self._colour = wants_colour(sys.stdout)
         self._prefix = prefix
+        width = terminal_width(sys.stdout)
+        self._widest = PREFIX_LIMIT if width is None else min(PREFIX_LIMIT, width // 2)
         self._width = 0
         for name in (MAIN, *names):
             self._widen(visible(name))
@@ -123,7 +134,7 @@ class Output:
         return f"\x1b[{colour}m{shown} |\x1b[0m ".encode("utf-8", "backslashreplace")
 
     def _widen(self, name: str) -> None:
-        self._width = max(self._width, min(PREFIX_LIMIT, columns(name)))
+        self._width = max(self._width, min(self._widest, columns(name)))
 
     def _write(self, data: bytes) -> None:
         if self.broken:

@@ -7,6 +7,7 @@ import os
 from typing import TYPE_CHECKING
 
 from mprun import ancestry
+from mprun.reporters.console import terminal_width
 from mprun.reporters.words import columns, size, span, visible
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def write_tree(roots: Sequence[Process], stream: TextIO, colour: bool) -> None:
     pen = Pen(can_draw())
     drawn = [(_is_bad(process), _row(process, stem, pen)) for process, stem in _lines(roots, pen)]
     rows = [(False, HEAD), *drawn]
-    width = _terminal_width(stream)
+    width = terminal_width(stream)
     widths = _fitting([row for _, row in rows], width)
     for bad, row in rows:
         cells = [
@@ -103,14 +104,6 @@ def _end(process: Process) -> str:
 
 def _is_bad(process: Process) -> bool:
     return process.role == ancestry.TASK and bool(process.exit_code) and not process.daemon
-
-
-def _terminal_width(stream: TextIO) -> int | None:
-    """The columns of the terminal that a stream goes to; None where it goes elsewhere."""
-    try:
-        return os.get_terminal_size(stream.fileno()).columns or None
-    except OSError:
-        return None
 
 
 def _fitting(rows: Sequence[Sequence[str]], width: int | None) -> dict[int, int]:

@@ -446,6 +446,14 @@ def test_the_table_can_be_read_in_a_narrow_terminal(columns, desk):
     assert "\x1b[1;31mfailed: exit 1" in shown
 
 
+@pytest.mark.parametrize(("columns", "width"), [(30, 15), (60, 30), (80, 40), (200, 40)])
+def test_a_long_name_leaves_half_of_a_narrow_terminal_to_what_is_printed(columns, width, tmp_path):
+    write(tmp_path, work=WORK, job=f"tasks: [{{name: {'n' * 50}, target: 'work:dance'}}]")
+    code, shown = on_terminal("job.yaml", cwd=tmp_path, columns=columns, NO_COLOR="1")
+    assert code == 0
+    assert f"\n{'n' * width} | step one\n" in shown
+
+
 @pytest.mark.parametrize("command", ["job.yaml", "show", "runs"])
 def test_without_colours_a_terminal_gets_no_escape_codes(command, desk):
     if command != "job.yaml":
