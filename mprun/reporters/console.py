@@ -327,10 +327,12 @@ class Console:
 
     def _left_out(self, bad: int, tasks: int) -> str:
         """What a table has no row for."""
-        parts = [f"{tasks - bad} of {tasks} tasks succeeded or were skipped, and have no row here"]
+        parts = []
         if bad > table.MOST_ROWS:
-            parts.insert(0, f"these are {table.MOST_ROWS} of the {bad} tasks that did not succeed")
-        return "; ".join([*parts[: None if bad < tasks else 1], f"`{self._command('show')}` lists all"])
+            parts.append(f"these are {table.MOST_ROWS} of the {bad} tasks that did not succeed")
+        if bad < tasks:
+            parts.append(f"{tasks - bad} of {tasks} tasks succeeded or were skipped, and have no row here")
+        return "; ".join([*parts, f"`{self._command('show')}` lists all"])
 
     def _command(self, *words: str) -> str:
         """A command of mprun that looks where this run is."""
