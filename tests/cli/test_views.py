@@ -21,6 +21,9 @@ WORK = """
         print("step", step)
         print("and turn", file=sys.stderr)
 
+    def pair():
+        return [1, 2]
+
     def fail():
         print("about to fail")
         raise ValueError("no\\nmusic")
@@ -192,6 +195,52 @@ def test_a_long_error_does_not_widen_the_table(tmp_path):
     row = next(line for line in run.stderr.splitlines() if line.startswith("a  "))
     assert len(row) < 160
     assert "xxx…" in row
+
+
+# The program, whose patience is not tried.
+IMPATIENT = """
+import sys
+from mprun.reporters import console
+console.FIRST_SILENCE = 0.3
+sys.argv[0] = "mprun"
+from mprun.__main__ import main
+main()
+"""
+
+
+@pytest.mark.parametrize(
+    ("more", "done"),
+    [
+        ("", "1 of 2 tasks done"),
+        (
+            "  - {name: pair, target: work:pair}\n"
+            "  - {name: late, target: work:dance, foreach: '${tasks.pair.result}'}\n",
+            "4 tasks done",
+        ),
+    ],
+    ids=["known", "only the run tells"],
+)
+def test_a_run_that_says_nothing_says_how_far_it_is(more, done, desk):
+    wait = "while ! test -e go; do sleep 0.02; done"
+    write(desk, job=f"tasks:\n  - {{name: w, command: '{wait}'}}\n  - target: work:dance\n{more}")
+    process = subprocess.Popen(
+        [sys.executable, "-c", IMPATIENT, "job.yaml"],
+        cwd=desk,
+        env=environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    head, line = process.stderr.readline(), ""
+    try:
+        while not re.fullmatch(rf"after \d+\.\d+s: {done}, 1 running: w\n", line):
+            line = process.stderr.readline()
+            assert line.startswith("after "), line
+    finally:
+        (desk / "go").touch()
+        _, rest = process.communicate(timeout=PATIENCE)
+    assert (process.returncode, head[:4]) == (0, "job:")
+    assert rest.startswith("TASK")
 
 
 # -- what tasks print
