@@ -109,7 +109,8 @@ class _Ancestry:
         self._parents[started.launcher_pid] = self._launcher
         self.roots.append(engine)
         if finished is not None:
-            engine.exit_code, engine.duration = finished.exit_code, finished.duration
+            engine.exit_code = finished.exit_code
+            engine.duration = None if state.unseen else finished.duration
             engine.end = outcomes.exit_words(finished.exit_code, None)
             engine.take(finished.engine)
             self._launcher.take(finished.launcher)

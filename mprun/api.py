@@ -339,10 +339,12 @@ def _never_ran(directory: RunDirectory, exit_code: int) -> RunResult:
 
 
 def _result(directory: RunDirectory, finished: RunFinished, state: RunState | None = None) -> RunResult:
+    from mprun import outcomes
+
     return RunResult(
         run_id=directory.run_id,
         outcome=finished.outcome,
-        exit_code=finished.exit_code,
+        exit_code=outcomes.EXIT_INTERNAL if finished.exit_code is None else finished.exit_code,
         duration=finished.duration,
         directory=directory.path,
         tasks=tuple(map(_task_result, filter(None, (task.finished for task in state.tasks.values()))))

@@ -149,6 +149,8 @@ class TaskJoined(Event):
 class RunFinished(Event):
     """The run is over; `counts` has the number of tasks for each outcome.
 
+    `exit_code` is mprun's; None where mprun was killed, and `duration` then is that up to what
+    was recorded last.
     `engine` and `launcher` are what mprun itself used, as `procfs.usage` has it; None where
     nobody knows.
     """
@@ -156,7 +158,7 @@ class RunFinished(Event):
     event = "run_finished"
 
     outcome: str
-    exit_code: int
+    exit_code: int | None
     duration: float
     counts: dict[str, int]
     reason: str = ""

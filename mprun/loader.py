@@ -218,6 +218,10 @@ def plain(node: object) -> Any:
 def _read(path: str) -> bytes:
     try:
         with open(path, "rb") as file:
+            if path.endswith(".py"):
+                raise UsageError(
+                    f"{quote(path)} is a Python module; `mprun init` writes a job file to begin with"
+                )
             # One byte too many is enough for `parse` to refuse it: /dev/zero has no end.
             return file.read(MAX_BYTES + 1)
     except IsADirectoryError:

@@ -104,6 +104,7 @@ class TaskState:
             "reason": finished.reason if finished else None,
             "result": finished.result if finished else None,
             "result_kind": finished.result_kind if finished else None,
+            "carried": finished.carried if finished else None,
             "attempts": [
                 {name: fact and fact.to_record() for name, fact in _facts(attempt).items()}
                 for attempt in attempts
@@ -194,6 +195,25 @@ class RunState:
             self.started = event
         elif isinstance(event, RunFinished):
             self.finished = event
+
+    @property
+    def unseen(self) -> bool:
+        """Whether nobody saw its end, and somebody has completed its record since."""
+        return self.finished is not None and self.finished.exit_code is None
+
+    def seconds(self, until: str) -> float | None:
+        """From its start until a time in ISO 8601; None where its record does not tell.
+
+        Never less than 0: a clock may have been set back.
+        """
+        # 3 ms to import; a run that is over has a duration of its own.
+        from datetime import datetime
+
+        try:
+            begun = datetime.fromisoformat(self.started.time if self.started else "")
+            return max(0.0, (datetime.fromisoformat(until) - begun).total_seconds())
+        except (TypeError, ValueError):
+            return None
 
     def running_daemons(self) -> list[str]:
         """The names of the daemons that run now, in the order of their start."""

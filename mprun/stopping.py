@@ -87,7 +87,7 @@ def judge(course: Course, ending: Ending, now: float) -> tuple[str, str]:
     if stopped == TIMEOUT and limit is not None and now >= started + limit:
         return outcomes.TIMED_OUT, f"timeout after {limit:g}s"
     if stopped == NOT_READY and ready is not None and now >= started + ready.timeout:
-        return outcomes.FAILED, not_ready(ending)
+        return outcomes.FAILED, _not_ready("not ready", ending)
     unheard = ending.succeeded and not ending.asked
     if stopped is not None and stopped not in (TIMEOUT, NOT_READY) and not unheard:
         return outcomes.STOPPED, stopped
@@ -95,5 +95,10 @@ def judge(course: Course, ending: Ending, now: float) -> tuple[str, str]:
 
 
 def not_ready(ending: Ending) -> str:
-    """The reason of what was never ready, with what was seen of it last."""
-    return f"not ready: {ending.unready}" if ending.unready else "not ready"
+    """The reason of what was never ready, over all its attempts, with how the last of them ended."""
+    return _not_ready(f"not ready, {ending.reason}", ending)
+
+
+def _not_ready(words: str, ending: Ending) -> str:
+    """With what was seen of it last."""
+    return f"{words}: {ending.unready}" if ending.unready else words

@@ -39,21 +39,24 @@ class RunSummary:
         return self.outcome not in (outcomes.SUCCEEDED, outcomes.RUNNING)
 
     @property
+    def unseen(self) -> bool:
+        """Whether it is over and nobody saw its end: mprun was killed."""
+        if self.state is None:
+            return False
+        return self.state.unseen or (self.state.finished is None and self.outcome != outcomes.RUNNING)
+
+    @property
     def duration(self) -> float | None:
         """Seconds from its start to its end, or to its last event, or until now."""
-        if self.state is None or self.state.started is None:
+        if self.state is None:
             return None
         if self.state.finished is not None:
             return self.state.finished.duration
-        # 3 ms to import; a run that is over has a duration of its own.
+        if self.outcome != outcomes.RUNNING:
+            return self.state.seconds(self.state.time)
         from datetime import UTC, datetime
 
-        try:
-            begun = datetime.fromisoformat(self.state.started.time)
-            last = datetime.fromisoformat(self.state.time)
-            return ((datetime.now(UTC) if self.outcome == outcomes.RUNNING else last) - begun).total_seconds()
-        except (TypeError, ValueError):
-            return None
+        return self.state.seconds(datetime.now(UTC).isoformat())
 
     def counts(self) -> dict[str, int]:
         """How many tasks have each outcome, and how many run."""

@@ -221,22 +221,12 @@ def _completion(directory: RunDirectory, state: RunState) -> Iterator[events.Eve
     yield events.RunFinished(
         **stamp,
         outcome=outcomes.INTERRUPTED,
-        exit_code=outcomes.EXIT_INTERNAL,
-        duration=_duration(state, end),
+        # Nobody saw it.
+        exit_code=None,
+        duration=state.seconds(end) or 0.0,
         counts=state.counts(),
         reason=KILLED,
     )
-
-
-def _duration(state: RunState, end: str) -> float:
-    """From the run's start to what the record has last, in seconds."""
-    from datetime import datetime
-
-    try:
-        began = datetime.fromisoformat(state.started.time if state.started else end)
-        return max(0.0, (datetime.fromisoformat(end) - began).total_seconds())
-    except (ValueError, TypeError):
-        return 0.0
 
 
 def _told(run_id: str, remains: Remains) -> str:

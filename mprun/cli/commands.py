@@ -54,6 +54,10 @@ class Commands(Mapping[str, click.Command]):
         return len(MODULES)
 
 
+# As of who is ended by the signal; it is not click's 1, which is for failed tasks.
+_NOBODY_READS = 128 + signal.SIGPIPE
+
+
 class JobFirst(click.Group):
     """A group in which `mprun JOB` means `mprun run JOB`."""
 
@@ -77,11 +81,11 @@ class JobFirst(click.Group):
             raise UsageError(f"there is no command and no job file {name}; did you mean `mprun {meant}`?")
 
     def invoke(self, ctx: click.Context) -> object:
-        """Run the command; click itself ends with 1 where nobody reads, which is for failed tasks."""
+        """Run the command, which nobody may read."""
         try:
             return super().invoke(ctx)
         except BrokenPipeError:
-            return 128 + signal.SIGPIPE
+            return _NOBODY_READS
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         """The commands, and the files, since a job file may stand in a command's place."""
@@ -95,4 +99,8 @@ class JobFirst(click.Group):
         own = {"--help", "-h", "--version"}
         if args and args[0].startswith("-") and args[0] not in own:
             args = ["run", *args]
-        return super().parse_args(ctx, args)
+        try:
+            return super().parse_args(ctx, args)
+        except BrokenPipeError:
+            # Of `mprun --help | head -1`.
+            ctx.exit(_NOBODY_READS)

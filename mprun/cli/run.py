@@ -121,10 +121,17 @@ def execute(
     reporters: list[Callable[[api.Context], Reporter]] = []
     if events != "-":
         names = [task.name for task in plan.tasks]
+        # A list that a task returns makes more.
+        grows = any(planned.task.foreach is not None for planned in plan.tasks)
         verbosity = -1 if quiet else verbose
         reporters.append(
             lambda context: Console(
-                context.directory, names, is_ended=context.is_ended, output=output, verbosity=verbosity
+                context.directory,
+                names,
+                is_ended=context.is_ended,
+                output=output,
+                verbosity=verbosity,
+                total=None if grows else len(names),
             )
         )
     if events:

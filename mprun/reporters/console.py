@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from typing import TYPE_CHECKING
 
-from mprun import outcomes
+from mprun import outcomes, statedir
 from mprun.events import (
     Event,
     RunFinished,
@@ -21,19 +22,24 @@ from mprun.events import (
 from mprun.reporters import table, workflow
 from mprun.reporters.lineage import Lineage
 from mprun.reporters.tail import Tail
-from mprun.reporters.words import columns, headline, reason, span, visible
+from mprun.reporters.words import columns, headline, reason, resumed_from, span, visible
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from typing import TextIO
 
     from mprun.state import RunState
     from mprun.statedir import RunDirectory
 
 OUTPUTS = ("prefix", "group", "failed", "none")
 
-# A name in front of a line is cut to this many columns.
+# A name in front of a line is cut to this many columns, and to half of a terminal.
 PREFIX_LIMIT = 40
 MAIN = "main"
+# After so many seconds without a line the plain view says how far the run is, and again after
+# twice as many, up to the longest: in a run of a minute twice, in one of a day 150 times.
+FIRST_SILENCE = 10.0
+LONGEST_SILENCE = 600.0
 # Foreground colours of the prefixes, in turn (ECMA-48 SGR): none is red, which means failed.
 _COLOURS = (36, 33, 32, 35, 34, 96, 93, 92, 95, 94)
 
@@ -45,6 +51,14 @@ def wants_colour(stream: object) -> bool:
     if os.environ.get("FORCE_COLOR"):
         return True
     return bool(getattr(stream, "isatty", bool)()) and os.environ.get("TERM") != "dumb"
+
+
+def terminal_width(stream: TextIO) -> int | None:
+    """The columns of the terminal that a stream goes to; None where it goes elsewhere."""
+    try:
+        return os.get_terminal_size(stream.fileno()).columns or None
+    except OSError:
+        return None
 
 
 class Output:
@@ -65,6 +79,8 @@ class Output:
         self._terminal = sys.stdout.isatty()
         self._colour = wants_colour(sys.stdout)
         self._prefix = prefix
+        width = terminal_width(sys.stdout)
+        self._widest = PREFIX_LIMIT if width is None else min(PREFIX_LIMIT, width // 2)
         self._width = 0
         for name in (MAIN, *names):
             self._widen(visible(name))
@@ -72,6 +88,8 @@ class Output:
         self._inside_line = False
         # Whether nothing is written any more.
         self.broken = False
+        # How many pieces were written by now.
+        self.written = 0
 
     @property
     def exact(self) -> bool:
@@ -116,7 +134,7 @@ class Output:
         return f"\x1b[{colour}m{shown} |\x1b[0m ".encode("utf-8", "backslashreplace")
 
     def _widen(self, name: str) -> None:
-        self._width = max(self._width, min(PREFIX_LIMIT, columns(name)))
+        self._width = max(self._width, min(self._widest, columns(name)))
 
     def _write(self, data: bytes) -> None:
         if self.broken:
@@ -125,6 +143,7 @@ class Output:
             sys.stdout.flush()
             sys.stdout.buffer.write(data)
             sys.stdout.buffer.flush()
+            self.written += 1
         except (OSError, ValueError) as error:
             # Nobody reads any more (`mprun … | head`), or the disk under it is full: the logs
             # and the exit code go on.
@@ -142,7 +161,10 @@ def silence(stream: object) -> None:
 
 
 class Console:
-    """Shows a run while it goes on; see `mprun.reporters.base.Reporter`."""
+    """Shows a run while it goes on; see `mprun.reporters.base.Reporter`.
+
+    `total` is how many tasks there will be, None where only the run will tell.
+    """
 
     # The view is this far behind a task's output at most (DESIGN.md section 2), in seconds.
     interval: float | None = 0.1
@@ -155,6 +177,8 @@ class Console:
         is_ended: Callable[[], bool],
         output: str = "prefix",
         verbosity: int = 0,
+        total: int | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._directory = directory
         self._is_ended = is_ended
@@ -165,11 +189,19 @@ class Console:
         self._tails: dict[str, Tail] = {}
         self._main = Tail(directory.main_log)
         self._stderr_broken = False
+        self._said = 0
+        self._state: RunState | None = None
+        self._total = total
+        self._clock = clock
+        self._begun = self._silent_since = clock()
+        self._silence = FIRST_SILENCE
+        self._shown = 0
         self._stopping = False
         self._warm = not sys.stderr.isatty() or verbosity < 0
 
     def handle(self, event: Event, state: RunState) -> None:
         if isinstance(event, RunStarted):
+            self._state = state
             self._header(event)
         self._show_output(event, state)
         if isinstance(event, TaskStopping) and self._is_ended() and not self._stopping:
@@ -187,6 +219,8 @@ class Console:
             self._output.write(MAIN, self._main.read())
             for name, tail in self._tails.items():
                 self._output.write(name, tail.read())
+        if self._verbosity == 0 and self._state is not None:
+            self._break_silence(self._state)
         if not self._warm and self._tails:
             # The table at the end needs it; now there is time.
             import rich.table  # noqa: F401
@@ -247,6 +281,7 @@ class Console:
     def _say(self, text: str, style: str = "") -> None:
         if style and wants_colour(sys.stderr):
             text = f"\x1b[{style}m{text}\x1b[0m"
+        self._said += 1
         self._to_stderr(lambda: sys.stderr.write(text + "\n"))
 
     def _to_stderr(self, write: Callable[[], object]) -> None:
@@ -260,23 +295,53 @@ class Console:
             self._stderr_broken = True
             silence(sys.stderr)
 
+    def _break_silence(self, state: RunState) -> None:
+        """Say how far the run is, where nothing was shown for long."""
+        now, shown = self._clock(), self._output.written + self._said
+        if shown != self._shown:
+            self._shown, self._silent_since = shown, now
+        elif now - self._silent_since >= self._silence:
+            from mprun.reporters.progress import progress
+
+            self._silence = min(2 * self._silence, LONGEST_SILENCE)
+            self._say(progress(state, self._total, now - self._begun), "2")
+
     def _header(self, event: RunStarted) -> None:
         if self._verbosity < 0:
             return
         numbers = (event.tasks, event.mode, event.at_once, event.cpus)
         self._say(f"{headline(event.job, *numbers, event.start_method)}, run {event.run}", "1")
+        if event.resumed_from is not None:
+            self._say(resumed_from(event.resumed_from))
 
     def _table(self, event: RunFinished, state: RunState) -> None:
         """All tasks; of very many, those that did not do what they were to do."""
         colour = wants_colour(sys.stderr)
-        if len(state.tasks) <= table.MOST_ROWS:
-            rows = table.rows(state)
-        else:
-            rows = table.bad_rows(state)[: table.MOST_ROWS]
+        everything = len(state.tasks) <= table.MOST_ROWS
+        rows = table.rows(state) if everything else table.bad_rows(state)
         if rows:
-            self._to_stderr(lambda: table.write(table.HEAD, rows, sys.stderr, colour))
-        if left_out := len(state.tasks) - len(rows):
-            self._say(f"{left_out} of {len(state.tasks)} tasks are not listed; `mprun show` lists them")
+            listed = rows[: table.MOST_ROWS]
+            self._to_stderr(lambda: table.write(table.HEAD, listed, sys.stderr, colour))
+        if not everything:
+            self._say(self._left_out(len(rows), len(state.tasks)))
+
+    def _left_out(self, bad: int, tasks: int) -> str:
+        """What a table has no row for."""
+        parts = []
+        if bad > table.MOST_ROWS:
+            parts.append(f"these are {table.MOST_ROWS} of the {bad} tasks that did not succeed")
+        if bad < tasks:
+            parts.append(f"{tasks - bad} of {tasks} tasks succeeded or were skipped, and have no row here")
+        return "; ".join([*parts, f"`{self._command('show')}` lists all"])
+
+    def _command(self, *words: str) -> str:
+        """A command of mprun that looks where this run is."""
+        state_dir = os.path.dirname(os.path.dirname(self._directory.path))
+        if state_dir != os.path.abspath(statedir.DEFAULT):
+            import shlex
+
+            words = (*words, "--state-dir", shlex.quote(os.path.relpath(state_dir)))
+        return visible(" ".join(["mprun", *words]))
 
     def _summary(self, event: RunFinished, state: RunState) -> None:
         if self._verbosity < 0 and event.exit_code == 0:
@@ -298,3 +363,5 @@ class Console:
         )
         if event.exit_code:
             self._say(f"record: {os.path.relpath(self._directory.path)}")
+            if self._verbosity >= 0:
+                self._say(f"resume: {self._command('resume', self._directory.run_id)}", "2")

@@ -23,6 +23,9 @@ _LAYOUT = table.Layout(
     given_up=("TASKS", "EXIT", "TIME", "STARTED", "JOB"),
     styled=4,
 )
+# Of a run whose end nobody saw.
+_NO_END = "mprun itself was ended"
+_UNKNOWN = "?"
 # Damage is told whole by `mprun show`.
 _DAMAGE_LIMIT = 100
 
@@ -47,9 +50,10 @@ def _row(run: RunSummary) -> tuple[str, ...]:
         name,
         visible(started.job),
         local_time(started.time)[:19],
-        span(run.duration),
-        _outcome(run, finished.reason if finished else ""),
-        str(finished.exit_code) if finished else "-",
+        # So long at least: until what was recorded last.
+        f">{span(run.duration)}" if run.unseen else span(run.duration),
+        _outcome(run, finished.reason if finished else _NO_END if run.unseen else ""),
+        _UNKNOWN if run.unseen else str(finished.exit_code) if finished else "-",
         ", ".join(_counts(run.counts())) or "-",
     )
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from mprun import ancestry, outcomes, presence, record
 from mprun.reporters import table
-from mprun.reporters.words import headline, local_time, reason, size, span, visible
+from mprun.reporters.words import headline, local_time, named, reason, resumed_from, size, span, visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -83,20 +83,26 @@ def _head(state: RunState) -> Iterator[str]:
         values = (f"{visible(name)}={_short(value)}" for name, value in started.params.items())
         yield f"params {', '.join(values)}"
     if started.resumed_from is not None:
-        yield f"resumed from {visible(started.resumed_from)}"
+        yield resumed_from(started.resumed_from)
 
 
 def _end(state: RunState, outcome: str) -> str:
     finished = state.finished
     if finished is not None:
         why = f" ({visible(reason(finished.reason))})" if finished.reason else ""
+        if state.unseen:
+            return f"{finished.outcome}{why}; {_unseen(finished.duration)}"
         ended = f"{span(finished.duration)}, at {local_time(finished.time)[11:]}"
         return f"{finished.outcome}{why}: exit {finished.exit_code} after {ended}"
     if outcome == outcomes.RUNNING:
-        names = [visible(task.name) for task in state.tasks.values() if task.running]
-        more = f" and {len(names) - _NAMES_LIMIT} more" if len(names) > _NAMES_LIMIT else ""
-        return ": ".join([outcome, *filter(None, [", ".join(names[:_NAMES_LIMIT]) + more])])
-    return f"{outcome}: mprun itself was ended"
+        names = named([task.name for task in state.tasks.values() if task.running], _NAMES_LIMIT)
+        return f"{outcome}: {names}" if names else outcome
+    return f"{outcome}: mprun itself was ended; {_unseen(state.seconds(state.time))}"
+
+
+def _unseen(heard_of: float | None) -> str:
+    """What is known of a run that was killed: it was heard of last so many seconds after its start."""
+    return f"it never finished, its exit code is unknown; heard of last {span(heard_of)} after its start"
 
 
 # ---- what tasks returned

@@ -112,7 +112,7 @@ def outcome_words(task: TaskState) -> str:
         again = task.attempts[-1].retrying if task.attempts else None
         return f"waiting for attempt {again.attempt}" if again else "waiting"
     if finished.outcome == outcomes.SUCCEEDED:
-        return finished.outcome
+        return f"{finished.outcome}: in an earlier run" if finished.carried else finished.outcome
     exited = task.attempts[-1].exited if task.attempts else None
     why = error_words(exited) if exited and finished.outcome == outcomes.FAILED else ""
     allowed = ", allowed" if finished.allowed else ""
@@ -175,7 +175,9 @@ def _write_rich(
     from rich.table import Table
     from rich.text import Text
 
-    console = Console(file=stream, highlight=False, no_color=colour is False, soft_wrap=False)
+    # Without colours also without bold: NO_COLOR is set for those whom escape codes disturb.
+    system: Literal["auto"] | None = None if colour is False else "auto"
+    console = Console(file=stream, highlight=False, color_system=system, soft_wrap=False)
     table = Table(box=SIMPLE_HEAD, header_style="bold", pad_edge=False, padding=(0, 1))
     places = _fitting(head, lines, console.width, layout)
     for place in places:

@@ -7,6 +7,7 @@ import os
 from typing import TYPE_CHECKING
 
 from mprun import ancestry
+from mprun.reporters.console import terminal_width
 from mprun.reporters.words import columns, size, span, visible
 
 if TYPE_CHECKING:
@@ -16,10 +17,12 @@ if TYPE_CHECKING:
     from mprun.ancestry import Process
 
 HEAD = ("PROCESS", "PID", "MEMORY", "CPU", "THREADS", "TIME", "END")
-# What a narrow terminal has no room for, in the order in which it is given up.
-_GIVEN_UP = ("TIME", "THREADS", "CPU", "MEMORY", "PID")
-# A name is cut to this many columns; an end is cut, too, but has this many at least.
+# What a narrow terminal has no room for, in the order in which it is given up; never the PID.
+_GIVEN_UP = ("TIME", "THREADS", "CPU", "MEMORY")
+# A name is cut to this many columns, and with its branches to half of a terminal, or in a narrow
+# one to fewer, down to the least; an end is cut, too, but has this many at least.
 _NAME_LIMIT = 40
+_LEAST_NAME = 12
 _LEAST_END = 12
 _RED, _RESET = "\x1b[31m", "\x1b[0m"
 
@@ -47,11 +50,12 @@ def write_tree(roots: Sequence[Process], stream: TextIO, colour: bool) -> None:
     pen = Pen(can_draw())
     drawn = [(_is_bad(process), _row(process, stem, pen)) for process, stem in _lines(roots, pen)]
     rows = [(False, HEAD), *drawn]
-    width = _terminal_width(stream)
-    places = _fitting([row for _, row in rows], width)
-    widths = {place: max(columns(row[place]) for _, row in rows) for place in places}
+    width = terminal_width(stream)
+    widths = _fitting([row for _, row in rows], width)
     for bad, row in rows:
-        cells = [_padded(row[place], widths[place], right=place > 0) for place in places]
+        cells = [
+            _padded(_cut(row[place], taken, pen), taken, right=place > 0) for place, taken in widths.items()
+        ]
         line = "  ".join([*cells, row[-1]])
         if width is not None:
             line = _cut(line, width, pen)
@@ -102,21 +106,25 @@ def _is_bad(process: Process) -> bool:
     return process.role == ancestry.TASK and bool(process.exit_code) and not process.daemon
 
 
-def _terminal_width(stream: TextIO) -> int | None:
-    """The columns of the terminal that a stream goes to; None where it goes elsewhere."""
-    try:
-        return os.get_terminal_size(stream.fileno()).columns or None
-    except OSError:
-        return None
-
-
-def _fitting(rows: Sequence[Sequence[str]], width: int | None) -> list[int]:
-    """The columns before the end that a terminal of this width has room for, by their places."""
-    needed = {place: max(columns(row[place]) + 2 for row in rows) for place in range(len(HEAD) - 1)}
+def _fitting(rows: Sequence[Sequence[str]], width: int | None) -> dict[int, int]:
+    """The columns before the end that a terminal of this width has room for, by their places: how wide."""
+    *needed, end = (max(columns(row[place]) for row in rows) for place in range(len(HEAD)))
+    widths = dict(enumerate(needed))
+    if width is None:
+        return widths
+    room = width - min(end, _LEAST_END)
+    widths[0] = min(widths[0], max(width // 2, _LEAST_NAME))
     for name in _GIVEN_UP:
-        if width is not None and sum(needed.values()) + _LEAST_END > width:
-            del needed[HEAD.index(name)]
-    return list(needed)
+        if _taken(widths) > room:
+            del widths[HEAD.index(name)]
+    if (too_wide := _taken(widths) - room) > 0:
+        widths[0] = max(widths[0] - too_wide, min(widths[0], _LEAST_NAME))
+    return widths
+
+
+def _taken(widths: dict[int, int]) -> int:
+    """How many columns these take, with the two spaces after each of them."""
+    return sum(widths.values()) + 2 * len(widths)
 
 
 def _padded(cell: str, width: int, *, right: bool) -> str:

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 # Everything that moves a cursor, hides text or turns its direction.
 _CONTROLS = "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]"
@@ -76,12 +80,23 @@ def count(number: int, thing: str, things: str = "") -> str:
     return f"{number} {thing if number == 1 else things or f'{thing}s'}"
 
 
+def named(names: Sequence[str], limit: int) -> str:
+    """The first of many names: `a, b, c and 4 more`."""
+    more = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return ", ".join(map(visible, names[:limit])) + more
+
+
 def headline(job: str, tasks: int, mode: str, at_once: int, cpus: int, start_method: str) -> str:
     """The first line of every view of a run or a plan: what it is, and under which numbers."""
     return (
         f"{visible(job)}: {count(tasks, 'task')}, {mode} "
         f"(at most {at_once} at once on {count(cpus, 'core')}), {start_method}"
     )
+
+
+def resumed_from(run: str) -> str:
+    """The line below it of a run that resumes another."""
+    return f"resumed from {visible(run)}"
 
 
 def columns(text: str) -> int:

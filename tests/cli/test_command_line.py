@@ -103,6 +103,10 @@ def test_a_file_goes_before_a_guess(desk):
         (["plan", "job.yml"], "error: there is no job file `job.yml`; did you mean `job.yaml`?"),
         (["validate", "\x1b[31mx"], "error: there is no job file `␛[31mx`"),
         (["."], "error: `.` is a directory; name a job file in it"),
+        (
+            [__file__],
+            f"error: `{__file__}` is a Python module; `mprun init` writes a job file to begin with",
+        ),
         (["logs.yaml"], "error: there is no job file `logs.yaml`"),
         (["show"], "error: there is no run in .mprun: `mprun JOB` makes one, `--state-dir` looks elsewhere"),
     ],

@@ -110,13 +110,16 @@ def test_a_run_that_goes_on_is_running_and_one_that_was_killed_is_interrupted(tm
     (value,) = as_json(tmp_path)
     assert (value["outcome"], value["exit_code"], value["counts"]) == ("running", None, {"running": 1})
     assert value["duration"] > 0
-    assert " running " in read(tmp_path, "runs")[1]
+    assert re.search(r"  \d\.\d\ds  running +-  1 running$", read(tmp_path, "runs")[1], re.MULTILINE)
     assert as_json(tmp_path, "--failed") == []
     assert read(tmp_path, "runs", "--prune", "0s")[:2] == (0, "removed 0 runs, 0B\n")
     process.kill()
     finish(process, tmp_path / ".mprun")
     (value,) = as_json(tmp_path, "--failed")
     assert (value["outcome"], value["counts"]) == ("interrupted", {"unknown": 1})
+    assert (value["exit_code"], value["ended"]) == (None, None)
+    unseen = r" >\d\.\d\ds  interrupted: mprun itself was ended +\?  1 unknown$"
+    assert re.search(unseen, read(tmp_path, "runs")[1], re.MULTILINE)
     assert read(tmp_path, "runs", "--prune", "0s")[1].startswith("removed 1 run, ")
     assert ids(tmp_path) == []
 
@@ -162,7 +165,7 @@ def test_a_torn_run_is_listed_as_far_as_it_can_be_read(tmp_path):
     (value,) = as_json(tmp_path)
     assert (value["outcome"], value["counts"]) == ("interrupted", {"succeeded": 1})
     assert value["damage"] == ["line 3 is torn"]
-    assert "interrupted (line 3 is torn)" in read(tmp_path, "runs")[1]
+    assert "interrupted: mprun itself was ended (line 3 is torn)" in read(tmp_path, "runs")[1]
 
 
 def test_a_run_of_an_older_or_newer_version_of_the_same_format_is_listed(tmp_path):

@@ -213,6 +213,21 @@ def test_the_tree_can_be_read_in_a_narrow_terminal(columns, made):
     assert "\x1b" not in on_terminal("tree", cwd=path, columns=columns, NO_COLOR="1")[1]
 
 
+@pytest.mark.parametrize("columns", [24, 40, 70])
+def test_a_narrow_terminal_shortens_names_and_keeps_pids(columns, tmp_path):
+    names = [f"{letter}-name-that-is-longer-than-a-narrow-terminal-is-wide" for letter in "abc"]
+    events = [started(name, pid=4_000_000 + number) for number, name in enumerate(names)]
+    record(tmp_path, [STARTED, *events, ended()])
+    shown = on_terminal("tree", cwd=tmp_path, columns=columns, NO_COLOR="1", LC_ALL="C.UTF-8")[1]
+    head, *lines = shown.splitlines()
+    assert head.split()[:2] == ["PROCESS", "PID"]
+    for number, letter in enumerate("abc"):
+        (line,) = [line for line in lines if f"─ {letter}-" in line]
+        assert f"…  {4_000_000 + number}  " in line
+    assert max(map(len, [head, *lines])) <= columns
+    assert ("MEMORY" in head) == (columns == 70)
+
+
 # -- a run that goes on
 
 

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from support.runs import PATIENCE, environment, mprun, read_events, start, write
+from support.runs import PATIENCE, environment, mprun, newest_run, read_events, start, write
 from support.terminal import on_terminal
 
 WORK = """
@@ -20,6 +20,9 @@ WORK = """
     def dance(step="one"):
         print("step", step)
         print("and turn", file=sys.stderr)
+
+    def pair():
+        return [1, 2]
 
     def fail():
         print("about to fail")
@@ -156,12 +159,33 @@ def test_the_table_has_a_row_for_each_task(verbose):
     assert re.fullmatch(r"never +skipped: `bad` did not succeed +- +- +- +- +- +0", rows["never"])
 
 
-def test_the_end_counts_the_outcomes_and_names_the_record(verbose):
-    *_, why, over, record = verbose.stderr.splitlines()
+def test_the_end_counts_the_outcomes_and_names_the_record_and_what_resumes_it(verbose):
+    *_, why, over, record, resume = verbose.stderr.splitlines()
     assert why == "bad failed: exit 1 (ValueError: no music)"
     assert re.fullmatch(r"failed: 2 succeeded, 1 failed, 1 stopped, 1 skipped in \d+\.\d\ds", over)
     assert record == f"record: .mprun/runs/{verbose.one('run_started')['run']}"
+    assert resume == f"resume: mprun resume {verbose.one('run_started')['run']}"
     assert verbose.code == 1
+
+
+def test_the_command_that_resumes_a_run_looks_where_the_run_is(desk):
+    run = mprun("job.yaml", cwd=desk, state_dir=desk / "its records")
+    command = run.stderr.splitlines()[-1].removeprefix("resume: ")
+    assert command == f"mprun resume {newest(desk / 'its records')} --state-dir 'its records'"
+    again = shell(command, desk)
+    assert again.returncode == 1
+    assert f"resumed from {run.directory.run_id}" in again.stderr
+    assert f"resume: mprun resume {newest(desk / 'its records')} --state-dir" in again.stderr
+
+
+def newest(state_dir):
+    return newest_run(state_dir).run_id
+
+
+def test_where_there_is_nothing_to_resume_nothing_is_said_of_it(desk):
+    write(desk, job_good="tasks: [{target: 'work:dance'}]")
+    assert "resume" not in mprun("job_good.yaml", cwd=desk).stderr
+    assert "resume" not in mprun("-q", "job.yaml", cwd=desk).stderr
 
 
 def test_a_long_error_does_not_widen_the_table(tmp_path):
@@ -171,6 +195,52 @@ def test_a_long_error_does_not_widen_the_table(tmp_path):
     row = next(line for line in run.stderr.splitlines() if line.startswith("a  "))
     assert len(row) < 160
     assert "xxx…" in row
+
+
+# The program, whose patience is not tried.
+IMPATIENT = """
+import sys
+from mprun.reporters import console
+console.FIRST_SILENCE = 0.3
+sys.argv[0] = "mprun"
+from mprun.__main__ import main
+main()
+"""
+
+
+@pytest.mark.parametrize(
+    ("more", "done"),
+    [
+        ("", "1 of 2 tasks done"),
+        (
+            "  - {name: pair, target: work:pair}\n"
+            "  - {name: late, target: work:dance, foreach: '${tasks.pair.result}'}\n",
+            "4 tasks done",
+        ),
+    ],
+    ids=["known", "only the run tells"],
+)
+def test_a_run_that_says_nothing_says_how_far_it_is(more, done, desk):
+    wait = "while ! test -e go; do sleep 0.02; done"
+    write(desk, job=f"tasks:\n  - {{name: w, command: '{wait}'}}\n  - target: work:dance\n{more}")
+    process = subprocess.Popen(
+        [sys.executable, "-c", IMPATIENT, "job.yaml"],
+        cwd=desk,
+        env=environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    head, line = process.stderr.readline(), ""
+    try:
+        while not re.fullmatch(rf"after \d+\.\d+s: {done}, 1 running: w\n", line):
+            line = process.stderr.readline()
+            assert line.startswith("after "), line
+    finally:
+        (desk / "go").touch()
+        _, rest = process.communicate(timeout=PATIENCE)
+    assert (process.returncode, head[:4]) == (0, "job:")
+    assert rest.startswith("TASK")
 
 
 # -- what tasks print
@@ -301,6 +371,9 @@ def test_a_reader_of_a_report_that_leaves_gets_no_traceback(command, desk):
         ("show --json", 141),
         ("schema", 141),
         ("plan job.yaml", 141),
+        ("--help", 141),
+        ("plan --help", 141),
+        ("--version", 141),
         ("logs", 0),
         ("job.yaml", 1),
     ],
@@ -420,6 +493,23 @@ def test_the_table_can_be_read_in_a_narrow_terminal(columns, desk):
     assert not any(re.search(r" \d+$", line) and len(line.split()) == 1 for line in table)
     assert len(table) <= 14
     assert "\x1b[1;31mfailed: exit 1" in shown
+
+
+@pytest.mark.parametrize(("columns", "width"), [(30, 15), (60, 30), (80, 40), (200, 40)])
+def test_a_long_name_leaves_half_of_a_narrow_terminal_to_what_is_printed(columns, width, tmp_path):
+    write(tmp_path, work=WORK, job=f"tasks: [{{name: {'n' * 50}, target: 'work:dance'}}]")
+    code, shown = on_terminal("job.yaml", cwd=tmp_path, columns=columns, NO_COLOR="1")
+    assert code == 0
+    assert f"\n{'n' * width} | step one\n" in shown
+
+
+@pytest.mark.parametrize("command", ["job.yaml", "show", "runs"])
+def test_without_colours_a_terminal_gets_no_escape_codes(command, desk):
+    if command != "job.yaml":
+        mprun("-q", "job.yaml", cwd=desk)
+    code, shown = on_terminal(command, cwd=desk, NO_COLOR="1")
+    assert (code, " TASK" in shown or " RUN" in shown) == (int(command == "job.yaml"), True)
+    assert "\x1b" not in shown
 
 
 def test_a_warning_that_nobody_takes_does_not_end_a_run(desk):

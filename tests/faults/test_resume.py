@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -138,6 +139,28 @@ def test_after_a_failed_run_what_succeeded_is_carried_over(tmp_path):
     assert run.one("run_started")["resumed_from"] == before.directory.run_id
     assert [e["task"] for e in run.of("task_started")] == ["b", "c"]
     assert run.one("run_finished")["counts"] == {"succeeded": 4}
+
+
+def test_a_resumed_run_says_of_which_run_it_is_and_what_it_has_from_there(tmp_path):
+    before = first(tmp_path, CHAIN % "broken")
+    mend(tmp_path)
+    run = resume(tmp_path)
+    head, below = run.stderr.splitlines()[:2]
+    assert head.endswith(f", run {run.directory.run_id}")
+    assert below == f"resumed from {before.directory.run_id}"
+    shown = mprun("show", cwd=tmp_path)
+    assert shown.stdout.splitlines()[2] == below
+    for view in (run.stderr, shown.stdout):
+        assert re.search(r"^a +succeeded: in an earlier run +-", view, re.MULTILINE)
+        assert re.search(r"^b +succeeded +\d", view, re.MULTILINE)
+    told = json.loads(mprun("show", "--json", cwd=tmp_path).stdout)
+    assert told["run"]["resumed_from"] == before.directory.run_id
+    assert {task["task"]: task["carried"] for task in told["tasks"]} == {
+        "a": True,
+        "b": False,
+        "c": False,
+        "alone": True,
+    }
 
 
 def test_what_fails_again_fails_again(tmp_path):

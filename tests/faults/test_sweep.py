@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -134,7 +135,7 @@ def test_what_a_killed_run_left_is_ended_by_the_next_start_and_its_record_comple
     assert set(outcomes.values()) == {"unknown"}
     assert len(outcomes) == 7
     last = events[-1]
-    assert (last["event"], last["outcome"], last["exit_code"]) == ("run_finished", "interrupted", 3)
+    assert (last["event"], last["outcome"], last["exit_code"]) == ("run_finished", "interrupted", None)
     assert last["reason"] == "mprun was killed; found at the next start"
     assert last["counts"] == {"succeeded": 1, "unknown": 7}
     assert next_start(tmp_path).stderr == ""
@@ -180,7 +181,16 @@ def test_a_torn_last_line_is_ended_and_the_record_opens(tmp_path):
     assert "line 3 is not a JSON object, left out" in shown.stderr
     assert "a     unknown: mprun was killed: nobody saw its end" in shown.stdout
     end = shown.stdout.splitlines()[-1]
-    assert end.startswith("interrupted (mprun was killed; found at the next start): exit 3 after ")
+    assert end == (
+        "interrupted (mprun was killed; found at the next start); it never finished, "
+        "its exit code is unknown; heard of last 0.00s after its start"
+    )
+    listed = mprun("runs", cwd=tmp_path).stdout.splitlines()[-1]
+    assert re.search(
+        r" >0\.00s  interrupted: mprun was killed; found at the next start +\?  1 unknown$", listed
+    )
+    (engine,) = json.loads(mprun("tree", OLD, "--json", cwd=tmp_path).stdout)["processes"]
+    assert (engine["end"], engine["duration"], engine["exit_code"]) == ("nobody saw its end", None, None)
 
 
 def test_a_task_that_was_recorded_is_ended_with_its_session_and_descendants(tmp_path, sleeper):

@@ -1125,6 +1125,12 @@ def test_what_is_never_ready_fails_and_who_waited_for_it_is_skipped(desk):
           - {{name: next, target: "work:echo", depends_on: client}}
           - {{name: other, target: "work:echo"}}
           - {{name: gone, command: "exit 3", daemon: true, ready: {{file: nowhere}}}}
+          - name: dies
+            command: "exit 3"
+            daemon: true
+            restart: on-failure
+            ready: {{file: nowhere, timeout: 100ms, interval: 10ms}}
+          - {{name: asks dies, target: "work:echo", depends_on: {{dies: ready}}}}
           - {{name: asks gone, target: "work:echo", depends_on: {{gone: ready}}}}
         """,
         code=1,
@@ -1133,6 +1139,8 @@ def test_what_is_never_ready_fails_and_who_waited_for_it_is_skipped(desk):
     assert ends["never"] == "failed"
     assert reason(run, "never") == f"not ready: tcp {port}: Connection refused"
     assert f"failed: not ready: tcp {port}: Connection refused" in run.stderr
+    # Of what was restarted until its time was over the exit code tells more than the probe.
+    assert reason(run, "dies").startswith("not ready, exit 3")
     assert (ends["client"], reason(run, "client")) == ("skipped", "`never` was never ready")
     assert (ends["next"], ends["other"], ends["gone"], ends["asks gone"]) == (
         "skipped",

@@ -324,7 +324,9 @@ class Model:
             assert outcome == expected
             assert number in self.refused | self.passed, "an outcome without an attempt"
         else:
-            hopeless = outcome == "failed" and finish.reason == "not ready" and self.never_served(number)
+            hopeless = (
+                outcome == "failed" and finish.reason == "not ready, exit" and self.never_served(number)
+            )
             healing = planned.task.restart != "never" and self.was_up[number]
             if healing and outcome == "stopped":
                 assert self.judged[number] in (*FAILURES, "stopped"), "stopped though it had ended well"

@@ -59,6 +59,7 @@ FLOORS = (
         "reporters.plan_graph",
         "reporters.plan_json",
         "reporters.plan_text",
+        "reporters.progress",
         "reporters.table",
     },
     {"reporters.workflow"},

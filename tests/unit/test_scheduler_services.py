@@ -320,6 +320,7 @@ def test_what_never_was_ready_in_its_time_is_not_started_again():
         run.passed(now + 0.5)
         run.started("d", now=now + 0.5)
     assert run.exited("d", succeeded=False, now=17.0)[:2] == ["failed d", "skipped a"]
+    assert run.reasons["d"] == "not ready, exit"
 
 
 def test_what_was_ready_once_is_started_again_for_ever():

@@ -9,10 +9,12 @@ from hypothesis import strategies as st
 
 from mprun import events, outcomes
 from mprun.reporters import table
+from mprun.reporters.console import Console
 from mprun.reporters.lineage import Lineage
 from mprun.reporters.tail import PIECE, Tail
 from mprun.reporters.words import columns, count, size, span, visible
 from mprun.state import RunState
+from mprun.statedir import RunDirectory
 
 
 @pytest.mark.parametrize(
@@ -184,6 +186,40 @@ def test_a_narrow_terminal_gives_up_numbers_and_keeps_names_and_outcomes(width):
     if width < 40:
         assert places == [0, 1]
     assert len(places) <= len(table._fitting(table.HEAD, lines, width + 20))
+
+
+@pytest.mark.parametrize(
+    ("good", "bad", "rows", "said"),
+    [
+        (500, 0, 500, []),
+        (501, 0, 0, ["501 of 501 tasks succeeded or were skipped, and have no row here"]),
+        (500, 2, 2, ["500 of 502 tasks succeeded or were skipped, and have no row here"]),
+        (0, 501, 500, ["these are 500 of the 501 tasks that did not succeed"]),
+        (
+            1,
+            501,
+            500,
+            [
+                "these are 500 of the 501 tasks that did not succeed",
+                "1 of 502 tasks succeeded or were skipped, and have no row here",
+            ],
+        ),
+    ],
+)
+def test_of_very_many_tasks_it_is_said_which_have_no_row(good, bad, rows, said, tmp_path, capsys):
+    state = state_of(
+        *(finished(f"good{number}", "succeeded") for number in range(good)),
+        *(finished(f"bad{number}", "cancelled", "fail_fast") for number in range(bad)),
+    )
+    directory = RunDirectory(str(tmp_path / "state" / "runs" / "r"))
+    console = Console(directory, [], is_ended=lambda: False)
+    over = events.RunFinished(**STAMP, outcome="failed", exit_code=0, duration=1.0, counts={})
+    console.handle(over, state)
+    shown = capsys.readouterr().err.splitlines()
+    assert len([line for line in shown if line.startswith(("good", "bad"))]) == rows
+    command = f"mprun show --state-dir {os.path.relpath(tmp_path / 'state')}"
+    expected = ["; ".join([*said, f"`{command}` lists all"])] if said else []
+    assert [line for line in shown if "lists all" in line] == expected
 
 
 # -- lineage

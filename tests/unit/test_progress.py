@@ -1,0 +1,116 @@
+"""When a run that says nothing is said to go on, and how far it is: in virtual time."""
+
+import pytest
+from support.records import FINISHED, STARTED, started
+
+from mprun.events import from_record
+from mprun.reporters.console import FIRST_SILENCE, LONGEST_SILENCE, Console
+from mprun.state import RunState
+from mprun.statedir import RunDirectory
+
+
+class View:
+    """A console whose clock is the test's, of a run whose events are the test's."""
+
+    def __init__(self, directory, capsys, **options):
+        self.now = 0.0
+        self._capsys = capsys
+        self._state = RunState()
+        self.directory = RunDirectory(str(directory))
+        self.console = Console(
+            self.directory, ["a"], is_ended=lambda: False, clock=lambda: self.now, **options
+        )
+        self.happens(STARTED)
+        self.said()
+
+    def happens(self, *records):
+        for record in records:
+            event = from_record(record)
+            self._state.apply(event)
+            self.console.handle(event, self._state)
+
+    def passes(self, seconds):
+        """The lines that come about while the clock goes on, each with its time."""
+        end, lines = self.now + seconds, []
+        while self.now < end:
+            self.now = round(self.now + 0.1, 1)
+            self.console.tick()
+            lines += [(self.now, line) for line in self.said()]
+        return lines
+
+    def said(self):
+        return self._capsys.readouterr().err.splitlines()
+
+
+@pytest.fixture
+def view(tmp_path, capsys):
+    made = []
+
+    def make(**options):
+        (tmp_path / "logs").mkdir()
+        made.append(View(tmp_path, capsys, **options))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.console.close()
+
+
+def test_a_run_that_says_nothing_is_said_to_go_on_ever_more_seldom(view):
+    run = view(total=3)
+    run.happens(started("a"), {**FINISHED, "task": "a"}, started("b", pid=101))
+    lines = run.passes(3000)
+    assert lines[0] == (10.1, "after 10.1s: 1 of 3 tasks done, 1 running: b")
+    assert [round(now) for now, _ in lines] == [10, 30, 70, 150, 310, 631, 1231, 1831, 2431]
+    assert lines[-1][1] == "after 40m30s: 1 of 3 tasks done, 1 running: b"
+    assert (FIRST_SILENCE, LONGEST_SILENCE) == (10.0, 600.0)
+
+
+def test_a_run_that_says_something_is_not_said_to_go_on(view):
+    run = view(total=1)
+    run.happens(started("a"))
+    log = run.directory.log("a", 1)
+    shown = []
+    for _ in range(20):
+        with open(log, "a") as file:
+            file.write("still there\n")
+        shown += run.passes(9.5)
+    assert shown == []
+    assert [round(now) for now, _ in run.passes(1)] == [191]
+
+
+def test_output_that_is_not_shown_is_silence(view):
+    run = view(total=1, output="none")
+    run.happens(started("a"))
+    with open(run.directory.log("a", 1), "a") as file:
+        file.write("not shown\n")
+    assert [now for now, _ in run.passes(11)] == [10.1]
+
+
+@pytest.mark.parametrize("verbosity", [-1, 1])
+def test_only_the_plain_view_says_so(view, verbosity):
+    run = view(total=1, verbosity=verbosity)
+    run.happens(started("a"))
+    run.said()
+    assert run.passes(60) == []
+
+
+def test_of_many_tasks_those_that_run_longest_are_named(view):
+    run = view(total=9)
+    run.happens(*(started(name, pid=200 + number) for number, name in enumerate("abcde")))
+    ((_, line),) = run.passes(11)
+    assert line == "after 10.1s: 0 of 9 tasks done, 5 running: a, b, c and 2 more"
+
+
+def test_where_only_the_run_will_tell_how_many_tasks_there_are_nothing_is_made_up(view):
+    run = view()
+    run.happens(started("a[0]"), {**FINISHED, "task": "a[0]"})
+    ((_, line),) = run.passes(11)
+    assert line == "after 10.1s: 1 task done, none running"
+
+
+def test_a_name_cannot_act_on_a_terminal(view):
+    run = view(total=1)
+    run.happens(started("\x1b[31m"))
+    ((_, line),) = run.passes(11)
+    assert "\x1b" not in line
