@@ -28,6 +28,7 @@ _NUMBER = (
 
 # A plain scalar that begins with anything else is a string: most are, and need no closer look.
 MAY_BE_SPECIAL = frozenset("-+.0123456789~nNtTfF")
+_OF_NUMBERS = frozenset("-+.0123456789")
 
 
 class OutOfRange(ValueError):
@@ -44,6 +45,8 @@ def resolve(text: str) -> object:
         return int(text)
     if text in _CONSTANTS:
         return _CONSTANTS[text]
+    if text[0] not in _OF_NUMBERS:
+        return text
     match = re.fullmatch(_NUMBER, text)
     if match is None:
         return text
