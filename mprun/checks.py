@@ -46,7 +46,7 @@ RECIPE_KEYS = frozenset(
 # What of these a recipe does not take, the schema says.
 _SAID = frozenset({"target", "command", "args", "kwargs"})
 # Of 200,000 tasks only those are looked at that say one of these, or not what they run.
-_LOOKED_AT = (*KINDS, "depends_on", "expect", "foreach", "matrix", "ready", "restart", "stop", "when")
+_LOOKED_AT = ("depends_on", "expect", "foreach", "matrix", "ready", "restart", "stop", "uses", "when")
 # A name with one of these is no task's of this file as it stands: an instance's, a recipe's.
 _ELSEWHERE = frozenset("[]/$")
 
@@ -72,8 +72,9 @@ SIGNALS = frozenset(
 
 def task_name(item: object, number: int) -> str:
     """The name of the task at this place in the list, from 0: its own, or `Process-N`."""
-    name = item.get("name") if isinstance(item, dict) else None
-    return name if isinstance(name, str) else f"Process-{number + 1}"
+    if isinstance(item, dict) and isinstance(name := item.get("name"), str):
+        return name
+    return f"Process-{number + 1}"
 
 
 def check(document: Document, *, filled: bool = False) -> list[Problem]:

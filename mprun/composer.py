@@ -226,7 +226,8 @@ class Composer:
         self._place(frame.node, mark)
 
     def _alias(self, event: Any) -> None:
-        mark = _mark(event)
+        start = event.start_mark.index
+        mark = (start << SHIFT) | (event.end_mark.index - start)
         anchor = self._anchors.get(event.anchor)
         if anchor is None or not anchor.closed:
             anchor = self._refuse_alias(event.anchor, anchor, mark)
@@ -237,9 +238,10 @@ class Composer:
             self._refuse_nodes(mark)
         if self.aliased > MAX_ALIASED:
             self._stop(mark, "the file's aliases stand for more than 8 MiB", "split the job")
-        if self._frame.height <= anchor.height:
+        frame = self._frame
+        if frame.height <= anchor.height:
             self._check_depth(self._depth + anchor.height, mark)
-            self._frame.height = anchor.height + 1
+            frame.height = anchor.height + 1
         self._place(anchor.value, mark)
 
     def _refuse_alias(self, name: str, anchor: _Anchor | None, mark: int) -> _Anchor:

@@ -78,7 +78,7 @@ class Lines:
 
 
 class Source(Value):
-    """A file as it was read: its path as the user gave it, and its lines, each of which ends with `\n`."""
+    r"""A file as it was read: its path as the user gave it, and its lines, each of which ends with `\n`."""
 
     path: str
     lines: Lines
