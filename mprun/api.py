@@ -173,7 +173,6 @@ def run_job(
                 return _never_ran(directory, 0)
             kept = True
             resumed_from = _adopt(resumes, directory)
-            _forget_files(plan)
             run = _run(
                 plan, executor, directory, reporters, notes, warn, prepared, options or {}, resumed_from
             )
@@ -195,13 +194,6 @@ _THREADS = (
     "importing `{}` started a thread; a fork of a process with threads can hang: "
     "`start_method: spawn` is the way out"
 )
-
-
-def _forget_files(plan: Plan) -> None:
-    """The trees of the job files are of no use any more, unless tasks are to be made on the way."""
-    if not any(planned.task.foreach is not None for planned in plan.tasks):
-        for tree in {planned.task.origin.document.tree for planned in plan.tasks}:
-            tree.forget()
 
 
 def _adopt(resumes: Resumption | None, directory: RunDirectory) -> str | None:

@@ -104,14 +104,28 @@ class _Anchor:
 
 
 class Composer:
-    """Takes the events of one file, one at a time, through `handle`; then has `root` and `problems`."""
+    """Takes the events of one file, one at a time, through `handlers`; then has `root` and `problems`."""
 
     def __init__(self, source: Source) -> None:
         self.source = source
         self.problems: list[Problem] = []
         self.root: object = None
         self.root_mark = 0
-        self.handle: dict[str, Callable[[Any], None]] = {
+        self.nodes = 0
+        self.aliased = 0
+        self._depth = 0
+        self._documents = 0
+        self._anchors: dict[str, _Anchor] = {}
+        self._bottom = self._frame = _Frame(None, Sequence(), 0, self)
+        self._bottom.node.marks = []
+
+    def handlers(self) -> dict[str, Callable[[Any], None]]:
+        """What takes an event, by the name of its class.
+
+        It is not held here: that would be a cycle, which keeps the tree of a large file where
+        the start has put the collector off.
+        """
+        return {
             "StreamStartEvent": _ignore,
             "StreamEndEvent": self._end_stream,
             "DocumentStartEvent": self._start_document,
@@ -123,13 +137,6 @@ class Composer:
             "ScalarEvent": self._scalar,
             "AliasEvent": self._alias,
         }
-        self.nodes = 0
-        self.aliased = 0
-        self._depth = 0
-        self._documents = 0
-        self._anchors: dict[str, _Anchor] = {}
-        self._bottom = self._frame = _Frame(None, Sequence(), 0, self)
-        self._bottom.node.marks = []
 
     def problem(self, mark: int, message: str, hint: str = "") -> None:
         """Note a problem; after the hundredth the rest is not read."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import select
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mprun.executors.base import Call, Importing, Lost, Preparation, Prepared
 from mprun.references import Lookup, Reference, resolve
@@ -95,6 +95,8 @@ def _preparation(plan: Plan, directory: RunDirectory) -> Preparation:
 def calls(plan: Plan) -> Iterator[tuple[PlannedTask, Call]]:
     """Every call of the plan to be bound, with a task that makes it: one for all that share it."""
     seen: set[int] = set()
+    # To be bound, what many tasks call is the same; each of them is told of all the same.
+    shared: dict[Any, Call] = {}
     for planned in plan.tasks:
         task = planned.task
         if task.target is None:
@@ -109,14 +111,14 @@ def calls(plan: Plan) -> Iterator[tuple[PlannedTask, Call]]:
             args, kwargs = resolve(args, lookup), resolve(kwargs, lookup)
         # What only the run will tell is not looked at: a signature asks how many, and by what name.
         known = isinstance(args, (list, tuple)) and isinstance(kwargs, dict)
-        yield (
-            planned,
-            Call(
+        key = (task.target, len(args), *kwargs) if known else task.target
+        if key not in shared:
+            shared[key] = Call(
                 target=task.target,
                 args=(None,) * len(args) if known else None,
                 kwargs=dict.fromkeys(kwargs) if known else {},
-            ),
-        )
+            )
+        yield planned, shared[key]
 
 
 class Watch:
