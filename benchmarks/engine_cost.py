@@ -1,7 +1,7 @@
 """What a task costs the engine, without any process: CPU time and memory, by the number of tasks.
 
 `PYTHONPATH=. python benchmarks/engine_cost.py` runs jobs of 1,000, 10,000 and 100,000 no-op
-tasks, written out and as a matrix, each in a new Python: everything from the
+tasks, written out, written out with more keys, and as a matrix, each in a new Python: everything from the
 plan to the table at the end, with the record and the plain view, and in place of the launcher
 a piece of paper that says of each task at once that it has started and ended. Its own time is
 not counted. Rounds are interleaved, figures are medians; `--profile` shows where the time goes.
@@ -26,7 +26,7 @@ from typing import Any, cast
 
 from mprun.worker import Assignment
 
-KINDS = ("file", "matrix")
+KINDS = ("file", "full", "matrix")
 
 
 class Paper:
@@ -105,6 +105,15 @@ def job_text(kind: str, tasks: int) -> str:
     """A job of so many no-op tasks, a multiple of 100."""
     if kind == "file":
         return "tasks:\n" + "  - target: noop:noop\n" * tasks
+    if kind == "full":
+        # Nine nodes each: of a file of 100,000 there is room for ten.
+        one = "  - {{name: task{0}, target: noop:noop, timeout: {1}, depends_on: task{2}}}\n"
+        return "tasks:\n" + "".join(
+            one.format(number, number % 100 + 1, number - 100)
+            if number >= 100
+            else f"  - {{name: task{number}, target: noop:noop}}\n"
+            for number in range(tasks)
+        )
     axes = f"{{a: {list(range(tasks // 100))}, b: {list(range(100))}}}"
     return f"tasks:\n  - name: task\n    target: noop:noop\n    matrix: {axes}\n"
 

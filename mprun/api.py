@@ -173,7 +173,6 @@ def run_job(
                 return _never_ran(directory, 0)
             kept = True
             resumed_from = _adopt(resumes, directory)
-            _forget_files(plan)
             run = _run(
                 plan, executor, directory, reporters, notes, warn, prepared, options or {}, resumed_from
             )
@@ -195,13 +194,6 @@ _THREADS = (
     "importing `{}` started a thread; a fork of a process with threads can hang: "
     "`start_method: spawn` is the way out"
 )
-
-
-def _forget_files(plan: Plan) -> None:
-    """The trees of the job files are of no use any more, unless tasks are to be made on the way."""
-    if not any(planned.task.foreach is not None for planned in plan.tasks):
-        for tree in {planned.task.origin.document.tree for planned in plan.tasks}:
-            tree.forget()
 
 
 def _adopt(resumes: Resumption | None, directory: RunDirectory) -> str | None:
@@ -280,7 +272,7 @@ def _prepared(
     except ImportFailure as failure:
         if failure.number is None:
             raise LauncherError(f"the start of the launcher {failure}") from None
-        task = [planned.task for planned, _ in calls(plan)][failure.number]
+        task = calls(plan)[failure.number][1][0]
         message = f"importing `{(task.target or '').partition(':')[0]}` {failure}"
         raise JobFileError([blame.target_problem(task, message)]) from None
 
@@ -294,15 +286,17 @@ def _refuse_findings(plan: Plan, prepared: Prepared) -> None:
     """Raise JobFileError where a target cannot be called as the job file says."""
     if not prepared.findings:
         return
-    tasks = [planned.task for planned, _ in calls(plan)]
-    raise JobFileError(
-        [
-            blame.target_problem(tasks[f.number], f.message, f.where, f.word, f.candidates)
-            if f.number >= 0
-            else blame.preload_problem(plan.job, -1 - f.number, f.message, f.word, f.candidates)
-            for f in prepared.findings
+    called = calls(plan)
+    problems = []
+    for f in prepared.findings:
+        if f.number < 0:
+            problems.append(blame.preload_problem(plan.job, -1 - f.number, f.message, f.word, f.candidates))
+            continue
+        problems += [
+            blame.target_problem(task, f.message, f.where, f.word, f.candidates)
+            for task in called[f.number][1]
         ]
-    )
+    raise JobFileError(problems)
 
 
 def _sweep_killed_runs(directory: RunDirectory, warn: Callable[[str], None]) -> None:

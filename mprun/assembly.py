@@ -10,7 +10,7 @@ from mprun.builder import Inherited, Surroundings, absolute, listed
 from mprun.errors import JobFileError, UsageError
 from mprun.graph import Misfit, Names, link, refuse_never_ready
 from mprun.instances import MAX_TASKS, TooMany, least_count, spread, too_many
-from mprun.job import Job, JoinEntry, Origin
+from mprun.job import Job, JoinEntry, Origin, Task
 from mprun.loader import place_of
 from mprun.problems import Problem, quote
 from mprun.reference_checks import check_references, has_references, reference_problem
@@ -56,6 +56,9 @@ def assemble(
 # Keys that decide which tasks there are, and what others may ask of them.
 _TELLING = frozenset({"daemon", "foreach", "matrix", "ready", "resources", "uses"})
 
+# Of more tasks than this a faster constructor is worth its making.
+_MANY = 1000
+
 
 class Assembly:
     """Reads the files of one job, each once."""
@@ -88,6 +91,10 @@ class Assembly:
         scope, document, env = self._settled(document, given, self._environment)
         self._refuse_many(document)
         tasks = tuple(self._tasks(document, scope, Inherited(env={}, job_env={}), env))
+        root: Any = document.root
+        raw = {key: node for key, node in root.items() if key != "tasks"}
+        del root
+        self._forget_trees(tasks)
         names = Names(tasks, self._empty)
         try:
             needs = ((),) * len(tasks) if self._unknown else link(tasks, names)
@@ -95,7 +102,6 @@ class Assembly:
                 refuse_never_ready(tasks, needs, names)
         except Misfit as misfit:
             raise JobFileError([blame.need_problem(tasks[misfit.task].task, misfit, names)]) from None
-        raw: Any = document.root
         join = raw.get("join")
         job = Job(
             name=raw.get("name") or os.path.splitext(os.path.basename(path))[0],
@@ -124,6 +130,15 @@ class Assembly:
         if problems:
             raise JobFileError(problems)
         return job
+
+    def _forget_trees(self, tasks: Sequence[Instance]) -> None:
+        """Of 100,000 tasks they are up to 80 MB, and of use to none.
+
+        Unless tasks are to be made on the way; where something is found to be wrong, they are read again.
+        """
+        if not any(instance.task.foreach is not None for instance in tasks):
+            for document in self._documents.values():
+                document.tree.forget()
 
     def _refuse_many(self, document: Document) -> None:
         """Raise JobFileError for recipes that multiply, before their tasks take up time and memory."""
@@ -287,6 +302,8 @@ class Assembly:
         )
         raw: Any = document.root
         tasks: list[Instance] = []
+        if len(raw["tasks"]) > _MANY:
+            Task.hasten()
         for number in range(len(raw["tasks"])):
             keys = builder.merged(raw, number)
             try:

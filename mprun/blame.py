@@ -37,7 +37,7 @@ def need_problem(task: Task, misfit: Misfit, names: Names) -> Problem:
     name = task.name
     if said is not None and said.origin is not None:
         # By a task that uses the recipe: its name has fewer pieces.
-        task = task.replace(origin=said.origin)
+        task = task.replace(document=said.origin.document, position=int(said.origin.path[1]) + 1)
         while name and not misfit.need.startswith(name.rpartition("/")[0]):
             name = name.rpartition("/")[0]
     prefix, _, _ = name.rpartition("/")
@@ -79,11 +79,11 @@ def left_out(job: Job, selection: Sequence[int]) -> list[Problem]:
         for reference in result_references(task):
             missing = [one for one in names.meant(reference.name) if one not in chosen]
             if missing and (task.name, reference.name) not in problems:
-                place = _place_of_text(task.origin.document, task.origin.path, str(reference))
+                place = _place_of_text(task.document, task.origin.path, str(reference))
                 name = quote(job.tasks[missing[0]].name)
                 problems[task.name, reference.name] = Problem(
                     message=f"the task {name}, whose result this is, was left out",
-                    source=task.origin.document.source,
+                    source=task.document.source,
                     place=place,
                     hint="leave `--no-deps` out",
                 )
@@ -92,7 +92,7 @@ def left_out(job: Job, selection: Sequence[int]) -> list[Problem]:
 
 def _holder(task: Task, where: Path) -> tuple[Document, Path, bool]:
     """The document, the path of the mapping that says it, and whether that is the `defaults`."""
-    document, path = task.origin.document, task.origin.path
+    document, path = task.document, task.origin.path
     defaults: Any = _at(document, ("defaults",))
     if where and where[0] not in _at(document, path) and isinstance(defaults, dict) and where[0] in defaults:
         return document, ("defaults",), True

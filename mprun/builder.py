@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+from sys import intern
 from typing import TYPE_CHECKING, Any
 
 from mprun.checks import KINDS, task_name
 from mprun.durations import seconds
-from mprun.job import Dependency, Expect, Limits, Origin, Ready, Retry, Stop, Task, signal_name
+from mprun.job import Dependency, Expect, Limits, Ready, Retry, Stop, Task, signal_name
 from mprun.loader import plain
 from mprun.references import Lookup, ReferenceProblem, compiled, references
 from mprun.sizes import to_bytes
@@ -91,11 +92,12 @@ def build_task(around: Surroundings, number: int, keys: dict[str, Any], axes: tu
     prefix = inherited.prefix
     tree = (lambda node: compiled(node, prefix)) if around.has_references else plain
     base = task_name(raw["tasks"][number], number)
-    foreach = keys.get("foreach")
+    foreach, target = keys.get("foreach"), keys.get("target")
     task = Task(
         name=prefix + base,
         position=number + 1,
-        target=keys.get("target"),
+        # Many tasks call the same.
+        target=intern(target) if type(target) is str else target,
         command=_command(tree(keys["command"])) if "command" in keys else None,
         args=_tuple(tree(keys["args"])) if keys.get("args") else (),
         kwargs=tree(keys["kwargs"]) if keys.get("kwargs") else _NOTHING,
@@ -123,7 +125,7 @@ def build_task(around: Surroundings, number: int, keys: dict[str, Any], axes: tu
         scope=scope,
         # A recipe's tasks may have references from where it is used.
         refers=around.has_references or bool(prefix),
-        origin=Origin(document=document, path=("tasks", number)),
+        document=document,
     )
     if not task.refers:
         return task

@@ -45,6 +45,8 @@ RECIPE_KEYS = frozenset(
 )
 # What of these a recipe does not take, the schema says.
 _SAID = frozenset({"target", "command", "args", "kwargs"})
+# Of 200,000 tasks only those are looked at that say one of these, or not what they run.
+_LOOKED_AT = ("depends_on", "expect", "foreach", "matrix", "ready", "restart", "stop", "uses", "when")
 # A name with one of these is no task's of this file as it stands: an instance's, a recipe's.
 _ELSEWHERE = frozenset("[]/$")
 
@@ -70,8 +72,9 @@ SIGNALS = frozenset(
 
 def task_name(item: object, number: int) -> str:
     """The name of the task at this place in the list, from 0: its own, or `Process-N`."""
-    name = item.get("name") if isinstance(item, dict) else None
-    return name if isinstance(name, str) else f"Process-{number + 1}"
+    if isinstance(item, dict) and isinstance(name := item.get("name"), str):
+        return name
+    return f"Process-{number + 1}"
 
 
 def check(document: Document, *, filled: bool = False) -> list[Problem]:
@@ -96,6 +99,10 @@ def _named(path: Path, value: object) -> Iterator[tuple[Path, str, bool]]:
         yield from (((*path, need), need, True) for need in value if isinstance(need, str))
 
 
+def _is_known(key: object, keys: frozenset[str]) -> bool:
+    return isinstance(key, str) and (key in keys or key.startswith("x-"))
+
+
 class _Checks:
     def __init__(self, document: Document) -> None:
         self._document = document
@@ -104,8 +111,22 @@ class _Checks:
         self._tasks = tasks if isinstance(tasks, Sequence) else Sequence()
         self._names = [task_name(item, number) for number, item in enumerate(self._tasks)]
         self._known = frozenset(self._names)
+        # The places of the tasks that say these keys, and of those that do not say what they run.
+        self._saying: dict[Any, list[int]] = {key: [] for key in _LOOKED_AT}
+        self._kindless: list[int] = []
+        self._find_places()
         self._searches = 0
         self._expanded: dict[str, list[str]] = {}
+
+    def _find_places(self) -> None:
+        saying, kinds = self._saying, frozenset(KINDS)
+        for number, item in enumerate(self._tasks):
+            if isinstance(item, Mapping):
+                for key in item:
+                    if key in saying:
+                        saying[key].append(number)
+                if kinds.isdisjoint(item):
+                    self._kindless.append(number)
 
     def all(self, filled: bool) -> Iterator[Problem]:
         yield from self._kinds()
@@ -124,20 +145,21 @@ class _Checks:
     def _kinds(self) -> Iterator[Problem]:
         """What neither a task nor the defaults say what to run, and what says too much."""
         defaults = self._defaults()
-        for number, item in enumerate(self._tasks):
-            if not isinstance(item, Mapping):
-                continue
+        kindless = [] if any(kind in defaults for kind in KINDS) else self._kindless
+        keys = task_keys() if kindless or self._saying["uses"] else frozenset()
+        for number in sorted({*kindless, *self._places("uses", "when", "matrix", "restart")}):
+            item: Any = self._tasks[number]
             path: Path = ("tasks", number)
             name = f"task {quote(self._names[number][:50])}"
-            kinds = [kind for kind in KINDS if kind in item] or [kind for kind in KINDS if kind in defaults]
-            if not kinds and all(self._is_known(key) for key in item):
+            lacks_kind = bool(kindless) and not any(kind in item for kind in KINDS)
+            if lacks_kind and all(_is_known(key, keys) for key in item):
                 words = ", ".join(f"`{kind}`" for kind in KINDS[:-1]) + f" or `{KINDS[-1]}`"
                 yield self._problem(
                     path, f"{name} needs one of {words}", "add `target: package.module:callable`"
                 )
             if "uses" in item:
                 for key in item.keys() - RECIPE_KEYS:
-                    if self._is_known(key) and not key.startswith("x-") and key not in _SAID:
+                    if _is_known(key, keys) and not key.startswith("x-") and key not in _SAID:
                         message = f"{name} is a recipe, which takes no {quote(key)}"
                         yield self._problem((*path, key), message, "give it to the recipe's tasks", True)
             yield from self._conditions(path, item)
@@ -170,10 +192,13 @@ class _Checks:
         defaults = self._job.get("defaults")
         return defaults if isinstance(defaults, Mapping) else {}
 
-    def _is_known(self, key: object) -> bool:
-        return isinstance(key, str) and (key in task_keys() or key.startswith("x-"))
+    def _places(self, *keys: str) -> list[int]:
+        """The places of the tasks that say one of these keys, in their order."""
+        return sorted({number for key in keys for number in self._saying[key]})
 
     def _duplicate_names(self) -> Iterator[Problem]:
+        if len(self._known) == len(self._names):
+            return
         first: dict[str, int] = {}
         for number, name in enumerate(self._names):
             if name not in first:
@@ -193,9 +218,11 @@ class _Checks:
     def _dependencies(self) -> Iterator[Problem]:
         needs: dict[str, list[str]] = {}
         total = 0
-        for number, item in enumerate(self._tasks):
+        # Where all wait for something, all are looked at.
+        of_all = "depends_on" in self._defaults()
+        for number in range(len(self._tasks)) if of_all else self._saying["depends_on"]:
             name = self._names[number]
-            for path, need, key in self._needs(number, item):
+            for path, need, key in self._needs(number, self._tasks[number]):
                 if need == name:
                     yield self._problem(path, f"task {quote(name)} depends on itself", "take it out", key)
                     continue
@@ -232,9 +259,7 @@ class _Checks:
 
     def _reaches_beyond(self, need: str) -> bool:
         """Whether a pattern may match what only a recipe or a matrix brings."""
-        return bool({"*", "?"} & set(need)) and any(
-            isinstance(item, Mapping) and item.keys() & {"uses", "matrix", "foreach"} for item in self._tasks
-        )
+        return bool({"*", "?"} & set(need)) and any(map(self._saying.get, ("uses", "matrix", "foreach")))
 
     def _place_of_need(self, name: str, need: str) -> tuple[Path, bool]:
         # A name may stand there twice, which is said elsewhere: either may be the one that needs it.
@@ -256,7 +281,7 @@ class _Checks:
             yield from (need for need in below if need[1] != self._names[number])
 
     def _patterns(self) -> Iterator[Problem]:
-        for path, holder in self._holders():
+        for path, holder in self._holders("expect", "ready"):
             for key, below in (("expect", "output"), ("ready", "log")):
                 part = holder.get(key) if isinstance(holder, Mapping) else None
                 pattern = part.get(below) if isinstance(part, Mapping) else None
@@ -267,14 +292,14 @@ class _Checks:
                 except (re.error, OverflowError, RecursionError) as error:
                     yield self._problem((*path, key, below), f"not a regular expression: {error}")
 
-    def _holders(self) -> Iterator[tuple[Path, object]]:
-        """The mappings that task keys may stand in, with their paths."""
+    def _holders(self, *keys: str) -> Iterator[tuple[Path, object]]:
+        """The mappings that these task keys may stand in, with their paths."""
         yield ("defaults",), self._job.get("defaults")
-        for number, item in enumerate(self._tasks):
-            yield ("tasks", number), item
+        for number in self._places(*keys):
+            yield ("tasks", number), self._tasks[number]
 
     def _signals(self) -> Iterator[Problem]:
-        for path, holder in self._holders():
+        for path, holder in self._holders("stop"):
             stop = holder.get("stop") if isinstance(holder, Mapping) else None
             name = stop.get("signal") if isinstance(stop, Mapping) else None
             if isinstance(name, str) and "${" not in name and signal_name(name) not in SIGNALS:

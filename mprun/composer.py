@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import accumulate
 from sys import intern
 from typing import TYPE_CHECKING, Any
 
@@ -56,16 +55,12 @@ class Stop(Exception):
     """The rest of the file need not, or must not, be read."""
 
 
-def starts_of(source: Source) -> list[int]:
-    """Where each line starts, counted in characters, when every line ends with one."""
-    return list(accumulate((len(line) + 1 for line in source.lines), initial=0))
-
-
-def place_of_mark(source: Source, starts: list[int], mark: int) -> Place:
+def place_of_mark(source: Source, mark: int) -> Place:
     """The place that a mark stands for, at most to the end of its first line."""
     # For messages, of which a good file has none.
     from bisect import bisect_right
 
+    starts = source.lines.starts()
     line = bisect_right(starts, mark >> SHIFT, hi=len(source.lines)) - 1
     column = (mark >> SHIFT) - starts[line]
     width = min(mark & _LENGTH, len(source.lines[line]) - column)
@@ -109,15 +104,28 @@ class _Anchor:
 
 
 class Composer:
-    """Takes the events of one file, one at a time, through `handle`; then has `root` and `problems`."""
+    """Takes the events of one file, one at a time, through `handlers`; then has `root` and `problems`."""
 
     def __init__(self, source: Source) -> None:
         self.source = source
-        self.starts = starts_of(source)
         self.problems: list[Problem] = []
         self.root: object = None
         self.root_mark = 0
-        self.handle: dict[str, Callable[[Any], None]] = {
+        self.nodes = 0
+        self.aliased = 0
+        self._depth = 0
+        self._documents = 0
+        self._anchors: dict[str, _Anchor] = {}
+        self._bottom = self._frame = _Frame(None, Sequence(), 0, self)
+        self._bottom.node.marks = []
+
+    def handlers(self) -> dict[str, Callable[[Any], None]]:
+        """What takes an event, by the name of its class.
+
+        It is not held here: that would be a cycle, which keeps the tree of a large file where
+        the start has put the collector off.
+        """
+        return {
             "StreamStartEvent": _ignore,
             "StreamEndEvent": self._end_stream,
             "DocumentStartEvent": self._start_document,
@@ -129,17 +137,10 @@ class Composer:
             "ScalarEvent": self._scalar,
             "AliasEvent": self._alias,
         }
-        self.nodes = 0
-        self.aliased = 0
-        self._depth = 0
-        self._documents = 0
-        self._anchors: dict[str, _Anchor] = {}
-        self._bottom = self._frame = _Frame(None, Sequence(), 0, self)
-        self._bottom.node.marks = []
 
     def problem(self, mark: int, message: str, hint: str = "") -> None:
         """Note a problem; after the hundredth the rest is not read."""
-        place = place_of_mark(self.source, self.starts, mark)
+        place = place_of_mark(self.source, mark)
         self.problems.append(Problem(message=message, source=self.source, place=place, hint=hint))
         if len(self.problems) >= MAX_PROBLEMS:
             raise Stop
@@ -169,7 +170,10 @@ class Composer:
         mark = (start << SHIFT) | length
         value: object = event.value
         if not event.style and (not value or value[0] in MAY_BE_SPECIAL):  # type: ignore[index]
-            value = self._resolved(value, mark)  # type: ignore[arg-type]
+            try:
+                value = resolve(value)  # type: ignore[arg-type]
+            except OutOfRange as error:
+                self.problem(mark, str(error), "quote it if it is meant as a string")
         self.nodes += 1
         if self.nodes > MAX_NODES:
             self._refuse_nodes(mark)
@@ -190,13 +194,6 @@ class Composer:
             node[frame.key] = value
             node.marks += (frame.key_mark, mark)
             frame.key = _NO_KEY
-
-    def _resolved(self, text: str, mark: int) -> object:
-        try:
-            return resolve(text)
-        except OutOfRange as error:
-            self.problem(mark, str(error), "quote it if it is meant as a string")
-            return text
 
     def _start_mapping(self, event: Any) -> None:
         self._open(event, Mapping())
@@ -236,28 +233,31 @@ class Composer:
         self._place(frame.node, mark)
 
     def _alias(self, event: Any) -> None:
-        mark, name = _mark(event), event.anchor
-        anchor = self._anchors.get(name)
-        if anchor is None:
-            hint = f'quote it if it is a string: `"*{name[:60]}"`'
-            self.problem(mark, f"unknown alias {quote('*' + name[:80])}", hint)
-            anchor = _Anchor(None, 1, 0, 0)
-        elif not anchor.closed:
-            message = f"the alias {quote('*' + name[:80])} stands inside of what it names"
-            self._stop(mark, message, "write the value out")
-        self._expand(anchor, mark)
-        self._place(anchor.value, mark)
-
-    def _expand(self, anchor: _Anchor, mark: int) -> None:
-        """Count what an alias stands for, so that a bomb is refused before anyone walks it."""
+        start = event.start_mark.index
+        mark = (start << SHIFT) | (event.end_mark.index - start)
+        anchor = self._anchors.get(event.anchor)
+        if anchor is None or not anchor.closed:
+            anchor = self._refuse_alias(event.anchor, anchor, mark)
+        # Counted for what it stands for, so that a bomb is refused before anyone walks it.
         self.nodes += anchor.nodes
         self.aliased += anchor.length
         if self.nodes > MAX_NODES:
             self._refuse_nodes(mark)
         if self.aliased > MAX_ALIASED:
             self._stop(mark, "the file's aliases stand for more than 8 MiB", "split the job")
-        self._check_depth(self._depth + anchor.height, mark)
-        self._frame.height = max(self._frame.height, anchor.height + 1)
+        frame = self._frame
+        if frame.height <= anchor.height:
+            self._check_depth(self._depth + anchor.height, mark)
+            frame.height = anchor.height + 1
+        self._place(anchor.value, mark)
+
+    def _refuse_alias(self, name: str, anchor: _Anchor | None, mark: int) -> _Anchor:
+        if anchor is not None:
+            message = f"the alias {quote('*' + name[:80])} stands inside of what it names"
+            self._stop(mark, message, "write the value out")
+        hint = f'quote it if it is a string: `"*{name[:60]}"`'
+        self.problem(mark, f"unknown alias {quote('*' + name[:80])}", hint)
+        return _Anchor(None, 1, 0, 0)
 
     def _refuse_nodes(self, mark: int) -> None:
         self._stop(mark, f"the file has more than {MAX_NODES:,} nodes, aliases expanded", "split the job")
@@ -269,14 +269,15 @@ class Composer:
 
     def _place(self, value: object, mark: int) -> None:
         frame = self._frame
-        if isinstance(frame.node, Sequence):
-            frame.node.append(value)
-            frame.node.marks.append(mark)
+        node = frame.node
+        if type(node) is Sequence:
+            node.append(value)
+            node.marks.append(mark)
         elif frame.key is _NO_KEY:
             self._set_key(frame, value, mark)
         else:
-            frame.node[frame.key] = value
-            frame.node.marks += (frame.key_mark, mark)
+            node[frame.key] = value
+            node.marks += (frame.key_mark, mark)
             frame.key = _NO_KEY
 
     def _set_key(self, frame: _Frame, value: Any, mark: int) -> None:
@@ -299,7 +300,7 @@ class Composer:
 
     def _refuse_duplicate(self, node: Mapping, key: Hashable, mark: int) -> None:
         first = node.marks_of(key)[0]
-        line = place_of_mark(self.source, self.starts, first).line
+        line = place_of_mark(self.source, first).line
         was, now = self._text(first), self._text(mark)
         old = next(other for other in node if other is key or other == key)
         if type(old) is not type(key):
@@ -310,7 +311,7 @@ class Composer:
             self.problem(mark, message, "keep one of the two")
 
     def _text(self, mark: int) -> str:
-        place = place_of_mark(self.source, self.starts, mark)
+        place = place_of_mark(self.source, mark)
         start = place.column - 1
         return self.source.lines[place.line - 1][start : start + min(place.width, 80)]
 

@@ -9,7 +9,7 @@ import re
 from typing import TYPE_CHECKING
 
 from mprun.errors import JobFileError
-from mprun.problems import Place, Problem, Source
+from mprun.problems import Lines, Place, Problem, Source
 from mprun.textfile import read_text
 
 if TYPE_CHECKING:
@@ -58,8 +58,8 @@ def read_env_file(path: str) -> dict[str, str]:
 
 def _problems(path: str, lines: list[str], wrong: dict[int, _Misfit]) -> Iterator[Problem]:
     # A source goes wherever a problem goes, so none of the other lines is in it.
-    shown = tuple(_shown(line) if number in wrong else "" for number, line in enumerate(lines))
-    source = Source(path=path, lines=shown)
+    shown = (_shown(line) if number in wrong else "" for number, line in enumerate(lines))
+    source = Source(path=path, lines=Lines("\n".join(shown)))
     for number, misfit in wrong.items():
         place = Place(line=number + 1, column=misfit.at + 1, width=misfit.width)
         yield Problem(message=str(misfit), source=source, place=place, hint=misfit.hint)

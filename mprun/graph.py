@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from mprun.job import Needs, Origin, Task
 
@@ -120,25 +120,24 @@ def _needs(number: int, tasks: Sequence[Named], names: Names) -> tuple[Needs, in
             raise Misfit(number, dependency.task, "", known=False)
         looked += len(meant)
         is_pattern = bool({"*", "?"} & set(dependency.task))
-        says = _place(dependency.origin or tasks[number].task.origin) if is_pattern else None
+        says = dependency.origin or tasks[number].task.origin
         for other in meant:
-            if is_pattern and any(place == says for place in _sayers(tasks[other].task)):
+            if is_pattern and _comes_from(tasks[other].task, says):
                 continue
             found[other, dependency.condition] = None
     return tuple(found), max(looked, len(found))
 
 
-def _place(origin: Origin) -> tuple[int, tuple[str | int, ...]]:
-    return id(origin.document), origin.path
-
-
-def _sayers(task: Task) -> Iterator[tuple[int, tuple[str | int, ...]]]:
-    """The places in files that a task comes from: its own, and those that use its recipe.
+def _comes_from(task: Task, says: Origin) -> bool:
+    """Whether a task stands at a place of a file, or a recipe that is used there brings it.
 
     Where a pattern stands, it means none of what comes from there.
     """
-    yield _place(task.origin)
-    yield from (_place(one.origin) for one in task.depends_on if one.origin is not None)
+    document, path = says.document, says.path
+    if task.document is document and path == ("tasks", task.position - 1):
+        return True
+    origins = (one.origin for one in task.depends_on if one.origin is not None)
+    return any(origin.document is document and origin.path == path for origin in origins)
 
 
 def refuse_never_ready(tasks: Sequence[Named], linked: Sequence[Needs], names: Names) -> None:

@@ -173,7 +173,7 @@ class Handover:
         )
 
     def _absolute(self, task: Task, path: str) -> str:
-        folder = os.path.dirname(os.path.abspath(task.origin.document.source.path))
+        folder = os.path.dirname(os.path.abspath(task.document.source.path))
         return os.path.normpath(os.path.join(folder, path))
 
     def order(self, number: int, attempt: int, after: Attempts = ()) -> AttemptOrder:

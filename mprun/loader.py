@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from mprun.composer import SHIFT, Composer, Mapping, Sequence, Stop, place_of_mark
 from mprun.errors import JobFileError, UsageError
-from mprun.problems import Place, Problem, Source, closest, quote, visible
+from mprun.problems import Lines, Place, Problem, Source, closest, quote, visible
 from mprun.value import Value
 
 # hashlib loads OpenSSL, which takes as long as reading a small job; `random` in the
@@ -29,32 +29,31 @@ MAX_BYTES = 8 * 1024 * 1024
 
 # The characters that YAML does not allow (YAML 1.2.2 section 5.1), and a BOM inside the text.
 _UNPRINTABLE = "[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]"
-# YAML 1.2.2 section 5.4: what ends a line.
-_split_lines = re.compile("\r\n?|\n").split
 
 
 class Tree:
     """What the text of a document says; once forgotten, it is read again for whoever asks.
 
     `root` is made of Mapping, Sequence and scalars, each node with a place (`place_of`);
-    `starts` and `mark` are what that is computed from.
+    `mark` is what that of the root is computed from.
     """
 
     __slots__ = ("_held", "_source")
 
-    def __init__(self, root: object, starts: list[int], mark: int, source: Source | None = None) -> None:
-        self._held: tuple[object, list[int], int] | None = (root, starts, mark)
+    def __init__(self, root: object, mark: int, source: Source | None = None) -> None:
+        self._held: tuple[object, int] | None = (root, mark)
         # None where it is not what the text says.
         self._source = source
 
-    def get(self) -> tuple[object, list[int], int]:
-        """The root, the starts and the mark."""
+    def get(self) -> tuple[object, int]:
+        """The root and its mark."""
         if self._held is None:
-            self._held = _read_again(self._source)  # type: ignore[arg-type]  # else it is not forgotten
+            # What has no source is not forgotten.
+            self._held = _composed(self._source, self._source.lines.text.encode())  # type: ignore[union-attr,arg-type]
         return self._held
 
     def forget(self) -> None:
-        """Keep the text alone: of 100,000 tasks, 45 MB less (`benchmarks/engine_cost.py`)."""
+        """Keep the text alone: of 100,000 tasks, 45 to 80 MB less (`benchmarks/engine_cost.py`)."""
         if self._source is not None:
             self._held = None
 
@@ -72,18 +71,13 @@ class Document(Value):
         return self.tree.get()[0]
 
     @property
-    def starts(self) -> list[int]:
-        """Where each line starts (`composer.starts_of`)."""
-        return self.tree.get()[1]
-
-    @property
     def mark(self) -> int:
         """The mark of the root."""
-        return self.tree.get()[2]
+        return self.tree.get()[1]
 
     def with_root(self, root: object) -> Document:
         """The same with another root, which the text does not have."""
-        return self.replace(tree=Tree(root, self.starts, self.mark))
+        return self.replace(tree=Tree(root, self.mark))
 
 
 def load(path: str) -> Document:
@@ -103,24 +97,14 @@ def parse(text: bytes | str, path: str) -> Document:
     if len(data) > MAX_BYTES:
         raise UsageError(f"{quote(path)} is too large: a job file has at most 8 MiB")
     source = _decoded(data, path)
-    composer = Composer(source)
-    # Each line ends with one character, as the places are counted in characters.
-    root = _composed(composer, "\n".join(source.lines).encode())
-    return Document(
-        source=source,
-        tree=Tree(root, composer.starts, composer.root_mark, source),
-        sha256=sha256(data).hexdigest(),
-    )
+    tree = Tree(*_composed(source, source.lines.text.encode()), source)
+    return Document(source=source, tree=tree, sha256=sha256(data).hexdigest())
 
 
-def _read_again(source: Source) -> tuple[object, list[int], int]:
-    composer = Composer(source)
-    root = _composed(composer, "\n".join(source.lines).encode())
-    return root, composer.starts, composer.root_mark
-
-
-def _composed(composer: Composer, data: bytes) -> object:
+def _composed(source: Source, data: bytes) -> tuple[object, int]:
+    """The root of a text, and its mark."""
     # The room's one library, by its parts: the command has no more than these (`mprun.postponed`).
+    from yaml import events as kinds
     from yaml.error import MarkedYAMLError, YAMLError
 
     try:
@@ -128,9 +112,11 @@ def _composed(composer: Composer, data: bytes) -> object:
     except ImportError:
         from yaml import SafeLoader as Parser  # type: ignore[assignment]
 
+    composer = Composer(source)
+    handle = {getattr(kinds, name): handler for name, handler in composer.handlers().items()}
     events = Parser(data)
     try:
-        _feed(composer.handle, events.get_event)
+        _feed(handle, events.get_event)
     except Stop:
         pass
     except MarkedYAMLError as error:
@@ -141,12 +127,12 @@ def _composed(composer: Composer, data: bytes) -> object:
         events.dispose()
     if composer.problems:
         raise JobFileError(composer.problems)
-    return composer.root
+    return composer.root, composer.root_mark
 
 
-def _feed(handle: dict[str, Callable[[Any], None]], get_event: Callable[[], Any]) -> None:
+def _feed(handle: dict[type, Callable[[Any], None]], get_event: Callable[[], Any]) -> None:
     while (event := get_event()) is not None:
-        handle[type(event).__name__](event)
+        handle[type(event)](event)
 
 
 def _explain_syntax(composer: Composer, error: Any) -> None:
@@ -154,7 +140,7 @@ def _explain_syntax(composer: Composer, error: Any) -> None:
     from mprun.syntax import explain
 
     marks = (error.context_mark, error.problem_mark)
-    places = [mark and place_of_mark(composer.source, composer.starts, mark.index << SHIFT) for mark in marks]
+    places = [mark and place_of_mark(composer.source, mark.index << SHIFT) for mark in marks]
     composer.problems.append(explain(composer.source, error.context or "", error.problem or "", *places))
 
 
@@ -165,7 +151,7 @@ def _decoded(data: bytes, path: str) -> Source:
         before = data[: error.start].decode("utf-8")
         source = _source(path, before + data[error.start :].decode("utf-8", "replace"))
         message = f"not UTF-8: byte 0x{data[error.start]:02x}"
-        _refuse(source, len(before), before, message, "save the file as UTF-8")
+        _refuse(source, before, message, "save the file as UTF-8")
     text = text.removeprefix("\ufeff")
     source = _source(path, text)
     # Compiling the pattern takes 6 ms; what Python calls printable, YAML does, too.
@@ -173,17 +159,21 @@ def _decoded(data: bytes, path: str) -> Source:
     if found:
         message = f"the character U+{ord(found[0]):04X} must not stand in YAML"
         hint = f'write it as `"\\u{ord(found[0]):04x}"` in double quotes, or take it out'
-        _refuse(source, found.start(), text[: found.start()], message, hint)
+        _refuse(source, text[: found.start()], message, hint)
     return source
 
 
 def _source(path: str, text: str) -> Source:
-    lines = _split_lines(text) if "\r" in text else text.split("\n")
-    return Source(path=path, lines=tuple(lines))
+    return Source(path=path, lines=Lines(_with_newlines(text)))
 
 
-def _refuse(source: Source, offset: int, before: str, message: str, hint: str) -> None:
-    lines = _split_lines(before)
+def _with_newlines(text: str) -> str:
+    """The text with each line ended by one character (YAML 1.2.2 section 5.4 has what may end one)."""
+    return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
+
+
+def _refuse(source: Source, before: str, message: str, hint: str) -> None:
+    lines = _with_newlines(before).split("\n")
     place = Place(line=len(lines), column=len(lines[-1]) + 1)
     raise JobFileError([Problem(message=message, source=source, place=place, hint=hint)])
 
@@ -203,7 +193,7 @@ def place_of(document: Document, path: tuple[str | int, ...], key: bool = False)
             node, mark = node[step], node.marks[step]
         else:
             break
-    return place_of_mark(document.source, document.starts, mark)
+    return place_of_mark(document.source, mark)
 
 
 def plain(node: object) -> Any:

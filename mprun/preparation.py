@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import select
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mprun.executors.base import Call, Importing, Lost, Preparation, Prepared
 from mprun.references import Lookup, Reference, resolve
@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from mprun.executors.base import Executor
-    from mprun.plan import Plan, PlannedTask
+    from mprun.job import Task
+    from mprun.plan import Plan
     from mprun.signals import SignalNotes
     from mprun.statedir import RunDirectory
 
@@ -88,12 +89,33 @@ def _preparation(plan: Plan, directory: RunDirectory) -> Preparation:
         methods=tuple({planned.start_method for planned in plan.tasks}),
         preload=plan.job.preload,
         max_parallel=plan.max_parallel,
-        calls=tuple(call for _, call in calls(plan)),
+        calls=tuple(call for call, _ in calls(plan)),
     )
 
 
-def calls(plan: Plan) -> Iterator[tuple[PlannedTask, Call]]:
-    """Every call of the plan to be bound, with a task that makes it: one for all that share it."""
+def calls(plan: Plan) -> list[tuple[Call, list[Task]]]:
+    """Every call of the plan to be bound, once, with the tasks that make it.
+
+    100,000 tasks that call the same would be 14 MB more in the launcher, to be bound one by one.
+    """
+    found: dict[Any, tuple[Call, list[Task]]] = {}
+    for task, args, kwargs in _called(plan):
+        # What only the run will tell is not looked at: a signature asks how many, and by what name.
+        known = isinstance(args, (list, tuple)) and isinstance(kwargs, dict)
+        key = (task.target, len(args), *kwargs) if known else task.target
+        if key not in found:
+            call = Call(
+                target=task.target or "",
+                args=(None,) * len(args) if known else None,
+                kwargs=dict.fromkeys(kwargs) if known else {},
+            )
+            found[key] = call, []
+        found[key][1].append(task)
+    return list(found.values())
+
+
+def _called(plan: Plan) -> Iterator[tuple[Task, Any, Any]]:
+    """The tasks that call a target, most of them once, with its arguments as far as they are known."""
     seen: set[int] = set()
     for planned in plan.tasks:
         task = planned.task
@@ -107,16 +129,7 @@ def calls(plan: Plan) -> Iterator[tuple[PlannedTask, Call]]:
         if task.refers:
             lookup = Lookup(task.scope, task.axes, planned.values, reveal=True)
             args, kwargs = resolve(args, lookup), resolve(kwargs, lookup)
-        # What only the run will tell is not looked at: a signature asks how many, and by what name.
-        known = isinstance(args, (list, tuple)) and isinstance(kwargs, dict)
-        yield (
-            planned,
-            Call(
-                target=task.target,
-                args=(None,) * len(args) if known else None,
-                kwargs=dict.fromkeys(kwargs) if known else {},
-            ),
-        )
+        yield task, args, kwargs
 
 
 class Watch:

@@ -46,11 +46,42 @@ class Place(Value):
     width: int = 1
 
 
+class Lines:
+    """The lines of a text, split when one of them is wanted: of a good file none is."""
+
+    __slots__ = ("_split", "_starts", "text")
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self._split: list[str] | None = None
+        self._starts: list[int] | None = None
+
+    def __len__(self) -> int:
+        return len(self._lines())
+
+    def __getitem__(self, number: int) -> str:
+        return self._lines()[number]
+
+    def starts(self) -> list[int]:
+        """Where each line starts, counted in characters, and where one after the last would."""
+        if self._starts is None:
+            # For messages alone.
+            from itertools import accumulate
+
+            self._starts = list(accumulate(map((1).__add__, map(len, self._lines())), initial=0))
+        return self._starts
+
+    def _lines(self) -> list[str]:
+        if self._split is None:
+            self._split = self.text.split("\n")
+        return self._split
+
+
 class Source(Value):
-    """A file as it was read: its path as the user gave it, and its lines."""
+    r"""A file as it was read: its path as the user gave it, and its lines, each of which ends with `\n`."""
 
     path: str
-    lines: tuple[str, ...]
+    lines: Lines
 
 
 class Problem(Value):

@@ -95,9 +95,7 @@ class Checker:
         least, item = schema.get("minItems", 0), self.test(schema.get("items", True))
 
         def test(value: list[Any]) -> bool:
-            # What aliases put there many times is one object.
-            distinct = {id(one): one for one in value}.values() if item is not _yes else ()
-            return len(value) >= least and all(map(item, distinct))
+            return len(value) >= least and (item is _yes or all(map(item, distinct(value).values())))
 
         return test
 
@@ -152,6 +150,11 @@ class _ByType(dict[type, "Test"]):
             if not any(python_type in _PYTHON_TYPES[name] for name in names):
                 return _no
         return _all(list(self._checker.tests_for(self._schema, python_type)))
+
+
+def distinct(items: list[Any]) -> dict[int, Any]:
+    """The objects of a list by their ids: what aliases put there many times is one object."""
+    return dict(zip(map(id, items), items, strict=True))
 
 
 def parts_for_key(schema: dict[str, Any], key: Any) -> list[Any]:

@@ -28,7 +28,7 @@ _SIGNS = frozenset("[]/*?$")
 
 def has_references(document: Document) -> bool:
     """Whether any string of the file may hold a reference."""
-    return any("${" in line for line in document.source.lines)
+    return "${" in document.source.lines.text
 
 
 def narrowed(document: Document, place: Place, text: str) -> Place:

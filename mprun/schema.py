@@ -6,7 +6,7 @@ import json
 import os
 from typing import TYPE_CHECKING, Any
 
-from mprun.quickcheck import Checker, isfinite_number, parts_for_key
+from mprun.quickcheck import Checker, distinct, isfinite_number, parts_for_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -76,8 +76,7 @@ def _errors(schema: dict[str, Any], checker: Checker, root: object) -> Iterator[
     def items(validator: Any, part: Any, value: Any, parent: Any) -> Iterator[Any]:
         test = checker.test(part)
         values = value if isinstance(value, list) else []
-        # What aliases put there many times is one object.
-        bad = {place for place, one in {id(one): one for one in values}.items() if not test(one)}
+        bad = {place for place, one in distinct(values).items() if not test(one)}
         for number, item in enumerate(values) if bad else ():
             if id(item) in bad:
                 yield from validator.descend(item, part, path=number)

@@ -39,7 +39,7 @@ def params(plan: Plan) -> dict[str, Any]:
     found = {name: shown(value) for name, value in plan.job.params.items()}
     for planned in plan.tasks:
         # A recipe's are its own.
-        if planned.task.origin.document is plan.job.origin.document:
+        if planned.task.document is plan.job.origin.document:
             found.update(dict.fromkeys(sorted(planned.task.scope.secrets), HIDDEN))
             break
     return found

@@ -250,6 +250,15 @@ def test_any_locale_will_do(tmp_path):
     assert json.loads(events.stdout.splitlines()[1])["task"] == "Wörter"
 
 
+def test_every_task_that_makes_the_same_wrong_call_is_named(desk):
+    wrong = "  - target: work:nothing\n"
+    (desk / "job.yaml").write_text("tasks:\n" + wrong + "  - target: os:getpid\n" + wrong)
+    said = error_of(mprun("job.yaml", "--dry-run", cwd=desk))
+    assert said.count("module `work` has no `nothing`") == 2
+    assert "job.yaml:2:18" in said
+    assert "job.yaml:4:18" in said
+
+
 def test_dry_run_checks_every_target_and_starts_nothing(desk):
     run = mprun("job.yaml", "--dry-run", cwd=desk)
     assert (run.code, run.stdout) == (0, "")

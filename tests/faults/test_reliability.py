@@ -6,6 +6,7 @@ import json
 import random
 import subprocess
 import sys
+import tracemalloc
 
 import pytest
 from support.runs import PATIENCE, ROOT, environment
@@ -41,6 +42,36 @@ def test_each_measure_goes_its_trials_and_finds_no_defect(tmp_path, name):
     # How long something took is nothing to fail for on a machine that does other things.
     held = all(figure["holds"] in (True, None) for figure in told["figures"])
     assert code == int(not held)
+
+
+class WorstDice(random.Random):
+    """Takes the whole text and makes a hundred of it, ten times over."""
+
+    def random(self):
+        return 0.9
+
+    def choice(self, words):
+        return words[-1]
+
+    def randrange(self, *bounds):
+        if bounds == (6,):
+            return 1
+        self.last = 0 if getattr(self, "last", 0) else bounds[-1] - 1
+        return self.last
+
+
+def test_to_make_a_hostile_file_takes_little_memory(monkeypatch):
+    monkeypatch.syspath_prepend(COMMAND)
+    import hostile
+
+    tracemalloc.start()
+    try:
+        made = hostile.mutated(b"tasks: []\n" * 100, WorstDice())
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(made) == hostile.MOST_BYTES
+    assert most < 8 * hostile.MOST_BYTES
 
 
 @pytest.fixture

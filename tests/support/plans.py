@@ -23,7 +23,7 @@ def task(name: str, number: int, *, daemon: bool = False, after: tuple[str, ...]
         daemon=daemon,
         depends_on=needs,
         **{
-            "origin": ORIGIN.replace(path=("tasks", number)),
+            "document": ORIGIN.document,
             "target": "m:f",
             "kwargs": {},
             "env": {},

@@ -386,8 +386,8 @@ def test_tasks_take_no_memory_beside_the_plan(view):
 
 
 def test_the_secrets_of_a_job_are_those_of_its_own_tasks():
-    of_recipe = ORIGIN.replace(document=ORIGIN.document.replace(sha256="another"))
+    of_recipe = ORIGIN.document.replace(sha256="another")
     recipe = SCOPE.replace(secrets=frozenset({"inner"}))
-    keys = {"r/a": {"scope": recipe, "origin": of_recipe}, "b": {"scope": SCOPE}}
+    keys = {"r/a": {"scope": recipe, "document": of_recipe}, "b": {"scope": SCOPE}}
     assert document(plan({"r/a": (), "b": ()}, keys=keys))["params"] == {"token": "***"}
     assert document(plan({"r/a": ()}, keys={"r/a": keys["r/a"]}))["params"] == {}

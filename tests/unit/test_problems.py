@@ -9,13 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mprun import schema
-from mprun.problems import QUOTE_LIMIT, Place, Problem, Source, did_you_mean, quote, render, visible
+from mprun.problems import QUOTE_LIMIT, Lines, Place, Problem, Source, did_you_mean, quote, render, visible
 
 JOB = json.loads(schema.schema_text("job"))
 
 
 def problem(line_text="    retires: 2", line=1, column=5, width=7, message="wrong", hint="", path="f.yaml"):
-    source = Source(path=path, lines=("",) * (line - 1) + (line_text,))
+    source = Source(path=path, lines=Lines("\n" * (line - 1) + line_text))
     place = Place(line=line, column=column, width=width)
     return Problem(message=message, source=source, place=place, hint=hint)
 
@@ -110,7 +110,7 @@ def test_a_stretch_that_is_longer_than_the_window_ends_with_it():
 
 def test_a_place_past_the_end_of_the_file_still_shows_the_hint():
     far = Problem(
-        message="m", source=Source(path="f", lines=("a",)), place=Place(line=9, column=1), hint="mend"
+        message="m", source=Source(path="f", lines=Lines("a")), place=Place(line=9, column=1), hint="mend"
     )
     assert "mend" in render([far])
 

@@ -16,8 +16,12 @@ from support.plans import plan
 from support.records import STAMP, STARTED, ended, exited, record, started
 from support.runs import ROOT
 
+from mprun import api
 from mprun import record as records
 from mprun.intents import Start
+from mprun.loader import place_of
+from mprun.preparation import calls
+from mprun.problems import Lines
 from mprun.reporters import table
 from mprun.reporters.show import show_json
 from mprun.retries import Ending
@@ -118,7 +122,8 @@ def kept(make):
     tracemalloc.start()
     try:
         found = make()
-        gc.collect()
+        if gc.isenabled():
+            gc.collect()
         return found, tracemalloc.get_traced_memory()[0]
     finally:
         tracemalloc.stop()
@@ -163,6 +168,63 @@ def test_a_task_keeps_half_a_kilobyte_of_the_scheduler():
     scheduler, size = kept(lambda: drive(the_plan))
     assert scheduler.over
     assert size / MANY < 600
+
+
+# ---- tasks that a file writes out
+
+CHAIN = "- {{name: t{0}, target: 'm:f', timeout: {0}, depends_on: t{1}}}\n".format
+WRITTEN_OUT = {
+    # Bytes of a task: half as much again where the tree stays, by itself or with its composer in a cycle.
+    "targets": ("- target: m:f\n" * MANY, 850),
+    "chain": ("- {name: t0, target: 'm:f'}\n" + "".join(CHAIN(n, n - 1) for n in range(1, MANY)), 1400),
+}
+
+
+@pytest.mark.parametrize("kind", WRITTEN_OUT)
+def test_a_plan_keeps_nothing_of_the_tree_of_its_file(kind, tmp_path, uncollected):
+    text, most = WRITTEN_OUT[kind]
+    path = tmp_path / "job.yaml"
+    # What is imported and compiled once is not of the tasks.
+    path.write_text("tasks:\n- {target: m:f, timeout: 1, depends_on: []}\n")
+    api.plan_job(api.load_job(path))
+    path.write_text("tasks:\n" + text)
+    the_plan, size = kept(lambda: api.plan_job(api.load_job(path)))
+    assert len(the_plan.tasks) == MANY
+    assert size / MANY < most
+    # And it is there again for whoever has a mistake to show.
+    last = the_plan.tasks[-1].task
+    assert place_of(last.document, (*last.origin.path, "target")).line == MANY + 1
+
+
+def test_what_many_tasks_call_is_bound_as_one_call(tmp_path, uncollected):
+    path = tmp_path / "job.yaml"
+    other = "- {target: m:f, args: [1]}\n- {target: m:f, kwargs: {a: 1}}\n- {target: m:g}\n"
+    path.write_text("tasks:\n" + "- target: m:f\n" * MANY + other)
+    the_plan = api.plan_job(api.load_job(path))
+    found, size = kept(lambda: calls(the_plan))
+    assert size / MANY < 40
+    assert [(call.target, call.args, call.kwargs, len(tasks)) for call, tasks in found] == [
+        ("m:f", (), {}, MANY),
+        ("m:f", (None,), {}, 1),
+        ("m:f", (), {"a": None}, 1),
+        ("m:g", (), {}, 1),
+    ]
+
+
+def test_a_good_file_is_not_split_into_lines(tmp_path, monkeypatch):
+    path = tmp_path / "job.yaml"
+    path.write_text("tasks:\n- {target: m:f, args: ['${env.HOME}']}\n")
+    monkeypatch.setattr(Lines, "_lines", None)
+    assert len(api.plan_job(api.load_job(path)).tasks) == 1
+
+
+@pytest.fixture
+def uncollected():
+    """As in the command's start, nobody looks for garbage."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
 
 
 def test_reading_a_record_takes_the_same_for_each_task(tmp_path):
