@@ -44,15 +44,15 @@ class Backlog:
         self.requests.appendleft((key, todo, {}))
         self._daemons += todo[3]
 
-    def startable(self) -> int | None:
-        """The number of the first request that can be carried out now: there is a place, or it needs none."""
-        if self.places > 0 and not self.held:
-            return 0 if self.requests else None
+    def take(self) -> tuple[Key, tuple[Any, ...]] | None:
+        """Have the first request that can be carried out now: there is a place, or it needs none."""
         if self.places <= 0 and not self._daemons:
             return None
-        for number, (_, todo, after) in enumerate(self.requests):
+        for number, (key, todo, after) in enumerate(self.requests):
             if not after and (self.places > 0 or todo[3]):
-                return number
+                del self.requests[number]
+                self._daemons -= todo[3]
+                return key, todo
         return None
 
     def first_held(self) -> tuple[Key, tuple[Any, ...]] | None:
@@ -61,20 +61,18 @@ class Backlog:
             return None
         return next((key, todo) for key, todo, after in self.requests if after)
 
-    def take(self, number: int) -> tuple[Key, tuple[Any, ...]]:
-        """Have a request, by its number, to carry it out."""
-        key, todo, after = self.requests[number]
+    def _remove(self, number: int) -> None:
+        _, todo, after = self.requests[number]
         del self.requests[number]
         self._daemons -= todo[3]
         self.held -= bool(after)
-        return key, todo
 
     def withdraw(self, key: Key) -> list[Key]:
         """Forget a request, if it is here, and all that were to follow it; their keys."""
         number = next((number for number, request in enumerate(self.requests) if request[0] == key), None)
         if number is None:
             return []
-        self.take(number)
+        self._remove(number)
         return [key, *self.ended(key)]
 
     def ended(self, key: Key, succeeded_after: float = _NEVER) -> list[Key]:

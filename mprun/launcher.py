@@ -65,6 +65,8 @@ class Launcher:
         self._fork_server = 0
         self._suspended = False
         self._forks = 0
+        # Whether there may be more to start.
+        self._busy = False
         self._next_sample = 0.0
         self._flushed = 0.0
         self._pid = os.getpid()
@@ -86,14 +88,18 @@ class Launcher:
             self._kill_everyone()
 
     def _turn(self) -> bool:
-        for descriptor, _ in self._epoll.poll(self._patience()):
+        for descriptor, _ in self._epoll.poll(0 if self._busy else self._patience()):
             if descriptor != self._descriptor:
                 self._ended(self._attempts[descriptor])
             elif not self._read_requests():
                 return False
         # One start a turn: an end that comes meanwhile waits for one fork, not for all.
-        if self._backlog.requests and (first := self._next_to_start()) is not None:
-            self._start(*self._backlog.take(first))
+        self._busy = False
+        if self._backlog.requests and not (self._suspended or (self._shortage.lasts and self._is_short())):
+            request = self._backlog.take()
+            if request is not None:
+                self._busy = True
+                self._start(*request)
         if self._backlog.held and self._standby.is_wanted:
             self._have_one_stand_by()
         if self._dumps:
@@ -107,8 +113,6 @@ class Launcher:
 
     def _patience(self) -> float | None:
         """How long to wait for what comes next, in seconds; None for as long as it takes."""
-        if self._backlog.requests and self._next_to_start() is not None:
-            return 0
         timeout = SAMPLE_INTERVAL if self._attempts else None
         if self._engine.reports:
             timeout = HOLD
@@ -135,11 +139,9 @@ class Launcher:
                 self._resume()
         return requests is not None
 
-    def _next_to_start(self) -> int | None:
-        """Which of the requests can be carried out now."""
-        if self._suspended or (self._shortage.lasts and self._shortage.remaining(monotonic())):
-            return None
-        return self._backlog.startable()
+    def _is_short(self) -> bool:
+        """Whether it is not yet time to try again what there was no room for."""
+        return self._shortage.remaining(monotonic()) > 0
 
     def _queue(self, key: Key, todo: tuple[Any, ...], after: tuple[tuple[Key, float | None], ...]) -> None:
         self._backlog.add(key, todo, after)
@@ -228,7 +230,7 @@ class Launcher:
             standing = self._standby.take(key)
             if standing is not None:
                 with contextlib.suppress(BrokenPipeError):
-                    return Attempt(key, todo, popen.Gated.open, standing)
+                    return Attempt(key, todo, popen.Gated.open, standing, standing.ticks)
                 standing.give_up()
             self._assign(todo)
             return Attempt(key, todo, popen.Fork, self._copied)
@@ -240,7 +242,7 @@ class Launcher:
         _, _, _, _, _, target, command, limits, *_ = todo
         if command is not None or limits:
             _import_for(command, limits)
-        self._forks += 1
+        self._forks += self._forks < 2
         if self._forks == 2:
             # What each fork with a result would import, at three times its cost. One task alone
             # does not wait for that.
@@ -250,7 +252,7 @@ class Launcher:
     def _have_one_stand_by(self) -> None:
         """While others run, fork for the first that is to follow them."""
         following = self._backlog.first_held()
-        if following is not None and following[1][4] == "fork" and self._next_to_start() is None:
+        if following is not None and following[1][4] == "fork" and not (self._busy or self._suspended):
             key, todo = following
             self._assign(todo)
             self._standby.prepare(key, self._copied, monotonic())

@@ -101,8 +101,6 @@ class Pidfd:
     lost = False
     # A descriptor that is readable once the process has ended.
     waiter: int = -1
-    # When it began, in clock ticks since boot, where that was looked up.
-    ticks: int | None = None
     # The raw status of wait(2), the CPU time in seconds and the peak of memory in bytes; None
     # where somebody else reaped.
     status: int | None = None
@@ -175,7 +173,6 @@ class Gated(Fork):
     """
 
     def __init__(self, process: Process) -> None:
-        ticks = procfs.boot_ticks()
         inner, self._gate = os.pipe2(os.O_CLOEXEC)
         private_descriptors.add(self._gate)
         try:
@@ -186,7 +183,7 @@ class Gated(Fork):
         finally:
             close(inner)
         # Not the time when its attempt begins.
-        self.ticks = procfs.start_ticks(self.pid, ticks)
+        self.ticks = procfs.start_ticks(self.pid)
 
     def open(self) -> Gated:
         """Let it go on. Raises BrokenPipeError where somebody has ended it."""

@@ -87,12 +87,8 @@ def boot_ticks() -> int | None:
     return None if _BOOTTIME is None else clock_gettime_ns(_BOOTTIME) * _TICKS // 1_000_000_000
 
 
-def start_ticks(pid: int, before: int | None) -> int | None:
-    """When a process began, in ticks, which has done so since `before`; None where nobody knows."""
-    if before is not None and before == boot_ticks():
-        # Most begin and are there within one, which saves the launcher a tenth of its work for a task.
-        return before
-    # It began in one of two ticks, and only /proc knows in which.
+def start_ticks(pid: int) -> int | None:
+    """When a process began, in clock ticks since boot; None where nobody knows."""
     stat = read_stat(pid)
     return stat.start_ticks if stat else None
 

@@ -123,8 +123,8 @@ def requests(backlog, *specs):
 
 def taken(backlog):
     numbers = []
-    while (first := backlog.startable()) is not None:
-        numbers.append(backlog.take(first)[0][0])
+    while (request := backlog.take()) is not None:
+        numbers.append(request[0][0])
     return numbers
 
 
