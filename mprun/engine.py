@@ -88,6 +88,8 @@ class Engine:
         self._chronicle = Chronicle(plan, self._tasks, directory, self._clock)
         self._prober: Prober | None = None
         self._log_limits = LogLimits()
+        # What was decided and is to be written down, after the report that it followed from.
+        self._decided: list[tuple[Started | Exited | None, list[Intent]]] = []
         # What somebody has stopped from another terminal, one by one.
         self._stopped: set[int] = set()
         self._signal: int | None = None
@@ -227,12 +229,11 @@ class Engine:
         number, attempt = report.key
         planned = self._tasks[number]
         task = planned.task
-        event = self._chronicle.task_started(report, self._handover.shown_target(number))
         if task.limits is not None and task.limits.log is not None:
             self._log_limits.watch(report.key, self._directory.log(planned.name, attempt), task.limits.log)
         if task.ready is not None:
             self._probe(report, task.ready)
-        self._carry_out(self._scheduler.task_started(number, self._clock.timed(report.clock)), after=event)
+        self._carry_out(self._scheduler.task_started(number, self._clock.timed(report.clock)), after=report)
 
     def _probe(self, report: Started, ready: Ready) -> None:
         number, attempt = report.key
@@ -261,11 +262,7 @@ class Engine:
             if unready:
                 ending = ending.replace(unready=unready)
             intents = self._scheduler.task_exited(number, ending, self._clock.timed(report.clock))
-        # What may start now starts now, before files are read and lines are written.
-        self._send(intents)
-        self._add(self._chronicle.task_exited(report))
-        self._write_down(intents)
-        self._resolve(intents)
+        self._carry_out(intents, after=report)
 
     def _judged(self, report: Exited, words: str) -> Ending:
         planned = self._tasks[report.key[0]]
@@ -282,47 +279,23 @@ class Engine:
 
     # ---- what is to be done
 
-    def _carry_out(self, intents: list[Intent], after: events.Event | None = None) -> None:
-        """Do what the scheduler wants, and write it down, `after` what it followed from."""
-        self._send(intents)
-        if after is not None:
-            self._add(after)
-        self._write_down(intents)
-        self._resolve(intents)
-
-    def _send(self, intents: list[Intent]) -> None:
-        """What is the executor's to do goes to it at once: it works while we write."""
+    def _carry_out(self, intents: list[Intent], after: Started | Exited | None = None) -> None:
+        """Queue what the executor is to do; `_publish` writes it down, after the report it followed from."""
+        self._decided.append((after, intents))
         for intent in intents:
             if isinstance(intent, Start):
                 self._executor.start(self._handover.order(intent.task, intent.attempt))
+            elif isinstance(intent, Finish):
+                self._handover.finished(intent.task, intent.outcome, intent.attempts)
             elif isinstance(intent, Withdraw):
                 self._executor.withdraw((intent.task, intent.attempt))
             elif isinstance(intent, Signal):
                 self._executor.signal((intent.task, intent.attempt), intent.signal, dump=intent.dump)
                 if self._prober is not None:
                     self._prober.give_up((intent.task, intent.attempt))
-        self._executor.flush()
-
-    def _write_down(self, intents: list[Intent]) -> None:
-        for intent in intents:
-            if isinstance(intent, Finish):
-                self._handover.finished(intent.task, intent.outcome, intent.attempts)
-                self._add(self._chronicle.task_finished(intent))
-            elif isinstance(intent, Join):
-                self._add(self._chronicle.task_joined(intent))
-            elif isinstance(intent, Signal):
-                self._add(self._chronicle.task_stopping(intent))
-            elif isinstance(intent, TryAgain):
-                self._add(self._chronicle.task_retrying(intent))
-            elif isinstance(intent, MarkReady):
-                if self._prober is not None:
-                    self._prober.forget((intent.task, intent.attempt))
-                self._add(self._chronicle.task_ready(intent))
-
-    def _resolve(self, intents: list[Intent]) -> None:
-        """Tell the scheduler what becomes of tasks that refer to what is known only now."""
         for intent in intents:
             if isinstance(intent, Resolve):
+                # What it refers to is known only now.
                 self._carry_out(self._answered(intent.task, self._handover.answer(intent.task)))
 
     def _answered(self, number: int, answer: Answer) -> list[Intent]:
@@ -347,13 +320,42 @@ class Engine:
 
     def _publish(self) -> None:
         """Record what has happened, then show it; where it cannot be recorded, end the run."""
+        self._write_down()
         if not self._publisher.publish() and not self._failure:
             self._failure = self._publisher.failure
             self._carry_out(self._scheduler.stop(RECORD_LOST, self._clock.timed()))
+            self._write_down()
 
     def _publish_or_raise(self) -> None:
         if not self._publisher.publish():
             raise RecordError(self._publisher.failure)
+
+    def _write_down(self) -> None:
+        """Hand over what is to be done, then make the events: the executor works while we write."""
+        self._executor.flush()
+        for report, intents in self._decided:
+            if isinstance(report, Exited):
+                self._add(self._chronicle.task_exited(report))
+            elif report is not None:
+                target = self._handover.shown_target(report.key[0])
+                self._add(self._chronicle.task_started(report, target))
+            for intent in intents:
+                self._write_down_intent(intent)
+        self._decided.clear()
+
+    def _write_down_intent(self, intent: Intent) -> None:
+        if isinstance(intent, Finish):
+            self._add(self._chronicle.task_finished(intent))
+        elif isinstance(intent, Join):
+            self._add(self._chronicle.task_joined(intent))
+        elif isinstance(intent, Signal):
+            self._add(self._chronicle.task_stopping(intent))
+        elif isinstance(intent, TryAgain):
+            self._add(self._chronicle.task_retrying(intent))
+        elif isinstance(intent, MarkReady):
+            if self._prober is not None:
+                self._prober.forget((intent.task, intent.attempt))
+            self._add(self._chronicle.task_ready(intent))
 
     def _run_finished(self) -> events.RunFinished:
         counts: dict[str, int] = {}
