@@ -333,6 +333,8 @@ class Engine:
     def _write_down(self) -> None:
         """Hand over what is to be done, then make the events: the executor works while we write."""
         self._executor.flush()
+        if self._decided:
+            self._chronicle.look()
         for report, intents in self._decided:
             if isinstance(report, Exited):
                 self._add(self._chronicle.task_exited(report))
