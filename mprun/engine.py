@@ -12,7 +12,7 @@ from mprun.endings import judge
 from mprun.errors import RecordError
 from mprun.executors.base import AttemptOrder, Exited, Lost, NotStarted, Started, Suspended, Withdrawn
 from mprun.graph import Names
-from mprun.handover import Call, Handover, Refused, Resolved, Skipped
+from mprun.handover import Handover, Refused, Resolved, Skipped
 from mprun.intents import (
     Finish,
     Intent,
@@ -21,7 +21,6 @@ from mprun.intents import (
     Resolve,
     Signal,
     Start,
-    TryAgain,
     Withdraw,
 )
 from mprun.loglimits import LogLimits
@@ -50,7 +49,7 @@ if TYPE_CHECKING:
 # From this many tasks on it is worth its time to make what is made for each of them faster to make.
 MANY = 1000
 _MADE_FOR_EACH_TASK = (
-    *(Start, Started, Exited, Ending, Finish, Join, Call, AttemptOrder),
+    *(Start, Started, Exited, Ending, Finish, Join, AttemptOrder),
     *(events.TaskStarted, events.TaskExited, events.TaskFinished, events.TaskJoined),
 )
 # How long the tasks may take to be suspended before mprun suspends itself, in seconds.
@@ -88,8 +87,16 @@ class Engine:
         self._chronicle = Chronicle(plan, self._tasks, directory, self._clock)
         self._prober: Prober | None = None
         self._log_limits = LogLimits()
-        # What was decided and is to be written down, after the report that it followed from.
-        self._decided: list[tuple[Started | Exited | None, list[Intent]]] = []
+        self._acts: dict[type, Callable[[Any], None]] = {
+            Start: self._start,
+            Withdraw: self._withdraw,
+            Signal: self._send_signal,
+            MarkReady: self._mark_ready,
+            Finish: self._finish,
+            Resolve: self._resolve,
+        }
+        # What has happened and what was decided, in this order; of some of it there are events.
+        self._facts: list[Started | Exited | Intent] = []
         # What somebody has stopped from another terminal, one by one.
         self._stopped: set[int] = set()
         self._signal: int | None = None
@@ -107,7 +114,7 @@ class Engine:
         more stops it, too. Raises RecordError where that is so to the end.
         """
         self._begun = self._ticked = self._clock.now()
-        self._add(self._chronicle.run_started(self._begun, prepared, options, resumed_from))
+        self._publisher.add(self._chronicle.run_started(self._begun, prepared, options, resumed_from))
         # Nothing is started that cannot be recorded.
         self._publish_or_raise()
         self._carry_out(self._scheduler.begin(self._clock.timed(self._begun)))
@@ -121,7 +128,7 @@ class Engine:
                 self._prober.close()
         failpoints.reached("engine.over")
         finished = self._run_finished()
-        self._add(finished)
+        self._publisher.add(finished)
         self._publish_or_raise()
         return finished
 
@@ -280,23 +287,36 @@ class Engine:
     # ---- what is to be done
 
     def _carry_out(self, intents: list[Intent], after: Started | Exited | None = None) -> None:
-        """Queue what the executor is to do; `_publish` writes it down, after the report it followed from."""
-        self._decided.append((after, intents))
+        """Do what the scheduler wants; `_publish` tells it, and before it what it followed from."""
+        if after is not None:
+            self._facts.append(after)
+        self._facts += intents
         for intent in intents:
-            if isinstance(intent, Start):
-                self._executor.start(self._handover.order(intent.task, intent.attempt))
-            elif isinstance(intent, Finish):
-                self._handover.finished(intent.task, intent.outcome, intent.attempts)
-            elif isinstance(intent, Withdraw):
-                self._executor.withdraw((intent.task, intent.attempt))
-            elif isinstance(intent, Signal):
-                self._executor.signal((intent.task, intent.attempt), intent.signal, dump=intent.dump)
-                if self._prober is not None:
-                    self._prober.give_up((intent.task, intent.attempt))
-        for intent in intents:
-            if isinstance(intent, Resolve):
-                # What it refers to is known only now.
-                self._carry_out(self._answered(intent.task, self._handover.answer(intent.task)))
+            act = self._acts.get(type(intent))
+            if act is not None:
+                act(intent)
+
+    def _start(self, intent: Start) -> None:
+        self._executor.start(self._handover.order(intent.task, intent.attempt))
+
+    def _withdraw(self, intent: Withdraw) -> None:
+        self._executor.withdraw((intent.task, intent.attempt))
+
+    def _send_signal(self, intent: Signal) -> None:
+        self._executor.signal((intent.task, intent.attempt), intent.signal, dump=intent.dump)
+        if self._prober is not None:
+            self._prober.give_up((intent.task, intent.attempt))
+
+    def _mark_ready(self, intent: MarkReady) -> None:
+        if self._prober is not None:
+            self._prober.forget((intent.task, intent.attempt))
+
+    def _finish(self, intent: Finish) -> None:
+        self._handover.finished(intent.task, intent.outcome, intent.attempts)
+
+    def _resolve(self, intent: Resolve) -> None:
+        """Tell the scheduler what becomes of a task that refers to what is known only now."""
+        self._carry_out(self._answered(intent.task, self._handover.answer(intent.task)))
 
     def _answered(self, number: int, answer: Answer) -> list[Intent]:
         now = self._clock.timed()
@@ -315,9 +335,6 @@ class Engine:
 
     # ---- what is written down
 
-    def _add(self, event: events.Event) -> None:
-        self._publisher.add(event)
-
     def _publish(self) -> None:
         """Record what has happened, then show it; where it cannot be recorded, end the run."""
         self._write_down()
@@ -333,31 +350,9 @@ class Engine:
     def _write_down(self) -> None:
         """Hand over what is to be done, then make the events: the executor works while we write."""
         self._executor.flush()
-        if self._decided:
-            self._chronicle.look()
-        for report, intents in self._decided:
-            if isinstance(report, Exited):
-                self._add(self._chronicle.task_exited(report))
-            elif report is not None:
-                target = self._handover.shown_target(report.key[0])
-                self._add(self._chronicle.task_started(report, target))
-            for intent in intents:
-                self._write_down_intent(intent)
-        self._decided.clear()
-
-    def _write_down_intent(self, intent: Intent) -> None:
-        if isinstance(intent, Finish):
-            self._add(self._chronicle.task_finished(intent))
-        elif isinstance(intent, Join):
-            self._add(self._chronicle.task_joined(intent))
-        elif isinstance(intent, Signal):
-            self._add(self._chronicle.task_stopping(intent))
-        elif isinstance(intent, TryAgain):
-            self._add(self._chronicle.task_retrying(intent))
-        elif isinstance(intent, MarkReady):
-            if self._prober is not None:
-                self._prober.forget((intent.task, intent.attempt))
-            self._add(self._chronicle.task_ready(intent))
+        if self._facts:
+            self._publisher.add(*self._chronicle.told(self._facts))
+            self._facts.clear()
 
     def _run_finished(self) -> events.RunFinished:
         counts: dict[str, int] = {}
