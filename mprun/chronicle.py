@@ -45,9 +45,9 @@ class Chronicle:
             TryAgain: self._task_retrying,
             MarkReady: self._task_ready,
         }
-        # When something was told last, and whether attempts had left any files by then.
+        # When something was told last, and whether attempts had left any files by then, once asked.
         self._time = ""
-        self._left = True
+        self._left: bool | None = None
 
     def _now(self) -> str:
         return self._clock.iso(self._clock.now())
@@ -81,10 +81,7 @@ class Chronicle:
 
     def told(self, facts: Sequence[Started | Exited | Intent]) -> list[events.Event]:
         """What is to be told of reports and of what was decided, in their order."""
-        # Once for all of them. Most tasks leave no file, and to ask for three of each is a tenth of
-        # what a task costs here.
-        self._time = self._now()
-        self._left = self._directory.has_results()
+        self._time, self._left = self._now(), None
         return [tell(fact) for fact in facts if (tell := self._tells.get(type(fact)))]
 
     def _task_started(self, report: Started) -> events.TaskStarted:
@@ -111,7 +108,7 @@ class Chronicle:
         number, attempt = report.key
         name = self._tasks[number].name
         code, usage, error = report.exit_code, _NO_USAGE, None
-        if self._left:
+        if self._may_have_left():
             path = self._directory.result(name, attempt)
             usage = results.read_usage(path)
             error = results.read_error(path) if code != 0 else None
@@ -132,12 +129,22 @@ class Chronicle:
             orphans=tuple(report.orphans),
         )
 
+    def _may_have_left(self) -> bool:
+        """Whether there may be files of the attempts that are told of.
+
+        It is looked once for all of them: most tasks leave none, and to ask for three of each is
+        a tenth of what a task costs here.
+        """
+        if self._left is None:
+            self._left = self._directory.has_results()
+        return self._left
+
     def _task_finished(self, intent: Finish) -> events.TaskFinished:
         planned = self._tasks[intent.task]
         result, kind = None, "none"
         if intent.outcome == outcomes.SUCCEEDED:
             if intent.attempts:
-                if self._left:
+                if self._may_have_left():
                     result, kind = results.read_result(self._directory.result(planned.name, intent.attempts))
             elif planned.task.foreach is not None:
                 # Of a list that was empty.
