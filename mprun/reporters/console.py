@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mprun import outcomes
 from mprun.events import (
@@ -167,15 +167,17 @@ class Console:
         self._stderr_broken = False
         self._stopping = False
         self._warm = not sys.stderr.isatty() or verbosity < 0
+        # By the kind of an event: most tell nothing that is shown.
+        self._shows: dict[type[Event], Callable[[Any], None]] = {
+            RunStarted: self._begin,
+            TaskStopping: self._say_stopping,
+            **self._output_shows(output),
+        }
 
     def handle(self, event: Event, state: RunState) -> None:
-        if isinstance(event, RunStarted):
-            self._header(event)
-        self._show_output(event, state)
-        if isinstance(event, TaskStopping) and self._is_ended() and not self._stopping:
-            self._stopping = True
-            if self._verbosity >= 0:
-                self._say("stopping; what does not end in time is killed, at once by another Ctrl-C", "1")
+        show = self._shows.get(type(event))
+        if show is not None:
+            show(event)
         if self._verbosity > 0:
             for line in self._lineage.lines(event, state):
                 self._say(line)
@@ -200,35 +202,53 @@ class Console:
 
     # ---- tasks' output
 
-    def _show_output(self, event: Event, state: RunState) -> None:
-        """A task's log is read to its end before its end is shown, or what depended on it."""
-        if self._mode == "none":
-            return
-        if isinstance(event, TaskStarted):
-            if self._mode == "group":
-                # What an earlier attempt printed comes before what the next one will.
-                self._drain(event.task)
-            self._tails[event.task] = Tail(self._directory.log(event.task, event.attempt))
-        elif isinstance(event, TaskReady):
-            if self._mode == "prefix" and event.task in self._tails:
-                self._output.write(event.task, self._tails[event.task].read())
-        elif isinstance(event, (TaskExited, TaskJoined, TaskFinished)):
-            if self._is_due(event):
-                self._drain(event.task)
-            elif self._mode == "failed" and isinstance(event, TaskFinished):
-                self._tails.pop(event.task, None)
-        elif isinstance(event, (RunStarted, RunFinished)) and self._mode in ("prefix", "group"):
-            self._output.write(MAIN, self._main.read(to_end=True))
-            for name in list(self._tails):
-                self._drain(name)
+    def _output_shows(self, mode: str) -> dict[type[Event], Callable[[Any], None]]:
+        """What an event does for tasks' output, by its kind.
 
-    def _is_due(self, event: TaskExited | TaskJoined | TaskFinished) -> bool:
-        """Whether now is the time for the rest of a task's output."""
-        if isinstance(event, TaskExited):
-            return self._mode == "prefix"
-        if isinstance(event, TaskJoined):
-            return self._mode == "group"
-        return self._mode == "failed" and event.outcome in outcomes.BAD
+        A task's log is read to its end before its end is shown, or what depended on it.
+        """
+        if mode == "prefix":
+            return {
+                TaskStarted: self._follow,
+                TaskReady: self._show_new,
+                TaskExited: self._show_rest,
+                RunFinished: self._show_all,
+            }
+        if mode == "group":
+            return {
+                TaskStarted: self._follow_after_rest,
+                TaskJoined: self._show_rest,
+                RunFinished: self._show_all,
+            }
+        if mode == "failed":
+            return {TaskStarted: self._follow, TaskFinished: self._show_if_bad}
+        return {}
+
+    def _follow(self, event: TaskStarted) -> None:
+        self._tails[event.task] = Tail(self._directory.log(event.task, event.attempt))
+
+    def _follow_after_rest(self, event: TaskStarted) -> None:
+        # What an earlier attempt printed comes before what the next one will.
+        self._drain(event.task)
+        self._follow(event)
+
+    def _show_new(self, event: TaskReady) -> None:
+        if event.task in self._tails:
+            self._output.write(event.task, self._tails[event.task].read())
+
+    def _show_rest(self, event: TaskExited | TaskJoined) -> None:
+        self._drain(event.task)
+
+    def _show_if_bad(self, event: TaskFinished) -> None:
+        if event.outcome in outcomes.BAD:
+            self._drain(event.task)
+        else:
+            self._tails.pop(event.task, None)
+
+    def _show_all(self, _event: RunStarted | RunFinished) -> None:
+        self._output.write(MAIN, self._main.read(to_end=True))
+        for name in list(self._tails):
+            self._drain(name)
 
     def _drain(self, name: str) -> None:
         tail = self._tails.pop(name, None)
@@ -260,11 +280,18 @@ class Console:
             self._stderr_broken = True
             silence(sys.stderr)
 
-    def _header(self, event: RunStarted) -> None:
-        if self._verbosity < 0:
-            return
-        numbers = (event.tasks, event.mode, event.at_once, event.cpus)
-        self._say(f"{headline(event.job, *numbers, event.start_method)}, run {event.run}", "1")
+    def _begin(self, event: RunStarted) -> None:
+        if self._verbosity >= 0:
+            numbers = (event.tasks, event.mode, event.at_once, event.cpus)
+            self._say(f"{headline(event.job, *numbers, event.start_method)}, run {event.run}", "1")
+        if self._mode in ("prefix", "group"):
+            self._show_all(event)
+
+    def _say_stopping(self, _event: TaskStopping) -> None:
+        if self._is_ended() and not self._stopping:
+            self._stopping = True
+            if self._verbosity >= 0:
+                self._say("stopping; what does not end in time is killed, at once by another Ctrl-C", "1")
 
     def _table(self, event: RunFinished, state: RunState) -> None:
         """All tasks; of very many, those that did not do what they were to do."""
