@@ -8,15 +8,20 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from mprun import events, outcomes, procfs, results
+from mprun.executors.base import Exited, Started
+from mprun.intents import Finish, Join, MarkReady, Signal, TryAgain
+from mprun.references import Lookup, as_text, resolve, shown
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from mprun.clock import Clock
-    from mprun.executors.base import Exited, Prepared, Started
-    from mprun.intents import Finish, Join, MarkReady, Signal, TryAgain
+    from mprun.executors.base import Prepared
+    from mprun.intents import Intent
     from mprun.plan import Plan, PlannedTask
     from mprun.statedir import RunDirectory
+
+_NO_USAGE: dict[str, Any] = {}
 
 
 class Chronicle:
@@ -31,6 +36,18 @@ class Chronicle:
         self._clock = clock
         self._run = directory.run_id
         self._host = os.uname().nodename
+        self._tells: dict[type, Callable[[Any], events.Event]] = {
+            Started: self._task_started,
+            Exited: self._task_exited,
+            Finish: self._task_finished,
+            Join: self._task_joined,
+            Signal: self._task_stopping,
+            TryAgain: self._task_retrying,
+            MarkReady: self._task_ready,
+        }
+        # When something was told last, and whether attempts had left any files by then, once asked.
+        self._time = ""
+        self._left: bool | None = None
 
     def _now(self) -> str:
         return self._clock.iso(self._clock.now())
@@ -62,7 +79,12 @@ class Chronicle:
             files=tuple({"path": path, "sha256": sha256} for path, sha256 in plan.job.files),
         )
 
-    def task_started(self, report: Started, target: str) -> events.TaskStarted:
+    def told(self, facts: Sequence[Started | Exited | Intent]) -> list[events.Event]:
+        """What is to be told of reports and of what was decided, in their order."""
+        self._time, self._left = self._now(), None
+        return [tell(fact) for fact in facts if (tell := self._tells.get(type(fact)))]
+
+    def _task_started(self, report: Started) -> events.TaskStarted:
         number, attempt = report.key
         planned = self._tasks[number]
         return events.TaskStarted(
@@ -75,19 +97,21 @@ class Chronicle:
             start_ticks=report.start_ticks,
             host=self._host,
             daemon=planned.task.daemon,
-            target=target,
+            target=_shown_target(planned),
         )
 
-    def task_ready(self, intent: MarkReady) -> events.TaskReady:
+    def _task_ready(self, intent: MarkReady) -> events.TaskReady:
         name = self._tasks[intent.task].name
-        return events.TaskReady(time=self._now(), run=self._run, task=name, attempt=intent.attempt)
+        return events.TaskReady(time=self._time, run=self._run, task=name, attempt=intent.attempt)
 
-    def task_exited(self, report: Exited) -> events.TaskExited:
+    def _task_exited(self, report: Exited) -> events.TaskExited:
         number, attempt = report.key
         name = self._tasks[number].name
-        path = self._directory.result(name, attempt)
-        usage = results.read_usage(path)
-        code = report.exit_code
+        code, usage, error = report.exit_code, _NO_USAGE, None
+        if self._may_have_left():
+            path = self._directory.result(name, attempt)
+            usage = results.read_usage(path)
+            error = results.read_error(path) if code != 0 else None
         return events.TaskExited(
             time=self._clock.iso(report.clock),
             run=self._run,
@@ -101,21 +125,32 @@ class Chronicle:
             cpu=report.cpu if report.cpu is not None else usage.get("cpu"),
             max_rss=report.max_rss if report.max_rss is not None else usage.get("max_rss"),
             threads=max(report.threads, usage.get("threads", 1)),
-            error=None if code == 0 else results.read_error(path),
+            error=error,
             orphans=tuple(report.orphans),
         )
 
-    def task_finished(self, intent: Finish) -> events.TaskFinished:
+    def _may_have_left(self) -> bool:
+        """Whether there may be files of the attempts that are told of.
+
+        It is looked once for all of them: most tasks leave none, and to ask for three of each is
+        a tenth of what a task costs here.
+        """
+        if self._left is None:
+            self._left = self._directory.has_results()
+        return self._left
+
+    def _task_finished(self, intent: Finish) -> events.TaskFinished:
         planned = self._tasks[intent.task]
         result, kind = None, "none"
         if intent.outcome == outcomes.SUCCEEDED:
             if intent.attempts:
-                result, kind = results.read_result(self._directory.result(planned.name, intent.attempts))
+                if self._may_have_left():
+                    result, kind = results.read_result(self._directory.result(planned.name, intent.attempts))
             elif planned.task.foreach is not None:
                 # Of a list that was empty.
                 result, kind = [], "json"
         return events.TaskFinished(
-            time=self._now(),
+            time=self._time,
             run=self._run,
             task=planned.name,
             outcome=intent.outcome,
@@ -127,15 +162,15 @@ class Chronicle:
             carried=planned.carried is not None,
         )
 
-    def task_joined(self, intent: Join) -> events.TaskJoined:
+    def _task_joined(self, intent: Join) -> events.TaskJoined:
         name = self._tasks[intent.task].name
         return events.TaskJoined(
-            time=self._now(), run=self._run, task=name, position=intent.position, of=intent.of
+            time=self._time, run=self._run, task=name, position=intent.position, of=intent.of
         )
 
-    def task_retrying(self, intent: TryAgain) -> events.TaskRetrying:
+    def _task_retrying(self, intent: TryAgain) -> events.TaskRetrying:
         return events.TaskRetrying(
-            time=self._now(),
+            time=self._time,
             run=self._run,
             task=self._tasks[intent.task].name,
             attempt=intent.attempt,
@@ -143,9 +178,9 @@ class Chronicle:
             reason=intent.reason,
         )
 
-    def task_stopping(self, intent: Signal) -> events.TaskStopping:
+    def _task_stopping(self, intent: Signal) -> events.TaskStopping:
         return events.TaskStopping(
-            time=self._now(),
+            time=self._time,
             run=self._run,
             task=self._tasks[intent.task].name,
             attempt=intent.attempt,
@@ -174,6 +209,18 @@ class Chronicle:
             engine=procfs.usage(os.getpid()),
             launcher=launcher,
         )
+
+
+def _shown_target(planned: PlannedTask) -> str:
+    """What a task runs: secrets hidden, and results not in it."""
+    task = planned.task
+    if task.command is None:
+        return task.target or ""
+    # Few tasks are commands.
+    from shlex import join
+
+    words = resolve(task.command, Lookup(task.scope, task.axes, planned.values))
+    return join([as_text(shown(word)) for word in words])
 
 
 def exit_signal(code: int | None) -> str | None:

@@ -30,9 +30,8 @@ def judge(task: Task, name: str, report: Exited, words: str, directory: RunDirec
     only where a retry, a limit or an expectation asks for them, and of a daemon that failed.
     """
     code = report.exit_code or 0
-    path = directory.result(name, report.key[1])
     asked = task.expect is not None or (code != 0 and (task.retry.exceptions or task.limits or task.daemon))
-    failure = results.read_failure(path) if asked else None
+    failure = results.read_failure(directory.result(name, report.key[1])) if asked else None
     if code != 0 and (reached := limit_reached(task.limits, report, failure)):
         words = f"{words}: {reached}"
     if code != 0 and task.daemon and failure is not None and failure.message == _CHILDLESS:

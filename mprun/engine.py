@@ -12,7 +12,7 @@ from mprun.endings import judge
 from mprun.errors import RecordError
 from mprun.executors.base import AttemptOrder, Exited, Lost, NotStarted, Started, Suspended, Withdrawn
 from mprun.graph import Names
-from mprun.handover import Call, Handover, Refused, Resolved, Skipped
+from mprun.handover import Handover, Refused, Resolved, Skipped
 from mprun.intents import (
     Finish,
     Intent,
@@ -21,7 +21,6 @@ from mprun.intents import (
     Resolve,
     Signal,
     Start,
-    TryAgain,
     Withdraw,
 )
 from mprun.loglimits import LogLimits
@@ -50,7 +49,7 @@ if TYPE_CHECKING:
 # From this many tasks on it is worth its time to make what is made for each of them faster to make.
 MANY = 1000
 _MADE_FOR_EACH_TASK = (
-    *(Start, Started, Exited, Ending, Finish, Join, Call, AttemptOrder),
+    *(Start, Started, Exited, Ending, Finish, Join, AttemptOrder),
     *(events.TaskStarted, events.TaskExited, events.TaskFinished, events.TaskJoined),
 )
 # How long the tasks may take to be suspended before mprun suspends itself, in seconds.
@@ -88,6 +87,16 @@ class Engine:
         self._chronicle = Chronicle(plan, self._tasks, directory, self._clock)
         self._prober: Prober | None = None
         self._log_limits = LogLimits()
+        self._acts: dict[type, Callable[[Any], None]] = {
+            Start: self._start,
+            Withdraw: self._withdraw,
+            Signal: self._send_signal,
+            MarkReady: self._mark_ready,
+            Finish: self._finish,
+            Resolve: self._resolve,
+        }
+        # What has happened and what was decided, in this order; of some of it there are events.
+        self._facts: list[Started | Exited | Intent] = []
         # What somebody has stopped from another terminal, one by one.
         self._stopped: set[int] = set()
         self._signal: int | None = None
@@ -105,7 +114,7 @@ class Engine:
         more stops it, too. Raises RecordError where that is so to the end.
         """
         self._begun = self._ticked = self._clock.now()
-        self._add(self._chronicle.run_started(self._begun, prepared, options, resumed_from))
+        self._publisher.add(self._chronicle.run_started(self._begun, prepared, options, resumed_from))
         # Nothing is started that cannot be recorded.
         self._publish_or_raise()
         self._carry_out(self._scheduler.begin(self._clock.timed(self._begun)))
@@ -119,7 +128,7 @@ class Engine:
                 self._prober.close()
         failpoints.reached("engine.over")
         finished = self._run_finished()
-        self._add(finished)
+        self._publisher.add(finished)
         self._publish_or_raise()
         return finished
 
@@ -227,12 +236,11 @@ class Engine:
         number, attempt = report.key
         planned = self._tasks[number]
         task = planned.task
-        event = self._chronicle.task_started(report, self._handover.shown_target(number))
         if task.limits is not None and task.limits.log is not None:
             self._log_limits.watch(report.key, self._directory.log(planned.name, attempt), task.limits.log)
         if task.ready is not None:
             self._probe(report, task.ready)
-        self._carry_out(self._scheduler.task_started(number, self._clock.timed(report.clock)), after=event)
+        self._carry_out(self._scheduler.task_started(number, self._clock.timed(report.clock)), after=report)
 
     def _probe(self, report: Started, ready: Ready) -> None:
         number, attempt = report.key
@@ -261,11 +269,7 @@ class Engine:
             if unready:
                 ending = ending.replace(unready=unready)
             intents = self._scheduler.task_exited(number, ending, self._clock.timed(report.clock))
-        # What may start now starts now, before files are read and lines are written.
-        self._send(intents)
-        self._add(self._chronicle.task_exited(report))
-        self._write_down(intents)
-        self._resolve(intents)
+        self._carry_out(intents, after=report)
 
     def _judged(self, report: Exited, words: str) -> Ending:
         planned = self._tasks[report.key[0]]
@@ -282,48 +286,37 @@ class Engine:
 
     # ---- what is to be done
 
-    def _carry_out(self, intents: list[Intent], after: events.Event | None = None) -> None:
-        """Do what the scheduler wants, and write it down, `after` what it followed from."""
-        self._send(intents)
+    def _carry_out(self, intents: list[Intent], after: Started | Exited | None = None) -> None:
+        """Do what the scheduler wants; `_publish` tells it, and before it what it followed from."""
         if after is not None:
-            self._add(after)
-        self._write_down(intents)
-        self._resolve(intents)
-
-    def _send(self, intents: list[Intent]) -> None:
-        """What is the executor's to do goes to it at once: it works while we write."""
+            self._facts.append(after)
+        self._facts += intents
         for intent in intents:
-            if isinstance(intent, Start):
-                self._executor.start(self._handover.order(intent.task, intent.attempt, intent.after))
-            elif isinstance(intent, Withdraw):
-                self._executor.withdraw((intent.task, intent.attempt))
-            elif isinstance(intent, Signal):
-                self._executor.signal((intent.task, intent.attempt), intent.signal, dump=intent.dump)
-                if self._prober is not None:
-                    self._prober.give_up((intent.task, intent.attempt))
-        self._executor.flush()
+            act = self._acts.get(type(intent))
+            if act is not None:
+                act(intent)
 
-    def _write_down(self, intents: list[Intent]) -> None:
-        for intent in intents:
-            if isinstance(intent, Finish):
-                self._handover.finished(intent.task, intent.outcome, intent.attempts)
-                self._add(self._chronicle.task_finished(intent))
-            elif isinstance(intent, Join):
-                self._add(self._chronicle.task_joined(intent))
-            elif isinstance(intent, Signal):
-                self._add(self._chronicle.task_stopping(intent))
-            elif isinstance(intent, TryAgain):
-                self._add(self._chronicle.task_retrying(intent))
-            elif isinstance(intent, MarkReady):
-                if self._prober is not None:
-                    self._prober.forget((intent.task, intent.attempt))
-                self._add(self._chronicle.task_ready(intent))
+    def _start(self, intent: Start) -> None:
+        self._executor.start(self._handover.order(intent.task, intent.attempt, intent.after))
 
-    def _resolve(self, intents: list[Intent]) -> None:
-        """Tell the scheduler what becomes of tasks that refer to what is known only now."""
-        for intent in intents:
-            if isinstance(intent, Resolve):
-                self._carry_out(self._answered(intent.task, self._handover.answer(intent.task)))
+    def _withdraw(self, intent: Withdraw) -> None:
+        self._executor.withdraw((intent.task, intent.attempt))
+
+    def _send_signal(self, intent: Signal) -> None:
+        self._executor.signal((intent.task, intent.attempt), intent.signal, dump=intent.dump)
+        if self._prober is not None:
+            self._prober.give_up((intent.task, intent.attempt))
+
+    def _mark_ready(self, intent: MarkReady) -> None:
+        if self._prober is not None:
+            self._prober.forget((intent.task, intent.attempt))
+
+    def _finish(self, intent: Finish) -> None:
+        self._handover.finished(intent.task, intent.outcome, intent.attempts)
+
+    def _resolve(self, intent: Resolve) -> None:
+        """Tell the scheduler what becomes of a task that refers to what is known only now."""
+        self._carry_out(self._answered(intent.task, self._handover.answer(intent.task)))
 
     def _answered(self, number: int, answer: Answer) -> list[Intent]:
         now = self._clock.timed()
@@ -342,18 +335,24 @@ class Engine:
 
     # ---- what is written down
 
-    def _add(self, event: events.Event) -> None:
-        self._publisher.add(event)
-
     def _publish(self) -> None:
         """Record what has happened, then show it; where it cannot be recorded, end the run."""
+        self._write_down()
         if not self._publisher.publish() and not self._failure:
             self._failure = self._publisher.failure
             self._carry_out(self._scheduler.stop(RECORD_LOST, self._clock.timed()))
+            self._write_down()
 
     def _publish_or_raise(self) -> None:
         if not self._publisher.publish():
             raise RecordError(self._publisher.failure)
+
+    def _write_down(self) -> None:
+        """Hand over what is to be done, then make the events: the executor works while we write."""
+        self._executor.flush()
+        if self._facts:
+            self._publisher.add(*self._chronicle.told(self._facts))
+            self._facts.clear()
 
     def _run_finished(self) -> events.RunFinished:
         counts: dict[str, int] = {}

@@ -12,7 +12,7 @@ from mprun.executors.base import AttemptOrder
 from mprun.graph import Names
 from mprun.instances import TooMany, spread_over
 from mprun.plan import plan_instance
-from mprun.references import Lookup, ReferenceProblem, as_text, is_true, references, resolve, shown
+from mprun.references import Lookup, ReferenceProblem, as_text, is_true, references, resolve
 from mprun.value import Value
 
 if TYPE_CHECKING:
@@ -147,12 +147,15 @@ class Handover:
                     return f"{hold}, and `{task.name}` claims {number}"
         return ""
 
-    def call(self, number: int) -> Call:
-        """What an attempt of the task is to do. Raises ReferenceProblem."""
+    def call(self, number: int) -> Call | Task:
+        """What an attempt of the task is to do: what the task says, where that is all known.
+
+        Raises ReferenceProblem.
+        """
         planned = self._tasks[number]
         task = planned.task
         if self._is_plain(task):
-            return Call(args=task.args, kwargs=task.kwargs, command=task.command, env=task.env, cwd=task.cwd)
+            return task
         lookup = self._lookup(planned)
         args, kwargs = resolve(task.args, lookup), resolve(task.kwargs, lookup)
         if not isinstance(args, list):
@@ -198,18 +201,6 @@ class Handover:
             limits=task.limits,
             after=tuple(((before, which), seconds) for before, which, seconds in after),
         )
-
-    def shown_target(self, number: int) -> str:
-        """What a task runs, for the record: secrets hidden, and results not in it."""
-        planned = self._tasks[number]
-        task = planned.task
-        if task.command is None:
-            return task.target or ""
-        # Few tasks are commands.
-        from shlex import join
-
-        words = resolve(task.command, Lookup(task.scope, task.axes, planned.values))
-        return join([as_text(shown(word)) for word in words])
 
     def expect(self, number: int) -> Expect | None:
         """What is expected of the task's end, resolved. Raises ReferenceProblem."""

@@ -30,9 +30,9 @@ class Publisher:
         self.state = RunState()
         self.failure = ""
 
-    def add(self, event: Event) -> None:
-        """One more event, for the next `publish`."""
-        self._batch.append(event)
+    def add(self, *events: Event) -> None:
+        """More events, for the next `publish`."""
+        self._batch += events
 
     def publish(self) -> bool:
         """Record what has happened, with one write, and show it; whether that could be."""

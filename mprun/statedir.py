@@ -48,6 +48,7 @@ class RunDirectory:
         self.path = path
         self.run_id = os.path.basename(path)
         self.events = os.path.join(path, EVENTS)
+        self._has_results = False
 
     @property
     def main_log(self) -> str:
@@ -70,6 +71,17 @@ class RunDirectory:
     def result(self, task: str, attempt: int) -> str:
         """The files with what came of an attempt, without their suffixes."""
         return f"{self.path}/results/{file_name(task)}.{attempt}"
+
+    def has_results(self) -> bool:
+        """Whether any attempt has left such a file by now; once so, it is for good."""
+        if not self._has_results:
+            try:
+                with os.scandir(f"{self.path}/results") as entries:
+                    self._has_results = next(entries, None) is not None
+            except OSError:
+                # Who asks for a file is told the same.
+                self._has_results = True
+        return self._has_results
 
     def size(self) -> int:
         """How much of the disk it takes, in bytes."""

@@ -191,11 +191,10 @@ def _report(kind: str, facts: list[Any]) -> Report:
         return Prepared(
             pid=pid,
             name=name,
-            findings=tuple(Finding(**dict(zip(Finding._fields, found, strict=True))) for found in findings),
+            findings=tuple(map(Finding.from_tuple, findings)),
             threads=tuple(threads),
         )
-    report = _REPORTS[kind]
-    return report(**dict(zip(report._fields, facts, strict=True)))
+    return _REPORTS[kind].from_tuple(facts)
 
 
 _REPORTS: dict[str, type[Importing | Started | NotStarted | Withdrawn | Suspended | Exited]] = {

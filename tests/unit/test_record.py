@@ -321,3 +321,12 @@ def test_a_line_that_was_torn_is_ended_before_others_follow(directory):
     state, damage = read_state(directory)
     assert damage == ["line 2 is not a JSON object"]
     assert state.tasks["a"].finished == FINISHED
+
+
+@pytest.mark.parametrize(
+    "value", [None, True, 7, 10**20, 0.1, 1e300, 'ä"\n\x00', [1, {"a": None}], {"1": ()}]
+)
+def test_a_line_is_the_compact_json_of_its_event(value):
+    event = FINISHED.replace(task="a%s", result=value)
+    whole = json.dumps(event.to_record(), ensure_ascii=False, separators=(",", ":"))
+    assert line(event) == whole + "\n"

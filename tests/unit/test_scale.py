@@ -252,3 +252,35 @@ class NoStream:
 
     def write(self, text):
         pass
+
+
+def test_what_has_ended_in_one_turn_is_answered_by_one_message_before_it_is_written_down(
+    engine_cost, monkeypatch
+):
+    done = []
+
+    class Bursts(engine_cost.Paper):
+        """Four tasks end at once."""
+
+        def recv(self, size):
+            done.append("heard ")
+            return b"".join([super(Bursts, self).recv(size) for _ in range(4)])
+
+        def send(self, data):
+            done.append("sent ")
+            return super().send(data)
+
+    def append(recorder, batch):
+        done.append("written ")
+        write(recorder, batch)
+
+    write = records.Recorder.append
+    monkeypatch.setattr(engine_cost, "Paper", Bursts)
+    monkeypatch.setattr(records.Recorder, "append", append)
+    engine_cost.run("file", 100, at_once=4)
+    # The first to be written is the start of the run: before that, nothing is started.
+    beginning, _, rest = "".join(done).partition("written sent ")
+    assert beginning == "sent heard "
+    assert rest.count("sent ") >= 10
+    assert "sent sent " not in rest
+    assert "written sent " not in rest

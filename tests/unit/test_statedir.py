@@ -3,6 +3,7 @@
 import os
 import re
 import stat
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -139,3 +140,12 @@ def test_a_run_is_found_by_id_beginning_or_age(tmp_path):
         with pytest.raises(UsageError, match=r"no run of .* begins with") as caught:
             find_run(state, unknown)
         assert len(str(caught.value)) < 500
+
+
+def test_results_are_there_from_the_first_file_of_an_attempt_on(tmp_path):
+    directory = create_run(str(tmp_path), 0.0)
+    assert not directory.has_results()
+    left = Path(directory.result("a", 1) + ".usage.json")
+    left.touch()
+    assert directory.has_results()
+    assert RunDirectory(str(tmp_path / "elsewhere")).has_results()
