@@ -42,7 +42,7 @@ SAMPLE_INTERVAL = 0.25
 SAMPLE_INTERVAL_PER_TASK = 0.0025
 # How long reports may wait for others while there is more to start, in seconds: the engine takes
 # several in the time of one.
-HOLD = 0.005
+HOLD = 0.010
 
 
 class Launcher:
