@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from os import close, fork, pidfd_open, waitstatus_to_exitcode
+from os import close, closerange, fork, pidfd_open, waitstatus_to_exitcode
 
 from mprun import failpoints, procfs
 from mprun.waiting import wait
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 # What belongs to the launcher alone: a fork of it closes it before anything else, since
 # a socket held by a task hides the launcher's end, and a pidfd held keeps epoll reporting.
 private_descriptors: set[int] = set()
+# So many are seldom scattered: most are the pidfds of tasks that run, which got the next free numbers.
+MANY = 32
 
 
 def keep_descriptors_private() -> None:
@@ -32,6 +34,12 @@ def keep_descriptors_private() -> None:
 
 
 def _close_private_descriptors() -> None:
+    if len(private_descriptors) > MANY:
+        first, last = min(private_descriptors), max(private_descriptors)
+        if last - first < len(private_descriptors):
+            # One call of the kernel for all.
+            closerange(first, last + 1)
+            private_descriptors.clear()
     for descriptor in private_descriptors:
         close(descriptor)
     # The child may get these numbers for its own files, and fork in its turn.

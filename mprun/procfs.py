@@ -184,9 +184,15 @@ class Children:
         """How many there are that are alive or not yet reaped; None where that cannot be seen so cheaply."""
         if self._file is None:
             return None
-        # Each pid is followed by a space. What does not fit into a page is left to `pids`.
+        # Each pid is followed by a space. A page holds five hundred of them.
         text = os.pread(self._file, _PAGE, 0)
-        return text.count(b" ") if len(text) < _PAGE // 2 else None
+        number = text.count(b" ")
+        read = len(text)
+        while len(text) > _PAGE // 2:
+            text = os.pread(self._file, _PAGE, read)
+            number += text.count(b" ")
+            read += len(text)
+        return number
 
     def pids(self) -> list[int]:
         """The pids of the children that are alive or not yet reaped."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 from support.runs import mprun, survivors, write
@@ -13,6 +15,7 @@ COUNT = 1200
 
 WORK = """
     import os
+    import time
 
     def descriptors(_number):
         \"\"\"How many the launcher and the engine hold now.\"\"\"
@@ -23,6 +26,10 @@ WORK = """
 
     def noop():
         pass
+
+    def own_descriptors():
+        time.sleep(0.3)
+        return sorted(os.listdir("/proc/self/fd"))
     """
 
 
@@ -70,3 +77,31 @@ def test_of_very_many_tasks_the_view_lists_those_that_failed(tmp_path):
     assert "failed: 510 succeeded, 1 failed in" in run.stderr
     shown = mprun("show", cwd=tmp_path).stdout
     assert sum(" succeeded " in line for line in shown.splitlines()) == 510
+
+
+def test_each_of_many_that_run_at_once_holds_no_descriptor_of_the_others(tmp_path):
+    write(tmp_path, work=WORK)
+    (tmp_path / "job.yaml").write_text("tasks:\n" + "  - target: work:own_descriptors\n" * 60)
+    run = mprun("-j", 60, "job.yaml", cwd=tmp_path)
+    assert run.code == 0
+    # The standard ones, what tells of the launcher's end, and the one by which they are listed.
+    found = {tuple(event["result"]) for event in run.of("task_finished")}
+    assert found == {("0", "1", "2", "3", "4")}
+
+
+def test_children_are_counted_however_many_there_are():
+    script = """
+import os
+from mprun.procfs import Children
+children, (read, write) = Children(), os.pipe()
+for number in range(1200):
+    if number % 300 == 0:
+        assert children.number() == len(children.pids()) == number
+    if os.fork() == 0:
+        os.close(write)
+        os.read(read, 1)
+        os._exit(0)
+assert children.number() == len(children.pids()) == 1200
+os.close(write)
+"""
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
