@@ -80,10 +80,13 @@ class Paper:
         if self._running:
             self._answer(
                 *("exited", self._running.popleft(), now, 12345, 0, False),
-                *(0.001234567, 0.0012, 12345678, 1, ()),
+                *(0.001234567, 0.0012, 12345678, 1, (), False),
             )
         while self._waiting and len(self._running) < self._at_once:
-            key, todo = self._waiting.popleft()
+            key, todo, after = self._waiting[0]
+            if any(before in self._running for before, _ in after):
+                break
+            self._waiting.popleft()
             self._running.append(key)
             os.close(os.open(Assignment((*todo, None, 0)).log, os.O_WRONLY | os.O_CREAT, 0o600))
             self._answer("started", key, now, 12345, 12344, 123456789)
