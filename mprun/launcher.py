@@ -242,11 +242,10 @@ class Launcher:
         _, _, _, _, _, target, command, limits, *_ = todo
         if command is not None or limits:
             _import_for(command, limits)
-        self._forks += self._forks < 2
-        if self._forks == 2:
-            # What each fork with a result would import, at three times its cost. One task alone
-            # does not wait for that.
-            import mprun.bequest  # noqa: F401
+        if self._forks < 2:
+            self._forks += 1
+            if self._forks == 2:
+                _import_for_results()
         self._copied.assignment = (*todo, self._calls.get(target), self._pid)
 
     def _have_one_stand_by(self) -> None:
@@ -372,6 +371,15 @@ def _import_for(command: Any, limits: Any) -> None:
         import mprun.command
     if limits:
         import mprun.limits  # noqa: F401
+
+
+def _import_for_results() -> None:
+    """Import what each fork with a result would import, at three times its cost.
+
+    One task alone does not wait for that. Where there is no descriptor for it, none has it from here.
+    """
+    with contextlib.suppress(OSError, ImportError):
+        import mprun.bequest  # noqa: F401
 
 
 def _redirect_output(log: str) -> None:
