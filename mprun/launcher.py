@@ -16,7 +16,18 @@ from select import EPOLLIN
 from signal import SIGKILL
 from time import monotonic
 
-from mprun import attendants, badge, bereavement, failpoints, popen, reaper, shortage, stacks, target
+from mprun import (
+    attendants,
+    badge,
+    bereavement,
+    failpoints,
+    popen,
+    procfs,
+    reaper,
+    shortage,
+    stacks,
+    target,
+)
 from mprun.attempt import Attempt
 from mprun.backlog import Backlog
 from mprun.channel import LauncherEnd
@@ -53,7 +64,8 @@ class Launcher:
         self._descriptor = sock.fileno()
         self._epoll = select.epoll()
         self._epoll.register(sock, EPOLLIN)
-        self._reaper = reaper.Reaper()
+        self._children = procfs.Children()
+        self._reaper = reaper.Reaper(self._children)
         self._attempts: dict[int, Attempt] = {}
         self._by_key: dict[Key, Attempt] = {}
         self._backlog = Backlog()
@@ -227,8 +239,7 @@ class Launcher:
         if failpoints.armed:
             failpoints.reached("launcher.starting")
         if method == "fork":
-            standing = self._standby.take(key)
-            if standing is not None:
+            if self._standby.number and (standing := self._standby.take(key)) is not None:
                 with contextlib.suppress(BrokenPipeError):
                     return Attempt(key, todo, popen.Gated.open, standing, standing.ticks)
                 standing.give_up()
@@ -239,14 +250,13 @@ class Launcher:
 
     def _assign(self, todo: tuple[Any, ...]) -> None:
         """Give the next fork an assignment."""
-        _, _, _, _, _, target, command, limits, *_ = todo
-        if command is not None or limits:
-            _import_for(command, limits)
+        if todo[6] is not None or todo[7]:
+            _import_for(todo[6], todo[7])
         if self._forks < 2:
             self._forks += 1
             if self._forks == 2:
                 _import_for_results()
-        self._copied.assignment = (*todo, self._calls.get(target), self._pid)
+        self._copied.assignment = (*todo, self._calls.get(todo[5]), self._pid)
 
     def _have_one_stand_by(self) -> None:
         """While others run, fork for the first that is to follow them."""
@@ -321,7 +331,7 @@ class Launcher:
         del self._attempts[held.waiter], self._by_key[attempt.key]
         self._backlog.places += not attempt.daemon
         held.close()
-        if not self._reaper.has_only(len(self._attempts) + self._standby.number):
+        if self._reaper.spared or self._children.number() != len(self._attempts) + self._standby.number:
             for pid, traces in self._reaper.bury(self._pids()).items():
                 # A task whose fork server has died comes to us itself.
                 if pid != held.pid:

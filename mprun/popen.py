@@ -170,7 +170,11 @@ class Fork(Pidfd):
         if failpoints.armed:
             failpoints.reached("launcher.forked")
         self.pid = pid
-        self.open_pidfd()
+        try:
+            self.pidfd = self.waiter = pidfd_open(pid)
+            private_descriptors.add(self.pidfd)
+        except OSError:
+            self.open_pidfd()
 
 
 class Gated(Fork):

@@ -158,11 +158,15 @@ class Traces:
 
 
 class Reaper:
-    """Looks after the children that came to the launcher because their parent has ended."""
+    """Looks after the children that came to the launcher because their parent has ended.
 
-    def __init__(self) -> None:
-        self._children = procfs.Children()
-        self._spared: set[int] = set()
+    `spared` are those that are let be: there is nobody to bury where there are none of these, and
+    of the `children` as many as there are tasks.
+    """
+
+    def __init__(self, children: procfs.Children) -> None:
+        self._children = children
+        self.spared: set[int] = set()
         descriptor = self._children.fileno()
         if descriptor is not None:
             popen.private_descriptors.add(descriptor)
@@ -173,11 +177,7 @@ class Reaper:
 
     def spare(self, pids: Iterable[int]) -> None:
         """Let these children be from now on, and no others."""
-        self._spared = set(pids)
-
-    def has_only(self, number: int) -> bool:
-        """Whether there are no children but so many, which are tasks: then there is nobody to bury."""
-        return not self._spared and self._children.number() == number
+        self.spared = set(pids)
 
     def bury(self, tasks: set[int]) -> dict[int, Traces]:
         """Kill and reap every child but the spared and `tasks`; those that were alive, by pid."""
@@ -211,7 +211,7 @@ class Reaper:
             time.sleep(PAUSE)
 
     def _strangers(self, tasks: set[int]) -> list[int]:
-        return [pid for pid in self._children.pids() if pid not in tasks and pid not in self._spared]
+        return [pid for pid in self._children.pids() if pid not in tasks and pid not in self.spared]
 
 
 def _reap(pid: int) -> int | None:
