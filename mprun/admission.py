@@ -5,7 +5,7 @@ from __future__ import annotations
 from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING
 
-from mprun.courses import RESOLVING, WAITING
+from mprun.courses import HELD, RESOLVING, WAITING
 
 if TYPE_CHECKING:
     from mprun.courses import Course, Key
@@ -91,6 +91,11 @@ class Admission:
             return None
         return self._courses[self._let_go(first)[-1]]
 
+    @property
+    def waits(self) -> bool:
+        """Whether any task is ready and has not gone, or may be ready an instant later."""
+        return self.expects_more or any(queue.keys for queue in self._queues.values())
+
     def take_place(self) -> None:
         """A task went that did not wait here."""
         self.places -= 1
@@ -160,7 +165,7 @@ class Admission:
         blocked = self._blocked
         while blocked and not (_leads(*blocked[0]) and blocked[0][1].blocked):
             heappop(blocked)
-        while self._waiting < self._in_file and self._sequence[self._waiting].state != WAITING:
+        while self._waiting < self._in_file and self._sequence[self._waiting].state not in (WAITING, HELD):
             self._waiting += 1
         waiting = self._sequence[self._waiting].key if self._waiting < self._in_file else _LAST
         return queue.keys[0] < min(waiting, blocked[0][0] if blocked else _LAST)

@@ -55,11 +55,9 @@ class Backlog:
                 return key, todo
         return None
 
-    def first_held(self) -> tuple[Key, tuple[Any, ...]] | None:
-        """The first that is to follow others."""
-        if not self.held:
-            return None
-        return next((key, todo) for key, todo, after in self.requests if after)
+    def behind(self, before: Key) -> tuple[Key, tuple[Any, ...]] | None:
+        """The first that is to follow this attempt."""
+        return next(((key, todo) for key, todo, after in self.requests if before in after), None)
 
     def _remove(self, number: int) -> None:
         _, todo, after = self.requests[number]

@@ -1,6 +1,7 @@
 """The main process of a job: imports its targets once, starts its tasks, guards them.
 
-It knows no policy: it does what the engine's requests say and reports what it sees. One
+It knows no policy: it does what the engine's requests say, what is to start after what
+included, and reports what it sees. One
 thread, one epoll set: the engine's socket, and for each task a descriptor that becomes
 readable when the task ends.
 """
@@ -23,6 +24,7 @@ from mprun import (
     failpoints,
     popen,
     procfs,
+    provision,
     reaper,
     shortage,
     stacks,
@@ -54,6 +56,8 @@ SAMPLE_INTERVAL_PER_TASK = 0.0025
 # How long reports may wait for others while there is more to start, in seconds: the engine takes
 # several in the time of one.
 HOLD = 0.010
+# With fewer to follow others than so many the engine is to hand over more.
+FEW = 4
 
 
 class Launcher:
@@ -70,6 +74,8 @@ class Launcher:
         self._by_key: dict[Key, Attempt] = {}
         self._backlog = Backlog()
         self._standby = Standby()
+        # The attempt that was started last.
+        self._last: Key = (-1, 0)
         self._shortage = shortage.Shortage()
         self._calls: dict[str, Any] = {}
         self._dumps: list[stacks.Dump] = []
@@ -77,8 +83,8 @@ class Launcher:
         self._fork_server = 0
         self._suspended = False
         self._forks = 0
-        # Whether there may be more to start.
-        self._busy = False
+        # Whether there may be more to start, and whether the engine waits for what is reported.
+        self._busy = self._urgent = False
         self._next_sample = 0.0
         self._flushed = 0.0
         self._pid = os.getpid()
@@ -118,9 +124,9 @@ class Launcher:
             self._signal_what_has_dumped()
         if (now := monotonic()) >= self._next_sample:
             self._sample(now)
-        if not self._backlog.requests or now - self._flushed >= HOLD:
+        if self._urgent or not self._backlog.requests or now - self._flushed >= HOLD:
             self._engine.flush()
-            self._flushed = now
+            self._flushed, self._urgent = now, False
         return True
 
     def _patience(self) -> float | None:
@@ -227,6 +233,7 @@ class Launcher:
             self._shortage.over()
         if self._backlog.held:
             self._standby.started(attempt.clock)
+            self._last = key
         held = attempt.popen
         self._backlog.places -= not attempt.daemon
         self._attempts[held.waiter] = self._by_key[key] = attempt
@@ -240,7 +247,7 @@ class Launcher:
             failpoints.reached("launcher.starting")
         if method == "fork":
             if self._standby.number and (standing := self._standby.take(key)) is not None:
-                with contextlib.suppress(BrokenPipeError):
+                with contextlib.suppress(ChildProcessError):
                     return Attempt(key, todo, popen.Gated.open, standing, standing.ticks)
                 standing.give_up()
             self._assign(todo)
@@ -251,20 +258,21 @@ class Launcher:
     def _assign(self, todo: tuple[Any, ...]) -> None:
         """Give the next fork an assignment."""
         if todo[6] is not None or todo[7]:
-            _import_for(todo[6], todo[7])
+            provision.for_task(todo[6], todo[7])
         if self._forks < 2:
             self._forks += 1
             if self._forks == 2:
-                _import_for_results()
+                provision.for_results()
         self._copied.assignment = (*todo, self._calls.get(todo[5]), self._pid)
 
     def _have_one_stand_by(self) -> None:
-        """While others run, fork for the first that is to follow them."""
-        following = self._backlog.first_held()
-        if following is not None and following[1][4] == "fork" and not (self._busy or self._suspended):
-            key, todo = following
-            self._assign(todo)
-            self._standby.prepare(key, self._copied, monotonic())
+        """While the attempt that was started last runs, fork for the first that is to follow it."""
+        following = self._backlog.behind(self._last)
+        if following is not None and following[1][4] == "fork" and not self._suspended:
+            # Where there is no room for it, whoever starts the attempt will see, and try again.
+            with contextlib.suppress(OSError, ImportError):
+                self._assign(following[1])
+                self._standby.prepare(following[0], self._copied, monotonic())
 
     def _start_by_another(self, assignment: Assignment) -> popen.Pidfd:
         # It needs sockets, temporary files and more, which a launcher that forks must not hold.
@@ -337,10 +345,14 @@ class Launcher:
                 if pid != held.pid:
                     self._left_by(attempt, traces).orphans += (pid,)
         self._engine.send("exited", *attempt.ending(clock, code))
-        if self._backlog.held:
+        if before := self._backlog.held:
             succeeded = code == 0 and not attempt.asked
             seconds = (clock - attempt.clock,) if succeeded else ()
             self._say_withdrawn(self._backlog.ended(attempt.key, *seconds))
+            # The engine is to know at once, unless what it would do is done: something waits for the
+            # place, or has followed, and more is there to follow that.
+            followed = before > self._backlog.held >= FEW
+            self._urgent = not followed and len(self._backlog.requests) == self._backlog.held
 
     def _left_by(self, ending: Attempt, traces: reaper.Traces) -> Attempt:
         """Whose an orphan was: this attempt's, unless it shows that another that has ended too left it."""
@@ -373,23 +385,6 @@ class Launcher:
         self._standby.look(now)
         for attempt in self._attempts.values():
             attempt.sample()
-
-
-def _import_for(command: Any, limits: Any) -> None:
-    """Import here what few tasks need, before the first of them would do so in its own process."""
-    if command is not None:
-        import mprun.command
-    if limits:
-        import mprun.limits  # noqa: F401
-
-
-def _import_for_results() -> None:
-    """Import what each fork with a result would import, at three times its cost.
-
-    One task alone does not wait for that. Where there is no descriptor for it, none has it from here.
-    """
-    with contextlib.suppress(OSError, ImportError):
-        import mprun.bequest  # noqa: F401
 
 
 def _redirect_output(log: str) -> None:

@@ -6,6 +6,7 @@ reaped (`Pidfd.poll`). A pidfd says when that is.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import threading
@@ -178,42 +179,43 @@ class Fork(Pidfd):
 
 
 class Gated(Fork):
-    """A fork that waits at a gate before it does anything that could be seen of its attempt.
+    """A fork that waits at a gate before it begins its attempt, and touches none of its files before.
 
     Raises OSError where there is no room for a process, or for the gate. It ends with the
-    launcher, as any fork, and where the launcher gives it up.
+    launcher, as any fork, and where the launcher gives it up. `ticks` is when it began, in
+    clock ticks since boot: before its attempt does.
     """
 
     def __init__(self, process: Process) -> None:
-        inner, self._gate = os.pipe2(os.O_CLOEXEC)
-        private_descriptors.add(self._gate)
+        before = procfs.boot_ticks()
+        # An eventfd, as a write to a pipe that nobody reads may end the launcher: a module may have
+        # set SIGPIPE back.
+        self._gate = os.eventfd(0, os.EFD_CLOEXEC)
         try:
-            super().__init__(process, inner)
+            super().__init__(process, self._gate)
         except OSError:
-            self._close_gate()
+            close(self._gate)
             raise
-        finally:
-            close(inner)
-        # Not the time when its attempt begins.
-        self.ticks = procfs.start_ticks(self.pid)
+        private_descriptors.add(self._gate)
+        self.ticks = before if before == procfs.boot_ticks() else procfs.start_ticks(self.pid)
 
     def open(self) -> Gated:
-        """Let it go on. Raises BrokenPipeError where somebody has ended it."""
-        try:
-            os.write(self._gate, b"\n")
-        finally:
-            self._close_gate()
+        """Let it go on. Raises ChildProcessError where somebody has ended it."""
+        if self.ticks is None or os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+            raise ChildProcessError
+        os.eventfd_write(self._gate, 1)
+        self._close_gate()
         return self
 
     def give_up(self) -> None:
-        """End it: its attempt will not start."""
+        """End it: its attempt will not start, or not in it."""
         self._close_gate()
-        os.kill(self.pid, signal.SIGKILL)
-        os.waitpid(self.pid, 0)
+        # A module's handler of SIGCHLD may have reaped it, and its number may be another's.
+        with contextlib.suppress(ProcessLookupError, ChildProcessError):
+            signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
+            wait(self.pid, 0)
         self.close()
 
     def _close_gate(self) -> None:
-        if self._gate >= 0:
-            private_descriptors.discard(self._gate)
-            close(self._gate)
-            self._gate = -1
+        private_descriptors.discard(self._gate)
+        close(self._gate)

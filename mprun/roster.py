@@ -38,7 +38,8 @@ class Roster:
         """Hand over what may start, in its order, while there are places and tokens, and what may follow."""
         while (course := self._admission.take()) is not None:
             self._hand_over(course, STARTING)
-        while (held := self._successors.take()) is not None:
+        # What is ready has a place first, in its order.
+        while not self._admission.waits and (held := self._successors.take()) is not None:
             self._hand_over(held[0], HELD, after=held[1])
 
     def _hand_over(self, course: Course, state: int, after: Attempts = ()) -> None:

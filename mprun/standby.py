@@ -42,14 +42,14 @@ class Standby:
         return self._process is None and self._pace < QUICK
 
     def prepare(self, key: Key, process: Process, now: float) -> None:
-        """Have a process stand by for this attempt, of which `process` has the assignment."""
-        try:
-            self._process = popen.Gated(process)
-        except OSError:
-            # There is no room: whoever starts the attempt will see, and try again.
-            self._pace = float("inf")
-            return
-        self._key, self._since, self.number = key, now, 1
+        """Have a process stand by for this attempt, of which `process` has the assignment.
+
+        Raises OSError where there is no room for one.
+        """
+        # Where that fails, it is not tried again before attempts start quickly again.
+        pace, self._pace = self._pace, float("inf")
+        self._process = popen.Gated(process)
+        self._key, self._since, self.number, self._pace = key, now, 1, pace
 
     def take(self, key: Key) -> popen.Gated | None:
         """The process that stands by for this attempt, if one does."""

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 Attempts = tuple[tuple[int, int, float | None], ...]
 
+# What waits for more attempts than so many is not looked at each time that one of them starts.
+MOST_AWAITED = 8
+
 
 class Successors:
     """Finds tasks that lack nothing but the success of attempts that were handed over themselves.
@@ -55,6 +58,8 @@ class Successors:
         """The attempts that a task waits for; none where it waits for anything else, or for nothing."""
         task = course.task
         if course.state != WAITING or course.planned.late or task.daemon or task.resources:
+            return ()
+        if course.missing > MOST_AWAITED:
             return ()
         needed = [
             self._courses.all[number]

@@ -171,8 +171,8 @@ class Process(multiprocessing.Process):
         all that it touches for the first time with the copy of a page: of each function, of
         each attribute of a module that is looked up. In pieces, with each function called,
         it is 240 pages and half of what a short task costs, in one piece 120
-        (`python benchmarks/fork_cost.py`). A `gate` is a descriptor on which it waits for a
-        byte before it begins the attempt.
+        (`python benchmarks/fork_cost.py`). A `gate` is an eventfd on which it waits before
+        it begins the attempt.
         """
         name, position, attempt, daemon, method, _, _, _, _, _, log, _, env, _, _, parent = self.assignment
         code = 0
@@ -186,9 +186,7 @@ class Process(multiprocessing.Process):
                 # It ended before its death could be told.
                 os._exit(1)
             if gate >= 0:
-                if not read(gate, 1):
-                    # Its attempt is not to start.
-                    os._exit(0)
+                read(gate, 8)
                 close(gate)
             output = open_file(log, _APPEND, 0o600)
             dup2(output, 1)

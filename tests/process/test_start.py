@@ -59,7 +59,7 @@ OURS = {
         """,
     "launcher": """
         mprun mprun.__main__ mprun.channel mprun.failpoints mprun.procfs
-        mprun.standin mprun.launching mprun.waiting mprun.backlog mprun.standby
+        mprun.standin mprun.launching mprun.waiting mprun.backlog mprun.standby mprun.provision
         mprun.badge mprun.popen mprun.shortage mprun.signalling mprun.stacks mprun.reaper mprun.worker
         mprun.attempt mprun.attendants mprun.bereavement mprun.target mprun.resolution mprun.launcher
         """,

@@ -232,6 +232,9 @@ class Model:
         """It lacks nothing but the success of attempts that were handed over, whose code says all."""
         task = self.task(number)
         assert not any((task.daemon, task.resources, self.tasks[number].late))
+        if len(self.tasks) <= SMALL:
+            ready = [other for other in range(len(self.tasks)) if self.is_waiting(other)]
+            assert not ready, "it went before what is ready"
         awaited = {before for before, _, _ in after}
         for need, condition in self.tasks[number].needs:
             if need not in awaited:

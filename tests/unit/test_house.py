@@ -41,6 +41,7 @@ FLOORS = (
     {"backlog", "badge", "channel", "procfs", "refusal", "shortage", "waiting"},
     {"bequest", "limits", "popen", "signalling", "stacks"},
     {"command", "reaper", "standby"},
+    {"provision"},
     {"worker"},
     {"attempt", "bereavement", "forkserver", "popen_exec", "target"},
     {"attendants", "resolution"},

@@ -84,6 +84,25 @@ def test_it_is_not_held_where_more_is_to_be_decided(more):
     assert held({"a": (), "b": ("a",)}, **more).log == ["start a"]
 
 
+def test_nothing_is_held_while_anything_is_ready():
+    spec = {"a": (), "x": (), "y": (), "z": (), "b": ("a",)}
+    run = held(spec, places=1).started("a")
+    assert run.log == ["start a", "start x"]
+    assert run.exited("a")[-1] == "start y"
+    run.started("x")
+    assert run.exited("x")[-1] == "start z"
+    run.started("y")
+    assert run.exited("y")[-1] == "start b"
+
+
+def test_what_waits_for_many_is_not_looked_for_each_time_that_one_of_them_starts():
+    many = {f"t{number}": () for number in range(20)}
+    run = held({**many, "last": tuple(many)}).started(*many)
+    for name in [*many][:11]:
+        run.exited(name)
+    assert "start last" not in " ".join(run.log)
+
+
 @pytest.mark.parametrize("condition", ["finished", "failed", "started", "ready"])
 def test_it_is_not_held_for_another_condition(condition):
     assert held({"a": (), "b": (f"a:{condition}",)}).log == ["start a"]
@@ -146,6 +165,7 @@ def test_what_is_no_success_in_time_gives_up_all_that_follows(late):
     backlog = Backlog()
     backlog.places = 5
     requests(backlog, (1, [0]), (2, [1]), (3, [0]), (4, []), (5, [9]))
+    assert (backlog.behind((1, 1))[0], backlog.behind((4, 1))) == ((2, 1), None)
     assert backlog.ended((0, 1), *late) == [(1, 1), (2, 1), (3, 1)]
     assert taken(backlog) == [4]
     assert (5, 1) in backlog
@@ -161,4 +181,3 @@ def test_a_daemon_needs_no_place():
     assert taken(backlog) == [2]
     backlog.put_back((2, 1), ("d", 2, 1, True))
     assert taken(backlog) == [2]
-    assert backlog.first_held() is None
