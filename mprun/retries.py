@@ -77,6 +77,6 @@ def delay(retry: Retry, attempts: int, dice: Callable[[], float]) -> float:
     try:
         longest = retry.delay * retry.backoff ** (attempts - 1)
     except OverflowError:
-        longest = LONGEST
+        longest = LONGEST if retry.delay else 0.0
     longest = min(longest, LONGEST if retry.max_delay is None else retry.max_delay)
     return longest * (1 - retry.jitter * dice())

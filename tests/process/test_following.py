@@ -1,7 +1,10 @@
 """Tasks that follow each other: the launcher goes on by itself, and has a process stand by."""
 
+import datetime
 import json
 import os
+import statistics
+import textwrap
 
 import pytest
 from support.runs import (
@@ -15,6 +18,8 @@ from support.runs import (
     start,
     write,
 )
+
+from mprun import popen
 
 WORK = """
     import os
@@ -102,9 +107,10 @@ def test_what_was_to_follow_a_failure_never_runs(method, tmp_path):
     assert not os.path.exists(run.directory.log("t3", 1))
 
 
-def test_the_end_of_what_stands_by_is_no_end_of_its_task(tmp_path):
+@pytest.mark.parametrize("at_import", ["", "signal.signal(signal.SIGPIPE, signal.SIG_DFL)"])
+def test_the_end_of_what_stands_by_is_no_end_of_its_task(at_import, tmp_path):
     functions = ["note", "note", "end_whoever_stands_by"] * 5 + ["note"]
-    write(tmp_path, job=chain(*functions), work=WORK)
+    write(tmp_path, job=chain(*functions), work=textwrap.dedent(WORK) + at_import)
     run = mprun("job.yaml", cwd=tmp_path)
     assert (run.code, ends(run)) == (0, ["succeeded"] * 16)
     assert (tmp_path / "ran").read_text().split() == [f"t{n}" for n in range(16) if functions[n] == "note"]
@@ -137,3 +143,63 @@ def test_what_stands_by_ends_with_the_run(who, tmp_path):
     eventually(lambda: not any(alive(pid) for pid in pids))
     finish(process, tmp_path / ".mprun")
     assert (tmp_path / "ran").read_text().split() == ["t0", "t1", "t2"]
+
+
+class Waiter:
+    """Stands in for a task's process: it only waits at its gate."""
+
+    def _bootstrap(self, _sentinel, gate):
+        os.read(gate, 8)
+        return 0
+
+
+@pytest.mark.parametrize("reaped", [False, True])
+def test_what_stood_by_and_is_gone_is_not_opened_and_can_be_given_up(reaped):
+    gated = popen.Gated(Waiter())
+    os.kill(gated.pid, 9)
+    if reaped:
+        os.waitpid(gated.pid, 0)
+    else:
+        os.waitid(os.P_PID, gated.pid, os.WEXITED | os.WNOWAIT)
+    with pytest.raises(ChildProcessError):
+        gated.open()
+    gated.give_up()
+    assert not os.path.exists(f"/proc/{gated.pid}")
+
+
+def test_what_stands_by_ends_with_the_attempt_once_it_is_let_go():
+    gated = popen.Gated(Waiter())
+    assert gated.poll() is None
+    gated.open()
+    assert gated.poll(0) == 0
+    gated.close()
+
+
+def gap(run):
+    """The median of the seconds from the end of one of the chain to the start of the next."""
+    times = {
+        (event["event"], event["task"]): datetime.datetime.fromisoformat(event["time"]).timestamp()
+        for event in run.events
+        if event["event"] in ("task_started", "task_exited")
+    }
+    pairs = [(("task_exited", f"c{n}"), ("task_started", f"c{n + 1}")) for n in range(19)]
+    return statistics.median(times[start] - times[end] for end, start in pairs)
+
+
+def test_what_is_held_for_a_long_task_does_not_hold_up_the_others(tmp_path):
+    write(tmp_path, work=WORK)
+    gaps = {}
+    for held in (False, True):
+        tasks = [{"name": "long", "target": "time:sleep", "args": [0.8]}]
+        tasks += [{"name": "next", "target": "work:note", "depends_on": "long"}] * held
+        for n in range(20):
+            after = {"depends_on": f"c{n - 1}"} if n else {}
+            # Whether that is a success, only the engine can say.
+            tasks.append(
+                {"name": f"c{n}", "target": "time:sleep", "args": [0], "expect": {"output": "^$"}, **after}
+            )
+        (tmp_path / "job.yaml").write_text(json.dumps({"tasks": tasks}))
+        runs = [mprun("job.yaml", cwd=tmp_path) for _ in range(3)]
+        assert [run.code for run in runs] == [0, 0, 0]
+        gaps[held] = min(map(gap, runs))
+    assert gaps[True] < gaps[False] + 0.005

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import textwrap
 
 import pytest
 
@@ -183,3 +184,64 @@ import uuid
 print(type(sys.modules["uuid"]).__name__, uuid.uuid4().version, before == uuid.__file__)
 """
     assert run(code) == "StandIn 4 True\n"
+
+
+HEAD = """
+import sys, threading
+from mprun.standin import StandIn, put_off
+sys.path.insert(0, sys.argv[1])
+"""
+
+
+def stand_in(tmp_path, module, code):
+    (tmp_path / "late.py").write_text(module)
+    command = [sys.executable, "-c", HEAD + textwrap.dedent(code), str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()
+
+
+def test_threads_that_ask_at_once_wait_for_the_whole_module(tmp_path):
+    code = """
+        module = put_off("late")
+        found = []
+        threads = [threading.Thread(target=lambda: found.append(module.last)) for _ in range(8)]
+        for thread in threads: thread.start()
+        for thread in threads: thread.join()
+        print(found.count(5), type(module).__name__)
+        """
+    assert stand_in(tmp_path, "import time\ntime.sleep(0.2)\nlast = 5\n", code) == ["8", "module"]
+
+
+def test_a_module_that_cannot_be_loaded_is_asked_for_again(tmp_path):
+    module = "import os\nhalf = 1\nif os.path.exists(__file__ + '.not'): raise OSError('no')\nlast = 5\n"
+    (tmp_path / "late.py.not").touch()
+    code = """
+        import os
+        module = put_off("late")
+        for _ in range(2):
+            try: module.last
+            except OSError as error: print(error, "half" in vars(module))
+        os.unlink(module.__file__ + ".not")
+        print(module.last)
+        """
+    assert stand_in(tmp_path, module, code) == ["no", "False", "no", "False", "5"]
+
+
+def test_who_looks_through_all_modules_loads_none(tmp_path):
+    code = """
+        module = put_off("late")
+        for each in sys.modules.values():
+            getattr(each, "__file__", None), getattr(each, "__warningregistry__", None)
+        print(isinstance(module, StandIn), module.__file__.endswith("late.py"), module.__spec__.name)
+        """
+    assert stand_in(tmp_path, "import email.mime.text\n", code) == ["True", "True", "late"]
+
+
+def test_what_is_replaced_in_a_module_stays_replaced(tmp_path):
+    code = """
+        module = put_off("late")
+        module.last = 6
+        print(module.last, module.other)
+        """
+    assert stand_in(tmp_path, "last = 5\nother = 7\n", code) == ["6", "7"]

@@ -9,7 +9,7 @@ import pytest
 from support.plans import plan
 from support.scheduling import Run
 
-from mprun import outcomes
+from mprun import outcomes, retries
 from mprun.intents import Start
 from mprun.job import Retry, Stop
 from mprun.retries import Ending
@@ -369,3 +369,8 @@ def test_a_task_costs_the_same_in_a_long_run_as_in_a_short_one():
 
     # Of ten times as many: 1 where it is linear, near 10 where one step looks at all.
     assert min(spent(20_000) for _ in range(2)) < 2 * min(spent(2_000) for _ in range(3))
+
+
+def test_no_delay_stays_none_however_it_grows():
+    assert retries.delay(Retry(delay=0.0, backoff=1e200), 4, lambda: 0.0) == 0.0
+    assert retries.delay(Retry(delay=1.0, backoff=1e200), 4, lambda: 0.0) == retries.LONGEST
