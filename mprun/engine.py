@@ -229,7 +229,7 @@ class Engine:
             self._carry_out(self._scheduler.lost(self._failure, began, self._clock.timed()))
 
     def _has_log(self, number: int, attempt: int) -> bool:
-        """Whether an attempt has begun: its process opens its log before anything else."""
+        """Whether an attempt has begun: its process opens its log before anything of the task is run."""
         return os.path.exists(self._directory.log(self._tasks[number].name, attempt))
 
     def _take_started(self, report: Started) -> None:
