@@ -352,7 +352,7 @@ class Launcher:
             # The engine is to know at once, unless what it would do is done: something waits for the
             # place, or has followed, and more is there to follow that.
             followed = before > self._backlog.held >= FEW
-            self._urgent = not followed and len(self._backlog.requests) == self._backlog.held
+            self._urgent |= not followed and len(self._backlog.requests) == self._backlog.held
 
     def _left_by(self, ending: Attempt, traces: reaper.Traces) -> Attempt:
         """Whose an orphan was: this attempt's, unless it shows that another that has ended too left it."""
