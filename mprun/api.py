@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from mprun import blame, preparation
 from mprun.assembly import assemble
-from mprun.errors import JobFileError, LauncherError, MprunError, NothingSelected
+from mprun.errors import JobFileError, LauncherError, MprunError
 from mprun.marks import Mark, of_others
 from mprun.plan import Carried, Plan, is_crowded, plan_tasks
 from mprun.preparation import START_TIMEOUT, ImportFailure, Interrupted, calls
@@ -97,9 +97,7 @@ def plan_job(
         from mprun.selection import select
 
         selection = select(job, names, tags, with_dependencies=with_dependencies)
-        if not selection:
-            raise NothingSelected(job, names, tags)
-        problems = [] if with_dependencies else blame.left_out(job, selection)
+        problems = [] if selection is None or with_dependencies else blame.left_out(job, selection)
         if problems:
             raise JobFileError(problems)
     return plan_tasks(

@@ -8,11 +8,11 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from mprun.executors.base import Key
+    from mprun.channel import AttemptKey
 
     # A key, the fields of `mprun.worker.Assignment`, and the attempts that are to succeed before, each
     # in less than so many seconds.
-    Request = tuple[Key, tuple[Any, ...], dict[Key, float | None]]
+    Request = tuple[AttemptKey, tuple[Any, ...], dict[AttemptKey, float | None]]
 
 _NEVER = float("inf")
 
@@ -30,21 +30,23 @@ class Backlog:
         self.requests: deque[Request] = deque()
         self._daemons = self.held = 0
 
-    def __contains__(self, key: Key) -> bool:
+    def __contains__(self, key: AttemptKey) -> bool:
         return any(request[0] == key for request in self.requests)
 
-    def add(self, key: Key, todo: tuple[Any, ...], after: tuple[tuple[Key, float | None], ...] = ()) -> None:
+    def add(
+        self, key: AttemptKey, todo: tuple[Any, ...], after: tuple[tuple[AttemptKey, float | None], ...] = ()
+    ) -> None:
         """Take a request."""
         self.requests.append((key, todo, dict(after)))
         self._daemons += todo[3]
         self.held += bool(after)
 
-    def put_back(self, key: Key, todo: tuple[Any, ...]) -> None:
+    def put_back(self, key: AttemptKey, todo: tuple[Any, ...]) -> None:
         """It could not be started now, and is to be the first to be tried again."""
         self.requests.appendleft((key, todo, {}))
         self._daemons += todo[3]
 
-    def take(self) -> tuple[Key, tuple[Any, ...]] | None:
+    def take(self) -> tuple[AttemptKey, tuple[Any, ...]] | None:
         """Have the first request that can be carried out now: there is a place, or it needs none."""
         if self.places <= 0 and not self._daemons:
             return None
@@ -55,7 +57,7 @@ class Backlog:
                 return key, todo
         return None
 
-    def behind(self, before: Key) -> tuple[Key, tuple[Any, ...]] | None:
+    def behind(self, before: AttemptKey) -> tuple[AttemptKey, tuple[Any, ...]] | None:
         """The first that is to follow this attempt."""
         return next(((key, todo) for key, todo, after in self.requests if before in after), None)
 
@@ -65,7 +67,7 @@ class Backlog:
         self._daemons -= todo[3]
         self.held -= bool(after)
 
-    def withdraw(self, key: Key) -> list[Key]:
+    def withdraw(self, key: AttemptKey) -> list[AttemptKey]:
         """Forget a request, if it is here, and all that were to follow it; their keys."""
         number = next((number for number, request in enumerate(self.requests) if request[0] == key), None)
         if number is None:
@@ -73,9 +75,9 @@ class Backlog:
         self._remove(number)
         return [key, *self.ended(key)]
 
-    def ended(self, key: Key, succeeded_after: float = _NEVER) -> list[Key]:
+    def ended(self, key: AttemptKey, succeeded_after: float = _NEVER) -> list[AttemptKey]:
         """An attempt has ended, or will not be; the keys of those that for that will not be started."""
-        given_up: list[Key] = []
+        given_up: list[AttemptKey] = []
         for other, _, after in [*self.requests] if self.held else ():
             if key not in after:
                 continue

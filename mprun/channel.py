@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from _socket import socket
     from typing import Any
 
+    # An attempt: the task's place in the plan, from 0, and the attempt's number, from 1.
+    AttemptKey = tuple[int, int]
+
 _LENGTH = 4
 _CHUNK = 1 << 18
 # The launcher's: a buffer of more would be made, and given back, of pages of its own.

@@ -4,12 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mprun.problems import quote, suggest
-
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from mprun.job import Job
     from mprun.problems import Problem
 
 
@@ -41,16 +36,6 @@ class NothingSelected(MprunError):
     """No task has a name or a tag that was asked for."""
 
     exit_code = 4
-
-    def __init__(self, job: Job, names: Sequence[str], tags: Sequence[str]) -> None:
-        asked = [f"-k {name}" for name in names] + [f"-t {tag}" for tag in tags]
-        known = {task.name for task in job.tasks} | {group for task in job.tasks for group in task.groups}
-        known_tags = {tag for task in job.tasks for tag in task.task.tags}
-        meant = ""
-        if len(asked) == 1:
-            (word,) = (*names, *tags)
-            meant = suggest(word, known if names else known_tags)
-        super().__init__(f"no task matches {quote(' '.join(asked))}" + (f"; {meant}" if meant else ""))
 
 
 class LauncherError(MprunError):

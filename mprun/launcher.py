@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from _socket import socket
     from typing import Any
 
-    from mprun.executors.base import Key
+    from mprun.channel import AttemptKey
 
 # How often the number of a task's threads is looked at, in seconds; more tasks, less often.
 SAMPLE_INTERVAL = 0.25
@@ -71,11 +71,11 @@ class Launcher:
         self._children = procfs.Children()
         self._reaper = reaper.Reaper(self._children)
         self._attempts: dict[int, Attempt] = {}
-        self._by_key: dict[Key, Attempt] = {}
+        self._by_key: dict[AttemptKey, Attempt] = {}
         self._backlog = Backlog()
         self._standby = Standby()
         # The attempt that was started last.
-        self._last: Key = (-1, 0)
+        self._last: AttemptKey = (-1, 0)
         self._shortage = shortage.Shortage()
         self._calls: dict[str, Any] = {}
         self._dumps: list[stacks.Dump] = []
@@ -161,13 +161,15 @@ class Launcher:
         """Whether it is not yet time to try again what there was no room for."""
         return self._shortage.remaining(monotonic()) > 0
 
-    def _queue(self, key: Key, todo: tuple[Any, ...], after: tuple[tuple[Key, float | None], ...]) -> None:
+    def _queue(
+        self, key: AttemptKey, todo: tuple[Any, ...], after: tuple[tuple[AttemptKey, float | None], ...]
+    ) -> None:
         self._backlog.add(key, todo, after)
         if not all(before in self._by_key or before in self._backlog for before, _ in after):
             # One of them has ended, as a report says that is on its way.
             self._say_withdrawn(self._backlog.withdraw(key))
 
-    def _say_withdrawn(self, keys: list[Key]) -> None:
+    def _say_withdrawn(self, keys: list[AttemptKey]) -> None:
         for key in keys:
             self._shortage.withdrawn(key)
             self._standby.withdraw(key)
@@ -217,7 +219,7 @@ class Launcher:
 
     # ---- starting and signalling
 
-    def _start(self, key: Key, todo: tuple[Any, ...]) -> None:
+    def _start(self, key: AttemptKey, todo: tuple[Any, ...]) -> None:
         try:
             attempt = self._begin(key, todo)
         except OSError as error:
@@ -240,7 +242,7 @@ class Launcher:
         self._epoll.register(held.waiter, EPOLLIN)
         self._engine.send("started", key, attempt.clock, held.pid, self._parents[todo[4]], attempt.ticks)
 
-    def _begin(self, key: Key, todo: tuple[Any, ...]) -> Attempt:
+    def _begin(self, key: AttemptKey, todo: tuple[Any, ...]) -> Attempt:
         """Give an attempt a process. Raises OSError with what hinders that."""
         method = todo[4]
         if failpoints.armed:
@@ -282,7 +284,7 @@ class Launcher:
         with bereavement.ending_with_the_engine(self._end, self._engine_pid):
             return popen_exec.start(assignment, self._method)
 
-    def _signal(self, key: Key, name: str, dump: bool) -> None:
+    def _signal(self, key: AttemptKey, name: str, dump: bool) -> None:
         attempt = self._by_key.get(key)
         if attempt is None or attempt.popen.pidfd < 0:
             return

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from mprun.graph import Names
 from mprun.references import Lookup, Reference, Template, is_true, references, resolve
@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from mprun.job import Instance, Job, Needs, Task
-    from mprun.ranking import Ranks
 
 # How many tasks run at once where nobody said (DESIGN.md section 1).
 LEAST_PARALLEL = 32
@@ -45,6 +44,16 @@ class PlannedTask(Value):
     carried: Carried | None = None
     needs: Needs = ()
     needed_by: Needs = ()
+
+
+class Ranks(Protocol):
+    """Says which of the tasks that could start goes first: the one with the highest rank."""
+
+    def of(self, number: int) -> int:
+        """The rank of a task of the plan, by its place."""
+
+    def of_instance(self, group: int, name: str) -> int:
+        """The rank of a task that came about during the run, as an instance of the task `group`."""
 
 
 class PlannedJoin(Value):

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from mprun.job import Ready
 
-    Key = tuple[int, int]
+    AttemptKey = tuple[int, int]
 
 # One ask may take the interval, or this, in seconds; between two there is this much at least.
 SHORTEST_ASK = 1.0
@@ -69,14 +69,14 @@ class Prober:
         os.set_blocking(self._reader, False)
         os.set_blocking(self._writer, False)
         self._lock = threading.Lock()
-        self._probes: dict[Key, _Probe] = {}
-        self._ready: list[Key] = []
+        self._probes: dict[AttemptKey, _Probe] = {}
+        self._ready: list[AttemptKey] = []
 
     def fileno(self) -> int:
         """The descriptor, readable when `take` has something; -1 once closed."""
         return self._reader
 
-    def watch(self, key: Key, ready: Ready, log: str, cwd: str | None, pid: int | None = None) -> None:
+    def watch(self, key: AttemptKey, ready: Ready, log: str, cwd: str | None, pid: int | None = None) -> None:
         """Ask now, and at every interval, until the attempt is ready or forgotten.
 
         `log` is the path of what it prints, `cwd` its working directory where that is not the
@@ -93,7 +93,7 @@ class Prober:
         except RuntimeError as error:  # as many threads as the system allows
             probe.why = str(error)
 
-    def forget(self, key: Key) -> None:
+    def forget(self, key: AttemptKey) -> None:
         """Ask no more, and say nothing of what was not taken yet."""
         with self._lock:
             probe = self._probes.pop(key, None)
@@ -101,12 +101,12 @@ class Prober:
         if probe is not None:
             probe.over.set()
 
-    def why(self, key: Key) -> str:
+    def why(self, key: AttemptKey) -> str:
         """Why an attempt that is asked about is not ready, by the last answer; empty where there is none."""
         probe = self._probes.get(key)
         return probe.why if probe else ""
 
-    def reason(self, key: Key) -> str:
+    def reason(self, key: AttemptKey) -> str:
         """As `why`, with what was asked; an answer of the network does not say that itself."""
         probe = self._probes.get(key)
         if probe is None or not probe.why:
@@ -114,13 +114,13 @@ class Prober:
         asked = f"{probe.ready.kind} {probe.ready.what}: " if probe.ready.kind in ("tcp", "http") else ""
         return f"{asked}{probe.why}"[:_REASON]
 
-    def give_up(self, key: Key) -> None:
+    def give_up(self, key: AttemptKey) -> None:
         """Ask no more, and keep the last answer: what is being stopped answers nothing of interest."""
         probe = self._probes.get(key)
         if probe is not None:
             probe.over.set()
 
-    def take(self) -> list[Key]:
+    def take(self) -> list[AttemptKey]:
         """The attempts that became ready since the last call, each once; they are forgotten."""
         with self._lock:
             if self._reader >= 0:
@@ -141,7 +141,9 @@ class Prober:
                 os.close(self._writer)
                 self._reader = self._writer = -1
 
-    def _run(self, key: Key, probe: _Probe, ready: Ready, log: str, cwd: str | None, pid: int | None) -> None:
+    def _run(
+        self, key: AttemptKey, probe: _Probe, ready: Ready, log: str, cwd: str | None, pid: int | None
+    ) -> None:
         import signal
 
         # Signals are the main thread's: they are to end its wait.
@@ -164,7 +166,7 @@ class Prober:
             pause = max(begun + ready.interval - time.monotonic(), SHORTEST_PAUSE)
             probe.over.wait(min(pause, _REST) if question and question.hurry else pause)
 
-    def _tell(self, key: Key, probe: _Probe) -> None:
+    def _tell(self, key: AttemptKey, probe: _Probe) -> None:
         with self._lock:
             # It may have been forgotten, or be another's by now, while the answer came.
             if self._probes.get(key) is not probe:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from mprun.errors import NothingSelected
 from mprun.graph import matcher
+from mprun.problems import quote, suggest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,6 +21,7 @@ def select(
 
     Wanted is what matches any of `names` (patterns of `*` and `?`; a group's name means all
     of its tasks) and has any of `tags`, where they are given, and what that depends on.
+    Raises NothingSelected where none is.
     """
     if not names and not tags:
         return None
@@ -32,6 +35,8 @@ def select(
                 test(name) for test in tests for name in (job.tasks[number].name, *job.tasks[number].groups)
             )
         }
+    if not wanted:
+        raise NothingSelected(_no_match(job, names, tags))
     if with_dependencies:
         waiting = list(wanted)
         while waiting:
@@ -40,6 +45,19 @@ def select(
                     wanted.add(need)
                     waiting.append(need)
     return sorted(wanted)
+
+
+def _no_match(job: Job, names: Sequence[str], tags: Sequence[str]) -> str:
+    asked = [f"-k {name}" for name in names] + [f"-t {tag}" for tag in tags]
+    meant = ""
+    if len(asked) == 1:
+        (word,) = (*names, *tags)
+        if names:
+            known = {name for task in job.tasks for name in (task.name, *task.groups)}
+        else:
+            known = {tag for task in job.tasks for tag in task.task.tags}
+        meant = suggest(word, known)
+    return f"no task matches {quote(' '.join(asked))}" + (f"; {meant}" if meant else "")
 
 
 def _has(tags: Sequence[str], any_of: Sequence[str]) -> bool:

@@ -9,7 +9,7 @@ from mprun import popen
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from mprun.executors.base import Key
+    from mprun.channel import AttemptKey
     from mprun.worker import Process
 
 # Starts that follow each other within this many seconds are worth it.
@@ -22,7 +22,7 @@ class Standby:
     """A process that stands by, of which the `number` is 0 or 1, and how fast starts follow each other."""
 
     def __init__(self) -> None:
-        self._key: Key | None = None
+        self._key: AttemptKey | None = None
         self._process: popen.Gated | None = None
         self._since = 0.0
         self.number = 0
@@ -41,7 +41,7 @@ class Standby:
         """Whether a process should be made to stand by."""
         return self._process is None and self._pace < QUICK
 
-    def prepare(self, key: Key, process: Process, now: float) -> None:
+    def prepare(self, key: AttemptKey, process: Process, now: float) -> None:
         """Have a process stand by for this attempt, of which `process` has the assignment.
 
         Raises OSError where there is no room for one.
@@ -51,14 +51,14 @@ class Standby:
         self._process = popen.Gated(process)
         self._key, self._since, self.number, self._pace = key, now, 1, pace
 
-    def take(self, key: Key) -> popen.Gated | None:
+    def take(self, key: AttemptKey) -> popen.Gated | None:
         """The process that stands by for this attempt, if one does."""
         if key != self._key:
             return None
         process, self._key, self._process, self.number = self._process, None, None, 0
         return process
 
-    def withdraw(self, key: Key) -> None:
+    def withdraw(self, key: AttemptKey) -> None:
         """The attempt will not start."""
         process = self.take(key)
         if process is not None:

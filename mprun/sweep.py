@@ -19,7 +19,6 @@ from mprun.clock import Clock
 from mprun.errors import RecordError
 from mprun.marks import Mark, of_others
 from mprun.record import Recorder, read_open
-from mprun.reporters.words import count
 from mprun.state import RunState
 from mprun.statedir import RunDirectory
 from mprun.value import Value
@@ -233,7 +232,7 @@ def _told(run_id: str, remains: Remains) -> str:
     number = len(remains.ended - {*remains.left})
     parts = ["none of its processes was left"]
     if number:
-        parts = [f"{count(number, 'process', 'processes')} of it {'was' if number == 1 else 'were'} ended"]
+        parts = ["1 process of it was ended" if number == 1 else f"{number} processes of it were ended"]
     if remains.left:
         parts.append(f"could not be ended: {_names(remains.left)}")
     if remains.strangers:

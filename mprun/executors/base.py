@@ -7,10 +7,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 from mprun.value import Value
 
 if TYPE_CHECKING:
+    from mprun.channel import AttemptKey
     from mprun.job import Limits
-
-# An attempt's key: the task's place in the plan, from 0, and the attempt's number, from 1.
-Key = tuple[int, int]
 
 
 class Call(Value):
@@ -52,7 +50,7 @@ class AttemptOrder(Value):
     attempts, each with the seconds that it may take: see `mprun.intents.Start`.
     """
 
-    key: Key
+    key: AttemptKey
     name: str
     position: int
     daemon: bool
@@ -66,7 +64,7 @@ class AttemptOrder(Value):
     cwd: str | None
     command: tuple[str, ...] | None = None
     limits: Limits | None = None
-    after: tuple[tuple[Key, float | None], ...] = ()
+    after: tuple[tuple[AttemptKey, float | None], ...] = ()
 
 
 class Finding(Value):
@@ -103,7 +101,7 @@ class Prepared(Value):
 class Started(Value):
     """An attempt has a process; `clock` is the monotonic clock's reading in seconds."""
 
-    key: Key
+    key: AttemptKey
     clock: float
     pid: int
     ppid: int
@@ -113,7 +111,7 @@ class Started(Value):
 class NotStarted(Value):
     """An attempt could not be given a process."""
 
-    key: Key
+    key: AttemptKey
     clock: float
     message: str
 
@@ -121,7 +119,7 @@ class NotStarted(Value):
 class Withdrawn(Value):
     """An attempt will not be started, as was asked, or as one that it was to follow has not succeeded."""
 
-    key: Key
+    key: AttemptKey
     clock: float
 
 
@@ -135,7 +133,7 @@ class Exited(Value):
     `asked` is whether a signal was sent to it before, by `Executor.signal`.
     """
 
-    key: Key
+    key: AttemptKey
     clock: float
     pid: int
     exit_code: int | None
@@ -174,10 +172,10 @@ class Executor(Protocol):
         of them is not known any more, too.
         """
 
-    def withdraw(self, key: Key) -> None:
+    def withdraw(self, key: AttemptKey) -> None:
         """Do not start it after all; answered by `Withdrawn`, unless it has been started."""
 
-    def signal(self, key: Key, name: str, *, dump: bool = False) -> None:
+    def signal(self, key: AttemptKey, name: str, *, dump: bool = False) -> None:
         """Send a signal to an attempt's group; SIGKILL goes to its whole tree.
 
         With `dump`, the stack of each of its threads goes into its log before.

@@ -23,7 +23,8 @@ from mprun.executors.base import (
 from mprun.guard import Guard
 
 if TYPE_CHECKING:
-    from mprun.executors.base import AttemptOrder, Key, Preparation, Report
+    from mprun.channel import AttemptKey
+    from mprun.executors.base import AttemptOrder, Preparation, Report
     from mprun.job import Limits
 
 
@@ -43,7 +44,7 @@ class LocalExecutor:
         self._pid = pid
         self._end = EngineEnd(sock)
         self._guard = guard
-        self._running: dict[Key, tuple[int, int]] = {}
+        self._running: dict[AttemptKey, tuple[int, int]] = {}
         self._stops = 0
 
     @property
@@ -89,10 +90,10 @@ class LocalExecutor:
         )
         self._end.send("start", order.key, todo, order.after)
 
-    def withdraw(self, key: Key) -> None:
+    def withdraw(self, key: AttemptKey) -> None:
         self._end.send("withdraw", key)
 
-    def signal(self, key: Key, name: str, *, dump: bool = False) -> None:
+    def signal(self, key: AttemptKey, name: str, *, dump: bool = False) -> None:
         self._end.send("signal", key, name, dump)
 
     def suspend(self) -> None:
