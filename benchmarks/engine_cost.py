@@ -24,7 +24,7 @@ from collections import deque
 from pathlib import Path
 from typing import Any, cast
 
-from mprun.worker import Assignment
+from mprun.launcher.worker import Assignment
 
 KINDS = ("file", "full", "matrix")
 

@@ -16,8 +16,8 @@ import tempfile
 import time
 from collections.abc import Callable
 
-from mprun import launcher, popen
-from mprun.worker import Assignment, Process, share_with_forks
+from mprun.launcher import fork, launcher
+from mprun.launcher.worker import Assignment, Process, share_with_forks
 
 FORKS = 300
 
@@ -33,7 +33,7 @@ def bare() -> int:
 def task(directory: str) -> Callable[[], int]:
     """A function that starts a no-op task as the launcher does, and waits for its end."""
     copied = Process("fork", "fork")
-    share_with_forks(copied, popen.launcher_pidfd[0])
+    share_with_forks(copied, fork.launcher_pidfd[0])
     copied.rehearse()
     todo: tuple[object, ...] = (
         "noop",
@@ -52,7 +52,7 @@ def task(directory: str) -> Callable[[], int]:
 
     def run() -> int:
         copied.assignment = Assignment((*todo, {}, None, noop, os.getpid()))
-        held = popen.Fork(copied)
+        held = fork.Fork(copied)
         select.select([held.pidfd], [], [])
         usage = os.wait4(held.pid, 0)[2]
         held.close()
@@ -83,12 +83,12 @@ def measure(name: str, start: Callable[[], int]) -> None:
 def main() -> None:
     """Measure in a process that was forked and is set up as the launcher is."""
     print(f"{'a fork of what ' + launcher.__name__ + ' imports':<42} {'child':>6} {'parent':>7} {'µs':>6}")
-    popen.launcher_pidfd.append(os.pidfd_open(os.getpid()))
-    popen.keep_descriptors_private()
+    fork.launcher_pidfd.append(os.pidfd_open(os.getpid()))
+    fork.keep_descriptors_private()
     gc.collect()
     gc.freeze()
     measure("bare, with threading's clean-up", bare)
-    popen.skip_thread_reset()
+    fork.skip_thread_reset()
     measure("bare, without it", bare)
     with tempfile.TemporaryDirectory() as directory:
         measure("a no-op task", task(directory))

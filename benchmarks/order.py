@@ -18,11 +18,11 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from support.timed_plans import estimates, noisy, timed_plan
 
-from mprun.estimates import Past
-from mprun.outlook import ordered
-from mprun.plan import Plan
-from mprun.ranking import Ranks
-from mprun.rehearsal import rehearse
+from mprun.scheduling.critical_path import Ranks
+from mprun.scheduling.estimates import Past
+from mprun.scheduling.forecast import ordered
+from mprun.scheduling.plan import Plan
+from mprun.scheduling.simulation import rehearse
 
 GRAPHS = 500
 SIZES = (10, 30, 100, 300)

@@ -9,8 +9,8 @@ import tempfile
 import threading
 import time
 
-from mprun.job import Ready
-from mprun.probes import Prober
+from mprun.engine.readiness import Prober
+from mprun.jobfile.model import Ready
 
 COUNT = 100
 SECONDS = 5

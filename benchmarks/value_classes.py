@@ -25,7 +25,7 @@ VALUES = f"""
 from __future__ import annotations
 import time
 begun = time.perf_counter()
-from mprun.value import Value
+from mprun.frozen import Value
 for _ in range({COUNT}):
     class Point(Value):{FIELDS.replace(chr(10), chr(10) + "    ")}
 print(time.perf_counter() - begun)
@@ -33,7 +33,7 @@ print(time.perf_counter() - begun)
 
 MANY = """
 import time
-from mprun.events import TaskExited
+from mprun.record.events import TaskExited
 values = dict.fromkeys(TaskExited._fields)
 {hasten}
 begun = time.perf_counter()

@@ -9,8 +9,8 @@ if TYPE_CHECKING:
 
     from mprun.api import RunResult, TaskResult, load_job, plan_job, run_job
     from mprun.errors import JobFileError, MprunError, UsageError
-    from mprun.job import Job
-    from mprun.plan import Plan
+    from mprun.jobfile.model import Job
+    from mprun.scheduling.plan import Plan
 
 __version__ = "0.1.0"
 
@@ -27,12 +27,12 @@ __all__ = [
     "run_job",
 ]
 
-_ROOMS = {
+_MODULES = {
     "JobFileError": "errors",
     "MprunError": "errors",
     "UsageError": "errors",
-    "Job": "job",
-    "Plan": "plan",
+    "Job": "jobfile.model",
+    "Plan": "scheduling.plan",
 }
 
 
@@ -42,7 +42,7 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    return getattr(import_module(f"mprun.{_ROOMS.get(name, 'api')}"), name)
+    return getattr(import_module(f"mprun.{_MODULES.get(name, 'api')}"), name)
 
 
 def __dir__() -> list[str]:

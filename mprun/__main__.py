@@ -23,10 +23,10 @@ BOTH_NEED = (
     "threading",
     "warnings",
     "weakref",
-    "mprun.channel",
+    "mprun.launcher.channel",
     "mprun.failpoints",
-    "mprun.procfs",
-    "mprun.standin",
+    "mprun.linux.procfs",
+    "mprun.lazy_import",
 )
 
 
@@ -70,7 +70,7 @@ def fork_launcher() -> tuple[int, int]:
     if pid == 0:
         os.close(ours.detach())
         die_with(engine)
-        from mprun.launching import launch
+        from mprun.launcher.main import launch
 
         gc.freeze()
         gc.enable()
@@ -97,10 +97,10 @@ def main() -> None:
     """Run the command line; the exit code tells how it went (`mprun --help`)."""
     open_standard_descriptors()
     launcher = fork_launcher() if runs_a_job(sys.argv[1:]) else None
-    from mprun.postponed import import_click
+    from mprun.cli.lean_imports import import_click
 
     import_click()
-    from mprun.cli import main as command
+    from mprun.cli.main import main as command
 
     code = command(launcher)
     # Everything is closed and flushed; taking the interpreter down piece by piece would

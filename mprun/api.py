@@ -6,28 +6,29 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
-from mprun import blame, preparation
-from mprun.assembly import assemble
+from mprun.engine import preflight
+from mprun.engine.preflight import START_TIMEOUT, ImportFailure, Interrupted, calls
+from mprun.engine.signals import SignalNotes
 from mprun.errors import JobFileError, LauncherError, MprunError
-from mprun.marks import Mark, of_others
-from mprun.plan import Carried, Plan, is_crowded, plan_tasks
-from mprun.preparation import START_TIMEOUT, ImportFailure, Interrupted, calls
-from mprun.signals import SignalNotes
-from mprun.statedir import DEFAULT, create_run_somewhere
-from mprun.value import Value
+from mprun.frozen import Value
+from mprun.jobfile import locate
+from mprun.jobfile.loader import assemble
+from mprun.record.pidfile import Mark, of_others
+from mprun.record.state_dir import DEFAULT, create_run_somewhere
+from mprun.scheduling.plan import Carried, Plan, is_crowded, plan_tasks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from mprun.estimates import Past
-    from mprun.events import RunFinished, TaskFinished
     from mprun.executors.base import Executor, Prepared
-    from mprun.job import Job
-    from mprun.outlook import Outlook
+    from mprun.jobfile.model import Job
+    from mprun.record.events import RunFinished, TaskFinished
+    from mprun.record.resume import Resumption
+    from mprun.record.run_state import RunState
+    from mprun.record.state_dir import RunDirectory
     from mprun.reporters.base import Reporter
-    from mprun.resumption import Resumption
-    from mprun.state import RunState
-    from mprun.statedir import RunDirectory
+    from mprun.scheduling.estimates import Past
+    from mprun.scheduling.forecast import Outlook
 
 
 class TaskResult(Value):
@@ -94,10 +95,10 @@ def plan_job(
     """
     selection = None
     if names or tags:
-        from mprun.selection import select
+        from mprun.scheduling.selection import select
 
         selection = select(job, names, tags, with_dependencies=with_dependencies)
-        problems = [] if selection is None or with_dependencies else blame.left_out(job, selection)
+        problems = [] if selection is None or with_dependencies else locate.left_out(job, selection)
         if problems:
             raise JobFileError(problems)
     return plan_tasks(
@@ -157,7 +158,7 @@ def run_job(
     answered = kept = False
     try:
         with SignalNotes() as notes:
-            preparation.begin(plan, executor, directory)
+            preflight.begin(plan, executor, directory)
             # The launcher imports meanwhile.
             if not dry_run:
                 _import_engine()
@@ -198,7 +199,7 @@ def _adopt(resumes: Resumption | None, directory: RunDirectory) -> str | None:
     """Take over the results of the run that this one resumes; its id."""
     if resumes is None:
         return None
-    from mprun.resumption import adopt_results
+    from mprun.record.resume import adopt_results
 
     adopt_results(resumes.directory, directory, resumes.carried)
     return resumes.directory.run_id
@@ -215,8 +216,8 @@ def _run(
     options: dict[str, Any],
     resumed_from: str | None,
 ) -> tuple[RunFinished, RunState]:
-    from mprun.engine import Engine
-    from mprun.record import Recorder
+    from mprun.engine.engine import Engine
+    from mprun.record.recorder import Recorder
 
     context = Context(directory=directory, plan=plan, is_ended=lambda: notes.ending)
     reporters = [make(context) for make in makers]
@@ -236,7 +237,7 @@ def _ordered(plan: Plan, state_dir: str) -> Plan:
     past = _past(plan, state_dir) if is_crowded(plan) else []
     if not past:
         return plan
-    from mprun.outlook import ordered
+    from mprun.scheduling.forecast import ordered
 
     return ordered(plan, past)
 
@@ -249,13 +250,13 @@ def foresee(plan: Plan, state_dir: str = DEFAULT) -> Outlook | None:
     past = _past(plan, state_dir)
     if not past:
         return None
-    from mprun import outlook
+    from mprun.scheduling import forecast
 
-    return outlook.foresee(plan, past)
+    return forecast.foresee(plan, past)
 
 
 def _past(plan: Plan, state_dir: str) -> list[Past]:
-    from mprun.history import past_runs
+    from mprun.record.history import past_runs
 
     served = {planned.name for planned in plan.tasks if planned.task.ready is not None}
     return past_runs(state_dir, plan.job.path, served)
@@ -266,18 +267,18 @@ def _prepared(
 ) -> Prepared:
     """As `preparation.end`, with a failed import as a problem at its place in the job file."""
     try:
-        return preparation.end(executor, notes, timeout, warn)
+        return preflight.end(executor, notes, timeout, warn)
     except ImportFailure as failure:
         if failure.number is None:
             raise LauncherError(f"the start of the launcher {failure}") from None
         task = calls(plan)[failure.number][1][0]
         message = f"importing `{(task.target or '').partition(':')[0]}` {failure}"
-        raise JobFileError([blame.target_problem(task, message)]) from None
+        raise JobFileError([locate.target_problem(task, message)]) from None
 
 
 def _import_engine() -> None:
     """Import what only a run needs, 3 ms, while the launcher imports the targets."""
-    from mprun import engine, record  # noqa: F401
+    from mprun.record import recorder  # noqa: F401
 
 
 def _refuse_findings(plan: Plan, prepared: Prepared) -> None:
@@ -288,10 +289,10 @@ def _refuse_findings(plan: Plan, prepared: Prepared) -> None:
     problems = []
     for f in prepared.findings:
         if f.number < 0:
-            problems.append(blame.preload_problem(plan.job, -1 - f.number, f.message, f.word, f.candidates))
+            problems.append(locate.preload_problem(plan.job, -1 - f.number, f.message, f.word, f.candidates))
             continue
         problems += [
-            blame.target_problem(task, f.message, f.where, f.word, f.candidates)
+            locate.target_problem(task, f.message, f.where, f.word, f.candidates)
             for task in called[f.number][1]
         ]
     raise JobFileError(problems)
@@ -300,7 +301,7 @@ def _refuse_findings(plan: Plan, prepared: Prepared) -> None:
 def _sweep_killed_runs(directory: RunDirectory, warn: Callable[[str], None]) -> None:
     """End what killed runs have left: before anything is started, which may be in its way."""
     if of_others(directory):
-        from mprun.sweep import sweep
+        from mprun.record.recovery import sweep
 
         sweep(directory, warn)
 

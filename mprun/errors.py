@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from mprun.problems import Problem
+    from mprun.diagnostics import Problem
 
 
 class MprunError(Exception):

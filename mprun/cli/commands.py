@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from mprun.diagnostics import closest, quote
 from mprun.errors import UsageError
-from mprun.problems import closest, quote
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
 
 # Each command, and the module of this package that has a function of its name.
 MODULES = {
-    "init": "starter",
-    "logs": "records",
+    "init": "init",
+    "logs": "show",
     "plan": "plan",
-    "resume": "again",
+    "resume": "resume",
     "run": "run",
     "runs": "runs",
-    "schema": "starter",
-    "show": "records",
+    "schema": "init",
+    "show": "show",
     "stop": "stop",
-    "tree": "records",
+    "tree": "show",
     "validate": "plan",
 }
 

@@ -6,7 +6,7 @@ import os
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from mprun.statedir import DEFAULT, find_run, runs
+from mprun.record.state_dir import DEFAULT, find_run, runs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,8 +36,8 @@ def complete_task(context: click.Context, _: click.Parameter, incomplete: str) -
 
 
 def _tasks(state_dir: str, run: str | None) -> Iterator[str]:
-    from mprun.record import read_lines
-    from mprun.reporters.task_logs import names_of
+    from mprun.cli.views.logs import names_of
+    from mprun.record.recorder import read_lines
 
     for line in islice(read_lines(find_run(state_dir, run).events), _LINES):
         task = line.get("task") if isinstance(line, dict) else None

@@ -9,11 +9,11 @@ from typing import Any
 import click
 
 from mprun import api
-from mprun.cli.options import STATE_DIR
-from mprun.cli.planning import planned, planning_options, read_job, warn_of
+from mprun.cli.common_options import STATE_DIR
+from mprun.cli.messages import explain, write
+from mprun.cli.options import planned, planning_options, read_job, warn_of
 from mprun.errors import UsageError
-from mprun.reporters.errors import explain, write
-from mprun.reporters.words import count, visible
+from mprun.reporters.format import count, visible
 
 
 @click.command()
@@ -64,6 +64,6 @@ def plan(job: str, form: str, state_dir: str, **planning: Any) -> int:
     found = planned(job, planning)
     outlook = api.foresee(found, state_dir)
     module, lines = PLAN_VIEWS[form]
-    for line in getattr(importlib.import_module(f"mprun.reporters.{module}"), lines)(found, outlook):
+    for line in getattr(importlib.import_module(f"mprun.cli.views.{module}"), lines)(found, outlook):
         sys.stdout.write(line + "\n")
     return 0

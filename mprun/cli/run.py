@@ -9,21 +9,21 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mprun import api
-from mprun.cli.options import STATE_DIR
-from mprun.cli.planning import planned, planning_options, told
+from mprun.cli.common_options import STATE_DIR
+from mprun.cli.messages import warn, write
+from mprun.cli.options import planned, planning_options, told
+from mprun.engine.preflight import START_TIMEOUT
 from mprun.errors import UsageError
-from mprun.preparation import START_TIMEOUT
 from mprun.reporters.console import OUTPUTS, Console
-from mprun.reporters.errors import warn, write
-from mprun.reporters.words import visible
+from mprun.reporters.format import visible
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from mprun.executors.base import Executor
-    from mprun.plan import Plan
+    from mprun.record.resume import Resumption
     from mprun.reporters.base import Reporter
-    from mprun.resumption import Resumption
+    from mprun.scheduling.plan import Plan
 
 
 def _events_reporter(path: str) -> Callable[[api.Context], Reporter]:

@@ -10,19 +10,20 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mprun import outcomes, statedir
-from mprun.cli.options import STATE_DIR, to_seconds
+from mprun import outcomes
+from mprun.cli.common_options import STATE_DIR, to_seconds
+from mprun.cli.messages import warn, write
 from mprun.errors import UsageError
+from mprun.record.state_dir import runs as runs_of
+from mprun.record.summary import RunSummary
 from mprun.reporters.console import wants_colour
-from mprun.reporters.errors import warn, write
-from mprun.reporters.words import count, size
-from mprun.summary import RunSummary
+from mprun.reporters.format import count, size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from mprun.pruning import RunsFolder
-    from mprun.statedir import RunDirectory
+    from mprun.record.retention import RunsFolder
+    from mprun.record.state_dir import RunDirectory
 
 
 @click.command()
@@ -69,9 +70,9 @@ def runs(
         return _prune(state_dir, prune, keep, dry_run, as_json)
     if keep or dry_run:
         raise UsageError("--keep and --dry-run are for --prune")
-    from mprun.reporters.run_list import write_json, write_table
+    from mprun.cli.views.run_list import write_json, write_table
 
-    found = map(RunSummary, statedir.runs(state_dir))
+    found = map(RunSummary, runs_of(state_dir))
     wanted = islice((run for run in found if run.bad or not failed), limit or None)
     if as_json:
         write_json(wanted, sys.stdout)
@@ -83,7 +84,7 @@ def runs(
 
 
 def _prune(state_dir: str, older_than: float, keep: int, dry_run: bool, as_json: bool) -> int:
-    from mprun.pruning import RunsFolder
+    from mprun.record.retention import RunsFolder
 
     removed = space = code = 0
     with RunsFolder(state_dir) as folder:
@@ -109,10 +110,10 @@ def _prune(state_dir: str, older_than: float, keep: int, dry_run: bool, as_json:
 
 def _prunable(state_dir: str, folder: RunsFolder, older_than: float, keep: int) -> Iterator[RunDirectory]:
     """The runs to remove; of those that are kept for another reason than their age, that is said."""
-    from mprun.pruning import why_kept
+    from mprun.record.retention import why_kept
 
     now = time.time()
-    for directory in islice(statedir.runs(state_dir), keep, None):
+    for directory in islice(runs_of(state_dir), keep, None):
         if not folder.holds(directory.run_id):
             why: str | None = "it is no directory that mprun has made"
         else:

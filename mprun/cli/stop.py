@@ -9,20 +9,23 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mprun import control, outcomes, procfs, record
+from mprun import outcomes
+from mprun.cli.common_options import STATE_DIR
 from mprun.cli.completion import complete_run, complete_task
-from mprun.cli.options import STATE_DIR
-from mprun.cli.records import print_json, read_run
+from mprun.cli.messages import write
+from mprun.cli.show import print_json, read_run
+from mprun.diagnostics import quote
+from mprun.engine import control
 from mprun.errors import MprunError, UsageError
-from mprun.problems import quote
-from mprun.reporters.errors import write
+from mprun.linux import procfs
+from mprun.record import recorder
+from mprun.record.state_dir import runs
 from mprun.reporters.table import outcome_words
-from mprun.statedir import runs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from mprun.statedir import RunDirectory
+    from mprun.record.state_dir import RunDirectory
 
 # How long mprun may take to answer, in seconds.
 PATIENCE = 5.0
@@ -73,11 +76,11 @@ def _stop_tasks(
 
 def _told(directory: RunDirectory, answer: dict[str, list[str]]) -> dict[str, Any]:
     """What became of all that, in the record's words; `outcome` and `exit_code` are the run's."""
-    state, _ = record.read_state(directory)
+    state, _ = recorder.read_state(directory)
     ends = {name: task.finished for name, task in state.tasks.items()}
     return {
         "run": directory.run_id,
-        "outcome": record.outcome(directory, state),
+        "outcome": recorder.outcome(directory, state),
         "exit_code": state.finished.exit_code if state.finished else None,
         "stopped": [
             {"task": name, "outcome": end.outcome if end else None, "reason": end.reason if end else None}
@@ -92,11 +95,11 @@ def _going_on(state_dir: str, run: str | None) -> RunDirectory:
     """The run that is meant. Raises UsageError where it does not go on."""
     if run is not None:
         directory, _ = read_run(state_dir, run)
-        if record.writer(directory.events) is None:
+        if recorder.writer(directory.events) is None:
             raise UsageError(f"run {directory.run_id} is over")
         return directory
     for directory in runs(state_dir):
-        if record.writer(directory.events) is not None:
+        if recorder.writer(directory.events) is not None:
             return directory
     raise UsageError(f"no run in {state_dir} goes on: `--state-dir` looks elsewhere")
 
@@ -120,7 +123,7 @@ def _ask(directory: RunDirectory, tasks: list[str]) -> dict[str, list[str]]:
 
 def _refuse_the_deaf(directory: RunDirectory, number: int) -> None:
     """Raise MprunError where the engine would not hear a signal, or be ended by it."""
-    writer = record.writer(directory.events)
+    writer = recorder.writer(directory.events)
     stat = procfs.read_stat(writer) if writer else None
     if writer is None or (stat is not None and not stat.lives):
         raise UsageError(f"run {directory.run_id} is over")
@@ -138,14 +141,14 @@ def _refuse_the_deaf(directory: RunDirectory, number: int) -> None:
 
 def _signal(directory: RunDirectory, number: int) -> None:
     """Send a signal to who writes the record, and to nobody who has its number by now."""
-    writer = record.writer(directory.events)
+    writer = recorder.writer(directory.events)
     try:
         pidfd = os.pidfd_open(writer or 0)
     except (OSError, ValueError):
         raise UsageError(f"run {directory.run_id} is over") from None
     try:
         # It held the lock after the pidfd was opened, so it is the one.
-        if record.writer(directory.events) != writer:
+        if recorder.writer(directory.events) != writer:
             raise UsageError(f"run {directory.run_id} is over")
         signal.pidfd_send_signal(pidfd, number)
     except PermissionError:
@@ -160,12 +163,12 @@ def _stop_run(directory: RunDirectory, say: Callable[[str], None]) -> dict[str, 
     """Stop the whole run and wait for its end; the tasks that ran, as an answer would have them."""
     _refuse_the_deaf(directory, signal.SIGTERM)
     _signal(directory, signal.SIGTERM)
-    while (writer := record.writer(directory.events)) is not None:
+    while (writer := recorder.writer(directory.events)) is not None:
         if (stat := procfs.read_stat(writer)) is not None and stat.state in "Tt":
             raise MprunError(f"run {directory.run_id} was suspended; it ends as soon as it goes on")
         time.sleep(_LOOK)
-    state, _ = record.read_state(directory)
-    say(f"run {directory.run_id}: {record.outcome(directory, state)}")
+    state, _ = recorder.read_state(directory)
+    say(f"run {directory.run_id}: {recorder.outcome(directory, state)}")
     ends = [task.finished for task in state.tasks.values()]
     stopped = [end.task for end in ends if end is not None and end.outcome == outcomes.STOPPED]
     return {"stopped": stopped, "over": [], "unknown": []}
@@ -175,8 +178,8 @@ def _wait_for(directory: RunDirectory, names: list[str], say: Callable[[str], No
     """Say how each has ended, once it has."""
     waiting = list(names)
     while waiting:
-        over = record.writer(directory.events) is None
-        state, _ = record.read_state(directory)
+        over = recorder.writer(directory.events) is None
+        state, _ = recorder.read_state(directory)
         for name in list(waiting):
             task = state.tasks.get(name)
             if task is not None and task.finished is not None:

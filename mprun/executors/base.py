@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
-from mprun.value import Value
+from mprun.frozen import Value
 
 if TYPE_CHECKING:
-    from mprun.channel import AttemptKey
-    from mprun.job import Limits
+    from mprun.jobfile.model import Limits
+    from mprun.launcher.channel import AttemptKey
 
 
 class Call(Value):
@@ -47,7 +47,7 @@ class AttemptOrder(Value):
     That is a `target` with its arguments or a `command`, of which the other is None; the
     words of a command are exec'd as they are, by a fork whatever the `start_method`.
     `log` is a file's path, `result` one without its suffix. It starts by itself `after` these
-    attempts, each with the seconds that it may take: see `mprun.intents.Start`.
+    attempts, each with the seconds that it may take: see `mprun.scheduling.instructions.Start`.
     """
 
     key: AttemptKey
@@ -167,7 +167,7 @@ class Executor(Protocol):
     def start(self, order: AttemptOrder) -> None:
         """Start an attempt once a place is free; answered by `Started` and `Exited`, or `NotStarted`.
 
-        Some are handed over before there is a place for them (`mprun.scheduler.AHEAD`), and wait
+        Some are handed over before there is a place for them (`mprun.scheduling.scheduler.AHEAD`), and wait
         for one in the order in which they came. One that is to follow others is withdrawn where one
         of them is not known any more, too.
         """

@@ -7,8 +7,6 @@ import os
 from _socket import socket  # `socket` itself adds names and 4 ms to import
 from typing import TYPE_CHECKING, Any
 
-from mprun import procfs
-from mprun.channel import EngineEnd
 from mprun.executors.base import (
     Exited,
     Finding,
@@ -20,12 +18,14 @@ from mprun.executors.base import (
     Suspended,
     Withdrawn,
 )
-from mprun.guard import Guard
+from mprun.executors.subreaper import Guard
+from mprun.launcher.channel import EngineEnd
+from mprun.linux import procfs
 
 if TYPE_CHECKING:
-    from mprun.channel import AttemptKey
     from mprun.executors.base import AttemptOrder, Preparation, Report
-    from mprun.job import Limits
+    from mprun.jobfile.model import Limits
+    from mprun.launcher.channel import AttemptKey
 
 
 # SIGCONT on Linux: `signal` takes a millisecond to import, and no run needs it.
@@ -71,7 +71,7 @@ class LocalExecutor:
     def start(self, order: AttemptOrder) -> None:
         # A command has no use for a fork server or a new Python.
         method = order.start_method if order.command is None else "fork"
-        # The fields of `mprun.worker.Assignment`, but for what only the launcher knows.
+        # The fields of `mprun.launcher.worker.Assignment`, but for what only the launcher knows.
         todo = (
             order.name,
             order.position,
@@ -219,7 +219,7 @@ def start_launcher(run_id: str = "") -> LocalExecutor:
 
     ours, theirs = socketpair()
     descriptor = theirs.fileno()
-    command = f"from mprun.launching import launch; launch({descriptor})"
+    command = f"from mprun.launcher.main import launch; launch({descriptor})"
     environment = {**os.environ, **({"MPRUN_RUN_ID": run_id} if run_id else {})}
     # Not waited for through this object: the executor reaps it by its pid.
     process = subprocess.Popen([sys.executable, "-c", command], pass_fds=(descriptor,), env=environment)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from mprun.events import Event
-    from mprun.state import RunState
+    from mprun.record.events import Event
+    from mprun.record.run_state import RunState
 
 
 class Reporter(Protocol):

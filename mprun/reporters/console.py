@@ -7,8 +7,8 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from mprun import outcomes, statedir
-from mprun.events import (
+from mprun import outcomes
+from mprun.record.events import (
     Event,
     RunFinished,
     RunStarted,
@@ -19,17 +19,18 @@ from mprun.events import (
     TaskStarted,
     TaskStopping,
 )
-from mprun.reporters import table, workflow
+from mprun.record.state_dir import DEFAULT
+from mprun.reporters import github, table
+from mprun.reporters.format import columns, headline, reason, resumed_from, span, visible
 from mprun.reporters.lineage import Lineage
 from mprun.reporters.tail import Tail
-from mprun.reporters.words import columns, headline, reason, resumed_from, span, visible
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import TextIO
 
-    from mprun.state import RunState
-    from mprun.statedir import RunDirectory
+    from mprun.record.run_state import RunState
+    from mprun.record.state_dir import RunDirectory
 
 OUTPUTS = ("prefix", "group", "failed", "none")
 
@@ -75,7 +76,7 @@ class Output:
         lost: Callable[[OSError], object] | None = None,
     ) -> None:
         self._lost = lost
-        self._inert = workflow.is_read()
+        self._inert = github.is_read()
         self._terminal = sys.stdout.isatty()
         self._colour = wants_colour(sys.stdout)
         self._prefix = prefix
@@ -100,7 +101,7 @@ class Output:
         """Write pieces of whole lines of one task."""
         for piece in () if self.broken else pieces:
             if self._inert:
-                piece = workflow.inert(piece)
+                piece = github.inert(piece)
             if self._terminal:
                 piece = visible(piece.decode("utf-8", "backslashreplace")).encode()
             self._write(self._with_prefix(name, piece) if self._prefix else piece)
@@ -337,7 +338,7 @@ class Console:
     def _command(self, *words: str) -> str:
         """A command of mprun that looks where this run is."""
         state_dir = os.path.dirname(os.path.dirname(self._directory.path))
-        if state_dir != os.path.abspath(statedir.DEFAULT):
+        if state_dir != os.path.abspath(DEFAULT):
             import shlex
 
             words = (*words, "--state-dir", shlex.quote(os.path.relpath(state_dir)))

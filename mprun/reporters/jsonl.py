@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mprun.record import line
+from mprun.record.recorder import line
 from mprun.reporters.console import silence
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import TextIO
 
-    from mprun.events import Event
-    from mprun.state import RunState
+    from mprun.record.events import Event
+    from mprun.record.run_state import RunState
 
 
 class JsonLines:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mprun import outcomes
-from mprun.events import (
+from mprun.record.events import (
     Event,
     RunFinished,
     RunStarted,
@@ -17,10 +17,10 @@ from mprun.events import (
     TaskStarted,
     TaskStopping,
 )
-from mprun.reporters.words import local_time, reason, size, span, visible
+from mprun.reporters.format import local_time, reason, size, span, visible
 
 if TYPE_CHECKING:
-    from mprun.state import RunState
+    from mprun.record.run_state import RunState
 
 
 class Lineage:

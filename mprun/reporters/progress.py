@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mprun.reporters.words import count, named, span
+from mprun.reporters.format import count, named, span
 
 if TYPE_CHECKING:
-    from mprun.state import RunState
+    from mprun.record.run_state import RunState
 
 # A line names this many of the tasks that run, those that began first.
 _NAMES_LIMIT = 3

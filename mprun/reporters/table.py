@@ -5,16 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mprun import outcomes
-from mprun.reporters.words import columns, reason, size, span, visible
-from mprun.value import Value
+from mprun.frozen import Value
+from mprun.reporters.format import columns, reason, size, span, visible
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Literal, TextIO
 
-    from mprun.events import TaskExited
-    from mprun.presence import Sight
-    from mprun.state import RunState, TaskState
+    from mprun.record.events import TaskExited
+    from mprun.record.presence import Sight
+    from mprun.record.run_state import RunState, TaskState
 
 
 class Layout(Value):

@@ -10,8 +10,8 @@ from support.runs import read_events, write
 import mprun
 from mprun.api import Context, RunResult, TaskResult
 from mprun.errors import JobFileError, MprunError, UsageError
-from mprun.job import Job
-from mprun.plan import Plan
+from mprun.jobfile.model import Job
+from mprun.scheduling.plan import Plan
 
 WORK = """
     print("imported")

@@ -13,9 +13,9 @@ import pytest
 from support.runs import ROOT, environment, mprun, write
 
 from mprun import __main__ as door
-from mprun import cli
+from mprun.cli import main
+from mprun.jobfile.schema.job_schema import schema_text
 from mprun.reporters.console import OUTPUTS
-from mprun.schema import schema_text
 
 WORK = """
     import os
@@ -148,7 +148,7 @@ def test_help_has_the_examples_and_exit_codes_in_80_columns(empty_desk):
     run = mprun("--help", cwd=empty_desk)
     assert (run.code, run.stderr) == (0, "")
     assert run.stdout == mprun("-h", cwd=empty_desk).stdout
-    for words in ("target: work:fetch", "Exit codes:", "mprun JOB", *cli.group.commands):
+    for words in ("target: work:fetch", "Exit codes:", "mprun JOB", *main.group.commands):
         assert words in run.stdout
     assert re.findall(r"^ +(\d+)  ", run.stdout, re.MULTILINE) == ["0", "1", "2", "3", "4", "129"]
     assert {"130", "143"} <= set(re.findall(r"\d+", run.stdout))
@@ -168,9 +168,9 @@ def test_version_is_that_of_the_package(empty_desk):
     assert re.fullmatch(r"mprun \d+\.\d+\.\d+\S*\n", run.stdout)
 
 
-@pytest.mark.parametrize("name", sorted(cli.group.commands))
+@pytest.mark.parametrize("name", sorted(main.group.commands))
 def test_each_command_has_help_in_80_columns(name):
-    command = cli.group.commands[name]
+    command = main.group.commands[name]
     context = click.Context(command, info_name=f"mprun {name}", terminal_width=80)
     text = command.get_help(context)
     assert max(map(len, text.splitlines())) <= 80
@@ -188,7 +188,7 @@ def test_help_of_a_run_may_be_asked_for_anywhere(empty_desk):
 
 
 def test_the_commands_that_only_read_are_known_to_the_door():
-    assert set(cli.group.commands) - {"run", "resume"} == door.WITHOUT_JOB
+    assert set(main.group.commands) - {"run", "resume"} == door.WITHOUT_JOB
 
 
 # -- environment

@@ -13,7 +13,7 @@ import jsonschema
 import pytest
 from support.runs import ROOT, mprun, write
 
-from mprun.loader import parse, plain
+from mprun.jobfile.syntax.document import parse, plain
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 

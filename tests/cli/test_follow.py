@@ -14,7 +14,7 @@ from support.records import FINISHED, STARTED, ended, exited, record, started
 from support.runs import PATIENCE, environment, eventually, finish, mprun, start, write
 from support.terminal import on_terminal
 
-from mprun.statedir import RunDirectory
+from mprun.record.state_dir import RunDirectory
 
 WORK = """
     import os

@@ -17,8 +17,8 @@ import pytest
 from support.runs import ROOT, mprun
 
 import mprun as api
+from mprun.diagnostics import render
 from mprun.errors import JobFileError
-from mprun.problems import render
 
 JOBS = ROOT / "tests" / "jobs"
 VALID = sorted((JOBS / "valid").glob("*.yaml"))

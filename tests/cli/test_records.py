@@ -12,7 +12,7 @@ import pytest
 from support.records import FINISHED, STARTED, record
 from support.runs import PATIENCE, finish, mprun, start, survivors, write
 
-from mprun.schema import schema_text
+from mprun.jobfile.schema.job_schema import schema_text
 
 WORK = """
     import os

@@ -109,7 +109,7 @@ SHOWN = {
     "19 targets that cannot be imported": [
         f"{MODEL}::test_an_import_that_goes_wrong_is_told_and_nothing_is_started",
         "cli/test_job_files.py::test_what_only_an_import_can_find_is_explained_to_the_letter",
-        "unit/test_target.py::test_a_missing_module_is_told_by_the_part_that_is_missing",
+        "unit/test_targets.py::test_a_missing_module_is_told_by_the_part_that_is_missing",
     ],
     "20 imports that hang": [
         "faults/test_guarding.py::test_an_import_that_hangs_takes_with_it_what_it_started",
@@ -210,17 +210,17 @@ SHOWN = {
     "40 bombs": [
         "cli/test_job_files.py::test_a_hostile_file_is_refused_quickly_with_its_line",
         "cli/test_job_files.py::test_the_program_refuses_bombs_too",
-        "unit/test_loader.py::test_a_bomb_is_refused_in_well_under_a_second_and_128_mb",
+        "unit/test_document.py::test_a_bomb_is_refused_in_well_under_a_second_and_128_mb",
     ],
     "41 values that YAML takes for others": [
         "faults/test_input.py::test_values_reach_the_task_as_yaml_1_2_means_them",
         "faults/test_input.py::test_what_would_be_something_else_is_refused_with_its_place",
-        "unit/test_loader.py::test_what_yaml_1_1_would_turn_into_something_else_is_a_string",
-        "unit/test_loader.py::test_duplicate_keys_are_found_at_any_depth",
+        "unit/test_document.py::test_what_yaml_1_1_would_turn_into_something_else_is_a_string",
+        "unit/test_document.py::test_duplicate_keys_are_found_at_any_depth",
     ],
     "42 cycles": [
-        "unit/test_checks.py::test_a_circle_is_named_with_its_path",
-        "unit/test_checks.py::test_a_task_cannot_depend_on_itself",
+        "unit/test_task_checks.py::test_a_circle_is_named_with_its_path",
+        "unit/test_task_checks.py::test_a_task_cannot_depend_on_itself",
         "cli/test_job_files.py::test_a_chain_of_ten_thousand_is_read_and_planned_quickly",
         "unit/test_scheduler.py::test_chain_of_ten_thousand_needs_no_recursion",
     ],
@@ -228,7 +228,7 @@ SHOWN = {
         "faults/test_input.py::test_every_name_has_files_of_its_own_and_all_are_in_the_runs_directory",
         "faults/test_input.py::test_no_name_acts_on_a_terminal_or_in_a_report",
         "faults/test_input.py::test_a_name_that_no_file_and_no_terminal_should_see_is_refused",
-        "unit/test_statedir.py::test_two_names_are_two_files_in_any_file_system",
+        "unit/test_state_dir.py::test_two_names_are_two_files_in_any_file_system",
     ],
 }
 

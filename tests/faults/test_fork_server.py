@@ -13,8 +13,8 @@ from mprun.executors.base import NotStarted
 # The launcher imports it, and has less patience from then on.
 WORK = """\
     import os, signal
-    from mprun import popen_exec, reaper
-    popen_exec.PATIENCE = 0.3
+    from mprun.launcher import reaper, spawn
+    spawn.PATIENCE = 0.3
     if os.path.exists("deaf"):
         # One that is stopped stays so, as if it did not answer.
         reaper.wake = lambda child: False

@@ -14,7 +14,7 @@ from support.kills import BOUND, WHO, Kills
 from support.runs import PATIENCE, START_METHODS, alive, environment, eventually, start, write
 from support.victims import Victim, write_victim
 
-from mprun import procfs
+from mprun.linux import procfs
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="subreapers and /proc are Linux's")
 
@@ -339,7 +339,8 @@ def test_a_launcher_whose_engine_died_before_it_could_ask_for_the_news_does_not_
         job="preload: [slow]\ntasks: [{target: 'os:getpid'}]\n",
         program="""\
             import os, time
-            from mprun import api, preparation
+            from mprun import api
+            from mprun.engine import preflight as preparation
 
             begin = preparation.begin
 

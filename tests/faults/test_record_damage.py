@@ -13,7 +13,7 @@ import pytest
 from support.records import FINISHED, STARTED, ended, exited, record, started
 from support.runs import PATIENCE, ROOT, mprun, start, write
 
-from mprun import events
+from mprun.record import events
 
 
 class Said(NamedTuple):

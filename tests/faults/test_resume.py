@@ -17,7 +17,7 @@ import pytest
 from support.runs import PATIENCE, START_METHODS, environment, eventually, finish, mprun, start, write
 from support.victims import Victim
 
-from mprun.schema import schema_text
+from mprun.jobfile.schema.job_schema import schema_text
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
 
@@ -707,7 +707,7 @@ def test_a_state_directory_that_cannot_be_written_gives_way_to_another(tmp_path)
     runs = tmp_path / ".mprun" / "runs"
     kept = {path: path.read_bytes() for path in runs.rglob("*") if path.is_file()}
     command = (
-        "import os, sys; from mprun import statedir; real = os.mkdir\n"
+        "import os, sys; from mprun.record import state_dir as statedir; real = os.mkdir\n"
         "def mkdir(path, *rest):\n"
         f"    if str(path).startswith({str(runs)!r}): raise OSError(30, 'Read-only file system')\n"
         "    return real(path, *rest)\n"

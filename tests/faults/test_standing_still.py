@@ -11,10 +11,10 @@ from support.attempts import Attempts
 from support.runs import START_METHODS, eventually, mprun, start, write
 from support.victims import Victim, write_victim
 
-from mprun import procfs
+from mprun.engine.preflight import STOPPED
 from mprun.executors import local
 from mprun.executors.base import Lost
-from mprun.preparation import STOPPED
+from mprun.linux import procfs
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="states of processes are read from /proc")
 

@@ -17,9 +17,9 @@ from support.records import STAMP, STARTED
 from support.runs import alive, eventually, finish, mprun, newest_run, read_events, start, write
 from support.victims import JOB, Victim, write_victim
 
-from mprun import procfs
-from mprun.schema import schema_text
-from mprun.statedir import RunDirectory
+from mprun.jobfile.schema.job_schema import schema_text
+from mprun.linux import procfs
+from mprun.record.state_dir import RunDirectory
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
 
@@ -276,7 +276,8 @@ def test_a_run_whose_record_is_held_goes_on_though_its_engine_cannot_be_seen(tmp
     """As in another container: the kernel's lock counts."""
     record = old_run(tmp_path, [STARTED])
     code = (
-        "import sys; from mprun.record import Recorder; from mprun.statedir import RunDirectory;"
+        "import sys; from mprun.record.recorder import Recorder\n"
+        "from mprun.record.state_dir import RunDirectory\n"
         "recorder = Recorder(RunDirectory(sys.argv[1])); print('held', flush=True); sys.stdin.read()"
     )
     command = [sys.executable, "-c", code, str(record.parent)]

@@ -11,10 +11,10 @@ import pytest
 from support.attempts import Attempts, error_file
 from support.runs import START_METHODS, alive, eventually, write
 
-from mprun.endings import judge, limit_reached
+from mprun.engine.attempt_result import judge, limit_reached
 from mprun.executors.base import Exited
-from mprun.job import Limits
-from mprun.results import Failure, read_failure
+from mprun.jobfile.model import Limits
+from mprun.record.results import Failure, read_failure
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="limits and descriptors as Linux has them")
 every_start_method = pytest.mark.parametrize("method", START_METHODS)

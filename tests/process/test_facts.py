@@ -9,7 +9,7 @@ import textwrap
 
 import pytest
 
-from mprun import procfs
+from mprun.linux import procfs
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="facts about Linux")
 

@@ -6,11 +6,11 @@ import sys
 
 import pytest
 
-from mprun import waiting
+from mprun.linux import wait4
 
 LEAN = """
 import sys
-from mprun.launching import import_multiprocessing
+from mprun.launcher.main import import_multiprocessing
 import_multiprocessing()
 import multiprocessing
 """
@@ -64,7 +64,7 @@ def test_a_wait_tells_what_os_wait4_tells(ends):
             bytearray(30_000_000)
             ends()
         pids.append(pid)
-    status, cpu, max_rss = waiting.wait(pids[0], 0)
+    status, cpu, max_rss = wait4.wait(pids[0], 0)
     _, expected, usage = os.wait4(pids[1], 0)
     assert status == expected
     assert cpu == pytest.approx(usage.ru_utime + usage.ru_stime, rel=0.9)
@@ -79,8 +79,8 @@ def test_a_wait_for_one_that_runs_returns_at_once_and_for_none_raises():
         os.read(read, 1)
         os._exit(0)
     os.close(read)
-    assert waiting.wait(pid) is None
+    assert wait4.wait(pid) is None
     os.close(write)
-    assert waiting.wait(pid, 0)[0] == 0
+    assert wait4.wait(pid, 0)[0] == 0
     with pytest.raises(ChildProcessError):
-        waiting.wait(pid)
+        wait4.wait(pid)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from support.runs import mprun, survivors, write
 
-from mprun import procfs
+from mprun.linux import procfs
 
 COUNT = 1200
 
@@ -92,7 +92,7 @@ def test_each_of_many_that_run_at_once_holds_no_descriptor_of_the_others(tmp_pat
 def test_children_are_counted_however_many_there_are():
     script = """
 import os
-from mprun.procfs import Children
+from mprun.linux.procfs import Children
 children, (read, write) = Children(), os.pipe()
 for number in range(1200):
     if number % 300 == 0:

@@ -22,7 +22,7 @@ from support.runs import (
     write,
 )
 
-from mprun.schema import schema_text
+from mprun.jobfile.schema.job_schema import schema_text
 
 every_start_method = pytest.mark.parametrize("method", START_METHODS)
 VALIDATOR = jsonschema.Draft7Validator(json.loads(schema_text("event")))

@@ -16,9 +16,10 @@ from contextlib import closing, contextmanager
 
 import pytest
 
-from mprun import listeners, probes, servers
-from mprun.job import Ready
-from mprun.probes import Prober
+from mprun.engine import network_probes, readiness
+from mprun.engine.readiness import Prober
+from mprun.jobfile.model import Ready
+from mprun.linux import port_owner
 
 KEY = (3, 1)
 # Whatever is waited for comes at once; only a defect takes this long.
@@ -198,7 +199,7 @@ def test_a_connection_to_itself_is_none(prober, free_port, monkeypatch):
             super().connect(address)
             made.append(self.getsockname() == self.getpeername())
 
-    monkeypatch.setattr("mprun.servers.socket.socket", Unlucky)
+    monkeypatch.setattr("mprun.engine.network_probes.socket.socket", Unlucky)
     watch(prober, "tcp", f"127.0.0.1:{free_port}")
     until(lambda: len(made) > 3)
     assert all(made)
@@ -292,7 +293,7 @@ def flood(connection):
     ids=["nothing", "flood", "drip"],
 )
 def test_a_bad_answer_is_told_for_what_it_is(prober, monkeypatch, answer, why):
-    monkeypatch.setattr(probes, "SHORTEST_ASK", PATIENCE if answer is flood else 0.2)
+    monkeypatch.setattr(readiness, "SHORTEST_ASK", PATIENCE if answer is flood else 0.2)
     with serving(answer) as (port, _):
         watch(prober, "http", f"http://127.0.0.1:{port}/")
         assert says(prober, why)
@@ -300,7 +301,7 @@ def test_a_bad_answer_is_told_for_what_it_is(prober, monkeypatch, answer, why):
 
 @pytest.mark.parametrize("delay", [lambda connection: connection.recv(1), drip], ids=["silent", "dripping"])
 def test_a_server_that_does_not_come_to_the_point_is_asked_again(prober, delay, monkeypatch):
-    monkeypatch.setattr(probes, "SHORTEST_ASK", 0.2)
+    monkeypatch.setattr(readiness, "SHORTEST_ASK", 0.2)
     with serving(delay, answer(200)) as (port, requests):
         begun = time.monotonic()
         watch(prober, "http", f"http://127.0.0.1:{port}/")
@@ -311,11 +312,11 @@ def test_a_server_that_does_not_come_to_the_point_is_asked_again(prober, delay, 
 
 def test_what_begins_too_late_does_not_begin():
     with socket.socket() as connection, pytest.raises(TimeoutError):
-        servers._bound(connection, time.monotonic())
+        network_probes._bound(connection, time.monotonic())
 
 
 def test_one_ask_takes_the_interval_or_a_second():
-    assert probes.SHORTEST_ASK == 1
+    assert readiness.SHORTEST_ASK == 1
 
 
 @pytest.mark.skipif(not shutil.which("openssl"), reason="a certificate is made by openssl")
@@ -333,7 +334,7 @@ def test_https_is_asked_without_asking_who_signed(prober, tmp_path):
 
 
 def test_a_server_that_says_nothing_of_tls_is_asked_again(prober, monkeypatch):
-    monkeypatch.setattr(probes, "SHORTEST_ASK", 0.2)
+    monkeypatch.setattr(readiness, "SHORTEST_ASK", 0.2)
     with serving(lambda connection: connection.recv(1)) as (port, requests):
         watch(prober, "http", f"https://127.0.0.1:{port}/")
         until(lambda: len(requests) > 1)
@@ -384,7 +385,7 @@ def test_a_log_may_come_later_and_grow(prober, log):
 
 
 def test_a_line_is_one_however_it_comes(log):
-    question = probes._Log("^(ready|ä€)$", str(log))
+    question = readiness._Log("^(ready|ä€)$", str(log))
     for data in (b"is it ", b"ready", b"\n\nrea", b"d", b"\n", b"\xc3", b"\xa4\xe2\x82"):
         printed(log, data)
         assert question.ask(0) == "no line matches `^(ready|ä€)$`"
@@ -393,7 +394,7 @@ def test_a_line_is_one_however_it_comes(log):
 
 
 def test_a_log_that_was_emptied_is_read_from_its_beginning(log):
-    question = probes._Log("^ready$", str(log))
+    question = readiness._Log("^ready$", str(log))
     printed(log, b"not yet, not yet")
     assert question.ask(0)
     log.write_bytes(b"ready")
@@ -403,7 +404,7 @@ def test_a_log_that_was_emptied_is_read_from_its_beginning(log):
 @pytest.mark.parametrize("line", [b"x" * 99 + b"\n", b"x" * 10_000_000])
 def test_a_flood_is_read_turn_by_turn_and_not_kept(log, line):
     printed(log, (line * (3_000_000 // len(line) + 1))[:3_000_000])
-    question = probes._Log("ready", str(log))
+    question = readiness._Log("ready", str(log))
     read = []
     while not read or question.hurry:
         assert question.ask(0)
@@ -422,7 +423,7 @@ def test_a_log_is_caught_up_with_without_waiting_for_the_interval(prober, log):
 
 def test_a_pattern_sees_no_more_than_a_piece_at_once():
     # `.*y` takes the square of what it sees: 30 ms for a piece, and half an hour for a turn.
-    pieces = list(probes._pieces("ä".encode() * 10_000))
+    pieces = list(readiness._pieces("ä".encode() * 10_000))
     assert max(map(len, pieces)) <= 8192
     assert "".join(pieces) == "ä" * 10_000
 
@@ -534,10 +535,10 @@ def test_the_descriptor_is_not_inherited_and_never_blocks(prober):
 
 def test_an_interval_of_nothing_does_not_spin(prober, monkeypatch):
     asked = []
-    monkeypatch.setattr(probes._File, "ask", lambda self, deadline: asked.append(time.monotonic()) or "no")
+    monkeypatch.setattr(readiness._File, "ask", lambda self, deadline: asked.append(time.monotonic()) or "no")
     watch(prober, "file", "/nowhere", interval=0)
     until(lambda: len(asked) > 5)
-    assert asked[5] - asked[0] >= 5 * probes.SHORTEST_PAUSE * 0.9
+    assert asked[5] - asked[0] >= 5 * readiness.SHORTEST_PAUSE * 0.9
 
 
 def test_signals_are_left_to_the_main_thread(prober, monkeypatch):
@@ -547,7 +548,7 @@ def test_signals_are_left_to_the_main_thread(prober, monkeypatch):
         masks.append(signal.pthread_sigmask(signal.SIG_BLOCK, ()))
         return ""
 
-    monkeypatch.setattr(probes._File, "ask", ask)
+    monkeypatch.setattr(readiness._File, "ask", ask)
     watch(prober, "file", "/")
     assert becomes_ready(prober)
     assert {signal.SIGINT, signal.SIGTERM, signal.SIGCHLD} <= masks[0]
@@ -647,9 +648,9 @@ def test_whoever_comes_after_the_stranger_is_believed(prober):
 @linux
 def test_a_stranger_is_looked_for_once(prober, monkeypatch):
     looked, asked = [], []
-    processes, sockets = listeners.procfs.processes, listeners.sockets
-    monkeypatch.setattr(listeners.procfs, "processes", lambda: looked.append(1) or processes())
-    monkeypatch.setattr(listeners, "sockets", lambda port: asked.append(1) or sockets(port))
+    processes, sockets = port_owner.procfs.processes, port_owner.sockets
+    monkeypatch.setattr(port_owner.procfs, "processes", lambda: looked.append(1) or processes())
+    monkeypatch.setattr(port_owner, "sockets", lambda port: asked.append(1) or sockets(port))
     with listener() as stranger, task(port_of(stranger)) as (pid, _):
         watch(prober, "tcp", port_of(stranger), pid=pid)
         until(lambda: len(asked) > 4)
@@ -659,7 +660,7 @@ def test_a_stranger_is_looked_for_once(prober, monkeypatch):
 
 @linux
 def test_a_listener_that_nobody_may_see_is_believed(prober, monkeypatch):
-    monkeypatch.setattr(listeners, "_sockets_of", lambda pid, wanted: set())
+    monkeypatch.setattr(port_owner, "_sockets_of", lambda pid, wanted: set())
     with listener() as stranger, task(port_of(stranger)) as (pid, _):
         watch(prober, "tcp", port_of(stranger), pid=pid)
         assert becomes_ready(prober)

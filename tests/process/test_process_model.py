@@ -174,8 +174,13 @@ def test_main_is_an_empty_module(census, method):
 
 
 def test_a_spawned_child_imports_the_worker_and_nothing_else_of_mprun(census):
-    assert census("spawn").result("looker")["mprun"] == ["mprun", "mprun.worker"]
-    assert census("forkserver").result("looker")["mprun"] == ["mprun", "mprun.forkserver", "mprun.worker"]
+    assert census("spawn").result("looker")["mprun"] == ["mprun", "mprun.launcher", "mprun.launcher.worker"]
+    assert census("forkserver").result("looker")["mprun"] == [
+        "mprun",
+        "mprun.launcher",
+        "mprun.launcher.forkserver_preload",
+        "mprun.launcher.worker",
+    ]
 
 
 def test_a_forked_task_has_no_descriptor_of_the_launcher_but_the_one_for_its_end(census):
@@ -251,7 +256,7 @@ KEYS = """\
             "environment": {name: os.environ.get(name) for name in ("A", "B", "C")},
             "cwd": os.getcwd(),
             "method": multiprocessing.get_start_method(),
-            "is a copy": "mprun.launcher" in sys.modules,
+            "is a copy": "mprun.launcher.launcher" in sys.modules,
             "preloaded": "helper" in sys.modules,
         }
 """
@@ -780,7 +785,7 @@ def test_a_job_runs_from_a_script_with_threads_and_children_which_it_leaves_alon
 def test_what_a_result_needs_is_imported_once_for_all_forks(tmp_path):
     write(
         tmp_path,
-        work="import sys\n\ndef has_it():\n    return 'mprun.bequest' in sys.modules\n",
+        work="import sys\n\ndef has_it():\n    return 'mprun.launcher.result_files' in sys.modules\n",
         job="tasks: [{name: first, target: 'work:has_it'}, {name: next, target: 'work:has_it'}]\n",
     )
     run = mprun("job.yaml", "-j", "1", cwd=tmp_path)

@@ -11,10 +11,11 @@ import types
 import pytest
 from support.runs import alive, eventually
 
-from mprun import procfs, reaper, signalling
+from mprun.launcher import reaper
+from mprun.linux import pidfd_signals, procfs
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="pidfds are Linux's")
-WAYS = pytest.mark.parametrize("send", [signalling.signal_group, signalling.signal_members])
+WAYS = pytest.mark.parametrize("send", [pidfd_signals.signal_group, pidfd_signals.signal_members])
 
 
 @pytest.fixture
@@ -42,13 +43,13 @@ def reaped():
 
 def test_a_process_is_killed_by_its_number_and_start(family):
     process, _ = family
-    assert signalling.kill(process.pid, procfs.read_stat(process.pid).start_ticks)
+    assert pidfd_signals.kill(process.pid, procfs.read_stat(process.pid).start_ticks)
     assert process.wait() == -signal.SIGKILL
 
 
 def test_who_has_the_number_of_another_is_not_killed(family):
     process, _ = family
-    assert not signalling.kill(process.pid, procfs.read_stat(process.pid).start_ticks - 1)
+    assert not pidfd_signals.kill(process.pid, procfs.read_stat(process.pid).start_ticks - 1)
     assert process.poll() is None
 
 
@@ -56,7 +57,7 @@ def test_who_is_gone_is_not_killed():
     process = subprocess.Popen(["true"])
     ticks = procfs.read_stat(process.pid).start_ticks
     process.wait()
-    assert not signalling.kill(process.pid, ticks)
+    assert not pidfd_signals.kill(process.pid, ticks)
 
 
 @WAYS

@@ -41,27 +41,38 @@ mprun.__main__.main()
 
 OURS = {
     "engine": """
-        mprun mprun.__main__ mprun.channel mprun.failpoints mprun.procfs
-        mprun.standin mprun.postponed
-        mprun.cli mprun.cli.commands mprun.cli.options mprun.cli.planning mprun.cli.run
-        mprun.value mprun.outcomes mprun.problems mprun.errors mprun.events mprun.intents mprun.job
-        mprun.durations mprun.scalars mprun.sizes mprun.composer mprun.loader
-        mprun.graph mprun.quickcheck mprun.references mprun.reference_checks mprun.schema mprun.substitution
-        mprun.checks mprun.builder mprun.blame mprun.crosschecks mprun.instances mprun.recipes mprun.assembly
-        mprun.plan mprun.expectations mprun.retries mprun.timers mprun.courses mprun.joins mprun.admission
-        mprun.stopping mprun.successors mprun.roster mprun.scheduler
-        mprun.guard mprun.marks mprun.results mprun.signals mprun.state mprun.statedir mprun.record
-        mprun.executors mprun.executors.base mprun.executors.local mprun.preparation
-        mprun.reporters mprun.reporters.console mprun.reporters.errors mprun.reporters.lineage
-        mprun.reporters.table mprun.reporters.tail mprun.reporters.words mprun.reporters.workflow
-        mprun.chronicle mprun.clock mprun.endings mprun.handover mprun.control mprun.loglimits
-        mprun.publishing mprun.engine mprun.api
+        mprun mprun.__main__ mprun.launcher mprun.launcher.channel mprun.failpoints mprun.linux
+        mprun.linux.procfs mprun.lazy_import mprun.cli mprun.cli.lean_imports mprun.cli.main
+        mprun.cli.commands mprun.cli.common_options mprun.cli.options mprun.cli.run mprun.frozen
+        mprun.outcomes mprun.diagnostics mprun.errors mprun.record mprun.record.events
+        mprun.scheduling mprun.scheduling.instructions mprun.jobfile mprun.jobfile.model
+        mprun.jobfile.units mprun.jobfile.syntax mprun.jobfile.syntax.scalars mprun.jobfile.sizes
+        mprun.jobfile.syntax.composer mprun.jobfile.syntax.document mprun.jobfile.dependencies
+        mprun.jobfile.schema mprun.jobfile.schema.fast_validator mprun.jobfile.references
+        mprun.jobfile.reference_checks mprun.jobfile.schema.job_schema mprun.jobfile.interpolation
+        mprun.jobfile.task_checks mprun.jobfile.task_builder mprun.jobfile.locate
+        mprun.jobfile.job_checks mprun.jobfile.expansion mprun.jobfile.recipes mprun.jobfile.loader
+        mprun.scheduling.plan mprun.engine mprun.engine.expectations mprun.scheduling.retry
+        mprun.scheduling.timers mprun.scheduling.task_run mprun.scheduling.join_order
+        mprun.scheduling.ready_queue mprun.scheduling.termination mprun.scheduling.dependents
+        mprun.scheduling.dispatch mprun.scheduling.scheduler mprun.executors.subreaper
+        mprun.record.pidfile mprun.record.results mprun.engine.signals mprun.record.run_state
+        mprun.record.state_dir mprun.record.recorder mprun.executors mprun.executors.base
+        mprun.executors.local mprun.engine.preflight mprun.reporters mprun.reporters.console
+        mprun.cli.messages mprun.reporters.lineage mprun.reporters.table mprun.reporters.tail
+        mprun.reporters.format mprun.reporters.github mprun.engine.event_builder mprun.clock
+        mprun.engine.attempt_result mprun.engine.resolver mprun.engine.control
+        mprun.engine.log_limits mprun.engine.publisher mprun.engine.engine mprun.api
         """,
     "launcher": """
-        mprun mprun.__main__ mprun.channel mprun.failpoints mprun.procfs
-        mprun.standin mprun.launching mprun.waiting mprun.backlog mprun.standby mprun.provision
-        mprun.badge mprun.popen mprun.shortage mprun.signalling mprun.stacks mprun.reaper mprun.worker
-        mprun.attempt mprun.attendants mprun.bereavement mprun.target mprun.resolution mprun.launcher
+        mprun mprun.__main__ mprun.launcher mprun.launcher.channel mprun.failpoints mprun.linux
+        mprun.linux.procfs mprun.lazy_import mprun.launcher.main mprun.linux.wait4
+        mprun.launcher.start_queue mprun.launcher.prefork mprun.launcher.preload
+        mprun.launcher.environment mprun.launcher.fork mprun.launcher.start_backoff
+        mprun.linux.pidfd_signals mprun.launcher.stack_dump mprun.launcher.reaper
+        mprun.launcher.worker mprun.launcher.attempt mprun.launcher.auxiliary
+        mprun.launcher.parent_death mprun.launcher.targets mprun.launcher.resolution
+        mprun.launcher.launcher
         """,
 }
 # Of others, each with what is inside it; some versions of Python need fewer of them.

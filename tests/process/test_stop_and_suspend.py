@@ -18,7 +18,7 @@ import pytest
 from support.runs import START_METHODS, alive, environment, eventually, finish, mprun, start, write
 from support.victims import Victim
 
-from mprun import procfs
+from mprun.linux import procfs
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
 

@@ -19,7 +19,7 @@ from mprun.executors.base import (
     Withdrawn,
 )
 from mprun.executors.local import start_launcher
-from mprun.results import read_error, read_result, read_usage
+from mprun.record.results import read_error, read_result, read_usage
 
 # Nothing here takes longer; what does has hung.
 PATIENCE = 40

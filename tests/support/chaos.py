@@ -11,7 +11,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from mprun import procfs
+from mprun.linux import procfs
 from support.kills import BOUND, FOR_GOOD
 from support.runs import PATIENCE, complete_lines, newest_run, start, write
 from support.victims import wait_for_ends

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 from collections import deque
 
-from mprun.reporters.plan_graph import dot_lines, mermaid_lines
+from mprun.cli.views.plan_graph import dot_lines, mermaid_lines
 
 # DOT's grammar, as much of it as is used (https://graphviz.org/doc/info/lang.html).
 DOT_TOKEN = re.compile(r'\s*("(?:[^"\\]|\\.)*"|->|[{}\[\]=,]|[A-Za-z_][A-Za-z_0-9]*|[0-9]+)', re.DOTALL)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from mprun.intents import Finish, Join, MarkReady, Resolve, Signal, Start, TryAgain, Withdraw
+from mprun.scheduling.instructions import Finish, Join, MarkReady, Resolve, Signal, Start, TryAgain, Withdraw
 
 FAILURES = ("failed", "timed-out")
 OF_THE_RUN = ("record_lost", "run_ends", "fail_fast", "run_timeout", "user")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from mprun.graph import Names, link
-from mprun.job import Dependency, Instance, Job, JoinEntry, Origin, Task
-from mprun.loader import parse
-from mprun.plan import Plan, plan_tasks
-from mprun.references import EMPTY
+from mprun.jobfile.dependencies import Names, link
+from mprun.jobfile.model import Dependency, Instance, Job, JoinEntry, Origin, Task
+from mprun.jobfile.references import EMPTY
+from mprun.jobfile.syntax.document import parse
+from mprun.scheduling.plan import Plan, plan_tasks
 
 ORIGIN = Origin(document=parse("tasks: []", "test"), path=())
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mprun.job import Ready, Retry, Stop
+from mprun.jobfile.model import Ready, Retry, Stop
 from support.plans import plan
 
 CONDITIONS = ["", "", "", ":succeeded", ":finished", ":failed", ":started", ":ready", ":ready"]

@@ -11,8 +11,8 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from mprun import procfs
-from mprun.statedir import RunDirectory
+from mprun.linux import procfs
+from mprun.record.state_dir import RunDirectory
 
 ROOT = Path(__file__).parents[2]
 START_METHODS = ("fork", "forkserver", "spawn")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from mprun.intents import Finish, Join, MarkReady, Resolve, Signal, Start, TryAgain, Withdraw
-from mprun.job import Instance
-from mprun.plan import plan_instance
-from mprun.retries import Ending
-from mprun.scheduler import Scheduler
+from mprun.jobfile.model import Instance
+from mprun.scheduling.instructions import Finish, Join, MarkReady, Resolve, Signal, Start, TryAgain, Withdraw
+from mprun.scheduling.plan import plan_instance
+from mprun.scheduling.retry import Ending
+from mprun.scheduling.scheduler import Scheduler
 
 
 class Run:

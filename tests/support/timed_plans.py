@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from mprun.estimates import Estimates, Past
+from mprun.scheduling.estimates import Estimates, Past
 from support.plans import plan
 
 

@@ -10,7 +10,7 @@ import time
 import uuid
 from pathlib import Path
 
-from mprun import procfs
+from mprun.linux import procfs
 from support.runs import alive, all_runs, complete_lines, eventually, finish, read_events, start, write
 
 # Tasks that leave their session, hide from every list, hear no signal and hold their log open.

@@ -6,11 +6,11 @@ import heapq
 import random
 from collections import deque
 
-from mprun.intents import Resolve, Signal, Start, Withdraw
-from mprun.job import Instance
-from mprun.plan import plan_instance
-from mprun.retries import Ending
-from mprun.scheduler import AHEAD, HELD_AHEAD, Scheduler
+from mprun.jobfile.model import Instance
+from mprun.scheduling.instructions import Resolve, Signal, Start, Withdraw
+from mprun.scheduling.plan import plan_instance
+from mprun.scheduling.retry import Ending
+from mprun.scheduling.scheduler import AHEAD, HELD_AHEAD, Scheduler
 from support.model import Model
 from support.random_plans import random_plan
 

@@ -13,11 +13,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mprun import api
-from mprun.assembly import assemble
+from mprun.cli.views.plan_graph import dot_lines, mermaid_lines
+from mprun.cli.views.plan_json import plan_json
+from mprun.cli.views.plan_text import plan_lines
 from mprun.errors import JobFileError, NothingSelected, UsageError
-from mprun.reporters.plan_graph import dot_lines, mermaid_lines
-from mprun.reporters.plan_json import plan_json
-from mprun.reporters.plan_text import plan_lines
+from mprun.jobfile.loader import assemble
 
 # How many files in the ordinary run; by hand `MPRUN_EXAMPLES=20000` looks further.
 EXAMPLES = int(os.environ.get("MPRUN_EXAMPLES", "150"))

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mprun.channel import EngineEnd, Frames, LauncherEnd
+from mprun.launcher.channel import EngineEnd, Frames, LauncherEnd
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mprun.estimates import Estimates, Past, median
+from mprun.scheduling.estimates import Estimates, Past, median
 
 
 def of(*runs):

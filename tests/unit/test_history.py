@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from mprun import events, history, record
-from mprun.history import past_runs
-from mprun.statedir import RunDirectory
+from mprun.record import events, history, recorder
+from mprun.record.history import past_runs
+from mprun.record.state_dir import RunDirectory
 
 FILE = "/jobs/job.yaml"
 OLD = Path(__file__).parents[1] / "records" / "format-1.jsonl"
@@ -48,7 +48,7 @@ def state(tmp_path):
     def write(number, lines):
         directory = tmp_path / "runs" / f"20260101-120000.{number:03d}-abcd"
         directory.mkdir(parents=True)
-        data = lines if isinstance(lines, bytes) else record.encode(lines)
+        data = lines if isinstance(lines, bytes) else recorder.encode(lines)
         (directory / "events.jsonl").write_bytes(data)
 
     write.path = str(tmp_path)
@@ -119,7 +119,7 @@ def test_how_long_a_service_takes_to_be_ready_is_told_where_it_is_asked_for(stat
     assert unasked.until_ready == {}
 
 
-GOOD = record.encode([run_started(), *went(a=1.0)])
+GOOD = recorder.encode([run_started(), *went(a=1.0)])
 
 
 @pytest.mark.parametrize(
@@ -131,10 +131,10 @@ GOOD = record.encode([run_started(), *went(a=1.0)])
         b"[1]\n" + GOOD,
         b"[" * 100_000,
         b"x" * (history._FIRST_LINE + 100),
-        record.encode([run_started(format=events.FORMAT + 1), *went(a=1.0)]),
-        record.encode([run_started(format=True), *went(a=1.0)]),
-        record.encode([run_started(format="1"), *went(a=1.0)]),
-        record.encode(went(a=1.0)),
+        recorder.encode([run_started(format=events.FORMAT + 1), *went(a=1.0)]),
+        recorder.encode([run_started(format=True), *went(a=1.0)]),
+        recorder.encode([run_started(format="1"), *went(a=1.0)]),
+        recorder.encode(went(a=1.0)),
     ],
     ids=["empty", "line feed", "bytes", "list", "deep", "long", "newer", "true", "text", "no beginning"],
 )
@@ -158,8 +158,8 @@ def test_a_damaged_or_newer_record_is_passed_over(state, damaged):
     ],
 )
 def test_a_damaged_line_is_passed_over(state, line):
-    rest = record.encode([finished("a"), *went(b=2.0)])
-    state(1, record.encode([run_started()]) + line + rest + b'{"event":"task_exited","ti')
+    rest = recorder.encode([finished("a"), *went(b=2.0)])
+    state(1, recorder.encode([run_started()]) + line + rest + b'{"event":"task_exited","ti')
     assert durations(state) == [{"b": 2.0}]
 
 
@@ -192,18 +192,18 @@ def test_only_the_newest_runs_are_looked_at(state, monkeypatch):
 def test_the_lock_on_a_record_that_this_process_writes_stays(state):
     state(1, GOOD)
     directory = RunDirectory(f"{state.path}/runs/20260101-120000.001-abcd")
-    recorder = record.Recorder(directory)
+    writer = recorder.Recorder(directory)
     assert durations(state) == [{"a": 1.0}]
     # Another process asks the kernel, and it is told who has it.
     if (child := os.fork()) == 0:
-        record._writing.clear()
-        os._exit(record.writer(directory.events) != os.getppid())
+        recorder._writing.clear()
+        os._exit(recorder.writer(directory.events) != os.getppid())
     assert os.waitpid(child, 0)[1] == 0
-    recorder.close()
+    writer.close()
 
 
 def test_an_old_record_is_read(state):
-    file = record._parse(OLD.read_bytes().splitlines(keepends=True)[0])["file"]
+    file = recorder._parse(OLD.read_bytes().splitlines(keepends=True)[0])["file"]
     state(1, OLD.read_bytes())
     (found,) = past_runs(state.path, file)
     assert found.durations

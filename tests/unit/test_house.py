@@ -1,6 +1,7 @@
-"""The contract of imports: which module may know which (docs: CONTRIBUTING.md, the floors)."""
+"""The contract of imports: which package may know which (docs/architecture.md has the reasons)."""
 
 import ast
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -9,134 +10,49 @@ import pytest
 
 HOUSE = Path(__file__).parents[2] / "mprun"
 
-# Bottom first. A module may import from the floors below its own, and not from its own.
-# `mprun` is the package itself: the functions that it gives to Python users.
-FLOORS = (
-    # words that all speak
-    {"standin", "value"},
-    {"clock", "failpoints", "outcomes", "postponed", "problems"},
-    {"errors"},
-    {"events", "intents", "job"},
-    # from text to a job
-    {"durations", "scalars", "sizes", "syntax", "textfile"},
-    {"composer", "envfile"},
-    {"loader"},
-    {"graph", "matrix", "quickcheck", "references", "remedies"},
-    {"explanations", "paramtypes", "reference_checks"},
-    {"parameters", "schema", "substitution"},
-    {"checks"},
-    {"builder"},
-    {"blame"},
-    {"crosschecks", "instances", "recipes"},
-    {"assembly"},
-    # what to do next
-    {"estimates", "expectations", "plan", "retries", "selection", "timers"},
-    {"courses", "joins", "ranking"},
-    {"admission", "stopping", "successors"},
-    {"roster"},
-    {"scheduler"},
-    {"rehearsal"},
-    {"outlook"},
-    # the launcher's side
-    {"backlog", "badge", "channel", "procfs", "refusal", "shortage", "waiting"},
-    {"bequest", "limits", "popen", "signalling", "stacks"},
-    {"command", "reaper", "standby"},
-    {"provision"},
-    {"worker"},
-    {"attempt", "bereavement", "forkserver", "popen_exec", "target"},
-    {"attendants", "resolution"},
-    {"launcher"},
-    {"launching"},
-    # the engine's side
-    {"guard", "listeners", "marks", "results", "signals", "state", "statedir"},
-    {"aftermath", "presence", "record", "servers"},
-    {"ancestry", "history", "probes", "summary"},
-    {"pruning"},
-    {"executors.base", "reporters.base"},
-    {"executors.dask", "executors.local", "preparation", "reporters.tail", "reporters.words"},
-    {"reporters.plan_notes", "reporters.plan_values"},
-    {
-        "reporters.lineage",
-        "reporters.plan_graph",
-        "reporters.plan_json",
-        "reporters.plan_text",
-        "reporters.progress",
-        "reporters.table",
-    },
-    {"reporters.workflow"},
-    {"reporters.console"},
-    {
-        "reporters.errors",
-        "reporters.github",
-        "reporters.html",
-        "reporters.jsonl",
-        "reporters.junit",
-        "reporters.live",
-        "reporters.run_list",
-        "reporters.show",
-        "reporters.task_logs",
-        "reporters.trace",
-        "reporters.tree",
-    },
-    {"reporters.follow"},
-    {"executors", "reporters"},
-    {"chronicle", "endings", "handover", "control", "loglimits", "publishing", "resumption", "sweep"},
-    {"engine"},
-    {"api", "starter"},
-    # the doors
-    {"mprun"},
-    {"cli.commands", "cli.completion", "cli.options"},
-    {"cli.planning"},
-    {"cli.plan", "cli.records", "cli.run", "cli.runs", "cli.starter"},
-    {"cli.again", "cli.stop"},
-    {"cli"},
-    {"__main__"},
-)
+# What all others may use. `mprun` is the package itself, the public face, on the floor of `api`.
+GROUND = ("clock", "diagnostics", "errors", "failpoints", "frozen", "lazy_import", "outcomes")
 
-# One library, one room. A package stands for all of its modules.
+# The floors, bottom first. A package may import from the floors below its own what stands beside it
+# here, itself, and the ground; `*` is everything below. An import that only a type checker reads counts.
+FLOORS: tuple[dict[str, tuple[str, ...]], ...] = (
+    dict.fromkeys(GROUND, ()),
+    {"jobfile": (), "linux": ()},
+    {"scheduling": ("jobfile",), "launcher": ("linux",)},
+    {"record": ("scheduling", "jobfile", "linux"), "executors": ("launcher.channel", "linux", "jobfile")},
+    {"reporters": ("record", "scheduling", "jobfile", "linux")},
+    {"engine": ("*",)},
+    {"mprun": ("*", "api"), "api": ("*",)},
+    {"cli": ("*",)},
+    {"__main__": ("cli", "launcher.main")},
+)
+FLOOR_OF = {name: number for number, floor in enumerate(FLOORS) for name in floor}
+
+# The engine knows its executors and reporters by their interfaces alone.
+BY_INTERFACE = {("engine", "executors"), ("engine", "reporters")}
+
+# One library, one room.
 ROOMS = {
-    "click": {"cli", "postponed"},
+    "click": {"cli"},
     "dask": {"executors.dask"},
     "distributed": {"executors.dask"},
-    "jsonschema": {"schema"},
-    "multiprocessing": {"attendants", "launching", "popen_exec", "worker"},
+    "jsonschema": {"jobfile.schema"},
+    "multiprocessing": {"launcher"},
+    "psutil": {"record"},
     "rich": {"reporters"},
-    "yaml": {"loader", "postponed"},
+    "yaml": {"jobfile.syntax", "cli.lean_imports"},
 }
 
-# The core decides; whoever calls it brings the clock, the dice and the facts.
-PURE = {
-    "admission",
-    "courses",
-    "estimates",
-    "expectations",
-    "graph",
-    "joins",
-    "matrix",
-    "outlook",
-    "plan",
-    "ranking",
-    "references",
-    "rehearsal",
-    "retries",
-    "roster",
-    "scheduler",
-    "selection",
-    "stopping",
-    "successors",
-    "timers",
-}
+# The scheduler decides; its callers bring the clock, the chance and the facts.
+PURE = "scheduling"
 WORLD = {"multiprocessing", "os", "random", "select", "socket", "subprocess", "threading", "time"}
 
 # Each command imports the package and `__main__`, each spawned task the worker: these, and no more.
-LIGHT = {"mprun", "__main__", "worker"}
-
-# The engine knows its executors and reporters by their interfaces alone.
-STRANGERS = {("engine", "executors"), ("engine", "reporters")}
+LIGHT = {"mprun", "__main__", "launcher.worker"}
 
 
 class Import(NamedTuple):
-    """One import of a file: by which module, of what, where; `lazy` ones stand in a function."""
+    """One import of a file: by which module, of what, where; `lazy` ones cost a start nothing."""
 
     by: str
     of: str
@@ -145,12 +61,21 @@ class Import(NamedTuple):
 
 
 class Imports(ast.NodeVisitor):
-    """Collects what a module imports when it runs: not what only a type checker reads."""
+    """Collects what a module imports, also what only a type checker reads."""
 
     def __init__(self, package: str) -> None:
         self.package = package
         self.found: list[tuple[str, int, bool]] = []
         self.depth = 0
+
+    def visit_If(self, node):
+        only_types = ast.unparse(node.test) == "TYPE_CHECKING"
+        self.depth += only_types
+        for child in node.body:
+            self.visit(child)
+        self.depth -= only_types
+        for child in node.orelse:
+            self.visit(child)
 
     def visit_FunctionDef(self, node):
         self.depth += 1
@@ -158,11 +83,6 @@ class Imports(ast.NodeVisitor):
         self.depth -= 1
 
     visit_AsyncFunctionDef = visit_FunctionDef
-
-    def visit_If(self, node):
-        only_types = ast.unparse(node.test) in {"TYPE_CHECKING", "typing.TYPE_CHECKING"}
-        for child in node.orelse if only_types else (*node.body, *node.orelse):
-            self.visit(child)
 
     def visit_Import(self, node):
         self.found += [(alias.name, node.lineno, self.depth > 0) for alias in node.names]
@@ -174,7 +94,7 @@ class Imports(ast.NodeVisitor):
 
 
 def modules(house: Path) -> dict[str, Path]:
-    """Every module under its name in FLOORS: `plan`, `executors.local`, `mprun` for the package."""
+    """Every module by its name in the house: `api`, `executors.local`, `mprun` for the package itself."""
     names = {}
     for path in sorted(house.rglob("*.py")):
         parts = path.relative_to(house).with_suffix("").parts
@@ -184,7 +104,7 @@ def modules(house: Path) -> dict[str, Path]:
 
 
 def imports(house: Path) -> Iterator[Import]:
-    """Every import in the house; `of` is a name as in FLOORS, or that of a foreign module."""
+    """Every import in the house; `of` is the name of a module of ours, or of a foreign one."""
     names = modules(house)
     for by, path in names.items():
         package = "mprun" if by == "mprun" else f"mprun.{by}"
@@ -197,7 +117,7 @@ def imports(house: Path) -> Iterator[Import]:
 
 
 def at_home(target: str, names: dict[str, Path]) -> str:
-    """`mprun.plan.Plan` is `plan`, `mprun.load_job` is `mprun`; a foreign name stays as it is."""
+    """`mprun.scheduling.plan.Plan` is `scheduling.plan`, `mprun.load_job` is `mprun`; others stay."""
     top, _, name = target.partition(".")
     if top != "mprun":
         return target
@@ -210,27 +130,64 @@ def is_in(name: str, room: str) -> bool:
     return name == room or name.startswith(f"{room}.")
 
 
+def room_of(name: str) -> str:
+    """The package that a module is in; a module beside the packages is a room of its own."""
+    return name.partition(".")[0]
+
+
 def homeless(house: Path) -> list[str]:
-    """Modules that no floor names."""
+    """Modules and packages that no floor names."""
     return [
-        f"mprun/{path.relative_to(house)} is on no floor: put `{name}` into FLOORS in "
-        "tests/unit/test_house.py, on the lowest floor above all that it imports"
+        f"mprun/{path.relative_to(house)} is on no floor: put `{room_of(name)}` into FLOORS in "
+        "tests/unit/test_house.py, or the module into a package"
         for name, path in modules(house).items()
-        if not any(name in floor for floor in FLOORS)
+        if room_of(name) not in FLOOR_OF
     ]
+
+
+def may_import(by: str, of: str) -> bool:
+    """Whether the contract lets a module of ours import another."""
+    room, other = room_of(by), room_of(of)
+    if other == room or other in GROUND:
+        return True
+    listed = FLOORS[FLOOR_OF[room]][room]
+    if "*" in listed and FLOOR_OF[other] < FLOOR_OF[room]:
+        return True
+    return any(is_in(of, entry) for entry in listed)
 
 
 def upward(house: Path) -> list[str]:
-    """Imports that run up the floors, or along one."""
-    floor_of = {name: number for number, floor in enumerate(FLOORS) for name in floor}
+    """Imports that the table of floors does not have."""
     return [
         f"{found.by}:{found.line} imports {found.of}, which is not below it"
         for found in imports(house)
-        if found.by in floor_of
-        and found.of in floor_of
-        and found.by != found.of
-        and floor_of[found.of] >= floor_of[found.by]
+        if room_of(found.by) in FLOOR_OF
+        and room_of(found.of) in FLOOR_OF
+        and not may_import(found.by, found.of)
     ]
+
+
+def circular(house: Path) -> list[str]:
+    """Modules that import each other, directly or through others."""
+    names = modules(house)
+    edges: dict[str, set[str]] = {name: set() for name in names}
+    for found in imports(house):
+        if found.of in names and found.of != found.by:
+            edges[found.by].add(found.of)
+    done: set[str] = set()
+    circles = []
+
+    def visit(name: str, path: list[str]) -> None:
+        if name in path:
+            circles.append(" -> ".join([*path[path.index(name) :], name]))
+        elif name not in done:
+            for after in sorted(edges[name]):
+                visit(after, [*path, name])
+            done.add(name)
+
+    for name in names:
+        visit(name, [])
+    return circles
 
 
 def out_of_room(house: Path) -> list[str]:
@@ -248,17 +205,17 @@ def impure(house: Path) -> list[str]:
     return [
         f"{found.by}:{found.line} imports {found.of}; let it come in as an argument"
         for found in imports(house)
-        if found.by in PURE and found.of.partition(".")[0] in WORLD
+        if is_in(found.by, PURE) and found.of.partition(".")[0] in WORLD
     ]
 
 
 def familiar(house: Path) -> list[str]:
     """Imports by which the engine would know one executor or reporter by name."""
     return [
-        f"{found.by}:{found.line} imports {found.of}; it may know {family} and {family}.base"
+        f"{found.by}:{found.line} imports {found.of}; it may know {family}.base alone"
         for found in imports(house)
-        for by, family in STRANGERS
-        if found.by == by and is_in(found.of, family) and found.of not in {family, f"{family}.base"}
+        for by, family in BY_INTERFACE
+        if room_of(found.by) == by and is_in(found.of, family) and found.of != f"{family}.base"
     ]
 
 
@@ -282,7 +239,37 @@ def untold(house: Path) -> list[str]:
     ]
 
 
-RULES = (homeless, upward, out_of_room, impure, familiar, eager, untold)
+def laden(house: Path) -> list[str]:
+    """Packages whose `__init__.py` is more than a docstring: each start pays for what is in it."""
+    return [
+        f"{path.relative_to(house)} has more than a docstring"
+        for name, path in modules(house).items()
+        if path.name == "__init__.py" and name != "mprun"
+        if len(ast.parse(path.read_text("utf-8")).body) != 1
+    ]
+
+
+def misnamed(house: Path) -> list[str]:
+    """Modules that are called like one of the standard library's."""
+    return [
+        f"{path.relative_to(house)} is called like a module of Python's own"
+        for path in modules(house).values()
+        if path.stem in sys.stdlib_module_names
+    ]
+
+
+RULES = (
+    homeless,
+    upward,
+    circular,
+    out_of_room,
+    impure,
+    familiar,
+    eager,
+    laden,
+    misnamed,
+    untold,
+)
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
@@ -292,38 +279,45 @@ def test_house_keeps_the_rule(rule):
 
 
 def test_nothing_is_on_two_floors():
-    listed = [name for floor in FLOORS for name in floor]
-    assert len(listed) == len(set(listed))
+    assert sum(map(len, FLOORS)) == len(FLOOR_OF)
+
+
+def test_the_floors_are_those_of_the_documentation():
+    text = (HOUSE.parent / "docs" / "architecture.md").read_text("utf-8")
+    for number, floor in enumerate(FLOORS):
+        (row,) = [line for line in text.splitlines() if line.startswith(f"| {number} |")]
+        rooms = ["ground"] if number == 0 else [f"`{name}`" for name in floor if name != "mprun"]
+        assert all(room in row for room in rooms), row
+
+
+PACKAGES = ("jobfile", "linux", "scheduling", "launcher", "record", "executors", "reporters", "engine", "cli")
 
 
 @pytest.fixture
 def house(tmp_path: Path) -> Path:
-    """A house that keeps every rule: each module in FLOORS, empty but for its docstring."""
-    for name in (name for floor in FLOORS for name in floor):
-        path = tmp_path / name.replace(".", "/")
-        if name == "mprun":
-            path = tmp_path / "__init__.py"
-        elif any(is_in(other, name) and other != name for floor in FLOORS for other in floor):
-            path = path / "__init__.py"
-        else:
-            path = path.with_suffix(".py")
-        path.parent.mkdir(exist_ok=True)
-        path.write_text('"""It is here."""\n')
+    """A house that keeps every rule: a module `base` and a module `main` in each package, empty."""
+    for name in (*GROUND, "__init__", "__main__", "api"):
+        add(tmp_path, f"{name}.py", "")
+    for package in PACKAGES:
+        for name in ("__init__", "base", "main"):
+            add(tmp_path, f"{package}/{name}.py", "")
     return tmp_path
 
 
 def add(house: Path, file: str, code: str) -> None:
     path = house / file
+    path.parent.mkdir(exist_ok=True)
     path.write_text(f'"""It is here."""\n{code}\n')
 
 
 def test_a_good_house_breaks_no_rule(house):
-    add(house, "plan.py", "from mprun.job import Job\nfrom mprun import references, errors")
-    add(house, "engine.py", "import mprun.plan\nfrom . import job\nfrom .executors.base import Executor")
-    add(house, "executors/__init__.py", "def load():\n    from .local import Local\n    import mprun.record")
-    add(house, "cli/__init__.py", "import click\nfrom mprun import load_job")
-    add(house, "value.py", "if TYPE_CHECKING:\n    from mprun.engine import Engine\n    import yaml")
-    add(house, "__init__.py", "def load_job():\n    from mprun.engine import Engine")
+    add(house, "scheduling/main.py", "from mprun.jobfile.main import Job\nfrom mprun import errors")
+    add(house, "engine/main.py", "import mprun.scheduling.main\nfrom ..executors.base import Executor")
+    add(house, "executors/main.py", "def load():\n    from .base import Key\n    import mprun.linux.base")
+    add(house, "cli/main.py", "import click\nfrom mprun import load_job")
+    add(house, "errors.py", "if TYPE_CHECKING:\n    from mprun.diagnostics import Diagnostic")
+    add(house, "__init__.py", "def load_job():\n    from mprun.engine.main import Engine")
+    add(house, "__main__.py", "def main():\n    from mprun.launcher.main import launch")
     assert {rule.__name__: rule(house) for rule in RULES} == {rule.__name__: [] for rule in RULES}
 
 
@@ -331,28 +325,35 @@ def test_a_good_house_breaks_no_rule(house):
     ("rule", "file", "code", "said"),
     [
         (homeless, "utils.py", "", "mprun/utils.py is on no floor: put `utils` into FLOORS"),
-        (upward, "plan.py", "from mprun.engine import Engine", "plan:2 imports engine, which is not"),
-        (upward, "plan.py", "from mprun import engine", "plan:2 imports engine, which"),
-        (upward, "plan.py", "import mprun.engine as e", "plan:2 imports engine, which"),
-        (upward, "plan.py", "from . import engine", "plan:2 imports engine, which"),
-        (upward, "plan.py", "from .engine import Engine", "plan:2 imports engine, which"),
-        (upward, "plan.py", "from mprun import load_job", "plan:2 imports mprun, which"),
-        (upward, "plan.py", "def f():\n    import mprun.engine", "plan:3 imports engine, which"),
-        (upward, "plan.py", "async def f():\n    import mprun.engine", "plan:3 imports engine, which"),
-        (upward, "plan.py", "class A:\n    from mprun.engine import B", "plan:3 imports engine, which"),
-        (upward, "plan.py", "try:\n    import mprun.engine\nfinally: ...", "plan:3 imports engine, which"),
-        (upward, "plan.py", "if TYPE_CHECKING: ...\nelse:\n    import mprun.engine", "plan:4 imports engine"),
-        (upward, "plan.py", "if not TYPE_CHECKING:\n    import mprun.engine", "plan:3 imports engine"),
-        (upward, "quickcheck.py", "import mprun.schema", "quickcheck:2 imports schema, which"),
-        (upward, "executors/local.py", "from ..engine import A", "executors.local:2 imports engine"),
-        (upward, "executors/local.py", "from . import get", "executors.local:2 imports executors, which"),
-        (out_of_room, "engine.py", "def f():\n    import rich.live", "engine:3 imports rich.live; rich"),
-        (out_of_room, "cli/run.py", "from yaml import load", "cli.run:2 imports yaml.load; yaml"),
-        (impure, "scheduler.py", "import os.path", "scheduler:2 imports os.path; let it come in"),
-        (impure, "plan.py", "from time import time", "plan:2 imports time.time; let it come in"),
-        (familiar, "engine.py", "from mprun.reporters.live import Live", "engine:2 imports reporters.live"),
-        (eager, "__init__.py", "from mprun.value import Value", "mprun:2 imports value at once"),
-        (eager, "worker.py", "from mprun import popen", "worker:2 imports popen at once"),
+        (homeless, "utils/text.py", "", "mprun/utils/text.py is on no floor: put `utils` into FLOORS"),
+        (upward, "jobfile/main.py", "from mprun.engine.main import A", "jobfile.main:2 imports engine.main"),
+        (upward, "jobfile/main.py", "from mprun.engine import main", "jobfile.main:2 imports engine.main"),
+        (upward, "jobfile/main.py", "from mprun import engine", "jobfile.main:2 imports engine, which"),
+        (upward, "jobfile/main.py", "import mprun.api as a", "jobfile.main:2 imports api, which is not"),
+        (upward, "jobfile/main.py", "from .. import api", "jobfile.main:2 imports api, which"),
+        (upward, "jobfile/main.py", "from ..linux.base import A", "jobfile.main:2 imports linux.base"),
+        (upward, "jobfile/main.py", "from mprun import load_job", "jobfile.main:2 imports mprun, which"),
+        (upward, "jobfile/main.py", "def f():\n    import mprun.api", "jobfile.main:3 imports api, which"),
+        (upward, "jobfile/main.py", "async def f():\n    import mprun.api", "jobfile.main:3 imports api"),
+        (upward, "jobfile/main.py", "class A:\n    import mprun.api", "jobfile.main:3 imports api, which"),
+        (upward, "jobfile/main.py", "if TYPE_CHECKING:\n    import mprun.api", "jobfile.main:3 imports api"),
+        (upward, "errors.py", "from mprun.jobfile.main import Job", "errors:2 imports jobfile.main"),
+        (upward, "executors/main.py", "import mprun.launcher.main", "executors.main:2 imports launcher.main"),
+        (upward, "__main__.py", "import mprun.engine.main", "__main__:2 imports engine.main"),
+        (out_of_room, "engine/main.py", "def f():\n    import rich.live", "engine.main:3 imports rich.live"),
+        (out_of_room, "cli/main.py", "from yaml import load", "cli.main:2 imports yaml.load; yaml belongs"),
+        (impure, "scheduling/main.py", "import os.path", "scheduling.main:2 imports os.path; let it come in"),
+        (impure, "scheduling/base.py", "from time import time", "scheduling.base:2 imports time.time; let"),
+        (
+            familiar,
+            "engine/main.py",
+            "from mprun.reporters.main import A",
+            "engine.main:2 imports reporter",
+        ),
+        (eager, "__init__.py", "from mprun.frozen import Frozen", "mprun:2 imports frozen at once"),
+        (eager, "launcher/worker.py", "from mprun.launcher import main", "launcher.worker:2 imports launch"),
+        (laden, "cli/__init__.py", "import click", "cli/__init__.py has more than a docstring"),
+        (misnamed, "cli/signal.py", "", "cli/signal.py is called like a module of Python's own"),
     ],
 )
 def test_a_bad_module_is_found(house, rule, file, code, said):
@@ -361,8 +362,14 @@ def test_a_bad_module_is_found(house, rule, file, code, said):
     assert found.startswith(said)
 
 
+def test_a_circle_is_found(house):
+    add(house, "jobfile/main.py", "from mprun.jobfile.base import A")
+    add(house, "jobfile/base.py", "if TYPE_CHECKING:\n    from mprun.jobfile.main import B")
+    assert circular(house) == ["jobfile.base -> jobfile.main -> jobfile.base"]
+
+
 @pytest.mark.parametrize("text", ["", "import ast\n", '"""No full stop"""\n', '"""Two. Sentences."""\n'])
 def test_a_module_that_does_not_say_what_it_is_for_is_found(house, text):
-    (house / "plan.py").write_text(text)
+    (house / "api.py").write_text(text)
     (found,) = untold(house)
-    assert found.startswith("plan.py opens with")
+    assert found.startswith("api.py opens with")

@@ -1,647 +1,671 @@
-"""YAML text to a tree with places; what is refused, where, and how fast."""
+"""Job files -> Job: scopes, precedence, recipes, places of problems, limits; no process is started."""
 
-import math
-import os
+from __future__ import annotations
+
 import subprocess
 import sys
+import textwrap
 import time
 
 import pytest
-import yaml
-from hypothesis import example, given, settings
-from hypothesis import strategies as st
 
-from mprun import composer, loader
-from mprun.errors import JobFileError, UsageError
-from mprun.loader import load, parse, place_of, plain
-from mprun.problems import Place, render
+from mprun import api
+from mprun.cli.views.plan_graph import dot_lines, mermaid_lines
+from mprun.cli.views.plan_json import plan_json
+from mprun.cli.views.plan_text import plan_lines
+from mprun.errors import JobFileError
+from mprun.jobfile.loader import assemble
+from mprun.jobfile.references import Lookup, resolve
 
-
-def value(text):
-    return parse(f"k: {text}\n", "f.yaml").root["k"]
+SECRET = "s3cr3t-7f1e"
 
 
-def refused(text):
-    with pytest.raises(JobFileError) as caught:
-        parse(text, "f.yaml")
-    return caught.value.problems
+class Desk:
+    """A directory for job files; `job` is the main one."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def write(self, **files):
+        for name, text in files.items():
+            (self.path / f"{name}.yaml").write_text(textwrap.dedent(text), encoding="utf-8")
+
+    def job(self, *options, env=None, lenient=False, params=None, **files):
+        """The job of `job.yaml`, with every view of its plan looked through once."""
+        self.write(**files)
+        path = str(self.path / "job.yaml")
+        job = assemble(path, params or {}, options, env or {}, lenient=lenient)
+        if not lenient:
+            views(job)
+        return job
+
+    def problems(self, *options, **given):
+        """What is wrong with `job.yaml`: `line:column message`, each."""
+        with pytest.raises(JobFileError) as caught:
+            self.job(*options, **given)
+        return [f"{p.place.line}:{p.place.column} {p.message}" for p in caught.value.problems]
+
+    def needs(self, *options, **given):
+        """The names that each task depends on."""
+        job = self.job(*options, **given)
+        names = [task.name for task in job.tasks]
+        return {names[n]: [names[m] for m, _ in needs] for n, needs in enumerate(job.needs)}
 
 
-def only(text):
-    (problem,) = refused(text)
-    return problem
+def views(job):
+    """Every view of a job's plan, as one text."""
+    plan = api.plan_job(job)
+    made = [plan_lines(plan), plan_json(plan), mermaid_lines(plan), dot_lines(plan)]
+    return "\n".join(line for lines in made for line in lines)
 
 
-def at(problem):
-    return problem.place.line, problem.place.column
+@pytest.fixture
+def desk(tmp_path):
+    return Desk(tmp_path)
 
 
-# -- values
+# ---- references to results are dependencies
+
+
+def test_items_of_a_literal_list_depend_each_on_what_it_refers_to(desk):
+    needs = desk.needs(
+        job="""
+        tasks:
+          - {name: a, target: "m:f"}
+          - {name: b, target: "m:f"}
+          - {name: each, target: "m:f", foreach: ["${tasks.a.result}", {x: {y: "${tasks.b.result}"}}, 3],
+             args: ["${item}"]}
+        """
+    )
+    assert needs == {"a": [], "b": [], "each[0]": ["a"], "each[1]": ["b"], "each[2]": []}
+
+
+def test_items_that_stand_for_what_a_recipe_was_given_depend_on_it(desk):
+    needs = desk.needs(
+        job="""
+        tasks:
+          - {name: a, target: "m:f"}
+          - {name: u, uses: r.yaml, with: {p: "${tasks.a.result}"}}
+        """,
+        r="""
+        params: {p: null}
+        tasks: [{name: each, target: "m:f", foreach: ["x ${params.p}", 2], args: ["${item}"]}]
+        """,
+    )
+    assert needs == {"a": [], "u/each[0]": ["a"], "u/each[1]": []}
+
+
+def test_a_variable_of_the_job_that_a_task_names_and_overrides_is_a_dependency_all_the_same(desk):
+    needs = desk.needs(
+        job="""
+        tasks:
+          - {name: a, target: "m:f"}
+          - {name: u, uses: r.yaml, with: {p: "${tasks.a.result}"}}
+        """,
+        r="""
+        params: {p: null}
+        env: {A: "${params.p}"}
+        tasks: [{name: i, target: "m:f", args: ["${env.A}"], env: {A: own}}]
+        """,
+    )
+    assert needs == {"a": [], "u/i": ["a"]}
+
+
+# ---- what is expected as a result
+
+
+@pytest.mark.parametrize("more", ["", "matrix: {n: [1, 2]}, ", "foreach: [1, 2], "])
+def test_an_expected_result_may_refer_to_what_another_task_returned(desk, more):
+    item = {"": "", "m": "-${matrix.n}", "f": "-${item}"}[more[:1]]
+    needs = desk.needs(
+        job=f"""
+        params: {{p: x}}
+        tasks:
+          - {{name: a, target: "m:f"}}
+          - {{name: b, target: "m:f", {more}expect: {{result: "${{tasks.a.result}}${{params.p}}{item}"}}}}
+        """
+    )
+    assert all(before == ["a"] for name, before in needs.items() if name != "a")
+
+
+def test_a_literal_sign_of_a_reference_stays_one_where_it_is_expected_or_an_item(desk):
+    job = desk.job(
+        job="""
+        tasks:
+          - {name: a, target: "m:f", expect: {result: "$${params.x}"}}
+          - {name: b, target: "m:f", foreach: ["$${a}"], args: ["${item}"]}
+        """
+    )
+    assert job.tasks[0].task.expect.result == "${params.x}"
+    assert job.tasks[1].values == ("${a}",)
+
+
+def test_texts_of_a_param_are_no_references(desk):
+    job = desk.job(
+        'l=["${tasks.b.result}", "${"]',
+        job="""
+        params: {l: {type: list}, s: x}
+        tasks:
+          - {name: b, target: "m:f", foreach: "${params.l}", args: ["${item}"]}
+        """,
+    )
+    assert [instance.values for instance in job.tasks] == [("${tasks.b.result}",), ("${",)]
+    assert job.needs == ((), ())
+    assert '"args": ["${tasks.b.result}"]' in views(job)
+
+
+# ---- what an instance makes of depends_on
 
 
 @pytest.mark.parametrize(
-    "text", ["no", "on", "yes", "off", "NO", "y", "12:30:45", "1_000", "0b1", "0o8", "1e", "2026-01-01"]
+    "depends_on", ["${matrix.n}", ["${matrix.n}"], ["${matrix.d}"], ["a", "${matrix.l}"]], ids=str
 )
-def test_what_yaml_1_1_would_turn_into_something_else_is_a_string(text):
-    assert value(text) == text
+def test_what_a_matrix_gives_as_a_dependency_must_be_a_name(desk, depends_on):
+    text = repr(depends_on).replace("'", '"')
+    problems = desk.problems(
+        job=f"""
+        tasks:
+          - {{name: a, target: "m:f"}}
+          - name: b
+            target: m:f
+            matrix: {{n: [1], include: [{{n: 2, d: a, l: [a]}}]}}
+            depends_on: {text}
+        """
+    )
+    assert problems
+    assert all(problem.startswith("7:") for problem in problems)
+
+
+def test_names_with_the_values_of_a_matrix_are_dependencies(desk):
+    needs = desk.needs(
+        job="""
+        tasks:
+          - {name: a1, target: "m:f"}
+          - {name: a2, target: "m:f"}
+          - {name: b, target: "m:f", matrix: {n: [1, 2]}, depends_on: {"a${matrix.n}": finished}}
+          - {name: c, target: "m:f", foreach: [1, 2], depends_on: ["a${item}", "b[n=${item}]"]}
+        """
+    )
+    assert needs["b[n=1]"] == ["a1"]
+    assert needs["b[n=2]"] == ["a2"]
+    assert needs["c[1]"] == ["a2", "b[n=2]"]
+
+
+def test_what_a_task_depends_on_cannot_be_an_item_that_only_the_run_will_know(desk):
+    (problem,) = desk.problems(
+        job="""
+        tasks:
+          - {name: a, target: "m:f"}
+          - name: b
+            target: m:f
+            foreach: ${tasks.a.result}
+            depends_on: ["${item}"]
+        """
+    )
+    assert problem.startswith("7:")
+    assert "known only during the run" in problem
+
+
+# ---- what is yours
+
+
+@pytest.mark.parametrize("text", ["${oops", "${foo.bar}", "${params.none}", "${tasks.none.result}"])
+def test_keys_of_ones_own_are_never_read(desk, text):
+    job = desk.job(
+        job=f"""
+        x-top: "{text}"
+        defaults: {{x-all: "{text}"}}
+        tasks:
+          - {{name: b, target: "m:f", matrix: {{n: [1, 2]}}, x-note: "{text}", timeout: "${{matrix.n}}"}}
+          - {{name: c, target: "m:f", foreach: [1, 2], x-note: {{a: ["{text}"]}}}}
+        """
+    )
+    assert len(job.tasks) == 4
+
+
+# ---- params that are missing when a file is validated
 
 
 @pytest.mark.parametrize(
-    ("text", "meant"),
+    ("kind", "text"),
     [
-        ("010", 10),
-        ("0o10", 8),
-        ("0x1F", 31),
-        ("-5", -5),
-        ("+5", 5),
-        ("0", 0),
-        ("1234567890123", 1234567890123),
-        ("3.10", 3.1),
-        ("1e3", 1000.0),
-        (".5", 0.5),
-        ("5.", 5.0),
-        ("-1.5E-3", -0.0015),
-        (".inf", math.inf),
-        ("-.INF", -math.inf),
-        ("true", True),
-        ("False", False),
-        ("TRUE", True),
+        ("list", 'tasks: [{target: "m:f", foreach: "${params.p}", args: ["${item}"]}]'),
+        ("list", 'tasks: [{target: "m:f", foreach: ["${params.p}"], tags: ["${item}"]}]'),
+        ("list", 'tasks: [{target: "m:f", matrix: {a: "${params.p}"}, args: ["${matrix.a}"]}]'),
+        ("list", 'tasks: [{target: "m:f", matrix: "${params.p}", args: ["${matrix.a}"]}]'),
+        (
+            "list",
+            'tasks: [{name: a, target: "m:f", matrix: {a: "${params.p}"}}, '
+            '{target: "m:f", depends_on: "a[a=1]", args: ["${tasks.a[a=1].result}"]}]',
+        ),
+        (
+            "integer",
+            'tasks: [{name: b, target: "m:f", daemon: true, ready: {tcp: "${params.p}"}}, '
+            '{target: "m:f", depends_on: {b: ready}}]',
+        ),
+        ("boolean", 'tasks: [{target: "m:f", daemon: "${params.p}", restart: always}]'),
+        ("integer", 'resources: {db: "${params.p}"}\ntasks: [{target: "m:f", resources: {db: 3}}]'),
+        ("integer", 'resources: {db: 2}\ntasks: [{target: "m:f", resources: {db: "${params.p}"}}]'),
+        ("string", 'env_file: "${params.p}"\ntasks: [{target: "m:f"}]'),
+        ("string", 'tasks: [{name: b, uses: "${params.p}", with: {q: 1}}, {target: "m:f", depends_on: b/x}]'),
+        ("list", 'tasks: [{target: "m:f", foreach: "${params.p}", timeout: "${item}", retry: "${item}"}]'),
+        ("list", 'defaults: {foreach: "${params.p}", timeout: "${item}"}\ntasks: [{target: "m:f", retry: "${item}"}]'),  # noqa: E501
+        ("string", 'tasks: [{target: "m:f", matrix: {n: [1]}, tags: ["${params.p}${matrix.n}"]}]'),
+        ("string", 'tasks: [{target: "m:f", matrix: {n: [1]}, depends_on: "${params.p}${matrix.n}"}]'),
+        ("string", 'tasks: [{target: "m:f"}]\njoin: ["${params.p}"]'),
+        ("string", 'tasks: [{target: "m:f", depends_on: ["${params.p}"]}]'),
+        ("string", 'tasks: [{target: "m:f", expect: {result: ["${params.p}"], output: "${params.p}"}}]'),
+        ("string", 'tasks: [{target: "m:f", when: "${params.p}", env: {A: "${params.p}"}}]'),
+    ],
+)  # fmt: skip
+def test_a_file_whose_required_params_are_missing_is_valid(desk, kind, text):
+    desk.job(lenient=True, job=f"params: {{p: {{type: {kind}, required: true}}}}\n{text}\n")
+
+
+# ---- secrets
+
+
+@pytest.mark.parametrize("declared", ["{type: integer}", "{enum: [a, b]}", "{type: string, pattern: '^x$'}"])
+@pytest.mark.parametrize("given", ["${params.s}", "with ${params.s}"])
+def test_a_secret_that_a_recipe_refuses_is_not_in_the_message(desk, declared, given):
+    (problem,) = desk.problems(
+        env={"MPRUN_PARAM_S": SECRET},
+        job=f"""
+        params: {{s: {{type: string, secret: true}}}}
+        tasks: [{{name: u, uses: r.yaml, with: {{tok: "{given}"}}}}]
+        """,
+        r=f"params: {{tok: {declared}}}\ntasks: [{{target: 'm:f', args: ['${{params.tok}}']}}]",
+    )
+    assert "`tok` must" in problem
+    assert SECRET not in problem
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        'cwd: "${params.tok}"',
+        'expect: {result: "${params.tok}"}',
+        'tags: ["${params.tok}"]',
+        'stop: {signal: "${params.tok}"}',
     ],
 )
-def test_numbers_and_booleans_are_those_of_the_core_schema(text, meant):
-    assert value(text) == meant
-    assert type(value(text)) is type(meant)
+def test_a_secret_stays_one_in_a_recipe_whatever_it_is_called_there(desk, key):
+    problems = desk.problems(
+        env={"MPRUN_PARAM_S": SECRET},
+        job="""
+        params: {s: {type: string, secret: true}}
+        tasks: [{name: u, uses: mid.yaml, with: {tok: "${params.s}"}}]
+        """,
+        mid="params: {tok: ''}\ntasks: [{name: m, uses: r.yaml, with: {tok: '<${params.tok}>'}}]",
+        r=f"params: {{tok: ''}}\ntasks: [{{target: 'm:f', {key}}}]",
+    )
+    assert "a secret can stand in" in problems[0]
+    assert SECRET not in "".join(problems)
 
 
-@pytest.mark.parametrize("text", ["", "~", "null", "Null", "NULL"])
-def test_null_has_five_spellings(text):
-    assert value(text) is None
+def test_what_only_the_run_will_know_is_no_secret_in_a_recipe_of_a_recipe(desk):
+    job = desk.job(
+        job="""
+        tasks:
+          - {name: a, target: "m:f"}
+          - {name: u, uses: mid.yaml, with: {p: "${tasks.a.result}"}}
+        """,
+        mid="params: {p: ''}\ntasks: [{name: m, uses: r.yaml, with: {q: '<${params.p}>'}}]",
+        r="params: {q: ''}\ntasks: [{name: t, target: 'm:f', cwd: '${params.q}'}]",
+    )
+    assert job.needs == ((), ((0, "succeeded"),))
 
 
-def test_nan_is_a_float():
-    assert math.isnan(value(".nan"))
+@pytest.mark.parametrize("key", ["cwd: '${env.A}'", "expect: {result: '${env.A}'}", "tags: ['${env.A}']"])
+def test_a_variable_with_a_secret_in_it_is_one(desk, key):
+    (problem,) = desk.problems(
+        env={"MPRUN_PARAM_S": SECRET},
+        job=f"""
+        params: {{s: {{type: string, secret: true}}}}
+        env: {{A: "-${{params.s}}-"}}
+        tasks:
+          - {{target: "m:f", args: ["${{env.A}}"], env: {{B: "${{env.A}}"}}, when: "${{env.A}}"}}
+          - {{target: "m:f", {key}}}
+        """,
+    )
+    assert problem.startswith("6:")
+    assert "a secret can stand in" in problem
 
 
-@pytest.mark.parametrize("text", ["010", "true", "null", "", "1.5", "<<", "~"])
-def test_a_quoted_scalar_is_a_string(text):
-    assert value(f'"{text}"') == text
-    assert value(f"'{text}'") == text
+def test_a_secret_is_in_no_view_of_a_plan(desk):
+    job = desk.job(
+        env={"MPRUN_PARAM_S": SECRET},
+        job="""
+        params: {s: {type: string, secret: true}}
+        env: {A: "-${params.s}-"}
+        tasks:
+          - {name: a, target: "m:f", args: ["${params.s}", "${env.A}"], kwargs: {k: ["x${params.s}"]}}
+          - {name: b, command: ["echo", "${params.s}"], env: {B: "${params.s}"}}
+          - {name: c, command: "echo ${params.s}", when: "${params.s}", matrix: {n: [1]}}
+          - {name: u, uses: r.yaml, with: {t: "${params.s}", e: "${env.A}"}, when: "${params.s}"}
+        """,
+        r="""
+        params: {t: "", e: ""}
+        env: {C: "${params.t}"}
+        tasks:
+          - {name: i, target: "m:f", args: ["${params.t}", "${params.e}", "${env.C}"], when: "${env.A}"}
+          - {name: j, uses: s.yaml, with: {z: "<${params.t}>", y: "${env.C}"}, env: {D: "${params.t}"}}
+        """,
+        s="""
+        params: {z: "", y: ""}
+        tasks: [{name: i, target: "m:f", args: ["${params.z}", "${params.y}", "${env.C}"], command: null}]
+        """.replace(", command: null", ""),
+    )
+    assert SECRET not in views(job)
+    assert SECRET not in str(job.params)
+    assert "***" in views(job)
 
 
-def test_digits_of_other_scripts_are_no_numbers():
-    assert value("٣") == "٣"
-    assert value("1٣") == "1٣"
+# ---- env files
 
 
-def test_block_text_keeps_its_lines():
-    assert parse("a: |\n  x\n  y\n", "f").root == {"a": "x\ny\n"}
+def test_an_env_file_whose_name_refers_to_nothing_is_a_problem_with_a_place(desk):
+    (problem,) = desk.problems(job="env_file: ${env.NOPE}.env\ntasks: [{target: 'm:f'}]")
+    assert problem == "1:11 the environment variable `NOPE` is not set"
 
 
-def test_the_tree_is_the_one_that_pyyaml_builds_of_plain_strings():
-    text = "tasks:\n  - name: a\n    args: [x, {y: z}]\n    kwargs: {}\n  - name: b\n"
-    assert parse(text, "f").root == yaml.safe_load(text)
+def test_an_env_file_cannot_be_what_a_task_returns(desk):
+    (problem,) = desk.problems(
+        job="tasks: [{name: a, target: 'm:f'}, {uses: r.yaml, with: {p: '${tasks.a.result}'}}]",
+        r="params: {p: ''}\nenv_file: ${params.p}\ntasks: [{target: 'm:f'}]",
+    )
+    assert problem.startswith("2:11 `${params.p}` is known only during the run")
 
 
-def test_plain_copies_into_dict_and_list():
-    copy = plain(parse("a: [1, {b: c}]", "f").root)
-    assert (type(copy), type(copy["a"]), type(copy["a"][1])) == (dict, list, dict)
-    assert copy == {"a": [1, {"b": "c"}]}
+# ---- scopes and precedence
 
 
-def test_an_alias_stands_for_its_value():
-    root = parse("a: &x {b: 1}\nc: *x\n", "f").root
-    assert root["c"] == {"b": 1}
+def test_variables_come_from_the_nearest_that_names_them(desk):
+    (desk.path / "vars.env").write_text("FILE=file\nJOB=file\nOUT=file\n")
+    job = desk.job(
+        env={"OUT": "outside", "HOME": "/h"},
+        job="""
+        env_file: vars.env
+        env: {JOB: "job ${env.FILE}", DEFAULT: job, TASK: job, SEEN: "${env.OUT}"}
+        defaults: {env: {DEFAULT: default, TASK: default}}
+        tasks:
+          - {name: a, target: "m:f", env: {TASK: "task ${env.JOB}"}}
+          - {name: u, uses: r.yaml, env: {RECIPE: user, TASK: user}}
+        """,
+        r="""
+        env: {RECIPE: recipe, JOB: recipe, IN: "${env.OUT} ${env.JOB}"}
+        tasks: [{name: i, target: "m:f", env: {RECIPE: inner}}]
+        """,
+    )
+    own, inner = (call_env(task) for task in job.tasks)
+    assert own == {
+        "FILE": "file",
+        "JOB": "job file",
+        "OUT": "file",
+        "DEFAULT": "default",
+        "TASK": "task job file",
+        "SEEN": "file",
+    }
+    assert (inner["RECIPE"], inner["TASK"], inner["JOB"]) == ("user", "user", "recipe")
 
 
-def test_an_anchor_may_be_used_again_for_another_value():
-    assert parse("a: &x 1\nb: &x 2\nc: *x\n", "f").root["c"] == 2
+def call_env(instance):
+    lookup = Lookup(instance.task.scope, instance.task.axes, instance.values, reveal=True)
+    return {name: resolve(value, lookup) for name, value in instance.task.env.items()}
 
 
-def test_keys_may_be_other_than_strings():
-    assert parse("a: {1: x, false: y, null: z, 1.5: u}", "f").root["a"] == {
-        1: "x",
-        False: "y",
-        None: "z",
-        1.5: "u",
+def test_paths_are_relative_to_the_file_that_says_them(desk):
+    (desk.path / "parts").mkdir()
+    desk.write(
+        **{
+            "parts/r": """
+            cwd: work
+            pythonpath: lib
+            env_file: r.env
+            tasks:
+              - {name: i, target: "m:f"}
+              - {name: j, target: "m:f", cwd: /abs}
+              - {name: k, target: "m:f", cwd: ..}
+            """
+        }
+    )
+    (desk.path / "parts" / "r.env").write_text("A=1\n")
+    job = desk.job(
+        job="cwd: top\npythonpath: [., /x]\ntasks: [{name: u, uses: parts/r.yaml}, {target: 'm:f'}]"
+    )
+    top = str(desk.path)
+    assert [task.task.cwd for task in job.tasks] == [f"{top}/parts/work", "/abs", top, f"{top}/top"]
+    assert job.pythonpath == (top, "/x", f"{top}/parts/lib")
+    assert [path for path, _ in job.files] == [
+        f"{top}/{name}" for name in ("job.yaml", "parts/r.yaml", "parts/r.env")
+    ]
+    assert {len(digest) for _, digest in job.files} == {64}
+
+
+def test_what_is_wrong_in_a_recipe_is_told_at_its_place_in_that_file(desk):
+    with pytest.raises(JobFileError) as caught:
+        desk.job(
+            job="tasks: [{name: u, uses: r.yaml, with: {p: 1}}]",
+            r="params: {p: {type: integer}}\ntasks:\n  - {target: 'm:f', args: ['${params.q}']}",
+        )
+    (problem,) = caught.value.problems
+    assert (problem.source.path, problem.place.line) == (str(desk.path / "r.yaml"), 3)
+    with pytest.raises(JobFileError) as caught:
+        desk.job(
+            job="tasks:\n  - {name: u, uses: r.yaml, with: {p: x}}",
+            r="params: {p: {type: integer}}\ntasks:\n  - {target: 'm:f'}",
+        )
+    (problem,) = caught.value.problems
+    assert (problem.source.path, problem.place.line) == (str(desk.path / "job.yaml"), 2)
+
+
+def test_what_one_instance_alone_makes_wrong_is_told_at_its_key(desk):
+    (problem,) = desk.problems(
+        job="""
+        tasks:
+          - name: a
+            target: m:f
+            matrix: {t: [1s, soon]}
+            timeout: ${matrix.t}
+        """
+    )
+    assert problem.startswith("6:14 ")
+    assert "`soon`" in problem
+
+
+@pytest.mark.parametrize("uses", ["job.yaml", "r.yaml"])
+def test_a_recipe_that_includes_itself_is_refused(desk, uses):
+    (problem,) = desk.problems(
+        job=f"tasks: [{{name: u, uses: {uses}}}]", r="tasks: [{name: v, uses: ./job.yaml}]"
+    )
+    assert "includes itself" in problem
+
+
+# ---- conditions of recipes
+
+
+def test_the_condition_of_a_recipe_is_that_of_all_its_tasks(desk):
+    job = desk.job(
+        job="""
+        tasks:
+          - {name: a, target: "m:f"}
+          - {name: off, uses: r.yaml, when: "no"}
+          - {name: ask, uses: r.yaml, when: "${tasks.a.result}"}
+          - {name: on, uses: r.yaml, when: true}
+        """,
+        r="tasks: [{name: i, target: 'm:f'}, {name: j, target: 'm:f', when: false}]",
+    )
+    plan = api.plan_job(job)
+    found = {planned.name: (planned.skipped, planned.late) for planned in plan.tasks}
+    assert found == {
+        "a": (False, False),
+        "off/i": (True, False),
+        "off/j": (True, False),
+        "ask/i": (False, True),
+        "ask/j": (True, True),
+        "on/i": (False, False),
+        "on/j": (True, False),
     }
 
 
-def test_a_byte_order_mark_is_accepted():
-    document = parse(b"\xef\xbb\xbfa: 1\n", "f")
-    assert document.root == {"a": 1}
-    assert place_of(document, ("a",), key=True) == Place(line=1, column=1, width=1)
+# ---- limits, and what it costs
 
 
-def test_the_hash_is_that_of_the_bytes():
-    import hashlib
-
-    data = b"\xef\xbb\xbfa: 1\r\n"
-    assert parse(data, "f").sha256 == hashlib.sha256(data).hexdigest()
-
-
-# -- places
-
-TEXT = """\
-name: demo
-tasks:
-  - name: one  # first
-    args: [10, "two", {k: v}]
-    env:
-  - &t
-    name: "z z"
-    kwargs: {a: 1}
-join: [*n1, x]
-""".replace("*n1", "y")
+def test_more_tasks_than_a_run_can_have_are_refused_at_once(desk):
+    begin = time.monotonic()
+    values = list(range(501))
+    (problem,) = desk.problems(job=f"tasks: [{{target: 'm:f', matrix: {{a: {values}, b: {values}}}}}]")
+    assert "251,001 tasks are too many: 250,000 is the most" in problem
+    values = list(range(600))
+    problems = desk.problems(
+        job=f"tasks: [{{name: u, uses: r.yaml, matrix: {{a: {values}}}}}]",
+        r=f"tasks: [{{target: 'm:f', matrix: {{a: {values}}}}}]",
+    )
+    assert "360,000 tasks are too many" in problems[0]
+    assert time.monotonic() - begin < 5
 
 
-@pytest.mark.parametrize(
-    ("path", "key", "place"),
-    [
-        (("name",), False, (1, 7, 4)),
-        (("name",), True, (1, 1, 4)),
-        (("tasks", 0, "name"), False, (3, 11, 3)),
-        (("tasks", 0, "name"), True, (3, 5, 4)),
-        (("tasks", 0), False, (3, 5, 1)),
-        (("tasks", 0, "args"), False, (4, 11, 19)),
-        (("tasks", 0, "args", 0), False, (4, 12, 2)),
-        (("tasks", 0, "args", 1), False, (4, 16, 5)),
-        (("tasks", 0, "args", 2, "k"), False, (4, 27, 1)),
-        (("tasks", 0, "env"), True, (5, 5, 3)),
-        (("tasks", 1, "name"), False, (7, 11, 5)),
-        (("join", 1), False, (9, 11, 1)),
-        ((), False, (1, 1, 1)),
-    ],
-)
-def test_every_node_knows_its_place(path, key, place):
-    found = place_of(parse(TEXT, "f"), path, key)
-    assert (found.line, found.column, found.width) == place
+def test_recipes_that_multiply_are_refused_before_memory_is_gone(desk):
+    files = {
+        f"r{n}": f"tasks: [{{name: u, uses: r{n + 1}.yaml, matrix: {{a: {list(range(10))}}}}}]"
+        for n in range(7)
+    }
+    begin = time.monotonic()
+    (problem,) = desk.problems(
+        job="tasks: [{name: u, uses: r0.yaml}]",
+        **files,
+        r7=f"tasks: [{{target: 'm:f', matrix: {{a: {list(range(10))}}}}}]",
+    )
+    assert "100,000,000 tasks are too many" in problem
+    assert time.monotonic() - begin < 2
 
 
-def test_a_path_that_leads_nowhere_gives_the_nearest_ancestor():
-    document = parse(TEXT, "f")
-    assert place_of(document, ("tasks", 0, "nothing", "below")) == place_of(document, ("tasks", 0))
-    assert place_of(document, ("tasks", 99)) == place_of(document, ("tasks",))
-    assert place_of(document, ("name", "x")) == place_of(document, ("name",))
-
-
-def test_the_place_of_an_alias_is_where_it_stands():
-    document = parse("a: &x {b: 1}\nc: [1, *x]\n", "f")
-    assert place_of(document, ("c", 1)) == Place(line=2, column=8, width=2)
-
-
-def test_a_value_of_several_lines_is_marked_to_the_end_of_its_first():
-    document = parse('a: "one\n  two"\nb: 1\n', "f")
-    assert place_of(document, ("a",)) == Place(line=1, column=4, width=4)
-
-
-def test_places_hold_for_any_line_ending_and_wide_characters():
-    document = parse('é: "名\u2028前"\r\nb: 1\rc: [x, y]\n', "f")
-    assert place_of(document, ("b",)) == Place(line=2, column=4, width=1)
-    assert place_of(document, ("c", 1)) == Place(line=3, column=8, width=1)
-
-
-TREES = st.recursive(
-    st.one_of(st.integers(0, 999), st.text("abc é名", min_size=1).map(str.strip).filter(bool)),
-    lambda inner: st.one_of(
-        st.lists(inner, max_size=4),
-        st.dictionaries(st.text("kxyz", min_size=1, max_size=3), inner, max_size=4),
-    ),
-    max_leaves=20,
-)
-
-
-def paths(node, path=()):
-    yield path, node
-    if isinstance(node, dict):
-        for key, child in node.items():
-            yield from paths(child, (*path, key))
-    elif isinstance(node, list):
-        for number, child in enumerate(node):
-            yield from paths(child, (*path, number))
-
-
-@given(tree=TREES, flow=st.booleans())
-@settings(max_examples=60, deadline=None)
-def test_at_the_place_of_a_scalar_stands_its_text(tree, flow):
-    text = yaml.safe_dump({"r": tree}, default_flow_style=flow, allow_unicode=True, width=10_000)
-    document = parse(text, "f")
-    assert plain(document.root) == {"r": tree}
-    for path, node in paths(document.root):
-        place = place_of(document, path)
-        line = document.source.lines[place.line - 1]
-        if not isinstance(node, (dict, list)):
-            found = line[place.column - 1 : place.column - 1 + place.width]
-            assert yaml.safe_load(found) == node
-
-
-# -- what is refused
-
-
-def test_a_duplicate_key_names_the_first_line():
-    problem = only("a: 1\nb: 2\na: 3\n")
-    assert problem.message == "duplicate key `a`: it stands on line 1 already"
-    assert at(problem) == (3, 1)
-
-
-def test_after_a_duplicate_key_the_lines_of_others_are_still_right():
-    assert [p.message[-9:] for p in refused("a: 1\na: 2\na: 3\nb: 1\nb: 2\n")] == [
-        "1 already",
-        "1 already",
-        "4 already",
+def seconds_for(desk, count):
+    lines = [
+        f"  - {{name: t{n}, target: 'm:f', args: ['${{params.p}}'], depends_on: t{max(0, n - 7)}, "
+        "timeout: '${params.t}'}"
+        for n in range(1, count)
     ]
+    desk.write(job="\n".join(["params: {p: x, t: 5}", "tasks:", "  - {name: t0, target: 'm:f'}", *lines]))
+    path = str(desk.path / "job.yaml")
+    begin = time.process_time()
+    assemble(path, {}, (), {})
+    return time.process_time() - begin
 
 
-def test_duplicate_keys_are_found_at_any_depth():
-    assert at(only("t:\n  - {a: 1, b: [{c: 1, c: 2}]}\n")) == (2, 23)
+def test_a_file_of_twice_as_many_tasks_takes_twice_as_long(desk):
+    small = min(seconds_for(desk, 2_500) for _ in range(2))
+    assert seconds_for(desk, 5_000) < 3.5 * small
 
 
-def test_keys_that_python_holds_equal_are_refused():
-    first, second = refused("1: a\n1.0: b\ntrue: c\n")
-    assert first.message == "the keys `1` (line 1) and `1.0` are the same to Python"
-    assert second.message == "the keys `1` (line 1) and `true` are the same to Python"
-    assert first.hint == 'quote one of them: `"1.0"`'
+def test_a_hundred_thousand_instances_are_planned_in_seconds_and_little_memory(desk):
+    """As a ratio: what 100,000 take more than 10,000."""
+    used = {}
+    for count in (100, 1000):
+        desk.write(
+            job=f"""
+            params: {{x: 1}}
+            tasks:
+              - name: grid
+                target: m:f
+                matrix: {{a: {list(range(100))}, b: {list(range(count))}}}
+                args: ["${{matrix.a}}", "${{matrix.b}}", "${{params.x}}"]
+            """
+        )
+        command = [sys.executable, "-m", "mprun", "plan", "job.yaml", "--format", "json"]
+        script = (
+            "import resource, subprocess, sys, time; begin = time.monotonic(); "
+            "subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL, check=True); "
+            "print(time.monotonic() - begin, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", script, *command],
+            cwd=desk.path,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        seconds, kilobytes = map(float, done.stdout.split())
+        used[100 * count] = seconds, kilobytes
+    assert used[100_000][0] < 10
+    assert (used[100_000][1] - used[10_000][1]) / 90_000 < 1.0, used
 
 
-def test_the_same_key_spelt_differently_is_a_duplicate():
-    assert "duplicate key `0x1`" in only("1: a\n0x1: b\n").message
-    assert "duplicate key `.NaN`" in only(".nan: a\n.NaN: b\n").message
+# ---- names and what stands for many
 
 
-@pytest.mark.parametrize("tag", ["!!str", "!!python/object/apply:os.system", "!x", "!", "!<tag:x>"])
-def test_tags_are_refused(tag):
-    problem = only(f"a: {tag} 1\n")
-    assert problem.message.startswith("tags are not supported: `")
-    assert at(problem) == (1, 4)
+def test_who_waits_for_an_unknown_task_with_a_recipe_is_told_where_it_says_so(desk):
+    files = {
+        "r": "tasks: [{name: m, uses: s.yaml, depends_on: ['in[n=3]']}, {name: in, target: 'm:f', matrix: {n: [1]}}]",  # noqa: E501
+        "s": "tasks: [{name: i, target: 'm:f'}]",
+    }
+    with pytest.raises(JobFileError) as caught:
+        desk.job(job="tasks:\n  - {target: 'm:f'}\n  - {name: u, uses: s.yaml, depends_on: [zz/y]}", **files)
+    (problem,) = caught.value.problems
+    assert (problem.source.path, problem.place.line, problem.place.column) == (
+        str(desk.path / "job.yaml"),
+        3,
+        42,
+    )
+    with pytest.raises(JobFileError) as caught:
+        desk.job(job="tasks: [{name: u, uses: r.yaml}]", **files)
+    (problem,) = caught.value.problems
+    assert (problem.source.path, problem.place.column) == (str(desk.path / "r.yaml"), 46)
 
 
-def test_tags_on_lists_and_mappings_are_refused():
-    assert len(refused("a: !!set {x, y}\nb: !!seq [1]\n")) == 2
-
-
-def test_merge_keys_are_refused():
-    problem = only("a: &x {b: 1}\nc:\n  <<: *x\n")
-    assert problem.message == "merge keys (`<<`) are not supported"
-    assert at(problem) == (3, 3)
-
-
-def test_a_quoted_merge_key_is_an_ordinary_key():
-    assert parse('"<<": 1', "f").root == {"<<": 1}
-
-
-def test_a_second_document_is_refused():
-    assert at(only("a: 1\n---\nb: 2\n")) == (2, 1)
-
-
-def test_one_document_may_be_marked_as_such():
-    assert parse("%YAML 1.2\n---\na: 1\n...\n", "f").root == {"a": 1}
-
-
-def test_a_file_that_asks_for_yaml_1_1_is_refused():
-    assert only("%YAML 1.1\n---\na: no\n").message == "job files are read by YAML 1.2"
-
-
-@pytest.mark.parametrize("text", ["", "\n\n", "# only this\n", "---\n", "~", "null\n"])
-def test_an_empty_document_is_refused(text):
-    assert only(text).message == "the file holds no job"
-
-
-@pytest.mark.parametrize("text", ["{[a]: b}", "? {a: b}\n: c", "a: {{ x }}", "&x [1]: 2"])
-def test_keys_that_are_collections_are_refused(text):
-    assert "a key must be a string, not a list or a mapping" in [p.message for p in refused(text)]
-
-
-def test_an_unknown_alias_is_refused():
-    problem = only("a: *deploy\n")
-    assert problem.message == "unknown alias `*deploy`"
-    assert problem.hint == 'quote it if it is a string: `"*deploy"`'
-
-
-def test_an_alias_inside_of_what_it_names_is_refused():
-    assert "stands inside of what it names" in only("a: &x [1, *x]\n").message
-
-
-@pytest.mark.parametrize("char", ["\0", "\x1b", "\x7f", "\x80", "\ufeff", "\ufffe"])
-def test_characters_that_yaml_forbids_are_refused_at_their_place(char):
-    problem = only(f"a: 1\nb: x{char}y\n")
-    assert at(problem) == (2, 5)
-    assert f"U+{ord(char):04X}" in problem.message
-
-
-def test_bytes_that_are_not_utf_8_are_refused_at_their_place():
-    problem = only(b"a: 1\nb: \xff\n")
-    assert problem.message == "not UTF-8: byte 0xff"
-    assert at(problem) == (2, 4)
-
-
-@pytest.mark.parametrize("data", ["a: 1".encode("utf-16"), "a: 1".encode("utf-32")])
-def test_other_encodings_are_refused(data):
-    assert refused(data)
-
-
-def test_a_lone_surrogate_is_refused():
-    assert refused("a: \ud800")
-
-
-@pytest.mark.parametrize("number", ["9" * 4301, "0x" + "f" * 4300, "0o" + "7" * 9000, "-" + "1" * 100_000])
-def test_numbers_of_too_many_digits_are_refused(number):
-    problem = only(f"a: {number}\n")
-    assert problem.message == "a number of more than 4300 digits"
-    assert at(problem) == (1, 4)
-
-
-def test_a_number_of_4300_digits_is_read_and_can_be_shown():
-    assert len(str(value("9" * 4300))) == 4300
-    str(value("0x" + "f" * 3571))
-
-
-def test_a_float_that_would_become_infinite_is_refused():
-    assert only("a: 1e999\n").message == "a number beyond what a float can hold"
-
-
-def test_every_problem_of_one_pass_is_named():
-    messages = [p.message for p in refused("a: 1\na: 2\nb: !x 1\nc: {<<: {}}\nd: *e\nf: @\n")]
-    assert len(messages) == 5
-    assert messages[-1] == "a value cannot begin with `@`"
-
-
-def test_at_most_a_hundred_problems_are_named():
-    assert len(refused("a: 1\n" * 5000)) == 100
+def test_instances_of_a_late_list_can_be_waited_for_until_they_are_ready(desk):
+    job = desk.job(
+        job="""
+        tasks:
+          - {name: l, target: "m:f"}
+          - {name: d, target: "m:f", foreach: "${tasks.l.result}", daemon: true, ready: {tcp: "${item}", timeout: "${item}"}}
+          - {name: x, target: "m:f", depends_on: {d: ready}}
+        """  # noqa: E501
+    )
+    assert job.needs[2] == ((1, "ready"),)
 
 
 @pytest.mark.parametrize(
-    ("text", "place", "message", "hint"),
+    "key",
     [
-        ("a:\n\tb: 1\n", (2, 1), "a tab cannot indent YAML", "use spaces"),
-        ("a: @x\n", (1, 4), "a value cannot begin with `@`", "quote"),
-        ("a: `x`\n", (1, 4), "a value cannot begin with a backtick", "quote"),
-        ("a: %x\n", (1, 4), "a value cannot begin with `%`", "quote"),
-        ("a: b: c\n", (1, 5), "a `:` that YAML does not expect here", "quote"),
-        ('a: 1\nb: "foo\nc: 1\n', (2, 4), "this quote is never closed", "close"),
-        ("a: 'foo\nb: 1\n", (1, 4), "this quote is never closed", "close"),
-        ("a: {b\nc: 1\n", (1, 4), "this `{` is never closed", "`}`"),
-        ("a: [b\nc: 1\n", (1, 4), "this `[` is never closed", "`]`"),
-        ("a: [${params.x}]\n", (1, 6), "neither a `,` nor the end of this `[`", "quote references"),
-        ("a: *\n", (1, 4), "an alias (`*`) needs a name", '`"*"`'),
-        ("- a: 1\n b: 2\n", (2, 2), "neither an item of this list nor its end", "`- `"),
-        ("a: 1\n  b: 2\n", (2, 4), "a `:` that YAML does not expect here", "indentation"),
-        ("a: 1\nb\nc: 2\n", (3, 1), "a key without a `:`", "key: value"),
-        ('a: "\\d"\n', (1, 5), "an escape (`\\`) that YAML does not know", "single quotes"),
+        "timeout: '${matrix.n}'",
+        "retry: '${item}'",
+        "resources: {db: '${item}'}",
+        "stop: {grace: '${matrix.g}'}",
+        "limits: {memory: '${item}'}",
+        "tags: ['${item.x}']",
+        "daemon: '${matrix.n}'",
+        "args: ['${item}']",
+        "env: {A: '${matrix.n}'}",
+        "when: '${item}'",
+        "expect: {result: '${item}'}",
     ],
 )
-def test_broken_syntax_is_explained(text, place, message, hint):
-    problem = only(text)
-    assert (problem.message, at(problem)) == (message, place)
-    assert hint in problem.hint
+@pytest.mark.parametrize("own", ["", "foreach: [1]", "matrix: {other: [1]}"])
+def test_defaults_that_name_what_a_task_has_not_are_refused(desk, key, own):
+    own = "" if "foreach" in own and "item" in key else own
+    problems = desk.problems(
+        job=f"resources: {{db: 1}}\ndefaults: {{{key}}}\ntasks: [{{name: a, target: 'm:f'{own and ', ' + own}}}]"  # noqa: E501
+    )
+    assert problems[0].startswith("2:")
+    assert "cannot stand here" in problems[0]
+    assert "in task `a`" in problems[0]
 
 
-def test_references_need_no_quotes_in_lines():
-    assert value("${params.t}") == "${params.t}"
+@pytest.mark.parametrize("key", ["timeout: '${matrix.n}'", "name: '${item}'", "max_parallel: '${item}'"])
+def test_a_job_has_no_values_of_a_matrix(desk, key):
+    (problem,) = desk.problems(job=f"{key}\ntasks: [{{target: 'm:f'}}]")
+    assert problem.startswith("1:")
+    assert "cannot stand here" in problem
 
 
-# -- limits
-
-
-def nested(depth):
-    return "a: " + "[" * depth + "]" * depth
-
-
-def test_64_levels_are_read_and_65_are_refused():
-    parse(nested(63), "f")
-    assert "more than 64 deep" in only(nested(64)).message
-
-
-def test_aliases_cannot_hide_depth():
-    text = "a: &a " + "[" * 40 + "]" * 40 + "\nb: " + "[" * 30 + "*a" + "]" * 30
-    assert "more than 64 deep" in only(text).message
-
-
-def test_an_alias_as_deep_as_allowed_is_read():
-    parse("a: &a " + "[" * 40 + "]" * 40 + "\nb: " + "[" * 23 + "*a" + "]" * 23, "f")
-
-
-def test_a_million_nodes_are_counted_with_their_aliases(monkeypatch):
-    monkeypatch.setattr(composer, "MAX_NODES", 20)
-    parse("a: &a [1, 2, 3, 4]\nb: [*a, *a]\n", "f")  # 1 + a 1 + 5 + b 1 + 1 + 5 + 5 = 19
-    assert "more than 20 nodes" in only("a: &a [1, 2, 3, 4]\nb: [*a, *a, x, y]\n").message
-
-
-def test_long_strings_cannot_be_multiplied_by_aliases():
-    text = "a: &a " + "x" * 1_000_000 + "\nb: [" + "*a," * 9 + "]\n"
-    assert "more than 8 MiB" in only(text).message
-
-
-def test_strings_inside_of_an_aliased_list_count_too():
-    text = "a: &a [" + "x" * 1_000_000 + "]\nb: &b [*a, *a, *a]\nc: [*b, *b]\n"
-    assert "more than 8 MiB" in only(text).message
-
-
-def test_integer_keys_cannot_be_chosen_to_collide():
-    started = time.monotonic()
-    text = "\n".join(f"{number * (2**61 - 1)}: 1" for number in range(1, 50_000))
-    assert "more than 18 digits" in refused(text)[0].message
-    assert time.monotonic() - started < 5
-
-
-# ru_maxrss would be that of this process, which a fork inherits and an exec keeps.
-CONTAINED = """
-import sys, time
-from mprun import loader, problems
-from mprun.errors import UsageError
-text = eval(sys.argv[1])
-loader.parse("a: 1", "f")
-started = time.perf_counter()
-try:
-    loader.parse(text, "bomb.yaml")
-    print("accepted")
-except UsageError as error:
-    shown = problems.render(error.problems) if hasattr(error, "problems") else str(error)
-    seconds = time.perf_counter() - started
-    peak = [line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")][0]
-    print(seconds, peak, len(shown))
-"""
-
-LAUGHS = (
-    "'a0: &a0 [x,x,x,x,x,x,x,x,x]\\n' + "
-    "'\\n'.join(f'a{i}: &a{i} [' + ','.join([f'*a{i-1}'] * 9) + ']' for i in range(1, 30))"
-)
-MERGES = (
-    "'a0: &a0 {x: 1}\\n' + "
-    "'\\n'.join(f'a{i}: &a{i} {{<<: [' + ','.join([f'*a{i-1}'] * 9) + ']}' for i in range(1, 10))"
-)
-CHAIN = (
-    "'a0: &a0 ' + '[' * 50 + ']' * 50 + '\\n' + "
-    "'\\n'.join(f'a{i}: &a{i} ' + '[' * 50 + f'*a{i-1}' + ']' * 50 for i in range(1, 5000))"
-)
-
-
-@pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="the peak is read from /proc")
 @pytest.mark.parametrize(
-    "bomb",
-    [
-        "'[' * 1_000_000",
-        "'- ' * 100_000",
-        "'{a: ' * 30_000",
-        "'? ' * 100_000",
-        "'a: &a ' + '[' * 30_000",
-        "'\\n'.join(' ' * n + 'a:' for n in range(1400))",
-        "'\\n'.join(' ' * n + '-' for n in range(1400))",
-        "'[' * 63 + '{a: ' * 100_000",
-        LAUGHS,
-        MERGES,
-        CHAIN,
-        "'a: 1\\n' * 200_000",
-        "'a: \"' + 'x\\n' * 500_000",
-        "'!!x ' * 100_000",
-        "'&a ' * 100_000",
-        "'*a ' * 100_000",
-        "'%' * 1_000_000",
-        "'\\x00' * 1_000_000",
-        "b'\\xff' * 1_000_000",
-        "'9' * 1_000_000",
-        "'a: &a ' + 'x' * 500_000 + '\\nb: [' + '*a,' * 100_000",
-        "' ' * (9 * 1024 * 1024)",
-    ],
+    "more", ["matrix: {n: [1, 2]}, target: 'm:f'", "foreach: [1, 2], target: 'm:f'", "uses: r.yaml"]
 )
-def test_a_bomb_is_refused_in_well_under_a_second_and_128_mb(bomb):
-    command = [sys.executable, "-c", CONTAINED, bomb]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
-    assert done.stderr == ""
-    assert done.returncode == 0
-    seconds, kilobytes, length = done.stdout.split()
-    assert float(seconds) < 0.9
-    assert int(kilobytes) < 128 * 1024
-    assert int(length) < 40_000
-
-
-def test_reading_is_linear_in_the_number_of_tasks():
-    def seconds(tasks):
-        text = "tasks:\n" + "".join(f"- {{name: t{n}, target: a:b, args: [{n}]}}\n" for n in range(tasks))
-        best = math.inf
-        for _ in range(3):
-            started = time.process_time()
-            parse(text, "f")
-            best = min(best, time.process_time() - started)
-        return best
-
-    assert seconds(8000) < 4 * 2.5 * seconds(2000)
-
-
-ALPHABET = "ab1 \n\t:-[]{},&*!|>'\"%@`#?<~.é\r\0\x85"
-
-
-@given(text=st.text(ALPHABET, max_size=60))
-@example("? [a]\n: *a")
-@example("[&a [*a], {? : }]")
-@settings(max_examples=400, deadline=None)
-def test_no_text_gives_a_traceback(text):
-    try:
-        document = parse(text, "f")
-    except JobFileError as error:
-        assert render(error.problems)  # noqa: PT017 - whether it is raised is up to the text
-    else:
-        for path, _ in paths(document.root):
-            assert place_of(document, path).line <= len(document.source.lines)
-
-
-@given(data=st.binary(max_size=40))
-@settings(max_examples=100, deadline=None)
-def test_no_bytes_give_a_traceback(data):
-    try:
-        parse(data, "f")
-    except JobFileError as error:
-        render(error.problems)
-
-
-def test_the_parser_without_libyaml_reads_the_same(monkeypatch):
-    fast = parse(TEXT, "f")
-    monkeypatch.delattr(yaml, "CSafeLoader")
-    slow = parse(TEXT, "f")
-    assert fast.root == slow.root
-    for path, _ in paths(fast.root):
-        assert place_of(fast, path) == place_of(slow, path)
-    assert at(only("a: 1\nb: 2\na: 3\n")) == (3, 1)
-    assert only("a: [1\n").place.line >= 1
-
-
-# -- files
-
-
-def test_a_file_is_loaded(tmp_path):
-    file = tmp_path / "job.yaml"
-    file.write_text("a: 1\n")
-    document = load(str(file))
-    assert (document.root, document.source.path) == ({"a": 1}, str(file))
-
-
-def test_a_missing_file_suggests_a_similar_one(tmp_path):
-    (tmp_path / "demo.yaml").write_text("a: 1")
-    for name in ("dmeo.yaml", "demo.yml", "demo"):
-        with pytest.raises(UsageError, match=r"did you mean `.*demo\.yaml`\?") as caught:
-            load(str(tmp_path / name))
-        assert "there is no job file" in str(caught.value)
-
-
-def test_a_missing_file_in_a_missing_folder_is_named(tmp_path):
-    with pytest.raises(UsageError, match="there is no job file"):
-        load(str(tmp_path / "no" / "demo.yaml"))
-
-
-def test_a_directory_is_refused(tmp_path):
-    with pytest.raises(UsageError, match="is a directory"):
-        load(str(tmp_path))
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_a_file_that_may_not_be_read_is_refused(tmp_path):
-    file = tmp_path / "job.yaml"
-    file.write_text("a: 1")
-    file.chmod(0)
-    with pytest.raises(UsageError, match="may not be read"):
-        load(str(file))
-
-
-@pytest.mark.parametrize("path", ["a\0b", "x" * 300, "a/" * 5000])
-def test_impossible_paths_are_refused_with_a_message(path):
-    with pytest.raises(UsageError):
-        load(path)
-
-
-def test_a_file_of_more_than_8_mib_is_refused(tmp_path):
-    file = tmp_path / "job.yaml"
-    file.write_bytes(b"#" * (loader.MAX_BYTES + 1))
-    with pytest.raises(UsageError, match="8 MiB"):
-        load(str(file))
-
-
-def test_an_endless_file_is_refused():
-    with pytest.raises(UsageError, match="8 MiB"):
-        load("/dev/zero")
-
-
-def test_importing_the_loader_imports_neither_yaml_nor_anything_heavy():
-    heavy = (
-        "yaml jsonschema dataclasses inspect pathlib difflib hashlib unicodedata click importlib.resources"
+def test_a_pattern_means_neither_the_task_it_stands_in_nor_another_of_its_instances(desk, more):
+    needs = desk.needs(
+        job=f"tasks: [{{name: a, target: 'm:f'}}, {{name: b, depends_on: '*', {more}}}]",
+        r="tasks: [{name: i, target: 'm:f'}, {name: j, target: 'm:f', depends_on: i}]",
     )
-    code = (
-        f"import sys, mprun.loader, mprun.schema; print([m for m in {heavy!r}.split() if m in sys.modules])"
-    )
-    done = subprocess.run(
-        [sys.executable, "-S", "-c", code], capture_output=True, text=True, timeout=30, check=False
-    )
-    assert (done.stdout, done.stderr) == ("[]\n", "")
-
-
-def test_a_tree_that_was_forgotten_is_read_again():
-    text = "tasks:\n  - &a {target: m:f, args: [1, é]}\n  - *a\n"
-    document, again = parse(text, "job.yaml"), parse(text, "job.yaml")
-    again.tree.forget()
-    paths = [("tasks",), ("tasks", 0, "args", 1), ("tasks", 1), ()]
-    assert [place_of(again, path) for path in paths] == [place_of(document, path) for path in paths]
-    assert again.root == document.root
-    assert again.root is again.root
-
-
-def test_a_tree_that_the_text_does_not_have_is_not_forgotten():
-    document = parse("tasks: []", "job.yaml").with_root({"tasks": ["another"]})
-    document.tree.forget()
-    assert document.root == {"tasks": ["another"]}
+    assert needs.pop("a") == []
+    assert [before for before in needs.values() if before != ["a"]] in ([], [["b/i", "a"]], [["a", "b/i"]])

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mprun.matrix import (
+from mprun.jobfile.matrix import (
     LABEL_LIMIT,
     MAX_STEPS,
     SUFFIX_LIMIT,

@@ -5,9 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.plans import job, plan, task
 
-from mprun.job import Instance
-from mprun.plan import is_crowded, plan_instance, plan_tasks, start_order
-from mprun.references import Scope, compiled, parse
+from mprun.jobfile.model import Instance
+from mprun.jobfile.references import Scope, compiled, parse
+from mprun.scheduling.plan import is_crowded, plan_instance, plan_tasks, start_order
 
 
 @pytest.mark.parametrize(

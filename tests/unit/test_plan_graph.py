@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 from support.graphs import dot_nodes, draw, mermaid_nodes
 from support.plans import job, plan, task
 
-from mprun.plan import plan_tasks
-from mprun.references import parse
-from mprun.reporters.plan_graph import dot_lines, mermaid_lines
-from mprun.reporters.plan_json import plan_json
-from mprun.reporters.plan_text import plan_lines
+from mprun.cli.views.plan_graph import dot_lines, mermaid_lines
+from mprun.cli.views.plan_json import plan_json
+from mprun.cli.views.plan_text import plan_lines
+from mprun.jobfile.references import parse
+from mprun.scheduling.plan import plan_tasks
 
 
 def test_a_graph_has_nodes_edges_and_recipes():

@@ -6,11 +6,11 @@ import json
 
 from support.plans import plan
 
-from mprun.estimates import Past
-from mprun.outlook import foresee
-from mprun.reporters.plan_graph import dot_lines, mermaid_lines
-from mprun.reporters.plan_json import plan_json
-from mprun.reporters.plan_text import PATH, WIDTH, plan_lines
+from mprun.cli.views.plan_graph import dot_lines, mermaid_lines
+from mprun.cli.views.plan_json import plan_json
+from mprun.cli.views.plan_text import PATH, WIDTH, plan_lines
+from mprun.scheduling.estimates import Past
+from mprun.scheduling.forecast import foresee
 
 SPEC = {"s1": (), "s2": (), "a": (), "b": ("a",)}
 

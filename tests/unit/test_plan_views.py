@@ -8,16 +8,16 @@ from collections import deque
 import pytest
 from support.plans import ORIGIN, job, plan, task
 
-from mprun.graph import Names, link
-from mprun.job import Expect, Instance, Limits, Ready, Retry, Stop
-from mprun.matrix import combinations
-from mprun.plan import plan_tasks
-from mprun.references import Scope, compiled, parse
-from mprun.reporters.plan_graph import dot_lines, mermaid_lines
-from mprun.reporters.plan_json import plan_json
-from mprun.reporters.plan_notes import period, quantity
-from mprun.reporters.plan_text import WIDTH, plan_lines
-from mprun.reporters.words import columns
+from mprun.cli.views.plan_graph import dot_lines, mermaid_lines
+from mprun.cli.views.plan_json import plan_json
+from mprun.cli.views.plan_notes import period, quantity
+from mprun.cli.views.plan_text import WIDTH, plan_lines
+from mprun.jobfile.dependencies import Names, link
+from mprun.jobfile.matrix import combinations
+from mprun.jobfile.model import Expect, Instance, Limits, Ready, Retry, Stop
+from mprun.jobfile.references import Scope, compiled, parse
+from mprun.reporters.format import columns
+from mprun.scheduling.plan import plan_tasks
 
 VIEWS = (plan_lines, plan_json, mermaid_lines, dot_lines)
 SECRET = "hunter2"

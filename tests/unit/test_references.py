@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mprun.references import (
+from mprun.jobfile.references import (
     EMPTY,
     HIDDEN,
     Lookup,

@@ -17,16 +17,16 @@ from support.records import STAMP, STARTED, ended, exited, record, started
 from support.runs import ROOT
 
 from mprun import api
-from mprun import record as records
-from mprun.intents import Start
-from mprun.loader import place_of
-from mprun.preparation import calls
-from mprun.problems import Lines
+from mprun.cli.views.run import show_json
+from mprun.diagnostics import Lines
+from mprun.engine.preflight import calls
+from mprun.jobfile.syntax.document import place_of
+from mprun.record import recorder as records
+from mprun.record.state_dir import RunDirectory
 from mprun.reporters import table
-from mprun.reporters.show import show_json
-from mprun.retries import Ending
-from mprun.scheduler import Scheduler
-from mprun.statedir import RunDirectory
+from mprun.scheduling.instructions import Start
+from mprun.scheduling.retry import Ending
+from mprun.scheduling.scheduler import Scheduler
 
 FEW, MANY = 300, 2400
 # A step that looks at every task makes each of eight times as many cost a multiple; a machine

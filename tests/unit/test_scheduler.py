@@ -9,11 +9,12 @@ import pytest
 from support.plans import plan
 from support.scheduling import Run
 
-from mprun import outcomes, retries
-from mprun.intents import Start
-from mprun.job import Retry, Stop
-from mprun.retries import Ending
-from mprun.scheduler import Scheduler
+from mprun import outcomes
+from mprun.jobfile.model import Retry, Stop
+from mprun.scheduling import retry
+from mprun.scheduling.instructions import Start
+from mprun.scheduling.retry import Ending
+from mprun.scheduling.scheduler import Scheduler
 
 GRACE = Stop().grace
 
@@ -372,5 +373,5 @@ def test_a_task_costs_the_same_in_a_long_run_as_in_a_short_one():
 
 
 def test_no_delay_stays_none_however_it_grows():
-    assert retries.delay(Retry(delay=0.0, backoff=1e200), 4, lambda: 0.0) == 0.0
-    assert retries.delay(Retry(delay=1.0, backoff=1e200), 4, lambda: 0.0) == retries.LONGEST
+    assert retry.delay(Retry(delay=0.0, backoff=1e200), 4, lambda: 0.0) == 0.0
+    assert retry.delay(Retry(delay=1.0, backoff=1e200), 4, lambda: 0.0) == retry.LONGEST

@@ -6,7 +6,7 @@ import pytest
 from support.plans import plan
 from support.scheduling import Run
 
-from mprun.job import Retry
+from mprun.jobfile.model import Retry
 
 CONDITIONS = ("succeeded", "finished", "started", "ready", "failed")
 

@@ -6,7 +6,7 @@ import pytest
 from support.plans import plan
 from support.scheduling import Run
 
-from mprun.job import Ready, Retry, Stop
+from mprun.jobfile.model import Ready, Retry, Stop
 
 READY = Ready(kind="tcp", what="80", timeout=30.0)
 

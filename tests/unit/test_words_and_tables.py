@@ -7,14 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mprun import events, outcomes
+from mprun import outcomes
+from mprun.record import events
+from mprun.record.run_state import RunState
+from mprun.record.state_dir import RunDirectory
 from mprun.reporters import table
 from mprun.reporters.console import Console
+from mprun.reporters.format import columns, count, size, span, visible
 from mprun.reporters.lineage import Lineage
 from mprun.reporters.tail import PIECE, Tail
-from mprun.reporters.words import columns, count, size, span, visible
-from mprun.state import RunState
-from mprun.statedir import RunDirectory
 
 
 @pytest.mark.parametrize(

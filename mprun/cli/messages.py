@@ -1,0 +1,41 @@
+"""What is said of errors and warnings, on stderr."""
+
+from __future__ import annotations
+
+import sys
+
+from mprun.errors import JobFileError, MprunError
+from mprun.reporters.console import MAIN, Output, silence, wants_colour
+from mprun.reporters.format import visible
+
+
+def explain(error: MprunError) -> None:
+    """Say what is wrong, each problem at its place; before it what the targets' modules printed."""
+    if error.output:
+        Output([]).write(MAIN, [error.output.rstrip(b"\n") + b"\n"])
+    if isinstance(error, JobFileError):
+        from mprun.diagnostics import render
+
+        write(render(error.problems, wants_colour(sys.stderr)))
+    else:
+        say("error", str(error))
+
+
+def warn(text: str) -> None:
+    """Say what a run goes on in spite of."""
+    say("warning", text)
+
+
+def say(kind: str, text: str) -> None:
+    """Say an `error` or a `warning` that has no place in a file."""
+    head = f"\x1b[1m{kind}:\x1b[0m" if wants_colour(sys.stderr) else f"{kind}:"
+    write(f"{head} {visible(text)}")
+
+
+def write(text: str) -> None:
+    """Write a line; where nobody takes it, that changes nothing, and least of all ends a run."""
+    try:
+        sys.stderr.write(text + "\n")
+        sys.stderr.flush()
+    except (OSError, ValueError):
+        silence(sys.stderr)

@@ -1,0 +1,114 @@
+"""The command that goes on where an earlier run ended."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import sys
+from typing import Any
+
+import click
+
+from mprun import api
+from mprun.cli.completion import complete_run
+from mprun.cli.messages import write
+from mprun.cli.options import read_job
+from mprun.cli.run import execute, running_options
+from mprun.cli.show import read_run, read_run_in
+from mprun.errors import UsageError
+from mprun.jobfile.references import HIDDEN
+from mprun.record import recorder
+from mprun.record.resume import (
+    KEEP,
+    UNKNOWN_CHOICES,
+    changed_files,
+    refuse_change,
+    resumption,
+    with_unrecorded,
+)
+from mprun.record.state_dir import RunDirectory
+
+# What of the earlier run's options says which tasks are run, and how.
+_PLANNING = inspect.signature(api.plan_job).parameters.keys() - {"job", "carried"}
+
+
+@click.command()
+@click.argument("run", required=False, shell_complete=complete_run)
+@click.option(
+    "-p",
+    "--param",
+    "params",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Set a param again: a secret, which no record has, or another value.",
+)
+@click.option(
+    "--unknown",
+    type=click.Choice(UNKNOWN_CHOICES),
+    default=KEEP,
+    show_default=True,
+    help="Whether a task whose end nobody saw is run again.",
+)
+@click.option(
+    "--allow-changed", is_flag=True, help="Go on though the job file is not what it was for that run."
+)
+@click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="The run as one JSON object at its end, as of show.",
+)
+@running_options
+@click.pass_obj
+def resume(
+    launcher: tuple[int, int] | None,
+    /,
+    run: str | None,
+    params: tuple[str, ...],
+    unknown: str,
+    allow_changed: bool,
+    as_json: bool,
+    **running: Any,
+) -> int:
+    """Run what did not succeed again, with the results of the rest.
+
+    What failed, was interrupted or never ran, of the newest run where none is named; with
+    that run's params and options. Daemons are started again.
+    """
+    if as_json:
+        if running["events"] == "-":
+            raise UsageError("--json and --events - both take the standard output")
+        running["output"] = "none"
+    directory, state = read_run(running["state_dir"], run)
+    if recorder.goes_on(directory, state):
+        raise UsageError(
+            f"run {directory.run_id} still goes on; `mprun stop --run {directory.run_id}` ends it"
+        )
+    earlier = resumption(directory, state, unknown)
+    if state.finished is not None and state.finished.exit_code == 0:
+        write(f"run {directory.run_id} has succeeded: there is nothing to resume")
+        if as_json:
+            _print_run(directory)
+        return 0
+    changed = changed_files(state)
+    if not allow_changed:
+        refuse_change(changed)
+    for path in changed:
+        write(f"{path} has changed since run {directory.run_id}")
+    given = {option.partition("=")[0] for option in params}
+    known = {name: value for name, value in earlier.params.items() if name not in given and value != HIDDEN}
+    options = {name: value for name, value in earlier.options.items() if name in _PLANNING}
+    job = read_job(earlier.file, known, params)
+    earlier = with_unrecorded(earlier, job, unknown)
+    plan = api.plan_job(job, carried=earlier.carried, **options)
+    result = execute(plan, launcher, options, resumes=earlier, **running)
+    if as_json and os.path.exists(result.directory):
+        # Not where a signal came before there was anything to record.
+        _print_run(RunDirectory(result.directory))
+    return result.exit_code
+
+
+def _print_run(directory: RunDirectory) -> None:
+    from mprun.cli.views.run import show_json
+
+    show_json(*read_run_in(directory), sys.stdout)

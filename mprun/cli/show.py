@@ -1,0 +1,127 @@
+"""The commands that read the records of runs."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mprun.cli.common_options import STATE_DIR
+from mprun.cli.completion import complete_run, complete_task
+from mprun.cli.messages import warn
+from mprun.record import recorder
+from mprun.record.state_dir import find_run
+from mprun.reporters.console import wants_colour
+
+if TYPE_CHECKING:
+    from mprun.record.run_state import RunState
+    from mprun.record.state_dir import RunDirectory
+
+
+@click.command()
+@click.argument("run", required=False, shell_complete=complete_run)
+@click.option("-v", "--attempts", is_flag=True, help="Show each attempt, not the last alone.")
+@click.option("--json", "as_json", is_flag=True, help="As one JSON object, with the record's own words.")
+@STATE_DIR
+def show(run: str | None, attempts: bool, as_json: bool, state_dir: str) -> int:
+    """Show one run: its tasks, what they returned, how they ended.
+
+    The newest run where none is named. Of a run that goes on it shows what runs now.
+    """
+    from mprun.cli.views.run import show_json, show_run
+
+    directory, state = read_run(state_dir, run)
+    if as_json:
+        show_json(directory, state, sys.stdout)
+    else:
+        show_run(directory, state, sys.stdout, wants_colour(sys.stdout), attempts=attempts)
+    return 0
+
+
+@click.command()
+@click.argument("run", required=False, shell_complete=complete_run)
+@click.option("--json", "as_json", is_flag=True, help="As one JSON object, children inside their parents.")
+@STATE_DIR
+def tree(run: str | None, as_json: bool, state_dir: str) -> int:
+    """Show who was whose child: mprun, the main process, tasks.
+
+    Each process with the most memory that it had, its CPU time, the most threads that were
+    seen at once, and how it ended. Of the newest run where none is named; of one that goes
+    on, also what its tasks have started.
+    """
+    from mprun.cli.views.process_tree import write_tree
+    from mprun.record.process_tree import ancestry
+
+    directory, state = read_run(state_dir, run)
+    roots = ancestry(directory, state)
+    if as_json:
+        outcome = recorder.outcome(directory, state)
+        processes = [root.to_json() for root in roots]
+        print_json({"run": directory.run_id, "outcome": outcome, "processes": processes})
+    else:
+        write_tree(roots, sys.stdout, wants_colour(sys.stdout))
+    return 0
+
+
+@click.command()
+@click.argument("tasks", nargs=-1, shell_complete=complete_task)
+@click.option(
+    "--run",
+    metavar="RUN",
+    shell_complete=complete_run,
+    help="The run's id, or its beginning; the newest where none is named.",
+)
+@click.option("-f", "--follow", is_flag=True, help="Go on with what they print, until the run is over.")
+@click.option(
+    "--attempt",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Of a task's attempts, only the one of this number.",
+)
+@click.option("--json", "as_json", is_flag=True, help="As a JSON object a line: task, attempt, line.")
+@STATE_DIR
+def logs(
+    tasks: tuple[str, ...],
+    run: str | None,
+    follow: bool,
+    attempt: int | None,
+    as_json: bool,
+    state_dir: str,
+) -> int:
+    """Show what the tasks of a run printed.
+
+    Of all tasks where none is named. A name may be a pattern of `*` and `?`; that of a
+    matrix, a `foreach` or a recipe means all of its tasks. `main` is the process that
+    imported the targets. What a single task printed is shown as it is, without its name.
+    """
+    from mprun.cli.views.follow import follow_logs
+    from mprun.cli.views.logs import Selection, known_tasks, show_logs
+
+    directory, state = read_run(state_dir, run)
+    selection = Selection(tasks, attempt)
+    if follow and recorder.goes_on(directory, state):
+        follow_logs(directory, selection, known_tasks(state), as_json=as_json)
+    else:
+        show_logs(directory, state, selection, as_json=as_json)
+    return 0
+
+
+def read_run(state_dir: str, run: str | None) -> tuple[RunDirectory, RunState]:
+    """A run by its id, what its record says, and on stderr what of it could not be read."""
+    return read_run_in(find_run(state_dir, run))
+
+
+def read_run_in(directory: RunDirectory) -> tuple[RunDirectory, RunState]:
+    """As `read_run`, of a run whose directory is known."""
+    state, damage = recorder.read_state(directory)
+    for what in damage:
+        warn(f"{directory.events}: {what}, left out")
+    return directory, state
+
+
+def print_json(value: Any) -> None:
+    """Write a value for `--json`: one object, indented."""
+    import json
+
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False))

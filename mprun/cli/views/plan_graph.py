@@ -1,0 +1,159 @@
+"""A plan as a graph of its tasks: Mermaid's text and Graphviz's.
+
+A task is a node, what it waits for an edge, a recipe a box around its tasks. Daemons are
+round, tasks for each item of a list doubled, tasks that are known to be skipped dashed,
+those of the critical path bold where earlier runs tell which it is.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from mprun.reporters.format import visible
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from mprun.scheduling.forecast import Outlook
+    from mprun.scheduling.plan import Plan, PlannedTask
+
+    # What opens a recipe's box, by its number and its name; what closes one; a node.
+    Open = Callable[[int, str], str]
+    Node = Callable[[int, PlannedTask, str], str]
+
+
+def mermaid_lines(plan: Plan, outlook: Outlook | None = None) -> Iterator[str]:
+    """The lines of a Mermaid flowchart (https://mermaid.js.org/syntax/flowchart.html).
+
+    Mermaid draws 500 edges at most where its `maxEdges` is not set.
+    """
+    yield "flowchart TD"
+    path = _path(plan, outlook)
+    yield from _nodes(plan, _mermaid_subgraph, "end", partial(_mermaid_node, path))
+    for number, planned in enumerate(plan.tasks):
+        for need, condition in planned.needs:
+            label = "" if condition == "succeeded" else f"|{condition}|"
+            yield f"  n{need} -->{label} n{number}"
+    if any(planned.skipped for planned in plan.tasks):
+        yield "  classDef skipped stroke-dasharray: 5 5"
+    if path:
+        yield "  classDef critical stroke-width: 4px"
+
+
+def dot_lines(plan: Plan, outlook: Outlook | None = None) -> Iterator[str]:
+    """The lines of a graph in the DOT language (https://graphviz.org/doc/info/lang.html)."""
+    yield "digraph {"
+    yield f"  graph [label={_dot_text(plan.job.name)}, labelloc=t]"
+    yield "  node [shape=box]"
+    yield from _nodes(plan, _dot_cluster, "}", partial(_dot_node, _path(plan, outlook)))
+    for number, planned in enumerate(plan.tasks):
+        for need, condition in planned.needs:
+            label = "" if condition == "succeeded" else f" [label={_dot_text(condition)}]"
+            yield f"  n{need} -> n{number}{label}"
+    yield "}"
+
+
+def _path(plan: Plan, outlook: Outlook | None) -> set[int]:
+    """The tasks that are drawn bold."""
+    path = outlook.path if outlook is not None else ()
+    return {number for number in path if not plan.tasks[number].skipped}
+
+
+def _nodes(plan: Plan, opened: Open, closed: str, node: Node) -> Iterator[str]:
+    """The nodes in the order of the plan, in which the tasks of a recipe are together."""
+    numbers: dict[tuple[str, ...], int] = {}
+    inside: list[str] = []
+    for number, planned in enumerate(plan.tasks):
+        *recipes, name = _steps(planned.name)
+        common = 0
+        while common < min(len(inside), len(recipes)) and inside[common] == recipes[common]:
+            common += 1
+        while len(inside) > common:
+            inside.pop()
+            yield f"{_indent(inside)}{closed}"
+        for recipe in recipes[common:]:
+            # A box that is opened again, in a plan of chosen tasks, is the same by its number.
+            place = numbers.setdefault((*inside, recipe), len(numbers))
+            yield f"{_indent(inside)}{opened(place, recipe)}"
+            inside.append(recipe)
+        yield f"{_indent(inside)}{node(number, planned, name)}"
+    while inside:
+        inside.pop()
+        yield f"{_indent(inside)}{closed}"
+
+
+def _indent(inside: list[str]) -> str:
+    return "  " * (len(inside) + 1)
+
+
+def _steps(name: str) -> list[str]:
+    """The recipes that a task came with, and what it is called in the last; `/` in brackets is a value's."""
+    if "/" not in name:
+        return [name]
+    steps, depth = [""], 0
+    for char in name:
+        depth += (char == "[") - (char == "]")
+        if char == "/" and depth == 0:
+            steps.append("")
+        else:
+            steps[-1] += char
+    return steps
+
+
+def _mermaid_subgraph(place: int, name: str) -> str:
+    return f"subgraph g{place}[{_mermaid_text(name)}]"
+
+
+def _mermaid_node(path: set[int], number: int, planned: PlannedTask, name: str) -> str:
+    task = planned.task
+    left, right = ("[[", "]]") if task.foreach is not None else ("([", "])") if task.daemon else ("[", "]")
+    look = ":::skipped" if planned.skipped else ":::critical" if number in path else ""
+    return f"n{number}{left}{_mermaid_text(name)}{right}{look}"
+
+
+def _mermaid_text(text: str) -> str:
+    r"""A label: in quotes, and what is neither letter nor digit as an entity.
+
+    Mermaid reads Markdown in a label (`1. a` is a list, `_a_` slanted), `\n` as the end of
+    a line and `#…;` as an entity. A few signs between letters and digits do no harm.
+    """
+    text = visible(text)
+    if text.isalnum():
+        return f'"{text}"'
+    shown = [
+        char if char.isalnum() or _is_harmless(text, place) else f"#{ord(char)};"
+        for place, char in enumerate(text)
+    ]
+    return f'"{"".join(shown)}"'
+
+
+def _is_harmless(text: str, place: int) -> bool:
+    before, after = text[place - 1 : place], text[place + 1 : place + 2]
+    if text[place] == " ":
+        return before not in ("", " ") and after != ""
+    return text[place] in "_-./,=" and before.isalnum() and after.isalnum()
+
+
+def _dot_cluster(place: int, name: str) -> str:
+    # What begins with `cluster` is drawn as a box.
+    return f"subgraph cluster_{place} {{ label={_dot_text(name)}"
+
+
+def _dot_node(path: set[int], number: int, planned: PlannedTask, name: str) -> str:
+    look = [f"label={_dot_text(name)}"]
+    if planned.task.daemon:
+        look.append("shape=oval")
+    if planned.task.foreach is not None:
+        look.append("peripheries=2")
+    if planned.skipped:
+        look.append("style=dashed")
+    if number in path:
+        look.append("penwidth=3")
+    return f"n{number} [{', '.join(look)}]"
+
+
+def _dot_text(text: str) -> str:
+    r"""A label in quotes; in it Graphviz reads escapes such as `\N` and HTML's entities."""
+    shown = visible(text).replace("\\", "\\\\").replace('"', '\\"').replace("&", "&amp;")
+    return '"' + shown.replace("\n", "\\n").replace("\t", " ") + '"'

@@ -1,0 +1,185 @@
+"""A plan as one JSON document, for programs."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import TYPE_CHECKING, Any
+
+from mprun.cli.views.plan_values import known, params, starts
+from mprun.jobfile.references import shown
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from mprun.frozen import Value
+    from mprun.jobfile.model import Expect
+    from mprun.scheduling.forecast import Outlook
+    from mprun.scheduling.plan import Plan, PlannedTask
+
+# JSON has no infinity; Python would write one that other readers refuse.
+_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
+
+
+# How many of a task's needs stand in one line.
+_NEEDS_A_LINE = 1000
+
+
+def plan_json(plan: Plan, outlook: Outlook | None = None) -> Iterator[str]:
+    """The lines of the document, without their ends; a task is one line."""
+    names = [planned.name for planned in plan.tasks]
+    head = _written({**_of_job(plan), "expected": _expected(names, outlook)})
+    yield f"{head[:-1]},"
+    yield from _list("order", ([_written(names[number])] for number in starts(plan, outlook)), ",")
+    joins = ([_written({"task": names[entry.task], "timeout": entry.timeout})] for entry in plan.join)
+    yield from _list("join", joins, ",")
+    yield from _list("tasks", (_task_lines(planned, names) for planned in plan.tasks), "")
+    yield "}"
+
+
+def _list(key: str, items: Iterable[Iterable[str]], end: str) -> Iterator[str]:
+    """A list, each item by its lines; a line is known to be the last when there is no other."""
+    yield f'"{key}": ['
+    line = ""
+    for item in items:
+        if line:
+            yield f"{line},"
+            line = ""
+        for part in item:
+            if line:
+                yield line
+            line = f"  {part}"
+    if line:
+        yield line
+    yield f"]{end}"
+
+
+def _of_job(plan: Plan) -> dict[str, Any]:
+    return {
+        "job": plan.job.name,
+        "file": plan.job.path,
+        "start_method": plan.start_method,
+        "fail_fast": plan.job.fail_fast,
+        "timeout": plan.job.timeout,
+        "max_parallel": plan.max_parallel,
+        "cpus": plan.cpus,
+        "at_once": plan.at_once,
+        "mode": plan.mode,
+        "resources": plan.job.resources,
+        "params": params(plan),
+    }
+
+
+def _expected(names: list[str], outlook: Outlook | None) -> dict[str, Any] | None:
+    """What earlier runs let expect; times in seconds, null where nobody can tell."""
+    if outlook is None:
+        return None
+    return {
+        "seconds": outlook.seconds,
+        "runs": outlook.runs,
+        "tasks_of_unknown_duration": outlook.new,
+        "longest_way_first": outlook.plan.ranks is not None,
+        "critical_path": [names[number] for number in outlook.path],
+        "critical_path_seconds": outlook.path_seconds,
+    }
+
+
+def _task_lines(planned: PlannedTask, names: list[str]) -> Iterator[str]:
+    """A task as one line; more where it needs very many, which must not be in memory at once."""
+    head = f'{_written(_task(planned))[:-1]}, "needs": ['
+    for start in range(0, len(planned.needs), _NEEDS_A_LINE):
+        needs = planned.needs[start : start + _NEEDS_A_LINE]
+        line = ", ".join(_written({"task": names[number], "condition": of}) for number, of in needs)
+        if start + _NEEDS_A_LINE < len(planned.needs):
+            yield f"{head}{line},"
+            head = ""
+        else:
+            head += line
+    yield f"{head}]}}"
+
+
+def _task(planned: PlannedTask) -> dict[str, Any]:
+    task = planned.task
+    resolved = known(planned)
+    args, kwargs, command, when, foreach, cwd, result = (
+        shown(resolved(node))
+        for node in (
+            task.args,
+            task.kwargs,
+            task.command,
+            task.when,
+            task.foreach,
+            task.cwd,
+            task.expect.result if task.expect else None,
+        )
+    )
+    return {
+        "name": planned.name,
+        "target": task.target,
+        "args": args,
+        "kwargs": kwargs,
+        "command": command,
+        "daemon": task.daemon,
+        "depends_on": {dependency.task: dependency.condition for dependency in task.depends_on},
+        "when": when,
+        "skipped": planned.skipped,
+        "matrix": _matrix(planned, resolved),
+        "foreach": foreach,
+        "retry": task.retry.to_dict(),
+        "timeout": task.timeout,
+        "stop": task.stop.to_dict(),
+        "restart": task.restart,
+        "ready": _fields(task.ready),
+        "resources": task.resources,
+        "limits": _fields(task.limits),
+        "expect": _expect(task.expect, result),
+        "allow_failure": task.allow_failure,
+        "start_method": planned.start_method,
+        "cwd": cwd,
+        "env": sorted(map(str, task.env)),
+        "tags": task.tags,
+        "description": task.description,
+    }
+
+
+def _matrix(planned: PlannedTask, resolved: Callable[[Any], Any]) -> dict[str, Any]:
+    values = (shown(resolved(value)) for value in planned.values)
+    # What is to be spread over a list that nobody knows yet has none.
+    return dict(zip(planned.task.axes, values, strict=False))
+
+
+def _fields(value: Value | None) -> dict[str, Any] | None:
+    return None if value is None else value.to_dict()
+
+
+def _expect(expect: Expect | None, result: Any) -> dict[str, Any] | None:
+    """What is expected; `result` only where one is, since null may be."""
+    if expect is None:
+        return None
+    fields = {**expect.to_dict(), "result": result}
+    if not fields.pop("has_result"):
+        del fields["result"]
+    return fields
+
+
+def _written(value: Any) -> str:
+    try:
+        return _encode(value)
+    except (TypeError, ValueError):
+        return _encode(_plain(value))
+
+
+def _plain(node: Any) -> Any:
+    """A tree of what JSON has; a number that it has not is written as YAML writes it."""
+    if isinstance(node, dict):
+        return {key if isinstance(key, str) else _key(key): _plain(value) for key, value in node.items()}
+    if isinstance(node, (list, tuple)):
+        return [_plain(item) for item in node]
+    if isinstance(node, float) and not math.isfinite(node):
+        return ".nan" if math.isnan(node) else ".inf" if node > 0 else "-.inf"
+    return node if node is None or isinstance(node, (str, int, float)) else repr(node)
+
+
+def _key(key: Any) -> str:
+    plain = _plain(key)
+    return plain if isinstance(plain, str) else _encode(plain)

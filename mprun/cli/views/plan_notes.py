@@ -1,0 +1,155 @@
+"""What a plan says of a task beside its call, in short: what it waits for, what it may, how it ends."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from mprun.jobfile.model import Stop
+from mprun.jobfile.references import as_text, references, shown
+from mprun.reporters.format import count
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from mprun.jobfile.model import Dependency, Expect, Limits, Ready, Retry, Task
+    from mprun.scheduling.plan import Plan, PlannedTask
+
+# Of a list, at most so many entries are shown; of a value or a pattern, so many characters.
+ENTRIES = 10
+VALUE_LIMIT = 60
+
+_DEFAULT_STOP = Stop()
+_READY_TIMEOUT = 30.0
+
+
+def notes(planned: PlannedTask, plan: Plan, resolved: Callable[[Any], Any]) -> Iterator[str]:
+    """The notes of a task: what its file says that is not the default, as a job file would."""
+    task = planned.task
+    yield from _whether(planned, resolved)
+    if task.daemon:
+        yield "daemon"
+    if task.foreach is not None:
+        yield f"for each of {_text(resolved(task.foreach))}"
+    if task.depends_on:
+        yield f"after {_some(list(map(_dependency, task.depends_on)))}"
+    if task.resources:
+        yield f"holds {_some([f'{name}:{number}' for name, number in task.resources.items()])}"
+    if task.ready is not None:
+        yield _ready(task.ready)
+    yield from _endings(task)
+    if task.limits is not None:
+        yield f"limits: {', '.join(_limits(task.limits))}"
+    if task.expect is not None:
+        yield f"expects {', '.join(_expected(task.expect, resolved))}"
+    if task.allow_failure:
+        yield "may fail"
+    # A command is forked, whatever the job's start method is.
+    if task.command is None and planned.start_method != plan.start_method:
+        yield planned.start_method
+
+
+def _whether(planned: PlannedTask, resolved: Callable[[Any], Any]) -> Iterator[str]:
+    when = planned.task.when
+    if planned.skipped:
+        yield "skipped: `when` is false"
+    elif when is not True:
+        when = resolved(when)
+        if any(True for _ in references(when)):
+            yield f"when {_text(when)}"
+
+
+def _dependency(dependency: Dependency) -> str:
+    condition = "" if dependency.condition == "succeeded" else f" {dependency.condition}"
+    return f"{dependency.task}{condition}"
+
+
+def _ready(ready: Ready) -> str:
+    within = "" if ready.timeout == _READY_TIMEOUT else f" within {period(ready.timeout)}"
+    return f"ready {ready.kind} {_text(ready.what)}{within}"
+
+
+def _endings(task: Task) -> Iterator[str]:
+    if task.retry.retries:
+        yield _retries(task.retry)
+    if task.timeout is not None:
+        yield f"timeout {period(task.timeout)}"
+    if task.stop != _DEFAULT_STOP:
+        yield f"stopped by {task.stop.signal}, killed {period(task.stop.grace)} later"
+    if task.restart != "never":
+        yield f"restart {task.restart}"
+
+
+def _retries(retry: Retry) -> str:
+    text = count(retry.retries, "retry", "retries")
+    if retry.delay:
+        text += f" after {period(retry.delay)}"
+        text += f" × {retry.backoff:g}" if retry.backoff != 1 else ""
+        text += f" up to {period(retry.max_delay)}" if retry.max_delay is not None else ""
+    reasons = [*retry.exceptions, *(f"exit {code}" for code in retry.exit_codes)]
+    return f"{text} on {_some(reasons)}" if reasons else text
+
+
+def _limits(limits: Limits) -> Iterator[str]:
+    if limits.memory is not None:
+        yield f"memory {quantity(limits.memory)}"
+    if limits.cpu_time is not None:
+        yield f"cpu time {period(limits.cpu_time)}"
+    if limits.open_files is not None:
+        yield f"open files {limits.open_files}"
+    if limits.nice is not None:
+        yield f"nice {limits.nice}"
+    if isinstance(limits.cpus, tuple):
+        yield f"on {'core' if len(limits.cpus) == 1 else 'cores'} {' '.join(map(str, limits.cpus))}"
+    elif limits.cpus is not None:
+        yield f"on {count(limits.cpus, 'core')}"
+    if limits.log is not None:
+        yield f"log {quantity(limits.log)}"
+
+
+def _expected(expect: Expect, resolved: Callable[[Any], Any]) -> Iterator[str]:
+    if expect.exit_codes:
+        yield f"exit {' or '.join(map(str, expect.exit_codes))}"
+    if expect.has_result:
+        yield f"result {_text(resolved(expect.result))}"
+    if expect.raises is not None:
+        yield f"{expect.raises} raised"
+    if expect.output is not None:
+        yield f"output like `{_text(expect.output)}`"
+    if expect.max_seconds is not None:
+        yield f"at most {period(expect.max_seconds)}"
+    if expect.max_rss is not None:
+        yield f"at most {quantity(expect.max_rss)}"
+
+
+def _some(entries: list[str]) -> str:
+    more = [f"… {len(entries) - ENTRIES:,} more"] if len(entries) > ENTRIES else []
+    return ", ".join([*entries[:ENTRIES], *more])
+
+
+def _text(value: Any) -> str:
+    text = as_text(shown(value))
+    return text if len(text) <= VALUE_LIMIT else text[: VALUE_LIMIT - 1] + "…"
+
+
+def period(seconds: float) -> str:
+    """Seconds as a job file writes them: `500ms`, `1.5s`, `1m30s`, `2h`; nothing is rounded away."""
+    if 0 < seconds < 1:
+        return f"{seconds * 1000:g}ms"
+    if seconds < 60 or seconds >= 1e15:
+        return f"{seconds:g}s"
+    whole, text = int(seconds), ""
+    for unit, length in (("d", 86_400), ("h", 3600), ("m", 60)):
+        text += f"{whole // length}{unit}" if whole >= length else ""
+        whole %= length
+    rest = whole + round(seconds % 1, 3)
+    return f"{text}{rest:g}s" if rest else text
+
+
+def quantity(size: int) -> str:
+    """Bytes as a job file writes them, in the largest unit that leaves no rest: `512MiB`, `1GB`."""
+    units = [(f"{letter}B", 1000**power) for power, letter in enumerate("kMGT", start=1)]
+    units += [(f"{letter}iB", 1024**power) for power, letter in enumerate("KMGT", start=1)]
+    for unit, length in sorted(units, key=lambda pair: -pair[1]):
+        if size and size % length == 0:
+            return f"{size // length}{unit}"
+    return f"{size}B"

@@ -1,0 +1,203 @@
+"""The view of one run, over or not, read from its record."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from mprun import outcomes
+from mprun.record import presence, process_tree, recorder
+from mprun.reporters import table
+from mprun.reporters.format import (
+    headline,
+    local_time,
+    named,
+    reason,
+    resumed_from,
+    size,
+    span,
+    visible,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import TextIO
+
+    from mprun.record.run_state import AttemptState, RunState, TaskState
+    from mprun.record.state_dir import RunDirectory
+
+# A value is cut to this many characters; the whole of it is in the record, or in a file.
+_VALUE_LIMIT = 60
+# A line names this many of the tasks that run.
+_NAMES_LIMIT = 10
+
+
+def show_run(
+    directory: RunDirectory, state: RunState, stream: TextIO, colour: bool, *, attempts: bool = False
+) -> None:
+    """Write one run: its head, a table of its tasks, what they returned, how it ended.
+
+    With `attempts`, also a line for each attempt.
+    """
+    outcome = recorder.outcome(directory, state)
+    alive = outcome != outcomes.INTERRUPTED
+    seen = presence.look_at_tasks(state) if outcome == outcomes.RUNNING else {}
+    for line in _head(state):
+        stream.write(line + "\n")
+    table.write(table.HEAD, table.rows(state, alive=alive, seen=seen), stream, colour)
+    if attempts:
+        _section(stream, "attempts", list(_attempts(state, alive)))
+        _section(stream, "mprun itself", list(_cost(directory, state)))
+    _section(stream, "results", list(_results(directory, state)))
+    stream.write(_end(state, outcome) + "\n")
+
+
+def show_json(directory: RunDirectory, state: RunState, stream: TextIO) -> None:
+    """Write the run as one JSON object, a task at a time: all at once takes 10 KB for each.
+
+    `outcome` is what it has come to; `now` is a task's process, seen now.
+    """
+    outcome = recorder.outcome(directory, state)
+    seen = presence.look_at_tasks(state) if outcome == outcomes.RUNNING else {}
+    run, finished = state.started, state.finished
+    stream.write(f'{{\n  "outcome": {_indented(outcome)},\n  "run": {_indented(run and run.to_record())},')
+    stream.write('\n  "tasks": [')
+    comma = ""
+    for task in state.tasks.values():
+        sight = seen.get(task.name)
+        value = {**task.to_json(), "now": sight and sight.to_dict()}
+        stream.write(f"{comma}\n    {_indented(value, 2)}")
+        comma = ","
+    stream.write("\n  ]" if comma else "]")
+    stream.write(f',\n  "finished": {_indented(finished and finished.to_record())}\n}}\n')
+
+
+def _indented(value: Any, depth: int = 1) -> str:
+    """A value inside a JSON object, at this depth; in JSON's strings there are no line feeds."""
+    return json.dumps(value, indent=2, ensure_ascii=False).replace("\n", "\n" + "  " * depth)
+
+
+def _section(stream: TextIO, name: str, lines: list[str]) -> None:
+    if lines:
+        stream.write("\n".join([f"{name}:", *(f"  {line}" for line in lines)]) + "\n")
+
+
+def _head(state: RunState) -> Iterator[str]:
+    started = state.started
+    if started is None:
+        return
+    numbers = (started.tasks, started.mode, started.at_once, started.cpus)
+    yield f"{headline(started.job, *numbers, started.start_method)}, run {visible(started.run)}"
+    yield f"file {visible(started.file)}, started {local_time(started.time)}"
+    if started.params:
+        values = (f"{visible(name)}={_short(value)}" for name, value in started.params.items())
+        yield f"params {', '.join(values)}"
+    if started.resumed_from is not None:
+        yield resumed_from(started.resumed_from)
+
+
+def _end(state: RunState, outcome: str) -> str:
+    finished = state.finished
+    if finished is not None:
+        why = f" ({visible(reason(finished.reason))})" if finished.reason else ""
+        if state.unseen:
+            return f"{finished.outcome}{why}; {_unseen(finished.duration)}"
+        ended = f"{span(finished.duration)}, at {local_time(finished.time)[11:]}"
+        return f"{finished.outcome}{why}: exit {finished.exit_code} after {ended}"
+    if outcome == outcomes.RUNNING:
+        names = named([task.name for task in state.tasks.values() if task.running], _NAMES_LIMIT)
+        return f"{outcome}: {names}" if names else outcome
+    return f"{outcome}: mprun itself was ended; {_unseen(state.seconds(state.time))}"
+
+
+def _unseen(heard_of: float | None) -> str:
+    """What is known of a run that was killed: it was heard of last so many seconds after its start."""
+    return f"it never finished, its exit code is unknown; heard of last {span(heard_of)} after its start"
+
+
+# ---- what tasks returned
+
+
+def _results(directory: RunDirectory, state: RunState) -> Iterator[str]:
+    found = {task.name: _result(directory, task) for task in state.tasks.values()}
+    told = {visible(name): text for name, text in found.items() if text}
+    width = max(map(len, told), default=0)
+    for name, text in told.items():
+        yield f"{name.ljust(width)}  {text}"
+
+
+def _result(directory: RunDirectory, task: TaskState) -> str:
+    """A task's result in short, empty where it has none."""
+    finished = task.finished
+    kind = finished.result_kind if finished else "none"
+    if finished is None or kind == "none":
+        return ""
+    if kind == "json":
+        return _short(finished.result)
+    path = directory.result(task.name, finished.attempts)
+    if kind == "repr":
+        return _cut(_beginning(f"{path}.repr"))
+    try:
+        import os
+
+        return f"{size(os.stat(f'{path}.json').st_size)} of JSON in {visible(os.path.relpath(path))}.json"
+    except OSError:
+        return "JSON, of which the file is gone"
+
+
+def _beginning(path: str) -> str:
+    try:
+        with open(path, "rb") as file:
+            return file.read(4 * _VALUE_LIMIT).decode("utf-8", "backslashreplace")
+    except OSError:
+        return "no JSON, and the file with its repr is gone"
+
+
+def _short(value: Any) -> str:
+    return _cut(json.dumps(value, ensure_ascii=False))
+
+
+def _cut(text: str) -> str:
+    text = visible(text.replace("\n", " "))
+    return text if len(text) <= _VALUE_LIMIT else f"{text[: _VALUE_LIMIT - 1]}…"
+
+
+# ---- attempts
+
+
+def _cost(directory: RunDirectory, state: RunState) -> Iterator[str]:
+    """What the engine and the main process of the job have used."""
+    for root in process_tree.ancestry(directory, state):
+        for process in [root, *(child for child in root.children if child.role == process_tree.LAUNCHER)]:
+            if process.max_rss is not None:
+                yield f"{process.name} pid={process.pid}: {size(process.max_rss)}, cpu {span(process.cpu)}"
+
+
+def _attempts(state: RunState, alive: bool) -> Iterator[str]:
+    for task in state.tasks.values():
+        for attempt in task.attempts:
+            started = attempt.started
+            facts = ", ".join(_facts(attempt, alive))
+            yield (
+                f"{local_time(started.time)[11:]} {visible(task.name)} attempt={started.attempt} "
+                f"pid={started.pid}: {visible(facts)}"
+            )
+
+
+def _facts(attempt: AttemptState, alive: bool) -> Iterator[str]:
+    """What became of an attempt, in order."""
+    if attempt.ready is not None:
+        yield f"ready at {local_time(attempt.ready.time)[11:]}"
+    if attempt.stopping is not None:
+        yield f"{attempt.stopping.signal} ({reason(attempt.stopping.reason)})"
+    exited = attempt.exited
+    if exited is None:
+        yield outcomes.RUNNING if alive else outcomes.exit_words(None, None)
+        return
+    words = outcomes.exit_words(exited.exit_code, exited.signal, exited.core_dumped)
+    yield f"{words}{table.error_words(exited)} after {span(exited.duration)}".replace("\n", " ")
+    if exited.orphans:
+        yield f"orphans killed: {' '.join(map(str, exited.orphans))}"
+    if attempt.retrying is not None:
+        again = "started again" if attempt.retrying.reason == "restart" else "tried again"
+        yield f"{again} after {span(attempt.retrying.delay)}"

@@ -1,0 +1,74 @@
+"""The runs of a state directory, a line each: what they were, when, and how they ended."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from mprun import outcomes
+from mprun.reporters import table
+from mprun.reporters.format import local_time, reason, span, visible
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from typing import TextIO
+
+    from mprun.record.summary import RunSummary
+
+HEAD = ("RUN", "JOB", "STARTED", "TIME", "OUTCOME", "EXIT", "TASKS")
+_LAYOUT = table.Layout(
+    folded=(1, 4, 6),
+    right=(3, 5),
+    # The id begins with the time of the start, in UTC.
+    given_up=("TASKS", "EXIT", "TIME", "STARTED", "JOB"),
+    styled=4,
+)
+# Of a run whose end nobody saw.
+_NO_END = "mprun itself was ended"
+_UNKNOWN = "?"
+# Damage is told whole by `mprun show`.
+_DAMAGE_LIMIT = 100
+
+
+def write_json(runs: Iterable[RunSummary], stream: TextIO) -> None:
+    """Write a JSON object a line for each run."""
+    for run in runs:
+        stream.write(json.dumps(run.to_json(), ensure_ascii=False) + "\n")
+
+
+def write_table(runs: Iterable[RunSummary], stream: TextIO, colour: bool) -> None:
+    """Write a line for each run."""
+    table.write(HEAD, list(map(_row, runs)), stream, colour, _LAYOUT)
+
+
+def _row(run: RunSummary) -> tuple[str, ...]:
+    name = visible(run.directory.run_id)
+    if run.state is None or run.state.started is None:
+        return (name, "-", "-", "-", f"{run.outcome}: {_damage(run)}", "-", "-")
+    started, finished = run.state.started, run.state.finished
+    return (
+        name,
+        visible(started.job),
+        local_time(started.time)[:19],
+        # So long at least: until what was recorded last.
+        f">{span(run.duration)}" if run.unseen else span(run.duration),
+        _outcome(run, finished.reason if finished else _NO_END if run.unseen else ""),
+        _UNKNOWN if run.unseen else str(finished.exit_code) if finished else "-",
+        ", ".join(_counts(run.counts())) or "-",
+    )
+
+
+def _outcome(run: RunSummary, why: str) -> str:
+    words = f"{run.outcome}: {visible(reason(why))}" if why else run.outcome
+    return f"{words} ({_damage(run)})" if run.damage else words
+
+
+def _damage(run: RunSummary) -> str:
+    more = f", and {len(run.damage) - 1} more" if len(run.damage) > 1 else ""
+    return visible(run.damage[0][:_DAMAGE_LIMIT]) + more
+
+
+def _counts(counts: dict[str, int]) -> Iterator[str]:
+    for word in (*outcomes.OUTCOMES, outcomes.RUNNING):
+        if word in counts:
+            yield f"{counts[word]} {word}"

@@ -1,0 +1,288 @@
+"""A problem in a job file: what is wrong, where, and what would mend it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mprun.frozen import Value
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
+
+# An error quotes at most this many characters of the user's file (DESIGN.md section 9).
+QUOTE_LIMIT = 200
+
+# How many names a hint offers where none is like the one that was written.
+_CHOICES = 5
+
+# A quoted source line is cut to a window: a terminal is seldom wider.
+_WINDOW = 160
+_TAB = 4
+_CUT = "…"
+
+# Python's own names of control characters are no help; these stand for C0 and DEL one to one.
+_CONTROL_PICTURES = {code: 0x2400 + code for code in range(0x20)} | {0x7F: 0x2421}
+# Bidirectional overrides and invisible characters can make a line read as something that it is not.
+_DECEIVERS = (
+    *range(0x80, 0xA0),
+    0x00AD,
+    0x061C,
+    *range(0x200B, 0x2010),
+    *range(0x2028, 0x202F),
+    *range(0x2060, 0x2070),
+    0xFEFF,
+    *range(0xFFF9, 0xFFFC),
+)
+_VISIBLE: dict[int, int | str] = {**_CONTROL_PICTURES, **{code: f"\\u{code:04x}" for code in _DECEIVERS}}
+
+_BOLD_RED, _BLUE, _RED, _RESET = "\x1b[1;31m", "\x1b[34m", "\x1b[31m", "\x1b[0m"
+
+
+class Place(Value):
+    """A stretch of one line: `line` and `column` from 1, `width` in characters."""
+
+    line: int
+    column: int
+    width: int = 1
+
+
+class Lines:
+    """The lines of a text, split when one of them is wanted: of a good file none is."""
+
+    __slots__ = ("_split", "_starts", "text")
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self._split: list[str] | None = None
+        self._starts: list[int] | None = None
+
+    def __len__(self) -> int:
+        return len(self._lines())
+
+    def __getitem__(self, number: int) -> str:
+        return self._lines()[number]
+
+    def starts(self) -> list[int]:
+        """Where each line starts, counted in characters, and where one after the last would."""
+        if self._starts is None:
+            # For messages alone.
+            from itertools import accumulate
+
+            self._starts = list(accumulate(map((1).__add__, map(len, self._lines())), initial=0))
+        return self._starts
+
+    def _lines(self) -> list[str]:
+        if self._split is None:
+            self._split = self.text.split("\n")
+        return self._split
+
+
+class Source(Value):
+    r"""A file as it was read: its path as the user gave it, and its lines, each of which ends with `\n`."""
+
+    path: str
+    lines: Lines
+
+
+class Problem(Value):
+    """One thing that is wrong, with the place it is at and a hint that mends it."""
+
+    message: str
+    source: Source
+    place: Place
+    hint: str = ""
+
+    def sort_key(self) -> tuple[str, int, int, str]:
+        """Order by file, line, column, then message."""
+        return (self.source.path, self.place.line, self.place.column, self.message)
+
+    def __str__(self) -> str:
+        return f"{self.source.path}:{self.place.line}:{self.place.column}: {self.message}"
+
+
+def visible(text: str) -> str:
+    """The text with every character that a terminal would act upon, or hide, shown instead."""
+    if text.isprintable():
+        return text
+    shown = text.translate(_VISIBLE)
+    # Lone surrogates and unassigned planes: what is left cannot always be encoded.
+    return "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in shown)
+
+
+def quote(text: str) -> str:
+    """The text in backticks: at most 200 characters of it, control characters made visible."""
+    if len(text) > QUOTE_LIMIT:
+        text = text[: QUOTE_LIMIT - 1]
+        return f"`{visible(text)}{_CUT}`"
+    return f"`{visible(text)}`"
+
+
+def render(problems: Iterable[Problem], colour: bool = False) -> str:
+    """The problems as a person reads them, each with its source line and a caret (DESIGN.md section 4)."""
+    return "\n\n".join(_render_one(problem, colour) for problem in problems)
+
+
+def _render_one(problem: Problem, colour: bool) -> str:
+    paint = _painted if colour else _plain
+    place, source = problem.place, problem.source
+    number = str(place.line)
+    gutter = " " * len(number)
+    where = f"{visible(source.path)}:{place.line}:{place.column}"
+    lines = [
+        f"{paint('error:', _BOLD_RED)} {visible(problem.message)}",
+        f"{gutter}{paint('-->', _BLUE)} {where}",
+    ]
+    if 1 <= place.line <= len(source.lines):
+        shown, indent, carets = _excerpt(source.lines[place.line - 1], place)
+        hint = f" {problem.hint}" if problem.hint else ""
+        lines += [
+            paint(f"{gutter} |", _BLUE),
+            f"{paint(f'{number} |', _BLUE)} {shown}".rstrip(),
+            f"{paint(f'{gutter} |', _BLUE)} {' ' * indent}{paint('^' * carets + hint, _RED)}",
+        ]
+    elif problem.hint:
+        lines.append(f"{gutter} {paint('=', _BLUE)} {problem.hint}")
+    return "\n".join(lines)
+
+
+def _painted(text: str, colour: str) -> str:
+    return f"{colour}{text}{_RESET}"
+
+
+def _plain(text: str, colour: str) -> str:
+    return text
+
+
+def _excerpt(line: str, place: Place) -> tuple[str, int, int]:
+    """What is shown of a line, the columns before the caret, and the number of carets."""
+    start = min(place.column - 1, len(line))
+    end = min(start + place.width, len(line))
+    first, last = _window(len(line), start, end)
+    cells = [_cell(c) for c in line[first:last]]
+    before = _CUT if first else ""
+    after = _CUT if last < len(line) else ""
+    indent = len(before) + sum(columns for _, columns in cells[: start - first])
+    carets = sum(columns for _, columns in cells[start - first : end - first])
+    return before + "".join(text for text, _ in cells) + after, indent, max(carets, 1)
+
+
+def _window(length: int, start: int, end: int) -> tuple[int, int]:
+    """The slice of a long line that is shown, so that the caret stands inside it."""
+    if length <= _WINDOW:
+        return 0, length
+    first = 0 if end <= _WINDOW else max(0, min(start - _WINDOW // 4, length - _WINDOW))
+    return first, first + _WINDOW
+
+
+def _cell(char: str) -> tuple[str, int]:
+    """A character as it is shown, and how many columns of a terminal that takes."""
+    if char == "\t":
+        return " " * _TAB, _TAB
+    if char.isascii() and char.isprintable():
+        return char, 1
+    text = visible(char)
+    return text, len(text) if text != char else _columns(char)
+
+
+def _columns(char: str) -> int:
+    # unicodedata costs 1 ms to load and is wanted for a few lines only.
+    import unicodedata
+
+    if unicodedata.combining(char) or unicodedata.category(char) in ("Mn", "Me", "Cf"):
+        return 0
+    return 2 if unicodedata.east_asian_width(char) in ("W", "F") else 1
+
+
+# What people write who know another tool, and which of our keys they mean, best first.
+_SYNONYMS = {
+    "args": ("argument", "arguments", "arg", "parameters", "params", "argv", "positional"),
+    "allow_failure": ("ignore_errors", "continue_on_error", "can_fail", "optional"),
+    "command": ("cmd", "run", "shell", "exec", "script", "bash"),
+    "cwd": ("workdir", "working_dir", "working_directory", "dir", "directory", "chdir"),
+    "daemon": ("background", "daemonic", "service"),
+    "delay": ("wait", "sleep", "pause"),
+    "depends_on": ("depends", "needs", "dependencies", "requires", "after", "deps", "upstream", "dependency"),
+    "description": ("desc", "help", "doc", "comment", "title"),
+    "env": ("environment", "environ", "envs", "variables", "vars", "environment_variables"),
+    "env_file": ("dotenv", "environment_file"),
+    "expect": ("assert", "expected", "check"),
+    "fail_fast": ("failfast", "stop_on_error", "bail", "exit_first"),
+    "foreach": ("loop", "with_items", "map", "for", "each", "for_each"),
+    "grace": ("grace_period", "kill_after", "kill_timeout"),
+    "join": ("wait", "join_order", "wait_for", "order"),
+    "kwargs": ("keywords", "keyword_arguments", "kwds", "parameters", "params", "options"),
+    "limits": ("limit", "ulimit", "rlimit"),
+    "matrix": ("strategy", "parametrize", "variants"),
+    "max_parallel": ("parallel", "workers", "max_workers", "concurrency", "max_concurrency", "pool"),
+    "memory": ("mem", "max_memory", "ram"),
+    "name": ("id", "task", "label", "title"),
+    "params": ("parameters", "inputs", "variables", "vars", "arguments", "args"),
+    "pythonpath": ("path", "sys_path", "python_path", "import_path"),
+    "ready": ("healthcheck", "health_check", "readiness", "probe", "health"),
+    "resources": ("tokens", "locks", "semaphores", "semaphore", "lock"),
+    "restart": ("respawn", "restart_policy"),
+    "retries": ("attempts", "max_attempts", "times", "count", "tries"),
+    "retry": ("retries", "retires", "attempts", "max_retries", "retry_policy", "tries"),
+    "start_method": ("method", "context", "mp_context", "startmethod"),
+    "stop": ("terminate", "shutdown", "kill", "signal"),
+    "tags": ("labels", "markers", "groups", "label"),
+    "target": ("function", "callable", "func", "fn", "entrypoint", "entry_point", "call", "python"),
+    "tasks": ("processes", "jobs", "steps", "process", "job", "services"),
+    "timeout": ("time_limit", "max_time", "deadline", "max_seconds"),
+    "uses": ("include", "recipe", "import", "job_file", "extends"),
+    "when": ("if", "only_if", "condition", "cond"),
+    "with": ("inputs", "parameters", "params", "with_params"),
+}
+
+
+def closest(word: str, candidates: Iterable[str]) -> str:
+    """The candidate that was probably meant by the word, or the empty text."""
+    known = sorted(set(candidates))
+    plain = _folded(word)
+    for candidate in known:
+        if _folded(candidate) == plain:
+            return candidate
+    for candidate in known:
+        if _folded(candidate).rstrip("s") == plain.rstrip("s"):
+            return candidate
+    for candidate in known:
+        if word.lower().replace("-", "_") in _SYNONYMS.get(candidate, ()):
+            return candidate
+    return _similar(plain, known)
+
+
+def _similar(plain: str, known: list[str]) -> str:
+    # difflib costs 3 ms to import, and is quadratic: a longer word is no typo of a short one.
+    if len(plain) > 100:
+        return ""
+    import difflib
+
+    by_folded = {_folded(candidate): candidate for candidate in reversed(known)}
+    # To difflib `agrs` is as near to `tags` as to `args`; letters that changed places are likelier.
+    letters = sorted(plain)
+    for folded, candidate in by_folded.items():
+        if len(folded) == len(plain) and sorted(folded) == letters:
+            return candidate
+    found = difflib.get_close_matches(plain, by_folded, n=1, cutoff=0.6)
+    return by_folded[found[0]] if found else ""
+
+
+def _folded(word: str) -> str:
+    return word.lower().replace("-", "").replace("_", "").replace(" ", "")
+
+
+def did_you_mean(word: str, candidates: Iterable[str]) -> str:
+    """The hint "did you mean `retry`?", or the empty text where nothing comes near."""
+    found = closest(word, candidates)
+    return f"did you mean {quote(found)}?" if found else ""
+
+
+def suggest(word: str, candidates: Collection[str]) -> str:
+    """As `did_you_mean`; where nothing comes near, what there is to choose from."""
+    meant = did_you_mean(word, candidates)
+    if meant or not candidates:
+        return meant
+    some = ", ".join(quote(candidate[:40]) for candidate in sorted(candidates)[:_CHOICES])
+    if len(candidates) == 1:
+        return f"there is only {some}"
+    return f"there are {some}" + (", …" if len(candidates) > _CHOICES else "")

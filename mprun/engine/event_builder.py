@@ -1,0 +1,238 @@
+"""What happened, as events: the facts of one run, stamped and named."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING, Any
+
+from mprun import outcomes
+from mprun.executors.base import Exited, Started
+from mprun.jobfile.references import Lookup, as_text, resolve, shown
+from mprun.linux import procfs
+from mprun.record import events, results
+from mprun.scheduling.instructions import Finish, Join, MarkReady, Signal, TryAgain
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from mprun.clock import Clock
+    from mprun.executors.base import Prepared
+    from mprun.record.state_dir import RunDirectory
+    from mprun.scheduling.instructions import Intent
+    from mprun.scheduling.plan import Plan, PlannedTask
+
+_NO_USAGE: dict[str, Any] = {}
+
+
+class Chronicle:
+    """Makes the events of one run; `tasks` is the engine's own list, which grows."""
+
+    def __init__(
+        self, plan: Plan, tasks: Sequence[PlannedTask], directory: RunDirectory, clock: Clock
+    ) -> None:
+        self._plan = plan
+        self._tasks = tasks
+        self._directory = directory
+        self._clock = clock
+        self._run = directory.run_id
+        self._host = os.uname().nodename
+        self._tells: dict[type, Callable[[Any], events.Event]] = {
+            Started: self._task_started,
+            Exited: self._task_exited,
+            Finish: self._task_finished,
+            Join: self._task_joined,
+            Signal: self._task_stopping,
+            TryAgain: self._task_retrying,
+            MarkReady: self._task_ready,
+        }
+        # When something was told last, and whether attempts had left any files by then, once asked.
+        self._time = ""
+        self._left: bool | None = None
+
+    def _now(self) -> str:
+        return self._clock.iso(self._clock.now())
+
+    def run_started(
+        self, begun: float, prepared: Prepared, options: dict[str, Any], resumed_from: str | None
+    ) -> events.RunStarted:
+        plan = self._plan
+        return events.RunStarted(
+            time=self._clock.iso(begun),
+            run=self._run,
+            job=plan.job.name,
+            file=plan.job.path,
+            host=self._host,
+            pid=os.getpid(),
+            launcher_pid=prepared.pid,
+            launcher_name=prepared.name,
+            cpus=plan.cpus,
+            tasks=len(plan.tasks),
+            at_once=plan.at_once,
+            max_parallel=plan.max_parallel,
+            mode=plan.mode,
+            start_method=plan.start_method,
+            boot_id=procfs.boot_id(),
+            python=".".join(map(str, sys.version_info[:3])),
+            params=plan.job.params,
+            options=options,
+            resumed_from=resumed_from,
+            files=tuple({"path": path, "sha256": sha256} for path, sha256 in plan.job.files),
+        )
+
+    def told(self, facts: Sequence[Started | Exited | Intent]) -> list[events.Event]:
+        """What is to be told of reports and of what was decided, in their order."""
+        self._time, self._left = self._now(), None
+        return [tell(fact) for fact in facts if (tell := self._tells.get(type(fact)))]
+
+    def _task_started(self, report: Started) -> events.TaskStarted:
+        number, attempt = report.key
+        planned = self._tasks[number]
+        return events.TaskStarted(
+            time=self._clock.iso(report.clock),
+            run=self._run,
+            task=planned.name,
+            attempt=attempt,
+            pid=report.pid,
+            ppid=report.ppid,
+            start_ticks=report.start_ticks,
+            host=self._host,
+            daemon=planned.task.daemon,
+            target=_shown_target(planned),
+        )
+
+    def _task_ready(self, intent: MarkReady) -> events.TaskReady:
+        name = self._tasks[intent.task].name
+        return events.TaskReady(time=self._time, run=self._run, task=name, attempt=intent.attempt)
+
+    def _task_exited(self, report: Exited) -> events.TaskExited:
+        number, attempt = report.key
+        name = self._tasks[number].name
+        code, usage, error = report.exit_code, _NO_USAGE, None
+        if self._may_have_left():
+            path = self._directory.result(name, attempt)
+            usage = results.read_usage(path)
+            error = results.read_error(path) if code != 0 else None
+        return events.TaskExited(
+            time=self._clock.iso(report.clock),
+            run=self._run,
+            task=name,
+            attempt=attempt,
+            pid=report.pid,
+            exit_code=code,
+            signal=exit_signal(code),
+            core_dumped=report.core_dumped,
+            duration=report.duration,
+            cpu=report.cpu if report.cpu is not None else usage.get("cpu"),
+            max_rss=report.max_rss if report.max_rss is not None else usage.get("max_rss"),
+            threads=max(report.threads, usage.get("threads", 1)),
+            error=error,
+            orphans=tuple(report.orphans),
+        )
+
+    def _may_have_left(self) -> bool:
+        """Whether there may be files of the attempts that are told of.
+
+        It is looked once for all of them: most tasks leave none, and to ask for three of each is
+        a tenth of what a task costs here.
+        """
+        if self._left is None:
+            self._left = self._directory.has_results()
+        return self._left
+
+    def _task_finished(self, intent: Finish) -> events.TaskFinished:
+        planned = self._tasks[intent.task]
+        result, kind = None, "none"
+        if intent.outcome == outcomes.SUCCEEDED:
+            if intent.attempts:
+                if self._may_have_left():
+                    result, kind = results.read_result(self._directory.result(planned.name, intent.attempts))
+            elif planned.task.foreach is not None:
+                # Of a list that was empty.
+                result, kind = [], "json"
+        return events.TaskFinished(
+            time=self._time,
+            run=self._run,
+            task=planned.name,
+            outcome=intent.outcome,
+            attempts=intent.attempts,
+            reason=intent.reason,
+            result=result,
+            result_kind=kind,
+            allowed=intent.outcome in outcomes.BAD and planned.task.allow_failure,
+            carried=planned.carried is not None,
+        )
+
+    def _task_joined(self, intent: Join) -> events.TaskJoined:
+        name = self._tasks[intent.task].name
+        return events.TaskJoined(
+            time=self._time, run=self._run, task=name, position=intent.position, of=intent.of
+        )
+
+    def _task_retrying(self, intent: TryAgain) -> events.TaskRetrying:
+        return events.TaskRetrying(
+            time=self._time,
+            run=self._run,
+            task=self._tasks[intent.task].name,
+            attempt=intent.attempt,
+            delay=intent.delay,
+            reason=intent.reason,
+        )
+
+    def _task_stopping(self, intent: Signal) -> events.TaskStopping:
+        return events.TaskStopping(
+            time=self._time,
+            run=self._run,
+            task=self._tasks[intent.task].name,
+            attempt=intent.attempt,
+            signal=intent.signal,
+            reason=intent.reason,
+        )
+
+    def run_finished(
+        self,
+        begun: float,
+        outcome: str,
+        exit_code: int,
+        reason: str,
+        counts: dict[str, int],
+        launcher: dict[str, Any] | None,
+    ) -> events.RunFinished:
+        return events.RunFinished(
+            time=self._now(),
+            run=self._run,
+            outcome=outcome,
+            exit_code=exit_code,
+            duration=self._clock.now() - begun,
+            counts=counts,
+            reason=reason,
+            # Read from /proc: nobody has to be asked, and `resource` need not be imported.
+            engine=procfs.usage(os.getpid()),
+            launcher=launcher,
+        )
+
+
+def _shown_target(planned: PlannedTask) -> str:
+    """What a task runs: secrets hidden, and results not in it."""
+    task = planned.task
+    if task.command is None:
+        return task.target or ""
+    # Few tasks are commands.
+    from shlex import join
+
+    words = resolve(task.command, Lookup(task.scope, task.axes, planned.values))
+    return join([as_text(shown(word)) for word in words])
+
+
+def exit_signal(code: int | None) -> str | None:
+    """The name of the signal that ended a process with this exit code, None where none did."""
+    return signal_name(-code) if code is not None and code < 0 else None
+
+
+def signal_name(number: int) -> str:
+    """`SIGKILL` for 9; real-time signals have no name of their own."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

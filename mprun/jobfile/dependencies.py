@@ -1,0 +1,208 @@
+"""Which task waits for which: names, patterns and groups -> places, and what is wrong with them; pure."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from mprun.jobfile.model import Needs, Origin, Task
+
+
+class Named(Protocol):
+    """What has a name, names that mean it and others, and a task: an instance, a planned task."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def groups(self) -> tuple[str, ...]: ...
+
+    @property
+    def task(self) -> Task: ...
+
+
+# Beyond it a plan would take more memory than a machine has; patterns multiply.
+MAX_DEPENDENCIES = 1_000_000
+
+
+class Misfit(Exception):
+    """A dependency that cannot be: the task's place, the name that it gives, and what is wrong.
+
+    `known` is whether there is such a task; where not, the name may be a typo.
+    """
+
+    def __init__(self, task: int, need: str, message: str, known: bool = True) -> None:
+        super().__init__(message)
+        self.task = task
+        self.need = need
+        self.known = known
+
+
+class Names:
+    """What a name means: one task, all of a group, or all that a pattern matches."""
+
+    def __init__(self, tasks: Sequence[Named], empty: Iterable[str] = ()) -> None:
+        self.numbers = {task.name: number for number, task in enumerate(tasks)}
+        self.groups: dict[str, list[int]] = {}
+        for number, task in enumerate(tasks):
+            for group in task.groups:
+                self.groups.setdefault(group, []).append(number)
+        # Groups of a list that has nothing in it: they mean no task, and are there all the same.
+        for group in empty:
+            self.groups.setdefault(group, [])
+        self._patterns: dict[str, list[int]] = {}
+
+    def meant(self, name: str) -> Sequence[int]:
+        """The places that a name or a pattern means, in the order of the file; [] for none."""
+        if name in self.numbers:
+            return (self.numbers[name],)
+        if name in self.groups:
+            return self.groups[name]
+        if not {"*", "?"} & set(name):
+            return ()
+        if name not in self._patterns:
+            matches = matcher(name)
+            found = {number for other, number in self.numbers.items() if matches(other)}
+            for group, numbers in self.groups.items():
+                found.update(numbers if matches(group) else ())
+            self._patterns[name] = sorted(found)
+        return self._patterns[name]
+
+    def all(self) -> Iterable[str]:
+        """Every name that means something."""
+        yield from self.numbers
+        yield from self.groups
+
+
+def matcher(pattern: str) -> Callable[[str], object]:
+    """What tells whether a name matches a pattern of `*` and `?`, all of it."""
+    # Not fnmatch: it takes the brackets of a matrix task's name for a set of characters.
+    # As there, each piece behind a `*` is found once and for all, so no pattern takes long.
+    first, *rest = (re.escape(piece).replace(r"\?", ".") for piece in pattern.split("*"))
+    pieces = "".join(f"(?>.*?{piece})" for piece in rest[:-1])
+    last = f".*{rest[-1]}" if rest else ""
+    return re.compile(f"{first}{pieces}{last}", re.DOTALL).fullmatch
+
+
+def link(tasks: Sequence[Named], names: Names) -> tuple[Needs, ...]:
+    """What each task waits for. Raises Misfit for the first dependency that cannot be."""
+    linked: list[Needs] = []
+    # Instances share what their task says, and so what that means.
+    shared: dict[int, Needs] = {}
+    total = 0
+    for number, instance in enumerate(tasks):
+        task = instance.task
+        needs = shared.get(id(task))
+        if needs is None:
+            needs, looked = _needs(number, tasks, names)
+            shared[id(task)] = needs
+            total += looked - len(needs)
+        total += len(needs)
+        if total > MAX_DEPENDENCIES:
+            message = f"more than {MAX_DEPENDENCIES:,} dependencies, patterns and groups expanded"
+            raise Misfit(number, task.depends_on[-1].task, message)
+        linked.append(_without(number, task, needs, names) if needs else needs)
+    _refuse_cycle(tasks, linked, names)
+    return tuple(linked)
+
+
+def _needs(number: int, tasks: Sequence[Named], names: Names) -> tuple[Needs, int]:
+    """What a task waits for, and how many were looked at for that."""
+    # A task may be waited for twice: by its name for one thing, by a pattern for another.
+    found: dict[tuple[int, str], None] = {}
+    looked = 0
+    for dependency in tasks[number].task.depends_on:
+        meant = names.meant(dependency.task)
+        if not meant and dependency.task not in names.groups:
+            raise Misfit(number, dependency.task, "", known=False)
+        looked += len(meant)
+        is_pattern = bool({"*", "?"} & set(dependency.task))
+        says = dependency.origin or tasks[number].task.origin
+        for other in meant:
+            if is_pattern and _comes_from(tasks[other].task, says):
+                continue
+            found[other, dependency.condition] = None
+    return tuple(found), max(looked, len(found))
+
+
+def _comes_from(task: Task, says: Origin) -> bool:
+    """Whether a task stands at a place of a file, or a recipe that is used there brings it.
+
+    Where a pattern stands, it means none of what comes from there.
+    """
+    document, path = says.document, says.path
+    if task.document is document and path == ("tasks", task.position - 1):
+        return True
+    origins = (one.origin for one in task.depends_on if one.origin is not None)
+    return any(origin.document is document and origin.path == path for origin in origins)
+
+
+def refuse_never_ready(tasks: Sequence[Named], linked: Sequence[Needs], names: Names) -> None:
+    """Raise Misfit where somebody waits for `ready` of a task that nothing tells it of."""
+    seen: set[int] = set()
+    for number, needs in enumerate(linked):
+        if id(needs) in seen:
+            continue
+        seen.add(id(needs))
+        for other, condition in needs:
+            if condition == "ready" and tasks[other].task.ready is None:
+                message = f"nothing tells when `{tasks[other].name}` is ready: it has no `ready`"
+                waits = tasks[number].task.depends_on
+                said = next(one.task for one in waits if other in names.meant(one.task))
+                raise Misfit(number, said, message)
+
+
+def _without(number: int, task: Task, needs: Needs, names: Names) -> Needs:
+    """Without the task itself, which a pattern may match, and nothing else may name."""
+    if not any(other == number for other, _ in needs):
+        return needs
+    for dependency in task.depends_on:
+        if not {"*", "?"} & set(dependency.task) and number in names.meant(dependency.task):
+            name = task.name if dependency.task == task.name else dependency.task
+            raise Misfit(number, dependency.task, f"task `{name}` depends on itself")
+    return tuple(need for need in needs if need[0] != number)
+
+
+def _refuse_cycle(tasks: Sequence[Named], linked: list[Needs], names: Names) -> None:
+    graph = {number: [other for other, _ in needs] for number, needs in enumerate(linked) if needs}
+    cycle = find_cycle(graph)
+    if not cycle:
+        return
+    shown = [f"`{tasks[number].name}`" for number in cycle]
+    shown = shown if len(shown) <= 8 else [*shown[:4], "…", *shown[-3:]]
+    first, second = cycle[0], cycle[1]
+    need = next(
+        dependency.task
+        for dependency in tasks[first].task.depends_on
+        if second in names.meant(dependency.task)
+    )
+    raise Misfit(first, need, f"the tasks depend on each other in a circle: {' → '.join(shown)}")
+
+
+def find_cycle(needs: Mapping[Any, Sequence[Any]]) -> list[Any]:
+    """A path of nodes that leads back to its first, or [] where there is none.
+
+    Iterative, so a chain of any length is no deeper than one of two. What is no key of
+    `needs` is passed over.
+    """
+    done: set[Any] = set()
+    for root in needs:
+        path: list[Any] = []
+        on_path: set[Any] = set()
+        stack: list[tuple[Any, bool]] = [(root, False)]
+        while stack:
+            node, leaving = stack.pop()
+            if leaving:
+                on_path.discard(path.pop())
+                done.add(node)
+            elif node in on_path:
+                return [*path[path.index(node) :], node]
+            elif node not in done and node in needs:
+                path.append(node)
+                on_path.add(node)
+                stack.append((node, True))
+                stack.extend((need, False) for need in reversed(needs[node]))
+    return []

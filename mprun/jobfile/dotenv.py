@@ -1,0 +1,132 @@
+"""The lines of an env file -> environment variables; what is wrong with one is told without its value.
+
+What is read is what `sh` and the usual dotenv readers agree upon: there is no standard.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from mprun.diagnostics import Lines, Place, Problem, Source
+from mprun.errors import JobFileError
+from mprun.jobfile.text_file import read_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# More would not be read: it is another kind of file.
+MAX_PROBLEMS = 100
+
+_ESCAPES = {"n": "\n", "t": "\t", '"': '"', "\\": "\\"}
+_HIDDEN = "***"
+
+
+class _Misfit(Exception):
+    """What is wrong with a line, at which place in it (from 0), and what would mend it."""
+
+    def __init__(self, message: str, at: int, hint: str, width: int = 1) -> None:
+        super().__init__(message)
+        self.at = at
+        self.hint = hint
+        self.width = width
+
+
+def read_env_file(path: str) -> dict[str, str]:
+    r"""The variables of an env file, in its order; of a name that stands there twice, the last.
+
+    A line is `NAME=value`, with or without `export` before it, blank, or a comment. An
+    unquoted value ends before white space with a `#` behind it, a `'quoted one'` is literal, in a
+    `"quoted one"` `\n`, `\t`, `\"` and `\\` are escapes; every other backslash, and `$`, is
+    itself. Raises UsageError for a file that cannot be read (missing, a directory, more
+    than 1 MiB, not UTF-8), JobFileError for lines that are none of this.
+    """
+    lines = re.split("\r\n?|\n", read_text(path, "env file"))
+    variables: dict[str, str] = {}
+    wrong: dict[int, _Misfit] = {}
+    for number, line in enumerate(lines):
+        try:
+            variables.update(_read_line(line))
+        except _Misfit as misfit:
+            wrong[number] = misfit
+            if len(wrong) == MAX_PROBLEMS:
+                break
+    if wrong:
+        raise JobFileError(list(_problems(path, lines, wrong)))
+    return variables
+
+
+def _problems(path: str, lines: list[str], wrong: dict[int, _Misfit]) -> Iterator[Problem]:
+    # A source goes wherever a problem goes, so none of the other lines is in it.
+    shown = (_shown(line) if number in wrong else "" for number, line in enumerate(lines))
+    source = Source(path=path, lines=Lines("\n".join(shown)))
+    for number, misfit in wrong.items():
+        place = Place(line=number + 1, column=misfit.at + 1, width=misfit.width)
+        yield Problem(message=str(misfit), source=source, place=place, hint=misfit.hint)
+
+
+# Left of the value, where there is a good name; the rest of what may stand in a line.
+_ASSIGNMENT = re.compile(r"(\s*(?:export\s+)?)([A-Za-z_][A-Za-z0-9_.-]*)\s*=\s*", re.ASCII)
+_BEGIN = re.compile(r"\s*(?:export\s+)?", re.ASCII)
+
+
+def _shown(line: str) -> str:
+    """A line as a message may quote it: the name alone, and not even that where it is no good.
+
+    What has no name may be a piece of a value: the lines of a private key end with `=`, too.
+    """
+    match = _ASSIGNMENT.match(line) or _BEGIN.match(line)
+    return f"{line[: match.end()] if match else ''}{_HIDDEN}"
+
+
+def _read_line(line: str) -> dict[str, str]:
+    begin = line.lstrip()
+    if not begin or begin.startswith("#"):
+        return {}
+    match = _ASSIGNMENT.match(line)
+    if match is None:
+        raise _no_assignment(line)
+    at = match.end()
+    if "\0" in line:
+        raise _Misfit("a value with a NUL character", at, "no environment variable can hold one")
+    return {match[2]: _value(line, at)}
+
+
+def _no_assignment(line: str) -> _Misfit:
+    begin = _BEGIN.match(line)
+    at = begin.end() if begin else 0
+    name, equals, _ = line[at:].partition("=")
+    if not equals:
+        hint = "write `NAME=value`, or begin the line with `#`"
+        return _Misfit("a line without a `=`", at, hint, len(_HIDDEN))
+    if not name.strip():
+        return _Misfit("no name stands before the `=`", at, "write `NAME=value`")
+    hint = "letters, digits, `_`, `-` and `.`, and no digit first"
+    return _Misfit("not a name of an environment variable", at, hint, len(_HIDDEN))
+
+
+# What stands behind a quoted value: nothing, or a comment.
+_REST = r"(?:\s+#.*)?\s*"
+_SINGLE = re.compile(rf"'([^']*)'{_REST}")
+_DOUBLE = re.compile(rf'"([^"\\]*(?:\\.[^"\\]*)*)"{_REST}')
+_COMMENT = re.compile(r"\s#")
+
+
+def _value(line: str, at: int) -> str:
+    if line.startswith("'", at):
+        return _quoted(_SINGLE, line, at)
+    if line.startswith('"', at):
+        return re.sub(r"\\(.)", lambda found: _ESCAPES.get(found[1], found[0]), _quoted(_DOUBLE, line, at))
+    # From the character before it on: an empty value may have a comment, too.
+    comment = _COMMENT.search(line, at - 1)
+    return line[at : comment.start() if comment else None].rstrip()
+
+
+def _quoted(form: re.Pattern[str], line: str, at: int) -> str:
+    match = form.match(line, at)
+    if match is None:
+        hint = r"close it on this line; a line break is `\n` in double quotes"
+        raise _Misfit("a quoted value that is not closed", at, hint)
+    if match.end() < len(line):
+        raise _Misfit("something stands behind a quoted value", at, "put all of it into the quotes")
+    return match[1]

@@ -1,0 +1,373 @@
+"""What one task of a file stands for: itself, a task for each combination, or for each item."""
+
+from __future__ import annotations
+
+import contextlib
+from math import prod
+from typing import TYPE_CHECKING, Any
+
+from mprun.diagnostics import Problem, quote
+from mprun.errors import JobFileError
+from mprun.frozen import Value
+from mprun.jobfile import locate, task_checks
+from mprun.jobfile.interpolation import Filler, is_gone
+from mprun.jobfile.model import Instance, Ready
+from mprun.jobfile.reference_checks import LATE_KEYS, reference_problem
+from mprun.jobfile.references import Lookup, ReferenceProblem, compiled, references, resolve
+from mprun.jobfile.schema import job_schema
+from mprun.jobfile.syntax.document import Mapping, Sequence, place_of, plain
+from mprun.jobfile.task_builder import Surroundings, build_task, merged, with_results
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from mprun.jobfile.model import Task
+    from mprun.jobfile.references import Reference
+    from mprun.jobfile.syntax.document import Document
+
+# More would not fit into the memory of the machines that we measure on.
+MAX_TASKS = 250_000
+
+# Keys that are words, or that say how many there are.
+_NEVER = frozenset({"name", "description", "target", "group", "matrix", "foreach", "uses"})
+
+
+class TooMany(Exception):
+    """A job of more tasks than a run can have."""
+
+    def __init__(self, count: int | str) -> None:
+        if not isinstance(count, str):
+            # Of a number that nobody can count, the digits say nothing.
+            many = f"{count:,}" if count < 10**12 else "very many"
+            count = f"{many} tasks are too many: {MAX_TASKS:,} is the most"
+        super().__init__(count)
+
+
+class Seed(Value):
+    """What a task is made of, for one that is spread over a list that only the run will know."""
+
+    around: Surroundings
+    number: int
+    keys: dict[str, Any]
+
+
+def spread(around: Surroundings, number: int, keys: dict[str, Any]) -> list[Instance]:
+    """The instances of the task at this place in the document's list, from 0; `keys` are merged.
+
+    Raises JobFileError where what a combination gives is no value for a key, TooMany where
+    there are more than a job may have.
+    """
+    return _Spread(around, number, keys).instances()
+
+
+def spread_over(task: Task, items: list[Any]) -> list[Instance]:
+    """The instances of a task with `foreach`, for a list that another task has returned.
+
+    Raises as `spread` does.
+    """
+    seed: Seed = task.seed
+    return _Spread(seed.around, seed.number, seed.keys).over(items, task.name)
+
+
+class _Spread:
+    def __init__(self, around: Surroundings, number: int, keys: dict[str, Any]) -> None:
+        self._around = around
+        self._number = number
+        self._keys = keys
+        self._document = around.document
+        self._axes: tuple[str, ...] = ()
+        # Keys whose value depends on the instance and must be known before it starts.
+        self._early: dict[str, Any] = {}
+        self._used: tuple[Reference, ...] = ()
+        self._variants: dict[Any, Task] = {}
+        # Whether an item may refer to what a task returns.
+        self._items_refer = False
+
+    def instances(self) -> list[Instance]:
+        if self._around.has_references:
+            self._refuse_defaults()
+        keys = self._keys
+        matrix, foreach = keys.get("matrix"), keys.get("foreach")
+        if matrix is None and foreach is None:
+            return [self._alone()]
+        self._find_early()
+        if isinstance(foreach, str):
+            return [self._later()]
+        if isinstance(foreach, list):
+            items = compiled(foreach, self._around.inherited.prefix)
+            return self.over(items, self._base())
+        return self._of_matrix(matrix)
+
+    def _refuse_defaults(self) -> None:
+        """Raise JobFileError where the defaults name a value that this task has not.
+
+        What a task says itself was looked at when its file was read.
+        """
+        raw: Any = self._document.root
+        matrix, foreach = self._keys.get("matrix"), self._keys.get("foreach")
+        for key in (raw.get("defaults") or {}).keys() & self._keys.keys() - raw["tasks"][self._number].keys():
+            if key in _NEVER or key.startswith("x-"):
+                continue
+            for one in _of_instance(self._keys[key]):
+                there = foreach is not None if one.root == "item" else one.name in _axes_of(matrix)
+                if not there and not self._around.unknown:
+                    raise JobFileError([self._not_there(key, one)])
+
+    def _not_there(self, key: str, reference: Reference) -> Problem:
+        name = task_checks.task_name(self._document.root["tasks"][self._number], self._number)  # type: ignore[index]
+        message = f"in task {quote(name)}, `{reference}` cannot stand here: it has none"
+        path = locate.path_of_text(self._keys[key], ("defaults", key), str(reference)) or ("defaults", key)
+        return reference_problem(self._document, path, ReferenceProblem(message, str(reference)))
+
+    def _of_matrix(self, matrix: Any) -> list[Instance]:
+        # Few tasks have one.
+        from mprun.jobfile.matrix import TooManyCombinations, combinations
+
+        axes = {name: plain(values) for name, values in matrix.items() if name not in ("include", "exclude")}
+        include, exclude = plain(matrix.get("include") or []), plain(matrix.get("exclude") or [])
+        count = prod(map(len, axes.values())) if axes else 0
+        if count + len(include) > MAX_TASKS:
+            raise TooMany(count + len(include))
+        try:
+            self._axes, found = combinations(axes, include, exclude)
+        except TooManyCombinations as error:
+            raise TooMany(str(error)) from None
+        base = self._base()
+        return self._made((base + suffix, values) for values, suffix in found)
+
+    def over(self, items: list[Any], base: str) -> list[Instance]:
+        """One instance for each item of a list."""
+        if len(items) > MAX_TASKS:
+            raise TooMany(len(items))
+        from mprun.jobfile.matrix import item_suffix
+
+        self._items_refer = next(references(items), None) is not None
+        if not self._axes:
+            self._axes = ("item",)
+            self._find_early()
+        return self._made((base + item_suffix(place), (item,)) for place, item in enumerate(items))
+
+    def _base(self) -> str:
+        raw: Any = self._document.root
+        return self._around.inherited.prefix + task_checks.task_name(raw["tasks"][self._number], self._number)
+
+    def _alone(self) -> Instance:
+        keys = self._keys
+        if self._around.unknown:
+            # Its list or matrix may be what is not known: then nothing of one instance is, either.
+            self._find_early()
+            keys = {key: node for key, node in keys.items() if key not in self._early or not self._used}
+        task = build_task(self._around, self._number, keys)
+        self._check(task, ())
+        return Instance(name=task.name, groups=self._around.inherited.groups, task=task)
+
+    def _later(self) -> Instance:
+        """A task whose list only the run will know: it stands for its instances until then."""
+        if "depends_on" in self._early:
+            raise JobFileError([self._late_dependency()])
+        keys = {key: node for key, node in self._keys.items() if key not in self._early}
+        task = build_task(self._around, self._number, keys, ("item",))
+        task = task.replace(seed=Seed(around=self._around, number=self._number, keys=self._keys))
+        if "ready" in self._early:
+            task = task.replace(ready=_some_ready(self._early["ready"]))
+        self._check(task, ())
+        return Instance(name=task.name, groups=self._around.inherited.groups, task=task)
+
+    def _made(self, named: Iterable[tuple[str, tuple[Any, ...]]]) -> list[Instance]:
+        base = self._base()
+        groups = (*self._around.inherited.groups, base)
+        made: list[Instance] = []
+        leads_on = None
+        for name, values in named:
+            task = self._variant(values)
+            if leads_on is None:
+                # Else what one instance can resolve, all can.
+                leads_on = any(_is_of_instance(one) and one.path for one in references(_late_nodes(task)))
+            if leads_on or not made:
+                self._check(task, values)
+            made.append(Instance(name=name, groups=groups, task=task, values=values))
+        return made
+
+    # ---- keys that depend on the instance
+
+    def _find_early(self) -> None:
+        used: dict[Reference, None] = {}
+        for key, node in self._keys.items():
+            if key in LATE_KEYS or key in _NEVER or key.startswith("x-"):
+                continue
+            found = list(_of_instance(node))
+            if found:
+                self._early[key] = node
+                used.update((one, None) for one in found)
+        self._used = tuple(used)
+
+    def _variant(self, values: tuple[Any, ...]) -> Task:
+        """The task with the keys that these values make; the same for all that make the same."""
+        lookup = Lookup(self._around.scope, self._axes, values)
+        try:
+            made_of = repr([lookup(one) for one in self._used]) if self._used else ""
+            results = self._results(values, lookup) if self._items_refer else ()
+        except ReferenceProblem as error:
+            raise JobFileError([self._problem(error)]) from None
+        if (made_of, results) not in self._variants:
+            keys = self._filled(lookup) if self._early else self._keys
+            task = build_task(self._around, self._number, keys, self._axes)
+            self._variants[made_of, results] = with_results(task, results) if results else task
+        return self._variants[made_of, results]
+
+    def _results(self, values: tuple[Any, ...], lookup: Lookup) -> tuple[str, ...]:
+        """The tasks to whose results an item refers, by their names."""
+        found = references([resolve(list(values), lookup)])
+        return tuple(dict.fromkeys(one.name for one in found if one.root == "tasks"))
+
+    def _filled(self, lookup: Lookup) -> dict[str, Any]:
+        """The keys with the early ones' values, which must be what the schema asks for."""
+        raw: Any = self._document.root
+        own = raw["tasks"][self._number]
+        filler = Filler(self._document, lookup, own=(), only=("matrix", "item"))
+        task = Mapping()
+        task.marks = []
+        for key, node in self._early.items():
+            holder, path = (own, ("tasks", self._number)) if key in own else (raw["defaults"], ("defaults",))
+            marks = holder.marks_of(key)
+            filled = filler.fill((*path, key), node, marks[1])
+            if not is_gone(filled):
+                task[key] = filled
+                task.marks += marks
+        if filler.problems:
+            raise JobFileError(filler.problems)
+        filled_keys = dict(task)
+        self._refuse(task, raw)
+        return {**{key: node for key, node in self._keys.items() if key not in self._early}, **filled_keys}
+
+    def _refuse(self, task: Mapping, raw: Any) -> None:
+        """Raise JobFileError where the filled keys are not what they must be."""
+        mark = raw["tasks"].marks[self._number]
+        rest = {"target": "m:f", "name": task_checks.task_name(raw["tasks"][self._number], self._number)}
+        for key, value in {**rest, "daemon": self._keys.get("daemon", False)}.items():
+            if key not in task:
+                task[key] = value
+                task.marks += (mark, mark)
+        tasks = Sequence([task])
+        tasks.marks = [mark]
+        root = Mapping(tasks=tasks)
+        root.marks = [mark, mark]
+        document = self._document.with_root(root)
+        problems = job_schema.check(document)
+        if not problems:
+            # What names other tasks is looked at when all of them are there.
+            _take_out(task, "depends_on")
+            if isinstance(task.get("expect"), Mapping):
+                task["expect"] = _copy(task["expect"])
+                _take_out(task["expect"], "result")
+            problems = task_checks.check(document, filled=True)
+        if problems:
+            raise JobFileError(problems)
+
+    # ---- keys that are resolved when it starts
+
+    def _check(self, task: Task, values: tuple[Any, ...]) -> None:
+        """Raise JobFileError where a reference leads nowhere that needs no run to be known."""
+        if not self._around.has_references:
+            return
+        lookup = Lookup(task.scope, task.axes, values, reveal=True)
+        problems: list[Problem] = []
+        for key in LATE_KEYS:
+            node = getattr(task, key, None)
+            try:
+                resolve(node, lookup)
+            except ReferenceProblem as error:
+                problems.append(locate.resolving_problem(task, key, error))
+        if problems:
+            raise JobFileError(problems)
+
+    def _late_dependency(self) -> Problem:
+        raw: Any = self._document.root
+        holder = ("tasks", self._number) if "depends_on" in raw["tasks"][self._number] else ("defaults",)
+        message = "an item of this list is known only during the run, and what a task depends on, before"
+        path = locate.path_of_text(self._early["depends_on"], (*holder, "depends_on"), "${item")
+        return reference_problem(
+            self._document, path or (*holder, "depends_on"), ReferenceProblem(message, "${item}")
+        )
+
+    def _problem(self, error: ReferenceProblem) -> Problem:
+        raw: Any = self._document.root
+        path = locate.path_of_text(raw["tasks"][self._number], ("tasks", self._number), error.text)
+        return reference_problem(self._document, path or ("tasks", self._number), error)
+
+
+def _axes_of(matrix: Any) -> set[str]:
+    """The names that a matrix gives values to."""
+    if not isinstance(matrix, dict):
+        return set()
+    entries = matrix.get("include") or ()
+    return {*matrix, *(name for entry in entries for name in entry)} - {"include", "exclude"}
+
+
+def _some_ready(node: Any) -> Ready:
+    """That something tells when the instances will be ready, though not yet what."""
+    kinds = [kind for kind in ("tcp", "http", "log", "file") if isinstance(node, dict) and kind in node]
+    return Ready(kind=kinds[0], what=str(node[kinds[0]])) if kinds else Ready(kind="file", what=str(node))
+
+
+def _copy(node: Mapping) -> Mapping:
+    copy = Mapping(node)
+    copy.marks = list(node.marks)
+    return copy
+
+
+def _take_out(node: Mapping, key: str) -> None:
+    if key in node:
+        number = list(node).index(key)
+        del node[key], node.marks[2 * number : 2 * number + 2]
+
+
+def least_count(document: Document, of_recipe: Callable[[str], int]) -> int:
+    """How many tasks a document stands for at least, before any of them is made.
+
+    `of_recipe` tells as much of a recipe, by its name in the document.
+    """
+    raw: Any = document.root
+    count = 0
+    for number in range(len(raw["tasks"])):
+        keys = merged(raw, number)
+        each = of_recipe(keys["uses"]) if "uses" in keys else 1
+        count += each * _least_instances(keys.get("matrix"), keys.get("foreach"))
+    return count
+
+
+def _least_instances(matrix: Any, foreach: Any) -> int:
+    if isinstance(foreach, list):
+        return len(foreach)
+    if not isinstance(matrix, dict) or not matrix.keys().isdisjoint(("include", "exclude")):
+        return 1
+    # The same value twice is one, and a reference stands for nobody knows how many.
+    return prod(len(set(map(repr, axis))) if isinstance(axis, list) else 1 for axis in matrix.values())
+
+
+def _of_instance(node: Any) -> Iterator[Reference]:
+    """The references in a filled tree to what an instance has; all else that looks like one is none."""
+    if isinstance(node, str) and "${" in node:
+        with contextlib.suppress(ReferenceProblem):
+            yield from (one for one in references([compiled(node)]) if _is_of_instance(one))
+    elif isinstance(node, dict):
+        for key, value in node.items():
+            yield from _of_instance(key)
+            yield from _of_instance(value)
+    elif isinstance(node, list):
+        for item in node:
+            yield from _of_instance(item)
+
+
+def _is_of_instance(reference: Reference) -> bool:
+    return reference.root in ("matrix", "item")
+
+
+def _late_nodes(task: Task) -> list[Any]:
+    return [getattr(task, key, None) for key in LATE_KEYS]
+
+
+def too_many(task_path: tuple[str | int, ...], document: Any, error: TooMany) -> Problem:
+    """Where it became too many."""
+    place = place_of(document, task_path, key=True)
+    return Problem(message=str(error), source=document.source, place=place, hint="split the job")

@@ -1,0 +1,215 @@
+"""A document with its early references replaced: those whose values are known before the run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from mprun.diagnostics import Problem
+from mprun.jobfile.reference_checks import LATE_KEYS, has_references, reference_problem
+from mprun.jobfile.references import ReferenceProblem, Template, compiled, escaped, references, resolve
+from mprun.jobfile.syntax.document import Mapping, Sequence
+
+if TYPE_CHECKING:
+    from mprun.jobfile.references import Lookup, Reference
+    from mprun.jobfile.syntax.document import Document
+
+    Path = tuple[str | int, ...]
+
+# What of a job is resolved otherwise: words for people, what declares params, what is resolved
+# with more than the job's scope.
+_OWN_WAYS = frozenset({"description", "$schema", "params", "env"})
+
+_GONE: Any = object()
+
+
+def substituted(document: Document, lookup: Lookup) -> tuple[Document, list[Path], list[Problem]]:
+    """The document with every reference replaced that must be known before the run.
+
+    What a matrix or `foreach` gives each of its instances stays as it is, as do the keys
+    that are resolved when a task starts. A key whose value is not known, because a param was
+    not given that need not be, is left out: its path is in the list. Comes back as the same
+    document where there was nothing to do.
+    """
+    if not has_references(document) or not isinstance(document.root, Mapping):
+        return document, [], []
+    filler = Filler(document, lookup)
+    root = Mapping()
+    root.marks = list(document.root.marks)
+    for number, (key, node) in enumerate(document.root.items()):
+        mark = document.root.marks[2 * number + 1]
+        if key == "tasks" and isinstance(node, Sequence):
+            root[key] = tasks = Sequence()
+            tasks.marks = node.marks
+            for place, task in enumerate(node):
+                tasks.append(_task(filler, ("tasks", place), task, node.marks[place]))
+        elif key == "defaults":
+            root[key] = _task(filler, ("defaults",), node, mark)
+        elif key in _OWN_WAYS or not isinstance(key, str) or key.startswith("x-"):
+            root[key] = node
+        else:
+            filled = filler.fill((key,), node, mark)
+            root[key] = node if filled is _GONE else filled
+            if filled is _GONE:
+                filler.gone.append((key,))
+    for path in filler.gone:
+        _take_out(root, path)
+    filled = document.with_root(root) if filler.changed or filler.gone else document
+    return filled, filler.gone, filler.problems
+
+
+def _task(filler: Filler, path: Path, task: Any, mark: int) -> Any:
+    if not isinstance(task, Mapping):
+        return task
+    copy = Mapping()
+    copy.marks = list(task.marks)
+    for number, (key, node) in enumerate(task.items()):
+        late = key in LATE_KEYS - {"foreach"} or not isinstance(key, str)
+        if late or key in _OWN_WAYS or key.startswith("x-"):
+            copy[key] = node
+            continue
+        filled = filler.fill((*path, key), node, task.marks[2 * number + 1])
+        copy[key] = node if filled is _GONE else filled
+        if filled is _GONE:
+            filler.gone.append((*path, key))
+    return copy
+
+
+def _take_out(root: Any, path: Path) -> None:
+    node = root
+    for step in path[:-1]:
+        node = node[step]
+    number = list(node).index(path[-1])
+    del node[path[-1]]
+    del node.marks[2 * number : 2 * number + 2]
+
+
+class Filler:
+    """Replaces references in trees of one document; notes what cannot be replaced.
+
+    `own` are the roots that are resolved elsewhere: their references stay as they are. What
+    is expected as a result and the items of a list stay, too: they are read once more. With
+    `only` a string that has none of these roots is no reference: it was filled in before.
+    """
+
+    def __init__(
+        self,
+        document: Document,
+        lookup: Lookup,
+        *,
+        own: tuple[str, ...] = ("matrix", "item"),
+        only: tuple[str, ...] = (),
+    ) -> None:
+        self._only = only
+        self._document = document
+        self._lookup = lookup
+        self._own = own
+        self.changed = False
+        self.problems: list[Problem] = []
+        # Where a key's value is not known, and need not be.
+        self.gone: list[Path] = []
+
+    def fill(self, path: Path, node: Any, mark: int) -> Any:
+        """A copy of the tree at `path` with its references replaced, _GONE for what is unknown."""
+        if _is_read_later(path):
+            return node
+        if isinstance(node, str):
+            return self._string(path, node, mark) if "${" in node else node
+        if isinstance(node, Mapping):
+            return self._mapping(path, node)
+        if isinstance(node, Sequence):
+            return self._sequence(path, node)
+        return node
+
+    def _mapping(self, path: Path, node: Mapping) -> Any:
+        copy = Mapping()
+        copy.marks = []
+        for number, (key, child) in enumerate(node.items()):
+            key_mark, mark = node.marks[2 * number : 2 * number + 2]
+            filled = self.fill((*path, key), child, mark)
+            name = self._string((*path, key), key, key_mark) if isinstance(key, str) and "${" in key else key
+            if filled is _GONE or name is _GONE:
+                return _GONE
+            copy[name if isinstance(name, str) else str(name)] = filled
+            copy.marks += (key_mark, mark)
+        return copy
+
+    def _sequence(self, path: Path, node: Sequence) -> Any:
+        copy = Sequence()
+        copy.marks = []
+        for number, child in enumerate(node):
+            filled = self.fill((*path, number), child, node.marks[number])
+            if filled is _GONE:
+                return _GONE
+            copy.append(filled)
+            copy.marks.append(node.marks[number])
+        return copy
+
+    def _string(self, path: Path, text: str, mark: int) -> Any:
+        try:
+            parsed = compiled(text)
+        except ReferenceProblem as error:
+            if not self._only:
+                self.problems.append(reference_problem(self._document, path, error))
+            return text
+        roots = {reference.root for reference in references([parsed])}
+        if self._only and roots.isdisjoint(self._only):
+            return text
+        try:
+            if any(reference.root in self._own for reference in references(parsed)):
+                return text
+            value = resolve(parsed, self._lookup)
+        except ReferenceProblem as error:
+            self.problems.append(reference_problem(self._document, path, error))
+            return text
+        left = next(references([value]), None)
+        is_list = path[-1] == "foreach"
+        if left is not None and left.root == "tasks" and is_list:
+            # A list that a task returns.
+            return text
+        self.changed = True
+        if left is None:
+            return marked(_escaped(value) if is_list else value, mark)
+        if left.root == "params":
+            # Not given, and need not be: such a param stands for itself.
+            return _GONE
+        self._refuse(path, parsed, left)
+        return text
+
+    def _refuse(self, path: Path, parsed: Reference | Template, left: Reference) -> None:
+        message = f"`{parsed}` is known only during the run (it is `{left}`), and this must be known before"
+        self.problems.append(reference_problem(self._document, path, ReferenceProblem(message, str(parsed))))
+
+
+def _is_read_later(path: Path) -> bool:
+    """Whether references at this path of a task may lead to what only the run will know."""
+    keys = path[1:] if path[0] == "defaults" else path[2:]
+    return path[0] in ("defaults", "tasks") and (
+        keys[:2] == ("expect", "result") or (keys[:1] == ("foreach",) and len(keys) > 1)
+    )
+
+
+def _escaped(node: Any) -> Any:
+    """A value as a job file would have to write it: what a param says is no reference."""
+    if isinstance(node, str):
+        return escaped(node)
+    if isinstance(node, dict):
+        return {_escaped(key): _escaped(value) for key, value in node.items()}
+    return [_escaped(item) for item in node] if isinstance(node, (list, tuple)) else node
+
+
+def is_gone(value: object) -> bool:
+    """Whether `Filler.fill` says that the value of a key is not known."""
+    return value is _GONE
+
+
+def marked(value: Any, mark: int) -> Any:
+    """A plain value as a tree of the document, all of it at the place of one mark."""
+    if isinstance(value, dict):
+        mapping = Mapping({key: marked(child, mark) for key, child in value.items()})
+        mapping.marks = [mark] * (2 * len(mapping))
+        return mapping
+    if isinstance(value, (list, tuple)):
+        sequence = Sequence(marked(child, mark) for child in value)
+        sequence.marks = [mark] * len(sequence)
+        return sequence
+    return value

@@ -1,0 +1,78 @@
+"""What is wrong with a job as a whole, and only its spelled out tasks tell."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mprun.diagnostics import Problem, quote, suggest
+from mprun.jobfile import locate
+from mprun.jobfile.syntax.document import place_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from mprun.jobfile.dependencies import Names
+    from mprun.jobfile.model import Job
+
+
+def join_problems(job: Job, names: Names) -> Iterator[Problem]:
+    """Entries of the join order that mean no task: what only the spelled out tasks tell."""
+    document = job.origin.document
+    for number, entry in enumerate(job.join or ()):
+        if not names.meant(entry.task) and entry.task not in names.groups:
+            path: tuple[str | int, ...] = ("join", number)
+            if isinstance(document.root["join"][number], dict):  # type: ignore[index]
+                path = (*path, "task")
+            message, hint = f"there is no task {quote(entry.task)}", suggest(entry.task, list(names.all()))
+            yield Problem(message=message, source=document.source, place=place_of(document, path), hint=hint)
+
+
+def warnings(job: Job) -> Iterator[str]:
+    """What may be meant, and is likely not: tasks that wait for the end of a daemon."""
+    for task, needs in zip(job.tasks, job.needs, strict=True):
+        for need, condition in needs if not task.task.daemon else ():
+            other = job.tasks[need]
+            if other.task.daemon and condition == "succeeded":
+                name = quote(other.name)
+                yield (
+                    f"{quote(task.name)} waits until {name} has ended, a daemon, which may only end with "
+                    f"the job; `depends_on: {{{other.name}: ready}}` or `started` waits until it is there"
+                )
+
+
+def token_problems(job: Job) -> Iterator[Problem]:
+    """Claims that can never be met, each once."""
+    held: dict[str, int] = {}
+    holders: dict[str, str] = {}
+    seen: set[int] = set()
+    for instance in job.tasks:
+        for token, number in instance.task.resources.items() if instance.task.daemon else ():
+            held[token] = held.get(token, 0) + number
+            holders[token] = instance.name
+    for task in (instance.task for instance in job.tasks):
+        if id(task) in seen or not task.resources:
+            continue
+        seen.add(id(task))
+        for token, number in task.resources.items():
+            where = ("resources", token)
+            if token not in job.resources:
+                message = f"the job has no token {quote(token)}"
+                hint = suggest(token, list(job.resources)) or f"declare it: `resources: {{{token[:40]}: 1}}`"
+                yield locate.task_problem(task, where, message, hint, key=True)
+            elif number > job.resources[token]:
+                total = job.resources[token]
+                yield locate.task_problem(
+                    task,
+                    where,
+                    f"it claims {number} of {quote(token)}, and the job has {total}",
+                    "claim fewer",
+                )
+            elif task.daemon and held[token] > job.resources[token]:
+                total = job.resources[token]
+                message = f"the daemons claim {held[token]} of {quote(token)}, and the job has {total}"
+                yield locate.task_problem(task, where, message, "give the job more of them")
+            elif not task.daemon and number + held.get(token, 0) > job.resources[token]:
+                message = (
+                    f"it would wait for ever for {quote(token)}: the daemon {quote(holders[token])} holds it"
+                )
+                yield locate.task_problem(task, where, message, "give the job more of them")

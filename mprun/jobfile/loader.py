@@ -1,0 +1,372 @@
+"""Job file, params and recipes -> Job: every file is read, checked and spelled out."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from mprun.diagnostics import Problem, quote
+from mprun.errors import JobFileError, UsageError
+from mprun.jobfile import job_checks, locate, recipes, task_builder, task_checks
+from mprun.jobfile.dependencies import Misfit, Names, link, refuse_never_ready
+from mprun.jobfile.expansion import MAX_TASKS, TooMany, least_count, spread, too_many
+from mprun.jobfile.interpolation import substituted
+from mprun.jobfile.model import Job, JoinEntry, Origin, Task
+from mprun.jobfile.reference_checks import check_references, has_references, reference_problem
+from mprun.jobfile.references import (
+    HIDDEN,
+    Bound,
+    Lookup,
+    ReferenceProblem,
+    Scope,
+    as_text,
+    compiled,
+    references,
+    resolve,
+)
+from mprun.jobfile.schema import job_schema
+from mprun.jobfile.syntax.document import load, place_of, sha256
+from mprun.jobfile.task_builder import Inherited, Surroundings, absolute, listed
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from mprun.jobfile.model import Instance
+    from mprun.jobfile.params import Given
+    from mprun.jobfile.syntax.document import Document
+
+
+def assemble(
+    path: str,
+    params: Mapping[str, Any],
+    options: Sequence[str],
+    environment: Mapping[str, str],
+    *,
+    lenient: bool = False,
+) -> Job:
+    """The job that a file declares: with params as values, or as texts in `options` (`n=3`).
+
+    Params, `${env.NAME}` and what the tasks inherit come from `environment`, too. With
+    `lenient` params that are required may be missing: what depends on them is not checked.
+    Raises JobFileError with every problem of the first file that has any, and UsageError
+    where a file cannot be read.
+    """
+    return Assembly(environment, lenient).job(path, params, options)
+
+
+# Keys that decide which tasks there are, and what others may ask of them.
+_TELLING = frozenset({"daemon", "foreach", "matrix", "ready", "resources", "uses"})
+
+# Of more tasks than this a faster constructor is worth its making.
+_MANY = 1000
+
+
+class Assembly:
+    """Reads the files of one job, each once."""
+
+    def __init__(self, environment: Mapping[str, str], lenient: bool) -> None:
+        self._environment = environment
+        self._lenient = lenient
+        self._documents: dict[str, Document] = {}
+        # The recipes that we are in, outermost first: absolute paths, and names as given.
+        self._inside: list[tuple[str, str]] = []
+        self._files: dict[str, str] = {}
+        self._pythonpath: list[str] = []
+        self._preload: list[str] = []
+        self._tokens: dict[str, int] = {}
+        self._count = 0
+        # The names of tasks that stand for none.
+        self._empty: list[str] = []
+        # Whether it is not known which tasks there are, or what others may ask of them.
+        self._unknown = False
+
+    def job(self, path: str, params: Mapping[str, Any], options: Sequence[str]) -> Job:
+        """The job of a file; see `assemble`."""
+        return self.job_of(self._checked(path), params, options)
+
+    def job_of(self, document: Document, params: Mapping[str, Any], options: Sequence[str]) -> Job:
+        """The job of a document that has passed the schema and the checks."""
+        path = document.source.path
+        self._inside.append((os.path.realpath(path), path))
+        given = self._from_outside(document, params, options)
+        scope, document, env = self._settled(document, given, self._environment)
+        self._refuse_many(document)
+        tasks = tuple(self._tasks(document, scope, Inherited(env={}, job_env={}), env))
+        root: Any = document.root
+        raw = {key: node for key, node in root.items() if key != "tasks"}
+        del root
+        self._forget_trees(tasks)
+        names = Names(tasks, self._empty)
+        try:
+            needs = ((),) * len(tasks) if self._unknown else link(tasks, names)
+            if not self._unknown:
+                refuse_never_ready(tasks, needs, names)
+        except Misfit as misfit:
+            raise JobFileError([locate.need_problem(tasks[misfit.task].task, misfit, names)]) from None
+        join = raw.get("join")
+        job = Job(
+            name=raw.get("name") or os.path.splitext(os.path.basename(path))[0],
+            path=os.path.abspath(path),
+            files=tuple(self._files.items()),
+            description=raw.get("description") or "",
+            start_method=raw.get("start_method"),
+            preload=tuple(dict.fromkeys(self._preload)),
+            pythonpath=tuple(dict.fromkeys(self._pythonpath)),
+            max_parallel=raw.get("max_parallel"),
+            fail_fast=bool(raw.get("fail_fast", False)),
+            timeout=task_builder.seconds_of(raw.get("timeout")),
+            resources=self._tokens,
+            params={name: HIDDEN if name in scope.secrets else value for name, value in scope.params.items()},
+            tasks=tasks,
+            empty=tuple(self._empty),
+            needs=needs,
+            origin=Origin(document=document, path=()),
+            join=None if join is None else tuple(_join_entry(entry) for entry in join),
+        )
+        problems = (
+            [] if self._unknown else [*job_checks.join_problems(job, names), *job_checks.token_problems(job)]
+        )
+        if problems:
+            raise JobFileError(problems)
+        return job
+
+    def _forget_trees(self, tasks: Sequence[Instance]) -> None:
+        """Of 100,000 tasks they are up to 80 MB, and of use to none.
+
+        Unless tasks are to be made on the way; where something is found to be wrong, they are read again.
+        """
+        if not any(instance.task.foreach is not None for instance in tasks):
+            for document in self._documents.values():
+                document.tree.forget()
+
+    def _refuse_many(self, document: Document) -> None:
+        """Raise JobFileError for recipes that multiply, before their tasks take up time and memory."""
+        known: dict[str, int] = {}
+
+        def count(path: str, inside: Document) -> int:
+            if path not in known:
+                known[path] = 1
+                known[path] = least_count(inside, lambda name: of_recipe(inside, name))
+            return known[path]
+
+        def of_recipe(user: Document, name: str) -> int:
+            path = os.path.normpath(os.path.join(os.path.dirname(user.source.path), name))
+            try:
+                return count(path, self._checked(path))
+            except UsageError:
+                # Told, with who uses it, when it is used.
+                return 1
+
+        raw: Any = document.root
+        if any("uses" in task_builder.merged(raw, number) for number in range(len(raw["tasks"]))):
+            total = count(document.source.path, document)
+            if total > MAX_TASKS:
+                raise JobFileError([too_many(("tasks",), document, TooMany(total))])
+
+    # ---- one file
+
+    def _checked(self, path: str) -> Document:
+        """A file that obeys the schema, with names that are there. Raises JobFileError."""
+        key = os.path.realpath(path)
+        if key not in self._documents:
+            document = load(path)
+            self._files[os.path.abspath(path)] = document.sha256
+            problems = job_schema.check(document)
+            if len(problems) < job_schema.MAX_PROBLEMS:
+                # Of a file that is wrong everywhere nobody reads what else is wrong.
+                problems += task_checks.check(document)
+            if problems:
+                raise JobFileError(problems)
+            self._documents[key] = document
+        return self._documents[key]
+
+    def _from_outside(
+        self, document: Document, params: Mapping[str, Any], options: Sequence[str]
+    ) -> dict[str, Given]:
+        declared = document.root.get("params") or {}  # type: ignore[attr-defined]
+        if not declared and not params and not options:
+            return {}
+        from mprun.jobfile.params import Given, from_options
+
+        texts = from_options(options, self._environment, declared)
+        return {
+            **texts,
+            **{name: Given(value=value, where="`params`", is_text=False) for name, value in params.items()},
+        }
+
+    def _settled(
+        self,
+        document: Document,
+        given: Mapping[str, Given],
+        environment: Mapping[str, Any],
+        bounds: Mapping[str, Bound] | None = None,
+        within: Origin | None = None,
+    ) -> tuple[Scope, Document, dict[str, Any]]:
+        """The scope of a file, the file with its early references replaced, and its job's variables."""
+        raw: Any = document.root
+        folder = os.path.dirname(os.path.abspath(document.source.path))
+        outside = Scope(params={}, env=environment)
+        params, secrets = self._params(document, raw, given, outside, within)
+        scope = Scope(params={**params, **(bounds or {})}, secrets=secrets, env=environment)
+        env: dict[str, Any] = {}
+        if "env_file" in raw:
+            env.update(self._env_file(document, raw["env_file"], Lookup(scope)))
+            scope = scope.replace(env={**environment, **env})
+        env.update(self._variables(document, raw.get("env") or {}, scope))
+        if env:
+            scope = scope.replace(env={**environment, **env})
+        filled, gone, problems = substituted(document, Lookup(scope))
+        self._unknown |= not _TELLING.isdisjoint(step for path in gone for step in path)
+        if not problems and filled is not document:
+            # What depends on the params that are missing cannot be held against the rest.
+            problems = job_schema.check(filled) + ([] if gone else task_checks.check(filled, filled=True))
+        if problems:
+            raise JobFileError(problems)
+        raw = filled.root
+        self._pythonpath += [absolute(folder, entry) for entry in listed(raw.get("pythonpath"))]
+        self._preload += listed(raw.get("preload"))
+        for token, number in (raw.get("resources") or {}).items():
+            # Who uses a recipe says how many there are.
+            self._tokens.setdefault(token, number)
+        return scope, filled, env
+
+    def _params(
+        self, document: Document, raw: Any, given: Mapping[str, Given], outside: Scope, within: Origin | None
+    ) -> tuple[dict[str, Any], frozenset[str]]:
+        declared = raw.get("params") or {}
+        if not declared and not given:
+            return {}, frozenset()
+        # Most jobs have none.
+        from mprun.jobfile.params import settle
+
+        if has_references(document):
+            try:
+                declared = resolve(compiled(declared), Lookup(outside))
+            except ReferenceProblem as error:
+                place = locate.path_of_text(declared, ("params",), error.text) or ("params",)
+                raise JobFileError([reference_problem(document, place, error)]) from None
+        return settle(document, declared, given, within=within, lenient=self._lenient)
+
+    def _env_file(self, document: Document, text: str, early: Lookup) -> dict[str, str]:
+        """The variables of a file; none where its name is not known, and need not be."""
+        # Few jobs have one.
+        from mprun.jobfile.dotenv import read_env_file
+
+        try:
+            name = resolve(compiled(text), early)
+            left = next(references([name]), None)
+            if left is not None and left.root == "params":
+                return {}
+            if left is not None:
+                message = (
+                    f"`{text}` is known only during the run (it is `{left}`), and this must be known before"
+                )
+                raise ReferenceProblem(message, text)
+            path = os.path.join(os.path.dirname(document.source.path), as_text(name))
+            variables = read_env_file(path)
+        except ReferenceProblem as error:
+            raise JobFileError([reference_problem(document, ("env_file",), error)]) from None
+        except JobFileError:
+            raise
+        except UsageError as error:
+            place = place_of(document, ("env_file",))
+            raise JobFileError([Problem(message=str(error), source=document.source, place=place)]) from None
+        self._files[os.path.abspath(path)] = _sha256(path)
+        return variables
+
+    def _variables(self, document: Document, env: Any, scope: Scope) -> dict[str, Any]:
+        """The job's own variables: texts, but where a secret is in one."""
+        values: dict[str, Any] = {}
+        for name, text in env.items():
+            try:
+                node = compiled(text)
+                bound = Bound(node=node, scope=scope)
+                value = bound if recipes.hides(bound) else resolve(node, Lookup(scope))
+            except ReferenceProblem as error:
+                raise JobFileError([reference_problem(document, ("env", name), error)]) from None
+            values[str(name)] = value
+        return values
+
+    # ---- tasks
+
+    def _tasks(
+        self, document: Document, scope: Scope, inherited: Inherited, env: dict[str, Any]
+    ) -> list[Instance]:
+        around = Surroundings(
+            document=document,
+            scope=scope,
+            inherited=inherited,
+            env={**inherited.job_env, **env, **inherited.env},
+            has_references=has_references(document),
+            unknown=self._unknown,
+        )
+        raw: Any = document.root
+        tasks: list[Instance] = []
+        if len(raw["tasks"]) > _MANY:
+            Task.hasten()
+        for number in range(len(raw["tasks"])):
+            keys = task_builder.merged(raw, number)
+            try:
+                instances = spread(around, number, keys)
+                if not instances:
+                    base = task_checks.task_name(raw["tasks"][number], number)
+                    self._empty.append(around.inherited.prefix + base)
+                if "uses" not in keys:
+                    tasks += instances
+                    self._count += len(instances)
+                for instance in instances if "uses" in keys else ():
+                    tasks += self._recipe(around, number, keys, instance)
+                if self._count > MAX_TASKS:
+                    raise TooMany(self._count)
+            except TooMany as error:
+                key = next((key for key in ("matrix", "foreach") if key in raw["tasks"][number]), "")
+                path = ("tasks", number, key) if key else ("tasks", number)
+                raise JobFileError([too_many(path, document, error)]) from None
+        return tasks
+
+    def _recipe(
+        self, around: Surroundings, number: int, keys: dict[str, Any], instance: Instance
+    ) -> list[Instance]:
+        """The tasks of another job file, in the place of one task (or of one of its instances)."""
+        task = instance.task
+        if task.foreach is not None:
+            message = "a recipe cannot be spread over a list that is known only during the run"
+            hint = "put the `foreach` into the recipe"
+            raise JobFileError([locate.task_problem(task, ("foreach",), message, hint)])
+        name = keys["uses"]
+        path = os.path.normpath(os.path.join(os.path.dirname(around.document.source.path), name))
+        real = os.path.realpath(path)
+        if any(real == other for other, _ in self._inside):
+            chain = " → ".join(quote(shown) for shown in [*(shown for _, shown in self._inside), path])
+            message = f"the recipe {quote(name)} includes itself: {chain}"
+            raise JobFileError([locate.task_problem(task, ("uses",), message, "take one of them out")])
+        try:
+            document = self._checked(path)
+        except JobFileError:
+            raise
+        except UsageError as error:
+            raise JobFileError([locate.task_problem(task, ("uses",), str(error))]) from None
+        values, bounds = recipes.given(instance, keys)
+        hidden = [name for name, given in values.items() if given.hidden]
+        if hidden:
+            raw: Any = document.root
+            names = [task_checks.task_name(item, place) for place, item in enumerate(raw["tasks"])]
+            problems = list(check_references(document, names, hidden))
+            if problems:
+                raise JobFileError(problems)
+        self._inside.append((real, path))
+        scope, document, env = self._settled(document, values, around.scope.env, bounds, task.origin)
+        tasks = self._tasks(document, scope, recipes.inherited(around, instance, keys, document), env)
+        self._inside.pop()
+        return tasks
+
+
+def _sha256(path: str) -> str:
+    with open(path, "rb") as file:
+        return sha256(file.read()).hexdigest()  # type: ignore[no-any-return]
+
+
+def _join_entry(entry: Any) -> JoinEntry:
+    if isinstance(entry, str):
+        return JoinEntry(task=entry)
+    return JoinEntry(task=entry["task"], timeout=task_builder.seconds_of(entry.get("timeout")))

@@ -1,0 +1,185 @@
+"""Where in the job file stands what is found to be wrong after it was read."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from mprun.diagnostics import Place, Problem, quote, suggest
+from mprun.jobfile.dependencies import Names
+from mprun.jobfile.reference_checks import reference_problem
+from mprun.jobfile.syntax.document import place_of
+from mprun.jobfile.task_builder import result_references
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mprun.jobfile.dependencies import Misfit
+    from mprun.jobfile.model import Job, Task
+    from mprun.jobfile.references import ReferenceProblem
+    from mprun.jobfile.syntax.document import Document
+
+    Path = tuple[str | int, ...]
+
+
+def task_problem(task: Task, where: Path, message: str, hint: str = "", *, key: bool = False) -> Problem:
+    """What is wrong with a task, at `where` inside it, or at the `defaults` that say it."""
+    document, path, shared = _holder(task, where)
+    if shared:
+        message = f"in task {quote(task.name)}, {message}"
+    place = place_of(document, (*path, *where), key=key)
+    return Problem(message=message, source=document.source, place=place, hint=hint)
+
+
+def need_problem(task: Task, misfit: Misfit, names: Names) -> Problem:
+    """A dependency that cannot be, where the task names it: in `depends_on` or in a reference."""
+    said = next((one for one in task.depends_on if one.task == misfit.need and one.origin), None)
+    name = task.name
+    if said is not None and said.origin is not None:
+        # By a task that uses the recipe: its name has fewer pieces.
+        task = task.replace(document=said.origin.document, position=int(said.origin.path[1]) + 1)
+        while name and not misfit.need.startswith(name.rpartition("/")[0]):
+            name = name.rpartition("/")[0]
+    prefix, _, _ = name.rpartition("/")
+    need = misfit.need.removeprefix(f"{prefix}/") if prefix else misfit.need
+    message, hint = str(misfit), ""
+    if not misfit.known:
+        message = f"there is no task {quote(misfit.need)}"
+        if any(sign in need for sign in "*?"):
+            message = f"no task's name matches {quote(misfit.need)}"
+        else:
+            hint = suggest(misfit.need, [name for name in names.all() if name != task.name])
+    document, path, _ = _holder(task, ("depends_on",))
+    node: Any = _at(document, (*path, "depends_on"))
+    if isinstance(node, dict) and need in node:
+        place = place_of(document, (*path, "depends_on", need), key=True)
+    elif isinstance(node, list) and need in node:
+        place = place_of(document, (*path, "depends_on", node.index(need)))
+    elif node == need:
+        place = place_of(document, (*path, "depends_on"))
+    else:
+        place = _place_of_text(document, task.origin.path, f"${{tasks.{need}.result")
+    return Problem(message=message, source=document.source, place=place, hint=hint)
+
+
+def resolving_problem(task: Task, key: str, error: ReferenceProblem) -> Problem:
+    """A reference under a key of a task that does not lead anywhere."""
+    document, path, _ = _holder(task, (key,))
+    found = path_of_text(_at(document, (*path, key)), (*path, key), error.text)
+    return reference_problem(document, found or (*path, key), error)
+
+
+def left_out(job: Job, selection: Sequence[int]) -> list[Problem]:
+    """The results that selected tasks refer to and that this run will not have, each once."""
+    chosen = set(selection)
+    names = Names(job.tasks, job.empty)
+    problems: dict[tuple[str, str], Problem] = {}
+    for number in selection:
+        task = job.tasks[number].task
+        for reference in result_references(task):
+            missing = [one for one in names.meant(reference.name) if one not in chosen]
+            if missing and (task.name, reference.name) not in problems:
+                place = _place_of_text(task.document, task.origin.path, str(reference))
+                name = quote(job.tasks[missing[0]].name)
+                problems[task.name, reference.name] = Problem(
+                    message=f"the task {name}, whose result this is, was left out",
+                    source=task.document.source,
+                    place=place,
+                    hint="leave `--no-deps` out",
+                )
+    return list(problems.values())
+
+
+def _holder(task: Task, where: Path) -> tuple[Document, Path, bool]:
+    """The document, the path of the mapping that says it, and whether that is the `defaults`."""
+    document, path = task.document, task.origin.path
+    defaults: Any = _at(document, ("defaults",))
+    if where and where[0] not in _at(document, path) and isinstance(defaults, dict) and where[0] in defaults:
+        return document, ("defaults",), True
+    return document, path, False
+
+
+def _at(document: Document, path: Path) -> Any:
+    node: Any = document.root
+    for step in path:
+        if isinstance(node, dict):
+            node = node.get(step)
+        elif isinstance(node, list) and isinstance(step, int) and step < len(node):
+            node = node[step]
+        else:
+            return None
+    return node
+
+
+def _place_of_text(document: Document, path: Path, text: str) -> Place:
+    return place_of(document, path_of_text(_at(document, path), path, text) or path)
+
+
+def path_of_text(node: Any, path: Path, text: str) -> Path | None:
+    """The path of the first string below that has this text in it."""
+    if isinstance(node, str):
+        return path if text in node else None
+    if not isinstance(node, (dict, list)):
+        return None
+    for step, child in node.items() if isinstance(node, dict) else enumerate(node):
+        found = path_of_text(child, (*path, step), text)
+        if found:
+            return found
+    return None
+
+
+def target_problem(
+    task: Task,
+    message: str,
+    where: tuple[str | int, ...] = ("target",),
+    word: str = "",
+    candidates: tuple[str, ...] = (),
+) -> Problem:
+    """What is wrong with a task's call, at its place: in the task, or in the `defaults`."""
+    document, path, shared = _holder(task, where)
+    if shared:
+        message = f"in task {quote(task.name)}, {message}"
+    problem = _problem(document, (*path, *where), message, word, candidates)
+    top = (task.target or "").partition(":")[0].partition(".")[0]
+    if not problem.hint and word == top and _is_beside(document, top):
+        hint = f"`{top}` is beside the job file: add `pythonpath: .` to the job"
+        return problem.replace(hint=hint)
+    return problem
+
+
+def _is_beside(document: Document, module: str) -> bool:
+    """Whether a module of this name is in the job file's directory."""
+    path = os.path.join(os.path.dirname(os.path.abspath(document.source.path)), module)
+    return os.path.isfile(f"{path}.py") or os.path.isfile(os.path.join(path, "__init__.py"))
+
+
+def preload_problem(
+    job: Job, number: int, message: str, word: str = "", candidates: tuple[str, ...] = ()
+) -> Problem:
+    """What is wrong with an entry of the job's `preload`."""
+    document = job.origin.document
+    return _problem(document, ("preload", number), message, word, candidates)
+
+
+def _problem(
+    document: Document, path: tuple[str | int, ...], message: str, word: str, candidates: tuple[str, ...]
+) -> Problem:
+    # A keyword that is not wanted is wrong by its name, an argument by its value.
+    place = place_of(document, path, key="kwargs" in path)
+    if path[-2:-1] == ("target",):
+        place = _half(document, place, str(path[-1]), word)
+    return Problem(
+        message=message,
+        source=document.source,
+        place=place,
+        hint=suggest(word, candidates) if word else "",
+    )
+
+
+def _half(document: Document, place: Place, half: str, word: str) -> Place:
+    """The place of a name in the `module` or the `callable` of a target; of all of it if it is not there."""
+    start, end = place.column - 1, place.column - 1 + place.width
+    line = document.source.lines[place.line - 1]
+    colon = line.find(":", start, end)
+    found = line.find(word, colon, end) if half == "callable" else line.find(word, start, colon)
+    return place if found < 0 or colon < 0 else place.replace(column=found + 1, width=len(word))

@@ -1,0 +1,336 @@
+"""The params of a job file: what it declares and what is given from outside -> a value for each."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from mprun.diagnostics import Problem, quote, suggest
+from mprun.errors import JobFileError, UsageError
+from mprun.frozen import Value
+from mprun.jobfile.param_types import MAX_CHOICES, Unfit, kind_of, parse, refuse_misfit
+from mprun.jobfile.references import Reference, as_text
+from mprun.jobfile.syntax.document import place_of, plain
+from mprun.jobfile.syntax.scalars import OutOfRange, resolve
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+
+    from mprun.jobfile.model import Origin
+    from mprun.jobfile.syntax.document import Document
+
+    Path = tuple[str | int, ...]
+
+# More would not be read.
+MAX_PROBLEMS = 100
+# A longer text of a file is not offered in a hint.
+_STANDING = 80
+# No more of a name than this stands in a hint.
+_NAME = 60
+
+
+class Given(Value):
+    """A param's value from outside: a text from `-p` or the environment, any YAML from `with`.
+
+    `where` names the way that it came, for messages. A text is still to be read as the
+    declared type; `secret_ok` is whether a secret may come this way, `hidden` whether one is in it.
+    """
+
+    value: Any
+    where: str
+    is_text: bool = True
+    secret_ok: bool = True
+    hidden: bool = False
+
+
+class Param(Value):
+    """A param as the job file declares it; `kind` is one of its five types.
+
+    `default` is None where there is none, `enum` and `pattern` where everything goes. Of
+    a list, `enum` and `pattern` judge each item.
+    """
+
+    name: str
+    kind: str
+    required: bool = False
+    secret: bool = False
+    default: Any = None
+    enum: tuple[Any, ...] | None = None
+    pattern: str | None = None
+
+
+def declare(name: str, raw: Any) -> Param:
+    """The declaration of a param: a plain value is the default, and its type the type."""
+    if not isinstance(raw, dict):
+        return Param(name=name, kind=kind_of([raw]), default=plain(raw))
+    default, enum = raw.get("default"), raw.get("enum")
+    kind = raw.get("type") or kind_of([default] if isinstance(default, list) else [default, *(enum or ())])
+    return Param(
+        name=name,
+        kind=kind,
+        required=bool(raw.get("required")),
+        secret=bool(raw.get("secret")),
+        default=plain(default),
+        enum=None if enum is None else tuple(enum),
+        pattern=raw.get("pattern"),
+    )
+
+
+def variable(name: str) -> str:
+    """The environment variable that gives a param: `MPRUN_PARAM_START_DAY` for `start-day`."""
+    return f"MPRUN_PARAM_{name.upper().replace('-', '_')}"
+
+
+def from_options(
+    options: Sequence[str], environment: Mapping[str, str], declared: Collection[str]
+) -> dict[str, Given]:
+    """What `-p KEY=VALUE`, `-p KEY=@FILE` and the environment give; `-p` goes before, its last before all.
+
+    Raises UsageError for an option without `=`, for a param that is not declared, and for a
+    file that cannot be read.
+    """
+    texts: dict[str, str] = {}
+    for option in options:
+        name, equals, text = option.partition("=")
+        if not equals:
+            known = name if name in declared else next(iter(declared), "KEY")
+            raise UsageError(f"{quote(f'-p {option}')} has no `=`; write `-p {known}=VALUE`")
+        if name not in declared:
+            raise UsageError(_undeclared(name, declared))
+        texts[name] = text
+    given = {
+        name: Given(value=environment[variable(name)], where=f"`{variable(name)}`")
+        for name in declared
+        if variable(name) in environment
+    }
+    return given | {name: _from_option(name, text) for name, text in texts.items()}
+
+
+def _undeclared(name: str, declared: Collection[str]) -> str:
+    if not declared:
+        return f"there is no param {quote(name)}: the job declares none"
+    meant = suggest(name, declared) if len(declared) <= MAX_CHOICES else "see `params` in the job file"
+    return f"there is no param {quote(name)}; {meant}"
+
+
+def _from_option(name: str, text: str) -> Given:
+    if text.startswith("@@"):
+        text = text[1:]
+    elif text.startswith("@"):
+        # Few params come from files.
+        from mprun.jobfile.text_file import read_text
+
+        if text == "@":
+            raise UsageError(f"`-p {name}=@` names no file; for a literal `@` write `-p {name}=@@`")
+        content = read_text(text[1:], f"file of the param `{name}`")
+        # An editor's last newline is not meant, whichever it is.
+        content = content[:-2] if content.endswith("\r\n") else content.removesuffix("\n")
+        return Given(value=content, where=quote(f"-p {name}={text}"))
+    return Given(value=text, where="`-p`", secret_ok=False)
+
+
+def from_with(values: Mapping[str, Any], hidden: Collection[str] = ()) -> dict[str, Given]:
+    """What the `with` of a task gives the recipe that it uses; what is known later is a reference.
+
+    `hidden` are the names of those that have a secret in them.
+    """
+    return {
+        name: Given(value=value, where="`with`", is_text=False, hidden=name in hidden)
+        for name, value in values.items()
+    }
+
+
+def settle(
+    document: Document,
+    declared: Mapping[str, Any],
+    given: Mapping[str, Given],
+    *,
+    path: Path = ("params",),
+    within: Origin | None = None,
+    lenient: bool = False,
+) -> tuple[dict[str, Any], frozenset[str]]:
+    """The value of every declared param, and the names of those that are secret.
+
+    `path` is where `declared` stands in the document. `within` is the task that uses it as
+    a recipe, for then the task's `with` is where values come from and problems belong. Null
+    is the value of what is neither given nor has a default; a reference that `with` gives
+    stays one and is not checked. Raises JobFileError with all problems; the value of a
+    secret is in none of them.
+
+    `lenient` is for whoever only reads the file: a required param that no `with` gives
+    becomes the reference to itself, and no pattern is tried on a value, since a hostile
+    pattern can take hours.
+    """
+    settling = _Settling(document, path, within, lenient)
+    params = [declare(name, raw) for name, raw in declared.items()]
+    values: dict[str, Any] = {}
+    for param in params:
+        values[param.name] = settling.value(param, given.get(param.name))
+        if len(settling.problems) >= MAX_PROBLEMS:
+            break
+    for name in sorted(given.keys() - declared.keys())[:MAX_PROBLEMS]:
+        settling.refuse_undeclared(name, declared)
+    if settling.problems:
+        raise JobFileError(settling.problems[:MAX_PROBLEMS])
+    return values, frozenset(param.name for param in params if param.secret)
+
+
+class _Settling:
+    """The params of one file on their way to values; collects what is wrong."""
+
+    def __init__(self, document: Document, path: Path, within: Origin | None, lenient: bool) -> None:
+        self._document = document
+        self._path = path
+        self._within = within
+        self._lenient = lenient
+        self.problems: list[Problem] = []
+
+    def _note(self, name: str, message: str, hint: str, *steps: str | int, key: bool = False) -> None:
+        """A problem of a declaration, at the param's name or at what the steps lead to in it."""
+        path = (*self._path, name, *steps)
+        place = place_of(self._document, path, key=key or not steps)
+        self.problems.append(Problem(message=message, source=self._document.source, place=place, hint=hint))
+
+    def _note_with(self, within: Origin, path: Path, message: str, hint: str, key: bool = False) -> None:
+        """A problem of what a task gives its recipe."""
+        document, path = within.document, (*within.path, *path)
+        place = place_of(document, path, key=key)
+        self.problems.append(Problem(message=message, source=document.source, place=place, hint=hint))
+
+    def refuse_undeclared(self, name: str, declared: Collection[str]) -> None:
+        """Note that `with` gives what the recipe does not have."""
+        if self._within is None:
+            raise UsageError(_undeclared(name, declared))
+        recipe = quote(self._document.source.path)
+        message = f"{recipe} has no param {quote(name)}"
+        hint = suggest(name, declared) if len(declared) <= MAX_CHOICES else ""
+        self._note_with(self._within, ("with", name), message, hint, key=True)
+
+    def value(self, param: Param, given: Given | None) -> Any:
+        """The value of a param; None where a problem was noted."""
+        sound = self._examine_declaration(param)
+        if given is None:
+            # Required with a default was refused already.
+            return self._missing(param) if param.required and param.default is None else param.default
+        if param.secret and not given.secret_ok:
+            reason = "a secret on the command line can be read by every user of the machine"
+            self._note(param.name, f"the param {quote(param.name)} is secret: {reason}", _how_to_give(param))
+            return None
+        if not sound:
+            return None
+        return self._given(param, given)
+
+    def _missing(self, param: Param) -> Any:
+        name = param.name
+        if self._within is not None:
+            message = f"{quote(self._document.source.path)} needs the param {quote(name)}"
+            self._note_with(self._within, ("with",), message, f"add `{name[:_NAME]}:` to `with`", key=True)
+        elif self._lenient:
+            return Reference(text=f"params.{name}", root="params", name=name)
+        else:
+            self._note(name, f"the param {quote(name)} is required", _how_to_give(param))
+        return None
+
+    def _given(self, param: Param, given: Given) -> Any:
+        value = plain(given.value)
+        try:
+            if value is None and not given.is_text:
+                if param.required:
+                    raise Unfit("must not be null", None)
+                return None
+            if given.is_text:
+                value = parse(param.kind, value)
+            refuse_misfit(param.kind, value, param.enum, self._pattern(param))
+        except Unfit as unfit:
+            self._note_given(param, given, unfit)
+            return None
+        return value
+
+    def _pattern(self, param: Param) -> str | None:
+        return None if self._lenient else param.pattern
+
+    def _note_given(self, param: Param, given: Given, unfit: Unfit) -> None:
+        message = f"the param {quote(param.name)} {unfit.must}; {given.where} gives "
+        if param.secret or given.hidden:
+            # Not where `with` stands either: its line would be quoted.
+            self._note(param.name, f"{message}something else", "")
+        elif given.is_text:
+            shown = "nothing" if unfit.value == "" else quote(as_text(unfit.value))
+            self._note(param.name, f"{message}{shown}", unfit.hint())
+        elif self._within is None:
+            self._note(param.name, f"{message}{described(unfit.value)}", unfit.hint())
+        else:
+            path = ("with", param.name)
+            standing = _standing(self._within.document, (*self._within.path, *path), unfit.value)
+            self._note_with(
+                self._within, path, f"{message}{described(unfit.value)}", unfit.hint(standing, of_file=True)
+            )
+
+    def _examine_declaration(self, param: Param) -> bool:
+        """Note what is wrong with a declaration itself; whether values can be held against it."""
+        before = len(self.problems)
+        if param.pattern is not None:
+            try:
+                re.compile(param.pattern)
+            except (re.error, OverflowError, RecursionError) as error:
+                what = f"the `pattern` of the param {quote(param.name)}"
+                self._note(param.name, f"{what} is not a regular expression: {error}", "", "pattern")
+        for number, choice in enumerate(param.enum or ()):
+            # Of a list it has the items, which may be anything; null says nothing.
+            if param.kind != "list" and choice is not None:
+                what = f"item {number + 1} of `enum`"
+                self._examine(param, choice, what, None, None, "enum", number)
+        sound = len(self.problems) == before
+        if param.required and param.default is not None:
+            message = f"the param {quote(param.name)} is required, so its default is never used"
+            self._note(param.name, message, "take one of the two out", "default", key=True)
+        elif sound and param.default is not None:
+            self._examine(param, param.default, "the default", param.enum, self._pattern(param), "default")
+        return sound
+
+    def _examine(
+        self,
+        param: Param,
+        value: Any,
+        what: str,
+        enum: tuple[Any, ...] | None,
+        pattern: str | None,
+        *steps: str | int,
+    ) -> None:
+        """Note where a value of the declaration does not keep to it."""
+        try:
+            refuse_misfit(param.kind, value, enum, pattern)
+        except Unfit as unfit:
+            message = f"{what} of the param {quote(param.name)} {unfit.must}, not {described(unfit.value)}"
+            standing = _standing(self._document, (*self._path, param.name, *steps), unfit.value)
+            self._note(param.name, message, unfit.hint(standing, of_file=True), *steps)
+
+
+def _how_to_give(param: Param) -> str:
+    value = "@FILE" if param.secret else "…"
+    name = param.name[:_NAME]
+    return f"give it with `-p {name}={value}` or {variable(name)}"
+
+
+def _standing(document: Document, path: Path, value: Any) -> str:
+    """The text of a plain scalar as it stands in the file, where the value does stand there."""
+    place = place_of(document, path)
+    begin = place.column - 1
+    text = document.source.lines[place.line - 1][begin : begin + min(place.width, _STANDING)]
+    try:
+        meant = resolve(text)
+    except OutOfRange:
+        return ""
+    return text if type(meant) is type(value) and meant == value else ""
+
+
+def described(value: Any) -> str:
+    """A value in words: its kind, and what it is where that is one word."""
+    if isinstance(value, dict):
+        return "a mapping"
+    if isinstance(value, list):
+        return "a list"
+    if value is None:
+        return "null"
+    kind = "boolean" if isinstance(value, bool) else "string" if isinstance(value, str) else "number"
+    return f"the {kind} {quote(as_text(value))}"

@@ -1,0 +1,84 @@
+"""What a recipe gets from the task that uses it: values for its params, and what its tasks inherit."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from mprun.errors import JobFileError
+from mprun.jobfile import locate
+from mprun.jobfile.references import Bound, Lookup, ReferenceProblem, compiled, references, resolve
+from mprun.jobfile.task_builder import Inherited, Surroundings
+
+if TYPE_CHECKING:
+    from mprun.jobfile.model import Instance, Task
+    from mprun.jobfile.params import Given
+    from mprun.jobfile.syntax.document import Document
+
+
+def given(instance: Instance, keys: dict[str, Any]) -> tuple[dict[str, Given], dict[str, Bound]]:
+    """What `with` gives to a recipe's params, and what of it must be resolved when it is used."""
+    task = instance.task
+    if not keys.get("with"):
+        return {}, {}
+    from mprun.jobfile.params import from_with
+
+    known: dict[str, Any] = {}
+    bounds: dict[str, Bound] = {}
+    prefix = _prefix(task)
+    for name, value in keys["with"].items():
+        node = compiled(value, prefix)
+        bound = Bound(node=node, scope=task.scope, axes=task.axes, values=instance.values)
+        try:
+            known[name] = resolve(bound, Lookup(task.scope, reveal=True))
+        except ReferenceProblem as error:
+            raise JobFileError([locate.resolving_problem(task, "with", error)]) from None
+        if hides(bound) or next(references([known[name]]), None) is not None:
+            bounds[name] = bound
+    return from_with(known, {name for name, bound in bounds.items() if hides(bound)}), bounds
+
+
+def _prefix(task: Task) -> str:
+    """What goes before the names in the references of a task: the recipe's that it came with."""
+    head, slash, _ = task.name.rpartition("/")
+    return head + slash
+
+
+def hides(bound: Bound) -> bool:
+    """Whether a secret is part of it, also by what a recipe was given or by a variable of the job."""
+    scope = bound.scope
+    for one in references(bound.node):
+        if one.root == "params" and one.name in scope.secrets:
+            return True
+        value = {"params": scope.params, "env": scope.env}.get(one.root, {}).get(one.name)
+        if isinstance(value, Bound) and hides(value):
+            return True
+    return False
+
+
+def inherited(
+    around: Surroundings, instance: Instance, keys: dict[str, Any], document: Document
+) -> Inherited:
+    """What the tasks of a recipe have from the task that uses it."""
+    task, outer = instance.task, around.inherited
+    raw: Any = document.root
+
+    def bound(node: Any) -> Any:
+        if next(references([node]), None) is None:
+            return node
+        return Bound(node=node, scope=task.scope, axes=task.axes, values=instance.values)
+
+    own_env = (keys.get("env") or {}).keys()
+    env = {name: bound(value) for name, value in task.env.items()}
+    gates = task.gates if task.when is True else (*task.gates, bound(task.when))
+    return Inherited(
+        prefix=f"{instance.name}/",
+        groups=(*instance.groups, instance.name),
+        depends_on=tuple(one.replace(origin=one.origin or task.origin) for one in task.depends_on),
+        gates=gates,
+        env={**outer.env, **{name: env[name] for name in own_env}},
+        job_env={name: value for name, value in env.items() if name not in own_env},
+        tags=task.tags,
+        allow_failure=task.allow_failure,
+        cwd=bound(task.cwd),
+        start_method=raw.get("start_method") or task.start_method,
+    )

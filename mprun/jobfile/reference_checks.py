@@ -1,0 +1,213 @@
+"""Whether the references of a job file name what is there, and stand where they can be resolved."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from mprun.diagnostics import Place, Problem, quote, suggest
+from mprun.jobfile.references import ReferenceProblem, compiled, references
+from mprun.jobfile.syntax.document import Mapping, Sequence, place_of
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+
+    from mprun.jobfile.references import Reference
+    from mprun.jobfile.syntax.document import Document
+
+    Path = tuple[str | int, ...]
+
+# Keys that are resolved when a task starts: they may refer to what other tasks return.
+LATE_KEYS = frozenset({"args", "kwargs", "command", "env", "cwd", "when", "foreach", "with"})
+# Keys in which a secret may become part of a value; the others are shown and recorded.
+SECRET_KEYS = frozenset({"args", "kwargs", "command", "env", "when", "with"})
+# Where no reference is read: words for people, and what is yours.
+_UNREAD = ("description", "$schema")
+
+_SIGNS = frozenset("[]/*?$")
+
+
+def has_references(document: Document) -> bool:
+    """Whether any string of the file may hold a reference."""
+    return "${" in document.source.lines.text
+
+
+def narrowed(document: Document, place: Place, text: str) -> Place:
+    """The place of a reference inside the string at `place`, where it stands there as it is."""
+    line = document.source.lines[place.line - 1]
+    start = place.column - 1
+    found = line.find(text, start, start + place.width) if text else -1
+    return place if found < 0 else place.replace(column=found + 1, width=len(text))
+
+
+def reference_problem(
+    document: Document, path: Path, error: ReferenceProblem, *, key: bool = False
+) -> Problem:
+    """The problem of a reference in the string at `path`."""
+    place = narrowed(document, place_of(document, path, key=key), error.text)
+    hint = error.hint or (suggest(error.word, error.candidates) if error.word else "")
+    return Problem(message=str(error), source=document.source, place=place, hint=hint)
+
+
+def check_references(
+    document: Document, names: Collection[str], secrets: Collection[str] = ()
+) -> Iterator[Problem]:
+    """Every reference that cannot be resolved, as far as one file tells; `names` are its tasks'.
+
+    `secrets` are params that were given a secret, beside those that are declared as one.
+    """
+    if has_references(document) and isinstance(document.root, Mapping):
+        yield from _References(document, names, secrets).all()
+
+
+class _References:
+    def __init__(self, document: Document, names: Collection[str], secrets: Collection[str]) -> None:
+        self._document = document
+        job: Any = document.root
+        self._job = job
+        self._names = names
+        params = job.get("params")
+        self._params: Any = params if isinstance(params, Mapping) else {}
+        self._secrets = {*secrets, *(name for name, declared in self._params.items() if _is_secret(declared))}
+        self._secret_variables = set(self._hiding(job.get("env"))) if self._secrets else set()
+
+    def _hiding(self, env: Any) -> Iterator[str]:
+        """The variables of the job that a secret is a part of."""
+        for name, text in env.items() if isinstance(env, Mapping) else ():
+            try:
+                parsed = compiled(text)
+            except ReferenceProblem:
+                continue
+            if any(one.root == "params" and one.name in self._secrets for one in references(parsed)):
+                yield name
+
+    def all(self) -> Iterator[Problem]:
+        for key, node in self._job.items():
+            if key == "tasks":
+                for number, task in enumerate(node if isinstance(node, Sequence) else ()):
+                    yield from self._of_task(("tasks", number), task)
+            elif key == "defaults":
+                yield from self._of_task(("defaults",), node)
+            elif _is_read(key):
+                yield from self._walk((key,), node, key, None)
+
+    def _of_task(self, path: Path, task: object) -> Iterator[Problem]:
+        for key, node in task.items() if isinstance(task, Mapping) else ():
+            if _is_read(key):
+                yield from self._walk((*path, key), node, key, task)
+
+    def _walk(self, path: Path, node: object, key: str, task: Any) -> Iterator[Problem]:
+        """Look through a tree; `key` is the one of the job or of `task` that it stands under."""
+        if isinstance(node, str):
+            yield from self._string(path, node, key, task)
+        elif isinstance(node, Mapping):
+            for name, child in node.items():
+                if isinstance(name, str) and "${" in name:
+                    if key == "env":
+                        error = ReferenceProblem("the name of a variable is no place for a reference", name)
+                        yield reference_problem(self._document, (*path, name), error, key=True)
+                        continue
+                    yield from self._string((*path, name), name, key, task, is_key=True)
+                yield from self._walk((*path, name), child, key, task)
+        elif isinstance(node, Sequence):
+            for number, child in enumerate(node):
+                yield from self._walk((*path, number), child, key, task)
+
+    def _string(self, path: Path, text: str, key: str, task: Any, is_key: bool = False) -> Iterator[Problem]:
+        if "${" not in text:
+            return
+        try:
+            for reference in references([compiled(text)]):
+                self._check(reference, path, key, task)
+        except ReferenceProblem as error:
+            yield reference_problem(self._document, path, error, key=is_key)
+
+    def _check(self, reference: Reference, path: Path, key: str, task: Any) -> None:
+        """Raise ReferenceProblem where it cannot be resolved here."""
+        if key == "params" and task is None and reference.root != "env":
+            raise _misplaced(reference, "a param's declaration can refer to `${env.NAME}` alone")
+        if reference.root == "params":
+            self._check_param(reference, key, task)
+        elif reference.root == "env" and reference.name in self._secret_variables:
+            self._check_secret(reference, key, task)
+        elif reference.root == "tasks":
+            self._check_task(reference, path, key, task)
+        elif reference.root in ("matrix", "item"):
+            self._check_axis(reference, key, task)
+
+    def _check_param(self, reference: Reference, key: str, task: Any) -> None:
+        name = reference.name
+        if name not in self._params:
+            hint = "" if self._params else f"declare it: `params: {{{name[:40]}: …}}`"
+            raise ReferenceProblem(
+                f"there is no param {quote(name)}",
+                str(reference),
+                hint=hint,
+                word="" if hint else name,
+                candidates=tuple(self._params),
+            )
+        if name in self._secrets:
+            self._check_secret(reference, key, task)
+
+    def _check_secret(self, reference: Reference, key: str, task: Any) -> None:
+        if key not in SECRET_KEYS or (task is None and key != "env"):
+            allowed = "`args`, `kwargs`, `command`, `env`, `when` or `with`"
+            raise _misplaced(reference, f"a secret can stand in {allowed} alone: `{key}` is shown to all")
+
+    def _check_task(self, reference: Reference, path: Path, key: str, task: Any) -> None:
+        result_of_expect = key == "expect" and "result" in path
+        if task is None or (key not in LATE_KEYS and not result_of_expect):
+            what = f"`{key}` must be known before" if task is not None else "here it is too early for it"
+            raise _misplaced(reference, f"what a task returns is known only during the run, and {what}")
+        name = reference.name
+        if name not in self._names and not _SIGNS & set(name):
+            raise ReferenceProblem(
+                f"there is no task {quote(name)}", str(reference), word=name, candidates=tuple(self._names)
+            )
+
+    def _check_axis(self, reference: Reference, key: str, task: Any) -> None:
+        defaults: Any = self._job.get("defaults")
+        keys: Any = {**(defaults if isinstance(defaults, Mapping) else {}), **(task or {})}
+        # What the tasks make of the defaults, they tell.
+        is_default = task is not None and task is defaults
+        if reference.root == "item":
+            if "foreach" not in keys or key == "foreach":
+                if is_default:
+                    return
+                raise _misplaced(reference, "only a task with `foreach` has an `${item}`")
+            return
+        if key == "matrix" or ("matrix" not in keys and not is_default):
+            raise _misplaced(reference, "only a task with `matrix` has its values")
+        matrix = keys.get("matrix")
+        axes = _axes(matrix)
+        if axes and reference.name not in axes:
+            raise ReferenceProblem(
+                f"the matrix has no {quote(reference.name)}",
+                str(reference),
+                word=reference.name,
+                candidates=tuple(axes),
+            )
+
+
+def _is_secret(declared: object) -> bool:
+    return isinstance(declared, Mapping) and declared.get("secret") is True
+
+
+def _is_read(key: object) -> bool:
+    return isinstance(key, str) and key not in _UNREAD and not key.startswith("x-")
+
+
+def _misplaced(reference: Reference, why: str) -> ReferenceProblem:
+    return ReferenceProblem(f"`{reference}` cannot stand here: {why}", str(reference))
+
+
+def _axes(matrix: object) -> list[str]:
+    """The names that a matrix gives values to; [] where they are not to be seen in the file."""
+    if not isinstance(matrix, Mapping):
+        return []
+    names = [key for key in matrix if key not in ("include", "exclude")]
+    include = matrix.get("include")
+    if isinstance(include, str):
+        return []
+    for entry in include if isinstance(include, Sequence) else ():
+        names += [key for key in entry if key not in names] if isinstance(entry, Mapping) else []
+    return names

@@ -1,0 +1,365 @@
+"""References such as `${params.day}`: parsed once, resolved when what they name is known; pure."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Any
+
+from mprun.diagnostics import did_you_mean
+from mprun.frozen import Value
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+ROOTS = ("params", "env", "matrix", "item", "tasks")
+# What a secret is shown as (DESIGN.md section 9).
+HIDDEN = "***"
+
+_TOKEN = re.compile(r"\$\$\{|\$\{([^{}]*)\}|\$\{")
+
+
+class Reference(Value):
+    """One `${…}`: its root, what is named there, and the way from there on.
+
+    `text` is what stands between the braces. `name` is a param's, a variable's, an axis's
+    or a task's, empty under `item`; `path` leads into the value.
+    """
+
+    text: str
+    root: str
+    name: str
+    path: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return f"${{{self.text}}}"
+
+
+class Template(Value):
+    """A string with references in it: texts and references, in their order."""
+
+    parts: tuple[str | Reference, ...]
+
+    def __str__(self) -> str:
+        return "".join(str(part) if isinstance(part, Reference) else escaped(part) for part in self.parts)
+
+
+class ReferenceProblem(Exception):
+    """A reference that cannot be read, or does not lead anywhere: what is wrong, and a remedy.
+
+    `candidates` are what may have been meant by `word`; `text` is the `${…}` itself.
+    """
+
+    def __init__(
+        self, message: str, text: str = "", *, hint: str = "", word: str = "", candidates: Sequence[str] = ()
+    ) -> None:
+        super().__init__(message)
+        self.text = text
+        self.hint = hint
+        self.word = word
+        self.candidates = candidates
+
+
+class Scope(Value):
+    """What the references of one job file can name before the run.
+
+    A param whose value is known only during the run is itself a reference, or has some in
+    it. `secrets` are the names of params that are shown to nobody.
+    """
+
+    params: dict[str, Any]
+    secrets: frozenset[str] = frozenset()
+    env: Mapping[str, str]
+
+
+EMPTY = Scope(params={}, env={})
+
+
+class Bound(Value):
+    """A node that another scope resolves: what a recipe was given, in the words of who gave it."""
+
+    node: Any
+    scope: Scope
+    axes: tuple[str, ...] = ()
+    values: tuple[Any, ...] = ()
+
+
+def parse(text: str, prefix: str = "") -> Any:
+    """The node of a string: itself, a Reference where it is a whole one, else a Template.
+
+    `prefix` goes before the names of tasks: inside a recipe they are its own. Raises
+    ReferenceProblem where a `${` is not what it should be.
+    """
+    if "${" not in text:
+        return text
+    parts: list[str | Reference] = []
+    end = 0
+    for token in _TOKEN.finditer(text):
+        _add(parts, text[end : token.start()])
+        end = token.end()
+        if token[0] == "$${":
+            _add(parts, "${")
+        elif token[1] is None and text.startswith("${{", token.start()):
+            found = text[token.start() + 3 :].partition("}")[0].strip()
+            raise ReferenceProblem(
+                "`${{` is no beginning of a reference", "${{", hint=f"write `${{{found[:40]}}}`"
+            )
+        elif token[1] is None:
+            hint = "close it with `}`, or write `$${` for a literal `${`"
+            raise ReferenceProblem("a `${` that is not closed", text[token.start() :][:40], hint=hint)
+        else:
+            parts.append(_reference(token[1], prefix))
+    _add(parts, text[end:])
+    if len(parts) == 1:
+        return parts[0]
+    return Template(parts=tuple(parts))
+
+
+def _add(parts: list[str | Reference], text: str) -> None:
+    """Add a piece of text, to the one before it where there is one."""
+    if parts and isinstance(parts[-1], str):
+        parts[-1] += text
+    elif text:
+        parts.append(text)
+
+
+def _reference(text: str, prefix: str) -> Reference:
+    root, _, rest = text.partition(".")
+    if root not in ROOTS:
+        hint = f"for a literal one write `$${{{text[:60]}}}`"
+        if re.fullmatch("[A-Z_][A-Z0-9_]*", text):
+            hint = f"write `${{env.{text[:60]}}}`, or {hint}"
+        message = f"`${{{text[:60]}}}` names none of {', '.join(f'`{known}`' for known in ROOTS)}"
+        raise ReferenceProblem(message, f"${{{text}}}", hint=hint)
+    if root == "tasks":
+        return _task_reference(text, rest, prefix)
+    steps = rest.split(".") if rest else []
+    if "" in steps or (root != "item" and not steps) or text.endswith("."):
+        example = "item" if root == "item" else f"{root}.NAME"
+        message = f"`${{{text[:60]}}}` is no reference such as `${{{example}}}`"
+        raise ReferenceProblem(message, f"${{{text}}}")
+    if root == "item":
+        return Reference(text=text, root=root, name="", path=tuple(steps))
+    return Reference(text=text, root=root, name=steps[0], path=tuple(steps[1:]))
+
+
+def _task_reference(text: str, rest: str, prefix: str) -> Reference:
+    # The name ends at the first `.result`, for it may have dots of its own.
+    name, found, path = rest.partition(".result")
+    if not found or not name or (path and not path.startswith(".")) or "" in path.split(".")[1:]:
+        message = f"`${{{text[:60]}}}` is no reference such as `${{tasks.NAME.result}}`"
+        raise ReferenceProblem(message, f"${{{text}}}")
+    return Reference(text=text, root="tasks", name=prefix + name, path=tuple(path.split(".")[1:]))
+
+
+def escaped(text: str) -> str:
+    """A text as a job file would have to write it, so that no reference is read in it."""
+    return text.replace("${", "$${")
+
+
+def compiled(node: Any, prefix: str = "") -> Any:
+    """A tree with its strings parsed; a plain copy of it where no string has a reference."""
+    if isinstance(node, str):
+        return parse(node, prefix)
+    if isinstance(node, dict):
+        return {
+            parse(key, prefix) if isinstance(key, str) and "${" in key else key: compiled(value, prefix)
+            for key, value in node.items()
+        }
+    if isinstance(node, (list, tuple)):
+        return [compiled(item, prefix) for item in node]
+    return node
+
+
+def references(node: Any) -> Iterator[Reference]:
+    """Every reference in a compiled tree."""
+    if isinstance(node, Reference):
+        yield node
+    elif isinstance(node, Template):
+        yield from (part for part in node.parts if isinstance(part, Reference))
+    elif isinstance(node, Bound):
+        yield from references(node.node)
+    elif isinstance(node, dict):
+        for key, value in node.items():
+            if not isinstance(key, str):
+                yield from references(key)
+            yield from references(value)
+    elif isinstance(node, (list, tuple)):
+        for item in node:
+            yield from references(item)
+
+
+def resolve(node: Any, lookup: Lookup) -> Any:
+    """A compiled tree with every reference replaced by what `lookup` finds for it.
+
+    A whole reference keeps the value's type; inside a string a value that is no string
+    stands as JSON. What `lookup` gives back as a reference stays one.
+    """
+    if isinstance(node, Reference):
+        return lookup(node)
+    if isinstance(node, Template):
+        return _filled(node, lookup)
+    if isinstance(node, Bound):
+        return resolve(node.node, lookup.within(node))
+    if isinstance(node, dict):
+        return {
+            key if isinstance(key, str) else _resolved_key(key, lookup): resolve(value, lookup)
+            for key, value in node.items()
+        }
+    if isinstance(node, (list, tuple)):
+        return [resolve(item, lookup) for item in node]
+    return node
+
+
+def _resolved_key(key: Any, lookup: Lookup) -> Any:
+    found = resolve(key, lookup)
+    if isinstance(found, (dict, list)):
+        what = "mapping" if isinstance(found, dict) else "list"
+        raise ReferenceProblem(f"`{key}` is a {what}, which cannot be a key", str(key))
+    return found
+
+
+def _filled(template: Template, lookup: Lookup) -> Any:
+    parts: list[str | Reference] = []
+    for part in template.parts:
+        value = lookup(part) if isinstance(part, Reference) else part
+        if isinstance(value, Reference):
+            parts.append(value)
+        elif isinstance(value, Template):
+            for piece in value.parts:
+                if isinstance(piece, str):
+                    _add(parts, piece)
+                else:
+                    parts.append(piece)
+        else:
+            _add(parts, as_text(value))
+    if all(isinstance(part, str) for part in parts):
+        return "".join(map(str, parts))
+    return Template(parts=tuple(parts))
+
+
+def as_text(value: Any) -> str:
+    """A value as it stands inside a string: a string as it is, all else as JSON."""
+    if isinstance(value, str):
+        return value
+    return json.dumps(_shown_inside(value), ensure_ascii=False)
+
+
+def _shown_inside(node: Any) -> Any:
+    """A tree in which what is still a reference is its text."""
+    if isinstance(node, (Reference, Template)):
+        return str(node)
+    if isinstance(node, dict):
+        # Other keys are left to JSON, in which `true` is not `True`.
+        return {_shown_inside(key): _shown_inside(value) for key, value in node.items()}
+    if isinstance(node, (list, tuple)):
+        return [_shown_inside(item) for item in node]
+    return node
+
+
+def shown(node: Any) -> Any:
+    """A resolved tree for people: what is not known yet as the job file writes it."""
+    return _shown_inside(node)
+
+
+class Lookup:
+    """Finds the value of a reference; with `reveal` that of a secret, too.
+
+    `axes` and `values` are those of an instance; `item` is an axis of that name. Without
+    `results`, which is given a reference to a task's result, such a reference stays what it
+    is. What leads nowhere raises ReferenceProblem.
+    """
+
+    def __init__(
+        self,
+        scope: Scope,
+        axes: Sequence[str] = (),
+        values: Sequence[Any] = (),
+        *,
+        results: Callable[[Reference], Any] | None = None,
+        reveal: bool = False,
+    ) -> None:
+        self._scope = scope
+        # What is to be spread over a list that is not known yet has no values.
+        self._of_axis = dict(zip(axes, values, strict=False))
+        self._results = results
+        self._reveal = reveal
+
+    def within(self, bound: Bound) -> Lookup:
+        """The same in the scope of a bound node."""
+        return Lookup(bound.scope, bound.axes, bound.values, results=self._results, reveal=self._reveal)
+
+    def __call__(self, reference: Reference) -> Any:
+        root, name = reference.root, reference.name
+        if root == "tasks":
+            return reference if self._results is None else _walk(self._results(reference), reference)
+        if root == "params":
+            return self._param(reference, name)
+        if root == "env":
+            if name not in self._scope.env:
+                # Of all the others that there are only one that is like it is told.
+                hint = did_you_mean(name, self._scope.env)
+                raise ReferenceProblem(
+                    f"the environment variable `{name}` is not set", str(reference), hint=hint
+                )
+            return _walk(resolve(self._scope.env[name], self), reference)
+        key = "item" if root == "item" else name
+        if key not in self._of_axis:
+            return reference
+        return _walk(resolve(self._of_axis[key], self), reference)
+
+    def _param(self, reference: Reference, name: str) -> Any:
+        if name not in self._scope.params:
+            known = tuple(self._scope.params)
+            raise ReferenceProblem(f"there is no param `{name}`", str(reference), word=name, candidates=known)
+        value = self._scope.params[name]
+        if name in self._scope.secrets and not self._reveal:
+            return HIDDEN
+        if isinstance(value, Reference) and value.root == "params":
+            # Not given: `mprun validate` takes that.
+            return reference
+        return _walk(resolve(value, self), reference)
+
+
+def _walk(value: Any, reference: Reference) -> Any:
+    """Follow a reference's path into a value."""
+    for place, step in enumerate(reference.path):
+        if isinstance(value, (Reference, Template)):
+            # Known only during the run: a longer path into what it will be.
+            return _deeper(value, reference, reference.path[place:])
+        if isinstance(value, dict) and step in value:
+            value = value[step]
+        elif isinstance(value, (list, tuple)) and step.isdecimal() and int(step) < len(value):
+            value = value[int(step)]
+        else:
+            raise _no_step(value, step, reference)
+    return value
+
+
+def _deeper(value: Reference | Template, reference: Reference, rest: tuple[str, ...]) -> Reference:
+    if isinstance(value, Template):
+        raise ReferenceProblem(f"`{reference}` leads into a string", str(reference))
+    return value.replace(text=".".join((value.text, *rest)), path=(*value.path, *rest))
+
+
+def _no_step(value: Any, step: str, reference: Reference) -> ReferenceProblem:
+    if isinstance(value, dict):
+        names = tuple(str(key) for key in value)
+        return ReferenceProblem(
+            f"`{reference}`: there is no `{step}`", str(reference), word=step, candidates=names
+        )
+    if isinstance(value, (list, tuple)):
+        what = f"a list of {len(value)}"
+    else:
+        what = "null" if value is None else f"a {_KINDS.get(type(value).__name__, 'value')}"
+    return ReferenceProblem(f"`{reference}`: there is no `{step}` in {what}", str(reference))
+
+
+_KINDS = {"str": "string", "int": "number", "float": "number", "bool": "boolean"}
+
+
+def is_true(value: Any) -> bool:
+    """What `when` makes of a value: false, null, 0, nothing in it, and four strings, are false."""
+    if isinstance(value, str):
+        return value.strip().lower() not in ("", "false", "no", "off", "0")
+    return bool(value)

@@ -1,0 +1,249 @@
+"""A rule of the schema that does not hold -> a problem in the user's words."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from mprun.diagnostics import Problem, closest, did_you_mean, quote
+from mprun.jobfile.schema.fast_validator import definition
+from mprun.jobfile.schema.hints import remedy
+from mprun.jobfile.syntax.document import place_of
+
+if TYPE_CHECKING:
+    from mprun.jobfile.syntax.document import Document
+
+    Path = tuple[str | int, ...]
+
+# Of the file's 200 characters that an error may show, the name, the key and the value share.
+_NAME = 50
+_KEY = 40
+_VALUE = 50
+
+_TYPE_WORDS = {
+    "object": "a mapping",
+    "array": "a list",
+    "string": "a string",
+    "boolean": "`true` or `false`",
+    "null": "null",
+    "integer": "an integer",
+    "number": "a number",
+}
+
+
+class Explainer:
+    """Collects what does not hold in one document, then tells each once."""
+
+    def __init__(self, document: Document, schema: dict[str, Any]) -> None:
+        self._document = document
+        self._root = document.root
+        self._schema = schema
+        self._task_keys = definition(schema, "#/definitions/task")["properties"]
+        self._job_keys = schema["properties"]
+        self._found: dict[tuple[Path, str], Problem] = {}
+        # Where an unknown key was meant for another: (path of the mapping, the key meant).
+        self._meant: set[tuple[Path, str]] = set()
+        self._needs: list[tuple[Path, tuple[str, ...], Problem]] = []
+
+    def add(self, path: Path, keyword: str, schema: dict[str, Any], value: Any, in_key: bool) -> None:
+        """Note that `keyword` of a part of the schema does not hold for the value at `path`.
+
+        `in_key`: the value is a key of the mapping at `path`.
+        """
+        if in_key:
+            self._key_problem(path, schema, value)
+        elif keyword in ("additionalProperties", "False", "None") or not schema:
+            self._unknown_key(path)
+        elif keyword == "required":
+            self._missing(path, schema, value)
+        elif keyword == "oneOf":
+            self._one_of(path, schema["oneOf"], value)
+        elif keyword == "not":
+            self._together(path, schema, value)
+        else:
+            self._value_problem(path, keyword, schema, value)
+
+    def problems(self) -> list[Problem]:
+        """All problems, sorted by place; never empty, as something did not hold."""
+        for path, keys, problem in self._needs:
+            if not any((path, key) in self._meant for key in keys):
+                self._found.setdefault((path, "needs"), problem)
+        if not self._found:
+            hint = "this is a mistake in mprun: please report it"
+            self._note((), "", "the job does not obey its schema", hint)
+        return sorted(self._found.values(), key=Problem.sort_key)
+
+    def _note(self, path: Path, rule: str, message: str, hint: str, key: bool = False) -> None:
+        self._found.setdefault((path, rule), self._problem(path, message, hint, key))
+
+    def _problem(self, path: Path, message: str, hint: str, key: bool = False) -> Problem:
+        place = place_of(self._document, path, key)
+        return Problem(message=message, source=self._document.source, place=place, hint=hint)
+
+    def _unknown_key(self, path: Path) -> None:
+        above, key = path[:-1], path[-1]
+        shown = self._standing(path, key=True) or str(key)
+        known = self._keys_at(above)
+        meant = closest(key, known) if isinstance(key, str) else ""
+        if meant:
+            self._meant.add((above, meant))
+        hint = self._elsewhere(above, key) or did_you_mean(str(key), known)
+        self._note(path, "key", f"unknown key {quote(shown[:_KEY])} in {self._whole(above)}", hint, key=True)
+
+    def _elsewhere(self, above: Path, key: object) -> str:
+        """The hint for a key that is right in another place."""
+        if above == ("defaults",) and key in self._task_keys:
+            return "it cannot be a default: give it to each task"
+        if above == () and key in self._task_keys:
+            return "it is a key of a task: put it under `tasks`"
+        if len(above) == 2 and above[0] == "tasks" and key in self._job_keys:
+            return "it is a key of the job: put it at the top of the file"
+        return ""
+
+    def _keys_at(self, path: Path) -> list[str]:
+        """The keys that the schema knows in the mapping at `path`."""
+        part: Any = {"properties": self._job_keys, "type": "object"}
+        for step in path:
+            part = self._resolved(part)
+            part = part.get("items", {}) if isinstance(step, int) else self._below(part, step)
+        return list(self._resolved(part).get("properties", ()))
+
+    def _below(self, part: dict[str, Any], step: str) -> Any:
+        if step in part.get("properties", {}):
+            return part["properties"][step]
+        other = part.get("additionalProperties")
+        return other if isinstance(other, dict) else {}
+
+    def _resolved(self, part: dict[str, Any]) -> dict[str, Any]:
+        while "$ref" in part:
+            part = definition(self._schema, part["$ref"])
+        return part
+
+    def _key_problem(self, path: Path, schema: dict[str, Any], key: Any) -> None:
+        at = (*path, key)
+        shown = (self._standing(at, key=True) or str(key))[:_KEY]
+        where = self._whole(path)
+        if not isinstance(key, str):
+            hint = f'quote it: `"{shown}"`'
+            self._note(at, "name", f"the key {quote(shown)} in {where} must be a string", hint, key=True)
+        elif key == "":
+            self._note(at, "name", f"a key in {where} must not be empty", "give it a name", key=True)
+        else:
+            said = schema.get("errorMessage", "must not stand here")
+            self._note(at, "name", f"{quote(shown)} in {where} {said}", "", key=True)
+
+    def _missing(self, path: Path, schema: dict[str, Any], value: Any) -> None:
+        for key in schema["required"] if isinstance(value, dict) else ():
+            if key not in value:
+                hint = "add `tasks:` with a list below it" if path == () else f"add `{key}:`"
+                problem = self._problem(path, f"{self._whole(path)} has no `{key}`", hint)
+                self._needs.append((path, (key,), problem))
+
+    def _one_of(self, path: Path, parts: list[dict[str, Any]], value: Any) -> None:
+        if not isinstance(value, dict):
+            return  # said already: it must be a mapping
+        keys = tuple(part["required"][0] for part in parts if "required" in part)
+        given = [key for key in value if key in keys]
+        if not given:
+            words = ", ".join(f"`{key}`" for key in keys[:-1]) + f" or `{keys[-1]}`"
+            hint = "add `target: package.module:callable`" if "target" in keys else f"add `{keys[0]}:`"
+            problem = self._problem(path, f"{self._whole(path)} needs one of {words}", hint)
+            self._needs.append((path, keys, problem))
+        else:
+            self._both(path, given, "keep one of them")
+
+    def _together(self, path: Path, schema: dict[str, Any], value: Any) -> None:
+        wanted = schema["not"].get("required", ())
+        self._both(path, [key for key in value if key in wanted], schema.get("errorMessage", ""))
+
+    def _both(self, path: Path, keys: list[str], hint: str) -> None:
+        both = "both " if len(keys) == 2 else ""
+        words = " and ".join(f"`{key}`" for key in keys)
+        self._note((*path, keys[-1]), "both", f"{self._whole(path)} has {both}{words}", hint, key=True)
+
+    def _value_problem(self, path: Path, keyword: str, schema: dict[str, Any], value: Any) -> None:
+        standing = self._standing(path)
+        must = _must(keyword, schema)
+        subject, place_words = self._subject(path)
+        but = "" if must.endswith("empty") else f", not {_described(value, standing)}"
+        if path[-1:] == ("group",):
+            reason = "multiprocessing reserves it (`Process(group=None)`)"
+            self._note(path, "value", f"{subject}{place_words} must be null: {reason}", "leave it out")
+            return
+        hint = remedy(keyword, schema, value, standing[:_VALUE])
+        self._note(path, "value", f"{subject}{place_words} {must}{but}", hint)
+
+    def _standing(self, path: Path, key: bool = False) -> str:
+        """The text at a place as it stands in the file, where that is one line."""
+        place = place_of(self._document, path, key)
+        lines = self._document.source.lines
+        line = lines[place.line - 1] if place.line <= len(lines) else ""
+        text = line[place.column - 1 : place.column - 1 + min(place.width, 4 * _VALUE)]
+        return re.sub(r"^&\S+\s+", "", text).strip()
+
+    def _subject(self, path: Path) -> tuple[str, str]:
+        """What is wrong, and of which task: ("`retry.delay`", " of task `crunch`")."""
+        if not path:
+            return "a job file", ""
+        if path[0] != "tasks" or len(path) == 1:
+            return _label(path), ""
+        if len(path) == 2:
+            return self._task(path), ""
+        return _label(path[2:]), f" of {self._task(path)}"
+
+    def _whole(self, path: Path) -> str:
+        subject, of_task = self._subject(path)
+        return "the job" if not path else subject + of_task
+
+    def _task(self, path: Path) -> str:
+        number = path[1]
+        task = self._root["tasks"][number]  # type: ignore[index]
+        name = task.get("name") if isinstance(task, dict) else None
+        if not isinstance(name, str) or not name:
+            name = f"Process-{int(number) + 1}"
+        return f"task {quote(name[:_NAME])}"
+
+
+def _label(path: Path) -> str:
+    """`retry.delay`, item 2 of `tags`, `timeout` in item 1 of `join`."""
+    end = len(path)
+    while end and isinstance(path[end - 1], str):
+        end -= 1
+    keys = ".".join(str(key) for key in path[end:])
+    if not end:
+        return quote(keys[:_KEY])
+    item = f"item {int(path[end - 1]) + 1} of {_label(path[: end - 1])}"
+    return f"{quote(keys[:_KEY])} in {item}" if keys else item
+
+
+def _must(keyword: str, schema: dict[str, Any]) -> str:
+    if keyword in ("minItems", "minProperties") or (keyword == "minLength" and schema["minLength"] == 1):
+        return "must not be empty"
+    if keyword == "maxLength":
+        return f"must have at most {schema['maxLength']} characters"
+    choices = schema.get("enum") or schema.get("examples")
+    if choices and not (schema.get("errorMessage", "").startswith("must be the")):
+        return "must be one of " + ", ".join(f"`{choice}`" for choice in choices)
+    types = [schema["type"]] if isinstance(schema.get("type"), str) else schema.get("type", [])
+    of_form = schema.get("title") == "target" or keyword != "type" or types != ["string"]
+    if "errorMessage" in schema and of_form:
+        return str(schema["errorMessage"])
+    return "must be " + " or ".join(_TYPE_WORDS[name] for name in types)
+
+
+def _described(value: Any, standing: str) -> str:
+    """A value in words: its kind, and its text as it stands in the file."""
+    if isinstance(value, dict):
+        return "a mapping"
+    if isinstance(value, list):
+        return "a list"
+    if value is None:
+        return "null" if standing in ("null", "~") else "null (nothing stands here)"
+    kind = "boolean" if isinstance(value, bool) else "string" if isinstance(value, str) else "number"
+    if isinstance(value, str) and "\n" in value:
+        standing = value
+    elif "${" in standing and not (isinstance(value, str) and "${" in value):
+        # What a reference has become.
+        return f"the {kind} {quote(str(value)[:_VALUE])} (`{standing[:_VALUE]}`)"
+    shown = standing if len(standing) <= _VALUE else standing[: _VALUE - 1] + "…"
+    return f"the {kind} {quote(shown)}"

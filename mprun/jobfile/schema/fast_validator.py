@@ -1,0 +1,241 @@
+"""Whether a tree obeys a JSON Schema, as fast as Python can say it; the why is told elsewhere.
+
+It knows the keywords of `schemas/job.schema.json`, and nothing else: `unknown_keywords`
+is what a test asks so that the two stay together.
+"""
+
+from __future__ import annotations
+
+import re
+from math import isfinite
+from typing import TYPE_CHECKING, Any
+
+from mprun.jobfile.syntax.composer import Mapping, Sequence
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    Test = Callable[[Any], bool]
+
+_PYTHON_TYPES: dict[str, tuple[type, ...]] = {
+    "object": (Mapping, dict),
+    "array": (Sequence, list),
+    "string": (str,),
+    "boolean": (bool,),
+    "null": (type(None),),
+    "integer": (int,),
+    "number": (int, float),
+}
+_ANNOTATIONS = {
+    "$schema", "$id", "title", "description", "default", "examples", "errorMessage", "definitions",
+}  # fmt: skip
+_KEYWORDS = {
+    "$ref", "type", "enum", "not", "oneOf", "allOf", "required", "properties", "patternProperties",
+    "additionalProperties", "propertyNames", "minProperties", "items", "minItems", "pattern",
+    "minLength", "maxLength", "minimum", "maximum",
+}  # fmt: skip
+# What makes a schema look at the entries of a mapping, not only at which keys it has.
+_OF_ENTRIES = {"properties", "patternProperties", "additionalProperties", "propertyNames", "minProperties"}
+
+
+class Checker:
+    """A schema, compiled piece by piece as values ask for it."""
+
+    def __init__(self, schema: dict[str, Any]) -> None:
+        self._schema = schema
+        self._tests: dict[int, Test] = {}
+
+    def is_valid(self, value: object) -> bool:
+        """Whether the value obeys the whole schema."""
+        return self.test(self._schema)(value)
+
+    def test(self, schema: Any) -> Test:
+        """The test of a part of the schema."""
+        test = self._tests.get(id(schema))
+        if test is None:
+            test = self._tests[id(schema)] = self._compiled(schema)
+        return test
+
+    def _compiled(self, schema: Any) -> Test:
+        if schema is False:
+            return _no
+        if not schema or schema is True:
+            return _yes
+        if "$ref" in schema:
+            return self.test(definition(self._schema, schema["$ref"]))
+        by_type = _ByType(self, schema)
+        return lambda value: by_type[type(value)](value)
+
+    def tests_for(self, schema: dict[str, Any], python_type: type) -> Iterator[Test]:
+        """The tests that a value of this type must pass; none where the type is not allowed."""
+        if "enum" in schema:
+            choices = schema["enum"]
+            yield lambda value: any(type(value) is type(choice) and value == choice for choice in choices)
+        if "not" in schema:
+            forbidden = self.test(schema["not"])
+            yield lambda value: not forbidden(value)
+        if "oneOf" in schema:
+            yield self._one_of(schema["oneOf"])
+        for part in schema.get("allOf", ()):
+            yield self.test(part)
+        if issubclass(python_type, dict):
+            yield self._of_mapping(schema)
+        elif issubclass(python_type, list):
+            yield self._of_list(schema)
+        elif python_type is str:
+            yield from _of_string(schema)
+        elif python_type is not bool and issubclass(python_type, (int, float)):
+            yield from _of_number(schema)
+
+    def _one_of(self, parts: list[Any]) -> Test:
+        tests = [self.test(part) for part in parts]
+        return lambda value: sum(test(value) for test in tests) == 1
+
+    def _of_list(self, schema: dict[str, Any]) -> Test:
+        least, item = schema.get("minItems", 0), self.test(schema.get("items", True))
+
+        def test(value: list[Any]) -> bool:
+            return len(value) >= least and (item is _yes or all(map(item, distinct(value).values())))
+
+        return test
+
+    def _of_mapping(self, schema: dict[str, Any]) -> Test:
+        required = frozenset(schema.get("required", ()))
+        if not schema.keys() & _OF_ENTRIES:
+            return lambda value: required <= value.keys()
+        least = schema.get("minProperties", 0)
+        name_test = self.test(schema.get("propertyNames", True))
+        known: dict[str, Test] = {}
+        of_key = self._of_key if "patternProperties" in schema else self._of_plain_key
+
+        def test(value: dict[Any, Any]) -> bool:
+            if not required <= value.keys() or len(value) < least:
+                return False
+            for key, below in value.items():
+                key_test = known.get(key) or of_key(schema, key, known)
+                if not key_test(below) or not name_test(key):
+                    return False
+            return True
+
+        return test
+
+    def _of_key(self, schema: dict[str, Any], key: Any, known: dict[str, Test]) -> Test:
+        test = _all([self.test(part) for part in parts_for_key(schema, key)])
+        if key in schema.get("properties", ()):
+            known[key] = test
+        return test
+
+    def _of_plain_key(self, schema: dict[str, Any], key: Any, known: dict[str, Test]) -> Test:
+        if key in schema.get("properties", ()):
+            return self._of_key(schema, key, known)
+        return self.test(schema.get("additionalProperties", True))
+
+
+class _ByType(dict[type, "Test"]):
+    """The tests of one schema for each type of value, made when the first such value comes."""
+
+    def __init__(self, checker: Checker, schema: dict[str, Any]) -> None:
+        self._checker = checker
+        self._schema = schema
+
+    def __missing__(self, python_type: type) -> Test:
+        test = self._made(python_type)
+        self[python_type] = test
+        return test
+
+    def _made(self, python_type: type) -> Test:
+        types = self._schema.get("type")
+        if types is not None:
+            names = [types] if isinstance(types, str) else types
+            if not any(python_type in _PYTHON_TYPES[name] for name in names):
+                return _no
+        return _all(list(self._checker.tests_for(self._schema, python_type)))
+
+
+def distinct(items: list[Any]) -> dict[int, Any]:
+    """The objects of a list by their ids: what aliases put there many times is one object."""
+    return dict(zip(map(id, items), items, strict=True))
+
+
+def parts_for_key(schema: dict[str, Any], key: Any) -> list[Any]:
+    """The subschemas that the value of a key must obey; `[False]` where the key is unknown.
+
+    A key that is no string is in no schema's patterns: JSON has none.
+    """
+    parts = [schema["properties"][key]] if key in schema.get("properties", ()) else []
+    if isinstance(key, str):
+        patterns = schema.get("patternProperties", {})
+        parts += [part for pattern, part in patterns.items() if re.search(pattern, key)]
+    return parts or [schema.get("additionalProperties", True)]
+
+
+def definition(schema: dict[str, Any], reference: str) -> Any:
+    """The part of the schema that a local `$ref` names."""
+    part: Any = schema
+    for step in reference.removeprefix("#/").split("/"):
+        part = part[step]
+    return part
+
+
+def unknown_keywords(schema: Any) -> set[str]:
+    """The keywords in a schema that this module would silently pass over."""
+    if not isinstance(schema, dict):
+        return set()
+    found = schema.keys() - _KEYWORDS - _ANNOTATIONS
+    for keyword in ("properties", "patternProperties", "definitions"):
+        for part in schema.get(keyword, {}).values():
+            found |= unknown_keywords(part)
+    for keyword in ("items", "additionalProperties", "propertyNames", "not"):
+        found |= unknown_keywords(schema.get(keyword))
+    for keyword in ("oneOf", "allOf"):
+        for part in schema.get(keyword, ()):
+            found |= unknown_keywords(part)
+    return found
+
+
+def _of_string(schema: dict[str, Any]) -> Iterator[Test]:
+    least, most = schema.get("minLength", 0), schema.get("maxLength")
+    if least:
+        yield lambda value: len(value) >= least
+    if most is not None:
+        yield lambda value: len(value) <= most
+    if "pattern" in schema:
+        search = re.compile(schema["pattern"]).search
+        yield lambda value: search(value) is not None
+
+
+def _of_number(schema: dict[str, Any]) -> Iterator[Test]:
+    least, most = schema.get("minimum"), schema.get("maximum")
+    if "type" in schema:
+        yield isfinite_number
+    if least is not None:
+        yield lambda value: value >= least
+    if most is not None:
+        yield lambda value: value <= most
+
+
+def isfinite_number(value: float) -> bool:
+    """Whether JSON could hold the number; an int of thousands of digits is beyond `isfinite`."""
+    return isinstance(value, int) or isfinite(value)
+
+
+def _all(tests: list[Test]) -> Test:
+    tests = [test for test in tests if test is not _yes]
+    if len(tests) < 2:
+        return tests[0] if tests else _yes
+
+    def test_all(value: object) -> bool:
+        for test in tests:  # noqa: SIM110 - a generator for `all` costs more than the tests
+            if not test(value):
+                return False
+        return True
+
+    return test_all
+
+
+def _yes(value: object) -> bool:
+    return True
+
+
+def _no(value: object) -> bool:
+    return False

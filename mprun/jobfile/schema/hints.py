@@ -1,0 +1,122 @@
+"""What to write in place of a wrong value: the hint that mends it."""
+
+from __future__ import annotations
+
+import re
+from math import isfinite
+from typing import Any
+
+from mprun.diagnostics import did_you_mean, quote, visible
+from mprun.jobfile.syntax.scalars import OutOfRange, resolve
+
+_TIME_UNITS = {
+    unit: ours
+    for ours, units in {
+        "ms": "ms msec msecs millis millisecond milliseconds",
+        "s": "s sec secs second seconds",
+        "m": "m min mins minute minutes",
+        "h": "h hr hrs hour hours",
+        "d": "d day days",
+    }.items()
+    for unit in units.split()
+}
+_SIZE_UNITS = {"": "B", "b": "B", "bytes": "B"} | {
+    unit: ours
+    for letter in "kmgt"
+    for ours, units in ((f"{letter.upper()}B", ("", "b")), (f"{letter.upper()}iB", ("i", "ib")))
+    for unit in (letter + end for end in units)
+}
+
+# A number and its unit; spaces only behind, or a wrong value could be matched in exponentially many ways.
+_PART = r"([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]+)\s*"
+
+
+def remedy(keyword: str, schema: dict[str, Any], value: Any, standing: str) -> str:
+    """The hint for a value that breaks `keyword` of its schema; `standing` is its text in the file."""
+    types = schema.get("type", ())
+    types = (types,) if isinstance(types, str) else types
+    if keyword == "type":
+        return _other_type(types, schema, value, standing)
+    if not isinstance(value, str):
+        return ""
+    choices = schema.get("enum") or schema.get("examples")
+    if choices:
+        return did_you_mean(value, [str(choice) for choice in choices])
+    by_title = {
+        "target": _target,
+        "task name": _task_name,
+        "duration": _duration,
+        "size": _size,
+        "flag": _flag,
+    }.get(schema.get("title", ""))
+    if by_title:
+        return by_title(value)
+    return _unquoted(value) if {"integer", "number"} & set(types) else ""
+
+
+def _other_type(types: tuple[str, ...], schema: dict[str, Any], value: Any, standing: str) -> str:
+    if value is None and types == ("string",):
+        return "give it a value, or leave it out"
+    chosen = schema.get("title") == "target" or schema.get("enum") or schema.get("examples")
+    if isinstance(value, (bool, int, float)) and types == ("string",) and standing and not chosen:
+        return f'quote it: `"{visible(standing)}"`'
+    if isinstance(value, str) and schema.get("title") == "flag":
+        return _flag(value)
+    if isinstance(value, str) and "target" in schema.get("properties", {}) and ":" in value:
+        return f"write {quote('target: ' + standing)}"
+    if isinstance(value, dict) and "array" in types and "tasks" in schema.get("errorMessage", ""):
+        return "begin each task with `- `"
+    if "array" in types and "object" not in types and standing and not isinstance(value, (dict, list)):
+        return f"put it in brackets: {quote('[' + standing + ']')}"
+    if isinstance(value, str):
+        return _unquoted(value) if {"integer", "number"} & set(types) else ""
+    return ""
+
+
+def _target(value: str) -> str:
+    text = value.strip().removesuffix("()").replace("/", ".").replace("::", ":").replace(".py:", ":")
+    if ":" not in text:
+        module, _, name = text.removesuffix(".py").rpartition(".")
+        text = f"{module}:{name}"
+    if text == value or not re.fullmatch(r"[^\W\d][\w.]*:[^\W\d][\w.]*", text):
+        return ""
+    return f"did you mean {quote(text[:60])}?"
+
+
+def _task_name(value: str) -> str:
+    bad = next((c for c in value if c in "/[]{}*?$" or ord(c) < 32 or 127 <= ord(c) < 160), "")
+    return f"take the {quote(bad)} out" if bad else ""
+
+
+def _duration(value: str) -> str:
+    return _with_units(value, _TIME_UNITS) or _unquoted(value)
+
+
+def _size(value: str) -> str:
+    return _with_units(value, _SIZE_UNITS) or _unquoted(value)
+
+
+def _with_units(value: str, units: dict[str, str]) -> str:
+    value = value.strip()
+    if len(value) > 60 or not re.fullmatch(f"(?:{_PART})+", value):
+        return ""
+    parts = re.findall(_PART, value)
+    if any(unit.lower() not in units for _, unit in parts):
+        return ""
+    return f"did you mean {quote(''.join(number + units[unit.lower()] for number, unit in parts))}?"
+
+
+def _flag(value: str) -> str:
+    word = value.strip().lower()
+    if word in ("yes", "on", "true", "y", "1"):
+        return "write `true`, without quotes"
+    return "write `false`, without quotes" if word in ("no", "off", "false", "n", "0") else ""
+
+
+def _unquoted(value: str) -> str:
+    try:
+        number = resolve(value) if len(value) <= 40 else value
+    except OutOfRange:
+        return ""
+    is_number = type(number) is int or (type(number) is float and isfinite(number))
+    return f"leave the quotes out: `{value}`" if is_number else ""

@@ -1,0 +1,133 @@
+"""JSON Schema -> problems: whether a job file obeys `schemas/job.schema.json`, and where not."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import TYPE_CHECKING, Any
+
+from mprun.jobfile.schema.fast_validator import Checker, distinct, isfinite_number, parts_for_key
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from mprun.diagnostics import Problem
+    from mprun.jobfile.syntax.document import Document
+
+# More would not be read; and a file of a million nodes can hold a million.
+MAX_PROBLEMS = 100
+
+# The package: three directories up from this file.
+_HERE = os.path.normpath(os.path.join(os.path.abspath(__file__), *[os.pardir] * 3))
+_checkers: dict[str, Checker] = {}
+_schemas: dict[str, dict[str, Any]] = {}
+
+
+def schema_text(name: str = "job") -> str:
+    """The text of a schema that mprun ships: `job` or `event`."""
+    file = f"{name}.schema.json"
+    for folder in (os.path.join(_HERE, "schemas"), os.path.join(os.path.dirname(_HERE), "schemas")):
+        try:
+            with open(os.path.join(folder, file), encoding="utf-8") as opened:
+                return opened.read()
+        except FileNotFoundError:
+            continue
+    raise FileNotFoundError(f"{file} is neither in {_HERE} nor beside it: install mprun again")
+
+
+def check(document: Document) -> list[Problem]:
+    """Every problem that the schema finds in a job file, at most a hundred, sorted by place."""
+    checker = _checker("job")
+    if checker.is_valid(document.root):
+        return []
+    # From here on the file is wrong, and a run does not start.
+    from itertools import islice
+
+    from mprun.jobfile.schema.explain import Explainer
+
+    explainer = Explainer(document, _schema("job"))
+    for error in islice(_errors(_schema("job"), checker, document.root), MAX_PROBLEMS):
+        part = error.schema if isinstance(error.schema, dict) else {}
+        in_key = "propertyNames" in error.absolute_schema_path
+        explainer.add(tuple(error.absolute_path), str(error.validator), part, error.instance, in_key)
+    return explainer.problems()
+
+
+def task_keys() -> frozenset[str]:
+    """Every key that a task may have."""
+    return frozenset(_schema("job")["definitions"]["task"]["properties"])
+
+
+def _schema(name: str) -> dict[str, Any]:
+    if name not in _schemas:
+        _schemas[name] = json.loads(schema_text(name))
+    return _schemas[name]
+
+
+def _checker(name: str) -> Checker:
+    if name not in _checkers:
+        _checkers[name] = Checker(_schema(name))
+    return _checkers[name]
+
+
+def _errors(schema: dict[str, Any], checker: Checker, root: object) -> Iterator[Any]:
+    # 150 to 200 ms, which is why it explains problems and does not look for them.
+    import jsonschema
+
+    def items(validator: Any, part: Any, value: Any, parent: Any) -> Iterator[Any]:
+        test = checker.test(part)
+        values = value if isinstance(value, list) else []
+        bad = {place for place, one in distinct(values).items() if not test(one)}
+        for number, item in enumerate(values) if bad else ():
+            if id(item) in bad:
+                yield from validator.descend(item, part, path=number)
+
+    def properties(validator: Any, parts: Any, value: Any, parent: Any) -> Iterator[Any]:
+        for key in parts if isinstance(value, dict) else ():
+            # What a collection holds is tested one by one below: not twice, as it may be much.
+            if key in value and (
+                isinstance(value[key], (list, dict)) or not checker.test(parts[key])(value[key])
+            ):
+                yield from validator.descend(value[key], parts[key], path=key, schema_path=key)
+
+    def additional(validator: Any, part: Any, value: Any, parent: Any) -> Iterator[Any]:
+        for key in value if isinstance(value, dict) else ():
+            if parts_for_key(parent, key) != [part]:
+                continue
+            if part is False:
+                yield jsonschema.ValidationError("unknown key", path=[key], instance=value[key])
+            elif not checker.test(part)(value[key]):
+                yield from validator.descend(value[key], part, path=key)
+
+    def names(validator: Any, part: Any, value: Any, parent: Any) -> Iterator[Any]:
+        test = checker.test(part)
+        for key in value if isinstance(value, dict) else ():
+            if not test(key):
+                yield from validator.descend(key, part)
+
+    # What is valid is passed over, so that one mistake in a file of 8 MiB is found at once,
+    # and keys that are no strings, which JSON does not have, do not crash it.
+    rules: dict[str, Any] = {
+        "items": items,
+        "properties": properties,
+        "additionalProperties": additional,
+        "patternProperties": _free,
+        "propertyNames": names,
+    }
+    base = jsonschema.Draft7Validator
+    types = base.TYPE_CHECKER.redefine("number", _is_number).redefine("integer", _is_integer)
+    extend: Any = jsonschema.validators.extend
+    yield from extend(base, rules, type_checker=types)(schema).iter_errors(root)
+
+
+def _free(validator: Any, parts: Any, value: Any, parent: Any) -> Iterator[Any]:
+    """`x-` keys are the user's own."""
+    return iter(())
+
+
+def _is_number(checker: object, value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and isfinite_number(value)
+
+
+def _is_integer(checker: object, value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)

@@ -1,0 +1,1 @@
+"""From YAML text to a tree of values that know their place."""

@@ -1,0 +1,329 @@
+"""YAML events -> a tree whose nodes know their places, within limits that hold as the events come."""
+
+from __future__ import annotations
+
+from sys import intern
+from typing import TYPE_CHECKING, Any
+
+from mprun.diagnostics import Place, Problem, quote
+from mprun.jobfile.syntax.scalars import MAY_BE_SPECIAL, OutOfRange, resolve
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable
+
+    from mprun.diagnostics import Source
+
+MAX_DEPTH = 64
+MAX_NODES = 1_000_000
+# Aliases could also multiply a long string; expanded, they may add this many characters.
+MAX_ALIASED = 8 * 1024 * 1024
+MAX_PROBLEMS = 100
+
+# A place in one int, as a file has a million: where it starts, counted in characters from
+# the beginning of the file, and in the last 24 bits (8 MiB are less) how long it is.
+SHIFT = 24
+_LENGTH = (1 << SHIFT) - 1
+
+# Python takes an int's hash modulo this prime: keys chosen to collide would take hours.
+_MAX_INT_KEY = 2**61 - 1
+
+_NO_KEY: Any = object()
+
+
+class Mapping(dict[Any, Any]):
+    """A mapping of the file; `marks` has the marks of its keys and values by turns, in their order."""
+
+    __slots__ = ("marks",)
+    marks: list[int]
+
+    def marks_of(self, key: object) -> tuple[int, int]:
+        """The marks of a key and of its value. Raises KeyError where the key is not there."""
+        for number, other in enumerate(self):
+            if other is key or other == key:  # `.nan` equals nothing, not even itself
+                return self.marks[2 * number], self.marks[2 * number + 1]
+        raise KeyError(key)
+
+
+class Sequence(list[Any]):
+    """A list of the file; `marks` has the mark of each item."""
+
+    __slots__ = ("marks",)
+    marks: list[int]
+
+
+class Stop(Exception):
+    """The rest of the file need not, or must not, be read."""
+
+
+def place_of_mark(source: Source, mark: int) -> Place:
+    """The place that a mark stands for, at most to the end of its first line."""
+    # For messages, of which a good file has none.
+    from bisect import bisect_right
+
+    starts = source.lines.starts()
+    line = bisect_right(starts, mark >> SHIFT, hi=len(source.lines)) - 1
+    column = (mark >> SHIFT) - starts[line]
+    width = min(mark & _LENGTH, len(source.lines[line]) - column)
+    return Place(line=line + 1, column=column + 1, width=max(width, 1))
+
+
+def _mark(event: Any) -> int:
+    start: int = event.start_mark.index
+    length: int = event.end_mark.index - start
+    return (start << SHIFT) | length
+
+
+class _Frame:
+    """A collection that is still open; `nodes` and `aliased` are the composer's counts before it."""
+
+    __slots__ = ("above", "aliased", "anchor", "height", "key", "key_mark", "mark", "node", "nodes")
+
+    def __init__(self, above: _Frame | None, node: Mapping | Sequence, mark: int, composer: Composer) -> None:
+        self.above = above
+        self.node = node
+        self.mark = mark
+        self.nodes = composer.nodes
+        self.aliased = composer.aliased
+        self.anchor: str | None = None
+        self.height = 1
+        self.key: Any = _NO_KEY
+        self.key_mark = 0
+
+
+class _Anchor:
+    """What an anchor names; how many nodes and characters that is, expanded, and how deep."""
+
+    __slots__ = ("closed", "height", "length", "nodes", "value")
+
+    def __init__(self, value: object, nodes: int, length: int, height: int, closed: bool = True) -> None:
+        self.value = value
+        self.nodes = nodes
+        self.length = length
+        self.height = height
+        self.closed = closed  # its end was seen: an alias before that stands inside of it
+
+
+class Composer:
+    """Takes the events of one file, one at a time, through `handlers`; then has `root` and `problems`."""
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self.problems: list[Problem] = []
+        self.root: object = None
+        self.root_mark = 0
+        self.nodes = 0
+        self.aliased = 0
+        self._depth = 0
+        self._documents = 0
+        self._anchors: dict[str, _Anchor] = {}
+        self._bottom = self._frame = _Frame(None, Sequence(), 0, self)
+        self._bottom.node.marks = []
+
+    def handlers(self) -> dict[str, Callable[[Any], None]]:
+        """What takes an event, by the name of its class.
+
+        It is not held here: that would be a cycle, which keeps the tree of a large file where
+        the start has put the collector off.
+        """
+        return {
+            "StreamStartEvent": _ignore,
+            "StreamEndEvent": self._end_stream,
+            "DocumentStartEvent": self._start_document,
+            "DocumentEndEvent": _ignore,
+            "MappingStartEvent": self._start_mapping,
+            "SequenceStartEvent": self._start_sequence,
+            "MappingEndEvent": self._end_collection,
+            "SequenceEndEvent": self._end_collection,
+            "ScalarEvent": self._scalar,
+            "AliasEvent": self._alias,
+        }
+
+    def problem(self, mark: int, message: str, hint: str = "") -> None:
+        """Note a problem; after the hundredth the rest is not read."""
+        place = place_of_mark(self.source, mark)
+        self.problems.append(Problem(message=message, source=self.source, place=place, hint=hint))
+        if len(self.problems) >= MAX_PROBLEMS:
+            raise Stop
+
+    def _stop(self, mark: int, message: str, hint: str = "") -> None:
+        self.problem(mark, message, hint)
+        raise Stop
+
+    def _start_document(self, event: Any) -> None:
+        self._documents += 1
+        if self._documents > 1:
+            hint = "keep one, or put the others in files of their own"
+            self._stop(_mark(event), "a job file is one YAML document, and here a second begins", hint)
+        if event.version and tuple(event.version) < (1, 2):
+            hint = "take the directive out, and quote what YAML 1.1 reads differently"
+            self.problem(_mark(event), "job files are read by YAML 1.2", hint)
+
+    def _end_stream(self, event: Any) -> None:
+        if self._bottom.node:
+            (self.root,), (self.root_mark,) = self._bottom.node, self._bottom.node.marks
+        if self.root is None and not self.problems:
+            self.problem(0, "the file holds no job", "begin with `tasks:`")
+
+    def _scalar(self, event: Any) -> None:
+        start = event.start_mark.index
+        length = event.end_mark.index - start
+        mark = (start << SHIFT) | length
+        value: object = event.value
+        if not event.style and (not value or value[0] in MAY_BE_SPECIAL):  # type: ignore[index]
+            try:
+                value = resolve(value)  # type: ignore[arg-type]
+            except OutOfRange as error:
+                self.problem(mark, str(error), "quote it if it is meant as a string")
+        self.nodes += 1
+        if self.nodes > MAX_NODES:
+            self._refuse_nodes(mark)
+        if event.anchor is not None:
+            self._anchors[event.anchor] = _Anchor(value, 1, length, 0)
+        if event.tag is not None:
+            self._refuse_tag(event, mark)
+        frame = self._frame
+        node = frame.node
+        if type(node) is Sequence:
+            node.append(value)
+            node.marks.append(mark)
+        elif frame.key is _NO_KEY:
+            if value == "<<" and not event.style:
+                self._refuse_merge(mark)
+            self._set_key(frame, value, mark)
+        else:
+            node[frame.key] = value
+            node.marks += (frame.key_mark, mark)
+            frame.key = _NO_KEY
+
+    def _start_mapping(self, event: Any) -> None:
+        self._open(event, Mapping())
+
+    def _start_sequence(self, event: Any) -> None:
+        self._open(event, Sequence())
+
+    def _open(self, event: Any, node: Mapping | Sequence) -> None:
+        node.marks = []
+        mark = _mark(event)
+        if event.tag is not None:
+            self._refuse_tag(event, mark)
+        self._depth += 1
+        self._check_depth(self._depth, mark)
+        frame = self._frame = _Frame(self._frame, node, mark, self)
+        self.nodes += 1
+        if self.nodes > MAX_NODES:
+            self._refuse_nodes(mark)
+        if event.anchor is not None:
+            frame.anchor = event.anchor
+            self._anchors[event.anchor] = _Anchor(node, 0, 0, 0, closed=False)
+
+    def _end_collection(self, event: Any) -> None:
+        frame, end = self._frame, event.end_mark.index
+        above = self._frame = frame.above or self._bottom
+        self._depth -= 1
+        if above.height <= frame.height:
+            above.height = frame.height + 1
+        mark = frame.mark
+        start = mark >> SHIFT
+        if frame.anchor is not None:
+            length = end - start + self.aliased - frame.aliased
+            self._anchors[frame.anchor] = _Anchor(frame.node, self.nodes - frame.nodes, length, frame.height)
+        # A list or mapping in brackets is marked to its end; one of lines at its beginning.
+        if event.start_mark.index != end:
+            mark = (start << SHIFT) | (end - start)
+        self._place(frame.node, mark)
+
+    def _alias(self, event: Any) -> None:
+        start = event.start_mark.index
+        mark = (start << SHIFT) | (event.end_mark.index - start)
+        anchor = self._anchors.get(event.anchor)
+        if anchor is None or not anchor.closed:
+            anchor = self._refuse_alias(event.anchor, anchor, mark)
+        # Counted for what it stands for, so that a bomb is refused before anyone walks it.
+        self.nodes += anchor.nodes
+        self.aliased += anchor.length
+        if self.nodes > MAX_NODES:
+            self._refuse_nodes(mark)
+        if self.aliased > MAX_ALIASED:
+            self._stop(mark, "the file's aliases stand for more than 8 MiB", "split the job")
+        frame = self._frame
+        if frame.height <= anchor.height:
+            self._check_depth(self._depth + anchor.height, mark)
+            frame.height = anchor.height + 1
+        self._place(anchor.value, mark)
+
+    def _refuse_alias(self, name: str, anchor: _Anchor | None, mark: int) -> _Anchor:
+        if anchor is not None:
+            message = f"the alias {quote('*' + name[:80])} stands inside of what it names"
+            self._stop(mark, message, "write the value out")
+        hint = f'quote it if it is a string: `"*{name[:60]}"`'
+        self.problem(mark, f"unknown alias {quote('*' + name[:80])}", hint)
+        return _Anchor(None, 1, 0, 0)
+
+    def _refuse_nodes(self, mark: int) -> None:
+        self._stop(mark, f"the file has more than {MAX_NODES:,} nodes, aliases expanded", "split the job")
+
+    def _check_depth(self, depth: int, mark: int) -> None:
+        if depth > MAX_DEPTH:
+            message = f"lists and mappings stand more than {MAX_DEPTH} deep in one another"
+            self._stop(mark, message, "flatten them")
+
+    def _place(self, value: object, mark: int) -> None:
+        frame = self._frame
+        node = frame.node
+        if type(node) is Sequence:
+            node.append(value)
+            node.marks.append(mark)
+        elif frame.key is _NO_KEY:
+            self._set_key(frame, value, mark)
+        else:
+            node[frame.key] = value
+            node.marks += (frame.key_mark, mark)
+            frame.key = _NO_KEY
+
+    def _set_key(self, frame: _Frame, value: Any, mark: int) -> None:
+        if type(value) is str:
+            value = intern(value)
+        elif isinstance(value, (Mapping, Sequence)):
+            value = self._refuse_complex_key(mark)
+        elif type(value) is int and abs(value) >= _MAX_INT_KEY:
+            self.problem(mark, "a key that is a number of more than 18 digits", "quote it")
+        if value in frame.node:
+            self._refuse_duplicate(frame.node, value, mark)  # type: ignore[arg-type]
+            value = object()  # so that the first one keeps its place
+        frame.key = value
+        frame.key_mark = mark
+
+    def _refuse_complex_key(self, mark: int) -> object:
+        # A template's `{{ x }}` and a reference in braces come here too.
+        self.problem(mark, "a key must be a string, not a list or a mapping", "quote it if it is a string")
+        return object()
+
+    def _refuse_duplicate(self, node: Mapping, key: Hashable, mark: int) -> None:
+        first = node.marks_of(key)[0]
+        line = place_of_mark(self.source, first).line
+        was, now = self._text(first), self._text(mark)
+        old = next(other for other in node if other is key or other == key)
+        if type(old) is not type(key):
+            message = f"the keys {quote(was)} (line {line}) and {quote(now)} are the same to Python"
+            self.problem(mark, message, f'quote one of them: `"{now[:60]}"`')
+        else:
+            message = f"duplicate key {quote(now)}: it stands on line {line} already"
+            self.problem(mark, message, "keep one of the two")
+
+    def _text(self, mark: int) -> str:
+        place = place_of_mark(self.source, mark)
+        start = place.column - 1
+        return self.source.lines[place.line - 1][start : start + min(place.width, 80)]
+
+    def _refuse_merge(self, mark: int) -> None:
+        hint = "write the keys out, or put them under `defaults`"
+        self.problem(mark, "merge keys (`<<`) are not supported", hint)
+
+    def _refuse_tag(self, event: Any, mark: int) -> None:
+        tag = event.tag.replace("tag:yaml.org,2002:", "!!")
+        hint = "quote the value instead" if tag == "!!str" else "take the tag out"
+        self.problem(mark, f"tags are not supported: {quote(tag[:80])}", hint)
+
+
+def _ignore(event: Any) -> None:
+    pass

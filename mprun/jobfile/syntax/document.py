@@ -1,0 +1,238 @@
+"""YAML text -> checked tree with places."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from mprun.diagnostics import Lines, Place, Problem, Source, closest, quote, visible
+from mprun.errors import JobFileError, UsageError
+from mprun.frozen import Value
+from mprun.jobfile.syntax.composer import SHIFT, Composer, Mapping, Sequence, Stop, place_of_mark
+
+# hashlib loads OpenSSL, which takes as long as reading a small job; `random` in the
+# standard library does the same.
+try:
+    from _sha2 import sha256  # type: ignore[import-not-found,unused-ignore]  # from Python 3.12
+except ImportError:
+    try:
+        from _sha256 import sha256  # type: ignore[import-not-found,unused-ignore]
+    except ImportError:
+        from hashlib import sha256
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["MAX_BYTES", "Document", "Mapping", "Sequence", "load", "parse", "place_of", "plain", "sha256"]
+
+MAX_BYTES = 8 * 1024 * 1024
+
+# The characters that YAML does not allow (YAML 1.2.2 section 5.1), and a BOM inside the text.
+_UNPRINTABLE = "[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]"
+
+
+class Tree:
+    """What the text of a document says; once forgotten, it is read again for whoever asks.
+
+    `root` is made of Mapping, Sequence and scalars, each node with a place (`place_of`);
+    `mark` is what that of the root is computed from.
+    """
+
+    __slots__ = ("_held", "_source")
+
+    def __init__(self, root: object, mark: int, source: Source | None = None) -> None:
+        self._held: tuple[object, int] | None = (root, mark)
+        # None where it is not what the text says.
+        self._source = source
+
+    def get(self) -> tuple[object, int]:
+        """The root and its mark."""
+        if self._held is None:
+            # What has no source is not forgotten.
+            self._held = _composed(self._source, self._source.lines.text.encode())  # type: ignore[union-attr,arg-type]
+        return self._held
+
+    def forget(self) -> None:
+        """Keep the text alone: of 100,000 tasks, 45 to 80 MB less (`benchmarks/engine_cost.py`)."""
+        if self._source is not None:
+            self._held = None
+
+
+class Document(Value):
+    """A job file as it was read: its source, the tree of its one document, the hash of its bytes."""
+
+    source: Source
+    tree: Tree
+    sha256: str
+
+    @property
+    def root(self) -> object:
+        """The root of its tree."""
+        return self.tree.get()[0]
+
+    @property
+    def mark(self) -> int:
+        """The mark of the root."""
+        return self.tree.get()[1]
+
+    def with_root(self, root: object) -> Document:
+        """The same with another root, which the text does not have."""
+        return self.replace(tree=Tree(root, self.mark))
+
+
+def load(path: str) -> Document:
+    """Read and parse the job file at `path`.
+
+    Raises UsageError where the file cannot be read, JobFileError where its text is wrong.
+    """
+    return parse(_read(path), path)
+
+
+def parse(text: bytes | str, path: str) -> Document:
+    """Parse the text of a job file; `path` is what messages call it.
+
+    Raises JobFileError with every problem that one pass finds.
+    """
+    data = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
+    if len(data) > MAX_BYTES:
+        raise UsageError(f"{quote(path)} is too large: a job file has at most 8 MiB")
+    source = _decoded(data, path)
+    tree = Tree(*_composed(source, source.lines.text.encode()), source)
+    return Document(source=source, tree=tree, sha256=sha256(data).hexdigest())
+
+
+def _composed(source: Source, data: bytes) -> tuple[object, int]:
+    """The root of a text, and its mark."""
+    # The room's one library, by its parts: the command has no more than these (`mprun.cli.lean_imports`).
+    from yaml import events as kinds
+    from yaml.error import MarkedYAMLError, YAMLError
+
+    try:
+        from yaml._yaml import CParser as Parser
+    except ImportError:
+        from yaml import SafeLoader as Parser  # type: ignore[assignment]
+
+    composer = Composer(source)
+    handle = {getattr(kinds, name): handler for name, handler in composer.handlers().items()}
+    events = Parser(data)
+    try:
+        _feed(handle, events.get_event)
+    except Stop:
+        pass
+    except MarkedYAMLError as error:
+        _explain_syntax(composer, error)
+    except (YAMLError, RecursionError) as error:
+        composer.problem(0, f"cannot be read as YAML: {visible(str(error))[:100]}")
+    finally:
+        events.dispose()
+    if composer.problems:
+        raise JobFileError(composer.problems)
+    return composer.root, composer.root_mark
+
+
+def _feed(handle: dict[type, Callable[[Any], None]], get_event: Callable[[], Any]) -> None:
+    while (event := get_event()) is not None:
+        handle[type(event)](event)
+
+
+def _explain_syntax(composer: Composer, error: Any) -> None:
+    # Only for a file that is wrong.
+    from mprun.jobfile.syntax.yaml_errors import explain
+
+    marks = (error.context_mark, error.problem_mark)
+    places = [mark and place_of_mark(composer.source, mark.index << SHIFT) for mark in marks]
+    composer.problems.append(explain(composer.source, error.context or "", error.problem or "", *places))
+
+
+def _decoded(data: bytes, path: str) -> Source:
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        before = data[: error.start].decode("utf-8")
+        source = _source(path, before + data[error.start :].decode("utf-8", "replace"))
+        message = f"not UTF-8: byte 0x{data[error.start]:02x}"
+        _refuse(source, before, message, "save the file as UTF-8")
+    text = text.removeprefix("\ufeff")
+    source = _source(path, text)
+    # Compiling the pattern takes 6 ms; what Python calls printable, YAML does, too.
+    found = None if text.replace("\n", "").isprintable() else re.search(_UNPRINTABLE, text)
+    if found:
+        message = f"the character U+{ord(found[0]):04X} must not stand in YAML"
+        hint = f'write it as `"\\u{ord(found[0]):04x}"` in double quotes, or take it out'
+        _refuse(source, text[: found.start()], message, hint)
+    return source
+
+
+def _source(path: str, text: str) -> Source:
+    return Source(path=path, lines=Lines(_with_newlines(text)))
+
+
+def _with_newlines(text: str) -> str:
+    """The text with each line ended by one character (YAML 1.2.2 section 5.4 has what may end one)."""
+    return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
+
+
+def _refuse(source: Source, before: str, message: str, hint: str) -> None:
+    lines = _with_newlines(before).split("\n")
+    place = Place(line=len(lines), column=len(lines[-1]) + 1)
+    raise JobFileError([Problem(message=message, source=source, place=place, hint=hint)])
+
+
+def place_of(document: Document, path: tuple[str | int, ...], key: bool = False) -> Place:
+    """The place of the node at `path` from the root, or of its key in the mapping above it.
+
+    A path that leads nowhere gives the place of the nearest node on the way.
+    """
+    node, mark = document.root, document.mark
+    for depth, step in enumerate(path):
+        if isinstance(node, Mapping) and step in node:
+            key_mark, value_mark = node.marks_of(step)
+            mark = key_mark if key and depth == len(path) - 1 else value_mark
+            node = node[step]
+        elif isinstance(node, Sequence) and isinstance(step, int) and step < len(node.marks):
+            node, mark = node[step], node.marks[step]
+        else:
+            break
+    return place_of_mark(document.source, mark)
+
+
+def plain(node: object) -> Any:
+    """A deep copy of a tree in plain dicts and lists; the depth limit bounds the recursion."""
+    if isinstance(node, dict):
+        return {key: plain(value) for key, value in node.items()}
+    if isinstance(node, list):
+        return [plain(item) for item in node]
+    return node
+
+
+def _read(path: str) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            if path.endswith(".py"):
+                raise UsageError(
+                    f"{quote(path)} is a Python module; `mprun init` writes a job file to begin with"
+                )
+            # One byte too many is enough for `parse` to refuse it: /dev/zero has no end.
+            return file.read(MAX_BYTES + 1)
+    except IsADirectoryError:
+        raise UsageError(f"{quote(path)} is a directory; name a job file in it") from None
+    except FileNotFoundError:
+        raise UsageError(f"there is no job file {quote(path)}{_similar_file(path)}") from None
+    except PermissionError:
+        raise UsageError(f"{quote(path)} may not be read by this user; see `ls -l`") from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise UsageError(f"{quote(path)} cannot be read: {reason}") from None
+
+
+def _similar_file(path: str) -> str:
+    import os
+
+    folder, name = os.path.split(path)
+    try:
+        files = [file for file in os.listdir(folder or ".") if file.endswith((".yaml", ".yml"))]
+    except (OSError, ValueError):
+        return ""
+    stems = {os.path.splitext(file)[0]: file for file in files}
+    found = stems.get(closest(os.path.splitext(name)[0], stems), "")
+    return f"; did you mean {quote(os.path.join(folder, found))}?" if found else ""

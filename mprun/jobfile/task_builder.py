@@ -1,0 +1,296 @@
+"""One task of a checked document -> Task, with every default filled in."""
+
+from __future__ import annotations
+
+import os
+from sys import intern
+from typing import TYPE_CHECKING, Any
+
+from mprun.frozen import Value
+from mprun.jobfile.model import Dependency, Expect, Limits, Ready, Retry, Stop, Task, signal_name
+from mprun.jobfile.references import Lookup, ReferenceProblem, compiled, references
+from mprun.jobfile.sizes import to_bytes
+from mprun.jobfile.syntax.document import plain
+from mprun.jobfile.task_checks import KINDS, task_name
+from mprun.jobfile.units import seconds
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from mprun.jobfile.references import Bound, Reference, Scope
+    from mprun.jobfile.syntax.document import Document
+
+
+class Inherited(Value):
+    """What the tasks of a recipe have from where it is used: all of it beside their own.
+
+    `prefix` goes before their names. `depends_on` and `gates`, the conditions under which
+    they run at all, are the user's; `env` goes before theirs, `job_env` after.
+    """
+
+    prefix: str = ""
+    groups: tuple[str, ...] = ()
+    depends_on: tuple[Dependency, ...] = ()
+    gates: tuple[Bound, ...] = ()
+    env: dict[str, Any]
+    job_env: dict[str, Any]
+    tags: tuple[str, ...] = ()
+    allow_failure: bool = False
+    cwd: Any = None
+    start_method: str | None = None
+
+
+class Surroundings(Value):
+    """What the tasks of one document share: it, its scope, and what it inherits.
+
+    `env` has the job's variables, `has_references` whether any string may hold one. `unknown`
+    is whether params are missing that decide which tasks there are.
+    """
+
+    document: Document
+    scope: Scope
+    inherited: Inherited
+    env: dict[str, Any]
+    has_references: bool
+    unknown: bool = False
+
+    @property
+    def folder(self) -> str:
+        """Where relative paths begin: beside the file."""
+        return os.path.dirname(os.path.abspath(self.document.source.path))
+
+
+def merged(job: dict[str, Any], number: int) -> dict[str, Any]:
+    """The keys of a task with those of the `defaults` that it does not give itself."""
+    own = job["tasks"][number]
+    defaults = job.get("defaults")
+    if not defaults:
+        return own  # type: ignore[no-any-return]
+    kinds = [kind for kind in KINDS if kind in own]
+    if kinds:
+        defaults = {key: value for key, value in defaults.items() if key not in KINDS}
+        if "target" not in kinds:
+            defaults = {key: value for key, value in defaults.items() if key not in ("args", "kwargs")}
+    if "matrix" in own or "foreach" in own:
+        defaults = {key: value for key, value in defaults.items() if key not in ("matrix", "foreach")}
+    return {**defaults, **own}
+
+
+# Values are frozen, so the many tasks that say nothing of these share them.
+_NO_RETRY = Retry()
+_DEFAULT_STOP = Stop()
+_NOTHING: dict[str, Any] = {}
+
+
+def build_task(around: Surroundings, number: int, keys: dict[str, Any], axes: tuple[str, ...] = ()) -> Task:
+    """The task at a place of the document's list, from 0, by its merged keys.
+
+    `axes` are the names that its instances have values for.
+    """
+    document, inherited, scope = around.document, around.inherited, around.scope
+    raw: dict[str, Any] = document.root  # type: ignore[assignment]
+    prefix = inherited.prefix
+    tree = (lambda node: compiled(node, prefix)) if around.has_references else plain
+    base = task_name(raw["tasks"][number], number)
+    foreach, target = keys.get("foreach"), keys.get("target")
+    task = Task(
+        name=prefix + base,
+        position=number + 1,
+        # Many tasks call the same.
+        target=intern(target) if type(target) is str else target,
+        command=_command(tree(keys["command"])) if "command" in keys else None,
+        args=_tuple(tree(keys["args"])) if keys.get("args") else (),
+        kwargs=tree(keys["kwargs"]) if keys.get("kwargs") else _NOTHING,
+        daemon=bool(keys.get("daemon", False)),
+        depends_on=_dependencies(keys.get("depends_on"), prefix, base, "depends_on" in raw["tasks"][number]),
+        when=tree(keys.get("when", True)),
+        gates=inherited.gates,
+        axes=axes,
+        foreach=tree(foreach) if isinstance(foreach, str) else None,
+        retry=_retry(keys.get("retry")),
+        timeout=seconds_of(keys.get("timeout")),
+        stop=_stop(keys.get("stop") or {}),
+        # As a default it is for the daemons: what else is restarted never ends.
+        restart=(keys.get("restart") or "never") if keys.get("daemon") else "never",
+        ready=_ready(keys.get("ready")),
+        resources=keys.get("resources") or _NOTHING,
+        limits=_limits(keys.get("limits")),
+        allow_failure=bool(keys.get("allow_failure", inherited.allow_failure)),
+        expect=_expect(keys.get("expect"), tree),
+        start_method=keys.get("start_method") or inherited.start_method,
+        env=_env(around, keys, raw["tasks"][number], tree),
+        cwd=_cwd(around, keys.get("cwd"), raw.get("cwd"), tree) or inherited.cwd,
+        tags=(*inherited.tags, *listed(keys.get("tags"))),
+        description=keys.get("description") or "",
+        scope=scope,
+        # A recipe's tasks may have references from where it is used.
+        refers=around.has_references or bool(prefix),
+        document=document,
+    )
+    if not task.refers:
+        return task
+    found = {(dependency.task, dependency.condition): dependency for dependency in task.depends_on}
+    for dependency in inherited.depends_on:
+        found.setdefault((dependency.task, dependency.condition), dependency)
+    task = task.replace(depends_on=tuple(found.values()))
+    return with_results(task, [reference.name for reference in result_references(task)])
+
+
+def with_results(task: Task, names: Sequence[str]) -> Task:
+    """The task with dependencies on what it refers to the results of."""
+    found = {(dependency.task, dependency.condition): dependency for dependency in task.depends_on}
+    # Who waits for any end, or for a failure, has said what is to be there.
+    ends = {name for name, condition in found if condition in ("succeeded", "finished", "failed")}
+    for name in names:
+        # A group's name says it for all that it stands for.
+        if not any(name == end or name.startswith((f"{end}[", f"{end}/")) for end in ends):
+            ends.add(name)
+            found[name, "succeeded"] = Dependency(task=name)
+    return task.replace(depends_on=tuple(found.values()))
+
+
+def result_references(task: Task) -> Iterator[Reference]:
+    """The results that a task refers to, also through what its recipe was given."""
+    nodes = [task.args, task.kwargs, task.command, task.env, task.cwd, task.when, task.foreach, *task.gates]
+    if task.expect is not None:
+        nodes.append(task.expect.result)
+    lookup = Lookup(task.scope)
+    for reference in references(nodes):
+        try:
+            found = lookup(reference) if reference.root in ("params", "env") else reference
+        except ReferenceProblem:
+            # Told, with its place, when the instances are made.
+            continue
+        for result in references(found if found is reference else [found]):
+            if result.root == "tasks":
+                yield result
+
+
+def _tuple(node: Any) -> Any:
+    return tuple(node) if isinstance(node, list) else node
+
+
+def _command(node: Any) -> tuple[Any, ...]:
+    return tuple(node) if isinstance(node, list) else ("/bin/sh", "-c", node)
+
+
+def _env(around: Surroundings, keys: dict[str, Any], own: dict[str, Any], tree: Any) -> dict[str, Any]:
+    defaults = around.document.root.get("defaults") or {}  # type: ignore[attr-defined]
+    layers = [defaults.get("env"), own.get("env")]
+    if not any(layers) and not around.inherited.env:
+        return around.env
+    env = dict(around.env)
+    for layer in layers:
+        env.update({str(name): tree(value) for name, value in (layer or {}).items()})
+    return {**env, **around.inherited.env}
+
+
+def _cwd(around: Surroundings, value: Any, of_job: Any, tree: Any) -> Any:
+    if not value:
+        # The job's has been filled in: what looks like a reference in it is none.
+        return absolute(around.folder, of_job) if of_job else None
+    node = tree(value)
+    if isinstance(node, str):
+        return absolute(around.folder, node)
+    # Joined once it is known: an absolute path stays what it is.
+    return node
+
+
+def _dependencies(value: Any, prefix: str, own: str, is_own: bool) -> tuple[Dependency, ...]:
+    pairs = value.items() if isinstance(value, dict) else ((name, "succeeded") for name in listed(value))
+    return tuple(
+        Dependency(task=prefix + name, condition=condition)
+        for name, condition in dict(pairs).items()
+        # What all wait for does not wait for itself.
+        if is_own or name != own
+    )
+
+
+def _retry(value: Any) -> Retry:
+    if value is None:
+        return _NO_RETRY
+    if isinstance(value, int):
+        return Retry(retries=value)
+    longest = value.get("max_delay")
+    return Retry(
+        # Who says how to retry, and not how often, wants it once.
+        retries=value.get("retries", 1),
+        delay=seconds(value.get("delay", 0)),
+        backoff=float(value.get("backoff", 1)),
+        max_delay=None if longest is None else seconds(longest),
+        jitter=float(value.get("jitter", 0)),
+        exceptions=tuple(value.get("exceptions") or ()),
+        exit_codes=tuple(value.get("exit_codes") or ()),
+    )
+
+
+def _stop(value: dict[str, Any]) -> Stop:
+    default = _DEFAULT_STOP
+    if not value:
+        return default
+    name, grace = value.get("signal"), value.get("grace")
+    return Stop(
+        signal=default.signal if name is None else signal_name(name),
+        grace=default.grace if grace is None else seconds(grace),
+    )
+
+
+def _expect(value: dict[str, Any] | None, tree: Any) -> Expect | None:
+    if value is None:
+        return None
+    codes = value.get("exit_code", ())
+    most = value.get("max_rss")
+    return Expect(
+        result=tree(value.get("result")),
+        has_result="result" in value,
+        raises=value.get("raises"),
+        exit_codes=(codes,) if isinstance(codes, int) else tuple(codes),
+        output=value.get("output"),
+        max_seconds=value.get("max_seconds"),
+        max_rss=None if most is None else to_bytes(most),
+    )
+
+
+def _ready(value: dict[str, Any] | None) -> Ready | None:
+    if value is None:
+        return None
+    kind = next(kind for kind in ("tcp", "http", "log", "file") if kind in value)
+    default = Ready(kind=kind, what=str(value[kind]))
+    timeout, interval = value.get("timeout"), value.get("interval")
+    return default.replace(
+        timeout=default.timeout if timeout is None else seconds(timeout),
+        interval=default.interval if interval is None else seconds(interval),
+    )
+
+
+def _limits(value: dict[str, Any] | None) -> Limits | None:
+    if not value:
+        return None
+    cpus = value.get("cpus")
+    return Limits(
+        memory=_bytes(value.get("memory")),
+        cpu_time=seconds_of(value.get("cpu_time")),
+        open_files=value.get("open_files"),
+        nice=value.get("nice"),
+        cpus=tuple(cpus) if isinstance(cpus, list) else cpus,
+        log=_bytes(value.get("log")),
+    )
+
+
+def _bytes(value: Any) -> int | None:
+    return None if value is None else to_bytes(value)
+
+
+def seconds_of(value: Any) -> float | None:
+    """A duration in seconds, None where there is none."""
+    return None if value is None else seconds(value)
+
+
+def listed(value: Any) -> list[str]:
+    """One string or a list of them, as a list."""
+    return [] if value is None else [value] if isinstance(value, str) else list(value)
+
+
+def absolute(folder: str, path: str) -> str:
+    """A path that may be relative to a folder, without `..` in it."""
+    return os.path.normpath(os.path.join(folder, path))

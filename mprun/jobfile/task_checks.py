@@ -1,0 +1,332 @@
+"""What a schema cannot say of a job file: names that must exist, be unique, make no circle."""
+
+from __future__ import annotations
+
+import re
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from mprun.diagnostics import Problem, quote, suggest
+from mprun.jobfile.dependencies import MAX_DEPENDENCIES, find_cycle, matcher
+from mprun.jobfile.model import signal_name
+from mprun.jobfile.reference_checks import check_references
+from mprun.jobfile.schema.job_schema import task_keys
+from mprun.jobfile.syntax.document import Mapping, Sequence, place_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from mprun.jobfile.syntax.document import Document
+
+Path = tuple[str | int, ...]
+
+# More would not be read.
+MAX_PROBLEMS = 100
+# To look for the name that was meant takes 10 ms among 5,000.
+MAX_SEARCHES = 20
+
+# What a task runs: it needs one of these, of its own or from the defaults.
+KINDS = ("target", "command", "uses")
+# What a task that stands for a recipe may say; the rest is for the recipe's own tasks to say.
+RECIPE_KEYS = frozenset(
+    {
+        "allow_failure",
+        "depends_on",
+        "description",
+        "env",
+        "foreach",
+        "matrix",
+        "name",
+        "tags",
+        "uses",
+        "when",
+        "with",
+    }
+)
+# What of these a recipe does not take, the schema says.
+_SAID = frozenset({"target", "command", "args", "kwargs"})
+# Of 200,000 tasks only those are looked at that say one of these, or not what they run.
+_LOOKED_AT = ("depends_on", "expect", "foreach", "matrix", "ready", "restart", "stop", "uses", "when")
+# A name with one of these is no task's of this file as it stands: an instance's, a recipe's.
+_ELSEWHERE = frozenset("[]/$")
+
+
+# signal(7), without those that only the kernel sends or nobody can use to ask for an end.
+SIGNALS = frozenset(
+    {
+        "SIGABRT",
+        "SIGALRM",
+        "SIGCONT",
+        "SIGHUP",
+        "SIGINT",
+        "SIGKILL",
+        "SIGPIPE",
+        "SIGQUIT",
+        "SIGTERM",
+        "SIGUSR1",
+        "SIGUSR2",
+        "SIGWINCH",
+    }
+)
+
+
+def task_name(item: object, number: int) -> str:
+    """The name of the task at this place in the list, from 0: its own, or `Process-N`."""
+    if isinstance(item, dict) and isinstance(name := item.get("name"), str):
+        return name
+    return f"Process-{number + 1}"
+
+
+def check(document: Document, *, filled: bool = False) -> list[Problem]:
+    """The problems of a job file that neither the schema nor an import would find, at most a hundred.
+
+    Takes any tree, also one that the schema refuses: what has another shape than it
+    should is passed over, since the schema's own problems name it. With `filled`, what
+    looks like a reference is none any more: those that were there have been looked at.
+    """
+    return list(islice(_Checks(document).all(filled), MAX_PROBLEMS))
+
+
+def _named(path: Path, value: object) -> Iterator[tuple[Path, str, bool]]:
+    """The names in a `depends_on`: where each stands, the name, and whether it is a key there."""
+    if isinstance(value, str):
+        yield path, value, False
+    elif isinstance(value, Sequence):
+        yield from (
+            ((*path, place), need, False) for place, need in enumerate(value) if isinstance(need, str)
+        )
+    elif isinstance(value, Mapping):
+        yield from (((*path, need), need, True) for need in value if isinstance(need, str))
+
+
+def _is_known(key: object, keys: frozenset[str]) -> bool:
+    return isinstance(key, str) and (key in keys or key.startswith("x-"))
+
+
+class _Checks:
+    def __init__(self, document: Document) -> None:
+        self._document = document
+        self._job = document.root if isinstance(document.root, Mapping) else Mapping()
+        tasks = self._job.get("tasks")
+        self._tasks = tasks if isinstance(tasks, Sequence) else Sequence()
+        self._names = [task_name(item, number) for number, item in enumerate(self._tasks)]
+        self._known = frozenset(self._names)
+        # The places of the tasks that say these keys, and of those that do not say what they run.
+        self._saying: dict[Any, list[int]] = {key: [] for key in _LOOKED_AT}
+        self._kindless: list[int] = []
+        self._find_places()
+        self._searches = 0
+        self._expanded: dict[str, list[str]] = {}
+
+    def _find_places(self) -> None:
+        saying, kinds = self._saying, frozenset(KINDS)
+        for number, item in enumerate(self._tasks):
+            if isinstance(item, Mapping):
+                for key in item:
+                    if key in saying:
+                        saying[key].append(number)
+                if kinds.isdisjoint(item):
+                    self._kindless.append(number)
+
+    def all(self, filled: bool) -> Iterator[Problem]:
+        yield from self._kinds()
+        if not filled:
+            yield from check_references(self._document, self._names)
+        yield from self._duplicate_names()
+        yield from self._dependencies()
+        yield from self._signals()
+        yield from self._patterns()
+        yield from self._join()
+
+    def _problem(self, path: Path, message: str, hint: str = "", key: bool = False) -> Problem:
+        place = place_of(self._document, path, key=key)
+        return Problem(message=message, source=self._document.source, place=place, hint=hint)
+
+    def _kinds(self) -> Iterator[Problem]:
+        """What neither a task nor the defaults say what to run, and what says too much."""
+        defaults = self._defaults()
+        kindless = [] if any(kind in defaults for kind in KINDS) else self._kindless
+        keys = task_keys() if kindless or self._saying["uses"] else frozenset()
+        for number in sorted({*kindless, *self._places("uses", "when", "matrix", "restart")}):
+            item: Any = self._tasks[number]
+            path: Path = ("tasks", number)
+            name = f"task {quote(self._names[number][:50])}"
+            lacks_kind = bool(kindless) and not any(kind in item for kind in KINDS)
+            if lacks_kind and all(_is_known(key, keys) for key in item):
+                words = ", ".join(f"`{kind}`" for kind in KINDS[:-1]) + f" or `{KINDS[-1]}`"
+                yield self._problem(
+                    path, f"{name} needs one of {words}", "add `target: package.module:callable`"
+                )
+            if "uses" in item:
+                for key in item.keys() - RECIPE_KEYS:
+                    if _is_known(key, keys) and not key.startswith("x-") and key not in _SAID:
+                        message = f"{name} is a recipe, which takes no {quote(key)}"
+                        yield self._problem((*path, key), message, "give it to the recipe's tasks", True)
+            yield from self._conditions(path, item)
+            restart = item.get("restart", defaults.get("restart", "never"))
+            daemon = item.get("daemon", defaults.get("daemon", False))
+            if "restart" in item and restart in ("on-failure", "always") and daemon is False:
+                message = f"{name} is no daemon: it would never end"
+                hint = "add `daemon: true`, or use `retry`"
+                yield self._problem((*path, "restart"), message, hint)
+
+    def _conditions(self, path: Path, item: Mapping) -> Iterator[Problem]:
+        """A `when` that would be true whatever it says, an `exclude` that names no axis."""
+        when = item.get("when")
+        if isinstance(when, str) and not re.fullmatch(r"\s*(\$\{[^{}]*\}|[\w.+-]*)\s*", when):
+            message = f"`when` takes one reference or one value, not {quote(when[:60])}"
+            hint = "there is no expression language: let a task return true or false"
+            yield self._problem((*path, "when"), message, hint)
+        matrix = item.get("matrix")
+        excluded = matrix.get("exclude") if isinstance(matrix, Mapping) else None
+        axes = [key for key in matrix or () if key not in ("include", "exclude")]
+        for number, entry in enumerate(excluded if isinstance(excluded, Sequence) else ()):
+            for key in entry if isinstance(entry, Mapping) else ():
+                if key not in axes:
+                    where = (*path, "matrix", "exclude", number, key)
+                    yield self._problem(
+                        where, f"the matrix has no {quote(str(key))}", suggest(str(key), axes), True
+                    )
+
+    def _defaults(self) -> Any:
+        defaults = self._job.get("defaults")
+        return defaults if isinstance(defaults, Mapping) else {}
+
+    def _places(self, *keys: str) -> list[int]:
+        """The places of the tasks that say one of these keys, in their order."""
+        return sorted({number for key in keys for number in self._saying[key]})
+
+    def _duplicate_names(self) -> Iterator[Problem]:
+        if len(self._known) == len(self._names):
+            return
+        first: dict[str, int] = {}
+        for number, name in enumerate(self._names):
+            if name not in first:
+                first[name] = number
+                continue
+            # The default name is not in the file, so the one that is gets the blame.
+            given = [n for n in (number, first[name]) if "name" in self._tasks[n]]
+            other = number + first[name] - given[0]
+            line = place_of(self._document, ("tasks", other)).line
+            why = f"is taken by the task on line {line}"
+            if len(given) == 1:
+                why = f"is the default name of the task on line {line}"
+            yield self._problem(
+                ("tasks", given[0], "name"), f"the name {quote(name)} {why}", "choose another"
+            )
+
+    def _dependencies(self) -> Iterator[Problem]:
+        needs: dict[str, list[str]] = {}
+        total = 0
+        # Where all wait for something, all are looked at.
+        of_all = "depends_on" in self._defaults()
+        for number in range(len(self._tasks)) if of_all else self._saying["depends_on"]:
+            name = self._names[number]
+            for path, need, key in self._needs(number, self._tasks[number]):
+                if need == name:
+                    yield self._problem(path, f"task {quote(name)} depends on itself", "take it out", key)
+                    continue
+                if _ELSEWHERE & set(need):
+                    # An instance of a matrix, or a recipe's task: known once they are there.
+                    continue
+                meant = self._meant(need)
+                if not meant and not self._reaches_beyond(need):
+                    yield self._unknown(path, need, key)
+                total += len(meant)
+                if total > MAX_DEPENDENCIES:
+                    message = f"more than {MAX_DEPENDENCIES:,} dependencies, patterns expanded"
+                    yield self._problem(path, message, "name the tasks, or put one task in between", key)
+                    return
+                # A pattern may match the task that it stands in, which is not meant.
+                needs.setdefault(name, []).extend(other for other in meant if other != name)
+        cycle = find_cycle(needs)
+        if cycle:
+            names = [quote(name) for name in cycle]
+            shown = names if len(names) <= 8 else [*names[:4], "…", *names[-3:]]
+            path, key = self._place_of_need(cycle[0], cycle[1])
+            message = f"the tasks depend on each other in a circle: {' → '.join(shown)}"
+            yield self._problem(path, message, "take one of these dependencies out", key)
+
+    def _meant(self, need: str) -> list[str]:
+        """The tasks that a name or a pattern means; each pattern is looked up once."""
+        if need not in self._expanded:
+            if need in self._known or not {"*", "?"} & set(need):
+                self._expanded[need] = [need] if need in self._known else []
+            else:
+                matches = matcher(need)
+                self._expanded[need] = [name for name in self._known if matches(name)]
+        return self._expanded[need]
+
+    def _reaches_beyond(self, need: str) -> bool:
+        """Whether a pattern may match what only a recipe or a matrix brings."""
+        return bool({"*", "?"} & set(need)) and any(map(self._saying.get, ("uses", "matrix", "foreach")))
+
+    def _place_of_need(self, name: str, need: str) -> tuple[Path, bool]:
+        # A name may stand there twice, which is said elsewhere: either may be the one that needs it.
+        return next(
+            (path, key)
+            for number, item in enumerate(self._tasks)
+            if self._names[number] == name
+            for path, word, key in self._needs(number, item)
+            if need in self._meant(word)
+        )
+
+    def _needs(self, number: int, item: object) -> Iterator[tuple[Path, str, bool]]:
+        """What a task depends on: where that stands, its name, and whether it is a key there."""
+        if isinstance(item, Mapping) and "depends_on" in item:
+            yield from _named(("tasks", number, "depends_on"), item["depends_on"])
+        elif isinstance(item, Mapping) and "depends_on" in self._defaults():
+            # A task does not wait for itself where all wait for it.
+            below = _named(("defaults", "depends_on"), self._defaults()["depends_on"])
+            yield from (need for need in below if need[1] != self._names[number])
+
+    def _patterns(self) -> Iterator[Problem]:
+        for path, holder in self._holders("expect", "ready"):
+            for key, below in (("expect", "output"), ("ready", "log")):
+                part = holder.get(key) if isinstance(holder, Mapping) else None
+                pattern = part.get(below) if isinstance(part, Mapping) else None
+                if not isinstance(pattern, str) or "${" in pattern:
+                    continue
+                try:
+                    re.compile(pattern)
+                except (re.error, OverflowError, RecursionError) as error:
+                    yield self._problem((*path, key, below), f"not a regular expression: {error}")
+
+    def _holders(self, *keys: str) -> Iterator[tuple[Path, object]]:
+        """The mappings that these task keys may stand in, with their paths."""
+        yield ("defaults",), self._job.get("defaults")
+        for number in self._places(*keys):
+            yield ("tasks", number), self._tasks[number]
+
+    def _signals(self) -> Iterator[Problem]:
+        for path, holder in self._holders("stop"):
+            stop = holder.get("stop") if isinstance(holder, Mapping) else None
+            name = stop.get("signal") if isinstance(stop, Mapping) else None
+            if isinstance(name, str) and "${" not in name and signal_name(name) not in SIGNALS:
+                hint = suggest(name, [known.removeprefix("SIG") for known in SIGNALS])
+                yield self._problem((*path, "stop", "signal"), f"there is no signal {quote(name)}", hint)
+
+    def _unknown(self, path: Path, name: str, key: bool = False) -> Problem:
+        if any(sign in name for sign in "*?"):
+            return self._problem(path, f"no task's name matches {quote(name)}", "", key)
+        self._searches += 1
+        hint = suggest(name, self._known) if self._searches <= MAX_SEARCHES else ""
+        return self._problem(path, f"there is no task {quote(name)}", hint, key)
+
+    def _join(self) -> Iterator[Problem]:
+        entries = self._job.get("join")
+        seen: set[str] = set()
+        for number, entry in enumerate(entries if isinstance(entries, Sequence) else ()):
+            path: Path = ("join", number)
+            name = entry
+            if isinstance(entry, Mapping):
+                path, name = (*path, "task"), entry.get("task")
+            if not isinstance(name, str):
+                continue
+            if _ELSEWHERE & set(name):
+                continue
+            if not self._meant(name) and not self._reaches_beyond(name):
+                yield self._unknown(path, name)
+            elif name in seen:
+                yield self._problem(path, f"{quote(name)} is in `join` already", "a task is joined once")
+            seen.add(name)

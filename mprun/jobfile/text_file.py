@@ -1,0 +1,37 @@
+"""The text of a small file that the user named, or why it cannot be had."""
+
+from __future__ import annotations
+
+from mprun.diagnostics import quote
+from mprun.errors import UsageError
+
+MAX_BYTES = 1024 * 1024
+
+
+def read_text(path: str, what: str) -> str:
+    """The text of a file, without a byte order mark; lines end as they do in the file.
+
+    `what` is what messages call it, such as "env file". Raises UsageError for a file that
+    is not there, is a directory, may not be read, has more than 1 MiB, or is not UTF-8;
+    nothing of what stands in it is in the message.
+    """
+    try:
+        with open(path, "rb") as file:
+            # One byte too many is enough to refuse it: /dev/zero has no end.
+            data = file.read(MAX_BYTES + 1)
+    except FileNotFoundError:
+        raise UsageError(f"there is no {what} {quote(path)}") from None
+    except IsADirectoryError:
+        raise UsageError(f"the {what} {quote(path)} is a directory") from None
+    except PermissionError:
+        raise UsageError(f"the {what} {quote(path)} may not be read by this user; see `ls -l`") from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise UsageError(f"the {what} {quote(path)} cannot be read: {reason}") from None
+    if len(data) > MAX_BYTES:
+        raise UsageError(f"the {what} {quote(path)} is too large: it may have 1 MiB")
+    try:
+        return data.decode("utf-8").removeprefix("\ufeff")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise UsageError(f"the {what} {quote(path)} is not UTF-8 on line {line}; save it as UTF-8") from None

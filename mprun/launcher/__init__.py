@@ -1,0 +1,1 @@
+"""The main process of a job, and the worker inside each task's process."""

@@ -1,0 +1,56 @@
+"""What multiprocessing keeps beside the processes of tasks: its fork server, its resource tracker, files.
+
+None of it is imported before it is needed: each fork would copy it.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import sys
+
+
+def prepare(method: str, methods: set[str], modules: list[str]) -> int:
+    """Make `method` the default and start what `methods` need; the fork server's pid, else 0."""
+    multiprocessing.set_start_method(method, force=True)
+    if "spawn" in methods:
+        from multiprocessing import resource_tracker
+
+        resource_tracker.ensure_running()
+    return _start_fork_server(modules) if "forkserver" in methods else 0
+
+
+def _start_fork_server(modules: list[str]) -> int:
+    """Start it with these modules imported; its pid."""
+    from multiprocessing import forkserver
+
+    from mprun.launcher.forkserver_preload import IMPORT_PATH, MODULES
+
+    forkserver.set_forkserver_preload(["mprun.launcher.forkserver_preload"])
+    os.environ.update({IMPORT_PATH: os.pathsep.join(sys.path), MODULES: " ".join(modules)})
+    forkserver.ensure_running()
+    del os.environ[IMPORT_PATH], os.environ[MODULES]
+    from mprun.launcher.spawn import fork_server_pid
+
+    return fork_server_pid() or 0
+
+
+def resource_tracker() -> list[int]:
+    """The pid of multiprocessing's resource tracker, where it was started."""
+    module = sys.modules.get("multiprocessing.resource_tracker")
+    pid = module._resource_tracker._pid if module is not None else None
+    return [] if pid is None else [pid]
+
+
+def main_name() -> str:
+    """What the launcher is called as a process of multiprocessing."""
+    return multiprocessing.current_process().name
+
+
+def remove_files() -> None:
+    """Remove what multiprocessing made for the fork server's socket, and would remove at exit."""
+    directory = multiprocessing.current_process()._config.get("tempdir")  # type: ignore[attr-defined]
+    if directory is not None:
+        import shutil
+
+        shutil.rmtree(directory, ignore_errors=True)

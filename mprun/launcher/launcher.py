@@ -1,0 +1,391 @@
+"""The main process of a job: imports its targets once, starts its tasks, guards them.
+
+It knows no policy: it does what the engine's requests say, what is to start after what
+included, and reports what it sees. One
+thread, one epoll set: the engine's socket, and for each task a descriptor that becomes
+readable when the task ends.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import select
+import signal
+from select import EPOLLIN
+from signal import SIGKILL
+from time import monotonic
+
+from mprun import failpoints
+from mprun.launcher import (
+    auxiliary,
+    environment,
+    fork,
+    parent_death,
+    preload,
+    reaper,
+    stack_dump,
+    start_backoff,
+    targets,
+)
+from mprun.launcher.attempt import Attempt
+from mprun.launcher.channel import LauncherEnd
+from mprun.launcher.prefork import Standby
+from mprun.launcher.resolution import Resolution
+from mprun.launcher.start_queue import Backlog
+from mprun.launcher.worker import Assignment, Process, flush_output, open_output, share_with_forks
+from mprun.linux import procfs
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from _socket import socket
+    from typing import Any
+
+    from mprun.launcher.channel import AttemptKey
+
+# How often the number of a task's threads is looked at, in seconds; more tasks, less often.
+SAMPLE_INTERVAL = 0.25
+SAMPLE_INTERVAL_PER_TASK = 0.0025
+# How long reports may wait for others while there is more to start, in seconds: the engine takes
+# several in the time of one.
+HOLD = 0.010
+# With fewer to follow others than so many the engine is to hand over more.
+FEW = 4
+
+
+class Launcher:
+    """Serves one engine over one socket until the engine closes it."""
+
+    def __init__(self, sock: socket) -> None:
+        self._engine = LauncherEnd(sock)
+        self._descriptor = sock.fileno()
+        self._epoll = select.epoll()
+        self._epoll.register(sock, EPOLLIN)
+        self._children = procfs.Children()
+        self._reaper = reaper.Reaper(self._children)
+        self._attempts: dict[int, Attempt] = {}
+        self._by_key: dict[AttemptKey, Attempt] = {}
+        self._backlog = Backlog()
+        self._standby = Standby()
+        # The attempt that was started last.
+        self._last: AttemptKey = (-1, 0)
+        self._shortage = start_backoff.Shortage()
+        self._calls: dict[str, Any] = {}
+        self._dumps: list[stack_dump.Dump] = []
+        self._method = ""
+        self._fork_server = 0
+        self._suspended = False
+        self._forks = 0
+        # Whether there may be more to start, and whether the engine waits for what is reported.
+        self._busy = self._urgent = False
+        self._next_sample = 0.0
+        self._flushed = 0.0
+        self._pid = os.getpid()
+        self._engine_pid = 0
+        # By start method, the process that a task has for its parent.
+        self._parents: dict[str, int] = {}
+        fork.private_descriptors.update({sock.fileno(), self._epoll.fileno()})
+
+    # ---- the loop
+
+    def serve(self) -> None:
+        """Do what the engine asks until it closes the socket; then leave nobody behind."""
+        try:
+            while self._turn():
+                pass
+        except ConnectionError:
+            pass
+        finally:
+            self._kill_everyone()
+
+    def _turn(self) -> bool:
+        for descriptor, _ in self._epoll.poll(0 if self._busy else self._patience()):
+            if descriptor != self._descriptor:
+                self._ended(self._attempts[descriptor])
+            elif not self._read_requests():
+                return False
+        # One start a turn: an end that comes meanwhile waits for one fork, not for all.
+        self._busy = False
+        if self._backlog.requests and not (self._suspended or (self._shortage.lasts and self._is_short())):
+            request = self._backlog.take()
+            if request is not None:
+                self._busy = True
+                self._start(*request)
+        if self._backlog.held and self._standby.is_wanted:
+            self._have_one_stand_by()
+        if self._dumps:
+            self._signal_what_has_dumped()
+        if (now := monotonic()) >= self._next_sample:
+            self._sample(now)
+        if self._urgent or not self._backlog.requests or now - self._flushed >= HOLD:
+            self._engine.flush()
+            self._flushed, self._urgent = now, False
+        return True
+
+    def _patience(self) -> float | None:
+        """How long to wait for what comes next, in seconds; None for as long as it takes."""
+        timeout = SAMPLE_INTERVAL if self._attempts else None
+        if self._engine.reports:
+            timeout = HOLD
+        if self._dumps:
+            timeout = stack_dump.SETTLED
+        if self._shortage.lasts and (pause := self._shortage.remaining(monotonic())):
+            timeout = pause if timeout is None else min(timeout, pause)
+        return timeout
+
+    def _read_requests(self) -> bool:
+        requests = self._engine.receive()
+        for kind, *details in requests or ():
+            if kind == "start":
+                self._queue(*details)
+            elif kind == "withdraw":
+                self._say_withdrawn(self._backlog.withdraw(*details))
+            elif kind == "signal":
+                self._signal(*details)
+            elif kind == "prepare":
+                self._prepare(*details)
+            elif kind == "suspend":
+                self._suspend()
+            elif kind == "resume":
+                self._resume()
+        return requests is not None
+
+    def _is_short(self) -> bool:
+        """Whether it is not yet time to try again what there was no room for."""
+        return self._shortage.remaining(monotonic()) > 0
+
+    def _queue(
+        self, key: AttemptKey, todo: tuple[Any, ...], after: tuple[tuple[AttemptKey, float | None], ...]
+    ) -> None:
+        self._backlog.add(key, todo, after)
+        if not all(before in self._by_key or before in self._backlog for before, _ in after):
+            # One of them has ended, as a report says that is on its way.
+            self._say_withdrawn(self._backlog.withdraw(key))
+
+    def _say_withdrawn(self, keys: list[AttemptKey]) -> None:
+        for key in keys:
+            self._shortage.withdrawn(key)
+            self._standby.withdraw(key)
+            self._engine.send("withdrawn", key, monotonic())
+
+    # ---- before the first start
+
+    def _prepare(
+        self, options: dict[str, Any], calls: list[tuple[str, tuple[Any, ...] | None, dict[str, Any]]]
+    ) -> None:
+        """Import and bind every target, then become as cheap to fork as can be."""
+        # From now on there may be somebody to look after: whoever forked us had us killed with it.
+        parent_death.go_on_at_the_engines_death()
+        _redirect_output(options["log"])
+        self._backlog.places = options["max_parallel"]
+        environment.name_run(options["run_id"])
+        targets.set_import_path(options["import_path"])
+        resolution = Resolution(self._say_importing)
+        self._engine_pid = options["engine"]
+        with parent_death.ending_with_the_engine(self._end, self._engine_pid):
+            problems = resolution.run(options["preload"], calls)
+        self._calls = resolution.found
+        if signal.getsignal(signal.SIGCHLD) == signal.SIG_IGN:
+            # A module that ignores it would have every end of a task thrown away.
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        if not problems:
+            methods = set(options["methods"])
+            modules = [*options["preload"], *resolution.modules()]
+            self._method = options["start_method"]
+            self._fork_server = auxiliary.prepare(options["start_method"], methods, modules)
+            self._parents = {"fork": self._pid, "spawn": self._pid, "forkserver": self._fork_server}
+            self._copied = Process(self._method, "fork")
+            share_with_forks(self._copied, fork.launcher_pidfd[0])
+            self._copied.rehearse()
+        flush_output()
+        self._reaper.spare_present_children()
+        # A child that collects garbage copies the pages of all that it looks at.
+        gc.collect()
+        gc.freeze()
+        fork.skip_thread_reset()
+        self._engine.send("prepared", os.getpid(), auxiliary.main_name(), problems, resolution.threads)
+
+    def _say_importing(self, number: int) -> None:
+        """Said before, so that the engine knows whose import it was that ended us."""
+        self._engine.send("importing", number)
+        self._engine.flush()
+
+    # ---- starting and signalling
+
+    def _start(self, key: AttemptKey, todo: tuple[Any, ...]) -> None:
+        try:
+            attempt = self._begin(key, todo)
+        except OSError as error:
+            now = monotonic()
+            if self._shortage.postpones(key, error.errno, now, others=bool(self._attempts)):
+                self._backlog.put_back(key, todo)
+            else:
+                self._shortage.over()
+                self._engine.send("not_started", key, now, error.strerror or str(error))
+                self._say_withdrawn(self._backlog.ended(key))
+            return
+        if self._shortage.lasts:
+            self._shortage.over()
+        if self._backlog.held:
+            self._standby.started(attempt.clock)
+            self._last = key
+        held = attempt.popen
+        self._backlog.places -= not attempt.daemon
+        self._attempts[held.waiter] = self._by_key[key] = attempt
+        self._epoll.register(held.waiter, EPOLLIN)
+        self._engine.send("started", key, attempt.clock, held.pid, self._parents[todo[4]], attempt.ticks)
+
+    def _begin(self, key: AttemptKey, todo: tuple[Any, ...]) -> Attempt:
+        """Give an attempt a process. Raises OSError with what hinders that."""
+        method = todo[4]
+        if failpoints.armed:
+            failpoints.reached("launcher.starting")
+        if method == "fork":
+            if self._standby.number and (standing := self._standby.take(key)) is not None:
+                with contextlib.suppress(ChildProcessError):
+                    return Attempt(key, todo, fork.Gated.open, standing, standing.ticks)
+                standing.give_up()
+            self._assign(todo)
+            return Attempt(key, todo, fork.Fork, self._copied)
+        assignment = Assignment((*todo, None, self._parents[method]))
+        return Attempt(key, todo, self._start_by_another, assignment)
+
+    def _assign(self, todo: tuple[Any, ...]) -> None:
+        """Give the next fork an assignment."""
+        if todo[6] is not None or todo[7]:
+            preload.for_task(todo[6], todo[7])
+        if self._forks < 2:
+            self._forks += 1
+            if self._forks == 2:
+                preload.for_results()
+        self._copied.assignment = (*todo, self._calls.get(todo[5]), self._pid)
+
+    def _have_one_stand_by(self) -> None:
+        """While the attempt that was started last runs, fork for the first that is to follow it."""
+        following = self._backlog.behind(self._last)
+        if following is not None and following[1][4] == "fork" and not self._suspended:
+            # Where there is no room for it, whoever starts the attempt will see, and try again.
+            with contextlib.suppress(OSError, ImportError):
+                self._assign(following[1])
+                self._standby.prepare(following[0], self._copied, monotonic())
+
+    def _start_by_another(self, assignment: Assignment) -> fork.Pidfd:
+        # It needs sockets, temporary files and more, which a launcher that forks must not hold.
+        from mprun.launcher import spawn
+
+        # The fork server may be at its own imports still.
+        with parent_death.ending_with_the_engine(self._end, self._engine_pid):
+            return spawn.start(assignment, self._method)
+
+    def _signal(self, key: AttemptKey, name: str, dump: bool) -> None:
+        attempt = self._by_key.get(key)
+        if attempt is None or attempt.popen.pidfd < 0:
+            return
+        attempt.asked = True
+        # A program may use SIGUSR2 for its own ends.
+        dump = dump and not attempt.program and not self._suspended
+        asked = stack_dump.Dump(key, name, attempt.log) if dump else None
+        if asked is not None and stack_dump.ask(attempt.popen.pid, attempt.popen.pidfd):
+            self._dumps.append(asked)
+        else:
+            self._send_signal(attempt, getattr(signal, name))
+
+    def _signal_what_has_dumped(self) -> None:
+        for dump in [dump for dump in self._dumps if dump.is_over()]:
+            self._dumps.remove(dump)
+            self._signal(dump.key, dump.signal, False)
+
+    def _send_signal(self, attempt: Attempt, number: int) -> None:
+        if number == SIGKILL:
+            reaper.kill_trees({attempt.popen.pid: attempt.popen.pidfd})
+            return
+        # Of a run that is suspended the tasks hear it when they are to go on.
+        reaper.ask_to_end(attempt.popen, number, wake=not self._suspended)
+
+    def _suspend(self) -> None:
+        """Stop every task, wherever its processes are, and start no other."""
+        self._suspended = True
+        reaper.stop_trees(self._leaders())
+        self._engine.send("suspended")
+
+    def _leaders(self) -> dict[int, int]:
+        """Every running task's process, and the descriptor that holds it."""
+        held = [attempt.popen for attempt in self._attempts.values()]
+        return {fork.pid: fork.pidfd for fork in held if fork.pidfd >= 0}
+
+    def _resume(self) -> None:
+        self._suspended = False
+        reaper.signal_trees(self._leaders(), signal.SIGCONT)
+
+    # ---- ends
+
+    def _ended(self, attempt: Attempt) -> None:
+        clock = monotonic()
+        held = attempt.popen
+        # The leader is not reaped yet, so the number of its group, if it has one, is its own.
+        if held.reaped_here:
+            reaper.kill_group(held.pid)
+        code = held.poll()
+        if code is None and not held.lost:
+            return
+        if failpoints.armed:
+            failpoints.reached("launcher.reaped")
+        self._epoll.unregister(held.waiter)
+        del self._attempts[held.waiter], self._by_key[attempt.key]
+        self._backlog.places += not attempt.daemon
+        held.close()
+        if self._reaper.spared or self._children.number() != len(self._attempts) + self._standby.number:
+            for pid, traces in self._reaper.bury(self._pids()).items():
+                # A task whose fork server has died comes to us itself.
+                if pid != held.pid:
+                    self._left_by(attempt, traces).orphans += (pid,)
+        self._engine.send("exited", *attempt.ending(clock, code))
+        if before := self._backlog.held:
+            succeeded = code == 0 and not attempt.asked
+            seconds = (clock - attempt.clock,) if succeeded else ()
+            self._say_withdrawn(self._backlog.ended(attempt.key, *seconds))
+            # The engine is to know at once, unless what it would do is done: something waits for the
+            # place, or has followed, and more is there to follow that.
+            followed = before > self._backlog.held >= FEW
+            self._urgent |= not followed and len(self._backlog.requests) == self._backlog.held
+
+    def _left_by(self, ending: Attempt, traces: reaper.Traces) -> Attempt:
+        """Whose an orphan was: this attempt's, unless it shows that another that has ended too left it."""
+        run_id = os.environ["MPRUN_RUN_ID"]
+        return next((other for other in self._attempts.values() if other.left(traces, run_id)), ending)
+
+    def _kill_everyone(self) -> None:
+        """The engine is gone or has finished: no task outlives the launcher."""
+        # With its leader gone all of a tree comes here: no list of all processes is needed.
+        reaper.kill(self._leaders().values())
+        # What modules started at import and the fork server end with the job; the resource
+        # tracker ends by itself, once it has removed what tasks left in shared memory.
+        self._reaper.spare(auxiliary.resource_tracker())
+        self._reaper.end_all()
+
+    def _end(self) -> None:
+        """Leave nobody behind; does not return."""
+        self._kill_everyone()
+        auxiliary.remove_files()
+        os._exit(1)
+
+    def _pids(self) -> set[int]:
+        return {attempt.popen.pid for attempt in self._attempts.values()} | self._standby.pids()
+
+    # ---- looking
+
+    def _sample(self, now: float) -> None:
+        self._next_sample = now + SAMPLE_INTERVAL + SAMPLE_INTERVAL_PER_TASK * len(self._attempts)
+        reaper.wake(self._fork_server)
+        self._standby.look(now)
+        for attempt in self._attempts.values():
+            attempt.sample()
+
+
+def _redirect_output(log: str) -> None:
+    file = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    os.dup2(file, 1)
+    os.dup2(file, 2)
+    os.close(file)
+    open_output()

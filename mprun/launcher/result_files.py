@@ -1,0 +1,125 @@
+"""What a task's process leaves behind: its result, its error, what it used.
+
+Each is a file beside the others, written so that a reader sees all of it or none;
+`mprun.record.results` reads them. `path` is theirs without the suffix.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from _json import encode_basestring_ascii, make_encoder
+
+from mprun import failpoints
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from mprun.launcher.start_error import Refusal
+
+
+def _to_json(value: object) -> str:
+    """As json.dumps with allow_nan=False. Raises TypeError or ValueError for what JSON does not have.
+
+    By the encoder in C that it uses: json compiles five regular expressions to read, and each fork
+    would copy them, and `re`.
+    """
+    pieces = make_encoder({}, _refuse, encode_basestring_ascii, None, ": ", ", ", False, False, False)
+    return "".join(pieces(value, 0))
+
+
+def _refuse(value: object) -> None:
+    raise TypeError(type(value).__name__)
+
+
+def result(path: str, value: object) -> None:
+    """What the target returned: as JSON, or as its repr where JSON has no such value."""
+    try:
+        text, suffix = _to_json(value), "json"
+    except Exception:
+        text, suffix = _safe_repr(value), "repr"
+    _write_whole(f"{path}.{suffix}", text)
+
+
+def error(path: str, raised: BaseException) -> None:
+    """What the target raised, which is told on standard error as well."""
+    import traceback
+
+    # Without the frame of the worker that called it: it tells the user nothing.
+    trace = raised.__traceback__.tb_next if raised.__traceback__ else None
+    text = "".join(traceback.format_exception(type(raised), raised, trace))
+    lines = traceback.format_exception_only(type(raised), raised)
+    message = "".join(lines).partition(": ")[2].strip()
+    _write_error(path, raised, message, text)
+    try:
+        sys.stderr.write(text)
+    except Exception:
+        # The task has put something else there, or nothing.
+        os.write(2, text.encode("utf-8", "backslashreplace"))
+
+
+def refusal(path: str, refused: Refusal) -> None:
+    """Why the target was not called."""
+    _write_error(path, refused.cause or refused, str(refused))
+
+
+def exit_code(path: str, code: object) -> None:
+    """What the target gave `sys.exit`."""
+    _write_error(path, SystemExit(), str(code))
+
+
+def threads(path: str, number: int) -> None:
+    """How many threads the process had at its end."""
+    _write(path, "usage", {"threads": number})
+
+
+def usage(path: str, number: int) -> None:
+    """As `threads`, and the CPU time and memory of the process, in seconds and bytes."""
+    import resource
+
+    own, children = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
+    used = {
+        "threads": number,
+        "cpu": own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime,
+        "max_rss": max(own.ru_maxrss, children.ru_maxrss) * 1024,
+    }
+    _write(path, "usage", used)
+
+
+def _write_error(path: str, raised: BaseException, message: str, traceback: str = "") -> None:
+    """`bases` names the exception's class and those above, with and without module."""
+    kind, number = type(raised), getattr(raised, "errno", None)
+    told = {
+        "type": kind.__qualname__,
+        "message": message,
+        "traceback": traceback,
+        "bases": [
+            name
+            for base in kind.__mro__[:-1]
+            for name in (base.__qualname__, f"{base.__module__}.{base.__qualname__}")
+        ],
+        # Whoever raises an OSError may have given it anything.
+        "errno": number if isinstance(raised, OSError) and isinstance(number, int) else None,
+    }
+    _write(path, "error", told)
+
+
+def _write(path: str, kind: str, value: dict[str, Any]) -> None:
+    _write_whole(f"{path}.{kind}.json", _to_json(value))
+
+
+def _safe_repr(value: object) -> str:
+    try:
+        return repr(value)
+    except Exception as raised:
+        return f"<{type(value).__qualname__}, whose repr raised {type(raised).__qualname__}>"
+
+
+def _write_whole(path: str, text: str) -> None:
+    unfinished = path + ".part"
+    file = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    with open(file, "w", encoding="utf-8", errors="backslashreplace") as stream:
+        stream.write(text)
+    failpoints.reached("worker.result")
+    os.rename(unfinished, path)

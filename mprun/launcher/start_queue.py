@@ -1,0 +1,90 @@
+"""What a launcher was asked to start and has not started, in the order in which it was asked."""
+
+from __future__ import annotations
+
+from collections import deque
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from mprun.launcher.channel import AttemptKey
+
+    # A key, the fields of `worker.Assignment`, and the attempts that are to succeed before, each
+    # in less than so many seconds.
+    Request = tuple[AttemptKey, tuple[Any, ...], dict[AttemptKey, float | None]]
+
+_NEVER = float("inf")
+
+
+class Backlog:
+    """Requests, each with the attempts that are to succeed before it; `places` are those that are free.
+
+    Those of daemons take no place; `held` counts those that are to follow others.
+    """
+
+    __slots__ = ("_daemons", "held", "places", "requests")
+
+    def __init__(self) -> None:
+        self.places = 0
+        self.requests: deque[Request] = deque()
+        self._daemons = self.held = 0
+
+    def __contains__(self, key: AttemptKey) -> bool:
+        return any(request[0] == key for request in self.requests)
+
+    def add(
+        self, key: AttemptKey, todo: tuple[Any, ...], after: tuple[tuple[AttemptKey, float | None], ...] = ()
+    ) -> None:
+        """Take a request."""
+        self.requests.append((key, todo, dict(after)))
+        self._daemons += todo[3]
+        self.held += bool(after)
+
+    def put_back(self, key: AttemptKey, todo: tuple[Any, ...]) -> None:
+        """It could not be started now, and is to be the first to be tried again."""
+        self.requests.appendleft((key, todo, {}))
+        self._daemons += todo[3]
+
+    def take(self) -> tuple[AttemptKey, tuple[Any, ...]] | None:
+        """Have the first request that can be carried out now: there is a place, or it needs none."""
+        if self.places <= 0 and not self._daemons:
+            return None
+        for number, (key, todo, after) in enumerate(self.requests):
+            if not after and (self.places > 0 or todo[3]):
+                del self.requests[number]
+                self._daemons -= todo[3]
+                return key, todo
+        return None
+
+    def behind(self, before: AttemptKey) -> tuple[AttemptKey, tuple[Any, ...]] | None:
+        """The first that is to follow this attempt."""
+        return next(((key, todo) for key, todo, after in self.requests if before in after), None)
+
+    def _remove(self, number: int) -> None:
+        _, todo, after = self.requests[number]
+        del self.requests[number]
+        self._daemons -= todo[3]
+        self.held -= bool(after)
+
+    def withdraw(self, key: AttemptKey) -> list[AttemptKey]:
+        """Forget a request, if it is here, and all that were to follow it; their keys."""
+        number = next((number for number, request in enumerate(self.requests) if request[0] == key), None)
+        if number is None:
+            return []
+        self._remove(number)
+        return [key, *self.ended(key)]
+
+    def ended(self, key: AttemptKey, succeeded_after: float = _NEVER) -> list[AttemptKey]:
+        """An attempt has ended, or will not be; the keys of those that for that will not be started."""
+        given_up: list[AttemptKey] = []
+        for other, _, after in [*self.requests] if self.held else ():
+            if key not in after:
+                continue
+            limit = after[key]
+            if succeeded_after < (_NEVER if limit is None else limit):
+                del after[key]
+                self.held -= not after
+            else:
+                given_up += self.withdraw(other)
+        return given_up

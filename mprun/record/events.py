@@ -1,0 +1,241 @@
+"""The facts of a run, in the past tense: the events of `schemas/event.schema.json`."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from mprun.frozen import Value
+
+# Raised when a reader of older records could no longer make sense of the lines.
+FORMAT = 1
+
+
+class Event(Value):
+    """One fact. `time` is UTC in ISO 8601, `run` the id of the run it belongs to."""
+
+    event: ClassVar[str]
+
+    time: str
+    run: str
+
+    def to_record(self) -> dict[str, Any]:
+        """The event as one object of `events.jsonl`, its kind first."""
+        return dict(zip(_KEYS[self.event], (self.event, *self.to_tuple()), strict=True))
+
+
+class RunStarted(Event):
+    """The launcher has resolved every target; nothing has been started yet."""
+
+    event = "run_started"
+
+    format: int = FORMAT
+    job: str
+    file: str
+    host: str
+    pid: int
+    launcher_pid: int
+    launcher_name: str = "MainProcess"
+    cpus: int
+    tasks: int
+    at_once: int
+    max_parallel: int
+    mode: str
+    start_method: str
+    boot_id: str | None
+    python: str
+    params: dict[str, Any]
+    options: dict[str, Any]
+    files: tuple[dict[str, str], ...]
+    resumed_from: str | None = None
+
+
+class TaskStarted(Event):
+    """An attempt has a process; `target` is what it runs, also a command.
+
+    `start_ticks` is field 22 of its /proc/PID/stat (proc(5)).
+    """
+
+    event = "task_started"
+
+    task: str
+    attempt: int
+    pid: int
+    ppid: int
+    start_ticks: int | None
+    host: str
+    daemon: bool
+    target: str
+
+
+class TaskReady(Event):
+    """A running attempt answers, as its task's `ready` asks."""
+
+    event = "task_ready"
+
+    task: str
+    attempt: int
+
+
+class TaskStopping(Event):
+    """A signal was sent to an attempt, and why: `timeout`, `run_ends`, `user`, …."""
+
+    event = "task_stopping"
+
+    task: str
+    attempt: int
+    signal: str
+    reason: str
+
+
+class TaskExited(Event):
+    """An attempt's process has ended. `duration` and `cpu` in seconds, `max_rss` in bytes.
+
+    `exit_code` is the kernel's, negative for a signal; None when nobody saw the end.
+    `orphans` are the descendants that had to be killed at its end.
+    """
+
+    event = "task_exited"
+
+    task: str
+    attempt: int
+    pid: int
+    exit_code: int | None
+    signal: str | None
+    core_dumped: bool = False
+    duration: float
+    cpu: float | None
+    max_rss: int | None
+    threads: int | None
+    error: dict[str, str] | None
+    orphans: tuple[int, ...]
+
+
+class TaskRetrying(Event):
+    """Another attempt will follow, `delay` seconds after the last; `attempt` is its number."""
+
+    event = "task_retrying"
+
+    task: str
+    attempt: int
+    delay: float
+    reason: str
+
+
+class TaskFinished(Event):
+    """A task has its one outcome; `result` up to 64 KiB of JSON, else null."""
+
+    event = "task_finished"
+
+    task: str
+    outcome: str
+    attempts: int
+    reason: str
+    result: Any = None
+    result_kind: str = "none"
+    allowed: bool = False
+    carried: bool = False
+
+
+class TaskJoined(Event):
+    """A finished task was collected; `position` counts the joined tasks from 1."""
+
+    event = "task_joined"
+
+    task: str
+    position: int
+    of: int
+
+
+class RunFinished(Event):
+    """The run is over; `counts` has the number of tasks for each outcome.
+
+    `exit_code` is mprun's; None where mprun was killed, and `duration` then is that up to what
+    was recorded last.
+    `engine` and `launcher` are what mprun itself used, as `procfs.usage` has it; None where
+    nobody knows.
+    """
+
+    event = "run_finished"
+
+    outcome: str
+    exit_code: int | None
+    duration: float
+    counts: dict[str, int]
+    reason: str = ""
+    engine: dict[str, Any] | None = None
+    launcher: dict[str, Any] | None = None
+
+
+KINDS: dict[str, type[Event]] = {
+    kind.event: kind
+    for kind in (
+        RunStarted,
+        TaskStarted,
+        TaskReady,
+        TaskStopping,
+        TaskExited,
+        TaskRetrying,
+        TaskFinished,
+        TaskJoined,
+        RunFinished,
+    )
+}
+
+
+def from_record(record: dict[str, Any]) -> Event | None:
+    """The event that a line of a record holds; None for a kind that this version does not know.
+
+    Keys that this version does not know are left out. Raises TypeError when a field is
+    missing that the kind needs, or holds what it cannot hold: a record may be damaged.
+    """
+    event = record.get("event")
+    if not isinstance(event, str):
+        raise TypeError("`event` is not str")
+    kind = KINDS.get(event)
+    if kind is None:
+        return None
+    fields = {}
+    for name, kinds in _fields_of(kind):
+        if name in record:
+            value = fields[name] = record[name]
+            # The second: what no clock and no kernel says, and no view can show.
+            if not isinstance(value, kinds) or (isinstance(value, (int, float)) and not abs(value) < 2**63):
+                raise TypeError(f"`{name}` is not {_annotation(kind, name)}")
+    found = kind.__new__(kind)
+    # Not a hastened one, which has other words for a field that is missing.
+    Value.__init__(found, **fields)
+    return found
+
+
+_KEYS = {name: ("event", *kind._fields) for name, kind in KINDS.items()}
+
+_JSON_TYPES: dict[str, tuple[type, ...]] = {
+    "Any": (object,),
+    "None": (type(None),),
+    "bool": (bool,),
+    "dict": (dict,),
+    "float": (int, float),
+    "int": (int,),
+    "str": (str,),
+    "tuple": (list,),
+}
+
+
+# Made with the first event of a kind that is read: a run reads none, and a record may have a million.
+_fields: dict[type[Event], tuple[tuple[str, tuple[type, ...]], ...]] = {}
+
+
+def _fields_of(kind: type[Event]) -> tuple[tuple[str, tuple[type, ...]], ...]:
+    """The fields of a kind, each with what it may hold as JSON has it."""
+    if kind not in _fields:
+        _fields[kind] = tuple((name, _types(_annotation(kind, name))) for name in kind._fields)
+    return _fields[kind]
+
+
+def _types(annotation: str) -> tuple[type, ...]:
+    kinds = [kind.partition("[")[0] for kind in annotation.split(" | ")]
+    return tuple(found for kind in kinds for found in _JSON_TYPES[kind])
+
+
+def _annotation(kind: type[Event], name: str) -> str:
+    return str(kind.__annotations__.get(name) or Event.__annotations__[name])

@@ -1,0 +1,194 @@
+"""What a run that resumes another takes over from its record."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from typing import TYPE_CHECKING, Any
+
+from mprun import outcomes
+from mprun.diagnostics import quote
+from mprun.errors import RecordError, UsageError
+from mprun.frozen import Value
+from mprun.jobfile.syntax.document import sha256
+from mprun.record.aftermath import verdict, was_begun
+from mprun.record.recorder import read_state
+from mprun.record.state_dir import RunDirectory, is_run_id
+from mprun.scheduling.plan import Carried
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from mprun.jobfile.model import Job
+    from mprun.record.run_state import RunState, TaskState
+
+# What to do with a task whose end nobody saw.
+KEEP, RERUN = "keep", "rerun"
+UNKNOWN_CHOICES = (KEEP, RERUN)
+
+# Of the files of a result.
+_SUFFIXES = (".json", ".repr")
+
+
+class Resumption(Value):
+    """An earlier run, as far as the next one needs it: what is carried over, by the task's name.
+
+    `line` is this run and those that it goes back to, newest first; `told` are the names of
+    the tasks of which these tell what became.
+    """
+
+    directory: RunDirectory
+    file: str
+    params: dict[str, Any]
+    options: dict[str, Any]
+    carried: dict[str, Carried]
+    line: tuple[RunDirectory, ...]
+    told: frozenset[str]
+
+
+def resumption(directory: RunDirectory, state: RunState, unknown: str = KEEP) -> Resumption:
+    """What of a run is carried over: what has succeeded, and what nobody knows the end of.
+
+    That is run again only where `unknown` is `rerun`. Raises UsageError for a record that
+    does not even tell which job it is of.
+    """
+    started = state.started
+    if started is None:
+        raise UsageError(
+            f"the record of run {directory.run_id} has lost its beginning: it cannot be resumed; "
+            "`mprun runs` lists the others"
+        )
+    carried: dict[str, Carried] = {}
+    told: set[str] = set()
+    line = list(_ancestors(directory, state))
+    for before, its_state in line:
+        for name, task in its_state.tasks.items():
+            if name not in told and (end := _end(before, task)).outcome != outcomes.CANCELLED:
+                told.add(name)
+                if _is_carried(directory, task, end, unknown):
+                    carried[name] = end
+    return Resumption(
+        directory=directory,
+        file=started.file,
+        params=started.params,
+        options=started.options,
+        carried=carried,
+        line=tuple(before for before, _ in line),
+        told=frozenset(told),
+    )
+
+
+def _ancestors(directory: RunDirectory, state: RunState) -> Iterator[tuple[RunDirectory, RunState]]:
+    """The run itself, the one that it resumed, and so on.
+
+    One that was killed, or stopped, soon after its start has not told the ends of all that
+    it was not to run again: those that come about on the way, those it had no time for.
+    """
+    yield directory, state
+    seen = {directory.run_id}
+    while state.started is not None and (name := state.started.resumed_from) is not None:
+        directory = RunDirectory(os.path.join(os.path.dirname(directory.path), name))
+        if name in seen or not is_run_id(name) or not os.path.exists(directory.events):
+            return
+        seen.add(name)
+        state, _ = read_state(directory)
+        yield directory, state
+
+
+def _end(directory: RunDirectory, task: TaskState) -> Carried:
+    finished = task.finished
+    if finished is None:
+        outcome, reason, attempts = verdict(directory, task)
+    else:
+        outcome, reason, attempts = finished.outcome, finished.reason, finished.attempts
+    if outcome == outcomes.UNKNOWN and not (finished is not None and finished.carried):
+        reason = _unknown(directory)
+    return Carried(outcome=outcome, attempts=attempts, reason=reason)
+
+
+def _unknown(directory: RunDirectory) -> str:
+    return f"nobody saw how it ended in run {directory.run_id}; `--unknown {RERUN}` runs it again"
+
+
+def _is_carried(directory: RunDirectory, task: TaskState, end: Carried, unknown: str) -> bool:
+    if end.outcome != outcomes.SUCCEEDED:
+        return end.outcome == outcomes.UNKNOWN and unknown == KEEP
+    if task.finished is None or task.finished.result_kind == "none" or not end.attempts:
+        return True
+    # A result that is gone is not made up: the task runs again.
+    return any(os.path.exists(directory.result(task.name, end.attempts) + suffix) for suffix in _SUFFIXES)
+
+
+def with_unrecorded(earlier: Resumption, job: Job, unknown: str = KEEP) -> Resumption:
+    """As it is, with what had begun when the engine was killed before it could write that down."""
+    if unknown == RERUN:
+        return earlier
+    found = dict(earlier.carried)
+    for directory in earlier.line:
+        for name in _candidates(directory, job, len(earlier.told)):
+            if name not in earlier.told and name not in found and was_begun(directory, name, 1):
+                found[name] = Carried(outcome=outcomes.UNKNOWN, attempts=1, reason=_unknown(directory))
+    return earlier.replace(carried=found)
+
+
+def _candidates(directory: RunDirectory, job: Job, told: int) -> Iterator[str]:
+    """The names of all tasks that may have begun, also of those that came about on the way."""
+    try:
+        most = len(os.listdir(os.path.dirname(directory.log("", 1)))) + told
+    except OSError:
+        return
+    for instance in job.tasks:
+        yield instance.name
+        if instance.task.foreach is not None:
+            yield from (f"{instance.name}[{number}]" for number in range(most))
+
+
+def changed_files(state: RunState) -> list[str]:
+    """The files of the run that are not as they were when it read them, or not there any more."""
+    files: tuple[Mapping[str, str], ...] = state.started.files if state.started is not None else ()
+    return [file["path"] for file in files if _sha256(file.get("path", "")) != file.get("sha256")]
+
+
+def _sha256(path: str) -> str | None:
+    try:
+        with open(path, "rb") as file:
+            return str(sha256(file.read()).hexdigest())
+    except OSError:
+        return None
+
+
+def refuse_change(paths: list[str]) -> None:
+    """Raise UsageError where files have changed since the run that is to be resumed."""
+    if paths:
+        names = ", ".join(map(quote, paths))
+        raise UsageError(
+            f"{names} changed since that run: what succeeded then may not be what it is now; "
+            "`--allow-changed` resumes it all the same"
+        )
+
+
+def adopt_results(old: RunDirectory, new: RunDirectory, carried: Mapping[str, Carried]) -> None:
+    """Give a run the results of what is carried over, as if it had them itself.
+
+    Raises RecordError where they cannot be written.
+    """
+    try:
+        for name, end in carried.items():
+            for suffix in _SUFFIXES:
+                with contextlib.suppress(FileNotFoundError, FileExistsError):
+                    _adopt(old.result(name, end.attempts) + suffix, new.result(name, end.attempts) + suffix)
+    except OSError as error:
+        raise RecordError(f"the results of run {old.run_id} cannot be taken over: {error.strerror}") from None
+
+
+def _adopt(source: str, place: str) -> None:
+    try:
+        os.link(source, place)
+    except (FileNotFoundError, FileExistsError):
+        raise
+    except OSError:
+        # Another file system, or one without links.
+        import shutil
+
+        shutil.copyfile(source, place)
+        os.chmod(place, 0o600)

@@ -1,0 +1,240 @@
+"""What a run has come to: the fold over its events that everything shown is read from."""
+
+from __future__ import annotations
+
+import marshal
+from functools import lru_cache
+from sys import intern
+from typing import TYPE_CHECKING, Any
+
+from mprun.record.events import (
+    Event,
+    RunFinished,
+    RunStarted,
+    TaskExited,
+    TaskFinished,
+    TaskJoined,
+    TaskReady,
+    TaskRetrying,
+    TaskStarted,
+    TaskStopping,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class AttemptState:
+    """One attempt of a task so far.
+
+    `stopping` is the last signal and its reason, `retrying` says that another attempt follows.
+    """
+
+    __slots__ = ("exited", "ready", "retrying", "started", "stopping")
+
+    def __init__(self, started: TaskStarted) -> None:
+        self.started = started
+        self.ready: TaskReady | None = None
+        self.stopping: TaskStopping | None = None
+        self.exited: TaskExited | None = None
+        self.retrying: TaskRetrying | None = None
+
+
+class TaskState:
+    """One task so far; `finished` is None until it has its outcome.
+
+    From then on its facts are packed, and unpacked when somebody asks: a task that has ended
+    takes a third of a kilobyte so, else more than one (`benchmarks/engine_cost.py`), and the
+    garbage collector has nothing to look at.
+    """
+
+    __slots__ = ("_attempts", "_finished", "_packed", "name", "outcome")
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        # As `finished` has it.
+        self.outcome: str | None = None
+        self._attempts: list[AttemptState] = []
+        self._finished: TaskFinished | None = None
+        self._packed: bytes | None = None
+
+    @property
+    def attempts(self) -> Sequence[AttemptState]:
+        """Its attempts in their order."""
+        return self._attempts if self._packed is None else _unpacked(self._packed)[0]
+
+    @property
+    def finished(self) -> TaskFinished | None:
+        """Its outcome."""
+        return self._finished if self._packed is None else _unpacked(self._packed)[1]
+
+    @property
+    def running(self) -> bool:
+        """Whether an attempt has started and not ended."""
+        return self.outcome is None and bool(self._attempts) and self._attempts[-1].exited is None
+
+    def add(self, started: TaskStarted) -> None:
+        """Another attempt has a process."""
+        self._open()
+        self._attempts.append(AttemptState(started))
+
+    def attempt(self, number: int) -> AttemptState | None:
+        """The attempt of this number, to be changed; None where it did not start."""
+        self._open()
+        return next((one for one in reversed(self._attempts) if one.started.attempt == number), None)
+
+    def finish(self, event: TaskFinished) -> None:
+        """It has its outcome: all that was heard of it is packed."""
+        self._open()
+        self.outcome = intern(event.outcome)
+        try:
+            self._packed = _packed(self._attempts, event)
+        except ValueError:
+            # A result that is nested too deep, of a record that is not ours.
+            self._finished = event
+        else:
+            self._attempts = _NO_ATTEMPTS
+
+    def to_json(self) -> dict[str, Any]:
+        """The task as one JSON object, for `--json`."""
+        attempts, finished = self.attempts, self.finished
+        return {
+            "task": self.name,
+            "outcome": finished.outcome if finished else None,
+            "reason": finished.reason if finished else None,
+            "result": finished.result if finished else None,
+            "result_kind": finished.result_kind if finished else None,
+            "carried": finished.carried if finished else None,
+            "attempts": [
+                {name: fact and fact.to_record() for name, fact in _facts(attempt).items()}
+                for attempt in attempts
+            ],
+        }
+
+    def _open(self) -> None:
+        """Be changed again: it has not finished, or something is said of it after its end."""
+        if self._packed is not None:
+            self._attempts, self._finished = _unpack(self._packed)
+            self._packed = None
+
+
+# Of those that are packed; never changed.
+_NO_ATTEMPTS: list[AttemptState] = []
+
+
+def _packed(attempts: Sequence[AttemptState], finished: TaskFinished) -> bytes:
+    facts = [
+        [
+            fact and fact.to_tuple()
+            for fact in (one.started, one.ready, one.stopping, one.exited, one.retrying)
+        ]
+        for one in attempts
+    ]
+    return marshal.dumps((facts, finished.to_tuple()))
+
+
+def _unpack(packed: bytes) -> tuple[list[AttemptState], TaskFinished]:
+    attempts, finished = marshal.loads(packed)  # noqa: S302  our own
+    return [_attempt(*facts) for facts in attempts], TaskFinished.from_tuple(finished)
+
+
+def _attempt(started: Any, ready: Any, stopping: Any, exited: Any, retrying: Any) -> AttemptState:
+    attempt = AttemptState(TaskStarted.from_tuple(started))
+    attempt.ready = ready and TaskReady.from_tuple(ready)
+    attempt.stopping = stopping and TaskStopping.from_tuple(stopping)
+    attempt.exited = exited and TaskExited.from_tuple(exited)
+    attempt.retrying = retrying and TaskRetrying.from_tuple(retrying)
+    return attempt
+
+
+# A view asks for the facts of one task one after another.
+_unpacked = lru_cache(maxsize=1)(_unpack)
+
+
+class RunState:
+    """A run so far, by its events in their order; tasks in the order of their first one.
+
+    `time` is that of the last event.
+    """
+
+    def __init__(self) -> None:
+        self.time = ""
+        self.started: RunStarted | None = None
+        self.finished: RunFinished | None = None
+        self.tasks: dict[str, TaskState] = {}
+
+    def task(self, name: str) -> TaskState:
+        """The state of a task, a new one where nothing was heard of it."""
+        if name not in self.tasks:
+            self.tasks[name] = TaskState(name)
+        return self.tasks[name]
+
+    def apply(self, event: Event) -> None:
+        """Take one more event; one that fits nothing before it changes nothing."""
+        self.time = event.time
+        if isinstance(event, TaskStarted):
+            self.task(event.task).add(event)
+        elif isinstance(event, TaskExited):
+            if attempt := self.task(event.task).attempt(event.attempt):
+                attempt.exited = event
+        elif isinstance(event, TaskFinished):
+            self.task(event.task).finish(event)
+        elif isinstance(event, TaskJoined):
+            self.task(event.task)
+        elif isinstance(event, TaskReady):
+            if attempt := self.task(event.task).attempt(event.attempt):
+                attempt.ready = event
+        elif isinstance(event, TaskStopping):
+            if attempt := self.task(event.task).attempt(event.attempt):
+                attempt.stopping = event
+        elif isinstance(event, TaskRetrying):
+            # It names the attempt that follows.
+            if attempt := self.task(event.task).attempt(event.attempt - 1):
+                attempt.retrying = event
+        elif isinstance(event, RunStarted):
+            self.started = event
+        elif isinstance(event, RunFinished):
+            self.finished = event
+
+    @property
+    def unseen(self) -> bool:
+        """Whether nobody saw its end, and somebody has completed its record since."""
+        return self.finished is not None and self.finished.exit_code is None
+
+    def seconds(self, until: str) -> float | None:
+        """From its start until a time in ISO 8601; None where its record does not tell.
+
+        Never less than 0: a clock may have been set back.
+        """
+        # 3 ms to import; a run that is over has a duration of its own.
+        from datetime import datetime
+
+        try:
+            begun = datetime.fromisoformat(self.started.time if self.started else "")
+            return max(0.0, (datetime.fromisoformat(until) - begun).total_seconds())
+        except (TypeError, ValueError):
+            return None
+
+    def running_daemons(self) -> list[str]:
+        """The names of the daemons that run now, in the order of their start."""
+        return [
+            task.name for task in self.tasks.values() if task.running and task.attempts[-1].started.daemon
+        ]
+
+    def counts(self) -> dict[str, int]:
+        """How many tasks have each outcome; outcomes that none has are left out."""
+        counts: dict[str, int] = {}
+        for task in self.tasks.values():
+            if task.outcome is not None:
+                counts[task.outcome] = counts.get(task.outcome, 0) + 1
+        return counts
+
+
+def _facts(attempt: AttemptState) -> dict[str, Event | None]:
+    return {
+        "started": attempt.started,
+        "ready": attempt.ready,
+        "stopping": attempt.stopping,
+        "exited": attempt.exited,
+        "retrying": attempt.retrying,
+    }

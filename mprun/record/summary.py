@@ -1,0 +1,103 @@
+"""A run in short, as a list of runs has it: from the first event of its record and the last."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from mprun import outcomes
+from mprun.errors import RecordError
+from mprun.record import recorder
+
+if TYPE_CHECKING:
+    from mprun.record.run_state import RunState
+    from mprun.record.state_dir import RunDirectory
+
+
+class RunSummary:
+    """One run; `state` is None where its record cannot be read, and `damage` says why."""
+
+    __slots__ = ("damage", "directory", "outcome", "state")
+
+    def __init__(self, directory: RunDirectory) -> None:
+        self.directory = directory
+        self.state: RunState | None = None
+        self.damage: list[str] = []
+        self.outcome = outcomes.DAMAGED
+        try:
+            state, self.damage = recorder.read_ends(directory)
+        except RecordError as error:
+            self.damage = [str(error)]
+            return
+        if state.started is None:
+            self.damage = self.damage or ["its first event is not there"]
+            return
+        self.state = state
+        self.outcome = recorder.outcome(directory, state)
+
+    @property
+    def bad(self) -> bool:
+        """Whether it neither succeeded nor may still do so."""
+        return self.outcome not in (outcomes.SUCCEEDED, outcomes.RUNNING)
+
+    @property
+    def unseen(self) -> bool:
+        """Whether it is over and nobody saw its end: mprun was killed."""
+        if self.state is None:
+            return False
+        return self.state.unseen or (self.state.finished is None and self.outcome != outcomes.RUNNING)
+
+    @property
+    def duration(self) -> float | None:
+        """Seconds from its start to its end, or to its last event, or until now."""
+        if self.state is None:
+            return None
+        if self.state.finished is not None:
+            return self.state.finished.duration
+        if self.outcome != outcomes.RUNNING:
+            return self.state.seconds(self.state.time)
+        from datetime import UTC, datetime
+
+        return self.state.seconds(datetime.now(UTC).isoformat())
+
+    def counts(self) -> dict[str, int]:
+        """How many tasks have each outcome, and how many run."""
+        if self.state is None:
+            return {}
+        if self.state.finished is not None:
+            return self.state.finished.counts
+        running = sum(task.running for task in self.state.tasks.values())
+        what = outcomes.RUNNING if self.outcome == outcomes.RUNNING else outcomes.UNKNOWN
+        return {**self.state.counts(), **({what: running} if running else {})}
+
+    def to_json(self) -> dict[str, Any]:
+        """The run as one JSON object, for `--json`."""
+        state = self.state
+        started = state.started if state else None
+        finished = state.finished if state else None
+        return {
+            "run": self.directory.run_id,
+            "job": started.job if started else None,
+            "file": started.file if started else None,
+            "started": started.time if started else None,
+            "ended": finished.time if finished else None,
+            "duration": self.duration,
+            "outcome": self.outcome,
+            "exit_code": finished.exit_code if finished else None,
+            "reason": finished.reason if finished else None,
+            "tasks": started.tasks if started else None,
+            "counts": self.counts(),
+            "resumed_from": started.resumed_from if started else None,
+            "damage": self.damage,
+        }
+
+    def seconds_since_end(self, now: float) -> float | None:
+        """How long ago it ended, or was heard of last; None where its record does not tell.
+
+        `now` is the wall clock, in seconds since the epoch.
+        """
+        from datetime import datetime
+
+        try:
+            return now - datetime.fromisoformat(self.state.time if self.state else "").timestamp()
+        except (ValueError, OverflowError):
+            return None

@@ -1,0 +1,101 @@
+"""How long tasks are expected to take, by what they took in earlier runs; pure."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from mprun.frozen import Value
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+# The values of a matrix, the number of an item.
+_BRACKETS = re.compile(r"\[[^\[\]]*\]")
+
+
+class Past(Value):
+    """What one earlier run tells, by the names of its tasks, in seconds.
+
+    `durations` has how long those took that succeeded, `until_ready` how long after its
+    start a task was ready.
+    """
+
+    durations: dict[str, float]
+    until_ready: dict[str, float]
+
+
+class Estimates:
+    """The durations of tasks by name, in seconds; `runs` have at least one duration, the newest first.
+
+    Of a task that several of them know it is the median. One that none knows takes as long
+    as the median of its siblings, the other tasks of its matrix or its list; where none of
+    these is known, as the median of all.
+    """
+
+    def __init__(self, runs: Sequence[Past]) -> None:
+        self.runs = len(runs)
+        self._runs = runs
+        self._known = _merged([run.durations for run in runs])
+        self._until_ready = _merged([run.until_ready for run in runs])
+        self._typical = median(self._known.values())
+        # Looked for when a task is new.
+        self._families: dict[str, float] | None = None
+
+    def knows(self, name: str) -> bool:
+        """Whether an earlier run tells how long this very task takes."""
+        return name in self._known
+
+    def duration(self, name: str) -> float:
+        """How long a task will take, in seconds."""
+        known = self._known.get(name)
+        if known is not None:
+            return known
+        if self._families is None:
+            self._families = self._medians()
+        return self._families.get(_family(name), self._typical)
+
+    def until_ready(self, name: str) -> float:
+        """How long after its start a task will be ready; 0 where nobody knows."""
+        return self._until_ready.get(name, 0.0)
+
+    def instances(self, group: str) -> list[str]:
+        """The names of what a task became that is spread over a list: as in the newest run that tells."""
+        for run in self._runs:
+            names: list[str] = []
+            while (name := f"{group}[{len(names)}]") in run.durations:
+                names.append(name)
+            if names:
+                return names
+        return [f"{group}[0]"]
+
+    def _medians(self) -> dict[str, float]:
+        families: dict[str, list[float]] = {}
+        for name, seconds in self._known.items():
+            if "[" in name:
+                families.setdefault(_family(name), []).append(seconds)
+        return {family: median(found) for family, found in families.items()}
+
+
+def _family(name: str) -> str:
+    """What the instances of one task have in common."""
+    return _BRACKETS.sub("", name)
+
+
+def _merged(runs: Sequence[Mapping[str, float]]) -> Mapping[str, float]:
+    if len(runs) == 1:
+        return runs[0]
+    found: dict[str, list[float]] = {}
+    for run in runs:
+        for name, seconds in run.items():
+            found.setdefault(name, []).append(seconds)
+    return {name: median(seconds) for name, seconds in found.items()}
+
+
+def median(values: Iterable[float]) -> float:
+    """The middle one, or halfway between the two in the middle; 0 of none."""
+    ordered = sorted(values)
+    if not ordered:
+        return 0.0
+    middle = len(ordered) // 2
+    return ordered[middle] if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) / 2

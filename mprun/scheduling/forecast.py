@@ -1,0 +1,100 @@
+"""What earlier runs let expect of a run: who goes first, how long it takes, what it waits for; pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mprun.frozen import Value
+from mprun.scheduling.critical_path import Ranks
+from mprun.scheduling.estimates import Estimates
+from mprun.scheduling.plan import is_crowded
+from mprun.scheduling.simulation import Rehearsed, rehearse
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mprun.scheduling.estimates import Past
+    from mprun.scheduling.plan import Plan
+
+# What another order has to save of the time of a run to go before that of the file.
+WORTH = 0.01
+
+# Up to so many tasks both orders are rehearsed. Each takes 15 to 20 µs a task, and the
+# launcher imports meanwhile (`python benchmarks/order.py`).
+REHEARSED_TASKS = 2000
+
+
+class Outlook(Value):
+    """What is expected of a run, by the durations of `runs` earlier ones; seconds in virtual time.
+
+    `plan` has the ranks where the run will go by them. `seconds` and `order`, the places of
+    the tasks in the order of their start, are None where nobody can tell. `new` counts the
+    tasks of which no run tells how long they take. `path` is the critical path.
+    """
+
+    plan: Plan
+    runs: int
+    new: int
+    seconds: float | None
+    order: tuple[int, ...] | None
+    path: tuple[int, ...]
+    path_seconds: float
+
+
+def ordered(plan: Plan, runs: Sequence[Past]) -> Plan:
+    """The plan, with ranks where these are worth it; `runs` is not empty."""
+    estimates = Estimates(runs)
+    return _chosen(plan, estimates, Ranks(plan, estimates))[0]
+
+
+def foresee(plan: Plan, runs: Sequence[Past]) -> Outlook:
+    """What to expect of the run of a plan; `runs` is not empty."""
+    estimates = Estimates(runs)
+    ranks = Ranks(plan, estimates)
+    chosen, rehearsed = _chosen(plan, estimates, ranks)
+    rehearsed = rehearsed or rehearse(chosen, estimates)
+    return Outlook(
+        plan=chosen,
+        runs=estimates.runs,
+        new=ranks.new,
+        seconds=rehearsed.seconds if rehearsed else None,
+        order=rehearsed.order if rehearsed else None,
+        path=ranks.path,
+        path_seconds=ranks.seconds,
+    )
+
+
+def _chosen(plan: Plan, estimates: Estimates, ranks: Ranks) -> tuple[Plan, Rehearsed | None]:
+    """The plan in the better order, and its rehearsal if there was one.
+
+    To start what has the longest way first may make a run longer (R. L. Graham, Bounds on
+    Multiprocessing Timing Anomalies, 1969), most of all where tokens are claimed. So both
+    orders are rehearsed. Where that would take too long, the ranks have their way unless
+    there are tokens: in plans so large, without, they were never worse (docs/order.md).
+    """
+    if not is_crowded(plan):
+        return plan, None
+    claimed = bool(plan.job.resources)
+    if not claimed and not _may_gain(plan, ranks):
+        return plan, None
+    ranked = plan.replace(ranks=ranks)
+    if ranks.tasks > REHEARSED_TASKS:
+        return (plan if claimed else ranked), None
+    by_file, by_rank = rehearse(plan, estimates), rehearse(ranked, estimates)
+    if by_file is None or by_rank is None or by_rank.seconds > by_file.seconds * (1 - WORTH):
+        return plan, by_file
+    return ranked, by_rank
+
+
+def _may_gain(plan: Plan, ranks: Ranks) -> bool:
+    """Whether any order can save that much; known without a rehearsal where no tokens are claimed.
+
+    No order is shorter than the longest path, or than the work shared by all places; and
+    none that leaves no place free without need is longer than Graham's bound.
+    """
+    places = plan.max_parallel
+    daemons = any(planned.task.daemon for planned in plan.tasks)
+    # While one waits for a daemon to be ready, every place may be free.
+    idle = ranks.seconds if daemons else ranks.seconds * (1 - 1 / places)
+    longest = ranks.work / places + idle
+    return max(ranks.work / places, ranks.seconds) <= longest * (1 - WORTH)

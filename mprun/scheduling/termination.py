@@ -1,0 +1,107 @@
+"""Why and how an attempt is asked to end, and what its end then means; pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mprun import outcomes
+from mprun.scheduling.instructions import Intent, Signal, Withdraw
+from mprun.scheduling.task_run import HELD, RUNNING, STARTING
+from mprun.scheduling.timers import KILL
+
+if TYPE_CHECKING:
+    from mprun.scheduling.retry import Ending
+    from mprun.scheduling.task_run import Course
+    from mprun.scheduling.timers import Timers
+
+KILL_SIGNAL = "SIGKILL"
+
+# Why a task is stopped.
+RUN_ENDS = "run_ends"
+TIMEOUT = "timeout"
+NOT_READY = "not_ready"
+LOG_LIMIT = "log_limit"
+FAIL_FAST = "fail_fast"
+RUN_TIMES_OUT = "run_timeout"
+USER = "user"
+RECORD_LOST = "record_lost"
+
+# These say that a task hangs; where, the stacks of its threads say.
+_HANGS = (TIMEOUT, NOT_READY, RUN_TIMES_OUT)
+
+
+class Stops:
+    """Asks attempts to end: the first reason counts, and only a kill goes after it."""
+
+    def __init__(self, intents: list[Intent], timers: Timers) -> None:
+        self._intents = intents
+        self._timers = timers
+        # What is to end, but has no process yet, is killed as soon as it has one.
+        self.killing = False
+
+    def ask_to_end(self, course: Course, reason: str, now: float, *, kill: bool = False) -> None:
+        """Ask an attempt to end, if there is one: by a signal, or by a word before it starts."""
+        if course.state not in (HELD, STARTING, RUNNING):
+            return
+        first = course.stop_reason is None
+        if first:
+            course.stop_reason = reason
+        if course.state != RUNNING and first:
+            self._intents.append(Withdraw(task=course.number, attempt=course.attempts))
+        if course.state == RUNNING and kill:
+            self.kill(course, reason)
+        elif course.state == RUNNING and first:
+            self._stop(course, reason, now)
+
+    def repeat(self, course: Course, reason: str, now: float) -> None:
+        """Ask again what was asked before there was a process to send a signal to."""
+        if self.killing:
+            self.kill(course, reason)
+        else:
+            self._stop(course, reason, now)
+
+    def kill(self, course: Course, reason: str) -> None:
+        """Leave it no choice."""
+        self._send(course, KILL_SIGNAL, reason)
+
+    def _stop(self, course: Course, reason: str, now: float) -> None:
+        stop = course.task.stop
+        self._timers.set(now + stop.grace, KILL, course.number, course.attempts)
+        self._send(course, stop.signal, reason, dump=reason in _HANGS)
+
+    def _send(self, course: Course, signal: str, reason: str, *, dump: bool = False) -> None:
+        task, attempt = course.number, course.attempts
+        self._intents.append(Signal(task=task, attempt=attempt, signal=signal, reason=reason, dump=dump))
+
+
+def judge(course: Course, ending: Ending, now: float) -> tuple[str, str]:
+    """The outcome of an attempt that has ended, and the reason.
+
+    What follows an attempt by itself does so by the same rules: see `mprun.launcher.start_queue`, and
+    `mprun.scheduling.dependents` for whom they are enough.
+
+    What ended before its time was over was not stopped for that, though nobody had noticed; and
+    what succeeded before it heard that it was to end was not stopped at all.
+    """
+    stopped, started = course.stop_reason, course.started_at
+    limit, ready = course.task.timeout, course.task.ready
+    if stopped == LOG_LIMIT:
+        return outcomes.FAILED, "log limit"
+    if stopped == TIMEOUT and limit is not None and now >= started + limit:
+        return outcomes.TIMED_OUT, f"timeout after {limit:g}s"
+    if stopped == NOT_READY and ready is not None and now >= started + ready.timeout:
+        return outcomes.FAILED, _not_ready("not ready", ending)
+    unheard = ending.succeeded and not ending.asked
+    if stopped is not None and stopped not in (TIMEOUT, NOT_READY) and not unheard:
+        return outcomes.STOPPED, stopped
+    return (outcomes.SUCCEEDED, "") if ending.succeeded else (outcomes.FAILED, ending.reason)
+
+
+def not_ready(ending: Ending) -> str:
+    """The reason of what was never ready, over all its attempts, with how the last of them ended."""
+    return _not_ready(f"not ready, {ending.reason}", ending)
+
+
+def _not_ready(words: str, ending: Ending) -> str:
+    """With what was seen of it last."""
+    return f"{words}: {ending.unready}" if ending.unready else words

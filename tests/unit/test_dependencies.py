@@ -1,0 +1,252 @@
+"""Which task waits for which: names, groups, patterns, circles, of any length."""
+
+import time
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support.plans import task
+
+from mprun.jobfile.dependencies import MAX_DEPENDENCIES, Misfit, Names, find_cycle, link, matcher
+from mprun.jobfile.model import Instance
+
+
+def instances(spec):
+    """Instances by name: what they depend on, with their groups where it is a pair."""
+    made = []
+    for number, (name, after) in enumerate(spec.items()):
+        groups, after = after if isinstance(after, tuple) else ((), after)
+        made.append(Instance(name=name, groups=tuple(groups), task=task(name, number, after=tuple(after))))
+    return made
+
+
+def linked(spec):
+    made = instances(spec)
+    return link(made, Names(made))
+
+
+def misfit(spec):
+    with pytest.raises(Misfit) as caught:
+        linked(spec)
+    return caught.value
+
+
+MATRIX = {
+    "list": [],
+    "t[n=1]": (["t"], []),
+    "t[n=2]": (["t"], []),
+    "etl/a": (["etl"], []),
+    "etl/b[x]": (["etl", "etl/b"], []),
+}
+
+
+# -- names
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("list", [0]),
+        ("t", [1, 2]),
+        ("t[n=2]", [2]),
+        ("etl", [3, 4]),
+        ("etl/b", [4]),
+        ("etl/*", [3, 4]),
+        ("t*", [1, 2]),
+        ("t[n=?]", [1, 2]),
+        ("*", [0, 1, 2, 3, 4]),
+        ("?", [1, 2]),
+        ("nobody", []),
+        ("no*body", []),
+        ("", []),
+        ("[t]", []),
+    ],
+)
+def test_a_name_means_a_task_a_group_or_what_its_pattern_matches(name, meant):
+    assert list(Names(instances(MATRIX)).meant(name)) == meant
+
+
+def test_a_tasks_own_name_goes_before_a_groups_and_a_patterns():
+    names = Names(instances({"t": [], "u": (["t"], []), "a*": [], "ab": []}))
+    assert list(names.meant("t")) == [0]
+    assert list(names.meant("a*")) == [2]
+
+
+def test_all_names_are_those_of_tasks_and_of_groups():
+    assert set(Names(instances(MATRIX)).all()) == {*MATRIX, "t", "etl", "etl/b"}
+
+
+@pytest.mark.parametrize(
+    ("pattern", "matched"),
+    [
+        ("t*", "t,te,test,t[a=1]"),
+        ("t?", "te"),
+        ("*t", "t,test"),
+        ("t[a=?]", "t[a=1]"),
+        ("*e*t", "test"),
+        ("x*", ""),
+        ("t.*", ""),
+        ("*", "t,te,test,t[a=1],\\d,a\nb"),
+        ("\\?", "\\d"),
+        ("a?b", "a\nb"),
+    ],
+)
+def test_patterns_match_as_in_a_shell_but_for_brackets(pattern, matched):
+    names = ["t", "te", "test", "t[a=1]", "\\d", "a\nb"]
+    assert ",".join(filter(matcher(pattern), names)) == matched
+
+
+def plainly(pattern, name):
+    if not pattern:
+        return not name
+    if pattern[0] == "*":
+        return plainly(pattern[1:], name) or (bool(name) and plainly(pattern, name[1:]))
+    return bool(name) and pattern[0] in ("?", name[0]) and plainly(pattern[1:], name[1:])
+
+
+@given(st.text("ab*?[", max_size=6), st.text("ab[", max_size=7))
+def test_patterns_match_as_two_lines_of_recursion_do(pattern, name):
+    assert bool(matcher(pattern)(name)) == plainly(pattern, name)
+
+
+def test_no_pattern_takes_long():
+    names = ["a" * 100, "a" * 50 + "b" + "a" * 49]
+    begun = time.process_time()
+    assert list(filter(matcher("*a" * 40 + "*b"), names)) == []
+    assert list(filter(matcher("*a" * 40 + "*"), names)) == names
+    assert time.process_time() - begun < 1
+
+
+# -- what waits for what
+
+
+def test_needs_are_places_and_conditions_each_once():
+    assert linked({"a": [], "b": ["a", "a:finished", "a*"], "c": ["b:ready"]}) == (
+        (),
+        ((0, "succeeded"), (0, "finished")),
+        ((1, "ready"),),
+    )
+
+
+def test_a_pattern_that_matches_the_task_itself_leaves_it_out():
+    assert linked({"a": [], "b": [], "last": ["*"]})[2] == ((0, "succeeded"), (1, "succeeded"))
+    assert linked({"alone": ["*"]}) == ((),)
+
+
+@pytest.mark.parametrize(
+    ("spec", "place", "need", "said"),
+    [
+        ({"a": ["a"]}, 0, "a", "task `a` depends on itself"),
+        ({"b": [], "a": ["b", "a:finished"]}, 1, "a", "task `a` depends on itself"),
+        ({"t[n=1]": (["t"], ["t"])}, 0, "t", "task `t` depends on itself"),
+        ({"x": [], "t[n=1]": (["t"], ["*", "t[n=1]"])}, 1, "t[n=1]", "task `t[n=1]` depends on itself"),
+    ],
+)
+def test_a_task_that_names_itself_is_refused(spec, place, need, said):
+    found = misfit(spec)
+    assert (found.task, found.need, str(found), found.known) == (place, need, said, True)
+
+
+def test_a_name_that_means_nothing_is_told_as_it_was_written():
+    found = misfit({"a": [], "b": ["a", "nobody:ready"]})
+    assert (found.task, found.need, found.known) == (1, "nobody", False)
+    assert misfit({"a": ["x*"]}).known is False
+
+
+@pytest.mark.parametrize(
+    ("spec", "place", "need", "circle"),
+    [
+        ({"a": ["b"], "b": ["a"]}, 0, "b", "`a` → `b` → `a`"),
+        ({"x": ["a"], "a": ["b"], "b": ["c"], "c": ["a"]}, 1, "b", "`a` → `b` → `c` → `a`"),
+        ({"a": ["b*"], "b1": [], "b2": ["a"]}, 0, "b*", "`a` → `b2` → `a`"),
+        ({"t[n=1]": (["t"], []), "t[n=2]": (["t"], ["u"]), "u": ["t"]}, 1, "u", "`t[n=2]` → `u` → `t[n=2]`"),
+        (
+            {f"t{n}": [f"t{(n + 1) % 9}"] for n in range(9)},
+            0,
+            "t1",
+            "`t0` → `t1` → `t2` → `t3` → … → `t7` → `t8` → `t0`",
+        ),
+    ],
+)
+def test_tasks_in_a_circle_are_refused_with_the_way_round(spec, place, need, circle):
+    found = misfit(spec)
+    assert (found.task, found.need) == (place, need)
+    assert str(found) == f"the tasks depend on each other in a circle: {circle}"
+
+
+def test_instances_of_one_task_share_what_they_need():
+    shared = task("t", 1, after=("first",))
+    made = [Instance(name="first", task=task("first", 0))]
+    made += [Instance(name=f"t[{n}]", groups=("t",), task=shared) for n in range(1000)]
+    needs = link(made, Names(made))
+    assert all(found is needs[1] for found in needs[1:])
+
+
+def test_more_dependencies_than_a_machine_can_hold_are_refused():
+    side = int(MAX_DEPENDENCIES**0.5) + 1
+    late = task("late", 1, after=("early",))
+    early = task("early", 0)
+    made = [Instance(name=f"early[{n}]", groups=("early",), task=early) for n in range(side)]
+    made += [Instance(name=f"late[{n}]", groups=("late",), task=late) for n in range(side)]
+    with pytest.raises(Misfit, match="more than 1,000,000 dependencies") as caught:
+        link(made, Names(made))
+    assert caught.value.need == "early"
+
+
+# -- circles
+
+
+@pytest.mark.parametrize(
+    ("needs", "cycle"),
+    [
+        ({}, []),
+        ({"a": ("b",), "b": ("c",), "c": ()}, []),
+        ({"a": ("b", "c"), "b": ("c",), "c": ()}, []),
+        ({"a": ("a",)}, ["a", "a"]),
+        ({"a": ("b",), "b": ("a",)}, ["a", "b", "a"]),
+        ({"x": ("a",), "a": ("b",), "b": ("c",), "c": ("a",)}, ["a", "b", "c", "a"]),
+        ({"a": ("nobody",)}, []),
+        ({"a": ("b", "b"), "b": ()}, []),
+    ],
+)
+def test_a_circle_is_a_path_back_to_its_first(needs, cycle):
+    assert find_cycle(needs) == cycle
+
+
+@given(st.lists(st.lists(st.integers(0, 7), max_size=4), max_size=8))
+def test_a_circle_is_found_where_there_is_one(needs):
+    graph = dict(enumerate(needs))
+    reached = {number: set(after) & graph.keys() for number, after in graph.items()}
+    for _ in graph:
+        reached = {
+            number: after.union(*(reached[other] for other in after)) for number, after in reached.items()
+        }
+    cycle = find_cycle(graph)
+    assert bool(cycle) == any(number in after for number, after in reached.items())
+    assert all(after in graph[before] for before, after in pairwise(cycle))
+    assert cycle[:1] == cycle[-1:]
+
+
+def chain(length):
+    return instances({f"t{n}": [f"t{n + 1}"] if n < length - 1 else [] for n in range(length)})
+
+
+def took(length):
+    made = chain(length)
+    begun = time.process_time()
+    link(made, Names(made))
+    return time.process_time() - begun
+
+
+def test_a_long_chain_needs_no_recursion_and_linear_time():
+    short, long = min(took(2_000) for _ in range(3)), took(20_000)
+    # Ten times as long; quadratic would be a hundred times.
+    assert long < 30 * short + 0.1
+
+
+def test_a_circle_of_a_hundred_thousand_is_found():
+    needs = {f"t{n}": (f"t{n + 1}",) for n in range(100_000)}
+    assert find_cycle(needs) == []
+    needs["t99999"] = ("t0",)
+    assert len(find_cycle(needs)) == 100_001

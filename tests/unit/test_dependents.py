@@ -1,0 +1,183 @@
+"""What is handed over to start by itself, on the success of what runs."""
+
+import pytest
+from support.plans import plan
+from support.scheduling import Run
+from support.timed_plans import estimates
+
+from mprun.jobfile.model import Expect, Limits, Retry
+from mprun.launcher.start_queue import Backlog
+from mprun.scheduling.critical_path import Ranks
+
+
+def held(spec, held=8, **more):
+    return Run(plan(spec, **more), held=held)
+
+
+def test_a_chain_is_handed_over_at_once():
+    run = held({"a": (), "b": ("a",), "c": ("b",)}, places=1).started("a")
+    assert run.log == ["start a", "start b after a", "start c after b"]
+    assert run.exited("a") == ["succeeded a", "join a 1/3"]
+    run.started("b")
+    assert run.exited("b") == ["succeeded b", "join b 2/3"]
+    run.started("c")
+    run.exited("c")
+    assert run.scheduler.over
+
+
+def test_only_so_many_are_held_at_a_time():
+    run = held({"a": (), "b": ("a",), "c": ("b",), "d": ("c",), "e": ("a",)}, held=2).started("a")
+    assert run.log == ["start a", "start b after a", "start e after a"]
+    assert run.exited("a")[-2:] == ["start c after b", "start d after c"]
+
+
+def test_what_was_to_follow_a_failure_is_skipped_once_nobody_holds_it():
+    run = held({"a": (), "b": ("a",), "c": ("b",)}).started("a")
+    assert run.exited("a", succeeded=False) == ["failed a", "join a 1/3"]
+    assert run.withdrawn("b") == ["skipped b"]
+    assert run.withdrawn("c") == ["skipped c"]
+    assert run.scheduler.over
+
+
+def test_what_is_tried_again_is_followed_again():
+    spec = {"a": (), "b": ("a",)}
+    run = held(spec, keys={"a": {"retry": Retry(retries=1)}}).started("a")
+    assert run.exited("a", succeeded=False) == ["again a 2 in 0"]
+    assert run.withdrawn("b") == []
+    assert run.passed(2.0) == ["start a", "start b after a"]
+    run.started("a").exited("a", now=3.0)
+    assert run.started("b", now=3.0).exited("b", now=4.0)[0] == "succeeded b"
+
+
+def test_what_was_not_known_any_more_is_started_as_ever():
+    run = held({"a": (), "b": ("a",)}).started("a")
+    run.exited("a")
+    assert run.withdrawn("b") == ["start b"]
+    assert run.started("b").exited("b")[0] == "succeeded b"
+
+
+def test_a_task_may_follow_several():
+    run = held({"a": (), "b": (), "c": ("a", "b")}).started("a", "b")
+    assert run.log == ["start a", "start b", "start c after a, b"]
+    run.exited("b")
+    run.exited("a")
+    assert run.started("c").exited("c")[0] == "succeeded c"
+
+
+@pytest.mark.parametrize(
+    "of",
+    [
+        {"a": {"expect": Expect(output="x")}},
+        {"a": {"limits": Limits(log=1000)}},
+        {"b": {"resources": {"db": 1}}},
+    ],
+    ids=["what is expected of it", "its log", "tokens"],
+)
+def test_it_is_not_held_where_the_exit_code_does_not_say_all(of):
+    run = held({"a": (), "b": ("a",)}, keys=of, resources={"db": 1}).started("a")
+    assert run.log == ["start a"]
+    assert run.exited("a")[-1] == "start b"
+
+
+@pytest.mark.parametrize("more", [{"daemons": ("b",)}, {"late": ("b",)}, {"fail_fast": True}])
+def test_it_is_not_held_where_more_is_to_be_decided(more):
+    assert held({"a": (), "b": ("a",)}, **more).log == ["start a"]
+
+
+def test_nothing_is_held_while_anything_is_ready():
+    spec = {"a": (), "x": (), "y": (), "z": (), "b": ("a",)}
+    run = held(spec, places=1).started("a")
+    assert run.log == ["start a", "start x"]
+    assert run.exited("a")[-1] == "start y"
+    run.started("x")
+    assert run.exited("x")[-1] == "start z"
+    run.started("y")
+    assert run.exited("y")[-1] == "start b"
+
+
+def test_what_waits_for_many_is_not_looked_for_each_time_that_one_of_them_starts():
+    many = {f"t{number}": () for number in range(20)}
+    run = held({**many, "last": tuple(many)}).started(*many)
+    for name in [*many][:11]:
+        run.exited(name)
+    assert "start last" not in " ".join(run.log)
+
+
+@pytest.mark.parametrize("condition", ["finished", "failed", "started", "ready"])
+def test_it_is_not_held_for_another_condition(condition):
+    assert held({"a": (), "b": (f"a:{condition}",)}).log == ["start a"]
+
+
+def test_what_is_held_is_withdrawn_when_the_run_is_stopped():
+    run = held({"a": (), "b": ("a",)}).started("a")
+    assert run.take(run.scheduler.stop("user", 1.0)) == ["withdraw b", "SIGTERM a user"]
+    assert run.exited("a")[0] == "stopped a"
+    assert run.withdrawn("b") == ["cancelled b"]
+    assert run.scheduler.over
+
+
+def test_what_succeeded_before_it_heard_that_it_was_to_end_has_succeeded():
+    run = held({"a": (), "b": ("a",)}).started("a")
+    run.stopped("a")
+    assert run.exited("a", asked=False)[0] == "succeeded a"
+    run.started("b")
+    assert run.exited("b")[0] == "succeeded b"
+
+
+def test_of_what_may_follow_the_longest_way_goes_first():
+    made = plan({"a": (), "b": ("a",), "c": ("a",), "d": ("c",)})
+    ranked = made.replace(ranks=Ranks(made, estimates({"b": 1.0, "c": 1.0, "d": 9.0})))
+    assert Run(ranked, held=1).log == ["start a", "start c after a"]
+
+
+# ---- whoever holds them
+
+
+def requests(backlog, *specs):
+    for number, after in specs:
+        backlog.add(
+            (number, 1), (f"t{number}", number, 1, False), tuple(((other, 1), 5.0) for other in after)
+        )
+
+
+def taken(backlog):
+    numbers = []
+    while (request := backlog.take()) is not None:
+        numbers.append(request[0][0])
+    return numbers
+
+
+def test_a_success_lets_what_follows_start_in_the_order_in_which_it_was_asked_for():
+    backlog = Backlog()
+    backlog.places = 5
+    requests(backlog, (1, [0]), (2, [0, 9]), (3, []))
+    assert taken(backlog) == [3]
+    assert backlog.ended((0, 1), 4.9) == []
+    requests(backlog, (4, []))
+    assert taken(backlog) == [1, 4]
+    backlog.ended((9, 1), 0.0)
+    assert taken(backlog) == [2]
+    assert not backlog.requests
+
+
+@pytest.mark.parametrize("late", [(), (5.0,)], ids=["a failure", "a success that was too late"])
+def test_what_is_no_success_in_time_gives_up_all_that_follows(late):
+    backlog = Backlog()
+    backlog.places = 5
+    requests(backlog, (1, [0]), (2, [1]), (3, [0]), (4, []), (5, [9]))
+    assert (backlog.behind((1, 1))[0], backlog.behind((4, 1))) == ((2, 1), None)
+    assert backlog.ended((0, 1), *late) == [(1, 1), (2, 1), (3, 1)]
+    assert taken(backlog) == [4]
+    assert (5, 1) in backlog
+    assert backlog.withdraw((5, 1)) == [(5, 1)]
+    assert backlog.withdraw((5, 1)) == []
+    assert not backlog.requests
+
+
+def test_a_daemon_needs_no_place():
+    backlog = Backlog()
+    requests(backlog, (1, []))
+    backlog.add((2, 1), ("d", 2, 1, True))
+    assert taken(backlog) == [2]
+    backlog.put_back((2, 1), ("d", 2, 1, True))
+    assert taken(backlog) == [2]

@@ -1,0 +1,230 @@
+"""Rendering of problems: place, source line, caret, hint."""
+
+import json
+import time
+import unicodedata
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mprun.diagnostics import (
+    QUOTE_LIMIT,
+    Lines,
+    Place,
+    Problem,
+    Source,
+    did_you_mean,
+    quote,
+    render,
+    visible,
+)
+from mprun.jobfile.schema import job_schema
+
+JOB = json.loads(job_schema.schema_text("job"))
+
+
+def problem(line_text="    retires: 2", line=1, column=5, width=7, message="wrong", hint="", path="f.yaml"):
+    source = Source(path=path, lines=Lines("\n" * (line - 1) + line_text))
+    place = Place(line=line, column=column, width=width)
+    return Problem(message=message, source=source, place=place, hint=hint)
+
+
+def columns(text):
+    return sum(2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
+
+
+def test_a_problem_looks_as_the_design_shows_it():
+    shown = render(
+        [
+            problem(
+                line=10,
+                message="unknown key `retires` in task `crunch`",
+                hint="did you mean `retry`?",
+                path="jobs/demo.yaml",
+            )
+        ]
+    )
+    assert shown == (
+        "error: unknown key `retires` in task `crunch`\n"
+        "  --> jobs/demo.yaml:10:5\n"
+        "   |\n"
+        "10 |     retires: 2\n"
+        "   |     ^^^^^^^ did you mean `retry`?"
+    )
+
+
+def test_the_gutter_is_as_wide_as_the_line_number():
+    shown = render([problem("a: 1", line=1234, column=1, width=1)]).splitlines()
+    assert shown[1].startswith("    --> ")
+    assert shown[2] == "     |"
+    assert shown[3] == "1234 | a: 1"
+
+
+def test_problems_are_separated_by_an_empty_line():
+    assert "\n\nerror: two\n" in render([problem(message="one"), problem(message="two")])
+
+
+def test_without_colour_no_escape_code_is_written():
+    assert "\x1b" not in render([problem(hint="x")])
+
+
+def test_colour_paints_the_error_red_and_bold_the_place_blue_and_the_caret_red():
+    shown = render([problem(hint="mend it")], colour=True)
+    assert "\x1b[1;31merror:\x1b[0m wrong" in shown
+    assert "\x1b[34m-->\x1b[0m" in shown
+    assert "\x1b[31m^^^^^^^ mend it\x1b[0m" in shown
+
+
+def test_the_caret_lines_up_behind_tabs():
+    source, caret = render([problem("\ta:\tx", column=5, width=1)]).splitlines()[3:]
+    assert "\t" not in source
+    assert source.index("x") == caret.index("^")
+
+
+def test_wide_characters_count_two_columns():
+    source, caret = render([problem("名前: 値だ", column=5, width=2)]).splitlines()[3:]
+    assert columns(source[: source.index("値")]) == caret.index("^")
+    assert caret.count("^") == 4
+
+
+@pytest.mark.parametrize("mark", ["\u0301", "\ufe0f", "\u20dd"])
+def test_combining_characters_count_none(mark):
+    caret = render([problem(f"e{mark}: x", column=5, width=1)]).splitlines()[4]
+    assert caret.index("^") == len("1 | ") + 3
+
+
+@pytest.mark.parametrize(
+    "char", ["\x00", "\x1b", "\x7f", "\x85", "\x9b", "\u202e", "\u2066", "\u200b", "\ufeff"]
+)
+def test_characters_that_act_or_hide_are_made_visible(char):
+    shown = render([problem(f"a: {char}x", column=5, width=1, path=f"f{char}.yaml")])
+    assert char not in shown
+    source, caret = shown.splitlines()[3:]
+    assert source.index("x") == caret.index("^")
+
+
+def test_a_long_line_is_cut_to_a_window_around_the_caret():
+    line = "x" * 5000 + "HERE" + "y" * 5000
+    source, caret = render([problem(line, column=5001, width=4)]).splitlines()[3:]
+    assert len(source) <= QUOTE_LIMIT
+    assert source[caret.index("^") : caret.rindex("^") + 1] == "HERE"
+    assert source.startswith("1 | …")
+    assert source.endswith("…")
+
+
+def test_a_stretch_that_is_longer_than_the_window_ends_with_it():
+    source, caret = render([problem("x" * 9000, column=1, width=9000)]).splitlines()[3:]
+    assert len(caret) <= len(source) <= QUOTE_LIMIT
+
+
+def test_a_place_past_the_end_of_the_file_still_shows_the_hint():
+    far = Problem(
+        message="m", source=Source(path="f", lines=Lines("a")), place=Place(line=9, column=1), hint="mend"
+    )
+    assert "mend" in render([far])
+
+
+@given(
+    text=st.text(max_size=600).filter(lambda t: "\n" not in t and "\r" not in t),
+    column=st.integers(1, 700),
+    width=st.integers(0, 700),
+)
+def test_any_line_renders_within_limits_and_without_control_characters(text, column, width):
+    lines = render([problem(text, column=column, width=width)], colour=False).split("\n")
+    assert len(lines) == 5
+    assert all(line.isprintable() for line in lines)
+    assert "^" in lines[4]
+
+
+def test_quote_shortens_to_two_hundred_characters():
+    assert quote("ab") == "`ab`"
+    assert quote("x" * 1000) == "`" + "x" * (QUOTE_LIMIT - 1) + "…`"
+
+
+def test_quote_makes_escape_codes_visible():
+    assert quote("\x1b[31m") == "`␛[31m`"
+
+
+def test_visible_leaves_ordinary_text_alone():
+    assert visible("Dancing··· 名前 é") == "Dancing··· 名前 é"
+
+
+def test_visible_shows_lone_surrogates_so_that_the_message_can_be_encoded():
+    visible("a\ud800b").encode("utf-8")
+
+
+TASK_KEYS = sorted(JOB["definitions"]["task"]["properties"])
+JOB_KEYS = sorted(JOB["properties"])
+
+
+@pytest.mark.parametrize(
+    ("word", "meant"),
+    [
+        ("retires", "retry"),
+        ("retries", "retry"),
+        ("Target", "target"),
+        ("tag", "tags"),
+        ("function", "target"),
+        ("callable", "target"),
+        ("depends", "depends_on"),
+        ("needs", "depends_on"),
+        ("dependencies", "depends_on"),
+        ("dependsOn", "depends_on"),
+        ("depends-on", "depends_on"),
+        ("cmd", "command"),
+        ("run", "command"),
+        ("shell", "command"),
+        ("argument", "args"),
+        ("arguments", "args"),
+        ("environment", "env"),
+        ("workdir", "cwd"),
+        ("working_dir", "cwd"),
+        ("timout", "timeout"),
+        ("kwarg", "kwargs"),
+        ("deamon", "daemon"),
+        ("if", "when"),
+    ],
+)
+def test_a_key_of_a_task_is_guessed(word, meant):
+    assert did_you_mean(word, TASK_KEYS) == f"did you mean `{meant}`?"
+
+
+@pytest.mark.parametrize(
+    ("word", "meant"),
+    [
+        ("processes", "tasks"),
+        ("jobs", "tasks"),
+        ("task", "tasks"),
+        ("parallel", "max_parallel"),
+        ("workers", "max_parallel"),
+        ("max_workers", "max_parallel"),
+        ("parameters", "params"),
+        ("max-parallel", "max_parallel"),
+        ("failfast", "fail_fast"),
+    ],
+)
+def test_a_key_of_a_job_is_guessed(word, meant):
+    assert did_you_mean(word, JOB_KEYS) == f"did you mean `{meant}`?"
+
+
+def test_nothing_is_guessed_for_a_word_that_is_like_none():
+    assert did_you_mean("zzzzzz", TASK_KEYS) == ""
+    assert did_you_mean("a", []) == ""
+
+
+def test_a_word_of_megabytes_costs_no_time():
+    started = time.perf_counter()
+    assert did_you_mean("ab" * 4_000_000, TASK_KEYS) == ""
+    assert time.perf_counter() - started < 1
+
+
+def test_nine_of_ten_typos_of_every_key_are_mended():
+    found = total = 0
+    for key in TASK_KEYS:
+        for i in range(len(key) if len(key) > 3 else 0):
+            swapped = key[:i] + key[i + 1 : i + 2] + key[i] + key[i + 2 :]
+            for typo in {key[:i] + key[i + 1 :], swapped, key[:i] + key[i] + key[i:]} - {key}:
+                total += 1
+                found += did_you_mean(typo, TASK_KEYS) == f"did you mean `{key}`?"
+    assert found >= 0.9 * total

@@ -1,0 +1,201 @@
+"""Env files: what their lines mean, and that no message has what stands in them."""
+
+import time
+from contextlib import suppress
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from mprun.diagnostics import render
+from mprun.errors import JobFileError, UsageError
+from mprun.jobfile.dotenv import MAX_PROBLEMS, read_env_file
+from mprun.jobfile.text_file import MAX_BYTES
+
+
+@pytest.fixture
+def read(tmp_path):
+    """Reads an env file of this text or these bytes."""
+
+    def read(text):
+        path = tmp_path / "my.env"
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+        return read_env_file(str(path))
+
+    return read
+
+
+@pytest.fixture
+def problems(read):
+    def problems(text):
+        with pytest.raises(JobFileError) as caught:
+            read(text)
+        return caught.value.problems
+
+    return problems
+
+
+@pytest.mark.parametrize(
+    ("line", "value"),
+    [
+        ("A=x", "x"),
+        ("A=", ""),
+        ("A=a b", "a b"),
+        ("A=x  ", "x"),
+        ("A= x", "x"),
+        ("A =x", "x"),
+        ("  A=x", "x"),
+        ("export A=x", "x"),
+        ("\texport\tA=x", "x"),
+        ("A=b=c==", "b=c=="),
+        ("A=x # why", "x"),
+        ("A=x\t#why", "x"),
+        ("A=x#y", "x#y"),
+        ("A=#y", "#y"),
+        ("A= # why", ""),
+        ("A=a'b\"c", "a'b\"c"),
+        ("A=a\\nb", "a\\nb"),
+        ("A=$HOME ${HOME}", "$HOME ${HOME}"),
+        ("A=''", ""),
+        ("A='a # b'", "a # b"),
+        ("A='a\\n\"b'", 'a\\n"b'),
+        ("A='x' # why", "x"),
+        ("A='x'  ", "x"),
+        ('A=""', ""),
+        ('A="a # b"', "a # b"),
+        ('A="a\\nb\\tc"', "a\nb\tc"),
+        ('A="say \\"no\\""', 'say "no"'),
+        ('A="a\\\\nb"', "a\\nb"),
+        ('A="C:\\dir $X it\'s"', "C:\\dir $X it's"),
+        ('A="x"\t# why', "x"),
+        ("A=ä€\U0001f600", "ä€\U0001f600"),
+        ("A.b-c_1=x", None),
+    ],
+)
+def test_a_line_means(read, line, value):
+    assert read(line) == ({"A.b-c_1": "x"} if value is None else {"A": value})
+
+
+def test_a_variable_may_be_called_export(read):
+    assert read("export=1\nexport export=2\nexport = 3\nexported=4") == {"export": "3", "exported": "4"}
+
+
+def test_blank_lines_and_comments_mean_nothing(read):
+    assert read("\n  \t\n# A=x\n   # 'not closed\n\n#\0\nB=y\n") == {"B": "y"}
+    assert read("") == {}
+
+
+def test_the_order_is_the_files_and_the_last_of_a_name_holds(read):
+    assert list(read("B=1\nA=2\nB=3\n").items()) == [("B", "3"), ("A", "2")]
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_lines_may_end_as_anywhere_and_the_file_may_begin_with_a_mark(read, end):
+    assert read(f"\ufeffA=x{end}B='y'{end}C=\"z\" # c{end}") == {"A": "x", "B": "y", "C": "z"}
+
+
+@pytest.mark.parametrize(
+    ("line", "message", "column", "shown"),
+    [
+        ("hunter2", "a line without a `=`", 1, "***"),
+        ("  export hunter2", "a line without a `=`", 10, "  export ***"),
+        ("hunter2 MIIEp+==", "not a name of an environment variable", 1, "***"),
+        ("2hunter=x", "not a name of an environment variable", 1, "***"),
+        ("hunter 2=x", "not a name of an environment variable", 1, "***"),
+        ("hunter\0=x", "not a name of an environment variable", 1, "***"),
+        ("=hunter2", "no name stands before the `=`", 1, "***"),
+        ("A=hunter2\0", "a value with a NUL character", 3, "A=***"),
+        ("A='hunter2", "a quoted value that is not closed", 3, "A=***"),
+        ('export A="hunter2', "a quoted value that is not closed", 10, "export A=***"),
+        ('A="hunter2\\"', "a quoted value that is not closed", 3, "A=***"),
+        ('A = "hunter"2', "something stands behind a quoted value", 5, "A = ***"),
+        ("A='hunter'#2", "something stands behind a quoted value", 3, "A=***"),
+        ("A='hunter''2'", "something stands behind a quoted value", 3, "A=***"),
+    ],
+)
+def test_a_bad_line_is_told_with_its_place_and_without_its_value(problems, line, message, column, shown):
+    (problem,) = problems(f"GOOD=hunter2\n{line}\nMORE='hunter2'\n")
+    assert problem.message == message
+    assert (problem.place.line, problem.place.column) == (2, column)
+    assert problem.source.path.endswith("my.env")
+    assert problem.source.lines[1] == shown
+    assert "hunter" not in repr(problem) + render([problem])
+    assert problem.hint
+
+
+def test_all_bad_lines_are_told_at_once_up_to_a_hundred(problems):
+    assert [problem.place.line for problem in problems("a\nB=1\nc\n'd'\n")] == [1, 3, 4]
+    assert len(problems("x\n" * 1000)) == MAX_PROBLEMS
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda path: None, "there is no env file `"),
+        (lambda path: path.mkdir(), "is a directory"),
+        (lambda path: path.write_bytes(b"A=x\nB=hunter\xff2"), "is not UTF-8 on line 2"),
+        (lambda path: path.write_bytes(b"A=" + b"x" * (MAX_BYTES - 1)), "is too large"),
+        (lambda path: path.symlink_to(path), "cannot be read: "),
+    ],
+    ids=["missing", "directory", "latin", "large", "loop"],
+)
+def test_a_file_that_cannot_be_read_is_a_usage_error(tmp_path, make, said):
+    path = tmp_path / "my.env"
+    make(path)
+    with pytest.raises(UsageError) as caught:
+        read_env_file(str(path))
+    assert not isinstance(caught.value, JobFileError)
+    assert said in str(caught.value)
+    assert str(path) in str(caught.value)
+    assert "hunter" not in str(caught.value)
+
+
+def test_a_name_that_no_file_can_have_is_a_usage_error():
+    with pytest.raises(UsageError, match="cannot be read: embedded null"):
+        read_env_file("a\0b")
+
+
+def test_a_file_without_an_end_is_not_read_to_its_end():
+    with pytest.raises(UsageError, match="too large"):
+        read_env_file("/dev/zero")
+
+
+def test_the_largest_file_is_read(read):
+    assert len(read(b"A=" + b"x" * (MAX_BYTES - 2))["A"]) == MAX_BYTES - 2
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["A=" + '"' * (MAX_BYTES - 2), 'A="' + "\\n" * 500_000, "A=" + "\t" * 1_000_000, "A" + " " * 1_000_000,
+     "x\n" * 500_000, "A=x #" * 200_000, "A='" + " #'" * 300_000, " \n" * 500_000],
+    ids=["quotes", "escapes", "blanks", "no equals", "lines", "comments", "rest", "empty"],
+)  # fmt: skip
+def test_a_hostile_file_is_read_in_a_moment(read, text):
+    begun = time.monotonic()
+    with suppress(JobFileError):
+        read(text)
+    assert time.monotonic() - begun < 5
+
+
+@given(st.text(st.characters(blacklist_characters="\r\n\0", blacklist_categories=["Cs"])))
+@example("\\")
+@example('"\\"')
+def test_any_value_can_be_quoted(tmp_path_factory, value):
+    path = tmp_path_factory.mktemp("env") / "my.env"
+    escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+    path.write_text(f'A="{escaped}"\n', "utf-8")
+    assert read_env_file(str(path)) == {"A": value}
+
+
+@given(st.text(st.characters(blacklist_categories=["Cs"])))
+def test_any_text_is_read_or_refused_with_places_in_it(tmp_path_factory, text):
+    path = tmp_path_factory.mktemp("env") / "my.env"
+    path.write_bytes(text.encode())
+    variables, problems = {}, []
+    try:
+        variables = read_env_file(str(path))
+    except JobFileError as error:
+        problems = error.problems
+    assert all(name and "\0" not in name + value for name, value in variables.items())
+    assert all(1 <= problem.place.line <= len(text) + 1 for problem in problems)
+    render(problems)

@@ -1,0 +1,226 @@
+"""Runs in virtual time by what earlier ones took: how long, in which order, and which order is better."""
+
+from __future__ import annotations
+
+import random
+import statistics
+
+import pytest
+from support.plans import plan
+from support.random_plans import random_plan
+from support.timed_plans import estimates, noisy, timed_plan
+
+from mprun.jobfile.model import Ready, Retry
+from mprun.scheduling.critical_path import Ranks
+from mprun.scheduling.estimates import Estimates, Past
+from mprun.scheduling.forecast import REHEARSED_TASKS, WORTH, foresee, ordered
+from mprun.scheduling.plan import Carried
+from mprun.scheduling.simulation import rehearse
+
+SERVES = {"db": {"ready": Ready(kind="tcp", what="80")}}
+# Two chains of which the file begins with the short one.
+SPEC = {"s1": (), "s2": (), "s3": (), "s4": (), "a": (), "b": ("a",), "c": ("b",), "d": ("c",)}
+
+
+def past(**durations):
+    return [Past(durations=durations, until_ready={})]
+
+
+def played(made, until_ready=None, **durations):
+    found = rehearse(made, estimates(durations, until_ready))
+    return found and (found.seconds, [made.tasks[number].name for number in found.order])
+
+
+# ---- rehearsals
+
+
+def test_a_run_takes_as_long_as_its_places_make_it_take():
+    spec = {"a": (), "b": (), "c": (), "d": ("a",)}
+    assert played(plan(spec, places=2), a=1.0, b=3.0, c=1.5, d=2.0) == (4.5, ["a", "b", "c", "d"])
+
+
+def test_tokens_are_waited_for():
+    keys = {name: {"resources": {"db": 1}} for name in "ab"}
+    made = plan({"a": (), "b": (), "c": ()}, keys=keys, resources={"db": 1})
+    assert played(made, a=2.0, b=2.0, c=1.0) == (4.0, ["a", "c", "b"])
+
+
+def test_a_service_is_waited_for_until_it_is_ready_and_ends_with_the_run():
+    made = plan({"db": (), "test": ("db:ready",)}, daemons=("db",), keys=SERVES, places=1)
+    assert played(made, until_ready={"db": 3.0}, test=2.0) == (5.0, ["db", "test"])
+
+
+def test_a_daemon_of_which_the_end_is_known_ends_by_itself():
+    made = plan({"d": (), "after": ("d:finished",)}, daemons=("d",))
+    assert played(made, d=3.0, after=1.0) == (4.0, ["d", "after"])
+
+
+def test_nobody_can_tell_how_long_a_run_takes_that_waits_for_ever():
+    made = plan({"d": (), "after": ("d:finished",)}, daemons=("d",))
+    assert played(made, after=1.0) is None
+    assert played(plan({"a": ()}, keys={"a": {"restart": "always"}}), a=1.0) is None
+
+
+def test_a_list_is_spread_as_it_was():
+    made = plan({"each": (), "end": ("each",)}, places=2, late={"each"}, keys={"each": {"foreach": "x"}})
+    assert played(made, **{"each[0]": 1.0, "each[1]": 1.0, "each[2]": 2.0, "end": 1.0}) == (
+        4.0,
+        ["each", "end"],
+    )
+
+
+def test_of_a_list_what_was_carried_over_takes_nothing():
+    made = plan({"each": ()}, late={"each"}, keys={"each": {"foreach": "x"}})
+    made = made.replace(carried={"each[1]": Carried(outcome="succeeded", attempts=1)})
+    assert played(made, **{"each[0]": 1.0, "each[1]": 4.0}) == (1.0, ["each"])
+
+
+def test_whoever_ends_was_ready_before():
+    made = plan({"db": (), "test": ("db:ready",)}, keys=SERVES)
+    assert played(made, until_ready={"db": 9.0}, db=2.0, test=1.0) == (3.0, ["db", "test"])
+
+
+def test_what_is_skipped_takes_nothing_and_what_waits_for_a_failure_never_runs():
+    made = plan({"a": (), "b": ("a",), "mourn": ("a:failed",)}, skipped={"b"})
+    assert played(made, a=2.0, b=9.0, mourn=9.0) == (2.0, ["b", "a", "mourn"])
+
+
+def test_join_timeouts_and_the_timeout_of_the_run_do_not_end_a_rehearsal():
+    made = plan({"a": (), "b": ()}, join=[("a", 0.5)], timeout=1.0, keys={"a": {"retry": Retry(retries=2)}})
+    assert played(made, a=5.0, b=1.0) == (5.0, ["a", "b"])
+
+
+# ---- the better order
+
+
+def test_the_long_chain_goes_first_where_that_is_shorter():
+    durations = dict.fromkeys(SPEC, 1.0)
+    made = ordered(plan(SPEC, places=2), past(**durations))
+    assert played(plan(SPEC, places=2), **durations)[0] == 6.0
+    assert played(made, **durations) == (4.0, ["a", "s1", "b", "s2", "c", "s3", "s4", "d"])
+
+
+@pytest.mark.parametrize(
+    "spec", [dict.fromkeys(map(str, range(300)), ()), {"a": (), "b": ("a",), "c": ("b",)}]
+)
+def test_the_order_of_the_file_stays_where_no_other_can_be_shorter(spec, monkeypatch):
+    monkeypatch.setattr("mprun.scheduling.forecast.rehearse", None)
+    assert ordered(plan(spec, places=2), past(**dict.fromkeys(spec, 1.0))).ranks is None
+
+
+def test_the_order_of_the_file_stays_where_the_ranks_would_make_it_longer():
+    made, durations = anomaly()
+    assert ordered(made, past(**durations)).ranks is None
+
+
+def anomaly():
+    """A plan that takes more than a tenth longer with the longest way first."""
+    for seed in range(200):
+        made, durations = timed_plan(random.Random(seed), 30, tokens=True)
+        known = estimates(durations)
+        ranked = made.replace(ranks=Ranks(made, known))
+        if rehearse(ranked, known).seconds > 1.1 * rehearse(made, known).seconds:
+            return made, durations
+    raise AssertionError("no seed gives an anomaly")
+
+
+def test_what_is_too_large_to_rehearse_goes_by_ranks_unless_there_are_tokens(monkeypatch):
+    monkeypatch.setattr("mprun.scheduling.forecast.rehearse", None)
+    count = REHEARSED_TASKS
+    spec = {f"s{number}": () for number in range(count)} | {"a": (), "b": ("a",)}
+    durations = {**dict.fromkeys(spec, 1.0), "b": count / 2.0}
+    assert ordered(plan(spec, places=2), past(**durations)).ranks is not None
+    assert ordered(plan(spec, places=2, resources={"db": 1}), past(**durations)).ranks is None
+
+
+def test_an_outlook_has_the_time_the_order_and_the_critical_path():
+    durations = dict.fromkeys([name for name in SPEC if name != "s4"], 1.0)
+    made = plan(SPEC, places=2)
+    found = foresee(made, [*past(**durations), *past(**durations)])
+    assert (found.runs, found.new, found.seconds, found.path_seconds) == (2, 1, 4.0, 4.0)
+    assert [made.tasks[number].name for number in found.path] == ["a", "b", "c", "d"]
+    assert found.plan.ranks is not None
+
+
+def test_an_outlook_of_what_never_ends_has_no_time():
+    made = plan({"d": (), "after": ("d:finished",)}, daemons=("d",))
+    found = foresee(made, past(after=1.0))
+    assert (found.seconds, found.order) == (None, None)
+
+
+# ---- many graphs, the seeds fixed
+
+
+@pytest.fixture(scope="module")
+def drawn():
+    """Plans with their durations, and what the run takes in the order of the file and in the chosen one."""
+    found = []
+    for seed in range(400):
+        dice = random.Random(seed)
+        made, durations = timed_plan(dice, dice.randint(5, 90))
+        chosen = ordered(made, past(**durations))
+        found.append((made, chosen, durations))
+    return found
+
+
+def seconds(made, durations):
+    return rehearse(made, estimates(durations)).seconds
+
+
+def test_the_chosen_order_is_never_longer_than_that_of_the_file_and_often_shorter(drawn):
+    gains = [1 - seconds(chosen, spans) / seconds(made, spans) for made, chosen, spans in drawn]
+    assert min(gains) >= 0.0
+    assert all(gain >= WORTH for gain, (_, chosen, _) in zip(gains, drawn, strict=True) if chosen.ranks)
+    assert statistics.median(gains) > 0.01
+    assert statistics.mean(gains) > 0.03
+
+
+def test_a_rehearsal_has_every_task_once_in_its_order(drawn):
+    for made, chosen, durations in drawn:
+        assert sorted(rehearse(chosen, estimates(durations)).order) == list(range(len(made.tasks)))
+
+
+def test_where_tasks_take_a_fifth_more_or_less_the_chosen_order_is_rarely_longer(drawn):
+    dice = random.Random(1)
+    actual = [noisy(dice, spans, 0.2) for *_, spans in drawn]
+    pairs = zip(drawn, actual, strict=True)
+    gains = [1 - seconds(chosen, spans) / seconds(made, spans) for (made, chosen, _), spans in pairs]
+    assert min(gains) > -0.10
+    assert sum(gain < -0.01 for gain in gains) < len(gains) / 100
+    assert statistics.mean(gains) > 0.03
+
+
+def test_no_rehearsal_is_shorter_than_can_be_or_longer_than_graham_allows(drawn):
+    for made, _, durations in drawn:
+        ranks = Ranks(made, Estimates(past(**durations)))
+        shared, places = ranks.work / made.max_parallel, made.max_parallel
+        for order in (made, made.replace(ranks=ranks)):
+            took = seconds(order, durations)
+            assert took >= max(shared, ranks.seconds) - 1e-9
+            if not made.job.resources:
+                assert took <= shared + ranks.seconds * (1 - 1 / places) + 1e-9
+
+
+@pytest.mark.parametrize("block", range(4))
+def test_whatever_a_job_says_and_a_record_holds_there_is_an_outlook(block):
+    for seed in range(block * 150, (block + 1) * 150):
+        dice = random.Random(seed)
+        made = with_lists(dice, random_plan(dice)).replace(ranks=None)
+        names = [planned.name for planned in made.tasks] + [f"t{number}[{number % 3}]" for number in range(9)]
+        known = {name: dice.choice([0.0, dice.random() * 5]) for name in names if dice.random() < 0.7}
+        ready = {name: dice.random() * 5 for name in names if dice.random() < 0.5}
+        found = foresee(made, [Past(durations={**known, "t0": 1.0}, until_ready=ready)])
+        assert found.order is None or sorted(found.order) == list(range(len(made.tasks)))
+        assert found.seconds is None or found.seconds >= 0.0
+
+
+def with_lists(dice, made):
+    """A plan in which some of what is late is to be spread over a list."""
+    return made.replace(
+        tasks=tuple(
+            planned.replace(task=planned.task.replace(foreach="x"))
+            if planned.late and dice.random() < 0.5
+            else planned
+            for planned in made.tasks
+        )
+    )

@@ -1,0 +1,247 @@
+"""What the command puts off of click's and PyYAML's imports is there for whoever asks for it."""
+
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+
+def run(code: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=False
+    )
+    assert done.stderr == ""
+    return done.stdout
+
+
+def test_click_comes_without_what_a_run_does_not_need():
+    code = """
+import sys
+from mprun.cli.lean_imports import import_click
+import_click()
+import click
+print([name for name in ("ast", "dis", "tokenize", "platform") if name in sys.modules])
+print([type(sys.modules[name]).__name__ for name in ("inspect", "uuid")])
+"""
+    assert run(code) == "[]\n['StandIn', 'StandIn']\n"
+
+
+def test_click_gets_what_was_put_off_when_it_asks():
+    code = """
+from mprun.cli.lean_imports import import_click
+import_click()
+import click, uuid, inspect
+
+@click.command(help="One.\\n\\n    Two.", epilog="End.")
+@click.option("--id", type=click.UUID, help="  Of one line. ")
+@click.option("--long", help="First.\\n\\n    Second.")
+def command(id, long):
+    assert type(id) is uuid.UUID, id
+    click.echo_via_pager(str(line) for line in [id])
+
+print(inspect.isfunction(run := command.callback), click.termui.inspect.isgeneratorfunction(run))
+print([option.help for option in command.params])
+command.main(["--id", "12345678123456781234567812345678"], standalone_mode=False)
+try:
+    command.main(["--id", "no"], standalone_mode=False)
+except click.BadParameter as error:
+    print(error.message)
+"""
+    assert run(code).splitlines() == [
+        "True False",
+        "['Of one line. ', 'First.\\n\\nSecond.']",
+        "12345678-1234-5678-1234-567812345678",
+        "'no' is not a valid UUID.",
+    ]
+
+
+def test_what_click_was_given_is_for_click_alone():
+    code = """
+from mprun.cli.lean_imports import import_click
+import_click()
+from gettext import gettext, ngettext
+from uuid import UUID
+from datetime import datetime, date
+import click.core
+print([one.__module__ for one in (gettext, ngettext, UUID, datetime, date)])
+print(click.core._("Options"), click.core.ngettext("one", "many", 1), click.core.ngettext("one", "many", 2))
+print(isinstance(date.today(), date), click.types.datetime is datetime)
+"""
+    assert run(code).splitlines() == [
+        "['gettext', 'gettext', 'uuid', 'datetime', 'datetime']",
+        "Options one many",
+        "True True",
+    ]
+
+
+def test_a_text_of_one_line_is_cleaned_as_inspect_does():
+    code = r"""
+from mprun.cli.lean_imports import _clean
+import inspect
+for text in ("", " ", "a", "  a  ", "\ta\tb ", " a\n   b\n  c\n", "\n\n a"):
+    assert _clean(text) == inspect.cleandoc(text), text
+"""
+    assert run(code) == ""
+
+
+@pytest.mark.parametrize("name", ["inspect", "uuid"])
+def test_what_somebody_has_imported_before_stays_as_it_is(name):
+    code = f"""
+import {name}
+from mprun.cli.lean_imports import import_click
+import_click()
+import click, sys
+print(sys.modules["{name}"] is {name}, type({name}).__name__)
+"""
+    assert run(code) == "True module\n"
+
+
+def test_a_job_file_is_read_with_libyaml_alone():
+    code = """
+import sys
+from mprun.cli.lean_imports import import_yaml_parser
+import_yaml_parser()
+from mprun.jobfile.syntax.document import parse
+print(parse("a: [1, &x b, *x]", "job.yaml").root)
+of_yaml = {name: module for name, module in sys.modules.items() if name.partition(".")[0] == "yaml"}
+print(sorted(name for name, module in of_yaml.items() if type(module).__name__ != "StandIn"))
+"""
+    names = ["yaml._yaml", "yaml.error", "yaml.events", "yaml.nodes", "yaml.tokens"]
+    assert run(code).splitlines() == ["{'a': [1, 'b', 'b']}", str(names)]
+
+
+def test_who_asks_yaml_for_more_gets_all_of_it():
+    code = """
+from mprun.cli.lean_imports import import_yaml_parser
+import_yaml_parser()
+from mprun.jobfile.syntax.document import parse
+parse("a: 1", "job.yaml")
+import yaml
+print(yaml.safe_load("a: 2001-01-01"), yaml.load("[1, x]", yaml.CSafeLoader), yaml.dump({"a": 1}).strip())
+print(yaml._yaml.CParser is yaml.cyaml.CParser, yaml.nodes.Node is yaml.Node)
+try:
+    yaml.load("[1", yaml.CSafeLoader)
+except yaml.MarkedYAMLError as error:
+    print(error.problem_mark.line)
+"""
+    assert run(code).splitlines() == [
+        "{'a': datetime.date(2001, 1, 1)} [1, 'x'] a: 1",
+        "True True",
+        "1",
+    ]
+
+
+@pytest.mark.parametrize("text", ["a: [1", "a: b: c", "a: *x", "a: &x &y 1", "- a\nb: 1", "%YAML 3.0\n---\n"])
+def test_what_is_wrong_with_a_file_is_told_in_the_same_words(text):
+    code = f"""
+import sys
+from mprun.errors import JobFileError
+from mprun.jobfile.syntax.document import parse
+if len(sys.argv) > 1:
+    from mprun.cli.lean_imports import import_yaml_parser
+    import_yaml_parser()
+try:
+    parse({text!r}, "job.yaml")
+except JobFileError as error:
+    print([(one.message, one.hint, one.place) for one in error.problems])
+"""
+    with_all, alone = (
+        subprocess.run(
+            [sys.executable, "-c", code, *more], capture_output=True, text=True, timeout=30, check=True
+        ).stdout
+        for more in ((), ("alone",))
+    )
+    assert alone == with_all != ""
+
+
+def test_an_annotation_that_was_not_compiled_means_what_it_says():
+    code = """
+import typing
+reference = typing.ForwardRef
+from mprun.cli.lean_imports import Unread, import_click
+import_click()
+print(typing.ForwardRef is reference)
+typing.ForwardRef = Unread
+class Both(typing.TypedDict):
+    one: "typing.Callable[..., int]"
+    other: "str | None"
+typing.ForwardRef = reference
+print([type(kind).__name__ for kind in Both.__annotations__.values()])
+print(typing.get_type_hints(Both) == {"one": typing.Callable[..., int], "other": str | None})
+"""
+    assert run(code) == "True\n['Unread', 'Unread']\nTrue\n"
+
+
+def test_what_is_put_off_is_found_where_it_is():
+    code = """
+import sys
+from mprun.cli.lean_imports import import_click
+import_click()
+import importlib.util
+before = importlib.util.find_spec("uuid").origin
+import uuid
+print(type(sys.modules["uuid"]).__name__, uuid.uuid4().version, before == uuid.__file__)
+"""
+    assert run(code) == "StandIn 4 True\n"
+
+
+HEAD = """
+import sys, threading
+from mprun.lazy_import import StandIn, put_off
+sys.path.insert(0, sys.argv[1])
+"""
+
+
+def stand_in(tmp_path, module, code):
+    (tmp_path / "late.py").write_text(module)
+    command = [sys.executable, "-c", HEAD + textwrap.dedent(code), str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()
+
+
+def test_threads_that_ask_at_once_wait_for_the_whole_module(tmp_path):
+    code = """
+        module = put_off("late")
+        found = []
+        threads = [threading.Thread(target=lambda: found.append(module.last)) for _ in range(8)]
+        for thread in threads: thread.start()
+        for thread in threads: thread.join()
+        print(found.count(5), type(module).__name__)
+        """
+    assert stand_in(tmp_path, "import time\ntime.sleep(0.2)\nlast = 5\n", code) == ["8", "module"]
+
+
+def test_a_module_that_cannot_be_loaded_is_asked_for_again(tmp_path):
+    module = "import os\nhalf = 1\nif os.path.exists(__file__ + '.not'): raise OSError('no')\nlast = 5\n"
+    (tmp_path / "late.py.not").touch()
+    code = """
+        import os
+        module = put_off("late")
+        for _ in range(2):
+            try: module.last
+            except OSError as error: print(error, "half" in vars(module))
+        os.unlink(module.__file__ + ".not")
+        print(module.last)
+        """
+    assert stand_in(tmp_path, module, code) == ["no", "False", "no", "False", "5"]
+
+
+def test_who_looks_through_all_modules_loads_none(tmp_path):
+    code = """
+        module = put_off("late")
+        for each in sys.modules.values():
+            getattr(each, "__file__", None), getattr(each, "__warningregistry__", None)
+        print(isinstance(module, StandIn), module.__file__.endswith("late.py"), module.__spec__.name)
+        """
+    assert stand_in(tmp_path, "import email.mime.text\n", code) == ["True", "True", "late"]
+
+
+def test_what_is_replaced_in_a_module_stays_replaced(tmp_path):
+    code = """
+        module = put_off("late")
+        module.last = 6
+        print(module.last, module.other)
+        """
+    assert stand_in(tmp_path, "last = 5\nother = 7\n", code) == ["6", "7"]

@@ -1,0 +1,601 @@
+"""Params: what is declared, what is given, what comes of it, and what is said where it does not fit."""
+
+import json
+import math
+import time
+
+import pytest
+from hypothesis import given as hypothesis_given
+from hypothesis import strategies as st
+
+from mprun.diagnostics import render
+from mprun.errors import JobFileError, UsageError
+from mprun.jobfile.model import Origin
+from mprun.jobfile.params import MAX_PROBLEMS, Given, declare, from_options, from_with, settle
+from mprun.jobfile.references import Reference, Template
+from mprun.jobfile.schema.job_schema import check
+from mprun.jobfile.syntax.document import parse
+
+
+def settled(params, options=(), environment=None, **how):
+    """The values of `params: …`, given options and an environment."""
+    document = parse(f"params: {params}\ntasks: [{{target: 'm:f'}}]\n", "f.yaml")
+    assert check(document) == []
+    declared = document.root["params"]
+    given = from_options(options, environment or {}, declared)
+    return settle(document, declared, given, **how)
+
+
+def values(params, *options, **environment):
+    return settled(params, options, environment)[0]
+
+
+def problems(params, *options, **environment):
+    with pytest.raises(JobFileError) as caught:
+        settled(params, options, environment)
+    return caught.value.problems
+
+
+def only(params, *options, **environment):
+    (problem,) = problems(params, *options, **environment)
+    return problem
+
+
+def marked(problem):
+    line = problem.source.lines[problem.place.line - 1]
+    return line[problem.place.column - 1 :][: problem.place.width]
+
+
+def usage(params, *options):
+    with pytest.raises(UsageError) as caught:
+        settled(params, options)
+    assert not isinstance(caught.value, JobFileError)
+    return str(caught.value)
+
+
+# -- declarations
+
+
+@pytest.mark.parametrize(
+    ("raw", "kind", "default"),
+    [
+        (3, "integer", 3),
+        (True, "boolean", True),
+        (0.5, "number", 0.5),
+        ("a", "string", "a"),
+        (["a"], "list", ["a"]),
+        ([], "list", []),
+        (None, "string", None),
+        ({}, "string", None),
+        ({"default": 3}, "integer", 3),
+        ({"default": None}, "string", None),
+        ({"default": ["a"], "enum": ["a", "b"]}, "list", ["a"]),
+        ({"default": 1, "enum": [1, 2.5]}, "number", 1),
+        ({"enum": [1, 2]}, "integer", None),
+        ({"enum": [1, 2.5]}, "number", None),
+        ({"enum": [1, None]}, "integer", None),
+        ({"enum": [1, True]}, "string", None),
+        ({"type": "number", "default": 3}, "number", 3),
+        ({"type": "integer"}, "integer", None),
+    ],
+)
+def test_the_type_is_that_of_the_default_else_of_the_choices_else_string(raw, kind, default):
+    param = declare("p", raw)
+    assert (param.kind, param.default) == (kind, default)
+    assert type(param.default) is type(default)
+
+
+def test_defaults_are_the_values_where_nothing_is_given():
+    found = values(
+        "{n: 3, xs: [a, 1], s: {default: x}, none: , k: {type: integer}, l: {type: list, default: }}"
+    )
+    assert found == {"n": 3, "xs": ["a", 1], "s": "x", "none": None, "k": None, "l": None}
+    assert type(found["xs"]) is list
+    assert values("{}") == {}
+
+
+def test_the_names_of_secrets_are_told():
+    assert settled("{a: 1, b: {secret: true}, c: {secret: false}}")[1] == {"b"}
+
+
+@pytest.mark.parametrize(
+    ("param", "message", "hint", "mark"),
+    [
+        ("{type: integer, default: x}", "DEFAULT must be a whole number, not the string `x`",
+         "", "x"),
+        ("{type: integer, default: '3'}",
+         "DEFAULT must be a whole number, not the string `3`",
+         "leave the quotes out: `3`", "'3'"),
+        ("{type: integer, default: 3.0}",
+         "DEFAULT must be a whole number, not the number `3.0`", "", "3.0"),
+        ("{type: integer, default: true}",
+         "DEFAULT must be a whole number, not the boolean `true`", "", "true"),
+        ("{type: string, default: 010}", "DEFAULT must be a string, not the number `10`",
+         'quote it: `"010"`', "010"),
+        ("{type: boolean, default: no}",
+         "DEFAULT must be `true` or `false`, not the string `no`",
+         "write `false`, without quotes", "no"),
+        ("{type: list, default: a}", "DEFAULT must be a list, not the string `a`",
+         "put it in brackets: `[a]`", "a"),
+        ("{type: number, default: [1]}", "DEFAULT must be a number, not a list", "", "[1]"),
+        ("{default: smal, enum: [small, large]}",
+         "DEFAULT must be one of `small`, `large`, not the string `smal`",
+         "did you mean `small`?", "smal"),
+        ("{default: [a, c], enum: [a, b]}",
+         "DEFAULT must have only items of `a`, `b`, not the string `c`",
+         "", "[a, c]"),
+        ("{default: ab, pattern: a}", "DEFAULT must match `a`, not the string `ab`",
+         "", "ab"),
+        ("{type: string, enum: [a, 1]}",
+         "item 2 of `enum` of the param `p` must be a string, not the number `1`",
+         'quote it: `"1"`', "1"),
+        ("{pattern: '(a'}", "the `pattern` of the param `p` is not a regular expression: "
+         "missing ), unterminated subpattern at position 0", "", "'(a'"),
+        ("{required: true, default: 3}", "the param `p` is required, so its default is never used",
+         "take one of the two out", "default"),
+    ],
+)  # fmt: skip
+def test_a_declaration_that_contradicts_itself_is_told_at_its_place(param, message, hint, mark):
+    problem = only(f"{{p: {param}}}")
+    message = message.replace("DEFAULT", "the default of the param `p`")
+    assert (problem.message, problem.hint, marked(problem)) == (message, hint, mark)
+    # Whoever only reads the file is told, too, but for what a pattern would find.
+    if "pattern: a" not in param:
+        with pytest.raises(JobFileError):
+            settled(f"{{p: {param}}}", lenient=True)
+
+
+def test_a_value_is_not_held_against_a_declaration_that_is_wrong():
+    problem = only("{p: {type: integer, enum: [a]}}", "p=3")
+    assert problem.message.startswith("item 1 of `enum` of the param `p` ")
+    assert "is not a regular expression" in only("{p: {pattern: '[', default: a}}", "p=3").message
+
+
+def test_null_among_the_choices_says_nothing():
+    assert values("{p: {enum: [1, null]}}", "p=1") == {"p": 1}
+    assert values("{p: {enum: [1, null], default: }}") == {"p": None}
+
+
+def test_a_hint_is_of_what_stands_in_the_file_or_is_not_given():
+    problem = only("{a: {type: string, default: &n 3}, b: *n}")
+    assert problem.message == "the default of the param `a` must be a string, not the number `3`"
+    assert problem.hint == ""
+
+
+# -- what is given
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "value"),
+    [
+        ("string", "", ""),
+        ("string", "3", "3"),
+        ("string", " a=b ", " a=b "),
+        ("string", "[a", "[a"),
+        ("integer", "3", 3),
+        ("integer", " -3 ", -3),
+        ("integer", "010", 10),
+        ("integer", "0o10", 8),
+        ("integer", "0x1F", 31),
+        ("number", "3", 3),
+        ("number", "-.5e1", -5.0),
+        ("boolean", "true", True),
+        ("boolean", "FALSE", False),
+        ("list", "", []),
+        ("list", "[]", []),
+        ("list", "[ ]", []),
+        ("list", "a", ["a"]),
+        ("list", "a,b", ["a", "b"]),
+        ("list", "a, b,", ["a", "b"]),
+        ("list", " [ a , b, ] ", ["a", "b"]),
+        ("list", "1, 2.5, true, null, no, 12:30", [1, 2.5, True, None, "no", "12:30"]),
+        ("list", "\"a,b\", '1', \"2\\n\", 'it''s', ''", ["a,b", "1", "2\n", "it's", ""]),
+        ("list", "a\"b, it's", ['a"b', "it's"]),
+        ("list", '"a\tb"', ["a\tb"]),
+        ("list", "a[0],{b}", ["a[0]", "{b}"]),
+    ],
+)
+def test_a_text_is_read_as_the_declared_type(kind, text, value):
+    read = values(f"{{p: {{type: {kind}}}}}", f"p={text}")["p"]
+    assert read == value
+    assert type(read) is type(value)
+    assert values(f"{{p: {{type: {kind}}}}}", MPRUN_PARAM_P=text)["p"] == value
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "message"),
+    [
+        ("integer", "abc", "must be a whole number; `-p` gives `abc`"),
+        ("integer", "3.0", "must be a whole number; `-p` gives `3.0`"),
+        ("integer", "", "must be a whole number; `-p` gives nothing"),
+        ("integer", "1_000", "must be a whole number; `-p` gives `1_000`"),
+        ("integer", "٣", "must be a whole number; `-p` gives `٣`"),
+        ("integer", "true", "must be a whole number; `-p` gives `true`"),
+        ("number", ".nan", "must be a number; `-p` gives `.nan`"),
+        ("number", "-.inf", "must be a number; `-p` gives `-.inf`"),
+        ("number", "1e999", "must be a number; `-p` gives `1e999`"),
+        ("boolean", "yes", "must be `true` or `false`; `-p` gives `yes`"),
+        ("boolean", "1", "must be `true` or `false`; `-p` gives `1`"),
+        ("list", "a,,b", "must be a list such as `a,b` or `[a, b]`; `-p` gives `a,,b`"),
+        ("list", ",", "must be a list such as `a,b` or `[a, b]`; `-p` gives `,`"),
+        ("list", "[a", "must be a list such as `a,b` or `[a, b]`; `-p` gives `[a`"),
+        ("list", "[[a]]", "must be a list such as `a,b` or `[a, b]`; `-p` gives `[[a]]`"),
+        ("list", "'a", "must be a list such as `a,b` or `[a, b]`; `-p` gives `'a`"),
+        ("list", "'a'b", "must be a list such as `a,b` or `[a, b]`; `-p` gives `'a'b`"),
+        ("list", '"\\x"', 'must be a list such as `a,b` or `[a, b]`; `-p` gives `"\\x"`'),
+        ("list", "[.inf]", "must be a list such as `a,b` or `[a, b]`; `-p` gives `[.inf]`"),
+        ("list", "1e999", "must be a list such as `a,b` or `[a, b]`; `-p` gives `1e999`"),
+        ("string", "\udcff", "must be UTF-8; `-p` gives `\\udcff`"),
+    ],
+)
+def test_a_text_that_is_none_of_the_type_is_told_with_its_param(kind, text, message):
+    problem = only(f"{{p: {{type: {kind}}}}}", f"p={text}")
+    assert (problem.message, marked(problem)) == (f"the param `p` {message}", "p")
+
+
+def test_a_number_that_is_too_long_is_no_number():
+    assert only("{p: 3}", "p=" + "9" * 5000).message.startswith("the param `p` must be a whole number; ")
+
+
+def test_an_option_goes_before_the_environment_and_that_before_the_default():
+    params = "{n: 1, m: 1, k: 1}"
+    assert values(params, "n=3", MPRUN_PARAM_N="2", MPRUN_PARAM_M="2") == {"n": 3, "m": 2, "k": 1}
+
+
+def test_the_last_of_an_option_wins():
+    assert values("{n: 1, m: 1}", "n=2", "m=5", "n=3") == {"n": 3, "m": 5}
+    # The earlier one is not even read.
+    assert values("{s: a}", "s=@/nowhere", "s=b") == {"s": "b"}
+
+
+def test_a_value_may_have_an_equals_sign():
+    assert values("{s: a}", "s=b=c") == {"s": "b=c"}
+
+
+def test_the_variable_of_a_param_is_in_capitals_with_underscores():
+    params = "{start-day: a, start_day: b, ärger: c, mprun: d}"
+    given = {
+        "MPRUN_PARAM_START_DAY": "x",
+        "MPRUN_PARAM_ÄRGER": "y",
+        "start-day": "z",
+        "MPRUN_PARAM_OTHER": "z",
+    }
+    assert values(params, **given) == {"start-day": "x", "start_day": "x", "ärger": "y", "mprun": "d"}
+
+
+def test_the_way_that_a_value_came_is_named(tmp_path):
+    assert only("{n: 3}", MPRUN_PARAM_N="x").message.endswith("; `MPRUN_PARAM_N` gives `x`")
+    file = tmp_path / "f"
+    file.write_text("x")
+    assert only("{n: 3}", f"n=@{file}").message.endswith(f"; `-p n=@{file}` gives `x`")
+
+
+@pytest.mark.parametrize(
+    ("content", "value"),
+    [
+        ("a", "a"),
+        ("a\n", "a"),
+        ("a\r\n", "a"),
+        ("a\n\n", "a\n"),
+        ("a\r", "a\r"),
+        ("\ufeffa", "a"),
+        ("@b", "@b"),
+    ],
+)
+def test_a_file_gives_its_text_without_its_last_newline(tmp_path, content, value):
+    file = tmp_path / "f"
+    file.write_bytes(content.encode())
+    assert values("{s: x}", f"s=@{file}") == {"s": value}
+
+
+def test_a_files_text_is_read_as_the_type(tmp_path):
+    file = tmp_path / "f"
+    file.write_text("[1, 2]\n")
+    assert values("{xs: []}", f"xs=@{file}") == {"xs": [1, 2]}
+
+
+def test_two_at_signs_are_a_literal_one():
+    assert values("{s: x, t: x}", "s=@@me", "t=a@b") == {"s": "@me", "t": "a@b"}
+
+
+def test_what_cannot_be_given_is_a_usage_error(tmp_path):
+    assert usage("{day: x}", "dya=1") == "there is no param `dya`; did you mean `day`?"
+    assert usage("{day: x, n: 1}", "qqq=1") == "there is no param `qqq`; there are `day`, `n`"
+    assert usage("{}", "day=1") == "there is no param `day`: the job declares none"
+    assert usage("{day: x}", "day") == "`-p day` has no `=`; write `-p day=VALUE`"
+    assert usage("{day: x}", "5") == "`-p 5` has no `=`; write `-p day=VALUE`"
+    assert usage("{}", "5") == "`-p 5` has no `=`; write `-p KEY=VALUE`"
+    assert usage("{s: x}", "s=@") == "`-p s=@` names no file; for a literal `@` write `-p s=@@`"
+    assert usage("{s: x}", f"s=@{tmp_path}") == f"the file of the param `s` `{tmp_path}` is a directory"
+
+
+@pytest.mark.parametrize(
+    ("param", "text", "message", "hint"),
+    [
+        ("{enum: [small, large]}", "smal",
+         "must be one of `small`, `large`; `-p` gives `smal`", "did you mean `small`?"),
+        ("{enum: [1, 2]}", "3", "must be one of `1`, `2`; `-p` gives `3`", ""),
+        ("{type: list, enum: [a, b]}", "a,c",
+         "must have only items of `a`, `b`; `-p` gives `c`", ""),
+        ("{type: list, enum: [1, a]}", "1,true",
+         "must have only items of `1`, `a`; `-p` gives `true`", ""),
+        (r"{pattern: '\d{4}'}", "12345", r"must match `\d{4}`; `-p` gives `12345`", ""),
+        (r"{pattern: '\d{4}'}", "1234\n", r"must match `\d{4}`; `-p` gives `1234␊`", ""),
+        (r"{type: integer, pattern: '\d'}", "12", r"must match `\d`; `-p` gives `12`", ""),
+        ("{type: list, pattern: a+}", "aa,b", "must have only items that match `a+`; `-p` gives `b`",
+         ""),
+    ],
+)  # fmt: skip
+def test_a_value_must_be_among_the_choices_and_match(param, text, message, hint):
+    problem = only(f"{{p: {param}}}", f"p={text}")
+    assert (problem.message, problem.hint, marked(problem)) == (f"the param `p` {message}", hint, "p")
+
+
+def test_what_fits_is_taken():
+    assert values("{p: {enum: [1, 2.5]}}", "p=1.0") == {"p": 1.0}
+    assert values(r"{p: {pattern: '\d{4}'}}", "p=1234") == {"p": "1234"}
+    assert values("{p: {enum: [a, b], default: a}}", "p=b") == {"p": "b"}
+    assert values("{p: {type: list, enum: [a, 1], pattern: '.'}}", "p=1,a,1") == {"p": [1, "a", 1]}
+
+
+def test_a_long_list_of_choices_is_cut():
+    choices = ", ".join(f"c{number}" for number in range(30))
+    assert only(f"{{p: {{enum: [{choices}]}}}}", "p=zzz").message.endswith("`c8`, `c9`, …; `-p` gives `zzz`")
+
+
+def test_among_very_many_choices_the_one_that_was_meant_is_not_looked_for():
+    choices = ", ".join(f"c{number:05}" for number in range(2000))
+    assert only(f"{{p: {{enum: [{choices}]}}}}", "p=c00000x").hint == "did you mean `c00000`?"
+    assert only(f"{{p: {{enum: [{choices}, small]}}}}", "p=smal").hint == ""
+
+
+def test_what_is_required_must_be_given():
+    problem = only("{day: {required: true}}")
+    assert problem.message == "the param `day` is required"
+    assert problem.hint == "give it with `-p day=…` or MPRUN_PARAM_DAY"
+    assert (problem.place.line, marked(problem)) == (1, "day")
+    assert values("{day: {required: true}}", "day=") == {"day": ""}
+    assert values("{day: {required: true, default: }}", MPRUN_PARAM_DAY="x") == {"day": "x"}
+
+
+def test_all_problems_are_told_at_once():
+    params = "{a: {required: true}, b: {pattern: '['}, c: 3, d: {enum: [x]}}"
+    found = problems(params, "c=x", MPRUN_PARAM_D="y")
+    assert [marked(problem) for problem in found] == ["a", "'['", "c", "d"]
+
+
+# -- secrets
+
+
+def test_a_secret_may_come_from_a_file_or_the_environment(tmp_path):
+    file = tmp_path / "f"
+    file.write_text("hunter2\n")
+    for options, environment in (([f"s=@{file}"], {}), ([], {"MPRUN_PARAM_S": "hunter2"})):
+        assert settled("{s: {secret: true}}", options, environment) == ({"s": "hunter2"}, {"s"})
+
+
+@pytest.mark.parametrize("text", ["hunter2", "@@hunter2", ""])
+def test_a_secret_must_not_stand_on_the_command_line(text):
+    problem = only("{s: {secret: true}}", f"s={text}")
+    reason = "a secret on the command line can be read by every user of the machine"
+    assert problem.message == f"the param `s` is secret: {reason}"
+    assert problem.hint == "give it with `-p s=@FILE` or MPRUN_PARAM_S"
+    assert "hunter2" not in repr(problem)
+
+
+def test_a_secret_that_is_not_given_is_asked_for_in_a_safe_way():
+    problem = only("{s: {secret: true, required: true}}")
+    assert problem.hint == "give it with `-p s=@FILE` or MPRUN_PARAM_S"
+
+
+@pytest.mark.parametrize(
+    ("param", "must"),
+    [
+        ("{secret: true, type: integer}", "must be a whole number"),
+        ("{secret: true, type: list, pattern: a}", "must have only items that match `a`"),
+        ("{secret: true, enum: [hunter1]}", "must be one of `hunter1`"),
+        ("{secret: true, pattern: '[a-z]+'}", "must match `[a-z]+`"),
+    ],
+)
+@pytest.mark.parametrize("way", ["variable", "file", "with"])
+def test_a_secret_is_in_no_message(tmp_path, param, must, way):
+    text, declared, given = f"params: {{s: {param}}}\nt:\n  with: {{s: hunter2}}\n", {}, {}
+    document = parse(text, "f.yaml")
+    declared = document.root["params"]
+    file = tmp_path / "f"
+    file.write_text("hunter2")
+    within = None
+    if way == "with":
+        within = Origin(document=document, path=("t",))
+        given = from_with(document.root["t"]["with"])
+    elif way == "file":
+        given = from_options([f"s=@{file}"], {}, declared)
+    else:
+        given = from_options([], {"MPRUN_PARAM_S": "hunter2"}, declared)
+    with pytest.raises(JobFileError) as caught:
+        settle(document, declared, given, within=within)
+    (problem,) = caught.value.problems
+    assert problem.message.startswith(f"the param `s` {must}; ") or way == "with"
+    assert "hunter2" not in problem.message + problem.hint + render([problem]) + str(caught.value)
+    assert caught.value.__cause__ is None
+    assert caught.value.__context__ is None
+
+
+# -- a recipe
+
+
+def recipe(params, with_text, lenient=False):
+    """What a recipe with these params makes of what a task gives it."""
+    document = parse(f"params: {params}\n", "recipe.yaml")
+    user = parse(f"tasks:\n  - uses: recipe.yaml\n    {with_text}\n", "user.yaml")
+    task = user.root["tasks"][0]
+    within = Origin(document=user, path=("tasks", 0))
+    given = from_with(task.get("with") or {})
+    return settle(document, document.root["params"], given, within=within, lenient=lenient)[0]
+
+
+def recipe_problems(params, with_text, lenient=False):
+    with pytest.raises(JobFileError) as caught:
+        recipe(params, with_text, lenient)
+    assert all(problem.source.path == "user.yaml" for problem in caught.value.problems)
+    return caught.value.problems
+
+
+def test_with_gives_values_with_their_types():
+    params = "{n: 3, x: 1.5, s: a, xs: [], b: true}"
+    given = "with: {n: 4, x: 2, s: '5', xs: [{k: 1}], b: false}"
+    assert recipe(params, given) == {"n": 4, "x": 2, "s": "5", "xs": [{"k": 1}], "b": False}
+
+
+def test_null_from_with_is_null_but_not_of_what_is_required():
+    assert recipe("{n: 3}", "with: {n: }") == {"n": None}
+    (problem,) = recipe_problems("{n: {required: true}}", "with: {n: null}")
+    assert (problem.message, marked(problem)) == ("the param `n` must not be null; `with` gives null", "null")
+
+
+@pytest.mark.parametrize(
+    ("param", "value", "message", "hint"),
+    [
+        ("a", "010", "must be a string; `with` gives the number `10`", 'quote it: `"010"`'),
+        ("a", "true", "must be a string; `with` gives the boolean `true`", 'quote it: `"true"`'),
+        ("a", "{}", "must be a string; `with` gives a mapping", ""),
+        ("3", "'3'", "must be a whole number; `with` gives the string `3`",
+         "leave the quotes out: `3`"),
+        ("3", "true", "must be a whole number; `with` gives the boolean `true`", ""),
+        ("1.5", ".nan", "must be a number; `with` gives the number `NaN`", ""),
+        ("true", "1", "must be `true` or `false`; `with` gives the number `1`", ""),
+        ("[]", "a", "must be a list; `with` gives the string `a`", "put it in brackets: `[a]`"),
+        ("{enum: [day, week]}", "dya", "must be one of `day`, `week`; `with` gives the string `dya`",
+         "did you mean `day`?"),
+        ("{type: list, pattern: a}", "[a, bb]",
+         "must have only items that match `a`; `with` gives the string `bb`", ""),
+    ],
+)  # fmt: skip
+def test_what_with_gives_is_not_converted_and_told_where_it_stands(param, value, message, hint):
+    (problem,) = recipe_problems(f"{{p: {param}}}", f"with: {{p: {value}}}")
+    assert (problem.message, problem.hint, marked(problem)) == (f"the param `p` {message}", hint, value)
+
+
+def test_what_with_must_give_is_told_at_the_task():
+    (problem,) = recipe_problems("{day: {required: true}}", "with: {}")
+    assert (problem.message, problem.hint) == ("`recipe.yaml` needs the param `day`", "add `day:` to `with`")
+    assert marked(problem) == "with"
+    (problem,) = recipe_problems("{day: {required: true}}", "name: a", lenient=True)
+    assert problem.place.line == 2
+
+
+def test_what_the_recipe_does_not_have_is_told_at_its_key():
+    (problem,) = recipe_problems("{day: a}", "with: {dya: b}")
+    assert (problem.message, problem.hint, marked(problem)) == (
+        "`recipe.yaml` has no param `dya`",
+        "did you mean `day`?",
+        "dya",
+    )
+
+
+def test_without_a_task_nothing_undeclared_is_given():
+    document = parse("params: {day: a}", "f.yaml")
+    with pytest.raises(UsageError, match=r"there is no param `dya`; did you mean `day`\?"):
+        settle(document, document.root["params"], {"dya": Given(value="a", where="`-p`")})
+
+
+def test_what_is_known_only_during_the_run_is_passed_on():
+    later = Reference(text="tasks.a.result", root="tasks", name="a")
+    text = Template(parts=("x", later))
+    document = parse(
+        "params: {a: 3, b: {enum: [x]}, c: {type: list, pattern: y}, d: {required: true}}", "f.yaml"
+    )
+    given = {"a": later, "b": text, "c": ["y", later], "d": later}
+    assert settle(document, document.root["params"], from_with(given))[0] == given
+
+
+# -- who only reads the file
+
+
+def test_a_lenient_reader_gets_a_reference_for_what_is_required():
+    found, secrets = settled("{day: {required: true}, n: 3, s: {secret: true, required: true}}", lenient=True)
+    assert found == {
+        "day": Reference(text="params.day", root="params", name="day"),
+        "n": 3,
+        "s": Reference(text="params.s", root="params", name="s"),
+    }
+    assert secrets == {"s"}
+
+
+def test_a_lenient_reader_finds_what_is_wrong_all_the_same():
+    with pytest.raises(JobFileError):
+        settled("{n: {type: integer, default: x}}", lenient=True)
+    with pytest.raises(JobFileError):
+        settled("{n: {pattern: '['}}", lenient=True)
+
+
+@pytest.mark.timeout(10)
+def test_a_lenient_reader_tries_no_pattern_that_may_take_for_ever():
+    params = f"{{n: {{pattern: '(a+)+b', default: {'a' * 60}}}}}"
+    assert settled(params, lenient=True)[0] == {"n": "a" * 60}
+    assert recipe("{n: {pattern: '(a+)+b'}}", f"with: {{n: {'a' * 60}}}", lenient=True) == {"n": "a" * 60}
+
+
+# -- much of it
+
+
+def large(count, param):
+    lines = "".join(f"  p{number}: {param}\n" for number in range(count))
+    return parse(f"params:\n{lines}", "f.yaml")
+
+
+def test_a_file_of_many_params_is_settled_in_a_moment():
+    document = large(50_000, "{type: integer, default: x}")
+    begun = time.monotonic()
+    with pytest.raises(JobFileError) as caught:
+        settle(document, document.root["params"], {})
+    assert len(caught.value.problems) == MAX_PROBLEMS
+    assert time.monotonic() - begun < 5
+
+
+def test_many_names_that_are_not_there_are_refused_in_a_moment():
+    document = large(50_000, "1")
+    user = parse("with: {" + ", ".join(f"q{number}: 1" for number in range(20_000)) + "}", "user.yaml")
+    within = Origin(document=user, path=())
+    begun = time.monotonic()
+    with pytest.raises(JobFileError) as caught:
+        settle(document, document.root["params"], from_with(user.root["with"]), within=within)
+    assert len(caught.value.problems) == MAX_PROBLEMS
+    with pytest.raises(UsageError):
+        from_options(["q=1"], {}, document.root["params"])
+    assert time.monotonic() - begun < 5
+
+
+@pytest.mark.parametrize(
+    "text", ["a," * 100_000, "'" * 100_000, " " * 100_000 + ",", '"\\' * 50_000, "[" * 100_000]
+)
+def test_a_long_list_is_read_in_a_moment(text):
+    begun = time.monotonic()
+    try:
+        values("{xs: []}", f"xs={text}")
+    except JobFileError as error:
+        assert len(error.problems[0].message) < 500  # noqa: PT017 - either may be
+    assert time.monotonic() - begun < 5
+
+
+NUMBERS = st.integers() | st.floats(allow_nan=False, allow_infinity=False)
+SCALARS = st.none() | st.booleans() | NUMBERS | st.text()
+
+
+@hypothesis_given(st.lists(SCALARS))
+def test_a_list_that_is_written_as_json_is_read_back(items):
+    read = values("{xs: []}", f"xs={json.dumps(items)}")["xs"]
+    assert read == items
+    assert [type(item) for item in read] == [type(item) for item in items]
+
+
+@hypothesis_given(st.text(), st.sampled_from(["string", "integer", "number", "boolean", "list"]))
+def test_any_text_is_a_value_of_the_type_or_a_problem(text, kind):
+    try:
+        value = values(f"{{p: {{type: {kind}}}}}", f"p={'@' if text.startswith('@') else ''}{text}")["p"]
+    except JobFileError:
+        return
+    types = {"string": str, "integer": int, "number": (int, float), "boolean": bool, "list": list}
+    assert isinstance(value, types[kind])
+    assert kind != "number" or math.isfinite(value)
+    assert kind == "boolean" or not isinstance(value, bool)

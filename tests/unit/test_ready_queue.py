@@ -1,0 +1,122 @@
+"""Who may start next: tokens and places, through the scheduler, in virtual time."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from support.plans import plan
+from support.scheduling import Run
+
+from mprun.jobfile.model import Retry
+
+
+def claiming(**claims):
+    return {name: {"resources": tokens} for name, tokens in claims.items()}
+
+
+def test_tasks_start_while_there_are_tokens():
+    keys = claiming(a={"db": 1}, b={"db": 1}, c={"db": 1})
+    run = Run(plan({"a": (), "b": (), "c": ()}, resources={"db": 2}, keys=keys)).started("a", "b")
+    assert run.log == ["start a", "start b"]
+    assert run.exited("b") == ["succeeded b", "start c"]
+
+
+def test_a_task_without_its_tokens_is_not_in_the_way_of_those_behind_it():
+    keys = claiming(a={"db": 2}, b={"db": 1}, c={"gpu": 1})
+    run = Run(plan({"a": (), "b": (), "c": (), "d": ()}, resources={"db": 2, "gpu": 1}, keys=keys))
+    assert run.log == ["start a", "start c", "start d"]
+
+
+def test_tokens_are_taken_all_or_none():
+    keys = claiming(a={"db": 1}, b={"gpu": 1, "db": 1}, c={"gpu": 1})
+    run = Run(plan({"a": (), "b": (), "c": ()}, resources={"db": 1, "gpu": 1}, keys=keys))
+    assert run.log == ["start a", "start c"]
+    run.started("a", "c")
+    assert "start b" not in run.exited("a")
+    assert run.exited("c")[-1] == "start b"
+
+
+def test_of_those_that_a_release_lets_go_the_first_in_the_file_goes():
+    keys = claiming(a={"db": 2}, b={"db": 2}, c={"db": 1}, d={"db": 1}, e={"db": 1})
+    spec = {"a": (), "b": (), "c": (), "d": (), "e": ()}
+    run = Run(plan(spec, resources={"db": 2}, keys=keys)).started("a")
+    assert run.exited("a") == ["succeeded a", "join a 1/5", "start b"]
+    run.started("b")
+    assert run.exited("b")[2:] == ["start c", "start d"]
+
+
+def test_a_small_claim_passes_a_large_one_that_does_not_fit():
+    keys = claiming(a={"db": 1}, b={"db": 2}, c={"db": 1}, d={"db": 1})
+    run = Run(plan({"a": (), "b": (), "c": (), "d": ()}, resources={"db": 2}, keys=keys)).started("a", "c")
+    assert run.log == ["start a", "start c"]
+    assert run.exited("c")[-1] == "start d"
+
+
+def test_a_daemon_takes_no_place_but_holds_its_tokens():
+    keys = claiming(d={"port": 1}, e={"port": 1})
+    run = Run(plan({"d": (), "e": (), "a": ()}, daemons=("d", "e"), resources={"port": 1}, keys=keys))
+    assert run.log == ["start d", "start a"]
+    run.started("d", "a")
+    assert run.exited("d") == ["succeeded d", "start e"]
+
+
+def test_tokens_are_free_while_a_task_waits_for_its_next_attempt():
+    keys = {
+        "a": {"resources": {"db": 1}, "retry": Retry(retries=1, delay=5.0)},
+        "b": {"resources": {"db": 1}},
+    }
+    run = Run(plan({"a": (), "b": ()}, resources={"db": 1}, keys=keys)).started("a")
+    assert run.exited("a", succeeded=False) == ["again a 2 in 5", "start b"]
+    run.started("b")
+    assert run.passed(6.0) == []
+    assert run.exited("b", now=7.0)[-1] == "start a"
+
+
+def test_tokens_of_a_withdrawn_task_are_free():
+    keys = claiming(a={"db": 1}, b={"db": 1})
+    run = Run(plan({"a": (), "b": ()}, resources={"db": 1}, keys=keys))
+    assert run.stopped("a") == ["withdraw a"]
+    assert run.take(run.scheduler.task_withdrawn(0, 1.0))[-1] == "start b"
+
+
+def test_tokens_of_a_task_that_nobody_saw_end_are_free():
+    keys = claiming(a={"db": 1}, b={"db": 1})
+    run = Run(plan({"a": (), "b": ()}, resources={"db": 1}, keys=keys)).started("a")
+    assert run.take(run.scheduler.task_lost(0, "nobody saw its end", 1.0))[-1] == "start b"
+
+
+def test_what_claims_tokens_is_not_handed_over_ahead_of_a_place():
+    keys = claiming(b={"db": 1})
+    run = Run(plan({"a": (), "b": (), "c": ()}, places=1, resources={"db": 1}, keys=keys)).started("a")
+    assert run.log == ["start a"]
+    assert run.exited("a") == ["succeeded a", "join a 1/3", "start b", "start c"]
+
+
+@pytest.mark.parametrize(("claimed_by", "ahead"), [("b", []), ("c", ["start b"])])
+def test_nothing_goes_ahead_of_a_place_past_a_task_that_waits_for_tokens(claimed_by, ahead):
+    keys = claiming(s={"db": 1}, **{claimed_by: {"db": 1}})
+    spec = {"s": (), "a": (), "b": (), "c": ()}
+    run = Run(plan(spec, daemons=("s",), places=1, resources={"db": 1}, keys=keys))
+    assert run.log == ["start s", "start a", *ahead]
+
+
+def test_a_ready_task_that_a_user_stops_is_passed_over():
+    keys = claiming(a={"db": 1}, b={"db": 1}, c={"db": 1})
+    run = Run(plan({"a": (), "b": (), "c": ()}, resources={"db": 1}, keys=keys)).started("a")
+    assert run.stopped("b") == ["cancelled b"]
+    assert run.exited("a")[-1] == "start c"
+
+
+def test_ten_thousand_tasks_behind_one_token_take_no_longer_than_a_few():
+    def seconds(count):
+        names = [f"t{number}" for number in range(count)]
+        keys = claiming(**{name: {"db": 1} for name in names})
+        run = Run(plan(dict.fromkeys(names, ()), resources={"db": 1}, keys=keys))
+        began = time.process_time()
+        for number in range(100):
+            run.started(names[number])
+            run.exited(names[number])
+        return time.process_time() - began
+
+    assert min(seconds(10_000) for _ in range(3)) < 10 * max(seconds(200) for _ in range(3))

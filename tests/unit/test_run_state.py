@@ -1,0 +1,67 @@
+"""What a run has come to: what is packed at a task's end is there again when it is asked for."""
+
+from __future__ import annotations
+
+from support.records import FINISHED, STAMP, exited, started
+
+from mprun.record import events
+from mprun.record.run_state import RunState
+
+FACTS = [
+    started("a"),
+    {"event": "task_ready", **STAMP, "task": "a", "attempt": 1},
+    {"event": "task_stopping", **STAMP, "task": "a", "attempt": 1, "signal": "SIGTERM", "reason": "timeout"},
+    exited("a", exit_code=-15, signal="SIGTERM", orphans=[4, 5], error={"type": "E", "message": "\udc80"}),
+    {"event": "task_retrying", **STAMP, "task": "a", "attempt": 2, "delay": 0.5, "reason": "retry"},
+    started("a", attempt=2, pid=2**40),
+    exited("a", attempt=2, pid=2**40, cpu=None, max_rss=None),
+]
+END = {**FINISHED, "attempts": 2, "result": {"deep": [1, None, {"x": 0.1}]}, "result_kind": "json"}
+
+
+def fold(*records):
+    state = RunState()
+    for one in records:
+        state.apply(events.from_record(one))
+    return state
+
+
+def facts(task):
+    found = [[one.started, one.ready, one.stopping, one.exited, one.retrying] for one in task.attempts]
+    return [fact for attempt in found for fact in attempt if fact is not None]
+
+
+def test_a_task_that_has_ended_has_all_its_facts():
+    before, after = fold(*FACTS).tasks["a"], fold(*FACTS, END).tasks["a"]
+    assert facts(after) == facts(before) == [events.from_record(fact) for fact in FACTS]
+    assert (before.finished, before.outcome) == (None, None)
+    assert (after.finished, after.outcome) == (events.from_record(END), "succeeded")
+    assert [one.started.pid for one in after.attempts] == [100, 2**40]
+
+
+def test_a_task_runs_from_its_start_to_its_exit():
+    assert fold(started("a")).tasks["a"].running
+    assert not fold(*FACTS).tasks["a"].running
+    assert not fold(started("a"), END).tasks["a"].running
+
+
+def test_what_is_said_of_a_task_after_its_end_is_added():
+    task = fold(*FACTS, END, started("a", attempt=3)).tasks["a"]
+    assert [one.started.attempt for one in task.attempts] == [1, 2, 3]
+    assert task.finished == events.from_record(END)
+    late = fold(started("a"), {**END, "attempts": 1}, exited("a")).tasks["a"]
+    assert late.attempts[0].exited == events.from_record(exited("a"))
+
+
+def test_a_second_end_replaces_the_first():
+    task = fold(*FACTS, END, {**END, "outcome": "failed"}).tasks["a"]
+    assert (task.outcome, task.finished.outcome, len(task.attempts)) == ("failed", "failed", 2)
+
+
+def test_a_result_that_cannot_be_packed_is_kept_as_it_is():
+    deep = []
+    for _ in range(3000):
+        deep = [deep]
+    task = fold(*FACTS, {**END, "result": deep}).tasks["a"]
+    assert task.finished.result is deep
+    assert len(task.attempts) == 2

@@ -1,0 +1,158 @@
+"""The state directory: names that are safe, directories that are private, runs that are found."""
+
+import os
+import re
+import stat
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mprun.errors import RecordError, UsageError
+from mprun.record.state_dir import (
+    RunDirectory,
+    create_run,
+    create_run_somewhere,
+    file_name,
+    find_run,
+    runs,
+)
+
+NOON = 1767268800.25  # 2026-01-01 12:00:00.250 UTC
+
+
+@pytest.mark.parametrize(
+    "name", ["a", "crunch-2", "train[model=a,n=1]", "Process-1", "Process-10000", "a.b_c"]
+)
+def test_ordinary_names_stay_as_they_are(name):
+    assert file_name(name) == name
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../up",
+        "/abs",
+        "..",
+        ".",
+        ".hidden",
+        "-rf",
+        "A",
+        "process-1",
+        "PROCESS-1",
+        "a\0b",
+        "x" * 300,
+        "跳舞",
+        "<b>",
+        "",
+        " ",
+        "a\n",
+        "Process-1\n",
+        "~",
+        "a~0123456789ab",
+        "\ud800",
+        "Process-1234567890",
+    ],
+)
+def test_other_names_are_made_safe(name):
+    safe = file_name(name)
+    assert re.fullmatch(r"[A-Za-z0-9._=-]{0,40}~[0-9a-f]{12}", safe)
+    assert not safe.startswith((".", "-")) or safe.startswith("-rf")
+
+
+@given(
+    st.lists(
+        st.text(st.characters(), max_size=120) | st.sampled_from(["a", "A", "a~", "Process-1"]), unique=True
+    )
+)
+def test_two_names_are_two_files_in_any_file_system(names):
+    files = [file_name(name).lower() for name in names]
+    assert len(set(files)) == len(files)
+    assert all("/" not in file and "\0" not in file and len(file.encode()) < 100 for file in files)
+
+
+def test_the_files_of_two_tasks_are_two():
+    run = RunDirectory("/runs/r")
+    made = [
+        make(name, attempt)
+        for name in ("a", "a.1", "a.1.1", "main", "main.log", "A")
+        for attempt in (1, 11)
+        for make in (run.log, run.result)
+    ]
+    assert len({*made, run.main_log}) == len(made) + 1
+
+
+def test_a_run_has_an_id_that_sorts_by_time_and_its_directories(tmp_path):
+    state = tmp_path / "a" / "state"
+    run = create_run(str(state), NOON)
+    assert re.fullmatch(r"20260101-120000\.250-[0-9a-f]{4}", run.run_id)
+    assert sorted(os.listdir(run.path)) == ["logs", "results"]
+    for directory in (state, state / "runs", run.path, f"{run.path}/logs", f"{run.path}/results"):
+        assert stat.S_IMODE(os.stat(directory).st_mode) == 0o700
+    assert (state / ".gitignore").read_text() == "*\n"
+    assert create_run(str(state), NOON + 0.01).run_id > run.run_id
+
+
+def test_a_directory_that_is_there_is_used_as_it_is(tmp_path):
+    (tmp_path / ".gitignore").write_text("mine")
+    create_run(str(tmp_path), NOON)
+    assert (tmp_path / ".gitignore").read_text() == "mine"
+
+
+def test_what_cannot_be_written_is_told_and_given_up_for_another(tmp_path, monkeypatch):
+    file = tmp_path / "file"
+    file.touch()
+    with pytest.raises(RecordError, match=r"the state directory .*file cannot be written: File exists"):
+        create_run(str(file), NOON)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    run, warning = create_run_somewhere(str(file), NOON)
+    assert run.path.startswith(f"{tmp_path}/mprun-")
+    assert warning.endswith(f"the record of this run is in {os.path.dirname(os.path.dirname(run.path))}")
+    assert create_run_somewhere(str(tmp_path / "good"), NOON)[1] == ""
+
+
+def test_a_run_that_never_began_leaves_nothing(tmp_path):
+    run = create_run(str(tmp_path), NOON)
+    run.remove()
+    run.remove()
+    assert os.listdir(tmp_path / "runs") == []
+
+
+def make(state, *names):
+    for name in names:
+        (state / "runs" / name).mkdir(parents=True)
+        (state / "runs" / name / "events.jsonl").touch()
+
+
+def test_runs_are_listed_newest_first_and_only_those_with_a_record(tmp_path):
+    assert list(runs(str(tmp_path))) == []
+    make(tmp_path, "2-b", "1-a", "3-c")
+    (tmp_path / "runs" / "9-empty").mkdir()
+    (tmp_path / "runs" / "8-file").touch()
+    assert [run.run_id for run in runs(str(tmp_path))] == ["3-c", "2-b", "1-a"]
+
+
+def test_a_run_is_found_by_id_beginning_or_age(tmp_path):
+    state = str(tmp_path)
+    with pytest.raises(UsageError, match="there is no run in"):
+        find_run(state, None)
+    make(tmp_path, "1-a", "1-ab", "2-b")
+    assert find_run(state, None).run_id == "2-b"
+    assert find_run(state, "2").run_id == "2-b"
+    assert find_run(state, "1-a").run_id == "1-a"  # whole, and the beginning of another
+    with pytest.raises(UsageError, match=r"2 runs of .* begin with `1`; the newest is 2-b"):
+        find_run(state, "1")
+    for unknown in ("3", "../runs/1-a", "*", "x" * 10_000):
+        with pytest.raises(UsageError, match=r"no run of .* begins with") as caught:
+            find_run(state, unknown)
+        assert len(str(caught.value)) < 500
+
+
+def test_results_are_there_from_the_first_file_of_an_attempt_on(tmp_path):
+    directory = create_run(str(tmp_path), 0.0)
+    assert not directory.has_results()
+    left = Path(directory.result("a", 1) + ".usage.json")
+    left.touch()
+    assert directory.has_results()
+    assert RunDirectory(str(tmp_path / "elsewhere")).has_results()

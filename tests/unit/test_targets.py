@@ -1,0 +1,210 @@
+"""Import paths to callables, and whether calls bind; what is said where not."""
+
+import functools
+import inspect
+import re
+import sys
+import textwrap
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mprun.launcher.targets import TargetError, check_arguments, find, find_module, set_import_path
+
+
+@pytest.fixture(autouse=True)
+def _own_modules(tmp_path, monkeypatch):
+    """A directory of modules at the head of the import path, forgotten afterwards."""
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    before = set(sys.modules)
+    yield
+    for name in set(sys.modules) - before:
+        del sys.modules[name]
+
+
+def module(directory, name, text=""):
+    path = directory.joinpath(*name.split(".")).with_suffix(".py")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(textwrap.dedent(text))
+
+
+def refused(call, *arguments):
+    with pytest.raises(TargetError) as caught:
+        call(*arguments)
+    return caught.value
+
+
+def test_a_path_behind_the_colon_reaches_attributes_and_methods(tmp_path):
+    module(
+        tmp_path, "pack.deep", "class A:\n    class B:\n        @staticmethod\n        def f(): return 5\n"
+    )
+    assert find("pack.deep:A.B.f")() == 5
+    assert find("builtins:len") is len
+
+
+def test_a_missing_module_is_told_by_the_part_that_is_missing(tmp_path):
+    module(tmp_path, "pack.__init__")
+    module(tmp_path, "pack.present")
+    error = refused(find, "pack.absent.more:f")
+    assert (str(error), error.where, error.word) == (
+        "there is no module `pack.absent`",
+        ("target", "module"),
+        "absent",
+    )
+    assert error.candidates == ("present",)
+    error = refused(find, "pakc:f")
+    assert str(error).startswith(f"there is no module `pakc` (looked in {tmp_path};")
+    assert "pack" in error.candidates
+    assert str(refused(find, "pack.present.x:f")) == (
+        "`pack.present` is a module, not a package: there is no `pack.present.x`"
+    )
+
+
+def test_a_users_own_import_error_is_not_hidden_behind_ours(tmp_path):
+    module(tmp_path, "needs", "import not_there_at_all")
+    assert str(refused(find, "needs:f")) == (
+        "importing `needs` failed: ModuleNotFoundError: No module named 'not_there_at_all' "
+        f"({tmp_path}/needs.py:1)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("raise ValueError('a\\n  b')", "failed: ValueError: a b"),
+        ("raise ValueError", "failed: ValueError"),
+        ("raise KeyboardInterrupt", "failed: KeyboardInterrupt"),
+        ("import sys; sys.exit(3)", "ended with sys.exit(3)"),
+        ("import sys; sys.exit()", "ended with sys.exit(None)"),
+        ("raise ValueError('x' * 9000)", "failed: ValueError: " + "x" * 500),
+        ("class E(Exception): pass\nraise E('x')", "failed: E: x"),
+        ("raise ExceptionGroup('many', [ValueError(1)])", "failed: ExceptionGroup: many (1 sub-exception)"),
+    ],
+)
+def test_what_an_import_raises_is_told_with_its_line(text, words, tmp_path):
+    module(tmp_path, "bad", text)
+    line = text.count("\n") + 1
+    assert str(refused(find_module, "bad")) == f"importing `bad` {words} ({tmp_path}/bad.py:{line})"
+
+
+def test_broken_syntax_is_told_with_its_line(tmp_path):
+    module(tmp_path, "bad", "x = 1\ndef f(:\n")
+    assert (
+        str(refused(find, "bad:f"))
+        == f"importing `bad` failed: SyntaxError: invalid syntax ({tmp_path}/bad.py:2)"
+    )
+
+
+def test_a_missing_attribute_is_told_by_its_owner(tmp_path):
+    module(tmp_path, "m", "_hidden = 1\nclass A:\n    def start(self): ...\n")
+    error = refused(find, "m:A.strat")
+    assert (str(error), error.where, error.word) == ("`A` has no `strat`", ("target", "callable"), "strat")
+    assert error.candidates == ("start",)
+    error = refused(find, "m:B.start")
+    assert (str(error), error.word, error.candidates) == ("module `m` has no `B`", "B", ("A",))
+
+
+def test_what_is_no_callable_is_told_by_its_type(tmp_path):
+    module(tmp_path, "m", "n = 5")
+    assert str(refused(find, "m:n")) == "`m:n` is not callable: it is of type int"
+
+
+def test_a_module_that_looks_names_up_itself_may_fail(tmp_path):
+    module(tmp_path, "lazy", "def __getattr__(name): raise RuntimeError('not now')\n")
+    assert str(refused(find, "lazy:f")) == "finding `lazy:f` failed: RuntimeError: not now"
+
+
+def test_the_jobs_directories_replace_the_scripts(monkeypatch):
+    monkeypatch.setattr(sys, "path", ["/script", "", "/lib", "/own"])
+    monkeypatch.setattr(sys, "argv", ["/script/mprun"])
+    set_import_path(["/own", "/more"])
+    assert sys.path == ["/own", "/more", "/lib"]
+    set_import_path(["/own"])
+
+
+# -- binding
+
+
+def greet(name, times=1, *, loud=False): ...
+
+
+@pytest.mark.parametrize(
+    ("args", "kwargs", "said", "where"),
+    [
+        ((), {}, "missing a required argument: 'name'", ("target",)),
+        (("a", 1, 2, 3), {}, "too many positional arguments", ("args", 2)),
+        (("a",), {"lout": True}, "got an unexpected keyword argument 'lout'", ("kwargs", "lout")),
+        (("a",), {"name": "b"}, "multiple values for argument 'name'", ("kwargs", "name")),
+    ],
+)
+def test_what_does_not_bind_is_told_with_its_place(args, kwargs, said, where):
+    error = refused(check_arguments, greet, args, kwargs)
+    assert str(error) == f"`greet(name, times=1, *, loud=False)` cannot be called like this: {said}"
+    assert error.where == where
+    if "lout" in kwargs:
+        assert (error.word, error.candidates) == ("lout", ("name", "times", "loud"))
+
+
+def test_the_words_of_the_running_python_are_passed_on():
+    """They differ between versions: here 3.12 says `keyword-only`."""
+    error = refused(check_arguments, lambda *, pause: 0, (), {})
+    assert re.search(r"missing a required (keyword-only )?argument: 'pause'", str(error))
+    error = refused(check_arguments, lambda a, /: 0, (), {"a": 1})
+    assert "'a'" in str(error)
+    assert error.where == ("kwargs", "a")
+
+
+def test_what_has_no_signature_is_not_bound():
+    check_arguments(max, (1, 2, 3), {"nonsense": 1})
+
+
+class Thing:
+    def __init__(self, size): ...
+
+    def __call__(self, one): ...
+
+    def method(self, one): ...
+
+    @classmethod
+    def made(cls, one): ...
+
+
+CALLABLES = [
+    lambda: 0,
+    lambda a: 0,
+    lambda a, b=1: 0,
+    lambda a, /, b: 0,
+    lambda a, /, b=1, *, c: 0,
+    lambda *args: 0,
+    lambda a, *args, c=1: 0,
+    lambda **kwargs: 0,
+    lambda a, /, **kwargs: 0,
+    lambda *, a, b=2: 0,
+    Thing,
+    Thing(1),
+    Thing(1).method,
+    Thing.method,
+    Thing.made,
+    functools.partial(greet, "x"),
+    functools.wraps(greet)(lambda *args, **kwargs: 0),
+]
+
+
+@given(
+    call=st.sampled_from(CALLABLES),
+    args=st.lists(st.just(0), max_size=4).map(tuple),
+    kwargs=st.dictionaries(st.sampled_from("abc"), st.just(0), max_size=3),
+)
+def test_binding_agrees_with_the_signature(call, args, kwargs):
+    """The quick answer for plain functions must never differ from the slow one."""
+    try:
+        inspect.signature(call).bind(*args, **kwargs)
+        binds = True
+    except TypeError:
+        binds = False
+    try:
+        check_arguments(call, args, kwargs)
+        assert binds
+    except TargetError:
+        assert not binds

@@ -1,0 +1,173 @@
+"""What a schema cannot say: names, dependencies, joins, keys to come."""
+
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mprun.jobfile.syntax.document import parse
+from mprun.jobfile.task_checks import MAX_PROBLEMS, check, task_name
+
+
+def problems(text):
+    return check(parse(text, "f.yaml"))
+
+
+def said(text):
+    return [problem.message for problem in problems(text)]
+
+
+def tasks(*lines):
+    return "tasks:\n" + "".join(f"  - {{target: 'm:f', {line}}}\n" for line in lines)
+
+
+def test_a_file_without_fault_has_no_problem():
+    assert said(tasks("name: a", "depends_on: [a]", "depends_on: {a: succeeded, Process-2: succeeded}")) == []
+    assert said(tasks("name: a") + "join: [a]") == []
+
+
+@pytest.mark.parametrize("text", ["[]", "text", "5", "tasks: 5", "tasks: {a: 1}", "tasks: [1, null, [2]]"])
+def test_what_has_another_shape_is_left_to_the_schema(text):
+    assert said(text) == []
+
+
+def test_a_task_says_what_it_runs_itself_or_by_the_defaults():
+    needs = "task `Process-2` needs one of `target`, `command` or `uses`"
+    assert said("tasks: [{target: 'm:f'}, {name: Process-2}]") == [needs]
+    assert said("defaults: {target: 'm:f'}\ntasks: [{}, {command: x}]") == []
+    # What may be a typo of it is told by the schema.
+    assert said("tasks: [{tagret: 'm:f'}]") == []
+
+
+def test_a_recipe_takes_few_keys():
+    assert said("tasks: [{uses: a.yaml, timeout: 5, x-own: 1}]") == [
+        "task `Process-1` is a recipe, which takes no `timeout`"
+    ]
+
+
+def test_only_a_daemon_is_restarted():
+    text = "task `Process-1` is no daemon: it would never end"
+    assert said(tasks("restart: always")) == [text]
+    assert said(tasks("restart: always, daemon: true") + "defaults: {restart: on-failure}") == []
+
+
+def test_what_has_another_shape_below_is_left_to_the_schema():
+    assert said(tasks("name: 5, depends_on: 7, kwargs: []", "depends_on: [5, {a: 1}]") + "join: {a: 1}") == []
+    assert said(tasks("name: [a]") + "join: [5, {task: 5}, {}]\ndefaults: 5") == []
+
+
+def test_the_default_name_counts_from_one():
+    assert [task_name({}, 0), task_name({"name": "a"}, 1), task_name(None, 2)] == [
+        "Process-1",
+        "a",
+        "Process-3",
+    ]
+
+
+def test_a_name_may_stand_for_one_task_only():
+    (problem,) = problems(tasks("name: a", "name: b", "name: a"))
+    assert problem.message == "the name `a` is taken by the task on line 2"
+    assert (problem.place.line, problem.hint) == (4, "choose another")
+
+
+@pytest.mark.parametrize("lines", [["name: Process-2", ""], ["", "name: Process-1"]])
+def test_of_a_name_and_a_default_name_the_one_in_the_file_is_blamed(lines):
+    (problem,) = problems(tasks(*lines))
+    (line,) = (number for number, text in enumerate(lines, start=2) if text)
+    assert problem.place.line == line
+    assert problem.message.endswith(f"is the default name of the task on line {5 - line}")
+
+
+def test_names_that_differ_in_case_are_two():
+    assert said(tasks("name: a", "name: A")) == []
+
+
+@pytest.mark.parametrize(
+    ("value", "marked"),
+    [("beta", "beta"), ("[a, beta]", "beta"), ("{a: succeeded, beta: succeeded}", "beta")],
+)
+def test_an_unknown_dependency_is_marked_where_its_name_stands(value, marked):
+    (problem,) = problems(tasks("name: a", f"name: betta, depends_on: {value}"))
+    line = problem.source.lines[problem.place.line - 1]
+    assert line[problem.place.column - 1 :][: problem.place.width] == marked
+    assert (problem.message, problem.hint) == ("there is no task `beta`", "did you mean `betta`?")
+
+
+def test_the_names_there_are_are_offered_where_none_is_near():
+    (problem,) = problems(tasks("name: a", "name: b, depends_on: zzzzz"))
+    assert problem.hint == "there are `a`, `b`"
+    (problem,) = problems(tasks(*[f"name: task{n}" for n in range(9)]) + "join: [zzzzz]")
+    assert problem.hint == "there are `task0`, `task1`, `task2`, `task3`, `task4`, …"
+
+
+def test_a_task_cannot_depend_on_itself():
+    assert said(tasks("name: a, depends_on: a")) == ["task `a` depends on itself"]
+    assert said(tasks("depends_on: [Process-1]")) == ["task `Process-1` depends on itself"]
+
+
+def test_a_circle_is_named_with_its_path():
+    (problem,) = problems(
+        tasks("name: a, depends_on: c", "name: b, depends_on: a", "name: c, depends_on: [b]")
+    )
+    assert problem.message == "the tasks depend on each other in a circle: `a` → `c` → `b` → `a`"
+    assert (problem.place.line, problem.hint) == (2, "take one of these dependencies out")
+
+
+def test_a_long_circle_is_shortened():
+    lines = [f"name: t{n}, depends_on: t{(n + 1) % 50}" for n in range(50)]
+    (message,) = said(tasks(*lines))
+    assert message.endswith("circle: `t0` → `t1` → `t2` → `t3` → … → `t48` → `t49` → `t0`")
+
+
+@given(
+    count=st.integers(2, 8),
+    edges=st.sets(st.tuples(st.integers(0, 7), st.integers(0, 7)), max_size=20),
+)
+def test_a_circle_is_found_where_there_is_one_and_only_there(count, edges):
+    edges = {(a, b) for a, b in edges if a < count and b < count and a != b}
+    lines = [
+        f"name: t{n}, depends_on: [{', '.join(f't{b}' for a, b in sorted(edges) if a == n)}]"
+        for n in range(count)
+    ]
+    reached = {(a, b) for a, b in edges}
+    for middle in range(count):
+        reached |= {
+            (a, b) for a in range(count) for b in range(count) if {(a, middle), (middle, b)} <= reached
+        }
+    assert bool(said(tasks(*lines))) == any((n, n) in reached for n in range(count))
+
+
+def test_a_task_is_joined_once_and_exists():
+    assert said(tasks("name: a", "name: b") + "join: [a, {task: b}, c, {task: a, timeout: 1}]") == [
+        "there is no task `c`",
+        "`a` is in `join` already",
+    ]
+
+
+def test_references_are_found_wherever_they_stand_but_in_free_text():
+    text = tasks("args: ['${params.x}', [{deep: '${item}'}]], env: {A: '${matrix.z}'}")
+    assert len(said(text)) == 3
+    assert (
+        said(tasks("description: 'how ${x} looks', x-own: '${y}'") + "x-more: ['${z}']\ndescription: ${a}")
+        == []
+    )
+
+
+def test_the_time_grows_with_the_number_of_tasks_and_not_its_square():
+    def spent(count):
+        lines = [f"name: t{n}, depends_on: t{max(n - 1, 0)}" for n in range(count)]
+        document = parse(tasks(*lines), "f.yaml")
+        begun = time.process_time()
+        check(document)
+        return time.process_time() - begun
+
+    # Of eight times as many: 8 where it is linear, 64 where it is not.
+    assert min(spent(16_000) for _ in range(2)) < 24 * max(min(spent(2_000) for _ in range(3)), 0.002)
+
+
+def test_at_most_a_hundred_are_told_and_quickly():
+    begun = time.process_time()
+    found = problems(tasks(*[f"depends_on: nobody{n}" for n in range(5_000)]))
+    assert len(found) == MAX_PROBLEMS
+    assert time.process_time() - begun < 5
