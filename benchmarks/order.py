@@ -18,11 +18,11 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from support.timed_plans import estimates, noisy, timed_plan
 
-from mprun.scheduling.critical_path import Ranks
-from mprun.scheduling.estimates import Past
+from mprun.scheduling.critical_path import Priorities
+from mprun.scheduling.estimates import RunTimings
 from mprun.scheduling.forecast import ordered
 from mprun.scheduling.plan import Plan
-from mprun.scheduling.simulation import rehearse
+from mprun.scheduling.simulation import simulate
 
 GRAPHS = 500
 SIZES = (10, 30, 100, 300)
@@ -32,7 +32,7 @@ QUANTILES = {"worst": 0.0, "1%": 0.01, "5%": 0.05, "median": 0.5, "95%": 0.95, "
 
 def seconds(made: Plan, durations: dict[str, float]) -> float:
     """How long the run of a plan takes in virtual time, in seconds."""
-    rehearsed = rehearse(made, estimates(durations))
+    rehearsed = simulate(made, estimates(durations))
     assert rehearsed is not None
     return rehearsed.seconds
 
@@ -41,8 +41,8 @@ def gains(seed: int, size: int, tokens: bool) -> tuple[float, float, float]:
     """The shares of a run's time that are saved: by ranks alone, as chosen, as chosen with noise."""
     dice = random.Random(f"{seed} {size} {tokens}")
     made, known = timed_plan(dice, size, tokens=tokens)
-    ranked = made.replace(ranks=Ranks(made, estimates(known)))
-    chosen = ordered(made, [Past(durations=known, until_ready={})])
+    ranked = made.replace(ranks=Priorities(made, estimates(known)))
+    chosen = ordered(made, [RunTimings(durations=known, until_ready={})])
     actual = noisy(dice, known, NOISE)
     return (
         1 - seconds(ranked, known) / seconds(made, known),
@@ -65,7 +65,7 @@ def cost(tasks: int) -> float:
     """The CPU time for ranking and choosing, in microseconds a task."""
     made, known = timed_plan(random.Random(tasks), tasks, tokens=False)
     begun = time.process_time()
-    ordered(made, [Past(durations=known, until_ready={})])
+    ordered(made, [RunTimings(durations=known, until_ready={})])
     return (time.process_time() - begun) / len(made.tasks) * 1e6
 
 

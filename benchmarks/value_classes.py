@@ -1,4 +1,4 @@
-"""What thirty frozen value classes cost to define: dataclasses beside mprun's own `Value`.
+"""What thirty frozen value classes cost to define: dataclasses beside mprun's own `Frozen`.
 
 And what it costs to make a hundred thousand of one with fourteen fields, hastened or not.
 `python benchmarks/value_classes.py` runs each in a new Python and prints medians in ms.
@@ -25,9 +25,9 @@ VALUES = f"""
 from __future__ import annotations
 import time
 begun = time.perf_counter()
-from mprun.frozen import Value
+from mprun.frozen import Frozen
 for _ in range({COUNT}):
-    class Point(Value):{FIELDS.replace(chr(10), chr(10) + "    ")}
+    class Point(Frozen):{FIELDS.replace(chr(10), chr(10) + "    ")}
 print(time.perf_counter() - begun)
 """
 
@@ -35,7 +35,7 @@ MANY = """
 import time
 from mprun.record.events import TaskExited
 values = dict.fromkeys(TaskExited._fields)
-{hasten}
+{compile_init}
 begun = time.perf_counter()
 for _ in range(100_000):
     TaskExited(**values)
@@ -54,6 +54,6 @@ def milliseconds(program: str) -> float:
 if __name__ == "__main__":
     print(f"{COUNT} dataclasses: {milliseconds(DATACLASSES):.1f} ms")
     print(f"{COUNT} values: {milliseconds(VALUES):.1f} ms")
-    plain = milliseconds(MANY.format(hasten=""))
-    hastened = milliseconds(MANY.format(hasten="TaskExited.hasten()"))
+    plain = milliseconds(MANY.format(compile_init=""))
+    hastened = milliseconds(MANY.format(compile_init="TaskExited.compile_init()"))
     print(f"100,000 of one: {plain:.0f} ms, hastened {hastened:.0f} ms")

@@ -8,30 +8,30 @@ from typing import TYPE_CHECKING, Any
 
 from mprun.engine import preflight
 from mprun.engine.preflight import START_TIMEOUT, ImportFailure, Interrupted, calls
-from mprun.engine.signals import SignalNotes
+from mprun.engine.signals import SignalInbox
 from mprun.errors import JobFileError, LauncherError, MprunError
-from mprun.frozen import Value
+from mprun.frozen import Frozen
 from mprun.jobfile import locate
-from mprun.jobfile.loader import assemble
-from mprun.record.pidfile import Mark, of_others
+from mprun.jobfile.loader import load_job_file
+from mprun.record.pidfile import PidFile, of_others
 from mprun.record.state_dir import DEFAULT, create_run_somewhere
-from mprun.scheduling.plan import Carried, Plan, is_crowded, plan_tasks
+from mprun.scheduling.plan import Plan, Reused, is_crowded, plan_tasks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from mprun.executors.base import Executor, Prepared
+    from mprun.executors.base import Executor, PrepareReply
     from mprun.jobfile.model import Job
     from mprun.record.events import RunFinished, TaskFinished
     from mprun.record.resume import Resumption
     from mprun.record.run_state import RunState
     from mprun.record.state_dir import RunDirectory
     from mprun.reporters.base import Reporter
-    from mprun.scheduling.estimates import Past
+    from mprun.scheduling.estimates import RunTimings
     from mprun.scheduling.forecast import Outlook
 
 
-class TaskResult(Value):
+class TaskResult(Frozen):
     """How one task ended; `result` is its JSON value where `result_kind` is `json`."""
 
     name: str
@@ -42,7 +42,7 @@ class TaskResult(Value):
     result_kind: str = "none"
 
 
-class RunResult(Value):
+class RunResult(Frozen):
     """How a run ended; `directory` holds its record, `exit_code` is the command line's."""
 
     run_id: str
@@ -53,7 +53,7 @@ class RunResult(Value):
     tasks: tuple[TaskResult, ...]
 
 
-class Context(Value):
+class Context(Frozen):
     """What a reporter may know of the run that it will report on.
 
     `is_ended` says whether a signal has come that ends it.
@@ -71,7 +71,7 @@ def load_job(path: str | os.PathLike[str], params: Mapping[str, Any] | None = No
     has its default. Raises JobFileError with every problem that can be known without an
     import, and UsageError where a file cannot be read.
     """
-    return assemble(os.fspath(path), dict(params or {}), (), os.environ)
+    return load_job_file(os.fspath(path), dict(params or {}), (), os.environ)
 
 
 def plan_job(
@@ -84,7 +84,7 @@ def plan_job(
     names: Sequence[str] = (),
     tags: Sequence[str] = (),
     with_dependencies: bool = True,
-    carried: Mapping[str, Carried] | None = None,
+    carried: Mapping[str, Reused] | None = None,
 ) -> Plan:
     """Plan a job: what would run, in which order; the arguments go before what the job says.
 
@@ -147,7 +147,7 @@ def run_job(
     """
     plan = job if isinstance(job, Plan) else plan_job(job)
     directory, warning = create_run_somewhere(state_dir, _wall_clock())
-    mark = Mark(directory)
+    mark = PidFile(directory)
     if warning:
         warn(warning)
     else:
@@ -157,7 +157,7 @@ def run_job(
     # A launcher that has answered ends by itself, and takes along what it started.
     answered = kept = False
     try:
-        with SignalNotes() as notes:
+        with SignalInbox() as notes:
             preflight.begin(plan, executor, directory)
             # The launcher imports meanwhile.
             if not dry_run:
@@ -210,9 +210,9 @@ def _run(
     executor: Executor,
     directory: RunDirectory,
     makers: Sequence[Callable[[Context], Reporter]],
-    notes: SignalNotes,
+    notes: SignalInbox,
     warn: Callable[[str], None],
-    prepared: Prepared,
+    prepared: PrepareReply,
     options: dict[str, Any],
     resumed_from: str | None,
 ) -> tuple[RunFinished, RunState]:
@@ -255,7 +255,7 @@ def foresee(plan: Plan, state_dir: str = DEFAULT) -> Outlook | None:
     return forecast.foresee(plan, past)
 
 
-def _past(plan: Plan, state_dir: str) -> list[Past]:
+def _past(plan: Plan, state_dir: str) -> list[RunTimings]:
     from mprun.record.history import past_runs
 
     served = {planned.name for planned in plan.tasks if planned.task.ready is not None}
@@ -263,8 +263,8 @@ def _past(plan: Plan, state_dir: str) -> list[Past]:
 
 
 def _prepared(
-    plan: Plan, executor: Executor, notes: SignalNotes, timeout: float, warn: Callable[[str], None]
-) -> Prepared:
+    plan: Plan, executor: Executor, notes: SignalInbox, timeout: float, warn: Callable[[str], None]
+) -> PrepareReply:
     """As `preparation.end`, with a failed import as a problem at its place in the job file."""
     try:
         return preflight.end(executor, notes, timeout, warn)
@@ -281,7 +281,7 @@ def _import_engine() -> None:
     from mprun.record import recorder  # noqa: F401
 
 
-def _refuse_findings(plan: Plan, prepared: Prepared) -> None:
+def _refuse_findings(plan: Plan, prepared: PrepareReply) -> None:
     """Raise JobFileError where a target cannot be called as the job file says."""
     if not prepared.findings:
         return

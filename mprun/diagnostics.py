@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mprun.frozen import Value
+from mprun.frozen import Frozen
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -38,7 +38,7 @@ _VISIBLE: dict[int, int | str] = {**_CONTROL_PICTURES, **{code: f"\\u{code:04x}"
 _BOLD_RED, _BLUE, _RED, _RESET = "\x1b[1;31m", "\x1b[34m", "\x1b[31m", "\x1b[0m"
 
 
-class Place(Value):
+class Span(Frozen):
     """A stretch of one line: `line` and `column` from 1, `width` in characters."""
 
     line: int
@@ -46,7 +46,7 @@ class Place(Value):
     width: int = 1
 
 
-class Lines:
+class SourceLines:
     """The lines of a text, split when one of them is wanted: of a good file none is."""
 
     __slots__ = ("_split", "_starts", "text")
@@ -77,19 +77,19 @@ class Lines:
         return self._split
 
 
-class Source(Value):
+class SourceText(Frozen):
     r"""A file as it was read: its path as the user gave it, and its lines, each of which ends with `\n`."""
 
     path: str
-    lines: Lines
+    lines: SourceLines
 
 
-class Problem(Value):
+class Diagnostic(Frozen):
     """One thing that is wrong, with the place it is at and a hint that mends it."""
 
     message: str
-    source: Source
-    place: Place
+    source: SourceText
+    place: Span
     hint: str = ""
 
     def sort_key(self) -> tuple[str, int, int, str]:
@@ -117,12 +117,12 @@ def quote(text: str) -> str:
     return f"`{visible(text)}`"
 
 
-def render(problems: Iterable[Problem], colour: bool = False) -> str:
+def render(problems: Iterable[Diagnostic], colour: bool = False) -> str:
     """The problems as a person reads them, each with its source line and a caret (DESIGN.md section 4)."""
     return "\n\n".join(_render_one(problem, colour) for problem in problems)
 
 
-def _render_one(problem: Problem, colour: bool) -> str:
+def _render_one(problem: Diagnostic, colour: bool) -> str:
     paint = _painted if colour else _plain
     place, source = problem.place, problem.source
     number = str(place.line)
@@ -153,7 +153,7 @@ def _plain(text: str, colour: str) -> str:
     return text
 
 
-def _excerpt(line: str, place: Place) -> tuple[str, int, int]:
+def _excerpt(line: str, place: Span) -> tuple[str, int, int]:
     """What is shown of a line, the columns before the caret, and the number of carets."""
     start = min(place.column - 1, len(line))
     end = min(start + place.width, len(line))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from mprun.diagnostics import Problem
+    from mprun.diagnostics import Diagnostic
 
 
 class MprunError(Exception):
@@ -27,7 +27,7 @@ class UsageError(MprunError):
 class JobFileError(UsageError):
     """A job file has problems; `problems` holds all of one stage, sorted by place."""
 
-    def __init__(self, problems: list[Problem]) -> None:
+    def __init__(self, problems: list[Diagnostic]) -> None:
         self.problems = sorted(problems, key=lambda problem: problem.sort_key())
         super().__init__("\n".join(str(problem) for problem in self.problems))
 

@@ -23,7 +23,7 @@ class _Setters:
     just made takes as long as to make it.
     """
 
-    def __get__(self, instance: Value | None, cls: type[Value]) -> tuple[Any, ...]:
+    def __get__(self, instance: Frozen | None, cls: type[Frozen]) -> tuple[Any, ...]:
         # A slot's own setter passes by `__setattr__`, which refuses.
         cls._setters = setters = tuple([(name, getattr(cls, name).__set__) for name in cls._fields])
         return setters
@@ -35,7 +35,7 @@ _SETTERS = _Setters()
 class _Getter:
     """What gives all fields of a value in one call, as a tuple even of one: found as the setters are."""
 
-    def __get__(self, instance: Value | None, cls: type[Value]) -> Callable[[Value], tuple[Any, ...]]:
+    def __get__(self, instance: Frozen | None, cls: type[Frozen]) -> Callable[[Frozen], tuple[Any, ...]]:
         names = cls._fields
         getter = (
             attrgetter(*names) if len(names) > 1 else lambda value: tuple([getattr(value, n) for n in names])
@@ -54,8 +54,8 @@ class ValueType(type):
 
     _fields: tuple[str, ...]
     _defaults: dict[str, Any]
-    _setters: tuple[tuple[str, Callable[[Value, Any], None]], ...]
-    _getter: Callable[[Value], tuple[Any, ...]]
+    _setters: tuple[tuple[str, Callable[[Frozen, Any], None]], ...]
+    _getter: Callable[[Frozen], tuple[Any, ...]]
 
     def __new__(mcls, name: str, bases: tuple[type, ...], namespace: dict[str, Any]) -> ValueType:
         """Create the class; its module must have `from __future__ import annotations`."""
@@ -76,7 +76,7 @@ class ValueType(type):
         namespace["_getter"] = _GETTER
         return super().__new__(mcls, name, bases, namespace)
 
-    def hasten(cls) -> None:
+    def compile_init(cls) -> None:
         """Make a constructor for a class of which there will be thousands.
 
         It takes a third less time (`python benchmarks/value_classes.py`); to make it takes as
@@ -93,7 +93,7 @@ class ValueType(type):
         cls.__init__ = names["__init__"]  # type: ignore[misc]
 
 
-class Value(metaclass=ValueType):
+class Frozen(metaclass=ValueType):
     """A frozen value; its fields are the annotations of its class and of its base.
 
     Made by keyword; a field that has no default must be given, an unknown one is a
@@ -103,7 +103,7 @@ class Value(metaclass=ValueType):
 
     _fields: ClassVar[tuple[str, ...]]
     _defaults: ClassVar[dict[str, Any]]
-    _setters: ClassVar[tuple[tuple[str, Callable[[Value, Any], None]], ...]]
+    _setters: ClassVar[tuple[tuple[str, Callable[[Frozen, Any], None]], ...]]
 
     def __init__(self, **fields: Any) -> None:
         if len(fields) < len(self._fields) and self._defaults:
@@ -130,7 +130,7 @@ class Value(metaclass=ValueType):
         raise AttributeError(f"{type(self).__name__} is frozen: `{name}` cannot be deleted")
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Value) and type(other) is type(self) and self.to_tuple() == other.to_tuple()
+        return isinstance(other, Frozen) and type(other) is type(self) and self.to_tuple() == other.to_tuple()
 
     def __hash__(self) -> int:
         return hash((type(self), self.to_tuple()))
@@ -163,5 +163,5 @@ class Value(metaclass=ValueType):
         return type(self)(**{**self.to_dict(), **changes})
 
 
-def _rebuild(cls: type[Value], fields: dict[str, Any]) -> Value:
+def _rebuild(cls: type[Frozen], fields: dict[str, Any]) -> Frozen:
     return cls(**fields)

@@ -23,7 +23,7 @@ _loading = RLock()
 _unfinished: set[str] = set()
 
 
-class StandIn(ModuleType):
+class LazyModule(ModuleType):
     """A module that is empty but for what it is given, until it is asked for something else."""
 
     def __getattr__(self, name: str) -> Any:
@@ -41,13 +41,13 @@ class StandIn(ModuleType):
         ModuleType.__setattr__(self, name, value)
 
 
-def _load(module: StandIn, name: str) -> None:
+def _load(module: LazyModule, name: str) -> None:
     """Have a module be one as any other, and the one that all have who imported it.
 
     Raises what its import raises: then it stands in as before.
     """
     with _loading:
-        if not isinstance(module, StandIn):
+        if not isinstance(module, LazyModule):
             return
         spec: Any = module.__spec__
         if spec is None or module.__name__ in _unfinished:
@@ -65,10 +65,10 @@ def _load(module: StandIn, name: str) -> None:
         module.__class__ = ModuleType  # type: ignore[assignment]
 
 
-def put_off(name: str, **given: Any) -> ModuleType:
+def install_lazy(name: str, **given: Any) -> ModuleType:
     """The module, if it is imported by now; else a stand-in for it, with what it is given."""
     if name not in sys.modules:
-        sys.modules[name] = module = StandIn(name)
+        sys.modules[name] = module = LazyModule(name)
         spec = find_spec(name)
         if spec is not None:
             module.__dict__.update(__loader__=spec.loader, __file__=spec.origin, __package__=spec.parent)
@@ -78,7 +78,7 @@ def put_off(name: str, **given: Any) -> ModuleType:
 
 def withdraw(name: str) -> None:
     """Have the module imported as ever from now on, if a stand-in for it was not asked for anything."""
-    if isinstance(sys.modules.get(name), StandIn):
+    if isinstance(sys.modules.get(name), LazyModule):
         del sys.modules[name]
 
 

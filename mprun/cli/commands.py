@@ -58,7 +58,7 @@ class Commands(Mapping[str, click.Command]):
 _NOBODY_READS = 128 + signal.SIGPIPE
 
 
-class JobFirst(click.Group):
+class DefaultCommandGroup(click.Group):
     """A group in which `mprun JOB` means `mprun run JOB`."""
 
     def resolve_command(

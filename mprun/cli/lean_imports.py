@@ -14,7 +14,7 @@ import typing
 from contextlib import suppress
 from typing import Any
 
-from mprun.lazy_import import StandIn, find_spec, put_off
+from mprun.lazy_import import LazyModule, find_spec, install_lazy
 
 
 def import_click() -> None:
@@ -22,12 +22,12 @@ def import_click() -> None:
     from _datetime import datetime  # type: ignore[import-not-found]  # what `datetime` has it from
 
     # Each option's help goes through this.
-    put_off("inspect", cleandoc=_clean)
+    install_lazy("inspect", cleandoc=_clean)
     # `click.types` names these two as parameters of types.
-    put_off("datetime", datetime=datetime)
-    uuid = put_off("uuid", UUID=object)
+    install_lazy("datetime", datetime=datetime)
+    uuid = install_lazy("uuid", UUID=object)
     # Our own words are English, too; nobody need look for the locale and for files of translations.
-    gettext = put_off("gettext", gettext=_as_it_is, ngettext=_by_number)
+    gettext = install_lazy("gettext", gettext=_as_it_is, ngettext=_by_number)
     reference, typing.ForwardRef = typing.ForwardRef, Unread  # type: ignore[assignment,misc]
     try:
         import click  # noqa: F401
@@ -35,7 +35,7 @@ def import_click() -> None:
         typing.ForwardRef = reference  # type: ignore[misc]
     # These were true for click alone.
     for module, names in ((uuid, ("UUID",)), (gettext, ("gettext", "ngettext"))):
-        for name in names if isinstance(module, StandIn) else ():
+        for name in names if isinstance(module, LazyModule) else ():
             delattr(module, name)
 
 
@@ -87,7 +87,7 @@ def import_yaml_parser() -> None:
     spec = find_spec("yaml")
     if spec is None or "yaml" in sys.modules:
         return
-    package: Any = put_off("yaml", __path__=spec.submodule_search_locations)
+    package: Any = install_lazy("yaml", __path__=spec.submodule_search_locations)
     import yaml.error
     import yaml.events
     import yaml.nodes
@@ -95,7 +95,7 @@ def import_yaml_parser() -> None:
 
     for name, (raised, base) in _IN_PYTHON.items():
         error = type(raised, (getattr(yaml.error, base),), {"__module__": f"yaml.{name}"})
-        setattr(package, name, put_off(f"yaml.{name}", **{raised: error}))
+        setattr(package, name, install_lazy(f"yaml.{name}", **{raised: error}))
     # Where PyYAML was built without libyaml, the loader asks for the rest of it.
     with suppress(ImportError):
         import yaml._yaml

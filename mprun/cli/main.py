@@ -12,7 +12,7 @@ import sys
 import click
 
 from mprun import outcomes
-from mprun.cli.commands import Commands, JobFirst
+from mprun.cli.commands import Commands, DefaultCommandGroup
 from mprun.cli.messages import explain, say, write
 from mprun.diagnostics import quote
 from mprun.errors import MprunError
@@ -36,7 +36,7 @@ The smallest job file, which calls two functions of work.py:
 
 
 @click.group(
-    cls=JobFirst,
+    cls=DefaultCommandGroup,
     commands=Commands(),
     epilog=EXAMPLES + "\n\n" + EXIT_CODES,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
@@ -69,7 +69,7 @@ def main(launcher: tuple[int, int] | None = None) -> int:
         code = outcomes.EXIT_INTERNAL
     finally:
         if launcher is not None:
-            _dismiss(launcher[0])
+            _kill_unused_launcher(launcher[0])
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
@@ -82,7 +82,7 @@ def _about(error: OSError) -> str:
     return "" if error.filename is None else f" with {quote(str(error.filename))}"
 
 
-def _dismiss(launcher: int) -> None:
+def _kill_unused_launcher(launcher: int) -> None:
     """End a launcher that was forked for a run that did not come about."""
     with contextlib.suppress(ChildProcessError):
         if os.waitpid(launcher, os.WNOHANG) == (0, 0):

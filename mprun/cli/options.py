@@ -13,7 +13,7 @@ from mprun.cli.common_options import to_seconds
 from mprun.cli.lean_imports import import_yaml_parser
 from mprun.cli.messages import warn
 from mprun.jobfile.job_checks import warnings
-from mprun.jobfile.loader import assemble
+from mprun.jobfile.loader import load_job_file
 from mprun.jobfile.model import START_METHODS
 
 if TYPE_CHECKING:
@@ -98,9 +98,9 @@ def planning_options(command: Callable[..., int]) -> Callable[..., int]:
 
 
 def read_job(path: str, params: dict[str, Any], options: Sequence[str], *, lenient: bool = False) -> Job:
-    """The job of a file, as `assemble` has it, with no more of PyYAML imported than that takes."""
+    """The job of a file, as `load_job_file` has it, with no more of PyYAML imported than that takes."""
     import_yaml_parser()
-    return assemble(path, params, options, os.environ, lenient=lenient)
+    return load_job_file(path, params, options, os.environ, lenient=lenient)
 
 
 def planned(path: str, planning: dict[str, Any]) -> Plan:

@@ -110,14 +110,14 @@ def _prune(state_dir: str, older_than: float, keep: int, dry_run: bool, as_json:
 
 def _prunable(state_dir: str, folder: RunsFolder, older_than: float, keep: int) -> Iterator[RunDirectory]:
     """The runs to remove; of those that are kept for another reason than their age, that is said."""
-    from mprun.record.retention import why_kept
+    from mprun.record.retention import keep_reason
 
     now = time.time()
     for directory in islice(runs_of(state_dir), keep, None):
         if not folder.holds(directory.run_id):
             why: str | None = "it is no directory that mprun has made"
         else:
-            why = why_kept(RunSummary(directory), older_than, now)
+            why = keep_reason(RunSummary(directory), older_than, now)
         if why:
             warn(f"{directory.run_id} is kept: {why}")
         elif why is None:

@@ -106,13 +106,13 @@ def _going_on(state_dir: str, run: str | None) -> RunDirectory:
 
 def _ask(directory: RunDirectory, tasks: list[str]) -> dict[str, list[str]]:
     """The engine's answer to a request. Raises MprunError where there is none."""
-    _refuse_the_deaf(directory, control.SIGNAL)
+    _require_signal_handler(directory, control.SIGNAL)
     request = control.ask(directory, tasks)
     try:
         _signal(directory, control.SIGNAL)
         end = time.monotonic() + PATIENCE
         while (answer := control.answer_to(request)) is None:
-            _refuse_the_deaf(directory, control.SIGNAL)
+            _require_signal_handler(directory, control.SIGNAL)
             if time.monotonic() > end:
                 raise MprunError(f"run {directory.run_id} does not answer")
             time.sleep(_LOOK / 5)
@@ -121,7 +121,7 @@ def _ask(directory: RunDirectory, tasks: list[str]) -> dict[str, list[str]]:
     return answer
 
 
-def _refuse_the_deaf(directory: RunDirectory, number: int) -> None:
+def _require_signal_handler(directory: RunDirectory, number: int) -> None:
     """Raise MprunError where the engine would not hear a signal, or be ended by it."""
     writer = recorder.writer(directory.events)
     stat = procfs.read_stat(writer) if writer else None
@@ -161,7 +161,7 @@ def _signal(directory: RunDirectory, number: int) -> None:
 
 def _stop_run(directory: RunDirectory, say: Callable[[str], None]) -> dict[str, list[str]]:
     """Stop the whole run and wait for its end; the tasks that ran, as an answer would have them."""
-    _refuse_the_deaf(directory, signal.SIGTERM)
+    _require_signal_handler(directory, signal.SIGTERM)
     _signal(directory, signal.SIGTERM)
     while (writer := recorder.writer(directory.events)) is not None:
         if (stat := procfs.read_stat(writer)) is not None and stat.state in "Tt":

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from mprun.engine import expectations
 from mprun.jobfile import sizes
 from mprun.record import results
-from mprun.scheduling.retry import Ending
+from mprun.scheduling.retry import AttemptResult
 
 if TYPE_CHECKING:
     from mprun.executors.base import Exited
@@ -24,7 +24,7 @@ _CHILDLESS = "daemonic processes are not allowed to have children"
 _CHILDLESS_HINT = "a daemon task may start no children of multiprocessing: without `daemon: true` it may"
 
 
-def judge(task: Task, name: str, report: Exited, words: str, directory: RunDirectory) -> Ending:
+def judge(task: Task, name: str, report: Exited, words: str, directory: RunDirectory) -> AttemptResult:
     """Whether an attempt succeeded, by its exit code or by what is expected of the task.
 
     `name` is the instance's, which may not be the task's; `words` say how the process
@@ -40,9 +40,11 @@ def judge(task: Task, name: str, report: Exited, words: str, directory: RunDirec
         words = f"{words}: {_CHILDLESS_HINT}"
     names = failure.names if failure is not None else ()
     if task.expect is None:
-        return Ending(succeeded=code == 0, reason=words, exit_code=code, exceptions=names, asked=report.asked)
+        return AttemptResult(
+            succeeded=code == 0, reason=words, exit_code=code, exceptions=names, asked=report.asked
+        )
     why = expectations.unmet(task.expect, _observed(task.expect, name, report, words, names, directory))
-    return Ending(succeeded=not why, reason=why, exit_code=code, exceptions=names, asked=report.asked)
+    return AttemptResult(succeeded=not why, reason=why, exit_code=code, exceptions=names, asked=report.asked)
 
 
 def limit_reached(limits: Limits | None, report: Exited, error: results.Failure | None) -> str:

@@ -9,19 +9,19 @@ from mprun import failpoints, outcomes
 from mprun.clock import Clock
 from mprun.engine import control
 from mprun.engine.attempt_result import judge
-from mprun.engine.event_builder import Chronicle, exit_signal, signal_name
+from mprun.engine.event_builder import EventBuilder, exit_signal, signal_name
 from mprun.engine.log_limits import LogLimits
-from mprun.engine.preflight import Watch
+from mprun.engine.preflight import Poller
 from mprun.engine.publisher import Publisher
-from mprun.engine.resolver import Handover, Refused, Resolved, Skipped
+from mprun.engine.resolver import Failed, Resolved, Skipped, TaskResolver
 from mprun.engine.signals import REQUEST, SUSPEND
 from mprun.errors import RecordError
-from mprun.executors.base import AttemptOrder, Exited, Lost, NotStarted, Started, Suspended, Withdrawn
-from mprun.jobfile.dependencies import Names
+from mprun.executors.base import Exited, Lost, NotStarted, Started, StartRequest, Suspended, Withdrawn
+from mprun.jobfile.dependencies import NameIndex
 from mprun.jobfile.references import ReferenceProblem
 from mprun.record import events
-from mprun.scheduling.instructions import Finish, Intent, Join, MarkReady, Resolve, Signal, Start, Withdraw
-from mprun.scheduling.retry import Ending
+from mprun.scheduling.instructions import CancelStart, Finish, Intent, Join, MarkReady, Resolve, Signal, Start
+from mprun.scheduling.retry import AttemptResult
 from mprun.scheduling.scheduler import FAIL_FAST, LOG_LIMIT, RUN_TIMES_OUT, USER, Scheduler
 from mprun.scheduling.termination import RECORD_LOST
 
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
     from mprun.engine.readiness import Prober
     from mprun.engine.resolver import Answer
-    from mprun.engine.signals import SignalNotes
-    from mprun.executors.base import Executor, Prepared, Report
+    from mprun.engine.signals import SignalInbox
+    from mprun.executors.base import Executor, PrepareReply, Report
     from mprun.jobfile.model import Ready
     from mprun.record.recorder import Recorder
     from mprun.record.run_state import RunState
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 # From this many tasks on it is worth its time to make what is made for each of them faster to make.
 MANY = 1000
 _MADE_FOR_EACH_TASK = (
-    *(Start, Started, Exited, Ending, Finish, Join, AttemptOrder),
+    *(Start, Started, Exited, AttemptResult, Finish, Join, StartRequest),
     *(events.TaskStarted, events.TaskExited, events.TaskFinished, events.TaskJoined),
 )
 # How long the tasks may take to be suspended before mprun suspends itself, in seconds.
@@ -59,12 +59,12 @@ class Engine:
         directory: RunDirectory,
         recorder: Recorder,
         reporters: Sequence[Reporter],
-        notes: SignalNotes,
+        notes: SignalInbox,
         warn: Callable[[str], None],
     ) -> None:
         if len(plan.tasks) >= MANY:
             for kind in _MADE_FOR_EACH_TASK:
-                kind.hasten()
+                kind.compile_init()
         self._plan = plan
         # Grows where a list that a task returns becomes tasks.
         self._tasks = list(plan.tasks)
@@ -73,16 +73,16 @@ class Engine:
         self._publisher = Publisher(recorder, reporters)
         self._reporters = reporters
         self._notes = notes
-        self._watch = Watch(executor, notes, warn)
+        self._watch = Poller(executor, notes, warn)
         self._clock = Clock()
         self._scheduler = Scheduler(plan, _dice)
-        self._handover = Handover(plan, self._tasks, directory)
-        self._chronicle = Chronicle(plan, self._tasks, directory, self._clock)
+        self._handover = TaskResolver(plan, self._tasks, directory)
+        self._chronicle = EventBuilder(plan, self._tasks, directory, self._clock)
         self._prober: Prober | None = None
         self._log_limits = LogLimits()
         self._acts: dict[type, Callable[[Any], None]] = {
             Start: self._start,
-            Withdraw: self._withdraw,
+            CancelStart: self._withdraw,
             Signal: self._send_signal,
             MarkReady: self._mark_ready,
             Finish: self._finish,
@@ -99,7 +99,7 @@ class Engine:
         self._interval = min(intervals, default=None)
 
     def run(
-        self, prepared: Prepared, options: dict[str, Any], resumed_from: str | None = None
+        self, prepared: PrepareReply, options: dict[str, Any], resumed_from: str | None = None
     ) -> events.RunFinished:
         """Run the plan to its end; the last event, which has the exit code.
 
@@ -180,13 +180,13 @@ class Engine:
         self._publish()
         if self._failure:
             return
-        self._notes.stand_still()
+        self._notes.suspend_self()
         self._clock.pause(began, self._clock.now())
         self._executor.resume()
 
     def _stop_tasks(self, request: str, names: list[str]) -> None:
         """Stop the tasks that somebody has named, and answer what becomes of it."""
-        known = Names(self._tasks, self._plan.job.empty)
+        known = NameIndex(self._tasks, self._plan.job.empty)
         found = {name: known.meant(name) for name in names}
         numbers = dict.fromkeys(number for meant in found.values() for number in meant)
         instances = [one for number in numbers for one in self._handover.instances(number)]
@@ -210,7 +210,7 @@ class Engine:
         elif isinstance(report, Exited):
             self._take_exited(report)
         elif isinstance(report, NotStarted):
-            ending = Ending(succeeded=False, reason=f"could not be started: {report.message}")
+            ending = AttemptResult(succeeded=False, reason=f"could not be started: {report.message}")
             self._carry_out(
                 self._scheduler.task_exited(report.key[0], ending, self._clock.timed(report.clock))
             )
@@ -264,14 +264,14 @@ class Engine:
             intents = self._scheduler.task_exited(number, ending, self._clock.timed(report.clock))
         self._carry_out(intents, after=report)
 
-    def _judged(self, report: Exited, words: str) -> Ending:
+    def _judged(self, report: Exited, words: str) -> AttemptResult:
         planned = self._tasks[report.key[0]]
         task = planned.task
         if task.expect is not None:
             try:
                 task = task.replace(expect=self._handover.expect(report.key[0]))
             except ReferenceProblem as error:
-                return Ending(succeeded=False, reason=str(error), exit_code=report.exit_code)
+                return AttemptResult(succeeded=False, reason=str(error), exit_code=report.exit_code)
             # Its seconds are those in which the run was not suspended.
             seconds = self._clock.timed(report.clock) - self._clock.timed(report.clock - report.duration)
             report = report.replace(duration=seconds)
@@ -292,7 +292,7 @@ class Engine:
     def _start(self, intent: Start) -> None:
         self._executor.start(self._handover.order(intent.task, intent.attempt, intent.after))
 
-    def _withdraw(self, intent: Withdraw) -> None:
+    def _withdraw(self, intent: CancelStart) -> None:
         self._executor.withdraw((intent.task, intent.attempt))
 
     def _send_signal(self, intent: Signal) -> None:
@@ -317,7 +317,7 @@ class Engine:
             return self._scheduler.task_resolved(number, now)
         if isinstance(answer, Skipped):
             return self._scheduler.task_skipped(number, answer.reason, now)
-        if isinstance(answer, Refused):
+        if isinstance(answer, Failed):
             return self._scheduler.task_refused(number, answer.reason, now)
         intents = self._scheduler.task_expanded(number, answer.tasks, now)
         if number in self._scheduler.expanded:

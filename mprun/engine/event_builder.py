@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 from mprun import outcomes
 from mprun.executors.base import Exited, Started
-from mprun.jobfile.references import Lookup, as_text, resolve, shown
+from mprun.jobfile.references import Resolver, as_text, resolve, shown
 from mprun.linux import procfs
 from mprun.record import events, results
-from mprun.scheduling.instructions import Finish, Join, MarkReady, Signal, TryAgain
+from mprun.scheduling.instructions import Finish, Join, MarkReady, ScheduleRetry, Signal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from mprun.clock import Clock
-    from mprun.executors.base import Prepared
+    from mprun.executors.base import PrepareReply
     from mprun.record.state_dir import RunDirectory
     from mprun.scheduling.instructions import Intent
     from mprun.scheduling.plan import Plan, PlannedTask
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _NO_USAGE: dict[str, Any] = {}
 
 
-class Chronicle:
+class EventBuilder:
     """Makes the events of one run; `tasks` is the engine's own list, which grows."""
 
     def __init__(
@@ -44,7 +44,7 @@ class Chronicle:
             Finish: self._task_finished,
             Join: self._task_joined,
             Signal: self._task_stopping,
-            TryAgain: self._task_retrying,
+            ScheduleRetry: self._task_retrying,
             MarkReady: self._task_ready,
         }
         # When something was told last, and whether attempts had left any files by then, once asked.
@@ -55,7 +55,7 @@ class Chronicle:
         return self._clock.iso(self._clock.now())
 
     def run_started(
-        self, begun: float, prepared: Prepared, options: dict[str, Any], resumed_from: str | None
+        self, begun: float, prepared: PrepareReply, options: dict[str, Any], resumed_from: str | None
     ) -> events.RunStarted:
         plan = self._plan
         return events.RunStarted(
@@ -170,7 +170,7 @@ class Chronicle:
             time=self._time, run=self._run, task=name, position=intent.position, of=intent.of
         )
 
-    def _task_retrying(self, intent: TryAgain) -> events.TaskRetrying:
+    def _task_retrying(self, intent: ScheduleRetry) -> events.TaskRetrying:
         return events.TaskRetrying(
             time=self._time,
             run=self._run,
@@ -221,7 +221,7 @@ def _shown_target(planned: PlannedTask) -> str:
     # Few tasks are commands.
     from shlex import join
 
-    words = resolve(task.command, Lookup(task.scope, task.axes, planned.values))
+    words = resolve(task.command, Resolver(task.scope, task.axes, planned.values))
     return join([as_text(shown(word)) for word in words])
 
 

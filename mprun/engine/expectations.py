@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from mprun.frozen import Value
+from mprun.frozen import Frozen
 
 if TYPE_CHECKING:
     from mprun.jobfile.model import Expect
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 SHOWN = 60
 
 
-class Observed(Value):
+class Observed(Frozen):
     """How an attempt ended: what `expect` may ask of it.
 
     `exceptions` are the names of the exception's class and bases; `seconds` and bytes;

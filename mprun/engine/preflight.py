@@ -8,13 +8,13 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from mprun.engine.signals import SUSPEND
-from mprun.executors.base import Call, Importing, Lost, Preparation, Prepared
-from mprun.jobfile.references import Lookup, Reference, resolve
+from mprun.executors.base import Call, Importing, Lost, PrepareReply, PrepareRequest
+from mprun.jobfile.references import Reference, Resolver, resolve
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from mprun.engine.signals import SignalNotes
+    from mprun.engine.signals import SignalInbox
     from mprun.executors.base import Executor
     from mprun.jobfile.model import Task
     from mprun.record.state_dir import RunDirectory
@@ -41,13 +41,13 @@ def begin(plan: Plan, executor: Executor, directory: RunDirectory) -> None:
     executor.flush()
 
 
-def end(executor: Executor, notes: SignalNotes, timeout: float, warn: Callable[[str], None]) -> Prepared:
+def end(executor: Executor, notes: SignalInbox, timeout: float, warn: Callable[[str], None]) -> PrepareReply:
     """Wait until every target was imported and bound.
 
     Raises ImportFailure where an import ends the launcher or is not over after `timeout`
     seconds, Interrupted where a signal came.
     """
-    watch = Watch(executor, notes, warn)
+    watch = Poller(executor, notes, warn)
     importing: int | None = None
     deadline = time.monotonic() + timeout
     while True:
@@ -58,12 +58,12 @@ def end(executor: Executor, notes: SignalNotes, timeout: float, warn: Callable[[
                 raise Interrupted(number)
             # Nothing has been started; what is imported meanwhile is imported.
             began = time.monotonic()
-            notes.stand_still()
+            notes.suspend_self()
             deadline += time.monotonic() - began
         for report in executor.receive():
             if isinstance(report, Importing):
                 importing = report.number
-            elif isinstance(report, Prepared):
+            elif isinstance(report, PrepareReply):
                 return report
             elif isinstance(report, Lost):
                 raise ImportFailure(f"ended the process that imports: {report.how}", importing)
@@ -80,8 +80,8 @@ class ImportFailure(Exception):
         self.number = number
 
 
-def _preparation(plan: Plan, directory: RunDirectory) -> Preparation:
-    return Preparation(
+def _preparation(plan: Plan, directory: RunDirectory) -> PrepareRequest:
+    return PrepareRequest(
         run_id=directory.run_id,
         import_path=(os.getcwd(), *plan.job.pythonpath),
         log=directory.main_log,
@@ -127,18 +127,18 @@ def _called(plan: Plan) -> Iterator[tuple[Task, Any, Any]]:
         seen.add(id(task))
         args, kwargs = task.args, task.kwargs
         if task.refers:
-            lookup = Lookup(task.scope, task.axes, planned.values, reveal=True)
+            lookup = Resolver(task.scope, task.axes, planned.values, reveal=True)
             args, kwargs = resolve(args, lookup), resolve(kwargs, lookup)
         yield task, args, kwargs
 
 
-class Watch:
+class Poller:
     """Waits for what an executor reports and for signals; `signalled` says that one came.
 
     An executor that stands still is made to go on, and `warn` is told.
     """
 
-    def __init__(self, executor: Executor, notes: SignalNotes, warn: Callable[[str], None]) -> None:
+    def __init__(self, executor: Executor, notes: SignalInbox, warn: Callable[[str], None]) -> None:
         self._executor = executor
         self._notes = notes
         self._warn = warn

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from mprun import outcomes
 from mprun.errors import JobFileError
-from mprun.executors.base import AttemptOrder
-from mprun.frozen import Value
-from mprun.jobfile.dependencies import Names
-from mprun.jobfile.expansion import TooMany, spread_over
-from mprun.jobfile.references import Lookup, ReferenceProblem, as_text, is_true, references, resolve
+from mprun.executors.base import StartRequest
+from mprun.frozen import Frozen
+from mprun.jobfile.dependencies import NameIndex
+from mprun.jobfile.expansion import TooManyTasks, expand_over
+from mprun.jobfile.references import ReferenceProblem, Resolver, as_text, is_true, references, resolve
 from mprun.record import results
 from mprun.scheduling.plan import plan_instance
 from mprun.scheduling.task_run import WHEN_IS_FALSE
@@ -24,32 +24,32 @@ if TYPE_CHECKING:
     from mprun.scheduling.plan import Plan, PlannedTask
 
 
-class Resolved(Value):
+class Resolved(Frozen):
     """The task can be started: all that it refers to is there."""
 
 
-class Skipped(Value):
+class Skipped(Frozen):
     """The task is not to run, and why."""
 
     reason: str
 
 
-class Refused(Value):
+class Failed(Frozen):
     """The task cannot run, and why."""
 
     reason: str
 
 
-class Expanded(Value):
+class Expanded(Frozen):
     """The task stands for these."""
 
     tasks: tuple[PlannedTask, ...]
 
 
-Answer = Resolved | Skipped | Refused | Expanded
+Answer = Resolved | Skipped | Failed | Expanded
 
 
-class Call(Value):
+class Call(Frozen):
     """What an attempt is to do, with every reference resolved."""
 
     args: tuple[Any, ...]
@@ -59,7 +59,7 @@ class Call(Value):
     cwd: str | None
 
 
-class Handover:
+class TaskResolver:
     """Hands results from task to task; `tasks` is the engine's own list, which grows."""
 
     def __init__(self, plan: Plan, tasks: list[PlannedTask], directory: RunDirectory) -> None:
@@ -67,7 +67,7 @@ class Handover:
         self._tasks = tasks
         self._directory = directory
         self._tokens = plan.job.resources
-        self._names: Names | None = None
+        self._names: NameIndex | None = None
         # By place in the plan: how it ended, and after how many attempts.
         self._ends: dict[int, tuple[str, int]] = {}
         # Most end alike, and a hundred thousand tuples are worth sharing.
@@ -108,21 +108,21 @@ class Handover:
                 return self._spread(planned, resolve(task.foreach, lookup))
             self.call(number)
         except ReferenceProblem as error:
-            return Refused(reason=str(error))
+            return Failed(reason=str(error))
         return Resolved()
 
     def _spread(self, planned: PlannedTask, items: Any) -> Answer:
         if not isinstance(items, list):
-            return Refused(reason=f"`foreach` needs a list, and `{planned.task.foreach}` is {_kind(items)}")
+            return Failed(reason=f"`foreach` needs a list, and `{planned.task.foreach}` is {_kind(items)}")
         try:
-            instances = spread_over(planned.task, items)
+            instances = expand_over(planned.task, items)
         except JobFileError as error:
-            return Refused(reason=error.problems[0].message)
-        except TooMany as error:
-            return Refused(reason=str(error))
+            return Failed(reason=error.problems[0].message)
+        except TooManyTasks as error:
+            return Failed(reason=str(error))
         excess = self._excess([instance.task for instance in instances])
         if excess:
-            return Refused(reason=excess)
+            return Failed(reason=excess)
         carried = self._plan.carried
         return Expanded(tasks=tuple(plan_instance(instance, planned, carried) for instance in instances))
 
@@ -180,12 +180,12 @@ class Handover:
         folder = os.path.dirname(os.path.abspath(task.document.source.path))
         return os.path.normpath(os.path.join(folder, path))
 
-    def order(self, number: int, attempt: int, after: Attempts = ()) -> AttemptOrder:
+    def order(self, number: int, attempt: int, after: Attempts = ()) -> StartRequest:
         """What the executor is to be told of an attempt. Raises ReferenceProblem."""
         planned = self._tasks[number]
         task = planned.task
         call = self.call(number)
-        return AttemptOrder(
+        return StartRequest(
             key=(number, attempt),
             name=planned.name,
             position=task.position,
@@ -221,14 +221,14 @@ class Handover:
 
     # ---- results
 
-    def _lookup(self, planned: PlannedTask) -> Lookup:
+    def _lookup(self, planned: PlannedTask) -> Resolver:
         task = planned.task
-        return Lookup(task.scope, task.axes, planned.values, results=self._result, reveal=True)
+        return Resolver(task.scope, task.axes, planned.values, results=self._result, reveal=True)
 
     def _result(self, reference: Reference) -> Any:
         """The result of a task, or the list of those of a group's, in the order of the plan."""
         if self._names is None:
-            self._names = Names(self._tasks, self._plan.job.empty)
+            self._names = NameIndex(self._tasks, self._plan.job.empty)
         name = reference.name
         numbers = self._names.meant(name)
         if not numbers and name not in self._names.groups:

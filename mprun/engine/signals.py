@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # Ctrl-Z, and somebody who has left a request (`mprun.engine.control`).
 SUSPEND, REQUEST = signal.SIGTSTP, signal.SIGUSR1
-NOTED = (*ENDING, SUSPEND, REQUEST)
+HANDLED = (*ENDING, SUSPEND, REQUEST)
 
 
-class SignalNotes:
+class SignalInbox:
     """Handlers that only note; `fileno` becomes readable with each signal noted.
 
     Where this is not the main thread, Python allows no handlers, and none are set.
@@ -31,15 +31,15 @@ class SignalNotes:
         os.set_blocking(self._reader, False)
         os.set_blocking(self._writer, False)
 
-    def __enter__(self) -> SignalNotes:
+    def __enter__(self) -> SignalInbox:
         try:
             self._wakeup_before = signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
         except ValueError:
             return self
         # Ignored by whoever started us, it would hide every end of a process (FAULTS 7).
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, NOTED)
-        for number in NOTED:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED)
+        for number in HANDLED:
             if number in (signal.SIGHUP, SUSPEND) and signal.getsignal(number) == signal.SIG_IGN:
                 # What nohup(1) asks for, and a shell without job control.
                 continue
@@ -72,7 +72,7 @@ class SignalNotes:
             number for place, number in enumerate(noted) if number != SUSPEND or SUSPEND not in noted[:place]
         ]
 
-    def stand_still(self) -> None:
+    def suspend_self(self) -> None:
         """Suspend this process until somebody says SIGCONT."""
         # Not SIGTSTP, which does nothing to a process group that no shell looks after.
         os.kill(os.getpid(), signal.SIGSTOP)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
-from mprun.frozen import Value
+from mprun.frozen import Frozen
 
 if TYPE_CHECKING:
     from mprun.jobfile.model import Limits
     from mprun.launcher.channel import AttemptKey
 
 
-class Call(Value):
+class Call(Frozen):
     """A target and its arguments, to be resolved and bound before anything starts.
 
     `args` is None where nobody knows yet how many there will be: then only the target counts.
@@ -22,7 +22,7 @@ class Call(Value):
     kwargs: dict[str, Any]
 
 
-class Preparation(Value):
+class PrepareRequest(Frozen):
     """What an executor needs before the first start.
 
     `import_path` goes to the head of sys.path; `log` is the file that takes what the
@@ -41,7 +41,7 @@ class Preparation(Value):
     calls: tuple[Call, ...]
 
 
-class AttemptOrder(Value):
+class StartRequest(Frozen):
     """One attempt to start: the process's name and kind, and what it is to do.
 
     That is a `target` with its arguments or a `command`, of which the other is None; the
@@ -67,7 +67,7 @@ class AttemptOrder(Value):
     after: tuple[tuple[AttemptKey, float | None], ...] = ()
 
 
-class Finding(Value):
+class BindError(Frozen):
     """A call that cannot be made: its number, what is wrong, and where inside the task.
 
     `word` is what the file says and `candidates` what it may have meant.
@@ -80,13 +80,13 @@ class Finding(Value):
     candidates: tuple[str, ...]
 
 
-class Importing(Value):
+class Importing(Frozen):
     """The import of this call's module begins."""
 
     number: int
 
 
-class Prepared(Value):
+class PrepareReply(Frozen):
     """Every target is resolved, or `findings` says which are not.
 
     `threads` names modules whose import started a thread.
@@ -94,11 +94,11 @@ class Prepared(Value):
 
     pid: int
     name: str
-    findings: tuple[Finding, ...]
+    findings: tuple[BindError, ...]
     threads: tuple[str, ...]
 
 
-class Started(Value):
+class Started(Frozen):
     """An attempt has a process; `clock` is the monotonic clock's reading in seconds."""
 
     key: AttemptKey
@@ -108,7 +108,7 @@ class Started(Value):
     start_ticks: int | None
 
 
-class NotStarted(Value):
+class NotStarted(Frozen):
     """An attempt could not be given a process."""
 
     key: AttemptKey
@@ -116,18 +116,18 @@ class NotStarted(Value):
     message: str
 
 
-class Withdrawn(Value):
+class Withdrawn(Frozen):
     """An attempt will not be started, as was asked, or as one that it was to follow has not succeeded."""
 
     key: AttemptKey
     clock: float
 
 
-class Suspended(Value):
+class Suspended(Frozen):
     """Every running attempt was stopped, as was asked."""
 
 
-class Exited(Value):
+class Exited(Frozen):
     """An attempt's process has ended; seconds and bytes, None where nobody knows.
 
     `asked` is whether a signal was sent to it before, by `Executor.signal`.
@@ -146,13 +146,13 @@ class Exited(Value):
     asked: bool = True
 
 
-class Lost(Value):
+class Lost(Frozen):
     """The executor itself is gone; `how` says how it ended."""
 
     how: str
 
 
-Report = Importing | Prepared | Started | NotStarted | Withdrawn | Suspended | Exited | Lost
+Report = Importing | PrepareReply | Started | NotStarted | Withdrawn | Suspended | Exited | Lost
 
 
 class Executor(Protocol):
@@ -161,10 +161,10 @@ class Executor(Protocol):
     def fileno(self) -> int:
         """A descriptor that is readable when there are reports."""
 
-    def prepare(self, preparation: Preparation) -> None:
-        """Resolve and bind every call; answered by `Prepared`."""
+    def prepare(self, preparation: PrepareRequest) -> None:
+        """Resolve and bind every call; answered by `PrepareReply`."""
 
-    def start(self, order: AttemptOrder) -> None:
+    def start(self, order: StartRequest) -> None:
         """Start an attempt once a place is free; answered by `Started` and `Exited`, or `NotStarted`.
 
         Some are handed over before there is a place for them (`mprun.scheduling.scheduler.AHEAD`), and wait

@@ -8,22 +8,22 @@ from _socket import socket  # `socket` itself adds names and 4 ms to import
 from typing import TYPE_CHECKING, Any
 
 from mprun.executors.base import (
+    BindError,
     Exited,
-    Finding,
     Importing,
     Lost,
     NotStarted,
-    Prepared,
+    PrepareReply,
     Started,
     Suspended,
     Withdrawn,
 )
 from mprun.executors.subreaper import Guard
-from mprun.launcher.channel import EngineEnd
+from mprun.launcher.channel import EngineChannel
 from mprun.linux import procfs
 
 if TYPE_CHECKING:
-    from mprun.executors.base import AttemptOrder, Preparation, Report
+    from mprun.executors.base import PrepareRequest, Report, StartRequest
     from mprun.jobfile.model import Limits
     from mprun.launcher.channel import AttemptKey
 
@@ -42,7 +42,7 @@ class LocalExecutor:
 
     def __init__(self, pid: int, sock: socket, guard: Guard) -> None:
         self._pid = pid
-        self._end = EngineEnd(sock)
+        self._end = EngineChannel(sock)
         self._guard = guard
         self._running: dict[AttemptKey, tuple[int, int]] = {}
         self._stops = 0
@@ -55,7 +55,7 @@ class LocalExecutor:
     def fileno(self) -> int:
         return self._end.fileno()
 
-    def prepare(self, preparation: Preparation) -> None:
+    def prepare(self, preparation: PrepareRequest) -> None:
         options: dict[str, Any] = {
             "engine": os.getpid(),
             "run_id": preparation.run_id,
@@ -68,7 +68,7 @@ class LocalExecutor:
         }
         self._end.send("prepare", options, [call.to_tuple() for call in preparation.calls])
 
-    def start(self, order: AttemptOrder) -> None:
+    def start(self, order: StartRequest) -> None:
         # A command has no use for a fork server or a new Python.
         method = order.start_method if order.command is None else "fork"
         # The fields of `mprun.launcher.worker.Assignment`, but for what only the launcher knows.
@@ -189,10 +189,10 @@ def _report(kind: str, facts: list[Any]) -> Report:
     """A report of the launcher's, of which the facts come in the order of the fields."""
     if kind == "prepared":
         pid, name, findings, threads = facts
-        return Prepared(
+        return PrepareReply(
             pid=pid,
             name=name,
-            findings=tuple(map(Finding.from_tuple, findings)),
+            findings=tuple(map(BindError.from_tuple, findings)),
             threads=tuple(threads),
         )
     return _REPORTS[kind].from_tuple(facts)

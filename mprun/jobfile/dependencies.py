@@ -28,7 +28,7 @@ class Named(Protocol):
 MAX_DEPENDENCIES = 1_000_000
 
 
-class Misfit(Exception):
+class DependencyError(Exception):
     """A dependency that cannot be: the task's place, the name that it gives, and what is wrong.
 
     `known` is whether there is such a task; where not, the name may be a typo.
@@ -41,7 +41,7 @@ class Misfit(Exception):
         self.known = known
 
 
-class Names:
+class NameIndex:
     """What a name means: one task, all of a group, or all that a pattern matches."""
 
     def __init__(self, tasks: Sequence[Named], empty: Iterable[str] = ()) -> None:
@@ -64,7 +64,7 @@ class Names:
         if not {"*", "?"} & set(name):
             return ()
         if name not in self._patterns:
-            matches = matcher(name)
+            matches = compile_glob(name)
             found = {number for other, number in self.numbers.items() if matches(other)}
             for group, numbers in self.groups.items():
                 found.update(numbers if matches(group) else ())
@@ -77,7 +77,7 @@ class Names:
         yield from self.groups
 
 
-def matcher(pattern: str) -> Callable[[str], object]:
+def compile_glob(pattern: str) -> Callable[[str], object]:
     """What tells whether a name matches a pattern of `*` and `?`, all of it."""
     # Not fnmatch: it takes the brackets of a matrix task's name for a set of characters.
     # As there, each piece behind a `*` is found once and for all, so no pattern takes long.
@@ -87,7 +87,7 @@ def matcher(pattern: str) -> Callable[[str], object]:
     return re.compile(f"{first}{pieces}{last}", re.DOTALL).fullmatch
 
 
-def link(tasks: Sequence[Named], names: Names) -> tuple[Needs, ...]:
+def link(tasks: Sequence[Named], names: NameIndex) -> tuple[Needs, ...]:
     """What each task waits for. Raises Misfit for the first dependency that cannot be."""
     linked: list[Needs] = []
     # Instances share what their task says, and so what that means.
@@ -103,13 +103,13 @@ def link(tasks: Sequence[Named], names: Names) -> tuple[Needs, ...]:
         total += len(needs)
         if total > MAX_DEPENDENCIES:
             message = f"more than {MAX_DEPENDENCIES:,} dependencies, patterns and groups expanded"
-            raise Misfit(number, task.depends_on[-1].task, message)
+            raise DependencyError(number, task.depends_on[-1].task, message)
         linked.append(_without(number, task, needs, names) if needs else needs)
     _refuse_cycle(tasks, linked, names)
     return tuple(linked)
 
 
-def _needs(number: int, tasks: Sequence[Named], names: Names) -> tuple[Needs, int]:
+def _needs(number: int, tasks: Sequence[Named], names: NameIndex) -> tuple[Needs, int]:
     """What a task waits for, and how many were looked at for that."""
     # A task may be waited for twice: by its name for one thing, by a pattern for another.
     found: dict[tuple[int, str], None] = {}
@@ -117,7 +117,7 @@ def _needs(number: int, tasks: Sequence[Named], names: Names) -> tuple[Needs, in
     for dependency in tasks[number].task.depends_on:
         meant = names.meant(dependency.task)
         if not meant and dependency.task not in names.groups:
-            raise Misfit(number, dependency.task, "", known=False)
+            raise DependencyError(number, dependency.task, "", known=False)
         looked += len(meant)
         is_pattern = bool({"*", "?"} & set(dependency.task))
         says = dependency.origin or tasks[number].task.origin
@@ -140,7 +140,7 @@ def _comes_from(task: Task, says: Origin) -> bool:
     return any(origin.document is document and origin.path == path for origin in origins)
 
 
-def refuse_never_ready(tasks: Sequence[Named], linked: Sequence[Needs], names: Names) -> None:
+def refuse_never_ready(tasks: Sequence[Named], linked: Sequence[Needs], names: NameIndex) -> None:
     """Raise Misfit where somebody waits for `ready` of a task that nothing tells it of."""
     seen: set[int] = set()
     for number, needs in enumerate(linked):
@@ -152,21 +152,21 @@ def refuse_never_ready(tasks: Sequence[Named], linked: Sequence[Needs], names: N
                 message = f"nothing tells when `{tasks[other].name}` is ready: it has no `ready`"
                 waits = tasks[number].task.depends_on
                 said = next(one.task for one in waits if other in names.meant(one.task))
-                raise Misfit(number, said, message)
+                raise DependencyError(number, said, message)
 
 
-def _without(number: int, task: Task, needs: Needs, names: Names) -> Needs:
+def _without(number: int, task: Task, needs: Needs, names: NameIndex) -> Needs:
     """Without the task itself, which a pattern may match, and nothing else may name."""
     if not any(other == number for other, _ in needs):
         return needs
     for dependency in task.depends_on:
         if not {"*", "?"} & set(dependency.task) and number in names.meant(dependency.task):
             name = task.name if dependency.task == task.name else dependency.task
-            raise Misfit(number, dependency.task, f"task `{name}` depends on itself")
+            raise DependencyError(number, dependency.task, f"task `{name}` depends on itself")
     return tuple(need for need in needs if need[0] != number)
 
 
-def _refuse_cycle(tasks: Sequence[Named], linked: list[Needs], names: Names) -> None:
+def _refuse_cycle(tasks: Sequence[Named], linked: list[Needs], names: NameIndex) -> None:
     graph = {number: [other for other, _ in needs] for number, needs in enumerate(linked) if needs}
     cycle = find_cycle(graph)
     if not cycle:
@@ -179,7 +179,7 @@ def _refuse_cycle(tasks: Sequence[Named], linked: list[Needs], names: Names) -> 
         for dependency in tasks[first].task.depends_on
         if second in names.meant(dependency.task)
     )
-    raise Misfit(first, need, f"the tasks depend on each other in a circle: {' → '.join(shown)}")
+    raise DependencyError(first, need, f"the tasks depend on each other in a circle: {' → '.join(shown)}")
 
 
 def find_cycle(needs: Mapping[Any, Sequence[Any]]) -> list[Any]:

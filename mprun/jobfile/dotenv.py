@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from mprun.diagnostics import Lines, Place, Problem, Source
+from mprun.diagnostics import Diagnostic, SourceLines, SourceText, Span
 from mprun.errors import JobFileError
 from mprun.jobfile.text_file import read_text
 
@@ -56,13 +56,13 @@ def read_env_file(path: str) -> dict[str, str]:
     return variables
 
 
-def _problems(path: str, lines: list[str], wrong: dict[int, _Misfit]) -> Iterator[Problem]:
+def _problems(path: str, lines: list[str], wrong: dict[int, _Misfit]) -> Iterator[Diagnostic]:
     # A source goes wherever a problem goes, so none of the other lines is in it.
     shown = (_shown(line) if number in wrong else "" for number, line in enumerate(lines))
-    source = Source(path=path, lines=Lines("\n".join(shown)))
+    source = SourceText(path=path, lines=SourceLines("\n".join(shown)))
     for number, misfit in wrong.items():
-        place = Place(line=number + 1, column=misfit.at + 1, width=misfit.width)
-        yield Problem(message=str(misfit), source=source, place=place, hint=misfit.hint)
+        place = Span(line=number + 1, column=misfit.at + 1, width=misfit.width)
+        yield Diagnostic(message=str(misfit), source=source, place=place, hint=misfit.hint)
 
 
 # Left of the value, where there is a good name; the rest of what may stand in a line.

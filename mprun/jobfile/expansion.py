@@ -6,17 +6,17 @@ import contextlib
 from math import prod
 from typing import TYPE_CHECKING, Any
 
-from mprun.diagnostics import Problem, quote
+from mprun.diagnostics import Diagnostic, quote
 from mprun.errors import JobFileError
-from mprun.frozen import Value
+from mprun.frozen import Frozen
 from mprun.jobfile import locate, task_checks
 from mprun.jobfile.interpolation import Filler, is_gone
 from mprun.jobfile.model import Instance, Ready
 from mprun.jobfile.reference_checks import LATE_KEYS, reference_problem
-from mprun.jobfile.references import Lookup, ReferenceProblem, compiled, references, resolve
+from mprun.jobfile.references import ReferenceProblem, Resolver, compiled, references, resolve
 from mprun.jobfile.schema import job_schema
 from mprun.jobfile.syntax.document import Mapping, Sequence, place_of, plain
-from mprun.jobfile.task_builder import Surroundings, build_task, merged, with_results
+from mprun.jobfile.task_builder import FileContext, build_task, merged, with_results
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -32,7 +32,7 @@ MAX_TASKS = 250_000
 _NEVER = frozenset({"name", "description", "target", "group", "matrix", "foreach", "uses"})
 
 
-class TooMany(Exception):
+class TooManyTasks(Exception):
     """A job of more tasks than a run can have."""
 
     def __init__(self, count: int | str) -> None:
@@ -43,34 +43,34 @@ class TooMany(Exception):
         super().__init__(count)
 
 
-class Seed(Value):
+class DeferredExpansion(Frozen):
     """What a task is made of, for one that is spread over a list that only the run will know."""
 
-    around: Surroundings
+    around: FileContext
     number: int
     keys: dict[str, Any]
 
 
-def spread(around: Surroundings, number: int, keys: dict[str, Any]) -> list[Instance]:
+def spread(around: FileContext, number: int, keys: dict[str, Any]) -> list[Instance]:
     """The instances of the task at this place in the document's list, from 0; `keys` are merged.
 
-    Raises JobFileError where what a combination gives is no value for a key, TooMany where
+    Raises JobFileError where what a combination gives is no value for a key, TooManyTasks where
     there are more than a job may have.
     """
-    return _Spread(around, number, keys).instances()
+    return _Expander(around, number, keys).instances()
 
 
-def spread_over(task: Task, items: list[Any]) -> list[Instance]:
+def expand_over(task: Task, items: list[Any]) -> list[Instance]:
     """The instances of a task with `foreach`, for a list that another task has returned.
 
     Raises as `spread` does.
     """
-    seed: Seed = task.seed
-    return _Spread(seed.around, seed.number, seed.keys).over(items, task.name)
+    seed: DeferredExpansion = task.seed
+    return _Expander(seed.around, seed.number, seed.keys).over(items, task.name)
 
 
-class _Spread:
-    def __init__(self, around: Surroundings, number: int, keys: dict[str, Any]) -> None:
+class _Expander:
+    def __init__(self, around: FileContext, number: int, keys: dict[str, Any]) -> None:
         self._around = around
         self._number = number
         self._keys = keys
@@ -113,7 +113,7 @@ class _Spread:
                 if not there and not self._around.unknown:
                     raise JobFileError([self._not_there(key, one)])
 
-    def _not_there(self, key: str, reference: Reference) -> Problem:
+    def _not_there(self, key: str, reference: Reference) -> Diagnostic:
         name = task_checks.task_name(self._document.root["tasks"][self._number], self._number)  # type: ignore[index]
         message = f"in task {quote(name)}, `{reference}` cannot stand here: it has none"
         path = locate.path_of_text(self._keys[key], ("defaults", key), str(reference)) or ("defaults", key)
@@ -127,18 +127,18 @@ class _Spread:
         include, exclude = plain(matrix.get("include") or []), plain(matrix.get("exclude") or [])
         count = prod(map(len, axes.values())) if axes else 0
         if count + len(include) > MAX_TASKS:
-            raise TooMany(count + len(include))
+            raise TooManyTasks(count + len(include))
         try:
             self._axes, found = combinations(axes, include, exclude)
         except TooManyCombinations as error:
-            raise TooMany(str(error)) from None
+            raise TooManyTasks(str(error)) from None
         base = self._base()
         return self._made((base + suffix, values) for values, suffix in found)
 
     def over(self, items: list[Any], base: str) -> list[Instance]:
         """One instance for each item of a list."""
         if len(items) > MAX_TASKS:
-            raise TooMany(len(items))
+            raise TooManyTasks(len(items))
         from mprun.jobfile.matrix import item_suffix
 
         self._items_refer = next(references(items), None) is not None
@@ -167,7 +167,7 @@ class _Spread:
             raise JobFileError([self._late_dependency()])
         keys = {key: node for key, node in self._keys.items() if key not in self._early}
         task = build_task(self._around, self._number, keys, ("item",))
-        task = task.replace(seed=Seed(around=self._around, number=self._number, keys=self._keys))
+        task = task.replace(seed=DeferredExpansion(around=self._around, number=self._number, keys=self._keys))
         if "ready" in self._early:
             task = task.replace(ready=_some_ready(self._early["ready"]))
         self._check(task, ())
@@ -203,7 +203,7 @@ class _Spread:
 
     def _variant(self, values: tuple[Any, ...]) -> Task:
         """The task with the keys that these values make; the same for all that make the same."""
-        lookup = Lookup(self._around.scope, self._axes, values)
+        lookup = Resolver(self._around.scope, self._axes, values)
         try:
             made_of = repr([lookup(one) for one in self._used]) if self._used else ""
             results = self._results(values, lookup) if self._items_refer else ()
@@ -215,12 +215,12 @@ class _Spread:
             self._variants[made_of, results] = with_results(task, results) if results else task
         return self._variants[made_of, results]
 
-    def _results(self, values: tuple[Any, ...], lookup: Lookup) -> tuple[str, ...]:
+    def _results(self, values: tuple[Any, ...], lookup: Resolver) -> tuple[str, ...]:
         """The tasks to whose results an item refers, by their names."""
         found = references([resolve(list(values), lookup)])
         return tuple(dict.fromkeys(one.name for one in found if one.root == "tasks"))
 
-    def _filled(self, lookup: Lookup) -> dict[str, Any]:
+    def _filled(self, lookup: Resolver) -> dict[str, Any]:
         """The keys with the early ones' values, which must be what the schema asks for."""
         raw: Any = self._document.root
         own = raw["tasks"][self._number]
@@ -270,8 +270,8 @@ class _Spread:
         """Raise JobFileError where a reference leads nowhere that needs no run to be known."""
         if not self._around.has_references:
             return
-        lookup = Lookup(task.scope, task.axes, values, reveal=True)
-        problems: list[Problem] = []
+        lookup = Resolver(task.scope, task.axes, values, reveal=True)
+        problems: list[Diagnostic] = []
         for key in LATE_KEYS:
             node = getattr(task, key, None)
             try:
@@ -281,7 +281,7 @@ class _Spread:
         if problems:
             raise JobFileError(problems)
 
-    def _late_dependency(self) -> Problem:
+    def _late_dependency(self) -> Diagnostic:
         raw: Any = self._document.root
         holder = ("tasks", self._number) if "depends_on" in raw["tasks"][self._number] else ("defaults",)
         message = "an item of this list is known only during the run, and what a task depends on, before"
@@ -290,7 +290,7 @@ class _Spread:
             self._document, path or (*holder, "depends_on"), ReferenceProblem(message, "${item}")
         )
 
-    def _problem(self, error: ReferenceProblem) -> Problem:
+    def _problem(self, error: ReferenceProblem) -> Diagnostic:
         raw: Any = self._document.root
         path = locate.path_of_text(raw["tasks"][self._number], ("tasks", self._number), error.text)
         return reference_problem(self._document, path or ("tasks", self._number), error)
@@ -367,7 +367,7 @@ def _late_nodes(task: Task) -> list[Any]:
     return [getattr(task, key, None) for key in LATE_KEYS]
 
 
-def too_many(task_path: tuple[str | int, ...], document: Any, error: TooMany) -> Problem:
+def too_many(task_path: tuple[str | int, ...], document: Any, error: TooManyTasks) -> Diagnostic:
     """Where it became too many."""
     place = place_of(document, task_path, key=True)
-    return Problem(message=str(error), source=document.source, place=place, hint="split the job")
+    return Diagnostic(message=str(error), source=document.source, place=place, hint="split the job")

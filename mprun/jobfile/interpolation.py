@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from mprun.diagnostics import Problem
+from mprun.diagnostics import Diagnostic
 from mprun.jobfile.reference_checks import LATE_KEYS, has_references, reference_problem
 from mprun.jobfile.references import ReferenceProblem, Template, compiled, escaped, references, resolve
 from mprun.jobfile.syntax.document import Mapping, Sequence
 
 if TYPE_CHECKING:
-    from mprun.jobfile.references import Lookup, Reference
+    from mprun.jobfile.references import Reference, Resolver
     from mprun.jobfile.syntax.document import Document
 
     Path = tuple[str | int, ...]
@@ -22,7 +22,7 @@ _OWN_WAYS = frozenset({"description", "$schema", "params", "env"})
 _GONE: Any = object()
 
 
-def substituted(document: Document, lookup: Lookup) -> tuple[Document, list[Path], list[Problem]]:
+def substituted(document: Document, lookup: Resolver) -> tuple[Document, list[Path], list[Diagnostic]]:
     """The document with every reference replaced that must be known before the run.
 
     What a matrix or `foreach` gives each of its instances stays as it is, as do the keys
@@ -94,7 +94,7 @@ class Filler:
     def __init__(
         self,
         document: Document,
-        lookup: Lookup,
+        lookup: Resolver,
         *,
         own: tuple[str, ...] = ("matrix", "item"),
         only: tuple[str, ...] = (),
@@ -104,7 +104,7 @@ class Filler:
         self._lookup = lookup
         self._own = own
         self.changed = False
-        self.problems: list[Problem] = []
+        self.problems: list[Diagnostic] = []
         # Where a key's value is not known, and need not be.
         self.gone: list[Path] = []
 

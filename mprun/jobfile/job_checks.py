@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mprun.diagnostics import Problem, quote, suggest
+from mprun.diagnostics import Diagnostic, quote, suggest
 from mprun.jobfile import locate
 from mprun.jobfile.syntax.document import place_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from mprun.jobfile.dependencies import Names
+    from mprun.jobfile.dependencies import NameIndex
     from mprun.jobfile.model import Job
 
 
-def join_problems(job: Job, names: Names) -> Iterator[Problem]:
+def join_problems(job: Job, names: NameIndex) -> Iterator[Diagnostic]:
     """Entries of the join order that mean no task: what only the spelled out tasks tell."""
     document = job.origin.document
     for number, entry in enumerate(job.join or ()):
@@ -24,7 +24,9 @@ def join_problems(job: Job, names: Names) -> Iterator[Problem]:
             if isinstance(document.root["join"][number], dict):  # type: ignore[index]
                 path = (*path, "task")
             message, hint = f"there is no task {quote(entry.task)}", suggest(entry.task, list(names.all()))
-            yield Problem(message=message, source=document.source, place=place_of(document, path), hint=hint)
+            yield Diagnostic(
+                message=message, source=document.source, place=place_of(document, path), hint=hint
+            )
 
 
 def warnings(job: Job) -> Iterator[str]:
@@ -40,7 +42,7 @@ def warnings(job: Job) -> Iterator[str]:
                 )
 
 
-def token_problems(job: Job) -> Iterator[Problem]:
+def token_problems(job: Job) -> Iterator[Diagnostic]:
     """Claims that can never be met, each once."""
     held: dict[str, int] = {}
     holders: dict[str, str] = {}

@@ -5,19 +5,19 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from mprun.diagnostics import Problem, quote
+from mprun.diagnostics import Diagnostic, quote
 from mprun.errors import JobFileError, UsageError
 from mprun.jobfile import job_checks, locate, recipes, task_builder, task_checks
-from mprun.jobfile.dependencies import Misfit, Names, link, refuse_never_ready
-from mprun.jobfile.expansion import MAX_TASKS, TooMany, least_count, spread, too_many
+from mprun.jobfile.dependencies import DependencyError, NameIndex, link, refuse_never_ready
+from mprun.jobfile.expansion import MAX_TASKS, TooManyTasks, least_count, spread, too_many
 from mprun.jobfile.interpolation import substituted
 from mprun.jobfile.model import Job, JoinEntry, Origin, Task
 from mprun.jobfile.reference_checks import check_references, has_references, reference_problem
 from mprun.jobfile.references import (
     HIDDEN,
-    Bound,
-    Lookup,
+    Closure,
     ReferenceProblem,
+    Resolver,
     Scope,
     as_text,
     compiled,
@@ -26,17 +26,17 @@ from mprun.jobfile.references import (
 )
 from mprun.jobfile.schema import job_schema
 from mprun.jobfile.syntax.document import load, place_of, sha256
-from mprun.jobfile.task_builder import Inherited, Surroundings, absolute, listed
+from mprun.jobfile.task_builder import FileContext, Inherited, absolute, listed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from mprun.jobfile.model import Instance
-    from mprun.jobfile.params import Given
+    from mprun.jobfile.params import ParamInput
     from mprun.jobfile.syntax.document import Document
 
 
-def assemble(
+def load_job_file(
     path: str,
     params: Mapping[str, Any],
     options: Sequence[str],
@@ -51,7 +51,7 @@ def assemble(
     Raises JobFileError with every problem of the first file that has any, and UsageError
     where a file cannot be read.
     """
-    return Assembly(environment, lenient).job(path, params, options)
+    return JobLoader(environment, lenient).job(path, params, options)
 
 
 # Keys that decide which tasks there are, and what others may ask of them.
@@ -61,7 +61,7 @@ _TELLING = frozenset({"daemon", "foreach", "matrix", "ready", "resources", "uses
 _MANY = 1000
 
 
-class Assembly:
+class JobLoader:
     """Reads the files of one job, each once."""
 
     def __init__(self, environment: Mapping[str, str], lenient: bool) -> None:
@@ -81,7 +81,7 @@ class Assembly:
         self._unknown = False
 
     def job(self, path: str, params: Mapping[str, Any], options: Sequence[str]) -> Job:
-        """The job of a file; see `assemble`."""
+        """The job of a file; see `load_job_file`."""
         return self.job_of(self._checked(path), params, options)
 
     def job_of(self, document: Document, params: Mapping[str, Any], options: Sequence[str]) -> Job:
@@ -96,12 +96,12 @@ class Assembly:
         raw = {key: node for key, node in root.items() if key != "tasks"}
         del root
         self._forget_trees(tasks)
-        names = Names(tasks, self._empty)
+        names = NameIndex(tasks, self._empty)
         try:
             needs = ((),) * len(tasks) if self._unknown else link(tasks, names)
             if not self._unknown:
                 refuse_never_ready(tasks, needs, names)
-        except Misfit as misfit:
+        except DependencyError as misfit:
             raise JobFileError([locate.need_problem(tasks[misfit.task].task, misfit, names)]) from None
         join = raw.get("join")
         job = Job(
@@ -161,7 +161,7 @@ class Assembly:
         if any("uses" in task_builder.merged(raw, number) for number in range(len(raw["tasks"]))):
             total = count(document.source.path, document)
             if total > MAX_TASKS:
-                raise JobFileError([too_many(("tasks",), document, TooMany(total))])
+                raise JobFileError([too_many(("tasks",), document, TooManyTasks(total))])
 
     # ---- one file
 
@@ -182,24 +182,27 @@ class Assembly:
 
     def _from_outside(
         self, document: Document, params: Mapping[str, Any], options: Sequence[str]
-    ) -> dict[str, Given]:
+    ) -> dict[str, ParamInput]:
         declared = document.root.get("params") or {}  # type: ignore[attr-defined]
         if not declared and not params and not options:
             return {}
-        from mprun.jobfile.params import Given, from_options
+        from mprun.jobfile.params import ParamInput, from_options
 
         texts = from_options(options, self._environment, declared)
         return {
             **texts,
-            **{name: Given(value=value, where="`params`", is_text=False) for name, value in params.items()},
+            **{
+                name: ParamInput(value=value, where="`params`", is_text=False)
+                for name, value in params.items()
+            },
         }
 
     def _settled(
         self,
         document: Document,
-        given: Mapping[str, Given],
+        given: Mapping[str, ParamInput],
         environment: Mapping[str, Any],
-        bounds: Mapping[str, Bound] | None = None,
+        bounds: Mapping[str, Closure] | None = None,
         within: Origin | None = None,
     ) -> tuple[Scope, Document, dict[str, Any]]:
         """The scope of a file, the file with its early references replaced, and its job's variables."""
@@ -210,12 +213,12 @@ class Assembly:
         scope = Scope(params={**params, **(bounds or {})}, secrets=secrets, env=environment)
         env: dict[str, Any] = {}
         if "env_file" in raw:
-            env.update(self._env_file(document, raw["env_file"], Lookup(scope)))
+            env.update(self._env_file(document, raw["env_file"], Resolver(scope)))
             scope = scope.replace(env={**environment, **env})
         env.update(self._variables(document, raw.get("env") or {}, scope))
         if env:
             scope = scope.replace(env={**environment, **env})
-        filled, gone, problems = substituted(document, Lookup(scope))
+        filled, gone, problems = substituted(document, Resolver(scope))
         self._unknown |= not _TELLING.isdisjoint(step for path in gone for step in path)
         if not problems and filled is not document:
             # What depends on the params that are missing cannot be held against the rest.
@@ -231,7 +234,12 @@ class Assembly:
         return scope, filled, env
 
     def _params(
-        self, document: Document, raw: Any, given: Mapping[str, Given], outside: Scope, within: Origin | None
+        self,
+        document: Document,
+        raw: Any,
+        given: Mapping[str, ParamInput],
+        outside: Scope,
+        within: Origin | None,
     ) -> tuple[dict[str, Any], frozenset[str]]:
         declared = raw.get("params") or {}
         if not declared and not given:
@@ -241,13 +249,13 @@ class Assembly:
 
         if has_references(document):
             try:
-                declared = resolve(compiled(declared), Lookup(outside))
+                declared = resolve(compiled(declared), Resolver(outside))
             except ReferenceProblem as error:
                 place = locate.path_of_text(declared, ("params",), error.text) or ("params",)
                 raise JobFileError([reference_problem(document, place, error)]) from None
         return settle(document, declared, given, within=within, lenient=self._lenient)
 
-    def _env_file(self, document: Document, text: str, early: Lookup) -> dict[str, str]:
+    def _env_file(self, document: Document, text: str, early: Resolver) -> dict[str, str]:
         """The variables of a file; none where its name is not known, and need not be."""
         # Few jobs have one.
         from mprun.jobfile.dotenv import read_env_file
@@ -270,7 +278,9 @@ class Assembly:
             raise
         except UsageError as error:
             place = place_of(document, ("env_file",))
-            raise JobFileError([Problem(message=str(error), source=document.source, place=place)]) from None
+            raise JobFileError(
+                [Diagnostic(message=str(error), source=document.source, place=place)]
+            ) from None
         self._files[os.path.abspath(path)] = _sha256(path)
         return variables
 
@@ -280,8 +290,8 @@ class Assembly:
         for name, text in env.items():
             try:
                 node = compiled(text)
-                bound = Bound(node=node, scope=scope)
-                value = bound if recipes.hides(bound) else resolve(node, Lookup(scope))
+                bound = Closure(node=node, scope=scope)
+                value = bound if recipes.hides(bound) else resolve(node, Resolver(scope))
             except ReferenceProblem as error:
                 raise JobFileError([reference_problem(document, ("env", name), error)]) from None
             values[str(name)] = value
@@ -292,7 +302,7 @@ class Assembly:
     def _tasks(
         self, document: Document, scope: Scope, inherited: Inherited, env: dict[str, Any]
     ) -> list[Instance]:
-        around = Surroundings(
+        around = FileContext(
             document=document,
             scope=scope,
             inherited=inherited,
@@ -303,7 +313,7 @@ class Assembly:
         raw: Any = document.root
         tasks: list[Instance] = []
         if len(raw["tasks"]) > _MANY:
-            Task.hasten()
+            Task.compile_init()
         for number in range(len(raw["tasks"])):
             keys = task_builder.merged(raw, number)
             try:
@@ -317,15 +327,15 @@ class Assembly:
                 for instance in instances if "uses" in keys else ():
                     tasks += self._recipe(around, number, keys, instance)
                 if self._count > MAX_TASKS:
-                    raise TooMany(self._count)
-            except TooMany as error:
+                    raise TooManyTasks(self._count)
+            except TooManyTasks as error:
                 key = next((key for key in ("matrix", "foreach") if key in raw["tasks"][number]), "")
                 path = ("tasks", number, key) if key else ("tasks", number)
                 raise JobFileError([too_many(path, document, error)]) from None
         return tasks
 
     def _recipe(
-        self, around: Surroundings, number: int, keys: dict[str, Any], instance: Instance
+        self, around: FileContext, number: int, keys: dict[str, Any], instance: Instance
     ) -> list[Instance]:
         """The tasks of another job file, in the place of one task (or of one of its instances)."""
         task = instance.task

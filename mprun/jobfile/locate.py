@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from mprun.diagnostics import Place, Problem, quote, suggest
-from mprun.jobfile.dependencies import Names
+from mprun.diagnostics import Diagnostic, Span, quote, suggest
+from mprun.jobfile.dependencies import NameIndex
 from mprun.jobfile.reference_checks import reference_problem
 from mprun.jobfile.syntax.document import place_of
 from mprun.jobfile.task_builder import result_references
@@ -14,7 +14,7 @@ from mprun.jobfile.task_builder import result_references
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from mprun.jobfile.dependencies import Misfit
+    from mprun.jobfile.dependencies import DependencyError
     from mprun.jobfile.model import Job, Task
     from mprun.jobfile.references import ReferenceProblem
     from mprun.jobfile.syntax.document import Document
@@ -22,16 +22,16 @@ if TYPE_CHECKING:
     Path = tuple[str | int, ...]
 
 
-def task_problem(task: Task, where: Path, message: str, hint: str = "", *, key: bool = False) -> Problem:
+def task_problem(task: Task, where: Path, message: str, hint: str = "", *, key: bool = False) -> Diagnostic:
     """What is wrong with a task, at `where` inside it, or at the `defaults` that say it."""
     document, path, shared = _holder(task, where)
     if shared:
         message = f"in task {quote(task.name)}, {message}"
     place = place_of(document, (*path, *where), key=key)
-    return Problem(message=message, source=document.source, place=place, hint=hint)
+    return Diagnostic(message=message, source=document.source, place=place, hint=hint)
 
 
-def need_problem(task: Task, misfit: Misfit, names: Names) -> Problem:
+def need_problem(task: Task, misfit: DependencyError, names: NameIndex) -> Diagnostic:
     """A dependency that cannot be, where the task names it: in `depends_on` or in a reference."""
     said = next((one for one in task.depends_on if one.task == misfit.need and one.origin), None)
     name = task.name
@@ -59,21 +59,21 @@ def need_problem(task: Task, misfit: Misfit, names: Names) -> Problem:
         place = place_of(document, (*path, "depends_on"))
     else:
         place = _place_of_text(document, task.origin.path, f"${{tasks.{need}.result")
-    return Problem(message=message, source=document.source, place=place, hint=hint)
+    return Diagnostic(message=message, source=document.source, place=place, hint=hint)
 
 
-def resolving_problem(task: Task, key: str, error: ReferenceProblem) -> Problem:
+def resolving_problem(task: Task, key: str, error: ReferenceProblem) -> Diagnostic:
     """A reference under a key of a task that does not lead anywhere."""
     document, path, _ = _holder(task, (key,))
     found = path_of_text(_at(document, (*path, key)), (*path, key), error.text)
     return reference_problem(document, found or (*path, key), error)
 
 
-def left_out(job: Job, selection: Sequence[int]) -> list[Problem]:
+def left_out(job: Job, selection: Sequence[int]) -> list[Diagnostic]:
     """The results that selected tasks refer to and that this run will not have, each once."""
     chosen = set(selection)
-    names = Names(job.tasks, job.empty)
-    problems: dict[tuple[str, str], Problem] = {}
+    names = NameIndex(job.tasks, job.empty)
+    problems: dict[tuple[str, str], Diagnostic] = {}
     for number in selection:
         task = job.tasks[number].task
         for reference in result_references(task):
@@ -81,7 +81,7 @@ def left_out(job: Job, selection: Sequence[int]) -> list[Problem]:
             if missing and (task.name, reference.name) not in problems:
                 place = _place_of_text(task.document, task.origin.path, str(reference))
                 name = quote(job.tasks[missing[0]].name)
-                problems[task.name, reference.name] = Problem(
+                problems[task.name, reference.name] = Diagnostic(
                     message=f"the task {name}, whose result this is, was left out",
                     source=task.document.source,
                     place=place,
@@ -111,7 +111,7 @@ def _at(document: Document, path: Path) -> Any:
     return node
 
 
-def _place_of_text(document: Document, path: Path, text: str) -> Place:
+def _place_of_text(document: Document, path: Path, text: str) -> Span:
     return place_of(document, path_of_text(_at(document, path), path, text) or path)
 
 
@@ -134,7 +134,7 @@ def target_problem(
     where: tuple[str | int, ...] = ("target",),
     word: str = "",
     candidates: tuple[str, ...] = (),
-) -> Problem:
+) -> Diagnostic:
     """What is wrong with a task's call, at its place: in the task, or in the `defaults`."""
     document, path, shared = _holder(task, where)
     if shared:
@@ -155,7 +155,7 @@ def _is_beside(document: Document, module: str) -> bool:
 
 def preload_problem(
     job: Job, number: int, message: str, word: str = "", candidates: tuple[str, ...] = ()
-) -> Problem:
+) -> Diagnostic:
     """What is wrong with an entry of the job's `preload`."""
     document = job.origin.document
     return _problem(document, ("preload", number), message, word, candidates)
@@ -163,12 +163,12 @@ def preload_problem(
 
 def _problem(
     document: Document, path: tuple[str | int, ...], message: str, word: str, candidates: tuple[str, ...]
-) -> Problem:
+) -> Diagnostic:
     # A keyword that is not wanted is wrong by its name, an argument by its value.
     place = place_of(document, path, key="kwargs" in path)
     if path[-2:-1] == ("target",):
         place = _half(document, place, str(path[-1]), word)
-    return Problem(
+    return Diagnostic(
         message=message,
         source=document.source,
         place=place,
@@ -176,7 +176,7 @@ def _problem(
     )
 
 
-def _half(document: Document, place: Place, half: str, word: str) -> Place:
+def _half(document: Document, place: Span, half: str, word: str) -> Span:
     """The place of a name in the `module` or the `callable` of a target; of all of it if it is not there."""
     start, end = place.column - 1, place.column - 1 + place.width
     line = document.source.lines[place.line - 1]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from mprun.frozen import Value
+from mprun.frozen import Frozen
 
 if TYPE_CHECKING:
     from mprun.jobfile.references import Scope
@@ -16,7 +16,7 @@ Needs = tuple[tuple[int, str], ...]
 START_METHODS = ("fork", "forkserver", "spawn")
 
 
-class Origin(Value):
+class Origin(Frozen):
     """Where in which job file a task stands, for problems that are found later.
 
     `path` leads from the document's root to the task: `("tasks", 0)`.
@@ -31,7 +31,7 @@ def signal_name(name: str) -> str:
     return name if name.startswith("SIG") else f"SIG{name}"
 
 
-class Dependency(Value):
+class Dependency(Frozen):
     """What a task waits for: another task's name, and which fact about it.
 
     `origin` is where that is said, where it is not the task itself: by who uses its recipe.
@@ -42,7 +42,7 @@ class Dependency(Value):
     origin: Origin | None = None
 
 
-class Retry(Value):
+class Retry(Frozen):
     """When a failed attempt is followed by another, and how long after, in seconds.
 
     The delay grows by `backoff` with each attempt, up to `max_delay`; of it, the share
@@ -59,14 +59,14 @@ class Retry(Value):
     exit_codes: tuple[int, ...] = ()
 
 
-class Stop(Value):
+class Stop(Frozen):
     """How a task is asked to end, and how many seconds it has before it is killed."""
 
     signal: str = "SIGTERM"
     grace: float = 5.0
 
 
-class Expect(Value):
+class Expect(Frozen):
     """What a smoke run asserts: the end, the result, the output, seconds and bytes at most.
 
     `result` counts only with `has_result`, since None may be what is expected; an empty
@@ -82,7 +82,7 @@ class Expect(Value):
     max_rss: int | None = None
 
 
-class Ready(Value):
+class Ready(Frozen):
     """What tells that a task is ready: `kind` is `tcp`, `http`, `log` or `file`.
 
     `what` is a port or `host:port`, an address, a regular expression, a path. `timeout` and
@@ -95,7 +95,7 @@ class Ready(Value):
     interval: float = 0.1
 
 
-class Limits(Value):
+class Limits(Frozen):
     """What the kernel holds a task's process to, and `log`, what mprun does; None is no limit.
 
     `memory` and `log` are in bytes, `cpu_time` in seconds; `cpus` has the numbers of cores,
@@ -110,7 +110,7 @@ class Limits(Value):
     log: int | None = None
 
 
-class Task(Value):
+class Task(Frozen):
     """What a job file says of one task: a target to call, or a command to run, in a process.
 
     `target` is `package.module:callable`, `command` a list for exec; one of them is None.
@@ -165,7 +165,7 @@ class Task(Value):
         return Origin(document=self.document, path=("tasks", self.position - 1))
 
 
-class Instance(Value):
+class Instance(Frozen):
     """One of the tasks that a task of the file stands for: most stand for one, themselves.
 
     `groups` are the names that mean it and others: its task's, those of the recipes that it
@@ -179,14 +179,14 @@ class Instance(Value):
     values: tuple[Any, ...] = ()
 
 
-class JoinEntry(Value):
+class JoinEntry(Frozen):
     """One entry of the join order; `timeout` in seconds, None waits without limit."""
 
     task: str
     timeout: float | None = None
 
 
-class Job(Value):
+class Job(Frozen):
     """A job as its file declares it, checked, with every default filled in.
 
     `timeout` is in seconds, for the whole run. Paths in it are absolute. `join` is None

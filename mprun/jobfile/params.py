@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from mprun.diagnostics import Problem, quote, suggest
+from mprun.diagnostics import Diagnostic, quote, suggest
 from mprun.errors import JobFileError, UsageError
-from mprun.frozen import Value
+from mprun.frozen import Frozen
 from mprun.jobfile.param_types import MAX_CHOICES, Unfit, kind_of, parse, refuse_misfit
 from mprun.jobfile.references import Reference, as_text
 from mprun.jobfile.syntax.document import place_of, plain
@@ -29,7 +29,7 @@ _STANDING = 80
 _NAME = 60
 
 
-class Given(Value):
+class ParamInput(Frozen):
     """A param's value from outside: a text from `-p` or the environment, any YAML from `with`.
 
     `where` names the way that it came, for messages. A text is still to be read as the
@@ -43,7 +43,7 @@ class Given(Value):
     hidden: bool = False
 
 
-class Param(Value):
+class Param(Frozen):
     """A param as the job file declares it; `kind` is one of its five types.
 
     `default` is None where there is none, `enum` and `pattern` where everything goes. Of
@@ -83,7 +83,7 @@ def variable(name: str) -> str:
 
 def from_options(
     options: Sequence[str], environment: Mapping[str, str], declared: Collection[str]
-) -> dict[str, Given]:
+) -> dict[str, ParamInput]:
     """What `-p KEY=VALUE`, `-p KEY=@FILE` and the environment give; `-p` goes before, its last before all.
 
     Raises UsageError for an option without `=`, for a param that is not declared, and for a
@@ -99,7 +99,7 @@ def from_options(
             raise UsageError(_undeclared(name, declared))
         texts[name] = text
     given = {
-        name: Given(value=environment[variable(name)], where=f"`{variable(name)}`")
+        name: ParamInput(value=environment[variable(name)], where=f"`{variable(name)}`")
         for name in declared
         if variable(name) in environment
     }
@@ -113,7 +113,7 @@ def _undeclared(name: str, declared: Collection[str]) -> str:
     return f"there is no param {quote(name)}; {meant}"
 
 
-def _from_option(name: str, text: str) -> Given:
+def _from_option(name: str, text: str) -> ParamInput:
     if text.startswith("@@"):
         text = text[1:]
     elif text.startswith("@"):
@@ -125,17 +125,17 @@ def _from_option(name: str, text: str) -> Given:
         content = read_text(text[1:], f"file of the param `{name}`")
         # An editor's last newline is not meant, whichever it is.
         content = content[:-2] if content.endswith("\r\n") else content.removesuffix("\n")
-        return Given(value=content, where=quote(f"-p {name}={text}"))
-    return Given(value=text, where="`-p`", secret_ok=False)
+        return ParamInput(value=content, where=quote(f"-p {name}={text}"))
+    return ParamInput(value=text, where="`-p`", secret_ok=False)
 
 
-def from_with(values: Mapping[str, Any], hidden: Collection[str] = ()) -> dict[str, Given]:
+def from_with(values: Mapping[str, Any], hidden: Collection[str] = ()) -> dict[str, ParamInput]:
     """What the `with` of a task gives the recipe that it uses; what is known later is a reference.
 
     `hidden` are the names of those that have a secret in them.
     """
     return {
-        name: Given(value=value, where="`with`", is_text=False, hidden=name in hidden)
+        name: ParamInput(value=value, where="`with`", is_text=False, hidden=name in hidden)
         for name, value in values.items()
     }
 
@@ -143,7 +143,7 @@ def from_with(values: Mapping[str, Any], hidden: Collection[str] = ()) -> dict[s
 def settle(
     document: Document,
     declared: Mapping[str, Any],
-    given: Mapping[str, Given],
+    given: Mapping[str, ParamInput],
     *,
     path: Path = ("params",),
     within: Origin | None = None,
@@ -161,7 +161,7 @@ def settle(
     becomes the reference to itself, and no pattern is tried on a value, since a hostile
     pattern can take hours.
     """
-    settling = _Settling(document, path, within, lenient)
+    settling = _ParamResolver(document, path, within, lenient)
     params = [declare(name, raw) for name, raw in declared.items()]
     values: dict[str, Any] = {}
     for param in params:
@@ -175,7 +175,7 @@ def settle(
     return values, frozenset(param.name for param in params if param.secret)
 
 
-class _Settling:
+class _ParamResolver:
     """The params of one file on their way to values; collects what is wrong."""
 
     def __init__(self, document: Document, path: Path, within: Origin | None, lenient: bool) -> None:
@@ -183,19 +183,21 @@ class _Settling:
         self._path = path
         self._within = within
         self._lenient = lenient
-        self.problems: list[Problem] = []
+        self.problems: list[Diagnostic] = []
 
     def _note(self, name: str, message: str, hint: str, *steps: str | int, key: bool = False) -> None:
         """A problem of a declaration, at the param's name or at what the steps lead to in it."""
         path = (*self._path, name, *steps)
         place = place_of(self._document, path, key=key or not steps)
-        self.problems.append(Problem(message=message, source=self._document.source, place=place, hint=hint))
+        self.problems.append(
+            Diagnostic(message=message, source=self._document.source, place=place, hint=hint)
+        )
 
     def _note_with(self, within: Origin, path: Path, message: str, hint: str, key: bool = False) -> None:
         """A problem of what a task gives its recipe."""
         document, path = within.document, (*within.path, *path)
         place = place_of(document, path, key=key)
-        self.problems.append(Problem(message=message, source=document.source, place=place, hint=hint))
+        self.problems.append(Diagnostic(message=message, source=document.source, place=place, hint=hint))
 
     def refuse_undeclared(self, name: str, declared: Collection[str]) -> None:
         """Note that `with` gives what the recipe does not have."""
@@ -206,7 +208,7 @@ class _Settling:
         hint = suggest(name, declared) if len(declared) <= MAX_CHOICES else ""
         self._note_with(self._within, ("with", name), message, hint, key=True)
 
-    def value(self, param: Param, given: Given | None) -> Any:
+    def value(self, param: Param, given: ParamInput | None) -> Any:
         """The value of a param; None where a problem was noted."""
         sound = self._examine_declaration(param)
         if given is None:
@@ -231,7 +233,7 @@ class _Settling:
             self._note(name, f"the param {quote(name)} is required", _how_to_give(param))
         return None
 
-    def _given(self, param: Param, given: Given) -> Any:
+    def _given(self, param: Param, given: ParamInput) -> Any:
         value = plain(given.value)
         try:
             if value is None and not given.is_text:
@@ -249,7 +251,7 @@ class _Settling:
     def _pattern(self, param: Param) -> str | None:
         return None if self._lenient else param.pattern
 
-    def _note_given(self, param: Param, given: Given, unfit: Unfit) -> None:
+    def _note_given(self, param: Param, given: ParamInput, unfit: Unfit) -> None:
         message = f"the param {quote(param.name)} {unfit.must}; {given.where} gives "
         if param.secret or given.hidden:
             # Not where `with` stands either: its line would be quoted.

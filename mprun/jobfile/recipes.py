@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 from mprun.errors import JobFileError
 from mprun.jobfile import locate
-from mprun.jobfile.references import Bound, Lookup, ReferenceProblem, compiled, references, resolve
-from mprun.jobfile.task_builder import Inherited, Surroundings
+from mprun.jobfile.references import Closure, ReferenceProblem, Resolver, compiled, references, resolve
+from mprun.jobfile.task_builder import FileContext, Inherited
 
 if TYPE_CHECKING:
     from mprun.jobfile.model import Instance, Task
-    from mprun.jobfile.params import Given
+    from mprun.jobfile.params import ParamInput
     from mprun.jobfile.syntax.document import Document
 
 
-def given(instance: Instance, keys: dict[str, Any]) -> tuple[dict[str, Given], dict[str, Bound]]:
+def given(instance: Instance, keys: dict[str, Any]) -> tuple[dict[str, ParamInput], dict[str, Closure]]:
     """What `with` gives to a recipe's params, and what of it must be resolved when it is used."""
     task = instance.task
     if not keys.get("with"):
@@ -23,13 +23,13 @@ def given(instance: Instance, keys: dict[str, Any]) -> tuple[dict[str, Given], d
     from mprun.jobfile.params import from_with
 
     known: dict[str, Any] = {}
-    bounds: dict[str, Bound] = {}
+    bounds: dict[str, Closure] = {}
     prefix = _prefix(task)
     for name, value in keys["with"].items():
         node = compiled(value, prefix)
-        bound = Bound(node=node, scope=task.scope, axes=task.axes, values=instance.values)
+        bound = Closure(node=node, scope=task.scope, axes=task.axes, values=instance.values)
         try:
-            known[name] = resolve(bound, Lookup(task.scope, reveal=True))
+            known[name] = resolve(bound, Resolver(task.scope, reveal=True))
         except ReferenceProblem as error:
             raise JobFileError([locate.resolving_problem(task, "with", error)]) from None
         if hides(bound) or next(references([known[name]]), None) is not None:
@@ -43,21 +43,19 @@ def _prefix(task: Task) -> str:
     return head + slash
 
 
-def hides(bound: Bound) -> bool:
+def hides(bound: Closure) -> bool:
     """Whether a secret is part of it, also by what a recipe was given or by a variable of the job."""
     scope = bound.scope
     for one in references(bound.node):
         if one.root == "params" and one.name in scope.secrets:
             return True
         value = {"params": scope.params, "env": scope.env}.get(one.root, {}).get(one.name)
-        if isinstance(value, Bound) and hides(value):
+        if isinstance(value, Closure) and hides(value):
             return True
     return False
 
 
-def inherited(
-    around: Surroundings, instance: Instance, keys: dict[str, Any], document: Document
-) -> Inherited:
+def inherited(around: FileContext, instance: Instance, keys: dict[str, Any], document: Document) -> Inherited:
     """What the tasks of a recipe have from the task that uses it."""
     task, outer = instance.task, around.inherited
     raw: Any = document.root
@@ -65,7 +63,7 @@ def inherited(
     def bound(node: Any) -> Any:
         if next(references([node]), None) is None:
             return node
-        return Bound(node=node, scope=task.scope, axes=task.axes, values=instance.values)
+        return Closure(node=node, scope=task.scope, axes=task.axes, values=instance.values)
 
     own_env = (keys.get("env") or {}).keys()
     env = {name: bound(value) for name, value in task.env.items()}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from mprun.diagnostics import Place, Problem, quote, suggest
+from mprun.diagnostics import Diagnostic, Span, quote, suggest
 from mprun.jobfile.references import ReferenceProblem, compiled, references
 from mprun.jobfile.syntax.document import Mapping, Sequence, place_of
 
@@ -31,7 +31,7 @@ def has_references(document: Document) -> bool:
     return "${" in document.source.lines.text
 
 
-def narrowed(document: Document, place: Place, text: str) -> Place:
+def narrowed(document: Document, place: Span, text: str) -> Span:
     """The place of a reference inside the string at `place`, where it stands there as it is."""
     line = document.source.lines[place.line - 1]
     start = place.column - 1
@@ -41,16 +41,16 @@ def narrowed(document: Document, place: Place, text: str) -> Place:
 
 def reference_problem(
     document: Document, path: Path, error: ReferenceProblem, *, key: bool = False
-) -> Problem:
+) -> Diagnostic:
     """The problem of a reference in the string at `path`."""
     place = narrowed(document, place_of(document, path, key=key), error.text)
     hint = error.hint or (suggest(error.word, error.candidates) if error.word else "")
-    return Problem(message=str(error), source=document.source, place=place, hint=hint)
+    return Diagnostic(message=str(error), source=document.source, place=place, hint=hint)
 
 
 def check_references(
     document: Document, names: Collection[str], secrets: Collection[str] = ()
-) -> Iterator[Problem]:
+) -> Iterator[Diagnostic]:
     """Every reference that cannot be resolved, as far as one file tells; `names` are its tasks'.
 
     `secrets` are params that were given a secret, beside those that are declared as one.
@@ -80,7 +80,7 @@ class _References:
             if any(one.root == "params" and one.name in self._secrets for one in references(parsed)):
                 yield name
 
-    def all(self) -> Iterator[Problem]:
+    def all(self) -> Iterator[Diagnostic]:
         for key, node in self._job.items():
             if key == "tasks":
                 for number, task in enumerate(node if isinstance(node, Sequence) else ()):
@@ -90,12 +90,12 @@ class _References:
             elif _is_read(key):
                 yield from self._walk((key,), node, key, None)
 
-    def _of_task(self, path: Path, task: object) -> Iterator[Problem]:
+    def _of_task(self, path: Path, task: object) -> Iterator[Diagnostic]:
         for key, node in task.items() if isinstance(task, Mapping) else ():
             if _is_read(key):
                 yield from self._walk((*path, key), node, key, task)
 
-    def _walk(self, path: Path, node: object, key: str, task: Any) -> Iterator[Problem]:
+    def _walk(self, path: Path, node: object, key: str, task: Any) -> Iterator[Diagnostic]:
         """Look through a tree; `key` is the one of the job or of `task` that it stands under."""
         if isinstance(node, str):
             yield from self._string(path, node, key, task)
@@ -112,7 +112,9 @@ class _References:
             for number, child in enumerate(node):
                 yield from self._walk((*path, number), child, key, task)
 
-    def _string(self, path: Path, text: str, key: str, task: Any, is_key: bool = False) -> Iterator[Problem]:
+    def _string(
+        self, path: Path, text: str, key: str, task: Any, is_key: bool = False
+    ) -> Iterator[Diagnostic]:
         if "${" not in text:
             return
         try:

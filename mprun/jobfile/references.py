@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from mprun.diagnostics import did_you_mean
-from mprun.frozen import Value
+from mprun.frozen import Frozen
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,7 +19,7 @@ HIDDEN = "***"
 _TOKEN = re.compile(r"\$\$\{|\$\{([^{}]*)\}|\$\{")
 
 
-class Reference(Value):
+class Reference(Frozen):
     """One `${…}`: its root, what is named there, and the way from there on.
 
     `text` is what stands between the braces. `name` is a param's, a variable's, an axis's
@@ -35,7 +35,7 @@ class Reference(Value):
         return f"${{{self.text}}}"
 
 
-class Template(Value):
+class Template(Frozen):
     """A string with references in it: texts and references, in their order."""
 
     parts: tuple[str | Reference, ...]
@@ -60,7 +60,7 @@ class ReferenceProblem(Exception):
         self.candidates = candidates
 
 
-class Scope(Value):
+class Scope(Frozen):
     """What the references of one job file can name before the run.
 
     A param whose value is known only during the run is itself a reference, or has some in
@@ -75,7 +75,7 @@ class Scope(Value):
 EMPTY = Scope(params={}, env={})
 
 
-class Bound(Value):
+class Closure(Frozen):
     """A node that another scope resolves: what a recipe was given, in the words of who gave it."""
 
     node: Any
@@ -177,7 +177,7 @@ def references(node: Any) -> Iterator[Reference]:
         yield node
     elif isinstance(node, Template):
         yield from (part for part in node.parts if isinstance(part, Reference))
-    elif isinstance(node, Bound):
+    elif isinstance(node, Closure):
         yield from references(node.node)
     elif isinstance(node, dict):
         for key, value in node.items():
@@ -189,7 +189,7 @@ def references(node: Any) -> Iterator[Reference]:
             yield from references(item)
 
 
-def resolve(node: Any, lookup: Lookup) -> Any:
+def resolve(node: Any, lookup: Resolver) -> Any:
     """A compiled tree with every reference replaced by what `lookup` finds for it.
 
     A whole reference keeps the value's type; inside a string a value that is no string
@@ -199,7 +199,7 @@ def resolve(node: Any, lookup: Lookup) -> Any:
         return lookup(node)
     if isinstance(node, Template):
         return _filled(node, lookup)
-    if isinstance(node, Bound):
+    if isinstance(node, Closure):
         return resolve(node.node, lookup.within(node))
     if isinstance(node, dict):
         return {
@@ -211,7 +211,7 @@ def resolve(node: Any, lookup: Lookup) -> Any:
     return node
 
 
-def _resolved_key(key: Any, lookup: Lookup) -> Any:
+def _resolved_key(key: Any, lookup: Resolver) -> Any:
     found = resolve(key, lookup)
     if isinstance(found, (dict, list)):
         what = "mapping" if isinstance(found, dict) else "list"
@@ -219,7 +219,7 @@ def _resolved_key(key: Any, lookup: Lookup) -> Any:
     return found
 
 
-def _filled(template: Template, lookup: Lookup) -> Any:
+def _filled(template: Template, lookup: Resolver) -> Any:
     parts: list[str | Reference] = []
     for part in template.parts:
         value = lookup(part) if isinstance(part, Reference) else part
@@ -262,7 +262,7 @@ def shown(node: Any) -> Any:
     return _shown_inside(node)
 
 
-class Lookup:
+class Resolver:
     """Finds the value of a reference; with `reveal` that of a secret, too.
 
     `axes` and `values` are those of an instance; `item` is an axis of that name. Without
@@ -285,9 +285,9 @@ class Lookup:
         self._results = results
         self._reveal = reveal
 
-    def within(self, bound: Bound) -> Lookup:
+    def within(self, bound: Closure) -> Resolver:
         """The same in the scope of a bound node."""
-        return Lookup(bound.scope, bound.axes, bound.values, results=self._results, reveal=self._reveal)
+        return Resolver(bound.scope, bound.axes, bound.values, results=self._results, reveal=self._reveal)
 
     def __call__(self, reference: Reference) -> Any:
         root, name = reference.root, reference.name

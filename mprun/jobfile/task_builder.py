@@ -6,9 +6,9 @@ import os
 from sys import intern
 from typing import TYPE_CHECKING, Any
 
-from mprun.frozen import Value
+from mprun.frozen import Frozen
 from mprun.jobfile.model import Dependency, Expect, Limits, Ready, Retry, Stop, Task, signal_name
-from mprun.jobfile.references import Lookup, ReferenceProblem, compiled, references
+from mprun.jobfile.references import ReferenceProblem, Resolver, compiled, references
 from mprun.jobfile.sizes import to_bytes
 from mprun.jobfile.syntax.document import plain
 from mprun.jobfile.task_checks import KINDS, task_name
@@ -17,11 +17,11 @@ from mprun.jobfile.units import seconds
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from mprun.jobfile.references import Bound, Reference, Scope
+    from mprun.jobfile.references import Closure, Reference, Scope
     from mprun.jobfile.syntax.document import Document
 
 
-class Inherited(Value):
+class Inherited(Frozen):
     """What the tasks of a recipe have from where it is used: all of it beside their own.
 
     `prefix` goes before their names. `depends_on` and `gates`, the conditions under which
@@ -31,7 +31,7 @@ class Inherited(Value):
     prefix: str = ""
     groups: tuple[str, ...] = ()
     depends_on: tuple[Dependency, ...] = ()
-    gates: tuple[Bound, ...] = ()
+    gates: tuple[Closure, ...] = ()
     env: dict[str, Any]
     job_env: dict[str, Any]
     tags: tuple[str, ...] = ()
@@ -40,7 +40,7 @@ class Inherited(Value):
     start_method: str | None = None
 
 
-class Surroundings(Value):
+class FileContext(Frozen):
     """What the tasks of one document share: it, its scope, and what it inherits.
 
     `env` has the job's variables, `has_references` whether any string may hold one. `unknown`
@@ -82,7 +82,7 @@ _DEFAULT_STOP = Stop()
 _NOTHING: dict[str, Any] = {}
 
 
-def build_task(around: Surroundings, number: int, keys: dict[str, Any], axes: tuple[str, ...] = ()) -> Task:
+def build_task(around: FileContext, number: int, keys: dict[str, Any], axes: tuple[str, ...] = ()) -> Task:
     """The task at a place of the document's list, from 0, by its merged keys.
 
     `axes` are the names that its instances have values for.
@@ -154,7 +154,7 @@ def result_references(task: Task) -> Iterator[Reference]:
     nodes = [task.args, task.kwargs, task.command, task.env, task.cwd, task.when, task.foreach, *task.gates]
     if task.expect is not None:
         nodes.append(task.expect.result)
-    lookup = Lookup(task.scope)
+    lookup = Resolver(task.scope)
     for reference in references(nodes):
         try:
             found = lookup(reference) if reference.root in ("params", "env") else reference
@@ -174,7 +174,7 @@ def _command(node: Any) -> tuple[Any, ...]:
     return tuple(node) if isinstance(node, list) else ("/bin/sh", "-c", node)
 
 
-def _env(around: Surroundings, keys: dict[str, Any], own: dict[str, Any], tree: Any) -> dict[str, Any]:
+def _env(around: FileContext, keys: dict[str, Any], own: dict[str, Any], tree: Any) -> dict[str, Any]:
     defaults = around.document.root.get("defaults") or {}  # type: ignore[attr-defined]
     layers = [defaults.get("env"), own.get("env")]
     if not any(layers) and not around.inherited.env:
@@ -185,7 +185,7 @@ def _env(around: Surroundings, keys: dict[str, Any], own: dict[str, Any], tree: 
     return {**env, **around.inherited.env}
 
 
-def _cwd(around: Surroundings, value: Any, of_job: Any, tree: Any) -> Any:
+def _cwd(around: FileContext, value: Any, of_job: Any, tree: Any) -> Any:
     if not value:
         # The job's has been filled in: what looks like a reference in it is none.
         return absolute(around.folder, of_job) if of_job else None

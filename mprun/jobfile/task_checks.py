@@ -6,8 +6,8 @@ import re
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from mprun.diagnostics import Problem, quote, suggest
-from mprun.jobfile.dependencies import MAX_DEPENDENCIES, find_cycle, matcher
+from mprun.diagnostics import Diagnostic, quote, suggest
+from mprun.jobfile.dependencies import MAX_DEPENDENCIES, compile_glob, find_cycle
 from mprun.jobfile.model import signal_name
 from mprun.jobfile.reference_checks import check_references
 from mprun.jobfile.schema.job_schema import task_keys
@@ -77,7 +77,7 @@ def task_name(item: object, number: int) -> str:
     return f"Process-{number + 1}"
 
 
-def check(document: Document, *, filled: bool = False) -> list[Problem]:
+def check(document: Document, *, filled: bool = False) -> list[Diagnostic]:
     """The problems of a job file that neither the schema nor an import would find, at most a hundred.
 
     Takes any tree, also one that the schema refuses: what has another shape than it
@@ -128,7 +128,7 @@ class _Checks:
                 if kinds.isdisjoint(item):
                     self._kindless.append(number)
 
-    def all(self, filled: bool) -> Iterator[Problem]:
+    def all(self, filled: bool) -> Iterator[Diagnostic]:
         yield from self._kinds()
         if not filled:
             yield from check_references(self._document, self._names)
@@ -138,11 +138,11 @@ class _Checks:
         yield from self._patterns()
         yield from self._join()
 
-    def _problem(self, path: Path, message: str, hint: str = "", key: bool = False) -> Problem:
+    def _problem(self, path: Path, message: str, hint: str = "", key: bool = False) -> Diagnostic:
         place = place_of(self._document, path, key=key)
-        return Problem(message=message, source=self._document.source, place=place, hint=hint)
+        return Diagnostic(message=message, source=self._document.source, place=place, hint=hint)
 
-    def _kinds(self) -> Iterator[Problem]:
+    def _kinds(self) -> Iterator[Diagnostic]:
         """What neither a task nor the defaults say what to run, and what says too much."""
         defaults = self._defaults()
         kindless = [] if any(kind in defaults for kind in KINDS) else self._kindless
@@ -170,7 +170,7 @@ class _Checks:
                 hint = "add `daemon: true`, or use `retry`"
                 yield self._problem((*path, "restart"), message, hint)
 
-    def _conditions(self, path: Path, item: Mapping) -> Iterator[Problem]:
+    def _conditions(self, path: Path, item: Mapping) -> Iterator[Diagnostic]:
         """A `when` that would be true whatever it says, an `exclude` that names no axis."""
         when = item.get("when")
         if isinstance(when, str) and not re.fullmatch(r"\s*(\$\{[^{}]*\}|[\w.+-]*)\s*", when):
@@ -196,7 +196,7 @@ class _Checks:
         """The places of the tasks that say one of these keys, in their order."""
         return sorted({number for key in keys for number in self._saying[key]})
 
-    def _duplicate_names(self) -> Iterator[Problem]:
+    def _duplicate_names(self) -> Iterator[Diagnostic]:
         if len(self._known) == len(self._names):
             return
         first: dict[str, int] = {}
@@ -215,7 +215,7 @@ class _Checks:
                 ("tasks", given[0], "name"), f"the name {quote(name)} {why}", "choose another"
             )
 
-    def _dependencies(self) -> Iterator[Problem]:
+    def _dependencies(self) -> Iterator[Diagnostic]:
         needs: dict[str, list[str]] = {}
         total = 0
         # Where all wait for something, all are looked at.
@@ -253,7 +253,7 @@ class _Checks:
             if need in self._known or not {"*", "?"} & set(need):
                 self._expanded[need] = [need] if need in self._known else []
             else:
-                matches = matcher(need)
+                matches = compile_glob(need)
                 self._expanded[need] = [name for name in self._known if matches(name)]
         return self._expanded[need]
 
@@ -280,7 +280,7 @@ class _Checks:
             below = _named(("defaults", "depends_on"), self._defaults()["depends_on"])
             yield from (need for need in below if need[1] != self._names[number])
 
-    def _patterns(self) -> Iterator[Problem]:
+    def _patterns(self) -> Iterator[Diagnostic]:
         for path, holder in self._holders("expect", "ready"):
             for key, below in (("expect", "output"), ("ready", "log")):
                 part = holder.get(key) if isinstance(holder, Mapping) else None
@@ -298,7 +298,7 @@ class _Checks:
         for number in self._places(*keys):
             yield ("tasks", number), self._tasks[number]
 
-    def _signals(self) -> Iterator[Problem]:
+    def _signals(self) -> Iterator[Diagnostic]:
         for path, holder in self._holders("stop"):
             stop = holder.get("stop") if isinstance(holder, Mapping) else None
             name = stop.get("signal") if isinstance(stop, Mapping) else None
@@ -306,14 +306,14 @@ class _Checks:
                 hint = suggest(name, [known.removeprefix("SIG") for known in SIGNALS])
                 yield self._problem((*path, "stop", "signal"), f"there is no signal {quote(name)}", hint)
 
-    def _unknown(self, path: Path, name: str, key: bool = False) -> Problem:
+    def _unknown(self, path: Path, name: str, key: bool = False) -> Diagnostic:
         if any(sign in name for sign in "*?"):
             return self._problem(path, f"no task's name matches {quote(name)}", "", key)
         self._searches += 1
         hint = suggest(name, self._known) if self._searches <= MAX_SEARCHES else ""
         return self._problem(path, f"there is no task {quote(name)}", hint, key)
 
-    def _join(self) -> Iterator[Problem]:
+    def _join(self) -> Iterator[Diagnostic]:
         entries = self._job.get("join")
         seen: set[str] = set()
         for number, entry in enumerate(entries if isinstance(entries, Sequence) else ()):

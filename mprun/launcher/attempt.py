@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from mprun.launcher.fork import Pidfd
-    from mprun.launcher.reaper import Traces
+    from mprun.launcher.fork import ProcessHandle
+    from mprun.launcher.reaper import ProcessIdentity
 
 
 class Attempt:
@@ -43,7 +43,7 @@ class Attempt:
         self,
         key: tuple[int, int],
         todo: tuple[Any, ...],
-        start: Callable[[Any], Pidfd],
+        start: Callable[[Any], ProcessHandle],
         argument: object,
         ticks: int | None = None,
     ) -> None:
@@ -69,7 +69,7 @@ class Attempt:
         if stat is not None:
             self.threads = max(self.threads, stat.threads)
 
-    def left(self, traces: Traces, run_id: str) -> bool:
+    def left(self, traces: ProcessIdentity, run_id: str) -> bool:
         """Whether an orphan is of this attempt, by what it shows."""
         return traces.session == self.popen.pid or traces.name(run_id, self.name, self.key[1])
 

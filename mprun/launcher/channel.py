@@ -27,7 +27,7 @@ _SMALL_CHUNK = 1 << 13
 _MARSHAL = 2
 
 
-class Frames:
+class FrameDecoder:
     """Cuts a stream of bytes into frames."""
 
     def __init__(self) -> None:
@@ -56,7 +56,7 @@ def _frame(messages: list[tuple[Any, ...]]) -> bytes:
     return len(data).to_bytes(_LENGTH, "big") + data
 
 
-def _messages(frames: Frames, data: bytes) -> list[tuple[Any, ...]] | None:
+def _messages(frames: FrameDecoder, data: bytes) -> list[tuple[Any, ...]] | None:
     """The messages that `data` completes; None where it is the end of the stream."""
     if not data:
         return None
@@ -66,7 +66,7 @@ def _messages(frames: Frames, data: bytes) -> list[tuple[Any, ...]] | None:
     return messages
 
 
-class EngineEnd:
+class EngineChannel:
     """The engine's end: sends requests without ever blocking, receives reports.
 
     A launcher that is busy forking does not read; the engine must not wait for it, or
@@ -76,7 +76,7 @@ class EngineEnd:
     def __init__(self, sock: socket) -> None:
         sock.setblocking(False)
         self._sock = sock
-        self._frames = Frames()
+        self._frames = FrameDecoder()
         self._requests: list[tuple[Any, ...]] = []
         self._unsent = bytearray()
 
@@ -117,12 +117,12 @@ class EngineEnd:
         self._sock.close()
 
 
-class LauncherEnd:
+class LauncherChannel:
     """The launcher's end: receives requests, sends reports, blocking; `reports` are those to be sent."""
 
     def __init__(self, sock: socket) -> None:
         self._sock = sock
-        self._frames = Frames()
+        self._frames = FrameDecoder()
         self.reports: list[tuple[Any, ...]] = []
 
     def fileno(self) -> int:

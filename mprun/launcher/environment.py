@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 RUN_ID = "MPRUN_RUN_ID"
 
 
-def name_run(run_id: str) -> None:
+def tag_run(run_id: str) -> None:
     """Set MPRUN_RUN_ID in the launcher, also where /proc shows the environment of its forks.
 
     /proc/PID/environ is the memory in which the kernel has put the environment of the last
@@ -53,7 +53,7 @@ def _area() -> tuple[int, int]:
         return 0, 0
 
 
-def name_attempt(task: str, attempt: int) -> None:
+def tag_attempt(task: str, attempt: int) -> None:
     """Set MPRUN_TASK and MPRUN_ATTEMPT in the launcher, from which a new Python inherits them."""
     # Whatever the locale, the environment is UTF-8.
     os.environb.update({b"MPRUN_TASK": task.encode(), b"MPRUN_ATTEMPT": str(attempt).encode()})

@@ -12,7 +12,7 @@ import errno
 import os
 import signal
 
-from mprun.launcher.start_error import Refusal
+from mprun.launcher.start_error import StartError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def become(words: tuple[str, ...], cwd: str | None, limits: dict[str, Any] | Non
             os.chdir(cwd)
     except OSError as error:
         # As with `cd there && command`: whether there is such a command was not asked.
-        raise Refusal(f"cd: {cwd}: {error.strerror}", 1, error) from None
+        raise StartError(f"cd: {cwd}: {error.strerror}", 1, error) from None
     path = None
     try:
         # UTF-8 whatever the locale, as the environment is.
@@ -58,7 +58,7 @@ def become(words: tuple[str, ...], cwd: str | None, limits: dict[str, Any] | Non
         raise _refusal(words[0], path, error) from None
     except ValueError as error:
         # A NUL, or half a character: no program can be given that.
-        raise Refusal(f"{words[0]!r}: {error}", NOT_EXECUTABLE, error) from None
+        raise StartError(f"{words[0]!r}: {error}", NOT_EXECUTABLE, error) from None
 
 
 def _exec(path: bytes, arguments: list[bytes]) -> NoReturn:
@@ -71,16 +71,16 @@ def _exec(path: bytes, arguments: list[bytes]) -> NoReturn:
     os.execv(_SHELL, [_SHELL, path, *arguments[1:]])
 
 
-def _refusal(name: str, path: bytes | None, error: OSError) -> Refusal:
+def _refusal(name: str, path: bytes | None, error: OSError) -> StartError:
     """Why it is refused, in a shell's words; `path` is where the program was found."""
     name = name if name and name.isprintable() else repr(name)
     if error.errno not in _ABSENT:
-        return Refusal(f"{name}: {error.strerror}", NOT_EXECUTABLE, error)
+        return StartError(f"{name}: {error.strerror}", NOT_EXECUTABLE, error)
     if path is None:
-        return Refusal(f"{name}: command not found", NOT_FOUND, error)
+        return StartError(f"{name}: command not found", NOT_FOUND, error)
     # The kernel says the same of a file and of the interpreter that its first line asks for.
     what = "its interpreter is not there" if os.path.isfile(path) else error.strerror
-    return Refusal(f"{name}: {what}", NOT_FOUND, error)
+    return StartError(f"{name}: {what}", NOT_FOUND, error)
 
 
 def _search_path() -> bytes:

@@ -1,7 +1,7 @@
 """How a task's process is forked, and how the end of any task's process is seen.
 
 Whoever reaps a process first gets its status and its usage, so both are taken where it is
-reaped (`Pidfd.poll`). A pidfd says when that is.
+reaped (`ProcessHandle.poll`). A pidfd says when that is.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ def skip_thread_reset() -> None:
         hook.__code__ = _after_fork.__code__
 
 
-class Pidfd:
+class ProcessHandle:
     """A process that was started: a pidfd for signals, and the end as the kernel tells it."""
 
     pid: int
@@ -152,7 +152,7 @@ class Pidfd:
             self.pidfd = -1
 
 
-class Fork(Pidfd):
+class Fork(ProcessHandle):
     """A copy of the launcher, in which `process` is the process of one attempt.
 
     It has neither the pipes nor the Popen of multiprocessing's own start: a pidfd makes
@@ -179,7 +179,7 @@ class Fork(Pidfd):
             self.open_pidfd()
 
 
-class Gated(Fork):
+class HeldFork(Fork):
     """A fork that waits at a gate before it begins its attempt, and touches none of its files before.
 
     Raises OSError where there is no room for a process, or for the gate. It ends with the
@@ -200,7 +200,7 @@ class Gated(Fork):
         private_descriptors.add(self._gate)
         self.ticks = before if before == procfs.boot_ticks() else procfs.start_ticks(self.pid)
 
-    def open(self) -> Gated:
+    def open(self) -> HeldFork:
         """Let it go on. Raises ChildProcessError where somebody has ended it."""
         if self.ticks is None or os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT):
             raise ChildProcessError

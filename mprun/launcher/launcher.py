@@ -30,10 +30,10 @@ from mprun.launcher import (
     targets,
 )
 from mprun.launcher.attempt import Attempt
-from mprun.launcher.channel import LauncherEnd
-from mprun.launcher.prefork import Standby
+from mprun.launcher.channel import LauncherChannel
+from mprun.launcher.prefork import Prefork
 from mprun.launcher.resolution import Resolution
-from mprun.launcher.start_queue import Backlog
+from mprun.launcher.start_queue import StartQueue
 from mprun.launcher.worker import Assignment, Process, flush_output, open_output, share_with_forks
 from mprun.linux import procfs
 
@@ -58,7 +58,7 @@ class Launcher:
     """Serves one engine over one socket until the engine closes it."""
 
     def __init__(self, sock: socket) -> None:
-        self._engine = LauncherEnd(sock)
+        self._engine = LauncherChannel(sock)
         self._descriptor = sock.fileno()
         self._epoll = select.epoll()
         self._epoll.register(sock, EPOLLIN)
@@ -66,8 +66,8 @@ class Launcher:
         self._reaper = reaper.Reaper(self._children)
         self._attempts: dict[int, Attempt] = {}
         self._by_key: dict[AttemptKey, Attempt] = {}
-        self._backlog = Backlog()
-        self._standby = Standby()
+        self._backlog = StartQueue()
+        self._standby = Prefork()
         # The attempt that was started last.
         self._last: AttemptKey = (-1, 0)
         self._shortage = start_backoff.Shortage()
@@ -176,10 +176,10 @@ class Launcher:
     ) -> None:
         """Import and bind every target, then become as cheap to fork as can be."""
         # From now on there may be somebody to look after: whoever forked us had us killed with it.
-        parent_death.go_on_at_the_engines_death()
+        parent_death.continue_on_parent_death()
         _redirect_output(options["log"])
         self._backlog.places = options["max_parallel"]
-        environment.name_run(options["run_id"])
+        environment.tag_run(options["run_id"])
         targets.set_import_path(options["import_path"])
         resolution = Resolution(self._say_importing)
         self._engine_pid = options["engine"]
@@ -197,9 +197,9 @@ class Launcher:
             self._parents = {"fork": self._pid, "spawn": self._pid, "forkserver": self._fork_server}
             self._copied = Process(self._method, "fork")
             share_with_forks(self._copied, fork.launcher_pidfd[0])
-            self._copied.rehearse()
+            self._copied.simulate()
         flush_output()
-        self._reaper.spare_present_children()
+        self._reaper.ignore_present_children()
         # A child that collects garbage copies the pages of all that it looks at.
         gc.collect()
         gc.freeze()
@@ -244,7 +244,7 @@ class Launcher:
         if method == "fork":
             if self._standby.number and (standing := self._standby.take(key)) is not None:
                 with contextlib.suppress(ChildProcessError):
-                    return Attempt(key, todo, fork.Gated.open, standing, standing.ticks)
+                    return Attempt(key, todo, fork.HeldFork.open, standing, standing.ticks)
                 standing.give_up()
             self._assign(todo)
             return Attempt(key, todo, fork.Fork, self._copied)
@@ -270,7 +270,7 @@ class Launcher:
                 self._assign(following[1])
                 self._standby.prepare(following[0], self._copied, monotonic())
 
-    def _start_by_another(self, assignment: Assignment) -> fork.Pidfd:
+    def _start_by_another(self, assignment: Assignment) -> fork.ProcessHandle:
         # It needs sockets, temporary files and more, which a launcher that forks must not hold.
         from mprun.launcher import spawn
 
@@ -350,7 +350,7 @@ class Launcher:
             followed = before > self._backlog.held >= FEW
             self._urgent |= not followed and len(self._backlog.requests) == self._backlog.held
 
-    def _left_by(self, ending: Attempt, traces: reaper.Traces) -> Attempt:
+    def _left_by(self, ending: Attempt, traces: reaper.ProcessIdentity) -> Attempt:
         """Whose an orphan was: this attempt's, unless it shows that another that has ended too left it."""
         run_id = os.environ["MPRUN_RUN_ID"]
         return next((other for other in self._attempts.values() if other.left(traces, run_id)), ending)

@@ -14,7 +14,7 @@ import sys
 from _socket import socket
 from types import ModuleType
 
-from mprun.lazy_import import put_off, withdraw
+from mprun.lazy_import import install_lazy, withdraw
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -65,8 +65,8 @@ def _reset_signals() -> None:
 
 def import_multiprocessing() -> None:
     """Import it, and what the launcher needs of it, as lean as can be."""
-    reduction = put_off("multiprocessing.reduction")
-    put_off("subprocess", _args_from_interpreter_flags=_args_from_interpreter_flags)
+    reduction = install_lazy("multiprocessing.reduction")
+    install_lazy("subprocess", _args_from_interpreter_flags=_args_from_interpreter_flags)
     try:
         import multiprocessing.util
     finally:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 
-def go_on_at_the_engines_death() -> None:
+def continue_on_parent_death() -> None:
     """Get SIGCONT when the engine dies (Linux): one that somebody has stopped is to read of it, too."""
     set_process_control(PR_SET_PDEATHSIG, signal.SIGCONT)
 

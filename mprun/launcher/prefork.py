@@ -18,12 +18,12 @@ QUICK = 0.1
 PATIENCE = 1.0
 
 
-class Standby:
+class Prefork:
     """A process that stands by, of which the `number` is 0 or 1, and how fast starts follow each other."""
 
     def __init__(self) -> None:
         self._key: AttemptKey | None = None
-        self._process: fork.Gated | None = None
+        self._process: fork.HeldFork | None = None
         self._since = 0.0
         self.number = 0
         self._last_start, self._pace = -float("inf"), float("inf")
@@ -48,10 +48,10 @@ class Standby:
         """
         # Where that fails, it is not tried again before attempts start quickly again.
         pace, self._pace = self._pace, float("inf")
-        self._process = fork.Gated(process)
+        self._process = fork.HeldFork(process)
         self._key, self._since, self.number, self._pace = key, now, 1, pace
 
-    def take(self, key: AttemptKey) -> fork.Gated | None:
+    def take(self, key: AttemptKey) -> fork.HeldFork | None:
         """The process that stands by for this attempt, if one does."""
         if key != self._key:
             return None

@@ -31,7 +31,7 @@ def leads_session(pid: int) -> bool:
         return False
 
 
-def ask_to_end(held: fork.Pidfd, number: int, *, wake: bool) -> None:
+def ask_to_end(held: fork.ProcessHandle, number: int, *, wake: bool) -> None:
     """Send a signal to the group that a task leads; with `wake` also to one that stands still.
 
     What was stopped (SIGSTOP) hears a signal only when it goes on (signal(7)).
@@ -143,7 +143,7 @@ def _trees(leaders: dict[int, int]) -> dict[int, procfs.Stat]:
     return procfs.trees(everyone, [pid for pid, pidfd in leaders.items() if pidfd_signals.is_held(pidfd)])
 
 
-class Traces:
+class ProcessIdentity:
     """What tells whose an orphan was: its session, its environment."""
 
     __slots__ = ("_environment", "session")
@@ -172,7 +172,7 @@ class Reaper:
         if descriptor is not None:
             fork.private_descriptors.add(descriptor)
 
-    def spare_present_children(self) -> None:
+    def ignore_present_children(self) -> None:
         """Let the present children be: multiprocessing's helpers, and what modules started."""
         self.spare(self._children.pids())
 
@@ -180,17 +180,17 @@ class Reaper:
         """Let these children be from now on, and no others."""
         self.spared = set(pids)
 
-    def bury(self, tasks: set[int]) -> dict[int, Traces]:
+    def bury(self, tasks: set[int]) -> dict[int, ProcessIdentity]:
         """Kill and reap every child but the spared and `tasks`; those that were alive, by pid."""
-        seen: dict[int, Traces] = {}
-        buried: dict[int, Traces] = {}
+        seen: dict[int, ProcessIdentity] = {}
+        buried: dict[int, ProcessIdentity] = {}
         end = time.monotonic() + BURY_SECONDS
         while strangers := self._strangers(tasks):
             for pid in strangers:
                 stat = procfs.read_stat(pid)
                 if pid not in seen:
                     # Before it is killed: what has ended shows no environment.
-                    seen[pid] = Traces(pid, stat)
+                    seen[pid] = ProcessIdentity(pid, stat)
                 _kill(pid)
                 # The kill of its group may have come before we looked.
                 if _reap(pid) == -signal.SIGKILL or (stat is not None and stat.lives):

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     # A target, its positional arguments, None where they are not known, its keyword arguments.
     Call = tuple[str, tuple[Any, ...] | None, dict[str, Any]]
     # A call's number, what is wrong, where inside the task, the word there, what may be meant.
-    Problem = tuple[int, str, tuple[str | int, ...], str, tuple[str, ...]]
+    Diagnostic = tuple[int, str, tuple[str | int, ...], str, tuple[str, ...]]
 
 
 class Resolution:
@@ -30,7 +30,7 @@ class Resolution:
         self.found: dict[str, Callable[..., Any]] = {}
         self.threads: list[str] = []
 
-    def run(self, preload: list[str], calls: list[Call]) -> list[Problem]:
+    def run(self, preload: list[str], calls: list[Call]) -> list[Diagnostic]:
         """Every problem; those of `preload` are numbered from -1 down."""
         return [*self._preload(preload), *self._bind(calls)]
 
@@ -38,7 +38,7 @@ class Resolution:
         """The modules of all targets that were found."""
         return sorted({name.partition(":")[0] for name in self.found})
 
-    def _preload(self, modules: list[str]) -> list[Problem]:
+    def _preload(self, modules: list[str]) -> list[Diagnostic]:
         problems = []
         for place, module in enumerate(modules):
             try:
@@ -47,7 +47,7 @@ class Resolution:
                 problems.append(_problem(-1 - place, error, ("preload", place)))
         return problems
 
-    def _bind(self, calls: list[Call]) -> list[Problem]:
+    def _bind(self, calls: list[Call]) -> list[Diagnostic]:
         problems = []
         for number, (name, args, kwargs) in enumerate(calls):
             try:
@@ -75,7 +75,7 @@ class Resolution:
                 self.threads.append(module)
 
 
-def _problem(number: int, error: targets.TargetError, where: tuple[str | int, ...]) -> Problem:
+def _problem(number: int, error: targets.TargetError, where: tuple[str | int, ...]) -> Diagnostic:
     return number, str(error), where, error.word, error.candidates
 
 

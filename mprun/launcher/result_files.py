@@ -16,7 +16,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from mprun.launcher.start_error import Refusal
+    from mprun.launcher.start_error import StartError
 
 
 def _to_json(value: object) -> str:
@@ -59,7 +59,7 @@ def error(path: str, raised: BaseException) -> None:
         os.write(2, text.encode("utf-8", "backslashreplace"))
 
 
-def refusal(path: str, refused: Refusal) -> None:
+def refusal(path: str, refused: StartError) -> None:
     """Why the target was not called."""
     _write_error(path, refused.cause or refused, str(refused))
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 from resource import RLIM_INFINITY, RLIMIT_AS, RLIMIT_CPU, RLIMIT_NOFILE, getrlimit, setrlimit
 
-from mprun.launcher.start_error import Refusal
+from mprun.launcher.start_error import StartError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ SPARE_SECONDS = 1
 _UNITS = {"memory": " bytes", "cpu_time": "s"}
 
 
-class LimitError(Refusal):
+class LimitError(StartError):
     """A limit that cannot be set; the message names it, and the reason."""
 
 

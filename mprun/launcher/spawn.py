@@ -26,7 +26,7 @@ PATIENCE = 10.0
 NO_ANSWER = "the fork server does not answer"
 
 
-def start(assignment: Assignment, default: str) -> fork.Pidfd:
+def start(assignment: Assignment, default: str) -> fork.ProcessHandle:
     """Have a new Python, or a copy of the fork server, become the process of an attempt.
 
     `default` is the start method of the job. Raises OSError with what hinders the start.
@@ -36,7 +36,7 @@ def start(assignment: Assignment, default: str) -> fork.Pidfd:
     if method == "forkserver" and not _fork_server_lives():
         # multiprocessing would start another, which would know nothing of the job.
         raise _no_fork_server()
-    environment.name_attempt(assignment.name, assignment.attempt)
+    environment.tag_attempt(assignment.name, assignment.attempt)
     try:
         # multiprocessing's own `Process.start` first polls every child that runs, which costs a
         # system call each; here whoever started it waits for it.
@@ -60,7 +60,7 @@ def _fork_server_lives() -> bool:
     return lives and not ForkServerPopen.server_is_gone
 
 
-class SpawnPopen(fork.Pidfd, popen_spawn_posix.Popen):
+class SpawnPopen(fork.ProcessHandle, popen_spawn_posix.Popen):
     """A new Python, started by the launcher."""
 
     def _launch(self, process: Process) -> None:
@@ -69,12 +69,12 @@ class SpawnPopen(fork.Pidfd, popen_spawn_posix.Popen):
         fork.private_descriptors.update(_pipes(self))
 
     def close(self) -> None:
-        fork.Pidfd.close(self)
+        fork.ProcessHandle.close(self)
         fork.private_descriptors.difference_update(_pipes(self))
         popen_spawn_posix.Popen.close(self)
 
 
-class ForkServerPopen(fork.Pidfd, popen_forkserver.Popen):
+class ForkServerPopen(fork.ProcessHandle, popen_forkserver.Popen):
     """A copy of the fork server, which reaps it and passes its exit code on."""
 
     reaped_here = False
@@ -115,7 +115,7 @@ class ForkServerPopen(fork.Pidfd, popen_forkserver.Popen):
     lost = False
 
     def close(self) -> None:
-        fork.Pidfd.close(self)
+        fork.ProcessHandle.close(self)
         fork.private_descriptors.difference_update(_pipes(self))
         popen_forkserver.Popen.close(self)
 
@@ -163,4 +163,7 @@ def fork_server_pid() -> int | None:
     return pid
 
 
-POPENS: dict[str, Callable[[Process], fork.Pidfd]] = {"spawn": SpawnPopen, "forkserver": ForkServerPopen}
+POPENS: dict[str, Callable[[Process], fork.ProcessHandle]] = {
+    "spawn": SpawnPopen,
+    "forkserver": ForkServerPopen,
+}

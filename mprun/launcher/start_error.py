@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 
-class Refusal(Exception):
+class StartError(Exception):
     """Raised before anything is run: why, in words, and the exit code that follows.
 
     `cause` is the exception that the record names in its place, None where it names this.

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _NEVER = float("inf")
 
 
-class Backlog:
+class StartQueue:
     """Requests, each with the attempts that are to succeed before it; `places` are those that are free.
 
     Those of daemons take no place; `held` counts those that are to follow others.

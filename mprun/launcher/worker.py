@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn
 
     from mprun.launcher.rlimits import Held
-    from mprun.launcher.start_error import Refusal
+    from mprun.launcher.start_error import StartError
 
 # prctl(2), from <linux/prctl.h>.
 PR_SET_PDEATHSIG = 1
@@ -238,7 +238,7 @@ class Process(multiprocessing.Process):
             self._leave("usage", self._threads)
         return code
 
-    def rehearse(self) -> None:
+    def simulate(self) -> None:
         """Look up in the launcher what each fork will: what Python has not in its caches costs pages."""
         _ = self._bootstrap, self.run, self.assignment, self._start_method, self._threads
         for _ in range(WARM):
@@ -303,7 +303,7 @@ class Process(multiprocessing.Process):
     def _limit_or_become(self) -> Held:
         """Set the limits, or become the command; where that cannot be, end without running it."""
         # Imported by the tasks that have either; the launcher has these modules by now.
-        from mprun.launcher.start_error import Refusal
+        from mprun.launcher.start_error import StartError
 
         todo = Assignment(self.assignment)
         try:
@@ -314,10 +314,10 @@ class Process(multiprocessing.Process):
             from mprun.launcher.rlimits import impose
 
             return impose(todo.limits or {}, todo.position, spare=True)
-        except Refusal as refusal:
+        except StartError as refusal:
             self._refuse(refusal)
 
-    def _refuse(self, refusal: Refusal) -> NoReturn:
+    def _refuse(self, refusal: StartError) -> NoReturn:
         """Say in the log and in a file why nothing is run."""
         try:
             # Python's stream may be a module's by now.

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from mprun.frozen import Value
+from mprun.frozen import Frozen
 
 # Raised when a reader of older records could no longer make sense of the lines.
 FORMAT = 1
 
 
-class Event(Value):
+class Event(Frozen):
     """One fact. `time` is UTC in ISO 8601, `run` the id of the run it belongs to."""
 
     event: ClassVar[str]
@@ -203,7 +203,7 @@ def from_record(record: dict[str, Any]) -> Event | None:
                 raise TypeError(f"`{name}` is not {_annotation(kind, name)}")
     found = kind.__new__(kind)
     # Not a hastened one, which has other words for a field that is missing.
-    Value.__init__(found, **fields)
+    Frozen.__init__(found, **fields)
     return found
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from mprun.record import events, recorder
 from mprun.record.state_dir import runs
-from mprun.scheduling.estimates import Past
+from mprun.scheduling.estimates import RunTimings
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -38,13 +38,13 @@ _SUCCEEDED = b'"outcome":"succeeded",'
 _NEVER = 1e9
 
 
-def past_runs(state_dir: str, file: str, served: Collection[str] = ()) -> list[Past]:
+def past_runs(state_dir: str, file: str, served: Collection[str] = ()) -> list[RunTimings]:
     """The newest runs of this job file that tell how long tasks take, newest first.
 
     `served` has the names of the tasks of which it is of interest when they were ready.
     What cannot be read, was damaged or written by a newer mprun is passed over.
     """
-    found: list[Past] = []
+    found: list[RunTimings] = []
     read = 0
     for directory in islice(runs(state_dir), LOOKED_AT):
         try:
@@ -60,7 +60,7 @@ def past_runs(state_dir: str, file: str, served: Collection[str] = ()) -> list[P
     return found
 
 
-def _past(stream: BinaryIO, file: str, served: Collection[str]) -> Past | None:
+def _past(stream: BinaryIO, file: str, served: Collection[str]) -> RunTimings | None:
     if not _is_of(stream.readline(_FIRST_LINE), file):
         return None
     reading = _Reading(served)
@@ -68,7 +68,7 @@ def _past(stream: BinaryIO, file: str, served: Collection[str]) -> Past | None:
     while left > 0 and (line := stream.readline(left)):
         left -= len(line)
         reading.take(line)
-    return Past(durations=reading.durations, until_ready=reading.until_ready)
+    return RunTimings(durations=reading.durations, until_ready=reading.until_ready)
 
 
 def _is_of(line: bytes, file: str) -> bool:

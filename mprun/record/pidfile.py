@@ -23,7 +23,7 @@ OPEN = "open"
 _own: set[str] = set()
 
 
-class Mark:
+class PidFile:
     """The mark of one run: `set` at its start, `remove` when nothing of it is left."""
 
     def __init__(self, directory: RunDirectory) -> None:
@@ -68,7 +68,7 @@ class Mark:
 
 def of_others(directory: RunDirectory) -> list[str]:
     """The ids of the runs that other processes have marked, in the state directory of this one."""
-    folder = os.path.dirname(Mark(directory).path)
+    folder = os.path.dirname(PidFile(directory).path)
     try:
         names = os.listdir(folder)
     except OSError:

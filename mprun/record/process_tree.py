@@ -9,7 +9,7 @@ from mprun.linux import procfs
 from mprun.record import presence, recorder
 
 if TYPE_CHECKING:
-    from mprun.record.presence import Sight
+    from mprun.record.presence import ProcessSnapshot
     from mprun.record.run_state import AttemptState, RunState
     from mprun.record.state_dir import RunDirectory
 
@@ -57,7 +57,7 @@ class Process:
         self.end: str | None = None
         self.children: list[Process] = []
 
-    def see(self, sight: Sight | None) -> None:
+    def see(self, sight: ProcessSnapshot | None) -> None:
         """Take what can be seen of it now."""
         if sight is not None:
             self.running, self.suspended = True, sight.suspended
@@ -174,7 +174,7 @@ class _Ancestry:
                     waiting.append(child)
 
 
-def _look_at_child(process: Process) -> Sight | None:
+def _look_at_child(process: Process) -> ProcessSnapshot | None:
     """What can be seen of a process of which the record has the parent, and not the start."""
     stat = procfs.read_stat(process.pid)
     return presence.look(process.pid, stat.start_ticks) if stat and stat.ppid == process.ppid else None

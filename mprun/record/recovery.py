@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any
 from mprun import outcomes
 from mprun.clock import Clock
 from mprun.errors import RecordError
-from mprun.frozen import Value
+from mprun.frozen import Frozen
 from mprun.linux import pidfd_signals, procfs
 from mprun.record import events
 from mprun.record.aftermath import verdict
-from mprun.record.pidfile import Mark, of_others
+from mprun.record.pidfile import PidFile, of_others
 from mprun.record.recorder import Recorder, read_open
 from mprun.record.run_state import RunState
 from mprun.record.state_dir import RunDirectory
@@ -39,7 +39,7 @@ NAMED = 5
 KILLED = "mprun was killed; found at the next start"
 
 
-class Owner(Value):
+class Owner(Frozen):
     """The process that runs a job: its number alone may be another's by now, or elsewhere."""
 
     pid: int
@@ -48,7 +48,7 @@ class Owner(Value):
     host: str
 
     @classmethod
-    def of(cls, mark: Mark) -> Owner | None:
+    def of(cls, mark: PidFile) -> Owner | None:
         """Who has set a mark; None where it is gone or says nothing."""
         try:
             pid, ticks, boot_id, host = mark.said().split(" ", 3)
@@ -78,7 +78,7 @@ def sweep(directory: RunDirectory, warn: Callable[[str], None]) -> None:
     for run_id in of_others(directory):
         beside = RunDirectory(os.path.join(os.path.dirname(directory.path), run_id))
         try:
-            said = _sweep(Mark(beside))
+            said = _sweep(PidFile(beside))
         except Exception as error:
             # Whatever another run has left there, this one starts.
             said = f"run {run_id} was killed, and cannot be put in order: {error}"
@@ -86,7 +86,7 @@ def sweep(directory: RunDirectory, warn: Callable[[str], None]) -> None:
             warn(said)
 
 
-def _sweep(mark: Mark) -> str:
+def _sweep(mark: PidFile) -> str:
     """Sweep one run, unless it goes on; what there is to say."""
     owner = Owner.of(mark)
     if owner is None or owner.lives or not (owner.on_this_boot or owner.on_this_host):
@@ -103,7 +103,7 @@ def _sweep(mark: Mark) -> str:
         return ""
     try:
         state = read_open(mark.directory)
-        remains = Remains(mark.directory.run_id, owner, state)
+        remains = Leftovers(mark.directory.run_id, owner, state)
         remains.end()
         was_over = state.finished is not None
         if not was_over:
@@ -118,12 +118,12 @@ def _sweep(mark: Mark) -> str:
     return _told(mark.directory.run_id, remains)
 
 
-def _sweep_unrecorded(mark: Mark, owner: Owner) -> str:
+def _sweep_unrecorded(mark: PidFile, owner: Owner) -> str:
     """Sweep a run that was killed while its targets were imported; it left no record."""
     if not owner.on_this_host:
         # Without a record there is no lock that could tell whether it goes on in its container.
         return ""
-    remains = Remains(mark.directory.run_id, owner, RunState())
+    remains = Leftovers(mark.directory.run_id, owner, RunState())
     remains.end()
     if not mark.remove():
         # Somebody else has swept it meanwhile, and says so.
@@ -132,7 +132,7 @@ def _sweep_unrecorded(mark: Mark, owner: Owner) -> str:
     return _told(mark.directory.run_id, remains)
 
 
-class Remains:
+class Leftovers:
     """What is left of a killed run.
 
     `ended` are the pids that were killed, `left` those that could not be, `strangers` those
@@ -232,7 +232,7 @@ def _completion(directory: RunDirectory, state: RunState) -> Iterator[events.Eve
     )
 
 
-def _told(run_id: str, remains: Remains) -> str:
+def _told(run_id: str, remains: Leftovers) -> str:
     number = len(remains.ended - {*remains.left})
     parts = ["none of its processes was left"]
     if number:

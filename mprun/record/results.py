@@ -6,7 +6,7 @@ import json
 import os
 from typing import Any
 
-from mprun.frozen import Value
+from mprun.frozen import Frozen
 
 # A result of more JSON than this stays in its file (DESIGN.md section 5), in bytes.
 RESULT_LIMIT = 64 * 1024
@@ -67,7 +67,7 @@ def _is_deep(value: object, limit: int = DEPTH_LIMIT) -> bool:
     return True
 
 
-class Failure(Value):
+class Failure(Frozen):
     """The exception that ended an attempt, or why nothing was run.
 
     `names` are those of its class and of the bases, with and without module; `errno` is an

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 from mprun import outcomes
 from mprun.diagnostics import quote
 from mprun.errors import RecordError, UsageError
-from mprun.frozen import Value
+from mprun.frozen import Frozen
 from mprun.jobfile.syntax.document import sha256
 from mprun.record.aftermath import verdict, was_begun
 from mprun.record.recorder import read_state
 from mprun.record.state_dir import RunDirectory, is_run_id
-from mprun.scheduling.plan import Carried
+from mprun.scheduling.plan import Reused
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -30,7 +30,7 @@ UNKNOWN_CHOICES = (KEEP, RERUN)
 _SUFFIXES = (".json", ".repr")
 
 
-class Resumption(Value):
+class Resumption(Frozen):
     """An earlier run, as far as the next one needs it: what is carried over, by the task's name.
 
     `line` is this run and those that it goes back to, newest first; `told` are the names of
@@ -41,7 +41,7 @@ class Resumption(Value):
     file: str
     params: dict[str, Any]
     options: dict[str, Any]
-    carried: dict[str, Carried]
+    carried: dict[str, Reused]
     line: tuple[RunDirectory, ...]
     told: frozenset[str]
 
@@ -58,7 +58,7 @@ def resumption(directory: RunDirectory, state: RunState, unknown: str = KEEP) ->
             f"the record of run {directory.run_id} has lost its beginning: it cannot be resumed; "
             "`mprun runs` lists the others"
         )
-    carried: dict[str, Carried] = {}
+    carried: dict[str, Reused] = {}
     told: set[str] = set()
     line = list(_ancestors(directory, state))
     for before, its_state in line:
@@ -95,7 +95,7 @@ def _ancestors(directory: RunDirectory, state: RunState) -> Iterator[tuple[RunDi
         yield directory, state
 
 
-def _end(directory: RunDirectory, task: TaskState) -> Carried:
+def _end(directory: RunDirectory, task: TaskState) -> Reused:
     finished = task.finished
     if finished is None:
         outcome, reason, attempts = verdict(directory, task)
@@ -103,14 +103,14 @@ def _end(directory: RunDirectory, task: TaskState) -> Carried:
         outcome, reason, attempts = finished.outcome, finished.reason, finished.attempts
     if outcome == outcomes.UNKNOWN and not (finished is not None and finished.carried):
         reason = _unknown(directory)
-    return Carried(outcome=outcome, attempts=attempts, reason=reason)
+    return Reused(outcome=outcome, attempts=attempts, reason=reason)
 
 
 def _unknown(directory: RunDirectory) -> str:
     return f"nobody saw how it ended in run {directory.run_id}; `--unknown {RERUN}` runs it again"
 
 
-def _is_carried(directory: RunDirectory, task: TaskState, end: Carried, unknown: str) -> bool:
+def _is_carried(directory: RunDirectory, task: TaskState, end: Reused, unknown: str) -> bool:
     if end.outcome != outcomes.SUCCEEDED:
         return end.outcome == outcomes.UNKNOWN and unknown == KEEP
     if task.finished is None or task.finished.result_kind == "none" or not end.attempts:
@@ -127,7 +127,7 @@ def with_unrecorded(earlier: Resumption, job: Job, unknown: str = KEEP) -> Resum
     for directory in earlier.line:
         for name in _candidates(directory, job, len(earlier.told)):
             if name not in earlier.told and name not in found and was_begun(directory, name, 1):
-                found[name] = Carried(outcome=outcomes.UNKNOWN, attempts=1, reason=_unknown(directory))
+                found[name] = Reused(outcome=outcomes.UNKNOWN, attempts=1, reason=_unknown(directory))
     return earlier.replace(carried=found)
 
 
@@ -167,7 +167,7 @@ def refuse_change(paths: list[str]) -> None:
         )
 
 
-def adopt_results(old: RunDirectory, new: RunDirectory, carried: Mapping[str, Carried]) -> None:
+def adopt_results(old: RunDirectory, new: RunDirectory, carried: Mapping[str, Reused]) -> None:
     """Give a run the results of what is carried over, as if it had them itself.
 
     Raises RecordError where they cannot be written.

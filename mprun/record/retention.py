@@ -69,7 +69,7 @@ class RunsFolder:
         os.rmdir(run_id, dir_fd=self._folder)
 
 
-def why_kept(run: RunSummary, older_than: float, now: float) -> str | None:
+def keep_reason(run: RunSummary, older_than: float, now: float) -> str | None:
     """Why a run is not to be removed: empty where it is only too young; None where nothing keeps it.
 
     `older_than` is in seconds, `now` the wall clock, in seconds since the epoch.

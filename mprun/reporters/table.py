@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mprun import outcomes
-from mprun.frozen import Value
+from mprun.frozen import Frozen
 from mprun.reporters.format import columns, reason, size, span, visible
 
 if TYPE_CHECKING:
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     from typing import Literal, TextIO
 
     from mprun.record.events import TaskExited
-    from mprun.record.presence import Sight
+    from mprun.record.presence import ProcessSnapshot
     from mprun.record.run_state import RunState, TaskState
 
 
-class Layout(Value):
+class Layout(Frozen):
     """How a table's columns are laid out, by their places from 0.
 
     `folded` ones are text, which may take several lines; `right` ones are numbers; of
@@ -62,7 +62,7 @@ STYLES = {
 
 
 def rows(
-    state: RunState, *, alive: bool = True, seen: Mapping[str, Sight] | None = None
+    state: RunState, *, alive: bool = True, seen: Mapping[str, ProcessSnapshot] | None = None
 ) -> list[tuple[str, ...]]:
     """A row for each task: those that ran in the order of their start, then the others.
 
@@ -79,7 +79,7 @@ def bad_rows(state: RunState) -> list[tuple[str, ...]]:
     return [_row(task, True, None) for task in state.tasks.values() if task.outcome not in good]
 
 
-def _row(task: TaskState, alive: bool, sight: Sight | None) -> tuple[str, ...]:
+def _row(task: TaskState, alive: bool, sight: ProcessSnapshot | None) -> tuple[str, ...]:
     outcome = visible(outcome_words(task))
     if task.finished is None and not alive:
         outcome = outcomes.UNKNOWN

@@ -79,7 +79,7 @@ class Tail:
         return data[:end], data[end:]
 
 
-class Lines:
+class SourceLines:
     """Cuts bytes into lines, and a line that is longer than a piece into several."""
 
     def __init__(self) -> None:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from mprun.jobfile.model import Needs
     from mprun.scheduling.estimates import Estimates
-    from mprun.scheduling.plan import Carried, Plan, PlannedTask
+    from mprun.scheduling.plan import Plan, PlannedTask, Reused
 
     # Of those who wait for one condition of a task, the one with the longest way, and that way.
     Ways = dict[str, tuple[float, int]]
@@ -40,7 +40,7 @@ class _Group:
 _NO_GROUP = _Group({})
 
 
-class Ranks:
+class Priorities:
     """The upward ranks of a plan's tasks, by the durations that are expected.
 
     A task's way to the end is what it takes itself and the longest way of what waits for it,
@@ -96,7 +96,7 @@ class Ranks:
         return ways
 
     def _duration(
-        self, number: int, planned: PlannedTask, estimates: Estimates, carried: Mapping[str, Carried]
+        self, number: int, planned: PlannedTask, estimates: Estimates, carried: Mapping[str, Reused]
     ) -> float:
         name = planned.name
         if planned.skipped or planned.carried is not None:

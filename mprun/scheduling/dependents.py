@@ -10,7 +10,7 @@ from mprun.scheduling.task_run import HELD, RUNNING, STARTING, WAITING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from mprun.scheduling.task_run import Course, Courses
+    from mprun.scheduling.task_run import TaskRun, TaskRuns
 
 Attempts = tuple[tuple[int, int, float | None], ...]
 
@@ -18,7 +18,7 @@ Attempts = tuple[tuple[int, int, float | None], ...]
 MOST_AWAITED = 8
 
 
-class Successors:
+class Dependents:
     """Finds tasks that lack nothing but the success of attempts that were handed over themselves.
 
     Whoever starts those sees their exit codes first, and need not ask what comes next: a chain
@@ -26,21 +26,21 @@ class Successors:
     and `most` may be held so at a time.
     """
 
-    def __init__(self, courses: Courses, most: int) -> None:
+    def __init__(self, courses: TaskRuns, most: int) -> None:
         self._courses = courses
         self._most = self._free = most
         # Of tasks that were handed over, those that wait for them and have not been looked at, in the
         # order in which they would go.
-        self._unseen: deque[Iterator[Course]] = deque()
+        self._unseen: deque[Iterator[TaskRun]] = deque()
 
-    def look_behind(self, course: Course) -> None:
+    def look_behind(self, course: TaskRun) -> None:
         """This task was handed over: what waits for it may follow."""
         if course.planned.needed_by and self._most and _is_judged_by_its_code(course):
             behind = [self._courses.all[number] for number, _ in course.planned.needed_by]
             behind.sort(key=lambda after: after.key)
             self._unseen.append(iter(behind))
 
-    def take(self) -> tuple[Course, Attempts] | None:
+    def take(self) -> tuple[TaskRun, Attempts] | None:
         """The next task that may be held, with the attempts that are to succeed before it."""
         while self._free > 0 and self._unseen:
             for course in self._unseen[0]:
@@ -54,7 +54,7 @@ class Successors:
         """One that was held is held no more."""
         self._free += 1
 
-    def _awaited(self, course: Course) -> Attempts:
+    def _awaited(self, course: TaskRun) -> Attempts:
         """The attempts that a task waits for; none where it waits for anything else, or for nothing."""
         task = course.task
         if course.state != WAITING or course.planned.late or task.daemon or task.resources:
@@ -72,7 +72,7 @@ class Successors:
         return tuple((before.number, before.attempts, before.task.timeout) for before in needed)
 
 
-def _is_judged_by_its_code(course: Course) -> bool:
+def _is_judged_by_its_code(course: TaskRun) -> bool:
     """Whether exit code 0 is a success, in its time, unless the attempt was asked to end before."""
     task = course.task
     watched = task.ready is not None or (task.limits is not None and task.limits.log is not None)

@@ -10,16 +10,16 @@ from mprun.scheduling.task_run import HELD, STARTING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from mprun.scheduling.dependents import Attempts, Successors
-    from mprun.scheduling.ready_queue import Admission
-    from mprun.scheduling.task_run import Course, Courses
+    from mprun.scheduling.dependents import Attempts, Dependents
+    from mprun.scheduling.ready_queue import ReadyQueue
+    from mprun.scheduling.task_run import TaskRun, TaskRuns
 
 
-class Roster:
+class Dispatcher:
     """Hands over what may start, and what is held until it may; `intents` gets the starts."""
 
     def __init__(
-        self, courses: Courses, admission: Admission, successors: Successors, intents: list[Intent]
+        self, courses: TaskRuns, admission: ReadyQueue, successors: Dependents, intents: list[Intent]
     ) -> None:
         self._courses = courses
         self._admission = admission
@@ -31,7 +31,7 @@ class Roster:
     def __bool__(self) -> bool:
         return bool(self._order)
 
-    def __reversed__(self) -> Iterator[Course]:
+    def __reversed__(self) -> Iterator[TaskRun]:
         return (self._courses.all[number] for number in reversed(self._order))
 
     def fill(self) -> None:
@@ -42,7 +42,7 @@ class Roster:
         while not self._admission.waits and (held := self._successors.take()) is not None:
             self._hand_over(held[0], HELD, after=held[1])
 
-    def _hand_over(self, course: Course, state: int, after: Attempts = ()) -> None:
+    def _hand_over(self, course: TaskRun, state: int, after: Attempts = ()) -> None:
         course.state = state
         course.stop_reason = None
         course.attempts += 1
@@ -58,14 +58,14 @@ class Roster:
         waiting = takers[len(takers) - max(0, -self._admission.places) :]
         return {course.number for course in courses if course.state == STARTING}.difference(waiting)
 
-    def let_go(self, course: Course) -> None:
+    def let_go(self, course: TaskRun) -> None:
         """What was held, if it was, has all that it waited for: it takes the next place."""
         if course.state == HELD:
             course.state = STARTING
             self._successors.let_go()
             self._admission.take_place()
 
-    def release(self, course: Course) -> None:
+    def release(self, course: TaskRun) -> None:
         """An attempt has ended, or never will begin."""
         self._order.pop(course.number, None)
         if course.state == HELD:

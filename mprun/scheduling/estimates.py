@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from mprun.frozen import Value
+from mprun.frozen import Frozen
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 _BRACKETS = re.compile(r"\[[^\[\]]*\]")
 
 
-class Past(Value):
+class RunTimings(Frozen):
     """What one earlier run tells, by the names of its tasks, in seconds.
 
     `durations` has how long those took that succeeded, `until_ready` how long after its
@@ -33,7 +33,7 @@ class Estimates:
     these is known, as the median of all.
     """
 
-    def __init__(self, runs: Sequence[Past]) -> None:
+    def __init__(self, runs: Sequence[RunTimings]) -> None:
         self.runs = len(runs)
         self._runs = runs
         self._known = _merged([run.durations for run in runs])

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mprun.frozen import Value
-from mprun.scheduling.critical_path import Ranks
+from mprun.frozen import Frozen
+from mprun.scheduling.critical_path import Priorities
 from mprun.scheduling.estimates import Estimates
 from mprun.scheduling.plan import is_crowded
-from mprun.scheduling.simulation import Rehearsed, rehearse
+from mprun.scheduling.simulation import Simulation, simulate
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from mprun.scheduling.estimates import Past
+    from mprun.scheduling.estimates import RunTimings
     from mprun.scheduling.plan import Plan
 
 # What another order has to save of the time of a run to go before that of the file.
@@ -24,7 +24,7 @@ WORTH = 0.01
 REHEARSED_TASKS = 2000
 
 
-class Outlook(Value):
+class Outlook(Frozen):
     """What is expected of a run, by the durations of `runs` earlier ones; seconds in virtual time.
 
     `plan` has the ranks where the run will go by them. `seconds` and `order`, the places of
@@ -41,18 +41,18 @@ class Outlook(Value):
     path_seconds: float
 
 
-def ordered(plan: Plan, runs: Sequence[Past]) -> Plan:
+def ordered(plan: Plan, runs: Sequence[RunTimings]) -> Plan:
     """The plan, with ranks where these are worth it; `runs` is not empty."""
     estimates = Estimates(runs)
-    return _chosen(plan, estimates, Ranks(plan, estimates))[0]
+    return _chosen(plan, estimates, Priorities(plan, estimates))[0]
 
 
-def foresee(plan: Plan, runs: Sequence[Past]) -> Outlook:
+def foresee(plan: Plan, runs: Sequence[RunTimings]) -> Outlook:
     """What to expect of the run of a plan; `runs` is not empty."""
     estimates = Estimates(runs)
-    ranks = Ranks(plan, estimates)
+    ranks = Priorities(plan, estimates)
     chosen, rehearsed = _chosen(plan, estimates, ranks)
-    rehearsed = rehearsed or rehearse(chosen, estimates)
+    rehearsed = rehearsed or simulate(chosen, estimates)
     return Outlook(
         plan=chosen,
         runs=estimates.runs,
@@ -64,7 +64,7 @@ def foresee(plan: Plan, runs: Sequence[Past]) -> Outlook:
     )
 
 
-def _chosen(plan: Plan, estimates: Estimates, ranks: Ranks) -> tuple[Plan, Rehearsed | None]:
+def _chosen(plan: Plan, estimates: Estimates, ranks: Priorities) -> tuple[Plan, Simulation | None]:
     """The plan in the better order, and its rehearsal if there was one.
 
     To start what has the longest way first may make a run longer (R. L. Graham, Bounds on
@@ -80,13 +80,13 @@ def _chosen(plan: Plan, estimates: Estimates, ranks: Ranks) -> tuple[Plan, Rehea
     ranked = plan.replace(ranks=ranks)
     if ranks.tasks > REHEARSED_TASKS:
         return (plan if claimed else ranked), None
-    by_file, by_rank = rehearse(plan, estimates), rehearse(ranked, estimates)
+    by_file, by_rank = simulate(plan, estimates), simulate(ranked, estimates)
     if by_file is None or by_rank is None or by_rank.seconds > by_file.seconds * (1 - WORTH):
         return plan, by_file
     return ranked, by_rank
 
 
-def _may_gain(plan: Plan, ranks: Ranks) -> bool:
+def _may_gain(plan: Plan, ranks: Priorities) -> bool:
     """Whether any order can save that much; known without a rehearsal where no tokens are claimed.
 
     No order is shorter than the longest path, or than the work shared by all places; and

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from mprun.frozen import Value
+from mprun.frozen import Frozen
 
 
-class Intent(Value):
+class Intent(Frozen):
     """One thing to do; `task` is a place in the plan, from 0."""
 
     task: int
@@ -36,7 +36,7 @@ class Start(Intent):
     after: tuple[tuple[int, int, float | None], ...] = ()
 
 
-class Withdraw(Intent):
+class CancelStart(Intent):
     """Do not start this attempt after all, unless it has been started by now."""
 
     attempt: int
@@ -54,7 +54,7 @@ class Signal(Intent):
     dump: bool = False
 
 
-class TryAgain(Intent):
+class ScheduleRetry(Intent):
     """Write down that this attempt will follow, `delay` seconds from now.
 
     `reason` is `retry`, or `restart` of what serves.

@@ -21,7 +21,7 @@ _NEVER_RAN = (outcomes.SKIPPED, outcomes.CANCELLED)
 _LISTED, _IMPLICIT, _DONE_WITH = 1, 2, 4
 
 
-class Joins:
+class JoinOrder:
     """Where the main process is on its way through the join order, in virtual or real time.
 
     As in a script, every start() comes before the first join(): it begins once it was told

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
-from mprun.frozen import Value
-from mprun.jobfile.dependencies import Names
-from mprun.jobfile.references import Lookup, Reference, Template, is_true, references, resolve
+from mprun.frozen import Frozen
+from mprun.jobfile.dependencies import NameIndex
+from mprun.jobfile.references import Reference, Resolver, Template, is_true, references, resolve
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ LEAST_PARALLEL = 32
 PARALLEL_PER_CPU = 4
 
 
-class Carried(Value):
+class Reused(Frozen):
     """How a task ended in the run that this one resumes: it is not run again."""
 
     outcome: str
@@ -26,7 +26,7 @@ class Carried(Value):
     reason: str = ""
 
 
-class PlannedTask(Value):
+class PlannedTask(Frozen):
     """A task of the plan; `needs` and `needed_by` are places in the plan, from 0, and conditions.
 
     It is one instance of `task`, with `values` for its axes. `late` is whether it refers to
@@ -41,12 +41,12 @@ class PlannedTask(Value):
     start_method: str
     late: bool = False
     skipped: bool = False
-    carried: Carried | None = None
+    carried: Reused | None = None
     needs: Needs = ()
     needed_by: Needs = ()
 
 
-class Ranks(Protocol):
+class Priorities(Protocol):
     """Says which of the tasks that could start goes first: the one with the highest rank."""
 
     def of(self, number: int) -> int:
@@ -56,14 +56,14 @@ class Ranks(Protocol):
         """The rank of a task that came about during the run, as an instance of the task `group`."""
 
 
-class PlannedJoin(Value):
+class PlannedJoin(Frozen):
     """An entry of the join order: a task's place in the plan, from 0, and seconds to wait."""
 
     task: int
     timeout: float | None = None
 
 
-class Plan(Value):
+class Plan(Frozen):
     """What a run will do, decided before anything starts.
 
     `at_once` is how many tasks can run at the same time at most, daemons included;
@@ -80,8 +80,8 @@ class Plan(Value):
     cpus: int
     at_once: int
     mode: str
-    carried: dict[str, Carried]
-    ranks: Ranks | None = None
+    carried: dict[str, Reused]
+    ranks: Priorities | None = None
 
 
 def plan_tasks(
@@ -92,7 +92,7 @@ def plan_tasks(
     max_parallel: int | None = None,
     start_method: str | None = None,
     selection: Sequence[int] | None = None,
-    carried: Mapping[str, Carried] | None = None,
+    carried: Mapping[str, Reused] | None = None,
 ) -> Plan:
     """Plan a checked job. `max_parallel` and `start_method` go before what the job says.
 
@@ -166,7 +166,7 @@ def _method(task: Task, asked: str | None, of_job: str) -> str:
 
 
 def plan_instance(
-    instance: Instance, group: PlannedTask, carried: Mapping[str, Carried] | None = None
+    instance: Instance, group: PlannedTask, carried: Mapping[str, Reused] | None = None
 ) -> PlannedTask:
     """The plan of a task that came about during the run, as one of `group`'s instances."""
     return PlannedTask(
@@ -192,7 +192,7 @@ class _Traits:
         late = self._late.get(id(task)) if task.refers else False
         if late is None:
             nodes = [task.when, task.foreach, task.args, task.kwargs, task.env, task.command, task.cwd]
-            lookup = Lookup(task.scope, task.axes, instance.values)
+            lookup = Resolver(task.scope, task.axes, instance.values)
             late = any(True for _ in references(resolve([*nodes, *task.gates], lookup)))
             self._late[id(task)] = late
         return late
@@ -201,7 +201,7 @@ class _Traits:
         task = instance.task
         if task.when is True and not task.gates:
             return False
-        lookup = Lookup(task.scope, task.axes, instance.values, reveal=True)
+        lookup = Resolver(task.scope, task.axes, instance.values, reveal=True)
         conditions = (resolve(node, lookup) for node in (*task.gates, task.when))
         return any(
             not isinstance(known, (Reference, Template)) and not is_true(known) for known in conditions
@@ -235,7 +235,7 @@ def _join_order(job: Job, tasks: tuple[PlannedTask, ...]) -> tuple[PlannedJoin, 
         return tuple(
             PlannedJoin(task=number) for number, planned in enumerate(tasks) if not planned.task.daemon
         )
-    names = Names(tasks, job.empty)
+    names = NameIndex(tasks, job.empty)
     found: dict[int, float | None] = {}
     for entry in job.join:
         # What was not selected is not there to be joined.

@@ -10,7 +10,7 @@ from mprun.scheduling.task_run import HELD, RESOLVING, WAITING
 if TYPE_CHECKING:
     from mprun.jobfile.model import Task
     from mprun.scheduling.plan import Plan
-    from mprun.scheduling.task_run import Course, Key
+    from mprun.scheduling.task_run import Key, TaskRun
 
 # After every key.
 _LAST = (1 << 62,)
@@ -34,7 +34,7 @@ class _Queue:
 _Heads = list[tuple["Key", _Queue]]
 
 
-class Admission:
+class ReadyQueue:
     """Holds the ready tasks until each has a place and its tokens; first come the lowest keys.
 
     Daemons take no place. `ahead` tasks may go before there is a place for them: whoever
@@ -42,7 +42,7 @@ class Admission:
     that claim any stay here.
     """
 
-    def __init__(self, plan: Plan, courses: list[Course], ahead: int) -> None:
+    def __init__(self, plan: Plan, courses: list[TaskRun], ahead: int) -> None:
         self._courses = courses
         # Below zero: how many have gone ahead.
         self.places = plan.max_parallel
@@ -70,18 +70,18 @@ class Admission:
         """Whether what is being resolved may be ready an instant later."""
         return self._first_resolving() is not _LAST
 
-    def expect(self, course: Course) -> None:
+    def expect(self, course: TaskRun) -> None:
         """A task is being resolved: nothing that comes after it goes before that is done."""
         heappush(self._resolving, course.key)
 
-    def add(self, course: Course) -> None:
+    def add(self, course: TaskRun) -> None:
         """A task is ready; it waits here from now on."""
         queue = self._queue(course.task)
         heappush(queue.keys, course.key)
         if queue.keys[0] == course.key:
             self._show(queue)
 
-    def take(self) -> Course | None:
+    def take(self) -> TaskRun | None:
         """Let the first go that may, with its place and its tokens; None when none may."""
         first = daemon = self._first(self._daemons)
         taker = self._first(self._takers) if self.places > -self._ahead else None
@@ -112,7 +112,7 @@ class Admission:
                 if queue.keys:
                     self._show(queue)
 
-    def remove(self, course: Course) -> None:
+    def remove(self, course: TaskRun) -> None:
         """A task that is ready will not go."""
         queue = self._queue(course.task)
         queue.keys.remove(course.key)
@@ -188,7 +188,7 @@ class Admission:
         return key
 
 
-def _key(course: Course) -> Key:
+def _key(course: TaskRun) -> Key:
     return course.key
 
 

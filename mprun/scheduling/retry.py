@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mprun import outcomes
-from mprun.frozen import Value
+from mprun.frozen import Frozen
 from mprun.jobfile.model import Retry
 
 if TYPE_CHECKING:
@@ -24,13 +24,13 @@ RESTART = "restart"
 # fails at once not to fill the record, short enough for one that served to be missed by few.
 RESTART_DELAY = Retry(delay=0.1, backoff=2.0, max_delay=60.0)
 # An attempt that ran for this many seconds has served: after it the delays begin anew.
-SERVED = 10.0
+STABLE_AFTER = 10.0
 
 # No delay grows beyond this many seconds, some thirty years.
 LONGEST = 1e9
 
 
-class Ending(Value):
+class AttemptResult(Frozen):
     """How an attempt ended, as far as policies ask: in words, and by what they match.
 
     `exceptions` are the names of the exception's class and of its bases, `unready` what
@@ -46,7 +46,7 @@ class Ending(Value):
     asked: bool = True
 
 
-def reason_for_another(task: Task, outcome: str, attempts: int, ending: Ending) -> str | None:
+def reason_for_another(task: Task, outcome: str, attempts: int, ending: AttemptResult) -> str | None:
     """`restart` or `retry`, where one of them wants another attempt after this many; else None.
 
     What is restarted is so however often it fails; its retries are not counted.
@@ -57,7 +57,7 @@ def reason_for_another(task: Task, outcome: str, attempts: int, ending: Ending) 
     return RESTART if failed or (task.restart == "always" and outcome == outcomes.SUCCEEDED) else None
 
 
-def _allows(retry: Retry, attempts: int, ending: Ending) -> bool:
+def _allows(retry: Retry, attempts: int, ending: AttemptResult) -> bool:
     if attempts > retry.retries:
         return False
     if not retry.exceptions and not retry.exit_codes:

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 from mprun import outcomes
 from mprun.scheduling import retry, termination
-from mprun.scheduling.dependents import Successors
-from mprun.scheduling.dispatch import Roster
-from mprun.scheduling.instructions import Intent, MarkReady, Resolve, TryAgain
-from mprun.scheduling.join_order import Joins
-from mprun.scheduling.ready_queue import Admission
+from mprun.scheduling.dependents import Dependents
+from mprun.scheduling.dispatch import Dispatcher
+from mprun.scheduling.instructions import Intent, MarkReady, Resolve, ScheduleRetry
+from mprun.scheduling.join_order import JoinOrder
+from mprun.scheduling.ready_queue import ReadyQueue
 from mprun.scheduling.task_run import (
     HELD,
     PAUSED,
@@ -19,8 +19,8 @@ from mprun.scheduling.task_run import (
     RUNNING,
     STARTING,
     WAITING,
-    Course,
-    Courses,
+    TaskRun,
+    TaskRuns,
 )
 from mprun.scheduling.termination import (
     FAIL_FAST,
@@ -30,7 +30,7 @@ from mprun.scheduling.termination import (
     RUN_TIMES_OUT,
     TIMEOUT,
     USER,
-    Stops,
+    Termination,
 )
 from mprun.scheduling.timers import (
     ATTEMPT_TIMEOUT,
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
     from mprun.scheduling.plan import Plan, PlannedTask
-    from mprun.scheduling.retry import Ending
+    from mprun.scheduling.retry import AttemptResult
 
 # Who drives the scheduler need not know its rooms.
 __all__ = ["FAIL_FAST", "LOG_LIMIT", "NOT_READY", "RUN_ENDS", "RUN_TIMES_OUT", "TIMEOUT", "USER", "Scheduler"]
@@ -81,18 +81,18 @@ class Scheduler:
         self._dice = dice
         self._now = 0.0
         self._intents: list[Intent] = []
-        self._courses = Courses(plan, self._intents)
+        self._courses = TaskRuns(plan, self._intents)
         # A failure that stops the run must not meet a task that starts in the same instant.
         ahead, held = (0, 0) if plan.job.fail_fast else (ahead, held)
-        self._admission = Admission(plan, self._courses.all, ahead)
-        successors = Successors(self._courses, held)
-        self._roster = Roster(self._courses, self._admission, successors, self._intents)
-        self._joins = Joins(plan)
+        self._admission = ReadyQueue(plan, self._courses.all, ahead)
+        successors = Dependents(self._courses, held)
+        self._roster = Dispatcher(self._courses, self._admission, successors, self._intents)
+        self._joins = JoinOrder(plan)
         self._timers = Timers()
-        self._stops = Stops(self._intents, self._timers)
+        self._stops = Termination(self._intents, self._timers)
         # Whether more may have to be started before the joins begin.
         self._beginning = True
-        self._to_resolve: list[Course] = []
+        self._to_resolve: list[TaskRun] = []
         self.ending: str | None = None
         self.over = False
         self.handed = self._courses.handed
@@ -191,13 +191,13 @@ class Scheduler:
             self._courses.tell(course, "ready")
         return self._decide()
 
-    def task_exited(self, task: int, ending: Ending, now: float) -> list[Intent]:
+    def task_exited(self, task: int, ending: AttemptResult, now: float) -> list[Intent]:
         """An attempt has ended, or could not be started."""
         self._now = now
         self._joins.was_started(task)
         course = self._courses.all[task]
         outcome, reason = termination.judge(course, ending, now)
-        served = course.state == RUNNING and now - course.started_at >= retry.SERVED
+        served = course.state == RUNNING and now - course.started_at >= retry.STABLE_AFTER
         course.in_a_row = 1 if served else course.in_a_row + 1
         self._roster.release(course)
         again = None
@@ -286,7 +286,7 @@ class Scheduler:
 
     # ---- the decisions
 
-    def _settle_known(self, courses: Sequence[Course]) -> None:
+    def _settle_known(self, courses: Sequence[TaskRun]) -> None:
         for number in self._courses.settle_known(courses):
             self._joins.leave_out(number)
 
@@ -319,7 +319,7 @@ class Scheduler:
                 self._make_ready(course)
         self._courses.released.clear()
 
-    def _make_ready(self, course: Course) -> None:
+    def _make_ready(self, course: TaskRun) -> None:
         course.state = READY
         self._admission.add(course)
 
@@ -351,16 +351,16 @@ class Scheduler:
         self._finish(course, outcome, reason, passed=passed)
         return self._decide()
 
-    def _pause(self, course: Course, outcome: str, reason: str, again: str) -> None:
+    def _pause(self, course: TaskRun, outcome: str, reason: str, again: str) -> None:
         """Wait for the next attempt, without a place."""
         course.pause(outcome, reason, self._now)
         count = course.in_a_row if again == retry.RESTART else course.attempts
         delay = retry.delay(retry.delays(course.task), count, self._dice)
         next_one = course.attempts + 1
-        self._intents.append(TryAgain(task=course.number, attempt=next_one, delay=delay, reason=again))
+        self._intents.append(ScheduleRetry(task=course.number, attempt=next_one, delay=delay, reason=again))
         self._set_timer(delay, NEXT_ATTEMPT, course)
 
-    def _finish(self, course: Course, outcome: str, reason: str, *, passed: bool = False) -> None:
+    def _finish(self, course: TaskRun, outcome: str, reason: str, *, passed: bool = False) -> None:
         """Give a task its outcome, and every task that can now never start its own."""
         self._courses.settle(course, outcome, reason, passed=passed)
         self._courses.tell_end(course)
@@ -380,7 +380,7 @@ class Scheduler:
         self._admission.clear()
         self._courses.cancel_the_rest(reason)
 
-    def _give_up(self, course: Course, reason: str) -> None:
+    def _give_up(self, course: TaskRun, reason: str) -> None:
         self._finish(course, *(course.last or (outcomes.CANCELLED, reason)))
 
     def _end_the_run(self) -> None:
@@ -400,7 +400,7 @@ class Scheduler:
 
     # ---- timers
 
-    def _set_timer(self, delay: float, kind: int, course: Course) -> None:
+    def _set_timer(self, delay: float, kind: int, course: TaskRun) -> None:
         self._timers.set(self._now + delay, kind, course.number, course.attempts)
 
     def _ring(self, kind: int, task: int, attempt: int) -> None:

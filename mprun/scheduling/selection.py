@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from mprun.diagnostics import quote, suggest
 from mprun.errors import NothingSelected
-from mprun.jobfile.dependencies import matcher
+from mprun.jobfile.dependencies import compile_glob
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,7 +27,7 @@ def select(
         return None
     wanted = {number for number, task in enumerate(job.tasks) if _has(task.task.tags, tags)}
     if names:
-        tests = [matcher(name) for name in names]
+        tests = [compile_glob(name) for name in names]
         wanted = {
             number
             for number in wanted

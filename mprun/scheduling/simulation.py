@@ -6,11 +6,11 @@ from collections import deque
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING
 
-from mprun.frozen import Value
+from mprun.frozen import Frozen
 from mprun.jobfile.model import Instance
 from mprun.scheduling.instructions import Finish, Intent, Resolve, Signal, Start
 from mprun.scheduling.plan import plan_instance
-from mprun.scheduling.retry import Ending
+from mprun.scheduling.retry import AttemptResult
 from mprun.scheduling.scheduler import Scheduler
 
 if TYPE_CHECKING:
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 # When a daemon ends by itself of which nobody knows that it does.
 _NEVER = float("inf")
 
-_SUCCEEDED = Ending(succeeded=True, reason="", exit_code=0)
+_SUCCEEDED = AttemptResult(succeeded=True, reason="", exit_code=0)
 
 # The facts of a rehearsal.
 _STARTS, _IS_READY, _ENDS = range(3)
 
 
-class Rehearsed(Value):
+class Simulation(Frozen):
     """How long a run is expected to take, in seconds, and its tasks in the order of their start.
 
     The tasks are places in the plan; one that is skipped stands where that was known.
@@ -36,14 +36,14 @@ class Rehearsed(Value):
     order: tuple[int, ...]
 
 
-def rehearse(plan: Plan, estimates: Estimates) -> Rehearsed | None:
+def simulate(plan: Plan, estimates: Estimates) -> Simulation | None:
     """Run a plan in virtual time: every task succeeds and takes what is expected, mprun itself nothing.
 
     None where it would not come to an end: a task that waits for the end of a daemon of
     which nobody knows when it ends, one that is started again for ever.
     """
     stage = _Stage(plan, estimates)
-    return Rehearsed(seconds=stage.now, order=tuple(stage.order)) if stage.play() else None
+    return Simulation(seconds=stage.now, order=tuple(stage.order)) if stage.play() else None
 
 
 class _Stage:

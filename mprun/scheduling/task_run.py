@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from mprun import outcomes
 from mprun.scheduling.instructions import Finish, Intent
-from mprun.scheduling.retry import FAILURES, SERVED
+from mprun.scheduling.retry import FAILURES, STABLE_AFTER
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,7 +42,7 @@ def order_key(place: int, number: int, rank: int | None) -> Key:
     return (place, number) if rank is None else (-rank, place, number)
 
 
-class Course:
+class TaskRun:
     """What a run knows of one task: how far it is, and what happened on the way.
 
     `place` is its place in the plan, or that of its group. `missing` counts the conditions
@@ -98,7 +98,7 @@ class Course:
 
         But what is started again, and was up, has not failed: its next attempt was to heal that.
         """
-        up = self.is_ready if self.task.ready is not None else now - self.started_at >= SERVED
+        up = self.is_ready if self.task.ready is not None else now - self.started_at >= STABLE_AFTER
         if self.task.restart != "never" and self.state == RUNNING and up and outcome in FAILURES:
             outcome, reason = outcomes.STOPPED, f"{reason}, before its next start"
         self.state, self.last = PAUSED, (outcome, reason)
@@ -127,7 +127,7 @@ class Course:
         return f"`{self.planned.name}` {_UNMET[condition]}"
 
 
-class Courses:
+class TaskRuns:
     """All tasks of a run by number; `intents` gets what is to be written down of their ends.
 
     `unfinished` counts those without an outcome that the run waits for: all but daemons.
@@ -138,7 +138,7 @@ class Courses:
     def __init__(self, plan: Plan, intents: list[Intent]) -> None:
         tasks, self._ranks = plan.tasks, plan.ranks
         self.all = [
-            Course(number, planned, number, None if self._ranks is None else self._ranks.of(number))
+            TaskRun(number, planned, number, None if self._ranks is None else self._ranks.of(number))
             for number, planned in enumerate(tasks)
         ]
         self.outcomes: list[str | None] = [None] * len(tasks)
@@ -157,13 +157,13 @@ class Courses:
         """The attempts of which nobody has said that they have started: task and number."""
         return [(course.number, course.attempts) for course in self.all if course.state in (STARTING, HELD)]
 
-    def tell(self, course: Course, condition: str) -> None:
+    def tell(self, course: TaskRun, condition: str) -> None:
         """Something holds of a task that goes on: it was started, it is ready."""
         for number, awaited in course.planned.needed_by:
             if awaited == condition:
                 self._one_less(self.all[number])
 
-    def settle(self, course: Course, outcome: str, reason: str, *, passed: bool = False) -> None:
+    def settle(self, course: TaskRun, outcome: str, reason: str, *, passed: bool = False) -> None:
         """Give a task its outcome; `tell_end` is what follows from it."""
         course.state = FINISHED
         course.passed = passed
@@ -173,7 +173,7 @@ class Courses:
             Finish(task=course.number, outcome=outcome, attempts=course.attempts, reason=reason)
         )
 
-    def settle_known(self, courses: Sequence[Course]) -> list[int]:
+    def settle_known(self, courses: Sequence[TaskRun]) -> list[int]:
         """Settle what is known before anything starts; the numbers of those that an earlier run ended.
 
         These, and what is to be skipped whatever happens.
@@ -192,7 +192,7 @@ class Courses:
             self.tell_end(course)
         return [course.number for course in known if course.planned.carried]
 
-    def tell_end(self, course: Course) -> None:
+    def tell_end(self, course: TaskRun) -> None:
         """Count its outcome for every task that waited for it, and skip what can now never start."""
         settled = [course]
         while settled:
@@ -212,7 +212,7 @@ class Courses:
                     self.settle(after, outcomes.SKIPPED, before.unmet(condition))
                     settled.append(after)
 
-    def expand(self, group: Course, instances: Sequence[PlannedTask]) -> list[int]:
+    def expand(self, group: TaskRun, instances: Sequence[PlannedTask]) -> list[int]:
         """Put a group's instances in its place, at least one; their numbers."""
         group.state = EXPANDED
         self.expanded.add(group.number)
@@ -220,7 +220,7 @@ class Courses:
             self.all[after].missing += len(instances) - 1
         first = len(self.all)
         courses = [
-            Course(number, planned, group.place, self._rank(group, planned))
+            TaskRun(number, planned, group.place, self._rank(group, planned))
             for number, planned in enumerate(instances, first)
         ]
         self.all += courses
@@ -229,10 +229,10 @@ class Courses:
         self.unfinished += sum(not course.task.daemon for course in courses) - (not group.task.daemon)
         return [course.number for course in courses]
 
-    def _rank(self, group: Course, instance: PlannedTask) -> int | None:
+    def _rank(self, group: TaskRun, instance: PlannedTask) -> int | None:
         return None if self._ranks is None else self._ranks.of_instance(group.place, instance.name)
 
-    def _one_less(self, course: Course) -> None:
+    def _one_less(self, course: TaskRun) -> None:
         course.missing -= 1
         if course.missing == 0:
             self.released.append(course)

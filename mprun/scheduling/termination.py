@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mprun import outcomes
-from mprun.scheduling.instructions import Intent, Signal, Withdraw
+from mprun.scheduling.instructions import CancelStart, Intent, Signal
 from mprun.scheduling.task_run import HELD, RUNNING, STARTING
 from mprun.scheduling.timers import KILL
 
 if TYPE_CHECKING:
-    from mprun.scheduling.retry import Ending
-    from mprun.scheduling.task_run import Course
+    from mprun.scheduling.retry import AttemptResult
+    from mprun.scheduling.task_run import TaskRun
     from mprun.scheduling.timers import Timers
 
 KILL_SIGNAL = "SIGKILL"
@@ -30,7 +30,7 @@ RECORD_LOST = "record_lost"
 _HANGS = (TIMEOUT, NOT_READY, RUN_TIMES_OUT)
 
 
-class Stops:
+class Termination:
     """Asks attempts to end: the first reason counts, and only a kill goes after it."""
 
     def __init__(self, intents: list[Intent], timers: Timers) -> None:
@@ -39,7 +39,7 @@ class Stops:
         # What is to end, but has no process yet, is killed as soon as it has one.
         self.killing = False
 
-    def ask_to_end(self, course: Course, reason: str, now: float, *, kill: bool = False) -> None:
+    def ask_to_end(self, course: TaskRun, reason: str, now: float, *, kill: bool = False) -> None:
         """Ask an attempt to end, if there is one: by a signal, or by a word before it starts."""
         if course.state not in (HELD, STARTING, RUNNING):
             return
@@ -47,34 +47,34 @@ class Stops:
         if first:
             course.stop_reason = reason
         if course.state != RUNNING and first:
-            self._intents.append(Withdraw(task=course.number, attempt=course.attempts))
+            self._intents.append(CancelStart(task=course.number, attempt=course.attempts))
         if course.state == RUNNING and kill:
             self.kill(course, reason)
         elif course.state == RUNNING and first:
             self._stop(course, reason, now)
 
-    def repeat(self, course: Course, reason: str, now: float) -> None:
+    def repeat(self, course: TaskRun, reason: str, now: float) -> None:
         """Ask again what was asked before there was a process to send a signal to."""
         if self.killing:
             self.kill(course, reason)
         else:
             self._stop(course, reason, now)
 
-    def kill(self, course: Course, reason: str) -> None:
+    def kill(self, course: TaskRun, reason: str) -> None:
         """Leave it no choice."""
         self._send(course, KILL_SIGNAL, reason)
 
-    def _stop(self, course: Course, reason: str, now: float) -> None:
+    def _stop(self, course: TaskRun, reason: str, now: float) -> None:
         stop = course.task.stop
         self._timers.set(now + stop.grace, KILL, course.number, course.attempts)
         self._send(course, stop.signal, reason, dump=reason in _HANGS)
 
-    def _send(self, course: Course, signal: str, reason: str, *, dump: bool = False) -> None:
+    def _send(self, course: TaskRun, signal: str, reason: str, *, dump: bool = False) -> None:
         task, attempt = course.number, course.attempts
         self._intents.append(Signal(task=task, attempt=attempt, signal=signal, reason=reason, dump=dump))
 
 
-def judge(course: Course, ending: Ending, now: float) -> tuple[str, str]:
+def judge(course: TaskRun, ending: AttemptResult, now: float) -> tuple[str, str]:
     """The outcome of an attempt that has ended, and the reason.
 
     What follows an attempt by itself does so by the same rules: see `mprun.launcher.start_queue`, and
@@ -97,11 +97,11 @@ def judge(course: Course, ending: Ending, now: float) -> tuple[str, str]:
     return (outcomes.SUCCEEDED, "") if ending.succeeded else (outcomes.FAILED, ending.reason)
 
 
-def not_ready(ending: Ending) -> str:
+def not_ready(ending: AttemptResult) -> str:
     """The reason of what was never ready, over all its attempts, with how the last of them ended."""
     return _not_ready(f"not ready, {ending.reason}", ending)
 
 
-def _not_ready(words: str, ending: Ending) -> str:
+def _not_ready(words: str, ending: AttemptResult) -> str:
     """With what was seen of it last."""
     return f"{words}: {ending.unready}" if ending.unready else words

@@ -213,9 +213,9 @@ DEAF = """\
             print("asked to end")
             os._exit(0)
         signal.signal(signal.SIGTERM, end if hears else signal.SIG_IGN)
-        stand_still()
+        suspend_self()
 
-    def stand_still():
+    def suspend_self():
         while True:
             os.kill(os.getpid(), signal.SIGSTOP)
 

@@ -13,7 +13,7 @@ from support.runs import START_METHODS, alive, mprun, survivors, write
 every_start_method = pytest.mark.parametrize("method", START_METHODS)
 
 
-class Ending(NamedTuple):
+class AttemptResult(NamedTuple):
     """A task's body, and what the record says of it afterwards."""
 
     name: str
@@ -30,22 +30,22 @@ class Ending(NamedTuple):
 
 
 def gives(name, body, kind, result=None):
-    return Ending(name, body, result=result, kind=kind, printed=[])
+    return AttemptResult(name, body, result=result, kind=kind, printed=[])
 
 
 def exits(name, body, code, error=None, printed=()):
-    return Ending(name, body, code, error=error and ("SystemExit", error), printed=list(printed))
+    return AttemptResult(name, body, code, error=error and ("SystemExit", error), printed=list(printed))
 
 
 def kills(name, signal, number=None):
     body = f"os.kill(os.getpid(), {number or f'signal.{signal}'})"
-    return Ending(
+    return AttemptResult(
         name, body, -(number or getattr(__import__("signal"), signal)), signal, printed=[], killed=True
     )
 
 
 def raises(name, body, kind, message=""):
-    return Ending(name, body, 1, error=(kind, message))
+    return AttemptResult(name, body, 1, error=(kind, message))
 
 
 def nested(depth):
@@ -79,7 +79,7 @@ VALUES = [
     exits("exit_nothing", "sys.exit()", 0),
     exits("exit_0", "sys.exit(0)", 0),
     exits("exit_false", "sys.exit(False)", 0),
-    Ending("left_with_0", "os._exit(0)", printed=[], killed=True),
+    AttemptResult("left_with_0", "os._exit(0)", printed=[], killed=True),
 ]
 FAILURES = [
     exits("exit_3", "sys.exit(3)", 3, "3"),
@@ -88,13 +88,13 @@ FAILURES = [
     exits("exit_true", "sys.exit(True)", 1, "True"),
     exits("exit_2_5", "sys.exit(2.5)", 1, "2.5", ["2.5"]),
     exits("exit_text", "sys.exit('so it goes')", 1, "so it goes", ["so it goes"]),
-    Ending("left_with_7", "os._exit(7)", 7, printed=[], killed=True),
+    AttemptResult("left_with_7", "os._exit(7)", 7, printed=[], killed=True),
     kills("sigkill", "SIGKILL"),
     kills("sigsegv", "SIGSEGV"),
     kills("sigabrt", "SIGABRT"),
     kills("sigterm", "SIGTERM"),
     kills("a_signal_without_a_name", "signal 42", 42),
-    Ending("its_own_group", "os.kill(0, signal.SIGKILL)", -9, "SIGKILL", printed=[], killed=True),
+    AttemptResult("its_own_group", "os.kill(0, signal.SIGKILL)", -9, "SIGKILL", printed=[], killed=True),
     raises("value_error", "raise ValueError('no')", "ValueError", "no"),
     raises("without_words", "assert False", "AssertionError"),
     raises("with_colons", "raise KeyError('a: b: c')", "KeyError", "'a: b: c'"),

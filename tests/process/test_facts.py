@@ -106,13 +106,13 @@ def test_the_parent_death_signal_reaches_one_that_is_stopped():
     python("""
         reader, writer = os.pipe()
 
-        def stand_still():
+        def suspend_self():
             prctl(DEATH_SIGNAL, signal.SIGCONT, 0, 0, 0)
             os.setsid()
             os.kill(os.getpid(), signal.SIGSTOP)
             os.write(writer, b"went on")
 
-        middle = fork(lambda: (fork(stand_still), signal.pause()))
+        middle = fork(lambda: (fork(suspend_self), signal.pause()))
         until(lambda: (found := open(f"/proc/{middle}/task/{middle}/children").read().split())
               and open(f"/proc/{found[0]}/stat").read().rpartition(")")[2].split()[0] == "T")
         os.kill(middle, signal.SIGKILL)

@@ -155,7 +155,7 @@ class Waiter:
 
 @pytest.mark.parametrize("reaped", [False, True])
 def test_what_stood_by_and_is_gone_is_not_opened_and_can_be_given_up(reaped):
-    gated = fork.Gated(Waiter())
+    gated = fork.HeldFork(Waiter())
     os.kill(gated.pid, 9)
     if reaped:
         os.waitpid(gated.pid, 0)
@@ -168,7 +168,7 @@ def test_what_stood_by_and_is_gone_is_not_opened_and_can_be_given_up(reaped):
 
 
 def test_what_stands_by_ends_with_the_attempt_once_it_is_let_go():
-    gated = fork.Gated(Waiter())
+    gated = fork.HeldFork(Waiter())
     assert gated.poll() is None
     gated.open()
     assert gated.poll(0) == 0

@@ -22,7 +22,7 @@ import mprun.__main__
 def tell(role):
     with open(role, "w") as file:
         for name, module in sys.modules.items():
-            if name not in before and type(module).__name__ != "StandIn":
+            if name not in before and type(module).__name__ != "LazyModule":
                 print(name, file=file)
 
 def tell_and_fork():

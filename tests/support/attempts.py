@@ -8,14 +8,14 @@ import time
 from pathlib import Path
 
 from mprun.executors.base import (
-    AttemptOrder,
     Call,
     Exited,
     Lost,
     NotStarted,
-    Preparation,
-    Prepared,
+    PrepareReply,
+    PrepareRequest,
     Started,
+    StartRequest,
     Withdrawn,
 )
 from mprun.executors.local import start_launcher
@@ -58,7 +58,7 @@ class Attempts:
         self.prepared = None
         self.main_log = self.directory / "main.log"
         self.executor.prepare(
-            Preparation(
+            PrepareRequest(
                 run_id="a-run",
                 import_path=(str(directory),),
                 log=str(self.main_log),
@@ -90,7 +90,7 @@ class Attempts:
         path = self.directory / f"attempt{key[0]}"
         self._places[key] = path
         self.executor.start(
-            AttemptOrder(
+            StartRequest(
                 key=key,
                 name=more.get("name", f"task{key[0]}"),
                 position=more.get("position", key[0] + 1),
@@ -146,7 +146,7 @@ class Attempts:
 
     def _take(self, report):
         assert not isinstance(report, Lost), report
-        if isinstance(report, Prepared):
+        if isinstance(report, PrepareReply):
             self.prepared = report
         elif isinstance(report, Started):
             self.started[report.key] = report

@@ -7,12 +7,21 @@ from __future__ import annotations
 
 from collections import Counter
 
-from mprun.scheduling.instructions import Finish, Join, MarkReady, Resolve, Signal, Start, TryAgain, Withdraw
+from mprun.scheduling.instructions import (
+    CancelStart,
+    Finish,
+    Join,
+    MarkReady,
+    Resolve,
+    ScheduleRetry,
+    Signal,
+    Start,
+)
 
 FAILURES = ("failed", "timed-out")
 OF_THE_RUN = ("record_lost", "run_ends", "fail_fast", "run_timeout", "user")
 # An attempt that ran for so many seconds has served.
-SERVED = 10.0
+STABLE_AFTER = 10.0
 # Beyond this many tasks, who could have started instead is not looked for: it takes too long.
 SMALL = 40
 
@@ -70,7 +79,7 @@ class Model:
         if ending is not None and ending.exit_code == 0 and not ending.asked:
             self.let_follow(number, self.now - self.alive.get(number, self.now))
         ran = self.now - self.alive.get(number, self.now)
-        self.was_up[number] = number in self.ready_now if self.task(number).ready else ran >= SERVED
+        self.was_up[number] = number in self.ready_now if self.task(number).ready else ran >= STABLE_AFTER
         self.release(number)
 
     def judge(self, number, ending):
@@ -171,14 +180,14 @@ class Model:
                 self.check_start(intent.task, intent.attempt, intent.after)
             case Signal():
                 self.check_signal(intent)
-            case Withdraw():
+            case CancelStart():
                 assert intent.task in self.live, "what was not handed over is withdrawn"
                 assert intent.task not in self.alive, "what has a process is withdrawn"
                 assert intent.attempt == self.attempts[intent.task]
                 if intent.task not in self.unwanted:
                     self.end()
                 self.asked[intent.task] = "user", self.now
-            case TryAgain():
+            case ScheduleRetry():
                 self.check_try_again(intent)
             case Finish():
                 self.check_finish(intent.task, intent)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from mprun.jobfile.dependencies import Names, link
+from mprun.jobfile.dependencies import NameIndex, link
 from mprun.jobfile.model import Dependency, Instance, Job, JoinEntry, Origin, Task
 from mprun.jobfile.references import EMPTY
 from mprun.jobfile.syntax.document import parse
@@ -42,7 +42,7 @@ def job(tasks: tuple[Task, ...], join: list[tuple[str, float | None]] | None = N
         path="test",
         files=(),
         tasks=instances,
-        needs=link(instances, Names(instances)),
+        needs=link(instances, NameIndex(instances)),
         join=order,
         origin=ORIGIN,
         **{"resources": {}, "params": {}, **more},

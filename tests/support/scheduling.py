@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 from mprun.jobfile.model import Instance
-from mprun.scheduling.instructions import Finish, Join, MarkReady, Resolve, Signal, Start, TryAgain, Withdraw
+from mprun.scheduling.instructions import (
+    CancelStart,
+    Finish,
+    Join,
+    MarkReady,
+    Resolve,
+    ScheduleRetry,
+    Signal,
+    Start,
+)
 from mprun.scheduling.plan import plan_instance
-from mprun.scheduling.retry import Ending
+from mprun.scheduling.retry import AttemptResult
 from mprun.scheduling.scheduler import Scheduler
 
 
@@ -38,9 +47,9 @@ class Run:
                 return f"join {name} {intent.position}/{intent.of}"
             case Signal():
                 return f"{intent.signal} {name} {intent.reason}{' dump' if intent.dump else ''}"
-            case Withdraw():
+            case CancelStart():
                 return f"withdraw {name}"
-            case TryAgain():
+            case ScheduleRetry():
                 kind = "again" if intent.reason == "retry" else intent.reason
                 return f"{kind} {name} {intent.attempt} in {intent.delay:g}"
             case MarkReady():
@@ -55,7 +64,7 @@ class Run:
 
     def exited(self, name, succeeded=True, now=1.0, code=None, **more):
         code = code if code is not None else int(not succeeded)
-        ending = Ending(succeeded=succeeded, reason="exit", exit_code=code, **more)
+        ending = AttemptResult(succeeded=succeeded, reason="exit", exit_code=code, **more)
         return self.take(self.scheduler.task_exited(self.number(name), ending, now))
 
     def withdrawn(self, name, now=1.0):

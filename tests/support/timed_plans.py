@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from mprun.scheduling.estimates import Estimates, Past
+from mprun.scheduling.estimates import Estimates, RunTimings
 from support.plans import plan
 
 
@@ -95,7 +95,7 @@ def timed_plan(dice, count, shape=None, tokens=None):
 
 
 def estimates(durations, until_ready=None):
-    return Estimates([Past(durations=durations, until_ready=until_ready or {})])
+    return Estimates([RunTimings(durations=durations, until_ready=until_ready or {})])
 
 
 def noisy(dice, durations, share):

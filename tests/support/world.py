@@ -7,9 +7,9 @@ import random
 from collections import deque
 
 from mprun.jobfile.model import Instance
-from mprun.scheduling.instructions import Resolve, Signal, Start, Withdraw
+from mprun.scheduling.instructions import CancelStart, Resolve, Signal, Start
 from mprun.scheduling.plan import plan_instance
-from mprun.scheduling.retry import Ending
+from mprun.scheduling.retry import AttemptResult
 from mprun.scheduling.scheduler import AHEAD, HELD_AHEAD, Scheduler
 from support.model import Model
 from support.random_plans import random_plan
@@ -124,7 +124,7 @@ class World:
             self.carry_out(scheduler.task_withdrawn(task, self.now))
         elif what == "started":
             if dice.random() < 0.01:
-                self.end(task, Ending(succeeded=False, reason="could not be started"))
+                self.end(task, AttemptResult(succeeded=False, reason="could not be started"))
             else:
                 self.begin(task)
         elif what == "ready":
@@ -134,7 +134,9 @@ class World:
         elif task in self.model.alive:
             code = dice.choice([0, 0, 0, 0, 1, 2])
             lost = dice.random() < 0.01
-            self.end(task, None if lost else Ending(succeeded=code == 0, reason="exit", exit_code=code))
+            self.end(
+                task, None if lost else AttemptResult(succeeded=code == 0, reason="exit", exit_code=code)
+            )
 
     def begin(self, task):
         dice, daemon = self.dice, self.model.task(task).daemon
@@ -175,7 +177,7 @@ class World:
                         self.signalled.add(intent.task)
                     if intent.signal == "SIGKILL" or self.dice.random() < 0.7:
                         self.at(self.dice.random() * 0.1, "exited", intent.task)
-                case Withdraw():
+                case CancelStart():
                     if intent.task in self.queue:
                         self.drop(intent.task)
         asked = [intent.task for intent in intents if isinstance(intent, Resolve)]

@@ -17,7 +17,7 @@ from mprun.cli.views.plan_graph import dot_lines, mermaid_lines
 from mprun.cli.views.plan_json import plan_json
 from mprun.cli.views.plan_text import plan_lines
 from mprun.errors import JobFileError, NothingSelected, UsageError
-from mprun.jobfile.loader import assemble
+from mprun.jobfile.loader import load_job_file
 
 # How many files in the ordinary run; by hand `MPRUN_EXAMPLES=20000` looks further.
 EXAMPLES = int(os.environ.get("MPRUN_EXAMPLES", "150"))
@@ -342,7 +342,7 @@ def looks(directory, text, seen):
         file.write(text)
     for lenient in (True, False):
         try:
-            job = assemble(path, {}, (), ENVIRONMENT, lenient=lenient)
+            job = load_job_file(path, {}, (), ENVIRONMENT, lenient=lenient)
             if lenient:
                 continue
             plan = api.plan_job(job)

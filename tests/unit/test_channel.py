@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mprun.launcher.channel import EngineEnd, Frames, LauncherEnd
+from mprun.launcher.channel import EngineChannel, FrameDecoder, LauncherChannel
 
 
 @pytest.fixture
@@ -14,7 +14,7 @@ def ends():
     ours, theirs = socket.socketpair()
     with ours, theirs:
         theirs.settimeout(10)
-        yield EngineEnd(ours), LauncherEnd(theirs), ours, theirs
+        yield EngineChannel(ours), LauncherChannel(theirs), ours, theirs
 
 
 def framed(data):
@@ -24,7 +24,7 @@ def framed(data):
 @given(st.lists(st.binary(max_size=50), max_size=10), st.lists(st.integers(1, 20), min_size=1, max_size=50))
 def test_a_stream_is_cut_into_its_frames_however_it_arrives(messages, sizes):
     stream = b"".join(map(framed, messages))
-    frames, found = Frames(), []
+    frames, found = FrameDecoder(), []
     turn = 0
     while stream:
         size = sizes[turn % len(sizes)]

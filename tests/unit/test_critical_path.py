@@ -10,20 +10,20 @@ from support.scheduling import Run
 from support.timed_plans import estimates
 
 from mprun.jobfile.model import Ready
-from mprun.scheduling.critical_path import STEPS, Ranks
-from mprun.scheduling.plan import Carried
+from mprun.scheduling.critical_path import STEPS, Priorities
+from mprun.scheduling.plan import Reused
 
 SERVES = {"db": {"ready": Ready(kind="tcp", what="80")}}
 
 
 def ranks(made, until_ready=None, **durations):
-    return Ranks(made, estimates(durations, until_ready))
+    return Priorities(made, estimates(durations, until_ready))
 
 
 def ranked(spec, places, durations, *, fail_fast=True, **more):
     """The run of a plan that goes by the ranks of these durations; with `fail_fast` nothing goes ahead."""
     made = plan(spec, places=places, fail_fast=fail_fast, **more)
-    return Run(made.replace(ranks=Ranks(made, estimates(durations))))
+    return Run(made.replace(ranks=Priorities(made, estimates(durations))))
 
 
 def names(made, found):
@@ -67,7 +67,7 @@ def test_what_waits_for_a_failure_is_not_expected_to_run():
 
 def test_what_is_skipped_or_carried_over_takes_nothing():
     made = plan({"a": (), "b": ("a",), "c": ("b",)}, skipped={"c"})
-    done = made.tasks[0].replace(carried=Carried(outcome="succeeded", attempts=1))
+    done = made.tasks[0].replace(carried=Reused(outcome="succeeded", attempts=1))
     made = made.replace(tasks=(done, *made.tasks[1:]))
     found = ranks(made, a=9.0, b=2.0, c=9.0)
     assert names(made, found) == ["b"]
@@ -99,7 +99,7 @@ def test_a_list_of_daemons_takes_nothing():
 def test_of_a_list_what_was_carried_over_takes_nothing():
     made = plan({"each": ()}, keys={"each": {"foreach": "x"}})
     known = {"each[0]": 1.0, "each[1]": 4.0}
-    done = Carried(outcome="succeeded", attempts=1)
+    done = Reused(outcome="succeeded", attempts=1)
     assert ranks(made.replace(carried={"each[1]": done}), **known).seconds == 1.0
     everything = ranks(made.replace(carried={"each[0]": done, "each[1]": done}), **known)
     assert (everything.seconds, everything.of_instance(0, "each[0]")) == (0.0, 0)
@@ -161,7 +161,7 @@ def seconds_for(count):
     spent = []
     for _ in range(3):
         begun = time.process_time()
-        Run(made.replace(ranks=Ranks(made, estimates(durations))))
+        Run(made.replace(ranks=Priorities(made, estimates(durations))))
         spent.append(time.process_time() - begun)
     return min(spent)
 

@@ -8,7 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.plans import task
 
-from mprun.jobfile.dependencies import MAX_DEPENDENCIES, Misfit, Names, find_cycle, link, matcher
+from mprun.jobfile.dependencies import (
+    MAX_DEPENDENCIES,
+    DependencyError,
+    NameIndex,
+    compile_glob,
+    find_cycle,
+    link,
+)
 from mprun.jobfile.model import Instance
 
 
@@ -23,11 +30,11 @@ def instances(spec):
 
 def linked(spec):
     made = instances(spec)
-    return link(made, Names(made))
+    return link(made, NameIndex(made))
 
 
 def misfit(spec):
-    with pytest.raises(Misfit) as caught:
+    with pytest.raises(DependencyError) as caught:
         linked(spec)
     return caught.value
 
@@ -64,17 +71,17 @@ MATRIX = {
     ],
 )
 def test_a_name_means_a_task_a_group_or_what_its_pattern_matches(name, meant):
-    assert list(Names(instances(MATRIX)).meant(name)) == meant
+    assert list(NameIndex(instances(MATRIX)).meant(name)) == meant
 
 
 def test_a_tasks_own_name_goes_before_a_groups_and_a_patterns():
-    names = Names(instances({"t": [], "u": (["t"], []), "a*": [], "ab": []}))
+    names = NameIndex(instances({"t": [], "u": (["t"], []), "a*": [], "ab": []}))
     assert list(names.meant("t")) == [0]
     assert list(names.meant("a*")) == [2]
 
 
 def test_all_names_are_those_of_tasks_and_of_groups():
-    assert set(Names(instances(MATRIX)).all()) == {*MATRIX, "t", "etl", "etl/b"}
+    assert set(NameIndex(instances(MATRIX)).all()) == {*MATRIX, "t", "etl", "etl/b"}
 
 
 @pytest.mark.parametrize(
@@ -94,7 +101,7 @@ def test_all_names_are_those_of_tasks_and_of_groups():
 )
 def test_patterns_match_as_in_a_shell_but_for_brackets(pattern, matched):
     names = ["t", "te", "test", "t[a=1]", "\\d", "a\nb"]
-    assert ",".join(filter(matcher(pattern), names)) == matched
+    assert ",".join(filter(compile_glob(pattern), names)) == matched
 
 
 def plainly(pattern, name):
@@ -107,14 +114,14 @@ def plainly(pattern, name):
 
 @given(st.text("ab*?[", max_size=6), st.text("ab[", max_size=7))
 def test_patterns_match_as_two_lines_of_recursion_do(pattern, name):
-    assert bool(matcher(pattern)(name)) == plainly(pattern, name)
+    assert bool(compile_glob(pattern)(name)) == plainly(pattern, name)
 
 
 def test_no_pattern_takes_long():
     names = ["a" * 100, "a" * 50 + "b" + "a" * 49]
     begun = time.process_time()
-    assert list(filter(matcher("*a" * 40 + "*b"), names)) == []
-    assert list(filter(matcher("*a" * 40 + "*"), names)) == names
+    assert list(filter(compile_glob("*a" * 40 + "*b"), names)) == []
+    assert list(filter(compile_glob("*a" * 40 + "*"), names)) == names
     assert time.process_time() - begun < 1
 
 
@@ -179,7 +186,7 @@ def test_instances_of_one_task_share_what_they_need():
     shared = task("t", 1, after=("first",))
     made = [Instance(name="first", task=task("first", 0))]
     made += [Instance(name=f"t[{n}]", groups=("t",), task=shared) for n in range(1000)]
-    needs = link(made, Names(made))
+    needs = link(made, NameIndex(made))
     assert all(found is needs[1] for found in needs[1:])
 
 
@@ -189,8 +196,8 @@ def test_more_dependencies_than_a_machine_can_hold_are_refused():
     early = task("early", 0)
     made = [Instance(name=f"early[{n}]", groups=("early",), task=early) for n in range(side)]
     made += [Instance(name=f"late[{n}]", groups=("late",), task=late) for n in range(side)]
-    with pytest.raises(Misfit, match="more than 1,000,000 dependencies") as caught:
-        link(made, Names(made))
+    with pytest.raises(DependencyError, match="more than 1,000,000 dependencies") as caught:
+        link(made, NameIndex(made))
     assert caught.value.need == "early"
 
 
@@ -235,7 +242,7 @@ def chain(length):
 def took(length):
     made = chain(length)
     begun = time.process_time()
-    link(made, Names(made))
+    link(made, NameIndex(made))
     return time.process_time() - begun
 
 

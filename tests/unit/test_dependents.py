@@ -6,8 +6,8 @@ from support.scheduling import Run
 from support.timed_plans import estimates
 
 from mprun.jobfile.model import Expect, Limits, Retry
-from mprun.launcher.start_queue import Backlog
-from mprun.scheduling.critical_path import Ranks
+from mprun.launcher.start_queue import StartQueue
+from mprun.scheduling.critical_path import Priorities
 
 
 def held(spec, held=8, **more):
@@ -126,7 +126,7 @@ def test_what_succeeded_before_it_heard_that_it_was_to_end_has_succeeded():
 
 def test_of_what_may_follow_the_longest_way_goes_first():
     made = plan({"a": (), "b": ("a",), "c": ("a",), "d": ("c",)})
-    ranked = made.replace(ranks=Ranks(made, estimates({"b": 1.0, "c": 1.0, "d": 9.0})))
+    ranked = made.replace(ranks=Priorities(made, estimates({"b": 1.0, "c": 1.0, "d": 9.0})))
     assert Run(ranked, held=1).log == ["start a", "start c after a"]
 
 
@@ -148,7 +148,7 @@ def taken(backlog):
 
 
 def test_a_success_lets_what_follows_start_in_the_order_in_which_it_was_asked_for():
-    backlog = Backlog()
+    backlog = StartQueue()
     backlog.places = 5
     requests(backlog, (1, [0]), (2, [0, 9]), (3, []))
     assert taken(backlog) == [3]
@@ -162,7 +162,7 @@ def test_a_success_lets_what_follows_start_in_the_order_in_which_it_was_asked_fo
 
 @pytest.mark.parametrize("late", [(), (5.0,)], ids=["a failure", "a success that was too late"])
 def test_what_is_no_success_in_time_gives_up_all_that_follows(late):
-    backlog = Backlog()
+    backlog = StartQueue()
     backlog.places = 5
     requests(backlog, (1, [0]), (2, [1]), (3, [0]), (4, []), (5, [9]))
     assert (backlog.behind((1, 1))[0], backlog.behind((4, 1))) == ((2, 1), None)
@@ -175,7 +175,7 @@ def test_what_is_no_success_in_time_gives_up_all_that_follows(late):
 
 
 def test_a_daemon_needs_no_place():
-    backlog = Backlog()
+    backlog = StartQueue()
     requests(backlog, (1, []))
     backlog.add((2, 1), ("d", 2, 1, True))
     assert taken(backlog) == [2]

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from mprun.diagnostics import (
     QUOTE_LIMIT,
-    Lines,
-    Place,
-    Problem,
-    Source,
+    Diagnostic,
+    SourceLines,
+    SourceText,
+    Span,
     did_you_mean,
     quote,
     render,
@@ -25,9 +25,9 @@ JOB = json.loads(job_schema.schema_text("job"))
 
 
 def problem(line_text="    retires: 2", line=1, column=5, width=7, message="wrong", hint="", path="f.yaml"):
-    source = Source(path=path, lines=Lines("\n" * (line - 1) + line_text))
-    place = Place(line=line, column=column, width=width)
-    return Problem(message=message, source=source, place=place, hint=hint)
+    source = SourceText(path=path, lines=SourceLines("\n" * (line - 1) + line_text))
+    place = Span(line=line, column=column, width=width)
+    return Diagnostic(message=message, source=source, place=place, hint=hint)
 
 
 def columns(text):
@@ -119,8 +119,11 @@ def test_a_stretch_that_is_longer_than_the_window_ends_with_it():
 
 
 def test_a_place_past_the_end_of_the_file_still_shows_the_hint():
-    far = Problem(
-        message="m", source=Source(path="f", lines=Lines("a")), place=Place(line=9, column=1), hint="mend"
+    far = Diagnostic(
+        message="m",
+        source=SourceText(path="f", lines=SourceLines("a")),
+        place=Span(line=9, column=1),
+        hint="mend",
     )
     assert "mend" in render([far])
 

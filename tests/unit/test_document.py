@@ -11,7 +11,7 @@ import yaml
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from mprun.diagnostics import Place, render
+from mprun.diagnostics import Span, render
 from mprun.errors import JobFileError, UsageError
 from mprun.jobfile.syntax import composer, document
 from mprun.jobfile.syntax.document import load, parse, place_of, plain
@@ -129,7 +129,7 @@ def test_keys_may_be_other_than_strings():
 def test_a_byte_order_mark_is_accepted():
     document = parse(b"\xef\xbb\xbfa: 1\n", "f")
     assert document.root == {"a": 1}
-    assert place_of(document, ("a",), key=True) == Place(line=1, column=1, width=1)
+    assert place_of(document, ("a",), key=True) == Span(line=1, column=1, width=1)
 
 
 def test_the_hash_is_that_of_the_bytes():
@@ -186,18 +186,18 @@ def test_a_path_that_leads_nowhere_gives_the_nearest_ancestor():
 
 def test_the_place_of_an_alias_is_where_it_stands():
     document = parse("a: &x {b: 1}\nc: [1, *x]\n", "f")
-    assert place_of(document, ("c", 1)) == Place(line=2, column=8, width=2)
+    assert place_of(document, ("c", 1)) == Span(line=2, column=8, width=2)
 
 
 def test_a_value_of_several_lines_is_marked_to_the_end_of_its_first():
     document = parse('a: "one\n  two"\nb: 1\n', "f")
-    assert place_of(document, ("a",)) == Place(line=1, column=4, width=4)
+    assert place_of(document, ("a",)) == Span(line=1, column=4, width=4)
 
 
 def test_places_hold_for_any_line_ending_and_wide_characters():
     document = parse('é: "名\u2028前"\r\nb: 1\rc: [x, y]\n', "f")
-    assert place_of(document, ("b",)) == Place(line=2, column=4, width=1)
-    assert place_of(document, ("c", 1)) == Place(line=3, column=8, width=1)
+    assert place_of(document, ("b",)) == Span(line=2, column=4, width=1)
+    assert place_of(document, ("c", 1)) == Span(line=3, column=8, width=1)
 
 
 TREES = st.recursive(

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from mprun.scheduling.estimates import Estimates, Past, median
+from mprun.scheduling.estimates import Estimates, RunTimings, median
 
 
 def of(*runs):
-    return Estimates([Past(durations=run, until_ready={}) for run in runs])
+    return Estimates([RunTimings(durations=run, until_ready={}) for run in runs])
 
 
 def test_a_task_takes_what_the_middle_one_of_its_runs_took():
@@ -45,7 +45,7 @@ def test_a_list_becomes_what_it_became_in_the_newest_run_that_tells():
 
 
 def test_what_nobody_saw_ready_is_ready_at_once():
-    known = Estimates([Past(durations={"a": 1.0}, until_ready={"db": 3.0})])
+    known = Estimates([RunTimings(durations={"a": 1.0}, until_ready={"db": 3.0})])
     assert known.until_ready("db") == 3.0
     assert known.until_ready("a") == 0.0
 

@@ -11,11 +11,11 @@ from support.random_plans import random_plan
 from support.timed_plans import estimates, noisy, timed_plan
 
 from mprun.jobfile.model import Ready, Retry
-from mprun.scheduling.critical_path import Ranks
-from mprun.scheduling.estimates import Estimates, Past
+from mprun.scheduling.critical_path import Priorities
+from mprun.scheduling.estimates import Estimates, RunTimings
 from mprun.scheduling.forecast import REHEARSED_TASKS, WORTH, foresee, ordered
-from mprun.scheduling.plan import Carried
-from mprun.scheduling.simulation import rehearse
+from mprun.scheduling.plan import Reused
+from mprun.scheduling.simulation import simulate
 
 SERVES = {"db": {"ready": Ready(kind="tcp", what="80")}}
 # Two chains of which the file begins with the short one.
@@ -23,11 +23,11 @@ SPEC = {"s1": (), "s2": (), "s3": (), "s4": (), "a": (), "b": ("a",), "c": ("b",
 
 
 def past(**durations):
-    return [Past(durations=durations, until_ready={})]
+    return [RunTimings(durations=durations, until_ready={})]
 
 
 def played(made, until_ready=None, **durations):
-    found = rehearse(made, estimates(durations, until_ready))
+    found = simulate(made, estimates(durations, until_ready))
     return found and (found.seconds, [made.tasks[number].name for number in found.order])
 
 
@@ -71,7 +71,7 @@ def test_a_list_is_spread_as_it_was():
 
 def test_of_a_list_what_was_carried_over_takes_nothing():
     made = plan({"each": ()}, late={"each"}, keys={"each": {"foreach": "x"}})
-    made = made.replace(carried={"each[1]": Carried(outcome="succeeded", attempts=1)})
+    made = made.replace(carried={"each[1]": Reused(outcome="succeeded", attempts=1)})
     assert played(made, **{"each[0]": 1.0, "each[1]": 4.0}) == (1.0, ["each"])
 
 
@@ -104,7 +104,7 @@ def test_the_long_chain_goes_first_where_that_is_shorter():
     "spec", [dict.fromkeys(map(str, range(300)), ()), {"a": (), "b": ("a",), "c": ("b",)}]
 )
 def test_the_order_of_the_file_stays_where_no_other_can_be_shorter(spec, monkeypatch):
-    monkeypatch.setattr("mprun.scheduling.forecast.rehearse", None)
+    monkeypatch.setattr("mprun.scheduling.forecast.simulate", None)
     assert ordered(plan(spec, places=2), past(**dict.fromkeys(spec, 1.0))).ranks is None
 
 
@@ -118,14 +118,14 @@ def anomaly():
     for seed in range(200):
         made, durations = timed_plan(random.Random(seed), 30, tokens=True)
         known = estimates(durations)
-        ranked = made.replace(ranks=Ranks(made, known))
-        if rehearse(ranked, known).seconds > 1.1 * rehearse(made, known).seconds:
+        ranked = made.replace(ranks=Priorities(made, known))
+        if simulate(ranked, known).seconds > 1.1 * simulate(made, known).seconds:
             return made, durations
     raise AssertionError("no seed gives an anomaly")
 
 
 def test_what_is_too_large_to_rehearse_goes_by_ranks_unless_there_are_tokens(monkeypatch):
-    monkeypatch.setattr("mprun.scheduling.forecast.rehearse", None)
+    monkeypatch.setattr("mprun.scheduling.forecast.simulate", None)
     count = REHEARSED_TASKS
     spec = {f"s{number}": () for number in range(count)} | {"a": (), "b": ("a",)}
     durations = {**dict.fromkeys(spec, 1.0), "b": count / 2.0}
@@ -164,7 +164,7 @@ def drawn():
 
 
 def seconds(made, durations):
-    return rehearse(made, estimates(durations)).seconds
+    return simulate(made, estimates(durations)).seconds
 
 
 def test_the_chosen_order_is_never_longer_than_that_of_the_file_and_often_shorter(drawn):
@@ -177,7 +177,7 @@ def test_the_chosen_order_is_never_longer_than_that_of_the_file_and_often_shorte
 
 def test_a_rehearsal_has_every_task_once_in_its_order(drawn):
     for made, chosen, durations in drawn:
-        assert sorted(rehearse(chosen, estimates(durations)).order) == list(range(len(made.tasks)))
+        assert sorted(simulate(chosen, estimates(durations)).order) == list(range(len(made.tasks)))
 
 
 def test_where_tasks_take_a_fifth_more_or_less_the_chosen_order_is_rarely_longer(drawn):
@@ -192,7 +192,7 @@ def test_where_tasks_take_a_fifth_more_or_less_the_chosen_order_is_rarely_longer
 
 def test_no_rehearsal_is_shorter_than_can_be_or_longer_than_graham_allows(drawn):
     for made, _, durations in drawn:
-        ranks = Ranks(made, Estimates(past(**durations)))
+        ranks = Priorities(made, Estimates(past(**durations)))
         shared, places = ranks.work / made.max_parallel, made.max_parallel
         for order in (made, made.replace(ranks=ranks)):
             took = seconds(order, durations)
@@ -209,7 +209,7 @@ def test_whatever_a_job_says_and_a_record_holds_there_is_an_outlook(block):
         names = [planned.name for planned in made.tasks] + [f"t{number}[{number % 3}]" for number in range(9)]
         known = {name: dice.choice([0.0, dice.random() * 5]) for name in names if dice.random() < 0.7}
         ready = {name: dice.random() * 5 for name in names if dice.random() < 0.5}
-        found = foresee(made, [Past(durations={**known, "t0": 1.0}, until_ready=ready)])
+        found = foresee(made, [RunTimings(durations={**known, "t0": 1.0}, until_ready=ready)])
         assert found.order is None or sorted(found.order) == list(range(len(made.tasks)))
         assert found.seconds is None or found.seconds >= 0.0
 

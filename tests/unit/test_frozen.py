@@ -6,10 +6,10 @@ import pickle
 
 import pytest
 
-from mprun.frozen import Value, ValueType
+from mprun.frozen import Frozen, ValueType
 
 
-class Point(Value):
+class Point(Frozen):
     x: int
     y: int = 0
 
@@ -18,11 +18,11 @@ class Named(Point):
     name: str
 
 
-class One(Value):
+class One(Frozen):
     only: object
 
 
-class Hot(Value):
+class Hot(Frozen):
     a: object
     b: object = "b"
 
@@ -71,8 +71,8 @@ def test_a_value_of_a_tuple_is_the_one_whose_tuple_it_is():
 
 def test_a_hastened_class_makes_the_same_values():
     plain = [Hot(a=1), Hot(a=1, b="x"), Hot(a=None, b=())]
-    Hot.hasten()
-    Hot.hasten()
+    Hot.compile_init()
+    Hot.compile_init()
     assert [Hot(a=1), Hot(a=1, b="x"), Hot(b=(), a=None)] == plain
     with pytest.raises(TypeError, match="'a'"):
         Hot(b=1)

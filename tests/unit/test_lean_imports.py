@@ -24,7 +24,7 @@ import click
 print([name for name in ("ast", "dis", "tokenize", "platform") if name in sys.modules])
 print([type(sys.modules[name]).__name__ for name in ("inspect", "uuid")])
 """
-    assert run(code) == "[]\n['StandIn', 'StandIn']\n"
+    assert run(code) == "[]\n['LazyModule', 'LazyModule']\n"
 
 
 def test_click_gets_what_was_put_off_when_it_asks():
@@ -105,7 +105,7 @@ import_yaml_parser()
 from mprun.jobfile.syntax.document import parse
 print(parse("a: [1, &x b, *x]", "job.yaml").root)
 of_yaml = {name: module for name, module in sys.modules.items() if name.partition(".")[0] == "yaml"}
-print(sorted(name for name, module in of_yaml.items() if type(module).__name__ != "StandIn"))
+print(sorted(name for name, module in of_yaml.items() if type(module).__name__ != "LazyModule"))
 """
     names = ["yaml._yaml", "yaml.error", "yaml.events", "yaml.nodes", "yaml.tokens"]
     assert run(code).splitlines() == ["{'a': [1, 'b', 'b']}", str(names)]
@@ -183,12 +183,12 @@ before = importlib.util.find_spec("uuid").origin
 import uuid
 print(type(sys.modules["uuid"]).__name__, uuid.uuid4().version, before == uuid.__file__)
 """
-    assert run(code) == "StandIn 4 True\n"
+    assert run(code) == "LazyModule 4 True\n"
 
 
 HEAD = """
 import sys, threading
-from mprun.lazy_import import StandIn, put_off
+from mprun.lazy_import import LazyModule, install_lazy
 sys.path.insert(0, sys.argv[1])
 """
 
@@ -203,7 +203,7 @@ def stand_in(tmp_path, module, code):
 
 def test_threads_that_ask_at_once_wait_for_the_whole_module(tmp_path):
     code = """
-        module = put_off("late")
+        module = install_lazy("late")
         found = []
         threads = [threading.Thread(target=lambda: found.append(module.last)) for _ in range(8)]
         for thread in threads: thread.start()
@@ -218,7 +218,7 @@ def test_a_module_that_cannot_be_loaded_is_asked_for_again(tmp_path):
     (tmp_path / "late.py.not").touch()
     code = """
         import os
-        module = put_off("late")
+        module = install_lazy("late")
         for _ in range(2):
             try: module.last
             except OSError as error: print(error, "half" in vars(module))
@@ -230,17 +230,17 @@ def test_a_module_that_cannot_be_loaded_is_asked_for_again(tmp_path):
 
 def test_who_looks_through_all_modules_loads_none(tmp_path):
     code = """
-        module = put_off("late")
+        module = install_lazy("late")
         for each in sys.modules.values():
             getattr(each, "__file__", None), getattr(each, "__warningregistry__", None)
-        print(isinstance(module, StandIn), module.__file__.endswith("late.py"), module.__spec__.name)
+        print(isinstance(module, LazyModule), module.__file__.endswith("late.py"), module.__spec__.name)
         """
     assert stand_in(tmp_path, "import email.mime.text\n", code) == ["True", "True", "late"]
 
 
 def test_what_is_replaced_in_a_module_stays_replaced(tmp_path):
     code = """
-        module = put_off("late")
+        module = install_lazy("late")
         module.last = 6
         print(module.last, module.other)
         """

@@ -14,8 +14,8 @@ from mprun.cli.views.plan_graph import dot_lines, mermaid_lines
 from mprun.cli.views.plan_json import plan_json
 from mprun.cli.views.plan_text import plan_lines
 from mprun.errors import JobFileError
-from mprun.jobfile.loader import assemble
-from mprun.jobfile.references import Lookup, resolve
+from mprun.jobfile.loader import load_job_file
+from mprun.jobfile.references import Resolver, resolve
 
 SECRET = "s3cr3t-7f1e"
 
@@ -34,7 +34,7 @@ class Desk:
         """The job of `job.yaml`, with every view of its plan looked through once."""
         self.write(**files)
         path = str(self.path / "job.yaml")
-        job = assemble(path, params or {}, options, env or {}, lenient=lenient)
+        job = load_job_file(path, params or {}, options, env or {}, lenient=lenient)
         if not lenient:
             views(job)
         return job
@@ -410,7 +410,7 @@ def test_variables_come_from_the_nearest_that_names_them(desk):
 
 
 def call_env(instance):
-    lookup = Lookup(instance.task.scope, instance.task.axes, instance.values, reveal=True)
+    lookup = Resolver(instance.task.scope, instance.task.axes, instance.values, reveal=True)
     return {name: resolve(value, lookup) for name, value in instance.task.env.items()}
 
 
@@ -549,7 +549,7 @@ def seconds_for(desk, count):
     desk.write(job="\n".join(["params: {p: x, t: 5}", "tasks:", "  - {name: t0, target: 'm:f'}", *lines]))
     path = str(desk.path / "job.yaml")
     begin = time.process_time()
-    assemble(path, {}, (), {})
+    load_job_file(path, {}, (), {})
     return time.process_time() - begin
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from mprun.diagnostics import render
 from mprun.errors import JobFileError, UsageError
 from mprun.jobfile.model import Origin
-from mprun.jobfile.params import MAX_PROBLEMS, Given, declare, from_options, from_with, settle
+from mprun.jobfile.params import MAX_PROBLEMS, ParamInput, declare, from_options, from_with, settle
 from mprun.jobfile.references import Reference, Template
 from mprun.jobfile.schema.job_schema import check
 from mprun.jobfile.syntax.document import parse
@@ -496,7 +496,7 @@ def test_what_the_recipe_does_not_have_is_told_at_its_key():
 def test_without_a_task_nothing_undeclared_is_given():
     document = parse("params: {day: a}", "f.yaml")
     with pytest.raises(UsageError, match=r"there is no param `dya`; did you mean `day`\?"):
-        settle(document, document.root["params"], {"dya": Given(value="a", where="`-p`")})
+        settle(document, document.root["params"], {"dya": ParamInput(value="a", where="`-p`")})
 
 
 def test_what_is_known_only_during_the_run_is_passed_on():

@@ -9,14 +9,14 @@ from support.plans import plan
 from mprun.cli.views.plan_graph import dot_lines, mermaid_lines
 from mprun.cli.views.plan_json import plan_json
 from mprun.cli.views.plan_text import PATH, WIDTH, plan_lines
-from mprun.scheduling.estimates import Past
+from mprun.scheduling.estimates import RunTimings
 from mprun.scheduling.forecast import foresee
 
 SPEC = {"s1": (), "s2": (), "a": (), "b": ("a",)}
 
 
 def shown(view, made, runs=1, **durations):
-    return list(view(made, foresee(made, [Past(durations=durations, until_ready={})] * runs)))
+    return list(view(made, foresee(made, [RunTimings(durations=durations, until_ready={})] * runs)))
 
 
 def test_a_plan_tells_the_time_the_order_and_the_critical_path():

@@ -12,7 +12,7 @@ from mprun.cli.views.plan_graph import dot_lines, mermaid_lines
 from mprun.cli.views.plan_json import plan_json
 from mprun.cli.views.plan_notes import period, quantity
 from mprun.cli.views.plan_text import WIDTH, plan_lines
-from mprun.jobfile.dependencies import Names, link
+from mprun.jobfile.dependencies import NameIndex, link
 from mprun.jobfile.matrix import combinations
 from mprun.jobfile.model import Expect, Instance, Limits, Ready, Retry, Stop
 from mprun.jobfile.references import Scope, compiled, parse
@@ -267,7 +267,7 @@ def test_the_document_has_everything_that_a_plan_has():
         )
     )
     whole = job((), resources={"db": 2}, params={"n": 3}, timeout=9.0)
-    whole = whole.replace(tasks=tuple(tasks), needs=link(tasks, Names(tasks)))
+    whole = whole.replace(tasks=tuple(tasks), needs=link(tasks, NameIndex(tasks)))
     value = document(plan_tasks(whole, cpus=2, default_method="fork"))
     assert list(value) == [
         *("job", "file", "start_method", "fail_fast", "timeout", "max_parallel", "cpus", "at_once", "mode"),

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from mprun.jobfile.references import (
     EMPTY,
     HIDDEN,
-    Lookup,
     Reference,
     ReferenceProblem,
+    Resolver,
     Scope,
     Template,
     as_text,
@@ -41,7 +41,7 @@ SCOPE = Scope(
 
 
 def resolved(node, **more):
-    return resolve(compiled(node), Lookup(SCOPE, **more))
+    return resolve(compiled(node), Resolver(SCOPE, **more))
 
 
 def problem(call, *arguments):
@@ -170,7 +170,7 @@ def test_escaped_text_around_a_reference_is_text(before, after):
     # A dollar that stands before a reference would make an escape of it.
     before = before.rstrip("$")
     node = parse(f"{escaped(before)}${{params.n}}{escaped(after)}")
-    assert resolve(node, Lookup(SCOPE)) == (f"{before}3{after}" if before or after else 3)
+    assert resolve(node, Resolver(SCOPE)) == (f"{before}3{after}" if before or after else 3)
 
 
 @given(st.text(alphabet="${}abparms.n "))
@@ -204,7 +204,7 @@ def test_every_reference_of_a_tree_is_found():
 
 def test_resolving_makes_a_copy():
     node = compiled({"a": ["x"]})
-    copy = resolve(node, Lookup(EMPTY))
+    copy = resolve(node, Resolver(EMPTY))
     copy["a"].append("y")
     assert node == {"a": ["x"]}
 
@@ -251,7 +251,7 @@ def test_inside_a_string_a_value_is_json(text, value):
 
 def test_json_inside_a_string_is_json_with_any_key():
     scope = SCOPE.replace(params={"map": {True: 1, None: 2, 1.5: "跳"}})
-    text = resolve(parse("=${params.map}"), Lookup(scope))
+    text = resolve(parse("=${params.map}"), Resolver(scope))
     assert text == '={"true": 1, "null": 2, "1.5": "跳"}'
     assert as_text({"a": parse("${item}")}) == '{"a": "${item}"}'
 
@@ -321,7 +321,7 @@ def test_results_come_from_who_knows_them():
 
 def test_a_result_that_is_not_what_was_hoped_for_says_so():
     found = problem(
-        resolve, compiled("${tasks.a.result.rows}"), Lookup(SCOPE, results=lambda reference: {"row": 1})
+        resolve, compiled("${tasks.a.result.rows}"), Resolver(SCOPE, results=lambda reference: {"row": 1})
     )
     assert (str(found), found.word, found.candidates) == (
         "`${tasks.a.result.rows}`: there is no `rows`",
@@ -332,7 +332,7 @@ def test_a_result_that_is_not_what_was_hoped_for_says_so():
 
 def test_what_resolved_text_looks_like_is_not_read_again():
     scope = SCOPE.replace(params={"p": "${env.HOME}", "q": "$${x}"})
-    assert resolve(compiled(["${params.p}", "-${params.p}", "-${params.q}"]), Lookup(scope)) == [
+    assert resolve(compiled(["${params.p}", "-${params.p}", "-${params.q}"]), Resolver(scope)) == [
         "${env.HOME}",
         "-${env.HOME}",
         "-$${x}",
@@ -352,8 +352,8 @@ def test_a_secret_is_shown_to_nobody_who_does_not_ask_for_it():
 def test_a_secret_in_what_a_param_became_is_hidden_and_revealed_with_it():
     scope = SCOPE.replace(params={**SCOPE.params, "url": parse("x://${params.token}@h")})
     results = dict.fromkeys(["results"], lambda reference: None)
-    assert resolve(parse("${params.url}"), Lookup(scope, **results)) == "x://***@h"
-    assert resolve(parse("${params.url}"), Lookup(scope, **results, reveal=True)) == "x://hunter2@h"
+    assert resolve(parse("${params.url}"), Resolver(scope, **results)) == "x://***@h"
+    assert resolve(parse("${params.url}"), Resolver(scope, **results, reveal=True)) == "x://hunter2@h"
 
 
 def test_a_tree_is_shown_as_json_with_what_is_not_known_as_it_was_written():
@@ -370,7 +370,7 @@ def test_a_tree_is_shown_as_json_with_what_is_not_known_as_it_was_written():
 def test_of_the_environment_only_what_is_like_it_is_told():
     for text, hint in (("${env.HOEM}", "did you mean `HOME`?"), ("${env.XYZZY}", "")):
         with pytest.raises(ReferenceProblem) as caught:
-            resolve(compiled(text), Lookup(SCOPE))
+            resolve(compiled(text), Resolver(SCOPE))
         assert caught.value.hint == hint
 
 

@@ -18,14 +18,14 @@ from support.runs import ROOT
 
 from mprun import api
 from mprun.cli.views.run import show_json
-from mprun.diagnostics import Lines
+from mprun.diagnostics import SourceLines
 from mprun.engine.preflight import calls
 from mprun.jobfile.syntax.document import place_of
 from mprun.record import recorder as records
 from mprun.record.state_dir import RunDirectory
 from mprun.reporters import table
 from mprun.scheduling.instructions import Start
-from mprun.scheduling.retry import Ending
+from mprun.scheduling.retry import AttemptResult
 from mprun.scheduling.scheduler import Scheduler
 
 FEW, MANY = 300, 2400
@@ -92,7 +92,7 @@ def specs(count):
 def drive(the_plan):
     """Let each task that starts end at once, in the order of their starts; the scheduler."""
     scheduler = Scheduler(the_plan)
-    succeeded = Ending(succeeded=True, reason="exit 0", exit_code=0)
+    succeeded = AttemptResult(succeeded=True, reason="exit 0", exit_code=0)
     intents = deque(scheduler.begin(0.0))
     while intents:
         intent = intents.popleft()
@@ -214,7 +214,7 @@ def test_what_many_tasks_call_is_bound_as_one_call(tmp_path, uncollected):
 def test_a_good_file_is_not_split_into_lines(tmp_path, monkeypatch):
     path = tmp_path / "job.yaml"
     path.write_text("tasks:\n- {target: m:f, args: ['${env.HOME}']}\n")
-    monkeypatch.setattr(Lines, "_lines", None)
+    monkeypatch.setattr(SourceLines, "_lines", None)
     assert len(api.plan_job(api.load_job(path)).tasks) == 1
 
 

@@ -13,7 +13,7 @@ from mprun import outcomes
 from mprun.jobfile.model import Retry, Stop
 from mprun.scheduling import retry
 from mprun.scheduling.instructions import Start
-from mprun.scheduling.retry import Ending
+from mprun.scheduling.retry import AttemptResult
 from mprun.scheduling.scheduler import Scheduler
 
 GRACE = Stop().grace
@@ -358,7 +358,7 @@ def test_allowed_failure_stops_nothing():
 def test_a_task_costs_the_same_in_a_long_run_as_in_a_short_one():
     def spent(count):
         scheduler = Scheduler(plan({f"t{number}": () for number in range(count)}, places=2))
-        succeeded = Ending(succeeded=True, reason="")
+        succeeded = AttemptResult(succeeded=True, reason="")
         begun = time.process_time()
         queue = deque(intent.task for intent in scheduler.begin(0.0) if isinstance(intent, Start))
         while queue:

@@ -5,13 +5,13 @@ import os
 import pytest
 
 from mprun.jobfile import locate
-from mprun.jobfile.loader import Assembly
+from mprun.jobfile.loader import JobLoader
 from mprun.jobfile.model import Dependency, Expect, JoinEntry, Retry, Stop
 from mprun.jobfile.syntax.document import parse
 
 
 def job(text, path="jobs/demo.yaml"):
-    return Assembly({}, lenient=False).job_of(parse(text, path), {}, ())
+    return JobLoader({}, lenient=False).job_of(parse(text, path), {}, ())
 
 
 def task(lines, before=""):

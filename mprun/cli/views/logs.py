@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 from mprun.diagnostics import quote, suggest
 from mprun.errors import UsageError
-from mprun.jobfile.dependencies import matcher
+from mprun.jobfile.dependencies import compile_glob
 from mprun.reporters import github
 from mprun.reporters.console import MAIN, Output
 from mprun.reporters.format import visible
-from mprun.reporters.tail import Lines, Tail
+from mprun.reporters.tail import SourceLines, Tail
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -33,7 +33,7 @@ class Selection:
     def __init__(self, words: Sequence[str], attempt: int | None = None) -> None:
         self.words = words
         self.attempt = attempt
-        self._patterns = {word: matcher(word) for word in words if {"*", "?"} & set(word)}
+        self._patterns = {word: compile_glob(word) for word in words if {"*", "?"} & set(word)}
 
     def takes(self, task: str) -> bool:
         """Whether a task is asked for."""
@@ -71,7 +71,7 @@ class Printer:
         self._as_json = as_json
         self._plain = Output((), prefix=False, lost=_refuse)
         self._named = Output(names, lost=_refuse)
-        self._lines: dict[tuple[str, int], Lines] = {}
+        self._lines: dict[tuple[str, int], SourceLines] = {}
 
     @property
     def broken(self) -> bool:
@@ -105,7 +105,7 @@ class Printer:
 
     def _objects(self, task: str, attempt: int, pieces: Iterator[bytes], to_end: bool) -> Iterator[bytes]:
         """A JSON object a line, as bytes."""
-        lines = self._lines.setdefault((task, attempt), Lines())
+        lines = self._lines.setdefault((task, attempt), SourceLines())
         for piece in pieces:
             yield b"".join(_object(task, attempt, *line) for line in lines.take(piece))
         if to_end:

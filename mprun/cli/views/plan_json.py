@@ -12,7 +12,7 @@ from mprun.jobfile.references import shown
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from mprun.frozen import Value
+    from mprun.frozen import Frozen
     from mprun.jobfile.model import Expect
     from mprun.scheduling.forecast import Outlook
     from mprun.scheduling.plan import Plan, PlannedTask
@@ -148,7 +148,7 @@ def _matrix(planned: PlannedTask, resolved: Callable[[Any], Any]) -> dict[str, A
     return dict(zip(planned.task.axes, values, strict=False))
 
 
-def _fields(value: Value | None) -> dict[str, Any] | None:
+def _fields(value: Frozen | None) -> dict[str, Any] | None:
     return None if value is None else value.to_dict()
 
 

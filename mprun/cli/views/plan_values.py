@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from mprun.jobfile.references import HIDDEN, Lookup, ReferenceProblem, resolve, shown
+from mprun.jobfile.references import HIDDEN, ReferenceProblem, Resolver, resolve, shown
 from mprun.scheduling.plan import start_order
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def known(planned: PlannedTask) -> Callable[[Any], Any]:
     """What resolves a node of a task as far as that can be done now; the rest stays references."""
     task = planned.task
-    lookup = Lookup(task.scope, task.axes, planned.values)
+    lookup = Resolver(task.scope, task.axes, planned.values)
 
     def resolved(node: Any) -> Any:
         try:

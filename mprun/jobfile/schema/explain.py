@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from mprun.diagnostics import Problem, closest, did_you_mean, quote
+from mprun.diagnostics import Diagnostic, closest, did_you_mean, quote
 from mprun.jobfile.schema.fast_validator import definition
 from mprun.jobfile.schema.hints import remedy
 from mprun.jobfile.syntax.document import place_of
@@ -40,10 +40,10 @@ class Explainer:
         self._schema = schema
         self._task_keys = definition(schema, "#/definitions/task")["properties"]
         self._job_keys = schema["properties"]
-        self._found: dict[tuple[Path, str], Problem] = {}
+        self._found: dict[tuple[Path, str], Diagnostic] = {}
         # Where an unknown key was meant for another: (path of the mapping, the key meant).
         self._meant: set[tuple[Path, str]] = set()
-        self._needs: list[tuple[Path, tuple[str, ...], Problem]] = []
+        self._needs: list[tuple[Path, tuple[str, ...], Diagnostic]] = []
 
     def add(self, path: Path, keyword: str, schema: dict[str, Any], value: Any, in_key: bool) -> None:
         """Note that `keyword` of a part of the schema does not hold for the value at `path`.
@@ -63,7 +63,7 @@ class Explainer:
         else:
             self._value_problem(path, keyword, schema, value)
 
-    def problems(self) -> list[Problem]:
+    def problems(self) -> list[Diagnostic]:
         """All problems, sorted by place; never empty, as something did not hold."""
         for path, keys, problem in self._needs:
             if not any((path, key) in self._meant for key in keys):
@@ -71,14 +71,14 @@ class Explainer:
         if not self._found:
             hint = "this is a mistake in mprun: please report it"
             self._note((), "", "the job does not obey its schema", hint)
-        return sorted(self._found.values(), key=Problem.sort_key)
+        return sorted(self._found.values(), key=Diagnostic.sort_key)
 
     def _note(self, path: Path, rule: str, message: str, hint: str, key: bool = False) -> None:
         self._found.setdefault((path, rule), self._problem(path, message, hint, key))
 
-    def _problem(self, path: Path, message: str, hint: str, key: bool = False) -> Problem:
+    def _problem(self, path: Path, message: str, hint: str, key: bool = False) -> Diagnostic:
         place = place_of(self._document, path, key)
-        return Problem(message=message, source=self._document.source, place=place, hint=hint)
+        return Diagnostic(message=message, source=self._document.source, place=place, hint=hint)
 
     def _unknown_key(self, path: Path) -> None:
         above, key = path[:-1], path[-1]

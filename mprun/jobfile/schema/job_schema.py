@@ -11,7 +11,7 @@ from mprun.jobfile.schema.fast_validator import Checker, distinct, isfinite_numb
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from mprun.diagnostics import Problem
+    from mprun.diagnostics import Diagnostic
     from mprun.jobfile.syntax.document import Document
 
 # More would not be read; and a file of a million nodes can hold a million.
@@ -35,7 +35,7 @@ def schema_text(name: str = "job") -> str:
     raise FileNotFoundError(f"{file} is neither in {_HERE} nor beside it: install mprun again")
 
 
-def check(document: Document) -> list[Problem]:
+def check(document: Document) -> list[Diagnostic]:
     """Every problem that the schema finds in a job file, at most a hundred, sorted by place."""
     checker = _checker("job")
     if checker.is_valid(document.root):

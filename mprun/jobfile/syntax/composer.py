@@ -5,13 +5,13 @@ from __future__ import annotations
 from sys import intern
 from typing import TYPE_CHECKING, Any
 
-from mprun.diagnostics import Place, Problem, quote
+from mprun.diagnostics import Diagnostic, Span, quote
 from mprun.jobfile.syntax.scalars import MAY_BE_SPECIAL, OutOfRange, resolve
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
-    from mprun.diagnostics import Source
+    from mprun.diagnostics import SourceText
 
 MAX_DEPTH = 64
 MAX_NODES = 1_000_000
@@ -55,7 +55,7 @@ class Stop(Exception):
     """The rest of the file need not, or must not, be read."""
 
 
-def place_of_mark(source: Source, mark: int) -> Place:
+def place_of_mark(source: SourceText, mark: int) -> Span:
     """The place that a mark stands for, at most to the end of its first line."""
     # For messages, of which a good file has none.
     from bisect import bisect_right
@@ -64,7 +64,7 @@ def place_of_mark(source: Source, mark: int) -> Place:
     line = bisect_right(starts, mark >> SHIFT, hi=len(source.lines)) - 1
     column = (mark >> SHIFT) - starts[line]
     width = min(mark & _LENGTH, len(source.lines[line]) - column)
-    return Place(line=line + 1, column=column + 1, width=max(width, 1))
+    return Span(line=line + 1, column=column + 1, width=max(width, 1))
 
 
 def _mark(event: Any) -> int:
@@ -106,9 +106,9 @@ class _Anchor:
 class Composer:
     """Takes the events of one file, one at a time, through `handlers`; then has `root` and `problems`."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: SourceText) -> None:
         self.source = source
-        self.problems: list[Problem] = []
+        self.problems: list[Diagnostic] = []
         self.root: object = None
         self.root_mark = 0
         self.nodes = 0
@@ -141,7 +141,7 @@ class Composer:
     def problem(self, mark: int, message: str, hint: str = "") -> None:
         """Note a problem; after the hundredth the rest is not read."""
         place = place_of_mark(self.source, mark)
-        self.problems.append(Problem(message=message, source=self.source, place=place, hint=hint))
+        self.problems.append(Diagnostic(message=message, source=self.source, place=place, hint=hint))
         if len(self.problems) >= MAX_PROBLEMS:
             raise Stop
 

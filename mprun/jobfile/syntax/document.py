@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from mprun.diagnostics import Lines, Place, Problem, Source, closest, quote, visible
+from mprun.diagnostics import Diagnostic, SourceLines, SourceText, Span, closest, quote, visible
 from mprun.errors import JobFileError, UsageError
-from mprun.frozen import Value
+from mprun.frozen import Frozen
 from mprun.jobfile.syntax.composer import SHIFT, Composer, Mapping, Sequence, Stop, place_of_mark
 
 # hashlib loads OpenSSL, which takes as long as reading a small job; `random` in the
@@ -40,7 +40,7 @@ class Tree:
 
     __slots__ = ("_held", "_source")
 
-    def __init__(self, root: object, mark: int, source: Source | None = None) -> None:
+    def __init__(self, root: object, mark: int, source: SourceText | None = None) -> None:
         self._held: tuple[object, int] | None = (root, mark)
         # None where it is not what the text says.
         self._source = source
@@ -58,10 +58,10 @@ class Tree:
             self._held = None
 
 
-class Document(Value):
+class Document(Frozen):
     """A job file as it was read: its source, the tree of its one document, the hash of its bytes."""
 
-    source: Source
+    source: SourceText
     tree: Tree
     sha256: str
 
@@ -101,7 +101,7 @@ def parse(text: bytes | str, path: str) -> Document:
     return Document(source=source, tree=tree, sha256=sha256(data).hexdigest())
 
 
-def _composed(source: Source, data: bytes) -> tuple[object, int]:
+def _composed(source: SourceText, data: bytes) -> tuple[object, int]:
     """The root of a text, and its mark."""
     # The room's one library, by its parts: the command has no more than these (`mprun.cli.lean_imports`).
     from yaml import events as kinds
@@ -144,7 +144,7 @@ def _explain_syntax(composer: Composer, error: Any) -> None:
     composer.problems.append(explain(composer.source, error.context or "", error.problem or "", *places))
 
 
-def _decoded(data: bytes, path: str) -> Source:
+def _decoded(data: bytes, path: str) -> SourceText:
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -163,8 +163,8 @@ def _decoded(data: bytes, path: str) -> Source:
     return source
 
 
-def _source(path: str, text: str) -> Source:
-    return Source(path=path, lines=Lines(_with_newlines(text)))
+def _source(path: str, text: str) -> SourceText:
+    return SourceText(path=path, lines=SourceLines(_with_newlines(text)))
 
 
 def _with_newlines(text: str) -> str:
@@ -172,13 +172,13 @@ def _with_newlines(text: str) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
 
 
-def _refuse(source: Source, before: str, message: str, hint: str) -> None:
+def _refuse(source: SourceText, before: str, message: str, hint: str) -> None:
     lines = _with_newlines(before).split("\n")
-    place = Place(line=len(lines), column=len(lines[-1]) + 1)
-    raise JobFileError([Problem(message=message, source=source, place=place, hint=hint)])
+    place = Span(line=len(lines), column=len(lines[-1]) + 1)
+    raise JobFileError([Diagnostic(message=message, source=source, place=place, hint=hint)])
 
 
-def place_of(document: Document, path: tuple[str | int, ...], key: bool = False) -> Place:
+def place_of(document: Document, path: tuple[str | int, ...], key: bool = False) -> Span:
     """The place of the node at `path` from the root, or of its key in the mapping above it.
 
     A path that leads nowhere gives the place of the nearest node on the way.

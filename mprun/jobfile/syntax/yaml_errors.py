@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mprun.diagnostics import Place, Problem, quote
+from mprun.diagnostics import Diagnostic, Span, quote
 
 if TYPE_CHECKING:
-    from mprun.diagnostics import Source
+    from mprun.diagnostics import SourceText
 
 
 def explain(
-    source: Source, context: str, problem: str, context_at: Place | None, problem_at: Place | None
-) -> Problem:
+    source: SourceText, context: str, problem: str, context_at: Span | None, problem_at: Span | None
+) -> Diagnostic:
     """The problem in our words; what is not known here is passed on as it is.
 
     `context` and `problem` are libyaml's (scanner.c, parser.c), with their places.
     """
-    at = problem_at or context_at or Place(line=1, column=1)
+    at = problem_at or context_at or Span(line=1, column=1)
     opened = context_at or at
     text = source.lines[at.line - 1]
     char = text[at.column - 1 : at.column]
@@ -61,25 +61,25 @@ _KNOWN = (
 )  # fmt: skip
 
 
-def _continues(source: Source, at: Place) -> bool:
+def _continues(source: SourceText, at: Span) -> bool:
     """Whether a key stands before this colon, and above it a line without any."""
     key = source.lines[at.line - 1][: at.column - 1]
     above = source.lines[at.line - 2].partition(" #")[0] if at.line > 1 else ":"
     return ": " not in key and bool(above.strip()) and ": " not in f"{above} "
 
 
-def _problem(source: Source, at: Place, message: str, hint: str) -> Problem:
-    return Problem(message=message, source=source, place=at, hint=hint)
+def _problem(source: SourceText, at: Span, message: str, hint: str) -> Diagnostic:
+    return Diagnostic(message=message, source=source, place=at, hint=hint)
 
 
-def _bad_start(source: Source, at: Place, char: str) -> Problem:
+def _bad_start(source: SourceText, at: Span, char: str) -> Diagnostic:
     if char == "\t":
         return _problem(source, at, "a tab cannot indent YAML", "use spaces")
     shown = "a backtick" if char == "`" else quote(char)
     return _problem(source, at, f"a value cannot begin with {shown}", 'quote the value: `"…"`')
 
 
-def _in_brackets(source: Source, opened: Place, at: Place, context: str, text: str) -> Problem:
+def _in_brackets(source: SourceText, opened: Span, at: Span, context: str, text: str) -> Diagnostic:
     """A `[` or `{` whose end, or whose next comma, was not found."""
     bracket, closing = ("{", "}") if "mapping" in context else ("[", "]")
     if at.line != opened.line:
