@@ -1,25 +1,28 @@
-# Everything from a clone, with nothing but Python >= 3.11, pip and make.
-# PYTHON=… chooses the default Python; each Python has a virtual environment of its own.
+# Everything from a clone, with nothing but Python >= 3.11, pip, git and make.
+# PYTHON=... chooses the default Python; each Python has a virtual environment of its own.
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test bench reliability lint format pytest clean
+.PHONY: help demo test test-newest bench reliability lint format pytest lock clean
 
-VERSIONS := 3.11 3.12 3.13 3.14
+VERSIONS := 3.11 3.12 3.13 3.14 3.15
 
 # The tests start thousands of short processes from an editable install: without
 # __pycache__ each of them would compile mprun anew.
 unexport PYTHONDONTWRITEBYTECODE
 
 help:    ## this list
-	@sed -n 's/^\([a-z]*\): *## */  make \1	/p' Makefile | expand -t 20
+	@sed -n 's/^\([a-z-]*\): *## */  make \1	/p' Makefile | expand -t 20
 
 demo:    ## install into .venv and run jobs/demo.yaml
 	@tools/venv .venv
 	.venv/bin/mprun -v jobs/demo.yaml
 
-test:    ## lint, types and import contract, then the tests on every Python that is here
+test:    ## lint, types and import contract, then the tests on every installed Python
 	@tools/check lint tests $(VERSIONS)
+
+test-newest:  ## the tests with the newest version of every dependency, not the pinned ones
+	@tools/check newest
 
 bench:   ## mprun beside hand-written scripts and other runners, ten minutes; ARGS='--only start-up'
 	@tools/bench-env
@@ -32,7 +35,7 @@ reliability:  ## what docs/faults.md promises, measured; ARGS='--only kills --ro
 lint:    ## ruff, mypy, and the contract of imports
 	@tools/check lint
 
-format:  ## let ruff mend what it can
+format:  ## fix what ruff can fix
 	@tools/venv .venv lint
 	.venv/bin/ruff check --fix
 	.venv/bin/ruff format
@@ -41,6 +44,9 @@ pytest:  ## the tests on the default Python alone; ARGS='-k name -x' goes to pyt
 	@tools/venv .venv test
 	.venv/bin/python -m pytest $(ARGS)
 
+lock:    ## pin the environment of tests and lint anew: constraints.txt
+	@tools/lock
+
 clean:   ## remove environments, caches and what was built
-	rm -rf .venv .venv-3.* .venv-bench .mprun .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
+	rm -rf .venv .venv-3.* .venv-newest .venv-bench .mprun .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
 	find . -name __pycache__ -prune -exec rm -rf {} +

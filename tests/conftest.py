@@ -24,9 +24,10 @@ def pytest_addoption(parser):
 ONCE = (
     "tests/cli/",
     "tests/faults/",
-    "tests/unit/test_assembly",
+    "tests/unit/test_assembly_properties",
+    "tests/unit/test_loader",
     "tests/unit/test_benchmarks",
-    "tests/unit/test_outlook",
+    "tests/unit/test_forecast",
     "tests/unit/test_plan_",
     "tests/unit/test_scale",
     "tests/unit/test_scheduler_random",
