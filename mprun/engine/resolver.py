@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from mprun.jobfile.model import Expect, Task
     from mprun.jobfile.references import Reference
     from mprun.record.state_dir import RunDirectory
-    from mprun.scheduling.dependents import Attempts
+    from mprun.scheduling.dispatch import Attempts
     from mprun.scheduling.plan import Plan, PlannedTask
 
 

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 
 from mprun import outcomes
 from mprun.scheduling import retry, termination
-from mprun.scheduling.dependents import Dependents
-from mprun.scheduling.dispatch import Dispatcher
+from mprun.scheduling.dispatch import Dependents, Dispatcher
 from mprun.scheduling.instructions import Intent, MarkReady, Resolve, ScheduleRetry
 from mprun.scheduling.join_order import JoinOrder
 from mprun.scheduling.ready_queue import ReadyQueue

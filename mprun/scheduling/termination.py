@@ -78,7 +78,7 @@ def judge(course: TaskRun, ending: AttemptResult, now: float) -> tuple[str, str]
     """The outcome of an attempt that has ended, and the reason.
 
     What follows an attempt by itself does so by the same rules: see `mprun.launcher.start_queue`, and
-    `mprun.scheduling.dependents` for whom they are enough.
+    `mprun.scheduling.dispatch` for whom they are enough.
 
     What ended before its time was over was not stopped for that, though nobody had noticed; and
     what succeeded before it heard that it was to end was not stopped at all.

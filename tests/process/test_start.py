@@ -54,7 +54,7 @@ OURS = {
         mprun.jobfile.job_checks mprun.jobfile.expansion mprun.jobfile.recipes mprun.jobfile.loader
         mprun.scheduling.plan mprun.engine mprun.engine.expectations mprun.scheduling.retry
         mprun.scheduling.timers mprun.scheduling.task_run mprun.scheduling.join_order
-        mprun.scheduling.ready_queue mprun.scheduling.termination mprun.scheduling.dependents
+        mprun.scheduling.ready_queue mprun.scheduling.termination
         mprun.scheduling.dispatch mprun.scheduling.scheduler mprun.executors.subreaper
         mprun.record.pidfile mprun.record.results mprun.engine.signals mprun.record.run_state
         mprun.record.state_dir mprun.record.recorder mprun.executors mprun.executors.base
