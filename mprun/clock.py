@@ -1,4 +1,4 @@
-"""The clock of a run: wall-clock times for the record, monotonic ones for every span."""
+"""The clock of a run: wall-clock timestamps for the record, monotonic readings for durations."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import time
 
 
 class Clock:
-    """Wall-clock times that never jump: read once, then counted on by the monotonic clock."""
+    """Reads the wall clock once and then adds what the monotonic clock counts, so timestamps never jump."""
 
     def __init__(self) -> None:
         self._offset = time.time() - time.monotonic()
@@ -19,17 +19,17 @@ class Clock:
         return time.monotonic()
 
     def pause(self, began: float, ended: float) -> None:
-        """The run was suspended between these readings: no timer goes on meanwhile."""
+        """Record that the run was suspended between these two readings, so that no timer advances."""
         self._pauses.append((began, ended))
 
     def timed(self, monotonic: float | None = None) -> float:
-        """A reading of `now`, or now, on the clock that stands still while the run is suspended."""
+        """A reading of `now`, less the time for which the run was suspended; the present one by default."""
         reading = self.now() if monotonic is None else monotonic
-        # What happened in the middle of a pause happened at its beginning.
+        # A reading during a pause counts as the beginning of the pause.
         return reading - sum(min(ended, reading) - began for began, ended in self._pauses if began < reading)
 
     def iso(self, monotonic: float) -> str:
-        """A reading of the monotonic clock as UTC in ISO 8601, to the microsecond."""
+        """A reading of the monotonic clock as UTC in ISO 8601, with microseconds."""
         wall = monotonic + self._offset
         second = int(wall)
         if second != self._second:

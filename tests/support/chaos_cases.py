@@ -8,13 +8,13 @@ import random
 import signal
 import time
 
-from mprun.failpoints import PLACES
+from mprun.failpoints import FAILPOINTS
 from support.chaos import Round
 from support.runs import eventually
 
 # Where a disk can be full: what else fails there is no failure of a disk.
 ON_DISK = ("record.after", "record.before", "record.torn", "worker.result")
-AT_FAILPOINTS = (*(f"{place}=kill" for place in sorted(PLACES)), *(f"{place}=enospc" for place in ON_DISK))
+AT_FAILPOINTS = (*(f"{name}=kill" for name in sorted(FAILPOINTS)), *(f"{name}=enospc" for name in ON_DISK))
 AT_RANDOM = ("engine", "launcher", "task", "both", "suspended engine")
 # A task of spawn costs ten times what one of fork does, and goes the same ways.
 METHODS = ("fork",) * 4 + ("forkserver",) * 3 + ("spawn",)

@@ -1,4 +1,4 @@
-"""Frozen values: what they promise in place of dataclasses."""
+"""Frozen values behave as frozen dataclasses do."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pickle
 
 import pytest
 
-from mprun.frozen import Frozen, ValueType
+from mprun.frozen import Frozen, FrozenType
 
 
 class Point(Frozen):
@@ -62,14 +62,14 @@ def test_value_survives_pickling_and_replace():
     assert point.replace(y=3) == Point(x=1, y=3)
 
 
-def test_a_value_of_a_tuple_is_the_one_whose_tuple_it_is():
+def test_from_tuple_is_the_inverse_of_to_tuple():
     for value in (Point(x=1, y=2), Named(x=1, name="a"), One(only=(1,))):
         assert type(value).from_tuple(value.to_tuple()) == value
     with pytest.raises(ValueError, match="shorter"):
         Point.from_tuple((1,))
 
 
-def test_a_hastened_class_makes_the_same_values():
+def test_a_compiled_init_creates_the_same_values():
     plain = [Hot(a=1), Hot(a=1, b="x"), Hot(a=None, b=())]
     Hot.compile_init()
     Hot.compile_init()
@@ -83,5 +83,5 @@ def test_a_hastened_class_makes_the_same_values():
     assert pickle.loads(pickle.dumps(Hot(a=1))) == Hot(a=1)
 
 
-def test_type_checkers_take_values_for_dataclasses():
-    assert hasattr(ValueType, "__dataclass_transform__")
+def test_type_checkers_treat_values_as_dataclasses():
+    assert hasattr(FrozenType, "__dataclass_transform__")
