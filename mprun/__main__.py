@@ -25,6 +25,7 @@ BOTH_NEED = (
     "weakref",
     "mprun.launcher.channel",
     "mprun.failpoints",
+    "mprun.outcomes",
     "mprun.linux.procfs",
     "mprun.lazy_import",
 )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from mprun.engine import expectations
 from mprun.jobfile import sizes
+from mprun.outcomes import attempt_succeeded
 from mprun.record import results
 from mprun.scheduling.retry import AttemptResult
 
@@ -41,7 +42,11 @@ def judge(task: Task, name: str, report: Exited, words: str, directory: RunDirec
     names = failure.names if failure is not None else ()
     if task.expect is None:
         return AttemptResult(
-            succeeded=code == 0, reason=words, exit_code=code, exceptions=names, asked=report.asked
+            succeeded=attempt_succeeded(code),
+            reason=words,
+            exit_code=code,
+            exceptions=names,
+            asked=report.asked,
         )
     why = expectations.unmet(task.expect, _observed(task.expect, name, report, words, names, directory))
     return AttemptResult(succeeded=not why, reason=why, exit_code=code, exceptions=names, asked=report.asked)

@@ -342,9 +342,8 @@ class Launcher:
                     self._left_by(attempt, traces).orphans += (pid,)
         self._engine.send("exited", *attempt.ending(clock, code))
         if before := self._backlog.held:
-            succeeded = code == 0 and not attempt.asked
-            seconds = (clock - attempt.clock,) if succeeded else ()
-            self._say_withdrawn(self._backlog.ended(attempt.key, *seconds))
+            ended = self._backlog.ended(attempt.key, code, asked=attempt.asked, seconds=clock - attempt.clock)
+            self._say_withdrawn(ended)
             # The engine is to know at once, unless what it would do is done: something waits for the
             # place, or has followed, and more is there to follow that.
             followed = before > self._backlog.held >= FEW

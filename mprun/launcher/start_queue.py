@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import deque
 
+from mprun.outcomes import attempt_succeeded
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
@@ -13,8 +15,6 @@ if TYPE_CHECKING:
     # A key, the fields of `worker.Assignment`, and the attempts that are to succeed before, each
     # in less than so many seconds.
     Request = tuple[AttemptKey, tuple[Any, ...], dict[AttemptKey, float | None]]
-
-_NEVER = float("inf")
 
 
 class StartQueue:
@@ -75,14 +75,18 @@ class StartQueue:
         self._remove(number)
         return [key, *self.ended(key)]
 
-    def ended(self, key: AttemptKey, succeeded_after: float = _NEVER) -> list[AttemptKey]:
-        """An attempt has ended, or will not be; the keys of those that for that will not be started."""
+    def ended(
+        self, key: AttemptKey, exit_code: int | None = None, *, asked: bool = False, seconds: float = 0.0
+    ) -> list[AttemptKey]:
+        """Note the end of an attempt; the keys of the requests that are dropped because of it.
+
+        `exit_code` is None if the attempt was never started.
+        """
         given_up: list[AttemptKey] = []
         for other, _, after in [*self.requests] if self.held else ():
             if key not in after:
                 continue
-            limit = after[key]
-            if succeeded_after < (_NEVER if limit is None else limit):
+            if attempt_succeeded(exit_code, asked=asked, seconds=seconds, timeout=after[key]):
                 del after[key]
                 self.held -= not after
             else:

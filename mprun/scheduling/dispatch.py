@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from mprun.scheduling.instructions import Intent, Start
 from mprun.scheduling.task_run import HELD, RUNNING, STARTING, WAITING
+from mprun.scheduling.termination import exit_code_decides
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -96,7 +97,7 @@ class Dependents:
 
     def look_behind(self, course: TaskRun) -> None:
         """This task was handed over: what waits for it may follow."""
-        if course.planned.needed_by and self._most and _is_judged_by_its_code(course):
+        if course.planned.needed_by and self._most and exit_code_decides(course):
             behind = [self._courses.all[number] for number, _ in course.planned.needed_by]
             behind.sort(key=lambda after: after.key)
             self._unseen.append(iter(behind))
@@ -128,13 +129,6 @@ class Dependents:
             if condition == "succeeded" and self._courses.all[number].state in (STARTING, RUNNING, HELD)
         ]
         # What holds by now counts no more, and what is no part of these would be missing still.
-        if len(needed) != course.missing or not all(map(_is_judged_by_its_code, needed)):
+        if len(needed) != course.missing or not all(map(exit_code_decides, needed)):
             return ()
         return tuple((before.number, before.attempts, before.task.timeout) for before in needed)
-
-
-def _is_judged_by_its_code(course: TaskRun) -> bool:
-    """Whether exit code 0 is a success, in its time, unless the attempt was asked to end before."""
-    task = course.task
-    watched = task.ready is not None or (task.limits is not None and task.limits.log is not None)
-    return task.expect is None and not watched and not task.daemon and course.stop_reason is None

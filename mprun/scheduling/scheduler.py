@@ -195,7 +195,7 @@ class Scheduler:
         self._now = now
         self._joins.was_started(task)
         course = self._courses.all[task]
-        outcome, reason = termination.judge(course, ending, now)
+        outcome, reason = termination.outcome_of(course, ending, now)
         served = course.state == RUNNING and now - course.started_at >= retry.STABLE_AFTER
         course.in_a_row = 1 if served else course.in_a_row + 1
         self._roster.release(course)

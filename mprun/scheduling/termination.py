@@ -74,11 +74,11 @@ class Termination:
         self._intents.append(Signal(task=task, attempt=attempt, signal=signal, reason=reason, dump=dump))
 
 
-def judge(course: TaskRun, ending: AttemptResult, now: float) -> tuple[str, str]:
+def outcome_of(course: TaskRun, ending: AttemptResult, now: float) -> tuple[str, str]:
     """The outcome of an attempt that has ended, and the reason.
 
-    What follows an attempt by itself does so by the same rules: see `mprun.launcher.start_queue`, and
-    `mprun.scheduling.dispatch` for whom they are enough.
+    If `exit_code_decides`, an exit that proves success by `mprun.outcomes.attempt_succeeded` is a success
+    here too, so the launcher can start dependents by that rule alone.
 
     What ended before its time was over was not stopped for that, though nobody had noticed; and
     what succeeded before it heard that it was to end was not stopped at all.
@@ -95,6 +95,16 @@ def judge(course: TaskRun, ending: AttemptResult, now: float) -> tuple[str, str]
     if stopped is not None and stopped not in (TIMEOUT, NOT_READY) and not unheard:
         return outcomes.STOPPED, stopped
     return (outcomes.SUCCEEDED, "") if ending.succeeded else (outcomes.FAILED, ending.reason)
+
+
+def exit_code_decides(course: TaskRun) -> bool:
+    """Whether `mprun.outcomes.attempt_succeeded` is enough to tell that the present attempt succeeds.
+
+    It is not if anything but the exit may make the attempt fail, or if the attempt was asked to end.
+    """
+    task = course.task
+    watched = task.ready is not None or (task.limits is not None and task.limits.log is not None)
+    return task.expect is None and not watched and not task.daemon and course.stop_reason is None
 
 
 def not_ready(ending: AttemptResult) -> str:

@@ -7,6 +7,7 @@ import random
 from collections import deque
 
 from mprun.jobfile.model import Instance
+from mprun.outcomes import attempt_succeeded
 from mprun.scheduling.instructions import CancelStart, Resolve, Signal, Start
 from mprun.scheduling.plan import plan_instance
 from mprun.scheduling.retry import AttemptResult
@@ -154,8 +155,10 @@ class World:
         key = task, self.model.attempts[task]
         ran = self.now - self.model.alive.get(task, self.now)
         self.model.attempt_ended(task, ending)
-        succeeded = ending is not None and ending.exit_code == 0 and not ending.asked
-        self.settle_held(key, ran if succeeded else float("inf"))
+        if ending is None:
+            self.settle_held(key)
+        else:
+            self.settle_held(key, ending.exit_code, asked=ending.asked, seconds=ran)
         self.launch()
         if ending is None:
             self.carry_out(self.scheduler.task_lost(task, "nobody saw its end", self.now))
@@ -212,14 +215,14 @@ class World:
         self.queue.remove(task)
         self.held.pop(task, None)
         self.at(self.dice.random() * 0.1, "withdrawn", task)
-        self.settle_held((task, self.model.attempts[task]), float("inf"))
+        self.settle_held((task, self.model.attempts[task]))
 
-    def settle_held(self, key, succeeded_after):
+    def settle_held(self, key, exit_code=None, **how):
         for task in [task for task, after in self.held.items() if key in after]:
             if task not in self.held:
                 continue
             limit = self.held[task].pop(key)
-            if succeeded_after >= (float("inf") if limit is None else limit):
+            if not attempt_succeeded(exit_code, **how, timeout=limit):
                 self.drop(task)
             elif not self.held[task]:
                 del self.held[task]

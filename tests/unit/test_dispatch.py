@@ -152,21 +152,25 @@ def test_a_success_lets_what_follows_start_in_the_order_in_which_it_was_asked_fo
     backlog.places = 5
     requests(backlog, (1, [0]), (2, [0, 9]), (3, []))
     assert taken(backlog) == [3]
-    assert backlog.ended((0, 1), 4.9) == []
+    assert backlog.ended((0, 1), 0, seconds=4.9) == []
     requests(backlog, (4, []))
     assert taken(backlog) == [1, 4]
-    backlog.ended((9, 1), 0.0)
+    backlog.ended((9, 1), 0)
     assert taken(backlog) == [2]
     assert not backlog.requests
 
 
-@pytest.mark.parametrize("late", [(), (5.0,)], ids=["a failure", "a success that was too late"])
-def test_what_is_no_success_in_time_gives_up_all_that_follows(late):
+@pytest.mark.parametrize(
+    ("code", "how"),
+    [(1, {}), (0, {"seconds": 5.0}), (0, {"asked": True}), (None, {})],
+    ids=["a failure", "a success that was too late", "a success that was asked to end", "never started"],
+)
+def test_a_request_is_dropped_with_its_dependents_unless_its_dependency_succeeds_in_time(code, how):
     backlog = StartQueue()
     backlog.places = 5
     requests(backlog, (1, [0]), (2, [1]), (3, [0]), (4, []), (5, [9]))
     assert (backlog.behind((1, 1))[0], backlog.behind((4, 1))) == ((2, 1), None)
-    assert backlog.ended((0, 1), *late) == [(1, 1), (2, 1), (3, 1)]
+    assert backlog.ended((0, 1), code, **how) == [(1, 1), (2, 1), (3, 1)]
     assert taken(backlog) == [4]
     assert (5, 1) in backlog
     assert backlog.withdraw((5, 1)) == [(5, 1)]

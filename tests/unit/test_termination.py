@@ -1,0 +1,68 @@
+"""What the end of an attempt means, and that the launcher's rule agrees with it."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import pytest
+from support.plans import plan
+
+from mprun.jobfile.model import Expect, Limits, Ready
+from mprun.outcomes import attempt_succeeded
+from mprun.scheduling import termination
+from mprun.scheduling.retry import AttemptResult
+from mprun.scheduling.task_run import TaskRun
+from mprun.scheduling.termination import exit_code_decides, outcome_of
+
+REASONS = (
+    None,
+    termination.FAIL_FAST,
+    termination.RECORD_LOST,
+    termination.RUN_ENDS,
+    termination.RUN_TIMES_OUT,
+    termination.TIMEOUT,
+    termination.USER,
+)
+
+
+def run_of(**keys):
+    daemons = ("a",) if keys.pop("daemon", False) else ()
+    return TaskRun(0, plan({"a": ()}, daemons=daemons, keys={"a": keys}).tasks[0], 0)
+
+
+@pytest.mark.parametrize(
+    ("exit_code", "asked", "seconds", "timeout"),
+    list(product([0, 1, -15], [False, True], [0.0, 4.9, 5.0, 5.1], [None, 5.0])),
+)
+def test_an_exit_that_proves_success_is_a_success_whatever_the_attempt_was_asked_since(
+    exit_code, asked, seconds, timeout
+):
+    run = run_of(timeout=timeout)
+    assert exit_code_decides(run)
+    proven = attempt_succeeded(exit_code, asked=asked, seconds=seconds, timeout=timeout)
+    result = AttemptResult(
+        succeeded=attempt_succeeded(exit_code), reason="exit", exit_code=exit_code, asked=asked
+    )
+    for run.stop_reason in REASONS:
+        outcome, _ = outcome_of(run, result, seconds)
+        assert outcome == "succeeded" or not proven
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"expect": Expect(output="x")},
+        {"limits": Limits(log=1000)},
+        {"ready": Ready(kind="tcp", what="80", timeout=1.0)},
+        {"daemon": True},
+    ],
+    ids=lambda keys: next(iter(keys)),
+)
+def test_the_exit_code_does_not_decide_if_more_may_make_an_attempt_fail(keys):
+    assert not exit_code_decides(run_of(**keys))
+
+
+def test_the_exit_code_does_not_decide_once_the_attempt_was_asked_to_end():
+    run = run_of()
+    run.stop_reason = termination.TIMEOUT
+    assert not exit_code_decides(run)
