@@ -1,7 +1,10 @@
-"""A module that is imported when something is asked of it, in place of one that few ever ask.
+"""Modules that are loaded when someone first uses them, in place of modules that most runs never use.
 
-Libraries import at their start what most of those who import them never use. For a process that
-is to start quickly, or to be copied by every fork, that is too much; a stand-in is what they find.
+Libraries import modules that few of their users need. That is too expensive for a process that must start
+quickly, or that is copied by each fork. `importlib.util.LazyLoader` does the same, but importing
+`importlib.util` takes longer than what it would save, and it cannot provide an attribute before the module is
+loaded. From Python 3.15 on, `lazy import` (PEP 810) does this for a module's own imports, not for those of
+libraries.
 """
 
 from __future__ import annotations
@@ -10,50 +13,50 @@ import sys
 from _thread import RLock
 from types import ModuleType
 
-# As in `typing`, which takes longer to import than most of what is put off here.
+# Defined here because importing `typing` takes longer than importing most modules that are lazy here.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from importlib.machinery import ModuleSpec
     from typing import Any
 
 
-# Held by the thread that loads a module in place of its stand-in; others wait for the whole of it.
-_loading = RLock()
-# Those that are being loaded, by name.
-_unfinished: set[str] = set()
+# Held by the thread that loads a lazy module; other threads wait until the module is complete.
+_lock = RLock()
+# The names of the modules that are being loaded.
+_loading: set[str] = set()
 
 
 class LazyModule(ModuleType):
-    """A module that is empty but for what it is given, until it is asked for something else."""
+    """A module with only the attributes that it was given, until another one is used."""
 
     def __getattr__(self, name: str) -> Any:
-        # What there is of a module, the import system and others ask of each; the rest is its content.
+        # The import system and others look at these attributes of every module; they are not its contents.
         if name.startswith("__") and name != "__all__":
             raise AttributeError(name)
         _load(self, name)
         return getattr(self, name)
 
     def __setattr__(self, name: str, value: object) -> None:
-        # What is replaced in a module is not to come back with it. A package is given its parts.
-        if not name.startswith("__") and "__path__" not in self.__dict__ and self.__name__ not in _unfinished:
+        # Loading the module later would undo the assignment. The import system sets submodules on packages.
+        if not name.startswith("__") and "__path__" not in self.__dict__ and self.__name__ not in _loading:
             _load(self, name)
-        # By now it may be a stand-in no more, of which `super` knows nothing.
+        # Not `super()`: by now the class of this object may be ModuleType.
         ModuleType.__setattr__(self, name, value)
 
 
 def _load(module: LazyModule, name: str) -> None:
-    """Have a module be one as any other, and the one that all have who imported it.
+    """Load the module into this same object, which all importers hold, and make it an ordinary one.
 
-    Raises what its import raises: then it stands in as before.
+    Raises what the import raises; the module is then lazy as before.
     """
-    with _loading:
+    with _lock:
         if not isinstance(module, LazyModule):
             return
         spec: Any = module.__spec__
-        if spec is None or module.__name__ in _unfinished:
+        if spec is None or module.__name__ in _loading:
             raise AttributeError(f"module {module.__name__!r} has no attribute {name!r}")
         before = dict(module.__dict__)
-        _unfinished.add(module.__name__)
+        _loading.add(module.__name__)
         try:
             spec.loader.exec_module(module)
         except BaseException:
@@ -61,30 +64,30 @@ def _load(module: LazyModule, name: str) -> None:
             module.__dict__.update(before)
             raise
         finally:
-            _unfinished.discard(module.__name__)
+            _loading.discard(module.__name__)
         module.__class__ = ModuleType  # type: ignore[assignment]
 
 
-def install_lazy(name: str, **given: Any) -> ModuleType:
-    """The module, if it is imported by now; else a stand-in for it, with what it is given."""
+def install_lazy(name: str, **attributes: Any) -> ModuleType:
+    """The module from `sys.modules`, else a lazy one, installed there with these attributes."""
     if name not in sys.modules:
         sys.modules[name] = module = LazyModule(name)
         spec = find_spec(name)
         if spec is not None:
             module.__dict__.update(__loader__=spec.loader, __file__=spec.origin, __package__=spec.parent)
-        module.__dict__.update(__spec__=spec, **given)
+        module.__dict__.update(__spec__=spec, **attributes)
     return sys.modules[name]
 
 
-def withdraw(name: str) -> None:
-    """Have the module imported as ever from now on, if a stand-in for it was not asked for anything."""
+def uninstall(name: str) -> None:
+    """Remove a lazy module that was not loaded, so that the next import is an ordinary one."""
     if isinstance(sys.modules.get(name), LazyModule):
         del sys.modules[name]
 
 
 def find_spec(name: str) -> ModuleSpec | None:
-    """Where a module would be imported from; its package may be a stand-in, or not imported yet."""
-    # As importlib.machinery has it, which takes longer to import than this to search.
+    """Where a module would be imported from; its package may be lazy, or not imported yet."""
+    # `importlib.machinery` exports it, but its import takes longer than this search.
     from _frozen_importlib_external import PathFinder
 
     package, _, _ = name.rpartition(".")

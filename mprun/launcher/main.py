@@ -14,7 +14,7 @@ import sys
 from _socket import socket
 from types import ModuleType
 
-from mprun.lazy_import import install_lazy, withdraw
+from mprun.lazy_import import install_lazy, uninstall
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def import_multiprocessing() -> None:
     try:
         import multiprocessing.util
     finally:
-        withdraw("subprocess")
+        uninstall("subprocess")
     # As the import of a module has it.
     multiprocessing.reduction = reduction
 

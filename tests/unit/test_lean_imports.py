@@ -1,4 +1,4 @@
-"""What the command puts off of click's and PyYAML's imports is there for whoever asks for it."""
+"""The modules that the command makes lazy for click and PyYAML are complete for everyone who uses them."""
 
 import subprocess
 import sys
@@ -15,7 +15,7 @@ def run(code: str) -> str:
     return done.stdout
 
 
-def test_click_comes_without_what_a_run_does_not_need():
+def test_importing_click_does_not_import_modules_that_a_run_does_not_use():
     code = """
 import sys
 from mprun.cli.lean_imports import import_click
@@ -27,7 +27,7 @@ print([type(sys.modules[name]).__name__ for name in ("inspect", "uuid")])
     assert run(code) == "[]\n['LazyModule', 'LazyModule']\n"
 
 
-def test_click_gets_what_was_put_off_when_it_asks():
+def test_click_can_use_every_lazy_module():
     code = """
 from mprun.cli.lean_imports import import_click
 import_click()
@@ -56,7 +56,7 @@ except click.BadParameter as error:
     ]
 
 
-def test_what_click_was_given_is_for_click_alone():
+def test_attributes_given_for_click_are_the_real_ones_afterwards():
     code = """
 from mprun.cli.lean_imports import import_click
 import_click()
@@ -75,7 +75,7 @@ print(isinstance(date.today(), date), click.types.datetime is datetime)
     ]
 
 
-def test_a_text_of_one_line_is_cleaned_as_inspect_does():
+def test_a_text_is_cleaned_as_inspect_does():
     code = r"""
 from mprun.cli.lean_imports import _clean
 import inspect
@@ -86,7 +86,7 @@ for text in ("", " ", "a", "  a  ", "\ta\tb ", " a\n   b\n  c\n", "\n\n a"):
 
 
 @pytest.mark.parametrize("name", ["inspect", "uuid"])
-def test_what_somebody_has_imported_before_stays_as_it_is(name):
+def test_a_module_that_is_imported_already_stays_as_it_is(name):
     code = f"""
 import {name}
 from mprun.cli.lean_imports import import_click
@@ -111,7 +111,7 @@ print(sorted(name for name, module in of_yaml.items() if type(module).__name__ !
     assert run(code).splitlines() == ["{'a': [1, 'b', 'b']}", str(names)]
 
 
-def test_who_asks_yaml_for_more_gets_all_of_it():
+def test_the_rest_of_yaml_is_loaded_when_it_is_used():
     code = """
 from mprun.cli.lean_imports import import_yaml_parser
 import_yaml_parser()
@@ -133,7 +133,7 @@ except yaml.MarkedYAMLError as error:
 
 
 @pytest.mark.parametrize("text", ["a: [1", "a: b: c", "a: *x", "a: &x &y 1", "- a\nb: 1", "%YAML 3.0\n---\n"])
-def test_what_is_wrong_with_a_file_is_told_in_the_same_words(text):
+def test_an_invalid_file_is_explained_in_the_same_words(text):
     code = f"""
 import sys
 from mprun.errors import JobFileError
@@ -155,7 +155,7 @@ except JobFileError as error:
     assert alone == with_all != ""
 
 
-def test_an_annotation_that_was_not_compiled_means_what_it_says():
+def test_an_annotation_that_stays_text_is_evaluated_like_any_other():
     code = """
 import typing
 reference = typing.ForwardRef
@@ -173,7 +173,7 @@ print(typing.get_type_hints(Both) == {"one": typing.Callable[..., int], "other":
     assert run(code) == "True\n['Unread', 'Unread']\nTrue\n"
 
 
-def test_what_is_put_off_is_found_where_it_is():
+def test_a_lazy_module_is_found_at_its_place():
     code = """
 import sys
 from mprun.cli.lean_imports import import_click
@@ -193,7 +193,7 @@ sys.path.insert(0, sys.argv[1])
 """
 
 
-def stand_in(tmp_path, module, code):
+def with_late(tmp_path, module, code):
     (tmp_path / "late.py").write_text(module)
     command = [sys.executable, "-c", HEAD + textwrap.dedent(code), str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=30)
@@ -201,7 +201,7 @@ def stand_in(tmp_path, module, code):
     return done.stdout.split()
 
 
-def test_threads_that_ask_at_once_wait_for_the_whole_module(tmp_path):
+def test_threads_that_use_a_lazy_module_at_the_same_time_wait_until_it_is_complete(tmp_path):
     code = """
         module = install_lazy("late")
         found = []
@@ -210,10 +210,10 @@ def test_threads_that_ask_at_once_wait_for_the_whole_module(tmp_path):
         for thread in threads: thread.join()
         print(found.count(5), type(module).__name__)
         """
-    assert stand_in(tmp_path, "import time\ntime.sleep(0.2)\nlast = 5\n", code) == ["8", "module"]
+    assert with_late(tmp_path, "import time\ntime.sleep(0.2)\nlast = 5\n", code) == ["8", "module"]
 
 
-def test_a_module_that_cannot_be_loaded_is_asked_for_again(tmp_path):
+def test_a_lazy_module_that_cannot_be_loaded_is_tried_again(tmp_path):
     module = "import os\nhalf = 1\nif os.path.exists(__file__ + '.not'): raise OSError('no')\nlast = 5\n"
     (tmp_path / "late.py.not").touch()
     code = """
@@ -225,23 +225,23 @@ def test_a_module_that_cannot_be_loaded_is_asked_for_again(tmp_path):
         os.unlink(module.__file__ + ".not")
         print(module.last)
         """
-    assert stand_in(tmp_path, module, code) == ["no", "False", "no", "False", "5"]
+    assert with_late(tmp_path, module, code) == ["no", "False", "no", "False", "5"]
 
 
-def test_who_looks_through_all_modules_loads_none(tmp_path):
+def test_looking_at_every_module_loads_no_lazy_one(tmp_path):
     code = """
         module = install_lazy("late")
         for each in sys.modules.values():
             getattr(each, "__file__", None), getattr(each, "__warningregistry__", None)
         print(isinstance(module, LazyModule), module.__file__.endswith("late.py"), module.__spec__.name)
         """
-    assert stand_in(tmp_path, "import email.mime.text\n", code) == ["True", "True", "late"]
+    assert with_late(tmp_path, "import email.mime.text\n", code) == ["True", "True", "late"]
 
 
-def test_what_is_replaced_in_a_module_stays_replaced(tmp_path):
+def test_an_attribute_set_on_a_lazy_module_stays_set(tmp_path):
     code = """
         module = install_lazy("late")
         module.last = 6
         print(module.last, module.other)
         """
-    assert stand_in(tmp_path, "last = 5\nother = 7\n", code) == ["6", "7"]
+    assert with_late(tmp_path, "last = 5\nother = 7\n", code) == ["6", "7"]
