@@ -278,7 +278,7 @@ LEFTOVERS = """\
 
     def double_fork():
         reader, writer = os.pipe()
-        if os.fork() == 0:
+        if (child := os.fork()) == 0:
             os.setsid()
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
             if os.fork() == 0:
@@ -286,6 +286,8 @@ LEFTOVERS = """\
                 os.write(writer, str(os.getpid()).encode())
                 signal.pause()
             os._exit(0)
+        # On a busy machine it may still be there at the task's end, and would be an orphan, too.
+        os.waitpid(child, 0)
         return int(os.read(reader, 100))
 
     def leave_a_daemon():

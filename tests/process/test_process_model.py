@@ -565,12 +565,13 @@ def test_the_end_of_one_task_harms_no_descendant_of_another(tmp_path, method):
                     time.sleep(0.005)
             def have_a_hidden_child():
                 reader, writer = os.pipe()
-                if os.fork() == 0:
+                if (parent := os.fork()) == 0:
                     os.setsid()
                     if os.fork() == 0:
                         os.write(writer, str(os.getpid()).encode())
                         signal.pause()
                     os._exit(0)
+                os.waitpid(parent, 0)
                 child = int(os.read(reader, 20))
                 pathlib.Path("it is hidden").touch()
                 wait_for("another has ended")
