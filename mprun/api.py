@@ -165,7 +165,7 @@ def run_job(
                 plan = _ordered(plan, state_dir)
             prepared = _prepared(plan, executor, notes, start_timeout, warn)
             answered = True
-            _refuse_findings(plan, prepared)
+            _raise_bind_errors(plan, prepared)
             for module in prepared.threads:
                 warn(_THREADS.format(module))
             if dry_run:
@@ -281,13 +281,13 @@ def _import_engine() -> None:
     from mprun.record import recorder  # noqa: F401
 
 
-def _refuse_findings(plan: Plan, prepared: PrepareReply) -> None:
+def _raise_bind_errors(plan: Plan, prepared: PrepareReply) -> None:
     """Raise JobFileError where a target cannot be called as the job file says."""
-    if not prepared.findings:
+    if not prepared.errors:
         return
     called = calls(plan)
     problems = []
-    for f in prepared.findings:
+    for f in prepared.errors:
         if f.number < 0:
             problems.append(locate.preload_problem(plan.job, -1 - f.number, f.message, f.word, f.candidates))
             continue

@@ -125,14 +125,14 @@ def _require_signal_handler(directory: RunDirectory, number: int) -> None:
     """Raise MprunError where the engine would not hear a signal, or be ended by it."""
     writer = recorder.writer(directory.events)
     stat = procfs.read_stat(writer) if writer else None
-    if writer is None or (stat is not None and not stat.lives):
+    if writer is None or (stat is not None and not stat.is_alive):
         raise UsageError(f"run {directory.run_id} is over")
     if stat is not None and stat.state in "Tt":
         raise MprunError(
             f"run {directory.run_id} does not answer: it is suspended; "
             f"`fg` in its terminal, or `kill -CONT {writer}`, lets it go on"
         )
-    if stat is not None and not procfs.catches(writer, number):
+    if stat is not None and not procfs.handles_signal(writer, number):
         raise MprunError(
             f"run {directory.run_id} does not listen to signals: "
             f"process {writer} runs it in a thread that is not its main one"

@@ -16,7 +16,7 @@ from mprun.engine.publisher import Publisher
 from mprun.engine.resolver import Failed, Resolved, Skipped, TaskResolver
 from mprun.engine.signals import REQUEST, SUSPEND
 from mprun.errors import RecordError
-from mprun.executors.base import Exited, Lost, NotStarted, Started, StartRequest, Suspended, Withdrawn
+from mprun.executors.base import Exited, Lost, NotStarted, StartCancelled, Started, StartRequest, Suspended
 from mprun.jobfile.dependencies import NameIndex
 from mprun.jobfile.references import ReferenceProblem
 from mprun.record import events
@@ -82,7 +82,7 @@ class Engine:
         self._log_limits = LogLimits()
         self._acts: dict[type, Callable[[Any], None]] = {
             Start: self._start,
-            CancelStart: self._withdraw,
+            CancelStart: self._cancel_start,
             Signal: self._send_signal,
             MarkReady: self._mark_ready,
             Finish: self._finish,
@@ -214,7 +214,7 @@ class Engine:
             self._carry_out(
                 self._scheduler.task_exited(report.key[0], ending, self._clock.timed(report.clock))
             )
-        elif isinstance(report, Withdrawn):
+        elif isinstance(report, StartCancelled):
             self._carry_out(self._scheduler.task_withdrawn(report.key[0], self._clock.timed(report.clock)))
         elif isinstance(report, Lost):
             self._failure = f"the launcher was lost: {report.how}"
@@ -292,8 +292,8 @@ class Engine:
     def _start(self, intent: Start) -> None:
         self._executor.start(self._handover.order(intent.task, intent.attempt, intent.after))
 
-    def _withdraw(self, intent: CancelStart) -> None:
-        self._executor.withdraw((intent.task, intent.attempt))
+    def _cancel_start(self, intent: CancelStart) -> None:
+        self._executor.cancel((intent.task, intent.attempt))
 
     def _send_signal(self, intent: Signal) -> None:
         self._executor.signal((intent.task, intent.attempt), intent.signal, dump=intent.dump)

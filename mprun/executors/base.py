@@ -87,14 +87,14 @@ class Importing(Frozen):
 
 
 class PrepareReply(Frozen):
-    """Every target is resolved, or `findings` says which are not.
+    """Every target is resolved, or `errors` says which are not.
 
     `threads` names modules whose import started a thread.
     """
 
     pid: int
     name: str
-    findings: tuple[BindError, ...]
+    errors: tuple[BindError, ...]
     threads: tuple[str, ...]
 
 
@@ -116,7 +116,7 @@ class NotStarted(Frozen):
     message: str
 
 
-class Withdrawn(Frozen):
+class StartCancelled(Frozen):
     """An attempt will not be started, as was asked, or as one that it was to follow has not succeeded."""
 
     key: AttemptKey
@@ -152,7 +152,7 @@ class Lost(Frozen):
     how: str
 
 
-Report = Importing | PrepareReply | Started | NotStarted | Withdrawn | Suspended | Exited | Lost
+Report = Importing | PrepareReply | Started | NotStarted | StartCancelled | Suspended | Exited | Lost
 
 
 class Executor(Protocol):
@@ -168,12 +168,12 @@ class Executor(Protocol):
         """Start an attempt once a place is free; answered by `Started` and `Exited`, or `NotStarted`.
 
         Some are handed over before there is a place for them (`mprun.scheduling.scheduler.AHEAD`), and wait
-        for one in the order in which they came. One that is to follow others is withdrawn where one
+        for one in the order in which they came. One that is to follow others is cancelled if one
         of them is not known any more, too.
         """
 
-    def withdraw(self, key: AttemptKey) -> None:
-        """Do not start it after all; answered by `Withdrawn`, unless it has been started."""
+    def cancel(self, key: AttemptKey) -> None:
+        """Do not start it after all; answered by `StartCancelled`, unless it has been started."""
 
     def signal(self, key: AttemptKey, name: str, *, dump: bool = False) -> None:
         """Send a signal to an attempt's group; SIGKILL goes to its whole tree.

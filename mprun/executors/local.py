@@ -14,9 +14,9 @@ from mprun.executors.base import (
     Lost,
     NotStarted,
     PrepareReply,
+    StartCancelled,
     Started,
     Suspended,
-    Withdrawn,
 )
 from mprun.executors.subreaper import Guard
 from mprun.launcher.channel import EngineChannel
@@ -90,8 +90,8 @@ class LocalExecutor:
         )
         self._end.send("start", order.key, todo, order.after)
 
-    def withdraw(self, key: AttemptKey) -> None:
-        self._end.send("withdraw", key)
+    def cancel(self, key: AttemptKey) -> None:
+        self._end.send("cancel", key)
 
     def signal(self, key: AttemptKey, name: str, *, dump: bool = False) -> None:
         self._end.send("signal", key, name, dump)
@@ -188,21 +188,21 @@ def _limits(limits: Limits | None) -> dict[str, Any] | None:
 def _report(kind: str, facts: list[Any]) -> Report:
     """A report of the launcher's, of which the facts come in the order of the fields."""
     if kind == "prepared":
-        pid, name, findings, threads = facts
+        pid, name, errors, threads = facts
         return PrepareReply(
             pid=pid,
             name=name,
-            findings=tuple(map(BindError.from_tuple, findings)),
+            errors=tuple(map(BindError.from_tuple, errors)),
             threads=tuple(threads),
         )
     return _REPORTS[kind].from_tuple(facts)
 
 
-_REPORTS: dict[str, type[Importing | Started | NotStarted | Withdrawn | Suspended | Exited]] = {
+_REPORTS: dict[str, type[Importing | Started | NotStarted | StartCancelled | Suspended | Exited]] = {
     "importing": Importing,
     "started": Started,
     "not_started": NotStarted,
-    "withdrawn": Withdrawn,
+    "start_cancelled": StartCancelled,
     "suspended": Suspended,
     "exited": Exited,
 }

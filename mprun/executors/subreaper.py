@@ -81,12 +81,12 @@ class Guard:
                 return []
             passed = time.monotonic() - begun
             if passed > END_SECONDS:
-                return sorted(pid for pid in found if everyone[pid].lives)
+                return sorted(pid for pid in found if everyone[pid].is_alive)
             for pid in found:
                 stat = everyone[pid]
-                if not stat.lives and stat.ppid == os.getpid():
+                if not stat.is_alive and stat.ppid == os.getpid():
                     _reap(pid)
-                elif stat.lives and (passed >= TRACKER_SECONDS or not _is_tracker(pid)):
+                elif stat.is_alive and (passed >= TRACKER_SECONDS or not _is_tracker(pid)):
                     pidfd_signals.kill(pid, stat.start_ticks)
                     self._killed[pid] = stat.start_ticks
             time.sleep(PAUSE)
@@ -118,7 +118,7 @@ class Guard:
         ours = procfs.descendants(everyone, children)
         if self._run_id is None:
             return ours
-        proven = procfs.descendants(everyone, {pid for pid in ours if procfs.bears(pid, self._run_id)})
+        proven = procfs.descendants(everyone, {pid for pid in ours if procfs.has_run_id(pid, self._run_id)})
         # Sessions are inherited or begun, never joined: that of one of the run's processes is
         # the run's, unless it is the one in which this process is.
         self._sessions |= {everyone[pid].session for pid in proven} - {os.getsid(0)}

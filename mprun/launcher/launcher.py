@@ -62,7 +62,7 @@ class Launcher:
         self._descriptor = sock.fileno()
         self._epoll = select.epoll()
         self._epoll.register(sock, EPOLLIN)
-        self._children = procfs.Children()
+        self._children = procfs.ChildList()
         self._reaper = reaper.Reaper(self._children)
         self._attempts: dict[int, Attempt] = {}
         self._by_key: dict[AttemptKey, Attempt] = {}
@@ -139,8 +139,8 @@ class Launcher:
         for kind, *details in requests or ():
             if kind == "start":
                 self._queue(*details)
-            elif kind == "withdraw":
-                self._say_withdrawn(self._backlog.withdraw(*details))
+            elif kind == "cancel":
+                self._report_cancelled(self._backlog.cancel(*details))
             elif kind == "signal":
                 self._signal(*details)
             elif kind == "prepare":
@@ -161,13 +161,13 @@ class Launcher:
         self._backlog.add(key, todo, after)
         if not all(before in self._by_key or before in self._backlog for before, _ in after):
             # One of them has ended, as a report says that is on its way.
-            self._say_withdrawn(self._backlog.withdraw(key))
+            self._report_cancelled(self._backlog.cancel(key))
 
-    def _say_withdrawn(self, keys: list[AttemptKey]) -> None:
+    def _report_cancelled(self, keys: list[AttemptKey]) -> None:
         for key in keys:
-            self._shortage.withdrawn(key)
-            self._standby.withdraw(key)
-            self._engine.send("withdrawn", key, monotonic())
+            self._shortage.cancelled(key)
+            self._standby.cancel(key)
+            self._engine.send("start_cancelled", key, monotonic())
 
     # ---- before the first start
 
@@ -223,7 +223,7 @@ class Launcher:
             else:
                 self._shortage.over()
                 self._engine.send("not_started", key, now, error.strerror or str(error))
-                self._say_withdrawn(self._backlog.ended(key))
+                self._report_cancelled(self._backlog.ended(key))
             return
         if self._shortage.lasts:
             self._shortage.over()
@@ -335,7 +335,7 @@ class Launcher:
         del self._attempts[held.waiter], self._by_key[attempt.key]
         self._backlog.places += not attempt.daemon
         held.close()
-        if self._reaper.spared or self._children.number() != len(self._attempts) + self._standby.number:
+        if self._reaper.spared or self._children.count() != len(self._attempts) + self._standby.number:
             for pid, traces in self._reaper.bury(self._pids()).items():
                 # A task whose fork server has died comes to us itself.
                 if pid != held.pid:
@@ -343,7 +343,7 @@ class Launcher:
         self._engine.send("exited", *attempt.ending(clock, code))
         if before := self._backlog.held:
             ended = self._backlog.ended(attempt.key, code, asked=attempt.asked, seconds=clock - attempt.clock)
-            self._say_withdrawn(ended)
+            self._report_cancelled(ended)
             # The engine is to know at once, unless what it would do is done: something waits for the
             # place, or has followed, and more is there to follow that.
             followed = before > self._backlog.held >= FEW

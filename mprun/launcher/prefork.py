@@ -58,7 +58,7 @@ class Prefork:
         process, self._key, self._process, self.number = self._process, None, None, 0
         return process
 
-    def withdraw(self, key: AttemptKey) -> None:
+    def cancel(self, key: AttemptKey) -> None:
         """The attempt will not start."""
         process = self.take(key)
         if process is not None:
@@ -68,4 +68,4 @@ class Prefork:
         """Give up a process that has waited for too long."""
         if self._key is not None and now - self._since > PATIENCE:
             self._pace = float("inf")
-            self.withdraw(self._key)
+            self.cancel(self._key)

@@ -165,7 +165,7 @@ class Reaper:
     of the `children` as many as there are tasks.
     """
 
-    def __init__(self, children: procfs.Children) -> None:
+    def __init__(self, children: procfs.ChildList) -> None:
         self._children = children
         self.spared: set[int] = set()
         descriptor = self._children.fileno()
@@ -193,7 +193,7 @@ class Reaper:
                     seen[pid] = ProcessIdentity(pid, stat)
                 _kill(pid)
                 # The kill of its group may have come before we looked.
-                if _reap(pid) == -signal.SIGKILL or (stat is not None and stat.lives):
+                if _reap(pid) == -signal.SIGKILL or (stat is not None and stat.is_alive):
                     buried[pid] = seen[pid]
             if time.monotonic() > end:
                 break

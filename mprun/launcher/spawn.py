@@ -56,7 +56,7 @@ def _no_fork_server() -> OSError:
 
 def _fork_server_lives() -> bool:
     stat = read_stat(fork_server_pid() or 0)
-    lives = stat is not None and stat.lives and stat.ppid == os.getpid()
+    lives = stat is not None and stat.is_alive and stat.ppid == os.getpid()
     return lives and not ForkServerPopen.server_is_gone
 
 

@@ -20,7 +20,7 @@ def ask(pid: int, pidfd: int) -> bool:
     still would have to go on to answer, and would do so before it is asked to end.
     """
     stat = procfs.read_stat(pid)
-    if stat is None or stat.state in "Tt" or not procfs.catches(pid, signal.SIGUSR2):
+    if stat is None or stat.state in "Tt" or not procfs.handles_signal(pid, signal.SIGUSR2):
         return False
     try:
         signal.pidfd_send_signal(pidfd, signal.SIGUSR2)

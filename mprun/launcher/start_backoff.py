@@ -49,7 +49,7 @@ class Shortage:
         self._delay = min(2 * self._delay, LONGEST_DELAY)
         return True
 
-    def withdrawn(self, key: Hashable) -> None:
+    def cancelled(self, key: Hashable) -> None:
         """A start is not to be tried any more; it may be the one that holds back the others."""
         if key == self._key:
             self.over()

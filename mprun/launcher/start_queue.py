@@ -67,7 +67,7 @@ class StartQueue:
         self._daemons -= todo[3]
         self.held -= bool(after)
 
-    def withdraw(self, key: AttemptKey) -> list[AttemptKey]:
+    def cancel(self, key: AttemptKey) -> list[AttemptKey]:
         """Forget a request, if it is here, and all that were to follow it; their keys."""
         number = next((number for number, request in enumerate(self.requests) if request[0] == key), None)
         if number is None:
@@ -90,5 +90,5 @@ class StartQueue:
                 del after[key]
                 self.held -= not after
             else:
-                given_up += self.withdraw(other)
+                given_up += self.cancel(other)
         return given_up

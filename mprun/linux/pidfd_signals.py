@@ -66,7 +66,7 @@ def signal_group(leader: int, pidfd: int, number: int) -> None:
 
 def signal_members(leader: int, pidfd: int, number: int) -> None:
     """As `signal_group`, for kernels before 6.9: each member by a pidfd of its own."""
-    members = [pid for pid, stat in procfs.processes().items() if stat.group == leader and stat.lives]
+    members = [pid for pid, stat in procfs.processes().items() if stat.group == leader and stat.is_alive]
     held = {}
     try:
         for pid in members:

@@ -29,7 +29,7 @@ class Stat:
         self.start_ticks = int(fields[19])
 
     @property
-    def lives(self) -> bool:
+    def is_alive(self) -> bool:
         """Whether it has not ended; a zombie has, and waits for its parent."""
         return self.state not in "ZX"
 
@@ -69,7 +69,7 @@ def usage(pid: int) -> dict[str, Any] | None:
     None where it has ended or cannot be seen.
     """
     stat = read_stat(pid)
-    if stat is None or not stat.lives:
+    if stat is None or not stat.is_alive:
         return None
     return {"cpu": stat.cpu, "max_rss": read_max_rss(pid), "threads": stat.threads}
 
@@ -118,7 +118,7 @@ def trees(everyone: dict[int, Stat], roots: Collection[int]) -> dict[int, Stat]:
     """These processes, their descendants and the members of their sessions, without zombies."""
     members = {pid for pid, stat in everyone.items() if stat.session in roots}.union(roots)
     found = descendants(everyone, members)
-    return {pid: everyone[pid] for pid in found if pid in everyone and everyone[pid].lives}
+    return {pid: everyone[pid] for pid in found if pid in everyone and everyone[pid].is_alive}
 
 
 def descendants(everyone: dict[int, Stat], roots: Iterable[int]) -> set[int]:
@@ -157,12 +157,12 @@ def environment(pid: int) -> list[bytes]:
     return text.split(b"\0")
 
 
-def bears(pid: int, run_id: str) -> bool:
+def has_run_id(pid: int, run_id: str) -> bool:
     """Whether a process was started as a part of this run, by the environment that /proc shows."""
     return f"MPRUN_RUN_ID={run_id}".encode() in environment(pid)
 
 
-class Children:
+class ChildList:
     """The children of this process, as /proc/self/task/TID/children lists them.
 
     Cheap enough to be read at the end of every task (one read of a kept descriptor).
@@ -180,7 +180,7 @@ class Children:
         """The descriptor, for those who must not inherit it."""
         return self._file
 
-    def number(self) -> int | None:
+    def count(self) -> int | None:
         """How many there are that are alive or not yet reaped; None where that cannot be seen so cheaply."""
         if self._file is None:
             return None
@@ -218,7 +218,7 @@ def children() -> list[int]:
     return found
 
 
-def catches(pid: int, number: int) -> bool:
+def handles_signal(pid: int, number: int) -> bool:
     """Whether a process has a handler for a signal, by SigCgt in /proc/PID/status (proc(5))."""
     try:
         with open(f"/proc/{pid}/status", "rb") as file:

@@ -67,10 +67,12 @@ class Owner(Frozen):
         return self.host == os.uname().nodename
 
     @property
-    def lives(self) -> bool:
+    def is_alive(self) -> bool:
         """Whether it is still there, as far as can be seen from here."""
         stat = procfs.read_stat(self.pid)
-        return self.on_this_boot and stat is not None and stat.lives and stat.start_ticks == self.start_ticks
+        return (
+            self.on_this_boot and stat is not None and stat.is_alive and stat.start_ticks == self.start_ticks
+        )
 
 
 def sweep(directory: RunDirectory, warn: Callable[[str], None]) -> None:
@@ -89,7 +91,7 @@ def sweep(directory: RunDirectory, warn: Callable[[str], None]) -> None:
 def _sweep(mark: PidFile) -> str:
     """Sweep one run, unless it goes on; what there is to say."""
     owner = Owner.of(mark)
-    if owner is None or owner.lives or not (owner.on_this_boot or owner.on_this_host):
+    if owner is None or owner.is_alive or not (owner.on_this_boot or owner.on_this_host):
         return ""
     if os.environ.get("MPRUN_RUN_ID") == mark.directory.run_id:
         # This is a part of it.
@@ -166,7 +168,7 @@ class Leftovers:
                 # One of its tasks started this, and whoever killed the run has let it be.
                 return
             self.strangers = self._unproven(everyone, found)
-            self.left = {pid: everyone[pid] for pid in found if everyone[pid].lives}
+            self.left = {pid: everyone[pid] for pid in found if everyone[pid].is_alive}
             if not self.left or time.monotonic() > end:
                 return
             self.ended |= {
@@ -188,7 +190,7 @@ class Leftovers:
                 if pid in leaders
                 or stat.session in leaders
                 # Nothing of the run is older than the run.
-                or (stat.start_ticks >= self._owner.start_ticks and procfs.bears(pid, self._run_id))
+                or (stat.start_ticks >= self._owner.start_ticks and procfs.has_run_id(pid, self._run_id))
             },
         )
 
@@ -202,7 +204,7 @@ class Leftovers:
             pid: stat
             for pid, stat in everyone.items()
             if pid not in found
-            and stat.lives
+            and stat.is_alive
             and stat.start_ticks >= self._owner.start_ticks
             and (pid in numbers or stat.session in numbers)
         }

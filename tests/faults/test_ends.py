@@ -322,7 +322,7 @@ def test_in_a_run_that_is_suspended_a_task_hears_that_it_is_to_end_when_it_goes_
         attempts.executor.suspend()
         attempts.signal(key, "SIGTERM", dump=True)
         # The launcher has done all of that when it has answered the next.
-        attempts.withdraw(attempts.start(command=("true",)))
+        attempts.cancel(attempts.start(command=("true",)))
         assert (state_of(pid), attempts.log(key).read_bytes()) == ("T", b"")
         attempts.executor.resume()
         attempts.executor.flush()

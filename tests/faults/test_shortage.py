@@ -10,7 +10,7 @@ import pytest
 from support.attempts import Attempts
 from support.runs import START_METHODS, alive, write
 
-from mprun.executors.base import Withdrawn
+from mprun.executors.base import StartCancelled
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="prlimit(2) is Linux's")
 
@@ -25,18 +25,18 @@ WORK = """\
 
 
 class Watched(Attempts):
-    """Attempts whose withdrawals are seen, too."""
+    """Attempts that also record which starts were cancelled."""
 
-    withdrawn = ()
+    cancelled = ()
 
     def _take(self, report):
-        if isinstance(report, Withdrawn):
-            self.withdrawn = (*self.withdrawn, report.key)
+        if isinstance(report, StartCancelled):
+            self.cancelled = (*self.cancelled, report.key)
         else:
             super()._take(report)
 
-    def withdraw(self, key):
-        self.executor.withdraw(key)
+    def cancel(self, key):
+        self.executor.cancel(key)
         assert self.executor.flush()
 
 
@@ -56,12 +56,12 @@ def launched(tmp_path):
 
 
 def is_held_back(attempts, go):
-    """Whether a start is tried and waits, while another one is withdrawn and a third ends well."""
+    """Whether a start waits to be retried, while another one is cancelled and a third ends well."""
     waiting = attempts.start(target="work:wait_for", args=(go,))
     other = attempts.start(target="work:wait_for", args=(go,))
     # Answered in a turn in which the first was tried.
-    attempts.withdraw(other)
-    attempts._until(lambda: other in attempts.withdrawn)
+    attempts.cancel(other)
+    attempts._until(lambda: other in attempts.cancelled)
     assert waiting not in attempts.started
     assert waiting not in attempts.ended
     return waiting

@@ -92,16 +92,16 @@ def test_each_of_many_that_run_at_once_holds_no_descriptor_of_the_others(tmp_pat
 def test_children_are_counted_however_many_there_are():
     script = """
 import os
-from mprun.linux.procfs import Children
-children, (read, write) = Children(), os.pipe()
+from mprun.linux.procfs import ChildList
+children, (read, write) = ChildList(), os.pipe()
 for number in range(1200):
     if number % 300 == 0:
-        assert children.number() == len(children.pids()) == number
+        assert children.count() == len(children.pids()) == number
     if os.fork() == 0:
         os.close(write)
         os.read(read, 1)
         os._exit(0)
-assert children.number() == len(children.pids()) == 1200
+assert children.count() == len(children.pids()) == 1200
 os.close(write)
 """
     subprocess.run([sys.executable, "-c", script], check=True, timeout=60)

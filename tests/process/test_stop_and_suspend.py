@@ -440,7 +440,7 @@ def of_the_tasks(run):
     tasks = [event["pid"] for event in run.events() if event["event"] == "task_started"]
     everyone = procfs.processes()
     return {
-        pid for pid in procfs.descendants(everyone, set(tasks)) if pid in everyone and everyone[pid].lives
+        pid for pid in procfs.descendants(everyone, set(tasks)) if pid in everyone and everyone[pid].is_alive
     }
 
 

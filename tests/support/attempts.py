@@ -14,9 +14,9 @@ from mprun.executors.base import (
     NotStarted,
     PrepareReply,
     PrepareRequest,
+    StartCancelled,
     Started,
     StartRequest,
-    Withdrawn,
 )
 from mprun.executors.local import start_launcher
 from mprun.record.results import read_error, read_result, read_usage
@@ -74,7 +74,7 @@ class Attempts:
         try:
             assert self.executor.flush()
             self._until(lambda: self.prepared)
-            assert not self.prepared.findings, self.prepared.findings
+            assert not self.prepared.errors, self.prepared.errors
         except BaseException:
             self.executor.close(kill=True)
             raise
@@ -114,11 +114,11 @@ class Attempts:
         self.executor.signal(key, name, **more)
         assert self.executor.flush()
 
-    def withdraw(self, key):
+    def cancel(self, key):
         """Take back an attempt that has not begun; returns when the launcher has said so."""
-        self.executor.withdraw(key)
+        self.executor.cancel(key)
         assert self.executor.flush()
-        assert isinstance(self._until(lambda: self.ended.get(key)), Withdrawn)
+        assert isinstance(self._until(lambda: self.ended.get(key)), StartCancelled)
 
     def begun(self, key):
         """The attempt's `Started`, once it has."""
@@ -150,7 +150,7 @@ class Attempts:
             self.prepared = report
         elif isinstance(report, Started):
             self.started[report.key] = report
-        elif isinstance(report, (Exited, NotStarted, Withdrawn)):
+        elif isinstance(report, (Exited, NotStarted, StartCancelled)):
             self.ended[report.key] = report
 
 

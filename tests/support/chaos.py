@@ -166,7 +166,7 @@ class Round:
         return [
             pid
             for pid, stat in procfs.processes().items()
-            if stat.lives
+            if stat.is_alive
             and pid != self.engine.pid
             and (stat.session in sessions or not marks.isdisjoint(procfs.environment(pid)))
         ]

@@ -97,7 +97,9 @@ class Victim:
     def survivors(self):
         """Its processes that live, the engine among them."""
         mark = self._token.encode()
-        return [pid for pid, stat in procfs.processes().items() if stat.lives and mark in _environment(pid)]
+        return [
+            pid for pid, stat in procfs.processes().items() if stat.is_alive and mark in _environment(pid)
+        ]
 
     def seconds_to_vanish(self, patience=5):
         """How long it takes until none lives but the engine; fails after `patience` seconds.

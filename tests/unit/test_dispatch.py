@@ -173,8 +173,8 @@ def test_a_request_is_dropped_with_its_dependents_unless_its_dependency_succeeds
     assert backlog.ended((0, 1), code, **how) == [(1, 1), (2, 1), (3, 1)]
     assert taken(backlog) == [4]
     assert (5, 1) in backlog
-    assert backlog.withdraw((5, 1)) == [(5, 1)]
-    assert backlog.withdraw((5, 1)) == []
+    assert backlog.cancel((5, 1)) == [(5, 1)]
+    assert backlog.cancel((5, 1)) == []
     assert not backlog.requests
 
 

@@ -69,7 +69,7 @@ def test_a_start_is_tried_for_as_long_as_others_run_that_will_make_room():
 def test_what_is_withdrawn_holds_back_nobody():
     shortage = Shortage()
     assert shortage.postpones("a", errno.EMFILE, 0)
-    shortage.withdrawn("b")
+    shortage.cancelled("b")
     assert shortage.lasts
-    shortage.withdrawn("a")
+    shortage.cancelled("a")
     assert not shortage.lasts
