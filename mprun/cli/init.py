@@ -2,7 +2,38 @@
 
 from __future__ import annotations
 
+import os
+
 import click
+
+from mprun.errors import UsageError
+
+JOB = """\
+# Run it with: mprun {path}
+# Every key and its meaning: mprun schema
+tasks:
+  - name: hello
+    target: tasks:greet # package.module:callable, found from where mprun is started
+    args: [world]
+
+  - name: again
+    target: tasks:greet
+    kwargs: {{name: mprun, times: 3}}
+    depends_on: hello
+"""
+
+MODULE = '''\
+"""The functions that the tasks of the job call."""
+
+import os
+
+
+def greet(name: str, times: int = 1) -> int:
+    """Print a greeting; the return value goes into the record of the run."""
+    for _ in range(times):
+        print(f"hello {name}, from process {os.getpid()}, a child of {os.getppid()}")
+    return times
+'''
 
 
 @click.command()
@@ -10,14 +41,30 @@ import click
 def init(path: str) -> int:
     """Write a first job file, and the module that it runs.
 
-    The module, `tasks.py`, goes into the working directory. Nothing is overwritten.
+    The module, `tasks.py`, goes into the working directory. Existing files are never overwritten.
     """
-    from mprun.cli.starter_files import write_starter
-
     for written in write_starter(path):
         click.echo(f"wrote {written}")
     click.echo(f"run it with: mprun {path}")
     return 0
+
+
+def write_starter(path: str) -> list[str]:
+    """Write the job file and `tasks.py` into the working directory; their names.
+
+    Raises UsageError if one of them exists.
+    """
+    wanted = {path: JOB.format(path=path), "tasks.py": MODULE}
+    for name in wanted:
+        if os.path.lexists(name):
+            raise UsageError(f"{name} already exists; run `mprun init` in another directory")
+    for name, text in wanted.items():
+        try:
+            with open(name, "x", encoding="utf-8") as file:
+                file.write(text)
+        except OSError as error:
+            raise UsageError(f"cannot write {name}: {error.strerror}") from None
+    return list(wanted)
 
 
 @click.command()

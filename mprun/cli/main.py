@@ -1,22 +1,47 @@
-"""The command line: options in, exit code out."""
+"""The command line: which commands there are, and what becomes of their errors."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import importlib
 import io
 import os
 import signal
 import sys
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import click
 
 from mprun import outcomes
-from mprun.cli.commands import Commands, DefaultCommandGroup
 from mprun.cli.messages import explain, say, write
-from mprun.diagnostics import quote
-from mprun.errors import MprunError
-from mprun.reporters.console import silence
+from mprun.diagnostics import closest, quote
+from mprun.errors import MprunError, UsageError
+from mprun.reporters.terminal import silence
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from click.shell_completion import CompletionItem
+
+# Each command, and the module of this package that defines a function of its name.
+MODULES = {
+    "init": "init",
+    "logs": "show",
+    "plan": "plan",
+    "resume": "resume",
+    "run": "run",
+    "runs": "runs",
+    "schema": "init",
+    "show": "show",
+    "stop": "stop",
+    "tree": "show",
+    "validate": "plan",
+}
+
+# A closed pipe ends the command as SIGPIPE would; click's own code for it, 1, means a failed task.
+_EXIT_CLOSED_PIPE = 128 + signal.SIGPIPE
 
 EXIT_CODES = """\b
 Exit codes:
@@ -35,6 +60,74 @@ The smallest job file, which calls two functions of work.py:
 """
 
 
+class Commands(Mapping[str, click.Command]):
+    """The commands by name; a command's module is imported when the command is looked up.
+
+    So the start of a job does not pay for the other commands.
+    """
+
+    def __getitem__(self, name: str) -> click.Command:
+        command: click.Command = getattr(importlib.import_module(f"mprun.cli.{MODULES[name]}"), name)
+        return command
+
+    def __contains__(self, name: object) -> bool:
+        return name in MODULES
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(MODULES)
+
+    def __len__(self) -> int:
+        return len(MODULES)
+
+
+class DefaultCommandGroup(click.Group):
+    """A group in which `mprun JOB` means `mprun run JOB`."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command that is named, else `run` with everything as its arguments."""
+        if args[0] in self.commands:
+            return super().resolve_command(ctx, args)
+        if not ctx.resilient_parsing:
+            self._refuse_typo(args[0])
+        return "run", self.commands["run"], args
+
+    def _refuse_typo(self, word: str) -> None:
+        """Raise UsageError if the word is not a file or a path, and is close to the name of a command."""
+        if word.startswith("-") or "." in word or "/" in word or os.path.lexists(word):
+            return
+        meant = closest(word, self.commands)
+        if meant:
+            name = quote(word)
+            raise UsageError(f"{name} is neither a command nor a job file; did you mean `mprun {meant}`?")
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run the command; its output may be a pipe that the reader closes early."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            return _EXIT_CLOSED_PIPE
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Files and commands: a job file may take the place of a command."""
+        from click.shell_completion import CompletionItem
+
+        # Files first: bash's script drops the earlier items when it reaches them.
+        return [CompletionItem(incomplete, type="file"), *super().shell_complete(ctx, incomplete)]
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse the group's own options; options of a run may come first, and are left to it."""
+        own = {"--help", "-h", "--version"}
+        if args and args[0].startswith("-") and args[0] not in own:
+            args = ["run", *args]
+        try:
+            return super().parse_args(ctx, args)
+        except BrokenPipeError:
+            # From `mprun --help | head -1`.
+            ctx.exit(_EXIT_CLOSED_PIPE)
+
+
 @click.group(
     cls=DefaultCommandGroup,
     commands=Commands(),
@@ -43,29 +136,29 @@ The smallest job file, which calls two functions of work.py:
 )
 @click.version_option(package_name="mprun", message="mprun %(version)s")
 def group() -> None:
-    """Run the tasks of a job file, each as a process of its own, and keep a record.
+    """Run the tasks of a job file, each in its own process, and keep a record.
 
     `mprun JOB` runs JOB, a YAML file; it is short for `mprun run JOB`.
     """
 
 
 def main(launcher: tuple[int, int] | None = None) -> int:
-    """Run the command line with a launcher that may have been forked already; the exit code."""
+    """Run the command line and return its exit code.
+
+    `launcher` is the pid of a launcher that is already forked, and the descriptor of a socket to it.
+    """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            # Whatever the locale, as a task's output; a name must not end a run.
+            # Whatever the locale, like a task's output: a name that cannot be encoded must not end a run.
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")
     try:
-        code = _command(launcher)
+        code = _run_command(launcher)
         sys.stdout.flush()
     except BrokenPipeError:
-        # Nobody reads what we have to say; what was to be done is done.
-        code = 128 + signal.SIGPIPE
+        # The command has done its work; only the reader of its output is gone.
+        code = _EXIT_CLOSED_PIPE
     except OSError as error:
-        # Of a write: the disk is full that `mprun show > FILE` goes to.
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
-        what = "the output cannot be written" if full else f"mprun cannot go on{_about(error)}"
-        say("error", f"{what}: {error.strerror}")
+        say("error", f"{_failed_operation(error)}: {error.strerror}")
         code = outcomes.EXIT_INTERNAL
     finally:
         if launcher is not None:
@@ -78,19 +171,22 @@ def main(launcher: tuple[int, int] | None = None) -> int:
     return code
 
 
-def _about(error: OSError) -> str:
-    return "" if error.filename is None else f" with {quote(str(error.filename))}"
+def _failed_operation(error: OSError) -> str:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO):
+        # From a write to a full disk, such as `mprun show > FILE`.
+        return "cannot write the output"
+    return "I/O error" if error.filename is None else f"I/O error on {quote(str(error.filename))}"
 
 
 def _kill_unused_launcher(launcher: int) -> None:
-    """End a launcher that was forked for a run that did not come about."""
+    """Kill a launcher that was forked for a run that did not start."""
     with contextlib.suppress(ChildProcessError):
         if os.waitpid(launcher, os.WNOHANG) == (0, 0):
             os.kill(launcher, signal.SIGKILL)
             os.waitpid(launcher, 0)
 
 
-def _command(launcher: tuple[int, int] | None) -> int:
+def _run_command(launcher: tuple[int, int] | None) -> int:
     try:
         return int(group.main(prog_name="mprun", standalone_mode=False, obj=launcher) or 0)
     except click.ClickException as error:
@@ -105,7 +201,7 @@ def _command(launcher: tuple[int, int] | None) -> int:
 
 
 def _name_variable(error: click.ClickException) -> None:
-    """Say so where a bad value was not typed, but came from an environment variable."""
+    """If a bad value comes from an environment variable, name the variable."""
     if not isinstance(error, click.BadParameter) or error.param is None or error.ctx is None:
         return
     source = error.ctx.get_parameter_source(error.param.name or "")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 
 from mprun.errors import JobFileError, MprunError
-from mprun.reporters.console import MAIN, Output, silence, wants_colour
 from mprun.reporters.format import visible
+from mprun.reporters.terminal import MAIN, Output, silence, wants_colour
 
 
 def explain(error: MprunError) -> None:

@@ -1,122 +1,180 @@
-"""The options that say what of a job is run, and how: of `run` and of `plan` alike."""
+"""The options of the command line, each defined once."""
 
 from __future__ import annotations
 
-import os
-from itertools import islice
-from typing import TYPE_CHECKING, Any
+from functools import wraps
+from typing import TYPE_CHECKING
 
 import click
 
-from mprun import api
-from mprun.cli.common_options import to_seconds
-from mprun.cli.lean_imports import import_yaml_parser
-from mprun.cli.messages import warn
-from mprun.jobfile.job_checks import warnings
-from mprun.jobfile.loader import load_job_file
-from mprun.jobfile.model import START_METHODS
+from mprun.jobfile.units import seconds
+from mprun.record.state_dir import DEFAULT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
-    from mprun.jobfile.model import Job
-    from mprun.scheduling.plan import Plan
+    Command = Callable[..., int]
 
 
-# What goes before the job file.
-PLANNING = (
-    click.option(
-        "-p",
-        "--param",
-        "params",
-        multiple=True,
-        metavar="NAME=VALUE",
-        help="Set a param; NAME=@FILE reads it from a file. MPRUN_PARAM_NAME sets it, too.",
-    ),
-    click.option(
-        "-k",
-        "--name",
-        "names",
-        multiple=True,
-        envvar="MPRUN_NAME",
-        metavar="GLOB",
-        help="Run the tasks whose name matches (* and ?), and what they depend on.",
-    ),
-    click.option(
-        "-t",
-        "--tag",
-        "tags",
-        multiple=True,
-        envvar="MPRUN_TAG",
-        metavar="TAG",
-        help="Run the tasks with this tag, and what they depend on.",
-    ),
-    click.option(
-        "--deps/--no-deps",
-        "with_dependencies",
-        default=True,
-        envvar="MPRUN_DEPS",
-        help="With -k and -t: take along what the tasks depend on, as they do by default.",
-    ),
-    click.option(
-        "-j",
-        "--max-parallel",
-        type=click.IntRange(min=1),
-        envvar="MPRUN_MAX_PARALLEL",
-        metavar="N",
-        help="How many tasks run at once at most.",
-    ),
-    click.option(
-        "-x",
-        "--fail-fast",
-        is_flag=True,
-        default=None,
-        envvar="MPRUN_FAIL_FAST",
-        help="Stop the run at the first failure.",
-    ),
-    click.option(
-        "--timeout",
-        callback=to_seconds,
-        envvar="MPRUN_TIMEOUT",
-        metavar="DURATION",
-        help="How long the whole run may take: seconds, or 1m30s.",
-    ),
-    click.option(
-        "--start-method",
-        type=click.Choice(START_METHODS),
-        envvar="MPRUN_START_METHOD",
-        help="How every task's process is started.",
-    ),
+def to_seconds(_: click.Context, option: click.Parameter, value: str | None) -> float | None:
+    """An option's duration, written as in a job file, in seconds."""
+    if value is None:
+        return None
+    try:
+        return seconds(float(value) if value.replace(".", "", 1).isdecimal() else value)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+
+
+STATE_DIR = click.option(
+    "--state-dir",
+    default=DEFAULT,
+    show_default=True,
+    envvar="MPRUN_STATE_DIR",
+    metavar="DIR",
+    help="Where the records of runs are kept.",
 )
 
 
-def planning_options(command: Callable[..., int]) -> Callable[..., int]:
-    """Give a command the options of PLANNING, as keyword arguments of `api.plan_job`."""
-    for option in reversed(PLANNING):
-        command = option(command)
-    return command
+def planning_options(command: Command) -> Command:
+    """Give a command the options that say which tasks run, and how, as one argument `planning`.
+
+    It holds the keyword arguments of `api.plan_job`, and `params`.
+    """
+    from mprun.jobfile.model import START_METHODS
+
+    return _grouped(
+        command,
+        "planning",
+        click.option(
+            "-p",
+            "--param",
+            "params",
+            multiple=True,
+            metavar="NAME=VALUE",
+            help="Set a param; NAME=@FILE reads the value from a file. MPRUN_PARAM_NAME sets it too.",
+        ),
+        click.option(
+            "-k",
+            "--name",
+            "names",
+            multiple=True,
+            envvar="MPRUN_NAME",
+            metavar="GLOB",
+            help="Run the tasks whose name matches (* and ?), and their dependencies.",
+        ),
+        click.option(
+            "-t",
+            "--tag",
+            "tags",
+            multiple=True,
+            envvar="MPRUN_TAG",
+            metavar="TAG",
+            help="Run the tasks with this tag, and their dependencies.",
+        ),
+        click.option(
+            "--deps/--no-deps",
+            "with_dependencies",
+            default=True,
+            show_default=True,
+            envvar="MPRUN_DEPS",
+            help="With -k and -t: also run the dependencies of the selected tasks.",
+        ),
+        click.option(
+            "-j",
+            "--max-parallel",
+            type=click.IntRange(min=1),
+            envvar="MPRUN_MAX_PARALLEL",
+            metavar="N",
+            help="Run at most N tasks at once.",
+        ),
+        click.option(
+            "-x",
+            "--fail-fast",
+            is_flag=True,
+            default=None,
+            envvar="MPRUN_FAIL_FAST",
+            help="Stop the run at the first failure.",
+        ),
+        click.option(
+            "--timeout",
+            callback=to_seconds,
+            envvar="MPRUN_TIMEOUT",
+            metavar="DURATION",
+            help="How long the whole run may take: seconds, or 1m30s.",
+        ),
+        click.option(
+            "--start-method",
+            type=click.Choice(START_METHODS),
+            envvar="MPRUN_START_METHOD",
+            help="How the processes of all tasks are started.",
+        ),
+    )
 
 
-def read_job(path: str, params: dict[str, Any], options: Sequence[str], *, lenient: bool = False) -> Job:
-    """The job of a file, as `load_job_file` has it, with no more of PyYAML imported than that takes."""
-    import_yaml_parser()
-    return load_job_file(path, params, options, os.environ, lenient=lenient)
+def running_options(command: Command) -> Command:
+    """Give a command the options that say how a run is shown and recorded, as one argument `running`.
+
+    It holds keyword arguments of `cli.run.execute`.
+    """
+    from mprun.engine.preflight import START_TIMEOUT
+    from mprun.reporters.console import OUTPUTS
+
+    return _grouped(
+        command,
+        "running",
+        click.option(
+            "--output",
+            type=click.Choice(OUTPUTS),
+            default="prefix",
+            show_default=True,
+            envvar="MPRUN_OUTPUT",
+            help="How to show output: line by line, grouped per task, failed tasks only, or not at all.",
+        ),
+        click.option(
+            "-v",
+            "--verbose",
+            count=True,
+            envvar="MPRUN_VERBOSE",
+            help="Log the process lineage, one line per event.",
+        ),
+        click.option(
+            "-q",
+            "--quiet",
+            is_flag=True,
+            envvar="MPRUN_QUIET",
+            help="Show only the output of tasks, unless one fails.",
+        ),
+        click.option(
+            "--events",
+            metavar="FILE",
+            envvar="MPRUN_EVENTS",
+            help="Write a copy of the record's events to FILE; - is stdout.",
+        ),
+        click.option(
+            "--start-timeout",
+            type=click.FloatRange(min=0, min_open=True),
+            default=START_TIMEOUT,
+            show_default=True,
+            envvar="MPRUN_START_TIMEOUT",
+            metavar="SECONDS",
+            help="How long the imports of the targets may take.",
+        ),
+        STATE_DIR,
+    )
 
 
-def planned(path: str, planning: dict[str, Any]) -> Plan:
-    """The plan of a job file by the options of PLANNING."""
-    options = dict(planning)
-    job = read_job(path, {}, options.pop("params"))
-    warn_of(job)
-    return api.plan_job(job, **options)
+def _grouped(command: Command, argument: str, *options: Callable[[Command], Command]) -> Command:
+    """Give a command options whose values it takes together, as a dict in one argument."""
 
+    @wraps(command)
+    def grouped(*args: object, **values: object) -> int:
+        group = {name: values.pop(name) for name in names}
+        return command(*args, **{argument: group}, **values)
 
-def warn_of(job: Job) -> None:
-    """Say what in a job is likely not meant; one of each kind is enough."""
-    for text in islice(warnings(job), 1):
-        warn(text)
-
-
-def told(planning: dict[str, Any]) -> dict[str, Any]:
-    """The options as the record has them: params have a place of their own, where secrets are hidden."""
-    return {name: value for name, value in planning.items() if name != "params" and value not in (None, ())}
+    for option in reversed(options):
+        option(grouped)
+    # `click.option` collects the parameters of a command in this list until the command is made.
+    added: list[click.Parameter] = grouped.__click_params__[-len(options) :]  # type: ignore[attr-defined]
+    names = [str(parameter.name) for parameter in added]
+    return grouped

@@ -1,4 +1,4 @@
-"""The commands that read job files: what is wrong with them, and what they would run."""
+"""The commands that read job files without running them: `validate` and `plan`."""
 
 from __future__ import annotations
 
@@ -9,17 +9,28 @@ from typing import Any
 import click
 
 from mprun import api
-from mprun.cli.common_options import STATE_DIR
+from mprun.cli.job import plan_job_file, print_warnings, read_job
 from mprun.cli.messages import explain, write
-from mprun.cli.options import planned, planning_options, read_job, warn_of
+from mprun.cli.options import STATE_DIR, planning_options
 from mprun.errors import UsageError
 from mprun.reporters.format import count, visible
+
+# The formats of a plan: the module of `cli.views` that writes it, and its function.
+PLAN_VIEWS = {
+    "text": ("plan_text", "plan_lines"),
+    "json": ("plan_json", "plan_json"),
+    "mermaid": ("plan_graph", "mermaid_lines"),
+    "dot": ("plan_graph", "dot_lines"),
+}
 
 
 @click.command()
 @click.argument("jobs", type=click.Path(), nargs=-1, required=True)
 def validate(jobs: tuple[str, ...]) -> int:
-    """Check job files: every problem, with its place; imports nothing."""
+    """Check job files without running them.
+
+    Every error is shown, with its place in the file. No target is imported.
+    """
     code = 0
     for path in jobs:
         try:
@@ -30,18 +41,9 @@ def validate(jobs: tuple[str, ...]) -> int:
             explain(error)
             code = error.exit_code
         else:
-            warn_of(job)
+            print_warnings(job)
             click.echo(f"{visible(path)}: ok, {count(len(job.tasks), 'task')}")
     return code
-
-
-# The formats of a plan: the reporter that has it, and what gives its lines.
-PLAN_VIEWS = {
-    "text": ("plan_text", "plan_lines"),
-    "json": ("plan_json", "plan_json"),
-    "mermaid": ("plan_graph", "mermaid_lines"),
-    "dot": ("plan_graph", "dot_lines"),
-}
 
 
 @click.command()
@@ -53,17 +55,19 @@ PLAN_VIEWS = {
     type=click.Choice(list(PLAN_VIEWS)),
     default="text",
     show_default=True,
-    help="For people, for programs, or as a picture's source.",
+    help="Text for people, JSON for programs, or the source of a graph.",
 )
 @STATE_DIR
-def plan(job: str, form: str, state_dir: str, **planning: Any) -> int:
-    """Show what a job would run, and how; imports nothing.
+def plan(job: str, planning: dict[str, Any], form: str, state_dir: str) -> int:
+    """Show what a job would run, and in what order.
 
-    Where earlier runs tell how long its tasks take, also how long the run, and its critical path.
+    If earlier runs recorded how long its tasks take, the plan also shows the expected
+    duration of the run and its critical path. No target is imported.
     """
-    found = planned(job, planning)
-    outlook = api.foresee(found, state_dir)
-    module, lines = PLAN_VIEWS[form]
-    for line in getattr(importlib.import_module(f"mprun.cli.views.{module}"), lines)(found, outlook):
+    planned = plan_job_file(job, planning)
+    outlook = api.foresee(planned, state_dir)
+    module, function = PLAN_VIEWS[form]
+    view = getattr(importlib.import_module(f"mprun.cli.views.{module}"), function)
+    for line in view(planned, outlook):
         sys.stdout.write(line + "\n")
     return 0

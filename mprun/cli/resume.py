@@ -11,9 +11,10 @@ import click
 
 from mprun import api
 from mprun.cli.completion import complete_run
+from mprun.cli.job import read_job
 from mprun.cli.messages import write
-from mprun.cli.options import read_job
-from mprun.cli.run import execute, running_options
+from mprun.cli.options import running_options
+from mprun.cli.run import execute
 from mprun.cli.show import read_run, read_run_in
 from mprun.errors import UsageError
 from mprun.jobfile.references import HIDDEN
@@ -68,7 +69,7 @@ def resume(
     unknown: str,
     allow_changed: bool,
     as_json: bool,
-    **running: Any,
+    running: dict[str, Any],
 ) -> int:
     """Run what did not succeed again, with the results of the rest.
 

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 import click
 
 from mprun import outcomes
-from mprun.cli.common_options import STATE_DIR, to_seconds
 from mprun.cli.messages import warn, write
+from mprun.cli.options import STATE_DIR, to_seconds
 from mprun.errors import UsageError
 from mprun.record.state_dir import runs as runs_of
 from mprun.record.summary import RunSummary
-from mprun.reporters.console import wants_colour
 from mprun.reporters.format import count, size
+from mprun.reporters.terminal import wants_colour
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

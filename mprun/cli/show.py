@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mprun.cli.common_options import STATE_DIR
 from mprun.cli.completion import complete_run, complete_task
 from mprun.cli.messages import warn
+from mprun.cli.options import STATE_DIR
 from mprun.record import recorder
 from mprun.record.state_dir import find_run
-from mprun.reporters.console import wants_colour
+from mprun.reporters.terminal import wants_colour
 
 if TYPE_CHECKING:
     from mprun.record.run_state import RunState

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mprun import outcomes
-from mprun.cli.common_options import STATE_DIR
 from mprun.cli.completion import complete_run, complete_task
 from mprun.cli.messages import write
+from mprun.cli.options import STATE_DIR
 from mprun.cli.show import print_json, read_run
 from mprun.diagnostics import quote
 from mprun.engine import control

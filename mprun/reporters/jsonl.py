@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mprun.record.recorder import line
-from mprun.reporters.console import silence
+from mprun.reporters.terminal import silence
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,12 +16,16 @@ if TYPE_CHECKING:
 
 
 class JsonLines:
-    """Writes events to a stream as they are recorded; a copy that cannot be written ends, not the run."""
+    """Writes events to a stream as they are recorded; an error ends the copy, not the run.
+
+    `name` is the file's, for the warning.
+    """
 
     interval: float | None = None
 
-    def __init__(self, stream: TextIO, warn: Callable[[str], None]) -> None:
+    def __init__(self, stream: TextIO, name: str, warn: Callable[[str], None]) -> None:
         self._stream = stream
+        self._name = name
         self._warn = warn
         self._broken = False
 
@@ -35,7 +39,8 @@ class JsonLines:
             self._broken = True
             silence(self._stream)
             if not isinstance(error, BrokenPipeError):
-                self._warn(f"--events ends here, the record goes on: {getattr(error, 'strerror', error)}")
+                why = getattr(error, "strerror", error)
+                self._warn(f"cannot write --events {self._name}: {why}; the run continues")
 
     def tick(self) -> None:
         pass

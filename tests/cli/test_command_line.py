@@ -85,7 +85,7 @@ def test_a_typo_of_a_command_is_told(typed, meant, empty_desk):
     run = mprun(typed, "job.yaml", cwd=empty_desk)
     assert (
         error_of(run)
-        == f"error: there is no command and no job file `{typed}`; did you mean `mprun {meant}`?"
+        == f"error: `{typed}` is neither a command nor a job file; did you mean `mprun {meant}`?"
     )
     assert not (empty_desk / ".mprun").exists()
 
@@ -127,7 +127,7 @@ def test_what_is_not_there_is_named(arguments, said, empty_desk):
         (["validate"], "Missing argument 'JOBS...'"),
         (["-v"], "Missing argument 'JOB'"),
         (["--start-method", "thread", "job.yaml"], "'fork', 'forkserver', 'spawn'"),
-        (["--events", "nowhere/events", "job.yaml"], "nowhere/events cannot be written: No such file"),
+        (["--events", "nowhere/events", "job.yaml"], "cannot write --events nowhere/events: No such file"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -321,7 +321,7 @@ def test_init_writes_what_then_runs_and_overwrites_nothing(tmp_path):
     assert run.code == 0
     assert run.stdout.count("| hello") == 4
     again = error_of(mprun("init", "other.yaml", cwd=tmp_path))
-    assert again.startswith("error: tasks.py is there already, and nothing is overwritten")
+    assert again.startswith("error: tasks.py already exists; run `mprun init` in another directory")
     assert {name: (tmp_path / name).read_bytes() for name in before} == before
     assert not (tmp_path / "other.yaml").exists()
 

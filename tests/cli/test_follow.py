@@ -401,7 +401,7 @@ def test_a_log_that_cannot_be_written_is_an_error(desk):
         with open("/dev/full", "wb") as full:
             code, _, said = read(desk, "logs", *options, stdout=full)
         assert code == 3
-        assert said == "error: the output cannot be written: No space left on device\n"
+        assert said == "error: cannot write the output: No space left on device\n"
 
 
 def test_output_of_a_run_that_cannot_be_written_is_one_warning(desk):

@@ -413,7 +413,7 @@ def test_a_full_disk_under_the_output_does_not_end_a_run(desk):
 def test_a_full_disk_under_a_copy_of_the_events_is_told(desk):
     answer = shell("mprun job.yaml --events /dev/full", desk)
     assert answer.returncode == 1
-    said = "warning: --events ends here, the record goes on: No space left on device\n"
+    said = "warning: cannot write --events /dev/full: No space left on device; the run continues\n"
     assert answer.stderr.count(said) == 1
     assert "failed: 2 succeeded" in answer.stderr
 
@@ -423,7 +423,7 @@ def test_a_report_that_cannot_be_written_is_an_error(command, desk):
     mprun("-q", "job.yaml", cwd=desk)
     answer = shell(f"mprun {command} >/dev/full", desk)
     assert answer.returncode == 3
-    assert answer.stderr == "error: the output cannot be written: No space left on device\n"
+    assert answer.stderr == "error: cannot write the output: No space left on device\n"
 
 
 def test_events_on_stdout_are_alone_there(desk):

@@ -43,7 +43,7 @@ OURS = {
     "engine": """
         mprun mprun.__main__ mprun.launcher mprun.launcher.channel mprun.failpoints mprun.linux
         mprun.linux.procfs mprun.lazy_import mprun.cli mprun.cli.lean_imports mprun.cli.main
-        mprun.cli.commands mprun.cli.common_options mprun.cli.options mprun.cli.run mprun.frozen
+        mprun.cli.options mprun.cli.job mprun.cli.run mprun.frozen mprun.reporters.terminal
         mprun.outcomes mprun.diagnostics mprun.errors mprun.record mprun.record.events
         mprun.scheduling mprun.scheduling.instructions mprun.jobfile mprun.jobfile.model
         mprun.jobfile.units mprun.jobfile.syntax mprun.jobfile.syntax.scalars mprun.jobfile.sizes

@@ -11,8 +11,8 @@ from mprun.cli.views.logs import Printer, known_tasks, refuse_meaningless
 from mprun.diagnostics import quote
 from mprun.record.events import TaskExited, TaskStarted
 from mprun.record.recorder import Following
-from mprun.reporters.console import MAIN
 from mprun.reporters.tail import Tail
+from mprun.reporters.terminal import MAIN
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

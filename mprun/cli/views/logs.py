@@ -10,9 +10,9 @@ from mprun.diagnostics import quote, suggest
 from mprun.errors import UsageError
 from mprun.jobfile.dependencies import compile_glob
 from mprun.reporters import github
-from mprun.reporters.console import MAIN, Output
 from mprun.reporters.format import visible
 from mprun.reporters.tail import SourceLines, Tail
+from mprun.reporters.terminal import MAIN, Output
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -7,8 +7,8 @@ import os
 from typing import TYPE_CHECKING
 
 from mprun.record import process_tree
-from mprun.reporters.console import terminal_width
 from mprun.reporters.format import columns, size, span, visible
+from mprun.reporters.terminal import terminal_width
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -1,0 +1,44 @@
+"""The job that a command line asks for: read from its file, and planned by its options."""
+
+from __future__ import annotations
+
+import os
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from mprun import api
+from mprun.cli.lean_imports import import_yaml_parser
+from mprun.cli.messages import warn
+from mprun.jobfile.job_checks import warnings
+from mprun.jobfile.loader import load_job_file
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mprun.jobfile.model import Job
+    from mprun.scheduling.plan import Plan
+
+
+def read_job(path: str, params: dict[str, Any], options: Sequence[str], *, lenient: bool = False) -> Job:
+    """The job of a file, as from `load_job_file`; imports only the part of PyYAML that it needs."""
+    import_yaml_parser()
+    return load_job_file(path, params, options, os.environ, lenient=lenient)
+
+
+def plan_job_file(path: str, planning: dict[str, Any]) -> Plan:
+    """The plan of a job file, by the values of `planning_options`."""
+    options = dict(planning)
+    job = read_job(path, {}, options.pop("params"))
+    print_warnings(job)
+    return api.plan_job(job, **options)
+
+
+def print_warnings(job: Job) -> None:
+    """Print the first warning about a job; the rest is most often more of the same."""
+    for text in islice(warnings(job), 1):
+        warn(text)
+
+
+def recorded_options(planning: dict[str, Any]) -> dict[str, Any]:
+    """The values of `planning_options` for the record, which keeps params elsewhere and hides secrets."""
+    return {name: value for name, value in planning.items() if name != "params" and value not in (None, ())}
