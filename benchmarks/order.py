@@ -4,7 +4,7 @@
 layers, anything, forks and joins, chains beside single tasks; 2 to 8 at once; durations
 lognormal, uniform, or few long ones; with and without tokens. For each it prints what the
 longest way first saves against the order of the file, in percent of the run's time, less
-than nothing where it is longer: as the ranks alone would have it, as mprun chooses, and
+than nothing where it is longer: as the priorities alone would have it, as mprun chooses, and
 that choice where every task takes up to a fifth less or more than it was known to. Then,
 what a choice costs. The graphs are those of the tests (`tests/support/timed_plans.py`).
 """
@@ -20,7 +20,7 @@ from support.timed_plans import estimates, noisy, timed_plan
 
 from mprun.scheduling.critical_path import Priorities
 from mprun.scheduling.estimates import RunTimings
-from mprun.scheduling.forecast import ordered
+from mprun.scheduling.forecast import prioritized
 from mprun.scheduling.plan import Plan
 from mprun.scheduling.simulation import simulate
 
@@ -38,11 +38,11 @@ def seconds(made: Plan, durations: dict[str, float]) -> float:
 
 
 def gains(seed: int, size: int, tokens: bool) -> tuple[float, float, float]:
-    """The shares of a run's time that are saved: by ranks alone, as chosen, as chosen with noise."""
+    """The shares of a run's time that are saved: by priorities alone, as chosen, as chosen with noise."""
     dice = random.Random(f"{seed} {size} {tokens}")
     made, known = timed_plan(dice, size, tokens=tokens)
-    ranked = made.replace(ranks=Priorities(made, estimates(known)))
-    chosen = ordered(made, [RunTimings(durations=known, until_ready={})])
+    ranked = made.replace(priorities=Priorities(made, estimates(known)))
+    chosen = prioritized(made, [RunTimings(durations=known, until_ready={})])
     actual = noisy(dice, known, NOISE)
     return (
         1 - seconds(ranked, known) / seconds(made, known),
@@ -65,7 +65,7 @@ def cost(tasks: int) -> float:
     """The CPU time for ranking and choosing, in microseconds a task."""
     made, known = timed_plan(random.Random(tasks), tasks, tokens=False)
     begun = time.process_time()
-    ordered(made, [RunTimings(durations=known, until_ready={})])
+    prioritized(made, [RunTimings(durations=known, until_ready={})])
     return (time.process_time() - begun) / len(made.tasks) * 1e6
 
 
@@ -78,7 +78,7 @@ def main(graphs: int = GRAPHS, seed: int = 0) -> None:
             found = [gains(seed + number, size, tokens) for number in range(graphs)]
             what = f"{size} tasks, {'tokens' if tokens else 'no tokens'}"
             for label, column in zip(
-                ("ranks alone", "chosen", "chosen, ±20 %"), zip(*found, strict=True), strict=True
+                ("priorities alone", "chosen", "chosen, ±20 %"), zip(*found, strict=True), strict=True
             ):
                 row(f"{what}: {label}", column)
     print("\nwhat a choice costs, in µs of CPU time a task")

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from mprun.record.state_dir import RunDirectory
     from mprun.reporters.base import Reporter
     from mprun.scheduling.estimates import RunTimings
-    from mprun.scheduling.forecast import Outlook
+    from mprun.scheduling.forecast import Forecast
 
 
 class TaskResult(Frozen):
@@ -162,7 +162,7 @@ def run_job(
             # The launcher imports meanwhile.
             if not dry_run:
                 _import_engine()
-                plan = _ordered(plan, state_dir)
+                plan = _prioritized(plan, state_dir)
             prepared = _prepared(plan, executor, notes, start_timeout, warn)
             answered = True
             _raise_bind_errors(plan, prepared)
@@ -232,17 +232,17 @@ def _run(
     return finished, engine.state
 
 
-def _ordered(plan: Plan, state_dir: str) -> Plan:
-    """The plan, with ranks where earlier runs tell that another order than the file's is shorter."""
+def _prioritized(plan: Plan, state_dir: str) -> Plan:
+    """The plan, with priorities where earlier runs tell that another order than the file's is shorter."""
     past = _past(plan, state_dir) if is_crowded(plan) else []
     if not past:
         return plan
-    from mprun.scheduling.forecast import ordered
+    from mprun.scheduling.forecast import prioritized
 
-    return ordered(plan, past)
+    return prioritized(plan, past)
 
 
-def foresee(plan: Plan, state_dir: str = DEFAULT) -> Outlook | None:
+def forecast(plan: Plan, state_dir: str = DEFAULT) -> Forecast | None:
     """What to expect of the run of a plan, by earlier runs of its job file; None where there are none.
 
     Nothing is written.
@@ -250,9 +250,9 @@ def foresee(plan: Plan, state_dir: str = DEFAULT) -> Outlook | None:
     past = _past(plan, state_dir)
     if not past:
         return None
-    from mprun.scheduling import forecast
+    from mprun.scheduling.forecast import forecast_run
 
-    return forecast.foresee(plan, past)
+    return forecast_run(plan, past)
 
 
 def _past(plan: Plan, state_dir: str) -> list[RunTimings]:

@@ -65,9 +65,9 @@ def plan(job: str, planning: dict[str, Any], form: str, state_dir: str) -> int:
     duration of the run and its critical path. No target is imported.
     """
     planned = plan_job_file(job, planning)
-    outlook = api.foresee(planned, state_dir)
+    forecast = api.forecast(planned, state_dir)
     module, function = PLAN_VIEWS[form]
     view = getattr(importlib.import_module(f"mprun.cli.views.{module}"), function)
-    for line in view(planned, outlook):
+    for line in view(planned, forecast):
         sys.stdout.write(line + "\n")
     return 0

@@ -20,7 +20,16 @@ from mprun.executors.base import Exited, Lost, NotStarted, StartCancelled, Start
 from mprun.jobfile.dependencies import NameIndex
 from mprun.jobfile.references import ReferenceProblem
 from mprun.record import events
-from mprun.scheduling.instructions import CancelStart, Finish, Intent, Join, MarkReady, Resolve, Signal, Start
+from mprun.scheduling.instructions import (
+    CancelStart,
+    Finish,
+    Instruction,
+    Join,
+    MarkReady,
+    Resolve,
+    Signal,
+    Start,
+)
 from mprun.scheduling.retry import AttemptResult
 from mprun.scheduling.scheduler import FAIL_FAST, LOG_LIMIT, RUN_TIMES_OUT, USER, Scheduler
 from mprun.scheduling.termination import RECORD_LOST
@@ -89,7 +98,7 @@ class Engine:
             Resolve: self._resolve,
         }
         # What has happened and what was decided, in this order; of some of it there are events.
-        self._facts: list[Started | Exited | Intent] = []
+        self._facts: list[Started | Exited | Instruction] = []
         # What somebody has stopped from another terminal, one by one.
         self._stopped: set[int] = set()
         self._signal: int | None = None
@@ -113,7 +122,7 @@ class Engine:
         self._carry_out(self._scheduler.begin(self._clock.timed(self._begun)))
         self._publish()
         try:
-            while not self._scheduler.over:
+            while not self._scheduler.finished:
                 self._turn()
                 self._publish()
         finally:
@@ -143,11 +152,11 @@ class Engine:
         for number in self._notes.take() if self._watch.signalled else ():
             self._take_signal(number)
         for number, attempt in self._prober.take() if self._prober is not None else ():
-            self._carry_out(self._scheduler.task_ready(number, attempt, self._clock.timed()))
+            self._carry_out(self._scheduler.handle_ready(number, attempt, self._clock.timed()))
         for number, _ in self._log_limits.exceeded():
             self._carry_out(self._scheduler.stop_task(number, LOG_LIMIT, self._clock.timed()))
         if deadline is not None and self._clock.timed() >= deadline:
-            self._carry_out(self._scheduler.time_passed(self._clock.timed()))
+            self._carry_out(self._scheduler.handle_deadline(self._clock.timed()))
         if self._interval is not None and self._clock.now() - self._ticked >= self._interval:
             self._ticked = self._clock.now()
             for reporter in self._reporters:
@@ -212,14 +221,18 @@ class Engine:
         elif isinstance(report, NotStarted):
             ending = AttemptResult(succeeded=False, reason=f"could not be started: {report.message}")
             self._carry_out(
-                self._scheduler.task_exited(report.key[0], ending, self._clock.timed(report.clock))
+                self._scheduler.handle_exited(report.key[0], ending, self._clock.timed(report.clock))
             )
         elif isinstance(report, StartCancelled):
-            self._carry_out(self._scheduler.task_withdrawn(report.key[0], self._clock.timed(report.clock)))
+            self._carry_out(
+                self._scheduler.handle_start_cancelled(report.key[0], self._clock.timed(report.clock))
+            )
         elif isinstance(report, Lost):
             self._failure = f"the launcher was lost: {report.how}"
-            began = {number for number, attempt in self._scheduler.handed() if self._has_log(number, attempt)}
-            self._carry_out(self._scheduler.lost(self._failure, began, self._clock.timed()))
+            began = {
+                number for number, attempt in self._scheduler.unstarted() if self._has_log(number, attempt)
+            }
+            self._carry_out(self._scheduler.handle_executor_lost(self._failure, began, self._clock.timed()))
 
     def _has_log(self, number: int, attempt: int) -> bool:
         """Whether an attempt has begun: its process opens its log before anything of the task is run."""
@@ -233,7 +246,7 @@ class Engine:
             self._log_limits.watch(report.key, self._directory.log(planned.name, attempt), task.limits.log)
         if task.ready is not None:
             self._probe(report, task.ready)
-        self._carry_out(self._scheduler.task_started(number, self._clock.timed(report.clock)), after=report)
+        self._carry_out(self._scheduler.handle_started(number, self._clock.timed(report.clock)), after=report)
 
     def _probe(self, report: Started, ready: Ready) -> None:
         number, attempt = report.key
@@ -256,13 +269,13 @@ class Engine:
         code = report.exit_code
         words = outcomes.exit_words(code, exit_signal(code), report.core_dumped)
         if code is None:
-            intents = self._scheduler.task_lost(number, words, self._clock.timed(report.clock))
+            instructions = self._scheduler.handle_exit_unknown(number, words, self._clock.timed(report.clock))
         else:
             ending = self._judged(report, words)
             if unready:
                 ending = ending.replace(unready=unready)
-            intents = self._scheduler.task_exited(number, ending, self._clock.timed(report.clock))
-        self._carry_out(intents, after=report)
+            instructions = self._scheduler.handle_exited(number, ending, self._clock.timed(report.clock))
+        self._carry_out(instructions, after=report)
 
     def _judged(self, report: Exited, words: str) -> AttemptResult:
         planned = self._tasks[report.key[0]]
@@ -279,52 +292,54 @@ class Engine:
 
     # ---- what is to be done
 
-    def _carry_out(self, intents: list[Intent], after: Started | Exited | None = None) -> None:
+    def _carry_out(self, instructions: list[Instruction], after: Started | Exited | None = None) -> None:
         """Do what the scheduler wants; `_publish` tells it, and before it what it followed from."""
         if after is not None:
             self._facts.append(after)
-        self._facts += intents
-        for intent in intents:
-            act = self._acts.get(type(intent))
+        self._facts += instructions
+        for instruction in instructions:
+            act = self._acts.get(type(instruction))
             if act is not None:
-                act(intent)
+                act(instruction)
 
-    def _start(self, intent: Start) -> None:
-        self._executor.start(self._handover.order(intent.task, intent.attempt, intent.after))
+    def _start(self, instruction: Start) -> None:
+        self._executor.start(self._handover.order(instruction.task, instruction.attempt, instruction.after))
 
-    def _cancel_start(self, intent: CancelStart) -> None:
-        self._executor.cancel((intent.task, intent.attempt))
+    def _cancel_start(self, instruction: CancelStart) -> None:
+        self._executor.cancel((instruction.task, instruction.attempt))
 
-    def _send_signal(self, intent: Signal) -> None:
-        self._executor.signal((intent.task, intent.attempt), intent.signal, dump=intent.dump)
+    def _send_signal(self, instruction: Signal) -> None:
+        self._executor.signal(
+            (instruction.task, instruction.attempt), instruction.signal, dump=instruction.dump
+        )
         if self._prober is not None:
-            self._prober.give_up((intent.task, intent.attempt))
+            self._prober.give_up((instruction.task, instruction.attempt))
 
-    def _mark_ready(self, intent: MarkReady) -> None:
+    def _mark_ready(self, instruction: MarkReady) -> None:
         if self._prober is not None:
-            self._prober.forget((intent.task, intent.attempt))
+            self._prober.forget((instruction.task, instruction.attempt))
 
-    def _finish(self, intent: Finish) -> None:
-        self._handover.finished(intent.task, intent.outcome, intent.attempts)
+    def _finish(self, instruction: Finish) -> None:
+        self._handover.finished(instruction.task, instruction.outcome, instruction.attempts)
 
-    def _resolve(self, intent: Resolve) -> None:
+    def _resolve(self, instruction: Resolve) -> None:
         """Tell the scheduler what becomes of a task that refers to what is known only now."""
-        self._carry_out(self._answered(intent.task, self._handover.answer(intent.task)))
+        self._carry_out(self._answered(instruction.task, self._handover.answer(instruction.task)))
 
-    def _answered(self, number: int, answer: Answer) -> list[Intent]:
+    def _answered(self, number: int, answer: Answer) -> list[Instruction]:
         now = self._clock.timed()
         if isinstance(answer, Resolved):
-            return self._scheduler.task_resolved(number, now)
+            return self._scheduler.handle_resolved(number, now)
         if isinstance(answer, Skipped):
-            return self._scheduler.task_skipped(number, answer.reason, now)
+            return self._scheduler.handle_skipped(number, answer.reason, now)
         if isinstance(answer, Failed):
-            return self._scheduler.task_refused(number, answer.reason, now)
-        intents = self._scheduler.task_expanded(number, answer.tasks, now)
+            return self._scheduler.handle_resolve_failed(number, answer.reason, now)
+        instructions = self._scheduler.handle_expanded(number, answer.tasks, now)
         if number in self._scheduler.expanded:
             first = len(self._tasks)
             self._tasks += answer.tasks
             self._handover.expanded(number, list(range(first, len(self._tasks))))
-        return intents
+        return instructions
 
     # ---- what is written down
 
@@ -354,8 +369,8 @@ class Engine:
         outcome, code, reason = outcomes.SUCCEEDED, outcomes.EXIT_SUCCEEDED, ""
         if self._has_failed():
             outcome, code = outcomes.FAILED, outcomes.EXIT_FAILED
-        if self._scheduler.ending in (FAIL_FAST, RUN_TIMES_OUT):
-            outcome, code, reason = outcomes.FAILED, outcomes.EXIT_FAILED, self._scheduler.ending
+        if self._scheduler.end_reason in (FAIL_FAST, RUN_TIMES_OUT):
+            outcome, code, reason = outcomes.FAILED, outcomes.EXIT_FAILED, self._scheduler.end_reason
         if self._signal is not None:
             outcome, code = outcomes.INTERRUPTED, 128 + self._signal
             reason = signal_name(self._signal)

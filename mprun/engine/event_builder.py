@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from mprun.clock import Clock
     from mprun.executors.base import PrepareReply
     from mprun.record.state_dir import RunDirectory
-    from mprun.scheduling.instructions import Intent
+    from mprun.scheduling.instructions import Instruction
     from mprun.scheduling.plan import Plan, PlannedTask
 
 _NO_USAGE: dict[str, Any] = {}
@@ -69,7 +69,7 @@ class EventBuilder:
             launcher_name=prepared.name,
             cpus=plan.cpus,
             tasks=len(plan.tasks),
-            at_once=plan.at_once,
+            at_once=plan.max_concurrency,
             max_parallel=plan.max_parallel,
             mode=plan.mode,
             start_method=plan.start_method,
@@ -81,7 +81,7 @@ class EventBuilder:
             files=tuple({"path": path, "sha256": sha256} for path, sha256 in plan.job.files),
         )
 
-    def told(self, facts: Sequence[Started | Exited | Intent]) -> list[events.Event]:
+    def told(self, facts: Sequence[Started | Exited | Instruction]) -> list[events.Event]:
         """What is to be told of reports and of what was decided, in their order."""
         self._time, self._left = self._now(), None
         return [tell(fact) for fact in facts if (tell := self._tells.get(type(fact)))]
@@ -102,9 +102,9 @@ class EventBuilder:
             target=_shown_target(planned),
         )
 
-    def _task_ready(self, intent: MarkReady) -> events.TaskReady:
-        name = self._tasks[intent.task].name
-        return events.TaskReady(time=self._time, run=self._run, task=name, attempt=intent.attempt)
+    def _task_ready(self, instruction: MarkReady) -> events.TaskReady:
+        name = self._tasks[instruction.task].name
+        return events.TaskReady(time=self._time, run=self._run, task=name, attempt=instruction.attempt)
 
     def _task_exited(self, report: Exited) -> events.TaskExited:
         number, attempt = report.key
@@ -141,13 +141,15 @@ class EventBuilder:
             self._left = self._directory.has_results()
         return self._left
 
-    def _task_finished(self, intent: Finish) -> events.TaskFinished:
-        planned = self._tasks[intent.task]
+    def _task_finished(self, instruction: Finish) -> events.TaskFinished:
+        planned = self._tasks[instruction.task]
         result, kind = None, "none"
-        if intent.outcome == outcomes.SUCCEEDED:
-            if intent.attempts:
+        if instruction.outcome == outcomes.SUCCEEDED:
+            if instruction.attempts:
                 if self._may_have_left():
-                    result, kind = results.read_result(self._directory.result(planned.name, intent.attempts))
+                    result, kind = results.read_result(
+                        self._directory.result(planned.name, instruction.attempts)
+                    )
             elif planned.task.foreach is not None:
                 # Of a list that was empty.
                 result, kind = [], "json"
@@ -155,39 +157,39 @@ class EventBuilder:
             time=self._time,
             run=self._run,
             task=planned.name,
-            outcome=intent.outcome,
-            attempts=intent.attempts,
-            reason=intent.reason,
+            outcome=instruction.outcome,
+            attempts=instruction.attempts,
+            reason=instruction.reason,
             result=result,
             result_kind=kind,
-            allowed=intent.outcome in outcomes.BAD and planned.task.allow_failure,
+            allowed=instruction.outcome in outcomes.BAD and planned.task.allow_failure,
             carried=planned.carried is not None,
         )
 
-    def _task_joined(self, intent: Join) -> events.TaskJoined:
-        name = self._tasks[intent.task].name
+    def _task_joined(self, instruction: Join) -> events.TaskJoined:
+        name = self._tasks[instruction.task].name
         return events.TaskJoined(
-            time=self._time, run=self._run, task=name, position=intent.position, of=intent.of
+            time=self._time, run=self._run, task=name, position=instruction.position, of=instruction.of
         )
 
-    def _task_retrying(self, intent: ScheduleRetry) -> events.TaskRetrying:
+    def _task_retrying(self, instruction: ScheduleRetry) -> events.TaskRetrying:
         return events.TaskRetrying(
             time=self._time,
             run=self._run,
-            task=self._tasks[intent.task].name,
-            attempt=intent.attempt,
-            delay=intent.delay,
-            reason=intent.reason,
+            task=self._tasks[instruction.task].name,
+            attempt=instruction.attempt,
+            delay=instruction.delay,
+            reason=instruction.reason,
         )
 
-    def _task_stopping(self, intent: Signal) -> events.TaskStopping:
+    def _task_stopping(self, instruction: Signal) -> events.TaskStopping:
         return events.TaskStopping(
             time=self._time,
             run=self._run,
-            task=self._tasks[intent.task].name,
-            attempt=intent.attempt,
-            signal=intent.signal,
-            reason=intent.reason,
+            task=self._tasks[instruction.task].name,
+            attempt=instruction.attempt,
+            signal=instruction.signal,
+            reason=instruction.reason,
         )
 
     def run_finished(

@@ -178,7 +178,7 @@ class Launcher:
         # From now on there may be somebody to look after: whoever forked us had us killed with it.
         parent_death.continue_on_parent_death()
         _redirect_output(options["log"])
-        self._backlog.places = options["max_parallel"]
+        self._backlog.slots = options["max_parallel"]
         environment.tag_run(options["run_id"])
         targets.set_import_path(options["import_path"])
         resolution = Resolution(self._say_importing)
@@ -231,7 +231,7 @@ class Launcher:
             self._standby.started(attempt.clock)
             self._last = key
         held = attempt.popen
-        self._backlog.places -= not attempt.daemon
+        self._backlog.slots -= not attempt.daemon
         self._attempts[held.waiter] = self._by_key[key] = attempt
         self._epoll.register(held.waiter, EPOLLIN)
         self._engine.send("started", key, attempt.clock, held.pid, self._parents[todo[4]], attempt.ticks)
@@ -333,7 +333,7 @@ class Launcher:
             failpoints.reached("launcher.reaped")
         self._epoll.unregister(held.waiter)
         del self._attempts[held.waiter], self._by_key[attempt.key]
-        self._backlog.places += not attempt.daemon
+        self._backlog.slots += not attempt.daemon
         held.close()
         if self._reaper.spared or self._children.count() != len(self._attempts) + self._standby.number:
             for pid, traces in self._reaper.bury(self._pids()).items():

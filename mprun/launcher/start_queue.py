@@ -18,15 +18,15 @@ if TYPE_CHECKING:
 
 
 class StartQueue:
-    """Requests, each with the attempts that are to succeed before it; `places` are those that are free.
+    """Requests, each with the attempts that are to succeed before it; `slots` are those that are free.
 
     Those of daemons take no place; `held` counts those that are to follow others.
     """
 
-    __slots__ = ("_daemons", "held", "places", "requests")
+    __slots__ = ("_daemons", "held", "requests", "slots")
 
     def __init__(self) -> None:
-        self.places = 0
+        self.slots = 0
         self.requests: deque[Request] = deque()
         self._daemons = self.held = 0
 
@@ -48,10 +48,10 @@ class StartQueue:
 
     def take(self) -> tuple[AttemptKey, tuple[Any, ...]] | None:
         """Have the first request that can be carried out now: there is a place, or it needs none."""
-        if self.places <= 0 and not self._daemons:
+        if self.slots <= 0 and not self._daemons:
             return None
         for number, (key, todo, after) in enumerate(self.requests):
-            if not after and (self.places > 0 or todo[3]):
+            if not after and (self.slots > 0 or todo[3]):
                 del self.requests[number]
                 self._daemons -= todo[3]
                 return key, todo

@@ -41,7 +41,7 @@ _NO_GROUP = _Group({})
 
 
 class Priorities:
-    """The upward ranks of a plan's tasks, by the durations that are expected.
+    """The upward priorities of a plan's tasks, by the durations that are expected.
 
     A task's way to the end is what it takes itself and the longest way of what waits for it,
     all as if there were places and tokens for everybody. What waits for `ready` or `started`

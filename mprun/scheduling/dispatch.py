@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
-from mprun.scheduling.instructions import Intent, Start
+from mprun.scheduling.instructions import Instruction, Start
 from mprun.scheduling.task_run import HELD, RUNNING, STARTING, WAITING
 from mprun.scheduling.termination import exit_code_decides
 
@@ -22,15 +22,19 @@ MOST_AWAITED = 8
 
 
 class Dispatcher:
-    """Hands over what may start, and what is held until it may; `intents` gets the starts."""
+    """Hands over what may start, and what is held until it may; `instructions` gets the starts."""
 
     def __init__(
-        self, courses: TaskRuns, admission: ReadyQueue, successors: Dependents, intents: list[Intent]
+        self,
+        courses: TaskRuns,
+        admission: ReadyQueue,
+        successors: Dependents,
+        instructions: list[Instruction],
     ) -> None:
         self._courses = courses
         self._admission = admission
         self._successors = successors
-        self._intents = intents
+        self._instructions = instructions
         # Whatever runs or is about to, in the order in which it was handed over last.
         self._order: dict[int, None] = {}
 
@@ -53,7 +57,7 @@ class Dispatcher:
         course.stop_reason = None
         course.attempts += 1
         self._order[course.number] = None
-        self._intents.append(Start(task=course.number, attempt=course.attempts, after=after))
+        self._instructions.append(Start(task=course.number, attempt=course.attempts, after=after))
         self._successors.look_behind(course)
 
     def starting(self) -> set[int]:

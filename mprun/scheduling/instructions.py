@@ -5,26 +5,26 @@ from __future__ import annotations
 from mprun.frozen import Frozen
 
 
-class Intent(Frozen):
+class Instruction(Frozen):
     """One thing to do; `task` is a place in the plan, from 0."""
 
     task: int
 
 
-class Resolve(Intent):
+class Resolve(Instruction):
     """Look up what this task refers to: its dependencies hold, and results are known.
 
-    Answered at once by `task_resolved`, `task_skipped`, `task_expanded` or `task_refused`.
+    Answered at once by `handle_resolved`, `handle_skipped`, `handle_expanded` or `handle_resolve_failed`.
     """
 
 
-class MarkReady(Intent):
+class MarkReady(Instruction):
     """Write down that this attempt is ready."""
 
     attempt: int
 
 
-class Start(Intent):
+class Start(Instruction):
     """Give this attempt a process, as soon as a place is free.
 
     Those `after` which it is to start have not ended, each a task, an attempt, and seconds or
@@ -36,13 +36,13 @@ class Start(Intent):
     after: tuple[tuple[int, int, float | None], ...] = ()
 
 
-class CancelStart(Intent):
+class CancelStart(Instruction):
     """Do not start this attempt after all, unless it has been started by now."""
 
     attempt: int
 
 
-class Signal(Intent):
+class Signal(Instruction):
     """Send a signal to a running attempt's group, or SIGKILL to its whole tree.
 
     With `dump`, the stack of each of its threads goes into its log before.
@@ -54,7 +54,7 @@ class Signal(Intent):
     dump: bool = False
 
 
-class ScheduleRetry(Intent):
+class ScheduleRetry(Instruction):
     """Write down that this attempt will follow, `delay` seconds from now.
 
     `reason` is `retry`, or `restart` of what serves.
@@ -65,7 +65,7 @@ class ScheduleRetry(Intent):
     reason: str
 
 
-class Finish(Intent):
+class Finish(Instruction):
     """Write down a task's one outcome."""
 
     outcome: str
@@ -73,7 +73,7 @@ class Finish(Intent):
     reason: str
 
 
-class Join(Intent):
+class Join(Instruction):
     """Collect a finished task; `position` counts the joined ones from 1."""
 
     position: int

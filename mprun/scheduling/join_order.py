@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mprun import outcomes
-from mprun.scheduling.instructions import Intent, Join
+from mprun.scheduling.instructions import Instruction, Join
 from mprun.scheduling.plan import PlannedJoin
 
 if TYPE_CHECKING:
@@ -78,9 +78,9 @@ class JoinOrder:
         self._of -= self._traits[task] & (_LISTED | _IMPLICIT) != 0
         self._traits[task] |= _DONE_WITH
 
-    def advance(self, outcome: list[str | None], now: float) -> list[Intent]:
+    def advance(self, outcome: list[str | None], now: float) -> list[Instruction]:
         """Join what has finished, in order; give up on an entry whose time is over."""
-        joins: list[Intent] = []
+        joins: list[Instruction] = []
         while self._have_begun and self._next < len(self._order):
             entry = self._order[self._next]
             task = entry.task

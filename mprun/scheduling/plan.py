@@ -66,10 +66,10 @@ class PlannedJoin(Frozen):
 class Plan(Frozen):
     """What a run will do, decided before anything starts.
 
-    `at_once` is how many tasks can run at the same time at most, daemons included;
+    `max_concurrency` is how many tasks can run at the same time at most, daemons included;
     `mode` is `parallel` where every one of them can have a core of its own. `carried` has
     the ends of an earlier run's tasks by name, also of those that come about on the way.
-    `ranks` say who goes first of those that could start; where None, the order of the file does.
+    `priorities` say who goes first of those that could start; where None, the order of the file does.
     """
 
     job: Job
@@ -78,10 +78,10 @@ class Plan(Frozen):
     start_method: str
     max_parallel: int
     cpus: int
-    at_once: int
+    max_concurrency: int
     mode: str
     carried: dict[str, Reused]
-    ranks: Priorities | None = None
+    priorities: Priorities | None = None
 
 
 def plan_tasks(
@@ -102,7 +102,7 @@ def plan_tasks(
     """
     ends = carried or {}
     method = start_method or job.start_method or default_method
-    places = max_parallel or job.max_parallel or max(LEAST_PARALLEL, PARALLEL_PER_CPU * cpus)
+    slots = max_parallel or job.max_parallel or max(LEAST_PARALLEL, PARALLEL_PER_CPU * cpus)
     chosen = range(len(job.tasks)) if selection is None else selection
     needs = list(job.needs) if selection is None else _among(job.needs, selection)
     needed_by = _inverted(needs)
@@ -126,16 +126,16 @@ def plan_tasks(
     daemons = sum(planned.task.daemon for planned in tasks)
     # How many a list will have that a task returns, nobody knows yet.
     many = any(planned.task.foreach is not None for planned in tasks)
-    at_once = min(places if many else len(tasks) - daemons, places) + daemons
+    max_concurrency = min(slots if many else len(tasks) - daemons, slots) + daemons
     return Plan(
         job=job,
         tasks=tasks,
         join=_join_order(job, tasks),
         start_method=method,
-        max_parallel=places,
+        max_parallel=slots,
         cpus=cpus,
-        at_once=at_once,
-        mode="parallel" if at_once <= cpus else "concurrent",
+        max_concurrency=max_concurrency,
+        mode="parallel" if max_concurrency <= cpus else "concurrent",
         carried=dict(ends),
     )
 

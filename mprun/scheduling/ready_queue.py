@@ -61,7 +61,7 @@ class ReadyQueue:
         self._resolving: list[Key] = []
         # The tasks of the file in their order, and the first of them that waits for another; it
         # only moves on.
-        self._sequence = sorted(courses, key=_key) if plan.ranks else courses
+        self._sequence = sorted(courses, key=_key) if plan.priorities else courses
         self._waiting = 0
         self._in_file = len(courses)
 

@@ -1,4 +1,4 @@
-"""What next? A state machine without clock, process or file: facts in, intents out."""
+"""What next? A state machine without clock, process or file: facts in, instructions out."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from mprun import outcomes
 from mprun.scheduling import retry, termination
 from mprun.scheduling.dispatch import Dependents, Dispatcher
-from mprun.scheduling.instructions import Intent, MarkReady, Resolve, ScheduleRetry
+from mprun.scheduling.instructions import Instruction, MarkReady, Resolve, ScheduleRetry
 from mprun.scheduling.join_order import JoinOrder
 from mprun.scheduling.ready_queue import ReadyQueue
 from mprun.scheduling.task_run import (
@@ -60,10 +60,10 @@ class Scheduler:
     """Decides for one run; the engine tells it what happened and does what it answers.
 
     Every method takes the time of the fact, in seconds on any clock that only goes
-    forward, and returns the intents that follow, in the order in which they are to be
-    carried out. After each, `deadline` says when `time_passed` is due next, and `over`
-    is true once the run has nothing left to do; `ending` is the reason of an early end,
-    `handed` the attempts of which nobody has said that they have started.
+    forward, and returns the instructions that follow, in the order in which they are to be
+    carried out. After each, `deadline` says when `handle_deadline` is due next, and `finished`
+    is true once the run has nothing left to do; `end_reason` is the reason of an early end,
+    `unstarted` the attempts of which nobody has said that they have started.
     Tasks are named by their place in the plan, from 0, and those that come about on the way
     by the numbers after it. `dice` gives a number from 0 up to 1, for the part of a retry's
     delay that is left to chance.
@@ -79,22 +79,22 @@ class Scheduler:
         self._plan = plan
         self._dice = dice
         self._now = 0.0
-        self._intents: list[Intent] = []
-        self._courses = TaskRuns(plan, self._intents)
+        self._instructions: list[Instruction] = []
+        self._courses = TaskRuns(plan, self._instructions)
         # A failure that stops the run must not meet a task that starts in the same instant.
         ahead, held = (0, 0) if plan.job.fail_fast else (ahead, held)
         self._admission = ReadyQueue(plan, self._courses.all, ahead)
         successors = Dependents(self._courses, held)
-        self._roster = Dispatcher(self._courses, self._admission, successors, self._intents)
+        self._roster = Dispatcher(self._courses, self._admission, successors, self._instructions)
         self._joins = JoinOrder(plan)
         self._timers = Timers()
-        self._stops = Termination(self._intents, self._timers)
+        self._stops = Termination(self._instructions, self._timers)
         # Whether more may have to be started before the joins begin.
         self._beginning = True
         self._to_resolve: list[TaskRun] = []
-        self.ending: str | None = None
-        self.over = False
-        self.handed = self._courses.handed
+        self.end_reason: str | None = None
+        self.finished = False
+        self.unstarted = self._courses.unstarted
 
     @property
     def outcomes(self) -> list[str | None]:
@@ -108,14 +108,14 @@ class Scheduler:
 
     @property
     def deadline(self) -> float | None:
-        """When `time_passed` is due next, on the caller's clock; None when nothing is timed."""
+        """When `handle_deadline` is due next, on the caller's clock; None when nothing is timed."""
         timer = self._timers.first
         join = self._joins.deadline
         return timer if join is None else join if timer is None else min(join, timer)
 
     # ---- the facts
 
-    def begin(self, now: float) -> list[Intent]:
+    def begin(self, now: float) -> list[Instruction]:
         """The run begins: whatever depends on nothing may start."""
         self._now = now
         if self._plan.job.timeout is not None:
@@ -123,7 +123,7 @@ class Scheduler:
         self._settle_known(self._courses.all)
         return self._decide()
 
-    def task_resolved(self, task: int, now: float) -> list[Intent]:
+    def handle_resolved(self, task: int, now: float) -> list[Instruction]:
         """What the task refers to was found."""
         course = self._courses.all[task]
         if course.state != RESOLVING:
@@ -132,15 +132,15 @@ class Scheduler:
         self._make_ready(course)
         return self._decide()
 
-    def task_skipped(self, task: int, reason: str, now: float) -> list[Intent]:
+    def handle_skipped(self, task: int, reason: str, now: float) -> list[Instruction]:
         """Its `when` turned out to be false; what depends on it sees that as a success."""
         return self._answered(task, outcomes.SKIPPED, reason, now, passed=True)
 
-    def task_refused(self, task: int, reason: str, now: float) -> list[Intent]:
+    def handle_resolve_failed(self, task: int, reason: str, now: float) -> list[Instruction]:
         """What the task refers to is not there."""
         return self._answered(task, outcomes.FAILED, reason, now)
 
-    def task_expanded(self, task: int, instances: Sequence[PlannedTask], now: float) -> list[Intent]:
+    def handle_expanded(self, task: int, instances: Sequence[PlannedTask], now: float) -> list[Instruction]:
         """The task turned out to be a group; its instances have the next numbers, in this order.
 
         Unless it was given up meanwhile: then `expanded` does not have it, and no number is taken.
@@ -156,7 +156,7 @@ class Scheduler:
         self._settle_known([self._courses.all[number] for number in numbers])
         return self._decide()
 
-    def task_started(self, task: int, now: float) -> list[Intent]:
+    def handle_started(self, task: int, now: float) -> list[Instruction]:
         """An attempt has its process."""
         self._now = now
         self._joins.was_started(task)
@@ -176,21 +176,21 @@ class Scheduler:
             self._courses.tell(course, "started")
         return self._decide()
 
-    def task_ready(self, task: int, attempt: int, now: float) -> list[Intent]:
+    def handle_ready(self, task: int, attempt: int, now: float) -> list[Instruction]:
         """A probe has found this attempt to be ready; too late if it ends or was asked to."""
         course = self._courses.all[task]
         running = course.state == RUNNING and course.attempts == attempt and course.stop_reason is None
         if not running or course.is_ready:
             return []
         self._now = now
-        self._intents.append(MarkReady(task=task, attempt=attempt))
+        self._instructions.append(MarkReady(task=task, attempt=attempt))
         first = course.ready_attempt == 0
         course.ready_attempt = attempt
         if first:
             self._courses.tell(course, "ready")
         return self._decide()
 
-    def task_exited(self, task: int, ending: AttemptResult, now: float) -> list[Intent]:
+    def handle_exited(self, task: int, ending: AttemptResult, now: float) -> list[Instruction]:
         """An attempt has ended, or could not be started."""
         self._now = now
         self._joins.was_started(task)
@@ -200,7 +200,7 @@ class Scheduler:
         course.in_a_row = 1 if served else course.in_a_row + 1
         self._roster.release(course)
         again = None
-        if self.ending is None and not course.unwanted:
+        if self.end_reason is None and not course.unwanted:
             again = retry.reason_for_another(course.task, outcome, course.attempts, ending)
         if again == retry.RESTART and course.never_served(now):
             # Else whoever waits for it to be ready would wait for ever.
@@ -211,7 +211,7 @@ class Scheduler:
             self._finish(course, outcome, reason)
         return self._decide()
 
-    def task_withdrawn(self, task: int, now: float) -> list[Intent]:
+    def handle_start_cancelled(self, task: int, now: float) -> list[Instruction]:
         """An attempt will not be started: as was asked, or as what it was to follow has not succeeded."""
         self._now = now
         self._joins.was_started(task)
@@ -226,7 +226,7 @@ class Scheduler:
             self._make_ready(course)
         return self._decide()
 
-    def task_lost(self, task: int, reason: str, now: float) -> list[Intent]:
+    def handle_exit_unknown(self, task: int, reason: str, now: float) -> list[Instruction]:
         """An attempt has ended, and nobody saw how."""
         self._now = now
         self._joins.was_started(task)
@@ -234,14 +234,14 @@ class Scheduler:
         self._finish(self._courses.all[task], outcomes.UNKNOWN, reason)
         return self._decide()
 
-    def time_passed(self, now: float) -> list[Intent]:
+    def handle_deadline(self, now: float) -> list[Instruction]:
         """The clock has reached `deadline`, or any other time."""
         self._now = now
         while (timer := self._timers.pop(now)) is not None:
             self._ring(*timer)
         return self._decide()
 
-    def stop_task(self, task: int, reason: str, now: float) -> list[Intent]:
+    def stop_task(self, task: int, reason: str, now: float) -> list[Instruction]:
         """A task is asked to end, as a timeout would, and nothing else of the run.
 
         With USER, for good: there is no further attempt, and what has not started never
@@ -259,7 +259,7 @@ class Scheduler:
             self._stops.ask_to_end(course, reason, now)
         return self._decide()
 
-    def stop(self, reason: str, now: float, *, kill: bool = False) -> list[Intent]:
+    def stop(self, reason: str, now: float, *, kill: bool = False) -> list[Instruction]:
         """The run is asked to end: what has not started never will, the rest is stopped.
 
         With `kill`, at once; otherwise each gets its stop signal and its grace.
@@ -268,10 +268,10 @@ class Scheduler:
         self._end_early(reason, kill=kill)
         return self._decide()
 
-    def lost(self, reason: str, began: Collection[int], now: float) -> list[Intent]:
+    def handle_executor_lost(self, reason: str, began: Collection[int], now: float) -> list[Instruction]:
         """Whoever ran the tasks is gone; of those that were handed over, `began` have begun."""
         self._now = now
-        self.ending = self.ending or reason
+        self.end_reason = self.end_reason or reason
         self._cancel_the_rest(reason)
         for course in self._courses.all:
             if course.state in (HELD, STARTING, RUNNING):
@@ -289,20 +289,20 @@ class Scheduler:
         for number in self._courses.settle_known(courses):
             self._joins.leave_out(number)
 
-    def _decide(self) -> list[Intent]:
+    def _decide(self) -> list[Instruction]:
         if self._courses.released:
             self._take_released()
         if self._beginning:
             self._begin_joins()
         # Joins come before starts: what depends on a task starts after it was joined.
-        self._intents += self._joins.advance(self.outcomes, self._now)
+        self._instructions += self._joins.advance(self.outcomes, self._now)
         self._roster.fill()
         self._end_the_run()
         if self._to_resolve:
             self._ask_to_resolve()
-        intents = self._intents[:]
-        self._intents.clear()
-        return intents
+        instructions = self._instructions[:]
+        self._instructions.clear()
+        return instructions
 
     def _take_released(self) -> None:
         """What waits for nothing any more is ready, unless what it refers to is to be found first."""
@@ -334,12 +334,12 @@ class Scheduler:
         """Unless the run has ended since."""
         for course in self._to_resolve:
             if course.state == RESOLVING:
-                self._intents.append(Resolve(task=course.number))
+                self._instructions.append(Resolve(task=course.number))
         self._to_resolve.clear()
 
     def _answered(
         self, task: int, outcome: str, reason: str, now: float, *, passed: bool = False
-    ) -> list[Intent]:
+    ) -> list[Instruction]:
         """A task that was to be resolved will not run."""
         course = self._courses.all[task]
         if course.state != RESOLVING:
@@ -356,7 +356,9 @@ class Scheduler:
         count = course.in_a_row if again == retry.RESTART else course.attempts
         delay = retry.delay(retry.delays(course.task), count, self._dice)
         next_one = course.attempts + 1
-        self._intents.append(ScheduleRetry(task=course.number, attempt=next_one, delay=delay, reason=again))
+        self._instructions.append(
+            ScheduleRetry(task=course.number, attempt=next_one, delay=delay, reason=again)
+        )
         self._set_timer(delay, NEXT_ATTEMPT, course)
 
     def _finish(self, course: TaskRun, outcome: str, reason: str, *, passed: bool = False) -> None:
@@ -369,7 +371,7 @@ class Scheduler:
     # ---- the end
 
     def _end_early(self, reason: str, *, kill: bool = False) -> None:
-        self.ending = self.ending or reason
+        self.end_reason = self.end_reason or reason
         self._stops.killing = self._stops.killing or kill
         self._cancel_the_rest(reason)
         self._ask_all_to_end(reason, kill=kill)
@@ -384,13 +386,13 @@ class Scheduler:
 
     def _end_the_run(self) -> None:
         """After the last join, daemons are stopped, last started first; then it is over."""
-        if self._courses.unfinished or not (self._joins.done or self.ending):
+        if self._courses.unfinished or not (self._joins.done or self.end_reason):
             return
-        if self.ending is None:
-            self.ending = RUN_ENDS
+        if self.end_reason is None:
+            self.end_reason = RUN_ENDS
             self._cancel_the_rest(RUN_ENDS)
             self._ask_all_to_end(RUN_ENDS)
-        self.over = not self._roster
+        self.finished = not self._roster
 
     def _ask_all_to_end(self, reason: str, *, kill: bool = False) -> None:
         """Last started first."""
@@ -404,7 +406,7 @@ class Scheduler:
 
     def _ring(self, kind: int, task: int, attempt: int) -> None:
         if kind == RUN_TIMEOUT:
-            if self.ending is None:
+            if self.end_reason is None:
                 self._end_early(RUN_TIMES_OUT)
             return
         course = self._courses.all[task]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from mprun.frozen import Frozen
 from mprun.jobfile.model import Instance
-from mprun.scheduling.instructions import Finish, Intent, Resolve, Signal, Start
+from mprun.scheduling.instructions import Finish, Instruction, Resolve, Signal, Start
 from mprun.scheduling.plan import plan_instance
 from mprun.scheduling.retry import AttemptResult
 from mprun.scheduling.scheduler import Scheduler
@@ -70,14 +70,14 @@ class _Stage:
     def play(self) -> bool:
         """Play it to its end; whether there is one."""
         self._carry_out(self._scheduler.begin(0.0))
-        while not self._scheduler.over:
+        while not self._scheduler.finished:
             deadline = self._scheduler.deadline
             if self._agenda and (deadline is None or self._agenda[0][0] <= deadline):
                 self.now, _, fact, task = heappop(self._agenda)
                 self._happen(fact, task)
             elif deadline is not None:
                 self.now = max(self.now, deadline)
-                self._carry_out(self._scheduler.time_passed(self.now))
+                self._carry_out(self._scheduler.handle_deadline(self.now))
             else:
                 return False
             if self._is_endless:
@@ -96,7 +96,7 @@ class _Stage:
             # It was stopped before.
             return
         elif fact == _IS_READY:
-            self._carry_out(self._scheduler.task_ready(task, 1, self.now))
+            self._carry_out(self._scheduler.handle_ready(task, 1, self.now))
         else:
             self._end(task)
 
@@ -109,7 +109,7 @@ class _Stage:
             self._at(min(duration, self._estimates.until_ready(planned.name)), _IS_READY, task)
         if duration < _NEVER:
             self._at(duration, _ENDS, task)
-        self._carry_out(self._scheduler.task_started(task, self.now))
+        self._carry_out(self._scheduler.handle_started(task, self.now))
 
     def _duration(self, planned: PlannedTask) -> float:
         task, name = planned.task, planned.name
@@ -123,7 +123,7 @@ class _Stage:
             self._places += 1
             if self._queue:
                 self._launch(self._queue.popleft())
-        self._carry_out(self._scheduler.task_exited(task, _SUCCEEDED, self.now))
+        self._carry_out(self._scheduler.handle_exited(task, _SUCCEEDED, self.now))
 
     def _launch(self, task: int) -> None:
         self._places -= not self._tasks[task].task.daemon
@@ -131,42 +131,42 @@ class _Stage:
 
     # ---- what the scheduler wants
 
-    def _carry_out(self, intents: list[Intent]) -> None:
-        pending = deque(intents)
+    def _carry_out(self, instructions: list[Instruction]) -> None:
+        pending = deque(instructions)
         while pending:
-            intent = pending.popleft()
-            if isinstance(intent, Start):
-                self._start(intent)
-            elif isinstance(intent, Resolve):
-                self._note(intent.task)
-                pending.extend(self._resolved(intent.task))
-            elif isinstance(intent, Signal):
-                self._at(0.0, _ENDS, intent.task)
-            elif isinstance(intent, Finish):
-                self._note(intent.task)
+            instruction = pending.popleft()
+            if isinstance(instruction, Start):
+                self._start(instruction)
+            elif isinstance(instruction, Resolve):
+                self._note(instruction.task)
+                pending.extend(self._resolved(instruction.task))
+            elif isinstance(instruction, Signal):
+                self._at(0.0, _ENDS, instruction.task)
+            elif isinstance(instruction, Finish):
+                self._note(instruction.task)
 
-    def _start(self, intent: Start) -> None:
-        if intent.attempt > 1:
+    def _start(self, instruction: Start) -> None:
+        if instruction.attempt > 1:
             self._is_endless = True
-        self._note(intent.task)
-        if self._places > 0 or self._tasks[intent.task].task.daemon:
-            self._launch(intent.task)
+        self._note(instruction.task)
+        if self._places > 0 or self._tasks[instruction.task].task.daemon:
+            self._launch(instruction.task)
         else:
-            self._queue.append(intent.task)
+            self._queue.append(instruction.task)
 
     def _note(self, task: int) -> None:
         if task < self._in_file:
             self.order[task] = None
 
-    def _resolved(self, task: int) -> list[Intent]:
+    def _resolved(self, task: int) -> list[Instruction]:
         planned = self._tasks[task]
         if planned.task.foreach is None:
-            return self._scheduler.task_resolved(task, self.now)
+            return self._scheduler.handle_resolved(task, self.now)
         instances = self._instances(planned)
-        intents = self._scheduler.task_expanded(task, instances, self.now)
+        instructions = self._scheduler.handle_expanded(task, instances, self.now)
         if task in self._scheduler.expanded:
             self._tasks += instances
-        return intents
+        return instructions
 
     def _instances(self, group: PlannedTask) -> list[PlannedTask]:
         task = group.task.replace(foreach=None)

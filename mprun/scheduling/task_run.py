@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mprun import outcomes
-from mprun.scheduling.instructions import Finish, Intent
+from mprun.scheduling.instructions import Finish, Instruction
 from mprun.scheduling.retry import FAILURES, STABLE_AFTER
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ _UNMET = {
 
 
 def order_key(place: int, number: int, rank: int | None) -> Key:
-    """The longest way to the end first, then the order of the file, which alone counts without ranks.
+    """The longest way to the end first, then the order of the file, which alone counts without priorities.
 
     Instances, which have the highest numbers, are at their group's place.
     """
@@ -128,24 +128,26 @@ class TaskRun:
 
 
 class TaskRuns:
-    """All tasks of a run by number; `intents` gets what is to be written down of their ends.
+    """All tasks of a run by number; `instructions` gets what is to be written down of their ends.
 
     `unfinished` counts those without an outcome that the run waits for: all but daemons.
     `released` has those for which everything holds that they waited for, until somebody
     takes them from there.
     """
 
-    def __init__(self, plan: Plan, intents: list[Intent]) -> None:
-        tasks, self._ranks = plan.tasks, plan.ranks
+    def __init__(self, plan: Plan, instructions: list[Instruction]) -> None:
+        tasks, self._priorities = plan.tasks, plan.priorities
         self.all = [
-            TaskRun(number, planned, number, None if self._ranks is None else self._ranks.of(number))
+            TaskRun(
+                number, planned, number, None if self._priorities is None else self._priorities.of(number)
+            )
             for number, planned in enumerate(tasks)
         ]
         self.outcomes: list[str | None] = [None] * len(tasks)
         self.expanded: set[int] = set()
         self.unfinished = sum(not planned.task.daemon for planned in tasks)
         self.released = [course for course in self.all if not course.missing]
-        self._intents = intents
+        self._instructions = instructions
 
     def cancel_the_rest(self, reason: str) -> None:
         """What never started is cancelled; what waits for its next attempt ended as its last."""
@@ -153,7 +155,7 @@ class TaskRuns:
             if course.state in (WAITING, RESOLVING, READY, PAUSED):
                 self.settle(course, *(course.last or (outcomes.CANCELLED, reason)))
 
-    def handed(self) -> list[tuple[int, int]]:
+    def unstarted(self) -> list[tuple[int, int]]:
         """The attempts of which nobody has said that they have started: task and number."""
         return [(course.number, course.attempts) for course in self.all if course.state in (STARTING, HELD)]
 
@@ -169,7 +171,7 @@ class TaskRuns:
         course.passed = passed
         self.outcomes[course.number] = outcome
         self.unfinished -= not course.task.daemon
-        self._intents.append(
+        self._instructions.append(
             Finish(task=course.number, outcome=outcome, attempts=course.attempts, reason=reason)
         )
 
@@ -230,7 +232,7 @@ class TaskRuns:
         return [course.number for course in courses]
 
     def _rank(self, group: TaskRun, instance: PlannedTask) -> int | None:
-        return None if self._ranks is None else self._ranks.of_instance(group.place, instance.name)
+        return None if self._priorities is None else self._priorities.of_instance(group.place, instance.name)
 
     def _one_less(self, course: TaskRun) -> None:
         course.missing -= 1

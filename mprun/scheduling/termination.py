@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mprun import outcomes
-from mprun.scheduling.instructions import CancelStart, Intent, Signal
+from mprun.scheduling.instructions import CancelStart, Instruction, Signal
 from mprun.scheduling.task_run import HELD, RUNNING, STARTING
 from mprun.scheduling.timers import KILL
 
@@ -33,8 +33,8 @@ _HANGS = (TIMEOUT, NOT_READY, RUN_TIMES_OUT)
 class Termination:
     """Asks attempts to end: the first reason counts, and only a kill goes after it."""
 
-    def __init__(self, intents: list[Intent], timers: Timers) -> None:
-        self._intents = intents
+    def __init__(self, instructions: list[Instruction], timers: Timers) -> None:
+        self._instructions = instructions
         self._timers = timers
         # What is to end, but has no process yet, is killed as soon as it has one.
         self.killing = False
@@ -47,7 +47,7 @@ class Termination:
         if first:
             course.stop_reason = reason
         if course.state != RUNNING and first:
-            self._intents.append(CancelStart(task=course.number, attempt=course.attempts))
+            self._instructions.append(CancelStart(task=course.number, attempt=course.attempts))
         if course.state == RUNNING and kill:
             self.kill(course, reason)
         elif course.state == RUNNING and first:
@@ -71,7 +71,7 @@ class Termination:
 
     def _send(self, course: TaskRun, signal: str, reason: str, *, dump: bool = False) -> None:
         task, attempt = course.number, course.attempts
-        self._intents.append(Signal(task=task, attempt=attempt, signal=signal, reason=reason, dump=dump))
+        self._instructions.append(Signal(task=task, attempt=attempt, signal=signal, reason=reason, dump=dump))
 
 
 def outcome_of(course: TaskRun, ending: AttemptResult, now: float) -> tuple[str, str]:

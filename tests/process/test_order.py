@@ -74,11 +74,11 @@ def test_a_plan_shows_what_the_next_run_will_do(desk):
     assert not (desk / ".mprun").exists()
     mprun("job.yaml", cwd=desk)
     lines = mprun("plan", "job.yaml", cwd=desk).stdout.splitlines()
-    assert re.fullmatch(r"expected: \d\.\d\ds from 1 earlier run, the longest way to the end first", lines[1])
+    assert re.fullmatch(r"expected: \d\.\d\ds from 1 earlier run, critical path first", lines[1])
     assert re.fullmatch(r"critical path: gate > a > b > c, \d\.\d\ds", lines[2])
     assert lines[3].startswith("   1. gate")
     assert lines[4].startswith("   2. a")
     elsewhere = mprun("plan", "job.yaml", "--state-dir", "none", cwd=desk)
     assert "expected" not in elsewhere.stdout
     # One at a time takes as long in any order.
-    assert "longest way" not in mprun("plan", "job.yaml", "-j", "1", cwd=desk).stdout
+    assert "critical path first" not in mprun("plan", "job.yaml", "-j", "1", cwd=desk).stdout

@@ -1,4 +1,4 @@
-"""What every run has to keep to, written down once more, plainly, and checked at each intent.
+"""What every run has to keep to, written down once more, plainly, and checked at each instruction.
 
 It shares no bookkeeping with the scheduler: it looks at what happened and what was asked for.
 """
@@ -47,7 +47,7 @@ class Model:
         self.seen_started, self.seen_ready, self.ready_now = set(), set(), set()
         self.finished, self.passed, self.refused = {}, set(), set()
         self.joined = []
-        self.held, self.places = Counter(), the_plan.max_parallel
+        self.held, self.slots = Counter(), the_plan.max_parallel
         self.met = set()
         # What is to start on the success of others: these, each a task and an attempt.
         self.following = {}
@@ -58,12 +58,12 @@ class Model:
 
     def order(self, number):
         """What sorts tasks: the highest rank first, where there are any; then the file."""
-        place, ranks = self.group_of.get(number, number), self.plan.ranks
-        if ranks is None:
+        place, priorities = self.group_of.get(number, number), self.plan.priorities
+        if priorities is None:
             return 0, place, number
         if number in self.group_of:
-            return -ranks.of_instance(place, self.tasks[number].name), place, number
-        return -ranks.of(number), place, number
+            return -priorities.of_instance(place, self.tasks[number].name), place, number
+        return -priorities.of(number), place, number
 
     # ---- what happened
 
@@ -102,7 +102,7 @@ class Model:
         self.guarded.discard(number)
         self.ready_now.discard(number)
         if self.following.pop(number, None) is None:
-            self.places += not self.task(number).daemon
+            self.slots += not self.task(number).daemon
         self.held.subtract(self.task(number).resources)
 
     def let_follow(self, before, ran):
@@ -114,7 +114,7 @@ class Model:
             self.following[number].discard(before)
             if not self.following[number]:
                 del self.following[number]
-                self.places -= 1
+                self.slots -= 1
 
     def expanded(self, number, instances):
         self.instances[number] = range(len(self.tasks), len(self.tasks) + len(instances))
@@ -174,40 +174,40 @@ class Model:
 
     # ---- what is asked for
 
-    def check(self, intent):
-        match intent:
+    def check(self, instruction):
+        match instruction:
             case Start():
-                self.check_start(intent.task, intent.attempt, intent.after)
+                self.check_start(instruction.task, instruction.attempt, instruction.after)
             case Signal():
-                self.check_signal(intent)
+                self.check_signal(instruction)
             case CancelStart():
-                assert intent.task in self.live, "what was not handed over is withdrawn"
-                assert intent.task not in self.alive, "what has a process is withdrawn"
-                assert intent.attempt == self.attempts[intent.task]
-                if intent.task not in self.unwanted:
+                assert instruction.task in self.live, "what was not handed over is withdrawn"
+                assert instruction.task not in self.alive, "what has a process is withdrawn"
+                assert instruction.attempt == self.attempts[instruction.task]
+                if instruction.task not in self.unwanted:
                     self.end()
-                self.asked[intent.task] = "user", self.now
+                self.asked[instruction.task] = "user", self.now
             case ScheduleRetry():
-                self.check_try_again(intent)
+                self.check_try_again(instruction)
             case Finish():
-                self.check_finish(intent.task, intent)
+                self.check_finish(instruction.task, instruction)
             case Join():
-                assert intent.task in self.finished, "joined before its end"
-                assert intent.task not in self.joined, "joined twice"
-                self.joined.append(intent.task)
-                assert intent.position == len(self.joined) <= intent.of, "joins are miscounted"
+                assert instruction.task in self.finished, "joined before its end"
+                assert instruction.task not in self.joined, "joined twice"
+                self.joined.append(instruction.task)
+                assert instruction.position == len(self.joined) <= instruction.of, "joins are miscounted"
             case MarkReady():
-                assert intent.attempt == self.attempts[intent.task]
-                assert self.answers(intent.task), "ready, but it has no attempt to be"
-                self.ready_now.add(intent.task)
-                self.seen_ready.add(intent.task)
+                assert instruction.attempt == self.attempts[instruction.task]
+                assert self.answers(instruction.task), "ready, but it has no attempt to be"
+                self.ready_now.add(instruction.task)
+                self.seen_ready.add(instruction.task)
             case Resolve():
                 assert not self.ended, "resolved after the end"
-                assert self.tasks[intent.task].late
-                assert intent.task not in self.to_resolve, "resolved twice"
-                assert intent.task not in self.finished, "resolved after its outcome"
-                assert self.may_start(intent.task), "resolved too early"
-                self.to_resolve.add(intent.task)
+                assert self.tasks[instruction.task].late
+                assert instruction.task not in self.to_resolve, "resolved twice"
+                assert instruction.task not in self.finished, "resolved after its outcome"
+                assert self.may_start(instruction.task), "resolved too early"
+                self.to_resolve.add(instruction.task)
 
     def check_start(self, number, attempt, after):
         assert not self.ended, "started after the end of the run"
@@ -232,10 +232,10 @@ class Model:
         self.attempts[number] = attempt
         self.live.add(number)
         self.held.update(self.task(number).resources)
-        self.places -= not self.task(number).daemon
+        self.slots -= not self.task(number).daemon
         # What follows a success takes its place, however many are ahead.
-        assert self.places >= -self.ahead or self.task(number).daemon, "more places than there are"
-        assert self.places >= 0 or self.task(number).daemon or not self.task(number).resources
+        assert self.slots >= -self.ahead or self.task(number).daemon, "more slots than there are"
+        assert self.slots >= 0 or self.task(number).daemon or not self.task(number).resources
 
     def check_held(self, number, after):
         """It lacks nothing but the success of attempts that were handed over, whose code says all."""
@@ -259,7 +259,7 @@ class Model:
             assert not any((task.daemon, task.expect, task.limits and task.limits.log))
 
     def check_nobody_was_first(self, number):
-        ahead = self.places <= 0 and not self.task(number).daemon
+        ahead = self.slots <= 0 and not self.task(number).daemon
         for other in range(len(self.tasks)):
             if self.order(other) >= self.order(number):
                 continue
@@ -270,53 +270,53 @@ class Model:
                 assert not self.fits(other), "another was first"
 
     def fits(self, number):
-        return self.has_tokens(number) and (self.places > 0 or self.task(number).daemon)
+        return self.has_tokens(number) and (self.slots > 0 or self.task(number).daemon)
 
     def check_nobody_waits_in_vain(self):
         if not self.ended and len(self.tasks) <= SMALL:
             for number in range(len(self.tasks)):
                 assert not (self.is_waiting(number) and self.fits(number)), "nobody starts what could"
 
-    def check_signal(self, intent):
-        task = self.task(intent.task)
-        assert intent.task in self.alive, "a signal to no process"
-        assert intent.attempt == self.attempts[intent.task]
-        ran = self.now - self.alive[intent.task] + 1e-9
-        if intent.reason == "timeout":
+    def check_signal(self, instruction):
+        task = self.task(instruction.task)
+        assert instruction.task in self.alive, "a signal to no process"
+        assert instruction.attempt == self.attempts[instruction.task]
+        ran = self.now - self.alive[instruction.task] + 1e-9
+        if instruction.reason == "timeout":
             assert ran >= task.timeout, "timed out too early"
-        elif intent.reason == "not_ready":
+        elif instruction.reason == "not_ready":
             assert ran >= task.ready.timeout, "not ready too early"
-            assert intent.task not in self.ready_now, "stopped though it is ready"
-        elif intent.reason == "log_limit":
-            assert intent.task in self.guarded
-        elif intent.task not in self.unwanted:
-            assert intent.reason in OF_THE_RUN
+            assert instruction.task not in self.ready_now, "stopped though it is ready"
+        elif instruction.reason == "log_limit":
+            assert instruction.task in self.guarded
+        elif instruction.task not in self.unwanted:
+            assert instruction.reason in OF_THE_RUN
             self.end()
-        if intent.signal == "SIGKILL":
-            _, since = self.asked.get(intent.task, ("", -1.0))
+        if instruction.signal == "SIGKILL":
+            _, since = self.asked.get(instruction.task, ("", -1.0))
             assert self.killing or self.now + 1e-9 >= since + task.stop.grace, "killed before its grace"
         else:
-            assert intent.signal == task.stop.signal
-        reason, since = self.asked.get(intent.task, (intent.reason, self.now))
-        self.asked[intent.task] = reason, since
+            assert instruction.signal == task.stop.signal
+        reason, since = self.asked.get(instruction.task, (instruction.reason, self.now))
+        self.asked[instruction.task] = reason, since
 
-    def check_try_again(self, intent):
-        task, judged = self.task(intent.task), self.judged[intent.task]
+    def check_try_again(self, instruction):
+        task, judged = self.task(instruction.task), self.judged[instruction.task]
         assert not self.ended, "tried again after the end of the run"
-        assert intent.task not in self.live | self.unwanted | self.finished.keys()
-        assert intent.attempt == self.attempts[intent.task] + 1
-        assert intent.delay >= 0
-        if intent.reason == "retry":
+        assert instruction.task not in self.live | self.unwanted | self.finished.keys()
+        assert instruction.attempt == self.attempts[instruction.task] + 1
+        assert instruction.delay >= 0
+        if instruction.reason == "retry":
             assert task.restart == "never"
-            assert intent.attempt <= task.retry.retries + 1, "more attempts than it has"
+            assert instruction.attempt <= task.retry.retries + 1, "more attempts than it has"
             assert judged in FAILURES
         else:
-            assert intent.reason == "restart"
+            assert instruction.reason == "restart"
             assert judged in FAILURES or (judged == "succeeded" and task.restart == "always")
             assert task.restart != "never"
-            assert not self.never_served(intent.task), "started again, though it was never ready in its time"
-            assert intent.delay <= 60 or task.retry.delay
-        self.due[intent.task] = self.now + intent.delay
+            assert not self.never_served(instruction.task), "started again, though never ready in time"
+            assert instruction.delay <= 60 or task.retry.delay
+        self.due[instruction.task] = self.now + instruction.delay
 
     def check_finish(self, number, finish):
         outcome, planned = finish.outcome, self.tasks[number]
@@ -398,4 +398,4 @@ class Model:
         ran = {number for number in self.finished if self.attempts[number]}
         assert {number for number in ran if not self.task(number).daemon} <= set(self.joined), "not joined"
         assert not any(+self.held[name] for name in self.held)
-        assert self.places == self.plan.max_parallel
+        assert self.slots == self.plan.max_parallel

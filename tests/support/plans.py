@@ -54,7 +54,7 @@ def plan(
     *,
     daemons: tuple[str, ...] = (),
     join: list[tuple[str, float | None]] | None = None,
-    places: int = 100,
+    slots: int = 100,
     cpus: int = 2,
     late: Collection[str] = (),
     skipped: Collection[str] = (),
@@ -70,7 +70,7 @@ def plan(
         task(name, number, daemon=name in daemons, after=after, **(keys or {}).get(name, {}))
         for number, (name, after) in enumerate(spec.items())
     )
-    made = plan_tasks(job(tasks, join, **more), cpus=cpus, default_method="fork", max_parallel=places)
+    made = plan_tasks(job(tasks, join, **more), cpus=cpus, default_method="fork", max_parallel=slots)
     if not late and not skipped:
         return made
     marked = [

@@ -9,17 +9,17 @@ CONDITIONS = ["", "", "", ":succeeded", ":finished", ":failed", ":started", ":re
 TOKENS = {"db": 2, "gpu": 1, "mb": 7}
 
 
-class RandomRanks:
+class RandomPriorities:
     """Ranks that follow nothing, with many that are equal; instances have at most their group's."""
 
     def __init__(self, dice, count):
-        self.ranks = [dice.randint(0, 4) for _ in range(count)]
+        self.priorities = [dice.randint(0, 4) for _ in range(count)]
 
     def of(self, number):
-        return self.ranks[number]
+        return self.priorities[number]
 
     def of_instance(self, group, name):
-        return self.ranks[group] - len(name) % 2
+        return self.priorities[group] - len(name) % 2
 
 
 def random_keys(dice):
@@ -74,7 +74,7 @@ def random_plan(dice):
         {name: random_needs(dice, names, number, keys) for number, name in enumerate(names)},
         daemons=tuple(daemons),
         join=join,
-        places=dice.randint(1, 8),
+        slots=dice.randint(1, 8),
         keys=keys,
         late={name for name in names if dice.random() < many_late},
         skipped={name for name in names if dice.random() < many_skipped},
@@ -82,4 +82,4 @@ def random_plan(dice):
         fail_fast=dice.random() < 0.1,
         timeout=dice.choice([None, None, None, dice.random() * (20 + count)]),
     )
-    return made.replace(ranks=RandomRanks(dice, count)) if dice.random() < 0.3 else made
+    return made.replace(priorities=RandomPriorities(dice, count)) if dice.random() < 0.3 else made

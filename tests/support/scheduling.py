@@ -1,4 +1,4 @@
-"""A scheduler in virtual time, driven by task names, with its intents in words."""
+"""A scheduler in virtual time, driven by task names, with its instructions in words."""
 
 from __future__ import annotations
 
@@ -29,60 +29,62 @@ class Run:
         self.reasons = {}
         self.take(self.scheduler.begin(0.0))
 
-    def take(self, intents):
-        self.last = [self.words(intent) for intent in intents]
+    def take(self, instructions):
+        self.last = [self.words(instruction) for instruction in instructions]
         self.log += self.last
         return self.last
 
-    def words(self, intent):
-        name = self.names[intent.task]
-        match intent:
+    def words(self, instruction):
+        name = self.names[instruction.task]
+        match instruction:
             case Start():
-                after = ", ".join(self.names[number] for number, _, _ in intent.after)
+                after = ", ".join(self.names[number] for number, _, _ in instruction.after)
                 return f"start {name} after {after}" if after else f"start {name}"
             case Finish():
-                self.reasons[name] = intent.reason
-                return f"{intent.outcome} {name}"
+                self.reasons[name] = instruction.reason
+                return f"{instruction.outcome} {name}"
             case Join():
-                return f"join {name} {intent.position}/{intent.of}"
+                return f"join {name} {instruction.position}/{instruction.of}"
             case Signal():
-                return f"{intent.signal} {name} {intent.reason}{' dump' if intent.dump else ''}"
+                return (
+                    f"{instruction.signal} {name} {instruction.reason}{' dump' if instruction.dump else ''}"
+                )
             case CancelStart():
                 return f"withdraw {name}"
             case ScheduleRetry():
-                kind = "again" if intent.reason == "retry" else intent.reason
-                return f"{kind} {name} {intent.attempt} in {intent.delay:g}"
+                kind = "again" if instruction.reason == "retry" else instruction.reason
+                return f"{kind} {name} {instruction.attempt} in {instruction.delay:g}"
             case MarkReady():
-                return f"ready {name} {intent.attempt}"
+                return f"ready {name} {instruction.attempt}"
             case Resolve():
                 return f"resolve {name}"
 
     def started(self, *names, now=0.0):
         for name in names:
-            self.take(self.scheduler.task_started(self.number(name), now))
+            self.take(self.scheduler.handle_started(self.number(name), now))
         return self
 
     def exited(self, name, succeeded=True, now=1.0, code=None, **more):
         code = code if code is not None else int(not succeeded)
         ending = AttemptResult(succeeded=succeeded, reason="exit", exit_code=code, **more)
-        return self.take(self.scheduler.task_exited(self.number(name), ending, now))
+        return self.take(self.scheduler.handle_exited(self.number(name), ending, now))
 
     def withdrawn(self, name, now=1.0):
-        return self.take(self.scheduler.task_withdrawn(self.number(name), now))
+        return self.take(self.scheduler.handle_start_cancelled(self.number(name), now))
 
     def is_ready(self, name, attempt=1, now=0.0):
-        return self.take(self.scheduler.task_ready(self.number(name), attempt, now))
+        return self.take(self.scheduler.handle_ready(self.number(name), attempt, now))
 
     def resolved(self, *names, now=0.0):
         for name in names:
-            self.take(self.scheduler.task_resolved(self.number(name), now))
+            self.take(self.scheduler.handle_resolved(self.number(name), now))
         return self
 
     def skipped(self, name, reason="`when` is false"):
-        return self.take(self.scheduler.task_skipped(self.number(name), reason, 0.0))
+        return self.take(self.scheduler.handle_skipped(self.number(name), reason, 0.0))
 
     def refused(self, name, reason="nothing there"):
-        return self.take(self.scheduler.task_refused(self.number(name), reason, 0.0))
+        return self.take(self.scheduler.handle_resolve_failed(self.number(name), reason, 0.0))
 
     def expanded(self, name, count, now=0.0):
         """Answer that a task is a group of so many, named `name[0]` and so on."""
@@ -90,17 +92,17 @@ class Run:
         group = self.tasks[number]
         made = [Instance(name=f"{name}[{index}]", groups=(name,), task=group.task) for index in range(count)]
         instances = [plan_instance(instance, group) for instance in made]
-        intents = self.scheduler.task_expanded(number, instances, now)
+        instructions = self.scheduler.handle_expanded(number, instances, now)
         if number in self.scheduler.expanded:
             self.tasks += instances
             self.names += [planned.name for planned in instances]
-        return self.take(intents)
+        return self.take(instructions)
 
     def stopped(self, name, reason="user", now=1.0):
         return self.take(self.scheduler.stop_task(self.number(name), reason, now))
 
     def passed(self, now):
-        return self.take(self.scheduler.time_passed(now))
+        return self.take(self.scheduler.handle_deadline(now))
 
     def number(self, name):
         return self.names.index(name)

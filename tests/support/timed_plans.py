@@ -88,7 +88,7 @@ def timed_plan(dice, count, shape=None, tokens=None):
     if tokens:
         keys = {name: {"resources": {"db": dice.randint(1, 2)}} for name in spec if dice.random() < 0.4}
     made = plan(
-        spec, places=dice.randint(2, 8), keys=keys, resources={"db": dice.randint(2, 3)} if tokens else {}
+        spec, slots=dice.randint(2, 8), keys=keys, resources={"db": dice.randint(2, 3)} if tokens else {}
     )
     span = dice.choice(SPANS)
     return made, {name: span(dice) for name in spec}

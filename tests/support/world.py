@@ -63,7 +63,7 @@ class World:
     def run(self):
         self.carry_out(self.scheduler.begin(self.now))
         for step in range(50_000):
-            if self.scheduler.over:
+            if self.scheduler.finished:
                 self.model.check_end(self.scheduler)
                 return
             self.step()
@@ -86,7 +86,7 @@ class World:
         else:
             timeout = self.plan.job.timeout
             self.model.ended |= timeout is not None and self.now >= timeout
-            self.carry_out(self.scheduler.time_passed(self.now))
+            self.carry_out(self.scheduler.handle_deadline(self.now))
 
     def happen_outside(self, what):
         scheduler, model = self.scheduler, self.model
@@ -113,16 +113,18 @@ class World:
         for task in list(self.model.live):
             self.model.attempt_ended(task, None)
         self.carry_out(
-            self.scheduler.lost("launcher lost", {number for number, _ in self.scheduler.handed()}, self.now)
+            self.scheduler.handle_executor_lost(
+                "launcher lost", {number for number, _ in self.scheduler.unstarted()}, self.now
+            )
         )
-        assert self.scheduler.over
+        assert self.scheduler.finished
 
     def happen(self, what, task, attempt):
         scheduler, dice = self.scheduler, self.dice
         if what == "withdrawn":
             self.model.release(task)
             self.model.attempts[task] -= 1
-            self.carry_out(scheduler.task_withdrawn(task, self.now))
+            self.carry_out(scheduler.handle_start_cancelled(task, self.now))
         elif what == "started":
             if dice.random() < 0.01:
                 self.end(task, AttemptResult(succeeded=False, reason="could not be started"))
@@ -130,7 +132,7 @@ class World:
                 self.begin(task)
         elif what == "ready":
             due = self.model.answers(task)
-            self.carry_out(scheduler.task_ready(task, attempt, self.now))
+            self.carry_out(scheduler.handle_ready(task, attempt, self.now))
             assert not due or task in self.model.ready_now, "it is ready, and nobody marks it"
         elif task in self.model.alive:
             code = dice.choice([0, 0, 0, 0, 1, 2])
@@ -145,7 +147,7 @@ class World:
         self.at(dice.random() * (dice.choice([1, 30]) if daemon else 4), "exited", task)
         if self.model.task(task).ready is not None and dice.random() < 0.8:
             self.at(dice.random() * 3, "ready", task)
-        self.carry_out(self.scheduler.task_started(task, self.now))
+        self.carry_out(self.scheduler.handle_started(task, self.now))
 
     def end(self, task, ending):
         self.placed.discard(task)
@@ -161,29 +163,29 @@ class World:
             self.settle_held(key, ending.exit_code, asked=ending.asked, seconds=ran)
         self.launch()
         if ending is None:
-            self.carry_out(self.scheduler.task_lost(task, "nobody saw its end", self.now))
+            self.carry_out(self.scheduler.handle_exit_unknown(task, "nobody saw its end", self.now))
         else:
-            self.carry_out(self.scheduler.task_exited(task, ending, self.now))
+            self.carry_out(self.scheduler.handle_exited(task, ending, self.now))
 
     # ---- what the scheduler wants
 
-    def carry_out(self, intents):
-        for intent in intents:
-            self.trace.append((self.now, intent))
-            self.model.check(intent)
-            match intent:
+    def carry_out(self, instructions):
+        for instruction in instructions:
+            self.trace.append((self.now, instruction))
+            self.model.check(instruction)
+            match instruction:
                 case Start():
-                    self.start(intent)
+                    self.start(instruction)
                 case Signal():
                     # One in ten comes too late. What has a limit to its log is followed by nobody.
-                    if intent.reason == "log_limit" or self.dice.random() < 0.9:
-                        self.signalled.add(intent.task)
-                    if intent.signal == "SIGKILL" or self.dice.random() < 0.7:
-                        self.at(self.dice.random() * 0.1, "exited", intent.task)
+                    if instruction.reason == "log_limit" or self.dice.random() < 0.9:
+                        self.signalled.add(instruction.task)
+                    if instruction.signal == "SIGKILL" or self.dice.random() < 0.7:
+                        self.at(self.dice.random() * 0.1, "exited", instruction.task)
                 case CancelStart():
-                    if intent.task in self.queue:
-                        self.drop(intent.task)
-        asked = [intent.task for intent in intents if isinstance(intent, Resolve)]
+                    if instruction.task in self.queue:
+                        self.drop(instruction.task)
+        asked = [instruction.task for instruction in instructions if isinstance(instruction, Resolve)]
         self.answer(asked)
 
     def answer(self, asked):
@@ -198,15 +200,17 @@ class World:
             self.resolve(self.answering[0])
             self.answering.popleft()
 
-    def start(self, intent):
-        self.queue.append(intent.task)
-        if intent.after:
-            self.held[intent.task] = {(task, attempt): limit for task, attempt, limit in intent.after}
+    def start(self, instruction):
+        self.queue.append(instruction.task)
+        if instruction.after:
+            self.held[instruction.task] = {
+                (task, attempt): limit for task, attempt, limit in instruction.after
+            }
             assert len(self.held) <= self.most_held, "too many tasks wait for others"
             known = {(task, self.model.attempts[task]) for task in (*self.queue, *self.placed)}
             # Now and then it has ended, and nobody has been told yet.
-            if not known.issuperset(self.held[intent.task]) or self.dice.random() < 0.05:
-                self.drop(intent.task)
+            if not known.issuperset(self.held[instruction.task]) or self.dice.random() < 0.05:
+                self.drop(instruction.task)
         self.launch()
         waiting = [task for task in self.queue if task not in self.held]
         assert len(waiting) <= self.ahead + self.most_held, "too many tasks wait for a place"
@@ -247,22 +251,22 @@ class World:
         if not given_up:
             model.resolved.add(task)
         if kind == "resolved":
-            intents = scheduler.task_resolved(task, self.now)
+            instructions = scheduler.handle_resolved(task, self.now)
         elif kind == "skipped":
             model.passed.update(() if given_up else {task})
-            intents = scheduler.task_skipped(task, "`when` is false", self.now)
+            instructions = scheduler.handle_skipped(task, "`when` is false", self.now)
         elif kind == "refused":
             model.refused.add(task)
-            intents = scheduler.task_refused(task, "nothing there", self.now)
+            instructions = scheduler.handle_resolve_failed(task, "nothing there", self.now)
         else:
             group = model.tasks[task]
             named = [f"{group.name}[{index}]" for index in range(self.dice.randint(0, 4))]
             made = [plan_instance(Instance(name=name, task=group.task), group) for name in named]
             if not given_up:
                 model.expanded(task, made)
-            intents = scheduler.task_expanded(task, made, self.now)
-        assert not given_up or intents == [], "an answer that comes too late has consequences"
-        self.carry_out(intents)
+            instructions = scheduler.handle_expanded(task, made, self.now)
+        assert not given_up or instructions == [], "an answer that comes too late has consequences"
+        self.carry_out(instructions)
 
 
 def play(seed):

@@ -16,14 +16,14 @@ from mprun.scheduling.plan import Reused
 SERVES = {"db": {"ready": Ready(kind="tcp", what="80")}}
 
 
-def ranks(made, until_ready=None, **durations):
+def priorities(made, until_ready=None, **durations):
     return Priorities(made, estimates(durations, until_ready))
 
 
-def ranked(spec, places, durations, *, fail_fast=True, **more):
-    """The run of a plan that goes by the ranks of these durations; with `fail_fast` nothing goes ahead."""
-    made = plan(spec, places=places, fail_fast=fail_fast, **more)
-    return Run(made.replace(ranks=Priorities(made, estimates(durations))))
+def ranked(spec, slots, durations, *, fail_fast=True, **more):
+    """The run of a plan with the priorities of these durations; with `fail_fast` nothing goes ahead."""
+    made = plan(spec, slots=slots, fail_fast=fail_fast, **more)
+    return Run(made.replace(priorities=Priorities(made, estimates(durations))))
 
 
 def names(made, found):
@@ -32,7 +32,7 @@ def names(made, found):
 
 def test_the_way_to_the_end_is_the_longest_of_all_ways():
     made = plan({"a": (), "b": ("a",), "c": ("a",), "d": ("b", "c")})
-    found = ranks(made, a=1.0, b=2.0, c=5.0, d=4.0)
+    found = priorities(made, a=1.0, b=2.0, c=5.0, d=4.0)
     assert names(made, found) == ["a", "c", "d"]
     assert (found.seconds, found.work, found.tasks) == (10.0, 12.0, 4)
     assert [found.of(number) for number in range(4)] == [STEPS, 60, 90, 40]
@@ -40,59 +40,59 @@ def test_the_way_to_the_end_is_the_longest_of_all_ways():
 
 def test_without_dependencies_the_longest_task_is_the_way():
     made = plan({"a": (), "b": (), "c": ()})
-    assert names(made, ranks(made, a=1.0, b=3.0, c=2.0)) == ["b"]
+    assert names(made, priorities(made, a=1.0, b=3.0, c=2.0)) == ["b"]
 
 
 def test_a_dependency_may_stand_after_who_needs_it():
     made = plan({"late": ("early",), "early": ()})
-    assert names(made, ranks(made, late=1.0, early=1.0)) == ["early", "late"]
+    assert names(made, priorities(made, late=1.0, early=1.0)) == ["early", "late"]
 
 
 def test_what_waits_for_a_service_counts_from_when_it_is_ready():
     made = plan({"db": (), "test": ("db:ready",)}, daemons=("db",), keys=SERVES)
-    found = ranks(made, until_ready={"db": 3.0}, test=2.0, db=1000.0)
+    found = priorities(made, until_ready={"db": 3.0}, test=2.0, db=1000.0)
     assert names(made, found) == ["db", "test"]
     assert (found.seconds, found.work) == (5.0, 2.0)
 
 
 def test_what_waits_for_a_start_does_not_wait_for_the_end():
     made = plan({"a": (), "b": ("a:started",)})
-    assert ranks(made, a=5.0, b=3.0).seconds == 5.0
+    assert priorities(made, a=5.0, b=3.0).seconds == 5.0
 
 
 def test_what_waits_for_a_failure_is_not_expected_to_run():
     made = plan({"a": (), "mourn": ("a:failed",)})
-    assert names(made, ranks(made, a=1.0, mourn=9.0)) != ["a", "mourn"]
+    assert names(made, priorities(made, a=1.0, mourn=9.0)) != ["a", "mourn"]
 
 
 def test_what_is_skipped_or_carried_over_takes_nothing():
     made = plan({"a": (), "b": ("a",), "c": ("b",)}, skipped={"c"})
     done = made.tasks[0].replace(carried=Reused(outcome="succeeded", attempts=1))
     made = made.replace(tasks=(done, *made.tasks[1:]))
-    found = ranks(made, a=9.0, b=2.0, c=9.0)
+    found = priorities(made, a=9.0, b=2.0, c=9.0)
     assert names(made, found) == ["b"]
     assert (found.seconds, found.tasks) == (2.0, 1)
 
 
 def test_new_tasks_are_counted():
-    assert ranks(plan({"a": (), "b": ()}), a=1.0).new == 1
+    assert priorities(plan({"a": (), "b": ()}), a=1.0).new == 1
 
 
 def test_a_list_takes_as_long_as_its_longest_item_and_works_as_long_as_all():
     made = plan({"each": (), "end": ("each",)}, keys={"each": {"foreach": "x"}})
     known = {"each[0]": 1.0, "each[1]": 4.0, "each[2]": 2.0, "end": 6.0}
-    found = ranks(made, **known)
+    found = priorities(made, **known)
     assert (found.seconds, found.work, found.tasks) == (10.0, 13.0, 4)
     assert found.of_instance(0, "each[1]") == found.of(0) == STEPS
     assert found.of_instance(0, "each[2]") == 80
     # A new one is like most, and none goes before its own group.
     assert found.of_instance(0, "each[9]") == 80
-    assert ranks(made, **known, **{"each[9]": 50.0}).of_instance(0, "each[9]") <= STEPS
+    assert priorities(made, **known, **{"each[9]": 50.0}).of_instance(0, "each[9]") <= STEPS
 
 
 def test_a_list_of_daemons_takes_nothing():
     made = plan({"each": (), "a": ()}, daemons=("each",), keys={"each": {"foreach": "x"}})
-    found = ranks(made, **{"each[0]": 5.0, "a": 1.0})
+    found = priorities(made, **{"each[0]": 5.0, "a": 1.0})
     assert (found.seconds, found.work, found.of_instance(0, "each[0]")) == (1.0, 1.0, 0)
 
 
@@ -100,13 +100,13 @@ def test_of_a_list_what_was_carried_over_takes_nothing():
     made = plan({"each": ()}, keys={"each": {"foreach": "x"}})
     known = {"each[0]": 1.0, "each[1]": 4.0}
     done = Reused(outcome="succeeded", attempts=1)
-    assert ranks(made.replace(carried={"each[1]": done}), **known).seconds == 1.0
-    everything = ranks(made.replace(carried={"each[0]": done, "each[1]": done}), **known)
+    assert priorities(made.replace(carried={"each[1]": done}), **known).seconds == 1.0
+    everything = priorities(made.replace(carried={"each[0]": done, "each[1]": done}), **known)
     assert (everything.seconds, everything.of_instance(0, "each[0]")) == (0.0, 0)
 
 
 def test_ranks_of_an_empty_plan():
-    found = ranks(plan({}), a=1.0)
+    found = priorities(plan({}), a=1.0)
     assert (found.path, found.seconds) == ((), 0.0)
 
 
@@ -157,11 +157,11 @@ def seconds_for(count):
     """The least CPU time for ranking so many tasks, and for the beginning of a run that goes by that."""
     spec = {f"t{number}": (f"t{number // 2}",) if number else () for number in range(count)}
     durations = {name: float(number % 97) for number, name in enumerate(spec)}
-    made = plan(spec, places=4)
+    made = plan(spec, slots=4)
     spent = []
     for _ in range(3):
         begun = time.process_time()
-        Run(made.replace(ranks=Priorities(made, estimates(durations))))
+        Run(made.replace(priorities=Priorities(made, estimates(durations))))
         spent.append(time.process_time() - begun)
     return min(spent)
 
@@ -172,10 +172,10 @@ def test_ranks_cost_as_much_for_each_task_of_many_as_of_few():
 
 def test_a_long_chain_and_a_dense_matrix_are_ranked():
     chain = plan({f"t{number}": (f"t{number - 1}",) if number else () for number in range(5_000)})
-    assert len(ranks(chain, t0=1.0).path) == 5_000
+    assert len(priorities(chain, t0=1.0).path) == 5_000
     wide = tuple(f"a{number}" for number in range(300))
     dense = plan({**dict.fromkeys(wide, ()), **{f"b{number}": wide for number in range(300)}})
-    assert len(ranks(dense, a7=5.0, b9=5.0).path) == 2
+    assert len(priorities(dense, a7=5.0, b9=5.0).path) == 2
 
 
 @pytest.mark.parametrize("duration", [0.0, 1.0])

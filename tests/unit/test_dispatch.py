@@ -15,14 +15,14 @@ def held(spec, held=8, **more):
 
 
 def test_a_chain_is_handed_over_at_once():
-    run = held({"a": (), "b": ("a",), "c": ("b",)}, places=1).started("a")
+    run = held({"a": (), "b": ("a",), "c": ("b",)}, slots=1).started("a")
     assert run.log == ["start a", "start b after a", "start c after b"]
     assert run.exited("a") == ["succeeded a", "join a 1/3"]
     run.started("b")
     assert run.exited("b") == ["succeeded b", "join b 2/3"]
     run.started("c")
     run.exited("c")
-    assert run.scheduler.over
+    assert run.scheduler.finished
 
 
 def test_only_so_many_are_held_at_a_time():
@@ -36,7 +36,7 @@ def test_what_was_to_follow_a_failure_is_skipped_once_nobody_holds_it():
     assert run.exited("a", succeeded=False) == ["failed a", "join a 1/3"]
     assert run.withdrawn("b") == ["skipped b"]
     assert run.withdrawn("c") == ["skipped c"]
-    assert run.scheduler.over
+    assert run.scheduler.finished
 
 
 def test_what_is_tried_again_is_followed_again():
@@ -86,7 +86,7 @@ def test_it_is_not_held_where_more_is_to_be_decided(more):
 
 def test_nothing_is_held_while_anything_is_ready():
     spec = {"a": (), "x": (), "y": (), "z": (), "b": ("a",)}
-    run = held(spec, places=1).started("a")
+    run = held(spec, slots=1).started("a")
     assert run.log == ["start a", "start x"]
     assert run.exited("a")[-1] == "start y"
     run.started("x")
@@ -113,7 +113,7 @@ def test_what_is_held_is_withdrawn_when_the_run_is_stopped():
     assert run.take(run.scheduler.stop("user", 1.0)) == ["withdraw b", "SIGTERM a user"]
     assert run.exited("a")[0] == "stopped a"
     assert run.withdrawn("b") == ["cancelled b"]
-    assert run.scheduler.over
+    assert run.scheduler.finished
 
 
 def test_what_succeeded_before_it_heard_that_it_was_to_end_has_succeeded():
@@ -126,7 +126,7 @@ def test_what_succeeded_before_it_heard_that_it_was_to_end_has_succeeded():
 
 def test_of_what_may_follow_the_longest_way_goes_first():
     made = plan({"a": (), "b": ("a",), "c": ("a",), "d": ("c",)})
-    ranked = made.replace(ranks=Priorities(made, estimates({"b": 1.0, "c": 1.0, "d": 9.0})))
+    ranked = made.replace(priorities=Priorities(made, estimates({"b": 1.0, "c": 1.0, "d": 9.0})))
     assert Run(ranked, held=1).log == ["start a", "start c after a"]
 
 
@@ -149,7 +149,7 @@ def taken(backlog):
 
 def test_a_success_lets_what_follows_start_in_the_order_in_which_it_was_asked_for():
     backlog = StartQueue()
-    backlog.places = 5
+    backlog.slots = 5
     requests(backlog, (1, [0]), (2, [0, 9]), (3, []))
     assert taken(backlog) == [3]
     assert backlog.ended((0, 1), 0, seconds=4.9) == []
@@ -167,7 +167,7 @@ def test_a_success_lets_what_follows_start_in_the_order_in_which_it_was_asked_fo
 )
 def test_a_request_is_dropped_with_its_dependents_unless_its_dependency_succeeds_in_time(code, how):
     backlog = StartQueue()
-    backlog.places = 5
+    backlog.slots = 5
     requests(backlog, (1, [0]), (2, [1]), (3, [0]), (4, []), (5, [9]))
     assert (backlog.behind((1, 1))[0], backlog.behind((4, 1))) == ((2, 1), None)
     assert backlog.ended((0, 1), code, **how) == [(1, 1), (2, 1), (3, 1)]

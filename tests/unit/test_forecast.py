@@ -13,7 +13,7 @@ from support.timed_plans import estimates, noisy, timed_plan
 from mprun.jobfile.model import Ready, Retry
 from mprun.scheduling.critical_path import Priorities
 from mprun.scheduling.estimates import Estimates, RunTimings
-from mprun.scheduling.forecast import REHEARSED_TASKS, WORTH, foresee, ordered
+from mprun.scheduling.forecast import MAX_SIMULATED_TASKS, MIN_GAIN, forecast_run, prioritized
 from mprun.scheduling.plan import Reused
 from mprun.scheduling.simulation import simulate
 
@@ -36,7 +36,7 @@ def played(made, until_ready=None, **durations):
 
 def test_a_run_takes_as_long_as_its_places_make_it_take():
     spec = {"a": (), "b": (), "c": (), "d": ("a",)}
-    assert played(plan(spec, places=2), a=1.0, b=3.0, c=1.5, d=2.0) == (4.5, ["a", "b", "c", "d"])
+    assert played(plan(spec, slots=2), a=1.0, b=3.0, c=1.5, d=2.0) == (4.5, ["a", "b", "c", "d"])
 
 
 def test_tokens_are_waited_for():
@@ -46,7 +46,7 @@ def test_tokens_are_waited_for():
 
 
 def test_a_service_is_waited_for_until_it_is_ready_and_ends_with_the_run():
-    made = plan({"db": (), "test": ("db:ready",)}, daemons=("db",), keys=SERVES, places=1)
+    made = plan({"db": (), "test": ("db:ready",)}, daemons=("db",), keys=SERVES, slots=1)
     assert played(made, until_ready={"db": 3.0}, test=2.0) == (5.0, ["db", "test"])
 
 
@@ -62,7 +62,7 @@ def test_nobody_can_tell_how_long_a_run_takes_that_waits_for_ever():
 
 
 def test_a_list_is_spread_as_it_was():
-    made = plan({"each": (), "end": ("each",)}, places=2, late={"each"}, keys={"each": {"foreach": "x"}})
+    made = plan({"each": (), "end": ("each",)}, slots=2, late={"each"}, keys={"each": {"foreach": "x"}})
     assert played(made, **{"each[0]": 1.0, "each[1]": 1.0, "each[2]": 2.0, "end": 1.0}) == (
         4.0,
         ["each", "end"],
@@ -95,8 +95,8 @@ def test_join_timeouts_and_the_timeout_of_the_run_do_not_end_a_rehearsal():
 
 def test_the_long_chain_goes_first_where_that_is_shorter():
     durations = dict.fromkeys(SPEC, 1.0)
-    made = ordered(plan(SPEC, places=2), past(**durations))
-    assert played(plan(SPEC, places=2), **durations)[0] == 6.0
+    made = prioritized(plan(SPEC, slots=2), past(**durations))
+    assert played(plan(SPEC, slots=2), **durations)[0] == 6.0
     assert played(made, **durations) == (4.0, ["a", "s1", "b", "s2", "c", "s3", "s4", "d"])
 
 
@@ -105,12 +105,12 @@ def test_the_long_chain_goes_first_where_that_is_shorter():
 )
 def test_the_order_of_the_file_stays_where_no_other_can_be_shorter(spec, monkeypatch):
     monkeypatch.setattr("mprun.scheduling.forecast.simulate", None)
-    assert ordered(plan(spec, places=2), past(**dict.fromkeys(spec, 1.0))).ranks is None
+    assert prioritized(plan(spec, slots=2), past(**dict.fromkeys(spec, 1.0))).priorities is None
 
 
 def test_the_order_of_the_file_stays_where_the_ranks_would_make_it_longer():
     made, durations = anomaly()
-    assert ordered(made, past(**durations)).ranks is None
+    assert prioritized(made, past(**durations)).priorities is None
 
 
 def anomaly():
@@ -118,7 +118,7 @@ def anomaly():
     for seed in range(200):
         made, durations = timed_plan(random.Random(seed), 30, tokens=True)
         known = estimates(durations)
-        ranked = made.replace(ranks=Priorities(made, known))
+        ranked = made.replace(priorities=Priorities(made, known))
         if simulate(ranked, known).seconds > 1.1 * simulate(made, known).seconds:
             return made, durations
     raise AssertionError("no seed gives an anomaly")
@@ -126,25 +126,25 @@ def anomaly():
 
 def test_what_is_too_large_to_rehearse_goes_by_ranks_unless_there_are_tokens(monkeypatch):
     monkeypatch.setattr("mprun.scheduling.forecast.simulate", None)
-    count = REHEARSED_TASKS
+    count = MAX_SIMULATED_TASKS
     spec = {f"s{number}": () for number in range(count)} | {"a": (), "b": ("a",)}
     durations = {**dict.fromkeys(spec, 1.0), "b": count / 2.0}
-    assert ordered(plan(spec, places=2), past(**durations)).ranks is not None
-    assert ordered(plan(spec, places=2, resources={"db": 1}), past(**durations)).ranks is None
+    assert prioritized(plan(spec, slots=2), past(**durations)).priorities is not None
+    assert prioritized(plan(spec, slots=2, resources={"db": 1}), past(**durations)).priorities is None
 
 
 def test_an_outlook_has_the_time_the_order_and_the_critical_path():
     durations = dict.fromkeys([name for name in SPEC if name != "s4"], 1.0)
-    made = plan(SPEC, places=2)
-    found = foresee(made, [*past(**durations), *past(**durations)])
+    made = plan(SPEC, slots=2)
+    found = forecast_run(made, [*past(**durations), *past(**durations)])
     assert (found.runs, found.new, found.seconds, found.path_seconds) == (2, 1, 4.0, 4.0)
     assert [made.tasks[number].name for number in found.path] == ["a", "b", "c", "d"]
-    assert found.plan.ranks is not None
+    assert found.plan.priorities is not None
 
 
 def test_an_outlook_of_what_never_ends_has_no_time():
     made = plan({"d": (), "after": ("d:finished",)}, daemons=("d",))
-    found = foresee(made, past(after=1.0))
+    found = forecast_run(made, past(after=1.0))
     assert (found.seconds, found.order) == (None, None)
 
 
@@ -158,7 +158,7 @@ def drawn():
     for seed in range(400):
         dice = random.Random(seed)
         made, durations = timed_plan(dice, dice.randint(5, 90))
-        chosen = ordered(made, past(**durations))
+        chosen = prioritized(made, past(**durations))
         found.append((made, chosen, durations))
     return found
 
@@ -170,7 +170,9 @@ def seconds(made, durations):
 def test_the_chosen_order_is_never_longer_than_that_of_the_file_and_often_shorter(drawn):
     gains = [1 - seconds(chosen, spans) / seconds(made, spans) for made, chosen, spans in drawn]
     assert min(gains) >= 0.0
-    assert all(gain >= WORTH for gain, (_, chosen, _) in zip(gains, drawn, strict=True) if chosen.ranks)
+    assert all(
+        gain >= MIN_GAIN for gain, (_, chosen, _) in zip(gains, drawn, strict=True) if chosen.priorities
+    )
     assert statistics.median(gains) > 0.01
     assert statistics.mean(gains) > 0.03
 
@@ -192,24 +194,24 @@ def test_where_tasks_take_a_fifth_more_or_less_the_chosen_order_is_rarely_longer
 
 def test_no_rehearsal_is_shorter_than_can_be_or_longer_than_graham_allows(drawn):
     for made, _, durations in drawn:
-        ranks = Priorities(made, Estimates(past(**durations)))
-        shared, places = ranks.work / made.max_parallel, made.max_parallel
-        for order in (made, made.replace(ranks=ranks)):
+        priorities = Priorities(made, Estimates(past(**durations)))
+        shared, slots = priorities.work / made.max_parallel, made.max_parallel
+        for order in (made, made.replace(priorities=priorities)):
             took = seconds(order, durations)
-            assert took >= max(shared, ranks.seconds) - 1e-9
+            assert took >= max(shared, priorities.seconds) - 1e-9
             if not made.job.resources:
-                assert took <= shared + ranks.seconds * (1 - 1 / places) + 1e-9
+                assert took <= shared + priorities.seconds * (1 - 1 / slots) + 1e-9
 
 
 @pytest.mark.parametrize("block", range(4))
 def test_whatever_a_job_says_and_a_record_holds_there_is_an_outlook(block):
     for seed in range(block * 150, (block + 1) * 150):
         dice = random.Random(seed)
-        made = with_lists(dice, random_plan(dice)).replace(ranks=None)
+        made = with_lists(dice, random_plan(dice)).replace(priorities=None)
         names = [planned.name for planned in made.tasks] + [f"t{number}[{number % 3}]" for number in range(9)]
         known = {name: dice.choice([0.0, dice.random() * 5]) for name in names if dice.random() < 0.7}
         ready = {name: dice.random() * 5 for name in names if dice.random() < 0.5}
-        found = foresee(made, [RunTimings(durations={**known, "t0": 1.0}, until_ready=ready)])
+        found = forecast_run(made, [RunTimings(durations={**known, "t0": 1.0}, until_ready=ready)])
         assert found.order is None or sorted(found.order) == list(range(len(made.tasks)))
         assert found.seconds is None or found.seconds >= 0.0
 

@@ -22,7 +22,7 @@ def test_places_come_from_the_option_the_job_or_the_cores(asked, said, cpus, mea
 
 
 @pytest.mark.parametrize(
-    ("count", "daemons", "places", "cpus", "at_once", "mode"),
+    ("count", "daemons", "slots", "cpus", "max_concurrency", "mode"),
     [
         (1, 0, 32, 1, 1, "parallel"),
         (2, 0, 32, 1, 2, "concurrent"),
@@ -31,10 +31,10 @@ def test_places_come_from_the_option_the_job_or_the_cores(asked, said, cpus, mea
         (3, 3, 1, 3, 3, "parallel"),
     ],
 )
-def test_the_mode_says_whether_each_can_have_a_core(count, daemons, places, cpus, at_once, mode):
+def test_the_mode_says_whether_each_can_have_a_core(count, daemons, slots, cpus, max_concurrency, mode):
     names = {f"t{n}": () for n in range(count)}
-    made = plan(names, daemons=tuple(names)[:daemons], places=places, cpus=cpus)
-    assert (made.at_once, made.mode) == (at_once, mode)
+    made = plan(names, daemons=tuple(names)[:daemons], slots=slots, cpus=cpus)
+    assert (made.max_concurrency, made.mode) == (max_concurrency, mode)
 
 
 @pytest.mark.parametrize(
@@ -129,9 +129,9 @@ def test_a_command_is_forked_whatever_the_start_method_is():
 
 def test_a_list_that_nobody_knows_yet_may_fill_every_place():
     made = plan(
-        {"list": (), "each": ("list",)}, places=7, keys={"each": {"foreach": parse("${tasks.list.result}")}}
+        {"list": (), "each": ("list",)}, slots=7, keys={"each": {"foreach": parse("${tasks.list.result}")}}
     )
-    assert made.at_once == 7
+    assert made.max_concurrency == 7
 
 
 SCOPE = Scope(params={"on": True, "off": "no", "secret": "0"}, secrets=frozenset({"secret"}), env={})
@@ -185,15 +185,15 @@ def test_an_instance_that_comes_about_during_the_run_is_planned_as_its_group():
 
 def test_a_plan_is_crowded_where_places_or_tokens_are_waited_for():
     claims = {"a": {"resources": {"db": 2}}, "b": {"resources": {"db": 1}}}
-    assert is_crowded(plan({"a": (), "b": (), "c": ()}, places=2))
+    assert is_crowded(plan({"a": (), "b": (), "c": ()}, slots=2))
     assert is_crowded(plan({"a": (), "b": ()}, keys=claims, resources={"db": 2}))
     assert is_crowded(plan({"a": ()}, keys={"a": {"foreach": "x"}}))
 
 
 def test_a_plan_is_not_crowded_where_there_is_room_for_all():
     claims = {"a": {"resources": {"db": 2}}, "b": {"resources": {"db": 1}}}
-    assert not is_crowded(plan({"a": (), "b": (), "d": ()}, places=2, daemons=("d",)))
-    assert not is_crowded(plan({"a": (), "b": (), "d": ()}, places=1))
-    assert not is_crowded(plan({"a": (), "b": (), "c": ()}, places=2, skipped={"c"}))
+    assert not is_crowded(plan({"a": (), "b": (), "d": ()}, slots=2, daemons=("d",)))
+    assert not is_crowded(plan({"a": (), "b": (), "d": ()}, slots=1))
+    assert not is_crowded(plan({"a": (), "b": (), "c": ()}, slots=2, skipped={"c"}))
     assert not is_crowded(plan({"a": (), "b": ()}, keys=claims, resources={"db": 3}))
     assert not is_crowded(plan({}))

@@ -77,18 +77,18 @@ def test_tokens_of_a_withdrawn_task_are_free():
     keys = claiming(a={"db": 1}, b={"db": 1})
     run = Run(plan({"a": (), "b": ()}, resources={"db": 1}, keys=keys))
     assert run.stopped("a") == ["withdraw a"]
-    assert run.take(run.scheduler.task_withdrawn(0, 1.0))[-1] == "start b"
+    assert run.take(run.scheduler.handle_start_cancelled(0, 1.0))[-1] == "start b"
 
 
 def test_tokens_of_a_task_that_nobody_saw_end_are_free():
     keys = claiming(a={"db": 1}, b={"db": 1})
     run = Run(plan({"a": (), "b": ()}, resources={"db": 1}, keys=keys)).started("a")
-    assert run.take(run.scheduler.task_lost(0, "nobody saw its end", 1.0))[-1] == "start b"
+    assert run.take(run.scheduler.handle_exit_unknown(0, "nobody saw its end", 1.0))[-1] == "start b"
 
 
 def test_what_claims_tokens_is_not_handed_over_ahead_of_a_place():
     keys = claiming(b={"db": 1})
-    run = Run(plan({"a": (), "b": (), "c": ()}, places=1, resources={"db": 1}, keys=keys)).started("a")
+    run = Run(plan({"a": (), "b": (), "c": ()}, slots=1, resources={"db": 1}, keys=keys)).started("a")
     assert run.log == ["start a"]
     assert run.exited("a") == ["succeeded a", "join a 1/3", "start b", "start c"]
 
@@ -97,7 +97,7 @@ def test_what_claims_tokens_is_not_handed_over_ahead_of_a_place():
 def test_nothing_goes_ahead_of_a_place_past_a_task_that_waits_for_tokens(claimed_by, ahead):
     keys = claiming(s={"db": 1}, **{claimed_by: {"db": 1}})
     spec = {"s": (), "a": (), "b": (), "c": ()}
-    run = Run(plan(spec, daemons=("s",), places=1, resources={"db": 1}, keys=keys))
+    run = Run(plan(spec, daemons=("s",), slots=1, resources={"db": 1}, keys=keys))
     assert run.log == ["start s", "start a", *ahead]
 
 

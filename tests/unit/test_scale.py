@@ -93,13 +93,13 @@ def drive(the_plan):
     """Let each task that starts end at once, in the order of their starts; the scheduler."""
     scheduler = Scheduler(the_plan)
     succeeded = AttemptResult(succeeded=True, reason="exit 0", exit_code=0)
-    intents = deque(scheduler.begin(0.0))
-    while intents:
-        intent = intents.popleft()
-        if isinstance(intent, Start):
-            intents += scheduler.task_started(intent.task, 0.0)
-            intents += scheduler.task_exited(intent.task, succeeded, 1.0)
-    assert scheduler.over
+    instructions = deque(scheduler.begin(0.0))
+    while instructions:
+        instruction = instructions.popleft()
+        if isinstance(instruction, Start):
+            instructions += scheduler.handle_started(instruction.task, 0.0)
+            instructions += scheduler.handle_exited(instruction.task, succeeded, 1.0)
+    assert scheduler.finished
     return scheduler
 
 
@@ -107,7 +107,7 @@ def drive(the_plan):
 def test_a_task_costs_the_scheduler_the_same_however_many_there_are(which):
     def cost(count):
         _, spec, more = list(specs(count))[which]
-        the_plan = plan(spec, places=2, **more)
+        the_plan = plan(spec, slots=2, **more)
         return timed(lambda: drive(the_plan))
 
     assert_flat(cost)
@@ -164,9 +164,9 @@ def test_a_task_that_has_ended_keeps_half_a_kilobyte_of_what_is_known_of_a_run(m
 
 
 def test_a_task_keeps_half_a_kilobyte_of_the_scheduler():
-    the_plan = plan(dict.fromkeys([f"t{number}" for number in range(MANY)], ()), places=2)
+    the_plan = plan(dict.fromkeys([f"t{number}" for number in range(MANY)], ()), slots=2)
     scheduler, size = kept(lambda: drive(the_plan))
-    assert scheduler.over
+    assert scheduler.finished
     assert size / MANY < 600
 
 

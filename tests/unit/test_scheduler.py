@@ -20,32 +20,32 @@ GRACE = Stop().grace
 
 
 def test_tasks_start_in_file_order_one_ahead_of_the_places():
-    run = Run(plan({"c": (), "a": (), "b": (), "d": ()}, places=2))
+    run = Run(plan({"c": (), "a": (), "b": (), "d": ()}, slots=2))
     assert run.log == ["start c", "start a", "start b"]
     run.started("c", "a")
     assert run.exited("a") == ["succeeded a", "start d"]
 
 
 def test_nothing_is_handed_over_ahead_of_a_task_that_comes_before_it_in_the_file():
-    run = Run(plan({"a": (), "b": ("a",), "c": (), "d": ()}, places=1)).started("a")
+    run = Run(plan({"a": (), "b": ("a",), "c": (), "d": ()}, slots=1)).started("a")
     assert run.log == ["start a"]
     run.exited("a")
     assert run.log[-2:] == ["start b", "start c"]
 
 
 def test_nothing_is_handed_over_ahead_where_a_failure_stops_the_run():
-    run = Run(plan({"a": (), "b": ()}, places=1, fail_fast=True)).started("a")
+    run = Run(plan({"a": (), "b": ()}, slots=1, fail_fast=True)).started("a")
     assert run.log == ["start a"]
     assert run.exited("a")[-1] == "start b"
 
 
 def test_daemons_take_no_place():
-    run = Run(plan({"d": (), "a": (), "e": (), "b": (), "c": ()}, daemons=("d", "e"), places=1))
+    run = Run(plan({"d": (), "a": (), "e": (), "b": (), "c": ()}, daemons=("d", "e"), slots=1))
     assert run.log == ["start d", "start a", "start e", "start b"]
 
 
 def test_joins_begin_without_what_still_waits_for_a_place():
-    run = Run(plan({"a": (), "b": ()}, join=[("a", 0.5)], places=1)).started("a", now=1.0)
+    run = Run(plan({"a": (), "b": ()}, join=[("a", 0.5)], slots=1)).started("a", now=1.0)
     assert run.scheduler.deadline == 1.5
 
 
@@ -58,7 +58,7 @@ def test_dependents_of_a_failure_are_skipped_all_the_way_down():
     run = Run(plan({"a": (), "b": ("a",), "c": ("b",), "d": ()})).started("a", "d")
     assert run.exited("a", succeeded=False) == ["failed a", "skipped b", "skipped c", "join a 1/4"]
     run.exited("d")
-    assert run.scheduler.over
+    assert run.scheduler.finished
 
 
 def test_failure_is_noticed_at_once_and_joined_in_order():
@@ -70,9 +70,9 @@ def test_failure_is_noticed_at_once_and_joined_in_order():
 def test_unlisted_tasks_are_joined_after_the_list():
     run = Run(plan({"slow": (), "quick": ()}, join=[("quick", None)])).started("slow", "quick")
     assert run.exited("quick") == ["succeeded quick", "join quick 1/2"]
-    assert not run.scheduler.over
+    assert not run.scheduler.finished
     assert run.exited("slow") == ["succeeded slow", "join slow 2/2"]
-    assert run.scheduler.over
+    assert run.scheduler.finished
 
 
 def test_join_timeout_counts_from_when_everything_was_started():
@@ -80,18 +80,18 @@ def test_join_timeout_counts_from_when_everything_was_started():
     assert run.scheduler.deadline is None
     run.started("work", now=10.0)
     assert run.scheduler.deadline == 10.5
-    assert run.take(run.scheduler.time_passed(10.4)) == []
-    assert run.take(run.scheduler.time_passed(10.5)) == ["SIGTERM work run_ends"]
+    assert run.take(run.scheduler.handle_deadline(10.4)) == []
+    assert run.take(run.scheduler.handle_deadline(10.5)) == ["SIGTERM work run_ends"]
     assert run.exited("work", now=10.6) == ["stopped work"]
-    assert run.scheduler.over
+    assert run.scheduler.finished
 
 
 def test_a_task_whose_join_timed_out_is_still_waited_for():
     run = Run(plan({"a": (), "b": ()}, join=[("a", 1.0), ("b", None)])).started("a", "b")
-    run.take(run.scheduler.time_passed(1.0))
+    run.take(run.scheduler.handle_deadline(1.0))
     assert run.exited("b", now=2.0) == ["succeeded b", "join b 1/2"]
     assert run.exited("a", now=3.0) == ["succeeded a", "join a 2/2"]
-    assert run.scheduler.over
+    assert run.scheduler.finished
 
 
 def test_daemons_are_stopped_after_the_last_join_last_started_first():
@@ -118,27 +118,27 @@ def test_daemon_that_could_not_start_before_the_end_is_cancelled():
     run.exited("a")
     assert run.outcome("e") == outcomes.CANCELLED
     run.exited("d")
-    assert run.scheduler.over
+    assert run.scheduler.finished
 
 
 def test_stop_cancels_what_waits_and_signals_what_runs_last_first():
-    run = Run(plan({"a": (), "b": (), "c": ("a",)}, places=2)).started("a", "b")
+    run = Run(plan({"a": (), "b": (), "c": ("a",)}, slots=2)).started("a", "b")
     assert run.take(run.scheduler.stop("user", 5.0)) == [
         "cancelled c",
         "SIGTERM b user",
         "SIGTERM a user",
     ]
     assert run.exited("a", now=5.1)[0] == "stopped a"
-    assert not run.scheduler.over
+    assert not run.scheduler.finished
     run.exited("b", now=5.1)
-    assert run.scheduler.over
+    assert run.scheduler.finished
 
 
 def test_task_that_ignores_the_stop_signal_is_killed_after_the_grace():
     run = Run(plan({"a": ()})).started("a")
     run.take(run.scheduler.stop("user", 5.0))
     assert run.scheduler.deadline == 5.0 + GRACE
-    assert run.take(run.scheduler.time_passed(5.0 + GRACE)) == ["SIGKILL a user"]
+    assert run.take(run.scheduler.handle_deadline(5.0 + GRACE)) == ["SIGKILL a user"]
 
 
 def test_second_stop_kills_at_once():
@@ -162,29 +162,29 @@ def test_second_stop_kills_what_had_no_process_yet():
 
 
 def test_withdrawn_task_was_never_started():
-    run = Run(plan({"a": (), "b": ()}, places=1)).started("a")
+    run = Run(plan({"a": (), "b": ()}, slots=1)).started("a")
     assert run.take(run.scheduler.stop("user", 1.0)) == ["withdraw b", "SIGTERM a user"]
-    assert run.take(run.scheduler.task_withdrawn(1, 1.1)) == ["cancelled b"]
+    assert run.take(run.scheduler.handle_start_cancelled(1, 1.1)) == ["cancelled b"]
     run.exited("a")
-    assert run.scheduler.over
+    assert run.scheduler.finished
 
 
 @pytest.mark.parametrize(("began", "end"), [({1}, "unknown b"), (set(), "cancelled b")])
 def test_what_was_handed_over_and_has_not_begun_is_cancelled_when_the_launcher_is_lost(began, end):
-    run = Run(plan({"a": (), "b": ()}, places=1)).started("a")
-    assert run.scheduler.handed() == [(1, 1)]
-    assert run.take(run.scheduler.lost("launcher lost", began, 1.0))[:2] == ["unknown a", end]
-    assert run.scheduler.over
+    run = Run(plan({"a": (), "b": ()}, slots=1)).started("a")
+    assert run.scheduler.unstarted() == [(1, 1)]
+    assert run.take(run.scheduler.handle_executor_lost("launcher lost", began, 1.0))[:2] == ["unknown a", end]
+    assert run.scheduler.finished
 
 
 def test_nobody_saw_the_end_of_what_ran_when_the_launcher_was_lost():
     run = Run(plan({"a": (), "b": ("a",)})).started("a")
-    assert run.take(run.scheduler.lost("launcher lost", {0}, 1.0)) == [
+    assert run.take(run.scheduler.handle_executor_lost("launcher lost", {0}, 1.0)) == [
         "cancelled b",
         "unknown a",
         "join a 1/2",
     ]
-    assert run.scheduler.over
+    assert run.scheduler.finished
 
 
 def test_chain_of_ten_thousand_needs_no_recursion():
@@ -192,7 +192,7 @@ def test_chain_of_ten_thousand_needs_no_recursion():
     run = Run(plan({name: (names[number - 1],) if number else () for number, name in enumerate(names)}))
     run.started("t0")
     run.exited("t0", succeeded=False)
-    assert run.scheduler.over
+    assert run.scheduler.finished
     assert run.scheduler.outcomes.count(outcomes.SKIPPED) == 9_999
 
 
@@ -264,7 +264,7 @@ def test_failed_attempt_is_followed_by_another_after_the_delay():
 
 
 def test_retried_task_gives_its_place_away_while_it_waits():
-    run = Run(plan({"a": (), "b": ()}, keys=retrying(retries=1, delay=9.0), places=1)).started("a")
+    run = Run(plan({"a": (), "b": ()}, keys=retrying(retries=1, delay=9.0), slots=1)).started("a")
     assert run.exited("a", succeeded=False) == ["again a 2 in 9"]
     assert run.log == ["start a", "start b", "again a 2 in 9"]
 
@@ -323,7 +323,7 @@ def test_stop_between_attempts_leaves_the_failure():
     run = Run(plan({"a": ()}, keys=retrying(retries=5, delay=60.0))).started("a")
     run.exited("a", succeeded=False)
     assert run.take(run.scheduler.stop("user", 2.0))[0] == "failed a"
-    assert run.scheduler.over
+    assert run.scheduler.finished
 
 
 def test_stopped_attempt_is_not_tried_again():
@@ -336,7 +336,7 @@ def test_run_past_its_timeout_is_stopped():
     run = Run(plan({"a": (), "b": ("a",)}, timeout=5.0)).started("a")
     assert run.passed(5.0) == ["cancelled b", "SIGTERM a run_timeout dump"]
     assert run.exited("a", now=5.1)[0] == "stopped a"
-    assert run.scheduler.ending == "run_timeout"
+    assert run.scheduler.end_reason == "run_timeout"
 
 
 # ---- failing fast
@@ -346,7 +346,7 @@ def test_first_failure_stops_the_run_where_asked():
     run = Run(plan({"a": (), "b": (), "c": ("b",)}, fail_fast=True)).started("a", "b")
     assert run.exited("a", succeeded=False)[:3] == ["failed a", "cancelled c", "SIGTERM b fail_fast"]
     assert run.exited("b")[0] == "stopped b"
-    assert run.scheduler.ending == "fail_fast"
+    assert run.scheduler.end_reason == "fail_fast"
 
 
 def test_allowed_failure_stops_nothing():
@@ -357,15 +357,17 @@ def test_allowed_failure_stops_nothing():
 
 def test_a_task_costs_the_same_in_a_long_run_as_in_a_short_one():
     def spent(count):
-        scheduler = Scheduler(plan({f"t{number}": () for number in range(count)}, places=2))
+        scheduler = Scheduler(plan({f"t{number}": () for number in range(count)}, slots=2))
         succeeded = AttemptResult(succeeded=True, reason="")
         begun = time.process_time()
-        queue = deque(intent.task for intent in scheduler.begin(0.0) if isinstance(intent, Start))
+        queue = deque(
+            instruction.task for instruction in scheduler.begin(0.0) if isinstance(instruction, Start)
+        )
         while queue:
             task = queue.popleft()
-            intents = scheduler.task_started(task, 0.0) + scheduler.task_exited(task, succeeded, 0.0)
-            queue += [intent.task for intent in intents if isinstance(intent, Start)]
-        assert scheduler.over
+            instructions = scheduler.handle_started(task, 0.0) + scheduler.handle_exited(task, succeeded, 0.0)
+            queue += [instruction.task for instruction in instructions if isinstance(instruction, Start)]
+        assert scheduler.finished
         return (time.process_time() - begun) / count
 
     # Of ten times as many: 1 where it is linear, near 10 where one step looks at all.

@@ -29,10 +29,10 @@ def test_a_late_task_is_resolved_once_however_often_it_is_tried():
 
 
 def test_nothing_starts_before_a_task_that_comes_first_and_is_being_resolved():
-    run = Run(plan({"a": (), "b": (), "c": ()}, places=1, late=("b",)))
+    run = Run(plan({"a": (), "b": (), "c": ()}, slots=1, late=("b",)))
     assert run.log == ["start a", "resolve b"]
     assert run.resolved("b").last == ["start b"]
-    run = Run(plan({"a": (), "b": (), "c": ()}, places=1, late=("a",)))
+    run = Run(plan({"a": (), "b": (), "c": ()}, slots=1, late=("a",)))
     assert run.log == ["resolve a"]
     assert run.resolved("a").last == ["start a", "start b"]
 
@@ -81,7 +81,7 @@ def test_an_answer_for_a_task_that_was_cancelled_meanwhile_counts_for_nothing():
     assert run.log == ["resolve a", "resolve b"]
     run.take(run.scheduler.stop("user", 1.0))
     assert run.last == ["cancelled a", "cancelled b", "cancelled c"]
-    assert run.scheduler.over
+    assert run.scheduler.finished
     assert run.resolved("a").last == []
     assert run.skipped("a") == run.refused("a") == run.expanded("a", 2) == run.expanded("a", 0) == []
     assert run.scheduler.expanded == set()
@@ -100,12 +100,12 @@ def test_a_late_task_of_which_a_condition_does_not_hold_is_never_resolved():
 
 def test_what_is_being_resolved_is_cancelled_when_the_launcher_is_lost():
     run = Run(plan({"a": (), "b": ()}, late=("b",))).started("a")
-    assert run.take(run.scheduler.lost("launcher lost", {0}, 1.0)) == [
+    assert run.take(run.scheduler.handle_executor_lost("launcher lost", {0}, 1.0)) == [
         "cancelled b",
         "unknown a",
         "join a 1/2",
     ]
-    assert run.scheduler.over
+    assert run.scheduler.finished
 
 
 # ---- groups
@@ -121,7 +121,7 @@ def test_instances_take_the_place_of_their_group():
     run.exited("b")
     assert run.exited("g[0]") == ["succeeded g[0]", "join g[0] 1/3"]
     assert run.exited("g[1]") == ["succeeded g[1]", "join g[1] 2/3", "join b 3/3"]
-    assert run.scheduler.over
+    assert run.scheduler.finished
     assert run.scheduler.expanded == {0}
     assert run.scheduler.outcomes == [None, "succeeded", "succeeded", "succeeded"]
 
@@ -151,11 +151,11 @@ def test_a_group_of_an_empty_list_has_succeeded_and_is_not_joined():
     assert run.reasons["g"] == "the list is empty"
     assert run.scheduler.expanded == set()
     assert run.started("b").exited("b") == ["succeeded b", "join b 1/2"]
-    assert run.scheduler.over
+    assert run.scheduler.finished
 
 
 def test_instances_go_before_what_comes_after_their_group_in_the_file():
-    run = Run(plan({"s": (), "g": ("s",), "b": (), "c": ()}, places=1, late=("g",))).started("s")
+    run = Run(plan({"s": (), "g": ("s",), "b": (), "c": ()}, slots=1, late=("g",))).started("s")
     assert run.exited("s")[-1] == "resolve g"
     assert run.expanded("g", 2) == ["resolve g[0]", "resolve g[1]"]
     assert run.resolved("g[0]").last == ["start g[0]"]
@@ -184,7 +184,7 @@ def test_a_group_of_which_the_join_timed_out_is_joined_at_the_end_by_its_instanc
     run.resolved("g[0]", "g[1]").started("g[0]", "g[1]")
     run.exited("g[1]")
     assert run.exited("g[0]") == ["succeeded g[0]", "join g[0] 2/3", "join g[1] 3/3"]
-    assert run.scheduler.over
+    assert run.scheduler.finished
 
 
 def test_instances_of_a_daemon_are_daemons():
@@ -202,7 +202,7 @@ def test_each_instance_may_be_skipped_or_refused():
 
 
 def test_instances_are_cancelled_with_the_run():
-    run = Run(plan({"g": (), "b": ("g",)}, late=("g",), places=1))
+    run = Run(plan({"g": (), "b": ("g",)}, late=("g",), slots=1))
     run.expanded("g", 3)
     run.resolved("g[0]", "g[1]").started("g[0]")
     assert run.take(run.scheduler.stop("user", 1.0)) == [
@@ -211,10 +211,10 @@ def test_instances_are_cancelled_with_the_run():
         "withdraw g[1]",
         "SIGTERM g[0] user",
     ]
-    run.take(run.scheduler.task_withdrawn(run.number("g[1]"), 1.0))
+    run.take(run.scheduler.handle_start_cancelled(run.number("g[1]"), 1.0))
     assert run.outcome("g[1]") == "cancelled"
     run.exited("g[0]")
-    assert run.scheduler.over
+    assert run.scheduler.finished
 
 
 # ---- known skips
@@ -245,4 +245,4 @@ def test_what_is_known_to_be_skipped_is_so_for_its_own_reason():
 def test_a_run_of_which_everything_is_skipped_is_over_at_once():
     run = Run(plan({"a": (), "b": ("a",)}, skipped=("a", "b")))
     assert run.log == ["skipped a", "skipped b"]
-    assert run.scheduler.over
+    assert run.scheduler.finished

@@ -87,7 +87,7 @@ def test_what_waits_for_its_restart_when_the_run_ends_keeps_how_it_ended(succeed
     run.exited("s", succeeded=succeeded)
     run.exited("a", now=1.05)
     assert run.outcome("s") == outcome
-    assert run.scheduler.over
+    assert run.scheduler.finished
 
 
 @pytest.mark.parametrize(("ran", "outcome"), [(9.9, "failed"), (10.0, "stopped")])
@@ -97,7 +97,7 @@ def test_what_was_up_for_long_and_waits_for_its_restart_when_the_run_ends_has_no
     run.exited("a", now=ran + 0.05)
     assert run.outcome("s") == outcome
     assert run.reasons.get("s") == ("exit" if outcome == "failed" else "exit, before its next start")
-    assert run.scheduler.over
+    assert run.scheduler.finished
 
 
 @pytest.mark.parametrize(("ready", "outcome"), [(True, "stopped"), (False, "failed")])
@@ -128,7 +128,7 @@ def test_nothing_is_started_again_once_the_run_ends():
     run = serving("always").started("s", "a")
     assert run.exited("a") == ["succeeded a", "join a 1/1", "SIGTERM s run_ends"]
     assert run.exited("s") == ["stopped s"]
-    assert run.scheduler.over
+    assert run.scheduler.finished
 
 
 def test_a_failure_that_is_followed_by_a_restart_stops_no_run():
@@ -139,7 +139,7 @@ def test_a_failure_that_is_followed_by_a_restart_stops_no_run():
 
 def test_a_lost_attempt_is_not_started_again():
     run = serving("always").started("s", "a")
-    assert run.take(run.scheduler.task_lost(0, "nobody saw its end", 1.0)) == ["unknown s"]
+    assert run.take(run.scheduler.handle_exit_unknown(0, "nobody saw its end", 1.0)) == ["unknown s"]
 
 
 # ---- readiness
@@ -249,7 +249,7 @@ def test_a_user_stops_a_task_and_nothing_else():
     assert run.stopped("a") == ["SIGTERM a user"]
     assert run.passed(1.0 + Stop().grace) == ["SIGKILL a user"]
     assert run.exited("a", succeeded=False, now=7.0) == ["stopped a", "skipped b", "join a 1/4", "start c"]
-    assert run.scheduler.ending is None
+    assert run.scheduler.end_reason is None
 
 
 @pytest.mark.parametrize("restart", ["on-failure", "always"])
@@ -276,16 +276,16 @@ def test_a_user_stops_a_task_between_its_attempts():
 def test_a_user_stops_a_task_before_it_has_a_process():
     run = Run(plan({"a": (), "b": ("a",), "c": ()})).started("c")
     assert run.stopped("a") == ["withdraw a"]
-    assert run.take(run.scheduler.task_withdrawn(0, 1.0))[:2] == ["cancelled a", "skipped b"]
+    assert run.take(run.scheduler.handle_start_cancelled(0, 1.0))[:2] == ["cancelled a", "skipped b"]
     run.exited("c")
-    assert run.scheduler.over
+    assert run.scheduler.finished
 
 
 def test_a_user_stops_a_task_that_waits_for_another():
     run = Run(plan({"a": (), "b": ("a",), "c": ("b",)})).started("a")
     assert run.stopped("b") == ["cancelled b", "skipped c"]
     run.exited("a")
-    assert run.scheduler.over
+    assert run.scheduler.finished
 
 
 def test_what_has_ended_cannot_be_stopped():
@@ -326,7 +326,7 @@ def test_what_never_was_ready_in_its_time_is_not_started_again():
 def test_what_was_ready_once_is_started_again_for_ever():
     keys = {"d": {"restart": "on-failure", "ready": Ready(kind="tcp", what="1", timeout=3.0)}}
     run = Run(plan({"d": (), "a": ()}, daemons=("d",), keys=keys)).started("d", "a", now=10.0)
-    run.take(run.scheduler.task_ready(0, 1, 11.0))
+    run.take(run.scheduler.handle_ready(0, 1, 11.0))
     for now in (99.0, 199.0, 299.0, 399.0):
         assert run.exited("d", succeeded=False, now=now)[0].startswith("restart d")
         run.passed(now + 0.2)

@@ -15,7 +15,7 @@ from mprun.reporters.format import visible
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from mprun.scheduling.forecast import Outlook
+    from mprun.scheduling.forecast import Forecast
     from mprun.scheduling.plan import Plan, PlannedTask
 
     # What opens a recipe's box, by its number and its name; what closes one; a node.
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
     Node = Callable[[int, PlannedTask, str], str]
 
 
-def mermaid_lines(plan: Plan, outlook: Outlook | None = None) -> Iterator[str]:
+def mermaid_lines(plan: Plan, forecast: Forecast | None = None) -> Iterator[str]:
     """The lines of a Mermaid flowchart (https://mermaid.js.org/syntax/flowchart.html).
 
     Mermaid draws 500 edges at most where its `maxEdges` is not set.
     """
     yield "flowchart TD"
-    path = _path(plan, outlook)
+    path = _path(plan, forecast)
     yield from _nodes(plan, _mermaid_subgraph, "end", partial(_mermaid_node, path))
     for number, planned in enumerate(plan.tasks):
         for need, condition in planned.needs:
@@ -41,12 +41,12 @@ def mermaid_lines(plan: Plan, outlook: Outlook | None = None) -> Iterator[str]:
         yield "  classDef critical stroke-width: 4px"
 
 
-def dot_lines(plan: Plan, outlook: Outlook | None = None) -> Iterator[str]:
+def dot_lines(plan: Plan, forecast: Forecast | None = None) -> Iterator[str]:
     """The lines of a graph in the DOT language (https://graphviz.org/doc/info/lang.html)."""
     yield "digraph {"
     yield f"  graph [label={_dot_text(plan.job.name)}, labelloc=t]"
     yield "  node [shape=box]"
-    yield from _nodes(plan, _dot_cluster, "}", partial(_dot_node, _path(plan, outlook)))
+    yield from _nodes(plan, _dot_cluster, "}", partial(_dot_node, _path(plan, forecast)))
     for number, planned in enumerate(plan.tasks):
         for need, condition in planned.needs:
             label = "" if condition == "succeeded" else f" [label={_dot_text(condition)}]"
@@ -54,9 +54,9 @@ def dot_lines(plan: Plan, outlook: Outlook | None = None) -> Iterator[str]:
     yield "}"
 
 
-def _path(plan: Plan, outlook: Outlook | None) -> set[int]:
+def _path(plan: Plan, forecast: Forecast | None) -> set[int]:
     """The tasks that are drawn bold."""
-    path = outlook.path if outlook is not None else ()
+    path = forecast.path if forecast is not None else ()
     return {number for number in path if not plan.tasks[number].skipped}
 
 

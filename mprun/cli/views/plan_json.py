@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from mprun.frozen import Frozen
     from mprun.jobfile.model import Expect
-    from mprun.scheduling.forecast import Outlook
+    from mprun.scheduling.forecast import Forecast
     from mprun.scheduling.plan import Plan, PlannedTask
 
 # JSON has no infinity; Python would write one that other readers refuse.
@@ -25,12 +25,12 @@ _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 _NEEDS_A_LINE = 1000
 
 
-def plan_json(plan: Plan, outlook: Outlook | None = None) -> Iterator[str]:
+def plan_json(plan: Plan, forecast: Forecast | None = None) -> Iterator[str]:
     """The lines of the document, without their ends; a task is one line."""
     names = [planned.name for planned in plan.tasks]
-    head = _written({**_of_job(plan), "expected": _expected(names, outlook)})
+    head = _written({**_of_job(plan), "expected": _expected(names, forecast)})
     yield f"{head[:-1]},"
-    yield from _list("order", ([_written(names[number])] for number in starts(plan, outlook)), ",")
+    yield from _list("order", ([_written(names[number])] for number in starts(plan, forecast)), ",")
     joins = ([_written({"task": names[entry.task], "timeout": entry.timeout})] for entry in plan.join)
     yield from _list("join", joins, ",")
     yield from _list("tasks", (_task_lines(planned, names) for planned in plan.tasks), "")
@@ -63,24 +63,24 @@ def _of_job(plan: Plan) -> dict[str, Any]:
         "timeout": plan.job.timeout,
         "max_parallel": plan.max_parallel,
         "cpus": plan.cpus,
-        "at_once": plan.at_once,
+        "at_once": plan.max_concurrency,
         "mode": plan.mode,
         "resources": plan.job.resources,
         "params": params(plan),
     }
 
 
-def _expected(names: list[str], outlook: Outlook | None) -> dict[str, Any] | None:
+def _expected(names: list[str], forecast: Forecast | None) -> dict[str, Any] | None:
     """What earlier runs let expect; times in seconds, null where nobody can tell."""
-    if outlook is None:
+    if forecast is None:
         return None
     return {
-        "seconds": outlook.seconds,
-        "runs": outlook.runs,
-        "tasks_of_unknown_duration": outlook.new,
-        "longest_way_first": outlook.plan.ranks is not None,
-        "critical_path": [names[number] for number in outlook.path],
-        "critical_path_seconds": outlook.path_seconds,
+        "seconds": forecast.seconds,
+        "runs": forecast.runs,
+        "tasks_of_unknown_duration": forecast.new,
+        "critical_path_first": forecast.plan.priorities is not None,
+        "critical_path": [names[number] for number in forecast.path],
+        "critical_path_seconds": forecast.path_seconds,
     }
 
 

@@ -12,7 +12,7 @@ from mprun.reporters.format import columns, count, headline, span, visible
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from mprun.scheduling.forecast import Outlook
+    from mprun.scheduling.forecast import Forecast
     from mprun.scheduling.plan import Plan, PlannedTask
 
 # A line is folded at this many columns of a terminal, between its words.
@@ -33,37 +33,39 @@ PATH = 10
 _INDENT = " " * 6
 
 
-def plan_lines(plan: Plan, outlook: Outlook | None = None) -> Iterator[str]:
+def plan_lines(plan: Plan, forecast: Forecast | None = None) -> Iterator[str]:
     """The lines of a plan: what it is, what to expect, each task in the order of its start, the joins."""
-    numbers = (len(plan.tasks), plan.mode, plan.at_once, plan.cpus)
+    numbers = (len(plan.tasks), plan.mode, plan.max_concurrency, plan.cpus)
     yield headline(plan.job.name, *numbers, plan.start_method)
     tokens = [f"{_flat(name)} {number}" for name, number in plan.job.resources.items()]
     values = [f"{_flat(name)}={_of_param(value)}" for name, value in params(plan).items()]
     yield from _listed("tokens:", tokens)
     yield from _listed("params:", values)
-    if outlook is not None:
-        yield from _expected(plan, outlook)
-    for place, number in enumerate(starts(plan, outlook), start=1):
+    if forecast is not None:
+        yield from _expected(plan, forecast)
+    for place, number in enumerate(starts(plan, forecast), start=1):
         yield from _task_lines(place, plan.tasks[number], plan)
     yield from _joins(plan)
     daemons = (_flat(planned.name) for planned in reversed(plan.tasks) if planned.task.daemon)
     yield from _listed("stopped at the end:", daemons)
 
 
-def _expected(plan: Plan, outlook: Outlook) -> Iterator[str]:
-    if outlook.seconds is not None:
-        words = [f"{span(outlook.seconds)} from {count(outlook.runs, 'earlier run')}"]
-        if outlook.plan.ranks is not None:
-            words.append("the longest way to the end first")
-        if outlook.new:
-            words.append(f"{count(outlook.new, 'task')} of unknown duration")
+def _expected(plan: Plan, forecast: Forecast) -> Iterator[str]:
+    if forecast.seconds is not None:
+        words = [f"{span(forecast.seconds)} from {count(forecast.runs, 'earlier run')}"]
+        if forecast.plan.priorities is not None:
+            words.append("critical path first")
+        if forecast.new:
+            words.append(f"{count(forecast.new, 'task')} of unknown duration")
         yield from _listed("expected:", words)
-    names = [_flat(plan.tasks[number].name) for number in outlook.path]
+    names = [_flat(plan.tasks[number].name) for number in forecast.path]
     if len(names) > PATH:
         names[PATH // 2 : -PATH // 2] = [f"… {len(names) - PATH:,} more …"]
     if names:
         way = " > ".join(names).split(" ")
-        yield from _folded(["critical path:", *way[:-1], f"{way[-1]},", span(outlook.path_seconds)], "", "  ")
+        yield from _folded(
+            ["critical path:", *way[:-1], f"{way[-1]},", span(forecast.path_seconds)], "", "  "
+        )
 
 
 def _of_param(value: object) -> str:

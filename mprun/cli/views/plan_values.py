@@ -10,7 +10,7 @@ from mprun.scheduling.plan import start_order
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from mprun.scheduling.forecast import Outlook
+    from mprun.scheduling.forecast import Forecast
     from mprun.scheduling.plan import Plan, PlannedTask
 
 
@@ -29,9 +29,9 @@ def known(planned: PlannedTask) -> Callable[[Any], Any]:
     return resolved
 
 
-def starts(plan: Plan, outlook: Outlook | None) -> Sequence[int]:
+def starts(plan: Plan, forecast: Forecast | None) -> Sequence[int]:
     """The tasks in the order of their start, by place: as expected, else as the file has it."""
-    return start_order(plan) if outlook is None or outlook.order is None else outlook.order
+    return start_order(plan) if forecast is None or forecast.order is None else forecast.order
 
 
 def params(plan: Plan) -> dict[str, Any]:

@@ -10,20 +10,20 @@ from mprun.cli.views.plan_graph import dot_lines, mermaid_lines
 from mprun.cli.views.plan_json import plan_json
 from mprun.cli.views.plan_text import PATH, WIDTH, plan_lines
 from mprun.scheduling.estimates import RunTimings
-from mprun.scheduling.forecast import foresee
+from mprun.scheduling.forecast import forecast_run
 
 SPEC = {"s1": (), "s2": (), "a": (), "b": ("a",)}
 
 
 def shown(view, made, runs=1, **durations):
-    return list(view(made, foresee(made, [RunTimings(durations=durations, until_ready={})] * runs)))
+    return list(view(made, forecast_run(made, [RunTimings(durations=durations, until_ready={})] * runs)))
 
 
 def test_a_plan_tells_the_time_the_order_and_the_critical_path():
-    made = plan(SPEC, places=2)
+    made = plan(SPEC, slots=2)
     assert shown(plan_lines, made, runs=3, s1=1.0, s2=1.0, a=1.0, b=1.25) == [
         "test: 4 tasks, parallel (at most 2 at once on 2 cores), fork",
-        "expected: 2.25s from 3 earlier runs, the longest way to the end first",
+        "expected: 2.25s from 3 earlier runs, critical path first",
         "critical path: a > b, 2.25s",
         "   1. a  m:f()",
         "   2. s1  m:f()",
@@ -34,7 +34,7 @@ def test_a_plan_tells_the_time_the_order_and_the_critical_path():
 
 
 def test_new_tasks_are_told_and_the_order_of_the_file_is_not():
-    made = plan({"a": (), "b": ()}, places=2)
+    made = plan({"a": (), "b": ()}, slots=2)
     assert shown(plan_lines, made, a=1.0)[1:3] == [
         "expected: 1.00s from 1 earlier run, 1 task of unknown duration",
         "critical path: a, 1.00s",
@@ -72,13 +72,13 @@ def test_a_name_cannot_act_on_a_terminal_from_a_critical_path():
 
 
 def test_programs_are_told_in_seconds_and_names():
-    made = plan(SPEC, places=2)
+    made = plan(SPEC, slots=2)
     found = json.loads("\n".join(shown(plan_json, made, s1=1.0, a=1.0, b=1.5)))
     assert found["expected"] == {
         "seconds": 2.5,
         "runs": 1,
         "tasks_of_unknown_duration": 1,
-        "longest_way_first": True,
+        "critical_path_first": True,
         "critical_path": ["a", "b"],
         "critical_path_seconds": 2.5,
     }
@@ -86,7 +86,7 @@ def test_programs_are_told_in_seconds_and_names():
 
 
 def test_graphs_draw_the_critical_path_bold():
-    made = plan(SPEC, places=2)
+    made = plan(SPEC, slots=2)
     mermaid, dot = shown(mermaid_lines, made, b=1.5), shown(dot_lines, made, b=1.5)
     assert [line for line in mermaid if "critical" in line] == [
         '  n2["a"]:::critical',
