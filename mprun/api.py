@@ -98,9 +98,9 @@ def plan_job(
         from mprun.scheduling.selection import select
 
         selection = select(job, names, tags, with_dependencies=with_dependencies)
-        problems = [] if selection is None or with_dependencies else locate.left_out(job, selection)
-        if problems:
-            raise JobFileError(problems)
+        diagnostics = [] if selection is None or with_dependencies else locate.left_out(job, selection)
+        if diagnostics:
+            raise JobFileError(diagnostics)
     return plan_tasks(
         job.replace(
             fail_fast=job.fail_fast if fail_fast is None else fail_fast,
@@ -273,7 +273,7 @@ def _prepared(
             raise LauncherError(f"the start of the launcher {failure}") from None
         task = calls(plan)[failure.number][1][0]
         message = f"importing `{(task.target or '').partition(':')[0]}` {failure}"
-        raise JobFileError([locate.target_problem(task, message)]) from None
+        raise JobFileError([locate.target_diagnostic(task, message)]) from None
 
 
 def _import_engine() -> None:
@@ -286,16 +286,18 @@ def _raise_bind_errors(plan: Plan, prepared: PrepareReply) -> None:
     if not prepared.errors:
         return
     called = calls(plan)
-    problems = []
+    diagnostics = []
     for f in prepared.errors:
         if f.number < 0:
-            problems.append(locate.preload_problem(plan.job, -1 - f.number, f.message, f.word, f.candidates))
+            diagnostics.append(
+                locate.preload_diagnostic(plan.job, -1 - f.number, f.message, f.word, f.candidates)
+            )
             continue
-        problems += [
-            locate.target_problem(task, f.message, f.where, f.word, f.candidates)
+        diagnostics += [
+            locate.target_diagnostic(task, f.message, f.where, f.word, f.candidates)
             for task in called[f.number][1]
         ]
-    raise JobFileError(problems)
+    raise JobFileError(diagnostics)
 
 
 def _sweep_killed_runs(directory: RunDirectory, warn: Callable[[str], None]) -> None:

@@ -89,15 +89,15 @@ class Diagnostic(Frozen):
 
     message: str
     source: SourceText
-    place: Span
-    hint: str = ""
+    span: Span
+    help: str = ""
 
     def sort_key(self) -> tuple[str, int, int, str]:
         """Order by file, line, column, then message."""
-        return (self.source.path, self.place.line, self.place.column, self.message)
+        return (self.source.path, self.span.line, self.span.column, self.message)
 
     def __str__(self) -> str:
-        return f"{self.source.path}:{self.place.line}:{self.place.column}: {self.message}"
+        return f"{self.source.path}:{self.span.line}:{self.span.column}: {self.message}"
 
 
 def visible(text: str) -> str:
@@ -117,31 +117,31 @@ def quote(text: str) -> str:
     return f"`{visible(text)}`"
 
 
-def render(problems: Iterable[Diagnostic], colour: bool = False) -> str:
+def render(diagnostics: Iterable[Diagnostic], colour: bool = False) -> str:
     """The problems as a person reads them, each with its source line and a caret (DESIGN.md section 4)."""
-    return "\n\n".join(_render_one(problem, colour) for problem in problems)
+    return "\n\n".join(_render_one(diagnostic, colour) for diagnostic in diagnostics)
 
 
-def _render_one(problem: Diagnostic, colour: bool) -> str:
+def _render_one(diagnostic: Diagnostic, colour: bool) -> str:
     paint = _painted if colour else _plain
-    place, source = problem.place, problem.source
-    number = str(place.line)
+    span, source = diagnostic.span, diagnostic.source
+    number = str(span.line)
     gutter = " " * len(number)
-    where = f"{visible(source.path)}:{place.line}:{place.column}"
+    where = f"{visible(source.path)}:{span.line}:{span.column}"
     lines = [
-        f"{paint('error:', _BOLD_RED)} {visible(problem.message)}",
+        f"{paint('error:', _BOLD_RED)} {visible(diagnostic.message)}",
         f"{gutter}{paint('-->', _BLUE)} {where}",
     ]
-    if 1 <= place.line <= len(source.lines):
-        shown, indent, carets = _excerpt(source.lines[place.line - 1], place)
-        hint = f" {problem.hint}" if problem.hint else ""
+    if 1 <= span.line <= len(source.lines):
+        shown, indent, carets = _excerpt(source.lines[span.line - 1], span)
+        help = f" {diagnostic.help}" if diagnostic.help else ""
         lines += [
             paint(f"{gutter} |", _BLUE),
             f"{paint(f'{number} |', _BLUE)} {shown}".rstrip(),
-            f"{paint(f'{gutter} |', _BLUE)} {' ' * indent}{paint('^' * carets + hint, _RED)}",
+            f"{paint(f'{gutter} |', _BLUE)} {' ' * indent}{paint('^' * carets + help, _RED)}",
         ]
-    elif problem.hint:
-        lines.append(f"{gutter} {paint('=', _BLUE)} {problem.hint}")
+    elif diagnostic.help:
+        lines.append(f"{gutter} {paint('=', _BLUE)} {diagnostic.help}")
     return "\n".join(lines)
 
 
@@ -153,10 +153,10 @@ def _plain(text: str, colour: str) -> str:
     return text
 
 
-def _excerpt(line: str, place: Span) -> tuple[str, int, int]:
+def _excerpt(line: str, span: Span) -> tuple[str, int, int]:
     """What is shown of a line, the columns before the caret, and the number of carets."""
-    start = min(place.column - 1, len(line))
-    end = min(start + place.width, len(line))
+    start = min(span.column - 1, len(line))
+    end = min(start + span.width, len(line))
     first, last = _window(len(line), start, end)
     cells = [_cell(c) for c in line[first:last]]
     before = _CUT if first else ""

@@ -25,11 +25,11 @@ class UsageError(MprunError):
 
 
 class JobFileError(UsageError):
-    """A job file has problems; `problems` holds all of one stage, sorted by place."""
+    """A job file is wrong; `diagnostics` has everything that one stage found, sorted by position."""
 
-    def __init__(self, problems: list[Diagnostic]) -> None:
-        self.problems = sorted(problems, key=lambda problem: problem.sort_key())
-        super().__init__("\n".join(str(problem) for problem in self.problems))
+    def __init__(self, diagnostics: list[Diagnostic]) -> None:
+        self.diagnostics = sorted(diagnostics, key=lambda diagnostic: diagnostic.sort_key())
+        super().__init__("\n".join(str(diagnostic) for diagnostic in self.diagnostics))
 
 
 class NothingSelected(MprunError):

@@ -16,7 +16,7 @@ def explain(error: MprunError) -> None:
     if isinstance(error, JobFileError):
         from mprun.diagnostics import render
 
-        write(render(error.problems, wants_colour(sys.stderr)))
+        write(render(error.diagnostics, wants_colour(sys.stderr)))
     else:
         say("error", str(error))
 

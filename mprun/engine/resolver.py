@@ -117,7 +117,7 @@ class TaskResolver:
         try:
             instances = expand_over(planned.task, items)
         except JobFileError as error:
-            return Failed(reason=error.problems[0].message)
+            return Failed(reason=error.diagnostics[0].message)
         except TooManyTasks as error:
             return Failed(reason=str(error))
         excess = self._excess([instance.task for instance in instances])

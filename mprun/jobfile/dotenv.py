@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 # More would not be read: it is another kind of file.
-MAX_PROBLEMS = 100
+MAX_DIAGNOSTICS = 100
 
 _ESCAPES = {"n": "\n", "t": "\t", '"': '"', "\\": "\\"}
 _HIDDEN = "***"
@@ -25,10 +25,10 @@ _HIDDEN = "***"
 class _Misfit(Exception):
     """What is wrong with a line, at which place in it (from 0), and what would mend it."""
 
-    def __init__(self, message: str, at: int, hint: str, width: int = 1) -> None:
+    def __init__(self, message: str, at: int, help: str, width: int = 1) -> None:
         super().__init__(message)
         self.at = at
-        self.hint = hint
+        self.help = help
         self.width = width
 
 
@@ -49,20 +49,20 @@ def read_env_file(path: str) -> dict[str, str]:
             variables.update(_read_line(line))
         except _Misfit as misfit:
             wrong[number] = misfit
-            if len(wrong) == MAX_PROBLEMS:
+            if len(wrong) == MAX_DIAGNOSTICS:
                 break
     if wrong:
-        raise JobFileError(list(_problems(path, lines, wrong)))
+        raise JobFileError(list(_diagnostics(path, lines, wrong)))
     return variables
 
 
-def _problems(path: str, lines: list[str], wrong: dict[int, _Misfit]) -> Iterator[Diagnostic]:
+def _diagnostics(path: str, lines: list[str], wrong: dict[int, _Misfit]) -> Iterator[Diagnostic]:
     # A source goes wherever a problem goes, so none of the other lines is in it.
     shown = (_shown(line) if number in wrong else "" for number, line in enumerate(lines))
     source = SourceText(path=path, lines=SourceLines("\n".join(shown)))
     for number, misfit in wrong.items():
-        place = Span(line=number + 1, column=misfit.at + 1, width=misfit.width)
-        yield Diagnostic(message=str(misfit), source=source, place=place, hint=misfit.hint)
+        span = Span(line=number + 1, column=misfit.at + 1, width=misfit.width)
+        yield Diagnostic(message=str(misfit), source=source, span=span, help=misfit.help)
 
 
 # Left of the value, where there is a good name; the rest of what may stand in a line.
@@ -97,12 +97,12 @@ def _no_assignment(line: str) -> _Misfit:
     at = begin.end() if begin else 0
     name, equals, _ = line[at:].partition("=")
     if not equals:
-        hint = "write `NAME=value`, or begin the line with `#`"
-        return _Misfit("a line without a `=`", at, hint, len(_HIDDEN))
+        help = "write `NAME=value`, or begin the line with `#`"
+        return _Misfit("a line without a `=`", at, help, len(_HIDDEN))
     if not name.strip():
         return _Misfit("no name stands before the `=`", at, "write `NAME=value`")
-    hint = "letters, digits, `_`, `-` and `.`, and no digit first"
-    return _Misfit("not a name of an environment variable", at, hint, len(_HIDDEN))
+    help = "letters, digits, `_`, `-` and `.`, and no digit first"
+    return _Misfit("not a name of an environment variable", at, help, len(_HIDDEN))
 
 
 # What stands behind a quoted value: nothing, or a comment.
@@ -125,8 +125,8 @@ def _value(line: str, at: int) -> str:
 def _quoted(form: re.Pattern[str], line: str, at: int) -> str:
     match = form.match(line, at)
     if match is None:
-        hint = r"close it on this line; a line break is `\n` in double quotes"
-        raise _Misfit("a quoted value that is not closed", at, hint)
+        help = r"close it on this line; a line break is `\n` in double quotes"
+        raise _Misfit("a quoted value that is not closed", at, help)
     if match.end() < len(line):
         raise _Misfit("something stands behind a quoted value", at, "put all of it into the quotes")
     return match[1]

@@ -12,10 +12,10 @@ from mprun.frozen import Frozen
 from mprun.jobfile import locate, task_checks
 from mprun.jobfile.interpolation import Filler, is_gone
 from mprun.jobfile.model import Instance, Ready
-from mprun.jobfile.reference_checks import LATE_KEYS, reference_problem
+from mprun.jobfile.reference_checks import LATE_KEYS, reference_diagnostic
 from mprun.jobfile.references import ReferenceProblem, Resolver, compiled, references, resolve
 from mprun.jobfile.schema import job_schema
-from mprun.jobfile.syntax.document import Mapping, Sequence, place_of, plain
+from mprun.jobfile.syntax.document import Mapping, Sequence, plain, span_of
 from mprun.jobfile.task_builder import FileContext, build_task, merged, with_results
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ class _Expander:
         name = task_checks.task_name(self._document.root["tasks"][self._number], self._number)  # type: ignore[index]
         message = f"in task {quote(name)}, `{reference}` cannot stand here: it has none"
         path = locate.path_of_text(self._keys[key], ("defaults", key), str(reference)) or ("defaults", key)
-        return reference_problem(self._document, path, ReferenceProblem(message, str(reference)))
+        return reference_diagnostic(self._document, path, ReferenceProblem(message, str(reference)))
 
     def _of_matrix(self, matrix: Any) -> list[Instance]:
         # Few tasks have one.
@@ -145,7 +145,7 @@ class _Expander:
         if not self._axes:
             self._axes = ("item",)
             self._find_early()
-        return self._made((base + item_suffix(place), (item,)) for place, item in enumerate(items))
+        return self._made((base + item_suffix(index), (item,)) for index, item in enumerate(items))
 
     def _base(self) -> str:
         raw: Any = self._document.root
@@ -208,7 +208,7 @@ class _Expander:
             made_of = repr([lookup(one) for one in self._used]) if self._used else ""
             results = self._results(values, lookup) if self._items_refer else ()
         except ReferenceProblem as error:
-            raise JobFileError([self._problem(error)]) from None
+            raise JobFileError([self._diagnostic(error)]) from None
         if (made_of, results) not in self._variants:
             keys = self._filled(lookup) if self._early else self._keys
             task = build_task(self._around, self._number, keys, self._axes)
@@ -234,8 +234,8 @@ class _Expander:
             if not is_gone(filled):
                 task[key] = filled
                 task.marks += marks
-        if filler.problems:
-            raise JobFileError(filler.problems)
+        if filler.diagnostics:
+            raise JobFileError(filler.diagnostics)
         filled_keys = dict(task)
         self._refuse(task, raw)
         return {**{key: node for key, node in self._keys.items() if key not in self._early}, **filled_keys}
@@ -253,16 +253,16 @@ class _Expander:
         root = Mapping(tasks=tasks)
         root.marks = [mark, mark]
         document = self._document.with_root(root)
-        problems = job_schema.check(document)
-        if not problems:
+        diagnostics = job_schema.check(document)
+        if not diagnostics:
             # What names other tasks is looked at when all of them are there.
             _take_out(task, "depends_on")
             if isinstance(task.get("expect"), Mapping):
                 task["expect"] = _copy(task["expect"])
                 _take_out(task["expect"], "result")
-            problems = task_checks.check(document, filled=True)
-        if problems:
-            raise JobFileError(problems)
+            diagnostics = task_checks.check(document, filled=True)
+        if diagnostics:
+            raise JobFileError(diagnostics)
 
     # ---- keys that are resolved when it starts
 
@@ -271,29 +271,29 @@ class _Expander:
         if not self._around.has_references:
             return
         lookup = Resolver(task.scope, task.axes, values, reveal=True)
-        problems: list[Diagnostic] = []
+        diagnostics: list[Diagnostic] = []
         for key in LATE_KEYS:
             node = getattr(task, key, None)
             try:
                 resolve(node, lookup)
             except ReferenceProblem as error:
-                problems.append(locate.resolving_problem(task, key, error))
-        if problems:
-            raise JobFileError(problems)
+                diagnostics.append(locate.unresolved_diagnostic(task, key, error))
+        if diagnostics:
+            raise JobFileError(diagnostics)
 
     def _late_dependency(self) -> Diagnostic:
         raw: Any = self._document.root
         holder = ("tasks", self._number) if "depends_on" in raw["tasks"][self._number] else ("defaults",)
         message = "an item of this list is known only during the run, and what a task depends on, before"
         path = locate.path_of_text(self._early["depends_on"], (*holder, "depends_on"), "${item")
-        return reference_problem(
+        return reference_diagnostic(
             self._document, path or (*holder, "depends_on"), ReferenceProblem(message, "${item}")
         )
 
-    def _problem(self, error: ReferenceProblem) -> Diagnostic:
+    def _diagnostic(self, error: ReferenceProblem) -> Diagnostic:
         raw: Any = self._document.root
         path = locate.path_of_text(raw["tasks"][self._number], ("tasks", self._number), error.text)
-        return reference_problem(self._document, path or ("tasks", self._number), error)
+        return reference_diagnostic(self._document, path or ("tasks", self._number), error)
 
 
 def _axes_of(matrix: Any) -> set[str]:
@@ -369,5 +369,5 @@ def _late_nodes(task: Task) -> list[Any]:
 
 def too_many(task_path: tuple[str | int, ...], document: Any, error: TooManyTasks) -> Diagnostic:
     """Where it became too many."""
-    place = place_of(document, task_path, key=True)
-    return Diagnostic(message=str(error), source=document.source, place=place, hint="split the job")
+    span = span_of(document, task_path, key=True)
+    return Diagnostic(message=str(error), source=document.source, span=span, help="split the job")

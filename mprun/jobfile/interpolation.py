@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from mprun.diagnostics import Diagnostic
-from mprun.jobfile.reference_checks import LATE_KEYS, has_references, reference_problem
+from mprun.jobfile.reference_checks import LATE_KEYS, has_references, reference_diagnostic
 from mprun.jobfile.references import ReferenceProblem, Template, compiled, escaped, references, resolve
 from mprun.jobfile.syntax.document import Mapping, Sequence
 
@@ -40,8 +40,8 @@ def substituted(document: Document, lookup: Resolver) -> tuple[Document, list[Pa
         if key == "tasks" and isinstance(node, Sequence):
             root[key] = tasks = Sequence()
             tasks.marks = node.marks
-            for place, task in enumerate(node):
-                tasks.append(_task(filler, ("tasks", place), task, node.marks[place]))
+            for index, task in enumerate(node):
+                tasks.append(_task(filler, ("tasks", index), task, node.marks[index]))
         elif key == "defaults":
             root[key] = _task(filler, ("defaults",), node, mark)
         elif key in _OWN_WAYS or not isinstance(key, str) or key.startswith("x-"):
@@ -54,7 +54,7 @@ def substituted(document: Document, lookup: Resolver) -> tuple[Document, list[Pa
     for path in filler.gone:
         _take_out(root, path)
     filled = document.with_root(root) if filler.changed or filler.gone else document
-    return filled, filler.gone, filler.problems
+    return filled, filler.gone, filler.diagnostics
 
 
 def _task(filler: Filler, path: Path, task: Any, mark: int) -> Any:
@@ -104,7 +104,7 @@ class Filler:
         self._lookup = lookup
         self._own = own
         self.changed = False
-        self.problems: list[Diagnostic] = []
+        self.diagnostics: list[Diagnostic] = []
         # Where a key's value is not known, and need not be.
         self.gone: list[Path] = []
 
@@ -149,7 +149,7 @@ class Filler:
             parsed = compiled(text)
         except ReferenceProblem as error:
             if not self._only:
-                self.problems.append(reference_problem(self._document, path, error))
+                self.diagnostics.append(reference_diagnostic(self._document, path, error))
             return text
         roots = {reference.root for reference in references([parsed])}
         if self._only and roots.isdisjoint(self._only):
@@ -159,7 +159,7 @@ class Filler:
                 return text
             value = resolve(parsed, self._lookup)
         except ReferenceProblem as error:
-            self.problems.append(reference_problem(self._document, path, error))
+            self.diagnostics.append(reference_diagnostic(self._document, path, error))
             return text
         left = next(references([value]), None)
         is_list = path[-1] == "foreach"
@@ -177,7 +177,9 @@ class Filler:
 
     def _refuse(self, path: Path, parsed: Reference | Template, left: Reference) -> None:
         message = f"`{parsed}` is known only during the run (it is `{left}`), and this must be known before"
-        self.problems.append(reference_problem(self._document, path, ReferenceProblem(message, str(parsed))))
+        self.diagnostics.append(
+            reference_diagnostic(self._document, path, ReferenceProblem(message, str(parsed)))
+        )
 
 
 def _is_read_later(path: Path) -> bool:

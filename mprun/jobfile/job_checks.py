@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from mprun.diagnostics import Diagnostic, quote, suggest
 from mprun.jobfile import locate
-from mprun.jobfile.syntax.document import place_of
+from mprun.jobfile.syntax.document import span_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from mprun.jobfile.model import Job
 
 
-def join_problems(job: Job, names: NameIndex) -> Iterator[Diagnostic]:
+def join_diagnostics(job: Job, names: NameIndex) -> Iterator[Diagnostic]:
     """Entries of the join order that mean no task: what only the spelled out tasks tell."""
     document = job.origin.document
     for number, entry in enumerate(job.join or ()):
@@ -23,10 +23,8 @@ def join_problems(job: Job, names: NameIndex) -> Iterator[Diagnostic]:
             path: tuple[str | int, ...] = ("join", number)
             if isinstance(document.root["join"][number], dict):  # type: ignore[index]
                 path = (*path, "task")
-            message, hint = f"there is no task {quote(entry.task)}", suggest(entry.task, list(names.all()))
-            yield Diagnostic(
-                message=message, source=document.source, place=place_of(document, path), hint=hint
-            )
+            message, help = f"there is no task {quote(entry.task)}", suggest(entry.task, list(names.all()))
+            yield Diagnostic(message=message, source=document.source, span=span_of(document, path), help=help)
 
 
 def warnings(job: Job) -> Iterator[str]:
@@ -42,7 +40,7 @@ def warnings(job: Job) -> Iterator[str]:
                 )
 
 
-def token_problems(job: Job) -> Iterator[Diagnostic]:
+def token_diagnostics(job: Job) -> Iterator[Diagnostic]:
     """Claims that can never be met, each once."""
     held: dict[str, int] = {}
     holders: dict[str, str] = {}
@@ -59,11 +57,11 @@ def token_problems(job: Job) -> Iterator[Diagnostic]:
             where = ("resources", token)
             if token not in job.resources:
                 message = f"the job has no token {quote(token)}"
-                hint = suggest(token, list(job.resources)) or f"declare it: `resources: {{{token[:40]}: 1}}`"
-                yield locate.task_problem(task, where, message, hint, key=True)
+                help = suggest(token, list(job.resources)) or f"declare it: `resources: {{{token[:40]}: 1}}`"
+                yield locate.task_diagnostic(task, where, message, help, key=True)
             elif number > job.resources[token]:
                 total = job.resources[token]
-                yield locate.task_problem(
+                yield locate.task_diagnostic(
                     task,
                     where,
                     f"it claims {number} of {quote(token)}, and the job has {total}",
@@ -72,9 +70,9 @@ def token_problems(job: Job) -> Iterator[Diagnostic]:
             elif task.daemon and held[token] > job.resources[token]:
                 total = job.resources[token]
                 message = f"the daemons claim {held[token]} of {quote(token)}, and the job has {total}"
-                yield locate.task_problem(task, where, message, "give the job more of them")
+                yield locate.task_diagnostic(task, where, message, "give the job more of them")
             elif not task.daemon and number + held.get(token, 0) > job.resources[token]:
                 message = (
                     f"it would wait for ever for {quote(token)}: the daemon {quote(holders[token])} holds it"
                 )
-                yield locate.task_problem(task, where, message, "give the job more of them")
+                yield locate.task_diagnostic(task, where, message, "give the job more of them")

@@ -12,7 +12,7 @@ from mprun.jobfile.dependencies import DependencyError, NameIndex, link, refuse_
 from mprun.jobfile.expansion import MAX_TASKS, TooManyTasks, least_count, spread, too_many
 from mprun.jobfile.interpolation import substituted
 from mprun.jobfile.model import Job, JoinEntry, Origin, Task
-from mprun.jobfile.reference_checks import check_references, has_references, reference_problem
+from mprun.jobfile.reference_checks import check_references, has_references, reference_diagnostic
 from mprun.jobfile.references import (
     HIDDEN,
     Closure,
@@ -25,7 +25,7 @@ from mprun.jobfile.references import (
     resolve,
 )
 from mprun.jobfile.schema import job_schema
-from mprun.jobfile.syntax.document import load, place_of, sha256
+from mprun.jobfile.syntax.document import load, sha256, span_of
 from mprun.jobfile.task_builder import FileContext, Inherited, absolute, listed
 
 if TYPE_CHECKING:
@@ -102,7 +102,9 @@ class JobLoader:
             if not self._unknown:
                 refuse_never_ready(tasks, needs, names)
         except DependencyError as misfit:
-            raise JobFileError([locate.need_problem(tasks[misfit.task].task, misfit, names)]) from None
+            raise JobFileError(
+                [locate.dependency_diagnostic(tasks[misfit.task].task, misfit, names)]
+            ) from None
         join = raw.get("join")
         job = Job(
             name=raw.get("name") or os.path.splitext(os.path.basename(path))[0],
@@ -123,11 +125,13 @@ class JobLoader:
             origin=Origin(document=document, path=()),
             join=None if join is None else tuple(_join_entry(entry) for entry in join),
         )
-        problems = (
-            [] if self._unknown else [*job_checks.join_problems(job, names), *job_checks.token_problems(job)]
+        diagnostics = (
+            []
+            if self._unknown
+            else [*job_checks.join_diagnostics(job, names), *job_checks.token_diagnostics(job)]
         )
-        if problems:
-            raise JobFileError(problems)
+        if diagnostics:
+            raise JobFileError(diagnostics)
         return job
 
     def _forget_trees(self, tasks: Sequence[Instance]) -> None:
@@ -171,12 +175,12 @@ class JobLoader:
         if key not in self._documents:
             document = load(path)
             self._files[os.path.abspath(path)] = document.sha256
-            problems = job_schema.check(document)
-            if len(problems) < job_schema.MAX_PROBLEMS:
+            diagnostics = job_schema.check(document)
+            if len(diagnostics) < job_schema.MAX_DIAGNOSTICS:
                 # Of a file that is wrong everywhere nobody reads what else is wrong.
-                problems += task_checks.check(document)
-            if problems:
-                raise JobFileError(problems)
+                diagnostics += task_checks.check(document)
+            if diagnostics:
+                raise JobFileError(diagnostics)
             self._documents[key] = document
         return self._documents[key]
 
@@ -218,13 +222,13 @@ class JobLoader:
         env.update(self._variables(document, raw.get("env") or {}, scope))
         if env:
             scope = scope.replace(env={**environment, **env})
-        filled, gone, problems = substituted(document, Resolver(scope))
+        filled, gone, diagnostics = substituted(document, Resolver(scope))
         self._unknown |= not _TELLING.isdisjoint(step for path in gone for step in path)
-        if not problems and filled is not document:
+        if not diagnostics and filled is not document:
             # What depends on the params that are missing cannot be held against the rest.
-            problems = job_schema.check(filled) + ([] if gone else task_checks.check(filled, filled=True))
-        if problems:
-            raise JobFileError(problems)
+            diagnostics = job_schema.check(filled) + ([] if gone else task_checks.check(filled, filled=True))
+        if diagnostics:
+            raise JobFileError(diagnostics)
         raw = filled.root
         self._pythonpath += [absolute(folder, entry) for entry in listed(raw.get("pythonpath"))]
         self._preload += listed(raw.get("preload"))
@@ -251,8 +255,8 @@ class JobLoader:
             try:
                 declared = resolve(compiled(declared), Resolver(outside))
             except ReferenceProblem as error:
-                place = locate.path_of_text(declared, ("params",), error.text) or ("params",)
-                raise JobFileError([reference_problem(document, place, error)]) from None
+                found = locate.path_of_text(declared, ("params",), error.text) or ("params",)
+                raise JobFileError([reference_diagnostic(document, found, error)]) from None
         return settle(document, declared, given, within=within, lenient=self._lenient)
 
     def _env_file(self, document: Document, text: str, early: Resolver) -> dict[str, str]:
@@ -273,14 +277,12 @@ class JobLoader:
             path = os.path.join(os.path.dirname(document.source.path), as_text(name))
             variables = read_env_file(path)
         except ReferenceProblem as error:
-            raise JobFileError([reference_problem(document, ("env_file",), error)]) from None
+            raise JobFileError([reference_diagnostic(document, ("env_file",), error)]) from None
         except JobFileError:
             raise
         except UsageError as error:
-            place = place_of(document, ("env_file",))
-            raise JobFileError(
-                [Diagnostic(message=str(error), source=document.source, place=place)]
-            ) from None
+            span = span_of(document, ("env_file",))
+            raise JobFileError([Diagnostic(message=str(error), source=document.source, span=span)]) from None
         self._files[os.path.abspath(path)] = _sha256(path)
         return variables
 
@@ -293,7 +295,7 @@ class JobLoader:
                 bound = Closure(node=node, scope=scope)
                 value = bound if recipes.hides(bound) else resolve(node, Resolver(scope))
             except ReferenceProblem as error:
-                raise JobFileError([reference_problem(document, ("env", name), error)]) from None
+                raise JobFileError([reference_diagnostic(document, ("env", name), error)]) from None
             values[str(name)] = value
         return values
 
@@ -341,29 +343,29 @@ class JobLoader:
         task = instance.task
         if task.foreach is not None:
             message = "a recipe cannot be spread over a list that is known only during the run"
-            hint = "put the `foreach` into the recipe"
-            raise JobFileError([locate.task_problem(task, ("foreach",), message, hint)])
+            help = "put the `foreach` into the recipe"
+            raise JobFileError([locate.task_diagnostic(task, ("foreach",), message, help)])
         name = keys["uses"]
         path = os.path.normpath(os.path.join(os.path.dirname(around.document.source.path), name))
         real = os.path.realpath(path)
         if any(real == other for other, _ in self._inside):
             chain = " → ".join(quote(shown) for shown in [*(shown for _, shown in self._inside), path])
             message = f"the recipe {quote(name)} includes itself: {chain}"
-            raise JobFileError([locate.task_problem(task, ("uses",), message, "take one of them out")])
+            raise JobFileError([locate.task_diagnostic(task, ("uses",), message, "take one of them out")])
         try:
             document = self._checked(path)
         except JobFileError:
             raise
         except UsageError as error:
-            raise JobFileError([locate.task_problem(task, ("uses",), str(error))]) from None
+            raise JobFileError([locate.task_diagnostic(task, ("uses",), str(error))]) from None
         values, bounds = recipes.given(instance, keys)
         hidden = [name for name, given in values.items() if given.hidden]
         if hidden:
             raw: Any = document.root
-            names = [task_checks.task_name(item, place) for place, item in enumerate(raw["tasks"])]
-            problems = list(check_references(document, names, hidden))
-            if problems:
-                raise JobFileError(problems)
+            names = [task_checks.task_name(item, index) for index, item in enumerate(raw["tasks"])]
+            diagnostics = list(check_references(document, names, hidden))
+            if diagnostics:
+                raise JobFileError(diagnostics)
         self._inside.append((real, path))
         scope, document, env = self._settled(document, values, around.scope.env, bounds, task.origin)
         tasks = self._tasks(document, scope, recipes.inherited(around, instance, keys, document), env)

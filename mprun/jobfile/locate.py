@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from mprun.diagnostics import Diagnostic, Span, quote, suggest
 from mprun.jobfile.dependencies import NameIndex
-from mprun.jobfile.reference_checks import reference_problem
-from mprun.jobfile.syntax.document import place_of
+from mprun.jobfile.reference_checks import reference_diagnostic
+from mprun.jobfile.syntax.document import span_of
 from mprun.jobfile.task_builder import result_references
 
 if TYPE_CHECKING:
@@ -22,16 +22,18 @@ if TYPE_CHECKING:
     Path = tuple[str | int, ...]
 
 
-def task_problem(task: Task, where: Path, message: str, hint: str = "", *, key: bool = False) -> Diagnostic:
+def task_diagnostic(
+    task: Task, where: Path, message: str, help: str = "", *, key: bool = False
+) -> Diagnostic:
     """What is wrong with a task, at `where` inside it, or at the `defaults` that say it."""
     document, path, shared = _holder(task, where)
     if shared:
         message = f"in task {quote(task.name)}, {message}"
-    place = place_of(document, (*path, *where), key=key)
-    return Diagnostic(message=message, source=document.source, place=place, hint=hint)
+    span = span_of(document, (*path, *where), key=key)
+    return Diagnostic(message=message, source=document.source, span=span, help=help)
 
 
-def need_problem(task: Task, misfit: DependencyError, names: NameIndex) -> Diagnostic:
+def dependency_diagnostic(task: Task, misfit: DependencyError, names: NameIndex) -> Diagnostic:
     """A dependency that cannot be, where the task names it: in `depends_on` or in a reference."""
     said = next((one for one in task.depends_on if one.task == misfit.need and one.origin), None)
     name = task.name
@@ -42,52 +44,52 @@ def need_problem(task: Task, misfit: DependencyError, names: NameIndex) -> Diagn
             name = name.rpartition("/")[0]
     prefix, _, _ = name.rpartition("/")
     need = misfit.need.removeprefix(f"{prefix}/") if prefix else misfit.need
-    message, hint = str(misfit), ""
+    message, help = str(misfit), ""
     if not misfit.known:
         message = f"there is no task {quote(misfit.need)}"
         if any(sign in need for sign in "*?"):
             message = f"no task's name matches {quote(misfit.need)}"
         else:
-            hint = suggest(misfit.need, [name for name in names.all() if name != task.name])
+            help = suggest(misfit.need, [name for name in names.all() if name != task.name])
     document, path, _ = _holder(task, ("depends_on",))
     node: Any = _at(document, (*path, "depends_on"))
     if isinstance(node, dict) and need in node:
-        place = place_of(document, (*path, "depends_on", need), key=True)
+        span = span_of(document, (*path, "depends_on", need), key=True)
     elif isinstance(node, list) and need in node:
-        place = place_of(document, (*path, "depends_on", node.index(need)))
+        span = span_of(document, (*path, "depends_on", node.index(need)))
     elif node == need:
-        place = place_of(document, (*path, "depends_on"))
+        span = span_of(document, (*path, "depends_on"))
     else:
-        place = _place_of_text(document, task.origin.path, f"${{tasks.{need}.result")
-    return Diagnostic(message=message, source=document.source, place=place, hint=hint)
+        span = _span_of_text(document, task.origin.path, f"${{tasks.{need}.result")
+    return Diagnostic(message=message, source=document.source, span=span, help=help)
 
 
-def resolving_problem(task: Task, key: str, error: ReferenceProblem) -> Diagnostic:
+def unresolved_diagnostic(task: Task, key: str, error: ReferenceProblem) -> Diagnostic:
     """A reference under a key of a task that does not lead anywhere."""
     document, path, _ = _holder(task, (key,))
     found = path_of_text(_at(document, (*path, key)), (*path, key), error.text)
-    return reference_problem(document, found or (*path, key), error)
+    return reference_diagnostic(document, found or (*path, key), error)
 
 
 def left_out(job: Job, selection: Sequence[int]) -> list[Diagnostic]:
     """The results that selected tasks refer to and that this run will not have, each once."""
     chosen = set(selection)
     names = NameIndex(job.tasks, job.empty)
-    problems: dict[tuple[str, str], Diagnostic] = {}
+    diagnostics: dict[tuple[str, str], Diagnostic] = {}
     for number in selection:
         task = job.tasks[number].task
         for reference in result_references(task):
             missing = [one for one in names.meant(reference.name) if one not in chosen]
-            if missing and (task.name, reference.name) not in problems:
-                place = _place_of_text(task.document, task.origin.path, str(reference))
+            if missing and (task.name, reference.name) not in diagnostics:
+                span = _span_of_text(task.document, task.origin.path, str(reference))
                 name = quote(job.tasks[missing[0]].name)
-                problems[task.name, reference.name] = Diagnostic(
+                diagnostics[task.name, reference.name] = Diagnostic(
                     message=f"the task {name}, whose result this is, was left out",
                     source=task.document.source,
-                    place=place,
-                    hint="leave `--no-deps` out",
+                    span=span,
+                    help="leave `--no-deps` out",
                 )
-    return list(problems.values())
+    return list(diagnostics.values())
 
 
 def _holder(task: Task, where: Path) -> tuple[Document, Path, bool]:
@@ -111,8 +113,8 @@ def _at(document: Document, path: Path) -> Any:
     return node
 
 
-def _place_of_text(document: Document, path: Path, text: str) -> Span:
-    return place_of(document, path_of_text(_at(document, path), path, text) or path)
+def _span_of_text(document: Document, path: Path, text: str) -> Span:
+    return span_of(document, path_of_text(_at(document, path), path, text) or path)
 
 
 def path_of_text(node: Any, path: Path, text: str) -> Path | None:
@@ -128,7 +130,7 @@ def path_of_text(node: Any, path: Path, text: str) -> Path | None:
     return None
 
 
-def target_problem(
+def target_diagnostic(
     task: Task,
     message: str,
     where: tuple[str | int, ...] = ("target",),
@@ -139,12 +141,12 @@ def target_problem(
     document, path, shared = _holder(task, where)
     if shared:
         message = f"in task {quote(task.name)}, {message}"
-    problem = _problem(document, (*path, *where), message, word, candidates)
+    diagnostic = _diagnostic(document, (*path, *where), message, word, candidates)
     top = (task.target or "").partition(":")[0].partition(".")[0]
-    if not problem.hint and word == top and _is_beside(document, top):
-        hint = f"`{top}` is beside the job file: add `pythonpath: .` to the job"
-        return problem.replace(hint=hint)
-    return problem
+    if not diagnostic.help and word == top and _is_beside(document, top):
+        help = f"`{top}` is beside the job file: add `pythonpath: .` to the job"
+        return diagnostic.replace(help=help)
+    return diagnostic
 
 
 def _is_beside(document: Document, module: str) -> bool:
@@ -153,33 +155,33 @@ def _is_beside(document: Document, module: str) -> bool:
     return os.path.isfile(f"{path}.py") or os.path.isfile(os.path.join(path, "__init__.py"))
 
 
-def preload_problem(
+def preload_diagnostic(
     job: Job, number: int, message: str, word: str = "", candidates: tuple[str, ...] = ()
 ) -> Diagnostic:
     """What is wrong with an entry of the job's `preload`."""
     document = job.origin.document
-    return _problem(document, ("preload", number), message, word, candidates)
+    return _diagnostic(document, ("preload", number), message, word, candidates)
 
 
-def _problem(
+def _diagnostic(
     document: Document, path: tuple[str | int, ...], message: str, word: str, candidates: tuple[str, ...]
 ) -> Diagnostic:
     # A keyword that is not wanted is wrong by its name, an argument by its value.
-    place = place_of(document, path, key="kwargs" in path)
+    span = span_of(document, path, key="kwargs" in path)
     if path[-2:-1] == ("target",):
-        place = _half(document, place, str(path[-1]), word)
+        span = _half(document, span, str(path[-1]), word)
     return Diagnostic(
         message=message,
         source=document.source,
-        place=place,
-        hint=suggest(word, candidates) if word else "",
+        span=span,
+        help=suggest(word, candidates) if word else "",
     )
 
 
-def _half(document: Document, place: Span, half: str, word: str) -> Span:
+def _half(document: Document, span: Span, half: str, word: str) -> Span:
     """The place of a name in the `module` or the `callable` of a target; of all of it if it is not there."""
-    start, end = place.column - 1, place.column - 1 + place.width
-    line = document.source.lines[place.line - 1]
+    start, end = span.column - 1, span.column - 1 + span.width
+    line = document.source.lines[span.line - 1]
     colon = line.find(":", start, end)
     found = line.find(word, colon, end) if half == "callable" else line.find(word, start, colon)
-    return place if found < 0 or colon < 0 else place.replace(column=found + 1, width=len(word))
+    return span if found < 0 or colon < 0 else span.replace(column=found + 1, width=len(word))

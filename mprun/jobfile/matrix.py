@@ -54,9 +54,9 @@ def combinations(
     return matrix.keys, matrix.combinations()
 
 
-def item_suffix(place: int) -> str:
+def item_suffix(index: int) -> str:
     """What the name of a `foreach` task's instance has after its task's: `[0]`, `[1]`, …."""
-    return f"[{place}]"
+    return f"[{index}]"
 
 
 class _Matrix:
@@ -70,19 +70,19 @@ class _Matrix:
     ) -> None:
         self._axes = axes
         self._include = include
-        places = {key: place for place, key in enumerate(axes)}
-        self._added = _Entries(places)
-        self._left_out = _Entries(places)
+        indexes = {key: index for index, key in enumerate(axes)}
+        self._added = _Entries(indexes)
+        self._left_out = _Entries(indexes)
         for number, entry in enumerate(include):
             self._added.add(number, entry)
         for number, entry in enumerate(exclude):
-            if entry.keys() <= places.keys():
+            if entry.keys() <= indexes.keys():
                 self._left_out.add(number, entry)
         for entry in include:
             for key in entry:
-                places.setdefault(key, len(places))
-        self.keys = tuple(places)
-        self._places = places
+                indexes.setdefault(key, len(indexes))
+        self.keys = tuple(indexes)
+        self._indexes = indexes
         self._refuse_too_many()
         labels = zip(self.keys, _labels(self.keys), strict=True)
         self._parts = {key: _parts(label, self._values_of(key)) for key, label in labels}
@@ -132,15 +132,15 @@ class _Matrix:
             more = [None] * extra
             more_shown: list[str | None] = [None] * extra
             for number in added:
-                for place, value, part in merged[number]:
-                    more[place], more_shown[place] = value, part
+                for index, value, part in merged[number]:
+                    more[index], more_shown[index] = value, part
             yield (*values, *more), _suffix([*shown, *filter(None, more_shown)])
 
     def _extras(self, entry: Mapping[str, Any]) -> list[tuple[int, Any, str]]:
         """What an entry adds to the combinations it matches: place behind the axes, value, what is shown."""
         first = len(self._axes)
         return [
-            (self._places[key] - first, value, self._parts[key][_identity(value)])
+            (self._indexes[key] - first, value, self._parts[key][_identity(value)])
             for key, value in entry.items()
             if key not in self._axes
         ]
@@ -161,8 +161,8 @@ class _Matrix:
 class _Entries:
     """Entries of `include` or `exclude`, by the axes that they name and the values there."""
 
-    def __init__(self, places: Mapping[str, int]) -> None:
-        self._places = dict(places)
+    def __init__(self, indexes: Mapping[str, int]) -> None:
+        self._indexes = dict(indexes)
         self._by_axes: dict[tuple[int, ...], dict[tuple[Hashable, ...], list[int]]] = {}
 
     def __len__(self) -> int:
@@ -176,9 +176,9 @@ class _Entries:
     def add(self, number: int, entry: Mapping[str, Any]) -> None:
         """Take an entry; what it says of other keys than the axes is no matter here."""
         named = sorted(
-            (self._places[key], _form(value)) for key, value in entry.items() if key in self._places
+            (self._indexes[key], _form(value)) for key, value in entry.items() if key in self._indexes
         )
-        axes = tuple([place for place, _ in named])
+        axes = tuple([index for index, _ in named])
         values = tuple([form for _, form in named])
         self._by_axes.setdefault(axes, {}).setdefault(values, []).append(number)
 
@@ -186,7 +186,7 @@ class _Entries:
         """The numbers of those of which a combination has all values, in their order."""
         found: list[int] = []
         for axes, entries in self._by_axes.items():
-            found += entries.get(tuple([form[place] for place in axes]), ())
+            found += entries.get(tuple([form[index] for index in axes]), ())
         found.sort()
         return found
 
@@ -260,15 +260,15 @@ def _labels(values: Sequence[Any]) -> list[str]:
     safe = [_made_safe(text) for text in texts]
     # A number keeps its label before a text that looks like one, a plain text before what was changed.
     ranks = [(texts[n] != safe[n], isinstance(values[n], str), n) for n in range(len(values))]
-    for changed, is_text, place in sorted(ranks):
-        label = safe[place]
+    for changed, is_text, index in sorted(ranks):
+        label = safe[index]
         if is_text and not changed and (not label or label in taken):
             label = f'"{label}"'
         if changed or label in taken:
-            label = _hashed(label, _identity(values[place]), taken)
+            label = _hashed(label, _identity(values[index]), taken)
         taken.add(label)
-        found[place] = label
-    return [found[place] for place in range(len(values))]
+        found[index] = label
+    return [found[index] for index in range(len(values))]
 
 
 def _made_safe(text: str) -> str:

@@ -50,7 +50,7 @@ class Unfit(Exception):
         self._kind = kind
         self._choices = choices
 
-    def hint(self, standing: str = "", of_file: bool = False) -> str:
+    def help(self, standing: str = "", of_file: bool = False) -> str:
         """What would mend it; `standing` is the value's text in the file, where it has one."""
         if self._choices:
             return did_you_mean(as_text(self.value), self._choices[:MAX_CHOICES])

@@ -10,7 +10,7 @@ from mprun.errors import JobFileError, UsageError
 from mprun.frozen import Frozen
 from mprun.jobfile.param_types import MAX_CHOICES, Unfit, kind_of, parse, refuse_misfit
 from mprun.jobfile.references import Reference, as_text
-from mprun.jobfile.syntax.document import place_of, plain
+from mprun.jobfile.syntax.document import plain, span_of
 from mprun.jobfile.syntax.scalars import OutOfRange, resolve
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     Path = tuple[str | int, ...]
 
 # More would not be read.
-MAX_PROBLEMS = 100
+MAX_DIAGNOSTICS = 100
 # A longer text of a file is not offered in a hint.
 _STANDING = 80
 # No more of a name than this stands in a hint.
@@ -166,12 +166,12 @@ def settle(
     values: dict[str, Any] = {}
     for param in params:
         values[param.name] = settling.value(param, given.get(param.name))
-        if len(settling.problems) >= MAX_PROBLEMS:
+        if len(settling.diagnostics) >= MAX_DIAGNOSTICS:
             break
-    for name in sorted(given.keys() - declared.keys())[:MAX_PROBLEMS]:
+    for name in sorted(given.keys() - declared.keys())[:MAX_DIAGNOSTICS]:
         settling.refuse_undeclared(name, declared)
-    if settling.problems:
-        raise JobFileError(settling.problems[:MAX_PROBLEMS])
+    if settling.diagnostics:
+        raise JobFileError(settling.diagnostics[:MAX_DIAGNOSTICS])
     return values, frozenset(param.name for param in params if param.secret)
 
 
@@ -183,21 +183,21 @@ class _ParamResolver:
         self._path = path
         self._within = within
         self._lenient = lenient
-        self.problems: list[Diagnostic] = []
+        self.diagnostics: list[Diagnostic] = []
 
-    def _note(self, name: str, message: str, hint: str, *steps: str | int, key: bool = False) -> None:
+    def _note(self, name: str, message: str, help: str, *steps: str | int, key: bool = False) -> None:
         """A problem of a declaration, at the param's name or at what the steps lead to in it."""
         path = (*self._path, name, *steps)
-        place = place_of(self._document, path, key=key or not steps)
-        self.problems.append(
-            Diagnostic(message=message, source=self._document.source, place=place, hint=hint)
+        span = span_of(self._document, path, key=key or not steps)
+        self.diagnostics.append(
+            Diagnostic(message=message, source=self._document.source, span=span, help=help)
         )
 
-    def _note_with(self, within: Origin, path: Path, message: str, hint: str, key: bool = False) -> None:
+    def _note_with(self, within: Origin, path: Path, message: str, help: str, key: bool = False) -> None:
         """A problem of what a task gives its recipe."""
         document, path = within.document, (*within.path, *path)
-        place = place_of(document, path, key=key)
-        self.problems.append(Diagnostic(message=message, source=document.source, place=place, hint=hint))
+        span = span_of(document, path, key=key)
+        self.diagnostics.append(Diagnostic(message=message, source=document.source, span=span, help=help))
 
     def refuse_undeclared(self, name: str, declared: Collection[str]) -> None:
         """Note that `with` gives what the recipe does not have."""
@@ -205,8 +205,8 @@ class _ParamResolver:
             raise UsageError(_undeclared(name, declared))
         recipe = quote(self._document.source.path)
         message = f"{recipe} has no param {quote(name)}"
-        hint = suggest(name, declared) if len(declared) <= MAX_CHOICES else ""
-        self._note_with(self._within, ("with", name), message, hint, key=True)
+        help = suggest(name, declared) if len(declared) <= MAX_CHOICES else ""
+        self._note_with(self._within, ("with", name), message, help, key=True)
 
     def value(self, param: Param, given: ParamInput | None) -> Any:
         """The value of a param; None where a problem was noted."""
@@ -258,19 +258,19 @@ class _ParamResolver:
             self._note(param.name, f"{message}something else", "")
         elif given.is_text:
             shown = "nothing" if unfit.value == "" else quote(as_text(unfit.value))
-            self._note(param.name, f"{message}{shown}", unfit.hint())
+            self._note(param.name, f"{message}{shown}", unfit.help())
         elif self._within is None:
-            self._note(param.name, f"{message}{described(unfit.value)}", unfit.hint())
+            self._note(param.name, f"{message}{described(unfit.value)}", unfit.help())
         else:
             path = ("with", param.name)
             standing = _standing(self._within.document, (*self._within.path, *path), unfit.value)
             self._note_with(
-                self._within, path, f"{message}{described(unfit.value)}", unfit.hint(standing, of_file=True)
+                self._within, path, f"{message}{described(unfit.value)}", unfit.help(standing, of_file=True)
             )
 
     def _examine_declaration(self, param: Param) -> bool:
         """Note what is wrong with a declaration itself; whether values can be held against it."""
-        before = len(self.problems)
+        before = len(self.diagnostics)
         if param.pattern is not None:
             try:
                 re.compile(param.pattern)
@@ -282,7 +282,7 @@ class _ParamResolver:
             if param.kind != "list" and choice is not None:
                 what = f"item {number + 1} of `enum`"
                 self._examine(param, choice, what, None, None, "enum", number)
-        sound = len(self.problems) == before
+        sound = len(self.diagnostics) == before
         if param.required and param.default is not None:
             message = f"the param {quote(param.name)} is required, so its default is never used"
             self._note(param.name, message, "take one of the two out", "default", key=True)
@@ -305,7 +305,7 @@ class _ParamResolver:
         except Unfit as unfit:
             message = f"{what} of the param {quote(param.name)} {unfit.must}, not {described(unfit.value)}"
             standing = _standing(self._document, (*self._path, param.name, *steps), unfit.value)
-            self._note(param.name, message, unfit.hint(standing, of_file=True), *steps)
+            self._note(param.name, message, unfit.help(standing, of_file=True), *steps)
 
 
 def _how_to_give(param: Param) -> str:
@@ -316,9 +316,9 @@ def _how_to_give(param: Param) -> str:
 
 def _standing(document: Document, path: Path, value: Any) -> str:
     """The text of a plain scalar as it stands in the file, where the value does stand there."""
-    place = place_of(document, path)
-    begin = place.column - 1
-    text = document.source.lines[place.line - 1][begin : begin + min(place.width, _STANDING)]
+    span = span_of(document, path)
+    begin = span.column - 1
+    text = document.source.lines[span.line - 1][begin : begin + min(span.width, _STANDING)]
     try:
         meant = resolve(text)
     except OutOfRange:

@@ -31,7 +31,7 @@ def given(instance: Instance, keys: dict[str, Any]) -> tuple[dict[str, ParamInpu
         try:
             known[name] = resolve(bound, Resolver(task.scope, reveal=True))
         except ReferenceProblem as error:
-            raise JobFileError([locate.resolving_problem(task, "with", error)]) from None
+            raise JobFileError([locate.unresolved_diagnostic(task, "with", error)]) from None
         if hides(bound) or next(references([known[name]]), None) is not None:
             bounds[name] = bound
     return from_with(known, {name for name, bound in bounds.items() if hides(bound)}), bounds

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from mprun.diagnostics import Diagnostic, Span, quote, suggest
 from mprun.jobfile.references import ReferenceProblem, compiled, references
-from mprun.jobfile.syntax.document import Mapping, Sequence, place_of
+from mprun.jobfile.syntax.document import Mapping, Sequence, span_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -31,21 +31,21 @@ def has_references(document: Document) -> bool:
     return "${" in document.source.lines.text
 
 
-def narrowed(document: Document, place: Span, text: str) -> Span:
+def narrowed(document: Document, span: Span, text: str) -> Span:
     """The place of a reference inside the string at `place`, where it stands there as it is."""
-    line = document.source.lines[place.line - 1]
-    start = place.column - 1
-    found = line.find(text, start, start + place.width) if text else -1
-    return place if found < 0 else place.replace(column=found + 1, width=len(text))
+    line = document.source.lines[span.line - 1]
+    start = span.column - 1
+    found = line.find(text, start, start + span.width) if text else -1
+    return span if found < 0 else span.replace(column=found + 1, width=len(text))
 
 
-def reference_problem(
+def reference_diagnostic(
     document: Document, path: Path, error: ReferenceProblem, *, key: bool = False
 ) -> Diagnostic:
     """The problem of a reference in the string at `path`."""
-    place = narrowed(document, place_of(document, path, key=key), error.text)
-    hint = error.hint or (suggest(error.word, error.candidates) if error.word else "")
-    return Diagnostic(message=str(error), source=document.source, place=place, hint=hint)
+    span = narrowed(document, span_of(document, path, key=key), error.text)
+    help = error.help or (suggest(error.word, error.candidates) if error.word else "")
+    return Diagnostic(message=str(error), source=document.source, span=span, help=help)
 
 
 def check_references(
@@ -104,7 +104,7 @@ class _References:
                 if isinstance(name, str) and "${" in name:
                     if key == "env":
                         error = ReferenceProblem("the name of a variable is no place for a reference", name)
-                        yield reference_problem(self._document, (*path, name), error, key=True)
+                        yield reference_diagnostic(self._document, (*path, name), error, key=True)
                         continue
                     yield from self._string((*path, name), name, key, task, is_key=True)
                 yield from self._walk((*path, name), child, key, task)
@@ -121,7 +121,7 @@ class _References:
             for reference in references([compiled(text)]):
                 self._check(reference, path, key, task)
         except ReferenceProblem as error:
-            yield reference_problem(self._document, path, error, key=is_key)
+            yield reference_diagnostic(self._document, path, error, key=is_key)
 
     def _check(self, reference: Reference, path: Path, key: str, task: Any) -> None:
         """Raise ReferenceProblem where it cannot be resolved here."""
@@ -139,12 +139,12 @@ class _References:
     def _check_param(self, reference: Reference, key: str, task: Any) -> None:
         name = reference.name
         if name not in self._params:
-            hint = "" if self._params else f"declare it: `params: {{{name[:40]}: …}}`"
+            help = "" if self._params else f"declare it: `params: {{{name[:40]}: …}}`"
             raise ReferenceProblem(
                 f"there is no param {quote(name)}",
                 str(reference),
-                hint=hint,
-                word="" if hint else name,
+                help=help,
+                word="" if help else name,
                 candidates=tuple(self._params),
             )
         if name in self._secrets:

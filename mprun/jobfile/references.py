@@ -51,11 +51,11 @@ class ReferenceProblem(Exception):
     """
 
     def __init__(
-        self, message: str, text: str = "", *, hint: str = "", word: str = "", candidates: Sequence[str] = ()
+        self, message: str, text: str = "", *, help: str = "", word: str = "", candidates: Sequence[str] = ()
     ) -> None:
         super().__init__(message)
         self.text = text
-        self.hint = hint
+        self.help = help
         self.word = word
         self.candidates = candidates
 
@@ -102,11 +102,11 @@ def parse(text: str, prefix: str = "") -> Any:
         elif token[1] is None and text.startswith("${{", token.start()):
             found = text[token.start() + 3 :].partition("}")[0].strip()
             raise ReferenceProblem(
-                "`${{` is no beginning of a reference", "${{", hint=f"write `${{{found[:40]}}}`"
+                "`${{` is no beginning of a reference", "${{", help=f"write `${{{found[:40]}}}`"
             )
         elif token[1] is None:
-            hint = "close it with `}`, or write `$${` for a literal `${`"
-            raise ReferenceProblem("a `${` that is not closed", text[token.start() :][:40], hint=hint)
+            help = "close it with `}`, or write `$${` for a literal `${`"
+            raise ReferenceProblem("a `${` that is not closed", text[token.start() :][:40], help=help)
         else:
             parts.append(_reference(token[1], prefix))
     _add(parts, text[end:])
@@ -126,11 +126,11 @@ def _add(parts: list[str | Reference], text: str) -> None:
 def _reference(text: str, prefix: str) -> Reference:
     root, _, rest = text.partition(".")
     if root not in ROOTS:
-        hint = f"for a literal one write `$${{{text[:60]}}}`"
+        help = f"for a literal one write `$${{{text[:60]}}}`"
         if re.fullmatch("[A-Z_][A-Z0-9_]*", text):
-            hint = f"write `${{env.{text[:60]}}}`, or {hint}"
+            help = f"write `${{env.{text[:60]}}}`, or {help}"
         message = f"`${{{text[:60]}}}` names none of {', '.join(f'`{known}`' for known in ROOTS)}"
-        raise ReferenceProblem(message, f"${{{text}}}", hint=hint)
+        raise ReferenceProblem(message, f"${{{text}}}", help=help)
     if root == "tasks":
         return _task_reference(text, rest, prefix)
     steps = rest.split(".") if rest else []
@@ -298,9 +298,9 @@ class Resolver:
         if root == "env":
             if name not in self._scope.env:
                 # Of all the others that there are only one that is like it is told.
-                hint = did_you_mean(name, self._scope.env)
+                help = did_you_mean(name, self._scope.env)
                 raise ReferenceProblem(
-                    f"the environment variable `{name}` is not set", str(reference), hint=hint
+                    f"the environment variable `{name}` is not set", str(reference), help=help
                 )
             return _walk(resolve(self._scope.env[name], self), reference)
         key = "item" if root == "item" else name
@@ -323,10 +323,10 @@ class Resolver:
 
 def _walk(value: Any, reference: Reference) -> Any:
     """Follow a reference's path into a value."""
-    for place, step in enumerate(reference.path):
+    for depth, step in enumerate(reference.path):
         if isinstance(value, (Reference, Template)):
             # Known only during the run: a longer path into what it will be.
-            return _deeper(value, reference, reference.path[place:])
+            return _deeper(value, reference, reference.path[depth:])
         if isinstance(value, dict) and step in value:
             value = value[step]
         elif isinstance(value, (list, tuple)) and step.isdecimal() and int(step) < len(value):

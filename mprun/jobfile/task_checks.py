@@ -11,7 +11,7 @@ from mprun.jobfile.dependencies import MAX_DEPENDENCIES, compile_glob, find_cycl
 from mprun.jobfile.model import signal_name
 from mprun.jobfile.reference_checks import check_references
 from mprun.jobfile.schema.job_schema import task_keys
-from mprun.jobfile.syntax.document import Mapping, Sequence, place_of
+from mprun.jobfile.syntax.document import Mapping, Sequence, span_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 Path = tuple[str | int, ...]
 
 # More would not be read.
-MAX_PROBLEMS = 100
+MAX_DIAGNOSTICS = 100
 # To look for the name that was meant takes 10 ms among 5,000.
 MAX_SEARCHES = 20
 
@@ -84,7 +84,7 @@ def check(document: Document, *, filled: bool = False) -> list[Diagnostic]:
     should is passed over, since the schema's own problems name it. With `filled`, what
     looks like a reference is none any more: those that were there have been looked at.
     """
-    return list(islice(_Checks(document).all(filled), MAX_PROBLEMS))
+    return list(islice(_Checks(document).all(filled), MAX_DIAGNOSTICS))
 
 
 def _named(path: Path, value: object) -> Iterator[tuple[Path, str, bool]]:
@@ -93,7 +93,7 @@ def _named(path: Path, value: object) -> Iterator[tuple[Path, str, bool]]:
         yield path, value, False
     elif isinstance(value, Sequence):
         yield from (
-            ((*path, place), need, False) for place, need in enumerate(value) if isinstance(need, str)
+            ((*path, index), need, False) for index, need in enumerate(value) if isinstance(need, str)
         )
     elif isinstance(value, Mapping):
         yield from (((*path, need), need, True) for need in value if isinstance(need, str))
@@ -138,9 +138,9 @@ class _Checks:
         yield from self._patterns()
         yield from self._join()
 
-    def _problem(self, path: Path, message: str, hint: str = "", key: bool = False) -> Diagnostic:
-        place = place_of(self._document, path, key=key)
-        return Diagnostic(message=message, source=self._document.source, place=place, hint=hint)
+    def _diagnostic(self, path: Path, message: str, help: str = "", key: bool = False) -> Diagnostic:
+        span = span_of(self._document, path, key=key)
+        return Diagnostic(message=message, source=self._document.source, span=span, help=help)
 
     def _kinds(self) -> Iterator[Diagnostic]:
         """What neither a task nor the defaults say what to run, and what says too much."""
@@ -154,29 +154,29 @@ class _Checks:
             lacks_kind = bool(kindless) and not any(kind in item for kind in KINDS)
             if lacks_kind and all(_is_known(key, keys) for key in item):
                 words = ", ".join(f"`{kind}`" for kind in KINDS[:-1]) + f" or `{KINDS[-1]}`"
-                yield self._problem(
+                yield self._diagnostic(
                     path, f"{name} needs one of {words}", "add `target: package.module:callable`"
                 )
             if "uses" in item:
                 for key in item.keys() - RECIPE_KEYS:
                     if _is_known(key, keys) and not key.startswith("x-") and key not in _SAID:
                         message = f"{name} is a recipe, which takes no {quote(key)}"
-                        yield self._problem((*path, key), message, "give it to the recipe's tasks", True)
+                        yield self._diagnostic((*path, key), message, "give it to the recipe's tasks", True)
             yield from self._conditions(path, item)
             restart = item.get("restart", defaults.get("restart", "never"))
             daemon = item.get("daemon", defaults.get("daemon", False))
             if "restart" in item and restart in ("on-failure", "always") and daemon is False:
                 message = f"{name} is no daemon: it would never end"
-                hint = "add `daemon: true`, or use `retry`"
-                yield self._problem((*path, "restart"), message, hint)
+                help = "add `daemon: true`, or use `retry`"
+                yield self._diagnostic((*path, "restart"), message, help)
 
     def _conditions(self, path: Path, item: Mapping) -> Iterator[Diagnostic]:
         """A `when` that would be true whatever it says, an `exclude` that names no axis."""
         when = item.get("when")
         if isinstance(when, str) and not re.fullmatch(r"\s*(\$\{[^{}]*\}|[\w.+-]*)\s*", when):
             message = f"`when` takes one reference or one value, not {quote(when[:60])}"
-            hint = "there is no expression language: let a task return true or false"
-            yield self._problem((*path, "when"), message, hint)
+            help = "there is no expression language: let a task return true or false"
+            yield self._diagnostic((*path, "when"), message, help)
         matrix = item.get("matrix")
         excluded = matrix.get("exclude") if isinstance(matrix, Mapping) else None
         axes = [key for key in matrix or () if key not in ("include", "exclude")]
@@ -184,7 +184,7 @@ class _Checks:
             for key in entry if isinstance(entry, Mapping) else ():
                 if key not in axes:
                     where = (*path, "matrix", "exclude", number, key)
-                    yield self._problem(
+                    yield self._diagnostic(
                         where, f"the matrix has no {quote(str(key))}", suggest(str(key), axes), True
                     )
 
@@ -207,11 +207,11 @@ class _Checks:
             # The default name is not in the file, so the one that is gets the blame.
             given = [n for n in (number, first[name]) if "name" in self._tasks[n]]
             other = number + first[name] - given[0]
-            line = place_of(self._document, ("tasks", other)).line
+            line = span_of(self._document, ("tasks", other)).line
             why = f"is taken by the task on line {line}"
             if len(given) == 1:
                 why = f"is the default name of the task on line {line}"
-            yield self._problem(
+            yield self._diagnostic(
                 ("tasks", given[0], "name"), f"the name {quote(name)} {why}", "choose another"
             )
 
@@ -224,7 +224,7 @@ class _Checks:
             name = self._names[number]
             for path, need, key in self._needs(number, self._tasks[number]):
                 if need == name:
-                    yield self._problem(path, f"task {quote(name)} depends on itself", "take it out", key)
+                    yield self._diagnostic(path, f"task {quote(name)} depends on itself", "take it out", key)
                     continue
                 if _ELSEWHERE & set(need):
                     # An instance of a matrix, or a recipe's task: known once they are there.
@@ -235,7 +235,7 @@ class _Checks:
                 total += len(meant)
                 if total > MAX_DEPENDENCIES:
                     message = f"more than {MAX_DEPENDENCIES:,} dependencies, patterns expanded"
-                    yield self._problem(path, message, "name the tasks, or put one task in between", key)
+                    yield self._diagnostic(path, message, "name the tasks, or put one task in between", key)
                     return
                 # A pattern may match the task that it stands in, which is not meant.
                 needs.setdefault(name, []).extend(other for other in meant if other != name)
@@ -243,9 +243,9 @@ class _Checks:
         if cycle:
             names = [quote(name) for name in cycle]
             shown = names if len(names) <= 8 else [*names[:4], "…", *names[-3:]]
-            path, key = self._place_of_need(cycle[0], cycle[1])
+            path, key = self._path_of_need(cycle[0], cycle[1])
             message = f"the tasks depend on each other in a circle: {' → '.join(shown)}"
-            yield self._problem(path, message, "take one of these dependencies out", key)
+            yield self._diagnostic(path, message, "take one of these dependencies out", key)
 
     def _meant(self, need: str) -> list[str]:
         """The tasks that a name or a pattern means; each pattern is looked up once."""
@@ -261,7 +261,7 @@ class _Checks:
         """Whether a pattern may match what only a recipe or a matrix brings."""
         return bool({"*", "?"} & set(need)) and any(map(self._saying.get, ("uses", "matrix", "foreach")))
 
-    def _place_of_need(self, name: str, need: str) -> tuple[Path, bool]:
+    def _path_of_need(self, name: str, need: str) -> tuple[Path, bool]:
         # A name may stand there twice, which is said elsewhere: either may be the one that needs it.
         return next(
             (path, key)
@@ -290,7 +290,7 @@ class _Checks:
                 try:
                     re.compile(pattern)
                 except (re.error, OverflowError, RecursionError) as error:
-                    yield self._problem((*path, key, below), f"not a regular expression: {error}")
+                    yield self._diagnostic((*path, key, below), f"not a regular expression: {error}")
 
     def _holders(self, *keys: str) -> Iterator[tuple[Path, object]]:
         """The mappings that these task keys may stand in, with their paths."""
@@ -303,15 +303,15 @@ class _Checks:
             stop = holder.get("stop") if isinstance(holder, Mapping) else None
             name = stop.get("signal") if isinstance(stop, Mapping) else None
             if isinstance(name, str) and "${" not in name and signal_name(name) not in SIGNALS:
-                hint = suggest(name, [known.removeprefix("SIG") for known in SIGNALS])
-                yield self._problem((*path, "stop", "signal"), f"there is no signal {quote(name)}", hint)
+                help = suggest(name, [known.removeprefix("SIG") for known in SIGNALS])
+                yield self._diagnostic((*path, "stop", "signal"), f"there is no signal {quote(name)}", help)
 
     def _unknown(self, path: Path, name: str, key: bool = False) -> Diagnostic:
         if any(sign in name for sign in "*?"):
-            return self._problem(path, f"no task's name matches {quote(name)}", "", key)
+            return self._diagnostic(path, f"no task's name matches {quote(name)}", "", key)
         self._searches += 1
-        hint = suggest(name, self._known) if self._searches <= MAX_SEARCHES else ""
-        return self._problem(path, f"there is no task {quote(name)}", hint, key)
+        help = suggest(name, self._known) if self._searches <= MAX_SEARCHES else ""
+        return self._diagnostic(path, f"there is no task {quote(name)}", help, key)
 
     def _join(self) -> Iterator[Diagnostic]:
         entries = self._job.get("join")
@@ -328,5 +328,5 @@ class _Checks:
             if not self._meant(name) and not self._reaches_beyond(name):
                 yield self._unknown(path, name)
             elif name in seen:
-                yield self._problem(path, f"{quote(name)} is in `join` already", "a task is joined once")
+                yield self._diagnostic(path, f"{quote(name)} is in `join` already", "a task is joined once")
             seen.add(name)

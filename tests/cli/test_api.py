@@ -74,12 +74,12 @@ def test_a_failure_is_a_result_and_not_an_exception(desk, capfd):
     assert result.directory.startswith(str(desk / "elsewhere"))
 
 
-def test_what_is_wrong_is_raised_with_its_problems(desk, capfd):
+def test_what_is_wrong_is_raised_with_its_diagnostics(desk, capfd):
     write(desk, job="nmae: x\ntasks:\n  - target: work:nothing")
     with pytest.raises(JobFileError) as caught:
         mprun.load_job("job.yaml")
-    (problem,) = caught.value.problems
-    assert (problem.place.line, problem.hint) == (1, "did you mean `name`?")
+    (diagnostic,) = caught.value.diagnostics
+    assert (diagnostic.span.line, diagnostic.help) == (1, "did you mean `name`?")
     assert str(caught.value) == "job.yaml:1:1: unknown key `nmae` in the job"
     write(desk, job="tasks:\n  - target: work:nothing")
     job = mprun.load_job("job.yaml")

@@ -41,12 +41,12 @@ def expected(path, said):
     return text.read_text(encoding="utf-8")
 
 
-def problems_of(path):
+def diagnostics_of(path):
     """The problems in a file as they are shown, of a path as a user types it."""
     os.chdir(path.parent)
     with pytest.raises(JobFileError) as caught:
         api.load_job(path.name)
-    return caught.value.problems
+    return caught.value.diagnostics
 
 
 @pytest.fixture(autouse=True)
@@ -76,12 +76,12 @@ def test_there_are_enough_of_each():
 @pytest.mark.parametrize("path", READ, ids=by_name)
 def test_a_wrong_file_is_explained_to_the_letter(path):
     begun = time.monotonic()
-    problems = problems_of(path)
+    diagnostics = diagnostics_of(path)
     assert time.monotonic() - begun < QUICKLY
-    said = render(problems) + "\n"
+    said = render(diagnostics) + "\n"
     assert said == expected(path, said)
-    assert problems == sorted(problems, key=lambda problem: problem.sort_key())
-    assert len({(str(problem), problem.hint) for problem in problems}) == len(problems)
+    assert diagnostics == sorted(diagnostics, key=lambda diagnostic: diagnostic.sort_key())
+    assert len({(str(diagnostic), diagnostic.help) for diagnostic in diagnostics}) == len(diagnostics)
 
 
 def test_the_program_says_the_same_of_all_of_them_in_one_go():
@@ -203,11 +203,11 @@ def test_a_hostile_file_is_refused_quickly_with_its_line(name, tmp_path, monkeyp
     begun = time.process_time()
     with pytest.raises(JobFileError) as caught:
         api.load_job("bomb.yaml")
-    said = render(caught.value.problems)
+    said = render(caught.value.diagnostics)
     assert time.process_time() - begun < QUICKLY
     assert words in said
     assert f"bomb.yaml:{line}:" in said
-    assert len(caught.value.problems) <= 200
+    assert len(caught.value.diagnostics) <= 200
     assert len(said) < 200_000
 
 

@@ -348,9 +348,9 @@ def looks(directory, text, seen):
             plan = api.plan_job(job)
         except JobFileError as error:
             seen["refused"] = seen.get("refused", 0) + 1
-            for problem in error.problems:
-                assert 1 <= problem.place.line <= len(problem.source.lines)
-                shown_problem = problem.message + problem.hint + str(error)
+            for diagnostic in error.diagnostics:
+                assert 1 <= diagnostic.span.line <= len(diagnostic.source.lines)
+                shown_problem = diagnostic.message + diagnostic.help + str(error)
                 assert secret not in shown_problem
         except UsageError as error:
             assert secret not in str(error)

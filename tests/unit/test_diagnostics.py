@@ -24,23 +24,25 @@ from mprun.jobfile.schema import job_schema
 JOB = json.loads(job_schema.schema_text("job"))
 
 
-def problem(line_text="    retires: 2", line=1, column=5, width=7, message="wrong", hint="", path="f.yaml"):
+def diagnostic(
+    line_text="    retires: 2", line=1, column=5, width=7, message="wrong", help="", path="f.yaml"
+):
     source = SourceText(path=path, lines=SourceLines("\n" * (line - 1) + line_text))
-    place = Span(line=line, column=column, width=width)
-    return Diagnostic(message=message, source=source, place=place, hint=hint)
+    span = Span(line=line, column=column, width=width)
+    return Diagnostic(message=message, source=source, span=span, help=help)
 
 
 def columns(text):
     return sum(2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
 
 
-def test_a_problem_looks_as_the_design_shows_it():
+def test_a_diagnostic_looks_as_the_design_shows_it():
     shown = render(
         [
-            problem(
+            diagnostic(
                 line=10,
                 message="unknown key `retires` in task `crunch`",
-                hint="did you mean `retry`?",
+                help="did you mean `retry`?",
                 path="jobs/demo.yaml",
             )
         ]
@@ -55,42 +57,42 @@ def test_a_problem_looks_as_the_design_shows_it():
 
 
 def test_the_gutter_is_as_wide_as_the_line_number():
-    shown = render([problem("a: 1", line=1234, column=1, width=1)]).splitlines()
+    shown = render([diagnostic("a: 1", line=1234, column=1, width=1)]).splitlines()
     assert shown[1].startswith("    --> ")
     assert shown[2] == "     |"
     assert shown[3] == "1234 | a: 1"
 
 
-def test_problems_are_separated_by_an_empty_line():
-    assert "\n\nerror: two\n" in render([problem(message="one"), problem(message="two")])
+def test_diagnostics_are_separated_by_an_empty_line():
+    assert "\n\nerror: two\n" in render([diagnostic(message="one"), diagnostic(message="two")])
 
 
 def test_without_colour_no_escape_code_is_written():
-    assert "\x1b" not in render([problem(hint="x")])
+    assert "\x1b" not in render([diagnostic(help="x")])
 
 
 def test_colour_paints_the_error_red_and_bold_the_place_blue_and_the_caret_red():
-    shown = render([problem(hint="mend it")], colour=True)
+    shown = render([diagnostic(help="mend it")], colour=True)
     assert "\x1b[1;31merror:\x1b[0m wrong" in shown
     assert "\x1b[34m-->\x1b[0m" in shown
     assert "\x1b[31m^^^^^^^ mend it\x1b[0m" in shown
 
 
 def test_the_caret_lines_up_behind_tabs():
-    source, caret = render([problem("\ta:\tx", column=5, width=1)]).splitlines()[3:]
+    source, caret = render([diagnostic("\ta:\tx", column=5, width=1)]).splitlines()[3:]
     assert "\t" not in source
     assert source.index("x") == caret.index("^")
 
 
 def test_wide_characters_count_two_columns():
-    source, caret = render([problem("名前: 値だ", column=5, width=2)]).splitlines()[3:]
+    source, caret = render([diagnostic("名前: 値だ", column=5, width=2)]).splitlines()[3:]
     assert columns(source[: source.index("値")]) == caret.index("^")
     assert caret.count("^") == 4
 
 
 @pytest.mark.parametrize("mark", ["\u0301", "\ufe0f", "\u20dd"])
 def test_combining_characters_count_none(mark):
-    caret = render([problem(f"e{mark}: x", column=5, width=1)]).splitlines()[4]
+    caret = render([diagnostic(f"e{mark}: x", column=5, width=1)]).splitlines()[4]
     assert caret.index("^") == len("1 | ") + 3
 
 
@@ -98,7 +100,7 @@ def test_combining_characters_count_none(mark):
     "char", ["\x00", "\x1b", "\x7f", "\x85", "\x9b", "\u202e", "\u2066", "\u200b", "\ufeff"]
 )
 def test_characters_that_act_or_hide_are_made_visible(char):
-    shown = render([problem(f"a: {char}x", column=5, width=1, path=f"f{char}.yaml")])
+    shown = render([diagnostic(f"a: {char}x", column=5, width=1, path=f"f{char}.yaml")])
     assert char not in shown
     source, caret = shown.splitlines()[3:]
     assert source.index("x") == caret.index("^")
@@ -106,7 +108,7 @@ def test_characters_that_act_or_hide_are_made_visible(char):
 
 def test_a_long_line_is_cut_to_a_window_around_the_caret():
     line = "x" * 5000 + "HERE" + "y" * 5000
-    source, caret = render([problem(line, column=5001, width=4)]).splitlines()[3:]
+    source, caret = render([diagnostic(line, column=5001, width=4)]).splitlines()[3:]
     assert len(source) <= QUOTE_LIMIT
     assert source[caret.index("^") : caret.rindex("^") + 1] == "HERE"
     assert source.startswith("1 | …")
@@ -114,16 +116,16 @@ def test_a_long_line_is_cut_to_a_window_around_the_caret():
 
 
 def test_a_stretch_that_is_longer_than_the_window_ends_with_it():
-    source, caret = render([problem("x" * 9000, column=1, width=9000)]).splitlines()[3:]
+    source, caret = render([diagnostic("x" * 9000, column=1, width=9000)]).splitlines()[3:]
     assert len(caret) <= len(source) <= QUOTE_LIMIT
 
 
-def test_a_place_past_the_end_of_the_file_still_shows_the_hint():
+def test_a_place_past_the_end_of_the_file_still_shows_the_help():
     far = Diagnostic(
         message="m",
         source=SourceText(path="f", lines=SourceLines("a")),
-        place=Span(line=9, column=1),
-        hint="mend",
+        span=Span(line=9, column=1),
+        help="mend",
     )
     assert "mend" in render([far])
 
@@ -134,7 +136,7 @@ def test_a_place_past_the_end_of_the_file_still_shows_the_hint():
     width=st.integers(0, 700),
 )
 def test_any_line_renders_within_limits_and_without_control_characters(text, column, width):
-    lines = render([problem(text, column=column, width=width)], colour=False).split("\n")
+    lines = render([diagnostic(text, column=column, width=width)], colour=False).split("\n")
     assert len(lines) == 5
     assert all(line.isprintable() for line in lines)
     assert "^" in lines[4]

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from mprun.diagnostics import Span, render
 from mprun.errors import JobFileError, UsageError
 from mprun.jobfile.syntax import composer, document
-from mprun.jobfile.syntax.document import load, parse, place_of, plain
+from mprun.jobfile.syntax.document import load, parse, plain, span_of
 
 
 def value(text):
@@ -24,16 +24,16 @@ def value(text):
 def refused(text):
     with pytest.raises(JobFileError) as caught:
         parse(text, "f.yaml")
-    return caught.value.problems
+    return caught.value.diagnostics
 
 
 def only(text):
-    (problem,) = refused(text)
-    return problem
+    (diagnostic,) = refused(text)
+    return diagnostic
 
 
-def at(problem):
-    return problem.place.line, problem.place.column
+def at(diagnostic):
+    return diagnostic.span.line, diagnostic.span.column
 
 
 # -- values
@@ -129,7 +129,7 @@ def test_keys_may_be_other_than_strings():
 def test_a_byte_order_mark_is_accepted():
     document = parse(b"\xef\xbb\xbfa: 1\n", "f")
     assert document.root == {"a": 1}
-    assert place_of(document, ("a",), key=True) == Span(line=1, column=1, width=1)
+    assert span_of(document, ("a",), key=True) == Span(line=1, column=1, width=1)
 
 
 def test_the_hash_is_that_of_the_bytes():
@@ -155,7 +155,7 @@ join: [*n1, x]
 
 
 @pytest.mark.parametrize(
-    ("path", "key", "place"),
+    ("path", "key", "span"),
     [
         (("name",), False, (1, 7, 4)),
         (("name",), True, (1, 1, 4)),
@@ -172,32 +172,32 @@ join: [*n1, x]
         ((), False, (1, 1, 1)),
     ],
 )
-def test_every_node_knows_its_place(path, key, place):
-    found = place_of(parse(TEXT, "f"), path, key)
-    assert (found.line, found.column, found.width) == place
+def test_every_node_knows_its_place(path, key, span):
+    found = span_of(parse(TEXT, "f"), path, key)
+    assert (found.line, found.column, found.width) == span
 
 
 def test_a_path_that_leads_nowhere_gives_the_nearest_ancestor():
     document = parse(TEXT, "f")
-    assert place_of(document, ("tasks", 0, "nothing", "below")) == place_of(document, ("tasks", 0))
-    assert place_of(document, ("tasks", 99)) == place_of(document, ("tasks",))
-    assert place_of(document, ("name", "x")) == place_of(document, ("name",))
+    assert span_of(document, ("tasks", 0, "nothing", "below")) == span_of(document, ("tasks", 0))
+    assert span_of(document, ("tasks", 99)) == span_of(document, ("tasks",))
+    assert span_of(document, ("name", "x")) == span_of(document, ("name",))
 
 
 def test_the_place_of_an_alias_is_where_it_stands():
     document = parse("a: &x {b: 1}\nc: [1, *x]\n", "f")
-    assert place_of(document, ("c", 1)) == Span(line=2, column=8, width=2)
+    assert span_of(document, ("c", 1)) == Span(line=2, column=8, width=2)
 
 
 def test_a_value_of_several_lines_is_marked_to_the_end_of_its_first():
     document = parse('a: "one\n  two"\nb: 1\n', "f")
-    assert place_of(document, ("a",)) == Span(line=1, column=4, width=4)
+    assert span_of(document, ("a",)) == Span(line=1, column=4, width=4)
 
 
 def test_places_hold_for_any_line_ending_and_wide_characters():
     document = parse('é: "名\u2028前"\r\nb: 1\rc: [x, y]\n', "f")
-    assert place_of(document, ("b",)) == Span(line=2, column=4, width=1)
-    assert place_of(document, ("c", 1)) == Span(line=3, column=8, width=1)
+    assert span_of(document, ("b",)) == Span(line=2, column=4, width=1)
+    assert span_of(document, ("c", 1)) == Span(line=3, column=8, width=1)
 
 
 TREES = st.recursive(
@@ -227,10 +227,10 @@ def test_at_the_place_of_a_scalar_stands_its_text(tree, flow):
     document = parse(text, "f")
     assert plain(document.root) == {"r": tree}
     for path, node in paths(document.root):
-        place = place_of(document, path)
-        line = document.source.lines[place.line - 1]
+        span = span_of(document, path)
+        line = document.source.lines[span.line - 1]
         if not isinstance(node, (dict, list)):
-            found = line[place.column - 1 : place.column - 1 + place.width]
+            found = line[span.column - 1 : span.column - 1 + span.width]
             assert yaml.safe_load(found) == node
 
 
@@ -238,9 +238,9 @@ def test_at_the_place_of_a_scalar_stands_its_text(tree, flow):
 
 
 def test_a_duplicate_key_names_the_first_line():
-    problem = only("a: 1\nb: 2\na: 3\n")
-    assert problem.message == "duplicate key `a`: it stands on line 1 already"
-    assert at(problem) == (3, 1)
+    diagnostic = only("a: 1\nb: 2\na: 3\n")
+    assert diagnostic.message == "duplicate key `a`: it stands on line 1 already"
+    assert at(diagnostic) == (3, 1)
 
 
 def test_after_a_duplicate_key_the_lines_of_others_are_still_right():
@@ -259,7 +259,7 @@ def test_keys_that_python_holds_equal_are_refused():
     first, second = refused("1: a\n1.0: b\ntrue: c\n")
     assert first.message == "the keys `1` (line 1) and `1.0` are the same to Python"
     assert second.message == "the keys `1` (line 1) and `true` are the same to Python"
-    assert first.hint == 'quote one of them: `"1.0"`'
+    assert first.help == 'quote one of them: `"1.0"`'
 
 
 def test_the_same_key_spelt_differently_is_a_duplicate():
@@ -269,9 +269,9 @@ def test_the_same_key_spelt_differently_is_a_duplicate():
 
 @pytest.mark.parametrize("tag", ["!!str", "!!python/object/apply:os.system", "!x", "!", "!<tag:x>"])
 def test_tags_are_refused(tag):
-    problem = only(f"a: {tag} 1\n")
-    assert problem.message.startswith("tags are not supported: `")
-    assert at(problem) == (1, 4)
+    diagnostic = only(f"a: {tag} 1\n")
+    assert diagnostic.message.startswith("tags are not supported: `")
+    assert at(diagnostic) == (1, 4)
 
 
 def test_tags_on_lists_and_mappings_are_refused():
@@ -279,9 +279,9 @@ def test_tags_on_lists_and_mappings_are_refused():
 
 
 def test_merge_keys_are_refused():
-    problem = only("a: &x {b: 1}\nc:\n  <<: *x\n")
-    assert problem.message == "merge keys (`<<`) are not supported"
-    assert at(problem) == (3, 3)
+    diagnostic = only("a: &x {b: 1}\nc:\n  <<: *x\n")
+    assert diagnostic.message == "merge keys (`<<`) are not supported"
+    assert at(diagnostic) == (3, 3)
 
 
 def test_a_quoted_merge_key_is_an_ordinary_key():
@@ -311,9 +311,9 @@ def test_keys_that_are_collections_are_refused(text):
 
 
 def test_an_unknown_alias_is_refused():
-    problem = only("a: *deploy\n")
-    assert problem.message == "unknown alias `*deploy`"
-    assert problem.hint == 'quote it if it is a string: `"*deploy"`'
+    diagnostic = only("a: *deploy\n")
+    assert diagnostic.message == "unknown alias `*deploy`"
+    assert diagnostic.help == 'quote it if it is a string: `"*deploy"`'
 
 
 def test_an_alias_inside_of_what_it_names_is_refused():
@@ -322,15 +322,15 @@ def test_an_alias_inside_of_what_it_names_is_refused():
 
 @pytest.mark.parametrize("char", ["\0", "\x1b", "\x7f", "\x80", "\ufeff", "\ufffe"])
 def test_characters_that_yaml_forbids_are_refused_at_their_place(char):
-    problem = only(f"a: 1\nb: x{char}y\n")
-    assert at(problem) == (2, 5)
-    assert f"U+{ord(char):04X}" in problem.message
+    diagnostic = only(f"a: 1\nb: x{char}y\n")
+    assert at(diagnostic) == (2, 5)
+    assert f"U+{ord(char):04X}" in diagnostic.message
 
 
 def test_bytes_that_are_not_utf_8_are_refused_at_their_place():
-    problem = only(b"a: 1\nb: \xff\n")
-    assert problem.message == "not UTF-8: byte 0xff"
-    assert at(problem) == (2, 4)
+    diagnostic = only(b"a: 1\nb: \xff\n")
+    assert diagnostic.message == "not UTF-8: byte 0xff"
+    assert at(diagnostic) == (2, 4)
 
 
 @pytest.mark.parametrize("data", ["a: 1".encode("utf-16"), "a: 1".encode("utf-32")])
@@ -344,9 +344,9 @@ def test_a_lone_surrogate_is_refused():
 
 @pytest.mark.parametrize("number", ["9" * 4301, "0x" + "f" * 4300, "0o" + "7" * 9000, "-" + "1" * 100_000])
 def test_numbers_of_too_many_digits_are_refused(number):
-    problem = only(f"a: {number}\n")
-    assert problem.message == "a number of more than 4300 digits"
-    assert at(problem) == (1, 4)
+    diagnostic = only(f"a: {number}\n")
+    assert diagnostic.message == "a number of more than 4300 digits"
+    assert at(diagnostic) == (1, 4)
 
 
 def test_a_number_of_4300_digits_is_read_and_can_be_shown():
@@ -358,18 +358,18 @@ def test_a_float_that_would_become_infinite_is_refused():
     assert only("a: 1e999\n").message == "a number beyond what a float can hold"
 
 
-def test_every_problem_of_one_pass_is_named():
+def test_every_diagnostic_of_one_pass_is_named():
     messages = [p.message for p in refused("a: 1\na: 2\nb: !x 1\nc: {<<: {}}\nd: *e\nf: @\n")]
     assert len(messages) == 5
     assert messages[-1] == "a value cannot begin with `@`"
 
 
-def test_at_most_a_hundred_problems_are_named():
+def test_at_most_a_hundred_diagnostics_are_named():
     assert len(refused("a: 1\n" * 5000)) == 100
 
 
 @pytest.mark.parametrize(
-    ("text", "place", "message", "hint"),
+    ("text", "span", "message", "help"),
     [
         ("a:\n\tb: 1\n", (2, 1), "a tab cannot indent YAML", "use spaces"),
         ("a: @x\n", (1, 4), "a value cannot begin with `@`", "quote"),
@@ -388,10 +388,10 @@ def test_at_most_a_hundred_problems_are_named():
         ('a: "\\d"\n', (1, 5), "an escape (`\\`) that YAML does not know", "single quotes"),
     ],
 )
-def test_broken_syntax_is_explained(text, place, message, hint):
-    problem = only(text)
-    assert (problem.message, at(problem)) == (message, place)
-    assert hint in problem.hint
+def test_broken_syntax_is_explained(text, span, message, help):
+    diagnostic = only(text)
+    assert (diagnostic.message, at(diagnostic)) == (message, span)
+    assert help in diagnostic.help
 
 
 def test_references_need_no_quotes_in_lines():
@@ -445,7 +445,7 @@ def test_integer_keys_cannot_be_chosen_to_collide():
 # ru_maxrss would be that of this process, which a fork inherits and an exec keeps.
 CONTAINED = """
 import sys, time
-from mprun import diagnostics as problems
+from mprun import diagnostics
 from mprun.jobfile.syntax import document as loader
 from mprun.errors import UsageError
 text = eval(sys.argv[1])
@@ -455,7 +455,7 @@ try:
     loader.parse(text, "bomb.yaml")
     print("accepted")
 except UsageError as error:
-    shown = problems.render(error.problems) if hasattr(error, "problems") else str(error)
+    shown = diagnostics.render(error.diagnostics) if hasattr(error, "diagnostics") else str(error)
     seconds = time.perf_counter() - started
     peak = [line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")][0]
     print(seconds, peak, len(shown))
@@ -538,10 +538,10 @@ def test_no_text_gives_a_traceback(text):
     try:
         document = parse(text, "f")
     except JobFileError as error:
-        assert render(error.problems)  # noqa: PT017 - whether it is raised is up to the text
+        assert render(error.diagnostics)  # noqa: PT017 - whether it is raised is up to the text
     else:
         for path, _ in paths(document.root):
-            assert place_of(document, path).line <= len(document.source.lines)
+            assert span_of(document, path).line <= len(document.source.lines)
 
 
 @given(data=st.binary(max_size=40))
@@ -550,7 +550,7 @@ def test_no_bytes_give_a_traceback(data):
     try:
         parse(data, "f")
     except JobFileError as error:
-        render(error.problems)
+        render(error.diagnostics)
 
 
 def test_the_parser_without_libyaml_reads_the_same(monkeypatch):
@@ -559,9 +559,9 @@ def test_the_parser_without_libyaml_reads_the_same(monkeypatch):
     slow = parse(TEXT, "f")
     assert fast.root == slow.root
     for path, _ in paths(fast.root):
-        assert place_of(fast, path) == place_of(slow, path)
+        assert span_of(fast, path) == span_of(slow, path)
     assert at(only("a: 1\nb: 2\na: 3\n")) == (3, 1)
-    assert only("a: [1\n").place.line >= 1
+    assert only("a: [1\n").span.line >= 1
 
 
 # -- files
@@ -638,7 +638,7 @@ def test_a_tree_that_was_forgotten_is_read_again():
     document, again = parse(text, "job.yaml"), parse(text, "job.yaml")
     again.tree.forget()
     paths = [("tasks",), ("tasks", 0, "args", 1), ("tasks", 1), ()]
-    assert [place_of(again, path) for path in paths] == [place_of(document, path) for path in paths]
+    assert [span_of(again, path) for path in paths] == [span_of(document, path) for path in paths]
     assert again.root == document.root
     assert again.root is again.root
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from mprun.diagnostics import render
 from mprun.errors import JobFileError, UsageError
-from mprun.jobfile.dotenv import MAX_PROBLEMS, read_env_file
+from mprun.jobfile.dotenv import MAX_DIAGNOSTICS, read_env_file
 from mprun.jobfile.text_file import MAX_BYTES
 
 
@@ -26,13 +26,13 @@ def read(tmp_path):
 
 
 @pytest.fixture
-def problems(read):
-    def problems(text):
+def diagnostics(read):
+    def diagnostics(text):
         with pytest.raises(JobFileError) as caught:
             read(text)
-        return caught.value.problems
+        return caught.value.diagnostics
 
-    return problems
+    return diagnostics
 
 
 @pytest.mark.parametrize(
@@ -113,19 +113,19 @@ def test_lines_may_end_as_anywhere_and_the_file_may_begin_with_a_mark(read, end)
         ("A='hunter''2'", "something stands behind a quoted value", 3, "A=***"),
     ],
 )
-def test_a_bad_line_is_told_with_its_place_and_without_its_value(problems, line, message, column, shown):
-    (problem,) = problems(f"GOOD=hunter2\n{line}\nMORE='hunter2'\n")
-    assert problem.message == message
-    assert (problem.place.line, problem.place.column) == (2, column)
-    assert problem.source.path.endswith("my.env")
-    assert problem.source.lines[1] == shown
-    assert "hunter" not in repr(problem) + render([problem])
-    assert problem.hint
+def test_a_bad_line_is_told_with_its_place_and_without_its_value(diagnostics, line, message, column, shown):
+    (diagnostic,) = diagnostics(f"GOOD=hunter2\n{line}\nMORE='hunter2'\n")
+    assert diagnostic.message == message
+    assert (diagnostic.span.line, diagnostic.span.column) == (2, column)
+    assert diagnostic.source.path.endswith("my.env")
+    assert diagnostic.source.lines[1] == shown
+    assert "hunter" not in repr(diagnostic) + render([diagnostic])
+    assert diagnostic.help
 
 
-def test_all_bad_lines_are_told_at_once_up_to_a_hundred(problems):
-    assert [problem.place.line for problem in problems("a\nB=1\nc\n'd'\n")] == [1, 3, 4]
-    assert len(problems("x\n" * 1000)) == MAX_PROBLEMS
+def test_all_bad_lines_are_told_at_once_up_to_a_hundred(diagnostics):
+    assert [diagnostic.span.line for diagnostic in diagnostics("a\nB=1\nc\n'd'\n")] == [1, 3, 4]
+    assert len(diagnostics("x\n" * 1000)) == MAX_DIAGNOSTICS
 
 
 @pytest.mark.parametrize(
@@ -191,11 +191,11 @@ def test_any_value_can_be_quoted(tmp_path_factory, value):
 def test_any_text_is_read_or_refused_with_places_in_it(tmp_path_factory, text):
     path = tmp_path_factory.mktemp("env") / "my.env"
     path.write_bytes(text.encode())
-    variables, problems = {}, []
+    variables, diagnostics = {}, []
     try:
         variables = read_env_file(str(path))
     except JobFileError as error:
-        problems = error.problems
+        diagnostics = error.diagnostics
     assert all(name and "\0" not in name + value for name, value in variables.items())
-    assert all(1 <= problem.place.line <= len(text) + 1 for problem in problems)
-    render(problems)
+    assert all(1 <= diagnostic.span.line <= len(text) + 1 for diagnostic in diagnostics)
+    render(diagnostics)

@@ -140,7 +140,7 @@ def check(text):
 
 
 def said(text):
-    return [(p.message, p.hint) for p in check(text)]
+    return [(p.message, p.help) for p in check(text)]
 
 
 def task(lines):
@@ -150,8 +150,8 @@ def task(lines):
 
 
 def one(lines):
-    (problem,) = check(task(lines))
-    return problem
+    (diagnostic,) = check(task(lines))
+    return diagnostic
 
 
 # -- the schemas themselves
@@ -246,8 +246,8 @@ def test_the_schema_is_found_inside_of_a_wheel_too(tmp_path, monkeypatch):
 
 
 def test_an_unknown_key_is_shown_as_the_design_shows_it():
-    (problem,) = check("tasks:\n  - name: crunch\n    target: a:b\n    retires: 2\n")
-    assert render([problem]) == (
+    (diagnostic,) = check("tasks:\n  - name: crunch\n    target: a:b\n    retires: 2\n")
+    assert render([diagnostic]) == (
         "error: unknown key `retires` in task `crunch`\n"
         " --> f.yaml:4:5\n"
         "  |\n"
@@ -257,7 +257,7 @@ def test_an_unknown_key_is_shown_as_the_design_shows_it():
 
 
 @pytest.mark.parametrize(
-    ("lines", "message", "hint", "marked"),
+    ("lines", "message", "help", "marked"),
     [
         ("retry: {delai: 1s}", "unknown key `delai` in `retry` of task `crunch`", "did you mean `delay`?", "delai"),
         ("max_parallel: 2", "unknown key `max_parallel` in task `crunch`", "it is a key of the job: put it at the top of the file", "max_parallel"),
@@ -305,11 +305,11 @@ def test_an_unknown_key_is_shown_as_the_design_shows_it():
         ("when: [1]", "`when` of task `crunch` must be a reference or one plain value, not a list", "", "[1]"),
     ],
 )  # fmt: skip
-def test_a_mistake_in_a_task_is_explained(lines, message, hint, marked):
-    problem = one(lines)
-    assert (problem.message, problem.hint) == (message, hint)
-    line = problem.source.lines[problem.place.line - 1]
-    assert line[problem.place.column - 1 :][: problem.place.width] == marked
+def test_a_mistake_in_a_task_is_explained(lines, message, help, marked):
+    diagnostic = one(lines)
+    assert (diagnostic.message, diagnostic.help) == (message, help)
+    line = diagnostic.source.lines[diagnostic.span.line - 1]
+    assert line[diagnostic.span.column - 1 :][: diagnostic.span.width] == marked
 
 
 @pytest.mark.parametrize(
@@ -329,31 +329,31 @@ def test_a_mistake_in_a_task_is_explained(lines, message, hint, marked):
     ],
 )
 def test_a_target_of_another_form_is_refused_with_a_suggestion(target, suggestion):
-    (problem,) = check(
+    (diagnostic,) = check(
         f"tasks: [{{target: '{target}'}}]" if '"' not in target else f"tasks: [{{target: {target}}}]"
     )
-    assert problem.message.startswith(
+    assert diagnostic.message.startswith(
         "`target` of task `Process-1` must look like `package.module:callable`, not "
     )
-    assert problem.hint == (f"did you mean `{suggestion}`?" if suggestion else "")
+    assert diagnostic.help == (f"did you mean `{suggestion}`?" if suggestion else "")
 
 
 @pytest.mark.parametrize("char", [*"/[]{}*?$", "\\0", "\\n", "\\x1b", "\\x7f", "\\x9b"])
 def test_each_character_that_no_task_name_may_have_is_named(char):
-    (problem,) = check(f'tasks: [{{target: a:b, name: "a{char}"}}]')
-    assert "must be 1 to 100 characters" in problem.message
-    assert re.fullmatch(r"take the `.+` out", problem.hint)
+    (diagnostic,) = check(f'tasks: [{{target: a:b, name: "a{char}"}}]')
+    assert "must be 1 to 100 characters" in diagnostic.message
+    assert re.fullmatch(r"take the `.+` out", diagnostic.help)
 
 
 def test_task_names_have_1_to_100_characters():
     assert check(f"tasks: [{{target: a:b, name: {'名' * 100}}}]") == []
-    (problem,) = check(f"tasks: [{{target: a:b, name: {'x' * 101}}}]")
-    assert "must have at most 100 characters" in problem.message
+    (diagnostic,) = check(f"tasks: [{{target: a:b, name: {'x' * 101}}}]")
+    assert "must have at most 100 characters" in diagnostic.message
     assert said('tasks: [{target: a:b, name: ""}]') == [("`name` of task `Process-1` must not be empty", "")]
 
 
 @pytest.mark.parametrize(
-    ("text", "message", "hint"),
+    ("text", "message", "help"),
     [
         ("a: 1\ntasks: [{target: a:b}]", "unknown key `a` in the job", ""),
         ("max_parallel: \"four\"\ntasks: [{target: a:b}]", "`max_parallel` must be a whole number from 1 to 1,000,000, not the string `\"four\"`", ""),
@@ -377,23 +377,23 @@ def test_task_names_have_1_to_100_characters():
         ("tasks: [{target: a:b}]\nparams: {1a: 2}", "`1a` in `params` is no name for a param: a letter, then letters, digits, `_` and `-`", ""),
     ],
 )  # fmt: skip
-def test_a_mistake_in_the_job_is_explained(text, message, hint):
-    assert said(text) == [(message, hint)]
+def test_a_mistake_in_the_job_is_explained(text, message, help):
+    assert said(text) == [(message, help)]
 
 
-def test_all_problems_are_told_at_once_in_the_order_of_the_file():
-    problems = check("max_parallel: x\ntasks:\n  - target: a\n    daemon: no\n  - {target: 1}\n")
-    assert [p.place.line for p in problems] == [1, 3, 4, 5]
+def test_all_diagnostics_are_told_at_once_in_the_order_of_the_file():
+    diagnostics = check("max_parallel: x\ntasks:\n  - target: a\n    daemon: no\n  - {target: 1}\n")
+    assert [p.span.line for p in diagnostics] == [1, 3, 4, 5]
 
 
-def test_at_most_a_hundred_problems_are_told():
+def test_at_most_a_hundred_diagnostics_are_told():
     assert len(check("tasks:\n" + "  - {target: 1}\n" * 5000)) == 100
 
 
-def test_when_the_two_checks_disagree_there_is_still_a_problem(monkeypatch):
+def test_when_the_two_checks_disagree_there_is_still_a_diagnostic(monkeypatch):
     monkeypatch.setattr(Checker, "is_valid", lambda self, value: False)
-    (problem,) = check("tasks: [{target: a:b}]")
-    assert problem.message == "the job does not obey its schema"
+    (diagnostic,) = check("tasks: [{target: a:b}]")
+    assert diagnostic.message == "the job does not obey its schema"
 
 
 LIBRARY_WORDS = (
@@ -490,13 +490,13 @@ def test_whatever_is_wrong_is_explained_in_our_words(tree, seed, junk):
     )  # JSON is YAML, but for NaN, which reads as a string, and keys that are made strings
     document = parse(text.replace("\x7f", "?"), "f.yaml")
     valid = Checker(JOB).is_valid(document.root)
-    problems = job_schema.check(document)
-    assert valid == (not problems)
-    for problem in problems:
-        assert not any(words in problem.message for words in LIBRARY_WORDS)
-        assert problem.message != "the job does not obey its schema"
-        assert len(problem.message) < 400
-    assert render(problems).replace("\n", "").isprintable()
+    diagnostics = job_schema.check(document)
+    assert valid == (not diagnostics)
+    for diagnostic in diagnostics:
+        assert not any(words in diagnostic.message for words in LIBRARY_WORDS)
+        assert diagnostic.message != "the job does not obey its schema"
+        assert len(diagnostic.message) < 400
+    assert render(diagnostics).replace("\n", "").isprintable()
 
 
 def test_no_message_quotes_more_than_200_characters_of_the_file():
@@ -510,10 +510,10 @@ def test_no_message_quotes_more_than_200_characters_of_the_file():
         f'tasks: ["{z}:z"]\ntimeout: "{"9" * 3000}s"',
     ]
     for text in texts:
-        problems = check(text)
-        assert problems
-        for problem in problems:
-            assert problem.message.count("z") + problem.hint.count("z") <= 200, problem.message
+        diagnostics = check(text)
+        assert diagnostics
+        for diagnostic in diagnostics:
+            assert diagnostic.message.count("z") + diagnostic.help.count("z") <= 200, diagnostic.message
 
 
 # -- speed and safety
@@ -572,11 +572,11 @@ def test_a_hostile_file_is_refused_quickly(text):
 
     started = time.perf_counter()
     try:
-        problems = check(text)
+        diagnostics = check(text)
     except JobFileError as error:
-        problems = error.problems
-    assert problems
-    assert render(problems)
+        diagnostics = error.diagnostics
+    assert diagnostics
+    assert render(diagnostics)
     assert time.perf_counter() - started < 3
 
 

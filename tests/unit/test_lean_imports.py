@@ -144,7 +144,7 @@ if len(sys.argv) > 1:
 try:
     parse({text!r}, "job.yaml")
 except JobFileError as error:
-    print([(one.message, one.hint, one.place) for one in error.problems])
+    print([(one.message, one.help, one.span) for one in error.diagnostics])
 """
     with_all, alone = (
         subprocess.run(

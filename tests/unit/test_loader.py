@@ -39,11 +39,11 @@ class Desk:
             views(job)
         return job
 
-    def problems(self, *options, **given):
+    def diagnostics(self, *options, **given):
         """What is wrong with `job.yaml`: `line:column message`, each."""
         with pytest.raises(JobFileError) as caught:
             self.job(*options, **given)
-        return [f"{p.place.line}:{p.place.column} {p.message}" for p in caught.value.problems]
+        return [f"{p.span.line}:{p.span.column} {p.message}" for p in caught.value.diagnostics]
 
     def needs(self, *options, **given):
         """The names that each task depends on."""
@@ -162,7 +162,7 @@ def test_texts_of_a_param_are_no_references(desk):
 )
 def test_what_a_matrix_gives_as_a_dependency_must_be_a_name(desk, depends_on):
     text = repr(depends_on).replace("'", '"')
-    problems = desk.problems(
+    diagnostics = desk.diagnostics(
         job=f"""
         tasks:
           - {{name: a, target: "m:f"}}
@@ -172,8 +172,8 @@ def test_what_a_matrix_gives_as_a_dependency_must_be_a_name(desk, depends_on):
             depends_on: {text}
         """
     )
-    assert problems
-    assert all(problem.startswith("7:") for problem in problems)
+    assert diagnostics
+    assert all(diagnostic.startswith("7:") for diagnostic in diagnostics)
 
 
 def test_names_with_the_values_of_a_matrix_are_dependencies(desk):
@@ -192,7 +192,7 @@ def test_names_with_the_values_of_a_matrix_are_dependencies(desk):
 
 
 def test_what_a_task_depends_on_cannot_be_an_item_that_only_the_run_will_know(desk):
-    (problem,) = desk.problems(
+    (diagnostic,) = desk.diagnostics(
         job="""
         tasks:
           - {name: a, target: "m:f"}
@@ -202,8 +202,8 @@ def test_what_a_task_depends_on_cannot_be_an_item_that_only_the_run_will_know(de
             depends_on: ["${item}"]
         """
     )
-    assert problem.startswith("7:")
-    assert "known only during the run" in problem
+    assert diagnostic.startswith("7:")
+    assert "known only during the run" in diagnostic
 
 
 # ---- what is yours
@@ -268,7 +268,7 @@ def test_a_file_whose_required_params_are_missing_is_valid(desk, kind, text):
 @pytest.mark.parametrize("declared", ["{type: integer}", "{enum: [a, b]}", "{type: string, pattern: '^x$'}"])
 @pytest.mark.parametrize("given", ["${params.s}", "with ${params.s}"])
 def test_a_secret_that_a_recipe_refuses_is_not_in_the_message(desk, declared, given):
-    (problem,) = desk.problems(
+    (diagnostic,) = desk.diagnostics(
         env={"MPRUN_PARAM_S": SECRET},
         job=f"""
         params: {{s: {{type: string, secret: true}}}}
@@ -276,8 +276,8 @@ def test_a_secret_that_a_recipe_refuses_is_not_in_the_message(desk, declared, gi
         """,
         r=f"params: {{tok: {declared}}}\ntasks: [{{target: 'm:f', args: ['${{params.tok}}']}}]",
     )
-    assert "`tok` must" in problem
-    assert SECRET not in problem
+    assert "`tok` must" in diagnostic
+    assert SECRET not in diagnostic
 
 
 @pytest.mark.parametrize(
@@ -290,7 +290,7 @@ def test_a_secret_that_a_recipe_refuses_is_not_in_the_message(desk, declared, gi
     ],
 )
 def test_a_secret_stays_one_in_a_recipe_whatever_it_is_called_there(desk, key):
-    problems = desk.problems(
+    diagnostics = desk.diagnostics(
         env={"MPRUN_PARAM_S": SECRET},
         job="""
         params: {s: {type: string, secret: true}}
@@ -299,8 +299,8 @@ def test_a_secret_stays_one_in_a_recipe_whatever_it_is_called_there(desk, key):
         mid="params: {tok: ''}\ntasks: [{name: m, uses: r.yaml, with: {tok: '<${params.tok}>'}}]",
         r=f"params: {{tok: ''}}\ntasks: [{{target: 'm:f', {key}}}]",
     )
-    assert "a secret can stand in" in problems[0]
-    assert SECRET not in "".join(problems)
+    assert "a secret can stand in" in diagnostics[0]
+    assert SECRET not in "".join(diagnostics)
 
 
 def test_what_only_the_run_will_know_is_no_secret_in_a_recipe_of_a_recipe(desk):
@@ -318,7 +318,7 @@ def test_what_only_the_run_will_know_is_no_secret_in_a_recipe_of_a_recipe(desk):
 
 @pytest.mark.parametrize("key", ["cwd: '${env.A}'", "expect: {result: '${env.A}'}", "tags: ['${env.A}']"])
 def test_a_variable_with_a_secret_in_it_is_one(desk, key):
-    (problem,) = desk.problems(
+    (diagnostic,) = desk.diagnostics(
         env={"MPRUN_PARAM_S": SECRET},
         job=f"""
         params: {{s: {{type: string, secret: true}}}}
@@ -328,8 +328,8 @@ def test_a_variable_with_a_secret_in_it_is_one(desk, key):
           - {{target: "m:f", {key}}}
         """,
     )
-    assert problem.startswith("6:")
-    assert "a secret can stand in" in problem
+    assert diagnostic.startswith("6:")
+    assert "a secret can stand in" in diagnostic
 
 
 def test_a_secret_is_in_no_view_of_a_plan(desk):
@@ -364,17 +364,17 @@ def test_a_secret_is_in_no_view_of_a_plan(desk):
 # ---- env files
 
 
-def test_an_env_file_whose_name_refers_to_nothing_is_a_problem_with_a_place(desk):
-    (problem,) = desk.problems(job="env_file: ${env.NOPE}.env\ntasks: [{target: 'm:f'}]")
-    assert problem == "1:11 the environment variable `NOPE` is not set"
+def test_an_env_file_whose_name_refers_to_nothing_is_a_diagnostic_with_a_place(desk):
+    (diagnostic,) = desk.diagnostics(job="env_file: ${env.NOPE}.env\ntasks: [{target: 'm:f'}]")
+    assert diagnostic == "1:11 the environment variable `NOPE` is not set"
 
 
 def test_an_env_file_cannot_be_what_a_task_returns(desk):
-    (problem,) = desk.problems(
+    (diagnostic,) = desk.diagnostics(
         job="tasks: [{name: a, target: 'm:f'}, {uses: r.yaml, with: {p: '${tasks.a.result}'}}]",
         r="params: {p: ''}\nenv_file: ${params.p}\ntasks: [{target: 'm:f'}]",
     )
-    assert problem.startswith("2:11 `${params.p}` is known only during the run")
+    assert diagnostic.startswith("2:11 `${params.p}` is known only during the run")
 
 
 # ---- scopes and precedence
@@ -448,19 +448,19 @@ def test_what_is_wrong_in_a_recipe_is_told_at_its_place_in_that_file(desk):
             job="tasks: [{name: u, uses: r.yaml, with: {p: 1}}]",
             r="params: {p: {type: integer}}\ntasks:\n  - {target: 'm:f', args: ['${params.q}']}",
         )
-    (problem,) = caught.value.problems
-    assert (problem.source.path, problem.place.line) == (str(desk.path / "r.yaml"), 3)
+    (diagnostic,) = caught.value.diagnostics
+    assert (diagnostic.source.path, diagnostic.span.line) == (str(desk.path / "r.yaml"), 3)
     with pytest.raises(JobFileError) as caught:
         desk.job(
             job="tasks:\n  - {name: u, uses: r.yaml, with: {p: x}}",
             r="params: {p: {type: integer}}\ntasks:\n  - {target: 'm:f'}",
         )
-    (problem,) = caught.value.problems
-    assert (problem.source.path, problem.place.line) == (str(desk.path / "job.yaml"), 2)
+    (diagnostic,) = caught.value.diagnostics
+    assert (diagnostic.source.path, diagnostic.span.line) == (str(desk.path / "job.yaml"), 2)
 
 
 def test_what_one_instance_alone_makes_wrong_is_told_at_its_key(desk):
-    (problem,) = desk.problems(
+    (diagnostic,) = desk.diagnostics(
         job="""
         tasks:
           - name: a
@@ -469,16 +469,16 @@ def test_what_one_instance_alone_makes_wrong_is_told_at_its_key(desk):
             timeout: ${matrix.t}
         """
     )
-    assert problem.startswith("6:14 ")
-    assert "`soon`" in problem
+    assert diagnostic.startswith("6:14 ")
+    assert "`soon`" in diagnostic
 
 
 @pytest.mark.parametrize("uses", ["job.yaml", "r.yaml"])
 def test_a_recipe_that_includes_itself_is_refused(desk, uses):
-    (problem,) = desk.problems(
+    (diagnostic,) = desk.diagnostics(
         job=f"tasks: [{{name: u, uses: {uses}}}]", r="tasks: [{name: v, uses: ./job.yaml}]"
     )
-    assert "includes itself" in problem
+    assert "includes itself" in diagnostic
 
 
 # ---- conditions of recipes
@@ -514,14 +514,14 @@ def test_the_condition_of_a_recipe_is_that_of_all_its_tasks(desk):
 def test_more_tasks_than_a_run_can_have_are_refused_at_once(desk):
     begin = time.monotonic()
     values = list(range(501))
-    (problem,) = desk.problems(job=f"tasks: [{{target: 'm:f', matrix: {{a: {values}, b: {values}}}}}]")
-    assert "251,001 tasks are too many: 250,000 is the most" in problem
+    (diagnostic,) = desk.diagnostics(job=f"tasks: [{{target: 'm:f', matrix: {{a: {values}, b: {values}}}}}]")
+    assert "251,001 tasks are too many: 250,000 is the most" in diagnostic
     values = list(range(600))
-    problems = desk.problems(
+    diagnostics = desk.diagnostics(
         job=f"tasks: [{{name: u, uses: r.yaml, matrix: {{a: {values}}}}}]",
         r=f"tasks: [{{target: 'm:f', matrix: {{a: {values}}}}}]",
     )
-    assert "360,000 tasks are too many" in problems[0]
+    assert "360,000 tasks are too many" in diagnostics[0]
     assert time.monotonic() - begin < 5
 
 
@@ -531,12 +531,12 @@ def test_recipes_that_multiply_are_refused_before_memory_is_gone(desk):
         for n in range(7)
     }
     begin = time.monotonic()
-    (problem,) = desk.problems(
+    (diagnostic,) = desk.diagnostics(
         job="tasks: [{name: u, uses: r0.yaml}]",
         **files,
         r7=f"tasks: [{{target: 'm:f', matrix: {{a: {list(range(10))}}}}}]",
     )
-    assert "100,000,000 tasks are too many" in problem
+    assert "100,000,000 tasks are too many" in diagnostic
     assert time.monotonic() - begin < 2
 
 
@@ -601,16 +601,16 @@ def test_who_waits_for_an_unknown_task_with_a_recipe_is_told_where_it_says_so(de
     }
     with pytest.raises(JobFileError) as caught:
         desk.job(job="tasks:\n  - {target: 'm:f'}\n  - {name: u, uses: s.yaml, depends_on: [zz/y]}", **files)
-    (problem,) = caught.value.problems
-    assert (problem.source.path, problem.place.line, problem.place.column) == (
+    (diagnostic,) = caught.value.diagnostics
+    assert (diagnostic.source.path, diagnostic.span.line, diagnostic.span.column) == (
         str(desk.path / "job.yaml"),
         3,
         42,
     )
     with pytest.raises(JobFileError) as caught:
         desk.job(job="tasks: [{name: u, uses: r.yaml}]", **files)
-    (problem,) = caught.value.problems
-    assert (problem.source.path, problem.place.column) == (str(desk.path / "r.yaml"), 46)
+    (diagnostic,) = caught.value.diagnostics
+    assert (diagnostic.source.path, diagnostic.span.column) == (str(desk.path / "r.yaml"), 46)
 
 
 def test_instances_of_a_late_list_can_be_waited_for_until_they_are_ready(desk):
@@ -644,19 +644,19 @@ def test_instances_of_a_late_list_can_be_waited_for_until_they_are_ready(desk):
 @pytest.mark.parametrize("own", ["", "foreach: [1]", "matrix: {other: [1]}"])
 def test_defaults_that_name_what_a_task_has_not_are_refused(desk, key, own):
     own = "" if "foreach" in own and "item" in key else own
-    problems = desk.problems(
+    diagnostics = desk.diagnostics(
         job=f"resources: {{db: 1}}\ndefaults: {{{key}}}\ntasks: [{{name: a, target: 'm:f'{own and ', ' + own}}}]"  # noqa: E501
     )
-    assert problems[0].startswith("2:")
-    assert "cannot stand here" in problems[0]
-    assert "in task `a`" in problems[0]
+    assert diagnostics[0].startswith("2:")
+    assert "cannot stand here" in diagnostics[0]
+    assert "in task `a`" in diagnostics[0]
 
 
 @pytest.mark.parametrize("key", ["timeout: '${matrix.n}'", "name: '${item}'", "max_parallel: '${item}'"])
 def test_a_job_has_no_values_of_a_matrix(desk, key):
-    (problem,) = desk.problems(job=f"{key}\ntasks: [{{target: 'm:f'}}]")
-    assert problem.startswith("1:")
-    assert "cannot stand here" in problem
+    (diagnostic,) = desk.diagnostics(job=f"{key}\ntasks: [{{target: 'm:f'}}]")
+    assert diagnostic.startswith("1:")
+    assert "cannot stand here" in diagnostic
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from mprun.diagnostics import render
 from mprun.errors import JobFileError, UsageError
 from mprun.jobfile.model import Origin
-from mprun.jobfile.params import MAX_PROBLEMS, ParamInput, declare, from_options, from_with, settle
+from mprun.jobfile.params import MAX_DIAGNOSTICS, ParamInput, declare, from_options, from_with, settle
 from mprun.jobfile.references import Reference, Template
 from mprun.jobfile.schema.job_schema import check
 from mprun.jobfile.syntax.document import parse
@@ -30,20 +30,20 @@ def values(params, *options, **environment):
     return settled(params, options, environment)[0]
 
 
-def problems(params, *options, **environment):
+def diagnostics(params, *options, **environment):
     with pytest.raises(JobFileError) as caught:
         settled(params, options, environment)
-    return caught.value.problems
+    return caught.value.diagnostics
 
 
 def only(params, *options, **environment):
-    (problem,) = problems(params, *options, **environment)
-    return problem
+    (diagnostic,) = diagnostics(params, *options, **environment)
+    return diagnostic
 
 
-def marked(problem):
-    line = problem.source.lines[problem.place.line - 1]
-    return line[problem.place.column - 1 :][: problem.place.width]
+def marked(diagnostic):
+    line = diagnostic.source.lines[diagnostic.span.line - 1]
+    return line[diagnostic.span.column - 1 :][: diagnostic.span.width]
 
 
 def usage(params, *options):
@@ -99,7 +99,7 @@ def test_the_names_of_secrets_are_told():
 
 
 @pytest.mark.parametrize(
-    ("param", "message", "hint", "mark"),
+    ("param", "message", "help", "mark"),
     [
         ("{type: integer, default: x}", "DEFAULT must be a whole number, not the string `x`",
          "", "x"),
@@ -135,10 +135,10 @@ def test_the_names_of_secrets_are_told():
          "take one of the two out", "default"),
     ],
 )  # fmt: skip
-def test_a_declaration_that_contradicts_itself_is_told_at_its_place(param, message, hint, mark):
-    problem = only(f"{{p: {param}}}")
+def test_a_declaration_that_contradicts_itself_is_told_at_its_place(param, message, help, mark):
+    diagnostic = only(f"{{p: {param}}}")
     message = message.replace("DEFAULT", "the default of the param `p`")
-    assert (problem.message, problem.hint, marked(problem)) == (message, hint, mark)
+    assert (diagnostic.message, diagnostic.help, marked(diagnostic)) == (message, help, mark)
     # Whoever only reads the file is told, too, but for what a pattern would find.
     if "pattern: a" not in param:
         with pytest.raises(JobFileError):
@@ -146,8 +146,8 @@ def test_a_declaration_that_contradicts_itself_is_told_at_its_place(param, messa
 
 
 def test_a_value_is_not_held_against_a_declaration_that_is_wrong():
-    problem = only("{p: {type: integer, enum: [a]}}", "p=3")
-    assert problem.message.startswith("item 1 of `enum` of the param `p` ")
+    diagnostic = only("{p: {type: integer, enum: [a]}}", "p=3")
+    assert diagnostic.message.startswith("item 1 of `enum` of the param `p` ")
     assert "is not a regular expression" in only("{p: {pattern: '[', default: a}}", "p=3").message
 
 
@@ -156,10 +156,10 @@ def test_null_among_the_choices_says_nothing():
     assert values("{p: {enum: [1, null], default: }}") == {"p": None}
 
 
-def test_a_hint_is_of_what_stands_in_the_file_or_is_not_given():
-    problem = only("{a: {type: string, default: &n 3}, b: *n}")
-    assert problem.message == "the default of the param `a` must be a string, not the number `3`"
-    assert problem.hint == ""
+def test_a_help_is_of_what_stands_in_the_file_or_is_not_given():
+    diagnostic = only("{a: {type: string, default: &n 3}, b: *n}")
+    assert diagnostic.message == "the default of the param `a` must be a string, not the number `3`"
+    assert diagnostic.help == ""
 
 
 # -- what is given
@@ -229,8 +229,8 @@ def test_a_text_is_read_as_the_declared_type(kind, text, value):
     ],
 )
 def test_a_text_that_is_none_of_the_type_is_told_with_its_param(kind, text, message):
-    problem = only(f"{{p: {{type: {kind}}}}}", f"p={text}")
-    assert (problem.message, marked(problem)) == (f"the param `p` {message}", "p")
+    diagnostic = only(f"{{p: {{type: {kind}}}}}", f"p={text}")
+    assert (diagnostic.message, marked(diagnostic)) == (f"the param `p` {message}", "p")
 
 
 def test_a_number_that_is_too_long_is_no_number():
@@ -310,7 +310,7 @@ def test_what_cannot_be_given_is_a_usage_error(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("param", "text", "message", "hint"),
+    ("param", "text", "message", "help"),
     [
         ("{enum: [small, large]}", "smal",
          "must be one of `small`, `large`; `-p` gives `smal`", "did you mean `small`?"),
@@ -326,9 +326,13 @@ def test_what_cannot_be_given_is_a_usage_error(tmp_path):
          ""),
     ],
 )  # fmt: skip
-def test_a_value_must_be_among_the_choices_and_match(param, text, message, hint):
-    problem = only(f"{{p: {param}}}", f"p={text}")
-    assert (problem.message, problem.hint, marked(problem)) == (f"the param `p` {message}", hint, "p")
+def test_a_value_must_be_among_the_choices_and_match(param, text, message, help):
+    diagnostic = only(f"{{p: {param}}}", f"p={text}")
+    assert (diagnostic.message, diagnostic.help, marked(diagnostic)) == (
+        f"the param `p` {message}",
+        help,
+        "p",
+    )
 
 
 def test_what_fits_is_taken():
@@ -345,23 +349,23 @@ def test_a_long_list_of_choices_is_cut():
 
 def test_among_very_many_choices_the_one_that_was_meant_is_not_looked_for():
     choices = ", ".join(f"c{number:05}" for number in range(2000))
-    assert only(f"{{p: {{enum: [{choices}]}}}}", "p=c00000x").hint == "did you mean `c00000`?"
-    assert only(f"{{p: {{enum: [{choices}, small]}}}}", "p=smal").hint == ""
+    assert only(f"{{p: {{enum: [{choices}]}}}}", "p=c00000x").help == "did you mean `c00000`?"
+    assert only(f"{{p: {{enum: [{choices}, small]}}}}", "p=smal").help == ""
 
 
 def test_what_is_required_must_be_given():
-    problem = only("{day: {required: true}}")
-    assert problem.message == "the param `day` is required"
-    assert problem.hint == "give it with `-p day=…` or MPRUN_PARAM_DAY"
-    assert (problem.place.line, marked(problem)) == (1, "day")
+    diagnostic = only("{day: {required: true}}")
+    assert diagnostic.message == "the param `day` is required"
+    assert diagnostic.help == "give it with `-p day=…` or MPRUN_PARAM_DAY"
+    assert (diagnostic.span.line, marked(diagnostic)) == (1, "day")
     assert values("{day: {required: true}}", "day=") == {"day": ""}
     assert values("{day: {required: true, default: }}", MPRUN_PARAM_DAY="x") == {"day": "x"}
 
 
-def test_all_problems_are_told_at_once():
+def test_all_diagnostics_are_told_at_once():
     params = "{a: {required: true}, b: {pattern: '['}, c: 3, d: {enum: [x]}}"
-    found = problems(params, "c=x", MPRUN_PARAM_D="y")
-    assert [marked(problem) for problem in found] == ["a", "'['", "c", "d"]
+    found = diagnostics(params, "c=x", MPRUN_PARAM_D="y")
+    assert [marked(diagnostic) for diagnostic in found] == ["a", "'['", "c", "d"]
 
 
 # -- secrets
@@ -376,16 +380,16 @@ def test_a_secret_may_come_from_a_file_or_the_environment(tmp_path):
 
 @pytest.mark.parametrize("text", ["hunter2", "@@hunter2", ""])
 def test_a_secret_must_not_stand_on_the_command_line(text):
-    problem = only("{s: {secret: true}}", f"s={text}")
+    diagnostic = only("{s: {secret: true}}", f"s={text}")
     reason = "a secret on the command line can be read by every user of the machine"
-    assert problem.message == f"the param `s` is secret: {reason}"
-    assert problem.hint == "give it with `-p s=@FILE` or MPRUN_PARAM_S"
-    assert "hunter2" not in repr(problem)
+    assert diagnostic.message == f"the param `s` is secret: {reason}"
+    assert diagnostic.help == "give it with `-p s=@FILE` or MPRUN_PARAM_S"
+    assert "hunter2" not in repr(diagnostic)
 
 
 def test_a_secret_that_is_not_given_is_asked_for_in_a_safe_way():
-    problem = only("{s: {secret: true, required: true}}")
-    assert problem.hint == "give it with `-p s=@FILE` or MPRUN_PARAM_S"
+    diagnostic = only("{s: {secret: true, required: true}}")
+    assert diagnostic.help == "give it with `-p s=@FILE` or MPRUN_PARAM_S"
 
 
 @pytest.mark.parametrize(
@@ -414,9 +418,9 @@ def test_a_secret_is_in_no_message(tmp_path, param, must, way):
         given = from_options([], {"MPRUN_PARAM_S": "hunter2"}, declared)
     with pytest.raises(JobFileError) as caught:
         settle(document, declared, given, within=within)
-    (problem,) = caught.value.problems
-    assert problem.message.startswith(f"the param `s` {must}; ") or way == "with"
-    assert "hunter2" not in problem.message + problem.hint + render([problem]) + str(caught.value)
+    (diagnostic,) = caught.value.diagnostics
+    assert diagnostic.message.startswith(f"the param `s` {must}; ") or way == "with"
+    assert "hunter2" not in diagnostic.message + diagnostic.help + render([diagnostic]) + str(caught.value)
     assert caught.value.__cause__ is None
     assert caught.value.__context__ is None
 
@@ -434,11 +438,11 @@ def recipe(params, with_text, lenient=False):
     return settle(document, document.root["params"], given, within=within, lenient=lenient)[0]
 
 
-def recipe_problems(params, with_text, lenient=False):
+def recipe_diagnostics(params, with_text, lenient=False):
     with pytest.raises(JobFileError) as caught:
         recipe(params, with_text, lenient)
-    assert all(problem.source.path == "user.yaml" for problem in caught.value.problems)
-    return caught.value.problems
+    assert all(diagnostic.source.path == "user.yaml" for diagnostic in caught.value.diagnostics)
+    return caught.value.diagnostics
 
 
 def test_with_gives_values_with_their_types():
@@ -449,12 +453,15 @@ def test_with_gives_values_with_their_types():
 
 def test_null_from_with_is_null_but_not_of_what_is_required():
     assert recipe("{n: 3}", "with: {n: }") == {"n": None}
-    (problem,) = recipe_problems("{n: {required: true}}", "with: {n: null}")
-    assert (problem.message, marked(problem)) == ("the param `n` must not be null; `with` gives null", "null")
+    (diagnostic,) = recipe_diagnostics("{n: {required: true}}", "with: {n: null}")
+    assert (diagnostic.message, marked(diagnostic)) == (
+        "the param `n` must not be null; `with` gives null",
+        "null",
+    )
 
 
 @pytest.mark.parametrize(
-    ("param", "value", "message", "hint"),
+    ("param", "value", "message", "help"),
     [
         ("a", "010", "must be a string; `with` gives the number `10`", 'quote it: `"010"`'),
         ("a", "true", "must be a string; `with` gives the boolean `true`", 'quote it: `"true"`'),
@@ -471,22 +478,29 @@ def test_null_from_with_is_null_but_not_of_what_is_required():
          "must have only items that match `a`; `with` gives the string `bb`", ""),
     ],
 )  # fmt: skip
-def test_what_with_gives_is_not_converted_and_told_where_it_stands(param, value, message, hint):
-    (problem,) = recipe_problems(f"{{p: {param}}}", f"with: {{p: {value}}}")
-    assert (problem.message, problem.hint, marked(problem)) == (f"the param `p` {message}", hint, value)
+def test_what_with_gives_is_not_converted_and_told_where_it_stands(param, value, message, help):
+    (diagnostic,) = recipe_diagnostics(f"{{p: {param}}}", f"with: {{p: {value}}}")
+    assert (diagnostic.message, diagnostic.help, marked(diagnostic)) == (
+        f"the param `p` {message}",
+        help,
+        value,
+    )
 
 
 def test_what_with_must_give_is_told_at_the_task():
-    (problem,) = recipe_problems("{day: {required: true}}", "with: {}")
-    assert (problem.message, problem.hint) == ("`recipe.yaml` needs the param `day`", "add `day:` to `with`")
-    assert marked(problem) == "with"
-    (problem,) = recipe_problems("{day: {required: true}}", "name: a", lenient=True)
-    assert problem.place.line == 2
+    (diagnostic,) = recipe_diagnostics("{day: {required: true}}", "with: {}")
+    assert (diagnostic.message, diagnostic.help) == (
+        "`recipe.yaml` needs the param `day`",
+        "add `day:` to `with`",
+    )
+    assert marked(diagnostic) == "with"
+    (diagnostic,) = recipe_diagnostics("{day: {required: true}}", "name: a", lenient=True)
+    assert diagnostic.span.line == 2
 
 
 def test_what_the_recipe_does_not_have_is_told_at_its_key():
-    (problem,) = recipe_problems("{day: a}", "with: {dya: b}")
-    assert (problem.message, problem.hint, marked(problem)) == (
+    (diagnostic,) = recipe_diagnostics("{day: a}", "with: {dya: b}")
+    assert (diagnostic.message, diagnostic.help, marked(diagnostic)) == (
         "`recipe.yaml` has no param `dya`",
         "did you mean `day`?",
         "dya",
@@ -549,7 +563,7 @@ def test_a_file_of_many_params_is_settled_in_a_moment():
     begun = time.monotonic()
     with pytest.raises(JobFileError) as caught:
         settle(document, document.root["params"], {})
-    assert len(caught.value.problems) == MAX_PROBLEMS
+    assert len(caught.value.diagnostics) == MAX_DIAGNOSTICS
     assert time.monotonic() - begun < 5
 
 
@@ -560,7 +574,7 @@ def test_many_names_that_are_not_there_are_refused_in_a_moment():
     begun = time.monotonic()
     with pytest.raises(JobFileError) as caught:
         settle(document, document.root["params"], from_with(user.root["with"]), within=within)
-    assert len(caught.value.problems) == MAX_PROBLEMS
+    assert len(caught.value.diagnostics) == MAX_DIAGNOSTICS
     with pytest.raises(UsageError):
         from_options(["q=1"], {}, document.root["params"])
     assert time.monotonic() - begun < 5
@@ -574,7 +588,7 @@ def test_a_long_list_is_read_in_a_moment(text):
     try:
         values("{xs: []}", f"xs={text}")
     except JobFileError as error:
-        assert len(error.problems[0].message) < 500  # noqa: PT017 - either may be
+        assert len(error.diagnostics[0].message) < 500  # noqa: PT017 - either may be
     assert time.monotonic() - begun < 5
 
 
@@ -590,7 +604,7 @@ def test_a_list_that_is_written_as_json_is_read_back(items):
 
 
 @hypothesis_given(st.text(), st.sampled_from(["string", "integer", "number", "boolean", "list"]))
-def test_any_text_is_a_value_of_the_type_or_a_problem(text, kind):
+def test_any_text_is_a_value_of_the_type_or_a_diagnostic(text, kind):
     try:
         value = values(f"{{p: {{type: {kind}}}}}", f"p={'@' if text.startswith('@') else ''}{text}")["p"]
     except JobFileError:

@@ -44,7 +44,7 @@ def resolved(node, **more):
     return resolve(compiled(node), Resolver(SCOPE, **more))
 
 
-def problem(call, *arguments):
+def diagnostic(call, *arguments):
     with pytest.raises(ReferenceProblem) as caught:
         call(*arguments)
     return caught.value
@@ -117,7 +117,7 @@ def test_text_around_references_is_a_template_that_is_written_as_it_was(text):
 
 
 @pytest.mark.parametrize(
-    ("text", "said", "hint"),
+    ("text", "said", "help"),
     [
         ("${", "a `${` that is not closed", "close it with `}`, or write `$${` for a literal `${`"),
         ("x ${params.n", "a `${` that is not closed", "close it with `}`, or write `$${` for a literal `${`"),
@@ -147,17 +147,17 @@ def test_text_around_references_is_a_template_that_is_written_as_it_was(text):
         ("${tasks.a.result..x}", "is no reference such as `${tasks.NAME.result}`", ""),
     ],
 )
-def test_what_is_no_reference_is_refused_with_a_remedy(text, said, hint):
-    found = problem(parse, text)
+def test_what_is_no_reference_is_refused_with_a_remedy(text, said, help):
+    found = diagnostic(parse, text)
     assert said in str(found)
-    assert found.hint.startswith(hint)
+    assert found.help.startswith(help)
     assert found.text in text
 
 
 def test_a_long_one_is_quoted_short():
-    found = problem(parse, f"${{{'x' * 5000}}}")
+    found = diagnostic(parse, f"${{{'x' * 5000}}}")
     assert len(str(found)) < 200
-    assert len(found.hint) < 200
+    assert len(found.help) < 200
 
 
 @given(st.text())
@@ -262,7 +262,7 @@ def test_keys_are_resolved_too():
 
 @pytest.mark.parametrize(("name", "what"), [("list", "list"), ("deep", "mapping")])
 def test_a_key_that_would_be_a_list_or_a_mapping_is_refused(name, what):
-    found = problem(resolved, {f"${{params.{name}}}": 1})
+    found = diagnostic(resolved, {f"${{params.{name}}}": 1})
     assert str(found) == f"`${{params.{name}}}` is a {what}, which cannot be a key"
     assert found.text == f"${{params.{name}}}"
 
@@ -284,7 +284,7 @@ def test_a_key_that_would_be_a_list_or_a_mapping_is_refused(name, what):
     ],
 )
 def test_what_leads_nowhere_says_what_is_there(text, said, word, candidates):
-    found = problem(resolved, text)
+    found = diagnostic(resolved, text)
     assert (str(found), found.word, tuple(found.candidates), found.text) == (said, word, candidates, text)
 
 
@@ -320,7 +320,7 @@ def test_results_come_from_who_knows_them():
 
 
 def test_a_result_that_is_not_what_was_hoped_for_says_so():
-    found = problem(
+    found = diagnostic(
         resolve, compiled("${tasks.a.result.rows}"), Resolver(SCOPE, results=lambda reference: {"row": 1})
     )
     assert (str(found), found.word, found.candidates) == (
@@ -368,10 +368,10 @@ def test_a_tree_is_shown_as_json_with_what_is_not_known_as_it_was_written():
 
 
 def test_of_the_environment_only_what_is_like_it_is_told():
-    for text, hint in (("${env.HOEM}", "did you mean `HOME`?"), ("${env.XYZZY}", "")):
+    for text, help in (("${env.HOEM}", "did you mean `HOME`?"), ("${env.XYZZY}", "")):
         with pytest.raises(ReferenceProblem) as caught:
             resolve(compiled(text), Resolver(SCOPE))
-        assert caught.value.hint == hint
+        assert caught.value.help == help
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from mprun import api
 from mprun.cli.views.run import show_json
 from mprun.diagnostics import SourceLines
 from mprun.engine.preflight import calls
-from mprun.jobfile.syntax.document import place_of
+from mprun.jobfile.syntax.document import span_of
 from mprun.record import recorder as records
 from mprun.record.state_dir import RunDirectory
 from mprun.reporters import table
@@ -193,7 +193,7 @@ def test_a_plan_keeps_nothing_of_the_tree_of_its_file(kind, tmp_path, uncollecte
     assert size / MANY < most
     # And it is there again for whoever has a mistake to show.
     last = the_plan.tasks[-1].task
-    assert place_of(last.document, (*last.origin.path, "target")).line == MANY + 1
+    assert span_of(last.document, (*last.origin.path, "target")).line == MANY + 1
 
 
 def test_what_many_tasks_call_is_bound_as_one_call(tmp_path, uncollected):

@@ -121,9 +121,9 @@ def test_arguments_are_plain_copies():
 # -- the place of what is wrong with a call
 
 
-def marked(problem):
-    line = problem.source.lines[problem.place.line - 1]
-    return line[problem.place.column - 1 :][: problem.place.width]
+def marked(diagnostic):
+    line = diagnostic.source.lines[diagnostic.span.line - 1]
+    return line[diagnostic.span.column - 1 :][: diagnostic.span.width]
 
 
 CALL = "args: [1, two, [3]]\nkwargs:\n  name: x\n  age: 5"
@@ -141,35 +141,35 @@ CALL = "args: [1, two, [3]]\nkwargs:\n  name: x\n  age: 5"
         (("kwargs", "age"), "age", "age"),
     ],
 )
-def test_a_problem_marks_just_what_is_wrong(where, word, mark):
-    problem = locate.target_problem(task(CALL), "no", where, word, ("agent",))
-    assert marked(problem) == mark
-    assert problem.message == "no"
+def test_a_diagnostic_marks_just_what_is_wrong(where, word, mark):
+    diagnostic = locate.target_diagnostic(task(CALL), "no", where, word, ("agent",))
+    assert marked(diagnostic) == mark
+    assert diagnostic.message == "no"
 
 
 def test_of_a_word_that_is_in_both_halves_the_right_one_is_marked():
     found = job("tasks:\n  - target: work.work:work.work\n").tasks[0].task
-    module = locate.target_problem(found, "", ("target", "module"), "work")
-    call = locate.target_problem(found, "", ("target", "callable"), "work")
-    assert (module.place.column, call.place.column) == (13, 23)
+    module = locate.target_diagnostic(found, "", ("target", "module"), "work")
+    call = locate.target_diagnostic(found, "", ("target", "callable"), "work")
+    assert (module.span.column, call.span.column) == (13, 23)
 
 
 def test_a_target_from_elsewhere_is_marked_as_a_whole():
     text = "tasks:\n  - &a {target: &t 'm:f'}\n  - {target: *t}\n"
     found = job(text).tasks[1].task
-    assert marked(locate.target_problem(found, "", ("target", "callable"), "f")) == "*t"
+    assert marked(locate.target_diagnostic(found, "", ("target", "callable"), "f")) == "*t"
 
 
 def test_what_is_wrong_in_the_defaults_is_marked_there_with_the_task_named():
     before = "defaults:\n  args: [1, 2]\n"
-    problem = locate.target_problem(task("name: a", before), "too many", ("args", 1))
-    assert (problem.place.line, marked(problem)) == (2, "2")
-    assert problem.message == "in task `a`, too many"
-    own = locate.target_problem(task("args: [3, 4]", before), "too many", ("args", 1))
-    assert (own.place.line, own.message) == (5, "too many")
+    diagnostic = locate.target_diagnostic(task("name: a", before), "too many", ("args", 1))
+    assert (diagnostic.span.line, marked(diagnostic)) == (2, "2")
+    assert diagnostic.message == "in task `a`, too many"
+    own = locate.target_diagnostic(task("args: [3, 4]", before), "too many", ("args", 1))
+    assert (own.span.line, own.message) == (5, "too many")
 
 
-def test_a_problem_of_preload_marks_its_entry():
+def test_a_diagnostic_of_preload_marks_its_entry():
     found = job("preload: [one, two]\ntasks:\n  - target: m:f\n")
-    problem = locate.preload_problem(found, 1, "no", "two", ("tow",))
-    assert (marked(problem), problem.hint) == ("two", "did you mean `tow`?")
+    diagnostic = locate.preload_diagnostic(found, 1, "no", "two", ("tow",))
+    assert (marked(diagnostic), diagnostic.help) == ("two", "did you mean `tow`?")

@@ -7,22 +7,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mprun.jobfile.syntax.document import parse
-from mprun.jobfile.task_checks import MAX_PROBLEMS, check, task_name
+from mprun.jobfile.task_checks import MAX_DIAGNOSTICS, check, task_name
 
 
-def problems(text):
+def diagnostics(text):
     return check(parse(text, "f.yaml"))
 
 
 def said(text):
-    return [problem.message for problem in problems(text)]
+    return [diagnostic.message for diagnostic in diagnostics(text)]
 
 
 def tasks(*lines):
     return "tasks:\n" + "".join(f"  - {{target: 'm:f', {line}}}\n" for line in lines)
 
 
-def test_a_file_without_fault_has_no_problem():
+def test_a_file_without_fault_has_no_diagnostic():
     assert said(tasks("name: a", "depends_on: [a]", "depends_on: {a: succeeded, Process-2: succeeded}")) == []
     assert said(tasks("name: a") + "join: [a]") == []
 
@@ -66,17 +66,17 @@ def test_the_default_name_counts_from_one():
 
 
 def test_a_name_may_stand_for_one_task_only():
-    (problem,) = problems(tasks("name: a", "name: b", "name: a"))
-    assert problem.message == "the name `a` is taken by the task on line 2"
-    assert (problem.place.line, problem.hint) == (4, "choose another")
+    (diagnostic,) = diagnostics(tasks("name: a", "name: b", "name: a"))
+    assert diagnostic.message == "the name `a` is taken by the task on line 2"
+    assert (diagnostic.span.line, diagnostic.help) == (4, "choose another")
 
 
 @pytest.mark.parametrize("lines", [["name: Process-2", ""], ["", "name: Process-1"]])
 def test_of_a_name_and_a_default_name_the_one_in_the_file_is_blamed(lines):
-    (problem,) = problems(tasks(*lines))
+    (diagnostic,) = diagnostics(tasks(*lines))
     (line,) = (number for number, text in enumerate(lines, start=2) if text)
-    assert problem.place.line == line
-    assert problem.message.endswith(f"is the default name of the task on line {5 - line}")
+    assert diagnostic.span.line == line
+    assert diagnostic.message.endswith(f"is the default name of the task on line {5 - line}")
 
 
 def test_names_that_differ_in_case_are_two():
@@ -88,17 +88,17 @@ def test_names_that_differ_in_case_are_two():
     [("beta", "beta"), ("[a, beta]", "beta"), ("{a: succeeded, beta: succeeded}", "beta")],
 )
 def test_an_unknown_dependency_is_marked_where_its_name_stands(value, marked):
-    (problem,) = problems(tasks("name: a", f"name: betta, depends_on: {value}"))
-    line = problem.source.lines[problem.place.line - 1]
-    assert line[problem.place.column - 1 :][: problem.place.width] == marked
-    assert (problem.message, problem.hint) == ("there is no task `beta`", "did you mean `betta`?")
+    (diagnostic,) = diagnostics(tasks("name: a", f"name: betta, depends_on: {value}"))
+    line = diagnostic.source.lines[diagnostic.span.line - 1]
+    assert line[diagnostic.span.column - 1 :][: diagnostic.span.width] == marked
+    assert (diagnostic.message, diagnostic.help) == ("there is no task `beta`", "did you mean `betta`?")
 
 
 def test_the_names_there_are_are_offered_where_none_is_near():
-    (problem,) = problems(tasks("name: a", "name: b, depends_on: zzzzz"))
-    assert problem.hint == "there are `a`, `b`"
-    (problem,) = problems(tasks(*[f"name: task{n}" for n in range(9)]) + "join: [zzzzz]")
-    assert problem.hint == "there are `task0`, `task1`, `task2`, `task3`, `task4`, …"
+    (diagnostic,) = diagnostics(tasks("name: a", "name: b, depends_on: zzzzz"))
+    assert diagnostic.help == "there are `a`, `b`"
+    (diagnostic,) = diagnostics(tasks(*[f"name: task{n}" for n in range(9)]) + "join: [zzzzz]")
+    assert diagnostic.help == "there are `task0`, `task1`, `task2`, `task3`, `task4`, …"
 
 
 def test_a_task_cannot_depend_on_itself():
@@ -107,11 +107,11 @@ def test_a_task_cannot_depend_on_itself():
 
 
 def test_a_circle_is_named_with_its_path():
-    (problem,) = problems(
+    (diagnostic,) = diagnostics(
         tasks("name: a, depends_on: c", "name: b, depends_on: a", "name: c, depends_on: [b]")
     )
-    assert problem.message == "the tasks depend on each other in a circle: `a` → `c` → `b` → `a`"
-    assert (problem.place.line, problem.hint) == (2, "take one of these dependencies out")
+    assert diagnostic.message == "the tasks depend on each other in a circle: `a` → `c` → `b` → `a`"
+    assert (diagnostic.span.line, diagnostic.help) == (2, "take one of these dependencies out")
 
 
 def test_a_long_circle_is_shortened():
@@ -168,6 +168,6 @@ def test_the_time_grows_with_the_number_of_tasks_and_not_its_square():
 
 def test_at_most_a_hundred_are_told_and_quickly():
     begun = time.process_time()
-    found = problems(tasks(*[f"depends_on: nobody{n}" for n in range(5_000)]))
-    assert len(found) == MAX_PROBLEMS
+    found = diagnostics(tasks(*[f"depends_on: nobody{n}" for n in range(5_000)]))
+    assert len(found) == MAX_DIAGNOSTICS
     assert time.process_time() - begun < 5

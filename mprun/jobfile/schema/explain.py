@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from mprun.diagnostics import Diagnostic, closest, did_you_mean, quote
 from mprun.jobfile.schema.fast_validator import definition
 from mprun.jobfile.schema.hints import remedy
-from mprun.jobfile.syntax.document import place_of
+from mprun.jobfile.syntax.document import span_of
 
 if TYPE_CHECKING:
     from mprun.jobfile.syntax.document import Document
@@ -51,7 +51,7 @@ class Explainer:
         `in_key`: the value is a key of the mapping at `path`.
         """
         if in_key:
-            self._key_problem(path, schema, value)
+            self._key_diagnostic(path, schema, value)
         elif keyword in ("additionalProperties", "False", "None") or not schema:
             self._unknown_key(path)
         elif keyword == "required":
@@ -61,24 +61,24 @@ class Explainer:
         elif keyword == "not":
             self._together(path, schema, value)
         else:
-            self._value_problem(path, keyword, schema, value)
+            self._value_diagnostic(path, keyword, schema, value)
 
-    def problems(self) -> list[Diagnostic]:
+    def diagnostics(self) -> list[Diagnostic]:
         """All problems, sorted by place; never empty, as something did not hold."""
-        for path, keys, problem in self._needs:
+        for path, keys, diagnostic in self._needs:
             if not any((path, key) in self._meant for key in keys):
-                self._found.setdefault((path, "needs"), problem)
+                self._found.setdefault((path, "needs"), diagnostic)
         if not self._found:
-            hint = "this is a mistake in mprun: please report it"
-            self._note((), "", "the job does not obey its schema", hint)
+            help = "this is a mistake in mprun: please report it"
+            self._note((), "", "the job does not obey its schema", help)
         return sorted(self._found.values(), key=Diagnostic.sort_key)
 
-    def _note(self, path: Path, rule: str, message: str, hint: str, key: bool = False) -> None:
-        self._found.setdefault((path, rule), self._problem(path, message, hint, key))
+    def _note(self, path: Path, rule: str, message: str, help: str, key: bool = False) -> None:
+        self._found.setdefault((path, rule), self._diagnostic(path, message, help, key))
 
-    def _problem(self, path: Path, message: str, hint: str, key: bool = False) -> Diagnostic:
-        place = place_of(self._document, path, key)
-        return Diagnostic(message=message, source=self._document.source, place=place, hint=hint)
+    def _diagnostic(self, path: Path, message: str, help: str, key: bool = False) -> Diagnostic:
+        span = span_of(self._document, path, key)
+        return Diagnostic(message=message, source=self._document.source, span=span, help=help)
 
     def _unknown_key(self, path: Path) -> None:
         above, key = path[:-1], path[-1]
@@ -87,8 +87,8 @@ class Explainer:
         meant = closest(key, known) if isinstance(key, str) else ""
         if meant:
             self._meant.add((above, meant))
-        hint = self._elsewhere(above, key) or did_you_mean(str(key), known)
-        self._note(path, "key", f"unknown key {quote(shown[:_KEY])} in {self._whole(above)}", hint, key=True)
+        help = self._elsewhere(above, key) or did_you_mean(str(key), known)
+        self._note(path, "key", f"unknown key {quote(shown[:_KEY])} in {self._whole(above)}", help, key=True)
 
     def _elsewhere(self, above: Path, key: object) -> str:
         """The hint for a key that is right in another place."""
@@ -119,13 +119,13 @@ class Explainer:
             part = definition(self._schema, part["$ref"])
         return part
 
-    def _key_problem(self, path: Path, schema: dict[str, Any], key: Any) -> None:
+    def _key_diagnostic(self, path: Path, schema: dict[str, Any], key: Any) -> None:
         at = (*path, key)
         shown = (self._standing(at, key=True) or str(key))[:_KEY]
         where = self._whole(path)
         if not isinstance(key, str):
-            hint = f'quote it: `"{shown}"`'
-            self._note(at, "name", f"the key {quote(shown)} in {where} must be a string", hint, key=True)
+            help = f'quote it: `"{shown}"`'
+            self._note(at, "name", f"the key {quote(shown)} in {where} must be a string", help, key=True)
         elif key == "":
             self._note(at, "name", f"a key in {where} must not be empty", "give it a name", key=True)
         else:
@@ -135,9 +135,9 @@ class Explainer:
     def _missing(self, path: Path, schema: dict[str, Any], value: Any) -> None:
         for key in schema["required"] if isinstance(value, dict) else ():
             if key not in value:
-                hint = "add `tasks:` with a list below it" if path == () else f"add `{key}:`"
-                problem = self._problem(path, f"{self._whole(path)} has no `{key}`", hint)
-                self._needs.append((path, (key,), problem))
+                help = "add `tasks:` with a list below it" if path == () else f"add `{key}:`"
+                diagnostic = self._diagnostic(path, f"{self._whole(path)} has no `{key}`", help)
+                self._needs.append((path, (key,), diagnostic))
 
     def _one_of(self, path: Path, parts: list[dict[str, Any]], value: Any) -> None:
         if not isinstance(value, dict):
@@ -146,9 +146,9 @@ class Explainer:
         given = [key for key in value if key in keys]
         if not given:
             words = ", ".join(f"`{key}`" for key in keys[:-1]) + f" or `{keys[-1]}`"
-            hint = "add `target: package.module:callable`" if "target" in keys else f"add `{keys[0]}:`"
-            problem = self._problem(path, f"{self._whole(path)} needs one of {words}", hint)
-            self._needs.append((path, keys, problem))
+            help = "add `target: package.module:callable`" if "target" in keys else f"add `{keys[0]}:`"
+            diagnostic = self._diagnostic(path, f"{self._whole(path)} needs one of {words}", help)
+            self._needs.append((path, keys, diagnostic))
         else:
             self._both(path, given, "keep one of them")
 
@@ -156,12 +156,12 @@ class Explainer:
         wanted = schema["not"].get("required", ())
         self._both(path, [key for key in value if key in wanted], schema.get("errorMessage", ""))
 
-    def _both(self, path: Path, keys: list[str], hint: str) -> None:
+    def _both(self, path: Path, keys: list[str], help: str) -> None:
         both = "both " if len(keys) == 2 else ""
         words = " and ".join(f"`{key}`" for key in keys)
-        self._note((*path, keys[-1]), "both", f"{self._whole(path)} has {both}{words}", hint, key=True)
+        self._note((*path, keys[-1]), "both", f"{self._whole(path)} has {both}{words}", help, key=True)
 
-    def _value_problem(self, path: Path, keyword: str, schema: dict[str, Any], value: Any) -> None:
+    def _value_diagnostic(self, path: Path, keyword: str, schema: dict[str, Any], value: Any) -> None:
         standing = self._standing(path)
         must = _must(keyword, schema)
         subject, place_words = self._subject(path)
@@ -170,15 +170,15 @@ class Explainer:
             reason = "multiprocessing reserves it (`Process(group=None)`)"
             self._note(path, "value", f"{subject}{place_words} must be null: {reason}", "leave it out")
             return
-        hint = remedy(keyword, schema, value, standing[:_VALUE])
-        self._note(path, "value", f"{subject}{place_words} {must}{but}", hint)
+        help = remedy(keyword, schema, value, standing[:_VALUE])
+        self._note(path, "value", f"{subject}{place_words} {must}{but}", help)
 
     def _standing(self, path: Path, key: bool = False) -> str:
         """The text at a place as it stands in the file, where that is one line."""
-        place = place_of(self._document, path, key)
+        span = span_of(self._document, path, key)
         lines = self._document.source.lines
-        line = lines[place.line - 1] if place.line <= len(lines) else ""
-        text = line[place.column - 1 : place.column - 1 + min(place.width, 4 * _VALUE)]
+        line = lines[span.line - 1] if span.line <= len(lines) else ""
+        text = line[span.column - 1 : span.column - 1 + min(span.width, 4 * _VALUE)]
         return re.sub(r"^&\S+\s+", "", text).strip()
 
     def _subject(self, path: Path) -> tuple[str, str]:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from mprun.jobfile.syntax.document import Document
 
 # More would not be read; and a file of a million nodes can hold a million.
-MAX_PROBLEMS = 100
+MAX_DIAGNOSTICS = 100
 
 # The package: three directories up from this file.
 _HERE = os.path.normpath(os.path.join(os.path.abspath(__file__), *[os.pardir] * 3))
@@ -46,11 +46,11 @@ def check(document: Document) -> list[Diagnostic]:
     from mprun.jobfile.schema.explain import Explainer
 
     explainer = Explainer(document, _schema("job"))
-    for error in islice(_errors(_schema("job"), checker, document.root), MAX_PROBLEMS):
+    for error in islice(_errors(_schema("job"), checker, document.root), MAX_DIAGNOSTICS):
         part = error.schema if isinstance(error.schema, dict) else {}
         in_key = "propertyNames" in error.absolute_schema_path
         explainer.add(tuple(error.absolute_path), str(error.validator), part, error.instance, in_key)
-    return explainer.problems()
+    return explainer.diagnostics()
 
 
 def task_keys() -> frozenset[str]:
@@ -77,7 +77,7 @@ def _errors(schema: dict[str, Any], checker: Checker, root: object) -> Iterator[
     def items(validator: Any, part: Any, value: Any, parent: Any) -> Iterator[Any]:
         test = checker.test(part)
         values = value if isinstance(value, list) else []
-        bad = {place for place, one in distinct(values).items() if not test(one)}
+        bad = {identity for identity, one in distinct(values).items() if not test(one)}
         for number, item in enumerate(values) if bad else ():
             if id(item) in bad:
                 yield from validator.descend(item, part, path=number)

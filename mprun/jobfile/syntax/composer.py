@@ -17,7 +17,7 @@ MAX_DEPTH = 64
 MAX_NODES = 1_000_000
 # Aliases could also multiply a long string; expanded, they may add this many characters.
 MAX_ALIASED = 8 * 1024 * 1024
-MAX_PROBLEMS = 100
+MAX_DIAGNOSTICS = 100
 
 # A place in one int, as a file has a million: where it starts, counted in characters from
 # the beginning of the file, and in the last 24 bits (8 MiB are less) how long it is.
@@ -55,7 +55,7 @@ class Stop(Exception):
     """The rest of the file need not, or must not, be read."""
 
 
-def place_of_mark(source: SourceText, mark: int) -> Span:
+def span_of_mark(source: SourceText, mark: int) -> Span:
     """The place that a mark stands for, at most to the end of its first line."""
     # For messages, of which a good file has none.
     from bisect import bisect_right
@@ -108,7 +108,7 @@ class Composer:
 
     def __init__(self, source: SourceText) -> None:
         self.source = source
-        self.problems: list[Diagnostic] = []
+        self.diagnostics: list[Diagnostic] = []
         self.root: object = None
         self.root_mark = 0
         self.nodes = 0
@@ -138,31 +138,31 @@ class Composer:
             "AliasEvent": self._alias,
         }
 
-    def problem(self, mark: int, message: str, hint: str = "") -> None:
+    def diagnostic(self, mark: int, message: str, help: str = "") -> None:
         """Note a problem; after the hundredth the rest is not read."""
-        place = place_of_mark(self.source, mark)
-        self.problems.append(Diagnostic(message=message, source=self.source, place=place, hint=hint))
-        if len(self.problems) >= MAX_PROBLEMS:
+        span = span_of_mark(self.source, mark)
+        self.diagnostics.append(Diagnostic(message=message, source=self.source, span=span, help=help))
+        if len(self.diagnostics) >= MAX_DIAGNOSTICS:
             raise Stop
 
-    def _stop(self, mark: int, message: str, hint: str = "") -> None:
-        self.problem(mark, message, hint)
+    def _stop(self, mark: int, message: str, help: str = "") -> None:
+        self.diagnostic(mark, message, help)
         raise Stop
 
     def _start_document(self, event: Any) -> None:
         self._documents += 1
         if self._documents > 1:
-            hint = "keep one, or put the others in files of their own"
-            self._stop(_mark(event), "a job file is one YAML document, and here a second begins", hint)
+            help = "keep one, or put the others in files of their own"
+            self._stop(_mark(event), "a job file is one YAML document, and here a second begins", help)
         if event.version and tuple(event.version) < (1, 2):
-            hint = "take the directive out, and quote what YAML 1.1 reads differently"
-            self.problem(_mark(event), "job files are read by YAML 1.2", hint)
+            help = "take the directive out, and quote what YAML 1.1 reads differently"
+            self.diagnostic(_mark(event), "job files are read by YAML 1.2", help)
 
     def _end_stream(self, event: Any) -> None:
         if self._bottom.node:
             (self.root,), (self.root_mark,) = self._bottom.node, self._bottom.node.marks
-        if self.root is None and not self.problems:
-            self.problem(0, "the file holds no job", "begin with `tasks:`")
+        if self.root is None and not self.diagnostics:
+            self.diagnostic(0, "the file holds no job", "begin with `tasks:`")
 
     def _scalar(self, event: Any) -> None:
         start = event.start_mark.index
@@ -173,7 +173,7 @@ class Composer:
             try:
                 value = resolve(value)  # type: ignore[arg-type]
             except OutOfRange as error:
-                self.problem(mark, str(error), "quote it if it is meant as a string")
+                self.diagnostic(mark, str(error), "quote it if it is meant as a string")
         self.nodes += 1
         if self.nodes > MAX_NODES:
             self._refuse_nodes(mark)
@@ -230,7 +230,7 @@ class Composer:
         # A list or mapping in brackets is marked to its end; one of lines at its beginning.
         if event.start_mark.index != end:
             mark = (start << SHIFT) | (end - start)
-        self._place(frame.node, mark)
+        self._insert(frame.node, mark)
 
     def _alias(self, event: Any) -> None:
         start = event.start_mark.index
@@ -249,14 +249,14 @@ class Composer:
         if frame.height <= anchor.height:
             self._check_depth(self._depth + anchor.height, mark)
             frame.height = anchor.height + 1
-        self._place(anchor.value, mark)
+        self._insert(anchor.value, mark)
 
     def _refuse_alias(self, name: str, anchor: _Anchor | None, mark: int) -> _Anchor:
         if anchor is not None:
             message = f"the alias {quote('*' + name[:80])} stands inside of what it names"
             self._stop(mark, message, "write the value out")
-        hint = f'quote it if it is a string: `"*{name[:60]}"`'
-        self.problem(mark, f"unknown alias {quote('*' + name[:80])}", hint)
+        help = f'quote it if it is a string: `"*{name[:60]}"`'
+        self.diagnostic(mark, f"unknown alias {quote('*' + name[:80])}", help)
         return _Anchor(None, 1, 0, 0)
 
     def _refuse_nodes(self, mark: int) -> None:
@@ -267,7 +267,7 @@ class Composer:
             message = f"lists and mappings stand more than {MAX_DEPTH} deep in one another"
             self._stop(mark, message, "flatten them")
 
-    def _place(self, value: object, mark: int) -> None:
+    def _insert(self, value: object, mark: int) -> None:
         frame = self._frame
         node = frame.node
         if type(node) is Sequence:
@@ -286,7 +286,7 @@ class Composer:
         elif isinstance(value, (Mapping, Sequence)):
             value = self._refuse_complex_key(mark)
         elif type(value) is int and abs(value) >= _MAX_INT_KEY:
-            self.problem(mark, "a key that is a number of more than 18 digits", "quote it")
+            self.diagnostic(mark, "a key that is a number of more than 18 digits", "quote it")
         if value in frame.node:
             self._refuse_duplicate(frame.node, value, mark)  # type: ignore[arg-type]
             value = object()  # so that the first one keeps its place
@@ -295,34 +295,34 @@ class Composer:
 
     def _refuse_complex_key(self, mark: int) -> object:
         # A template's `{{ x }}` and a reference in braces come here too.
-        self.problem(mark, "a key must be a string, not a list or a mapping", "quote it if it is a string")
+        self.diagnostic(mark, "a key must be a string, not a list or a mapping", "quote it if it is a string")
         return object()
 
     def _refuse_duplicate(self, node: Mapping, key: Hashable, mark: int) -> None:
         first = node.marks_of(key)[0]
-        line = place_of_mark(self.source, first).line
+        line = span_of_mark(self.source, first).line
         was, now = self._text(first), self._text(mark)
         old = next(other for other in node if other is key or other == key)
         if type(old) is not type(key):
             message = f"the keys {quote(was)} (line {line}) and {quote(now)} are the same to Python"
-            self.problem(mark, message, f'quote one of them: `"{now[:60]}"`')
+            self.diagnostic(mark, message, f'quote one of them: `"{now[:60]}"`')
         else:
             message = f"duplicate key {quote(now)}: it stands on line {line} already"
-            self.problem(mark, message, "keep one of the two")
+            self.diagnostic(mark, message, "keep one of the two")
 
     def _text(self, mark: int) -> str:
-        place = place_of_mark(self.source, mark)
-        start = place.column - 1
-        return self.source.lines[place.line - 1][start : start + min(place.width, 80)]
+        span = span_of_mark(self.source, mark)
+        start = span.column - 1
+        return self.source.lines[span.line - 1][start : start + min(span.width, 80)]
 
     def _refuse_merge(self, mark: int) -> None:
-        hint = "write the keys out, or put them under `defaults`"
-        self.problem(mark, "merge keys (`<<`) are not supported", hint)
+        help = "write the keys out, or put them under `defaults`"
+        self.diagnostic(mark, "merge keys (`<<`) are not supported", help)
 
     def _refuse_tag(self, event: Any, mark: int) -> None:
         tag = event.tag.replace("tag:yaml.org,2002:", "!!")
-        hint = "quote the value instead" if tag == "!!str" else "take the tag out"
-        self.problem(mark, f"tags are not supported: {quote(tag[:80])}", hint)
+        help = "quote the value instead" if tag == "!!str" else "take the tag out"
+        self.diagnostic(mark, f"tags are not supported: {quote(tag[:80])}", help)
 
 
 def _ignore(event: Any) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from mprun.diagnostics import Diagnostic, SourceLines, SourceText, Span, closest, quote, visible
 from mprun.errors import JobFileError, UsageError
 from mprun.frozen import Frozen
-from mprun.jobfile.syntax.composer import SHIFT, Composer, Mapping, Sequence, Stop, place_of_mark
+from mprun.jobfile.syntax.composer import SHIFT, Composer, Mapping, Sequence, Stop, span_of_mark
 
 # hashlib loads OpenSSL, which takes as long as reading a small job; `random` in the
 # standard library does the same.
@@ -23,7 +23,7 @@ except ImportError:
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["MAX_BYTES", "Document", "Mapping", "Sequence", "load", "parse", "place_of", "plain", "sha256"]
+__all__ = ["MAX_BYTES", "Document", "Mapping", "Sequence", "load", "parse", "plain", "sha256", "span_of"]
 
 MAX_BYTES = 8 * 1024 * 1024
 
@@ -34,7 +34,7 @@ _UNPRINTABLE = "[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U0001
 class Tree:
     """What the text of a document says; once forgotten, it is read again for whoever asks.
 
-    `root` is made of Mapping, Sequence and scalars, each node with a place (`place_of`);
+    `root` is made of Mapping, Sequence and scalars, each node with a place (`span_of`);
     `mark` is what that of the root is computed from.
     """
 
@@ -122,11 +122,11 @@ def _composed(source: SourceText, data: bytes) -> tuple[object, int]:
     except MarkedYAMLError as error:
         _explain_syntax(composer, error)
     except (YAMLError, RecursionError) as error:
-        composer.problem(0, f"cannot be read as YAML: {visible(str(error))[:100]}")
+        composer.diagnostic(0, f"cannot be read as YAML: {visible(str(error))[:100]}")
     finally:
         events.dispose()
-    if composer.problems:
-        raise JobFileError(composer.problems)
+    if composer.diagnostics:
+        raise JobFileError(composer.diagnostics)
     return composer.root, composer.root_mark
 
 
@@ -140,8 +140,8 @@ def _explain_syntax(composer: Composer, error: Any) -> None:
     from mprun.jobfile.syntax.yaml_errors import explain
 
     marks = (error.context_mark, error.problem_mark)
-    places = [mark and place_of_mark(composer.source, mark.index << SHIFT) for mark in marks]
-    composer.problems.append(explain(composer.source, error.context or "", error.problem or "", *places))
+    spans = [mark and span_of_mark(composer.source, mark.index << SHIFT) for mark in marks]
+    composer.diagnostics.append(explain(composer.source, error.context or "", error.problem or "", *spans))
 
 
 def _decoded(data: bytes, path: str) -> SourceText:
@@ -158,8 +158,8 @@ def _decoded(data: bytes, path: str) -> SourceText:
     found = None if text.replace("\n", "").isprintable() else re.search(_UNPRINTABLE, text)
     if found:
         message = f"the character U+{ord(found[0]):04X} must not stand in YAML"
-        hint = f'write it as `"\\u{ord(found[0]):04x}"` in double quotes, or take it out'
-        _refuse(source, text[: found.start()], message, hint)
+        help = f'write it as `"\\u{ord(found[0]):04x}"` in double quotes, or take it out'
+        _refuse(source, text[: found.start()], message, help)
     return source
 
 
@@ -172,13 +172,13 @@ def _with_newlines(text: str) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
 
 
-def _refuse(source: SourceText, before: str, message: str, hint: str) -> None:
+def _refuse(source: SourceText, before: str, message: str, help: str) -> None:
     lines = _with_newlines(before).split("\n")
-    place = Span(line=len(lines), column=len(lines[-1]) + 1)
-    raise JobFileError([Diagnostic(message=message, source=source, place=place, hint=hint)])
+    span = Span(line=len(lines), column=len(lines[-1]) + 1)
+    raise JobFileError([Diagnostic(message=message, source=source, span=span, help=help)])
 
 
-def place_of(document: Document, path: tuple[str | int, ...], key: bool = False) -> Span:
+def span_of(document: Document, path: tuple[str | int, ...], key: bool = False) -> Span:
     """The place of the node at `path` from the root, or of its key in the mapping above it.
 
     A path that leads nowhere gives the place of the nearest node on the way.
@@ -193,7 +193,7 @@ def place_of(document: Document, path: tuple[str | int, ...], key: bool = False)
             node, mark = node[step], node.marks[step]
         else:
             break
-    return place_of_mark(document.source, mark)
+    return span_of_mark(document.source, mark)
 
 
 def plain(node: object) -> Any:

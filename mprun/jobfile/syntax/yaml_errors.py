@@ -22,22 +22,22 @@ def explain(
     text = source.lines[at.line - 1]
     char = text[at.column - 1 : at.column]
     if "quoted scalar" in context and ("end of stream" in problem or "document indicator" in problem):
-        return _problem(source, opened, "this quote is never closed", "close it, or take it out")
+        return _diagnostic(source, opened, "this quote is never closed", "close it, or take it out")
     if "cannot start any token" in problem:
         return _bad_start(source, at, char)
     if "mapping values are not allowed" in problem and _continues(source, at):
-        message, hint = "a `:` that YAML does not expect here", "does the line above lack its `: `?"
-        return _problem(source, at, message, hint)
+        message, help = "a `:` that YAML does not expect here", "does the line above lack its `: `?"
+        return _diagnostic(source, at, message, help)
     if "flow" in context and "did not find expected ','" in problem:
         return _in_brackets(source, opened, at, context, text)
-    for words, message, hint in _KNOWN:
+    for words, message, help in _KNOWN:
         if words in problem or words in context:
             if words == "tab":
-                return _problem(source, at, message, hint)
+                return _diagnostic(source, at, message, help)
             # An alias and an anchor begin where their context does, and not behind their sign.
-            place = opened if words in ("alias", "anchor") else at
-            return _problem(source, place, message, _special_hint(text, char) or hint)
-    return _problem(source, at, f"not YAML: {problem or context}", _special_hint(text, char))
+            span = opened if words in ("alias", "anchor") else at
+            return _diagnostic(source, span, message, _special_help(text, char) or help)
+    return _diagnostic(source, at, f"not YAML: {problem or context}", _special_help(text, char))
 
 
 _KNOWN = (
@@ -68,27 +68,27 @@ def _continues(source: SourceText, at: Span) -> bool:
     return ": " not in key and bool(above.strip()) and ": " not in f"{above} "
 
 
-def _problem(source: SourceText, at: Span, message: str, hint: str) -> Diagnostic:
-    return Diagnostic(message=message, source=source, place=at, hint=hint)
+def _diagnostic(source: SourceText, at: Span, message: str, help: str) -> Diagnostic:
+    return Diagnostic(message=message, source=source, span=at, help=help)
 
 
 def _bad_start(source: SourceText, at: Span, char: str) -> Diagnostic:
     if char == "\t":
-        return _problem(source, at, "a tab cannot indent YAML", "use spaces")
+        return _diagnostic(source, at, "a tab cannot indent YAML", "use spaces")
     shown = "a backtick" if char == "`" else quote(char)
-    return _problem(source, at, f"a value cannot begin with {shown}", 'quote the value: `"…"`')
+    return _diagnostic(source, at, f"a value cannot begin with {shown}", 'quote the value: `"…"`')
 
 
 def _in_brackets(source: SourceText, opened: Span, at: Span, context: str, text: str) -> Diagnostic:
     """A `[` or `{` whose end, or whose next comma, was not found."""
     bracket, closing = ("{", "}") if "mapping" in context else ("[", "]")
     if at.line != opened.line:
-        return _problem(source, opened, f"this `{bracket}` is never closed", f"add the `{closing}`")
+        return _diagnostic(source, opened, f"this `{bracket}` is never closed", f"add the `{closing}`")
     message = f"neither a `,` nor the end of this `{bracket}`"
-    return _problem(source, at, message, _special_hint(text, "") or "add the `,`, or quote the value")
+    return _diagnostic(source, at, message, _special_help(text, "") or "add the `,`, or quote the value")
 
 
-def _special_hint(text: str, char: str) -> str:
+def _special_help(text: str, char: str) -> str:
     if "${" in text and any(bracket in text.replace("${", "") for bracket in "[{"):
         return 'inside `[ ]` and `{ }`, quote references: `"${…}"`'
     if char == "\t" or "\t" in text[: len(text) - len(text.lstrip())]:
