@@ -13,17 +13,17 @@ if TYPE_CHECKING:
 QUOTE_LIMIT = 200
 
 # How many names a hint offers where none is like the one that was written.
-_CHOICES = 5
+_MAX_CHOICES = 5
 
 # A quoted source line is cut to a window: a terminal is seldom wider.
-_WINDOW = 160
-_TAB = 4
-_CUT = "…"
+_MAX_COLUMNS = 160
+_TAB_COLUMNS = 4
+_ELLIPSIS = "…"
 
 # Python's own names of control characters are no help; these stand for C0 and DEL one to one.
 _CONTROL_PICTURES = {code: 0x2400 + code for code in range(0x20)} | {0x7F: 0x2421}
 # Bidirectional overrides and invisible characters can make a line read as something that it is not.
-_DECEIVERS = (
+_INVISIBLE = (
     *range(0x80, 0xA0),
     0x00AD,
     0x061C,
@@ -33,7 +33,7 @@ _DECEIVERS = (
     0xFEFF,
     *range(0xFFF9, 0xFFFC),
 )
-_VISIBLE: dict[int, int | str] = {**_CONTROL_PICTURES, **{code: f"\\u{code:04x}" for code in _DECEIVERS}}
+_VISIBLE: dict[int, int | str] = {**_CONTROL_PICTURES, **{code: f"\\u{code:04x}" for code in _INVISIBLE}}
 
 _BOLD_RED, _BLUE, _RED, _RESET = "\x1b[1;31m", "\x1b[34m", "\x1b[31m", "\x1b[0m"
 
@@ -113,7 +113,7 @@ def quote(text: str) -> str:
     """The text in backticks: at most 200 characters of it, control characters made visible."""
     if len(text) > QUOTE_LIMIT:
         text = text[: QUOTE_LIMIT - 1]
-        return f"`{visible(text)}{_CUT}`"
+        return f"`{visible(text)}{_ELLIPSIS}`"
     return f"`{visible(text)}`"
 
 
@@ -159,8 +159,8 @@ def _excerpt(line: str, span: Span) -> tuple[str, int, int]:
     end = min(start + span.width, len(line))
     first, last = _window(len(line), start, end)
     cells = [_cell(c) for c in line[first:last]]
-    before = _CUT if first else ""
-    after = _CUT if last < len(line) else ""
+    before = _ELLIPSIS if first else ""
+    after = _ELLIPSIS if last < len(line) else ""
     indent = len(before) + sum(columns for _, columns in cells[: start - first])
     carets = sum(columns for _, columns in cells[start - first : end - first])
     return before + "".join(text for text, _ in cells) + after, indent, max(carets, 1)
@@ -168,16 +168,16 @@ def _excerpt(line: str, span: Span) -> tuple[str, int, int]:
 
 def _window(length: int, start: int, end: int) -> tuple[int, int]:
     """The slice of a long line that is shown, so that the caret stands inside it."""
-    if length <= _WINDOW:
+    if length <= _MAX_COLUMNS:
         return 0, length
-    first = 0 if end <= _WINDOW else max(0, min(start - _WINDOW // 4, length - _WINDOW))
-    return first, first + _WINDOW
+    first = 0 if end <= _MAX_COLUMNS else max(0, min(start - _MAX_COLUMNS // 4, length - _MAX_COLUMNS))
+    return first, first + _MAX_COLUMNS
 
 
 def _cell(char: str) -> tuple[str, int]:
     """A character as it is shown, and how many columns of a terminal that takes."""
     if char == "\t":
-        return " " * _TAB, _TAB
+        return " " * _TAB_COLUMNS, _TAB_COLUMNS
     if char.isascii() and char.isprintable():
         return char, 1
     text = visible(char)
@@ -282,7 +282,7 @@ def suggest(word: str, candidates: Collection[str]) -> str:
     meant = did_you_mean(word, candidates)
     if meant or not candidates:
         return meant
-    some = ", ".join(quote(candidate[:40]) for candidate in sorted(candidates)[:_CHOICES])
+    some = ", ".join(quote(candidate[:40]) for candidate in sorted(candidates)[:_MAX_CHOICES])
     if len(candidates) == 1:
         return f"there is only {some}"
-    return f"there are {some}" + (", …" if len(candidates) > _CHOICES else "")
+    return f"there are {some}" + (", …" if len(candidates) > _MAX_CHOICES else "")

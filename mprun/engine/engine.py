@@ -196,7 +196,7 @@ class Engine:
     def _stop_tasks(self, request: str, names: list[str]) -> None:
         """Stop the tasks that somebody has named, and answer what becomes of it."""
         known = NameIndex(self._tasks, self._plan.job.empty)
-        found = {name: known.meant(name) for name in names}
+        found = {name: known.resolve(name) for name in names}
         numbers = dict.fromkeys(number for meant in found.values() for number in meant)
         instances = [one for number in numbers for one in self._handover.instances(number)]
         over = [number for number in instances if self._scheduler.outcomes[number] is not None]

@@ -99,19 +99,19 @@ class TaskResolver:
         task = planned.task
         lookup = self._lookup(planned)
         try:
-            for node in (*task.gates, task.when):
+            for node in (*task.inherited_conditions, task.when):
                 value = resolve(node, lookup)
                 # What is of one item is asked of each instance.
                 if next(references([value]), None) is None and not is_true(value):
                     return Skipped(reason=WHEN_IS_FALSE)
             if task.foreach is not None and not planned.values:
-                return self._spread(planned, resolve(task.foreach, lookup))
+                return self._expand(planned, resolve(task.foreach, lookup))
             self.call(number)
         except ReferenceProblem as error:
             return Failed(reason=str(error))
         return Resolved()
 
-    def _spread(self, planned: PlannedTask, items: Any) -> Answer:
+    def _expand(self, planned: PlannedTask, items: Any) -> Answer:
         if not isinstance(items, list):
             return Failed(reason=f"`foreach` needs a list, and `{planned.task.foreach}` is {_kind(items)}")
         try:
@@ -136,7 +136,10 @@ class TaskResolver:
                     return f"it claims {number} of `{token}`, and the job has {self._tokens[token]}"
         if not any(task.daemon and task.resources for task in tasks):
             return ""
-        everyone = [*(planned.task for planned in self._tasks if planned.task.seed is None), *tasks]
+        everyone = [
+            *(planned.task for planned in self._tasks if planned.task.deferred_expansion is None),
+            *tasks,
+        ]
         held: dict[str, int] = {}
         for task in everyone:
             for token, number in task.resources.items() if task.daemon else ():
@@ -230,7 +233,7 @@ class TaskResolver:
         if self._names is None:
             self._names = NameIndex(self._tasks, self._plan.job.empty)
         name = reference.name
-        numbers = self._names.meant(name)
+        numbers = self._names.resolve(name)
         if not numbers and name not in self._names.groups:
             raise ReferenceProblem(f"the task `{name}` is no part of this run", str(reference))
         if name in self._names.numbers:

@@ -55,7 +55,7 @@ class NameIndex:
             self.groups.setdefault(group, [])
         self._patterns: dict[str, list[int]] = {}
 
-    def meant(self, name: str) -> Sequence[int]:
+    def resolve(self, name: str) -> Sequence[int]:
         """The places that a name or a pattern means, in the order of the file; [] for none."""
         if name in self.numbers:
             return (self.numbers[name],)
@@ -88,7 +88,7 @@ def compile_glob(pattern: str) -> Callable[[str], object]:
 
 
 def link(tasks: Sequence[Named], names: NameIndex) -> tuple[Needs, ...]:
-    """What each task waits for. Raises Misfit for the first dependency that cannot be."""
+    """What each task waits for. Raises DependencyError for the first dependency that cannot be."""
     linked: list[Needs] = []
     # Instances share what their task says, and so what that means.
     shared: dict[int, Needs] = {}
@@ -97,14 +97,14 @@ def link(tasks: Sequence[Named], names: NameIndex) -> tuple[Needs, ...]:
         task = instance.task
         needs = shared.get(id(task))
         if needs is None:
-            needs, looked = _needs(number, tasks, names)
+            needs, examined = _needs(number, tasks, names)
             shared[id(task)] = needs
-            total += looked - len(needs)
+            total += examined - len(needs)
         total += len(needs)
         if total > MAX_DEPENDENCIES:
             message = f"more than {MAX_DEPENDENCIES:,} dependencies, patterns and groups expanded"
             raise DependencyError(number, task.depends_on[-1].task, message)
-        linked.append(_without(number, task, needs, names) if needs else needs)
+        linked.append(_without_itself(number, task, needs, names) if needs else needs)
     _refuse_cycle(tasks, linked, names)
     return tuple(linked)
 
@@ -113,27 +113,27 @@ def _needs(number: int, tasks: Sequence[Named], names: NameIndex) -> tuple[Needs
     """What a task waits for, and how many were looked at for that."""
     # A task may be waited for twice: by its name for one thing, by a pattern for another.
     found: dict[tuple[int, str], None] = {}
-    looked = 0
+    examined = 0
     for dependency in tasks[number].task.depends_on:
-        meant = names.meant(dependency.task)
-        if not meant and dependency.task not in names.groups:
+        resolved = names.resolve(dependency.task)
+        if not resolved and dependency.task not in names.groups:
             raise DependencyError(number, dependency.task, "", known=False)
-        looked += len(meant)
+        examined += len(resolved)
         is_pattern = bool({"*", "?"} & set(dependency.task))
-        says = dependency.origin or tasks[number].task.origin
-        for other in meant:
-            if is_pattern and _comes_from(tasks[other].task, says):
+        origin = dependency.origin or tasks[number].task.origin
+        for other in resolved:
+            if is_pattern and _comes_from(tasks[other].task, origin):
                 continue
             found[other, dependency.condition] = None
-    return tuple(found), max(looked, len(found))
+    return tuple(found), max(examined, len(found))
 
 
-def _comes_from(task: Task, says: Origin) -> bool:
+def _comes_from(task: Task, origin: Origin) -> bool:
     """Whether a task stands at a place of a file, or a recipe that is used there brings it.
 
     Where a pattern stands, it means none of what comes from there.
     """
-    document, path = says.document, says.path
+    document, path = origin.document, origin.path
     if task.document is document and path == ("tasks", task.position - 1):
         return True
     origins = (one.origin for one in task.depends_on if one.origin is not None)
@@ -141,7 +141,7 @@ def _comes_from(task: Task, says: Origin) -> bool:
 
 
 def refuse_never_ready(tasks: Sequence[Named], linked: Sequence[Needs], names: NameIndex) -> None:
-    """Raise Misfit where somebody waits for `ready` of a task that nothing tells it of."""
+    """Raise DependencyError where somebody waits for `ready` of a task that nothing tells it of."""
     seen: set[int] = set()
     for number, needs in enumerate(linked):
         if id(needs) in seen:
@@ -151,16 +151,16 @@ def refuse_never_ready(tasks: Sequence[Named], linked: Sequence[Needs], names: N
             if condition == "ready" and tasks[other].task.ready is None:
                 message = f"nothing tells when `{tasks[other].name}` is ready: it has no `ready`"
                 waits = tasks[number].task.depends_on
-                said = next(one.task for one in waits if other in names.meant(one.task))
-                raise DependencyError(number, said, message)
+                name_given = next(one.task for one in waits if other in names.resolve(one.task))
+                raise DependencyError(number, name_given, message)
 
 
-def _without(number: int, task: Task, needs: Needs, names: NameIndex) -> Needs:
+def _without_itself(number: int, task: Task, needs: Needs, names: NameIndex) -> Needs:
     """Without the task itself, which a pattern may match, and nothing else may name."""
     if not any(other == number for other, _ in needs):
         return needs
     for dependency in task.depends_on:
-        if not {"*", "?"} & set(dependency.task) and number in names.meant(dependency.task):
+        if not {"*", "?"} & set(dependency.task) and number in names.resolve(dependency.task):
             name = task.name if dependency.task == task.name else dependency.task
             raise DependencyError(number, dependency.task, f"task `{name}` depends on itself")
     return tuple(need for need in needs if need[0] != number)
@@ -177,7 +177,7 @@ def _refuse_cycle(tasks: Sequence[Named], linked: list[Needs], names: NameIndex)
     need = next(
         dependency.task
         for dependency in tasks[first].task.depends_on
-        if second in names.meant(dependency.task)
+        if second in names.resolve(dependency.task)
     )
     raise DependencyError(first, need, f"the tasks depend on each other in a circle: {' → '.join(shown)}")
 

@@ -22,7 +22,7 @@ _ESCAPES = {"n": "\n", "t": "\t", '"': '"', "\\": "\\"}
 _HIDDEN = "***"
 
 
-class _Misfit(Exception):
+class DotenvError(Exception):
     """What is wrong with a line, at which place in it (from 0), and what would mend it."""
 
     def __init__(self, message: str, at: int, help: str, width: int = 1) -> None:
@@ -43,26 +43,26 @@ def read_env_file(path: str) -> dict[str, str]:
     """
     lines = re.split("\r\n?|\n", read_text(path, "env file"))
     variables: dict[str, str] = {}
-    wrong: dict[int, _Misfit] = {}
+    errors: dict[int, DotenvError] = {}
     for number, line in enumerate(lines):
         try:
             variables.update(_read_line(line))
-        except _Misfit as misfit:
-            wrong[number] = misfit
-            if len(wrong) == MAX_DIAGNOSTICS:
+        except DotenvError as error:
+            errors[number] = error
+            if len(errors) == MAX_DIAGNOSTICS:
                 break
-    if wrong:
-        raise JobFileError(list(_diagnostics(path, lines, wrong)))
+    if errors:
+        raise JobFileError(list(_diagnostics(path, lines, errors)))
     return variables
 
 
-def _diagnostics(path: str, lines: list[str], wrong: dict[int, _Misfit]) -> Iterator[Diagnostic]:
+def _diagnostics(path: str, lines: list[str], errors: dict[int, DotenvError]) -> Iterator[Diagnostic]:
     # A source goes wherever a problem goes, so none of the other lines is in it.
-    shown = (_shown(line) if number in wrong else "" for number, line in enumerate(lines))
+    shown = (_redacted(line) if number in errors else "" for number, line in enumerate(lines))
     source = SourceText(path=path, lines=SourceLines("\n".join(shown)))
-    for number, misfit in wrong.items():
-        span = Span(line=number + 1, column=misfit.at + 1, width=misfit.width)
-        yield Diagnostic(message=str(misfit), source=source, span=span, help=misfit.help)
+    for number, error in errors.items():
+        span = Span(line=number + 1, column=error.at + 1, width=error.width)
+        yield Diagnostic(message=str(error), source=source, span=span, help=error.help)
 
 
 # Left of the value, where there is a good name; the rest of what may stand in a line.
@@ -70,7 +70,7 @@ _ASSIGNMENT = re.compile(r"(\s*(?:export\s+)?)([A-Za-z_][A-Za-z0-9_.-]*)\s*=\s*"
 _BEGIN = re.compile(r"\s*(?:export\s+)?", re.ASCII)
 
 
-def _shown(line: str) -> str:
+def _redacted(line: str) -> str:
     """A line as a message may quote it: the name alone, and not even that where it is no good.
 
     What has no name may be a piece of a value: the lines of a private key end with `=`, too.
@@ -88,21 +88,21 @@ def _read_line(line: str) -> dict[str, str]:
         raise _no_assignment(line)
     at = match.end()
     if "\0" in line:
-        raise _Misfit("a value with a NUL character", at, "no environment variable can hold one")
+        raise DotenvError("a value with a NUL character", at, "no environment variable can hold one")
     return {match[2]: _value(line, at)}
 
 
-def _no_assignment(line: str) -> _Misfit:
+def _no_assignment(line: str) -> DotenvError:
     begin = _BEGIN.match(line)
     at = begin.end() if begin else 0
     name, equals, _ = line[at:].partition("=")
     if not equals:
         help = "write `NAME=value`, or begin the line with `#`"
-        return _Misfit("a line without a `=`", at, help, len(_HIDDEN))
+        return DotenvError("a line without a `=`", at, help, len(_HIDDEN))
     if not name.strip():
-        return _Misfit("no name stands before the `=`", at, "write `NAME=value`")
+        return DotenvError("no name stands before the `=`", at, "write `NAME=value`")
     help = "letters, digits, `_`, `-` and `.`, and no digit first"
-    return _Misfit("not a name of an environment variable", at, help, len(_HIDDEN))
+    return DotenvError("not a name of an environment variable", at, help, len(_HIDDEN))
 
 
 # What stands behind a quoted value: nothing, or a comment.
@@ -126,7 +126,7 @@ def _quoted(form: re.Pattern[str], line: str, at: int) -> str:
     match = form.match(line, at)
     if match is None:
         help = r"close it on this line; a line break is `\n` in double quotes"
-        raise _Misfit("a quoted value that is not closed", at, help)
+        raise DotenvError("a quoted value that is not closed", at, help)
     if match.end() < len(line):
-        raise _Misfit("something stands behind a quoted value", at, "put all of it into the quotes")
+        raise DotenvError("something stands behind a quoted value", at, "put all of it into the quotes")
     return match[1]

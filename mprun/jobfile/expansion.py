@@ -10,7 +10,7 @@ from mprun.diagnostics import Diagnostic, quote
 from mprun.errors import JobFileError
 from mprun.frozen import Frozen
 from mprun.jobfile import locate, task_checks
-from mprun.jobfile.interpolation import Filler, is_gone
+from mprun.jobfile.interpolation import Filler, is_unresolved
 from mprun.jobfile.model import Instance, Ready
 from mprun.jobfile.reference_checks import LATE_KEYS, reference_diagnostic
 from mprun.jobfile.references import ReferenceProblem, Resolver, compiled, references, resolve
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 MAX_TASKS = 250_000
 
 # Keys that are words, or that say how many there are.
-_NEVER = frozenset({"name", "description", "target", "group", "matrix", "foreach", "uses"})
+_LITERAL_KEYS = frozenset({"name", "description", "target", "group", "matrix", "foreach", "uses"})
 
 
 class TooManyTasks(Exception):
@@ -46,18 +46,18 @@ class TooManyTasks(Exception):
 class DeferredExpansion(Frozen):
     """What a task is made of, for one that is spread over a list that only the run will know."""
 
-    around: FileContext
+    context: FileContext
     number: int
     keys: dict[str, Any]
 
 
-def spread(around: FileContext, number: int, keys: dict[str, Any]) -> list[Instance]:
+def expand(context: FileContext, number: int, keys: dict[str, Any]) -> list[Instance]:
     """The instances of the task at this place in the document's list, from 0; `keys` are merged.
 
     Raises JobFileError where what a combination gives is no value for a key, TooManyTasks where
     there are more than a job may have.
     """
-    return _Expander(around, number, keys).instances()
+    return _Expander(context, number, keys).instances()
 
 
 def expand_over(task: Task, items: list[Any]) -> list[Instance]:
@@ -65,16 +65,16 @@ def expand_over(task: Task, items: list[Any]) -> list[Instance]:
 
     Raises as `spread` does.
     """
-    seed: DeferredExpansion = task.seed
-    return _Expander(seed.around, seed.number, seed.keys).over(items, task.name)
+    deferred: DeferredExpansion = task.deferred_expansion
+    return _Expander(deferred.context, deferred.number, deferred.keys).over_items(items, task.name)
 
 
 class _Expander:
-    def __init__(self, around: FileContext, number: int, keys: dict[str, Any]) -> None:
-        self._around = around
+    def __init__(self, context: FileContext, number: int, keys: dict[str, Any]) -> None:
+        self._context = context
         self._number = number
         self._keys = keys
-        self._document = around.document
+        self._document = context.document
         self._axes: tuple[str, ...] = ()
         # Keys whose value depends on the instance and must be known before it starts.
         self._early: dict[str, Any] = {}
@@ -84,19 +84,19 @@ class _Expander:
         self._items_refer = False
 
     def instances(self) -> list[Instance]:
-        if self._around.has_references:
+        if self._context.has_references:
             self._refuse_defaults()
         keys = self._keys
         matrix, foreach = keys.get("matrix"), keys.get("foreach")
         if matrix is None and foreach is None:
-            return [self._alone()]
+            return [self._single_instance()]
         self._find_early()
         if isinstance(foreach, str):
-            return [self._later()]
+            return [self._deferred_instance()]
         if isinstance(foreach, list):
-            items = compiled(foreach, self._around.inherited.prefix)
-            return self.over(items, self._base())
-        return self._of_matrix(matrix)
+            items = compiled(foreach, self._context.inherited.prefix)
+            return self.over_items(items, self._base())
+        return self._expand_matrix(matrix)
 
     def _refuse_defaults(self) -> None:
         """Raise JobFileError where the defaults name a value that this task has not.
@@ -106,20 +106,20 @@ class _Expander:
         raw: Any = self._document.root
         matrix, foreach = self._keys.get("matrix"), self._keys.get("foreach")
         for key in (raw.get("defaults") or {}).keys() & self._keys.keys() - raw["tasks"][self._number].keys():
-            if key in _NEVER or key.startswith("x-"):
+            if key in _LITERAL_KEYS or key.startswith("x-"):
                 continue
             for one in _of_instance(self._keys[key]):
                 there = foreach is not None if one.root == "item" else one.name in _axes_of(matrix)
-                if not there and not self._around.unknown:
-                    raise JobFileError([self._not_there(key, one)])
+                if not there and not self._context.unknown:
+                    raise JobFileError([self._missing_axis(key, one)])
 
-    def _not_there(self, key: str, reference: Reference) -> Diagnostic:
+    def _missing_axis(self, key: str, reference: Reference) -> Diagnostic:
         name = task_checks.task_name(self._document.root["tasks"][self._number], self._number)  # type: ignore[index]
         message = f"in task {quote(name)}, `{reference}` cannot stand here: it has none"
         path = locate.path_of_text(self._keys[key], ("defaults", key), str(reference)) or ("defaults", key)
         return reference_diagnostic(self._document, path, ReferenceProblem(message, str(reference)))
 
-    def _of_matrix(self, matrix: Any) -> list[Instance]:
+    def _expand_matrix(self, matrix: Any) -> list[Instance]:
         # Few tasks have one.
         from mprun.jobfile.matrix import TooManyCombinations, combinations
 
@@ -133,9 +133,9 @@ class _Expander:
         except TooManyCombinations as error:
             raise TooManyTasks(str(error)) from None
         base = self._base()
-        return self._made((base + suffix, values) for values, suffix in found)
+        return self._build((base + suffix, values) for values, suffix in found)
 
-    def over(self, items: list[Any], base: str) -> list[Instance]:
+    def over_items(self, items: list[Any], base: str) -> list[Instance]:
         """One instance for each item of a list."""
         if len(items) > MAX_TASKS:
             raise TooManyTasks(len(items))
@@ -145,37 +145,41 @@ class _Expander:
         if not self._axes:
             self._axes = ("item",)
             self._find_early()
-        return self._made((base + item_suffix(index), (item,)) for index, item in enumerate(items))
+        return self._build((base + item_suffix(index), (item,)) for index, item in enumerate(items))
 
     def _base(self) -> str:
         raw: Any = self._document.root
-        return self._around.inherited.prefix + task_checks.task_name(raw["tasks"][self._number], self._number)
+        return self._context.inherited.prefix + task_checks.task_name(
+            raw["tasks"][self._number], self._number
+        )
 
-    def _alone(self) -> Instance:
+    def _single_instance(self) -> Instance:
         keys = self._keys
-        if self._around.unknown:
+        if self._context.unknown:
             # Its list or matrix may be what is not known: then nothing of one instance is, either.
             self._find_early()
             keys = {key: node for key, node in keys.items() if key not in self._early or not self._used}
-        task = build_task(self._around, self._number, keys)
+        task = build_task(self._context, self._number, keys)
         self._check(task, ())
-        return Instance(name=task.name, groups=self._around.inherited.groups, task=task)
+        return Instance(name=task.name, groups=self._context.inherited.groups, task=task)
 
-    def _later(self) -> Instance:
+    def _deferred_instance(self) -> Instance:
         """A task whose list only the run will know: it stands for its instances until then."""
         if "depends_on" in self._early:
             raise JobFileError([self._late_dependency()])
         keys = {key: node for key, node in self._keys.items() if key not in self._early}
-        task = build_task(self._around, self._number, keys, ("item",))
-        task = task.replace(seed=DeferredExpansion(around=self._around, number=self._number, keys=self._keys))
+        task = build_task(self._context, self._number, keys, ("item",))
+        task = task.replace(
+            deferred_expansion=DeferredExpansion(context=self._context, number=self._number, keys=self._keys)
+        )
         if "ready" in self._early:
             task = task.replace(ready=_some_ready(self._early["ready"]))
         self._check(task, ())
-        return Instance(name=task.name, groups=self._around.inherited.groups, task=task)
+        return Instance(name=task.name, groups=self._context.inherited.groups, task=task)
 
-    def _made(self, named: Iterable[tuple[str, tuple[Any, ...]]]) -> list[Instance]:
+    def _build(self, named: Iterable[tuple[str, tuple[Any, ...]]]) -> list[Instance]:
         base = self._base()
-        groups = (*self._around.inherited.groups, base)
+        groups = (*self._context.inherited.groups, base)
         made: list[Instance] = []
         leads_on = None
         for name, values in named:
@@ -193,7 +197,7 @@ class _Expander:
     def _find_early(self) -> None:
         used: dict[Reference, None] = {}
         for key, node in self._keys.items():
-            if key in LATE_KEYS or key in _NEVER or key.startswith("x-"):
+            if key in LATE_KEYS or key in _LITERAL_KEYS or key.startswith("x-"):
                 continue
             found = list(_of_instance(node))
             if found:
@@ -203,35 +207,35 @@ class _Expander:
 
     def _variant(self, values: tuple[Any, ...]) -> Task:
         """The task with the keys that these values make; the same for all that make the same."""
-        lookup = Resolver(self._around.scope, self._axes, values)
+        resolver = Resolver(self._context.scope, self._axes, values)
         try:
-            made_of = repr([lookup(one) for one in self._used]) if self._used else ""
-            results = self._results(values, lookup) if self._items_refer else ()
+            made_of = repr([resolver(one) for one in self._used]) if self._used else ""
+            results = self._results(values, resolver) if self._items_refer else ()
         except ReferenceProblem as error:
             raise JobFileError([self._diagnostic(error)]) from None
         if (made_of, results) not in self._variants:
-            keys = self._filled(lookup) if self._early else self._keys
-            task = build_task(self._around, self._number, keys, self._axes)
+            keys = self._filled(resolver) if self._early else self._keys
+            task = build_task(self._context, self._number, keys, self._axes)
             self._variants[made_of, results] = with_results(task, results) if results else task
         return self._variants[made_of, results]
 
-    def _results(self, values: tuple[Any, ...], lookup: Resolver) -> tuple[str, ...]:
+    def _results(self, values: tuple[Any, ...], resolver: Resolver) -> tuple[str, ...]:
         """The tasks to whose results an item refers, by their names."""
-        found = references([resolve(list(values), lookup)])
+        found = references([resolve(list(values), resolver)])
         return tuple(dict.fromkeys(one.name for one in found if one.root == "tasks"))
 
-    def _filled(self, lookup: Resolver) -> dict[str, Any]:
+    def _filled(self, resolver: Resolver) -> dict[str, Any]:
         """The keys with the early ones' values, which must be what the schema asks for."""
         raw: Any = self._document.root
         own = raw["tasks"][self._number]
-        filler = Filler(self._document, lookup, own=(), only=("matrix", "item"))
+        filler = Filler(self._document, resolver, own=(), only=("matrix", "item"))
         task = Mapping()
         task.marks = []
         for key, node in self._early.items():
             holder, path = (own, ("tasks", self._number)) if key in own else (raw["defaults"], ("defaults",))
             marks = holder.marks_of(key)
             filled = filler.fill((*path, key), node, marks[1])
-            if not is_gone(filled):
+            if not is_unresolved(filled):
                 task[key] = filled
                 task.marks += marks
         if filler.diagnostics:
@@ -268,14 +272,14 @@ class _Expander:
 
     def _check(self, task: Task, values: tuple[Any, ...]) -> None:
         """Raise JobFileError where a reference leads nowhere that needs no run to be known."""
-        if not self._around.has_references:
+        if not self._context.has_references:
             return
-        lookup = Resolver(task.scope, task.axes, values, reveal=True)
+        resolver = Resolver(task.scope, task.axes, values, reveal=True)
         diagnostics: list[Diagnostic] = []
         for key in LATE_KEYS:
             node = getattr(task, key, None)
             try:
-                resolve(node, lookup)
+                resolve(node, resolver)
             except ReferenceProblem as error:
                 diagnostics.append(locate.unresolved_diagnostic(task, key, error))
         if diagnostics:

@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 # What of a job is resolved otherwise: words for people, what declares params, what is resolved
 # with more than the job's scope.
-_OWN_WAYS = frozenset({"description", "$schema", "params", "env"})
+_SEPARATELY_RESOLVED_KEYS = frozenset({"description", "$schema", "params", "env"})
 
-_GONE: Any = object()
+UNRESOLVED: Any = object()
 
 
-def substituted(document: Document, lookup: Resolver) -> tuple[Document, list[Path], list[Diagnostic]]:
+def interpolate(document: Document, resolver: Resolver) -> tuple[Document, list[Path], list[Diagnostic]]:
     """The document with every reference replaced that must be known before the run.
 
     What a matrix or `foreach` gives each of its instances stays as it is, as do the keys
@@ -32,7 +32,7 @@ def substituted(document: Document, lookup: Resolver) -> tuple[Document, list[Pa
     """
     if not has_references(document) or not isinstance(document.root, Mapping):
         return document, [], []
-    filler = Filler(document, lookup)
+    filler = Filler(document, resolver)
     root = Mapping()
     root.marks = list(document.root.marks)
     for number, (key, node) in enumerate(document.root.items()):
@@ -44,17 +44,17 @@ def substituted(document: Document, lookup: Resolver) -> tuple[Document, list[Pa
                 tasks.append(_task(filler, ("tasks", index), task, node.marks[index]))
         elif key == "defaults":
             root[key] = _task(filler, ("defaults",), node, mark)
-        elif key in _OWN_WAYS or not isinstance(key, str) or key.startswith("x-"):
+        elif key in _SEPARATELY_RESOLVED_KEYS or not isinstance(key, str) or key.startswith("x-"):
             root[key] = node
         else:
             filled = filler.fill((key,), node, mark)
-            root[key] = node if filled is _GONE else filled
-            if filled is _GONE:
-                filler.gone.append((key,))
-    for path in filler.gone:
+            root[key] = node if filled is UNRESOLVED else filled
+            if filled is UNRESOLVED:
+                filler.unresolved_paths.append((key,))
+    for path in filler.unresolved_paths:
         _take_out(root, path)
-    filled = document.with_root(root) if filler.changed or filler.gone else document
-    return filled, filler.gone, filler.diagnostics
+    filled = document.with_root(root) if filler.changed or filler.unresolved_paths else document
+    return filled, filler.unresolved_paths, filler.diagnostics
 
 
 def _task(filler: Filler, path: Path, task: Any, mark: int) -> Any:
@@ -64,13 +64,13 @@ def _task(filler: Filler, path: Path, task: Any, mark: int) -> Any:
     copy.marks = list(task.marks)
     for number, (key, node) in enumerate(task.items()):
         late = key in LATE_KEYS - {"foreach"} or not isinstance(key, str)
-        if late or key in _OWN_WAYS or key.startswith("x-"):
+        if late or key in _SEPARATELY_RESOLVED_KEYS or key.startswith("x-"):
             copy[key] = node
             continue
         filled = filler.fill((*path, key), node, task.marks[2 * number + 1])
-        copy[key] = node if filled is _GONE else filled
-        if filled is _GONE:
-            filler.gone.append((*path, key))
+        copy[key] = node if filled is UNRESOLVED else filled
+        if filled is UNRESOLVED:
+            filler.unresolved_paths.append((*path, key))
     return copy
 
 
@@ -94,22 +94,22 @@ class Filler:
     def __init__(
         self,
         document: Document,
-        lookup: Resolver,
+        resolver: Resolver,
         *,
         own: tuple[str, ...] = ("matrix", "item"),
         only: tuple[str, ...] = (),
     ) -> None:
         self._only = only
         self._document = document
-        self._lookup = lookup
+        self._resolver = resolver
         self._own = own
         self.changed = False
         self.diagnostics: list[Diagnostic] = []
         # Where a key's value is not known, and need not be.
-        self.gone: list[Path] = []
+        self.unresolved_paths: list[Path] = []
 
     def fill(self, path: Path, node: Any, mark: int) -> Any:
-        """A copy of the tree at `path` with its references replaced, _GONE for what is unknown."""
+        """A copy of the tree at `path` with its references replaced, UNRESOLVED for what is unknown."""
         if _is_read_later(path):
             return node
         if isinstance(node, str):
@@ -127,8 +127,8 @@ class Filler:
             key_mark, mark = node.marks[2 * number : 2 * number + 2]
             filled = self.fill((*path, key), child, mark)
             name = self._string((*path, key), key, key_mark) if isinstance(key, str) and "${" in key else key
-            if filled is _GONE or name is _GONE:
-                return _GONE
+            if filled is UNRESOLVED or name is UNRESOLVED:
+                return UNRESOLVED
             copy[name if isinstance(name, str) else str(name)] = filled
             copy.marks += (key_mark, mark)
         return copy
@@ -138,8 +138,8 @@ class Filler:
         copy.marks = []
         for number, child in enumerate(node):
             filled = self.fill((*path, number), child, node.marks[number])
-            if filled is _GONE:
-                return _GONE
+            if filled is UNRESOLVED:
+                return UNRESOLVED
             copy.append(filled)
             copy.marks.append(node.marks[number])
         return copy
@@ -157,7 +157,7 @@ class Filler:
         try:
             if any(reference.root in self._own for reference in references(parsed)):
                 return text
-            value = resolve(parsed, self._lookup)
+            value = resolve(parsed, self._resolver)
         except ReferenceProblem as error:
             self.diagnostics.append(reference_diagnostic(self._document, path, error))
             return text
@@ -171,7 +171,7 @@ class Filler:
             return marked(_escaped(value) if is_list else value, mark)
         if left.root == "params":
             # Not given, and need not be: such a param stands for itself.
-            return _GONE
+            return UNRESOLVED
         self._refuse(path, parsed, left)
         return text
 
@@ -199,9 +199,9 @@ def _escaped(node: Any) -> Any:
     return [_escaped(item) for item in node] if isinstance(node, (list, tuple)) else node
 
 
-def is_gone(value: object) -> bool:
+def is_unresolved(value: object) -> bool:
     """Whether `Filler.fill` says that the value of a key is not known."""
-    return value is _GONE
+    return value is UNRESOLVED
 
 
 def marked(value: Any, mark: int) -> Any:

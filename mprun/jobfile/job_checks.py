@@ -19,7 +19,7 @@ def join_diagnostics(job: Job, names: NameIndex) -> Iterator[Diagnostic]:
     """Entries of the join order that mean no task: what only the spelled out tasks tell."""
     document = job.origin.document
     for number, entry in enumerate(job.join or ()):
-        if not names.meant(entry.task) and entry.task not in names.groups:
+        if not names.resolve(entry.task) and entry.task not in names.groups:
             path: tuple[str | int, ...] = ("join", number)
             if isinstance(document.root["join"][number], dict):  # type: ignore[index]
                 path = (*path, "task")

@@ -9,8 +9,8 @@ from mprun.diagnostics import Diagnostic, quote
 from mprun.errors import JobFileError, UsageError
 from mprun.jobfile import job_checks, locate, recipes, task_builder, task_checks
 from mprun.jobfile.dependencies import DependencyError, NameIndex, link, refuse_never_ready
-from mprun.jobfile.expansion import MAX_TASKS, TooManyTasks, least_count, spread, too_many
-from mprun.jobfile.interpolation import substituted
+from mprun.jobfile.expansion import MAX_TASKS, TooManyTasks, expand, least_count, too_many
+from mprun.jobfile.interpolation import interpolate
 from mprun.jobfile.model import Job, JoinEntry, Origin, Task
 from mprun.jobfile.reference_checks import check_references, has_references, reference_diagnostic
 from mprun.jobfile.references import (
@@ -55,10 +55,10 @@ def load_job_file(
 
 
 # Keys that decide which tasks there are, and what others may ask of them.
-_TELLING = frozenset({"daemon", "foreach", "matrix", "ready", "resources", "uses"})
+_STRUCTURE_KEYS = frozenset({"daemon", "foreach", "matrix", "ready", "resources", "uses"})
 
 # Of more tasks than this a faster constructor is worth its making.
-_MANY = 1000
+_MIN_TASKS_TO_COMPILE_INIT = 1000
 
 
 class JobLoader:
@@ -69,7 +69,7 @@ class JobLoader:
         self._lenient = lenient
         self._documents: dict[str, Document] = {}
         # The recipes that we are in, outermost first: absolute paths, and names as given.
-        self._inside: list[tuple[str, str]] = []
+        self._recipe_stack: list[tuple[str, str]] = []
         self._files: dict[str, str] = {}
         self._pythonpath: list[str] = []
         self._preload: list[str] = []
@@ -78,7 +78,7 @@ class JobLoader:
         # The names of tasks that stand for none.
         self._empty: list[str] = []
         # Whether it is not known which tasks there are, or what others may ask of them.
-        self._unknown = False
+        self._structure_unknown = False
 
     def job(self, path: str, params: Mapping[str, Any], options: Sequence[str]) -> Job:
         """The job of a file; see `load_job_file`."""
@@ -87,8 +87,8 @@ class JobLoader:
     def job_of(self, document: Document, params: Mapping[str, Any], options: Sequence[str]) -> Job:
         """The job of a document that has passed the schema and the checks."""
         path = document.source.path
-        self._inside.append((os.path.realpath(path), path))
-        given = self._from_outside(document, params, options)
+        self._recipe_stack.append((os.path.realpath(path), path))
+        given = self._param_inputs(document, params, options)
         scope, document, env = self._settled(document, given, self._environment)
         self._refuse_many(document)
         tasks = tuple(self._tasks(document, scope, Inherited(env={}, job_env={}), env))
@@ -98,13 +98,11 @@ class JobLoader:
         self._forget_trees(tasks)
         names = NameIndex(tasks, self._empty)
         try:
-            needs = ((),) * len(tasks) if self._unknown else link(tasks, names)
-            if not self._unknown:
+            needs = ((),) * len(tasks) if self._structure_unknown else link(tasks, names)
+            if not self._structure_unknown:
                 refuse_never_ready(tasks, needs, names)
-        except DependencyError as misfit:
-            raise JobFileError(
-                [locate.dependency_diagnostic(tasks[misfit.task].task, misfit, names)]
-            ) from None
+        except DependencyError as error:
+            raise JobFileError([locate.dependency_diagnostic(tasks[error.task].task, error, names)]) from None
         join = raw.get("join")
         job = Job(
             name=raw.get("name") or os.path.splitext(os.path.basename(path))[0],
@@ -127,7 +125,7 @@ class JobLoader:
         )
         diagnostics = (
             []
-            if self._unknown
+            if self._structure_unknown
             else [*job_checks.join_diagnostics(job, names), *job_checks.token_diagnostics(job)]
         )
         if diagnostics:
@@ -184,7 +182,7 @@ class JobLoader:
             self._documents[key] = document
         return self._documents[key]
 
-    def _from_outside(
+    def _param_inputs(
         self, document: Document, params: Mapping[str, Any], options: Sequence[str]
     ) -> dict[str, ParamInput]:
         declared = document.root.get("params") or {}  # type: ignore[attr-defined]
@@ -206,15 +204,15 @@ class JobLoader:
         document: Document,
         given: Mapping[str, ParamInput],
         environment: Mapping[str, Any],
-        bounds: Mapping[str, Closure] | None = None,
-        within: Origin | None = None,
+        closures: Mapping[str, Closure] | None = None,
+        used_by: Origin | None = None,
     ) -> tuple[Scope, Document, dict[str, Any]]:
         """The scope of a file, the file with its early references replaced, and its job's variables."""
         raw: Any = document.root
         folder = os.path.dirname(os.path.abspath(document.source.path))
         outside = Scope(params={}, env=environment)
-        params, secrets = self._params(document, raw, given, outside, within)
-        scope = Scope(params={**params, **(bounds or {})}, secrets=secrets, env=environment)
+        params, secrets = self._params(document, raw, given, outside, used_by)
+        scope = Scope(params={**params, **(closures or {})}, secrets=secrets, env=environment)
         env: dict[str, Any] = {}
         if "env_file" in raw:
             env.update(self._env_file(document, raw["env_file"], Resolver(scope)))
@@ -222,20 +220,24 @@ class JobLoader:
         env.update(self._variables(document, raw.get("env") or {}, scope))
         if env:
             scope = scope.replace(env={**environment, **env})
-        filled, gone, diagnostics = substituted(document, Resolver(scope))
-        self._unknown |= not _TELLING.isdisjoint(step for path in gone for step in path)
-        if not diagnostics and filled is not document:
+        interpolated, unresolved_paths, diagnostics = interpolate(document, Resolver(scope))
+        self._structure_unknown |= not _STRUCTURE_KEYS.isdisjoint(
+            step for path in unresolved_paths for step in path
+        )
+        if not diagnostics and interpolated is not document:
             # What depends on the params that are missing cannot be held against the rest.
-            diagnostics = job_schema.check(filled) + ([] if gone else task_checks.check(filled, filled=True))
+            diagnostics = job_schema.check(interpolated) + (
+                [] if unresolved_paths else task_checks.check(interpolated, filled=True)
+            )
         if diagnostics:
             raise JobFileError(diagnostics)
-        raw = filled.root
+        raw = interpolated.root
         self._pythonpath += [absolute(folder, entry) for entry in listed(raw.get("pythonpath"))]
         self._preload += listed(raw.get("preload"))
         for token, number in (raw.get("resources") or {}).items():
             # Who uses a recipe says how many there are.
             self._tokens.setdefault(token, number)
-        return scope, filled, env
+        return scope, interpolated, env
 
     def _params(
         self,
@@ -243,13 +245,13 @@ class JobLoader:
         raw: Any,
         given: Mapping[str, ParamInput],
         outside: Scope,
-        within: Origin | None,
+        used_by: Origin | None,
     ) -> tuple[dict[str, Any], frozenset[str]]:
         declared = raw.get("params") or {}
         if not declared and not given:
             return {}, frozenset()
         # Most jobs have none.
-        from mprun.jobfile.params import settle
+        from mprun.jobfile.params import resolve_params
 
         if has_references(document):
             try:
@@ -257,7 +259,7 @@ class JobLoader:
             except ReferenceProblem as error:
                 found = locate.path_of_text(declared, ("params",), error.text) or ("params",)
                 raise JobFileError([reference_diagnostic(document, found, error)]) from None
-        return settle(document, declared, given, within=within, lenient=self._lenient)
+        return resolve_params(document, declared, given, used_by=used_by, lenient=self._lenient)
 
     def _env_file(self, document: Document, text: str, early: Resolver) -> dict[str, str]:
         """The variables of a file; none where its name is not known, and need not be."""
@@ -292,8 +294,8 @@ class JobLoader:
         for name, text in env.items():
             try:
                 node = compiled(text)
-                bound = Closure(node=node, scope=scope)
-                value = bound if recipes.hides(bound) else resolve(node, Resolver(scope))
+                closure = Closure(node=node, scope=scope)
+                value = closure if recipes.hides(closure) else resolve(node, Resolver(scope))
             except ReferenceProblem as error:
                 raise JobFileError([reference_diagnostic(document, ("env", name), error)]) from None
             values[str(name)] = value
@@ -304,30 +306,30 @@ class JobLoader:
     def _tasks(
         self, document: Document, scope: Scope, inherited: Inherited, env: dict[str, Any]
     ) -> list[Instance]:
-        around = FileContext(
+        context = FileContext(
             document=document,
             scope=scope,
             inherited=inherited,
             env={**inherited.job_env, **env, **inherited.env},
             has_references=has_references(document),
-            unknown=self._unknown,
+            unknown=self._structure_unknown,
         )
         raw: Any = document.root
         tasks: list[Instance] = []
-        if len(raw["tasks"]) > _MANY:
+        if len(raw["tasks"]) > _MIN_TASKS_TO_COMPILE_INIT:
             Task.compile_init()
         for number in range(len(raw["tasks"])):
             keys = task_builder.merged(raw, number)
             try:
-                instances = spread(around, number, keys)
+                instances = expand(context, number, keys)
                 if not instances:
                     base = task_checks.task_name(raw["tasks"][number], number)
-                    self._empty.append(around.inherited.prefix + base)
+                    self._empty.append(context.inherited.prefix + base)
                 if "uses" not in keys:
                     tasks += instances
                     self._count += len(instances)
                 for instance in instances if "uses" in keys else ():
-                    tasks += self._recipe(around, number, keys, instance)
+                    tasks += self._recipe(context, number, keys, instance)
                 if self._count > MAX_TASKS:
                     raise TooManyTasks(self._count)
             except TooManyTasks as error:
@@ -337,7 +339,7 @@ class JobLoader:
         return tasks
 
     def _recipe(
-        self, around: FileContext, number: int, keys: dict[str, Any], instance: Instance
+        self, context: FileContext, number: int, keys: dict[str, Any], instance: Instance
     ) -> list[Instance]:
         """The tasks of another job file, in the place of one task (or of one of its instances)."""
         task = instance.task
@@ -346,10 +348,10 @@ class JobLoader:
             help = "put the `foreach` into the recipe"
             raise JobFileError([locate.task_diagnostic(task, ("foreach",), message, help)])
         name = keys["uses"]
-        path = os.path.normpath(os.path.join(os.path.dirname(around.document.source.path), name))
+        path = os.path.normpath(os.path.join(os.path.dirname(context.document.source.path), name))
         real = os.path.realpath(path)
-        if any(real == other for other, _ in self._inside):
-            chain = " → ".join(quote(shown) for shown in [*(shown for _, shown in self._inside), path])
+        if any(real == other for other, _ in self._recipe_stack):
+            chain = " → ".join(quote(shown) for shown in [*(shown for _, shown in self._recipe_stack), path])
             message = f"the recipe {quote(name)} includes itself: {chain}"
             raise JobFileError([locate.task_diagnostic(task, ("uses",), message, "take one of them out")])
         try:
@@ -358,7 +360,7 @@ class JobLoader:
             raise
         except UsageError as error:
             raise JobFileError([locate.task_diagnostic(task, ("uses",), str(error))]) from None
-        values, bounds = recipes.given(instance, keys)
+        values, closures = recipes.given(instance, keys)
         hidden = [name for name, given in values.items() if given.hidden]
         if hidden:
             raw: Any = document.root
@@ -366,10 +368,10 @@ class JobLoader:
             diagnostics = list(check_references(document, names, hidden))
             if diagnostics:
                 raise JobFileError(diagnostics)
-        self._inside.append((real, path))
-        scope, document, env = self._settled(document, values, around.scope.env, bounds, task.origin)
-        tasks = self._tasks(document, scope, recipes.inherited(around, instance, keys, document), env)
-        self._inside.pop()
+        self._recipe_stack.append((real, path))
+        scope, document, env = self._settled(document, values, context.scope.env, closures, task.origin)
+        tasks = self._tasks(document, scope, recipes.inherited(context, instance, keys, document), env)
+        self._recipe_stack.pop()
         return tasks
 
 

@@ -33,24 +33,24 @@ def task_diagnostic(
     return Diagnostic(message=message, source=document.source, span=span, help=help)
 
 
-def dependency_diagnostic(task: Task, misfit: DependencyError, names: NameIndex) -> Diagnostic:
+def dependency_diagnostic(task: Task, error: DependencyError, names: NameIndex) -> Diagnostic:
     """A dependency that cannot be, where the task names it: in `depends_on` or in a reference."""
-    said = next((one for one in task.depends_on if one.task == misfit.need and one.origin), None)
+    inherited = next((one for one in task.depends_on if one.task == error.need and one.origin), None)
     name = task.name
-    if said is not None and said.origin is not None:
+    if inherited is not None and inherited.origin is not None:
         # By a task that uses the recipe: its name has fewer pieces.
-        task = task.replace(document=said.origin.document, position=int(said.origin.path[1]) + 1)
-        while name and not misfit.need.startswith(name.rpartition("/")[0]):
+        task = task.replace(document=inherited.origin.document, position=int(inherited.origin.path[1]) + 1)
+        while name and not error.need.startswith(name.rpartition("/")[0]):
             name = name.rpartition("/")[0]
     prefix, _, _ = name.rpartition("/")
-    need = misfit.need.removeprefix(f"{prefix}/") if prefix else misfit.need
-    message, help = str(misfit), ""
-    if not misfit.known:
-        message = f"there is no task {quote(misfit.need)}"
+    need = error.need.removeprefix(f"{prefix}/") if prefix else error.need
+    message, help = str(error), ""
+    if not error.known:
+        message = f"there is no task {quote(error.need)}"
         if any(sign in need for sign in "*?"):
-            message = f"no task's name matches {quote(misfit.need)}"
+            message = f"no task's name matches {quote(error.need)}"
         else:
-            help = suggest(misfit.need, [name for name in names.all() if name != task.name])
+            help = suggest(error.need, [name for name in names.all() if name != task.name])
     document, path, _ = _holder(task, ("depends_on",))
     node: Any = _at(document, (*path, "depends_on"))
     if isinstance(node, dict) and need in node:
@@ -79,7 +79,7 @@ def left_out(job: Job, selection: Sequence[int]) -> list[Diagnostic]:
     for number in selection:
         task = job.tasks[number].task
         for reference in result_references(task):
-            missing = [one for one in names.meant(reference.name) if one not in chosen]
+            missing = [one for one in names.resolve(reference.name) if one not in chosen]
             if missing and (task.name, reference.name) not in diagnostics:
                 span = _span_of_text(task.document, task.origin.path, str(reference))
                 name = quote(job.tasks[missing[0]].name)

@@ -25,7 +25,7 @@ SUFFIX_LIMIT = 120
 MAX_STEPS = 2_000_000
 
 # The signs that names are made with, or that mean something in a pattern or a reference.
-_SIGNS = frozenset("[]{},=*?$")
+_RESERVED_CHARS = frozenset("[]{},=*?$")
 
 
 class TooManyCombinations(Exception):
@@ -276,7 +276,7 @@ def _made_safe(text: str) -> str:
         text = text[:LABEL_LIMIT]
     if text.isalnum():
         return text
-    return "".join("_" if char in _SIGNS or not char.isprintable() else char for char in text)
+    return "".join("_" if char in _RESERVED_CHARS or not char.isprintable() else char for char in text)
 
 
 def _hashed(label: str, identity: tuple[str, str], taken: set[str]) -> str:

@@ -118,12 +118,12 @@ class Task(Frozen):
     `timeout` is in seconds, for one attempt; None is without limit. `start_method` is None
     where the job's holds. `resources` has the tokens that it holds while it runs.
 
-    `gates` are the conditions of the recipes that it came with: it runs only where `when`
+    `inherited_conditions` are those of the recipes that it came with: it runs only where `when`
     and all of them are true. `args`, `kwargs`, `command`, `env`, `cwd`, `when`, `foreach`
     and what is expected as `result` may hold references (`mprun.jobfile.references`), which `scope`
     and the values of an instance's `axes` resolve, or, during the run, the results of other
     tasks. `foreach` is
-    the reference to a list that is known only then, else None; `seed` is what its instances
+    the reference to a list that is known only then, else None; `deferred_expansion` is what its instances
     are made of then. `refers` is false where there is surely no reference in any of them.
     `document` is the file that says it.
     """
@@ -137,10 +137,10 @@ class Task(Frozen):
     daemon: bool = False
     depends_on: tuple[Dependency, ...] = ()
     when: Any = True
-    gates: tuple[Any, ...] = ()
+    inherited_conditions: tuple[Any, ...] = ()
     axes: tuple[str, ...] = ()
     foreach: Any = None
-    seed: Any = None
+    deferred_expansion: Any = None
     retry: Retry = Retry()
     timeout: float | None = None
     stop: Stop = Stop()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from mprun.diagnostics import did_you_mean, quote
 from mprun.jobfile.references import Reference, Template, as_text
-from mprun.jobfile.schema.hints import remedy
+from mprun.jobfile.schema.hints import hint_for
 from mprun.jobfile.syntax.scalars import OutOfRange, resolve
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ _WORDS = {
     "list": "must be a list",
 }
 _LIST_TEXT = "must be a list such as `a,b` or `[a, b]`"
-# What `remedy` knows the types by.
+# What `hint_for` knows the types by.
 _SCHEMAS: dict[str, dict[str, Any]] = {
     "string": {"type": "string"},
     "integer": {"type": "integer"},
@@ -32,12 +32,12 @@ _SCHEMAS: dict[str, dict[str, Any]] = {
     "list": {"type": "array"},
 }
 # A message shows so many choices; the file has the others.
-_SHOWN_CHOICES = 10
+_MAX_SHOWN_CHOICES = 10
 # Among more than this, the one that was meant is not looked for: it would take longer than it helps.
 MAX_CHOICES = 1000
 
 
-class Unfit(Exception):
+class ParamError(Exception):
     """A value that its param may not have: what it must be, and the value or item that is not.
 
     `kind` is given where the type is wrong, `choices` where the value is none of them.
@@ -50,12 +50,12 @@ class Unfit(Exception):
         self._kind = kind
         self._choices = choices
 
-    def help(self, standing: str = "", of_file: bool = False) -> str:
+    def help(self, written: str = "", of_file: bool = False) -> str:
         """What would mend it; `standing` is the value's text in the file, where it has one."""
         if self._choices:
             return did_you_mean(as_text(self.value), self._choices[:MAX_CHOICES])
         if of_file and self._kind:
-            return remedy("type", _SCHEMAS[self._kind], self.value, standing)
+            return hint_for("type", _SCHEMAS[self._kind], self.value, written)
         return ""
 
 
@@ -74,29 +74,29 @@ def _kind(value: Any) -> str:
 _KINDS: dict[type, str] = {bool: "boolean", int: "integer", float: "number"}
 
 
-def refuse_misfit(
+def require_valid(
     kind: str, value: Any, enum: Sequence[Any] | None = None, pattern: str | None = None
 ) -> None:
-    """Raise Unfit for a value that is not of the type, not in `enum`, or that `pattern` does not match.
+    """Raise ParamError for a value that is not of the type, not in `enum`, or that `pattern` does not match.
 
     Of a list they judge each item; what is still a reference may be anything.
     """
     if isinstance(value, (Reference, Template)):
         return
-    if not _is_a(kind, value):
-        raise Unfit(_WORDS[kind], value, kind=kind)
-    of_items = kind == "list"
-    for item in value if of_items else (value,):
+    if not _is_type(kind, value):
+        raise ParamError(_WORDS[kind], value, kind=kind)
+    per_item = kind == "list"
+    for item in value if per_item else (value,):
         if isinstance(item, (Reference, Template)):
             continue
         if enum is not None and not any(_same(item, choice) for choice in enum):
-            raise _not_among(item, enum, "must have only items of " if of_items else "must be one of ")
+            raise _not_among(item, enum, "must have only items of " if per_item else "must be one of ")
         if pattern is not None and re.fullmatch(pattern, as_text(item)) is None:
-            must = "must have only items that match" if of_items else "must match"
-            raise Unfit(f"{must} {quote(pattern)}", item)
+            must = "must have only items that match" if per_item else "must match"
+            raise ParamError(f"{must} {quote(pattern)}", item)
 
 
-def _is_a(kind: str, value: Any) -> bool:
+def _is_type(kind: str, value: Any) -> bool:
     if kind == "number":
         # An int of thousands of digits is beyond `isfinite`; what is not finite is beyond JSON.
         return type(value) is int or (type(value) is float and isfinite(value))
@@ -108,19 +108,21 @@ def _same(value: Any, choice: Any) -> bool:
     return bool(value == choice) and isinstance(value, bool) == isinstance(choice, bool)
 
 
-def _not_among(value: Any, enum: Sequence[Any], must: str) -> Unfit:
+def _not_among(value: Any, enum: Sequence[Any], must: str) -> ParamError:
     choices = [as_text(choice) for choice in enum]
-    shown = ", ".join(quote(choice) for choice in choices[:_SHOWN_CHOICES])
-    return Unfit(must + shown + (", …" if len(choices) > _SHOWN_CHOICES else ""), value, choices=choices)
+    shown = ", ".join(quote(choice) for choice in choices[:_MAX_SHOWN_CHOICES])
+    return ParamError(
+        must + shown + (", …" if len(choices) > _MAX_SHOWN_CHOICES else ""), value, choices=choices
+    )
 
 
 def parse(kind: str, text: str) -> Any:
-    """The value that a text has as this type, by the scalars of YAML 1.2. Raises Unfit."""
+    """The value that a text has as this type, by the scalars of YAML 1.2. Raises ParamError."""
     try:
         text.encode()
     except UnicodeEncodeError:
         # From a command line or an environment in another encoding; no record could hold it.
-        raise Unfit("must be UTF-8", text) from None
+        raise ParamError("must be UTF-8", text) from None
     if kind == "string":
         return text
     if kind == "list":
@@ -129,8 +131,8 @@ def parse(kind: str, text: str) -> Any:
         value = resolve(text.strip())
     except OutOfRange:
         value = None
-    if not _is_a(kind, value):
-        raise Unfit(_WORDS[kind], text)
+    if not _is_type(kind, value):
+        raise ParamError(_WORDS[kind], text)
     return value
 
 
@@ -146,13 +148,13 @@ def _items(text: str) -> Iterator[Any]:
     in_brackets = body.startswith("[")
     if in_brackets:
         if not body.endswith("]"):
-            raise Unfit(_LIST_TEXT, text)
+            raise ParamError(_LIST_TEXT, text)
         body = body[1:-1].strip()
     at = 0
     while at < len(body):
         match = _ITEM.match(body, at)
         if match is None:
-            raise Unfit(_LIST_TEXT, text)
+            raise ParamError(_LIST_TEXT, text)
         at = match.end()
         yield _item(match, text, in_brackets)
 
@@ -166,8 +168,8 @@ def _item(match: re.Match[str], text: str, in_brackets: bool) -> Any:
             return json.loads(f'"{double}"', strict=False)
         value = resolve((bare or "").strip())
     except ValueError:  # OutOfRange is one
-        raise Unfit(_LIST_TEXT, text) from None
+        raise ParamError(_LIST_TEXT, text) from None
     nested = in_brackets and isinstance(value, str) and any(sign in value for sign in "[]{}")
     if not bare or nested or (isinstance(value, float) and not isfinite(value)):
-        raise Unfit(_LIST_TEXT, text)
+        raise ParamError(_LIST_TEXT, text)
     return value

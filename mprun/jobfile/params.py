@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from mprun.diagnostics import Diagnostic, quote, suggest
 from mprun.errors import JobFileError, UsageError
 from mprun.frozen import Frozen
-from mprun.jobfile.param_types import MAX_CHOICES, Unfit, kind_of, parse, refuse_misfit
+from mprun.jobfile.param_types import MAX_CHOICES, ParamError, kind_of, parse, require_valid
 from mprun.jobfile.references import Reference, as_text
 from mprun.jobfile.syntax.document import plain, span_of
 from mprun.jobfile.syntax.scalars import OutOfRange, resolve
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
 # More would not be read.
 MAX_DIAGNOSTICS = 100
-# A longer text of a file is not offered in a hint.
-_STANDING = 80
-# No more of a name than this stands in a hint.
-_NAME = 60
+# Characters: a longer text of the file is not offered in a help text.
+_MAX_WRITTEN = 80
+# Characters of a name in a help text.
+_MAX_NAME = 60
 
 
 class ParamInput(Frozen):
@@ -140,13 +140,13 @@ def from_with(values: Mapping[str, Any], hidden: Collection[str] = ()) -> dict[s
     }
 
 
-def settle(
+def resolve_params(
     document: Document,
     declared: Mapping[str, Any],
     given: Mapping[str, ParamInput],
     *,
     path: Path = ("params",),
-    within: Origin | None = None,
+    used_by: Origin | None = None,
     lenient: bool = False,
 ) -> tuple[dict[str, Any], frozenset[str]]:
     """The value of every declared param, and the names of those that are secret.
@@ -161,27 +161,27 @@ def settle(
     becomes the reference to itself, and no pattern is tried on a value, since a hostile
     pattern can take hours.
     """
-    settling = _ParamResolver(document, path, within, lenient)
+    resolver = _ParamResolver(document, path, used_by, lenient)
     params = [declare(name, raw) for name, raw in declared.items()]
     values: dict[str, Any] = {}
     for param in params:
-        values[param.name] = settling.value(param, given.get(param.name))
-        if len(settling.diagnostics) >= MAX_DIAGNOSTICS:
+        values[param.name] = resolver.value(param, given.get(param.name))
+        if len(resolver.diagnostics) >= MAX_DIAGNOSTICS:
             break
     for name in sorted(given.keys() - declared.keys())[:MAX_DIAGNOSTICS]:
-        settling.refuse_undeclared(name, declared)
-    if settling.diagnostics:
-        raise JobFileError(settling.diagnostics[:MAX_DIAGNOSTICS])
+        resolver.refuse_undeclared(name, declared)
+    if resolver.diagnostics:
+        raise JobFileError(resolver.diagnostics[:MAX_DIAGNOSTICS])
     return values, frozenset(param.name for param in params if param.secret)
 
 
 class _ParamResolver:
     """The params of one file on their way to values; collects what is wrong."""
 
-    def __init__(self, document: Document, path: Path, within: Origin | None, lenient: bool) -> None:
+    def __init__(self, document: Document, path: Path, used_by: Origin | None, lenient: bool) -> None:
         self._document = document
         self._path = path
-        self._within = within
+        self._used_by = used_by
         self._lenient = lenient
         self.diagnostics: list[Diagnostic] = []
 
@@ -193,20 +193,20 @@ class _ParamResolver:
             Diagnostic(message=message, source=self._document.source, span=span, help=help)
         )
 
-    def _note_with(self, within: Origin, path: Path, message: str, help: str, key: bool = False) -> None:
+    def _note_with(self, used_by: Origin, path: Path, message: str, help: str, key: bool = False) -> None:
         """A problem of what a task gives its recipe."""
-        document, path = within.document, (*within.path, *path)
+        document, path = used_by.document, (*used_by.path, *path)
         span = span_of(document, path, key=key)
         self.diagnostics.append(Diagnostic(message=message, source=document.source, span=span, help=help))
 
     def refuse_undeclared(self, name: str, declared: Collection[str]) -> None:
         """Note that `with` gives what the recipe does not have."""
-        if self._within is None:
+        if self._used_by is None:
             raise UsageError(_undeclared(name, declared))
         recipe = quote(self._document.source.path)
         message = f"{recipe} has no param {quote(name)}"
         help = suggest(name, declared) if len(declared) <= MAX_CHOICES else ""
-        self._note_with(self._within, ("with", name), message, help, key=True)
+        self._note_with(self._used_by, ("with", name), message, help, key=True)
 
     def value(self, param: Param, given: ParamInput | None) -> Any:
         """The value of a param; None where a problem was noted."""
@@ -224,9 +224,11 @@ class _ParamResolver:
 
     def _missing(self, param: Param) -> Any:
         name = param.name
-        if self._within is not None:
+        if self._used_by is not None:
             message = f"{quote(self._document.source.path)} needs the param {quote(name)}"
-            self._note_with(self._within, ("with",), message, f"add `{name[:_NAME]}:` to `with`", key=True)
+            self._note_with(
+                self._used_by, ("with",), message, f"add `{name[:_MAX_NAME]}:` to `with`", key=True
+            )
         elif self._lenient:
             return Reference(text=f"params.{name}", root="params", name=name)
         else:
@@ -238,34 +240,34 @@ class _ParamResolver:
         try:
             if value is None and not given.is_text:
                 if param.required:
-                    raise Unfit("must not be null", None)
+                    raise ParamError("must not be null", None)
                 return None
             if given.is_text:
                 value = parse(param.kind, value)
-            refuse_misfit(param.kind, value, param.enum, self._pattern(param))
-        except Unfit as unfit:
-            self._note_given(param, given, unfit)
+            require_valid(param.kind, value, param.enum, self._pattern(param))
+        except ParamError as error:
+            self._note_given(param, given, error)
             return None
         return value
 
     def _pattern(self, param: Param) -> str | None:
         return None if self._lenient else param.pattern
 
-    def _note_given(self, param: Param, given: ParamInput, unfit: Unfit) -> None:
-        message = f"the param {quote(param.name)} {unfit.must}; {given.where} gives "
+    def _note_given(self, param: Param, given: ParamInput, error: ParamError) -> None:
+        message = f"the param {quote(param.name)} {error.must}; {given.where} gives "
         if param.secret or given.hidden:
             # Not where `with` stands either: its line would be quoted.
             self._note(param.name, f"{message}something else", "")
         elif given.is_text:
-            shown = "nothing" if unfit.value == "" else quote(as_text(unfit.value))
-            self._note(param.name, f"{message}{shown}", unfit.help())
-        elif self._within is None:
-            self._note(param.name, f"{message}{described(unfit.value)}", unfit.help())
+            shown = "nothing" if error.value == "" else quote(as_text(error.value))
+            self._note(param.name, f"{message}{shown}", error.help())
+        elif self._used_by is None:
+            self._note(param.name, f"{message}{describe(error.value)}", error.help())
         else:
             path = ("with", param.name)
-            standing = _standing(self._within.document, (*self._within.path, *path), unfit.value)
+            written = _written(self._used_by.document, (*self._used_by.path, *path), error.value)
             self._note_with(
-                self._within, path, f"{message}{described(unfit.value)}", unfit.help(standing, of_file=True)
+                self._used_by, path, f"{message}{describe(error.value)}", error.help(written, of_file=True)
             )
 
     def _examine_declaration(self, param: Param) -> bool:
@@ -301,24 +303,24 @@ class _ParamResolver:
     ) -> None:
         """Note where a value of the declaration does not keep to it."""
         try:
-            refuse_misfit(param.kind, value, enum, pattern)
-        except Unfit as unfit:
-            message = f"{what} of the param {quote(param.name)} {unfit.must}, not {described(unfit.value)}"
-            standing = _standing(self._document, (*self._path, param.name, *steps), unfit.value)
-            self._note(param.name, message, unfit.help(standing, of_file=True), *steps)
+            require_valid(param.kind, value, enum, pattern)
+        except ParamError as error:
+            message = f"{what} of the param {quote(param.name)} {error.must}, not {describe(error.value)}"
+            written = _written(self._document, (*self._path, param.name, *steps), error.value)
+            self._note(param.name, message, error.help(written, of_file=True), *steps)
 
 
 def _how_to_give(param: Param) -> str:
     value = "@FILE" if param.secret else "…"
-    name = param.name[:_NAME]
+    name = param.name[:_MAX_NAME]
     return f"give it with `-p {name}={value}` or {variable(name)}"
 
 
-def _standing(document: Document, path: Path, value: Any) -> str:
+def _written(document: Document, path: Path, value: Any) -> str:
     """The text of a plain scalar as it stands in the file, where the value does stand there."""
     span = span_of(document, path)
     begin = span.column - 1
-    text = document.source.lines[span.line - 1][begin : begin + min(span.width, _STANDING)]
+    text = document.source.lines[span.line - 1][begin : begin + min(span.width, _MAX_WRITTEN)]
     try:
         meant = resolve(text)
     except OutOfRange:
@@ -326,7 +328,7 @@ def _standing(document: Document, path: Path, value: Any) -> str:
     return text if type(meant) is type(value) and meant == value else ""
 
 
-def described(value: Any) -> str:
+def describe(value: Any) -> str:
     """A value in words: its kind, and what it is where that is one word."""
     if isinstance(value, dict):
         return "a mapping"

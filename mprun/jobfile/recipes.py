@@ -23,18 +23,18 @@ def given(instance: Instance, keys: dict[str, Any]) -> tuple[dict[str, ParamInpu
     from mprun.jobfile.params import from_with
 
     known: dict[str, Any] = {}
-    bounds: dict[str, Closure] = {}
+    closures: dict[str, Closure] = {}
     prefix = _prefix(task)
     for name, value in keys["with"].items():
         node = compiled(value, prefix)
-        bound = Closure(node=node, scope=task.scope, axes=task.axes, values=instance.values)
+        close_over = Closure(node=node, scope=task.scope, axes=task.axes, values=instance.values)
         try:
-            known[name] = resolve(bound, Resolver(task.scope, reveal=True))
+            known[name] = resolve(close_over, Resolver(task.scope, reveal=True))
         except ReferenceProblem as error:
             raise JobFileError([locate.unresolved_diagnostic(task, "with", error)]) from None
-        if hides(bound) or next(references([known[name]]), None) is not None:
-            bounds[name] = bound
-    return from_with(known, {name for name, bound in bounds.items() if hides(bound)}), bounds
+        if hides(close_over) or next(references([known[name]]), None) is not None:
+            closures[name] = close_over
+    return from_with(known, {name for name, close_over in closures.items() if hides(close_over)}), closures
 
 
 def _prefix(task: Task) -> str:
@@ -43,10 +43,10 @@ def _prefix(task: Task) -> str:
     return head + slash
 
 
-def hides(bound: Closure) -> bool:
+def hides(close_over: Closure) -> bool:
     """Whether a secret is part of it, also by what a recipe was given or by a variable of the job."""
-    scope = bound.scope
-    for one in references(bound.node):
+    scope = close_over.scope
+    for one in references(close_over.node):
         if one.root == "params" and one.name in scope.secrets:
             return True
         value = {"params": scope.params, "env": scope.env}.get(one.root, {}).get(one.name)
@@ -55,28 +55,34 @@ def hides(bound: Closure) -> bool:
     return False
 
 
-def inherited(around: FileContext, instance: Instance, keys: dict[str, Any], document: Document) -> Inherited:
+def inherited(
+    context: FileContext, instance: Instance, keys: dict[str, Any], document: Document
+) -> Inherited:
     """What the tasks of a recipe have from the task that uses it."""
-    task, outer = instance.task, around.inherited
+    task, outer = instance.task, context.inherited
     raw: Any = document.root
 
-    def bound(node: Any) -> Any:
+    def close_over(node: Any) -> Any:
         if next(references([node]), None) is None:
             return node
         return Closure(node=node, scope=task.scope, axes=task.axes, values=instance.values)
 
     own_env = (keys.get("env") or {}).keys()
-    env = {name: bound(value) for name, value in task.env.items()}
-    gates = task.gates if task.when is True else (*task.gates, bound(task.when))
+    env = {name: close_over(value) for name, value in task.env.items()}
+    inherited_conditions = (
+        task.inherited_conditions
+        if task.when is True
+        else (*task.inherited_conditions, close_over(task.when))
+    )
     return Inherited(
         prefix=f"{instance.name}/",
         groups=(*instance.groups, instance.name),
         depends_on=tuple(one.replace(origin=one.origin or task.origin) for one in task.depends_on),
-        gates=gates,
+        inherited_conditions=inherited_conditions,
         env={**outer.env, **{name: env[name] for name in own_env}},
         job_env={name: value for name, value in env.items() if name not in own_env},
         tags=task.tags,
         allow_failure=task.allow_failure,
-        cwd=bound(task.cwd),
+        cwd=close_over(task.cwd),
         start_method=raw.get("start_method") or task.start_method,
     )

@@ -21,9 +21,9 @@ LATE_KEYS = frozenset({"args", "kwargs", "command", "env", "cwd", "when", "forea
 # Keys in which a secret may become part of a value; the others are shown and recorded.
 SECRET_KEYS = frozenset({"args", "kwargs", "command", "env", "when", "with"})
 # Where no reference is read: words for people, and what is yours.
-_UNREAD = ("description", "$schema")
+_UNINTERPRETED_KEYS = ("description", "$schema")
 
-_SIGNS = frozenset("[]/*?$")
+_EXPANDED_NAME_CHARS = frozenset("[]/*?$")
 
 
 def has_references(document: Document) -> bool:
@@ -31,7 +31,7 @@ def has_references(document: Document) -> bool:
     return "${" in document.source.lines.text
 
 
-def narrowed(document: Document, span: Span, text: str) -> Span:
+def narrow(document: Document, span: Span, text: str) -> Span:
     """The place of a reference inside the string at `place`, where it stands there as it is."""
     line = document.source.lines[span.line - 1]
     start = span.column - 1
@@ -43,7 +43,7 @@ def reference_diagnostic(
     document: Document, path: Path, error: ReferenceProblem, *, key: bool = False
 ) -> Diagnostic:
     """The problem of a reference in the string at `path`."""
-    span = narrowed(document, span_of(document, path, key=key), error.text)
+    span = narrow(document, span_of(document, path, key=key), error.text)
     help = error.help or (suggest(error.word, error.candidates) if error.word else "")
     return Diagnostic(message=str(error), source=document.source, span=span, help=help)
 
@@ -87,12 +87,12 @@ class _References:
                     yield from self._of_task(("tasks", number), task)
             elif key == "defaults":
                 yield from self._of_task(("defaults",), node)
-            elif _is_read(key):
+            elif _is_interpreted(key):
                 yield from self._walk((key,), node, key, None)
 
     def _of_task(self, path: Path, task: object) -> Iterator[Diagnostic]:
         for key, node in task.items() if isinstance(task, Mapping) else ():
-            if _is_read(key):
+            if _is_interpreted(key):
                 yield from self._walk((*path, key), node, key, task)
 
     def _walk(self, path: Path, node: object, key: str, task: Any) -> Iterator[Diagnostic]:
@@ -161,7 +161,7 @@ class _References:
             what = f"`{key}` must be known before" if task is not None else "here it is too early for it"
             raise _misplaced(reference, f"what a task returns is known only during the run, and {what}")
         name = reference.name
-        if name not in self._names and not _SIGNS & set(name):
+        if name not in self._names and not _EXPANDED_NAME_CHARS & set(name):
             raise ReferenceProblem(
                 f"there is no task {quote(name)}", str(reference), word=name, candidates=tuple(self._names)
             )
@@ -194,8 +194,8 @@ def _is_secret(declared: object) -> bool:
     return isinstance(declared, Mapping) and declared.get("secret") is True
 
 
-def _is_read(key: object) -> bool:
-    return isinstance(key, str) and key not in _UNREAD and not key.startswith("x-")
+def _is_interpreted(key: object) -> bool:
+    return isinstance(key, str) and key not in _UNINTERPRETED_KEYS and not key.startswith("x-")
 
 
 def _misplaced(reference: Reference, why: str) -> ReferenceProblem:

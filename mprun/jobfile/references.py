@@ -189,40 +189,40 @@ def references(node: Any) -> Iterator[Reference]:
             yield from references(item)
 
 
-def resolve(node: Any, lookup: Resolver) -> Any:
+def resolve(node: Any, resolver: Resolver) -> Any:
     """A compiled tree with every reference replaced by what `lookup` finds for it.
 
     A whole reference keeps the value's type; inside a string a value that is no string
     stands as JSON. What `lookup` gives back as a reference stays one.
     """
     if isinstance(node, Reference):
-        return lookup(node)
+        return resolver(node)
     if isinstance(node, Template):
-        return _filled(node, lookup)
+        return _filled(node, resolver)
     if isinstance(node, Closure):
-        return resolve(node.node, lookup.within(node))
+        return resolve(node.node, resolver.in_scope(node))
     if isinstance(node, dict):
         return {
-            key if isinstance(key, str) else _resolved_key(key, lookup): resolve(value, lookup)
+            key if isinstance(key, str) else _resolved_key(key, resolver): resolve(value, resolver)
             for key, value in node.items()
         }
     if isinstance(node, (list, tuple)):
-        return [resolve(item, lookup) for item in node]
+        return [resolve(item, resolver) for item in node]
     return node
 
 
-def _resolved_key(key: Any, lookup: Resolver) -> Any:
-    found = resolve(key, lookup)
+def _resolved_key(key: Any, resolver: Resolver) -> Any:
+    found = resolve(key, resolver)
     if isinstance(found, (dict, list)):
         what = "mapping" if isinstance(found, dict) else "list"
         raise ReferenceProblem(f"`{key}` is a {what}, which cannot be a key", str(key))
     return found
 
 
-def _filled(template: Template, lookup: Resolver) -> Any:
+def _filled(template: Template, resolver: Resolver) -> Any:
     parts: list[str | Reference] = []
     for part in template.parts:
-        value = lookup(part) if isinstance(part, Reference) else part
+        value = resolver(part) if isinstance(part, Reference) else part
         if isinstance(value, Reference):
             parts.append(value)
         elif isinstance(value, Template):
@@ -285,9 +285,11 @@ class Resolver:
         self._results = results
         self._reveal = reveal
 
-    def within(self, bound: Closure) -> Resolver:
+    def in_scope(self, closure: Closure) -> Resolver:
         """The same in the scope of a bound node."""
-        return Resolver(bound.scope, bound.axes, bound.values, results=self._results, reveal=self._reveal)
+        return Resolver(
+            closure.scope, closure.axes, closure.values, results=self._results, reveal=self._reveal
+        )
 
     def __call__(self, reference: Reference) -> Any:
         root, name = reference.root, reference.name

@@ -11,7 +11,7 @@ from mprun.jobfile.model import Dependency, Expect, Limits, Ready, Retry, Stop, 
 from mprun.jobfile.references import ReferenceProblem, Resolver, compiled, references
 from mprun.jobfile.sizes import to_bytes
 from mprun.jobfile.syntax.document import plain
-from mprun.jobfile.task_checks import KINDS, task_name
+from mprun.jobfile.task_checks import RUN_KEYS, task_name
 from mprun.jobfile.units import seconds
 
 if TYPE_CHECKING:
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 class Inherited(Frozen):
     """What the tasks of a recipe have from where it is used: all of it beside their own.
 
-    `prefix` goes before their names. `depends_on` and `gates`, the conditions under which
+    `prefix` goes before their names. `depends_on` and `inherited_conditions`, the conditions under which
     they run at all, are the user's; `env` goes before theirs, `job_env` after.
     """
 
     prefix: str = ""
     groups: tuple[str, ...] = ()
     depends_on: tuple[Dependency, ...] = ()
-    gates: tuple[Closure, ...] = ()
+    inherited_conditions: tuple[Closure, ...] = ()
     env: dict[str, Any]
     job_env: dict[str, Any]
     tags: tuple[str, ...] = ()
@@ -66,9 +66,9 @@ def merged(job: dict[str, Any], number: int) -> dict[str, Any]:
     defaults = job.get("defaults")
     if not defaults:
         return own  # type: ignore[no-any-return]
-    kinds = [kind for kind in KINDS if kind in own]
+    kinds = [kind for kind in RUN_KEYS if kind in own]
     if kinds:
-        defaults = {key: value for key, value in defaults.items() if key not in KINDS}
+        defaults = {key: value for key, value in defaults.items() if key not in RUN_KEYS}
         if "target" not in kinds:
             defaults = {key: value for key, value in defaults.items() if key not in ("args", "kwargs")}
     if "matrix" in own or "foreach" in own:
@@ -82,15 +82,15 @@ _DEFAULT_STOP = Stop()
 _NOTHING: dict[str, Any] = {}
 
 
-def build_task(around: FileContext, number: int, keys: dict[str, Any], axes: tuple[str, ...] = ()) -> Task:
+def build_task(context: FileContext, number: int, keys: dict[str, Any], axes: tuple[str, ...] = ()) -> Task:
     """The task at a place of the document's list, from 0, by its merged keys.
 
     `axes` are the names that its instances have values for.
     """
-    document, inherited, scope = around.document, around.inherited, around.scope
+    document, inherited, scope = context.document, context.inherited, context.scope
     raw: dict[str, Any] = document.root  # type: ignore[assignment]
     prefix = inherited.prefix
-    tree = (lambda node: compiled(node, prefix)) if around.has_references else plain
+    tree = (lambda node: compiled(node, prefix)) if context.has_references else plain
     base = task_name(raw["tasks"][number], number)
     foreach, target = keys.get("foreach"), keys.get("target")
     task = Task(
@@ -104,7 +104,7 @@ def build_task(around: FileContext, number: int, keys: dict[str, Any], axes: tup
         daemon=bool(keys.get("daemon", False)),
         depends_on=_dependencies(keys.get("depends_on"), prefix, base, "depends_on" in raw["tasks"][number]),
         when=tree(keys.get("when", True)),
-        gates=inherited.gates,
+        inherited_conditions=inherited.inherited_conditions,
         axes=axes,
         foreach=tree(foreach) if isinstance(foreach, str) else None,
         retry=_retry(keys.get("retry")),
@@ -118,13 +118,13 @@ def build_task(around: FileContext, number: int, keys: dict[str, Any], axes: tup
         allow_failure=bool(keys.get("allow_failure", inherited.allow_failure)),
         expect=_expect(keys.get("expect"), tree),
         start_method=keys.get("start_method") or inherited.start_method,
-        env=_env(around, keys, raw["tasks"][number], tree),
-        cwd=_cwd(around, keys.get("cwd"), raw.get("cwd"), tree) or inherited.cwd,
+        env=_env(context, keys, raw["tasks"][number], tree),
+        cwd=_cwd(context, keys.get("cwd"), raw.get("cwd"), tree) or inherited.cwd,
         tags=(*inherited.tags, *listed(keys.get("tags"))),
         description=keys.get("description") or "",
         scope=scope,
         # A recipe's tasks may have references from where it is used.
-        refers=around.has_references or bool(prefix),
+        refers=context.has_references or bool(prefix),
         document=document,
     )
     if not task.refers:
@@ -151,13 +151,22 @@ def with_results(task: Task, names: Sequence[str]) -> Task:
 
 def result_references(task: Task) -> Iterator[Reference]:
     """The results that a task refers to, also through what its recipe was given."""
-    nodes = [task.args, task.kwargs, task.command, task.env, task.cwd, task.when, task.foreach, *task.gates]
+    nodes = [
+        task.args,
+        task.kwargs,
+        task.command,
+        task.env,
+        task.cwd,
+        task.when,
+        task.foreach,
+        *task.inherited_conditions,
+    ]
     if task.expect is not None:
         nodes.append(task.expect.result)
-    lookup = Resolver(task.scope)
+    resolver = Resolver(task.scope)
     for reference in references(nodes):
         try:
-            found = lookup(reference) if reference.root in ("params", "env") else reference
+            found = resolver(reference) if reference.root in ("params", "env") else reference
         except ReferenceProblem:
             # Told, with its place, when the instances are made.
             continue
@@ -174,24 +183,24 @@ def _command(node: Any) -> tuple[Any, ...]:
     return tuple(node) if isinstance(node, list) else ("/bin/sh", "-c", node)
 
 
-def _env(around: FileContext, keys: dict[str, Any], own: dict[str, Any], tree: Any) -> dict[str, Any]:
-    defaults = around.document.root.get("defaults") or {}  # type: ignore[attr-defined]
+def _env(context: FileContext, keys: dict[str, Any], own: dict[str, Any], tree: Any) -> dict[str, Any]:
+    defaults = context.document.root.get("defaults") or {}  # type: ignore[attr-defined]
     layers = [defaults.get("env"), own.get("env")]
-    if not any(layers) and not around.inherited.env:
-        return around.env
-    env = dict(around.env)
+    if not any(layers) and not context.inherited.env:
+        return context.env
+    env = dict(context.env)
     for layer in layers:
         env.update({str(name): tree(value) for name, value in (layer or {}).items()})
-    return {**env, **around.inherited.env}
+    return {**env, **context.inherited.env}
 
 
-def _cwd(around: FileContext, value: Any, of_job: Any, tree: Any) -> Any:
+def _cwd(context: FileContext, value: Any, of_job: Any, tree: Any) -> Any:
     if not value:
         # The job's has been filled in: what looks like a reference in it is none.
-        return absolute(around.folder, of_job) if of_job else None
+        return absolute(context.folder, of_job) if of_job else None
     node = tree(value)
     if isinstance(node, str):
-        return absolute(around.folder, node)
+        return absolute(context.folder, node)
     # Joined once it is known: an absolute path stays what it is.
     return node
 

@@ -26,7 +26,7 @@ MAX_DIAGNOSTICS = 100
 MAX_SEARCHES = 20
 
 # What a task runs: it needs one of these, of its own or from the defaults.
-KINDS = ("target", "command", "uses")
+RUN_KEYS = ("target", "command", "uses")
 # What a task that stands for a recipe may say; the rest is for the recipe's own tasks to say.
 RECIPE_KEYS = frozenset(
     {
@@ -44,11 +44,11 @@ RECIPE_KEYS = frozenset(
     }
 )
 # What of these a recipe does not take, the schema says.
-_SAID = frozenset({"target", "command", "args", "kwargs"})
+_SCHEMA_CHECKED_KEYS = frozenset({"target", "command", "args", "kwargs"})
 # Of 200,000 tasks only those are looked at that say one of these, or not what they run.
-_LOOKED_AT = ("depends_on", "expect", "foreach", "matrix", "ready", "restart", "stop", "uses", "when")
+_CHECKED_KEYS = ("depends_on", "expect", "foreach", "matrix", "ready", "restart", "stop", "uses", "when")
 # A name with one of these is no task's of this file as it stands: an instance's, a recipe's.
-_ELSEWHERE = frozenset("[]/$")
+_EXPANDED_NAME_CHARS = frozenset("[]/$")
 
 
 # signal(7), without those that only the kernel sends or nobody can use to ask for an end.
@@ -112,21 +112,21 @@ class _Checks:
         self._names = [task_name(item, number) for number, item in enumerate(self._tasks)]
         self._known = frozenset(self._names)
         # The places of the tasks that say these keys, and of those that do not say what they run.
-        self._saying: dict[Any, list[int]] = {key: [] for key in _LOOKED_AT}
-        self._kindless: list[int] = []
+        self._tasks_with_key: dict[Any, list[int]] = {key: [] for key in _CHECKED_KEYS}
+        self._tasks_without_run_key: list[int] = []
         self._find_places()
         self._searches = 0
         self._expanded: dict[str, list[str]] = {}
 
     def _find_places(self) -> None:
-        saying, kinds = self._saying, frozenset(KINDS)
+        tasks_with_key, kinds = self._tasks_with_key, frozenset(RUN_KEYS)
         for number, item in enumerate(self._tasks):
             if isinstance(item, Mapping):
                 for key in item:
-                    if key in saying:
-                        saying[key].append(number)
+                    if key in tasks_with_key:
+                        tasks_with_key[key].append(number)
                 if kinds.isdisjoint(item):
-                    self._kindless.append(number)
+                    self._tasks_without_run_key.append(number)
 
     def all(self, filled: bool) -> Iterator[Diagnostic]:
         yield from self._kinds()
@@ -145,21 +145,21 @@ class _Checks:
     def _kinds(self) -> Iterator[Diagnostic]:
         """What neither a task nor the defaults say what to run, and what says too much."""
         defaults = self._defaults()
-        kindless = [] if any(kind in defaults for kind in KINDS) else self._kindless
-        keys = task_keys() if kindless or self._saying["uses"] else frozenset()
-        for number in sorted({*kindless, *self._places("uses", "when", "matrix", "restart")}):
+        without_run_key = [] if any(kind in defaults for kind in RUN_KEYS) else self._tasks_without_run_key
+        keys = task_keys() if without_run_key or self._tasks_with_key["uses"] else frozenset()
+        for number in sorted({*without_run_key, *self._places("uses", "when", "matrix", "restart")}):
             item: Any = self._tasks[number]
             path: Path = ("tasks", number)
             name = f"task {quote(self._names[number][:50])}"
-            lacks_kind = bool(kindless) and not any(kind in item for kind in KINDS)
+            lacks_kind = bool(without_run_key) and not any(kind in item for kind in RUN_KEYS)
             if lacks_kind and all(_is_known(key, keys) for key in item):
-                words = ", ".join(f"`{kind}`" for kind in KINDS[:-1]) + f" or `{KINDS[-1]}`"
+                words = ", ".join(f"`{kind}`" for kind in RUN_KEYS[:-1]) + f" or `{RUN_KEYS[-1]}`"
                 yield self._diagnostic(
                     path, f"{name} needs one of {words}", "add `target: package.module:callable`"
                 )
             if "uses" in item:
                 for key in item.keys() - RECIPE_KEYS:
-                    if _is_known(key, keys) and not key.startswith("x-") and key not in _SAID:
+                    if _is_known(key, keys) and not key.startswith("x-") and key not in _SCHEMA_CHECKED_KEYS:
                         message = f"{name} is a recipe, which takes no {quote(key)}"
                         yield self._diagnostic((*path, key), message, "give it to the recipe's tasks", True)
             yield from self._conditions(path, item)
@@ -194,7 +194,7 @@ class _Checks:
 
     def _places(self, *keys: str) -> list[int]:
         """The places of the tasks that say one of these keys, in their order."""
-        return sorted({number for key in keys for number in self._saying[key]})
+        return sorted({number for key in keys for number in self._tasks_with_key[key]})
 
     def _duplicate_names(self) -> Iterator[Diagnostic]:
         if len(self._known) == len(self._names):
@@ -220,25 +220,25 @@ class _Checks:
         total = 0
         # Where all wait for something, all are looked at.
         of_all = "depends_on" in self._defaults()
-        for number in range(len(self._tasks)) if of_all else self._saying["depends_on"]:
+        for number in range(len(self._tasks)) if of_all else self._tasks_with_key["depends_on"]:
             name = self._names[number]
             for path, need, key in self._needs(number, self._tasks[number]):
                 if need == name:
                     yield self._diagnostic(path, f"task {quote(name)} depends on itself", "take it out", key)
                     continue
-                if _ELSEWHERE & set(need):
+                if _EXPANDED_NAME_CHARS & set(need):
                     # An instance of a matrix, or a recipe's task: known once they are there.
                     continue
-                meant = self._meant(need)
-                if not meant and not self._reaches_beyond(need):
+                resolved = self._resolve(need)
+                if not resolved and not self._reaches_beyond(need):
                     yield self._unknown(path, need, key)
-                total += len(meant)
+                total += len(resolved)
                 if total > MAX_DEPENDENCIES:
                     message = f"more than {MAX_DEPENDENCIES:,} dependencies, patterns expanded"
                     yield self._diagnostic(path, message, "name the tasks, or put one task in between", key)
                     return
                 # A pattern may match the task that it stands in, which is not meant.
-                needs.setdefault(name, []).extend(other for other in meant if other != name)
+                needs.setdefault(name, []).extend(other for other in resolved if other != name)
         cycle = find_cycle(needs)
         if cycle:
             names = [quote(name) for name in cycle]
@@ -247,7 +247,7 @@ class _Checks:
             message = f"the tasks depend on each other in a circle: {' → '.join(shown)}"
             yield self._diagnostic(path, message, "take one of these dependencies out", key)
 
-    def _meant(self, need: str) -> list[str]:
+    def _resolve(self, need: str) -> list[str]:
         """The tasks that a name or a pattern means; each pattern is looked up once."""
         if need not in self._expanded:
             if need in self._known or not {"*", "?"} & set(need):
@@ -259,7 +259,9 @@ class _Checks:
 
     def _reaches_beyond(self, need: str) -> bool:
         """Whether a pattern may match what only a recipe or a matrix brings."""
-        return bool({"*", "?"} & set(need)) and any(map(self._saying.get, ("uses", "matrix", "foreach")))
+        return bool({"*", "?"} & set(need)) and any(
+            map(self._tasks_with_key.get, ("uses", "matrix", "foreach"))
+        )
 
     def _path_of_need(self, name: str, need: str) -> tuple[Path, bool]:
         # A name may stand there twice, which is said elsewhere: either may be the one that needs it.
@@ -268,7 +270,7 @@ class _Checks:
             for number, item in enumerate(self._tasks)
             if self._names[number] == name
             for path, word, key in self._needs(number, item)
-            if need in self._meant(word)
+            if need in self._resolve(word)
         )
 
     def _needs(self, number: int, item: object) -> Iterator[tuple[Path, str, bool]]:
@@ -323,9 +325,9 @@ class _Checks:
                 path, name = (*path, "task"), entry.get("task")
             if not isinstance(name, str):
                 continue
-            if _ELSEWHERE & set(name):
+            if _EXPANDED_NAME_CHARS & set(name):
                 continue
-            if not self._meant(name) and not self._reaches_beyond(name):
+            if not self._resolve(name) and not self._reaches_beyond(name):
                 yield self._unknown(path, name)
             elif name in seen:
                 yield self._diagnostic(path, f"{quote(name)} is in `join` already", "a task is joined once")

@@ -193,16 +193,16 @@ class _Traits:
         if late is None:
             nodes = [task.when, task.foreach, task.args, task.kwargs, task.env, task.command, task.cwd]
             lookup = Resolver(task.scope, task.axes, instance.values)
-            late = any(True for _ in references(resolve([*nodes, *task.gates], lookup)))
+            late = any(True for _ in references(resolve([*nodes, *task.inherited_conditions], lookup)))
             self._late[id(task)] = late
         return late
 
     def skipped(self, instance: Instance) -> bool:
         task = instance.task
-        if task.when is True and not task.gates:
+        if task.when is True and not task.inherited_conditions:
             return False
         lookup = Resolver(task.scope, task.axes, instance.values, reveal=True)
-        conditions = (resolve(node, lookup) for node in (*task.gates, task.when))
+        conditions = (resolve(node, lookup) for node in (*task.inherited_conditions, task.when))
         return any(
             not isinstance(known, (Reference, Template)) and not is_true(known) for known in conditions
         )
@@ -239,7 +239,7 @@ def _join_order(job: Job, tasks: tuple[PlannedTask, ...]) -> tuple[PlannedJoin, 
     found: dict[int, float | None] = {}
     for entry in job.join:
         # What was not selected is not there to be joined.
-        for number in names.meant(entry.task):
+        for number in names.resolve(entry.task):
             found.setdefault(number, entry.timeout)
     return tuple(PlannedJoin(task=number, timeout=timeout) for number, timeout in found.items())
 

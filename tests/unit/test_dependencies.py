@@ -33,7 +33,7 @@ def linked(spec):
     return link(made, NameIndex(made))
 
 
-def misfit(spec):
+def dependency_error(spec):
     with pytest.raises(DependencyError) as caught:
         linked(spec)
     return caught.value
@@ -71,13 +71,13 @@ MATRIX = {
     ],
 )
 def test_a_name_means_a_task_a_group_or_what_its_pattern_matches(name, meant):
-    assert list(NameIndex(instances(MATRIX)).meant(name)) == meant
+    assert list(NameIndex(instances(MATRIX)).resolve(name)) == meant
 
 
 def test_a_tasks_own_name_goes_before_a_groups_and_a_patterns():
     names = NameIndex(instances({"t": [], "u": (["t"], []), "a*": [], "ab": []}))
-    assert list(names.meant("t")) == [0]
-    assert list(names.meant("a*")) == [2]
+    assert list(names.resolve("t")) == [0]
+    assert list(names.resolve("a*")) == [2]
 
 
 def test_all_names_are_those_of_tasks_and_of_groups():
@@ -151,14 +151,14 @@ def test_a_pattern_that_matches_the_task_itself_leaves_it_out():
     ],
 )
 def test_a_task_that_names_itself_is_refused(spec, place, need, said):
-    found = misfit(spec)
+    found = dependency_error(spec)
     assert (found.task, found.need, str(found), found.known) == (place, need, said, True)
 
 
 def test_a_name_that_means_nothing_is_told_as_it_was_written():
-    found = misfit({"a": [], "b": ["a", "nobody:ready"]})
+    found = dependency_error({"a": [], "b": ["a", "nobody:ready"]})
     assert (found.task, found.need, found.known) == (1, "nobody", False)
-    assert misfit({"a": ["x*"]}).known is False
+    assert dependency_error({"a": ["x*"]}).known is False
 
 
 @pytest.mark.parametrize(
@@ -177,7 +177,7 @@ def test_a_name_that_means_nothing_is_told_as_it_was_written():
     ],
 )
 def test_tasks_in_a_circle_are_refused_with_the_way_round(spec, place, need, circle):
-    found = misfit(spec)
+    found = dependency_error(spec)
     assert (found.task, found.need) == (place, need)
     assert str(found) == f"the tasks depend on each other in a circle: {circle}"
 

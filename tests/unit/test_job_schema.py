@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from mprun.diagnostics import render
 from mprun.errors import JobFileError
 from mprun.jobfile.schema import explain, job_schema
-from mprun.jobfile.schema.fast_validator import Checker, unknown_keywords
+from mprun.jobfile.schema.fast_validator import FastValidator, unknown_keywords
 from mprun.jobfile.syntax.document import load, parse
 from mprun.record.events import FORMAT, KINDS
 
@@ -238,7 +238,7 @@ def test_a_schema_that_is_not_shipped_is_said():
 def test_the_schema_is_found_inside_of_a_wheel_too(tmp_path, monkeypatch):
     (tmp_path / "schemas").mkdir()
     (tmp_path / "schemas" / "job.schema.json").write_text("{}")
-    monkeypatch.setattr(job_schema, "_HERE", str(tmp_path))
+    monkeypatch.setattr(job_schema, "_PACKAGE", str(tmp_path))
     assert job_schema.schema_text() == "{}"
 
 
@@ -391,7 +391,7 @@ def test_at_most_a_hundred_diagnostics_are_told():
 
 
 def test_when_the_two_checks_disagree_there_is_still_a_diagnostic(monkeypatch):
-    monkeypatch.setattr(Checker, "is_valid", lambda self, value: False)
+    monkeypatch.setattr(FastValidator, "is_valid", lambda self, value: False)
     (diagnostic,) = check("tasks: [{target: a:b}]")
     assert diagnostic.message == "the job does not obey its schema"
 
@@ -476,7 +476,7 @@ def is_json(node):
 @settings(max_examples=250, deadline=None)
 def test_the_quick_check_agrees_with_jsonschema(tree, seed, junk):
     job = mutate(tree, seed, junk)
-    quick = Checker(JOB).is_valid(job)
+    quick = FastValidator(JOB).is_valid(job)
     if is_json(job):
         assert quick == jsonschema.Draft7Validator(JOB).is_valid(job)
 
@@ -489,7 +489,7 @@ def test_whatever_is_wrong_is_explained_in_our_words(tree, seed, junk):
         job
     )  # JSON is YAML, but for NaN, which reads as a string, and keys that are made strings
     document = parse(text.replace("\x7f", "?"), "f.yaml")
-    valid = Checker(JOB).is_valid(document.root)
+    valid = FastValidator(JOB).is_valid(document.root)
     diagnostics = job_schema.check(document)
     assert valid == (not diagnostics)
     for diagnostic in diagnostics:
@@ -654,4 +654,4 @@ def test_the_format_of_today_is_valid():
 
 
 def test_explanations_never_quote_a_whole_value():
-    assert explain._VALUE + explain._NAME + 2 * explain._KEY <= 200
+    assert explain._MAX_VALUE + explain._MAX_NAME + 2 * explain._MAX_KEY <= 200

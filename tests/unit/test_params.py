@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from mprun.diagnostics import render
 from mprun.errors import JobFileError, UsageError
 from mprun.jobfile.model import Origin
-from mprun.jobfile.params import MAX_DIAGNOSTICS, ParamInput, declare, from_options, from_with, settle
+from mprun.jobfile.params import MAX_DIAGNOSTICS, ParamInput, declare, from_options, from_with, resolve_params
 from mprun.jobfile.references import Reference, Template
 from mprun.jobfile.schema.job_schema import check
 from mprun.jobfile.syntax.document import parse
@@ -23,7 +23,7 @@ def settled(params, options=(), environment=None, **how):
     assert check(document) == []
     declared = document.root["params"]
     given = from_options(options, environment or {}, declared)
-    return settle(document, declared, given, **how)
+    return resolve_params(document, declared, given, **how)
 
 
 def values(params, *options, **environment):
@@ -408,16 +408,16 @@ def test_a_secret_is_in_no_message(tmp_path, param, must, way):
     declared = document.root["params"]
     file = tmp_path / "f"
     file.write_text("hunter2")
-    within = None
+    used_by = None
     if way == "with":
-        within = Origin(document=document, path=("t",))
+        used_by = Origin(document=document, path=("t",))
         given = from_with(document.root["t"]["with"])
     elif way == "file":
         given = from_options([f"s=@{file}"], {}, declared)
     else:
         given = from_options([], {"MPRUN_PARAM_S": "hunter2"}, declared)
     with pytest.raises(JobFileError) as caught:
-        settle(document, declared, given, within=within)
+        resolve_params(document, declared, given, used_by=used_by)
     (diagnostic,) = caught.value.diagnostics
     assert diagnostic.message.startswith(f"the param `s` {must}; ") or way == "with"
     assert "hunter2" not in diagnostic.message + diagnostic.help + render([diagnostic]) + str(caught.value)
@@ -433,9 +433,9 @@ def recipe(params, with_text, lenient=False):
     document = parse(f"params: {params}\n", "recipe.yaml")
     user = parse(f"tasks:\n  - uses: recipe.yaml\n    {with_text}\n", "user.yaml")
     task = user.root["tasks"][0]
-    within = Origin(document=user, path=("tasks", 0))
+    used_by = Origin(document=user, path=("tasks", 0))
     given = from_with(task.get("with") or {})
-    return settle(document, document.root["params"], given, within=within, lenient=lenient)[0]
+    return resolve_params(document, document.root["params"], given, used_by=used_by, lenient=lenient)[0]
 
 
 def recipe_diagnostics(params, with_text, lenient=False):
@@ -510,7 +510,7 @@ def test_what_the_recipe_does_not_have_is_told_at_its_key():
 def test_without_a_task_nothing_undeclared_is_given():
     document = parse("params: {day: a}", "f.yaml")
     with pytest.raises(UsageError, match=r"there is no param `dya`; did you mean `day`\?"):
-        settle(document, document.root["params"], {"dya": ParamInput(value="a", where="`-p`")})
+        resolve_params(document, document.root["params"], {"dya": ParamInput(value="a", where="`-p`")})
 
 
 def test_what_is_known_only_during_the_run_is_passed_on():
@@ -520,7 +520,7 @@ def test_what_is_known_only_during_the_run_is_passed_on():
         "params: {a: 3, b: {enum: [x]}, c: {type: list, pattern: y}, d: {required: true}}", "f.yaml"
     )
     given = {"a": later, "b": text, "c": ["y", later], "d": later}
-    assert settle(document, document.root["params"], from_with(given))[0] == given
+    assert resolve_params(document, document.root["params"], from_with(given))[0] == given
 
 
 # -- who only reads the file
@@ -562,7 +562,7 @@ def test_a_file_of_many_params_is_settled_in_a_moment():
     document = large(50_000, "{type: integer, default: x}")
     begun = time.monotonic()
     with pytest.raises(JobFileError) as caught:
-        settle(document, document.root["params"], {})
+        resolve_params(document, document.root["params"], {})
     assert len(caught.value.diagnostics) == MAX_DIAGNOSTICS
     assert time.monotonic() - begun < 5
 
@@ -570,10 +570,10 @@ def test_a_file_of_many_params_is_settled_in_a_moment():
 def test_many_names_that_are_not_there_are_refused_in_a_moment():
     document = large(50_000, "1")
     user = parse("with: {" + ", ".join(f"q{number}: 1" for number in range(20_000)) + "}", "user.yaml")
-    within = Origin(document=user, path=())
+    used_by = Origin(document=user, path=())
     begun = time.monotonic()
     with pytest.raises(JobFileError) as caught:
-        settle(document, document.root["params"], from_with(user.root["with"]), within=within)
+        resolve_params(document, document.root["params"], from_with(user.root["with"]), used_by=used_by)
     assert len(caught.value.diagnostics) == MAX_DIAGNOSTICS
     with pytest.raises(UsageError):
         from_options(["q=1"], {}, document.root["params"])

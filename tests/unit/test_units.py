@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mprun.jobfile.schema.fast_validator import Checker
+from mprun.jobfile.schema.fast_validator import FastValidator
 from mprun.jobfile.schema.job_schema import schema_text
 from mprun.jobfile.units import seconds
 
@@ -80,7 +80,7 @@ def test_parts_add_up(parts):
 def test_the_schema_lets_pass_what_can_be_read_and_nothing_else(text):
     """What `seconds` would refuse must have been refused with a place."""
     schema = json.loads(schema_text())
-    valid = Checker(schema).test(schema["definitions"]["duration"])(text)
+    valid = FastValidator(schema).test(schema["definitions"]["duration"])(text)
     try:
         seconds(text)
         read = True

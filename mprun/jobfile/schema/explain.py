@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from mprun.diagnostics import Diagnostic, closest, did_you_mean, quote
 from mprun.jobfile.schema.fast_validator import definition
-from mprun.jobfile.schema.hints import remedy
+from mprun.jobfile.schema.hints import hint_for
 from mprun.jobfile.syntax.document import span_of
 
 if TYPE_CHECKING:
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     Path = tuple[str | int, ...]
 
 # Of the file's 200 characters that an error may show, the name, the key and the value share.
-_NAME = 50
-_KEY = 40
-_VALUE = 50
+_MAX_NAME = 50
+_MAX_KEY = 40
+_MAX_VALUE = 50
 
 _TYPE_WORDS = {
     "object": "a mapping",
@@ -82,13 +82,19 @@ class Explainer:
 
     def _unknown_key(self, path: Path) -> None:
         above, key = path[:-1], path[-1]
-        shown = self._standing(path, key=True) or str(key)
+        shown = self._written(path, key=True) or str(key)
         known = self._keys_at(above)
         meant = closest(key, known) if isinstance(key, str) else ""
         if meant:
             self._meant.add((above, meant))
         help = self._elsewhere(above, key) or did_you_mean(str(key), known)
-        self._note(path, "key", f"unknown key {quote(shown[:_KEY])} in {self._whole(above)}", help, key=True)
+        self._note(
+            path,
+            "key",
+            f"unknown key {quote(shown[:_MAX_KEY])} in {self._whole(above)}",
+            help,
+            key=True,
+        )
 
     def _elsewhere(self, above: Path, key: object) -> str:
         """The hint for a key that is right in another place."""
@@ -121,7 +127,7 @@ class Explainer:
 
     def _key_diagnostic(self, path: Path, schema: dict[str, Any], key: Any) -> None:
         at = (*path, key)
-        shown = (self._standing(at, key=True) or str(key))[:_KEY]
+        shown = (self._written(at, key=True) or str(key))[:_MAX_KEY]
         where = self._whole(path)
         if not isinstance(key, str):
             help = f'quote it: `"{shown}"`'
@@ -162,23 +168,23 @@ class Explainer:
         self._note((*path, keys[-1]), "both", f"{self._whole(path)} has {both}{words}", help, key=True)
 
     def _value_diagnostic(self, path: Path, keyword: str, schema: dict[str, Any], value: Any) -> None:
-        standing = self._standing(path)
+        written = self._written(path)
         must = _must(keyword, schema)
         subject, place_words = self._subject(path)
-        but = "" if must.endswith("empty") else f", not {_described(value, standing)}"
+        but = "" if must.endswith("empty") else f", not {_describe(value, written)}"
         if path[-1:] == ("group",):
             reason = "multiprocessing reserves it (`Process(group=None)`)"
             self._note(path, "value", f"{subject}{place_words} must be null: {reason}", "leave it out")
             return
-        help = remedy(keyword, schema, value, standing[:_VALUE])
+        help = hint_for(keyword, schema, value, written[:_MAX_VALUE])
         self._note(path, "value", f"{subject}{place_words} {must}{but}", help)
 
-    def _standing(self, path: Path, key: bool = False) -> str:
+    def _written(self, path: Path, key: bool = False) -> str:
         """The text at a place as it stands in the file, where that is one line."""
         span = span_of(self._document, path, key)
         lines = self._document.source.lines
         line = lines[span.line - 1] if span.line <= len(lines) else ""
-        text = line[span.column - 1 : span.column - 1 + min(span.width, 4 * _VALUE)]
+        text = line[span.column - 1 : span.column - 1 + min(span.width, 4 * _MAX_VALUE)]
         return re.sub(r"^&\S+\s+", "", text).strip()
 
     def _subject(self, path: Path) -> tuple[str, str]:
@@ -201,7 +207,7 @@ class Explainer:
         name = task.get("name") if isinstance(task, dict) else None
         if not isinstance(name, str) or not name:
             name = f"Process-{int(number) + 1}"
-        return f"task {quote(name[:_NAME])}"
+        return f"task {quote(name[:_MAX_NAME])}"
 
 
 def _label(path: Path) -> str:
@@ -211,9 +217,9 @@ def _label(path: Path) -> str:
         end -= 1
     keys = ".".join(str(key) for key in path[end:])
     if not end:
-        return quote(keys[:_KEY])
+        return quote(keys[:_MAX_KEY])
     item = f"item {int(path[end - 1]) + 1} of {_label(path[: end - 1])}"
-    return f"{quote(keys[:_KEY])} in {item}" if keys else item
+    return f"{quote(keys[:_MAX_KEY])} in {item}" if keys else item
 
 
 def _must(keyword: str, schema: dict[str, Any]) -> str:
@@ -231,19 +237,19 @@ def _must(keyword: str, schema: dict[str, Any]) -> str:
     return "must be " + " or ".join(_TYPE_WORDS[name] for name in types)
 
 
-def _described(value: Any, standing: str) -> str:
+def _describe(value: Any, written: str) -> str:
     """A value in words: its kind, and its text as it stands in the file."""
     if isinstance(value, dict):
         return "a mapping"
     if isinstance(value, list):
         return "a list"
     if value is None:
-        return "null" if standing in ("null", "~") else "null (nothing stands here)"
+        return "null" if written in ("null", "~") else "null (nothing stands here)"
     kind = "boolean" if isinstance(value, bool) else "string" if isinstance(value, str) else "number"
     if isinstance(value, str) and "\n" in value:
-        standing = value
-    elif "${" in standing and not (isinstance(value, str) and "${" in value):
+        written = value
+    elif "${" in written and not (isinstance(value, str) and "${" in value):
         # What a reference has become.
-        return f"the {kind} {quote(str(value)[:_VALUE])} (`{standing[:_VALUE]}`)"
-    shown = standing if len(standing) <= _VALUE else standing[: _VALUE - 1] + "…"
+        return f"the {kind} {quote(str(value)[:_MAX_VALUE])} (`{written[:_MAX_VALUE]}`)"
+    shown = written if len(written) <= _MAX_VALUE else written[: _MAX_VALUE - 1] + "…"
     return f"the {kind} {quote(shown)}"

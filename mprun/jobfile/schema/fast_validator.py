@@ -35,10 +35,16 @@ _KEYWORDS = {
     "minLength", "maxLength", "minimum", "maximum",
 }  # fmt: skip
 # What makes a schema look at the entries of a mapping, not only at which keys it has.
-_OF_ENTRIES = {"properties", "patternProperties", "additionalProperties", "propertyNames", "minProperties"}
+_ENTRY_KEYWORDS = {
+    "properties",
+    "patternProperties",
+    "additionalProperties",
+    "propertyNames",
+    "minProperties",
+}
 
 
-class Checker:
+class FastValidator:
     """A schema, compiled piece by piece as values ask for it."""
 
     def __init__(self, schema: dict[str, Any]) -> None:
@@ -101,7 +107,7 @@ class Checker:
 
     def _of_mapping(self, schema: dict[str, Any]) -> Test:
         required = frozenset(schema.get("required", ()))
-        if not schema.keys() & _OF_ENTRIES:
+        if not schema.keys() & _ENTRY_KEYWORDS:
             return lambda value: required <= value.keys()
         least = schema.get("minProperties", 0)
         name_test = self.test(schema.get("propertyNames", True))
@@ -134,8 +140,8 @@ class Checker:
 class _ByType(dict[type, "Test"]):
     """The tests of one schema for each type of value, made when the first such value comes."""
 
-    def __init__(self, checker: Checker, schema: dict[str, Any]) -> None:
-        self._checker = checker
+    def __init__(self, checker: FastValidator, schema: dict[str, Any]) -> None:
+        self._validator = checker
         self._schema = schema
 
     def __missing__(self, python_type: type) -> Test:
@@ -149,7 +155,7 @@ class _ByType(dict[type, "Test"]):
             names = [types] if isinstance(types, str) else types
             if not any(python_type in _PYTHON_TYPES[name] for name in names):
                 return _no
-        return _all(list(self._checker.tests_for(self._schema, python_type)))
+        return _all(list(self._validator.tests_for(self._schema, python_type)))
 
 
 def distinct(items: list[Any]) -> dict[int, Any]:

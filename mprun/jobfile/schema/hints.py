@@ -31,12 +31,12 @@ _SIZE_UNITS = {"": "B", "b": "B", "bytes": "B"} | {
 _PART = r"([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]+)\s*"
 
 
-def remedy(keyword: str, schema: dict[str, Any], value: Any, standing: str) -> str:
+def hint_for(keyword: str, schema: dict[str, Any], value: Any, written: str) -> str:
     """The hint for a value that breaks `keyword` of its schema; `standing` is its text in the file."""
     types = schema.get("type", ())
     types = (types,) if isinstance(types, str) else types
     if keyword == "type":
-        return _other_type(types, schema, value, standing)
+        return _other_type(types, schema, value, written)
     if not isinstance(value, str):
         return ""
     choices = schema.get("enum") or schema.get("examples")
@@ -54,20 +54,20 @@ def remedy(keyword: str, schema: dict[str, Any], value: Any, standing: str) -> s
     return _unquoted(value) if {"integer", "number"} & set(types) else ""
 
 
-def _other_type(types: tuple[str, ...], schema: dict[str, Any], value: Any, standing: str) -> str:
+def _other_type(types: tuple[str, ...], schema: dict[str, Any], value: Any, written: str) -> str:
     if value is None and types == ("string",):
         return "give it a value, or leave it out"
     chosen = schema.get("title") == "target" or schema.get("enum") or schema.get("examples")
-    if isinstance(value, (bool, int, float)) and types == ("string",) and standing and not chosen:
-        return f'quote it: `"{visible(standing)}"`'
+    if isinstance(value, (bool, int, float)) and types == ("string",) and written and not chosen:
+        return f'quote it: `"{visible(written)}"`'
     if isinstance(value, str) and schema.get("title") == "flag":
         return _flag(value)
     if isinstance(value, str) and "target" in schema.get("properties", {}) and ":" in value:
-        return f"write {quote('target: ' + standing)}"
+        return f"write {quote('target: ' + written)}"
     if isinstance(value, dict) and "array" in types and "tasks" in schema.get("errorMessage", ""):
         return "begin each task with `- `"
-    if "array" in types and "object" not in types and standing and not isinstance(value, (dict, list)):
-        return f"put it in brackets: {quote('[' + standing + ']')}"
+    if "array" in types and "object" not in types and written and not isinstance(value, (dict, list)):
+        return f"put it in brackets: {quote('[' + written + ']')}"
     if isinstance(value, str):
         return _unquoted(value) if {"integer", "number"} & set(types) else ""
     return ""

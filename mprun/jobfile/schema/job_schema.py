@@ -6,7 +6,7 @@ import json
 import os
 from typing import TYPE_CHECKING, Any
 
-from mprun.jobfile.schema.fast_validator import Checker, distinct, isfinite_number, parts_for_key
+from mprun.jobfile.schema.fast_validator import FastValidator, distinct, isfinite_number, parts_for_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,26 +18,29 @@ if TYPE_CHECKING:
 MAX_DIAGNOSTICS = 100
 
 # The package: three directories up from this file.
-_HERE = os.path.normpath(os.path.join(os.path.abspath(__file__), *[os.pardir] * 3))
-_checkers: dict[str, Checker] = {}
+_PACKAGE = os.path.normpath(os.path.join(os.path.abspath(__file__), *[os.pardir] * 3))
+_validators: dict[str, FastValidator] = {}
 _schemas: dict[str, dict[str, Any]] = {}
 
 
 def schema_text(name: str = "job") -> str:
     """The text of a schema that mprun ships: `job` or `event`."""
     file = f"{name}.schema.json"
-    for folder in (os.path.join(_HERE, "schemas"), os.path.join(os.path.dirname(_HERE), "schemas")):
+    for folder in (
+        os.path.join(_PACKAGE, "schemas"),
+        os.path.join(os.path.dirname(_PACKAGE), "schemas"),
+    ):
         try:
             with open(os.path.join(folder, file), encoding="utf-8") as opened:
                 return opened.read()
         except FileNotFoundError:
             continue
-    raise FileNotFoundError(f"{file} is neither in {_HERE} nor beside it: install mprun again")
+    raise FileNotFoundError(f"{file} is neither in {_PACKAGE} nor beside it: install mprun again")
 
 
 def check(document: Document) -> list[Diagnostic]:
     """Every problem that the schema finds in a job file, at most a hundred, sorted by place."""
-    checker = _checker("job")
+    checker = _validator("job")
     if checker.is_valid(document.root):
         return []
     # From here on the file is wrong, and a run does not start.
@@ -64,13 +67,13 @@ def _schema(name: str) -> dict[str, Any]:
     return _schemas[name]
 
 
-def _checker(name: str) -> Checker:
-    if name not in _checkers:
-        _checkers[name] = Checker(_schema(name))
-    return _checkers[name]
+def _validator(name: str) -> FastValidator:
+    if name not in _validators:
+        _validators[name] = FastValidator(_schema(name))
+    return _validators[name]
 
 
-def _errors(schema: dict[str, Any], checker: Checker, root: object) -> Iterator[Any]:
+def _errors(schema: dict[str, Any], checker: FastValidator, root: object) -> Iterator[Any]:
     # 150 to 200 ms, which is why it explains problems and does not look for them.
     import jsonschema
 

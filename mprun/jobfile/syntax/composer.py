@@ -6,7 +6,7 @@ from sys import intern
 from typing import TYPE_CHECKING, Any
 
 from mprun.diagnostics import Diagnostic, Span, quote
-from mprun.jobfile.syntax.scalars import MAY_BE_SPECIAL, OutOfRange, resolve
+from mprun.jobfile.syntax.scalars import NON_STRING_START, OutOfRange, resolve
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
@@ -21,8 +21,8 @@ MAX_DIAGNOSTICS = 100
 
 # A place in one int, as a file has a million: where it starts, counted in characters from
 # the beginning of the file, and in the last 24 bits (8 MiB are less) how long it is.
-SHIFT = 24
-_LENGTH = (1 << SHIFT) - 1
+MARK_SHIFT = 24
+_LENGTH_MASK = (1 << MARK_SHIFT) - 1
 
 # Python takes an int's hash modulo this prime: keys chosen to collide would take hours.
 _MAX_INT_KEY = 2**61 - 1
@@ -61,16 +61,16 @@ def span_of_mark(source: SourceText, mark: int) -> Span:
     from bisect import bisect_right
 
     starts = source.lines.starts()
-    line = bisect_right(starts, mark >> SHIFT, hi=len(source.lines)) - 1
-    column = (mark >> SHIFT) - starts[line]
-    width = min(mark & _LENGTH, len(source.lines[line]) - column)
+    line = bisect_right(starts, mark >> MARK_SHIFT, hi=len(source.lines)) - 1
+    column = (mark >> MARK_SHIFT) - starts[line]
+    width = min(mark & _LENGTH_MASK, len(source.lines[line]) - column)
     return Span(line=line + 1, column=column + 1, width=max(width, 1))
 
 
 def _mark(event: Any) -> int:
     start: int = event.start_mark.index
     length: int = event.end_mark.index - start
-    return (start << SHIFT) | length
+    return (start << MARK_SHIFT) | length
 
 
 class _Frame:
@@ -167,9 +167,9 @@ class Composer:
     def _scalar(self, event: Any) -> None:
         start = event.start_mark.index
         length = event.end_mark.index - start
-        mark = (start << SHIFT) | length
+        mark = (start << MARK_SHIFT) | length
         value: object = event.value
-        if not event.style and (not value or value[0] in MAY_BE_SPECIAL):  # type: ignore[index]
+        if not event.style and (not value or value[0] in NON_STRING_START):  # type: ignore[index]
             try:
                 value = resolve(value)  # type: ignore[arg-type]
             except OutOfRange as error:
@@ -223,18 +223,18 @@ class Composer:
         if above.height <= frame.height:
             above.height = frame.height + 1
         mark = frame.mark
-        start = mark >> SHIFT
+        start = mark >> MARK_SHIFT
         if frame.anchor is not None:
             length = end - start + self.aliased - frame.aliased
             self._anchors[frame.anchor] = _Anchor(frame.node, self.nodes - frame.nodes, length, frame.height)
         # A list or mapping in brackets is marked to its end; one of lines at its beginning.
         if event.start_mark.index != end:
-            mark = (start << SHIFT) | (end - start)
+            mark = (start << MARK_SHIFT) | (end - start)
         self._insert(frame.node, mark)
 
     def _alias(self, event: Any) -> None:
         start = event.start_mark.index
-        mark = (start << SHIFT) | (event.end_mark.index - start)
+        mark = (start << MARK_SHIFT) | (event.end_mark.index - start)
         anchor = self._anchors.get(event.anchor)
         if anchor is None or not anchor.closed:
             anchor = self._refuse_alias(event.anchor, anchor, mark)

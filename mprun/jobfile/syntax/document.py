@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from mprun.diagnostics import Diagnostic, SourceLines, SourceText, Span, closest, quote, visible
 from mprun.errors import JobFileError, UsageError
 from mprun.frozen import Frozen
-from mprun.jobfile.syntax.composer import SHIFT, Composer, Mapping, Sequence, Stop, span_of_mark
+from mprun.jobfile.syntax.composer import MARK_SHIFT, Composer, Mapping, Sequence, Stop, span_of_mark
 
 # hashlib loads OpenSSL, which takes as long as reading a small job; `random` in the
 # standard library does the same.
@@ -140,7 +140,7 @@ def _explain_syntax(composer: Composer, error: Any) -> None:
     from mprun.jobfile.syntax.yaml_errors import explain
 
     marks = (error.context_mark, error.problem_mark)
-    spans = [mark and span_of_mark(composer.source, mark.index << SHIFT) for mark in marks]
+    spans = [mark and span_of_mark(composer.source, mark.index << MARK_SHIFT) for mark in marks]
     composer.diagnostics.append(explain(composer.source, error.context or "", error.problem or "", *spans))
 
 

@@ -29,8 +29,8 @@ _NUMBER = (
 )
 
 # A plain scalar that begins with anything else is a string: most are, and need no closer look.
-MAY_BE_SPECIAL = frozenset("-+.0123456789~nNtTfF")
-_OF_NUMBERS = frozenset("-+.0123456789")
+NON_STRING_START = frozenset("-+.0123456789~nNtTfF")
+_NUMBER_START = frozenset("-+.0123456789")
 
 
 class OutOfRange(ValueError):
@@ -47,7 +47,7 @@ def resolve(text: str) -> object:
         return _CONSTANTS[text]
     if text.isdecimal() and text.isascii() and len(text) < 10:
         return int(text)
-    if text[0] not in _OF_NUMBERS:
+    if text[0] not in _NUMBER_START:
         return text
     match = re.fullmatch(_NUMBER, text)
     if match is None:
