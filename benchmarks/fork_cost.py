@@ -34,7 +34,7 @@ def task(directory: str) -> Callable[[], int]:
     """A function that starts a no-op task as the launcher does, and waits for its end."""
     copied = Process("fork", "fork")
     share_with_forks(copied, fork.launcher_pidfd[0])
-    copied.simulate()
+    copied.warm_up()
     todo: tuple[object, ...] = (
         "noop",
         1,

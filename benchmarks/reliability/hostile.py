@@ -11,6 +11,7 @@ import re
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -82,43 +83,46 @@ def _with_other_words(text: bytes, dice: random.Random) -> bytes:
     return b"".join(words)
 
 
+def _aliases(room: int) -> bytes:
+    """Levels of which each holds the one before it nine times."""
+    levels = [b"a0: &a0 [x, x, x, x, x, x, x, x, x]"]
+    levels += [b"a%d: &a%d [%s]" % (n, n, b", ".join([b"*a%d" % (n - 1)] * 9)) for n in range(1, 12)]
+    return b"\n".join(levels) + b"\ntasks: *a11\n"
+
+
+def _chain(room: int) -> bytes:
+    task = b"- {name: t%d, target: 'os:getpid', depends_on: t%d}\n"
+    return b"tasks:\n" + b"".join(task % (n, n + 1) for n in range(room // 60))
+
+
+def _matrix(axes: int) -> bytes:
+    values = b", ".join(b"a%d: [1, 2, 3, 4, 5, 6, 7, 8, 9]" % n for n in range(axes))
+    return b"tasks:\n- {name: t, target: 'os:getpid', matrix: {%s}}\n" % values
+
+
+# Texts of up to `room` bytes that are made to take long, or much memory.
+MONSTERS: tuple[Callable[[int, random.Random], bytes], ...] = (
+    lambda room, _: b"tasks: " + b"[" * room,
+    lambda room, _: b"tasks: " + b"[" * (room // 2) + b"]" * (room // 2),
+    lambda room, _: b"tasks: " + b"{a: " * (room // 4),
+    lambda room, _: _aliases(room),
+    lambda room, _: _chain(room),
+    lambda room, chance: _matrix(chance.choice([3, 8, 40])),
+    lambda room, _: b"tasks:\n- {name: t, target: 'os:getpid', args: ['%s']}\n" % (b"${" * (room // 2)),
+    lambda room, _: b"tasks:\n- {name: %s, target: 'os:getpid'}\n" % (b"x" * room),
+    lambda room, _: b"\n".join(b"k%d: 1" % n for n in range(room // 10)),
+    lambda room, _: b"".join(b" " * n + b"- \n" for n in range(int((room // 2) ** 0.5))),
+    lambda room, _: b"tasks:\n" + b"- 7\n" * (room // 4),
+    lambda room, _: b"tasks:\n" + b"- &a {target: 'os:getpid'}\n" + b"- *a\n" * (room // 5),
+    lambda room, chance: chance.randbytes(min(room, 50_000)),
+    lambda room, _: b"tasks:\n- {target: 'os:getpid', args: [%s]}\n" % (b"9" * room),
+)
+
+
 def monstrous(dice: random.Random) -> bytes:
     """A text of up to a mebibyte that is made to take long, or much memory."""
     room = dice.choice([1000, 50_000, MOST_BYTES])
-    kind = dice.randrange(14)
-    depth = room // 2
-    if kind == 0:
-        return b"tasks: " + b"[" * room
-    if kind == 1:
-        return b"tasks: " + b"[" * depth + b"]" * depth
-    if kind == 2:
-        return b"tasks: " + b"{a: " * (room // 4)
-    if kind == 3:
-        # Each level holds the one before it nine times.
-        levels = [b"a0: &a0 [x, x, x, x, x, x, x, x, x]"]
-        levels += [b"a%d: &a%d [%s]" % (n, n, b", ".join([b"*a%d" % (n - 1)] * 9)) for n in range(1, 12)]
-        return b"\n".join(levels) + b"\ntasks: *a11\n"
-    if kind == 4:
-        return b"tasks:\n" + b"".join(b"- {name: t%d, target: 'os:getpid', depends_on: t%d}\n" % (n, n + 1)
-                                       for n in range(room // 60))  # fmt: skip
-    if kind == 5:
-        axes = b", ".join(b"a%d: [1, 2, 3, 4, 5, 6, 7, 8, 9]" % n for n in range(dice.choice([3, 8, 40])))
-        return b"tasks:\n- {name: t, target: 'os:getpid', matrix: {%s}}\n" % axes
-    if kind == 6:
-        return b"tasks:\n- {name: t, target: 'os:getpid', args: ['%s']}\n" % (b"${" * depth)
-    if kind == 7:
-        return b"tasks:\n- {name: %s, target: 'os:getpid'}\n" % (b"x" * room)
-    if kind == 8:
-        return b"\n".join(b"k%d: 1" % n for n in range(room // 10))
-    if kind == 9:
-        return b"".join(b" " * n + b"- \n" for n in range(int(depth**0.5)))
-    if kind == 10:
-        return b"tasks:\n" + b"- 7\n" * (room // 4)
-    if kind == 11:
-        return b"tasks:\n" + b"- &a {target: 'os:getpid'}\n" + b"- *a\n" * (room // 5)
-    if kind == 12:
-        return dice.randbytes(min(room, 50_000))
-    return b"tasks:\n- {target: 'os:getpid', args: [%s]}\n" % (b"9" * room)
+    return MONSTERS[dice.randrange(len(MONSTERS))](room, dice)
 
 
 def hostile_file(known: list[list[bytes]], dice: random.Random) -> bytes:

@@ -197,7 +197,7 @@ class Launcher:
             self._parents = {"fork": self._pid, "spawn": self._pid, "forkserver": self._fork_server}
             self._copied = Process(self._method, "fork")
             share_with_forks(self._copied, fork.launcher_pidfd[0])
-            self._copied.simulate()
+            self._copied.warm_up()
         flush_output()
         self._reaper.ignore_present_children()
         # A child that collects garbage copies the pages of all that it looks at.

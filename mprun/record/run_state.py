@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
+TaskEvent = TaskStarted | TaskReady | TaskStopping | TaskExited | TaskRetrying | TaskFinished | TaskJoined
+
+
 class AttemptState:
     """One attempt of a task so far.
 
@@ -38,6 +41,17 @@ class AttemptState:
         self.stopping: TaskStopping | None = None
         self.exited: TaskExited | None = None
         self.retrying: TaskRetrying | None = None
+
+    def apply(self, event: TaskReady | TaskStopping | TaskExited | TaskRetrying) -> None:
+        """Take one more event of this attempt."""
+        if isinstance(event, TaskExited):
+            self.exited = event
+        elif isinstance(event, TaskReady):
+            self.ready = event
+        elif isinstance(event, TaskStopping):
+            self.stopping = event
+        else:
+            self.retrying = event
 
 
 class TaskState:
@@ -72,6 +86,18 @@ class TaskState:
     def running(self) -> bool:
         """Whether an attempt has started and not ended."""
         return self.outcome is None and bool(self._attempts) and self._attempts[-1].exited is None
+
+    def apply(self, event: TaskEvent) -> None:
+        """Take one more event of this task; one of an attempt that did not start changes nothing."""
+        if isinstance(event, TaskStarted):
+            self.add(event)
+        elif isinstance(event, TaskFinished):
+            self.finish(event)
+        elif not isinstance(event, TaskJoined):
+            # A retry names the attempt that follows.
+            number = event.attempt - isinstance(event, TaskRetrying)
+            if attempt := self.attempt(number):
+                attempt.apply(event)
 
     def add(self, started: TaskStarted) -> None:
         """Another attempt has a process."""
@@ -172,29 +198,12 @@ class RunState:
     def apply(self, event: Event) -> None:
         """Take one more event; one that fits nothing before it changes nothing."""
         self.time = event.time
-        if isinstance(event, TaskStarted):
-            self.task(event.task).add(event)
-        elif isinstance(event, TaskExited):
-            if attempt := self.task(event.task).attempt(event.attempt):
-                attempt.exited = event
-        elif isinstance(event, TaskFinished):
-            self.task(event.task).finish(event)
-        elif isinstance(event, TaskJoined):
-            self.task(event.task)
-        elif isinstance(event, TaskReady):
-            if attempt := self.task(event.task).attempt(event.attempt):
-                attempt.ready = event
-        elif isinstance(event, TaskStopping):
-            if attempt := self.task(event.task).attempt(event.attempt):
-                attempt.stopping = event
-        elif isinstance(event, TaskRetrying):
-            # It names the attempt that follows.
-            if attempt := self.task(event.task).attempt(event.attempt - 1):
-                attempt.retrying = event
-        elif isinstance(event, RunStarted):
+        if isinstance(event, RunStarted):
             self.started = event
         elif isinstance(event, RunFinished):
             self.finished = event
+        elif isinstance(event, TaskEvent):
+            self.task(event.task).apply(event)
 
     @property
     def unseen(self) -> bool:

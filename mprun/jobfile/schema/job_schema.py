@@ -77,50 +77,64 @@ def _errors(schema: dict[str, Any], checker: FastValidator, root: object) -> Ite
     # 150 to 200 ms, which is why it explains problems and does not look for them.
     import jsonschema
 
-    def items(validator: Any, part: Any, value: Any, parent: Any) -> Iterator[Any]:
-        test = checker.test(part)
+    base = jsonschema.Draft7Validator
+    types = base.TYPE_CHECKER.redefine("number", _is_number).redefine("integer", _is_integer)
+    extend: Any = jsonschema.validators.extend
+    rules = _Rules(checker, jsonschema.ValidationError).by_keyword()
+    yield from extend(base, rules, type_checker=types)(schema).iter_errors(root)
+
+
+class _Rules:
+    """Keywords that pass over what is valid, so that one mistake in a file of 8 MiB is found at once.
+
+    Keys that are not strings, which JSON does not have, do not crash them. `error` is the
+    class of jsonschema's errors.
+    """
+
+    def __init__(self, checker: FastValidator, error: Any) -> None:
+        self._checker = checker
+        self._error = error
+
+    def by_keyword(self) -> dict[str, Any]:
+        """What `jsonschema.validators.extend` takes."""
+        return {
+            "items": self._items,
+            "properties": self._properties,
+            "additionalProperties": self._additional,
+            "patternProperties": _free,
+            "propertyNames": self._names,
+        }
+
+    def _items(self, validator: Any, part: Any, value: Any, parent: Any) -> Iterator[Any]:
+        test = self._checker.test(part)
         values = value if isinstance(value, list) else []
         bad = {identity for identity, one in distinct(values).items() if not test(one)}
         for number, item in enumerate(values) if bad else ():
             if id(item) in bad:
                 yield from validator.descend(item, part, path=number)
 
-    def properties(validator: Any, parts: Any, value: Any, parent: Any) -> Iterator[Any]:
+    def _properties(self, validator: Any, parts: Any, value: Any, parent: Any) -> Iterator[Any]:
         for key in parts if isinstance(value, dict) else ():
-            # What a collection holds is tested one by one below: not twice, as it may be much.
+            # The items of a collection are tested one by one later: not twice, as they may be many.
             if key in value and (
-                isinstance(value[key], (list, dict)) or not checker.test(parts[key])(value[key])
+                isinstance(value[key], (list, dict)) or not self._checker.test(parts[key])(value[key])
             ):
                 yield from validator.descend(value[key], parts[key], path=key, schema_path=key)
 
-    def additional(validator: Any, part: Any, value: Any, parent: Any) -> Iterator[Any]:
+    def _additional(self, validator: Any, part: Any, value: Any, parent: Any) -> Iterator[Any]:
         for key in value if isinstance(value, dict) else ():
             if parts_for_key(parent, key) != [part]:
                 continue
             if part is False:
-                yield jsonschema.ValidationError("unknown key", path=[key], instance=value[key])
-            elif not checker.test(part)(value[key]):
+                yield self._error("unknown key", path=[key], instance=value[key])
+            elif not self._checker.test(part)(value[key]):
                 yield from validator.descend(value[key], part, path=key)
 
-    def names(validator: Any, part: Any, value: Any, parent: Any) -> Iterator[Any]:
-        test = checker.test(part)
+    def _names(self, validator: Any, part: Any, value: Any, parent: Any) -> Iterator[Any]:
+        test = self._checker.test(part)
         for key in value if isinstance(value, dict) else ():
             if not test(key):
                 yield from validator.descend(key, part)
-
-    # What is valid is passed over, so that one mistake in a file of 8 MiB is found at once,
-    # and keys that are no strings, which JSON does not have, do not crash it.
-    rules: dict[str, Any] = {
-        "items": items,
-        "properties": properties,
-        "additionalProperties": additional,
-        "patternProperties": _free,
-        "propertyNames": names,
-    }
-    base = jsonschema.Draft7Validator
-    types = base.TYPE_CHECKER.redefine("number", _is_number).redefine("integer", _is_integer)
-    extend: Any = jsonschema.validators.extend
-    yield from extend(base, rules, type_checker=types)(schema).iter_errors(root)
 
 
 def _free(validator: Any, parts: Any, value: Any, parent: Any) -> Iterator[Any]:
