@@ -7,9 +7,9 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from mprun.engine import preflight
-from mprun.engine.preflight import START_TIMEOUT, ImportFailure, Interrupted, calls
+from mprun.engine.preflight import IMPORT_TIMEOUT_SECONDS, ImportFailure, Interrupted, distinct_calls
 from mprun.engine.signals import SignalInbox
-from mprun.errors import JobFileError, LauncherError, MprunError
+from mprun.errors import JobFileError, MprunError
 from mprun.frozen import Frozen
 from mprun.jobfile import locate
 from mprun.jobfile.loader import load_job_file
@@ -129,7 +129,7 @@ def run_job(
     state_dir: str = DEFAULT,
     reporters: Sequence[Callable[[Context], Reporter]] = (),
     executor: Executor | None = None,
-    start_timeout: float = START_TIMEOUT,
+    import_timeout: float = IMPORT_TIMEOUT_SECONDS,
     options: dict[str, Any] | None = None,
     warn: Callable[[str], None] = lambda text: None,
     dry_run: bool = False,
@@ -158,12 +158,12 @@ def run_job(
     answered = kept = False
     try:
         with SignalInbox() as notes:
-            preflight.begin(plan, executor, directory)
+            preflight.send_request(plan, executor, directory)
             # The launcher imports meanwhile.
             if not dry_run:
                 _import_engine()
                 plan = _prioritized(plan, state_dir)
-            prepared = _prepared(plan, executor, notes, start_timeout, warn)
+            prepared = _prepared(plan, executor, notes, import_timeout, warn)
             answered = True
             _raise_bind_errors(plan, prepared)
             for module in prepared.threads:
@@ -265,13 +265,11 @@ def _past(plan: Plan, state_dir: str) -> list[RunTimings]:
 def _prepared(
     plan: Plan, executor: Executor, notes: SignalInbox, timeout: float, warn: Callable[[str], None]
 ) -> PrepareReply:
-    """As `preparation.end`, with a failed import as a problem at its place in the job file."""
+    """As `preflight.wait_for_reply`; a failed import is an error at its place in the job file."""
     try:
-        return preflight.end(executor, notes, timeout, warn)
+        return preflight.wait_for_reply(executor, notes, timeout, warn)
     except ImportFailure as failure:
-        if failure.number is None:
-            raise LauncherError(f"the start of the launcher {failure}") from None
-        task = calls(plan)[failure.number][1][0]
+        task = distinct_calls(plan)[failure.call][1][0]
         message = f"importing `{(task.target or '').partition(':')[0]}` {failure}"
         raise JobFileError([locate.target_diagnostic(task, message)]) from None
 
@@ -285,7 +283,7 @@ def _raise_bind_errors(plan: Plan, prepared: PrepareReply) -> None:
     """Raise JobFileError where a target cannot be called as the job file says."""
     if not prepared.errors:
         return
-    called = calls(plan)
+    called = distinct_calls(plan)
     diagnostics = []
     for f in prepared.errors:
         if f.number < 0:

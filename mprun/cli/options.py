@@ -117,7 +117,7 @@ def running_options(command: Command) -> Command:
 
     It holds keyword arguments of `cli.run.execute`.
     """
-    from mprun.engine.preflight import START_TIMEOUT
+    from mprun.engine.preflight import IMPORT_TIMEOUT_SECONDS
     from mprun.reporters.console import OUTPUTS
 
     return _grouped(
@@ -154,7 +154,7 @@ def running_options(command: Command) -> Command:
         click.option(
             "--start-timeout",
             type=click.FloatRange(min=0, min_open=True),
-            default=START_TIMEOUT,
+            default=IMPORT_TIMEOUT_SECONDS,
             show_default=True,
             envvar="MPRUN_START_TIMEOUT",
             metavar="SECONDS",

@@ -75,7 +75,7 @@ def execute(
         state_dir=state_dir,
         reporters=reporters,
         executor=_executor(launcher),
-        start_timeout=start_timeout,
+        import_timeout=start_timeout,
         options={**options, "output": output},
         warn=warn,
         dry_run=dry_run,

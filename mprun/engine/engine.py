@@ -11,7 +11,7 @@ from mprun.engine import control
 from mprun.engine.attempt_result import judge
 from mprun.engine.event_builder import EventBuilder, exit_signal, signal_name
 from mprun.engine.log_limits import LogLimits
-from mprun.engine.preflight import Poller
+from mprun.engine.poller import Poller
 from mprun.engine.publisher import Publisher
 from mprun.engine.resolver import Failed, Resolved, Skipped, TaskResolver
 from mprun.engine.signals import REQUEST, SUSPEND

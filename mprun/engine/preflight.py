@@ -1,13 +1,14 @@
-"""What comes before the first start: every target imported and bound, in the launcher."""
+"""Before the first start: the launcher imports every target and binds it to its arguments."""
 
 from __future__ import annotations
 
 import os
-import select
 import time
 from typing import TYPE_CHECKING, Any
 
+from mprun.engine.poller import Poller
 from mprun.engine.signals import SUSPEND
+from mprun.errors import LauncherError
 from mprun.executors.base import Call, Importing, Lost, PrepareReply, PrepareRequest
 from mprun.jobfile.references import Reference, Resolver, resolve
 
@@ -20,67 +21,86 @@ if TYPE_CHECKING:
     from mprun.record.state_dir import RunDirectory
     from mprun.scheduling.plan import Plan
 
-# How long the targets' imports may take, in seconds, where nobody said.
-START_TIMEOUT = 60.0
-# When nothing is heard of the executor for so long, in seconds, it is looked whether it stands still.
-LOOK = 1.0
-STOPPED = "somebody has stopped the main process of the job (SIGSTOP): it goes on"
+# How long the imports of the targets may take by default.
+IMPORT_TIMEOUT_SECONDS = 60.0
 
 
 class Interrupted(Exception):
-    """A signal came before anything was started; its number."""
+    """A signal that ends the run arrived before the first start; `number` is the signal's."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
         self.number = number
 
 
-def begin(plan: Plan, executor: Executor, directory: RunDirectory) -> None:
-    """Have every target imported and bound, before anything is started; `end` waits for it."""
-    executor.prepare(_preparation(plan, directory))
+class ImportFailure(Exception):
+    """The launcher ended, or took too long, while it imported the target of a call.
+
+    `call` is the index of the call in `distinct_calls`.
+    """
+
+    def __init__(self, reason: str, call: int) -> None:
+        super().__init__(reason)
+        self.call = call
+
+
+def send_request(plan: Plan, executor: Executor, directory: RunDirectory) -> None:
+    """Ask the executor to import and bind every target; `wait_for_reply` waits for the answer."""
+    executor.prepare(_prepare_request(plan, directory))
     executor.flush()
 
 
-def end(executor: Executor, notes: SignalInbox, timeout: float, warn: Callable[[str], None]) -> PrepareReply:
+def wait_for_reply(
+    executor: Executor, inbox: SignalInbox, timeout: float, warn: Callable[[str], None]
+) -> PrepareReply:
     """Wait until every target was imported and bound.
 
-    Raises ImportFailure where an import ends the launcher or is not over after `timeout`
-    seconds, Interrupted where a signal came.
+    Raises ImportFailure if an import ends the launcher, or if all imports together take longer
+    than `timeout` seconds; LauncherError if either happens before the first import; Interrupted
+    if a signal that ends the run arrives.
     """
-    watch = Poller(executor, notes, warn)
+    poller = Poller(executor, inbox, warn)
     importing: int | None = None
     deadline = time.monotonic() + timeout
     while True:
-        if not watch.wait(max(0.0, deadline - time.monotonic())) and time.monotonic() >= deadline:
-            raise ImportFailure(f"takes longer than {timeout:g}s (--start-timeout)", importing)
-        for number in notes.take():
-            if number != SUSPEND:
-                raise Interrupted(number)
-            # Nothing has been started; what is imported meanwhile is imported.
-            began = time.monotonic()
-            notes.suspend_self()
-            deadline += time.monotonic() - began
+        if not poller.wait(max(0.0, deadline - time.monotonic())) and time.monotonic() >= deadline:
+            raise _timed_out(timeout, importing)
+        deadline += _handle_signals(inbox)
         for report in executor.receive():
             if isinstance(report, Importing):
                 importing = report.number
             elif isinstance(report, PrepareReply):
                 return report
             elif isinstance(report, Lost):
-                raise ImportFailure(f"ended the process that imports: {report.how}", importing)
+                raise _lost(report.how, importing)
 
 
-class ImportFailure(Exception):
-    """What became of the launcher while it imported the target of this task.
-
-    `number` is the call's place among those of the plan, None where no import had begun.
-    """
-
-    def __init__(self, what: str, number: int | None) -> None:
-        super().__init__(what)
-        self.number = number
+def _timed_out(timeout: float, importing: int | None) -> Exception:
+    if importing is None:
+        return LauncherError(f"the main process took longer than {timeout:g}s to start (--import-timeout)")
+    return ImportFailure(f"takes longer than {timeout:g}s (--import-timeout)", importing)
 
 
-def _preparation(plan: Plan, directory: RunDirectory) -> PrepareRequest:
+def _lost(how: str, importing: int | None) -> Exception:
+    if importing is None:
+        return LauncherError(f"the main process ended before it imported anything: {how}")
+    return ImportFailure(f"terminated the launcher ({how})", importing)
+
+
+def _handle_signals(inbox: SignalInbox) -> float:
+    """Suspend on Ctrl-Z; the seconds that it took. Raises Interrupted for any other signal."""
+    suspended = 0.0
+    for number in inbox.take():
+        if number != SUSPEND:
+            raise Interrupted(number)
+        # No task is running yet, so only this process is suspended; the imports may go ahead.
+        began = time.monotonic()
+        inbox.suspend_self()
+        suspended += time.monotonic() - began
+    return suspended
+
+
+def _prepare_request(plan: Plan, directory: RunDirectory) -> PrepareRequest:
     return PrepareRequest(
         run_id=directory.run_id,
         import_path=(os.getcwd(), *plan.job.pythonpath),
@@ -89,18 +109,19 @@ def _preparation(plan: Plan, directory: RunDirectory) -> PrepareRequest:
         methods=tuple({planned.start_method for planned in plan.tasks}),
         preload=plan.job.preload,
         max_parallel=plan.max_parallel,
-        calls=tuple(call for call, _ in calls(plan)),
+        calls=tuple(call for call, _ in distinct_calls(plan)),
     )
 
 
-def calls(plan: Plan) -> list[tuple[Call, list[Task]]]:
-    """Every call of the plan to be bound, once, with the tasks that make it.
+def distinct_calls(plan: Plan) -> list[tuple[Call, list[Task]]]:
+    """Every different call of the plan, once, with the tasks that make it.
 
-    100,000 tasks that call the same would be 14 MB more in the launcher, to be bound one by one.
+    One call each for 100,000 tasks that make the same one would take 14 MB in the launcher,
+    which would bind them one by one.
     """
     found: dict[Any, tuple[Call, list[Task]]] = {}
-    for task, args, kwargs in _called(plan):
-        # What only the run will tell is not looked at: a signature asks how many, and by what name.
+    for task, args, kwargs in _tasks_with_target(plan):
+        # A signature is bound by the number of arguments and their names; their values do not matter.
         known = isinstance(args, (list, tuple)) and isinstance(kwargs, dict)
         key = (task.target, len(args), *kwargs) if known else task.target
         if key not in found:
@@ -114,57 +135,22 @@ def calls(plan: Plan) -> list[tuple[Call, list[Task]]]:
     return list(found.values())
 
 
-def _called(plan: Plan) -> Iterator[tuple[Task, Any, Any]]:
-    """The tasks that call a target, most of them once, with its arguments as far as they are known."""
+def _tasks_with_target(plan: Plan) -> Iterator[tuple[Task, Any, Any]]:
+    """The tasks that have a target, with args and kwargs as far as they are known.
+
+    A task with many instances appears once, unless its arguments differ between them.
+    """
     seen: set[int] = set()
     for planned in plan.tasks:
         task = planned.task
         if task.target is None:
             continue
-        of_instance = isinstance(task.args, Reference) or isinstance(task.kwargs, Reference)
-        if id(task) in seen and not of_instance:
+        differs = isinstance(task.args, Reference) or isinstance(task.kwargs, Reference)
+        if id(task) in seen and not differs:
             continue
         seen.add(id(task))
         args, kwargs = task.args, task.kwargs
         if task.refers:
-            lookup = Resolver(task.scope, task.axes, planned.values, reveal=True)
-            args, kwargs = resolve(args, lookup), resolve(kwargs, lookup)
+            resolver = Resolver(task.scope, task.axes, planned.values, reveal=True)
+            args, kwargs = resolve(args, resolver), resolve(kwargs, resolver)
         yield task, args, kwargs
-
-
-class Poller:
-    """Waits for what an executor reports and for signals; `signalled` says that one came.
-
-    An executor that stands still is made to go on, and `warn` is told.
-    """
-
-    def __init__(self, executor: Executor, notes: SignalInbox, warn: Callable[[str], None]) -> None:
-        self._executor = executor
-        self._notes = notes
-        self._warn = warn
-        self.signalled = False
-        self._sent = True
-        self._poll = select.poll()
-        self._poll.register(executor.fileno(), select.POLLIN)
-        self._poll.register(notes.fileno(), select.POLLIN)
-
-    def add(self, descriptor: int) -> None:
-        """Wake up for this one, too."""
-        self._poll.register(descriptor, select.POLLIN)
-
-    def wait(self, timeout: float | None) -> bool:
-        """Hand over what is queued, then wait at most `timeout` seconds; whether something came.
-
-        It never waits for longer than LOOK: who waits asks again.
-        """
-        sent = self._executor.flush()
-        if sent != self._sent:
-            self._sent = sent
-            events = select.POLLIN if sent else select.POLLIN | select.POLLOUT
-            self._poll.modify(self._executor.fileno(), events)
-        # Rounded up, so that a deadline is over when the wait for it is.
-        ready = self._poll.poll(int(min(LOOK if timeout is None else timeout, LOOK) * 1000) + 1)
-        self.signalled = any(descriptor == self._notes.fileno() for descriptor, _ in ready)
-        if not ready and self._executor.wake():
-            self._warn(STOPPED)
-        return bool(ready)

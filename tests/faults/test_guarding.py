@@ -67,9 +67,7 @@ def test_a_launcher_that_is_killed_before_it_has_done_anything_is_told(victim, t
     os.kill(run.launcher(), signal.SIGKILL)
     ended = run.finish()
     assert (ended.code, ended.directory) == (3, None)
-    assert (
-        ended.stderr == "error: the start of the launcher ended the process that imports: killed by SIGKILL\n"
-    )
+    assert ended.stderr == "error: the main process ended before it imported anything: killed by SIGKILL\n"
     assert os.listdir(tmp_path / ".mprun" / "open") == []
 
 
@@ -93,7 +91,7 @@ def test_what_modules_started_ends_with_a_launcher_that_is_killed_while_it_impor
     os.kill(run.launcher(), signal.SIGKILL)
     ended = run.finish()
     assert (ended.code, ended.directory) == (2, None)
-    assert "ended the process that imports: killed by SIGKILL" in ended.stderr
+    assert "importing `slow` terminated the launcher (killed by SIGKILL)" in ended.stderr
     assert run.survivors() == []
 
 
@@ -110,7 +108,7 @@ def test_an_import_that_hangs_takes_with_it_what_it_started(victim, tmp_path):
     run = victim("job.yaml", "--start-timeout", "0.5")
     ended = run.finish()
     assert (ended.code, ended.directory) == (2, None)
-    assert "importing `slow` takes longer than 0.5s (--start-timeout)" in ended.stderr
+    assert "importing `slow` takes longer than 0.5s (--import-timeout)" in ended.stderr
     assert run.survivors() == []
 
 
@@ -340,16 +338,16 @@ def test_a_launcher_whose_engine_died_before_it_could_ask_for_the_news_does_not_
         program="""\
             import os, time
             from mprun import api
-            from mprun.engine import preflight as preparation
+            from mprun.engine import preflight
 
-            begin = preparation.begin
+            send_request = preflight.send_request
 
-            def begin_and_die(plan, executor, directory):
-                begin(plan, executor, directory)
+            def send_and_die(plan, executor, directory):
+                send_request(plan, executor, directory)
                 print(executor.pid, flush=True)
                 os.kill(os.getpid(), 9)
 
-            preparation.begin = begin_and_die
+            preflight.send_request = send_and_die
             api.run_job(api.load_job("job.yaml"))
         """,
     )

@@ -11,7 +11,7 @@ from support.attempts import Attempts
 from support.runs import START_METHODS, eventually, mprun, start, write
 from support.victims import Victim, write_victim
 
-from mprun.engine.preflight import STOPPED
+from mprun.engine.poller import EXECUTOR_WAS_STOPPED
 from mprun.executors import local
 from mprun.executors.base import Lost
 from mprun.linux import procfs
@@ -41,7 +41,7 @@ def test_a_task_that_stops_its_parent_holds_up_nobody(tmp_path, method):
     if method == "forkserver":
         assert run.printed("main") == ["mprun: somebody has stopped the fork server (SIGSTOP): it goes on"]
     else:
-        assert run.stderr.count(f"warning: {STOPPED}\n") == 1
+        assert run.stderr.count(f"warning: {EXECUTOR_WAS_STOPPED}\n") == 1
 
 
 def test_a_module_that_stops_the_process_that_imports_it_holds_up_nobody(tmp_path):
@@ -52,7 +52,7 @@ def test_a_module_that_stops_the_process_that_imports_it_holds_up_nobody(tmp_pat
     )
     run = mprun("job.yaml", cwd=tmp_path)
     assert run.code == 0
-    assert f"warning: {STOPPED}\n" in run.stderr
+    assert f"warning: {EXECUTOR_WAS_STOPPED}\n" in run.stderr
 
 
 def test_one_that_was_stopped_at_the_end_is_waited_for_no_longer_than_it_takes(tmp_path):

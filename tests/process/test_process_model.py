@@ -643,13 +643,13 @@ def test_what_multiprocessing_needed_for_the_fork_server_is_removed(tmp_path):
 # ---- imports that go wrong
 
 IMPORTS = {
-    "abort": ("import os; os.abort()", "ended the process that imports: killed by SIGABRT"),
-    "leave": ("import os; os._exit(0)", "ended the process that imports: exit 0"),
+    "abort": ("import os; os.abort()", "importing `bad` terminated the launcher (killed by SIGABRT)"),
+    "leave": ("import os; os._exit(0)", "importing `bad` terminated the launcher (exit 0)"),
     "exit": ("import sys; sys.exit('so it goes')", "ended with sys.exit('so it goes')"),
     "raise": ("1 / 0", "failed: ZeroDivisionError: division by zero"),
     "no syntax": ("def", "failed: "),
     "interrupt": ("raise KeyboardInterrupt", "failed: KeyboardInterrupt"),
-    "hang": ("import signal; signal.pause()", "importing `bad` takes longer than 1s (--start-timeout)"),
+    "hang": ("import signal; signal.pause()", "importing `bad` takes longer than 1s (--import-timeout)"),
 }
 
 

@@ -59,6 +59,7 @@ OURS = {
         mprun.record.pidfile mprun.record.results mprun.engine.signals mprun.record.run_state
         mprun.record.state_dir mprun.record.recorder mprun.executors mprun.executors.base
         mprun.executors.local mprun.engine.preflight mprun.reporters mprun.reporters.console
+        mprun.engine.poller
         mprun.cli.messages mprun.reporters.lineage mprun.reporters.table mprun.reporters.tail
         mprun.reporters.format mprun.reporters.github mprun.engine.event_builder mprun.clock
         mprun.engine.attempt_result mprun.engine.resolver mprun.engine.control

@@ -19,7 +19,7 @@ from support.runs import ROOT
 from mprun import api
 from mprun.cli.views.run import show_json
 from mprun.diagnostics import SourceLines
-from mprun.engine.preflight import calls
+from mprun.engine.preflight import distinct_calls
 from mprun.jobfile.syntax.document import span_of
 from mprun.record import recorder as records
 from mprun.record.state_dir import RunDirectory
@@ -201,7 +201,7 @@ def test_what_many_tasks_call_is_bound_as_one_call(tmp_path, uncollected):
     other = "- {target: m:f, args: [1]}\n- {target: m:f, kwargs: {a: 1}}\n- {target: m:g}\n"
     path.write_text("tasks:\n" + "- target: m:f\n" * MANY + other)
     the_plan = api.plan_job(api.load_job(path))
-    found, size = kept(lambda: calls(the_plan))
+    found, size = kept(lambda: distinct_calls(the_plan))
     assert size / MANY < 40
     assert [(call.target, call.args, call.kwargs, len(tasks)) for call, tasks in found] == [
         ("m:f", (), {}, MANY),
