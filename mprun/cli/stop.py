@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +15,6 @@ from mprun.cli.show import print_json, read_run
 from mprun.diagnostics import quote
 from mprun.engine import control
 from mprun.errors import MprunError, UsageError
-from mprun.linux import procfs
 from mprun.record import recorder
 from mprun.record.state_dir import runs
 from mprun.reporters.table import outcome_words
@@ -27,8 +24,6 @@ if TYPE_CHECKING:
 
     from mprun.record.state_dir import RunDirectory
 
-# How long mprun may take to answer, in seconds.
-PATIENCE = 5.0
 # How often it is looked whether what was asked to end has ended, in seconds.
 _LOOK = 0.1
 
@@ -67,8 +62,8 @@ def _stop_tasks(
     directory: RunDirectory, tasks: list[str], say: Callable[[str], None]
 ) -> dict[str, list[str]]:
     """Stop some tasks and wait for their ends; what the engine has answered."""
-    answer = _ask(directory, tasks)
-    for name in answer["over"]:
+    answer = control.stop_tasks(directory, tasks)
+    for name in answer["finished"]:
         say(f"{quote(name)} had ended before")
     _wait_for(directory, answer["stopped"], say)
     return answer
@@ -86,7 +81,7 @@ def _told(directory: RunDirectory, answer: dict[str, list[str]]) -> dict[str, An
             {"task": name, "outcome": end.outcome if end else None, "reason": end.reason if end else None}
             for name, end in ((name, ends.get(name)) for name in answer["stopped"])
         ],
-        "over": answer["over"],
+        "over": answer["finished"],
         "unknown": answer["unknown"],
     }
 
@@ -96,7 +91,7 @@ def _going_on(state_dir: str, run: str | None) -> RunDirectory:
     if run is not None:
         directory, _ = read_run(state_dir, run)
         if recorder.writer(directory.events) is None:
-            raise UsageError(f"run {directory.run_id} is over")
+            raise UsageError(f"run {directory.run_id} has finished")
         return directory
     for directory in runs(state_dir):
         if recorder.writer(directory.events) is not None:
@@ -104,74 +99,18 @@ def _going_on(state_dir: str, run: str | None) -> RunDirectory:
     raise UsageError(f"no run in {state_dir} goes on: `--state-dir` looks elsewhere")
 
 
-def _ask(directory: RunDirectory, tasks: list[str]) -> dict[str, list[str]]:
-    """The engine's answer to a request. Raises MprunError where there is none."""
-    _require_signal_handler(directory, control.SIGNAL)
-    request = control.ask(directory, tasks)
-    try:
-        _signal(directory, control.SIGNAL)
-        end = time.monotonic() + PATIENCE
-        while (answer := control.answer_to(request)) is None:
-            _require_signal_handler(directory, control.SIGNAL)
-            if time.monotonic() > end:
-                raise MprunError(f"run {directory.run_id} does not answer")
-            time.sleep(_LOOK / 5)
-    finally:
-        control.withdraw(request)
-    return answer
-
-
-def _require_signal_handler(directory: RunDirectory, number: int) -> None:
-    """Raise MprunError where the engine would not hear a signal, or be ended by it."""
-    writer = recorder.writer(directory.events)
-    stat = procfs.read_stat(writer) if writer else None
-    if writer is None or (stat is not None and not stat.is_alive):
-        raise UsageError(f"run {directory.run_id} is over")
-    if stat is not None and stat.state in "Tt":
-        raise MprunError(
-            f"run {directory.run_id} does not answer: it is suspended; "
-            f"`fg` in its terminal, or `kill -CONT {writer}`, lets it go on"
-        )
-    if stat is not None and not procfs.handles_signal(writer, number):
-        raise MprunError(
-            f"run {directory.run_id} does not listen to signals: "
-            f"process {writer} runs it in a thread that is not its main one"
-        )
-
-
-def _signal(directory: RunDirectory, number: int) -> None:
-    """Send a signal to who writes the record, and to nobody who has its number by now."""
-    writer = recorder.writer(directory.events)
-    try:
-        pidfd = os.pidfd_open(writer or 0)
-    except (OSError, ValueError):
-        raise UsageError(f"run {directory.run_id} is over") from None
-    try:
-        # It held the lock after the pidfd was opened, so it is the one.
-        if recorder.writer(directory.events) != writer:
-            raise UsageError(f"run {directory.run_id} is over")
-        signal.pidfd_send_signal(pidfd, number)
-    except PermissionError:
-        raise UsageError(f"run {directory.run_id} is another user's") from None
-    except ProcessLookupError:
-        raise UsageError(f"run {directory.run_id} is over") from None
-    finally:
-        os.close(pidfd)
-
-
 def _stop_run(directory: RunDirectory, say: Callable[[str], None]) -> dict[str, list[str]]:
     """Stop the whole run and wait for its end; the tasks that ran, as an answer would have them."""
-    _require_signal_handler(directory, signal.SIGTERM)
-    _signal(directory, signal.SIGTERM)
-    while (writer := recorder.writer(directory.events)) is not None:
-        if (stat := procfs.read_stat(writer)) is not None and stat.state in "Tt":
-            raise MprunError(f"run {directory.run_id} was suspended; it ends as soon as it goes on")
+    control.stop_run(directory)
+    while recorder.writer(directory.events) is not None:
+        if control.engine_is_suspended(directory):
+            raise MprunError(f"run {directory.run_id} was suspended; it ends as soon as it is resumed")
         time.sleep(_LOOK)
     state, _ = recorder.read_state(directory)
     say(f"run {directory.run_id}: {recorder.outcome(directory, state)}")
     ends = [task.finished for task in state.tasks.values()]
     stopped = [end.task for end in ends if end is not None and end.outcome == outcomes.STOPPED]
-    return {"stopped": stopped, "over": [], "unknown": []}
+    return {"stopped": stopped, "finished": [], "unknown": []}
 
 
 def _wait_for(directory: RunDirectory, names: list[str], say: Callable[[str], None]) -> None:

@@ -1,7 +1,8 @@
-"""What another terminal asks of a run that goes on: a file for each request, and one for its answer.
+"""How another process stops tasks of an active run: the client's side and the engine's.
 
-The files lie in the run's own directory, which only its user can write; a signal tells the
-engine to look (`SIGNAL`).
+A client writes a request, one JSON file in the folder `requests` of the run's directory, and
+sends the engine the signal REQUEST. The engine reads all requests, removes them, and writes an
+answer beside each. Only the user of the run can write to the directory.
 """
 
 from __future__ import annotations
@@ -10,76 +11,163 @@ import contextlib
 import json
 import os
 import signal
+import time
 from typing import TYPE_CHECKING, Any
 
-from mprun.errors import UsageError
+from mprun.engine.signals import REQUEST
+from mprun.errors import MprunError, UsageError
+from mprun.linux import procfs
+from mprun.record import recorder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from mprun.record.state_dir import RunDirectory
 
-SIGNAL = signal.SIGUSR1
+    # By `stopped`, `finished` (before the request) and `unknown`: names of tasks, as asked for if unknown.
+    Answer = dict[str, list[str]]
 
-_SUFFIX = ".request.json"
-_ANSWER = ".answer.json"
+# How long the engine may take to answer, and how often the client looks for the answer.
+ANSWER_TIMEOUT_SECONDS = 5.0
+_POLL_INTERVAL_SECONDS = 0.02
+
+_REQUEST_SUFFIX = ".request.json"
+_ANSWER_SUFFIX = ".answer.json"
 
 
-def _folder(directory: RunDirectory) -> str:
-    return os.path.join(directory.path, "requests")
+# ---- the client's side
 
 
-def ask(directory: RunDirectory, tasks: list[str]) -> str:
-    """Leave a request to stop tasks, by names and patterns; what `answer_to` waits for.
+def stop_tasks(directory: RunDirectory, names: list[str]) -> Answer:
+    """Ask the engine to stop tasks, by names and patterns; its answer.
 
-    Raises UsageError where the run is another user's.
+    Raises UsageError if the run has finished or belongs to another user, MprunError if the
+    engine cannot receive the signal or does not answer in ANSWER_TIMEOUT_SECONDS.
     """
+    _require_signal_handler(directory, REQUEST)
+    request = _write_request(directory, names)
+    try:
+        _signal_engine(directory, REQUEST)
+        return _wait_for_answer(directory, request)
+    finally:
+        # A request without an answer must not take effect later.
+        for suffix in (_REQUEST_SUFFIX, _ANSWER_SUFFIX):
+            with contextlib.suppress(OSError):
+                os.unlink(request + suffix)
+
+
+def stop_run(directory: RunDirectory) -> None:
+    """Ask the engine to stop the whole run (SIGTERM); does not wait for its end.
+
+    Raises UsageError if the run has finished or belongs to another user, MprunError if the
+    engine cannot receive the signal.
+    """
+    _require_signal_handler(directory, signal.SIGTERM)
+    _signal_engine(directory, signal.SIGTERM)
+
+
+def engine_is_suspended(directory: RunDirectory) -> bool:
+    """Whether the engine of an active run is stopped by a signal or a debugger."""
+    engine = recorder.writer(directory.events)
+    stat = procfs.read_stat(engine) if engine else None
+    return stat is not None and stat.state in "Tt"
+
+
+def _require_signal_handler(directory: RunDirectory, number: int) -> None:
+    """Raise an error if the engine would not notice this signal, or would be killed by it."""
+    engine = recorder.writer(directory.events)
+    stat = procfs.read_stat(engine) if engine else None
+    if engine is None or (stat is not None and not stat.is_alive):
+        raise _finished(directory)
+    if stat is not None and stat.state in "Tt":
+        raise MprunError(
+            f"run {directory.run_id} is suspended; "
+            f"resume it with `fg` in its terminal, or with `kill -CONT {engine}`"
+        )
+    if stat is not None and not procfs.handles_signal(engine, number):
+        raise MprunError(
+            f"run {directory.run_id} does not handle signals: "
+            f"process {engine} runs it in a thread other than its main thread"
+        )
+
+
+def _signal_engine(directory: RunDirectory, number: int) -> None:
+    """Send a signal to the engine, never to another process that has got its pid since."""
+    engine = recorder.writer(directory.events)
+    try:
+        pidfd = os.pidfd_open(engine or 0)
+    except (OSError, ValueError):
+        raise _finished(directory) from None
+    try:
+        # It holds the record's lock after its pidfd was opened, so the pidfd is the engine's.
+        if recorder.writer(directory.events) != engine:
+            raise _finished(directory)
+        signal.pidfd_send_signal(pidfd, number)
+    except PermissionError:
+        raise _belongs_to_another_user(directory) from None
+    except ProcessLookupError:
+        raise _finished(directory) from None
+    finally:
+        os.close(pidfd)
+
+
+def _write_request(directory: RunDirectory, names: list[str]) -> str:
+    """Write a request; its path without the suffix."""
     folder = _folder(directory)
-    name = f"{os.getpid()}-{os.urandom(4).hex()}"
+    request = os.path.join(folder, f"{os.getpid()}-{os.urandom(4).hex()}")
     try:
         if os.stat(directory.path).st_uid != os.geteuid():
-            # Also root: the engine does what its own user asks.
-            raise UsageError(f"run {directory.run_id} is another user's")
+            # Root could write here, too, but the engine ignores what its own user did not write.
+            raise _belongs_to_another_user(directory)
         os.makedirs(folder, 0o700, exist_ok=True)
-        _write(os.path.join(folder, name + _SUFFIX), {"stop": tasks})
+        _write(request + _REQUEST_SUFFIX, {"stop": names})
     except OSError as error:
-        raise UsageError(f"run {directory.run_id} cannot be asked: {error.strerror}") from None
-    return os.path.join(folder, name)
+        raise UsageError(f"cannot send a request to run {directory.run_id}: {error.strerror}") from None
+    return request
 
 
-def answer_to(request: str) -> dict[str, list[str]] | None:
-    """The engine's answer to a request, None where there is none yet."""
-    return _read(request + _ANSWER)
+def _wait_for_answer(directory: RunDirectory, request: str) -> Answer:
+    deadline = time.monotonic() + ANSWER_TIMEOUT_SECONDS
+    while (answer := _read(request + _ANSWER_SUFFIX)) is None:
+        _require_signal_handler(directory, REQUEST)
+        if time.monotonic() > deadline:
+            raise MprunError(f"run {directory.run_id} does not answer")
+        time.sleep(_POLL_INTERVAL_SECONDS)
+    return answer
 
 
-def withdraw(request: str) -> None:
-    """Remove what is left of a request: who was not heard asks for nothing later."""
-    for suffix in (_SUFFIX, _ANSWER):
-        with contextlib.suppress(OSError):
-            os.unlink(request + suffix)
+def _finished(directory: RunDirectory) -> UsageError:
+    return UsageError(f"run {directory.run_id} has finished")
 
 
-def requests(directory: RunDirectory) -> Iterator[tuple[str, list[str]]]:
-    """The engine's part: what was asked since the last time, and where its answer goes."""
+def _belongs_to_another_user(directory: RunDirectory) -> UsageError:
+    return UsageError(f"run {directory.run_id} belongs to another user")
+
+
+# ---- the engine's side
+
+
+def read_requests(directory: RunDirectory) -> Iterator[tuple[str, list[str]]]:
+    """The requests since the last call: each as its path for `write_answer`, and the names to stop."""
     folder = _folder(directory)
     try:
-        names = sorted(name for name in os.listdir(folder) if name.endswith(_SUFFIX))
+        names = sorted(name for name in os.listdir(folder) if name.endswith(_REQUEST_SUFFIX))
     except OSError:
         return
     for name in names:
         path = os.path.join(folder, name)
-        found = _read(path) if _is_ours(path) else None
+        request = _read(path) if _is_ours(path) else None
         with contextlib.suppress(OSError):
             os.unlink(path)
-        tasks = (found or {}).get("stop")
+        tasks = (request or {}).get("stop")
         if isinstance(tasks, list):
-            yield path.removesuffix(_SUFFIX), [str(task) for task in tasks]
+            yield path.removesuffix(_REQUEST_SUFFIX), [str(task) for task in tasks]
 
 
-def answer(request: str, stopped: list[str], over: list[str], unknown: list[str]) -> None:
-    """Say what becomes of a request: which tasks are stopped, had ended before, are not there."""
+def write_answer(request: str, answer: Answer) -> None:
+    """Answer a request."""
     with contextlib.suppress(OSError):
-        _write(request + _ANSWER, {"stopped": stopped, "over": over, "unknown": unknown})
+        _write(request + _ANSWER_SUFFIX, answer)
 
 
 def _is_ours(path: str) -> bool:
@@ -89,8 +177,15 @@ def _is_ours(path: str) -> bool:
         return False
 
 
+# ---- the files
+
+
+def _folder(directory: RunDirectory) -> str:
+    return os.path.join(directory.path, "requests")
+
+
 def _write(path: str, value: dict[str, Any]) -> None:
-    """Write a file so that a reader sees all of it or none."""
+    """Write a file in one step: a reader sees all of it or no file."""
     unfinished = path + ".part"
     file = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     with open(file, "w", encoding="utf-8") as stream:
@@ -99,6 +194,7 @@ def _write(path: str, value: dict[str, Any]) -> None:
 
 
 def _read(path: str) -> dict[str, Any] | None:
+    """The content of a file, None if there is no such file or it is not a JSON object."""
     try:
         with open(path, encoding="utf-8") as stream:
             value = json.load(stream)

@@ -168,7 +168,7 @@ class Engine:
         if number == SUSPEND:
             self._suspend()
         elif number == REQUEST:
-            for request, names in control.requests(self._directory):
+            for request, names in control.read_requests(self._directory):
                 self._stop_tasks(request, names)
         else:
             kill = self._signal is not None
@@ -204,12 +204,12 @@ class Engine:
         for number in to_stop:
             self._stopped.add(number)
             self._carry_out(self._scheduler.stop_task(number, USER, self._clock.timed()))
-        control.answer(
-            request,
-            [self._tasks[number].name for number in to_stop],
-            [self._tasks[number].name for number in over],
-            [name for name, meant in found.items() if not meant],
-        )
+        answer = {
+            "stopped": [self._tasks[number].name for number in to_stop],
+            "finished": [self._tasks[number].name for number in over],
+            "unknown": [name for name, meant in found.items() if not meant],
+        }
+        control.write_answer(request, answer)
 
     # ---- what happened
 

@@ -313,7 +313,7 @@ def test_a_run_that_is_over_is_not_stopped(tmp_path, arguments):
     named = arguments[-1:] == ["--run"]
     done = stop(*arguments, *([run.directory.run_id] if named else []), cwd=tmp_path)
     assert done.code == 2
-    assert ("is over" if named else "no run in .mprun goes on") in done.stderr
+    assert ("has finished" if named else "no run in .mprun goes on") in done.stderr
 
 
 @pytest.mark.parametrize("arguments", [[], ["stay"], ["--run", "20260101"]])
@@ -363,7 +363,7 @@ def test_a_run_in_a_thread_of_a_program_is_not_asked_by_a_signal_that_would_end_
             for arguments in (["stay"], []):
                 done = stop(*arguments, cwd=tmp_path)
                 assert done.code == 3, done.stderr
-                assert "does not listen to signals" in done.stderr
+                assert "does not handle signals" in done.stderr
             assert program.poll() is None
         finally:
             os.kill(int((tmp_path / "stay.pid").read_text()), signal.SIGKILL)
@@ -403,7 +403,7 @@ def test_another_user_cannot_stop_a_run(go, tmp_path, arguments):
     run = go(TWO)
     run.until("task_started", count=2)
     done = finish(start_as_nobody("stop", *arguments, cwd=tmp_path), tmp_path / ".mprun")
-    assert (done.code, done.stderr) == (2, f"error: run {run_id(tmp_path)} is another user's\n")
+    assert (done.code, done.stderr) == (2, f"error: run {run_id(tmp_path)} belongs to another user\n")
     assert run.engine.poll() is None
 
 
@@ -413,7 +413,7 @@ def test_root_stops_the_run_of_another_user_but_not_its_tasks(go, tmp_path):
     run = go(TWO, launch=start_as_nobody)
     run.until("task_started", count=2)
     done = stop("stay", cwd=tmp_path)
-    assert (done.code, done.stderr) == (2, f"error: run {run_id(tmp_path)} is another user's\n")
+    assert (done.code, done.stderr) == (2, f"error: run {run_id(tmp_path)} belongs to another user\n")
     assert stop(cwd=tmp_path).code == 0
     assert run.finish().code == 143
 
@@ -694,7 +694,7 @@ def test_a_suspended_run_does_not_answer(go, tmp_path, arguments):
     suspend(run)
     done = stop(*arguments, cwd=tmp_path)
     assert done.code == 3
-    assert f"error: run {run_id(tmp_path)} does not answer: it is suspended" in done.stderr
+    assert f"error: run {run_id(tmp_path)} is suspended; resume it" in done.stderr
     go_on(run)
     # What was asked of it while it could not hear is not done later.
     assert stop("other", cwd=tmp_path).code == 0
