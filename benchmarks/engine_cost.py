@@ -138,12 +138,14 @@ def run(kind: str, tasks: int, *, at_once: int = 2, profile: bool = False) -> di
         gc.freeze()
         profiler = start_profiler() if profile else None
         begun = time.process_time()
-        finished = api.run_job(
+        finished = api.run_plan(
             plan,
-            state_dir=str(Path(directory, "state")),
-            reporters=[lambda context: Console(context.directory, names, is_ended=context.is_ended)],
-            executor=LocalExecutor(0, cast(Any, paper), cast(Any, NoGuard())),
-            results=False,
+            api.RunOptions(
+                state_dir=str(Path(directory, "state")),
+                reporters=[lambda context: Console(context.directory, names, is_ended=context.is_ended)],
+                executor=LocalExecutor(0, cast(Any, paper), cast(Any, NoGuard())),
+                keep_results=False,
+            ),
         )
         spent = time.process_time() - begun
         gc.unfreeze()

@@ -1,4 +1,4 @@
-"""mprun from Python: load a job, plan it, run it; what the command line uses, too."""
+"""mprun from Python: load a job, plan it, run it, with the functions that the command line uses."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from mprun.scheduling.plan import Plan, Reused, is_crowded, plan_tasks
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from mprun.diagnostics import Diagnostic
     from mprun.executors.base import Executor, PrepareReply
     from mprun.jobfile.model import Job
     from mprun.record.events import RunFinished, TaskFinished
@@ -32,7 +33,11 @@ if TYPE_CHECKING:
 
 
 class TaskResult(Frozen):
-    """How one task ended; `result` is its JSON value where `result_kind` is `json`."""
+    """How one task ended.
+
+    `attempts` is how many were started. `result_kind` is `json` if `result` is what the task
+    returned, `repr` if it is only its `repr`, `none` if there is no result.
+    """
 
     name: str
     outcome: str
@@ -43,7 +48,11 @@ class TaskResult(Frozen):
 
 
 class RunResult(Frozen):
-    """How a run ended; `directory` holds its record, `exit_code` is the command line's."""
+    """How a run ended.
+
+    `exit_code` is what the command would exit with, `duration` is in seconds, `directory` is
+    the path of the record, which is gone if no task could start.
+    """
 
     run_id: str
     outcome: str
@@ -54,9 +63,9 @@ class RunResult(Frozen):
 
 
 class Context(Frozen):
-    """What a reporter may know of the run that it will report on.
+    """What a reporter is made with: the run's directory, its plan, and `is_ended`.
 
-    `is_ended` says whether a signal has come that ends it.
+    `is_ended()` is whether a signal that ends the run has arrived.
     """
 
     directory: RunDirectory
@@ -64,12 +73,35 @@ class Context(Frozen):
     is_ended: Callable[[], bool]
 
 
-def load_job(path: str | os.PathLike[str], params: Mapping[str, Any] | None = None) -> Job:
-    """Read and check a job file with these params; imports no target and starts nothing.
+def _ignore(warning: str) -> None:
+    pass
 
-    A param that is not among them comes from the environment (`MPRUN_PARAM_NAME`), else it
-    has its default. Raises JobFileError with every problem that can be known without an
-    import, and UsageError where a file cannot be read.
+
+class RunOptions(Frozen):
+    """How to run a plan; `run_job` documents the first six.
+
+    `recorded_options` go into the record, for a run that resumes this one. `resumes` is the
+    earlier run whose results are taken over; the plan says which of its tasks are not run
+    again. Without `keep_results`, `RunResult.tasks` stays empty.
+    """
+
+    state_dir: str = DEFAULT
+    reporters: Sequence[Callable[[Context], Reporter]] = ()
+    executor: Executor | None = None
+    import_timeout: float = IMPORT_TIMEOUT_SECONDS
+    warn: Callable[[str], None] = _ignore
+    dry_run: bool = False
+    recorded_options: Mapping[str, Any] | None = None
+    resumes: Resumption | None = None
+    keep_results: bool = True
+
+
+def load_job(path: str | os.PathLike[str], params: Mapping[str, Any] | None = None) -> Job:
+    """Read and check a job file; imports no target and starts nothing.
+
+    `params` are values by name. A param that is missing there is taken from the environment
+    (`MPRUN_PARAM_NAME`), or gets its default. Raises JobFileError with every error that can
+    be found without importing a target, UsageError if a file cannot be read.
     """
     return load_job_file(os.fspath(path), dict(params or {}), (), os.environ)
 
@@ -86,12 +118,13 @@ def plan_job(
     with_dependencies: bool = True,
     carried: Mapping[str, Reused] | None = None,
 ) -> Plan:
-    """Plan a job: what would run, in which order; the arguments go before what the job says.
+    """Plan a job: which tasks run, in which order. The arguments override keys of the job.
 
     `timeout` is in seconds, for the whole run. With `names` (patterns of `*` and `?`) or
-    `tags` only the tasks that match both are planned, and what they depend on. Raises
-    NothingSelected where none does, JobFileError where one refers to the result of a task
-    that was left out. `carried` has the ends, by name, of what is not to be run again.
+    `tags`, only the tasks that match both are planned, and their dependencies unless
+    `with_dependencies` is false. `carried` has, by task name, the outcomes of an earlier run:
+    these tasks do not run again. Raises NothingSelected if no task matches, JobFileError if
+    a task refers to the result of one that is not selected.
     """
     selection = None
     if names or tags:
@@ -130,192 +163,204 @@ def run_job(
     reporters: Sequence[Callable[[Context], Reporter]] = (),
     executor: Executor | None = None,
     import_timeout: float = IMPORT_TIMEOUT_SECONDS,
-    options: dict[str, Any] | None = None,
-    warn: Callable[[str], None] = lambda text: None,
+    warn: Callable[[str], None] = _ignore,
     dry_run: bool = False,
-    resumes: Resumption | None = None,
-    results: bool = True,
 ) -> RunResult:
-    """Run a job to its end. Nothing is printed: `reporters` show what happens.
+    """Run a job, or a plan of it, to its end. Nothing is printed.
 
-    Every target is imported and bound in the launcher before anything starts: raises
-    JobFileError where one cannot be, LauncherError where the launcher fails, RecordError
-    when the record cannot be written any more. With `dry_run` that is all, and no record
-    stays. `resumes` is the earlier run whose results are taken over; the plan says what of
-    it is not run again. Without `results`, `tasks` of what is returned stays empty. Called
-    from the main thread it handles SIGINT, SIGTERM and SIGHUP while it runs.
+    The record goes to a new directory below `state_dir`. Each of `reporters` is called once
+    with a Context, and what it returns gets every event. The `executor` starts the attempts;
+    by default a new launcher does. `import_timeout` is in seconds, for the imports of all
+    targets together. `warn` gets each warning as a text. With `dry_run` the targets are only
+    imported and bound to their arguments, and no record is kept.
+
+    Raises JobFileError, before any task starts, if a target cannot be imported or called
+    with its arguments; LauncherError if the launcher fails; RecordError if the record cannot
+    be written. In the main thread, SIGINT, SIGTERM and SIGHUP stop the run, and SIGTSTP
+    suspends it.
     """
-    plan = job if isinstance(job, Plan) else plan_job(job)
-    directory, warning = create_run_somewhere(state_dir, _wall_clock())
-    mark = PidFile(directory)
+    options = RunOptions(
+        state_dir=state_dir,
+        reporters=reporters,
+        executor=executor,
+        import_timeout=import_timeout,
+        warn=warn,
+        dry_run=dry_run,
+    )
+    return run_plan(job if isinstance(job, Plan) else plan_job(job), options)
+
+
+def run_plan(plan: Plan, options: RunOptions) -> RunResult:
+    """As `run_job`, of a plan and with all options."""
+    import time
+
+    directory, warning = create_run_somewhere(options.state_dir, time.time())
+    pidfile = PidFile(directory)
     if warning:
-        warn(warning)
+        options.warn(warning)
     else:
-        mark.set()
-        _sweep_killed_runs(directory, warn)
-    executor = executor or _new_launcher(directory.run_id)
-    # A launcher that has answered ends by itself, and takes along what it started.
-    answered = kept = False
+        pidfile.set()
+        _recover_killed_runs(directory, options.warn)
+    run = _Run(plan, options, directory)
     try:
-        with SignalInbox() as notes:
-            preflight.send_request(plan, executor, directory)
-            # The launcher imports meanwhile.
-            if not dry_run:
-                _import_engine()
-                plan = _prioritized(plan, state_dir)
-            prepared = _prepared(plan, executor, notes, import_timeout, warn)
-            answered = True
-            _raise_bind_errors(plan, prepared)
-            for module in prepared.threads:
-                warn(_THREADS.format(module))
-            if dry_run:
-                return _never_ran(directory, 0)
-            kept = True
-            resumed_from = _adopt(resumes, directory)
-            run = _run(
-                plan, executor, directory, reporters, notes, warn, prepared, options or {}, resumed_from
-            )
-            return _result(directory, *run) if results else _result(directory, run[0])
-    except Interrupted as interrupted:
-        return _never_ran(directory, 128 + interrupted.number)
-    except MprunError as error:
-        if not kept:
-            error.output = directory.read_main_log()
-        raise
+        return run.run()
     finally:
-        executor.close(kill=not answered)
-        if not kept:
-            directory.remove()
-        mark.remove()
+        run.close()
+        pidfile.remove()
 
 
-_THREADS = (
-    "importing `{}` started a thread; a fork of a process with threads can hang: "
-    "`start_method: spawn` is the way out"
+class _Run:
+    """One run, in its directory: the launcher and the engine, from the preflight to the result."""
+
+    def __init__(self, plan: Plan, options: RunOptions, directory: RunDirectory) -> None:
+        self._plan = plan
+        self._options = options
+        self._directory = directory
+        self._executor = options.executor or _start_launcher(directory.run_id)
+        # A launcher that has answered ends by itself, and ends what it started.
+        self._answered = False
+        # Whether there is something to record: the engine has begun.
+        self._recorded = False
+
+    def run(self) -> RunResult:
+        try:
+            with SignalInbox() as inbox:
+                prepared = self._preflight(inbox)
+                if self._options.dry_run:
+                    return _never_ran(self._directory, 0)
+                self._recorded = True
+                return self._run_engine(inbox, prepared)
+        except Interrupted as interrupted:
+            return _never_ran(self._directory, 128 + interrupted.number)
+        except MprunError as error:
+            if not self._recorded:
+                error.output = self._directory.read_main_log()
+            raise
+
+    def close(self) -> None:
+        """End the launcher; remove the directory of a run that recorded nothing."""
+        self._executor.close(kill=not self._answered)
+        if not self._recorded:
+            self._directory.remove()
+
+    def _preflight(self, inbox: SignalInbox) -> PrepareReply:
+        """Have every target imported and bound. Raises JobFileError if one cannot be."""
+        preflight.send_request(self._plan, self._executor, self._directory)
+        if not self._options.dry_run:
+            # While the launcher imports the targets; 3 ms for what only a run needs.
+            from mprun.engine import engine  # noqa: F401
+            from mprun.record import recorder  # noqa: F401
+
+            self._plan = _prioritized(self._plan, self._options.state_dir)
+        prepared = self._wait_for_reply(inbox)
+        self._answered = True
+        if prepared.errors:
+            raise JobFileError(_bind_diagnostics(self._plan, prepared))
+        for module in prepared.threads:
+            self._options.warn(_IMPORT_STARTED_THREAD.format(module))
+        return prepared
+
+    def _wait_for_reply(self, inbox: SignalInbox) -> PrepareReply:
+        """The launcher's reply; an import that fails is an error at its place in the job file."""
+        options = self._options
+        try:
+            return preflight.wait_for_reply(self._executor, inbox, options.import_timeout, options.warn)
+        except ImportFailure as failure:
+            task = distinct_calls(self._plan)[failure.call][1][0]
+            module = (task.target or "").partition(":")[0]
+            raise JobFileError([locate.target_diagnostic(task, f"importing `{module}` {failure}")]) from None
+
+    def _run_engine(self, inbox: SignalInbox, prepared: PrepareReply) -> RunResult:
+        from mprun.engine.engine import Engine
+        from mprun.record.recorder import Recorder
+
+        options, directory = self._options, self._directory
+        resumed_from = _reuse_results(options.resumes, directory) if options.resumes else None
+        context = Context(directory=directory, plan=self._plan, is_ended=lambda: inbox.ending)
+        reporters = [make(context) for make in options.reporters]
+        recorder = Recorder(directory)
+        engine = Engine(self._plan, self._executor, directory, recorder, reporters, inbox, options.warn)
+        try:
+            finished = engine.run(prepared, dict(options.recorded_options or {}), resumed_from)
+        finally:
+            recorder.close()
+            for reporter in reporters:
+                reporter.close()
+        return _result(directory, finished, engine.state if options.keep_results else None)
+
+
+_IMPORT_STARTED_THREAD = (
+    "importing `{}` started a thread; forking a process with threads can deadlock: use `start_method: spawn`"
 )
 
 
-def _adopt(resumes: Resumption | None, directory: RunDirectory) -> str | None:
+def _reuse_results(resumes: Resumption, directory: RunDirectory) -> str:
     """Take over the results of the run that this one resumes; its id."""
-    if resumes is None:
-        return None
     from mprun.record.resume import adopt_results
 
     adopt_results(resumes.directory, directory, resumes.carried)
     return resumes.directory.run_id
 
 
-def _run(
-    plan: Plan,
-    executor: Executor,
-    directory: RunDirectory,
-    makers: Sequence[Callable[[Context], Reporter]],
-    notes: SignalInbox,
-    warn: Callable[[str], None],
-    prepared: PrepareReply,
-    options: dict[str, Any],
-    resumed_from: str | None,
-) -> tuple[RunFinished, RunState]:
-    from mprun.engine.engine import Engine
-    from mprun.record.recorder import Recorder
-
-    context = Context(directory=directory, plan=plan, is_ended=lambda: notes.ending)
-    reporters = [make(context) for make in makers]
-    recorder = Recorder(directory)
-    engine = Engine(plan, executor, directory, recorder, reporters, notes, warn)
-    try:
-        finished = engine.run(prepared, options, resumed_from)
-    finally:
-        recorder.close()
-        for reporter in reporters:
-            reporter.close()
-    return finished, engine.state
-
-
 def _prioritized(plan: Plan, state_dir: str) -> Plan:
-    """The plan, with priorities where earlier runs tell that another order than the file's is shorter."""
-    past = _past(plan, state_dir) if is_crowded(plan) else []
-    if not past:
+    """The plan, with priorities if earlier runs show that another order than the file's is faster."""
+    timings = _past_timings(plan, state_dir) if is_crowded(plan) else []
+    if not timings:
         return plan
     from mprun.scheduling.forecast import prioritized
 
-    return prioritized(plan, past)
+    return prioritized(plan, timings)
 
 
 def forecast(plan: Plan, state_dir: str = DEFAULT) -> Forecast | None:
-    """What to expect of the run of a plan, by earlier runs of its job file; None where there are none.
+    """How long a plan is likely to run, by the earlier runs of its job file below `state_dir`.
 
-    Nothing is written.
+    None if there are none. Nothing is written.
     """
-    past = _past(plan, state_dir)
-    if not past:
+    timings = _past_timings(plan, state_dir)
+    if not timings:
         return None
     from mprun.scheduling.forecast import forecast_run
 
-    return forecast_run(plan, past)
+    return forecast_run(plan, timings)
 
 
-def _past(plan: Plan, state_dir: str) -> list[RunTimings]:
+def _past_timings(plan: Plan, state_dir: str) -> list[RunTimings]:
     from mprun.record.history import past_runs
 
     served = {planned.name for planned in plan.tasks if planned.task.ready is not None}
     return past_runs(state_dir, plan.job.path, served)
 
 
-def _prepared(
-    plan: Plan, executor: Executor, notes: SignalInbox, timeout: float, warn: Callable[[str], None]
-) -> PrepareReply:
-    """As `preflight.wait_for_reply`; a failed import is an error at its place in the job file."""
-    try:
-        return preflight.wait_for_reply(executor, notes, timeout, warn)
-    except ImportFailure as failure:
-        task = distinct_calls(plan)[failure.call][1][0]
-        message = f"importing `{(task.target or '').partition(':')[0]}` {failure}"
-        raise JobFileError([locate.target_diagnostic(task, message)]) from None
-
-
-def _import_engine() -> None:
-    """Import what only a run needs, 3 ms, while the launcher imports the targets."""
-    from mprun.record import recorder  # noqa: F401
-
-
-def _raise_bind_errors(plan: Plan, prepared: PrepareReply) -> None:
-    """Raise JobFileError where a target cannot be called as the job file says."""
-    if not prepared.errors:
-        return
-    called = distinct_calls(plan)
+def _bind_diagnostics(plan: Plan, prepared: PrepareReply) -> list[Diagnostic]:
+    """A diagnostic for each target or preloaded module that the launcher could not use."""
+    calls = distinct_calls(plan)
     diagnostics = []
-    for f in prepared.errors:
-        if f.number < 0:
+    for error in prepared.errors:
+        described = (error.message, error.where, error.word, error.candidates)
+        if error.number < 0:
+            index = -1 - error.number
             diagnostics.append(
-                locate.preload_diagnostic(plan.job, -1 - f.number, f.message, f.word, f.candidates)
+                locate.preload_diagnostic(plan.job, index, error.message, error.word, error.candidates)
             )
-            continue
-        diagnostics += [
-            locate.target_diagnostic(task, f.message, f.where, f.word, f.candidates)
-            for task in called[f.number][1]
-        ]
-    raise JobFileError(diagnostics)
+        else:
+            tasks = calls[error.number][1]
+            diagnostics += [locate.target_diagnostic(task, *described) for task in tasks]
+    return diagnostics
 
 
-def _sweep_killed_runs(directory: RunDirectory, warn: Callable[[str], None]) -> None:
-    """End what killed runs have left: before anything is started, which may be in its way."""
+def _recover_killed_runs(directory: RunDirectory, warn: Callable[[str], None]) -> None:
+    """End the processes that killed runs have left: before a task starts that they could disturb."""
     if of_others(directory):
         from mprun.record.recovery import sweep
 
         sweep(directory, warn)
 
 
-def _new_launcher(run_id: str) -> Executor:
+def _start_launcher(run_id: str) -> Executor:
     from mprun.executors.local import start_launcher
 
     return start_launcher(run_id)
-
-
-def _wall_clock() -> float:
-    import time
-
-    return time.time()
 
 
 def _never_ran(directory: RunDirectory, exit_code: int) -> RunResult:

@@ -70,17 +70,19 @@ def execute(
     # Disabled since the launcher was forked; the objects that exist by now live as long as the run.
     gc.freeze()
     gc.enable()
-    return api.run_job(
+    return api.run_plan(
         plan,
-        state_dir=state_dir,
-        reporters=reporters,
-        executor=_executor(launcher),
-        import_timeout=start_timeout,
-        options={**options, "output": output},
-        warn=warn,
-        dry_run=dry_run,
-        resumes=resumes,
-        results=False,
+        api.RunOptions(
+            state_dir=state_dir,
+            reporters=reporters,
+            executor=_executor(launcher),
+            import_timeout=start_timeout,
+            warn=warn,
+            dry_run=dry_run,
+            recorded_options={**options, "output": output},
+            resumes=resumes,
+            keep_results=False,
+        ),
     )
 
 
