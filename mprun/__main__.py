@@ -25,7 +25,6 @@ BOTH_NEED = (
     "weakref",
     "mprun.launcher.channel",
     "mprun.failpoints",
-    "mprun.outcomes",
     "mprun.linux.procfs",
     "mprun.lazy_import",
 )

@@ -364,11 +364,11 @@ def _start_launcher(run_id: str) -> Executor:
 
 
 def _never_ran(directory: RunDirectory, exit_code: int) -> RunResult:
-    from mprun import outcomes
+    from mprun.outcomes import Outcome
 
     return RunResult(
         run_id=directory.run_id,
-        outcome=outcomes.INTERRUPTED if exit_code else outcomes.SUCCEEDED,
+        outcome=Outcome.INTERRUPTED if exit_code else Outcome.SUCCEEDED,
         exit_code=exit_code,
         duration=0.0,
         directory=directory.path,
@@ -377,12 +377,12 @@ def _never_ran(directory: RunDirectory, exit_code: int) -> RunResult:
 
 
 def _result(directory: RunDirectory, finished: RunFinished, state: RunState | None = None) -> RunResult:
-    from mprun import outcomes
+    from mprun.outcomes import EXIT_INTERNAL
 
     return RunResult(
         run_id=directory.run_id,
         outcome=finished.outcome,
-        exit_code=outcomes.EXIT_INTERNAL if finished.exit_code is None else finished.exit_code,
+        exit_code=EXIT_INTERNAL if finished.exit_code is None else finished.exit_code,
         duration=finished.duration,
         directory=directory.path,
         tasks=tuple(map(_task_result, filter(None, (task.finished for task in state.tasks.values()))))

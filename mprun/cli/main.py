@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mprun import outcomes
 from mprun.cli.messages import explain, say, write
 from mprun.diagnostics import closest, quote
 from mprun.errors import MprunError, UsageError
+from mprun.outcomes import EXIT_INTERNAL
 from mprun.reporters.terminal import silence
 
 if TYPE_CHECKING:
@@ -159,7 +159,7 @@ def main(launcher: tuple[int, int] | None = None) -> int:
         code = _EXIT_CLOSED_PIPE
     except OSError as error:
         say("error", f"{_failed_operation(error)}: {error.strerror}")
-        code = outcomes.EXIT_INTERNAL
+        code = EXIT_INTERNAL
     finally:
         if launcher is not None:
             _kill_unused_launcher(launcher[0])

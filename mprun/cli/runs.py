@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mprun import outcomes
 from mprun.cli.messages import warn, write
 from mprun.cli.options import STATE_DIR, to_seconds
 from mprun.errors import UsageError
+from mprun.outcomes import EXIT_INTERNAL
 from mprun.record.state_dir import runs as runs_of
 from mprun.record.summary import RunSummary
 from mprun.reporters.format import count, size
@@ -95,7 +95,7 @@ def _prune(state_dir: str, older_than: float, keep: int, dry_run: bool, as_json:
                     folder.remove(directory.run_id)
             except OSError as error:
                 warn(f"{directory.run_id} cannot be removed: {error.strerror}")
-                code = outcomes.EXIT_INTERNAL
+                code = EXIT_INTERNAL
                 continue
             removed, space = removed + 1, space + taken
             if as_json:

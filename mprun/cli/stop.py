@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mprun import outcomes
 from mprun.cli.completion import complete_run, complete_task
 from mprun.cli.messages import write
 from mprun.cli.options import STATE_DIR
@@ -15,6 +14,7 @@ from mprun.cli.show import print_json, read_run
 from mprun.diagnostics import quote
 from mprun.engine import control
 from mprun.errors import MprunError, UsageError
+from mprun.outcomes import Outcome
 from mprun.record import recorder
 from mprun.record.state_dir import runs
 from mprun.reporters.table import outcome_words
@@ -109,7 +109,7 @@ def _stop_run(directory: RunDirectory, say: Callable[[str], None]) -> dict[str, 
     state, _ = recorder.read_state(directory)
     say(f"run {directory.run_id}: {recorder.outcome(directory, state)}")
     ends = [task.finished for task in state.tasks.values()]
-    stopped = [end.task for end in ends if end is not None and end.outcome == outcomes.STOPPED]
+    stopped = [end.task for end in ends if end is not None and end.outcome == Outcome.STOPPED]
     return {"stopped": stopped, "finished": [], "unknown": []}
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from mprun.engine import expectations
 from mprun.jobfile import sizes
-from mprun.outcomes import attempt_succeeded
+from mprun.launcher.channel import attempt_succeeded
 from mprun.record import results
 from mprun.scheduling.retry import AttemptResult
 

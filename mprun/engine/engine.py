@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from mprun import failpoints, outcomes
+from mprun import failpoints
 from mprun.clock import Clock
 from mprun.engine import control
 from mprun.engine.attempt_result import judge
@@ -19,6 +19,7 @@ from mprun.errors import RecordError
 from mprun.executors.base import Exited, Lost, NotStarted, StartCancelled, Started, StartRequest, Suspended
 from mprun.jobfile.dependencies import NameIndex
 from mprun.jobfile.references import ReferenceProblem
+from mprun.outcomes import BAD, EXIT_FAILED, EXIT_INTERNAL, EXIT_SUCCEEDED, Outcome, format_exit
 from mprun.record import events
 from mprun.scheduling.instructions import (
     CancelStart,
@@ -267,7 +268,7 @@ class Engine:
             unready = self._prober.reason(report.key)
             self._prober.forget(report.key)
         code = report.exit_code
-        words = outcomes.exit_words(code, exit_signal(code), report.core_dumped)
+        words = format_exit(code, exit_signal(code), report.core_dumped)
         if code is None:
             instructions = self._scheduler.handle_exit_unknown(number, words, self._clock.timed(report.clock))
         else:
@@ -366,16 +367,16 @@ class Engine:
         counts: dict[str, int] = {}
         for ended in filter(None, self._scheduler.outcomes):
             counts[ended] = counts.get(ended, 0) + 1
-        outcome, code, reason = outcomes.SUCCEEDED, outcomes.EXIT_SUCCEEDED, ""
+        outcome, code, reason = Outcome.SUCCEEDED, EXIT_SUCCEEDED, ""
         if self._has_failed():
-            outcome, code = outcomes.FAILED, outcomes.EXIT_FAILED
+            outcome, code = Outcome.FAILED, EXIT_FAILED
         if self._scheduler.end_reason in (FAIL_FAST, RUN_TIMES_OUT):
-            outcome, code, reason = outcomes.FAILED, outcomes.EXIT_FAILED, self._scheduler.end_reason
+            outcome, code, reason = Outcome.FAILED, EXIT_FAILED, self._scheduler.end_reason
         if self._signal is not None:
-            outcome, code = outcomes.INTERRUPTED, 128 + self._signal
+            outcome, code = Outcome.INTERRUPTED, 128 + self._signal
             reason = signal_name(self._signal)
         if self._failure:
-            outcome, code, reason = outcomes.FAILED, outcomes.EXIT_INTERNAL, self._failure
+            outcome, code, reason = Outcome.FAILED, EXIT_INTERNAL, self._failure
         usage = self._executor.usage()
         return self._chronicle.run_finished(self._begun, outcome, code, reason, counts, usage)
 
@@ -383,8 +384,8 @@ class Engine:
         """Whether a task ended badly whose failure counts, or was stopped though the run was not."""
         ends = zip(self._tasks, self._scheduler.outcomes, strict=True)
         stopped = (self._scheduler.outcomes[number] for number in self._stopped)
-        return any(outcome != outcomes.SUCCEEDED for outcome in stopped) or any(
-            outcome == outcomes.UNKNOWN or (outcome in outcomes.BAD and not planned.task.allow_failure)
+        return any(outcome != Outcome.SUCCEEDED for outcome in stopped) or any(
+            outcome == Outcome.UNKNOWN or (outcome in BAD and not planned.task.allow_failure)
             for planned, outcome in ends
         )
 

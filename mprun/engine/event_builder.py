@@ -7,10 +7,10 @@ import signal
 import sys
 from typing import TYPE_CHECKING, Any
 
-from mprun import outcomes
 from mprun.executors.base import Exited, Started
 from mprun.jobfile.references import Resolver, as_text, resolve, shown
 from mprun.linux import procfs
+from mprun.outcomes import BAD, Outcome
 from mprun.record import events, results
 from mprun.scheduling.instructions import Finish, Join, MarkReady, ScheduleRetry, Signal
 
@@ -144,7 +144,7 @@ class EventBuilder:
     def _task_finished(self, instruction: Finish) -> events.TaskFinished:
         planned = self._tasks[instruction.task]
         result, kind = None, "none"
-        if instruction.outcome == outcomes.SUCCEEDED:
+        if instruction.outcome == Outcome.SUCCEEDED:
             if instruction.attempts:
                 if self._may_have_left():
                     result, kind = results.read_result(
@@ -157,12 +157,13 @@ class EventBuilder:
             time=self._time,
             run=self._run,
             task=planned.name,
-            outcome=instruction.outcome,
+            # A plain string: the state of a run packs its facts with marshal, which takes no other.
+            outcome=str(instruction.outcome),
             attempts=instruction.attempts,
             reason=instruction.reason,
             result=result,
             result_kind=kind,
-            allowed=instruction.outcome in outcomes.BAD and planned.task.allow_failure,
+            allowed=instruction.outcome in BAD and planned.task.allow_failure,
             carried=planned.carried is not None,
         )
 
@@ -204,10 +205,10 @@ class EventBuilder:
         return events.RunFinished(
             time=self._now(),
             run=self._run,
-            outcome=outcome,
+            outcome=str(outcome),
             exit_code=exit_code,
             duration=self._clock.now() - begun,
-            counts=counts,
+            counts={str(ended): count for ended, count in counts.items()},
             reason=reason,
             # Read from /proc: nobody has to be asked, and `resource` need not be imported.
             engine=procfs.usage(os.getpid()),

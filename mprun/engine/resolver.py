@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from mprun import outcomes
 from mprun.errors import JobFileError
 from mprun.executors.base import StartRequest
 from mprun.frozen import Frozen
 from mprun.jobfile.dependencies import NameIndex
 from mprun.jobfile.expansion import TooManyTasks, expand_over
 from mprun.jobfile.references import ReferenceProblem, Resolver, as_text, is_true, references, resolve
+from mprun.outcomes import Outcome
 from mprun.record import results
 from mprun.scheduling.plan import plan_instance
 from mprun.scheduling.task_run import WHEN_IS_FALSE
@@ -249,8 +249,8 @@ class TaskResolver:
         if number not in self._ends:
             raise ReferenceProblem(f"the task `{planned.name}` has not ended", str(reference))
         outcome, attempts = self._ends[number]
-        if outcome != outcomes.SUCCEEDED or not attempts:
-            return [] if planned.task.foreach is not None and outcome == outcomes.SUCCEEDED else None
+        if outcome != Outcome.SUCCEEDED or not attempts:
+            return [] if planned.task.foreach is not None and outcome == Outcome.SUCCEEDED else None
         path = self._directory.result(planned.name, attempts)
         if path != self._last[0]:
             self._last = (path, *results.read_value(path))

@@ -27,6 +27,18 @@ _SMALL_CHUNK = 1 << 13
 _MARSHAL = 2
 
 
+def attempt_succeeded(
+    exit_code: int | None, *, asked: bool = False, seconds: float = 0.0, timeout: float | None = None
+) -> bool:
+    """Whether the way in which an attempt ended proves that it succeeded.
+
+    It does if the exit code is 0, no signal asked the attempt to end (`asked`), and it ran for less
+    than `timeout` seconds, if there is a timeout. The launcher starts dependents by this rule
+    before the engine hears of the exit; `mprun.scheduling.termination` says for which tasks it is enough.
+    """
+    return exit_code == 0 and not asked and (timeout is None or seconds < timeout)
+
+
 class FrameDecoder:
     """Cuts a stream of bytes into frames."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 
-from mprun.outcomes import attempt_succeeded
+from mprun.launcher.channel import attempt_succeeded
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

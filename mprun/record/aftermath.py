@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from mprun import outcomes
+from mprun.outcomes import Outcome, format_exit
 
 if TYPE_CHECKING:
     from mprun.record.run_state import TaskState
@@ -19,16 +19,16 @@ def verdict(directory: RunDirectory, task: TaskState) -> tuple[str, str, int]:
     """Its outcome, the reason, and how many attempts there were, as far as that can be known."""
     attempts = len(task.attempts)
     if was_begun(directory, task.name, attempts + 1):
-        return outcomes.UNKNOWN, UNSEEN, attempts + 1
+        return Outcome.UNKNOWN, UNSEEN, attempts + 1
     if not attempts:
-        return outcomes.CANCELLED, NEVER_STARTED, 0
+        return Outcome.CANCELLED, NEVER_STARTED, 0
     last = task.attempts[-1]
     if last.exited is None or last.retrying is None or last.retrying.reason != "retry":
         # What has exited, but was not judged, is as unknown as what nobody saw exit.
-        return outcomes.UNKNOWN, UNSEEN, attempts
+        return Outcome.UNKNOWN, UNSEEN, attempts
     timed_out = last.stopping is not None and last.stopping.reason == "timeout"
-    words = outcomes.exit_words(last.exited.exit_code, last.exited.signal, last.exited.core_dumped)
-    outcome = outcomes.TIMED_OUT if timed_out else outcomes.FAILED
+    words = format_exit(last.exited.exit_code, last.exited.signal, last.exited.core_dumped)
+    outcome = Outcome.TIMED_OUT if timed_out else Outcome.FAILED
     return outcome, f"{words}, and mprun was killed before the next attempt", attempts
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from mprun import outcomes
 from mprun.linux import procfs
+from mprun.outcomes import Outcome, format_exit
 from mprun.record import presence, recorder
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ class _Ancestry:
     """Puts the processes of one run together."""
 
     def __init__(self, state: RunState, outcome: str) -> None:
-        self._live = outcome == outcomes.RUNNING
+        self._live = outcome == Outcome.RUNNING
         self._parents: dict[int, Process] = {}
         self._launcher: Process | None = None
         self.roots: list[Process] = []
@@ -113,7 +113,7 @@ class _Ancestry:
         if finished is not None:
             engine.exit_code = finished.exit_code
             engine.duration = None if state.unseen else finished.duration
-            engine.end = outcomes.exit_words(finished.exit_code, None)
+            engine.end = format_exit(finished.exit_code, None)
             engine.take(finished.engine)
             self._launcher.take(finished.launcher)
         elif self._live:
@@ -131,11 +131,11 @@ class _Ancestry:
             if self._live:
                 process.see(presence.look(started.pid, started.start_ticks))
             if not process.running:
-                process.end = outcomes.exit_words(None, None)
+                process.end = format_exit(None, None)
             return
         process.duration, process.cpu, process.max_rss = exited.duration, exited.cpu, exited.max_rss
         process.threads, process.exit_code, process.signal = exited.threads, exited.exit_code, exited.signal
-        process.end = outcomes.exit_words(exited.exit_code, exited.signal, exited.core_dumped)
+        process.end = format_exit(exited.exit_code, exited.signal, exited.core_dumped)
         for pid in exited.orphans:
             orphan = Process(ORPHAN, ORPHAN, pid, None)
             orphan.end = "killed at its task's end"

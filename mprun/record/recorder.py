@@ -9,8 +9,9 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from mprun import failpoints, outcomes
+from mprun import failpoints
 from mprun.errors import RecordError
+from mprun.outcomes import Outcome
 from mprun.record import events
 from mprun.record.run_state import RunState
 
@@ -270,7 +271,7 @@ def read_open(directory: RunDirectory) -> RunState:
                 if data.startswith(b'{"event":"task_finished",'):
                     event = apply(state, _parse(data), [])
                     found = whose(data)
-                    if found and isinstance(event, events.TaskFinished) and event.outcome != outcomes.UNKNOWN:
+                    if found and isinstance(event, events.TaskFinished) and event.outcome != Outcome.UNKNOWN:
                         over.add(found[1])
             last = state.time
             file.seek(0)
@@ -364,4 +365,4 @@ def outcome(directory: RunDirectory, state: RunState) -> str:
     """What the run has come to by now: its outcome, `running`, or `interrupted` without an end."""
     if state.finished is not None:
         return state.finished.outcome
-    return outcomes.RUNNING if goes_on(directory, state) else outcomes.INTERRUPTED
+    return Outcome.RUNNING if goes_on(directory, state) else Outcome.INTERRUPTED

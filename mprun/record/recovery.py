@@ -13,11 +13,11 @@ import os
 import time
 from typing import TYPE_CHECKING, Any
 
-from mprun import outcomes
 from mprun.clock import Clock
 from mprun.errors import RecordError
 from mprun.frozen import Frozen
 from mprun.linux import pidfd_signals, procfs
+from mprun.outcomes import Outcome
 from mprun.record import events
 from mprun.record.aftermath import verdict
 from mprun.record.pidfile import PidFile, of_others
@@ -219,13 +219,13 @@ def _completion(directory: RunDirectory, state: RunState) -> Iterator[events.Eve
         if task.finished is None:
             outcome, reason, attempts = verdict(directory, task)
             event = events.TaskFinished(
-                **stamp, task=task.name, outcome=outcome, attempts=attempts, reason=reason
+                **stamp, task=task.name, outcome=str(outcome), attempts=attempts, reason=reason
             )
             state.apply(event)
             yield event
     yield events.RunFinished(
         **stamp,
-        outcome=outcomes.INTERRUPTED,
+        outcome=str(Outcome.INTERRUPTED),
         # Nobody saw it.
         exit_code=None,
         duration=state.seconds(end) or 0.0,

@@ -6,11 +6,11 @@ import contextlib
 import os
 from typing import TYPE_CHECKING, Any
 
-from mprun import outcomes
 from mprun.diagnostics import quote
 from mprun.errors import RecordError, UsageError
 from mprun.frozen import Frozen
 from mprun.jobfile.syntax.document import sha256
+from mprun.outcomes import Outcome
 from mprun.record.aftermath import verdict, was_begun
 from mprun.record.recorder import read_state
 from mprun.record.state_dir import RunDirectory, is_run_id
@@ -63,7 +63,7 @@ def resumption(directory: RunDirectory, state: RunState, unknown: str = KEEP) ->
     line = list(_ancestors(directory, state))
     for before, its_state in line:
         for name, task in its_state.tasks.items():
-            if name not in told and (end := _end(before, task)).outcome != outcomes.CANCELLED:
+            if name not in told and (end := _end(before, task)).outcome != Outcome.CANCELLED:
                 told.add(name)
                 if _is_carried(directory, task, end, unknown):
                     carried[name] = end
@@ -101,7 +101,7 @@ def _end(directory: RunDirectory, task: TaskState) -> Reused:
         outcome, reason, attempts = verdict(directory, task)
     else:
         outcome, reason, attempts = finished.outcome, finished.reason, finished.attempts
-    if outcome == outcomes.UNKNOWN and not (finished is not None and finished.carried):
+    if outcome == Outcome.UNKNOWN and not (finished is not None and finished.carried):
         reason = _unknown(directory)
     return Reused(outcome=outcome, attempts=attempts, reason=reason)
 
@@ -111,8 +111,8 @@ def _unknown(directory: RunDirectory) -> str:
 
 
 def _is_carried(directory: RunDirectory, task: TaskState, end: Reused, unknown: str) -> bool:
-    if end.outcome != outcomes.SUCCEEDED:
-        return end.outcome == outcomes.UNKNOWN and unknown == KEEP
+    if end.outcome != Outcome.SUCCEEDED:
+        return end.outcome == Outcome.UNKNOWN and unknown == KEEP
     if task.finished is None or task.finished.result_kind == "none" or not end.attempts:
         return True
     # A result that is gone is not made up: the task runs again.
@@ -127,7 +127,7 @@ def with_unrecorded(earlier: Resumption, job: Job, unknown: str = KEEP) -> Resum
     for directory in earlier.line:
         for name in _candidates(directory, job, len(earlier.told)):
             if name not in earlier.told and name not in found and was_begun(directory, name, 1):
-                found[name] = Reused(outcome=outcomes.UNKNOWN, attempts=1, reason=_unknown(directory))
+                found[name] = Reused(outcome=Outcome.UNKNOWN, attempts=1, reason=_unknown(directory))
     return earlier.replace(carried=found)
 
 

@@ -6,9 +6,9 @@ import os
 import stat
 from typing import TYPE_CHECKING
 
-from mprun import outcomes
 from mprun.diagnostics import quote
 from mprun.errors import UsageError
+from mprun.outcomes import Outcome
 from mprun.record.state_dir import EVENTS, is_run_id
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def keep_reason(run: RunSummary, older_than: float, now: float) -> str | None:
     state = run.state
     if state is None or state.started is None:
         return f"its record cannot be read ({run.damage[0]})"
-    if run.outcome == outcomes.RUNNING:
+    if run.outcome == Outcome.RUNNING:
         return ""
     if state.finished is None and state.started.host != os.uname().nodename:
         return f"it was begun on {quote(state.started.host)}, where it may still go on"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from mprun import outcomes
 from mprun.errors import RecordError
+from mprun.outcomes import Outcome
 from mprun.record import recorder
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ class RunSummary:
         self.directory = directory
         self.state: RunState | None = None
         self.damage: list[str] = []
-        self.outcome = outcomes.DAMAGED
+        self.outcome: str = Outcome.CORRUPT
         try:
             state, self.damage = recorder.read_ends(directory)
         except RecordError as error:
@@ -37,14 +37,14 @@ class RunSummary:
     @property
     def bad(self) -> bool:
         """Whether it neither succeeded nor may still do so."""
-        return self.outcome not in (outcomes.SUCCEEDED, outcomes.RUNNING)
+        return self.outcome not in (Outcome.SUCCEEDED, Outcome.RUNNING)
 
     @property
     def unseen(self) -> bool:
         """Whether it is over and nobody saw its end: mprun was killed."""
         if self.state is None:
             return False
-        return self.state.unseen or (self.state.finished is None and self.outcome != outcomes.RUNNING)
+        return self.state.unseen or (self.state.finished is None and self.outcome != Outcome.RUNNING)
 
     @property
     def duration(self) -> float | None:
@@ -53,7 +53,7 @@ class RunSummary:
             return None
         if self.state.finished is not None:
             return self.state.finished.duration
-        if self.outcome != outcomes.RUNNING:
+        if self.outcome != Outcome.RUNNING:
             return self.state.seconds(self.state.time)
         from datetime import UTC, datetime
 
@@ -66,7 +66,7 @@ class RunSummary:
         if self.state.finished is not None:
             return self.state.finished.counts
         running = sum(task.running for task in self.state.tasks.values())
-        what = outcomes.RUNNING if self.outcome == outcomes.RUNNING else outcomes.UNKNOWN
+        what = Outcome.RUNNING if self.outcome == Outcome.RUNNING else Outcome.UNKNOWN
         return {**self.state.counts(), **({what: running} if running else {})}
 
     def to_json(self) -> dict[str, Any]:

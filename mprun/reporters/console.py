@@ -7,7 +7,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from mprun import outcomes
+from mprun.outcomes import BAD, TASK_OUTCOMES
 from mprun.record.events import (
     Event,
     RunFinished,
@@ -142,7 +142,7 @@ class Console:
             return self._mode == "prefix"
         if isinstance(event, TaskJoined):
             return self._mode == "group"
-        return self._mode == "failed" and event.outcome in outcomes.BAD
+        return self._mode == "failed" and event.outcome in BAD
 
     def _drain(self, name: str) -> None:
         tail = self._tails.pop(name, None)
@@ -228,15 +228,13 @@ class Console:
             return
         if self._verbosity >= 0:
             self._table(event, state)
-        bad = [task for task in state.tasks.values() if task.outcome in outcomes.BAD]
+        bad = [task for task in state.tasks.values() if task.outcome in BAD]
         failed = [task for task in bad if task.finished and not task.finished.allowed]
         for task in failed[: table.MOST_ROWS]:
             self._say(f"{visible(task.name)} {visible(table.outcome_words(task))}", "31")
         if len(failed) > table.MOST_ROWS:
             self._say(f"… and {len(failed) - table.MOST_ROWS} more", "31")
-        counts = ", ".join(
-            f"{event.counts[word]} {word}" for word in outcomes.OUTCOMES if word in event.counts
-        )
+        counts = ", ".join(f"{event.counts[word]} {word}" for word in TASK_OUTCOMES if word in event.counts)
         why = f" ({reason(event.reason)})" if event.reason else ""
         self._say(
             f"{event.outcome}{why}: {counts} in {span(event.duration)}", "31" if event.exit_code else "32"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mprun import outcomes
+from mprun.outcomes import Outcome, format_exit
 from mprun.record.events import (
     Event,
     RunFinished,
@@ -47,9 +47,9 @@ class Lineage:
             return [again + (" (restart)" if event.reason == "restart" else "")]
         if isinstance(event, TaskJoined):
             return [f"join   {event.task}  {event.position} of {event.of}"]
-        if isinstance(event, TaskFinished) and event.outcome in (outcomes.SKIPPED, outcomes.CANCELLED):
+        if isinstance(event, TaskFinished) and event.outcome in (Outcome.SKIPPED, Outcome.CANCELLED):
             return [f"{_VERBS[event.outcome]} {event.task}  {reason(event.reason)}"]
-        if isinstance(event, TaskFinished) and event.outcome == outcomes.UNKNOWN:
+        if isinstance(event, TaskFinished) and event.outcome == Outcome.UNKNOWN:
             return [f"lost   {event.task}  {event.reason}"]
         if isinstance(event, TaskStopping):
             return [
@@ -67,7 +67,7 @@ class Lineage:
         return [f"over   main process ends; stopping daemons: {', '.join(state.running_daemons())}"]
 
 
-_VERBS = {outcomes.SKIPPED: "skip  ", outcomes.CANCELLED: "cancel"}
+_VERBS: dict[str, str] = {Outcome.SKIPPED: "skip  ", Outcome.CANCELLED: "cancel"}
 
 
 def _started(event: TaskStarted, state: RunState) -> str:
@@ -81,7 +81,7 @@ def _started(event: TaskStarted, state: RunState) -> str:
 
 
 def _exited(event: TaskExited) -> str:
-    words = outcomes.exit_words(event.exit_code, event.signal, event.core_dumped)
+    words = format_exit(event.exit_code, event.signal, event.core_dumped)
     orphans = f" orphans killed: {', '.join(map(str, event.orphans))}" if event.orphans else ""
     return (
         f"exit   {event.task}  pid={event.pid} {words} after {span(event.duration)} "

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mprun import outcomes
 from mprun.frozen import Frozen
+from mprun.outcomes import Outcome
 from mprun.reporters.format import columns, reason, size, span, visible
 
 if TYPE_CHECKING:
@@ -48,16 +48,16 @@ _OUTCOME_LIMIT = 80
 _NO_ATTEMPTS = "0"
 _AT_A_TIME = 100
 
-STYLES = {
-    outcomes.SUCCEEDED: "green",
-    outcomes.FAILED: "bold red",
-    outcomes.TIMED_OUT: "bold red",
-    outcomes.UNKNOWN: "bold red",
-    outcomes.STOPPED: "cyan",
-    outcomes.SKIPPED: "yellow",
-    outcomes.CANCELLED: "yellow",
-    outcomes.INTERRUPTED: "yellow",
-    outcomes.DAMAGED: "bold red",
+STYLES: dict[str, str] = {
+    Outcome.SUCCEEDED: "green",
+    Outcome.FAILED: "bold red",
+    Outcome.TIMED_OUT: "bold red",
+    Outcome.UNKNOWN: "bold red",
+    Outcome.STOPPED: "cyan",
+    Outcome.SKIPPED: "yellow",
+    Outcome.CANCELLED: "yellow",
+    Outcome.INTERRUPTED: "yellow",
+    Outcome.CORRUPT: "bold red",
 }
 
 
@@ -75,14 +75,14 @@ def rows(
 
 def bad_rows(state: RunState) -> list[tuple[str, ...]]:
     """As `rows`, but of tasks that neither succeeded nor were skipped."""
-    good = (outcomes.SUCCEEDED, outcomes.SKIPPED)
+    good = (Outcome.SUCCEEDED, Outcome.SKIPPED)
     return [_row(task, True, None) for task in state.tasks.values() if task.outcome not in good]
 
 
 def _row(task: TaskState, alive: bool, sight: ProcessSnapshot | None) -> tuple[str, ...]:
     outcome = visible(outcome_words(task))
     if task.finished is None and not alive:
-        outcome = outcomes.UNKNOWN
+        outcome = Outcome.UNKNOWN
     if sight is not None:
         outcome = sight.words
     if len(outcome) > _OUTCOME_LIMIT:
@@ -111,10 +111,10 @@ def outcome_words(task: TaskState) -> str:
             return "running"
         again = task.attempts[-1].retrying if task.attempts else None
         return f"waiting for attempt {again.attempt}" if again else "waiting"
-    if finished.outcome == outcomes.SUCCEEDED:
+    if finished.outcome == Outcome.SUCCEEDED:
         return f"{finished.outcome}: in an earlier run" if finished.carried else finished.outcome
     exited = task.attempts[-1].exited if task.attempts else None
-    why = error_words(exited) if exited and finished.outcome == outcomes.FAILED else ""
+    why = error_words(exited) if exited and finished.outcome == Outcome.FAILED else ""
     allowed = ", allowed" if finished.allowed else ""
     return f"{finished.outcome}{allowed}: {reason(finished.reason)}{why}".replace("\n", " ")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mprun import outcomes
+from mprun.outcomes import Outcome
 from mprun.scheduling.instructions import Instruction, Join
 from mprun.scheduling.plan import PlannedJoin
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from mprun.scheduling.plan import Plan
 
 
-_NEVER_RAN = (outcomes.SKIPPED, outcomes.CANCELLED)
+_NEVER_RAN = (Outcome.SKIPPED, Outcome.CANCELLED)
 
 # Traits of a task: named in the join order, waited for in any case, and joined, or ended in an
 # earlier run: there is nothing to collect any more.

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mprun import outcomes
 from mprun.frozen import Frozen
 from mprun.jobfile.model import Retry
+from mprun.outcomes import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from mprun.jobfile.model import Task
 
 # What a condition, a retry and fail-fast call a failure.
-FAILURES = (outcomes.FAILED, outcomes.TIMED_OUT)
+FAILURES = (Outcome.FAILED, Outcome.TIMED_OUT)
 
 # Why there is another attempt: a failure is tried again, what serves is started again.
 RETRY = "retry"
@@ -54,7 +54,7 @@ def reason_for_another(task: Task, outcome: str, attempts: int, ending: AttemptR
     failed = outcome in FAILURES
     if task.restart == "never":
         return RETRY if failed and _allows(task.retry, attempts, ending) else None
-    return RESTART if failed or (task.restart == "always" and outcome == outcomes.SUCCEEDED) else None
+    return RESTART if failed or (task.restart == "always" and outcome == Outcome.SUCCEEDED) else None
 
 
 def _allows(retry: Retry, attempts: int, ending: AttemptResult) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mprun import outcomes
+from mprun.outcomes import Outcome
 from mprun.scheduling import retry, termination
 from mprun.scheduling.dispatch import Dependents, Dispatcher
 from mprun.scheduling.instructions import Instruction, MarkReady, Resolve, ScheduleRetry
@@ -134,11 +134,11 @@ class Scheduler:
 
     def handle_skipped(self, task: int, reason: str, now: float) -> list[Instruction]:
         """Its `when` turned out to be false; what depends on it sees that as a success."""
-        return self._answered(task, outcomes.SKIPPED, reason, now, passed=True)
+        return self._answered(task, Outcome.SKIPPED, reason, now, passed=True)
 
     def handle_resolve_failed(self, task: int, reason: str, now: float) -> list[Instruction]:
         """What the task refers to is not there."""
-        return self._answered(task, outcomes.FAILED, reason, now)
+        return self._answered(task, Outcome.FAILED, reason, now)
 
     def handle_expanded(self, task: int, instances: Sequence[PlannedTask], now: float) -> list[Instruction]:
         """The task turned out to be a group; its instances have the next numbers, in this order.
@@ -146,7 +146,7 @@ class Scheduler:
         Unless it was given up meanwhile: then `expanded` does not have it, and no number is taken.
         """
         if not instances:
-            return self._answered(task, outcomes.SUCCEEDED, "the list is empty", now, passed=True)
+            return self._answered(task, Outcome.SUCCEEDED, "the list is empty", now, passed=True)
         course = self._courses.all[task]
         if course.state != RESOLVING:
             return []
@@ -204,7 +204,7 @@ class Scheduler:
             again = retry.reason_for_another(course.task, outcome, course.attempts, ending)
         if again == retry.RESTART and course.never_served(now):
             # Else whoever waits for it to be ready would wait for ever.
-            again, outcome, reason = None, outcomes.FAILED, termination.not_ready(ending)
+            again, outcome, reason = None, Outcome.FAILED, termination.not_ready(ending)
         if again is not None:
             self._pause(course, outcome, reason, again)
         else:
@@ -231,7 +231,7 @@ class Scheduler:
         self._now = now
         self._joins.was_started(task)
         self._roster.release(self._courses.all[task])
-        self._finish(self._courses.all[task], outcomes.UNKNOWN, reason)
+        self._finish(self._courses.all[task], Outcome.UNKNOWN, reason)
         return self._decide()
 
     def handle_deadline(self, now: float) -> list[Instruction]:
@@ -279,7 +279,7 @@ class Scheduler:
                 course.attempts -= never
                 self._joins.was_started(course.number)
                 self._roster.release(course)
-                end = (outcomes.CANCELLED, reason) if never else (outcomes.UNKNOWN, reason)
+                end = (Outcome.CANCELLED, reason) if never else (Outcome.UNKNOWN, reason)
                 self._courses.settle(course, *((never and course.last) or end))
         return self._decide()
 
@@ -345,7 +345,7 @@ class Scheduler:
         if course.state != RESOLVING:
             return []
         self._now = now
-        if outcome == outcomes.SUCCEEDED:
+        if outcome == Outcome.SUCCEEDED:
             self._joins.expand(task, [])
         self._finish(course, outcome, reason, passed=passed)
         return self._decide()
@@ -382,7 +382,7 @@ class Scheduler:
         self._courses.cancel_the_rest(reason)
 
     def _give_up(self, course: TaskRun, reason: str) -> None:
-        self._finish(course, *(course.last or (outcomes.CANCELLED, reason)))
+        self._finish(course, *(course.last or (Outcome.CANCELLED, reason)))
 
     def _end_the_run(self) -> None:
         """After the last join, daemons are stopped, last started first; then it is over."""

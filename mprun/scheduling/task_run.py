@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mprun import outcomes
+from mprun.outcomes import Outcome
 from mprun.scheduling.instructions import Finish, Instruction
 from mprun.scheduling.retry import FAILURES, STABLE_AFTER
 
@@ -100,7 +100,7 @@ class TaskRun:
         """
         up = self.is_ready if self.task.ready is not None else now - self.started_at >= STABLE_AFTER
         if self.task.restart != "never" and self.state == RUNNING and up and outcome in FAILURES:
-            outcome, reason = outcomes.STOPPED, f"{reason}, before its next start"
+            outcome, reason = Outcome.STOPPED, f"{reason}, before its next start"
         self.state, self.last = PAUSED, (outcome, reason)
 
     def never_served(self, now: float) -> bool:
@@ -120,7 +120,7 @@ class TaskRun:
             return outcome in FAILURES
         if self.passed or condition == "finished":
             return True
-        return condition == "succeeded" and outcome == outcomes.SUCCEEDED
+        return condition == "succeeded" and outcome == Outcome.SUCCEEDED
 
     def unmet(self, condition: str) -> str:
         """Why what waited for this condition is skipped."""
@@ -153,7 +153,7 @@ class TaskRuns:
         """What never started is cancelled; what waits for its next attempt ended as its last."""
         for course in self.all:
             if course.state in (WAITING, RESOLVING, READY, PAUSED):
-                self.settle(course, *(course.last or (outcomes.CANCELLED, reason)))
+                self.settle(course, *(course.last or (Outcome.CANCELLED, reason)))
 
     def unstarted(self) -> list[tuple[int, int]]:
         """The attempts of which nobody has said that they have started: task and number."""
@@ -185,10 +185,10 @@ class TaskRuns:
             carried = course.planned.carried
             if carried is not None:
                 course.attempts = carried.attempts
-                passed = carried.outcome in (outcomes.SUCCEEDED, outcomes.SKIPPED)
+                passed = carried.outcome in (Outcome.SUCCEEDED, Outcome.SKIPPED)
                 self.settle(course, carried.outcome, carried.reason, passed=passed)
             else:
-                self.settle(course, outcomes.SKIPPED, WHEN_IS_FALSE, passed=True)
+                self.settle(course, Outcome.SKIPPED, WHEN_IS_FALSE, passed=True)
         # All of them before what follows from one: whatever it needs, its own end counts.
         for course in known:
             self.tell_end(course)
@@ -209,9 +209,9 @@ class TaskRuns:
                 elif after.state == HELD:
                     # Whoever holds it will say that it does not start it.
                     if after.stop_reason is None and after.last is None:
-                        after.last = outcomes.SKIPPED, before.unmet(condition)
+                        after.last = Outcome.SKIPPED, before.unmet(condition)
                 else:
-                    self.settle(after, outcomes.SKIPPED, before.unmet(condition))
+                    self.settle(after, Outcome.SKIPPED, before.unmet(condition))
                     settled.append(after)
 
     def expand(self, group: TaskRun, instances: Sequence[PlannedTask]) -> list[int]:

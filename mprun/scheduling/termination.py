@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mprun import outcomes
+from mprun.outcomes import Outcome
 from mprun.scheduling.instructions import CancelStart, Instruction, Signal
 from mprun.scheduling.task_run import HELD, RUNNING, STARTING
 from mprun.scheduling.timers import KILL
@@ -77,8 +77,8 @@ class Termination:
 def outcome_of(course: TaskRun, ending: AttemptResult, now: float) -> tuple[str, str]:
     """The outcome of an attempt that has ended, and the reason.
 
-    If `exit_code_decides`, an exit that proves success by `mprun.outcomes.attempt_succeeded` is a success
-    here too, so the launcher can start dependents by that rule alone.
+    If `exit_code_decides`, an exit that proves success by `mprun.launcher.channel.attempt_succeeded`
+    is a success here too, so the launcher can start dependents by that rule alone.
 
     What ended before its time was over was not stopped for that, though nobody had noticed; and
     what succeeded before it heard that it was to end was not stopped at all.
@@ -86,19 +86,19 @@ def outcome_of(course: TaskRun, ending: AttemptResult, now: float) -> tuple[str,
     stopped, started = course.stop_reason, course.started_at
     limit, ready = course.task.timeout, course.task.ready
     if stopped == LOG_LIMIT:
-        return outcomes.FAILED, "log limit"
+        return Outcome.FAILED, "log limit"
     if stopped == TIMEOUT and limit is not None and now >= started + limit:
-        return outcomes.TIMED_OUT, f"timeout after {limit:g}s"
+        return Outcome.TIMED_OUT, f"timeout after {limit:g}s"
     if stopped == NOT_READY and ready is not None and now >= started + ready.timeout:
-        return outcomes.FAILED, _not_ready("not ready", ending)
+        return Outcome.FAILED, _not_ready("not ready", ending)
     unheard = ending.succeeded and not ending.asked
     if stopped is not None and stopped not in (TIMEOUT, NOT_READY) and not unheard:
-        return outcomes.STOPPED, stopped
-    return (outcomes.SUCCEEDED, "") if ending.succeeded else (outcomes.FAILED, ending.reason)
+        return Outcome.STOPPED, stopped
+    return (Outcome.SUCCEEDED, "") if ending.succeeded else (Outcome.FAILED, ending.reason)
 
 
 def exit_code_decides(course: TaskRun) -> bool:
-    """Whether `mprun.outcomes.attempt_succeeded` is enough to tell that the present attempt succeeds.
+    """Whether `mprun.launcher.channel.attempt_succeeded` is enough to tell that the present attempt succeeds.
 
     It is not if anything but the exit may make the attempt fail, or if the attempt was asked to end.
     """

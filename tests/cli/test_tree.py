@@ -391,7 +391,7 @@ def test_a_run_whose_end_nobody_saw(tmp_path):
     tree = shown_json(tmp_path)
     assert tree["outcome"] == "interrupted"
     assert tree["processes"][0]["end"] == "ended before the run did"
-    assert named(tree, "a")[0]["end"] == "nobody saw its end"
+    assert named(tree, "a")[0]["end"] == "exit status unknown"
     assert named(tree, "b")[0]["end"] == "exit 0"
 
 

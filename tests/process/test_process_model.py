@@ -498,7 +498,7 @@ def test_a_fork_server_that_is_killed_fails_its_tasks_and_ends_them(running):
     os.kill(server, signal.SIGKILL)
     ended = run.finish()
     assert (ended.code, ended.outcome("stay")) == (1, "unknown")
-    assert ended.one("task_finished", "stay")["reason"] == "nobody saw its end"
+    assert ended.one("task_finished", "stay")["reason"] == "exit status unknown"
     assert ended.outcome("never") == "skipped"
     run.assert_gone()
 

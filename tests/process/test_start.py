@@ -67,7 +67,7 @@ OURS = {
         """,
     "launcher": """
         mprun mprun.__main__ mprun.launcher mprun.launcher.channel mprun.failpoints mprun.linux
-        mprun.linux.procfs mprun.outcomes mprun.lazy_import mprun.launcher.main mprun.linux.wait4
+        mprun.linux.procfs mprun.lazy_import mprun.launcher.main mprun.linux.wait4
         mprun.launcher.start_queue mprun.launcher.prefork mprun.launcher.preload
         mprun.launcher.environment mprun.launcher.fork mprun.launcher.start_backoff
         mprun.linux.pidfd_signals mprun.launcher.stack_dump mprun.launcher.reaper

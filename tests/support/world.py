@@ -7,7 +7,7 @@ import random
 from collections import deque
 
 from mprun.jobfile.model import Instance
-from mprun.outcomes import attempt_succeeded
+from mprun.launcher.channel import attempt_succeeded
 from mprun.scheduling.instructions import CancelStart, Resolve, Signal, Start
 from mprun.scheduling.plan import plan_instance
 from mprun.scheduling.retry import AttemptResult

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mprun.launcher.channel import EngineChannel, FrameDecoder, LauncherChannel
+from mprun.launcher.channel import EngineChannel, FrameDecoder, LauncherChannel, attempt_succeeded
 
 
 @pytest.fixture
@@ -108,3 +108,24 @@ def test_a_launcher_that_died_over_unread_requests_is_gone_too(ends):
     engine.flush()
     theirs.close()
     assert engine.receive() is None
+
+
+# ---- the rule that both ends share
+
+
+@pytest.mark.parametrize(
+    ("exit_code", "more", "succeeded"),
+    [
+        (0, {}, True),
+        (1, {}, False),
+        (-9, {}, False),
+        (None, {}, False),
+        (0, {"asked": True}, False),
+        (0, {"seconds": 4.9, "timeout": 5.0}, True),
+        (0, {"seconds": 5.0, "timeout": 5.0}, False),
+        (0, {"seconds": 5.0}, True),
+        (1, {"seconds": 4.9, "timeout": 5.0}, False),
+    ],
+)
+def test_an_exit_proves_success_with_code_0_in_time_and_unasked(exit_code, more, succeeded):
+    assert attempt_succeeded(exit_code, **more) is succeeded

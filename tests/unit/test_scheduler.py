@@ -9,8 +9,8 @@ import pytest
 from support.plans import plan
 from support.scheduling import Run
 
-from mprun import outcomes
 from mprun.jobfile.model import Retry, Stop
+from mprun.outcomes import Outcome
 from mprun.scheduling import retry
 from mprun.scheduling.instructions import Start
 from mprun.scheduling.retry import AttemptResult
@@ -116,7 +116,7 @@ def test_daemon_that_fails_by_itself_has_failed():
 def test_daemon_that_could_not_start_before_the_end_is_cancelled():
     run = Run(plan({"d": (), "e": ("d",), "a": ()}, daemons=("d", "e"))).started("d", "a")
     run.exited("a")
-    assert run.outcome("e") == outcomes.CANCELLED
+    assert run.outcome("e") == Outcome.CANCELLED
     run.exited("d")
     assert run.scheduler.finished
 
@@ -193,7 +193,7 @@ def test_chain_of_ten_thousand_needs_no_recursion():
     run.started("t0")
     run.exited("t0", succeeded=False)
     assert run.scheduler.finished
-    assert run.scheduler.outcomes.count(outcomes.SKIPPED) == 9_999
+    assert run.scheduler.outcomes.count(Outcome.SKIPPED) == 9_999
 
 
 # ---- conditions

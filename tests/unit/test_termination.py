@@ -8,7 +8,7 @@ import pytest
 from support.plans import plan
 
 from mprun.jobfile.model import Expect, Limits, Ready
-from mprun.outcomes import attempt_succeeded
+from mprun.launcher.channel import attempt_succeeded
 from mprun.scheduling import termination
 from mprun.scheduling.retry import AttemptResult
 from mprun.scheduling.task_run import TaskRun

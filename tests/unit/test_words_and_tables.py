@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mprun import outcomes
+from mprun.outcomes import format_exit
 from mprun.record import events
 from mprun.record.run_state import RunState
 from mprun.record.state_dir import RunDirectory
@@ -85,11 +85,11 @@ def test_columns_count_as_a_terminal_does():
         (255, None, False, "exit 255"),
         (-9, "SIGKILL", False, "killed by SIGKILL"),
         (-11, "SIGSEGV", True, "killed by SIGSEGV (core dumped)"),
-        (None, None, False, "nobody saw its end"),
+        (None, None, False, "exit status unknown"),
     ],
 )
 def test_an_end_has_its_words(code, signal, core, words):
-    assert outcomes.exit_words(code, signal, core) == words
+    assert format_exit(code, signal, core) == words
 
 
 # -- tables

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from mprun import outcomes
+from mprun.outcomes import Outcome, format_exit
 from mprun.record import presence, process_tree, recorder
 from mprun.reporters import table
 from mprun.reporters.format import (
@@ -40,8 +40,8 @@ def show_run(
     With `attempts`, also a line for each attempt.
     """
     outcome = recorder.outcome(directory, state)
-    alive = outcome != outcomes.INTERRUPTED
-    seen = presence.look_at_tasks(state) if outcome == outcomes.RUNNING else {}
+    alive = outcome != Outcome.INTERRUPTED
+    seen = presence.look_at_tasks(state) if outcome == Outcome.RUNNING else {}
     for line in _head(state):
         stream.write(line + "\n")
     table.write(table.HEAD, table.rows(state, alive=alive, seen=seen), stream, colour)
@@ -58,7 +58,7 @@ def show_json(directory: RunDirectory, state: RunState, stream: TextIO) -> None:
     `outcome` is what it has come to; `now` is a task's process, seen now.
     """
     outcome = recorder.outcome(directory, state)
-    seen = presence.look_at_tasks(state) if outcome == outcomes.RUNNING else {}
+    seen = presence.look_at_tasks(state) if outcome == Outcome.RUNNING else {}
     run, finished = state.started, state.finished
     stream.write(f'{{\n  "outcome": {_indented(outcome)},\n  "run": {_indented(run and run.to_record())},')
     stream.write('\n  "tasks": [')
@@ -104,7 +104,7 @@ def _end(state: RunState, outcome: str) -> str:
             return f"{finished.outcome}{why}; {_unseen(finished.duration)}"
         ended = f"{span(finished.duration)}, at {local_time(finished.time)[11:]}"
         return f"{finished.outcome}{why}: exit {finished.exit_code} after {ended}"
-    if outcome == outcomes.RUNNING:
+    if outcome == Outcome.RUNNING:
         names = named([task.name for task in state.tasks.values() if task.running], _NAMES_LIMIT)
         return f"{outcome}: {names}" if names else outcome
     return f"{outcome}: mprun itself was ended; {_unseen(state.seconds(state.time))}"
@@ -192,9 +192,9 @@ def _facts(attempt: AttemptState, alive: bool) -> Iterator[str]:
         yield f"{attempt.stopping.signal} ({reason(attempt.stopping.reason)})"
     exited = attempt.exited
     if exited is None:
-        yield outcomes.RUNNING if alive else outcomes.exit_words(None, None)
+        yield Outcome.RUNNING if alive else format_exit(None, None)
         return
-    words = outcomes.exit_words(exited.exit_code, exited.signal, exited.core_dumped)
+    words = format_exit(exited.exit_code, exited.signal, exited.core_dumped)
     yield f"{words}{table.error_words(exited)} after {span(exited.duration)}".replace("\n", " ")
     if exited.orphans:
         yield f"orphans killed: {' '.join(map(str, exited.orphans))}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from mprun import outcomes
+from mprun.outcomes import TASK_OUTCOMES, Outcome
 from mprun.reporters import table
 from mprun.reporters.format import local_time, reason, span, visible
 
@@ -69,6 +69,6 @@ def _damage(run: RunSummary) -> str:
 
 
 def _counts(counts: dict[str, int]) -> Iterator[str]:
-    for word in (*outcomes.OUTCOMES, outcomes.RUNNING):
+    for word in (*TASK_OUTCOMES, Outcome.RUNNING):
         if word in counts:
             yield f"{counts[word]} {word}"
