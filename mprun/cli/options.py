@@ -152,11 +152,11 @@ def running_options(command: Command) -> Command:
             help="Write a copy of the record's events to FILE; - is stdout.",
         ),
         click.option(
-            "--start-timeout",
+            "--import-timeout",
             type=click.FloatRange(min=0, min_open=True),
             default=IMPORT_TIMEOUT_SECONDS,
             show_default=True,
-            envvar="MPRUN_START_TIMEOUT",
+            envvar="MPRUN_IMPORT_TIMEOUT",
             metavar="SECONDS",
             help="How long the imports of the targets may take.",
         ),

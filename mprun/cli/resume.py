@@ -20,8 +20,6 @@ from mprun.errors import UsageError
 from mprun.jobfile.references import HIDDEN
 from mprun.record import recorder
 from mprun.record.resume import (
-    KEEP,
-    UNKNOWN_CHOICES,
     changed_files,
     refuse_change,
     resumption,
@@ -44,11 +42,9 @@ _PLANNING = inspect.signature(api.plan_job).parameters.keys() - {"job", "carried
     help="Set a param again: a secret, which no record has, or another value.",
 )
 @click.option(
-    "--unknown",
-    type=click.Choice(UNKNOWN_CHOICES),
-    default=KEEP,
-    show_default=True,
-    help="Whether a task whose end nobody saw is run again.",
+    "--rerun-unknown",
+    is_flag=True,
+    help="Also run tasks whose exit status is unknown; they may have done their work.",
 )
 @click.option(
     "--allow-changed", is_flag=True, help="Go on though the job file is not what it was for that run."
@@ -66,7 +62,7 @@ def resume(
     /,
     run: str | None,
     params: tuple[str, ...],
-    unknown: str,
+    rerun_unknown: bool,
     allow_changed: bool,
     as_json: bool,
     running: dict[str, Any],
@@ -85,7 +81,7 @@ def resume(
         raise UsageError(
             f"run {directory.run_id} still goes on; `mprun stop --run {directory.run_id}` ends it"
         )
-    earlier = resumption(directory, state, unknown)
+    earlier = resumption(directory, state, rerun_unknown=rerun_unknown)
     if state.finished is not None and state.finished.exit_code == 0:
         write(f"run {directory.run_id} has succeeded: there is nothing to resume")
         if as_json:
@@ -100,7 +96,8 @@ def resume(
     known = {name: value for name, value in earlier.params.items() if name not in given and value != HIDDEN}
     options = {name: value for name, value in earlier.options.items() if name in _PLANNING}
     job = read_job(earlier.file, known, params)
-    earlier = with_unrecorded(earlier, job, unknown)
+    if not rerun_unknown:
+        earlier = with_unrecorded(earlier, job)
     plan = api.plan_job(job, carried=earlier.carried, **options)
     result = execute(plan, launcher, options, resumes=earlier, **running)
     if as_json and os.path.exists(result.directory):

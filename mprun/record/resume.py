@@ -22,10 +22,6 @@ if TYPE_CHECKING:
     from mprun.jobfile.model import Job
     from mprun.record.run_state import RunState, TaskState
 
-# What to do with a task whose end nobody saw.
-KEEP, RERUN = "keep", "rerun"
-UNKNOWN_CHOICES = (KEEP, RERUN)
-
 # Of the files of a result.
 _SUFFIXES = (".json", ".repr")
 
@@ -46,11 +42,11 @@ class Resumption(Frozen):
     told: frozenset[str]
 
 
-def resumption(directory: RunDirectory, state: RunState, unknown: str = KEEP) -> Resumption:
-    """What of a run is carried over: what has succeeded, and what nobody knows the end of.
+def resumption(directory: RunDirectory, state: RunState, *, rerun_unknown: bool = False) -> Resumption:
+    """What of a run is carried over: tasks that succeeded, and tasks whose exit status is unknown.
 
-    That is run again only where `unknown` is `rerun`. Raises UsageError for a record that
-    does not even tell which job it is of.
+    The latter run again with `rerun_unknown`. Raises UsageError for a record that has lost
+    its beginning, which names the job.
     """
     started = state.started
     if started is None:
@@ -65,7 +61,7 @@ def resumption(directory: RunDirectory, state: RunState, unknown: str = KEEP) ->
         for name, task in its_state.tasks.items():
             if name not in told and (end := _end(before, task)).outcome != Outcome.CANCELLED:
                 told.add(name)
-                if _is_carried(directory, task, end, unknown):
+                if _is_carried(directory, task, end, rerun_unknown):
                     carried[name] = end
     return Resumption(
         directory=directory,
@@ -107,22 +103,20 @@ def _end(directory: RunDirectory, task: TaskState) -> Reused:
 
 
 def _unknown(directory: RunDirectory) -> str:
-    return f"nobody saw how it ended in run {directory.run_id}; `--unknown {RERUN}` runs it again"
+    return f"exit status unknown in run {directory.run_id}; `--rerun-unknown` runs it again"
 
 
-def _is_carried(directory: RunDirectory, task: TaskState, end: Reused, unknown: str) -> bool:
+def _is_carried(directory: RunDirectory, task: TaskState, end: Reused, rerun_unknown: bool) -> bool:
     if end.outcome != Outcome.SUCCEEDED:
-        return end.outcome == Outcome.UNKNOWN and unknown == KEEP
+        return end.outcome == Outcome.UNKNOWN and not rerun_unknown
     if task.finished is None or task.finished.result_kind == "none" or not end.attempts:
         return True
     # A result that is gone is not made up: the task runs again.
     return any(os.path.exists(directory.result(task.name, end.attempts) + suffix) for suffix in _SUFFIXES)
 
 
-def with_unrecorded(earlier: Resumption, job: Job, unknown: str = KEEP) -> Resumption:
-    """As it is, with what had begun when the engine was killed before it could write that down."""
-    if unknown == RERUN:
-        return earlier
+def with_unrecorded(earlier: Resumption, job: Job) -> Resumption:
+    """The same, with the tasks that had begun when the engine was killed before it could record that."""
     found = dict(earlier.carried)
     for directory in earlier.line:
         for name in _candidates(directory, job, len(earlier.told)):

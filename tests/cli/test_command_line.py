@@ -202,7 +202,7 @@ def test_each_option_has_an_environment_variable(desk):
         "MPRUN_VERBOSE": "1",
         "MPRUN_EVENTS": "copy.jsonl",
         "MPRUN_STATE_DIR": "state",
-        "MPRUN_START_TIMEOUT": "30",
+        "MPRUN_IMPORT_TIMEOUT": "30",
     }
     run = mprun("job.yaml", cwd=desk, env=variables, state_dir=None)
     assert (run.code, run.stdout) == (0, "")

@@ -105,7 +105,7 @@ def test_an_import_that_hangs_takes_with_it_what_it_started(victim, tmp_path):
         """,
         job="tasks: [{target: 'slow:run'}]\n",
     )
-    run = victim("job.yaml", "--start-timeout", "0.5")
+    run = victim("job.yaml", "--import-timeout", "0.5")
     ended = run.finish()
     assert (ended.code, ended.directory) == (2, None)
     assert "importing `slow` takes longer than 0.5s (--import-timeout)" in ended.stderr

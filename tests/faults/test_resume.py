@@ -199,16 +199,16 @@ def test_after_a_killed_engine_what_nobody_saw_end_is_run_again_only_if_asked(
         write(tmp_path, job_other="tasks: [{target: 'os:getpid'}]\n")
         assert mprun("job_other.yaml", cwd=tmp_path).code == 0
     mend(tmp_path)
-    run = resume(tmp_path, killed, *(["--unknown", "rerun"] if unknown else []))
+    run = resume(tmp_path, killed, *(["--rerun-unknown"] if unknown else []))
     if unknown:
         assert (run.code, ran(tmp_path)) == (0, {"a": 1, "b": 2, "c": 1, "alone": 1})
         return
     assert (run.code, ran(tmp_path)) == (1, {"a": 1, "b": 1, "alone": 1})
     assert (run.outcome("b"), run.outcome("c")) == ("unknown", "skipped")
-    assert f"nobody saw how it ended in run {killed}; `--unknown rerun` runs it again" in run.stderr
+    assert f"exit status unknown in run {killed}; `--rerun-unknown` runs it again" in run.stderr
     # It stays so, until somebody asks.
     assert resume(tmp_path).outcome("b") == "unknown"
-    assert resume(tmp_path, "--unknown", "rerun").code == 0
+    assert resume(tmp_path, "--rerun-unknown").code == 0
     assert ran(tmp_path) == {"a": 1, "b": 2, "c": 1, "alone": 1}
 
 
@@ -252,7 +252,7 @@ def test_what_was_started_and_not_recorded_is_not_run_again_unasked(victim, tmp_
         assert mprun("job_other.yaml", cwd=tmp_path).code == 0
     run = resume(tmp_path, killed)
     assert (run.code, run.outcome(name), ran(tmp_path)[name]) == (1, "unknown", 1)
-    assert resume(tmp_path, "--unknown", "rerun").code == 0
+    assert resume(tmp_path, "--rerun-unknown").code == 0
     assert ran(tmp_path)[name] == 2
 
 
@@ -295,7 +295,7 @@ def test_a_resume_that_is_killed_at_its_beginning_forgets_nothing(tmp_path, plac
         assert mprun_code("resume", cwd=tmp_path) == 2
         run = resume(tmp_path, min(os.listdir(tmp_path / ".mprun" / "runs")))
     else:
-        run = resume(tmp_path, "--unknown", "rerun")
+        run = resume(tmp_path, "--rerun-unknown")
     assert run.code == 0, run.stderr
     counts = ran(tmp_path)
     assert (counts["a"], counts["alone"], run.result("c")) == (1, 1, [1, 2])

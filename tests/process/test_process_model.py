@@ -662,7 +662,7 @@ def test_an_import_that_goes_wrong_is_told_and_nothing_is_started(tmp_path, meth
         bad=code,
         job="tasks:\n  - target: os:mkdir\n    args: [was-started]\n  - target: bad:run\n",
     )
-    arguments = ("job.yaml", "--start-method", method, "--start-timeout", "1" if case == "hang" else "20")
+    arguments = ("job.yaml", "--start-method", method, "--import-timeout", "1" if case == "hang" else "20")
     run = mprun(*arguments, cwd=tmp_path)
     assert (run.code, run.stdout, run.directory) == (2, "", None)
     assert said in run.stderr

@@ -89,7 +89,7 @@ def test_system_exit_can_be_retried_and_expected(tmp_path):
 def test_a_limit_of_years_is_a_limit(tmp_path):
     write(tmp_path, work="def call(): pass\n")
     write(tmp_path, job="timeout: 9000d\ntasks: [{target: 'work:call', timeout: 9000d}]")
-    run = mprun("job.yaml", "--events", "-", "--start-timeout", "900000000", cwd=tmp_path)
+    run = mprun("job.yaml", "--events", "-", "--import-timeout", "900000000", cwd=tmp_path)
     assert run.code == 0, run.stderr
 
 

@@ -651,7 +651,7 @@ def test_a_run_is_ended_after_it_went_on(go, tmp_path, number):
 def test_ctrl_z_while_targets_are_imported(go, tmp_path):
     run = go(
         "tasks: [{target: 'slow:run'}]\n",
-        "--start-timeout",
+        "--import-timeout",
         "2",
         more={
             "slow": """\

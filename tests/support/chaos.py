@@ -264,7 +264,7 @@ class Round:
             yield "false success", finished
 
     def _not_resumed(self, run_id, events, succeeded, before):
-        code, said = self.command("resume", run_id, "--unknown", "rerun")
+        code, said = self.command("resume", run_id, "--rerun-unknown")
         if code != 0:
             yield "not resumed", (code, said)
             return
