@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mprun.jobfile.units import seconds
+from mprun.jobfile import units
 from mprun.record.state_dir import DEFAULT
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ def to_seconds(_: click.Context, option: click.Parameter, value: str | None) -> 
     if value is None:
         return None
     try:
-        return seconds(float(value) if value.replace(".", "", 1).isdecimal() else value)
+        return units.to_seconds(float(value) if value.replace(".", "", 1).isdecimal() else value)
     except ValueError as error:
         raise click.BadParameter(str(error)) from None
 

@@ -7,7 +7,7 @@ import signal
 from typing import TYPE_CHECKING, Any
 
 from mprun.engine import expectations
-from mprun.jobfile import sizes
+from mprun.jobfile.units import size_text
 from mprun.launcher.channel import attempt_succeeded
 from mprun.record import results
 from mprun.scheduling.retry import AttemptResult
@@ -65,7 +65,7 @@ def limit_reached(limits: Limits | None, report: Exited, error: results.Failure 
     if error is None:
         return ""
     if limits.memory is not None and ("MemoryError" in error.names or error.errno == errno.ENOMEM):
-        return f"limits.memory of {sizes.to_text(limits.memory)} was reached"
+        return f"limits.memory of {size_text(limits.memory, ' ')} was reached"
     if limits.open_files is not None and error.errno == errno.EMFILE:
         return f"limits.open_files of {limits.open_files} was reached"
     return ""

@@ -114,7 +114,7 @@ class JobLoader:
             pythonpath=tuple(dict.fromkeys(self._pythonpath)),
             max_parallel=raw.get("max_parallel"),
             fail_fast=bool(raw.get("fail_fast", False)),
-            timeout=task_builder.seconds_of(raw.get("timeout")),
+            timeout=task_builder.optional_seconds(raw.get("timeout")),
             resources=self._tokens,
             params={name: HIDDEN if name in scope.secrets else value for name, value in scope.params.items()},
             tasks=tasks,
@@ -383,4 +383,4 @@ def _sha256(path: str) -> str:
 def _join_entry(entry: Any) -> JoinEntry:
     if isinstance(entry, str):
         return JoinEntry(task=entry)
-    return JoinEntry(task=entry["task"], timeout=task_builder.seconds_of(entry.get("timeout")))
+    return JoinEntry(task=entry["task"], timeout=task_builder.optional_seconds(entry.get("timeout")))

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any
 from mprun.frozen import Frozen
 from mprun.jobfile.model import Dependency, Expect, Limits, Ready, Retry, Stop, Task, signal_name
 from mprun.jobfile.references import ReferenceProblem, Resolver, compiled, references
-from mprun.jobfile.sizes import to_bytes
 from mprun.jobfile.syntax.document import plain
 from mprun.jobfile.task_checks import RUN_KEYS, task_name
-from mprun.jobfile.units import seconds
+from mprun.jobfile.units import to_bytes, to_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -108,7 +107,7 @@ def build_task(context: FileContext, number: int, keys: dict[str, Any], axes: tu
         axes=axes,
         foreach=tree(foreach) if isinstance(foreach, str) else None,
         retry=_retry(keys.get("retry")),
-        timeout=seconds_of(keys.get("timeout")),
+        timeout=optional_seconds(keys.get("timeout")),
         stop=_stop(keys.get("stop") or {}),
         # As a default it is for the daemons: what else is restarted never ends.
         restart=(keys.get("restart") or "never") if keys.get("daemon") else "never",
@@ -224,9 +223,9 @@ def _retry(value: Any) -> Retry:
     return Retry(
         # Who says how to retry, and not how often, wants it once.
         retries=value.get("retries", 1),
-        delay=seconds(value.get("delay", 0)),
+        delay=to_seconds(value.get("delay", 0)),
         backoff=float(value.get("backoff", 1)),
-        max_delay=None if longest is None else seconds(longest),
+        max_delay=None if longest is None else to_seconds(longest),
         jitter=float(value.get("jitter", 0)),
         exceptions=tuple(value.get("exceptions") or ()),
         exit_codes=tuple(value.get("exit_codes") or ()),
@@ -240,7 +239,7 @@ def _stop(value: dict[str, Any]) -> Stop:
     name, grace = value.get("signal"), value.get("grace")
     return Stop(
         signal=default.signal if name is None else signal_name(name),
-        grace=default.grace if grace is None else seconds(grace),
+        grace=default.grace if grace is None else to_seconds(grace),
     )
 
 
@@ -267,8 +266,8 @@ def _ready(value: dict[str, Any] | None) -> Ready | None:
     default = Ready(kind=kind, what=str(value[kind]))
     timeout, interval = value.get("timeout"), value.get("interval")
     return default.replace(
-        timeout=default.timeout if timeout is None else seconds(timeout),
-        interval=default.interval if interval is None else seconds(interval),
+        timeout=default.timeout if timeout is None else to_seconds(timeout),
+        interval=default.interval if interval is None else to_seconds(interval),
     )
 
 
@@ -277,22 +276,22 @@ def _limits(value: dict[str, Any] | None) -> Limits | None:
         return None
     cpus = value.get("cpus")
     return Limits(
-        memory=_bytes(value.get("memory")),
-        cpu_time=seconds_of(value.get("cpu_time")),
+        memory=_optional_bytes(value.get("memory")),
+        cpu_time=optional_seconds(value.get("cpu_time")),
         open_files=value.get("open_files"),
         nice=value.get("nice"),
         cpus=tuple(cpus) if isinstance(cpus, list) else cpus,
-        log=_bytes(value.get("log")),
+        log=_optional_bytes(value.get("log")),
     )
 
 
-def _bytes(value: Any) -> int | None:
+def _optional_bytes(value: Any) -> int | None:
     return None if value is None else to_bytes(value)
 
 
-def seconds_of(value: Any) -> float | None:
+def optional_seconds(value: Any) -> float | None:
     """A duration in seconds, None where there is none."""
-    return None if value is None else seconds(value)
+    return None if value is None else to_seconds(value)
 
 
 def listed(value: Any) -> list[str]:

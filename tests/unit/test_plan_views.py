@@ -10,7 +10,6 @@ from support.plans import ORIGIN, job, plan, task
 
 from mprun.cli.views.plan_graph import dot_lines, mermaid_lines
 from mprun.cli.views.plan_json import plan_json
-from mprun.cli.views.plan_notes import period, quantity
 from mprun.cli.views.plan_text import WIDTH, plan_lines
 from mprun.jobfile.dependencies import NameIndex, link
 from mprun.jobfile.matrix import combinations
@@ -197,45 +196,6 @@ def test_a_plan_of_nothing_has_a_head():
     empty = plan_tasks(job((task("a", 0),)), cpus=2, default_method="fork", selection=[])
     assert text(empty)[1:] == ["join: nothing"]
     assert document(empty)["tasks"] == []
-
-
-@pytest.mark.parametrize(
-    ("seconds", "shown"),
-    [
-        (0, "0s"),
-        (0.0005, "0.5ms"),
-        (0.5, "500ms"),
-        (1, "1s"),
-        (1.5, "1.5s"),
-        (60, "1m"),
-        (90.25, "1m30.25s"),
-        (3600, "1h"),
-        (3661, "1h1m1s"),
-        (86_400, "1d"),
-        (1e9, "11574d1h46m40s"),
-        (float("inf"), "infs"),
-    ],
-)
-def test_a_period_is_written_as_in_a_job_file(seconds, shown):
-    assert period(seconds) == shown
-
-
-@pytest.mark.parametrize(
-    ("size", "shown"),
-    [
-        (0, "0B"),
-        (1, "1B"),
-        (1000, "1kB"),
-        (1024, "1KiB"),
-        (1_000_000, "1MB"),
-        (512 * 2**20, "512MiB"),
-        (10**9, "1GB"),
-        (2**40, "1TiB"),
-        (1234, "1234B"),
-    ],
-)
-def test_a_quantity_is_written_in_its_largest_whole_unit(size, shown):
-    assert quantity(size) == shown
 
 
 # -- JSON

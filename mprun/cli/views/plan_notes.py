@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from mprun.jobfile.model import Stop
 from mprun.jobfile.references import as_text, references, shown
+from mprun.jobfile.units import duration_text, size_text
 from mprun.reporters.format import count
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def _dependency(dependency: Dependency) -> str:
 
 
 def _ready(ready: Ready) -> str:
-    within = "" if ready.timeout == _READY_TIMEOUT else f" within {period(ready.timeout)}"
+    within = "" if ready.timeout == _READY_TIMEOUT else f" within {duration_text(ready.timeout)}"
     return f"ready {ready.kind} {_text(ready.what)}{within}"
 
 
@@ -72,9 +73,9 @@ def _endings(task: Task) -> Iterator[str]:
     if task.retry.retries:
         yield _retries(task.retry)
     if task.timeout is not None:
-        yield f"timeout {period(task.timeout)}"
+        yield f"timeout {duration_text(task.timeout)}"
     if task.stop != _DEFAULT_STOP:
-        yield f"stopped by {task.stop.signal}, killed {period(task.stop.grace)} later"
+        yield f"stopped by {task.stop.signal}, killed {duration_text(task.stop.grace)} later"
     if task.restart != "never":
         yield f"restart {task.restart}"
 
@@ -82,18 +83,18 @@ def _endings(task: Task) -> Iterator[str]:
 def _retries(retry: Retry) -> str:
     text = count(retry.retries, "retry", "retries")
     if retry.delay:
-        text += f" after {period(retry.delay)}"
+        text += f" after {duration_text(retry.delay)}"
         text += f" × {retry.backoff:g}" if retry.backoff != 1 else ""
-        text += f" up to {period(retry.max_delay)}" if retry.max_delay is not None else ""
+        text += f" up to {duration_text(retry.max_delay)}" if retry.max_delay is not None else ""
     reasons = [*retry.exceptions, *(f"exit {code}" for code in retry.exit_codes)]
     return f"{text} on {_some(reasons)}" if reasons else text
 
 
 def _limits(limits: Limits) -> Iterator[str]:
     if limits.memory is not None:
-        yield f"memory {quantity(limits.memory)}"
+        yield f"memory {size_text(limits.memory)}"
     if limits.cpu_time is not None:
-        yield f"cpu time {period(limits.cpu_time)}"
+        yield f"cpu time {duration_text(limits.cpu_time)}"
     if limits.open_files is not None:
         yield f"open files {limits.open_files}"
     if limits.nice is not None:
@@ -103,7 +104,7 @@ def _limits(limits: Limits) -> Iterator[str]:
     elif limits.cpus is not None:
         yield f"on {count(limits.cpus, 'core')}"
     if limits.log is not None:
-        yield f"log {quantity(limits.log)}"
+        yield f"log {size_text(limits.log)}"
 
 
 def _expected(expect: Expect, resolved: Callable[[Any], Any]) -> Iterator[str]:
@@ -116,9 +117,9 @@ def _expected(expect: Expect, resolved: Callable[[Any], Any]) -> Iterator[str]:
     if expect.output is not None:
         yield f"output like `{_text(expect.output)}`"
     if expect.max_seconds is not None:
-        yield f"at most {period(expect.max_seconds)}"
+        yield f"at most {duration_text(expect.max_seconds)}"
     if expect.max_rss is not None:
-        yield f"at most {quantity(expect.max_rss)}"
+        yield f"at most {size_text(expect.max_rss)}"
 
 
 def _some(entries: list[str]) -> str:
@@ -129,27 +130,3 @@ def _some(entries: list[str]) -> str:
 def _text(value: Any) -> str:
     text = as_text(shown(value))
     return text if len(text) <= VALUE_LIMIT else text[: VALUE_LIMIT - 1] + "…"
-
-
-def period(seconds: float) -> str:
-    """Seconds as a job file writes them: `500ms`, `1.5s`, `1m30s`, `2h`; nothing is rounded away."""
-    if 0 < seconds < 1:
-        return f"{seconds * 1000:g}ms"
-    if seconds < 60 or seconds >= 1e15:
-        return f"{seconds:g}s"
-    whole, text = int(seconds), ""
-    for unit, length in (("d", 86_400), ("h", 3600), ("m", 60)):
-        text += f"{whole // length}{unit}" if whole >= length else ""
-        whole %= length
-    rest = whole + round(seconds % 1, 3)
-    return f"{text}{rest:g}s" if rest else text
-
-
-def quantity(size: int) -> str:
-    """Bytes as a job file writes them, in the largest unit that leaves no rest: `512MiB`, `1GB`."""
-    units = [(f"{letter}B", 1000**power) for power, letter in enumerate("kMGT", start=1)]
-    units += [(f"{letter}iB", 1024**power) for power, letter in enumerate("KMGT", start=1)]
-    for unit, length in sorted(units, key=lambda pair: -pair[1]):
-        if size and size % length == 0:
-            return f"{size // length}{unit}"
-    return f"{size}B"

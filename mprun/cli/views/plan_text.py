@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from mprun.cli.views.plan_notes import notes, period
+from mprun.cli.views.plan_notes import notes
 from mprun.cli.views.plan_values import known, params, starts
 from mprun.jobfile.references import Reference, Template, as_text, shown
+from mprun.jobfile.units import duration_text
 from mprun.reporters.format import columns, count, headline, span, visible
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ def _joins(plan: Plan) -> Iterator[str]:
         return
     joins = (
         _flat(plan.tasks[entry.task].name)
-        + (f" ({period(entry.timeout)} at most)" if entry.timeout is not None else "")
+        + (f" ({duration_text(entry.timeout)} at most)" if entry.timeout is not None else "")
         for entry in plan.join
     )
     yield from _listed("join:", joins) if plan.join else iter(["join: nothing"])
