@@ -24,7 +24,7 @@ from collections import deque
 from pathlib import Path
 from typing import Any, cast
 
-from mprun.launcher.worker import Assignment
+from mprun.launcher.channel import AFTER, KEY, LOG
 
 KINDS = ("file", "full", "matrix")
 
@@ -69,7 +69,7 @@ class Paper:
         if kind == "prepare":
             self._answer("prepared", os.getpid(), "MainProcess", [], [])
         elif kind == "start":
-            self._waiting.append(details)
+            self._waiting.append(details[0])
 
     def _answer(self, *report: Any) -> None:
         self._answers.append(report)
@@ -83,12 +83,13 @@ class Paper:
                 *(0.001234567, 0.0012, 12345678, 1, (), False),
             )
         while self._waiting and len(self._running) < self._at_once:
-            key, todo, after = self._waiting[0]
-            if any(before in self._running for before, _ in after):
+            request = self._waiting[0]
+            key = request[KEY]
+            if any(before in self._running for before, _ in request[AFTER]):
                 break
             self._waiting.popleft()
             self._running.append(key)
-            os.close(os.open(Assignment((*todo, None, 0)).log, os.O_WRONLY | os.O_CREAT, 0o600))
+            os.close(os.open(request[LOG], os.O_WRONLY | os.O_CREAT, 0o600))
             self._answer("started", key, now, 12345, 12344, 123456789)
         data = marshal.dumps(self._answers, 2)
         data = len(data).to_bytes(4, "big") + data

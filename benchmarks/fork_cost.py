@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable
 
 from mprun.launcher import fork, launcher
-from mprun.launcher.worker import Assignment, Process, share_with_forks
+from mprun.launcher.worker import Process, share_with_forks
 
 FORKS = 300
 
@@ -35,23 +35,12 @@ def task(directory: str) -> Callable[[], int]:
     copied = Process("fork", "fork")
     share_with_forks(copied, fork.launcher_pidfd[0])
     copied.warm_up()
-    todo: tuple[object, ...] = (
-        "noop",
-        1,
-        1,
-        False,
-        "fork",
-        "",
-        None,
-        None,
-        (),
-        {},
-        f"{directory}/log",
-        f"{directory}/result",
-    )
+    # The fields of PROCESS_REQUEST.
+    begin: tuple[object, ...] = ((0, 1), "noop", 1, False, "fork", "", None, None, (), {})
+    end: tuple[object, ...] = (f"{directory}/log", f"{directory}/result", {}, None, (), noop)
 
     def run() -> int:
-        copied.assignment = Assignment((*todo, {}, None, noop, os.getpid()))
+        copied.request = (*begin, *end, os.getpid())
         held = fork.Fork(copied)
         select.select([held.pidfd], [], [])
         usage = os.wait4(held.pid, 0)[2]

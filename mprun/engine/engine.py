@@ -304,7 +304,9 @@ class Engine:
                 act(instruction)
 
     def _start(self, instruction: Start) -> None:
-        self._executor.start(self._handover.order(instruction.task, instruction.attempt, instruction.after))
+        self._executor.start(
+            self._handover.start_request(instruction.task, instruction.attempt, instruction.after)
+        )
 
     def _cancel_start(self, instruction: CancelStart) -> None:
         self._executor.cancel((instruction.task, instruction.attempt))

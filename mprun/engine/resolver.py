@@ -17,7 +17,7 @@ from mprun.scheduling.plan import plan_instance
 from mprun.scheduling.task_run import WHEN_IS_FALSE
 
 if TYPE_CHECKING:
-    from mprun.jobfile.model import Expect, Task
+    from mprun.jobfile.model import Expect, Limits, Task
     from mprun.jobfile.references import Reference
     from mprun.record.state_dir import RunDirectory
     from mprun.scheduling.dispatch import Attempts
@@ -183,8 +183,8 @@ class TaskResolver:
         folder = os.path.dirname(os.path.abspath(task.document.source.path))
         return os.path.normpath(os.path.join(folder, path))
 
-    def order(self, number: int, attempt: int, after: Attempts = ()) -> StartRequest:
-        """What the executor is to be told of an attempt. Raises ReferenceProblem."""
+    def start_request(self, number: int, attempt: int, after: Attempts = ()) -> StartRequest:
+        """The request to start an attempt. Raises ReferenceProblem."""
         planned = self._tasks[number]
         task = planned.task
         call = self.call(number)
@@ -193,7 +193,8 @@ class TaskResolver:
             name=planned.name,
             position=task.position,
             daemon=task.daemon,
-            start_method=planned.start_method,
+            # A command needs neither a fork server nor a new Python.
+            start_method=planned.start_method if call.command is None else "fork",
             target=task.target,
             command=call.command,
             args=call.args,
@@ -202,7 +203,7 @@ class TaskResolver:
             result=self._directory.result(planned.name, attempt),
             env=call.env,
             cwd=call.cwd,
-            limits=task.limits,
+            limits=process_limits(task.limits),
             after=tuple(((before, which), seconds) for before, which, seconds in after),
         )
 
@@ -259,6 +260,13 @@ class TaskResolver:
             message = f"the result of `{planned.name}` is no JSON value: only its repr was kept"
             raise ReferenceProblem(message, str(reference))
         return value
+
+
+def process_limits(limits: Limits | None) -> dict[str, Any] | None:
+    """The limits that a process sets for itself, by name; None if there are none."""
+    if limits is None:
+        return None
+    return {name: value for name, value in limits.to_dict().items() if name != "log" and value is not None}
 
 
 def _kind(value: Any) -> str:

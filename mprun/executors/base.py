@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 from mprun.frozen import Frozen
 
 if TYPE_CHECKING:
-    from mprun.jobfile.model import Limits
     from mprun.launcher.channel import AttemptKey
 
 
@@ -44,10 +43,12 @@ class PrepareRequest(Frozen):
 class StartRequest(Frozen):
     """One attempt to start: the process's name and kind, and what it is to do.
 
-    That is a `target` with its arguments or a `command`, of which the other is None; the
-    words of a command are exec'd as they are, by a fork whatever the `start_method`.
-    `log` is a file's path, `result` one without its suffix. It starts by itself `after` these
-    attempts, each with the seconds that it may take: see `mprun.scheduling.instructions.Start`.
+    Either `target` or `command` is None. `command` is a program and its arguments, which the
+    process executes without a shell; its `start_method` is `fork`. `limits` are those that the
+    process sets for itself, by their names in the job file. `log` is the path of a file,
+    `result` one without its suffix. The attempt starts once the attempts in `after` have
+    succeeded, each within its timeout in seconds: see `mprun.scheduling.instructions.Start`.
+    `mprun.launcher.channel` defines in which order the fields travel.
     """
 
     key: AttemptKey
@@ -63,7 +64,7 @@ class StartRequest(Frozen):
     env: dict[str, str]
     cwd: str | None
     command: tuple[str, ...] | None = None
-    limits: Limits | None = None
+    limits: dict[str, Any] | None = None
     after: tuple[tuple[AttemptKey, float | None], ...] = ()
 
 
@@ -164,7 +165,7 @@ class Executor(Protocol):
     def prepare(self, preparation: PrepareRequest) -> None:
         """Resolve and bind every call; answered by `PrepareReply`."""
 
-    def start(self, order: StartRequest) -> None:
+    def start(self, request: StartRequest) -> None:
         """Start an attempt once a place is free; answered by `Started` and `Exited`, or `NotStarted`.
 
         Some are handed over before there is a place for them (`mprun.scheduling.scheduler.AHEAD`), and wait

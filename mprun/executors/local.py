@@ -19,12 +19,11 @@ from mprun.executors.base import (
     Suspended,
 )
 from mprun.executors.subreaper import Guard
-from mprun.launcher.channel import EngineChannel
+from mprun.launcher.channel import EngineChannel, pack_start_request
 from mprun.linux import procfs
 
 if TYPE_CHECKING:
     from mprun.executors.base import PrepareRequest, Report, StartRequest
-    from mprun.jobfile.model import Limits
     from mprun.launcher.channel import AttemptKey
 
 
@@ -68,27 +67,8 @@ class LocalExecutor:
         }
         self._end.send("prepare", options, [call.to_tuple() for call in preparation.calls])
 
-    def start(self, order: StartRequest) -> None:
-        # A command has no use for a fork server or a new Python.
-        method = order.start_method if order.command is None else "fork"
-        # The fields of `mprun.launcher.worker.Assignment`, but for what only the launcher knows.
-        todo = (
-            order.name,
-            order.position,
-            order.key[1],
-            order.daemon,
-            method,
-            order.target,
-            order.command,
-            _limits(order.limits),
-            order.args,
-            order.kwargs,
-            order.log,
-            order.result,
-            order.env,
-            order.cwd,
-        )
-        self._end.send("start", order.key, todo, order.after)
+    def start(self, request: StartRequest) -> None:
+        self._end.send("start", pack_start_request(request))
 
     def cancel(self, key: AttemptKey) -> None:
         self._end.send("cancel", key)
@@ -176,13 +156,6 @@ def _how_it_ended(status: int) -> str:
     import signal
 
     return f"killed by {signal.Signals(-code).name}"
-
-
-def _limits(limits: Limits | None) -> dict[str, Any] | None:
-    """Those that the process is to set for itself, by name; None where there are none."""
-    if limits is None:
-        return None
-    return {name: value for name, value in limits.to_dict().items() if name != "log" and value is not None}
 
 
 def _report(kind: str, facts: list[Any]) -> Report:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 
+from mprun.launcher.channel import COMMAND, DAEMON, KEY, LOG, NAME
 from mprun.linux import procfs
 
 TYPE_CHECKING = False
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from mprun.launcher.channel import AttemptKey, PackedStartRequest
     from mprun.launcher.fork import ProcessHandle
     from mprun.launcher.reaper import ProcessIdentity
 
@@ -24,6 +26,11 @@ class Attempt:
     `program` says whether it becomes one that is not ours. Raises OSError with what hinders
     its start.
     """
+
+    key: AttemptKey
+    name: str
+    daemon: bool
+    log: str
 
     __slots__ = (
         "asked",
@@ -41,16 +48,16 @@ class Attempt:
 
     def __init__(
         self,
-        key: tuple[int, int],
-        todo: tuple[Any, ...],
+        request: PackedStartRequest,
         start: Callable[[Any], ProcessHandle],
         argument: object,
         ticks: int | None = None,
     ) -> None:
-        self.key = key
-        # The fields of `mprun.launcher.worker.Assignment`.
-        self.name, _, _, self.daemon, _, _, command, _, _, _, self.log, _, _, _ = todo
-        self.program = command is not None
+        self.key = request[KEY]
+        self.name = request[NAME]
+        self.daemon = request[DAEMON]
+        self.log = request[LOG]
+        self.program = request[COMMAND] is not None
         # Whether it was sent a signal.
         self.asked = False
         self.orphans: tuple[int, ...] = ()

@@ -10,14 +10,33 @@ anything else.
 from __future__ import annotations
 
 import marshal
+from _operator import attrgetter
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from _socket import socket
     from typing import Any
 
-    # An attempt: the task's place in the plan, from 0, and the attempt's number, from 1.
+    # An attempt: the task's index in the plan, from 0, and the attempt's number, from 1.
     AttemptKey = tuple[int, int]
+    # A start request as it travels: the fields of START_REQUEST.
+    PackedStartRequest = tuple[Any, ...]
+
+# The fields of `mprun.executors.base.StartRequest`, in the order in which they travel. A request is
+# packed as a plain tuple, because a task pays for every object that its fork copies; whoever
+# reads one uses the positions below. The worker unpacks it in one statement instead, because a
+# spawned child imports the worker and nothing else: a test compares the order of its names.
+START_REQUEST = (
+    *("key", "name", "position", "daemon", "start_method", "target", "command", "limits"),
+    *("args", "kwargs", "log", "result", "env", "cwd", "after"),
+)
+KEY, NAME, POSITION, DAEMON, START_METHOD, TARGET, COMMAND, LIMITS = range(8)
+ARGS, KWARGS, LOG, RESULT, ENV, CWD, AFTER = range(8, 15)
+# What the launcher appends before it passes the request to a process: the function that it has
+# resolved for a fork, else None, and the pid that the process must find as its parent.
+PROCESS_REQUEST = (*START_REQUEST, "function", "parent")
+
+pack_start_request = attrgetter(*START_REQUEST)
 
 _LENGTH = 4
 _CHUNK = 1 << 18

@@ -30,11 +30,11 @@ from mprun.launcher import (
     targets,
 )
 from mprun.launcher.attempt import Attempt
-from mprun.launcher.channel import LauncherChannel
+from mprun.launcher.channel import AFTER, COMMAND, KEY, LIMITS, START_METHOD, TARGET, LauncherChannel
 from mprun.launcher.prefork import Prefork
 from mprun.launcher.resolution import Resolution
 from mprun.launcher.start_queue import StartQueue
-from mprun.launcher.worker import Assignment, Process, flush_output, open_output, share_with_forks
+from mprun.launcher.worker import Process, flush_output, open_output, share_with_forks
 from mprun.linux import procfs
 
 TYPE_CHECKING = False
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from _socket import socket
     from typing import Any
 
-    from mprun.launcher.channel import AttemptKey
+    from mprun.launcher.channel import AttemptKey, PackedStartRequest
 
 # How often the number of a task's threads is looked at, in seconds; more tasks, less often.
 SAMPLE_INTERVAL = 0.25
@@ -66,7 +66,7 @@ class Launcher:
         self._reaper = reaper.Reaper(self._children)
         self._attempts: dict[int, Attempt] = {}
         self._by_key: dict[AttemptKey, Attempt] = {}
-        self._backlog = StartQueue()
+        self._queue = StartQueue()
         self._standby = Prefork()
         # The attempt that was started last.
         self._last: AttemptKey = (-1, 0)
@@ -107,18 +107,18 @@ class Launcher:
                 return False
         # One start a turn: an end that comes meanwhile waits for one fork, not for all.
         self._busy = False
-        if self._backlog.requests and not (self._suspended or (self._shortage.lasts and self._is_short())):
-            request = self._backlog.take()
+        if self._queue.entries and not (self._suspended or (self._shortage.lasts and self._is_short())):
+            request = self._queue.take()
             if request is not None:
                 self._busy = True
-                self._start(*request)
-        if self._backlog.held and self._standby.is_wanted:
+                self._start(request)
+        if self._queue.held_count and self._standby.is_wanted:
             self._have_one_stand_by()
         if self._dumps:
             self._signal_what_has_dumped()
         if (now := monotonic()) >= self._next_sample:
             self._sample(now)
-        if self._urgent or not self._backlog.requests or now - self._flushed >= HOLD:
+        if self._urgent or not self._queue.entries or now - self._flushed >= HOLD:
             self._engine.flush()
             self._flushed, self._urgent = now, False
         return True
@@ -138,9 +138,9 @@ class Launcher:
         requests = self._engine.receive()
         for kind, *details in requests or ():
             if kind == "start":
-                self._queue(*details)
+                self._enqueue(*details)
             elif kind == "cancel":
-                self._report_cancelled(self._backlog.cancel(*details))
+                self._report_cancelled(self._queue.cancel(*details))
             elif kind == "signal":
                 self._signal(*details)
             elif kind == "prepare":
@@ -155,13 +155,11 @@ class Launcher:
         """Whether it is not yet time to try again what there was no room for."""
         return self._shortage.remaining(monotonic()) > 0
 
-    def _queue(
-        self, key: AttemptKey, todo: tuple[Any, ...], after: tuple[tuple[AttemptKey, float | None], ...]
-    ) -> None:
-        self._backlog.add(key, todo, after)
-        if not all(before in self._by_key or before in self._backlog for before, _ in after):
-            # One of them has ended, as a report says that is on its way.
-            self._report_cancelled(self._backlog.cancel(key))
+    def _enqueue(self, request: PackedStartRequest) -> None:
+        self._queue.add(request)
+        if not all(key in self._by_key or key in self._queue for key, _ in request[AFTER]):
+            # One of them has ended, and the engine has not read the report yet.
+            self._report_cancelled(self._queue.cancel(request[KEY]))
 
     def _report_cancelled(self, keys: list[AttemptKey]) -> None:
         for key in keys:
@@ -178,7 +176,7 @@ class Launcher:
         # From now on there may be somebody to look after: whoever forked us had us killed with it.
         parent_death.continue_on_parent_death()
         _redirect_output(options["log"])
-        self._backlog.slots = options["max_parallel"]
+        self._queue.free_slots = options["max_parallel"]
         environment.tag_run(options["run_id"])
         targets.set_import_path(options["import_path"])
         resolution = Resolution(self._say_importing)
@@ -213,70 +211,71 @@ class Launcher:
 
     # ---- starting and signalling
 
-    def _start(self, key: AttemptKey, todo: tuple[Any, ...]) -> None:
+    def _start(self, request: PackedStartRequest) -> None:
+        key = request[KEY]
         try:
-            attempt = self._begin(key, todo)
+            attempt = self._begin(request)
         except OSError as error:
             now = monotonic()
             if self._shortage.postpones(key, error.errno, now, others=bool(self._attempts)):
-                self._backlog.put_back(key, todo)
+                self._queue.put_back(request)
             else:
                 self._shortage.over()
                 self._engine.send("not_started", key, now, error.strerror or str(error))
-                self._report_cancelled(self._backlog.ended(key))
+                self._report_cancelled(self._queue.attempt_ended(key))
             return
         if self._shortage.lasts:
             self._shortage.over()
-        if self._backlog.held:
+        if self._queue.held_count:
             self._standby.started(attempt.clock)
             self._last = key
         held = attempt.popen
-        self._backlog.slots -= not attempt.daemon
+        self._queue.free_slots -= not attempt.daemon
         self._attempts[held.waiter] = self._by_key[key] = attempt
         self._epoll.register(held.waiter, EPOLLIN)
-        self._engine.send("started", key, attempt.clock, held.pid, self._parents[todo[4]], attempt.ticks)
+        parent = self._parents[request[START_METHOD]]
+        self._engine.send("started", key, attempt.clock, held.pid, parent, attempt.ticks)
 
-    def _begin(self, key: AttemptKey, todo: tuple[Any, ...]) -> Attempt:
-        """Give an attempt a process. Raises OSError with what hinders that."""
-        method = todo[4]
+    def _begin(self, request: PackedStartRequest) -> Attempt:
+        """Give an attempt a process. Raises OSError if that is not possible."""
+        method = request[START_METHOD]
         if failpoints.armed:
             failpoints.reached("launcher.starting")
         if method == "fork":
-            if self._standby.number and (standing := self._standby.take(key)) is not None:
+            if self._standby.number and (standing := self._standby.take(request[KEY])) is not None:
                 with contextlib.suppress(ChildProcessError):
-                    return Attempt(key, todo, fork.HeldFork.open, standing, standing.ticks)
+                    return Attempt(request, fork.HeldFork.open, standing, standing.ticks)
                 standing.give_up()
-            self._assign(todo)
-            return Attempt(key, todo, fork.Fork, self._copied)
-        assignment = Assignment((*todo, None, self._parents[method]))
-        return Attempt(key, todo, self._start_by_another, assignment)
+            self._assign(request)
+            return Attempt(request, fork.Fork, self._copied)
+        return Attempt(request, self._start_by_another, (*request, None, self._parents[method]))
 
-    def _assign(self, todo: tuple[Any, ...]) -> None:
-        """Give the next fork an assignment."""
-        if todo[6] is not None or todo[7]:
-            preload.for_task(todo[6], todo[7])
+    def _assign(self, request: PackedStartRequest) -> None:
+        """Give the next fork its request."""
+        if request[COMMAND] is not None or request[LIMITS]:
+            preload.for_task(request[COMMAND], request[LIMITS])
         if self._forks < 2:
             self._forks += 1
             if self._forks == 2:
                 preload.for_results()
-        self._copied.assignment = (*todo, self._calls.get(todo[5]), self._pid)
+        self._copied.request = (*request, self._calls.get(request[TARGET]), self._pid)
 
     def _have_one_stand_by(self) -> None:
         """While the attempt that was started last runs, fork for the first that is to follow it."""
-        following = self._backlog.behind(self._last)
-        if following is not None and following[1][4] == "fork" and not self._suspended:
+        following = self._queue.first_after(self._last)
+        if following is not None and following[START_METHOD] == "fork" and not self._suspended:
             # Where there is no room for it, whoever starts the attempt will see, and try again.
             with contextlib.suppress(OSError, ImportError):
-                self._assign(following[1])
-                self._standby.prepare(following[0], self._copied, monotonic())
+                self._assign(following)
+                self._standby.prepare(following[KEY], self._copied, monotonic())
 
-    def _start_by_another(self, assignment: Assignment) -> fork.ProcessHandle:
+    def _start_by_another(self, request: tuple[Any, ...]) -> fork.ProcessHandle:
         # It needs sockets, temporary files and more, which a launcher that forks must not hold.
         from mprun.launcher import spawn
 
         # The fork server may be at its own imports still.
         with parent_death.ending_with_the_engine(self._end, self._engine_pid):
-            return spawn.start(assignment, self._method)
+            return spawn.start(request, self._method)
 
     def _signal(self, key: AttemptKey, name: str, dump: bool) -> None:
         attempt = self._by_key.get(key)
@@ -333,7 +332,7 @@ class Launcher:
             failpoints.reached("launcher.reaped")
         self._epoll.unregister(held.waiter)
         del self._attempts[held.waiter], self._by_key[attempt.key]
-        self._backlog.slots += not attempt.daemon
+        self._queue.free_slots += not attempt.daemon
         held.close()
         if self._reaper.spared or self._children.count() != len(self._attempts) + self._standby.number:
             for pid, traces in self._reaper.bury(self._pids()).items():
@@ -341,13 +340,14 @@ class Launcher:
                 if pid != held.pid:
                     self._left_by(attempt, traces).orphans += (pid,)
         self._engine.send("exited", *attempt.ending(clock, code))
-        if before := self._backlog.held:
-            ended = self._backlog.ended(attempt.key, code, asked=attempt.asked, seconds=clock - attempt.clock)
-            self._report_cancelled(ended)
+        if before := self._queue.held_count:
+            seconds = clock - attempt.clock
+            dropped = self._queue.attempt_ended(attempt.key, code, asked=attempt.asked, seconds=seconds)
+            self._report_cancelled(dropped)
             # The engine is to know at once, unless what it would do is done: something waits for the
             # place, or has followed, and more is there to follow that.
-            followed = before > self._backlog.held >= FEW
-            self._urgent |= not followed and len(self._backlog.requests) == self._backlog.held
+            followed = before > self._queue.held_count >= FEW
+            self._urgent |= not followed and len(self._queue.entries) == self._queue.held_count
 
     def _left_by(self, ending: Attempt, traces: reaper.ProcessIdentity) -> Attempt:
         """Whose an orphan was: this attempt's, unless it shows that another that has ended too left it."""

@@ -10,6 +10,7 @@ from multiprocessing import forkserver, popen_forkserver, popen_spawn_posix
 
 from mprun import failpoints
 from mprun.launcher import environment, fork, reaper, start_backoff
+from mprun.launcher.channel import KEY, NAME, START_METHOD
 from mprun.launcher.worker import Process
 from mprun.linux.procfs import read_stat
 
@@ -18,29 +19,28 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Any
 
-    from mprun.launcher.worker import Assignment
-
 
 # How long the fork server may take to start a task, in seconds: it does nothing else.
 PATIENCE = 10.0
 NO_ANSWER = "the fork server does not answer"
 
 
-def start(assignment: Assignment, default: str) -> fork.ProcessHandle:
+def start(request: tuple[Any, ...], default: str) -> fork.ProcessHandle:
     """Have a new Python, or a copy of the fork server, become the process of an attempt.
 
-    `default` is the start method of the job. Raises OSError with what hinders the start.
+    `request` has the fields of `PROCESS_REQUEST`; `default` is the start method of the job.
+    Raises OSError if no process can be started.
     """
-    method = assignment.method
+    method = request[START_METHOD]
     start_backoff.reserve()
     if method == "forkserver" and not _fork_server_lives():
         # multiprocessing would start another, which would know nothing of the job.
         raise _no_fork_server()
-    environment.tag_attempt(assignment.name, assignment.attempt)
+    environment.tag_attempt(request[NAME], request[KEY][1])
     try:
         # multiprocessing's own `Process.start` first polls every child that runs, which costs a
         # system call each; here whoever started it waits for it.
-        held = POPENS[method](Process(default, method, assignment))
+        held = POPENS[method](Process(default, method, request))
     except (EOFError, ConnectionError):
         if method == "forkserver":
             raise _no_fork_server() from None

@@ -1,94 +1,91 @@
-"""What a launcher was asked to start and has not started, in the order in which it was asked."""
+"""The requests to start an attempt that the launcher has not carried out yet, in their order."""
 
 from __future__ import annotations
 
 from collections import deque
 
-from mprun.launcher.channel import attempt_succeeded
+from mprun.launcher.channel import AFTER, DAEMON, KEY, attempt_succeeded
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from mprun.launcher.channel import AttemptKey, PackedStartRequest
 
-    from mprun.launcher.channel import AttemptKey
-
-    # A key, the fields of `worker.Assignment`, and the attempts that are to succeed before, each
-    # in less than so many seconds.
-    Request = tuple[AttemptKey, tuple[Any, ...], dict[AttemptKey, float | None]]
+    # A request, and what is left of its dependencies: each with its timeout in seconds.
+    Entry = tuple[PackedStartRequest, dict[AttemptKey, float | None]]
 
 
 class StartQueue:
-    """Requests, each with the attempts that are to succeed before it; `slots` are those that are free.
+    """Packed start requests, each held until the attempts in its `after` have succeeded.
 
-    Those of daemons take no place; `held` counts those that are to follow others.
+    `free_slots` is how many more attempts may run; those of daemons take no slot. `held_count`
+    is how many requests wait for other attempts.
     """
 
-    __slots__ = ("_daemons", "held", "requests", "slots")
+    __slots__ = ("_daemon_count", "entries", "free_slots", "held_count")
 
     def __init__(self) -> None:
-        self.slots = 0
-        self.requests: deque[Request] = deque()
-        self._daemons = self.held = 0
+        self.free_slots = 0
+        self.entries: deque[Entry] = deque()
+        self._daemon_count = self.held_count = 0
 
     def __contains__(self, key: AttemptKey) -> bool:
-        return any(request[0] == key for request in self.requests)
+        return any(request[KEY] == key for request, _ in self.entries)
 
-    def add(
-        self, key: AttemptKey, todo: tuple[Any, ...], after: tuple[tuple[AttemptKey, float | None], ...] = ()
-    ) -> None:
-        """Take a request."""
-        self.requests.append((key, todo, dict(after)))
-        self._daemons += todo[3]
-        self.held += bool(after)
+    def add(self, request: PackedStartRequest) -> None:
+        """Append a request."""
+        after = dict(request[AFTER])
+        self.entries.append((request, after))
+        self._daemon_count += request[DAEMON]
+        self.held_count += bool(after)
 
-    def put_back(self, key: AttemptKey, todo: tuple[Any, ...]) -> None:
-        """It could not be started now, and is to be the first to be tried again."""
-        self.requests.appendleft((key, todo, {}))
-        self._daemons += todo[3]
+    def put_back(self, request: PackedStartRequest) -> None:
+        """Put a request that could not be carried out at the head, so that it is retried first."""
+        self.entries.appendleft((request, {}))
+        self._daemon_count += request[DAEMON]
 
-    def take(self) -> tuple[AttemptKey, tuple[Any, ...]] | None:
-        """Have the first request that can be carried out now: there is a place, or it needs none."""
-        if self.slots <= 0 and not self._daemons:
+    def take(self) -> PackedStartRequest | None:
+        """Remove and return the first request that can be carried out now, if there is one."""
+        if self.free_slots <= 0 and not self._daemon_count:
             return None
-        for number, (key, todo, after) in enumerate(self.requests):
-            if not after and (self.slots > 0 or todo[3]):
-                del self.requests[number]
-                self._daemons -= todo[3]
-                return key, todo
+        for index, (request, after) in enumerate(self.entries):
+            if not after and (self.free_slots > 0 or request[DAEMON]):
+                del self.entries[index]
+                self._daemon_count -= request[DAEMON]
+                return request
         return None
 
-    def behind(self, before: AttemptKey) -> tuple[AttemptKey, tuple[Any, ...]] | None:
-        """The first that is to follow this attempt."""
-        return next(((key, todo) for key, todo, after in self.requests if before in after), None)
+    def first_after(self, key: AttemptKey) -> PackedStartRequest | None:
+        """The first request that waits for this attempt, if there is one."""
+        return next((request for request, after in self.entries if key in after), None)
 
-    def _remove(self, number: int) -> None:
-        _, todo, after = self.requests[number]
-        del self.requests[number]
-        self._daemons -= todo[3]
-        self.held -= bool(after)
+    def _remove(self, index: int) -> None:
+        request, after = self.entries[index]
+        del self.entries[index]
+        self._daemon_count -= request[DAEMON]
+        self.held_count -= bool(after)
 
     def cancel(self, key: AttemptKey) -> list[AttemptKey]:
-        """Forget a request, if it is here, and all that were to follow it; their keys."""
-        number = next((number for number, request in enumerate(self.requests) if request[0] == key), None)
-        if number is None:
+        """Drop a request, if it is here, and all that depend on it; the keys of what was dropped."""
+        index = next((index for index, (request, _) in enumerate(self.entries) if request[KEY] == key), None)
+        if index is None:
             return []
-        self._remove(number)
-        return [key, *self.ended(key)]
+        self._remove(index)
+        return [key, *self.attempt_ended(key)]
 
-    def ended(
+    def attempt_ended(
         self, key: AttemptKey, exit_code: int | None = None, *, asked: bool = False, seconds: float = 0.0
     ) -> list[AttemptKey]:
         """Note the end of an attempt; the keys of the requests that are dropped because of it.
 
         `exit_code` is None if the attempt was never started.
         """
-        given_up: list[AttemptKey] = []
-        for other, _, after in [*self.requests] if self.held else ():
+        dropped: list[AttemptKey] = []
+        for request, after in [*self.entries] if self.held_count else ():
             if key not in after:
                 continue
             if attempt_succeeded(exit_code, asked=asked, seconds=seconds, timeout=after[key]):
                 del after[key]
-                self.held -= not after
+                self.held_count -= not after
             else:
-                given_up += self.cancel(other)
-        return given_up
+                dropped += self.cancel(request[KEY])
+        return dropped

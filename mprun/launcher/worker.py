@@ -19,14 +19,12 @@ from _ctypes import call_function
 from _thread import get_native_id
 from atexit import _clear, _ncallbacks, _run_exitfuncs
 from multiprocessing import context, process, util
-from operator import itemgetter
 from os import close, dup2, getppid, read, setsid, stat
 from os import open as open_file
 
 # As in `typing`, which takes longer to import than all else that a task's process needs.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from typing import Any, NoReturn
 
     from mprun.launcher.rlimits import Held
@@ -45,36 +43,6 @@ _fflush = _ctypes.dlsym(_program, "fflush")
 _putenv = _ctypes.dlsym(_program, "putenv")
 _prctl = _ctypes.dlsym(_program, "prctl") if sys.platform == "linux" else 0
 _unshare = _ctypes.dlsym(_program, "unshare") if sys.platform == "linux" else 0
-
-
-class Assignment(tuple):  # type: ignore[type-arg]  # of many types
-    """What a process is to do, and where it leaves what came of it: a tuple, as it travels.
-
-    `position` is the task's place in the file, from 1. With a `command` there is no
-    `target`. `limits` are by name, as the job file has them. `result` is a path without its
-    suffix: `.json`, `.repr`, `.error.json` and `.usage.json` are written beside it. `call` is
-    the target where the process that forks has resolved it, else None. `parent` is the pid
-    that the process must find as its parent.
-    """
-
-    __slots__ = ()
-
-    name: str = property(itemgetter(0))  # type: ignore[assignment]
-    position: int = property(itemgetter(1))  # type: ignore[assignment]
-    attempt: int = property(itemgetter(2))  # type: ignore[assignment]
-    daemon: bool = property(itemgetter(3))  # type: ignore[assignment]
-    method: str = property(itemgetter(4))  # type: ignore[assignment]
-    target: str | None = property(itemgetter(5))  # type: ignore[assignment]
-    command: tuple[str, ...] | None = property(itemgetter(6))  # type: ignore[assignment]
-    limits: dict[str, Any] | None = property(itemgetter(7))  # type: ignore[assignment]
-    args: tuple[Any, ...] = property(itemgetter(8))  # type: ignore[assignment]
-    kwargs: dict[str, Any] = property(itemgetter(9))  # type: ignore[assignment]
-    log: str = property(itemgetter(10))  # type: ignore[assignment]
-    result: str = property(itemgetter(11))  # type: ignore[assignment]
-    env: dict[str, str] = property(itemgetter(12))  # type: ignore[assignment]
-    cwd: str | None = property(itemgetter(13))  # type: ignore[assignment]
-    call: Callable[..., Any] | None = property(itemgetter(14))  # type: ignore[assignment]
-    parent: int = property(itemgetter(15))  # type: ignore[assignment]
 
 
 def resolve(target: str) -> Any:
@@ -138,12 +106,12 @@ _APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
 class Process(multiprocessing.Process):
     """The process of one attempt, named so that a task sees itself as `<Process …>`.
 
-    `default` is the start method of the job, the assignment's that of the process. A
-    launcher has one object for all its forks, each of which has a copy: it is given its
-    `assignment` before each of them.
+    `default` is the start method of the job, `method` that of the process. `request` has the
+    fields of `mprun.launcher.channel.PROCESS_REQUEST`. A launcher has one object for all its
+    forks, each of which gets a copy: it sets `request` before each fork.
     """
 
-    def __init__(self, default: str, method: str, assignment: Assignment | None = None) -> None:
+    def __init__(self, default: str, method: str, request: tuple[Any, ...] = ()) -> None:
         super().__init__()
         # The count starts with the children of this process.
         _process["_process_counter"] = itertools.count(1)
@@ -151,11 +119,11 @@ class Process(multiprocessing.Process):
         if method != default:
             # What the task itself starts is to be started the same way.
             self._start_method = method
-        # A launcher sets a plain tuple: to make an Assignment of it costs a task more than it uses it.
-        self.assignment: tuple[Any, ...] = assignment or ()
+        self.request = request
         self._threads = 1
-        if assignment is not None:
-            self._become(assignment.name, assignment.position, assignment.daemon)
+        if request:
+            _, name, position, daemon, *_ = request
+            self._become(name, position, daemon)
 
     def _become(self, name: str, position: int, daemon: bool) -> None:
         # As if the tasks were the main process's only children, made in the file's order.
@@ -175,7 +143,7 @@ class Process(multiprocessing.Process):
         (`python benchmarks/fork_cost.py`). A `gate` is an eventfd on which it waits before
         it begins the attempt.
         """
-        name, position, attempt, daemon, method, _, _, _, _, _, log, _, env, _, _, parent = self.assignment
+        key, name, position, daemon, start_method, _, _, _, _, _, log, _, env, _, _, _, parent = self.request
         code = 0
         try:
             setsid()
@@ -195,7 +163,7 @@ class Process(multiprocessing.Process):
             close(output)
             if self._start_method is not None:
                 context._force_start_method(self._start_method)
-            if method == "fork":
+            if start_method == "fork":
                 self._become(name, position, daemon)
                 _process["_current_process"] = self
                 _main_thread["_native_id"] = get_native_id()
@@ -205,9 +173,9 @@ class Process(multiprocessing.Process):
                 _finalizers.clear()
             if _after_forkers:
                 util._run_after_forkers()  # type: ignore[attr-defined]
-            if method != "spawn":
+            if start_method != "spawn":
                 # A spawned one has it from its start.
-                for variable, text in ((b"MPRUN_TASK", name), (b"MPRUN_ATTEMPT", str(attempt))):
+                for variable, text in ((b"MPRUN_TASK", name), (b"MPRUN_ATTEMPT", str(key[1]))):
                     _environ[variable] = value = text.encode()
                     _in_environment.append(variable + b"=" + value)
                     call_function(_putenv, (_in_environment[-1],))
@@ -226,22 +194,22 @@ class Process(multiprocessing.Process):
             # Threads to wait for, and what is to be done at the end.
             if len(_threads) > 1 or _limbo or _ncallbacks() or _threading_atexits:
                 threading._shutdown()  # type: ignore[attr-defined]
-                if method != "spawn":
+                if start_method != "spawn":
                     _run_exitfuncs()
             # multiprocessing's own, which comes last: children, queues, managers.
-            if method != "spawn" and (_finalizers or _process["_children"]):
+            if start_method != "spawn" and (_finalizers or _process["_children"]):
                 util._exit_function()  # type: ignore[attr-defined]
             _flush()
             # The process may leave by os._exit, which leaves C's buffers as they are.
             call_function(_fflush, (None,))
-        if method == "forkserver":
+        if start_method == "forkserver":
             # Who reports its end does not wait for it.
             self._leave("usage", self._threads)
         return code
 
     def warm_up(self) -> None:
         """Look up in the launcher what each fork will: what Python has not in its caches costs pages."""
-        _ = self._bootstrap, self.run, self.assignment, self._start_method, self._threads
+        _ = self._bootstrap, self.run, self.request, self._start_method, self._threads
         for _ in range(WARM):
             self._become("", 1, False)
         # Their places, which each fork then has only to fill.
@@ -268,15 +236,16 @@ class Process(multiprocessing.Process):
 
         Or become the command, which leaves its exit code alone.
         """
-        _, _, _, _, method, target, command, limits, args, kwargs, _, _, _, cwd, call, _ = self.assignment
+        given = self.request
+        _, _, _, _, start_method, target, command, limits, args, kwargs, _, _, _, cwd, _, function, _ = given
         held = self._limit_or_become() if limits or command else None
         try:
             try:
                 if cwd is not None:
                     os.chdir(cwd)
-                if call is None:
-                    call = resolve(target)
-                result = call(*args, **kwargs)
+                if function is None:
+                    function = resolve(target)
+                result = function(*args, **kwargs)
                 _flush()  # what fails here is told
             finally:
                 # First of all: what is to be written down now may need what the task used up.
@@ -289,7 +258,7 @@ class Process(multiprocessing.Process):
             raise SystemExit(1) from None
         finally:
             self._threads = _thread_count()
-            if self._threads > 1 and method != "forkserver":
+            if self._threads > 1 and start_method != "forkserver":
                 self._leave("threads", self._threads)
         if result is not None:
             self._leave("result", result)
@@ -298,23 +267,25 @@ class Process(multiprocessing.Process):
         """Have a file written, of the kind of a function of `result_files`, with what it is told."""
         # A spawned one imports it here, if it has anything to leave; a forked one has it.
         from mprun.launcher import result_files
+        from mprun.launcher.channel import RESULT
 
-        getattr(result_files, kind)(Assignment(self.assignment).result, *what)
+        getattr(result_files, kind)(self.request[RESULT], *what)
 
     def _limit_or_become(self) -> Held:
         """Set the limits, or become the command; where that cannot be, end without running it."""
         # Imported by the tasks that have either; the launcher has these modules by now.
+        from mprun.launcher.channel import COMMAND, CWD, LIMITS, POSITION
         from mprun.launcher.start_error import StartError
 
-        todo = Assignment(self.assignment)
+        limits, position = self.request[LIMITS], self.request[POSITION]
         try:
-            if todo.command is not None:
+            if self.request[COMMAND] is not None:
                 from mprun.launcher.exec_command import become
 
-                become(todo.command, todo.cwd, todo.limits, todo.position)
+                become(self.request[COMMAND], self.request[CWD], limits, position)
             from mprun.launcher.rlimits import impose
 
-            return impose(todo.limits or {}, todo.position, spare=True)
+            return impose(limits or {}, position, spare=True)
         except StartError as refusal:
             self._refuse(refusal)
 

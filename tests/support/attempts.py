@@ -7,6 +7,7 @@ import select
 import time
 from pathlib import Path
 
+from mprun.engine.resolver import process_limits
 from mprun.executors.base import (
     Call,
     Exited,
@@ -95,7 +96,7 @@ class Attempts:
                 name=more.get("name", f"task{key[0]}"),
                 position=more.get("position", key[0] + 1),
                 daemon=False,
-                start_method=more.get("method", self.method),
+                start_method=more.get("method", self.method) if command is None else "fork",
                 target=target,
                 args=tuple(args),
                 kwargs={},
@@ -104,7 +105,7 @@ class Attempts:
                 env=env or {},
                 cwd=None if cwd is None else str(cwd),
                 command=command,
-                limits=limits,
+                limits=process_limits(limits),
             )
         )
         assert self.executor.flush()
@@ -130,8 +131,8 @@ class Attempts:
         assert isinstance(exited, Exited), exited
         return Ended(self.started[key], exited, self.log(key), str(self._places[key]))
 
-    def run(self, **order):
-        return self.end(self.start(**order))
+    def run(self, **request):
+        return self.end(self.start(**request))
 
     def log(self, key):
         return Path(f"{self._places[key]}.log")

@@ -1,11 +1,15 @@
 """Frames over a socket pair: whole, in order, never blocking the engine."""
 
+import ast
+import inspect
 import socket
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mprun.executors.base import StartRequest
+from mprun.launcher import channel, worker
 from mprun.launcher.channel import EngineChannel, FrameDecoder, LauncherChannel, attempt_succeeded
 
 
@@ -129,3 +133,43 @@ def test_a_launcher_that_died_over_unread_requests_is_gone_too(ends):
 )
 def test_an_exit_proves_success_with_code_0_in_time_and_unasked(exit_code, more, succeeded):
     assert attempt_succeeded(exit_code, **more) is succeeded
+
+
+def start_request(**fields):
+    """A request with a different value in each field."""
+    given = {name: name for name in StartRequest._fields}
+    given |= {"key": (3, 2), "position": 4, "daemon": True, "after": (((1, 1), 2.5), ((2, 1), None))}
+    given |= {"command": ("ls", "-l"), "limits": {"cpus": (0, 1)}, "args": (1, None), "kwargs": {"a": [True]}}
+    return StartRequest(**given | {"env": {"ü": "\udcff"}} | fields)
+
+
+def test_a_start_request_survives_packing_sending_and_unpacking(ends):
+    engine, launcher, *_ = ends
+    request = start_request()
+    engine.send("start", channel.pack_start_request(request))
+    engine.flush()
+    ((kind, packed),) = launcher.receive()
+    assert kind == "start"
+    assert StartRequest(**dict(zip(channel.START_REQUEST, packed, strict=True))) == request
+
+
+def test_each_field_of_a_start_request_is_packed_at_the_position_of_its_name():
+    assert sorted(channel.START_REQUEST) == sorted(StartRequest._fields)
+    packed = channel.pack_start_request(start_request())
+    for name in channel.START_REQUEST:
+        assert packed[getattr(channel, name.upper())] == getattr(start_request(), name)
+
+
+def test_the_worker_unpacks_a_request_in_the_order_in_which_it_is_packed():
+    """It does not use the names of positions: see the comment in `mprun.launcher.channel`."""
+    found = [
+        [target.id for target in node.targets[0].elts]
+        for node in ast.walk(ast.parse(inspect.getsource(worker)))
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Tuple)
+        if len(node.targets[0].elts) > 5
+    ]
+    assert len(found) == 2
+    for names in found:
+        assert len(names) == len(channel.PROCESS_REQUEST)
+        for name, field in zip(names, channel.PROCESS_REQUEST, strict=True):
+            assert name in ("_", field)

@@ -6,7 +6,6 @@ from support.scheduling import Run
 from support.timed_plans import estimates
 
 from mprun.jobfile.model import Expect, Limits, Retry
-from mprun.launcher.start_queue import StartQueue
 from mprun.scheduling.critical_path import Priorities
 
 
@@ -128,60 +127,3 @@ def test_of_what_may_follow_the_longest_way_goes_first():
     made = plan({"a": (), "b": ("a",), "c": ("a",), "d": ("c",)})
     ranked = made.replace(priorities=Priorities(made, estimates({"b": 1.0, "c": 1.0, "d": 9.0})))
     assert Run(ranked, held=1).log == ["start a", "start c after a"]
-
-
-# ---- whoever holds them
-
-
-def requests(backlog, *specs):
-    for number, after in specs:
-        backlog.add(
-            (number, 1), (f"t{number}", number, 1, False), tuple(((other, 1), 5.0) for other in after)
-        )
-
-
-def taken(backlog):
-    numbers = []
-    while (request := backlog.take()) is not None:
-        numbers.append(request[0][0])
-    return numbers
-
-
-def test_a_success_lets_what_follows_start_in_the_order_in_which_it_was_asked_for():
-    backlog = StartQueue()
-    backlog.slots = 5
-    requests(backlog, (1, [0]), (2, [0, 9]), (3, []))
-    assert taken(backlog) == [3]
-    assert backlog.ended((0, 1), 0, seconds=4.9) == []
-    requests(backlog, (4, []))
-    assert taken(backlog) == [1, 4]
-    backlog.ended((9, 1), 0)
-    assert taken(backlog) == [2]
-    assert not backlog.requests
-
-
-@pytest.mark.parametrize(
-    ("code", "how"),
-    [(1, {}), (0, {"seconds": 5.0}), (0, {"asked": True}), (None, {})],
-    ids=["a failure", "a success that was too late", "a success that was asked to end", "never started"],
-)
-def test_a_request_is_dropped_with_its_dependents_unless_its_dependency_succeeds_in_time(code, how):
-    backlog = StartQueue()
-    backlog.slots = 5
-    requests(backlog, (1, [0]), (2, [1]), (3, [0]), (4, []), (5, [9]))
-    assert (backlog.behind((1, 1))[0], backlog.behind((4, 1))) == ((2, 1), None)
-    assert backlog.ended((0, 1), code, **how) == [(1, 1), (2, 1), (3, 1)]
-    assert taken(backlog) == [4]
-    assert (5, 1) in backlog
-    assert backlog.cancel((5, 1)) == [(5, 1)]
-    assert backlog.cancel((5, 1)) == []
-    assert not backlog.requests
-
-
-def test_a_daemon_needs_no_place():
-    backlog = StartQueue()
-    requests(backlog, (1, []))
-    backlog.add((2, 1), ("d", 2, 1, True))
-    assert taken(backlog) == [2]
-    backlog.put_back((2, 1), ("d", 2, 1, True))
-    assert taken(backlog) == [2]
