@@ -39,7 +39,7 @@ def commands():
 COMMANDS = [command for command in commands() if "JOB" not in command and "NAME" not in command]
 
 # A block of YAML is a whole job file, or says in its first line what it is a part of.
-PARTS = {"# of a task": "tasks:\n  - target: m:f\n{}", "# of the job": "{}\ntasks:\n  - target: m:f\n"}
+PARTS = {"# task keys": "tasks:\n  - target: m:f\n{}", "# job keys": "{}\ntasks:\n  - target: m:f\n"}
 
 
 def blocks():
@@ -49,7 +49,7 @@ def blocks():
         for found in re.finditer(r"^```yaml\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
             block, line = found[1], text.count("\n", 0, found.start()) + 1
             first = block.partition("\n")[0]
-            indent = "    " if first == "# of a task" else ""
+            indent = "    " if first == "# task keys" else ""
             whole = PARTS.get(first, "{}").format(re.sub("^", indent, block, flags=re.MULTILINE))
             yield pytest.param(whole, first in PARTS, id=f"{page.name}:{line}")
 
@@ -81,7 +81,7 @@ def test_command_of_the_documents_does_what_it_says(command, place):
     if arguments[:1] == ["init"]:
         run = mprun(*arguments, cwd=place)
         assert run.code == 2
-        assert "nothing is overwritten" in run.stderr
+        assert "already exists" in run.stderr
         return
     if arguments[:1] == ["stop"]:
         run = mprun(*arguments, cwd=place)
@@ -168,7 +168,7 @@ def test_links_lead_to_files(page):
 def test_every_key_of_the_schema_is_documented():
     schema = json.loads((ROOT / "schemas" / "job.schema.json").read_text(encoding="utf-8"))
     text = (ROOT / "docs" / "job-file.md").read_text(encoding="utf-8")
-    job, task = text.split("## Of a task")
+    job, task = text.split("## Task keys")
     for keys, part in ((schema["properties"], job), (schema["definitions"]["task"]["properties"], task)):
         for key in keys:
             assert key == "$schema" or f"`{key}`" in part, key
