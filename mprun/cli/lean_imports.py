@@ -1,64 +1,63 @@
-"""Imports that libraries make for what a run never asks of them, put off until it is asked for.
+"""Imports click and PyYAML without the modules that they import and a run never uses.
 
-A fifth of a start would be modules that click and PyYAML import for what the command does not use:
-`inspect` takes 7 ms, `uuid` with `platform` 2, `datetime` and `gettext` with `locale` 1 each, and
-what PyYAML has in Python beside libyaml 10, the half of that for one regular expression
-(`python -X importtime -c 'import click, yaml'`). This is for the command alone, whose process has
-one thread and no other tenant: a library must not do so to its host.
+Those modules would be a fifth of a start: `inspect` takes 7 ms, `uuid` with `platform` 2, `datetime` 1,
+`gettext` with `locale` 1, and the parts of PyYAML that are written in Python and do what libyaml does 10
+(`python -X importtime -c 'import click, yaml'`). Only the command does this, because its process has
+one thread and runs nothing else; a library must not change what its host imports.
+
+This relies on what click and PyYAML use while they are imported. With a version that no one has tried,
+they are imported in the ordinary way.
 """
 
 from __future__ import annotations
 
+import os
 import sys
-import typing
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mprun.lazy_import import LazyModule, find_spec, install_lazy
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+# The newest versions that were tried.
+TRIED_PYTHON = (3, 15)
+TRIED_CLICK = (8, 5)
+TRIED_PYYAML = (6, 0, 4)
+
 
 def import_click() -> None:
-    """Import click, without what it needs for long texts, for translations, for dates and for UUIDs."""
-    from _datetime import datetime  # type: ignore[import-not-found]  # what `datetime` has it from
+    """Import click, with lazy modules for long texts, translations, dates and UUIDs."""
+    if not _is_tried("click", "click", TRIED_CLICK):
+        return
+    from _datetime import datetime  # type: ignore[import-not-found]  # where `datetime` gets it from
 
-    # Each option's help goes through this.
+    # click cleans the help text of each option.
     install_lazy("inspect", cleandoc=_clean)
-    # `click.types` names these two as parameters of types.
+    # `click.types` names these two as types of parameters.
     install_lazy("datetime", datetime=datetime)
     uuid = install_lazy("uuid", UUID=object)
-    # Our own words are English, too; nobody need look for the locale and for files of translations.
-    gettext = install_lazy("gettext", gettext=_as_it_is, ngettext=_by_number)
-    reference, typing.ForwardRef = typing.ForwardRef, Unread  # type: ignore[assignment,misc]
-    try:
-        import click  # noqa: F401
-    finally:
-        typing.ForwardRef = reference  # type: ignore[misc]
-    # These were true for click alone.
+    # mprun's texts are English, so there is no need to look for a locale and translations.
+    gettext = install_lazy("gettext", gettext=_untranslated, ngettext=_singular_or_plural)
+    import click  # noqa: F401
+
+    # click holds these now; anyone else gets the real ones.
     for module, names in ((uuid, ("UUID",)), (gettext, ("gettext", "ngettext"))):
         for name in names if isinstance(module, LazyModule) else ():
             delattr(module, name)
 
 
-class Unread(str):
-    """An annotation that stays a text, as which `typing.get_type_hints` takes it, too.
-
-    `typing` would compile each of click's thirty, and make the 119 classes of `ast` for the first: 1.2 ms.
-    """
-
-    def __new__(cls, text: str, **_: Any) -> Unread:
-        return super().__new__(cls, text)
-
-
-def _as_it_is(text: str) -> str:
+def _untranslated(text: str) -> str:
     return text
 
 
-def _by_number(one: str, many: str, number: int) -> str:
-    return one if number == 1 else many
+def _singular_or_plural(singular: str, plural: str, number: int) -> str:
+    return singular if number == 1 else plural
 
 
 def _clean(text: str) -> str:
-    """As inspect.cleandoc, which is imported for more than one line."""
+    """The same as inspect.cleandoc, which is imported only for a text of several lines."""
     if "\n" not in text:
         return text.expandtabs().lstrip(" ")
     import inspect
@@ -68,9 +67,9 @@ def _clean(text: str) -> str:
     return inspect.cleandoc(text)
 
 
-# The modules of PyYAML in Python that libyaml does the work of; in them the errors that its binding
-# raises, and the bases of those in `yaml.error`.
-_IN_PYTHON = {
+# The modules of PyYAML that libyaml replaces, with the errors that the binding to libyaml raises and
+# their base classes in `yaml.error`.
+_REPLACED_BY_LIBYAML = {
     "reader": ("ReaderError", "YAMLError"),
     "scanner": ("ScannerError", "MarkedYAMLError"),
     "parser": ("ParserError", "MarkedYAMLError"),
@@ -83,19 +82,45 @@ _IN_PYTHON = {
 
 
 def import_yaml_parser() -> None:
-    """Import PyYAML's binding to libyaml, without the rest of the package."""
-    spec = find_spec("yaml")
-    if spec is None or "yaml" in sys.modules:
+    """Import PyYAML's binding to libyaml without the rest of the package, which is lazy."""
+    if "yaml" in sys.modules or not _is_tried("yaml", "pyyaml", TRIED_PYYAML):
         return
-    package: Any = install_lazy("yaml", __path__=spec.submodule_search_locations)
+    spec = find_spec("yaml")
+    package: Any = install_lazy("yaml", __path__=spec and spec.submodule_search_locations)
     import yaml.error
     import yaml.events
     import yaml.nodes
     import yaml.tokens
 
-    for name, (raised, base) in _IN_PYTHON.items():
+    for name, (raised, base) in _REPLACED_BY_LIBYAML.items():
         error = type(raised, (getattr(yaml.error, base),), {"__module__": f"yaml.{name}"})
         setattr(package, name, install_lazy(f"yaml.{name}", **{raised: error}))
-    # Where PyYAML was built without libyaml, the loader asks for the rest of it.
+    # Missing if PyYAML was built without libyaml; then the loader uses the rest of the package.
     with suppress(ImportError):
         import yaml._yaml
+
+
+def _is_tried(package: str, distribution: str, newest: tuple[int, ...]) -> bool:
+    """Whether this Python and the installed version of a package are not newer than those tried."""
+    if sys.version_info[:2] > TRIED_PYTHON:
+        return False
+    spec = find_spec(package)
+    version = installed_version(distribution, (spec and spec.submodule_search_locations) or ())
+    return () < version[: len(newest)] <= newest
+
+
+def installed_version(distribution: str, locations: Iterable[str]) -> tuple[int, ...]:
+    """The version of a distribution, from the metadata beside its package; empty if there is none.
+
+    The name of the metadata directory contains it, and is found within 0.1 ms. Importing
+    `importlib.metadata` takes 15 ms.
+    """
+    found: list[tuple[int, ...]] = [()]
+    for location in locations:
+        with suppress(OSError):
+            for entry in os.listdir(os.path.dirname(location)):
+                name, _, rest = entry.partition("-")
+                if rest.endswith(".dist-info") and name.lower() == distribution:
+                    numbers = rest.removesuffix(".dist-info").split(".")
+                    found.append(tuple(int(number) for number in numbers if number.isdecimal()))
+    return max(found)

@@ -102,6 +102,33 @@ def test_who_is_stopped_is_told_to_its_parent_once_and_its_end_is_left_to_be_tol
     """)
 
 
+def test_a_parent_waits_in_state_d_until_its_vfork_child_is_a_program_and_then_stops():
+    python("""
+        import tempfile
+
+        def state(pid):
+            return open(f"/proc/{pid}/stat").read().rpartition(")")[2].split()[0]
+
+        with tempfile.TemporaryDirectory() as directory:
+            os.mkfifo(directory + "/gate")
+
+            def start():
+                # The child opens the gate before it becomes a program, and waits there for a writer.
+                wait = [(os.POSIX_SPAWN_OPEN, 0, directory + "/gate", os.O_RDONLY, 0)]
+                os.waitpid(os.posix_spawn("/bin/true", ["true"], {}, file_actions=wait), 0)
+
+            pid = fork(start)
+            until(lambda: state(pid) == "D")
+            os.kill(pid, signal.SIGSTOP)
+            time.sleep(0.05)
+            assert state(pid) == "D"
+            with open(directory + "/gate", "w"):
+                until(lambda: state(pid) == "T")
+            os.kill(pid, signal.SIGCONT)
+            assert os.waitpid(pid, 0) == (pid, 0)
+    """)
+
+
 def test_the_parent_death_signal_reaches_one_that_is_stopped():
     python("""
         reader, writer = os.pipe()

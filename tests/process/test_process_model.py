@@ -37,7 +37,9 @@ CENSUS = """\
 
     def descriptors():
         held = {int(name): os.path.join("/proc/self/fd", name) for name in os.listdir("/proc/self/fd")}
-        return {number: os.readlink(link) for number, link in held.items() if os.path.lexists(link)}
+        links = {number: os.readlink(link) for number, link in held.items() if os.path.lexists(link)}
+        # libffi keeps its own file open in each process that uses it, and needs it.
+        return {number: link for number, link in links.items() if "libffi" not in link}
 
     def status():
         lines = open("/proc/self/status").read().splitlines()
@@ -170,7 +172,9 @@ def test_main_is_an_empty_module(census, method):
     seen = census(method).result("looker")
     # What multiprocessing's own command line left there, where a new Python was started.
     left = {"fork": [], "forkserver": ["main"], "spawn": ["spawn_main"]}[method]
-    assert (seen["main"], seen["main file"]) == (left, None)
+    # The fork server's command line has imported `sys`, too, since Python 3.14.
+    shown = [name for name in seen["main"] if (method, name) != ("forkserver", "sys")]
+    assert (shown, seen["main file"]) == (left, None)
 
 
 def test_a_spawned_child_imports_the_worker_and_nothing_else_of_mprun(census):

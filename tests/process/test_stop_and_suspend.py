@@ -432,7 +432,10 @@ def go_on(run):
 
 
 def states(pids):
-    return "".join(sorted({stat.state for pid in pids if (stat := procfs.read_stat(pid)) is not None}))
+    stats = {pid: stat for pid in pids if (stat := procfs.read_stat(pid)) is not None}
+    # vfork(2): until its child, which is stopped, has become a program, a parent waits in state D.
+    parents = {stat.ppid for stat in stats.values() if stat.state == "T"}
+    return "".join(sorted({s.state for pid, s in stats.items() if s.state != "D" or pid not in parents}))
 
 
 def of_the_tasks(run):
