@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 
+from mprun.diagnostics import visible
 from mprun.errors import JobFileError, MprunError
-from mprun.reporters.format import visible
 from mprun.reporters.terminal import MAIN, Output, silence, wants_colour
 
 
@@ -29,7 +29,7 @@ def warn(text: str) -> None:
 def say(kind: str, text: str) -> None:
     """Say an `error` or a `warning` that has no place in a file."""
     head = f"\x1b[1m{kind}:\x1b[0m" if wants_colour(sys.stderr) else f"{kind}:"
-    write(f"{head} {visible(text)}")
+    write(f"{head} {visible(text, multiline=True)}")
 
 
 def write(text: str) -> None:

@@ -12,8 +12,9 @@ from mprun import api
 from mprun.cli.job import plan_job_file, print_warnings, read_job
 from mprun.cli.messages import explain, write
 from mprun.cli.options import STATE_DIR, planning_options
+from mprun.diagnostics import visible
 from mprun.errors import UsageError
-from mprun.reporters.format import count, visible
+from mprun.reporters.format import plural
 
 # The formats of a plan: the module of `cli.views` that writes it, and its function.
 PLAN_VIEWS = {
@@ -42,7 +43,7 @@ def validate(jobs: tuple[str, ...]) -> int:
             code = error.exit_code
         else:
             print_warnings(job)
-            click.echo(f"{visible(path)}: ok, {count(len(job.tasks), 'task')}")
+            click.echo(f"{visible(path)}: ok, {plural(len(job.tasks), 'task')}")
     return code
 
 

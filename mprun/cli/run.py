@@ -12,9 +12,9 @@ from mprun import api
 from mprun.cli.job import plan_job_file, recorded_options
 from mprun.cli.messages import warn, write
 from mprun.cli.options import planning_options, running_options
+from mprun.diagnostics import visible
 from mprun.errors import UsageError
 from mprun.reporters.console import Console
-from mprun.reporters.format import visible
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -16,7 +16,7 @@ from mprun.errors import UsageError
 from mprun.outcomes import EXIT_INTERNAL
 from mprun.record.state_dir import runs as runs_of
 from mprun.record.summary import RunSummary
-from mprun.reporters.format import count, size
+from mprun.reporters.format import format_size, plural
 from mprun.reporters.terminal import wants_colour
 
 if TYPE_CHECKING:
@@ -102,9 +102,11 @@ def _prune(state_dir: str, older_than: float, keep: int, dry_run: bool, as_json:
                 line = {"run": directory.run_id, "bytes": taken, "removed": not dry_run}
                 click.echo(json.dumps(line))
             elif dry_run:
-                click.echo(f"{directory.run_id}  {size(taken)}")
+                click.echo(f"{directory.run_id}  {format_size(taken)}")
     if not as_json:
-        click.echo(f"{'would remove' if dry_run else 'removed'} {count(removed, 'run')}, {size(space)}")
+        click.echo(
+            f"{'would remove' if dry_run else 'removed'} {plural(removed, 'run')}, {format_size(space)}"
+        )
     return code
 
 

@@ -7,6 +7,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
+from mprun.diagnostics import visible
 from mprun.outcomes import BAD, TASK_OUTCOMES
 from mprun.record.events import (
     Event,
@@ -21,7 +22,7 @@ from mprun.record.events import (
 )
 from mprun.record.state_dir import DEFAULT
 from mprun.reporters import table
-from mprun.reporters.format import headline, reason, resumed_from, span, visible
+from mprun.reporters.format import format_duration, format_reason, headline, resumed_line
 from mprun.reporters.lineage import Lineage
 from mprun.reporters.tail import Tail
 from mprun.reporters.terminal import MAIN, Output, silence, wants_colour
@@ -192,7 +193,7 @@ class Console:
         numbers = (event.tasks, event.mode, event.at_once, event.cpus)
         self._say(f"{headline(event.job, *numbers, event.start_method)}, run {event.run}", "1")
         if event.resumed_from is not None:
-            self._say(resumed_from(event.resumed_from))
+            self._say(resumed_line(event.resumed_from))
 
     def _table(self, event: RunFinished, state: RunState) -> None:
         """All tasks; of very many, those that did not do what they were to do."""
@@ -235,9 +236,10 @@ class Console:
         if len(failed) > table.MOST_ROWS:
             self._say(f"… and {len(failed) - table.MOST_ROWS} more", "31")
         counts = ", ".join(f"{event.counts[word]} {word}" for word in TASK_OUTCOMES if word in event.counts)
-        why = f" ({reason(event.reason)})" if event.reason else ""
+        why = f" ({format_reason(event.reason)})" if event.reason else ""
         self._say(
-            f"{event.outcome}{why}: {counts} in {span(event.duration)}", "31" if event.exit_code else "32"
+            f"{event.outcome}{why}: {counts} in {format_duration(event.duration)}",
+            "31" if event.exit_code else "32",
         )
         if event.exit_code:
             self._say(f"record: {os.path.relpath(self._directory.path)}")

@@ -1,24 +1,13 @@
-"""The words and units that every view of a run shares."""
+"""How values are written for people: durations, sizes, times, plurals, names, and cells of a given width."""
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
+
+from mprun.diagnostics import visible
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-# Everything that moves a cursor, hides text or turns its direction.
-_CONTROLS = "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]"
-
-
-def visible(text: str) -> str:
-    r"""Text with its control characters as `\x1b`, so that it cannot act on a terminal."""
-    # The pattern takes 7 ms to compile, and names and plain lines need none of it.
-    if text.isprintable():
-        return text
-    return re.sub(_CONTROLS, lambda found: found[0].encode("unicode_escape").decode(), text)
-
 
 # Why a task was stopped or a run ended, where the record has a name for it.
 _REASONS = {
@@ -33,13 +22,13 @@ _REASONS = {
 }
 
 
-def reason(recorded: str) -> str:
-    """A reason of the record in words; one that has no name there is in words already."""
+def format_reason(recorded: str) -> str:
+    """A reason from the record in words; a reason without an entry here is in words already."""
     return _REASONS.get(recorded, recorded)
 
 
-def span(seconds: float | None) -> str:
-    """A stretch of time, short: `0.41s`, `12.3s`, `3m07s`, `2h05m`."""
+def format_duration(seconds: float | None) -> str:
+    """A duration in short: `0.41s`, `12.3s`, `3m07s`, `2h05m`."""
     if seconds is None:
         return "-"
     if seconds < 10:
@@ -50,10 +39,10 @@ def span(seconds: float | None) -> str:
     return f"{minutes}m{rest:02d}s" if minutes < 60 else f"{minutes // 60}h{minutes % 60:02d}m"
 
 
-def local_time(time: str) -> str:
-    """An event's time where the reader lives, to the millisecond: `2026-01-01 12:00:01.101`.
+def format_time(time: str) -> str:
+    """An event's time in the local time zone, to the millisecond: `2026-01-01 12:00:01.101`.
 
-    What a damaged record has in its place is shown as it is.
+    Text from a damaged record that is not a time is shown as it is.
     """
     from datetime import datetime
 
@@ -63,11 +52,11 @@ def local_time(time: str) -> str:
         return visible(time[:23])
 
 
-def size(count: int | None) -> str:
-    """A number of bytes, short, in powers of 1000 as `ls --si` has them: `11MB`."""
-    if count is None:
+def format_size(size: int | None) -> str:
+    """A number of bytes in short, in powers of 1000 as `ls --si` does: `11MB`."""
+    if size is None:
         return "-"
-    value = float(count)
+    value = float(size)
     for unit in ("B", "kB", "MB", "GB"):
         if value < 1000 or unit == "GB":
             break
@@ -75,32 +64,35 @@ def size(count: int | None) -> str:
     return f"{value:.0f}{unit}" if value >= 10 or unit == "B" else f"{value:.1f}{unit}"
 
 
-def count(number: int, thing: str, things: str = "") -> str:
-    """`1 task`, `2 tasks`."""
+def plural(number: int, thing: str, things: str = "") -> str:
+    """A number of things: `1 task`, `2 tasks`."""
     return f"{number} {thing if number == 1 else things or f'{thing}s'}"
 
 
-def named(names: Sequence[str], limit: int) -> str:
+def join_names(names: Sequence[str], limit: int) -> str:
     """The first of many names: `a, b, c and 4 more`."""
     more = f" and {len(names) - limit} more" if len(names) > limit else ""
     return ", ".join(map(visible, names[:limit])) + more
 
 
 def headline(job: str, tasks: int, mode: str, at_once: int, cpus: int, start_method: str) -> str:
-    """The first line of every view of a run or a plan: what it is, and under which numbers."""
+    """The first line of every view of a run or a plan: the job, and the numbers that it runs by."""
     return (
-        f"{visible(job)}: {count(tasks, 'task')}, {mode} "
-        f"(at most {at_once} at once on {count(cpus, 'core')}), {start_method}"
+        f"{visible(job)}: {plural(tasks, 'task')}, {mode} "
+        f"(at most {at_once} at once on {plural(cpus, 'core')}), {start_method}"
     )
 
 
-def resumed_from(run: str) -> str:
-    """The line below it of a run that resumes another."""
+def resumed_line(run: str) -> str:
+    """The second line of every view of a run that resumes another."""
     return f"resumed from {visible(run)}"
 
 
-def columns(text: str) -> int:
-    """How many columns of a terminal a text takes: wide characters two, marks none."""
+# ---- cells: text of a given width on a terminal
+
+
+def display_width(text: str) -> int:
+    """How many columns of a terminal a text takes: two for a wide character, none for a combining mark."""
     if text.isascii():
         return len(text)
     import unicodedata
@@ -109,3 +101,25 @@ def columns(text: str) -> int:
         0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1
         for char in text
     )
+
+
+def truncate(text: str, width: int, ellipsis: str = "…") -> str:
+    """The text, if it takes at most so many columns; else its beginning and the ellipsis."""
+    room = max(width - len(ellipsis), 0)
+    if text.isascii():
+        return text if len(text) <= width else text[:room] + ellipsis
+    taken = end = 0
+    # No further than the width: the text may be a megabyte.
+    for length, char in enumerate(text, start=1):
+        taken += display_width(char)
+        if taken <= room:
+            end = length
+        if taken > width:
+            return text[:end] + ellipsis
+    return text
+
+
+def pad(text: str, width: int, *, right: bool = False) -> str:
+    """The text with spaces up to so many columns, after it or, with `right`, before it."""
+    space = " " * (width - display_width(text))
+    return space + text if right else text + space

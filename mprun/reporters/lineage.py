@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from mprun.diagnostics import visible
 from mprun.outcomes import Outcome, format_exit
 from mprun.record.events import (
     Event,
@@ -17,7 +18,7 @@ from mprun.record.events import (
     TaskStarted,
     TaskStopping,
 )
-from mprun.reporters.format import local_time, reason, size, span, visible
+from mprun.reporters.format import format_duration, format_reason, format_size, format_time
 
 if TYPE_CHECKING:
     from mprun.record.run_state import RunState
@@ -31,7 +32,7 @@ class Lineage:
 
     def lines(self, event: Event, state: RunState) -> list[str]:
         """The lines of one event, in local time; none for an event that says nothing new."""
-        return [f"{local_time(event.time)[11:]} {visible(text)}" for text in self._texts(event, state)]
+        return [f"{format_time(event.time)[11:]} {visible(text)}" for text in self._texts(event, state)]
 
     def _texts(self, event: Event, state: RunState) -> list[str]:
         if isinstance(event, RunStarted):
@@ -43,18 +44,18 @@ class Lineage:
         if isinstance(event, TaskReady):
             return [f"ready  {event.task}  attempt={event.attempt}"]
         if isinstance(event, TaskRetrying):
-            again = f"again  {event.task}  attempt={event.attempt} in {span(event.delay)}"
+            again = f"again  {event.task}  attempt={event.attempt} in {format_duration(event.delay)}"
             return [again + (" (restart)" if event.reason == "restart" else "")]
         if isinstance(event, TaskJoined):
             return [f"join   {event.task}  {event.position} of {event.of}"]
         if isinstance(event, TaskFinished) and event.outcome in (Outcome.SKIPPED, Outcome.CANCELLED):
-            return [f"{_VERBS[event.outcome]} {event.task}  {reason(event.reason)}"]
+            return [f"{_VERBS[event.outcome]} {event.task}  {format_reason(event.reason)}"]
         if isinstance(event, TaskFinished) and event.outcome == Outcome.UNKNOWN:
             return [f"lost   {event.task}  {event.reason}"]
         if isinstance(event, TaskStopping):
             return [
                 *self._main_ends(event, state),
-                f"stop   {event.task}  {event.signal} ({reason(event.reason)})",
+                f"stop   {event.task}  {event.signal} ({format_reason(event.reason)})",
             ]
         if isinstance(event, RunFinished) and not self._over:
             return ["over   main process ends"]
@@ -84,6 +85,6 @@ def _exited(event: TaskExited) -> str:
     words = format_exit(event.exit_code, event.signal, event.core_dumped)
     orphans = f" orphans killed: {', '.join(map(str, event.orphans))}" if event.orphans else ""
     return (
-        f"exit   {event.task}  pid={event.pid} {words} after {span(event.duration)} "
-        f"cpu={span(event.cpu)} rss={size(event.max_rss)}{orphans}"
+        f"exit   {event.task}  pid={event.pid} {words} after {format_duration(event.duration)} "
+        f"cpu={format_duration(event.cpu)} rss={format_size(event.max_rss)}{orphans}"
     )

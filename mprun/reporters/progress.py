@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mprun.reporters.format import count, named, span
+from mprun.reporters.format import format_duration, join_names, plural
 
 if TYPE_CHECKING:
     from mprun.record.run_state import RunState
@@ -19,7 +19,7 @@ def progress(state: RunState, total: int | None, seconds: float) -> str:
     `total` is how many tasks there are, None where that is not known before they come about.
     """
     done = sum(task.outcome is not None for task in state.tasks.values())
-    tasks = count(done, "task") if total is None else f"{done} of {count(total, 'task')}"
+    tasks = plural(done, "task") if total is None else f"{done} of {plural(total, 'task')}"
     running = [task.name for task in state.tasks.values() if task.running]
-    what = f"{len(running)} running: {named(running, _NAMES_LIMIT)}" if running else "none running"
-    return f"after {span(seconds)}: {tasks} done, {what}"
+    what = f"{len(running)} running: {join_names(running, _NAMES_LIMIT)}" if running else "none running"
+    return f"after {format_duration(seconds)}: {tasks} done, {what}"

@@ -4,9 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from mprun.diagnostics import visible
 from mprun.frozen import Frozen
 from mprun.outcomes import Outcome
-from mprun.reporters.format import columns, reason, size, span, visible
+from mprun.reporters.format import (
+    display_width,
+    format_duration,
+    format_reason,
+    format_size,
+    pad,
+    truncate,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -85,8 +93,7 @@ def _row(task: TaskState, alive: bool, sight: ProcessSnapshot | None) -> tuple[s
         outcome = Outcome.UNKNOWN
     if sight is not None:
         outcome = sight.words
-    if len(outcome) > _OUTCOME_LIMIT:
-        outcome = outcome[: _OUTCOME_LIMIT - 1] + "…"
+    outcome = truncate(outcome, _OUTCOME_LIMIT)
     if not task.attempts:
         return (visible(task.name), outcome, "-", "-", "-", "-", "-", _NO_ATTEMPTS)
     attempt = task.attempts[-1]
@@ -96,9 +103,9 @@ def _row(task: TaskState, alive: bool, sight: ProcessSnapshot | None) -> tuple[s
         outcome,
         str(attempt.started.pid),
         str(attempt.started.ppid),
-        span(facts.duration if facts else None),
-        span(facts.cpu if facts else None),
-        size(facts.max_rss if facts else None),
+        format_duration(facts.duration if facts else None),
+        format_duration(facts.cpu if facts else None),
+        format_size(facts.max_rss if facts else None),
         str(len(task.attempts)),
     )
 
@@ -116,7 +123,7 @@ def outcome_words(task: TaskState) -> str:
     exited = task.attempts[-1].exited if task.attempts else None
     why = error_words(exited) if exited and finished.outcome == Outcome.FAILED else ""
     allowed = ", allowed" if finished.allowed else ""
-    return f"{finished.outcome}{allowed}: {reason(finished.reason)}{why}".replace("\n", " ")
+    return f"{finished.outcome}{allowed}: {format_reason(finished.reason)}{why}".replace("\n", " ")
 
 
 def error_words(exited: TaskExited) -> str:
@@ -145,7 +152,7 @@ def write(
 
 
 def _write_plain(head: Sequence[str], lines: Sequence[Sequence[str]], stream: TextIO, layout: Layout) -> None:
-    widths = [max(map(columns, column)) for column in zip(head, *lines, strict=True)]
+    widths = [max(map(display_width, column)) for column in zip(head, *lines, strict=True)]
     shown = [head, *lines]
     # A line-buffered stream, as stderr is, would write each row for itself.
     for begin in range(0, len(shown), _AT_A_TIME):
@@ -154,13 +161,8 @@ def _write_plain(head: Sequence[str], lines: Sequence[Sequence[str]], stream: Te
 
 
 def _plain_row(row: Sequence[str], widths: Sequence[int], layout: Layout) -> str:
-    cells = [_padded(cell, widths[place], right=place in layout.right) for place, cell in enumerate(row)]
+    cells = [pad(cell, widths[place], right=place in layout.right) for place, cell in enumerate(row)]
     return "  ".join(cells).rstrip() + "\n"
-
-
-def _padded(cell: str, width: int, *, right: bool) -> str:
-    space = " " * (width - columns(cell))
-    return space + cell if right else cell + space
 
 
 def _write_rich(
@@ -195,7 +197,7 @@ def _fitting(
     """The columns that a terminal of this width has room for, by their places."""
     needed = {}
     for place in range(len(head)):
-        widest = max(columns(row[place]) for row in (head, *lines))
+        widest = max(display_width(row[place]) for row in (head, *lines))
         needed[place] = min(widest, _LEAST_TEXT) if place in layout.folded else widest
     for name in layout.given_up:
         # Two spaces and a line stand between two columns, a space at either end.

@@ -6,8 +6,9 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
+from mprun.diagnostics import visible
 from mprun.reporters import github
-from mprun.reporters.format import columns, visible
+from mprun.reporters.format import display_width, pad, truncate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -79,7 +80,7 @@ class Output:
             if self._inert:
                 piece = github.inert(piece)
             if self._terminal:
-                piece = visible(piece.decode("utf-8", "backslashreplace")).encode()
+                piece = visible(piece.decode("utf-8", "backslashreplace"), multiline=True).encode()
             self._write(self._with_prefix(name, piece) if self._prefix else piece)
 
     def write_exactly(self, pieces: Iterable[bytes]) -> None:
@@ -102,16 +103,14 @@ class Output:
         shown = visible(name)
         # A list that a task returns makes tasks that nobody knew of.
         self._widen(shown)
-        while columns(shown) > self._width:
-            shown = shown[:-1]
-        shown += " " * (self._width - columns(shown))
+        shown = pad(truncate(shown, self._width, ellipsis=""), self._width)
         if not self._colour:
             return f"{shown} | ".encode("utf-8", "backslashreplace")
         colour = self._colours.setdefault(name, _COLOURS[len(self._colours) % len(_COLOURS)])
         return f"\x1b[{colour}m{shown} |\x1b[0m ".encode("utf-8", "backslashreplace")
 
     def _widen(self, name: str) -> None:
-        self._width = max(self._width, min(self._widest, columns(name)))
+        self._width = max(self._width, min(self._widest, display_width(name)))
 
     def _write(self, data: bytes) -> None:
         if self.broken:

@@ -101,7 +101,7 @@ def test_a_file_goes_before_a_guess(desk):
         (["jbo.yaml"], "error: there is no job file `jbo.yaml`; did you mean `job.yaml`?"),
         (["nowhere/job.yaml"], "error: there is no job file `nowhere/job.yaml`"),
         (["plan", "job.yml"], "error: there is no job file `job.yml`; did you mean `job.yaml`?"),
-        (["validate", "\x1b[31mx"], "error: there is no job file `␛[31mx`"),
+        (["validate", "\x1b[31mx"], "error: there is no job file `\\x1b[31mx`"),
         (["."], "error: `.` is a directory; name a job file in it"),
         (
             [__file__],

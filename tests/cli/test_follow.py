@@ -196,7 +196,7 @@ def test_a_run_whose_engine_is_killed_is_followed_to_its_end(desk):
     finish(process, desk / ".mprun")
     code, output, said = rest_of(follower)
     assert (code, output) == (0, "")
-    assert "was interrupted: mprun itself was ended\n" in said
+    assert "was interrupted: mprun itself was killed\n" in said
 
 
 def test_following_does_not_poll_fast(going):

@@ -243,8 +243,8 @@ def damaged(desk, lines):
 
 
 UNSEEN = re.compile(
-    r"\ninterrupted: mprun itself was ended; it never finished, its exit code is unknown; "
-    r"heard of last \d+\.\d\ds after its start\n\Z"
+    r"\ninterrupted: mprun itself was killed; exit code unknown, "
+    r"last event \d+\.\d\ds after the start\n\Z"
 )
 
 

@@ -118,7 +118,7 @@ def test_a_run_that_goes_on_is_running_and_one_that_was_killed_is_interrupted(tm
     (value,) = as_json(tmp_path, "--failed")
     assert (value["outcome"], value["counts"]) == ("interrupted", {"unknown": 1})
     assert (value["exit_code"], value["ended"]) == (None, None)
-    unseen = r" >\d\.\d\ds  interrupted: mprun itself was ended +\?  1 unknown$"
+    unseen = r" >\d\.\d\ds  interrupted: mprun itself was killed +\?  1 unknown$"
     assert re.search(unseen, read(tmp_path, "runs")[1], re.MULTILINE)
     assert read(tmp_path, "runs", "--prune", "0s")[1].startswith("removed 1 run, ")
     assert ids(tmp_path) == []
@@ -165,7 +165,7 @@ def test_a_torn_run_is_listed_as_far_as_it_can_be_read(tmp_path):
     (value,) = as_json(tmp_path)
     assert (value["outcome"], value["counts"]) == ("interrupted", {"succeeded": 1})
     assert value["damage"] == ["line 3 is torn"]
-    assert "interrupted: mprun itself was ended (line 3 is torn)" in read(tmp_path, "runs")[1]
+    assert "interrupted: mprun itself was killed (line 3 is torn)" in read(tmp_path, "runs")[1]
 
 
 def test_a_run_of_an_older_or_newer_version_of_the_same_format_is_listed(tmp_path):

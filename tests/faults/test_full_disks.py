@@ -121,7 +121,7 @@ def test_a_record_that_cannot_grow_ends_the_run_in_order(tmp_path, size):
     assert len(run.record.read_bytes()) == len(run.before) + size
     assert "exit   " not in said
     code, shown, said = read(tmp_path, "show")
-    assert (code, "interrupted: mprun itself was ended" in shown) == (0, True)
+    assert (code, "interrupted: mprun itself was killed" in shown) == (0, True)
     assert ("line 5 is torn, left out" in said) == bool(size)
 
 
@@ -218,7 +218,7 @@ def test_a_disk_under_everything_that_is_full_ends_the_run_with_what_was_recorde
     assert survivors(whole) == []
     code, shown, said = read(tmp_path, "show", "--state-dir", state_dir)
     assert (code, said.count("is torn, left out")) == (0, 1)
-    assert "interrupted: mprun itself was ended" in shown
+    assert "interrupted: mprun itself was killed" in shown
 
 
 def test_a_run_on_a_full_disk_starts_nothing(tmp_path, small_disk):

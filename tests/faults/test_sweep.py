@@ -182,8 +182,8 @@ def test_a_torn_last_line_is_ended_and_the_record_opens(tmp_path):
     assert "a     unknown: mprun was killed: nobody saw its end" in shown.stdout
     end = shown.stdout.splitlines()[-1]
     assert end == (
-        "interrupted (mprun was killed; found at the next start); it never finished, "
-        "its exit code is unknown; heard of last 0.00s after its start"
+        "interrupted (mprun was killed; found at the next start): exit code unknown, "
+        "last event 0.00s after the start"
     )
     listed = mprun("runs", cwd=tmp_path).stdout.splitlines()[-1]
     assert re.search(

@@ -320,7 +320,7 @@ def test_what_cannot_be_given_is_a_usage_error(tmp_path):
         ("{type: list, enum: [1, a]}", "1,true",
          "must have only items of `1`, `a`; `-p` gives `true`", ""),
         (r"{pattern: '\d{4}'}", "12345", r"must match `\d{4}`; `-p` gives `12345`", ""),
-        (r"{pattern: '\d{4}'}", "1234\n", r"must match `\d{4}`; `-p` gives `1234␊`", ""),
+        (r"{pattern: '\d{4}'}", "1234\n", r"must match `\d{4}`; `-p` gives `1234\n`", ""),
         (r"{type: integer, pattern: '\d'}", "12", r"must match `\d`; `-p` gives `12`", ""),
         ("{type: list, pattern: a+}", "aa,b", "must have only items that match `a+`; `-p` gives `b`",
          ""),

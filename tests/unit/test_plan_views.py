@@ -15,7 +15,7 @@ from mprun.jobfile.dependencies import NameIndex, link
 from mprun.jobfile.matrix import combinations
 from mprun.jobfile.model import Expect, Instance, Limits, Ready, Retry, Stop
 from mprun.jobfile.references import Scope, compiled, parse
-from mprun.reporters.format import columns
+from mprun.reporters.format import display_width
 from mprun.scheduling.plan import plan_tasks
 
 VIEWS = (plan_lines, plan_json, mermaid_lines, dot_lines)
@@ -123,7 +123,7 @@ def test_a_plan_with_everything_is_told_in_eighty_columns():
         "join: fetch, each, never, maybe",
         "stopped at the end: serve",
     ]
-    assert all(columns(line) <= WIDTH for line in text(made))
+    assert all(display_width(line) <= WIDTH for line in text(made))
 
 
 @pytest.mark.parametrize(
@@ -177,7 +177,7 @@ def test_a_long_name_and_many_dependencies_stay_readable():
 
 def test_wide_characters_count_twice_where_lines_are_folded():
     made = plan({"跳" * 30: ("舞" * 20,), "舞" * 20: ()})
-    assert all(columns(line) <= WIDTH for line in text(made)[:-1])
+    assert all(display_width(line) <= WIDTH for line in text(made)[:-1])
 
 
 def test_a_long_join_order_is_folded_and_one_that_nobody_wrote_is_named():

@@ -7,13 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mprun.diagnostics import visible
 from mprun.outcomes import format_exit
 from mprun.record import events
 from mprun.record.run_state import RunState
 from mprun.record.state_dir import RunDirectory
 from mprun.reporters import table
 from mprun.reporters.console import Console
-from mprun.reporters.format import columns, count, size, span, visible
+from mprun.reporters.format import display_width, format_duration, format_size, pad, plural, truncate
 from mprun.reporters.lineage import Lineage
 from mprun.reporters.tail import PIECE, Tail
 
@@ -34,7 +35,7 @@ from mprun.reporters.tail import PIECE, Tail
     ],
 )
 def test_a_span_is_short(seconds, shown):
-    assert span(seconds) == shown
+    assert format_duration(seconds) == shown
 
 
 @pytest.mark.parametrize(
@@ -50,29 +51,59 @@ def test_a_span_is_short(seconds, shown):
     ],
 )
 def test_a_size_is_in_powers_of_a_thousand(number, shown):
-    assert size(number) == shown
+    assert format_size(number) == shown
 
 
 def test_a_count_has_its_plural():
-    assert [count(number, "task") for number in (0, 1, 2)] == ["0 tasks", "1 task", "2 tasks"]
+    assert [plural(number, "task") for number in (0, 1, 2)] == ["0 tasks", "1 task", "2 tasks"]
 
 
-@given(st.text(st.characters()))
-def test_visible_text_cannot_act_on_a_terminal(text):
-    shown = visible(text)
+@given(st.text(st.characters()), st.booleans())
+def test_visible_text_cannot_act_on_a_terminal(text, multiline):
+    shown = visible(text, multiline=multiline)
     for char in shown:
-        assert char in "\t\n" or not (ord(char) < 32 or 127 <= ord(char) < 160)
+        assert (multiline and char in "\t\n") or not (ord(char) < 32 or 127 <= ord(char) < 160)
         assert char not in "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
     if text.isprintable():
         assert shown == text
 
 
 def test_controls_are_shown_as_python_writes_them():
-    assert visible("a\x1b[31m\x07\x9b\u202e\r\nb\tc") == "a\\x1b[31m\\x07\\x9b\\u202e\\r\nb\tc"
+    text = "a\x1b[31m\x07\x9b\u202e\r\nb\tc"
+    assert visible(text, multiline=True) == "a\\x1b[31m\\x07\\x9b\\u202e\\r\nb\tc"
+    assert visible(text) == "a\\x1b[31m\\x07\\x9b\\u202e\\r\\nb\\tc"
 
 
-def test_columns_count_as_a_terminal_does():
-    assert [columns(text) for text in ("abc", "跳舞", "e\u0301", "é", "")] == [3, 4, 1, 1, 0]
+def test_invisible_characters_are_shown_in_a_single_line_only():
+    assert visible("a\u200bb\u00a0c") == "a\\u200bb\\xa0c"
+    assert visible("a\u200bb\u00a0c\n", multiline=True) == "a\u200bb\u00a0c\n"
+    woman_at_a_computer = "\U0001f469\u200d\U0001f4bb"
+    assert visible(woman_at_a_computer) == woman_at_a_computer
+
+
+@given(st.text(), st.integers(1, 20))
+def test_truncated_text_fits(text, width):
+    cut = truncate(text, width)
+    assert display_width(cut) <= width
+    assert cut == text or (cut[-1] == "…" and text.startswith(cut[:-1]))
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [("abcdef", "abcd…"), ("abcde", "abcde"), ("跳舞吧", "跳舞…"), ("跳跳跳跳", "跳跳…"), ("", "")],
+)
+def test_a_text_is_cut_to_the_columns_that_it_takes(text, shown):
+    assert truncate(text, 5) == shown
+
+
+def test_a_cell_is_padded_to_its_width():
+    assert pad("跳", 4) == "跳  "
+    assert pad("12", 4, right=True) == "  12"
+    assert pad("longer", 4) == "longer"
+
+
+def test_display_width_counts_as_a_terminal_does():
+    assert [display_width(text) for text in ("abc", "跳舞", "e\u0301", "é", "")] == [3, 4, 1, 1, 0]
 
 
 # -- how a process ended
@@ -162,7 +193,7 @@ def test_a_plain_table_is_aligned(cells):
     table.write(("NAME", "OUTCOME", "NUMBER"), lines, stream)
     shown = stream.getvalue().split("\n")[:-1]
     assert len(shown) == len(lines) + 1
-    assert len({columns(line) for line in shown}) == 1
+    assert len({display_width(line) for line in shown}) == 1
 
 
 @given(st.integers(20, 300))

@@ -121,5 +121,5 @@ class _Follower:
         if state.finished is None:
             self._record.end()
             self._tell_damage()
-            warn(f"run {directory.run_id} was interrupted: mprun itself was ended")
+            warn(f"run {directory.run_id} was interrupted: mprun itself was killed")
         refuse_meaningless(directory, self._selection, known_tasks(state))

@@ -6,11 +6,10 @@ import json
 import sys
 from typing import TYPE_CHECKING
 
-from mprun.diagnostics import quote, suggest
+from mprun.diagnostics import quote, suggest, visible
 from mprun.errors import UsageError
 from mprun.jobfile.dependencies import compile_glob
 from mprun.reporters import github
-from mprun.reporters.format import visible
 from mprun.reporters.tail import SourceLines, Tail
 from mprun.reporters.terminal import MAIN, Output
 

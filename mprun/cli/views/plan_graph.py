@@ -10,7 +10,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from mprun.reporters.format import visible
+from mprun.diagnostics import visible
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -118,7 +118,7 @@ def _mermaid_text(text: str) -> str:
     Mermaid reads Markdown in a label (`1. a` is a list, `_a_` slanted), `\n` as the end of
     a line and `#…;` as an entity. A few signs between letters and digits do no harm.
     """
-    text = visible(text)
+    text = visible(text, multiline=True)
     if text.isalnum():
         return f'"{text}"'
     shown = [
@@ -155,5 +155,5 @@ def _dot_node(path: set[int], number: int, planned: PlannedTask, name: str) -> s
 
 def _dot_text(text: str) -> str:
     r"""A label in quotes; in it Graphviz reads escapes such as `\N` and HTML's entities."""
-    shown = visible(text).replace("\\", "\\\\").replace('"', '\\"').replace("&", "&amp;")
+    shown = visible(text, multiline=True).replace("\\", "\\\\").replace('"', '\\"').replace("&", "&amp;")
     return '"' + shown.replace("\n", "\\n").replace("\t", " ") + '"'

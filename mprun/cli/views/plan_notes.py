@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from mprun.jobfile.model import Stop
 from mprun.jobfile.references import as_text, references, shown
 from mprun.jobfile.units import duration_text, size_text
-from mprun.reporters.format import count
+from mprun.reporters.format import plural, truncate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -81,7 +81,7 @@ def _endings(task: Task) -> Iterator[str]:
 
 
 def _retries(retry: Retry) -> str:
-    text = count(retry.retries, "retry", "retries")
+    text = plural(retry.retries, "retry", "retries")
     if retry.delay:
         text += f" after {duration_text(retry.delay)}"
         text += f" × {retry.backoff:g}" if retry.backoff != 1 else ""
@@ -102,7 +102,7 @@ def _limits(limits: Limits) -> Iterator[str]:
     if isinstance(limits.cpus, tuple):
         yield f"on {'core' if len(limits.cpus) == 1 else 'cores'} {' '.join(map(str, limits.cpus))}"
     elif limits.cpus is not None:
-        yield f"on {count(limits.cpus, 'core')}"
+        yield f"on {plural(limits.cpus, 'core')}"
     if limits.log is not None:
         yield f"log {size_text(limits.log)}"
 
@@ -128,5 +128,4 @@ def _some(entries: list[str]) -> str:
 
 
 def _text(value: Any) -> str:
-    text = as_text(shown(value))
-    return text if len(text) <= VALUE_LIMIT else text[: VALUE_LIMIT - 1] + "…"
+    return truncate(as_text(shown(value)), VALUE_LIMIT)

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from mprun.cli.views.plan_notes import notes
 from mprun.cli.views.plan_values import known, params, starts
+from mprun.diagnostics import visible
 from mprun.jobfile.references import Reference, Template, as_text, shown
 from mprun.jobfile.units import duration_text
-from mprun.reporters.format import columns, count, headline, span, visible
+from mprun.reporters.format import display_width, format_duration, headline, plural, truncate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -38,8 +39,8 @@ def plan_lines(plan: Plan, forecast: Forecast | None = None) -> Iterator[str]:
     """The lines of a plan: what it is, what to expect, each task in the order of its start, the joins."""
     numbers = (len(plan.tasks), plan.mode, plan.max_concurrency, plan.cpus)
     yield headline(plan.job.name, *numbers, plan.start_method)
-    tokens = [f"{_flat(name)} {number}" for name, number in plan.job.resources.items()]
-    values = [f"{_flat(name)}={_of_param(value)}" for name, value in params(plan).items()]
+    tokens = [f"{visible(name)} {number}" for name, number in plan.job.resources.items()]
+    values = [f"{visible(name)}={_of_param(value)}" for name, value in params(plan).items()]
     yield from _listed("tokens:", tokens)
     yield from _listed("params:", values)
     if forecast is not None:
@@ -47,38 +48,38 @@ def plan_lines(plan: Plan, forecast: Forecast | None = None) -> Iterator[str]:
     for place, number in enumerate(starts(plan, forecast), start=1):
         yield from _task_lines(place, plan.tasks[number], plan)
     yield from _joins(plan)
-    daemons = (_flat(planned.name) for planned in reversed(plan.tasks) if planned.task.daemon)
+    daemons = (visible(planned.name) for planned in reversed(plan.tasks) if planned.task.daemon)
     yield from _listed("stopped at the end:", daemons)
 
 
 def _expected(plan: Plan, forecast: Forecast) -> Iterator[str]:
     if forecast.seconds is not None:
-        words = [f"{span(forecast.seconds)} from {count(forecast.runs, 'earlier run')}"]
+        words = [f"{format_duration(forecast.seconds)} from {plural(forecast.runs, 'earlier run')}"]
         if forecast.plan.priorities is not None:
             words.append("critical path first")
         if forecast.new:
-            words.append(f"{count(forecast.new, 'task')} of unknown duration")
+            words.append(f"{plural(forecast.new, 'task')} of unknown duration")
         yield from _listed("expected:", words)
-    names = [_flat(plan.tasks[number].name) for number in forecast.path]
+    names = [visible(plan.tasks[number].name) for number in forecast.path]
     if len(names) > PATH:
         names[PATH // 2 : -PATH // 2] = [f"… {len(names) - PATH:,} more …"]
     if names:
         way = " > ".join(names).split(" ")
         yield from _folded(
-            ["critical path:", *way[:-1], f"{way[-1]},", span(forecast.path_seconds)], "", "  "
+            ["critical path:", *way[:-1], f"{way[-1]},", format_duration(forecast.path_seconds)], "", "  "
         )
 
 
 def _of_param(value: object) -> str:
-    return _cut(_flat(as_text(value)), ARGUMENT_LIMIT)
+    return truncate(visible(as_text(value)), ARGUMENT_LIMIT)
 
 
 def _joins(plan: Plan) -> Iterator[str]:
     if plan.job.join is None and len(plan.join) > JOINS:
-        yield f"join: {count(len(plan.join), 'task')}, in the order of the file"
+        yield f"join: {plural(len(plan.join), 'task')}, in the order of the file"
         return
     joins = (
-        _flat(plan.tasks[entry.task].name)
+        visible(plan.tasks[entry.task].name)
         + (f" ({duration_text(entry.timeout)} at most)" if entry.timeout is not None else "")
         for entry in plan.join
     )
@@ -100,16 +101,16 @@ def _separated(head: str, items: Iterable[str]) -> Iterator[str]:
 
 
 def _task_lines(place: int, planned: PlannedTask, plan: Plan) -> Iterator[str]:
-    start = f"{place:>4}. {_flat(planned.name)}"
+    start = f"{place:>4}. {visible(planned.name)}"
     call = list(_call(planned, known(planned)))
     line = f"{start}  {' '.join(call)}"
-    if columns(line) > WIDTH:
+    if display_width(line) > WIDTH:
         yield start
         *lines, line = _folded(call, _INDENT, _INDENT + "  ")
         yield from lines
-    said = [_flat(note) for note in notes(planned, plan, known(planned))]
+    said = [visible(note) for note in notes(planned, plan, known(planned))]
     text = f"[{'; '.join(said)}]"
-    if not said or columns(line) + 2 + columns(text) <= WIDTH:
+    if not said or display_width(line) + 2 + display_width(text) <= WIDTH:
         yield f"{line}  {text}" if said else line
         return
     yield line
@@ -152,17 +153,17 @@ def _positional(args: Any) -> list[str]:
 
 def _keyword(kwargs: Any) -> list[str]:
     if isinstance(kwargs, dict):
-        return [f"{_flat(as_text(shown(name)))}={_value(value)}" for name, value in kwargs.items()]
+        return [f"{visible(as_text(shown(name)))}={_value(value)}" for name, value in kwargs.items()]
     return [f"**{_value(kwargs)}"]
 
 
 def _value(value: Any) -> str:
     """A value as Python writes it; what is known only during the run as the job file does."""
     if isinstance(value, Reference):
-        return _cut(_flat(str(value)), ARGUMENT_LIMIT)
+        return truncate(visible(str(value)), ARGUMENT_LIMIT)
     # Most of a long text would be written for nothing.
     text = value[: ARGUMENT_LIMIT + 1] if isinstance(value, str) else shown(value)
-    return _cut(_flat(repr(text)), ARGUMENT_LIMIT)
+    return truncate(visible(repr(text)), ARGUMENT_LIMIT)
 
 
 def _command(words: Any) -> list[str]:
@@ -172,29 +173,18 @@ def _command(words: Any) -> list[str]:
         words = [words]
     if len(words) == 3 and words[0] in ("sh", "/bin/sh") and words[1] == "-c":
         # Written as one string, so shown as one.
-        return ["$", *_cut(_flat(as_text(shown(words[2]))), WORD_LIMIT).split(" ")]
+        return ["$", *truncate(visible(as_text(shown(words[2]))), WORD_LIMIT).split(" ")]
     texts = [as_text(shown(word))[: WORD_LIMIT + 1] for word in words]
     plain = [isinstance(word, (Reference, Template)) or word == "***" for word in words]
     quoted = [text if bare else quote(text) for text, bare in zip(texts, plain, strict=True)]
-    return ["$", *_some([_cut(_flat(text), WORD_LIMIT) for text in quoted])]
-
-
-def _flat(text: str) -> str:
-    """Text on one line, with nothing in it that acts on a terminal."""
-    if text.isprintable():
-        return text
-    return visible(text).replace("\n", "\\n").replace("\t", "\\t")
-
-
-def _cut(text: str, limit: int) -> str:
-    return text if len(text) <= limit else text[: limit - 1] + "…"
+    return ["$", *_some([truncate(visible(text), WORD_LIMIT) for text in quoted])]
 
 
 def _folded(words: Iterable[str], first: str, other: str) -> Iterator[str]:
     """Words, joined by spaces, as lines that fit; `first` and `other` begin the first and the others."""
     line, used = "", 0
     for word in words:
-        width = columns(word)
+        width = display_width(word)
         if line and used + 1 + width <= WIDTH:
             line, used = f"{line} {word}", used + 1 + width
             continue

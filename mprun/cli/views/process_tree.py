@@ -6,8 +6,9 @@ import locale
 import os
 from typing import TYPE_CHECKING
 
+from mprun.diagnostics import visible
 from mprun.record import process_tree
-from mprun.reporters.format import columns, size, span, visible
+from mprun.reporters.format import display_width, format_duration, format_size, pad, truncate
 from mprun.reporters.terminal import terminal_width
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ class Pen:
 
     def __init__(self, fine: bool) -> None:
         self.branch, self.last, self.line = ("├─ ", "└─ ", "│  ") if fine else ("|- ", "`- ", "|  ")
-        self.cut = "…" if fine else "..."
+        self.ellipsis = "…" if fine else "..."
 
 
 def can_draw() -> bool:
@@ -54,11 +55,12 @@ def write_tree(roots: Sequence[Process], stream: TextIO, colour: bool) -> None:
     widths = _fitting([row for _, row in rows], width)
     for bad, row in rows:
         cells = [
-            _padded(_cut(row[place], taken, pen), taken, right=place > 0) for place, taken in widths.items()
+            pad(truncate(row[place], taken, pen.ellipsis), taken, right=place > 0)
+            for place, taken in widths.items()
         ]
         line = "  ".join([*cells, row[-1]])
         if width is not None:
-            line = _cut(line, width, pen)
+            line = truncate(line, width, pen.ellipsis)
         stream.write(f"{_RED}{line}{_RESET}\n" if colour and bad else f"{line}\n")
 
 
@@ -77,18 +79,18 @@ def _lines(roots: Sequence[Process], pen: Pen) -> Iterator[tuple[Process, str]]:
 
 def _row(process: Process, stem: str, pen: Pen) -> tuple[str, ...]:
     return (
-        stem + _cut(_name(process), _NAME_LIMIT, pen),
+        stem + truncate(_name(process), _NAME_LIMIT, pen.ellipsis),
         str(process.pid),
-        size(process.max_rss),
-        span(process.cpu),
+        format_size(process.max_rss),
+        format_duration(process.cpu),
         "-" if process.threads is None else str(process.threads),
-        span(process.duration),
+        format_duration(process.duration),
         _end(process),
     )
 
 
 def _name(process: Process) -> str:
-    name = visible(process.name).replace("\n", " ")
+    name = visible(process.name.replace("\n", " "))
     if process.role == process_tree.DESCENDANT:
         return f"({name})"
     if process.attempt is not None and process.attempt > 1:
@@ -108,7 +110,7 @@ def _is_bad(process: Process) -> bool:
 
 def _fitting(rows: Sequence[Sequence[str]], width: int | None) -> dict[int, int]:
     """The columns before the end that a terminal of this width has room for, by their places: how wide."""
-    *needed, end = (max(columns(row[place]) for row in rows) for place in range(len(HEAD)))
+    *needed, end = (max(display_width(row[place]) for row in rows) for place in range(len(HEAD)))
     widths = dict(enumerate(needed))
     if width is None:
         return widths
@@ -125,17 +127,3 @@ def _fitting(rows: Sequence[Sequence[str]], width: int | None) -> dict[int, int]
 def _taken(widths: dict[int, int]) -> int:
     """How many columns these take, with the two spaces after each of them."""
     return sum(widths.values()) + 2 * len(widths)
-
-
-def _padded(cell: str, width: int, *, right: bool) -> str:
-    space = " " * (width - columns(cell))
-    return space + cell if right else cell + space
-
-
-def _cut(text: str, width: int, pen: Pen) -> str:
-    """The text, cut where it takes more columns than that."""
-    if columns(text) <= width:
-        return text
-    while text and columns(text) > width - len(pen.cut):
-        text = text[:-1]
-    return text + pen.cut

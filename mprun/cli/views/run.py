@@ -5,18 +5,21 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from mprun.diagnostics import visible
 from mprun.outcomes import Outcome, format_exit
 from mprun.record import presence, process_tree, recorder
 from mprun.reporters import table
 from mprun.reporters.format import (
+    display_width,
+    format_duration,
+    format_reason,
+    format_size,
+    format_time,
     headline,
-    local_time,
-    named,
-    reason,
-    resumed_from,
-    size,
-    span,
-    visible,
+    join_names,
+    pad,
+    resumed_line,
+    truncate,
 )
 
 if TYPE_CHECKING:
@@ -88,31 +91,31 @@ def _head(state: RunState) -> Iterator[str]:
         return
     numbers = (started.tasks, started.mode, started.at_once, started.cpus)
     yield f"{headline(started.job, *numbers, started.start_method)}, run {visible(started.run)}"
-    yield f"file {visible(started.file)}, started {local_time(started.time)}"
+    yield f"file {visible(started.file)}, started {format_time(started.time)}"
     if started.params:
         values = (f"{visible(name)}={_short(value)}" for name, value in started.params.items())
         yield f"params {', '.join(values)}"
     if started.resumed_from is not None:
-        yield resumed_from(started.resumed_from)
+        yield resumed_line(started.resumed_from)
 
 
 def _end(state: RunState, outcome: str) -> str:
     finished = state.finished
     if finished is not None:
-        why = f" ({visible(reason(finished.reason))})" if finished.reason else ""
+        why = f" ({visible(format_reason(finished.reason))})" if finished.reason else ""
         if state.unseen:
-            return f"{finished.outcome}{why}; {_unseen(finished.duration)}"
-        ended = f"{span(finished.duration)}, at {local_time(finished.time)[11:]}"
+            return f"{finished.outcome}{why}: {_exit_unknown(finished.duration)}"
+        ended = f"{format_duration(finished.duration)}, at {format_time(finished.time)[11:]}"
         return f"{finished.outcome}{why}: exit {finished.exit_code} after {ended}"
     if outcome == Outcome.RUNNING:
-        names = named([task.name for task in state.tasks.values() if task.running], _NAMES_LIMIT)
+        names = join_names([task.name for task in state.tasks.values() if task.running], _NAMES_LIMIT)
         return f"{outcome}: {names}" if names else outcome
-    return f"{outcome}: mprun itself was ended; {_unseen(state.seconds(state.time))}"
+    return f"{outcome}: mprun itself was killed; {_exit_unknown(state.seconds(state.time))}"
 
 
-def _unseen(heard_of: float | None) -> str:
-    """What is known of a run that was killed: it was heard of last so many seconds after its start."""
-    return f"it never finished, its exit code is unknown; heard of last {span(heard_of)} after its start"
+def _exit_unknown(seconds: float | None) -> str:
+    """What is known of a run that was killed; `seconds` are from its start to its last event."""
+    return f"exit code unknown, last event {format_duration(seconds)} after the start"
 
 
 # ---- what tasks returned
@@ -121,9 +124,9 @@ def _unseen(heard_of: float | None) -> str:
 def _results(directory: RunDirectory, state: RunState) -> Iterator[str]:
     found = {task.name: _result(directory, task) for task in state.tasks.values()}
     told = {visible(name): text for name, text in found.items() if text}
-    width = max(map(len, told), default=0)
+    width = max(map(display_width, told), default=0)
     for name, text in told.items():
-        yield f"{name.ljust(width)}  {text}"
+        yield f"{pad(name, width)}  {text}"
 
 
 def _result(directory: RunDirectory, task: TaskState) -> str:
@@ -140,7 +143,8 @@ def _result(directory: RunDirectory, task: TaskState) -> str:
     try:
         import os
 
-        return f"{size(os.stat(f'{path}.json').st_size)} of JSON in {visible(os.path.relpath(path))}.json"
+        size = format_size(os.stat(f"{path}.json").st_size)
+        return f"{size} of JSON in {visible(os.path.relpath(path))}.json"
     except OSError:
         return "JSON, of which the file is gone"
 
@@ -158,8 +162,7 @@ def _short(value: Any) -> str:
 
 
 def _cut(text: str) -> str:
-    text = visible(text.replace("\n", " "))
-    return text if len(text) <= _VALUE_LIMIT else f"{text[: _VALUE_LIMIT - 1]}…"
+    return truncate(visible(text.replace("\n", " ")), _VALUE_LIMIT)
 
 
 # ---- attempts
@@ -170,7 +173,8 @@ def _cost(directory: RunDirectory, state: RunState) -> Iterator[str]:
     for root in process_tree.ancestry(directory, state):
         for process in [root, *(child for child in root.children if child.role == process_tree.LAUNCHER)]:
             if process.max_rss is not None:
-                yield f"{process.name} pid={process.pid}: {size(process.max_rss)}, cpu {span(process.cpu)}"
+                used = f"{format_size(process.max_rss)}, cpu {format_duration(process.cpu)}"
+                yield f"{process.name} pid={process.pid}: {used}"
 
 
 def _attempts(state: RunState, alive: bool) -> Iterator[str]:
@@ -179,7 +183,7 @@ def _attempts(state: RunState, alive: bool) -> Iterator[str]:
             started = attempt.started
             facts = ", ".join(_facts(attempt, alive))
             yield (
-                f"{local_time(started.time)[11:]} {visible(task.name)} attempt={started.attempt} "
+                f"{format_time(started.time)[11:]} {visible(task.name)} attempt={started.attempt} "
                 f"pid={started.pid}: {visible(facts)}"
             )
 
@@ -187,17 +191,17 @@ def _attempts(state: RunState, alive: bool) -> Iterator[str]:
 def _facts(attempt: AttemptState, alive: bool) -> Iterator[str]:
     """What became of an attempt, in order."""
     if attempt.ready is not None:
-        yield f"ready at {local_time(attempt.ready.time)[11:]}"
+        yield f"ready at {format_time(attempt.ready.time)[11:]}"
     if attempt.stopping is not None:
-        yield f"{attempt.stopping.signal} ({reason(attempt.stopping.reason)})"
+        yield f"{attempt.stopping.signal} ({format_reason(attempt.stopping.reason)})"
     exited = attempt.exited
     if exited is None:
         yield Outcome.RUNNING if alive else format_exit(None, None)
         return
     words = format_exit(exited.exit_code, exited.signal, exited.core_dumped)
-    yield f"{words}{table.error_words(exited)} after {span(exited.duration)}".replace("\n", " ")
+    yield f"{words}{table.error_words(exited)} after {format_duration(exited.duration)}".replace("\n", " ")
     if exited.orphans:
         yield f"orphans killed: {' '.join(map(str, exited.orphans))}"
     if attempt.retrying is not None:
         again = "started again" if attempt.retrying.reason == "restart" else "tried again"
-        yield f"{again} after {span(attempt.retrying.delay)}"
+        yield f"{again} after {format_duration(attempt.retrying.delay)}"

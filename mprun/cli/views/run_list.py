@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+from mprun.diagnostics import visible
 from mprun.outcomes import TASK_OUTCOMES, Outcome
 from mprun.reporters import table
-from mprun.reporters.format import local_time, reason, span, visible
+from mprun.reporters.format import format_duration, format_reason, format_time
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -23,8 +24,8 @@ _LAYOUT = table.Layout(
     given_up=("TASKS", "EXIT", "TIME", "STARTED", "JOB"),
     styled=4,
 )
-# Of a run whose end nobody saw.
-_NO_END = "mprun itself was ended"
+# Of a run whose exit code is unknown.
+_KILLED = "mprun itself was killed"
 _UNKNOWN = "?"
 # Damage is told whole by `mprun show`.
 _DAMAGE_LIMIT = 100
@@ -49,17 +50,17 @@ def _row(run: RunSummary) -> tuple[str, ...]:
     return (
         name,
         visible(started.job),
-        local_time(started.time)[:19],
+        format_time(started.time)[:19],
         # So long at least: until what was recorded last.
-        f">{span(run.duration)}" if run.unseen else span(run.duration),
-        _outcome(run, finished.reason if finished else _NO_END if run.unseen else ""),
+        f">{format_duration(run.duration)}" if run.unseen else format_duration(run.duration),
+        _outcome(run, finished.reason if finished else _KILLED if run.unseen else ""),
         _UNKNOWN if run.unseen else str(finished.exit_code) if finished else "-",
         ", ".join(_counts(run.counts())) or "-",
     )
 
 
 def _outcome(run: RunSummary, why: str) -> str:
-    words = f"{run.outcome}: {visible(reason(why))}" if why else run.outcome
+    words = f"{run.outcome}: {visible(format_reason(why))}" if why else run.outcome
     return f"{words} ({_damage(run)})" if run.damage else words
 
 
