@@ -11,6 +11,10 @@ import sys
 # The commands that run no job; a test holds it against the command line's own table.
 WITHOUT_JOB = frozenset({"validate", "plan", "runs", "show", "tree", "logs", "stop", "init", "schema"})
 
+# The newest Python on which a launcher was forked: it overwrites its environment in memory
+# (`mprun.launcher.environment`). On a newer one the engine starts it as a new Python.
+TRIED_PYTHON = (3, 15)
+
 # What launcher and engine would each import: done once, it is 5 ms less of one core. What only one
 # of them needs it imports itself, beside the other (tests/process/test_start.py has the whole list).
 BOTH_NEED = (
@@ -96,7 +100,8 @@ def die_with(parent: int) -> None:
 def main() -> None:
     """Run the command line; the exit code tells how it went (`mprun --help`)."""
     open_standard_descriptors()
-    launcher = fork_launcher() if runs_a_job(sys.argv[1:]) else None
+    can_fork = sys.version_info[:2] <= TRIED_PYTHON
+    launcher = fork_launcher() if can_fork and runs_a_job(sys.argv[1:]) else None
     from mprun.cli.lean_imports import import_click
 
     import_click()

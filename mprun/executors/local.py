@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-from _socket import socket  # `socket` itself adds names and 4 ms to import
 from typing import TYPE_CHECKING, Any
 
 from mprun.executors.base import (
@@ -23,6 +22,8 @@ from mprun.launcher.channel import EngineChannel, pack_start_request
 from mprun.linux import procfs
 
 if TYPE_CHECKING:
+    from _socket import socket
+
     from mprun.executors.base import PrepareRequest, Report, StartRequest
     from mprun.launcher.channel import AttemptKey
 
@@ -203,4 +204,7 @@ def start_launcher(run_id: str = "") -> LocalExecutor:
 
 def adopt_launcher(pid: int, descriptor: int) -> LocalExecutor:
     """The launcher that `mprun.__main__` has forked already, for a process that runs nothing else."""
+    # `socket` itself adds names and 4 ms to import.
+    from _socket import socket
+
     return LocalExecutor(pid, socket(fileno=descriptor), Guard(pid))

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from io import FileIO
 
 RUN_ID = "MPRUN_RUN_ID"
+# The newest Python that was tried with an overwritten environment: `mprun.__main__` forks no launcher on a
+# newer one, and a launcher that is a new Python has the variable from its start.
+TRIED_PYTHON = (3, 15)
 
 
 def tag_run(run_id: str) -> None:
@@ -21,6 +25,8 @@ def tag_run(run_id: str) -> None:
     hid in a session of its own, closed every descriptor, and never became another program.
     """
     os.environ[RUN_ID] = run_id
+    if sys.version_info[:2] > TRIED_PYTHON:
+        return
     start, end = _area()
     entry = f"{RUN_ID}={run_id}\0".encode()
     with contextlib.suppress(OSError), open("/proc/self/mem", "r+b", buffering=0) as memory:

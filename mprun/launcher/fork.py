@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import sys
 import threading
 from os import close, closerange, fork, pidfd_open, waitstatus_to_exitcode
 
@@ -67,6 +68,9 @@ def _give_up_the_spare() -> None:
 launcher_pidfd: list[int] = []
 
 
+# The newest Python whose `threading` was checked: what its hook does, and that it is code without a closure.
+TRIED_PYTHON = (3, 15)
+
 # The names that the hook below finds in `threading`: whether it is its first turn in this
 # process, and what it takes the place of.
 _first: bool
@@ -90,6 +94,8 @@ def skip_thread_reset() -> None:
     so it is given code that leaves out its first turn in each process, which is the launcher's
     fork; when a task forks, it does what it always did.
     """
+    if sys.version_info[:2] > TRIED_PYTHON:
+        return
     hook = threading._after_fork  # type: ignore[attr-defined]
     # A module may have put something of its own in its place.
     ours = hook.__globals__ is threading.__dict__ and hook.__closure__ is None

@@ -34,7 +34,7 @@ from mprun.launcher.channel import AFTER, COMMAND, KEY, LIMITS, START_METHOD, TA
 from mprun.launcher.prefork import Prefork
 from mprun.launcher.resolution import Resolution
 from mprun.launcher.start_queue import StartQueue
-from mprun.launcher.worker import Process, flush_output, open_output, share_with_forks
+from mprun.launcher.worker import IS_TRIED, Process, flush_output, open_output, share_with_forks
 from mprun.linux import procfs
 
 TYPE_CHECKING = False
@@ -193,9 +193,10 @@ class Launcher:
             self._method = options["start_method"]
             self._fork_server = auxiliary.prepare(options["start_method"], methods, modules)
             self._parents = {"fork": self._pid, "spawn": self._pid, "forkserver": self._fork_server}
-            self._copied = Process(self._method, "fork")
-            share_with_forks(self._copied, fork.launcher_pidfd[0])
-            self._copied.warm_up()
+            if IS_TRIED:
+                self._copied = Process(self._method, "fork")
+                share_with_forks(self._copied, fork.launcher_pidfd[0])
+                self._copied.warm_up()
         flush_output()
         self._reaper.ignore_present_children()
         # A child that collects garbage copies the pages of all that it looks at.
@@ -241,7 +242,7 @@ class Launcher:
         method = request[START_METHOD]
         if failpoints.armed:
             failpoints.reached("launcher.starting")
-        if method == "fork":
+        if method == "fork" and IS_TRIED:
             if self._standby.number and (standing := self._standby.take(request[KEY])) is not None:
                 with contextlib.suppress(ChildProcessError):
                     return Attempt(request, fork.HeldFork.open, standing, standing.ticks)
@@ -263,7 +264,9 @@ class Launcher:
     def _have_one_stand_by(self) -> None:
         """While the attempt that was started last runs, fork for the first that is to follow it."""
         following = self._queue.first_after(self._last)
-        if following is not None and following[START_METHOD] == "fork" and not self._suspended:
+        if following is None or self._suspended or not IS_TRIED:
+            return
+        if following[START_METHOD] == "fork":
             # Where there is no room for it, whoever starts the attempt will see, and try again.
             with contextlib.suppress(OSError, ImportError):
                 self._assign(following)
@@ -273,6 +276,9 @@ class Launcher:
         # It needs sockets, temporary files and more, which a launcher that forks must not hold.
         from mprun.launcher import spawn
 
+        if request[START_METHOD] == "fork":
+            # The task would inherit a handler of signals.
+            return spawn.start(request, self._method)
         # The fork server may be at its own imports still.
         with parent_death.ending_with_the_engine(self._end, self._engine_pid):
             return spawn.start(request, self._method)

@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from _socket import socket
 from types import ModuleType
 
 from mprun.lazy_import import install_lazy, uninstall
@@ -21,11 +20,19 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn
 
 
+# The newest Python whose multiprocessing was tried with lazy modules.
+TRIED_PYTHON = (3, 15)
+
+
 def launch(descriptor: int) -> NoReturn:
     """Be a launcher on this end of a socket pair; does not return."""
     code = 1
     try:
-        import_multiprocessing()
+        if sys.version_info[:2] <= TRIED_PYTHON:
+            import_multiprocessing()
+            from _socket import socket
+        else:
+            from socket import socket  # type: ignore[assignment]
         from mprun.launcher import auxiliary, fork, worker
         from mprun.launcher.launcher import Launcher
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import sys
-from _json import encode_basestring_ascii, make_encoder
 
 from mprun import failpoints
 
@@ -19,12 +18,22 @@ if TYPE_CHECKING:
     from mprun.launcher.start_error import StartError
 
 
-def _to_json(value: object) -> str:
-    """As json.dumps with allow_nan=False. Raises TypeError or ValueError for what JSON does not have.
+# The newest Python whose JSON encoder in C was tried.
+TRIED_PYTHON = (3, 15)
+if _is_tried := sys.version_info[:2] <= TRIED_PYTHON:
+    from _json import encode_basestring_ascii, make_encoder
+else:
+    import json
 
-    By the encoder in C that it uses: json compiles five regular expressions to read, and each fork
-    would copy them, and `re`.
+
+def _to_json(value: object) -> str:
+    """The same as json.dumps with allow_nan=False. Raises TypeError or ValueError if it is not JSON.
+
+    It uses the encoder in C that `json` uses. Importing `json` compiles five regular expressions for
+    reading, and each fork would copy them, and `re`.
     """
+    if not _is_tried:
+        return json.dumps(value, allow_nan=False)
     pieces = make_encoder({}, _refuse, encode_basestring_ascii, None, ": ", ", ", False, False, False)
     return "".join(pieces(value, 0))
 

@@ -6,12 +6,12 @@ import contextlib
 import errno
 import os
 import signal
-from multiprocessing import forkserver, popen_forkserver, popen_spawn_posix
+from multiprocessing import forkserver, popen_fork, popen_forkserver, popen_spawn_posix
 
 from mprun import failpoints
 from mprun.launcher import environment, fork, reaper, start_backoff
 from mprun.launcher.channel import KEY, NAME, START_METHOD
-from mprun.launcher.worker import Process
+from mprun.launcher.worker import IS_TRIED, Process
 from mprun.linux.procfs import read_stat
 
 TYPE_CHECKING = False
@@ -40,7 +40,7 @@ def start(request: tuple[Any, ...], default: str) -> fork.ProcessHandle:
     try:
         # multiprocessing's own `Process.start` first polls every child that runs, which costs a
         # system call each; here whoever started it waits for it.
-        held = POPENS[method](Process(default, method, request))
+        held = POPENS[method](process_class()(default, method, request))
     except (EOFError, ConnectionError):
         if method == "forkserver":
             raise _no_fork_server() from None
@@ -48,6 +48,15 @@ def start(request: tuple[Any, ...], default: str) -> fork.ProcessHandle:
     if failpoints.armed:
         failpoints.reached("launcher.forked")
     return held
+
+
+def process_class() -> type[Process]:
+    """The class of a task's process; on a Python that no one has tried, the portable one."""
+    if IS_TRIED:
+        return Process
+    from mprun.launcher import portable_process
+
+    return portable_process.Process
 
 
 def _no_fork_server() -> OSError:
@@ -60,8 +69,8 @@ def _fork_server_lives() -> bool:
     return lives and not ForkServerPopen.server_is_gone
 
 
-class SpawnPopen(fork.ProcessHandle, popen_spawn_posix.Popen):
-    """A new Python, started by the launcher."""
+class ForkPopen(fork.ProcessHandle, popen_fork.Popen):
+    """A copy of the launcher, forked by multiprocessing: on a Python that no one has tried."""
 
     def _launch(self, process: Process) -> None:
         super()._launch(process)  # type: ignore[misc]
@@ -71,7 +80,11 @@ class SpawnPopen(fork.ProcessHandle, popen_spawn_posix.Popen):
     def close(self) -> None:
         fork.ProcessHandle.close(self)
         fork.private_descriptors.difference_update(_pipes(self))
-        popen_spawn_posix.Popen.close(self)
+        popen_fork.Popen.close(self)
+
+
+class SpawnPopen(ForkPopen, popen_spawn_posix.Popen):
+    """A new Python, started by the launcher."""
 
 
 class ForkServerPopen(fork.ProcessHandle, popen_forkserver.Popen):
@@ -164,6 +177,7 @@ def fork_server_pid() -> int | None:
 
 
 POPENS: dict[str, Callable[[Process], fork.ProcessHandle]] = {
+    "fork": ForkPopen,
     "spawn": SpawnPopen,
     "forkserver": ForkServerPopen,
 }

@@ -6,7 +6,6 @@ what only some tasks need is imported where they need it.
 
 from __future__ import annotations
 
-import _ctypes
 import itertools
 import multiprocessing
 import os
@@ -15,9 +14,7 @@ import sys
 import threading
 
 # What a task's process calls on its way by names of this module: see `Process._bootstrap`.
-from _ctypes import call_function
 from _thread import get_native_id
-from atexit import _clear, _ncallbacks, _run_exitfuncs
 from multiprocessing import context, process, util
 from os import close, dup2, getppid, read, setsid, stat
 from os import open as open_file
@@ -37,12 +34,47 @@ SIGKILL = 9
 # unshare(2), from <linux/sched.h>.
 CLONE_THREAD = 0x10000
 
-# `ctypes`, of which this is the inside, takes 2 ms and more to import, and each fork copies it.
-_program = _ctypes.dlopen(None, 0)  # type: ignore[arg-type]  # dlopen(3): None is this program
-_fflush = _ctypes.dlsym(_program, "fflush")
-_putenv = _ctypes.dlsym(_program, "putenv")
-_prctl = _ctypes.dlsym(_program, "prctl") if sys.platform == "linux" else 0
-_unshare = _ctypes.dlsym(_program, "unshare") if sys.platform == "linux" else 0
+# The newest Python whose private names, all of them in the block below, were checked. A newer one may
+# give them another meaning: there, a task's process is `mprun.launcher.portable_process`, which runs
+# multiprocessing's own bootstrap.
+TRIED_PYTHON = (3, 15)
+IS_TRIED = sys.version_info[:2] <= TRIED_PYTHON
+if IS_TRIED:
+    # `ctypes`, which uses it, takes 2 ms and more to import, and each fork copies it.
+    import _ctypes
+    from _ctypes import call_function
+    from atexit import _clear, _ncallbacks, _run_exitfuncs
+
+    _program = _ctypes.dlopen(None, 0)  # type: ignore[arg-type]  # dlopen(3): None is this program
+    _fflush: Any = _ctypes.dlsym(_program, "fflush")
+    _putenv = _ctypes.dlsym(_program, "putenv")
+    _prctl: Any = _ctypes.dlsym(_program, "prctl") if sys.platform == "linux" else 0
+    _unshare: Any = _ctypes.dlsym(_program, "unshare") if sys.platform == "linux" else 0
+    # The state of a process in multiprocessing and threading: looking up an attribute of a module costs
+    # a task several pages, an entry of a dictionary none.
+    _process = process.__dict__
+    _flush = util._flush_std_streams  # type: ignore[attr-defined]
+    _finalizers = util._finalizer_registry  # type: ignore[attr-defined]
+    _after_forkers = util._afterfork_registry.data  # type: ignore[attr-defined]
+    _main_thread = threading.main_thread().__dict__
+    _threads, _limbo = threading._active, threading._limbo  # type: ignore[attr-defined]
+    _threading_atexits = threading._threading_atexits  # type: ignore[attr-defined]
+    _environ = os.environb._data  # type: ignore[attr-defined]
+    # A task replaces it; keeping it costs a task less than freeing its memory, page by page.
+    _replaced = process._current_process  # type: ignore[attr-defined]
+else:
+    import ctypes
+
+    _libc: Any = ctypes.CDLL(None)
+    _fflush, _prctl, _unshare = _libc.fflush, getattr(_libc, "prctl", None), None
+
+    def call_function(function: int, arguments: tuple[Any, ...], /) -> Any:
+        """Call a function of C, as the one in `_ctypes` does."""
+        return function(*arguments)  # type: ignore[operator]  # an address in `_ctypes`
+
+    def _flush() -> None:
+        sys.stdout.flush()
+        sys.stderr.flush()
 
 
 def resolve(target: str) -> Any:
@@ -83,18 +115,6 @@ def die_with_parent(parent: int) -> None:
         os._exit(1)
 
 
-# What multiprocessing and threading keep of a process, by whatever name they give it: the
-# attribute of a module costs a task several pages, an entry of a dictionary none.
-_process = process.__dict__
-_flush = util._flush_std_streams  # type: ignore[attr-defined]
-_finalizers = util._finalizer_registry  # type: ignore[attr-defined]
-_after_forkers = util._afterfork_registry.data  # type: ignore[attr-defined]
-_main_thread = threading.main_thread().__dict__
-_threads, _limbo = threading._active, threading._limbo  # type: ignore[attr-defined]
-_threading_atexits = threading._threading_atexits  # type: ignore[attr-defined]
-_environ = os.environb._data  # type: ignore[attr-defined]
-# What a task takes the place of: to take it apart, page by page, costs a task more than to keep it.
-_replaced = process._current_process  # type: ignore[attr-defined]
 # The memory that putenv(3) makes part of C's environment; setenv(3), which `os.putenv` calls, makes
 # copies, and keeps what it has ever copied in a tree.
 _in_environment: list[bytes] = []

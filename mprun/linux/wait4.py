@@ -7,10 +7,8 @@ they cost a twentieth of a short task (`python benchmarks/fork_cost.py`).
 
 from __future__ import annotations
 
-import _ctypes
 import os
 import sys
-from _ctypes import call_function
 
 # As in `typing`, which takes longer to import than all else that a launcher needs.
 TYPE_CHECKING = False
@@ -18,29 +16,30 @@ if TYPE_CHECKING:
     from typing import Any
 
 
-class _Int(_ctypes._SimpleCData):  # type: ignore[type-arg]
-    _type_ = "i"
-
-
-class _Long(_ctypes._SimpleCData):  # type: ignore[type-arg]
-    _type_ = "l"
-
-
-class _Status(_ctypes.Array):  # type: ignore[type-arg]
-    _type_, _length_ = _Int, 1
-
-
-class _Usage(_ctypes.Array):  # type: ignore[type-arg]
-    """struct rusage of Linux, getrusage(2): two times of seconds and microseconds, then KiB, then more."""
-
-    _type_, _length_ = _Long, 18
-
-
-_status: Any = _Status()
-_usage: Any = _Usage()
-# Elsewhere than on Linux with 64 bits the structure is another.
+# The newest Python on which the private names of `_ctypes` were tried.
+TRIED_PYTHON = (3, 15)
 _wait4 = 0
-if sys.platform == "linux" and sys.maxsize > 2**32:
+# On other platforms than Linux with 64 bits struct rusage has another layout.
+if sys.version_info[:2] <= TRIED_PYTHON and sys.platform == "linux" and sys.maxsize > 2**32:
+    import _ctypes
+    from _ctypes import call_function
+
+    class _Int(_ctypes._SimpleCData):  # type: ignore[type-arg]
+        _type_ = "i"
+
+    class _Long(_ctypes._SimpleCData):  # type: ignore[type-arg]
+        _type_ = "l"
+
+    class _Status(_ctypes.Array):  # type: ignore[type-arg]
+        _type_, _length_ = _Int, 1
+
+    class _Usage(_ctypes.Array):  # type: ignore[type-arg]
+        """struct rusage, getrusage(2): two times of seconds and microseconds, then KiB, then more."""
+
+        _type_, _length_ = _Long, 18
+
+    _status: Any = _Status()
+    _usage: Any = _Usage()
     _wait4 = _ctypes.dlsym(_ctypes.dlopen(None, 0), "wait4")  # type: ignore[arg-type]  # None: this program
 else:
     # `os.wait4` imports it after it has reaped: by then there may be no descriptor for that.

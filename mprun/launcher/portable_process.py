@@ -1,0 +1,56 @@
+"""A task's process on a Python whose private names no one has checked: multiprocessing's own bootstrap.
+
+`mprun.launcher.worker` runs a bootstrap of its own, because it is faster, and relies on private names of
+CPython for it. This process does the same with multiprocessing's bootstrap and public names, for every start
+method; it is slower, and its `run` sets up what the other bootstrap does.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from typing import Any
+
+from mprun.launcher import worker
+
+
+class Process(worker.Process):
+    """The process of one attempt; see `mprun.launcher.worker.Process` for the arguments."""
+
+    _bootstrap = multiprocessing.Process._bootstrap  # type: ignore[attr-defined]
+
+    def __init__(self, default: str, method: str, request: tuple[Any, ...] = ()) -> None:
+        _, name, position, daemon, *_ = request
+        multiprocessing.Process.__init__(self, name=name, daemon=daemon)
+        # The names of the processes that the task starts: as if the tasks were numbered in the file's order.
+        self._identity = (position,)
+        self.method = method
+        self.request = request
+        self._is_default = method == default
+        self._threads = 1
+
+    def run(self) -> None:
+        """Bind the process to its parent and its log, then call the target or become the command."""
+        key, name, _, _, _, _, _, _, _, _, log, _, env, _, _, _, parent = self.request
+        os.setsid()
+        worker.die_with_parent(parent)
+        worker.set_process_control(worker.PR_SET_CHILD_SUBREAPER, 1)
+        output = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        os.dup2(output, 1)
+        os.dup2(output, 2)
+        os.close(output)
+        if not self._is_default:
+            multiprocessing.set_start_method(self.method, force=True)
+        if self.method != "fork":
+            worker.open_output()
+            worker.dump_stacks_on_request()
+        # Whatever the locale, the environment is UTF-8.
+        variables = {"MPRUN_TASK": name, "MPRUN_ATTEMPT": str(key[1]), **env}
+        os.environb.update({key.encode(): value.encode() for key, value in variables.items()})
+        try:
+            super().run()
+        finally:
+            worker.flush_output()
+            if self.method == "forkserver":
+                # The fork server, which waits for this process, does not report what it used.
+                self._leave("usage", self._threads)
