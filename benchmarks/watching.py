@@ -58,7 +58,7 @@ def processes_of(run: subprocess.Popen[bytes], place: Place) -> tuple[int, int]:
     """The pids of engine and launcher, as soon as the record has them."""
     while run.poll() is None:
         for event in events(place)[:1]:
-            return event["pid"], event["launcher_pid"]
+            return event["pid"], event["main_pid"]
         time.sleep(0.005)
     raise Failed(f"exit code {run.returncode} before the record began")
 

@@ -116,13 +116,13 @@ def plan_job(
     names: Sequence[str] = (),
     tags: Sequence[str] = (),
     with_dependencies: bool = True,
-    carried: Mapping[str, Reused] | None = None,
+    reused: Mapping[str, Reused] | None = None,
 ) -> Plan:
     """Plan a job: which tasks run, in which order. The arguments override keys of the job.
 
     `timeout` is in seconds, for the whole run. With `names` (patterns of `*` and `?`) or
     `tags`, only the tasks that match both are planned, and their dependencies unless
-    `with_dependencies` is false. `carried` has, by task name, the outcomes of an earlier run:
+    `with_dependencies` is false. `reused` has, by task name, the outcomes of an earlier run:
     these tasks do not run again. Raises NothingSelected if no task matches, JobFileError if
     a task refers to the result of one that is not selected.
     """
@@ -144,7 +144,7 @@ def plan_job(
         max_parallel=max_parallel,
         start_method=start_method,
         selection=selection,
-        carried=carried,
+        reused=reused,
     )
 
 
@@ -298,7 +298,7 @@ def _reuse_results(resumes: Resumption, directory: RunDirectory) -> str:
     """Take over the results of the run that this one resumes; its id."""
     from mprun.record.resume import adopt_results
 
-    adopt_results(resumes.directory, directory, resumes.carried)
+    adopt_results(resumes.directory, directory, resumes.reused)
     return resumes.directory.run_id
 
 

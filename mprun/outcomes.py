@@ -13,7 +13,7 @@ class Outcome(StrEnum):
 
     SUCCEEDED = "succeeded"
     FAILED = "failed"
-    TIMED_OUT = "timed-out"
+    TIMED_OUT = "timed_out"
     STOPPED = "stopped"
     SKIPPED = "skipped"
     CANCELLED = "cancelled"
@@ -24,7 +24,7 @@ class Outcome(StrEnum):
     # The task or the run has not ended.
     RUNNING = "running"
     # The record of the run cannot be read.
-    CORRUPT = "damaged"
+    CORRUPT = "corrupt"
 
 
 TASK_OUTCOMES = (

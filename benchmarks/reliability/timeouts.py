@@ -30,7 +30,7 @@ def play(directory: Path, numbers: range, dice: random.Random) -> Seen:
         if late < 0:
             seen.blame(int(event["task"][1:]), "early", f"{event}")
     outcomes = {event["outcome"] for event in run.of("task_finished")}
-    if run.code != 1 or outcomes != {"timed-out"} or len(run.of("task_exited")) != len(numbers):
+    if run.code != 1 or outcomes != {"timed_out"} or len(run.of("task_exited")) != len(numbers):
         seen.blame(numbers.start, "outcome", f"{run.code} {outcomes} {run.stderr[-500:]}")
     return seen
 

@@ -28,7 +28,7 @@ from mprun.record.resume import (
 from mprun.record.state_dir import RunDirectory
 
 # What of the earlier run's options says which tasks are run, and how.
-_PLANNING = inspect.signature(api.plan_job).parameters.keys() - {"job", "carried"}
+_PLANNING = inspect.signature(api.plan_job).parameters.keys() - {"job", "reused"}
 
 
 @click.command()
@@ -98,7 +98,7 @@ def resume(
     job = read_job(earlier.file, known, params)
     if not rerun_unknown:
         earlier = with_unrecorded(earlier, job)
-    plan = api.plan_job(job, carried=earlier.carried, **options)
+    plan = api.plan_job(job, reused=earlier.reused, **options)
     result = execute(plan, launcher, options, resumes=earlier, **running)
     if as_json and os.path.exists(result.directory):
         # Not where a signal came before there was anything to record.

@@ -33,7 +33,7 @@ from mprun.scheduling.instructions import (
 )
 from mprun.scheduling.retry import AttemptResult
 from mprun.scheduling.scheduler import FAIL_FAST, LOG_LIMIT, RUN_TIMES_OUT, USER, Scheduler
-from mprun.scheduling.termination import RECORD_LOST
+from mprun.scheduling.termination import RECORD_WRITE_FAILED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -351,7 +351,7 @@ class Engine:
         self._write_down()
         if not self._publisher.publish() and not self._failure:
             self._failure = self._publisher.failure
-            self._carry_out(self._scheduler.stop(RECORD_LOST, self._clock.timed()))
+            self._carry_out(self._scheduler.stop(RECORD_WRITE_FAILED, self._clock.timed()))
             self._write_down()
 
     def _publish_or_raise(self) -> None:

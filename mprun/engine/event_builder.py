@@ -65,8 +65,8 @@ class EventBuilder:
             file=plan.job.path,
             host=self._host,
             pid=os.getpid(),
-            launcher_pid=prepared.pid,
-            launcher_name=prepared.name,
+            main_pid=prepared.pid,
+            main_name=prepared.name,
             cpus=plan.cpus,
             tasks=len(plan.tasks),
             at_once=plan.max_concurrency,
@@ -164,7 +164,7 @@ class EventBuilder:
             result=result,
             result_kind=kind,
             allowed=instruction.outcome in BAD and planned.task.allow_failure,
-            carried=planned.carried is not None,
+            reused=planned.reused is not None,
         )
 
     def _task_joined(self, instruction: Join) -> events.TaskJoined:

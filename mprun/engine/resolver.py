@@ -123,8 +123,8 @@ class TaskResolver:
         excess = self._excess([instance.task for instance in instances])
         if excess:
             return Failed(reason=excess)
-        carried = self._plan.carried
-        return Expanded(tasks=tuple(plan_instance(instance, planned, carried) for instance in instances))
+        reused = self._plan.reused
+        return Expanded(tasks=tuple(plan_instance(instance, planned, reused) for instance in instances))
 
     def _excess(self, tasks: list[Task]) -> str:
         """What of the tokens new tasks claim that somebody would wait for in vain; empty for nothing."""

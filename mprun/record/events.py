@@ -6,8 +6,8 @@ from typing import Any, ClassVar
 
 from mprun.frozen import Frozen
 
-# Raised when a reader of older records could no longer make sense of the lines.
-FORMAT = 1
+# The version of the format: one more when a field or a word that a reader looks for changes.
+FORMAT = 2
 
 
 class Event(Frozen):
@@ -33,8 +33,8 @@ class RunStarted(Event):
     file: str
     host: str
     pid: int
-    launcher_pid: int
-    launcher_name: str = "MainProcess"
+    main_pid: int
+    main_name: str = "MainProcess"
     cpus: int
     tasks: int
     at_once: int
@@ -77,7 +77,7 @@ class TaskReady(Event):
 
 
 class TaskStopping(Event):
-    """A signal was sent to an attempt, and why: `timeout`, `run_ends`, `user`, …."""
+    """A signal was sent to an attempt, and why: `timeout`, `run_finished`, `user`, …."""
 
     event = "task_stopping"
 
@@ -133,7 +133,7 @@ class TaskFinished(Event):
     result: Any = None
     result_kind: str = "none"
     allowed: bool = False
-    carried: bool = False
+    reused: bool = False
 
 
 class TaskJoined(Event):

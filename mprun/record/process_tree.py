@@ -106,9 +106,9 @@ class _Ancestry:
         if started is None:
             return
         engine = Process(ENGINE, "mprun", started.pid, None)
-        self._launcher = Process(LAUNCHER, "main", started.launcher_pid, started.pid)
+        self._launcher = Process(LAUNCHER, "main", started.main_pid, started.pid)
         engine.children.append(self._launcher)
-        self._parents[started.launcher_pid] = self._launcher
+        self._parents[started.main_pid] = self._launcher
         self.roots.append(engine)
         if finished is not None:
             engine.exit_code = finished.exit_code

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from mprun import failpoints
 from mprun.errors import RecordError
 from mprun.outcomes import Outcome
-from mprun.record import events
+from mprun.record import events, format_1
 from mprun.record.run_state import RunState
 
 if TYPE_CHECKING:
@@ -200,7 +200,9 @@ def _parse(data: bytes, number: int = 1) -> dict[str, Any] | Damage:
         value = json.loads(data)
     except (ValueError, RecursionError):
         value = None
-    return value if isinstance(value, dict) else Damage(f"line {number} is not a JSON object")
+    if not isinstance(value, dict):
+        return Damage(f"line {number} is not a JSON object")
+    return format_1.translate(value, events.FORMAT)
 
 
 def read_lines(path: str) -> Iterator[dict[str, Any] | Damage]:

@@ -27,7 +27,7 @@ _SUFFIXES = (".json", ".repr")
 
 
 class Resumption(Frozen):
-    """An earlier run, as far as the next one needs it: what is carried over, by the task's name.
+    """An earlier run, as far as the next one needs it: what is reused, by the task's name.
 
     `line` is this run and those that it goes back to, newest first; `told` are the names of
     the tasks of which these tell what became.
@@ -37,13 +37,13 @@ class Resumption(Frozen):
     file: str
     params: dict[str, Any]
     options: dict[str, Any]
-    carried: dict[str, Reused]
+    reused: dict[str, Reused]
     line: tuple[RunDirectory, ...]
     told: frozenset[str]
 
 
 def resumption(directory: RunDirectory, state: RunState, *, rerun_unknown: bool = False) -> Resumption:
-    """What of a run is carried over: tasks that succeeded, and tasks whose exit status is unknown.
+    """What of a run is reused: tasks that succeeded, and tasks whose exit status is unknown.
 
     The latter run again with `rerun_unknown`. Raises UsageError for a record that has lost
     its beginning, which names the job.
@@ -54,21 +54,21 @@ def resumption(directory: RunDirectory, state: RunState, *, rerun_unknown: bool 
             f"the record of run {directory.run_id} has lost its beginning: it cannot be resumed; "
             "`mprun runs` lists the others"
         )
-    carried: dict[str, Reused] = {}
+    reused: dict[str, Reused] = {}
     told: set[str] = set()
     line = list(_ancestors(directory, state))
     for before, its_state in line:
         for name, task in its_state.tasks.items():
             if name not in told and (end := _end(before, task)).outcome != Outcome.CANCELLED:
                 told.add(name)
-                if _is_carried(directory, task, end, rerun_unknown):
-                    carried[name] = end
+                if _is_reused(directory, task, end, rerun_unknown):
+                    reused[name] = end
     return Resumption(
         directory=directory,
         file=started.file,
         params=started.params,
         options=started.options,
-        carried=carried,
+        reused=reused,
         line=tuple(before for before, _ in line),
         told=frozenset(told),
     )
@@ -97,7 +97,7 @@ def _end(directory: RunDirectory, task: TaskState) -> Reused:
         outcome, reason, attempts = verdict(directory, task)
     else:
         outcome, reason, attempts = finished.outcome, finished.reason, finished.attempts
-    if outcome == Outcome.UNKNOWN and not (finished is not None and finished.carried):
+    if outcome == Outcome.UNKNOWN and not (finished is not None and finished.reused):
         reason = _unknown(directory)
     return Reused(outcome=outcome, attempts=attempts, reason=reason)
 
@@ -106,7 +106,7 @@ def _unknown(directory: RunDirectory) -> str:
     return f"exit status unknown in run {directory.run_id}; `--rerun-unknown` runs it again"
 
 
-def _is_carried(directory: RunDirectory, task: TaskState, end: Reused, rerun_unknown: bool) -> bool:
+def _is_reused(directory: RunDirectory, task: TaskState, end: Reused, rerun_unknown: bool) -> bool:
     if end.outcome != Outcome.SUCCEEDED:
         return end.outcome == Outcome.UNKNOWN and not rerun_unknown
     if task.finished is None or task.finished.result_kind == "none" or not end.attempts:
@@ -117,12 +117,12 @@ def _is_carried(directory: RunDirectory, task: TaskState, end: Reused, rerun_unk
 
 def with_unrecorded(earlier: Resumption, job: Job) -> Resumption:
     """The same, with the tasks that had begun when the engine was killed before it could record that."""
-    found = dict(earlier.carried)
+    found = dict(earlier.reused)
     for directory in earlier.line:
         for name in _candidates(directory, job, len(earlier.told)):
             if name not in earlier.told and name not in found and was_begun(directory, name, 1):
                 found[name] = Reused(outcome=Outcome.UNKNOWN, attempts=1, reason=_unknown(directory))
-    return earlier.replace(carried=found)
+    return earlier.replace(reused=found)
 
 
 def _candidates(directory: RunDirectory, job: Job, told: int) -> Iterator[str]:
@@ -161,13 +161,13 @@ def refuse_change(paths: list[str]) -> None:
         )
 
 
-def adopt_results(old: RunDirectory, new: RunDirectory, carried: Mapping[str, Reused]) -> None:
-    """Give a run the results of what is carried over, as if it had them itself.
+def adopt_results(old: RunDirectory, new: RunDirectory, reused: Mapping[str, Reused]) -> None:
+    """Give a run the results of what is reused, as if it had them itself.
 
     Raises RecordError where they cannot be written.
     """
     try:
-        for name, end in carried.items():
+        for name, end in reused.items():
             for suffix in _SUFFIXES:
                 with contextlib.suppress(FileNotFoundError, FileExistsError):
                     _adopt(old.result(name, end.attempts) + suffix, new.result(name, end.attempts) + suffix)

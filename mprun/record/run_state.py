@@ -130,7 +130,7 @@ class TaskState:
             "reason": finished.reason if finished else None,
             "result": finished.result if finished else None,
             "result_kind": finished.result_kind if finished else None,
-            "carried": finished.carried if finished else None,
+            "reused": finished.reused if finished else None,
             "attempts": [
                 {name: fact and fact.to_record() for name, fact in _facts(attempt).items()}
                 for attempt in attempts

@@ -14,11 +14,11 @@ _REASONS = {
     "fail_fast": "fail-fast: another task failed",
     "log_limit": "log limit",
     "not_ready": "not ready in time",
-    "record_lost": "the record could not be written",
-    "run_ends": "end of the run",
+    "record_write_failed": "the record could not be written",
+    "run_finished": "end of the run",
     "run_timeout": "timeout of the run",
     "timeout": "timeout",
-    "user": "on request",
+    "user": "stopped by user",
 }
 
 

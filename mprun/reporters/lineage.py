@@ -36,7 +36,7 @@ class Lineage:
 
     def _texts(self, event: Event, state: RunState) -> list[str]:
         if isinstance(event, RunStarted):
-            return [f"main   {event.launcher_name} pid={event.launcher_pid} ppid={event.pid} (mprun)"]
+            return [f"main   {event.main_name} pid={event.main_pid} ppid={event.pid} (mprun)"]
         if isinstance(event, TaskStarted):
             return [_started(event, state)]
         if isinstance(event, TaskExited):
@@ -62,7 +62,7 @@ class Lineage:
         return []
 
     def _main_ends(self, event: TaskStopping, state: RunState) -> list[str]:
-        if self._over or event.reason != "run_ends":
+        if self._over or event.reason != "run_finished":
             return []
         self._over = True
         return [f"over   main process ends; stopping daemons: {', '.join(state.running_daemons())}"]
@@ -72,7 +72,7 @@ _VERBS: dict[str, str] = {Outcome.SKIPPED: "skip  ", Outcome.CANCELLED: "cancel"
 
 
 def _started(event: TaskStarted, state: RunState) -> str:
-    main = state.started.launcher_pid if state.started else None
+    main = state.started.main_pid if state.started else None
     parent = "main" if event.ppid == main else "fork server"
     daemon = " daemon" if event.daemon else ""
     return (

@@ -77,18 +77,21 @@ def rows(
     `alive` is false for a run whose engine is gone: what it did not see end is unknown.
     `seen` has what can be seen of running tasks now.
     """
-    found = [_row(task, alive, (seen or {}).get(task.name)) for task in state.tasks.values()]
+    earlier_run = state.started.resumed_from if state.started else None
+    found = [_row(task, alive, (seen or {}).get(task.name), earlier_run) for task in state.tasks.values()]
     return sorted(found, key=lambda row: row[-1] == _NO_ATTEMPTS)
 
 
 def bad_rows(state: RunState) -> list[tuple[str, ...]]:
     """As `rows`, but of tasks that neither succeeded nor were skipped."""
     good = (Outcome.SUCCEEDED, Outcome.SKIPPED)
-    return [_row(task, True, None) for task in state.tasks.values() if task.outcome not in good]
+    return [_row(task, True, None, None) for task in state.tasks.values() if task.outcome not in good]
 
 
-def _row(task: TaskState, alive: bool, sight: ProcessSnapshot | None) -> tuple[str, ...]:
-    outcome = visible(outcome_words(task))
+def _row(
+    task: TaskState, alive: bool, sight: ProcessSnapshot | None, earlier_run: str | None
+) -> tuple[str, ...]:
+    outcome = visible(outcome_words(task, earlier_run))
     if task.finished is None and not alive:
         outcome = Outcome.UNKNOWN
     if sight is not None:
@@ -110,8 +113,11 @@ def _row(task: TaskState, alive: bool, sight: ProcessSnapshot | None) -> tuple[s
     )
 
 
-def outcome_words(task: TaskState) -> str:
-    """A task's outcome and why: `failed: killed by SIGKILL`, `failed: exit 1 (ValueError: no)`."""
+def outcome_words(task: TaskState, earlier_run: str | None = None) -> str:
+    """A task's outcome and why: `failed: killed by SIGKILL`, `failed: exit 1 (ValueError: no)`.
+
+    `earlier_run` is the id of the run that this one resumes.
+    """
     finished = task.finished
     if finished is None:
         if task.running:
@@ -119,7 +125,8 @@ def outcome_words(task: TaskState) -> str:
         again = task.attempts[-1].retrying if task.attempts else None
         return f"waiting for attempt {again.attempt}" if again else "waiting"
     if finished.outcome == Outcome.SUCCEEDED:
-        return f"{finished.outcome}: in an earlier run" if finished.carried else finished.outcome
+        reused = f": reused from {earlier_run or 'an earlier run'}" if finished.reused else ""
+        return f"{finished.outcome}{reused}"
     exited = task.attempts[-1].exited if task.attempts else None
     why = error_words(exited) if exited and finished.outcome == Outcome.FAILED else ""
     allowed = ", allowed" if finished.allowed else ""

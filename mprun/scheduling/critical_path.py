@@ -67,7 +67,7 @@ class Priorities:
             ways = shared.get(id(planned.needed_by))
             if ways is None:
                 ways = shared[id(planned.needed_by)] = self._after(planned.needed_by)
-            own = self._duration(number, planned, estimates, plan.carried)
+            own = self._duration(number, planned, estimates, plan.reused)
             spans = {"succeeded": own, "finished": own, "started": 0.0}
             spans["ready"] = estimates.until_ready(planned.name)
             least = 0.0 if planned.task.daemon else own
@@ -96,16 +96,16 @@ class Priorities:
         return ways
 
     def _duration(
-        self, number: int, planned: PlannedTask, estimates: Estimates, carried: Mapping[str, Reused]
+        self, number: int, planned: PlannedTask, estimates: Estimates, reused: Mapping[str, Reused]
     ) -> float:
         name = planned.name
-        if planned.skipped or planned.carried is not None:
+        if planned.skipped or planned.reused is not None:
             return 0.0
         if planned.task.daemon:
             return estimates.duration(name) if estimates.knows(name) else 0.0
         if planned.task.foreach is None:
             return self._count({name: estimates.duration(name)}, estimates)
-        names = (instance for instance in estimates.instances(name) if instance not in carried)
+        names = (instance for instance in estimates.instances(name) if instance not in reused)
         durations = {instance: estimates.duration(instance) for instance in names}
         self._groups[number] = _Group(durations)
         return self._count(durations, estimates)
@@ -124,7 +124,7 @@ class Priorities:
         path: list[int] = []
         while number >= 0:
             after = following[number]
-            # What takes nothing, as it is skipped or was carried over, does not lead the way.
+            # What takes nothing, as it is skipped or was reused, does not lead the way.
             if path or after < 0 or self._ways[number] > self._ways[after]:
                 path.append(number)
             number = after

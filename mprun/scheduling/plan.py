@@ -30,7 +30,7 @@ class PlannedTask(Frozen):
     """A task of the plan; `needs` and `needed_by` are places in the plan, from 0, and conditions.
 
     It is one instance of `task`, with `values` for its axes. `late` is whether it refers to
-    what only the run will tell; `skipped` whether its `when` is known to be false; `carried`
+    what only the run will tell; `skipped` whether its `when` is known to be false; `reused`
     is its end where it is not to be run again.
     """
 
@@ -41,7 +41,7 @@ class PlannedTask(Frozen):
     start_method: str
     late: bool = False
     skipped: bool = False
-    carried: Reused | None = None
+    reused: Reused | None = None
     needs: Needs = ()
     needed_by: Needs = ()
 
@@ -67,7 +67,7 @@ class Plan(Frozen):
     """What a run will do, decided before anything starts.
 
     `max_concurrency` is how many tasks can run at the same time at most, daemons included;
-    `mode` is `parallel` where every one of them can have a core of its own. `carried` has
+    `mode` is `parallel` where every one of them can have a core of its own. `reused` has
     the ends of an earlier run's tasks by name, also of those that come about on the way.
     `priorities` say who goes first of those that could start; where None, the order of the file does.
     """
@@ -80,7 +80,7 @@ class Plan(Frozen):
     cpus: int
     max_concurrency: int
     mode: str
-    carried: dict[str, Reused]
+    reused: dict[str, Reused]
     priorities: Priorities | None = None
 
 
@@ -92,15 +92,15 @@ def plan_tasks(
     max_parallel: int | None = None,
     start_method: str | None = None,
     selection: Sequence[int] | None = None,
-    carried: Mapping[str, Reused] | None = None,
+    reused: Mapping[str, Reused] | None = None,
 ) -> Plan:
     """Plan a checked job. `max_parallel` and `start_method` go before what the job says.
 
     `selection` has the places of the tasks that are wanted, in their order; all where None.
-    What is not among them is not waited for. `carried` has the ends, by name, of what an
+    What is not among them is not waited for. `reused` has the ends, by name, of what an
     earlier run has ended; a daemon is started again all the same.
     """
-    ends = carried or {}
+    ends = reused or {}
     method = start_method or job.start_method or default_method
     slots = max_parallel or job.max_parallel or max(LEAST_PARALLEL, PARALLEL_PER_CPU * cpus)
     chosen = range(len(job.tasks)) if selection is None else selection
@@ -119,7 +119,7 @@ def plan_tasks(
             needed_by=needed_by[number],
             late=traits.late(instance),
             skipped=traits.skipped(instance),
-            carried=None if instance.task.daemon else ends.get(instance.name),
+            reused=None if instance.task.daemon else ends.get(instance.name),
         )
         for number, instance in enumerate(job.tasks[place] for place in chosen)
     )
@@ -136,7 +136,7 @@ def plan_tasks(
         cpus=cpus,
         max_concurrency=max_concurrency,
         mode="parallel" if max_concurrency <= cpus else "concurrent",
-        carried=dict(ends),
+        reused=dict(ends),
     )
 
 
@@ -150,7 +150,7 @@ def is_crowded(plan: Plan) -> bool:
     takers = 0
     claimed: dict[str, int] = {}
     for planned in plan.tasks:
-        if planned.skipped or planned.carried is not None:
+        if planned.skipped or planned.reused is not None:
             continue
         takers += not planned.task.daemon
         if takers > plan.max_parallel or planned.task.foreach is not None:
@@ -166,7 +166,7 @@ def _method(task: Task, asked: str | None, of_job: str) -> str:
 
 
 def plan_instance(
-    instance: Instance, group: PlannedTask, carried: Mapping[str, Reused] | None = None
+    instance: Instance, group: PlannedTask, reused: Mapping[str, Reused] | None = None
 ) -> PlannedTask:
     """The plan of a task that came about during the run, as one of `group`'s instances."""
     return PlannedTask(
@@ -177,7 +177,7 @@ def plan_instance(
         start_method=group.start_method,
         needed_by=group.needed_by,
         late=True,
-        carried=None if instance.task.daemon else (carried or {}).get(instance.name),
+        reused=None if instance.task.daemon else (reused or {}).get(instance.name),
     )
 
 

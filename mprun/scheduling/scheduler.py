@@ -25,7 +25,7 @@ from mprun.scheduling.termination import (
     FAIL_FAST,
     LOG_LIMIT,
     NOT_READY,
-    RUN_ENDS,
+    RUN_FINISHED,
     RUN_TIMES_OUT,
     TIMEOUT,
     USER,
@@ -47,7 +47,16 @@ if TYPE_CHECKING:
     from mprun.scheduling.retry import AttemptResult
 
 # Who drives the scheduler need not know its rooms.
-__all__ = ["FAIL_FAST", "LOG_LIMIT", "NOT_READY", "RUN_ENDS", "RUN_TIMES_OUT", "TIMEOUT", "USER", "Scheduler"]
+__all__ = [
+    "FAIL_FAST",
+    "LOG_LIMIT",
+    "NOT_READY",
+    "RUN_FINISHED",
+    "RUN_TIMES_OUT",
+    "TIMEOUT",
+    "USER",
+    "Scheduler",
+]
 
 # How many tasks are handed over before there is a place for them: whoever starts them then
 # need not ask first. (`make bench`: a fifth of the time of a run of short tasks.)
@@ -389,9 +398,9 @@ class Scheduler:
         if self._courses.unfinished or not (self._joins.done or self.end_reason):
             return
         if self.end_reason is None:
-            self.end_reason = RUN_ENDS
-            self._cancel_the_rest(RUN_ENDS)
-            self._ask_all_to_end(RUN_ENDS)
+            self.end_reason = RUN_FINISHED
+            self._cancel_the_rest(RUN_FINISHED)
+            self._ask_all_to_end(RUN_FINISHED)
         self.finished = not self._roster
 
     def _ask_all_to_end(self, reason: str, *, kill: bool = False) -> None:

@@ -55,7 +55,7 @@ class _Stage:
         self._estimates = estimates
         self._tasks = list(plan.tasks)
         self._in_file = len(plan.tasks)
-        self._carried = plan.carried
+        self._reused = plan.reused
         self._places = plan.max_parallel
         # What was handed over before there is a place for it.
         self._queue: deque[int] = deque()
@@ -171,4 +171,4 @@ class _Stage:
     def _instances(self, group: PlannedTask) -> list[PlannedTask]:
         task = group.task.replace(foreach=None)
         names = self._estimates.instances(group.name)
-        return [plan_instance(Instance(name=name, task=task), group, self._carried) for name in names]
+        return [plan_instance(Instance(name=name, task=task), group, self._reused) for name in names]

@@ -180,19 +180,19 @@ class TaskRuns:
 
         These, and what is to be skipped whatever happens.
         """
-        known = [course for course in courses if course.planned.carried or course.planned.skipped]
+        known = [course for course in courses if course.planned.reused or course.planned.skipped]
         for course in known:
-            carried = course.planned.carried
-            if carried is not None:
-                course.attempts = carried.attempts
-                passed = carried.outcome in (Outcome.SUCCEEDED, Outcome.SKIPPED)
-                self.settle(course, carried.outcome, carried.reason, passed=passed)
+            reused = course.planned.reused
+            if reused is not None:
+                course.attempts = reused.attempts
+                passed = reused.outcome in (Outcome.SUCCEEDED, Outcome.SKIPPED)
+                self.settle(course, reused.outcome, reused.reason, passed=passed)
             else:
                 self.settle(course, Outcome.SKIPPED, WHEN_IS_FALSE, passed=True)
         # All of them before what follows from one: whatever it needs, its own end counts.
         for course in known:
             self.tell_end(course)
-        return [course.number for course in known if course.planned.carried]
+        return [course.number for course in known if course.planned.reused]
 
     def tell_end(self, course: TaskRun) -> None:
         """Count its outcome for every task that waited for it, and skip what can now never start."""

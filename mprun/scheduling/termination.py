@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 KILL_SIGNAL = "SIGKILL"
 
 # Why a task is stopped.
-RUN_ENDS = "run_ends"
+RUN_FINISHED = "run_finished"
 TIMEOUT = "timeout"
 NOT_READY = "not_ready"
 LOG_LIMIT = "log_limit"
 FAIL_FAST = "fail_fast"
 RUN_TIMES_OUT = "run_timeout"
 USER = "user"
-RECORD_LOST = "record_lost"
+RECORD_WRITE_FAILED = "record_write_failed"
 
 # These say that a task hangs; where, the stacks of its threads say.
 _HANGS = (TIMEOUT, NOT_READY, RUN_TIMES_OUT)

@@ -307,12 +307,12 @@ def test_numbers_that_nothing_can_show_are_damage(value, desk):
     assert "a run_finished event is not whole: `duration` is not float" in shown.stderr
 
 
-@pytest.mark.parametrize("written", [2, 99, "new", None])
+@pytest.mark.parametrize("written", [3, 99, "new", None])
 def test_a_newer_format_is_refused_by_name(written, desk):
     for result in damaged(desk, [{**STARTED, "format": written}, FINISHED]):
         assert (result.code, result.stdout) == (3, "")
         assert result.stderr == (
-            f"error: this record has the format {written}, and this mprun reads up to 1: upgrade mprun\n"
+            f"error: this record has the format {written}, and this mprun reads up to 2: upgrade mprun\n"
         )
 
 

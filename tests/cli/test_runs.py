@@ -145,11 +145,11 @@ def test_a_damaged_run_is_one_line_that_says_so_and_harms_no_other(name, tmp_pat
     code, shown, warned = read(tmp_path, "runs")
     assert (code, warned) == (0, "")
     _, damaged, other = shown.splitlines()
-    assert re.match(r"20260101-120000.000-dddd  - +- +-  damaged: ", damaged)
+    assert re.match(r"20260101-120000.000-dddd  - +- +-  corrupt: ", damaged)
     assert said in damaged
     assert other.split()[:2] == [good, "old"]
     first, second = as_json(tmp_path)
-    assert (first["outcome"], first["job"], second["outcome"]) == ("damaged", None, "succeeded")
+    assert (first["outcome"], first["job"], second["outcome"]) == ("corrupt", None, "succeeded")
     assert said.replace("\\x1b", "\x1b") in first["damage"][0]
     # Nobody can tell whether it still goes on.
     code, shown, warned = read(tmp_path, "runs", "--prune", "1s")
@@ -171,7 +171,7 @@ def test_a_torn_run_is_listed_as_far_as_it_can_be_read(tmp_path):
 def test_a_run_of_an_older_or_newer_version_of_the_same_format_is_listed(tmp_path):
     newer = {**ended(), "event": "run_celebrated"}
     record(tmp_path, [{**STARTED, "new": 1}, ended(), newer])
-    older = {key: STARTED[key] for key in STARTED if key not in ("launcher_name", "resumed_from")}
+    older = {key: STARTED[key] for key in STARTED if key not in ("main_name", "resumed_from")}
     record(tmp_path, [older, ended()], name="20260101-110000.000-aaaa")
     assert [run["outcome"] for run in as_json(tmp_path)] == ["succeeded", "succeeded"]
 
@@ -181,7 +181,7 @@ def test_a_record_that_may_not_be_read_is_one_line(tmp_path):
     path = tmp_path / ".mprun" / "runs" / name / "events.jsonl"
     path.unlink()
     path.mkdir()
-    assert "damaged: " in read(tmp_path, "runs")[1]
+    assert "corrupt: " in read(tmp_path, "runs")[1]
 
 
 # -- removing old ones

@@ -130,7 +130,7 @@ def test_the_tree_is_that_of_the_record(made):
     assert (engine["role"], engine["pid"], engine["exit_code"]) == ("engine", begun["pid"], 0)
     assert (launcher["role"], launcher["pid"], launcher["ppid"]) == (
         "launcher",
-        begun["launcher_pid"],
+        begun["main_pid"],
         begun["pid"],
     )
     for process in (engine, launcher):
@@ -293,10 +293,10 @@ def _is_up(tree):
 
 def test_a_stranger_with_a_recorded_pid_is_not_taken_for_the_task(tmp_path):
     """The record names this test's own process, which runs, as engine and, with another start, as task."""
-    engine = {**STARTED, "pid": os.getpid(), "time": "2999-01-01T00:00:00Z", "launcher_pid": 1}
+    engine = {**STARTED, "pid": os.getpid(), "time": "2999-01-01T00:00:00Z", "main_pid": 1}
     record(tmp_path, [engine, started("a", pid=os.getpid(), ppid=1)])
     process, _ = named(shown_json(tmp_path), "a")
-    assert (process["running"], process["end"]) == (False, "nobody saw its end")
+    assert (process["running"], process["end"]) == (False, "exit status unknown")
     assert shown_json(tmp_path, "show")["tasks"][0]["now"] is None
 
 
@@ -396,10 +396,10 @@ def test_a_run_whose_end_nobody_saw(tmp_path):
 
 
 def test_a_newer_format_is_refused_by_name(tmp_path):
-    record(tmp_path, [{**STARTED, "format": 2}])
+    record(tmp_path, [{**STARTED, "format": 3}])
     code, shown, said = read(tmp_path, "tree")
     assert (code, shown) == (3, "")
-    assert "this record has the format 2" in said
+    assert "this record has the format 3" in said
 
 
 def test_names_cannot_draw_branches_of_their_own(tmp_path):

@@ -134,11 +134,9 @@ def test_the_lineage_is_a_line_an_event(verbose):
 
 def test_the_lineage_has_the_pids_of_the_record(verbose):
     main = verbose.one("run_started")
-    assert f"main   MainProcess pid={main['launcher_pid']} ppid={main['pid']} (mprun)" in verbose.stderr
+    assert f"main   MainProcess pid={main['main_pid']} ppid={main['pid']} (mprun)" in verbose.stderr
     for event in verbose.of("task_started"):
-        assert (
-            f"start  {event['task']}  pid={event['pid']} ppid={main['launcher_pid']} (main)" in verbose.stderr
-        )
+        assert f"start  {event['task']}  pid={event['pid']} ppid={main['main_pid']} (main)" in verbose.stderr
 
 
 def test_the_lineage_needs_no_daemons_to_be_over(tmp_path):

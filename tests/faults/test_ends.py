@@ -174,7 +174,7 @@ def test_a_wall_clock_that_jumps_moves_no_timer_and_no_duration(tmp_path, method
     run = mprun("job.yaml", "--start-method", method, cwd=tmp_path, env={"PYTHONPATH": python_path(tmp_path)})
     took = time.monotonic() - begun
     assert abs(run.result("look")) > 3000
-    expected = {"look": "succeeded", "hang": "timed-out", "again": "succeeded", "serve": "stopped"}
+    expected = {"look": "succeeded", "hang": "timed_out", "again": "succeeded", "serve": "stopped"}
     assert {task: run.outcome(task) for task in expected} == expected
     assert run.outcome("last") == "succeeded"
     assert 0.3 <= run.one("task_exited", "hang")["duration"] < took
@@ -292,7 +292,7 @@ def test_a_task_that_stops_itself_does_nothing_more_at_its_timeout_before_it_hea
         job="tasks: [{name: still, target: 'work:stop_and_go_on', timeout: 300ms, stop: {grace: 600s}}]\n",
     )
     run = mprun("job.yaml", cwd=tmp_path)
-    assert (run.code, run.outcome("still")) == (1, "timed-out")
+    assert (run.code, run.outcome("still")) == (1, "timed_out")
     # Nor to say where it stands.
     assert (run.one("task_exited")["signal"], run.log("still")) == ("SIGTERM", b"")
     assert not (tmp_path / "went-on").exists()
@@ -308,7 +308,7 @@ def test_a_task_that_stops_itself_again_and_hears_nothing_is_killed_at_the_end_o
         """,
     )
     run = mprun("job.yaml", cwd=tmp_path)
-    assert (run.code, run.outcome("still")) == (1, "timed-out")
+    assert (run.code, run.outcome("still")) == (1, "timed_out")
     assert run.one("task_exited")["signal"] == "SIGKILL"
 
 
@@ -359,7 +359,7 @@ def test_a_thread_that_outlives_the_target_keeps_the_task_running_until_its_time
     assert re.search(r"^threads +running ", shown, re.MULTILINE), shown
     run = finish(engine, tmp_path / ".mprun")
     finished = run.one("task_finished")
-    assert (run.code, finished["outcome"], finished["reason"]) == (1, "timed-out", "timeout after 1.5s")
+    assert (run.code, finished["outcome"], finished["reason"]) == (1, "timed_out", "timeout after 1.5s")
     # What it returned counts for nothing, and the log says where it hung.
     assert (finished["result"], finished["result_kind"]) == (None, "none")
     assert b"in live_on\n" in run.log("threads")
@@ -445,9 +445,9 @@ def test_what_ends_in_the_instant_of_its_timeout_has_one_outcome(tmp_path):
             assert exited["exit_code"] == 0
             assert exited["duration"] < 0.3 or stopped == []
         else:
-            assert (finished["outcome"], stopped[:1]) == ("timed-out", ["timeout"])
+            assert (finished["outcome"], stopped[:1]) == ("timed_out", ["timeout"])
             assert exited["duration"] >= 0.3
-    assert run.events[-1]["counts"].keys() <= {"succeeded", "timed-out"}
+    assert run.events[-1]["counts"].keys() <= {"succeeded", "timed_out"}
     assert sum(run.events[-1]["counts"].values()) == 40
 
 

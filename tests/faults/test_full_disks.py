@@ -137,10 +137,10 @@ def test_a_disk_that_has_room_again_gets_the_whole_record(tmp_path, size):
     assert ended.code == 3
     assert {e["task"]: (e["outcome"], e["reason"]) for e in ended.of("task_finished")} == {
         "quick": ("succeeded", ""),
-        "gentle": ("stopped", "record_lost"),
-        "deaf": ("stopped", "record_lost"),
-        "next": ("cancelled", "record_lost"),
-        "again": ("cancelled", "record_lost"),
+        "gentle": ("stopped", "record_write_failed"),
+        "deaf": ("stopped", "record_write_failed"),
+        "next": ("cancelled", "record_write_failed"),
+        "again": ("cancelled", "record_write_failed"),
     }
     finished = ended.events[-1]
     assert (finished["event"], finished["exit_code"]) == ("run_finished", 3)

@@ -212,7 +212,7 @@ def test_what_was_there_before_the_engine_is_left_alone(victim, tmp_path):
     run = victim("job.yaml", launch=launch)
     run.until("task_started", count=6)
     (before,) = map(int, (tmp_path / "before").read_text().split())
-    launcher = run.events()[0]["launcher_pid"]
+    launcher = run.events()[0]["main_pid"]
     os.kill(launcher, signal.SIGKILL)
     assert run.finish().code == 3
     assert run.survivors() == [before]
@@ -273,7 +273,7 @@ def test_a_program_that_runs_a_job_loses_nothing_of_its_own_with_the_launcher(vi
     run = victim(launch=launch)
     run.engine.stdout.readline()
     run.until("task_started", count=6)
-    os.kill(run.events()[0]["launcher_pid"], signal.SIGKILL)
+    os.kill(run.events()[0]["main_pid"], signal.SIGKILL)
     output, said = run.engine.communicate(timeout=PATIENCE)
     assert json.loads(output) == [3, 0, [], [True, True]], said.decode()
     assert run.survivors() == []

@@ -14,6 +14,7 @@ from support.records import FINISHED, STARTED, ended, exited, record, started
 from support.runs import PATIENCE, ROOT, mprun, start, write
 
 from mprun.record import events
+from mprun.record.recorder import read_lines
 
 
 class Said(NamedTuple):
@@ -90,7 +91,7 @@ def test_no_reader_changes_a_byte_or_fails_without_a_word(museum, kind):
         of_all = "RUN" not in words
         assert said.code == (3 if kind == "newer" and not of_all else 0), (words, said)
         if kind == "newer" and not of_all:
-            assert said.stderr.endswith("has the format 99, and this mprun reads up to 1: upgrade mprun\n")
+            assert said.stderr.endswith("has the format 99, and this mprun reads up to 2: upgrade mprun\n")
         elif kind not in ("whole", "newer", "without_a_beginning", "twice_the_same", "in_another_order"):
             # What is left out is named.
             assert of_all or kind == "empty" or "left out" in said.stderr, words
@@ -119,7 +120,7 @@ def test_a_run_beside_damaged_ones_succeeds_and_touches_none(museum):
     assert after == before
     entries = [json.loads(line) for line in read(path, "runs", "--json").stdout.splitlines()]
     listed = {entry["run"]: entry["outcome"] for entry in entries}
-    assert listed[names["newer"]] == listed[names["text"]] == "damaged"
+    assert listed[names["newer"]] == listed[names["text"]] == "corrupt"
     assert listed[names["whole"]] == listed[os.path.basename(run.directory.path)] == "succeeded"
 
 
@@ -174,9 +175,52 @@ def test_a_record_of_the_first_version_is_read_by_every_later_one(tmp_path):
     assert (listed["outcome"], listed["damage"]) == ("failed", [])
 
 
+RECORDS = ROOT / "tests" / "records"
+# The same run, recorded in the last version of format 1 and in format 2.
+SAME_RUN = ("format-1-resumed.jsonl", "format-2.jsonl")
+
+
+def test_every_reader_shows_a_run_in_format_1_as_the_same_run_in_format_2(tmp_path):
+    said = []
+    for fixture in SAME_RUN:
+        folder = tmp_path / fixture
+        folder.mkdir()
+        name = record(folder, (RECORDS / fixture).read_text().splitlines())
+        commands = [[name if word == "RUN" else word for word in words if word] for words in READERS]
+        commands += [["resume", name], ["stop", "--run", name], ["stop"]]
+        said.append([read(folder, *command) for command in commands])
+    # Only the name of the directory differs.
+    first, second = (
+        json.dumps(one).replace(fixture, "") for one, fixture in zip(said, SAME_RUN, strict=True)
+    )
+    assert first == second
+    shown = said[0][READERS.index(["show", "", "RUN"])].stdout
+    assert "timed_out: timeout after 0.3s" in shown
+    assert "succeeded: reused from 20251231-120000.000-abcd" in shown
+    assert "stopped: end of the run" in shown
+
+
+@pytest.mark.parametrize("fixture", SAME_RUN)
+def test_a_run_in_either_format_is_resumed(fixture, tmp_path):
+    write(tmp_path, job="tasks: [{name: fetch, command: ['false']}, {name: hang, command: [echo, done]}]\n")
+    lines = [json.loads(line) for line in (RECORDS / fixture).read_text().splitlines()]
+    path = tmp_path / "job.yaml"
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    lines[0] |= {"file": str(path), "files": [{"path": str(path), "sha256": sha256}], "params": {}}
+    name = record(tmp_path, lines)
+    results = tmp_path / ".mprun" / "runs" / name / "results"
+    results.mkdir()
+    (results / "fetch.1.json").write_text('{"rows":[1,2]}')
+    resumed = mprun("resume", name, cwd=tmp_path)
+    assert (resumed.code, resumed.outcome("hang")) == (0, "succeeded"), resumed.stderr
+    fetched = resumed.one("task_finished", "fetch")
+    assert (fetched["reused"], fetched["result"]) == (True, {"rows": [1, 2]})
+    assert resumed.events[0]["format"] == 2
+
+
 def test_the_first_format_has_every_field_that_was_there_from_the_first():
     """A field that comes later needs a default, or older records are damage."""
-    lines = [json.loads(line) for line in FIRST.read_text().splitlines()]
+    lines = list(read_lines(FIRST))
     assert {line["event"] for line in lines} >= {
         "run_started",
         "task_started",
@@ -191,13 +235,13 @@ def test_the_first_format_has_every_field_that_was_there_from_the_first():
     assert all(events.from_record(line) is not None for line in lines)
 
 
-@pytest.mark.parametrize("later", [2, "2.0", None, True])
+@pytest.mark.parametrize("later", [3, "3.0", None, True])
 def test_a_newer_record_is_refused_by_name_by_every_reader(tmp_path, later):
     name = record(tmp_path, [{**STARTED, "format": later}, FINISHED])
     for words in (["show"], ["tree"], ["logs"], ["show", "--json"], ["resume"]):
         said = read(tmp_path, *words)
         assert (said.code, said.stdout) == (3, "")
-        assert "and this mprun reads up to 1: upgrade mprun" in said.stderr
+        assert "and this mprun reads up to 2: upgrade mprun" in said.stderr
     assert name in read(tmp_path, "runs").stdout
 
 

@@ -107,8 +107,8 @@ def validate(events):
     assert set(ends.values()) <= {1}, ends
 
 
-def carried(run):
-    return sorted(event["task"] for event in run.of("task_finished") if event["carried"])
+def reused(run):
+    return sorted(event["task"] for event in run.of("task_finished") if event["reused"])
 
 
 @pytest.fixture
@@ -128,12 +128,12 @@ def victim(tmp_path):
 # ---- what there is to resume
 
 
-def test_after_a_failed_run_what_succeeded_is_carried_over(tmp_path):
+def test_after_a_failed_run_what_succeeded_is_reused(tmp_path):
     before = first(tmp_path, CHAIN % "broken")
     mend(tmp_path)
     run = resume(tmp_path)
     assert run.code == 0, run.stderr
-    assert carried(run) == ["a", "alone"]
+    assert reused(run) == ["a", "alone"]
     assert [run.result(name) for name in ("a", "b", "c", "alone")] == [[1, 2], [1, 2], [1, 2], 7]
     assert ran(tmp_path) == {"a": 1, "b": 2, "c": 1, "alone": 1}
     assert run.one("run_started")["resumed_from"] == before.directory.run_id
@@ -151,11 +151,11 @@ def test_a_resumed_run_says_of_which_run_it_is_and_what_it_has_from_there(tmp_pa
     shown = mprun("show", cwd=tmp_path)
     assert shown.stdout.splitlines()[2] == below
     for view in (run.stderr, shown.stdout):
-        assert re.search(r"^a +succeeded: in an earlier run +-", view, re.MULTILINE)
+        assert re.search(rf"^a +succeeded: reused from {before.directory.run_id} +-", view, re.MULTILINE)
         assert re.search(r"^b +succeeded +\d", view, re.MULTILINE)
     told = json.loads(mprun("show", "--json", cwd=tmp_path).stdout)
     assert told["run"]["resumed_from"] == before.directory.run_id
-    assert {task["task"]: task["carried"] for task in told["tasks"]} == {
+    assert {task["task"]: task["reused"] for task in told["tasks"]} == {
         "a": True,
         "b": False,
         "c": False,
@@ -277,7 +277,7 @@ def test_a_resumed_run_is_resumed(tmp_path):
         assert resume(tmp_path).code == 1
     mend(tmp_path)
     run = resume(tmp_path)
-    assert (run.code, carried(run)) == (0, ["a", "alone"])
+    assert (run.code, reused(run)) == (0, ["a", "alone"])
     assert ran(tmp_path) == {"a": 1, "b": 5, "c": 1, "alone": 1}
     assert run.result("c") == [1, 2]
 
@@ -307,7 +307,7 @@ def mprun_code(*arguments, cwd):
     return process.returncode
 
 
-def test_what_a_resumed_run_did_not_come_to_is_carried_from_the_one_before(tmp_path):
+def test_what_a_resumed_run_did_not_come_to_is_reused_from_the_one_before(tmp_path):
     job = """\
         tasks:
         - {name: gate, target: 'work:broken'}
@@ -376,7 +376,7 @@ def test_of_many_tasks_from_one_only_those_that_failed_run_again(tmp_path, kind)
     mend(tmp_path)
     run = resume(tmp_path)
     assert run.code == 0, run.stderr
-    assert set(carried(run)) == succeeded
+    assert set(reused(run)) == succeeded
     counts = ran(tmp_path)
     assert counts == {**dict.fromkeys(succeeded, 1), **dict.fromkeys(failed, 2), "all": 1}
     fresh = tmp_path / "fresh"
@@ -387,7 +387,7 @@ def test_of_many_tasks_from_one_only_those_that_failed_run_again(tmp_path, kind)
     assert run.result("all") == mprun("job.yaml", cwd=fresh).result("all")
 
 
-def test_an_empty_list_is_carried_over(tmp_path):
+def test_an_empty_list_is_reused(tmp_path):
     first(
         tmp_path,
         """\
@@ -490,7 +490,7 @@ def test_daemons_are_started_again(tmp_path):
     )
     mend(tmp_path)
     run = resume(tmp_path)
-    assert (run.code, run.outcome("server"), carried(run)) == (0, "stopped", ["a"])
+    assert (run.code, run.outcome("server"), reused(run)) == (0, "stopped", ["a"])
     assert (len(run.of("task_started", "server")), ran(tmp_path)["a"]) == (1, 1)
 
 
@@ -513,7 +513,7 @@ def test_conditions(tmp_path):
     run = resume(tmp_path)
     assert run.code == 0, run.stderr
     # What b's failure had asked for was done then.
-    assert carried(run) == ["a", "after", "mourn", "yes"]
+    assert reused(run) == ["a", "after", "mourn", "yes"]
     assert (run.outcome("off"), run.outcome("c")) == ("skipped", "succeeded")
     assert ran(tmp_path) == {"a": 1, "yes": 1, "b": 2, "mourn": 1, "after": 1, "c": 1}
 
@@ -683,10 +683,10 @@ def test_a_record_that_has_lost_its_beginning_is_not_resumed(tmp_path):
 
 def test_a_record_of_a_newer_format_is_refused(tmp_path):
     record = Path(first(tmp_path, CHAIN % "broken").directory.events)
-    record.write_text(record.read_text().replace('"format":1', '"format":99'))
+    record.write_text(record.read_text().replace('"format":2', '"format":99'))
     done = mprun("resume", cwd=tmp_path)
     assert done.code in (2, 3)
-    assert "has the format 99, and this mprun reads up to 1: upgrade mprun" in done.stderr
+    assert "has the format 99, and this mprun reads up to 2: upgrade mprun" in done.stderr
 
 
 def test_results_that_are_gone_are_not_made_up(tmp_path):

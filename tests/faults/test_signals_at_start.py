@@ -43,7 +43,7 @@ def test_whatever_was_ignored_or_blocked_at_the_start_mprun_hears(tmp_path, meth
     state_dir = tmp_path / ".mprun"
 
     def over():
-        return "timed-out" in "".join(path.read_text() for path in state_dir.glob("runs/*/events.jsonl"))
+        return "timed_out" in "".join(path.read_text() for path in state_dir.glob("runs/*/events.jsonl"))
 
     eventually(over)
     eventually((tmp_path / "there").exists)

@@ -130,7 +130,7 @@ def test_what_stands_by_ends_with_the_run(who, tmp_path):
     process = start("job.yaml", cwd=tmp_path)
     eventually((tmp_path / "up").exists)
     begun = read_events(newest_run(tmp_path / ".mprun").events)[0]
-    launcher = begun["launcher_pid"]
+    launcher = begun["main_pid"]
 
     def children():
         with open(f"/proc/{launcher}/task/{launcher}/children") as file:

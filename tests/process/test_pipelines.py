@@ -396,7 +396,7 @@ def test_a_matrix_is_a_task_for_each_combination_with_policies_of_its_own(desk, 
         assert run.place("task_started", f"one[n={n}]") > run.place("task_exited", f"base[n={n}]")
     for name in names:
         assert run.place("task_started", "all") > run.place("task_exited", name)
-    assert [outcomes(run)[f"hang[t={t}]"] for t in ("200ms", "300ms")] == ["timed-out"] * 2
+    assert [outcomes(run)[f"hang[t={t}]"] for t in ("200ms", "300ms")] == ["timed_out"] * 2
     assert run.one("task_exited", "hang[t=200ms]")["duration"] >= 0.2
     assert run.one("task_exited", "hang[t=300ms]")["duration"] >= 0.3
     joined = [event["task"] for event in run.of("task_joined")]
@@ -505,7 +505,7 @@ def test_items_decide_policies_and_a_bad_one_fails_the_group(desk):
         code=1,
     )
     ends = outcomes(run)
-    assert [ends["each[0]"], ends["each[1]"]] == ["timed-out", "timed-out"]
+    assert [ends["each[0]"], ends["each[1]"]] == ["timed_out", "timed_out"]
     assert run.one("task_exited", "each[1]")["duration"] >= 0.2
     assert ends["bad"] == ends["policy"] == "failed"
     assert "must be a duration" in reason(run, "bad")

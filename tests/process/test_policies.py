@@ -32,7 +32,7 @@ def test_recipe_retry_tries_again_in_a_new_process(method, tmp_path):
 def test_recipe_timeout_leaves_the_stack_in_the_log(method, tmp_path):
     run = recipe("timeout", tmp_path, "--start-method", method)
     assert run.code == 0, run.stderr
-    assert run.outcome("hang") == "timed-out"
+    assert run.outcome("hang") == "timed_out"
     assert b"in sleep_for_ever" in run.log("hang")
     assert run.one("task_exited", "hang")["signal"] == "SIGTERM"
     assert 0.5 <= run.one("task_exited", "hang")["duration"] < 2
@@ -123,7 +123,7 @@ def test_task_that_ignores_the_stop_signal_is_killed_with_its_children(tmp_path)
     ended = run.one("task_exited")
     assert ended["signal"] == "SIGKILL"
     assert 0.7 <= ended["duration"] < 1.5
-    assert run.outcome("deaf") == "timed-out"
+    assert run.outcome("deaf") == "timed_out"
 
 
 def test_run_past_its_timeout_fails(tmp_path):

@@ -130,7 +130,7 @@ def test_a_task_sees_itself_as_a_process_of_multiprocessing(census, method, task
     seen = run.result(task)
     assert (seen["class"], seen["is a Process"], seen["name"]) == ("Process", True, task)
     assert seen["daemon"] == run.one("task_started", task)["daemon"] == (task == "daemon")
-    assert seen["parent"] == ["MainProcess", run.one("run_started")["launcher_pid"]]
+    assert seen["parent"] == ["MainProcess", run.one("run_started")["main_pid"]]
     assert (seen["parent lives"], seen["method"], seen["children"]) == (True, method, [])
 
 
@@ -140,7 +140,7 @@ def test_the_parent_is_the_launcher_or_its_fork_server(census, method):
     parents = {run.result(task)["ppid"] for task in ("looker", "later", "daemon")}
     assert parents == {event["ppid"] for event in run.of("task_started")}
     (parent,) = parents
-    assert (parent == run.one("run_started")["launcher_pid"]) == (method != "forkserver")
+    assert (parent == run.one("run_started")["main_pid"]) == (method != "forkserver")
 
 
 @every_start_method
@@ -355,7 +355,7 @@ class Running:
             eventually(path.exists)
             self.pids[task] = [int(word) for word in path.read_text().split()]
         eventually(lambda: len([e for e in self.events() if e["event"] == "task_started"]) == len(tasks))
-        self.launcher = self.events()[0]["launcher_pid"]
+        self.launcher = self.events()[0]["main_pid"]
         self.helpers = [child.pid for child in psutil.Process(self.launcher).children()]
 
     def events(self):

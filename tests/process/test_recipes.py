@@ -188,7 +188,7 @@ def test_s5_starts_joins_and_the_end_of_a_daemon_come_in_the_declared_order(reci
 def test_s5_a_daemon_at_the_end_is_terminated_at_once_though_it_is_not_done(recipe, method):
     run = recipe("start_join_terminate", method)
     stopping, exited = run.one("task_stopping", "beat"), run.one("task_exited", "beat")
-    assert (stopping["signal"], stopping["reason"]) == ("SIGTERM", "run_ends")
+    assert (stopping["signal"], stopping["reason"]) == ("SIGTERM", "run_finished")
     assert (exited["exit_code"], exited["signal"]) == (-signal.SIGTERM, "SIGTERM")
     assert run.outcome("beat") == "stopped"
     assert run.printed("beat")[0] == "tick"
@@ -207,7 +207,7 @@ def introduced(line):
 def test_s6_what_tasks_print_of_themselves_equals_the_record(recipe, method):
     run = recipe("pids", method)
     assert_succeeded(run)
-    main = run.one("run_started")["launcher_pid"]
+    main = run.one("run_started")["main_pid"]
     for task in ("myprocess1", "myprocess2"):
         started, result = run.one("task_started", task), run.result(task)
         said = [line for line in run.printed(task) if line.startswith(("dance: ", "sing: "))]
@@ -223,7 +223,7 @@ def test_s6_what_tasks_print_of_themselves_equals_the_record(recipe, method):
 def test_s6_the_main_process_shows_itself(recipe, method):
     run = recipe("pids", method)
     event = run.one("run_started")
-    main, engine = event["launcher_pid"], event["pid"]
+    main, engine = event["main_pid"], event["pid"]
     printed = [introduced(line) for line in run.printed("main")]
     assert printed[0] == (
         "imported by",
@@ -275,7 +275,7 @@ def test_s7_the_parent_of_every_task_is_the_one_that_the_record_names(tmp_path, 
     run = finish(engine, tmp_path)
     assert_succeeded(run)
     event = run.one("run_started")
-    main = event["launcher_pid"]
+    main = event["main_pid"]
     assert event["pid"] == engine.pid == seen[main]
     for started in run.of("task_started"):
         result = run.result(started["task"])
@@ -423,9 +423,9 @@ def test_s13_a_daemon_dies_with_the_main_process(tmp_path, method):
     lines = run.printed("work")
     assert lines in (["work: 0", "work: 1"], ["work: 0", "work: 1", "work: 2"])
     assert "over   main process ends; stopping daemons: work" in lineage(run)
-    assert (run.outcome("work"), run.one("task_finished", "work")["reason"]) == ("stopped", "run_ends")
+    assert (run.outcome("work"), run.one("task_finished", "work")["reason"]) == ("stopped", "run_finished")
     assert run.one("task_exited", "work")["signal"] == "SIGTERM"
-    assert not psutil.pid_exists(run.one("run_started")["launcher_pid"])
+    assert not psutil.pid_exists(run.one("run_started")["main_pid"])
 
 
 # ---- S14

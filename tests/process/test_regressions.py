@@ -41,7 +41,7 @@ def test_a_task_that_ends_while_its_tree_is_killed_ends_nothing_else(tmp_path):
     )
     run = mprun("job.yaml", cwd=tmp_path)
     assert run.code == 1, run.stderr
-    assert {event["outcome"] for event in run.of("task_finished")} == {"timed-out"}
+    assert {event["outcome"] for event in run.of("task_finished")} == {"timed_out"}
 
 
 @pytest.mark.parametrize("arguments", [["--dry-run"], []])

@@ -119,7 +119,7 @@ def test_a_running_task_is_stopped_and_the_others_go_on(go, tmp_path):
     run = go(TWO)
     eventually((tmp_path / "stay.pid").exists)
     done = stop("stay", cwd=tmp_path)
-    assert (done.code, done.stderr) == (0, "`stay` stopped: on request\n")
+    assert (done.code, done.stderr) == (0, "`stay` stopped: stopped by user\n")
     assert run.engine.poll() is None
     (tmp_path / "go").touch()
     ended = run.finish()
@@ -146,7 +146,7 @@ def test_a_task_that_waits_is_cancelled_with_what_depends_on_it(go, tmp_path):
         "    - {name: last, target: 'work:end', depends_on: later}\n"
     )
     run.until("task_started", count=2)
-    assert stop("later", cwd=tmp_path).stderr == "`later` cancelled: on request\n"
+    assert stop("later", cwd=tmp_path).stderr == "`later` cancelled: stopped by user\n"
     assert stop("stay", cwd=tmp_path).code == 0
     (tmp_path / "go").touch()
     ended = run.finish()
@@ -542,7 +542,7 @@ def test_timers_go_on_where_they_were(go, tmp_path):
     go_on(run)
     begun = time.monotonic()
     ended = run.finish()
-    assert ended.outcome("a") == "timed-out"
+    assert ended.outcome("a") == "timed_out"
     assert time.monotonic() - begun > 0.2
     assert ended.one("task_exited")["duration"] > 1.5
 

@@ -53,7 +53,7 @@ def _kill(one, who, dice):
         eventually(lambda: one.engine.poll() is not None or len(one.events()) >= count)
     time.sleep(dice.uniform(0, 0.02))
     events = one.events()
-    launcher = next((e["launcher_pid"] for e in events if e["event"] == "run_started"), None)
+    launcher = next((e["main_pid"] for e in events if e["event"] == "run_started"), None)
     if one.engine.poll() is not None or launcher is None:
         return
     if who == "suspended engine":

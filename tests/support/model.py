@@ -18,8 +18,8 @@ from mprun.scheduling.instructions import (
     Start,
 )
 
-FAILURES = ("failed", "timed-out")
-OF_THE_RUN = ("record_lost", "run_ends", "fail_fast", "run_timeout", "user")
+FAILURES = ("failed", "timed_out")
+OF_THE_RUN = ("record_write_failed", "run_finished", "fail_fast", "run_timeout", "user")
 # An attempt that ran for so many seconds has served.
 STABLE_AFTER = 10.0
 # Beyond this many tasks, who could have started instead is not looked for: it takes too long.
@@ -88,7 +88,7 @@ class Model:
         if ending is None:
             return "unknown"
         if reason == "timeout" and self.now >= ran + task.timeout:
-            return "timed-out"
+            return "timed_out"
         if reason in ("log_limit", "not_ready"):
             return "failed"
         if reason in OF_THE_RUN and (ending.asked or not ending.succeeded):

@@ -65,9 +65,9 @@ def test_what_waits_for_a_failure_is_not_expected_to_run():
     assert names(made, priorities(made, a=1.0, mourn=9.0)) != ["a", "mourn"]
 
 
-def test_what_is_skipped_or_carried_over_takes_nothing():
+def test_what_is_skipped_or_reused_takes_nothing():
     made = plan({"a": (), "b": ("a",), "c": ("b",)}, skipped={"c"})
-    done = made.tasks[0].replace(carried=Reused(outcome="succeeded", attempts=1))
+    done = made.tasks[0].replace(reused=Reused(outcome="succeeded", attempts=1))
     made = made.replace(tasks=(done, *made.tasks[1:]))
     found = priorities(made, a=9.0, b=2.0, c=9.0)
     assert names(made, found) == ["b"]
@@ -96,12 +96,12 @@ def test_a_list_of_daemons_takes_nothing():
     assert (found.seconds, found.work, found.of_instance(0, "each[0]")) == (1.0, 1.0, 0)
 
 
-def test_of_a_list_what_was_carried_over_takes_nothing():
+def test_of_a_list_what_was_reused_takes_nothing():
     made = plan({"each": ()}, keys={"each": {"foreach": "x"}})
     known = {"each[0]": 1.0, "each[1]": 4.0}
     done = Reused(outcome="succeeded", attempts=1)
-    assert priorities(made.replace(carried={"each[1]": done}), **known).seconds == 1.0
-    everything = priorities(made.replace(carried={"each[0]": done, "each[1]": done}), **known)
+    assert priorities(made.replace(reused={"each[1]": done}), **known).seconds == 1.0
+    everything = priorities(made.replace(reused={"each[0]": done, "each[1]": done}), **known)
     assert (everything.seconds, everything.of_instance(0, "each[0]")) == (0.0, 0)
 
 

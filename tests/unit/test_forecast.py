@@ -69,9 +69,9 @@ def test_a_list_is_spread_as_it_was():
     )
 
 
-def test_of_a_list_what_was_carried_over_takes_nothing():
+def test_of_a_list_what_was_reused_takes_nothing():
     made = plan({"each": ()}, late={"each"}, keys={"each": {"foreach": "x"}})
-    made = made.replace(carried={"each[1]": Reused(outcome="succeeded", attempts=1)})
+    made = made.replace(reused={"each[1]": Reused(outcome="succeeded", attempts=1)})
     assert played(made, **{"each[0]": 1.0, "each[1]": 4.0}) == (1.0, ["each"])
 
 

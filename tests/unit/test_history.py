@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from mprun.record.history import past_runs
 from mprun.record.state_dir import RunDirectory
 
 FILE = "/jobs/job.yaml"
-OLD = Path(__file__).parents[1] / "records" / "format-1.jsonl"
+RECORDS = Path(__file__).parents[1] / "records"
 
 
 def at(seconds, run="r"):
@@ -20,7 +21,7 @@ def at(seconds, run="r"):
 
 
 def run_started(file=FILE, **more):
-    facts = {"job": "j", "host": "h", "pid": 1, "launcher_pid": 2, "cpus": 2, "tasks": 1, "at_once": 1}
+    facts = {"job": "j", "host": "h", "pid": 1, "main_pid": 2, "cpus": 2, "tasks": 1, "at_once": 1}
     facts |= {"max_parallel": 2, "mode": "parallel", "start_method": "fork", "boot_id": None, "python": "3"}
     return events.RunStarted(**at(0), file=file, params={}, options={}, files=(), **{**facts, **more})
 
@@ -77,7 +78,7 @@ def test_a_state_directory_that_is_not_there_tells_nothing(tmp_path):
 
 def test_only_what_has_succeeded_tells_how_long_it_takes(state):
     lines = [run_started(), exited("a", 1.0, exit_code=1), finished("a", "failed"), exited("b", 2.0)]
-    state(1, [*lines, finished("c", carried=True), *went(d=4.0)])
+    state(1, [*lines, finished("c", reused=True), *went(d=4.0)])
     assert durations(state) == [{"d": 4.0}]
 
 
@@ -202,9 +203,13 @@ def test_the_lock_on_a_record_that_this_process_writes_stays(state):
     writer.close()
 
 
-def test_an_old_record_is_read(state):
-    file = recorder._parse(OLD.read_bytes().splitlines(keepends=True)[0])["file"]
-    state(1, OLD.read_bytes())
+@pytest.mark.parametrize("name", ["format-1.jsonl", "format-1-resumed.jsonl", "format-2.jsonl"])
+def test_a_record_in_any_format_is_read(name, state):
+    data = (RECORDS / name).read_bytes()
+    # A task that succeeded here, and not in an earlier run.
+    data = data.replace(b'"outcome":"failed"', b'"outcome":"succeeded"')
+    file = json.loads(data.splitlines()[0])["file"]
+    state(1, data)
     (found,) = past_runs(state.path, file)
     assert found.durations
 

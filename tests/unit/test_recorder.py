@@ -186,7 +186,7 @@ def test_a_line_that_is_no_object_is_named_and_the_next_one_read(data, directory
         ({"task": ["a"]}, "`task` is not str"),
         ({"attempts": 1.5}, "`attempts` is not int"),
         ({"attempts": 2**64}, "`attempts` is not int"),
-        ({"carried": 1}, "`carried` is not bool"),
+        ({"reused": 1}, "`reused` is not bool"),
         ({"time": 0}, "`time` is not str"),
     ],
 )
@@ -233,14 +233,14 @@ def test_an_event_without_a_kind_is_damage(value):
 )
 def test_no_object_ends_the_reading_in_a_traceback(value):
     state, damage = recorder.RunState(), []
-    recorder.apply(state, {"format": 1, **value, **({"format": 1} if "format" in value else {})}, damage)
+    recorder.apply(state, {"format": 2, **value, **({"format": 2} if "format" in value else {})}, damage)
     assert len(damage) <= 1
     json.dumps([task.to_json() for task in state.tasks.values()])
 
 
 def test_a_newer_format_is_refused_by_name(directory):
-    write(directory, b'{"event":"run_started","format":2}\n')
-    with pytest.raises(RecordError, match="has the format 2, and this mprun reads up to 1: upgrade mprun"):
+    write(directory, b'{"event":"run_started","format":3}\n')
+    with pytest.raises(RecordError, match="has the format 3, and this mprun reads up to 2: upgrade mprun"):
         read_state(directory)
 
 

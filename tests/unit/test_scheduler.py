@@ -81,7 +81,7 @@ def test_join_timeout_counts_from_when_everything_was_started():
     run.started("work", now=10.0)
     assert run.scheduler.deadline == 10.5
     assert run.take(run.scheduler.handle_deadline(10.4)) == []
-    assert run.take(run.scheduler.handle_deadline(10.5)) == ["SIGTERM work run_ends"]
+    assert run.take(run.scheduler.handle_deadline(10.5)) == ["SIGTERM work run_finished"]
     assert run.exited("work", now=10.6) == ["stopped work"]
     assert run.scheduler.finished
 
@@ -96,13 +96,18 @@ def test_a_task_whose_join_timed_out_is_still_waited_for():
 
 def test_daemons_are_stopped_after_the_last_join_last_started_first():
     run = Run(plan({"d": (), "e": (), "a": ()}, daemons=("d", "e"))).started("d", "e", "a")
-    assert run.exited("a") == ["succeeded a", "join a 1/1", "SIGTERM e run_ends", "SIGTERM d run_ends"]
+    assert run.exited("a") == [
+        "succeeded a",
+        "join a 1/1",
+        "SIGTERM e run_finished",
+        "SIGTERM d run_finished",
+    ]
 
 
 def test_job_of_daemons_alone_ends_at_once_unless_join_names_them():
     run = Run(plan({"d": ()}, daemons=("d",)))
     assert run.log == ["start d"]
-    assert run.started("d").last == ["SIGTERM d run_ends"]
+    assert run.started("d").last == ["SIGTERM d run_finished"]
     run = Run(plan({"d": ()}, daemons=("d",), join=[("d", None)])).started("d")
     assert run.last == []
     assert run.exited("d") == ["succeeded d", "join d 1/1"]
@@ -300,7 +305,7 @@ def test_attempt_past_its_timeout_is_stopped_with_its_stacks_then_killed():
     run.started("a", now=10.0)
     assert run.passed(12.0) == ["SIGINT a timeout dump"]
     assert run.passed(13.0) == ["SIGKILL a timeout"]
-    assert run.exited("a", now=13.1)[0] == "timed-out a"
+    assert run.exited("a", now=13.1)[0] == "timed_out a"
 
 
 def test_attempt_that_ended_before_its_timeout_was_noticed_has_not_timed_out():

@@ -48,7 +48,7 @@ def test_a_late_daemon_alone_is_started_before_the_run_ends():
     run = Run(plan({"d": ()}, daemons=("d",), late=("d",)))
     assert run.log == ["resolve d"]
     assert run.resolved("d").last == ["start d"]
-    assert run.started("d").last == ["SIGTERM d run_ends"]
+    assert run.started("d").last == ["SIGTERM d run_finished"]
 
 
 def test_a_task_whose_when_turned_out_false_is_skipped_and_seen_as_a_success():
@@ -191,7 +191,7 @@ def test_instances_of_a_daemon_are_daemons():
     run = Run(plan({"g": (), "a": ()}, daemons=("g",), late=("g",)))
     run.expanded("g", 2)
     run.resolved("g[0]", "g[1]").started("g[0]", "g[1]", "a")
-    assert run.exited("a")[1:] == ["join a 1/1", "SIGTERM g[1] run_ends", "SIGTERM g[0] run_ends"]
+    assert run.exited("a")[1:] == ["join a 1/1", "SIGTERM g[1] run_finished", "SIGTERM g[0] run_finished"]
 
 
 def test_each_instance_may_be_skipped_or_refused():

@@ -126,7 +126,7 @@ def test_what_was_ready_once_and_never_came_up_again_has_failed():
 
 def test_nothing_is_started_again_once_the_run_ends():
     run = serving("always").started("s", "a")
-    assert run.exited("a") == ["succeeded a", "join a 1/1", "SIGTERM s run_ends"]
+    assert run.exited("a") == ["succeeded a", "join a 1/1", "SIGTERM s run_finished"]
     assert run.exited("s") == ["stopped s"]
     assert run.scheduler.finished
 
@@ -263,7 +263,7 @@ def test_a_user_stops_a_task_that_is_being_stopped_for_its_timeout():
     run = serving("always", timeout=2.0).started("s", "a")
     run.passed(2.0)
     assert run.stopped("s", now=2.1) == []
-    assert run.exited("s", now=2.2) == ["timed-out s"]
+    assert run.exited("s", now=2.2) == ["timed_out s"]
 
 
 def test_a_user_stops_a_task_between_its_attempts():

@@ -17,8 +17,8 @@ from mprun.scheduling.termination import exit_code_decides, outcome_of
 REASONS = (
     None,
     termination.FAIL_FAST,
-    termination.RECORD_LOST,
-    termination.RUN_ENDS,
+    termination.RECORD_WRITE_FAILED,
+    termination.RUN_FINISHED,
     termination.RUN_TIMES_OUT,
     termination.TIMEOUT,
     termination.USER,

@@ -280,9 +280,9 @@ def test_each_event_has_its_line():
     ) == [
         "start  a  pid=10 ppid=5 (fork server) attempt=1 target=m:f",
         "exit   a  pid=10 killed by SIGKILL after 1.50s cpu=0.25s rss=- orphans killed: 7, 8",
-        "cancel b  on request",
+        "cancel b  stopped by user",
         "lost   c  the launcher was lost",
-        "stop   d  SIGTERM (on request)",
+        "stop   d  SIGTERM (stopped by user)",
         "join   a  1 of 2",
         "over   main process ends",
     ]
