@@ -37,7 +37,7 @@ def complete_task(context: click.Context, _: click.Parameter, incomplete: str) -
 
 def _tasks(state_dir: str, run: str | None) -> Iterator[str]:
     from mprun.cli.views.logs import names_of
-    from mprun.record.recorder import read_lines
+    from mprun.record.reader import read_lines
 
     for line in islice(read_lines(find_run(state_dir, run).events), _LINES):
         task = line.get("task") if isinstance(line, dict) else None

@@ -18,7 +18,7 @@ from mprun.cli.run import execute
 from mprun.cli.show import read_run, read_run_in
 from mprun.errors import UsageError
 from mprun.jobfile.references import HIDDEN
-from mprun.record import recorder
+from mprun.record import reader
 from mprun.record.resume import (
     changed_files,
     refuse_change,
@@ -77,7 +77,7 @@ def resume(
             raise UsageError("--json and --events - both take the standard output")
         running["output"] = "none"
     directory, state = read_run(running["state_dir"], run)
-    if recorder.goes_on(directory, state):
+    if reader.is_active(directory, state):
         raise UsageError(
             f"run {directory.run_id} still goes on; `mprun stop --run {directory.run_id}` ends it"
         )

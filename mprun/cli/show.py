@@ -10,7 +10,7 @@ import click
 from mprun.cli.completion import complete_run, complete_task
 from mprun.cli.messages import warn
 from mprun.cli.options import STATE_DIR
-from mprun.record import recorder
+from mprun.record import reader
 from mprun.record.state_dir import find_run
 from mprun.reporters.terminal import wants_colour
 
@@ -56,7 +56,7 @@ def tree(run: str | None, as_json: bool, state_dir: str) -> int:
     directory, state = read_run(state_dir, run)
     roots = ancestry(directory, state)
     if as_json:
-        outcome = recorder.outcome(directory, state)
+        outcome = reader.run_outcome(directory, state)
         processes = [root.to_json() for root in roots]
         print_json({"run": directory.run_id, "outcome": outcome, "processes": processes})
     else:
@@ -100,7 +100,7 @@ def logs(
 
     directory, state = read_run(state_dir, run)
     selection = Selection(tasks, attempt)
-    if follow and recorder.goes_on(directory, state):
+    if follow and reader.is_active(directory, state):
         follow_logs(directory, selection, known_tasks(state), as_json=as_json)
     else:
         show_logs(directory, state, selection, as_json=as_json)
@@ -114,7 +114,7 @@ def read_run(state_dir: str, run: str | None) -> tuple[RunDirectory, RunState]:
 
 def read_run_in(directory: RunDirectory) -> tuple[RunDirectory, RunState]:
     """As `read_run`, of a run whose directory is known."""
-    state, damage = recorder.read_state(directory)
+    state, damage = reader.read_state(directory)
     for what in damage:
         warn(f"{directory.events}: {what}, left out")
     return directory, state

@@ -15,7 +15,7 @@ from mprun.diagnostics import quote
 from mprun.engine import control
 from mprun.errors import MprunError, UsageError
 from mprun.outcomes import Outcome
-from mprun.record import recorder
+from mprun.record import lock, reader
 from mprun.record.state_dir import runs
 from mprun.reporters.table import outcome_words
 
@@ -71,11 +71,11 @@ def _stop_tasks(
 
 def _told(directory: RunDirectory, answer: dict[str, list[str]]) -> dict[str, Any]:
     """What became of all that, in the record's words; `outcome` and `exit_code` are the run's."""
-    state, _ = recorder.read_state(directory)
+    state, _ = reader.read_state(directory)
     ends = {name: task.finished for name, task in state.tasks.items()}
     return {
         "run": directory.run_id,
-        "outcome": recorder.outcome(directory, state),
+        "outcome": reader.run_outcome(directory, state),
         "exit_code": state.finished.exit_code if state.finished else None,
         "stopped": [
             {"task": name, "outcome": end.outcome if end else None, "reason": end.reason if end else None}
@@ -90,11 +90,11 @@ def _going_on(state_dir: str, run: str | None) -> RunDirectory:
     """The run that is meant. Raises UsageError where it does not go on."""
     if run is not None:
         directory, _ = read_run(state_dir, run)
-        if recorder.writer(directory.events) is None:
+        if lock.find_writer(directory.events) is None:
             raise UsageError(f"run {directory.run_id} has finished")
         return directory
     for directory in runs(state_dir):
-        if recorder.writer(directory.events) is not None:
+        if lock.find_writer(directory.events) is not None:
             return directory
     raise UsageError(f"no run in {state_dir} goes on: `--state-dir` looks elsewhere")
 
@@ -102,12 +102,12 @@ def _going_on(state_dir: str, run: str | None) -> RunDirectory:
 def _stop_run(directory: RunDirectory, say: Callable[[str], None]) -> dict[str, list[str]]:
     """Stop the whole run and wait for its end; the tasks that ran, as an answer would have them."""
     control.stop_run(directory)
-    while recorder.writer(directory.events) is not None:
+    while lock.find_writer(directory.events) is not None:
         if control.engine_is_suspended(directory):
             raise MprunError(f"run {directory.run_id} was suspended; it ends as soon as it is resumed")
         time.sleep(_LOOK)
-    state, _ = recorder.read_state(directory)
-    say(f"run {directory.run_id}: {recorder.outcome(directory, state)}")
+    state, _ = reader.read_state(directory)
+    say(f"run {directory.run_id}: {reader.run_outcome(directory, state)}")
     ends = [task.finished for task in state.tasks.values()]
     stopped = [end.task for end in ends if end is not None and end.outcome == Outcome.STOPPED]
     return {"stopped": stopped, "finished": [], "unknown": []}
@@ -117,8 +117,8 @@ def _wait_for(directory: RunDirectory, names: list[str], say: Callable[[str], No
     """Say how each has ended, once it has."""
     waiting = list(names)
     while waiting:
-        over = recorder.writer(directory.events) is None
-        state, _ = recorder.read_state(directory)
+        over = lock.find_writer(directory.events) is None
+        state, _ = reader.read_state(directory)
         for name in list(waiting):
             task = state.tasks.get(name)
             if task is not None and task.finished is not None:

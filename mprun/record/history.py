@@ -1,13 +1,13 @@
-"""What the records of earlier runs of a job file tell of how long its tasks take."""
+"""How long the tasks of a job file took in earlier runs, by the records of these runs."""
 
 from __future__ import annotations
 
 import json
-import re
 from itertools import islice
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from mprun.record import events, recorder
+from mprun.record import events, lock
+from mprun.record.line_format import decode_name, find_duration, says_succeeded, task_line_matcher
 from mprun.record.state_dir import runs
 from mprun.scheduling.estimates import RunTimings
 
@@ -15,63 +15,55 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
 
-# Among so many of the newest runs those of the file are looked for, and so many are taken.
-LOOKED_AT = 50
-TAKEN = 3
+# Among this many of the newest runs, runs of the job file are looked for, and this many are used.
+MAX_RUNS_SEARCHED = 50
+MAX_RUNS_USED = 3
 
-# Of one record no more is read than this, in bytes; after so many, no further record.
-MOST = 64 << 20
-ENOUGH = 4 << 20
+# No more than this is read of one record, in bytes; and no further record after this many.
+MAX_BYTES_PER_RECORD = 64 << 20
+STOP_AFTER_BYTES = 4 << 20
 
-# A first line of more bytes is none of ours.
-_FIRST_LINE = 1 << 20
+# A first line of more bytes is not ours.
+_MAX_FIRST_LINE = 1 << 20
 
-# What a line is about, as `record.line` writes it: most lines are not worth the JSON.
-_HEAD = re.compile(
-    rb'\{"event":"task_(exited|finished|started|ready)","time":"([^"]*)","run":"[^"]*",'
-    rb'"task":"((?:[^"\\]|\\.)*)",'
-)
-_DURATION = re.compile(rb'"duration":([-+.0-9eE]+),')
-_SUCCEEDED = b'"outcome":"succeeded",'
-
-# Longer than any run, in seconds: what is said to take more is damage.
-_NEVER = 1e9
+# Longer than any run, in seconds: a longer duration is damage.
+_MAX_DURATION = 1e9
 
 
-def past_runs(state_dir: str, file: str, served: Collection[str] = ()) -> list[RunTimings]:
-    """The newest runs of this job file that tell how long tasks take, newest first.
+def past_runs(state_dir: str, file: str, services: Collection[str] = ()) -> list[RunTimings]:
+    """The newest runs of this job file whose records say how long tasks took, newest first.
 
-    `served` has the names of the tasks of which it is of interest when they were ready.
-    What cannot be read, was damaged or written by a newer mprun is passed over.
+    `services` are the names of the tasks for which the time until they were ready is needed. A
+    record that cannot be read, is corrupt or was written by a newer mprun is left out.
     """
     found: list[RunTimings] = []
     read = 0
-    for directory in islice(runs(state_dir), LOOKED_AT):
+    for directory in islice(runs(state_dir), MAX_RUNS_SEARCHED):
         try:
-            with recorder.opened(directory) as stream:
-                past = _past(stream, file, served)
-                read += stream.tell() if past is not None else 0
+            with lock.open_record(directory.events) as stream:
+                timings = _read_timings(stream, file, services)
+                read += stream.tell() if timings is not None else 0
         except OSError:
             continue
-        if past is not None and past.durations:
-            found.append(past)
-        if len(found) == TAKEN or read >= ENOUGH:
+        if timings is not None and timings.durations:
+            found.append(timings)
+        if len(found) == MAX_RUNS_USED or read >= STOP_AFTER_BYTES:
             break
     return found
 
 
-def _past(stream: BinaryIO, file: str, served: Collection[str]) -> RunTimings | None:
-    if not _is_of(stream.readline(_FIRST_LINE), file):
+def _read_timings(stream: BinaryIO, file: str, services: Collection[str]) -> RunTimings | None:
+    if not _is_run_of(stream.readline(_MAX_FIRST_LINE), file):
         return None
-    reading = _Reading(served)
-    left = MOST - stream.tell()
+    collector = _TimingCollector(services)
+    left = MAX_BYTES_PER_RECORD - stream.tell()
     while left > 0 and (line := stream.readline(left)):
         left -= len(line)
-        reading.take(line)
-    return RunTimings(durations=reading.durations, until_ready=reading.until_ready)
+        collector.add_line(line)
+    return RunTimings(durations=collector.durations, until_ready=collector.until_ready)
 
 
-def _is_of(line: bytes, file: str) -> bool:
+def _is_run_of(line: bytes, file: str) -> bool:
     """Whether a record's first line is that of a run of this job file."""
     try:
         started: Any = json.loads(line)
@@ -83,55 +75,53 @@ def _is_of(line: bytes, file: str) -> bool:
     return type(written) is int and written <= events.FORMAT and started.get("file") == file
 
 
-class _Reading:
-    """Takes the lines of one record."""
+class _TimingCollector:
+    """Collects the durations in the lines of one record."""
 
-    def __init__(self, served: Collection[str]) -> None:
-        self._served = served
+    def __init__(self, services: Collection[str]) -> None:
+        self._match = task_line_matcher()
+        self._services = services
+        # By a task's name as JSON: the duration of its last attempt in seconds.
         self._last: dict[bytes, float] = {}
         self._started: dict[str, bytes] = {}
         self.durations: dict[str, float] = {}
         self.until_ready: dict[str, float] = {}
 
-    def take(self, line: bytes) -> None:
-        head = _HEAD.match(line)
-        if head is None:
+    def add_line(self, line: bytes) -> None:
+        """Take the next line; most lines are not worth parsing."""
+        found = self._match(line)
+        if found is None:
             return
-        what, time, name = head.groups()
+        kind, time, name = found.groups()
         try:
-            if what == b"exited":
-                self._exited(name, line, head.end())
-            elif what == b"finished":
-                self._finished(name, line.startswith(_SUCCEEDED, head.end()))
-            elif self._served:
-                self._served_one(what, _text(name), time)
+            if kind == b"exited":
+                self._add_exit(name, find_duration(line, found.end()))
+            elif kind == b"finished":
+                self._add_outcome(name, says_succeeded(line, found.end()))
+            elif self._services and kind in (b"started", b"ready"):
+                self._add_service(kind, decode_name(name), time)
         except (ValueError, TypeError, OverflowError):
-            # A damaged line tells nothing, a time without its zone among them.
+            # A corrupt line, such as one with a time without its zone.
             return
 
-    def _exited(self, name: bytes, line: bytes, start: int) -> None:
-        duration = _DURATION.search(line, start)
-        if duration is not None and 0 <= (seconds := float(duration[1])) < _NEVER:
+    def _add_exit(self, name: bytes, seconds: float | None) -> None:
+        if seconds is not None and 0 <= seconds < _MAX_DURATION:
             self._last[name] = seconds
 
-    def _finished(self, name: bytes, succeeded: bool) -> None:
+    def _add_outcome(self, name: bytes, succeeded: bool) -> None:
         seconds = self._last.pop(name, None)
         if succeeded and seconds is not None:
-            self.durations[_text(name)] = seconds
+            self.durations[decode_name(name)] = seconds
 
-    def _served_one(self, what: bytes, name: str, time: bytes) -> None:
-        if name not in self._served:
+    def _add_service(self, kind: bytes, name: str, time: bytes) -> None:
+        if name not in self._services:
             return
-        if what == b"started":
+        if kind == b"started":
             self._started[name] = time
         elif name in self._started:
             seconds = _seconds_between(self._started.pop(name), time)
-            if 0 <= seconds < _NEVER:
+            if 0 <= seconds < _MAX_DURATION:
                 self.until_ready[name] = seconds
-
-
-def _text(name: bytes) -> str:
-    return str(json.loads(b'"%s"' % name)) if b"\\" in name else name.decode()
 
 
 def _seconds_between(first: bytes, second: bytes) -> float:

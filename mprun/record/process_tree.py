@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from mprun.linux import procfs
 from mprun.outcomes import Outcome, format_exit
-from mprun.record import presence, recorder
+from mprun.record import presence, reader
 
 if TYPE_CHECKING:
     from mprun.record.presence import ProcessSnapshot
@@ -83,7 +83,7 @@ def ancestry(directory: RunDirectory, state: RunState) -> list[Process]:
 
     Where the record has lost its beginning, they are the parents that tasks tell of.
     """
-    return _Ancestry(state, recorder.outcome(directory, state)).roots
+    return _Ancestry(state, reader.run_outcome(directory, state)).roots
 
 
 class _Ancestry:

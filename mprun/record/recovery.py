@@ -21,7 +21,8 @@ from mprun.outcomes import Outcome
 from mprun.record import events
 from mprun.record.aftermath import verdict
 from mprun.record.pidfile import PidFile, of_others
-from mprun.record.recorder import Recorder, read_open
+from mprun.record.reader import read_unfinished
+from mprun.record.recorder import Recorder
 from mprun.record.run_state import RunState
 from mprun.record.state_dir import RunDirectory
 
@@ -104,7 +105,7 @@ def _sweep(mark: PidFile) -> str:
         # It goes on, out of sight, or somebody else sweeps it.
         return ""
     try:
-        state = read_open(mark.directory)
+        state = read_unfinished(mark.directory)
         remains = Leftovers(mark.directory.run_id, owner, state)
         remains.end()
         was_over = state.finished is not None

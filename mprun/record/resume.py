@@ -12,7 +12,7 @@ from mprun.frozen import Frozen
 from mprun.jobfile.syntax.document import sha256
 from mprun.outcomes import Outcome
 from mprun.record.aftermath import verdict, was_begun
-from mprun.record.recorder import read_state
+from mprun.record.reader import read_state
 from mprun.record.state_dir import RunDirectory, is_run_id
 from mprun.scheduling.plan import Reused
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from mprun.errors import RecordError
 from mprun.outcomes import Outcome
-from mprun.record import recorder
+from mprun.record import reader
 
 if TYPE_CHECKING:
     from mprun.record.run_state import RunState
@@ -24,7 +24,7 @@ class RunSummary:
         self.damage: list[str] = []
         self.outcome: str = Outcome.CORRUPT
         try:
-            state, self.damage = recorder.read_ends(directory)
+            state, self.damage = reader.read_first_and_last(directory)
         except RecordError as error:
             self.damage = [str(error)]
             return
@@ -32,7 +32,7 @@ class RunSummary:
             self.damage = self.damage or ["its first event is not there"]
             return
         self.state = state
-        self.outcome = recorder.outcome(directory, state)
+        self.outcome = reader.run_outcome(directory, state)
 
     @property
     def bad(self) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mprun.record.recorder import line
+from mprun.record.line_format import encode_line
 from mprun.reporters.terminal import silence
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class JsonLines:
         if self._broken:
             return
         try:
-            self._stream.write(line(event))
+            self._stream.write(encode_line(event))
             self._stream.flush()
         except (OSError, ValueError) as error:
             self._broken = True

@@ -23,7 +23,7 @@ from support.runs import (
     write,
 )
 
-from mprun.record.recorder import read_lines
+from mprun.record.reader import read_lines
 
 WORK = """\
     import os, signal, time

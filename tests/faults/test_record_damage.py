@@ -14,7 +14,7 @@ from support.records import FINISHED, STARTED, ended, exited, record, started
 from support.runs import PATIENCE, ROOT, mprun, start, write
 
 from mprun.record import events
-from mprun.record.recorder import read_lines
+from mprun.record.reader import read_lines
 
 
 class Said(NamedTuple):

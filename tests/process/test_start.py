@@ -60,7 +60,8 @@ OURS = {
         mprun.scheduling.ready_queue mprun.scheduling.termination
         mprun.scheduling.dispatch mprun.scheduling.scheduler mprun.executors.subreaper
         mprun.record.pidfile mprun.record.results mprun.engine.signals mprun.record.run_state
-        mprun.record.state_dir mprun.record.recorder mprun.executors mprun.executors.base
+        mprun.record.state_dir mprun.record.line_format mprun.record.lock mprun.record.recorder
+        mprun.executors mprun.executors.base
         mprun.executors.local mprun.engine.preflight mprun.reporters mprun.reporters.console
         mprun.engine.poller
         mprun.cli.messages mprun.reporters.lineage mprun.reporters.table mprun.reporters.tail

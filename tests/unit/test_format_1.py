@@ -11,7 +11,7 @@ import pytest
 from mprun.jobfile.schema.job_schema import schema_text
 from mprun.record import events
 from mprun.record.format_1 import translate
-from mprun.record.recorder import read_lines
+from mprun.record.reader import read_lines
 
 RECORDS = Path(__file__).parents[1] / "records"
 FIXTURES = sorted(path.name for path in RECORDS.iterdir())

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mprun.record import events, history, recorder
+from mprun.record import events, history, line_format, lock, recorder
 from mprun.record.history import past_runs
 from mprun.record.state_dir import RunDirectory
 
@@ -49,7 +49,7 @@ def state(tmp_path):
     def write(number, lines):
         directory = tmp_path / "runs" / f"20260101-120000.{number:03d}-abcd"
         directory.mkdir(parents=True)
-        data = lines if isinstance(lines, bytes) else recorder.encode(lines)
+        data = lines if isinstance(lines, bytes) else line_format.encode(lines)
         (directory / "events.jsonl").write_bytes(data)
 
     write.path = str(tmp_path)
@@ -61,10 +61,10 @@ def durations(state, *served):
 
 
 def test_the_newest_runs_of_the_job_file_tell_newest_first(state):
-    for number in range(history.TAKEN + 2):
+    for number in range(history.MAX_RUNS_USED + 2):
         state(number, [run_started(), *went(a=float(number))])
-    newest = history.TAKEN + 1
-    assert durations(state) == [{"a": float(newest - back)} for back in range(history.TAKEN)]
+    newest = history.MAX_RUNS_USED + 1
+    assert durations(state) == [{"a": float(newest - back)} for back in range(history.MAX_RUNS_USED)]
 
 
 def test_a_run_of_another_file_tells_nothing(state):
@@ -120,7 +120,7 @@ def test_how_long_a_service_takes_to_be_ready_is_told_where_it_is_asked_for(stat
     assert unasked.until_ready == {}
 
 
-GOOD = recorder.encode([run_started(), *went(a=1.0)])
+GOOD = line_format.encode([run_started(), *went(a=1.0)])
 
 
 @pytest.mark.parametrize(
@@ -131,11 +131,11 @@ GOOD = recorder.encode([run_started(), *went(a=1.0)])
         b"\xff\xfe" * 100,
         b"[1]\n" + GOOD,
         b"[" * 100_000,
-        b"x" * (history._FIRST_LINE + 100),
-        recorder.encode([run_started(format=events.FORMAT + 1), *went(a=1.0)]),
-        recorder.encode([run_started(format=True), *went(a=1.0)]),
-        recorder.encode([run_started(format="1"), *went(a=1.0)]),
-        recorder.encode(went(a=1.0)),
+        b"x" * (history._MAX_FIRST_LINE + 100),
+        line_format.encode([run_started(format=events.FORMAT + 1), *went(a=1.0)]),
+        line_format.encode([run_started(format=True), *went(a=1.0)]),
+        line_format.encode([run_started(format="1"), *went(a=1.0)]),
+        line_format.encode(went(a=1.0)),
     ],
     ids=["empty", "line feed", "bytes", "list", "deep", "long", "newer", "true", "text", "no beginning"],
 )
@@ -159,8 +159,8 @@ def test_a_damaged_or_newer_record_is_passed_over(state, damaged):
     ],
 )
 def test_a_damaged_line_is_passed_over(state, line):
-    rest = recorder.encode([finished("a"), *went(b=2.0)])
-    state(1, recorder.encode([run_started()]) + line + rest + b'{"event":"task_exited","ti')
+    rest = line_format.encode([finished("a"), *went(b=2.0)])
+    state(1, line_format.encode([run_started()]) + line + rest + b'{"event":"task_exited","ti')
     assert durations(state) == [{"b": 2.0}]
 
 
@@ -175,15 +175,15 @@ def test_what_is_no_file_is_passed_over(state):
 
 
 def test_no_more_is_read_of_large_records_than_is_worth_it(state, monkeypatch):
-    monkeypatch.setattr(history, "ENOUGH", len(GOOD))
-    monkeypatch.setattr(history, "MOST", len(GOOD))
+    monkeypatch.setattr(history, "STOP_AFTER_BYTES", len(GOOD))
+    monkeypatch.setattr(history, "MAX_BYTES_PER_RECORD", len(GOOD))
     for number in range(3):
         state(number, [run_started(), *went(a=float(number)), *went(b=1.0)])
     assert durations(state) == [{"a": 2.0}]
 
 
 def test_only_the_newest_runs_are_looked_at(state, monkeypatch):
-    monkeypatch.setattr(history, "LOOKED_AT", 3)
+    monkeypatch.setattr(history, "MAX_RUNS_SEARCHED", 3)
     state(1, GOOD)
     for number in range(2, 5):
         state(number, [run_started("/jobs/other.yaml")])
@@ -197,8 +197,8 @@ def test_the_lock_on_a_record_that_this_process_writes_stays(state):
     assert durations(state) == [{"a": 1.0}]
     # Another process asks the kernel, and it is told who has it.
     if (child := os.fork()) == 0:
-        recorder._writing.clear()
-        os._exit(recorder.writer(directory.events) != os.getppid())
+        lock._held.clear()
+        os._exit(lock.find_writer(directory.events) != os.getppid())
     assert os.waitpid(child, 0)[1] == 0
     writer.close()
 

@@ -10,7 +10,7 @@ from mprun.cli.messages import warn
 from mprun.cli.views.logs import Printer, known_tasks, refuse_meaningless
 from mprun.diagnostics import quote
 from mprun.record.events import TaskExited, TaskStarted
-from mprun.record.recorder import Following
+from mprun.record.reader import RecordFollower
 from mprun.reporters.tail import Tail
 from mprun.reporters.terminal import MAIN
 
@@ -33,7 +33,7 @@ def follow_logs(
 
     `names` are those of the tasks that are known by now.
     """
-    following = Following(directory)
+    following = RecordFollower(directory)
     printer = Printer(selection.words, selection.of(names), as_json=as_json)
     for word in selection.meaningless(names):
         warn(f"run {directory.run_id} has no task {quote(word)} by now; waiting for it")
@@ -46,7 +46,7 @@ def follow_logs(
 class _Follower:
     """Reads the record and the logs of the attempts that run."""
 
-    def __init__(self, following: Following, selection: Selection, printer: Printer) -> None:
+    def __init__(self, following: RecordFollower, selection: Selection, printer: Printer) -> None:
         self._record = following
         self._selection = selection
         self._printer = printer
@@ -60,7 +60,7 @@ class _Follower:
         quiet = 0
         while self._record.state.finished is None and not self._printer.broken:
             # Asked before the record is read: what was written by then is read now.
-            over = quiet % _LOOK == 0 and self._record.over
+            over = quiet % _LOOK == 0 and self._record.finished
             quiet = 1 if self._read_record() else quiet + 1
             if over:
                 break

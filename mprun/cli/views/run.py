@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from mprun.diagnostics import visible
 from mprun.outcomes import Outcome, format_exit
-from mprun.record import presence, process_tree, recorder
+from mprun.record import presence, process_tree, reader
 from mprun.reporters import table
 from mprun.reporters.format import (
     display_width,
@@ -42,7 +42,7 @@ def show_run(
 
     With `attempts`, also a line for each attempt.
     """
-    outcome = recorder.outcome(directory, state)
+    outcome = reader.run_outcome(directory, state)
     alive = outcome != Outcome.INTERRUPTED
     seen = presence.look_at_tasks(state) if outcome == Outcome.RUNNING else {}
     for line in _head(state):
@@ -60,7 +60,7 @@ def show_json(directory: RunDirectory, state: RunState, stream: TextIO) -> None:
 
     `outcome` is what it has come to; `now` is a task's process, seen now.
     """
-    outcome = recorder.outcome(directory, state)
+    outcome = reader.run_outcome(directory, state)
     seen = presence.look_at_tasks(state) if outcome == Outcome.RUNNING else {}
     run, finished = state.started, state.finished
     stream.write(f'{{\n  "outcome": {_indented(outcome)},\n  "run": {_indented(run and run.to_record())},')

@@ -1,0 +1,198 @@
+"""Reads the record of a run back, as events: all of it, its ends, or while it grows."""
+
+from __future__ import annotations
+
+import json
+import os
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from mprun.errors import RecordError
+from mprun.outcomes import Outcome
+from mprun.record import events, lock
+from mprun.record.format_1 import translate
+from mprun.record.line_format import TASK_FINISHED, task_line_matcher
+from mprun.record.run_state import RunState
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from mprun.record.state_dir import RunDirectory
+
+# A first line of more bytes is not ours. A last line fits into this many.
+_MAX_FIRST_LINE = 1 << 20
+_MAX_LAST_LINE = 8192
+
+
+class CorruptLine(Exception):
+    """A line of a record that is not an event: its number, and what is wrong with it."""
+
+
+def parse_line(data: bytes, number: int = 1) -> dict[str, Any] | CorruptLine:
+    """The JSON object in a line of a record, in the words of today's format."""
+    if not data.endswith(b"\n"):
+        return CorruptLine(f"line {number} is torn")
+    try:
+        value = json.loads(data)
+    except (ValueError, RecursionError):
+        value = None
+    if not isinstance(value, dict):
+        return CorruptLine(f"line {number} is not a JSON object")
+    return translate(value, events.FORMAT)
+
+
+def read_lines(path: str) -> Iterator[dict[str, Any] | CorruptLine]:
+    """The objects of a record's lines; a CorruptLine for a line that contains none."""
+    with open(path, "rb") as file:
+        for number, data in enumerate(file, start=1):
+            yield parse_line(data, number)
+
+
+def read_state(directory: RunDirectory) -> tuple[RunState, list[str]]:
+    """The state of a run by its record, and what is corrupt in the record.
+
+    Raises RecordError if there is no record, or a newer mprun wrote it.
+    """
+    state = RunState()
+    damage: list[str] = []
+    with _open(directory) as file:
+        for number, data in enumerate(file, start=1):
+            apply_line(state, parse_line(data, number), damage)
+    return state, damage
+
+
+def read_first_and_last(directory: RunDirectory) -> tuple[RunState, list[str]]:
+    """Like `read_state`, but only the first event and the last of a run that has finished.
+
+    So a thousand runs can be listed at once, however many tasks they had.
+    """
+    with _open(directory) as file:
+        first = file.readline(_MAX_FIRST_LINE)
+        file.seek(max(len(first), os.fstat(file.fileno()).st_size - _MAX_LAST_LINE))
+        last = file.read(_MAX_LAST_LINE)
+    state = RunState()
+    damage: list[str] = []
+    for data in (first, last[last.rfind(b"\n", 0, -1) + 1 :]):
+        apply_line(state, parse_line(data), damage)
+    if damage or state.started is None or state.finished is None:
+        return read_state(directory)
+    return state, damage
+
+
+def read_unfinished(directory: RunDirectory) -> RunState:
+    """Like `read_state`, but only the outcome of a task that has one: what recovery needs of a large run.
+
+    Most lines are recognised without being parsed: 1.6 s for 100,000 tasks, instead of 5 s.
+    A task whose outcome is unknown is read in full, because its process may still be running.
+    """
+    match = task_line_matcher()
+    state = RunState()
+    finished: set[bytes] = set()
+    with _open(directory) as file:
+        for data in file:
+            if data.startswith(TASK_FINISHED):
+                event = apply_line(state, parse_line(data), [])
+                found = match(data)
+                if found and isinstance(event, events.TaskFinished) and event.outcome != Outcome.UNKNOWN:
+                    finished.add(found[3])
+        last = state.time
+        file.seek(0)
+        for data in file:
+            found = match(data)
+            if not found or found[3] not in finished:
+                apply_line(state, parse_line(data), [])
+    state.time = max(state.time, last)
+    return state
+
+
+@contextmanager
+def _open(directory: RunDirectory) -> Iterator[BinaryIO]:
+    try:
+        with lock.open_record(directory.events) as file:
+            yield file
+    except OSError as error:
+        raise _unreadable(directory, error) from None
+
+
+def _unreadable(directory: RunDirectory, error: OSError) -> RecordError:
+    return RecordError(f"{directory.events} cannot be read: {error.strerror}")
+
+
+def apply_line(
+    state: RunState, record: dict[str, Any] | CorruptLine, damage: list[str]
+) -> events.Event | None:
+    """Apply one more line of a record to the state, and return its event.
+
+    What is corrupt is added to `damage`. Raises RecordError if a newer mprun wrote the record.
+    """
+    if isinstance(record, CorruptLine):
+        damage.append(str(record))
+        return None
+    written = record.get("format", events.FORMAT)
+    # JSON's true is equal to 1, and not a format.
+    if type(written) is not int or written > events.FORMAT:
+        raise RecordError(
+            f"this record has the format {written}, and this mprun reads up to {events.FORMAT}: upgrade mprun"
+        )
+    try:
+        event = events.from_record(record)
+    except TypeError as error:
+        damage.append(f"a {str(record.get('event'))[:40]} event is not whole: {error}")
+        return None
+    if event is not None:
+        state.apply(event)
+    return event
+
+
+class RecordFollower:
+    """Reads a record while it grows; `state` is the run as far as its record was read."""
+
+    def __init__(self, directory: RunDirectory) -> None:
+        self.directory = directory
+        self.state = RunState()
+        self.damage: list[str] = []
+        self._number = 0
+        self._rest = b""
+        try:
+            self._file = open(directory.events, "rb")  # noqa: SIM115  closed by `close`
+        except OSError as error:
+            raise _unreadable(directory, error) from None
+
+    def read(self) -> Iterator[events.Event]:
+        """The events that were added since the last call, each applied before it is returned."""
+        for data in self._file:
+            self._rest += data
+            if not data.endswith(b"\n"):
+                return
+            self._number += 1
+            line, self._rest = self._rest, b""
+            event = apply_line(self.state, parse_line(line, self._number), self.damage)
+            if event is not None:
+                yield event
+
+    @property
+    def finished(self) -> bool:
+        """Whether no process will add to the record: the run has finished, or was killed."""
+        return not is_active(self.directory, self.state)
+
+    def end(self) -> None:
+        """Nothing more will be added: what is left is a torn line."""
+        if self._rest:
+            self.damage.append(str(parse_line(self._rest, self._number + 1)))
+            self._rest = b""
+
+    def close(self) -> None:
+        """Close the record."""
+        self._file.close()
+
+
+def is_active(directory: RunDirectory, state: RunState) -> bool:
+    """Whether a process is still running this run: it has not finished, and its record is locked."""
+    return state.finished is None and lock.find_writer(directory.events) is not None
+
+
+def run_outcome(directory: RunDirectory, state: RunState) -> str:
+    """The outcome of a run; `running` if it is active, `interrupted` if it stopped without one."""
+    if state.finished is not None:
+        return state.finished.outcome
+    return Outcome.RUNNING if is_active(directory, state) else Outcome.INTERRUPTED

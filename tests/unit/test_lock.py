@@ -1,0 +1,80 @@
+"""The lock on a record: which process writes it now."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+from mprun.errors import RecordError
+from mprun.record import lock
+from mprun.record.recorder import Recorder
+from mprun.record.state_dir import RunDirectory
+
+
+@pytest.fixture
+def directory(tmp_path):
+    return RunDirectory(str(tmp_path))
+
+
+def python(script, *arguments):
+    """Start a Python of its own that says `ready`, and goes on until its input ends."""
+    code = textwrap.dedent(script) + "\nprint('ready', flush=True)\nsys.stdin.read()"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout.readline() == "ready\n"
+    return process
+
+
+WRITER = """
+    import sys
+    from mprun.record.recorder import Recorder
+    from mprun.record.state_dir import RunDirectory
+    recorder = Recorder(RunDirectory(sys.argv[1]))
+"""
+
+
+def test_the_writer_of_a_record_is_known_as_long_as_it_lives(directory):
+    assert lock.find_writer(directory.events) is None
+    process = python(WRITER, directory.path)
+    # An open for reading is enough.
+    os.chmod(directory.events, 0o400)
+    assert lock.find_writer(directory.events) == process.pid
+    assert lock.find_writer(directory.events) == process.pid
+    process.kill()
+    process.communicate()
+    assert lock.find_writer(directory.events) is None
+
+
+def test_a_record_that_is_closed_has_no_writer(directory):
+    writing = Recorder(directory)
+    assert lock.find_writer(directory.events) == os.getpid()
+    writing.close()
+    assert lock.find_writer(directory.events) is None
+
+
+def test_a_second_writer_is_refused(directory):
+    process = python(WRITER, directory.path)
+    with pytest.raises(RecordError, match="is being written by another process"):
+        Recorder(directory)
+    process.communicate()
+
+
+def test_who_reads_a_record_that_is_its_own_goes_on_holding_it(directory):
+    process = python(
+        WRITER
+        + """
+    from mprun.record.lock import find_writer
+    from mprun.record.reader import read_state
+    import os
+    assert find_writer(recorder_path := sys.argv[1] + "/events.jsonl") == os.getpid()
+    read_state(RunDirectory(sys.argv[1]))
+    """,
+        directory.path,
+    )
+    assert lock.find_writer(directory.events) == process.pid
+    process.communicate()
