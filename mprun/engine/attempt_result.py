@@ -1,4 +1,4 @@
-"""How an attempt ended, for the policies that ask: read from what it left, where they ask."""
+"""Builds the result of an attempt from its exit status, its files and the limits it reached."""
 
 from __future__ import annotations
 
@@ -6,39 +6,43 @@ import errno
 import signal
 from typing import TYPE_CHECKING, Any
 
-from mprun.engine import expectations
 from mprun.jobfile.units import size_text
 from mprun.launcher.channel import attempt_succeeded
 from mprun.record import results
 from mprun.scheduling.retry import AttemptResult
 
 if TYPE_CHECKING:
+    from mprun.engine.expectations import Observed
     from mprun.executors.base import Exited
     from mprun.jobfile.model import Expect, Limits, Task
     from mprun.record.state_dir import RunDirectory
 
-# An expected output is looked for in this much of the end of a log, in bytes.
-OUTPUT_LIMIT = 16 * 1024 * 1024
+# An expected output is searched for in the end of a log, of this size.
+MAX_SEARCHED_BYTES = 16 * 1024 * 1024
 
-# What multiprocessing's `Process.start` says in a daemon, and what it does not say.
-_CHILDLESS = "daemonic processes are not allowed to have children"
-_CHILDLESS_HINT = "a daemon task may start no children of multiprocessing: without `daemon: true` it may"
+# The error of multiprocessing's `Process.start` in a daemonic process, and the remedy.
+_NO_CHILDREN = "daemonic processes are not allowed to have children"
+_NO_CHILDREN_HINT = "multiprocessing allows a daemon no child processes; remove `daemon: true`"
 
 
-def judge(task: Task, name: str, report: Exited, words: str, directory: RunDirectory) -> AttemptResult:
+def attempt_result(
+    task: Task, name: str, report: Exited, words: str, directory: RunDirectory
+) -> AttemptResult:
     """Whether an attempt succeeded, by its exit code or by what is expected of the task.
 
-    `name` is the instance's, which may not be the task's; `words` say how the process
-    ended, to which the reason adds the limit that was reached. Reads the attempt's files
-    only where a retry, a limit or an expectation asks for them, and of a daemon that failed.
+    `name` is the name of the instance, not of the task that it was expanded from. `words` say
+    how the process ended; the reason adds the limit that was reached. The attempt's files are
+    read only if a retry, a limit or an expectation needs them, or if a daemon failed.
     """
     code = report.exit_code or 0
-    asked = task.expect is not None or (code != 0 and (task.retry.exceptions or task.limits or task.daemon))
-    failure = results.read_failure(directory.result(name, report.key[1])) if asked else None
+    needs_failure = task.expect is not None or (
+        code != 0 and (task.retry.exceptions or task.limits or task.daemon)
+    )
+    failure = results.read_failure(directory.result(name, report.key[1])) if needs_failure else None
     if code != 0 and (reached := limit_reached(task.limits, report, failure)):
         words = f"{words}: {reached}"
-    if code != 0 and task.daemon and failure is not None and failure.message == _CHILDLESS:
-        words = f"{words}: {_CHILDLESS_HINT}"
+    if code != 0 and task.daemon and failure is not None and failure.message == _NO_CHILDREN:
+        words = f"{words}: {_NO_CHILDREN_HINT}"
     names = failure.names if failure is not None else ()
     if task.expect is None:
         return AttemptResult(
@@ -48,15 +52,18 @@ def judge(task: Task, name: str, report: Exited, words: str, directory: RunDirec
             exceptions=names,
             asked=report.asked,
         )
-    why = expectations.unmet(task.expect, _observed(task.expect, name, report, words, names, directory))
+    # Few tasks have one.
+    from mprun.engine.expectations import unmet
+
+    why = unmet(task.expect, _observed(task.expect, name, report, words, names, directory))
     return AttemptResult(succeeded=not why, reason=why, exit_code=code, exceptions=names, asked=report.asked)
 
 
 def limit_reached(limits: Limits | None, report: Exited, error: results.Failure | None) -> str:
-    """Which limit a failed attempt has reached, in words; empty without evidence of one.
+    """Which limit a failed attempt has reached, in words; empty without evidence.
 
-    The evidence: an exception that the kernel's refusal becomes in Python, SIGXCPU, or a
-    SIGKILL after more CPU time than was allowed.
+    Evidence is the exception that Python raises when the kernel refuses memory or a descriptor,
+    the signal SIGXCPU, or SIGKILL after as much CPU time as the limit.
     """
     if limits is None:
         return ""
@@ -71,13 +78,13 @@ def limit_reached(limits: Limits | None, report: Exited, error: results.Failure 
     return ""
 
 
-def _is_out_of_cpu_time(most: float, report: Exited) -> bool:
+def _is_out_of_cpu_time(limit: float, report: Exited) -> bool:
     if report.exit_code == -signal.SIGXCPU:
         return True
-    # A shell whose last command was ended so says 128 more than the signal. Both that and
-    # a SIGKILL may have other reasons where the time was not used up.
+    # A shell reports that a signal killed its last command by 128 and the signal's number. Both
+    # this and a plain SIGKILL can have another cause, unless the CPU time is used up.
     codes = (-signal.SIGKILL, 128 + signal.SIGKILL, 128 + signal.SIGXCPU)
-    return report.exit_code in codes and report.cpu is not None and report.cpu >= most
+    return report.exit_code in codes and report.cpu is not None and report.cpu >= limit
 
 
 def _observed(
@@ -87,11 +94,13 @@ def _observed(
     words: str,
     exceptions: tuple[str, ...],
     directory: RunDirectory,
-) -> expectations.Observed:
+) -> Observed:
+    from mprun.engine.expectations import Observed
+
     attempt = report.key[1]
     path = directory.result(name, attempt)
     memory = report.max_rss if report.max_rss is not None else results.read_usage(path).get("max_rss")
-    return expectations.Observed(
+    return Observed(
         exit_code=report.exit_code or 0,
         words=words,
         exceptions=exceptions,
@@ -102,23 +111,23 @@ def _observed(
     )
 
 
-class _Unlike:
-    """What a result is that is no JSON: equal to nothing that can be expected."""
+class _NotJson:
+    """Stands for a result that is not JSON; it equals no expected value."""
 
     def __repr__(self) -> str:
-        return "no JSON value"
+        return "not JSON"
 
 
 def _result(path: str) -> Any:
-    """The whole result, since None is not what a large one is."""
+    """The result, read in full: the record has None for a large one."""
     value, kind = results.read_value(path)
-    return _Unlike() if kind == "repr" else value
+    return _NotJson() if kind == "repr" else value
 
 
 def _tail(path: str) -> str:
     try:
         with open(path, "rb") as file:
-            file.seek(max(0, file.seek(0, 2) - OUTPUT_LIMIT))
+            file.seek(max(0, file.seek(0, 2) - MAX_SEARCHED_BYTES))
             return file.read().decode("utf-8", "backslashreplace")
     except OSError:
         return ""

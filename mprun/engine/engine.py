@@ -1,4 +1,13 @@
-"""The loop that ties scheduler, executor, clock, record and reporters."""
+"""The engine: a loop that runs a plan to its end.
+
+publish the start of the run
+until the scheduler has finished:
+    wait      for a report, a signal, an answer of a probe, or the next deadline
+    collect   what happened; the scheduler decides what follows from it
+    act       on its instructions: start, signal, resolve, ...
+    publish   all of it as events, first to the record and then to the reporters
+publish the end of the run
+"""
 
 from __future__ import annotations
 
@@ -7,19 +16,17 @@ from typing import TYPE_CHECKING, Any
 
 from mprun import failpoints
 from mprun.clock import Clock
-from mprun.engine import control
-from mprun.engine.attempt_result import judge
-from mprun.engine.event_builder import EventBuilder, exit_signal, signal_name
-from mprun.engine.log_limits import LogLimits
+from mprun.engine.attempt_monitor import AttemptMonitor
+from mprun.engine.control_requests import ControlRequests
+from mprun.engine.event_builder import EventBuilder
 from mprun.engine.poller import Poller
 from mprun.engine.publisher import Publisher
-from mprun.engine.resolver import Failed, Resolved, Skipped, TaskResolver
-from mprun.engine.signals import REQUEST, SUSPEND
+from mprun.engine.report_handler import ReportHandler
+from mprun.engine.resolver import Expanded, Failed, Resolved, Skipped, TaskResolver
+from mprun.engine.run_outcome import count_outcomes, run_outcome
+from mprun.engine.task_table import TaskTable
 from mprun.errors import RecordError
-from mprun.executors.base import Exited, Lost, NotStarted, StartCancelled, Started, StartRequest, Suspended
-from mprun.jobfile.dependencies import NameIndex
-from mprun.jobfile.references import ReferenceProblem
-from mprun.outcomes import BAD, EXIT_FAILED, EXIT_INTERNAL, EXIT_SUCCEEDED, Outcome, format_exit
+from mprun.executors.base import Exited, Started, StartRequest
 from mprun.record import events
 from mprun.scheduling.instructions import (
     CancelStart,
@@ -32,31 +39,26 @@ from mprun.scheduling.instructions import (
     Start,
 )
 from mprun.scheduling.retry import AttemptResult
-from mprun.scheduling.scheduler import FAIL_FAST, LOG_LIMIT, RUN_TIMES_OUT, USER, Scheduler
+from mprun.scheduling.scheduler import LOG_LIMIT, Scheduler
 from mprun.scheduling.termination import RECORD_WRITE_FAILED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from mprun.engine.readiness import Prober
-    from mprun.engine.resolver import Answer
     from mprun.engine.signals import SignalInbox
     from mprun.executors.base import Executor, PrepareReply, Report
-    from mprun.jobfile.model import Ready
     from mprun.record.recorder import Recorder
     from mprun.record.run_state import RunState
     from mprun.record.state_dir import RunDirectory
     from mprun.reporters.base import Reporter
     from mprun.scheduling.plan import Plan
 
-# From this many tasks on it is worth its time to make what is made for each of them faster to make.
-MANY = 1000
-_MADE_FOR_EACH_TASK = (
+# From this many tasks on, it saves time to compile the constructors of the values that each task has.
+COMPILE_INIT_MIN_TASKS = 1000
+_VALUES_OF_EACH_TASK = (
     *(Start, Started, Exited, AttemptResult, Finish, Join, StartRequest),
     *(events.TaskStarted, events.TaskExited, events.TaskFinished, events.TaskJoined),
 )
-# How long the tasks may take to be suspended before mprun suspends itself, in seconds.
-SUSPEND_PATIENCE = 1.0
 
 
 class Engine:
@@ -69,329 +71,185 @@ class Engine:
         directory: RunDirectory,
         recorder: Recorder,
         reporters: Sequence[Reporter],
-        notes: SignalInbox,
+        inbox: SignalInbox,
         warn: Callable[[str], None],
     ) -> None:
-        if len(plan.tasks) >= MANY:
-            for kind in _MADE_FOR_EACH_TASK:
+        if len(plan.tasks) >= COMPILE_INIT_MIN_TASKS:
+            for kind in _VALUES_OF_EACH_TASK:
                 kind.compile_init()
-        self._plan = plan
-        # Grows where a list that a task returns becomes tasks.
-        self._tasks = list(plan.tasks)
         self._executor = executor
-        self._directory = directory
-        self._publisher = Publisher(recorder, reporters)
-        self._reporters = reporters
-        self._notes = notes
-        self._watch = Poller(executor, notes, warn)
         self._clock = Clock()
-        self._scheduler = Scheduler(plan, _dice)
-        self._handover = TaskResolver(plan, self._tasks, directory)
-        self._chronicle = EventBuilder(plan, self._tasks, directory, self._clock)
-        self._prober: Prober | None = None
-        self._log_limits = LogLimits()
-        self._acts: dict[type, Callable[[Any], None]] = {
+        self._scheduler = Scheduler(plan, _random)
+        self._table = TaskTable(plan)
+        self._resolver = TaskResolver(plan, self._table, directory)
+        self._poller = Poller(executor, inbox, warn)
+        self._monitor = AttemptMonitor(self._poller, directory, self._table, self._resolver)
+        self._report_handler = ReportHandler(
+            self._scheduler, self._table, self._resolver, self._monitor, directory, self._clock
+        )
+        self._requests = ControlRequests(
+            inbox, directory, executor, self._scheduler, self._table, self._clock
+        )
+        self._event_builder = EventBuilder(plan, self._table, directory, self._clock)
+        self._publisher = Publisher(recorder, reporters, self._clock)
+        self._actions: dict[type, Callable[[Any], None]] = {
             Start: self._start,
             CancelStart: self._cancel_start,
-            Signal: self._send_signal,
+            Signal: self._signal,
             MarkReady: self._mark_ready,
             Finish: self._finish,
             Resolve: self._resolve,
         }
-        # What has happened and what was decided, in this order; of some of it there are events.
-        self._facts: list[Started | Exited | Instruction] = []
-        # What somebody has stopped from another terminal, one by one.
-        self._stopped: set[int] = set()
-        self._signal: int | None = None
-        self._failure = ""
-        self._begun = self._ticked = 0.0
-        intervals = [reporter.interval for reporter in reporters if reporter.interval is not None]
-        self._interval = min(intervals, default=None)
+        # What has happened and what was decided since the last `publish`, in this order.
+        self._facts: list[Report | Instruction] = []
+
+    @property
+    def state(self) -> RunState:
+        """The state of the run according to its record."""
+        return self._publisher.state
+
+    @property
+    def _failure(self) -> str:
+        """Why mprun itself has failed; empty if it has not."""
+        return self._report_handler.failure or self._publisher.failure
+
+    # ---- the loop
 
     def run(
         self, prepared: PrepareReply, options: dict[str, Any], resumed_from: str | None = None
     ) -> events.RunFinished:
         """Run the plan to its end; the last event, which has the exit code.
 
-        A signal stops the run, a second one kills it; a record that cannot be written any
-        more stops it, too. Raises RecordError where that is so to the end.
+        A signal stops the run, a second one kills it. If the record cannot be written, the run
+        is stopped; RecordError is raised if its start or its end cannot be recorded.
         """
-        self._begun = self._ticked = self._clock.now()
-        self._publisher.add(self._chronicle.run_started(self._begun, prepared, options, resumed_from))
+        begun = self._clock.now()
+        self._publisher.add(self._event_builder.run_started(begun, prepared, options, resumed_from))
         # Nothing is started that cannot be recorded.
         self._publish_or_raise()
-        self._carry_out(self._scheduler.begin(self._clock.timed(self._begun)))
-        self._publish()
+        self.act(self._scheduler.begin(self._clock.timed(begun)))
+        self.publish()
         try:
             while not self._scheduler.finished:
                 self._turn()
-                self._publish()
+                self.publish()
         finally:
-            if self._prober is not None:
-                self._prober.close()
+            self._monitor.close()
         failpoints.reached("engine.over")
-        finished = self._run_finished()
+        finished = self._run_finished(begun)
         self._publisher.add(finished)
         self._publish_or_raise()
         return finished
 
-    @property
-    def state(self) -> RunState:
-        """What the record says that the run has come to."""
-        return self._publisher.state
-
     def _turn(self) -> None:
         deadline = self._scheduler.deadline
-        timeout = None if deadline is None else max(0.0, deadline - self._clock.timed())
-        for interval in (self._interval, self._log_limits.interval):
-            if interval is not None:
-                timeout = interval if timeout is None else min(timeout, interval)
-        self._watch.wait(timeout)
-        # Ends before timers: what ended in the instant of its timeout has ended.
-        for report in self._executor.receive():
-            self._take(report)
-        for number in self._notes.take() if self._watch.signalled else ():
-            self._take_signal(number)
-        for number, attempt in self._prober.take() if self._prober is not None else ():
-            self._carry_out(self._scheduler.handle_ready(number, attempt, self._clock.timed()))
-        for number, _ in self._log_limits.exceeded():
-            self._carry_out(self._scheduler.stop_task(number, LOG_LIMIT, self._clock.timed()))
+        due = None if deadline is None else max(0.0, deadline - self._clock.timed())
+        timeouts = [due, self._publisher.tick_interval, self._monitor.interval]
+        self.wait(min([seconds for seconds in timeouts if seconds is not None], default=None))
+        # Reports before deadlines: an attempt that ended in the instant of its timeout has ended.
+        self.collect_reports()
+        if self._poller.signalled:
+            self._requests.handle(self)
+        for number, attempt in self._monitor.take_ready():
+            self.act(self._scheduler.handle_ready(number, attempt, self._clock.timed()))
+        for number, _ in self._monitor.take_over_log_limit():
+            self.act(self._scheduler.stop_task(number, LOG_LIMIT, self._clock.timed()))
         if deadline is not None and self._clock.timed() >= deadline:
-            self._carry_out(self._scheduler.handle_deadline(self._clock.timed()))
-        if self._interval is not None and self._clock.now() - self._ticked >= self._interval:
-            self._ticked = self._clock.now()
-            for reporter in self._reporters:
-                reporter.tick()
+            self.act(self._scheduler.handle_deadline(self._clock.timed()))
+        self._publisher.tick()
 
-    # ---- what is asked from outside
+    def wait(self, timeout: float | None) -> None:
+        """Wait at most `timeout` seconds for something to happen."""
+        self._poller.wait(timeout)
 
-    def _take_signal(self, number: int) -> None:
-        if number == SUSPEND:
-            self._suspend()
-        elif number == REQUEST:
-            for request, names in control.read_requests(self._directory):
-                self._stop_tasks(request, names)
-        else:
-            kill = self._signal is not None
-            self._signal = self._signal or number
-            self._carry_out(self._scheduler.stop(USER, self._clock.timed(), kill=kill))
+    def collect_reports(self) -> list[Report]:
+        """Act on the reports of the executor; they are returned, too."""
+        reports = self._executor.receive()
+        for report in reports:
+            instructions = self._report_handler.handle(report)
+            self._facts.append(report)
+            self.act(instructions)
+        return reports
 
-    def _suspend(self) -> None:
-        """Stand still with all tasks, until somebody says SIGCONT."""
-        self._executor.suspend()
-        began = self._clock.now()
-        suspended = False
-        while not suspended and self._clock.now() < began + SUSPEND_PATIENCE:
-            self._watch.wait(began + SUSPEND_PATIENCE - self._clock.now())
-            for report in self._executor.receive():
-                suspended = suspended or isinstance(report, (Suspended, Lost))
-                self._take(report)
-        # What has ended by now is not lost, should this process be killed before it goes on.
-        self._publish()
-        if self._failure:
-            return
-        self._notes.suspend_self()
-        self._clock.pause(began, self._clock.now())
-        self._executor.resume()
-
-    def _stop_tasks(self, request: str, names: list[str]) -> None:
-        """Stop the tasks that somebody has named, and answer what becomes of it."""
-        known = NameIndex(self._tasks, self._plan.job.empty)
-        found = {name: known.resolve(name) for name in names}
-        numbers = dict.fromkeys(number for meant in found.values() for number in meant)
-        instances = [one for number in numbers for one in self._handover.instances(number)]
-        over = [number for number in instances if self._scheduler.outcomes[number] is not None]
-        to_stop = [number for number in instances if number not in over]
-        for number in to_stop:
-            self._stopped.add(number)
-            self._carry_out(self._scheduler.stop_task(number, USER, self._clock.timed()))
-        answer = {
-            "stopped": [self._tasks[number].name for number in to_stop],
-            "finished": [self._tasks[number].name for number in over],
-            "unknown": [name for name, meant in found.items() if not meant],
-        }
-        control.write_answer(request, answer)
-
-    # ---- what happened
-
-    def _take(self, report: Report) -> None:
-        if isinstance(report, Started):
-            self._take_started(report)
-        elif isinstance(report, Exited):
-            self._take_exited(report)
-        elif isinstance(report, NotStarted):
-            ending = AttemptResult(succeeded=False, reason=f"could not be started: {report.message}")
-            self._carry_out(
-                self._scheduler.handle_exited(report.key[0], ending, self._clock.timed(report.clock))
-            )
-        elif isinstance(report, StartCancelled):
-            self._carry_out(
-                self._scheduler.handle_start_cancelled(report.key[0], self._clock.timed(report.clock))
-            )
-        elif isinstance(report, Lost):
-            self._failure = f"the launcher was lost: {report.how}"
-            began = {
-                number for number, attempt in self._scheduler.unstarted() if self._has_log(number, attempt)
-            }
-            self._carry_out(self._scheduler.handle_executor_lost(self._failure, began, self._clock.timed()))
-
-    def _has_log(self, number: int, attempt: int) -> bool:
-        """Whether an attempt has begun: its process opens its log before anything of the task is run."""
-        return os.path.exists(self._directory.log(self._tasks[number].name, attempt))
-
-    def _take_started(self, report: Started) -> None:
-        number, attempt = report.key
-        planned = self._tasks[number]
-        task = planned.task
-        if task.limits is not None and task.limits.log is not None:
-            self._log_limits.watch(report.key, self._directory.log(planned.name, attempt), task.limits.log)
-        if task.ready is not None:
-            self._probe(report, task.ready)
-        self._carry_out(self._scheduler.handle_started(number, self._clock.timed(report.clock)), after=report)
-
-    def _probe(self, report: Started, ready: Ready) -> None:
-        number, attempt = report.key
-        if self._prober is None:
-            from mprun.engine.readiness import Prober
-
-            self._prober = Prober()
-            self._watch.add(self._prober.fileno())
-        log = self._directory.log(self._tasks[number].name, attempt)
-        self._prober.watch(report.key, ready, log, self._handover.call(number).cwd, report.pid)
-
-    def _take_exited(self, report: Exited) -> None:
-        failpoints.reached("engine.exited")
-        number = report.key[0]
-        self._log_limits.forget(report.key)
-        unready = ""
-        if self._prober is not None:
-            unready = self._prober.reason(report.key)
-            self._prober.forget(report.key)
-        code = report.exit_code
-        words = format_exit(code, exit_signal(code), report.core_dumped)
-        if code is None:
-            instructions = self._scheduler.handle_exit_unknown(number, words, self._clock.timed(report.clock))
-        else:
-            ending = self._judged(report, words)
-            if unready:
-                ending = ending.replace(unready=unready)
-            instructions = self._scheduler.handle_exited(number, ending, self._clock.timed(report.clock))
-        self._carry_out(instructions, after=report)
-
-    def _judged(self, report: Exited, words: str) -> AttemptResult:
-        planned = self._tasks[report.key[0]]
-        task = planned.task
-        if task.expect is not None:
-            try:
-                task = task.replace(expect=self._handover.expect(report.key[0]))
-            except ReferenceProblem as error:
-                return AttemptResult(succeeded=False, reason=str(error), exit_code=report.exit_code)
-            # Its seconds are those in which the run was not suspended.
-            seconds = self._clock.timed(report.clock) - self._clock.timed(report.clock - report.duration)
-            report = report.replace(duration=seconds)
-        return judge(task, planned.name, report, words, self._directory)
-
-    # ---- what is to be done
-
-    def _carry_out(self, instructions: list[Instruction], after: Started | Exited | None = None) -> None:
-        """Do what the scheduler wants; `_publish` tells it, and before it what it followed from."""
-        if after is not None:
-            self._facts.append(after)
+    def act(self, instructions: list[Instruction]) -> None:
+        """Do what the scheduler has decided; `publish` makes events of it."""
         self._facts += instructions
         for instruction in instructions:
-            act = self._acts.get(type(instruction))
-            if act is not None:
-                act(instruction)
+            do = self._actions.get(type(instruction))
+            if do is not None:
+                do(instruction)
 
-    def _start(self, instruction: Start) -> None:
-        self._executor.start(
-            self._handover.start_request(instruction.task, instruction.attempt, instruction.after)
-        )
-
-    def _cancel_start(self, instruction: CancelStart) -> None:
-        self._executor.cancel((instruction.task, instruction.attempt))
-
-    def _send_signal(self, instruction: Signal) -> None:
-        self._executor.signal(
-            (instruction.task, instruction.attempt), instruction.signal, dump=instruction.dump
-        )
-        if self._prober is not None:
-            self._prober.give_up((instruction.task, instruction.attempt))
-
-    def _mark_ready(self, instruction: MarkReady) -> None:
-        if self._prober is not None:
-            self._prober.forget((instruction.task, instruction.attempt))
-
-    def _finish(self, instruction: Finish) -> None:
-        self._handover.finished(instruction.task, instruction.outcome, instruction.attempts)
-
-    def _resolve(self, instruction: Resolve) -> None:
-        """Tell the scheduler what becomes of a task that refers to what is known only now."""
-        self._carry_out(self._answered(instruction.task, self._handover.answer(instruction.task)))
-
-    def _answered(self, number: int, answer: Answer) -> list[Instruction]:
-        now = self._clock.timed()
-        if isinstance(answer, Resolved):
-            return self._scheduler.handle_resolved(number, now)
-        if isinstance(answer, Skipped):
-            return self._scheduler.handle_skipped(number, answer.reason, now)
-        if isinstance(answer, Failed):
-            return self._scheduler.handle_resolve_failed(number, answer.reason, now)
-        instructions = self._scheduler.handle_expanded(number, answer.tasks, now)
-        if number in self._scheduler.expanded:
-            first = len(self._tasks)
-            self._tasks += answer.tasks
-            self._handover.expanded(number, list(range(first, len(self._tasks))))
-        return instructions
-
-    # ---- what is written down
-
-    def _publish(self) -> None:
-        """Record what has happened, then show it; where it cannot be recorded, end the run."""
-        self._write_down()
-        if not self._publisher.publish() and not self._failure:
-            self._failure = self._publisher.failure
-            self._carry_out(self._scheduler.stop(RECORD_WRITE_FAILED, self._clock.timed()))
-            self._write_down()
+    def publish(self) -> bool:
+        """Record what happened, then show it; False if mprun has failed, which ends the run."""
+        self._build_events()
+        failed_before = self._failure
+        if not self._publisher.publish() and not failed_before:
+            self.act(self._scheduler.stop(RECORD_WRITE_FAILED, self._clock.timed()))
+            self._build_events()
+        return not self._failure
 
     def _publish_or_raise(self) -> None:
         if not self._publisher.publish():
             raise RecordError(self._publisher.failure)
 
-    def _write_down(self) -> None:
-        """Hand over what is to be done, then make the events: the executor works while we write."""
+    def _build_events(self) -> None:
+        """Flush the executor, then build the events: tasks start while mprun writes."""
         self._executor.flush()
         if self._facts:
-            self._publisher.add(*self._chronicle.told(self._facts))
+            self._publisher.add(*self._event_builder.to_events(self._facts))
             self._facts.clear()
 
-    def _run_finished(self) -> events.RunFinished:
-        counts: dict[str, int] = {}
-        for ended in filter(None, self._scheduler.outcomes):
-            counts[ended] = counts.get(ended, 0) + 1
-        outcome, code, reason = Outcome.SUCCEEDED, EXIT_SUCCEEDED, ""
-        if self._has_failed():
-            outcome, code = Outcome.FAILED, EXIT_FAILED
-        if self._scheduler.end_reason in (FAIL_FAST, RUN_TIMES_OUT):
-            outcome, code, reason = Outcome.FAILED, EXIT_FAILED, self._scheduler.end_reason
-        if self._signal is not None:
-            outcome, code = Outcome.INTERRUPTED, 128 + self._signal
-            reason = signal_name(self._signal)
-        if self._failure:
-            outcome, code, reason = Outcome.FAILED, EXIT_INTERNAL, self._failure
-        usage = self._executor.usage()
-        return self._chronicle.run_finished(self._begun, outcome, code, reason, counts, usage)
-
-    def _has_failed(self) -> bool:
-        """Whether a task ended badly whose failure counts, or was stopped though the run was not."""
-        ends = zip(self._tasks, self._scheduler.outcomes, strict=True)
-        stopped = (self._scheduler.outcomes[number] for number in self._stopped)
-        return any(outcome != Outcome.SUCCEEDED for outcome in stopped) or any(
-            outcome == Outcome.UNKNOWN or (outcome in BAD and not planned.task.allow_failure)
-            for planned, outcome in ends
+    def _run_finished(self, begun: float) -> events.RunFinished:
+        ended = run_outcome(
+            self._table.tasks,
+            self._scheduler.outcomes,
+            stopped=self._requests.stopped_tasks,
+            end_reason=self._scheduler.end_reason,
+            signal=self._requests.signal,
+            failure=self._failure,
         )
+        counts = count_outcomes(self._scheduler.outcomes)
+        return self._event_builder.run_finished(begun, ended, counts, self._executor.usage())
+
+    # ---- what the scheduler decides
+
+    def _start(self, start: Start) -> None:
+        self._executor.start(self._resolver.start_request(start.task, start.attempt, start.after))
+
+    def _cancel_start(self, cancel: CancelStart) -> None:
+        self._executor.cancel((cancel.task, cancel.attempt))
+
+    def _signal(self, signal: Signal) -> None:
+        key = (signal.task, signal.attempt)
+        self._executor.signal(key, signal.signal, dump=signal.dump)
+        self._monitor.handle_stopping(key)
+
+    def _mark_ready(self, ready: MarkReady) -> None:
+        self._monitor.handle_ready((ready.task, ready.attempt))
+
+    def _finish(self, finish: Finish) -> None:
+        self._resolver.handle_finished(finish.task, finish.outcome, finish.attempts)
+
+    def _resolve(self, resolve: Resolve) -> None:
+        """Resolve the references of a task to results, and tell the scheduler the answer."""
+        number = resolve.task
+        answer = self._resolver.answer(number)
+        now = self._clock.timed()
+        match answer:
+            case Resolved():
+                instructions = self._scheduler.handle_resolved(number, now)
+            case Skipped(reason=reason):
+                instructions = self._scheduler.handle_skipped(number, reason, now)
+            case Failed(reason=reason):
+                instructions = self._scheduler.handle_resolve_failed(number, reason, now)
+            case Expanded(tasks=instances):
+                instructions = self._scheduler.handle_expanded(number, instances, now)
+                # Unless the task was given up meanwhile.
+                if number in self._scheduler.expanded:
+                    self._table.expand(number, instances)
+        self.act(instructions)
 
 
-def _dice() -> float:
-    """A number from 0 up to 1, without the import of `random`."""
+def _random() -> float:
+    """A random number from 0 up to 1; `random` would have to be imported."""
     return int.from_bytes(os.urandom(6)) / 2**48

@@ -1,12 +1,12 @@
-"""What happened, as events: the facts of one run, stamped and named."""
+"""Builds the events of a run from what was reported and decided, with names and timestamps."""
 
 from __future__ import annotations
 
 import os
-import signal
 import sys
 from typing import TYPE_CHECKING, Any
 
+from mprun.engine.signals import exit_signal
 from mprun.executors.base import Exited, Started
 from mprun.jobfile.references import Resolver, as_text, resolve, shown
 from mprun.linux import procfs
@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from mprun.clock import Clock
-    from mprun.executors.base import PrepareReply
+    from mprun.engine.run_outcome import RunOutcome
+    from mprun.engine.task_table import TaskTable
+    from mprun.executors.base import PrepareReply, Report
     from mprun.record.state_dir import RunDirectory
     from mprun.scheduling.instructions import Instruction
     from mprun.scheduling.plan import Plan, PlannedTask
@@ -27,18 +29,16 @@ _NO_USAGE: dict[str, Any] = {}
 
 
 class EventBuilder:
-    """Makes the events of one run; `tasks` is the engine's own list, which grows."""
+    """Builds the events of one run."""
 
-    def __init__(
-        self, plan: Plan, tasks: Sequence[PlannedTask], directory: RunDirectory, clock: Clock
-    ) -> None:
+    def __init__(self, plan: Plan, table: TaskTable, directory: RunDirectory, clock: Clock) -> None:
         self._plan = plan
-        self._tasks = tasks
+        self._table = table
         self._directory = directory
         self._clock = clock
         self._run = directory.run_id
         self._host = os.uname().nodename
-        self._tells: dict[type, Callable[[Any], events.Event]] = {
+        self._builders: dict[type, Callable[[Any], events.Event]] = {
             Started: self._task_started,
             Exited: self._task_exited,
             Finish: self._task_finished,
@@ -47,9 +47,9 @@ class EventBuilder:
             ScheduleRetry: self._task_retrying,
             MarkReady: self._task_ready,
         }
-        # When something was told last, and whether attempts had left any files by then, once asked.
+        # Of the present call of `to_events`: its time, and whether any attempt has left a file.
         self._time = ""
-        self._left: bool | None = None
+        self._has_results: bool | None = None
 
     def _now(self) -> str:
         return self._clock.iso(self._clock.now())
@@ -57,6 +57,7 @@ class EventBuilder:
     def run_started(
         self, begun: float, prepared: PrepareReply, options: dict[str, Any], resumed_from: str | None
     ) -> events.RunStarted:
+        """The first event; `begun` is a reading of the monotonic clock, in seconds."""
         plan = self._plan
         return events.RunStarted(
             time=self._clock.iso(begun),
@@ -81,14 +82,14 @@ class EventBuilder:
             files=tuple({"path": path, "sha256": sha256} for path, sha256 in plan.job.files),
         )
 
-    def told(self, facts: Sequence[Started | Exited | Instruction]) -> list[events.Event]:
-        """What is to be told of reports and of what was decided, in their order."""
-        self._time, self._left = self._now(), None
-        return [tell(fact) for fact in facts if (tell := self._tells.get(type(fact)))]
+    def to_events(self, facts: Sequence[Report | Instruction]) -> list[events.Event]:
+        """The events of reports and instructions, in their order; some have none."""
+        self._time, self._has_results = self._now(), None
+        return [build(fact) for fact in facts if (build := self._builders.get(type(fact)))]
 
     def _task_started(self, report: Started) -> events.TaskStarted:
         number, attempt = report.key
-        planned = self._tasks[number]
+        planned = self._table.tasks[number]
         return events.TaskStarted(
             time=self._clock.iso(report.clock),
             run=self._run,
@@ -103,14 +104,14 @@ class EventBuilder:
         )
 
     def _task_ready(self, instruction: MarkReady) -> events.TaskReady:
-        name = self._tasks[instruction.task].name
+        name = self._table.tasks[instruction.task].name
         return events.TaskReady(time=self._time, run=self._run, task=name, attempt=instruction.attempt)
 
     def _task_exited(self, report: Exited) -> events.TaskExited:
         number, attempt = report.key
-        name = self._tasks[number].name
+        name = self._table.tasks[number].name
         code, usage, error = report.exit_code, _NO_USAGE, None
-        if self._may_have_left():
+        if self._may_have_results():
             path = self._directory.result(name, attempt)
             usage = results.read_usage(path)
             error = results.read_error(path) if code != 0 else None
@@ -131,27 +132,27 @@ class EventBuilder:
             orphans=tuple(report.orphans),
         )
 
-    def _may_have_left(self) -> bool:
-        """Whether there may be files of the attempts that are told of.
+    def _may_have_results(self) -> bool:
+        """Whether any attempt has left a result, an error or its usage.
 
-        It is looked once for all of them: most tasks leave none, and to ask for three of each is
-        a tenth of what a task costs here.
+        Checked once for all facts of a call: most tasks leave none of the three files, and to
+        look for them would be a tenth of what a task costs the engine.
         """
-        if self._left is None:
-            self._left = self._directory.has_results()
-        return self._left
+        if self._has_results is None:
+            self._has_results = self._directory.has_results()
+        return self._has_results
 
     def _task_finished(self, instruction: Finish) -> events.TaskFinished:
-        planned = self._tasks[instruction.task]
+        planned = self._table.tasks[instruction.task]
         result, kind = None, "none"
         if instruction.outcome == Outcome.SUCCEEDED:
             if instruction.attempts:
-                if self._may_have_left():
+                if self._may_have_results():
                     result, kind = results.read_result(
                         self._directory.result(planned.name, instruction.attempts)
                     )
             elif planned.task.foreach is not None:
-                # Of a list that was empty.
+                # The list of its items was empty.
                 result, kind = [], "json"
         return events.TaskFinished(
             time=self._time,
@@ -168,7 +169,7 @@ class EventBuilder:
         )
 
     def _task_joined(self, instruction: Join) -> events.TaskJoined:
-        name = self._tasks[instruction.task].name
+        name = self._table.tasks[instruction.task].name
         return events.TaskJoined(
             time=self._time, run=self._run, task=name, position=instruction.position, of=instruction.of
         )
@@ -177,7 +178,7 @@ class EventBuilder:
         return events.TaskRetrying(
             time=self._time,
             run=self._run,
-            task=self._tasks[instruction.task].name,
+            task=self._table.tasks[instruction.task].name,
             attempt=instruction.attempt,
             delay=instruction.delay,
             reason=instruction.reason,
@@ -187,37 +188,32 @@ class EventBuilder:
         return events.TaskStopping(
             time=self._time,
             run=self._run,
-            task=self._tasks[instruction.task].name,
+            task=self._table.tasks[instruction.task].name,
             attempt=instruction.attempt,
             signal=instruction.signal,
             reason=instruction.reason,
         )
 
     def run_finished(
-        self,
-        begun: float,
-        outcome: str,
-        exit_code: int,
-        reason: str,
-        counts: dict[str, int],
-        launcher: dict[str, Any] | None,
+        self, begun: float, ended: RunOutcome, counts: dict[str, int], launcher: dict[str, Any] | None
     ) -> events.RunFinished:
+        """The last event; `counts` are by outcome, `launcher` is what the launcher has used."""
         return events.RunFinished(
             time=self._now(),
             run=self._run,
-            outcome=str(outcome),
-            exit_code=exit_code,
+            outcome=str(ended.outcome),
+            exit_code=ended.exit_code,
             duration=self._clock.now() - begun,
-            counts={str(ended): count for ended, count in counts.items()},
-            reason=reason,
-            # Read from /proc: nobody has to be asked, and `resource` need not be imported.
+            counts={str(outcome): count for outcome, count in counts.items()},
+            reason=ended.reason,
+            # From /proc, because `resource` would have to be imported.
             engine=procfs.usage(os.getpid()),
             launcher=launcher,
         )
 
 
 def _shown_target(planned: PlannedTask) -> str:
-    """What a task runs: secrets hidden, and results not in it."""
+    """What a task runs, without secrets and results."""
     task = planned.task
     if task.command is None:
         return task.target or ""
@@ -226,16 +222,3 @@ def _shown_target(planned: PlannedTask) -> str:
 
     words = resolve(task.command, Resolver(task.scope, task.axes, planned.values))
     return join([as_text(shown(word)) for word in words])
-
-
-def exit_signal(code: int | None) -> str | None:
-    """The name of the signal that ended a process with this exit code, None where none did."""
-    return signal_name(-code) if code is not None and code < 0 else None
-
-
-def signal_name(number: int) -> str:
-    """`SIGKILL` for 9; real-time signals have no name of their own."""
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"

@@ -1,4 +1,4 @@
-"""What the engine has to tell: written down first, and only then shown."""
+"""Publishes the events of a run: to the record first, and only then to the reporters."""
 
 from __future__ import annotations
 
@@ -10,32 +10,38 @@ from mprun.record.run_state import RunState
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from mprun.clock import Clock
     from mprun.record.events import Event
     from mprun.record.recorder import Recorder
     from mprun.reporters.base import Reporter
 
 
 class Publisher:
-    """Takes the events of a run; `state` is what those that are recorded come to.
+    """Collects the events of a run; `state` is what the recorded ones add up to.
 
-    `failure` says why the record could not be written, empty as long as it could. What is
-    not recorded is shown to nobody: it is tried again with whatever comes next.
+    `failure` says why the record could not be written, empty if it could. An event that could
+    not be recorded is not shown; the next `publish` tries to record it again.
     """
 
-    def __init__(self, recorder: Recorder, reporters: Sequence[Reporter]) -> None:
+    def __init__(self, recorder: Recorder, reporters: Sequence[Reporter], clock: Clock) -> None:
         self._recorder = recorder
         self._reporters = reporters
+        self._clock = clock
         self._batch: list[Event] = []
         self._unrecorded: list[Event] = []
         self.state = RunState()
         self.failure = ""
+        intervals = [reporter.interval for reporter in reporters if reporter.interval is not None]
+        # Seconds until `tick` is due again, None if no reporter needs it.
+        self.tick_interval = min(intervals, default=None)
+        self._ticked = clock.now()
 
     def add(self, *events: Event) -> None:
-        """More events, for the next `publish`."""
+        """Add events for the next `publish`."""
         self._batch += events
 
     def publish(self) -> bool:
-        """Record what has happened, with one write, and show it; whether that could be."""
+        """Record the events, with one write, and show them; whether they could be recorded."""
         batch, self._batch = self._batch, []
         if not batch and not self._unrecorded:
             return True
@@ -51,3 +57,11 @@ class Publisher:
             for reporter in self._reporters:
                 reporter.handle(event, self.state)
         return True
+
+    def tick(self) -> None:
+        """Let the reporters update what they show, if it is time."""
+        if self.tick_interval is None or self._clock.now() - self._ticked < self.tick_interval:
+            return
+        self._ticked = self._clock.now()
+        for reporter in self._reporters:
+            reporter.tick()

@@ -1,14 +1,14 @@
-"""What tasks refer to, looked up while the run goes on: results, lists, conditions, arguments."""
+"""Resolves references to results during the run: conditions, lists, arguments, expectations."""
 
 from __future__ import annotations
 
 import os
+import re
 from typing import TYPE_CHECKING, Any
 
 from mprun.errors import JobFileError
 from mprun.executors.base import StartRequest
 from mprun.frozen import Frozen
-from mprun.jobfile.dependencies import NameIndex
 from mprun.jobfile.expansion import TooManyTasks, expand_over
 from mprun.jobfile.references import ReferenceProblem, Resolver, as_text, is_true, references, resolve
 from mprun.outcomes import Outcome
@@ -17,6 +17,7 @@ from mprun.scheduling.plan import plan_instance
 from mprun.scheduling.task_run import WHEN_IS_FALSE
 
 if TYPE_CHECKING:
+    from mprun.engine.task_table import TaskTable
     from mprun.jobfile.model import Expect, Limits, Task
     from mprun.jobfile.references import Reference
     from mprun.record.state_dir import RunDirectory
@@ -24,24 +25,29 @@ if TYPE_CHECKING:
     from mprun.scheduling.plan import Plan, PlannedTask
 
 
+# How much of a `repr` is read, and shown in a reason, which is one line of a table.
+_REPR_BYTES = 1024
+_REPR_CHARACTERS = 60
+
+
 class Resolved(Frozen):
-    """The task can be started: all that it refers to is there."""
+    """The task can be started: every reference has a value."""
 
 
 class Skipped(Frozen):
-    """The task is not to run, and why."""
+    """The task is skipped, for this reason."""
 
     reason: str
 
 
 class Failed(Frozen):
-    """The task cannot run, and why."""
+    """The task fails without an attempt, for this reason."""
 
     reason: str
 
 
 class Expanded(Frozen):
-    """The task stands for these."""
+    """The task stands for these instances."""
 
     tasks: tuple[PlannedTask, ...]
 
@@ -50,7 +56,7 @@ Answer = Resolved | Skipped | Failed | Expanded
 
 
 class Call(Frozen):
-    """What an attempt is to do, with every reference resolved."""
+    """What an attempt runs, with every reference resolved."""
 
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
@@ -60,52 +66,41 @@ class Call(Frozen):
 
 
 class TaskResolver:
-    """Hands results from task to task; `tasks` is the engine's own list, which grows."""
+    """Gives the tasks of a run the results of other tasks."""
 
-    def __init__(self, plan: Plan, tasks: list[PlannedTask], directory: RunDirectory) -> None:
+    def __init__(self, plan: Plan, table: TaskTable, directory: RunDirectory) -> None:
         self._plan = plan
-        self._tasks = tasks
+        self._table = table
         self._directory = directory
         self._tokens = plan.job.resources
-        self._names: NameIndex | None = None
-        # By place in the plan: how it ended, and after how many attempts.
+        # By the number of a task: its outcome, and how many attempts it took.
         self._ends: dict[int, tuple[str, int]] = {}
-        # Most end alike, and a hundred thousand tuples are worth sharing.
-        self._shared: dict[tuple[str, int], tuple[str, int]] = {}
-        self._instances: dict[int, list[int]] = {}
+        # Most tasks end alike, and share one tuple: there may be 100,000 tasks.
+        self._shared_ends: dict[tuple[str, int], tuple[str, int]] = {}
         self._plain: dict[int, bool] = {}
-        # The result that was read last: those who refer to one often start one after another.
-        self._last: tuple[str, Any, str] = ("", None, "")
+        # The path, value and kind of the last result: the tasks that refer to it often start in a row.
+        self._last_result: tuple[str, Any, str] = ("", None, "")
 
-    def finished(self, number: int, outcome: str, attempts: int) -> None:
+    def handle_finished(self, number: int, outcome: str, attempts: int) -> None:
         """A task has its outcome."""
         end = (outcome, attempts)
-        self._ends[number] = self._shared.setdefault(end, end)
+        self._ends[number] = self._shared_ends.setdefault(end, end)
 
-    def expanded(self, number: int, instances: list[int]) -> None:
-        """A task stands for these from now on."""
-        self._instances[number] = instances
-        self._names = None
-
-    def instances(self, number: int) -> list[int]:
-        """What a task stands for: itself, or what came of its list."""
-        return self._instances.get(number, [number])
-
-    # ---- before it starts
+    # ---- before the start
 
     def answer(self, number: int) -> Answer:
-        """What becomes of a task whose dependencies hold."""
-        planned = self._tasks[number]
+        """What becomes of a task whose dependencies are met: it runs, or is skipped, expanded or failed."""
+        planned = self._table.tasks[number]
         task = planned.task
-        lookup = self._lookup(planned)
+        resolver = self._resolver(planned)
         try:
             for node in (*task.inherited_conditions, task.when):
-                value = resolve(node, lookup)
-                # What is of one item is asked of each instance.
+                value = resolve(node, resolver)
+                # A condition that refers to `item` is evaluated for each instance.
                 if next(references([value]), None) is None and not is_true(value):
                     return Skipped(reason=WHEN_IS_FALSE)
             if task.foreach is not None and not planned.values:
-                return self._expand(planned, resolve(task.foreach, lookup))
+                return self._expand(planned, resolve(task.foreach, resolver))
             self.call(number)
         except ReferenceProblem as error:
             return Failed(reason=str(error))
@@ -113,7 +108,7 @@ class TaskResolver:
 
     def _expand(self, planned: PlannedTask, items: Any) -> Answer:
         if not isinstance(items, list):
-            return Failed(reason=f"`foreach` needs a list, and `{planned.task.foreach}` is {_kind(items)}")
+            return Failed(reason=f"`foreach` must be a list, but `{planned.task.foreach}` is {_kind(items)}")
         try:
             instances = expand_over(planned.task, items)
         except JobFileError as error:
@@ -137,7 +132,7 @@ class TaskResolver:
         if not any(task.daemon and task.resources for task in tasks):
             return ""
         everyone = [
-            *(planned.task for planned in self._tasks if planned.task.deferred_expansion is None),
+            *(planned.task for planned in self._table.tasks if planned.task.deferred_expansion is None),
             *tasks,
         ]
         held: dict[str, int] = {}
@@ -152,30 +147,30 @@ class TaskResolver:
         return ""
 
     def call(self, number: int) -> Call | Task:
-        """What an attempt of the task is to do: what the task says, where that is all known.
+        """What an attempt of the task runs: the task itself if it contains no reference.
 
         Raises ReferenceProblem.
         """
-        planned = self._tasks[number]
+        planned = self._table.tasks[number]
         task = planned.task
         if self._is_plain(task):
             return task
-        lookup = self._lookup(planned)
-        args, kwargs = resolve(task.args, lookup), resolve(task.kwargs, lookup)
+        resolver = self._resolver(planned)
+        args, kwargs = resolve(task.args, resolver), resolve(task.kwargs, resolver)
         if not isinstance(args, list):
-            raise ReferenceProblem(f"`args` must be a list, and `{task.args}` is {_kind(args)}")
+            raise ReferenceProblem(f"`args` must be a list, but `{task.args}` is {_kind(args)}")
         if not isinstance(kwargs, dict):
-            raise ReferenceProblem(f"`kwargs` must be a mapping, and `{task.kwargs}` is {_kind(kwargs)}")
-        command = None if task.command is None else resolve(task.command, lookup)
+            raise ReferenceProblem(f"`kwargs` must be a mapping, but `{task.kwargs}` is {_kind(kwargs)}")
+        command = None if task.command is None else resolve(task.command, resolver)
         if command is not None and len(command) == 3 and isinstance(command[2], list):
-            # Written as one reference, it was taken for a text; a list is run as it is.
+            # A command that is one reference was taken for a shell script; a list runs without a shell.
             command = command[2]
-        cwd = resolve(task.cwd, lookup)
+        cwd = resolve(task.cwd, resolver)
         return Call(
             args=tuple(args),
             kwargs=kwargs,
             command=None if command is None else tuple(map(as_text, command)),
-            env={name: as_text(value) for name, value in resolve(task.env, lookup).items()},
+            env={name: as_text(value) for name, value in resolve(task.env, resolver).items()},
             cwd=None if cwd is None else self._absolute(task, as_text(cwd)),
         )
 
@@ -185,7 +180,7 @@ class TaskResolver:
 
     def start_request(self, number: int, attempt: int, after: Attempts = ()) -> StartRequest:
         """The request to start an attempt. Raises ReferenceProblem."""
-        planned = self._tasks[number]
+        planned = self._table.tasks[number]
         task = planned.task
         call = self.call(number)
         return StartRequest(
@@ -208,15 +203,15 @@ class TaskResolver:
         )
 
     def expect(self, number: int) -> Expect | None:
-        """What is expected of the task's end, resolved. Raises ReferenceProblem."""
-        planned = self._tasks[number]
+        """The `expect` of a task, resolved. Raises ReferenceProblem."""
+        planned = self._table.tasks[number]
         expect = planned.task.expect
         if expect is None or not expect.has_result or next(references([expect.result]), None) is None:
             return expect
-        return expect.replace(result=resolve(expect.result, self._lookup(planned)))
+        return expect.replace(result=resolve(expect.result, self._resolver(planned)))
 
     def _is_plain(self, task: Task) -> bool:
-        """Whether a task refers to nothing, as most do."""
+        """Whether a task contains no reference, like most tasks."""
         plain = self._plain.get(id(task)) if task.refers else True
         if plain is None:
             nodes = (task.args, task.kwargs, task.command, task.env, task.cwd)
@@ -225,39 +220,47 @@ class TaskResolver:
 
     # ---- results
 
-    def _lookup(self, planned: PlannedTask) -> Resolver:
+    def _resolver(self, planned: PlannedTask) -> Resolver:
         task = planned.task
-        return Resolver(task.scope, task.axes, planned.values, results=self._result, reveal=True)
 
-    def _result(self, reference: Reference) -> Any:
-        """The result of a task, or the list of those of a group's, in the order of the plan."""
-        if self._names is None:
-            self._names = NameIndex(self._tasks, self._plan.job.empty)
-        name = reference.name
-        numbers = self._names.resolve(name)
-        if not numbers and name not in self._names.groups:
-            raise ReferenceProblem(f"the task `{name}` is no part of this run", str(reference))
-        if name in self._names.numbers:
+        def result(reference: Reference) -> Any:
+            return self._result(reference, planned.name)
+
+        return Resolver(task.scope, task.axes, planned.values, results=result, reveal=True)
+
+    def _result(self, reference: Reference, receiver: str) -> Any:
+        """The result of a task, or the list of the results of a group, in the order of the plan.
+
+        `receiver` is the task that refers to it.
+        """
+        name, names = reference.name, self._table.names
+        numbers = names.resolve(name)
+        if not numbers and name not in names.groups:
+            raise ReferenceProblem(f"the task `{name}` is not part of this run", str(reference))
+        if name in names.numbers:
             (number,) = numbers
-            if number not in self._instances:
-                return self._result_of(number, reference)
-        # The group that it was before stands before its instances, which come after all.
-        places = [one for number in numbers for one in self.instances(number)]
-        return [self._result_of(number, reference) for number in dict.fromkeys(places)]
+            if not self._table.is_expanded(number):
+                return self._result_of(number, reference, receiver)
+        # A group has both the numbers of its instances and that of the task they were expanded from.
+        instances = [one for number in numbers for one in self._table.instances(number)]
+        return [self._result_of(number, reference, receiver) for number in dict.fromkeys(instances)]
 
-    def _result_of(self, number: int, reference: Reference) -> Any:
-        planned = self._tasks[number]
+    def _result_of(self, number: int, reference: Reference, receiver: str) -> Any:
+        planned = self._table.tasks[number]
         if number not in self._ends:
-            raise ReferenceProblem(f"the task `{planned.name}` has not ended", str(reference))
+            raise ReferenceProblem(f"the task `{planned.name}` has not finished", str(reference))
         outcome, attempts = self._ends[number]
         if outcome != Outcome.SUCCEEDED or not attempts:
             return [] if planned.task.foreach is not None and outcome == Outcome.SUCCEEDED else None
         path = self._directory.result(planned.name, attempts)
-        if path != self._last[0]:
-            self._last = (path, *results.read_value(path))
-        _, value, kind = self._last
+        if path != self._last_result[0]:
+            self._last_result = (path, *results.read_value(path))
+        _, value, kind = self._last_result
         if kind == "repr":
-            message = f"the result of `{planned.name}` is no JSON value: only its repr was kept"
+            message = (
+                f"`{planned.name}` returned {_described(path)}, "
+                f"so `{receiver}` cannot receive it; return a string instead"
+            )
             raise ReferenceProblem(message, str(reference))
         return value
 
@@ -267,6 +270,19 @@ def process_limits(limits: Limits | None) -> dict[str, Any] | None:
     if limits is None:
         return None
     return {name: value for name, value in limits.to_dict().items() if name != "log" and value is not None}
+
+
+def _described(path: str) -> str:
+    """A result that is not JSON: by the name of its class, if its `repr` has it, else by its `repr`."""
+    text = results.read_repr(path, _REPR_BYTES)
+    if text is None:
+        return "a value that is nested too deeply"
+    named = re.match(r"<?(?:[A-Za-z_]\w*\.)*([A-Za-z_]\w*)(?:\(| object\b)", text)
+    if named is not None:
+        text = f"{'an' if named[1][0] in 'AEIOUaeiou' else 'a'} {named[1]}"
+    elif len(text) > _REPR_CHARACTERS:
+        text = f"{text[:_REPR_CHARACTERS]}…"
+    return f"{text}, which is not JSON"
 
 
 def _kind(value: Any) -> str:

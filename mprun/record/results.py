@@ -54,6 +54,12 @@ def read_value(path: str) -> tuple[Any, str]:
     return (None, "repr") if deep else (value, "json")
 
 
+def read_repr(path: str, limit: int) -> str | None:
+    """The first `limit` bytes of the `repr` of a result, None if there is none. `path` has no suffix."""
+    text = _read(f"{path}.repr", limit)
+    return None if text is None else text.decode("utf-8", "replace")
+
+
 def _is_deep(value: object, limit: int = DEPTH_LIMIT) -> bool:
     """Whether lists and objects stand more than `limit` deep in one another."""
     level = [value]

@@ -390,7 +390,7 @@ def test_a_daemon_that_may_have_no_children_is_told_how_it_may(tmp_path, method)
         """,
     )
     run = mprun("job.yaml", "--start-method", method, cwd=tmp_path)
-    hint = "a daemon task may start no children of multiprocessing: without `daemon: true` it may"
+    hint = "multiprocessing allows a daemon no child processes; remove `daemon: true`"
     assert run.one("task_finished", "child")["reason"] == f"exit 1: {hint}"
     assert run.one("task_finished", "pool")["reason"] == f"expected exit 0, but exit 1: {hint}"
     for task in ("other", "no_daemon"):

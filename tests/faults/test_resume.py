@@ -467,7 +467,7 @@ def test_results_of_every_kind_are_there_as_if_the_run_had_them_itself(tmp_path)
     kinds = [run.one("task_finished", name)["result_kind"] for name in ("json", "none", "large", "repr")]
     assert kinds == ["json", "none", "file", "repr"]
     assert [run.result(name) for name in ("one", "two", "three")] == [[1, None, "x"], None, 100]
-    assert "only its repr was kept" in run.one("task_finished", "four")["reason"]
+    assert "so `four` cannot receive it" in run.one("task_finished", "four")["reason"]
     shutil.rmtree(old)
     again = resume(tmp_path)
     assert (again.code, again.result("json"), again.result("none")) == (1, {"a": [1, None, "x"]}, None)

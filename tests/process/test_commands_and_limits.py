@@ -11,7 +11,7 @@ import pytest
 from support.attempts import Attempts, error_file
 from support.runs import START_METHODS, alive, eventually, write
 
-from mprun.engine.attempt_result import judge, limit_reached
+from mprun.engine.attempt_result import attempt_result, limit_reached
 from mprun.executors.base import Exited
 from mprun.jobfile.model import Limits
 from mprun.record.results import Failure, read_failure
@@ -398,7 +398,7 @@ def reason(ended, limits):
     task = OneTask(ended, limits)
     code = ended.code
     words = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit {code}"
-    return judge(task, "an instance", ended.exited, words, task).reason
+    return attempt_result(task, "an instance", ended.exited, words, task).reason
 
 
 REACHED = [

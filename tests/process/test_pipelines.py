@@ -281,7 +281,10 @@ def test_a_result_that_is_no_json_fails_who_refers_to_it_and_nobody_else(desk):
     assert {task for task, outcome in ends.items() if outcome == "failed"} == failed
     assert {task for task, outcome in ends.items() if outcome == "succeeded"} == ends.keys() - failed
     for task in failed:
-        assert reason(run, task) == "the result of `unlike` is no JSON value: only its repr was kept"
+        assert reason(run, task) == (
+            f"`unlike` returned {{1, 2}}, which is not JSON, so `{task}` cannot receive it; "
+            "return a string instead"
+        )
     assert run.one("task_finished", "unlike")["result_kind"] == "repr"
 
 
@@ -484,7 +487,7 @@ def test_a_foreach_over_what_is_no_list_fails_and_says_so(desk, value, kind):
         code=1,
     )
     assert outcomes(run) == {"list": "succeeded", "each": "failed", "after": "skipped"}
-    assert reason(run, "each") == f"`foreach` needs a list, and `${{tasks.list.result}}` is {kind}"
+    assert reason(run, "each") == f"`foreach` must be a list, but `${{tasks.list.result}}` is {kind}"
 
 
 def test_items_decide_policies_and_a_bad_one_fails_the_group(desk):
@@ -959,7 +962,7 @@ def test_a_dry_run_binds_what_it_knows_and_leaves_what_only_the_run_will(desk):
     wrong = job.replace('args: ["${item}"]', 'args: ["${item}", 2]')
     assert "too many positional arguments" in desk.refused(wrong, "--dry-run")
     run = desk.run(job, code=1)
-    assert reason(run, "whole") == "`args` must be a list, and `${tasks.a.result}` is a number"
+    assert reason(run, "whole") == "`args` must be a list, but `${tasks.a.result}` is a number"
 
 
 # ---- secrets
@@ -1229,4 +1232,4 @@ def test_a_result_is_handed_on_at_any_depth_that_every_python_can_or_refused(tmp
     assert run.code == 1
     assert (run.outcome("low"), run.result("low")) == ("succeeded", 1)
     for task in ("high", "top"):
-        assert "is no JSON value" in run.one("task_finished", task)["reason"]
+        assert f"so `{task}` cannot receive it" in run.one("task_finished", task)["reason"]

@@ -411,11 +411,11 @@ def test_a_killed_launcher_fails_the_run_at_once_and_leaves_no_task(running, met
     assert ended.code == 3
     finished = ended.one("run_finished")
     assert (finished["exit_code"], finished["outcome"]) == (3, "failed")
-    assert finished["reason"] == "the launcher was lost: killed by SIGKILL"
+    assert finished["reason"] == "the main process was lost: killed by SIGKILL"
     assert {ended.outcome(task) for task in LONG_TASKS} == {"unknown"}
     assert ended.outcome("never") == "cancelled"
     assert "Traceback" not in ended.stderr
-    assert "launcher was lost: killed by SIGKILL" in ended.stderr
+    assert "main process was lost: killed by SIGKILL" in ended.stderr
     tasks = [pids[0] for pids in run.pids.values()]
     eventually(lambda: not any(map(alive, [*tasks, *run.helpers])), seconds=2)
 
@@ -444,7 +444,7 @@ def test_a_task_that_kills_the_launcher_fails_the_run_and_is_unknown(tmp_path):
     began |= os.path.exists(newest_run(tmp_path / ".mprun").log("other", 1))
     assert run.outcome("other") == ("unknown" if began else "cancelled")
     eventually(lambda: not survivors(run.events), seconds=2)
-    assert "the launcher was lost: killed by SIGKILL" in run.stderr
+    assert "the main process was lost: killed by SIGKILL" in run.stderr
     assert run.one("run_finished")["launcher"] is None
 
 

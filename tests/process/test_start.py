@@ -55,7 +55,7 @@ OURS = {
         mprun.jobfile.reference_checks mprun.jobfile.schema.job_schema mprun.jobfile.interpolation
         mprun.jobfile.task_checks mprun.jobfile.task_builder mprun.jobfile.locate
         mprun.jobfile.job_checks mprun.jobfile.expansion mprun.jobfile.recipes mprun.jobfile.loader
-        mprun.scheduling.plan mprun.engine mprun.engine.expectations mprun.scheduling.retry
+        mprun.scheduling.plan mprun.engine mprun.scheduling.retry
         mprun.scheduling.timers mprun.scheduling.task_run mprun.scheduling.join_order
         mprun.scheduling.ready_queue mprun.scheduling.termination
         mprun.scheduling.dispatch mprun.scheduling.scheduler mprun.executors.subreaper
@@ -67,7 +67,9 @@ OURS = {
         mprun.cli.messages mprun.reporters.lineage mprun.reporters.table mprun.reporters.tail
         mprun.reporters.format mprun.reporters.github mprun.engine.event_builder mprun.clock
         mprun.engine.attempt_result mprun.engine.resolver mprun.engine.control
-        mprun.engine.log_limits mprun.engine.publisher mprun.engine.engine mprun.api
+        mprun.engine.attempt_monitor mprun.engine.control_requests mprun.engine.report_handler
+        mprun.engine.run_outcome mprun.engine.task_table
+        mprun.engine.publisher mprun.engine.engine mprun.api
         """,
     "launcher": """
         mprun mprun.__main__ mprun.launcher mprun.launcher.channel mprun.failpoints mprun.linux

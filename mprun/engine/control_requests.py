@@ -1,0 +1,113 @@
+"""Acts on what is asked of a run from outside: signals, and requests to stop tasks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from mprun.engine import control
+from mprun.engine.signals import REQUEST, SUSPEND
+from mprun.executors.base import Lost, Suspended
+from mprun.scheduling.scheduler import USER
+
+if TYPE_CHECKING:
+    from mprun.clock import Clock
+    from mprun.engine.signals import SignalInbox
+    from mprun.engine.task_table import TaskTable
+    from mprun.executors.base import Executor, Report
+    from mprun.record.state_dir import RunDirectory
+    from mprun.scheduling.instructions import Instruction
+    from mprun.scheduling.scheduler import Scheduler
+
+# How long mprun waits for the tasks to be suspended before it suspends itself.
+SUSPEND_TIMEOUT_SECONDS = 1.0
+
+
+class Loop(Protocol):
+    """The steps of the engine's loop, as far as a request takes them."""
+
+    def wait(self, timeout: float) -> None:
+        """Wait at most this many seconds for something to happen."""
+
+    def collect_reports(self) -> list[Report]:
+        """Act on the reports of the executor; they are returned, too."""
+
+    def act(self, instructions: list[Instruction]) -> None:
+        """Do what the scheduler has decided."""
+
+    def publish(self) -> bool:
+        """Record what happened; False if the record cannot be written or the main process was lost."""
+
+
+class ControlRequests:
+    """The requests of one run.
+
+    `signal` is the first signal that stopped the run, None so far. `stopped_tasks` are the
+    numbers of the tasks that were stopped by request, one by one.
+    """
+
+    def __init__(
+        self,
+        inbox: SignalInbox,
+        directory: RunDirectory,
+        executor: Executor,
+        scheduler: Scheduler,
+        table: TaskTable,
+        clock: Clock,
+    ) -> None:
+        self._inbox = inbox
+        self._directory = directory
+        self._executor = executor
+        self._scheduler = scheduler
+        self._table = table
+        self._clock = clock
+        self.signal: int | None = None
+        self.stopped_tasks: set[int] = set()
+
+    def handle(self, loop: Loop) -> None:
+        """Act on the signals since the last call."""
+        for number in self._inbox.take():
+            if number == SUSPEND:
+                self._suspend(loop)
+            elif number == REQUEST:
+                for request, names in control.read_requests(self._directory):
+                    self._stop_tasks(loop, request, names)
+            else:
+                self._stop_run(loop, number)
+
+    def _stop_run(self, loop: Loop, number: int) -> None:
+        """Stop the run; a second signal kills it."""
+        kill = self.signal is not None
+        self.signal = self.signal or number
+        loop.act(self._scheduler.stop(USER, self._clock.timed(), kill=kill))
+
+    def _suspend(self, loop: Loop) -> None:
+        """Suspend all tasks and mprun itself, until SIGCONT."""
+        self._executor.suspend()
+        began = self._clock.now()
+        suspended = False
+        while not suspended and (left := began + SUSPEND_TIMEOUT_SECONDS - self._clock.now()) > 0:
+            loop.wait(left)
+            suspended = any(isinstance(report, (Suspended, Lost)) for report in loop.collect_reports())
+        # What has happened by now must be in the record if this process is killed while it is suspended.
+        if not loop.publish():
+            return
+        self._inbox.suspend_self()
+        self._clock.pause(began, self._clock.now())
+        self._executor.resume()
+
+    def _stop_tasks(self, loop: Loop, request: str, names: list[str]) -> None:
+        """Stop the named tasks that have not finished, and answer the request."""
+        found = {name: self._table.names.resolve(name) for name in names}
+        numbers = dict.fromkeys(number for resolved in found.values() for number in resolved)
+        instances = [one for number in numbers for one in self._table.instances(number)]
+        finished = [number for number in instances if self._scheduler.outcomes[number] is not None]
+        to_stop = [number for number in instances if number not in finished]
+        for number in to_stop:
+            self.stopped_tasks.add(number)
+            loop.act(self._scheduler.stop_task(number, USER, self._clock.timed()))
+        answer = {
+            "stopped": [self._table.tasks[number].name for number in to_stop],
+            "finished": [self._table.tasks[number].name for number in finished],
+            "unknown": [name for name, resolved in found.items() if not resolved],
+        }
+        control.write_answer(request, answer)

@@ -1,0 +1,106 @@
+"""Tells the scheduler what the executor reports."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from mprun import failpoints
+from mprun.engine.attempt_result import attempt_result
+from mprun.engine.signals import exit_signal
+from mprun.executors.base import Exited, Lost, NotStarted, StartCancelled, Started
+from mprun.jobfile.references import ReferenceProblem
+from mprun.outcomes import format_exit
+from mprun.scheduling.retry import AttemptResult
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from mprun.clock import Clock
+    from mprun.engine.attempt_monitor import AttemptMonitor
+    from mprun.engine.resolver import TaskResolver
+    from mprun.engine.task_table import TaskTable
+    from mprun.executors.base import Report
+    from mprun.record.state_dir import RunDirectory
+    from mprun.scheduling.instructions import Instruction
+    from mprun.scheduling.scheduler import Scheduler
+
+
+class ReportHandler:
+    """Turns each report into the scheduler's instructions; `failure` says how the executor was lost."""
+
+    def __init__(
+        self,
+        scheduler: Scheduler,
+        table: TaskTable,
+        resolver: TaskResolver,
+        monitor: AttemptMonitor,
+        directory: RunDirectory,
+        clock: Clock,
+    ) -> None:
+        self._scheduler = scheduler
+        self._table = table
+        self._resolver = resolver
+        self._monitor = monitor
+        self._directory = directory
+        self._clock = clock
+        self.failure = ""
+        self._handlers: dict[type, Callable[[Any], list[Instruction]]] = {
+            Started: self._handle_started,
+            Exited: self._handle_exited,
+            NotStarted: self._handle_not_started,
+            StartCancelled: self._handle_start_cancelled,
+            Lost: self._handle_lost,
+        }
+
+    def handle(self, report: Report) -> list[Instruction]:
+        """What the scheduler decides after this report."""
+        handler = self._handlers.get(type(report))
+        return [] if handler is None else handler(report)
+
+    def _handle_started(self, report: Started) -> list[Instruction]:
+        self._monitor.handle_started(report)
+        return self._scheduler.handle_started(report.key[0], self._clock.timed(report.clock))
+
+    def _handle_exited(self, report: Exited) -> list[Instruction]:
+        failpoints.reached("engine.exited")
+        number, now = report.key[0], self._clock.timed(report.clock)
+        not_ready = self._monitor.handle_exited(report.key)
+        code = report.exit_code
+        words = format_exit(code, exit_signal(code), report.core_dumped)
+        if code is None:
+            return self._scheduler.handle_exit_unknown(number, words, now)
+        result = self._attempt_result(report, words)
+        if not_ready:
+            result = result.replace(unready=not_ready)
+        return self._scheduler.handle_exited(number, result, now)
+
+    def _attempt_result(self, report: Exited, words: str) -> AttemptResult:
+        number = report.key[0]
+        planned = self._table.tasks[number]
+        task = planned.task
+        if task.expect is not None:
+            try:
+                task = task.replace(expect=self._resolver.expect(number))
+            except ReferenceProblem as error:
+                return AttemptResult(succeeded=False, reason=str(error), exit_code=report.exit_code)
+            # `expect` limits the time in which the run was not suspended.
+            seconds = self._clock.timed(report.clock) - self._clock.timed(report.clock - report.duration)
+            report = report.replace(duration=seconds)
+        return attempt_result(task, planned.name, report, words, self._directory)
+
+    def _handle_not_started(self, report: NotStarted) -> list[Instruction]:
+        result = AttemptResult(succeeded=False, reason=f"could not be started: {report.message}")
+        return self._scheduler.handle_exited(report.key[0], result, self._clock.timed(report.clock))
+
+    def _handle_start_cancelled(self, report: StartCancelled) -> list[Instruction]:
+        return self._scheduler.handle_start_cancelled(report.key[0], self._clock.timed(report.clock))
+
+    def _handle_lost(self, report: Lost) -> list[Instruction]:
+        self.failure = f"the main process was lost: {report.how}"
+        began = {number for number, attempt in self._scheduler.unstarted() if self._has_log(number, attempt)}
+        return self._scheduler.handle_executor_lost(self.failure, began, self._clock.timed())
+
+    def _has_log(self, number: int, attempt: int) -> bool:
+        """Whether an attempt began: its process opens its log before it runs anything of the task."""
+        return os.path.exists(self._directory.log(self._table.tasks[number].name, attempt))

@@ -1,0 +1,47 @@
+"""The tasks of a run by number: those of the plan, and the instances that are added during the run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mprun.jobfile.dependencies import NameIndex
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mprun.scheduling.plan import Plan, PlannedTask
+
+
+class TaskTable:
+    """Grows when a task with `foreach` over a result is expanded: its instances come last.
+
+    `tasks` is to be read only; `expand` alone changes it.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self.tasks = list(plan.tasks)
+        self._empty_groups = plan.job.empty
+        self._instances: dict[int, Sequence[int]] = {}
+        self._names: NameIndex | None = None
+
+    def expand(self, number: int, instances: Sequence[PlannedTask]) -> None:
+        """Add the instances of a task; from now on it stands for them."""
+        first = len(self.tasks)
+        self.tasks += instances
+        self._instances[number] = range(first, len(self.tasks))
+        self._names = None
+
+    def is_expanded(self, number: int) -> bool:
+        """Whether the instances of this task were added."""
+        return number in self._instances
+
+    def instances(self, number: int) -> Sequence[int]:
+        """The numbers of the instances of an expanded task, else of the task alone."""
+        return self._instances.get(number, (number,))
+
+    @property
+    def names(self) -> NameIndex:
+        """The numbers by name, group and pattern; an expanded task keeps its own number, too."""
+        if self._names is None:
+            self._names = NameIndex(self.tasks, self._empty_groups)
+        return self._names
