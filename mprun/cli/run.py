@@ -14,6 +14,7 @@ from mprun.cli.messages import warn, write
 from mprun.cli.options import planning_options, running_options
 from mprun.diagnostics import visible
 from mprun.errors import UsageError
+from mprun.jobfile.model import Stop
 from mprun.reporters.console import Console
 
 if TYPE_CHECKING:
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from mprun.record.resume import Resumption
     from mprun.reporters.base import Reporter
     from mprun.scheduling.plan import Plan
+
+# Seconds; few tasks have another grace.
+_GRACE = Stop().grace
 
 
 @click.command()
@@ -90,6 +94,8 @@ def _console_reporter(plan: Plan, output: str, verbosity: int) -> Callable[[api.
     names = [task.name for task in plan.tasks]
     # A `foreach` over a task's result adds tasks during the run.
     grows = any(planned.task.foreach is not None for planned in plan.tasks)
+    stops = ((planned.name, planned.task.stop.grace) for planned in plan.tasks)
+    graces = {name: grace for name, grace in stops if grace != _GRACE}
     return lambda context: Console(
         context.directory,
         names,
@@ -97,6 +103,8 @@ def _console_reporter(plan: Plan, output: str, verbosity: int) -> Callable[[api.
         output=output,
         verbosity=verbosity,
         total=None if grows else len(names),
+        graces=graces,
+        default_grace=_GRACE,
     )
 
 

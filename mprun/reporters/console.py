@@ -1,4 +1,4 @@
-"""What a run shows: tasks' output on stdout, mprun's own words on stderr."""
+"""Shows a run while it is running: tasks' output on stdout, mprun's own lines on stderr."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import time
 from typing import TYPE_CHECKING
 
 from mprun.diagnostics import visible
+from mprun.jobfile.units import duration_text
 from mprun.outcomes import BAD, TASK_OUTCOMES
 from mprun.record.events import (
     Event,
@@ -28,26 +29,29 @@ from mprun.reporters.tail import Tail
 from mprun.reporters.terminal import MAIN, Output, silence, wants_colour
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from mprun.record.run_state import RunState
     from mprun.record.state_dir import RunDirectory
 
+# How to show the output of tasks: line by line, whole at the join, of failed tasks only, or not at all.
 OUTPUTS = ("prefix", "group", "failed", "none")
 
-# After so many seconds without a line the plain view says how far the run is, and again after
-# twice as many, up to the longest: in a run of a minute twice, in one of a day 150 times.
+# After this many seconds without a line the console reports the progress of the run, and again
+# after twice as many, up to the longest: twice in a run of a minute, 150 times in one of a day.
 FIRST_SILENCE = 10.0
 LONGEST_SILENCE = 600.0
 
 
 class Console:
-    """Shows a run while it goes on; see `mprun.reporters.base.Reporter`.
+    """Shows a run while it is running; see `mprun.reporters.base.Reporter`.
 
-    `total` is how many tasks there will be, None where only the run will tell.
+    `names` are the tasks that are known before the run. `total` is how many there will be, or
+    None if a task's result decides. `graces` are the seconds that tasks have to end when they
+    are stopped, for those that differ from `default_grace`.
     """
 
-    # The view is this far behind a task's output at most (DESIGN.md section 2), in seconds.
+    # Seconds: the view is at most this far behind the output of a task (DESIGN.md section 2).
     interval: float | None = 0.1
 
     def __init__(
@@ -59,41 +63,45 @@ class Console:
         output: str = "prefix",
         verbosity: int = 0,
         total: int | None = None,
+        graces: Mapping[str, float] | None = None,
+        default_grace: float = 5.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._directory = directory
         self._is_ended = is_ended
         self._mode = output
         self._verbosity = verbosity
-        self._output = Output(names, prefix=output != "none", lost=self._output_is_lost)
+        self._output = Output(names, prefix=output != "none", on_error=self._warn_of_output)
         self._lineage = Lineage()
         self._tails: dict[str, Tail] = {}
         self._main = Tail(directory.main_log)
         self._stderr_broken = False
-        self._said = 0
+        self._lines_written = 0
         self._state: RunState | None = None
         self._total = total
+        self._graces = graces or {}
+        self._default_grace = default_grace
         self._clock = clock
-        self._begun = self._silent_since = clock()
+        self._start = self._silent_since = clock()
         self._silence = FIRST_SILENCE
-        self._shown = 0
+        self._last_written = 0
         self._stopping = False
-        self._warm = not sys.stderr.isatty() or verbosity < 0
+        self._rich_imported = not sys.stderr.isatty() or verbosity < 0
 
     def handle(self, event: Event, state: RunState) -> None:
         if isinstance(event, RunStarted):
             self._state = state
-            self._header(event)
+            self._write_header(event)
         self._show_output(event, state)
         if isinstance(event, TaskStopping) and self._is_ended() and not self._stopping:
             self._stopping = True
             if self._verbosity >= 0:
-                self._say("stopping; what does not end in time is killed, at once by another Ctrl-C", "1")
+                self._write(self._stopping_line(state), "1")
         if self._verbosity > 0:
             for line in self._lineage.lines(event, state):
-                self._say(line)
+                self._write(line)
         if isinstance(event, RunFinished):
-            self._summary(event, state)
+            self._write_summary(event, state)
 
     def tick(self) -> None:
         if self._mode == "prefix":
@@ -102,26 +110,26 @@ class Console:
                 self._output.write(name, tail.read())
         if self._verbosity == 0 and self._state is not None:
             self._break_silence(self._state)
-        if not self._warm and self._tails:
-            # The table at the end needs it; now there is time.
+        if not self._rich_imported and self._tails:
+            # The table at the end needs it, and tasks are running now.
             import rich.table  # noqa: F401
 
-            self._warm = True
+            self._rich_imported = True
 
     def close(self) -> None:
         for tail in (self._main, *self._tails.values()):
             tail.close()
         self._to_stderr(lambda: None)
 
-    # ---- tasks' output
+    # ---- the output of tasks
 
     def _show_output(self, event: Event, state: RunState) -> None:
-        """A task's log is read to its end before its end is shown, or what depended on it."""
+        """Show what is due; a task's log is read to its end before its end is shown."""
         if self._mode == "none":
             return
         if isinstance(event, TaskStarted):
             if self._mode == "group":
-                # What an earlier attempt printed comes before what the next one will.
+                # The output of the previous attempt comes before that of the next one.
                 self._drain(event.task)
             self._tails[event.task] = Tail(self._directory.log(event.task, event.attempt))
         elif isinstance(event, TaskReady):
@@ -138,7 +146,7 @@ class Console:
                 self._drain(name)
 
     def _is_due(self, event: TaskExited | TaskJoined | TaskFinished) -> bool:
-        """Whether now is the time for the rest of a task's output."""
+        """Whether the rest of a task's output is to be shown now."""
         if isinstance(event, TaskExited):
             return self._mode == "prefix"
         if isinstance(event, TaskJoined):
@@ -151,22 +159,22 @@ class Console:
             self._output.write(name, tail.read(to_end=True))
             tail.close()
 
-    def _output_is_lost(self, error: OSError) -> None:
-        self._say(
-            f"warning: tasks' output cannot be written any more: {error.strerror}; "
-            "the run goes on, and the logs have all of it"
+    def _warn_of_output(self, error: OSError) -> None:
+        self._write(
+            f"warning: cannot write the output of tasks: {error.strerror}; "
+            "the run continues, and the logs are complete"
         )
 
-    # ---- mprun's own words
+    # ---- mprun's own lines
 
-    def _say(self, text: str, style: str = "") -> None:
+    def _write(self, text: str, style: str = "") -> None:
         if style and wants_colour(sys.stderr):
             text = f"\x1b[{style}m{text}\x1b[0m"
-        self._said += 1
+        self._lines_written += 1
         self._to_stderr(lambda: sys.stderr.write(text + "\n"))
 
     def _to_stderr(self, write: Callable[[], object]) -> None:
-        """Write to stderr and flush it, unless nobody takes what goes there."""
+        """Write to stderr and flush it, unless writing has failed before."""
         if self._stderr_broken:
             return
         try:
@@ -177,46 +185,57 @@ class Console:
             silence(sys.stderr)
 
     def _break_silence(self, state: RunState) -> None:
-        """Say how far the run is, where nothing was shown for long."""
-        now, shown = self._clock(), self._output.written + self._said
-        if shown != self._shown:
-            self._shown, self._silent_since = shown, now
+        """Report the progress of the run if nothing was shown for long."""
+        now, written = self._clock(), self._output.written + self._lines_written
+        if written != self._last_written:
+            self._last_written, self._silent_since = written, now
         elif now - self._silent_since >= self._silence:
             from mprun.reporters.progress import progress
 
             self._silence = min(2 * self._silence, LONGEST_SILENCE)
-            self._say(progress(state, self._total, now - self._begun), "2")
+            self._write(progress(state, self._total, now - self._start), "2")
 
-    def _header(self, event: RunStarted) -> None:
+    def _write_header(self, event: RunStarted) -> None:
         if self._verbosity < 0:
             return
         numbers = (event.tasks, event.mode, event.at_once, event.cpus)
-        self._say(f"{headline(event.job, *numbers, event.start_method)}, run {event.run}", "1")
+        self._write(f"{headline(event.job, *numbers, event.start_method)}, run {event.run}", "1")
         if event.resumed_from is not None:
-            self._say(resumed_line(event.resumed_from))
+            self._write(resumed_line(event.resumed_from))
 
-    def _table(self, event: RunFinished, state: RunState) -> None:
-        """All tasks; of very many, those that did not do what they were to do."""
+    def _stopping_line(self, state: RunState) -> str:
+        graces = {self._grace(task.name) for task in state.tasks.values() if task.running}
+        longest = duration_text(max(graces, default=self._default_grace))
+        time = longest if len(graces) < 2 else f"up to {longest}"
+        return f"Stopping: tasks have {time} to finish. Press Ctrl-C again to kill them now."
+
+    def _grace(self, name: str) -> float:
+        # The instances of a `foreach` over a result, `fetch[0]`, are not known before the run.
+        group = name.rpartition("[")[0]
+        return self._graces.get(name, self._graces.get(group, self._default_grace))
+
+    def _write_table(self, event: RunFinished, state: RunState) -> None:
+        """A table of all tasks or, if there are very many, of those that did not succeed."""
         colour = wants_colour(sys.stderr)
-        everything = len(state.tasks) <= table.MOST_ROWS
-        rows = table.rows(state) if everything else table.bad_rows(state)
+        complete = len(state.tasks) <= table.MAX_ROWS
+        rows = table.rows(state) if complete else table.bad_rows(state)
         if rows:
-            listed = rows[: table.MOST_ROWS]
-            self._to_stderr(lambda: table.write(table.HEAD, listed, sys.stderr, colour))
-        if not everything:
-            self._say(self._left_out(len(rows), len(state.tasks)))
+            shown = rows[: table.MAX_ROWS]
+            self._to_stderr(lambda: table.write(table.HEAD, shown, sys.stderr, colour))
+        if not complete:
+            self._write(self._omitted_line(len(rows), len(state.tasks)))
 
-    def _left_out(self, bad: int, tasks: int) -> str:
-        """What a table has no row for."""
+    def _omitted_line(self, bad: int, tasks: int) -> str:
+        """Which tasks the table omits."""
         parts = []
-        if bad > table.MOST_ROWS:
-            parts.append(f"these are {table.MOST_ROWS} of the {bad} tasks that did not succeed")
+        if bad > table.MAX_ROWS:
+            parts.append(f"{table.MAX_ROWS} of the {bad} tasks that did not succeed shown")
         if bad < tasks:
-            parts.append(f"{tasks - bad} of {tasks} tasks succeeded or were skipped, and have no row here")
+            parts.append(f"{tasks - bad} of {tasks} tasks (succeeded or skipped) not shown")
         return "; ".join([*parts, f"`{self._command('show')}` lists all"])
 
     def _command(self, *words: str) -> str:
-        """A command of mprun that looks where this run is."""
+        """A command of mprun, with the state directory of this run."""
         state_dir = os.path.dirname(os.path.dirname(self._directory.path))
         if state_dir != os.path.abspath(DEFAULT):
             import shlex
@@ -224,24 +243,22 @@ class Console:
             words = (*words, "--state-dir", shlex.quote(os.path.relpath(state_dir)))
         return visible(" ".join(["mprun", *words]))
 
-    def _summary(self, event: RunFinished, state: RunState) -> None:
+    def _write_summary(self, event: RunFinished, state: RunState) -> None:
         if self._verbosity < 0 and event.exit_code == 0:
             return
         if self._verbosity >= 0:
-            self._table(event, state)
+            self._write_table(event, state)
         bad = [task for task in state.tasks.values() if task.outcome in BAD]
         failed = [task for task in bad if task.finished and not task.finished.allowed]
-        for task in failed[: table.MOST_ROWS]:
-            self._say(f"{visible(task.name)} {visible(table.outcome_words(task))}", "31")
-        if len(failed) > table.MOST_ROWS:
-            self._say(f"… and {len(failed) - table.MOST_ROWS} more", "31")
+        for task in failed[: table.MAX_ROWS]:
+            self._write(f"{visible(task.name)} {visible(table.outcome_words(task))}", "31")
+        if len(failed) > table.MAX_ROWS:
+            self._write(f"… and {len(failed) - table.MAX_ROWS} more", "31")
         counts = ", ".join(f"{event.counts[word]} {word}" for word in TASK_OUTCOMES if word in event.counts)
         why = f" ({format_reason(event.reason)})" if event.reason else ""
-        self._say(
-            f"{event.outcome}{why}: {counts} in {format_duration(event.duration)}",
-            "31" if event.exit_code else "32",
-        )
+        outcome = f"{event.outcome}{why} in {format_duration(event.duration)}"
+        self._write(f"{outcome}: {counts}" if counts else outcome, "31" if event.exit_code else "32")
         if event.exit_code:
-            self._say(f"record: {os.path.relpath(self._directory.path)}")
+            self._write(f"record: {os.path.relpath(self._directory.path)}")
             if self._verbosity >= 0:
-                self._say(f"resume: {self._command('resume', self._directory.run_id)}", "2")
+                self._write(f"resume: {self._command('resume', self._directory.run_id)}", "2")

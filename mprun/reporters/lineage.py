@@ -1,4 +1,4 @@
-"""The lineage of a run, one line an event: who ran, whose child it was, how it ended."""
+"""The lineage of a run, one line per event: each process, its parent, and how it ended."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ if TYPE_CHECKING:
 
 
 class Lineage:
-    """Turns events into lines, of which one needs to know what came before: `over`."""
+    """Turns events into lines; remembers whether it has logged the end of the main process."""
 
     def __init__(self) -> None:
-        self._over = False
+        self._main_ended = False
 
     def lines(self, event: Event, state: RunState) -> list[str]:
-        """The lines of one event, in local time; none for an event that says nothing new."""
+        """The lines of one event, in local time; none for an event that adds nothing."""
         return [f"{format_time(event.time)[11:]} {visible(text)}" for text in self._texts(event, state)]
 
     def _texts(self, event: Event, state: RunState) -> list[str]:
         if isinstance(event, RunStarted):
-            return [f"main   {event.main_name} pid={event.main_pid} ppid={event.pid} (mprun)"]
+            return [f"main   main process pid={event.main_pid} ppid={event.pid} (mprun)"]
         if isinstance(event, TaskStarted):
             return [_started(event, state)]
         if isinstance(event, TaskExited):
@@ -44,31 +44,30 @@ class Lineage:
         if isinstance(event, TaskReady):
             return [f"ready  {event.task}  attempt={event.attempt}"]
         if isinstance(event, TaskRetrying):
-            again = f"again  {event.task}  attempt={event.attempt} in {format_duration(event.delay)}"
-            return [again + (" (restart)" if event.reason == "restart" else "")]
+            retry = f"retry  {event.task}  attempt={event.attempt} in {format_duration(event.delay)}"
+            return [retry + (" (restart)" if event.reason == "restart" else "")]
         if isinstance(event, TaskJoined):
             return [f"join   {event.task}  {event.position} of {event.of}"]
-        if isinstance(event, TaskFinished) and event.outcome in (Outcome.SKIPPED, Outcome.CANCELLED):
-            return [f"{_VERBS[event.outcome]} {event.task}  {format_reason(event.reason)}"]
-        if isinstance(event, TaskFinished) and event.outcome == Outcome.UNKNOWN:
-            return [f"lost   {event.task}  {event.reason}"]
+        if isinstance(event, TaskFinished) and event.outcome in _VERBS:
+            return [f"{_VERBS[event.outcome]:<6} {event.task}  {format_reason(event.reason)}"]
         if isinstance(event, TaskStopping):
             return [
-                *self._main_ends(event, state),
+                *self._stopping_daemons(event, state),
                 f"stop   {event.task}  {event.signal} ({format_reason(event.reason)})",
             ]
-        if isinstance(event, RunFinished) and not self._over:
-            return ["over   main process ends"]
+        if isinstance(event, RunFinished) and not self._main_ended:
+            return ["end    main process ends"]
         return []
 
-    def _main_ends(self, event: TaskStopping, state: RunState) -> list[str]:
-        if self._over or event.reason != "run_finished":
+    def _stopping_daemons(self, event: TaskStopping, state: RunState) -> list[str]:
+        if self._main_ended or event.reason != "run_finished":
             return []
-        self._over = True
-        return [f"over   main process ends; stopping daemons: {', '.join(state.running_daemons())}"]
+        self._main_ended = True
+        return [f"end    main process ends; stopping daemons: {', '.join(state.running_daemons())}"]
 
 
-_VERBS: dict[str, str] = {Outcome.SKIPPED: "skip  ", Outcome.CANCELLED: "cancel"}
+# The outcomes of tasks that no other event reports.
+_VERBS: dict[str, str] = {Outcome.SKIPPED: "skip", Outcome.CANCELLED: "cancel", Outcome.UNKNOWN: "unknown"}
 
 
 def _started(event: TaskStarted, state: RunState) -> str:

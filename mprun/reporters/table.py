@@ -39,17 +39,17 @@ class Layout(Frozen):
     styled: int
 
 
-HEAD = ("TASK", "OUTCOME", "PID", "PPID", "TIME", "CPU", "MEMORY", "ATTEMPTS")
+HEAD = ("TASK", "OUTCOME", "PID", "PPID", "DURATION", "CPU", "MEMORY", "ATTEMPTS")
 TASKS = Layout(
     folded=(0, 1),
     right=(2, 3, 4, 5, 6, 7),
-    given_up=("PPID", "ATTEMPTS", "CPU", "MEMORY", "PID", "TIME"),
+    given_up=("PPID", "ATTEMPTS", "CPU", "MEMORY", "PID", "DURATION"),
     styled=1,
 )
 # A column of text may be folded to this many columns of a terminal, and not further.
 _LEAST_TEXT = 16
 # A table of more rows is for programs to read, or to be searched: it is not laid out for a terminal.
-MOST_ROWS = 500
+MAX_ROWS = 500
 # An error's text is cut to this in a table; the whole of it is in the task's log.
 _OUTCOME_LIMIT = 80
 
@@ -152,7 +152,7 @@ def write(
     On a terminal rich lays it out (120 ms to import), since it knows how to fold cells
     in a narrow one; a row takes it a hundred times as long.
     """
-    if stream.isatty() and len(lines) <= MOST_ROWS:
+    if stream.isatty() and len(lines) <= MAX_ROWS:
         _write_rich(head, lines, stream, colour, layout)
     else:
         _write_plain(head, lines, stream, layout)

@@ -1,4 +1,4 @@
-"""The terminal or pipe that a command writes to: its colours, its width, and tasks' output on stdout."""
+"""Standard output and error: whether they are a terminal, its colours and width, and tasks' output."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 # The name in front of what the main process prints.
 MAIN = "main"
-# A name in front of a line is cut to this many columns, and to half of a terminal.
-PREFIX_LIMIT = 40
+# A name in front of a line takes at most this many columns, and at most half of a terminal.
+MAX_PREFIX = 40
 # Foreground colours of the names, in turn (ECMA-48 SGR); none is red, which means failed.
 _COLOURS = (36, 33, 32, 35, 34, 96, 93, 92, 95, 94)
 
 
 def wants_colour(stream: object) -> bool:
-    """Whether to colour what goes to a stream: NO_COLOR, FORCE_COLOR, else a terminal."""
+    """Whether to colour what is written to a stream: by NO_COLOR, FORCE_COLOR, else if it is a terminal."""
     if os.environ.get("NO_COLOR"):
         return False
     if os.environ.get("FORCE_COLOR"):
@@ -32,17 +32,24 @@ def wants_colour(stream: object) -> bool:
 
 
 def terminal_width(stream: TextIO) -> int | None:
-    """The columns of the terminal that a stream goes to; None where it goes elsewhere."""
+    """The columns of the terminal that a stream writes to; None if it does not write to a terminal."""
     try:
         return os.get_terminal_size(stream.fileno()).columns or None
     except OSError:
         return None
 
 
-class Output:
-    """Tasks' output on stdout, in whole lines with the task's name in front.
+def silence(stream: object) -> None:
+    """Redirect a stream whose reader is gone to /dev/null, so that closing it raises nothing."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, stream.fileno())  # type: ignore[attr-defined]
+    os.close(null)
 
-    `lost` is called once where it cannot be written, unless nobody reads it.
+
+class Output:
+    """Writes the output of tasks to stdout, in whole lines, each with the task's name in front.
+
+    `on_error` is called once if stdout cannot be written, but not if its reader is gone.
     """
 
     def __init__(
@@ -50,41 +57,41 @@ class Output:
         names: Iterable[str],
         *,
         prefix: bool = True,
-        lost: Callable[[OSError], object] | None = None,
+        on_error: Callable[[OSError], object] | None = None,
     ) -> None:
-        self._lost = lost
-        self._inert = github.is_read()
+        self._on_error = on_error
+        self._on_github = github.is_active()
         self._terminal = sys.stdout.isatty()
         self._colour = wants_colour(sys.stdout)
         self._prefix = prefix
         width = terminal_width(sys.stdout)
-        self._widest = PREFIX_LIMIT if width is None else min(PREFIX_LIMIT, width // 2)
+        self._max_width = MAX_PREFIX if width is None else min(MAX_PREFIX, width // 2)
         self._width = 0
         for name in (MAIN, *names):
             self._widen(visible(name))
         self._colours: dict[str, int] = {}
         self._inside_line = False
-        # Whether nothing is written any more.
+        # Whether writing has failed, and nothing is written any more.
         self.broken = False
-        # How many pieces were written by now.
+        # How many pieces have been written.
         self.written = 0
 
     @property
     def exact(self) -> bool:
-        """Whether what is written without a name in front are the bytes as they are."""
-        return not self._terminal and not self._inert
+        """Whether output without a name in front is written byte for byte."""
+        return not self._terminal and not self._on_github
 
     def write(self, name: str, pieces: Iterable[bytes]) -> None:
         """Write pieces of whole lines of one task."""
         for piece in () if self.broken else pieces:
-            if self._inert:
-                piece = github.inert(piece)
+            if self._on_github:
+                piece = github.escape(piece)
             if self._terminal:
                 piece = visible(piece.decode("utf-8", "backslashreplace"), multiline=True).encode()
             self._write(self._with_prefix(name, piece) if self._prefix else piece)
 
     def write_exactly(self, pieces: Iterable[bytes]) -> None:
-        """Write bytes as they are, which may end inside of a line."""
+        """Write bytes as they are; they may end inside a line."""
         for piece in () if self.broken else pieces:
             self._write(piece)
             self._inside_line = piece[-1:] != b"\n" if piece else self._inside_line
@@ -101,7 +108,7 @@ class Output:
 
     def _prefix_of(self, name: str) -> bytes:
         shown = visible(name)
-        # A list that a task returns makes tasks that nobody knew of.
+        # A `foreach` over a task's result adds names during the run.
         self._widen(shown)
         shown = pad(truncate(shown, self._width, ellipsis=""), self._width)
         if not self._colour:
@@ -110,7 +117,7 @@ class Output:
         return f"\x1b[{colour}m{shown} |\x1b[0m ".encode("utf-8", "backslashreplace")
 
     def _widen(self, name: str) -> None:
-        self._width = max(self._width, min(self._widest, display_width(name)))
+        self._width = max(self._width, min(self._max_width, display_width(name)))
 
     def _write(self, data: bytes) -> None:
         if self.broken:
@@ -121,16 +128,9 @@ class Output:
             sys.stdout.buffer.flush()
             self.written += 1
         except (OSError, ValueError) as error:
-            # Nobody reads any more (`mprun … | head`), or the disk under it is full: the logs
-            # and the exit code go on.
+            # The reader is gone (`mprun … | head`), or the disk is full: the run continues, with
+            # its logs and its exit code.
             self.broken = True
             silence(sys.stdout)
-            if self._lost and isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
-                self._lost(error)
-
-
-def silence(stream: object) -> None:
-    """Let a stream whose reader is gone write to nowhere, so that closing it raises nothing."""
-    null = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, stream.fileno())  # type: ignore[attr-defined]
-    os.close(null)
+            if self._on_error and isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
+                self._on_error(error)

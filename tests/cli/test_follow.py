@@ -412,8 +412,8 @@ def test_output_of_a_run_that_cannot_be_written_is_one_warning(desk):
     assert process.returncode == 0
     assert (
         said.decode().count(
-            "warning: tasks' output cannot be written any more: No space left on device; "
-            "the run goes on, and the logs have all of it\n"
+            "warning: cannot write the output of tasks: No space left on device; "
+            "the run continues, and the logs are complete\n"
         )
         == said.decode().count("warning")
         == 1

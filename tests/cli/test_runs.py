@@ -61,7 +61,7 @@ def test_runs_are_listed_newest_first(tmp_path):
     code, shown, said = read(tmp_path, "runs")
     assert (code, said) == (0, "")
     head, first, second = shown.splitlines()
-    assert head.split() == ["RUN", "JOB", "STARTED", "TIME", "OUTCOME", "EXIT", "TASKS"]
+    assert head.split() == ["RUN", "JOB", "STARTED", "DURATION", "OUTCOME", "EXIT", "TASKS"]
     when = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d"
     assert re.fullmatch(rf"{good['run']}  job_good  {when} +\d\.\d\ds  succeeded +0  1 succeeded", first)
     assert re.fullmatch(

@@ -167,7 +167,7 @@ def test_the_tree_is_drawn(made):
     code, shown, said = read(path, "tree", env={"LC_ALL": "C.UTF-8"})
     assert (code, said) == (0, "")
     head, engine, launcher, *_ = lines = shown.splitlines()
-    assert head.split() == ["PROCESS", "PID", "MEMORY", "CPU", "THREADS", "TIME", "END"]
+    assert head.split() == ["PROCESS", "PID", "MEMORY", "CPU", "THREADS", "DURATION", "STATUS"]
     pid = run.one("run_started")["pid"]
     assert re.fullmatch(rf"mprun +{pid} +\d+MB +\d\.\d\ds +1 +\d\.\d\ds  exit 0", engine)
     assert launcher.startswith("└─ main ")
@@ -207,7 +207,7 @@ def test_the_tree_can_be_read_in_a_narrow_terminal(columns, made):
     assert max(map(len, plain)) <= columns
     assert ("THREADS" in plain[0]) == (columns >= 80)
     assert plain[0].split()[0] == "PROCESS"
-    assert plain[0].split()[-1] == "END"
+    assert plain[0].split()[-1] == "STATUS"
     assert any(re.search(r"twice.* exit 1", line) for line in plain)
     assert "\x1b[31m" in shown
     assert "\x1b" not in on_terminal("tree", cwd=path, columns=columns, NO_COLOR="1")[1]

@@ -478,7 +478,7 @@ def test_a_storm_of_retries_is_capped_spread_and_shown(tmp_path):
             for (early, late), delay in zip(pairwise(starts), delays, strict=True)
         )
     # Shown: a line for each, and how often in the table.
-    assert len(re.findall(r"^\S+ again  t\d+ +attempt=[2-5] in 0\.\d+s$", run.stderr, re.MULTILINE)) == 60
+    assert len(re.findall(r"^\S+ retry  t\d+ +attempt=[2-5] in 0\.\d+s$", run.stderr, re.MULTILINE)) == 60
     assert re.search(r"^t14 +failed.* 5$", run.stderr, re.MULTILINE)
 
 

@@ -180,7 +180,7 @@ def test_s5_starts_joins_and_the_end_of_a_daemon_come_in_the_declared_order(reci
     assert [task for verb, task in lines if verb == "join"] == ["sing", "dance"]
     verbs = [verb for verb, _ in lines]
     assert verbs[0] == "main"
-    assert verbs[-3:] == ["over", "stop", "exit"]
+    assert verbs[-3:] == ["end", "stop", "exit"]
     assert [(e["task"], e["position"]) for e in run.of("task_joined")] == [("sing", 1), ("dance", 2)]
 
 
@@ -231,7 +231,7 @@ def test_s6_the_main_process_shows_itself(recipe, method):
         str(engine),
         "<_MainProcess name='MainProcess' parent=None started>",
     )
-    assert lineage(run)[0] == f"main   MainProcess pid={main} ppid={engine} (mprun)"
+    assert lineage(run)[0] == f"main   main process pid={main} ppid={engine} (mprun)"
     # Who else imports the module: the fork server once, every spawned task anew.
     servers = {event["ppid"] for event in run.of("task_started")} - {main}
     assert [int(pid) for _, pid, _, _ in printed[1:]] == sorted(servers)
@@ -407,7 +407,7 @@ def test_s12_a_task_that_outlives_the_join_list_is_waited_for(recipe, method):
     assert run.printed("slow")[-5:] == ["Singing···"] * 5
     assert [event["task"] for event in run.of("task_joined")] == ["quick", "slow"]
     assert run.events[-1]["event"] == "run_finished"
-    assert lineage(run)[-2:] == ["join   slow  2 of 2", "over   main process ends"]
+    assert lineage(run)[-2:] == ["join   slow  2 of 2", "end    main process ends"]
     assert run.one("run_finished")["duration"] >= run.one("task_exited", "slow")["duration"] >= 1
 
 
@@ -422,7 +422,7 @@ def test_s13_a_daemon_dies_with_the_main_process(tmp_path, method):
     assert_succeeded(run)
     lines = run.printed("work")
     assert lines in (["work: 0", "work: 1"], ["work: 0", "work: 1", "work: 2"])
-    assert "over   main process ends; stopping daemons: work" in lineage(run)
+    assert "end    main process ends; stopping daemons: work" in lineage(run)
     assert (run.outcome("work"), run.one("task_finished", "work")["reason"]) == ("stopped", "run_finished")
     assert run.one("task_exited", "work")["signal"] == "SIGTERM"
     assert not psutil.pid_exists(run.one("run_started")["main_pid"])
@@ -443,5 +443,5 @@ def test_s14_the_demo_has_names_arguments_a_daemon_and_a_join_order(recipe, meth
     assert run.place("task_exited", "dance") < run.place("task_exited", "sing")
     assert [event["task"] for event in run.of("task_joined")] == ["sing", "dance"]
     assert [line.split()[0] for line in lineage(run)][:4] == ["main", "start", "start", "start"]
-    assert "over   main process ends; stopping daemons: beat" in lineage(run)
+    assert "end    main process ends; stopping daemons: beat" in lineage(run)
     assert 2.4 <= run.one("run_finished")["duration"] < 10

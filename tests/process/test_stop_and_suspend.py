@@ -126,7 +126,7 @@ def test_a_running_task_is_stopped_and_the_others_go_on(go, tmp_path):
     assert ended.code == 1
     assert (ended.outcome("stay"), ended.outcome("other")) == ("stopped", "succeeded")
     assert ended.one("run_finished")["outcome"] == "failed"
-    assert "stopping;" not in ended.stderr
+    assert "Stopping:" not in ended.stderr
     assert ended.one("task_stopping", "stay")["reason"] == "user"
 
 
@@ -137,7 +137,8 @@ def test_a_run_of_which_a_task_was_stopped_says_so_only_once_a_signal_ends_it(go
     run.engine.send_signal(signal.SIGINT)
     ended = run.finish()
     assert ended.code == 130
-    assert ended.stderr.count("stopping; what does not end in time is killed") == 1
+    line = "Stopping: tasks have 5s to finish. Press Ctrl-C again to kill them now."
+    assert ended.stderr.splitlines().count(line) == 1
 
 
 def test_a_task_that_waits_is_cancelled_with_what_depends_on_it(go, tmp_path):

@@ -224,16 +224,16 @@ def test_a_narrow_terminal_gives_up_numbers_and_keeps_names_and_outcomes(width):
     ("good", "bad", "rows", "said"),
     [
         (500, 0, 500, []),
-        (501, 0, 0, ["501 of 501 tasks succeeded or were skipped, and have no row here"]),
-        (500, 2, 2, ["500 of 502 tasks succeeded or were skipped, and have no row here"]),
-        (0, 501, 500, ["these are 500 of the 501 tasks that did not succeed"]),
+        (501, 0, 0, ["501 of 501 tasks (succeeded or skipped) not shown"]),
+        (500, 2, 2, ["500 of 502 tasks (succeeded or skipped) not shown"]),
+        (0, 501, 500, ["500 of the 501 tasks that did not succeed shown"]),
         (
             1,
             501,
             500,
             [
-                "these are 500 of the 501 tasks that did not succeed",
-                "1 of 502 tasks succeeded or were skipped, and have no row here",
+                "500 of the 501 tasks that did not succeed shown",
+                "1 of 502 tasks (succeeded or skipped) not shown",
             ],
         ),
     ],
@@ -281,10 +281,10 @@ def test_each_event_has_its_line():
         "start  a  pid=10 ppid=5 (fork server) attempt=1 target=m:f",
         "exit   a  pid=10 killed by SIGKILL after 1.50s cpu=0.25s rss=- orphans killed: 7, 8",
         "cancel b  stopped by user",
-        "lost   c  the launcher was lost",
+        "unknown c  the launcher was lost",
         "stop   d  SIGTERM (stopped by user)",
         "join   a  1 of 2",
-        "over   main process ends",
+        "end    main process ends",
     ]
 
 

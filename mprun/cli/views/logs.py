@@ -68,8 +68,8 @@ class Printer:
     def __init__(self, words: Sequence[str], names: Sequence[str], *, as_json: bool = False) -> None:
         self._words = words
         self._as_json = as_json
-        self._plain = Output((), prefix=False, lost=_refuse)
-        self._named = Output(names, lost=_refuse)
+        self._plain = Output((), prefix=False, on_error=_refuse)
+        self._named = Output(names, on_error=_refuse)
         self._lines: dict[tuple[str, int], SourceLines] = {}
 
     @property
@@ -120,7 +120,7 @@ def _refuse(error: OSError) -> None:
 def _object(task: str, attempt: int, line: bytes, more: bool) -> bytes:
     value = {"task": task, "attempt": attempt or None, "line": line.decode("utf-8", "backslashreplace")}
     text = _to_json({**value, "more": True} if more else value) + "\n"
-    return (github.inert_json(text) if github.is_read() else text).encode("utf-8", "backslashreplace")
+    return (github.escape_json(text) if github.is_active() else text).encode("utf-8", "backslashreplace")
 
 
 def known_tasks(state: RunState) -> list[str]:

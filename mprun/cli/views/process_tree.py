@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
     from mprun.record.process_tree import Process
 
-HEAD = ("PROCESS", "PID", "MEMORY", "CPU", "THREADS", "TIME", "END")
+HEAD = ("PROCESS", "PID", "MEMORY", "CPU", "THREADS", "DURATION", "STATUS")
 # What a narrow terminal has no room for, in the order in which it is given up; never the PID.
-_GIVEN_UP = ("TIME", "THREADS", "CPU", "MEMORY")
+_GIVEN_UP = ("DURATION", "THREADS", "CPU", "MEMORY")
 # A name is cut to this many columns, and with its branches to half of a terminal, or in a narrow
 # one to fewer, down to the least; an end is cut, too, but has this many at least.
 _NAME_LIMIT = 40

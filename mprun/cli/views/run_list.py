@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
     from mprun.record.summary import RunSummary
 
-HEAD = ("RUN", "JOB", "STARTED", "TIME", "OUTCOME", "EXIT", "TASKS")
+HEAD = ("RUN", "JOB", "STARTED", "DURATION", "OUTCOME", "EXIT", "TASKS")
 _LAYOUT = table.Layout(
     folded=(1, 4, 6),
     right=(3, 5),
     # The id begins with the time of the start, in UTC.
-    given_up=("TASKS", "EXIT", "TIME", "STARTED", "JOB"),
+    given_up=("TASKS", "EXIT", "DURATION", "STARTED", "JOB"),
     styled=4,
 )
 # Of a run whose exit code is unknown.
