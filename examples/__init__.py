@@ -1,1 +1,1 @@
-"""The functions that the recipes under `jobs/` run, one file for each idea of the tutorial."""
+"""The functions that the recipes under `jobs/` run, one file per idea of the tutorial."""

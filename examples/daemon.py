@@ -1,4 +1,4 @@
-"""A task that would print ten times in two seconds, if it were let."""
+"""A task that prints ten times in two seconds, if nothing stops it."""
 
 from __future__ import annotations
 

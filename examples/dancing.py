@@ -1,4 +1,4 @@
-"""A task that says who it is, then dances."""
+"""A task that prints its identity, then dances."""
 
 from __future__ import annotations
 

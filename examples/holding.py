@@ -1,4 +1,4 @@
-"""Tasks that show what they are held to: tokens, limits, an environment."""
+"""Tasks that show their tokens, limits and environment."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import time
 
 
 def hold(seconds: float) -> tuple[float, float]:
-    """Be there for a while; when it began and when it ended, by the clock that all tasks share."""
+    """Sleep; return the times of the start and the end, by the clock that all tasks share."""
     began = time.monotonic()
     print("begins")
     time.sleep(seconds)
@@ -18,7 +18,7 @@ def hold(seconds: float) -> tuple[float, float]:
 
 
 def limits() -> dict[str, object]:
-    """What the kernel holds this process to."""
+    """The limits of this process, as the kernel has them."""
     found = {
         "memory": resource.getrlimit(resource.RLIMIT_AS)[0],
         "cpu_time": resource.getrlimit(resource.RLIMIT_CPU)[0],
@@ -31,7 +31,7 @@ def limits() -> dict[str, object]:
 
 
 def spin() -> None:
-    """Compute without end."""
+    """Compute in an endless loop."""
     while True:
         pass
 
@@ -59,6 +59,6 @@ def environment(*names: str) -> dict[str, str | None]:
 
 
 def length(token: str) -> int:
-    """How long a secret is, which is all that it tells."""
+    """The length of a secret, and nothing else about it."""
     print(f"{len(token)} characters")
     return len(token)

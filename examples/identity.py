@@ -1,4 +1,4 @@
-"""Who a task is, seen from inside its process."""
+"""The identity of a task, seen from inside its process."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def identity() -> Identity:
 
 
 def introduce(role: str) -> Identity:
-    """Print who this process is, and return it."""
+    """Print the identity of this process, and return it."""
     me = identity()
     print(f"{role}: pid={me['pid']} ppid={me['ppid']} {me['process']}")
     return me

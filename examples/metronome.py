@@ -1,4 +1,4 @@
-"""A task that would run for ever: it has to be a daemon, or to be stopped."""
+"""A task without an end of its own: make it a daemon, or stop it."""
 
 from __future__ import annotations
 

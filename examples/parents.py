@@ -8,7 +8,7 @@ from multiprocessing import parent_process
 
 
 def show_parent(seconds: float = 1.0) -> dict[str, int | None]:
-    """Live for `seconds`, so that others can look too; the two parents differ under `forkserver` alone."""
+    """Sleep for `seconds`, so that others can look too; the two parents differ only under `forkserver`."""
     ppid, parent = os.getppid(), parent_process()
     maker = parent.pid if parent else None
     print(f"pid={os.getpid()} ppid={ppid} made by {maker}")

@@ -1,4 +1,4 @@
-"""The parts of a small pipeline: what one task returns, another is given."""
+"""The parts of a small pipeline, in which tasks use the results of others."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def crunch(row: int, by: int = 2) -> int:
 
 
 def total(numbers: list[int], label: str = "total") -> int:
-    """Add up what others returned."""
+    """Add up the results of others."""
     print(f"{label}: {sum(numbers)}")
     return sum(numbers)
 
@@ -28,6 +28,6 @@ def train(model: str, n: int, depth: int | None = None) -> str:
 
 
 def report(**named: object) -> None:
-    """Print what it is given, each with the type that it has."""
+    """Print each argument with its type."""
     for name, value in named.items():
         print(f"{name} = {value!r} ({type(value).__name__})")

@@ -1,4 +1,4 @@
-"""Tasks that fail, hang or come back, for the recipes about what happens then."""
+"""Tasks that fail, hang or recover, for the recipes on failures."""
 
 import os
 import sys
@@ -6,22 +6,22 @@ import time
 
 
 def fail_until(attempt: int) -> int:
-    """Raise before this attempt, return its number from then on."""
+    """Raise before this attempt; from then on, return the attempt number."""
     now = int(os.environ["MPRUN_ATTEMPT"])
     print(f"attempt {now}")
     if now < attempt:
-        raise ConnectionRefusedError("nobody answers yet")
+        raise ConnectionRefusedError("no answer yet")
     return now
 
 
 def hang() -> None:
-    """Sleep in a function of a name that a stack shows."""
+    """Sleep in a function whose name shows in the stack."""
     print("hanging")
     sleep_for_ever()
 
 
 def sleep_for_ever() -> None:
-    """What a hung task is found in."""
+    """The function in which a hung task is found."""
     while True:
         time.sleep(60)
 
@@ -39,6 +39,6 @@ def measure() -> dict[str, int]:
 
 
 def note(text: str) -> str:
-    """Say that this task was started, and why."""
+    """Print that this task was started, and why."""
     print(text)
     return text

@@ -1,4 +1,4 @@
-"""A task that shows what `Process(group, target, name, args, kwargs, daemon)` brought to it."""
+"""A task that shows what it got from `Process(group, target, name, args, kwargs, daemon)`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tasks that take what the system gives to a process: threads that live inside it, and memory."""
+"""Tasks that use the resources of a process: its threads, and memory."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MAX_RSS_UNIT = 1 if sys.platform == "darwin" else 1024
 
 
 def hold_threads(count: int = 4, seconds: float = 0.3) -> dict[str, int]:
-    """Keep `count` threads alive beside the main one; return how many there were in all."""
+    """Keep `count` threads alive beside the main one; return the number of all threads."""
     threads = [threading.Thread(target=time.sleep, args=(seconds,)) for _ in range(count)]
     for thread in threads:
         thread.start()
@@ -25,7 +25,7 @@ def hold_threads(count: int = 4, seconds: float = 0.3) -> dict[str, int]:
 
 
 def hold_memory(megabytes: int = 50, seconds: float = 0.3) -> dict[str, int]:
-    """Fill memory and keep it; return its size and the most that was resident, in bytes."""
+    """Fill memory and keep it; return its size and the peak of resident memory, in bytes."""
     block = b"x" * (megabytes * 1_000_000)
     time.sleep(seconds)
     max_rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * MAX_RSS_UNIT

@@ -1,4 +1,4 @@
-"""A server, and who asks it: for smoke runs that start one, test it, and stop it."""
+"""A server and its client, for smoke runs that start a server, test it, and stop it."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import sys
 import urllib.request
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
-# Without proxies: it is this machine that is asked.
+# Without proxies: the server is on this machine.
 _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
-        """Answer with the pid of who serves; fall over where asked."""
+        """Answer with the pid of the server; crash on request."""
         if self.path == "/crash":
             os._exit(3)
         body = str(os.getpid()).encode()
@@ -24,7 +24,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, format: str, *args: object) -> None:
-        """Print requests as a task prints: to its log."""
+        """Print requests to standard output, which is the task's log."""
         print(format % args, flush=True)
 
 
@@ -36,18 +36,18 @@ def serve(port: int) -> None:
 
 
 def ask(url: str) -> int:
-    """The pid of who answers; ends with 1 where nobody does."""
+    """The pid of the server that answers; exit 1 without an answer."""
     try:
         with _OPENER.open(url, timeout=5) as answer:
             pid = int(answer.read())
     except OSError as error:
-        sys.exit(f"nobody answers: {error}")
+        sys.exit(f"no answer: {error}")
     print(f"process {pid} answers")
     return pid
 
 
 def crash(url: str) -> None:
-    """Make the server fall over; nobody answers then."""
+    """Make the server crash, so that it does not answer."""
     try:
         _OPENER.open(url + "crash", timeout=5)
     except OSError as error:
@@ -55,7 +55,7 @@ def crash(url: str) -> None:
 
 
 def announce(path: str) -> None:
-    """Say by a file that all is ready; take it away when stopped."""
+    """Create a file when ready, and remove it when stopped."""
 
     def end(*_: object) -> None:
         sys.exit(0)

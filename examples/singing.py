@@ -1,4 +1,4 @@
-"""A task that says who it is, then sings."""
+"""A task that prints its identity, then sings."""
 
 from __future__ import annotations
 
