@@ -1,7 +1,7 @@
 """Imports click and PyYAML without the modules that they import and a run never uses.
 
-Those modules would be a fifth of a start: `inspect` takes 7 ms, `uuid` with `platform` 2, `datetime` 1,
-`gettext` with `locale` 1, and the parts of PyYAML that are written in Python and do what libyaml does 10
+Those modules would be a fifth of a start: `inspect` takes 7 ms, `uuid` with `platform` 2, `gettext` with
+`locale` 1, and the parts of PyYAML that are written in Python and do what libyaml does 10
 (`python -X importtime -c 'import click, yaml'`). Only the command does this, because its process has
 one thread and runs nothing else; a library must not change what its host imports.
 
@@ -28,15 +28,12 @@ TRIED_PYYAML = (6, 0, 4)
 
 
 def import_click() -> None:
-    """Import click, with lazy modules for long texts, translations, dates and UUIDs."""
+    """Import click, with lazy modules for long texts, translations and UUIDs."""
     if not _is_tried("click", "click", TRIED_CLICK):
         return
-    from _datetime import datetime  # type: ignore[import-not-found]  # where `datetime` gets it from
-
     # click cleans the help text of each option.
     install_lazy("inspect", cleandoc=_clean)
-    # `click.types` names these two as types of parameters.
-    install_lazy("datetime", datetime=datetime)
+    # `click.types` has it as the type of a parameter.
     uuid = install_lazy("uuid", UUID=object)
     # mprun's texts are English, so there is no need to look for a locale and translations.
     gettext = install_lazy("gettext", gettext=_untranslated, ngettext=_singular_or_plural)

@@ -465,3 +465,91 @@ def test_the_encoder_of_json_writes_by_itself_what_json_writes():
             else:
                 raise AssertionError(value)
     """)
+
+
+def test_the_environment_that_proc_shows_is_memory_that_the_process_may_overwrite():
+    python("""
+        fields = open("/proc/self/stat", "rb").read().rpartition(b")")[2].split()
+        start, end = int(fields[47]), int(fields[48])
+        with open("/proc/self/mem", "r+b", buffering=0) as memory:
+            memory.seek(start)
+            assert memory.read(end - start) == open("/proc/self/environ", "rb").read()
+            memory.seek(start)
+            memory.write(b"OVER=written\\0".ljust(end - start, b"\\0"))
+        assert open("/proc/self/environ", "rb").read().startswith(b"OVER=written\\0")
+        reader, writer = os.pipe()
+        os.waitpid(fork(lambda: os.write(writer, open("/proc/self/environ", "rb").read(12))), 0)
+        assert os.read(reader, 12) == b"OVER=written"
+    """)
+
+
+def test_putenv_gives_c_a_copy_and_leaves_the_memory_of_the_first_environment_alone():
+    python("""
+        import subprocess
+        fields = open("/proc/self/stat", "rb").read().rpartition(b")")[2].split()
+        start, end = int(fields[47]), int(fields[48])
+        for name, value in os.environb.items():
+            os.putenv(name, value)
+        with open("/proc/self/mem", "r+b", buffering=0) as memory:
+            memory.seek(start)
+            memory.write(bytes(end - start))
+        shown = subprocess.run(["env"], capture_output=True, env=None).stdout
+        assert all(name + b"=" + value in shown for name, value in os.environb.items())
+    """)
+
+
+def test_a_hook_of_fork_runs_the_code_that_it_was_given_last():
+    python("""
+        seen = []
+        def hook(): seen.append("first")
+        def other(): seen.append("other")
+        os.register_at_fork(after_in_child=hook)
+        hook.__code__ = other.__code__
+        reader, writer = os.pipe()
+        os.waitpid(fork(lambda: os.write(writer, seen[0].encode())), 0)
+        assert os.read(reader, 10) == b"other"
+    """)
+
+
+def test_a_fork_of_one_thread_finds_threading_as_it_should_be_without_its_hook():
+    python("""
+        def nothing(): pass
+        threading._after_fork.__code__ = nothing.__code__
+        reader, writer = os.pipe()
+
+        def look():
+            main = threading.main_thread()
+            assert threading.enumerate() == [main] and threading.current_thread() is main
+            assert main.ident == threading.get_ident() and main.is_alive() and threading.active_count() == 1
+            done = []
+            thread = threading.Thread(target=lambda: done.append(threading.active_count()))
+            thread.start()
+            thread.join()
+            assert done == [2] and threading.enumerate() == [main]
+            os.write(writer, b"x")
+
+        os.waitpid(fork(look), 0)
+        os.set_blocking(reader, False)
+        assert os.read(reader, 1) == b"x"
+    """)
+
+
+def test_atexit_counts_and_forgets_what_was_registered():
+    python("""
+        import atexit
+        before = atexit._ncallbacks()
+        atexit.register(print, "not printed")
+        assert atexit._ncallbacks() == before + 1
+        atexit._clear()
+        assert atexit._ncallbacks() == 0
+        atexit._run_exitfuncs()
+    """)
+
+
+def test_the_variables_of_os_environ_are_kept_in_one_dictionary_of_bytes():
+    python("""
+        os.environ["A_NAME"] = "text"
+        assert os.environb._data is os.environ._data and os.environ._data[b"A_NAME"] == b"text"
+        os.environb._data[b"ANOTHER"] = b"x"
+        assert os.environ["ANOTHER"] == "x"
+    """)

@@ -87,7 +87,7 @@ OTHERS = {
     "engine": """
         __future__ _collections _ctypes _datetime _functools _heapq _json _locale _operator
         _sha2 _sha256 _socket _sre _struct _typing _weakrefset click collections contextlib copyreg
-        cython_runtime encodings enum errno fcntl functools gc heapq importlib itertools json
+        cython_runtime datetime encodings enum errno fcntl functools gc heapq importlib itertools json
         keyword math operator re reprlib select signal struct threading types typing warnings
         weakref yaml
         """,

@@ -156,8 +156,7 @@ tasks:
 def what_came_of_it(run):
     """What the record says of each task, but for what differs from run to run."""
     exits = [
-        (e["task"], e["attempt"], e["exit_code"], e["signal"], e["error"], len(e["orphans"]))
-        for e in run.of("task_exited")
+        (e["task"], e["attempt"], e["exit_code"], e["signal"], e["error"]) for e in run.of("task_exited")
     ]
     ends = [
         (e["task"], e["outcome"], e["reason"], e["result_kind"], e["result"])
@@ -165,7 +164,9 @@ def what_came_of_it(run):
         if e["task"] != "means"
     ]
     printed = [run.printed(name) for name in ("see", "command", "fail")]
-    return sorted(map(repr, exits)), sorted(map(repr, ends)), printed
+    # Helpers of multiprocessing that `see` has started may end a moment after it.
+    orphans = len(run.one("task_exited", "abandon")["orphans"])
+    return sorted(map(repr, exits)), sorted(map(repr, ends)), printed, orphans
 
 
 @every_start_method
