@@ -6,17 +6,14 @@ by itself: a word of format 1 that format 2 replaced has no other meaning in for
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-_RENAMED_FIELDS = {
-    "run_started": {"launcher_pid": "main_pid", "launcher_name": "main_name"},
-    "task_finished": {"carried": "reused"},
-}
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 _OUTCOMES = {"timed-out": "timed_out"}
 _REASONS = {"run_ends": "run_finished", "record_lost": "record_write_failed"}
-
-# The other kinds of event have no word that changed.
-_TRANSLATED = ("run_started", "task_stopping", "task_finished", "run_finished")
+_REASON_STARTS = tuple(_REASONS)
 
 
 def translate(record: dict[str, Any], to_format: int) -> dict[str, Any]:
@@ -25,25 +22,50 @@ def translate(record: dict[str, Any], to_format: int) -> dict[str, Any]:
     Values that no version of mprun has written are left as they are.
     """
     event = record.get("event")
-    if event not in _TRANSLATED:
-        return record
-    for old, new in _RENAMED_FIELDS.get(event, {}).items():
-        if old in record:
-            record[new] = record.pop(old)
-    if event == "run_started":
-        if record.get("format") == 1 and record["format"] is not True:
-            record["format"] = to_format
-        return record
-    if isinstance(reason := record.get("reason"), str):
-        record["reason"] = _translate_reason(reason)
-    if isinstance(outcome := record.get("outcome"), str):
-        record["outcome"] = _OUTCOMES.get(outcome, outcome)
-    if isinstance(counts := record.get("counts"), dict):
-        record["counts"] = {_OUTCOMES.get(outcome, outcome): count for outcome, count in counts.items()}
+    translator = _TRANSLATORS.get(event) if type(event) is str else None
+    if translator is not None:
+        translator(record, to_format)
     return record
 
 
-def _translate_reason(reason: str) -> str:
-    """A reason is a word, or a sentence that may start with the word and a comma."""
-    word, comma, rest = reason.partition(", ")
-    return f"{_REASONS[word]}{comma}{rest}" if word in _REASONS else reason
+def _run_started(record: dict[str, Any], to_format: int) -> None:
+    for old, new in (("launcher_pid", "main_pid"), ("launcher_name", "main_name")):
+        if old in record:
+            record[new] = record.pop(old)
+    # JSON's true is equal to 1, and not a format.
+    if record.get("format") == 1 and record["format"] is not True:
+        record["format"] = to_format
+
+
+def _task_stopping(record: dict[str, Any], _: int) -> None:
+    _translate_reason(record)
+
+
+def _task_finished(record: dict[str, Any], _: int) -> None:
+    if "carried" in record:
+        record["reused"] = record.pop("carried")
+    if record.get("outcome") == "timed-out":
+        record["outcome"] = "timed_out"
+    _translate_reason(record)
+
+
+def _run_finished(record: dict[str, Any], _: int) -> None:
+    if isinstance(counts := record.get("counts"), dict):
+        record["counts"] = {_OUTCOMES.get(outcome, outcome): count for outcome, count in counts.items()}
+
+
+def _translate_reason(record: dict[str, Any]) -> None:
+    reason = record.get("reason")
+    # A reason is a word, or a sentence that may start with the word and a comma.
+    if reason and isinstance(reason, str) and reason.startswith(_REASON_STARTS):
+        word, comma, rest = reason.partition(", ")
+        record["reason"] = f"{_REASONS.get(word, word)}{comma}{rest}"
+
+
+# The other kinds of event have no word that changed.
+_TRANSLATORS: dict[str, Callable[[dict[str, Any], int], None]] = {
+    "run_started": _run_started,
+    "task_stopping": _task_stopping,
+    "task_finished": _task_finished,
+    "run_finished": _run_finished,
+}

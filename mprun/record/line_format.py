@@ -76,7 +76,7 @@ def task_line_matcher() -> Callable[[bytes], re.Match[bytes] | None]:
     compiled on the first call, because no run needs it.
     """
     return re.compile(
-        rb'\{"event":"task_(\w+)","time":"([^"\\]*)","run":"[^"\\]*","task":("(?:[^"\\]|\\.)*"),'
+        rb'\{"event":"task_([a-z]+)","time":"([^"\\]*)","run":"[^"\\]*","task":("[^"\\]*(?:\\.[^"\\]*)*"),'
     ).match
 
 

@@ -21,10 +21,7 @@ from mprun.record.events import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-
-TaskEvent = TaskStarted | TaskReady | TaskStopping | TaskExited | TaskRetrying | TaskFinished | TaskJoined
+    from collections.abc import Callable, Sequence
 
 
 class AttemptState:
@@ -41,17 +38,6 @@ class AttemptState:
         self.stopping: TaskStopping | None = None
         self.exited: TaskExited | None = None
         self.retrying: TaskRetrying | None = None
-
-    def apply(self, event: TaskReady | TaskStopping | TaskExited | TaskRetrying) -> None:
-        """Take one more event of this attempt."""
-        if isinstance(event, TaskExited):
-            self.exited = event
-        elif isinstance(event, TaskReady):
-            self.ready = event
-        elif isinstance(event, TaskStopping):
-            self.stopping = event
-        else:
-            self.retrying = event
 
 
 class TaskState:
@@ -86,18 +72,6 @@ class TaskState:
     def running(self) -> bool:
         """Whether an attempt has started and not ended."""
         return self.outcome is None and bool(self._attempts) and self._attempts[-1].exited is None
-
-    def apply(self, event: TaskEvent) -> None:
-        """Take one more event of this task; one of an attempt that did not start changes nothing."""
-        if isinstance(event, TaskStarted):
-            self.add(event)
-        elif isinstance(event, TaskFinished):
-            self.finish(event)
-        elif not isinstance(event, TaskJoined):
-            # A retry names the attempt that follows.
-            number = event.attempt - isinstance(event, TaskRetrying)
-            if attempt := self.attempt(number):
-                attempt.apply(event)
 
     def add(self, started: TaskStarted) -> None:
         """Another attempt has a process."""
@@ -196,14 +170,9 @@ class RunState:
         return self.tasks[name]
 
     def apply(self, event: Event) -> None:
-        """Take one more event; one that fits nothing before it changes nothing."""
+        """Take one more event. An event of an attempt that never started changes nothing."""
         self.time = event.time
-        if isinstance(event, RunStarted):
-            self.started = event
-        elif isinstance(event, RunFinished):
-            self.finished = event
-        elif isinstance(event, TaskEvent):
-            self.task(event.task).apply(event)
+        _APPLIERS[type(event)](self, event)
 
     @property
     def unseen(self) -> bool:
@@ -247,3 +216,61 @@ def _facts(attempt: AttemptState) -> dict[str, Event | None]:
         "exited": attempt.exited,
         "retrying": attempt.retrying,
     }
+
+
+# ---- what each kind of event changes
+
+
+def _apply_run_started(run: RunState, event: RunStarted) -> None:
+    run.started = event
+
+
+def _apply_run_finished(run: RunState, event: RunFinished) -> None:
+    run.finished = event
+
+
+def _apply_task_started(run: RunState, event: TaskStarted) -> None:
+    run.task(event.task).add(event)
+
+
+def _apply_task_ready(run: RunState, event: TaskReady) -> None:
+    if attempt := run.task(event.task).attempt(event.attempt):
+        attempt.ready = event
+
+
+def _apply_task_stopping(run: RunState, event: TaskStopping) -> None:
+    if attempt := run.task(event.task).attempt(event.attempt):
+        attempt.stopping = event
+
+
+def _apply_task_exited(run: RunState, event: TaskExited) -> None:
+    if attempt := run.task(event.task).attempt(event.attempt):
+        attempt.exited = event
+
+
+def _apply_task_retrying(run: RunState, event: TaskRetrying) -> None:
+    # It names the attempt that follows.
+    if attempt := run.task(event.task).attempt(event.attempt - 1):
+        attempt.retrying = event
+
+
+def _apply_task_finished(run: RunState, event: TaskFinished) -> None:
+    run.task(event.task).finish(event)
+
+
+def _apply_task_joined(run: RunState, event: TaskJoined) -> None:
+    run.task(event.task)
+
+
+# A table, because `isinstance` takes a tenth of a microsecond, nine times for the last kind.
+_APPLIERS: dict[type[Event], Callable[[RunState, Any], None]] = {
+    RunStarted: _apply_run_started,
+    RunFinished: _apply_run_finished,
+    TaskStarted: _apply_task_started,
+    TaskReady: _apply_task_ready,
+    TaskStopping: _apply_task_stopping,
+    TaskExited: _apply_task_exited,
+    TaskRetrying: _apply_task_retrying,
+    TaskFinished: _apply_task_finished,
+    TaskJoined: _apply_task_joined,
+}
