@@ -1,5 +1,6 @@
-"""What mprun costs beside what it replaces and what else there is: `make bench`.
+"""What mprun costs beside hand-written scripts and other runners: `make bench`.
 
-`place` and `peers` say what is run, `measuring` and `watching` how, `rows` what is asked; `figures` makes
-ratios and verdicts of it, `table` and `picture` show them. docs/speed.md defines every figure.
+`place` and `peers` define what runs, `measuring` and `watching` how it is measured, and `rows` what is
+measured; `figures` makes ratios and verdicts, `table` and `picture` show them. docs/speed.md defines
+every figure.
 """

@@ -1,6 +1,6 @@
-"""Measures all rows, or those that are named; prints the table, writes it as JSON and as a picture.
+"""Measures all rows, or the named ones; prints the table, and writes it as JSON and as a picture.
 
-`make bench` makes the environment and runs it; `ARGS='--only start-up,chain --rounds 9'` chooses.
+`make bench` makes the environment and runs it; `ARGS='--only start-up,chain --rounds 9'` selects rows.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def options() -> argparse.Namespace:
 
 
 def names(text: str) -> list[str]:
-    """The rows that are named, in the order of the table."""
+    """The named rows, in table order."""
     named = text.split(",")
     for name in named:
         if name not in ROWS:
@@ -46,7 +46,7 @@ def names(text: str) -> list[str]:
 
 
 def machine() -> dict[str, str]:
-    """What it was measured on."""
+    """The machine and the Python of the measurement."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     try:
         found = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
@@ -61,7 +61,7 @@ def machine() -> dict[str, str]:
 
 
 def participants() -> list[dict[str, str | bool]]:
-    """The table of peers, with their versions here."""
+    """The table of peers, with their installed versions."""
     return [
         {
             "name": peer.name,
@@ -75,7 +75,7 @@ def participants() -> list[dict[str, str | bool]]:
 
 
 def run(chosen: list[str], sizes: Sizes, rounds: int) -> list[RowResult]:
-    """Measure the rows, and show each as soon as it is done."""
+    """Measure the rows, and show each one when it is done."""
     results = []
     with tempfile.TemporaryDirectory(prefix="mprun-bench-") as path:
         place = Place(Path(path).resolve())
@@ -86,7 +86,7 @@ def run(chosen: list[str], sizes: Sizes, rounds: int) -> list[RowResult]:
 
 
 def main() -> int:
-    """Measure, show, write; 1 when a side of mprun's own failed."""
+    """Measure, show, write; 1 if a side of mprun itself failed."""
     chosen = options()
     if chosen.read:
         results: Results = json.loads(chosen.read.read_text("utf-8"))
@@ -104,7 +104,7 @@ def main() -> int:
 
 
 def write(results: Results, chosen: argparse.Namespace) -> None:
-    """The files that are asked for; those of the repository when everything was measured."""
+    """The requested files; those of the repository if everything was measured."""
     whole = not (chosen.only or chosen.quick or chosen.read)
     if target := chosen.json or (ROOT / "benchmarks" / "results.json" if whole else None):
         target.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

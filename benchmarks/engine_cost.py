@@ -2,9 +2,9 @@
 
 `PYTHONPATH=. python benchmarks/engine_cost.py` runs jobs of 1,000, 10,000 and 100,000 no-op
 tasks, written out, written out with more keys, and as a matrix, each in a new Python: everything from the
-plan to the table at the end, with the record and the plain view, and in place of the launcher
-a piece of paper that says of each task at once that it has started and ended. Its own time is
-not counted. Rounds are interleaved, figures are medians; `--profile` shows where the time goes.
+plan to the table at the end, with the record and the plain view. In place of the launcher, a fake reports
+at once that each task has started and ended; its own time is not counted. Rounds are interleaved, figures
+are medians; `--profile` shows where the time goes.
 """
 
 import argparse
@@ -30,9 +30,9 @@ KINDS = ("file", "full", "matrix")
 
 
 class Paper:
-    """Answers an executor as a launcher would, over what it takes for a socket.
+    """Answers an executor as a launcher would, in place of its socket.
 
-    With each call of `recv` one task ends and the next one starts, as in a run of short tasks
+    With each call of `recv`, one task ends and the next one starts, as in a run of short tasks
     of which `at_once` run at the same time.
     """
 
@@ -99,18 +99,18 @@ class Paper:
 
 
 class NoGuard:
-    """Nothing comes from a launcher that is not there."""
+    """A launcher that does not exist sends nothing."""
 
     def close(self) -> None:
         pass
 
 
 def job_text(kind: str, tasks: int) -> str:
-    """A job of so many no-op tasks, a multiple of 100."""
+    """A job of `count` no-op tasks, a multiple of 100."""
     if kind == "file":
         return "tasks:\n" + "  - target: noop:noop\n" * tasks
     if kind == "full":
-        # Nine nodes each: of a file of 100,000 there is room for ten.
+        # Nine nodes each: a file of 100,000 may have ten.
         one = "  - {{name: task{0}, target: noop:noop, timeout: {1}, depends_on: task{2}}}\n"
         return "tasks:\n" + "".join(
             one.format(number, number % 100 + 1, number - 100)
@@ -123,7 +123,7 @@ def job_text(kind: str, tasks: int) -> str:
 
 
 def run(kind: str, tasks: int, *, at_once: int = 2, profile: bool = False) -> dict[str, float]:
-    """Run one such job here; microseconds of CPU for a task, and MB at most of this process."""
+    """Run one such job here; microseconds of CPU time per task, and the peak memory of this process in MB."""
     from mprun import api
     from mprun.executors.local import LocalExecutor
     from mprun.reporters.console import Console
@@ -135,7 +135,7 @@ def run(kind: str, tasks: int, *, at_once: int = 2, profile: bool = False) -> di
         plan = api.plan_job(api.load_job(path), max_parallel=at_once)
         planned = peak()
         names = [task.name for task in plan.tasks]
-        # As the command does.
+        # As the command does it.
         gc.freeze()
         profiler = start_profiler() if profile else None
         begun = time.process_time()
@@ -161,14 +161,14 @@ def run(kind: str, tasks: int, *, at_once: int = 2, profile: bool = False) -> di
 
 
 def peak() -> float:
-    """The most memory that this process has had so far, in MB."""
+    """The peak memory of this process so far, in MB."""
     import resource
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def start_profiler() -> cProfile.Profile:
-    """Profile from now on."""
+    """Start to profile."""
     profiler = cProfile.Profile()
     profiler.enable()
     return profiler
@@ -185,7 +185,7 @@ def measured(kind: str, tasks: int, at_once: int, profile: bool) -> dict[str, fl
     """The same in a new Python."""
     command = [sys.executable, __file__, "--one", kind, str(tasks), "--at-once", str(at_once)]
     command += ["--profile"] if profile else []
-    # The view's lines go to stderr, and are nobody's to read.
+    # The view's lines go to stderr, which is not read.
     stderr = None if profile else subprocess.DEVNULL
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=stderr, check=True)
     found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])

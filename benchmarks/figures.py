@@ -1,4 +1,4 @@
-"""Makes medians, ratios and verdicts of what was measured; knows no clock and no process."""
+"""Makes medians, ratios and verdicts of measurements; without a clock or a process."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TypedDict
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Goal:
-    """What a row shall show (GOALS, section 1 of the project's contract).
+    """What a row should show.
 
     With `against`, the figure is a ratio: `most` times as long as each of them, or `least` times as fast
     as each of them; else it is the value of `ours`, at `most`. The worst of several counts.
@@ -26,7 +26,7 @@ class Goal:
 class Figure(TypedDict):
     """One line of a row: the median of its rounds, and how many times as long as each base.
 
-    `unit` is of `median`, `low`, `high` and `values`; `ratios` are medians of the rounds' ratios.
+    `unit` applies to `median`, `low`, `high` and `values`; `ratios` are medians of the rounds' ratios.
     """
 
     name: str
@@ -40,9 +40,9 @@ class Figure(TypedDict):
 
 
 class Verdict(TypedDict):
-    """A goal beside what was measured; `figure` and `met` are None where a side is missing.
+    """A goal beside the measurement; `figure` and `met` are None if a side is missing.
 
-    `against` is who was the closest.
+    `against` is the closest side.
     """
 
     goal: str
@@ -54,14 +54,14 @@ class Verdict(TypedDict):
 
 
 class Gap(TypedDict):
-    """A side that has no figure, and why."""
+    """A side without a figure, and why."""
 
     name: str
     why: str
 
 
 class RowResult(TypedDict):
-    """All that is known of a row."""
+    """All results of a row."""
 
     name: str
     title: str
@@ -72,7 +72,7 @@ class RowResult(TypedDict):
 
 
 class Results(TypedDict):
-    """A whole run of the benchmarks, as `results.json` has it; `load` is the average before it began."""
+    """A whole run of the benchmarks, as `results.json` has it; `load` is the load average before it began."""
 
     machine: dict[str, str]
     load: float
@@ -82,7 +82,7 @@ class Results(TypedDict):
 
 
 def ratio(above: Sequence[float], below: Sequence[float]) -> float | None:
-    """The median of the rounds' ratios: what slows one round down slows both of its sides."""
+    """The median of the rounds' ratios: a disturbance of one round slows both of its sides."""
     pairs = [one / other for one, other in zip(above, below, strict=False) if other > 0]
     return statistics.median(pairs) if pairs else None
 
@@ -90,7 +90,7 @@ def ratio(above: Sequence[float], below: Sequence[float]) -> float | None:
 def figure(
     name: str, unit: str, note: str, bases: Sequence[str], measured: Mapping[str, Sequence[float]]
 ) -> Figure:
-    """The line of one name."""
+    """The line of one side."""
     values = measured[name]
     found = {base: ratio(values, measured[base]) for base in bases if base in measured}
     return Figure(
@@ -106,7 +106,7 @@ def figure(
 
 
 def judge(goal: Goal, measured: Mapping[str, Sequence[float]]) -> Verdict:
-    """Whether the goal is met. It is where every side of it that is here says so, if any is."""
+    """Whether the goal is met, for every side of it that was measured; None if none was."""
     reached, closest = reach(goal, measured)
     met = None
     if reached is not None:
@@ -115,7 +115,7 @@ def judge(goal: Goal, measured: Mapping[str, Sequence[float]]) -> Verdict:
 
 
 def reach(goal: Goal, measured: Mapping[str, Sequence[float]]) -> tuple[float | None, str]:
-    """The figure of a goal, and against whom; None where ours or all of theirs is missing."""
+    """The figure of a goal, and the closest side; None if our figure or all of theirs are missing."""
     if goal.ours not in measured:
         return None, ""
     ours = measured[goal.ours]

@@ -1,4 +1,4 @@
-"""What a task's process costs beside a fork that does nothing: pages that are copied, and time.
+"""What a task's process costs beside a fork that does nothing: copied pages, and time.
 
 `python benchmarks/fork_cost.py` prints, for a process that has imported what the launcher
 imports, the page faults of the child, those of the parent between two forks, and the time of
@@ -51,7 +51,7 @@ def task(directory: str) -> Callable[[], int]:
 
 
 def noop() -> None:
-    """What the task calls."""
+    """The target of the task."""
 
 
 def measure(name: str, start: Callable[[], int]) -> None:
@@ -70,7 +70,7 @@ def measure(name: str, start: Callable[[], int]) -> None:
 
 
 def main() -> None:
-    """Measure in a process that was forked and is set up as the launcher is."""
+    """Measure in a forked process that is set up like the launcher."""
     print(f"{'a fork of what ' + launcher.__name__ + ' imports':<42} {'child':>6} {'parent':>7} {'µs':>6}")
     fork.launcher_pidfd.append(os.pidfd_open(os.getpid()))
     fork.keep_descriptors_private()

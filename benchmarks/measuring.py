@@ -1,4 +1,4 @@
-"""Takes the time of whole commands, round by round, so that a slow minute slows all sides."""
+"""Measures the time of whole commands, round by round, so that a slow minute slows all sides."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from benchmarks.place import Failed, Place
 
-# Of one command. The slowest takes a tenth of it; what takes longer hangs.
+# Timeout of one command, in seconds: ten times what the slowest takes.
 PATIENCE = 600
 
-# What measures a side once: its figures, by name.
+# Measures a side once: its figures, by name.
 Measure = Callable[[], Mapping[str, float]]
 
 
 def seconds(command: Sequence[str], place: Place) -> float:
-    """How long a whole command takes, from before its start until it was waited for.
+    """The time of a whole command, from before its start until it was waited for.
 
-    Raises `Failed` when it ends otherwise than with exit code 0.
+    Raises `Failed` if its exit code is not 0.
     """
     errors = place.path / "stderr"
     with open(errors, "wb") as stderr:
@@ -48,7 +48,7 @@ def seconds(command: Sequence[str], place: Place) -> float:
 def wait(process: subprocess.Popen[bytes]) -> int:
     """The exit code; a command that hangs is killed.
 
-    `wait(timeout=…)` would look for the end every 50 ms, and every figure would be a multiple of that.
+    `wait(timeout=...)` would poll every 50 ms, and every figure would be a multiple of that.
     """
     guard = threading.Timer(PATIENCE, process.kill)
     guard.start()
@@ -61,10 +61,10 @@ def wait(process: subprocess.Popen[bytes]) -> int:
 def interleave(
     sides: Mapping[str, Measure], rounds: int, warm_up: bool
 ) -> tuple[dict[str, list[float]], dict[str, str]]:
-    """Measure all sides in each round; the figures of each, and why a side has none.
+    """Measure all sides in each round; the figures of each side, or why it has none.
 
-    The round that warms up is not counted. Each has an order of its own, so that no side always follows the
-    same one. A side that fails is not tried again, and what it had is left out.
+    The warm-up round does not count. Each round has its own order, so that no side always follows the
+    same one. A side that fails is not tried again, and its figures are dropped.
     """
     measured: dict[str, list[Mapping[str, float]]] = {name: [] for name in sides}
     gaps: dict[str, str] = {}
@@ -83,12 +83,12 @@ def interleave(
 
 
 def by_figure(sides: Sequence[Sequence[Mapping[str, float]]]) -> dict[str, list[float]]:
-    """The values of each figure, one for a round."""
+    """The values of each figure, one per round."""
     return {name: [figures[name] for figures in rounds] for rounds in sides for name in rounds[0]}
 
 
 def shuffled(names: Iterable[str], number: int) -> list[str]:
-    """The names as chance has ordered them, once and for all; of two numbers the second has them reversed."""
+    """The names in a random but fixed order; every second round has them reversed."""
     order = list(names)
     random.Random(number // 2).shuffle(order)
     return order if number % 2 else order[::-1]

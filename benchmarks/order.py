@@ -1,12 +1,12 @@
-"""What the order by earlier durations saves of a run, on random graphs in virtual time.
+"""What ordering by earlier durations saves in a run, on random graphs in virtual time.
 
-`python benchmarks/order.py [GRAPHS] [SEED]` draws so many graphs of each size (default 500):
-layers, anything, forks and joins, chains beside single tasks; 2 to 8 at once; durations
-lognormal, uniform, or few long ones; with and without tokens. For each it prints what the
-longest way first saves against the order of the file, in percent of the run's time, less
-than nothing where it is longer: as the priorities alone would have it, as mprun chooses, and
-that choice where every task takes up to a fifth less or more than it was known to. Then,
-what a choice costs. The graphs are those of the tests (`tests/support/timed_plans.py`).
+`python benchmarks/order.py [GRAPHS] [SEED]` makes so many graphs of each size (default 500):
+layers, arbitrary graphs, forks and joins, chains beside single tasks; 2 to 8 at once; lognormal or
+uniform durations, or few long ones; with and without tokens. For each it prints what the
+critical path first saves against file order, in percent of the run's time, negative if the run is
+longer: with priorities alone, as mprun chooses, and with that choice if every task takes up to a
+fifth less or more than recorded. Then it prints what a choice costs. The graphs are those of the
+tests (`tests/support/timed_plans.py`).
 """
 
 import random
@@ -31,14 +31,14 @@ QUANTILES = {"worst": 0.0, "1%": 0.01, "5%": 0.05, "median": 0.5, "95%": 0.95, "
 
 
 def seconds(made: Plan, durations: dict[str, float]) -> float:
-    """How long the run of a plan takes in virtual time, in seconds."""
+    """The duration of the run of a plan in virtual time, in seconds."""
     rehearsed = simulate(made, estimates(durations))
     assert rehearsed is not None
     return rehearsed.seconds
 
 
 def gains(seed: int, size: int, tokens: bool) -> tuple[float, float, float]:
-    """The shares of a run's time that are saved: by priorities alone, as chosen, as chosen with noise."""
+    """The saved shares of a run's time: by priorities alone, as chosen, as chosen with noise."""
     dice = random.Random(f"{seed} {size} {tokens}")
     made, known = timed_plan(dice, size, tokens=tokens)
     ranked = made.replace(priorities=Priorities(made, estimates(known)))
@@ -62,7 +62,7 @@ def row(label: str, found: tuple[float, ...]) -> None:
 
 
 def cost(tasks: int) -> float:
-    """The CPU time for ranking and choosing, in microseconds a task."""
+    """The CPU time for ranking and choosing, in microseconds per task."""
     made, known = timed_plan(random.Random(tasks), tasks, tokens=False)
     begun = time.process_time()
     prioritized(made, [RunTimings(durations=known, until_ready={})])

@@ -1,4 +1,4 @@
-"""Who takes part: for each the command that does a piece of work, and what it does less than mprun."""
+"""The peers: for each, the command for a piece of work, and what it does less than mprun."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pathlib import Path
 
 from benchmarks.place import Place
 
-# A command for so many tasks; it writes the files that the command reads.
+# The command for a number of tasks; writes the files that the command reads.
 Maker = Callable[[Place, int], list[str]]
 
 OURS = "mprun"
@@ -27,7 +27,7 @@ CHAIN = "start-and-join script"
 
 
 class Work(Enum):
-    """What a peer may be asked to do."""
+    """The work for a peer."""
 
     ONE = "one task, in whatever way takes the peer the least"
     MANY = "tasks that do nothing, two at a time"
@@ -36,7 +36,7 @@ class Work(Enum):
 
 
 class Kind(Enum):
-    """What sort of thing a peer is."""
+    """The kind of a peer."""
 
     OURS = "mprun"
     SCRIPT = "written by hand"
@@ -47,10 +47,10 @@ class Kind(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Peer:
-    """One of the table; `fresh` and `records` say what it does for each task.
+    """A peer; `fresh` and `records` say what it does for each task.
 
-    `package` is a distribution in this environment, `program` a command on the PATH that says its version; a
-    peer with neither is there where Python is. `slow` ones are given fewer tasks.
+    `package` is a distribution in this environment, `program` a command on the PATH;
+    one with neither needs only Python. `slow` ones get fewer tasks.
     """
 
     name: str
@@ -63,7 +63,7 @@ class Peer:
     slow: bool = False
 
     def version(self) -> str | None:
-        """The version that is here, None where there is none."""
+        """The installed version, or None."""
         if self.package:
             return version_of_package(self.package)
         if self.program:
@@ -71,7 +71,7 @@ class Peer:
         return platform.python_version()
 
     def less(self) -> str:
-        """What it does less than the others, in words; "" where each task is a process of its own."""
+        """What it does less than the others, in words; "" if each task is a process of its own."""
         if self.fresh:
             return ""
         if self.name == NOTHING:
@@ -80,7 +80,7 @@ class Peer:
 
 
 def version_of_package(name: str) -> str | None:
-    """The version of a distribution that is installed beside this Python."""
+    """The version of a distribution in this environment."""
     try:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
@@ -89,7 +89,7 @@ def version_of_package(name: str) -> str | None:
 
 @cache
 def version_of_program(name: str) -> str | None:
-    """What a program says of itself, as far as it is a number."""
+    """The version number that a program prints."""
     if shutil.which(name) is None:
         return None
     said = subprocess.run([name, "--version"], capture_output=True, text=True, check=False).stdout
@@ -113,12 +113,12 @@ def matrix(module: str) -> Maker:
 
 
 def one_task(place: Place, count: int) -> list[str]:
-    """The smallest job there is."""
+    """The smallest possible job."""
     return place.mprun(place.write("one.yaml", "tasks:\n  - target: noop:noop\n"))
 
 
 def task_after_task(place: Place, count: int) -> list[str]:
-    """A job of tasks each of which depends on the one before."""
+    """A job in which each task depends on the one before."""
     tasks = ["  - {name: t0, target: noop:noop}\n"]
     tasks += [f"  - {{name: t{n}, target: noop:noop, depends_on: t{n - 1}}}\n" for n in range(1, count)]
     return place.mprun(place.write(f"chain-{count}.yaml", "tasks:\n" + "".join(tasks)))
@@ -134,7 +134,7 @@ def script(*arguments: str) -> Maker:
 
 
 def beside(name: str, *arguments: str) -> Maker:
-    """A peer's own command, which is installed beside this Python."""
+    """A peer's own command, from this environment."""
 
     def make(place: Place, count: int) -> list[str]:
         command = str(Path(place.python).with_name(name))
@@ -150,7 +150,7 @@ def honcho(place: Place, count: int) -> list[str]:
 
 
 def parallel(program: str) -> Maker:
-    """GNU parallel, a line of its input for each task."""
+    """GNU parallel, with one input line per task."""
 
     def make(place: Place, count: int) -> list[str]:
         return ["parallel", "--will-cite", "-j2", "-a", items(place, count), place.python, program]
@@ -159,7 +159,7 @@ def parallel(program: str) -> Maker:
 
 
 def xargs(program: str) -> Maker:
-    """The program xargs, an argument for each task."""
+    """xargs, with one argument per task."""
 
     def make(place: Place, count: int) -> list[str]:
         return ["xargs", "-a", items(place, count), "-n1", "-P2", place.python, program]
@@ -168,7 +168,7 @@ def xargs(program: str) -> Maker:
 
 
 def items(place: Place, count: int) -> str:
-    """A file with so many lines."""
+    """A file with `count` lines."""
     return place.write(f"items-{count}", "".join(f"{n}\n" for n in range(count)))
 
 
@@ -329,10 +329,10 @@ PEERS = (
     ),
 )
 
-# They start a Python for each task, as whoever gives them a target of Python must.
+# They start a Python for each task, because that is the only way to give them a Python target.
 ANEW = tuple(peer for peer in PEERS if peer.kind is Kind.TOOL or peer.name == "doit, a command a task")
 
 
 def that_can(work: Work) -> list[Peer]:
-    """The peers that do this work, mprun first."""
+    """The peers that can do this work, mprun first."""
     return [peer for peer in PEERS if work in peer.commands]

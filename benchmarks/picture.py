@@ -12,7 +12,7 @@ from benchmarks.table import number
 WIDTH, LEFT, RIGHT = 880, 336, 690
 MARGIN, BAR, STEP = 28, 14, 22
 
-# The card has a ground of its own: a page's colours need not be those that its reader's system prefers.
+# The card has a background of its own, because the colours of the page may differ from those of the system.
 STYLE = """\
 text { font: 13px system-ui, "Segoe UI", "DejaVu Sans", Helvetica, Arial, sans-serif; fill: #1f2328 }
 .card { fill: #ffffff; stroke: #d1d9e0 }
@@ -44,13 +44,13 @@ HATCH = (
 )
 
 
-# The rows that are drawn; those whose figures lie far apart on a logarithmic axis.
+# The drawn rows; with a logarithmic axis if their figures lie far apart.
 PANELS = ("start-up", "tasks")
 LOGARITHMIC = ("tasks",)
 
 
 def draw(results: Results) -> str:
-    """The whole picture; a panel whose row was not measured is left out."""
+    """The whole picture; without panels for rows that were not measured."""
     parts: list[str] = []
     top = MARGIN
     for row in panels(results):
@@ -69,12 +69,12 @@ def draw(results: Results) -> str:
 
 
 def panels(results: Results) -> list[RowResult]:
-    """The rows that are drawn and were measured."""
+    """The rows to draw that were measured."""
     return [row for row in results["rows"] if row["name"] in PANELS and row["figures"]]
 
 
 def height(figures: list[Figure]) -> int:
-    """What a panel takes: title, bars, axis, and air below."""
+    """The height of a panel: title, bars, axis, and space below."""
     return 34 + STEP * len(figures) + 44
 
 
@@ -97,7 +97,7 @@ def panel_at(top: float, row: RowResult) -> Iterator[str]:
 
 
 def bar(top: float, figure: Figure, scale: Callable[[float], float], ours: Figure | None) -> Iterator[str]:
-    """A line of a panel: name, bar, figure, and how many times mprun's."""
+    """A line of a panel: name, bar, figure, and multiple of mprun's."""
     kind = "ours" if figure is ours else "less" if "does less" in figure["note"] else ""
     end = scale(figure["median"])
     yield text(LEFT - 10, top + 11, plain(figure["name"]), kind, "end")
@@ -112,7 +112,7 @@ def bar(top: float, figure: Figure, scale: Callable[[float], float], ours: Figur
 
 
 def axis(figures: list[Figure], logarithmic: bool) -> tuple[Callable[[float], float], list[float]]:
-    """Where a value lies, in pixels, and the values that are marked."""
+    """The position of a value, in pixels, and the values to mark."""
     most = max(figure["median"] for figure in figures)
     if not logarithmic:
         step = round_step(most / 5)
@@ -126,13 +126,13 @@ def axis(figures: list[Figure], logarithmic: bool) -> tuple[Callable[[float], fl
 
 
 def round_step(rough: float) -> float:
-    """The next of 1, 2, 5, 10, … above."""
+    """The next of 1, 2, 5, 10, ... above."""
     power = 10.0 ** math.floor(math.log10(rough))
     return next(digit * power for digit in (1, 2, 5, 10) if digit * power >= rough)
 
 
 def legend(top: float, results: Results) -> Iterator[str]:
-    """What the hatched bars are, and where it was measured."""
+    """What the hatched bars mean, and the machine."""
     yield f'<rect class="less bar" x="{MARGIN}" y="{top}" width="26" height="{BAR}" rx="2"/>'
     yield text(
         MARGIN + 34,
@@ -146,7 +146,7 @@ def legend(top: float, results: Results) -> Iterator[str]:
 
 
 def spoken(results: Results) -> str:
-    """The picture in words, for who does not see it."""
+    """The picture in words, for screen readers."""
     return ". ".join(
         f"{title(row)}: " + ", ".join(map(figure_in_words, row["figures"])) for row in panels(results)
     )
@@ -163,7 +163,7 @@ def figure_in_words(figure: Figure) -> str:
 
 
 def plain(name: str) -> str:
-    """A name without the marks of code."""
+    """A name without backticks."""
     return name.replace("`", "")
 
 

@@ -15,11 +15,11 @@ PROGRAMS = Path(__file__).with_name("programs")
 
 
 class Failed(Exception):
-    """A side that did not do what it was there for; its figure would mean nothing."""
+    """A side that did not do its work; its figure would mean nothing."""
 
 
 class Place:
-    """A directory for programs, job files and what the sides leave, which `tidy` takes away again."""
+    """A directory for programs, job files and what the sides leave, which `tidy` removes."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -27,7 +27,7 @@ class Place:
         self.environment = environment()
         for program in PROGRAMS.glob("[!_]*.py"):
             shutil.copy(program, path)
-        # No side shall pay for compiling: not the scripts, not mprun. pip has compiled the peers.
+        # No side should pay for compiling: not the scripts, not mprun. pip has compiled the peers.
         compileall.compile_dir(path, quiet=1)
         compileall.compile_dir(ROOT / "mprun", quiet=1)
         self.belongings = {path / name for name in os.listdir(path)}
@@ -39,10 +39,10 @@ class Place:
         return name
 
     def tidy(self) -> None:
-        """Put away what a run has left, records too, so that each begins with nothing.
+        """Move away what a run has left, records too, so that each run begins with nothing.
 
-        It is removed with all else at the end: where a thousand files have just been removed, ext4
-        takes half a millisecond for each new one, as it looks for a number that was not in use of late.
+        It is removed with the directory at the end: after a thousand files were removed, ext4 takes half a
+        millisecond for each new one, because it looks for an inode number that was not used recently.
         """
         left = set(self.path.iterdir()) - self.belongings
         if left:
@@ -52,16 +52,16 @@ class Place:
                 path.rename(away / path.name)
 
     def mprun(self, *arguments: str) -> list[str]:
-        """A command line of mprun, as it is installed beside this Python, else by `-m`."""
+        """A command line of mprun, as installed in this environment, or else by `-m`."""
         script = Path(self.python).with_name("mprun")
         installed = script.exists() and "PYTHONPATH" not in self.environment
         return [*([str(script)] if installed else [self.python, "-m", "mprun"]), *arguments]
 
 
 def environment() -> dict[str, str]:
-    """This one without what would change what a Python or mprun does.
+    """This environment without variables that change what Python or mprun does.
 
-    `PYTHONPATH` is set only where this checkout's mprun is not the one that is installed.
+    `PYTHONPATH` is set only if this checkout's mprun is not the installed one.
     """
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "MPRUN_"))}
     found = subprocess.run(

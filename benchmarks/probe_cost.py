@@ -1,6 +1,6 @@
-"""What it costs to ask 100 tasks every 100 ms whether they are ready: CPU time in % of one core.
+"""What it costs to probe 100 tasks every 100 ms: CPU time in % of one core.
 
-`PYTHONPATH=. python benchmarks/probe_cost.py` asks what never is, for five seconds of each kind.
+`PYTHONPATH=. python benchmarks/probe_cost.py` probes tasks that are never ready, five seconds per kind.
 """
 
 import os
@@ -17,7 +17,7 @@ SECONDS = 5
 
 
 def answer(server: socket.socket, status: bytes) -> None:
-    """Serve one status for ever."""
+    """Serve one status until killed."""
     while True:
         connection = server.accept()[0]
         connection.recv(4096)
@@ -26,7 +26,7 @@ def answer(server: socket.socket, status: bytes) -> None:
 
 
 def share(ready: Ready, log: str = "") -> float:
-    """The share of one core that the asking takes, in %."""
+    """The share of one core that probing takes, in %."""
     prober = Prober()
     for number in range(COUNT):
         prober.watch((number, 1), ready, log, None, os.getpid())
@@ -50,7 +50,7 @@ def main() -> None:
         print(f"log   {share(Ready(kind='log', what='^ready'), log.name):5.1f} %")
         print(f"tcp   {share(Ready(kind='tcp', what=str(port))):5.1f} %  refused, at both addresses")
         print(f"http  {share(Ready(kind='http', what=f'http://127.0.0.1:{port}/')):5.1f} %  refused")
-    # Served by another process, whose time is not counted.
+    # Another process serves it, and its time does not count.
     server = socket.create_server(("127.0.0.1", 0), backlog=200)
     child = os.fork()
     if child == 0:

@@ -1,4 +1,4 @@
-"""What is measured: each row with its sides, its sizes and its goals."""
+"""The measured rows, each with its sides, its sizes and its goals."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ BY_LINE = "straight to files, line by line"
 class Sizes:
     """How much of each.
 
-    `seconds` is how long the sleepers are looked at, `starts` how many rounds of start-up go into one: it
-    takes the least, and chance changes it most.
+    `seconds` is how long the sleepers are watched. `starts` is how many rounds of start-up count as one,
+    because it is the shortest and varies most.
     """
 
     tasks: int = 1_000
@@ -56,11 +56,10 @@ QUICK = Sizes(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One of the table: sides that are measured in turn, figures in `unit`, goals.
+    """A row of the table: sides that are measured in turn, figures in `unit`, goals.
 
-    A figure is named like its side, unless `units` names others that a side has. `bases` are the sides of
-    which the others are multiples. `repeat` makes so many rounds of each, `rounds` is the most that are
-    worth their time.
+    A figure has the name of its side, unless `units` names others. `bases` are the sides of which the
+    others are multiples. `repeat` multiplies the rounds, `rounds` is their maximum.
     """
 
     name: str
@@ -77,7 +76,7 @@ class Row:
 
 
 def measure(row: Row, rounds: int) -> RowResult:
-    """Go the rounds of one row."""
+    """Run the rounds of one row."""
     missing = {peer.name: "not here" for peer in peers.PEERS if peer.version() is None}
     sides = {name: side for name, side in row.sides.items() if name not in missing}
     measured, failed = interleave(sides, min(rounds * row.repeat, row.rounds), row.warm_up and rounds > 1)
@@ -98,10 +97,10 @@ def measure(row: Row, rounds: int) -> RowResult:
 
 
 def cost(peer: Peer, work: Work, place: Place, total: int, count: int) -> Measure:
-    """Milliseconds a task of `total` tasks.
+    """Milliseconds per task, for `total` tasks.
 
-    A slow peer is given `count` of them. What one task takes, its start-up included, and what each further
-    one adds to that, say what `total` would take; with `count` equal to `total` that is what was measured.
+    A slow peer gets `count` of them. The time of one task, with start-up, and what each further task adds
+    give the time of `total`; if `count` equals `total`, that is the measured time.
     """
     make = peer.commands[work]
 
@@ -116,21 +115,21 @@ def cost(peer: Peer, work: Work, place: Place, total: int, count: int) -> Measur
 
 
 def costs(work: Work, place: Place, total: int, fewer: int, among: Sequence[Peer]) -> dict[str, Measure]:
-    """Each peer with so many tasks, the slow ones with fewer."""
+    """Each peer with `total` tasks, slow ones with fewer."""
     return {
         peer.name: cost(peer, work, place, total, min(fewer, total) if peer.slow else total) for peer in among
     }
 
 
 def notes(among: Sequence[Peer], fewer: int = 0) -> dict[str, str]:
-    """What is said beside those that do less than start a process for each task, or more, or fewer."""
+    """The notes on peers that do less than start a process for each task, or get fewer tasks."""
     said = {peer.name: f"{peer.less()}: does less" for peer in among if peer.less()}
     said |= {peer.name: f"reckoned from {fewer}" for peer in among if peer.slow and fewer}
     return said | {peer.name: "keeps a log and a record" for peer in among if peer.records}
 
 
 def start_up(place: Place, sizes: Sizes) -> Row:
-    """One task that does nothing, the whole command."""
+    """One task that does nothing, as a whole command."""
     among = peers.that_can(Work.ONE)
     runners = tuple(peer.name for peer in among if peer.kind is Kind.RUNNER)
     return Row(
@@ -149,7 +148,7 @@ def start_up(place: Place, sizes: Sizes) -> Row:
 
 
 def throughput(place: Place, sizes: Sizes) -> Row:
-    """Tasks that do nothing, against everyone."""
+    """Tasks that do nothing, beside all peers."""
     among = peers.that_can(Work.MANY)
     anew = tuple(peer.name for peer in peers.ANEW)
     return Row(
@@ -166,7 +165,7 @@ def throughput(place: Place, sizes: Sizes) -> Row:
 
 
 def goals_of_throughput() -> tuple[Goal, ...]:
-    """What holds for a thousand and for ten thousand."""
+    """The goals for a thousand and for ten thousand."""
     return (
         Goal(text="at least 1.5 × the tasks a second of the `Process` loop", against=(LOOP,), least=1.5),
         Goal(text="at least 0.25 of the bare fork loop", against=(FORKS,), least=0.25),
@@ -174,7 +173,7 @@ def goals_of_throughput() -> tuple[Goal, ...]:
 
 
 def more_throughput(place: Place, sizes: Sizes) -> Row:
-    """Ten times as many, against the fastest."""
+    """Ten times as many, beside the fastest."""
     among = [peer for peer in peers.that_can(Work.MANY) if peer.name in (OURS, LOOP, FORKS)]
     return Row(
         name="many-tasks",
@@ -188,7 +187,7 @@ def more_throughput(place: Place, sizes: Sizes) -> Row:
 
 
 def chain(place: Place, sizes: Sizes) -> Row:
-    """Each task waits for the one before it."""
+    """Each task depends on the one before it."""
     return Row(
         name="chain",
         title=f"a chain of {sizes.chain:,} no-op tasks",
@@ -216,7 +215,7 @@ def heavy(place: Place, sizes: Sizes) -> Row:
 
 
 def planned(place: Place, sizes: Sizes) -> Row:
-    """`mprun plan` of a matrix; memory is the peak of this many less the peak of one instance."""
+    """`mprun plan` of a matrix; memory is the peak above that of one instance."""
     one, many = (plan_of(place, count) for count in (1, sizes.planned))
 
     def once() -> Mapping[str, float]:
@@ -241,7 +240,7 @@ def planned(place: Place, sizes: Sizes) -> Row:
 
 
 def plan_of(place: Place, count: int) -> list[str]:
-    """The command that plans a matrix of so many instances."""
+    """The command that plans a matrix of `count` instances."""
     job = f"tasks:\n  - target: noop:noop\n    matrix: {{n: {peers.numbers(count)}}}\n"
     return place.mprun("plan", place.write(f"plan-{count}.yaml", job))
 
@@ -275,7 +274,7 @@ def flood(place: Place, sizes: Sizes) -> Row:
 
 
 def whole(name: str, command: Sequence[str], place: Place) -> Measure:
-    """Seconds that a command takes."""
+    """The time of a command, in seconds."""
     return lambda: {name: seconds(command, place)}
 
 
@@ -317,7 +316,7 @@ def idle(place: Place, sizes: Sizes) -> Row:
 
 
 def long(place: Place, sizes: Sizes) -> Row:
-    """As many tasks as a run may have, beside a hundredth of them, net of start-up; only with --long."""
+    """A very large run beside one of a hundredth of its size, net of start-up; only with --long."""
     make = peers.matrix("noop")
     one, few, many = (make(place, count) for count in (1, sizes.long // 100, sizes.long))
     fewer, all_of_them = f"{sizes.long // 100:,} tasks", f"{sizes.long:,} tasks"

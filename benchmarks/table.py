@@ -1,4 +1,4 @@
-"""Shows results as text: a block for each row, with its goals below."""
+"""Shows results as text: a block per row, with its goals below."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ WIDTH = 46
 
 
 def lines(results: Results) -> Iterator[str]:
-    """The whole table, and at its end the goals that are not met."""
+    """The whole table, with the missed goals at the end."""
     yield from head(results["machine"], results["load"])
     for row in results["rows"]:
         yield ""
@@ -20,12 +20,12 @@ def lines(results: Results) -> Iterator[str]:
 
 
 def head(machine: dict[str, str], load: float) -> Iterator[str]:
-    """Where it was measured, and whether that was fit for it."""
+    """The machine, and whether it was quiet enough."""
     yield ", ".join(machine.values())
     if load > 0.5:
         # Each of mprun's tasks has a session of its own, and Linux shares a busy core by session
         # (sched(7), autogroup): beside other work they get more than a script's processes do.
-        yield f"warning: load {load:.1f}: other work is under way, and the ratios are not fair"
+        yield f"warning: load {load:.1f}: the machine has other work to do, and the ratios are not fair"
 
 
 def lines_of_row(row: RowResult) -> Iterator[str]:
@@ -63,14 +63,14 @@ def line(figure: Figure, bases: list[str]) -> str:
 
 
 def goal(verdict: Verdict) -> str:
-    """A goal, and how it stands."""
+    """A goal, and whether it is met."""
     words = {True: "met", False: "NOT MET", None: "not measured"}[verdict["met"]]
     against = f" (beside {verdict['against']})" if verdict["against"] else ""
     return f"{words + ':':<14}{verdict['goal']}: {shown(verdict['figure'])}{against}"
 
 
 def summary(results: Results) -> Iterator[str]:
-    """How many goals are met, and each that is not."""
+    """The number of goals that are met, and each one that is not."""
     goals = [(row["name"], verdict) for row in results["rows"] for verdict in row["goals"]]
     yield f"{sum(verdict['met'] is True for _, verdict in goals)} of {len(goals)} goals met"
     for name, verdict in goals:
@@ -84,7 +84,7 @@ def shown(figure: float | None) -> str:
 
 
 def number(value: float) -> str:
-    """Three digits that count, and no fewer than what stands before the point."""
+    """Three significant digits, and never fewer than before the decimal point."""
     if abs(value) >= 100:
         return f"{value:,.0f}"
     return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"

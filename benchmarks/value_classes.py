@@ -1,6 +1,6 @@
 """What it costs to define thirty frozen value classes: dataclasses beside mprun's own `Frozen`.
 
-And what it costs to create a hundred thousand values with fourteen fields, with and without `compile_init`.
+Also, what it costs to create a hundred thousand values with fourteen fields, with and without `compile_init`.
 `python benchmarks/value_classes.py` runs each in a new Python and prints medians in ms.
 """
 

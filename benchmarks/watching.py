@@ -1,7 +1,7 @@
-"""Looks at a run of mprun from outside: the memory and the CPU time of engine and launcher.
+"""Watches a run of mprun from outside: memory and CPU time of engine and launcher.
 
-Both are the kernel's own counts of /proc (Linux): VmHWM is the most that a process had in memory at once;
-pages that engine and launcher share count for both. Tasks are not counted: they are not mprun's.
+Both come from the kernel's counts in /proc (Linux): VmHWM is the peak memory of a process;
+pages that engine and launcher share count for both. Tasks do not count: they are not mprun's.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ MB = 1e6
 
 @contextmanager
 def started(command: Sequence[str], place: Place) -> Iterator[subprocess.Popen[bytes]]:
-    """A command in the place; whatever happens, it is over and its files are gone afterwards."""
+    """A command in the place; in any case, it has ended and its files are gone afterwards."""
     if not Path("/proc/self/schedstat").exists():
-        raise Failed("there is no /proc to look at")
+        raise Failed("this machine has no /proc")
     process = subprocess.Popen(
         command,
         cwd=place.path,
@@ -45,7 +45,7 @@ def started(command: Sequence[str], place: Place) -> Iterator[subprocess.Popen[b
 
 
 def events(place: Place) -> list[dict[str, Any]]:
-    """What the record of the only run there says by now; its last line may be half written."""
+    """The events of the only run so far; the last line may be incomplete."""
     lines = [
         line
         for path in place.path.glob(".mprun/runs/*/events.jsonl")
@@ -55,7 +55,7 @@ def events(place: Place) -> list[dict[str, Any]]:
 
 
 def processes_of(run: subprocess.Popen[bytes], place: Place) -> tuple[int, int]:
-    """The pids of engine and launcher, as soon as the record has them."""
+    """The pids of engine and launcher, once the record has them."""
     while run.poll() is None:
         for event in events(place)[:1]:
             return event["pid"], event["main_pid"]
@@ -64,7 +64,7 @@ def processes_of(run: subprocess.Popen[bytes], place: Place) -> tuple[int, int]:
 
 
 def peak(pid: int) -> float | None:
-    """The most memory that a process had so far, in MB; None when it has ended."""
+    """The peak memory of a process so far, in MB; None if it has ended."""
     try:
         found = re.search(r"^VmHWM:\s+([0-9]+) kB$", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
     except OSError:
@@ -75,7 +75,7 @@ def peak(pid: int) -> float | None:
 def peaks(run: subprocess.Popen[bytes], pids: Sequence[int], pause: float) -> list[float]:
     """The peak of each process, in MB: read every `pause` seconds until the run is over.
 
-    A peak never falls, so that the last reading has it all but for what came in the last pause.
+    A peak never falls, so the last reading misses only the last pause.
     """
     last = [0.0] * len(pids)
     while run.poll() is None:
@@ -87,13 +87,13 @@ def peaks(run: subprocess.Popen[bytes], pids: Sequence[int], pause: float) -> li
 
 
 def cpu(pid: int) -> float:
-    """The CPU time of a process by now, in seconds, all of its threads together."""
+    """The CPU time of a process and all its threads so far, in seconds."""
     threads = Path(f"/proc/{pid}/task").glob("*/schedstat")
     return sum(int(thread.read_text().split()[0]) for thread in threads) / 1e9
 
 
 def watch_run(command: Sequence[str], place: Place, pause: float = 0.001) -> tuple[float, float, float]:
-    """Seconds that a run takes, and the peaks of engine and launcher over all of it, in MB."""
+    """The time of a run in seconds, and the peaks of engine and launcher in MB."""
     begun = time.perf_counter()
     with started(command, place) as run:
         engine, launcher = peaks(run, processes_of(run, place), pause)
@@ -101,7 +101,7 @@ def watch_run(command: Sequence[str], place: Place, pause: float = 0.001) -> tup
 
 
 def watch_command(command: Sequence[str], place: Place) -> tuple[float, float]:
-    """Seconds that a command takes, and its peak, in MB."""
+    """The time of a command in seconds, and its peak memory in MB."""
     begun = time.perf_counter()
     with started(command, place) as run:
         (most,) = peaks(run, [run.pid], 0.002)
@@ -116,7 +116,7 @@ def cpu_of_sleep(command: Sequence[str], place: Place, tasks: int, window: float
             if run.poll() is not None:
                 raise Failed(f"exit code {run.returncode} before all tasks were started")
             time.sleep(0.05)
-        # What the starts have left to do is over soon.
+        # Work left from the starts ends soon.
         time.sleep(window / 5)
         begun, used = time.perf_counter(), sum(map(cpu, pids))
         time.sleep(window)

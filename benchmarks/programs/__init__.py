@@ -1,1 +1,1 @@
-"""The programs that the peers run: each is copied beside the targets and started as a script."""
+"""The programs of the peers: each is copied beside the targets and started as a script."""

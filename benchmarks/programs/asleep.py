@@ -1,10 +1,10 @@
-"""The tasks that sleep: one until it was looked at, one until it is ended."""
+"""Two tasks that sleep: one for a moment, one until it is ended."""
 
 import time
 
 
 def nap() -> None:
-    """Sleep for as long as it takes to find the processes that are measured."""
+    """Sleep long enough to find the processes to measure."""
     time.sleep(0.3)
 
 

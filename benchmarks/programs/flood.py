@@ -2,6 +2,6 @@
 
 
 def flood(lines: int) -> None:
-    """Print them as any program would."""
+    """Print the lines as any program would."""
     for _ in range(lines):
         print("a short line")

@@ -4,7 +4,7 @@ import numpy
 
 
 def noop(_: object = None) -> None:
-    """Look at the library, and do nothing with it."""
+    """Use the library, and do nothing else."""
     assert numpy.pi
 
 

@@ -1,4 +1,4 @@
-"""The loop that one would write: COUNT processes of MODULE's noop, two at a time, by METHOD."""
+"""A hand-written loop: COUNT processes of MODULE's noop, two at a time, by METHOD."""
 
 import importlib
 import multiprocessing

@@ -7,7 +7,7 @@ from noop import noop
 
 
 class Noop(luigi.Task):
-    """One of them; it has no output, so it was never done before."""
+    """A task without output, so that luigi never takes it as done."""
 
     number = luigi.IntParameter()
 

@@ -2,7 +2,7 @@
 
 
 def noop(_: object = None) -> None:
-    """Do nothing; what a pool maps it over is not looked at."""
+    """Do nothing; the argument is for pools."""
 
 
 if __name__ == "__main__":

@@ -5,4 +5,4 @@ import nox
 
 @nox.session(venv_backend="none")
 def one(_: nox.Session) -> None:
-    """Do nothing: what stands beside this file could not be imported here."""
+    """Do nothing: modules beside this file cannot be imported here."""

@@ -1,10 +1,10 @@
-"""How far mprun can be relied on: what GOALS and docs/faults.md promise, measured with real processes.
+"""How reliable mprun is: the promises of docs/faults.md, measured with real processes.
 
 `make reliability` from a clone, or `python benchmarks/reliability` with a Python that mprun is
-installed in; Linux only. `--only kills,chaos --rounds 10000 --jobs 3` goes as many trials of
-these two; without `--rounds` each measure goes a few. A defect is told at once, with the
-directory that shows it, which is kept, and the options that go its trial again with the same
-dice. The commands below the table go all of them again.
+installed in; Linux only. `--only kills,chaos --rounds 10000 --jobs 3` runs as many trials of
+these two; without `--rounds`, each measure runs a few. A defect is reported at once, with the
+directory that shows it, which is kept, and the options that repeat its trial with the same
+random numbers. The commands below the table repeat all trials.
 """
 
 import argparse
@@ -19,16 +19,16 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-# In this order: what waits first, what fills the machine last.
+# In this order: measures that wait first, those that load the machine last.
 MEASURES = ("kills", "chaos", "ends", "flood", "hostile", "timeouts", "stops", "leftovers")
 
 
 def main() -> int:
-    """Measure, print the table, and write it as JSON; 1 where a figure does not hold."""
+    """Measure, print the table, and write it as JSON; 1 if a figure does not hold."""
     options = _options()
     if sys.platform != "linux":
         sys.exit("reliability: /proc, pidfds and subreapers are Linux's")
-    # The tests and this command go the same rounds.
+    # The tests and this command run the same rounds.
     sys.path.insert(0, str(ROOT / "tests"))
     from rounds import Rounds
     from seen import as_json, table
@@ -43,7 +43,7 @@ def main() -> int:
         try:
             seen = rounds.go(options.first, count, options.jobs, options.seconds)
         except KeyboardInterrupt:
-            # Of those that were gone, what they have shown.
+            # The results of the trials that ran.
             options.only, seen = (), rounds.seen
         command = f"make reliability ARGS={shlex.quote(_arguments(name, seen.trials, options))}"
         rows += [

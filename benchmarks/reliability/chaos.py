@@ -1,4 +1,4 @@
-"""The record of random runs, killed or out of disk at every failpoint and at random moments, and resumed."""
+"""The records of random runs, killed or out of disk space at failpoints and random moments, and resumed."""
 
 import random
 from pathlib import Path

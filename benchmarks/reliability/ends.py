@@ -10,9 +10,9 @@ from seen import Figure, Seen, none_of
 from support.runs import mprun, write
 
 TRIALS = 3000
-# Of one job; spawn starts a whole Python for each.
+# Trials per job; spawn starts a whole Python for each.
 BATCH = 500
-# For one job, in seconds.
+# Timeout of one job, in seconds.
 PATIENCE = 900
 METHODS = ("fork", "forkserver", "fork", "forkserver", "spawn")
 WORK = """\
@@ -35,7 +35,7 @@ WORK = """\
     def call():
         return 1
 """
-# Those that end a process that does nothing about them.
+# Signals that end a process that does not handle them.
 FATAL = sorted(
     set(signal.valid_signals())
     - {
@@ -52,7 +52,7 @@ FATAL = sorted(
 
 
 def random_end(dice: random.Random) -> tuple[dict[str, object], int]:
-    """A task without its name, and the code with which it ends: of a signal, minus its number."""
+    """A task without its name, and its exit code; for a signal, minus its number."""
     kind = dice.choice(
         ["leave", "leave", "leave_at_once", "be_killed", "be_killed", "fail", "call", "exit", "kill"]
     )
@@ -67,7 +67,7 @@ def random_end(dice: random.Random) -> tuple[dict[str, object], int]:
     if kind in ("fail", "call"):
         return {"target": f"work:{kind}"}, int(kind == "fail")
     if kind == "leave":
-        # What has no room in a status: its lower eight bits, and never 0.
+        # Codes that do not fit into a status: their lower eight bits, but never 0.
         code = dice.choice([code, code, 256 + code, -code, 256])
         return {"target": "work:leave", "args": [code]}, code & 255 or int(code != 0)
     return {"target": f"work:{kind}", "args": [code]}, code

@@ -1,4 +1,4 @@
-"""Two tasks that print a million and a half lines each: what the engine holds of it, and whole logs."""
+"""Two tasks that print a million and a half lines each: memory of the engine, and complete logs."""
 
 import hashlib
 import os
@@ -18,7 +18,7 @@ WORK = """\
     import hashlib, os, sys, time
 
     def flood(name, lines):
-        # Lines of many lengths, none like another; what was printed is told by its hash.
+        # Lines of many lengths, all different; the output is compared by its hash.
         digest = hashlib.sha256()
         for first in range(0, lines, 1000):
             numbers = range(first, min(first + 1000, lines))
@@ -55,7 +55,7 @@ def play(directory: Path, numbers: range, dice: random.Random) -> Seen:
 
     reader = threading.Thread(target=read)
     reader.start()
-    # The reader ends with the engine, should not all of it come.
+    # The reader ends with the engine, if something is missing.
     while not complete.wait(0.1) and reader.is_alive():
         pass
     for name, pid in (("engine", engine.pid), ("launcher", _launcher_of(engine.pid))):

@@ -1,7 +1,7 @@
-"""Generated job files, hostile or merely wrong: how soon they are refused, and that no traceback says so.
+"""Generated job files, hostile or merely wrong: how soon they are refused, and without a traceback.
 
 A batch is read in one process of its own, which is this file run as a program, so that a
-file that hangs or crashes it is known; one file of each batch goes through the command.
+file that hangs or crashes it is found; one file of each batch goes through the command.
 """
 
 import contextlib
@@ -18,11 +18,11 @@ ROOT = Path(__file__).parents[2]
 TRIALS = 2000
 BATCH = 200
 MOST_BYTES = 1 << 20
-# Of a process that reads one.
+# Limits of a process that reads one file.
 MOST_MEMORY = 128_000_000
-# Nobody waits for one batch longer than this, in seconds.
+# Timeout of one batch, in seconds.
 PATIENCE = 300
-# What means something in YAML, in references or in names.
+# Text with a meaning in YAML, in references or in names.
 SHARP = [
     *"{}[]&*!|>%@`:,#?-'\"\\\t\n\0\x1b\x7f",
     *("<<: *a\n", "---\n", "...\n", "!!python/object:os.system ", "&a ", "*a", "? ", "- ", ": ", "~", "no"),
@@ -33,14 +33,14 @@ SHARP = [
 
 
 def corpus() -> list[list[bytes]]:
-    """Job files that are known: the good ones, and the bad."""
+    """The known job files: valid and invalid ones."""
     patterns = (("tests/jobs/valid/*.yaml", "jobs/*.yaml"), ("tests/jobs/invalid/*.yaml",))
     found = [[path for pattern in some for path in sorted(ROOT.glob(pattern))] for some in patterns]
     return [[path.read_bytes() for path in paths] for paths in found]
 
 
 def mutated(text: bytes, dice: random.Random) -> bytes:
-    """A text with a few things cut out, doubled, exchanged or put in."""
+    """A text with a few parts removed, doubled, exchanged or inserted."""
     if dice.random() < 0.6:
         return _with_other_words(text, dice)
     data = bytearray(text)
@@ -51,7 +51,7 @@ def mutated(text: bytes, dice: random.Random) -> bytes:
             case 0:
                 del data[first:last]
             case 1:
-                # This may be most of the text: a hundredfold ten times over would fill any memory.
+                # This may be most of the text: a hundred times, ten times over, would fill any memory.
                 times = min(dice.choice([1, 2, 100]), 1 + MOST_BYTES // (last - first or 1))
                 data[place:place] = data[first:last] * times
             case 2:
@@ -69,7 +69,7 @@ def mutated(text: bytes, dice: random.Random) -> bytes:
 
 
 def _with_other_words(text: bytes, dice: random.Random) -> bytes:
-    """A text that a parser still reads, mostly: some words have changed places, or are others."""
+    """A text that a parser can mostly still read: some words are exchanged or replaced."""
     words = re.findall(rb"[\w.:$*-]+|[^\w.:$*-]+", text) or [b""]
     for _ in range(dice.choice([1, 1, 2, 4])):
         one, other = (2 * dice.randrange(len(words) // 2 or 1) for _ in range(2))
@@ -84,7 +84,7 @@ def _with_other_words(text: bytes, dice: random.Random) -> bytes:
 
 
 def _aliases(room: int) -> bytes:
-    """Levels of which each holds the one before it nine times."""
+    """Levels, each with the level before it nine times."""
     levels = [b"a0: &a0 [x, x, x, x, x, x, x, x, x]"]
     levels += [b"a%d: &a%d [%s]" % (n, n, b", ".join([b"*a%d" % (n - 1)] * 9)) for n in range(1, 12)]
     return b"\n".join(levels) + b"\ntasks: *a11\n"
@@ -126,7 +126,7 @@ def monstrous(dice: random.Random) -> bytes:
 
 
 def hostile_file(known: list[list[bytes]], dice: random.Random) -> bytes:
-    """One file: mostly near to what is right, now and then a monster."""
+    """One file: usually close to a valid one, sometimes a monster."""
     if dice.random() < 0.1:
         return monstrous(dice)[:MOST_BYTES]
     return mutated(dice.choice(dice.choice(known)), dice)[:MOST_BYTES]
@@ -136,7 +136,7 @@ def hostile_file(known: list[list[bytes]], dice: random.Random) -> bytes:
 
 
 def read(seed: str, first: int, count: int) -> None:
-    """Load files here, and say of each what came of it as a line of JSON."""
+    """Load files here, and print the result of each as a line of JSON."""
     from mprun import api
     from mprun.errors import MprunError
 
@@ -158,8 +158,8 @@ def read(seed: str, first: int, count: int) -> None:
 
 
 def _forget_most_memory() -> None:
-    """From now on the peak is that of what comes (proc(5)), not of earlier files or of making this one."""
-    # Where it may not be asked for, the figure is that of all files together.
+    """Reset the peak memory (proc(5)), so that it excludes earlier files and the making of this one."""
+    # If that is not permitted, the figure is that of all files together.
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
 
@@ -202,7 +202,7 @@ def play(directory: Path, numbers: range, dice: random.Random):
 
 
 def _through_the_command(directory, number, seen):
-    """The last file, which lies there, once more, as a user would have it read."""
+    """Read the last file once more, as a user would."""
     from support.runs import mprun
 
     done = mprun("validate", "job.yaml", cwd=directory)

@@ -1,4 +1,4 @@
-"""Survivors of a kill of engine, launcher or both, whose tasks fork twice, hide and hear no signal."""
+"""Survivors of a kill of engine, launcher or both; the tasks fork twice, hide and ignore signals."""
 
 import random
 from itertools import product
@@ -9,9 +9,9 @@ from support.kills import BOUND, Kills
 from support.runs import START_METHODS
 
 TRIALS = 75
-# So many victims lie in one directory when the next start ends what they have left.
+# The number of killed runs in one directory when the next start cleans up.
 BATCH = 5
-# A kill of both is no kill that anybody is left to answer: fewer of them.
+# Fewer kills of both, because only the next start cleans up after them.
 COMBINATIONS = list(product(["engine", "launcher", "engine", "launcher", "both"], START_METHODS))
 
 

@@ -13,14 +13,14 @@ import threading
 from pathlib import Path
 
 TRIALS = 2000
-# Of one job.
+# Tasks per job.
 BATCH = 1000
 METHODS = ("fork", "forkserver", "fork", "forkserver", "fork", "forkserver", "spawn")
 WORK = """\
     import os, signal, subprocess, sys
 
     def call(number):
-        # Now and then one that leaves a process, or is killed.
+        # Sometimes leave a process, or be killed.
         if number % 20 == 0:
             subprocess.Popen(["sleep", "600"], start_new_session=number % 40 == 0)
         if number % 50 == 1:
@@ -30,7 +30,7 @@ WORK = """\
 
 
 def state(directory: str) -> dict[str, object]:
-    """What this process has, and what lies in the directories for temporary things."""
+    """What this process holds, and the files in temporary directories."""
     return {
         "descriptors": len(os.listdir("/proc/self/fd")),
         "threads": threading.active_count(),
@@ -44,7 +44,7 @@ def state(directory: str) -> dict[str, object]:
 
 
 def run_here(method: str) -> None:
-    """Run a small job, then a large one, and say what was there between and afterwards."""
+    """Run a small job, then a large one, and report what was there between them and afterwards."""
     import mprun
 
     for name in ("job_first", "job"):

@@ -1,4 +1,4 @@
-"""Goes rounds, several at once, each batch in a directory of its own, as long as there is time."""
+"""Runs rounds, several at once, each batch in its own directory, until the time is up."""
 
 import random
 import shutil
@@ -13,15 +13,15 @@ from pathlib import Path
 
 from seen import Seen
 
-# Plays these trials in an empty directory: what they have shown.
+# Runs these trials in an empty directory, and returns their results.
 Play = Callable[[Path, range, random.Random], Seen]
 
 
 class Rounds:
     """The trials of one measure: numbers from `first`, in batches, `jobs` of them at once.
 
-    A batch's dice come from the seed, the measure's name and its first number, so that one
-    that showed a defect can be gone again alone. The directory of such a batch is kept.
+    The random numbers of a batch come from the seed, the measure's name and its first number, so that a
+    batch with a defect can be repeated alone. The directory of such a batch is kept.
     """
 
     def __init__(self, name: str, play: Play, batch: int, seed: str, base: Path) -> None:
@@ -31,7 +31,7 @@ class Rounds:
         self.seen = Seen()
 
     def go(self, first: int, count: int, jobs: int, seconds: float) -> Seen:
-        """All that was seen in so many trials, or in so many seconds if that is less."""
+        """The results of `rounds` trials, or of fewer if the time is up."""
         end = time.monotonic() + seconds
         stop = first + count
         batches = (
@@ -44,7 +44,7 @@ class Rounds:
                 for worker in workers:
                     worker.result()
             except BaseException:
-                # Ctrl-C: those that go on come to their end, so that nobody of theirs is left.
+                # Ctrl-C: running batches finish, so that none of their processes is left.
                 self._is_over = True
                 raise
         return self.seen
@@ -63,7 +63,7 @@ class Rounds:
         try:
             seen = self._play(directory, numbers, random.Random(f"{self._seed} {self._name} {start}"))
         except Exception:
-            # No defect of mprun's may be taken for none because it broke the measure.
+            # A defect of mprun that breaks the measure counts as a defect.
             seen = Seen(trials=len(numbers))
             seen.blame(start, "broken", traceback.format_exc())
         for number, kind, details in seen.defects:

@@ -1,4 +1,4 @@
-"""What trials have shown, and the figures that are told of it."""
+"""The results of trials, and their figures."""
 
 import json
 from collections.abc import Iterable
@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Seen:
-    """What some trials have shown.
+    """The results of some trials.
 
-    `values` are what was measured, by name: in seconds where the name says nothing else.
+    `values` are the measurements by name, in seconds unless the name says otherwise.
     Each of `defects` is the number of its trial, the kind, and the details.
     """
 
@@ -24,7 +24,7 @@ class Seen:
         self.defects.append((number, kind, str(details)))
 
     def count(self, *kinds: str) -> int:
-        """How many defects there are of kinds that begin so; all, where none is named."""
+        """The number of defects whose kind begins with one of these words; all if none is given."""
         return sum(kind.startswith(kinds) for _, kind, _ in self.defects) if kinds else len(self.defects)
 
     def merge(self, other: "Seen") -> None:
@@ -36,7 +36,7 @@ class Seen:
 
 @dataclass
 class Figure:
-    """One line of the table; `holds` is None where there is no goal."""
+    """One line of the table; `holds` is None without a goal."""
 
     name: str
     goal: str
@@ -46,7 +46,7 @@ class Figure:
 
 
 def none_of(name: str, seen: Seen, *kinds: str, trials: int | None = None) -> Figure:
-    """The figure of what must never be: how many defects there are of these kinds."""
+    """The number of defects of these kinds, which must be 0."""
     count = seen.count(*kinds)
     return Figure(name, "0", str(count), seen.trials if trials is None else trials, count == 0)
 
@@ -54,7 +54,7 @@ def none_of(name: str, seen: Seen, *kinds: str, trials: int | None = None) -> Fi
 def spread(
     name: str, values: Iterable[float], *, p99: float | None = None, worst: float | None = None
 ) -> Figure:
-    """The figure of how long something took; `p99` and `worst` are its goals, in seconds."""
+    """The figure of a duration; `p99` and `worst` are its goals, in seconds."""
     ordered = sorted(values)
     goals = [f"{word} < {_told(goal)}" for word, goal in (("p99", p99), ("worst", worst)) if goal is not None]
     if not ordered:

@@ -1,4 +1,4 @@
-"""A run whose tasks all hear their stop signal: how long after a signal to the engine it is over."""
+"""A run whose tasks all handle their stop signal: the time from a signal to the engine until it has ended."""
 
 import os
 import random
@@ -15,7 +15,7 @@ TRIALS = 27
 BATCH = 1
 SIGNALS = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
 COMBINATIONS = list(product(START_METHODS, SIGNALS, [1, 8, 32]))
-# One that is told when it has begun, and what it began: nothing is measured of its start.
+# Signalled after it has begun: its start is not measured.
 WORK = """\
     import os, signal
 

@@ -1,4 +1,4 @@
-"""Sixty-four tasks at once, each with a timeout: how much later than that each has ended."""
+"""Sixty-four tasks at once, each with a timeout: how late each one ends."""
 
 import random
 from pathlib import Path
@@ -15,7 +15,7 @@ def play(directory: Path, numbers: range, dice: random.Random) -> Seen:
     seen = Seen(trials=len(numbers))
     turn = numbers.start // BATCH
     method = START_METHODS[turn % len(START_METHODS)]
-    # All in one instant, as far as their starts are, or each when it comes.
+    # All in one instant, as far as their starts are, or one after another.
     alike = dice.random() < 0.5
     timeouts = {f"t{n}": 2.5 if alike else round(dice.uniform(0.5, 3), 3) for n in numbers}
     tasks = "".join(

@@ -203,7 +203,7 @@ def test_table_names_what_is_not_met_and_what_is_missing():
     assert re.search(r"^  make +– not here$", text, re.MULTILINE)
     assert "NOT MET:      twice as fast: 1.50 (beside loop)" in text
     assert "0 of 2 goals met" in text
-    assert "warning: load 3.2: other work is under way" in text
+    assert "warning: load 3.2: the machine has other work to do" in text
     assert "warning" not in "\n".join(table.head({}, load=0.3))
 
 
