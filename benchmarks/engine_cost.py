@@ -98,8 +98,8 @@ class Paper:
         return data
 
 
-class NoGuard:
-    """A launcher that does not exist sends nothing."""
+class NoSubreaper:
+    """Stands for the subreaper: without a launcher there are no orphans."""
 
     def close(self) -> None:
         pass
@@ -144,7 +144,7 @@ def run(kind: str, tasks: int, *, at_once: int = 2, profile: bool = False) -> di
             api.RunOptions(
                 state_dir=str(Path(directory, "state")),
                 reporters=[lambda context: Console(context.directory, names, is_ended=context.is_ended)],
-                executor=LocalExecutor(0, cast(Any, paper), cast(Any, NoGuard())),
+                executor=LocalExecutor(0, cast(Any, paper), cast(Any, NoSubreaper())),
                 keep_results=False,
             ),
         )

@@ -30,6 +30,7 @@ BOTH_NEED = (
     "mprun.launcher.channel",
     "mprun.failpoints",
     "mprun.linux.procfs",
+    "mprun.linux.prctl",
     "mprun.lazy_import",
 )
 
@@ -73,28 +74,13 @@ def fork_launcher() -> tuple[int, int]:
     pid = os.fork()
     if pid == 0:
         os.close(ours.detach())
-        die_with(engine)
         from mprun.launcher.main import launch
 
         gc.freeze()
         gc.enable()
-        launch(descriptor)
+        launch(descriptor, engine)
     os.close(descriptor)
     return pid, ours.detach()
-
-
-def die_with(parent: int) -> None:
-    """Be killed when the parent is (Linux): while it imports, a launcher has nobody to look after yet."""
-    if sys.platform != "linux":
-        return
-    # `ctypes`, of which this is the inside, comes later.
-    import _ctypes
-
-    program = _ctypes.dlopen(None, 0)  # type: ignore[arg-type]  # dlopen(3): None is this program
-    # PR_SET_PDEATHSIG, SIGKILL: prctl(2).
-    _ctypes.call_cdeclfunction(_ctypes.dlsym(program, "prctl"), (1, 9, 0, 0, 0))
-    if os.getppid() != parent:
-        os._exit(1)
 
 
 def main() -> None:

@@ -12,7 +12,7 @@ import struct
 import time
 from typing import Any
 
-from mprun.linux.port_owner import Newcomer
+from mprun.linux.port_owner import PortOwner
 
 # Where a server's first lines are longer than this, they are no answer.
 _HEAD = 64 * 1024
@@ -26,7 +26,7 @@ class Server:
     def __init__(self, host: str, port: int, pid: int | None) -> None:
         self._host = host
         self._port = port
-        self._newcomer = None if pid is None else Newcomer(pid, port)
+        self._owner = None if pid is None else PortOwner(pid, port)
 
     def ask(self, deadline: float) -> str:
         """The empty text where it answers as it should, else why not; raises OSError where nothing does.
@@ -38,7 +38,7 @@ class Server:
             is_here = connection.getsockname()[0] == connection.getpeername()[0]
             why = self._answer(connection, deadline)
         # Last, since the table of all connections may be long.
-        pid = self._newcomer.stranger() if self._newcomer and is_here and not why else None
+        pid = self._owner.foreign_pid() if self._owner and is_here and not why else None
         if pid is None:
             return why
         return f"port {self._port} belongs to another process, pid {pid}, which was there before the task"

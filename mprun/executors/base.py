@@ -1,4 +1,4 @@
-"""What the engine asks of an executor, and what an executor reports back."""
+"""The protocol between the engine and an executor: requests, and the reports that answer them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 class Call(Frozen):
     """A target and its arguments, to be resolved and bound before anything starts.
 
-    `args` is None where nobody knows yet how many there will be: then only the target counts.
+    `args` is None if their number is not known yet: then only the target is resolved.
     """
 
     target: str
@@ -24,10 +24,9 @@ class Call(Frozen):
 class PrepareRequest(Frozen):
     """What an executor needs before the first start.
 
-    `import_path` goes to the head of sys.path; `log` is the file that takes what the
-    targets' modules print at import; `methods` are the start methods that will be used;
-    no more than `max_parallel` attempts that are no daemons may run at once. A command
-    has no entry in `calls`.
+    `import_path` goes to the head of sys.path; `log` is the file for the output of the targets'
+    modules at import; `methods` are the start methods that will be used; at most `max_parallel`
+    attempts run at once, not counting daemons. Commands have no entry in `calls`.
     """
 
     run_id: str
@@ -41,7 +40,7 @@ class PrepareRequest(Frozen):
 
 
 class StartRequest(Frozen):
-    """One attempt to start: the process's name and kind, and what it is to do.
+    """A request to start an attempt: what its process is called and what it does.
 
     Either `target` or `command` is None. `command` is a program and its arguments, which the
     process executes without a shell; its `start_method` is `fork`. `limits` are those that the
@@ -69,9 +68,10 @@ class StartRequest(Frozen):
 
 
 class BindError(Frozen):
-    """A call that cannot be made: its number, what is wrong, and where inside the task.
+    """A call that cannot be made: its number, a message, and the path to the fault inside the task.
 
-    `word` is what the file says and `candidates` what it may have meant.
+    `word` is the faulty word of the job file and `candidates` are the known names. The number
+    of a module in `preload` is negative, from -1 down.
     """
 
     number: int
@@ -82,15 +82,16 @@ class BindError(Frozen):
 
 
 class Importing(Frozen):
-    """The import of this call's module begins."""
+    """The executor begins to import the module of the call with this number."""
 
     number: int
 
 
 class PrepareReply(Frozen):
-    """Every target is resolved, or `errors` says which are not.
+    """The answer to `PrepareRequest`: every target is resolved and bound, or there are `errors`.
 
-    `threads` names modules whose import started a thread.
+    `pid` and `name` are those of the process that tasks see as their parent. `threads` names
+    the modules whose import started a thread.
     """
 
     pid: int
@@ -100,7 +101,7 @@ class PrepareReply(Frozen):
 
 
 class Started(Frozen):
-    """An attempt has a process; `clock` is the monotonic clock's reading in seconds."""
+    """An attempt has a process; `clock` is the reading of the monotonic clock in seconds."""
 
     key: AttemptKey
     clock: float
@@ -110,7 +111,7 @@ class Started(Frozen):
 
 
 class NotStarted(Frozen):
-    """An attempt could not be given a process."""
+    """An attempt could not be started; `message` says why."""
 
     key: AttemptKey
     clock: float
@@ -118,20 +119,21 @@ class NotStarted(Frozen):
 
 
 class StartCancelled(Frozen):
-    """An attempt will not be started, as was asked, or as one that it was to follow has not succeeded."""
+    """An attempt will not be started: it was cancelled, or one that it depends on has not succeeded."""
 
     key: AttemptKey
     clock: float
 
 
 class Suspended(Frozen):
-    """Every running attempt was stopped, as was asked."""
+    """The answer to `Executor.suspend`: every running attempt is stopped."""
 
 
 class Exited(Frozen):
-    """An attempt's process has ended; seconds and bytes, None where nobody knows.
+    """An attempt's process has ended; times in seconds, `max_rss` in bytes, None if unknown.
 
-    `asked` is whether a signal was sent to it before, by `Executor.signal`.
+    `orphans` are the pids of the processes that it left behind and that were killed. `asked` is
+    whether `Executor.signal` had sent it a signal before.
     """
 
     key: AttemptKey
@@ -148,7 +150,7 @@ class Exited(Frozen):
 
 
 class Lost(Frozen):
-    """The executor itself is gone; `how` says how it ended."""
+    """The executor itself is gone; `how` says how it ended, and what could not be killed."""
 
     how: str
 
@@ -157,48 +159,48 @@ Report = Importing | PrepareReply | Started | NotStarted | StartCancelled | Susp
 
 
 class Executor(Protocol):
-    """Starts attempts and reports on them; never blocks, except in `close`."""
+    """Starts attempts and reports on them; only `close` may block."""
 
     def fileno(self) -> int:
         """A descriptor that is readable when there are reports."""
 
-    def prepare(self, preparation: PrepareRequest) -> None:
-        """Resolve and bind every call; answered by `PrepareReply`."""
+    def prepare(self, request: PrepareRequest) -> None:
+        """Resolve and bind every call; answered by `Importing`s and a `PrepareReply`."""
 
     def start(self, request: StartRequest) -> None:
-        """Start an attempt once a place is free; answered by `Started` and `Exited`, or `NotStarted`.
+        """Start an attempt once a slot is free; answered by `Started` and `Exited`, or `NotStarted`.
 
-        Some are handed over before there is a place for them (`mprun.scheduling.scheduler.AHEAD`), and wait
-        for one in the order in which they came. One that is to follow others is cancelled if one
-        of them is not known any more, too.
+        Requests may arrive before there is a slot for them (`mprun.scheduling.scheduler.AHEAD`), and
+        wait for one in the order of their arrival. A request is cancelled if an attempt that it
+        depends on has ended already.
         """
 
     def cancel(self, key: AttemptKey) -> None:
-        """Do not start it after all; answered by `StartCancelled`, unless it has been started."""
+        """Cancel a start; answered by `StartCancelled`, unless the attempt has been started."""
 
     def signal(self, key: AttemptKey, name: str, *, dump: bool = False) -> None:
-        """Send a signal to an attempt's group; SIGKILL goes to its whole tree.
+        """Send a signal to an attempt's process group; SIGKILL goes to its whole process tree.
 
-        With `dump`, the stack of each of its threads goes into its log before.
+        With `dump`, the process first writes the stack of each of its threads to its log.
         """
 
     def suspend(self) -> None:
-        """Stop every running attempt (SIGSTOP) and start none; answered by `Suspended`."""
+        """Stop every running attempt (SIGSTOP) and start no other; answered by `Suspended`."""
 
     def resume(self) -> None:
-        """Let them go on."""
+        """Resume all attempts (SIGCONT)."""
 
     def wake(self) -> bool:
-        """Have the executor itself go on, where somebody has stopped it; whether that was so."""
+        """Resume the executor itself if it is stopped (SIGSTOP); whether it was."""
 
     def usage(self) -> dict[str, Any] | None:
-        """What the executor itself has used on this machine, as `procfs.usage` has it; None where unknown."""
+        """What the executor itself has used on this machine, as `procfs.usage` does; None if unknown."""
 
     def flush(self) -> bool:
-        """Hand over what was asked; False when some of it has to wait."""
+        """Send the requests so far; False if some of them must wait until the executor reads."""
 
     def receive(self) -> list[Report]:
-        """What has been reported since the last call."""
+        """The reports since the last call."""
 
     def close(self, *, kill: bool = False) -> None:
-        """End the executor and all it still runs; with `kill` without asking it."""
+        """End the executor and everything that it runs; with `kill`, without asking it first."""

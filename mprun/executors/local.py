@@ -1,4 +1,4 @@
-"""Runs attempts on this machine, through a launcher of its own."""
+"""The executor that runs attempts on this machine, in a launcher of its own."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from mprun.executors.base import (
     Started,
     Suspended,
 )
-from mprun.executors.subreaper import Guard
+from mprun.executors.subreaper import Subreaper
 from mprun.launcher.channel import EngineChannel, pack_start_request
 from mprun.linux import procfs
 
@@ -28,24 +28,26 @@ if TYPE_CHECKING:
     from mprun.launcher.channel import AttemptKey
 
 
-# SIGCONT on Linux: `signal` takes a millisecond to import, and no run needs it.
+# On Linux; not from `signal`, which takes a millisecond to import.
+SIGKILL = 9
 SIGCONT = 18
-# How often a launcher that was stopped is made to go on, before it is killed.
-STOPS = 10
+# How often a stopped launcher is resumed before it is killed.
+MAX_RESUMES = 10
 
 
 class LocalExecutor:
     """Speaks with one launcher; see `mprun.executors.base.Executor`.
 
-    When the launcher is lost, `guard` ends what it leaves.
+    If the launcher dies, `subreaper` kills what it leaves behind.
     """
 
-    def __init__(self, pid: int, sock: socket, guard: Guard) -> None:
+    def __init__(self, pid: int, sock: socket, subreaper: Subreaper) -> None:
         self._pid = pid
-        self._end = EngineChannel(sock)
-        self._guard = guard
+        self._channel = EngineChannel(sock)
+        self._subreaper = subreaper
+        # The pid and the parent's pid of each running attempt.
         self._running: dict[AttemptKey, tuple[int, int]] = {}
-        self._stops = 0
+        self._resumes = 0
 
     @property
     def pid(self) -> int:
@@ -53,69 +55,69 @@ class LocalExecutor:
         return self._pid
 
     def fileno(self) -> int:
-        return self._end.fileno()
+        return self._channel.fileno()
 
-    def prepare(self, preparation: PrepareRequest) -> None:
+    def prepare(self, request: PrepareRequest) -> None:
         options: dict[str, Any] = {
             "engine": os.getpid(),
-            "run_id": preparation.run_id,
-            "import_path": list(preparation.import_path),
-            "log": preparation.log,
-            "start_method": preparation.start_method,
-            "methods": list(preparation.methods),
-            "preload": list(preparation.preload),
-            "max_parallel": preparation.max_parallel,
+            "run_id": request.run_id,
+            "import_path": list(request.import_path),
+            "log": request.log,
+            "start_method": request.start_method,
+            "methods": list(request.methods),
+            "preload": list(request.preload),
+            "max_parallel": request.max_parallel,
         }
-        self._end.send("prepare", options, [call.to_tuple() for call in preparation.calls])
+        self._channel.send("prepare", options, [call.to_tuple() for call in request.calls])
 
     def start(self, request: StartRequest) -> None:
-        self._end.send("start", pack_start_request(request))
+        self._channel.send("start", pack_start_request(request))
 
     def cancel(self, key: AttemptKey) -> None:
-        self._end.send("cancel", key)
+        self._channel.send("cancel", key)
 
     def signal(self, key: AttemptKey, name: str, *, dump: bool = False) -> None:
-        self._end.send("signal", key, name, dump)
+        self._channel.send("signal", key, name, dump)
 
     def suspend(self) -> None:
-        self._end.send("suspend")
+        self._channel.send("suspend")
 
     def resume(self) -> None:
-        self._end.send("resume")
+        self._channel.send("resume")
 
     def wake(self) -> bool:
         try:
             stopped = self._pid and os.waitid(os.P_PID, self._pid, os.WSTOPPED | os.WNOHANG)
         except ChildProcessError:
-            # It has ended; `receive` says so.
+            # It has ended; `receive` reports that.
             return False
         if stopped:
-            self._go_on()
+            self._resume_launcher()
         return bool(stopped)
 
-    def _go_on(self) -> None:
-        """Have a launcher that was stopped go on; kill one that is stopped again and again."""
-        self._stops += 1
-        os.kill(self._pid, SIGCONT if self._stops <= STOPS else 9)
+    def _resume_launcher(self) -> None:
+        """Resume a stopped launcher; kill one that is stopped again and again."""
+        self._resumes += 1
+        os.kill(self._pid, SIGCONT if self._resumes <= MAX_RESUMES else SIGKILL)
 
     def usage(self) -> dict[str, Any] | None:
         return procfs.usage(self._pid) if self._pid else None
 
     def flush(self) -> bool:
         try:
-            return self._end.flush()
+            return self._channel.flush()
         except OSError:
-            # The launcher is gone; `receive` says so.
+            # The launcher is gone; `receive` reports that.
             return True
 
     def receive(self) -> list[Report]:
-        reports = self._end.receive()
+        reports = self._channel.receive()
         if reports is None:
             return [Lost(how=self._wait())]
-        return [self._noted(_report(kind, facts)) for kind, *facts in reports]
+        return [self._remember(_report(kind, facts)) for kind, *facts in reports]
 
-    def _noted(self, report: Report) -> Report:
-        """The report, with what the guard must know of it kept."""
+    def _remember(self, report: Report) -> Report:
+        """The report, after keeping what the subreaper needs to know of it."""
         if isinstance(report, Started):
             self._running[report.key] = (report.pid, report.ppid)
         elif isinstance(report, Exited):
@@ -123,34 +125,34 @@ class LocalExecutor:
         return report
 
     def close(self, *, kill: bool = False) -> None:
-        self._end.close()
+        self._channel.close()
         if kill and self._pid:
-            # Not reaped yet, so the number is its own, and that of the group that it leads:
-            # what a module started at import.
+            # Not reaped yet, so the pid is its own, and so is the group that it leads, in which
+            # is what a module started at import.
             with contextlib.suppress(ProcessLookupError):
-                os.killpg(self._pid, 9)
-            os.kill(self._pid, 9)
+                os.killpg(self._pid, SIGKILL)
+            os.kill(self._pid, SIGKILL)
         self._wait()
-        self._guard.close()
+        self._subreaper.close()
 
     def _wait(self) -> str:
-        """Reap the launcher, end what it did not end itself; how it ended, in words."""
+        """Reap the launcher and kill what it left behind; how it ended, in words."""
         if not self._pid:
             return ""
         _, status = os.waitpid(self._pid, os.WUNTRACED)
         while os.WIFSTOPPED(status):
-            self._go_on()
+            self._resume_launcher()
             _, status = os.waitpid(self._pid, os.WUNTRACED)
         self._pid = 0
         if status == 0:
-            self._guard.wait_for_helpers()
-            return _how_it_ended(status)
-        left = self._guard.end_what_came({pid for pids in self._running.values() for pid in pids})
-        still = f"; could not be ended: {', '.join(map(str, left))}" if left else ""
-        return _how_it_ended(status) + still
+            self._subreaper.reap_helpers()
+            return _exit_words(status)
+        left = self._subreaper.kill_orphans({pid for pids in self._running.values() for pid in pids})
+        not_killed = f"; could not be killed: {', '.join(map(str, left))}" if left else ""
+        return _exit_words(status) + not_killed
 
 
-def _how_it_ended(status: int) -> str:
+def _exit_words(status: int) -> str:
     code = os.waitstatus_to_exitcode(status)
     if code >= 0:
         return f"exit {code}"
@@ -160,7 +162,7 @@ def _how_it_ended(status: int) -> str:
 
 
 def _report(kind: str, facts: list[Any]) -> Report:
-    """A report of the launcher's, of which the facts come in the order of the fields."""
+    """A report from the launcher, which sends the facts in the order of the report's fields."""
     if kind == "prepared":
         pid, name, errors, threads = facts
         return PrepareReply(
@@ -183,9 +185,10 @@ _REPORTS: dict[str, type[Importing | Started | NotStarted | StartCancelled | Sus
 
 
 def start_launcher(run_id: str = "") -> LocalExecutor:
-    """A launcher as a new Python: for callers that are too large, or too threaded, to fork.
+    """Start a launcher as a new Python: for programs that have threads, or are too large to fork.
 
-    With a `run_id` its descendants bear it in their environment from the first on.
+    If a `run_id` is given, it is in the environment of the launcher and its descendants from
+    the beginning.
     """
     import subprocess
     import sys
@@ -195,16 +198,16 @@ def start_launcher(run_id: str = "") -> LocalExecutor:
     descriptor = theirs.fileno()
     command = f"from mprun.launcher.main import launch; launch({descriptor})"
     environment = {**os.environ, **({"MPRUN_RUN_ID": run_id} if run_id else {})}
-    # Not waited for through this object: the executor reaps it by its pid.
+    # This object must not wait for it: the executor reaps it by its pid.
     process = subprocess.Popen([sys.executable, "-c", command], pass_fds=(descriptor,), env=environment)
     theirs.close()
     process.returncode = 0
-    return LocalExecutor(process.pid, ours, Guard(process.pid, run_id))
+    return LocalExecutor(process.pid, ours, Subreaper(process.pid, run_id))
 
 
 def adopt_launcher(pid: int, descriptor: int) -> LocalExecutor:
-    """The launcher that `mprun.__main__` has forked already, for a process that runs nothing else."""
-    # `socket` itself adds names and 4 ms to import.
+    """An executor for the launcher that `mprun.__main__` has forked; the process must run nothing else."""
+    # `socket` itself adds names, and takes 4 ms to import.
     from _socket import socket
 
-    return LocalExecutor(pid, socket(fileno=descriptor), Guard(pid))
+    return LocalExecutor(pid, socket(fileno=descriptor), Subreaper(pid))

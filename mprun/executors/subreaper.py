@@ -1,7 +1,7 @@
-"""The engine as second guard: what a lost launcher leaves behind comes to it and is ended.
+"""Kills what a lost launcher leaves behind: its orphans become children of the engine.
 
-The launcher looks after its tasks as long as it lives. When it is lost, its children, and
-theirs wherever they hid, become the engine's own: it is a child subreaper (prctl(2)).
+The launcher looks after its tasks as long as it is alive. When it dies, the kernel gives its
+children, and all their orphaned descendants, to the engine, which is a child subreaper (prctl(2)).
 """
 
 from __future__ import annotations
@@ -13,114 +13,116 @@ import time
 from _thread import allocate_lock
 from typing import TYPE_CHECKING
 
-from mprun.linux import procfs
+from mprun.linux import prctl, procfs
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
     from mprun.linux.procfs import Stat
 
-# prctl(2), from <linux/prctl.h>.
-PR_SET_CHILD_SUBREAPER = 36
-PR_GET_CHILD_SUBREAPER = 37
-
-# For how long what came is killed again and again, in seconds; then it is let be.
-END_SECONDS = 1.0
-# For how long only children are looked at, before everybody is.
-LAYERS_SECONDS = 0.2
-# How long multiprocessing's resource tracker may take to remove what tasks left in shared memory.
+# For how long orphans are killed before they are reported as left, in seconds.
+KILL_SECONDS = 1.0
+# For how long only children are looked at, before all processes are.
+CHILDREN_SECONDS = 0.2
+# How long multiprocessing's resource tracker may take to remove the shared memory of tasks, in seconds.
 TRACKER_SECONDS = 0.3
-# Between two looks at what is left: what was killed takes a moment to end.
-PAUSE = 0.0005
+# The pause after each round of kills, in seconds.
+INTERVAL = 0.0005
 
 
-class Guard:
-    """Ends what comes to this process from its launcher.
+class Subreaper:
+    """Kills and reaps the orphans of one launcher.
 
-    Without a `run_id` every child is the run's, but those that are there now: that is the
-    command line. With one, this process is somebody else's, and only that is ended which
-    is provably the run's; it is a subreaper until `close`.
+    Without a `run_id` all children of this process belong to the run, except those that exist
+    now: that is the command line. With a `run_id` this process is someone else's program, and only
+    processes that provably belong to the run are killed; it is a subreaper until `close`.
     """
 
     def __init__(self, launcher: int, run_id: str | None = None) -> None:
         self._run_id = run_id
         self._sessions = {launcher}
-        # By pid, when it began: whoever has ended has no environment any more.
+        # The start time by pid, because a process that has ended shows no environment any more.
         self._killed: dict[int, int] = {}
-        self._spared: set[int] = set()
+        self._ignored: set[int] = set()
         self._is_open = sys.platform == "linux" and run_id is not None
         if self._is_open:
-            _Claims.add()
+            _Users.add()
         elif sys.platform == "linux":
-            # Who is exec'd by a shell has the shell's background jobs as its children.
-            self._spared = {*procfs.children()} - {launcher}
-            _set_subreaper(1)
+            # A process that a shell has exec'd has the shell's background jobs as its children.
+            self._ignored = {*procfs.children()} - {launcher}
+            prctl.set_child_subreaper(True)
 
     def close(self) -> None:
-        """Be no subreaper any more, unless this process was one before."""
+        """Stop being a subreaper, unless this process was one before."""
         if self._is_open:
             self._is_open = False
-            _Claims.give_back()
+            _Users.remove()
 
-    def end_what_came(self, attempts: Collection[int]) -> list[int]:
-        """Kill and reap what the launcher left, until none is new; the pids that could not be ended.
+    def kill_orphans(self, attempts: Collection[int]) -> list[int]:
+        """Kill and reap what the launcher left, until no more is found; the pids that are still alive.
 
-        `attempts` are the pids of those that were running and of their parents: each led a session.
+        `attempts` are the pids of running attempts and of their parents: each led a session.
         """
-        # Only now: a run that loses no launcher need not load it.
-        from mprun.linux import pidfd_signals
+        # Not at the top: a run that does not lose its launcher needs neither.
+        from mprun.linux import kill_loop, pidfd_signals
 
         begun = time.monotonic()
         self._sessions.update(attempts)
         if self._run_id is None:
-            self._end_children(begun + LAYERS_SECONDS)
-        while True:
+            self._kill_children()
+
+        def find() -> dict[int, Stat]:
             everyone = procfs.processes()
-            found = self._of_the_run(everyone)
-            if not found:
-                return []
-            passed = time.monotonic() - begun
-            if passed > END_SECONDS:
-                return sorted(pid for pid in found if everyone[pid].is_alive)
-            for pid in found:
-                stat = everyone[pid]
+            return {pid: everyone[pid] for pid in self._of_the_run(everyone)}
+
+        def kill(found: dict[int, Stat]) -> None:
+            tracker_may_finish = time.monotonic() - begun < TRACKER_SECONDS
+            for pid, stat in found.items():
                 if not stat.is_alive and stat.ppid == os.getpid():
                     _reap(pid)
-                elif stat.is_alive and (passed >= TRACKER_SECONDS or not _is_tracker(pid)):
+                elif stat.is_alive and not (tracker_may_finish and _is_resource_tracker(pid)):
                     pidfd_signals.kill(pid, stat.start_ticks)
                     self._killed[pid] = stat.start_ticks
-            time.sleep(PAUSE)
 
-    def _end_children(self, end: float) -> None:
-        """Kill and reap one's children, and those that come from them, until only helpers are left.
+        left = kill_loop.kill_until_none_left(find, kill, timeout=KILL_SECONDS, interval=INTERVAL)
+        return sorted(pid for pid, stat in left.items() if stat.is_alive)
 
-        Nearly always that is all, and it needs no look at every process of the machine.
+    def _kill_children(self) -> None:
+        """Kill and reap children, and those that come from them, until only helpers are left.
+
+        Nearly always nothing else is left, and this needs no look at every process of the machine.
         """
+        from mprun.linux import kill_loop
+
         helpers: set[int] = set()
-        while (found := {*procfs.children()} - self._spared - helpers) and time.monotonic() < end:
+
+        def find() -> set[int]:
+            found = {*procfs.children()} - self._ignored - helpers
+            helpers.update(filter(_is_resource_tracker, found))
+            return found - helpers
+
+        def kill(found: set[int]) -> None:
             for pid in found:
-                if _is_tracker(pid):
-                    helpers.add(pid)
-                    continue
-                # Only we reap it, so its number is its own.
+                # Only this process reaps it, so its pid is still its own.
                 with contextlib.suppress(PermissionError):
                     os.kill(pid, 9)
                 _reap(pid)
-            time.sleep(PAUSE)
 
-    def wait_for_helpers(self) -> None:
-        """Reap what a launcher that ended by itself left to end by itself: the resource tracker."""
+        kill_loop.kill_until_none_left(find, kill, timeout=CHILDREN_SECONDS, interval=INTERVAL)
+
+    def reap_helpers(self) -> None:
+        """Reap the resource tracker of a launcher that has exited; it ends by itself."""
         if self._run_id is not None and procfs.children():
-            self.end_what_came(())
+            self.kill_orphans(())
 
     def _of_the_run(self, everyone: dict[int, Stat]) -> set[int]:
-        children = {pid for pid, stat in everyone.items() if stat.ppid == os.getpid()} - self._spared
+        children = {pid for pid, stat in everyone.items() if stat.ppid == os.getpid()} - self._ignored
         ours = procfs.descendants(everyone, children)
         if self._run_id is None:
             return ours
         proven = procfs.descendants(everyone, {pid for pid in ours if procfs.has_run_id(pid, self._run_id)})
-        # Sessions are inherited or begun, never joined: that of one of the run's processes is
-        # the run's, unless it is the one in which this process is.
+        # A process inherits its session or starts one, and cannot join another: the session of one
+        # of the run's processes is the run's, unless this process is in it.
         self._sessions |= {everyone[pid].session for pid in proven} - {os.getsid(0)}
         return proven | {
             pid
@@ -130,53 +132,36 @@ class Guard:
 
 
 def _reap(pid: int) -> None:
-    """Reap one child; by its pid alone, as other threads of a foreign process wait for their own."""
+    """Reap this child only: other threads of a program that embeds mprun wait for their own."""
     with contextlib.suppress(ChildProcessError):
         os.waitpid(pid, os.WNOHANG)
 
 
-class _Claims:
-    """Who wants this process to be a subreaper: a program may run several jobs, each in a thread."""
+class _Users:
+    """Counts the runs that need this process to be a subreaper: a program may run one in each thread."""
 
     _lock = allocate_lock()
     _count = 0
-    _was_one = False
+    _was_subreaper = False
 
     @classmethod
     def add(cls) -> None:
         with cls._lock:
             if cls._count == 0:
-                cls._was_one = _is_subreaper()
-                _set_subreaper(1)
+                cls._was_subreaper = prctl.is_child_subreaper()
+                prctl.set_child_subreaper(True)
             cls._count += 1
 
     @classmethod
-    def give_back(cls) -> None:
+    def remove(cls) -> None:
         with cls._lock:
             cls._count -= 1
-            if cls._count == 0 and not cls._was_one:
-                _set_subreaper(0)
+            if cls._count == 0 and not cls._was_subreaper:
+                prctl.set_child_subreaper(False)
 
 
-def _set_subreaper(value: int) -> None:
-    # `ctypes`, of which this is the inside, takes 6 ms to import; this half a millisecond.
-    import _ctypes
-
-    program = _ctypes.dlopen(None, 0)  # type: ignore[arg-type]  # dlopen(3): None is this program
-    prctl = _ctypes.dlsym(program, "prctl")
-    _ctypes.call_cdeclfunction(prctl, (PR_SET_CHILD_SUBREAPER, value, 0, 0, 0))
-
-
-def _is_subreaper() -> bool:
-    import ctypes
-
-    found = ctypes.c_int()
-    ctypes.CDLL(None).prctl(PR_GET_CHILD_SUBREAPER, ctypes.byref(found), 0, 0, 0)
-    return bool(found.value)
-
-
-def _is_tracker(pid: int) -> bool:
-    """Whether a process is multiprocessing's resource tracker, which ends when all tasks have."""
+def _is_resource_tracker(pid: int) -> bool:
+    """Whether a process is multiprocessing's resource tracker, which ends once all tasks have."""
     try:
         with open(f"/proc/{pid}/cmdline", "rb") as file:
             return b"multiprocessing.resource_tracker" in file.read()

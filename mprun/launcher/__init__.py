@@ -1,1 +1,1 @@
-"""The main process of a job, and the worker inside each task's process."""
+"""The main process of a job, which starts its tasks, and the worker in the process of each task."""

@@ -1,4 +1,4 @@
-"""One attempt of a task, as the launcher starts it, holds it, and reports its end."""
+"""One attempt of a task in the launcher: its process, and what is reported when it ends."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mprun.linux import procfs
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any
+    from typing import Any, Self
 
     from mprun.launcher.channel import AttemptKey, PackedStartRequest
     from mprun.launcher.fork import ProcessHandle
@@ -19,79 +19,87 @@ if TYPE_CHECKING:
 
 
 class Attempt:
-    """A process and what is known of it; `clock` is when its start began, `log` a path.
+    """An attempt of a task, and the `handle` of its process.
 
-    `ticks` is when its process began, in clock ticks since boot, where that is known.
-
-    `program` says whether it becomes one that is not ours. Raises OSError with what hinders
-    its start.
+    `clock` is the monotonic time at which its start began, `ticks` when its process began, in
+    clock ticks since boot, None if unknown. `is_program` says whether the process becomes a
+    program that knows nothing of mprun, `asked` whether it was sent a signal, and `orphans`
+    are the pids of the processes that it left behind.
     """
-
-    key: AttemptKey
-    name: str
-    daemon: bool
-    log: str
 
     __slots__ = (
         "asked",
         "clock",
         "daemon",
+        "handle",
+        "is_program",
         "key",
         "log",
         "name",
         "orphans",
-        "popen",
-        "program",
         "threads",
         "ticks",
     )
 
-    def __init__(
-        self,
-        request: PackedStartRequest,
-        start: Callable[[Any], ProcessHandle],
-        argument: object,
-        ticks: int | None = None,
-    ) -> None:
-        self.key = request[KEY]
-        self.name = request[NAME]
-        self.daemon = request[DAEMON]
-        self.log = request[LOG]
-        self.program = request[COMMAND] is not None
-        # Whether it was sent a signal.
+    handle: ProcessHandle
+    clock: float
+    ticks: int | None
+
+    def __init__(self, request: PackedStartRequest) -> None:
+        self.key: AttemptKey = request[KEY]
+        self.name: str = request[NAME]
+        self.daemon: bool = request[DAEMON]
+        self.log: str = request[LOG]
+        self.is_program = request[COMMAND] is not None
         self.asked = False
         self.orphans: tuple[int, ...] = ()
         self.threads = 1
-        self.clock, now = time.monotonic(), procfs.boot_ticks()
-        self.popen = start(argument)
+
+    @classmethod
+    def start(
+        cls,
+        request: PackedStartRequest,
+        start_process: Callable[[Any], ProcessHandle],
+        argument: object,
+        ticks: int | None = None,
+    ) -> Self:
+        """Start an attempt with `start_process(argument)`; `ticks` is when its process began, if known.
+
+        Raises OSError if the process cannot be started.
+        """
+        # Made before the process, which gets a copy: what the launcher writes later is copied once more.
+        attempt = cls(request)
+        attempt.clock, now = time.monotonic(), procfs.boot_ticks()
+        attempt.handle = start_process(argument)
         if ticks is None:
-            # Most begin and are there within one tick, which saves the launcher a tenth of its work
-            # for a task.
-            ticks = now if now == procfs.boot_ticks() else procfs.start_ticks(self.popen.pid)
-        self.ticks = ticks
+            # Most processes begin within one tick. Not to ask /proc saves a tenth of the launcher's
+            # work for a task.
+            ticks = now if now == procfs.boot_ticks() else procfs.start_ticks(attempt.handle.pid)
+        attempt.ticks = ticks
+        return attempt
 
     def sample(self) -> None:
-        """Look at how many threads it has, and keep the most that were seen."""
-        stat = procfs.read_stat(self.popen.pid)
+        """Count the threads of the process, and keep the highest count."""
+        stat = procfs.read_stat(self.handle.pid)
         if stat is not None:
             self.threads = max(self.threads, stat.threads)
 
-    def left(self, traces: ProcessIdentity, run_id: str) -> bool:
-        """Whether an orphan is of this attempt, by what it shows."""
-        return traces.session == self.popen.pid or traces.name(run_id, self.name, self.key[1])
+    def has_left(self, orphan: ProcessIdentity, run_id: str) -> bool:
+        """Whether an orphan provably belongs to this attempt."""
+        return orphan.session == self.handle.pid or orphan.is_tagged(run_id, self.name, self.key[1])
 
-    def ending(self, clock: float, code: int | None) -> tuple[Any, ...]:
-        """The facts of `Exited`, in their order; `clock` is when the end was seen."""
-        held = self.popen
+    def exit_facts(self, clock: float, code: int | None) -> tuple[Any, ...]:
+        """The fields of `mprun.executors.base.Exited`, in their order; the end was seen at `clock`."""
+        handle = self.handle
         return (
             self.key,
             clock,
-            held.pid,
+            handle.pid,
             code,
-            held.status is not None and os.WCOREDUMP(held.status),
+            handle.status is not None and os.WCOREDUMP(handle.status),
             clock - self.clock,
-            held.cpu,
-            held.max_rss,
+            handle.cpu,
+            handle.max_rss,
             self.threads,
             self.orphans,
             self.asked,

@@ -1,6 +1,6 @@
-"""What multiprocessing keeps beside the processes of tasks: its fork server, its resource tracker, files.
+"""multiprocessing's auxiliary processes and files: its fork server, its resource tracker, a socket.
 
-None of it is imported before it is needed: each fork would copy it.
+Their modules are imported only when they are needed, because each fork would copy them.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import sys
 
 
 def prepare(method: str, methods: set[str], modules: list[str]) -> int:
-    """Make `method` the default and start what `methods` need; the fork server's pid, else 0."""
+    """Make `method` the default, and start the helpers of `methods`; the fork server's pid, else 0."""
     multiprocessing.set_start_method(method, force=True)
     if "spawn" in methods:
         from multiprocessing import resource_tracker
@@ -21,7 +21,7 @@ def prepare(method: str, methods: set[str], modules: list[str]) -> int:
 
 
 def _start_fork_server(modules: list[str]) -> int:
-    """Start it with these modules imported; its pid."""
+    """Start the fork server, which imports these modules; its pid."""
     from multiprocessing import forkserver
 
     from mprun.launcher.forkserver_preload import IMPORT_PATH, MODULES
@@ -36,19 +36,19 @@ def _start_fork_server(modules: list[str]) -> int:
 
 
 def resource_tracker() -> list[int]:
-    """The pid of multiprocessing's resource tracker, where it was started."""
+    """The pid of multiprocessing's resource tracker, if it was started."""
     module = sys.modules.get("multiprocessing.resource_tracker")
     pid = module._resource_tracker._pid if module is not None else None
     return [] if pid is None else [pid]
 
 
 def main_name() -> str:
-    """What the launcher is called as a process of multiprocessing."""
+    """The name of the launcher as a process of multiprocessing."""
     return multiprocessing.current_process().name
 
 
 def remove_files() -> None:
-    """Remove what multiprocessing made for the fork server's socket, and would remove at exit."""
+    """Remove the directory of the fork server's socket, which multiprocessing would remove at exit."""
     directory = multiprocessing.current_process()._config.get("tempdir")  # type: ignore[attr-defined]
     if directory is not None:
         import shutil

@@ -1,10 +1,9 @@
-"""Small framed messages over the socket between the engine and the launcher.
+"""The messages between the engine and the launcher, and the socket on which they travel.
 
-A frame is its length in four bytes and then a list of messages, tuples, as `marshal` writes
-it: marshal is part of the interpreter, so it costs no import and little of what a fork has
-to copy, and it keeps the types that YAML has and JSON has not (a mapping's integer keys).
-Both ends are one program on one machine; a task closes its copy of the socket before
-anything else.
+A frame is a length in four bytes, followed by a list of messages, which are tuples, written by
+`marshal`. It is part of the interpreter, so it costs no import, leaves little for a fork to copy,
+and keeps types of YAML that JSON does not have, such as integer keys. Both ends are one program on one
+machine; a task closes its copy of the socket before anything else.
 """
 
 from __future__ import annotations
@@ -23,9 +22,9 @@ if TYPE_CHECKING:
     PackedStartRequest = tuple[Any, ...]
 
 # The fields of `mprun.executors.base.StartRequest`, in the order in which they travel. A request is
-# packed as a plain tuple, because a task pays for every object that its fork copies; whoever
-# reads one uses the positions below. The worker unpacks it in one statement instead, because a
-# spawned child imports the worker and nothing else: a test compares the order of its names.
+# packed as a plain tuple, because a task pays for every object that its fork copies, and is read by
+# the positions below. Only the worker unpacks it in one statement, because a spawned child imports
+# the worker and nothing else; a test compares the order of its names.
 START_REQUEST = (
     *("key", "name", "position", "daemon", "start_method", "target", "command", "limits"),
     *("args", "kwargs", "log", "result", "env", "cwd", "after"),
@@ -38,12 +37,13 @@ PROCESS_REQUEST = (*START_REQUEST, "function", "parent")
 
 pack_start_request = attrgetter(*START_REQUEST)
 
-_LENGTH = 4
-_CHUNK = 1 << 18
-# The launcher's: a buffer of more would be made, and given back, of pages of its own.
-_SMALL_CHUNK = 1 << 13
-# The last that looks up neither what is said twice nor, at the other end, each word.
-_MARSHAL = 2
+# The size of a frame's length, and how much is read at once, in bytes.
+_LENGTH_BYTES = 4
+_CHUNK_BYTES = 1 << 18
+# For the launcher: Python would map new pages for a larger buffer, and unmap them again.
+_SMALL_CHUNK_BYTES = 1 << 13
+# The last version without references, which cost a look-up for each object at both ends.
+_MARSHAL_VERSION = 2
 
 
 def attempt_succeeded(
@@ -67,28 +67,28 @@ class FrameDecoder:
     def feed(self, data: bytes) -> list[bytes]:
         """The frames that are complete now."""
         buffer = self._buffer
-        if not buffer and len(data) == _LENGTH + int.from_bytes(data[:_LENGTH], "big"):
-            return [data[_LENGTH:]]
+        if not buffer and len(data) == _LENGTH_BYTES + int.from_bytes(data[:_LENGTH_BYTES], "big"):
+            return [data[_LENGTH_BYTES:]]
         buffer += data
         frames = []
         start = 0
-        while len(buffer) - start >= _LENGTH:
-            end = start + _LENGTH + int.from_bytes(buffer[start : start + _LENGTH], "big")
+        while len(buffer) - start >= _LENGTH_BYTES:
+            end = start + _LENGTH_BYTES + int.from_bytes(buffer[start : start + _LENGTH_BYTES], "big")
             if len(buffer) < end:
                 break
-            frames.append(bytes(buffer[start + _LENGTH : end]))
+            frames.append(bytes(buffer[start + _LENGTH_BYTES : end]))
             start = end
         del buffer[:start]
         return frames
 
 
 def _frame(messages: list[tuple[Any, ...]]) -> bytes:
-    data = marshal.dumps(messages, _MARSHAL)
-    return len(data).to_bytes(_LENGTH, "big") + data
+    data = marshal.dumps(messages, _MARSHAL_VERSION)
+    return len(data).to_bytes(_LENGTH_BYTES, "big") + data
 
 
 def _messages(frames: FrameDecoder, data: bytes) -> list[tuple[Any, ...]] | None:
-    """The messages that `data` completes; None where it is the end of the stream."""
+    """The messages that `data` completes; None if it is the end of the stream."""
     if not data:
         return None
     messages: list[tuple[Any, ...]] = []
@@ -98,10 +98,10 @@ def _messages(frames: FrameDecoder, data: bytes) -> list[tuple[Any, ...]] | None
 
 
 class EngineChannel:
-    """The engine's end: sends requests without ever blocking, receives reports.
+    """The engine's end: sends requests without blocking, receives reports.
 
-    A launcher that is busy forking does not read; the engine must not wait for it, or
-    each could wait for the other.
+    A launcher that is forking does not read; if the engine waited for it, each could wait for the
+    other.
     """
 
     def __init__(self, sock: socket) -> None:
@@ -119,9 +119,9 @@ class EngineChannel:
         self._requests.append(request)
 
     def flush(self) -> bool:
-        """Send what the socket takes; False when something is left to send.
+        """Send as much as the socket takes; False if something is left to send.
 
-        Raises OSError when the other end is gone.
+        Raises OSError if the other end is gone.
         """
         if self._requests:
             self._unsent += _frame(self._requests)
@@ -135,9 +135,9 @@ class EngineChannel:
         return True
 
     def receive(self) -> list[tuple[Any, ...]] | None:
-        """The reports that have arrived; None when the other end is gone."""
+        """The reports that have arrived; None if the other end is gone."""
         try:
-            data = self._sock.recv(_CHUNK)
+            data = self._sock.recv(_CHUNK_BYTES)
         except BlockingIOError:
             return []
         except ConnectionError:
@@ -149,7 +149,7 @@ class EngineChannel:
 
 
 class LauncherChannel:
-    """The launcher's end: receives requests, sends reports, blocking; `reports` are those to be sent."""
+    """The launcher's end: receives requests and sends reports, both blocking; `reports` are queued."""
 
     def __init__(self, sock: socket) -> None:
         self._sock = sock
@@ -160,19 +160,19 @@ class LauncherChannel:
         return self._sock.fileno()
 
     def receive(self) -> list[tuple[Any, ...]] | None:
-        """The requests that have arrived, after waiting for some; None when the engine is gone."""
+        """Wait for requests; None if the engine is gone."""
         try:
-            data = self._sock.recv(_SMALL_CHUNK)
+            data = self._sock.recv(_SMALL_CHUNK_BYTES)
         except ConnectionError:
             return None
         return _messages(self._frames, data)
 
     def send(self, *report: Any) -> None:
-        """Queue a report; `flush` sends all that are queued in one go."""
+        """Queue a report; `flush` sends all queued ones at once."""
         self.reports.append(report)
 
     def flush(self) -> None:
-        """Send the queued reports. Raises OSError when the engine is gone."""
+        """Send the queued reports. Raises OSError if the engine is gone."""
         if self.reports:
             self._sock.sendall(_frame(self.reports))
             self.reports.clear()

@@ -1,4 +1,4 @@
-"""Says in the environment of a process which run, task and attempt it belongs to."""
+"""Sets the environment variables that name the run, the task and the attempt of a process."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ TRIED_PYTHON = (3, 15)
 
 
 def tag_run(run_id: str) -> None:
-    """Set MPRUN_RUN_ID in the launcher, also where /proc shows the environment of its forks.
+    """Set MPRUN_RUN_ID in the launcher, also in the environment that /proc shows for its forks.
 
-    /proc/PID/environ is the memory in which the kernel has put the environment of the last
-    exec, and a fork gets a copy of it. A launcher that was forked writes the variable over
-    the end of that memory: so who looks for what a killed run has left, finds also what
-    hid in a session of its own, closed every descriptor, and never became another program.
+    /proc/PID/environ is the memory in which the kernel has put the environment at the last exec, and
+    a fork gets a copy of it. A launcher that was forked writes the variable over the end of that
+    memory. Thus crash recovery also finds processes of a killed run that started a session, closed
+    every descriptor, and never executed another program.
     """
     os.environ[RUN_ID] = run_id
     if sys.version_info[:2] > TRIED_PYTHON:
@@ -38,19 +38,19 @@ def _overwrite(memory: FileIO, start: int, end: int, entry: bytes) -> None:
     shown = memory.read(end - start)
     if entry in shown or len(shown) < len(entry):
         return
-    # From the beginning of a variable on, so that the others stay whole and in their place.
+    # Begin at the start of a variable, so that the others stay as they are.
     first = shown.rfind(b"\0", 0, len(shown) - len(entry)) + 1
     for variable in shown[first:].split(b"\0"):
         name = variable.partition(b"=")[0]
         if name in os.environb:
-            # C has pointers to what is there; this gives it a copy of its own.
+            # C has pointers into this memory; `putenv` gives it a copy.
             os.putenv(name, os.environb[name])
     memory.seek(start + first)
     memory.write(entry.ljust(len(shown) - first, b"\0"))
 
 
 def _area() -> tuple[int, int]:
-    """Where the environment of the last exec begins and ends: fields 50 and 51 of proc(5)'s stat."""
+    """The addresses of the environment of the last exec: fields 50 and 51 of /proc/PID/stat (proc(5))."""
     try:
         with open("/proc/self/stat", "rb") as file:
             fields = file.read().rpartition(b")")[2].split()
@@ -60,6 +60,6 @@ def _area() -> tuple[int, int]:
 
 
 def tag_attempt(task: str, attempt: int) -> None:
-    """Set MPRUN_TASK and MPRUN_ATTEMPT in the launcher, from which a new Python inherits them."""
-    # Whatever the locale, the environment is UTF-8.
+    """Set MPRUN_TASK and MPRUN_ATTEMPT in the launcher; a new Python inherits them."""
+    # UTF-8 in any locale.
     os.environb.update({b"MPRUN_TASK": task.encode(), b"MPRUN_ATTEMPT": str(attempt).encode()})

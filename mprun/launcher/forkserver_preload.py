@@ -1,8 +1,8 @@
-"""What multiprocessing's fork server imports first: it makes it one of the job's own.
+"""The module that multiprocessing's fork server imports first, to set it up for the job.
 
-It gives it a session of its own, the launcher's death as its death, and the job's import
-path and modules: the fork server of Python 3.11 to 3.13 is told the path but does not
-use it, and does not flush what the modules printed before it forks.
+It starts a session, dies with the launcher, and has the job's import path and modules: the
+fork server of Python 3.11 to 3.13 receives the path but does not use it, and does not flush what
+the modules have printed before it forks.
 """
 
 from __future__ import annotations
@@ -10,9 +10,10 @@ from __future__ import annotations
 import os
 import sys
 
-from mprun.launcher.worker import die_with_parent, flush_output, open_output
+from mprun.launcher.worker import flush_output, open_output
+from mprun.linux.prctl import die_with_parent
 
-# Written by the launcher, read once.
+# Environment variables that the launcher sets, and that are removed when they are read.
 IMPORT_PATH = "MPRUN_FORKSERVER_PATH"
 MODULES = "MPRUN_FORKSERVER_MODULES"
 
@@ -27,6 +28,6 @@ def _begin() -> None:
     flush_output()
 
 
-# Only in the fork server: it is the launcher that reads the names above.
+# Only in the fork server: the launcher imports this module for the names above.
 if IMPORT_PATH in os.environ:
     _begin()

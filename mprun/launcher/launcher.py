@@ -1,15 +1,13 @@
-"""The main process of a job: imports its targets once, starts its tasks, guards them.
+"""The main process of a job: imports its targets once, starts its tasks and looks after them.
 
-It knows no policy: it does what the engine's requests say, what is to start after what
-included, and reports what it sees. One
-thread, one epoll set: the engine's socket, and for each task a descriptor that becomes
-readable when the task ends.
+It decides nothing: it carries out the engine's requests, which include what starts after what,
+and reports what happens. It has one thread, and one loop over an epoll set: the engine's socket,
+and for each attempt a descriptor that becomes readable when its process ends.
 """
 
 from __future__ import annotations
 
 import contextlib
-import gc
 import os
 import select
 import signal
@@ -18,23 +16,14 @@ from signal import SIGKILL
 from time import monotonic
 
 from mprun import failpoints
-from mprun.launcher import (
-    auxiliary,
-    environment,
-    fork,
-    parent_death,
-    preload,
-    reaper,
-    stack_dump,
-    start_backoff,
-    targets,
-)
+from mprun.launcher import auxiliary, fork, parent_death, preload, reaper
 from mprun.launcher.attempt import Attempt
 from mprun.launcher.channel import AFTER, COMMAND, KEY, LIMITS, START_METHOD, TARGET, LauncherChannel
 from mprun.launcher.prefork import Prefork
-from mprun.launcher.resolution import Resolution
+from mprun.launcher.stack_dump import SETTLE_SECONDS, StackDumps
+from mprun.launcher.start_backoff import StartBackoff
 from mprun.launcher.start_queue import StartQueue
-from mprun.launcher.worker import IS_TRIED, Process, flush_output, open_output, share_with_forks
+from mprun.launcher.worker import IS_TRIED
 from mprun.linux import procfs
 
 TYPE_CHECKING = False
@@ -43,15 +32,17 @@ if TYPE_CHECKING:
     from typing import Any
 
     from mprun.launcher.channel import AttemptKey, PackedStartRequest
+    from mprun.launcher.targets import Call
+    from mprun.launcher.worker import Process
 
-# How often the number of a task's threads is looked at, in seconds; more tasks, less often.
+# How often the threads of running tasks are counted, in seconds; with more tasks, less often.
 SAMPLE_INTERVAL = 0.25
 SAMPLE_INTERVAL_PER_TASK = 0.0025
-# How long reports may wait for others while there is more to start, in seconds: the engine takes
-# several in the time of one.
-HOLD = 0.010
-# With fewer to follow others than so many the engine is to hand over more.
-FEW = 4
+# How long reports may wait for others while there is more to start, in seconds: to read several
+# takes the engine as long as to read one.
+MAX_REPORT_DELAY = 0.010
+# With fewer requests that wait for other attempts, the engine should send more.
+MIN_HELD_REQUESTS = 4
 
 
 class Launcher:
@@ -64,73 +55,76 @@ class Launcher:
         self._epoll.register(sock, EPOLLIN)
         self._children = procfs.ChildList()
         self._reaper = reaper.Reaper(self._children)
+        # By the descriptor that is readable once the process has ended, and by key.
         self._attempts: dict[int, Attempt] = {}
         self._by_key: dict[AttemptKey, Attempt] = {}
         self._queue = StartQueue()
-        self._standby = Prefork()
+        self._prefork = Prefork()
         # The attempt that was started last.
         self._last: AttemptKey = (-1, 0)
-        self._shortage = start_backoff.Shortage()
-        self._calls: dict[str, Any] = {}
-        self._dumps: list[stack_dump.Dump] = []
+        self._backoff = StartBackoff()
+        self._dumps = StackDumps()
+        self._functions: dict[str, Any] = {}
         self._method = ""
+        # The object that each fork copies: see `Process`.
+        self._process: Process
+        # By start method, the process that a task has for its parent.
+        self._parents: dict[str, int] = {}
         self._fork_server = 0
         self._suspended = False
-        self._forks = 0
-        # Whether there may be more to start, and whether the engine waits for what is reported.
+        self._fork_count = 0
+        # Whether there may be more to start, and whether the reports are to be sent at once.
         self._busy = self._urgent = False
         self._next_sample = 0.0
         self._flushed = 0.0
         self._pid = os.getpid()
         self._engine_pid = 0
-        # By start method, the process that a task has for its parent.
-        self._parents: dict[str, int] = {}
         fork.private_descriptors.update({sock.fileno(), self._epoll.fileno()})
 
     # ---- the loop
 
     def serve(self) -> None:
-        """Do what the engine asks until it closes the socket; then leave nobody behind."""
+        """Carry out the engine's requests until it closes the socket; then kill what still runs."""
         try:
             while self._turn():
                 pass
         except ConnectionError:
             pass
         finally:
-            self._kill_everyone()
+            self._kill_all()
 
     def _turn(self) -> bool:
-        for descriptor, _ in self._epoll.poll(0 if self._busy else self._patience()):
+        for descriptor, _ in self._epoll.poll(0 if self._busy else self._timeout()):
             if descriptor != self._descriptor:
-                self._ended(self._attempts[descriptor])
+                self._handle_exit(self._attempts[descriptor])
             elif not self._read_requests():
                 return False
-        # One start a turn: an end that comes meanwhile waits for one fork, not for all.
+        # One start a turn: an exit that comes meanwhile waits for one fork, not for all of them.
         self._busy = False
-        if self._queue.entries and not (self._suspended or (self._shortage.lasts and self._is_short())):
+        if self._queue.entries and not (self._suspended or (self._backoff.is_active and self._must_wait())):
             request = self._queue.take()
             if request is not None:
                 self._busy = True
                 self._start(request)
-        if self._queue.held_count and self._standby.is_wanted:
-            self._have_one_stand_by()
-        if self._dumps:
-            self._signal_what_has_dumped()
+        if self._queue.held_count and self._prefork.is_wanted:
+            self._fork_ahead()
+        if self._dumps.pending:
+            self._signal_after_dumps()
         if (now := monotonic()) >= self._next_sample:
             self._sample(now)
-        if self._urgent or not self._queue.entries or now - self._flushed >= HOLD:
+        if self._urgent or not self._queue.entries or now - self._flushed >= MAX_REPORT_DELAY:
             self._engine.flush()
             self._flushed, self._urgent = now, False
         return True
 
-    def _patience(self) -> float | None:
-        """How long to wait for what comes next, in seconds; None for as long as it takes."""
+    def _timeout(self) -> float | None:
+        """How long to wait for the next event, in seconds; None for no limit."""
         timeout = SAMPLE_INTERVAL if self._attempts else None
         if self._engine.reports:
-            timeout = HOLD
-        if self._dumps:
-            timeout = stack_dump.SETTLED
-        if self._shortage.lasts and (pause := self._shortage.remaining(monotonic())):
+            timeout = MAX_REPORT_DELAY
+        if self._dumps.pending:
+            timeout = SETTLE_SECONDS
+        if self._backoff.is_active and (pause := self._backoff.remaining(monotonic())):
             timeout = pause if timeout is None else min(timeout, pause)
         return timeout
 
@@ -151,9 +145,34 @@ class Launcher:
                 self._resume()
         return requests is not None
 
-    def _is_short(self) -> bool:
-        """Whether it is not yet time to try again what there was no room for."""
-        return self._shortage.remaining(monotonic()) > 0
+    # ---- before the first start
+
+    def _prepare(self, options: dict[str, Any], calls: list[Call]) -> None:
+        """Import and bind every target, then become as cheap to fork as possible."""
+        # Until now this process died with the engine; from now on it must kill its children first.
+        parent_death.continue_on_parent_death()
+        self._engine_pid = options["engine"]
+        self._method = options["start_method"]
+        self._queue.free_slots = options["max_parallel"]
+        loaded = preload.Preload(options)
+        with parent_death.ending_with_the_engine(self._exit, self._engine_pid):
+            errors = loaded.import_targets(calls, self._report_importing)
+        if not errors:
+            loaded.start_auxiliary()
+            self._fork_server, self._parents = loaded.fork_server, loaded.parents
+            if IS_TRIED:
+                self._process = preload.make_process(self._method)
+        self._functions = loaded.functions
+        self._reaper.ignore_present_children()
+        preload.make_forks_cheap()
+        self._engine.send("prepared", os.getpid(), auxiliary.main_name(), errors, loaded.threads)
+
+    def _report_importing(self, number: int) -> None:
+        """Report an import before it begins, so that the engine knows which one ended the launcher."""
+        self._engine.send("importing", number)
+        self._engine.flush()
+
+    # ---- starts
 
     def _enqueue(self, request: PackedStartRequest) -> None:
         self._queue.add(request)
@@ -163,234 +182,185 @@ class Launcher:
 
     def _report_cancelled(self, keys: list[AttemptKey]) -> None:
         for key in keys:
-            self._shortage.cancelled(key)
-            self._standby.cancel(key)
+            self._backoff.cancelled(key)
+            self._prefork.cancel(key)
             self._engine.send("start_cancelled", key, monotonic())
 
-    # ---- before the first start
-
-    def _prepare(
-        self, options: dict[str, Any], calls: list[tuple[str, tuple[Any, ...] | None, dict[str, Any]]]
-    ) -> None:
-        """Import and bind every target, then become as cheap to fork as can be."""
-        # From now on there may be somebody to look after: whoever forked us had us killed with it.
-        parent_death.continue_on_parent_death()
-        _redirect_output(options["log"])
-        self._queue.free_slots = options["max_parallel"]
-        environment.tag_run(options["run_id"])
-        targets.set_import_path(options["import_path"])
-        resolution = Resolution(self._say_importing)
-        self._engine_pid = options["engine"]
-        with parent_death.ending_with_the_engine(self._end, self._engine_pid):
-            problems = resolution.run(options["preload"], calls)
-        self._calls = resolution.found
-        if signal.getsignal(signal.SIGCHLD) == signal.SIG_IGN:
-            # A module that ignores it would have every end of a task thrown away.
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        if not problems:
-            methods = set(options["methods"])
-            modules = [*options["preload"], *resolution.modules()]
-            self._method = options["start_method"]
-            self._fork_server = auxiliary.prepare(options["start_method"], methods, modules)
-            self._parents = {"fork": self._pid, "spawn": self._pid, "forkserver": self._fork_server}
-            if IS_TRIED:
-                self._copied = Process(self._method, "fork")
-                share_with_forks(self._copied, fork.launcher_pidfd[0])
-                self._copied.warm_up()
-        flush_output()
-        self._reaper.ignore_present_children()
-        # A child that collects garbage copies the pages of all that it looks at.
-        gc.collect()
-        gc.freeze()
-        fork.skip_thread_reset()
-        self._engine.send("prepared", os.getpid(), auxiliary.main_name(), problems, resolution.threads)
-
-    def _say_importing(self, number: int) -> None:
-        """Said before, so that the engine knows whose import it was that ended us."""
-        self._engine.send("importing", number)
-        self._engine.flush()
-
-    # ---- starting and signalling
+    def _must_wait(self) -> bool:
+        """Whether it is too early to retry a start that has failed."""
+        return self._backoff.remaining(monotonic()) > 0
 
     def _start(self, request: PackedStartRequest) -> None:
         key = request[KEY]
         try:
-            attempt = self._begin(request)
+            attempt = self._start_attempt(request)
         except OSError as error:
             now = monotonic()
-            if self._shortage.postpones(key, error.errno, now, others=bool(self._attempts)):
+            if self._backoff.should_retry(key, error.errno, now, others=bool(self._attempts)):
                 self._queue.put_back(request)
             else:
-                self._shortage.over()
+                self._backoff.reset()
                 self._engine.send("not_started", key, now, error.strerror or str(error))
                 self._report_cancelled(self._queue.attempt_ended(key))
             return
-        if self._shortage.lasts:
-            self._shortage.over()
+        if self._backoff.is_active:
+            self._backoff.reset()
         if self._queue.held_count:
-            self._standby.started(attempt.clock)
+            self._prefork.note_start(attempt.clock)
             self._last = key
-        held = attempt.popen
+        handle = attempt.handle
         self._queue.free_slots -= not attempt.daemon
-        self._attempts[held.waiter] = self._by_key[key] = attempt
-        self._epoll.register(held.waiter, EPOLLIN)
+        self._attempts[handle.exit_fd] = self._by_key[key] = attempt
+        self._epoll.register(handle.exit_fd, EPOLLIN)
         parent = self._parents[request[START_METHOD]]
-        self._engine.send("started", key, attempt.clock, held.pid, parent, attempt.ticks)
+        self._engine.send("started", key, attempt.clock, handle.pid, parent, attempt.ticks)
 
-    def _begin(self, request: PackedStartRequest) -> Attempt:
+    def _start_attempt(self, request: PackedStartRequest) -> Attempt:
         """Give an attempt a process. Raises OSError if that is not possible."""
         method = request[START_METHOD]
         if failpoints.armed:
             failpoints.reached("launcher.starting")
         if method == "fork" and IS_TRIED:
-            if self._standby.number and (standing := self._standby.take(request[KEY])) is not None:
+            if self._prefork.count and (waiting := self._prefork.take(request[KEY])) is not None:
                 with contextlib.suppress(ChildProcessError):
-                    return Attempt(request, fork.HeldFork.open, standing, standing.ticks)
-                standing.give_up()
+                    return Attempt.start(request, fork.HeldFork.release, waiting, waiting.ticks)
+                waiting.discard()
             self._assign(request)
-            return Attempt(request, fork.Fork, self._copied)
-        return Attempt(request, self._start_by_another, (*request, None, self._parents[method]))
+            return Attempt.start(request, fork.Fork, self._process)
+        return Attempt.start(request, self._spawn, (*request, None, self._parents[method]))
 
     def _assign(self, request: PackedStartRequest) -> None:
         """Give the next fork its request."""
         if request[COMMAND] is not None or request[LIMITS]:
-            preload.for_task(request[COMMAND], request[LIMITS])
-        if self._forks < 2:
-            self._forks += 1
-            if self._forks == 2:
-                preload.for_results()
-        self._copied.request = (*request, self._calls.get(request[TARGET]), self._pid)
+            preload.import_for_task(request[COMMAND], request[LIMITS])
+        if self._fork_count < 2:
+            self._fork_count += 1
+            if self._fork_count == 2:
+                preload.import_for_results()
+        self._process.request = (*request, self._functions.get(request[TARGET]), self._pid)
 
-    def _have_one_stand_by(self) -> None:
-        """While the attempt that was started last runs, fork for the first that is to follow it."""
+    def _fork_ahead(self) -> None:
+        """While the attempt that was started last runs, fork for the first one that waits for it."""
         following = self._queue.first_after(self._last)
         if following is None or self._suspended or not IS_TRIED:
             return
         if following[START_METHOD] == "fork":
-            # Where there is no room for it, whoever starts the attempt will see, and try again.
+            # If there is no room for a process, the start of the attempt will see that, and be retried.
             with contextlib.suppress(OSError, ImportError):
                 self._assign(following)
-                self._standby.prepare(following[KEY], self._copied, monotonic())
+                self._prefork.fork_for(following[KEY], self._process, monotonic())
 
-    def _start_by_another(self, request: tuple[Any, ...]) -> fork.ProcessHandle:
-        # It needs sockets, temporary files and more, which a launcher that forks must not hold.
+    def _spawn(self, request: tuple[Any, ...]) -> fork.ProcessHandle:
+        # It needs sockets, temporary files and more, which a launcher that only forks must not hold.
         from mprun.launcher import spawn
 
         if request[START_METHOD] == "fork":
-            # The task would inherit a handler of signals.
+            # The task would inherit the signal handler.
             return spawn.start(request, self._method)
-        # The fork server may be at its own imports still.
-        with parent_death.ending_with_the_engine(self._end, self._engine_pid):
+        # The fork server may still be importing.
+        with parent_death.ending_with_the_engine(self._exit, self._engine_pid):
             return spawn.start(request, self._method)
+
+    # ---- signals
 
     def _signal(self, key: AttemptKey, name: str, dump: bool) -> None:
         attempt = self._by_key.get(key)
-        if attempt is None or attempt.popen.pidfd < 0:
+        if attempt is None or attempt.handle.pidfd < 0:
             return
         attempt.asked = True
-        # A program may use SIGUSR2 for its own ends.
-        dump = dump and not attempt.program and not self._suspended
-        asked = stack_dump.Dump(key, name, attempt.log) if dump else None
-        if asked is not None and stack_dump.ask(attempt.popen.pid, attempt.popen.pidfd):
-            self._dumps.append(asked)
-        else:
-            self._send_signal(attempt, getattr(signal, name))
+        # A program may use SIGUSR2, which asks for a dump, in its own way.
+        if dump and not attempt.is_program and not self._suspended:
+            handle = attempt.handle
+            if self._dumps.request(key, name, attempt.log, handle.pid, handle.pidfd):
+                return
+        self._send_signal(attempt, getattr(signal, name))
 
-    def _signal_what_has_dumped(self) -> None:
-        for dump in [dump for dump in self._dumps if dump.is_over()]:
-            self._dumps.remove(dump)
-            self._signal(dump.key, dump.signal, False)
+    def _signal_after_dumps(self) -> None:
+        for dump in self._dumps.take_finished():
+            self._signal(dump.key, dump.signal_name, False)
 
     def _send_signal(self, attempt: Attempt, number: int) -> None:
         if number == SIGKILL:
-            reaper.kill_trees({attempt.popen.pid: attempt.popen.pidfd})
+            reaper.kill_trees({attempt.handle.pid: attempt.handle.pidfd})
             return
-        # Of a run that is suspended the tasks hear it when they are to go on.
-        reaper.ask_to_end(attempt.popen, number, wake=not self._suspended)
+        # In a suspended run, tasks handle the signal once the run is resumed.
+        reaper.ask_to_end(attempt.handle, number, wake=not self._suspended)
 
     def _suspend(self) -> None:
-        """Stop every task, wherever its processes are, and start no other."""
+        """Stop all processes of all tasks, and start no others."""
         self._suspended = True
         reaper.stop_trees(self._leaders())
         self._engine.send("suspended")
-
-    def _leaders(self) -> dict[int, int]:
-        """Every running task's process, and the descriptor that holds it."""
-        held = [attempt.popen for attempt in self._attempts.values()]
-        return {fork.pid: fork.pidfd for fork in held if fork.pidfd >= 0}
 
     def _resume(self) -> None:
         self._suspended = False
         reaper.signal_trees(self._leaders(), signal.SIGCONT)
 
-    # ---- ends
+    def _leaders(self) -> dict[int, int]:
+        """The pid of every running attempt's process, and its pidfd."""
+        handles = [attempt.handle for attempt in self._attempts.values()]
+        return {handle.pid: handle.pidfd for handle in handles if handle.pidfd >= 0}
 
-    def _ended(self, attempt: Attempt) -> None:
+    # ---- exits
+
+    def _handle_exit(self, attempt: Attempt) -> None:
         clock = monotonic()
-        held = attempt.popen
-        # The leader is not reaped yet, so the number of its group, if it has one, is its own.
-        if held.reaped_here:
-            reaper.kill_group(held.pid)
-        code = held.poll()
-        if code is None and not held.lost:
+        handle = attempt.handle
+        # The leader is not reaped yet, so the id of its group, if it has one, is its own.
+        if handle.reaped_here:
+            reaper.kill_group(handle.pid)
+        code = handle.poll()
+        if code is None and not handle.exit_unknown:
             return
         if failpoints.armed:
             failpoints.reached("launcher.reaped")
-        self._epoll.unregister(held.waiter)
-        del self._attempts[held.waiter], self._by_key[attempt.key]
+        self._epoll.unregister(handle.exit_fd)
+        del self._attempts[handle.exit_fd], self._by_key[attempt.key]
         self._queue.free_slots += not attempt.daemon
-        held.close()
-        if self._reaper.spared or self._children.count() != len(self._attempts) + self._standby.number:
-            for pid, traces in self._reaper.bury(self._pids()).items():
-                # A task whose fork server has died comes to us itself.
-                if pid != held.pid:
-                    self._left_by(attempt, traces).orphans += (pid,)
-        self._engine.send("exited", *attempt.ending(clock, code))
+        handle.close()
+        if self._reaper.ignored or self._children.count() != len(self._attempts) + self._prefork.count:
+            for pid, orphan in self._reaper.reap_orphans(self._pids()).items():
+                # A task whose fork server has died becomes a child of this process itself.
+                if pid != handle.pid:
+                    self._owner(orphan, attempt).orphans += (pid,)
+        self._engine.send("exited", *attempt.exit_facts(clock, code))
         if before := self._queue.held_count:
             seconds = clock - attempt.clock
             dropped = self._queue.attempt_ended(attempt.key, code, asked=attempt.asked, seconds=seconds)
             self._report_cancelled(dropped)
-            # The engine is to know at once, unless what it would do is done: something waits for the
-            # place, or has followed, and more is there to follow that.
-            followed = before > self._queue.held_count >= FEW
-            self._urgent |= not followed and len(self._queue.entries) == self._queue.held_count
+            # The engine must know at once, unless what it would ask for is here already: a request that
+            # can take the slot, or one that was released by this exit while enough others wait.
+            released = before > self._queue.held_count >= MIN_HELD_REQUESTS
+            self._urgent |= not released and len(self._queue.entries) == self._queue.held_count
 
-    def _left_by(self, ending: Attempt, traces: reaper.ProcessIdentity) -> Attempt:
-        """Whose an orphan was: this attempt's, unless it shows that another that has ended too left it."""
+    def _owner(self, orphan: reaper.ProcessIdentity, ended: Attempt) -> Attempt:
+        """The attempt that left an orphan: `ended`, unless another one that has ended too provably did."""
         run_id = os.environ["MPRUN_RUN_ID"]
-        return next((other for other in self._attempts.values() if other.left(traces, run_id)), ending)
+        return next((other for other in self._attempts.values() if other.has_left(orphan, run_id)), ended)
 
-    def _kill_everyone(self) -> None:
-        """The engine is gone or has finished: no task outlives the launcher."""
-        # With its leader gone all of a tree comes here: no list of all processes is needed.
+    def _pids(self) -> set[int]:
+        return {attempt.handle.pid for attempt in self._attempts.values()} | self._prefork.pids()
+
+    def _kill_all(self) -> None:
+        """Kill every task: the engine is gone or has finished."""
+        # Once its leader is gone, all of a tree comes here: this needs no list of all processes.
         reaper.kill(self._leaders().values())
-        # What modules started at import and the fork server end with the job; the resource
-        # tracker ends by itself, once it has removed what tasks left in shared memory.
-        self._reaper.spare(auxiliary.resource_tracker())
-        self._reaper.end_all()
+        # What modules started at import, and the fork server, end with the job. The resource tracker
+        # ends by itself, once it has removed what tasks left in shared memory.
+        self._reaper.ignore(auxiliary.resource_tracker())
+        self._reaper.kill_all()
 
-    def _end(self) -> None:
-        """Leave nobody behind; does not return."""
-        self._kill_everyone()
+    def _exit(self) -> None:
+        """Kill every task and exit; does not return."""
+        self._kill_all()
         auxiliary.remove_files()
         os._exit(1)
 
-    def _pids(self) -> set[int]:
-        return {attempt.popen.pid for attempt in self._attempts.values()} | self._standby.pids()
-
-    # ---- looking
+    # ---- at intervals
 
     def _sample(self, now: float) -> None:
         self._next_sample = now + SAMPLE_INTERVAL + SAMPLE_INTERVAL_PER_TASK * len(self._attempts)
         reaper.wake(self._fork_server)
-        self._standby.look(now)
+        self._prefork.expire(now)
         for attempt in self._attempts.values():
             attempt.sample()
-
-
-def _redirect_output(log: str) -> None:
-    file = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    os.dup2(file, 1)
-    os.dup2(file, 2)
-    os.close(file)
-    open_output()

@@ -1,9 +1,9 @@
-"""The way into the launcher, by which it imports multiprocessing without what only few tasks need.
+"""The entry point of the launcher, which imports multiprocessing without what few tasks need.
 
-Each fork would copy that. `multiprocessing.reduction` takes pickle, socket, selectors, struct and
-array to import, and `multiprocessing.util` the whole of subprocess for one function: together half
-of what the launcher would hold beyond a bare Python, and a tenth of what a short task costs. A task,
-or a module of its, that makes use of them imports them then.
+Each fork would copy it. `multiprocessing.reduction` imports pickle, socket, selectors, struct and
+array, and `multiprocessing.util` all of subprocess for one function: together they are half of
+what the launcher would hold beyond a bare Python, and a tenth of the cost of a short task. They are
+imported when a task, or a module that it uses, uses them.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import sys
 from types import ModuleType
 
 from mprun.lazy_import import install_lazy, uninstall
+from mprun.linux.prctl import die_with_parent, set_child_subreaper
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,10 +25,16 @@ if TYPE_CHECKING:
 TRIED_PYTHON = (3, 15)
 
 
-def launch(descriptor: int) -> NoReturn:
-    """Be a launcher on this end of a socket pair; does not return."""
+def launch(descriptor: int, parent: int = 0) -> NoReturn:
+    """Run a launcher that serves this end of a socket pair; does not return.
+
+    It dies with the process `parent`, a pid, until it prepares the job.
+    """
     code = 1
     try:
+        if parent:
+            # While the launcher imports, it has no tasks to kill first, and does not read its socket.
+            die_with_parent(parent)
         if sys.version_info[:2] <= TRIED_PYTHON:
             import_multiprocessing()
             from _socket import socket
@@ -37,14 +44,14 @@ def launch(descriptor: int) -> NoReturn:
         from mprun.launcher.launcher import Launcher
 
         os.setsid()
-        worker.set_process_control(worker.PR_SET_CHILD_SUBREAPER, 1)
+        set_child_subreaper(True)
         _reset_signals()
         worker.dump_stacks_on_request()
         sys.modules["__main__"] = ModuleType("__main__")
         null = os.open(os.devnull, os.O_RDONLY)
         os.dup2(null, 0)
         os.close(null)
-        sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115  for as long as we live
+        sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115  it stays open
         fork.launcher_pidfd.append(os.pidfd_open(os.getpid()))
         os.set_inheritable(descriptor, False)
         fork.keep_descriptors_private()
@@ -52,7 +59,7 @@ def launch(descriptor: int) -> NoReturn:
         auxiliary.remove_files()
         code = 0
     except Exception:
-        # A defect of ours; it belongs with what the main process printed.
+        # A bug in mprun; it belongs into the log of the main process.
         import traceback
 
         traceback.print_exc()
@@ -61,9 +68,9 @@ def launch(descriptor: int) -> NoReturn:
 
 
 def _reset_signals() -> None:
-    """Whoever started mprun may have had signals ignored or blocked; tasks inherit."""
+    """Reset signals that the parent of mprun may have ignored or blocked, because tasks inherit that."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    # The two that Python itself ignores stay so.
+    # Except the two that Python itself ignores.
     for number in signal.valid_signals() - {signal.SIGPIPE, signal.SIGXFSZ}:
         if signal.getsignal(number) == signal.SIG_IGN:
             signal.signal(number, signal.SIG_DFL)
@@ -71,19 +78,19 @@ def _reset_signals() -> None:
 
 
 def import_multiprocessing() -> None:
-    """Import it, and what the launcher needs of it, as lean as can be."""
+    """Import multiprocessing and the parts of it that the launcher needs, and nothing else."""
     reduction = install_lazy("multiprocessing.reduction")
     install_lazy("subprocess", _args_from_interpreter_flags=_args_from_interpreter_flags)
     try:
         import multiprocessing.util
     finally:
         uninstall("subprocess")
-    # As the import of a module has it.
+    # The import of a submodule sets this attribute.
     multiprocessing.reduction = reduction
 
 
 def _args_from_interpreter_flags() -> Any:
-    """As subprocess has it."""
+    """Import subprocess when `multiprocessing.util` calls its function of this name."""
     import subprocess
 
     return subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]

@@ -1,7 +1,7 @@
-"""Ends the launcher with its engine also while it does something that keeps it from reading of that.
+"""Ends the launcher when the engine dies while the launcher cannot read its socket.
 
-Its loop reads end-of-file. But an import may take a minute, and the fork server ten seconds
-to answer; for so long nobody may outlive an engine that was killed.
+Its loop reads end-of-file from the socket. But an import may take a minute, and the fork server
+up to ten seconds to answer; for that long no task may outlive an engine that was killed.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import contextlib
 import os
 import signal
 
-from mprun.launcher.worker import PR_SET_PDEATHSIG, set_process_control
+from mprun.linux import prctl
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,29 +18,29 @@ if TYPE_CHECKING:
 
 
 def continue_on_parent_death() -> None:
-    """Get SIGCONT when the engine dies (Linux): one that somebody has stopped is to read of it, too."""
-    set_process_control(PR_SET_PDEATHSIG, signal.SIGCONT)
+    """Receive SIGCONT when the engine dies (Linux), so that a stopped launcher reads of it, too."""
+    prctl.set_parent_death_signal(signal.SIGCONT)
 
 
 @contextlib.contextmanager
 def ending_with_the_engine(end: Callable[[], None], engine: int) -> Iterator[None]:
-    """Meanwhile the death of the engine, a pid, calls `end`, between two steps of Python.
+    """Call `end` if the engine, a pid, dies inside this context or has died before.
 
-    Also one that came before; `end` is not to return.
+    `end` runs in a signal handler, between two bytecode instructions; it must not return.
     """
     launcher = os.getpid()
 
-    def look(number: int, frame: object) -> None:
-        # A SIGCONT may be anybody's, and a module may fork when it is imported.
+    def handle(number: int, frame: object) -> None:
+        # Any process may send SIGCONT, and a module may fork when it is imported.
         if os.getpid() == launcher and os.getppid() != engine:
             end()
 
-    before = signal.signal(signal.SIGCONT, look)
+    before = signal.signal(signal.SIGCONT, handle)
     try:
         if os.getppid() != engine:
             end()
         yield
     finally:
         # A module may have set a handler of its own.
-        if signal.getsignal(signal.SIGCONT) is look:
+        if signal.getsignal(signal.SIGCONT) is handle:
             signal.signal(signal.SIGCONT, before)

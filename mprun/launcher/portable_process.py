@@ -12,6 +12,7 @@ import os
 from typing import Any
 
 from mprun.launcher import worker
+from mprun.linux import prctl
 
 
 class Process(worker.Process):
@@ -33,8 +34,8 @@ class Process(worker.Process):
         """Bind the process to its parent and its log, then call the target or become the command."""
         key, name, _, _, _, _, _, _, _, _, log, _, env, _, _, _, parent = self.request
         os.setsid()
-        worker.die_with_parent(parent)
-        worker.set_process_control(worker.PR_SET_CHILD_SUBREAPER, 1)
+        prctl.die_with_parent(parent)
+        prctl.set_child_subreaper(True)
         output = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
         os.dup2(output, 1)
         os.dup2(output, 2)
@@ -53,4 +54,4 @@ class Process(worker.Process):
             worker.flush_output()
             if self.method == "forkserver":
                 # The fork server, which waits for this process, does not report what it used.
-                self._leave("usage", self._threads)
+                self._report("write_usage", self._threads)

@@ -1,18 +1,88 @@
-"""What tasks' processes import of ours, imported in the launcher before it forks them."""
+"""Imports in the launcher, before it forks, what the processes of tasks need.
+
+Each fork gets a copy, which costs a fraction of an import in the task's own process.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import gc
+import os
+import signal
+
+from mprun.launcher import auxiliary, environment, fork, targets
+from mprun.launcher.worker import Process, flush_output, open_output, share_with_forks
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
 
-def for_task(command: Any, limits: Any) -> None:
-    """Import here what few tasks need, before the first of them would do so in its own process.
+class Preload:
+    """The imported targets of a job, and multiprocessing's helpers for its start methods.
 
-    Raises OSError or ImportError where there is no descriptor for it.
+    `options` are those of the engine's request to prepare. `functions` has the callables by
+    target, `threads` the modules whose import started a thread, `fork_server` a pid or 0, and
+    `parents` by start method the pid of the process that a task has for its parent.
+    """
+
+    def __init__(self, options: dict[str, Any]) -> None:
+        self._options = options
+        self.functions: dict[str, Callable[..., Any]] = {}
+        self.threads: list[str] = []
+        self.fork_server = 0
+        self.parents: dict[str, int] = {}
+        self._modules: list[str] = []
+
+    def import_targets(
+        self, calls: list[targets.Call], importing: Callable[[int], None]
+    ) -> list[targets.PackedBindError]:
+        """Import every target and bind its arguments; what is wrong with them.
+
+        `importing` is called with the number of a call before its module is imported.
+        """
+        _redirect_output(self._options["log"])
+        environment.tag_run(self._options["run_id"])
+        targets.set_import_path(self._options["import_path"])
+        binder = targets.Binder(importing)
+        errors = binder.bind_all(self._options["preload"], calls)
+        self.functions, self.threads = binder.functions, binder.threads
+        self._modules = [*self._options["preload"], *binder.modules()]
+        if signal.getsignal(signal.SIGCHLD) == signal.SIG_IGN:
+            # A module that ignores it would make the kernel discard the exit status of every task.
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        return errors
+
+    def start_auxiliary(self) -> None:
+        """Start multiprocessing's helpers."""
+        method = self._options["start_method"]
+        self.fork_server = auxiliary.prepare(method, set(self._options["methods"]), self._modules)
+        pid = os.getpid()
+        self.parents = {"fork": pid, "spawn": pid, "forkserver": self.fork_server}
+
+
+def make_process(method: str) -> Process:
+    """The process object that each fork copies; `method` is the start method of the job."""
+    made = Process(method, "fork")
+    share_with_forks(made, fork.launcher_pidfd[0])
+    made.warm_up()
+    return made
+
+
+def make_forks_cheap() -> None:
+    """Leave as little as possible for a fork to copy or to do; call it after all imports."""
+    flush_output()
+    # A fork that collects garbage copies the pages of all objects that it looks at.
+    gc.collect()
+    gc.freeze()
+    fork.skip_thread_reset()
+
+
+def import_for_task(command: object, limits: object) -> None:
+    """Import what few tasks need, before the first of them would do so in its own process.
+
+    Raises OSError or ImportError if there is no free descriptor.
     """
     if command is not None:
         import mprun.launcher.exec_command
@@ -20,10 +90,19 @@ def for_task(command: Any, limits: Any) -> None:
         import mprun.launcher.rlimits  # noqa: F401
 
 
-def for_results() -> None:
-    """Import what each fork with a result would import, at three times its cost.
+def import_for_results() -> None:
+    """Import what each fork with a result would import, at three times the cost.
 
-    One task alone does not wait for that. Where there is no descriptor for it, none has it from here.
+    Not done for a job of one task, which would wait for it. If there is no free descriptor, each
+    fork imports it itself.
     """
     with contextlib.suppress(OSError, ImportError):
         import mprun.launcher.result_files  # noqa: F401
+
+
+def _redirect_output(log: str) -> None:
+    file = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    os.dup2(file, 1)
+    os.dup2(file, 2)
+    os.close(file)
+    open_output()

@@ -1,60 +1,61 @@
-"""Kills and reaps what a task's process leaves behind, wherever it went."""
+"""Signals the process trees of tasks; kills and reaps what tasks leave behind, in any session."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import signal
-import time
 from os import killpg
 
 from mprun.launcher import fork
 from mprun.linux import pidfd_signals, procfs
+from mprun.linux.kill_loop import kill_until_none_left
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-# How long the launcher goes on killing what a task left behind before it lets it be.
-BURY_SECONDS = 0.5
-# What was killed takes a moment to end, and hands over children of its own.
-PAUSE = 0.0002
-# A SIGCONT takes these back where they are not delivered yet, and a job may name one to end its task.
-_STOPS = (signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU)
+# For how long the launcher keeps killing before it leaves the rest running, in seconds.
+KILL_SECONDS = 0.5
+# The pause after each round of kills of children, in seconds.
+INTERVAL = 0.0002
+# A SIGCONT discards these if they are still pending, and a job may use one as the stop signal of a task.
+_STOP_SIGNALS = (signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU)
 
 
 def leads_session(pid: int) -> bool:
-    """Whether a process leads a session, so that the session's group bears its number."""
+    """Whether a process leads a session, so that its pid is also the id of its group."""
     try:
         return os.getsid(pid) == pid
     except ProcessLookupError:
         return False
 
 
-def ask_to_end(held: fork.ProcessHandle, number: int, *, wake: bool) -> None:
-    """Send a signal to the group that a task leads; with `wake` also to one that stands still.
+def ask_to_end(handle: fork.ProcessHandle, number: int, *, wake: bool) -> None:
+    """Send a signal to the group that a task leads; with `wake`, resume it if it is stopped.
 
-    What was stopped (SIGSTOP) hears a signal only when it goes on (signal(7)).
+    A stopped process (SIGSTOP) handles a signal only once it is resumed (signal(7)).
     """
-    numbers = (number, signal.SIGCONT) if wake and number not in _STOPS else (number,)
-    # Gone already: its end is about to be reported. Or another user's by now (sudo).
+    numbers = (number, signal.SIGCONT) if wake and number not in _STOP_SIGNALS else (number,)
+    # It may be gone, and its end will be reported. Or it has changed its user (sudo).
     with contextlib.suppress(ProcessLookupError, PermissionError):
         for each in numbers:
-            if not held.reaped_here:
-                pidfd_signals.signal_group(held.pid, held.pidfd, each)
-            elif leads_session(held.pid):
-                # Not reaped yet, so the number of its group is its own.
-                os.killpg(held.pid, each)
+            if not handle.reaped_here:
+                pidfd_signals.signal_group(handle.pid, handle.pidfd, each)
+            elif leads_session(handle.pid):
+                # Not reaped yet, so the id of its group is its own.
+                os.killpg(handle.pid, each)
             else:
-                signal.pidfd_send_signal(held.pidfd, each)
+                signal.pidfd_send_signal(handle.pidfd, each)
 
 
 def kill_group(leader: int) -> None:
-    """Kill the group of a process that only we reap, and have not, if it leads one.
+    """Kill the group of a process, if it leads one.
 
-    Its number is its own for so long, and that of a group only where it leads one.
+    Only for a process that the launcher alone reaps, and has not reaped yet: until then its pid
+    is its own, and so is that of its group.
     """
-    # No contextlib, which touches more pages than all else here: see `mprun.launcher.fork`.
+    # Not contextlib, which touches more pages than all the rest here: see `mprun.launcher.fork`.
     try:  # noqa: SIM105
         killpg(leader, signal.SIGKILL)
     except (ProcessLookupError, PermissionError):
@@ -62,89 +63,97 @@ def kill_group(leader: int) -> None:
 
 
 def wake(child: int) -> bool:
-    """Have a child go on, where somebody has stopped it; whether that was so. 0 is no child."""
+    """Resume a child if it is stopped; whether it was. 0 stands for no child."""
     with contextlib.suppress(ChildProcessError):
         if child and os.waitid(os.P_PID, child, os.WSTOPPED | os.WNOHANG):
             os.kill(child, signal.SIGCONT)
-            # Into the log of the main process: nobody else would know what kept the tasks.
-            os.write(2, b"mprun: somebody has stopped the fork server (SIGSTOP): it goes on\n")
+            # In the log of the main process: nothing else would explain why tasks started late.
+            os.write(2, b"mprun: the fork server was stopped (SIGSTOP); resuming it\n")
             return True
     return False
 
 
 def kill(pidfds: Iterable[int]) -> None:
-    """Kill these processes alone, by a pidfd of each."""
+    """Kill these processes, but nothing that they have started."""
     _signal_all(pidfds, signal.SIGKILL)
 
 
 def _signal_all(pidfds: Iterable[int], number: int) -> None:
     for pidfd in pidfds:
-        # Under forkserver somebody else reaps it, perhaps by now. Or it is another user's (sudo).
+        # Under forkserver another process may have reaped it by now. Or it has changed its user (sudo).
         with contextlib.suppress(ProcessLookupError, PermissionError):
             signal.pidfd_send_signal(pidfd, number)
 
 
 def kill_trees(leaders: dict[int, int]) -> None:
-    """Kill what is in these tasks' sessions and what descends from them, until none is new.
+    """Kill the members of the tasks' sessions and all their descendants, until no new ones are found.
 
-    `leaders` are the tasks' pids, with a pidfd of each.
+    `leaders` maps the pids of tasks to a pidfd of each.
     """
     signal_trees(leaders, signal.SIGKILL)
 
 
 def signal_trees(leaders: dict[int, int], number: int) -> None:
-    """As `kill_trees`, with another signal."""
+    """Like `kill_trees`, with another signal."""
     if not leaders:
-        # A look at every process of the machine, in vain, twice.
+        # It would look at every process of the machine twice, for nothing.
         return
     sent = {*leaders}
-    end = time.monotonic() + BURY_SECONDS
-    _signal_members(leaders, number, sent, end)
+    _signal_members(leaders, number, sent)
     _signal_all(leaders.values(), number)
-    # Once more: a leader may have had a child in the instant before.
-    _signal_members(leaders, number, sent, end)
+    # Once more: a leader may have had a child just before.
+    _signal_members(leaders, number, sent)
+
+
+def _signal_members(leaders: dict[int, int], number: int, sent: set[int]) -> None:
+    """Signal all members of the trees that are not in `sent`, and add them to it."""
+
+    def find() -> dict[int, procfs.Stat]:
+        return {pid: stat for pid, stat in _trees(leaders).items() if pid not in sent}
+
+    def signal_found(found: dict[int, procfs.Stat]) -> None:
+        sent.update(found)
+        for pid, stat in found.items():
+            pidfd_signals.kill(pid, stat.start_ticks, number)
+
+    # If a task forks faster than this kills, the rest is killed as orphans once the task has ended.
+    kill_until_none_left(find, signal_found, timeout=KILL_SECONDS)
 
 
 def stop_trees(leaders: dict[int, int]) -> None:
-    """Stop (SIGSTOP) what `kill_trees` would kill; returns when all of it stands still.
+    """Stop (SIGSTOP) everything that `kill_trees` would kill; returns once all of it is stopped.
 
-    What began between a look at the list of processes and one at its parent is seen in the
-    second of two looks. One that waits for a device stops when it has what it waits for.
+    A process that waits for a device stops when it has what it waits for.
     """
     sent: set[int] = set()
-    end = time.monotonic() + BURY_SECONDS
-    clean = 0
-    while clean < 2 and time.monotonic() < end:
-        running = {
+
+    def running() -> dict[int, procfs.Stat]:
+        return {
             pid: stat
             for pid, stat in _trees(leaders).items()
             if stat.state not in "TtZX" and not (stat.state == "D" and pid in sent)
         }
-        clean = 0 if running else clean + 1
-        for pid, stat in running.items():
-            sent.add(pid)
+
+    def stop(found: dict[int, procfs.Stat]) -> None:
+        sent.update(found)
+        for pid, stat in found.items():
             pidfd_signals.kill(pid, stat.start_ticks, signal.SIGSTOP)
 
-
-def _signal_members(leaders: dict[int, int], number: int, sent: set[int], end: float) -> None:
-    """Signal what is in their trees and not among `sent`, until none is new."""
-    while found := {pid: stat for pid, stat in _trees(leaders).items() if pid not in sent}:
-        sent.update(found)
-        if time.monotonic() > end:
-            # A task that forks as fast as this kills; with it gone, the rest can be buried.
-            break
-        for pid, stat in found.items():
-            pidfd_signals.kill(pid, stat.start_ticks, number)
+    # The list of processes is not read in one instant: a child that its parent forked meanwhile may
+    # be missing from one look, but not from the next.
+    kill_until_none_left(lambda: running() or running(), stop, timeout=KILL_SECONDS)
 
 
 def _trees(leaders: dict[int, int]) -> dict[int, procfs.Stat]:
     everyone = procfs.processes()
-    # After the look: who has its number now had it then. Under forkserver somebody else reaps.
-    return procfs.trees(everyone, [pid for pid, pidfd in leaders.items() if pidfd_signals.is_held(pidfd)])
+    # Checked after the look: a leader that is unreaped now was unreaped then. Under forkserver
+    # another process reaps it.
+    unreaped = [pid for pid, pidfd in leaders.items() if pidfd_signals.is_unreaped(pidfd)]
+    return procfs.trees(everyone, unreaped)
 
 
 class ProcessIdentity:
-    """What tells whose an orphan was: its session, its environment."""
+    """What shows to which attempt an orphan belongs: its session and its environment."""
 
     __slots__ = ("_environment", "session")
 
@@ -152,71 +161,73 @@ class ProcessIdentity:
         self.session = stat.session if stat is not None else 0
         self._environment = frozenset(procfs.environment(pid))
 
-    def name(self, run_id: str, task: str, attempt: int) -> bool:
-        """Whether its environment is that of this attempt, of this run and not of one inside it."""
+    def is_tagged(self, run_id: str, task: str, attempt: int) -> bool:
+        """Whether its environment is that of this attempt, of this run and not of a run inside it."""
         wanted = (f"MPRUN_TASK={task}", f"MPRUN_ATTEMPT={attempt}", f"MPRUN_RUN_ID={run_id}")
         return all(variable.encode() in self._environment for variable in wanted)
 
 
 class Reaper:
-    """Looks after the children that came to the launcher because their parent has ended.
+    """Kills and reaps the orphans that become children of the launcher, a subreaper.
 
-    `spared` are those that are let be: there is nobody to bury where there are none of these, and
-    of the `children` as many as there are tasks.
+    `ignored` are the children that it leaves alone. If there are none, and as many `children` as
+    tasks, then there are no orphans.
     """
 
     def __init__(self, children: procfs.ChildList) -> None:
         self._children = children
-        self.spared: set[int] = set()
+        self.ignored: set[int] = set()
         descriptor = self._children.fileno()
         if descriptor is not None:
             fork.private_descriptors.add(descriptor)
 
     def ignore_present_children(self) -> None:
-        """Let the present children be: multiprocessing's helpers, and what modules started."""
-        self.spare(self._children.pids())
+        """Leave the present children alone: multiprocessing's helpers, and what modules have started."""
+        self.ignore(self._children.pids())
 
-    def spare(self, pids: Iterable[int]) -> None:
-        """Let these children be from now on, and no others."""
-        self.spared = set(pids)
+    def ignore(self, pids: Iterable[int]) -> None:
+        """Leave these children alone from now on, and no others."""
+        self.ignored = set(pids)
 
-    def bury(self, tasks: set[int]) -> dict[int, ProcessIdentity]:
-        """Kill and reap every child but the spared and `tasks`; those that were alive, by pid."""
+    def reap_orphans(self, tasks: set[int]) -> dict[int, ProcessIdentity]:
+        """Kill and reap every child except `tasks` and the ignored; those that were alive, by pid."""
         seen: dict[int, ProcessIdentity] = {}
-        buried: dict[int, ProcessIdentity] = {}
-        end = time.monotonic() + BURY_SECONDS
-        while strangers := self._strangers(tasks):
-            for pid in strangers:
+        killed: dict[int, ProcessIdentity] = {}
+
+        def kill_and_reap(found: list[int]) -> None:
+            for pid in found:
                 stat = procfs.read_stat(pid)
                 if pid not in seen:
-                    # Before it is killed: what has ended shows no environment.
+                    # Before the kill: a process that has ended shows no environment.
                     seen[pid] = ProcessIdentity(pid, stat)
                 _kill(pid)
-                # The kill of its group may have come before we looked.
+                # The kill of its group may have reached it before this look.
                 if _reap(pid) == -signal.SIGKILL or (stat is not None and stat.is_alive):
-                    buried[pid] = seen[pid]
-            if time.monotonic() > end:
-                break
-            time.sleep(PAUSE)
-        return buried
+                    killed[pid] = seen[pid]
 
-    def end_all(self) -> None:
-        """Kill and reap every child but the spared, and what comes from them, until there is none."""
-        end = time.monotonic() + BURY_SECONDS
-        while children := self._strangers(set()):
-            for pid in children:
+        kill_until_none_left(
+            lambda: self._orphans(tasks), kill_and_reap, timeout=KILL_SECONDS, interval=INTERVAL
+        )
+        return killed
+
+    def kill_all(self) -> None:
+        """Kill and reap every child except the ignored, and all that come from them."""
+
+        def kill_and_reap(found: list[int]) -> None:
+            for pid in found:
                 _kill(pid)
                 _reap(pid)
-            if time.monotonic() > end:
-                break
-            time.sleep(PAUSE)
 
-    def _strangers(self, tasks: set[int]) -> list[int]:
-        return [pid for pid in self._children.pids() if pid not in tasks and pid not in self.spared]
+        kill_until_none_left(
+            lambda: self._orphans(set()), kill_and_reap, timeout=KILL_SECONDS, interval=INTERVAL
+        )
+
+    def _orphans(self, tasks: set[int]) -> list[int]:
+        return [pid for pid in self._children.pids() if pid not in tasks and pid not in self.ignored]
 
 
 def _reap(pid: int) -> int | None:
-    """The exit code of a child that has ended, None where it has not or is not ours."""
+    """The exit code of a child that has ended; None if it has not, or is not a child."""
     with contextlib.suppress(ChildProcessError):
         found, status = os.waitpid(pid, os.WNOHANG)
         if found:
@@ -225,10 +236,10 @@ def _reap(pid: int) -> int | None:
 
 
 def _kill(pid: int) -> None:
-    """Kill a child: as only we reap it, and have not, its number is its own.
+    """Kill a child by its pid, which is its own: only the launcher reaps it, and has not.
 
-    It takes no descriptor, of which there may be none left.
+    Unlike a pidfd this needs no descriptor, of which none may be left.
     """
-    # What has become another user's (sudo) cannot be killed; that must not end the launcher.
+    # A process that has changed its user (sudo) cannot be killed; the launcher must survive that.
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.kill(pid, signal.SIGKILL)

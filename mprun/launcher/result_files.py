@@ -1,7 +1,7 @@
-"""What a task's process leaves behind: its result, its error, what it used.
+"""Writes the result files of an attempt: its result, its error, and what it has used.
 
-Each is a file beside the others, written so that a reader sees all of it or none;
-`mprun.record.results` reads them. `path` is theirs without the suffix.
+`mprun.record.results` reads them. A file appears whole or not at all. `path` is the path of all of
+them without the suffix.
 """
 
 from __future__ import annotations
@@ -34,16 +34,16 @@ def _to_json(value: object) -> str:
     """
     if not _is_tried:
         return json.dumps(value, allow_nan=False)
-    pieces = make_encoder({}, _refuse, encode_basestring_ascii, None, ": ", ", ", False, False, False)
+    pieces = make_encoder({}, _raise, encode_basestring_ascii, None, ": ", ", ", False, False, False)
     return "".join(pieces(value, 0))
 
 
-def _refuse(value: object) -> None:
+def _raise(value: object) -> None:
     raise TypeError(type(value).__name__)
 
 
-def result(path: str, value: object) -> None:
-    """What the target returned: as JSON, or as its repr where JSON has no such value."""
+def write_result(path: str, value: object) -> None:
+    """Write what the target returned: as JSON, or as its repr if it is not JSON."""
     try:
         text, suffix = _to_json(value), "json"
     except Exception:
@@ -51,11 +51,11 @@ def result(path: str, value: object) -> None:
     _write_whole(f"{path}.{suffix}", text)
 
 
-def error(path: str, raised: BaseException) -> None:
-    """What the target raised, which is told on standard error as well."""
+def write_error(path: str, raised: BaseException) -> None:
+    """Write what the target raised, also to standard error."""
     import traceback
 
-    # Without the frame of the worker that called it: it tells the user nothing.
+    # Without the frame of the worker that called it, which does not help the user.
     trace = raised.__traceback__.tb_next if raised.__traceback__ else None
     text = "".join(traceback.format_exception(type(raised), raised, trace))
     lines = traceback.format_exception_only(type(raised), raised)
@@ -64,27 +64,27 @@ def error(path: str, raised: BaseException) -> None:
     try:
         sys.stderr.write(text)
     except Exception:
-        # The task has put something else there, or nothing.
+        # The task has replaced `sys.stderr`.
         os.write(2, text.encode("utf-8", "backslashreplace"))
 
 
-def refusal(path: str, refused: StartError) -> None:
-    """Why the target was not called."""
-    _write_error(path, refused.cause or refused, str(refused))
+def write_start_error(path: str, error: StartError) -> None:
+    """Write why the target was not called."""
+    _write_error(path, error.cause or error, str(error))
 
 
-def exit_code(path: str, code: object) -> None:
-    """What the target gave `sys.exit`."""
+def write_exit_code(path: str, code: object) -> None:
+    """Write the argument with which the target called `sys.exit`."""
     _write_error(path, SystemExit(), str(code))
 
 
-def threads(path: str, number: int) -> None:
-    """How many threads the process had at its end."""
+def write_threads(path: str, number: int) -> None:
+    """Write how many threads the process has at its end."""
     _write(path, "usage", {"threads": number})
 
 
-def usage(path: str, number: int) -> None:
-    """As `threads`, and the CPU time and memory of the process, in seconds and bytes."""
+def write_usage(path: str, number: int) -> None:
+    """Write how many threads the process has, its CPU time in seconds and its peak memory in bytes."""
     import resource
 
     own, children = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -97,9 +97,9 @@ def usage(path: str, number: int) -> None:
 
 
 def _write_error(path: str, raised: BaseException, message: str, traceback: str = "") -> None:
-    """`bases` names the exception's class and those above, with and without module."""
+    """Write the error file; its `bases` are the exception's class and bases, with and without module."""
     kind, number = type(raised), getattr(raised, "errno", None)
-    told = {
+    facts = {
         "type": kind.__qualname__,
         "message": message,
         "traceback": traceback,
@@ -108,10 +108,10 @@ def _write_error(path: str, raised: BaseException, message: str, traceback: str 
             for base in kind.__mro__[:-1]
             for name in (base.__qualname__, f"{base.__module__}.{base.__qualname__}")
         ],
-        # Whoever raises an OSError may have given it anything.
+        # The code that raises an OSError may give it any errno.
         "errno": number if isinstance(raised, OSError) and isinstance(number, int) else None,
     }
-    _write(path, "error", told)
+    _write(path, "error", facts)
 
 
 def _write(path: str, kind: str, value: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""How a task's process is started by a new Python, or by multiprocessing's fork server."""
+"""Starts the processes of tasks as a new Python, or through multiprocessing's fork server."""
 
 from __future__ import annotations
 
@@ -20,34 +20,33 @@ if TYPE_CHECKING:
     from typing import Any
 
 
-# How long the fork server may take to start a task, in seconds: it does nothing else.
-PATIENCE = 10.0
+# How long the fork server, which has nothing else to do, may take to start a task, in seconds.
+FORK_SERVER_TIMEOUT = 10.0
 NO_ANSWER = "the fork server does not answer"
 
 
 def start(request: tuple[Any, ...], default: str) -> fork.ProcessHandle:
-    """Have a new Python, or a copy of the fork server, become the process of an attempt.
+    """Start the process of an attempt as a new Python, or as a copy of the fork server.
 
     `request` has the fields of `PROCESS_REQUEST`; `default` is the start method of the job.
     Raises OSError if no process can be started.
     """
     method = request[START_METHOD]
-    start_backoff.reserve()
-    if method == "forkserver" and not _fork_server_lives():
-        # multiprocessing would start another, which would know nothing of the job.
+    start_backoff.require_free_descriptors()
+    if method == "forkserver" and not _is_fork_server_alive():
+        # multiprocessing would start another one, which has not imported the modules of the job.
         raise _no_fork_server()
     environment.tag_attempt(request[NAME], request[KEY][1])
     try:
-        # multiprocessing's own `Process.start` first polls every child that runs, which costs a
-        # system call each; here whoever started it waits for it.
-        held = POPENS[method](process_class()(default, method, request))
+        # Not `Process.start`, which first polls every running child with a system call.
+        handle = POPENS[method](process_class()(default, method, request))
     except (EOFError, ConnectionError):
         if method == "forkserver":
             raise _no_fork_server() from None
         raise
     if failpoints.armed:
         failpoints.reached("launcher.forked")
-    return held
+    return handle
 
 
 def process_class() -> type[Process]:
@@ -63,14 +62,14 @@ def _no_fork_server() -> OSError:
     return OSError(errno.ESRCH, "the fork server is gone")
 
 
-def _fork_server_lives() -> bool:
+def _is_fork_server_alive() -> bool:
     stat = read_stat(fork_server_pid() or 0)
-    lives = stat is not None and stat.is_alive and stat.ppid == os.getpid()
-    return lives and not ForkServerPopen.server_is_gone
+    is_alive = stat is not None and stat.is_alive and stat.ppid == os.getpid()
+    return is_alive and not ForkServerPopen.server_is_gone
 
 
 class ForkPopen(fork.ProcessHandle, popen_fork.Popen):
-    """A copy of the launcher, forked by multiprocessing: on a Python that no one has tried."""
+    """A copy of the launcher, forked by multiprocessing: for a Python that no one has tried."""
 
     def _launch(self, process: Process) -> None:
         super()._launch(process)  # type: ignore[misc]
@@ -88,22 +87,22 @@ class SpawnPopen(ForkPopen, popen_spawn_posix.Popen):
 
 
 class ForkServerPopen(fork.ProcessHandle, popen_forkserver.Popen):
-    """A copy of the fork server, which reaps it and passes its exit code on."""
+    """A copy of the fork server, which reaps it and sends its exit code."""
 
     reaped_here = False
-    # Known from the end of one of its tasks, before the kernel shows it.
+    # One of its tasks may show that it is gone before the kernel does.
     server_is_gone = False
 
     def _launch(self, process: Process) -> None:
         with _answered_in_time():
             super()._launch(process)  # type: ignore[misc]
         fork.private_descriptors.update(_pipes(self))
-        # The fork server's pipe: by the time it speaks, the process is reaped.
-        self.waiter = int(self.sentinel)
-        self._open_pidfd_of_stranger()
+        # The pipe from the fork server, which reaps the process before it writes.
+        self.exit_fd = int(self.sentinel)
+        self._open_pidfd_of_grandchild()
 
-    def _open_pidfd_of_stranger(self) -> None:
-        """Open the pidfd, unless the process is over already and its pid may be another's."""
+    def _open_pidfd_of_grandchild(self) -> None:
+        """Open the pidfd, unless the process has ended already and its pid may be another process's."""
         try:
             pidfd = os.pidfd_open(self.pid)
         except OSError:
@@ -116,16 +115,14 @@ class ForkServerPopen(fork.ProcessHandle, popen_forkserver.Popen):
             os.close(pidfd)
 
     def poll(self, flag: int = os.WNOHANG) -> int | None:
-        """The exit code that the fork server passes on; None in `status`: nobody tells more."""
+        """The exit code that the fork server sends; it does not send the `status`."""
         if self.returncode is None:
             try:
                 self.returncode = forkserver.read_signed(self.sentinel)
             except (OSError, EOFError):
-                # The fork server is gone. multiprocessing would say 255; nobody knows.
-                self.lost = ForkServerPopen.server_is_gone = True
+                # The fork server is gone, and the exit code unknown. multiprocessing would return 255.
+                self.exit_unknown = ForkServerPopen.server_is_gone = True
         return self.returncode
-
-    lost = False
 
     def close(self) -> None:
         fork.ProcessHandle.close(self)
@@ -135,25 +132,25 @@ class ForkServerPopen(fork.ProcessHandle, popen_forkserver.Popen):
 
 @contextlib.contextmanager
 def _answered_in_time() -> Iterator[None]:
-    """End a fork server that does not answer, as it would be waited for without a limit.
+    """Kill a fork server that does not answer, because multiprocessing would wait for it without a limit.
 
-    One that was stopped goes on first. What does not answer then has the request, and would
-    start the task some time: then nobody would look after it. Its other tasks end with it,
-    and nobody sees how. Raises OSError.
+    One that was stopped (SIGSTOP) is resumed first. It must be killed, because it has the request,
+    and would start the task at some time when the launcher does not expect it. Its other tasks die
+    with it, with unknown exit codes. Raises TimeoutError.
     """
 
     def give_up(number: int, frame: object) -> None:
         if not reaper.wake(fork_server_pid() or 0):
             raise TimeoutError(errno.ETIMEDOUT, NO_ANSWER)
-        signal.setitimer(signal.ITIMER_REAL, PATIENCE)
+        signal.setitimer(signal.ITIMER_REAL, FORK_SERVER_TIMEOUT)
 
     before = signal.signal(signal.SIGALRM, give_up)
-    signal.setitimer(signal.ITIMER_REAL, PATIENCE)
+    signal.setitimer(signal.ITIMER_REAL, FORK_SERVER_TIMEOUT)
     try:
         yield
     except TimeoutError:
         if server := fork_server_pid():
-            # A child of ours, and multiprocessing reaps it only where it starts another.
+            # A child of this process; multiprocessing reaps it only when it starts another one.
             os.kill(server, signal.SIGKILL)
         raise
     finally:
@@ -161,17 +158,17 @@ def _answered_in_time() -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
-def _pipes(held: Any) -> list[int]:
-    """The ends that multiprocessing keeps of a task's pipes: what its finalizer would close.
+def _pipes(popen: Any) -> list[int]:
+    """The pipe ends that multiprocessing keeps open for a task, which its finalizer would close.
 
-    One is the sentinel. A forked task that held the other would hide the launcher's end
-    from a task that waits for multiprocessing.parent_process().
+    One is the sentinel. If a forked task had the other one open, the task to which it belongs
+    would not see the launcher's end in multiprocessing.parent_process().
     """
-    return list(held.finalizer._args) if held.finalizer.still_active() else []
+    return list(popen.finalizer._args) if popen.finalizer.still_active() else []
 
 
 def fork_server_pid() -> int | None:
-    """The pid of multiprocessing's fork server, None before it was started."""
+    """The pid of multiprocessing's fork server; None if it has not been started."""
     pid: int | None = forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined]
     return pid
 

@@ -1,4 +1,4 @@
-"""Asks a task for the stacks of its threads before it is stopped, and waits a little for them."""
+"""Has a task write the stacks of its threads to its log before a signal ends it."""
 
 from __future__ import annotations
 
@@ -8,16 +8,72 @@ import time
 
 from mprun.linux import procfs
 
-# How long a task may take to write them, and how long its log must have been still, in seconds.
-PATIENCE = 0.2
-SETTLED = 0.005
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from mprun.launcher.channel import AttemptKey
+
+# How long a task may take to write its stacks, in seconds.
+TIMEOUT = 0.2
+# The stacks are complete once the log has not grown for so long, in seconds.
+SETTLE_SECONDS = 0.005
 
 
-def ask(pid: int, pidfd: int) -> bool:
-    """Have a process dump its stacks; False where it would die of being asked, or could not answer.
+class StackDumps:
+    """The dumps that were requested and may still be going on."""
 
-    A process that has exec'd has no handlers any more, and SIGUSR2 kills it. One that stands
-    still would have to go on to answer, and would do so before it is asked to end.
+    def __init__(self) -> None:
+        self.pending: list[Dump] = []
+
+    def request(self, key: AttemptKey, signal_name: str, log: str, pid: int, pidfd: int) -> bool:
+        """Ask a process for a dump; False if it cannot make one.
+
+        `signal_name` is the signal that is due once the dump is in the `log`.
+        """
+        dump = Dump(key, signal_name, log)
+        if not _request(pid, pidfd):
+            return False
+        self.pending.append(dump)
+        return True
+
+    def take_finished(self) -> list[Dump]:
+        """Remove and return the dumps that are complete, or have taken too long."""
+        finished = [dump for dump in self.pending if dump.is_finished()]
+        for dump in finished:
+            self.pending.remove(dump)
+        return finished
+
+
+class Dump:
+    """One attempt's dump, and the name of the signal that is due after it."""
+
+    def __init__(self, key: AttemptKey, signal_name: str, log: str) -> None:
+        self.key = key
+        self.signal_name = signal_name
+        self._log = log
+        self._first_size = self._size = self._log_size()
+        self._requested = self._changed = time.monotonic()
+
+    def is_finished(self) -> bool:
+        """Whether the stacks are in the log, or have taken too long."""
+        now = time.monotonic()
+        size = self._log_size()
+        if size != self._size:
+            self._size, self._changed = size, now
+        is_complete = self._size > self._first_size and now - self._changed >= SETTLE_SECONDS
+        return is_complete or now - self._requested >= TIMEOUT
+
+    def _log_size(self) -> int:
+        try:
+            return os.stat(self._log).st_size
+        except OSError:
+            return 0
+
+
+def _request(pid: int, pidfd: int) -> bool:
+    """Send a process SIGUSR2, for which the worker has a handler; False if it would not help.
+
+    A process that has exec'd a program has no handlers any more, and would be killed. A stopped
+    one would have to be resumed, and would run on before it is asked to end.
     """
     stat = procfs.read_stat(pid)
     if stat is None or stat.state in "Tt" or not procfs.handles_signal(pid, signal.SIGUSR2):
@@ -27,29 +83,3 @@ def ask(pid: int, pidfd: int) -> bool:
     except ProcessLookupError:
         return False
     return True
-
-
-class Dump:
-    """A task that was asked, the signal that it is to get when it has answered, and its log."""
-
-    def __init__(self, key: tuple[int, int], name: str, log: str) -> None:
-        self.key = key
-        self.signal = name
-        self._log = log
-        self._first = self._size = self._log_size()
-        self._asked = self._changed = time.monotonic()
-
-    def is_over(self) -> bool:
-        """Whether the stacks are in the log, or have been waited for long enough."""
-        now = time.monotonic()
-        size = self._log_size()
-        if size != self._size:
-            self._size, self._changed = size, now
-        answered = self._size > self._first and now - self._changed >= SETTLED
-        return answered or now - self._asked >= PATIENCE
-
-    def _log_size(self) -> int:
-        try:
-            return os.stat(self._log).st_size
-        except OSError:
-            return 0

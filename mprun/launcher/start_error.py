@@ -1,12 +1,13 @@
-"""Why a task's process runs nothing: a limit that cannot be set, a command that cannot be executed."""
+"""The error of a task's process that cannot run its target or command."""
 
 from __future__ import annotations
 
 
 class StartError(Exception):
-    """Raised before anything is run: why, in words, and the exit code that follows.
+    """A limit that cannot be set, or a command that cannot be executed; nothing of the task has run.
 
-    `cause` is the exception that the record names in its place, None where it names this.
+    The process ends with `exit_code`. The record names `cause` as the error; None stands for
+    this exception itself.
     """
 
     def __init__(self, message: str, exit_code: int = 1, cause: Exception | None = None) -> None:

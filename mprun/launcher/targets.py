@@ -1,4 +1,4 @@
-"""Import path -> callable, and whether it takes the arguments that it is to be given."""
+"""Imports the targets of a job, and checks that each can be called with its arguments."""
 
 from __future__ import annotations
 
@@ -13,27 +13,33 @@ if TYPE_CHECKING:
     from types import CodeType
     from typing import Any
 
+    # A target, its positional arguments, None if they are not known, and its keyword arguments.
+    Call = tuple[str, tuple[Any, ...] | None, dict[str, Any]]
+    # The fields of `mprun.executors.base.BindError`, in their order.
+    PackedBindError = tuple[int, str, tuple[str | int, ...], str, tuple[str, ...]]
+
 # Flags of a code object, from inspect.CO_VARARGS and CO_VARKEYWORDS.
 _VARARGS = 0x04
 _VARKEYWORDS = 0x08
 
-# Kinds of functions whose call runs nothing of them: CO_COROUTINE, CO_ASYNC_GENERATOR, CO_GENERATOR.
+# Kinds of functions whose body does not run when they are called: CO_COROUTINE, CO_ASYNC_GENERATOR, and
+# CO_GENERATOR.
 _MAKERS = (
     (0x80, "a coroutine function", "name a function that calls `asyncio.run`"),
     (0x200, "an async generator function", "name a function that calls `asyncio.run`"),
     (0x20, "a generator function", "name a function that returns a list of what it yields"),
 )
 
-# An exception's text is shown up to this many characters.
-_WORDS_LIMIT = 500
+# How many characters of an exception's text are shown.
+_MAX_TEXT = 500
 
 
 class TargetError(Exception):
-    """A target that cannot be called as asked.
+    """A target that cannot be imported, or cannot be called with its arguments.
 
-    `where` is the path to what is wrong inside the task: `("target",)` or its halves
+    `where` is the path to the fault inside the task: `("target",)` or its halves
     `("target", "module")` and `("target", "callable")`, `("args", 2)`, `("kwargs", "age")`.
-    `candidates` are names that may have been meant instead of `word`.
+    `word` is the faulty word, `candidates` are the known names.
     """
 
     def __init__(
@@ -49,8 +55,76 @@ class TargetError(Exception):
         self.candidates = candidates
 
 
+class Binder:
+    """Imports modules and targets, each once, and binds the arguments of every call.
+
+    `importing` is called with the number of a call before its module is imported. `functions`
+    has the callables by target, `threads` the modules whose import started a thread.
+    """
+
+    def __init__(self, importing: Callable[[int], None]) -> None:
+        self._importing = importing
+        self._failed: dict[str, TargetError] = {}
+        self.functions: dict[str, Callable[..., Any]] = {}
+        self.threads: list[str] = []
+
+    def bind_all(self, preload: list[str], calls: list[Call]) -> list[PackedBindError]:
+        """Import and bind everything; all errors. The modules of `preload` are numbered from -1 down."""
+        return [*self._preload(preload), *self._bind(calls)]
+
+    def modules(self) -> list[str]:
+        """The modules of all targets that were found."""
+        return sorted({name.partition(":")[0] for name in self.functions})
+
+    def _preload(self, modules: list[str]) -> list[PackedBindError]:
+        errors = []
+        for index, module in enumerate(modules):
+            try:
+                find_module(module)
+            except TargetError as error:
+                errors.append(_pack_error(-1 - index, error, ("preload", index)))
+        return errors
+
+    def _bind(self, calls: list[Call]) -> list[PackedBindError]:
+        errors = []
+        for number, (name, args, kwargs) in enumerate(calls):
+            try:
+                if name in self._failed:
+                    raise self._failed[name]
+                if name not in self.functions:
+                    self._find(number, name)
+                if args is not None:
+                    check_arguments(self.functions[name], args, kwargs)
+            except TargetError as error:
+                errors.append(_pack_error(number, error, error.where))
+        return errors
+
+    def _find(self, number: int, name: str) -> None:
+        module = name.partition(":")[0]
+        if module not in sys.modules:
+            self._importing(number)
+        try:
+            self.functions[name] = find(name)
+        except TargetError as error:
+            self._failed[name] = error
+            raise
+        finally:
+            if not self.threads and _thread_count() > 1:
+                self.threads.append(module)
+
+
+def _pack_error(number: int, error: TargetError, where: tuple[str | int, ...]) -> PackedBindError:
+    return number, str(error), where, error.word, error.candidates
+
+
+def _thread_count() -> int:
+    import threading
+
+    return threading.active_count()
+
+
 def find(target: str) -> Callable[..., Any]:
-    """The callable at `package.module:callable`. Raises TargetError with what is wrong."""
+    """The callable at `package.module:callable`. Raises TargetError."""
     module, _, path = target.partition(":")
     find_module(module)
     try:
@@ -61,12 +135,12 @@ def find(target: str) -> Callable[..., Any]:
         raise TargetError(f"finding `{target}` failed: {_words(error)}") from None
     if not callable(found):
         raise TargetError(f"`{target}` is not callable: it is of type {type(found).__qualname__}")
-    _refuse_what_runs_nothing(target, found)
+    _require_plain_function(target, found)
     return found  # type: ignore[no-any-return]
 
 
-def _refuse_what_runs_nothing(target: str, found: Any) -> None:
-    """Raise TargetError where a call only makes something that would have to be run."""
+def _require_plain_function(target: str, found: Any) -> None:
+    """Raise TargetError if a call would only create a coroutine or a generator."""
     code = getattr(getattr(found, "__func__", found), "__code__", None)
     flags = code.co_flags if code is not None else 0
     for flag, kind, remedy in _MAKERS:
@@ -75,7 +149,7 @@ def _refuse_what_runs_nothing(target: str, found: Any) -> None:
 
 
 def find_module(module: str) -> None:
-    """Import a module. Raises TargetError with what is wrong."""
+    """Import a module. Raises TargetError."""
     try:
         __import__(module)
     except ModuleNotFoundError as error:
@@ -95,7 +169,7 @@ def _no_attribute(module: str, path: str) -> TargetError:
             return TargetError(f"{owner} has no `{name}`", ("target", "callable"), name, names)
         found = getattr(found, name)
         owner = f"`{name}`"
-    raise AssertionError("called only where the path leads nowhere")
+    raise AssertionError("called only if there is no such object")
 
 
 def _no_module(module: str, missing: str) -> TargetError:
@@ -103,20 +177,20 @@ def _no_module(module: str, missing: str) -> TargetError:
     places = sys.path if not parent else getattr(sys.modules.get(parent), "__path__", None)
     if places is None:
         return TargetError(f"`{parent}` is a module, not a package: there is no `{missing}`")
-    candidates = _modules_in(list(places)[:_OWN_PATHS] if not parent else list(places))
-    looked = "" if parent else f" (looked in {', '.join(list(places)[:_OWN_PATHS])}; `pythonpath` adds to it)"
+    candidates = _modules_in(list(places)[:_JOB_PATHS] if not parent else list(places))
+    looked = "" if parent else f" (looked in {', '.join(list(places)[:_JOB_PATHS])}; `pythonpath` adds to it)"
     return TargetError(f"there is no module `{missing}`{looked}", ("target", "module"), name, candidates)
 
 
-# How many entries at the head of sys.path are the job's own; the launcher sets it.
-_OWN_PATHS = 1
+# How many entries at the head of sys.path belong to the job; the launcher sets it.
+_JOB_PATHS = 1
 
 
 def set_import_path(paths: list[str]) -> None:
-    """Put the job's own directories at the head of sys.path, in place of the script's."""
-    global _OWN_PATHS
-    _OWN_PATHS = len(paths)
-    # For `-c` it is "", and the working directory is on the path only if somebody put it there.
+    """Put the directories of the job at the head of sys.path, instead of that of the script."""
+    global _JOB_PATHS
+    _JOB_PATHS = len(paths)
+    # With `-c`, sys.path begins with "", and has the working directory only if someone has added it.
     has_script = bool(sys.argv) and sys.argv[0] not in ("", "-c")
     script = os.path.dirname(os.path.abspath(sys.argv[0])) if has_script else ""
     rest = [path for path in sys.path if path not in ("", script, *paths)]
@@ -129,12 +203,12 @@ def _modules_in(directories: list[str]) -> tuple[str, ...]:
     return tuple(module.name for module in pkgutil.iter_modules(directories))
 
 
-# Where our own modules are, whose frames say nothing of an import that failed.
+# Frames of mprun itself do not help to explain a failed import.
 _PACKAGE = os.path.join(os.path.dirname(os.path.dirname(__file__)), "")
 
 
 def _import_failed(module: str, error: BaseException) -> TargetError:
-    """What the user's own module raised at import, and the line of it that did."""
+    """The error for an exception at import, with the line of the user's module that raised it."""
     import traceback
 
     if isinstance(error, SystemExit):
@@ -151,27 +225,27 @@ def _import_failed(module: str, error: BaseException) -> TargetError:
 
 
 def _words(error: BaseException) -> str:
-    """What a traceback ends with, on one line."""
+    """The last line of a traceback, always on one line."""
     if isinstance(error, SyntaxError):
         return f"{type(error).__name__}: {error.msg} ({error.filename}:{error.lineno})"
     text = " ".join(str(error).split())
-    return f"{type(error).__qualname__}: {text[:_WORDS_LIMIT]}" if text else type(error).__qualname__
+    return f"{type(error).__qualname__}: {text[:_MAX_TEXT]}" if text else type(error).__qualname__
 
 
 def check_arguments(call: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-    """Whether `call(*args, **kwargs)` would bind. Raises TargetError where it would not.
+    """Check that `call(*args, **kwargs)` binds. Raises TargetError if it does not.
 
-    A callable without a signature, such as some written in C, is not checked.
+    A callable without a signature, as some functions in C are, is not checked.
     """
     if not _binds_plainly(call, len(args), kwargs):
         _bind(call, args, kwargs)
 
 
 def _binds_plainly(call: Callable[..., Any], count: int, kwargs: dict[str, Any]) -> bool:
-    """True only where a plain function surely takes these arguments.
+    """Whether this is a plain Python function that surely takes these arguments.
 
-    Nearly every target is one. `inspect`, which knows every other, takes longer to
-    import than all that the launcher does for one task.
+    Nearly every target is one. `inspect`, which handles all callables, takes longer to import than
+    everything that the launcher does for one task.
     """
     code: CodeType | None = getattr(call, "__code__", None)
     if code is None or type(call).__name__ != "function" or call.__dict__:
@@ -224,5 +298,5 @@ def _binding_error(
 
 
 def parameters_lack(kinds: set[Any], kind: str) -> bool:
-    """Whether no parameter is of this kind (`inspect.Parameter.kind`)."""
+    """Whether there is no parameter of this kind (`inspect.Parameter.kind`)."""
     return all(known.name != kind for known in kinds)

@@ -1,7 +1,7 @@
-"""What runs inside a task's process: the target, between its log file and its exit status.
+"""What a task's process runs: the target, from opening its log to its exit code.
 
-A spawned child imports this module and nothing else of mprun's, so it imports little:
-what only some tasks need is imported where they need it.
+A spawned child imports this module and no other of mprun, so it imports little: what only some
+tasks need is imported in the function that needs it.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ import signal
 import sys
 import threading
 
-# What a task's process calls on its way by names of this module: see `Process._bootstrap`.
+# A task's process calls these by names of this module, not of theirs: see `Process._bootstrap`.
 from _thread import get_native_id
 from multiprocessing import context, process, util
 from os import close, dup2, getppid, read, setsid, stat
 from os import open as open_file
 
-# As in `typing`, which takes longer to import than all else that a task's process needs.
+# Not from `typing`, which takes longer to import than everything else that a task's process needs.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, NoReturn
 
-    from mprun.launcher.rlimits import Held
+    from mprun.launcher.rlimits import SoftLimits
     from mprun.launcher.start_error import StartError
 
 # prctl(2), from <linux/prctl.h>.
@@ -69,7 +69,7 @@ else:
     _fflush, _prctl, _unshare = _libc.fflush, getattr(_libc, "prctl", None), None
 
     def call_function(function: int, arguments: tuple[Any, ...], /) -> Any:
-        """Call a function of C, as the one in `_ctypes` does."""
+        """Call a C function, as the one in `_ctypes` does."""
         return function(*arguments)  # type: ignore[operator]  # an address in `_ctypes`
 
     def _flush() -> None:
@@ -78,10 +78,9 @@ else:
 
 
 def resolve(target: str) -> Any:
-    """The object at the import path `package.module:callable`; the module is imported.
+    """Import the module of `package.module:callable`; the object at the path behind the colon.
 
-    Raises whatever the import raises, AttributeError where the path behind the colon
-    leads nowhere.
+    Raises what the import raises, and AttributeError if there is no such object.
     """
     module, _, path = target.partition(":")
     __import__(module)
@@ -92,7 +91,7 @@ def resolve(target: str) -> Any:
 
 
 def share_with_forks(child: Process, sentinel: int | None) -> None:
-    """Be for multiprocessing what a child of this parent is: one that has no children itself."""
+    """Set the state of multiprocessing to that of a child, which has a parent and no children."""
     _process["_process_counter"] = itertools.count(1)
     _process["_children"] = set()
     _process["_parent_process"] = process._ParentProcess(  # type: ignore[attr-defined]
@@ -102,29 +101,16 @@ def share_with_forks(child: Process, sentinel: int | None) -> None:
     )
 
 
-def set_process_control(option: int, value: int) -> None:
-    """prctl(2) with one argument; nothing where the platform has no prctl."""
-    if _prctl:
-        call_function(_prctl, (option, value, 0, 0, 0))
-
-
-def die_with_parent(parent: int) -> None:
-    """Be killed when the parent ends (Linux); end now where it already has."""
-    set_process_control(PR_SET_PDEATHSIG, SIGKILL)
-    if os.getppid() != parent:
-        os._exit(1)
-
-
-# The memory that putenv(3) makes part of C's environment; setenv(3), which `os.putenv` calls, makes
-# copies, and keeps what it has ever copied in a tree.
+# The memory that putenv(3) makes part of C's environment. `os.putenv` calls setenv(3) instead, which
+# copies its arguments, and keeps all that it has ever copied.
 _in_environment: list[bytes] = []
-# How often Python runs a piece of code before it has replaced its instructions by faster ones.
-WARM = 32
+# After so many calls Python has replaced the instructions of a function by faster ones.
+WARM_UP_CALLS = 32
 _APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
 
 
 class Process(multiprocessing.Process):
-    """The process of one attempt, named so that a task sees itself as `<Process …>`.
+    """The process of one attempt; a task sees itself as `<Process name=...>`.
 
     `default` is the start method of the job, `method` that of the process. `request` has the
     fields of `mprun.launcher.channel.PROCESS_REQUEST`. A launcher has one object for all its
@@ -133,11 +119,11 @@ class Process(multiprocessing.Process):
 
     def __init__(self, default: str, method: str, request: tuple[Any, ...] = ()) -> None:
         super().__init__()
-        # The count starts with the children of this process.
+        # The names of the children that a task starts are numbered from 1.
         _process["_process_counter"] = itertools.count(1)
         self.method = method
         if method != default:
-            # What the task itself starts is to be started the same way.
+            # Processes that the task starts use the same method.
             self._start_method = method
         self.request = request
         self._threads = 1
@@ -146,21 +132,20 @@ class Process(multiprocessing.Process):
             self._become(name, position, daemon)
 
     def _become(self, name: str, position: int, daemon: bool) -> None:
-        # As if the tasks were the main process's only children, made in the file's order.
+        # As if the tasks were the main process's only children, created in the order of the file.
         self._name, self._identity = name, (position,)
         self._config["daemon"] = daemon  # type: ignore[attr-defined]
 
     # In one piece it costs half as many copied pages as in several: the figures are below.
-    def _bootstrap(self, parent_sentinel: int | None = None, gate: int = -1) -> int:  # noqa: C901
-        """Everything that happens in the process; its exit code.
+    def _bootstrap(self, parent_sentinel: int | None = None, barrier: int = -1) -> int:  # noqa: C901
+        """Run the process from its first step to its last; its exit code.
 
-        What multiprocessing's own does, with its functions where there is something for them
-        to do, but in one piece: a session of its own, bound to the parent, with the log as
-        output; then the target; then what is left to do at the end. A forked task pays for
-        all that it touches for the first time with the copy of a page: of each function, of
-        each attribute of a module that is looked up. In pieces, with each function called,
-        it is 240 pages and half of what a short task costs, in one piece 120
-        (`python benchmarks/fork_cost.py`). A `gate` is an eventfd on which it waits before
+        It does what multiprocessing's own `_bootstrap` does, but in one function: it starts a
+        session, binds itself to its parent, opens the log, runs the target, and cleans up. A forked
+        task pays for everything that it touches first with the copy of a page of memory: for each
+        function, and for each attribute of a module. Split into functions, this copies 240
+        pages, half the cost of a short task; as one function it copies 120
+        (`python benchmarks/fork_cost.py`). `barrier` is an eventfd on which the process waits before
         it begins the attempt.
         """
         key, name, position, daemon, start_method, _, _, _, _, _, log, _, env, _, _, _, parent = self.request
@@ -169,14 +154,14 @@ class Process(multiprocessing.Process):
             setsid()
             if _prctl:
                 call_function(_prctl, (PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0))
-                # What a task leaves behind comes to it, and at its end to the launcher.
+                # Orphans that a task leaves become its children, and at its end the launcher's.
                 call_function(_prctl, (PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0))
             if getppid() != parent:
-                # It ended before its death could be told.
+                # The parent had died before the signal for its death was set.
                 os._exit(1)
-            if gate >= 0:
-                read(gate, 8)
-                close(gate)
+            if barrier >= 0:
+                read(barrier, 8)
+                close(barrier)
             output = open_file(log, _APPEND, 0o600)
             dup2(output, 1)
             dup2(output, 2)
@@ -194,7 +179,7 @@ class Process(multiprocessing.Process):
             if _after_forkers:
                 util._run_after_forkers()  # type: ignore[attr-defined]
             if start_method != "spawn":
-                # A spawned one has it from its start.
+                # A spawned process has them from its start.
                 for variable, text in ((b"MPRUN_TASK", name), (b"MPRUN_ATTEMPT", str(key[1]))):
                     _environ[variable] = value = text.encode()
                     _in_environment.append(variable + b"=" + value)
@@ -203,47 +188,47 @@ class Process(multiprocessing.Process):
                 os.environb.update({key.encode(): value.encode() for key, value in env.items()})
             self.run()
         except SystemExit as end:
-            code = int(end.code or 0)  # `run` raises it with a number
+            code = int(end.code or 0)  # `run` raises it with an int
         except BaseException:
-            # The log cannot be opened, or what came of the target cannot be written.
+            # The log cannot be opened, or a result file cannot be written.
             import traceback
 
             traceback.print_exc()
             code = 1
         finally:
-            # Threads to wait for, and what is to be done at the end.
+            # Wait for threads, then run the exit handlers.
             if len(_threads) > 1 or _limbo or _ncallbacks() or _threading_atexits:
                 threading._shutdown()  # type: ignore[attr-defined]
                 if start_method != "spawn":
                     _run_exitfuncs()
-            # multiprocessing's own, which comes last: children, queues, managers.
+            # multiprocessing's exit handlers come last: for children, queues, managers.
             if start_method != "spawn" and (_finalizers or _process["_children"]):
                 util._exit_function()  # type: ignore[attr-defined]
             _flush()
-            # The process may leave by os._exit, which leaves C's buffers as they are.
+            # The process may end by os._exit, which does not flush C's buffers.
             call_function(_fflush, (None,))
         if start_method == "forkserver":
-            # Who reports its end does not wait for it.
-            self._leave("usage", self._threads)
+            # The launcher does not reap it, so it reports itself what it has used.
+            self._report("write_usage", self._threads)
         return code
 
     def warm_up(self) -> None:
-        """Look up in the launcher what each fork will: what Python has not in its caches costs pages."""
+        """Use in the launcher what each fork will use: what Python has not cached costs a fork pages."""
         _ = self._bootstrap, self.run, self.request, self._start_method, self._threads
-        for _ in range(WARM):
+        for _ in range(WARM_UP_CALLS):
             self._become("", 1, False)
-        # Their places, which each fork then has only to fill.
+        # So that each fork only replaces the values.
         os.environb.update({b"MPRUN_TASK": b"", b"MPRUN_ATTEMPT": b""})
-        # The launcher leaves without what it has registered.
+        # The launcher exits without running exit handlers.
         _clear()
         _thread_count()
         _flush()
 
     def _enter(self, parent_sentinel: int | None) -> None:
-        """Be what multiprocessing.current_process() returns; the rest a fork has from the launcher."""
+        """Set up what a fork already has from the launcher: see `multiprocessing.current_process`."""
         if self.method == "forkserver":
-            # As multiprocessing does from Python 3.13 on: the task runs at its end what it registers
-            # itself, not what those who forked it had registered.
+            # As multiprocessing does from Python 3.13 on: the task runs only the exit handlers that
+            # it registers itself, not those of the fork server.
             _clear()
         _process["_current_process"] = self
         threading.main_thread()._set_native_id()  # type: ignore[attr-defined]
@@ -252,13 +237,13 @@ class Process(multiprocessing.Process):
         dump_stacks_on_request()
 
     def run(self) -> None:
-        """Call the target; leave its result or its error in a file, and its exit code.
+        """Call the target, write its result or its error to a file, and exit with its code.
 
-        Or become the command, which leaves its exit code alone.
+        Or execute the command, of which there is only the exit code.
         """
         given = self.request
         _, _, _, _, start_method, target, command, limits, args, kwargs, _, _, _, cwd, _, function, _ = given
-        held = self._limit_or_become() if limits or command else None
+        soft_limits = self._limit_or_become() if limits or command else None
         try:
             try:
                 if cwd is not None:
@@ -266,64 +251,64 @@ class Process(multiprocessing.Process):
                 if function is None:
                     function = resolve(target)
                 result = function(*args, **kwargs)
-                _flush()  # what fails here is told
+                _flush()  # its errors are the task's
             finally:
-                # First of all: what is to be written down now may need what the task used up.
-                if held is not None:
-                    held.lift()
+                # First of all: writing the result may need memory or files that the task has used up.
+                if soft_limits is not None:
+                    soft_limits.lift()
         except SystemExit as error:
             raise SystemExit(self._exit_code(error.code)) from None
         except BaseException as error:
-            self._leave("error", error)
+            self._report("write_error", error)
             raise SystemExit(1) from None
         finally:
             self._threads = _thread_count()
             if self._threads > 1 and start_method != "forkserver":
-                self._leave("threads", self._threads)
+                self._report("write_threads", self._threads)
         if result is not None:
-            self._leave("result", result)
+            self._report("write_result", result)
 
-    def _leave(self, kind: str, *what: object) -> None:
-        """Have a file written, of the kind of a function of `result_files`, with what it is told."""
-        # A spawned one imports it here, if it has anything to leave; a forked one has it.
+    def _report(self, writer: str, *what: object) -> None:
+        """Call a `writer` of `result_files`, by name."""
+        # A spawned process imports these here, if it has anything to write; a fork has them already.
         from mprun.launcher import result_files
         from mprun.launcher.channel import RESULT
 
-        getattr(result_files, kind)(self.request[RESULT], *what)
+        getattr(result_files, writer)(self.request[RESULT], *what)
 
-    def _limit_or_become(self) -> Held:
-        """Set the limits, or become the command; where that cannot be, end without running it."""
-        # Imported by the tasks that have either; the launcher has these modules by now.
+    def _limit_or_become(self) -> SoftLimits:
+        """Set the limits, or execute the command; if that is impossible, exit without running the task."""
+        # Not at the top: only tasks that have either need them, and forks have them already.
         from mprun.launcher.channel import COMMAND, CWD, LIMITS, POSITION
         from mprun.launcher.start_error import StartError
 
         limits, position = self.request[LIMITS], self.request[POSITION]
         try:
             if self.request[COMMAND] is not None:
-                from mprun.launcher.exec_command import become
+                from mprun.launcher.exec_command import execute
 
-                become(self.request[COMMAND], self.request[CWD], limits, position)
+                execute(self.request[COMMAND], self.request[CWD], limits, position)
             from mprun.launcher.rlimits import impose
 
-            return impose(limits or {}, position, spare=True)
-        except StartError as refusal:
-            self._refuse(refusal)
+            return impose(limits or {}, position, with_margin=True)
+        except StartError as error:
+            self._exit_unstarted(error)
 
-    def _refuse(self, refusal: StartError) -> NoReturn:
-        """Say in the log and in a file why nothing is run."""
+    def _exit_unstarted(self, error: StartError) -> NoReturn:
+        """Exit; the log and a result file say why the task was not run."""
         try:
-            # Python's stream may be a module's by now.
-            os.write(2, f"mprun: {refusal}\n".encode("utf-8", "backslashreplace"))
-            self._leave("refusal", refusal)
+            # A module may have replaced `sys.stderr`.
+            os.write(2, f"mprun: {error}\n".encode("utf-8", "backslashreplace"))
+            self._report("write_start_error", error)
         finally:
-            # Also where a tight limit or a full disk prevents that.
-            raise SystemExit(refusal.exit_code)
+            # Also if a tight limit or a full disk prevents that.
+            raise SystemExit(error.exit_code)
 
     def _exit_code(self, code: object) -> int:
-        """What the kernel will show for `sys.exit(code)`; 1 where that would be a false 0."""
+        """The exit code that the kernel shows for `sys.exit(code)`; 1 if it would turn the value into 0."""
         if code is None or (isinstance(code, int) and code == 0):
             return 0
-        self._leave("exit_code", code)
+        self._report("write_exit_code", code)
         if isinstance(code, int):
             return code & 0xFF or int(code != 0)
         sys.stderr.write(f"{code}\n")
@@ -331,33 +316,33 @@ class Process(multiprocessing.Process):
 
 
 def _thread_count() -> int:
-    """How many threads this process has, those that Python does not know of included."""
-    # unshare(2): EINVAL where there are others, nothing otherwise, and in a twentieth of the time.
+    """How many threads this process has, including those that Python does not know."""
+    # unshare(2): EINVAL if there are others, else it does nothing, in a twentieth of the time.
     if _unshare and call_function(_unshare, (CLONE_THREAD,)) == 0:
         return 1
     try:
-        # proc(5): a directory for each thread, and each counts as a link, as do . and ..
+        # proc(5): it has a directory for each thread, and each counts as a link, like . and ..
         return stat("/proc/self/task").st_nlink - 2
     except OSError:
         return 1
 
 
 def flush_output() -> None:
-    """Write out what Python and C have buffered, before a fork would copy it."""
+    """Write what Python and C have buffered, before a fork would copy it."""
     sys.stdout.flush()
     sys.stderr.flush()
     call_function(_fflush, (None,))
 
 
 def open_output() -> None:
-    """Make Python's standard streams UTF-8 and line-buffered, whatever the locale."""
+    """Make Python's standard streams UTF-8 and line-buffered, in any locale."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(encoding="utf-8", errors="backslashreplace", line_buffering=True)
 
 
 def dump_stacks_on_request() -> None:
-    """On SIGUSR2, write the stack of every thread to descriptor 2, also in a hang inside C."""
+    """On SIGUSR2, write the stack of every thread to descriptor 2, even if one hangs in C code."""
     import faulthandler
 
     faulthandler.register(signal.SIGUSR2, file=2, all_threads=True)

@@ -1,1 +1,1 @@
-"""What the kernel says and does."""
+"""What the Linux kernel reports about processes and ports, and its calls that Python does not wrap."""

@@ -1,8 +1,8 @@
-"""Sends signals so that they reach the process that is meant, and none that has its number by now.
+"""Sends signals to a process and never to another one that has got its pid since.
 
-A number is free for others as soon as its process is reaped. Who is the only one that
-could reap a process may go by its number; everybody else holds it by a pidfd first, and
-then looks whether it is still the one.
+The kernel may reuse a pid as soon as its process has been reaped. Code that is the only one
+that could reap a process may signal it by its pid; all other code opens a pidfd first, and then
+checks that it belongs to the right process.
 """
 
 from __future__ import annotations
@@ -19,7 +19,10 @@ PIDFD_SIGNAL_PROCESS_GROUP = 1 << 2
 
 
 def kill(pid: int, start_ticks: int, number: int = signal.SIGKILL) -> bool:
-    """Kill the process of this number that began at this time; whether a signal, or another, was sent."""
+    """Send a signal to the process with this pid and this start time; whether it was sent.
+
+    `start_ticks` is in clock ticks since boot, as in `procfs.Stat`; `number` is the signal's.
+    """
     try:
         pidfd = os.pidfd_open(pid)
     except OSError:
@@ -30,15 +33,15 @@ def kill(pid: int, start_ticks: int, number: int = signal.SIGKILL) -> bool:
             return False
         signal.pidfd_send_signal(pidfd, number)
     except (ProcessLookupError, PermissionError):
-        # What has become another user's (sudo) cannot be killed; that must not end who tries.
+        # A process that has changed its user (sudo) cannot be killed; the caller must survive that.
         return False
     finally:
         os.close(pidfd)
     return True
 
 
-def is_held(pidfd: int) -> bool:
-    """Whether nobody has reaped the process yet, so that its number is still its own."""
+def is_unreaped(pidfd: int) -> bool:
+    """Whether the process has not been reaped yet, so that its pid is still its own."""
     try:
         signal.pidfd_send_signal(pidfd, 0)
     except ProcessLookupError:
@@ -49,10 +52,10 @@ def is_held(pidfd: int) -> bool:
 
 
 def signal_group(leader: int, pidfd: int, number: int) -> None:
-    """Send a signal to the group that a process leads, or to it alone before it leads one.
+    """Send a signal to the group that a process leads, or only to the process if it leads none yet.
 
-    For a process that somebody else may reap meanwhile. Raises ProcessLookupError where
-    that has happened.
+    For a process that another one may reap at any time. Raises ProcessLookupError if that has
+    happened.
     """
     try:
         signal.pidfd_send_signal(pidfd, number, None, PIDFD_SIGNAL_PROCESS_GROUP)
@@ -65,20 +68,20 @@ def signal_group(leader: int, pidfd: int, number: int) -> None:
 
 
 def signal_members(leader: int, pidfd: int, number: int) -> None:
-    """As `signal_group`, for kernels before 6.9: each member by a pidfd of its own."""
+    """Like `signal_group`, but through a pidfd for each member: for kernels before 6.9."""
     members = [pid for pid, stat in procfs.processes().items() if stat.group == leader and stat.is_alive]
-    held = {}
+    pidfds = {}
     try:
         for pid in members:
             with contextlib.suppress(OSError):
-                held[pid] = os.pidfd_open(pid)
-        still = [pid for pid in held if (stat := procfs.read_stat(pid)) and stat.group == leader]
-        # Only now: where the leader has its number still, the group had it from the leader.
-        if not is_held(pidfd):
+                pidfds[pid] = os.pidfd_open(pid)
+        still = [pid for pid in pidfds if (stat := procfs.read_stat(pid)) and stat.group == leader]
+        # Only now: if the leader is unreaped at this point, the group was its group before.
+        if not is_unreaped(pidfd):
             raise ProcessLookupError
-        for descriptor in [held[pid] for pid in still if pid != leader] + [pidfd]:
+        for descriptor in [pidfds[pid] for pid in still if pid != leader] + [pidfd]:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 signal.pidfd_send_signal(descriptor, number)
     finally:
-        for descriptor in held.values():
+        for descriptor in pidfds.values():
             os.close(descriptor)

@@ -1,4 +1,4 @@
-"""Who listens on a port of this machine, as /proc says it; nothing where there is no /proc."""
+"""Finds out which process listens on a TCP port, from /proc; nothing on systems without /proc."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import os
 
 from mprun.linux import procfs
 
-# The state of a socket that listens (include/net/tcp_states.h).
-_LISTENS = "0A"
+# The state of a listening socket (include/net/tcp_states.h).
+_LISTEN = "0A"
 
 
-def sockets(port: int) -> frozenset[str]:
-    """The inodes of the sockets that listen on a TCP port, on whichever address."""
+def listening_sockets(port: int) -> frozenset[str]:
+    """The inodes of the sockets that listen on a TCP port, on any address."""
     found = set()
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):
         with contextlib.suppress(OSError), open(table, encoding="ascii") as file:
@@ -20,13 +20,13 @@ def sockets(port: int) -> frozenset[str]:
             for line in file:
                 # sl local_address rem_address st tx:rx tr:tm retrnsmt uid timeout inode …
                 fields = line.split(maxsplit=10)
-                if fields[3] == _LISTENS and int(fields[1].rpartition(":")[2], 16) == port:
+                if fields[3] == _LISTEN and int(fields[1].rpartition(":")[2], 16) == port:
                     found.add(fields[9])
     return frozenset(found)
 
 
 def _sockets_of(pid: int, wanted: frozenset[str]) -> set[str]:
-    """Which of the sockets a process holds; none where this user may not see it."""
+    """Which of these sockets a process has open; none if this user may not look."""
     links = {f"socket:[{inode}]": inode for inode in wanted}
     found = set()
     with contextlib.suppress(OSError):
@@ -36,38 +36,39 @@ def _sockets_of(pid: int, wanted: frozenset[str]) -> set[str]:
     return found - {""}
 
 
-class Newcomer:
-    """A task that is to listen on a port, where somebody else may have been before it.
+class PortOwner:
+    """Whether the process that answers on a task's port is the task's, or was there before it.
 
-    A stranger is who was there when the task was first asked about, and is older than it. To
-    be sure costs a look at every process, so it is done for such a port alone, and once.
+    `foreign_pid` reports a process only if it is proven: it already listened when this object was
+    made, and it is older than the task. The proof needs a look at every process, so it is
+    made only if a socket was there before, and once for each set of sockets.
     """
 
     def __init__(self, pid: int, port: int) -> None:
         stat = procfs.read_stat(pid)
         self._port = port
-        self._born = stat.start_ticks if stat else None
-        self._before = sockets(port) if stat else frozenset()
-        self._judged: dict[frozenset[str], int | None] = {}
+        self._started = stat.start_ticks if stat else None
+        self._before = listening_sockets(port) if stat else frozenset()
+        self._known: dict[frozenset[str], int | None] = {}
 
-    def stranger(self) -> int | None:
-        """The pid of the stranger that answers on the port; None where nobody is proven one."""
-        listening = sockets(self._port)
-        # Who came later was perhaps asked to by the task, as systemd is.
-        if self._born is None or not listening or not listening <= self._before:
+    def foreign_pid(self) -> int | None:
+        """The pid of a process that answers on the port and is not the task's; None if none is proven."""
+        listening = listening_sockets(self._port)
+        # A process that began to listen later may do so for the task, as systemd would.
+        if self._started is None or not listening or not listening <= self._before:
             return None
-        if listening not in self._judged:
-            self._judged[listening] = _stranger(listening, self._born)
-        return self._judged[listening]
+        if listening not in self._known:
+            self._known[listening] = _older_owner(listening, self._started)
+        return self._known[listening]
 
 
-def _stranger(listening: frozenset[str], born: int) -> int | None:
-    """A process that holds the sockets, where all that do were there before `born`, in ticks."""
+def _older_owner(listening: frozenset[str], started: int) -> int | None:
+    """A process that has these sockets, if all that have them began before `started`, in clock ticks."""
     everyone = procfs.processes()
-    owners = {pid: held for pid in everyone if (held := _sockets_of(pid, listening))}
+    owners = {pid: found for pid in everyone if (found := _sockets_of(pid, listening))}
     if set().union(*owners.values()) != listening:
-        # Another user's: who that is cannot be known.
+        # Some belong to a process of another user, which cannot be identified.
         return None
-    # The task, or what descends from it, in whichever session, is no older than it.
-    are_older = all(everyone[pid].start_ticks < born for pid in owners)
+    # The task and its descendants, in any session, are not older than the task.
+    are_older = all(everyone[pid].start_ticks < started for pid in owners)
     return min(owners) if are_older else None

@@ -1,4 +1,4 @@
-"""What the kernel says about processes, read from /proc; nothing where there is no /proc."""
+"""Reads about processes from /proc; nothing on systems without /proc."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 
 
 class Stat:
-    """Some fields of /proc/PID/stat (proc(5)); `start_ticks` in clock ticks since boot, `cpu` in seconds."""
+    """Some fields of /proc/PID/stat (proc(5)): `start_ticks` in clock ticks since boot, `cpu` in seconds."""
 
     __slots__ = ("cpu", "group", "ppid", "session", "start_ticks", "state", "threads")
 
     def __init__(self, line: bytes) -> None:
-        # The command's name may hold anything, parentheses too; the last one ends it.
+        # The command's name may contain anything, also parentheses; the last one ends it.
         fields = line[line.rfind(b")") + 2 :].split(maxsplit=20)
         self.state = fields[0].decode()
         self.ppid = int(fields[1])
@@ -30,12 +30,12 @@ class Stat:
 
     @property
     def is_alive(self) -> bool:
-        """Whether it has not ended; a zombie has, and waits for its parent."""
+        """Whether it has not ended; a zombie has ended and waits to be reaped."""
         return self.state not in "ZX"
 
 
 def read_stat(pid: int) -> Stat | None:
-    """A process as the kernel sees it now; None when it is gone or cannot be seen."""
+    """The present state of a process; None if it is gone or cannot be seen."""
     try:
         file = os.open(f"/proc/{pid}/stat", os.O_RDONLY)
     except OSError:
@@ -50,13 +50,13 @@ def read_stat(pid: int) -> Stat | None:
 
 
 def read_name(pid: int) -> str:
-    """The name of the program that a process runs, as the kernel has it: 15 characters of it."""
+    """The name of the program that a process runs; the kernel keeps 15 characters of it."""
     return _read(f"/proc/{pid}/comm").decode("utf-8", "backslashreplace").rstrip("\n")
 
 
 def read_max_rss(pid: int) -> int | None:
-    """The most memory that a process has had, in bytes; None where that cannot be seen."""
-    # Not at the top: the launcher imports this module and never asks.
+    """The peak memory of a process in bytes; None if it cannot be seen."""
+    # Not at the top: the launcher imports this module and never calls this function.
     import re
 
     found = re.search(rb"^VmHWM:\s+([0-9]+) kB$", _read(f"/proc/{pid}/status"), re.MULTILINE)
@@ -64,9 +64,9 @@ def read_max_rss(pid: int) -> int | None:
 
 
 def usage(pid: int) -> dict[str, Any] | None:
-    """What a process has used: `cpu` in seconds, the most memory in bytes, the threads it has now.
+    """What a process has used: `cpu` in seconds, `max_rss` in bytes, and `threads`, which it has now.
 
-    None where it has ended or cannot be seen.
+    None if it has ended or cannot be seen.
     """
     stat = read_stat(pid)
     if stat is None or not stat.is_alive:
@@ -83,29 +83,29 @@ def _read(path: str) -> bytes:
 
 
 def boot_ticks() -> int | None:
-    """The time since boot in clock ticks, in which /proc gives a process's start; None off Linux."""
+    """The time since boot in clock ticks, the unit of `Stat.start_ticks`; None if this is not Linux."""
     return None if _BOOTTIME is None else clock_gettime_ns(_BOOTTIME) * _TICKS // 1_000_000_000
 
 
 def start_ticks(pid: int) -> int | None:
-    """When a process began, in clock ticks since boot; None where nobody knows."""
+    """When a process began, in clock ticks since boot; None if it cannot be seen."""
     stat = read_stat(pid)
     return stat.start_ticks if stat else None
 
 
 _BOOTTIME: int | None = getattr(time, "CLOCK_BOOTTIME", None)
 _TICKS = os.sysconf("SC_CLK_TCK")
-# What one read of a file in /proc gives at most, at least.
+# The least that the kernel returns in one read of a longer file in /proc.
 _PAGE = 4096
 
 
 def seconds_since(start_ticks: int) -> float:
-    """How long ago a process began, by its start in /proc."""
+    """How long ago a process began, from its `start_ticks`."""
     return max(0.0, ((boot_ticks() or start_ticks) - start_ticks) / _TICKS)
 
 
 def processes() -> dict[int, Stat]:
-    """Every process that can be seen, by pid."""
+    """Every visible process, by pid."""
     try:
         names = os.listdir("/proc")
     except OSError:
@@ -115,14 +115,14 @@ def processes() -> dict[int, Stat]:
 
 
 def trees(everyone: dict[int, Stat], roots: Collection[int]) -> dict[int, Stat]:
-    """These processes, their descendants and the members of their sessions, without zombies."""
+    """These processes, their descendants and the members of their sessions, except zombies."""
     members = {pid for pid, stat in everyone.items() if stat.session in roots}.union(roots)
     found = descendants(everyone, members)
     return {pid: everyone[pid] for pid in found if pid in everyone and everyone[pid].is_alive}
 
 
 def descendants(everyone: dict[int, Stat], roots: Iterable[int]) -> set[int]:
-    """These processes and all that descend from them, among `everyone`."""
+    """These processes and all their descendants among `everyone`."""
     children: dict[int, list[int]] = {}
     for pid, stat in everyone.items():
         children.setdefault(stat.ppid, []).append(pid)
@@ -137,10 +137,10 @@ def descendants(everyone: dict[int, Stat], roots: Iterable[int]) -> set[int]:
 
 
 def environment(pid: int) -> list[bytes]:
-    """The variables that a process was started with, as `NAME=VALUE`; none where they cannot be read.
+    """The variables that a process was started with, as `NAME=VALUE`; none if they cannot be read.
 
-    A process that was forked shows those of the program that it is a copy of (proc(5)); a
-    zombie shows none, nor does another user's process.
+    A fork shows the variables with which its program was started (proc(5)). Zombies and processes
+    of other users show none.
     """
     try:
         file = os.open(f"/proc/{pid}/environ", os.O_RDONLY | os.O_CLOEXEC)
@@ -158,14 +158,14 @@ def environment(pid: int) -> list[bytes]:
 
 
 def has_run_id(pid: int, run_id: str) -> bool:
-    """Whether a process was started as a part of this run, by the environment that /proc shows."""
+    """Whether the environment that /proc shows for a process names this run."""
     return f"MPRUN_RUN_ID={run_id}".encode() in environment(pid)
 
 
 class ChildList:
-    """The children of this process, as /proc/self/task/TID/children lists them.
+    """The children of this process, from /proc/self/task/TID/children.
 
-    Cheap enough to be read at the end of every task (one read of a kept descriptor).
+    Cheap enough to be read at the end of every task: one read of a descriptor that stays open.
     """
 
     def __init__(self) -> None:
@@ -177,14 +177,14 @@ class ChildList:
             self._file = None
 
     def fileno(self) -> int | None:
-        """The descriptor, for those who must not inherit it."""
+        """The descriptor, which forks must close."""
         return self._file
 
     def count(self) -> int | None:
-        """How many there are that are alive or not yet reaped; None where that cannot be seen so cheaply."""
+        """How many children are alive or not reaped yet; None if the list cannot be read."""
         if self._file is None:
             return None
-        # Each pid is followed by a space. A page holds five hundred of them.
+        # Each pid is followed by a space. A page holds five hundred pids.
         text = os.pread(self._file, _PAGE, 0)
         number = text.count(b" ")
         read = len(text)
@@ -195,10 +195,10 @@ class ChildList:
         return number
 
     def pids(self) -> list[int]:
-        """The pids of the children that are alive or not yet reaped."""
+        """The pids of the children that are alive or not reaped yet."""
         if self._file is None:
             return []
-        # proc(5): the list is only right while no child ends; who needs all reads again.
+        # proc(5): the list is complete only while no child ends; callers that need all read it again.
         text = b""
         while chunk := os.pread(self._file, 65536, len(text)):
             text += chunk
@@ -206,7 +206,7 @@ class ChildList:
 
 
 def children() -> list[int]:
-    """The children of all threads of this process, as far as the list is right just now (proc(5))."""
+    """The children of all threads of this process; some may be missing while a child ends (proc(5))."""
     found: list[int] = []
     try:
         for thread in os.listdir("/proc/self/task"):
@@ -219,7 +219,7 @@ def children() -> list[int]:
 
 
 def handles_signal(pid: int, number: int) -> bool:
-    """Whether a process has a handler for a signal, by SigCgt in /proc/PID/status (proc(5))."""
+    """Whether a process has a handler for a signal, from SigCgt in /proc/PID/status (proc(5))."""
     try:
         with open(f"/proc/{pid}/status", "rb") as file:
             for line in file:
@@ -231,7 +231,7 @@ def handles_signal(pid: int, number: int) -> bool:
 
 
 def boot_id() -> str | None:
-    """The id of this boot of the machine; None where there is none."""
+    """The id of this boot of the machine; None if there is none."""
     try:
         with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
             return file.read().strip()

@@ -1,8 +1,8 @@
 """wait4(2): how a child ended and what it used, in one call.
 
-`os.wait4` looks up a module and makes sixteen numbers of what it is told, of which three are
-wanted. In a launcher that has just forked each of these steps is the copy of a page: together
-they cost a twentieth of a short task (`python benchmarks/fork_cost.py`).
+`os.wait4` imports a module and creates sixteen numbers, of which three are needed here. In a
+launcher that has just forked, each of these steps copies a page of memory: together they cost a
+twentieth of a short task (`python benchmarks/fork_cost.py`).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import sys
 
-# As in `typing`, which takes longer to import than all else that a launcher needs.
+# Not from `typing`, which takes longer to import than everything else that a launcher needs.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 # The newest Python on which the private names of `_ctypes` were tried.
 TRIED_PYTHON = (3, 15)
 _wait4 = 0
-# On other platforms than Linux with 64 bits struct rusage has another layout.
+# struct rusage has this layout only on 64-bit Linux.
 if sys.version_info[:2] <= TRIED_PYTHON and sys.platform == "linux" and sys.maxsize > 2**32:
     import _ctypes
     from _ctypes import call_function
@@ -34,7 +34,7 @@ if sys.version_info[:2] <= TRIED_PYTHON and sys.platform == "linux" and sys.maxs
         _type_, _length_ = _Int, 1
 
     class _Usage(_ctypes.Array):  # type: ignore[type-arg]
-        """struct rusage, getrusage(2): two times of seconds and microseconds, then KiB, then more."""
+        """struct rusage, getrusage(2): two times in seconds and microseconds, the max RSS in KiB, more."""
 
         _type_, _length_ = _Long, 18
 
@@ -47,10 +47,10 @@ else:
 
 
 def wait(pid: int, flag: int = os.WNOHANG) -> tuple[int, float, int] | None:
-    """The raw status of a child, its CPU time in seconds and its peak of memory in bytes.
+    """Reap a child: its raw status, its CPU time in seconds and its peak memory in bytes.
 
-    None with WNOHANG where it has not ended. Raises ChildProcessError where it is no child
-    of this process, or was reaped.
+    None if `flag` is WNOHANG and the child has not ended. Raises ChildProcessError if it is not
+    a child of this process, or has been reaped already.
     """
     if _wait4 and (found := call_function(_wait4, (pid, _status, flag, _usage))) >= 0:
         if found == 0:

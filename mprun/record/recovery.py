@@ -10,13 +10,13 @@ run's id in its environment. What may be a stranger's is named and let be.
 from __future__ import annotations
 
 import os
-import time
 from typing import TYPE_CHECKING, Any
 
 from mprun.clock import Clock
 from mprun.errors import RecordError
 from mprun.frozen import Frozen
 from mprun.linux import pidfd_signals, procfs
+from mprun.linux.kill_loop import kill_until_none_left
 from mprun.outcomes import Outcome
 from mprun.record import events
 from mprun.record.aftermath import verdict
@@ -161,21 +161,20 @@ class Leftovers:
         if not self._owner.on_this_boot:
             # Nothing lives that was started before the machine was.
             return
-        end = time.monotonic() + END_SECONDS
-        while True:
-            everyone = procfs.processes()
-            found = self._proven(everyone)
-            if os.getpid() in found:
-                # One of its tasks started this, and whoever killed the run has let it be.
-                return
-            self.strangers = self._unproven(everyone, found)
-            self.left = {pid: everyone[pid] for pid in found if everyone[pid].is_alive}
-            if not self.left or time.monotonic() > end:
-                return
-            self.ended |= {
-                pid for pid, stat in self.left.items() if pidfd_signals.kill(pid, stat.start_ticks)
-            }
-            time.sleep(PAUSE)
+        kill_until_none_left(self._find, self._kill, timeout=END_SECONDS, interval=PAUSE)
+
+    def _find(self) -> dict[int, Stat]:
+        everyone = procfs.processes()
+        found = self._proven(everyone)
+        if os.getpid() in found:
+            # One of its tasks started this process, and whoever killed the run did not kill that task.
+            return {}
+        self.strangers = self._unproven(everyone, found)
+        self.left = {pid: everyone[pid] for pid in found if everyone[pid].is_alive}
+        return self.left
+
+    def _kill(self, found: dict[int, Stat]) -> None:
+        self.ended |= {pid for pid, stat in found.items() if pidfd_signals.kill(pid, stat.start_ticks)}
 
     def _proven(self, everyone: dict[int, Stat]) -> set[int]:
         leaders = {

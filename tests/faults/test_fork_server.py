@@ -1,4 +1,4 @@
-"""A fork server that is stopped or stuck does not hold up the launcher for ever."""
+"""A fork server that is stopped or stuck does not block the launcher."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from support.runs import alive, eventually, write
 
 from mprun.executors.base import NotStarted
 
-# The launcher imports it, and has less patience from then on.
+# The launcher imports it, and waits for less time from then on.
 WORK = """\
     import os, signal
     from mprun.launcher import reaper, spawn
-    spawn.PATIENCE = 0.3
+    spawn.FORK_SERVER_TIMEOUT = 0.3
     if os.path.exists("deaf"):
-        # One that is stopped stays so, as if it did not answer.
+        # A stopped fork server is not resumed: it does not answer.
         reaper.wake = lambda child: False
 
     def stay():
@@ -27,14 +27,14 @@ WORK = """\
 """
 
 
-def hindrance(attempts, key):
+def start_error(attempts, key):
     """Why an attempt could not be started."""
     report = attempts._until(lambda: attempts.ended.get(key))
     assert isinstance(report, NotStarted), report
     return report.message
 
 
-def test_a_fork_server_that_does_not_answer_is_ended_and_its_tasks_with_it(tmp_path, monkeypatch):
+def test_a_fork_server_that_does_not_answer_is_killed_with_its_tasks(tmp_path, monkeypatch):
     write(tmp_path, work=WORK)
     (tmp_path / "deaf").touch()
     monkeypatch.chdir(tmp_path)
@@ -45,17 +45,17 @@ def test_a_fork_server_that_does_not_answer_is_ended_and_its_tasks_with_it(tmp_p
         server = begun.ppid
         os.kill(server, signal.SIGSTOP)
         late = attempts.start(target="work:end")
-        assert hindrance(attempts, late) == "the fork server does not answer"
+        assert start_error(attempts, late) == "the fork server does not answer"
         assert attempts.end(running).code is None
-        assert hindrance(attempts, attempts.start(target="work:end")) == "the fork server is gone"
+        assert start_error(attempts, attempts.start(target="work:end")) == "the fork server is gone"
         eventually(lambda: not alive(server) and not alive(begun.pid))
-        # Other tasks need none, and the timer is theirs again.
+        # Other tasks do not need it, and may use the timer again.
         ended = attempts.run(target="work:end", method="fork")
         assert (ended.code, ended.result) == (0, True)
         assert not os.path.exists(tmp_path / f"attempt{late[0]}.json")
 
 
-def test_a_fork_server_that_was_stopped_goes_on_and_starts_what_was_asked(tmp_path):
+def test_a_stopped_fork_server_is_resumed_and_starts_the_task(tmp_path):
     write(tmp_path, work=WORK)
     with Attempts(tmp_path, method="forkserver", targets=[("work:end", ()), ("work:stay", ())]) as attempts:
         running = attempts.begun(attempts.start(target="work:stay"))

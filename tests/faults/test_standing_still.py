@@ -39,7 +39,7 @@ def test_a_task_that_stops_its_parent_holds_up_nobody(tmp_path, method):
     run = mprun("job.yaml", "--start-method", method, cwd=tmp_path)
     assert (run.code, run.result("a")) == (0, "done")
     if method == "forkserver":
-        assert run.printed("main") == ["mprun: somebody has stopped the fork server (SIGSTOP): it goes on"]
+        assert run.printed("main") == ["mprun: the fork server was stopped (SIGSTOP); resuming it"]
     else:
         assert run.stderr.count(f"warning: {EXECUTOR_WAS_STOPPED}\n") == 1
 
@@ -64,7 +64,7 @@ def test_one_that_was_stopped_at_the_end_is_waited_for_no_longer_than_it_takes(t
 def test_one_that_is_stopped_again_and_again_is_lost(tmp_path):
     with Attempts(tmp_path) as attempts:
         pid = attempts.executor.pid
-        for _ in range(local.STOPS):
+        for _ in range(local.MAX_RESUMES):
             os.kill(pid, signal.SIGSTOP)
             eventually(lambda: stands_still(pid))
             assert attempts.executor.wake()

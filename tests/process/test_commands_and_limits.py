@@ -201,7 +201,7 @@ REFUSED = [
     ),
     (("./none",), 127, "FileNotFoundError", "./none: No such file or directory"),
     (("plain/none",), 127, "NotADirectoryError", "plain/none: Not a directory"),
-    (("./orphan",), 127, "FileNotFoundError", "./orphan: its interpreter is not there"),
+    (("./orphan",), 127, "FileNotFoundError", "./orphan: its interpreter does not exist"),
     (("",), 127, "FileNotFoundError", "'': command not found"),
     (("./plain",), 126, "PermissionError", "./plain: Permission denied"),
     (("./folder",), 126, "IsADirectoryError", "./folder: Is a directory"),
@@ -528,10 +528,13 @@ UNSET = [
     (Limits(memory=2 << 40), f"limits.memory of {2 << 40} bytes cannot be set: the hard limit is {1 << 40}"),
     (Limits(memory=1 << 80), f"limits.memory of {1 << 80} bytes cannot be set: the hard limit is {1 << 40}"),
     (Limits(cpu_time=1000.5), "limits.cpu_time of 1000.5s cannot be set: the hard limit is 1000"),
-    (Limits(cpus=(100_000,)), "limits.cpus of [100000] cannot be set: core 100000 is not there; there are "),
+    (
+        Limits(cpus=(100_000,)),
+        "limits.cpus of [100000] cannot be set: core 100000 is not available (available: ",
+    ),
     (
         Limits(cpus=(10**30,)),
-        f"limits.cpus of [{10**30}] cannot be set: core {10**30} is not there; there are ",
+        f"limits.cpus of [{10**30}] cannot be set: core {10**30} is not available (available: ",
     ),
 ]
 
@@ -543,7 +546,7 @@ def test_where_a_limit_cannot_be_set_nothing_is_run(directory, method):
     some = (min(os.sched_getaffinity(0)), 100_000)
     both = (
         Limits(cpus=some),
-        f"limits.cpus of [{some[0]}, 100000] cannot be set: core 100000 is not there; ",
+        f"limits.cpus of [{some[0]}, 100000] cannot be set: core 100000 is not available (",
     )
     target = ("work:touch", (str(ran),))
     with Attempts(directory, method=method, targets=[target], preload=["unprivileged"]) as attempts:
@@ -563,13 +566,16 @@ def test_less_memory_than_python_takes_is_refused_for_a_target(directory, method
     with Attempts(directory, method=method, targets=[("work:show", ())]) as attempts:
         ended = attempts.run(target="work:show", limits=Limits(memory=MIB))
     assert ended.code == 1
-    assert "limits.memory of 1048576 bytes cannot be set: Python and the modules" in ended.error["message"]
+    assert (
+        "limits.memory of 1048576 bytes cannot be set: Python and the imported modules"
+        in ended.error["message"]
+    )
 
 
 def test_what_is_refused_keeps_its_exit_code_where_limits_are_in_the_way(attempts, tmp_path):
     script(tmp_path / "orphan", "#!/no/such/interpreter\n")
     ended = attempts.run(command=("./orphan",), cwd=tmp_path, limits=Limits(open_files=3, memory=MIB))
-    assert (ended.code, ended.log) == (127, "mprun: ./orphan: its interpreter is not there\n")
+    assert (ended.code, ended.log) == (127, "mprun: ./orphan: its interpreter does not exist\n")
     ended = attempts.run(command=("no-such-command",), limits=Limits(open_files=3, memory=MIB))
     assert (ended.code, ended.error["type"]) == (127, "FileNotFoundError")
 

@@ -648,9 +648,9 @@ def test_whoever_comes_after_the_stranger_is_believed(prober):
 @linux
 def test_a_stranger_is_looked_for_once(prober, monkeypatch):
     looked, asked = [], []
-    processes, sockets = port_owner.procfs.processes, port_owner.sockets
+    processes, sockets = port_owner.procfs.processes, port_owner.listening_sockets
     monkeypatch.setattr(port_owner.procfs, "processes", lambda: looked.append(1) or processes())
-    monkeypatch.setattr(port_owner, "sockets", lambda port: asked.append(1) or sockets(port))
+    monkeypatch.setattr(port_owner, "listening_sockets", lambda port: asked.append(1) or sockets(port))
     with listener() as stranger, task(port_of(stranger)) as (pid, _):
         watch(prober, "tcp", port_of(stranger), pid=pid)
         until(lambda: len(asked) > 4)

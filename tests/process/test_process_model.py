@@ -184,6 +184,8 @@ def test_a_spawned_child_imports_the_worker_and_nothing_else_of_mprun(census):
         "mprun.launcher",
         "mprun.launcher.forkserver_preload",
         "mprun.launcher.worker",
+        "mprun.linux",
+        "mprun.linux.prctl",
     ]
 
 

@@ -45,7 +45,7 @@ mprun.__main__.main()
 OURS = {
     "engine": """
         mprun mprun.__main__ mprun.launcher mprun.launcher.channel mprun.failpoints mprun.linux
-        mprun.linux.procfs mprun.lazy_import mprun.cli mprun.cli.lean_imports mprun.cli.main
+        mprun.linux.procfs mprun.linux.prctl mprun.lazy_import mprun.cli mprun.cli.lean_imports mprun.cli.main
         mprun.cli.options mprun.cli.job mprun.cli.run mprun.frozen mprun.reporters.terminal
         mprun.outcomes mprun.diagnostics mprun.errors mprun.record mprun.record.events
         mprun.scheduling mprun.scheduling.instructions mprun.jobfile mprun.jobfile.model
@@ -73,12 +73,12 @@ OURS = {
         """,
     "launcher": """
         mprun mprun.__main__ mprun.launcher mprun.launcher.channel mprun.failpoints mprun.linux
-        mprun.linux.procfs mprun.lazy_import mprun.launcher.main mprun.linux.wait4
+        mprun.linux.procfs mprun.linux.prctl mprun.lazy_import mprun.launcher.main mprun.linux.wait4
         mprun.launcher.start_queue mprun.launcher.prefork mprun.launcher.preload
         mprun.launcher.environment mprun.launcher.fork mprun.launcher.start_backoff
         mprun.linux.pidfd_signals mprun.launcher.stack_dump mprun.launcher.reaper
         mprun.launcher.worker mprun.launcher.attempt mprun.launcher.auxiliary
-        mprun.launcher.parent_death mprun.launcher.targets mprun.launcher.resolution
+        mprun.launcher.parent_death mprun.launcher.targets mprun.linux.kill_loop
         mprun.launcher.launcher
         """,
 }

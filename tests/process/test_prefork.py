@@ -1,4 +1,4 @@
-"""Tasks that follow each other: the launcher goes on by itself, and has a process stand by."""
+"""A chain of tasks: the launcher starts the next one by itself, in a process that it has forked ahead."""
 
 import datetime
 import json
@@ -39,7 +39,7 @@ WORK = """
     def fail():
         raise ValueError
 
-    def end_whoever_stands_by():
+    def kill_the_preforked_process():
         for pid in children(os.getppid()) - {os.getpid()}:
             os.kill(pid, signal.SIGKILL)
             while "Z" not in open(f"/proc/{pid}/stat").read().rpartition(")")[2]:
@@ -79,7 +79,7 @@ def ends(run):
 
 
 @pytest.mark.parametrize("method", START_METHODS)
-def test_each_of_a_chain_starts_after_the_one_before_it_has_ended(method, tmp_path):
+def test_each_task_of_a_chain_starts_after_the_one_before_it_has_ended(method, tmp_path):
     write(tmp_path, job=chain(*["look"] * 12, start_method=method), work=WORK)
     run = mprun("job.yaml", cwd=tmp_path)
     assert (run.code, ends(run)) == (0, ["succeeded"] * 12)
@@ -89,7 +89,7 @@ def test_each_of_a_chain_starts_after_the_one_before_it_has_ended(method, tmp_pa
     for number in range(12):
         name = f"t{number}"
         seen = run.result(name)
-        # What a task is told and holds does not show that its process was there before.
+        # Neither the facts of a task nor its descriptors show that its process was forked ahead.
         assert seen["task"] == name
         assert seen["ticks"] == run.one("task_started", name)["start_ticks"]
         assert seen["descriptors"] == run.result("t0")["descriptors"]
@@ -98,7 +98,7 @@ def test_each_of_a_chain_starts_after_the_one_before_it_has_ended(method, tmp_pa
 
 
 @pytest.mark.parametrize("method", START_METHODS)
-def test_what_was_to_follow_a_failure_never_runs(method, tmp_path):
+def test_dependents_of_a_failed_task_never_run(method, tmp_path):
     write(tmp_path, job=chain("note", "note", "fail", "note", "note", start_method=method), work=WORK)
     run = mprun("job.yaml", cwd=tmp_path)
     assert run.code == 1
@@ -108,24 +108,24 @@ def test_what_was_to_follow_a_failure_never_runs(method, tmp_path):
 
 
 @pytest.mark.parametrize("at_import", ["", "signal.signal(signal.SIGPIPE, signal.SIG_DFL)"])
-def test_the_end_of_what_stands_by_is_no_end_of_its_task(at_import, tmp_path):
-    functions = ["note", "note", "end_whoever_stands_by"] * 5 + ["note"]
+def test_killing_a_preforked_process_does_not_end_its_task(at_import, tmp_path):
+    functions = ["note", "note", "kill_the_preforked_process"] * 5 + ["note"]
     write(tmp_path, job=chain(*functions), work=textwrap.dedent(WORK) + at_import)
     run = mprun("job.yaml", cwd=tmp_path)
     assert (run.code, ends(run)) == (0, ["succeeded"] * 16)
     assert (tmp_path / "ran").read_text().split() == [f"t{n}" for n in range(16) if functions[n] == "note"]
 
 
-def test_nothing_stands_by_for_long(tmp_path):
+def test_a_preforked_process_does_not_wait_for_long(tmp_path):
     write(tmp_path, job=chain("note", "note", "note", "wait_and_count", "note"), work=WORK)
     run = mprun("job.yaml", cwd=tmp_path)
     assert run.code == 0
-    # Itself and who stands by for t4; then itself.
+    # The task itself and the process for t4; then only the task itself.
     assert run.result("t3") == [2, 1]
 
 
 @pytest.mark.parametrize("who", ["engine", "launcher"])
-def test_what_stands_by_ends_with_the_run(who, tmp_path):
+def test_a_preforked_process_ends_with_the_run(who, tmp_path):
     write(tmp_path, job=chain("note", "note", "note", "forever", "note"), work=WORK)
     process = start("job.yaml", cwd=tmp_path)
     eventually((tmp_path / "up").exists)
@@ -136,7 +136,7 @@ def test_what_stands_by_ends_with_the_run(who, tmp_path):
         with open(f"/proc/{launcher}/task/{launcher}/children") as file:
             return [int(pid) for pid in file.read().split()]
 
-    # What runs, and who stands by.
+    # The running task, and the process that was forked ahead.
     eventually(lambda: len(children()) == 2)
     pids = children()
     os.kill(process.pid if who == "engine" else launcher, 9)
@@ -146,37 +146,37 @@ def test_what_stands_by_ends_with_the_run(who, tmp_path):
 
 
 class Waiter:
-    """Stands in for a task's process: it only waits at its gate."""
+    """Stands for a task's process: it only waits at its barrier."""
 
-    def _bootstrap(self, _sentinel, gate):
-        os.read(gate, 8)
+    def _bootstrap(self, _sentinel, barrier):
+        os.read(barrier, 8)
         return 0
 
 
 @pytest.mark.parametrize("reaped", [False, True])
-def test_what_stood_by_and_is_gone_is_not_opened_and_can_be_given_up(reaped):
-    gated = fork.HeldFork(Waiter())
-    os.kill(gated.pid, 9)
+def test_a_held_fork_that_is_gone_is_not_released_and_can_be_discarded(reaped):
+    held = fork.HeldFork(Waiter())
+    os.kill(held.pid, 9)
     if reaped:
-        os.waitpid(gated.pid, 0)
+        os.waitpid(held.pid, 0)
     else:
-        os.waitid(os.P_PID, gated.pid, os.WEXITED | os.WNOWAIT)
+        os.waitid(os.P_PID, held.pid, os.WEXITED | os.WNOWAIT)
     with pytest.raises(ChildProcessError):
-        gated.open()
-    gated.give_up()
-    assert not os.path.exists(f"/proc/{gated.pid}")
+        held.release()
+    held.discard()
+    assert not os.path.exists(f"/proc/{held.pid}")
 
 
-def test_what_stands_by_ends_with_the_attempt_once_it_is_let_go():
-    gated = fork.HeldFork(Waiter())
-    assert gated.poll() is None
-    gated.open()
-    assert gated.poll(0) == 0
-    gated.close()
+def test_a_held_fork_ends_with_its_attempt_once_it_is_released():
+    held = fork.HeldFork(Waiter())
+    assert held.poll() is None
+    held.release()
+    assert held.poll(0) == 0
+    held.close()
 
 
 def gap(run):
-    """The median of the seconds from the end of one of the chain to the start of the next."""
+    """The median time from the end of one task of the chain to the start of the next, in seconds."""
     times = {
         (event["event"], event["task"]): datetime.datetime.fromisoformat(event["time"]).timestamp()
         for event in run.events
@@ -186,7 +186,7 @@ def gap(run):
     return statistics.median(times[start] - times[end] for end, start in pairs)
 
 
-def test_what_is_held_for_a_long_task_does_not_hold_up_the_others(tmp_path):
+def test_a_request_that_waits_for_a_long_task_does_not_delay_others(tmp_path):
     write(tmp_path, work=WORK)
     gaps = {}
     for held in (False, True):
@@ -194,7 +194,7 @@ def test_what_is_held_for_a_long_task_does_not_hold_up_the_others(tmp_path):
         tasks += [{"name": "next", "target": "work:note", "depends_on": "long"}] * held
         for n in range(20):
             after = {"depends_on": f"c{n - 1}"} if n else {}
-            # Whether that is a success, only the engine can say.
+            # Only the engine can decide whether that is a success.
             tasks.append(
                 {"name": f"c{n}", "target": "time:sleep", "args": [0], "expect": {"output": "^$"}, **after}
             )
