@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 from mprun.engine import control
 from mprun.engine.signals import REQUEST, SUSPEND
 from mprun.executors.base import Lost, Suspended
-from mprun.scheduling.scheduler import USER
+from mprun.scheduling.instructions import USER
 
 if TYPE_CHECKING:
     from mprun.clock import Clock

@@ -29,6 +29,8 @@ from mprun.errors import RecordError
 from mprun.executors.base import Exited, Started, StartRequest
 from mprun.record import events
 from mprun.scheduling.instructions import (
+    LOG_LIMIT,
+    RECORD_WRITE_FAILED,
     CancelStart,
     Finish,
     Instruction,
@@ -39,8 +41,7 @@ from mprun.scheduling.instructions import (
     Start,
 )
 from mprun.scheduling.retry import AttemptResult
-from mprun.scheduling.scheduler import LOG_LIMIT, Scheduler
-from mprun.scheduling.termination import RECORD_WRITE_FAILED
+from mprun.scheduling.scheduler import Scheduler
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

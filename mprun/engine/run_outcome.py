@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from mprun.engine.signals import signal_name
 from mprun.frozen import Frozen
 from mprun.outcomes import BAD, EXIT_FAILED, EXIT_INTERNAL, EXIT_SUCCEEDED, Outcome
-from mprun.scheduling.scheduler import FAIL_FAST, RUN_TIMES_OUT
+from mprun.scheduling.instructions import FAIL_FAST, RUN_TIMED_OUT
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -42,7 +42,7 @@ def run_outcome(
         return RunOutcome(outcome=Outcome.FAILED, exit_code=EXIT_INTERNAL, reason=failure)
     if signal is not None:
         return RunOutcome(outcome=Outcome.INTERRUPTED, exit_code=128 + signal, reason=signal_name(signal))
-    if end_reason in (FAIL_FAST, RUN_TIMES_OUT):
+    if end_reason in (FAIL_FAST, RUN_TIMED_OUT):
         return RunOutcome(outcome=Outcome.FAILED, exit_code=EXIT_FAILED, reason=end_reason)
     if _has_failed(tasks, task_outcomes, stopped):
         return RunOutcome(outcome=Outcome.FAILED, exit_code=EXIT_FAILED)

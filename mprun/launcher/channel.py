@@ -53,7 +53,7 @@ def attempt_succeeded(
 
     It does if the exit code is 0, no signal asked the attempt to end (`asked`), and it ran for less
     than `timeout` seconds, if there is a timeout. The launcher starts dependents by this rule
-    before the engine hears of the exit; `mprun.scheduling.termination` says for which tasks it is enough.
+    before the engine hears of the exit; `mprun.scheduling.attempt_outcome` says for which tasks it is enough.
     """
     return exit_code == 0 and not asked and (timeout is None or seconds < timeout)
 

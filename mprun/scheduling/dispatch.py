@@ -1,13 +1,13 @@
-"""Decide which tasks the executor is given: those that may start now, and those to start on a success."""
+"""Decides which attempts the executor is given: those that may start now, and those that a success starts."""
 
 from __future__ import annotations
 
 from collections import deque
 from typing import TYPE_CHECKING
 
+from mprun.scheduling.attempt_outcome import exit_code_decides
 from mprun.scheduling.instructions import Instruction, Start
-from mprun.scheduling.task_run import HELD, RUNNING, STARTING, WAITING
-from mprun.scheduling.termination import exit_code_decides
+from mprun.scheduling.task_run import DISPATCHED, HELD, STARTING, WAITING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -15,124 +15,125 @@ if TYPE_CHECKING:
     from mprun.scheduling.ready_queue import ReadyQueue
     from mprun.scheduling.task_run import TaskRun, TaskRuns
 
+# Attempts that have to succeed first: task, attempt, and its timeout in seconds.
 Attempts = tuple[tuple[int, int, float | None], ...]
 
-# What waits for more attempts than so many is not looked at each time that one of them starts.
-MOST_AWAITED = 8
+# A task that depends on more attempts than this is not held: to look at all of them each time that one
+# of them starts takes too long.
+MAX_AWAITED_ATTEMPTS = 8
 
 
 class Dispatcher:
-    """Hands over what may start, and what is held until it may; `instructions` gets the starts."""
+    """Gives attempts to the executor, and keeps those that are not over; `instructions` gets the starts."""
 
     def __init__(
         self,
-        courses: TaskRuns,
-        admission: ReadyQueue,
-        successors: Dependents,
+        task_runs: TaskRuns,
+        ready_queue: ReadyQueue,
+        dependents: Dependents,
         instructions: list[Instruction],
     ) -> None:
-        self._courses = courses
-        self._admission = admission
-        self._successors = successors
+        self._task_runs = task_runs
+        self._ready_queue = ready_queue
+        self._dependents = dependents
         self._instructions = instructions
-        # Whatever runs or is about to, in the order in which it was handed over last.
-        self._order: dict[int, None] = {}
+        # The tasks whose attempts the executor has, in the order in which it was given these attempts.
+        self._dispatched: dict[int, None] = {}
 
     def __bool__(self) -> bool:
-        return bool(self._order)
+        return bool(self._dispatched)
 
     def __reversed__(self) -> Iterator[TaskRun]:
-        return (self._courses.all[number] for number in reversed(self._order))
+        return (self._task_runs.all[number] for number in reversed(self._dispatched))
 
     def fill(self) -> None:
-        """Hand over what may start, in its order, while there are places and tokens, and what may follow."""
-        while (course := self._admission.take()) is not None:
-            self._hand_over(course, STARTING)
-        # What is ready has a place first, in its order.
-        while not self._admission.waits and (held := self._successors.take()) is not None:
-            self._hand_over(held[0], HELD, after=held[1])
+        """Start ready tasks while there are slots and tokens, then hold dependents."""
+        while (task_run := self._ready_queue.take()) is not None:
+            task_run.dispatch()
+            self._start(task_run, ())
+        # A ready task is first in line for a slot.
+        while not self._ready_queue.waits and (found := self._dependents.take()) is not None:
+            task_run, after = found
+            task_run.hold()
+            self._start(task_run, after)
 
-    def _hand_over(self, course: TaskRun, state: int, after: Attempts = ()) -> None:
-        course.state = state
-        course.stop_reason = None
-        course.attempts += 1
-        self._order[course.number] = None
-        self._instructions.append(Start(task=course.number, attempt=course.attempts, after=after))
-        self._successors.look_behind(course)
+    def _start(self, task_run: TaskRun, after: Attempts) -> None:
+        self._dispatched[task_run.number] = None
+        self._instructions.append(Start(task=task_run.number, attempt=task_run.attempts, after=after))
+        self._dependents.add_dependents_of(task_run)
 
     def starting(self) -> set[int]:
-        """The tasks that have a place and no process yet."""
-        courses = [self._courses.all[number] for number in self._order]
-        takers = [course.number for course in courses if course.state != HELD and not course.task.daemon]
-        # What waits for a place was not started, and nobody waits for its start.
-        waiting = takers[len(takers) - max(0, -self._admission.places) :]
-        return {course.number for course in courses if course.state == STARTING}.difference(waiting)
+        """The tasks that have a slot and no process yet."""
+        task_runs = [self._task_runs.all[number] for number in self._dispatched]
+        takers = [run.number for run in task_runs if run.state is not HELD and not run.task.daemon]
+        # The last ones were dispatched ahead of the slots: no one waits for them to start.
+        ahead = takers[len(takers) - max(0, -self._ready_queue.slots) :]
+        return {run.number for run in task_runs if run.state is STARTING}.difference(ahead)
 
-    def let_go(self, course: TaskRun) -> None:
-        """What was held, if it was, has all that it waited for: it takes the next place."""
-        if course.state == HELD:
-            course.state = STARTING
-            self._successors.let_go()
-            self._admission.take_place()
+    def release_hold(self, task_run: TaskRun) -> None:
+        """If this task is held, its dependencies have succeeded: it takes the next slot."""
+        if task_run.state is HELD:
+            task_run.release_hold()
+            self._dependents.release()
+            self._ready_queue.take_slot()
 
-    def release(self, course: TaskRun) -> None:
-        """An attempt has ended, or never will begin."""
-        self._order.pop(course.number, None)
-        if course.state == HELD:
-            self._successors.let_go()
+    def release(self, task_run: TaskRun) -> None:
+        """An attempt is over, or will never start: its slot and its tokens are free."""
+        self._dispatched.pop(task_run.number, None)
+        if task_run.state is HELD:
+            self._dependents.release()
         else:
-            self._admission.give_back(course.task)
+            self._ready_queue.release(task_run.task)
 
 
 class Dependents:
-    """Finds tasks that lack nothing but the success of attempts that were handed over themselves.
+    """Finds tasks that lack nothing but the success of attempts that the executor has.
 
-    Whoever starts those sees their exit codes first, and need not ask what comes next: a chain
-    goes on without a word in between. So this is for tasks of which the exit code says all,
-    and `most` may be held so at a time.
+    The executor sees the exit codes of these attempts first. If it has the dependents too, a chain
+    of tasks runs on without a message in between. This works for tasks whose exit code alone
+    decides whether they succeeded; at most `max_held` dependents are held at a time.
     """
 
-    def __init__(self, courses: TaskRuns, most: int) -> None:
-        self._courses = courses
-        self._most = self._free = most
-        # Of tasks that were handed over, those that wait for them and have not been looked at, in the
-        # order in which they would go.
-        self._unseen: deque[Iterator[TaskRun]] = deque()
+    def __init__(self, task_runs: TaskRuns, max_held: int) -> None:
+        self._task_runs = task_runs
+        self._max_held = self._free = max_held
+        # For each task that was dispatched, the dependents that were not looked at, in their order.
+        self._candidates: deque[Iterator[TaskRun]] = deque()
 
-    def look_behind(self, course: TaskRun) -> None:
-        """This task was handed over: what waits for it may follow."""
-        if course.planned.needed_by and self._most and exit_code_decides(course):
-            behind = [self._courses.all[number] for number, _ in course.planned.needed_by]
-            behind.sort(key=lambda after: after.key)
-            self._unseen.append(iter(behind))
+    def add_dependents_of(self, task_run: TaskRun) -> None:
+        """This task was dispatched: its dependents may be held."""
+        if task_run.planned.needed_by and self._max_held and exit_code_decides(task_run):
+            dependents = [self._task_runs.all[number] for number, _ in task_run.planned.needed_by]
+            dependents.sort(key=lambda after: after.key)
+            self._candidates.append(iter(dependents))
 
     def take(self) -> tuple[TaskRun, Attempts] | None:
-        """The next task that may be held, with the attempts that are to succeed before it."""
-        while self._free > 0 and self._unseen:
-            for course in self._unseen[0]:
-                if after := self._awaited(course):
+        """The next task that may be held, with the attempts that have to succeed first."""
+        while self._free > 0 and self._candidates:
+            for task_run in self._candidates[0]:
+                if after := self._awaited_attempts(task_run):
                     self._free -= 1
-                    return course, after
-            self._unseen.popleft()
+                    return task_run, after
+            self._candidates.popleft()
         return None
 
-    def let_go(self) -> None:
-        """One that was held is held no more."""
+    def release(self) -> None:
+        """A task is held no longer."""
         self._free += 1
 
-    def _awaited(self, course: TaskRun) -> Attempts:
-        """The attempts that a task waits for; none where it waits for anything else, or for nothing."""
-        task = course.task
-        if course.state != WAITING or course.planned.late or task.daemon or task.resources:
+    def _awaited_attempts(self, task_run: TaskRun) -> Attempts:
+        """The attempts that have to succeed before this task; () if it needs anything else, or nothing."""
+        task = task_run.task
+        if task_run.state is not WAITING or task_run.planned.late or task.daemon or task.resources:
             return ()
-        if course.missing > MOST_AWAITED:
+        if task_run.unmet > MAX_AWAITED_ATTEMPTS:
             return ()
         needed = [
-            self._courses.all[number]
-            for number, condition in course.planned.needs
-            if condition == "succeeded" and self._courses.all[number].state in (STARTING, RUNNING, HELD)
+            self._task_runs.all[number]
+            for number, condition in task_run.planned.needs
+            if condition == "succeeded" and self._task_runs.all[number].state in DISPATCHED
         ]
-        # What holds by now counts no more, and what is no part of these would be missing still.
-        if len(needed) != course.missing or not all(map(exit_code_decides, needed)):
+        # Conditions that are met are not counted any more; any other one would still be unmet.
+        if len(needed) != task_run.unmet or not all(map(exit_code_decides, needed)):
             return ()
         return tuple((before.number, before.attempts, before.task.timeout) for before in needed)

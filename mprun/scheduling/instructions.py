@@ -1,35 +1,48 @@
-"""What the scheduler wants done: imperative verbs about tasks, by their place in the plan."""
+"""What the scheduler wants to be done: imperative verbs about tasks, and the reasons for which tasks end."""
 
 from __future__ import annotations
 
 from mprun.frozen import Frozen
 
+# Why one attempt is asked to end.
+TIMEOUT = "timeout"
+NOT_READY = "not_ready"
+LOG_LIMIT = "log_limit"
+
+# Why the run ends; USER also why one task does.
+FAIL_FAST = "fail_fast"
+RECORD_WRITE_FAILED = "record_write_failed"
+RUN_FINISHED = "run_finished"
+RUN_TIMED_OUT = "run_timeout"
+USER = "user"
+
 
 class Instruction(Frozen):
-    """One thing to do; `task` is a place in the plan, from 0."""
+    """One thing to do; `task` is the number of a task, from 0."""
 
     task: int
 
 
 class Resolve(Instruction):
-    """Look up what this task refers to: its dependencies hold, and results are known.
+    """Look up what this task refers to: its conditions are met, and results are known.
 
-    Answered at once by `handle_resolved`, `handle_skipped`, `handle_expanded` or `handle_resolve_failed`.
+    The answer is `handle_resolved`, `handle_skipped`, `handle_expanded` or `handle_resolve_failed`,
+    at once.
     """
 
 
 class MarkReady(Instruction):
-    """Write down that this attempt is ready."""
+    """Record that this attempt is ready."""
 
     attempt: int
 
 
 class Start(Instruction):
-    """Give this attempt a process, as soon as a place is free.
+    """Give this attempt a process as soon as there is a free slot.
 
-    Those `after` which it is to start have not ended, each a task, an attempt, and seconds or
-    None: it is to start by itself once each has ended with exit code 0, in less than so many
-    seconds, and was not asked to; it is withdrawn when one ends otherwise.
+    With `after` the attempt starts once these attempts have succeeded: each is a task, an attempt,
+    and its timeout in seconds or None. Each has to end with exit code 0, within its timeout, and
+    without having been asked to end. If one of them does not, the start is cancelled.
     """
 
     attempt: int
@@ -37,15 +50,15 @@ class Start(Instruction):
 
 
 class CancelStart(Instruction):
-    """Do not start this attempt after all, unless it has been started by now."""
+    """Do not start this attempt, unless it has started by now."""
 
     attempt: int
 
 
 class Signal(Instruction):
-    """Send a signal to a running attempt's group, or SIGKILL to its whole tree.
+    """Send a signal to the process group of a running attempt, or SIGKILL to its whole tree.
 
-    With `dump`, the stack of each of its threads goes into its log before.
+    With `dump`, the stacks of its threads are written to its log first.
     """
 
     attempt: int
@@ -55,9 +68,9 @@ class Signal(Instruction):
 
 
 class ScheduleRetry(Instruction):
-    """Write down that this attempt will follow, `delay` seconds from now.
+    """Record that this attempt follows in `delay` seconds.
 
-    `reason` is `retry`, or `restart` of what serves.
+    `reason` is `retry`, or `restart` for a daemon.
     """
 
     attempt: int
@@ -66,7 +79,7 @@ class ScheduleRetry(Instruction):
 
 
 class Finish(Instruction):
-    """Write down a task's one outcome."""
+    """Record the outcome of a task; each task has one."""
 
     outcome: str
     attempts: int
@@ -74,7 +87,7 @@ class Finish(Instruction):
 
 
 class Join(Instruction):
-    """Collect a finished task; `position` counts the joined ones from 1."""
+    """Collect a finished task; `position` counts the joined tasks, from 1."""
 
     position: int
     of: int

@@ -1,4 +1,4 @@
-"""Who may start next: the ready tasks, the places, the tokens; pure."""
+"""Holds the ready tasks until each has a slot and its tokens, and decides which one starts next."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ if TYPE_CHECKING:
     from mprun.scheduling.plan import Plan
     from mprun.scheduling.task_run import Key, TaskRun
 
-# After every key.
+# Sorts after every key.
 _LAST = (1 << 62,)
 
 
 class _Queue:
-    """Ready tasks that ask for the same: where the first of them has to wait, all have to."""
+    """Ready tasks that claim the same: if the first of them has to wait, all of them have to."""
 
     __slots__ = ("blocked", "claims", "daemon", "keys")
 
@@ -29,80 +29,79 @@ class _Queue:
         self.blocked = False
 
 
-# Sorted by the first task of a queue. An entry is void when its queue has another first by now,
-# or has changed between those that wait for tokens and those that need not.
+# A heap of queues, sorted by their first task. An entry is stale if another task is the queue's
+# first by now, or if the queue was blocked or unblocked since.
 _Heads = list[tuple["Key", _Queue]]
 
 
 class ReadyQueue:
-    """Holds the ready tasks until each has a place and its tokens; first come the lowest keys.
+    """The ready tasks; the one with the lowest key that has a slot and its tokens goes first.
 
-    Daemons take no place. `ahead` tasks may go before there is a place for them: whoever
-    starts them then need not ask first. What starts them knows nothing of tokens, so those
-    that claim any stay here.
+    Daemons take no slot. `ahead` tasks may go before there is a slot for them, so the executor
+    need not ask for them. It knows nothing of tokens, so tasks that claim any stay here.
     """
 
-    def __init__(self, plan: Plan, courses: list[TaskRun], ahead: int) -> None:
-        self._courses = courses
-        # Below zero: how many have gone ahead.
-        self.places = plan.max_parallel
+    def __init__(self, plan: Plan, task_runs: list[TaskRun], ahead: int) -> None:
+        self._task_runs = task_runs
+        # The free slots; below zero, how many tasks have gone ahead.
+        self.slots = plan.max_parallel
         self._ahead = ahead
         self._tokens = dict(plan.job.resources)
-        # One for each way to claim: with ten thousand tasks behind a token, each decision
-        # looks at the first of them.
+        # One queue for each set of claims: a decision looks at the first task of each, even if ten
+        # thousand tasks wait for a token.
         self._queues: dict[tuple[bool, tuple[tuple[str, int], ...]], _Queue] = {}
         self._daemons: _Heads = []
         self._takers: _Heads = []
-        # Those of the takers of places that wait for tokens, and all, by what they lack, sorted
-        # by how many of it they claim.
+        # The queues that wait for tokens: those of tasks that take a slot, and all of them by the
+        # missing token, sorted by how many of it they claim.
         self._blocked: _Heads = []
         self._lacking: dict[str, list[tuple[int, Key, _Queue]]] = {}
         # The tasks that are being resolved, and some that were.
         self._resolving: list[Key] = []
-        # The tasks of the file in their order, and the first of them that waits for another; it
-        # only moves on.
-        self._sequence = sorted(courses, key=_key) if plan.priorities else courses
+        # The tasks of the plan in their order, and the index of the first one that waits for another;
+        # the index only grows.
+        self._sequence = sorted(task_runs, key=_key) if plan.priorities else task_runs
         self._waiting = 0
-        self._in_file = len(courses)
+        self._in_plan = len(task_runs)
 
     @property
     def expects_more(self) -> bool:
-        """Whether what is being resolved may be ready an instant later."""
+        """Whether a task is being resolved, and so may be ready an instant later."""
         return self._first_resolving() is not _LAST
 
-    def expect(self, course: TaskRun) -> None:
-        """A task is being resolved: nothing that comes after it goes before that is done."""
-        heappush(self._resolving, course.key)
+    def expect(self, task_run: TaskRun) -> None:
+        """A task is being resolved: tasks that come after it go when that is done."""
+        heappush(self._resolving, task_run.key)
 
-    def add(self, course: TaskRun) -> None:
-        """A task is ready; it waits here from now on."""
-        queue = self._queue(course.task)
-        heappush(queue.keys, course.key)
-        if queue.keys[0] == course.key:
-            self._show(queue)
+    def add(self, task_run: TaskRun) -> None:
+        """A task is ready."""
+        queue = self._queue(task_run.task)
+        heappush(queue.keys, task_run.key)
+        if queue.keys[0] == task_run.key:
+            self._push_head(queue)
 
     def take(self) -> TaskRun | None:
-        """Let the first go that may, with its place and its tokens; None when none may."""
+        """The first task that may go, with its slot and its tokens; None if none may."""
         first = daemon = self._first(self._daemons)
-        taker = self._first(self._takers) if self.places > -self._ahead else None
-        if taker is not None and (self.places > 0 or self._may_go_ahead(taker)):
+        taker = self._first(self._takers) if self.slots > -self._ahead else None
+        if taker is not None and (self.slots > 0 or self._may_go_ahead(taker)):
             first = taker if daemon is None or taker.keys[0] < daemon.keys[0] else daemon
         if first is None or first.keys[0] >= self._first_resolving():
             return None
-        return self._courses[self._let_go(first)[-1]]
+        return self._task_runs[self._pop(first)[-1]]
 
     @property
     def waits(self) -> bool:
-        """Whether any task is ready and has not gone, or may be ready an instant later."""
+        """Whether a task is ready and has not gone, or may be ready an instant later."""
         return self.expects_more or any(queue.keys for queue in self._queues.values())
 
-    def take_place(self) -> None:
-        """A task went that did not wait here."""
-        self.places -= 1
+    def take_slot(self) -> None:
+        """A task goes that was never here."""
+        self.slots -= 1
 
-    def give_back(self, task: Task) -> None:
-        """A task that went has ended: its place and its tokens are free."""
-        self.places += not task.daemon
+    def release(self, task: Task) -> None:
+        """A task that went is over: its slot and its tokens are free."""
+        self.slots += not task.daemon
         for name, count in task.resources.items():
             self._tokens[name] += count
             lacking = self._lacking.get(name)
@@ -110,18 +109,18 @@ class ReadyQueue:
                 _, _, queue = heappop(lacking)
                 queue.blocked = False
                 if queue.keys:
-                    self._show(queue)
+                    self._push_head(queue)
 
-    def remove(self, course: TaskRun) -> None:
-        """A task that is ready will not go."""
-        queue = self._queue(course.task)
-        queue.keys.remove(course.key)
+    def remove(self, task_run: TaskRun) -> None:
+        """A ready task will not go."""
+        queue = self._queue(task_run.task)
+        queue.keys.remove(task_run.key)
         heapify(queue.keys)
         if queue.keys:
-            self._show(queue)
+            self._push_head(queue)
 
     def clear(self) -> None:
-        """Nothing will go any more."""
+        """No more tasks will go."""
         for queue in self._queues.values():
             queue.keys.clear()
 
@@ -132,65 +131,66 @@ class ReadyQueue:
             queue = self._queues[task.daemon, claims] = _Queue(task.daemon, claims)
         return queue
 
-    def _show(self, queue: _Queue) -> None:
-        """Put a queue where its first task is looked for."""
+    def _push_head(self, queue: _Queue) -> None:
+        """Enter a queue, by its present first task, into the heap that it belongs to."""
         if not queue.blocked:
             heappush(self._daemons if queue.daemon else self._takers, (queue.keys[0], queue))
         elif not queue.daemon:
             heappush(self._blocked, (queue.keys[0], queue))
 
     def _first(self, heads: _Heads) -> _Queue | None:
-        """The queue with the first task that has its tokens; those before it step aside."""
+        """The queue with the first task that has its tokens; the queues before it become blocked."""
         while heads:
             key, queue = heads[0]
-            if _leads(key, queue) and not queue.blocked and not self._lacks(queue):
+            if _is_head(key, queue) and not queue.blocked and not self._lacks_tokens(queue):
                 return queue
             heappop(heads)
         return None
 
-    def _lacks(self, queue: _Queue) -> bool:
-        """Whether a queue has to wait for tokens; it is noted for which."""
+    def _lacks_tokens(self, queue: _Queue) -> bool:
+        """Whether a queue has to wait for tokens; if so, it becomes blocked."""
         for name, count in queue.claims:
             if self._tokens[name] < count:
                 heappush(self._lacking.setdefault(name, []), (count, queue.keys[0], queue))
                 queue.blocked = True
-                self._show(queue)
+                self._push_head(queue)
                 return True
         return False
 
     def _may_go_ahead(self, queue: _Queue) -> bool:
-        """Only where no task before it waits for tokens or may yet become ready."""
+        """Whether no task before the queue's first one waits for tokens or may yet become ready."""
         if queue.claims:
             return False
         blocked = self._blocked
-        while blocked and not (_leads(*blocked[0]) and blocked[0][1].blocked):
+        while blocked and not (_is_head(*blocked[0]) and blocked[0][1].blocked):
             heappop(blocked)
-        while self._waiting < self._in_file and self._sequence[self._waiting].state not in (WAITING, HELD):
+        sequence = self._sequence
+        while self._waiting < self._in_plan and sequence[self._waiting].state not in (WAITING, HELD):
             self._waiting += 1
-        waiting = self._sequence[self._waiting].key if self._waiting < self._in_file else _LAST
+        waiting = sequence[self._waiting].key if self._waiting < self._in_plan else _LAST
         return queue.keys[0] < min(waiting, blocked[0][0] if blocked else _LAST)
 
     def _first_resolving(self) -> Key:
         resolving = self._resolving
-        while resolving and self._courses[resolving[0][-1]].state != RESOLVING:
+        while resolving and self._task_runs[resolving[0][-1]].state is not RESOLVING:
             heappop(resolving)
         return resolving[0] if resolving else _LAST
 
-    def _let_go(self, queue: _Queue) -> Key:
+    def _pop(self, queue: _Queue) -> Key:
         heads = self._daemons if queue.daemon else self._takers
         key = heappop(queue.keys)
         heappop(heads)
         if queue.keys:
             heappush(heads, (queue.keys[0], queue))
-        self.places -= not queue.daemon
+        self.slots -= not queue.daemon
         for name, count in queue.claims:
             self._tokens[name] -= count
         return key
 
 
-def _key(course: TaskRun) -> Key:
-    return course.key
+def _key(task_run: TaskRun) -> Key:
+    return task_run.key
 
 
-def _leads(key: Key, queue: _Queue) -> bool:
+def _is_head(key: Key, queue: _Queue) -> bool:
     return bool(queue.keys) and queue.keys[0] == key

@@ -1,4 +1,4 @@
-"""Whether an attempt is followed by another, and how long after; pure."""
+"""Decides whether another attempt follows, and after which delay."""
 
 from __future__ import annotations
 
@@ -13,29 +13,31 @@ if TYPE_CHECKING:
 
     from mprun.jobfile.model import Task
 
-# What a condition, a retry and fail-fast call a failure.
+# The outcomes that a condition, a retry and `fail_fast` treat as a failure.
 FAILURES = (Outcome.FAILED, Outcome.TIMED_OUT)
 
-# Why there is another attempt: a failure is tried again, what serves is started again.
+# Why there is another attempt: a failure is retried, a daemon is restarted.
 RETRY = "retry"
 RESTART = "restart"
 
-# How long what serves stays down, where its `retry` names no delay: long enough for one that
-# fails at once not to fill the record, short enough for one that served to be missed by few.
+# The delays of a restart whose `retry` sets none: long enough that a daemon that fails at once does
+# not fill the record, short enough that one that was up is soon back.
 RESTART_DELAY = Retry(delay=0.1, backoff=2.0, max_delay=60.0)
-# An attempt that ran for this many seconds has served: after it the delays begin anew.
+
+# An attempt that ran for this many seconds was stable: the delays after it start anew.
 STABLE_AFTER = 10.0
 
-# No delay grows beyond this many seconds, some thirty years.
-LONGEST = 1e9
+# The longest delay in seconds, about thirty years.
+MAX_DELAY = 1e9
 
 
 class AttemptResult(Frozen):
-    """How an attempt ended, as far as policies ask: in words, and by what they match.
+    """How an attempt ended, as far as the policies ask.
 
-    `exceptions` are the names of the exception's class and of its bases, `unready` what
-    `ready` has seen last of one that was not ready yet, `asked` whether it may have been
-    sent a signal to end.
+    `succeeded` is by the exit code, or by the task's `expect`. `reason` is in words. `exceptions`
+    are the names of the exception's class and of its bases. `unready` is what the `ready` probe saw
+    last of an attempt that was not ready yet. `asked` is whether the attempt may have been sent a
+    signal to end.
     """
 
     succeeded: bool
@@ -46,37 +48,37 @@ class AttemptResult(Frozen):
     asked: bool = True
 
 
-def reason_for_another(task: Task, outcome: str, attempts: int, ending: AttemptResult) -> str | None:
-    """`restart` or `retry`, where one of them wants another attempt after this many; else None.
+def reason_for_another(task: Task, outcome: str, attempts: int, result: AttemptResult) -> str | None:
+    """`restart` or `retry` if there is another attempt after this many, else None.
 
-    What is restarted is so however often it fails; its retries are not counted.
+    Restarts are not counted: they have no limit.
     """
     failed = outcome in FAILURES
     if task.restart == "never":
-        return RETRY if failed and _allows(task.retry, attempts, ending) else None
+        return RETRY if failed and _allows(task.retry, attempts, result) else None
     return RESTART if failed or (task.restart == "always" and outcome == Outcome.SUCCEEDED) else None
 
 
-def _allows(retry: Retry, attempts: int, ending: AttemptResult) -> bool:
+def _allows(retry: Retry, attempts: int, result: AttemptResult) -> bool:
     if attempts > retry.retries:
         return False
     if not retry.exceptions and not retry.exit_codes:
         return True
-    return ending.exit_code in retry.exit_codes or not set(retry.exceptions).isdisjoint(ending.exceptions)
+    return result.exit_code in retry.exit_codes or not set(retry.exceptions).isdisjoint(result.exceptions)
 
 
 def delays(task: Task) -> Retry:
-    """What says how long the task waits before it starts again."""
+    """The policy that says how long the task waits before its next attempt."""
     if task.restart == "never" or task.retry.delay > 0:
         return task.retry
     return RESTART_DELAY
 
 
-def delay(retry: Retry, attempts: int, dice: Callable[[], float]) -> float:
-    """Seconds to wait after this many attempts; `dice` gives a number from 0 up to 1."""
+def delay(retry: Retry, attempts: int, random: Callable[[], float]) -> float:
+    """Seconds to wait after this many attempts; `random` returns a number in [0, 1)."""
     try:
         longest = retry.delay * retry.backoff ** (attempts - 1)
     except OverflowError:
-        longest = LONGEST if retry.delay else 0.0
-    longest = min(longest, LONGEST if retry.max_delay is None else retry.max_delay)
-    return longest * (1 - retry.jitter * dice())
+        longest = MAX_DELAY if retry.delay else 0.0
+    longest = min(longest, MAX_DELAY if retry.max_delay is None else retry.max_delay)
+    return longest * (1 - retry.jitter * random())

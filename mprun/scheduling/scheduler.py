@@ -1,44 +1,37 @@
-"""What next? A state machine without clock, process or file: facts in, instructions out."""
+"""Decides what happens next in a run: facts in, instructions out, without a clock, a process or a file."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from mprun.outcomes import Outcome
-from mprun.scheduling import retry, termination
+from mprun.scheduling import retry
+from mprun.scheduling.attempt_outcome import never_ready_reason, outcome_of
 from mprun.scheduling.dispatch import Dependents, Dispatcher
-from mprun.scheduling.instructions import Instruction, MarkReady, Resolve, ScheduleRetry
+from mprun.scheduling.instructions import (
+    FAIL_FAST,
+    RUN_FINISHED,
+    USER,
+    Instruction,
+    MarkReady,
+    Resolve,
+    ScheduleRetry,
+)
 from mprun.scheduling.join_order import JoinOrder
 from mprun.scheduling.ready_queue import ReadyQueue
 from mprun.scheduling.task_run import (
-    HELD,
+    DISPATCHED,
     PAUSED,
+    PENDING,
     READY,
     RESOLVING,
     RUNNING,
-    STARTING,
     WAITING,
     TaskRun,
     TaskRuns,
 )
-from mprun.scheduling.termination import (
-    FAIL_FAST,
-    LOG_LIMIT,
-    NOT_READY,
-    RUN_FINISHED,
-    RUN_TIMES_OUT,
-    TIMEOUT,
-    USER,
-    Termination,
-)
-from mprun.scheduling.timers import (
-    ATTEMPT_TIMEOUT,
-    KILL,
-    NEXT_ATTEMPT,
-    READY_TIMEOUT,
-    RUN_TIMEOUT,
-    Timers,
-)
+from mprun.scheduling.termination import Termination
+from mprun.scheduling.timers import NEXT_ATTEMPT, RUN_TIMEOUT, Timers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -46,266 +39,249 @@ if TYPE_CHECKING:
     from mprun.scheduling.plan import Plan, PlannedTask
     from mprun.scheduling.retry import AttemptResult
 
-# Who drives the scheduler need not know its rooms.
-__all__ = [
-    "FAIL_FAST",
-    "LOG_LIMIT",
-    "NOT_READY",
-    "RUN_FINISHED",
-    "RUN_TIMES_OUT",
-    "TIMEOUT",
-    "USER",
-    "Scheduler",
-]
-
-# How many tasks are handed over before there is a place for them: whoever starts them then
-# need not ask first. (`make bench`: a fifth of the time of a run of short tasks.)
+# How many tasks are dispatched before there is a slot for them: the executor then starts the next one
+# without asking. (`make bench`: a fifth of the time of a run of short tasks.)
 AHEAD = 8
-# And how many before what they wait for has ended.
-HELD_AHEAD = 8
+# How many tasks are dispatched before their dependencies have succeeded.
+MAX_HELD = 8
 
 
 class Scheduler:
-    """Decides for one run; the engine tells it what happened and does what it answers.
+    """Decides for one run; the engine reports facts to it, and carries out the instructions.
 
-    Every method takes the time of the fact, in seconds on any clock that only goes
-    forward, and returns the instructions that follow, in the order in which they are to be
-    carried out. After each, `deadline` says when `handle_deadline` is due next, and `finished`
-    is true once the run has nothing left to do; `end_reason` is the reason of an early end,
-    `unstarted` the attempts of which nobody has said that they have started.
-    Tasks are named by their place in the plan, from 0, and those that come about on the way
-    by the numbers after it. `dice` gives a number from 0 up to 1, for the part of a retry's
-    delay that is left to chance.
+    Each method takes the time of the fact, in seconds on a clock that only goes forward, and
+    returns the instructions that follow, in the order in which they are to be carried out.
+    Afterwards `deadline` says when `handle_deadline` is due next, `finished` whether the run is
+    over, and `end_reason` why it ends early or has ended. `unstarted()` lists the attempts that were
+    dispatched and not reported as started.
+
+    Tasks are numbered by their index in the plan, from 0; instances that are created during the run
+    get the numbers after it. `random` returns a number in [0, 1), for the jitter of a retry's delay.
     """
+
+    # Tests replace it by one that checks each event against the table of transitions.
+    task_run_type: ClassVar[type[TaskRun]] = TaskRun
 
     def __init__(
         self,
         plan: Plan,
-        dice: Callable[[], float] = lambda: 0.0,
+        random: Callable[[], float] = lambda: 0.0,
         ahead: int = AHEAD,
-        held: int = HELD_AHEAD,
+        max_held: int = MAX_HELD,
     ) -> None:
         self._plan = plan
-        self._dice = dice
+        self._random = random
         self._now = 0.0
         self._instructions: list[Instruction] = []
-        self._courses = TaskRuns(plan, self._instructions)
-        # A failure that stops the run must not meet a task that starts in the same instant.
-        ahead, held = (0, 0) if plan.job.fail_fast else (ahead, held)
-        self._admission = ReadyQueue(plan, self._courses.all, ahead)
-        successors = Dependents(self._courses, held)
-        self._roster = Dispatcher(self._courses, self._admission, successors, self._instructions)
-        self._joins = JoinOrder(plan)
+        self._task_runs = TaskRuns(plan, self._instructions, self.task_run_type)
+        # A failure that ends the run must not meet a task that starts in the same instant.
+        ahead, max_held = (0, 0) if plan.job.fail_fast else (ahead, max_held)
+        self._ready_queue = ReadyQueue(plan, self._task_runs.all, ahead)
+        dependents = Dependents(self._task_runs, max_held)
+        self._dispatcher = Dispatcher(self._task_runs, self._ready_queue, dependents, self._instructions)
+        self._join_order = JoinOrder(plan)
         self._timers = Timers()
-        self._stops = Termination(self._instructions, self._timers)
-        # Whether more may have to be started before the joins begin.
-        self._beginning = True
+        self._termination = Termination(
+            self._task_runs, self._ready_queue, self._dispatcher, self._timers, self._instructions
+        )
+        # Whether the joins have not begun, because more tasks may have to be started first.
+        self._is_beginning = True
         self._to_resolve: list[TaskRun] = []
-        self.end_reason: str | None = None
         self.finished = False
-        self.unstarted = self._courses.unstarted
+        self.unstarted = self._task_runs.unstarted
+
+    @property
+    def end_reason(self) -> str | None:
+        """Why the run ends early or has ended; None while it goes its way."""
+        return self._termination.end_reason
 
     @property
     def outcomes(self) -> list[str | None]:
-        """The outcome of each task, by number; None where there is none, or not yet."""
-        return self._courses.outcomes
+        """The outcome of each task, by number; None if it has none yet, or is a group."""
+        return self._task_runs.outcomes
 
     @property
     def expanded(self) -> set[int]:
         """The tasks that turned out to be groups: their instances have outcomes, they have none."""
-        return self._courses.expanded
+        return self._task_runs.expanded
 
     @property
     def deadline(self) -> float | None:
-        """When `handle_deadline` is due next, on the caller's clock; None when nothing is timed."""
+        """When `handle_deadline` is due next, on the caller's clock; None if nothing is timed."""
         timer = self._timers.first
-        join = self._joins.deadline
+        join = self._join_order.deadline
         return timer if join is None else join if timer is None else min(join, timer)
 
-    # ---- the facts
+    # ---- facts of the run
 
     def begin(self, now: float) -> list[Instruction]:
-        """The run begins: whatever depends on nothing may start."""
+        """The run begins: tasks without dependencies may start."""
         self._now = now
         if self._plan.job.timeout is not None:
             self._timers.set(now + self._plan.job.timeout, RUN_TIMEOUT, 0, 0)
-        self._settle_known(self._courses.all)
-        return self._decide()
-
-    def handle_resolved(self, task: int, now: float) -> list[Instruction]:
-        """What the task refers to was found."""
-        course = self._courses.all[task]
-        if course.state != RESOLVING:
-            return []
-        self._now = now
-        self._make_ready(course)
-        return self._decide()
-
-    def handle_skipped(self, task: int, reason: str, now: float) -> list[Instruction]:
-        """Its `when` turned out to be false; what depends on it sees that as a success."""
-        return self._answered(task, Outcome.SKIPPED, reason, now, passed=True)
-
-    def handle_resolve_failed(self, task: int, reason: str, now: float) -> list[Instruction]:
-        """What the task refers to is not there."""
-        return self._answered(task, Outcome.FAILED, reason, now)
-
-    def handle_expanded(self, task: int, instances: Sequence[PlannedTask], now: float) -> list[Instruction]:
-        """The task turned out to be a group; its instances have the next numbers, in this order.
-
-        Unless it was given up meanwhile: then `expanded` does not have it, and no number is taken.
-        """
-        if not instances:
-            return self._answered(task, Outcome.SUCCEEDED, "the list is empty", now, passed=True)
-        course = self._courses.all[task]
-        if course.state != RESOLVING:
-            return []
-        self._now = now
-        numbers = self._courses.expand(course, instances)
-        self._joins.expand(task, numbers)
-        self._settle_known([self._courses.all[number] for number in numbers])
-        return self._decide()
-
-    def handle_started(self, task: int, now: float) -> list[Instruction]:
-        """An attempt has its process."""
-        self._now = now
-        self._joins.was_started(task)
-        course = self._courses.all[task]
-        self._roster.let_go(course)
-        course.state = RUNNING
-        course.started_at = now
-        if course.stop_reason is None:
-            if course.task.timeout is not None:
-                self._set_timer(course.task.timeout, ATTEMPT_TIMEOUT, course)
-            if course.task.ready is not None:
-                self._set_timer(course.task.ready.timeout, READY_TIMEOUT, course)
-        else:
-            self._stops.repeat(course, course.stop_reason, now)
-        if not course.began:
-            course.began, course.began_at = True, now
-            self._courses.tell(course, "started")
-        return self._decide()
-
-    def handle_ready(self, task: int, attempt: int, now: float) -> list[Instruction]:
-        """A probe has found this attempt to be ready; too late if it ends or was asked to."""
-        course = self._courses.all[task]
-        running = course.state == RUNNING and course.attempts == attempt and course.stop_reason is None
-        if not running or course.is_ready:
-            return []
-        self._now = now
-        self._instructions.append(MarkReady(task=task, attempt=attempt))
-        first = course.ready_attempt == 0
-        course.ready_attempt = attempt
-        if first:
-            self._courses.tell(course, "ready")
-        return self._decide()
-
-    def handle_exited(self, task: int, ending: AttemptResult, now: float) -> list[Instruction]:
-        """An attempt has ended, or could not be started."""
-        self._now = now
-        self._joins.was_started(task)
-        course = self._courses.all[task]
-        outcome, reason = termination.outcome_of(course, ending, now)
-        served = course.state == RUNNING and now - course.started_at >= retry.STABLE_AFTER
-        course.in_a_row = 1 if served else course.in_a_row + 1
-        self._roster.release(course)
-        again = None
-        if self.end_reason is None and not course.unwanted:
-            again = retry.reason_for_another(course.task, outcome, course.attempts, ending)
-        if again == retry.RESTART and course.never_served(now):
-            # Else whoever waits for it to be ready would wait for ever.
-            again, outcome, reason = None, Outcome.FAILED, termination.not_ready(ending)
-        if again is not None:
-            self._pause(course, outcome, reason, again)
-        else:
-            self._finish(course, outcome, reason)
-        return self._decide()
-
-    def handle_start_cancelled(self, task: int, now: float) -> list[Instruction]:
-        """An attempt will not be started: as was asked, or as what it was to follow has not succeeded."""
-        self._now = now
-        self._joins.was_started(task)
-        course = self._courses.all[task]
-        course.attempts -= 1
-        self._roster.release(course)
-        if course.stop_reason is not None or course.last is not None:
-            self._give_up(course, course.stop_reason or "")
-        elif course.missing:
-            course.state = WAITING
-        else:
-            self._make_ready(course)
-        return self._decide()
-
-    def handle_exit_unknown(self, task: int, reason: str, now: float) -> list[Instruction]:
-        """An attempt has ended, and nobody saw how."""
-        self._now = now
-        self._joins.was_started(task)
-        self._roster.release(self._courses.all[task])
-        self._finish(self._courses.all[task], Outcome.UNKNOWN, reason)
+        self._finish_known(self._task_runs.all)
         return self._decide()
 
     def handle_deadline(self, now: float) -> list[Instruction]:
-        """The clock has reached `deadline`, or any other time."""
+        """The clock has reached `deadline`; an earlier time does no harm."""
         self._now = now
         while (timer := self._timers.pop(now)) is not None:
-            self._ring(*timer)
-        return self._decide()
-
-    def stop_task(self, task: int, reason: str, now: float) -> list[Instruction]:
-        """A task is asked to end, as a timeout would, and nothing else of the run.
-
-        With USER, for good: there is no further attempt, and what has not started never
-        will. Any other reason, such as LOG_LIMIT, is for the attempt that is running.
-        """
-        self._now = now
-        course = self._courses.all[task]
-        if reason == USER:
-            course.unwanted = True
-            if course.state == READY:
-                self._admission.remove(course)
-            if course.state in (WAITING, RESOLVING, READY, PAUSED):
-                self._give_up(course, reason)
-        if course.state == RUNNING or reason == USER:
-            self._stops.ask_to_end(course, reason, now)
-        return self._decide()
-
-    def stop(self, reason: str, now: float, *, kill: bool = False) -> list[Instruction]:
-        """The run is asked to end: what has not started never will, the rest is stopped.
-
-        With `kill`, at once; otherwise each gets its stop signal and its grace.
-        """
-        self._now = now
-        self._end_early(reason, kill=kill)
+            kind, task, attempt = timer
+            if kind == NEXT_ATTEMPT:
+                self._handle_retry_due(self._task_runs.all[task], attempt)
+            else:
+                self._termination.handle_timer(kind, task, attempt, now)
         return self._decide()
 
     def handle_executor_lost(self, reason: str, began: Collection[int], now: float) -> list[Instruction]:
-        """Whoever ran the tasks is gone; of those that were handed over, `began` have begun."""
+        """The executor is gone; of the tasks in `unstarted()`, `began` have begun all the same."""
         self._now = now
-        self.end_reason = self.end_reason or reason
-        self._cancel_the_rest(reason)
-        for course in self._courses.all:
-            if course.state in (HELD, STARTING, RUNNING):
-                never = course.state != RUNNING and course.number not in began
-                course.attempts -= never
-                self._joins.was_started(course.number)
-                self._roster.release(course)
-                end = (Outcome.CANCELLED, reason) if never else (Outcome.UNKNOWN, reason)
-                self._courses.settle(course, *((never and course.last) or end))
+        self._termination.cancel_pending(reason)
+        for task_run in self._task_runs.all:
+            if task_run.state in DISPATCHED:
+                self._lose(task_run, reason, began)
         return self._decide()
 
-    # ---- the decisions
+    def stop(self, reason: str, now: float, *, kill: bool = False) -> list[Instruction]:
+        """End the run: nothing more starts, and what runs gets its stop signal, or is killed at once."""
+        self._now = now
+        self._termination.end_run(reason, now, kill=kill)
+        return self._decide()
 
-    def _settle_known(self, courses: Sequence[TaskRun]) -> None:
-        for number in self._courses.settle_known(courses):
-            self._joins.leave_out(number)
+    # ---- facts of one task
+
+    def handle_resolved(self, task: int, now: float) -> list[Instruction]:
+        """The engine knows what the task refers to."""
+        task_run = self._task_runs.all[task]
+        if not task_run.accept_answer():
+            return []
+        self._now = now
+        self._make_ready(task_run)
+        return self._decide()
+
+    def handle_skipped(self, task: int, reason: str, now: float) -> list[Instruction]:
+        """The task's `when` turned out to be false; its dependents see that as a success."""
+        return self._finish_resolving(task, Outcome.SKIPPED, reason, now, counts_as_success=True)
+
+    def handle_resolve_failed(self, task: int, reason: str, now: float) -> list[Instruction]:
+        """The task refers to something that does not exist."""
+        return self._finish_resolving(task, Outcome.FAILED, reason, now)
+
+    def handle_expanded(self, task: int, instances: Sequence[PlannedTask], now: float) -> list[Instruction]:
+        """The task turned out to be a group; its instances get the next numbers, in this order.
+
+        They get none if the task was finished in the meantime: then `expanded` does not contain it.
+        """
+        if not instances:
+            return self._finish_resolving(
+                task, Outcome.SUCCEEDED, "the list is empty", now, counts_as_success=True
+            )
+        task_run = self._task_runs.all[task]
+        if not task_run.accept_answer():
+            return []
+        self._now = now
+        numbers = self._task_runs.expand(task_run, instances)
+        self._join_order.expand(task, numbers)
+        self._finish_known([self._task_runs.all[number] for number in numbers])
+        return self._decide()
+
+    def handle_started(self, task: int, now: float) -> list[Instruction]:
+        """An attempt has a process."""
+        self._now = now
+        self._join_order.was_started(task)
+        task_run = self._task_runs.all[task]
+        self._dispatcher.release_hold(task_run)
+        is_first = task_run.start(now)
+        self._termination.watch(task_run, now)
+        if is_first:
+            self._task_runs.announce(task_run, "started")
+        return self._decide()
+
+    def handle_ready(self, task: int, attempt: int, now: float) -> list[Instruction]:
+        """A probe found this attempt ready; that is too late if the attempt is ending or over."""
+        task_run = self._task_runs.all[task]
+        is_first = task_run.ready_attempt == 0
+        if not task_run.accept_readiness(attempt):
+            return []
+        self._now = now
+        self._instructions.append(MarkReady(task=task, attempt=attempt))
+        if is_first:
+            self._task_runs.announce(task_run, "ready")
+        return self._decide()
+
+    def handle_exited(self, task: int, result: AttemptResult, now: float) -> list[Instruction]:
+        """An attempt has ended, or could not be started."""
+        self._now = now
+        self._join_order.was_started(task)
+        task_run = self._task_runs.all[task]
+        outcome, reason = outcome_of(task_run, result, now)
+        task_run.end_attempt(now)
+        self._dispatcher.release(task_run)
+        again = None
+        if self._termination.end_reason is None and not task_run.stopped_by_user:
+            again = retry.reason_for_another(task_run.task, outcome, task_run.attempts, result)
+        if again == retry.RESTART and task_run.was_never_ready(now):
+            # Otherwise tasks that depend on it being ready would wait without end.
+            again, outcome, reason = None, Outcome.FAILED, never_ready_reason(result)
+        if again is not None:
+            self._pause(task_run, outcome, reason, again)
+        else:
+            self._finish(task_run, outcome, reason)
+        return self._decide()
+
+    def handle_exit_unknown(self, task: int, reason: str, now: float) -> list[Instruction]:
+        """An attempt has ended, and its exit status is unknown."""
+        self._now = now
+        self._join_order.was_started(task)
+        task_run = self._task_runs.all[task]
+        task_run.end_attempt(now)
+        self._dispatcher.release(task_run)
+        self._finish(task_run, Outcome.UNKNOWN, reason)
+        return self._decide()
+
+    def handle_start_cancelled(self, task: int, now: float) -> list[Instruction]:
+        """The executor will not start an attempt: it was asked not to, or a dependency did not succeed."""
+        self._now = now
+        self._join_order.was_started(task)
+        task_run = self._task_runs.all[task]
+        task_run.cancel_attempt()
+        self._dispatcher.release(task_run)
+        if task_run.stop_reason is not None or task_run.pending_outcome is not None:
+            self._finish_unstarted(task_run, task_run.stop_reason or "")
+        elif task_run.unmet:
+            task_run.wait()
+        else:
+            self._make_ready(task_run)
+        return self._decide()
+
+    def stop_task(self, task: int, reason: str, now: float) -> list[Instruction]:
+        """End one task, as its timeout would, and nothing else of the run.
+
+        With USER there is no further attempt, and a task that has not started never will. Any
+        other reason, such as LOG_LIMIT, is about the running attempt alone.
+        """
+        self._now = now
+        task_run = self._task_runs.all[task]
+        if reason == USER:
+            task_run.refuse_attempts()
+            if task_run.state is READY:
+                self._ready_queue.remove(task_run)
+            if task_run.state in PENDING:
+                self._finish_unstarted(task_run, reason)
+        if task_run.state is RUNNING or reason == USER:
+            self._termination.ask_to_end(task_run, reason, now)
+        return self._decide()
+
+    # ---- decisions
 
     def _decide(self) -> list[Instruction]:
-        if self._courses.released:
+        if self._task_runs.released:
             self._take_released()
-        if self._beginning:
+        if self._is_beginning:
             self._begin_joins()
-        # Joins come before starts: what depends on a task starts after it was joined.
-        self._instructions += self._joins.advance(self.outcomes, self._now)
-        self._roster.fill()
+        # Joins come before starts: a dependent starts after its dependency was joined.
+        self._instructions += self._join_order.advance(self._task_runs.outcomes, self._now)
+        self._dispatcher.fill()
         self._end_the_run()
         if self._to_resolve:
             self._ask_to_resolve()
@@ -314,120 +290,102 @@ class Scheduler:
         return instructions
 
     def _take_released(self) -> None:
-        """What waits for nothing any more is ready, unless what it refers to is to be found first."""
-        for course in self._courses.released:
-            self._roster.let_go(course)
-            if course.state != WAITING:
+        """Tasks whose conditions are all met are ready, unless their references have to be resolved first."""
+        for task_run in self._task_runs.released:
+            self._dispatcher.release_hold(task_run)
+            if task_run.state is not WAITING:
                 continue
-            if course.planned.late:
-                course.state = RESOLVING
-                self._admission.expect(course)
-                self._to_resolve.append(course)
+            if task_run.planned.late:
+                task_run.begin_resolving()
+                self._ready_queue.expect(task_run)
+                self._to_resolve.append(task_run)
             else:
-                self._make_ready(course)
-        self._courses.released.clear()
+                self._make_ready(task_run)
+        self._task_runs.released.clear()
 
-    def _make_ready(self, course: TaskRun) -> None:
-        course.state = READY
-        self._admission.add(course)
+    def _make_ready(self, task_run: TaskRun) -> None:
+        task_run.become_ready()
+        self._ready_queue.add(task_run)
 
     def _begin_joins(self) -> None:
-        """They begin after what can start at the beginning, as soon as it is known what that is."""
-        self._roster.fill()
-        if self._admission.expects_more:
+        """Begin the joins after the first starts, as soon as it is known which tasks these are."""
+        self._dispatcher.fill()
+        if self._ready_queue.expects_more:
             return
-        self._beginning = False
-        self._joins.begin_after(self._roster.starting())
+        self._is_beginning = False
+        self._join_order.begin_after(self._dispatcher.starting())
 
     def _ask_to_resolve(self) -> None:
-        """Unless the run has ended since."""
-        for course in self._to_resolve:
-            if course.state == RESOLVING:
-                self._instructions.append(Resolve(task=course.number))
+        for task_run in self._to_resolve:
+            # Unless the run has ended since.
+            if task_run.state is RESOLVING:
+                self._instructions.append(Resolve(task=task_run.number))
         self._to_resolve.clear()
 
-    def _answered(
-        self, task: int, outcome: str, reason: str, now: float, *, passed: bool = False
+    def _pause(self, task_run: TaskRun, outcome: str, reason: str, again: str) -> None:
+        """Wait for the next attempt, without a slot."""
+        task_run.pause(outcome, reason, self._now)
+        count = task_run.unstable_attempts if again == retry.RESTART else task_run.attempts
+        delay = retry.delay(retry.delays(task_run.task), count, self._random)
+        attempt = task_run.attempts + 1
+        self._instructions.append(
+            ScheduleRetry(task=task_run.number, attempt=attempt, delay=delay, reason=again)
+        )
+        self._timers.set(self._now + delay, NEXT_ATTEMPT, task_run.number, task_run.attempts)
+
+    def _handle_retry_due(self, task_run: TaskRun, attempt: int) -> None:
+        if task_run.state is PAUSED and task_run.attempts == attempt:
+            self._make_ready(task_run)
+
+    # ---- ends
+
+    def _finish(
+        self, task_run: TaskRun, outcome: str, reason: str, *, counts_as_success: bool = False
+    ) -> None:
+        """Finish a task, and every task that can never start because of it."""
+        self._task_runs.finish(task_run, outcome, reason, counts_as_success=counts_as_success)
+        self._task_runs.announce_outcome(task_run)
+        if outcome in retry.FAILURES and self._plan.job.fail_fast and not task_run.task.allow_failure:
+            self._termination.end_run(FAIL_FAST, self._now)
+
+    def _finish_known(self, task_runs: Sequence[TaskRun]) -> None:
+        for number in self._task_runs.finish_known(task_runs):
+            self._join_order.leave_out(number)
+
+    def _finish_resolving(
+        self, task: int, outcome: str, reason: str, now: float, *, counts_as_success: bool = False
     ) -> list[Instruction]:
-        """A task that was to be resolved will not run."""
-        course = self._courses.all[task]
-        if course.state != RESOLVING:
+        """Finish a task that does not run because of what it refers to."""
+        task_run = self._task_runs.all[task]
+        if not task_run.accept_answer():
             return []
         self._now = now
         if outcome == Outcome.SUCCEEDED:
-            self._joins.expand(task, [])
-        self._finish(course, outcome, reason, passed=passed)
+            self._join_order.expand(task, [])
+        self._finish(task_run, outcome, reason, counts_as_success=counts_as_success)
         return self._decide()
 
-    def _pause(self, course: TaskRun, outcome: str, reason: str, again: str) -> None:
-        """Wait for the next attempt, without a place."""
-        course.pause(outcome, reason, self._now)
-        count = course.in_a_row if again == retry.RESTART else course.attempts
-        delay = retry.delay(retry.delays(course.task), count, self._dice)
-        next_one = course.attempts + 1
-        self._instructions.append(
-            ScheduleRetry(task=course.number, attempt=next_one, delay=delay, reason=again)
-        )
-        self._set_timer(delay, NEXT_ATTEMPT, course)
+    def _finish_unstarted(self, task_run: TaskRun, reason: str) -> None:
+        """Finish a task that gets no further attempt: as its last one ended, else as cancelled."""
+        self._finish(task_run, *(task_run.pending_outcome or (Outcome.CANCELLED, reason)))
 
-    def _finish(self, course: TaskRun, outcome: str, reason: str, *, passed: bool = False) -> None:
-        """Give a task its outcome, and every task that can now never start its own."""
-        self._courses.settle(course, outcome, reason, passed=passed)
-        self._courses.tell_end(course)
-        if outcome in retry.FAILURES and self._plan.job.fail_fast and not course.task.allow_failure:
-            self._end_early(FAIL_FAST)
-
-    # ---- the end
-
-    def _end_early(self, reason: str, *, kill: bool = False) -> None:
-        self.end_reason = self.end_reason or reason
-        self._stops.killing = self._stops.killing or kill
-        self._cancel_the_rest(reason)
-        self._ask_all_to_end(reason, kill=kill)
-
-    def _cancel_the_rest(self, reason: str) -> None:
-        """What never started is cancelled; what waits for its next attempt ended as its last."""
-        self._admission.clear()
-        self._courses.cancel_the_rest(reason)
-
-    def _give_up(self, course: TaskRun, reason: str) -> None:
-        self._finish(course, *(course.last or (Outcome.CANCELLED, reason)))
+    def _lose(self, task_run: TaskRun, reason: str, began: Collection[int]) -> None:
+        """Finish a task whose attempt was lost with the executor."""
+        never_began = task_run.state is not RUNNING and task_run.number not in began
+        self._join_order.was_started(task_run.number)
+        if never_began:
+            task_run.cancel_attempt()
+        self._dispatcher.release(task_run)
+        if never_began:
+            end = task_run.pending_outcome or (Outcome.CANCELLED, reason)
+        else:
+            end = (Outcome.UNKNOWN, reason)
+        self._task_runs.finish(task_run, *end)
 
     def _end_the_run(self) -> None:
-        """After the last join, daemons are stopped, last started first; then it is over."""
-        if self._courses.unfinished or not (self._joins.done or self.end_reason):
+        """After the last join stop the daemons, the last started one first; then the run is over."""
+        if self._task_runs.unfinished or not (self._join_order.done or self._termination.end_reason):
             return
-        if self.end_reason is None:
-            self.end_reason = RUN_FINISHED
-            self._cancel_the_rest(RUN_FINISHED)
-            self._ask_all_to_end(RUN_FINISHED)
-        self.finished = not self._roster
-
-    def _ask_all_to_end(self, reason: str, *, kill: bool = False) -> None:
-        """Last started first."""
-        for course in reversed(self._roster):
-            self._stops.ask_to_end(course, reason, self._now, kill=kill)
-
-    # ---- timers
-
-    def _set_timer(self, delay: float, kind: int, course: TaskRun) -> None:
-        self._timers.set(self._now + delay, kind, course.number, course.attempts)
-
-    def _ring(self, kind: int, task: int, attempt: int) -> None:
-        if kind == RUN_TIMEOUT:
-            if self.end_reason is None:
-                self._end_early(RUN_TIMES_OUT)
-            return
-        course = self._courses.all[task]
-        if course.attempts != attempt:
-            return
-        if kind == NEXT_ATTEMPT and course.state == PAUSED:
-            self._make_ready(course)
-        elif course.state != RUNNING:
-            return
-        elif kind == KILL:
-            self._stops.kill(course, course.stop_reason or "")
-        elif kind == ATTEMPT_TIMEOUT:
-            self._stops.ask_to_end(course, TIMEOUT, self._now)
-        elif kind == READY_TIMEOUT and not course.is_ready:
-            self._stops.ask_to_end(course, NOT_READY, self._now)
+        if self._termination.end_reason is None:
+            self._termination.end_run(RUN_FINISHED, self._now)
+        self.finished = not self._dispatcher

@@ -51,7 +51,7 @@ class _Stage:
 
     def __init__(self, plan: Plan, estimates: Estimates) -> None:
         # That it would take too long is to be seen.
-        self._scheduler = Scheduler(plan.replace(job=plan.job.replace(timeout=None)), held=0)
+        self._scheduler = Scheduler(plan.replace(job=plan.job.replace(timeout=None)), max_held=0)
         self._estimates = estimates
         self._tasks = list(plan.tasks)
         self._in_file = len(plan.tasks)

@@ -1,7 +1,8 @@
-"""The courses of the tasks through a run, their outcomes, and who waits for them; pure."""
+"""A task's way through a run: its state, its attempts, its outcome, and what follows for its dependents."""
 
 from __future__ import annotations
 
+from enum import Enum
 from typing import TYPE_CHECKING
 
 from mprun.outcomes import Outcome
@@ -13,18 +14,54 @@ if TYPE_CHECKING:
 
     from mprun.scheduling.plan import Plan, PlannedTask
 
-# A task that turned out to be a group is EXPANDED: what it was to do, its instances do.
-# One that is HELD was handed over before what it waits for has ended, to start on its success.
-WAITING, RESOLVING, READY, STARTING, RUNNING, PAUSED, FINISHED, EXPANDED, HELD = range(9)
 
-# What sorts tasks; of two, the one with the lesser key goes first. Its end is the task's number.
+class TaskState(Enum):
+    """How far a task is. `mprun.scheduling.transitions` says which event leads to which state."""
+
+    # A condition of `depends_on` is not met yet.
+    WAITING = "waiting"
+    # The conditions are met, and the engine is looking up what the task refers to.
+    RESOLVING = "resolving"
+    # Nothing is missing but a slot and tokens.
+    READY = "ready"
+    # The executor has the attempt, and starts it by itself once the dependencies have succeeded.
+    HELD = "held"
+    # The executor has the attempt, and starts it as soon as it can.
+    STARTING = "starting"
+    # The attempt has a process.
+    RUNNING = "running"
+    # An attempt has ended, and the next one is due after a delay.
+    PAUSED = "paused"
+    # The task has its outcome.
+    FINISHED = "finished"
+    # The task turned out to be a group: its instances run in its place.
+    EXPANDED = "expanded"
+
+
+# A global name is looked up faster than an attribute of the class.
+WAITING = TaskState.WAITING
+RESOLVING = TaskState.RESOLVING
+READY = TaskState.READY
+HELD = TaskState.HELD
+STARTING = TaskState.STARTING
+RUNNING = TaskState.RUNNING
+PAUSED = TaskState.PAUSED
+FINISHED = TaskState.FINISHED
+EXPANDED = TaskState.EXPANDED
+
+# The executor has an attempt of the task.
+DISPATCHED = (HELD, STARTING, RUNNING)
+# The task has no outcome, and the executor has no attempt of it.
+PENDING = (WAITING, RESOLVING, READY, PAUSED)
+
+# Sorts tasks: of two tasks the one with the lesser key starts first. The last item is the task's number.
 Key = tuple[int, ...]
 
-# Why a task is skipped whose own condition does not hold, known before the run or not.
+# The reason of a task that is skipped by its own condition, whether that is known before the run or not.
 WHEN_IS_FALSE = "`when` is false"
 
-# How often that is started at least which is restarted and never was ready.
-FAIR_ATTEMPTS = 3
+# A daemon that is restarted and has never been ready gets at least this many attempts.
+MIN_ATTEMPTS_TO_BE_READY = 3
 
 _UNMET = {
     "succeeded": "did not succeed",
@@ -34,207 +71,318 @@ _UNMET = {
 }
 
 
-def order_key(place: int, number: int, rank: int | None) -> Key:
-    """The longest way to the end first, then the order of the file, which alone counts without priorities.
+def order_key(position: int, number: int, priority: int | None) -> Key:
+    """The highest priority first, then the order of the file; without priorities the file alone decides.
 
-    Instances, which have the highest numbers, are at their group's place.
+    Instances have the highest numbers, and the position of their group.
     """
-    return (place, number) if rank is None else (-rank, place, number)
+    return (position, number) if priority is None else (-priority, position, number)
 
 
 class TaskRun:
-    """What a run knows of one task: how far it is, and what happened on the way.
+    """One task of the run. Its state and its fields change only in its methods.
 
-    `place` is its place in the plan, or that of its group. `missing` counts the conditions
-    that do not hold yet, `attempts` those that were started or handed over to be.
-    `began_at` is when its first attempt started, `stop_reason` why the present one was asked
-    to end, `last` the outcome and the reason of the one before, `ready_attempt` the last
-    that was ready. `in_a_row` counts attempts since one that served for long, `unwanted`
-    says that a user wants no more of them. `passed` is whether dependents shall see a
-    success, though it never ran.
+    Each method that changes something is an event of the table in `mprun.scheduling.transitions`.
+
+    `position` is the task's index in the plan, or that of its group. `unmet` counts the conditions
+    that are not met yet, `attempts` the attempts that the executor was given. `first_started_at` is
+    the start of the first attempt, `started_at` that of the last one, `stop_reason` says why the
+    present attempt was asked to end. `pending_outcome` is the outcome and the reason that the task
+    has if no further attempt starts. `ready_attempt` is the last attempt that was ready,
+    `unstable_attempts` counts the attempts since one was stable. With `stopped_by_user` no further
+    attempt starts. With `counts_as_success` dependents see a success although the task did not run.
     """
 
     __slots__ = (
         "attempts",
-        "began",
-        "began_at",
-        "in_a_row",
+        "counts_as_success",
+        "first_started_at",
+        "has_started",
         "key",
-        "last",
-        "missing",
         "number",
-        "passed",
-        "place",
+        "pending_outcome",
         "planned",
+        "position",
         "ready_attempt",
         "started_at",
         "state",
         "stop_reason",
+        "stopped_by_user",
         "task",
-        "unwanted",
+        "unmet",
+        "unstable_attempts",
     )
 
-    def __init__(self, number: int, planned: PlannedTask, place: int, rank: int | None = None) -> None:
+    def __init__(self, number: int, planned: PlannedTask, position: int, priority: int | None = None) -> None:
         self.number = number
         self.planned = planned
         self.task = planned.task
-        self.place = place
-        self.key = order_key(place, number, rank)
+        self.position = position
+        self.key = order_key(position, number, priority)
         self.state = WAITING
-        self.missing = len(planned.needs)
-        self.attempts = self.ready_attempt = self.in_a_row = 0
-        self.began = self.unwanted = self.passed = False
-        self.started_at = self.began_at = 0.0
+        self.unmet = len(planned.needs)
+        self.attempts = self.ready_attempt = self.unstable_attempts = 0
+        self.has_started = self.stopped_by_user = self.counts_as_success = False
+        self.started_at = self.first_started_at = 0.0
         self.stop_reason: str | None = None
-        self.last: tuple[str, str] | None = None
+        self.pending_outcome: tuple[str, str] | None = None
+
+    # ---- events before an attempt
+
+    def reuse(self, attempts: int) -> None:
+        """An earlier run has finished the task, with so many attempts."""
+        self.attempts = attempts
+
+    def add_conditions(self, count: int) -> None:
+        """A dependency turned out to be a group: each further instance is a condition of its own."""
+        self.unmet += count
+
+    def meet_condition(self) -> bool:
+        """One more condition is met; whether that was the last one."""
+        self.unmet -= 1
+        return self.unmet == 0
+
+    def fail_condition(self, reason: str) -> None:
+        """A condition will never be met, so the executor is about to cancel the held start."""
+        if self.stop_reason is None and self.pending_outcome is None:
+            self.pending_outcome = Outcome.SKIPPED, reason
+
+    def begin_resolving(self) -> None:
+        """The conditions are met, and the engine looks up what the task refers to."""
+        self.state = RESOLVING
+
+    def accept_answer(self) -> bool:
+        """The engine has an answer for the task; False if the task was finished in the meantime."""
+        return self.state is RESOLVING
+
+    def expand(self) -> None:
+        """The task turned out to be a group."""
+        self.state = EXPANDED
+
+    def become_ready(self) -> None:
+        """Nothing is missing but a slot and tokens."""
+        self.state = READY
+
+    # ---- events of an attempt
+
+    def dispatch(self) -> None:
+        """The executor is given the next attempt."""
+        self.state = STARTING
+        self.stop_reason = None
+        self.attempts += 1
+
+    def hold(self) -> None:
+        """The executor is given the first attempt, to start it once the dependencies have succeeded."""
+        self.state = HELD
+        self.stop_reason = None
+        self.attempts += 1
+
+    def release_hold(self) -> None:
+        """The dependencies have succeeded: the held attempt starts."""
+        self.state = STARTING
+
+    def cancel_attempt(self) -> None:
+        """The executor will not start the attempt, which therefore does not count."""
+        self.attempts -= 1
+
+    def wait(self) -> None:
+        """The held start was cancelled, and a condition is not met yet."""
+        self.state = WAITING
+
+    def start(self, now: float) -> bool:
+        """The attempt has a process; whether it is the first one of the task."""
+        self.state = RUNNING
+        self.started_at = now
+        first = not self.has_started
+        if first:
+            self.has_started, self.first_started_at = True, now
+        return first
+
+    def accept_readiness(self, attempt: int) -> bool:
+        """A probe found this attempt ready; False if that is known, or if the attempt is ending or over."""
+        if self.state is not RUNNING or self.attempts != attempt or self.stop_reason is not None:
+            return False
+        if self.ready_attempt == attempt:
+            return False
+        self.ready_attempt = attempt
+        return True
+
+    def ask_to_end(self, reason: str) -> bool:
+        """The attempt is asked to end; False if it was asked before, because the first reason counts."""
+        if self.stop_reason is not None:
+            return False
+        self.stop_reason = reason
+        return True
+
+    def refuse_attempts(self) -> None:
+        """A user has stopped the task: it gets no further attempt."""
+        self.stopped_by_user = True
+
+    def end_attempt(self, now: float) -> None:
+        """The attempt is over; `pause` or `finish` follows."""
+        was_stable = self.state is RUNNING and now - self.started_at >= STABLE_AFTER
+        self.unstable_attempts = 1 if was_stable else self.unstable_attempts + 1
+
+    def pause(self, outcome: str, reason: str, now: float) -> None:
+        """The next attempt follows after a delay; this outcome is the task's if it never starts.
+
+        A daemon that was up and is restarted has not failed, because the next attempt was to repair that.
+        """
+        was_up = self.is_ready if self.task.ready is not None else now - self.started_at >= STABLE_AFTER
+        if self.task.restart != "never" and self.state is RUNNING and was_up and outcome in FAILURES:
+            outcome, reason = Outcome.STOPPED, f"{reason}, before its next start"
+        self.state, self.pending_outcome = PAUSED, (outcome, reason)
+
+    def finish(self, *, counts_as_success: bool = False) -> None:
+        """The task has its outcome."""
+        self.state = FINISHED
+        self.counts_as_success = counts_as_success
+
+    # ---- questions
 
     @property
     def is_ready(self) -> bool:
-        """Whether its present attempt was seen to be ready."""
+        """Whether the present attempt has been ready."""
         return self.ready_attempt == self.attempts
 
-    def pause(self, outcome: str, reason: str, now: float) -> None:
-        """It waits for its next attempt; where there is none, this end is its own.
-
-        But what is started again, and was up, has not failed: its next attempt was to heal that.
-        """
-        up = self.is_ready if self.task.ready is not None else now - self.started_at >= STABLE_AFTER
-        if self.task.restart != "never" and self.state == RUNNING and up and outcome in FAILURES:
-            outcome, reason = Outcome.STOPPED, f"{reason}, before its next start"
-        self.state, self.last = PAUSED, (outcome, reason)
-
-    def never_served(self, now: float) -> bool:
-        """Whether it has had its time to be ready, over some attempts, and never was."""
+    def was_never_ready(self, now: float) -> bool:
+        """Whether the task has had enough time and attempts to be ready, and never was."""
         ready = self.task.ready
-        if ready is None or self.ready_attempt or self.attempts < FAIR_ATTEMPTS:
+        if ready is None or self.ready_attempt or self.attempts < MIN_ATTEMPTS_TO_BE_READY:
             return False
-        return now >= self.began_at + ready.timeout
+        return now >= self.first_started_at + ready.timeout
 
-    def was_told(self, condition: str) -> bool:
-        """Whether dependents were told before its end that this condition holds."""
-        return (condition == "started" and self.began) or (condition == "ready" and self.ready_attempt > 0)
+    def was_announced(self, condition: str) -> bool:
+        """Whether dependents know since before the end of the task that this condition is met."""
+        return (condition == "started" and self.has_started) or (
+            condition == "ready" and self.ready_attempt > 0
+        )
 
-    def holds(self, condition: str, outcome: str | None) -> bool:
-        """Whether a condition holds by this outcome."""
+    def meets(self, condition: str, outcome: str | None) -> bool:
+        """Whether the task meets a condition by finishing with this outcome."""
         if condition == "failed":
             return outcome in FAILURES
-        if self.passed or condition == "finished":
+        if self.counts_as_success or condition == "finished":
             return True
         return condition == "succeeded" and outcome == Outcome.SUCCEEDED
 
-    def unmet(self, condition: str) -> str:
-        """Why what waited for this condition is skipped."""
+    def unmet_reason(self, condition: str) -> str:
+        """Why a dependent with this condition is skipped."""
         return f"`{self.planned.name}` {_UNMET[condition]}"
 
 
 class TaskRuns:
-    """All tasks of a run by number; `instructions` gets what is to be written down of their ends.
+    """The tasks of a run by number, with their outcomes and dependencies.
 
-    `unfinished` counts those without an outcome that the run waits for: all but daemons.
-    `released` has those for which everything holds that they waited for, until somebody
-    takes them from there.
+    `instructions` gets a `Finish` for each outcome. `unfinished` counts the tasks without an
+    outcome, except for daemons, because the run does not wait for them. `released` collects the
+    tasks whose conditions are all met; the scheduler empties it.
     """
 
-    def __init__(self, plan: Plan, instructions: list[Instruction]) -> None:
-        tasks, self._priorities = plan.tasks, plan.priorities
+    def __init__(self, plan: Plan, instructions: list[Instruction], task_run_type: type[TaskRun]) -> None:
+        self._priorities = priorities = plan.priorities
+        self._task_run_type = task_run_type
         self.all = [
-            TaskRun(
-                number, planned, number, None if self._priorities is None else self._priorities.of(number)
-            )
-            for number, planned in enumerate(tasks)
+            task_run_type(number, planned, number, None if priorities is None else priorities.of(number))
+            for number, planned in enumerate(plan.tasks)
         ]
-        self.outcomes: list[str | None] = [None] * len(tasks)
+        self.outcomes: list[str | None] = [None] * len(plan.tasks)
         self.expanded: set[int] = set()
-        self.unfinished = sum(not planned.task.daemon for planned in tasks)
-        self.released = [course for course in self.all if not course.missing]
+        self.unfinished = sum(not planned.task.daemon for planned in plan.tasks)
+        self.released = [task_run for task_run in self.all if not task_run.unmet]
         self._instructions = instructions
 
-    def cancel_the_rest(self, reason: str) -> None:
-        """What never started is cancelled; what waits for its next attempt ended as its last."""
-        for course in self.all:
-            if course.state in (WAITING, RESOLVING, READY, PAUSED):
-                self.settle(course, *(course.last or (Outcome.CANCELLED, reason)))
-
     def unstarted(self) -> list[tuple[int, int]]:
-        """The attempts of which nobody has said that they have started: task and number."""
-        return [(course.number, course.attempts) for course in self.all if course.state in (STARTING, HELD)]
+        """The attempts that the executor has and has not reported as started: task and attempt."""
+        return [
+            (task_run.number, task_run.attempts)
+            for task_run in self.all
+            if task_run.state in (STARTING, HELD)
+        ]
 
-    def tell(self, course: TaskRun, condition: str) -> None:
-        """Something holds of a task that goes on: it was started, it is ready."""
-        for number, awaited in course.planned.needed_by:
-            if awaited == condition:
-                self._one_less(self.all[number])
-
-    def settle(self, course: TaskRun, outcome: str, reason: str, *, passed: bool = False) -> None:
-        """Give a task its outcome; `tell_end` is what follows from it."""
-        course.state = FINISHED
-        course.passed = passed
-        self.outcomes[course.number] = outcome
-        self.unfinished -= not course.task.daemon
+    def finish(
+        self, task_run: TaskRun, outcome: str, reason: str, *, counts_as_success: bool = False
+    ) -> None:
+        """Give a task its outcome; `announce_outcome` tells its dependents."""
+        task_run.finish(counts_as_success=counts_as_success)
+        self.outcomes[task_run.number] = outcome
+        self.unfinished -= not task_run.task.daemon
         self._instructions.append(
-            Finish(task=course.number, outcome=outcome, attempts=course.attempts, reason=reason)
+            Finish(task=task_run.number, outcome=outcome, attempts=task_run.attempts, reason=reason)
         )
 
-    def settle_known(self, courses: Sequence[TaskRun]) -> list[int]:
-        """Settle what is known before anything starts; the numbers of those that an earlier run ended.
+    def finish_pending(self, reason: str) -> None:
+        """Cancel the tasks that have not started; those between two attempts end with their last outcome."""
+        for task_run in self.all:
+            if task_run.state in PENDING:
+                self.finish(task_run, *(task_run.pending_outcome or (Outcome.CANCELLED, reason)))
 
-        These, and what is to be skipped whatever happens.
+    def finish_known(self, task_runs: Sequence[TaskRun]) -> list[int]:
+        """Finish the tasks whose outcome is known before the run; the numbers of the reused ones.
+
+        Known are the outcomes of an earlier run, and that a task is skipped because its `when` is false.
         """
-        known = [course for course in courses if course.planned.reused or course.planned.skipped]
-        for course in known:
-            reused = course.planned.reused
-            if reused is not None:
-                course.attempts = reused.attempts
-                passed = reused.outcome in (Outcome.SUCCEEDED, Outcome.SKIPPED)
-                self.settle(course, reused.outcome, reused.reason, passed=passed)
+        known = [task_run for task_run in task_runs if task_run.planned.reused or task_run.planned.skipped]
+        for task_run in known:
+            reused = task_run.planned.reused
+            if reused is None:
+                self.finish(task_run, Outcome.SKIPPED, WHEN_IS_FALSE, counts_as_success=True)
             else:
-                self.settle(course, Outcome.SKIPPED, WHEN_IS_FALSE, passed=True)
-        # All of them before what follows from one: whatever it needs, its own end counts.
-        for course in known:
-            self.tell_end(course)
-        return [course.number for course in known if course.planned.reused]
+                task_run.reuse(reused.attempts)
+                succeeded = reused.outcome in (Outcome.SUCCEEDED, Outcome.SKIPPED)
+                self.finish(task_run, reused.outcome, reused.reason, counts_as_success=succeeded)
+        # All of them first: the outcome of a task that is known does not depend on its dependencies.
+        for task_run in known:
+            self.announce_outcome(task_run)
+        return [task_run.number for task_run in known if task_run.planned.reused]
 
-    def tell_end(self, course: TaskRun) -> None:
-        """Count its outcome for every task that waited for it, and skip what can now never start."""
-        settled = [course]
-        while settled:
-            before = settled.pop()
+    def announce(self, task_run: TaskRun, condition: str) -> None:
+        """Tell dependents that a task meets a condition before its end: it was started, or it is ready."""
+        for number, awaited in task_run.planned.needed_by:
+            if awaited == condition:
+                self._meet_condition(self.all[number])
+
+    def announce_outcome(self, task_run: TaskRun) -> None:
+        """Tell dependents the outcome, and skip those that can never start because of it."""
+        announcing = [task_run]
+        while announcing:
+            before = announcing.pop()
             outcome = self.outcomes[before.number]
             for number, condition in before.planned.needed_by:
                 after = self.all[number]
-                if after.state not in (WAITING, HELD) or before.was_told(condition):
+                if after.state not in (WAITING, HELD) or before.was_announced(condition):
                     continue
-                if before.holds(condition, outcome):
-                    self._one_less(after)
-                elif after.state == HELD:
-                    # Whoever holds it will say that it does not start it.
-                    if after.stop_reason is None and after.last is None:
-                        after.last = Outcome.SKIPPED, before.unmet(condition)
+                if before.meets(condition, outcome):
+                    self._meet_condition(after)
+                elif after.state is HELD:
+                    after.fail_condition(before.unmet_reason(condition))
                 else:
-                    self.settle(after, Outcome.SKIPPED, before.unmet(condition))
-                    settled.append(after)
+                    self.finish(after, Outcome.SKIPPED, before.unmet_reason(condition))
+                    announcing.append(after)
 
     def expand(self, group: TaskRun, instances: Sequence[PlannedTask]) -> list[int]:
-        """Put a group's instances in its place, at least one; their numbers."""
-        group.state = EXPANDED
+        """Put at least one instance in the place of a group; the numbers of the instances."""
+        group.expand()
         self.expanded.add(group.number)
         for after, _ in group.planned.needed_by:
-            self.all[after].missing += len(instances) - 1
+            if self.all[after].state is WAITING:
+                self.all[after].add_conditions(len(instances) - 1)
         first = len(self.all)
-        courses = [
-            TaskRun(number, planned, group.place, self._rank(group, planned))
+        task_runs = [
+            self._task_run_type(number, planned, group.position, self._instance_priority(group, planned))
             for number, planned in enumerate(instances, first)
         ]
-        self.all += courses
-        self.released += courses
-        self.outcomes += [None] * len(courses)
-        self.unfinished += sum(not course.task.daemon for course in courses) - (not group.task.daemon)
-        return [course.number for course in courses]
+        self.all += task_runs
+        self.released += task_runs
+        self.outcomes += [None] * len(task_runs)
+        self.unfinished += sum(not task_run.task.daemon for task_run in task_runs) - (not group.task.daemon)
+        return [task_run.number for task_run in task_runs]
 
-    def _rank(self, group: TaskRun, instance: PlannedTask) -> int | None:
-        return None if self._priorities is None else self._priorities.of_instance(group.place, instance.name)
+    def _instance_priority(self, group: TaskRun, instance: PlannedTask) -> int | None:
+        if self._priorities is None:
+            return None
+        return self._priorities.of_instance(group.position, instance.name)
 
-    def _one_less(self, course: TaskRun) -> None:
-        course.missing -= 1
-        if course.missing == 0:
-            self.released.append(course)
+    def _meet_condition(self, task_run: TaskRun) -> None:
+        if task_run.state in (WAITING, HELD) and task_run.meet_condition():
+            self.released.append(task_run)

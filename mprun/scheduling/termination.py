@@ -1,117 +1,122 @@
-"""Why and how an attempt is asked to end, and what its end then means; pure."""
+"""Asks attempts to end, for their timeouts or because the run ends, and cancels what has not started."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mprun.outcomes import Outcome
-from mprun.scheduling.instructions import CancelStart, Instruction, Signal
-from mprun.scheduling.task_run import HELD, RUNNING, STARTING
-from mprun.scheduling.timers import KILL
+from mprun.scheduling.instructions import (
+    NOT_READY,
+    RUN_TIMED_OUT,
+    TIMEOUT,
+    CancelStart,
+    Instruction,
+    Signal,
+)
+from mprun.scheduling.task_run import DISPATCHED, RUNNING
+from mprun.scheduling.timers import ATTEMPT_TIMEOUT, KILL, READY_TIMEOUT, RUN_TIMEOUT
 
 if TYPE_CHECKING:
-    from mprun.scheduling.retry import AttemptResult
-    from mprun.scheduling.task_run import TaskRun
+    from mprun.scheduling.dispatch import Dispatcher
+    from mprun.scheduling.ready_queue import ReadyQueue
+    from mprun.scheduling.task_run import TaskRun, TaskRuns
     from mprun.scheduling.timers import Timers
 
 KILL_SIGNAL = "SIGKILL"
 
-# Why a task is stopped.
-RUN_FINISHED = "run_finished"
-TIMEOUT = "timeout"
-NOT_READY = "not_ready"
-LOG_LIMIT = "log_limit"
-FAIL_FAST = "fail_fast"
-RUN_TIMES_OUT = "run_timeout"
-USER = "user"
-RECORD_WRITE_FAILED = "record_write_failed"
-
-# These say that a task hangs; where, the stacks of its threads say.
-_HANGS = (TIMEOUT, NOT_READY, RUN_TIMES_OUT)
+# For these reasons a task probably hangs: the stacks of its threads show where.
+_HANGS = (TIMEOUT, NOT_READY, RUN_TIMED_OUT)
 
 
 class Termination:
-    """Asks attempts to end: the first reason counts, and only a kill goes after it."""
+    """Ends attempts: the first reason counts, and after it only a kill.
 
-    def __init__(self, instructions: list[Instruction], timers: Timers) -> None:
-        self._instructions = instructions
+    `end_reason` is why the whole run ends, None while it does not.
+    """
+
+    def __init__(
+        self,
+        task_runs: TaskRuns,
+        ready_queue: ReadyQueue,
+        dispatcher: Dispatcher,
+        timers: Timers,
+        instructions: list[Instruction],
+    ) -> None:
+        self._task_runs = task_runs
+        self._ready_queue = ready_queue
+        self._dispatcher = dispatcher
         self._timers = timers
-        # What is to end, but has no process yet, is killed as soon as it has one.
-        self.killing = False
+        self._instructions = instructions
+        # Whether attempts that have no process yet are killed as soon as they have one.
+        self._killing = False
+        self.end_reason: str | None = None
 
-    def ask_to_end(self, course: TaskRun, reason: str, now: float, *, kill: bool = False) -> None:
-        """Ask an attempt to end, if there is one: by a signal, or by a word before it starts."""
-        if course.state not in (HELD, STARTING, RUNNING):
+    # ---- the run
+
+    def end_run(self, reason: str, now: float, *, kill: bool = False) -> None:
+        """Start nothing more, and ask all attempts to end, the last started one first."""
+        self._killing = self._killing or kill
+        self.cancel_pending(reason)
+        for task_run in reversed(self._dispatcher):
+            self.ask_to_end(task_run, reason, now, kill=kill)
+
+    def cancel_pending(self, reason: str) -> None:
+        """Start nothing more: finish the tasks of which the executor has no attempt."""
+        self.end_reason = self.end_reason or reason
+        self._ready_queue.clear()
+        self._task_runs.finish_pending(reason)
+
+    # ---- one attempt
+
+    def ask_to_end(self, task_run: TaskRun, reason: str, now: float, *, kill: bool = False) -> None:
+        """Ask the attempt of a task to end, if the executor has one: by a signal, or before it starts."""
+        if task_run.state not in DISPATCHED:
             return
-        first = course.stop_reason is None
-        if first:
-            course.stop_reason = reason
-        if course.state != RUNNING and first:
-            self._instructions.append(CancelStart(task=course.number, attempt=course.attempts))
-        if course.state == RUNNING and kill:
-            self.kill(course, reason)
-        elif course.state == RUNNING and first:
-            self._stop(course, reason, now)
+        first = task_run.ask_to_end(reason)
+        if task_run.state is not RUNNING:
+            if first:
+                self._instructions.append(CancelStart(task=task_run.number, attempt=task_run.attempts))
+        elif kill:
+            self._send(task_run, KILL_SIGNAL, reason)
+        elif first:
+            self._send_stop_signal(task_run, reason, now)
 
-    def repeat(self, course: TaskRun, reason: str, now: float) -> None:
-        """Ask again what was asked before there was a process to send a signal to."""
-        if self.killing:
-            self.kill(course, reason)
+    def watch(self, task_run: TaskRun, now: float) -> None:
+        """An attempt has started: set its timers, or send the signal that was due before it had a process."""
+        task, reason = task_run.task, task_run.stop_reason
+        if reason is None:
+            if task.timeout is not None:
+                self._set_timer(now + task.timeout, ATTEMPT_TIMEOUT, task_run)
+            if task.ready is not None:
+                self._set_timer(now + task.ready.timeout, READY_TIMEOUT, task_run)
+        elif self._killing:
+            self._send(task_run, KILL_SIGNAL, reason)
         else:
-            self._stop(course, reason, now)
+            self._send_stop_signal(task_run, reason, now)
 
-    def kill(self, course: TaskRun, reason: str) -> None:
-        """Leave it no choice."""
-        self._send(course, KILL_SIGNAL, reason)
+    def handle_timer(self, kind: int, task: int, attempt: int, now: float) -> None:
+        """A timer of this attempt, or of the run, is due; it is void if the attempt is over."""
+        if kind == RUN_TIMEOUT:
+            if self.end_reason is None:
+                self.end_run(RUN_TIMED_OUT, now)
+            return
+        task_run = self._task_runs.all[task]
+        if task_run.attempts != attempt or task_run.state is not RUNNING:
+            return
+        if kind == KILL:
+            self._send(task_run, KILL_SIGNAL, task_run.stop_reason or "")
+        elif kind == ATTEMPT_TIMEOUT:
+            self.ask_to_end(task_run, TIMEOUT, now)
+        elif kind == READY_TIMEOUT and not task_run.is_ready:
+            self.ask_to_end(task_run, NOT_READY, now)
 
-    def _stop(self, course: TaskRun, reason: str, now: float) -> None:
-        stop = course.task.stop
-        self._timers.set(now + stop.grace, KILL, course.number, course.attempts)
-        self._send(course, stop.signal, reason, dump=reason in _HANGS)
+    def _set_timer(self, due: float, kind: int, task_run: TaskRun) -> None:
+        self._timers.set(due, kind, task_run.number, task_run.attempts)
 
-    def _send(self, course: TaskRun, signal: str, reason: str, *, dump: bool = False) -> None:
-        task, attempt = course.number, course.attempts
+    def _send_stop_signal(self, task_run: TaskRun, reason: str, now: float) -> None:
+        stop = task_run.task.stop
+        self._set_timer(now + stop.grace, KILL, task_run)
+        self._send(task_run, stop.signal, reason, dump=reason in _HANGS)
+
+    def _send(self, task_run: TaskRun, signal: str, reason: str, *, dump: bool = False) -> None:
+        task, attempt = task_run.number, task_run.attempts
         self._instructions.append(Signal(task=task, attempt=attempt, signal=signal, reason=reason, dump=dump))
-
-
-def outcome_of(course: TaskRun, ending: AttemptResult, now: float) -> tuple[str, str]:
-    """The outcome of an attempt that has ended, and the reason.
-
-    If `exit_code_decides`, an exit that proves success by `mprun.launcher.channel.attempt_succeeded`
-    is a success here too, so the launcher can start dependents by that rule alone.
-
-    What ended before its time was over was not stopped for that, though nobody had noticed; and
-    what succeeded before it heard that it was to end was not stopped at all.
-    """
-    stopped, started = course.stop_reason, course.started_at
-    limit, ready = course.task.timeout, course.task.ready
-    if stopped == LOG_LIMIT:
-        return Outcome.FAILED, "log limit"
-    if stopped == TIMEOUT and limit is not None and now >= started + limit:
-        return Outcome.TIMED_OUT, f"timeout after {limit:g}s"
-    if stopped == NOT_READY and ready is not None and now >= started + ready.timeout:
-        return Outcome.FAILED, _not_ready("not ready", ending)
-    unheard = ending.succeeded and not ending.asked
-    if stopped is not None and stopped not in (TIMEOUT, NOT_READY) and not unheard:
-        return Outcome.STOPPED, stopped
-    return (Outcome.SUCCEEDED, "") if ending.succeeded else (Outcome.FAILED, ending.reason)
-
-
-def exit_code_decides(course: TaskRun) -> bool:
-    """Whether `mprun.launcher.channel.attempt_succeeded` is enough to tell that the present attempt succeeds.
-
-    It is not if anything but the exit may make the attempt fail, or if the attempt was asked to end.
-    """
-    task = course.task
-    watched = task.ready is not None or (task.limits is not None and task.limits.log is not None)
-    return task.expect is None and not watched and not task.daemon and course.stop_reason is None
-
-
-def not_ready(ending: AttemptResult) -> str:
-    """The reason of what was never ready, over all its attempts, with how the last of them ended."""
-    return _not_ready(f"not ready, {ending.reason}", ending)
-
-
-def _not_ready(words: str, ending: AttemptResult) -> str:
-    """With what was seen of it last."""
-    return f"{words}: {ending.unready}" if ending.unready else words

@@ -57,7 +57,7 @@ OURS = {
         mprun.jobfile.job_checks mprun.jobfile.expansion mprun.jobfile.recipes mprun.jobfile.loader
         mprun.scheduling.plan mprun.engine mprun.scheduling.retry
         mprun.scheduling.timers mprun.scheduling.task_run mprun.scheduling.join_order
-        mprun.scheduling.ready_queue mprun.scheduling.termination
+        mprun.scheduling.ready_queue mprun.scheduling.attempt_outcome mprun.scheduling.termination
         mprun.scheduling.dispatch mprun.scheduling.scheduler mprun.executors.subreaper
         mprun.record.pidfile mprun.record.results mprun.engine.signals mprun.record.run_state
         mprun.record.state_dir mprun.record.line_format mprun.record.lock mprun.record.recorder

@@ -24,7 +24,7 @@ class Run:
     def __init__(self, the_plan, dice=lambda: 0.0, held=0):
         self.tasks = list(the_plan.tasks)
         self.names = [planned.name for planned in the_plan.tasks]
-        self.scheduler = Scheduler(the_plan, dice, ahead=1, held=held)
+        self.scheduler = Scheduler(the_plan, dice, ahead=1, max_held=held)
         self.log = []
         self.reasons = {}
         self.take(self.scheduler.begin(0.0))

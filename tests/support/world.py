@@ -11,7 +11,7 @@ from mprun.launcher.channel import attempt_succeeded
 from mprun.scheduling.instructions import CancelStart, Resolve, Signal, Start
 from mprun.scheduling.plan import plan_instance
 from mprun.scheduling.retry import AttemptResult
-from mprun.scheduling.scheduler import AHEAD, HELD_AHEAD, Scheduler
+from mprun.scheduling.scheduler import AHEAD, MAX_HELD, Scheduler
 from support.model import Model
 from support.random_plans import random_plan
 
@@ -27,7 +27,7 @@ class World:
         self.dice = random.Random(seed)
         self.plan = random_plan(self.dice)
         self.ahead = self.dice.choice([1, AHEAD])
-        self.most_held = self.dice.choice([0, 1, HELD_AHEAD])
+        self.most_held = self.dice.choice([0, 1, MAX_HELD])
         self.scheduler = Scheduler(self.plan, self.dice.random, self.ahead, self.most_held)
         self.model = Model(self.plan, self.ahead)
         self.now = 0.0

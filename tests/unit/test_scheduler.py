@@ -381,4 +381,4 @@ def test_a_task_costs_the_same_in_a_long_run_as_in_a_short_one():
 
 def test_no_delay_stays_none_however_it_grows():
     assert retry.delay(Retry(delay=0.0, backoff=1e200), 4, lambda: 0.0) == 0.0
-    assert retry.delay(Retry(delay=1.0, backoff=1e200), 4, lambda: 0.0) == retry.LONGEST
+    assert retry.delay(Retry(delay=1.0, backoff=1e200), 4, lambda: 0.0) == retry.MAX_DELAY

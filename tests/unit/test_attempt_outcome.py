@@ -9,19 +9,19 @@ from support.plans import plan
 
 from mprun.jobfile.model import Expect, Limits, Ready
 from mprun.launcher.channel import attempt_succeeded
-from mprun.scheduling import termination
+from mprun.scheduling import instructions
+from mprun.scheduling.attempt_outcome import exit_code_decides, outcome_of
 from mprun.scheduling.retry import AttemptResult
 from mprun.scheduling.task_run import TaskRun
-from mprun.scheduling.termination import exit_code_decides, outcome_of
 
 REASONS = (
     None,
-    termination.FAIL_FAST,
-    termination.RECORD_WRITE_FAILED,
-    termination.RUN_FINISHED,
-    termination.RUN_TIMES_OUT,
-    termination.TIMEOUT,
-    termination.USER,
+    instructions.FAIL_FAST,
+    instructions.RECORD_WRITE_FAILED,
+    instructions.RUN_FINISHED,
+    instructions.RUN_TIMED_OUT,
+    instructions.TIMEOUT,
+    instructions.USER,
 )
 
 
@@ -64,5 +64,5 @@ def test_the_exit_code_does_not_decide_if_more_may_make_an_attempt_fail(keys):
 
 def test_the_exit_code_does_not_decide_once_the_attempt_was_asked_to_end():
     run = run_of()
-    run.stop_reason = termination.TIMEOUT
+    run.ask_to_end(instructions.TIMEOUT)
     assert not exit_code_decides(run)
