@@ -51,7 +51,8 @@ class Process(worker.Process):
         try:
             super().run()
         finally:
-            worker.flush_output()
+            # multiprocessing flushes Python's streams, and leaves C's buffers as they are.
+            worker.flush_c_output()
             if self.method == "forkserver":
                 # The fork server, which waits for this process, does not report what it used.
                 self._report("write_usage", self._threads)

@@ -63,6 +63,7 @@ if IS_TRIED:
     # A task replaces it; keeping it costs a task less than freeing its memory, page by page.
     _replaced = process._current_process  # type: ignore[attr-defined]
 else:
+    import contextlib
     import ctypes
 
     _libc: Any = ctypes.CDLL(None)
@@ -73,8 +74,10 @@ else:
         return function(*arguments)  # type: ignore[operator]  # an address in `_ctypes`
 
     def _flush() -> None:
-        sys.stdout.flush()
-        sys.stderr.flush()
+        for stream in (sys.stdout, sys.stderr):
+            # A task may have closed it, or put something else there.
+            with contextlib.suppress(AttributeError, ValueError):
+                stream.flush()
 
 
 def resolve(target: str) -> Any:
@@ -331,6 +334,11 @@ def flush_output() -> None:
     """Write what Python and C have buffered, before a fork would copy it."""
     sys.stdout.flush()
     sys.stderr.flush()
+    flush_c_output()
+
+
+def flush_c_output() -> None:
+    """Write what C has buffered: a process that leaves by os._exit would lose it."""
     call_function(_fflush, (None,))
 
 
