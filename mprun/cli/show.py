@@ -51,10 +51,10 @@ def tree(run: str | None, as_json: bool, state_dir: str) -> int:
     on, also what its tasks have started.
     """
     from mprun.cli.views.process_tree import write_tree
-    from mprun.record.process_tree import ancestry
+    from mprun.record.process_tree import build_tree
 
     directory, state = read_run(state_dir, run)
-    roots = ancestry(directory, state)
+    roots = build_tree(directory, state)
     if as_json:
         outcome = reader.run_outcome(directory, state)
         processes = [root.to_json() for root in roots]

@@ -1,27 +1,34 @@
-"""Who was whose child: a run's processes as a tree, by its record and, while it goes on, by /proc."""
+"""The process tree of a run, by its record and, while the run is active, by the running processes.
+
+psutil reads the processes, so this works on macOS too. It is imported where it is used: the
+import takes 15 ms, and most runs that are shown have finished.
+"""
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
+from mprun.frozen import Frozen
 from mprun.linux import procfs
 from mprun.outcomes import Outcome, format_exit
-from mprun.record import presence, reader
+from mprun.record import reader
 
 if TYPE_CHECKING:
-    from mprun.record.presence import ProcessSnapshot
+    import psutil
+
     from mprun.record.run_state import AttemptState, RunState
     from mprun.record.state_dir import RunDirectory
 
-# What a process was to the run.
+# What a process is to the run.
 ENGINE = "engine"
 LAUNCHER = "launcher"
 FORK_SERVER = "fork server"
-# Of which a damaged record tells only that it had children.
+# Known only as the parent of tasks, because the record has lost its beginning.
 PARENT = "parent"
 TASK = "task"
 ORPHAN = "orphan"
-# Seen now, and not in the record: what a task has started.
+# Running now and not in the record: a task has started it.
 DESCENDANT = "descendant"
 
 _IN_JSON = (
@@ -30,11 +37,103 @@ _IN_JSON = (
 )
 
 
-class Process:
-    """One process: `name` is a task's or a program's; `attempt` is None where it is no task's.
+# ---- processes that are running now
 
-    `max_rss` is in bytes, `cpu` and `duration` in seconds; None is what nobody measured.
-    `end` is how it ended, in words; None while it runs, or where nobody says.
+
+class ProcessSnapshot(Frozen):
+    """A running process: seconds since its start, CPU seconds, memory in bytes, threads now.
+
+    `max_rss` is the most memory that it has had; on macOS the memory that it has now. `suspended`
+    says whether it is stopped, as after SIGSTOP.
+    """
+
+    suspended: bool
+    duration: float
+    cpu: float
+    max_rss: int | None
+    threads: int
+
+    @property
+    def status(self) -> str:
+        """What it is doing, in words."""
+        return "running, suspended (SIGSTOP)" if self.suspended else "running"
+
+
+def snapshot(pid: int, start_ticks: int | None = None, ppid: int | None = None) -> ProcessSnapshot | None:
+    """A process as it is now; None if it has ended, or another process has its pid.
+
+    `start_ticks` is its start as /proc has it, `ppid` its parent: what is given must match.
+    """
+    import psutil
+
+    try:
+        process = psutil.Process(pid)
+        with process.oneshot():
+            status = process.status()
+            if status in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD):
+                return None
+            if not _matches(process, start_ticks, ppid):
+                return None
+            cpu = process.cpu_times()
+            found = ProcessSnapshot(
+                suspended=status == psutil.STATUS_STOPPED,
+                duration=_seconds_since_start(process),
+                cpu=cpu.user + cpu.system,
+                max_rss=_max_rss(process),
+                threads=process.num_threads(),
+            )
+        # False if the process has ended and another has got its pid since.
+        return found if process.is_running() else None
+    except psutil.Error:
+        return None
+
+
+def _matches(process: psutil.Process, start_ticks: int | None, ppid: int | None) -> bool:
+    # psutil derives the start from the time of the boot; the record has the kernel's own number.
+    if start_ticks is not None and procfs.start_ticks(process.pid) != start_ticks:
+        return False
+    return ppid is None or process.ppid() == ppid
+
+
+def _seconds_since_start(process: psutil.Process) -> float:
+    if (ticks := procfs.start_ticks(process.pid)) is not None:
+        return procfs.seconds_since(ticks)
+    import time
+
+    return max(0.0, time.time() - process.create_time())
+
+
+def _max_rss(process: psutil.Process) -> int | None:
+    return procfs.read_max_rss(process.pid) or process.memory_info().rss
+
+
+def snapshot_tasks(state: RunState) -> dict[str, ProcessSnapshot]:
+    """The running tasks of an active run, by name, as far as their processes can be found."""
+    running = [(task.name, task.attempts[-1]) for task in state.tasks.values() if task.running]
+    found = {name: _snapshot_attempt(attempt) for name, attempt in running}
+    return {name: process for name, process in found.items() if process is not None}
+
+
+def _snapshot_attempt(attempt: AttemptState) -> ProcessSnapshot | None:
+    """The process of an attempt that has not exited, in an active run."""
+    started = attempt.started
+    if started.start_ticks is not None:
+        return snapshot(started.pid, started.start_ticks)
+    if sys.platform == "linux":
+        # Every process has a start in /proc: this one was gone before it could be read.
+        return None
+    # macOS has no such number, but the engine is running and its children are known by their parent.
+    return snapshot(started.pid, ppid=started.ppid)
+
+
+# ---- the tree
+
+
+class Process:
+    """One process: `name` is a task's or a program's; `attempt` is None if it is not a task's.
+
+    `max_rss` is in bytes, `cpu` and `duration` in seconds; None if they are unknown. `end` is how it
+    ended, in words; None while it is running, or if that is unknown.
     """
 
     __slots__ = (*_IN_JSON, "children")
@@ -57,40 +156,40 @@ class Process:
         self.end: str | None = None
         self.children: list[Process] = []
 
-    def see(self, sight: ProcessSnapshot | None) -> None:
-        """Take what can be seen of it now."""
-        if sight is not None:
-            self.running, self.suspended = True, sight.suspended
-            self.duration, self.cpu = sight.duration, sight.cpu
-            self.max_rss, self.threads = sight.max_rss, sight.threads
+    def set_running(self, process: ProcessSnapshot | None) -> None:
+        """Take over what it is now, if it is running."""
+        if process is not None:
+            self.running, self.suspended = True, process.suspended
+            self.duration, self.cpu = process.duration, process.cpu
+            self.max_rss, self.threads = process.max_rss, process.threads
 
-    def take(self, usage: dict[str, Any] | None) -> None:
-        """Take what the record says that it used; what a damaged one has instead is left out."""
+    def set_usage(self, usage: dict[str, Any] | None) -> None:
+        """Take over what it used by the record; values that a corrupt record has instead are left out."""
         for name in ("cpu", "max_rss", "threads"):
             value = (usage or {}).get(name)
             if isinstance(value, (int, float)) and 0 <= value < 2**63:
                 setattr(self, name, value)
 
     def to_json(self) -> dict[str, Any]:
-        """It and what descends from it, as one JSON object."""
+        """The process and its descendants as one JSON object."""
         value: dict[str, Any] = {name: getattr(self, name) for name in _IN_JSON}
         value["children"] = [child.to_json() for child in self.children]
         return value
 
 
-def ancestry(directory: RunDirectory, state: RunState) -> list[Process]:
-    """The processes of a run that are nobody's child in it: the engine, with all others below it.
+def build_tree(directory: RunDirectory, state: RunState) -> list[Process]:
+    """The roots of a run's process tree: the engine, with all other processes below it.
 
-    Where the record has lost its beginning, they are the parents that tasks tell of.
+    If the record has lost its beginning, the roots are the parents of the tasks.
     """
-    return _Ancestry(state, reader.run_outcome(directory, state)).roots
+    return _TreeBuilder(state, reader.run_outcome(directory, state)).roots
 
 
-class _Ancestry:
-    """Puts the processes of one run together."""
+class _TreeBuilder:
+    """Builds the process tree of one run."""
 
     def __init__(self, state: RunState, outcome: str) -> None:
-        self._live = outcome == Outcome.RUNNING
+        self._is_active = outcome == Outcome.RUNNING
         self._parents: dict[int, Process] = {}
         self._launcher: Process | None = None
         self.roots: list[Process] = []
@@ -98,7 +197,7 @@ class _Ancestry:
         for task in state.tasks.values():
             for attempt in task.attempts:
                 self._add_attempt(attempt)
-        if self._live:
+        if self._is_active:
             self._add_descendants()
 
     def _add_engine(self, state: RunState) -> None:
@@ -112,13 +211,14 @@ class _Ancestry:
         self.roots.append(engine)
         if finished is not None:
             engine.exit_code = finished.exit_code
-            engine.duration = None if state.unseen else finished.duration
+            engine.duration = None if state.exit_unknown else finished.duration
             engine.end = format_exit(finished.exit_code, None)
-            engine.take(finished.engine)
-            self._launcher.take(finished.launcher)
-        elif self._live:
-            engine.see(presence.look(engine.pid))
-            self._launcher.see(_look_at_child(self._launcher))
+            engine.set_usage(finished.engine)
+            self._launcher.set_usage(finished.launcher)
+        elif self._is_active:
+            # It holds the lock on the record.
+            engine.set_running(snapshot(engine.pid))
+            self._launcher.set_running(snapshot(self._launcher.pid, ppid=engine.pid))
         else:
             engine.end = "ended before the run did"
 
@@ -128,8 +228,8 @@ class _Ancestry:
         process.attempt, process.daemon = started.attempt, started.daemon
         self._parent(started.ppid).children.append(process)
         if exited is None:
-            if self._live:
-                process.see(presence.look(started.pid, started.start_ticks))
+            if self._is_active:
+                process.set_running(_snapshot_attempt(attempt))
             if not process.running:
                 process.end = format_exit(None, None)
             return
@@ -142,7 +242,7 @@ class _Ancestry:
             process.children.append(orphan)
 
     def _parent(self, pid: int) -> Process:
-        """The process that has this pid; one between the launcher and a task is the fork server."""
+        """The process with this pid; one between the launcher and a task is the fork server."""
         if pid not in self._parents:
             if self._launcher is None:
                 parent = Process(PARENT, PARENT, pid, None)
@@ -150,31 +250,43 @@ class _Ancestry:
             else:
                 parent = Process(FORK_SERVER, FORK_SERVER, pid, self._launcher.pid)
                 self._launcher.children.append(parent)
-                if self._live:
-                    parent.see(_look_at_child(parent))
+                if self._is_active:
+                    parent.set_running(snapshot(pid, ppid=self._launcher.pid))
             self._parents[pid] = parent
         return self._parents[pid]
 
     def _add_descendants(self) -> None:
-        """Add what the running processes have started, which no record tells of."""
-        everyone = procfs.processes()
-        children: dict[int, list[int]] = {}
-        for pid, stat in everyone.items():
-            children.setdefault(stat.ppid, []).append(pid)
-        waiting = list(self.roots)
-        while waiting:
-            process = waiting.pop()
-            waiting += process.children
+        """Add the processes that running ones have started, which no record contains."""
+        children = _children_by_parent(self.roots)
+        unvisited = list(self.roots)
+        while unvisited:
+            process = unvisited.pop()
+            unvisited += process.children
             known = {child.pid for child in process.children}
-            for pid in sorted(children.get(process.pid, ())) if process.running else ():
-                child = Process(DESCENDANT, procfs.read_name(pid), pid, process.pid)
-                child.see(presence.look(pid, everyone[pid].start_ticks))
-                if child.running and pid not in known:
+            for pid, name in sorted(children.get(process.pid, ())) if process.running else ():
+                if pid in known:
+                    continue
+                child = Process(DESCENDANT, name, pid, process.pid)
+                child.set_running(snapshot(pid, ppid=process.pid))
+                if child.running:
                     process.children.append(child)
-                    waiting.append(child)
+                    unvisited.append(child)
 
 
-def _look_at_child(process: Process) -> ProcessSnapshot | None:
-    """What can be seen of a process of which the record has the parent, and not the start."""
-    stat = procfs.read_stat(process.pid)
-    return presence.look(process.pid, stat.start_ticks) if stat and stat.ppid == process.ppid else None
+def _children_by_parent(roots: list[Process]) -> dict[int, list[tuple[int, str]]]:
+    """The pids and names of all descendants of running processes, by the pid of their parent."""
+    import psutil
+
+    found: dict[int, list[tuple[int, str]]] = {}
+    for root in roots:
+        try:
+            descendants = psutil.Process(root.pid).children(recursive=True) if root.running else []
+        except psutil.Error:
+            continue
+        for process in descendants:
+            try:
+                found.setdefault(process.ppid(), []).append((process.pid, process.name()))
+            except psutil.Error:
+                # It has ended since.
+                continue
+    return found

@@ -175,7 +175,7 @@ class RunState:
         _APPLIERS[type(event)](self, event)
 
     @property
-    def unseen(self) -> bool:
+    def exit_unknown(self) -> bool:
         """Whether nobody saw its end, and somebody has completed its record since."""
         return self.finished is not None and self.finished.exit_code is None
 

@@ -40,11 +40,11 @@ class RunSummary:
         return self.outcome not in (Outcome.SUCCEEDED, Outcome.RUNNING)
 
     @property
-    def unseen(self) -> bool:
+    def exit_unknown(self) -> bool:
         """Whether it is over and nobody saw its end: mprun was killed."""
         if self.state is None:
             return False
-        return self.state.unseen or (self.state.finished is None and self.outcome != Outcome.RUNNING)
+        return self.state.exit_unknown or (self.state.finished is None and self.outcome != Outcome.RUNNING)
 
     @property
     def duration(self) -> float | None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from typing import Literal, TextIO
 
     from mprun.record.events import TaskExited
-    from mprun.record.presence import ProcessSnapshot
+    from mprun.record.process_tree import ProcessSnapshot
     from mprun.record.run_state import RunState, TaskState
 
 
@@ -89,18 +89,18 @@ def bad_rows(state: RunState) -> list[tuple[str, ...]]:
 
 
 def _row(
-    task: TaskState, alive: bool, sight: ProcessSnapshot | None, earlier_run: str | None
+    task: TaskState, alive: bool, process: ProcessSnapshot | None, earlier_run: str | None
 ) -> tuple[str, ...]:
     outcome = visible(outcome_words(task, earlier_run))
     if task.finished is None and not alive:
         outcome = Outcome.UNKNOWN
-    if sight is not None:
-        outcome = sight.words
+    if process is not None:
+        outcome = process.status
     outcome = truncate(outcome, _OUTCOME_LIMIT)
     if not task.attempts:
         return (visible(task.name), outcome, "-", "-", "-", "-", "-", _NO_ATTEMPTS)
     attempt = task.attempts[-1]
-    facts = attempt.exited or sight
+    facts = attempt.exited or process
     return (
         visible(task.name),
         outcome,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from mprun.diagnostics import visible
 from mprun.outcomes import Outcome, format_exit
-from mprun.record import presence, process_tree, reader
+from mprun.record import process_tree, reader
 from mprun.reporters import table
 from mprun.reporters.format import (
     display_width,
@@ -44,7 +44,7 @@ def show_run(
     """
     outcome = reader.run_outcome(directory, state)
     alive = outcome != Outcome.INTERRUPTED
-    seen = presence.look_at_tasks(state) if outcome == Outcome.RUNNING else {}
+    seen = process_tree.snapshot_tasks(state) if outcome == Outcome.RUNNING else {}
     for line in _head(state):
         stream.write(line + "\n")
     table.write(table.HEAD, table.rows(state, alive=alive, seen=seen), stream, colour)
@@ -61,14 +61,14 @@ def show_json(directory: RunDirectory, state: RunState, stream: TextIO) -> None:
     `outcome` is what it has come to; `now` is a task's process, seen now.
     """
     outcome = reader.run_outcome(directory, state)
-    seen = presence.look_at_tasks(state) if outcome == Outcome.RUNNING else {}
+    seen = process_tree.snapshot_tasks(state) if outcome == Outcome.RUNNING else {}
     run, finished = state.started, state.finished
     stream.write(f'{{\n  "outcome": {_indented(outcome)},\n  "run": {_indented(run and run.to_record())},')
     stream.write('\n  "tasks": [')
     comma = ""
     for task in state.tasks.values():
-        sight = seen.get(task.name)
-        value = {**task.to_json(), "now": sight and sight.to_dict()}
+        process = seen.get(task.name)
+        value = {**task.to_json(), "now": process and process.to_dict()}
         stream.write(f"{comma}\n    {_indented(value, 2)}")
         comma = ","
     stream.write("\n  ]" if comma else "]")
@@ -103,7 +103,7 @@ def _end(state: RunState, outcome: str) -> str:
     finished = state.finished
     if finished is not None:
         why = f" ({visible(format_reason(finished.reason))})" if finished.reason else ""
-        if state.unseen:
+        if state.exit_unknown:
             return f"{finished.outcome}{why}: {_exit_unknown(finished.duration)}"
         ended = f"{format_duration(finished.duration)}, at {format_time(finished.time)[11:]}"
         return f"{finished.outcome}{why}: exit {finished.exit_code} after {ended}"
@@ -170,7 +170,7 @@ def _cut(text: str) -> str:
 
 def _cost(directory: RunDirectory, state: RunState) -> Iterator[str]:
     """What the engine and the main process of the job have used."""
-    for root in process_tree.ancestry(directory, state):
+    for root in process_tree.build_tree(directory, state):
         for process in [root, *(child for child in root.children if child.role == process_tree.LAUNCHER)]:
             if process.max_rss is not None:
                 used = f"{format_size(process.max_rss)}, cpu {format_duration(process.cpu)}"

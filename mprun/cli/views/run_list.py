@@ -52,9 +52,9 @@ def _row(run: RunSummary) -> tuple[str, ...]:
         visible(started.job),
         format_time(started.time)[:19],
         # So long at least: until what was recorded last.
-        f">{format_duration(run.duration)}" if run.unseen else format_duration(run.duration),
-        _outcome(run, finished.reason if finished else _KILLED if run.unseen else ""),
-        _UNKNOWN if run.unseen else str(finished.exit_code) if finished else "-",
+        f">{format_duration(run.duration)}" if run.exit_unknown else format_duration(run.duration),
+        _outcome(run, finished.reason if finished else _KILLED if run.exit_unknown else ""),
+        _UNKNOWN if run.exit_unknown else str(finished.exit_code) if finished else "-",
         ", ".join(_counts(run.counts())) or "-",
     )
 
