@@ -29,12 +29,12 @@ def share(ready: Ready, log: str = "") -> float:
     """The share of one core that probing takes, in %."""
     prober = Prober()
     for number in range(COUNT):
-        prober.watch((number, 1), ready, log, None, os.getpid())
+        prober.start((number, 1), ready, log, None, os.getpid())
     time.sleep(1)
     begun, cpu = time.monotonic(), time.process_time()
     time.sleep(SECONDS)
     used = (time.process_time() - cpu) / (time.monotonic() - begun)
-    assert not prober.take()
+    assert not prober.take_ready()
     prober.close()
     return used * 100
 

@@ -60,11 +60,11 @@ class AttemptMonitor:
     def handle_stopping(self, key: AttemptKey) -> None:
         """It was asked to end: probe no more, but keep the last answer for `handle_exited`."""
         if self._prober is not None:
-            self._prober.give_up(key)
+            self._prober.stop(key)
 
     def take_ready(self) -> list[AttemptKey]:
         """The attempts that became ready since the last call."""
-        return [] if self._prober is None else self._prober.take()
+        return [] if self._prober is None else self._prober.take_ready()
 
     def take_over_log_limit(self) -> list[AttemptKey]:
         """The attempts whose log exceeds its limit, each once."""
@@ -81,7 +81,7 @@ class AttemptMonitor:
 
             self._log_limits = LogLimits()
         number, attempt = key
-        self._log_limits.watch(key, self._directory.log(self._table.tasks[number].name, attempt), limit)
+        self._log_limits.add(key, self._directory.log(self._table.tasks[number].name, attempt), limit)
 
     def _probe(self, report: Started, ready: Ready) -> None:
         if self._prober is None:
@@ -92,4 +92,4 @@ class AttemptMonitor:
             self._poller.add(self._prober.fileno())
         number, attempt = report.key
         log = self._directory.log(self._table.tasks[number].name, attempt)
-        self._prober.watch(report.key, ready, log, self._resolver.call(number).cwd, report.pid)
+        self._prober.start(report.key, ready, log, self._resolver.call(number).cwd, report.pid)

@@ -1,4 +1,4 @@
-"""What a smoke run asserts of a task's end, and what of it does not hold; pure."""
+"""Compares how an attempt ended with the `expect` of its task; pure."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ from mprun.frozen import Frozen
 if TYPE_CHECKING:
     from mprun.jobfile.model import Expect
 
-# A reason is a line in a table, not a place for data.
-SHOWN = 60
+# How much of a value a reason shows: it is one line of a table.
+MAX_SHOWN_CHARACTERS = 60
 
 
 class Observed(Frozen):
-    """How an attempt ended: what `expect` may ask of it.
+    """How an attempt ended.
 
-    `exceptions` are the names of the exception's class and bases; `seconds` and bytes;
-    None where nobody knows. `result` is None unless it is JSON.
+    `words` say how the process ended. `exceptions` are the names of the class of the
+    exception and of its bases. `seconds` is how long the attempt ran, `max_rss` its peak memory in
+    bytes, None if it is unknown.
     """
 
     exit_code: int
@@ -31,9 +32,9 @@ class Observed(Frozen):
 
 
 def unmet(expect: Expect, seen: Observed) -> str:
-    """The first expectation that does not hold, in words; empty where all hold."""
+    """The first expectation that is not met, in words; empty if all are met."""
     return (
-        _end(expect, seen)
+        _exit(expect, seen)
         or _result(expect, seen)
         or _output(expect, seen)
         or _limit("seconds", expect.max_seconds, seen.seconds)
@@ -41,11 +42,11 @@ def unmet(expect: Expect, seen: Observed) -> str:
     )
 
 
-def _end(expect: Expect, seen: Observed) -> str:
+def _exit(expect: Expect, seen: Observed) -> str:
     if expect.raises is not None and expect.raises not in seen.exceptions:
         raised = f"{seen.exceptions[0]} was raised" if seen.exceptions else seen.words
         return f"expected {expect.raises}, but {raised}"
-    # Who raises what is expected ends with exit code 1.
+    # An exception ends a task with exit code 1.
     allowed = expect.exit_codes or ((0,) if expect.raises is None else (1,))
     if seen.exit_code in allowed:
         return ""
@@ -61,7 +62,7 @@ def _result(expect: Expect, seen: Observed) -> str:
 
 
 def _same(one: Any, other: Any) -> bool:
-    """Equality as JSON has it: Python takes True for 1."""
+    """Equality as in JSON; in Python, True equals 1."""
     if isinstance(one, dict) and isinstance(other, dict):
         return one.keys() == other.keys() and all(_same(one[key], other[key]) for key in one)
     if isinstance(one, list) and isinstance(other, list):
@@ -75,13 +76,13 @@ def _output(expect: Expect, seen: Observed) -> str:
     return f"expected output that matches {_shown(expect.output)}"
 
 
-def _limit(what: str, most: float | None, seen: float | None) -> str:
-    if most is None or (seen is not None and seen <= most):
+def _limit(unit: str, maximum: float | None, seen: float | None) -> str:
+    if maximum is None or (seen is not None and seen <= maximum):
         return ""
-    taken = "nobody knows" if seen is None else f"it was {seen:.10g}"
-    return f"expected at most {most:.10g} {what}, but {taken}"
+    value = "the value is unknown" if seen is None else f"it was {seen:.10g}"
+    return f"expected at most {maximum:.10g} {unit}, but {value}"
 
 
 def _shown(value: Any) -> str:
     text = repr(value)
-    return text if len(text) <= SHOWN else text[: SHOWN - 1] + "…"
+    return text if len(text) <= MAX_SHOWN_CHARACTERS else text[: MAX_SHOWN_CHARACTERS - 1] + "…"

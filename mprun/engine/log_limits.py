@@ -1,34 +1,38 @@
-"""Whether a task has printed more than it may: looks at its log while it runs."""
+"""Checks whether the log of a running attempt exceeds the limit of its task."""
 
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
-# How often the logs are looked at, in seconds: a fast task writes some 100 MB meanwhile.
-INTERVAL = 0.05
+if TYPE_CHECKING:
+    from mprun.launcher.channel import AttemptKey
+
+# How often the sizes are checked; a fast task writes some 100 MB in this time.
+CHECK_INTERVAL_SECONDS = 0.05
 
 
 class LogLimits:
-    """The logs of running attempts that have a limit, by the attempt's key."""
+    """The logs of the running attempts whose task has `limits.log`."""
 
     def __init__(self) -> None:
-        self._limits: dict[tuple[int, int], tuple[str, int]] = {}
+        self._limits: dict[AttemptKey, tuple[str, int]] = {}
 
     @property
     def interval(self) -> float | None:
-        """Seconds until `exceeded` is to be asked again, None where there is nothing to ask."""
-        return INTERVAL if self._limits else None
+        """Seconds until `exceeded` is due again, None if there is no log to check."""
+        return CHECK_INTERVAL_SECONDS if self._limits else None
 
-    def watch(self, key: tuple[int, int], log: str, limit: int) -> None:
-        """Look at this log from now on; `limit` is in bytes."""
+    def add(self, key: AttemptKey, log: str, limit: int) -> None:
+        """Check this log from now on; `limit` is in bytes."""
         self._limits[key] = (log, limit)
 
-    def forget(self, key: tuple[int, int]) -> None:
+    def forget(self, key: AttemptKey) -> None:
         """The attempt has ended."""
         self._limits.pop(key, None)
 
-    def exceeded(self) -> list[tuple[int, int]]:
-        """The attempts whose log has more than its limit, each once."""
+    def exceeded(self) -> list[AttemptKey]:
+        """The attempts whose log exceeds its limit, each once."""
         found = [key for key, (log, limit) in self._limits.items() if _size(log) > limit]
         for key in found:
             self.forget(key)

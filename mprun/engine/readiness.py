@@ -1,7 +1,7 @@
-"""Asks whether tasks are ready, each in a thread of its own, and tells it through a descriptor.
+"""Readiness probes: each is tried again and again in a thread of its own, until its attempt is ready.
 
-The threads sleep, ask and note; what is waited for is bounded, so that a server that
-accepts and says nothing, or says it drop by drop, costs one ask and not the probe.
+Every try has a deadline. A server that accepts a connection and does not answer, or answers one
+byte at a time, fails the try, and the probe goes on to the next.
 """
 
 from __future__ import annotations
@@ -17,51 +17,49 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from mprun.jobfile.model import Ready
+    from mprun.launcher.channel import AttemptKey
 
-    AttemptKey = tuple[int, int]
+# A try may take as long as the probe's interval, but at least this long. There is at least this
+# pause between two tries.
+MIN_TRY_SECONDS = 1.0
+MIN_PAUSE_SECONDS = 0.01
+# The pause before the next part of a log that grows faster than it is read.
+_LOG_PAUSE_SECONDS = 0.05
 
-# One ask may take the interval, or this, in seconds; between two there is this much at least.
-SHORTEST_ASK = 1.0
-SHORTEST_PAUSE = 0.01
-
-# What one ask reads of a log, in bytes, and of a line at once: a pattern that looks again
-# from each character takes the square of it, and no other thread runs meanwhile.
-_TURN = 1024 * 1024
-_CHUNK = 64 * 1024
-_PIECE = 8 * 1024
-# A reason has this many characters at most.
-_REASON = 300
-# How long it rests between two turns when a log grows faster than that, in seconds.
-_REST = 0.05
+# What one try reads of a log, and in what portions. A long line is searched in pieces: a pattern that
+# starts over at each character takes time by the square of the length, and holds up all threads.
+_LOG_BYTES_PER_TRY = 1024 * 1024
+_CHUNK_BYTES = 64 * 1024
+_PIECE_BYTES = 8 * 1024
+_MAX_REASON_CHARACTERS = 300
 
 
-class Question(Protocol):
-    """What is asked of an attempt, again and again."""
+class Probe(Protocol):
+    """Checks one attempt."""
 
-    # Whether there is more to look at already, so that the next ask should not wait.
-    hurry: bool
+    # Whether there is more to check already, so that the next try should not wait for the interval.
+    has_more: bool
 
-    def ask(self, deadline: float) -> str:
-        """The empty text when the attempt is ready, else why not; `deadline` is by time.monotonic.
+    def check(self, deadline: float) -> str:
+        """Why the attempt is not ready, empty if it is; `deadline` is a reading of time.monotonic.
 
-        Whatever it raises is a no, too.
+        An exception means that it is not ready, too.
         """
 
 
-class _Probe:
-    """One attempt that is asked about, what it is asked, and the last answer."""
+class _ProbedAttempt:
+    """An attempt that is probed, until `stopped`, and the last reason why it is not ready."""
 
     def __init__(self, ready: Ready) -> None:
         self.ready = ready
-        self.over = threading.Event()
-        self.why = ""
+        self.stopped = threading.Event()
+        self.reason = ""
 
 
 class Prober:
-    """Asks, in a thread for each attempt, whether it is ready; tells by a descriptor.
+    """Runs the probes of a run's attempts, each in a thread; its descriptor tells that one is ready.
 
-    A key is an attempt's: its task's place and its number. All methods are for one thread,
-    and none of them blocks.
+    All methods are for one thread, and none of them blocks.
     """
 
     def __init__(self) -> None:
@@ -69,58 +67,59 @@ class Prober:
         os.set_blocking(self._reader, False)
         os.set_blocking(self._writer, False)
         self._lock = threading.Lock()
-        self._probes: dict[AttemptKey, _Probe] = {}
+        self._attempts: dict[AttemptKey, _ProbedAttempt] = {}
         self._ready: list[AttemptKey] = []
 
     def fileno(self) -> int:
-        """The descriptor, readable when `take` has something; -1 once closed."""
+        """The descriptor, readable when `take_ready` has an attempt; -1 once closed."""
         return self._reader
 
-    def watch(self, key: AttemptKey, ready: Ready, log: str, cwd: str | None, pid: int | None = None) -> None:
-        """Ask now, and at every interval, until the attempt is ready or forgotten.
+    def start(self, key: AttemptKey, ready: Ready, log: str, cwd: str | None, pid: int | None = None) -> None:
+        """Probe now and at every interval, until the attempt is ready, stopped or forgotten.
 
-        `log` is the path of what it prints, `cwd` its working directory where that is not the
-        current one. With `pid`, the attempt's process and session, a server that was on a
-        port of this machine before it is not taken for its own (Linux).
+        `log` is the path of the attempt's log, `cwd` its working directory, None for the current
+        one. With `pid`, the process of the attempt, a server on this machine that listened on
+        the port before the attempt does not count (Linux).
         """
         self.forget(key)
-        probe = self._probes[key] = _Probe(ready)
+        attempt = self._attempts[key] = _ProbedAttempt(ready)
         thread = threading.Thread(
-            target=self._run, args=(key, probe, ready, log, cwd, pid), name=f"probe {key}", daemon=True
+            target=self._run, args=(key, attempt, log, cwd, pid), name=f"probe {key}", daemon=True
         )
         try:
             thread.start()
-        except RuntimeError as error:  # as many threads as the system allows
-            probe.why = str(error)
+        except RuntimeError as error:  # The system has as many threads as it allows.
+            attempt.reason = str(error)
+
+    def stop(self, key: AttemptKey) -> None:
+        """Probe no more, but keep the last reason."""
+        attempt = self._attempts.get(key)
+        if attempt is not None:
+            attempt.stopped.set()
 
     def forget(self, key: AttemptKey) -> None:
-        """Ask no more, and say nothing of what was not taken yet."""
+        """Probe no more, and drop the reason and an answer that was not taken yet."""
         with self._lock:
-            probe = self._probes.pop(key, None)
+            attempt = self._attempts.pop(key, None)
             self._ready = [other for other in self._ready if other != key]
-        if probe is not None:
-            probe.over.set()
+        if attempt is not None:
+            attempt.stopped.set()
 
-    def why(self, key: AttemptKey) -> str:
-        """Why an attempt that is asked about is not ready, by the last answer; empty where there is none."""
-        probe = self._probes.get(key)
-        return probe.why if probe else ""
+    def last_reason(self, key: AttemptKey) -> str:
+        """Why a probed attempt was not ready at the last try; empty if it is unknown."""
+        attempt = self._attempts.get(key)
+        return attempt.reason if attempt else ""
 
     def reason(self, key: AttemptKey) -> str:
-        """As `why`, with what was asked; an answer of the network does not say that itself."""
-        probe = self._probes.get(key)
-        if probe is None or not probe.why:
+        """As `last_reason`, with the address of a server, for a person to read."""
+        attempt = self._attempts.get(key)
+        if attempt is None or not attempt.reason:
             return ""
-        asked = f"{probe.ready.kind} {probe.ready.what}: " if probe.ready.kind in ("tcp", "http") else ""
-        return f"{asked}{probe.why}"[:_REASON]
+        kind, what = attempt.ready.kind, attempt.ready.what
+        server = f"{kind} {what}: " if kind in ("tcp", "http") else ""
+        return f"{server}{attempt.reason}"[:_MAX_REASON_CHARACTERS]
 
-    def give_up(self, key: AttemptKey) -> None:
-        """Ask no more, and keep the last answer: what is being stopped answers nothing of interest."""
-        probe = self._probes.get(key)
-        if probe is not None:
-            probe.over.set()
-
-    def take(self) -> list[AttemptKey]:
+    def take_ready(self) -> list[AttemptKey]:
         """The attempts that became ready since the last call, each once; they are forgotten."""
         with self._lock:
             if self._reader >= 0:
@@ -128,12 +127,12 @@ class Prober:
                     os.read(self._reader, 4096)
             ready, self._ready = self._ready, []
             for key in ready:
-                del self._probes[key]
+                del self._attempts[key]
         return ready
 
     def close(self) -> None:
-        """End all threads as soon as their present ask allows; may be called again."""
-        for key in list(self._probes):
+        """Forget all attempts; each thread ends after its present try. May be called again."""
+        for key in list(self._attempts):
             self.forget(key)
         with self._lock:
             if self._reader >= 0:
@@ -142,98 +141,99 @@ class Prober:
                 self._reader = self._writer = -1
 
     def _run(
-        self, key: AttemptKey, probe: _Probe, ready: Ready, log: str, cwd: str | None, pid: int | None
+        self, key: AttemptKey, attempt: _ProbedAttempt, log: str, cwd: str | None, pid: int | None
     ) -> None:
         import signal
 
-        # Signals are the main thread's: they are to end its wait.
+        # Signals are for the main thread: they must end its wait.
         signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-        question: Question | None = None
-        while not probe.over.is_set():
+        probe: Probe | None = None
+        interval = attempt.ready.interval
+        while not attempt.stopped.is_set():
             begun = time.monotonic()
             try:
-                question = question or _question(ready, log, cwd, pid)
-                why = question.ask(begun + max(ready.interval, SHORTEST_ASK))
+                probe = probe or _make_probe(attempt.ready, log, cwd, pid)
+                reason = probe.check(begun + max(interval, MIN_TRY_SECONDS))
             except Exception as error:
-                # A thread that died would never say why it has no answer.
-                why = getattr(error, "strerror", None) or str(error) or type(error).__name__
-            if probe.over.is_set():
+                # Whatever it is: without this thread, nothing would say why the attempt is not ready.
+                reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+            if attempt.stopped.is_set():
                 return
-            probe.why = why
-            if not why:
-                self._tell(key, probe)
+            attempt.reason = reason
+            if not reason:
+                self._notify(key, attempt)
                 return
-            pause = max(begun + ready.interval - time.monotonic(), SHORTEST_PAUSE)
-            probe.over.wait(min(pause, _REST) if question and question.hurry else pause)
+            pause = max(begun + interval - time.monotonic(), MIN_PAUSE_SECONDS)
+            attempt.stopped.wait(min(pause, _LOG_PAUSE_SECONDS) if probe and probe.has_more else pause)
 
-    def _tell(self, key: AttemptKey, probe: _Probe) -> None:
+    def _notify(self, key: AttemptKey, attempt: _ProbedAttempt) -> None:
         with self._lock:
-            # It may have been forgotten, or be another's by now, while the answer came.
-            if self._probes.get(key) is not probe:
+            # It may have been forgotten during the try, and its key be probed anew.
+            if self._attempts.get(key) is not attempt:
                 return
             self._ready.append(key)
             with contextlib.suppress(OSError):
                 os.write(self._writer, b"\0")
 
 
-def _question(ready: Ready, log: str, cwd: str | None, pid: int | None) -> Question:
+def _make_probe(ready: Ready, log: str, cwd: str | None, pid: int | None) -> Probe:
     if ready.kind == "log":
-        return _Log(ready.what, log)
+        return _LogProbe(ready.what, log)
     if ready.kind == "file":
-        return _File(os.path.join(cwd or os.getcwd(), ready.what))
-    # With socket, 5 ms, for those who ask servers.
-    from mprun.engine.network_probes import Http, Tcp
+        return _FileProbe(os.path.join(cwd or os.getcwd(), ready.what))
+    # With socket, 5 ms.
+    from mprun.engine.network_probes import HttpProbe, TcpProbe
 
-    return Tcp(ready.what, pid) if ready.kind == "tcp" else Http(ready.what, pid)
+    return TcpProbe(ready.what, pid) if ready.kind == "tcp" else HttpProbe(ready.what, pid)
 
 
-class _File:
+class _FileProbe:
     """Whether a file exists."""
 
-    hurry = False
+    has_more = False
 
     def __init__(self, path: str) -> None:
         self._path = path
 
-    def ask(self, deadline: float) -> str:
+    def check(self, deadline: float) -> str:
         return "" if os.path.exists(self._path) else f"there is no file `{self._path}`"
 
 
-class _Log:
-    """Whether a line that was printed matches; also one that is not at its end yet."""
+class _LogProbe:
+    """Whether a line of the log matches a pattern, even before the line is complete."""
 
     def __init__(self, pattern: str, path: str) -> None:
         self._search = re.compile(pattern).search
-        self._why = f"no line matches `{pattern}`"
+        self._reason = f"no line matches `{pattern}`"
         self._path = path
         self._position = 0
-        self._rest = b""
-        self.hurry = False
+        self._unfinished_line = b""
+        self.has_more = False
 
-    def ask(self, deadline: float) -> str:
+    def check(self, deadline: float) -> str:
         size = os.stat(self._path).st_size
-        if size < self._position:  # somebody emptied it
-            self._position, self._rest = 0, b""
+        if size < self._position:  # The task has truncated it.
+            self._position, self._unfinished_line = 0, b""
         if size > self._position:
             with open(self._path, "rb", buffering=0) as file:
                 file.seek(self._position)
-                for _ in range(_TURN // _CHUNK):
-                    chunk = file.read(_CHUNK)
+                for _ in range(_LOG_BYTES_PER_TRY // _CHUNK_BYTES):
+                    chunk = file.read(_CHUNK_BYTES)
                     self._position += len(chunk)
-                    if chunk and self._is_found_in(chunk):
+                    if chunk and self._matches(chunk):
                         return ""
-        self.hurry = size > self._position
-        return self._why
+        self.has_more = size > self._position
+        return self._reason
 
-    def _is_found_in(self, chunk: bytes) -> bool:
-        *lines, rest = (self._rest + chunk).split(b"\n")
-        # What stays for the next chunk is less than a piece.
-        self._rest = rest[len(rest) // _PIECE * _PIECE :]
-        return any(self._search(text) for line in (*lines, rest) for text in _pieces(line))
+    def _matches(self, chunk: bytes) -> bool:
+        *lines, last = (self._unfinished_line + chunk).split(b"\n")
+        # Less than one piece is kept for the next chunk.
+        self._unfinished_line = last[len(last) // _PIECE_BYTES * _PIECE_BYTES :]
+        return any(self._search(text) for line in (*lines, last) for text in _pieces(line))
 
 
 def _pieces(line: bytes) -> Iterator[str]:
-    """A line as text, in pieces where it is long."""
+    """A line as text, a long one in pieces."""
     line = line.removesuffix(b"\r")
-    for start in range(0, max(len(line), 1), _PIECE):
-        yield line[start : start + _PIECE].decode("utf-8", "backslashreplace")
+    for start in range(0, max(len(line), 1), _PIECE_BYTES):
+        yield line[start : start + _PIECE_BYTES].decode("utf-8", "backslashreplace")
