@@ -24,16 +24,16 @@ MODEL, ENDINGS = "process/test_process_model.py", "process/test_endings.py"
 SHOWN = {
     "1 engine killed": [
         f"{MODEL}::test_no_process_outlives_an_engine_that_was_killed",
-        "faults/test_guarding.py::test_nobody_outlives_a_kill_at_a_random_moment",
-        "faults/test_guarding.py::test_nobody_outlives_an_engine_that_was_killed_while_a_module_was_imported",
-        "faults/test_guarding.py::"
-        "test_nobody_outlives_an_engine_that_was_killed_while_the_fork_server_was_not_there_yet",
-        "faults/test_standing_still.py::"
-        "test_nobody_outlives_an_engine_that_was_killed_while_the_launcher_stood_still",
+        "faults/test_killed_processes.py::test_no_process_outlives_a_kill_at_a_random_moment",
+        "faults/test_killed_processes.py::test_no_process_outlives_an_engine_that_is_killed_during_an_import",
+        "faults/test_killed_processes.py::"
+        "test_no_process_outlives_an_engine_that_is_killed_before_the_fork_server_answers",
+        "faults/test_stopped_processes.py::"
+        "test_no_process_outlives_an_engine_that_is_killed_while_the_launcher_is_stopped",
         "faults/test_sweep.py::test_what_a_killed_run_left_is_ended_by_the_next_start_and_its_record_completed",
     ],
     "2 engine and launcher killed": [
-        "faults/test_guarding.py::test_nobody_outlives_a_kill_at_a_random_moment",
+        "faults/test_killed_processes.py::test_no_process_outlives_a_kill_at_a_random_moment",
         "faults/test_sweep.py::test_a_task_that_was_recorded_is_ended_with_its_session_and_descendants",
         "process/test_facts.py::test_the_parent_death_signal_is_not_inherited",
         "process/test_facts.py::test_the_parent_death_signal_comes_when_the_thread_that_forked_ends",
@@ -43,7 +43,7 @@ SHOWN = {
         "unit/test_scheduler.py::test_stop_cancels_what_waits_and_signals_what_runs_last_first",
     ],
     "4 second Ctrl-C": [
-        f"{MODEL}::test_a_second_ctrl_c_kills_at_once_what_does_not_hear",
+        f"{MODEL}::test_a_second_ctrl_c_kills_tasks_that_ignore_the_first",
         "unit/test_scheduler.py::test_second_stop_kills_at_once",
     ],
     "5 SIGHUP, terminal gone": [
@@ -57,14 +57,14 @@ SHOWN = {
         "process/test_stop_and_suspend.py::test_what_ended_in_time_while_the_engine_was_stopped_has_ended_in_time",
     ],
     "7 signals ignored or blocked": [
-        f"{MODEL}::test_no_signal_is_blocked_or_ignored_in_a_task_whoever_started_mprun",
+        f"{MODEL}::test_no_signal_is_blocked_or_ignored_in_a_task_even_if_it_was_for_mprun",
         "process/test_regressions.py::test_a_module_that_ignores_the_ends_of_children_changes_nothing",
-        "faults/test_signals_at_start.py::test_whatever_was_ignored_or_blocked_at_the_start_mprun_hears",
+        "faults/test_inherited_signals.py::test_mprun_handles_signals_that_were_ignored_or_blocked_when_it_started",
     ],
     "8 launcher killed": [
         f"{MODEL}::test_a_killed_launcher_fails_the_run_at_once_and_leaves_no_task",
         f"{MODEL}::test_a_killed_launcher_leaves_no_children_of_tasks",
-        "faults/test_guarding.py::test_nobody_outlives_a_kill_at_a_random_moment",
+        "faults/test_killed_processes.py::test_no_process_outlives_a_kill_at_a_random_moment",
     ],
     "9 stdout closed": [
         "cli/test_views.py::test_a_reader_that_leaves_changes_nothing_but_what_it_reads",
@@ -91,8 +91,8 @@ SHOWN = {
         f"{ENDINGS}::test_what_was_printed_before_the_end_is_kept",
     ],
     "15 memory": [
-        "process/test_commands_and_limits.py::test_a_limit_that_was_reached_is_an_error_that_is_told",
-        "process/test_commands_and_limits.py::test_without_evidence_no_limit_is_said_to_be_reached",
+        "process/test_commands_and_limits.py::test_an_error_at_a_limit_is_reported",
+        "process/test_commands_and_limits.py::test_no_limit_is_reported_as_reached_without_evidence",
     ],
     "16 results that are no JSON": [
         f"{ENDINGS}::test_results_that_are_not_json_stay_in_files",
@@ -107,13 +107,13 @@ SHOWN = {
         f"{ENDINGS}::test_results_that_are_not_json_stay_in_files",
     ],
     "19 targets that cannot be imported": [
-        f"{MODEL}::test_an_import_that_goes_wrong_is_told_and_nothing_is_started",
+        f"{MODEL}::test_a_failed_import_is_reported_and_nothing_is_started",
         "cli/test_job_files.py::test_what_only_an_import_can_find_is_explained_to_the_letter",
-        "unit/test_targets.py::test_a_missing_module_is_told_by_the_part_that_is_missing",
+        "unit/test_targets.py::test_a_missing_module_is_reported_by_the_part_that_is_missing",
     ],
     "20 imports that hang": [
-        "faults/test_guarding.py::test_an_import_that_hangs_takes_with_it_what_it_started",
-        f"{MODEL}::test_an_import_that_goes_wrong_is_told_and_nothing_is_started",
+        "faults/test_killed_processes.py::test_processes_that_a_hanging_import_has_started_end_with_it",
+        f"{MODEL}::test_a_failed_import_is_reported_and_nothing_is_started",
     ],
     "21 double forks": [
         f"{ENDINGS}::test_a_grandchild_that_hid_in_a_session_of_its_own_is_killed_and_named",
@@ -149,8 +149,8 @@ SHOWN = {
     ],
     "28 kills its parent, or its group": [
         f"{MODEL}::test_a_task_that_kills_the_launcher_fails_the_run_and_is_unknown",
-        "faults/test_standing_still.py::test_a_task_that_stops_its_parent_holds_up_nobody",
-        "faults/test_standing_still.py::test_one_that_is_stopped_again_and_again_is_lost",
+        "faults/test_stopped_processes.py::test_a_task_that_stops_its_parent_delays_no_other",
+        "faults/test_stopped_processes.py::test_a_launcher_that_is_stopped_again_and_again_is_killed",
         f"{ENDINGS}::test_the_record_has_how_it_ended_with_which_error_and_which_result",
     ],
     "29 floods": [
@@ -176,8 +176,8 @@ SHOWN = {
         "faults/test_full_disks.py::test_output_that_cannot_be_written_is_the_tasks_own_error",
     ],
     "34 no descriptors or processes": [
-        "faults/test_shortage.py::test_a_start_without_descriptors_waits_for_some_and_others_are_unharmed",
-        "faults/test_shortage.py::test_a_start_without_processes_waits_for_some",
+        "faults/test_lack_of_resources.py::test_a_start_without_free_descriptors_is_retried_and_others_are_unaffected",
+        "faults/test_lack_of_resources.py::test_a_start_without_free_processes_is_retried",
     ],
     "35 state disk full": [
         "faults/test_full_disks.py::test_a_record_that_cannot_grow_ends_the_run_in_order",
@@ -198,9 +198,8 @@ SHOWN = {
         "cli/test_records.py::test_garbage_in_the_middle_is_left_out_and_said",
     ],
     "38 numbers that are used again": [
-        "process/test_signalling.py::test_who_has_the_number_of_another_is_not_killed",
-        "process/test_signalling.py::"
-        "test_no_signal_reaches_a_group_that_has_the_number_of_a_process_that_was_reaped",
+        "process/test_pidfd_signals.py::test_a_process_with_the_same_pid_and_another_start_time_is_not_killed",
+        "process/test_pidfd_signals.py::test_no_signal_reaches_a_group_that_has_the_pid_of_a_reaped_process",
         "faults/test_sweep.py::test_a_stranger_with_the_number_of_a_task_is_left_alone",
     ],
     "39 retry storms": [

@@ -1,4 +1,4 @@
-"""Tasks that are commands, and limits of a task's process, as an executor runs them."""
+"""Commands and the limits of a task's process, as an executor runs them."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ WORK = """\
         mmap.mmap(-1, 1 << 40)
 
     def a_result_in_little_memory(leave):
-        # Just short of the limit, so that to write the result takes more than is left.
+        # Just below the limit, so that writing the result needs more than is left.
         held = []
         size = 1 << 20
         while size >= 1 << 12:
@@ -104,7 +104,7 @@ def directory(tmp_path):
 
 @pytest.fixture
 def attempts(directory):
-    """A launcher that was prepared for no target at all: commands need none."""
+    """A launcher that is prepared without targets: commands need none."""
     with Attempts(directory) as held:
         yield held
 
@@ -115,21 +115,21 @@ def script(path, text, mode=0o755):
     return path
 
 
-# ---- commands: what they find
+# ---- commands: their environment
 
 
-def test_a_command_is_run_as_it_is_with_its_output_in_the_log(attempts):
+def test_a_command_runs_without_a_shell_and_its_output_is_in_the_log(attempts):
     ended = attempts.run(command=("printf", "%s|", "a b", "$HOME", "*", "é"))
     assert (ended.code, ended.error, ended.result) == (0, None, None)
     assert ended.log == "a b|$HOME|*|é|"
 
 
-def test_both_outputs_of_a_command_are_its_log_and_its_input_is_empty(attempts):
+def test_stdout_and_stderr_of_a_command_are_its_log_and_stdin_is_empty(attempts):
     ended = attempts.run(command=(SH, "-c", "cat; echo out; echo err >&2; exit 7"))
     assert (ended.code, ended.log) == (7, "out\nerr\n")
 
 
-def test_how_a_command_ends_is_as_the_kernel_shows_it(attempts):
+def test_the_exit_code_of_a_command_is_the_kernels(attempts):
     ended = attempts.run(command=(SH, "-c", "kill -KILL $$"))
     assert (ended.code, ended.error) == (-signal.SIGKILL, None)
     assert ended.exited.cpu is not None
@@ -156,15 +156,15 @@ def test_a_command_finds_its_environment_and_directory(attempts, tmp_path):
     assert ended.log.splitlines() == ["a-run a-command 1 é", str(tmp_path.resolve())]
 
 
-def test_one_attempts_environment_is_not_the_nexts(attempts):
+def test_the_environment_of_an_attempt_does_not_leak_into_the_next(attempts):
     assert attempts.run(command=(SH, "-c", "echo $OWN"), env={"OWN": "x"}).log == "x\n"
     assert attempts.run(command=(SH, "-c", "echo $OWN")).log == "\n"
 
 
-def test_a_name_is_looked_for_in_the_path_of_the_tasks_own_environment(attempts, tmp_path):
+def test_a_command_is_looked_up_in_path_of_the_tasks_environment(attempts, tmp_path):
     for name in ("first", "second"):
         (tmp_path / name).mkdir()
-    # Neither a directory nor what may not be executed hides what comes after it.
+    # Neither a directory nor a file that is not executable hides a later program.
     (tmp_path / "first" / "tool").mkdir()
     script(tmp_path / "first" / "other", "#!/bin/sh\n", 0o644)
     script(tmp_path / "second" / "tool", "#!/bin/sh\necho tool $1\n")
@@ -176,7 +176,7 @@ def test_a_name_is_looked_for_in_the_path_of_the_tasks_own_environment(attempts,
     assert (ended.code, ended.error["type"]) == (127, "FileNotFoundError")
 
 
-def test_relative_paths_and_empty_places_in_path_are_the_tasks_directory(attempts, tmp_path):
+def test_relative_and_empty_entries_of_path_refer_to_the_tasks_directory(attempts, tmp_path):
     (tmp_path / "in").mkdir()
     script(tmp_path / "in" / "tool", "#!/bin/sh\necho found\n")
     assert attempts.run(command=("./tool",), cwd=tmp_path / "in").log == "found\n"
@@ -184,7 +184,7 @@ def test_relative_paths_and_empty_places_in_path_are_the_tasks_directory(attempt
     assert attempts.run(command=("./tool",), cwd=tmp_path).code == 127
 
 
-def test_a_script_that_does_not_say_whose_it_is_is_one_of_the_shell(attempts, tmp_path):
+def test_a_script_without_an_interpreter_line_is_run_by_the_shell(attempts, tmp_path):
     script(tmp_path / "plain", 'echo "$0 $1"\n')
     script(tmp_path / "empty", "")
     ended = attempts.run(command=(f"{tmp_path}/plain", "a b"))
@@ -212,7 +212,9 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("words", "code", "kind", "message"), REFUSED, ids=lambda value: str(value)[:30])
-def test_what_cannot_be_executed_is_said_as_a_shell_says_it(attempts, tmp_path, words, code, kind, message):
+def test_a_command_that_cannot_be_executed_is_reported_as_by_a_shell(
+    attempts, tmp_path, words, code, kind, message
+):
     (tmp_path / "folder").mkdir()
     script(tmp_path / "plain", "echo", 0o644)
     script(tmp_path / "orphan", "#!/no/such/interpreter\n")
@@ -224,24 +226,24 @@ def test_what_cannot_be_executed_is_said_as_a_shell_says_it(attempts, tmp_path, 
     assert "OSError" in error_file(ended)["bases"] or kind == "ValueError"
 
 
-def test_a_directory_that_is_not_there_is_no_missing_command(attempts, tmp_path):
+def test_a_missing_directory_is_not_reported_as_a_missing_command(attempts, tmp_path):
     ended = attempts.run(command=("true",), cwd=tmp_path / "none")
     message = f"cd: {tmp_path}/none: No such file or directory"
     assert (ended.code, ended.log) == (1, f"mprun: {message}\n")
     assert ended.error == {"type": "FileNotFoundError", "message": message}
 
 
-# ---- commands: what they do not inherit
+# ---- commands: what they must not inherit
 
 
-def test_a_command_holds_its_input_and_output_and_nothing_else(directory):
+def test_a_command_has_only_the_standard_descriptors_open(directory):
     write(directory, leaks="import os\nos.set_inheritable(os.open('/dev/zero', os.O_RDONLY), True)\n")
     with Attempts(directory, methods=START_METHODS, preload=["leaks"]) as attempts:
-        # Of what runs at the same time the launcher holds pidfds and pipes.
+        # The launcher has pidfds and pipes of the tasks that run at the same time.
         for method in START_METHODS:
             attempts.begun(attempts.start(command=("sleep", "1000"), method=method))
         ended = attempts.run(command=("ls", "-1", "/proc/self/fd"))
-        # 3 is what ls lists them with.
+        # 3 is the descriptor with which ls lists them.
         assert ended.log.split() == ["0", "1", "2", "3"]
 
 
@@ -254,12 +256,12 @@ def test_no_signal_is_ignored_or_blocked_in_a_command(directory):
     write(directory, ignorant=module)
     with Attempts(directory, preload=["ignorant"]) as attempts:
         ended = attempts.run(command=("grep", "-E", "^Sig(Blk|Ign)", "/proc/self/status"))
-        # 32 and 33 are the C library's own (nptl(7)): nobody can change what is inherited of them.
+        # 32 and 33 belong to the C library (nptl(7)): their inherited state cannot be changed.
         own = 1 << 31 | 1 << 32
         assert {int(line.split()[1], 16) & ~own for line in ended.log.splitlines()} == {0}
 
 
-def test_what_a_module_has_left_in_a_buffer_is_not_in_the_log_of_a_command(directory):
+def test_output_that_a_module_left_in_a_buffer_is_not_in_the_log_of_a_command(directory):
     module = "import ctypes\nprint('python', end='')\nctypes.CDLL(None).printf(b'c')\n"
     write(directory, talks=module)
     with Attempts(directory, preload=["talks"]) as attempts:
@@ -275,15 +277,15 @@ def test_a_target_can_run_beside_commands(directory):
         assert attempts.run(target="work:show").result["nice"] == os.getpriority(os.PRIO_PROCESS, 0)
 
 
-# ---- commands: how they are stopped, and what they leave
+# ---- commands: how they are stopped, and their orphans
 
 
 def started_by(path):
-    """The pid that a process has written, once it has."""
+    """The pid that a process writes, once it has."""
     return int(eventually(lambda: path.exists() and path.read_text().strip()))
 
 
-def test_what_a_command_leaves_behind_is_killed_at_its_end_and_named(attempts, tmp_path):
+def test_orphans_of_a_command_are_killed_at_its_end_and_reported(attempts, tmp_path):
     left = "setsid sh -c 'echo $$ > left; exec sleep 1000' & while ! [ -s left ]; do :; done"
     ended = attempts.run(command=(SH, "-c", left), cwd=tmp_path)
     pid = int((tmp_path / "left").read_text())
@@ -291,7 +293,7 @@ def test_what_a_command_leaves_behind_is_killed_at_its_end_and_named(attempts, t
     assert not alive(pid)
 
 
-def test_what_a_command_leaves_behind_comes_to_it_first(attempts, tmp_path):
+def test_orphans_of_a_command_become_its_children_first(attempts, tmp_path):
     orphan = "(sleep 1000 & echo $! > left); cat /proc/$(cat left)/stat"
     ended = attempts.run(command=(SH, "-c", orphan), cwd=tmp_path)
     assert int(ended.log.split()[3]) == ended.started.pid
@@ -305,8 +307,8 @@ def test_a_command_dies_with_the_launcher(attempts, tmp_path):
     eventually(lambda: not alive(pid))
 
 
-def test_a_command_is_stopped_by_the_signal_and_not_asked_for_stacks(attempts, tmp_path):
-    # It has a use of its own for the signal that has Python dump its stacks.
+def test_a_command_gets_the_stop_signal_and_is_not_asked_for_stacks(attempts, tmp_path):
+    # It uses the signal with which Python dumps its stacks for itself.
     traps = "trap 'echo asked' USR2; trap 'echo stopped; exit 5' TERM"
     waits = f"{traps}; echo $$ > here; while :; do :; done"
     key = attempts.start(command=(SH, "-c", waits), cwd=tmp_path)
@@ -316,7 +318,7 @@ def test_a_command_is_stopped_by_the_signal_and_not_asked_for_stacks(attempts, t
     assert (ended.code, ended.log) == (5, "stopped\n")
 
 
-# ---- limits: they hold
+# ---- limits: they are set
 
 
 SET = Limits(memory=900 * MIB, cpu_time=100.5, open_files=64, nice=7, cpus=1, log=1)
@@ -326,14 +328,14 @@ SET = Limits(memory=900 * MIB, cpu_time=100.5, open_files=64, nice=7, cpus=1, lo
 def test_limits_are_set_before_the_target_runs(directory, method):
     with Attempts(directory, method=method, targets=[("work:show", ())]) as attempts:
         shown = attempts.run(target="work:show", limits=SET).result
-    # The hard limits leave the worker something to write down an error with.
+    # The hard limits leave the worker enough to write an error.
     assert shown.pop("memory") == [900 * MIB, 932 * MIB]
     assert shown.pop("files") == [64, 80]
     assert len(shown.pop("cpus")) == 1
     assert shown == {"cpu": [101, 102], "nice": 7}
 
 
-def test_limits_survive_the_exec_of_a_command_and_are_hard_ones(attempts, directory):
+def test_limits_of_a_command_survive_exec_and_are_hard_limits(attempts, directory):
     env = {"PYTHONPATH": str(directory)}
     ended = attempts.run(command=(sys.executable, "-c", SHOW), limits=SET, env=env)
     shown = json.loads(ended.log)
@@ -341,12 +343,12 @@ def test_limits_survive_the_exec_of_a_command_and_are_hard_ones(attempts, direct
     assert (shown["cpu"], shown["nice"], len(shown["cpus"])) == ([101, 102], 7, 1)
 
 
-def test_a_command_may_have_less_memory_than_python_itself_takes(attempts):
+def test_a_command_may_have_less_memory_than_python_uses(attempts):
     ended = attempts.run(command=(SH, "-c", "ulimit -v"), limits=Limits(memory=10 * MIB))
     assert (ended.code, ended.log) == (0, "10240\n")
 
 
-def test_tasks_without_limits_have_those_of_the_launcher(directory):
+def test_tasks_without_limits_have_the_limits_of_the_launcher(directory):
     with Attempts(directory, targets=[("work:show", ())]) as attempts:
         attempts.run(target="work:show", limits=SET)
         shown = attempts.run(target="work:show").result
@@ -356,7 +358,7 @@ def test_tasks_without_limits_have_those_of_the_launcher(directory):
     assert only_log == shown
 
 
-def test_cores_are_taken_by_number_or_by_how_many_as_far_as_there_are_any(directory):
+def test_cores_are_chosen_by_number_or_by_count_up_to_what_is_available(directory):
     usable = sorted(os.sched_getaffinity(0))
     with Attempts(directory, targets=[("work:show", ())]) as attempts:
 
@@ -368,7 +370,7 @@ def test_cores_are_taken_by_number_or_by_how_many_as_far_as_there_are_any(direct
         assert cores((usable[-1],), 1) == [usable[-1]]
         assert cores(tuple(usable), 1) == usable
         assert cores(10**12, 1) == usable
-        # Tasks beside each other do not all get the first.
+        # Tasks that run together do not all get the first core.
         assert {cores(1, position)[0] for position in range(1, len(usable) + 1)} == set(usable)
 
 
@@ -376,7 +378,7 @@ def test_cores_are_taken_by_number_or_by_how_many_as_far_as_there_are_any(direct
 
 
 class OneTask:
-    """What `judge` asks of a task and of a run's directory."""
+    """The parts of a task and of a run's directory that the tested function uses."""
 
     daemon = False
     expect = None
@@ -394,7 +396,7 @@ class OneTask:
 
 
 def reason(ended, limits):
-    """What the outcome says of an attempt."""
+    """The reason that the outcome of an attempt has."""
     task = OneTask(ended, limits)
     code = ended.code
     words = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit {code}"
@@ -416,20 +418,20 @@ REACHED = [
 
 @every_start_method
 @pytest.mark.parametrize(("name", "limits", "kind", "said"), REACHED, ids=[row[0] for row in REACHED])
-def test_a_limit_that_was_reached_is_an_error_that_is_told(directory, method, name, limits, kind, said):
+def test_an_error_at_a_limit_is_reported(directory, method, name, limits, kind, said):
     with Attempts(directory, method=method, targets=[(f"work:{name}", ())]) as attempts:
         ended = attempts.run(target=f"work:{name}", limits=limits)
         plain = attempts.run(command=("true",), limits=None)
     assert (ended.code, ended.error["type"], plain.code) == (1, kind, 0)
     assert f", in {name}\n" in ended.log
     assert reason(ended, limits) == said
-    # Without the limit nothing is claimed.
+    # Without the limit the reason does not mention it.
     assert reason(ended, None) == "exit 1"
     assert reason(ended, Limits(nice=1)) == "exit 1"
 
 
 @every_start_method
-def test_a_result_is_kept_though_all_files_and_memory_are_taken(directory, method):
+def test_a_result_is_written_even_if_all_files_and_memory_are_used(directory, method):
     files, memory = ("work:a_result_without_files", ()), ("work:a_result_in_little_memory", (10**6,))
     with Attempts(directory, method=method, targets=[files, memory]) as attempts:
         ended = attempts.run(target=files[0], limits=Limits(open_files=16))
@@ -449,7 +451,7 @@ def test_a_result_is_kept_though_all_files_and_memory_are_taken(directory, metho
         ("fork", {"command": (SH, "-c", f"{SH} -c 'while :; do :; done'; exit $?")}, 152, "exit 152"),
     ],
 )
-def test_a_task_out_of_cpu_time_is_ended_and_the_reason_says_so(directory, method, order, code, said):
+def test_a_task_without_cpu_time_left_is_killed_and_the_reason_says_so(directory, method, order, code, said):
     targets = [(order["target"], ())] if "target" in order else []
     limits = Limits(cpu_time=0.5)
     with Attempts(directory, method=method, targets=targets) as attempts:
@@ -478,7 +480,7 @@ def exited(code, cpu):
     ("limits", "code", "cpu", "failure"),
     [
         (Limits(cpu_time=2), -signal.SIGKILL, 1.9, None),
-        # Nobody knows: it was killed under forkserver.
+        # Unknown, because it was killed under forkserver.
         (Limits(cpu_time=2), -signal.SIGKILL, None, None),
         (Limits(cpu_time=2), -signal.SIGSEGV, 9.0, None),
         (Limits(cpu_time=2), 1, 9.0, Failure(type="ValueError", message="", names=("ValueError",))),
@@ -490,11 +492,11 @@ def exited(code, cpu):
         (None, 1, 0.1, Failure(type="MemoryError", message="", names=("MemoryError",))),
     ],
 )
-def test_without_evidence_no_limit_is_said_to_be_reached(limits, code, cpu, failure):
+def test_no_limit_is_reported_as_reached_without_evidence(limits, code, cpu, failure):
     assert limit_reached(limits, exited(code, cpu), failure) == ""
 
 
-def test_a_class_of_a_librarys_own_is_a_memory_error_too():
+def test_a_librarys_subclass_of_memory_error_counts():
     names = ("_ArrayMemoryError", "numpy._ArrayMemoryError", "MemoryError", "builtins.MemoryError")
     failure = Failure(type="_ArrayMemoryError", message="", names=names)
     said = limit_reached(Limits(memory=1536), exited(1, 0.1), failure)
@@ -503,7 +505,7 @@ def test_a_class_of_a_librarys_own_is_a_memory_error_too():
 
 # ---- limits: they cannot be set
 
-# Whoever runs the tests: from here on the launcher may neither raise a limit nor a priority.
+# Also if root runs the tests: from here on the launcher may raise neither a limit nor a priority.
 UNPRIVILEGED = """\
     import ctypes, resource
 
@@ -511,9 +513,9 @@ UNPRIVILEGED = """\
         _fields_ = [("version", ctypes.c_uint32), ("pid", ctypes.c_int)]
 
     libc = ctypes.CDLL(None, use_errno=True)
-    # prctl(2), PR_CAPBSET_DROP: nor does a new Python of root's get CAP_SYS_NICE back.
+    # prctl(2), PR_CAPBSET_DROP: a new Python of root does not get CAP_SYS_NICE back either.
     libc.prctl(24, 23, 0, 0, 0)
-    # capset(2), without CAP_SYS_NICE and CAP_SYS_RESOURCE: here root is as anybody.
+    # capset(2), without CAP_SYS_NICE and CAP_SYS_RESOURCE, as for users other than root.
     header, sets = Header(0x20080522, 0), (ctypes.c_uint32 * 6)()
     assert libc.capget(ctypes.byref(header), sets) == 0
     for place in range(3):
@@ -540,7 +542,7 @@ UNSET = [
 
 
 @every_start_method
-def test_where_a_limit_cannot_be_set_nothing_is_run(directory, method):
+def test_nothing_runs_if_a_limit_cannot_be_set(directory, method):
     write(directory, unprivileged=UNPRIVILEGED)
     ran = directory / "ran"
     some = (min(os.sched_getaffinity(0)), 100_000)
@@ -562,7 +564,7 @@ def test_where_a_limit_cannot_be_set_nothing_is_run(directory, method):
 
 
 @every_start_method
-def test_less_memory_than_python_takes_is_refused_for_a_target(directory, method):
+def test_a_target_with_less_memory_than_python_uses_fails(directory, method):
     with Attempts(directory, method=method, targets=[("work:show", ())]) as attempts:
         ended = attempts.run(target="work:show", limits=Limits(memory=MIB))
     assert ended.code == 1
@@ -572,7 +574,7 @@ def test_less_memory_than_python_takes_is_refused_for_a_target(directory, method
     )
 
 
-def test_what_is_refused_keeps_its_exit_code_where_limits_are_in_the_way(attempts, tmp_path):
+def test_a_start_error_keeps_its_exit_code_despite_tight_limits(attempts, tmp_path):
     script(tmp_path / "orphan", "#!/no/such/interpreter\n")
     ended = attempts.run(command=("./orphan",), cwd=tmp_path, limits=Limits(open_files=3, memory=MIB))
     assert (ended.code, ended.log) == (127, "mprun: ./orphan: its interpreter does not exist\n")
@@ -580,7 +582,7 @@ def test_what_is_refused_keeps_its_exit_code_where_limits_are_in_the_way(attempt
     assert (ended.code, ended.error["type"]) == (127, "FileNotFoundError")
 
 
-def test_an_errors_number_is_kept_for_whoever_asks_what_it_was(directory):
+def test_the_errno_of_an_error_is_kept(directory):
     with Attempts(directory, targets=[("work:touch", ("/no/such/place",)), ("work:odd", ())]) as attempts:
         failure = read_failure(attempts.run(target="work:touch", args=("/no/such/place",)).path)
         odd = read_failure(attempts.run(target="work:odd").path)
@@ -593,7 +595,7 @@ def test_an_errors_number_is_kept_for_whoever_asks_what_it_was(directory):
 
 
 @every_start_method
-def test_a_forked_task_holds_nothing_of_the_tasks_beside_it(directory, method):
+def test_a_forked_task_has_no_descriptors_of_other_tasks(directory, method):
     gate = directory / "gate"
     os.mkfifo(gate)
     targets = [("work:wait_for", (str(gate),)), ("work:descriptors", ())]

@@ -1,12 +1,9 @@
-"""The launcher's multiprocessing is a lean one, until somebody asks it for more."""
+"""The launcher imports little of multiprocessing, and the rest when it is used."""
 
-import os
 import subprocess
 import sys
 
 import pytest
-
-from mprun.linux import wait4
 
 LEAN = """
 import sys
@@ -22,7 +19,7 @@ def run(code):
     return done.stdout.split()
 
 
-def test_it_has_neither_pickle_nor_subprocess():
+def test_the_launcher_imports_neither_pickle_nor_subprocess():
     code = "print(*sorted({'pickle', 'socket', 'struct', 'subprocess', 're'} & set(sys.modules)))"
     assert run(code) == []
 
@@ -42,45 +39,13 @@ def test_it_has_neither_pickle_nor_subprocess():
         "assert isinstance(multiprocessing.util._args_from_interpreter_flags(), list)",
     ],
 )
-def test_who_asks_for_more_gets_it(asks):
+def test_the_rest_is_imported_when_it_is_used(asks):
     assert run(f"{asks}\nprint('got it')") == ["got", "it"]
 
 
-def test_it_is_found_where_it_is():
+def test_a_lazy_module_has_its_usual_spec():
     code = """
 import importlib.util
 print(importlib.util.find_spec("multiprocessing.reduction").origin == multiprocessing.reduction.__file__)
 """
     assert run(code) == ["True"]
-
-
-@pytest.mark.parametrize("ends", [lambda: os._exit(3), lambda: os.kill(os.getpid(), 9)])
-def test_a_wait_tells_what_os_wait4_tells(ends):
-    pids = []
-    for _ in range(2):
-        pid = os.fork()
-        if pid == 0:
-            sum(range(2_000_000))
-            bytearray(30_000_000)
-            ends()
-        pids.append(pid)
-    status, cpu, max_rss = wait4.wait(pids[0], 0)
-    _, expected, usage = os.wait4(pids[1], 0)
-    assert status == expected
-    assert cpu == pytest.approx(usage.ru_utime + usage.ru_stime, rel=0.9)
-    assert max_rss == pytest.approx(usage.ru_maxrss * 1024, rel=0.1)
-
-
-def test_a_wait_for_one_that_runs_returns_at_once_and_for_none_raises():
-    read, write = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        os.close(write)
-        os.read(read, 1)
-        os._exit(0)
-    os.close(read)
-    assert wait4.wait(pid) is None
-    os.close(write)
-    assert wait4.wait(pid, 0)[0] == 0
-    with pytest.raises(ChildProcessError):
-        wait4.wait(pid)

@@ -1,4 +1,4 @@
-"""A run of very many tasks, with real processes: nothing piles up, nothing is left."""
+"""A run of very many tasks with real processes: nothing accumulates, and nothing is left."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ WORK = """
     def own_descriptors():
         time.sleep(0.3)
         held = {number: os.path.join("/proc/self/fd", number) for number in os.listdir("/proc/self/fd")}
-        # libffi keeps its own file open in each process that uses it.
+        # libffi keeps a file of its own open in each process that uses it.
         return sorted(number for number, link in held.items()
                       if not (os.path.lexists(link) and "libffi" in os.readlink(link)))
     """
@@ -43,7 +43,7 @@ def job(count):
     return f"tasks:\n{ends.format('first', 1)}{between}{ends.format('last', 2)}"
 
 
-def test_of_a_thousand_tasks_nothing_is_left(tmp_path):
+def test_a_thousand_tasks_leave_nothing_behind(tmp_path):
     temporary = tmp_path / "tmp"
     temporary.mkdir()
     write(tmp_path, work=WORK)
@@ -52,7 +52,7 @@ def test_of_a_thousand_tasks_nothing_is_left(tmp_path):
     run = mprun("-j", 4, "job.yaml", cwd=tmp_path, env={"TMPDIR": str(temporary)})
     assert run.code == 0
     assert len(run.of("task_finished")) == COUNT + 2
-    # A pidfd for each task that runs, its socket and its epoll; a log that is being read.
+    # A pidfd for each running task, its socket and its epoll; a log that is being read.
     first, last = run.result("first"), run.result("last")
     assert all(end <= begin + 4 for begin, end in zip(first, last, strict=True)), (first, last)
     assert not survivors(run.events)
@@ -65,7 +65,7 @@ def test_of_a_thousand_tasks_nothing_is_left(tmp_path):
     assert sorted(os.listdir(run.directory.path)) == ["events.jsonl", "logs", "results"]
 
 
-def test_of_very_many_tasks_the_view_lists_those_that_failed(tmp_path):
+def test_the_view_of_very_many_tasks_lists_those_that_failed(tmp_path):
     write(tmp_path, work="def noop(): pass\n")
     good = "  - target: work:noop\n" * 510
     (tmp_path / "job.yaml").write_text(f"tasks:\n{good}  - {{name: bad, command: ['false']}}\n")
@@ -81,18 +81,18 @@ def test_of_very_many_tasks_the_view_lists_those_that_failed(tmp_path):
     assert sum(" succeeded " in line for line in shown.splitlines()) == 510
 
 
-def test_each_of_many_that_run_at_once_holds_no_descriptor_of_the_others(tmp_path):
+def test_no_task_has_a_descriptor_of_many_that_run_beside_it(tmp_path):
     write(tmp_path, work=WORK)
     (tmp_path / "job.yaml").write_text("tasks:\n" + "  - target: work:own_descriptors\n" * 60)
     run = mprun("-j", 60, "job.yaml", cwd=tmp_path)
     assert run.code == 0
-    # The standard ones, what tells of the launcher's end, and the one by which they are listed.
+    # The standard ones, the one that shows the launcher's end, and the one that lists them.
     found = {tuple(event["result"]) for event in run.of("task_finished")}
     assert len(found) == 1
     assert len(found.pop()) == 5
 
 
-def test_children_are_counted_however_many_there_are():
+def test_any_number_of_children_is_counted():
     script = """
 import os
 from mprun.linux.procfs import ChildList

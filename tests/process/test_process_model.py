@@ -1,4 +1,4 @@
-"""What a task's process is, and that none outlives its run, under every start method."""
+"""The process of a task under every start method, and that no process outlives its run."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ CENSUS = """\
     def descriptors():
         held = {int(name): os.path.join("/proc/self/fd", name) for name in os.listdir("/proc/self/fd")}
         links = {number: os.readlink(link) for number, link in held.items() if os.path.lexists(link)}
-        # libffi keeps its own file open in each process that uses it, and needs it.
+        # libffi keeps a file of its own open in each process that uses it.
         return {number: link for number, link in links.items() if "libffi" not in link}
 
     def status():
@@ -101,7 +101,7 @@ def ignore_and_block():
 
 @pytest.fixture(scope="module")
 def census(tmp_path_factory):
-    """The run of tasks that look at themselves, started by somebody with odd signals."""
+    """A run of tasks that look at themselves, started by a process with ignored and blocked signals."""
     kept = {}
 
     def run(method):
@@ -170,9 +170,9 @@ def test_nothing_that_a_task_changes_is_seen_by_the_next(census, method):
 @every_start_method
 def test_main_is_an_empty_module(census, method):
     seen = census(method).result("looker")
-    # What multiprocessing's own command line left there, where a new Python was started.
+    # What multiprocessing's command line leaves there in a new Python.
     left = {"fork": [], "forkserver": ["main"], "spawn": ["spawn_main"]}[method]
-    # The fork server's command line has imported `sys`, too, since Python 3.14.
+    # Since Python 3.14 the fork server's command line also imports `sys`.
     shown = [name for name in seen["main"] if (method, name) != ("forkserver", "sys")]
     assert (shown, seen["main file"]) == (left, None)
 
@@ -189,18 +189,18 @@ def test_a_spawned_child_imports_the_worker_and_nothing_else_of_mprun(census):
     ]
 
 
-def test_a_forked_task_has_no_descriptor_of_the_launcher_but_the_one_for_its_end(census):
+def test_a_forked_task_has_no_descriptor_of_the_launcher_except_the_one_that_shows_its_end(census):
     run = census("fork")
     for task in ("looker", "later", "daemon"):
         log = run.directory.log(task, 1)
         links = run.result(task)["descriptors"]
         assert [links.pop(number) for number in ("0", "1", "2")] == ["/dev/null", log, log]
-        # What `parent_process().is_alive()` looks at.
+        # The one that `parent_process().is_alive()` uses.
         assert list(links.values()) == ["anon_inode:[pidfd]"]
 
 
 @pytest.mark.parametrize("method", ["forkserver", "spawn"])
-def test_a_task_of_a_new_python_has_nothing_besides_but_pipes_of_multiprocessing(census, method):
+def test_a_task_in_a_new_python_has_only_the_pipes_of_multiprocessing_besides(census, method):
     run = census(method)
     links = run.result("looker")["descriptors"]
     log = run.directory.log("looker", 1)
@@ -209,13 +209,13 @@ def test_a_task_of_a_new_python_has_nothing_besides_but_pipes_of_multiprocessing
 
 
 @every_start_method
-def test_no_signal_is_blocked_or_ignored_in_a_task_whoever_started_mprun(census, method):
+def test_no_signal_is_blocked_or_ignored_in_a_task_even_if_it_was_for_mprun(census, method):
     seen = census(method).result("looker")
     assert int(seen["signals"]["SigBlk"], 16) == 0
     mask = int(seen["signals"]["SigIgn"], 16)
-    # Not 32 and 33: they are the C library's own, and nobody else can reset them.
+    # Not 32 and 33, which belong to the C library and cannot be reset.
     ignored = {number for number in signal.valid_signals() if mask >> (number - 1) & 1}
-    # Python ignores these two by itself.
+    # Python itself ignores these two.
     assert ignored == {signal.SIGPIPE, signal.SIGXFSZ}
     assert seen["interrupt"]
 
@@ -228,7 +228,7 @@ def test_the_main_thread_of_a_task_is_what_threading_takes_it_for(census, method
 
 
 @every_start_method
-def test_what_a_task_forks_from_a_thread_has_that_thread_as_its_main_one(tmp_path, method):
+def test_a_fork_from_a_thread_of_a_task_has_that_thread_as_its_main_thread(tmp_path, method):
     write(
         tmp_path,
         work="""\
@@ -252,7 +252,7 @@ def test_what_a_task_forks_from_a_thread_has_that_thread_as_its_main_one(tmp_pat
     assert run.result("task") == [1], run.stderr
 
 
-# ---- what the job file says of a task's surroundings
+# ---- keys for environment, directory and start method
 
 KEYS = """\
     import multiprocessing, os, sys
@@ -292,8 +292,8 @@ def keys(tmp_path):
     return tmp_path
 
 
-def test_the_keys_for_a_tasks_surroundings_hold_for_job_defaults_and_task(keys):
-    # Paths are relative to the job file, and the working directory to whoever starts mprun.
+def test_keys_for_environment_and_directory_apply_to_job_defaults_and_task(keys):
+    # Paths are relative to the job file, not to the directory in which mprun starts.
     run = mprun(keys / "job.yaml", cwd=keys / "elsewhere")
     assert run.code == 0, run.stderr
     plain, own, new = (run.result(task) for task in ("plain", "own", "new"))
@@ -303,18 +303,18 @@ def test_the_keys_for_a_tasks_surroundings_hold_for_job_defaults_and_task(keys):
     assert [seen["method"] for seen in (plain, own, new)] == ["forkserver", "fork", "spawn"]
     assert [seen["is a copy"] for seen in (plain, own, new)] == [False, True, False]
     assert [seen["preloaded"] for seen in (plain, own, new)] == [True, True, False]
-    # The launcher imports it, and the fork server.
+    # The launcher imports it, and so does the fork server.
     assert run.printed("main") == ["helper imported"] * 2
     assert run.one("run_started")["start_method"] == "spawn"
 
 
 @every_start_method
-def test_the_option_for_the_start_method_goes_before_what_the_file_says(keys, method):
+def test_the_option_for_the_start_method_overrides_the_file(keys, method):
     run = mprun(keys / "job.yaml", "--start-method", method, cwd=keys)
     assert [run.result(task)["method"] for task in ("plain", "own", "new")] == [method] * 3
 
 
-# ---- no one left behind
+# ---- no process outlives its run
 
 LONG = """\
     import os, pathlib, signal, subprocess, sys, time
@@ -343,7 +343,7 @@ LONG_TASKS = ("stay", "stay_deaf", "stay_with_a_child", "stay_with_a_hidden_chil
 
 
 class Running:
-    """A run that goes on until it is stopped, with every task where it is to be."""
+    """A run that has started all its tasks, and runs until it is stopped."""
 
     def __init__(self, directory, method, tasks, *more):
         lines = [f"- {{name: {task}, target: work:{task}}}\n" for task in tasks]
@@ -368,7 +368,7 @@ class Running:
         return {self.launcher, *self.helpers, *(pid for pids in self.pids.values() for pid in pids)}
 
     def assert_gone(self):
-        """Tasks and the launcher are gone now, multiprocessing's helpers in a moment."""
+        """Tasks and the launcher are gone now, and multiprocessing's helpers are soon."""
         assert not [pid for pid in self.everyone() - {*self.helpers} if alive(pid)]
         eventually(lambda: not any(map(alive, self.helpers)), seconds=2)
 
@@ -441,7 +441,7 @@ def test_a_task_that_kills_the_launcher_fails_the_run_and_is_unknown(tmp_path):
     run = mprun("job.yaml", cwd=tmp_path)
     assert run.code == 3
     assert run.outcome("killer") == "unknown"
-    # What had not begun by then never will.
+    # Tasks that had not begun by then never do.
     began = any(event["task"] == "other" for event in run.of("task_started"))
     began |= os.path.exists(newest_run(tmp_path / ".mprun").log("other", 1))
     assert run.outcome("other") == ("unknown" if began else "cancelled")
@@ -473,7 +473,7 @@ def test_a_signal_to_the_engine_stops_every_task_and_completes_the_record(runnin
 
 
 @every_start_method
-def test_a_second_ctrl_c_kills_at_once_what_does_not_hear(running, method):
+def test_a_second_ctrl_c_kills_tasks_that_ignore_the_first(running, method):
     run = running(method, ("stay_deaf",))
     run.engine.send_signal(signal.SIGINT)
     eventually(lambda: any(event["event"] == "task_stopping" for event in run.events()))
@@ -481,7 +481,7 @@ def test_a_second_ctrl_c_kills_at_once_what_does_not_hear(running, method):
     before = time.monotonic()
     run.engine.send_signal(signal.SIGINT)
     ended = run.finish()
-    # Without it the task would have five seconds.
+    # Without it, the task would have five seconds.
     assert time.monotonic() - before < 3
     assert [event["signal"] for event in ended.of("task_stopping")] == ["SIGTERM", "SIGKILL"]
     assert ended.one("task_exited", "stay_deaf")["signal"] == "SIGKILL"
@@ -498,7 +498,7 @@ def test_the_terminals_signals_reach_the_engine_alone(running):
     assert run.finish().code == 130
 
 
-def test_a_fork_server_that_is_killed_fails_its_tasks_and_ends_them(running):
+def test_a_killed_fork_server_fails_its_tasks_and_kills_them(running):
     run = running("forkserver", ("stay",))
     (server,) = {event["ppid"] for event in run.events() if event["event"] == "task_started"}
     os.kill(server, signal.SIGKILL)
@@ -509,7 +509,7 @@ def test_a_fork_server_that_is_killed_fails_its_tasks_and_ends_them(running):
     run.assert_gone()
 
 
-def test_what_comes_after_the_fork_server_was_killed_is_not_started_and_says_why(tmp_path):
+def test_tasks_after_the_fork_server_was_killed_are_not_started_and_say_why(tmp_path):
     write(
         tmp_path,
         work="""\
@@ -530,7 +530,7 @@ def test_what_comes_after_the_fork_server_was_killed_is_not_started_and_says_why
 
 
 @every_start_method
-def test_what_a_module_started_at_import_ends_with_the_job(tmp_path, method):
+def test_a_process_that_a_module_started_at_import_ends_with_the_job(tmp_path, method):
     write(
         tmp_path,
         server="""\
@@ -561,7 +561,7 @@ def test_nohup_is_respected(tmp_path):
 
 
 @every_start_method
-def test_the_end_of_one_task_harms_no_descendant_of_another(tmp_path, method):
+def test_the_end_of_one_task_kills_no_descendant_of_another(tmp_path, method):
     write(
         tmp_path,
         work="""\
@@ -637,7 +637,7 @@ def test_an_orphan_is_named_with_the_task_that_left_it_though_another_ends_with_
     assert run.one("task_exited", "second")["orphans"] == [run.result("second")]
 
 
-def test_what_multiprocessing_needed_for_the_fork_server_is_removed(tmp_path):
+def test_the_directory_of_the_fork_server_is_removed(tmp_path):
     write(tmp_path, job="tasks: [{target: 'os:getpid'}]\n")
     (tmp_path / "temporary").mkdir()
     environment = {"TMPDIR": str(tmp_path / "temporary")}
@@ -646,7 +646,7 @@ def test_what_multiprocessing_needed_for_the_fork_server_is_removed(tmp_path):
     assert list((tmp_path / "temporary").iterdir()) == []
 
 
-# ---- imports that go wrong
+# ---- failed imports
 
 IMPORTS = {
     "abort": ("import os; os.abort()", "importing `bad` terminated the launcher (killed by SIGABRT)"),
@@ -661,7 +661,7 @@ IMPORTS = {
 
 @every_start_method
 @pytest.mark.parametrize("case", IMPORTS)
-def test_an_import_that_goes_wrong_is_told_and_nothing_is_started(tmp_path, method, case):
+def test_a_failed_import_is_reported_and_nothing_is_started(tmp_path, method, case):
     code, said = IMPORTS[case]
     write(
         tmp_path,
@@ -678,7 +678,7 @@ def test_an_import_that_goes_wrong_is_told_and_nothing_is_started(tmp_path, meth
     assert list((tmp_path / ".mprun" / "runs").iterdir()) == []
 
 
-def test_ctrl_c_while_a_module_is_imported_starts_nothing(tmp_path):
+def test_ctrl_c_during_an_import_starts_nothing(tmp_path):
     write(
         tmp_path,
         slow="import os, signal, pathlib; pathlib.Path('pid').write_text(str(os.getpid())); signal.pause()",
@@ -725,7 +725,7 @@ def test_a_thread_that_an_import_starts_is_named_in_a_warning(tmp_path):
     )
     run = mprun("job.yaml", cwd=tmp_path)
     assert "warning: importing `threaded` started a thread" in run.stderr
-    # As after any fork, the thread is not in the child.
+    # As after any fork, the child does not have the thread.
     assert (run.code, run.result("task")) == (0, 1)
 
 
@@ -763,7 +763,7 @@ SCRIPT = """\
 
 
 @every_start_method
-def test_a_job_runs_from_a_script_with_threads_and_children_which_it_leaves_alone(tmp_path, method):
+def test_a_job_run_by_a_script_leaves_the_threads_and_children_of_the_script_alone(tmp_path, method):
     write(
         tmp_path,
         script=SCRIPT,
@@ -789,12 +789,12 @@ def test_a_job_runs_from_a_script_with_threads_and_children_which_it_leaves_alon
     assert len(list((tmp_path / "records" / "runs").iterdir())) == 2
 
 
-def test_what_a_result_needs_is_imported_once_for_all_forks(tmp_path):
+def test_modules_for_results_are_imported_once_for_all_forks(tmp_path):
     write(
         tmp_path,
         work="import sys\n\ndef has_it():\n    return 'mprun.launcher.result_files' in sys.modules\n",
         job="tasks: [{name: first, target: 'work:has_it'}, {name: next, target: 'work:has_it'}]\n",
     )
     run = mprun("job.yaml", "-j", "1", cwd=tmp_path)
-    # One task alone does not wait for an import that it may not need.
+    # A single task does not wait for an import that it may not need.
     assert (run.code, run.result("first"), run.result("next")) == (0, False, True)

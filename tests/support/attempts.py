@@ -22,12 +22,12 @@ from mprun.executors.base import (
 from mprun.executors.local import start_launcher
 from mprun.record.results import read_error, read_result, read_usage
 
-# Nothing here takes longer; what does has hung.
-PATIENCE = 40
+# How long a report may take before the test fails, in seconds.
+TIMEOUT = 40
 
 
 class Ended:
-    """What one attempt left: how it began and ended, its log, result and error."""
+    """What one attempt has left: its reports, log, result and error."""
 
     def __init__(self, started, exited, log, result):
         self.started = started
@@ -41,16 +41,16 @@ class Ended:
 
 
 class Attempts:
-    """A launcher of its own, prepared to call `targets`, with what it reports, by key.
+    """A launcher that is prepared to call `targets`, and its reports by key.
 
-    `targets` are (target, args) pairs. A context: at its end everything is killed.
+    `targets` are (target, args) pairs. As a context manager it kills everything at its end.
     """
 
-    def __init__(self, directory, *, method="fork", methods=(), targets=(), preload=(), places=100):
+    def __init__(self, directory, *, method="fork", methods=(), targets=(), preload=(), slots=100):
         self.directory = Path(directory)
         self.method = method
         self._count = 0
-        self._places = {}
+        self._paths = {}
         self.started = {}
         self.ended = {}
         self.executor = start_launcher("a-run")
@@ -66,7 +66,7 @@ class Attempts:
                 start_method=method,
                 methods=tuple({method, *methods}),
                 preload=tuple(preload),
-                max_parallel=places,
+                max_parallel=slots,
                 calls=tuple(Call(target=target, args=tuple(args), kwargs={}) for target, args in targets),
             )
         )
@@ -89,7 +89,7 @@ class Attempts:
         key = (self._count, 1)
         self._count += 1
         path = self.directory / f"attempt{key[0]}"
-        self._places[key] = path
+        self._paths[key] = path
         self.executor.start(
             StartRequest(
                 key=key,
@@ -116,29 +116,29 @@ class Attempts:
         assert self.executor.flush()
 
     def cancel(self, key):
-        """Take back an attempt that has not begun; returns when the launcher has said so."""
+        """Cancel the start of an attempt; returns once the launcher has confirmed it."""
         self.executor.cancel(key)
         assert self.executor.flush()
         assert isinstance(self._until(lambda: self.ended.get(key)), StartCancelled)
 
     def begun(self, key):
-        """The attempt's `Started`, once it has."""
+        """The attempt's `Started`, once it has started."""
         return self._until(lambda: self.started.get(key))
 
     def end(self, key):
-        """What the attempt left, once it has ended."""
+        """What the attempt has left, once it has ended."""
         exited = self._until(lambda: self.ended.get(key))
         assert isinstance(exited, Exited), exited
-        return Ended(self.started[key], exited, self.log(key), str(self._places[key]))
+        return Ended(self.started[key], exited, self.log(key), str(self._paths[key]))
 
     def run(self, **request):
         return self.end(self.start(**request))
 
     def log(self, key):
-        return Path(f"{self._places[key]}.log")
+        return Path(f"{self._paths[key]}.log")
 
     def _until(self, fact):
-        end = time.monotonic() + PATIENCE
+        end = time.monotonic() + TIMEOUT
         while not (found := fact()):
             assert self._poll.poll(max(0, end - time.monotonic()) * 1000), "nothing was reported"
             for report in self.executor.receive():
@@ -156,5 +156,5 @@ class Attempts:
 
 
 def error_file(ended):
-    """All that an attempt's error file holds."""
+    """The contents of an attempt's error file."""
     return json.loads(Path(f"{ended.path}.error.json").read_text(encoding="utf-8"))

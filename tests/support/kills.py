@@ -11,17 +11,17 @@ from pathlib import Path
 from support.runs import PATIENCE, alive, complete_lines, mprun
 from support.victims import Victim, wait_for_ends, write_victim
 
-# Nobody may live longer than this after a kill, in seconds; who does is late, and who still
-# lives after much longer than that is a survivor, however busy the machine.
+# A process that is alive after so many seconds is late; one that is alive after MAX_SECONDS is a
+# survivor, however busy the machine is.
 BOUND = 1.0
-FOR_GOOD = 10.0
+MAX_SECONDS = 10.0
 WHO = ("engine", "launcher", "both")
-# As many of the job's tasks as start, the one that waits for another among them.
+# How many tasks of the job start, including the one that waits for another.
 STARTS = 8
 
 
 class Kills:
-    """Rounds of one start method in one directory, whose next start ends what they have left."""
+    """Rounds of one start method in one directory; the next start in it kills what they have left."""
 
     def __init__(self, directory, method):
         write_victim(directory, job_next="tasks: [{target: 'os:getpid'}]\n")
@@ -30,10 +30,10 @@ class Kills:
         self._victims = []
 
     def play(self, who, dice):
-        """Kill `who` at a moment that the dice choose: the seconds until nobody was left, and the defects.
+        """Kill `who` at a random moment: the seconds until no process was left, and the defects.
 
-        After a kill of both it is the tasks that are to be gone; what has left their
-        sessions waits for the next start.
+        After a kill of both, only the tasks must be gone; processes that have left their sessions
+        are killed by the next start.
         """
         victim = Victim(self.directory, "job.yaml", "--start-method", self.method)
         self._victims.append(victim)
@@ -51,25 +51,25 @@ class Kills:
         begun, starved = time.monotonic(), _seconds_without_processor()
         try:
             seconds = (
-                _seconds_of_tasks(victim, begun) if who == "both" else victim.seconds_to_vanish(FOR_GOOD)
+                _seconds_of_tasks(victim, begun) if who == "both" else victim.seconds_to_vanish(MAX_SECONDS)
             )
         except AssertionError as error:
             return time.monotonic() - begun, [("survivor", str(error))]
         starved = _seconds_without_processor() - starved
         victim.engine.communicate(timeout=PATIENCE)
-        late = f"{seconds:.3f} s; whoever measured waited {starved:.3f} s of them for a processor"
+        late = f"{seconds:.3f} s; the measuring thread waited {starved:.3f} s of them for a processor"
         return seconds, [("late", late)] * (seconds >= BOUND) + self._odd_end(victim, who)
 
     def _odd_end(self, victim, who):
-        # 2 may be where it was killed while it imported, before there was a run: that is told as
-        # an import that went wrong.
+        # 2 is possible if it was killed during an import, before there was a run: that is reported
+        # as a failed import.
         lost = [3] if victim.record() else [2, 3]
         allowed = {"engine": [-9], "launcher": lost, "both": [-9, *lost]}[who]
         code = victim.engine.returncode
         return [] if code in allowed else [("exit code", f"{code} instead of {allowed}")]
 
     def close(self):
-        """What the next start has not done of what they have left to it, as defects."""
+        """The defects that show what the next start has not cleaned up."""
         begun = time.monotonic()
         swept = mprun("job_next.yaml", cwd=self.directory)
         left = [pid for victim in self._victims for pid in victim.survivors()]
@@ -83,9 +83,9 @@ class Kills:
 
 
 def kill_at(dice, victim, pids):
-    """Kill these in one moment: so many tasks have started as the dice say, and a little time has passed.
+    """Kill these at the same time, after a random number of tasks has started and a short time has passed.
 
-    So the moments lie as close during a slow start as during a fast one.
+    Thus the moments are as dense in a slow start as in a fast one.
     """
     pidfds = [os.pidfd_open(pid) for pid in pids]
     count = dice.randrange(STARTS + 1)
@@ -93,7 +93,7 @@ def kill_at(dice, victim, pids):
         victim.until("task_started", count=count, seconds=PATIENCE)
     time.sleep(dice.uniform(0, 0.1))
     for pidfd in pidfds:
-        # The engine may have come to an end of its own, where the other was killed first.
+        # The engine may have ended by itself, because the other was killed first.
         with contextlib.suppress(ProcessLookupError):
             signal.pidfd_send_signal(pidfd, signal.SIGKILL)
         os.close(pidfd)
@@ -102,7 +102,7 @@ def kill_at(dice, victim, pids):
 def _seconds_of_tasks(victim, begun):
     path = victim.record()
     tasks = [e["pid"] for e in complete_lines(path) if e["event"] == "task_started"] if path else []
-    wait_for_ends(tasks, FOR_GOOD)
+    wait_for_ends(tasks, MAX_SECONDS)
     left = [pid for pid in tasks if alive(pid)]
     assert not left, left
     return time.monotonic() - begun

@@ -1,4 +1,4 @@
-"""Runs that are to be killed, of which every process can be told from all others."""
+"""Runs that are to be killed, each with a token by which all its processes can be found."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 from mprun.linux import procfs
 from support.runs import alive, all_runs, complete_lines, eventually, finish, read_events, start, write
 
-# Tasks that leave their session, hide from every list, hear no signal and hold their log open.
+# Tasks that leave their session, hide from every list, ignore signals and keep their log open.
 WORK = """\
     import os, signal, subprocess, sys, time
 
@@ -31,7 +31,7 @@ WORK = """\
             signal.pause()
 
     def hide(stay=True):
-        # As daemon(3) does it, twice forked, in a session of its own, without any descriptor.
+        # Like daemon(3): forked twice, in a new session, without any descriptor.
         if os.fork() == 0:
             os.setsid()
             if os.fork() == 0:
@@ -52,7 +52,7 @@ WORK = """\
         signal.pause()
 
     def multiply():
-        # New ones all the time, each in a session of its own.
+        # New processes all the time, each in a new session.
         for _ in range(40):
             subprocess.Popen(["sleep", "60"], start_new_session=True)
             time.sleep(0.005)
@@ -75,37 +75,37 @@ JOB = """\
 
 
 class Victim:
-    """A run whose processes all bear a token in the environment that /proc shows.
+    """A run whose processes all have a token in the environment that /proc shows.
 
-    Also those that are forks of the engine, and have called exec never.
+    So do forks of the engine that never call exec.
     """
 
     def __init__(self, directory, *arguments, launch=start):
         self.directory = directory
         self._before = {one.path for one in all_runs(directory / ".mprun")}
         self._token = f"VICTIM={uuid.uuid4().hex}"
-        # The launcher writes over the end of its environment: something else is to be there.
+        # The launcher overwrites the end of its environment: the token must not be there.
         name, _, value = self._token.partition("=")
         self.engine = launch(*arguments, cwd=directory, env={name: value, "VICTIM_END": "x" * 200})
 
     def launcher(self):
-        """The launcher's pid, as soon as there is one."""
+        """The launcher's pid, once there is one."""
         engine = self.engine.pid
         children = Path(f"/proc/{engine}/task/{engine}/children")
         return int(eventually(lambda: children.read_text().split())[0])
 
     def survivors(self):
-        """Its processes that live, the engine among them."""
+        """The pids of its living processes, including the engine."""
         mark = self._token.encode()
         return [
             pid for pid, stat in procfs.processes().items() if stat.is_alive and mark in _environment(pid)
         ]
 
     def seconds_to_vanish(self, patience=5):
-        """How long it takes until none lives but the engine; fails after `patience` seconds.
+        """The seconds until only the engine is alive; fails after `patience` seconds.
 
-        multiprocessing's resource tracker is waited for and not counted: it ends by itself,
-        once it has removed what was left in shared memory, and may have just begun.
+        multiprocessing's resource tracker must end as well, but its time does not count: it ends by
+        itself, once it has removed what was left in shared memory, and may have just begun.
         """
         begun = time.monotonic()
         seconds = None
@@ -118,17 +118,17 @@ class Victim:
         return seconds or time.monotonic() - begun
 
     def left(self, patience=0.1):
-        """Who lives on though the engine has ended, but those that are just ending.
+        """The pids that are still alive after the engine has ended, except those that are ending.
 
-        That is multiprocessing's resource tracker, which ends when nobody is left to write
-        to it, and what is gone `patience` seconds later.
+        Those are multiprocessing's resource tracker, which ends when no process is left that could
+        write to it, and processes that are gone `patience` seconds later.
         """
         found = [pid for pid in self.survivors() if pid != self.engine.pid and not _is_tracker(pid)]
         wait_for_ends(found, patience)
         return [pid for pid in found if alive(pid)]
 
     def pids(self, count):
-        """The pids that its tasks have noted, once there are so many."""
+        """The pids that its tasks have written, once there are `count`."""
         path = Path(self.directory, "pids")
         found = eventually(
             lambda: path.exists() and len(lines := path.read_text().split()) >= count and lines
@@ -136,17 +136,17 @@ class Victim:
         return [int(pid) for pid in found]
 
     def events(self):
-        """Its record: that of the first run since its start."""
+        """The events of its record, which is that of the first run since its start."""
         path = self.record()
         return read_events(path) if path else []
 
     def record(self):
-        """The path of its record, None where there is none yet."""
+        """The path of its record; None if there is none yet."""
         new = [one for one in all_runs(self.directory / ".mprun") if one.path not in self._before]
         return Path(new[0].events) if new else None
 
     def until(self, kind, task=None, count=1, seconds=10):
-        """Wait for so many events of a kind; fails after `seconds`."""
+        """Wait for `count` events of a kind; fails after `seconds`."""
 
         def seen():
             path = self.record()
@@ -156,7 +156,7 @@ class Victim:
         eventually(seen, seconds)
 
     def kill_both(self):
-        """End engine and launcher so that neither can do anything about the other's end."""
+        """Kill engine and launcher so that neither can react to the other's end."""
         launcher = self.launcher()
         for pid in (launcher, self.engine.pid):
             os.kill(pid, signal.SIGSTOP)
@@ -169,16 +169,16 @@ class Victim:
 
     def clean(self):
         for pid in self.survivors():
-            # The launcher ends its tasks when the engine is gone: who was there may be so no more.
+            # The launcher kills its tasks when the engine is gone: some may have ended by now.
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         self.engine.communicate()
 
 
 def wait_for_ends(pids, seconds):
-    """Wait until all of these have ended, and not longer than so many seconds.
+    """Wait until all of these processes have ended, for at most `seconds`.
 
-    It looks at nothing meanwhile: what measures must not take the processor from what it measures.
+    It does not poll, because that would take processor time from what it measures.
     """
     end = time.monotonic() + seconds
     for pid in pids:

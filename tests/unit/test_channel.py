@@ -1,4 +1,4 @@
-"""Frames over a socket pair: whole, in order, never blocking the engine."""
+"""Messages over a socket pair arrive whole and in order, and never block the engine."""
 
 import ast
 import inspect
@@ -26,7 +26,7 @@ def framed(data):
 
 
 @given(st.lists(st.binary(max_size=50), max_size=10), st.lists(st.integers(1, 20), min_size=1, max_size=50))
-def test_a_stream_is_cut_into_its_frames_however_it_arrives(messages, sizes):
+def test_a_stream_in_pieces_of_any_size_is_cut_into_its_frames(messages, sizes):
     stream = b"".join(map(framed, messages))
     frames, found = FrameDecoder(), []
     turn = 0
@@ -59,7 +59,7 @@ def test_nothing_is_sent_before_it_is_flushed(ends):
     assert engine.receive() == [("early",)]
 
 
-def test_an_engine_whose_launcher_does_not_read_goes_on(ends):
+def test_an_engine_does_not_block_if_its_launcher_does_not_read(ends):
     engine, launcher, *_ = ends
     message = ("start", "x" * 100_000)
     for _ in range(50):
@@ -90,7 +90,7 @@ def test_the_end_of_either_side_is_seen(ends):
     ours.close()
     assert launcher.receive() == [("last",)]
     assert launcher.receive() is None
-    launcher.send("to nobody")
+    launcher.send("unread")
     with pytest.raises(OSError, match="Broken pipe"):
         launcher.flush()
     del theirs
@@ -100,13 +100,13 @@ def test_an_engine_sees_that_its_launcher_is_gone(ends):
     engine, _, _, theirs = ends
     theirs.close()
     assert engine.receive() is None
-    engine.send("to nobody")
+    engine.send("never read")
     with pytest.raises(OSError, match="Broken pipe"):
         engine.flush()
 
 
-def test_a_launcher_that_died_over_unread_requests_is_gone_too(ends):
-    """Then the kernel says ECONNRESET and not end-of-file."""
+def test_a_launcher_that_died_with_unread_requests_is_seen_to_be_gone(ends):
+    """The kernel reports ECONNRESET instead of end-of-file."""
     engine, _, _, theirs = ends
     engine.send("unread")
     engine.flush()

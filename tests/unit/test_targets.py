@@ -1,4 +1,4 @@
-"""Import paths to callables, and whether calls bind; what is said where not."""
+"""Targets are imported and their arguments bound; errors say what is wrong and where."""
 
 import functools
 import inspect
@@ -15,7 +15,7 @@ from mprun.launcher.targets import TargetError, check_arguments, find, find_modu
 
 @pytest.fixture(autouse=True)
 def _own_modules(tmp_path, monkeypatch):
-    """A directory of modules at the head of the import path, forgotten afterwards."""
+    """A directory of modules at the head of the import path, which are forgotten afterwards."""
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
     before = set(sys.modules)
     yield
@@ -43,7 +43,7 @@ def test_a_path_behind_the_colon_reaches_attributes_and_methods(tmp_path):
     assert find("builtins:len") is len
 
 
-def test_a_missing_module_is_told_by_the_part_that_is_missing(tmp_path):
+def test_a_missing_module_is_reported_by_the_part_that_is_missing(tmp_path):
     module(tmp_path, "pack.__init__")
     module(tmp_path, "pack.present")
     error = refused(find, "pack.absent.more:f")
@@ -61,7 +61,7 @@ def test_a_missing_module_is_told_by_the_part_that_is_missing(tmp_path):
     )
 
 
-def test_a_users_own_import_error_is_not_hidden_behind_ours(tmp_path):
+def test_an_import_error_of_the_users_module_is_shown(tmp_path):
     module(tmp_path, "needs", "import not_there_at_all")
     assert str(refused(find, "needs:f")) == (
         "importing `needs` failed: ModuleNotFoundError: No module named 'not_there_at_all' "
@@ -82,13 +82,13 @@ def test_a_users_own_import_error_is_not_hidden_behind_ours(tmp_path):
         ("raise ExceptionGroup('many', [ValueError(1)])", "failed: ExceptionGroup: many (1 sub-exception)"),
     ],
 )
-def test_what_an_import_raises_is_told_with_its_line(text, words, tmp_path):
+def test_an_exception_at_import_is_reported_with_its_line(text, words, tmp_path):
     module(tmp_path, "bad", text)
     line = text.count("\n") + 1
     assert str(refused(find_module, "bad")) == f"importing `bad` {words} ({tmp_path}/bad.py:{line})"
 
 
-def test_broken_syntax_is_told_with_its_line(tmp_path):
+def test_a_syntax_error_is_reported_with_its_line(tmp_path):
     module(tmp_path, "bad", "x = 1\ndef f(:\n")
     assert (
         str(refused(find, "bad:f"))
@@ -96,7 +96,7 @@ def test_broken_syntax_is_told_with_its_line(tmp_path):
     )
 
 
-def test_a_missing_attribute_is_told_by_its_owner(tmp_path):
+def test_a_missing_attribute_is_reported_with_its_owner(tmp_path):
     module(tmp_path, "m", "_hidden = 1\nclass A:\n    def start(self): ...\n")
     error = refused(find, "m:A.strat")
     assert (str(error), error.where, error.word) == ("`A` has no `strat`", ("target", "callable"), "strat")
@@ -105,12 +105,12 @@ def test_a_missing_attribute_is_told_by_its_owner(tmp_path):
     assert (str(error), error.word, error.candidates) == ("module `m` has no `B`", "B", ("A",))
 
 
-def test_what_is_no_callable_is_told_by_its_type(tmp_path):
+def test_an_object_that_is_not_callable_is_reported_with_its_type(tmp_path):
     module(tmp_path, "m", "n = 5")
     assert str(refused(find, "m:n")) == "`m:n` is not callable: it is of type int"
 
 
-def test_a_module_that_looks_names_up_itself_may_fail(tmp_path):
+def test_an_error_in_the_getattr_of_a_module_is_reported(tmp_path):
     module(tmp_path, "lazy", "def __getattr__(name): raise RuntimeError('not now')\n")
     assert str(refused(find, "lazy:f")) == "finding `lazy:f` failed: RuntimeError: not now"
 
@@ -138,7 +138,7 @@ def greet(name, times=1, *, loud=False): ...
         (("a",), {"name": "b"}, "multiple values for argument 'name'", ("kwargs", "name")),
     ],
 )
-def test_what_does_not_bind_is_told_with_its_place(args, kwargs, said, where):
+def test_arguments_that_do_not_bind_are_reported_with_their_path(args, kwargs, said, where):
     error = refused(check_arguments, greet, args, kwargs)
     assert str(error) == f"`greet(name, times=1, *, loud=False)` cannot be called like this: {said}"
     assert error.where == where
@@ -146,8 +146,8 @@ def test_what_does_not_bind_is_told_with_its_place(args, kwargs, said, where):
         assert (error.word, error.candidates) == ("lout", ("name", "times", "loud"))
 
 
-def test_the_words_of_the_running_python_are_passed_on():
-    """They differ between versions: here 3.12 says `keyword-only`."""
+def test_the_message_of_the_running_python_is_shown():
+    """The messages differ between versions: here 3.12 says `keyword-only`."""
     error = refused(check_arguments, lambda *, pause: 0, (), {})
     assert re.search(r"missing a required (keyword-only )?argument: 'pause'", str(error))
     error = refused(check_arguments, lambda a, /: 0, (), {"a": 1})
@@ -155,7 +155,7 @@ def test_the_words_of_the_running_python_are_passed_on():
     assert error.where == ("kwargs", "a")
 
 
-def test_what_has_no_signature_is_not_bound():
+def test_a_callable_without_a_signature_is_not_bound():
     check_arguments(max, (1, 2, 3), {"nonsense": 1})
 
 
@@ -197,7 +197,7 @@ CALLABLES = [
     kwargs=st.dictionaries(st.sampled_from("abc"), st.just(0), max_size=3),
 )
 def test_binding_agrees_with_the_signature(call, args, kwargs):
-    """The quick answer for plain functions must never differ from the slow one."""
+    """The fast check for plain functions gives the same answer as `inspect`."""
     try:
         inspect.signature(call).bind(*args, **kwargs)
         binds = True

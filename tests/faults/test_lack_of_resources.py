@@ -1,4 +1,4 @@
-"""No more descriptors or processes at a start: it is tried again, and others are unharmed."""
+"""A start without free descriptors or processes is retried, and other tasks are not affected."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def is_held_back(attempts, go):
     """Whether a start waits to be retried, while another one is cancelled and a third ends well."""
     waiting = attempts.start(target="work:wait_for", args=(go,))
     other = attempts.start(target="work:wait_for", args=(go,))
-    # Answered in a turn in which the first was tried.
+    # The answer shows that the first start has been tried as well.
     attempts.cancel(other)
     attempts._until(lambda: other in attempts.cancelled)
     assert waiting not in attempts.started
@@ -68,7 +68,7 @@ def is_held_back(attempts, go):
 
 
 @pytest.mark.parametrize("method", START_METHODS)
-def test_a_start_without_descriptors_waits_for_some_and_others_are_unharmed(launched, method, tmp_path):
+def test_a_start_without_free_descriptors_is_retried_and_others_are_unaffected(launched, method, tmp_path):
     attempts, go = launched(method)
     running = attempts.start(target="work:wait_for", args=(go,))
     pid = attempts.begun(running).pid
@@ -77,7 +77,7 @@ def test_a_start_without_descriptors_waits_for_some_and_others_are_unharmed(laun
     held = {int(name) for name in os.listdir(f"/proc/{launcher}/fd")}
     free = min(set(range(1000)) - held)
     resource.prlimit(launcher, resource.RLIMIT_NOFILE, (free, limit[1]))
-    # A launcher that forks has one in reserve.
+    # A launcher that forks has a reserve of one.
     more = [attempts.start(target="work:wait_for", args=(go,))] if method == "fork" else []
     for key in more:
         attempts.begun(key)
@@ -93,7 +93,7 @@ def test_a_start_without_descriptors_waits_for_some_and_others_are_unharmed(laun
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="the kernel does not limit root")
 @pytest.mark.parametrize("method", ["fork", "spawn"])
-def test_a_start_without_processes_waits_for_some(launched, method, tmp_path):
+def test_a_start_without_free_processes_is_retried(launched, method, tmp_path):
     attempts, go = launched(method)
     launcher = attempts.executor.pid
     limit = resource.prlimit(launcher, resource.RLIMIT_NPROC)

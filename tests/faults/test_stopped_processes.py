@@ -1,4 +1,4 @@
-"""Whoever of mprun's processes somebody stops, nobody waits for it without end."""
+"""mprun resumes its own processes if they are stopped (SIGSTOP), so that no task waits for ever."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def stands_still(pid):
 
 
 @every_start_method
-def test_a_task_that_stops_its_parent_holds_up_nobody(tmp_path, method):
+def test_a_task_that_stops_its_parent_delays_no_other(tmp_path, method):
     write(tmp_path, work=WORK, job="tasks: [{name: a, target: 'work:stop_parent'}]\n")
     run = mprun("job.yaml", "--start-method", method, cwd=tmp_path)
     assert (run.code, run.result("a")) == (0, "done")
@@ -44,7 +44,7 @@ def test_a_task_that_stops_its_parent_holds_up_nobody(tmp_path, method):
         assert run.stderr.count(f"warning: {EXECUTOR_WAS_STOPPED}\n") == 1
 
 
-def test_a_module_that_stops_the_process_that_imports_it_holds_up_nobody(tmp_path):
+def test_a_module_that_stops_the_launcher_delays_no_task(tmp_path):
     write(
         tmp_path,
         work=WORK + "    os.kill(os.getpid(), signal.SIGSTOP)\n",
@@ -55,13 +55,13 @@ def test_a_module_that_stops_the_process_that_imports_it_holds_up_nobody(tmp_pat
     assert f"warning: {EXECUTOR_WAS_STOPPED}\n" in run.stderr
 
 
-def test_one_that_was_stopped_at_the_end_is_waited_for_no_longer_than_it_takes(tmp_path):
+def test_a_launcher_that_is_stopped_at_the_end_is_resumed(tmp_path):
     with Attempts(tmp_path) as attempts:
         os.kill(attempts.executor.pid, signal.SIGSTOP)
         attempts.executor.close()
 
 
-def test_one_that_is_stopped_again_and_again_is_lost(tmp_path):
+def test_a_launcher_that_is_stopped_again_and_again_is_killed(tmp_path):
     with Attempts(tmp_path) as attempts:
         pid = attempts.executor.pid
         for _ in range(local.MAX_RESUMES):
@@ -76,12 +76,12 @@ def test_one_that_is_stopped_again_and_again_is_lost(tmp_path):
 
 
 @every_start_method
-def test_nobody_outlives_an_engine_that_was_killed_while_the_launcher_stood_still(tmp_path, method):
+def test_no_process_outlives_an_engine_that_is_killed_while_the_launcher_is_stopped(tmp_path, method):
     write_victim(tmp_path)
     run = Victim(tmp_path, "job.yaml", "--start-method", method, launch=start)
     try:
         run.until("task_started", count=6)
-        # In this order: the engine would see to it that it goes on.
+        # In this order, because the engine would resume it.
         run.engine.send_signal(signal.SIGSTOP)
         os.kill(run.launcher(), signal.SIGSTOP)
         run.engine.kill()

@@ -1,4 +1,4 @@
-"""Signals reach the process that is meant, and nobody who has its number by now."""
+"""Signals reach the right process, and never another one that has got its pid since."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ WAYS = pytest.mark.parametrize("send", [pidfd_signals.signal_group, pidfd_signal
 @pytest.fixture
 def family():
     """A process that leads a group, and a member of it."""
-    # The leader does not end by itself when the member is the first to hear.
+    # The leader does not end by itself if the member gets the signal first.
     command = ["sh", "-c", "sleep 60 & echo $!; exec sleep 60"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True, text=True)
     member = int(process.stdout.readline())
@@ -34,26 +34,26 @@ def family():
 
 
 def reaped():
-    """A pidfd of a process that is no more."""
+    """A pidfd of a process that has been reaped."""
     process = subprocess.Popen(["true"])
     pidfd = os.pidfd_open(process.pid)
     process.wait()
     return pidfd
 
 
-def test_a_process_is_killed_by_its_number_and_start(family):
+def test_a_process_is_killed_by_its_pid_and_start_time(family):
     process, _ = family
     assert pidfd_signals.kill(process.pid, procfs.read_stat(process.pid).start_ticks)
     assert process.wait() == -signal.SIGKILL
 
 
-def test_who_has_the_number_of_another_is_not_killed(family):
+def test_a_process_with_the_same_pid_and_another_start_time_is_not_killed(family):
     process, _ = family
     assert not pidfd_signals.kill(process.pid, procfs.read_stat(process.pid).start_ticks - 1)
     assert process.poll() is None
 
 
-def test_who_is_gone_is_not_killed():
+def test_a_process_that_is_gone_is_not_killed():
     process = subprocess.Popen(["true"])
     ticks = procfs.read_stat(process.pid).start_ticks
     process.wait()
@@ -75,7 +75,7 @@ def test_a_signal_reaches_the_whole_group(family, send):
 
 
 @WAYS
-def test_no_signal_reaches_a_group_that_has_the_number_of_a_process_that_was_reaped(family, send):
+def test_no_signal_reaches_a_group_that_has_the_pid_of_a_reaped_process(family, send):
     process, member = family
     pidfd = reaped()
     try:
@@ -101,14 +101,14 @@ def refuse(*_):
     raise PermissionError
 
 
-def test_what_is_another_users_by_now_ends_nobody_who_tries_to_signal_it(monkeypatch, family):
-    """As with `sudo`: root itself is refused nothing, so here the system call refuses."""
+def test_signalling_a_process_that_has_changed_its_user_raises_nothing(monkeypatch, family):
+    """As with `sudo`. Root may signal every process, so here the system calls are made to fail."""
     process, _ = family
-    held = types.SimpleNamespace(pid=process.pid, pidfd=os.pidfd_open(process.pid), reaped_here=True)
+    handle = types.SimpleNamespace(pid=process.pid, pidfd=os.pidfd_open(process.pid), reaped_here=True)
     monkeypatch.setattr(os, "killpg", refuse)
     monkeypatch.setattr(signal, "pidfd_send_signal", refuse)
-    reaper.ask_to_end(held, signal.SIGTERM, wake=True)
-    reaper.kill([held.pidfd])
-    reaper.kill_group(held.pid)
-    os.close(held.pidfd)
+    reaper.ask_to_end(handle, signal.SIGTERM, wake=True)
+    reaper.kill([handle.pidfd])
+    reaper.kill_group(handle.pid)
+    os.close(handle.pidfd)
     assert process.poll() is None

@@ -1,4 +1,4 @@
-"""Nobody is left behind when the engine, the launcher or both are killed, at whatever moment."""
+"""No process is left if the engine, the launcher or both are killed, at any moment."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def victim(tmp_path):
 
 
 def report(name, seconds):
-    """Say the figures of many rounds (`pytest -s --rounds 1000`)."""
+    """Print the figures of many rounds (`pytest -s --rounds 1000`)."""
     ordered = sorted(seconds)
     p99 = ordered[int(len(ordered) * 0.99)]
     print(f"\n{name}: {len(ordered)} rounds, p50 {ordered[len(ordered) // 2] * 1000:.0f} ms,", end=" ")
@@ -44,8 +44,8 @@ def report(name, seconds):
 
 @every_start_method
 @pytest.mark.parametrize("who", WHO)
-def test_nobody_outlives_a_kill_at_a_random_moment(tmp_path, method, who, rounds):
-    """Of both: what has left its task's session is ended by the next start."""
+def test_no_process_outlives_a_kill_at_a_random_moment(tmp_path, method, who, rounds):
+    """If both are killed, the next start kills processes that have left their task's session."""
     kills = Kills(tmp_path, method)
     found, seconds = [], []
     for number in range(rounds):
@@ -58,10 +58,10 @@ def test_nobody_outlives_a_kill_at_a_random_moment(tmp_path, method, who, rounds
     assert found == []
 
 
-# ---- a launcher that is lost before there are tasks
+# ---- a launcher that is killed while no tasks run
 
 
-def test_a_launcher_that_is_killed_before_it_has_done_anything_is_told(victim, tmp_path):
+def test_a_launcher_that_is_killed_before_it_has_done_anything_is_reported(victim, tmp_path):
     write_victim(tmp_path)
     run = victim("job.yaml")
     os.kill(run.launcher(), signal.SIGKILL)
@@ -72,7 +72,7 @@ def test_a_launcher_that_is_killed_before_it_has_done_anything_is_told(victim, t
 
 
 @every_start_method
-def test_what_modules_started_ends_with_a_launcher_that_is_killed_while_it_imports(victim, tmp_path, method):
+def test_processes_of_modules_end_with_a_launcher_that_is_killed_during_an_import(victim, tmp_path, method):
     write(
         tmp_path,
         slow="""\
@@ -95,7 +95,7 @@ def test_what_modules_started_ends_with_a_launcher_that_is_killed_while_it_impor
     assert run.survivors() == []
 
 
-def test_an_import_that_hangs_takes_with_it_what_it_started(victim, tmp_path):
+def test_processes_that_a_hanging_import_has_started_end_with_it(victim, tmp_path):
     write(
         tmp_path,
         slow="""\
@@ -112,8 +112,8 @@ def test_an_import_that_hangs_takes_with_it_what_it_started(victim, tmp_path):
     assert run.survivors() == []
 
 
-def test_a_launcher_that_is_killed_at_the_end_leaves_nobody(victim, tmp_path):
-    """While it ends what a module has started, with all tasks over and the run's end recorded."""
+def test_a_launcher_that_is_killed_at_the_end_leaves_no_process(victim, tmp_path):
+    """It kills what a module has started, after all tasks have ended and the end is recorded."""
     write(
         tmp_path,
         work="""\
@@ -131,12 +131,12 @@ def test_a_launcher_that_is_killed_at_the_end_leaves_nobody(victim, tmp_path):
     try:
         os.kill(launcher, signal.SIGKILL)
     except ProcessLookupError:
-        pytest.skip("it was faster")
+        pytest.skip("the launcher ended first")
     assert run.finish().code == 0
     assert run.survivors() == []
 
 
-# ---- a launcher that cannot read that the engine is gone
+# ---- a launcher that cannot read its socket when the engine dies
 
 
 def kill_engine(run):
@@ -144,8 +144,8 @@ def kill_engine(run):
     assert run.seconds_to_vanish() < BOUND
 
 
-def test_nobody_outlives_an_engine_that_was_killed_while_the_launcher_began(victim, tmp_path):
-    """Before it has read anything: stopped there, only its parent's death can end it."""
+def test_no_process_outlives_an_engine_that_is_killed_while_the_launcher_begins(victim, tmp_path):
+    """It is stopped before it has read anything: only the parent-death signal can end it."""
     write_victim(tmp_path)
     run = victim("job.yaml")
     launcher = run.launcher()
@@ -156,7 +156,7 @@ def test_nobody_outlives_an_engine_that_was_killed_while_the_launcher_began(vict
 
 
 @every_start_method
-def test_nobody_outlives_an_engine_that_was_killed_while_a_module_was_imported(victim, tmp_path, method):
+def test_no_process_outlives_an_engine_that_is_killed_during_an_import(victim, tmp_path, method):
     write(
         tmp_path,
         slow="""\
@@ -175,7 +175,7 @@ def test_nobody_outlives_an_engine_that_was_killed_while_a_module_was_imported(v
     kill_engine(run)
 
 
-def test_nobody_outlives_an_engine_that_was_killed_while_the_fork_server_was_not_there_yet(victim, tmp_path):
+def test_no_process_outlives_an_engine_that_is_killed_before_the_fork_server_answers(victim, tmp_path):
     write(
         tmp_path,
         slow="""\
@@ -196,11 +196,11 @@ def test_nobody_outlives_an_engine_that_was_killed_while_the_fork_server_was_not
     kill_engine(run)
 
 
-# ---- what is not the run's
+# ---- processes that are not of the run
 
 
-def test_what_was_there_before_the_engine_is_left_alone(victim, tmp_path):
-    """A shell's background job, with the shell replaced by mprun."""
+def test_children_from_before_the_engine_are_left_alone(victim, tmp_path):
+    """A background job of a shell that executes mprun in its place."""
     write_victim(tmp_path)
 
     def launch(*arguments, cwd, env):
@@ -227,7 +227,7 @@ FOREIGN = """\
         return found.value
 
     def hide():
-        # An orphan of this program's own, which comes to it while it is a subreaper.
+        # An orphan of this program, which becomes its child while it is a subreaper.
         reader, writer = os.pipe()
         middle = subprocess.Popen(["sh", "-c", "sleep 60 & echo $!"], stdout=writer)
         middle.wait()
@@ -238,7 +238,7 @@ FOREIGN = """\
         results.append(mprun.run_job(plan))
 
     def children():
-        # But zombies: whose one was that had no time to say so, nobody knows.
+        # Except zombies: those that ended too early do not show to which run they belonged.
         with open(f"/proc/self/task/{os.getpid()}/children") as file:
             found = {int(pid) for pid in file.read().split()}
         return {pid for pid in found if open(f"/proc/{pid}/stat").read().rpartition(")")[2].split()[0] != "Z"}
@@ -261,7 +261,7 @@ FOREIGN = """\
 
 
 @every_start_method
-def test_a_program_that_runs_a_job_loses_nothing_of_its_own_with_the_launcher(victim, tmp_path, method):
+def test_a_program_that_runs_a_job_keeps_its_own_children_if_the_launcher_dies(victim, tmp_path, method):
     write_victim(tmp_path, script=FOREIGN)
 
     def launch(*arguments, cwd, env):
@@ -279,7 +279,7 @@ def test_a_program_that_runs_a_job_loses_nothing_of_its_own_with_the_launcher(vi
     assert run.survivors() == []
 
 
-def test_a_program_that_runs_a_job_has_no_child_of_it_afterwards(tmp_path):
+def test_a_program_that_ran_a_job_has_no_child_of_it_afterwards(tmp_path):
     write(
         tmp_path,
         script="""\
@@ -306,7 +306,7 @@ def test_a_program_that_runs_a_job_has_no_child_of_it_afterwards(tmp_path):
 
 
 @pytest.mark.parametrize("method", ["forkserver", "spawn"])
-def test_shared_memory_of_tasks_is_removed_though_the_launcher_was_killed(victim, tmp_path, method):
+def test_shared_memory_of_tasks_is_removed_even_if_the_launcher_is_killed(victim, tmp_path, method):
     write(
         tmp_path,
         work="""\
@@ -330,7 +330,7 @@ def test_shared_memory_of_tasks_is_removed_though_the_launcher_was_killed(victim
     assert (run.survivors(), os.path.exists(f"/dev/shm/{name}")) == ([], False)
 
 
-def test_a_launcher_whose_engine_died_before_it_could_ask_for_the_news_does_not_import_to_the_end(tmp_path):
+def test_a_launcher_whose_engine_died_before_it_watched_for_that_stops_importing(tmp_path):
     write(
         tmp_path,
         slow="open('importing', 'w').close()\nimport time\ntime.sleep(60)\n",
