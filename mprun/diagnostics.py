@@ -278,12 +278,10 @@ def did_you_mean(word: str, candidates: Iterable[str]) -> str:
     return f"did you mean {quote(found)}?" if found else ""
 
 
-def suggest(word: str, candidates: Collection[str]) -> str:
-    """As `did_you_mean`; where nothing comes near, what there is to choose from."""
+def suggest(word: str, candidates: Collection[str], kind: str) -> str:
+    """As `did_you_mean`; if nothing comes near, a choice of what is known: `kind` is its plural."""
     meant = did_you_mean(word, candidates)
     if meant or not candidates:
         return meant
     some = ", ".join(quote(candidate[:40]) for candidate in sorted(candidates)[:_MAX_CHOICES])
-    if len(candidates) == 1:
-        return f"there is only {some}"
-    return f"there are {some}" + (", …" if len(candidates) > _MAX_CHOICES else "")
+    return f"known {kind}: {some}" + (", …" if len(candidates) > _MAX_CHOICES else "")

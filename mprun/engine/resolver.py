@@ -126,9 +126,9 @@ class TaskResolver:
         for task in tasks:
             for token, number in task.resources.items():
                 if token not in self._tokens:
-                    return f"the job has no token `{token}`"
+                    return f"unknown token `{token}`"
                 if number > self._tokens[token]:
-                    return f"it claims {number} of `{token}`, and the job has {self._tokens[token]}"
+                    return f"it claims {number} of `{token}`, but the job has only {self._tokens[token]}"
         if not any(task.daemon and task.resources for task in tasks):
             return ""
         everyone = [
@@ -143,7 +143,7 @@ class TaskResolver:
             for token, number in task.resources.items() if not task.daemon else ():
                 if number + held.get(token, 0) > self._tokens[token]:
                     hold = f"its daemons would hold {held[token]} of `{token}`"
-                    return f"{hold}, and `{task.name}` claims {number}"
+                    return f"{hold}, but `{task.name}` claims {number}"
         return ""
 
     def call(self, number: int) -> Call | Task:
@@ -236,7 +236,7 @@ class TaskResolver:
         name, names = reference.name, self._table.names
         numbers = names.resolve(name)
         if not numbers and name not in names.groups:
-            raise ReferenceProblem(f"the task `{name}` is not part of this run", str(reference))
+            raise ReferenceProblem(f"task `{name}` is not part of this run", str(reference))
         if name in names.numbers:
             (number,) = numbers
             if not self._table.is_expanded(number):
@@ -248,7 +248,7 @@ class TaskResolver:
     def _result_of(self, number: int, reference: Reference, receiver: str) -> Any:
         planned = self._table.tasks[number]
         if number not in self._ends:
-            raise ReferenceProblem(f"the task `{planned.name}` has not finished", str(reference))
+            raise ReferenceProblem(f"task `{planned.name}` has not finished", str(reference))
         outcome, attempts = self._ends[number]
         if outcome != Outcome.SUCCEEDED or not attempts:
             return [] if planned.task.foreach is not None and outcome == Outcome.SUCCEEDED else None

@@ -34,10 +34,11 @@ class DependencyError(Exception):
     `known` is whether there is such a task; where not, the name may be a typo.
     """
 
-    def __init__(self, task: int, need: str, message: str, known: bool = True) -> None:
+    def __init__(self, task: int, need: str, message: str, help: str = "", *, known: bool = True) -> None:
         super().__init__(message)
         self.task = task
         self.need = need
+        self.help = help
         self.known = known
 
 
@@ -102,8 +103,9 @@ def link(tasks: Sequence[Named], names: NameIndex) -> tuple[Needs, ...]:
             total += examined - len(needs)
         total += len(needs)
         if total > MAX_DEPENDENCIES:
-            message = f"more than {MAX_DEPENDENCIES:,} dependencies, patterns and groups expanded"
-            raise DependencyError(number, task.depends_on[-1].task, message)
+            message = f"too many dependencies, patterns and groups expanded (limit: {MAX_DEPENDENCIES:,})"
+            help = "name the tasks, or put one task in between"
+            raise DependencyError(number, task.depends_on[-1].task, message, help)
         linked.append(_without_itself(number, task, needs, names) if needs else needs)
     _refuse_cycle(tasks, linked, names)
     return tuple(linked)
@@ -149,10 +151,12 @@ def refuse_never_ready(tasks: Sequence[Named], linked: Sequence[Needs], names: N
         seen.add(id(needs))
         for other, condition in needs:
             if condition == "ready" and tasks[other].task.ready is None:
-                message = f"nothing tells when `{tasks[other].name}` is ready: it has no `ready`"
+                message = (
+                    f"`{tasks[other].name}` has no `ready` probe, so nothing can depend on it being ready"
+                )
                 waits = tasks[number].task.depends_on
                 name_given = next(one.task for one in waits if other in names.resolve(one.task))
-                raise DependencyError(number, name_given, message)
+                raise DependencyError(number, name_given, message, "add `ready` to it, or use `started`")
 
 
 def _without_itself(number: int, task: Task, needs: Needs, names: NameIndex) -> Needs:
@@ -162,7 +166,7 @@ def _without_itself(number: int, task: Task, needs: Needs, names: NameIndex) -> 
     for dependency in task.depends_on:
         if not {"*", "?"} & set(dependency.task) and number in names.resolve(dependency.task):
             name = task.name if dependency.task == task.name else dependency.task
-            raise DependencyError(number, dependency.task, f"task `{name}` depends on itself")
+            raise DependencyError(number, dependency.task, f"task `{name}` depends on itself", "remove it")
     return tuple(need for need in needs if need[0] != number)
 
 
@@ -179,7 +183,8 @@ def _refuse_cycle(tasks: Sequence[Named], linked: list[Needs], names: NameIndex)
         for dependency in tasks[first].task.depends_on
         if second in names.resolve(dependency.task)
     )
-    raise DependencyError(first, need, f"the tasks depend on each other in a circle: {' → '.join(shown)}")
+    help = "remove one of these dependencies"
+    raise DependencyError(first, need, f"dependency cycle: {' -> '.join(shown)}", help)
 
 
 def find_cycle(needs: Mapping[Any, Sequence[Any]]) -> list[Any]:

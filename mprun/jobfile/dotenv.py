@@ -88,7 +88,9 @@ def _read_line(line: str) -> dict[str, str]:
         raise _no_assignment(line)
     at = match.end()
     if "\0" in line:
-        raise DotenvError("a value with a NUL character", at, "no environment variable can hold one")
+        raise DotenvError(
+            "NUL character in a value", at, "remove it: environment variables cannot contain NUL"
+        )
     return {match[2]: _value(line, at)}
 
 
@@ -97,12 +99,12 @@ def _no_assignment(line: str) -> DotenvError:
     at = begin.end() if begin else 0
     name, equals, _ = line[at:].partition("=")
     if not equals:
-        help = "write `NAME=value`, or begin the line with `#`"
-        return DotenvError("a line without a `=`", at, help, len(_HIDDEN))
+        help = "write `NAME=VALUE`, or start the line with `#`"
+        return DotenvError("missing `=`", at, help, len(_HIDDEN))
     if not name.strip():
-        return DotenvError("no name stands before the `=`", at, "write `NAME=value`")
-    help = "letters, digits, `_`, `-` and `.`, and no digit first"
-    return DotenvError("not a name of an environment variable", at, help, len(_HIDDEN))
+        return DotenvError("missing name before the `=`", at, "write `NAME=VALUE`")
+    help = "use letters, digits, `_`, `-` and `.`, and no digit first"
+    return DotenvError("invalid environment variable name", at, help, len(_HIDDEN))
 
 
 # What stands behind a quoted value: nothing, or a comment.
@@ -125,8 +127,8 @@ def _value(line: str, at: int) -> str:
 def _quoted(form: re.Pattern[str], line: str, at: int) -> str:
     match = form.match(line, at)
     if match is None:
-        help = r"close it on this line; a line break is `\n` in double quotes"
-        raise DotenvError("a quoted value that is not closed", at, help)
+        help = r"close it on this line; write a line break as `\n` in double quotes"
+        raise DotenvError("unclosed quote", at, help)
     if match.end() < len(line):
-        raise DotenvError("something stands behind a quoted value", at, "put all of it into the quotes")
+        raise DotenvError("text after a quoted value", at, "put the whole value in quotes")
     return match[1]

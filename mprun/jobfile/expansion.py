@@ -38,8 +38,8 @@ class TooManyTasks(Exception):
     def __init__(self, count: int | str) -> None:
         if not isinstance(count, str):
             # Of a number that nobody can count, the digits say nothing.
-            many = f"{count:,}" if count < 10**12 else "very many"
-            count = f"{many} tasks are too many: {MAX_TASKS:,} is the most"
+            many = f"{count:,}" if count < 10**12 else f"over {10**12:,}"
+            count = f"too many tasks: {many} (limit: {MAX_TASKS:,})"
         super().__init__(count)
 
 
@@ -115,7 +115,8 @@ class _Expander:
 
     def _missing_axis(self, key: str, reference: Reference) -> Diagnostic:
         name = task_checks.task_name(self._document.root["tasks"][self._number], self._number)  # type: ignore[index]
-        message = f"in task {quote(name)}, `{reference}` cannot stand here: it has none"
+        key_needed = "foreach" if reference.root == "item" else "matrix"
+        message = f"in task {quote(name)}, `{reference}` is only available in a task with `{key_needed}`"
         path = locate.path_of_text(self._keys[key], ("defaults", key), str(reference)) or ("defaults", key)
         return reference_diagnostic(self._document, path, ReferenceProblem(message, str(reference)))
 
@@ -288,7 +289,7 @@ class _Expander:
     def _late_dependency(self) -> Diagnostic:
         raw: Any = self._document.root
         holder = ("tasks", self._number) if "depends_on" in raw["tasks"][self._number] else ("defaults",)
-        message = "an item of this list is known only during the run, and what a task depends on, before"
+        message = "`${item}` is not available here: its list is only known while the run is in progress"
         path = locate.path_of_text(self._early["depends_on"], (*holder, "depends_on"), "${item")
         return reference_diagnostic(
             self._document, path or (*holder, "depends_on"), ReferenceProblem(message, "${item}")

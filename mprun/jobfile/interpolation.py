@@ -176,7 +176,9 @@ class Filler:
         return text
 
     def _refuse(self, path: Path, parsed: Reference | Template, left: Reference) -> None:
-        message = f"`{parsed}` is known only during the run (it is `{left}`), and this must be known before"
+        message = (
+            f"`{parsed}` is not available here: its value `{left}` is only known while the run is in progress"
+        )
         self.diagnostics.append(
             reference_diagnostic(self._document, path, ReferenceProblem(message, str(parsed)))
         )

@@ -23,7 +23,10 @@ def join_diagnostics(job: Job, names: NameIndex) -> Iterator[Diagnostic]:
             path: tuple[str | int, ...] = ("join", number)
             if isinstance(document.root["join"][number], dict):  # type: ignore[index]
                 path = (*path, "task")
-            message, help = f"there is no task {quote(entry.task)}", suggest(entry.task, list(names.all()))
+            message, help = (
+                f"unknown task {quote(entry.task)}",
+                suggest(entry.task, list(names.all()), "tasks"),
+            )
             yield Diagnostic(message=message, source=document.source, span=span_of(document, path), help=help)
 
 
@@ -35,8 +38,8 @@ def warnings(job: Job) -> Iterator[str]:
             if other.task.daemon and condition == "succeeded":
                 name = quote(other.name)
                 yield (
-                    f"{quote(task.name)} waits until {name} has ended, a daemon, which may only end with "
-                    f"the job; `depends_on: {{{other.name}: ready}}` or `started` waits until it is there"
+                    f"{quote(task.name)} waits for the daemon {name} to end, which may not happen before the "
+                    f"job does; use `depends_on: {{{other.name}: ready}}` or `started`"
                 )
 
 
@@ -56,23 +59,29 @@ def token_diagnostics(job: Job) -> Iterator[Diagnostic]:
         for token, number in task.resources.items():
             where = ("resources", token)
             if token not in job.resources:
-                message = f"the job has no token {quote(token)}"
-                help = suggest(token, list(job.resources)) or f"declare it: `resources: {{{token[:40]}: 1}}`"
+                message = f"unknown token {quote(token)}"
+                help = (
+                    suggest(token, list(job.resources), "tokens")
+                    or f"declare it: `resources: {{{token[:40]}: 1}}`"
+                )
                 yield locate.task_diagnostic(task, where, message, help, key=True)
             elif number > job.resources[token]:
                 total = job.resources[token]
                 yield locate.task_diagnostic(
                     task,
                     where,
-                    f"it claims {number} of {quote(token)}, and the job has {total}",
+                    f"it claims {number} of {quote(token)}, but the job has only {total}",
                     "claim fewer",
                 )
             elif task.daemon and held[token] > job.resources[token]:
                 total = job.resources[token]
-                message = f"the daemons claim {held[token]} of {quote(token)}, and the job has {total}"
-                yield locate.task_diagnostic(task, where, message, "give the job more of them")
-            elif not task.daemon and number + held.get(token, 0) > job.resources[token]:
-                message = (
-                    f"it would wait for ever for {quote(token)}: the daemon {quote(holders[token])} holds it"
+                message = f"the daemons claim {held[token]} of {quote(token)}, but the job has only {total}"
+                yield locate.task_diagnostic(
+                    task, where, message, f"increase {quote(token)} in the job's `resources`"
                 )
-                yield locate.task_diagnostic(task, where, message, "give the job more of them")
+            elif not task.daemon and number + held.get(token, 0) > job.resources[token]:
+                holder = quote(holders[token])
+                message = f"it could never start: daemon {holder} holds {quote(token)} until the job ends"
+                yield locate.task_diagnostic(
+                    task, where, message, f"increase {quote(token)} in the job's `resources`"
+                )

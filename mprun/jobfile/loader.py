@@ -272,10 +272,8 @@ class JobLoader:
             if left is not None and left.root == "params":
                 return {}
             if left is not None:
-                message = (
-                    f"`{text}` is known only during the run (it is `{left}`), and this must be known before"
-                )
-                raise ReferenceProblem(message, text)
+                reason = f"its value `{left}` is only known while the run is in progress"
+                raise ReferenceProblem(f"`{text}` is not available here: {reason}", text)
             path = os.path.join(os.path.dirname(document.source.path), as_text(name))
             variables = read_env_file(path)
         except ReferenceProblem as error:
@@ -344,16 +342,18 @@ class JobLoader:
         """The tasks of another job file, in the place of one task (or of one of its instances)."""
         task = instance.task
         if task.foreach is not None:
-            message = "a recipe cannot be spread over a list that is known only during the run"
-            help = "put the `foreach` into the recipe"
+            message = "`foreach` over a task result is not supported with `uses`"
+            help = "move the `foreach` into the recipe"
             raise JobFileError([locate.task_diagnostic(task, ("foreach",), message, help)])
         name = keys["uses"]
         path = os.path.normpath(os.path.join(os.path.dirname(context.document.source.path), name))
         real = os.path.realpath(path)
         if any(real == other for other, _ in self._recipe_stack):
-            chain = " → ".join(quote(shown) for shown in [*(shown for _, shown in self._recipe_stack), path])
-            message = f"the recipe {quote(name)} includes itself: {chain}"
-            raise JobFileError([locate.task_diagnostic(task, ("uses",), message, "take one of them out")])
+            chain = " -> ".join(quote(shown) for shown in [*(shown for _, shown in self._recipe_stack), path])
+            message = f"dependency cycle: {chain}"
+            raise JobFileError(
+                [locate.task_diagnostic(task, ("uses",), message, "remove one of these dependencies")]
+            )
         try:
             document = self._checked(path)
         except JobFileError:

@@ -44,13 +44,13 @@ def dependency_diagnostic(task: Task, error: DependencyError, names: NameIndex) 
             name = name.rpartition("/")[0]
     prefix, _, _ = name.rpartition("/")
     need = error.need.removeprefix(f"{prefix}/") if prefix else error.need
-    message, help = str(error), ""
+    message, help = str(error), error.help
     if not error.known:
-        message = f"there is no task {quote(error.need)}"
+        message = f"unknown task {quote(error.need)}"
         if any(sign in need for sign in "*?"):
-            message = f"no task's name matches {quote(error.need)}"
+            message = f"no task matches {quote(error.need)}"
         else:
-            help = suggest(error.need, [name for name in names.all() if name != task.name])
+            help = suggest(error.need, [name for name in names.all() if name != task.name], "tasks")
     document, path, _ = _holder(task, ("depends_on",))
     node: Any = _at(document, (*path, "depends_on"))
     if isinstance(node, dict) and need in node:
@@ -84,10 +84,10 @@ def left_out(job: Job, selection: Sequence[int]) -> list[Diagnostic]:
                 span = _span_of_text(task.document, task.origin.path, str(reference))
                 name = quote(job.tasks[missing[0]].name)
                 diagnostics[task.name, reference.name] = Diagnostic(
-                    message=f"the task {name}, whose result this is, was left out",
+                    message=f"task {name}, whose result this is, is not part of the run",
                     source=task.document.source,
                     span=span,
-                    help="leave `--no-deps` out",
+                    help="remove `--no-deps`",
                 )
     return list(diagnostics.values())
 
@@ -144,7 +144,7 @@ def target_diagnostic(
     diagnostic = _diagnostic(document, (*path, *where), message, word, candidates)
     top = (task.target or "").partition(":")[0].partition(".")[0]
     if not diagnostic.help and word == top and _is_beside(document, top):
-        help = f"`{top}` is beside the job file: add `pythonpath: .` to the job"
+        help = f"add `pythonpath: .` to the job: `{top}` is beside the job file"
         return diagnostic.replace(help=help)
     return diagnostic
 
@@ -163,6 +163,10 @@ def preload_diagnostic(
     return _diagnostic(document, ("preload", number), message, word, candidates)
 
 
+# What the candidates are, by the step of the path that names them.
+_KINDS = {"module": "modules", "preload": "modules", "callable": "names", "kwargs": "arguments"}
+
+
 def _diagnostic(
     document: Document, path: tuple[str | int, ...], message: str, word: str, candidates: tuple[str, ...]
 ) -> Diagnostic:
@@ -170,11 +174,12 @@ def _diagnostic(
     span = span_of(document, path, key="kwargs" in path)
     if path[-2:-1] == ("target",):
         span = _half(document, span, str(path[-1]), word)
+    kind = next((_KINDS[str(step)] for step in path if step in _KINDS), "names")
     return Diagnostic(
         message=message,
         source=document.source,
         span=span,
-        help=suggest(word, candidates) if word else "",
+        help=suggest(word, candidates, kind) if word else "",
     )
 
 

@@ -98,8 +98,8 @@ class _Matrix:
             entries = len(self._include) + len(self._left_out)
             with_entries = f" to compare with {entries:,} entries" if entries else ""
             # Of a product that nobody can count, the number says nothing.
-            many = f"{count:,}" if count < 10**12 else "very many"
-            raise TooManyCombinations(f"{many} combinations{with_entries} are too many")
+            many = f"{count:,}" if count < 10**12 else f"over {10**12:,}"
+            raise TooManyCombinations(f"too many combinations: {many}{with_entries}")
 
     def combinations(self) -> Iterator[Combination]:
         matched: set[int] = set()

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _WORDS = {
     "string": "must be a string",
-    "integer": "must be a whole number",
+    "integer": "must be an integer",
     "number": "must be a number",
     "boolean": "must be `true` or `false`",
     "list": "must be a list",
@@ -90,7 +90,7 @@ def require_valid(
         if isinstance(item, (Reference, Template)):
             continue
         if enum is not None and not any(_same(item, choice) for choice in enum):
-            raise _not_among(item, enum, "must have only items of " if per_item else "must be one of ")
+            raise _not_among(item, enum, "must have only items from " if per_item else "must be one of ")
         if pattern is not None and re.fullmatch(pattern, as_text(item)) is None:
             must = "must have only items that match" if per_item else "must match"
             raise ParamError(f"{must} {quote(pattern)}", item)

@@ -84,7 +84,7 @@ def variable(name: str) -> str:
 def from_options(
     options: Sequence[str], environment: Mapping[str, str], declared: Collection[str]
 ) -> dict[str, ParamInput]:
-    """What `-p KEY=VALUE`, `-p KEY=@FILE` and the environment give; `-p` goes before, its last before all.
+    """What `-p NAME=VALUE`, `-p NAME=@FILE` and the environment give; `-p` goes before, its last before all.
 
     Raises UsageError for an option without `=`, for a param that is not declared, and for a
     file that cannot be read.
@@ -93,8 +93,8 @@ def from_options(
     for option in options:
         name, equals, text = option.partition("=")
         if not equals:
-            known = name if name in declared else next(iter(declared), "KEY")
-            raise UsageError(f"{quote(f'-p {option}')} has no `=`; write `-p {known}=VALUE`")
+            known = name if name in declared else next(iter(declared), "NAME")
+            raise UsageError(f"missing `=` in {quote(f'-p {option}')}; write `-p {known}=VALUE`")
         if name not in declared:
             raise UsageError(_undeclared(name, declared))
         texts[name] = text
@@ -108,9 +108,11 @@ def from_options(
 
 def _undeclared(name: str, declared: Collection[str]) -> str:
     if not declared:
-        return f"there is no param {quote(name)}: the job declares none"
-    meant = suggest(name, declared) if len(declared) <= MAX_CHOICES else "see `params` in the job file"
-    return f"there is no param {quote(name)}; {meant}"
+        return f"unknown param {quote(name)}: the job declares none"
+    meant = (
+        suggest(name, declared, "params") if len(declared) <= MAX_CHOICES else "see `params` in the job file"
+    )
+    return f"unknown param {quote(name)}; {meant}"
 
 
 def _from_option(name: str, text: str) -> ParamInput:
@@ -121,8 +123,8 @@ def _from_option(name: str, text: str) -> ParamInput:
         from mprun.jobfile.text_file import read_text
 
         if text == "@":
-            raise UsageError(f"`-p {name}=@` names no file; for a literal `@` write `-p {name}=@@`")
-        content = read_text(text[1:], f"file of the param `{name}`")
+            raise UsageError(f"missing file name in `-p {name}=@`; write `-p {name}=@@` for a literal `@`")
+        content = read_text(text[1:], f"file of param `{name}`")
         # An editor's last newline is not meant, whichever it is.
         content = content[:-2] if content.endswith("\r\n") else content.removesuffix("\n")
         return ParamInput(value=content, where=quote(f"-p {name}={text}"))
@@ -204,8 +206,8 @@ class _ParamResolver:
         if self._used_by is None:
             raise UsageError(_undeclared(name, declared))
         recipe = quote(self._document.source.path)
-        message = f"{recipe} has no param {quote(name)}"
-        help = suggest(name, declared) if len(declared) <= MAX_CHOICES else ""
+        message = f"unknown param {quote(name)} of {recipe}"
+        help = suggest(name, declared, "params") if len(declared) <= MAX_CHOICES else ""
         self._note_with(self._used_by, ("with", name), message, help, key=True)
 
     def value(self, param: Param, given: ParamInput | None) -> Any:
@@ -215,8 +217,12 @@ class _ParamResolver:
             # Required with a default was refused already.
             return self._missing(param) if param.required and param.default is None else param.default
         if param.secret and not given.secret_ok:
-            reason = "a secret on the command line can be read by every user of the machine"
-            self._note(param.name, f"the param {quote(param.name)} is secret: {reason}", _how_to_give(param))
+            reason = "every user of the machine can read the command line"
+            self._note(
+                param.name,
+                f"secret param {quote(param.name)} is not allowed on the command line: {reason}",
+                _how_to_give(param),
+            )
             return None
         if not sound:
             return None
@@ -225,14 +231,14 @@ class _ParamResolver:
     def _missing(self, param: Param) -> Any:
         name = param.name
         if self._used_by is not None:
-            message = f"{quote(self._document.source.path)} needs the param {quote(name)}"
+            message = f"missing param {quote(name)} of {quote(self._document.source.path)}"
             self._note_with(
                 self._used_by, ("with",), message, f"add `{name[:_MAX_NAME]}:` to `with`", key=True
             )
         elif self._lenient:
             return Reference(text=f"params.{name}", root="params", name=name)
         else:
-            self._note(name, f"the param {quote(name)} is required", _how_to_give(param))
+            self._note(name, f"missing param {quote(name)}", _how_to_give(param))
         return None
 
     def _given(self, param: Param, given: ParamInput) -> Any:
@@ -254,10 +260,10 @@ class _ParamResolver:
         return None if self._lenient else param.pattern
 
     def _note_given(self, param: Param, given: ParamInput, error: ParamError) -> None:
-        message = f"the param {quote(param.name)} {error.must}; {given.where} gives "
+        message = f"param {quote(param.name)} {error.must}, but {given.where} provides "
         if param.secret or given.hidden:
             # Not where `with` stands either: its line would be quoted.
-            self._note(param.name, f"{message}something else", "")
+            self._note(param.name, f"{message}another value", "")
         elif given.is_text:
             shown = "nothing" if error.value == "" else quote(as_text(error.value))
             self._note(param.name, f"{message}{shown}", error.help())
@@ -277,8 +283,8 @@ class _ParamResolver:
             try:
                 re.compile(param.pattern)
             except (re.error, OverflowError, RecursionError) as error:
-                what = f"the `pattern` of the param {quote(param.name)}"
-                self._note(param.name, f"{what} is not a regular expression: {error}", "", "pattern")
+                message = f"invalid regular expression in `pattern` of param {quote(param.name)}: {error}"
+                self._note(param.name, message, "", "pattern")
         for number, choice in enumerate(param.enum or ()):
             # Of a list it has the items, which may be anything; null says nothing.
             if param.kind != "list" and choice is not None:
@@ -286,10 +292,10 @@ class _ParamResolver:
                 self._examine(param, choice, what, None, None, "enum", number)
         sound = len(self.diagnostics) == before
         if param.required and param.default is not None:
-            message = f"the param {quote(param.name)} is required, so its default is never used"
-            self._note(param.name, message, "take one of the two out", "default", key=True)
+            message = f"param {quote(param.name)} is required, so its default would never be used"
+            self._note(param.name, message, "remove one of them", "default", key=True)
         elif sound and param.default is not None:
-            self._examine(param, param.default, "the default", param.enum, self._pattern(param), "default")
+            self._examine(param, param.default, "default", param.enum, self._pattern(param), "default")
         return sound
 
     def _examine(
@@ -305,15 +311,15 @@ class _ParamResolver:
         try:
             require_valid(param.kind, value, enum, pattern)
         except ParamError as error:
-            message = f"{what} of the param {quote(param.name)} {error.must}, not {describe(error.value)}"
+            message = f"{what} of param {quote(param.name)} {error.must}, not {describe(error.value)}"
             written = _written(self._document, (*self._path, param.name, *steps), error.value)
             self._note(param.name, message, error.help(written, of_file=True), *steps)
 
 
 def _how_to_give(param: Param) -> str:
-    value = "@FILE" if param.secret else "…"
+    value = "@FILE" if param.secret else "VALUE"
     name = param.name[:_MAX_NAME]
-    return f"give it with `-p {name}={value}` or {variable(name)}"
+    return f"set it with `-p {name}={value}` or `{variable(name)}`"
 
 
 def _written(document: Document, path: Path, value: Any) -> str:

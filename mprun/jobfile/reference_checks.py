@@ -44,7 +44,7 @@ def reference_diagnostic(
 ) -> Diagnostic:
     """The problem of a reference in the string at `path`."""
     span = narrow(document, span_of(document, path, key=key), error.text)
-    help = error.help or (suggest(error.word, error.candidates) if error.word else "")
+    help = error.help or (suggest(error.word, error.candidates, error.kind) if error.word else "")
     return Diagnostic(message=str(error), source=document.source, span=span, help=help)
 
 
@@ -103,7 +103,9 @@ class _References:
             for name, child in node.items():
                 if isinstance(name, str) and "${" in name:
                     if key == "env":
-                        error = ReferenceProblem("the name of a variable is no place for a reference", name)
+                        error = ReferenceProblem(
+                            "references are not allowed in the name of an environment variable", name
+                        )
                         yield reference_diagnostic(self._document, (*path, name), error, key=True)
                         continue
                     yield from self._string((*path, name), name, key, task, is_key=True)
@@ -126,7 +128,8 @@ class _References:
     def _check(self, reference: Reference, path: Path, key: str, task: Any) -> None:
         """Raise ReferenceProblem where it cannot be resolved here."""
         if key == "params" and task is None and reference.root != "env":
-            raise _misplaced(reference, "a param's declaration can refer to `${env.NAME}` alone")
+            message = f"`{reference}` is not available in the declaration of a param"
+            raise ReferenceProblem(message, str(reference), help="use `${env.NAME}`")
         if reference.root == "params":
             self._check_param(reference, key, task)
         elif reference.root == "env" and reference.name in self._secret_variables:
@@ -139,10 +142,11 @@ class _References:
     def _check_param(self, reference: Reference, key: str, task: Any) -> None:
         name = reference.name
         if name not in self._params:
-            help = "" if self._params else f"declare it: `params: {{{name[:40]}: …}}`"
+            help = "" if self._params else f"declare it: `params: {{{name[:40]}: VALUE}}`"
             raise ReferenceProblem(
-                f"there is no param {quote(name)}",
+                f"unknown param {quote(name)}",
                 str(reference),
+                kind="params",
                 help=help,
                 word="" if help else name,
                 candidates=tuple(self._params),
@@ -152,18 +156,23 @@ class _References:
 
     def _check_secret(self, reference: Reference, key: str, task: Any) -> None:
         if key not in SECRET_KEYS or (task is None and key != "env"):
-            allowed = "`args`, `kwargs`, `command`, `env`, `when` or `with`"
-            raise _misplaced(reference, f"a secret can stand in {allowed} alone: `{key}` is shown to all")
+            message = f"secret `{reference}` is not allowed in `{key}`, which is shown and recorded"
+            help = "use it in `args`, `kwargs`, `command`, `env`, `when` or `with`"
+            raise ReferenceProblem(message, str(reference), help=help)
 
     def _check_task(self, reference: Reference, path: Path, key: str, task: Any) -> None:
         result_of_expect = key == "expect" and "result" in path
         if task is None or (key not in LATE_KEYS and not result_of_expect):
-            what = f"`{key}` must be known before" if task is not None else "here it is too early for it"
-            raise _misplaced(reference, f"what a task returns is known only during the run, and {what}")
+            message = "task results are not available here: they are only known while the run is in progress"
+            raise ReferenceProblem(message, str(reference))
         name = reference.name
         if name not in self._names and not _EXPANDED_NAME_CHARS & set(name):
             raise ReferenceProblem(
-                f"there is no task {quote(name)}", str(reference), word=name, candidates=tuple(self._names)
+                f"unknown task {quote(name)}",
+                str(reference),
+                kind="tasks",
+                word=name,
+                candidates=tuple(self._names),
             )
 
     def _check_axis(self, reference: Reference, key: str, task: Any) -> None:
@@ -175,16 +184,17 @@ class _References:
             if "foreach" not in keys or key == "foreach":
                 if is_default:
                     return
-                raise _misplaced(reference, "only a task with `foreach` has an `${item}`")
+                raise _misplaced(reference, "foreach")
             return
         if key == "matrix" or ("matrix" not in keys and not is_default):
-            raise _misplaced(reference, "only a task with `matrix` has its values")
+            raise _misplaced(reference, "matrix")
         matrix = keys.get("matrix")
         axes = _axes(matrix)
         if axes and reference.name not in axes:
             raise ReferenceProblem(
-                f"the matrix has no {quote(reference.name)}",
+                f"unknown axis {quote(reference.name)}",
                 str(reference),
+                kind="axes",
                 word=reference.name,
                 candidates=tuple(axes),
             )
@@ -198,8 +208,8 @@ def _is_interpreted(key: object) -> bool:
     return isinstance(key, str) and key not in _UNINTERPRETED_KEYS and not key.startswith("x-")
 
 
-def _misplaced(reference: Reference, why: str) -> ReferenceProblem:
-    return ReferenceProblem(f"`{reference}` cannot stand here: {why}", str(reference))
+def _misplaced(reference: Reference, key: str) -> ReferenceProblem:
+    return ReferenceProblem(f"`{reference}` is only available in a task with `{key}`", str(reference))
 
 
 def _axes(matrix: object) -> list[str]:

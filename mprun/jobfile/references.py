@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
 ROOTS = ("params", "env", "matrix", "item", "tasks")
+_EXPECTED = "`params.`, `env.`, `matrix.`, `item` or `tasks.`"
 # What a secret is shown as (DESIGN.md section 9).
 HIDDEN = "***"
 
@@ -47,15 +48,24 @@ class Template(Frozen):
 class ReferenceProblem(Exception):
     """A reference that cannot be read, or does not lead anywhere: what is wrong, and a remedy.
 
-    `candidates` are what may have been meant by `word`; `text` is the `${…}` itself.
+    `candidates` are what may have been meant by `word`, `kind` is what they are, in the plural;
+    `text` is the `${…}` itself.
     """
 
     def __init__(
-        self, message: str, text: str = "", *, help: str = "", word: str = "", candidates: Sequence[str] = ()
+        self,
+        message: str,
+        text: str = "",
+        *,
+        help: str = "",
+        kind: str = "names",
+        word: str = "",
+        candidates: Sequence[str] = (),
     ) -> None:
         super().__init__(message)
         self.text = text
         self.help = help
+        self.kind = kind
         self.word = word
         self.candidates = candidates
 
@@ -102,11 +112,13 @@ def parse(text: str, prefix: str = "") -> Any:
         elif token[1] is None and text.startswith("${{", token.start()):
             found = text[token.start() + 3 :].partition("}")[0].strip()
             raise ReferenceProblem(
-                "`${{` is no beginning of a reference", "${{", help=f"write `${{{found[:40]}}}`"
+                "`${{` is not supported; references are written `${...}`",
+                "${{",
+                help=f"write `${{{found[:40]}}}`",
             )
         elif token[1] is None:
-            help = "close it with `}`, or write `$${` for a literal `${`"
-            raise ReferenceProblem("a `${` that is not closed", text[token.start() :][:40], help=help)
+            help = "add the missing `}`, or write `$${` for a literal `${`"
+            raise ReferenceProblem("unclosed `${`", text[token.start() :][:40], help=help)
         else:
             parts.append(_reference(token[1], prefix))
     _add(parts, text[end:])
@@ -126,17 +138,17 @@ def _add(parts: list[str | Reference], text: str) -> None:
 def _reference(text: str, prefix: str) -> Reference:
     root, _, rest = text.partition(".")
     if root not in ROOTS:
-        help = f"for a literal one write `$${{{text[:60]}}}`"
+        help = f"write `$${{{text[:60]}}}` for a literal one"
         if re.fullmatch("[A-Z_][A-Z0-9_]*", text):
-            help = f"write `${{env.{text[:60]}}}`, or {help}"
-        message = f"`${{{text[:60]}}}` names none of {', '.join(f'`{known}`' for known in ROOTS)}"
+            help = f"write `${{env.{text[:60]}}}`, or `$${{{text[:60]}}}` for a literal one"
+        message = f"unknown reference `${{{text[:60]}}}`: expected {_EXPECTED}"
         raise ReferenceProblem(message, f"${{{text}}}", help=help)
     if root == "tasks":
         return _task_reference(text, rest, prefix)
     steps = rest.split(".") if rest else []
     if "" in steps or (root != "item" and not steps) or text.endswith("."):
         example = "item" if root == "item" else f"{root}.NAME"
-        message = f"`${{{text[:60]}}}` is no reference such as `${{{example}}}`"
+        message = f"invalid reference `${{{text[:60]}}}`; expected `${{{example}}}`"
         raise ReferenceProblem(message, f"${{{text}}}")
     if root == "item":
         return Reference(text=text, root=root, name="", path=tuple(steps))
@@ -147,7 +159,7 @@ def _task_reference(text: str, rest: str, prefix: str) -> Reference:
     # The name ends at the first `.result`, for it may have dots of its own.
     name, found, path = rest.partition(".result")
     if not found or not name or (path and not path.startswith(".")) or "" in path.split(".")[1:]:
-        message = f"`${{{text[:60]}}}` is no reference such as `${{tasks.NAME.result}}`"
+        message = f"invalid reference `${{{text[:60]}}}`; expected `${{tasks.NAME.result}}`"
         raise ReferenceProblem(message, f"${{{text}}}")
     return Reference(text=text, root="tasks", name=prefix + name, path=tuple(path.split(".")[1:]))
 
@@ -215,7 +227,7 @@ def _resolved_key(key: Any, resolver: Resolver) -> Any:
     found = resolve(key, resolver)
     if isinstance(found, (dict, list)):
         what = "mapping" if isinstance(found, dict) else "list"
-        raise ReferenceProblem(f"`{key}` is a {what}, which cannot be a key", str(key))
+        raise ReferenceProblem(f"`{key}` is a {what}, which cannot be used as a key", str(key))
     return found
 
 
@@ -301,9 +313,7 @@ class Resolver:
             if name not in self._scope.env:
                 # Of all the others that there are only one that is like it is told.
                 help = did_you_mean(name, self._scope.env)
-                raise ReferenceProblem(
-                    f"the environment variable `{name}` is not set", str(reference), help=help
-                )
+                raise ReferenceProblem(f"environment variable `{name}` is not set", str(reference), help=help)
             return _walk(resolve(self._scope.env[name], self), reference)
         key = "item" if root == "item" else name
         if key not in self._of_axis:
@@ -313,7 +323,9 @@ class Resolver:
     def _param(self, reference: Reference, name: str) -> Any:
         if name not in self._scope.params:
             known = tuple(self._scope.params)
-            raise ReferenceProblem(f"there is no param `{name}`", str(reference), word=name, candidates=known)
+            raise ReferenceProblem(
+                f"unknown param `{name}`", str(reference), kind="params", word=name, candidates=known
+            )
         value = self._scope.params[name]
         if name in self._scope.secrets and not self._reveal:
             return HIDDEN
@@ -340,7 +352,7 @@ def _walk(value: Any, reference: Reference) -> Any:
 
 def _deeper(value: Reference | Template, reference: Reference, rest: tuple[str, ...]) -> Reference:
     if isinstance(value, Template):
-        raise ReferenceProblem(f"`{reference}` leads into a string", str(reference))
+        raise ReferenceProblem(f"invalid reference `{reference}`: a string has no parts", str(reference))
     return value.replace(text=".".join((value.text, *rest)), path=(*value.path, *rest))
 
 
@@ -348,13 +360,17 @@ def _no_step(value: Any, step: str, reference: Reference) -> ReferenceProblem:
     if isinstance(value, dict):
         names = tuple(str(key) for key in value)
         return ReferenceProblem(
-            f"`{reference}`: there is no `{step}`", str(reference), word=step, candidates=names
+            f"invalid reference `{reference}`: unknown key `{step}`",
+            str(reference),
+            kind="keys",
+            word=step,
+            candidates=names,
         )
     if isinstance(value, (list, tuple)):
-        what = f"a list of {len(value)}"
+        what = f"a list of {len(value)} item{'s' if len(value) != 1 else ''}"
     else:
         what = "null" if value is None else f"a {_KINDS.get(type(value).__name__, 'value')}"
-    return ReferenceProblem(f"`{reference}`: there is no `{step}` in {what}", str(reference))
+    return ReferenceProblem(f"invalid reference `{reference}`: no `{step}` in {what}", str(reference))
 
 
 _KINDS = {"str": "string", "int": "number", "float": "number", "bool": "boolean"}

@@ -160,13 +160,13 @@ class _Checks:
             if "uses" in item:
                 for key in item.keys() - RECIPE_KEYS:
                     if _is_known(key, keys) and not key.startswith("x-") and key not in _SCHEMA_CHECKED_KEYS:
-                        message = f"{name} is a recipe, which takes no {quote(key)}"
-                        yield self._diagnostic((*path, key), message, "give it to the recipe's tasks", True)
+                        message = f"{quote(key)} is not allowed on a task with `uses`"
+                        yield self._diagnostic((*path, key), message, "set it on the recipe's tasks", True)
             yield from self._conditions(path, item)
             restart = item.get("restart", defaults.get("restart", "never"))
             daemon = item.get("daemon", defaults.get("daemon", False))
             if "restart" in item and restart in ("on-failure", "always") and daemon is False:
-                message = f"{name} is no daemon: it would never end"
+                message = f"`restart` is only valid for daemons ({name} would never finish)"
                 help = "add `daemon: true`, or use `retry`"
                 yield self._diagnostic((*path, "restart"), message, help)
 
@@ -174,8 +174,8 @@ class _Checks:
         """A `when` that would be true whatever it says, an `exclude` that names no axis."""
         when = item.get("when")
         if isinstance(when, str) and not re.fullmatch(r"\s*(\$\{[^{}]*\}|[\w.+-]*)\s*", when):
-            message = f"`when` takes one reference or one value, not {quote(when[:60])}"
-            help = "there is no expression language: let a task return true or false"
+            message = f"`when` must be one reference or one value, not {quote(when[:60])}"
+            help = "let a task return true or false: expressions are not supported"
             yield self._diagnostic((*path, "when"), message, help)
         matrix = item.get("matrix")
         excluded = matrix.get("exclude") if isinstance(matrix, Mapping) else None
@@ -185,7 +185,7 @@ class _Checks:
                 if key not in axes:
                     where = (*path, "matrix", "exclude", number, key)
                     yield self._diagnostic(
-                        where, f"the matrix has no {quote(str(key))}", suggest(str(key), axes), True
+                        where, f"unknown axis {quote(str(key))}", suggest(str(key), axes, "axes"), True
                     )
 
     def _defaults(self) -> Any:
@@ -208,11 +208,13 @@ class _Checks:
             given = [n for n in (number, first[name]) if "name" in self._tasks[n]]
             other = number + first[name] - given[0]
             line = span_of(self._document, ("tasks", other)).line
-            why = f"is taken by the task on line {line}"
+            why = f"first used on line {line}"
             if len(given) == 1:
-                why = f"is the default name of the task on line {line}"
+                why = f"the default name of the task on line {line}"
             yield self._diagnostic(
-                ("tasks", given[0], "name"), f"the name {quote(name)} {why}", "choose another"
+                ("tasks", given[0], "name"),
+                f"duplicate task name {quote(name)}: {why}",
+                "choose another name",
             )
 
     def _dependencies(self) -> Iterator[Diagnostic]:
@@ -224,7 +226,7 @@ class _Checks:
             name = self._names[number]
             for path, need, key in self._needs(number, self._tasks[number]):
                 if need == name:
-                    yield self._diagnostic(path, f"task {quote(name)} depends on itself", "take it out", key)
+                    yield self._diagnostic(path, f"task {quote(name)} depends on itself", "remove it", key)
                     continue
                 if _EXPANDED_NAME_CHARS & set(need):
                     # An instance of a matrix, or a recipe's task: known once they are there.
@@ -234,7 +236,7 @@ class _Checks:
                     yield self._unknown(path, need, key)
                 total += len(resolved)
                 if total > MAX_DEPENDENCIES:
-                    message = f"more than {MAX_DEPENDENCIES:,} dependencies, patterns expanded"
+                    message = f"too many dependencies, patterns expanded (limit: {MAX_DEPENDENCIES:,})"
                     yield self._diagnostic(path, message, "name the tasks, or put one task in between", key)
                     return
                 # A pattern may match the task that it stands in, which is not meant.
@@ -244,8 +246,8 @@ class _Checks:
             names = [quote(name) for name in cycle]
             shown = names if len(names) <= 8 else [*names[:4], "…", *names[-3:]]
             path, key = self._path_of_need(cycle[0], cycle[1])
-            message = f"the tasks depend on each other in a circle: {' → '.join(shown)}"
-            yield self._diagnostic(path, message, "take one of these dependencies out", key)
+            message = f"dependency cycle: {' -> '.join(shown)}"
+            yield self._diagnostic(path, message, "remove one of these dependencies", key)
 
     def _resolve(self, need: str) -> list[str]:
         """The tasks that a name or a pattern means; each pattern is looked up once."""
@@ -292,7 +294,7 @@ class _Checks:
                 try:
                     re.compile(pattern)
                 except (re.error, OverflowError, RecursionError) as error:
-                    yield self._diagnostic((*path, key, below), f"not a regular expression: {error}")
+                    yield self._diagnostic((*path, key, below), f"invalid regular expression: {error}")
 
     def _holders(self, *keys: str) -> Iterator[tuple[Path, object]]:
         """The mappings that these task keys may stand in, with their paths."""
@@ -305,15 +307,15 @@ class _Checks:
             stop = holder.get("stop") if isinstance(holder, Mapping) else None
             name = stop.get("signal") if isinstance(stop, Mapping) else None
             if isinstance(name, str) and "${" not in name and signal_name(name) not in SIGNALS:
-                help = suggest(name, [known.removeprefix("SIG") for known in SIGNALS])
-                yield self._diagnostic((*path, "stop", "signal"), f"there is no signal {quote(name)}", help)
+                help = suggest(name, [known.removeprefix("SIG") for known in SIGNALS], "signals")
+                yield self._diagnostic((*path, "stop", "signal"), f"unknown signal {quote(name)}", help)
 
     def _unknown(self, path: Path, name: str, key: bool = False) -> Diagnostic:
         if any(sign in name for sign in "*?"):
-            return self._diagnostic(path, f"no task's name matches {quote(name)}", "", key)
+            return self._diagnostic(path, f"no task matches {quote(name)}", "", key)
         self._searches += 1
-        help = suggest(name, self._known) if self._searches <= MAX_SEARCHES else ""
-        return self._diagnostic(path, f"there is no task {quote(name)}", help, key)
+        help = suggest(name, self._known, "tasks") if self._searches <= MAX_SEARCHES else ""
+        return self._diagnostic(path, f"unknown task {quote(name)}", help, key)
 
     def _join(self) -> Iterator[Diagnostic]:
         entries = self._job.get("join")
@@ -330,5 +332,5 @@ class _Checks:
             if not self._resolve(name) and not self._reaches_beyond(name):
                 yield self._unknown(path, name)
             elif name in seen:
-                yield self._diagnostic(path, f"{quote(name)} is in `join` already", "a task is joined once")
+                yield self._diagnostic(path, f"duplicate task {quote(name)} in `join`", "remove one of them")
             seen.add(name)

@@ -20,18 +20,18 @@ def read_text(path: str, what: str) -> str:
             # One byte too many is enough to refuse it: /dev/zero has no end.
             data = file.read(MAX_BYTES + 1)
     except FileNotFoundError:
-        raise UsageError(f"there is no {what} {quote(path)}") from None
+        raise UsageError(f"{what} {quote(path)} not found") from None
     except IsADirectoryError:
-        raise UsageError(f"the {what} {quote(path)} is a directory") from None
+        raise UsageError(f"{what} {quote(path)} is a directory") from None
     except PermissionError:
-        raise UsageError(f"the {what} {quote(path)} may not be read by this user; see `ls -l`") from None
+        raise UsageError(f"permission denied: {quote(path)}") from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise UsageError(f"the {what} {quote(path)} cannot be read: {reason}") from None
+        raise UsageError(f"cannot read {what} {quote(path)}: {reason}") from None
     if len(data) > MAX_BYTES:
-        raise UsageError(f"the {what} {quote(path)} is too large: it may have 1 MiB")
+        raise UsageError(f"{what} {quote(path)} is too large (limit: 1 MiB)")
     try:
         return data.decode("utf-8").removeprefix("\ufeff")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        raise UsageError(f"the {what} {quote(path)} is not UTF-8 on line {line}; save it as UTF-8") from None
+        raise UsageError(f"invalid UTF-8 in {what} {quote(path)} on line {line}; save it as UTF-8") from None

@@ -20,7 +20,7 @@ def to_seconds(duration: float | str) -> float:
     # Not compiled before there is a duration to read.
     parts = re.findall(_PART, duration, re.ASCII)
     if not parts or "".join(number + unit for number, unit in parts) != duration:
-        raise ValueError(f"`{duration}` is not a duration such as 500ms, 30s or 1m30s")
+        raise ValueError(f"`{duration}` is not a duration such as `500ms`, `30s` or `1m30s`")
     return sum(float(number) * _SECONDS[unit] for number, unit in parts)
 
 

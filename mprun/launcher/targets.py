@@ -27,7 +27,7 @@ _VARKEYWORDS = 0x08
 _MAKERS = (
     (0x80, "a coroutine function", "name a function that calls `asyncio.run`"),
     (0x200, "an async generator function", "name a function that calls `asyncio.run`"),
-    (0x20, "a generator function", "name a function that returns a list of what it yields"),
+    (0x20, "a generator function", "name a function that returns the values as a list"),
 )
 
 # How many characters of an exception's text are shown.
@@ -132,9 +132,9 @@ def find(target: str) -> Callable[..., Any]:
     except AttributeError:
         raise _no_attribute(module, path) from None
     except Exception as error:  # a module's own `__getattr__`, for one
-        raise TargetError(f"finding `{target}` failed: {_words(error)}") from None
+        raise TargetError(f"looking up `{target}` failed: {_words(error)}") from None
     if not callable(found):
-        raise TargetError(f"`{target}` is not callable: it is of type {type(found).__qualname__}")
+        raise TargetError(f"`{target}` is not callable (type {type(found).__qualname__})")
     _require_plain_function(target, found)
     return found  # type: ignore[no-any-return]
 
@@ -145,7 +145,7 @@ def _require_plain_function(target: str, found: Any) -> None:
     flags = code.co_flags if code is not None else 0
     for flag, kind, remedy in _MAKERS:
         if flags & flag:
-            raise TargetError(f"`{target}` is {kind}: a call of it runs nothing; {remedy}")
+            raise TargetError(f"`{target}` is {kind}: calling it would not run its body; {remedy}")
 
 
 def find_module(module: str) -> None:
@@ -166,7 +166,7 @@ def _no_attribute(module: str, path: str) -> TargetError:
     for name in path.split("."):
         if not hasattr(found, name):
             names = tuple(known for known in dir(found) if not known.startswith("_"))
-            return TargetError(f"{owner} has no `{name}`", ("target", "callable"), name, names)
+            return TargetError(f"{owner} has no attribute `{name}`", ("target", "callable"), name, names)
         found = getattr(found, name)
         owner = f"`{name}`"
     raise AssertionError("called only if there is no such object")
@@ -176,10 +176,14 @@ def _no_module(module: str, missing: str) -> TargetError:
     parent, _, name = missing.rpartition(".")
     places = sys.path if not parent else getattr(sys.modules.get(parent), "__path__", None)
     if places is None:
-        return TargetError(f"`{parent}` is a module, not a package: there is no `{missing}`")
+        return TargetError(f"module `{missing}` not found: `{parent}` is a module, not a package")
     candidates = _modules_in(list(places)[:_JOB_PATHS] if not parent else list(places))
-    looked = "" if parent else f" (looked in {', '.join(list(places)[:_JOB_PATHS])}; `pythonpath` adds to it)"
-    return TargetError(f"there is no module `{missing}`{looked}", ("target", "module"), name, candidates)
+    searched = (
+        ""
+        if parent
+        else f" (searched {', '.join(list(places)[:_JOB_PATHS])}; add directories with `pythonpath`)"
+    )
+    return TargetError(f"module `{missing}` not found{searched}", ("target", "module"), name, candidates)
 
 
 # How many entries at the head of sys.path belong to the job; the launcher sets it.
@@ -211,10 +215,9 @@ def _import_failed(module: str, error: BaseException) -> TargetError:
     """The error for an exception at import, with the line of the user's module that raised it."""
     import traceback
 
+    what = f"failed: {_words(error)}"
     if isinstance(error, SystemExit):
-        what = f"ended with sys.exit({error.code!r})"
-    else:
-        what = f"failed: {_words(error)}"
+        what = f"called sys.exit({error.code!r})"
     frames = [
         frame
         for frame in traceback.extract_tb(error.__traceback__)
@@ -276,7 +279,7 @@ def _bind(call: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any
         signature.bind(*args, **kwargs)
     except TypeError as error:
         name = getattr(call, "__name__", type(call).__name__)
-        message = f"`{name}{signature}` cannot be called like this: {error}"
+        message = f"cannot call `{name}{signature}` with these arguments: {error}"
         raise _binding_error(message, signature, args, kwargs) from None
 
 

@@ -52,11 +52,12 @@ def _no_match(job: Job, names: Sequence[str], tags: Sequence[str]) -> str:
     meant = ""
     if len(asked) == 1:
         (word,) = (*names, *tags)
+        kind = "tasks" if names else "tags"
         if names:
             known = {name for task in job.tasks for name in (task.name, *task.groups)}
         else:
             known = {tag for task in job.tasks for tag in task.task.tags}
-        meant = suggest(word, known)
+        meant = suggest(word, known, kind)
     return f"no task matches {quote(' '.join(asked))}" + (f"; {meant}" if meant else "")
 
 

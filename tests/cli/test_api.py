@@ -85,10 +85,10 @@ def test_what_is_wrong_is_raised_with_its_diagnostics(desk, capfd):
     job = mprun.load_job("job.yaml")
     with pytest.raises(JobFileError) as caught:
         mprun.run_job(job)
-    assert str(caught.value) == "job.yaml:2:18: module `work` has no `nothing`"
+    assert str(caught.value) == "job.yaml:2:18: module `work` has no attribute `nothing`"
     assert isinstance(caught.value, UsageError)
     assert isinstance(caught.value, MprunError)
-    with pytest.raises(UsageError, match=r"there is no job file `none\.yaml`"):
+    with pytest.raises(UsageError, match=r"job file `none\.yaml` not found"):
         mprun.load_job("none.yaml")
     assert os.listdir(desk / ".mprun" / "runs") == []
     assert capfd.readouterr() == ("", "")

@@ -98,16 +98,16 @@ def test_a_file_goes_before_a_guess(desk):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["jbo.yaml"], "error: there is no job file `jbo.yaml`; did you mean `job.yaml`?"),
-        (["nowhere/job.yaml"], "error: there is no job file `nowhere/job.yaml`"),
-        (["plan", "job.yml"], "error: there is no job file `job.yml`; did you mean `job.yaml`?"),
-        (["validate", "\x1b[31mx"], "error: there is no job file `\\x1b[31mx`"),
+        (["jbo.yaml"], "error: job file `jbo.yaml` not found; did you mean `job.yaml`?"),
+        (["nowhere/job.yaml"], "error: job file `nowhere/job.yaml` not found"),
+        (["plan", "job.yml"], "error: job file `job.yml` not found; did you mean `job.yaml`?"),
+        (["validate", "\x1b[31mx"], "error: job file `\\x1b[31mx` not found"),
         (["."], "error: `.` is a directory; name a job file in it"),
         (
             [__file__],
             f"error: `{__file__}` is a Python module; `mprun init` writes a job file to begin with",
         ),
-        (["logs.yaml"], "error: there is no job file `logs.yaml`"),
+        (["logs.yaml"], "error: job file `logs.yaml` not found"),
         (["show"], "error: there is no run in .mprun: `mprun JOB` makes one, `--state-dir` looks elsewhere"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
@@ -254,7 +254,7 @@ def test_every_task_that_makes_the_same_wrong_call_is_named(desk):
     wrong = "  - target: work:nothing\n"
     (desk / "job.yaml").write_text("tasks:\n" + wrong + "  - target: os:getpid\n" + wrong)
     said = error_of(mprun("job.yaml", "--dry-run", cwd=desk))
-    assert said.count("module `work` has no `nothing`") == 2
+    assert said.count("module `work` has no attribute `nothing`") == 2
     assert "job.yaml:2:18" in said
     assert "job.yaml:4:18" in said
 
@@ -265,7 +265,7 @@ def test_dry_run_checks_every_target_and_starts_nothing(desk):
     assert run.stderr == "job.yaml: every target can be called; nothing was started\n"
     assert os.listdir(desk / ".mprun" / "runs") == []
     write(desk, job="tasks:\n  - target: work:nothing")
-    assert "module `work` has no `nothing`" in error_of(mprun("job.yaml", "--dry-run", cwd=desk))
+    assert "module `work` has no attribute `nothing`" in error_of(mprun("job.yaml", "--dry-run", cwd=desk))
 
 
 # -- the other commands
@@ -277,7 +277,7 @@ def test_validate_reads_many_files_and_says_which_are_right(desk):
     assert run.code == 2
     assert run.stdout == "job.yaml: ok, 2 tasks\njob3.yaml: ok, 1 task\n"
     assert "job2.yaml:1:8" in run.stderr
-    assert "there is no job file `nothing.yaml`" in run.stderr
+    assert "job file `nothing.yaml` not found" in run.stderr
     assert mprun("validate", "job.yaml", cwd=desk).code == 0
 
 
@@ -296,7 +296,7 @@ def test_plan_shows_order_arguments_and_joins(tmp_path):
     run = mprun("plan", "job.yaml", cwd=tmp_path)
     assert run.code == 0
     # Which it would wait for as long as the job lasts, if it did not end by itself.
-    assert run.stderr.startswith("warning: `last` waits until `beat` has ended, a daemon")
+    assert run.stderr.startswith("warning: `last` waits for the daemon `beat` to end")
     head, *lines = run.stdout.splitlines()
     assert re.fullmatch(r"job: 3 tasks, \w+ \(at most 2 at once on \d+ cores?\), fork", head)
     assert lines == [

@@ -166,11 +166,11 @@ BOMBS = {
     "flow_depth": (task("args: " + "[" * 100_000), 3, "more than 64 deep"),
     "block_depth": (task("args:\n" + "\n".join(" " * (5 + n) + "-" for n in range(2_000))), 65, "64 deep"),
     "mapping_depth": (task("kwargs: " + "{a: " * 30_000), 3, "more than 64 deep"),
-    "cycle": (chain(10_000, ", depends_on: t9999"), 2, "in a circle: `t0` → `t9999` → `t9998`"),
+    "cycle": (chain(10_000, ", depends_on: t9999"), 2, "dependency cycle: `t0` -> `t9999` -> `t9998`"),
     "unknown_names": (
-        task("depends_on: [" + ", ".join(f"nobody{n}" for n in range(100_000)) + "]"),
+        task("depends_on: [" + ", ".join(f"unknown{n}" for n in range(100_000)) + "]"),
         3,
-        "there is no task `nobody0`",
+        "unknown task `unknown0`",
     ),
     "unknown_joins": (
         chain(5_000) + "\njoin:\n" + "".join(f"- t{n}x\n" for n in range(50_000)),
@@ -182,15 +182,15 @@ BOMBS = {
         3,
         "must be a string",
     ),
-    "references": (task("args: [" + "'${a}'," * 300_000 + "]"), 3, "`${a}` names none of"),
-    "twins": ("tasks:\n" + "  - {name: a, target: 'm:f'}\n" * 20_000, 3, "the name `a` is taken by"),
+    "references": (task("args: [" + "'${a}'," * 300_000 + "]"), 3, "unknown reference `${a}`"),
+    "twins": ("tasks:\n" + "  - {name: a, target: 'm:f'}\n" * 20_000, 3, "duplicate task name `a`"),
     "unknown_keys": ("".join(f"key{n}: 1\n" for n in range(100_000)), 1, "unknown key `key0` in the job"),
     "one_long_line": ("a" * 8_000_000, 1, "must be a mapping with `tasks`"),
     "duplicate_keys": ("a: 1\n" * 500_000, 2, "duplicate key `a`"),
     "one_key_too_often": (
         task("kwargs: {" + ", ".join(["a: 1"] * 300_000) + "}"),
         3,
-        "duplicate key `a`: it stands on line 3",
+        "duplicate key `a`: first used on line 3",
     ),
 }
 

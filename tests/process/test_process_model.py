@@ -651,7 +651,7 @@ def test_the_directory_of_the_fork_server_is_removed(tmp_path):
 IMPORTS = {
     "abort": ("import os; os.abort()", "importing `bad` terminated the launcher (killed by SIGABRT)"),
     "leave": ("import os; os._exit(0)", "importing `bad` terminated the launcher (exit 0)"),
-    "exit": ("import sys; sys.exit('so it goes')", "ended with sys.exit('so it goes')"),
+    "exit": ("import sys; sys.exit('so it goes')", "called sys.exit('so it goes')"),
     "raise": ("1 / 0", "failed: ZeroDivisionError: division by zero"),
     "no syntax": ("def", "failed: "),
     "interrupt": ("raise KeyboardInterrupt", "failed: KeyboardInterrupt"),

@@ -164,22 +164,27 @@ def test_a_name_that_means_nothing_is_told_as_it_was_written():
 @pytest.mark.parametrize(
     ("spec", "place", "need", "circle"),
     [
-        ({"a": ["b"], "b": ["a"]}, 0, "b", "`a` → `b` → `a`"),
-        ({"x": ["a"], "a": ["b"], "b": ["c"], "c": ["a"]}, 1, "b", "`a` → `b` → `c` → `a`"),
-        ({"a": ["b*"], "b1": [], "b2": ["a"]}, 0, "b*", "`a` → `b2` → `a`"),
-        ({"t[n=1]": (["t"], []), "t[n=2]": (["t"], ["u"]), "u": ["t"]}, 1, "u", "`t[n=2]` → `u` → `t[n=2]`"),
+        ({"a": ["b"], "b": ["a"]}, 0, "b", "`a` -> `b` -> `a`"),
+        ({"x": ["a"], "a": ["b"], "b": ["c"], "c": ["a"]}, 1, "b", "`a` -> `b` -> `c` -> `a`"),
+        ({"a": ["b*"], "b1": [], "b2": ["a"]}, 0, "b*", "`a` -> `b2` -> `a`"),
+        (
+            {"t[n=1]": (["t"], []), "t[n=2]": (["t"], ["u"]), "u": ["t"]},
+            1,
+            "u",
+            "`t[n=2]` -> `u` -> `t[n=2]`",
+        ),
         (
             {f"t{n}": [f"t{(n + 1) % 9}"] for n in range(9)},
             0,
             "t1",
-            "`t0` → `t1` → `t2` → `t3` → … → `t7` → `t8` → `t0`",
+            "`t0` -> `t1` -> `t2` -> `t3` -> … -> `t7` -> `t8` -> `t0`",
         ),
     ],
 )
 def test_tasks_in_a_circle_are_refused_with_the_way_round(spec, place, need, circle):
     found = dependency_error(spec)
     assert (found.task, found.need) == (place, need)
-    assert str(found) == f"the tasks depend on each other in a circle: {circle}"
+    assert str(found) == f"dependency cycle: {circle}"
 
 
 def test_instances_of_one_task_share_what_they_need():
@@ -196,7 +201,7 @@ def test_more_dependencies_than_a_machine_can_hold_are_refused():
     early = task("early", 0)
     made = [Instance(name=f"early[{n}]", groups=("early",), task=early) for n in range(side)]
     made += [Instance(name=f"late[{n}]", groups=("late",), task=late) for n in range(side)]
-    with pytest.raises(DependencyError, match="more than 1,000,000 dependencies") as caught:
+    with pytest.raises(DependencyError, match="too many dependencies") as caught:
         link(made, NameIndex(made))
     assert caught.value.need == "early"
 

@@ -203,7 +203,7 @@ def test_what_a_task_depends_on_cannot_be_an_item_that_only_the_run_will_know(de
         """
     )
     assert diagnostic.startswith("7:")
-    assert "known only during the run" in diagnostic
+    assert "only known while the run is in progress" in diagnostic
 
 
 # ---- what is yours
@@ -299,7 +299,7 @@ def test_a_secret_stays_one_in_a_recipe_whatever_it_is_called_there(desk, key):
         mid="params: {tok: ''}\ntasks: [{name: m, uses: r.yaml, with: {tok: '<${params.tok}>'}}]",
         r=f"params: {{tok: ''}}\ntasks: [{{target: 'm:f', {key}}}]",
     )
-    assert "a secret can stand in" in diagnostics[0]
+    assert "is not allowed in" in diagnostics[0]
     assert SECRET not in "".join(diagnostics)
 
 
@@ -329,7 +329,7 @@ def test_a_variable_with_a_secret_in_it_is_one(desk, key):
         """,
     )
     assert diagnostic.startswith("6:")
-    assert "a secret can stand in" in diagnostic
+    assert "is not allowed in" in diagnostic
 
 
 def test_a_secret_is_in_no_view_of_a_plan(desk):
@@ -366,7 +366,7 @@ def test_a_secret_is_in_no_view_of_a_plan(desk):
 
 def test_an_env_file_whose_name_refers_to_nothing_is_a_diagnostic_with_a_place(desk):
     (diagnostic,) = desk.diagnostics(job="env_file: ${env.NOPE}.env\ntasks: [{target: 'm:f'}]")
-    assert diagnostic == "1:11 the environment variable `NOPE` is not set"
+    assert diagnostic == "1:11 environment variable `NOPE` is not set"
 
 
 def test_an_env_file_cannot_be_what_a_task_returns(desk):
@@ -374,7 +374,7 @@ def test_an_env_file_cannot_be_what_a_task_returns(desk):
         job="tasks: [{name: a, target: 'm:f'}, {uses: r.yaml, with: {p: '${tasks.a.result}'}}]",
         r="params: {p: ''}\nenv_file: ${params.p}\ntasks: [{target: 'm:f'}]",
     )
-    assert diagnostic.startswith("2:11 `${params.p}` is known only during the run")
+    assert diagnostic.startswith("2:11 `${params.p}` is not available here")
 
 
 # ---- scopes and precedence
@@ -478,7 +478,7 @@ def test_a_recipe_that_includes_itself_is_refused(desk, uses):
     (diagnostic,) = desk.diagnostics(
         job=f"tasks: [{{name: u, uses: {uses}}}]", r="tasks: [{name: v, uses: ./job.yaml}]"
     )
-    assert "includes itself" in diagnostic
+    assert "dependency cycle" in diagnostic
 
 
 # ---- conditions of recipes
@@ -515,13 +515,13 @@ def test_more_tasks_than_a_run_can_have_are_refused_at_once(desk):
     begin = time.monotonic()
     values = list(range(501))
     (diagnostic,) = desk.diagnostics(job=f"tasks: [{{target: 'm:f', matrix: {{a: {values}, b: {values}}}}}]")
-    assert "251,001 tasks are too many: 250,000 is the most" in diagnostic
+    assert "too many tasks: 251,001 (limit: 250,000)" in diagnostic
     values = list(range(600))
     diagnostics = desk.diagnostics(
         job=f"tasks: [{{name: u, uses: r.yaml, matrix: {{a: {values}}}}}]",
         r=f"tasks: [{{target: 'm:f', matrix: {{a: {values}}}}}]",
     )
-    assert "360,000 tasks are too many" in diagnostics[0]
+    assert "too many tasks: 360,000" in diagnostics[0]
     assert time.monotonic() - begin < 5
 
 
@@ -536,7 +536,7 @@ def test_recipes_that_multiply_are_refused_before_memory_is_gone(desk):
         **files,
         r7=f"tasks: [{{target: 'm:f', matrix: {{a: {list(range(10))}}}}}]",
     )
-    assert "100,000,000 tasks are too many" in diagnostic
+    assert "too many tasks: 100,000,000" in diagnostic
     assert time.monotonic() - begin < 2
 
 
@@ -648,7 +648,7 @@ def test_defaults_that_name_what_a_task_has_not_are_refused(desk, key, own):
         job=f"resources: {{db: 1}}\ndefaults: {{{key}}}\ntasks: [{{name: a, target: 'm:f'{own and ', ' + own}}}]"  # noqa: E501
     )
     assert diagnostics[0].startswith("2:")
-    assert "cannot stand here" in diagnostics[0]
+    assert "is only available in" in diagnostics[0]
     assert "in task `a`" in diagnostics[0]
 
 
@@ -656,7 +656,7 @@ def test_defaults_that_name_what_a_task_has_not_are_refused(desk, key, own):
 def test_a_job_has_no_values_of_a_matrix(desk, key):
     (diagnostic,) = desk.diagnostics(job=f"{key}\ntasks: [{{target: 'm:f'}}]")
     assert diagnostic.startswith("1:")
-    assert "cannot stand here" in diagnostic
+    assert "is only available in" in diagnostic
 
 
 @pytest.mark.parametrize(

@@ -101,15 +101,15 @@ def test_the_names_of_secrets_are_told():
 @pytest.mark.parametrize(
     ("param", "message", "help", "mark"),
     [
-        ("{type: integer, default: x}", "DEFAULT must be a whole number, not the string `x`",
+        ("{type: integer, default: x}", "DEFAULT must be an integer, not the string `x`",
          "", "x"),
         ("{type: integer, default: '3'}",
-         "DEFAULT must be a whole number, not the string `3`",
-         "leave the quotes out: `3`", "'3'"),
+         "DEFAULT must be an integer, not the string `3`",
+         "remove the quotes: `3`", "'3'"),
         ("{type: integer, default: 3.0}",
-         "DEFAULT must be a whole number, not the number `3.0`", "", "3.0"),
+         "DEFAULT must be an integer, not the number `3.0`", "", "3.0"),
         ("{type: integer, default: true}",
-         "DEFAULT must be a whole number, not the boolean `true`", "", "true"),
+         "DEFAULT must be an integer, not the boolean `true`", "", "true"),
         ("{type: string, default: 010}", "DEFAULT must be a string, not the number `10`",
          'quote it: `"010"`', "010"),
         ("{type: boolean, default: no}",
@@ -122,22 +122,22 @@ def test_the_names_of_secrets_are_told():
          "DEFAULT must be one of `small`, `large`, not the string `smal`",
          "did you mean `small`?", "smal"),
         ("{default: [a, c], enum: [a, b]}",
-         "DEFAULT must have only items of `a`, `b`, not the string `c`",
+         "DEFAULT must have only items from `a`, `b`, not the string `c`",
          "", "[a, c]"),
         ("{default: ab, pattern: a}", "DEFAULT must match `a`, not the string `ab`",
          "", "ab"),
         ("{type: string, enum: [a, 1]}",
-         "item 2 of `enum` of the param `p` must be a string, not the number `1`",
+         "item 2 of `enum` of param `p` must be a string, not the number `1`",
          'quote it: `"1"`', "1"),
-        ("{pattern: '(a'}", "the `pattern` of the param `p` is not a regular expression: "
+        ("{pattern: '(a'}", "invalid regular expression in `pattern` of param `p`: "
          "missing ), unterminated subpattern at position 0", "", "'(a'"),
-        ("{required: true, default: 3}", "the param `p` is required, so its default is never used",
-         "take one of the two out", "default"),
+        ("{required: true, default: 3}", "param `p` is required, so its default would never be used",
+         "remove one of them", "default"),
     ],
 )  # fmt: skip
 def test_a_declaration_that_contradicts_itself_is_told_at_its_place(param, message, help, mark):
     diagnostic = only(f"{{p: {param}}}")
-    message = message.replace("DEFAULT", "the default of the param `p`")
+    message = message.replace("DEFAULT", "default of param `p`")
     assert (diagnostic.message, diagnostic.help, marked(diagnostic)) == (message, help, mark)
     # Whoever only reads the file is told, too, but for what a pattern would find.
     if "pattern: a" not in param:
@@ -147,8 +147,8 @@ def test_a_declaration_that_contradicts_itself_is_told_at_its_place(param, messa
 
 def test_a_value_is_not_held_against_a_declaration_that_is_wrong():
     diagnostic = only("{p: {type: integer, enum: [a]}}", "p=3")
-    assert diagnostic.message.startswith("item 1 of `enum` of the param `p` ")
-    assert "is not a regular expression" in only("{p: {pattern: '[', default: a}}", "p=3").message
+    assert diagnostic.message.startswith("item 1 of `enum` of param `p` ")
+    assert "invalid regular expression" in only("{p: {pattern: '[', default: a}}", "p=3").message
 
 
 def test_null_among_the_choices_says_nothing():
@@ -158,7 +158,7 @@ def test_null_among_the_choices_says_nothing():
 
 def test_a_help_is_of_what_stands_in_the_file_or_is_not_given():
     diagnostic = only("{a: {type: string, default: &n 3}, b: *n}")
-    assert diagnostic.message == "the default of the param `a` must be a string, not the number `3`"
+    assert diagnostic.message == "default of param `a` must be a string, not the number `3`"
     assert diagnostic.help == ""
 
 
@@ -205,36 +205,36 @@ def test_a_text_is_read_as_the_declared_type(kind, text, value):
 @pytest.mark.parametrize(
     ("kind", "text", "message"),
     [
-        ("integer", "abc", "must be a whole number; `-p` gives `abc`"),
-        ("integer", "3.0", "must be a whole number; `-p` gives `3.0`"),
-        ("integer", "", "must be a whole number; `-p` gives nothing"),
-        ("integer", "1_000", "must be a whole number; `-p` gives `1_000`"),
-        ("integer", "٣", "must be a whole number; `-p` gives `٣`"),
-        ("integer", "true", "must be a whole number; `-p` gives `true`"),
-        ("number", ".nan", "must be a number; `-p` gives `.nan`"),
-        ("number", "-.inf", "must be a number; `-p` gives `-.inf`"),
-        ("number", "1e999", "must be a number; `-p` gives `1e999`"),
-        ("boolean", "yes", "must be `true` or `false`; `-p` gives `yes`"),
-        ("boolean", "1", "must be `true` or `false`; `-p` gives `1`"),
-        ("list", "a,,b", "must be a list such as `a,b` or `[a, b]`; `-p` gives `a,,b`"),
-        ("list", ",", "must be a list such as `a,b` or `[a, b]`; `-p` gives `,`"),
-        ("list", "[a", "must be a list such as `a,b` or `[a, b]`; `-p` gives `[a`"),
-        ("list", "[[a]]", "must be a list such as `a,b` or `[a, b]`; `-p` gives `[[a]]`"),
-        ("list", "'a", "must be a list such as `a,b` or `[a, b]`; `-p` gives `'a`"),
-        ("list", "'a'b", "must be a list such as `a,b` or `[a, b]`; `-p` gives `'a'b`"),
-        ("list", '"\\x"', 'must be a list such as `a,b` or `[a, b]`; `-p` gives `"\\x"`'),
-        ("list", "[.inf]", "must be a list such as `a,b` or `[a, b]`; `-p` gives `[.inf]`"),
-        ("list", "1e999", "must be a list such as `a,b` or `[a, b]`; `-p` gives `1e999`"),
-        ("string", "\udcff", "must be UTF-8; `-p` gives `\\udcff`"),
+        ("integer", "abc", "must be an integer, but `-p` provides `abc`"),
+        ("integer", "3.0", "must be an integer, but `-p` provides `3.0`"),
+        ("integer", "", "must be an integer, but `-p` provides nothing"),
+        ("integer", "1_000", "must be an integer, but `-p` provides `1_000`"),
+        ("integer", "٣", "must be an integer, but `-p` provides `٣`"),
+        ("integer", "true", "must be an integer, but `-p` provides `true`"),
+        ("number", ".nan", "must be a number, but `-p` provides `.nan`"),
+        ("number", "-.inf", "must be a number, but `-p` provides `-.inf`"),
+        ("number", "1e999", "must be a number, but `-p` provides `1e999`"),
+        ("boolean", "yes", "must be `true` or `false`, but `-p` provides `yes`"),
+        ("boolean", "1", "must be `true` or `false`, but `-p` provides `1`"),
+        ("list", "a,,b", "must be a list such as `a,b` or `[a, b]`, but `-p` provides `a,,b`"),
+        ("list", ",", "must be a list such as `a,b` or `[a, b]`, but `-p` provides `,`"),
+        ("list", "[a", "must be a list such as `a,b` or `[a, b]`, but `-p` provides `[a`"),
+        ("list", "[[a]]", "must be a list such as `a,b` or `[a, b]`, but `-p` provides `[[a]]`"),
+        ("list", "'a", "must be a list such as `a,b` or `[a, b]`, but `-p` provides `'a`"),
+        ("list", "'a'b", "must be a list such as `a,b` or `[a, b]`, but `-p` provides `'a'b`"),
+        ("list", '"\\x"', 'must be a list such as `a,b` or `[a, b]`, but `-p` provides `"\\x"`'),
+        ("list", "[.inf]", "must be a list such as `a,b` or `[a, b]`, but `-p` provides `[.inf]`"),
+        ("list", "1e999", "must be a list such as `a,b` or `[a, b]`, but `-p` provides `1e999`"),
+        ("string", "\udcff", "must be UTF-8, but `-p` provides `\\udcff`"),
     ],
 )
 def test_a_text_that_is_none_of_the_type_is_told_with_its_param(kind, text, message):
     diagnostic = only(f"{{p: {{type: {kind}}}}}", f"p={text}")
-    assert (diagnostic.message, marked(diagnostic)) == (f"the param `p` {message}", "p")
+    assert (diagnostic.message, marked(diagnostic)) == (f"param `p` {message}", "p")
 
 
 def test_a_number_that_is_too_long_is_no_number():
-    assert only("{p: 3}", "p=" + "9" * 5000).message.startswith("the param `p` must be a whole number; ")
+    assert only("{p: 3}", "p=" + "9" * 5000).message.startswith("param `p` must be an integer, but ")
 
 
 def test_an_option_goes_before_the_environment_and_that_before_the_default():
@@ -264,10 +264,10 @@ def test_the_variable_of_a_param_is_in_capitals_with_underscores():
 
 
 def test_the_way_that_a_value_came_is_named(tmp_path):
-    assert only("{n: 3}", MPRUN_PARAM_N="x").message.endswith("; `MPRUN_PARAM_N` gives `x`")
+    assert only("{n: 3}", MPRUN_PARAM_N="x").message.endswith(", but `MPRUN_PARAM_N` provides `x`")
     file = tmp_path / "f"
     file.write_text("x")
-    assert only("{n: 3}", f"n=@{file}").message.endswith(f"; `-p n=@{file}` gives `x`")
+    assert only("{n: 3}", f"n=@{file}").message.endswith(f", but `-p n=@{file}` provides `x`")
 
 
 @pytest.mark.parametrize(
@@ -299,37 +299,37 @@ def test_two_at_signs_are_a_literal_one():
 
 
 def test_what_cannot_be_given_is_a_usage_error(tmp_path):
-    assert usage("{day: x}", "dya=1") == "there is no param `dya`; did you mean `day`?"
-    assert usage("{day: x, n: 1}", "qqq=1") == "there is no param `qqq`; there are `day`, `n`"
-    assert usage("{}", "day=1") == "there is no param `day`: the job declares none"
-    assert usage("{day: x}", "day") == "`-p day` has no `=`; write `-p day=VALUE`"
-    assert usage("{day: x}", "5") == "`-p 5` has no `=`; write `-p day=VALUE`"
-    assert usage("{}", "5") == "`-p 5` has no `=`; write `-p KEY=VALUE`"
-    assert usage("{s: x}", "s=@") == "`-p s=@` names no file; for a literal `@` write `-p s=@@`"
-    assert usage("{s: x}", f"s=@{tmp_path}") == f"the file of the param `s` `{tmp_path}` is a directory"
+    assert usage("{day: x}", "dya=1") == "unknown param `dya`; did you mean `day`?"
+    assert usage("{day: x, n: 1}", "qqq=1") == "unknown param `qqq`; known params: `day`, `n`"
+    assert usage("{}", "day=1") == "unknown param `day`: the job declares none"
+    assert usage("{day: x}", "day") == "missing `=` in `-p day`; write `-p day=VALUE`"
+    assert usage("{day: x}", "5") == "missing `=` in `-p 5`; write `-p day=VALUE`"
+    assert usage("{}", "5") == "missing `=` in `-p 5`; write `-p NAME=VALUE`"
+    assert usage("{s: x}", "s=@") == "missing file name in `-p s=@`; write `-p s=@@` for a literal `@`"
+    assert usage("{s: x}", f"s=@{tmp_path}") == f"file of param `s` `{tmp_path}` is a directory"
 
 
 @pytest.mark.parametrize(
     ("param", "text", "message", "help"),
     [
         ("{enum: [small, large]}", "smal",
-         "must be one of `small`, `large`; `-p` gives `smal`", "did you mean `small`?"),
-        ("{enum: [1, 2]}", "3", "must be one of `1`, `2`; `-p` gives `3`", ""),
+         "must be one of `small`, `large`, but `-p` provides `smal`", "did you mean `small`?"),
+        ("{enum: [1, 2]}", "3", "must be one of `1`, `2`, but `-p` provides `3`", ""),
         ("{type: list, enum: [a, b]}", "a,c",
-         "must have only items of `a`, `b`; `-p` gives `c`", ""),
+         "must have only items from `a`, `b`, but `-p` provides `c`", ""),
         ("{type: list, enum: [1, a]}", "1,true",
-         "must have only items of `1`, `a`; `-p` gives `true`", ""),
-        (r"{pattern: '\d{4}'}", "12345", r"must match `\d{4}`; `-p` gives `12345`", ""),
-        (r"{pattern: '\d{4}'}", "1234\n", r"must match `\d{4}`; `-p` gives `1234\n`", ""),
-        (r"{type: integer, pattern: '\d'}", "12", r"must match `\d`; `-p` gives `12`", ""),
-        ("{type: list, pattern: a+}", "aa,b", "must have only items that match `a+`; `-p` gives `b`",
+         "must have only items from `1`, `a`, but `-p` provides `true`", ""),
+        (r"{pattern: '\d{4}'}", "12345", r"must match `\d{4}`, but `-p` provides `12345`", ""),
+        (r"{pattern: '\d{4}'}", "1234\n", r"must match `\d{4}`, but `-p` provides `1234\n`", ""),
+        (r"{type: integer, pattern: '\d'}", "12", r"must match `\d`, but `-p` provides `12`", ""),
+        ("{type: list, pattern: a+}", "aa,b", "must have only items that match `a+`, but `-p` provides `b`",
          ""),
     ],
 )  # fmt: skip
 def test_a_value_must_be_among_the_choices_and_match(param, text, message, help):
     diagnostic = only(f"{{p: {param}}}", f"p={text}")
     assert (diagnostic.message, diagnostic.help, marked(diagnostic)) == (
-        f"the param `p` {message}",
+        f"param `p` {message}",
         help,
         "p",
     )
@@ -344,7 +344,9 @@ def test_what_fits_is_taken():
 
 def test_a_long_list_of_choices_is_cut():
     choices = ", ".join(f"c{number}" for number in range(30))
-    assert only(f"{{p: {{enum: [{choices}]}}}}", "p=zzz").message.endswith("`c8`, `c9`, …; `-p` gives `zzz`")
+    assert only(f"{{p: {{enum: [{choices}]}}}}", "p=zzz").message.endswith(
+        "`c8`, `c9`, …, but `-p` provides `zzz`"
+    )
 
 
 def test_among_very_many_choices_the_one_that_was_meant_is_not_looked_for():
@@ -355,8 +357,8 @@ def test_among_very_many_choices_the_one_that_was_meant_is_not_looked_for():
 
 def test_what_is_required_must_be_given():
     diagnostic = only("{day: {required: true}}")
-    assert diagnostic.message == "the param `day` is required"
-    assert diagnostic.help == "give it with `-p day=…` or MPRUN_PARAM_DAY"
+    assert diagnostic.message == "missing param `day`"
+    assert diagnostic.help == "set it with `-p day=VALUE` or `MPRUN_PARAM_DAY`"
     assert (diagnostic.span.line, marked(diagnostic)) == (1, "day")
     assert values("{day: {required: true}}", "day=") == {"day": ""}
     assert values("{day: {required: true, default: }}", MPRUN_PARAM_DAY="x") == {"day": "x"}
@@ -382,20 +384,20 @@ def test_a_secret_may_come_from_a_file_or_the_environment(tmp_path):
 def test_a_secret_must_not_stand_on_the_command_line(text):
     diagnostic = only("{s: {secret: true}}", f"s={text}")
     reason = "a secret on the command line can be read by every user of the machine"
-    assert diagnostic.message == f"the param `s` is secret: {reason}"
-    assert diagnostic.help == "give it with `-p s=@FILE` or MPRUN_PARAM_S"
+    assert diagnostic.message == f"param `s` is secret: {reason}"
+    assert diagnostic.help == "set it with `-p s=@FILE` or `MPRUN_PARAM_S`"
     assert "hunter2" not in repr(diagnostic)
 
 
 def test_a_secret_that_is_not_given_is_asked_for_in_a_safe_way():
     diagnostic = only("{s: {secret: true, required: true}}")
-    assert diagnostic.help == "give it with `-p s=@FILE` or MPRUN_PARAM_S"
+    assert diagnostic.help == "set it with `-p s=@FILE` or `MPRUN_PARAM_S`"
 
 
 @pytest.mark.parametrize(
     ("param", "must"),
     [
-        ("{secret: true, type: integer}", "must be a whole number"),
+        ("{secret: true, type: integer}", "must be an integer"),
         ("{secret: true, type: list, pattern: a}", "must have only items that match `a`"),
         ("{secret: true, enum: [hunter1]}", "must be one of `hunter1`"),
         ("{secret: true, pattern: '[a-z]+'}", "must match `[a-z]+`"),
@@ -419,7 +421,7 @@ def test_a_secret_is_in_no_message(tmp_path, param, must, way):
     with pytest.raises(JobFileError) as caught:
         resolve_params(document, declared, given, used_by=used_by)
     (diagnostic,) = caught.value.diagnostics
-    assert diagnostic.message.startswith(f"the param `s` {must}; ") or way == "with"
+    assert diagnostic.message.startswith(f"param `s` {must}, but ") or way == "with"
     assert "hunter2" not in diagnostic.message + diagnostic.help + render([diagnostic]) + str(caught.value)
     assert caught.value.__cause__ is None
     assert caught.value.__context__ is None
@@ -455,7 +457,7 @@ def test_null_from_with_is_null_but_not_of_what_is_required():
     assert recipe("{n: 3}", "with: {n: }") == {"n": None}
     (diagnostic,) = recipe_diagnostics("{n: {required: true}}", "with: {n: null}")
     assert (diagnostic.message, marked(diagnostic)) == (
-        "the param `n` must not be null; `with` gives null",
+        "param `n` must not be null, but `with` provides null",
         "null",
     )
 
@@ -463,25 +465,25 @@ def test_null_from_with_is_null_but_not_of_what_is_required():
 @pytest.mark.parametrize(
     ("param", "value", "message", "help"),
     [
-        ("a", "010", "must be a string; `with` gives the number `10`", 'quote it: `"010"`'),
-        ("a", "true", "must be a string; `with` gives the boolean `true`", 'quote it: `"true"`'),
-        ("a", "{}", "must be a string; `with` gives a mapping", ""),
-        ("3", "'3'", "must be a whole number; `with` gives the string `3`",
-         "leave the quotes out: `3`"),
-        ("3", "true", "must be a whole number; `with` gives the boolean `true`", ""),
-        ("1.5", ".nan", "must be a number; `with` gives the number `NaN`", ""),
-        ("true", "1", "must be `true` or `false`; `with` gives the number `1`", ""),
-        ("[]", "a", "must be a list; `with` gives the string `a`", "put it in brackets: `[a]`"),
-        ("{enum: [day, week]}", "dya", "must be one of `day`, `week`; `with` gives the string `dya`",
+        ("a", "010", "must be a string, but `with` provides the number `10`", 'quote it: `"010"`'),
+        ("a", "true", "must be a string, but `with` provides the boolean `true`", 'quote it: `"true"`'),
+        ("a", "{}", "must be a string, but `with` provides a mapping", ""),
+        ("3", "'3'", "must be an integer, but `with` provides the string `3`",
+         "remove the quotes: `3`"),
+        ("3", "true", "must be an integer, but `with` provides the boolean `true`", ""),
+        ("1.5", ".nan", "must be a number, but `with` provides the number `NaN`", ""),
+        ("true", "1", "must be `true` or `false`, but `with` provides the number `1`", ""),
+        ("[]", "a", "must be a list, but `with` provides the string `a`", "put it in brackets: `[a]`"),
+        ("{enum: [day, week]}", "dya", "must be one of `day`, `week`, but `with` provides the string `dya`",
          "did you mean `day`?"),
         ("{type: list, pattern: a}", "[a, bb]",
-         "must have only items that match `a`; `with` gives the string `bb`", ""),
+         "must have only items that match `a`, but `with` provides the string `bb`", ""),
     ],
 )  # fmt: skip
 def test_what_with_gives_is_not_converted_and_told_where_it_stands(param, value, message, help):
     (diagnostic,) = recipe_diagnostics(f"{{p: {param}}}", f"with: {{p: {value}}}")
     assert (diagnostic.message, diagnostic.help, marked(diagnostic)) == (
-        f"the param `p` {message}",
+        f"param `p` {message}",
         help,
         value,
     )
@@ -490,7 +492,7 @@ def test_what_with_gives_is_not_converted_and_told_where_it_stands(param, value,
 def test_what_with_must_give_is_told_at_the_task():
     (diagnostic,) = recipe_diagnostics("{day: {required: true}}", "with: {}")
     assert (diagnostic.message, diagnostic.help) == (
-        "`recipe.yaml` needs the param `day`",
+        "missing param `day` of `recipe.yaml`",
         "add `day:` to `with`",
     )
     assert marked(diagnostic) == "with"
@@ -501,7 +503,7 @@ def test_what_with_must_give_is_told_at_the_task():
 def test_what_the_recipe_does_not_have_is_told_at_its_key():
     (diagnostic,) = recipe_diagnostics("{day: a}", "with: {dya: b}")
     assert (diagnostic.message, diagnostic.help, marked(diagnostic)) == (
-        "`recipe.yaml` has no param `dya`",
+        "unknown param `dya` of `recipe.yaml`",
         "did you mean `day`?",
         "dya",
     )
@@ -509,7 +511,7 @@ def test_what_the_recipe_does_not_have_is_told_at_its_key():
 
 def test_without_a_task_nothing_undeclared_is_given():
     document = parse("params: {day: a}", "f.yaml")
-    with pytest.raises(UsageError, match=r"there is no param `dya`; did you mean `day`\?"):
+    with pytest.raises(UsageError, match=r"unknown param `dya`; did you mean `day`\?"):
         resolve_params(document, document.root["params"], {"dya": ParamInput(value="a", where="`-p`")})
 
 

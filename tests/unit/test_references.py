@@ -119,32 +119,36 @@ def test_text_around_references_is_a_template_that_is_written_as_it_was(text):
 @pytest.mark.parametrize(
     ("text", "said", "help"),
     [
-        ("${", "a `${` that is not closed", "close it with `}`, or write `$${` for a literal `${`"),
-        ("x ${params.n", "a `${` that is not closed", "close it with `}`, or write `$${` for a literal `${`"),
+        ("${", "unclosed `${`", "add the missing `}`, or write `$${` for a literal `${`"),
+        ("x ${params.n", "unclosed `${`", "add the missing `}`, or write `$${` for a literal `${`"),
         (
             "${params.${env.A}}",
-            "a `${` that is not closed",
-            "close it with `}`, or write `$${` for a literal `${`",
+            "unclosed `${`",
+            "add the missing `}`, or write `$${` for a literal `${`",
         ),
         (
             "${}",
-            "`${}` names none of `params`, `env`, `matrix`, `item`, `tasks`",
-            "for a literal one write `$${}`",
+            "unknown reference `${}`: expected `params.`, `env.`, `matrix.`, `item` or `tasks.`",
+            "write `$${}` for a literal one",
         ),
-        ("${HOME}", "`${HOME}` names none of", "write `${env.HOME}`, or for a literal one write `$${HOME}`"),
-        ("${ params.n }", "`${ params.n }` names none of", "for a literal one write"),
-        ("${param.n}", "`${param.n}` names none of", "for a literal one write `$${param.n}`"),
-        ("${params}", "`${params}` is no reference such as `${params.NAME}`", ""),
-        ("${params.}", "`${params.}` is no reference such as `${params.NAME}`", ""),
-        ("${env..x}", "`${env..x}` is no reference such as `${env.NAME}`", ""),
-        ("${item.}", "`${item.}` is no reference such as `${item}`", ""),
-        ("${tasks}", "is no reference such as `${tasks.NAME.result}`", ""),
-        ("${tasks.a}", "is no reference such as `${tasks.NAME.result}`", ""),
-        ("${tasks.a.results}", "is no reference such as `${tasks.NAME.result}`", ""),
-        ("${tasks..result}", "is no reference such as `${tasks.NAME.result}`", ""),
-        ("${tasks.result}", "is no reference such as `${tasks.NAME.result}`", ""),
-        ("${tasks.a.result.}", "is no reference such as `${tasks.NAME.result}`", ""),
-        ("${tasks.a.result..x}", "is no reference such as `${tasks.NAME.result}`", ""),
+        (
+            "${HOME}",
+            "unknown reference `${HOME}`",
+            "write `${env.HOME}`, or `$${HOME}` for a literal one",
+        ),
+        ("${ params.n }", "unknown reference `${ params.n }`", "write `$${ params.n }`"),
+        ("${param.n}", "unknown reference `${param.n}`", "write `$${param.n}` for a literal one"),
+        ("${params}", "invalid reference `${params}`; expected `${params.NAME}`", ""),
+        ("${params.}", "invalid reference `${params.}`; expected `${params.NAME}`", ""),
+        ("${env..x}", "invalid reference `${env..x}`; expected `${env.NAME}`", ""),
+        ("${item.}", "invalid reference `${item.}`; expected `${item}`", ""),
+        ("${tasks}", "; expected `${tasks.NAME.result}`", ""),
+        ("${tasks.a}", "; expected `${tasks.NAME.result}`", ""),
+        ("${tasks.a.results}", "; expected `${tasks.NAME.result}`", ""),
+        ("${tasks..result}", "; expected `${tasks.NAME.result}`", ""),
+        ("${tasks.result}", "; expected `${tasks.NAME.result}`", ""),
+        ("${tasks.a.result.}", "; expected `${tasks.NAME.result}`", ""),
+        ("${tasks.a.result..x}", "; expected `${tasks.NAME.result}`", ""),
     ],
 )
 def test_what_is_no_reference_is_refused_with_a_remedy(text, said, help):
@@ -263,24 +267,24 @@ def test_keys_are_resolved_too():
 @pytest.mark.parametrize(("name", "what"), [("list", "list"), ("deep", "mapping")])
 def test_a_key_that_would_be_a_list_or_a_mapping_is_refused(name, what):
     found = diagnostic(resolved, {f"${{params.{name}}}": 1})
-    assert str(found) == f"`${{params.{name}}}` is a {what}, which cannot be a key"
+    assert str(found) == f"`${{params.{name}}}` is a {what}, which cannot be used as a key"
     assert found.text == f"${{params.{name}}}"
 
 
 @pytest.mark.parametrize(
     ("text", "said", "word", "candidates"),
     [
-        ("${params.m}", "there is no param `m`", "m", tuple(SCOPE.params)),
-        ("${env.HOEM}", "the environment variable `HOEM` is not set", "", ()),
-        ("${params.deep.b}", "`${params.deep.b}`: there is no `b`", "b", ("a",)),
-        ("${params.list.2}", "`${params.list.2}`: there is no `2` in a list of 2", "", ()),
-        ("${params.list.-1}", "`${params.list.-1}`: there is no `-1` in a list of 2", "", ()),
-        ("${params.list.x}", "`${params.list.x}`: there is no `x` in a list of 2", "", ()),
-        ("${params.n.x}", "`${params.n.x}`: there is no `x` in a number", "", ()),
-        ("${params.on.x}", "`${params.on.x}`: there is no `x` in a boolean", "", ()),
-        ("${params.none.x}", "`${params.none.x}`: there is no `x` in null", "", ()),
-        ("${env.HOME.0}", "`${env.HOME.0}`: there is no `0` in a string", "", ()),
-        ("${params.mixed.x}", "`${params.mixed.x}` leads into a string", "", ()),
+        ("${params.m}", "unknown param `m`", "m", tuple(SCOPE.params)),
+        ("${env.HOEM}", "environment variable `HOEM` is not set", "", ()),
+        ("${params.deep.b}", "invalid reference `${params.deep.b}`: unknown key `b`", "b", ("a",)),
+        ("${params.list.2}", "invalid reference `${params.list.2}`: no `2` in a list of 2 items", "", ()),
+        ("${params.list.-1}", "invalid reference `${params.list.-1}`: no `-1` in a list of 2 items", "", ()),
+        ("${params.list.x}", "invalid reference `${params.list.x}`: no `x` in a list of 2 items", "", ()),
+        ("${params.n.x}", "invalid reference `${params.n.x}`: no `x` in a number", "", ()),
+        ("${params.on.x}", "invalid reference `${params.on.x}`: no `x` in a boolean", "", ()),
+        ("${params.none.x}", "invalid reference `${params.none.x}`: no `x` in null", "", ()),
+        ("${env.HOME.0}", "invalid reference `${env.HOME.0}`: no `0` in a string", "", ()),
+        ("${params.mixed.x}", "invalid reference `${params.mixed.x}`: a string has no parts", "", ()),
     ],
 )
 def test_what_leads_nowhere_says_what_is_there(text, said, word, candidates):
@@ -324,7 +328,7 @@ def test_a_result_that_is_not_what_was_hoped_for_says_so():
         resolve, compiled("${tasks.a.result.rows}"), Resolver(SCOPE, results=lambda reference: {"row": 1})
     )
     assert (str(found), found.word, found.candidates) == (
-        "`${tasks.a.result.rows}`: there is no `rows`",
+        "invalid reference `${tasks.a.result.rows}`: unknown key `rows`",
         "rows",
         ("row",),
     )

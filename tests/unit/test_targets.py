@@ -48,16 +48,16 @@ def test_a_missing_module_is_reported_by_the_part_that_is_missing(tmp_path):
     module(tmp_path, "pack.present")
     error = refused(find, "pack.absent.more:f")
     assert (str(error), error.where, error.word) == (
-        "there is no module `pack.absent`",
+        "module `pack.absent` not found",
         ("target", "module"),
         "absent",
     )
     assert error.candidates == ("present",)
     error = refused(find, "pakc:f")
-    assert str(error).startswith(f"there is no module `pakc` (looked in {tmp_path};")
+    assert str(error).startswith(f"module `pakc` not found (searched {tmp_path};")
     assert "pack" in error.candidates
     assert str(refused(find, "pack.present.x:f")) == (
-        "`pack.present` is a module, not a package: there is no `pack.present.x`"
+        "module `pack.present.x` not found: `pack.present` is a module, not a package"
     )
 
 
@@ -75,8 +75,8 @@ def test_an_import_error_of_the_users_module_is_shown(tmp_path):
         ("raise ValueError('a\\n  b')", "failed: ValueError: a b"),
         ("raise ValueError", "failed: ValueError"),
         ("raise KeyboardInterrupt", "failed: KeyboardInterrupt"),
-        ("import sys; sys.exit(3)", "ended with sys.exit(3)"),
-        ("import sys; sys.exit()", "ended with sys.exit(None)"),
+        ("import sys; sys.exit(3)", "called sys.exit(3)"),
+        ("import sys; sys.exit()", "called sys.exit(None)"),
         ("raise ValueError('x' * 9000)", "failed: ValueError: " + "x" * 500),
         ("class E(Exception): pass\nraise E('x')", "failed: E: x"),
         ("raise ExceptionGroup('many', [ValueError(1)])", "failed: ExceptionGroup: many (1 sub-exception)"),
@@ -99,20 +99,24 @@ def test_a_syntax_error_is_reported_with_its_line(tmp_path):
 def test_a_missing_attribute_is_reported_with_its_owner(tmp_path):
     module(tmp_path, "m", "_hidden = 1\nclass A:\n    def start(self): ...\n")
     error = refused(find, "m:A.strat")
-    assert (str(error), error.where, error.word) == ("`A` has no `strat`", ("target", "callable"), "strat")
+    assert (str(error), error.where, error.word) == (
+        "`A` has no attribute `strat`",
+        ("target", "callable"),
+        "strat",
+    )
     assert error.candidates == ("start",)
     error = refused(find, "m:B.start")
-    assert (str(error), error.word, error.candidates) == ("module `m` has no `B`", "B", ("A",))
+    assert (str(error), error.word, error.candidates) == ("module `m` has no attribute `B`", "B", ("A",))
 
 
 def test_an_object_that_is_not_callable_is_reported_with_its_type(tmp_path):
     module(tmp_path, "m", "n = 5")
-    assert str(refused(find, "m:n")) == "`m:n` is not callable: it is of type int"
+    assert str(refused(find, "m:n")) == "`m:n` is not callable (type int)"
 
 
 def test_an_error_in_the_getattr_of_a_module_is_reported(tmp_path):
     module(tmp_path, "lazy", "def __getattr__(name): raise RuntimeError('not now')\n")
-    assert str(refused(find, "lazy:f")) == "finding `lazy:f` failed: RuntimeError: not now"
+    assert str(refused(find, "lazy:f")) == "looking up `lazy:f` failed: RuntimeError: not now"
 
 
 def test_the_jobs_directories_replace_the_scripts(monkeypatch):
@@ -140,7 +144,7 @@ def greet(name, times=1, *, loud=False): ...
 )
 def test_arguments_that_do_not_bind_are_reported_with_their_path(args, kwargs, said, where):
     error = refused(check_arguments, greet, args, kwargs)
-    assert str(error) == f"`greet(name, times=1, *, loud=False)` cannot be called like this: {said}"
+    assert str(error) == f"cannot call `greet(name, times=1, *, loud=False)` with these arguments: {said}"
     assert error.where == where
     if "lout" in kwargs:
         assert (error.word, error.candidates) == ("lout", ("name", "times", "loud"))

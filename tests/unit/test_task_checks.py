@@ -42,12 +42,12 @@ def test_a_task_says_what_it_runs_itself_or_by_the_defaults():
 
 def test_a_recipe_takes_few_keys():
     assert said("tasks: [{uses: a.yaml, timeout: 5, x-own: 1}]") == [
-        "task `Process-1` is a recipe, which takes no `timeout`"
+        "`timeout` is not allowed on a task with `uses`"
     ]
 
 
 def test_only_a_daemon_is_restarted():
-    text = "task `Process-1` is no daemon: it would never end"
+    text = "`restart` is only valid for daemons (task `Process-1` would never finish)"
     assert said(tasks("restart: always")) == [text]
     assert said(tasks("restart: always, daemon: true") + "defaults: {restart: on-failure}") == []
 
@@ -67,8 +67,8 @@ def test_the_default_name_counts_from_one():
 
 def test_a_name_may_stand_for_one_task_only():
     (diagnostic,) = diagnostics(tasks("name: a", "name: b", "name: a"))
-    assert diagnostic.message == "the name `a` is taken by the task on line 2"
-    assert (diagnostic.span.line, diagnostic.help) == (4, "choose another")
+    assert diagnostic.message == "duplicate task name `a`: first used on line 2"
+    assert (diagnostic.span.line, diagnostic.help) == (4, "choose another name")
 
 
 @pytest.mark.parametrize("lines", [["name: Process-2", ""], ["", "name: Process-1"]])
@@ -76,7 +76,7 @@ def test_of_a_name_and_a_default_name_the_one_in_the_file_is_blamed(lines):
     (diagnostic,) = diagnostics(tasks(*lines))
     (line,) = (number for number, text in enumerate(lines, start=2) if text)
     assert diagnostic.span.line == line
-    assert diagnostic.message.endswith(f"is the default name of the task on line {5 - line}")
+    assert diagnostic.message.endswith(f"the default name of the task on line {5 - line}")
 
 
 def test_names_that_differ_in_case_are_two():
@@ -91,12 +91,12 @@ def test_an_unknown_dependency_is_marked_where_its_name_stands(value, marked):
     (diagnostic,) = diagnostics(tasks("name: a", f"name: betta, depends_on: {value}"))
     line = diagnostic.source.lines[diagnostic.span.line - 1]
     assert line[diagnostic.span.column - 1 :][: diagnostic.span.width] == marked
-    assert (diagnostic.message, diagnostic.help) == ("there is no task `beta`", "did you mean `betta`?")
+    assert (diagnostic.message, diagnostic.help) == ("unknown task `beta`", "did you mean `betta`?")
 
 
 def test_the_names_there_are_are_offered_where_none_is_near():
     (diagnostic,) = diagnostics(tasks("name: a", "name: b, depends_on: zzzzz"))
-    assert diagnostic.help == "there are `a`, `b`"
+    assert diagnostic.help == "known tasks: `a`, `b`"
     (diagnostic,) = diagnostics(tasks(*[f"name: task{n}" for n in range(9)]) + "join: [zzzzz]")
     assert diagnostic.help == "there are `task0`, `task1`, `task2`, `task3`, `task4`, …"
 
@@ -110,14 +110,14 @@ def test_a_circle_is_named_with_its_path():
     (diagnostic,) = diagnostics(
         tasks("name: a, depends_on: c", "name: b, depends_on: a", "name: c, depends_on: [b]")
     )
-    assert diagnostic.message == "the tasks depend on each other in a circle: `a` → `c` → `b` → `a`"
-    assert (diagnostic.span.line, diagnostic.help) == (2, "take one of these dependencies out")
+    assert diagnostic.message == "dependency cycle: `a` -> `c` -> `b` -> `a`"
+    assert (diagnostic.span.line, diagnostic.help) == (2, "remove one of these dependencies")
 
 
 def test_a_long_circle_is_shortened():
     lines = [f"name: t{n}, depends_on: t{(n + 1) % 50}" for n in range(50)]
     (message,) = said(tasks(*lines))
-    assert message.endswith("circle: `t0` → `t1` → `t2` → `t3` → … → `t48` → `t49` → `t0`")
+    assert message.endswith("cycle: `t0` -> `t1` -> `t2` -> `t3` -> … -> `t48` -> `t49` -> `t0`")
 
 
 @given(
@@ -140,8 +140,8 @@ def test_a_circle_is_found_where_there_is_one_and_only_there(count, edges):
 
 def test_a_task_is_joined_once_and_exists():
     assert said(tasks("name: a", "name: b") + "join: [a, {task: b}, c, {task: a, timeout: 1}]") == [
-        "there is no task `c`",
-        "`a` is in `join` already",
+        "unknown task `c`",
+        "duplicate task `a` in `join`",
     ]
 
 

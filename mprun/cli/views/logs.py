@@ -154,7 +154,7 @@ def show_logs(
 def refuse_meaningless(directory: RunDirectory, selection: Selection, known: Sequence[str]) -> None:
     """Raise UsageError for the first word that means no task."""
     for word in selection.meaningless(known):
-        hint = suggest(word, {name for task in known for name in names_of(task)})
+        hint = suggest(word, {name for task in known for name in names_of(task)}, "tasks")
         raise UsageError(f"run {directory.run_id} has no task {quote(word)}; {hint}")
 
 

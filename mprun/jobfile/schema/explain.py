@@ -69,8 +69,8 @@ class Explainer:
             if not any((path, key) in self._meant for key in keys):
                 self._found.setdefault((path, "needs"), diagnostic)
         if not self._found:
-            help = "this is a mistake in mprun: please report it"
-            self._note((), "", "the job does not obey its schema", help)
+            help = "please report this: it is a bug in mprun"
+            self._note((), "", "the job does not match its schema", help)
         return sorted(self._found.values(), key=Diagnostic.sort_key)
 
     def _note(self, path: Path, rule: str, message: str, help: str, key: bool = False) -> None:
@@ -99,11 +99,11 @@ class Explainer:
     def _elsewhere(self, above: Path, key: object) -> str:
         """The hint for a key that is right in another place."""
         if above == ("defaults",) and key in self._task_keys:
-            return "it cannot be a default: give it to each task"
+            return "set it on each task: it cannot be a default"
         if above == () and key in self._task_keys:
-            return "it is a key of a task: put it under `tasks`"
+            return "move it to a task: it is a task key"
         if len(above) == 2 and above[0] == "tasks" and key in self._job_keys:
-            return "it is a key of the job: put it at the top of the file"
+            return "move it to the top level of the file: it is a job key"
         return ""
 
     def _keys_at(self, path: Path) -> list[str]:
@@ -131,18 +131,18 @@ class Explainer:
         where = self._whole(path)
         if not isinstance(key, str):
             help = f'quote it: `"{shown}"`'
-            self._note(at, "name", f"the key {quote(shown)} in {where} must be a string", help, key=True)
+            self._note(at, "name", f"key {quote(shown)} in {where} must be a string", help, key=True)
         elif key == "":
             self._note(at, "name", f"a key in {where} must not be empty", "give it a name", key=True)
         else:
-            said = schema.get("errorMessage", "must not stand here")
+            said = schema.get("errorMessage", "is not allowed here")
             self._note(at, "name", f"{quote(shown)} in {where} {said}", "", key=True)
 
     def _missing(self, path: Path, schema: dict[str, Any], value: Any) -> None:
         for key in schema["required"] if isinstance(value, dict) else ():
             if key not in value:
                 help = "add `tasks:` with a list below it" if path == () else f"add `{key}:`"
-                diagnostic = self._diagnostic(path, f"{self._whole(path)} has no `{key}`", help)
+                diagnostic = self._diagnostic(path, f"missing key `{key}` in {self._whole(path)}", help)
                 self._needs.append((path, (key,), diagnostic))
 
     def _one_of(self, path: Path, parts: list[dict[str, Any]], value: Any) -> None:
@@ -156,7 +156,7 @@ class Explainer:
             diagnostic = self._diagnostic(path, f"{self._whole(path)} needs one of {words}", help)
             self._needs.append((path, keys, diagnostic))
         else:
-            self._both(path, given, "keep one of them")
+            self._both(path, given, "remove one of them")
 
     def _together(self, path: Path, schema: dict[str, Any], value: Any) -> None:
         wanted = schema["not"].get("required", ())
@@ -174,7 +174,7 @@ class Explainer:
         but = "" if must.endswith("empty") else f", not {_describe(value, written)}"
         if path[-1:] == ("group",):
             reason = "multiprocessing reserves it (`Process(group=None)`)"
-            self._note(path, "value", f"{subject}{place_words} must be null: {reason}", "leave it out")
+            self._note(path, "value", f"{subject}{place_words} must be null: {reason}", "remove it")
             return
         help = hint_for(keyword, schema, value, written[:_MAX_VALUE])
         self._note(path, "value", f"{subject}{place_words} {must}{but}", help)
@@ -226,7 +226,7 @@ def _must(keyword: str, schema: dict[str, Any]) -> str:
     if keyword in ("minItems", "minProperties") or (keyword == "minLength" and schema["minLength"] == 1):
         return "must not be empty"
     if keyword == "maxLength":
-        return f"must have at most {schema['maxLength']} characters"
+        return f"must be at most {schema['maxLength']} characters long"
     choices = schema.get("enum") or schema.get("examples")
     if choices and not (schema.get("errorMessage", "").startswith("must be the")):
         return "must be one of " + ", ".join(f"`{choice}`" for choice in choices)
@@ -244,7 +244,7 @@ def _describe(value: Any, written: str) -> str:
     if isinstance(value, list):
         return "a list"
     if value is None:
-        return "null" if written in ("null", "~") else "null (nothing stands here)"
+        return "null" if written in ("null", "~") else "null (the value is empty)"
     kind = "boolean" if isinstance(value, bool) else "string" if isinstance(value, str) else "number"
     if isinstance(value, str) and "\n" in value:
         written = value

@@ -56,7 +56,7 @@ def hint_for(keyword: str, schema: dict[str, Any], value: Any, written: str) -> 
 
 def _other_type(types: tuple[str, ...], schema: dict[str, Any], value: Any, written: str) -> str:
     if value is None and types == ("string",):
-        return "give it a value, or leave it out"
+        return "give it a value, or remove it"
     chosen = schema.get("title") == "target" or schema.get("enum") or schema.get("examples")
     if isinstance(value, (bool, int, float)) and types == ("string",) and written and not chosen:
         return f'quote it: `"{visible(written)}"`'
@@ -65,7 +65,7 @@ def _other_type(types: tuple[str, ...], schema: dict[str, Any], value: Any, writ
     if isinstance(value, str) and "target" in schema.get("properties", {}) and ":" in value:
         return f"write {quote('target: ' + written)}"
     if isinstance(value, dict) and "array" in types and "tasks" in schema.get("errorMessage", ""):
-        return "begin each task with `- `"
+        return "start each task with `- `"
     if "array" in types and "object" not in types and written and not isinstance(value, (dict, list)):
         return f"put it in brackets: {quote('[' + written + ']')}"
     if isinstance(value, str):
@@ -85,7 +85,7 @@ def _target(value: str) -> str:
 
 def _task_name(value: str) -> str:
     bad = next((c for c in value if c in "/[]{}*?$" or ord(c) < 32 or 127 <= ord(c) < 160), "")
-    return f"take the {quote(bad)} out" if bad else ""
+    return f"remove the {quote(bad)}" if bad else ""
 
 
 def _duration(value: str) -> str:
@@ -119,4 +119,4 @@ def _unquoted(value: str) -> str:
     except OutOfRange:
         return ""
     is_number = type(number) is int or (type(number) is float and isfinite(number))
-    return f"leave the quotes out: `{value}`" if is_number else ""
+    return f"remove the quotes: `{value}`" if is_number else ""

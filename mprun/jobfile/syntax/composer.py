@@ -152,17 +152,19 @@ class Composer:
     def _start_document(self, event: Any) -> None:
         self._documents += 1
         if self._documents > 1:
-            help = "keep one, or put the others in files of their own"
-            self._stop(_mark(event), "a job file is one YAML document, and here a second begins", help)
+            help = "keep one, or move the others to files of their own"
+            self._stop(
+                _mark(event), "a job file contains one YAML document, but a second one starts here", help
+            )
         if event.version and tuple(event.version) < (1, 2):
-            help = "take the directive out, and quote what YAML 1.1 reads differently"
-            self.diagnostic(_mark(event), "job files are read by YAML 1.2", help)
+            help = "remove the directive, and quote the values that YAML 1.1 reads differently"
+            self.diagnostic(_mark(event), "job files use YAML 1.2", help)
 
     def _end_stream(self, event: Any) -> None:
         if self._bottom.node:
             (self.root,), (self.root_mark,) = self._bottom.node, self._bottom.node.marks
         if self.root is None and not self.diagnostics:
-            self.diagnostic(0, "the file holds no job", "begin with `tasks:`")
+            self.diagnostic(0, "the job file is empty", "start with `tasks:`")
 
     def _scalar(self, event: Any) -> None:
         start = event.start_mark.index
@@ -244,7 +246,7 @@ class Composer:
         if self.nodes > MAX_NODES:
             self._refuse_nodes(mark)
         if self.aliased > MAX_ALIASED:
-            self._stop(mark, "the file's aliases stand for more than 8 MiB", "split the job")
+            self._stop(mark, "the aliases of the file expand to more than 8 MiB", "split the job")
         frame = self._frame
         if frame.height <= anchor.height:
             self._check_depth(self._depth + anchor.height, mark)
@@ -253,18 +255,18 @@ class Composer:
 
     def _refuse_alias(self, name: str, anchor: _Anchor | None, mark: int) -> _Anchor:
         if anchor is not None:
-            message = f"the alias {quote('*' + name[:80])} stands inside of what it names"
+            message = f"alias {quote('*' + name[:80])} refers to a node that contains it"
             self._stop(mark, message, "write the value out")
         help = f'quote it if it is a string: `"*{name[:60]}"`'
         self.diagnostic(mark, f"unknown alias {quote('*' + name[:80])}", help)
         return _Anchor(None, 1, 0, 0)
 
     def _refuse_nodes(self, mark: int) -> None:
-        self._stop(mark, f"the file has more than {MAX_NODES:,} nodes, aliases expanded", "split the job")
+        self._stop(mark, f"the file has more than {MAX_NODES:,} nodes (aliases expanded)", "split the job")
 
     def _check_depth(self, depth: int, mark: int) -> None:
         if depth > MAX_DEPTH:
-            message = f"lists and mappings stand more than {MAX_DEPTH} deep in one another"
+            message = f"lists and mappings are nested more than {MAX_DEPTH} deep"
             self._stop(mark, message, "flatten them")
 
     def _insert(self, value: object, mark: int) -> None:
@@ -286,7 +288,7 @@ class Composer:
         elif isinstance(value, (Mapping, Sequence)):
             value = self._refuse_complex_key(mark)
         elif type(value) is int and abs(value) >= _MAX_INT_KEY:
-            self.diagnostic(mark, "a key that is a number of more than 18 digits", "quote it")
+            self.diagnostic(mark, "key is a number with more than 18 digits", "quote it")
         if value in frame.node:
             self._refuse_duplicate(frame.node, value, mark)  # type: ignore[arg-type]
             value = object()  # so that the first one keeps its place
@@ -304,11 +306,11 @@ class Composer:
         was, now = self._text(first), self._text(mark)
         old = next(other for other in node if other is key or other == key)
         if type(old) is not type(key):
-            message = f"the keys {quote(was)} (line {line}) and {quote(now)} are the same to Python"
+            message = f"keys {quote(was)} (line {line}) and {quote(now)} are equal in Python"
             self.diagnostic(mark, message, f'quote one of them: `"{now[:60]}"`')
         else:
-            message = f"duplicate key {quote(now)}: it stands on line {line} already"
-            self.diagnostic(mark, message, "keep one of the two")
+            message = f"duplicate key {quote(now)}: first used on line {line}"
+            self.diagnostic(mark, message, "remove one of them")
 
     def _text(self, mark: int) -> str:
         span = span_of_mark(self.source, mark)
@@ -321,7 +323,7 @@ class Composer:
 
     def _refuse_tag(self, event: Any, mark: int) -> None:
         tag = event.tag.replace("tag:yaml.org,2002:", "!!")
-        help = "quote the value instead" if tag == "!!str" else "take the tag out"
+        help = "quote the value instead" if tag == "!!str" else "remove the tag"
         self.diagnostic(mark, f"tags are not supported: {quote(tag[:80])}", help)
 
 

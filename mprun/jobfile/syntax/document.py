@@ -95,7 +95,7 @@ def parse(text: bytes | str, path: str) -> Document:
     """
     data = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
     if len(data) > MAX_BYTES:
-        raise UsageError(f"{quote(path)} is too large: a job file has at most 8 MiB")
+        raise UsageError(f"{quote(path)} is too large for a job file (limit: 8 MiB)")
     source = _decoded(data, path)
     tree = Tree(*_composed(source, source.lines.text.encode()), source)
     return Document(source=source, tree=tree, sha256=sha256(data).hexdigest())
@@ -122,7 +122,7 @@ def _composed(source: SourceText, data: bytes) -> tuple[object, int]:
     except MarkedYAMLError as error:
         _explain_syntax(composer, error)
     except (YAMLError, RecursionError) as error:
-        composer.diagnostic(0, f"cannot be read as YAML: {visible(str(error))[:100]}")
+        composer.diagnostic(0, f"invalid YAML: {visible(str(error))[:100]}")
     finally:
         events.dispose()
     if composer.diagnostics:
@@ -150,15 +150,15 @@ def _decoded(data: bytes, path: str) -> SourceText:
     except UnicodeDecodeError as error:
         before = data[: error.start].decode("utf-8")
         source = _source(path, before + data[error.start :].decode("utf-8", "replace"))
-        message = f"not UTF-8: byte 0x{data[error.start]:02x}"
+        message = f"invalid UTF-8: byte 0x{data[error.start]:02x}"
         _refuse(source, before, message, "save the file as UTF-8")
     text = text.removeprefix("\ufeff")
     source = _source(path, text)
     # Compiling the pattern takes 6 ms; what Python calls printable, YAML does, too.
     found = None if text.replace("\n", "").isprintable() else re.search(_UNPRINTABLE, text)
     if found:
-        message = f"the character U+{ord(found[0]):04X} must not stand in YAML"
-        help = f'write it as `"\\u{ord(found[0]):04x}"` in double quotes, or take it out'
+        message = f"character U+{ord(found[0]):04X} is not allowed in YAML"
+        help = f'write it as `"\\u{ord(found[0]):04x}"` in double quotes, or remove it'
         _refuse(source, text[: found.start()], message, help)
     return source
 
@@ -209,20 +209,19 @@ def _read(path: str) -> bytes:
     try:
         with open(path, "rb") as file:
             if path.endswith(".py"):
-                raise UsageError(
-                    f"{quote(path)} is a Python module; `mprun init` writes a job file to begin with"
-                )
+                remedy = "write a first job file with `mprun init`"
+                raise UsageError(f"{quote(path)} is a Python module, not a job file; {remedy}")
             # One byte too many is enough for `parse` to refuse it: /dev/zero has no end.
             return file.read(MAX_BYTES + 1)
     except IsADirectoryError:
         raise UsageError(f"{quote(path)} is a directory; name a job file in it") from None
     except FileNotFoundError:
-        raise UsageError(f"there is no job file {quote(path)}{_similar_file(path)}") from None
+        raise UsageError(f"job file {quote(path)} not found{_similar_file(path)}") from None
     except PermissionError:
-        raise UsageError(f"{quote(path)} may not be read by this user; see `ls -l`") from None
+        raise UsageError(f"permission denied: {quote(path)}") from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise UsageError(f"{quote(path)} cannot be read: {reason}") from None
+        raise UsageError(f"cannot read {quote(path)}: {reason}") from None
 
 
 def _similar_file(path: str) -> str:

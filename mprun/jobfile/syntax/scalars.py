@@ -60,17 +60,17 @@ def resolve(text: str) -> object:
 def _float(text: str) -> float:
     number = float(text)
     if number in (_INFINITY, -_INFINITY):
-        raise OutOfRange("a number beyond what a float can hold")
+        raise OutOfRange("number out of range for a float")
     return number
 
 
 def _int(digits: str, base: int) -> int:
     if base == 10 and len(digits) > MAX_DIGITS:
-        raise OutOfRange(f"a number of more than {MAX_DIGITS} digits")
+        raise OutOfRange(f"number with more than {MAX_DIGITS} digits")
     try:
         number = int(digits, base)
     except ValueError:  # PYTHONINTMAXSTRDIGITS may ask for less
-        raise OutOfRange("a number of more digits than Python converts") from None
+        raise OutOfRange("number with more digits than Python converts") from None
     if base != 10 and number.bit_length() > _MAX_BITS:
-        raise OutOfRange(f"a number of more than {MAX_DIGITS} digits")
+        raise OutOfRange(f"number with more than {MAX_DIGITS} digits")
     return number
