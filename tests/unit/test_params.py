@@ -383,8 +383,8 @@ def test_a_secret_may_come_from_a_file_or_the_environment(tmp_path):
 @pytest.mark.parametrize("text", ["hunter2", "@@hunter2", ""])
 def test_a_secret_must_not_stand_on_the_command_line(text):
     diagnostic = only("{s: {secret: true}}", f"s={text}")
-    reason = "a secret on the command line can be read by every user of the machine"
-    assert diagnostic.message == f"param `s` is secret: {reason}"
+    reason = "every user of the machine can read the command line"
+    assert diagnostic.message == f"secret param `s` is not allowed on the command line: {reason}"
     assert diagnostic.help == "set it with `-p s=@FILE` or `MPRUN_PARAM_S`"
     assert "hunter2" not in repr(diagnostic)
 

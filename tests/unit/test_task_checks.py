@@ -98,7 +98,7 @@ def test_the_names_there_are_are_offered_where_none_is_near():
     (diagnostic,) = diagnostics(tasks("name: a", "name: b, depends_on: zzzzz"))
     assert diagnostic.help == "known tasks: `a`, `b`"
     (diagnostic,) = diagnostics(tasks(*[f"name: task{n}" for n in range(9)]) + "join: [zzzzz]")
-    assert diagnostic.help == "there are `task0`, `task1`, `task2`, `task3`, `task4`, …"
+    assert diagnostic.help == "known tasks: `task0`, `task1`, `task2`, `task3`, `task4`, …"
 
 
 def test_a_task_cannot_depend_on_itself():
