@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-# As in `typing`, which every task's process would pay for.
+# Not imported from `typing`: every task's process would pay for the import.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
@@ -37,7 +37,7 @@ _MODULES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name when it is first used: a task's process must not pay for all of them."""
+    """Import a public name on its first use, so that a task's process does not pay for all of them."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module

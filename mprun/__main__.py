@@ -1,22 +1,22 @@
-"""The command: for a run it forks the launcher, then it reads the command line.
+"""The command `mprun`: forks the launcher if there is a job to run, then reads the command line.
 
-The launcher is forked first because a fork costs what the process holds, and because
-launcher and engine then import what they need at the same time, each on its own core.
+The launcher is forked first, because a fork costs time for each page that the process has, and
+because launcher and engine then import their modules at the same time, each on a core.
 """
 
 import gc
 import os
 import sys
 
-# The commands that run no job; a test holds it against the command line's own table.
+# The commands that run no job; a test compares it with the command line's own table.
 WITHOUT_JOB = frozenset({"validate", "plan", "runs", "show", "tree", "logs", "stop", "init", "schema"})
 
 # The newest Python on which a launcher was forked: it overwrites its environment in memory
 # (`mprun.launcher.environment`). On a newer one the engine starts it as a new Python.
 TRIED_PYTHON = (3, 15)
 
-# What launcher and engine would each import: done once, it is 5 ms less of one core. What only one
-# of them needs it imports itself, beside the other (tests/process/test_start.py has the whole list).
+# Both launcher and engine need these modules; to import them once, before the fork, saves 5 ms of one
+# core. Each imports the others itself, while the other does the same (tests/process/test_start.py).
 BOTH_NEED = (
     "_ctypes",
     "collections.abc",
@@ -36,9 +36,9 @@ BOTH_NEED = (
 
 
 def open_standard_descriptors() -> None:
-    """Open to nowhere whichever of the descriptors 0 to 2 is closed (`mprun JOB >&-`).
+    """Open each of the descriptors 0 to 2 that is closed (`mprun JOB >&-`) on /dev/null.
 
-    Else the next file or socket would get its number, and a task's output would go there.
+    Else the next file or socket would get its number, and a task would write its output there.
     """
     if None not in (sys.stdin, sys.stdout, sys.stderr):
         return
@@ -51,7 +51,7 @@ def open_standard_descriptors() -> None:
 
 
 def runs_a_job(arguments: list[str]) -> bool:
-    """Whether a command line surely asks for a run, seen without reading its options."""
+    """Whether a command line runs a job for sure, without parsing its options."""
     if not arguments or arguments[0] in WITHOUT_JOB:
         return False
     return not {"--help", "-h", "--version"}.intersection(arguments)
@@ -59,12 +59,11 @@ def runs_a_job(arguments: list[str]) -> bool:
 
 def fork_launcher() -> tuple[int, int]:
     """Fork a launcher; its pid, and the descriptor of a socket to it."""
-    # `socket` costs 2 ms to import and is not needed to make a pair; the executor,
-    # which speaks through it, imports it while the launcher is already at work.
+    # Not `socket`, which takes 2 ms to import: the executor imports it while the launcher works.
     import _socket
 
-    # Until all is imported and read: none of it is garbage, and to look for some among it takes
-    # a twentieth of a start.
+    # Until everything is imported and the job is read: nothing of it is garbage, and the collector
+    # would take a twentieth of the time of a start.
     gc.disable()
     for module in BOTH_NEED:
         __import__(module)
@@ -84,7 +83,7 @@ def fork_launcher() -> tuple[int, int]:
 
 
 def main() -> None:
-    """Run the command line; the exit code tells how it went (`mprun --help`)."""
+    """Run the command line, and exit with its exit code (`mprun --help` lists them)."""
     open_standard_descriptors()
     can_fork = sys.version_info[:2] <= TRIED_PYTHON
     launcher = fork_launcher() if can_fork and runs_a_job(sys.argv[1:]) else None
@@ -94,7 +93,7 @@ def main() -> None:
     from mprun.cli.main import main as command
 
     code = command(launcher)
-    # Everything is closed and flushed; taking the interpreter down piece by piece would
+    # Everything is closed and flushed by now, and to finalize the interpreter would
     # add a sixth to the time of a short run.
     os._exit(code)
 

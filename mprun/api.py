@@ -276,7 +276,7 @@ class _Run:
 
         options, directory = self._options, self._directory
         resumed_from = _reuse_results(options.resumes, directory) if options.resumes else None
-        context = Context(directory=directory, plan=self._plan, is_ended=lambda: inbox.ending)
+        context = Context(directory=directory, plan=self._plan, is_ended=lambda: inbox.has_ending)
         reporters = [make(context) for make in options.reporters]
         recorder = Recorder(directory)
         engine = Engine(self._plan, self._executor, directory, recorder, reporters, inbox, options.warn)

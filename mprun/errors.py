@@ -1,4 +1,4 @@
-"""The few kinds of error that mprun raises, each with the exit code it leads to."""
+"""The kinds of error that mprun raises, each with the exit code of the command."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ if TYPE_CHECKING:
 
 
 class MprunError(Exception):
-    """The base of all: a message that names the place, the thing and the remedy.
+    """The base of all errors; the message says where, what is wrong, and what to do.
 
-    `output` is what the targets' modules had printed by then, where they were imported.
+    `output` is what the modules of the targets printed while they were imported.
     """
 
     exit_code = 3
@@ -19,7 +19,7 @@ class MprunError(Exception):
 
 
 class UsageError(MprunError):
-    """What was asked for cannot be done; nothing was started."""
+    """A command, an option or a job file is wrong; nothing was started."""
 
     exit_code = 2
 
@@ -33,14 +33,14 @@ class JobFileError(UsageError):
 
 
 class NothingSelected(MprunError):
-    """No task has a name or a tag that was asked for."""
+    """No task matches the names and tags that were selected."""
 
     exit_code = 4
 
 
 class LauncherError(MprunError):
-    """The launcher could not be started, or was lost."""
+    """The launcher could not be started, or ended before any task was started."""
 
 
 class RecordError(MprunError):
-    """A run's record cannot be written or read."""
+    """The record of a run cannot be written or read."""

@@ -85,7 +85,7 @@ class AttemptMonitor:
 
     def _probe(self, report: Started, ready: Ready) -> None:
         if self._prober is None:
-            # With threading and re, 3 ms.
+            # Few jobs have a probe.
             from mprun.engine.readiness import Prober
 
             self._prober = Prober()

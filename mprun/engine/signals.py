@@ -26,7 +26,7 @@ class SignalInbox:
     def __init__(self) -> None:
         self._received: list[int] = []
         # Whether a signal has arrived that ends the run.
-        self.ending = False
+        self.has_ending = False
         self._previous_handlers: dict[int, Any] = {}
         self._reader, self._writer = os.pipe()
         os.set_blocking(self._reader, False)
@@ -57,7 +57,7 @@ class SignalInbox:
 
     def _receive(self, number: int, _frame: FrameType | None) -> None:
         self._received.append(number)
-        self.ending = self.ending or number in ENDING
+        self.has_ending = self.has_ending or number in ENDING
 
     def fileno(self) -> int:
         """A descriptor that is readable when a signal has arrived."""

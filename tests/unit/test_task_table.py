@@ -1,0 +1,52 @@
+"""The table of tasks, which grows when a task is expanded."""
+
+from __future__ import annotations
+
+from support.plans import plan
+
+from mprun.engine.task_table import TaskTable
+
+
+def expanded():
+    """A table of a task, of one that was expanded to two instances, and of another."""
+    made = plan({"a": (), "each": (), "z": ()})
+    table = TaskTable(made)
+    instance = made.tasks[1].replace(groups=("each",), values=(0,))
+    table.expand(1, [instance.replace(name="each[0]"), instance.replace(name="each[1]")])
+    return table
+
+
+def test_plan_comes_first():
+    table = TaskTable(plan({"a": (), "b": ()}))
+    assert [task.name for task in table.tasks] == ["a", "b"]
+    assert list(table.instances(1)) == [1]
+    assert not table.is_expanded(1)
+
+
+def test_instances_come_last_and_stand_for_their_task():
+    table = expanded()
+    assert [task.name for task in table.tasks] == ["a", "each", "z", "each[0]", "each[1]"]
+    assert table.is_expanded(1)
+    assert list(table.instances(1)) == [3, 4]
+    assert list(table.instances(0)) == [0]
+
+
+def test_names_follow_the_table():
+    made = plan({"a": (), "each": ()})
+    table = TaskTable(made)
+    assert list(table.names.resolve("each*")) == [1]
+    table.expand(1, [made.tasks[1].replace(name="each[0]")])
+    assert list(table.names.resolve("each*")) == [1, 2]
+    assert list(table.names.resolve("each[0]")) == [2]
+
+
+def test_table_of_one_run_does_not_change_the_plan():
+    made = plan({"a": ()})
+    TaskTable(made).expand(0, [made.tasks[0].replace(name="a[0]")])
+    assert len(made.tasks) == 1
+
+
+def test_expansion_to_nothing_leaves_no_instances():
+    table = TaskTable(plan({"a": ()}))
+    table.expand(0, [])
+    assert list(table.instances(0)) == []
