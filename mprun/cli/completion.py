@@ -1,4 +1,4 @@
-"""What a shell offers to complete: the ids of runs, and the names of their tasks."""
+"""Shell completion of the ids of runs, and of the names of their tasks."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ if TYPE_CHECKING:
 
     import click
 
-# More than that no one reads, and a key was pressed: of runs, and of a record's lines.
-_RUNS = 100
-_LINES = 5000
+# The user waits for the list, and does not read a longer one.
+_MAX_RUNS = 100
+_MAX_RECORD_LINES = 5000
 
 
 def complete_run(context: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
-    """The newest runs whose id begins so; their records are not read."""
+    """The newest runs whose id begins with the text; does not read their records."""
     names = (directory.run_id for directory in runs(_state_dir(context)))
-    return list(islice((name for name in names if name.startswith(incomplete)), _RUNS))
+    return list(islice((name for name in names if name.startswith(incomplete)), _MAX_RUNS))
 
 
 def complete_task(context: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
-    """The tasks of the run, and their groups, as far as the first lines of its record tell."""
+    """The tasks of the run and their groups, as far as the first lines of its record name them."""
     from mprun.errors import MprunError
 
     try:
@@ -39,12 +39,12 @@ def _tasks(state_dir: str, run: str | None) -> Iterator[str]:
     from mprun.cli.views.logs import names_of
     from mprun.record.reader import read_lines
 
-    for line in islice(read_lines(find_run(state_dir, run).events), _LINES):
+    for line in islice(read_lines(find_run(state_dir, run).events), _MAX_RECORD_LINES):
         task = line.get("task") if isinstance(line, dict) else None
         if isinstance(task, str):
             yield from names_of(task)
 
 
 def _state_dir(context: click.Context) -> str:
-    # While a shell completes, not every default and variable is looked up.
+    # While a shell completes, click does not look up all defaults and variables.
     return context.params.get("state_dir") or os.environ.get("MPRUN_STATE_DIR") or DEFAULT

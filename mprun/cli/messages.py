@@ -1,4 +1,4 @@
-"""What is said of errors and warnings, on stderr."""
+"""Errors, warnings and other messages of commands, on stderr."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from mprun.reporters.terminal import MAIN, Output, silence, wants_colour
 
 
 def explain(error: MprunError) -> None:
-    """Say what is wrong, each problem at its place; before it what the targets' modules printed."""
+    """Print an error, with each diagnostic at its place; before it, what the imported modules printed."""
     if error.output:
         Output([]).write(MAIN, [error.output.rstrip(b"\n") + b"\n"])
     if isinstance(error, JobFileError):
@@ -22,18 +22,18 @@ def explain(error: MprunError) -> None:
 
 
 def warn(text: str) -> None:
-    """Say what a run goes on in spite of."""
+    """Print a warning about something that does not end the run."""
     say("warning", text)
 
 
 def say(kind: str, text: str) -> None:
-    """Say an `error` or a `warning` that has no place in a file."""
+    """Print an `error` or a `warning` that has no place in a file."""
     head = f"\x1b[1m{kind}:\x1b[0m" if wants_colour(sys.stderr) else f"{kind}:"
     write(f"{head} {visible(text, multiline=True)}")
 
 
 def write(text: str) -> None:
-    """Write a line; where nobody takes it, that changes nothing, and least of all ends a run."""
+    """Write a line; a failure to write it is ignored, so that it never ends a run."""
     try:
         sys.stderr.write(text + "\n")
         sys.stderr.flush()

@@ -155,7 +155,7 @@ def running_options(command: Command) -> Command:
             "--import-timeout",
             type=click.FloatRange(min=0, min_open=True),
             default=IMPORT_TIMEOUT_SECONDS,
-            show_default=True,
+            show_default=f"{IMPORT_TIMEOUT_SECONDS:g}",
             envvar="MPRUN_IMPORT_TIMEOUT",
             metavar="SECONDS",
             help="How long the imports of the targets may take.",

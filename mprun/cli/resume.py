@@ -1,4 +1,4 @@
-"""The command that goes on where an earlier run ended."""
+"""The command that resumes an earlier run."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from mprun.record.resume import (
 )
 from mprun.record.state_dir import RunDirectory
 
-# What of the earlier run's options says which tasks are run, and how.
+# The options of the earlier run that say which tasks run, and how.
 _PLANNING = inspect.signature(api.plan_job).parameters.keys() - {"job", "reused"}
 
 
@@ -39,21 +39,19 @@ _PLANNING = inspect.signature(api.plan_job).parameters.keys() - {"job", "reused"
     "params",
     multiple=True,
     metavar="NAME=VALUE",
-    help="Set a param again: a secret, which no record has, or another value.",
+    help="Set a param again: a secret, which is not recorded, or another value.",
 )
 @click.option(
     "--rerun-unknown",
     is_flag=True,
     help="Also run tasks whose exit status is unknown; they may have done their work.",
 )
-@click.option(
-    "--allow-changed", is_flag=True, help="Go on though the job file is not what it was for that run."
-)
+@click.option("--allow-changed", is_flag=True, help="Resume even if the job file has changed since that run.")
 @click.option(
     "--json",
     "as_json",
     is_flag=True,
-    help="The run as one JSON object at its end, as of show.",
+    help="Show the run at its end as one JSON object, like `mprun show --json`.",
 )
 @running_options
 @click.pass_obj
@@ -67,23 +65,24 @@ def resume(
     as_json: bool,
     running: dict[str, Any],
 ) -> int:
-    """Run what did not succeed again, with the results of the rest.
+    """Rerun the tasks of a run that did not succeed.
 
-    What failed, was interrupted or never ran, of the newest run where none is named; with
-    that run's params and options. Daemons are started again.
+    RUN is the id of the run, or the beginning of it; by default the newest run. Its params
+    and options are used again, and so are the results of the tasks that succeeded. Tasks
+    that failed, were interrupted or never started run again, and so do daemons.
     """
     if as_json:
         if running["events"] == "-":
-            raise UsageError("--json and --events - both take the standard output")
+            raise UsageError("--json and `--events -` both write to stdout; use one of them")
         running["output"] = "none"
     directory, state = read_run(running["state_dir"], run)
     if reader.is_active(directory, state):
         raise UsageError(
-            f"run {directory.run_id} still goes on; `mprun stop --run {directory.run_id}` ends it"
+            f"run {directory.run_id} is still running; stop it with `mprun stop --run {directory.run_id}`"
         )
     earlier = resumption(directory, state, rerun_unknown=rerun_unknown)
     if state.finished is not None and state.finished.exit_code == 0:
-        write(f"run {directory.run_id} has succeeded: there is nothing to resume")
+        write(f"run {directory.run_id} succeeded; there is nothing to resume")
         if as_json:
             _print_run(directory)
         return 0
@@ -101,7 +100,7 @@ def resume(
     plan = api.plan_job(job, reused=earlier.reused, **options)
     result = execute(plan, launcher, options, resumes=earlier, **running)
     if as_json and os.path.exists(result.directory):
-        # Not where a signal came before there was anything to record.
+        # A signal may have ended the run before it recorded anything.
         _print_run(RunDirectory(result.directory))
     return result.exit_code
 

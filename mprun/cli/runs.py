@@ -34,24 +34,24 @@ if TYPE_CHECKING:
     default=20,
     show_default=True,
     metavar="N",
-    help="How many runs to list at most; 0 is all.",
+    help="List at most N runs; 0 lists all.",
 )
-@click.option("--failed", is_flag=True, help="Only runs that failed, were interrupted or cannot be read.")
-@click.option("--json", "as_json", is_flag=True, help="As one JSON object a line.")
+@click.option("--failed", is_flag=True, help="List only failed, interrupted and unreadable runs.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")
 @click.option(
     "--prune",
     callback=to_seconds,
     metavar="DURATION",
-    help="List nothing; remove the runs that ended longer ago than that, such as 30d.",
+    help="Remove the runs that ended longer ago than this, such as 30d.",
 )
 @click.option(
     "--keep",
     type=click.IntRange(min=0),
     default=0,
     metavar="N",
-    help="With --prune: keep the newest N runs, however old they are.",
+    help="With --prune: keep the newest N runs, even if they are older.",
 )
-@click.option("--dry-run", is_flag=True, help="With --prune: say what would be removed, and remove nothing.")
+@click.option("--dry-run", is_flag=True, help="With --prune: show what would be removed, but remove nothing.")
 @STATE_DIR
 def runs(
     limit: int,
@@ -62,14 +62,14 @@ def runs(
     dry_run: bool,
     state_dir: str,
 ) -> int:
-    """List the runs, the newest first, or remove old ones.
+    """List the runs, newest first, or remove old ones.
 
-    A run that goes on is never removed, nor is one whose record cannot be read.
+    Active runs, and runs whose record cannot be read, are never removed.
     """
     if prune is not None:
         return _prune(state_dir, prune, keep, dry_run, as_json)
     if keep or dry_run:
-        raise UsageError("--keep and --dry-run are for --prune")
+        raise UsageError("--keep and --dry-run need --prune")
     from mprun.cli.views.run_list import write_json, write_table
 
     found = map(RunSummary, runs_of(state_dir))
@@ -79,7 +79,7 @@ def runs(
     elif shown := list(wanted):
         write_table(shown, sys.stdout, wants_colour(sys.stdout))
     else:
-        write(f"there is no {'failed ' if failed else ''}run in {state_dir}")
+        write(f"no {'failed ' if failed else ''}runs in {state_dir}")
     return 0
 
 
@@ -94,7 +94,7 @@ def _prune(state_dir: str, older_than: float, keep: int, dry_run: bool, as_json:
                 if not dry_run:
                     folder.remove(directory.run_id)
             except OSError as error:
-                warn(f"{directory.run_id} cannot be removed: {error.strerror}")
+                warn(f"cannot remove {directory.run_id}: {error.strerror}")
                 code = EXIT_INTERNAL
                 continue
             removed, space = removed + 1, space + taken
@@ -111,16 +111,16 @@ def _prune(state_dir: str, older_than: float, keep: int, dry_run: bool, as_json:
 
 
 def _prunable(state_dir: str, folder: RunsFolder, older_than: float, keep: int) -> Iterator[RunDirectory]:
-    """The runs to remove; of those that are kept for another reason than their age, that is said."""
+    """The runs to remove; warns about each that is kept for another reason than its age."""
     from mprun.record.retention import keep_reason
 
     now = time.time()
     for directory in islice(runs_of(state_dir), keep, None):
         if not folder.holds(directory.run_id):
-            why: str | None = "it is no directory that mprun has made"
+            reason: str | None = "it is not a directory made by mprun"
         else:
-            why = keep_reason(RunSummary(directory), older_than, now)
-        if why:
-            warn(f"{directory.run_id} is kept: {why}")
-        elif why is None:
+            reason = keep_reason(RunSummary(directory), older_than, now)
+        if reason:
+            warn(f"kept {directory.run_id}: {reason}")
+        elif reason is None:
             yield directory

@@ -1,4 +1,4 @@
-"""The commands that read the records of runs."""
+"""The commands that read the record of one run: `show`, `tree` and `logs`."""
 
 from __future__ import annotations
 
@@ -21,13 +21,14 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("run", required=False, shell_complete=complete_run)
-@click.option("-v", "--attempts", is_flag=True, help="Show each attempt, not the last alone.")
-@click.option("--json", "as_json", is_flag=True, help="As one JSON object, with the record's own words.")
+@click.option("-v", "--attempts", is_flag=True, help="Show every attempt, not just the last.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object, with the words of the record.")
 @STATE_DIR
 def show(run: str | None, attempts: bool, as_json: bool, state_dir: str) -> int:
-    """Show one run: its tasks, what they returned, how they ended.
+    """Show one run: its tasks, their results and how they ended.
 
-    The newest run where none is named. Of a run that goes on it shows what runs now.
+    RUN is the id of the run, or the beginning of it; by default the newest run. For an
+    active run, also show the processes that are running now.
     """
     from mprun.cli.views.run import show_json, show_run
 
@@ -41,14 +42,14 @@ def show(run: str | None, attempts: bool, as_json: bool, state_dir: str) -> int:
 
 @click.command()
 @click.argument("run", required=False, shell_complete=complete_run)
-@click.option("--json", "as_json", is_flag=True, help="As one JSON object, children inside their parents.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object; children are inside their parents.")
 @STATE_DIR
 def tree(run: str | None, as_json: bool, state_dir: str) -> int:
-    """Show who was whose child: mprun, the main process, tasks.
+    """Show the process tree of a run.
 
-    Each process with the most memory that it had, its CPU time, the most threads that were
-    seen at once, and how it ended. Of the newest run where none is named; of one that goes
-    on, also what its tasks have started.
+    RUN is the id of the run, or the beginning of it; by default the newest run. Each line
+    has the peak memory of a process, its CPU time, the most threads seen at once, and how
+    it ended. For an active run, also show the processes that its tasks have started.
     """
     from mprun.cli.views.process_tree import write_tree
     from mprun.record.process_tree import build_tree
@@ -70,16 +71,16 @@ def tree(run: str | None, as_json: bool, state_dir: str) -> int:
     "--run",
     metavar="RUN",
     shell_complete=complete_run,
-    help="The run's id, or its beginning; the newest where none is named.",
+    help="The run's id, or the beginning of it; by default the newest run.",
 )
-@click.option("-f", "--follow", is_flag=True, help="Go on with what they print, until the run is over.")
+@click.option("-f", "--follow", is_flag=True, help="Keep printing new output until the run ends.")
 @click.option(
     "--attempt",
     type=click.IntRange(min=1),
     metavar="N",
-    help="Of a task's attempts, only the one of this number.",
+    help="Show only the N-th attempt of each task.",
 )
-@click.option("--json", "as_json", is_flag=True, help="As a JSON object a line: task, attempt, line.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object per line: task, attempt, line.")
 @STATE_DIR
 def logs(
     tasks: tuple[str, ...],
@@ -91,9 +92,9 @@ def logs(
 ) -> int:
     """Show what the tasks of a run printed.
 
-    Of all tasks where none is named. A name may be a pattern of `*` and `?`; that of a
-    matrix, a `foreach` or a recipe means all of its tasks. `main` is the process that
-    imported the targets. What a single task printed is shown as it is, without its name.
+    TASKS are names or patterns with `*` and `?`; by default all tasks. The name of a
+    matrix, `foreach` or recipe means all of its tasks; `main` is the main process, which
+    imported the targets. The output of a single task is shown as it is, without its name.
     """
     from mprun.cli.views.follow import follow_logs
     from mprun.cli.views.logs import Selection, known_tasks, show_logs
@@ -108,15 +109,15 @@ def logs(
 
 
 def read_run(state_dir: str, run: str | None) -> tuple[RunDirectory, RunState]:
-    """A run by its id, what its record says, and on stderr what of it could not be read."""
+    """A run by its id, and the state that its record describes; warns about lines that cannot be read."""
     return read_run_in(find_run(state_dir, run))
 
 
 def read_run_in(directory: RunDirectory) -> tuple[RunDirectory, RunState]:
-    """As `read_run`, of a run whose directory is known."""
+    """As `read_run`, for a run whose directory is known."""
     state, damage = reader.read_state(directory)
-    for what in damage:
-        warn(f"{directory.events}: {what}, left out")
+    for description in damage:
+        warn(f"{directory.events}: {description}, left out")
     return directory, state
 
 

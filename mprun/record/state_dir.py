@@ -9,6 +9,7 @@ import time
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from mprun.diagnostics import quote
 from mprun.errors import RecordError, UsageError
 
 if TYPE_CHECKING:
@@ -164,18 +165,16 @@ def find_run(state_dir: str, run: str | None) -> RunDirectory:
     """
     known = list(runs(state_dir))
     if not known:
-        raise UsageError(
-            f"there is no run in {state_dir}: `mprun JOB` makes one, `--state-dir` looks elsewhere"
-        )
+        raise UsageError(f"no runs in {state_dir} yet; start one with `mprun JOB`, or use `--state-dir`")
     if run is None:
         return known[0]
     found = [one for one in known if one.run_id == run] or [
         one for one in known if one.run_id.startswith(run)
     ]
     if len(found) != 1:
-        what = "no run" if not found else f"{len(found)} runs"
-        begins = "begin" if found else "begins"
+        runs_found = f"{len(found)} runs" if found else "no run"
         raise UsageError(
-            f"{what} of {state_dir} {begins} with `{run[:200]}`; the newest is {known[0].run_id}"
+            f"{runs_found} in {state_dir} with an id that begins with {quote(run)}; "
+            f"the newest run is {known[0].run_id}"
         )
     return found[0]

@@ -108,7 +108,7 @@ def test_a_file_goes_before_a_guess(desk):
             f"error: `{__file__}` is a Python module; `mprun init` writes a job file to begin with",
         ),
         (["logs.yaml"], "error: job file `logs.yaml` not found"),
-        (["show"], "error: there is no run in .mprun: `mprun JOB` makes one, `--state-dir` looks elsewhere"),
+        (["show"], "error: no runs in .mprun yet; start one with `mprun JOB`, or use `--state-dir`"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

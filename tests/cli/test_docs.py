@@ -85,7 +85,7 @@ def test_command_of_the_documents_does_what_it_says(command, place):
         return
     if arguments[:1] == ["stop"]:
         run = mprun(*arguments, cwd=place)
-        assert (run.code, "no run in .mprun goes on" in run.stderr) == (2, True)
+        assert (run.code, "no active run in .mprun" in run.stderr) == (2, True)
         return
     if arguments[:1] == ["logs"]:
         assert mprun("job.yaml", cwd=place).code == 0

@@ -205,7 +205,8 @@ def test_a_run_is_named_by_its_beginning(desk):
     assert "forty-two" in mprun("logs", "--run", first, cwd=desk).stdout
     both = mprun("show", first[:4], cwd=desk)
     assert both.code == 2
-    assert both.stderr == f"error: 2 runs of .mprun begin with `{first[:4]}`; the newest is {second}\n"
+    found = f"2 runs in .mprun with an id that begins with `{first[:4]}`"
+    assert both.stderr == f"error: {found}; the newest run is {second}\n"
 
 
 @pytest.mark.parametrize("name", ["nonsense", "../../etc", "\x1b[31m", "/"])
@@ -213,8 +214,8 @@ def test_an_unknown_run_is_told_with_the_newest(name, made):
     path, run = made
     shown = mprun("show", name, cwd=path)
     assert (shown.code, shown.stdout) == (2, "")
-    assert shown.stderr.startswith("error: no run of .mprun begins with ")
-    assert shown.stderr.endswith(f"; the newest is {run.one('run_started')['run']}\n")
+    assert shown.stderr.startswith("error: no run in .mprun with an id that begins with ")
+    assert shown.stderr.endswith(f"; the newest run is {run.one('run_started')['run']}\n")
     assert "\x1b" not in shown.stderr
 
 

@@ -76,7 +76,7 @@ def test_runs_are_listed_newest_first(tmp_path):
 
 
 def test_where_nothing_has_run_there_is_nothing_to_list(tmp_path):
-    assert read(tmp_path, "runs") == (0, "", "there is no run in .mprun\n")
+    assert read(tmp_path, "runs") == (0, "", "no runs in .mprun\n")
     assert read(tmp_path, "runs", "--json") == (0, "", "")
     assert read(tmp_path, "runs", "--prune", "1d") == (0, "removed 0 runs, 0B\n", "")
     assert os.listdir(tmp_path) == []
@@ -154,7 +154,7 @@ def test_a_damaged_run_is_one_line_that_says_so_and_harms_no_other(name, tmp_pat
     # Nobody can tell whether it still goes on.
     code, shown, warned = read(tmp_path, "runs", "--prune", "1s")
     assert (code, shown.split()[:2]) == (0, ["removed", "1"])
-    assert "20260101-120000.000-dddd is kept: its record cannot be read" in warned
+    assert "kept 20260101-120000.000-dddd: its record cannot be read" in warned
     assert ids(tmp_path) == ["20260101-120000.000-dddd"]
 
 
@@ -218,7 +218,7 @@ def test_a_run_of_another_machine_that_has_no_end_is_kept(tmp_path):
     name = record(tmp_path, [{**STARTED, "pid": 2**22 + 1}])
     code, shown, said = read(tmp_path, "runs", "--prune", "0s")
     assert (code, shown) == (0, "removed 0 runs, 0B\n")
-    assert said == f"warning: {name} is kept: it was begun on `h`, where it may still go on\n"
+    assert said == f"warning: kept {name}: it was begun on `h`, where it may still go on\n"
 
 
 def test_nothing_outside_of_a_run_is_removed(tmp_path):
@@ -236,7 +236,7 @@ def test_nothing_outside_of_a_run_is_removed(tmp_path):
     record(tmp_path, [STARTED, ended()], name="20200101-120000.000-00000")
     code, shown, said = read(tmp_path, "runs", "--prune", "1d")
     assert (code, shown.split()[:3]) == (0, ["removed", "1", "run,"])
-    assert said.count("is kept: it is no directory that mprun has made") == 3
+    assert said.count(": it is not a directory made by mprun") == 3
     assert ids(tmp_path) == ["20200101-120000.000-00000", "20200101-120000.000-1111", "mine"]
     assert (elsewhere / "events.jsonl").exists()
     linked = tmp_path / "linked"
@@ -258,7 +258,7 @@ def test_what_cannot_be_removed_is_told_and_the_others_go(tmp_path):
     code, shown, said = read(tmp_path, "runs", "--prune", "1d")
     logs.chmod(0o700)
     assert (code, shown.split()[:2]) == (3, ["removed", "1"])
-    assert said == f"warning: {held} cannot be removed: Permission denied\n"
+    assert said == f"warning: cannot remove {held}: Permission denied\n"
     # Its record goes last, so it is found again.
     assert [run["run"] for run in as_json(tmp_path)] == [held]
 
@@ -267,8 +267,8 @@ def test_what_cannot_be_removed_is_told_and_the_others_go(tmp_path):
     ("options", "said"),
     [
         (["--prune", "long ago"], "`long ago` is not a duration"),
-        (["--keep", "3"], "--keep and --dry-run are for --prune"),
-        (["--dry-run"], "--keep and --dry-run are for --prune"),
+        (["--keep", "3"], "--keep and --dry-run need --prune"),
+        (["--dry-run"], "--keep and --dry-run need --prune"),
         (["-n", "-1"], "x>=0"),
     ],
 )

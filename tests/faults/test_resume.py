@@ -260,7 +260,7 @@ def test_a_run_that_succeeded_has_nothing_to_resume(tmp_path):
     before = first(tmp_path, CHAIN % "call", code=0)
     run = resume(tmp_path)
     assert (run.code, run.directory.run_id) == (0, before.directory.run_id)
-    assert f"run {before.directory.run_id} has succeeded: there is nothing to resume" in run.stderr
+    assert f"run {before.directory.run_id} succeeded; there is nothing to resume" in run.stderr
 
 
 def test_a_run_that_goes_on_is_not_resumed(victim, tmp_path):
@@ -268,7 +268,7 @@ def test_a_run_that_goes_on_is_not_resumed(victim, tmp_path):
     run.until("task_started", "b")
     done = mprun("resume", cwd=tmp_path)
     assert done.code == 2
-    assert "still goes on; `mprun stop --run" in done.stderr
+    assert "is still running; stop it with `mprun stop --run" in done.stderr
 
 
 def test_a_resumed_run_is_resumed(tmp_path):
@@ -741,4 +741,4 @@ def test_for_programs_a_resumed_run_is_the_object_that_show_has_and_nothing_else
     assert (again.code, json.loads(again.stdout)) == (0, told)
     both = mprun("resume", "--json", "--events", "-", cwd=tmp_path)
     assert (both.code, both.stdout) == (2, "")
-    assert both.stderr == "error: --json and --events - both take the standard output\n"
+    assert both.stderr == "error: --json and `--events -` both write to stdout; use one of them\n"

@@ -218,7 +218,7 @@ def test_one_that_ended_before_is_said_to_have(go, tmp_path):
     )
     run.until("task_finished", "then")
     done = stop("soon", cwd=tmp_path)
-    assert (done.code, done.stderr) == (0, "`soon` had ended before\n")
+    assert (done.code, done.stderr) == (0, "`soon` had already finished\n")
     assert stop("stay", cwd=tmp_path).code == 0
     (tmp_path / "go").touch()
     assert run.finish().outcome("soon") == "succeeded"
@@ -255,7 +255,7 @@ def test_what_became_of_it_is_one_object_for_programs(go, tmp_path):
     assert told == {
         "run": run_id(tmp_path),
         "stopped": [{"task": "stay", "outcome": "stopped", "reason": "user"}],
-        "over": ["early"],
+        "finished": ["early"],
         "unknown": ["nobody"],
     }
 
@@ -274,7 +274,7 @@ def test_a_run_that_was_stopped_is_one_object_for_programs(go, tmp_path):
         "outcome": "interrupted",
         "exit_code": 143,
         "stopped": [{"task": name, "outcome": "stopped", "reason": "user"} for name in ("stay", "other")],
-        "over": [],
+        "finished": [],
         "unknown": [],
     }
 
@@ -286,7 +286,7 @@ def test_a_whole_run_is_stopped(go, tmp_path):
     assert (done.code, done.stderr) == (0, f"run {run_id(tmp_path)}: interrupted\n")
     ended = run.finish()
     assert (ended.code, ended.one("run_finished")["exit_code"]) == (143, 143)
-    assert "stopping;" in ended.stderr
+    assert "Stopping:" in ended.stderr
 
 
 def test_a_run_that_is_stopped_once_more_is_killed_at_once(go, tmp_path):
@@ -314,7 +314,7 @@ def test_a_run_that_is_over_is_not_stopped(tmp_path, arguments):
     named = arguments[-1:] == ["--run"]
     done = stop(*arguments, *([run.directory.run_id] if named else []), cwd=tmp_path)
     assert done.code == 2
-    assert ("has finished" if named else "no run in .mprun goes on") in done.stderr
+    assert ("has finished" if named else "no active run in .mprun") in done.stderr
 
 
 @pytest.mark.parametrize("arguments", [[], ["stay"], ["--run", "20260101"]])

@@ -135,16 +135,16 @@ def test_runs_are_listed_newest_first_and_only_those_with_a_record(tmp_path):
 
 def test_a_run_is_found_by_id_beginning_or_age(tmp_path):
     state = str(tmp_path)
-    with pytest.raises(UsageError, match="there is no run in"):
+    with pytest.raises(UsageError, match=r"no runs in .* yet"):
         find_run(state, None)
     make(tmp_path, "1-a", "1-ab", "2-b")
     assert find_run(state, None).run_id == "2-b"
     assert find_run(state, "2").run_id == "2-b"
     assert find_run(state, "1-a").run_id == "1-a"  # whole, and the beginning of another
-    with pytest.raises(UsageError, match=r"2 runs of .* begin with `1`; the newest is 2-b"):
+    with pytest.raises(UsageError, match=r"2 runs in .* with an id that begins with `1`; .* is 2-b"):
         find_run(state, "1")
     for unknown in ("3", "../runs/1-a", "*", "x" * 10_000):
-        with pytest.raises(UsageError, match=r"no run of .* begins with") as caught:
+        with pytest.raises(UsageError, match=r"no run in .* with an id that begins with") as caught:
             find_run(state, unknown)
         assert len(str(caught.value)) < 500
 
