@@ -236,7 +236,7 @@ class TaskResolver:
         name, names = reference.name, self._table.names
         numbers = names.resolve(name)
         if not numbers and name not in names.groups:
-            raise ReferenceProblem(f"task `{name}` is not part of this run", str(reference))
+            raise ReferenceProblem(f"task `{name}` is not part of this run", reference)
         if name in names.numbers:
             (number,) = numbers
             if not self._table.is_expanded(number):
@@ -248,7 +248,7 @@ class TaskResolver:
     def _result_of(self, number: int, reference: Reference, receiver: str) -> Any:
         planned = self._table.tasks[number]
         if number not in self._ends:
-            raise ReferenceProblem(f"task `{planned.name}` has not finished", str(reference))
+            raise ReferenceProblem(f"task `{planned.name}` has not finished", reference)
         outcome, attempts = self._ends[number]
         if outcome != Outcome.SUCCEEDED or not attempts:
             return [] if planned.task.foreach is not None and outcome == Outcome.SUCCEEDED else None
@@ -261,7 +261,7 @@ class TaskResolver:
                 f"`{planned.name}` returned {_described(path)}, "
                 f"so `{receiver}` cannot receive it; return a string instead"
             )
-            raise ReferenceProblem(message, str(reference))
+            raise ReferenceProblem(message, reference)
         return value
 
 

@@ -16,11 +16,12 @@ from mprun.jobfile.reference_checks import LATE_KEYS, reference_diagnostic
 from mprun.jobfile.references import ReferenceProblem, Resolver, compiled, references, resolve
 from mprun.jobfile.schema import job_schema
 from mprun.jobfile.syntax.document import Mapping, Sequence, plain, span_of
-from mprun.jobfile.task_builder import FileContext, build_task, merged, with_results
+from mprun.jobfile.task_builder import FileContext, build_task, mark_of_key, merged, with_results
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    from mprun.diagnostics import SourceText
     from mprun.jobfile.model import Task
     from mprun.jobfile.references import Reference
     from mprun.jobfile.syntax.document import Document
@@ -94,7 +95,7 @@ class _Expander:
         if isinstance(foreach, str):
             return [self._deferred_instance()]
         if isinstance(foreach, list):
-            items = compiled(foreach, self._context.inherited.prefix)
+            items = compiled(foreach, self._context.inherited.prefix, self._document.source)
             return self.over_items(items, self._base())
         return self._expand_matrix(matrix)
 
@@ -108,7 +109,7 @@ class _Expander:
         for key in (raw.get("defaults") or {}).keys() & self._keys.keys() - raw["tasks"][self._number].keys():
             if key in _LITERAL_KEYS or key.startswith("x-"):
                 continue
-            for one in _of_instance(self._keys[key]):
+            for one in self._of_instance(key):
                 there = foreach is not None if one.root == "item" else one.name in _axes_of(matrix)
                 if not there and not self._context.unknown:
                     raise JobFileError([self._missing_axis(key, one)])
@@ -117,8 +118,7 @@ class _Expander:
         name = task_checks.task_name(self._document.root["tasks"][self._number], self._number)  # type: ignore[index]
         key_needed = "foreach" if reference.root == "item" else "matrix"
         message = f"in task {quote(name)}, `{reference}` is only available in a task with `{key_needed}`"
-        path = locate.path_of_text(self._keys[key], ("defaults", key), str(reference)) or ("defaults", key)
-        return reference_diagnostic(self._document, path, ReferenceProblem(message, str(reference)))
+        return reference_diagnostic(self._document, ("defaults", key), ReferenceProblem(message, reference))
 
     def _expand_matrix(self, matrix: Any) -> list[Instance]:
         # Few tasks have one.
@@ -200,11 +200,16 @@ class _Expander:
         for key, node in self._keys.items():
             if key in LATE_KEYS or key in _LITERAL_KEYS or key.startswith("x-"):
                 continue
-            found = list(_of_instance(node))
+            found = list(self._of_instance(key))
             if found:
                 self._early[key] = node
                 used.update((one, None) for one in found)
         self._used = tuple(used)
+
+    def _of_instance(self, key: str) -> Iterator[Reference]:
+        """The references under a key to what an instance has."""
+        mark = mark_of_key(self._document, self._number, key)
+        return _instance_references(self._keys[key], self._document.source, mark)
 
     def _variant(self, values: tuple[Any, ...]) -> Task:
         """The task with the keys that these values make; the same for all that make the same."""
@@ -290,15 +295,11 @@ class _Expander:
         raw: Any = self._document.root
         holder = ("tasks", self._number) if "depends_on" in raw["tasks"][self._number] else ("defaults",)
         message = "`${item}` is not available here: its list is only known while the run is in progress"
-        path = locate.path_of_text(self._early["depends_on"], (*holder, "depends_on"), "${item")
-        return reference_diagnostic(
-            self._document, path or (*holder, "depends_on"), ReferenceProblem(message, "${item}")
-        )
+        error = ReferenceProblem(message, next(self._of_instance("depends_on")))
+        return reference_diagnostic(self._document, (*holder, "depends_on"), error)
 
     def _diagnostic(self, error: ReferenceProblem) -> Diagnostic:
-        raw: Any = self._document.root
-        path = locate.path_of_text(raw["tasks"][self._number], ("tasks", self._number), error.text)
-        return reference_diagnostic(self._document, path or ("tasks", self._number), error)
+        return reference_diagnostic(self._document, ("tasks", self._number), error)
 
 
 def _axes_of(matrix: Any) -> set[str]:
@@ -350,18 +351,18 @@ def _least_instances(matrix: Any, foreach: Any) -> int:
     return prod(len(set(map(repr, axis))) if isinstance(axis, list) else 1 for axis in matrix.values())
 
 
-def _of_instance(node: Any) -> Iterator[Reference]:
+def _instance_references(node: Any, source: SourceText, mark: int) -> Iterator[Reference]:
     """The references in a filled tree to what an instance has; all else that looks like one is none."""
     if isinstance(node, str) and "${" in node:
         with contextlib.suppress(ReferenceProblem):
-            yield from (one for one in references([compiled(node)]) if _is_of_instance(one))
-    elif isinstance(node, dict):
-        for key, value in node.items():
-            yield from _of_instance(key)
-            yield from _of_instance(value)
-    elif isinstance(node, list):
-        for item in node:
-            yield from _of_instance(item)
+            yield from filter(_is_of_instance, references([compiled(node, "", source, mark)]))
+    elif isinstance(node, Mapping):
+        for number, (key, value) in enumerate(node.items()):
+            yield from _instance_references(key, source, node.marks[2 * number])
+            yield from _instance_references(value, source, node.marks[2 * number + 1])
+    elif isinstance(node, Sequence):
+        for item, item_mark in zip(node, node.marks, strict=True):
+            yield from _instance_references(item, source, item_mark)
 
 
 def _is_of_instance(reference: Reference) -> bool:

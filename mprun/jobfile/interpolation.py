@@ -146,7 +146,7 @@ class Filler:
 
     def _string(self, path: Path, text: str, mark: int) -> Any:
         try:
-            parsed = compiled(text)
+            parsed = compiled(text, "", self._document.source, mark)
         except ReferenceProblem as error:
             if not self._only:
                 self.diagnostics.append(reference_diagnostic(self._document, path, error))
@@ -176,12 +176,13 @@ class Filler:
         return text
 
     def _refuse(self, path: Path, parsed: Reference | Template, left: Reference) -> None:
+        # What is left may be what a param or a variable refers to, which is not in this string.
+        here = list(references(parsed))
+        origin = left if left in here else here[0]
         message = (
             f"`{parsed}` is not available here: its value `{left}` is only known while the run is in progress"
         )
-        self.diagnostics.append(
-            reference_diagnostic(self._document, path, ReferenceProblem(message, str(parsed)))
-        )
+        self.diagnostics.append(reference_diagnostic(self._document, path, ReferenceProblem(message, origin)))
 
 
 def _is_read_later(path: Path) -> bool:

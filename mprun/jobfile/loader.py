@@ -16,6 +16,7 @@ from mprun.jobfile.reference_checks import check_references, has_references, ref
 from mprun.jobfile.references import (
     HIDDEN,
     Closure,
+    Reference,
     ReferenceProblem,
     Resolver,
     Scope,
@@ -102,7 +103,7 @@ class JobLoader:
             if not self._structure_unknown:
                 refuse_never_ready(tasks, needs, names)
         except DependencyError as error:
-            raise JobFileError([locate.dependency_diagnostic(tasks[error.task].task, error, names)]) from None
+            raise JobFileError([locate.dependency_diagnostic(tasks[error.task], error, names)]) from None
         join = raw.get("join")
         job = Job(
             name=raw.get("name") or os.path.splitext(os.path.basename(path))[0],
@@ -255,10 +256,9 @@ class JobLoader:
 
         if has_references(document):
             try:
-                declared = resolve(compiled(declared), Resolver(outside))
+                declared = resolve(compiled(declared, "", document.source), Resolver(outside))
             except ReferenceProblem as error:
-                found = locate.path_of_text(declared, ("params",), error.text) or ("params",)
-                raise JobFileError([reference_diagnostic(document, found, error)]) from None
+                raise JobFileError([reference_diagnostic(document, ("params",), error)]) from None
         return resolve_params(document, declared, given, used_by=used_by, lenient=self._lenient)
 
     def _env_file(self, document: Document, text: str, early: Resolver) -> dict[str, str]:
@@ -267,13 +267,17 @@ class JobLoader:
         from mprun.jobfile.dotenv import read_env_file
 
         try:
-            name = resolve(compiled(text), early)
+            mark = document.root.marks_of("env_file")[1]  # type: ignore[attr-defined]
+            parsed = compiled(text, "", document.source, mark)
+            name = resolve(parsed, early)
             left = next(references([name]), None)
             if left is not None and left.root == "params":
                 return {}
             if left is not None:
                 reason = f"its value `{left}` is only known while the run is in progress"
-                raise ReferenceProblem(f"`{text}` is not available here: {reason}", text)
+                raise ReferenceProblem(
+                    f"`{text}` is not available here: {reason}", next(references([parsed]))
+                )
             path = os.path.join(os.path.dirname(document.source.path), as_text(name))
             variables = read_env_file(path)
         except ReferenceProblem as error:
@@ -289,9 +293,9 @@ class JobLoader:
     def _variables(self, document: Document, env: Any, scope: Scope) -> dict[str, Any]:
         """The job's own variables: texts, but where a secret is in one."""
         values: dict[str, Any] = {}
-        for name, text in env.items():
+        for number, (name, text) in enumerate(env.items()):
             try:
-                node = compiled(text)
+                node = compiled(text, "", document.source, env.marks[2 * number + 1])
                 closure = Closure(node=node, scope=scope)
                 value = closure if recipes.hides(closure) else resolve(node, Resolver(scope))
             except ReferenceProblem as error:
@@ -316,6 +320,7 @@ class JobLoader:
         tasks: list[Instance] = []
         if len(raw["tasks"]) > _MIN_TASKS_TO_COMPILE_INIT:
             Task.compile_init()
+            Reference.compile_init()
         for number in range(len(raw["tasks"])):
             keys = task_builder.merged(raw, number)
             try:

@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING, Any
 from mprun.diagnostics import Diagnostic, Span, quote, suggest
 from mprun.jobfile.dependencies import NameIndex
 from mprun.jobfile.reference_checks import reference_diagnostic
-from mprun.jobfile.syntax.document import span_of
+from mprun.jobfile.syntax.document import span_of, span_of_mark
 from mprun.jobfile.task_builder import result_references
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from mprun.diagnostics import SourceText
     from mprun.jobfile.dependencies import DependencyError
-    from mprun.jobfile.model import Job, Task
-    from mprun.jobfile.references import ReferenceProblem
+    from mprun.jobfile.model import Instance, Job, Origin, Task
+    from mprun.jobfile.references import Reference, ReferenceProblem
     from mprun.jobfile.syntax.document import Document
 
     Path = tuple[str | int, ...]
@@ -33,8 +34,10 @@ def task_diagnostic(
     return Diagnostic(message=message, source=document.source, span=span, help=help)
 
 
-def dependency_diagnostic(task: Task, error: DependencyError, names: NameIndex) -> Diagnostic:
+def dependency_diagnostic(instance: Instance, error: DependencyError, names: NameIndex) -> Diagnostic:
     """A dependency that cannot be, where the task names it: in `depends_on` or in a reference."""
+    task = instance.task
+    references = list(result_references(task, instance.values))
     inherited = next((one for one in task.depends_on if one.task == error.need and one.origin), None)
     name = task.name
     if inherited is not None and inherited.origin is not None:
@@ -60,15 +63,23 @@ def dependency_diagnostic(task: Task, error: DependencyError, names: NameIndex) 
     elif node == need:
         span = span_of(document, (*path, "depends_on"))
     else:
-        span = _span_of_text(document, task.origin.path, f"${{tasks.{need}.result")
+        reference = next((one for one in references if one.name == error.need), None)
+        source, span = position(reference, task.origin)
+        return Diagnostic(message=message, source=source, span=span, help=help)
     return Diagnostic(message=message, source=document.source, span=span, help=help)
+
+
+def position(reference: Reference | None, origin: Origin) -> tuple[SourceText, Span]:
+    """The file and the span of a reference; those of the task that has it, if they are not known."""
+    if reference is None or reference.source is None:
+        return origin.document.source, span_of(origin.document, origin.path)
+    return reference.source, span_of_mark(reference.source, reference.mark)
 
 
 def unresolved_diagnostic(task: Task, key: str, error: ReferenceProblem) -> Diagnostic:
     """A reference under a key of a task that does not lead anywhere."""
     document, path, _ = _holder(task, (key,))
-    found = path_of_text(_at(document, (*path, key)), (*path, key), error.text)
-    return reference_diagnostic(document, found or (*path, key), error)
+    return reference_diagnostic(document, (*path, key), error)
 
 
 def left_out(job: Job, selection: Sequence[int]) -> list[Diagnostic]:
@@ -81,11 +92,11 @@ def left_out(job: Job, selection: Sequence[int]) -> list[Diagnostic]:
         for reference in result_references(task):
             missing = [one for one in names.resolve(reference.name) if one not in chosen]
             if missing and (task.name, reference.name) not in diagnostics:
-                span = _span_of_text(task.document, task.origin.path, str(reference))
+                source, span = position(reference, task.origin)
                 name = quote(job.tasks[missing[0]].name)
                 diagnostics[task.name, reference.name] = Diagnostic(
                     message=f"task {name}, whose result this is, is not part of the run",
-                    source=task.document.source,
+                    source=source,
                     span=span,
                     help="remove `--no-deps`",
                 )
@@ -111,23 +122,6 @@ def _at(document: Document, path: Path) -> Any:
         else:
             return None
     return node
-
-
-def _span_of_text(document: Document, path: Path, text: str) -> Span:
-    return span_of(document, path_of_text(_at(document, path), path, text) or path)
-
-
-def path_of_text(node: Any, path: Path, text: str) -> Path | None:
-    """The path of the first string below that has this text in it."""
-    if isinstance(node, str):
-        return path if text in node else None
-    if not isinstance(node, (dict, list)):
-        return None
-    for step, child in node.items() if isinstance(node, dict) else enumerate(node):
-        found = path_of_text(child, (*path, step), text)
-        if found:
-            return found
-    return None
 
 
 def target_diagnostic(

@@ -25,8 +25,7 @@ def given(instance: Instance, keys: dict[str, Any]) -> tuple[dict[str, ParamInpu
     known: dict[str, Any] = {}
     closures: dict[str, Closure] = {}
     prefix = _prefix(task)
-    for name, value in keys["with"].items():
-        node = compiled(value, prefix)
+    for name, node in compiled(keys["with"], prefix, task.document.source).items():
         close_over = Closure(node=node, scope=task.scope, axes=task.axes, values=instance.values)
         try:
             known[name] = resolve(close_over, Resolver(task.scope, reveal=True))

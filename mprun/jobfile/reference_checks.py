@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
-from mprun.diagnostics import Diagnostic, Span, quote, suggest
+from mprun.diagnostics import Diagnostic, quote, suggest
 from mprun.jobfile.references import ReferenceProblem, compiled, references
-from mprun.jobfile.syntax.document import Mapping, Sequence, span_of
+from mprun.jobfile.syntax.document import Mapping, Sequence, span_of, span_of_mark
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -31,21 +32,17 @@ def has_references(document: Document) -> bool:
     return "${" in document.source.lines.text
 
 
-def narrow(document: Document, span: Span, text: str) -> Span:
-    """The place of a reference inside the string at `place`, where it stands there as it is."""
-    line = document.source.lines[span.line - 1]
-    start = span.column - 1
-    found = line.find(text, start, start + span.width) if text else -1
-    return span if found < 0 else span.replace(column=found + 1, width=len(text))
-
-
 def reference_diagnostic(
     document: Document, path: Path, error: ReferenceProblem, *, key: bool = False
 ) -> Diagnostic:
-    """The problem of a reference in the string at `path`."""
-    span = narrow(document, span_of(document, path, key=key), error.text)
+    """The diagnostic of a reference: at the reference, or at the string at `path` if that is not known."""
     help = error.help or (suggest(error.word, error.candidates, error.kind) if error.word else "")
-    return Diagnostic(message=str(error), source=document.source, span=span, help=help)
+    source, span = document.source, None
+    if error.source is not None:
+        source, span = error.source, span_of_mark(error.source, error.mark)
+    return Diagnostic(
+        message=str(error), source=source, span=span or span_of(document, path, key=key), help=help
+    )
 
 
 def check_references(
@@ -81,55 +78,60 @@ class _References:
                 yield name
 
     def all(self) -> Iterator[Diagnostic]:
-        for key, node in self._job.items():
+        for key, node, mark in _entries(self._job):
             if key == "tasks":
                 for number, task in enumerate(node if isinstance(node, Sequence) else ()):
                     yield from self._of_task(("tasks", number), task)
             elif key == "defaults":
                 yield from self._of_task(("defaults",), node)
             elif _is_interpreted(key):
-                yield from self._walk((key,), node, key, None)
+                yield from self._walk((key,), node, mark, key, None)
 
     def _of_task(self, path: Path, task: object) -> Iterator[Diagnostic]:
-        for key, node in task.items() if isinstance(task, Mapping) else ():
+        for key, node, mark in _entries(task) if isinstance(task, Mapping) else ():
             if _is_interpreted(key):
-                yield from self._walk((*path, key), node, key, task)
+                yield from self._walk((*path, key), node, mark, key, task)
 
-    def _walk(self, path: Path, node: object, key: str, task: Any) -> Iterator[Diagnostic]:
-        """Look through a tree; `key` is the one of the job or of `task` that it stands under."""
+    def _walk(self, path: Path, node: object, mark: int, key: str, task: Any) -> Iterator[Diagnostic]:
+        """Check a tree; `key` is the one of the job or of `task` that contains it."""
         if isinstance(node, str):
-            yield from self._string(path, node, key, task)
+            yield from self._string(path, node, mark, key, task)
         elif isinstance(node, Mapping):
-            for name, child in node.items():
+            for number, (name, child, child_mark) in enumerate(_entries(node)):
                 if isinstance(name, str) and "${" in name:
+                    yield from self._key((*path, name), name, node.marks[2 * number], key, task)
                     if key == "env":
-                        error = ReferenceProblem(
-                            "references are not allowed in the name of an environment variable", name
-                        )
-                        yield reference_diagnostic(self._document, (*path, name), error, key=True)
                         continue
-                    yield from self._string((*path, name), name, key, task, is_key=True)
-                yield from self._walk((*path, name), child, key, task)
+                yield from self._walk((*path, name), child, child_mark, key, task)
         elif isinstance(node, Sequence):
-            for number, child in enumerate(node):
-                yield from self._walk((*path, number), child, key, task)
+            for number, (child, child_mark) in enumerate(zip(node, node.marks, strict=True)):
+                yield from self._walk((*path, number), child, child_mark, key, task)
 
-    def _string(
-        self, path: Path, text: str, key: str, task: Any, is_key: bool = False
-    ) -> Iterator[Diagnostic]:
+    def _key(self, path: Path, name: str, mark: int, key: str, task: Any) -> Iterator[Diagnostic]:
+        if key != "env":
+            yield from self._string(path, name, mark, key, task)
+            return
+        reference = None
+        with contextlib.suppress(ReferenceProblem):
+            reference = next(references([compiled(name, "", self._document.source, mark)]), None)
+        message = "references are not allowed in the name of an environment variable"
+        error = ReferenceProblem(message, reference)
+        yield reference_diagnostic(self._document, path, error, key=True)
+
+    def _string(self, path: Path, text: str, mark: int, key: str, task: Any) -> Iterator[Diagnostic]:
         if "${" not in text:
             return
         try:
-            for reference in references([compiled(text)]):
+            for reference in references([compiled(text, "", self._document.source, mark)]):
                 self._check(reference, path, key, task)
         except ReferenceProblem as error:
-            yield reference_diagnostic(self._document, path, error, key=is_key)
+            yield reference_diagnostic(self._document, path, error)
 
     def _check(self, reference: Reference, path: Path, key: str, task: Any) -> None:
         """Raise ReferenceProblem where it cannot be resolved here."""
         if key == "params" and task is None and reference.root != "env":
             message = f"`{reference}` is not available in the declaration of a param"
-            raise ReferenceProblem(message, str(reference), help="use `${env.NAME}`")
+            raise ReferenceProblem(message, reference, help="use `${env.NAME}`")
         if reference.root == "params":
             self._check_param(reference, key, task)
         elif reference.root == "env" and reference.name in self._secret_variables:
@@ -145,7 +147,7 @@ class _References:
             help = "" if self._params else f"declare it: `params: {{{name[:40]}: VALUE}}`"
             raise ReferenceProblem(
                 f"unknown param {quote(name)}",
-                str(reference),
+                reference,
                 kind="params",
                 help=help,
                 word="" if help else name,
@@ -158,18 +160,18 @@ class _References:
         if key not in SECRET_KEYS or (task is None and key != "env"):
             message = f"secret `{reference}` is not allowed in `{key}`, which is shown and recorded"
             help = "use it in `args`, `kwargs`, `command`, `env`, `when` or `with`"
-            raise ReferenceProblem(message, str(reference), help=help)
+            raise ReferenceProblem(message, reference, help=help)
 
     def _check_task(self, reference: Reference, path: Path, key: str, task: Any) -> None:
         result_of_expect = key == "expect" and "result" in path
         if task is None or (key not in LATE_KEYS and not result_of_expect):
             message = "task results are not available here: they are only known while the run is in progress"
-            raise ReferenceProblem(message, str(reference))
+            raise ReferenceProblem(message, reference)
         name = reference.name
         if name not in self._names and not _EXPANDED_NAME_CHARS & set(name):
             raise ReferenceProblem(
                 f"unknown task {quote(name)}",
-                str(reference),
+                reference,
                 kind="tasks",
                 word=name,
                 candidates=tuple(self._names),
@@ -193,11 +195,16 @@ class _References:
         if axes and reference.name not in axes:
             raise ReferenceProblem(
                 f"unknown axis {quote(reference.name)}",
-                str(reference),
+                reference,
                 kind="axes",
                 word=reference.name,
                 candidates=tuple(axes),
             )
+
+
+def _entries(node: Mapping) -> Iterator[tuple[Any, Any, int]]:
+    """The entries of a mapping: each key, its value and the value's mark."""
+    return zip(node, node.values(), node.marks[1::2], strict=True)
 
 
 def _is_secret(declared: object) -> bool:
@@ -209,7 +216,7 @@ def _is_interpreted(key: object) -> bool:
 
 
 def _misplaced(reference: Reference, key: str) -> ReferenceProblem:
-    return ReferenceProblem(f"`{reference}` is only available in a task with `{key}`", str(reference))
+    return ReferenceProblem(f"`{reference}` is only available in a task with `{key}`", reference)
 
 
 def _axes(matrix: object) -> list[str]:

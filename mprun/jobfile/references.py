@@ -8,14 +8,20 @@ from typing import TYPE_CHECKING, Any
 
 from mprun.diagnostics import did_you_mean
 from mprun.frozen import Frozen
+from mprun.jobfile.syntax import composer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from mprun.diagnostics import SourceText
 
 ROOTS = ("params", "env", "matrix", "item", "tasks")
 _EXPECTED = "`params.`, `env.`, `matrix.`, `item` or `tasks.`"
 # What a secret is shown as (DESIGN.md section 9).
 HIDDEN = "***"
+
+# Characters that an error marks of a reference that is not closed.
+_MAX_UNCLOSED = 40
 
 _TOKEN = re.compile(r"\$\$\{|\$\{([^{}]*)\}|\$\{")
 
@@ -24,13 +30,26 @@ class Reference(Frozen):
     """One `${…}`: its root, what is named there, and the way from there on.
 
     `text` is what stands between the braces. `name` is a param's, a variable's, an axis's
-    or a task's, empty under `item`; `path` leads into the value.
+    or a task's, empty under `item`; `path` leads into the value. `source` and `mark` are the
+    file that contains it, and where (`composer.span_of_mark`); two references that differ
+    only in them are equal.
     """
 
     text: str
     root: str
     name: str
     path: tuple[str, ...] = ()
+    source: SourceText | None = None
+    mark: int = 0
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Reference) and self.text == other.text and self.name == other.name
+
+    def __hash__(self) -> int:
+        return hash((self.text, self.name))
+
+    def __repr__(self) -> str:
+        return f"Reference({self.text!r}, {self.name!r})"
 
     def __str__(self) -> str:
         return f"${{{self.text}}}"
@@ -49,13 +68,13 @@ class ReferenceProblem(Exception):
     """A reference that cannot be read, or does not lead anywhere: what is wrong, and a remedy.
 
     `candidates` are what may have been meant by `word`, `kind` is what they are, in the plural;
-    `text` is the `${…}` itself.
+    `source` and `mark` are those of the reference, if they are known.
     """
 
     def __init__(
         self,
         message: str,
-        text: str = "",
+        reference: Reference | None = None,
         *,
         help: str = "",
         kind: str = "names",
@@ -63,7 +82,8 @@ class ReferenceProblem(Exception):
         candidates: Sequence[str] = (),
     ) -> None:
         super().__init__(message)
-        self.text = text
+        self.source = None if reference is None else reference.source
+        self.mark = 0 if reference is None else reference.mark
         self.help = help
         self.kind = kind
         self.word = word
@@ -94,11 +114,12 @@ class Closure(Frozen):
     values: tuple[Any, ...] = ()
 
 
-def parse(text: str, prefix: str = "") -> Any:
+def parse(text: str, prefix: str = "", source: SourceText | None = None, mark: int = 0) -> Any:
     """The node of a string: itself, a Reference where it is a whole one, else a Template.
 
-    `prefix` goes before the names of tasks: inside a recipe they are its own. Raises
-    ReferenceProblem where a `${` is not what it should be.
+    `prefix` goes before the names of tasks: inside a recipe they are its own. `source` and
+    `mark` are those of the string. Raises ReferenceProblem where a `${` is not what it
+    should be.
     """
     if "${" not in text:
         return text
@@ -109,22 +130,54 @@ def parse(text: str, prefix: str = "") -> Any:
         end = token.end()
         if token[0] == "$${":
             _add(parts, "${")
-        elif token[1] is None and text.startswith("${{", token.start()):
-            found = text[token.start() + 3 :].partition("}")[0].strip()
-            raise ReferenceProblem(
-                "`${{` is not supported; references are written `${...}`",
-                "${{",
-                help=f"write `${{{found[:40]}}}`",
-            )
-        elif token[1] is None:
-            help = "add the missing `}`, or write `$${` for a literal `${`"
-            raise ReferenceProblem("unclosed `${`", text[token.start() :][:40], help=help)
-        else:
-            parts.append(_reference(token[1], prefix))
+            continue
+        try:
+            parts.append(_parse_token(token, prefix, source, mark))
+        except ReferenceProblem as error:
+            if source is not None:
+                error.source, error.mark = source, _mark_in(source, mark, token, _marked_length(token))
+            raise
     _add(parts, text[end:])
     if len(parts) == 1:
         return parts[0]
     return Template(parts=tuple(parts))
+
+
+def _parse_token(token: re.Match[str], prefix: str, source: SourceText | None, mark: int) -> Reference:
+    if token[1] is not None:
+        found = 0 if source is None else _mark_in(source, mark, token, len(token[0]))
+        return _reference(token[1], prefix, source, found)
+    if token.string.startswith("${{", token.start()):
+        inner = token.string[token.start() + 3 :].partition("}")[0].strip()
+        message = "`${{` is not supported; references are written `${...}`"
+        raise ReferenceProblem(message, help=f"write `${{{inner[:40]}}}`")
+    help = "add the missing `}`, or write `$${` for a literal `${`"
+    raise ReferenceProblem("unclosed `${`", help=help)
+
+
+def _marked_length(token: re.Match[str]) -> int:
+    """How many characters an error marks: the reference, or what is shown of one that is not closed."""
+    if token[1] is not None:
+        return len(token[0])
+    return 3 if token.string.startswith("${{", token.start()) else _MAX_UNCLOSED
+
+
+def _mark_in(source: SourceText, mark: int, token: re.Match[str], length: int) -> int:
+    """The mark of a token in the string at `mark`; that of the string if it is written with escapes."""
+    text, start, piece = (
+        source.lines.text,
+        mark >> composer.MARK_SHIFT,
+        token.string[token.start() :][:length],
+    )
+    # Most strings are the file's own characters, from the first or behind a quote.
+    for position in (start + token.start(), start + token.start() + 1):
+        if text.startswith(piece, position):
+            return composer.pack_mark(position, len(piece))
+    # A folded text, or one with an anchor before it or escapes in it.
+    same = sum(before[0] == token[0] for before in _TOKEN.finditer(token.string, 0, token.start()))
+    end = start + composer.length_of_mark(mark)
+    written = [found for found in _TOKEN.finditer(text, start, end) if found[0] == token[0]]
+    return composer.pack_mark(written[same].start(), len(piece)) if same < len(written) else mark
 
 
 def _add(parts: list[str | Reference], text: str) -> None:
@@ -135,33 +188,35 @@ def _add(parts: list[str | Reference], text: str) -> None:
         parts.append(text)
 
 
-def _reference(text: str, prefix: str) -> Reference:
+def _reference(text: str, prefix: str, source: SourceText | None, mark: int) -> Reference:
     root, _, rest = text.partition(".")
     if root not in ROOTS:
         help = f"write `$${{{text[:60]}}}` for a literal one"
         if re.fullmatch("[A-Z_][A-Z0-9_]*", text):
             help = f"write `${{env.{text[:60]}}}`, or `$${{{text[:60]}}}` for a literal one"
         message = f"unknown reference `${{{text[:60]}}}`: expected {_EXPECTED}"
-        raise ReferenceProblem(message, f"${{{text}}}", help=help)
+        raise ReferenceProblem(message, help=help)
     if root == "tasks":
-        return _task_reference(text, rest, prefix)
+        return _task_reference(text, rest, prefix, source, mark)
     steps = rest.split(".") if rest else []
     if "" in steps or (root != "item" and not steps) or text.endswith("."):
         example = "item" if root == "item" else f"{root}.NAME"
         message = f"invalid reference `${{{text[:60]}}}`; expected `${{{example}}}`"
-        raise ReferenceProblem(message, f"${{{text}}}")
+        raise ReferenceProblem(message)
     if root == "item":
-        return Reference(text=text, root=root, name="", path=tuple(steps))
-    return Reference(text=text, root=root, name=steps[0], path=tuple(steps[1:]))
+        return Reference(text=text, root=root, name="", path=tuple(steps), source=source, mark=mark)
+    name, *path = steps
+    return Reference(text=text, root=root, name=name, path=tuple(path), source=source, mark=mark)
 
 
-def _task_reference(text: str, rest: str, prefix: str) -> Reference:
+def _task_reference(text: str, rest: str, prefix: str, source: SourceText | None, mark: int) -> Reference:
     # The name ends at the first `.result`, for it may have dots of its own.
     name, found, path = rest.partition(".result")
     if not found or not name or (path and not path.startswith(".")) or "" in path.split(".")[1:]:
         message = f"invalid reference `${{{text[:60]}}}`; expected `${{tasks.NAME.result}}`"
-        raise ReferenceProblem(message, f"${{{text}}}")
-    return Reference(text=text, root="tasks", name=prefix + name, path=tuple(path.split(".")[1:]))
+        raise ReferenceProblem(message)
+    steps = tuple(path.split(".")[1:])
+    return Reference(text=text, root="tasks", name=prefix + name, path=steps, source=source, mark=mark)
 
 
 def escaped(text: str) -> str:
@@ -169,17 +224,27 @@ def escaped(text: str) -> str:
     return text.replace("${", "$${")
 
 
-def compiled(node: Any, prefix: str = "") -> Any:
-    """A tree with its strings parsed; a plain copy of it where no string has a reference."""
+def compiled(node: Any, prefix: str = "", source: SourceText | None = None, mark: int = 0) -> Any:
+    """A tree with its strings parsed; a plain copy of it where no string has a reference.
+
+    Its references know their position if `source`, the file that the tree is of, is given;
+    `mark` is that of the tree's root, which only a string needs.
+    """
     if isinstance(node, str):
-        return parse(node, prefix)
+        return parse(node, prefix, source, mark)
     if isinstance(node, dict):
-        return {
-            parse(key, prefix) if isinstance(key, str) and "${" in key else key: compiled(value, prefix)
-            for key, value in node.items()
-        }
+        marks = iter(node.marks if source is not None and isinstance(node, composer.Mapping) else ())
+        copy = {}
+        for key, value in node.items():
+            key_mark, value_mark = next(marks, mark), next(marks, mark)
+            name = parse(key, prefix, source, key_mark) if isinstance(key, str) and "${" in key else key
+            copy[name] = compiled(value, prefix, source, value_mark)
+        return copy
+    if source is not None and isinstance(node, composer.Sequence):
+        pairs = zip(node, node.marks, strict=True)
+        return [compiled(item, prefix, source, item_mark) for item, item_mark in pairs]
     if isinstance(node, (list, tuple)):
-        return [compiled(item, prefix) for item in node]
+        return [compiled(item, prefix, source, mark) for item in node]
     return node
 
 
@@ -227,7 +292,7 @@ def _resolved_key(key: Any, resolver: Resolver) -> Any:
     found = resolve(key, resolver)
     if isinstance(found, (dict, list)):
         what = "mapping" if isinstance(found, dict) else "list"
-        raise ReferenceProblem(f"`{key}` is a {what}, which cannot be used as a key", str(key))
+        raise ReferenceProblem(f"`{key}` is a {what}, which cannot be used as a key", next(references(key)))
     return found
 
 
@@ -313,7 +378,7 @@ class Resolver:
             if name not in self._scope.env:
                 # Of all the others that there are only one that is like it is told.
                 help = did_you_mean(name, self._scope.env)
-                raise ReferenceProblem(f"environment variable `{name}` is not set", str(reference), help=help)
+                raise ReferenceProblem(f"environment variable `{name}` is not set", reference, help=help)
             return _walk(resolve(self._scope.env[name], self), reference)
         key = "item" if root == "item" else name
         if key not in self._of_axis:
@@ -324,7 +389,7 @@ class Resolver:
         if name not in self._scope.params:
             known = tuple(self._scope.params)
             raise ReferenceProblem(
-                f"unknown param `{name}`", str(reference), kind="params", word=name, candidates=known
+                f"unknown param `{name}`", reference, kind="params", word=name, candidates=known
             )
         value = self._scope.params[name]
         if name in self._scope.secrets and not self._reveal:
@@ -352,7 +417,7 @@ def _walk(value: Any, reference: Reference) -> Any:
 
 def _deeper(value: Reference | Template, reference: Reference, rest: tuple[str, ...]) -> Reference:
     if isinstance(value, Template):
-        raise ReferenceProblem(f"invalid reference `{reference}`: a string has no parts", str(reference))
+        raise ReferenceProblem(f"invalid reference `{reference}`: a string has no parts", reference)
     return value.replace(text=".".join((value.text, *rest)), path=(*value.path, *rest))
 
 
@@ -361,7 +426,7 @@ def _no_step(value: Any, step: str, reference: Reference) -> ReferenceProblem:
         names = tuple(str(key) for key in value)
         return ReferenceProblem(
             f"invalid reference `{reference}`: unknown key `{step}`",
-            str(reference),
+            reference,
             kind="keys",
             word=step,
             candidates=names,
@@ -370,7 +435,7 @@ def _no_step(value: Any, step: str, reference: Reference) -> ReferenceProblem:
         what = f"a list of {len(value)} item{'s' if len(value) != 1 else ''}"
     else:
         what = "null" if value is None else f"a {_KINDS.get(type(value).__name__, 'value')}"
-    return ReferenceProblem(f"invalid reference `{reference}`: no `{step}` in {what}", str(reference))
+    return ReferenceProblem(f"invalid reference `{reference}`: no `{step}` in {what}", reference)
 
 
 _KINDS = {"str": "string", "int": "number", "float": "number", "bool": "boolean"}

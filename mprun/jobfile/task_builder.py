@@ -75,6 +75,14 @@ def merged(job: dict[str, Any], number: int) -> dict[str, Any]:
     return {**defaults, **own}
 
 
+def mark_of_key(document: Document, number: int, key: str) -> int:
+    """The mark of what a task, or else the `defaults`, has under a key."""
+    raw: Any = document.root
+    own = raw["tasks"][number]
+    holder = own if key in own else raw["defaults"]
+    return holder.marks_of(key)[1]  # type: ignore[no-any-return]
+
+
 # Values are frozen, so the many tasks that say nothing of these share them.
 _NO_RETRY = Retry()
 _DEFAULT_STOP = Stop()
@@ -89,23 +97,32 @@ def build_task(context: FileContext, number: int, keys: dict[str, Any], axes: tu
     document, inherited, scope = context.document, context.inherited, context.scope
     raw: dict[str, Any] = document.root  # type: ignore[assignment]
     prefix = inherited.prefix
-    tree = (lambda node: compiled(node, prefix)) if context.has_references else plain
+
+    def tree(node: Any, mark: int = 0) -> Any:
+        return compiled(node, prefix, document.source, mark) if context.has_references else plain(node)
+
+    def under(key: str) -> Any:
+        node = keys[key]
+        # A list or a mapping has the marks of its parts.
+        is_reference = type(node) is str and "${" in node
+        return tree(node, mark_of_key(document, number, key) if is_reference else 0)
+
     base = task_name(raw["tasks"][number], number)
-    foreach, target = keys.get("foreach"), keys.get("target")
+    target = keys.get("target")
     task = Task(
         name=prefix + base,
         position=number + 1,
         # Many tasks call the same.
         target=intern(target) if type(target) is str else target,
-        command=_command(tree(keys["command"])) if "command" in keys else None,
-        args=_tuple(tree(keys["args"])) if keys.get("args") else (),
-        kwargs=tree(keys["kwargs"]) if keys.get("kwargs") else _NOTHING,
+        command=_command(under("command")) if "command" in keys else None,
+        args=_tuple(under("args")) if keys.get("args") else (),
+        kwargs=under("kwargs") if keys.get("kwargs") else _NOTHING,
         daemon=bool(keys.get("daemon", False)),
         depends_on=_dependencies(keys.get("depends_on"), prefix, base, "depends_on" in raw["tasks"][number]),
-        when=tree(keys.get("when", True)),
+        when=under("when") if "when" in keys else True,
         inherited_conditions=inherited.inherited_conditions,
         axes=axes,
-        foreach=tree(foreach) if isinstance(foreach, str) else None,
+        foreach=under("foreach") if isinstance(keys.get("foreach"), str) else None,
         retry=_retry(keys.get("retry")),
         timeout=optional_seconds(keys.get("timeout")),
         stop=_stop(keys.get("stop") or {}),
@@ -118,7 +135,7 @@ def build_task(context: FileContext, number: int, keys: dict[str, Any], axes: tu
         expect=_expect(keys.get("expect"), tree),
         start_method=keys.get("start_method") or inherited.start_method,
         env=_env(context, keys, raw["tasks"][number], tree),
-        cwd=_cwd(context, keys.get("cwd"), raw.get("cwd"), tree) or inherited.cwd,
+        cwd=_cwd(context, under("cwd") if keys.get("cwd") else None, raw.get("cwd")) or inherited.cwd,
         tags=(*inherited.tags, *listed(keys.get("tags"))),
         description=keys.get("description") or "",
         scope=scope,
@@ -148,8 +165,11 @@ def with_results(task: Task, names: Sequence[str]) -> Task:
     return task.replace(depends_on=tuple(found.values()))
 
 
-def result_references(task: Task) -> Iterator[Reference]:
-    """The results that a task refers to, also through what its recipe was given."""
+def result_references(task: Task, values: Sequence[Any] = ()) -> Iterator[Reference]:
+    """The results that a task refers to, also through what its recipe was given.
+
+    With an instance's `values`, those that they refer to, too.
+    """
     nodes = [
         task.args,
         task.kwargs,
@@ -159,6 +179,7 @@ def result_references(task: Task) -> Iterator[Reference]:
         task.when,
         task.foreach,
         *task.inherited_conditions,
+        *values,
     ]
     if task.expect is not None:
         nodes.append(task.expect.result)
@@ -189,15 +210,14 @@ def _env(context: FileContext, keys: dict[str, Any], own: dict[str, Any], tree: 
         return context.env
     env = dict(context.env)
     for layer in layers:
-        env.update({str(name): tree(value) for name, value in (layer or {}).items()})
+        env.update({str(name): value for name, value in tree(layer or {}).items()})
     return {**env, **context.inherited.env}
 
 
-def _cwd(context: FileContext, value: Any, of_job: Any, tree: Any) -> Any:
-    if not value:
+def _cwd(context: FileContext, node: Any, of_job: Any) -> Any:
+    if not node:
         # The job's has been filled in: what looks like a reference in it is none.
         return absolute(context.folder, of_job) if of_job else None
-    node = tree(value)
     if isinstance(node, str):
         return absolute(context.folder, node)
     # Joined once it is known: an absolute path stays what it is.
@@ -243,13 +263,15 @@ def _stop(value: dict[str, Any]) -> Stop:
     )
 
 
-def _expect(value: dict[str, Any] | None, tree: Any) -> Expect | None:
+def _expect(value: Any, tree: Any) -> Expect | None:
     if value is None:
         return None
     codes = value.get("exit_code", ())
     most = value.get("max_rss")
+    result = value.get("result")
+    mark = value.marks_of("result")[1] if isinstance(result, str) else 0
     return Expect(
-        result=tree(value.get("result")),
+        result=tree(result, mark),
         has_result="result" in value,
         raises=value.get("raises"),
         exit_codes=(codes,) if isinstance(codes, int) else tuple(codes),

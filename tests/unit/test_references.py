@@ -155,7 +155,6 @@ def test_what_is_no_reference_is_refused_with_a_remedy(text, said, help):
     found = diagnostic(parse, text)
     assert said in str(found)
     assert found.help.startswith(help)
-    assert found.text in text
 
 
 def test_a_long_one_is_quoted_short():
@@ -268,7 +267,6 @@ def test_keys_are_resolved_too():
 def test_a_key_that_would_be_a_list_or_a_mapping_is_refused(name, what):
     found = diagnostic(resolved, {f"${{params.{name}}}": 1})
     assert str(found) == f"`${{params.{name}}}` is a {what}, which cannot be used as a key"
-    assert found.text == f"${{params.{name}}}"
 
 
 @pytest.mark.parametrize(
@@ -289,7 +287,7 @@ def test_a_key_that_would_be_a_list_or_a_mapping_is_refused(name, what):
 )
 def test_what_leads_nowhere_says_what_is_there(text, said, word, candidates):
     found = diagnostic(resolved, text)
-    assert (str(found), found.word, tuple(found.candidates), found.text) == (said, word, candidates, text)
+    assert (str(found), found.word, tuple(found.candidates)) == (said, word, candidates)
 
 
 # -- what is known later

@@ -55,6 +55,16 @@ class Stop(Exception):
     """The rest of the file need not, or must not, be read."""
 
 
+def pack_mark(start: int, length: int) -> int:
+    """The mark of so many characters from `start`."""
+    return (start << MARK_SHIFT) | length
+
+
+def length_of_mark(mark: int) -> int:
+    """How many characters a mark covers."""
+    return mark & _LENGTH_MASK
+
+
 def span_of_mark(source: SourceText, mark: int) -> Span:
     """The place that a mark stands for, at most to the end of its first line."""
     # For messages, of which a good file has none.

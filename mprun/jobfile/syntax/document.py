@@ -23,7 +23,18 @@ except ImportError:
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["MAX_BYTES", "Document", "Mapping", "Sequence", "load", "parse", "plain", "sha256", "span_of"]
+__all__ = [
+    "MAX_BYTES",
+    "Document",
+    "Mapping",
+    "Sequence",
+    "load",
+    "parse",
+    "plain",
+    "sha256",
+    "span_of",
+    "span_of_mark",
+]
 
 MAX_BYTES = 8 * 1024 * 1024
 
