@@ -28,7 +28,7 @@ _NO_CHILDREN_HINT = "multiprocessing allows a daemon no child processes; remove 
 def attempt_result(
     task: Task, name: str, report: Exited, words: str, directory: RunDirectory
 ) -> AttemptResult:
-    """Whether an attempt succeeded, by its exit code or by what is expected of the task.
+    """Whether an attempt succeeded, by its exit code or by the `expect` of its task.
 
     `name` is the name of the instance, not of the task that it was expanded from. `words` say
     how the process ended; the reason adds the limit that was reached. The attempt's files are

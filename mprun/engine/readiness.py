@@ -1,7 +1,7 @@
 """Readiness probes: each is tried again and again in a thread of its own, until its attempt is ready.
 
 Every try has a deadline. A server that accepts a connection and does not answer, or answers one
-byte at a time, fails the try, and the probe goes on to the next.
+byte at a time, fails the try, and the probe tries again.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class _ProbedAttempt:
 
 
 class Prober:
-    """Runs the probes of a run's attempts, each in a thread; its descriptor tells that one is ready.
+    """Runs the probes of a run's attempts, each in a thread; `fileno` becomes readable when one is ready.
 
     All methods are for one thread, and none of them blocks.
     """

@@ -1,4 +1,4 @@
-"""Tells the scheduler what the executor reports."""
+"""Passes the reports of the executor to the scheduler, with what else it must know of an attempt."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ class Failed(Frozen):
 
 
 class Expanded(Frozen):
-    """The task stands for these instances."""
+    """The task is expanded to these instances."""
 
     tasks: tuple[PlannedTask, ...]
 

@@ -25,7 +25,7 @@ class TaskTable:
         self._names: NameIndex | None = None
 
     def expand(self, number: int, instances: Sequence[PlannedTask]) -> None:
-        """Add the instances of a task; from now on it stands for them."""
+        """Add the instances of a task, which `instances` returns in its place from now on."""
         first = len(self.tasks)
         self.tasks += instances
         self._instances[number] = range(first, len(self.tasks))

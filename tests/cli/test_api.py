@@ -45,7 +45,7 @@ def desk(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_a_job_is_loaded_planned_and_run_without_a_word(desk, capfd):
+def test_job_is_loaded_planned_and_run_without_output(desk, capfd):
     job = mprun.load_job("job.yaml")
     plan = mprun.plan_job(job, max_parallel=1)
     result = mprun.run_job(plan)
@@ -63,7 +63,7 @@ def test_a_job_is_loaded_planned_and_run_without_a_word(desk, capfd):
     assert plan.max_parallel == 1
 
 
-def test_a_failure_is_a_result_and_not_an_exception(desk, capfd):
+def test_failure_is_a_result_and_not_an_exception(desk, capfd):
     result = mprun.run_job(mprun.load_job("job_bad.yaml"), state_dir=str(desk / "elsewhere"))
     assert capfd.readouterr() == ("", "")
     assert (result.outcome, result.exit_code) == ("failed", 1)
@@ -74,7 +74,7 @@ def test_a_failure_is_a_result_and_not_an_exception(desk, capfd):
     assert result.directory.startswith(str(desk / "elsewhere"))
 
 
-def test_what_is_wrong_is_raised_with_its_diagnostics(desk, capfd):
+def test_error_in_a_job_file_is_raised_with_its_diagnostics(desk, capfd):
     write(desk, job="nmae: x\ntasks:\n  - target: work:nothing")
     with pytest.raises(JobFileError) as caught:
         mprun.load_job("job.yaml")
@@ -94,7 +94,7 @@ def test_what_is_wrong_is_raised_with_its_diagnostics(desk, capfd):
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_reporter_sees_every_event_in_its_order(desk):
+def test_reporter_gets_every_event_in_order(desk):
     seen = []
 
     class Reporter:
@@ -122,7 +122,7 @@ def test_a_reporter_sees_every_event_in_its_order(desk):
     ]
 
 
-def test_a_warning_goes_to_who_asked_for_it(desk, capfd, tmp_path):
+def test_warning_is_passed_to_warn(desk, capfd, tmp_path):
     (desk / "file").touch()
     told = []
     result = mprun.run_job(mprun.load_job("job.yaml"), state_dir="file", warn=told.append)
@@ -132,7 +132,7 @@ def test_a_warning_goes_to_who_asked_for_it(desk, capfd, tmp_path):
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_job_runs_from_a_thread(desk):
+def test_job_runs_in_a_thread(desk):
     """Where no signal can be handled."""
     results = []
     thread = threading.Thread(target=lambda: results.append(mprun.run_job(mprun.load_job("job.yaml"))))
@@ -141,14 +141,14 @@ def test_a_job_runs_from_a_thread(desk):
     assert [result.exit_code for result in results] == [0]
 
 
-def test_nothing_is_left_open(desk):
+def test_no_descriptor_is_left_open(desk):
     mprun.run_job(mprun.load_job("job.yaml"))
     before = sorted(os.listdir("/proc/self/fd"))
     mprun.run_job(mprun.load_job("job.yaml"))
     assert sorted(os.listdir("/proc/self/fd")) == before
 
 
-def test_what_is_public_is_documented():
+def test_public_names_are_documented():
     assert set(mprun.__all__) <= set(dir(mprun))
     for name in mprun.__all__:
         value = getattr(mprun, name)

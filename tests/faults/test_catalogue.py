@@ -52,13 +52,13 @@ SHOWN = {
         "faults/test_ends.py::test_a_terminal_that_goes_without_a_signal_changes_nothing",
     ],
     "6 suspended": [
-        "process/test_stop_and_suspend.py::test_every_process_of_every_task_stands_still_and_goes_on",
-        "process/test_stop_and_suspend.py::test_timers_stand_still",
-        "process/test_stop_and_suspend.py::test_what_ended_in_time_while_the_engine_was_stopped_has_ended_in_time",
+        "process/test_stop_and_suspend.py::test_every_process_of_every_task_is_suspended_and_resumed",
+        "process/test_stop_and_suspend.py::test_timers_pause_while_suspended",
+        "process/test_stop_and_suspend.py::test_attempt_that_ended_in_time_while_the_engine_was_stopped_is_no_timeout",
     ],
     "7 signals ignored or blocked": [
         f"{MODEL}::test_no_signal_is_blocked_or_ignored_in_a_task_even_if_it_was_for_mprun",
-        "process/test_regressions.py::test_a_module_that_ignores_the_ends_of_children_changes_nothing",
+        "process/test_regressions.py::test_module_that_ignores_sigchld_changes_nothing",
         "faults/test_inherited_signals.py::test_mprun_handles_signals_that_were_ignored_or_blocked_when_it_started",
     ],
     "8 launcher killed": [
@@ -96,7 +96,7 @@ SHOWN = {
     ],
     "16 results that are no JSON": [
         f"{ENDINGS}::test_results_that_are_not_json_stay_in_files",
-        "process/test_pipelines.py::test_a_result_that_is_no_json_fails_who_refers_to_it_and_nobody_else",
+        "process/test_pipelines.py::test_result_that_is_not_json_fails_only_the_tasks_that_refer_to_it",
     ],
     "17 exceptions that cannot be rebuilt": [
         f"{ENDINGS}::test_the_record_has_how_it_ended_with_which_error_and_which_result",

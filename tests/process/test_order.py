@@ -39,7 +39,7 @@ def starts(run):
     return {event["task"] for event in run.of("task_started")[1:3]}
 
 
-def test_the_second_run_starts_the_long_chain_first(desk):
+def test_second_run_starts_the_longest_chain_first(desk):
     first = mprun("job.yaml", cwd=desk)
     second = mprun("job.yaml", cwd=desk)
     assert (first.code, second.code) == (0, 0)
@@ -50,7 +50,7 @@ def test_the_second_run_starts_the_long_chain_first(desk):
     assert joined[0] == joined[1]
 
 
-def test_a_resumed_run_goes_by_what_earlier_ones_took(desk):
+def test_resumed_run_uses_the_durations_of_earlier_runs(desk):
     assert mprun("job.yaml", cwd=desk).code == 0
     (desk / "closed").touch()
     assert mprun("job.yaml", cwd=desk).code == 1
@@ -60,7 +60,7 @@ def test_a_resumed_run_goes_by_what_earlier_ones_took(desk):
     assert "a" in starts(resumed)
 
 
-def test_a_damaged_record_is_in_no_run_s_way(desk):
+def test_corrupt_record_is_ignored(desk):
     assert mprun("job.yaml", cwd=desk).code == 0
     (record,) = desk.glob(".mprun/runs/*/events.jsonl")
     record.write_bytes(record.read_bytes()[:1000] + b"\xff\n\x00{")
@@ -69,7 +69,7 @@ def test_a_damaged_record_is_in_no_run_s_way(desk):
     assert "warning" not in run.stderr
 
 
-def test_a_plan_shows_what_the_next_run_will_do(desk):
+def test_plan_shows_the_order_of_the_next_run(desk):
     assert "expected" not in mprun("plan", "job.yaml", cwd=desk).stdout
     assert not (desk / ".mprun").exists()
     mprun("job.yaml", cwd=desk)

@@ -181,7 +181,7 @@ def reason(run, task):
 
 
 @every_start_method
-def test_results_keep_their_types_paths_and_texts(desk, method):
+def test_results_keep_their_types(desk, method):
     run = desk.run(
         """
         tasks:
@@ -222,7 +222,7 @@ def test_results_keep_their_types_paths_and_texts(desk, method):
 
 
 @every_start_method
-def test_a_large_result_is_handed_over_whole(desk, method):
+def test_large_result_is_passed_in_full(desk, method):
     run = desk.run(
         """
         tasks:
@@ -261,7 +261,7 @@ def test_a_large_result_is_handed_over_whole(desk, method):
     assert run.one("task_finished", "large")["result_kind"] == "file"
 
 
-def test_a_result_that_is_no_json_fails_who_refers_to_it_and_nobody_else(desk):
+def test_result_that_is_not_json_fails_only_the_tasks_that_refer_to_it(desk):
     run = desk.run(
         """
         tasks:
@@ -288,7 +288,7 @@ def test_a_result_that_is_no_json_fails_who_refers_to_it_and_nobody_else(desk):
     assert run.one("task_finished", "unlike")["result_kind"] == "repr"
 
 
-def test_what_tasks_without_a_result_hand_over(desk):
+def test_result_of_a_task_without_one_is_null(desk):
     run = desk.run(
         """
         tasks:
@@ -313,7 +313,7 @@ def test_what_tasks_without_a_result_hand_over(desk):
     assert run.of("task_started", "too deep") == []
 
 
-def test_who_refers_to_a_task_that_failed_is_skipped_and_who_waits_for_its_end_is_not(desk):
+def test_reference_to_a_failed_task_skips_but_waiting_for_its_end_does_not(desk):
     run = desk.run(
         """
         tasks:
@@ -338,7 +338,7 @@ def test_who_refers_to_a_task_that_failed_is_skipped_and_who_waits_for_its_end_i
 
 
 @pytest.mark.parametrize("value", ['"a\\u0000b"', '"\\ud800"'], ids=["NUL", "surrogate"])
-def test_what_cannot_be_a_word_of_a_command_fails_that_task_alone(desk, value):
+def test_invalid_argument_of_a_command_fails_only_that_task(desk, value):
     run = desk.run(
         f"""
         tasks:
@@ -361,7 +361,7 @@ def test_what_cannot_be_a_word_of_a_command_fails_that_task_alone(desk, value):
 
 
 @every_start_method
-def test_a_matrix_is_a_task_for_each_combination_with_policies_of_its_own(desk, method):
+def test_matrix_is_a_task_for_each_combination_with_its_own_policies(desk, method):
     run = desk.run(
         """
         tasks:
@@ -412,7 +412,7 @@ def test_a_matrix_is_a_task_for_each_combination_with_policies_of_its_own(desk, 
 
 
 @every_start_method
-def test_a_literal_list_has_items_of_every_kind_and_each_waits_for_its_own(desk, method):
+def test_literal_list_has_items_of_every_type(desk, method):
     run = desk.run(
         """
         tasks:
@@ -439,7 +439,7 @@ def test_a_literal_list_has_items_of_every_kind_and_each_waits_for_its_own(desk,
 
 @every_start_method
 @pytest.mark.parametrize("count", [0, 1, 100])
-def test_a_list_that_a_task_returns_becomes_tasks(desk, method, count):
+def test_returned_list_becomes_tasks(desk, method, count):
     run = desk.run(
         f"""
         tasks:
@@ -476,7 +476,7 @@ def test_a_list_that_a_task_returns_becomes_tasks(desk, method, count):
         ("null", "null"),
     ],
 )
-def test_a_foreach_over_what_is_no_list_fails_and_says_so(desk, value, kind):
+def test_foreach_over_a_value_that_is_not_a_list_fails(desk, value, kind):
     run = desk.run(
         f"""
         tasks:
@@ -490,7 +490,7 @@ def test_a_foreach_over_what_is_no_list_fails_and_says_so(desk, value, kind):
     assert reason(run, "each") == f"`foreach` must be a list, but `${{tasks.list.result}}` is {kind}"
 
 
-def test_items_decide_policies_and_a_bad_one_fails_the_group(desk):
+def test_items_set_policies_and_an_invalid_one_fails_the_group(desk):
     run = desk.run(
         """
         tasks:
@@ -519,7 +519,7 @@ def test_items_decide_policies_and_a_bad_one_fails_the_group(desk):
     )
 
 
-def test_a_foreach_over_the_results_of_another(desk):
+def test_foreach_over_the_results_of_another_foreach(desk):
     run = desk.run(
         """
         tasks:
@@ -533,7 +533,7 @@ def test_a_foreach_over_the_results_of_another(desk):
     assert run.result("all") == [[["<00>"], ["<10>"], ["<20>"]], ["<10>"], ["00", "10", "20"]]
 
 
-def test_instances_that_fail_are_retried_allowed_or_skip_what_waits_for_all(desk):
+def test_failed_instances_are_retried_allowed_or_skip_the_dependents(desk):
     run = desk.run(
         """
         tasks:
@@ -556,7 +556,7 @@ def test_instances_that_fail_are_retried_allowed_or_skip_what_waits_for_all(desk
     assert ends["chosen"] == "succeeded"
 
 
-def test_fail_fast_ends_a_foreach_and_nothing_of_it_is_left_open(desk):
+def test_fail_fast_ends_a_foreach_completely(desk):
     run = desk.run(
         """
         fail_fast: true
@@ -577,7 +577,7 @@ def test_fail_fast_ends_a_foreach_and_nothing_of_it_is_left_open(desk):
 
 
 @pytest.mark.parametrize("options", [(), ("-j", "1")], ids=["many", "one"])
-def test_ctrl_c_in_the_middle_of_a_foreach_leaves_nothing(desk, options):
+def test_ctrl_c_during_a_foreach_leaves_no_process(desk, options):
     desk.write(
         """
         tasks:
@@ -601,7 +601,7 @@ def test_ctrl_c_in_the_middle_of_a_foreach_leaves_nothing(desk, options):
         assert ends["each[2]"] == "cancelled"
 
 
-def test_one_at_a_time_keeps_the_order_of_the_file_also_in_a_foreach(desk):
+def test_sequential_foreach_keeps_the_order_of_the_file(desk):
     run = desk.run(
         """
         tasks:
@@ -620,7 +620,7 @@ def test_one_at_a_time_keeps_the_order_of_the_file_also_in_a_foreach(desk):
         assert running <= 1
 
 
-def test_tokens_that_an_item_claims_and_the_job_has_not_are_a_failure_and_no_hang(desk):
+def test_item_that_claims_a_missing_token_fails(desk):
     run = desk.run(
         """
         resources: {db: 2}
@@ -669,7 +669,7 @@ MIDDLE = """
 
 
 @every_start_method
-def test_recipes_in_recipes_under_a_matrix_with_what_only_the_run_knows(desk, method):
+def test_nested_recipes_under_a_matrix_with_results(desk, method):
     desk.path.joinpath("parts", "sub").mkdir(parents=True)
     desk.path.joinpath("parts", "middle.yaml").write_text(textwrap.dedent(MIDDLE))
     desk.path.joinpath("parts", "inner.yaml").write_text(textwrap.dedent(INNER))
@@ -704,7 +704,7 @@ def test_recipes_in_recipes_under_a_matrix_with_what_only_the_run_knows(desk, me
     assert names == ["first", "u/in[n=1]/say", "u/in[n=2]/say", "gate"]
 
 
-def test_a_recipe_that_is_not_to_run_is_skipped_whole_and_seen_as_a_success(desk):
+def test_recipe_whose_when_is_false_is_skipped_and_counts_as_success(desk):
     desk.path.joinpath("sub").mkdir()
     run = desk.run(
         """
@@ -733,7 +733,7 @@ def test_a_recipe_that_is_not_to_run_is_skipped_whole_and_seen_as_a_success(desk
 # ---- when
 
 
-def test_every_value_that_is_false_skips_and_every_other_does_not(desk):
+def test_false_values_skip_and_all_others_do_not(desk):
     false = ["false", "null", "0", "0.0", '""', '"no"', '"No"', '"OFF"', '"0"', '"False"', '" off "']
     true = ["true", "1", "-1", '"yes"', '"on"', '"x"', '"null"', '"0.0"', "0.5"]
     lists = {"[]": False, "[0]": True, "{}": False, "{a: 0}": True}
@@ -787,7 +787,7 @@ def test_chains_of_skipped_tasks(desk):
 
 
 @every_start_method
-def test_tokens_are_never_held_by_more_than_there_are_and_come_back(desk, method):
+def test_tokens_are_never_overcommitted_and_are_released(desk, method):
     run = desk.run(
         """
         resources: {db: 2}
@@ -817,7 +817,7 @@ def test_tokens_are_never_held_by_more_than_there_are_and_come_back(desk, method
 # ---- restarts
 
 
-def test_daemons_that_end_are_restarted_as_they_say_until_the_run_ends(desk):
+def test_daemons_restart_by_their_policy_until_the_run_ends(desk):
     run = desk.run(
         """
         tasks:
@@ -871,13 +871,13 @@ SELECT = """
         (["-t", "late"], ["list", "each[0]", "each[1]"]),
     ],
 )
-def test_what_is_selected_runs_with_what_it_depends_on(desk, options, names):
+def test_selected_tasks_run_with_their_dependencies(desk, options, names):
     run = desk.run(SELECT, *options)
     assert outcomes(run).keys() == set(names)
     assert run.one("run_started")["tasks"] <= len(names)
 
 
-def test_a_selection_of_nothing_and_one_without_the_results_it_needs(desk):
+def test_empty_selection_and_one_without_a_needed_result(desk):
     desk.write(SELECT)
     nothing = [("-k", "nope"), ("-t", "nope"), ("-t", "cpu", "-k", "fetch")]
     commands = [(command, "job.yaml", *options) for command in ("run", "plan") for options in nothing]
@@ -910,7 +910,7 @@ PARAMS = """
     """  # noqa: E501
 
 
-def test_params_of_every_type_and_variables_of_a_file(desk):
+def test_params_of_every_type_and_an_env_file(desk):
     (desk.path / "vars.env").write_text("FILE=from file\nexport QUOTED='a # b'\n")
     (desk.path / "long").write_text("text of a file\n")
     options = ["-p", "d=2026", "-p", "n=30", "-p", "f=2", "-p", "b=true", "-p", "l=[a, 2]", "-p", "s=@long"]
@@ -944,7 +944,7 @@ def test_params_of_every_type_and_variables_of_a_file(desk):
     assert (dry.code, dry.stdout) == (0, "")
 
 
-def test_a_dry_run_binds_what_it_knows_and_leaves_what_only_the_run_will(desk):
+def test_dry_run_binds_the_arguments_that_are_known(desk):
     job = """
         tasks:
           - {name: a, target: "work:give", args: [1]}
@@ -969,7 +969,7 @@ def test_a_dry_run_binds_what_it_knows_and_leaves_what_only_the_run_will(desk):
 
 
 @every_start_method
-def test_a_secret_reaches_tasks_and_nothing_that_is_shown_or_kept(desk, method):
+def test_secret_reaches_tasks_but_no_output_or_record(desk, method):
     job = f"""
         params: {{s: {{type: string, secret: true, required: true}}}}
         env: {{JOB: "<${{params.s}}>"}}
@@ -1089,7 +1089,7 @@ def free_ports(count):
 
 
 @every_start_method
-def test_a_smoke_run_starts_servers_waits_until_they_are_ready_tests_and_stops_them(desk, method):
+def test_smoke_run_starts_servers_waits_for_them_tests_and_stops_them(desk, method):
     write(desk.path, serve=SERVE)
     tcp, http = free_ports(2)
     run = desk.run(
@@ -1120,7 +1120,7 @@ def test_a_smoke_run_starts_servers_waits_until_they_are_ready_tests_and_stops_t
         assert run.outcome(server) == "stopped"
 
 
-def test_what_is_never_ready_fails_and_who_waited_for_it_is_skipped(desk):
+def test_daemon_that_is_never_ready_fails_and_its_dependents_are_skipped(desk):
     write(desk.path, serve=SERVE)
     (port,) = free_ports(1)
     run = desk.run(
@@ -1161,7 +1161,7 @@ def test_what_is_never_ready_fails_and_who_waited_for_it_is_skipped(desk):
     assert run.of("task_ready") == []
 
 
-def test_a_server_that_falls_over_is_ready_again_after_its_restart(desk):
+def test_crashed_server_is_ready_again_after_its_restart(desk):
     write(desk.path, serve=SERVE)
     (port,) = free_ports(1)
     run = desk.run(
@@ -1184,7 +1184,7 @@ def test_a_server_that_falls_over_is_ready_again_after_its_restart(desk):
 
 
 @pytest.mark.parametrize(("ready", "outcome"), [("{file: up}", "stopped"), ("{file: never}", "failed")])
-def test_a_server_that_falls_over_in_the_last_moment_fails_no_run_if_it_was_up(desk, ready, outcome):
+def test_server_that_crashes_at_the_end_does_not_fail_the_run_if_it_was_up(desk, ready, outcome):
     run = desk.run(
         f"""
         tasks:
@@ -1207,7 +1207,7 @@ def test_a_server_that_falls_over_in_the_last_moment_fails_no_run_if_it_was_up(d
     assert reason(run, "server") == ("exit 3, before its next start" if outcome == "stopped" else "exit 3")
 
 
-def test_a_result_is_handed_on_at_any_depth_that_every_python_can_or_refused(tmp_path):
+def test_deeply_nested_result_is_passed_or_rejected(tmp_path):
     write(
         tmp_path,
         work="""\

@@ -13,7 +13,7 @@ def recipe(name, tmp_path, *options):
 
 
 @pytest.mark.parametrize("method", START_METHODS)
-def test_recipe_retry_tries_again_in_a_new_process(method, tmp_path):
+def test_retry_starts_a_new_process(method, tmp_path):
     run = recipe("retry", tmp_path, "--start-method", method)
     assert run.code == 0, run.stderr
     assert [event["attempt"] for event in run.of("task_started")] == [1, 2, 3]
@@ -29,7 +29,7 @@ def test_recipe_retry_tries_again_in_a_new_process(method, tmp_path):
 
 
 @pytest.mark.parametrize("method", START_METHODS)
-def test_recipe_timeout_leaves_the_stack_in_the_log(method, tmp_path):
+def test_timeout_writes_the_stack_to_the_log(method, tmp_path):
     run = recipe("timeout", tmp_path, "--start-method", method)
     assert run.code == 0, run.stderr
     assert run.outcome("hang") == "timed_out"
@@ -39,7 +39,7 @@ def test_recipe_timeout_leaves_the_stack_in_the_log(method, tmp_path):
     assert run.result("clean up") == "hang is over"
 
 
-def test_recipe_conditions_starts_what_it_should(tmp_path):
+def test_conditions_decide_what_starts(tmp_path):
     run = recipe("conditions", tmp_path)
     assert run.code == 0, run.stderr
     assert run.outcome("never") == "skipped"
@@ -51,7 +51,7 @@ def test_recipe_conditions_starts_what_it_should(tmp_path):
         assert run.place("task_started", "at the end") > run.place("task_finished", task)
 
 
-def test_recipe_fail_fast_stops_what_runs_and_cancels_the_rest(tmp_path):
+def test_fail_fast_stops_running_tasks_and_cancels_the_rest(tmp_path):
     run = recipe("fail_fast", tmp_path)
     assert run.code == 1
     assert run.one("task_stopping", "hang")["reason"] == "fail_fast"
@@ -59,12 +59,12 @@ def test_recipe_fail_fast_stops_what_runs_and_cancels_the_rest(tmp_path):
     assert run.one("run_finished")["outcome"] == "failed"
 
 
-def test_recipe_expect_succeeds_where_all_holds(tmp_path):
+def test_met_expectations_succeed(tmp_path):
     run = recipe("expect", tmp_path)
     assert run.code == 0, run.stderr
 
 
-def test_failed_expectations_say_what_was_expected(tmp_path):
+def test_unmet_expectation_is_the_reason(tmp_path):
     write(
         tmp_path,
         work="""
@@ -126,7 +126,7 @@ def test_task_that_ignores_the_stop_signal_is_killed_with_its_children(tmp_path)
     assert run.outcome("deaf") == "timed_out"
 
 
-def test_run_past_its_timeout_fails(tmp_path):
+def test_run_that_exceeds_its_timeout_fails(tmp_path):
     write(tmp_path, work="import time\ndef hang(): time.sleep(60)\n")
     write(
         tmp_path, job="tasks: [{name: a, target: 'work:hang'}, {name: b, target: 'work:hang', depends_on: a}]"
@@ -138,7 +138,7 @@ def test_run_past_its_timeout_fails(tmp_path):
     assert run.one("run_finished")["duration"] < 5
 
 
-def test_options_go_before_the_job_file(tmp_path):
+def test_options_override_the_job_file(tmp_path):
     write(tmp_path, work="import time\ndef hang(): time.sleep(60)\ndef boom(): 1/0\n")
     write(tmp_path, job="tasks: [{name: a, target: 'work:hang'}, {name: b, target: 'work:boom'}]")
     run = mprun("-x", "job.yaml", cwd=tmp_path)

@@ -8,7 +8,7 @@ from support.runs import START_METHODS, alive, eventually, mprun, write
 
 
 @pytest.mark.parametrize("method", START_METHODS)
-def test_a_directory_that_is_not_there_is_named(method, tmp_path):
+def test_missing_directory_is_named(method, tmp_path):
     write(tmp_path, job="tasks: [{name: a, target: 'os:getcwd', cwd: nowhere}]")
     run = mprun("job.yaml", "--start-method", method, cwd=tmp_path)
     assert run.code == 1
@@ -16,7 +16,7 @@ def test_a_directory_that_is_not_there_is_named(method, tmp_path):
     assert "nowhere" in run.stderr
 
 
-def test_a_task_that_ends_while_its_tree_is_killed_ends_nothing_else(tmp_path):
+def test_exit_during_the_kill_of_its_tree_ends_no_other_task(tmp_path):
     write(
         tmp_path,
         work="""
@@ -45,7 +45,7 @@ def test_a_task_that_ends_while_its_tree_is_killed_ends_nothing_else(tmp_path):
 
 
 @pytest.mark.parametrize("arguments", [["--dry-run"], []])
-def test_what_a_module_starts_at_import_does_not_outlive_a_run_that_never_was(arguments, tmp_path):
+def test_processes_of_an_import_end_with_a_run_that_does_not_start(arguments, tmp_path):
     write(
         tmp_path,
         work="""
@@ -62,7 +62,7 @@ def test_what_a_module_starts_at_import_does_not_outlive_a_run_that_never_was(ar
     eventually(lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == "zombie")
 
 
-def test_a_module_that_ignores_the_ends_of_children_changes_nothing(tmp_path):
+def test_module_that_ignores_sigchld_changes_nothing(tmp_path):
     write(
         tmp_path, work="import signal\nsignal.signal(signal.SIGCHLD, signal.SIG_IGN)\ndef call(): return 1\n"
     )
@@ -86,14 +86,14 @@ def test_system_exit_can_be_retried_and_expected(tmp_path):
     assert run.outcome("so") == "succeeded"
 
 
-def test_a_limit_of_years_is_a_limit(tmp_path):
+def test_limit_of_years_is_accepted(tmp_path):
     write(tmp_path, work="def call(): pass\n")
     write(tmp_path, job="timeout: 9000d\ntasks: [{target: 'work:call', timeout: 9000d}]")
     run = mprun("job.yaml", "--events", "-", "--import-timeout", "900000000", cwd=tmp_path)
     assert run.code == 0, run.stderr
 
 
-def test_a_daemon_alone_is_started_and_stopped(tmp_path):
+def test_job_of_one_daemon_starts_and_stops_it(tmp_path):
     write(tmp_path, work="import time\ndef serve(): time.sleep(600)\n")
     write(tmp_path, job="tasks: [{name: d, target: 'work:serve', daemon: true}]")
     run = mprun("job.yaml", cwd=tmp_path)
@@ -101,7 +101,7 @@ def test_a_daemon_alone_is_started_and_stopped(tmp_path):
     assert not alive(run.one("task_started")["pid"])
 
 
-def test_the_order_of_the_file_holds_where_tasks_wait_for_others(tmp_path):
+def test_tasks_with_dependencies_start_in_the_order_of_the_file(tmp_path):
     write(tmp_path, work="def call(): pass\n")
     write(
         tmp_path,
@@ -117,7 +117,7 @@ def test_the_order_of_the_file_holds_where_tasks_wait_for_others(tmp_path):
     assert [event["task"] for event in run.of("task_started")] == ["a", "b", "c", "d"]
 
 
-def test_a_module_beside_the_job_file_gets_the_hint_that_finds_it(tmp_path):
+def test_module_beside_the_job_file_is_hinted_at(tmp_path):
     folder = tmp_path / "jobs"
     folder.mkdir()
     write(folder, work="def call(): pass\n", job="tasks: [{target: 'work:call'}]")

@@ -115,7 +115,7 @@ TWO = """\
 """
 
 
-def test_a_running_task_is_stopped_and_the_others_go_on(go, tmp_path):
+def test_running_task_is_stopped_and_the_others_continue(go, tmp_path):
     run = go(TWO)
     eventually((tmp_path / "stay.pid").exists)
     done = stop("stay", cwd=tmp_path)
@@ -130,7 +130,7 @@ def test_a_running_task_is_stopped_and_the_others_go_on(go, tmp_path):
     assert ended.one("task_stopping", "stay")["reason"] == "user"
 
 
-def test_a_run_of_which_a_task_was_stopped_says_so_only_once_a_signal_ends_it(go, tmp_path):
+def test_run_with_a_stopped_task_that_a_signal_ends_is_interrupted(go, tmp_path):
     run = go(TWO)
     run.until("task_started", count=2)
     assert stop("stay", cwd=tmp_path).code == 0
@@ -141,7 +141,7 @@ def test_a_run_of_which_a_task_was_stopped_says_so_only_once_a_signal_ends_it(go
     assert ended.stderr.splitlines().count(line) == 1
 
 
-def test_a_task_that_waits_is_cancelled_with_what_depends_on_it(go, tmp_path):
+def test_waiting_task_is_cancelled_with_its_dependents(go, tmp_path):
     run = go(
         TWO + "    - {name: later, target: 'work:end', depends_on: other}\n"
         "    - {name: last, target: 'work:end', depends_on: later}\n"
@@ -156,7 +156,7 @@ def test_a_task_that_waits_is_cancelled_with_what_depends_on_it(go, tmp_path):
     assert not (tmp_path / "ended").exists()
 
 
-def test_a_task_between_two_attempts_gets_no_further_one(go, tmp_path):
+def test_stopped_task_between_two_attempts_is_not_retried(go, tmp_path):
     run = go("tasks: [{name: again, target: 'work:fail', retry: {retries: 3, delay: 600}}]\n")
     run.until("task_retrying")
     done = stop("again", cwd=tmp_path)
@@ -166,7 +166,7 @@ def test_a_task_between_two_attempts_gets_no_further_one(go, tmp_path):
 
 
 @pytest.mark.parametrize("restart", ["always", "on-failure"])
-def test_a_daemon_that_restarts_is_stopped_for_good(go, tmp_path, restart):
+def test_daemon_with_restart_is_stopped_for_good(go, tmp_path, restart):
     run = go(
         TWO + f"    - {{name: beat, target: 'work:stay', args: [beat], daemon: true, restart: {restart}}}\n"
     )
@@ -187,7 +187,7 @@ MANY = """\
 
 
 @pytest.mark.parametrize("names", [["group"], ["group[[]*"], ["gro*"], ["group[0]", "group[1]"]])
-def test_the_name_of_a_group_or_a_pattern_means_all_of_its_tasks(go, tmp_path, names):
+def test_group_name_or_pattern_stops_all_of_its_tasks(go, tmp_path, names):
     if names == ["group[[]*"]:
         names = ["gr?up[*"]
     run = go(MANY)
@@ -200,7 +200,7 @@ def test_the_name_of_a_group_or_a_pattern_means_all_of_its_tasks(go, tmp_path, n
     assert (ended.code, ended.outcome("other")) == (1, "succeeded")
 
 
-def test_an_unknown_name_is_refused_and_the_known_ones_are_stopped(go, tmp_path):
+def test_unknown_name_is_an_error_and_the_known_tasks_are_stopped(go, tmp_path):
     run = go(TWO)
     run.until("task_started", count=2)
     done = stop("stay", "nobody", "no*", cwd=tmp_path)
@@ -211,7 +211,7 @@ def test_an_unknown_name_is_refused_and_the_known_ones_are_stopped(go, tmp_path)
     assert run.finish().outcome("other") == "succeeded"
 
 
-def test_one_that_ended_before_is_said_to_have(go, tmp_path):
+def test_finished_task_is_reported_as_finished(go, tmp_path):
     run = go(
         TWO
         + "    - {name: soon, target: 'work:end'}\n    - {name: then, target: 'work:end', depends_on: soon}\n"
@@ -224,7 +224,7 @@ def test_one_that_ended_before_is_said_to_have(go, tmp_path):
     assert run.finish().outcome("soon") == "succeeded"
 
 
-def test_one_that_hears_nothing_is_killed_after_its_grace(go, tmp_path):
+def test_task_that_ignores_the_signal_is_killed_after_its_grace(go, tmp_path):
     run = go("tasks: [{name: deaf, target: 'work:deaf', stop: {grace: 300ms}}]\n")
     eventually((tmp_path / "deaf.pid").exists)
     done = stop("deaf", cwd=tmp_path)
@@ -239,7 +239,7 @@ def test_one_that_hears_nothing_is_killed_after_its_grace(go, tmp_path):
     assert not alive(int((tmp_path / "deaf.pid").read_text()))
 
 
-def test_what_became_of_it_is_one_object_for_programs(go, tmp_path):
+def test_stopped_tasks_are_one_json_object(go, tmp_path):
     run = go(
         "tasks: [{name: stay, target: 'work:stay'}, {name: early, target: 'work:wait_for', args: [go]}]\n"
     )
@@ -263,7 +263,7 @@ def test_what_became_of_it_is_one_object_for_programs(go, tmp_path):
 # ---- mprun stop of the run
 
 
-def test_a_run_that_was_stopped_is_one_object_for_programs(go, tmp_path):
+def test_stopped_run_is_one_json_object(go, tmp_path):
     run = go(TWO)
     run.until("task_started", count=2)
     done = stop("--json", cwd=tmp_path)
@@ -279,7 +279,7 @@ def test_a_run_that_was_stopped_is_one_object_for_programs(go, tmp_path):
     }
 
 
-def test_a_whole_run_is_stopped(go, tmp_path):
+def test_whole_run_is_stopped(go, tmp_path):
     run = go(TWO)
     run.until("task_started", count=2)
     done = stop(cwd=tmp_path)
@@ -289,7 +289,7 @@ def test_a_whole_run_is_stopped(go, tmp_path):
     assert "Stopping:" in ended.stderr
 
 
-def test_a_run_that_is_stopped_once_more_is_killed_at_once(go, tmp_path):
+def test_second_stop_kills_the_run(go, tmp_path):
     run = go("tasks: [{name: deaf, target: 'work:deaf', stop: {grace: 600}}]\n")
     eventually((tmp_path / "deaf.pid").exists)
     first = start("stop", cwd=tmp_path)
@@ -298,7 +298,7 @@ def test_a_run_that_is_stopped_once_more_is_killed_at_once(go, tmp_path):
     assert (second.code, finish(first, tmp_path / ".mprun").code, run.finish().code) == (0, 0, 143)
 
 
-def test_the_run_is_named_by_its_beginning(go, tmp_path):
+def test_run_is_selected_by_a_prefix_of_its_id(go, tmp_path):
     run = go(TWO)
     run.until("task_started", count=2)
     assert stop("--run", run_id(tmp_path)[:-2], "stay", cwd=tmp_path).code == 0
@@ -308,7 +308,7 @@ def test_the_run_is_named_by_its_beginning(go, tmp_path):
 
 
 @pytest.mark.parametrize("arguments", [[], ["stay"], ["--run"], ["stay", "--run"]])
-def test_a_run_that_is_over_is_not_stopped(tmp_path, arguments):
+def test_finished_run_cannot_be_stopped(tmp_path, arguments):
     write(tmp_path, job="tasks: [{name: stay, target: 'os:getpid'}]\n")
     run = mprun("job.yaml", cwd=tmp_path)
     named = arguments[-1:] == ["--run"]
@@ -318,11 +318,11 @@ def test_a_run_that_is_over_is_not_stopped(tmp_path, arguments):
 
 
 @pytest.mark.parametrize("arguments", [[], ["stay"], ["--run", "20260101"]])
-def test_without_a_run_there_is_nothing_to_stop(tmp_path, arguments):
+def test_stop_without_an_active_run_is_an_error(tmp_path, arguments):
     assert stop(*arguments, cwd=tmp_path).code == 2
 
 
-def test_nobody_is_signalled_for_a_run_whose_engine_is_gone(tmp_path):
+def test_no_process_is_signalled_if_the_engine_is_gone(tmp_path):
     """Its pid may be another's by now: here it is this test's."""
     write(tmp_path, job="tasks: [{name: stay, target: 'os:getpid'}]\n")
     record = Path(mprun("job.yaml", cwd=tmp_path).directory.events)
@@ -343,7 +343,7 @@ def test_nobody_is_signalled_for_a_run_whose_engine_is_gone(tmp_path):
     assert came == []
 
 
-def test_a_run_in_a_thread_of_a_program_is_not_asked_by_a_signal_that_would_end_the_program(tmp_path):
+def test_run_in_a_thread_gets_no_signal_that_would_kill_its_program(tmp_path):
     write(
         tmp_path,
         work=WORK,
@@ -409,7 +409,7 @@ def test_another_user_cannot_stop_a_run(go, tmp_path, arguments):
 
 
 @only_root
-def test_root_stops_the_run_of_another_user_but_not_its_tasks(go, tmp_path):
+def test_root_can_stop_the_run_of_another_user_but_not_its_tasks(go, tmp_path):
     tmp_path.chmod(0o777)
     run = go(TWO, launch=start_as_nobody)
     run.until("task_started", count=2)
@@ -452,7 +452,7 @@ TICKS = ("tick", "child", "grandchild")
 
 
 @pytest.mark.parametrize("method", START_METHODS)
-def test_every_process_of_every_task_stands_still_and_goes_on(go, tmp_path, method):
+def test_every_process_of_every_task_is_suspended_and_resumed(go, tmp_path, method):
     run = go(
         """\
         tasks:
@@ -484,7 +484,7 @@ def test_every_process_of_every_task_stands_still_and_goes_on(go, tmp_path, meth
     assert run.finish().code == 0
 
 
-def test_what_has_children_all_the_time_stands_still(go, tmp_path):
+def test_task_that_forks_all_the_time_is_suspended(go, tmp_path):
     run = go("tasks: [{name: breed, target: 'work:breed'}]\n")
     eventually(lambda: (tmp_path / "bred").exists() and (tmp_path / "bred").stat().st_size > 20)
     for _ in range(10):
@@ -514,7 +514,7 @@ STILL = {
 }
 
 
-def test_timers_stand_still(go, tmp_path):
+def test_timers_pause_while_suspended(go, tmp_path):
     """Those of one run a kind, which all stand still in the same two seconds."""
     runs = {}
     for kind, job in STILL.items():
@@ -535,7 +535,7 @@ def test_timers_stand_still(go, tmp_path):
     assert [event["task"] for event in ends["join timeout"].of("task_joined")] == ["a", "b"]
 
 
-def test_timers_go_on_where_they_were(go, tmp_path):
+def test_timers_continue_after_a_suspension(go, tmp_path):
     run = go("tasks: [{name: a, target: 'work:stay', timeout: 1}]\n")
     run.until("task_started")
     suspend(run)
@@ -548,7 +548,7 @@ def test_timers_go_on_where_they_were(go, tmp_path):
     assert ended.one("task_exited")["duration"] > 1.5
 
 
-def test_the_delay_of_a_retry_stands_still(go, tmp_path):
+def test_retry_delay_pauses_while_suspended(go, tmp_path):
     run = go("tasks: [{name: a, target: 'work:fail', retry: {retries: 1, delay: 1, jitter: 0}}]\n")
     run.until("task_retrying")
     suspend(run)
@@ -560,7 +560,7 @@ def test_the_delay_of_a_retry_stands_still(go, tmp_path):
     assert run.finish().code == 1
 
 
-def test_ends_that_happened_before_are_kept_though_the_suspended_engine_is_killed(go, tmp_path):
+def test_exits_before_the_suspension_are_recorded_even_if_the_engine_is_killed(go, tmp_path):
     run = go("tasks:\n- {name: a, target: 'work:wait_for', args: [go]}\n- {name: b, target: 'work:stay'}\n")
     run.until("task_started", count=2)
     launcher = run.launcher()
@@ -577,7 +577,7 @@ def test_ends_that_happened_before_are_kept_though_the_suspended_engine_is_kille
     assert run.seconds_to_vanish() < 1
 
 
-def test_one_that_is_killed_while_all_stand_still_has_its_end(go, tmp_path):
+def test_task_killed_while_suspended_is_recorded(go, tmp_path):
     run = go(
         "tasks:\n- {name: a, target: 'work:stay', timeout: 600}\n"
         "- {name: b, target: 'work:end', depends_on: {a: finished}}\n"
@@ -592,7 +592,7 @@ def test_one_that_is_killed_while_all_stand_still_has_its_end(go, tmp_path):
     assert (ended.code, ended.outcome("a"), ended.outcome("b")) == (1, "failed", "succeeded")
 
 
-def test_a_second_time_works(go, tmp_path):
+def test_run_can_be_suspended_twice(go, tmp_path):
     run = go("tasks: [{name: a, target: 'work:tick', args: [ticks]}]\n")
     eventually((tmp_path / "ticks").exists)
     for _ in range(3):
@@ -605,7 +605,7 @@ def test_a_second_time_works(go, tmp_path):
     assert run.finish().code == 0
 
 
-def test_twice_in_a_moment_is_once(go, tmp_path):
+def test_two_ctrl_z_in_a_row_suspend_once(go, tmp_path):
     run = go("tasks: [{name: a, target: 'work:tick', args: [ticks]}]\n")
     eventually((tmp_path / "ticks").exists)
     os.kill(run.launcher(), signal.SIGSTOP)
@@ -626,7 +626,7 @@ def pending(pid):
 
 
 @pytest.mark.parametrize("method", START_METHODS)
-def test_a_suspended_engine_that_is_killed_leaves_nobody(go, tmp_path, method):
+def test_killed_engine_leaves_no_suspended_process(go, tmp_path, method):
     run = go(
         "tasks:\n- {name: family, target: 'work:family'}\n- {name: deaf, target: 'work:deaf'}\n"
         "- {command: 'setsid sleep 60 & sleep 60'}\n",
@@ -642,7 +642,7 @@ def test_a_suspended_engine_that_is_killed_leaves_nobody(go, tmp_path, method):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_run_is_ended_after_it_went_on(go, tmp_path, number):
+def test_resumed_run_can_be_stopped(go, tmp_path, number):
     run = go(TWO)
     run.until("task_started", count=2)
     suspend(run)
@@ -652,7 +652,7 @@ def test_a_run_is_ended_after_it_went_on(go, tmp_path, number):
     assert run.survivors() == []
 
 
-def test_ctrl_z_while_targets_are_imported(go, tmp_path):
+def test_ctrl_z_during_the_imports(go, tmp_path):
     run = go(
         "tasks: [{target: 'slow:run'}]\n",
         "--import-timeout",
@@ -677,7 +677,7 @@ def test_ctrl_z_while_targets_are_imported(go, tmp_path):
     assert ended.code == 0, ended.stderr
 
 
-def test_a_launcher_that_is_lost_while_all_are_to_stand_still_ends_the_run(go, tmp_path):
+def test_launcher_lost_during_the_suspension_ends_the_run(go, tmp_path):
     run = go(TWO)
     run.until("task_started", count=2)
     launcher = run.launcher()
@@ -692,7 +692,7 @@ def test_a_launcher_that_is_lost_while_all_are_to_stand_still_ends_the_run(go, t
 
 
 @pytest.mark.parametrize("arguments", [[], ["stay"]])
-def test_a_suspended_run_does_not_answer(go, tmp_path, arguments):
+def test_suspended_run_does_not_answer(go, tmp_path, arguments):
     run = go(TWO)
     run.until("task_started", count=2)
     suspend(run)
@@ -707,7 +707,7 @@ def test_a_suspended_run_does_not_answer(go, tmp_path, arguments):
     assert run.finish().code == 130
 
 
-def test_what_ended_in_time_while_the_engine_was_stopped_has_ended_in_time(go, tmp_path):
+def test_attempt_that_ended_in_time_while_the_engine_was_stopped_is_no_timeout(go, tmp_path):
     run = go(
         "timeout: 600\ntasks:\n- {name: a, target: 'work:wait_for', args: [go], timeout: 2}\n"
         "- {name: b, target: 'work:wait_for', args: [go], timeout: 2, expect: {max_seconds: 2}}\n"

@@ -23,7 +23,7 @@ def test_plan_comes_first():
     assert not table.is_expanded(1)
 
 
-def test_instances_come_last_and_stand_for_their_task():
+def test_instances_come_last_and_replace_their_task():
     table = expanded()
     assert [task.name for task in table.tasks] == ["a", "each", "z", "each[0]", "each[1]"]
     assert table.is_expanded(1)
