@@ -13,7 +13,7 @@ from mprun.errors import JobFileError, MprunError
 from mprun.frozen import Frozen
 from mprun.jobfile import locate
 from mprun.jobfile.loader import load_job_file
-from mprun.record.pidfile import PidFile, of_others
+from mprun.record.pidfile import PidFile, runs_of_others
 from mprun.record.state_dir import DEFAULT, create_run_somewhere
 from mprun.scheduling.plan import Plan, Reused, is_crowded, plan_tasks
 
@@ -199,7 +199,7 @@ def run_plan(plan: Plan, options: RunOptions) -> RunResult:
     if warning:
         options.warn(warning)
     else:
-        pidfile.set()
+        pidfile.write()
         _recover_killed_runs(directory, options.warn)
     run = _Run(plan, options, directory)
     try:
@@ -351,10 +351,10 @@ def _bind_diagnostics(plan: Plan, prepared: PrepareReply) -> list[Diagnostic]:
 
 def _recover_killed_runs(directory: RunDirectory, warn: Callable[[str], None]) -> None:
     """End the processes that killed runs have left: before a task starts that they could disturb."""
-    if of_others(directory):
-        from mprun.record.recovery import sweep
+    if runs_of_others(directory):
+        from mprun.record.recovery import recover_killed_runs
 
-        sweep(directory, warn)
+        recover_killed_runs(directory, warn)
 
 
 def _start_launcher(run_id: str) -> Executor:

@@ -32,7 +32,7 @@ def figures(seen: Seen) -> list[Figure]:
         none_of("false success, wrong result", seen, "false success", "wrong result"),
         none_of("not resumed, or nothing to resume lost", seen, "not resumed"),
         none_of("what succeeded and was run again", seen, "run again"),
-        none_of("survivors, also of the next start", seen, "survivor", "not swept"),
+        none_of("survivors, also of the next start", seen, "survivor", "not recovered"),
         Figure("… late, for whatever reason", "", str(seen.count("late")), seen.trials),
         spread("gone after the engine", seen.values.get("seconds", []), worst=1.0),
     ]

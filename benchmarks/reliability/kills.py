@@ -34,7 +34,7 @@ def figures(seen: Seen) -> list[Figure]:
     alone = [value for name, values in seen.values.items() if not name.startswith("both") for value in values]
     return [
         none_of("survivors of a kill", seen, "survivor"),
-        none_of("… and what the next start does not end", seen, "not swept"),
+        none_of("… and what the next start does not end", seen, "not recovered"),
         none_of("… and wrong exit codes", seen, "exit code"),
         Figure("… late, for whatever reason", "", str(seen.count("late")), seen.trials),
         spread("gone after a kill of engine or launcher", alone, p99=0.1, worst=BOUND),

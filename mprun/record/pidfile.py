@@ -1,8 +1,8 @@
-"""Marks in the state directory the runs that go on, so that the next start finds those that were killed.
+"""The pidfile of a run: which process is running it, so that the next start finds runs that were killed.
 
-A mark is a symbolic link `open/RUN-ID`. What it points to is no file, but says which
-process runs it: a link is there with all it says in one instant, and to read it opens
-nothing (a lock of POSIX's is lost where a file is closed).
+A pidfile is a symbolic link `open/RUN-ID` in the state directory, and its content is the target of the
+link. So it appears with all its content at once, and reading it opens no file: closing one would
+drop a POSIX lock on it.
 """
 
 from __future__ import annotations
@@ -17,46 +17,53 @@ from mprun.linux import procfs
 if TYPE_CHECKING:
     from mprun.record.state_dir import RunDirectory
 
-OPEN = "open"
+PIDFILES = "open"
 
-# The marks that this process has set itself: it may run several jobs, each in a thread.
+# The pidfiles of this process: it may run several jobs, each in a thread.
 _own: set[str] = set()
 
 
 class PidFile:
-    """The mark of one run: `set` at its start, `remove` when nothing of it is left."""
+    """The pidfile of one run: written at its start, removed when nothing of the run is left."""
 
     def __init__(self, directory: RunDirectory) -> None:
         self.directory = directory
         runs = os.path.dirname(directory.path)
-        self.path = os.path.join(os.path.dirname(runs), OPEN, directory.run_id)
+        self.path = os.path.join(os.path.dirname(runs), PIDFILES, directory.run_id)
 
-    def set(self) -> None:
-        """Say that this process runs it; where that cannot be said, nobody will look for it."""
+    def write(self) -> None:
+        """Say that this process is running the run; if that fails, the run is not found after a kill.
+
+        Only on Linux: elsewhere a process has no start time that proves which one it is.
+        """
         if sys.platform != "linux":
             return
         stat = procfs.read_stat(os.getpid())
         if stat is None:
             return
         _own.add(self.path)
-        said = f"{os.getpid()} {stat.start_ticks} {procfs.boot_id()} {os.uname().nodename}"
+        content = f"{os.getpid()} {stat.start_ticks} {procfs.boot_id()} {os.uname().nodename}"
         with contextlib.suppress(OSError):
             try:
-                os.symlink(said, self.path)
+                os.symlink(content, self.path)
             except FileNotFoundError:
                 with contextlib.suppress(FileExistsError):
                     os.mkdir(os.path.dirname(self.path), 0o700)
-                os.symlink(said, self.path)
+                os.symlink(content, self.path)
 
-    def said(self) -> str:
-        """What it says of who runs it: pid, start time, boot and host; nothing where it is gone."""
+    def read(self) -> tuple[int, int, str, str] | None:
+        """The process that runs it: its pid, its start in clock ticks, the boot id and the host.
+
+        None if there is no pidfile, or it has other content.
+        """
         try:
-            return os.readlink(self.path)
-        except OSError:
-            return ""
+            pid, ticks, boot_id, host = os.readlink(self.path).split(" ", 3)
+            return int(pid), int(ticks), boot_id, host
+        except (OSError, ValueError):
+            return None
 
     def remove(self) -> bool:
-        """The run is over; whether there was a mark."""
+        """Remove it, because nothing of the run is left; false if there was none."""
         try:
             os.unlink(self.path)
         except OSError:
@@ -66,8 +73,8 @@ class PidFile:
         return True
 
 
-def of_others(directory: RunDirectory) -> list[str]:
-    """The ids of the runs that other processes have marked, in the state directory of this one."""
+def runs_of_others(directory: RunDirectory) -> list[str]:
+    """The ids of the runs beside this one for which other processes have written pidfiles."""
     folder = os.path.dirname(PidFile(directory).path)
     try:
         names = os.listdir(folder)

@@ -1,10 +1,11 @@
-"""Ends what killed runs have left behind, and completes their records.
+"""Recovery from a crash: kills what killed runs have left running, and completes their records.
 
-When the engine and the launcher are killed in the same moment, tasks die by the
-parent-death signal, and what they had started lives on. The next start in the same state
-directory finds the mark of such a run. What is provably its own is killed: a recorded
-process that still has its start time, its session and descendants, and whatever bears the
-run's id in its environment. What may be a stranger's is named and let be.
+When the engine and the launcher are killed in the same moment, tasks die by the parent-death
+signal, but the processes that they have started do not. The next start in the same state
+directory finds the pidfile of such a run. Processes that are provably part of the run are killed: a
+recorded process that still has its start time, its session and its descendants, and every
+process with the run's id in its environment. A process that may be part of it is named, and left
+running. The proofs are Linux's: start times and environments from /proc, and pidfds.
 """
 
 from __future__ import annotations
@@ -17,10 +18,9 @@ from mprun.errors import RecordError
 from mprun.frozen import Frozen
 from mprun.linux import pidfd_signals, procfs
 from mprun.linux.kill_loop import kill_until_none_left
-from mprun.outcomes import Outcome
+from mprun.outcomes import Outcome, format_exit
 from mprun.record import events
-from mprun.record.aftermath import verdict
-from mprun.record.pidfile import PidFile, of_others
+from mprun.record.pidfile import PidFile, runs_of_others
 from mprun.record.reader import read_unfinished
 from mprun.record.recorder import Recorder
 from mprun.record.run_state import RunState
@@ -30,18 +30,21 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
 
     from mprun.linux.procfs import Stat
+    from mprun.record.run_state import TaskState
 
-# For how long processes are killed again and again, in seconds.
-END_SECONDS = 1.0
-PAUSE = 0.001
-# How many of those that were let be are named.
-NAMED = 5
+# For how long processes are killed again and again, and the pause between, in seconds.
+KILL_SECONDS = 1.0
+KILL_INTERVAL = 0.001
+# A warning names this many processes.
+MAX_NAMED = 5
 
 KILLED = "mprun was killed; found at the next start"
+EXIT_UNKNOWN = "mprun was killed; exit status unknown"
+NEVER_STARTED = "mprun was killed before the task started"
 
 
 class Owner(Frozen):
-    """The process that runs a job: its number alone may be another's by now, or elsewhere."""
+    """The process that ran a run: another process may have its pid by now, or on another machine."""
 
     pid: int
     start_ticks: int
@@ -49,17 +52,16 @@ class Owner(Frozen):
     host: str
 
     @classmethod
-    def of(cls, mark: PidFile) -> Owner | None:
-        """Who has set a mark; None where it is gone or says nothing."""
-        try:
-            pid, ticks, boot_id, host = mark.said().split(" ", 3)
-            return cls(pid=int(pid), start_ticks=int(ticks), boot_id=boot_id, host=host)
-        except ValueError:
+    def of(cls, pidfile: PidFile) -> Owner | None:
+        """The process that has written a pidfile; None if the pidfile is gone or has other content."""
+        if (content := pidfile.read()) is None:
             return None
+        pid, start_ticks, boot_id, host = content
+        return cls(pid=pid, start_ticks=start_ticks, boot_id=boot_id, host=host)
 
     @property
     def on_this_boot(self) -> bool:
-        """Whether it was started since this machine was, so that its number means something here."""
+        """Whether it started since this machine was booted, so that its pid has a meaning here."""
         return self.boot_id == procfs.boot_id()
 
     @property
@@ -69,114 +71,118 @@ class Owner(Frozen):
 
     @property
     def is_alive(self) -> bool:
-        """Whether it is still there, as far as can be seen from here."""
+        """Whether it is still running, as far as can be seen from here."""
         stat = procfs.read_stat(self.pid)
         return (
             self.on_this_boot and stat is not None and stat.is_alive and stat.start_ticks == self.start_ticks
         )
 
 
-def sweep(directory: RunDirectory, warn: Callable[[str], None]) -> None:
-    """Sweep every killed run beside this one; each is said in a line, and so is what goes wrong."""
-    for run_id in of_others(directory):
-        beside = RunDirectory(os.path.join(os.path.dirname(directory.path), run_id))
+def recover_killed_runs(directory: RunDirectory, warn: Callable[[str], None]) -> None:
+    """Recover every killed run beside this one, with a warning about each, and about every failure."""
+    for run_id in runs_of_others(directory):
+        killed = RunDirectory(os.path.join(os.path.dirname(directory.path), run_id))
         try:
-            said = _sweep(PidFile(beside))
+            text = _recover(PidFile(killed))
         except Exception as error:
             # Whatever another run has left there, this one starts.
-            said = f"run {run_id} was killed, and cannot be put in order: {error}"
-        if said:
-            warn(said)
+            text = f"could not clean up killed run {run_id}: {error}"
+        if text:
+            warn(text)
 
 
-def _sweep(mark: PidFile) -> str:
-    """Sweep one run, unless it goes on; what there is to say."""
-    owner = Owner.of(mark)
+def _recover(pidfile: PidFile) -> str:
+    """Recover one run, unless it is active; the warning about it."""
+    owner = Owner.of(pidfile)
     if owner is None or owner.is_alive or not (owner.on_this_boot or owner.on_this_host):
         return ""
-    if os.environ.get("MPRUN_RUN_ID") == mark.directory.run_id:
-        # This is a part of it.
+    if os.environ.get("MPRUN_RUN_ID") == pidfile.directory.run_id:
+        # This process is part of it.
         return ""
-    if not os.path.exists(mark.directory.events):
-        return _sweep_unrecorded(mark, owner)
+    if not os.path.exists(pidfile.directory.events):
+        return _recover_unrecorded(pidfile, owner)
     try:
-        recorder = Recorder(mark.directory)
+        recorder = Recorder(pidfile.directory)
     except RecordError:
-        # It goes on, out of sight, or somebody else sweeps it.
+        # It is active in a container that cannot be seen from here, or another start recovers it.
         return ""
     try:
-        state = read_unfinished(mark.directory)
-        remains = Leftovers(mark.directory.run_id, owner, state)
-        remains.end()
-        was_over = state.finished is not None
-        if not was_over:
+        state = read_unfinished(pidfile.directory)
+        leftovers = Leftovers(pidfile.directory.run_id, owner, state)
+        leftovers.kill()
+        had_finished = state.finished is not None
+        if not had_finished:
             recorder.close_last_line()
-            recorder.append(list(_completion(mark.directory, state)))
-        mark.remove()
+            recorder.append(list(_missing_events(pidfile.directory, state)))
+        pidfile.remove()
     finally:
         recorder.close()
-    if was_over and not remains.ended:
-        # Killed in the instant in which it was over.
+    if had_finished and not leftovers.killed:
+        # It was killed after its last event and before it had removed the pidfile.
         return ""
-    return _told(mark.directory.run_id, remains)
+    return _warning(pidfile.directory.run_id, leftovers)
 
 
-def _sweep_unrecorded(mark: PidFile, owner: Owner) -> str:
-    """Sweep a run that was killed while its targets were imported; it left no record."""
+def _recover_unrecorded(pidfile: PidFile, owner: Owner) -> str:
+    """Recover a run that was killed while it imported its targets, before it had a record."""
     if not owner.on_this_host:
-        # Without a record there is no lock that could tell whether it goes on in its container.
+        # Without a record there is no lock that could tell whether it is active in its container.
         return ""
-    remains = Leftovers(mark.directory.run_id, owner, RunState())
-    remains.end()
-    if not mark.remove():
-        # Somebody else has swept it meanwhile, and says so.
+    leftovers = Leftovers(pidfile.directory.run_id, owner, RunState())
+    leftovers.kill()
+    if not pidfile.remove():
+        # Another start has recovered it meanwhile, and warns about it.
         return ""
-    mark.directory.remove()
-    return _told(mark.directory.run_id, remains)
+    pidfile.directory.remove()
+    return _warning(pidfile.directory.run_id, leftovers)
+
+
+# ---- processes
 
 
 class Leftovers:
-    """What is left of a killed run.
+    """The processes that a killed run has left running.
 
-    `ended` are the pids that were killed, `left` those that could not be, `strangers` those
-    that may be of the run or not.
+    `killed` are the pids of those that were sent SIGKILL, `remaining` those that are still running,
+    `unowned` those that may or may not be part of the run.
     """
 
     def __init__(self, run_id: str, owner: Owner, state: RunState) -> None:
         self._owner = owner
         self._run_id = run_id
-        # By pid, when it began; None where nobody knows.
+        # The start of each by pid; None if it is unknown.
         self._leaders = {
             attempt.started.pid: attempt.started.start_ticks
             for task in state.tasks.values()
             for attempt in task.attempts
             if attempt.exited is None
         }
-        self.ended: set[int] = set()
-        self.left: dict[int, Stat] = {}
-        self.strangers: dict[int, Stat] = {}
+        self.killed: set[int] = set()
+        self.remaining: dict[int, Stat] = {}
+        self.unowned: dict[int, Stat] = {}
 
-    def end(self) -> None:
-        """Kill what is provably the run's, until none is new."""
+    def kill(self) -> None:
+        """Kill what is provably part of the run, until no new process is found."""
         if not self._owner.on_this_boot:
-            # Nothing lives that was started before the machine was.
+            # No process is older than the boot.
             return
-        kill_until_none_left(self._find, self._kill, timeout=END_SECONDS, interval=PAUSE)
+        kill_until_none_left(self._find, self._kill, timeout=KILL_SECONDS, interval=KILL_INTERVAL)
 
     def _find(self) -> dict[int, Stat]:
         everyone = procfs.processes()
-        found = self._proven(everyone)
-        if os.getpid() in found:
-            # One of its tasks started this process, and whoever killed the run did not kill that task.
+        owned = self._find_owned(everyone)
+        if os.getpid() in owned:
+            # A task of the run has started this process, and whoever killed the run left that task running.
             return {}
-        self.strangers = self._unproven(everyone, found)
-        self.left = {pid: everyone[pid] for pid in found if everyone[pid].is_alive}
-        return self.left
+        self.unowned = self._find_unowned(everyone, owned)
+        self.remaining = {pid: everyone[pid] for pid in owned if everyone[pid].is_alive}
+        return self.remaining
 
     def _kill(self, found: dict[int, Stat]) -> None:
-        self.ended |= {pid for pid, stat in found.items() if pidfd_signals.kill(pid, stat.start_ticks)}
+        self.killed |= {pid for pid, stat in found.items() if pidfd_signals.kill(pid, stat.start_ticks)}
 
-    def _proven(self, everyone: dict[int, Stat]) -> set[int]:
+    def _find_owned(self, everyone: dict[int, Stat]) -> set[int]:
+        """The processes that are provably part of the run."""
         leaders = {
             pid
             for pid, ticks in self._leaders.items()
@@ -189,35 +195,56 @@ class Leftovers:
                 for pid, stat in everyone.items()
                 if pid in leaders
                 or stat.session in leaders
-                # Nothing of the run is older than the run.
+                # No part of the run is older than the run.
                 or (stat.start_ticks >= self._owner.start_ticks and procfs.has_run_id(pid, self._run_id))
             },
         )
 
-    def _unproven(self, everyone: dict[int, Stat], found: set[int]) -> dict[int, Stat]:
-        """Who has a task's number, or is in a session of that number, and may be of the run or not.
+    def _find_unowned(self, everyone: dict[int, Stat], owned: set[int]) -> dict[int, Stat]:
+        """Processes with the pid of a task, or in a session with this number, and without a proof.
 
-        A number that lives with another start time, or is older than the run, is a stranger's for sure.
+        One that is older than the run, or has a recorded pid and another start, is certainly not part of it.
         """
         numbers = {pid for pid, ticks in self._leaders.items() if ticks is None or pid not in everyone}
         return {
             pid: stat
             for pid, stat in everyone.items()
-            if pid not in found
+            if pid not in owned
             and stat.is_alive
             and stat.start_ticks >= self._owner.start_ticks
             and (pid in numbers or stat.session in numbers)
         }
 
 
-def _completion(directory: RunDirectory, state: RunState) -> Iterator[events.Event]:
+def _warning(run_id: str, leftovers: Leftovers) -> str:
+    count = len(leftovers.killed - {*leftovers.remaining})
+    parts = ["it left no processes"]
+    if count:
+        processes = "process" if count == 1 else f"{count} processes"
+        parts = [f"killed the {processes} that it left"]
+    if leftovers.remaining:
+        parts.append(f"could not kill {_join_names(leftovers.remaining)}")
+    if leftovers.unowned:
+        parts.append(f"left running, not provably part of this run: {_join_names(leftovers.unowned)}")
+    return f"run {run_id} was killed; {'; '.join(parts)}"
+
+
+def _join_names(pids: Collection[int]) -> str:
+    named = [f"process {pid} ({procfs.read_name(pid) or 'gone'})" for pid in sorted(pids)[:MAX_NAMED]]
+    return ", ".join(named) + (f" and {len(pids) - MAX_NAMED} more" if len(pids) > MAX_NAMED else "")
+
+
+# ---- the record
+
+
+def _missing_events(directory: RunDirectory, state: RunState) -> Iterator[events.Event]:
     """The events that the killed engine did not write: an outcome for each task, and the run's end."""
     clock = Clock()
     stamp: dict[str, Any] = {"time": clock.iso(clock.now()), "run": directory.run_id}
     end = state.time
     for task in state.tasks.values():
         if task.finished is None:
-            outcome, reason, attempts = verdict(directory, task)
+            outcome, reason, attempts = infer_outcome(directory, task)
             event = events.TaskFinished(
                 **stamp, task=task.name, outcome=str(outcome), attempts=attempts, reason=reason
             )
@@ -226,7 +253,6 @@ def _completion(directory: RunDirectory, state: RunState) -> Iterator[events.Eve
     yield events.RunFinished(
         **stamp,
         outcome=str(Outcome.INTERRUPTED),
-        # Nobody saw it.
         exit_code=None,
         duration=state.seconds(end) or 0.0,
         counts=state.counts(),
@@ -234,26 +260,26 @@ def _completion(directory: RunDirectory, state: RunState) -> Iterator[events.Eve
     )
 
 
-def _told(run_id: str, remains: Leftovers) -> str:
-    number = len(remains.ended - {*remains.left})
-    parts = ["none of its processes was left"]
-    if number:
-        parts = ["1 process of it was ended" if number == 1 else f"{number} processes of it were ended"]
-    if remains.left:
-        parts.append(f"could not be ended: {_names(remains.left)}")
-    if remains.strangers:
-        parts.append(f"let be, as nothing proves that it is of this run: {_names(remains.strangers)}")
-    return f"run {run_id} was killed; {'; '.join(parts)}"
+def infer_outcome(directory: RunDirectory, task: TaskState) -> tuple[str, str, int]:
+    """The outcome, reason and number of attempts of a task for which a killed engine recorded none.
+
+    As far as they can be known: a task that may have started is `unknown`.
+    """
+    attempts = len(task.attempts)
+    if has_started(directory, task.name, attempts + 1):
+        return Outcome.UNKNOWN, EXIT_UNKNOWN, attempts + 1
+    if not attempts:
+        return Outcome.CANCELLED, NEVER_STARTED, 0
+    last = task.attempts[-1]
+    if last.exited is None or last.retrying is None or last.retrying.reason != "retry":
+        # If the engine had not judged the exit yet, the outcome is as unknown as without one.
+        return Outcome.UNKNOWN, EXIT_UNKNOWN, attempts
+    timed_out = last.stopping is not None and last.stopping.reason == "timeout"
+    exit_text = format_exit(last.exited.exit_code, last.exited.signal, last.exited.core_dumped)
+    outcome = Outcome.TIMED_OUT if timed_out else Outcome.FAILED
+    return outcome, f"{exit_text}, and mprun was killed before the next attempt", attempts
 
 
-def _names(pids: Collection[int]) -> str:
-    named = [f"process {pid} ({_name(pid)})" for pid in sorted(pids)[:NAMED]]
-    return ", ".join(named) + (f" and {len(pids) - NAMED} more" if len(pids) > NAMED else "")
-
-
-def _name(pid: int) -> str:
-    try:
-        with open(f"/proc/{pid}/comm", "rb") as file:
-            return file.read().strip().decode("utf-8", "backslashreplace")
-    except OSError:
-        return "gone"
+def has_started(directory: RunDirectory, name: str, attempt: int) -> bool:
+    """Whether an attempt has had a process: the first thing that a process does is to open its log."""
+    return os.path.exists(directory.log(name, attempt))

@@ -11,8 +11,8 @@ from mprun.errors import RecordError, UsageError
 from mprun.frozen import Frozen
 from mprun.jobfile.syntax.document import sha256
 from mprun.outcomes import Outcome
-from mprun.record.aftermath import verdict, was_begun
 from mprun.record.reader import read_state
+from mprun.record.recovery import has_started, infer_outcome
 from mprun.record.state_dir import RunDirectory, is_run_id
 from mprun.scheduling.plan import Reused
 
@@ -94,7 +94,7 @@ def _ancestors(directory: RunDirectory, state: RunState) -> Iterator[tuple[RunDi
 def _end(directory: RunDirectory, task: TaskState) -> Reused:
     finished = task.finished
     if finished is None:
-        outcome, reason, attempts = verdict(directory, task)
+        outcome, reason, attempts = infer_outcome(directory, task)
     else:
         outcome, reason, attempts = finished.outcome, finished.reason, finished.attempts
     if outcome == Outcome.UNKNOWN and not (finished is not None and finished.reused):
@@ -120,7 +120,7 @@ def with_unrecorded(earlier: Resumption, job: Job) -> Resumption:
     found = dict(earlier.reused)
     for directory in earlier.line:
         for name in _candidates(directory, job, len(earlier.told)):
-            if name not in earlier.told and name not in found and was_begun(directory, name, 1):
+            if name not in earlier.told and name not in found and has_started(directory, name, 1):
                 found[name] = Reused(outcome=Outcome.UNKNOWN, attempts=1, reason=_unknown(directory))
     return earlier.replace(reused=found)
 

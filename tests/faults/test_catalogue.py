@@ -30,11 +30,11 @@ SHOWN = {
         "test_no_process_outlives_an_engine_that_is_killed_before_the_fork_server_answers",
         "faults/test_stopped_processes.py::"
         "test_no_process_outlives_an_engine_that_is_killed_while_the_launcher_is_stopped",
-        "faults/test_sweep.py::test_what_a_killed_run_left_is_ended_by_the_next_start_and_its_record_completed",
+        "faults/test_recovery.py::test_the_next_start_kills_what_a_killed_run_left_and_completes_its_record",
     ],
     "2 engine and launcher killed": [
         "faults/test_killed_processes.py::test_no_process_outlives_a_kill_at_a_random_moment",
-        "faults/test_sweep.py::test_a_task_that_was_recorded_is_ended_with_its_session_and_descendants",
+        "faults/test_recovery.py::test_a_recorded_task_is_killed_with_its_session_and_descendants",
         "process/test_facts.py::test_the_parent_death_signal_is_not_inherited",
         "process/test_facts.py::test_the_parent_death_signal_comes_when_the_thread_that_forked_ends",
     ],
@@ -75,7 +75,7 @@ SHOWN = {
     ],
     "11 two runs at once": [
         "cli/test_records.py::test_two_runs_at_once_in_one_state_directory",
-        "faults/test_sweep.py::test_two_starts_at_once_complete_a_record_once",
+        "faults/test_recovery.py::test_two_starts_at_once_complete_a_record_once",
     ],
     "12 older and newer records": [
         "faults/test_record_damage.py::test_a_record_of_the_first_version_is_read_by_every_later_one",
@@ -200,7 +200,7 @@ SHOWN = {
     "38 numbers that are used again": [
         "process/test_pidfd_signals.py::test_a_process_with_the_same_pid_and_another_start_time_is_not_killed",
         "process/test_pidfd_signals.py::test_no_signal_reaches_a_group_that_has_the_pid_of_a_reaped_process",
-        "faults/test_sweep.py::test_a_stranger_with_the_number_of_a_task_is_left_alone",
+        "faults/test_recovery.py::test_a_process_that_has_got_the_pid_of_a_task_since_is_left_alone",
     ],
     "39 retry storms": [
         "faults/test_ends.py::test_a_storm_of_retries_is_capped_spread_and_shown",

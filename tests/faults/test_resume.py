@@ -182,10 +182,10 @@ def test_after_an_interrupted_run(victim, tmp_path):
     assert ran(tmp_path) == {"a": 1, "b": 2, "c": 1, "alone": 1}
 
 
-@pytest.mark.parametrize("swept", [False, True])
+@pytest.mark.parametrize("recovered", [False, True])
 @pytest.mark.parametrize("unknown", [False, True])
 def test_after_a_killed_engine_what_nobody_saw_end_is_run_again_only_if_asked(
-    victim, tmp_path, swept, unknown
+    victim, tmp_path, recovered, unknown
 ):
     run = victim(CHAIN % "stuck")
     run.until("task_finished", "alone")
@@ -195,7 +195,7 @@ def test_after_a_killed_engine_what_nobody_saw_end_is_run_again_only_if_asked(
     run.engine.communicate()
     run.seconds_to_vanish()
     killed = os.listdir(tmp_path / ".mprun" / "runs")[0]
-    if swept:
+    if recovered:
         write(tmp_path, job_other="tasks: [{target: 'os:getpid'}]\n")
         assert mprun("job_other.yaml", cwd=tmp_path).code == 0
     mend(tmp_path)
@@ -212,14 +212,14 @@ def test_after_a_killed_engine_what_nobody_saw_end_is_run_again_only_if_asked(
     assert ran(tmp_path) == {"a": 1, "b": 2, "c": 1, "alone": 1}
 
 
-@pytest.mark.parametrize("swept", [False, True])
-def test_what_waited_for_its_next_attempt_when_the_engine_was_killed_had_failed(victim, tmp_path, swept):
+@pytest.mark.parametrize("recovered", [False, True])
+def test_what_waited_for_its_next_attempt_when_the_engine_was_killed_had_failed(victim, tmp_path, recovered):
     run = victim("tasks: [{name: b, target: 'work:broken', retry: {retries: 1, delay: 600}}]\n")
     run.until("task_retrying")
     run.engine.kill()
     run.engine.communicate()
     killed = os.listdir(tmp_path / ".mprun" / "runs")[0]
-    if swept:
+    if recovered:
         write(tmp_path, job_other="tasks: [{target: 'os:getpid'}]\n")
         assert mprun("job_other.yaml", cwd=tmp_path).code == 0
         shown = mprun("show", killed, cwd=tmp_path).stdout
@@ -230,8 +230,8 @@ def test_what_waited_for_its_next_attempt_when_the_engine_was_killed_had_failed(
 
 
 @pytest.mark.parametrize("kind", ["plain", "foreach"])
-@pytest.mark.parametrize("swept", [False, True])
-def test_what_was_started_and_not_recorded_is_not_run_again_unasked(victim, tmp_path, kind, swept):
+@pytest.mark.parametrize("recovered", [False, True])
+def test_what_was_started_and_not_recorded_is_not_run_again_unasked(victim, tmp_path, kind, recovered):
     """Its process was there, and the engine was killed before it could write that down."""
     if kind == "plain":
         job, name, turn = "tasks: [{name: b, target: 'work:call'}]\n", "b", 2
@@ -247,7 +247,7 @@ def test_what_was_started_and_not_recorded_is_not_run_again_unasked(victim, tmp_
     if not ran(tmp_path)[name]:
         pytest.skip("it was killed before it did anything")
     killed = run.directory.run_id
-    if swept:
+    if recovered:
         write(tmp_path, job_other="tasks: [{target: 'os:getpid'}]\n")
         assert mprun("job_other.yaml", cwd=tmp_path).code == 0
     run = resume(tmp_path, killed)

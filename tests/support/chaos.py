@@ -225,7 +225,7 @@ class Round:
         yield from self._false_success(self.engine.returncode, succeeded, before)
         has_begun = any(e["event"] == "run_started" for e in events)
         if self._other_job_first or not has_begun:
-            yield from self._not_swept()
+            yield from self._not_recovered()
         if self.record() is None:
             return
         run_id = self.record().name
@@ -240,16 +240,16 @@ class Round:
         if forgotten:
             yield "forgotten event", forgotten
 
-    def _not_swept(self):
+    def _not_recovered(self):
         write(self.directory, job_next="tasks: [{target: 'os:getpid'}]\n")
         code, said = self.command("-q", "job_next.yaml")
         if code != 0 or self.left_after(0.2):
-            yield "not swept", (code, said, self.told())
+            yield "not recovered", (code, said, self.told())
         yield from self._unclosed()
 
     def _unclosed(self):
         if names := os.listdir(Path(self.directory, ".mprun", "open")):
-            yield "not swept", names
+            yield "not recovered", names
 
     def _false_success(self, code, succeeded, before):
         never = [name for name in succeeded if not before[name]]
@@ -272,7 +272,7 @@ class Round:
         if newest[0].get("resumed_from") != run_id:
             # All had succeeded: a resume that starts nothing is no next start either.
             newest = events
-            yield from self._not_swept()
+            yield from self._not_recovered()
         if self.result(newest) != self.expected:
             yield "wrong result", (self.result(newest), self.expected)
         after = self.ends()

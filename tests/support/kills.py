@@ -71,14 +71,19 @@ class Kills:
     def close(self):
         """The defects that show what the next start has not cleaned up."""
         begun = time.monotonic()
-        swept = mprun("job_next.yaml", cwd=self.directory)
+        recovered = mprun("job_next.yaml", cwd=self.directory)
         left = [pid for victim in self._victims for pid in victim.survivors()]
         unclosed = os.listdir(self.directory / ".mprun" / "open")
         for victim in self._victims:
             victim.clean()
-        if swept.code or left or unclosed:
+        if recovered.code or left or unclosed:
             seconds = time.monotonic() - begun
-            return [("not swept", f"{swept.code} {swept.stderr} {left} {unclosed} after {seconds:.3f} s")]
+            return [
+                (
+                    "not recovered",
+                    f"{recovered.code} {recovered.stderr} {left} {unclosed} after {seconds:.3f} s",
+                )
+            ]
         return []
 
 

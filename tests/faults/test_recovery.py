@@ -1,4 +1,4 @@
-"""The next start ends what killed runs have left, completes their records, and harms nobody else."""
+"""The next start kills what killed runs have left, completes their records, and harms no other process."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def victim(tmp_path):
 
 @pytest.fixture
 def sleeper():
-    """Starts processes that are nobody's, and ends them with the test."""
+    """Starts processes that are part of no run, and kills them after the test."""
     made = []
 
     def make(*command, **options):
@@ -60,7 +60,7 @@ def sleeper():
 
 
 def gone():
-    """The pid and start time of a process that has ended, and whose number is nobody's."""
+    """The pid and start time of a process that has ended, so that no process has the pid."""
     process = subprocess.Popen(["true"])
     ticks = procfs.read_stat(process.pid).start_ticks
     process.wait()
@@ -68,7 +68,7 @@ def gone():
 
 
 def old_run(directory, lines, *, owner=None, boot=None, host=None):
-    """A run whose engine is gone: its record, and the mark that it has left."""
+    """A run whose engine is gone: its record, and the pidfile that it has left."""
     state = Path(directory, ".mprun")
     for name in ("open", f"runs/{OLD}/logs", f"runs/{OLD}/results"):
         (state / name).mkdir(parents=True)
@@ -103,11 +103,11 @@ def next_start(directory):
     return run
 
 
-def marks(directory):
+def pidfiles(directory):
     return os.listdir(directory / ".mprun" / "open")
 
 
-def test_what_a_killed_run_left_is_ended_by_the_next_start_and_its_record_completed(victim, tmp_path):
+def test_the_next_start_kills_what_a_killed_run_left_and_completes_its_record(victim, tmp_path):
     write_victim(tmp_path)
     run = victim("job.yaml")
     run.until("task_started", count=8)
@@ -118,12 +118,12 @@ def test_what_a_killed_run_left_is_ended_by_the_next_start_and_its_record_comple
     before = Path(path).read_bytes()
     left = run.survivors()
     assert len(left) > 2
-    assert marks(tmp_path) == [RunDirectory(os.path.dirname(path)).run_id]
+    assert pidfiles(tmp_path) == [RunDirectory(os.path.dirname(path)).run_id]
     said = next_start(tmp_path).stderr
     assert run.survivors() == []
-    assert said.startswith(f"warning: run {marks_of(path)} was killed; ")
-    assert said.endswith(" processes of it were ended\n")
-    assert (said.count("\n"), marks(tmp_path)) == (1, [])
+    assert said.startswith(f"warning: run {run_id_of(path)} was killed; killed the ")
+    assert said.endswith(" processes that it left\n")
+    assert (said.count("\n"), pidfiles(tmp_path)) == (1, [])
     after = Path(path).read_bytes()
     assert after.startswith(before)
     events = read_events(path)
@@ -141,7 +141,7 @@ def test_what_a_killed_run_left_is_ended_by_the_next_start_and_its_record_comple
     assert next_start(tmp_path).stderr == ""
 
 
-def marks_of(path):
+def run_id_of(path):
     return os.path.basename(os.path.dirname(path))
 
 
@@ -164,22 +164,22 @@ def test_a_run_that_is_killed_while_it_imports_leaves_nothing(victim, tmp_path):
     run.kill_both()
     assert len(run.survivors()) == 2
     next_start(tmp_path)
-    assert (run.survivors(), marks(tmp_path)) == ([], [])
+    assert (run.survivors(), pidfiles(tmp_path)) == ([], [])
     assert len(os.listdir(tmp_path / ".mprun" / "runs")) == 1
 
 
-def test_a_torn_last_line_is_ended_and_the_record_opens(tmp_path):
+def test_a_torn_last_line_is_ended_and_the_record_can_be_read(tmp_path):
     record = old_run(tmp_path, [STARTED, task_started(*gone())])
     with open(record, "a") as file:
         file.write('{"event":"task_finished","task":"a","outcome":"succ')
     before = record.read_bytes()
     said = next_start(tmp_path).stderr
-    assert said == f"warning: run {OLD} was killed; none of its processes was left\n"
+    assert said == f"warning: run {OLD} was killed; it left no processes\n"
     assert record.read_bytes().startswith(before + b"\n")
     shown = mprun("show", OLD, cwd=tmp_path)
     assert shown.code == 0
     assert "line 3 is not a JSON object, left out" in shown.stderr
-    assert "a     unknown: mprun was killed: nobody saw its end" in shown.stdout
+    assert "a     unknown: mprun was killed; exit status unknown" in shown.stdout
     end = shown.stdout.splitlines()[-1]
     assert end == (
         "interrupted (mprun was killed; found at the next start): exit code unknown, "
@@ -193,28 +193,28 @@ def test_a_torn_last_line_is_ended_and_the_record_opens(tmp_path):
     assert (engine["end"], engine["duration"], engine["exit_code"]) == ("exit status unknown", None, None)
 
 
-def test_a_task_that_was_recorded_is_ended_with_its_session_and_descendants(tmp_path, sleeper):
+def test_a_recorded_task_is_killed_with_its_session_and_descendants(tmp_path, sleeper):
     script = "sleep 60 & setsid sleep 60 & echo $!; wait"
     task = sleeper("sh", "-c", script)
     hidden = int(task.stdout.readline())
     assert alive(hidden)
     old_run(tmp_path, [STARTED, task_started(task.pid, procfs.read_stat(task.pid).start_ticks)])
     said = next_start(tmp_path).stderr
-    assert said == f"warning: run {OLD} was killed; 3 processes of it were ended\n"
+    assert said == f"warning: run {OLD} was killed; killed the 3 processes that it left\n"
     assert task.wait() == -9
     assert not alive(hidden)
 
 
-def test_a_stranger_with_the_number_of_a_task_is_left_alone(tmp_path, sleeper):
+def test_a_process_that_has_got_the_pid_of_a_task_since_is_left_alone(tmp_path, sleeper):
     stranger = sleeper("sh", "-c", "sleep 60 & sleep 60")
     record = old_run(tmp_path, [STARTED, task_started(stranger.pid, 7)])
     said = next_start(tmp_path).stderr
-    assert said == f"warning: run {OLD} was killed; none of its processes was left\n"
+    assert said == f"warning: run {OLD} was killed; it left no processes\n"
     assert stranger.poll() is None
     assert read_events(record)[-2]["outcome"] == "unknown"
 
 
-def test_what_is_in_a_tasks_session_without_its_leader_and_proof_is_named_and_left_alone(tmp_path, sleeper):
+def test_a_process_in_the_session_of_a_task_that_is_gone_is_named_and_left_running(tmp_path, sleeper):
     leader = sleeper("sh", "-c", "sleep 60 & echo $!")
     member = int(leader.stdout.readline())
     ticks = procfs.read_stat(leader.pid).start_ticks
@@ -224,37 +224,37 @@ def test_what_is_in_a_tasks_session_without_its_leader_and_proof_is_named_and_le
         said = next_start(tmp_path).stderr
         assert alive(member)
         assert said == (
-            f"warning: run {OLD} was killed; none of its processes was left; "
-            f"let be, as nothing proves that it is of this run: process {member} (sleep)\n"
+            f"warning: run {OLD} was killed; it left no processes; "
+            f"left running, not provably part of this run: process {member} (sleep)\n"
         )
     finally:
         os.kill(member, signal.SIGKILL)
 
 
-def test_what_bears_the_id_of_the_run_is_its_own_wherever_it_is(tmp_path, sleeper):
+def test_a_process_with_the_run_id_in_its_environment_is_killed_wherever_it_is(tmp_path, sleeper):
     of_it = sleeper(env={**os.environ, "MPRUN_RUN_ID": OLD})
     of_another = sleeper(env={**os.environ, "MPRUN_RUN_ID": OLD + "e"})
     old_run(tmp_path, [STARTED])
     said = next_start(tmp_path).stderr
-    assert said == f"warning: run {OLD} was killed; 1 process of it was ended\n"
+    assert said == f"warning: run {OLD} was killed; killed the process that it left\n"
     assert (of_it.wait(), of_another.poll()) == (-9, None)
 
 
-def test_without_a_start_time_a_process_is_named_and_left_alone(tmp_path, sleeper):
+def test_a_task_without_a_recorded_start_is_named_and_left_running(tmp_path, sleeper):
     process = sleeper()
     old_run(tmp_path, [STARTED, task_started(process.pid, None)])
-    assert f"of this run: process {process.pid} (sleep)\n" in next_start(tmp_path).stderr
+    assert f"part of this run: process {process.pid} (sleep)\n" in next_start(tmp_path).stderr
     assert process.poll() is None
 
 
-def test_of_another_boot_nothing_lives(tmp_path, sleeper):
+def test_a_run_of_another_boot_has_no_processes(tmp_path, sleeper):
     process = sleeper(env={**os.environ, "MPRUN_RUN_ID": OLD})
     ticks = procfs.read_stat(process.pid).start_ticks
     record = old_run(tmp_path, [STARTED, task_started(process.pid, ticks)], boot="another")
     said = next_start(tmp_path).stderr
-    assert said == f"warning: run {OLD} was killed; none of its processes was left\n"
+    assert said == f"warning: run {OLD} was killed; it left no processes\n"
     assert process.poll() is None
-    assert (read_events(record)[-1]["event"], marks(tmp_path)) == ("run_finished", [])
+    assert (read_events(record)[-1]["event"], pidfiles(tmp_path)) == ("run_finished", [])
 
 
 @pytest.mark.parametrize(
@@ -265,14 +265,14 @@ def test_of_another_boot_nothing_lives(tmp_path, sleeper):
     ],
     ids=["on another machine", "alive"],
 )
-def test_a_run_that_may_go_on_is_left_alone(tmp_path, owner):
+def test_a_run_that_may_be_active_is_left_alone(tmp_path, owner):
     record = old_run(tmp_path, [STARTED, task_started(*gone())], **owner)
     before = record.read_bytes()
     assert next_start(tmp_path).stderr == ""
-    assert (record.read_bytes(), marks(tmp_path)) == (before, [OLD])
+    assert (record.read_bytes(), pidfiles(tmp_path)) == (before, [OLD])
 
 
-def test_a_run_whose_record_is_held_goes_on_though_its_engine_cannot_be_seen(tmp_path):
+def test_a_run_whose_record_is_locked_is_active_even_if_its_engine_cannot_be_seen(tmp_path):
     """As in another container: the kernel's lock counts."""
     record = old_run(tmp_path, [STARTED])
     code = (
@@ -284,13 +284,13 @@ def test_a_run_whose_record_is_held_goes_on_though_its_engine_cannot_be_seen(tmp
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout.readline() == "held\n"
         assert next_start(tmp_path).stderr == ""
-        assert marks(tmp_path) == [OLD]
+        assert pidfiles(tmp_path) == [OLD]
         holder.stdin.close()
     assert "was killed" in next_start(tmp_path).stderr
 
 
-def test_a_run_that_goes_on_is_left_alone_by_another(tmp_path):
-    # What hears no signal is not waited for at the end.
+def test_an_active_run_is_left_alone_by_another_start(tmp_path):
+    # The run must not wait long for the tasks that ignore signals.
     write_victim(tmp_path, job=f"    defaults: {{stop: {{grace: 100ms}}}}\n{JOB}")
     engine = start("job.yaml", cwd=tmp_path)
     try:
@@ -303,7 +303,7 @@ def test_a_run_that_goes_on_is_left_alone_by_another(tmp_path):
     finally:
         engine.send_signal(signal.SIGINT)
         finish(engine, state_dir)
-    assert marks(tmp_path) == []
+    assert pidfiles(tmp_path) == []
 
 
 def test_two_starts_at_once_complete_a_record_once(tmp_path):
@@ -320,7 +320,7 @@ def test_two_starts_at_once_complete_a_record_once(tmp_path):
     assert len([e for e in events if e["event"] == "task_finished"]) == 2000
 
 
-def test_a_run_that_was_over_is_over(tmp_path):
+def test_a_run_that_had_finished_is_left_as_it_is(tmp_path):
     finished = {
         "event": "run_finished",
         **STAMP,
@@ -332,31 +332,31 @@ def test_a_run_that_was_over_is_over(tmp_path):
     record = old_run(tmp_path, [STARTED, finished])
     before = record.read_bytes()
     assert next_start(tmp_path).stderr == ""
-    assert (record.read_bytes(), marks(tmp_path)) == (before, [])
+    assert (record.read_bytes(), pidfiles(tmp_path)) == (before, [])
 
 
-def test_what_a_task_of_the_killed_run_starts_does_not_sweep_it(tmp_path):
+def test_a_start_by_a_task_of_the_killed_run_does_not_recover_it(tmp_path):
     old_run(tmp_path, [STARTED])
     write(tmp_path, job_next=NEXT)
-    # `environment` drops it from what the test itself was started with.
+    # `environment` removes the variable that the test itself was started with.
     assert mprun("-q", "job_next.yaml", cwd=tmp_path, env={"MPRUN_RUN_ID": OLD}).stderr == ""
-    assert marks(tmp_path) == [OLD]
+    assert pidfiles(tmp_path) == [OLD]
 
 
-@pytest.mark.parametrize("damage", ["newer", "a directory", "no mark", "a file for a mark"])
-def test_what_cannot_be_put_in_order_is_said_and_hinders_nothing(tmp_path, damage):
+@pytest.mark.parametrize("damage", ["newer", "a directory", "not a pidfile", "a file for a pidfile"])
+def test_a_run_that_cannot_be_cleaned_up_is_named_and_does_not_stop_the_start(tmp_path, damage):
     record = old_run(tmp_path, [{**STARTED, "format": 99} if damage == "newer" else STARTED])
-    mark = tmp_path / ".mprun" / "open" / OLD
+    pidfile = tmp_path / ".mprun" / "open" / OLD
     if damage == "a directory":
         record.unlink()
         record.mkdir()
-    elif damage in ("no mark", "a file for a mark"):
-        mark.unlink()
-        mark.write_text("nonsense") if damage == "a file for a mark" else mark.symlink_to("nonsense")
+    elif damage in ("not a pidfile", "a file for a pidfile"):
+        pidfile.unlink()
+        pidfile.write_text("nonsense") if damage == "a file for a pidfile" else pidfile.symlink_to("nonsense")
     before = None if damage == "a directory" else record.read_bytes()
     said = next_start(tmp_path).stderr
     if damage in ("newer", "a directory"):
-        assert said.startswith(f"warning: run {OLD} was killed, and cannot be put in order: ")
+        assert said.startswith(f"warning: could not clean up killed run {OLD}: ")
     else:
         assert said == ""
     assert before is None or record.read_bytes() == before
