@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mprun.cli.messages import explain, say, write
+from mprun.cli.messages import explain, say
 from mprun.diagnostics import closest, quote
 from mprun.errors import MprunError, UsageError
 from mprun.outcomes import EXIT_INTERNAL
@@ -190,20 +190,12 @@ def _run_command(launcher: tuple[int, int] | None) -> int:
     try:
         return int(group.main(prog_name="mprun", standalone_mode=False, obj=launcher) or 0)
     except click.ClickException as error:
-        error.show()
-        _name_variable(error)
+        from mprun.cli.usage_errors import explain_usage
+
+        explain_usage(error, group.commands)
         return error.exit_code
     except MprunError as error:
         explain(error)
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         return 128 + signal.SIGINT
-
-
-def _name_variable(error: click.ClickException) -> None:
-    """If a bad value comes from an environment variable, name the variable."""
-    if not isinstance(error, click.BadParameter) or error.param is None or error.ctx is None:
-        return
-    source = error.ctx.get_parameter_source(error.param.name or "")
-    if source is click.core.ParameterSource.ENVIRONMENT:
-        write(f"The value comes from the environment variable {error.param.envvar}.")

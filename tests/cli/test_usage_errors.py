@@ -1,0 +1,68 @@
+"""A command line that is wrong: click's errors have the form of mprun's own, and name the remedy."""
+
+import pytest
+from support.runs import mprun
+
+CHOICES = "`prefix`, `group`, `failed`, `none`"
+METHODS = "`fork`, `forkserver`, `spawn`"
+NOT_A_DURATION = "`soon` is not a duration such as `500ms`, `30s` or `1m30s`"
+JOB = "tasks: [{target: 'os:getpid'}]\n"
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "job.yaml").write_text(JOB)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ("job.yaml --oputput none", "unknown option `--oputput`; did you mean `--output`?"),
+        ("job.yaml --xyzzy", "unknown option `--xyzzy`; see `mprun run --help`"),
+        ("job.yaml -Z", "unknown option `-Z`; see `mprun run --help`"),
+        ("job.yaml --output all", f"`--output` must be one of {CHOICES}, not `all`"),
+        (
+            "job.yaml --output prefx",
+            f"`--output` must be one of {CHOICES}, not `prefx`; did you mean `prefix`?",
+        ),
+        ("job.yaml -j 0", "`--max-parallel` must be an integer from 1, not `0`"),
+        ("job.yaml -j many", "`--max-parallel` must be an integer from 1, not `many`"),
+        ("job.yaml --timeout soon", f"invalid value for `--timeout`: {NOT_A_DURATION}"),
+        ("job.yaml --timeout", "missing value of `--timeout`; write `--timeout DURATION`"),
+        ("job.yaml -p", "missing value of `-p`; write `-p NAME=VALUE`"),
+        ("job.yaml -p day", "missing `=` in `-p day`; write `-p NAME=VALUE`"),
+        ("job.yaml --fail-fast=1", "`--fail-fast` does not take a value; write `--fail-fast`"),
+        ("job.yaml other.yaml", "unexpected argument `other.yaml`; write `mprun run [OPTIONS] JOB`"),
+        ("run", "missing argument `JOB`; write `mprun run [OPTIONS] JOB`"),
+        ("-v", "missing argument `JOB`; write `mprun run [OPTIONS] JOB`"),
+        ("validate", "missing argument `JOBS`; write `mprun validate [OPTIONS] JOBS...`"),
+        ("shwo", "`shwo` is neither a command nor a job file; did you mean `mprun show`?"),
+        ("schema jbo", "`NAME` must be one of `job`, `event`, not `jbo`; did you mean `job`?"),
+        ("job.yaml --start-method thread", f"`--start-method` must be one of {METHODS}, not `thread`"),
+    ],
+)
+def test_each_mistake_is_one_line_with_its_remedy(arguments, said, folder):
+    run = mprun(*arguments.split(), cwd=folder)
+    assert (run.code, run.stdout) == (2, "")
+    assert run.stderr == f"error: {said}\n"
+    assert not (folder / ".mprun").exists()
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "said"),
+    [
+        ("MPRUN_MAX_PARALLEL", "many", "`--max-parallel` must be an integer from 1, not `many`"),
+        ("MPRUN_OUTPUT", "loud", f"`--output` must be one of {CHOICES}, not `loud`"),
+        ("MPRUN_TIMEOUT", "soon", f"invalid value for `--timeout`: {NOT_A_DURATION}"),
+    ],
+)
+def test_a_value_from_the_environment_names_its_variable(variable, value, said, folder):
+    run = mprun("job.yaml", cwd=folder, env={variable: value})
+    assert (run.code, run.stdout) == (2, "")
+    assert run.stderr == f"error: {said} (from the environment variable `{variable}`)\n"
+
+
+def test_what_a_terminal_would_act_on_is_made_visible(folder):
+    run = mprun("job.yaml", "--output", "\x1b[31mred", cwd=folder)
+    assert run.stderr == f"error: `--output` must be one of {CHOICES}, not `\\x1b[31mred`\n"
