@@ -415,6 +415,15 @@ def test_aliases_cannot_hide_depth():
     assert "more than 64 deep" in only(text).message
 
 
+@pytest.mark.parametrize("levels", [64, 65, 999, 1_000, 1_001, 100_000])
+@pytest.mark.parametrize(("text", "column"), [("[", 67), ("{a: ", 256)])
+def test_the_level_that_is_too_deep_is_marked_whatever_the_parser_allows(text, column, levels):
+    """libyaml has a limit of 1,000 levels from 0.2.6 on, and reads ahead of its events."""
+    diagnostic = only("a: " + text * levels)
+    assert "more than 64 deep" in diagnostic.message
+    assert at(diagnostic) == (1, column)
+
+
 def test_an_alias_as_deep_as_allowed_is_read():
     parse("a: &a " + "[" * 40 + "]" * 40 + "\nb: " + "[" * 23 + "*a" + "]" * 23, "f")
 

@@ -42,6 +42,10 @@ MAX_BYTES = 8 * 1024 * 1024
 _UNPRINTABLE = "[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]"
 
 
+# What libyaml says of nesting that is too deep for it.
+_LIBYAML_TOO_DEEP = "exceeded maximum nesting depth"
+
+
 class Tree:
     """What the text of a document says; once forgotten, it is read again for whoever asks.
 
@@ -114,6 +118,22 @@ def parse(text: bytes | str, path: str) -> Document:
 
 def _composed(source: SourceText, data: bytes) -> tuple[object, int]:
     """The root of a text, and its mark."""
+    composer = Composer(source)
+    error = _compose(composer, data)
+    if error is not None and _LIBYAML_TOO_DEEP in (error.problem or ""):
+        # libyaml reads ahead, so it may reach its own limit (1,000 from 0.2.6 on) before the composer has
+        # seen the level that is beyond ours. In the text up to there the composer finds it.
+        composer = Composer(source)
+        error = _compose(composer, source.lines.text[: error.problem_mark.index].encode())
+    if error is not None:
+        _explain_syntax(composer, error)
+    if composer.diagnostics:
+        raise JobFileError(composer.diagnostics)
+    return composer.root, composer.root_mark
+
+
+def _compose(composer: Composer, data: bytes) -> Any:
+    """Feed the composer; the error that the parser ends with, if it has a position."""
     # The room's one library, by its parts: the command has no more than these (`mprun.cli.lean_imports`).
     from yaml import events as kinds
     from yaml.error import MarkedYAMLError, YAMLError
@@ -123,7 +143,6 @@ def _composed(source: SourceText, data: bytes) -> tuple[object, int]:
     except ImportError:
         from yaml import SafeLoader as Parser  # type: ignore[assignment]
 
-    composer = Composer(source)
     handle = {getattr(kinds, name): handler for name, handler in composer.handlers().items()}
     events = Parser(data)
     try:
@@ -131,14 +150,12 @@ def _composed(source: SourceText, data: bytes) -> tuple[object, int]:
     except Stop:
         pass
     except MarkedYAMLError as error:
-        _explain_syntax(composer, error)
+        return error
     except (YAMLError, RecursionError) as error:
         composer.diagnostic(0, f"invalid YAML: {visible(str(error))[:100]}")
     finally:
         events.dispose()
-    if composer.diagnostics:
-        raise JobFileError(composer.diagnostics)
-    return composer.root, composer.root_mark
+    return None
 
 
 def _feed(handle: dict[type, Callable[[Any], None]], get_event: Callable[[], Any]) -> None:
