@@ -58,7 +58,7 @@ def random_plan(dice):
     most = dice.choices([8, 30, 300], [60, 30, 10])[0]
     count = 300 if most == 300 and dice.random() < 0.2 else dice.randint(1, most)
     names = [f"t{number}" for number in range(count)]
-    daemons = {name for name in names if dice.random() < 0.15}
+    daemons = [name for name in names if dice.random() < 0.15]
     keys = {name: random_keys(dice) for name in names}
     for name in daemons:
         keys[name]["restart"] = dice.choice(["never", "on-failure", "always"])

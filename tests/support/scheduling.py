@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mprun.jobfile.model import Instance
+from mprun.scheduling.checked_scheduler import CheckedScheduler
 from mprun.scheduling.instructions import (
     CancelStart,
     Finish,
@@ -15,7 +16,6 @@ from mprun.scheduling.instructions import (
 )
 from mprun.scheduling.plan import plan_instance
 from mprun.scheduling.retry import AttemptResult
-from mprun.scheduling.scheduler import Scheduler
 
 
 class Run:
@@ -24,7 +24,7 @@ class Run:
     def __init__(self, the_plan, dice=lambda: 0.0, held=0):
         self.tasks = list(the_plan.tasks)
         self.names = [planned.name for planned in the_plan.tasks]
-        self.scheduler = Scheduler(the_plan, dice, ahead=1, max_held=held)
+        self.scheduler = CheckedScheduler(the_plan, dice, ahead=1, max_held=held)
         self.log = []
         self.reasons = {}
         self.take(self.scheduler.begin(0.0))
@@ -69,7 +69,7 @@ class Run:
         ending = AttemptResult(succeeded=succeeded, reason="exit", exit_code=code, **more)
         return self.take(self.scheduler.handle_exited(self.number(name), ending, now))
 
-    def withdrawn(self, name, now=1.0):
+    def start_cancelled(self, name, now=1.0):
         return self.take(self.scheduler.handle_start_cancelled(self.number(name), now))
 
     def is_ready(self, name, attempt=1, now=0.0):

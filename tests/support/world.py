@@ -8,10 +8,11 @@ from collections import deque
 
 from mprun.jobfile.model import Instance
 from mprun.launcher.channel import attempt_succeeded
+from mprun.scheduling.checked_scheduler import CheckedScheduler
 from mprun.scheduling.instructions import CancelStart, Resolve, Signal, Start
 from mprun.scheduling.plan import plan_instance
 from mprun.scheduling.retry import AttemptResult
-from mprun.scheduling.scheduler import AHEAD, MAX_HELD, Scheduler
+from mprun.scheduling.scheduler import AHEAD, MAX_HELD
 from support.model import Model
 from support.random_plans import random_plan
 
@@ -28,7 +29,7 @@ class World:
         self.plan = random_plan(self.dice)
         self.ahead = self.dice.choice([1, AHEAD])
         self.most_held = self.dice.choice([0, 1, MAX_HELD])
-        self.scheduler = Scheduler(self.plan, self.dice.random, self.ahead, self.most_held)
+        self.scheduler = CheckedScheduler(self.plan, self.dice.random, self.ahead, self.most_held)
         self.model = Model(self.plan, self.ahead)
         self.now = 0.0
         self.agenda = []
@@ -39,6 +40,8 @@ class World:
         self.answering = deque()
         self.depth_first = self.dice.random() < 0.5
         self.trace = []
+        # The task of the last fact or instruction, whose story is told if it breaks a promise.
+        self.task = None
         self.plan_what_comes_from_outside()
 
     def plan_what_comes_from_outside(self):
@@ -81,7 +84,7 @@ class World:
             _, _, what, task, attempt = heapq.heappop(self.agenda)
             if task is None:
                 self.happen_outside(what)
-            elif attempt == self.model.attempts[task] and task in self.model.live:
+            elif what == "ready" or (attempt == self.model.attempts[task] and task in self.model.live):
                 self.happen(what, task, attempt)
         else:
             timeout = self.plan.job.timeout
@@ -120,6 +123,7 @@ class World:
         assert self.scheduler.finished
 
     def happen(self, what, task, attempt):
+        self.task = task
         scheduler, dice = self.scheduler, self.dice
         if what == "withdrawn":
             self.model.release(task)
@@ -131,7 +135,8 @@ class World:
             else:
                 self.begin(task)
         elif what == "ready":
-            due = self.model.answers(task)
+            # Now and then the attempt is over, or is ending.
+            due = attempt == self.model.attempts[task] and self.model.answers(task)
             self.carry_out(scheduler.handle_ready(task, attempt, self.now))
             assert not due or task in self.model.ready_now, "it is ready, and nobody marks it"
         elif task in self.model.alive:
@@ -171,6 +176,7 @@ class World:
 
     def carry_out(self, instructions):
         for instruction in instructions:
+            self.task = instruction.task
             self.trace.append((self.now, instruction))
             self.model.check(instruction)
             match instruction:
@@ -275,5 +281,8 @@ def play(seed):
     try:
         world.run()
     except AssertionError as error:
-        raise AssertionError(f"seed {seed}: {error}") from error
+        told = f"seed {seed}: {error}"
+        if "story of task" not in told and world.task is not None:
+            told += f"\n{world.scheduler.story(world.task)}"
+        raise AssertionError(told) from error
     return world

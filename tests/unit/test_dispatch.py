@@ -33,8 +33,8 @@ def test_only_so_many_are_held_at_a_time():
 def test_what_was_to_follow_a_failure_is_skipped_once_nobody_holds_it():
     run = held({"a": (), "b": ("a",), "c": ("b",)}).started("a")
     assert run.exited("a", succeeded=False) == ["failed a", "join a 1/3"]
-    assert run.withdrawn("b") == ["skipped b"]
-    assert run.withdrawn("c") == ["skipped c"]
+    assert run.start_cancelled("b") == ["skipped b"]
+    assert run.start_cancelled("c") == ["skipped c"]
     assert run.scheduler.finished
 
 
@@ -42,7 +42,7 @@ def test_what_is_tried_again_is_followed_again():
     spec = {"a": (), "b": ("a",)}
     run = held(spec, keys={"a": {"retry": Retry(retries=1)}}).started("a")
     assert run.exited("a", succeeded=False) == ["again a 2 in 0"]
-    assert run.withdrawn("b") == []
+    assert run.start_cancelled("b") == []
     assert run.passed(2.0) == ["start a", "start b after a"]
     run.started("a").exited("a", now=3.0)
     assert run.started("b", now=3.0).exited("b", now=4.0)[0] == "succeeded b"
@@ -51,7 +51,7 @@ def test_what_is_tried_again_is_followed_again():
 def test_what_was_not_known_any_more_is_started_as_ever():
     run = held({"a": (), "b": ("a",)}).started("a")
     run.exited("a")
-    assert run.withdrawn("b") == ["start b"]
+    assert run.start_cancelled("b") == ["start b"]
     assert run.started("b").exited("b")[0] == "succeeded b"
 
 
@@ -111,7 +111,7 @@ def test_what_is_held_is_withdrawn_when_the_run_is_stopped():
     run = held({"a": (), "b": ("a",)}).started("a")
     assert run.take(run.scheduler.stop("user", 1.0)) == ["withdraw b", "SIGTERM a user"]
     assert run.exited("a")[0] == "stopped a"
-    assert run.withdrawn("b") == ["cancelled b"]
+    assert run.start_cancelled("b") == ["cancelled b"]
     assert run.scheduler.finished
 
 
