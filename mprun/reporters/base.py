@@ -1,4 +1,4 @@
-"""What the engine asks of a reporter."""
+"""The interface of a reporter, through which the engine passes on the events of a run."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ if TYPE_CHECKING:
 
 
 class Reporter(Protocol):
-    """Reads the events of a run as they are recorded."""
+    """Gets the events of a run as they are recorded."""
 
-    # Seconds between two calls of `tick` while tasks run; None where it needs none.
+    # Seconds between two calls of `tick` while tasks are running; None for no calls.
     interval: float | None
 
     def handle(self, event: Event, state: RunState) -> None:
-        """One event; `state` is the run with this event in it."""
+        """Take an event; `state` is the state of the run after it."""
 
     def tick(self) -> None:
-        """Some time has passed."""
+        """Called every `interval` seconds."""
 
     def close(self) -> None:
-        """The run is over, or will not be."""
+        """Called once, at the end of the run, or if the run fails to start."""

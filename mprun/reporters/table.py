@@ -1,4 +1,4 @@
-"""Tables of a run's tasks: with rich on a terminal, plain aligned text elsewhere."""
+"""Tables, and the table of a run's tasks: laid out by rich on a terminal, aligned text elsewhere."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ if TYPE_CHECKING:
 
 
 class Layout(Frozen):
-    """How a table's columns are laid out, by their places from 0.
+    """How the columns of a table are laid out; columns are counted from 0.
 
-    `folded` ones are text, which may take several lines; `right` ones are numbers; of
-    `given_up` a narrow terminal shows as many as it has room for, the last for longest.
-    `styled` has an outcome at its beginning.
+    `folded` columns are text that may take several lines, `right` columns are numbers. A
+    narrow terminal leaves out `optional` columns, in this order, until the others fit. The
+    `styled` column begins with an outcome.
     """
 
     folded: tuple[int, ...]
     right: tuple[int, ...]
-    given_up: tuple[str, ...]
+    optional: tuple[str, ...]
     styled: int
 
 
@@ -43,18 +43,19 @@ HEAD = ("TASK", "OUTCOME", "PID", "PPID", "DURATION", "CPU", "MEMORY", "ATTEMPTS
 TASKS = Layout(
     folded=(0, 1),
     right=(2, 3, 4, 5, 6, 7),
-    given_up=("PPID", "ATTEMPTS", "CPU", "MEMORY", "PID", "DURATION"),
+    optional=("PPID", "ATTEMPTS", "CPU", "MEMORY", "PID", "DURATION"),
     styled=1,
 )
-# A column of text may be folded to this many columns of a terminal, and not further.
-_LEAST_TEXT = 16
-# A table of more rows is for programs to read, or to be searched: it is not laid out for a terminal.
+# A column of text is folded to no fewer columns of the terminal.
+_MIN_TEXT_WIDTH = 16
+# Longer tables are read by programs, or searched; they are not laid out for a terminal.
 MAX_ROWS = 500
-# An error's text is cut to this in a table; the whole of it is in the task's log.
-_OUTCOME_LIMIT = 80
+# Columns; the complete text of an error is in the task's log.
+_MAX_OUTCOME_WIDTH = 80
 
 _NO_ATTEMPTS = "0"
-_AT_A_TIME = 100
+# stderr is line-buffered: without this, each row would be a write.
+_ROWS_PER_WRITE = 100
 
 STYLES: dict[str, str] = {
     Outcome.SUCCEEDED: "green",
@@ -72,10 +73,10 @@ STYLES: dict[str, str] = {
 def rows(
     state: RunState, *, alive: bool = True, seen: Mapping[str, ProcessSnapshot] | None = None
 ) -> list[tuple[str, ...]]:
-    """A row for each task: those that ran in the order of their start, then the others.
+    """A row for each task: first those that ran, in the order of their start, then the others.
 
-    `alive` is false for a run whose engine is gone: what it did not see end is unknown.
-    `seen` has what can be seen of running tasks now.
+    `alive` is false if the engine of the run was killed: tasks without an outcome are unknown
+    then. `seen` has a snapshot of running tasks, by name.
     """
     earlier_run = state.started.resumed_from if state.started else None
     found = [_row(task, alive, (seen or {}).get(task.name), earlier_run) for task in state.tasks.values()]
@@ -83,7 +84,7 @@ def rows(
 
 
 def bad_rows(state: RunState) -> list[tuple[str, ...]]:
-    """As `rows`, but of tasks that neither succeeded nor were skipped."""
+    """As `rows`, for the tasks that neither succeeded nor were skipped."""
     good = (Outcome.SUCCEEDED, Outcome.SKIPPED)
     return [_row(task, True, None, None) for task in state.tasks.values() if task.outcome not in good]
 
@@ -96,7 +97,7 @@ def _row(
         outcome = Outcome.UNKNOWN
     if process is not None:
         outcome = process.status
-    outcome = truncate(outcome, _OUTCOME_LIMIT)
+    outcome = truncate(outcome, _MAX_OUTCOME_WIDTH)
     if not task.attempts:
         return (visible(task.name), outcome, "-", "-", "-", "-", "-", _NO_ATTEMPTS)
     attempt = task.attempts[-1]
@@ -122,8 +123,8 @@ def outcome_words(task: TaskState, earlier_run: str | None = None) -> str:
     if finished is None:
         if task.running:
             return "running"
-        again = task.attempts[-1].retrying if task.attempts else None
-        return f"waiting for attempt {again.attempt}" if again else "waiting"
+        retrying = task.attempts[-1].retrying if task.attempts else None
+        return f"waiting for attempt {retrying.attempt}" if retrying else "waiting"
     if finished.outcome == Outcome.SUCCEEDED:
         reused = f": reused from {earlier_run or 'an earlier run'}" if finished.reused else ""
         return f"{finished.outcome}{reused}"
@@ -134,10 +135,10 @@ def outcome_words(task: TaskState, earlier_run: str | None = None) -> str:
 
 
 def error_words(exited: TaskExited) -> str:
-    """The exception that ended an attempt, where one did: ` (ValueError: no)`."""
+    """The exception that ended an attempt, if there was one: ` (ValueError: no)`."""
     error = exited.error or {}
-    told = [str(error[key]) for key in ("type", "message") if error.get(key)]
-    return f" ({': '.join(told)})" if told else ""
+    parts = [str(error[key]) for key in ("type", "message") if error.get(key)]
+    return f" ({': '.join(parts)})" if parts else ""
 
 
 def write(
@@ -147,10 +148,10 @@ def write(
     colour: bool | None = None,
     layout: Layout = TASKS,
 ) -> None:
-    """Write a table; `colour` None asks the stream whether it is a terminal.
+    """Write a table; with `colour` None, in colour if the stream is a terminal.
 
-    On a terminal rich lays it out (120 ms to import), since it knows how to fold cells
-    in a narrow one; a row takes it a hundred times as long.
+    On a terminal rich lays it out, because it can fold cells. Its import takes 120 ms, and a
+    row takes a hundred times as long as plain text.
     """
     if stream.isatty() and len(lines) <= MAX_ROWS:
         _write_rich(head, lines, stream, colour, layout)
@@ -159,16 +160,15 @@ def write(
 
 
 def _write_plain(head: Sequence[str], lines: Sequence[Sequence[str]], stream: TextIO, layout: Layout) -> None:
-    widths = [max(map(display_width, column)) for column in zip(head, *lines, strict=True)]
+    widths = [max(map(display_width, cells)) for cells in zip(head, *lines, strict=True)]
     shown = [head, *lines]
-    # A line-buffered stream, as stderr is, would write each row for itself.
-    for begin in range(0, len(shown), _AT_A_TIME):
-        rows = shown[begin : begin + _AT_A_TIME]
+    for begin in range(0, len(shown), _ROWS_PER_WRITE):
+        rows = shown[begin : begin + _ROWS_PER_WRITE]
         stream.write("".join([_plain_row(row, widths, layout) for row in rows]))
 
 
 def _plain_row(row: Sequence[str], widths: Sequence[int], layout: Layout) -> str:
-    cells = [pad(cell, widths[place], right=place in layout.right) for place, cell in enumerate(row)]
+    cells = [pad(cell, widths[column], right=column in layout.right) for column, cell in enumerate(row)]
     return "  ".join(cells).rstrip() + "\n"
 
 
@@ -184,30 +184,31 @@ def _write_rich(
     from rich.table import Table
     from rich.text import Text
 
-    # Without colours also without bold: NO_COLOR is set for those whom escape codes disturb.
+    # Without colours also without bold: NO_COLOR means no escape codes.
     system: Literal["auto"] | None = None if colour is False else "auto"
     console = Console(file=stream, highlight=False, color_system=system, soft_wrap=False)
     table = Table(box=SIMPLE_HEAD, header_style="bold", pad_edge=False, padding=(0, 1))
-    places = _fitting(head, lines, console.width, layout)
-    for place in places:
-        justify: Literal["left", "right"] = "right" if place in layout.right else "left"
-        table.add_column(head[place], justify=justify, overflow="fold", no_wrap=place not in layout.folded)
+    columns = _fitting_columns(head, lines, console.width, layout)
+    for column in columns:
+        justify: Literal["left", "right"] = "right" if column in layout.right else "left"
+        table.add_column(head[column], justify=justify, overflow="fold", no_wrap=column not in layout.folded)
     for row in lines:
         style = STYLES.get(row[layout.styled].partition(":")[0], "")
-        table.add_row(*(Text(row[place], style=style if place == layout.styled else "") for place in places))
+        cells = [Text(row[column], style if column == layout.styled else "") for column in columns]
+        table.add_row(*cells)
     console.print(table)
 
 
-def _fitting(
+def _fitting_columns(
     head: Sequence[str], lines: Sequence[Sequence[str]], width: int, layout: Layout = TASKS
 ) -> list[int]:
-    """The columns that a terminal of this width has room for, by their places."""
+    """The columns for which a terminal of this width has room."""
     needed = {}
-    for place in range(len(head)):
-        widest = max(display_width(row[place]) for row in (head, *lines))
-        needed[place] = min(widest, _LEAST_TEXT) if place in layout.folded else widest
-    for name in layout.given_up:
-        # Two spaces and a line stand between two columns, a space at either end.
+    for column in range(len(head)):
+        widest = max(display_width(row[column]) for row in (head, *lines))
+        needed[column] = min(widest, _MIN_TEXT_WIDTH) if column in layout.folded else widest
+    for name in layout.optional:
+        # Between two columns there are two spaces and a line, and one space at each end.
         if sum(needed.values()) + 3 * len(needed) - 1 > width and name in head:
             del needed[head.index(name)]
     return list(needed)

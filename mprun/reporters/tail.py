@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# Bytes at a time: a flood is passed on in pieces of this size, and so is a line that is longer.
+# Bytes: long output, and a line longer than this, is passed on in pieces of this size.
 PIECE = 256 * 1024
 
 
 class Tail:
-    """Reads what was added to a file since the last read; the file may not be there yet."""
+    """Reads what was added to a file since the last read; the file may not exist yet."""
 
     def __init__(self, path: str) -> None:
         self._path = path
@@ -21,9 +21,9 @@ class Tail:
         self._rest = b""
 
     def read(self, *, to_end: bool = False) -> Iterator[bytes]:
-        """Pieces of whole lines, each ending in a line feed; at most one without `to_end`.
+        """Pieces of whole lines, each ending in a line feed; at most one piece without `to_end`.
 
-        With `to_end`, what follows the last line feed comes too, with one added.
+        With `to_end`, an unfinished last line is included, and a line feed is added.
         """
         if self._file is None and (self._is_empty() or not self._open()):
             return
@@ -38,7 +38,7 @@ class Tail:
             yield piece
 
     def read_bytes(self, *, to_end: bool = False) -> Iterator[bytes]:
-        """As `read`, but the bytes as they are; nothing is held back or added."""
+        """As `read`, but the bytes as they are: no line is held back, and no line feed added."""
         if self._file is None and not self._open():
             return
         while data := os.read(self._file, PIECE):  # type: ignore[arg-type]
@@ -47,7 +47,7 @@ class Tail:
                 return
 
     def changed(self) -> int:
-        """When the file was written to last, in nanoseconds since the epoch; 0 where it is not there."""
+        """When the file was last written, in nanoseconds since the epoch; 0 if it does not exist."""
         if self._file is None and not self._open():
             return 0
         return os.fstat(self._file).st_mtime_ns  # type: ignore[arg-type]
@@ -58,7 +58,7 @@ class Tail:
             self._file = None
 
     def _is_empty(self) -> bool:
-        """Whether there is nothing to open it for: many tasks print nothing, and many run at once."""
+        """Whether there is nothing to read: many tasks print nothing, and each open file counts."""
         try:
             return os.stat(self._path).st_size == 0
         except OSError:
@@ -79,27 +79,27 @@ class Tail:
         return data[:end], data[end:]
 
 
-class SourceLines:
-    """Cuts bytes into lines, and a line that is longer than a piece into several."""
+class LineSplitter:
+    """Splits bytes into lines, and a line that is longer than PIECE into several."""
 
     def __init__(self) -> None:
         self._rest = b""
 
-    def take(self, data: bytes) -> Iterator[tuple[bytes, bool]]:
-        """The lines that are whole now, without their line feeds; whether the next is more of the same."""
+    def split(self, data: bytes) -> Iterator[tuple[bytes, bool]]:
+        """The lines that are complete now, without line feeds, each with whether the next continues it."""
         *lines, self._rest = (self._rest + data).split(b"\n")
         for line in lines:
             yield line, False
         while len(self._rest) > PIECE:
             end = PIECE
-            # Not inside of a character: in UTF-8 all its bytes but the first begin with 10.
+            # Not inside a character: in UTF-8, all bytes of it but the first begin with the bits 10.
             while end > PIECE - 4 and self._rest[end] & 0xC0 == 0x80:
                 end -= 1
             yield self._rest[:end], True
             self._rest = self._rest[end:]
 
     def end(self) -> Iterator[tuple[bytes, bool]]:
-        """What follows the last line feed."""
+        """The unfinished last line, if there is one."""
         if self._rest:
             yield self._rest, False
         self._rest = b""

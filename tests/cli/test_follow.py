@@ -125,7 +125,7 @@ def test_one_task_is_followed_to_its_last_byte(going):
 
 def test_a_task_that_has_not_started_is_waited_for(going):
     process = start("logs", "-f", "later", cwd=going)
-    assert process.stderr.readline().decode().endswith(" has no task `later` by now; waiting for it\n")
+    assert process.stderr.readline().decode().endswith(" has no task `later` yet; waiting for it\n")
     (going / "go").touch()
     assert rest_of(process) == (0, "later one\nlater two\n", "")
 
@@ -274,7 +274,7 @@ def test_one_task_by_its_whole_name_is_shown_as_it_is(many):
     assert read(many, "logs", "fit[n=1]") == (0, b"fit[n=1]\n", "")
 
 
-@pytest.mark.parametrize(("word", "said"), [("fti", "did you mean `fit`?"), ("x*", "there are ")])
+@pytest.mark.parametrize(("word", "said"), [("fti", "did you mean `fit`?"), ("x*", "known tasks: ")])
 def test_what_means_nothing_is_told(word, said, many):
     code, output, told = read(many, "logs", word)
     assert (code, output) == (2, b"")
@@ -302,7 +302,7 @@ def test_attempts_are_separated_on_stderr_and_can_be_chosen(tmp_path):
     assert said == ""
     code, output, said = read(tmp_path, "logs", "f", "--attempt", "4")
     assert (code, output) == (2, b"")
-    assert "has no attempt 4 of what was asked for" in said
+    assert "has no attempt 4 of these tasks" in said
 
 
 # -- bytes

@@ -210,14 +210,14 @@ def test_a_narrow_terminal_gives_up_numbers_and_keeps_names_and_outcomes(width):
             "1",
         )
     ]
-    places = table._fitting(table.HEAD, lines, width)
+    places = table._fitting_columns(table.HEAD, lines, width)
     assert places[:2] == [0, 1]
     assert places == sorted(places)
     if width > 110:
         assert len(places) == len(table.HEAD)
     if width < 40:
         assert places == [0, 1]
-    assert len(places) <= len(table._fitting(table.HEAD, lines, width + 20))
+    assert len(places) <= len(table._fitting_columns(table.HEAD, lines, width + 20))
 
 
 @pytest.mark.parametrize(

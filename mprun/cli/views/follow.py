@@ -1,4 +1,4 @@
-"""Follows what the tasks of a run print, until the run is over."""
+"""Shows what the tasks of an active run print, until the run ends."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from mprun.cli.messages import warn
-from mprun.cli.views.logs import Printer, known_tasks, refuse_meaningless
+from mprun.cli.views.logs import Printer, known_tasks, require_matches
 from mprun.diagnostics import quote
 from mprun.record.events import TaskExited, TaskStarted
 from mprun.record.reader import RecordFollower
@@ -20,23 +20,23 @@ if TYPE_CHECKING:
     from mprun.cli.views.logs import Selection
     from mprun.record.state_dir import RunDirectory
 
-# The view is this far behind, in seconds (as that of a run: DESIGN.md section 2).
+# Seconds between two looks at the logs, as in the view of a run (DESIGN.md section 2).
 INTERVAL = 0.1
-# Where there is no news, it is looked this often whether the run still goes on, in intervals.
-_LOOK = 10
+# Intervals without news between two checks that mprun itself is still alive.
+_INTERVALS_PER_CHECK = 10
 
 
 def follow_logs(
     directory: RunDirectory, selection: Selection, names: Sequence[str], *, as_json: bool = False
 ) -> None:
-    """Write what tasks have printed, and what they print as it comes; returns when the run is over.
+    """Write what tasks have printed, then what they print, until the run ends.
 
-    `names` are those of the tasks that are known by now.
+    `names` are the tasks that are known so far.
     """
     following = RecordFollower(directory)
     printer = Printer(selection.words, selection.of(names), as_json=as_json)
-    for word in selection.meaningless(names):
-        warn(f"run {directory.run_id} has no task {quote(word)} by now; waiting for it")
+    for word in selection.unmatched(names):
+        warn(f"run {directory.run_id} has no task {quote(word)} yet; waiting for it")
     try:
         _Follower(following, selection, printer).follow()
     finally:
@@ -44,25 +44,25 @@ def follow_logs(
 
 
 class _Follower:
-    """Reads the record and the logs of the attempts that run."""
+    """Reads the record, and the logs of the attempts that are running."""
 
     def __init__(self, following: RecordFollower, selection: Selection, printer: Printer) -> None:
         self._record = following
         self._selection = selection
         self._printer = printer
         self._tails: dict[tuple[str, int], Tail] = {}
-        self._told = 0
+        self._damage_shown = 0
 
     def follow(self) -> None:
         if self._selection.takes(MAIN) and self._selection.attempt is None:
             self._tails[MAIN, 0] = Tail(self._record.directory.main_log)
         self._read_record()
-        quiet = 0
+        intervals = 0
         while self._record.state.finished is None and not self._printer.broken:
-            # Asked before the record is read: what was written by then is read now.
-            over = quiet % _LOOK == 0 and self._record.finished
-            quiet = 1 if self._read_record() else quiet + 1
-            if over:
+            # Checked before the record is read, which is then read to its end.
+            ended = intervals % _INTERVALS_PER_CHECK == 0 and self._record.finished
+            intervals = 1 if self._read_record() else intervals + 1
+            if ended:
                 break
             self._show()
             self._pause()
@@ -72,21 +72,21 @@ class _Follower:
             self._conclude()
 
     def _read_record(self) -> bool:
-        """Take what is new in the record; whether anything was."""
-        news = False
+        """Read the new events of the record; whether there were any."""
+        found = False
         for event in self._record.read():
-            news = True
+            found = True
             if isinstance(event, TaskExited):
                 self._drain(event.task, event.attempt)
             elif isinstance(event, TaskStarted):
                 self._begin(event.task, event.attempt)
-        self._tell_damage()
-        return news
+        self._show_damage()
+        return found
 
-    def _tell_damage(self) -> None:
-        for what in self._record.damage[self._told :]:
-            warn(f"{self._record.directory.events}: {what}, left out")
-        self._told = len(self._record.damage)
+    def _show_damage(self) -> None:
+        for description in self._record.damage[self._damage_shown :]:
+            warn(f"{self._record.directory.events}: {description}, left out")
+        self._damage_shown = len(self._record.damage)
 
     def _begin(self, task: str, attempt: int) -> None:
         if not self._selection.takes(task) or self._selection.attempt not in (None, attempt):
@@ -96,7 +96,7 @@ class _Follower:
         self._tails[task, attempt] = Tail(self._record.directory.log(task, attempt))
 
     def _show(self) -> None:
-        """Write what is new in the logs, that which was written to last at the end."""
+        """Write the new output of all logs, the most recently written log last."""
         for key in sorted(self._tails, key=self._changed):
             self._printer.write(*key, self._tails[key])
 
@@ -110,16 +110,16 @@ class _Follower:
             tail.close()
 
     def _pause(self) -> None:
-        """Wait a while, or until nobody reads any more (`mprun logs -f | head`)."""
+        """Wait for an interval, or until the reader of stdout is gone (`mprun logs -f | head`)."""
         poll = select.poll()
         poll.register(sys.stdout.fileno(), 0)
         if poll.poll(INTERVAL * 1000):
-            self._printer.leave()
+            self._printer.stop()
 
     def _conclude(self) -> None:
         directory, state = self._record.directory, self._record.state
         if state.finished is None:
             self._record.end()
-            self._tell_damage()
+            self._show_damage()
             warn(f"run {directory.run_id} was interrupted: mprun itself was killed")
-        refuse_meaningless(directory, self._selection, known_tasks(state))
+        require_matches(directory, self._selection, known_tasks(state))

@@ -21,7 +21,7 @@ _LAYOUT = table.Layout(
     folded=(1, 4, 6),
     right=(3, 5),
     # The id begins with the time of the start, in UTC.
-    given_up=("TASKS", "EXIT", "DURATION", "STARTED", "JOB"),
+    optional=("TASKS", "EXIT", "DURATION", "STARTED", "JOB"),
     styled=4,
 )
 # Of a run whose exit code is unknown.
