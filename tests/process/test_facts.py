@@ -553,3 +553,30 @@ def test_the_variables_of_os_environ_are_kept_in_one_dictionary_of_bytes():
         os.environb._data[b"ANOTHER"] = b"x"
         assert os.environ["ANOTHER"] == "x"
     """)
+
+
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+def test_multiprocessing_has_the_names_with_which_the_launcher_follows_its_processes(method):
+    python(f"""
+        import multiprocessing
+        from multiprocessing import forkserver, popen_forkserver, popen_spawn_posix, resource_tracker
+        method = {method!r}
+        sys.modules["__main__"] = type(sys)("__main__")
+        popen = {{"spawn": popen_spawn_posix, "forkserver": popen_forkserver}}[method].Popen
+        process = multiprocessing.get_context(method).Process(target=time.sleep, args=(10,))
+        held = popen(process)
+        assert callable(popen._launch) and held.finalizer.still_active()
+        pipes = held.finalizer._args
+        assert held.sentinel in pipes and len(pipes) == 2
+        assert all(os.readlink(f"/proc/self/fd/{{pipe}}").startswith("pipe:") for pipe in pipes)
+        helpers = {{resource_tracker._resource_tracker._pid}}
+        if method == "forkserver":
+            helpers.add(forkserver._forkserver._forkserver_pid)
+            stat = open(f"/proc/{{held.pid}}/stat").read().rpartition(")")[2].split()
+            assert int(stat[1]) == forkserver._forkserver._forkserver_pid
+            assert os.path.isdir(multiprocessing.current_process()._config["tempdir"])
+        assert helpers == set(children()) - {{held.pid}}
+        os.kill(held.pid, signal.SIGKILL)
+        select.select([held.sentinel], [], [], 10)
+        assert held.wait() == -signal.SIGKILL
+    """)
