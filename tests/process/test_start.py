@@ -94,7 +94,7 @@ OTHERS = {
     "launcher": """
         __future__ __mp_main__ _collections _ctypes _functools _operator _socket _weakrefset atexit
         collections contextlib enum errno faulthandler functools gc itertools keyword multiprocessing
-        operator reprlib select signal threading types warnings weakref
+        operator reprlib resource select signal threading types warnings weakref
         """,
 }
 # What Python itself imports for those in newer versions: most for the annotations of click's classes.

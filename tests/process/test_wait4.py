@@ -1,4 +1,4 @@
-"""wait4(2) through the C library: the same facts as `os.wait4`."""
+"""Reaping a child: its status, what it used, and a child that runs or is gone."""
 
 import os
 
