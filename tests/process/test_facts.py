@@ -440,33 +440,6 @@ def test_what_putenv_is_given_is_the_environment_of_what_is_executed():
     """)
 
 
-def test_the_encoder_of_json_writes_by_itself_what_json_writes():
-    python("""
-        import json
-        from _json import encode_basestring_ascii, make_encoder
-        def refuse(value):
-            raise TypeError
-        def encode(value):
-            pieces = make_encoder({}, refuse, encode_basestring_ascii, None, ": ", ", ", False, False, False)
-            return "".join(pieces(value, 0))
-        for value in (None, True, 1, 10**50, 1.5, 1e300, "\\u00fc\\n\\ud800", [], {}, [1, (2, {"a": []})],
-                      {1: 2, None: 3, True: 4, 1.5: 5}):
-            assert encode(value) == json.dumps(value, allow_nan=False), value
-        endless = []
-        endless.append(endless)
-        deep = []
-        for _ in range(100_000):
-            deep = [deep]
-        for value in (float("nan"), {1, 2}, {(1,): 2}, endless, deep):
-            try:
-                encode(value)
-            except (TypeError, ValueError, RecursionError):
-                pass
-            else:
-                raise AssertionError(value)
-    """)
-
-
 def test_the_environment_that_proc_shows_is_memory_that_the_process_may_overwrite():
     python("""
         fields = open("/proc/self/stat", "rb").read().rpartition(b")")[2].split()
