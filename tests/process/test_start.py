@@ -49,7 +49,7 @@ OURS = {
         mprun.cli.options mprun.cli.job mprun.cli.run mprun.frozen mprun.reporters.terminal
         mprun.outcomes mprun.diagnostics mprun.errors mprun.record mprun.record.events
         mprun.scheduling mprun.scheduling.instructions mprun.jobfile mprun.jobfile.model
-        mprun.jobfile.units mprun.jobfile.syntax mprun.jobfile.syntax.scalars
+        mprun.jobfile.units mprun.jobfile.text_file mprun.jobfile.syntax mprun.jobfile.syntax.scalars
         mprun.jobfile.syntax.composer mprun.jobfile.syntax.document mprun.jobfile.dependencies
         mprun.jobfile.schema mprun.jobfile.schema.fast_validator mprun.jobfile.references
         mprun.jobfile.reference_checks mprun.jobfile.schema.job_schema mprun.jobfile.interpolation

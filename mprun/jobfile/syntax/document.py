@@ -9,6 +9,7 @@ from mprun.diagnostics import Diagnostic, SourceLines, SourceText, Span, closest
 from mprun.errors import JobFileError, UsageError
 from mprun.frozen import Frozen
 from mprun.jobfile.syntax.composer import MARK_SHIFT, Composer, Mapping, Sequence, Stop, span_of_mark
+from mprun.jobfile.text_file import read_bytes
 
 # hashlib loads OpenSSL, which takes as long as reading a small job; `random` in the
 # standard library does the same.
@@ -235,21 +236,17 @@ def plain(node: object) -> Any:
 
 def _read(path: str) -> bytes:
     try:
-        with open(path, "rb") as file:
-            if path.endswith(".py"):
-                remedy = "write a first job file with `mprun init`"
-                raise UsageError(f"{quote(path)} is a Python module, not a job file; {remedy}")
-            # One byte too many is enough for `parse` to refuse it: /dev/zero has no end.
-            return file.read(MAX_BYTES + 1)
-    except IsADirectoryError:
-        raise UsageError(f"{quote(path)} is a directory; name a job file in it") from None
-    except FileNotFoundError:
-        raise UsageError(f"job file {quote(path)} not found{_similar_file(path)}") from None
-    except PermissionError:
-        raise UsageError(f"permission denied: {quote(path)}") from None
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise UsageError(f"cannot read {quote(path)}: {reason}") from None
+        data = read_bytes(path, MAX_BYTES)
+    except UsageError as error:
+        if isinstance(error.__cause__, FileNotFoundError):
+            raise UsageError(f"job file {quote(path)} not found{_similar_file(path)}") from None
+        if isinstance(error.__cause__, IsADirectoryError):
+            raise UsageError(f"{error}; name a job file in it") from None
+        raise
+    if path.endswith(".py"):
+        remedy = "write a first job file with `mprun init`"
+        raise UsageError(f"{quote(path)} is a Python module, not a job file; {remedy}")
+    return data
 
 
 def _similar_file(path: str) -> str:
