@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from mprun.frozen import Frozen
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Collection, Iterable, Mapping
 
 # An error quotes at most this many characters of the user's file (DESIGN.md section 9).
 QUOTE_LIMIT = 200
@@ -194,50 +194,13 @@ def _columns(char: str) -> int:
     return 2 if unicodedata.east_asian_width(char) in ("W", "F") else 1
 
 
-# What people write who know another tool, and which of our keys they mean, best first.
-_SYNONYMS = {
-    "args": ("argument", "arguments", "arg", "parameters", "params", "argv", "positional"),
-    "allow_failure": ("ignore_errors", "continue_on_error", "can_fail", "optional"),
-    "command": ("cmd", "run", "shell", "exec", "script", "bash"),
-    "cwd": ("workdir", "working_dir", "working_directory", "dir", "directory", "chdir"),
-    "daemon": ("background", "daemonic", "service"),
-    "delay": ("wait", "sleep", "pause"),
-    "depends_on": ("depends", "needs", "dependencies", "requires", "after", "deps", "upstream", "dependency"),
-    "description": ("desc", "help", "doc", "comment", "title"),
-    "env": ("environment", "environ", "envs", "variables", "vars", "environment_variables"),
-    "env_file": ("dotenv", "environment_file"),
-    "expect": ("assert", "expected", "check"),
-    "fail_fast": ("failfast", "stop_on_error", "bail", "exit_first"),
-    "foreach": ("loop", "with_items", "map", "for", "each", "for_each"),
-    "grace": ("grace_period", "kill_after", "kill_timeout"),
-    "join": ("wait", "join_order", "wait_for", "order"),
-    "kwargs": ("keywords", "keyword_arguments", "kwds", "parameters", "params", "options"),
-    "limits": ("limit", "ulimit", "rlimit"),
-    "matrix": ("strategy", "parametrize", "variants"),
-    "max_parallel": ("parallel", "workers", "max_workers", "concurrency", "max_concurrency", "pool"),
-    "memory": ("mem", "max_memory", "ram"),
-    "name": ("id", "task", "label", "title"),
-    "params": ("parameters", "inputs", "variables", "vars", "arguments", "args"),
-    "pythonpath": ("path", "sys_path", "python_path", "import_path"),
-    "ready": ("healthcheck", "health_check", "readiness", "probe", "health"),
-    "resources": ("tokens", "locks", "semaphores", "semaphore", "lock"),
-    "restart": ("respawn", "restart_policy"),
-    "retries": ("attempts", "max_attempts", "times", "count", "tries"),
-    "retry": ("retries", "retires", "attempts", "max_retries", "retry_policy", "tries"),
-    "start_method": ("method", "context", "mp_context", "startmethod"),
-    "stop": ("terminate", "shutdown", "kill", "signal"),
-    "tags": ("labels", "markers", "groups", "label"),
-    "target": ("function", "callable", "func", "fn", "entrypoint", "entry_point", "call", "python"),
-    "tasks": ("processes", "jobs", "steps", "process", "job", "services"),
-    "timeout": ("time_limit", "max_time", "deadline", "max_seconds"),
-    "uses": ("include", "recipe", "import", "job_file", "extends"),
-    "when": ("if", "only_if", "condition", "cond"),
-    "with": ("inputs", "parameters", "params", "with_params"),
-}
+def closest(
+    word: str, candidates: Iterable[str], synonyms: Mapping[str, Collection[str]] | None = None
+) -> str:
+    """The candidate that was probably meant by the word, or the empty text.
 
-
-def closest(word: str, candidates: Iterable[str]) -> str:
-    """The candidate that was probably meant by the word, or the empty text."""
+    `synonyms` has, by candidate, other words for it.
+    """
     known = sorted(set(candidates))
     plain = _folded(word)
     for candidate in known:
@@ -247,7 +210,7 @@ def closest(word: str, candidates: Iterable[str]) -> str:
         if _folded(candidate).rstrip("s") == plain.rstrip("s"):
             return candidate
     for candidate in known:
-        if word.lower().replace("-", "_") in _SYNONYMS.get(candidate, ()):
+        if word.lower().replace("-", "_") in (synonyms or {}).get(candidate, ()):
             return candidate
     return _similar(plain, known)
 
@@ -272,9 +235,11 @@ def _folded(word: str) -> str:
     return word.lower().replace("-", "").replace("_", "").replace(" ", "")
 
 
-def did_you_mean(word: str, candidates: Iterable[str]) -> str:
-    """The hint "did you mean `retry`?", or the empty text where nothing comes near."""
-    found = closest(word, candidates)
+def did_you_mean(
+    word: str, candidates: Iterable[str], synonyms: Mapping[str, Collection[str]] | None = None
+) -> str:
+    """The help text "did you mean `retry`?", or the empty text if nothing is similar."""
+    found = closest(word, candidates, synonyms)
     return f"did you mean {quote(found)}?" if found else ""
 
 

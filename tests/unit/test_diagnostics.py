@@ -20,6 +20,7 @@ from mprun.diagnostics import (
     visible,
 )
 from mprun.jobfile.schema import job_schema
+from mprun.jobfile.schema.synonyms import SYNONYMS
 
 JOB = json.loads(job_schema.schema_text("job"))
 
@@ -194,7 +195,7 @@ JOB_KEYS = sorted(JOB["properties"])
     ],
 )
 def test_a_key_of_a_task_is_guessed(word, meant):
-    assert did_you_mean(word, TASK_KEYS) == f"did you mean `{meant}`?"
+    assert did_you_mean(word, TASK_KEYS, SYNONYMS) == f"did you mean `{meant}`?"
 
 
 @pytest.mark.parametrize(
@@ -212,17 +213,17 @@ def test_a_key_of_a_task_is_guessed(word, meant):
     ],
 )
 def test_a_key_of_a_job_is_guessed(word, meant):
-    assert did_you_mean(word, JOB_KEYS) == f"did you mean `{meant}`?"
+    assert did_you_mean(word, JOB_KEYS, SYNONYMS) == f"did you mean `{meant}`?"
 
 
 def test_nothing_is_guessed_for_a_word_that_is_like_none():
-    assert did_you_mean("zzzzzz", TASK_KEYS) == ""
+    assert did_you_mean("zzzzzz", TASK_KEYS, SYNONYMS) == ""
     assert did_you_mean("a", []) == ""
 
 
 def test_a_word_of_megabytes_costs_no_time():
     started = time.perf_counter()
-    assert did_you_mean("ab" * 4_000_000, TASK_KEYS) == ""
+    assert did_you_mean("ab" * 4_000_000, TASK_KEYS, SYNONYMS) == ""
     assert time.perf_counter() - started < 1
 
 
@@ -233,5 +234,5 @@ def test_nine_of_ten_typos_of_every_key_are_mended():
             swapped = key[:i] + key[i + 1 : i + 2] + key[i] + key[i + 2 :]
             for typo in {key[:i] + key[i + 1 :], swapped, key[:i] + key[i] + key[i:]} - {key}:
                 total += 1
-                found += did_you_mean(typo, TASK_KEYS) == f"did you mean `{key}`?"
+                found += did_you_mean(typo, TASK_KEYS, SYNONYMS) == f"did you mean `{key}`?"
     assert found >= 0.9 * total

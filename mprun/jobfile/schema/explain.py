@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from mprun.diagnostics import Diagnostic, closest, did_you_mean, quote
 from mprun.jobfile.schema.fast_validator import definition
 from mprun.jobfile.schema.hints import hint_for
+from mprun.jobfile.schema.synonyms import SYNONYMS
 from mprun.jobfile.syntax.document import span_of
 
 if TYPE_CHECKING:
@@ -84,10 +85,10 @@ class Explainer:
         above, key = path[:-1], path[-1]
         shown = self._written(path, key=True) or str(key)
         known = self._keys_at(above)
-        meant = closest(key, known) if isinstance(key, str) else ""
+        meant = closest(key, known, SYNONYMS) if isinstance(key, str) else ""
         if meant:
             self._meant.add((above, meant))
-        help = self._elsewhere(above, key) or did_you_mean(str(key), known)
+        help = self._elsewhere(above, key) or did_you_mean(str(key), known, SYNONYMS)
         self._note(
             path,
             "key",
