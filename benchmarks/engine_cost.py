@@ -99,7 +99,7 @@ class Paper:
 
 
 class NoSubreaper:
-    """Stands for the subreaper: without a launcher there are no orphans."""
+    """Replaces the subreaper: without a launcher there are no orphans."""
 
     def close(self) -> None:
         pass

@@ -26,7 +26,7 @@ _SHELL = b"/bin/sh"
 # A file is binary if there is a NUL in the first line of so many bytes.
 _SAMPLE_BYTES = 128
 
-_ABSENT = {errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP}
+_NOT_FOUND_ERRORS = {errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP}
 
 
 def execute(
@@ -76,7 +76,7 @@ def _exec(path: bytes, arguments: list[bytes]) -> NoReturn:
 def _start_error(name: str, path: bytes | None, error: OSError) -> StartError:
     """The error in a shell's words; `path` is where the program was found, None if it was not."""
     name = name if name and name.isprintable() else repr(name)
-    if error.errno not in _ABSENT:
+    if error.errno not in _NOT_FOUND_ERRORS:
         return StartError(f"{name}: {error.strerror}", NOT_EXECUTABLE, error)
     if path is None:
         return StartError(f"{name}: command not found", NOT_FOUND, error)

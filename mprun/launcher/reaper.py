@@ -63,7 +63,7 @@ def kill_group(leader: int) -> None:
 
 
 def wake(child: int) -> bool:
-    """Resume a child if it is stopped; whether it was. 0 stands for no child."""
+    """Resume a child if it is stopped; whether it was. 0 means no child."""
     with contextlib.suppress(ChildProcessError):
         if child and os.waitid(os.P_PID, child, os.WSTOPPED | os.WNOHANG):
             os.kill(child, signal.SIGCONT)

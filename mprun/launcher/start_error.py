@@ -6,7 +6,7 @@ from __future__ import annotations
 class StartError(Exception):
     """A limit that cannot be set, or a command that cannot be executed; nothing of the task has run.
 
-    The process ends with `exit_code`. The record names `cause` as the error; None stands for
+    The process ends with `exit_code`. The record names `cause` as the error; None means
     this exception itself.
     """
 

@@ -24,7 +24,7 @@ class Stat:
         self.ppid = int(fields[1])
         self.group = int(fields[2])
         self.session = int(fields[3])
-        self.cpu = (int(fields[11]) + int(fields[12])) / _TICKS
+        self.cpu = (int(fields[11]) + int(fields[12])) / _TICKS_PER_SECOND
         self.threads = int(fields[17])
         self.start_ticks = int(fields[19])
 
@@ -84,7 +84,7 @@ def _read(path: str) -> bytes:
 
 def boot_ticks() -> int | None:
     """The time since boot in clock ticks, the unit of `Stat.start_ticks`; None if this is not Linux."""
-    return None if _BOOTTIME is None else clock_gettime_ns(_BOOTTIME) * _TICKS // 1_000_000_000
+    return None if _BOOTTIME is None else clock_gettime_ns(_BOOTTIME) * _TICKS_PER_SECOND // 1_000_000_000
 
 
 def start_ticks(pid: int) -> int | None:
@@ -94,14 +94,14 @@ def start_ticks(pid: int) -> int | None:
 
 
 _BOOTTIME: int | None = getattr(time, "CLOCK_BOOTTIME", None)
-_TICKS = os.sysconf("SC_CLK_TCK")
+_TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 # The least that the kernel returns in one read of a longer file in /proc.
-_PAGE = 4096
+_PAGE_BYTES = 4096
 
 
 def seconds_since(start_ticks: int) -> float:
     """How long ago a process began, from its `start_ticks`."""
-    return max(0.0, ((boot_ticks() or start_ticks) - start_ticks) / _TICKS)
+    return max(0.0, ((boot_ticks() or start_ticks) - start_ticks) / _TICKS_PER_SECOND)
 
 
 def processes() -> dict[int, Stat]:
@@ -185,11 +185,11 @@ class ChildList:
         if self._file is None:
             return None
         # Each pid is followed by a space. A page holds five hundred pids.
-        text = os.pread(self._file, _PAGE, 0)
+        text = os.pread(self._file, _PAGE_BYTES, 0)
         number = text.count(b" ")
         read = len(text)
-        while len(text) > _PAGE // 2:
-            text = os.pread(self._file, _PAGE, read)
+        while len(text) > _PAGE_BYTES // 2:
+            text = os.pread(self._file, _PAGE_BYTES, read)
             number += text.count(b" ")
             read += len(text)
         return number

@@ -146,7 +146,7 @@ def test_a_preforked_process_ends_with_the_run(who, tmp_path):
 
 
 class Waiter:
-    """Stands for a task's process: it only waits at its barrier."""
+    """Replaces a task's process: it only waits at its barrier."""
 
     def _bootstrap(self, _sentinel, barrier):
         os.read(barrier, 8)
