@@ -1,4 +1,4 @@
-"""How long tasks are expected to take, by what they took in earlier runs; pure."""
+"""Estimates how long tasks take, by how long they took in earlier runs."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _BRACKETS = re.compile(r"\[[^\[\]]*\]")
 
 
 class RunTimings(Frozen):
-    """What one earlier run tells, by the names of its tasks, in seconds.
+    """How long the tasks of one earlier run took, by name, in seconds.
 
-    `durations` has how long those took that succeeded, `until_ready` how long after its
-    start a task was ready.
+    `durations` has the tasks that succeeded, `until_ready` the time from a task's start until it
+    was ready.
     """
 
     durations: dict[str, float]
@@ -26,11 +26,12 @@ class RunTimings(Frozen):
 
 
 class Estimates:
-    """The durations of tasks by name, in seconds; `runs` have at least one duration, the newest first.
+    """The expected durations of tasks by name, in seconds.
 
-    Of a task that several of them know it is the median. One that none knows takes as long
-    as the median of its siblings, the other tasks of its matrix or its list; where none of
-    these is known, as the median of all.
+    `runs` are the earlier runs, the newest first, with at least one duration. The estimate of a
+    task is the median of its durations. That of a task without any is the median of its siblings,
+    the other instances of its matrix or its list; if these have none either, the median of all
+    tasks.
     """
 
     def __init__(self, runs: Sequence[RunTimings]) -> None:
@@ -39,15 +40,15 @@ class Estimates:
         self._known = _merged([run.durations for run in runs])
         self._until_ready = _merged([run.until_ready for run in runs])
         self._typical = median(self._known.values())
-        # Looked for when a task is new.
+        # Computed when a task is new.
         self._families: dict[str, float] | None = None
 
     def knows(self, name: str) -> bool:
-        """Whether an earlier run tells how long this very task takes."""
+        """Whether an earlier run has a duration of this very task."""
         return name in self._known
 
     def duration(self, name: str) -> float:
-        """How long a task will take, in seconds."""
+        """How long a task is expected to take, in seconds."""
         known = self._known.get(name)
         if known is not None:
             return known
@@ -56,11 +57,11 @@ class Estimates:
         return self._families.get(_family(name), self._typical)
 
     def until_ready(self, name: str) -> float:
-        """How long after its start a task will be ready; 0 where nobody knows."""
+        """How long after its start a task is expected to be ready, in seconds; 0 if unknown."""
         return self._until_ready.get(name, 0.0)
 
     def instances(self, group: str) -> list[str]:
-        """The names of what a task became that is spread over a list: as in the newest run that tells."""
+        """The names of the instances of a task with `foreach`, as in the newest run that has any."""
         for run in self._runs:
             names: list[str] = []
             while (name := f"{group}[{len(names)}]") in run.durations:
@@ -78,7 +79,7 @@ class Estimates:
 
 
 def _family(name: str) -> str:
-    """What the instances of one task have in common."""
+    """The name that the instances of one task have in common."""
     return _BRACKETS.sub("", name)
 
 
@@ -93,7 +94,7 @@ def _merged(runs: Sequence[Mapping[str, float]]) -> Mapping[str, float]:
 
 
 def median(values: Iterable[float]) -> float:
-    """The middle one, or halfway between the two in the middle; 0 of none."""
+    """The middle value, or halfway between the two in the middle; 0 if there are none."""
     ordered = sorted(values)
     if not ordered:
         return 0.0

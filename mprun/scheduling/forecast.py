@@ -1,4 +1,4 @@
-"""What earlier runs let expect of a run: who goes first, how long it takes, what it waits for; pure."""
+"""Forecasts a run from earlier runs: the best order of its tasks, its duration, its critical path."""
 
 from __future__ import annotations
 
@@ -16,20 +16,21 @@ if TYPE_CHECKING:
     from mprun.scheduling.estimates import RunTimings
     from mprun.scheduling.plan import Plan
 
-# What another order has to save of the time of a run to go before that of the file.
+# The share of a run's duration that another order has to save, else the order of the file stays.
 MIN_GAIN = 0.01
 
-# Up to so many tasks both orders are rehearsed. Each takes 15 to 20 µs a task, and the
-# launcher imports meanwhile (`python benchmarks/order.py`).
+# Up to this many tasks both orders are simulated. A simulation takes 15 to 20 µs per task, and the
+# launcher imports in the meantime (`python benchmarks/order.py`).
 MAX_SIMULATED_TASKS = 2000
 
 
 class Forecast(Frozen):
-    """What is expected of a run, by the durations of `runs` earlier ones; seconds in virtual time.
+    """What is expected of a run, by the durations of `runs` earlier runs.
 
-    `plan` has the priorities where the run will go by them. `seconds` and `order`, the places of
-    the tasks in the order of their start, are None where nobody can tell. `new` counts the
-    tasks of which no run tells how long they take. `path` is the critical path.
+    `plan` has priorities if the run will follow them. `seconds` is the duration of the run, and
+    `order` has the indices of the tasks in the order of their start; both are None if they cannot be
+    known. `new` counts the tasks without a duration in an earlier run. `path` is the critical path,
+    as indices of the plan.
     """
 
     plan: Plan
@@ -42,59 +43,59 @@ class Forecast(Frozen):
 
 
 def prioritized(plan: Plan, runs: Sequence[RunTimings]) -> Plan:
-    """The plan, with priorities where these are worth it; `runs` is not empty."""
+    """The plan, with priorities if they make the run shorter; `runs` must not be empty."""
     estimates = Estimates(runs)
     return _chosen(plan, estimates, Priorities(plan, estimates))[0]
 
 
 def forecast_run(plan: Plan, runs: Sequence[RunTimings]) -> Forecast:
-    """What to expect of the run of a plan; `runs` is not empty."""
+    """The forecast for a plan; `runs` must not be empty."""
     estimates = Estimates(runs)
     priorities = Priorities(plan, estimates)
-    chosen, rehearsed = _chosen(plan, estimates, priorities)
-    rehearsed = rehearsed or simulate(chosen, estimates)
+    chosen, simulated = _chosen(plan, estimates, priorities)
+    simulated = simulated or simulate(chosen, estimates)
     return Forecast(
         plan=chosen,
         runs=estimates.runs,
         new=priorities.new,
-        seconds=rehearsed.seconds if rehearsed else None,
-        order=rehearsed.order if rehearsed else None,
+        seconds=simulated.seconds if simulated else None,
+        order=simulated.order if simulated else None,
         path=priorities.path,
         path_seconds=priorities.seconds,
     )
 
 
 def _chosen(plan: Plan, estimates: Estimates, priorities: Priorities) -> tuple[Plan, Simulation | None]:
-    """The plan in the better order, and its rehearsal if there was one.
+    """The plan in the better order, and its simulation if there was one.
 
-    To start what has the longest way first may make a run longer (R. L. Graham, Bounds on
-    Multiprocessing Timing Anomalies, 1969), most of all where tokens are claimed. So both
-    orders are rehearsed. Where that would take too long, the priorities have their way unless
-    there are tokens: in plans so large, without, they were never worse (docs/order.md).
+    Starting the critical path first can make a run longer (R. L. Graham, Bounds on Multiprocessing
+    Timing Anomalies, 1969), above all with tokens. So both orders are simulated. If that takes too
+    long, priorities are used unless there are tokens: without tokens, they were never worse in
+    plans of this size (docs/order.md).
     """
     if not is_crowded(plan):
         return plan, None
     claimed = bool(plan.job.resources)
     if not claimed and not _may_gain(plan, priorities):
         return plan, None
-    ranked = plan.replace(priorities=priorities)
+    prioritized_plan = plan.replace(priorities=priorities)
     if priorities.tasks > MAX_SIMULATED_TASKS:
-        return (plan if claimed else ranked), None
-    by_file, by_rank = simulate(plan, estimates), simulate(ranked, estimates)
-    if by_file is None or by_rank is None or by_rank.seconds > by_file.seconds * (1 - MIN_GAIN):
+        return (plan if claimed else prioritized_plan), None
+    by_file, by_priority = simulate(plan, estimates), simulate(prioritized_plan, estimates)
+    if by_file is None or by_priority is None or by_priority.seconds > by_file.seconds * (1 - MIN_GAIN):
         return plan, by_file
-    return ranked, by_rank
+    return prioritized_plan, by_priority
 
 
 def _may_gain(plan: Plan, priorities: Priorities) -> bool:
-    """Whether any order can save that much; known without a rehearsal where no tokens are claimed.
+    """Whether any order can save that much; without tokens this is known without a simulation.
 
-    No order is shorter than the longest path, or than the work shared by all places; and
-    none that leaves no place free without need is longer than Graham's bound.
+    No order is shorter than the critical path, or than the work divided by the slots; and no order
+    that leaves no slot free without need is longer than Graham's bound.
     """
-    places = plan.max_parallel
+    slots = plan.max_parallel
     daemons = any(planned.task.daemon for planned in plan.tasks)
-    # While one waits for a daemon to be ready, every place may be free.
-    idle = priorities.seconds if daemons else priorities.seconds * (1 - 1 / places)
-    longest = priorities.work / places + idle
-    return max(priorities.work / places, priorities.seconds) <= longest * (1 - MIN_GAIN)
+    # While a task waits for a daemon to be ready, all slots may be free.
+    idle = priorities.seconds if daemons else priorities.seconds * (1 - 1 / slots)
+    longest = priorities.work / slots + idle
+    return max(priorities.work / slots, priorities.seconds) <= longest * (1 - MIN_GAIN)

@@ -1,4 +1,4 @@
-"""Job -> Plan: what would run, in which order, under which numbers; pure."""
+"""Plans a job: which tasks would run, under which numbers, and how many at once."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ if TYPE_CHECKING:
 
     from mprun.jobfile.model import Instance, Job, Needs, Task
 
-# How many tasks run at once where nobody said (DESIGN.md section 1).
-LEAST_PARALLEL = 32
+# The default of `max_parallel`: this many per CPU, but at least so many.
+MIN_PARALLEL = 32
 PARALLEL_PER_CPU = 4
 
 
 class Reused(Frozen):
-    """How a task ended in the run that this one resumes: it is not run again."""
+    """How a task ended in the run that this one resumes; it does not run again."""
 
     outcome: str
     attempts: int
@@ -27,11 +27,12 @@ class Reused(Frozen):
 
 
 class PlannedTask(Frozen):
-    """A task of the plan; `needs` and `needed_by` are places in the plan, from 0, and conditions.
+    """A task of the plan: one instance of `task`, with `values` for its axes.
 
-    It is one instance of `task`, with `values` for its axes. `late` is whether it refers to
-    what only the run will tell; `skipped` whether its `when` is known to be false; `reused`
-    is its end where it is not to be run again.
+    `needs` and `needed_by` are its dependencies and its dependents: indices in the plan, from 0,
+    with a condition each. `late` says whether the task refers to something that is known only
+    during the run, such as a result, and `skipped` whether its `when` is known to be false.
+    `reused` is its outcome if it does not run again.
     """
 
     name: str
@@ -47,17 +48,17 @@ class PlannedTask(Frozen):
 
 
 class Priorities(Protocol):
-    """Says which of the tasks that could start goes first: the one with the highest rank."""
+    """Decides which of the tasks that could start goes first: the one with the highest priority."""
 
     def of(self, number: int) -> int:
-        """The rank of a task of the plan, by its place."""
+        """The priority of a task, by its index in the plan."""
 
     def of_instance(self, group: int, name: str) -> int:
-        """The rank of a task that came about during the run, as an instance of the task `group`."""
+        """The priority of an instance that is created during the run; `group` is the index of its task."""
 
 
 class PlannedJoin(Frozen):
-    """An entry of the join order: a task's place in the plan, from 0, and seconds to wait."""
+    """An entry of the join order: a task's index in the plan, and the seconds to wait for it."""
 
     task: int
     timeout: float | None = None
@@ -66,10 +67,11 @@ class PlannedJoin(Frozen):
 class Plan(Frozen):
     """What a run will do, decided before anything starts.
 
-    `max_concurrency` is how many tasks can run at the same time at most, daemons included;
-    `mode` is `parallel` where every one of them can have a core of its own. `reused` has
-    the ends of an earlier run's tasks by name, also of those that come about on the way.
-    `priorities` say who goes first of those that could start; where None, the order of the file does.
+    `max_concurrency` is the highest number of tasks that can run at the same time, daemons
+    included; `mode` is `parallel` if each of them can have a core of its own, else `concurrent`.
+    `reused` has the outcomes of an earlier run by task name, also of instances that are created
+    during the run. `priorities` decide which ready task goes first; if None, the order of the file
+    does.
     """
 
     job: Job
@@ -94,15 +96,15 @@ def plan_tasks(
     selection: Sequence[int] | None = None,
     reused: Mapping[str, Reused] | None = None,
 ) -> Plan:
-    """Plan a checked job. `max_parallel` and `start_method` go before what the job says.
+    """Plan a checked job. `max_parallel` and `start_method` override those of the job.
 
-    `selection` has the places of the tasks that are wanted, in their order; all where None.
-    What is not among them is not waited for. `reused` has the ends, by name, of what an
-    earlier run has ended; a daemon is started again all the same.
+    `selection` has the indices of the selected tasks, in ascending order; None selects all. The
+    plan has no dependencies on other tasks. `reused` has the outcomes, by name, of tasks that an
+    earlier run has finished; daemons start again all the same.
     """
-    ends = reused or {}
+    outcomes = reused or {}
     method = start_method or job.start_method or default_method
-    slots = max_parallel or job.max_parallel or max(LEAST_PARALLEL, PARALLEL_PER_CPU * cpus)
+    slots = max_parallel or job.max_parallel or max(MIN_PARALLEL, PARALLEL_PER_CPU * cpus)
     chosen = range(len(job.tasks)) if selection is None else selection
     needs = list(job.needs) if selection is None else _among(job.needs, selection)
     needed_by = _inverted(needs)
@@ -113,18 +115,18 @@ def plan_tasks(
             groups=instance.groups,
             task=instance.task,
             values=instance.values,
-            # An option for the whole run beats the job; a task's own key beats the job's.
+            # The option for the whole run overrides the key of the task, and that the key of the job.
             start_method=_method(instance.task, start_method, method),
             needs=needs[number],
             needed_by=needed_by[number],
             late=traits.late(instance),
             skipped=traits.skipped(instance),
-            reused=None if instance.task.daemon else ends.get(instance.name),
+            reused=None if instance.task.daemon else outcomes.get(instance.name),
         )
         for number, instance in enumerate(job.tasks[place] for place in chosen)
     )
     daemons = sum(planned.task.daemon for planned in tasks)
-    # How many a list will have that a task returns, nobody knows yet.
+    # How many items a list from a task result has is known only during the run.
     many = any(planned.task.foreach is not None for planned in tasks)
     max_concurrency = min(slots if many else len(tasks) - daemons, slots) + daemons
     return Plan(
@@ -136,14 +138,14 @@ def plan_tasks(
         cpus=cpus,
         max_concurrency=max_concurrency,
         mode="parallel" if max_concurrency <= cpus else "concurrent",
-        reused=dict(ends),
+        reused=dict(outcomes),
     )
 
 
 def is_crowded(plan: Plan) -> bool:
-    """Whether tasks may have to wait for each other's places or tokens, so that their order matters.
+    """Whether tasks may have to wait for slots or tokens, so that their order matters.
 
-    Where one runs at a time, none is better than another, and that of the file is meant.
+    If only one runs at a time, no order is shorter than another, and the order of the file counts.
     """
     if plan.max_parallel == 1:
         return False
@@ -161,14 +163,14 @@ def is_crowded(plan: Plan) -> bool:
 
 
 def _method(task: Task, asked: str | None, of_job: str) -> str:
-    # A command is forked and then becomes something else, whatever targets are.
+    # A command is always forked, and the fork becomes the program.
     return "fork" if task.command is not None else asked or task.start_method or of_job
 
 
 def plan_instance(
     instance: Instance, group: PlannedTask, reused: Mapping[str, Reused] | None = None
 ) -> PlannedTask:
-    """The plan of a task that came about during the run, as one of `group`'s instances."""
+    """The plan of an instance of `group` that is created during the run."""
     return PlannedTask(
         name=instance.name,
         groups=instance.groups,
@@ -182,7 +184,7 @@ def plan_instance(
 
 
 class _Traits:
-    """What is known of instances before the run; found once for all that share a task."""
+    """What is known of instances before the run, found once for the instances of one task."""
 
     def __init__(self) -> None:
         self._late: dict[int, bool] = {}
@@ -209,16 +211,16 @@ class _Traits:
 
 
 def _among(needs: Sequence[Needs], selection: Sequence[int]) -> list[Needs]:
-    """What the selected tasks need of each other, by their places among them."""
-    places = {number: place for place, number in enumerate(selection)}
+    """The dependencies among the selected tasks, by their indices among these."""
+    indices = {number: index for index, number in enumerate(selection)}
     return [
-        tuple((places[need], condition) for need, condition in needs[number] if need in places)
+        tuple((indices[need], condition) for need, condition in needs[number] if need in indices)
         for number in selection
     ]
 
 
 def _inverted(needs: list[Needs]) -> list[Needs]:
-    """Who needs each task. Equal ones are the same value: of a matrix there may be very many."""
+    """The dependents of each task. Equal values are shared: a matrix may have very many."""
     inverted: dict[int, list[tuple[int, str]]] = {}
     pairs: dict[tuple[int, str], tuple[int, str]] = {}
     for number, before in enumerate(needs):
@@ -238,14 +240,14 @@ def _join_order(job: Job, tasks: tuple[PlannedTask, ...]) -> tuple[PlannedJoin, 
     names = NameIndex(tasks, job.empty)
     found: dict[int, float | None] = {}
     for entry in job.join:
-        # What was not selected is not there to be joined.
+        # Tasks that were not selected are not joined.
         for number in names.resolve(entry.task):
             found.setdefault(number, entry.timeout)
     return tuple(PlannedJoin(task=number, timeout=timeout) for number, timeout in found.items())
 
 
 def start_order(plan: Plan) -> list[int]:
-    """The order in which tasks would start if each ended at once: by file, dependencies first."""
+    """The order in which tasks would start if each ended at once: that of the file, dependencies first."""
     from heapq import heappop, heappush
 
     waiting = [len(planned.needs) for planned in plan.tasks]

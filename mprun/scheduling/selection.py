@@ -1,4 +1,4 @@
-"""Which tasks of a job are wanted: by name and by tag, with what they depend on; pure."""
+"""Selects tasks of a job by name and by tag, together with their dependencies."""
 
 from __future__ import annotations
 
@@ -17,34 +17,34 @@ if TYPE_CHECKING:
 def select(
     job: Job, names: Sequence[str], tags: Sequence[str], *, with_dependencies: bool = True
 ) -> list[int] | None:
-    """The places of the wanted tasks in the job, in its order; None where all are.
+    """The indices of the selected tasks in the job, in its order; None selects all.
 
-    Wanted is what matches any of `names` (patterns of `*` and `?`; a group's name means all
-    of its tasks) and has any of `tags`, where they are given, and what that depends on.
-    Raises NothingSelected where none is.
+    A task is selected if it matches one of `names` (patterns with `*` and `?`; the name of a group
+    means all of its tasks) and has one of `tags`, if there are any, or if a selected task depends
+    on it. Raises NothingSelected if no task is.
     """
     if not names and not tags:
         return None
-    wanted = {number for number, task in enumerate(job.tasks) if _has(task.task.tags, tags)}
+    selected = {number for number, task in enumerate(job.tasks) if _has(task.task.tags, tags)}
     if names:
         tests = [compile_glob(name) for name in names]
-        wanted = {
+        selected = {
             number
-            for number in wanted
+            for number in selected
             if any(
                 test(name) for test in tests for name in (job.tasks[number].name, *job.tasks[number].groups)
             )
         }
-    if not wanted:
+    if not selected:
         raise NothingSelected(_no_match(job, names, tags))
     if with_dependencies:
-        waiting = list(wanted)
-        while waiting:
-            for need, _ in job.needs[waiting.pop()]:
-                if need not in wanted:
-                    wanted.add(need)
-                    waiting.append(need)
-    return sorted(wanted)
+        pending = list(selected)
+        while pending:
+            for need, _ in job.needs[pending.pop()]:
+                if need not in selected:
+                    selected.add(need)
+                    pending.append(need)
+    return sorted(selected)
 
 
 def _no_match(job: Job, names: Sequence[str], tags: Sequence[str]) -> str:
