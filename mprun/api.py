@@ -14,7 +14,7 @@ from mprun.frozen import Frozen
 from mprun.jobfile import locate
 from mprun.jobfile.loader import load_job_file
 from mprun.record.pidfile import PidFile, runs_of_others
-from mprun.record.state_dir import DEFAULT, create_run_somewhere
+from mprun.record.state_dir import DEFAULT, create_run_or_temporary
 from mprun.scheduling.plan import Plan, Reused, is_crowded, plan_tasks
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from mprun.executors.base import Executor, PrepareReply
     from mprun.jobfile.model import Job
     from mprun.record.events import RunFinished, TaskFinished
-    from mprun.record.resume import Resumption
+    from mprun.record.resume import EarlierRun
     from mprun.record.run_state import RunState
     from mprun.record.state_dir import RunDirectory
     from mprun.reporters.base import Reporter
@@ -92,7 +92,7 @@ class RunOptions(Frozen):
     warn: Callable[[str], None] = _ignore
     dry_run: bool = False
     recorded_options: Mapping[str, Any] | None = None
-    resumes: Resumption | None = None
+    resumes: EarlierRun | None = None
     keep_results: bool = True
 
 
@@ -194,7 +194,7 @@ def run_plan(plan: Plan, options: RunOptions) -> RunResult:
     """As `run_job`, of a plan and with all options."""
     import time
 
-    directory, warning = create_run_somewhere(options.state_dir, time.time())
+    directory, warning = create_run_or_temporary(options.state_dir, time.time())
     pidfile = PidFile(directory)
     if warning:
         options.warn(warning)
@@ -294,7 +294,7 @@ _IMPORT_STARTED_THREAD = (
 )
 
 
-def _reuse_results(resumes: Resumption, directory: RunDirectory) -> str:
+def _reuse_results(resumes: EarlierRun, directory: RunDirectory) -> str:
     """Take over the results of the run that this one resumes; its id."""
     from mprun.record.resume import adopt_results
 

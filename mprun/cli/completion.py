@@ -6,7 +6,7 @@ import os
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from mprun.record.state_dir import DEFAULT, find_run, runs
+from mprun.record.state_dir import DEFAULT, find_run, list_runs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,7 +20,7 @@ _MAX_RECORD_LINES = 5000
 
 def complete_run(context: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
     """The newest runs whose id begins with the text; does not read their records."""
-    names = (directory.run_id for directory in runs(_state_dir(context)))
+    names = (directory.run_id for directory in list_runs(_state_dir(context)))
     return list(islice((name for name in names if name.startswith(incomplete)), _MAX_RUNS))
 
 

@@ -21,8 +21,8 @@ from mprun.jobfile.references import HIDDEN
 from mprun.record import reader
 from mprun.record.resume import (
     changed_files,
-    refuse_change,
-    resumption,
+    read_earlier_run,
+    refuse_changes,
     with_unrecorded,
 )
 from mprun.record.state_dir import RunDirectory
@@ -80,7 +80,7 @@ def resume(
         raise UsageError(
             f"run {directory.run_id} is still running; stop it with `mprun stop --run {directory.run_id}`"
         )
-    earlier = resumption(directory, state, rerun_unknown=rerun_unknown)
+    earlier = read_earlier_run(directory, state, rerun_unknown=rerun_unknown)
     if state.finished is not None and state.finished.exit_code == 0:
         write(f"run {directory.run_id} succeeded; there is nothing to resume")
         if as_json:
@@ -88,7 +88,7 @@ def resume(
         return 0
     changed = changed_files(state)
     if not allow_changed:
-        refuse_change(changed)
+        refuse_changes(changed)
     for path in changed:
         write(f"{path} has changed since run {directory.run_id}")
     given = {option.partition("=")[0] for option in params}

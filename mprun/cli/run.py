@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from mprun.executors.base import Executor
-    from mprun.record.resume import Resumption
+    from mprun.record.resume import EarlierRun
     from mprun.reporters.base import Reporter
     from mprun.scheduling.plan import Plan
 
@@ -63,7 +63,7 @@ def execute(
     import_timeout: float,
     state_dir: str,
     dry_run: bool = False,
-    resumes: Resumption | None = None,
+    resumes: EarlierRun | None = None,
 ) -> api.RunResult:
     """Run a plan with the launcher that was forked for it, and show the run."""
     reporters: list[Callable[[api.Context], Reporter]] = []

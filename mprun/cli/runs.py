@@ -12,9 +12,10 @@ import click
 
 from mprun.cli.messages import warn, write
 from mprun.cli.options import STATE_DIR, to_seconds
+from mprun.clock import Clock
 from mprun.errors import UsageError
 from mprun.outcomes import EXIT_INTERNAL
-from mprun.record.state_dir import runs as runs_of
+from mprun.record.state_dir import list_runs
 from mprun.record.summary import RunSummary
 from mprun.reporters.format import format_size, plural
 from mprun.reporters.terminal import wants_colour
@@ -72,15 +73,21 @@ def runs(
         raise UsageError("--keep and --dry-run need --prune")
     from mprun.cli.views.run_list import write_json, write_table
 
-    found = map(RunSummary, runs_of(state_dir))
-    wanted = islice((run for run in found if run.bad or not failed), limit or None)
+    found = map(RunSummary, list_runs(state_dir))
+    wanted = islice((run for run in found if run.is_bad or not failed), limit or None)
     if as_json:
-        write_json(wanted, sys.stdout)
+        write_json(wanted, sys.stdout, _now())
     elif shown := list(wanted):
-        write_table(shown, sys.stdout, wants_colour(sys.stdout))
+        write_table(shown, sys.stdout, wants_colour(sys.stdout), _now())
     else:
         write(f"no {'failed ' if failed else ''}runs in {state_dir}")
     return 0
+
+
+def _now() -> str:
+    """The time, as events have it."""
+    clock = Clock()
+    return clock.iso(clock.now())
 
 
 def _prune(state_dir: str, older_than: float, keep: int, dry_run: bool, as_json: bool) -> int:
@@ -115,8 +122,8 @@ def _prunable(state_dir: str, folder: RunsFolder, older_than: float, keep: int) 
     from mprun.record.retention import keep_reason
 
     now = time.time()
-    for directory in islice(runs_of(state_dir), keep, None):
-        if not folder.holds(directory.run_id):
+    for directory in islice(list_runs(state_dir), keep, None):
+        if not folder.contains(directory.run_id):
             reason: str | None = "it is not a directory made by mprun"
         else:
             reason = keep_reason(RunSummary(directory), older_than, now)

@@ -16,7 +16,7 @@ from mprun.engine import control
 from mprun.errors import MprunError, UsageError
 from mprun.outcomes import Outcome
 from mprun.record import lock, reader
-from mprun.record.state_dir import runs
+from mprun.record.state_dir import list_runs
 from mprun.reporters.table import outcome_words
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def _find_active_run(state_dir: str, run: str | None) -> RunDirectory:
         if lock.find_writer(directory.events) is None:
             raise UsageError(f"run {directory.run_id} has finished")
         return directory
-    for directory in runs(state_dir):
+    for directory in list_runs(state_dir):
         if lock.find_writer(directory.events) is not None:
             return directory
     raise UsageError(f"no active run in {state_dir} (use `--state-dir` for another directory)")

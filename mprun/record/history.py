@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from mprun.record import events, lock
 from mprun.record.line_format import decode_name, find_duration, says_succeeded, task_line_matcher
-from mprun.record.state_dir import runs
+from mprun.record.state_dir import list_runs
 from mprun.scheduling.estimates import RunTimings
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def past_runs(state_dir: str, file: str, services: Collection[str] = ()) -> list
     """
     found: list[RunTimings] = []
     read = 0
-    for directory in islice(runs(state_dir), MAX_RUNS_SEARCHED):
+    for directory in islice(list_runs(state_dir), MAX_RUNS_SEARCHED):
         try:
             with lock.open_record(directory.events) as stream:
                 timings = _read_timings(stream, file, services)

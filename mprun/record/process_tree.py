@@ -109,7 +109,7 @@ def _max_rss(process: psutil.Process) -> int | None:
 
 def snapshot_tasks(state: RunState) -> dict[str, ProcessSnapshot]:
     """The running tasks of an active run, by name, as far as their processes can be found."""
-    running = [(task.name, task.attempts[-1]) for task in state.tasks.values() if task.running]
+    running = [(task.name, task.attempts[-1]) for task in state.tasks.values() if task.is_running]
     found = {name: _snapshot_attempt(attempt) for name, attempt in running}
     return {name: process for name, process in found.items() if process is not None}
 

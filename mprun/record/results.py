@@ -1,4 +1,7 @@
-"""What a worker left in files: a result, an error, what the process used."""
+"""The result files that a worker leaves: the result of an attempt, its exception, what its process used.
+
+`mprun.launcher.result_files` writes them, with the same suffixes. A `path` has none of them.
+"""
 
 from __future__ import annotations
 
@@ -8,25 +11,29 @@ from typing import Any
 
 from mprun.frozen import Frozen
 
-# A result of more JSON than this stays in its file (DESIGN.md section 5), in bytes.
+JSON, REPR, ERROR, USAGE = ".json", ".repr", ".error.json", ".usage.json"
+# A result has one of these.
+RESULT_SUFFIXES = (JSON, REPR)
+
+# A result with more bytes of JSON stays in its file, and is not copied into the record.
 RESULT_LIMIT = 64 * 1024
-# Deeper JSON too: some readers of a line give up soon, Python's at about a thousand levels.
+# So does a result with deeper JSON: some readers of a line give up early, Python's at about 1,000 levels.
 DEPTH_LIMIT = 100
-# What is handed to another task may be this deep on any Python: some read JSON deeper than
-# marshal, which takes it there, writes it.
-_HANDED_DEPTH = 900
-# An error's message is a line in a table, not a place for data.
+# A result that another task refers to may be this deep in every Python: some versions read JSON that
+# is deeper than what marshal, which carries it there, can write.
+_REFERENCE_DEPTH_LIMIT = 900
+# The message of an exception is cut to this many characters.
 MESSAGE_LIMIT = 2000
 
 
 def read_result(path: str) -> tuple[Any, str]:
-    """The result of an attempt that succeeded, and its kind: `none`, `json`, `file`, `repr`.
+    """The result of an attempt that succeeded, for the record, and its kind: `none`, `json`, `file`, `repr`.
 
-    Only a result of the kind `json` comes back; the others are None. `path` has no suffix.
+    The result is None unless the kind is `json`.
     """
-    text = _read(f"{path}.json", RESULT_LIMIT + 1)
+    text = _read(path + JSON, RESULT_LIMIT + 1)
     if text is None:
-        return None, "repr" if os.access(f"{path}.repr", os.F_OK) else "none"
+        return None, "repr" if os.access(path + REPR, os.F_OK) else "none"
     if len(text) > RESULT_LIMIT:
         return None, "file"
     try:
@@ -39,29 +46,30 @@ def read_result(path: str) -> tuple[Any, str]:
 
 
 def read_value(path: str) -> tuple[Any, str]:
-    """The whole result of an attempt that succeeded, whatever its size, and its kind.
+    """The result of an attempt that succeeded, whatever its size, and its kind.
 
-    The kinds are `none`, `json` and `repr`; what cannot be read as JSON counts as `repr`.
+    The kinds are `none`, `json` and `repr`; a file that is not valid JSON counts as `repr`.
     """
-    text = _read(f"{path}.json")
+    text = _read(path + JSON)
     if text is None:
-        return None, "repr" if os.path.exists(f"{path}.repr") else "none"
+        return None, "repr" if os.path.exists(path + REPR) else "none"
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):
         return None, "repr"
-    deep = text.count(b"[") + text.count(b"{") > _HANDED_DEPTH and _is_deep(value, _HANDED_DEPTH)
+    limit = _REFERENCE_DEPTH_LIMIT
+    deep = text.count(b"[") + text.count(b"{") > limit and _is_deep(value, limit)
     return (None, "repr") if deep else (value, "json")
 
 
 def read_repr(path: str, limit: int) -> str | None:
-    """The first `limit` bytes of the `repr` of a result, None if there is none. `path` has no suffix."""
-    text = _read(f"{path}.repr", limit)
+    """The first `limit` bytes of the `repr` of a result; None if there is none."""
+    text = _read(path + REPR, limit)
     return None if text is None else text.decode("utf-8", "replace")
 
 
 def _is_deep(value: object, limit: int = DEPTH_LIMIT) -> bool:
-    """Whether lists and objects stand more than `limit` deep in one another."""
+    """Whether lists and objects are nested more than `limit` levels deep."""
     level = [value]
     for _ in range(limit + 1):
         inner = [
@@ -74,10 +82,10 @@ def _is_deep(value: object, limit: int = DEPTH_LIMIT) -> bool:
 
 
 class Failure(Frozen):
-    """The exception that ended an attempt, or why nothing was run.
+    """The exception that ended an attempt, or the error because of which its target was not called.
 
-    `names` are those of its class and of the bases, with and without module; `errno` is an
-    OSError's.
+    `names` are the names of its class and of the bases, with and without their modules; `errno` is
+    that of an OSError.
     """
 
     type: str
@@ -87,8 +95,8 @@ class Failure(Frozen):
 
 
 def read_failure(path: str) -> Failure | None:
-    """The exception that ended an attempt, None where none did. `path` has no suffix."""
-    error = _read_object(f"{path}.error.json")
+    """The exception that ended an attempt; None if none did."""
+    error = _read_object(path + ERROR)
     if error is None:
         return None
     names, number = error.get("bases"), error.get("errno")
@@ -101,14 +109,17 @@ def read_failure(path: str) -> Failure | None:
 
 
 def read_error(path: str) -> dict[str, str] | None:
-    """The type and message of that exception, as an event has them."""
+    """The type and message of the exception that ended an attempt, as an event has them; None if none did."""
     failure = read_failure(path)
     return None if failure is None else {"type": failure.type, "message": failure.message}
 
 
 def read_usage(path: str) -> dict[str, Any]:
-    """What the process measured of itself, where it did: threads, CPU seconds, bytes."""
-    usage = _read_object(f"{path}.usage.json")
+    """What the process of an attempt measured of itself: its threads, CPU seconds, memory in bytes.
+
+    Empty if it did not, because another process waits for it and measures it.
+    """
+    usage = _read_object(path + USAGE)
     if not usage:
         return {}
     return {
@@ -128,7 +139,7 @@ def _read_object(path: str) -> dict[str, Any] | None:
 
 
 def _read(path: str, limit: int = -1) -> bytes | None:
-    # Most are not there, and to make an exception of that takes longer than to ask.
+    # Most files do not exist, and an exception takes longer than a check.
     if not os.access(path, os.F_OK):
         return None
     try:

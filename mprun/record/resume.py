@@ -1,4 +1,4 @@
-"""What a run that resumes another takes over from its record."""
+"""What a run that resumes an earlier one reuses of it."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from mprun.errors import RecordError, UsageError
 from mprun.frozen import Frozen
 from mprun.jobfile.syntax.document import sha256
 from mprun.outcomes import Outcome
+from mprun.record import results
 from mprun.record.reader import read_state
 from mprun.record.recovery import has_started, infer_outcome
 from mprun.record.state_dir import RunDirectory, is_run_id
@@ -22,15 +23,12 @@ if TYPE_CHECKING:
     from mprun.jobfile.model import Job
     from mprun.record.run_state import RunState, TaskState
 
-# Of the files of a result.
-_SUFFIXES = (".json", ".repr")
 
+class EarlierRun(Frozen):
+    """A run that is resumed: its job, and by task name the outcomes that are reused.
 
-class Resumption(Frozen):
-    """An earlier run, as far as the next one needs it: what is reused, by the task's name.
-
-    `line` is this run and those that it goes back to, newest first; `told` are the names of
-    the tasks of which these tell what became.
+    `lineage` is this run, the run that it resumed, and so on, newest first; `known_tasks` are the names
+    of the tasks whose outcome one of them has recorded.
     """
 
     directory: RunDirectory
@@ -38,12 +36,12 @@ class Resumption(Frozen):
     params: dict[str, Any]
     options: dict[str, Any]
     reused: dict[str, Reused]
-    line: tuple[RunDirectory, ...]
-    told: frozenset[str]
+    lineage: tuple[RunDirectory, ...]
+    known_tasks: frozenset[str]
 
 
-def resumption(directory: RunDirectory, state: RunState, *, rerun_unknown: bool = False) -> Resumption:
-    """What of a run is reused: tasks that succeeded, and tasks whose exit status is unknown.
+def read_earlier_run(directory: RunDirectory, state: RunState, *, rerun_unknown: bool = False) -> EarlierRun:
+    """A run that is to be resumed. Tasks that succeeded are reused, and tasks whose outcome is unknown.
 
     The latter run again with `rerun_unknown`. Raises UsageError for a record that has lost
     its beginning, which names the job.
@@ -51,34 +49,35 @@ def resumption(directory: RunDirectory, state: RunState, *, rerun_unknown: bool 
     started = state.started
     if started is None:
         raise UsageError(
-            f"the record of run {directory.run_id} has lost its beginning: it cannot be resumed; "
+            f"the record of run {directory.run_id} has lost its beginning, so it cannot be resumed; "
             "`mprun runs` lists the others"
         )
     reused: dict[str, Reused] = {}
-    told: set[str] = set()
-    line = list(_ancestors(directory, state))
-    for before, its_state in line:
-        for name, task in its_state.tasks.items():
-            if name not in told and (end := _end(before, task)).outcome != Outcome.CANCELLED:
-                told.add(name)
-                if _is_reused(directory, task, end, rerun_unknown):
-                    reused[name] = end
-    return Resumption(
+    known_tasks: set[str] = set()
+    lineage = list(_read_lineage(directory, state))
+    for earlier, earlier_state in lineage:
+        for name, task in earlier_state.tasks.items():
+            if name in known_tasks or (last := _last_outcome(earlier, task)).outcome == Outcome.CANCELLED:
+                continue
+            known_tasks.add(name)
+            if _is_reused(directory, task, last, rerun_unknown):
+                reused[name] = last
+    return EarlierRun(
         directory=directory,
         file=started.file,
         params=started.params,
         options=started.options,
         reused=reused,
-        line=tuple(before for before, _ in line),
-        told=frozenset(told),
+        lineage=tuple(earlier for earlier, _ in lineage),
+        known_tasks=frozenset(known_tasks),
     )
 
 
-def _ancestors(directory: RunDirectory, state: RunState) -> Iterator[tuple[RunDirectory, RunState]]:
-    """The run itself, the one that it resumed, and so on.
+def _read_lineage(directory: RunDirectory, state: RunState) -> Iterator[tuple[RunDirectory, RunState]]:
+    """The run itself, the run that it resumed, and so on.
 
-    One that was killed, or stopped, soon after its start has not told the ends of all that
-    it was not to run again: those that come about on the way, those it had no time for.
+    All are needed: a resumed run that was killed or stopped soon after its start has not recorded
+    every outcome that it reuses, such as those of the tasks of a `foreach`.
     """
     yield directory, state
     seen = {directory.run_id}
@@ -91,44 +90,49 @@ def _ancestors(directory: RunDirectory, state: RunState) -> Iterator[tuple[RunDi
         yield directory, state
 
 
-def _end(directory: RunDirectory, task: TaskState) -> Reused:
+def _last_outcome(directory: RunDirectory, task: TaskState) -> Reused:
     finished = task.finished
     if finished is None:
         outcome, reason, attempts = infer_outcome(directory, task)
     else:
         outcome, reason, attempts = finished.outcome, finished.reason, finished.attempts
     if outcome == Outcome.UNKNOWN and not (finished is not None and finished.reused):
-        reason = _unknown(directory)
+        reason = _unknown_reason(directory)
     return Reused(outcome=outcome, attempts=attempts, reason=reason)
 
 
-def _unknown(directory: RunDirectory) -> str:
+def _unknown_reason(directory: RunDirectory) -> str:
     return f"exit status unknown in run {directory.run_id}; `--rerun-unknown` runs it again"
 
 
-def _is_reused(directory: RunDirectory, task: TaskState, end: Reused, rerun_unknown: bool) -> bool:
-    if end.outcome != Outcome.SUCCEEDED:
-        return end.outcome == Outcome.UNKNOWN and not rerun_unknown
-    if task.finished is None or task.finished.result_kind == "none" or not end.attempts:
+def _is_reused(directory: RunDirectory, task: TaskState, last: Reused, rerun_unknown: bool) -> bool:
+    if last.outcome != Outcome.SUCCEEDED:
+        return last.outcome == Outcome.UNKNOWN and not rerun_unknown
+    if task.finished is None or task.finished.result_kind == "none" or not last.attempts:
         return True
-    # A result that is gone is not made up: the task runs again.
-    return any(os.path.exists(directory.result(task.name, end.attempts) + suffix) for suffix in _SUFFIXES)
+    # Without its result, the task runs again.
+    path = directory.result(task.name, last.attempts)
+    return any(os.path.exists(path + suffix) for suffix in results.RESULT_SUFFIXES)
 
 
-def with_unrecorded(earlier: Resumption, job: Job) -> Resumption:
-    """The same, with the tasks that had begun when the engine was killed before it could record that."""
-    found = dict(earlier.reused)
-    for directory in earlier.line:
-        for name in _candidates(directory, job, len(earlier.told)):
-            if name not in earlier.told and name not in found and has_started(directory, name, 1):
-                found[name] = Reused(outcome=Outcome.UNKNOWN, attempts=1, reason=_unknown(directory))
-    return earlier.replace(reused=found)
+def with_unrecorded(earlier: EarlierRun, job: Job) -> EarlierRun:
+    """The same, with the tasks that had started when the engine was killed before it could record that."""
+    reused = dict(earlier.reused)
+    for directory in earlier.lineage:
+        for name in _candidates(directory, job, len(earlier.known_tasks)):
+            if name not in earlier.known_tasks and name not in reused and has_started(directory, name, 1):
+                reason = _unknown_reason(directory)
+                reused[name] = Reused(outcome=Outcome.UNKNOWN, attempts=1, reason=reason)
+    return earlier.replace(reused=reused)
 
 
-def _candidates(directory: RunDirectory, job: Job, told: int) -> Iterator[str]:
-    """The names of all tasks that may have begun, also of those that came about on the way."""
+def _candidates(directory: RunDirectory, job: Job, known: int) -> Iterator[str]:
+    """The names of all tasks that may have started, with those of each `foreach`.
+
+    `known` is the number of tasks that are known. With the number of logs it limits the length of a list.
+    """
     try:
-        most = len(os.listdir(os.path.dirname(directory.log("", 1)))) + told
+        most = len(os.listdir(os.path.dirname(directory.log("", 1)))) + known
     except OSError:
         return
     for instance in job.tasks:
@@ -138,7 +142,7 @@ def _candidates(directory: RunDirectory, job: Job, told: int) -> Iterator[str]:
 
 
 def changed_files(state: RunState) -> list[str]:
-    """The files of the run that are not as they were when it read them, or not there any more."""
+    """The files of the run that have changed since it read them, or are gone."""
     files: tuple[Mapping[str, str], ...] = state.started.files if state.started is not None else ()
     return [file["path"] for file in files if _sha256(file.get("path", "")) != file.get("sha256")]
 
@@ -151,38 +155,39 @@ def _sha256(path: str) -> str | None:
         return None
 
 
-def refuse_change(paths: list[str]) -> None:
-    """Raise UsageError where files have changed since the run that is to be resumed."""
+def refuse_changes(paths: list[str]) -> None:
+    """Raise UsageError if files have changed since the run that is to be resumed."""
     if paths:
         names = ", ".join(map(quote, paths))
         raise UsageError(
-            f"{names} changed since that run: what succeeded then may not be what it is now; "
-            "`--allow-changed` resumes it all the same"
+            f"{names} changed since that run, so its results may be out of date; "
+            "use `--allow-changed` to resume it anyway"
         )
 
 
 def adopt_results(old: RunDirectory, new: RunDirectory, reused: Mapping[str, Reused]) -> None:
-    """Give a run the results of what is reused, as if it had them itself.
+    """Give a run the result files of the tasks that it reuses.
 
-    Raises RecordError where they cannot be written.
+    Raises RecordError if they cannot be written.
     """
     try:
-        for name, end in reused.items():
-            for suffix in _SUFFIXES:
+        for name, last in reused.items():
+            source, target = old.result(name, last.attempts), new.result(name, last.attempts)
+            for suffix in results.RESULT_SUFFIXES:
                 with contextlib.suppress(FileNotFoundError, FileExistsError):
-                    _adopt(old.result(name, end.attempts) + suffix, new.result(name, end.attempts) + suffix)
+                    _link_or_copy(source + suffix, target + suffix)
     except OSError as error:
-        raise RecordError(f"the results of run {old.run_id} cannot be taken over: {error.strerror}") from None
+        raise RecordError(f"the results of run {old.run_id} cannot be reused: {error.strerror}") from None
 
 
-def _adopt(source: str, place: str) -> None:
+def _link_or_copy(source: str, target: str) -> None:
     try:
-        os.link(source, place)
+        os.link(source, target)
     except (FileNotFoundError, FileExistsError):
         raise
     except OSError:
         # Another file system, or one without links.
         import shutil
 
-        shutil.copyfile(source, place)
-        os.chmod(place, 0o600)
+        shutil.copyfile(source, target)
+        os.chmod(target, 0o600)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class RunsFolder:
-    """The `runs` of a state directory, held open: a name in it means an entry of it, and no link."""
+    """The `runs` folder of a state directory, kept open, so that a name always means an entry of it."""
 
     def __init__(self, state_dir: str) -> None:
         path = os.path.join(state_dir, "runs")
@@ -24,10 +24,10 @@ class RunsFolder:
         try:
             self._folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
         except FileNotFoundError:
-            # There is no run, and nothing to remove.
+            # There are no runs, and nothing to remove.
             pass
         except OSError:
-            raise UsageError(f"{quote(path)} is not a directory of its own; nothing is removed") from None
+            raise UsageError(f"{quote(path)} is a link or not a directory; nothing was removed") from None
 
     def __enter__(self) -> RunsFolder:
         return self
@@ -36,8 +36,8 @@ class RunsFolder:
         if self._folder >= 0:
             os.close(self._folder)
 
-    def holds(self, run_id: str) -> bool:
-        """Whether a run's directory is one of ours: named as they are, and no symbolic link."""
+    def contains(self, run_id: str) -> bool:
+        """Whether a directory is a run's: it has a run id for a name, and is not a symbolic link."""
         if not is_run_id(run_id):
             return False
         try:
@@ -47,9 +47,9 @@ class RunsFolder:
         return stat.S_ISDIR(found.st_mode)
 
     def remove(self, run_id: str) -> None:
-        """Remove a run, its record last: a run that is half removed is still a run, and is found again.
+        """Remove a run, its record last, so that a run that is removed by half is still found as a run.
 
-        Raises OSError where a part of it cannot be removed.
+        Raises OSError if a part of it cannot be removed.
         """
         import shutil
 
@@ -70,7 +70,7 @@ class RunsFolder:
 
 
 def keep_reason(run: RunSummary, older_than: float, now: float) -> str | None:
-    """Why a run is not to be removed: empty where it is only too young; None where nothing keeps it.
+    """Why a run must not be removed: empty if it is only too young, None if it can be removed.
 
     `older_than` is in seconds, `now` the wall clock, in seconds since the epoch.
     """
@@ -80,8 +80,8 @@ def keep_reason(run: RunSummary, older_than: float, now: float) -> str | None:
     if run.outcome == Outcome.RUNNING:
         return ""
     if state.finished is None and state.started.host != os.uname().nodename:
-        return f"it was begun on {quote(state.started.host)}, where it may still go on"
+        return f"it was started on {quote(state.started.host)} and may still be running there"
     age = run.seconds_since_end(now)
     if age is None:
-        return "its record does not tell when it ended"
+        return "its record does not say when it ended"
     return None if age > older_than else ""

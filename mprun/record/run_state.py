@@ -1,4 +1,4 @@
-"""What a run has come to: the fold over its events that everything shown is read from."""
+"""The state of a run: a fold over its events, from which everything that is shown of it is read."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 
 
 class AttemptState:
-    """One attempt of a task so far.
+    """One attempt of a task so far: the event of each kind, None if there was none.
 
-    `stopping` is the last signal and its reason, `retrying` says that another attempt follows.
+    `stopping` is the last signal that was sent; after `retrying`, another attempt follows.
     """
 
     __slots__ = ("exited", "ready", "retrying", "started", "stopping")
@@ -43,16 +43,16 @@ class AttemptState:
 class TaskState:
     """One task so far; `finished` is None until it has its outcome.
 
-    From then on its facts are packed, and unpacked when somebody asks: a task that has ended
-    takes a third of a kilobyte so, else more than one (`benchmarks/engine_cost.py`), and the
-    garbage collector has nothing to look at.
+    From then on its events are packed, and unpacked on demand. So a finished task takes a third
+    of a kilobyte instead of more than one (`benchmarks/engine_cost.py`), and the garbage collector
+    has nothing to traverse.
     """
 
     __slots__ = ("_attempts", "_finished", "_packed", "name", "outcome")
 
     def __init__(self, name: str) -> None:
         self.name = name
-        # As `finished` has it.
+        # The same as in `finished`, without unpacking.
         self.outcome: str | None = None
         self._attempts: list[AttemptState] = []
         self._finished: TaskFinished | None = None
@@ -60,37 +60,37 @@ class TaskState:
 
     @property
     def attempts(self) -> Sequence[AttemptState]:
-        """Its attempts in their order."""
+        """Its attempts, in order."""
         return self._attempts if self._packed is None else _unpacked(self._packed)[0]
 
     @property
     def finished(self) -> TaskFinished | None:
-        """Its outcome."""
+        """The event with its outcome."""
         return self._finished if self._packed is None else _unpacked(self._packed)[1]
 
     @property
-    def running(self) -> bool:
-        """Whether an attempt has started and not ended."""
+    def is_running(self) -> bool:
+        """Whether an attempt has started and not exited."""
         return self.outcome is None and bool(self._attempts) and self._attempts[-1].exited is None
 
-    def add(self, started: TaskStarted) -> None:
-        """Another attempt has a process."""
-        self._open()
+    def add_attempt(self, started: TaskStarted) -> None:
+        """Add an attempt that has started."""
+        self._unpack()
         self._attempts.append(AttemptState(started))
 
     def attempt(self, number: int) -> AttemptState | None:
-        """The attempt of this number, to be changed; None where it did not start."""
-        self._open()
+        """The attempt with this number, to be changed; None if it never started."""
+        self._unpack()
         return next((one for one in reversed(self._attempts) if one.started.attempt == number), None)
 
     def finish(self, event: TaskFinished) -> None:
-        """It has its outcome: all that was heard of it is packed."""
-        self._open()
+        """Set its outcome, and pack its events."""
+        self._unpack()
         self.outcome = intern(event.outcome)
         try:
-            self._packed = _packed(self._attempts, event)
+            self._packed = _pack_events(self._attempts, event)
         except ValueError:
-            # A result that is nested too deep, of a record that is not ours.
+            # The result is nested too deep: another program wrote the record.
             self._finished = event
         else:
             self._attempts = _NO_ATTEMPTS
@@ -111,18 +111,18 @@ class TaskState:
             ],
         }
 
-    def _open(self) -> None:
-        """Be changed again: it has not finished, or something is said of it after its end."""
+    def _unpack(self) -> None:
+        """Make it changeable: it has not finished, or its record goes on after its end."""
         if self._packed is not None:
-            self._attempts, self._finished = _unpack(self._packed)
+            self._attempts, self._finished = _unpack_events(self._packed)
             self._packed = None
 
 
-# Of those that are packed; never changed.
+# The attempts of packed tasks; never changed.
 _NO_ATTEMPTS: list[AttemptState] = []
 
 
-def _packed(attempts: Sequence[AttemptState], finished: TaskFinished) -> bytes:
+def _pack_events(attempts: Sequence[AttemptState], finished: TaskFinished) -> bytes:
     facts = [
         [
             fact and fact.to_tuple()
@@ -133,7 +133,7 @@ def _packed(attempts: Sequence[AttemptState], finished: TaskFinished) -> bytes:
     return marshal.dumps((facts, finished.to_tuple()))
 
 
-def _unpack(packed: bytes) -> tuple[list[AttemptState], TaskFinished]:
+def _unpack_events(packed: bytes) -> tuple[list[AttemptState], TaskFinished]:
     attempts, finished = marshal.loads(packed)  # noqa: S302  our own
     return [_attempt(*facts) for facts in attempts], TaskFinished.from_tuple(finished)
 
@@ -147,14 +147,14 @@ def _attempt(started: Any, ready: Any, stopping: Any, exited: Any, retrying: Any
     return attempt
 
 
-# A view asks for the facts of one task one after another.
-_unpacked = lru_cache(maxsize=1)(_unpack)
+# A view asks for several facts about one task, and then for the next task.
+_unpacked = lru_cache(maxsize=1)(_unpack_events)
 
 
 class RunState:
-    """A run so far, by its events in their order; tasks in the order of their first one.
+    """A run so far, by its events; `tasks` in the order of their first events.
 
-    `time` is that of the last event.
+    `time` is the time of the last event.
     """
 
     def __init__(self) -> None:
@@ -164,7 +164,7 @@ class RunState:
         self.tasks: dict[str, TaskState] = {}
 
     def task(self, name: str) -> TaskState:
-        """The state of a task, a new one where nothing was heard of it."""
+        """The state of a task, a new one if it has had no event yet."""
         if name not in self.tasks:
             self.tasks[name] = TaskState(name)
         return self.tasks[name]
@@ -176,15 +176,15 @@ class RunState:
 
     @property
     def exit_unknown(self) -> bool:
-        """Whether nobody saw its end, and somebody has completed its record since."""
+        """Whether mprun was killed, and the next start has completed the record."""
         return self.finished is not None and self.finished.exit_code is None
 
     def seconds(self, until: str) -> float | None:
-        """From its start until a time in ISO 8601; None where its record does not tell.
+        """From its start until a time in ISO 8601; None if the record does not say.
 
-        Never less than 0: a clock may have been set back.
+        Never less than 0, even if the clock was set back.
         """
-        # 3 ms to import; a run that is over has a duration of its own.
+        # 3 ms to import; a finished run has its duration in an event.
         from datetime import datetime
 
         try:
@@ -194,13 +194,13 @@ class RunState:
             return None
 
     def running_daemons(self) -> list[str]:
-        """The names of the daemons that run now, in the order of their start."""
+        """The names of the daemons that are running, in the order in which they started."""
         return [
-            task.name for task in self.tasks.values() if task.running and task.attempts[-1].started.daemon
+            task.name for task in self.tasks.values() if task.is_running and task.attempts[-1].started.daemon
         ]
 
     def counts(self) -> dict[str, int]:
-        """How many tasks have each outcome; outcomes that none has are left out."""
+        """How many tasks have each outcome; outcomes that no task has are left out."""
         counts: dict[str, int] = {}
         for task in self.tasks.values():
             if task.outcome is not None:
@@ -230,7 +230,7 @@ def _apply_run_finished(run: RunState, event: RunFinished) -> None:
 
 
 def _apply_task_started(run: RunState, event: TaskStarted) -> None:
-    run.task(event.task).add(event)
+    run.task(event.task).add_attempt(event)
 
 
 def _apply_task_ready(run: RunState, event: TaskReady) -> None:

@@ -1,4 +1,4 @@
-"""The state directory: one directory a run, with its record, its logs and its results."""
+"""The state directory: a directory for each run, with its record, its logs and its results."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ if TYPE_CHECKING:
 DEFAULT = ".mprun"
 EVENTS = "events.jsonl"
 
-# Names that are files' names as they are: no separator, no case to lose, no length to pass.
+# Names that can be file names as they are: no separators, no capital letters, not too long.
 _PLAIN = re.compile(r"[a-z0-9][a-z0-9._=,\[\]-]{0,79}\Z", re.ASCII)
-# The default names have a capital letter; only they may keep it.
+# The default names of tasks have a capital letter. Only they keep it.
 _DEFAULT_NAME = re.compile(r"process-[0-9]{1,9}\Z", re.IGNORECASE | re.ASCII)
 _UNSAFE = re.compile(r"[^A-Za-z0-9._=-]+", re.ASCII)
 
 
 @lru_cache(maxsize=1024)
 def file_name(task: str) -> str:
-    """A task's name as part of a file's: safe, short, and different for different names.
+    """A task's name as part of a file name: safe, short, and different for different names.
 
-    Also where the file system does not tell capital letters from small ones.
+    Also on a file system that does not distinguish capital letters.
     """
     if _DEFAULT_NAME.match(task) and task[0] == "P" and task[1:].islower():
         return task
@@ -43,7 +43,7 @@ def file_name(task: str) -> str:
 
 
 class RunDirectory:
-    """Where one run keeps what it leaves: `events.jsonl`, `logs/`, `results/`."""
+    """The directory of one run: `events.jsonl`, `logs/`, `results/`."""
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -53,11 +53,11 @@ class RunDirectory:
 
     @property
     def main_log(self) -> str:
-        """What the launcher's process printed: the targets' modules at import."""
+        """The log of the main process: what the modules of the targets print when they are imported."""
         return f"{self.path}/logs/main.log"
 
     def read_main_log(self) -> bytes:
-        """What that file has by now, its last 64 KiB."""
+        """The last 64 KiB of that log."""
         try:
             with open(self.main_log, "rb") as file:
                 file.seek(max(0, os.fstat(file.fileno()).st_size - 65536))
@@ -66,26 +66,26 @@ class RunDirectory:
             return b""
 
     def log(self, task: str, attempt: int) -> str:
-        """The file with what an attempt printed."""
+        """The log of an attempt: what it printed."""
         return f"{self.path}/logs/{file_name(task)}.{attempt}.log"
 
     def result(self, task: str, attempt: int) -> str:
-        """The files with what came of an attempt, without their suffixes."""
+        """The path of the result files of an attempt, without their suffixes."""
         return f"{self.path}/results/{file_name(task)}.{attempt}"
 
     def has_results(self) -> bool:
-        """Whether any attempt has left such a file by now; once so, it is for good."""
+        """Whether any attempt has left a result file yet; the files are looked for until there is one."""
         if not self._has_results:
             try:
                 with os.scandir(f"{self.path}/results") as entries:
                     self._has_results = next(entries, None) is not None
             except OSError:
-                # Who asks for a file is told the same.
+                # An attempt to read a file will fail in the same way.
                 self._has_results = True
         return self._has_results
 
     def size(self) -> int:
-        """How much of the disk it takes, in bytes."""
+        """The disk space that it takes, in bytes."""
         found = 0
         for _, directories, files, descriptor in os.fwalk(self.path):
             for name in (*directories, *files):
@@ -94,16 +94,16 @@ class RunDirectory:
         return found
 
     def remove(self) -> None:
-        """Remove all of it: for a run that never began."""
+        """Remove all of it, for a run that never started."""
         import shutil
 
         shutil.rmtree(self.path, ignore_errors=True)
 
 
 def create_run(state_dir: str, now: float) -> RunDirectory:
-    """Make the directory of a new run; `now` is the wall clock, seconds since the epoch.
+    """Create the directory of a new run; `now` is the wall clock, in seconds since the epoch.
 
-    Raises RecordError where the state directory cannot be written.
+    Raises RecordError if the state directory cannot be written.
     """
     stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime(now))
     run_id = f"{stamp}.{int(now % 1 * 1000):03d}-{os.urandom(2).hex()}"
@@ -119,10 +119,10 @@ def create_run(state_dir: str, now: float) -> RunDirectory:
 
 
 def _make_private(directory: str) -> None:
-    """Make the state directory, for its owner only and ignored by git."""
+    """Create the state directory, for its owner only and ignored by git."""
     if os.path.isdir(directory):
         return
-    # Another run may make it at the same time.
+    # Another run may create it at the same time.
     os.makedirs(directory, 0o700, exist_ok=True)
     flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC
     file = os.open(os.path.join(directory, ".gitignore"), flags, 0o600)
@@ -130,23 +130,23 @@ def _make_private(directory: str) -> None:
         stream.write("*\n")
 
 
-def create_run_somewhere(state_dir: str, now: float) -> tuple[RunDirectory, str]:
-    """As `create_run`; in a temporary directory where that fails, with a warning about it."""
+def create_run_or_temporary(state_dir: str, now: float) -> tuple[RunDirectory, str]:
+    """Like `create_run`, but in a temporary directory if that fails, with a warning that says so."""
     try:
         return create_run(state_dir, now), ""
     except RecordError as error:
         import tempfile
 
-        elsewhere = tempfile.mkdtemp(prefix="mprun-")
-        return create_run(elsewhere, now), f"{error}; the record of this run is in {elsewhere}"
+        temporary = tempfile.mkdtemp(prefix="mprun-")
+        return create_run(temporary, now), f"{error}; the record of this run is in {temporary}"
 
 
 def is_run_id(name: str) -> bool:
-    """Whether a name is one that `create_run` gives: UTC, to the millisecond, and four hex digits."""
+    """Whether a name is a run id, as `create_run` makes them: UTC in milliseconds, and four hex digits."""
     return re.fullmatch(r"[0-9]{8}-[0-9]{6}\.[0-9]{3}-[0-9a-f]{4}", name) is not None
 
 
-def runs(state_dir: str) -> Iterator[RunDirectory]:
+def list_runs(state_dir: str) -> Iterator[RunDirectory]:
     """The runs of a state directory, newest first."""
     parent = os.path.join(state_dir, "runs")
     try:
@@ -159,11 +159,11 @@ def runs(state_dir: str) -> Iterator[RunDirectory]:
 
 
 def find_run(state_dir: str, run: str | None) -> RunDirectory:
-    """The run of this id, or of the only id that begins so; the newest where None.
+    """The run with this id, or with the only id that begins with it; the newest run for None.
 
-    Raises UsageError where there is none, or more than one.
+    Raises UsageError if there is no such run, or more than one.
     """
-    known = list(runs(state_dir))
+    known = list(list_runs(state_dir))
     if not known:
         raise UsageError(f"no runs in {state_dir} yet; start one with `mprun JOB`, or use `--state-dir`")
     if run is None:

@@ -1,4 +1,4 @@
-"""A run in short, as a list of runs has it: from the first event of its record and the last."""
+"""A run in short, as a list of runs shows it: from the first event of its record and the last."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class RunSummary:
-    """One run; `state` is None where its record cannot be read, and `damage` says why."""
+    """One run; if its record cannot be read, `state` is None and `damage` says why."""
 
     __slots__ = ("damage", "directory", "outcome", "state")
 
@@ -29,48 +29,46 @@ class RunSummary:
             self.damage = [str(error)]
             return
         if state.started is None:
-            self.damage = self.damage or ["its first event is not there"]
+            self.damage = self.damage or ["its first event is missing"]
             return
         self.state = state
         self.outcome = reader.run_outcome(directory, state)
 
     @property
-    def bad(self) -> bool:
-        """Whether it neither succeeded nor may still do so."""
+    def is_bad(self) -> bool:
+        """Whether it did not succeed and is not running."""
         return self.outcome not in (Outcome.SUCCEEDED, Outcome.RUNNING)
 
     @property
     def exit_unknown(self) -> bool:
-        """Whether it is over and nobody saw its end: mprun was killed."""
+        """Whether mprun was killed, so that the exit code of the run is unknown."""
         if self.state is None:
             return False
         return self.state.exit_unknown or (self.state.finished is None and self.outcome != Outcome.RUNNING)
 
-    @property
-    def duration(self) -> float | None:
-        """Seconds from its start to its end, or to its last event, or until now."""
+    def duration(self, now: str) -> float | None:
+        """Seconds from its start to its end, or to its last event if mprun was killed; `now` while it runs.
+
+        `now` is in ISO 8601, as events have it. None if the record does not say.
+        """
         if self.state is None:
             return None
         if self.state.finished is not None:
             return self.state.finished.duration
-        if self.outcome != Outcome.RUNNING:
-            return self.state.seconds(self.state.time)
-        from datetime import UTC, datetime
-
-        return self.state.seconds(datetime.now(UTC).isoformat())
+        return self.state.seconds(now if self.outcome == Outcome.RUNNING else self.state.time)
 
     def counts(self) -> dict[str, int]:
-        """How many tasks have each outcome, and how many run."""
+        """How many tasks have each outcome, and how many are running."""
         if self.state is None:
             return {}
         if self.state.finished is not None:
             return self.state.finished.counts
-        running = sum(task.running for task in self.state.tasks.values())
-        what = Outcome.RUNNING if self.outcome == Outcome.RUNNING else Outcome.UNKNOWN
-        return {**self.state.counts(), **({what: running} if running else {})}
+        running = sum(task.is_running for task in self.state.tasks.values())
+        outcome = Outcome.RUNNING if self.outcome == Outcome.RUNNING else Outcome.UNKNOWN
+        return {**self.state.counts(), **({str(outcome): running} if running else {})}
 
-    def to_json(self) -> dict[str, Any]:
-        """The run as one JSON object, for `--json`."""
+    def to_json(self, now: str) -> dict[str, Any]:
+        """The run as one JSON object, for `--json`; `now` as in `duration`."""
         state = self.state
         started = state.started if state else None
         finished = state.finished if state else None
@@ -80,7 +78,7 @@ class RunSummary:
             "file": started.file if started else None,
             "started": started.time if started else None,
             "ended": finished.time if finished else None,
-            "duration": self.duration,
+            "duration": self.duration(now),
             "outcome": self.outcome,
             "exit_code": finished.exit_code if finished else None,
             "reason": finished.reason if finished else None,
@@ -91,7 +89,7 @@ class RunSummary:
         }
 
     def seconds_since_end(self, now: float) -> float | None:
-        """How long ago it ended, or was heard of last; None where its record does not tell.
+        """How long ago it ended, or had its last event; None if its record does not say.
 
         `now` is the wall clock, in seconds since the epoch.
         """

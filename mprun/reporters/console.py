@@ -204,7 +204,7 @@ class Console:
             self._write(resumed_line(event.resumed_from))
 
     def _stopping_line(self, state: RunState) -> str:
-        graces = {self._grace(task.name) for task in state.tasks.values() if task.running}
+        graces = {self._grace(task.name) for task in state.tasks.values() if task.is_running}
         longest = duration_text(max(graces, default=self._default_grace))
         time = longest if len(graces) < 2 else f"up to {longest}"
         return f"Stopping: tasks have {time} to finish. Press Ctrl-C again to kill them now."

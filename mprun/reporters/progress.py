@@ -20,6 +20,6 @@ def progress(state: RunState, total: int | None, seconds: float) -> str:
     """
     done = sum(task.outcome is not None for task in state.tasks.values())
     tasks = plural(done, "task") if total is None else f"{done} of {plural(total, 'task')}"
-    running = [task.name for task in state.tasks.values() if task.running]
+    running = [task.name for task in state.tasks.values() if task.is_running]
     what = f"{len(running)} running: {join_names(running, _MAX_NAMES)}" if running else "none running"
     return f"after {format_duration(seconds)}: {tasks} done, {what}"

@@ -121,7 +121,7 @@ def outcome_words(task: TaskState, earlier_run: str | None = None) -> str:
     """
     finished = task.finished
     if finished is None:
-        if task.running:
+        if task.is_running:
             return "running"
         retrying = task.attempts[-1].retrying if task.attempts else None
         return f"waiting for attempt {retrying.attempt}" if retrying else "waiting"

@@ -130,7 +130,7 @@ def test_a_run_that_goes_on_is_running_and_one_that_was_killed_is_interrupted(tm
 DAMAGED = {
     "nonsense": (["nonsense"], "line 1 is not a JSON object"),
     "newer": ([{**STARTED, "format": 9}, ended()], "this record has the format 9"),
-    "no beginning": ([FINISHED, ended()], "its first event is not there"),
+    "no beginning": ([FINISHED, ended()], "its first event is missing"),
     "nothing": ([], "line 1 is not a JSON object"),
     "not whole": ([{**STARTED, "pid": "1"}, ended()], "a run_started event is not whole"),
     "escapes": ([{**STARTED, "format": "\x1b[31m"}], "\\x1b[31m"),
@@ -218,7 +218,7 @@ def test_a_run_of_another_machine_that_has_no_end_is_kept(tmp_path):
     name = record(tmp_path, [{**STARTED, "pid": 2**22 + 1}])
     code, shown, said = read(tmp_path, "runs", "--prune", "0s")
     assert (code, shown) == (0, "removed 0 runs, 0B\n")
-    assert said == f"warning: kept {name}: it was begun on `h`, where it may still go on\n"
+    assert said == f"warning: kept {name}: it was started on `h` and may still be running there\n"
 
 
 def test_nothing_outside_of_a_run_is_removed(tmp_path):
@@ -244,7 +244,7 @@ def test_nothing_outside_of_a_run_is_removed(tmp_path):
     (linked / "runs").symlink_to(outside / ".mprun" / "runs")
     code, shown, said = read(tmp_path, "runs", "--prune", "1d", "--state-dir", "linked")
     assert (code, shown) == (2, "")
-    assert "nothing is removed" in said
+    assert "nothing was removed" in said
     assert (elsewhere / "events.jsonl").exists()
 
 

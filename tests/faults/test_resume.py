@@ -676,7 +676,7 @@ def test_a_record_that_has_lost_its_beginning_is_not_resumed(tmp_path):
     record.write_bytes(record.read_bytes().partition(b"\n")[2])
     done = mprun("resume", cwd=tmp_path)
     assert done.code == 2
-    assert "has lost its beginning: it cannot be resumed" in done.stderr
+    assert "has lost its beginning, so it cannot be resumed" in done.stderr
     record.write_bytes(b"")
     assert mprun("resume", cwd=tmp_path).code == 2
 

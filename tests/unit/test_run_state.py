@@ -40,9 +40,9 @@ def test_a_task_that_has_ended_has_all_its_facts():
 
 
 def test_a_task_runs_from_its_start_to_its_exit():
-    assert fold(started("a")).tasks["a"].running
-    assert not fold(*FACTS).tasks["a"].running
-    assert not fold(started("a"), END).tasks["a"].running
+    assert fold(started("a")).tasks["a"].is_running
+    assert not fold(*FACTS).tasks["a"].is_running
+    assert not fold(started("a"), END).tasks["a"].is_running
 
 
 def test_what_is_said_of_a_task_after_its_end_is_added():

@@ -13,10 +13,10 @@ from mprun.errors import RecordError, UsageError
 from mprun.record.state_dir import (
     RunDirectory,
     create_run,
-    create_run_somewhere,
+    create_run_or_temporary,
     file_name,
     find_run,
-    runs,
+    list_runs,
 )
 
 NOON = 1767268800.25  # 2026-01-01 12:00:00.250 UTC
@@ -106,10 +106,10 @@ def test_what_cannot_be_written_is_told_and_given_up_for_another(tmp_path, monke
     with pytest.raises(RecordError, match=r"the state directory .*file cannot be written: File exists"):
         create_run(str(file), NOON)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    run, warning = create_run_somewhere(str(file), NOON)
+    run, warning = create_run_or_temporary(str(file), NOON)
     assert run.path.startswith(f"{tmp_path}/mprun-")
     assert warning.endswith(f"the record of this run is in {os.path.dirname(os.path.dirname(run.path))}")
-    assert create_run_somewhere(str(tmp_path / "good"), NOON)[1] == ""
+    assert create_run_or_temporary(str(tmp_path / "good"), NOON)[1] == ""
 
 
 def test_a_run_that_never_began_leaves_nothing(tmp_path):
@@ -126,11 +126,11 @@ def make(state, *names):
 
 
 def test_runs_are_listed_newest_first_and_only_those_with_a_record(tmp_path):
-    assert list(runs(str(tmp_path))) == []
+    assert list(list_runs(str(tmp_path))) == []
     make(tmp_path, "2-b", "1-a", "3-c")
     (tmp_path / "runs" / "9-empty").mkdir()
     (tmp_path / "runs" / "8-file").touch()
-    assert [run.run_id for run in runs(str(tmp_path))] == ["3-c", "2-b", "1-a"]
+    assert [run.run_id for run in list_runs(str(tmp_path))] == ["3-c", "2-b", "1-a"]
 
 
 def test_a_run_is_found_by_id_beginning_or_age(tmp_path):

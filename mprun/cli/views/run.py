@@ -108,7 +108,7 @@ def _end(state: RunState, outcome: str) -> str:
         ended = f"{format_duration(finished.duration)}, at {format_time(finished.time)[11:]}"
         return f"{finished.outcome}{why}: exit {finished.exit_code} after {ended}"
     if outcome == Outcome.RUNNING:
-        names = join_names([task.name for task in state.tasks.values() if task.running], _NAMES_LIMIT)
+        names = join_names([task.name for task in state.tasks.values() if task.is_running], _NAMES_LIMIT)
         return f"{outcome}: {names}" if names else outcome
     return f"{outcome}: mprun itself was killed; {_exit_unknown(state.seconds(state.time))}"
 

@@ -31,28 +31,29 @@ _UNKNOWN = "?"
 _DAMAGE_LIMIT = 100
 
 
-def write_json(runs: Iterable[RunSummary], stream: TextIO) -> None:
+def write_json(runs: Iterable[RunSummary], stream: TextIO, now: str) -> None:
     """Write a JSON object a line for each run."""
     for run in runs:
-        stream.write(json.dumps(run.to_json(), ensure_ascii=False) + "\n")
+        stream.write(json.dumps(run.to_json(now), ensure_ascii=False) + "\n")
 
 
-def write_table(runs: Iterable[RunSummary], stream: TextIO, colour: bool) -> None:
+def write_table(runs: Iterable[RunSummary], stream: TextIO, colour: bool, now: str) -> None:
     """Write a line for each run."""
-    table.write(HEAD, list(map(_row, runs)), stream, colour, _LAYOUT)
+    table.write(HEAD, [_row(run, now) for run in runs], stream, colour, _LAYOUT)
 
 
-def _row(run: RunSummary) -> tuple[str, ...]:
+def _row(run: RunSummary, now: str) -> tuple[str, ...]:
     name = visible(run.directory.run_id)
     if run.state is None or run.state.started is None:
         return (name, "-", "-", "-", f"{run.outcome}: {_damage(run)}", "-", "-")
     started, finished = run.state.started, run.state.finished
+    duration = format_duration(run.duration(now))
     return (
         name,
         visible(started.job),
         format_time(started.time)[:19],
-        # So long at least: until what was recorded last.
-        f">{format_duration(run.duration)}" if run.exit_unknown else format_duration(run.duration),
+        # At least this long: until its last event.
+        f">{duration}" if run.exit_unknown else duration,
         _outcome(run, finished.reason if finished else _KILLED if run.exit_unknown else ""),
         _UNKNOWN if run.exit_unknown else str(finished.exit_code) if finished else "-",
         ", ".join(_counts(run.counts())) or "-",
