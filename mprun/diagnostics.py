@@ -168,7 +168,7 @@ def _excerpt(line: str, span: Span) -> tuple[str, int, int]:
 
 
 def _window(length: int, start: int, end: int) -> tuple[int, int]:
-    """The slice of a long line that is shown, so that the caret stands inside it."""
+    """The slice of a long line to show, so that it contains the caret."""
     if length <= _MAX_COLUMNS:
         return 0, length
     first = 0 if end <= _MAX_COLUMNS else max(0, min(start - _MAX_COLUMNS // 4, length - _MAX_COLUMNS))
@@ -216,7 +216,7 @@ def closest(
 
 
 def _similar(plain: str, known: list[str]) -> str:
-    # difflib costs 3 ms to import, and is quadratic: a longer word is no typo of a short one.
+    # difflib costs 3 ms to import, and is quadratic: a longer word is not a typo of a short one.
     if len(plain) > 100:
         return ""
     import difflib

@@ -73,7 +73,7 @@ def _bad_option(name: str, commands: Mapping[str, click.Command]) -> str:
 
 
 def _bad_value(error: click.BadParameter, param: click.Parameter, context: click.Context) -> str:
-    """A value that its option cannot have, and where it comes from if nobody typed it."""
+    """An invalid value, and its environment variable if it comes from one."""
     name = quote(_name(param) if isinstance(param, click.Option) else str(param.name).upper())
     source = context.get_parameter_source(param.name or "")
     origin = (

@@ -112,7 +112,7 @@ def _observed(
 
 
 class _NotJson:
-    """Stands for a result that is not JSON; it equals no expected value."""
+    """The place of a result that is not JSON; it equals no expected value."""
 
     def __repr__(self) -> str:
         return "not JSON"

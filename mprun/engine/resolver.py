@@ -122,7 +122,7 @@ class TaskResolver:
         return Expanded(tasks=tuple(plan_instance(instance, planned, reused) for instance in instances))
 
     def _excess(self, tasks: list[Task]) -> str:
-        """What of the tokens new tasks claim that somebody would wait for in vain; empty for nothing."""
+        """Why the tokens that new tasks claim can never be free for all of them; empty if they can."""
         for task in tasks:
             for token, number in task.resources.items():
                 if token not in self._tokens:
