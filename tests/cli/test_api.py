@@ -1,4 +1,4 @@
-"""mprun from Python: the same values as the command line's, documented, and nothing printed."""
+"""mprun from Python: the values that the command line uses, documented, and no output."""
 
 import inspect
 import os
@@ -133,7 +133,7 @@ def test_warning_is_passed_to_warn(desk, capfd, tmp_path):
 
 
 def test_job_runs_in_a_thread(desk):
-    """Where no signal can be handled."""
+    """There, Python allows no signal handlers."""
     results = []
     thread = threading.Thread(target=lambda: results.append(mprun.run_job(mprun.load_job("job.yaml"))))
     thread.start()

@@ -1,11 +1,11 @@
-"""Real runs, the later of which go by what the earlier ones took."""
+"""Real runs whose order follows from the durations of earlier runs."""
 
 import re
 
 import pytest
 from support.runs import mprun, write
 
-# The chain stands last and takes longest; everything waits for the gate.
+# The chain is last in the file and takes longest; all tasks depend on the gate.
 JOB = """
     max_parallel: 2
     tasks:
@@ -35,7 +35,7 @@ def desk(tmp_path):
 
 
 def starts(run):
-    """The first two that start once the gate has ended, and which of them is first, chance may say."""
+    """The first two tasks that start after the gate, in any order."""
     return {event["task"] for event in run.of("task_started")[1:3]}
 
 
@@ -45,7 +45,7 @@ def test_second_run_starts_the_longest_chain_first(desk):
     assert (first.code, second.code) == (0, 0)
     assert starts(first) == {"single[n=1]", "single[n=2]"}
     assert "a" in starts(second)
-    # Who is joined when is the file's to say.
+    # The file decides on the join order.
     joined = [[event["task"] for event in run.of("task_joined")] for run in (first, second)]
     assert joined[0] == joined[1]
 
@@ -80,5 +80,5 @@ def test_plan_shows_the_order_of_the_next_run(desk):
     assert lines[4].startswith("   2. a")
     elsewhere = mprun("plan", "job.yaml", "--state-dir", "none", cwd=desk)
     assert "expected" not in elsewhere.stdout
-    # One at a time takes as long in any order.
+    # A sequential run takes the same time in any order.
     assert "critical path first" not in mprun("plan", "job.yaml", "-j", "1", cwd=desk).stdout

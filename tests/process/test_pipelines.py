@@ -1,4 +1,4 @@
-"""The whole job model with real processes: what is handed over, spread, skipped, shared, served."""
+"""The whole job model with real processes: results, matrix, foreach, conditions, tokens, services."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ WORK = """
 
 
 def assert_sound(run):
-    """What holds of every record, whatever the job."""
+    """Properties of every record."""
     for event in run.events:
         VALIDATOR.validate(event)
     ends = Counter(event["task"] for event in run.of("task_finished"))
@@ -137,7 +137,7 @@ class Desk:
             self.path.joinpath(f"{name}.yaml").write_text(textwrap.dedent(text), encoding="utf-8")
 
     def run(self, job, *options, code=0, env=None, files=None):
-        """Run a job whose record must be sound; with the exit code that is expected."""
+        """Run a job, and check its exit code and the properties of its record."""
         self.write(job, **(files or {}))
         run = mprun("job.yaml", *options, cwd=self.path, env=env or {})
         assert run.code == code, run.stderr
@@ -146,11 +146,11 @@ class Desk:
         return run
 
     def refused(self, job, *options, command="run", files=None, env=None):
-        """What is said of a job that is bad usage; nothing was started."""
+        """The error message of a job that does not start."""
         return self.refused_each(job, [options], command, files, env)[0]
 
     def refused_each(self, job, alternatives, command="run", files=None, env=None):
-        """The same of each of these options, side by side."""
+        """The error message of a job with each of these options."""
         self.write(job, **(files or {}))
         before = len(list(self.path.glob(".mprun/runs/*")))
 
@@ -239,7 +239,7 @@ def test_large_result_is_passed_in_full(desk, method):
         env={"MPRUN_PARAM_TEXT": "ü" * 60000},
         code=1,
     )
-    # Not what was expected: 200,000 are not 60,000.
+    # The expectation is not met: 200,000 items are not 60,000.
     assert outcomes(run) == {
         "large": "failed",
         "text": "succeeded",
@@ -569,7 +569,7 @@ def test_fail_fast_ends_a_foreach_completely(desk):
         code=1,
     )
     ends = outcomes(run)
-    # The other task that has a slot cannot end by itself, however late the failure comes.
+    # The other running task does not end by itself, however late the failure comes.
     assert (ends["each[0]"], ends["each[1]"]) == ("stopped", "failed")
     assert {ends[f"each[{number}]"] for number in range(2, 30)} == {"cancelled"}
     assert ends["nested"] == "skipped"
@@ -840,7 +840,7 @@ def test_daemons_restart_by_their_policy_until_the_run_ends(desk):
         assert delays == sorted(delays)
         assert delays[0] < delays[1]
         assert run.one("task_finished", task)["attempts"] >= 3
-    # What ended as a failure, and waited for its next attempt, failed.
+    # A task that waited for its next attempt has the outcome of the last one.
     assert ends["failing"] in ("failed", "stopped")
 
 
@@ -1080,7 +1080,7 @@ SERVE = """
 
 
 def free_ports(count):
-    """Ports that nobody listens on."""
+    """Ports on which no process listens."""
     held = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
     ports = [one.getsockname()[1] for one in held]
     for one in held:
@@ -1148,7 +1148,7 @@ def test_daemon_that_is_never_ready_fails_and_its_dependents_are_skipped(desk):
     assert ends["never"] == "failed"
     assert reason(run, "never") == f"not ready: tcp {port}: Connection refused"
     assert f"failed: not ready: tcp {port}: Connection refused" in run.stderr
-    # Of what was restarted until its time was over the exit code tells more than the probe.
+    # For a daemon that was restarted until its timeout, the exit code says more than the probe.
     assert reason(run, "dies").startswith("not ready, exit 3")
     assert (ends["client"], reason(run, "client")) == ("skipped", "`never` was never ready")
     assert (ends["next"], ends["other"], ends["gone"], ends["asks gone"]) == (

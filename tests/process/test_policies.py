@@ -1,4 +1,4 @@
-"""What happens when tasks fail, hang or end otherwise than expected: with real processes."""
+"""Tasks that fail, hang or do not meet their expectations, with real processes."""
 
 from __future__ import annotations
 

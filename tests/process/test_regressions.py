@@ -1,4 +1,4 @@
-"""What went wrong once: each is the smallest job that showed it."""
+"""Bugs that were fixed: for each, the smallest job that showed it."""
 
 from __future__ import annotations
 

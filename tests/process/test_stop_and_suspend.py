@@ -1,4 +1,4 @@
-"""`mprun stop` from another terminal, and Ctrl-Z: real runs, real signals."""
+"""`mprun stop` from another terminal, and Ctrl-Z, with real runs and signals."""
 
 from __future__ import annotations
 
@@ -323,7 +323,7 @@ def test_stop_without_an_active_run_is_an_error(tmp_path, arguments):
 
 
 def test_no_process_is_signalled_if_the_engine_is_gone(tmp_path):
-    """Its pid may be another's by now: here it is this test's."""
+    """Its pid may belong to another process by now; here to this test's."""
     write(tmp_path, job="tasks: [{name: stay, target: 'os:getpid'}]\n")
     record = Path(mprun("job.yaml", cwd=tmp_path).directory.events)
     lines = [json.loads(line) for line in record.read_text().splitlines()]
@@ -372,7 +372,7 @@ def test_run_in_a_thread_gets_no_signal_that_would_kill_its_program(tmp_path):
         assert program.communicate(timeout=20)[0] == b"1\n"
 
 
-# As another user, who may read all the same: Python itself may be in the home of root.
+# As another user with the right to read all files: Python itself may be in root's home.
 AS_NOBODY = (
     *("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"),
     *("--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"),
@@ -423,7 +423,7 @@ def test_root_can_stop_the_run_of_another_user_but_not_its_tasks(go, tmp_path):
 
 
 def suspend(run):
-    """As the terminal does it; returns when the engine stands still."""
+    """Suspend the run as a terminal does; returns when the engine is suspended."""
     run.engine.send_signal(signal.SIGTSTP)
     eventually(lambda: procfs.read_stat(run.engine.pid).state == "T")
 
@@ -434,13 +434,13 @@ def go_on(run):
 
 def states(pids):
     stats = {pid: stat for pid in pids if (stat := procfs.read_stat(pid)) is not None}
-    # vfork(2): until its child, which is stopped, has become a program, a parent waits in state D.
+    # After vfork(2), a parent waits in state D until its child, which is suspended, calls exec.
     parents = {stat.ppid for stat in stats.values() if stat.state == "T"}
     return "".join(sorted({s.state for pid, s in stats.items() if s.state != "D" or pid not in parents}))
 
 
 def of_the_tasks(run):
-    """Every process of the run but engine, launcher and its helpers: what descends from tasks."""
+    """Every process of the run except the engine, the launcher and its helpers: the tasks' trees."""
     tasks = [event["pid"] for event in run.events() if event["event"] == "task_started"]
     everyone = procfs.processes()
     return {
@@ -515,7 +515,7 @@ STILL = {
 
 
 def test_timers_pause_while_suspended(go, tmp_path):
-    """Those of one run a kind, which all stand still in the same two seconds."""
+    """One run for each kind of timer, all suspended for the same two seconds."""
     runs = {}
     for kind, job in STILL.items():
         directory = tmp_path / kind
@@ -610,7 +610,7 @@ def test_two_ctrl_z_in_a_row_suspend_once(go, tmp_path):
     eventually((tmp_path / "ticks").exists)
     os.kill(run.launcher(), signal.SIGSTOP)
     run.engine.send_signal(signal.SIGTSTP)
-    # It waits for the launcher's answer now, and hears another.
+    # The engine waits for the launcher's answer now, and gets a second signal.
     eventually(lambda: not pending(run.engine.pid))
     run.engine.send_signal(signal.SIGTSTP)
     eventually(lambda: procfs.read_stat(run.engine.pid).state == "T")
@@ -700,7 +700,7 @@ def test_suspended_run_does_not_answer(go, tmp_path, arguments):
     assert done.code == 3
     assert f"error: run {run_id(tmp_path)} is suspended; resume it" in done.stderr
     go_on(run)
-    # What was asked of it while it could not hear is not done later.
+    # A request that timed out has no effect later.
     assert stop("other", cwd=tmp_path).code == 0
     assert [e["task"] for e in run.events() if e["event"] == "task_stopping"] == ["other"]
     run.engine.send_signal(signal.SIGINT)
@@ -729,7 +729,7 @@ def test_attempt_that_ended_in_time_while_the_engine_was_stopped_is_no_timeout(g
 
 
 def test_job_control_of_a_shell(go, tmp_path):
-    """Ctrl-Z, fg, Ctrl-Z, fg, Ctrl-C, by the keys of a terminal whose foreground changes."""
+    """Ctrl-Z, fg, Ctrl-Z, fg, Ctrl-C, by the keys of a terminal with job control."""
     write(tmp_path, work=WORK, job="tasks: [{name: a, target: 'work:tick', args: [ticks]}]\n")
     keys, screen = pty.openpty()
     shell = os.fork()
@@ -742,7 +742,7 @@ def test_job_control_of_a_shell(go, tmp_path):
     os.close(screen)
     try:
         for turn in range(2):
-            # Each `fg` is told by a file of the shell's.
+            # The shell writes a file at each `fg`.
             eventually(lambda turn=turn: (tmp_path / f"foreground{turn}").exists())
             before = (tmp_path / "ticks").stat().st_size if turn else 0
             eventually(
@@ -771,7 +771,7 @@ def test_job_control_of_a_shell(go, tmp_path):
 
 
 def act_as_shell(directory, screen):
-    """Have mprun in the foreground; each time that it stops, say so and bring it back."""
+    """Run mprun in the foreground; each time it is suspended, report that and resume it."""
     os.setsid()
     fcntl.ioctl(screen, termios.TIOCSCTTY, 0)
     signal.signal(signal.SIGTTOU, signal.SIG_IGN)
