@@ -9,10 +9,10 @@ fifth less or more than recorded. Then it prints what a choice costs. The graphs
 tests (`tests/support/timed_plans.py`).
 """
 
-import random
 import sys
 import time
 from pathlib import Path
+from random import Random
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
@@ -39,11 +39,11 @@ def seconds(made: Plan, durations: dict[str, float]) -> float:
 
 def gains(seed: int, size: int, tokens: bool) -> tuple[float, float, float]:
     """The saved shares of a run's time: by priorities alone, as chosen, as chosen with noise."""
-    dice = random.Random(f"{seed} {size} {tokens}")
-    made, known = timed_plan(dice, size, tokens=tokens)
+    random = Random(f"{seed} {size} {tokens}")
+    made, known = timed_plan(random, size, tokens=tokens)
     ranked = made.replace(priorities=Priorities(made, estimates(known)))
     chosen = prioritized(made, [RunTimings(durations=known, until_ready={})])
-    actual = noisy(dice, known, NOISE)
+    actual = noisy(random, known, NOISE)
     return (
         1 - seconds(ranked, known) / seconds(made, known),
         1 - seconds(chosen, known) / seconds(made, known),
@@ -63,7 +63,7 @@ def row(label: str, found: tuple[float, ...]) -> None:
 
 def cost(tasks: int) -> float:
     """The CPU time for ranking and choosing, in microseconds per task."""
-    made, known = timed_plan(random.Random(tasks), tasks, tokens=False)
+    made, known = timed_plan(Random(tasks), tasks, tokens=False)
     begun = time.process_time()
     prioritized(made, [RunTimings(durations=known, until_ready={})])
     return (time.process_time() - begun) / len(made.tasks) * 1e6

@@ -68,7 +68,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--only", default=",".join(MEASURES), help="which measures, with commas: %(default)s")
     parser.add_argument("--rounds", type=int, help="trials of each measure: a few, or as --seconds allow")
     parser.add_argument("--first", type=int, default=0, help="the number of the first trial")
-    parser.add_argument("--seed", default="0", help="what all dice come from")
+    parser.add_argument("--seed", default="0", help="what all random come from")
     parser.add_argument("--jobs", type=int, default=1, help="how many batches of trials go on at once")
     parser.add_argument("--seconds", type=float, default=math.inf, help="the most time for each measure")
     parser.add_argument("--json", metavar="FILE", help="write the table there as JSON")

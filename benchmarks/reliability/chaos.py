@@ -1,7 +1,7 @@
 """The records of random runs, killed or out of disk space at failpoints and random moments, and resumed."""
 
-import random
 from pathlib import Path
+from random import Random
 
 import support.chaos_cases
 from seen import Figure, Seen, none_of, spread
@@ -11,10 +11,10 @@ TRIALS = 5 * len(CASES)
 BATCH = 1
 
 
-def play(directory: Path, numbers: range, dice: random.Random) -> Seen:
+def play(directory: Path, numbers: range, random: Random) -> Seen:
     seen = Seen(trials=1)
     case = CASES[numbers.start % len(CASES)]
-    code, seconds, defects = support.chaos_cases.play(directory, case, dice.random())
+    code, seconds, defects = support.chaos_cases.play(directory, case, random.random())
     seen.add(f"{case} hit" if code else f"{case} over before", 1)
     if case != "both":
         seen.add("seconds", seconds)

@@ -1,10 +1,10 @@
 """Exit codes and signals: thousands of random ends of functions and commands, compared with the record."""
 
 import json
-import random
 import resource
 import signal
 from pathlib import Path
+from random import Random
 
 from seen import Figure, Seen, none_of
 from support.runs import mprun, write
@@ -51,13 +51,13 @@ FATAL = sorted(
 )
 
 
-def random_end(dice: random.Random) -> tuple[dict[str, object], int]:
+def random_end(random: Random) -> tuple[dict[str, object], int]:
     """A task without its name, and its exit code; for a signal, minus its number."""
-    kind = dice.choice(
+    kind = random.choice(
         ["leave", "leave", "leave_at_once", "be_killed", "be_killed", "fail", "call", "exit", "kill"]
     )
-    number = int(dice.choice(FATAL))
-    code = dice.choice([0, 1, 255, dice.randrange(256), dice.randrange(256)])
+    number = int(random.choice(FATAL))
+    code = random.choice([0, 1, 255, random.randrange(256), random.randrange(256)])
     if kind == "be_killed":
         return {"target": "work:be_killed", "args": [number]}, -number
     if kind == "kill":
@@ -68,16 +68,16 @@ def random_end(dice: random.Random) -> tuple[dict[str, object], int]:
         return {"target": f"work:{kind}"}, int(kind == "fail")
     if kind == "leave":
         # Codes that do not fit into a status: their lower eight bits, but never 0.
-        code = dice.choice([code, code, 256 + code, -code, 256])
+        code = random.choice([code, code, 256 + code, -code, 256])
         return {"target": "work:leave", "args": [code]}, code & 255 or int(code != 0)
     return {"target": f"work:{kind}", "args": [code]}, code
 
 
-def play(directory: Path, numbers: range, dice: random.Random) -> Seen:
+def play(directory: Path, numbers: range, random: Random) -> Seen:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     seen = Seen(trials=len(numbers))
     method = METHODS[numbers.start // BATCH % len(METHODS)]
-    wanted = {f"t{number}": random_end(dice) for number in numbers}
+    wanted = {f"t{number}": random_end(random) for number in numbers}
     tasks = [{"name": name, **task} for name, (task, _) in wanted.items()]
     write(directory, work=WORK, job=json.dumps({"tasks": tasks}))
     options = ("-q", "-j", 4, "--output", "none", "--start-method", method)

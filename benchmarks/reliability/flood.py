@@ -2,10 +2,10 @@
 
 import hashlib
 import os
-import random
 import re
 import threading
 from pathlib import Path
+from random import Random
 
 from seen import Figure, Seen, none_of
 from support.runs import START_METHODS, finish, start, write
@@ -40,7 +40,7 @@ JOB = f"""\
 """
 
 
-def play(directory: Path, numbers: range, dice: random.Random) -> Seen:
+def play(directory: Path, numbers: range, random: Random) -> Seen:
     seen = Seen(trials=1)
     number = numbers.start
     write(directory, work=WORK, job=JOB)

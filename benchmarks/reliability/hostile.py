@@ -6,13 +6,13 @@ file that hangs or crashes it is found; one file of each batch goes through the 
 
 import contextlib
 import json
-import random
 import re
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from random import Random
 
 ROOT = Path(__file__).parents[2]
 TRIALS = 2000
@@ -39,47 +39,47 @@ def corpus() -> list[list[bytes]]:
     return [[path.read_bytes() for path in paths] for paths in found]
 
 
-def mutated(text: bytes, dice: random.Random) -> bytes:
+def mutated(text: bytes, random: Random) -> bytes:
     """A text with a few parts removed, doubled, exchanged or inserted."""
-    if dice.random() < 0.6:
-        return _with_other_words(text, dice)
+    if random.random() < 0.6:
+        return _with_other_words(text, random)
     data = bytearray(text)
-    for _ in range(dice.choice([1, 1, 2, 3, 10])):
-        place, other = (dice.randrange(len(data) + 1) for _ in range(2))
+    for _ in range(random.choice([1, 1, 2, 3, 10])):
+        place, other = (random.randrange(len(data) + 1) for _ in range(2))
         first, last = sorted((place, min(other, place + 60)))
-        match dice.randrange(6):
+        match random.randrange(6):
             case 0:
                 del data[first:last]
             case 1:
                 # This may be most of the text: a hundred times, ten times over, would fill any memory.
-                times = min(dice.choice([1, 2, 100]), 1 + MOST_BYTES // (last - first or 1))
+                times = min(random.choice([1, 2, 100]), 1 + MOST_BYTES // (last - first or 1))
                 data[place:place] = data[first:last] * times
             case 2:
-                data[place:place] = dice.choice(SHARP).encode()
+                data[place:place] = random.choice(SHARP).encode()
             case 3:
-                data[place:place] = bytes(dice.randrange(256) for _ in range(dice.randrange(1, 5)))
+                data[place:place] = bytes(random.randrange(256) for _ in range(random.randrange(1, 5)))
             case 4:
                 lines = data.split(b"\n")
-                dice.shuffle(lines)
+                random.shuffle(lines)
                 data[:] = b"\n".join(lines)
             case 5:
-                data[first:last] = b" " * dice.randrange(9)
+                data[first:last] = b" " * random.randrange(9)
         del data[MOST_BYTES:]
     return bytes(data)
 
 
-def _with_other_words(text: bytes, dice: random.Random) -> bytes:
+def _with_other_words(text: bytes, random: Random) -> bytes:
     """A text that a parser can mostly still read: some words are exchanged or replaced."""
     words = re.findall(rb"[\w.:$*-]+|[^\w.:$*-]+", text) or [b""]
-    for _ in range(dice.choice([1, 1, 2, 4])):
-        one, other = (2 * dice.randrange(len(words) // 2 or 1) for _ in range(2))
-        match dice.randrange(3):
+    for _ in range(random.choice([1, 1, 2, 4])):
+        one, other = (2 * random.randrange(len(words) // 2 or 1) for _ in range(2))
+        match random.randrange(3):
             case 0:
                 words[one], words[other] = words[other], words[one]
             case 1:
                 words[one] = words[other]
             case 2:
-                words[one] = dice.choice(SHARP).encode()
+                words[one] = random.choice(SHARP).encode()
     return b"".join(words)
 
 
@@ -101,7 +101,7 @@ def _matrix(axes: int) -> bytes:
 
 
 # Texts of up to `room` bytes that are made to take long, or much memory.
-MONSTERS: tuple[Callable[[int, random.Random], bytes], ...] = (
+MONSTERS: tuple[Callable[[int, Random], bytes], ...] = (
     lambda room, _: b"tasks: " + b"[" * room,
     lambda room, _: b"tasks: " + b"[" * (room // 2) + b"]" * (room // 2),
     lambda room, _: b"tasks: " + b"{a: " * (room // 4),
@@ -119,17 +119,17 @@ MONSTERS: tuple[Callable[[int, random.Random], bytes], ...] = (
 )
 
 
-def monstrous(dice: random.Random) -> bytes:
+def monstrous(random: Random) -> bytes:
     """A text of up to a mebibyte that is made to take long, or much memory."""
-    room = dice.choice([1000, 50_000, MOST_BYTES])
-    return MONSTERS[dice.randrange(len(MONSTERS))](room, dice)
+    room = random.choice([1000, 50_000, MOST_BYTES])
+    return MONSTERS[random.randrange(len(MONSTERS))](room, random)
 
 
-def hostile_file(known: list[list[bytes]], dice: random.Random) -> bytes:
+def hostile_file(known: list[list[bytes]], random: Random) -> bytes:
     """One file: usually close to a valid one, sometimes a monster."""
-    if dice.random() < 0.1:
-        return monstrous(dice)[:MOST_BYTES]
-    return mutated(dice.choice(dice.choice(known)), dice)[:MOST_BYTES]
+    if random.random() < 0.1:
+        return monstrous(random)[:MOST_BYTES]
+    return mutated(random.choice(random.choice(known)), random)[:MOST_BYTES]
 
 
 # ---- the process that reads them
@@ -143,7 +143,7 @@ def read(seed: str, first: int, count: int) -> None:
     known = corpus()
     job = Path("job.yaml")
     for number in range(first, first + count):
-        job.write_bytes(hostile_file(known, random.Random(f"{seed} {number}")))
+        job.write_bytes(hostile_file(known, Random(f"{seed} {number}")))
         _forget_most_memory()
         begun = time.process_time()
         try:
@@ -171,11 +171,11 @@ def _most_memory() -> int:
 # ---- the measure
 
 
-def play(directory: Path, numbers: range, dice: random.Random):
+def play(directory: Path, numbers: range, random: Random):
     from seen import Seen
 
     seen = Seen()
-    seed = str(dice.random())
+    seed = str(random.random())
     command = [sys.executable, __file__, seed, str(numbers.start), str(len(numbers))]
     said, last = "", numbers.start - 1
     try:

@@ -1,8 +1,8 @@
 """Survivors of a kill of engine, launcher or both; the tasks fork twice, hide and ignore signals."""
 
-import random
 from itertools import product
 from pathlib import Path
+from random import Random
 
 from seen import Figure, Seen, none_of, spread
 from support.kills import BOUND, Kills
@@ -15,12 +15,12 @@ BATCH = 5
 COMBINATIONS = list(product(["engine", "launcher", "engine", "launcher", "both"], START_METHODS))
 
 
-def play(directory: Path, numbers: range, dice: random.Random) -> Seen:
+def play(directory: Path, numbers: range, random: Random) -> Seen:
     seen = Seen()
     who, method = COMBINATIONS[numbers.start // BATCH % len(COMBINATIONS)]
     kills = Kills(directory, method)
     for number in numbers:
-        seconds, defects = kills.play(who, dice)
+        seconds, defects = kills.play(who, random)
         seen.trials += 1
         seen.add(f"{who} {method}", seconds)
         for kind, details in defects:

@@ -5,12 +5,12 @@ A batch is one job run from Python, in a process that is this file run as a prog
 
 import json
 import os
-import random
 import subprocess
 import sys
 import tempfile
 import threading
 from pathlib import Path
+from random import Random
 
 TRIALS = 2000
 # Tasks per job.
@@ -53,7 +53,7 @@ def run_here(method: str) -> None:
         print(json.dumps(state(".")), flush=True)
 
 
-def play(directory: Path, numbers: range, dice: random.Random):
+def play(directory: Path, numbers: range, random: Random):
     from seen import Seen
     from support.runs import all_runs, environment, read_events, write
     from support.victims import Victim

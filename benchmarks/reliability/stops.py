@@ -1,11 +1,11 @@
 """A run whose tasks all handle their stop signal: the time from a signal to the engine until it has ended."""
 
 import os
-import random
 import signal
 import time
 from itertools import product
 from pathlib import Path
+from random import Random
 
 from seen import Figure, Seen, none_of, spread
 from support.runs import PATIENCE, START_METHODS, write
@@ -25,7 +25,7 @@ WORK = """\
 """
 
 
-def play(directory: Path, numbers: range, dice: random.Random) -> Seen:
+def play(directory: Path, numbers: range, random: Random) -> Seen:
     seen = Seen(trials=1)
     method, number, count = COMBINATIONS[numbers.start % len(COMBINATIONS)]
     tasks = "".join(f"- {{name: t{n}, target: 'work:stay'}}\n" for n in range(count))

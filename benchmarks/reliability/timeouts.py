@@ -1,7 +1,7 @@
 """Sixty-four tasks at once, each with a timeout: how late each one ends."""
 
-import random
 from pathlib import Path
+from random import Random
 
 from seen import Figure, Seen, none_of, spread
 from support.runs import START_METHODS, mprun, write
@@ -11,13 +11,13 @@ TRIALS = 6 * 64
 BATCH = 64
 
 
-def play(directory: Path, numbers: range, dice: random.Random) -> Seen:
+def play(directory: Path, numbers: range, random: Random) -> Seen:
     seen = Seen(trials=len(numbers))
     turn = numbers.start // BATCH
     method = START_METHODS[turn % len(START_METHODS)]
     # All in one instant, as far as their starts are, or one after another.
-    alike = dice.random() < 0.5
-    timeouts = {f"t{n}": 2.5 if alike else round(dice.uniform(0.5, 3), 3) for n in numbers}
+    alike = random.random() < 0.5
+    timeouts = {f"t{n}": 2.5 if alike else round(random.uniform(0.5, 3), 3) for n in numbers}
     tasks = "".join(
         f"- {{name: {name}, target: 'signal:pause', timeout: {seconds}s}}\n"
         for name, seconds in timeouts.items()

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import random
 import subprocess
 import sys
 import tracemalloc
+from random import Random
 
 import pytest
 from support.runs import PATIENCE, ROOT, environment
@@ -44,7 +44,7 @@ def test_each_measure_goes_its_trials_and_finds_no_defect(tmp_path, name):
     assert code == int(not held)
 
 
-class WorstDice(random.Random):
+class WorstDice(Random):
     """Takes the whole text and makes a hundred of it, ten times over."""
 
     def random(self):
@@ -87,10 +87,10 @@ def test_a_defect_is_told_with_its_number_and_gone_again_with_the_same_dice(roun
 
     thrown = {}
 
-    def play(directory, numbers, dice):
+    def play(directory, numbers, random):
         found = seen.Seen(trials=len(numbers))
         for number in numbers:
-            thrown.setdefault(number, []).append(dice.random())
+            thrown.setdefault(number, []).append(random.random())
             if number == 7:
                 found.blame(number, "lost", "a thing")
             if number == 8:
@@ -103,7 +103,7 @@ def test_a_defect_is_told_with_its_number_and_gone_again_with_the_same_dice(roun
         assert seen.none_of("lost things", measured, "lost").holds is False
     assert len(thrown[7]) == 2
     assert len(set(thrown[7])) == 1
-    assert thrown[7][0] == random.Random("seed some 7").random()
+    assert thrown[7][0] == Random("seed some 7").random()
     assert "some 7: lost: a thing" in capsys.readouterr().err
     # What failed is kept, and so is what could not be measured.
     assert sorted({path.name.split("-")[1] for path in tmp_path.iterdir()}) == ["7", "8"]

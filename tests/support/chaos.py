@@ -12,7 +12,7 @@ from collections import Counter
 from pathlib import Path
 
 from mprun.linux import procfs
-from support.kills import BOUND, FOR_GOOD
+from support.kills import BOUND, MAX_SECONDS
 from support.runs import PATIENCE, complete_lines, newest_run, start, write
 from support.victims import wait_for_ends
 
@@ -72,15 +72,15 @@ WORK = """\
 TARGETS = ("call", "call", "flaky", "daemonize", "spread", "deaf")
 
 
-def random_job(dice, most):
+def random_job(random, most):
     """A job of 3 to `most` tasks and two more that all come to their end, as data; what its last returns."""
     tasks = []
     values = []
-    for number in range(dice.randint(3, most)):
-        before = dice.sample(range(number), min(number, dice.choice([0, 0, 1, 1, 2])))
+    for number in range(random.randint(3, most)):
+        before = random.sample(range(number), min(number, random.choice([0, 0, 1, 1, 2])))
         references = [f"${{tasks.t{one}.result}}" for one in before]
-        nap = dice.choice([0, 0, 0.01, 0.03])
-        kind = dice.choice([*TARGETS, "items", "foreach"])
+        nap = random.choice([0, 0, 0.01, 0.03])
+        kind = random.choice([*TARGETS, "items", "foreach"])
         name = f"t{number}"
         lists = [one for one in before if isinstance(values[one], list)]
         if kind == "foreach" and lists:
@@ -89,14 +89,14 @@ def random_job(dice, most):
                 {
                     "name": name,
                     "foreach": f"${{tasks.t{source}.result}}",
-                    "target": f"work:{dice.choice(TARGETS[:2])}",
+                    "target": f"work:{random.choice(TARGETS[:2])}",
                     "args": ["${item}", nap],
                 }
             )
             values.append(values[source])
             continue
         if kind in ("items", "foreach"):
-            count = dice.randrange(4)
+            count = random.randrange(4)
             tasks.append({"name": name, "target": "work:items", "args": [count, nap, *references]})
             values.append(list(range(count)))
             continue
@@ -106,7 +106,7 @@ def random_job(dice, most):
         task["stop"] = {"grace": 0.1}
         tasks.append(task)
         values.append(number)
-    if dice.random() < 0.5:
+    if random.random() < 0.5:
         tasks.insert(0, {"name": "server", "target": "work:serve", "daemon": True, "stop": {"grace": 0.05}})
     every = [f"${{tasks.t{number}.result}}" for number in range(len(values))]
     tasks.append({"name": "sum", "target": "work:total", "args": [every]})
@@ -116,13 +116,13 @@ def random_job(dice, most):
 class Round:
     """One run in a directory of its own, and what was found of it."""
 
-    def __init__(self, directory, dice, *, failpoints="", method="fork"):
+    def __init__(self, directory, random, *, failpoints="", method="fork"):
         # A task of spawn is a whole Python: with fewer of them there is time for more rounds.
-        job, self.expected = random_job(dice, most=4 if method == "spawn" else 7)
+        job, self.expected = random_job(random, most=4 if method == "spawn" else 7)
         self.tasks = len(job["tasks"])
         # What ends and completes what the run has left: a run of another job, or its own resume.
-        self._other_job_first = dice.random() < 1 / 3
-        self._shown_by = dice.choice(["runs", "show"])
+        self._other_job_first = random.random() < 1 / 3
+        self._shown_by = random.choice(["runs", "show"])
         self.directory = directory
         write(directory, work=WORK)
         Path(directory, "job.yaml").write_text(json.dumps(job))
@@ -206,7 +206,7 @@ class Round:
         it: then detached processes live on until the next start.
         """
         begun = time.monotonic()
-        found = [("survivor", self.told())] if not both and self.left_after(FOR_GOOD) else []
+        found = [("survivor", self.told())] if not both and self.left_after(MAX_SECONDS) else []
         seconds = time.monotonic() - begun
         found += [("late", f"{seconds:.3f} s")] if seconds > BOUND else []
         return seconds, found + list(self._defects())

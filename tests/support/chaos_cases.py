@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-import random
 import signal
 import time
+from random import Random
 
 from mprun.failpoints import FAILPOINTS
 from support.chaos import Round
@@ -23,13 +23,13 @@ CASES = AT_FAILPOINTS + AT_RANDOM
 
 def play(directory, case, seed):
     """One round: the engine's exit code, the seconds until nobody was left, and the defects."""
-    dice = random.Random(f"{case} {seed}")
-    method = dice.choice(METHODS)
-    failpoints = f"{case}:{_turn(case, dice)}" if case in AT_FAILPOINTS else ""
-    one = Round(directory, dice, failpoints=failpoints, method=method)
+    random = Random(f"{case} {seed}")
+    method = random.choice(METHODS)
+    failpoints = f"{case}:{_turn(case, random)}" if case in AT_FAILPOINTS else ""
+    one = Round(directory, random, failpoints=failpoints, method=method)
     try:
         if case in AT_RANDOM:
-            _kill(one, case, dice)
+            _kill(one, case, random)
         code = one.wait()
         seconds, defects = one.examine(both=case == "both")
         return code, seconds, [(f"{kind}, {method} {failpoints}", details) for kind, details in defects]
@@ -37,41 +37,41 @@ def play(directory, case, seed):
         one.clean()
 
 
-def _turn(case, dice):
+def _turn(case, random):
     once = case.startswith(("worker", "engine.over"))
-    return 1 if once else dice.choice([1, 2, 3, dice.randrange(1, 20)])
+    return 1 if once else random.choice([1, 2, 3, random.randrange(1, 20)])
 
 
-def _kill(one, who, dice):
-    """Kill somebody of a run at a moment that the dice choose, unless it is over by then.
+def _kill(one, who, random):
+    """Kill somebody of a run at a moment that the random choose, unless it is over by then.
 
     That is so many events after its beginning and a little time later: as likely during
     what goes fast as during what goes slowly.
     """
-    count = dice.randrange(1, 4 * one.tasks)
+    count = random.randrange(1, 4 * one.tasks)
     with contextlib.suppress(AssertionError):
         eventually(lambda: one.engine.poll() is not None or len(one.events()) >= count)
-    time.sleep(dice.uniform(0, 0.02))
+    time.sleep(random.uniform(0, 0.02))
     events = one.events()
     launcher = next((e["main_pid"] for e in events if e["event"] == "run_started"), None)
     if one.engine.poll() is not None or launcher is None:
         return
     if who == "suspended engine":
         one.engine.send_signal(signal.SIGTSTP)
-        time.sleep(dice.uniform(0, 0.1))
+        time.sleep(random.uniform(0, 0.1))
     pids = {
         "engine": [one.engine.pid],
         "suspended engine": [one.engine.pid],
         "launcher": [launcher],
         "both": [launcher, one.engine.pid],
-        "task": _running(events, dice),
+        "task": _running(events, random),
     }[who]
     for pid in pids:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
 
 
-def _running(events, dice):
+def _running(events, random):
     ended = {e["pid"] for e in events if e["event"] == "task_exited"}
     left = [e["pid"] for e in events if e["event"] == "task_started" and e["pid"] not in ended]
-    return [dice.choice(left)] if left else []
+    return [random.choice(left)] if left else []

@@ -29,7 +29,7 @@ class Kills:
         self.method = method
         self._victims = []
 
-    def play(self, who, dice):
+    def play(self, who, random):
         """Kill `who` at a random moment: the seconds until no process was left, and the defects.
 
         After a kill of both, only the tasks must be gone; processes that have left their sessions
@@ -38,16 +38,16 @@ class Kills:
         victim = Victim(self.directory, "job.yaml", "--start-method", self.method)
         self._victims.append(victim)
         try:
-            return self._kill(victim, who, dice)
+            return self._kill(victim, who, random)
         except BaseException:
             victim.clean()
             raise
 
-    def _kill(self, victim, who, dice):
+    def _kill(self, victim, who, random):
         pids = [] if who == "engine" else [victim.launcher()]
         pids += [] if who == "launcher" else [victim.engine.pid]
-        dice.shuffle(pids)
-        kill_at(dice, victim, pids)
+        random.shuffle(pids)
+        kill_at(random, victim, pids)
         begun, starved = time.monotonic(), _seconds_without_processor()
         try:
             seconds = (
@@ -87,16 +87,16 @@ class Kills:
         return []
 
 
-def kill_at(dice, victim, pids):
+def kill_at(random, victim, pids):
     """Kill these at the same time, after a random number of tasks has started and a short time has passed.
 
     Thus the moments are as dense in a slow start as in a fast one.
     """
     pidfds = [os.pidfd_open(pid) for pid in pids]
-    count = dice.randrange(STARTS + 1)
+    count = random.randrange(STARTS + 1)
     if count:
         victim.until("task_started", count=count, seconds=PATIENCE)
-    time.sleep(dice.uniform(0, 0.1))
+    time.sleep(random.uniform(0, 0.1))
     for pidfd in pidfds:
         # The engine may have ended by itself, because the other was killed first.
         with contextlib.suppress(ProcessLookupError):

@@ -21,10 +21,10 @@ from mprun.scheduling.retry import AttemptResult
 class Run:
     """Drives a scheduler by task names and keeps what it answered."""
 
-    def __init__(self, the_plan, dice=lambda: 0.0, held=0):
+    def __init__(self, the_plan, random=lambda: 0.0, held=0):
         self.tasks = list(the_plan.tasks)
         self.names = [planned.name for planned in the_plan.tasks]
-        self.scheduler = CheckedScheduler(the_plan, dice, ahead=1, max_held=held)
+        self.scheduler = CheckedScheduler(the_plan, random, ahead=1, max_held=held)
         self.log = []
         self.reasons = {}
         self.take(self.scheduler.begin(0.0))

@@ -8,37 +8,37 @@ from mprun.scheduling.estimates import Estimates, RunTimings
 from support.plans import plan
 
 
-def layered(dice, count):
+def layered(random, count):
     """Layers of tasks, each of which needs some of the layer before."""
     layers, names = [], []
     while len(names) < count:
-        layer = [f"t{len(names) + number}" for number in range(dice.randint(1, max(2, count // 4)))]
+        layer = [f"t{len(names) + number}" for number in range(random.randint(1, max(2, count // 4)))]
         layers.append(layer)
         names += layer
     spec = dict.fromkeys(layers[0], ())
     for before, layer in pairwise(layers):
         for name in layer:
-            spec[name] = tuple(dice.sample(before, min(len(before), dice.randint(1, 3))))
+            spec[name] = tuple(random.sample(before, min(len(before), random.randint(1, 3))))
     return spec
 
 
-def anything(dice, count):
+def anything(random, count):
     """Each task needs up to three of all that stand before it."""
     return {
         f"t{number}": tuple(
-            f"t{other}" for other in dice.sample(range(number), min(number, dice.randint(0, 3)))
+            f"t{other}" for other in random.sample(range(number), min(number, random.randint(0, 3)))
         )
         for number in range(count)
     }
 
 
-def fork_join(dice, count):
+def fork_join(random, count):
     """One task, many at once, one that needs all of them; and again."""
     spec, before = {}, ()
     while len(spec) < count:
         fork, join = f"t{len(spec)}", None
         spec[fork] = before
-        wide = [f"t{len(spec) + number}" for number in range(dice.randint(2, max(3, count // 3)))]
+        wide = [f"t{len(spec) + number}" for number in range(random.randint(2, max(3, count // 3)))]
         spec.update(dict.fromkeys(wide, (fork,)))
         join = f"t{len(spec)}"
         spec[join] = tuple(wide)
@@ -46,58 +46,58 @@ def fork_join(dice, count):
     return spec
 
 
-def chains(dice, count):
+def chains(random, count):
     """Chains of some tasks, and tasks alone, in any order of the file."""
     spec, left = {}, count
     while left > 0:
-        length = min(left, dice.choice([1, 1, 1, 1, 2, 5, max(2, count // 4)]))
+        length = min(left, random.choice([1, 1, 1, 1, 2, 5, max(2, count // 4)]))
         for link in range(length):
             spec[f"t{left - link}"] = (f"t{left - link + 1}",) if link else ()
         left -= length
     names = list(spec)
-    dice.shuffle(names)
+    random.shuffle(names)
     return {name: spec[name] for name in names}
 
 
 SHAPES = (layered, anything, fork_join, chains)
 
 
-def lognormal(dice):
-    return dice.lognormvariate(0, 1)
+def lognormal(random):
+    return random.lognormvariate(0, 1)
 
 
-def uniform(dice):
-    return dice.uniform(0.1, 10)
+def uniform(random):
+    return random.uniform(0.1, 10)
 
 
-def few_long(dice):
-    return dice.choice([20.0] + [1.0] * 9) * dice.uniform(0.8, 1.2)
+def few_long(random):
+    return random.choice([20.0] + [1.0] * 9) * random.uniform(0.8, 1.2)
 
 
 SPANS = (lognormal, uniform, few_long)
 
 
-def timed_plan(dice, count, shape=None, tokens=None):
+def timed_plan(random, count, shape=None, tokens=None):
     """A plan of about so many tasks at 2 to 8 at once, and how long each takes, by name.
 
     With `tokens`, some of the tasks claim one or two of a few; where None, in a third of the plans.
     """
-    spec = (shape or dice.choice(SHAPES))(dice, count)
-    tokens = dice.random() < 0.33 if tokens is None else tokens
+    spec = (shape or random.choice(SHAPES))(random, count)
+    tokens = random.random() < 0.33 if tokens is None else tokens
     keys = {}
     if tokens:
-        keys = {name: {"resources": {"db": dice.randint(1, 2)}} for name in spec if dice.random() < 0.4}
+        keys = {name: {"resources": {"db": random.randint(1, 2)}} for name in spec if random.random() < 0.4}
     made = plan(
-        spec, slots=dice.randint(2, 8), keys=keys, resources={"db": dice.randint(2, 3)} if tokens else {}
+        spec, slots=random.randint(2, 8), keys=keys, resources={"db": random.randint(2, 3)} if tokens else {}
     )
-    span = dice.choice(SPANS)
-    return made, {name: span(dice) for name in spec}
+    span = random.choice(SPANS)
+    return made, {name: span(random) for name in spec}
 
 
 def estimates(durations, until_ready=None):
     return Estimates([RunTimings(durations=durations, until_ready=until_ready or {})])
 
 
-def noisy(dice, durations, share):
+def noisy(random, durations, share):
     """Durations that differ from these by up to a share."""
-    return {name: seconds * dice.uniform(1 - share, 1 + share) for name, seconds in durations.items()}
+    return {name: seconds * random.uniform(1 - share, 1 + share) for name, seconds in durations.items()}

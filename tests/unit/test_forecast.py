@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import random
 import statistics
+from random import Random
 
 import pytest
 from support.plans import plan
@@ -116,7 +116,7 @@ def test_the_order_of_the_file_stays_where_the_ranks_would_make_it_longer():
 def anomaly():
     """A plan that takes more than a tenth longer with the longest way first."""
     for seed in range(200):
-        made, durations = timed_plan(random.Random(seed), 30, tokens=True)
+        made, durations = timed_plan(Random(seed), 30, tokens=True)
         known = estimates(durations)
         ranked = made.replace(priorities=Priorities(made, known))
         if simulate(ranked, known).seconds > 1.1 * simulate(made, known).seconds:
@@ -156,8 +156,8 @@ def drawn():
     """Plans with their durations, and what the run takes in the order of the file and in the chosen one."""
     found = []
     for seed in range(400):
-        dice = random.Random(seed)
-        made, durations = timed_plan(dice, dice.randint(5, 90))
+        random = Random(seed)
+        made, durations = timed_plan(random, random.randint(5, 90))
         chosen = prioritized(made, past(**durations))
         found.append((made, chosen, durations))
     return found
@@ -183,8 +183,8 @@ def test_a_rehearsal_has_every_task_once_in_its_order(drawn):
 
 
 def test_where_tasks_take_a_fifth_more_or_less_the_chosen_order_is_rarely_longer(drawn):
-    dice = random.Random(1)
-    actual = [noisy(dice, spans, 0.2) for *_, spans in drawn]
+    random = Random(1)
+    actual = [noisy(random, spans, 0.2) for *_, spans in drawn]
     pairs = zip(drawn, actual, strict=True)
     gains = [1 - seconds(chosen, spans) / seconds(made, spans) for (made, chosen, _), spans in pairs]
     assert min(gains) > -0.10
@@ -206,22 +206,22 @@ def test_no_rehearsal_is_shorter_than_can_be_or_longer_than_graham_allows(drawn)
 @pytest.mark.parametrize("block", range(4))
 def test_whatever_a_job_says_and_a_record_holds_there_is_an_outlook(block):
     for seed in range(block * 150, (block + 1) * 150):
-        dice = random.Random(seed)
-        made = with_lists(dice, random_plan(dice)).replace(priorities=None)
+        random = Random(seed)
+        made = with_lists(random, random_plan(random)).replace(priorities=None)
         names = [planned.name for planned in made.tasks] + [f"t{number}[{number % 3}]" for number in range(9)]
-        known = {name: dice.choice([0.0, dice.random() * 5]) for name in names if dice.random() < 0.7}
-        ready = {name: dice.random() * 5 for name in names if dice.random() < 0.5}
+        known = {name: random.choice([0.0, random.random() * 5]) for name in names if random.random() < 0.7}
+        ready = {name: random.random() * 5 for name in names if random.random() < 0.5}
         found = forecast_run(made, [RunTimings(durations={**known, "t0": 1.0}, until_ready=ready)])
         assert found.order is None or sorted(found.order) == list(range(len(made.tasks)))
         assert found.seconds is None or found.seconds >= 0.0
 
 
-def with_lists(dice, made):
+def with_lists(random, made):
     """A plan in which some of what is late is to be spread over a list."""
     return made.replace(
         tasks=tuple(
             planned.replace(task=planned.task.replace(foreach="x"))
-            if planned.late and dice.random() < 0.5
+            if planned.late and random.random() < 0.5
             else planned
             for planned in made.tasks
         )

@@ -276,7 +276,7 @@ def test_retried_task_gives_its_place_away_while_it_waits():
 
 def test_delay_is_capped_and_partly_left_to_chance():
     the_plan = plan({"a": ()}, keys=retrying(retries=9, delay=8.0, backoff=10.0, max_delay=10.0, jitter=0.5))
-    run = Run(the_plan, dice=lambda: 1.0).started("a")
+    run = Run(the_plan, random=lambda: 1.0).started("a")
     assert run.exited("a", succeeded=False) == ["again a 2 in 4"]
     run.passed(100.0)
     run.started("a")

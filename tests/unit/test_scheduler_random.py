@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from support.world import play
+from support.random_run import run_seed
 
 RUNS, BLOCKS = 10_000, 20
 
@@ -12,9 +12,9 @@ RUNS, BLOCKS = 10_000, 20
 def test_random_runs_keep_every_promise(block):
     size = RUNS // BLOCKS
     for seed in range(block * size, (block + 1) * size):
-        play(seed)
+        run_seed(seed)
 
 
 @pytest.mark.parametrize("seed", [7, 8, 9])
 def test_same_seed_gives_the_same_trace(seed):
-    assert play(seed).trace == play(seed).trace
+    assert run_seed(seed).trace == run_seed(seed).trace

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from support.model import Model
 from support.plans import plan
+from support.random_run import run_seed
 from support.scheduling import Run
-from support.world import play
 
 from mprun.jobfile.model import Retry
 from mprun.scheduling.checked_scheduler import (
@@ -72,7 +72,7 @@ def test_every_row_of_the_table_is_reached():
     for scenario in SCENARIOS:
         scenario()
     for seed in range(RUNS):
-        play(seed)
+        run_seed(seed)
     missing = sorted((state.value, event) for state, event in TRANSITIONS.keys() - CheckedTaskRun.reached)
     assert not missing
 
@@ -200,7 +200,7 @@ def test_a_state_that_contradicts_the_fields_of_its_task_raises():
 def test_a_random_run_that_breaks_a_promise_tells_the_story_of_the_task(monkeypatch):
     monkeypatch.setattr(Model, "check_start", broken_promise)
     with pytest.raises(AssertionError, match=r"seed 1: no start is right\nstory of task \d+ `t\d+`"):
-        play(1)
+        run_seed(1)
 
 
 def broken_promise(*_):

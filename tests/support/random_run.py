@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import heapq
-import random
 from collections import deque
+from random import Random
 
 from mprun.jobfile.model import Instance
 from mprun.launcher.channel import attempt_succeeded
@@ -17,7 +17,7 @@ from support.model import Model
 from support.random_plans import random_plan
 
 
-class World:
+class RandomRun:
     """Processes that start, are ready, end when they like, and obey signals or not.
 
     It tells the model and the scheduler what happens, and lets the model judge what the
@@ -25,11 +25,11 @@ class World:
     """
 
     def __init__(self, seed):
-        self.dice = random.Random(seed)
-        self.plan = random_plan(self.dice)
-        self.ahead = self.dice.choice([1, AHEAD])
-        self.most_held = self.dice.choice([0, 1, MAX_HELD])
-        self.scheduler = CheckedScheduler(self.plan, self.dice.random, self.ahead, self.most_held)
+        self.random = Random(seed)
+        self.plan = random_plan(self.random)
+        self.ahead = self.random.choice([1, AHEAD])
+        self.most_held = self.random.choice([0, 1, MAX_HELD])
+        self.scheduler = CheckedScheduler(self.plan, self.random.random, self.ahead, self.most_held)
         self.model = Model(self.plan, self.ahead)
         self.now = 0.0
         self.agenda = []
@@ -38,7 +38,7 @@ class World:
         # Of what it holds, the attempts that are to succeed before; and what it was to send a signal.
         self.held, self.signalled = {}, set()
         self.answering = deque()
-        self.depth_first = self.dice.random() < 0.5
+        self.depth_first = self.random.random() < 0.5
         self.trace = []
         # The task of the last fact or instruction, whose story is told if it breaks a promise.
         self.task = None
@@ -46,20 +46,20 @@ class World:
 
     def plan_what_comes_from_outside(self):
         """Stops, a loss of the launcher; what is started again for ever has to be stopped."""
-        dice, long = self.dice, 10 + len(self.plan.tasks)
+        random, long = self.random, 10 + len(self.plan.tasks)
         endless = any(planned.task.restart != "never" for planned in self.plan.tasks)
-        if endless or dice.random() < 0.3:
-            self.at(dice.random() * long, "stop", None)
-        if dice.random() < 0.1:
-            self.at(dice.random() * long, "kill", None)
-        if dice.random() < 0.05:
-            self.at(dice.random() * long, "lose", None)
-        for _ in range(dice.choice([0, 0, 1, 3])):
-            self.at(dice.random() * 5, "stop task", None)
+        if endless or random.random() < 0.3:
+            self.at(random.random() * long, "stop", None)
+        if random.random() < 0.1:
+            self.at(random.random() * long, "kill", None)
+        if random.random() < 0.05:
+            self.at(random.random() * long, "lose", None)
+        for _ in range(random.choice([0, 0, 1, 3])):
+            self.at(random.random() * 5, "stop task", None)
 
     def at(self, delay, what, task):
         attempt = self.model.attempts[task]
-        heapq.heappush(self.agenda, (self.now + delay, self.dice.random(), what, task, attempt))
+        heapq.heappush(self.agenda, (self.now + delay, self.random.random(), what, task, attempt))
 
     # ---- the run
 
@@ -94,8 +94,8 @@ class World:
     def happen_outside(self, what):
         scheduler, model = self.scheduler, self.model
         if what == "stop task":
-            task = self.dice.randrange(len(model.tasks))
-            reason = self.dice.choice(["user", "log_limit"])
+            task = self.random.randrange(len(model.tasks))
+            reason = self.random.choice(["user", "log_limit"])
             if reason == "log_limit":
                 model.guarded.update({task} & model.alive.keys())
             elif not model.instances.get(task):
@@ -124,13 +124,13 @@ class World:
 
     def happen(self, what, task, attempt):
         self.task = task
-        scheduler, dice = self.scheduler, self.dice
+        scheduler, random = self.scheduler, self.random
         if what == "withdrawn":
             self.model.release(task)
             self.model.attempts[task] -= 1
             self.carry_out(scheduler.handle_start_cancelled(task, self.now))
         elif what == "started":
-            if dice.random() < 0.01:
+            if random.random() < 0.01:
                 self.end(task, AttemptResult(succeeded=False, reason="could not be started"))
             else:
                 self.begin(task)
@@ -140,18 +140,18 @@ class World:
             self.carry_out(scheduler.handle_ready(task, attempt, self.now))
             assert not due or task in self.model.ready_now, "it is ready, and nobody marks it"
         elif task in self.model.alive:
-            code = dice.choice([0, 0, 0, 0, 1, 2])
-            lost = dice.random() < 0.01
+            code = random.choice([0, 0, 0, 0, 1, 2])
+            lost = random.random() < 0.01
             self.end(
                 task, None if lost else AttemptResult(succeeded=code == 0, reason="exit", exit_code=code)
             )
 
     def begin(self, task):
-        dice, daemon = self.dice, self.model.task(task).daemon
+        random, daemon = self.random, self.model.task(task).daemon
         self.model.process_started(task)
-        self.at(dice.random() * (dice.choice([1, 30]) if daemon else 4), "exited", task)
-        if self.model.task(task).ready is not None and dice.random() < 0.8:
-            self.at(dice.random() * 3, "ready", task)
+        self.at(random.random() * (random.choice([1, 30]) if daemon else 4), "exited", task)
+        if self.model.task(task).ready is not None and random.random() < 0.8:
+            self.at(random.random() * 3, "ready", task)
         self.carry_out(self.scheduler.handle_started(task, self.now))
 
     def end(self, task, ending):
@@ -184,10 +184,10 @@ class World:
                     self.start(instruction)
                 case Signal():
                     # One in ten comes too late. What has a limit to its log is followed by nobody.
-                    if instruction.reason == "log_limit" or self.dice.random() < 0.9:
+                    if instruction.reason == "log_limit" or self.random.random() < 0.9:
                         self.signalled.add(instruction.task)
-                    if instruction.signal == "SIGKILL" or self.dice.random() < 0.7:
-                        self.at(self.dice.random() * 0.1, "exited", instruction.task)
+                    if instruction.signal == "SIGKILL" or self.random.random() < 0.7:
+                        self.at(self.random.random() * 0.1, "exited", instruction.task)
                 case CancelStart():
                     if instruction.task in self.queue:
                         self.drop(instruction.task)
@@ -215,7 +215,7 @@ class World:
             assert len(self.held) <= self.most_held, "too many tasks wait for others"
             known = {(task, self.model.attempts[task]) for task in (*self.queue, *self.placed)}
             # Now and then it has ended, and nobody has been told yet.
-            if not known.issuperset(self.held[instruction.task]) or self.dice.random() < 0.05:
+            if not known.issuperset(self.held[instruction.task]) or self.random.random() < 0.05:
                 self.drop(instruction.task)
         self.launch()
         waiting = [task for task in self.queue if task not in self.held]
@@ -224,7 +224,7 @@ class World:
     def drop(self, task):
         self.queue.remove(task)
         self.held.pop(task, None)
-        self.at(self.dice.random() * 0.1, "withdrawn", task)
+        self.at(self.random.random() * 0.1, "withdrawn", task)
         self.settle_held((task, self.model.attempts[task]))
 
     def settle_held(self, key, exit_code=None, **how):
@@ -247,13 +247,13 @@ class World:
                 taken += not self.model.task(task).daemon
                 self.queue.remove(task)
                 self.placed.add(task)
-                self.at(self.dice.random() * 0.1, "started", task)
+                self.at(self.random.random() * 0.1, "started", task)
 
     def resolve(self, task):
         scheduler, model = self.scheduler, self.model
         given_up = task in model.finished
         kinds = ["resolved", "resolved", "resolved", "skipped", "refused"]
-        kind = self.dice.choice(kinds if task in model.group_of else [*kinds, "expanded"])
+        kind = self.random.choice(kinds if task in model.group_of else [*kinds, "expanded"])
         if not given_up:
             model.resolved.add(task)
         if kind == "resolved":
@@ -266,7 +266,7 @@ class World:
             instructions = scheduler.handle_resolve_failed(task, "nothing there", self.now)
         else:
             group = model.tasks[task]
-            named = [f"{group.name}[{index}]" for index in range(self.dice.randint(0, 4))]
+            named = [f"{group.name}[{index}]" for index in range(self.random.randint(0, 4))]
             made = [plan_instance(Instance(name=name, task=group.task), group) for name in named]
             if not given_up:
                 model.expanded(task, made)
@@ -275,14 +275,14 @@ class World:
         self.carry_out(instructions)
 
 
-def play(seed):
+def run_seed(seed):
     """The run of this seed, to its end, with every check."""
-    world = World(seed)
+    run = RandomRun(seed)
     try:
-        world.run()
+        run.run()
     except AssertionError as error:
         told = f"seed {seed}: {error}"
-        if "story of task" not in told and world.task is not None:
-            told += f"\n{world.scheduler.story(world.task)}"
+        if "story of task" not in told and run.task is not None:
+            told += f"\n{run.scheduler.story(run.task)}"
         raise AssertionError(told) from error
-    return world
+    return run
