@@ -155,7 +155,7 @@ def test_ctrl_c_ends_the_following_and_not_the_run(going):
     assert "running: " in read(going, "show")[1].decode()
 
 
-def test_following_ends_when_nobody_reads_any_more(going):
+def test_following_ends_when_its_reader_is_gone(going):
     """Though nothing more is printed."""
     reader, writer = os.pipe()
     process = start("logs", "-f", cwd=going, stdout=writer)
@@ -360,7 +360,7 @@ def test_a_large_log_is_shown_whole_and_in_flat_memory(kind, options, tmp_path):
     assert (found == digest.hexdigest()) == (options == ["a"])
 
 
-def test_a_long_line_as_json_says_that_it_goes_on(tmp_path):
+def test_a_long_line_as_json_says_that_it_continues(tmp_path):
     name = record(tmp_path, [STARTED, started("a"), exited("a"), FINISHED, ended()])
     text = "ä€😀" * 100_000 + "\nshort\n"
     (tmp_path / ".mprun" / "runs" / name / "logs" / "a.1.log").write_text(text)

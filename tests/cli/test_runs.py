@@ -103,7 +103,7 @@ def test_a_thousand_runs_are_listed_at_once(tmp_path):
     assert time.monotonic() - begun < 5
 
 
-def test_a_run_that_goes_on_is_running_and_one_that_was_killed_is_interrupted(tmp_path):
+def test_an_active_run_is_running_and_a_killed_one_is_interrupted(tmp_path):
     write(tmp_path, work=WORK, job="tasks: [{name: w, target: 'work:wait'}]")
     process = start("-q", "job.yaml", cwd=tmp_path)
     eventually(lambda: (tmp_path / "waiting").exists())

@@ -253,7 +253,7 @@ def going(tmp_path):
     assert {event["pid"] for event in run.of("task_started") if alive(event["pid"])} == set()
 
 
-def test_a_run_that_goes_on_is_shown_with_what_runs_now(going):
+def test_an_active_run_is_shown_with_its_running_processes(going):
     path, process = going
     eventually(lambda: _is_up(shown_json(path)), seconds=30)
     tree = shown_json(path)
@@ -384,7 +384,7 @@ def test_a_record_without_a_beginning_has_the_parents_that_its_tasks_tell_of(tmp
     assert [child["name"] for child in parent["children"]] == ["a"]
 
 
-def test_a_run_whose_end_nobody_saw(tmp_path):
+def test_a_run_whose_exit_status_is_unknown(tmp_path):
     record(
         tmp_path, [{**STARTED, "pid": 2**22 + 1}, started("a"), started("b", pid=101), exited("b", pid=101)]
     )

@@ -510,12 +510,12 @@ def test_without_colours_a_terminal_gets_no_escape_codes(command, desk):
     assert "\x1b" not in shown
 
 
-def test_a_warning_that_nobody_takes_does_not_end_a_run(desk):
+def test_a_warning_that_cannot_be_written_does_not_end_a_run(desk):
     (desk / "file").touch()
     answer = shell("mprun job.yaml --state-dir file --events /dev/full 2>/dev/full", desk)
     assert answer.returncode == 1
     assert "step two" in answer.stdout
 
 
-def test_an_error_that_nobody_takes_is_still_an_exit_code(desk):
+def test_an_error_that_cannot_be_written_is_still_an_exit_code(desk):
     assert shell("mprun validate nothing.yaml 2>/dev/full", desk).returncode == 2

@@ -54,7 +54,7 @@ SHOWN = {
     "6 suspended": [
         "process/test_stop_and_suspend.py::test_every_process_of_every_task_is_suspended_and_resumed",
         "process/test_stop_and_suspend.py::test_timers_pause_while_suspended",
-        "process/test_stop_and_suspend.py::test_attempt_that_ended_in_time_while_the_engine_was_stopped_is_no_timeout",
+        "process/test_stop_and_suspend.py::test_attempt_that_ended_in_time_while_the_engine_was_stopped_does_not_time_out",
     ],
     "7 signals ignored or blocked": [
         f"{MODEL}::test_no_signal_is_blocked_or_ignored_in_a_task_even_if_it_was_for_mprun",
@@ -132,7 +132,7 @@ SHOWN = {
         "test_a_task_that_stops_itself_does_nothing_more_at_its_timeout_before_it_hears_that_it_is_to_end",
         "faults/test_ends.py::"
         "test_a_task_that_stops_itself_again_and_hears_nothing_is_killed_at_the_end_of_its_grace",
-        "faults/test_ends.py::test_in_a_run_that_is_suspended_a_task_hears_that_it_is_to_end_when_it_goes_on",
+        "faults/test_ends.py::test_a_task_of_a_suspended_run_gets_its_stop_signal_when_it_resumes",
     ],
     "25 ends with its timeout": [
         "faults/test_ends.py::test_what_ended_before_its_timeout_has_ended_though_the_engine_looked_late",
@@ -141,7 +141,7 @@ SHOWN = {
     ],
     "26 threads that stay": [
         "faults/test_ends.py::test_a_thread_that_outlives_the_target_keeps_the_task_running_until_its_timeout",
-        f"{ENDINGS}::test_a_thread_that_is_no_daemon_is_waited_for",
+        f"{ENDINGS}::test_a_thread_that_is_not_a_daemon_is_waited_for",
     ],
     "27 daemons with children": [
         "faults/test_ends.py::test_a_daemon_that_may_have_no_children_is_told_how_it_may",
@@ -154,7 +154,7 @@ SHOWN = {
         f"{ENDINGS}::test_the_record_has_how_it_ended_with_which_error_and_which_result",
     ],
     "29 floods": [
-        "faults/test_output.py::test_two_floods_come_through_whole_and_nobody_holds_them_in_memory",
+        "faults/test_output.py::test_two_floods_come_through_whole_and_are_not_held_in_memory",
         "faults/test_output.py::test_a_flood_past_its_limit_is_stopped_soon_and_the_outcome_says_so",
     ],
     "30 giant and binary lines": [
@@ -164,7 +164,7 @@ SHOWN = {
         "cli/test_views.py::test_a_terminal_has_colours_and_sees_control_characters",
     ],
     "31 closes its output": [
-        f"{ENDINGS}::test_what_a_task_does_to_its_standard_output_is_no_error",
+        f"{ENDINGS}::test_what_a_task_does_to_its_standard_output_is_not_an_error",
         f"{ENDINGS}::test_an_error_is_recorded_also_where_there_is_no_stream_to_print_it_on",
     ],
     "32 buffers that are forked": [
@@ -172,7 +172,7 @@ SHOWN = {
         f"{ENDINGS}::test_half_a_line_is_kept_and_printed_once",
     ],
     "33 log disk full": [
-        "faults/test_full_disks.py::test_a_task_that_fills_the_disk_of_its_log_fails_and_the_run_goes_on",
+        "faults/test_full_disks.py::test_a_task_that_fills_the_disk_of_its_log_fails_and_the_run_continues",
         "faults/test_full_disks.py::test_output_that_cannot_be_written_is_the_tasks_own_error",
     ],
     "34 no descriptors or processes": [
@@ -188,7 +188,7 @@ SHOWN = {
     ],
     "36 killed before the record": [
         "faults/test_chaos.py::test_whatever_befalls_a_run_its_record_can_be_trusted",
-        "faults/test_resume.py::test_after_a_killed_engine_what_nobody_saw_end_is_run_again_only_if_asked",
+        "faults/test_resume.py::test_after_a_killed_engine_tasks_of_unknown_outcome_run_again_only_if_asked",
     ],
     "37 damaged records": [
         "faults/test_record_damage.py::test_no_reader_changes_a_byte_or_fails_without_a_word",

@@ -313,7 +313,7 @@ def test_a_task_that_stops_itself_again_and_hears_nothing_is_killed_at_the_end_o
 
 
 @every_start_method
-def test_in_a_run_that_is_suspended_a_task_hears_that_it_is_to_end_when_it_goes_on(tmp_path, method):
+def test_a_task_of_a_suspended_run_gets_its_stop_signal_when_it_resumes(tmp_path, method):
     write(tmp_path, work=DEAF)
     with Attempts(tmp_path, method=method, targets=[("work:stop_itself", ())]) as attempts:
         key = attempts.start(target="work:stop_itself")

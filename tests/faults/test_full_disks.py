@@ -175,7 +175,7 @@ def small_disk(tmp_path):
         subprocess.run(["umount", "--lazy", str(directory)], check=True)
 
 
-def test_a_task_that_fills_the_disk_of_its_log_fails_and_the_run_goes_on(tmp_path, small_disk):
+def test_a_task_that_fills_the_disk_of_its_log_fails_and_the_run_continues(tmp_path, small_disk):
     """The first task puts a small disk under the logs of those that come after it."""
     write(
         tmp_path,

@@ -42,7 +42,7 @@ def launcher_of(pid):
 
 
 @pytest.mark.parametrize("output", ["prefix", "group"])
-def test_two_floods_come_through_whole_and_nobody_holds_them_in_memory(tmp_path, output):
+def test_two_floods_come_through_whole_and_are_not_held_in_memory(tmp_path, output):
     write(
         tmp_path,
         work=FLOODING,

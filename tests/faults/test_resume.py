@@ -184,7 +184,7 @@ def test_after_an_interrupted_run(victim, tmp_path):
 
 @pytest.mark.parametrize("recovered", [False, True])
 @pytest.mark.parametrize("unknown", [False, True])
-def test_after_a_killed_engine_what_nobody_saw_end_is_run_again_only_if_asked(
+def test_after_a_killed_engine_tasks_of_unknown_outcome_run_again_only_if_asked(
     victim, tmp_path, recovered, unknown
 ):
     run = victim(CHAIN % "stuck")
@@ -263,7 +263,7 @@ def test_a_run_that_succeeded_has_nothing_to_resume(tmp_path):
     assert f"run {before.directory.run_id} succeeded; there is nothing to resume" in run.stderr
 
 
-def test_a_run_that_goes_on_is_not_resumed(victim, tmp_path):
+def test_an_active_run_is_not_resumed(victim, tmp_path):
     run = victim(CHAIN % "stuck")
     run.until("task_started", "b")
     done = mprun("resume", cwd=tmp_path)

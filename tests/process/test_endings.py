@@ -222,7 +222,7 @@ def test_what_was_printed_before_the_end_is_kept(run_of, method, endings, ending
 
 
 @the_table
-def test_cpu_time_and_memory_are_known_wherever_somebody_could_see_them(run_of, method, endings, ending):
+def test_cpu_time_and_memory_are_known_wherever_they_can_be_measured(run_of, method, endings, ending):
     exited = run_of(endings, method).one("task_exited", ending.name)
     if method == "forkserver" and ending.killed:
         assert (exited["cpu"], exited["max_rss"]) == (None, None)
@@ -239,7 +239,7 @@ def test_a_run_in_which_all_succeeded_exits_0(run_of, method):
 
 
 @every_start_method
-def test_a_run_in_which_tasks_failed_exits_1_and_tells_each_in_a_line(run_of, method):
+def test_a_run_with_failed_tasks_exits_1_and_reports_each_in_a_line(run_of, method):
     run = run_of(FAILURES, method)
     assert (run.code, survivors(run.events)) == (1, [])
     assert run.one("run_finished")["counts"] == {"failed": len(FAILURES)}
@@ -464,7 +464,7 @@ def test_a_task_that_collects_its_own_children_has_no_orphans(leftovers, method)
 
 
 @every_start_method
-def test_a_thread_that_is_no_daemon_is_waited_for(leftovers, method):
+def test_a_thread_that_is_not_a_daemon_is_waited_for(leftovers, method):
     run = leftovers(method)
     exited = run.one("task_exited", "outlived_by_a_thread")
     assert run.printed("outlived_by_a_thread") == ["the target ends", "the thread ends"]
@@ -499,7 +499,7 @@ def test_a_daemon_that_starts_a_child_fails_with_multiprocessings_own_error(tmp_
     ("task", "log"),
     [("close_descriptor_1", b"before\n"), ("close_stdout", b"before\n"), ("replace_stdout", b"")],
 )
-def test_what_a_task_does_to_its_standard_output_is_no_error(leftovers, method, task, log):
+def test_what_a_task_does_to_its_standard_output_is_not_an_error(leftovers, method, task, log):
     run = leftovers(method)
     exited = run.one("task_exited", task)
     assert (exited["exit_code"], exited["error"], run.outcome(task)) == (0, None, "succeeded")

@@ -147,7 +147,7 @@ def test_the_parent_death_signal_reaches_one_that_is_stopped():
     """)
 
 
-def test_with_sigchld_ignored_nobody_learns_how_a_child_ended():
+def test_with_sigchld_ignored_a_child_leaves_no_exit_status():
     python("""
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)
         try:
@@ -407,7 +407,7 @@ def test_who_becomes_a_subreaper_gets_the_orphans_of_descendants_that_were_there
     """)
 
 
-def test_unshare_of_a_thread_tells_whether_there_are_others():
+def test_unshare_of_a_thread_shows_whether_there_are_others():
     python("""
         CLONE_THREAD = 0x10000
         libc = ctypes.CDLL(None)

@@ -384,7 +384,7 @@ def test_s11_a_forked_child_is_a_copy_of_the_process_that_forked_it(recipe, meth
         assert run.result(task) == made[-1]
 
 
-def test_s11_a_spawned_child_is_no_copy(recipe):
+def test_s11_a_spawned_child_is_not_a_copy(recipe):
     run = recipe("copies", "spawn")
     assert_succeeded(run)
     made = []

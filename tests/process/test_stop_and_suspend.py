@@ -707,7 +707,7 @@ def test_suspended_run_does_not_answer(go, tmp_path, arguments):
     assert run.finish().code == 130
 
 
-def test_attempt_that_ended_in_time_while_the_engine_was_stopped_is_no_timeout(go, tmp_path):
+def test_attempt_that_ended_in_time_while_the_engine_was_stopped_does_not_time_out(go, tmp_path):
     run = go(
         "timeout: 600\ntasks:\n- {name: a, target: 'work:wait_for', args: [go], timeout: 2}\n"
         "- {name: b, target: 'work:wait_for', args: [go], timeout: 2, expect: {max_seconds: 2}}\n"

@@ -181,7 +181,7 @@ def test_a_name_that_means_nothing_is_told_as_it_was_written():
         ),
     ],
 )
-def test_tasks_in_a_circle_are_refused_with_the_way_round(spec, place, need, circle):
+def test_a_dependency_cycle_is_refused_with_its_path(spec, place, need, circle):
     found = dependency_error(spec)
     assert (found.task, found.need) == (place, need)
     assert str(found) == f"dependency cycle: {circle}"

@@ -30,7 +30,7 @@ def test_only_so_many_are_held_at_a_time():
     assert run.exited("a")[-2:] == ["start c after b", "start d after c"]
 
 
-def test_what_was_to_follow_a_failure_is_skipped_once_nobody_holds_it():
+def test_a_dependent_of_a_failure_is_skipped_once_it_is_not_held_any_more():
     run = held({"a": (), "b": ("a",), "c": ("b",)}).started("a")
     assert run.exited("a", succeeded=False) == ["failed a", "join a 1/3"]
     assert run.start_cancelled("b") == ["skipped b"]

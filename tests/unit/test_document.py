@@ -88,7 +88,7 @@ def test_a_quoted_scalar_is_a_string(text):
     assert value(f"'{text}'") == text
 
 
-def test_digits_of_other_scripts_are_no_numbers():
+def test_digits_of_other_scripts_are_not_numbers():
     assert value("٣") == "٣"
     assert value("1٣") == "1٣"
 
@@ -108,7 +108,7 @@ def test_plain_copies_into_dict_and_list():
     assert copy == {"a": [1, {"b": "c"}]}
 
 
-def test_an_alias_stands_for_its_value():
+def test_an_alias_has_the_value_of_its_anchor():
     root = parse("a: &x {b: 1}\nc: *x\n", "f").root
     assert root["c"] == {"b": 1}
 
@@ -184,7 +184,7 @@ def test_a_path_that_leads_nowhere_gives_the_nearest_ancestor():
     assert span_of(document, ("name", "x")) == span_of(document, ("name",))
 
 
-def test_the_place_of_an_alias_is_where_it_stands():
+def test_the_span_of_an_alias_is_its_own_and_not_the_anchors():
     document = parse("a: &x {b: 1}\nc: [1, *x]\n", "f")
     assert span_of(document, ("c", 1)) == Span(line=2, column=8, width=2)
 
@@ -222,7 +222,7 @@ def paths(node, path=()):
 
 @given(tree=TREES, flow=st.booleans())
 @settings(max_examples=60, deadline=None)
-def test_at_the_place_of_a_scalar_stands_its_text(tree, flow):
+def test_the_span_of_a_scalar_covers_its_text(tree, flow):
     text = yaml.safe_dump({"r": tree}, default_flow_style=flow, allow_unicode=True, width=10_000)
     document = parse(text, "f")
     assert plain(document.root) == {"r": tree}

@@ -38,13 +38,13 @@ def test_a_new_task_without_siblings_takes_what_most_take():
     assert of({"a": 1.0, "b": 2.0, "c": 30.0}).duration("new") == 2.0
 
 
-def test_a_list_becomes_what_it_became_in_the_newest_run_that_tells():
+def test_a_list_becomes_what_it_became_in_the_newest_run_that_has_it():
     known = of({"a": 1.0}, {"w[0]": 1.0, "w[1]": 1.0}, {"w[0]": 1.0})
     assert known.instances("w") == ["w[0]", "w[1]"]
     assert known.instances("new") == ["new[0]"]
 
 
-def test_what_nobody_saw_ready_is_ready_at_once():
+def test_a_task_that_was_never_seen_ready_is_ready_at_once():
     known = Estimates([RunTimings(durations={"a": 1.0}, until_ready={"db": 3.0})])
     assert known.until_ready("db") == 3.0
     assert known.until_ready("a") == 0.0

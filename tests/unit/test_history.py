@@ -67,16 +67,16 @@ def test_the_newest_runs_of_the_job_file_tell_newest_first(state):
     assert durations(state) == [{"a": float(newest - back)} for back in range(history.MAX_RUNS_USED)]
 
 
-def test_a_run_of_another_file_tells_nothing(state):
+def test_a_run_of_another_file_has_no_timings(state):
     state(1, [run_started("/jobs/other.yaml"), *went(a=1.0)])
     assert durations(state) == []
 
 
-def test_a_state_directory_that_is_not_there_tells_nothing(tmp_path):
+def test_a_missing_state_directory_has_no_timings(tmp_path):
     assert past_runs(str(tmp_path / "none"), FILE) == []
 
 
-def test_only_what_has_succeeded_tells_how_long_it_takes(state):
+def test_only_tasks_that_succeeded_have_timings(state):
     lines = [run_started(), exited("a", 1.0, exit_code=1), finished("a", "failed"), exited("b", 2.0)]
     state(1, [*lines, finished("c", reused=True), *went(d=4.0)])
     assert durations(state) == [{"d": 4.0}]
@@ -87,7 +87,7 @@ def test_of_a_task_that_was_tried_again_the_attempt_that_succeeded_counts(state)
     assert durations(state) == [{"a": 1.0}]
 
 
-def test_a_run_that_tells_nothing_is_passed_over(state):
+def test_a_run_without_timings_is_passed_over(state):
     state(1, [run_started(), *went(a=1.0)])
     for number in range(2, 9):
         state(number, [run_started()])
@@ -164,7 +164,7 @@ def test_a_damaged_line_is_passed_over(state, line):
     assert durations(state) == [{"b": 2.0}]
 
 
-def test_what_is_no_file_is_passed_over(state):
+def test_what_is_not_a_file_is_passed_over(state):
     state(1, GOOD)
     for number, make in ((2, os.mkdir), (3, os.mkfifo), (4, lambda path: os.symlink(path, path))):
         state(number, b"")

@@ -140,7 +140,7 @@ def test_a_literal_sign_of_a_reference_stays_one_where_it_is_expected_or_an_item
     assert job.tasks[1].values == ("${a}",)
 
 
-def test_texts_of_a_param_are_no_references(desk):
+def test_the_text_of_a_param_has_no_references(desk):
     job = desk.job(
         'l=["${tasks.b.result}", "${"]',
         job="""
@@ -303,7 +303,7 @@ def test_a_secret_stays_one_in_a_recipe_whatever_it_is_called_there(desk, key):
     assert SECRET not in "".join(diagnostics)
 
 
-def test_what_only_the_run_will_know_is_no_secret_in_a_recipe_of_a_recipe(desk):
+def test_a_task_result_is_not_a_secret_in_a_recipe_of_a_recipe(desk):
     job = desk.job(
         job="""
         tasks:
@@ -662,7 +662,7 @@ def test_a_job_has_no_values_of_a_matrix(desk, key):
 @pytest.mark.parametrize(
     "more", ["matrix: {n: [1, 2]}, target: 'm:f'", "foreach: [1, 2], target: 'm:f'", "uses: r.yaml"]
 )
-def test_a_pattern_means_neither_the_task_it_stands_in_nor_another_of_its_instances(desk, more):
+def test_a_pattern_means_neither_its_own_task_nor_another_of_its_instances(desk, more):
     needs = desk.needs(
         job=f"tasks: [{{name: a, target: 'm:f'}}, {{name: b, depends_on: '*', {more}}}]",
         r="tasks: [{name: i, target: 'm:f'}, {name: j, target: 'm:f', depends_on: i}]",

@@ -64,7 +64,7 @@ def test_a_second_writer_is_refused(directory):
     process.communicate()
 
 
-def test_who_reads_a_record_that_is_its_own_goes_on_holding_it(directory):
+def test_a_process_that_reads_its_own_record_still_holds_the_lock(directory):
     process = python(
         WRITER
         + """

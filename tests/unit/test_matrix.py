@@ -134,7 +134,7 @@ def test_an_entry_that_adds_nothing_to_what_it_matches_changes_nothing():
     assert suffixes({"n": [1, 2]}, include=[{"n": 1}]) == ["[n=1]", "[n=2]"]
 
 
-def test_what_an_entry_adds_is_no_reason_for_a_later_one_to_match():
+def test_a_later_entry_does_not_match_what_an_earlier_one_adds():
     found = suffixes({"n": [1]}, include=[{"n": 1, "os": "l"}, {"os": "l", "n": 2, "gpu": True}])
     assert found == ["[n=1,os=l]", "[n=2,os=l,gpu=true]"]
 

@@ -156,7 +156,7 @@ def test_null_among_the_choices_says_nothing():
     assert values("{p: {enum: [1, null], default: }}") == {"p": None}
 
 
-def test_a_help_is_of_what_stands_in_the_file_or_is_not_given():
+def test_a_remedy_quotes_the_text_of_the_file_or_is_not_given():
     diagnostic = only("{a: {type: string, default: &n 3}, b: *n}")
     assert diagnostic.message == "default of param `a` must be a string, not the number `3`"
     assert diagnostic.help == ""
@@ -233,7 +233,7 @@ def test_a_text_that_is_none_of_the_type_is_told_with_its_param(kind, text, mess
     assert (diagnostic.message, marked(diagnostic)) == (f"param `p` {message}", "p")
 
 
-def test_a_number_that_is_too_long_is_no_number():
+def test_a_number_that_is_too_long_is_not_a_number():
     assert only("{p: 3}", "p=" + "9" * 5000).message.startswith("param `p` must be an integer, but ")
 
 
@@ -480,7 +480,7 @@ def test_null_from_with_is_null_but_not_of_what_is_required():
          "must have only items that match `a`, but `with` provides the string `bb`", ""),
     ],
 )  # fmt: skip
-def test_what_with_gives_is_not_converted_and_told_where_it_stands(param, value, message, help):
+def test_a_value_of_with_is_not_converted_and_its_error_has_its_span(param, value, message, help):
     (diagnostic,) = recipe_diagnostics(f"{{p: {param}}}", f"with: {{p: {value}}}")
     assert (diagnostic.message, diagnostic.help, marked(diagnostic)) == (
         f"param `p` {message}",
@@ -546,7 +546,7 @@ def test_a_lenient_reader_finds_what_is_wrong_all_the_same():
 
 
 @pytest.mark.timeout(10)
-def test_a_lenient_reader_tries_no_pattern_that_may_take_for_ever():
+def test_a_lenient_reader_tries_no_pattern_that_may_take_forever():
     params = f"{{n: {{pattern: '(a+)+b', default: {'a' * 60}}}}}"
     assert settled(params, lenient=True)[0] == {"n": "a" * 60}
     assert recipe("{n: {pattern: '(a+)+b'}}", f"with: {{n: {'a' * 60}}}", lenient=True) == {"n": "a" * 60}

@@ -70,7 +70,7 @@ def test_needs_are_positions_both_ways():
     ]
 
 
-def test_the_join_order_is_the_files_or_all_that_are_no_daemons():
+def test_the_join_order_is_the_files_or_all_tasks_but_daemons():
     joins = [(entry.task, entry.timeout) for entry in plan({"a": (), "d": (), "b": ()}, daemons=("d",)).join]
     assert joins == [(0, None), (2, None)]
     made = plan({"a": (), "b": ()}, join=[("b", 0.5), ("a", None)])
@@ -127,7 +127,7 @@ def test_a_command_is_forked_whatever_the_start_method_is():
     assert made.tasks[0].start_method == "fork"
 
 
-def test_a_list_that_nobody_knows_yet_may_fill_every_place():
+def test_a_list_that_is_not_known_yet_may_fill_every_slot():
     made = plan(
         {"list": (), "each": ("list",)}, slots=7, keys={"each": {"foreach": parse("${tasks.list.result}")}}
     )

@@ -19,7 +19,7 @@ def shown(view, made, runs=1, **durations):
     return list(view(made, forecast_run(made, [RunTimings(durations=durations, until_ready={})] * runs)))
 
 
-def test_a_plan_tells_the_time_the_order_and_the_critical_path():
+def test_a_plan_shows_the_time_the_order_and_the_critical_path():
     made = plan(SPEC, slots=2)
     assert shown(plan_lines, made, runs=3, s1=1.0, s2=1.0, a=1.0, b=1.25) == [
         "test: 4 tasks, parallel (at most 2 at once on 2 cores), fork",

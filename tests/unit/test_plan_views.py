@@ -180,7 +180,7 @@ def test_wide_characters_count_twice_where_lines_are_folded():
     assert all(display_width(line) <= WIDTH for line in text(made)[:-1])
 
 
-def test_a_long_join_order_is_folded_and_one_that_nobody_wrote_is_named():
+def test_a_long_join_order_is_folded_and_a_default_one_is_named():
     spec = {f"a task {n}": () for n in range(21)}
     assert text(plan(spec))[-1] == "join: 21 tasks, in the order of the file"
     made = text(plan(spec, join=[(name, 1.0) for name in spec]))
@@ -257,7 +257,7 @@ def test_the_document_has_everything_that_a_plan_has():
     assert list(first) == list(last)
 
 
-def test_a_task_is_one_line_and_lines_are_no_more_than_that():
+def test_a_task_is_exactly_one_line():
     lines = list(plan_json(plan({"a": (), "b": ("a",)})))
     assert sum(line.startswith('  {"name"') for line in lines) == 2
     assert not any("\n" in line for line in lines)

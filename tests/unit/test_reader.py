@@ -29,7 +29,7 @@ def test_a_torn_line_ends_the_reading(directory):
 @pytest.mark.parametrize(
     "data", [b"x\n", b"\n", b"[]\n", b"null\n", b"\xff\xfe\n", b"[" * 100_000 + b"\n", b"\0\n"]
 )
-def test_a_line_that_is_no_object_is_named_and_the_next_one_read(data, directory):
+def test_a_line_that_is_not_an_object_is_named_and_the_next_one_read(data, directory):
     write(directory, data + encode_line(FINISHED).encode())
     state, damage = read_state(directory)
     assert damage == ["line 1 is not a JSON object"]

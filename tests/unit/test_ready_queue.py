@@ -80,7 +80,7 @@ def test_tokens_of_a_withdrawn_task_are_free():
     assert run.take(run.scheduler.handle_start_cancelled(0, 1.0))[-1] == "start b"
 
 
-def test_tokens_of_a_task_that_nobody_saw_end_are_free():
+def test_tokens_of_a_task_of_unknown_outcome_are_free():
     keys = claiming(a={"db": 1}, b={"db": 1})
     run = Run(plan({"a": (), "b": ()}, resources={"db": 1}, keys=keys)).started("a")
     assert run.take(run.scheduler.handle_exit_unknown(0, "nobody saw its end", 1.0))[-1] == "start b"

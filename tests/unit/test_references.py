@@ -151,7 +151,7 @@ def test_text_around_references_is_a_template_that_is_written_as_it_was(text):
         ("${tasks.a.result..x}", "; expected `${tasks.NAME.result}`", ""),
     ],
 )
-def test_what_is_no_reference_is_refused_with_a_remedy(text, said, help):
+def test_an_invalid_reference_is_refused_with_a_remedy(text, said, help):
     found = diagnostic(parse, text)
     assert said in str(found)
     assert found.help.startswith(help)
@@ -344,7 +344,7 @@ def test_what_resolved_text_looks_like_is_not_read_again():
 # -- shown
 
 
-def test_a_secret_is_shown_to_nobody_who_does_not_ask_for_it():
+def test_a_secret_is_shown_only_if_asked_for():
     node = ["${params.token}", "Bearer ${params.token}", {"k": "${params.token}"}, "${params.token.x}"]
     hidden = resolved(node)
     assert hidden == [HIDDEN, f"Bearer {HIDDEN}", {"k": HIDDEN}, HIDDEN]

@@ -44,7 +44,7 @@ def test_early_end_fails_the_run_with_its_reason(reason):
     assert decided("stopped", "cancelled", end_reason=reason) == ("failed", 1, reason)
 
 
-def test_end_by_the_user_is_no_failure_of_its_own():
+def test_end_by_the_user_is_not_a_failure():
     assert decided("stopped", "cancelled", end_reason=USER) == ("succeeded", 0, "")
 
 

@@ -323,7 +323,7 @@ def test_what_never_was_ready_in_its_time_is_not_started_again():
     assert run.reasons["d"] == "not ready, exit"
 
 
-def test_what_was_ready_once_is_started_again_for_ever():
+def test_a_daemon_that_was_ready_once_is_restarted_forever():
     keys = {"d": {"restart": "on-failure", "ready": Ready(kind="tcp", what="1", timeout=3.0)}}
     run = Run(plan({"d": (), "a": ()}, daemons=("d",), keys=keys)).started("d", "a", now=10.0)
     run.take(run.scheduler.handle_ready(0, 1, 11.0))

@@ -87,7 +87,7 @@ def test_names_that_differ_in_case_are_two():
     ("value", "marked"),
     [("beta", "beta"), ("[a, beta]", "beta"), ("{a: succeeded, beta: succeeded}", "beta")],
 )
-def test_an_unknown_dependency_is_marked_where_its_name_stands(value, marked):
+def test_an_unknown_dependency_is_marked_at_its_name(value, marked):
     (diagnostic,) = diagnostics(tasks("name: a", f"name: betta, depends_on: {value}"))
     line = diagnostic.source.lines[diagnostic.span.line - 1]
     assert line[diagnostic.span.column - 1 :][: diagnostic.span.width] == marked

@@ -197,7 +197,7 @@ def test_a_state_that_contradicts_the_fields_of_its_task_raises():
         run.scheduler.validate(run.number("a"))
 
 
-def test_a_random_run_that_breaks_a_promise_tells_the_story_of_the_task(monkeypatch):
+def test_a_random_run_that_breaks_a_promise_prints_the_story_of_the_task(monkeypatch):
     monkeypatch.setattr(Model, "check_start", broken_promise)
     with pytest.raises(AssertionError, match=r"seed 1: no start is right\nstory of task \d+ `t\d+`"):
         run_seed(1)

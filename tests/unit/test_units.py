@@ -54,7 +54,7 @@ def test_a_duration_is_seconds_or_numbers_with_units(text, meant):
         "1e3s",
     ],
 )
-def test_what_is_no_duration_is_refused_by_name(text):
+def test_an_invalid_duration_is_refused_by_name(text):
     with pytest.raises(ValueError, match="is not a duration such as"):
         to_seconds(text)
 
