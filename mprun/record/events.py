@@ -1,4 +1,4 @@
-"""The facts of a run, in the past tense: the events of `schemas/event.schema.json`."""
+"""The events of a run: facts in the past tense, as `schemas/event.schema.json` describes them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ FORMAT = 2
 
 
 class Event(Frozen):
-    """One fact. `time` is UTC in ISO 8601, `run` the id of the run it belongs to."""
+    """One fact. `time` is UTC in ISO 8601, `run` the id of the run."""
 
     event: ClassVar[str]
 
@@ -19,12 +19,16 @@ class Event(Frozen):
     run: str
 
     def to_record(self) -> dict[str, Any]:
-        """The event as one object of `events.jsonl`, its kind first."""
+        """The event as one object of `events.jsonl`, with its kind first."""
         return dict(zip(_KEYS[self.event], (self.event, *self.to_tuple()), strict=True))
 
 
 class RunStarted(Event):
-    """The launcher has resolved every target; nothing has been started yet."""
+    """Every target was imported and checked; no task has started yet.
+
+    `pid` is the engine's, `main_pid` the launcher's. `at_once` is how many tasks can run at the same
+    time, `cpus` how many cores they can use.
+    """
 
     event = "run_started"
 
@@ -50,7 +54,7 @@ class RunStarted(Event):
 
 
 class TaskStarted(Event):
-    """An attempt has a process; `target` is what it runs, also a command.
+    """An attempt has a process; `target` is what it runs: an import path or a command.
 
     `start_ticks` is field 22 of its /proc/PID/stat (proc(5)).
     """
@@ -68,7 +72,7 @@ class TaskStarted(Event):
 
 
 class TaskReady(Event):
-    """A running attempt answers, as its task's `ready` asks."""
+    """A running attempt is ready, by the `ready` probe of its task."""
 
     event = "task_ready"
 
@@ -77,7 +81,7 @@ class TaskReady(Event):
 
 
 class TaskStopping(Event):
-    """A signal was sent to an attempt, and why: `timeout`, `run_finished`, `user`, …."""
+    """A signal was sent to an attempt; `reason` is `timeout`, `run_finished`, `user` or another."""
 
     event = "task_stopping"
 
@@ -88,10 +92,10 @@ class TaskStopping(Event):
 
 
 class TaskExited(Event):
-    """An attempt's process has ended. `duration` and `cpu` in seconds, `max_rss` in bytes.
+    """An attempt's process has ended. `duration` and `cpu` are in seconds, `max_rss` in bytes.
 
-    `exit_code` is the kernel's, negative for a signal; None when nobody saw the end.
-    `orphans` are the descendants that had to be killed at its end.
+    `exit_code` is the kernel's, negative for a signal, and None if it is unknown. `orphans` are the
+    pids of descendants that were still running and were killed.
     """
 
     event = "task_exited"
@@ -111,7 +115,7 @@ class TaskExited(Event):
 
 
 class TaskRetrying(Event):
-    """Another attempt will follow, `delay` seconds after the last; `attempt` is its number."""
+    """Another attempt will start in `delay` seconds; `attempt` is its number."""
 
     event = "task_retrying"
 
@@ -122,7 +126,10 @@ class TaskRetrying(Event):
 
 
 class TaskFinished(Event):
-    """A task has its one outcome; `result` up to 64 KiB of JSON, else null."""
+    """A task has its outcome, which is final; `result` is its result if that is at most 64 KiB of JSON.
+
+    `reused` says that an earlier run ended the task, and that this one has not run it again.
+    """
 
     event = "task_finished"
 
@@ -137,7 +144,7 @@ class TaskFinished(Event):
 
 
 class TaskJoined(Event):
-    """A finished task was collected; `position` counts the joined tasks from 1."""
+    """A finished task was joined, as number `position` from 1, of `of`."""
 
     event = "task_joined"
 
@@ -147,12 +154,11 @@ class TaskJoined(Event):
 
 
 class RunFinished(Event):
-    """The run is over; `counts` has the number of tasks for each outcome.
+    """The run has finished; `counts` has the number of tasks by outcome.
 
-    `exit_code` is mprun's; None where mprun was killed, and `duration` then is that up to what
-    was recorded last.
-    `engine` and `launcher` are what mprun itself used, as `procfs.usage` has it; None where
-    nobody knows.
+    `exit_code` is mprun's. It is None if mprun was killed; `duration` then ends at the last event.
+    `engine` and `launcher` are what these processes used, as `procfs.usage` returns it; None if
+    that is unknown.
     """
 
     event = "run_finished"
@@ -183,10 +189,10 @@ KINDS: dict[str, type[Event]] = {
 
 
 def from_record(record: dict[str, Any]) -> Event | None:
-    """The event that a line of a record holds; None for a kind that this version does not know.
+    """The event in an object of a record; None for a kind that this version does not know.
 
-    Keys that this version does not know are left out. Raises TypeError when a field is
-    missing that the kind needs, or holds what it cannot hold: a record may be damaged.
+    Keys that this version does not know are left out. Raises TypeError if a field without a default is
+    missing or has another type, because a record may be corrupt.
     """
     event = record.get("event")
     if not isinstance(event, str):
@@ -198,11 +204,11 @@ def from_record(record: dict[str, Any]) -> Event | None:
     for name, kinds in _fields_of(kind):
         if name in record:
             value = fields[name] = record[name]
-            # The second: what no clock and no kernel says, and no view can show.
+            # No clock and no kernel returns larger numbers, and no view can show them.
             if not isinstance(value, kinds) or (isinstance(value, (int, float)) and not abs(value) < 2**63):
                 raise TypeError(f"`{name}` is not {_annotation(kind, name)}")
     found = kind.__new__(kind)
-    # Not a hastened one, which has other words for a field that is missing.
+    # Not a generated `__init__`, which has another message for a missing field.
     Frozen.__init__(found, **fields)
     return found
 
@@ -221,12 +227,12 @@ _JSON_TYPES: dict[str, tuple[type, ...]] = {
 }
 
 
-# Made with the first event of a kind that is read: a run reads none, and a record may have a million.
+# Filled when the first event of a kind is read: a run reads none, and a record may have a million.
 _fields: dict[type[Event], tuple[tuple[str, tuple[type, ...]], ...]] = {}
 
 
 def _fields_of(kind: type[Event]) -> tuple[tuple[str, tuple[type, ...]], ...]:
-    """The fields of a kind, each with what it may hold as JSON has it."""
+    """The fields of a kind, each with the types that it can have in JSON."""
     if kind not in _fields:
         _fields[kind] = tuple((name, _types(_annotation(kind, name))) for name in kind._fields)
     return _fields[kind]

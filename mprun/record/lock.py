@@ -1,6 +1,6 @@
 """The lock on a record, by which the kernel says which process writes it.
 
-The lock is POSIX's (fcntl(2)): the kernel tells the pid of its holder, and drops it when the holder
+The lock is POSIX's (fcntl(2)): the kernel reports the pid of its holder, and drops it when the holder
 ends, however it ends. The kernel also drops it when the holder closes any other descriptor of
 the same file. So the engine opens its record once, and a process that reads a record which may
 be its own takes the lock again afterwards: use `open_record`.

@@ -112,7 +112,7 @@ class TaskState:
         }
 
     def _unpack(self) -> None:
-        """Make it changeable: it has not finished, or its record goes on after its end."""
+        """Make it changeable: it has not finished, or its record continues after its end."""
         if self._packed is not None:
             self._attempts, self._finished = _unpack_events(self._packed)
             self._packed = None
