@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Protocol
 
+from mprun.diagnostics import quote
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
@@ -23,6 +25,9 @@ class Named(Protocol):
     @property
     def task(self) -> Task: ...
 
+
+# Names of a cycle that a message shows.
+_MAX_CYCLE_SHOWN = 8
 
 # Beyond it a plan would take more memory than a machine has; patterns multiply.
 MAX_DEPENDENCIES = 1_000_000
@@ -175,8 +180,6 @@ def _refuse_cycle(tasks: Sequence[Named], linked: list[Needs], names: NameIndex)
     cycle = find_cycle(graph)
     if not cycle:
         return
-    shown = [f"`{tasks[number].name}`" for number in cycle]
-    shown = shown if len(shown) <= 8 else [*shown[:4], "…", *shown[-3:]]
     first, second = cycle[0], cycle[1]
     need = next(
         dependency.task
@@ -184,7 +187,15 @@ def _refuse_cycle(tasks: Sequence[Named], linked: list[Needs], names: NameIndex)
         if second in names.resolve(dependency.task)
     )
     help = "remove one of these dependencies"
-    raise DependencyError(first, need, f"dependency cycle: {' -> '.join(shown)}", help)
+    raise DependencyError(first, need, cycle_message([tasks[number].name for number in cycle]), help)
+
+
+def cycle_message(names: Sequence[str]) -> str:
+    """The message of an error about a cycle; a long one is cut in the middle."""
+    quoted = [quote(name) for name in names]
+    if len(quoted) > _MAX_CYCLE_SHOWN:
+        quoted = [*quoted[:4], "…", *quoted[-3:]]
+    return f"dependency cycle: {' -> '.join(quoted)}"
 
 
 def find_cycle(needs: Mapping[Any, Sequence[Any]]) -> list[Any]:

@@ -1,22 +1,112 @@
-"""What a recipe gets from the task that uses it: values for its params, and what its tasks inherit."""
+"""A recipe: another job file whose tasks take the place of the task that uses it."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import os
+from typing import TYPE_CHECKING, Any, Protocol
 
-from mprun.errors import JobFileError
-from mprun.jobfile import locate
-from mprun.jobfile.references import Closure, ReferenceProblem, Resolver, compiled, references, resolve
+from mprun.errors import JobFileError, UsageError
+from mprun.jobfile import locate, task_checks
+from mprun.jobfile.dependencies import cycle_message
+from mprun.jobfile.reference_checks import check_references
+from mprun.jobfile.references import (
+    Closure,
+    ReferenceProblem,
+    Resolver,
+    compiled,
+    contains_secret,
+    references,
+    resolve,
+)
 from mprun.jobfile.task_builder import FileContext, Inherited
 
 if TYPE_CHECKING:
-    from mprun.jobfile.model import Instance, Task
+    from collections.abc import Collection, Mapping
+
+    from mprun.jobfile.model import Instance, Origin, Task
     from mprun.jobfile.params import ParamInput
+    from mprun.jobfile.scope import FileScope
     from mprun.jobfile.syntax.document import Document
 
 
-def given(instance: Instance, keys: dict[str, Any]) -> tuple[dict[str, ParamInput], dict[str, Closure]]:
-    """What `with` gives to a recipe's params, and what of it must be resolved when it is used."""
+class FileLoader(Protocol):
+    """What reads, resolves and expands one file: `JobLoader`, which documents the methods."""
+
+    def checked_document(self, path: str) -> Document: ...
+
+    def resolve_file(
+        self,
+        document: Document,
+        inputs: Mapping[str, ParamInput],
+        environment: Mapping[str, Any],
+        *,
+        closures: Mapping[str, Closure] | None = None,
+        used_by: Origin | None = None,
+    ) -> tuple[FileScope, Document]: ...
+
+    def expand_tasks(
+        self,
+        document: Document,
+        file_scope: FileScope,
+        inherited: Inherited,
+        chain: tuple[tuple[str, str], ...],
+    ) -> list[Instance]: ...
+
+
+def recipe_path(user: Document, name: str) -> str:
+    """The path of a recipe, which is relative to the file that uses it."""
+    return os.path.normpath(os.path.join(os.path.dirname(user.source.path), name))
+
+
+def expand_recipe(
+    loader: FileLoader, context: FileContext, keys: dict[str, Any], instance: Instance
+) -> list[Instance]:
+    """The tasks of the recipe that a task (or one of its instances) uses; `keys` are the task's, merged.
+
+    Raises JobFileError.
+    """
+    task = instance.task
+    if task.foreach is not None:
+        message = "`foreach` over a task result is not supported with `uses`"
+        help = "move the `foreach` into the recipe"
+        raise JobFileError([locate.task_diagnostic(task, ("foreach",), message, help)])
+    path = recipe_path(context.document, keys["uses"])
+    chain = (*context.chain, (os.path.realpath(path), path))
+    _refuse_cycle(task, chain)
+    try:
+        document = loader.checked_document(path)
+    except JobFileError:
+        raise
+    except UsageError as error:
+        raise JobFileError([locate.task_diagnostic(task, ("uses",), str(error))]) from None
+    inputs, closures = _inputs(instance, keys)
+    _refuse_shown_secrets(document, [name for name, given in inputs.items() if given.hidden])
+    scope, document = loader.resolve_file(
+        document, inputs, context.scope.env, closures=closures, used_by=task.origin
+    )
+    return loader.expand_tasks(document, scope, _inherited(context, instance, keys, document), chain)
+
+
+def _refuse_cycle(task: Task, chain: tuple[tuple[str, str], ...]) -> None:
+    (*users, (real, _)) = chain
+    if any(real == other for other, _ in users):
+        message = cycle_message([path for _, path in chain])
+        help = "remove one of these dependencies"
+        raise JobFileError([locate.task_diagnostic(task, ("uses",), message, help)])
+
+
+def _refuse_shown_secrets(document: Document, secrets: Collection[str]) -> None:
+    """Raise JobFileError if a param that was given a secret is part of what everyone may see."""
+    if secrets:
+        root: Any = document.root
+        names = [task_checks.task_name(item, index) for index, item in enumerate(root["tasks"])]
+        diagnostics = list(check_references(document, names, secrets))
+        if diagnostics:
+            raise JobFileError(diagnostics)
+
+
+def _inputs(instance: Instance, keys: dict[str, Any]) -> tuple[dict[str, ParamInput], dict[str, Closure]]:
+    """The values that `with` gives to the recipe's params, and closures of those to be resolved later."""
     task = instance.task
     if not keys.get("with"):
         return {}, {}
@@ -24,64 +114,53 @@ def given(instance: Instance, keys: dict[str, Any]) -> tuple[dict[str, ParamInpu
 
     known: dict[str, Any] = {}
     closures: dict[str, Closure] = {}
-    prefix = _prefix(task)
-    for name, node in compiled(keys["with"], prefix, task.document.source).items():
-        close_over = Closure(node=node, scope=task.scope, axes=task.axes, values=instance.values)
+    for name, node in compiled(keys["with"], _prefix(task), task.document.source).items():
+        closure = _closure(node, instance)
         try:
-            known[name] = resolve(close_over, Resolver(task.scope, reveal=True))
+            known[name] = resolve(closure, Resolver(task.scope, reveal=True))
         except ReferenceProblem as error:
             raise JobFileError([locate.unresolved_diagnostic(task, "with", error)]) from None
-        if hides(close_over) or next(references([known[name]]), None) is not None:
-            closures[name] = close_over
-    return from_with(known, {name for name, close_over in closures.items() if hides(close_over)}), closures
+        if contains_secret(closure) or next(references([known[name]]), None) is not None:
+            closures[name] = closure
+    return from_with(
+        known, {name for name, closure in closures.items() if contains_secret(closure)}
+    ), closures
+
+
+def _closure(node: Any, instance: Instance) -> Closure:
+    task = instance.task
+    return Closure(node=node, scope=task.scope, axes=task.axes, values=instance.values)
 
 
 def _prefix(task: Task) -> str:
-    """What goes before the names in the references of a task: the recipe's that it came with."""
+    """The prefix of the tasks that a task's references name: that of the recipe that contains it."""
     head, slash, _ = task.name.rpartition("/")
     return head + slash
 
 
-def hides(close_over: Closure) -> bool:
-    """Whether a secret is part of it, also by what a recipe was given or by a variable of the job."""
-    scope = close_over.scope
-    for one in references(close_over.node):
-        if one.root == "params" and one.name in scope.secrets:
-            return True
-        value = {"params": scope.params, "env": scope.env}.get(one.root, {}).get(one.name)
-        if isinstance(value, Closure) and hides(value):
-            return True
-    return False
-
-
-def inherited(
-    context: FileContext, instance: Instance, keys: dict[str, Any], document: Document
-) -> Inherited:
-    """What the tasks of a recipe have from the task that uses it."""
+def _inherited(context: FileContext, instance: Instance, keys: dict[str, Any], recipe: Document) -> Inherited:
+    """What the tasks of a recipe inherit from the task that uses it."""
     task, outer = instance.task, context.inherited
-    raw: Any = document.root
+    root: Any = recipe.root
 
-    def close_over(node: Any) -> Any:
-        if next(references([node]), None) is None:
-            return node
-        return Closure(node=node, scope=task.scope, axes=task.axes, values=instance.values)
+    def enclosed(node: Any) -> Any:
+        """The node itself, or its closure if it has references, which the recipe's scope cannot resolve."""
+        return node if next(references([node]), None) is None else _closure(node, instance)
 
     own_env = (keys.get("env") or {}).keys()
-    env = {name: close_over(value) for name, value in task.env.items()}
-    inherited_conditions = (
-        task.inherited_conditions
-        if task.when is True
-        else (*task.inherited_conditions, close_over(task.when))
-    )
+    env = {name: enclosed(value) for name, value in task.env.items()}
+    conditions = task.inherited_conditions
+    if task.when is not True:
+        conditions = (*conditions, enclosed(task.when))
     return Inherited(
         prefix=f"{instance.name}/",
         groups=(*instance.groups, instance.name),
         depends_on=tuple(one.replace(origin=one.origin or task.origin) for one in task.depends_on),
-        inherited_conditions=inherited_conditions,
+        inherited_conditions=conditions,
         env={**outer.env, **{name: env[name] for name in own_env}},
         job_env={name: value for name, value in env.items() if name not in own_env},
         tags=task.tags,
         allow_failure=task.allow_failure,
-        cwd=close_over(task.cwd),
-        start_method=raw.get("start_method") or task.start_method,
+        cwd=enclosed(task.cwd),
+        start_method=root.get("start_method") or task.start_method,
     )

@@ -339,6 +339,18 @@ def shown(node: Any) -> Any:
     return _shown_inside(node)
 
 
+def contains_secret(closure: Closure) -> bool:
+    """Whether a closure refers to a secret, also through a variable or a param that is a closure."""
+    scope = closure.scope
+    for reference in references(closure.node):
+        if reference.root == "params" and reference.name in scope.secrets:
+            return True
+        value = {"params": scope.params, "env": scope.env}.get(reference.root, {}).get(reference.name)
+        if isinstance(value, Closure) and contains_secret(value):
+            return True
+    return False
+
+
 class Resolver:
     """Finds the value of a reference; with `reveal` that of a secret, too.
 

@@ -42,8 +42,9 @@ class Inherited(Frozen):
 class FileContext(Frozen):
     """What the tasks of one document share: it, its scope, and what it inherits.
 
-    `env` has the job's variables, `has_references` whether any string may hold one. `unknown`
-    is whether params are missing that decide which tasks there are.
+    `env` has the job's variables, `has_references` whether any string may have one. `unknown`
+    is whether params are missing that decide which tasks there are. `chain` are the files
+    that use one another, from the job's to this one: real paths, and paths as given.
     """
 
     document: Document
@@ -52,6 +53,7 @@ class FileContext(Frozen):
     env: dict[str, Any]
     has_references: bool
     unknown: bool = False
+    chain: tuple[tuple[str, str], ...] = ()
 
     @property
     def folder(self) -> str:

@@ -7,7 +7,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from mprun.diagnostics import Diagnostic, quote, suggest
-from mprun.jobfile.dependencies import MAX_DEPENDENCIES, compile_glob, find_cycle
+from mprun.jobfile.dependencies import MAX_DEPENDENCIES, compile_glob, cycle_message, find_cycle
 from mprun.jobfile.model import signal_name
 from mprun.jobfile.reference_checks import check_references
 from mprun.jobfile.schema.job_schema import task_keys
@@ -243,11 +243,8 @@ class _Checks:
                 needs.setdefault(name, []).extend(other for other in resolved if other != name)
         cycle = find_cycle(needs)
         if cycle:
-            names = [quote(name) for name in cycle]
-            shown = names if len(names) <= 8 else [*names[:4], "…", *names[-3:]]
             path, key = self._path_of_need(cycle[0], cycle[1])
-            message = f"dependency cycle: {' -> '.join(shown)}"
-            yield self._diagnostic(path, message, "remove one of these dependencies", key)
+            yield self._diagnostic(path, cycle_message(cycle), "remove one of these dependencies", key)
 
     def _resolve(self, need: str) -> list[str]:
         """The tasks that a name or a pattern means; each pattern is looked up once."""

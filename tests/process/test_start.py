@@ -54,7 +54,8 @@ OURS = {
         mprun.jobfile.schema mprun.jobfile.schema.fast_validator mprun.jobfile.references
         mprun.jobfile.reference_checks mprun.jobfile.schema.job_schema mprun.jobfile.interpolation
         mprun.jobfile.task_checks mprun.jobfile.task_builder mprun.jobfile.locate
-        mprun.jobfile.job_checks mprun.jobfile.expansion mprun.jobfile.recipes mprun.jobfile.loader
+        mprun.jobfile.job_checks mprun.jobfile.expansion mprun.jobfile.scope mprun.jobfile.recipes
+        mprun.jobfile.loader
         mprun.scheduling.plan mprun.engine mprun.scheduling.retry
         mprun.scheduling.timers mprun.scheduling.task_run mprun.scheduling.join_order
         mprun.scheduling.ready_queue mprun.scheduling.attempt_outcome mprun.scheduling.termination

@@ -1,0 +1,156 @@
+"""What the references of one job file can name: its params, its env file and the variables of its job."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from mprun.diagnostics import Diagnostic
+from mprun.errors import JobFileError, UsageError
+from mprun.frozen import Frozen
+from mprun.jobfile.reference_checks import has_references, reference_diagnostic
+from mprun.jobfile.references import (
+    Closure,
+    ReferenceProblem,
+    Resolver,
+    Scope,
+    as_text,
+    compiled,
+    contains_secret,
+    references,
+    resolve,
+)
+from mprun.jobfile.syntax.document import sha256, span_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from mprun.jobfile.model import Origin
+    from mprun.jobfile.params import ParamInput
+    from mprun.jobfile.syntax.document import Document
+
+
+class FileScope(Frozen):
+    """The scope of one file: `env` has the variables of its job, `files` the env file's hash by path."""
+
+    scope: Scope
+    env: dict[str, Any]
+    files: dict[str, str]
+
+
+def resolve_scope(
+    document: Document,
+    inputs: Mapping[str, ParamInput],
+    environment: Mapping[str, Any],
+    *,
+    closures: Mapping[str, Closure] | None = None,
+    used_by: Origin | None = None,
+    lenient: bool = False,
+) -> FileScope:
+    """The scope of a file, whose params get their values from `inputs`.
+
+    `environment` is what `${env.NAME}` names. For a recipe, `used_by` is the task that uses
+    it, and `closures` are the values of params that are resolved later. With `lenient`,
+    required params may be missing. Raises JobFileError.
+    """
+    return _ScopeResolver(document, environment).resolve(inputs, closures or {}, used_by, lenient)
+
+
+class _ScopeResolver:
+    def __init__(self, document: Document, environment: Mapping[str, Any]) -> None:
+        self._document = document
+        self._environment = environment
+        self._root: Any = document.root
+
+    def resolve(
+        self,
+        inputs: Mapping[str, ParamInput],
+        closures: Mapping[str, Closure],
+        used_by: Origin | None,
+        lenient: bool,
+    ) -> FileScope:
+        params, secrets = self._params(inputs, used_by, lenient)
+        scope = Scope(params={**params, **closures}, secrets=secrets, env=self._environment)
+        files: dict[str, str] = {}
+        env: dict[str, Any] = {}
+        if "env_file" in self._root:
+            path = self._env_file_path(Resolver(scope))
+            if path is not None:
+                env.update(self._read_env_file(path))
+                files[os.path.abspath(path)] = _sha256(path)
+            scope = self._with_env(scope, env)
+        env.update(self._variables(scope))
+        return FileScope(scope=self._with_env(scope, env), env=env, files=files)
+
+    def _with_env(self, scope: Scope, env: Mapping[str, Any]) -> Scope:
+        return scope.replace(env={**self._environment, **env}) if env else scope
+
+    def _params(
+        self, inputs: Mapping[str, ParamInput], used_by: Origin | None, lenient: bool
+    ) -> tuple[dict[str, Any], frozenset[str]]:
+        """The values of the params, and the names of the secret ones."""
+        declared = self._root.get("params") or {}
+        if not declared and not inputs:
+            return {}, frozenset()
+        # Most jobs have none.
+        from mprun.jobfile.params import resolve_params
+
+        if has_references(self._document):
+            outside = Resolver(Scope(params={}, env=self._environment))
+            try:
+                declared = resolve(compiled(declared, "", self._document.source), outside)
+            except ReferenceProblem as error:
+                raise self._error(error, "params") from None
+        return resolve_params(self._document, declared, inputs, used_by=used_by, lenient=lenient)
+
+    def _env_file_path(self, resolver: Resolver) -> str | None:
+        """The path of the env file; None if it depends on a param that may be missing."""
+        text, mark = self._root["env_file"], self._root.marks_of("env_file")[1]
+        try:
+            parsed = compiled(text, "", self._document.source, mark)
+            name = resolve(parsed, resolver)
+            unresolved = next(references([name]), None)
+            if unresolved is not None and unresolved.root == "params":
+                return None
+            if unresolved is not None:
+                reason = f"its value `{unresolved}` is only known while the run is in progress"
+                message = f"`{text}` is not available here: {reason}"
+                raise ReferenceProblem(message, next(references([parsed])))
+        except ReferenceProblem as error:
+            raise self._error(error, "env_file") from None
+        return os.path.join(os.path.dirname(self._document.source.path), as_text(name))
+
+    def _read_env_file(self, path: str) -> dict[str, str]:
+        # Few jobs have one.
+        from mprun.jobfile.dotenv import read_env_file
+
+        try:
+            return read_env_file(path)
+        except JobFileError:
+            raise
+        except UsageError as error:
+            span = span_of(self._document, ("env_file",))
+            diagnostic = Diagnostic(message=str(error), source=self._document.source, span=span)
+            raise JobFileError([diagnostic]) from None
+
+    def _variables(self, scope: Scope) -> dict[str, Any]:
+        """The variables of the job: strings, and closures of what contains a secret."""
+        values: dict[str, Any] = {}
+        env: Any = self._root.get("env") or {}
+        for number, (name, text) in enumerate(env.items()):
+            try:
+                node = compiled(text, "", self._document.source, env.marks[2 * number + 1])
+                closure = Closure(node=node, scope=scope)
+                value = closure if contains_secret(closure) else resolve(node, Resolver(scope))
+            except ReferenceProblem as error:
+                raise self._error(error, "env", name) from None
+            values[str(name)] = value
+        return values
+
+    def _error(self, error: ReferenceProblem, *path: str) -> JobFileError:
+        return JobFileError([reference_diagnostic(self._document, path, error)])
+
+
+def _sha256(path: str) -> str:
+    with open(path, "rb") as file:
+        return sha256(file.read()).hexdigest()  # type: ignore[no-any-return]
