@@ -20,7 +20,7 @@ WAITING = {
     44: "no executor reaches another machine yet",
 }
 
-MODEL, ENDINGS = "process/test_process_model.py", "process/test_endings.py"
+MODEL, ENDINGS = "process/test_process_model.py", "process/test_task_exits.py"
 SHOWN = {
     "1 engine killed": [
         f"{MODEL}::test_no_process_outlives_an_engine_that_was_killed",
@@ -48,8 +48,8 @@ SHOWN = {
     ],
     "5 SIGHUP, terminal gone": [
         f"{MODEL}::test_a_signal_to_the_engine_stops_every_task_and_completes_the_record",
-        "faults/test_ends.py::test_a_terminal_that_is_closed_stops_the_run_as_a_signal_does",
-        "faults/test_ends.py::test_a_terminal_that_goes_without_a_signal_changes_nothing",
+        "faults/test_ends.py::test_closing_the_terminal_stops_the_run_like_a_signal",
+        "faults/test_ends.py::test_a_terminal_that_disappears_without_a_signal_changes_nothing",
     ],
     "6 suspended": [
         "process/test_stop_and_suspend.py::test_every_process_of_every_task_is_suspended_and_resumed",
@@ -71,7 +71,7 @@ SHOWN = {
         "cli/test_views.py::test_closed_descriptors_go_nowhere",
     ],
     "10 wall clock jumps": [
-        "faults/test_ends.py::test_a_wall_clock_that_jumps_moves_no_timer_and_no_duration",
+        "faults/test_ends.py::test_jumps_of_the_wall_clock_change_no_timer_and_no_duration",
     ],
     "11 two runs at once": [
         "cli/test_records.py::test_two_runs_at_once_in_one_state_directory",
@@ -83,12 +83,12 @@ SHOWN = {
         "cli/test_records.py::test_a_newer_format_is_refused_by_name",
     ],
     "13 sys.exit": [
-        f"{ENDINGS}::test_the_record_has_how_it_ended_with_which_error_and_which_result",
+        f"{ENDINGS}::test_the_record_has_the_exit_the_error_and_the_result",
         "process/test_facts.py::test_multiprocessing_shows_an_exit_code_of_256_as_0",
     ],
     "14 killed, crashed": [
-        f"{ENDINGS}::test_the_record_has_how_it_ended_with_which_error_and_which_result",
-        f"{ENDINGS}::test_what_was_printed_before_the_end_is_kept",
+        f"{ENDINGS}::test_the_record_has_the_exit_the_error_and_the_result",
+        f"{ENDINGS}::test_output_before_the_end_is_kept",
     ],
     "15 memory": [
         "process/test_commands_and_limits.py::test_an_error_at_a_limit_is_reported",
@@ -99,11 +99,11 @@ SHOWN = {
         "process/test_pipelines.py::test_result_that_is_not_json_fails_only_the_tasks_that_refer_to_it",
     ],
     "17 exceptions that cannot be rebuilt": [
-        f"{ENDINGS}::test_the_record_has_how_it_ended_with_which_error_and_which_result",
-        f"{ENDINGS}::test_what_was_printed_before_the_end_is_kept",
+        f"{ENDINGS}::test_the_record_has_the_exit_the_error_and_the_result",
+        f"{ENDINGS}::test_output_before_the_end_is_kept",
     ],
     "18 deep recursion": [
-        f"{ENDINGS}::test_the_record_has_how_it_ended_with_which_error_and_which_result",
+        f"{ENDINGS}::test_the_record_has_the_exit_the_error_and_the_result",
         f"{ENDINGS}::test_results_that_are_not_json_stay_in_files",
     ],
     "19 targets that cannot be imported": [
@@ -116,27 +116,26 @@ SHOWN = {
         f"{MODEL}::test_a_failed_import_is_reported_and_nothing_is_started",
     ],
     "21 double forks": [
-        f"{ENDINGS}::test_a_grandchild_that_hid_in_a_session_of_its_own_is_killed_and_named",
-        f"{ENDINGS}::test_what_a_failed_task_leaves_behind_is_killed_and_its_outcome_is_its_own",
+        f"{ENDINGS}::test_a_grandchild_in_a_session_of_its_own_is_killed_and_reported",
+        f"{ENDINGS}::test_orphans_of_a_failed_task_are_killed_and_do_not_change_its_outcome",
     ],
     "22 grandchildren hold the output": [
-        f"{ENDINGS}::test_children_that_hold_the_log_open_delay_no_end_and_are_killed_and_named",
+        f"{ENDINGS}::test_children_with_the_log_open_do_not_delay_the_end_and_are_killed_and_reported",
     ],
     "23 ignores SIGTERM": [
-        "faults/test_ends.py::test_what_hears_no_signal_is_killed_at_the_end_of_its_grace",
+        "faults/test_ends.py::test_a_task_that_ignores_the_stop_signal_is_killed_after_its_grace",
         "process/test_policies.py::test_task_that_ignores_the_stop_signal_is_killed_with_its_children",
     ],
     "24 stops itself": [
-        "faults/test_ends.py::test_a_task_that_stops_itself_is_shown_and_hears_that_it_is_to_end",
+        "faults/test_ends.py::test_a_task_that_stops_itself_is_shown_and_gets_the_stop_signal",
         "faults/test_ends.py::"
-        "test_a_task_that_stops_itself_does_nothing_more_at_its_timeout_before_it_hears_that_it_is_to_end",
-        "faults/test_ends.py::"
-        "test_a_task_that_stops_itself_again_and_hears_nothing_is_killed_at_the_end_of_its_grace",
+        "test_a_task_that_stops_itself_runs_no_code_at_its_timeout_before_the_stop_signal",
+        "faults/test_ends.py::test_a_task_that_stops_itself_again_is_killed_after_its_grace",
         "faults/test_ends.py::test_a_task_of_a_suspended_run_gets_its_stop_signal_when_it_resumes",
     ],
     "25 ends with its timeout": [
-        "faults/test_ends.py::test_what_ended_before_its_timeout_has_ended_though_the_engine_looked_late",
-        "faults/test_ends.py::test_what_ends_in_the_instant_of_its_timeout_has_one_outcome",
+        "faults/test_ends.py::test_a_task_that_ended_before_its_timeout_succeeds_even_if_the_engine_looks_late",
+        "faults/test_ends.py::test_a_task_that_ends_at_its_timeout_has_one_outcome",
         "unit/test_scheduler.py::test_attempt_that_ended_before_its_timeout_was_noticed_has_not_timed_out",
     ],
     "26 threads that stay": [
@@ -144,18 +143,18 @@ SHOWN = {
         f"{ENDINGS}::test_a_thread_that_is_not_a_daemon_is_waited_for",
     ],
     "27 daemons with children": [
-        "faults/test_ends.py::test_a_daemon_that_may_have_no_children_is_told_how_it_may",
+        "faults/test_ends.py::test_a_daemon_that_may_not_have_children_fails_with_a_hint",
         f"{ENDINGS}::test_a_daemon_that_starts_a_child_fails_with_multiprocessings_own_error",
     ],
     "28 kills its parent, or its group": [
         f"{MODEL}::test_a_task_that_kills_the_launcher_fails_the_run_and_is_unknown",
         "faults/test_stopped_processes.py::test_a_task_that_stops_its_parent_delays_no_other",
         "faults/test_stopped_processes.py::test_a_launcher_that_is_stopped_again_and_again_is_killed",
-        f"{ENDINGS}::test_the_record_has_how_it_ended_with_which_error_and_which_result",
+        f"{ENDINGS}::test_the_record_has_the_exit_the_error_and_the_result",
     ],
     "29 floods": [
         "faults/test_output.py::test_two_floods_come_through_whole_and_are_not_held_in_memory",
-        "faults/test_output.py::test_a_flood_past_its_limit_is_stopped_soon_and_the_outcome_says_so",
+        "faults/test_output.py::test_a_task_that_exceeds_its_log_limit_is_stopped_soon_and_the_outcome_says_so",
     ],
     "30 giant and binary lines": [
         "faults/test_output.py::test_a_line_of_100_mb_with_every_byte_is_exact_in_the_log_and_visible_in_views",
@@ -165,10 +164,10 @@ SHOWN = {
     ],
     "31 closes its output": [
         f"{ENDINGS}::test_what_a_task_does_to_its_standard_output_is_not_an_error",
-        f"{ENDINGS}::test_an_error_is_recorded_also_where_there_is_no_stream_to_print_it_on",
+        f"{ENDINGS}::test_an_error_is_recorded_even_if_there_is_no_stream_to_print_it_on",
     ],
     "32 buffers that are forked": [
-        f"{ENDINGS}::test_text_that_was_buffered_at_import_is_printed_once",
+        f"{ENDINGS}::test_text_buffered_at_import_is_printed_once",
         f"{ENDINGS}::test_half_a_line_is_kept_and_printed_once",
     ],
     "33 log disk full": [
@@ -204,7 +203,7 @@ SHOWN = {
     ],
     "39 retry storms": [
         "faults/test_ends.py::test_a_storm_of_retries_is_capped_spread_and_shown",
-        "faults/test_ends.py::test_what_serves_and_falls_at_once_is_restarted_ever_more_slowly",
+        "faults/test_ends.py::test_a_daemon_that_fails_soon_is_restarted_with_growing_delays",
     ],
     "40 bombs": [
         "cli/test_job_files.py::test_a_hostile_file_is_refused_quickly_with_its_line",

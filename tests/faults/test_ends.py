@@ -1,4 +1,4 @@
-"""How runs and tasks end where something is in the way: a terminal that goes, clocks, threads, storms."""
+"""How runs and tasks end despite closed terminals, jumping clocks, stopped tasks, threads and retries."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def events_of(directory):
 
 
 def until(directory, kind, task, count=1):
-    """Wait until the record has so many events of a kind of a task; the last of them."""
+    """Wait until the record has `count` events of a kind for a task; the last of them."""
 
     def seen():
         found = [e for e in events_of(directory) if e["event"] == kind and e.get("task") == task]
@@ -74,7 +74,7 @@ SERVING = """\
 
 
 def on_a_terminal_of_its_own(directory, *arguments, controls=True):
-    """Start mprun on a terminal, and close it as soon as mprun has shown something there."""
+    """Start mprun on a terminal, and close the terminal once mprun has written to it."""
     ours, theirs = pty.openpty()
 
     def take_the_terminal():
@@ -101,7 +101,7 @@ def on_a_terminal_of_its_own(directory, *arguments, controls=True):
 
 
 @every_start_method
-def test_a_terminal_that_is_closed_stops_the_run_as_a_signal_does(tmp_path, method):
+def test_closing_the_terminal_stops_the_run_like_a_signal(tmp_path, method):
     write(tmp_path, work=SERVING, job="tasks: [{name: gentle, target: 'work:gentle'}]\n")
     engine = on_a_terminal_of_its_own(tmp_path, "job.yaml", "--start-method", method)
     run = finish(engine, tmp_path / ".mprun")
@@ -114,7 +114,7 @@ def test_a_terminal_that_is_closed_stops_the_run_as_a_signal_does(tmp_path, meth
     assert survivors(run.events) == []
 
 
-def test_a_terminal_that_goes_without_a_signal_changes_nothing(tmp_path):
+def test_a_terminal_that_disappears_without_a_signal_changes_nothing(tmp_path):
     write(tmp_path, work=SERVING, job="tasks: [{name: wait, target: 'work:wait_for', args: [go on]}]\n")
     engine = on_a_terminal_of_its_own(tmp_path, "job.yaml", controls=False)
     before = len(until(tmp_path, "task_started", "wait")["task"])
@@ -128,7 +128,7 @@ def test_a_terminal_that_goes_without_a_signal_changes_nothing(tmp_path):
 
 # ---- clocks
 
-# Python imports this before anything of ours: the wall clock jumps an hour each time it is looked at.
+# Python imports this before mprun: the wall clock jumps by an hour each time it is read.
 JUMPS = """\
     import itertools
     import time
@@ -144,7 +144,7 @@ JUMPS = """\
 
 
 @every_start_method
-def test_a_wall_clock_that_jumps_moves_no_timer_and_no_duration(tmp_path, method):
+def test_jumps_of_the_wall_clock_change_no_timer_and_no_duration(tmp_path, method):
     write(
         tmp_path,
         sitecustomize=JUMPS,
@@ -180,7 +180,7 @@ def test_a_wall_clock_that_jumps_moves_no_timer_and_no_duration(tmp_path, method
     assert 0.3 <= run.one("task_exited", "hang")["duration"] < took
     assert all(0 <= event["duration"] < took for event in run.of("task_exited"))
     assert 0.3 <= run.one("run_finished")["duration"] < took
-    # One reading of the wall clock at the start; every other time is counted from it.
+    # The wall clock is read once at the start; all other times are counted from it.
     times = [event["time"] for event in run.events]
     first, second = (event["time"] for event in run.of("task_started", "again"))
     assert seconds(times[-1]) - seconds(times[0]) < took
@@ -192,7 +192,7 @@ def python_path(directory):
 
 
 def seconds(stamp):
-    """An event's time as seconds of its day and month: enough for a test."""
+    """The time of an event in seconds since the beginning of its month."""
     day, hours, minutes, rest = re.fullmatch(r"\d+-\d+-(\d+)T(\d+):(\d+):([\d.]+)Z", stamp).groups()
     return ((int(day) * 24 + int(hours)) * 60 + int(minutes)) * 60 + float(rest)
 
@@ -234,7 +234,7 @@ DEAF = """\
 
 
 @every_start_method
-def test_what_hears_no_signal_is_killed_at_the_end_of_its_grace(tmp_path, method):
+def test_a_task_that_ignores_the_stop_signal_is_killed_after_its_grace(tmp_path, method):
     write(
         tmp_path,
         work=DEAF,
@@ -248,16 +248,16 @@ def test_what_hears_no_signal_is_killed_at_the_end_of_its_grace(tmp_path, method
     exited = run.one("task_exited")
     assert (asked["signal"], killed["signal"], exited["signal"]) == ("SIGTERM", "SIGKILL", "SIGKILL")
     late = seconds(exited["time"]) - seconds(asked["time"]) - 0.4
-    # A tenth of a second, and as much again for a busy machine.
+    # A tenth of a second, and the same again for a busy machine.
     assert -0.01 <= late < 0.2
     assert run.code == 143
 
 
-# ---- tasks that stand still, and threads that stay
+# ---- stopped tasks, and threads that do not end
 
 
 @every_start_method
-def test_a_task_that_stops_itself_is_shown_and_hears_that_it_is_to_end(tmp_path, method):
+def test_a_task_that_stops_itself_is_shown_and_gets_the_stop_signal(tmp_path, method):
     write(
         tmp_path,
         work=DEAF,
@@ -277,7 +277,7 @@ def test_a_task_that_stops_itself_is_shown_and_hears_that_it_is_to_end(tmp_path,
     assert survivors(run.events) == []
 
 
-def test_a_task_that_stops_itself_does_nothing_more_at_its_timeout_before_it_hears_that_it_is_to_end(
+def test_a_task_that_stops_itself_runs_no_code_at_its_timeout_before_the_stop_signal(
     tmp_path,
 ):
     write(
@@ -293,12 +293,12 @@ def test_a_task_that_stops_itself_does_nothing_more_at_its_timeout_before_it_hea
     )
     run = mprun("job.yaml", cwd=tmp_path)
     assert (run.code, run.outcome("still")) == (1, "timed_out")
-    # Nor to say where it stands.
+    # Not even to dump its stacks.
     assert (run.one("task_exited")["signal"], run.log("still")) == ("SIGTERM", b"")
     assert not (tmp_path / "went-on").exists()
 
 
-def test_a_task_that_stops_itself_again_and_hears_nothing_is_killed_at_the_end_of_its_grace(tmp_path):
+def test_a_task_that_stops_itself_again_is_killed_after_its_grace(tmp_path):
     write(
         tmp_path,
         work=DEAF,
@@ -321,7 +321,7 @@ def test_a_task_of_a_suspended_run_gets_its_stop_signal_when_it_resumes(tmp_path
         eventually(lambda: state_of(pid) == "T")
         attempts.executor.suspend()
         attempts.signal(key, "SIGTERM", dump=True)
-        # The launcher has done all of that when it has answered the next.
+        # The launcher has done all of that once it has answered the next request.
         attempts.cancel(attempts.start(command=("true",)))
         assert (state_of(pid), attempts.log(key).read_bytes()) == ("T", b"")
         attempts.executor.resume()
@@ -329,7 +329,7 @@ def test_a_task_of_a_suspended_run_gets_its_stop_signal_when_it_resumes(tmp_path
         assert attempts.end(key).log == "asked to end\n"
 
 
-def test_a_job_may_end_its_task_by_a_signal_that_stops_others(tmp_path):
+def test_the_stop_signal_of_a_task_may_be_one_that_stops_processes(tmp_path):
     write(tmp_path, work=DEAF)
     with Attempts(tmp_path, targets=[("work:wait_for_a_stop", ())]) as attempts:
         key = attempts.start(target="work:wait_for_a_stop")
@@ -353,21 +353,21 @@ def test_a_thread_that_outlives_the_target_keeps_the_task_running_until_its_time
     engine = start("job.yaml", "--start-method", method, cwd=tmp_path)
     until(tmp_path, "task_started", "threads")
     results = newest_run(tmp_path / ".mprun").result("threads", 1)
-    # The target has returned, and its result is there.
+    # The target has returned, and its result has been written.
     eventually(lambda: os.path.exists(f"{results}.json"))
     shown = start("show", cwd=tmp_path).communicate(timeout=PATIENCE)[0].decode()
     assert re.search(r"^threads +running ", shown, re.MULTILINE), shown
     run = finish(engine, tmp_path / ".mprun")
     finished = run.one("task_finished")
     assert (run.code, finished["outcome"], finished["reason"]) == (1, "timed_out", "timeout after 1.5s")
-    # What it returned counts for nothing, and the log says where it hung.
+    # The result does not count, and the log shows where the task hangs.
     assert (finished["result"], finished["result_kind"]) == (None, "none")
     assert b"in live_on\n" in run.log("threads")
     assert run.one("task_exited")["threads"] == 2
 
 
 @every_start_method
-def test_a_daemon_that_may_have_no_children_is_told_how_it_may(tmp_path, method):
+def test_a_daemon_that_may_not_have_children_fails_with_a_hint(tmp_path, method):
     write(
         tmp_path,
         work="""\
@@ -398,11 +398,11 @@ def test_a_daemon_that_may_have_no_children_is_told_how_it_may(tmp_path, method)
     assert f"child failed: exit 1: {hint} (AssertionError: daemonic processes" in run.stderr
 
 
-# ---- the instant of a timeout
+# ---- ends at the time of a timeout
 
 
-def test_what_ended_before_its_timeout_has_ended_though_the_engine_looked_late(tmp_path):
-    """The engine stands still while the task ends and while its time runs out."""
+def test_a_task_that_ended_before_its_timeout_succeeds_even_if_the_engine_looks_late(tmp_path):
+    """The engine is stopped while the task ends and its timeout passes."""
     write(
         tmp_path,
         work="""\
@@ -428,7 +428,7 @@ def test_what_ended_before_its_timeout_has_ended_though_the_engine_looked_late(t
     assert run.one("task_exited", "just")["duration"] < 1
 
 
-def test_what_ends_in_the_instant_of_its_timeout_has_one_outcome(tmp_path):
+def test_a_task_that_ends_at_its_timeout_has_one_outcome(tmp_path):
     """Forty tasks that each end within a hundredth of a second of their timeout."""
     tasks = "".join(
         f"- {{name: t{number}, target: 'time:sleep', args: [{0.3 + (number - 20) / 4000}], timeout: 300ms}}\n"
@@ -461,15 +461,15 @@ def test_a_storm_of_retries_is_capped_spread_and_shown(tmp_path):
     run = mprun("-v", "job.yaml", cwd=tmp_path)
     assert (run.code, run.events[-1]["counts"]) == (1, {"failed": 15})
     again = run.of("task_retrying")
-    # Capped: in number and in length.
+    # Capped in number and in length.
     assert len(again) == 15 * 4
     assert {event["attempts"] for event in run.of("task_finished")} == {5}
     for attempt, longest in ((2, 0.04), (3, 0.12), (4, 0.15), (5, 0.15)):
         delays = [event["delay"] for event in again if event["attempt"] == attempt]
         assert all(longest / 2 <= delay <= longest for delay in delays)
-        # Spread: no two of fifteen wait as long as each other.
+        # Spread: no two of fifteen delays are equal.
         assert len(set(delays)) == 15
-    # Kept to: nobody starts before its delay is over.
+    # Kept: no attempt starts before its delay is over.
     for number in range(15):
         starts = [seconds(event["time"]) for event in run.of("task_started", f"t{number}")]
         delays = [event["delay"] for event in run.of("task_retrying", f"t{number}")]
@@ -477,12 +477,12 @@ def test_a_storm_of_retries_is_capped_spread_and_shown(tmp_path):
             late - early >= delay - 0.02
             for (early, late), delay in zip(pairwise(starts), delays, strict=True)
         )
-    # Shown: a line for each, and how often in the table.
+    # Shown: a line for each, and the number of attempts in the table.
     assert len(re.findall(r"^\S+ retry  t\d+ +attempt=[2-5] in 0\.\d+s$", run.stderr, re.MULTILINE)) == 60
     assert re.search(r"^t14 +failed.* 5$", run.stderr, re.MULTILINE)
 
 
-def test_what_serves_and_falls_at_once_is_restarted_ever_more_slowly(tmp_path):
+def test_a_daemon_that_fails_soon_is_restarted_with_growing_delays(tmp_path):
     write(
         tmp_path,
         work="import os, time\ndef wait_for(name):\n    while not os.path.exists(name): time.sleep(0.005)\n",

@@ -1,4 +1,4 @@
-"""Output without end: bounded memory of the engine, and limits that hold."""
+"""Endless output: the engine's memory is bounded, and log limits hold."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from support.runs import PATIENCE, START_METHODS, finish, mprun, start, survivors, write
 
-# Of each of two tasks, in bytes.
+# The output of each of two tasks, in bytes.
 FLOOD = 110_000_000
 FLOODING = """\
     import os, time
@@ -32,7 +32,7 @@ FLOODING = """\
 
 
 def most_memory(pid):
-    """The most memory that a process has had, in bytes."""
+    """The peak memory of a process in bytes."""
     status = Path(f"/proc/{pid}/status").read_text()
     return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) * 1024
 
@@ -78,7 +78,7 @@ def test_two_floods_come_through_whole_and_are_not_held_in_memory(tmp_path, outp
 
 
 @pytest.mark.parametrize("method", START_METHODS)
-def test_a_flood_past_its_limit_is_stopped_soon_and_the_outcome_says_so(tmp_path, method):
+def test_a_task_that_exceeds_its_log_limit_is_stopped_soon_and_the_outcome_says_so(tmp_path, method):
     write(
         tmp_path,
         work=FLOODING,
@@ -99,7 +99,7 @@ def test_a_flood_past_its_limit_is_stopped_soon_and_the_outcome_says_so(tmp_path
     assert [event["reason"] for event in run.of("task_stopping", "flood")] == ["log_limit"] * 2
     assert (run.outcome("small"), run.outcome("after")) == ("succeeded", "succeeded")
     for attempt, exited in enumerate(run.of("task_exited", "flood"), start=1):
-        # Looked at twenty times a second; what is written meanwhile is on top, a gigabyte a second at most.
+        # The log is checked twenty times a second, and may grow by a gigabyte a second in between.
         assert 2e6 < os.stat(run.directory.log("flood", attempt)).st_size < 400e6
         assert exited["duration"] < 5
     assert "flood failed: log limit" in run.stderr
@@ -120,7 +120,7 @@ def test_a_line_of_100_mb_with_every_byte_is_exact_in_the_log_and_visible_in_vie
     assert run.code == 0
     log = Path(run.directory.log("line", 1)).read_bytes()
     assert log == bytes(byte for byte in range(256) if byte != 10) * 400_000 + b"\n"
-    # As JSON, which is text: what is no text is escaped, and nothing acts on a terminal that shows it.
+    # JSON is text: other bytes are escaped, and nothing in it controls a terminal.
     reader = start("logs", "--json", "line", cwd=tmp_path)
     beginning = reader.stdout.read(1_000_000)
     reader.kill()
@@ -130,7 +130,7 @@ def test_a_line_of_100_mb_with_every_byte_is_exact_in_the_log_and_visible_in_vie
     assert not re.search(rb"[\x00-\x09\x0b-\x1f]", beginning)
 
 
-def test_the_engine_that_reads_a_flood_hears_a_signal(tmp_path):
+def test_an_engine_that_reads_a_flood_handles_signals(tmp_path):
     write(
         tmp_path, work=FLOODING, job="tasks: [{name: flood, target: 'work:flood_for_ever', timeout: 20s}]\n"
     )

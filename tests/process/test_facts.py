@@ -1,4 +1,4 @@
-"""What CPython and the kernel do, where mprun relies on it: who breaks a fact here breaks mprun."""
+"""Facts about CPython and the kernel on which mprun relies: if one changes, mprun breaks."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def is_zombie(pid):
 
 
 def python(script):
-    """Run a script in a Python of its own; it fails by an assertion, or it says `ok`."""
+    """Run a script in a new Python; it must print `ok`."""
     code = HEAD + textwrap.dedent(script) + "\nprint('ok')"
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, capture_output=True, text=True, timeout=20)
@@ -80,7 +80,7 @@ def test_a_pidfd_is_readable_when_the_process_has_ended_and_is_not_reaped():
     """)
 
 
-def test_who_is_stopped_is_told_to_its_parent_once_and_its_end_is_left_to_be_told():
+def test_waitid_reports_a_stop_once_and_still_reports_the_end():
     python("""
         stopped = lambda: os.waitid(os.P_PID, pid, os.WSTOPPED | os.WNOHANG)
         pid = fork(signal.pause)
@@ -90,7 +90,7 @@ def test_who_is_stopped_is_told_to_its_parent_once_and_its_end_is_left_to_be_tol
         assert stopped() is None
         os.kill(pid, signal.SIGTERM)
         time.sleep(0.05)
-        # A stopped process hears nothing but SIGKILL and SIGCONT.
+        # A stopped process handles only SIGKILL and SIGCONT.
         assert os.waitpid(pid, os.WNOHANG) == (0, 0)
         os.kill(pid, signal.SIGCONT)
         until(lambda: is_zombie(pid))
@@ -113,7 +113,7 @@ def test_a_parent_waits_in_state_d_until_its_vfork_child_is_a_program_and_then_s
             os.mkfifo(directory + "/gate")
 
             def start():
-                # The child opens the gate before it becomes a program, and waits there for a writer.
+                # The child opens the FIFO before it executes the program, and waits there for a writer.
                 wait = [(os.POSIX_SPAWN_OPEN, 0, directory + "/gate", os.O_RDONLY, 0)]
                 os.waitpid(os.posix_spawn("/bin/true", ["true"], {}, file_actions=wait), 0)
 
@@ -129,7 +129,7 @@ def test_a_parent_waits_in_state_d_until_its_vfork_child_is_a_program_and_then_s
     """)
 
 
-def test_the_parent_death_signal_reaches_one_that_is_stopped():
+def test_the_parent_death_signal_reaches_a_stopped_process():
     python("""
         reader, writer = os.pipe()
 
@@ -172,7 +172,7 @@ def test_ignored_and_blocked_signals_are_inherited_by_a_new_program():
     """)
 
 
-def test_an_orphan_has_come_to_the_subreaper_before_its_parents_end_is_seen():
+def test_an_orphan_is_a_child_of_the_subreaper_before_the_end_of_its_parent_is_seen():
     python("""
         prctl(SUBREAPER, 1, 0, 0, 0)
         for _ in range(20):
@@ -273,7 +273,7 @@ def test_the_parent_death_signal_and_being_a_subreaper_survive_an_exec():
     """)
 
 
-def test_what_several_processes_append_to_one_file_is_kept_whole():
+def test_appends_of_several_processes_to_one_file_are_kept_whole():
     python("""
         import tempfile
 
@@ -325,7 +325,7 @@ def test_a_daemon_of_multiprocessing_outlives_a_main_process_that_was_killed():
     """)
 
 
-def test_a_process_began_in_the_tick_that_the_clock_showed_around_its_fork():
+def test_a_process_begins_in_the_tick_that_the_clock_shows_around_its_fork():
     for _ in range(200):
         before = procfs.boot_ticks()
         pid = os.fork()
@@ -337,7 +337,7 @@ def test_a_process_began_in_the_tick_that_the_clock_showed_around_its_fork():
         assert before <= stat.start_ticks <= after
 
 
-def test_a_record_lock_is_dropped_when_any_descriptor_of_the_file_is_closed_and_not_inherited():
+def test_a_record_lock_is_released_when_any_descriptor_of_the_file_is_closed_and_is_not_inherited():
     python("""
         import fcntl, struct, tempfile
 
@@ -354,22 +354,22 @@ def test_a_record_lock_is_dropped_when_any_descriptor_of_the_file_is_closed_and_
 
         with tempfile.NamedTemporaryFile() as locked:
             fcntl.lockf(locked, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # The child does not hold it too, and may close what it likes.
+            # The child does not have the lock, and closing its descriptors does not release it.
             assert seen_by_a_child(locked.name) == str(os.getpid())
             assert seen_by_a_child(locked.name) == str(os.getpid())
-            # One's own is in one's own way no more than in nobody's; to ask drops it.
+            # A process does not see its own lock; asking opens and closes the file, which releases the lock.
             assert holder(locked.name) is None
             assert seen_by_a_child(locked.name) == "None"
     """)
 
 
-def test_a_process_that_was_forked_shows_the_environment_of_the_program_it_is_a_copy_of():
+def test_a_fork_shows_the_environment_of_the_program_that_it_copies():
     python("""
         os.environ["SET_LATER"] = "x"
         reader, writer = os.pipe()
 
         def look():
-            # The child of a program that is told, and a fork of it.
+            # A child program with an environment, and a fork of it.
             found = b"SET_LATER=x" in open("/proc/self/environ", "rb").read()
             os.write(writer, b"1" if found else b"0")
 
@@ -385,7 +385,7 @@ def test_a_process_that_was_forked_shows_the_environment_of_the_program_it_is_a_
     """)
 
 
-def test_who_becomes_a_subreaper_gets_the_orphans_of_descendants_that_were_there_before():
+def test_a_new_subreaper_gets_the_orphans_of_existing_descendants():
     python("""
         reader, writer = os.pipe()
 
@@ -420,11 +420,11 @@ def test_unshare_of_a_thread_shows_whether_there_are_others():
             thread.join()
             until(lambda: os.stat("/proc/self/task").st_nlink - 2 == 1)
             assert libc.unshare(CLONE_THREAD) == 0
-        # Else a sandbox forbids it, and who asks must look at /proc.
+        # Else a sandbox forbids the call, and mprun looks at /proc.
     """)
 
 
-def test_what_putenv_is_given_is_the_environment_of_what_is_executed():
+def test_putenv_sets_the_environment_of_an_executed_program():
     python("""
         import _ctypes, subprocess
         putenv = _ctypes.dlsym(_ctypes.dlopen(None, 0), "putenv")
@@ -471,7 +471,7 @@ def test_putenv_gives_c_a_copy_and_leaves_the_memory_of_the_first_environment_al
     """)
 
 
-def test_a_hook_of_fork_runs_the_code_that_it_was_given_last():
+def test_a_fork_hook_runs_the_code_that_it_has_at_the_time():
     python("""
         seen = []
         def hook(): seen.append("first")
@@ -484,7 +484,7 @@ def test_a_hook_of_fork_runs_the_code_that_it_was_given_last():
     """)
 
 
-def test_a_fork_of_one_thread_finds_threading_as_it_should_be_without_its_hook():
+def test_threading_is_correct_after_a_fork_of_one_thread_without_its_hook():
     python("""
         def nothing(): pass
         threading._after_fork.__code__ = nothing.__code__
@@ -507,7 +507,7 @@ def test_a_fork_of_one_thread_finds_threading_as_it_should_be_without_its_hook()
     """)
 
 
-def test_atexit_counts_and_forgets_what_was_registered():
+def test_atexit_counts_and_clears_its_handlers():
     python("""
         import atexit
         before = atexit._ncallbacks()
@@ -529,7 +529,7 @@ def test_the_variables_of_os_environ_are_kept_in_one_dictionary_of_bytes():
 
 
 @pytest.mark.parametrize("method", ["spawn", "forkserver"])
-def test_multiprocessing_has_the_names_with_which_the_launcher_follows_its_processes(method):
+def test_multiprocessing_has_the_private_names_that_the_launcher_uses(method):
     python(f"""
         import multiprocessing
         from multiprocessing import forkserver, popen_forkserver, popen_spawn_posix, resource_tracker

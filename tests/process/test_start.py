@@ -1,4 +1,4 @@
-"""What a start imports, named: of a valid job of one task, in the engine and in the launcher.
+"""The modules that a start imports, by name, for a job of one task, in the engine and in the launcher.
 
 A module costs 0.1 to 0.5 ms of some 60, and each that the launcher has is copied by each fork. Who
 needs another for every job adds it here, with what it costs (`python -X importtime`); what only
@@ -13,7 +13,7 @@ import pytest
 
 from mprun.__main__ import BOTH_NEED
 
-# Runs the command as its script does, and has both processes write down their modules at the end.
+# Runs the command as its script does; both processes write their modules to a file at the end.
 SPY = """
 import os, sys
 before, engine, fork, leave = set(sys.modules), os.getpid(), os.fork, os._exit
@@ -83,7 +83,7 @@ OURS = {
         mprun.launcher.launcher
         """,
 }
-# Of others, each with what is inside it; some versions of Python need fewer of them.
+# Other packages, each with its submodules; some versions of Python need fewer of them.
 OTHERS = {
     "engine": """
         __future__ _collections _ctypes _datetime _functools _heapq _json _locale _operator
@@ -104,7 +104,7 @@ if sys.version_info >= (3, 14):
     OTHERS["launcher"] += "_contextvars _py_warnings _types"
 if sys.version_info >= (3, 15):
     OTHERS["engine"] += " _math_integer"
-# Packages of which only these are imported.
+# Packages of which only these submodules are imported.
 PARTS = {
     "importlib": ("_bootstrap", "_bootstrap_external"),
     "multiprocessing": ("context", "popen_fork", "process", "util"),
@@ -130,7 +130,7 @@ def imported(tmp_path_factory):
 
 
 @pytest.mark.parametrize("role", ["engine", "launcher"])
-def test_a_start_imports_these_modules_of_ours_and_no_others(imported, role):
+def test_a_start_imports_exactly_these_modules_of_mprun(imported, role):
     ours = {name for name in imported[role] if name.partition(".")[0] == "mprun"}
     assert ours == set(OURS[role].split()), __doc__
 
@@ -141,7 +141,7 @@ def test_a_start_imports_no_other_library(imported, role):
     found = []
     for name in imported[role]:
         package, _, part = name.partition(".")
-        # PyYAML's extension brings modules that bear the version of Cython that made it.
+        # PyYAML's extension adds modules named for the version of Cython that compiled it.
         if package == "mprun" or package.startswith("_cython"):
             continue
         if package not in known or (part and part not in PARTS.get(package, {part})):
@@ -149,7 +149,7 @@ def test_a_start_imports_no_other_library(imported, role):
     assert not found, __doc__
 
 
-def test_what_both_processes_need_and_only_that_is_imported_before_the_fork(imported):
+def test_exactly_the_modules_of_both_processes_are_imported_before_the_fork(imported):
     both = imported["engine"] & imported["launcher"]
     assert imported["before the fork"] == both
     assert set(BOTH_NEED) <= both | imported["python"]

@@ -1,4 +1,4 @@
-"""Runs the program as a user does, in a directory of the test's own, and reads what it left."""
+"""Runs the command as a user does, in a directory of the test, and reads the record."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from mprun.record.state_dir import RunDirectory
 
 ROOT = Path(__file__).parents[2]
 START_METHODS = ("fork", "forkserver", "spawn")
-# Nothing here takes longer; what does has hung.
+# A command that takes longer has hung, in seconds.
 PATIENCE = 50
 
 
 class Run:
-    """What one command did: its exit code, its output, and the run it made.
+    """The exit code and the output of one command, and the run that it made.
 
-    `directory` is the newest run's, None where there is none; `events` is its record.
+    `directory` is that of the newest run, None if there is none; `events` is its record.
     """
 
     def __init__(self, process, stdout, stderr, state_dir):
@@ -34,7 +34,7 @@ class Run:
         self.events = read_events(self.directory.events) if self.directory else []
 
     def of(self, kind, task=None):
-        """The events of a kind, of one task where one is named."""
+        """The events of a kind, of all tasks or of one."""
         return [e for e in self.events if e["event"] == kind and task in (None, e.get("task"))]
 
     def one(self, kind, task=None):
@@ -48,21 +48,21 @@ class Run:
         return self.one("task_finished", task)["outcome"]
 
     def log(self, task, attempt=1):
-        """The bytes that an attempt left in its log."""
+        """The bytes of an attempt's log."""
         return Path(self.directory.log(task, attempt)).read_bytes()
 
     def printed(self, task):
-        """The lines that stdout shows of a task, or of `main`, without their prefix."""
+        """The lines of a task, or of `main`, on stdout, without their prefix."""
         lines = (line.partition(" | ") for line in self.stdout.splitlines())
         return [text for name, _, text in lines if name.rstrip() == task]
 
     def place(self, kind, task):
-        """Where in the record the one event of this kind and task stands, from 0."""
+        """The index in the record, from 0, of the only event of this kind and task."""
         return self.events.index(self.one(kind, task))
 
 
 def environment(**more):
-    """The environment without what would change what mprun shows."""
+    """The environment without the variables that change the output of mprun."""
     dropped = ("MPRUN_", "NO_COLOR", "FORCE_COLOR", "PYTHONUNBUFFERED")
     kept = {key: value for key, value in os.environ.items() if not key.startswith(dropped)}
     return {**kept, **more}
@@ -90,7 +90,7 @@ def mprun(*arguments, cwd, state_dir=None, patience=PATIENCE, **options):
 
 
 def side_by_side(work, items):
-    """What `work` gives for each of these, several at once: a command waits more than it works."""
+    """The results of `work` for each item, computed in threads, because a command mostly waits."""
     with ThreadPoolExecutor(4) as pool:
         return list(pool.map(work, items))
 
@@ -100,7 +100,7 @@ def finish(process, state_dir, patience=PATIENCE):
     try:
         stdout, stderr = process.communicate(timeout=patience)
     except BaseException:
-        # Also where pytest's own patience ends first: nothing is left running.
+        # Also if the timeout of pytest comes first: nothing is left running.
         process.kill()
         process.communicate()
         raise
@@ -109,12 +109,12 @@ def finish(process, state_dir, patience=PATIENCE):
 
 
 def all_runs(state_dir):
-    """The directories of all runs that have a record, the oldest first."""
+    """The directories of all runs that have a record, oldest first."""
     return [RunDirectory(str(path.parent)) for path in sorted(Path(state_dir, "runs").glob("*/events.jsonl"))]
 
 
 def newest_run(state_dir):
-    """The directory of the newest run that has a record, None where there is none."""
+    """The directory of the newest run that has a record; None if there is none."""
     return next(reversed(all_runs(state_dir)), None)
 
 
@@ -123,7 +123,7 @@ def read_events(path):
 
 
 def complete_lines(path):
-    """The objects of a file's whole lines, without what is torn."""
+    """The objects of a file's complete lines, without torn ones."""
     found = []
     if not path.exists():
         return found
@@ -144,7 +144,7 @@ def write(directory, **files):
 
 
 def eventually(fact, seconds=10):
-    """Wait until `fact()` is true, and return what it is; fails after `seconds`."""
+    """Wait until `fact()` is true, and return its value; fails after `seconds`."""
     end = time.monotonic() + seconds
     while not (found := fact()):
         assert time.monotonic() < end, f"not true after {seconds} s: {fact}"
@@ -153,12 +153,12 @@ def eventually(fact, seconds=10):
 
 
 def alive(pid, start_ticks=None):
-    """Whether a process lives: a zombie does not, nor does a stranger with its number."""
+    """Whether a process is alive, and has this start time; a zombie is not alive."""
     stat = procfs.read_stat(pid)
     return stat is not None and stat.state not in "ZX" and start_ticks in (None, stat.start_ticks)
 
 
 def survivors(events):
-    """The pids of tasks that a record says were started and that live, by their start times."""
+    """The pids of the tasks in a record that are still alive, checked by their start times."""
     started = [event for event in events if event["event"] == "task_started"]
     return [event["pid"] for event in started if alive(event["pid"], event["start_ticks"])]

@@ -1,4 +1,4 @@
-"""Runs the program on a terminal of the test's own."""
+"""Runs the command on a pseudo-terminal."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from support.runs import PATIENCE, environment
 
 
 def on_terminal(*arguments, cwd, columns=100, **env):
-    """Run `mprun ARGUMENTS` on a terminal of this width; its exit code and what the terminal got."""
+    """Run `mprun ARGUMENTS` on a terminal of this width; its exit code and its output."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
     process = subprocess.Popen(
@@ -29,7 +29,7 @@ def on_terminal(*arguments, cwd, columns=100, **env):
     )
     os.close(theirs)
     shown = bytearray()
-    # The terminal is gone (EIO) when the last who has it open has ended.
+    # Reading fails with EIO once the last process that has the terminal open has ended.
     with contextlib.suppress(OSError):
         while data := os.read(ours, 65536):
             shown += data

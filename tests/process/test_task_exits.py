@@ -1,4 +1,4 @@
-"""How tasks end: each way in the record as the kernel shows it, under every start method."""
+"""Every way in which a task can end is recorded as the kernel shows it, under every start method."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ every_start_method = pytest.mark.parametrize("method", START_METHODS)
 
 
 class AttemptResult(NamedTuple):
-    """A task's body, and what the record says of it afterwards."""
+    """The body of a task, and what is expected in the record."""
 
     name: str
     body: str
@@ -23,9 +23,9 @@ class AttemptResult(NamedTuple):
     error: tuple[str, str] | None = None
     result: Any = None
     kind: str = "none"
-    # What is printed after `before`, where that is all of the log.
+    # The output after `before`, if the log contains nothing else.
     printed: list[str] | None = None
-    # Whether the process came to its own end, where it can measure itself.
+    # Whether the process ended by itself, and so could measure itself.
     killed: bool = False
 
 
@@ -155,7 +155,7 @@ MODULE = """\
                 low = middle
             except RecursionError:
                 high = middle
-        # From Python 3.14 on the limit is the bytes of C's stack, and a level is some hundred of them.
+        # From Python 3.14 on the size of C's stack is the limit, and a level takes some hundred bytes of it.
         return nested(low - low // 100 if sys.version_info >= (3, 14) else low)
 """
 
@@ -174,7 +174,7 @@ def without_cores():
 
 @pytest.fixture(scope="module")
 def run_of(tmp_path_factory):
-    """The run of a list of endings under a start method, made once."""
+    """The run of a list of endings under a start method; it is made once."""
     kept = {}
 
     def run(endings, method):
@@ -194,7 +194,7 @@ def the_table(test):
 
 
 @the_table
-def test_the_record_has_how_it_ended_with_which_error_and_which_result(run_of, method, endings, ending):
+def test_the_record_has_the_exit_the_error_and_the_result(run_of, method, endings, ending):
     run = run_of(endings, method)
     exited, finished = run.one("task_exited", ending.name), run.one("task_finished", ending.name)
     assert (exited["exit_code"], exited["signal"]) == (ending.exit_code, ending.signal)
@@ -207,14 +207,14 @@ def test_the_record_has_how_it_ended_with_which_error_and_which_result(run_of, m
 
 
 @the_table
-def test_what_was_printed_before_the_end_is_kept(run_of, method, endings, ending):
+def test_output_before_the_end_is_kept(run_of, method, endings, ending):
     run = run_of(endings, method)
     lines = run.log(ending.name).decode().splitlines()
     assert run.printed(ending.name) == lines
     if ending.printed is not None:
         assert lines == ["before", *ending.printed]
     else:
-        # The user's own frames, and none of ours or of multiprocessing's.
+        # Only frames of the user, none of mprun or multiprocessing.
         assert lines[0] == "before"
         assert "Traceback (most recent call last):" in lines[1]
         files = {line.split('"')[1] for line in lines if line.lstrip("| ").startswith('File "')}
@@ -232,7 +232,7 @@ def test_cpu_time_and_memory_are_known_wherever_they_can_be_measured(run_of, met
 
 
 @every_start_method
-def test_a_run_in_which_all_succeeded_exits_0(run_of, method):
+def test_a_run_whose_tasks_all_succeed_exits_0(run_of, method):
     run = run_of(VALUES, method)
     assert (run.code, survivors(run.events)) == (0, [])
     assert run.one("run_finished")["counts"] == {"succeeded": len(VALUES)}
@@ -270,7 +270,7 @@ def test_results_that_are_not_json_stay_in_files(run_of, method):
     assert unfinished == []
 
 
-# ---- what a task leaves behind, and what it does to its own output
+# ---- orphans, threads and output
 
 LEFTOVERS = """\
     import ctypes, io, multiprocessing, os, signal, subprocess, sys, threading, time
@@ -287,7 +287,7 @@ LEFTOVERS = """\
                 os.write(writer, str(os.getpid()).encode())
                 signal.pause()
             os._exit(0)
-        # On a busy machine it may still be there at the task's end, and would be an orphan, too.
+        # On a busy machine it may still exist at the end of the task, and would be an orphan as well.
         os.waitpid(child, 0)
         return int(os.read(reader, 100))
 
@@ -389,7 +389,7 @@ NOISY = """\
 
 @pytest.fixture(scope="module")
 def leftovers(tmp_path_factory):
-    """The run of a task for each function of LEFTOVERS, made once for a start method."""
+    """The run of a task for each function of LEFTOVERS; it is made once for a start method."""
     kept = {}
 
     def run(method):
@@ -419,7 +419,7 @@ def gone(pids):
 
 
 @every_start_method
-def test_a_grandchild_that_hid_in_a_session_of_its_own_is_killed_and_named(leftovers, method):
+def test_a_grandchild_in_a_session_of_its_own_is_killed_and_reported(leftovers, method):
     run = leftovers(method)
     pids = run.result("leave_a_daemon")
     assert run.one("task_exited", "leave_a_daemon")["orphans"] == pids
@@ -427,7 +427,7 @@ def test_a_grandchild_that_hid_in_a_session_of_its_own_is_killed_and_named(lefto
 
 
 @every_start_method
-def test_what_a_failed_task_leaves_behind_is_killed_and_its_outcome_is_its_own(leftovers, method):
+def test_orphans_of_a_failed_task_are_killed_and_do_not_change_its_outcome(leftovers, method):
     run = leftovers(method)
     exited = run.one("task_exited", "leave_two_and_fail")
     pids = [int(word) for word in run.printed("leave_two_and_fail")[0].split()]
@@ -437,7 +437,7 @@ def test_what_a_failed_task_leaves_behind_is_killed_and_its_outcome_is_its_own(l
 
 
 @every_start_method
-def test_children_that_hold_the_log_open_delay_no_end_and_are_killed_and_named(leftovers, method):
+def test_children_with_the_log_open_do_not_delay_the_end_and_are_killed_and_reported(leftovers, method):
     run = leftovers(method)
     exited = run.one("task_exited", "leave_children_in_the_group")
     pids = run.result("leave_children_in_the_group")
@@ -446,7 +446,7 @@ def test_children_that_hold_the_log_open_delay_no_end_and_are_killed_and_named(l
 
 
 @every_start_method
-def test_orphans_of_orphans_are_killed_and_named(leftovers, method):
+def test_orphans_of_orphans_are_killed_and_reported(leftovers, method):
     run = leftovers(method)
     pids = run.result("leave_a_family")
     assert sorted(run.one("task_exited", "leave_a_family")["orphans"]) == sorted(pids)
@@ -454,11 +454,11 @@ def test_orphans_of_orphans_are_killed_and_named(leftovers, method):
 
 
 @every_start_method
-def test_a_task_that_collects_its_own_children_has_no_orphans(leftovers, method):
+def test_a_task_that_reaps_its_children_has_no_orphans(leftovers, method):
     run = leftovers(method)
     assert run.result("collect_its_own") == [1, 2], run.log("collect_its_own").decode()
-    # Under forkserver multiprocessing starts a fork server in the task, and leaves it behind: it
-    # is killed, unless it has noticed the task's end by then and ended by itself.
+    # Under forkserver multiprocessing starts a fork server in the task and does not stop it: it is
+    # killed, unless it has noticed the end of the task and ended by itself.
     assert len(run.one("task_exited", "collect_its_own")["orphans"]) <= (method == "forkserver")
     assert run.printed("collect_its_own") == ["from a child"]
 
@@ -474,7 +474,7 @@ def test_a_thread_that_is_not_a_daemon_is_waited_for(leftovers, method):
 
 
 @every_start_method
-def test_a_daemon_thread_is_not_waited_for(leftovers, method):
+def test_a_task_does_not_wait_for_a_daemon_thread(leftovers, method):
     run = leftovers(method)
     exited = run.one("task_exited", "not_outlived_by_a_daemon_thread")
     assert (exited["exit_code"], exited["threads"]) == (0, 2)
@@ -508,18 +508,18 @@ def test_what_a_task_does_to_its_standard_output_is_not_an_error(leftovers, meth
 
 
 @every_start_method
-def test_an_error_is_recorded_also_where_there_is_no_stream_to_print_it_on(leftovers, method):
+def test_an_error_is_recorded_even_if_there_is_no_stream_to_print_it_on(leftovers, method):
     run = leftovers(method)
     ended = {
         task: run.one("task_exited", task)
         for task in ("remove_both_and_raise", "close_stderr_and_exit", "print_to_a_closed_descriptor")
     }
-    # A Python that was spawned exits with 120 where it cannot write out what it buffered.
+    # A spawned Python exits with 120 if it cannot write its buffers.
     assert [exited["exit_code"] for exited in ended.values()] == [1, 1, 120 if method == "spawn" else 1]
     errors = [(exited["error"]["type"], exited["error"]["message"]) for exited in ended.values()]
     assert errors[:2] == [("ValueError", "unheard"), ("SystemExit", "unheard")]
     assert errors[2] == ("OSError", "[Errno 9] Bad file descriptor")
-    # No stream of Python's, but the descriptor is still the log.
+    # Python has no stream, but the descriptor is still the log.
     assert run.log("remove_both_and_raise").endswith(b"ValueError: unheard\n")
     assert b"mprun" not in run.log("remove_both_and_raise")
 
@@ -535,20 +535,20 @@ def test_half_a_line_is_kept_and_printed_once(leftovers, method):
 
 
 @every_start_method
-def test_text_that_was_buffered_at_import_is_printed_once(leftovers, method):
+def test_text_buffered_at_import_is_printed_once(leftovers, method):
     run = leftovers(method)
     main = Path(run.directory.main_log).read_bytes()
     # The fork server imports the module too.
     times = 2 if method == "forkserver" else 1
     assert (main.count(b"at import"), main.count(b" and from C")) == (times, times)
     log = run.log("noisy")
-    # A spawned task imports it as well, and nobody else has its buffer.
+    # A spawned task imports it as well, and has its own buffer.
     times = 1 if method == "spawn" else 0
     assert (log.count(b"at import"), log.count(b" and from C")) == (times, times)
 
 
 @every_start_method
-def test_text_that_c_has_buffered_is_kept(leftovers, method):
+def test_text_buffered_by_c_is_kept(leftovers, method):
     log = leftovers(method).log("print_from_c")
     assert log.count(b"from C, without a line feed") == 1
 
@@ -561,5 +561,5 @@ def test_bytes_are_exact_in_the_log_and_text_is_utf_8(leftovers, method):
 
 
 @every_start_method
-def test_what_is_printed_at_exit_is_kept(leftovers, method):
+def test_output_of_exit_handlers_is_kept(leftovers, method):
     assert b"at exit" in leftovers(method).log("print_at_exit")
