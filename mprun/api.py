@@ -6,94 +6,36 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
-from mprun.engine import preflight
-from mprun.engine.preflight import IMPORT_TIMEOUT_SECONDS, ImportFailure, Interrupted, distinct_calls
-from mprun.engine.signals import SignalInbox
-from mprun.errors import JobFileError, MprunError
-from mprun.frozen import Frozen
+from mprun.engine.preflight import IMPORT_TIMEOUT_SECONDS
+from mprun.engine.run import Context, Run, RunOptions, RunResult, TaskResult, ignore_warning, past_timings
+from mprun.errors import JobFileError
 from mprun.jobfile import locate
 from mprun.jobfile.loader import load_job_file
 from mprun.record.pidfile import PidFile, runs_of_others
 from mprun.record.state_dir import DEFAULT, create_run_or_temporary
-from mprun.scheduling.plan import Plan, Reused, is_crowded, plan_tasks
+from mprun.scheduling.plan import Plan, Reused, plan_tasks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from mprun.diagnostics import Diagnostic
-    from mprun.executors.base import Executor, PrepareReply
+    from mprun.executors.base import Executor
     from mprun.jobfile.model import Job
-    from mprun.record.events import RunFinished, TaskFinished
-    from mprun.record.resume import EarlierRun
-    from mprun.record.run_state import RunState
     from mprun.record.state_dir import RunDirectory
     from mprun.reporters.base import Reporter
-    from mprun.scheduling.estimates import RunTimings
     from mprun.scheduling.forecast import Forecast
 
-
-class TaskResult(Frozen):
-    """How one task ended.
-
-    `attempts` is how many were started. `result_kind` is `json` if `result` is what the task
-    returned, `repr` if it is only its `repr`, `none` if there is no result.
-    """
-
-    name: str
-    outcome: str
-    reason: str
-    attempts: int
-    result: Any = None
-    result_kind: str = "none"
-
-
-class RunResult(Frozen):
-    """How a run ended.
-
-    `exit_code` is what the command would exit with, `duration` is in seconds, `directory` is
-    the path of the record, which is gone if no task could start.
-    """
-
-    run_id: str
-    outcome: str
-    exit_code: int
-    duration: float
-    directory: str
-    tasks: tuple[TaskResult, ...]
-
-
-class Context(Frozen):
-    """What a reporter is made with: the run's directory, its plan, and `is_ended`.
-
-    `is_ended()` is whether a signal that ends the run has arrived.
-    """
-
-    directory: RunDirectory
-    plan: Plan
-    is_ended: Callable[[], bool]
-
-
-def _ignore(warning: str) -> None:
-    pass
-
-
-class RunOptions(Frozen):
-    """How to run a plan; `run_job` documents the first six.
-
-    `recorded_options` go into the record, for a run that resumes this one. `resumes` is the
-    earlier run whose results are taken over; the plan says which of its tasks are not run
-    again. Without `keep_results`, `RunResult.tasks` stays empty.
-    """
-
-    state_dir: str = DEFAULT
-    reporters: Sequence[Callable[[Context], Reporter]] = ()
-    executor: Executor | None = None
-    import_timeout: float = IMPORT_TIMEOUT_SECONDS
-    warn: Callable[[str], None] = _ignore
-    dry_run: bool = False
-    recorded_options: Mapping[str, Any] | None = None
-    resumes: EarlierRun | None = None
-    keep_results: bool = True
+__all__ = [
+    "Context",
+    "RunOptions",
+    "RunResult",
+    "TaskResult",
+    "cpu_count",
+    "forecast",
+    "load_job",
+    "plan_job",
+    "run_job",
+    "run_plan",
+]
 
 
 def load_job(path: str | os.PathLike[str], params: Mapping[str, Any] | None = None) -> Job:
@@ -163,7 +105,7 @@ def run_job(
     reporters: Sequence[Callable[[Context], Reporter]] = (),
     executor: Executor | None = None,
     import_timeout: float = IMPORT_TIMEOUT_SECONDS,
-    warn: Callable[[str], None] = _ignore,
+    warn: Callable[[str], None] = ignore_warning,
     dry_run: bool = False,
 ) -> RunResult:
     """Run a job, or a plan of it, to its end. Nothing is printed.
@@ -201,7 +143,8 @@ def run_plan(plan: Plan, options: RunOptions) -> RunResult:
     else:
         pidfile.write()
         _recover_killed_runs(directory, options.warn)
-    run = _Run(plan, options, directory)
+    executor = options.executor or _start_launcher(directory.run_id)
+    run = Run(plan, executor, directory, options)
     try:
         return run.run()
     finally:
@@ -209,144 +152,17 @@ def run_plan(plan: Plan, options: RunOptions) -> RunResult:
         pidfile.remove()
 
 
-class _Run:
-    """One run, in its directory: the launcher and the engine, from the preflight to the result."""
-
-    def __init__(self, plan: Plan, options: RunOptions, directory: RunDirectory) -> None:
-        self._plan = plan
-        self._options = options
-        self._directory = directory
-        self._executor = options.executor or _start_launcher(directory.run_id)
-        # A launcher that has answered ends by itself, and ends what it started.
-        self._answered = False
-        # Whether there is something to record: the engine has begun.
-        self._recorded = False
-
-    def run(self) -> RunResult:
-        try:
-            with SignalInbox() as inbox:
-                prepared = self._preflight(inbox)
-                if self._options.dry_run:
-                    return _never_ran(self._directory, 0)
-                self._recorded = True
-                return self._run_engine(inbox, prepared)
-        except Interrupted as interrupted:
-            return _never_ran(self._directory, 128 + interrupted.number)
-        except MprunError as error:
-            if not self._recorded:
-                error.output = self._directory.read_main_log()
-            raise
-
-    def close(self) -> None:
-        """End the launcher; remove the directory of a run that recorded nothing."""
-        self._executor.close(kill=not self._answered)
-        if not self._recorded:
-            self._directory.remove()
-
-    def _preflight(self, inbox: SignalInbox) -> PrepareReply:
-        """Have every target imported and bound. Raises JobFileError if one cannot be."""
-        preflight.send_request(self._plan, self._executor, self._directory)
-        if not self._options.dry_run:
-            # While the launcher imports the targets; 3 ms for what only a run needs.
-            from mprun.engine import engine  # noqa: F401
-            from mprun.record import recorder  # noqa: F401
-
-            self._plan = _prioritized(self._plan, self._options.state_dir)
-        prepared = self._wait_for_reply(inbox)
-        self._answered = True
-        if prepared.errors:
-            raise JobFileError(_bind_diagnostics(self._plan, prepared))
-        for module in prepared.threads:
-            self._options.warn(_IMPORT_STARTED_THREAD.format(module))
-        return prepared
-
-    def _wait_for_reply(self, inbox: SignalInbox) -> PrepareReply:
-        """The launcher's reply; an import that fails is an error at its place in the job file."""
-        options = self._options
-        try:
-            return preflight.wait_for_reply(self._executor, inbox, options.import_timeout, options.warn)
-        except ImportFailure as failure:
-            task = distinct_calls(self._plan)[failure.call][1][0]
-            module = (task.target or "").partition(":")[0]
-            raise JobFileError([locate.target_diagnostic(task, f"importing `{module}` {failure}")]) from None
-
-    def _run_engine(self, inbox: SignalInbox, prepared: PrepareReply) -> RunResult:
-        from mprun.engine.engine import Engine
-        from mprun.record.recorder import Recorder
-
-        options, directory = self._options, self._directory
-        resumed_from = _reuse_results(options.resumes, directory) if options.resumes else None
-        context = Context(directory=directory, plan=self._plan, is_ended=lambda: inbox.has_ending)
-        reporters = [make(context) for make in options.reporters]
-        recorder = Recorder(directory)
-        engine = Engine(self._plan, self._executor, directory, recorder, reporters, inbox, options.warn)
-        try:
-            finished = engine.run(prepared, dict(options.recorded_options or {}), resumed_from)
-        finally:
-            recorder.close()
-            for reporter in reporters:
-                reporter.close()
-        return _result(directory, finished, engine.state if options.keep_results else None)
-
-
-_IMPORT_STARTED_THREAD = (
-    "importing `{}` started a thread; forking a process with threads can deadlock: use `start_method: spawn`"
-)
-
-
-def _reuse_results(resumes: EarlierRun, directory: RunDirectory) -> str:
-    """Take over the results of the run that this one resumes; its id."""
-    from mprun.record.resume import adopt_results
-
-    adopt_results(resumes.directory, directory, resumes.reused)
-    return resumes.directory.run_id
-
-
-def _prioritized(plan: Plan, state_dir: str) -> Plan:
-    """The plan, with priorities if earlier runs show that another order than the file's is faster."""
-    timings = _past_timings(plan, state_dir) if is_crowded(plan) else []
-    if not timings:
-        return plan
-    from mprun.scheduling.forecast import prioritized
-
-    return prioritized(plan, timings)
-
-
 def forecast(plan: Plan, state_dir: str = DEFAULT) -> Forecast | None:
     """How long a plan is likely to run, by the earlier runs of its job file below `state_dir`.
 
     None if there are none. Nothing is written.
     """
-    timings = _past_timings(plan, state_dir)
+    timings = past_timings(plan, state_dir)
     if not timings:
         return None
     from mprun.scheduling.forecast import forecast_run
 
     return forecast_run(plan, timings)
-
-
-def _past_timings(plan: Plan, state_dir: str) -> list[RunTimings]:
-    from mprun.record.history import past_runs
-
-    served = {planned.name for planned in plan.tasks if planned.task.ready is not None}
-    return past_runs(state_dir, plan.job.path, served)
-
-
-def _bind_diagnostics(plan: Plan, prepared: PrepareReply) -> list[Diagnostic]:
-    """A diagnostic for each target or preloaded module that the launcher could not use."""
-    calls = distinct_calls(plan)
-    diagnostics = []
-    for error in prepared.errors:
-        described = (error.message, error.where, error.word, error.candidates)
-        if error.number < 0:
-            index = -1 - error.number
-            diagnostics.append(
-                locate.preload_diagnostic(plan.job, index, error.message, error.word, error.candidates)
-            )
-        else:
-            tasks = calls[error.number][1]
-            diagnostics += [locate.target_diagnostic(task, *described) for task in tasks]
-    return diagnostics
 
 
 def _recover_killed_runs(directory: RunDirectory, warn: Callable[[str], None]) -> None:
@@ -361,42 +177,3 @@ def _start_launcher(run_id: str) -> Executor:
     from mprun.executors.local import start_launcher
 
     return start_launcher(run_id)
-
-
-def _never_ran(directory: RunDirectory, exit_code: int) -> RunResult:
-    from mprun.outcomes import Outcome
-
-    return RunResult(
-        run_id=directory.run_id,
-        outcome=Outcome.INTERRUPTED if exit_code else Outcome.SUCCEEDED,
-        exit_code=exit_code,
-        duration=0.0,
-        directory=directory.path,
-        tasks=(),
-    )
-
-
-def _result(directory: RunDirectory, finished: RunFinished, state: RunState | None = None) -> RunResult:
-    from mprun.outcomes import EXIT_INTERNAL
-
-    return RunResult(
-        run_id=directory.run_id,
-        outcome=finished.outcome,
-        exit_code=EXIT_INTERNAL if finished.exit_code is None else finished.exit_code,
-        duration=finished.duration,
-        directory=directory.path,
-        tasks=tuple(map(_task_result, filter(None, (task.finished for task in state.tasks.values()))))
-        if state
-        else (),
-    )
-
-
-def _task_result(finished: TaskFinished) -> TaskResult:
-    return TaskResult(
-        name=finished.task,
-        outcome=finished.outcome,
-        reason=finished.reason,
-        attempts=finished.attempts,
-        result=finished.result,
-        result_kind=finished.result_kind,
-    )

@@ -115,7 +115,7 @@ def planning_options(command: Command) -> Command:
 def running_options(command: Command) -> Command:
     """Give a command the options that say how a run is shown and recorded, as one argument `running`.
 
-    It holds keyword arguments of `cli.run.execute`.
+    It holds the options by name, for `cli.run.execute`.
     """
     from mprun.engine.preflight import IMPORT_TIMEOUT_SECONDS
     from mprun.reporters.console import OUTPUTS

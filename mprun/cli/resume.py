@@ -98,7 +98,7 @@ def resume(
     if not rerun_unknown:
         earlier = with_unrecorded(earlier, job)
     plan = api.plan_job(job, reused=earlier.reused, **options)
-    result = execute(plan, launcher, options, resumes=earlier, **running)
+    result = execute(plan, launcher, options, running, resumes=earlier)
     if as_json and os.path.exists(result.directory):
         # A signal may have ended the run before it recorded anything.
         _print_run(RunDirectory(result.directory))

@@ -45,7 +45,7 @@ def run(
 ) -> int:
     """Run a job file."""
     plan = plan_job_file(job, planning)
-    code = execute(plan, launcher, recorded_options(planning), dry_run=dry_run, **running).exit_code
+    code = execute(plan, launcher, recorded_options(planning), running, dry_run=dry_run).exit_code
     if dry_run and code == 0:
         write(f"{visible(job)}: every target can be called; nothing was started")
     return code
@@ -54,21 +54,20 @@ def run(
 def execute(
     plan: Plan,
     launcher: tuple[int, int] | None,
-    options: dict[str, Any],
+    recorded: dict[str, Any],
+    running: dict[str, Any],
     *,
-    output: str,
-    verbose: int,
-    quiet: bool,
-    events: str | None,
-    import_timeout: float,
-    state_dir: str,
     dry_run: bool = False,
     resumes: EarlierRun | None = None,
 ) -> api.RunResult:
-    """Run a plan with the launcher that was forked for it, and show the run."""
+    """Run a plan with the launcher that was forked for it, and show the run.
+
+    `recorded` are the options that the record keeps, `running` those of `running_options`.
+    """
+    output, events = running["output"], running["events"]
     reporters: list[Callable[[api.Context], Reporter]] = []
     if events != "-":
-        reporters.append(_console_reporter(plan, output, -1 if quiet else verbose))
+        reporters.append(_console_reporter(plan, output, -1 if running["quiet"] else running["verbose"]))
     if events:
         reporters.append(_events_reporter(events))
     # Disabled since the launcher was forked; the objects that exist by now live as long as the run.
@@ -77,13 +76,13 @@ def execute(
     return api.run_plan(
         plan,
         api.RunOptions(
-            state_dir=state_dir,
+            state_dir=running["state_dir"],
             reporters=reporters,
             executor=_executor(launcher),
-            import_timeout=import_timeout,
+            import_timeout=running["import_timeout"],
             warn=warn,
             dry_run=dry_run,
-            recorded_options={**options, "output": output},
+            recorded_options={**recorded, "output": output},
             resumes=resumes,
             keep_results=False,
         ),

@@ -64,7 +64,7 @@ OURS = {
         mprun.record.state_dir mprun.record.line_format mprun.record.lock mprun.record.recorder
         mprun.executors mprun.executors.base
         mprun.executors.local mprun.engine.preflight mprun.reporters mprun.reporters.console
-        mprun.engine.poller
+        mprun.engine.poller mprun.engine.run
         mprun.cli.messages mprun.reporters.lineage mprun.reporters.table mprun.reporters.tail
         mprun.reporters.format mprun.reporters.github mprun.engine.event_builder mprun.clock
         mprun.engine.attempt_result mprun.engine.resolver mprun.engine.control
