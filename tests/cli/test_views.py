@@ -450,7 +450,7 @@ def test_colours_of_errors_are_told_the_same_way(tmp_path):
     assert "\x1b" not in mprun("validate", "job.yaml", cwd=tmp_path).stderr
     forced = mprun("validate", "job.yaml", "none.yaml", cwd=tmp_path, env={"FORCE_COLOR": "1"}).stderr
     assert "\x1b[1;31merror:\x1b[0m unknown key" in forced
-    assert "\x1b[1merror:\x1b[0m not found" in forced
+    assert "\x1b[1merror:\x1b[0m job file `none.yaml` not found" in forced
 
 
 def test_a_terminal_has_colours_and_sees_control_characters(tmp_path):

@@ -309,7 +309,7 @@ def test_result_of_a_task_without_one_is_null(desk):
     )
     assert run.result("see") == [None, None, None, "attempt 3", None, "<null>"]
     assert reason(run, "too deep") == "invalid reference `${tasks.nothing.result.rows}`: no `rows` in null"
-    assert reason(run, "no such") == "invalid reference `${tasks.see.result.17}`: no `17` in a list of 6"
+    assert reason(run, "no such") == "invalid reference `${tasks.see.result.17}`: no `17` in a list of 6 items"
     assert run.of("task_started", "too deep") == []
 
 
@@ -512,7 +512,7 @@ def test_items_set_policies_and_an_invalid_one_fails_the_group(desk):
     assert run.one("task_exited", "each[1]")["duration"] >= 0.2
     assert ends["bad"] == ends["policy"] == "failed"
     assert "must be a duration" in reason(run, "bad")
-    assert "there is no `zz`" in reason(run, "policy")
+    assert "unknown key `zz`" in reason(run, "policy")
     assert {task: ends[task] for task in ends if task.startswith("nowhere")} in (
         {"nowhere": "failed"},
         {"nowhere[0]": "failed", "nowhere[1]": "failed"},
@@ -641,7 +641,7 @@ def test_item_that_claims_a_missing_token_fails(desk):
     assert reason(run, "over") == "it claims 3 of `db`, but the job has only 2"
     assert reason(run, "unknown") == "unknown token `t1`"
     assert ends["servers"] == "failed"
-    assert reason(run, "servers").startswith("its daemons would hold 2 of `db`, and `each")
+    assert reason(run, "servers").startswith("its daemons would hold 2 of `db`, but `each")
 
 
 # ---- recipes
@@ -884,7 +884,7 @@ def test_empty_selection_and_one_without_a_needed_result(desk):
     for run in side_by_side(lambda command: mprun(*command, cwd=desk.path), commands):
         assert (run.code, run.directory) == (4, None)
     said = desk.refused(SELECT, "-k", "crunch", "--no-deps")
-    assert "the task `fetch`, whose result this is, was left out" in said
+    assert "task `fetch`, whose result this is, is not part of the run" in said
     assert "--> job.yaml:4:48" in said
     assert "was left out" in desk.refused(SELECT, "-k", "each", "--no-deps")
     assert "was left out" in desk.refused(SELECT, "-k", "crunch", "--no-deps", command="plan")
@@ -932,7 +932,7 @@ def test_params_of_every_type_and_an_env_file(desk):
         "b=maybe": "must be",
         "d=x": "must match",
         "zz=1": "unknown param `zz`",
-        "n": "has no `=`",
+        "n": "missing `=`",
     }
     refused = desk.refused_each(PARAMS, [("-p", "d=2026", "-p", param) for param in wrong])
     for said, heard in zip(wrong.values(), refused, strict=True):
