@@ -33,7 +33,7 @@ class DotenvError(Exception):
 
 
 def read_env_file(path: str) -> dict[str, str]:
-    r"""The variables of an env file, in its order; of a name that stands there twice, the last.
+    r"""The variables of an env file, in its order; the last value if a name is there twice.
 
     A line is `NAME=value`, with or without `export` before it, blank, or a comment. An
     unquoted value ends before white space with a `#` behind it, a `'quoted one'` is literal, in a
@@ -71,7 +71,7 @@ _BEGIN = re.compile(r"\s*(?:export\s+)?", re.ASCII)
 
 
 def _redacted(line: str) -> str:
-    """A line as a message may quote it: the name alone, and not even that where it is no good.
+    """A line as a message may quote it: only its name, or nothing of it if the name is invalid.
 
     What has no name may be a piece of a value: the lines of a private key end with `=`, too.
     """
@@ -107,7 +107,7 @@ def _no_assignment(line: str) -> DotenvError:
     return DotenvError("invalid environment variable name", at, help, len(_HIDDEN))
 
 
-# What stands behind a quoted value: nothing, or a comment.
+# After a quoted value: nothing, or a comment.
 _REST = r"(?:\s+#.*)?\s*"
 _SINGLE = re.compile(rf"'([^']*)'{_REST}")
 _DOUBLE = re.compile(rf'"([^"\\]*(?:\\.[^"\\]*)*)"{_REST}')

@@ -1,4 +1,4 @@
-"""What one task of a file stands for: itself, a task for each combination, or for each item."""
+"""One task of a file -> its instances: itself, one for each combination, or one for each item."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class TooManyTasks(Exception):
 
     def __init__(self, count: int | str) -> None:
         if not isinstance(count, str):
-            # Of a number that nobody can count, the digits say nothing.
+            # The digits of a larger number would say nothing.
             many = f"{count:,}" if count < 10**12 else f"over {10**12:,}"
             count = f"too many tasks: {many} (limit: {MAX_TASKS:,})"
         super().__init__(count)
@@ -55,8 +55,8 @@ class DeferredExpansion(Frozen):
 def expand(context: FileContext, number: int, keys: dict[str, Any]) -> list[Instance]:
     """The instances of the task at this place in the document's list, from 0; `keys` are merged.
 
-    Raises JobFileError where what a combination gives is no value for a key, TooManyTasks where
-    there are more than a job may have.
+    Raises JobFileError if a combination gives an invalid value for a key, TooManyTasks if
+    there are more tasks than a job may have.
     """
     return _Expander(context, number, keys).instances()
 
@@ -165,7 +165,7 @@ class _Expander:
         return Instance(name=task.name, groups=self._context.inherited.groups, task=task)
 
     def _deferred_instance(self) -> Instance:
-        """A task whose list only the run will know: it stands for its instances until then."""
+        """A task whose list is only known during the run: until then, it takes the place of its instances."""
         if "depends_on" in self._early:
             raise JobFileError([self._late_dependency()])
         keys = {key: node for key, node in self._keys.items() if key not in self._early}
@@ -311,7 +311,7 @@ def _axes_of(matrix: Any) -> set[str]:
 
 
 def _some_ready(node: Any) -> Ready:
-    """That something tells when the instances will be ready, though not yet what."""
+    """A probe in place of that of the instances, which is not known yet."""
     kinds = [kind for kind in ("tcp", "http", "log", "file") if isinstance(node, dict) and kind in node]
     return Ready(kind=kinds[0], what=str(node[kinds[0]])) if kinds else Ready(kind="file", what=str(node))
 
@@ -329,9 +329,9 @@ def _take_out(node: Mapping, key: str) -> None:
 
 
 def least_count(document: Document, of_recipe: Callable[[str], int]) -> int:
-    """How many tasks a document stands for at least, before any of them is made.
+    """The least number of tasks that a document expands to, before any of them is made.
 
-    `of_recipe` tells as much of a recipe, by its name in the document.
+    `of_recipe` returns the same number for a recipe, by its name in the document.
     """
     raw: Any = document.root
     count = 0
@@ -347,7 +347,7 @@ def _least_instances(matrix: Any, foreach: Any) -> int:
         return len(foreach)
     if not isinstance(matrix, dict) or not matrix.keys().isdisjoint(("include", "exclude")):
         return 1
-    # The same value twice is one, and a reference stands for nobody knows how many.
+    # The same value twice counts once, and the length of a reference is unknown.
     return prod(len(set(map(repr, axis))) if isinstance(axis, list) else 1 for axis in matrix.values())
 
 

@@ -88,7 +88,7 @@ class Filler:
 
     `own` are the roots that are resolved elsewhere: their references stay as they are. What
     is expected as a result and the items of a list stay, too: they are read once more. With
-    `only` a string that has none of these roots is no reference: it was filled in before.
+    `only` a string without any of these roots is not a reference: it was filled in before.
     """
 
     def __init__(
@@ -170,7 +170,7 @@ class Filler:
         if left is None:
             return marked(_escaped(value) if is_list else value, mark)
         if left.root == "params":
-            # Not given, and need not be: such a param stands for itself.
+            # Not set, and need not be: such a param stays a reference to itself.
             return UNRESOLVED
         self._refuse(path, parsed, left)
         return text
@@ -194,7 +194,7 @@ def _is_read_later(path: Path) -> bool:
 
 
 def _escaped(node: Any) -> Any:
-    """A value as a job file would have to write it: what a param says is no reference."""
+    """A value as a job file would have to write it, because references in a param are literal text."""
     if isinstance(node, str):
         return escaped(node)
     if isinstance(node, dict):

@@ -1,4 +1,4 @@
-"""Where in the job file stands what is found to be wrong after it was read."""
+"""The spans of errors that are found after the job file was read."""
 
 from __future__ import annotations
 

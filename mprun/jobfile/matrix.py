@@ -2,8 +2,8 @@
 
 As GitHub Actions has it
 (https://docs.github.com/actions/how-tos/write-workflows/choose-what-workflows-do/run-job-variations):
-`exclude` comes before `include`, and what an entry of `include` adds is no reason for a
-later one to match.
+`exclude` comes before `include`, and a later entry of `include` does not match the values that
+an earlier one adds.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def combinations(
     The axes come in their order, and the last varies fastest; then the keys that only
     `include` names. An instance that lacks one has None for it, and its suffix does not
     show it. The same value twice on an axis counts once, and so does the same entry. An
-    entry of `exclude` that names what is no axis leaves nothing out.
+    entry of `exclude` with a key that is not an axis leaves nothing out.
 
     Values are compared as YAML would: `1` is neither `true` nor `"1"`; `1` and `1.0` are
     the same number to an entry, but two values on an axis. Suffixes are unique: where
@@ -97,7 +97,7 @@ class _Matrix:
         if count * (1 + self._added.steps + self._left_out.steps) > MAX_STEPS:
             entries = len(self._include) + len(self._left_out)
             with_entries = f" to compare with {entries:,} entries" if entries else ""
-            # Of a product that nobody can count, the number says nothing.
+            # The digits of a larger number would say nothing.
             many = f"{count:,}" if count < 10**12 else f"over {10**12:,}"
             raise TooManyCombinations(f"too many combinations: {many}{with_entries}")
 
@@ -174,7 +174,7 @@ class _Entries:
         return sum(max(map(len, entries.values())) for entries in self._by_axes.values())
 
     def add(self, number: int, entry: Mapping[str, Any]) -> None:
-        """Take an entry; what it says of other keys than the axes is no matter here."""
+        """Add an entry; its keys that are not axes do not matter here."""
         named = sorted(
             (self._indexes[key], _form(value)) for key, value in entry.items() if key in self._indexes
         )
@@ -236,7 +236,7 @@ def _text(value: Any) -> str:
 
 
 def _json(value: Any) -> str:
-    """What is no scalar: `include` may have lists and mappings."""
+    """A list or a mapping, which `include` may have."""
     import json
 
     try:

@@ -17,7 +17,7 @@ START_METHODS = ("fork", "forkserver", "spawn")
 
 
 class Origin(Frozen):
-    """Where in which job file a task stands, for problems that are found later.
+    """The place of a task in its job file, for errors that are found later.
 
     `path` leads from the document's root to the task: `("tasks", 0)`.
     """
@@ -83,7 +83,7 @@ class Expect(Frozen):
 
 
 class Ready(Frozen):
-    """What tells that a task is ready: `kind` is `tcp`, `http`, `log` or `file`.
+    """A readiness probe: `kind` is `tcp`, `http`, `log` or `file`.
 
     `what` is a port or `host:port`, an address, a regular expression, a path. `timeout` and
     `interval`, how long it may take and how often to ask, are in seconds.
@@ -96,7 +96,7 @@ class Ready(Frozen):
 
 
 class Limits(Frozen):
-    """What the kernel holds a task's process to, and `log`, what mprun does; None is no limit.
+    """The limits of a task's process, set by the kernel, and `log`, enforced by mprun; None is unlimited.
 
     `memory` and `log` are in bytes, `cpu_time` in seconds; `cpus` has the numbers of cores,
     or how many.
@@ -161,12 +161,12 @@ class Task(Frozen):
 
     @property
     def origin(self) -> Origin:
-        """Where in its file it stands: made when it is asked for, as 100,000 would take 15 MB."""
+        """Its place in the file: made when it is asked for, because 100,000 would take 15 MB."""
         return Origin(document=self.document, path=("tasks", self.position - 1))
 
 
 class Instance(Frozen):
-    """One of the tasks that a task of the file stands for: most stand for one, themselves.
+    """One of the tasks that a task of the file expands to; most expand to one, themselves.
 
     `groups` are the names that mean it and others: its task's, those of the recipes that it
     came with. `values` has one for each of the task's `axes`. Instances share their `task`
@@ -192,7 +192,7 @@ class Job(Frozen):
     `timeout` is in seconds, for the whole run. Paths in it are absolute. `join` is None
     where the file leaves the order to mprun, `max_parallel` and `start_method` likewise.
     `files` has path and SHA-256 of every file that was read, `params` the values that are
-    no secret, `tasks` every task in file order, with matrices and recipes spelled out, and
+    not secret, `tasks` every task in file order, with matrices and recipes spelled out, and
     `needs` what each of them depends on: places in `tasks`, from 0, and conditions. `empty`
     are the names that stand for no task, as their list has nothing in it.
     """

@@ -153,13 +153,13 @@ def resolve_params(
 ) -> tuple[dict[str, Any], frozenset[str]]:
     """The value of every declared param, and the names of those that are secret.
 
-    `path` is where `declared` stands in the document. `within` is the task that uses it as
+    `path` is the place of `declared` in the document. `within` is the task that uses it as
     a recipe, for then the task's `with` is where values come from and problems belong. Null
     is the value of what is neither given nor has a default; a reference that `with` gives
     stays one and is not checked. Raises JobFileError with all problems; the value of a
     secret is in none of them.
 
-    `lenient` is for whoever only reads the file: a required param that no `with` gives
+    `lenient` is for a command that only reads the file: a required param that no `with` gives
     becomes the reference to itself, and no pattern is tried on a value, since a hostile
     pattern can take hours.
     """
@@ -262,7 +262,7 @@ class _ParamResolver:
     def _note_given(self, param: Param, given: ParamInput, error: ParamError) -> None:
         message = f"param {quote(param.name)} {error.must}, but {given.where} provides "
         if param.secret or given.hidden:
-            # Not where `with` stands either: its line would be quoted.
+            # Not at the place of `with` either: its line would be quoted.
             self._note(param.name, f"{message}another value", "")
         elif given.is_text:
             shown = "nothing" if error.value == "" else quote(as_text(error.value))
@@ -323,7 +323,7 @@ def _how_to_give(param: Param) -> str:
 
 
 def _written(document: Document, path: Path, value: Any) -> str:
-    """The text of a plain scalar as it stands in the file, where the value does stand there."""
+    """The text of a plain scalar in the file; empty if the value is not written there."""
     span = span_of(document, path)
     begin = span.column - 1
     text = document.source.lines[span.line - 1][begin : begin + min(span.width, _MAX_WRITTEN)]

@@ -48,7 +48,7 @@ def reference_diagnostic(
 def check_references(
     document: Document, names: Collection[str], secrets: Collection[str] = ()
 ) -> Iterator[Diagnostic]:
-    """Every reference that cannot be resolved, as far as one file tells; `names` are its tasks'.
+    """Every reference that cannot be resolved, as far as one file shows; `names` are those of its tasks.
 
     `secrets` are params that were given a secret, beside those that are declared as one.
     """

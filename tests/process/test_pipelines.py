@@ -309,7 +309,9 @@ def test_result_of_a_task_without_one_is_null(desk):
     )
     assert run.result("see") == [None, None, None, "attempt 3", None, "<null>"]
     assert reason(run, "too deep") == "invalid reference `${tasks.nothing.result.rows}`: no `rows` in null"
-    assert reason(run, "no such") == "invalid reference `${tasks.see.result.17}`: no `17` in a list of 6 items"
+    assert (
+        reason(run, "no such") == "invalid reference `${tasks.see.result.17}`: no `17` in a list of 6 items"
+    )
     assert run.of("task_started", "too deep") == []
 
 
@@ -885,7 +887,7 @@ def test_empty_selection_and_one_without_a_needed_result(desk):
         assert (run.code, run.directory) == (4, None)
     said = desk.refused(SELECT, "-k", "crunch", "--no-deps")
     assert "task `fetch`, whose result this is, is not part of the run" in said
-    assert "--> job.yaml:4:48" in said
+    assert "--> job.yaml:4:49" in said
     assert "was left out" in desk.refused(SELECT, "-k", "each", "--no-deps")
     assert "was left out" in desk.refused(SELECT, "-k", "crunch", "--no-deps", command="plan")
 

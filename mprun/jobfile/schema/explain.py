@@ -33,7 +33,7 @@ _TYPE_WORDS = {
 
 
 class Explainer:
-    """Collects what does not hold in one document, then tells each once."""
+    """Collects the rules that one document breaks, then explains each once."""
 
     def __init__(self, document: Document, schema: dict[str, Any]) -> None:
         self._document = document
@@ -181,7 +181,7 @@ class Explainer:
         self._note(path, "value", f"{subject}{place_words} {must}{but}", help)
 
     def _written(self, path: Path, key: bool = False) -> str:
-        """The text at a place as it stands in the file, where that is one line."""
+        """The text of the file at a path, if that is one line."""
         span = span_of(self._document, path, key)
         lines = self._document.source.lines
         line = lines[span.line - 1] if span.line <= len(lines) else ""
@@ -239,7 +239,7 @@ def _must(keyword: str, schema: dict[str, Any]) -> str:
 
 
 def _describe(value: Any, written: str) -> str:
-    """A value in words: its kind, and its text as it stands in the file."""
+    """A value in words: its kind, and its text in the file."""
     if isinstance(value, dict):
         return "a mapping"
     if isinstance(value, list):

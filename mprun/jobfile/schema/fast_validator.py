@@ -166,7 +166,7 @@ def distinct(items: list[Any]) -> dict[int, Any]:
 def parts_for_key(schema: dict[str, Any], key: Any) -> list[Any]:
     """The subschemas that the value of a key must obey; `[False]` where the key is unknown.
 
-    A key that is no string is in no schema's patterns: JSON has none.
+    A key that is not a string matches no pattern of a schema, because JSON has no such key.
     """
     parts = [schema["properties"][key]] if key in schema.get("properties", ()) else []
     if isinstance(key, str):

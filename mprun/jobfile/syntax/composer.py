@@ -66,7 +66,7 @@ def length_of_mark(mark: int) -> int:
 
 
 def span_of_mark(source: SourceText, mark: int) -> Span:
-    """The place that a mark stands for, at most to the end of its first line."""
+    """The span of a mark, at most to the end of its first line."""
     # For messages, of which a good file has none.
     from bisect import bisect_right
 
@@ -110,7 +110,7 @@ class _Anchor:
         self.nodes = nodes
         self.length = length
         self.height = height
-        self.closed = closed  # its end was seen: an alias before that stands inside of it
+        self.closed = closed  # its end was seen: an alias before that is inside it
 
 
 class Composer:
@@ -250,7 +250,7 @@ class Composer:
         anchor = self._anchors.get(event.anchor)
         if anchor is None or not anchor.closed:
             anchor = self._refuse_alias(event.anchor, anchor, mark)
-        # Counted for what it stands for, so that a bomb is refused before anyone walks it.
+        # Counted with all that it expands to, so that a bomb is refused before anything walks it.
         self.nodes += anchor.nodes
         self.aliased += anchor.length
         if self.nodes > MAX_NODES:

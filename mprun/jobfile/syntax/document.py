@@ -48,7 +48,7 @@ _LIBYAML_TOO_DEEP = "exceeded maximum nesting depth"
 
 
 class Tree:
-    """What the text of a document says; once forgotten, it is read again for whoever asks.
+    """The tree of a document; once forgotten, it is parsed again when it is needed.
 
     `root` is made of Mapping, Sequence and scalars, each node with a place (`span_of`);
     `mark` is what that of the root is computed from.

@@ -20,7 +20,7 @@ _CONSTANTS: dict[str, object] = {
     **dict.fromkeys((".nan", ".NaN", ".NAN"), float("nan")),
 }
 
-# Not compiled before there is a number that is no plain integer.
+# Not compiled before there is a number that is not a plain integer.
 _NUMBER = (
     r"([-+]?[0-9]+)"
     r"|0o([0-7]+)"

@@ -65,7 +65,7 @@ _KNOWN = (
 
 
 def _continues(source: SourceText, at: Span) -> bool:
-    """Whether a key stands before this colon, and above it a line without any."""
+    """Whether there is a key before this colon, and above it a line without one."""
     key = source.lines[at.line - 1][: at.column - 1]
     above = source.lines[at.line - 2].partition(" #")[0] if at.line > 1 else ":"
     return ": " not in key and bool(above.strip()) and ": " not in f"{above} "
