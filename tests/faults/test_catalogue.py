@@ -78,7 +78,7 @@ SHOWN = {
         "faults/test_recovery.py::test_two_starts_at_once_complete_a_record_once",
     ],
     "12 older and newer records": [
-        "faults/test_record_damage.py::test_a_record_of_the_first_version_is_read_by_every_later_one",
+        "faults/test_record_damage.py::test_a_record_of_the_first_version_is_read",
         "faults/test_record_damage.py::test_a_newer_record_is_refused_by_name_by_every_reader",
         "cli/test_records.py::test_a_newer_format_is_refused_by_name",
     ],
@@ -190,10 +190,10 @@ SHOWN = {
         "faults/test_resume.py::test_after_a_killed_engine_tasks_of_unknown_outcome_run_again_only_if_asked",
     ],
     "37 damaged records": [
-        "faults/test_record_damage.py::test_no_reader_changes_a_byte_or_fails_without_a_word",
-        "faults/test_record_damage.py::test_what_of_a_damaged_record_can_be_read_is_read",
-        "faults/test_record_damage.py::test_a_run_beside_damaged_ones_succeeds_and_touches_none",
-        "faults/test_record_damage.py::test_a_state_directory_on_a_read_only_disk_is_read_and_gives_way",
+        "faults/test_record_damage.py::test_no_reader_changes_a_byte_or_fails_without_a_message",
+        "faults/test_record_damage.py::test_the_readable_part_of_a_corrupt_record_is_read",
+        "faults/test_record_damage.py::test_a_run_beside_corrupt_ones_succeeds_and_changes_none",
+        "faults/test_record_damage.py::test_a_read_only_state_directory_is_read_and_a_run_uses_another",
         "cli/test_records.py::test_garbage_in_the_middle_is_left_out_and_said",
     ],
     "38 numbers that are used again": [
@@ -226,7 +226,7 @@ SHOWN = {
         "faults/test_input.py::test_every_name_has_files_of_its_own_and_all_are_in_the_runs_directory",
         "faults/test_input.py::test_no_name_acts_on_a_terminal_or_in_a_report",
         "faults/test_input.py::test_a_name_that_no_file_and_no_terminal_should_see_is_refused",
-        "unit/test_state_dir.py::test_two_names_are_two_files_in_any_file_system",
+        "unit/test_state_dir.py::test_different_names_have_different_files_on_any_file_system",
     ],
 }
 

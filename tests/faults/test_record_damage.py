@@ -29,7 +29,7 @@ def read(directory, *arguments):
     return Said(process.returncode, output.decode(), said.decode())
 
 
-# Everything that looks at the runs of a state directory, or at one of them.
+# Every command that reads the runs of a state directory, or one of them.
 READERS = [
     ["runs"],
     ["runs", "--json"],
@@ -42,7 +42,7 @@ READERS = [
 
 
 def fingerprint(directory):
-    """Every file below, with its bytes and when it was changed."""
+    """Every file in a directory, with a hash of its bytes and the time of its last change."""
     return {
         str(path.relative_to(directory)): (
             hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "",
@@ -69,7 +69,7 @@ DAMAGED = {
 
 @pytest.fixture(scope="module")
 def museum(tmp_path_factory):
-    """A state directory with a run of each kind of damage, one that is whole, and what each is called."""
+    """A state directory with a run for each kind of damage and one that is whole, and their names by kind."""
     path = tmp_path_factory.mktemp("museum")
     names = {}
     for number, (kind, (lines, spoil)) in enumerate({**DAMAGED, "whole": (WHOLE, bytes)}.items()):
@@ -82,7 +82,7 @@ def museum(tmp_path_factory):
 
 
 @pytest.mark.parametrize("kind", [*DAMAGED, "whole"])
-def test_no_reader_changes_a_byte_or_fails_without_a_word(museum, kind):
+def test_no_reader_changes_a_byte_or_fails_without_a_message(museum, kind):
     path, names = museum
     before = fingerprint(path)
     for words in READERS:
@@ -93,12 +93,12 @@ def test_no_reader_changes_a_byte_or_fails_without_a_word(museum, kind):
         if kind == "newer" and not of_all:
             assert said.stderr.endswith("has the format 99, and this mprun reads up to 2: upgrade mprun\n")
         elif kind not in ("whole", "newer", "without_a_beginning", "twice_the_same", "in_another_order"):
-            # What is left out is named.
+            # A line that is left out is named.
             assert of_all or kind == "empty" or "left out" in said.stderr, words
     assert fingerprint(path) == before
 
 
-def test_what_of_a_damaged_record_can_be_read_is_read(museum):
+def test_the_readable_part_of_a_corrupt_record_is_read(museum):
     path, names = museum
     for kind in ("torn", "corrupt_in_the_middle", "a_hole_of_zeros", "without_a_beginning", "whole"):
         shown = read(path, "show", names[kind])
@@ -106,11 +106,11 @@ def test_what_of_a_damaged_record_can_be_read_is_read(museum):
         assert "what a printed\n" in read(path, "logs", "--run", names[kind]).stdout
 
 
-def test_a_run_beside_damaged_ones_succeeds_and_touches_none(museum):
+def test_a_run_beside_corrupt_ones_succeeds_and_changes_none(museum):
     path, names = museum
     write(path, job="tasks: [{name: hear, command: [echo, heard]}]\n")
     before = {name: fingerprint(path / ".mprun" / "runs" / name) for name in names.values()}
-    # Marks of runs that were killed lead to these records, too.
+    # There are pidfiles for these records, as if the runs had been killed.
     (path / ".mprun" / "open").mkdir(0o700)
     for kind in ("newer", "text", "empty", "whole"):
         (path / ".mprun" / "open" / names[kind]).symlink_to("1 1 another-boot another-host")
@@ -124,7 +124,7 @@ def test_a_run_beside_damaged_ones_succeeds_and_touches_none(museum):
     assert listed[names["whole"]] == listed[os.path.basename(run.directory.path)] == "succeeded"
 
 
-def test_a_damaged_run_is_not_resumed_from_a_guess(museum):
+def test_a_corrupt_run_is_not_resumed_by_guessing(museum):
     path, names = museum
     for kind, code in (("newer", 3), ("text", 2), ("empty", 2), ("without_a_beginning", 2)):
         runs = len(list((path / ".mprun" / "runs").iterdir()))
@@ -134,8 +134,8 @@ def test_a_damaged_run_is_not_resumed_from_a_guess(museum):
         assert len(list((path / ".mprun" / "runs").iterdir())) == runs
 
 
-def test_no_run_writes_into_what_is_there(tmp_path):
-    """A directory with the very name that a run would take."""
+def test_no_run_writes_into_an_existing_directory(tmp_path):
+    """A directory that has the name which a run would take."""
     write(
         tmp_path,
         sitecustomize="import os, time\nos.urandom = bytes\ntime.time = lambda: 1.8e9\n",
@@ -154,11 +154,11 @@ def test_no_run_writes_into_what_is_there(tmp_path):
 
 # ---- formats
 
-# Written when the format was new, and never to be changed: every later mprun reads it.
+# Written when format 1 was new. Do not change it: every later mprun must read it.
 FIRST = ROOT / "tests" / "records" / "format-1.jsonl"
 
 
-def test_a_record_of_the_first_version_is_read_by_every_later_one(tmp_path):
+def test_a_record_of_the_first_version_is_read(tmp_path):
     name = record(tmp_path, FIRST.read_text().splitlines())
     shown, drawn = read(tmp_path, "show", "-v", name), read(tmp_path, "tree", name)
     assert (shown.code, shown.stderr, drawn.code, drawn.stderr) == (0, "", 0, "")
@@ -218,8 +218,8 @@ def test_a_run_in_either_format_is_resumed(fixture, tmp_path):
     assert resumed.events[0]["format"] == 2
 
 
-def test_the_first_format_has_every_field_that_was_there_from_the_first():
-    """A field that comes later needs a default, or older records are damage."""
+def test_the_first_record_has_every_field_without_a_default():
+    """A field that is added later needs a default, or older records are corrupt."""
     lines = list(read_lines(FIRST))
     assert {line["event"] for line in lines} >= {
         "run_started",
@@ -245,10 +245,10 @@ def test_a_newer_record_is_refused_by_name_by_every_reader(tmp_path, later):
     assert name in read(tmp_path, "runs").stdout
 
 
-# ---- a file system that may only be read
+# ---- a read-only file system
 
 
-def test_a_state_directory_on_a_read_only_disk_is_read_and_gives_way(tmp_path):
+def test_a_read_only_state_directory_is_read_and_a_run_uses_another(tmp_path):
     state = tmp_path / ".mprun"
     state.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "none", str(state)]

@@ -1,4 +1,4 @@
-"""Events of a test's own, and a directory to record them in."""
+"""Handmade events, and how to write them to a record."""
 
 from __future__ import annotations
 

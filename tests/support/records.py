@@ -1,4 +1,4 @@
-"""Records of a test's own: what an older, a newer or a damaged one may hold."""
+"""Handmade records: what an older, a newer or a corrupt one may contain."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def started(task, attempt=1, pid=100, ppid=2, **more):
 
 
 def exited(task, attempt=1, pid=100, exit_code=0, **more):
-    """That process has ended."""
+    """The process of an attempt has ended."""
     facts = {"signal": None, "duration": 1.5, "cpu": 0.25, "max_rss": 11_000_000, "threads": 1}
     facts |= {"error": None, "orphans": [], **more}
     return {
@@ -69,13 +69,13 @@ def exited(task, attempt=1, pid=100, exit_code=0, **more):
 
 
 def ended(outcome="succeeded", exit_code=0, **more):
-    """The run is over."""
+    """The run has finished."""
     facts = {"duration": 2.0, "counts": {"succeeded": 1}, **more}
     return {"event": "run_finished", **STAMP, "outcome": outcome, "exit_code": exit_code, **facts}
 
 
 def record(directory, lines, name=STAMP["run"]):
-    """A record of text lines or objects in the state directory of `directory`; the id of the run."""
+    """Write a record of text lines or objects to the state directory in `directory`; returns the run's id."""
     run = Path(directory, ".mprun", "runs", name)
     (run / "logs").mkdir(parents=True)
     texts = [line if isinstance(line, str) else json.dumps(line) for line in lines]

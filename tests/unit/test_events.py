@@ -20,7 +20,7 @@ def test_a_field_that_is_missing_is_damage():
         events.from_record(broken)
 
 
-def test_newer_kinds_and_keys_are_passed_over():
+def test_newer_kinds_and_keys_are_left_out():
     assert events.from_record({"event": "of_the_future", "anything": 1}) is None
     assert events.from_record({**JOINED.to_record(), "new": 1}) == JOINED
 
@@ -47,7 +47,7 @@ def test_an_event_without_a_kind_is_damage(value):
         },
     )
 )
-def test_no_object_ends_the_reading_in_a_traceback(value):
+def test_no_object_makes_the_reader_raise(value):
     state, damage = RunState(), []
     reader.apply_line(state, {"format": 2, **value, **({"format": 2} if "format" in value else {})}, damage)
     assert len(damage) <= 1

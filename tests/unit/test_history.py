@@ -1,4 +1,4 @@
-"""What earlier records tell of how long tasks take, and that no record can be in the way of a run."""
+"""The durations of tasks in earlier records; no record can stop a run."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def durations(state, *served):
     return [run.durations for run in past_runs(state.path, FILE, served)]
 
 
-def test_the_newest_runs_of_the_job_file_tell_newest_first(state):
+def test_the_newest_runs_of_the_job_file_are_used_newest_first(state):
     for number in range(history.MAX_RUNS_USED + 2):
         state(number, [run_started(), *went(a=float(number))])
     newest = history.MAX_RUNS_USED + 1
@@ -82,12 +82,12 @@ def test_only_tasks_that_succeeded_have_timings(state):
     assert durations(state) == [{"d": 4.0}]
 
 
-def test_of_a_task_that_was_tried_again_the_attempt_that_succeeded_counts(state):
+def test_only_the_attempt_that_succeeded_counts(state):
     state(1, [run_started(), exited("a", 9.0, exit_code=1), exited("a", 1.0, attempt=2), finished("a")])
     assert durations(state) == [{"a": 1.0}]
 
 
-def test_a_run_without_timings_is_passed_over(state):
+def test_a_run_without_timings_is_left_out(state):
     state(1, [run_started(), *went(a=1.0)])
     for number in range(2, 9):
         state(number, [run_started()])
@@ -95,19 +95,19 @@ def test_a_run_without_timings_is_passed_over(state):
 
 
 @pytest.mark.parametrize("name", ["跳舞", 'a "b" \\c', "w[n=1,s=a]", "tab\there", "\udc80"])
-def test_names_of_every_kind_are_read_as_they_were_written(state, name):
+def test_every_kind_of_name_is_read_as_it_was_written(state, name):
     state(1, [run_started(), *went(**{name: 1.5})])
     assert durations(state) == [{name: 1.5}]
 
 
-def test_words_of_a_task_that_look_like_events_are_none(state):
+def test_a_result_that_looks_like_an_event_is_not_one(state):
     fake = '{"event":"task_exited","time":"","run":"","task":"b","duration":7,'
     failed = exited("a", 1.0, error={"type": "E", "message": fake + '\n"duration":9.0,'})
     state(1, [run_started(), failed, finished("a", result={"event": "task_exited", "text": fake})])
     assert durations(state) == [{"a": 1.0}]
 
 
-def test_how_long_a_service_takes_to_be_ready_is_told_where_it_is_asked_for(state):
+def test_the_time_until_a_service_is_ready_is_read_on_request(state):
     def begins(task, seconds):
         facts = {"pid": 1, "ppid": 1, "start_ticks": 1, "host": "h", "daemon": True, "target": "m:f"}
         return events.TaskStarted(**at(seconds), task=task, attempt=1, **facts)
@@ -139,7 +139,7 @@ GOOD = line_format.encode([run_started(), *went(a=1.0)])
     ],
     ids=["empty", "line feed", "bytes", "list", "deep", "long", "newer", "true", "text", "no beginning"],
 )
-def test_a_damaged_or_newer_record_is_passed_over(state, damaged):
+def test_a_corrupt_or_newer_record_is_left_out(state, damaged):
     state(1, GOOD)
     state(2, damaged)
     assert durations(state) == [{"a": 1.0}]
@@ -158,13 +158,13 @@ def test_a_damaged_or_newer_record_is_passed_over(state, damaged):
         b"{}\n",
     ],
 )
-def test_a_damaged_line_is_passed_over(state, line):
+def test_a_corrupt_line_is_left_out(state, line):
     rest = line_format.encode([finished("a"), *went(b=2.0)])
     state(1, line_format.encode([run_started()]) + line + rest + b'{"event":"task_exited","ti')
     assert durations(state) == [{"b": 2.0}]
 
 
-def test_what_is_not_a_file_is_passed_over(state):
+def test_a_record_that_is_not_a_file_is_left_out(state):
     state(1, GOOD)
     for number, make in ((2, os.mkdir), (3, os.mkfifo), (4, lambda path: os.symlink(path, path))):
         state(number, b"")
@@ -174,7 +174,7 @@ def test_what_is_not_a_file_is_passed_over(state):
     assert durations(state) == [{"a": 1.0}]
 
 
-def test_no_more_is_read_of_large_records_than_is_worth_it(state, monkeypatch):
+def test_large_records_are_not_read_in_full(state, monkeypatch):
     monkeypatch.setattr(history, "STOP_AFTER_BYTES", len(GOOD))
     monkeypatch.setattr(history, "MAX_BYTES_PER_RECORD", len(GOOD))
     for number in range(3):
@@ -182,7 +182,7 @@ def test_no_more_is_read_of_large_records_than_is_worth_it(state, monkeypatch):
     assert durations(state) == [{"a": 2.0}]
 
 
-def test_only_the_newest_runs_are_looked_at(state, monkeypatch):
+def test_only_the_newest_runs_are_searched(state, monkeypatch):
     monkeypatch.setattr(history, "MAX_RUNS_SEARCHED", 3)
     state(1, GOOD)
     for number in range(2, 5):
@@ -190,12 +190,12 @@ def test_only_the_newest_runs_are_looked_at(state, monkeypatch):
     assert durations(state) == []
 
 
-def test_the_lock_on_a_record_that_this_process_writes_stays(state):
+def test_reading_the_record_that_this_process_writes_keeps_its_lock(state):
     state(1, GOOD)
     directory = RunDirectory(f"{state.path}/runs/20260101-120000.001-abcd")
     writer = recorder.Recorder(directory)
     assert durations(state) == [{"a": 1.0}]
-    # Another process asks the kernel, and it is told who has it.
+    # The kernel tells another process which one holds the lock.
     if (child := os.fork()) == 0:
         lock._held.clear()
         os._exit(lock.find_writer(directory.events) != os.getppid())
@@ -214,7 +214,7 @@ def test_a_record_in_any_format_is_read(name, state):
     assert found.durations
 
 
-def test_times_that_cannot_be_subtracted_tell_nothing(state):
+def test_a_time_without_a_zone_is_left_out(state):
     started = {"pid": 1, "ppid": 2, "start_ticks": 3, "host": "h", "daemon": True, "target": "t:t"}
     service = [
         events.TaskStarted(**at(0), task="s", attempt=1, **started),

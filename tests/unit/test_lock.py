@@ -21,7 +21,7 @@ def directory(tmp_path):
 
 
 def python(script, *arguments):
-    """Start a Python of its own that says `ready`, and goes on until its input ends."""
+    """Start another Python, which prints `ready` and runs until its input ends."""
     code = textwrap.dedent(script) + "\nprint('ready', flush=True)\nsys.stdin.read()"
     process = subprocess.Popen(
         [sys.executable, "-c", code, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -38,10 +38,10 @@ WRITER = """
 """
 
 
-def test_the_writer_of_a_record_is_known_as_long_as_it_lives(directory):
+def test_the_writer_of_a_record_is_known_while_it_is_alive(directory):
     assert lock.find_writer(directory.events) is None
     process = python(WRITER, directory.path)
-    # An open for reading is enough.
+    # Opening the record for reading is enough.
     os.chmod(directory.events, 0o400)
     assert lock.find_writer(directory.events) == process.pid
     assert lock.find_writer(directory.events) == process.pid

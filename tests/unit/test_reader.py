@@ -19,7 +19,7 @@ def directory(tmp_path):
     return RunDirectory(str(tmp_path))
 
 
-def test_a_torn_line_ends_the_reading(directory):
+def test_a_torn_line_is_the_last_one(directory):
     write(directory, encode_line(JOINED).encode() + b'{"event":"task_fin')
     first, second = read_lines(directory.events)
     assert first == JOINED.to_record()
@@ -47,7 +47,7 @@ def test_a_line_that_is_not_an_object_is_named_and_the_next_one_read(data, direc
         ({"time": 0}, "`time` is not str"),
     ],
 )
-def test_a_field_that_holds_what_it_cannot_hold_is_damage(change, said, directory):
+def test_a_field_of_another_type_is_damage(change, said, directory):
     write(directory, json.dumps({**FINISHED.to_record(), **change}).encode() + b"\n")
     state, damage = read_state(directory)
     assert damage == [f"a task_finished event is not whole: {said}"]
@@ -60,7 +60,7 @@ def test_a_newer_format_is_refused_by_name(directory):
         read_state(directory)
 
 
-def test_a_record_that_is_not_there_is_told(directory):
+def test_a_record_that_does_not_exist_is_an_error(directory):
     with pytest.raises(RecordError, match=r"events\.jsonl cannot be read: No such file"):
         read_state(directory)
 
@@ -72,7 +72,7 @@ NAMES = ["a", 'with "quotes"', "back\\slash", "ünï,code", "\ud800", 'x","outco
 
 
 def lines_of_a_killed_run():
-    """Tasks that ended, tasks that run, a task of which the end was not seen, and lines that are none."""
+    """Finished tasks, running tasks, a task with an unknown exit status, and lines that are not events."""
     batch = [event for name in NAMES for event in (started(name), exited(name), done(name))]
     batch += [started("runs"), exited("runs"), started("runs", 2), started("lost"), done("lost", "unknown")]
     foreign = json.dumps({**done("foreign").to_record(), "event": "task_finished"}, indent=None)
@@ -81,7 +81,7 @@ def lines_of_a_killed_run():
     return encode([*batch, started("torn"), started("foreign")]) + f"{torn}\n\n[]\n{foreign}\n{last}".encode()
 
 
-def test_of_what_has_its_outcome_only_that_is_read_and_the_rest_whole(directory):
+def test_only_the_outcome_of_a_finished_task_is_read_and_other_tasks_in_full(directory):
     write(directory, lines_of_a_killed_run())
     whole, _ = read_state(directory)
     seen = reader.read_unfinished(directory)

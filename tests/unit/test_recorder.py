@@ -1,4 +1,4 @@
-"""Events are appended to a record whole, in order, one write a batch."""
+"""Events are appended to a record whole, in order, with one write for each batch."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def directory(tmp_path):
     return RunDirectory(str(tmp_path))
 
 
-def test_what_is_appended_is_read_back(directory):
+def test_appended_events_are_read_back(directory):
     recorder = Recorder(directory)
     recorder.append([JOINED])
     recorder.append([FINISHED, JOINED])
@@ -57,7 +57,7 @@ def test_a_short_write_is_continued_and_a_full_disk_is_an_error(directory, monke
     recorder.close()
 
 
-def test_what_could_not_be_written_goes_before_what_comes_next(directory, monkeypatch):
+def test_events_that_could_not_be_written_are_written_before_the_next(directory, monkeypatch):
     write_all, room = os.write, [100]
 
     def write_some(file, data):
@@ -82,7 +82,7 @@ def test_what_could_not_be_written_goes_before_what_comes_next(directory, monkey
     )
 
 
-def test_a_line_that_was_torn_is_ended_before_others_follow(directory):
+def test_a_torn_line_is_ended_before_the_next_is_appended(directory):
     write(directory, encode([JOINED]) + encode([FINISHED])[:20])
     recorder = Recorder(directory)
     recorder.close_last_line()

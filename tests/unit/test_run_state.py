@@ -1,4 +1,4 @@
-"""What a run has come to: what is packed at a task's end is there again when it is asked for."""
+"""The state of a run: the events of a finished task are packed, and unpacked on demand."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def facts(task):
     return [fact for attempt in found for fact in attempt if fact is not None]
 
 
-def test_a_task_that_has_ended_has_all_its_facts():
+def test_a_finished_task_has_all_its_events():
     before, after = fold(*FACTS).tasks["a"], fold(*FACTS, END).tasks["a"]
     assert facts(after) == facts(before) == [events.from_record(fact) for fact in FACTS]
     assert (before.finished, before.outcome) == (None, None)
@@ -39,13 +39,13 @@ def test_a_task_that_has_ended_has_all_its_facts():
     assert [one.started.pid for one in after.attempts] == [100, 2**40]
 
 
-def test_a_task_runs_from_its_start_to_its_exit():
+def test_a_task_is_running_from_its_start_to_its_exit():
     assert fold(started("a")).tasks["a"].is_running
     assert not fold(*FACTS).tasks["a"].is_running
     assert not fold(started("a"), END).tasks["a"].is_running
 
 
-def test_what_is_said_of_a_task_after_its_end_is_added():
+def test_an_event_after_the_end_of_a_task_is_added():
     task = fold(*FACTS, END, started("a", attempt=3)).tasks["a"]
     assert [one.started.attempt for one in task.attempts] == [1, 2, 3]
     assert task.finished == events.from_record(END)
@@ -53,7 +53,7 @@ def test_what_is_said_of_a_task_after_its_end_is_added():
     assert late.attempts[0].exited == events.from_record(exited("a"))
 
 
-def test_a_second_end_replaces_the_first():
+def test_a_second_outcome_replaces_the_first():
     task = fold(*FACTS, END, {**END, "outcome": "failed"}).tasks["a"]
     assert (task.outcome, task.finished.outcome, len(task.attempts)) == ("failed", "failed", 2)
 

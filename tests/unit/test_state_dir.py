@@ -1,4 +1,4 @@
-"""The state directory: names that are safe, directories that are private, runs that are found."""
+"""The state directory: safe file names, private directories, and how a run is found."""
 
 import os
 import re
@@ -25,7 +25,7 @@ NOON = 1767268800.25  # 2026-01-01 12:00:00.250 UTC
 @pytest.mark.parametrize(
     "name", ["a", "crunch-2", "train[model=a,n=1]", "Process-1", "Process-10000", "a.b_c"]
 )
-def test_ordinary_names_stay_as_they_are(name):
+def test_an_ordinary_name_stays_as_it_is(name):
     assert file_name(name) == name
 
 
@@ -55,7 +55,7 @@ def test_ordinary_names_stay_as_they_are(name):
         "Process-1234567890",
     ],
 )
-def test_other_names_are_made_safe(name):
+def test_another_name_is_made_safe(name):
     safe = file_name(name)
     assert re.fullmatch(r"[A-Za-z0-9._=-]{0,40}~[0-9a-f]{12}", safe)
     assert not safe.startswith((".", "-")) or safe.startswith("-rf")
@@ -66,13 +66,13 @@ def test_other_names_are_made_safe(name):
         st.text(st.characters(), max_size=120) | st.sampled_from(["a", "A", "a~", "Process-1"]), unique=True
     )
 )
-def test_two_names_are_two_files_in_any_file_system(names):
+def test_different_names_have_different_files_on_any_file_system(names):
     files = [file_name(name).lower() for name in names]
     assert len(set(files)) == len(files)
     assert all("/" not in file and "\0" not in file and len(file.encode()) < 100 for file in files)
 
 
-def test_the_files_of_two_tasks_are_two():
+def test_two_tasks_have_different_files():
     run = RunDirectory("/runs/r")
     made = [
         make(name, attempt)
@@ -83,7 +83,7 @@ def test_the_files_of_two_tasks_are_two():
     assert len({*made, run.main_log}) == len(made) + 1
 
 
-def test_a_run_has_an_id_that_sorts_by_time_and_its_directories(tmp_path):
+def test_a_new_run_has_an_id_that_sorts_by_time_and_its_directories(tmp_path):
     state = tmp_path / "a" / "state"
     run = create_run(str(state), NOON)
     assert re.fullmatch(r"20260101-120000\.250-[0-9a-f]{4}", run.run_id)
@@ -94,13 +94,13 @@ def test_a_run_has_an_id_that_sorts_by_time_and_its_directories(tmp_path):
     assert create_run(str(state), NOON + 0.01).run_id > run.run_id
 
 
-def test_a_directory_that_is_there_is_used_as_it_is(tmp_path):
+def test_an_existing_directory_is_used_as_it_is(tmp_path):
     (tmp_path / ".gitignore").write_text("mine")
     create_run(str(tmp_path), NOON)
     assert (tmp_path / ".gitignore").read_text() == "mine"
 
 
-def test_what_cannot_be_written_is_told_and_given_up_for_another(tmp_path, monkeypatch):
+def test_a_temporary_directory_is_used_if_the_state_directory_cannot_be_written(tmp_path, monkeypatch):
     file = tmp_path / "file"
     file.touch()
     with pytest.raises(RecordError, match=r"the state directory .*file cannot be written: File exists"):
@@ -112,7 +112,7 @@ def test_what_cannot_be_written_is_told_and_given_up_for_another(tmp_path, monke
     assert create_run_or_temporary(str(tmp_path / "good"), NOON)[1] == ""
 
 
-def test_a_run_that_never_began_leaves_nothing(tmp_path):
+def test_a_run_that_never_started_leaves_nothing(tmp_path):
     run = create_run(str(tmp_path), NOON)
     run.remove()
     run.remove()
@@ -133,14 +133,14 @@ def test_runs_are_listed_newest_first_and_only_those_with_a_record(tmp_path):
     assert [run.run_id for run in list_runs(str(tmp_path))] == ["3-c", "2-b", "1-a"]
 
 
-def test_a_run_is_found_by_id_beginning_or_age(tmp_path):
+def test_a_run_is_found_by_its_id_or_its_beginning_and_is_the_newest_by_default(tmp_path):
     state = str(tmp_path)
     with pytest.raises(UsageError, match=r"no runs in .* yet"):
         find_run(state, None)
     make(tmp_path, "1-a", "1-ab", "2-b")
     assert find_run(state, None).run_id == "2-b"
     assert find_run(state, "2").run_id == "2-b"
-    assert find_run(state, "1-a").run_id == "1-a"  # whole, and the beginning of another
+    assert find_run(state, "1-a").run_id == "1-a"  # a whole id, which another id begins with
     with pytest.raises(UsageError, match=r"2 runs in .* with an id that begins with `1`; .* is 2-b"):
         find_run(state, "1")
     for unknown in ("3", "../runs/1-a", "*", "x" * 10_000):
@@ -149,7 +149,7 @@ def test_a_run_is_found_by_id_beginning_or_age(tmp_path):
         assert len(str(caught.value)) < 500
 
 
-def test_results_are_there_from_the_first_file_of_an_attempt_on(tmp_path):
+def test_a_run_has_results_from_the_first_result_file_on(tmp_path):
     directory = create_run(str(tmp_path), 0.0)
     assert not directory.has_results()
     left = Path(directory.result("a", 1) + ".usage.json")
