@@ -1,4 +1,4 @@
-"""Reaping a child: its status, what it used, and a child that runs or is gone."""
+"""wait4(2): the status, the CPU time and the peak memory of a child, in one call."""
 
 import os
 
