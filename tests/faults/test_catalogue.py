@@ -40,7 +40,7 @@ SHOWN = {
     ],
     "3 SIGTERM": [
         f"{MODEL}::test_a_signal_to_the_engine_stops_every_task_and_completes_the_record",
-        "unit/test_scheduler.py::test_stop_cancels_what_waits_and_signals_what_runs_last_first",
+        "unit/test_scheduler.py::test_stop_cancels_waiting_tasks_and_signals_running_ones_last_started_first",
     ],
     "4 second Ctrl-C": [
         f"{MODEL}::test_a_second_ctrl_c_kills_tasks_that_ignore_the_first",

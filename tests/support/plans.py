@@ -1,4 +1,4 @@
-"""Jobs and plans for tests of what needs no file."""
+"""Jobs and plans for tests that need no file."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ORIGIN = Origin(document=parse("tasks: []", "test"), path=())
 
 
 def task(name: str, number: int, *, daemon: bool = False, after: tuple[str, ...] = (), **more) -> Task:
-    """A task; `after` has names, or `name:condition`."""
+    """A task; `after` has the names of its dependencies, or `name:condition`."""
     pairs = (need.partition(":") for need in after)
     needs = tuple(Dependency(task=need, condition=condition or "succeeded") for need, _, condition in pairs)
     return Task(
@@ -61,7 +61,7 @@ def plan(
     keys: dict[str, dict] | None = None,
     **more,
 ) -> Plan:
-    """A plan of tasks by name and what they depend on, in this order.
+    """A plan of these tasks, in this order: `spec` has the dependencies of each task by its name.
 
     `late` and `skipped` have the names of those that are so, whatever they refer to. `keys`
     has more fields of some tasks, by name; `more` has fields of the job.

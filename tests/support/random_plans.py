@@ -1,4 +1,4 @@
-"""Plans drawn at random, of every policy that a job file knows."""
+"""Random plans with every policy of a job file."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ TOKENS = {"db": 2, "gpu": 1, "mb": 7}
 
 
 class RandomPriorities:
-    """Ranks that follow nothing, with many that are equal; instances have at most their group's."""
+    """Random priorities, many of them equal; an instance has at most that of its group."""
 
     def __init__(self, random, count):
         self.priorities = [random.randint(0, 4) for _ in range(count)]
@@ -23,7 +23,7 @@ class RandomPriorities:
 
 
 def random_keys(random):
-    """More fields of a task."""
+    """Random fields of a task."""
     keys = {"allow_failure": random.random() < 0.2}
     if random.random() < 0.3:
         keys["retry"] = Retry(
@@ -51,13 +51,13 @@ def random_claims(random):
 
 def random_needs(random, names, number, keys):
     needs = random.sample(names[:number], min(number, random.choice([0, 0, 0, 1, 1, 2, 3])))
-    # Readiness of what never says that it is ready is refused before the run.
+    # A dependency on the readiness of a task without `ready` is an error of the job file.
     conditions = {need: CONDITIONS if "ready" in keys[need] else CONDITIONS[:-2] for need in needs}
     return tuple(need + random.choice(conditions[need]) for need in needs)
 
 
 def random_plan(random):
-    """Most are small, some have 300 tasks; each policy is in some of them."""
+    """A random plan: most are small, some have 300 tasks, and each policy is in some of them."""
     most = random.choices([8, 30, 300], [60, 30, 10])[0]
     count = 300 if most == 300 and random.random() < 0.2 else random.randint(1, most)
     names = [f"t{number}" for number in range(count)]

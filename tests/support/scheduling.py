@@ -1,4 +1,4 @@
-"""A scheduler in virtual time, driven by task names, with its instructions in words."""
+"""Drives a scheduler in virtual time by task names, and has its instructions as short texts."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from mprun.scheduling.retry import AttemptResult
 
 
 class Run:
-    """Drives a scheduler by task names and keeps what it answered."""
+    """A scheduler, and the instructions that it returned: those of the last fact, and all of them."""
 
     def __init__(self, the_plan, random=lambda: 0.0, held=0):
         self.tasks = list(the_plan.tasks)
@@ -27,14 +27,14 @@ class Run:
         self.scheduler = CheckedScheduler(the_plan, random, ahead=1, max_held=held)
         self.log = []
         self.reasons = {}
-        self.take(self.scheduler.begin(0.0))
+        self.apply(self.scheduler.begin(0.0))
 
-    def take(self, instructions):
-        self.last = [self.words(instruction) for instruction in instructions]
+    def apply(self, instructions):
+        self.last = [self.describe(instruction) for instruction in instructions]
         self.log += self.last
         return self.last
 
-    def words(self, instruction):
+    def describe(self, instruction):
         name = self.names[instruction.task]
         match instruction:
             case Start():
@@ -50,10 +50,9 @@ class Run:
                     f"{instruction.signal} {name} {instruction.reason}{' dump' if instruction.dump else ''}"
                 )
             case CancelStart():
-                return f"withdraw {name}"
+                return f"cancel start {name}"
             case ScheduleRetry():
-                kind = "again" if instruction.reason == "retry" else instruction.reason
-                return f"{kind} {name} {instruction.attempt} in {instruction.delay:g}"
+                return f"{instruction.reason} {name} {instruction.attempt} in {instruction.delay:g}"
             case MarkReady():
                 return f"ready {name} {instruction.attempt}"
             case Resolve():
@@ -61,33 +60,33 @@ class Run:
 
     def started(self, *names, now=0.0):
         for name in names:
-            self.take(self.scheduler.handle_started(self.number(name), now))
+            self.apply(self.scheduler.handle_started(self.number(name), now))
         return self
 
     def exited(self, name, succeeded=True, now=1.0, code=None, **more):
         code = code if code is not None else int(not succeeded)
         ending = AttemptResult(succeeded=succeeded, reason="exit", exit_code=code, **more)
-        return self.take(self.scheduler.handle_exited(self.number(name), ending, now))
+        return self.apply(self.scheduler.handle_exited(self.number(name), ending, now))
 
     def start_cancelled(self, name, now=1.0):
-        return self.take(self.scheduler.handle_start_cancelled(self.number(name), now))
+        return self.apply(self.scheduler.handle_start_cancelled(self.number(name), now))
 
     def is_ready(self, name, attempt=1, now=0.0):
-        return self.take(self.scheduler.handle_ready(self.number(name), attempt, now))
+        return self.apply(self.scheduler.handle_ready(self.number(name), attempt, now))
 
     def resolved(self, *names, now=0.0):
         for name in names:
-            self.take(self.scheduler.handle_resolved(self.number(name), now))
+            self.apply(self.scheduler.handle_resolved(self.number(name), now))
         return self
 
     def skipped(self, name, reason="`when` is false"):
-        return self.take(self.scheduler.handle_skipped(self.number(name), reason, 0.0))
+        return self.apply(self.scheduler.handle_skipped(self.number(name), reason, 0.0))
 
-    def refused(self, name, reason="nothing there"):
-        return self.take(self.scheduler.handle_resolve_failed(self.number(name), reason, 0.0))
+    def resolve_failed(self, name, reason="nothing there"):
+        return self.apply(self.scheduler.handle_resolve_failed(self.number(name), reason, 0.0))
 
     def expanded(self, name, count, now=0.0):
-        """Answer that a task is a group of so many, named `name[0]` and so on."""
+        """Answer that a task is a group of this many instances, named `name[0]` and so on."""
         number = self.number(name)
         group = self.tasks[number]
         made = [Instance(name=f"{name}[{index}]", groups=(name,), task=group.task) for index in range(count)]
@@ -96,13 +95,14 @@ class Run:
         if number in self.scheduler.expanded:
             self.tasks += instances
             self.names += [planned.name for planned in instances]
-        return self.take(instructions)
+        return self.apply(instructions)
 
     def stopped(self, name, reason="user", now=1.0):
-        return self.take(self.scheduler.stop_task(self.number(name), reason, now))
+        return self.apply(self.scheduler.stop_task(self.number(name), reason, now))
 
-    def passed(self, now):
-        return self.take(self.scheduler.handle_deadline(now))
+    def advance(self, now):
+        """The clock has reached this time."""
+        return self.apply(self.scheduler.handle_deadline(now))
 
     def number(self, name):
         return self.names.index(name)

@@ -1,4 +1,4 @@
-"""Plans of random graphs, with how long each of their tasks takes."""
+"""Plans of random graphs, and how long each of their tasks takes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from support.plans import plan
 
 
 def layered(random, count):
-    """Layers of tasks, each of which needs some of the layer before."""
+    """Layers of tasks; each task depends on some of the layer before."""
     layers, names = [], []
     while len(names) < count:
         layer = [f"t{len(names) + number}" for number in range(random.randint(1, max(2, count // 4)))]
@@ -23,7 +23,7 @@ def layered(random, count):
 
 
 def anything(random, count):
-    """Each task needs up to three of all that stand before it."""
+    """Each task depends on up to three of the tasks before it."""
     return {
         f"t{number}": tuple(
             f"t{other}" for other in random.sample(range(number), min(number, random.randint(0, 3)))
@@ -33,7 +33,7 @@ def anything(random, count):
 
 
 def fork_join(random, count):
-    """One task, many at once, one that needs all of them; and again."""
+    """One task, then many at once, then one that depends on all of them; and so on."""
     spec, before = {}, ()
     while len(spec) < count:
         fork, join = f"t{len(spec)}", None
@@ -47,7 +47,7 @@ def fork_join(random, count):
 
 
 def chains(random, count):
-    """Chains of some tasks, and tasks alone, in any order of the file."""
+    """Chains of tasks, and single tasks, shuffled in the file."""
     spec, left = {}, count
     while left > 0:
         length = min(left, random.choice([1, 1, 1, 1, 2, 5, max(2, count // 4)]))
@@ -78,9 +78,9 @@ SPANS = (lognormal, uniform, few_long)
 
 
 def timed_plan(random, count, shape=None, tokens=None):
-    """A plan of about so many tasks at 2 to 8 at once, and how long each takes, by name.
+    """A plan of about this many tasks with 2 to 8 slots, and how long each task takes, by name.
 
-    With `tokens`, some of the tasks claim one or two of a few; where None, in a third of the plans.
+    With `tokens`, some of the tasks claim one or two tokens; if None, in a third of the plans.
     """
     spec = (shape or random.choice(SHAPES))(random, count)
     tokens = random.random() < 0.33 if tokens is None else tokens
@@ -99,5 +99,5 @@ def estimates(durations, until_ready=None):
 
 
 def noisy(random, durations, share):
-    """Durations that differ from these by up to a share."""
+    """Durations that differ from these by up to a share of them."""
     return {name: seconds * random.uniform(1 - share, 1 + share) for name, seconds in durations.items()}

@@ -1,4 +1,4 @@
-"""Who has the longest way to the end of the run, and who therefore starts first."""
+"""The critical path of a plan, and which tasks start first because of it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def names(made, found):
     return [made.tasks[number].name for number in found.path]
 
 
-def test_the_way_to_the_end_is_the_longest_of_all_ways():
+def test_the_critical_path_is_the_longest_of_all_paths():
     made = plan({"a": (), "b": ("a",), "c": ("a",), "d": ("b", "c")})
     found = priorities(made, a=1.0, b=2.0, c=5.0, d=4.0)
     assert names(made, found) == ["a", "c", "d"]
@@ -38,34 +38,34 @@ def test_the_way_to_the_end_is_the_longest_of_all_ways():
     assert [found.of(number) for number in range(4)] == [STEPS, 60, 90, 40]
 
 
-def test_without_dependencies_the_longest_task_is_the_way():
+def test_without_dependencies_the_longest_task_is_the_critical_path():
     made = plan({"a": (), "b": (), "c": ()})
     assert names(made, priorities(made, a=1.0, b=3.0, c=2.0)) == ["b"]
 
 
-def test_a_dependency_may_stand_after_who_needs_it():
+def test_a_dependency_may_come_after_its_dependent_in_the_file():
     made = plan({"late": ("early",), "early": ()})
     assert names(made, priorities(made, late=1.0, early=1.0)) == ["early", "late"]
 
 
-def test_what_waits_for_a_service_counts_from_when_it_is_ready():
+def test_a_dependent_on_readiness_starts_when_the_daemon_is_ready():
     made = plan({"db": (), "test": ("db:ready",)}, daemons=("db",), keys=SERVES)
     found = priorities(made, until_ready={"db": 3.0}, test=2.0, db=1000.0)
     assert names(made, found) == ["db", "test"]
     assert (found.seconds, found.work) == (5.0, 2.0)
 
 
-def test_what_waits_for_a_start_does_not_wait_for_the_end():
+def test_a_dependent_on_the_start_does_not_wait_for_the_end():
     made = plan({"a": (), "b": ("a:started",)})
     assert priorities(made, a=5.0, b=3.0).seconds == 5.0
 
 
-def test_what_waits_for_a_failure_is_not_expected_to_run():
+def test_a_dependent_on_a_failure_is_not_expected_to_run():
     made = plan({"a": (), "mourn": ("a:failed",)})
     assert names(made, priorities(made, a=1.0, mourn=9.0)) != ["a", "mourn"]
 
 
-def test_what_is_skipped_or_reused_takes_nothing():
+def test_skipped_and_reused_tasks_take_no_time():
     made = plan({"a": (), "b": ("a",), "c": ("b",)}, skipped={"c"})
     done = made.tasks[0].replace(reused=Reused(outcome="succeeded", attempts=1))
     made = made.replace(tasks=(done, *made.tasks[1:]))
@@ -78,25 +78,25 @@ def test_new_tasks_are_counted():
     assert priorities(plan({"a": (), "b": ()}), a=1.0).new == 1
 
 
-def test_a_list_takes_as_long_as_its_longest_item_and_works_as_long_as_all():
+def test_a_list_takes_as_long_as_its_longest_item_and_its_work_is_that_of_all_items():
     made = plan({"each": (), "end": ("each",)}, keys={"each": {"foreach": "x"}})
     known = {"each[0]": 1.0, "each[1]": 4.0, "each[2]": 2.0, "end": 6.0}
     found = priorities(made, **known)
     assert (found.seconds, found.work, found.tasks) == (10.0, 13.0, 4)
     assert found.of_instance(0, "each[1]") == found.of(0) == STEPS
     assert found.of_instance(0, "each[2]") == 80
-    # A new one is like most, and none goes before its own group.
+    # A new instance has the median duration, and none has a higher priority than its group.
     assert found.of_instance(0, "each[9]") == 80
     assert priorities(made, **known, **{"each[9]": 50.0}).of_instance(0, "each[9]") <= STEPS
 
 
-def test_a_list_of_daemons_takes_nothing():
+def test_a_list_of_daemons_takes_no_time():
     made = plan({"each": (), "a": ()}, daemons=("each",), keys={"each": {"foreach": "x"}})
     found = priorities(made, **{"each[0]": 5.0, "a": 1.0})
     assert (found.seconds, found.work, found.of_instance(0, "each[0]")) == (1.0, 1.0, 0)
 
 
-def test_of_a_list_what_was_reused_takes_nothing():
+def test_reused_instances_take_no_time():
     made = plan({"each": ()}, keys={"each": {"foreach": "x"}})
     known = {"each[0]": 1.0, "each[1]": 4.0}
     done = Reused(outcome="succeeded", attempts=1)
@@ -105,12 +105,12 @@ def test_of_a_list_what_was_reused_takes_nothing():
     assert (everything.seconds, everything.of_instance(0, "each[0]")) == (0.0, 0)
 
 
-def test_ranks_of_an_empty_plan():
+def test_an_empty_plan_has_no_critical_path():
     found = priorities(plan({}), a=1.0)
     assert (found.path, found.seconds) == ((), 0.0)
 
 
-# ---- what follows from them
+# ---- the order of the starts
 
 
 def test_the_head_of_the_longest_chain_starts_first():
@@ -121,12 +121,12 @@ def test_the_head_of_the_longest_chain_starts_first():
     assert run.started("b").exited("b")[-1] == "start s2"
 
 
-def test_ways_that_are_nearly_as_long_go_in_the_order_of_the_file():
+def test_paths_of_nearly_the_same_length_go_in_the_order_of_the_file():
     run = ranked({"a": (), "b": (), "c": ()}, 1, {"a": 1.000, "b": 1.001, "c": 1.0005, "long": 9.0})
     assert run.log == ["start a"]
 
 
-def test_instances_go_by_what_each_takes():
+def test_instances_go_by_their_own_durations():
     known = {"list": 1.0, "each[0]": 1.0, "each[1]": 8.0, "s": 4.0}
     spec = {"list": (), "s": (), "each": ("list",)}
     run = ranked(spec, 1, known, late={"each"}, keys={"each": {"foreach": "x"}}).started("list")
@@ -137,8 +137,8 @@ def test_instances_go_by_what_each_takes():
     assert run.exited("each[1]")[-1] == "start s"
 
 
-def test_nothing_goes_ahead_of_what_has_a_longer_way_and_waits():
-    # `low` stands before `high` in the file and waits for the same; `s` is between them.
+def test_no_task_is_dispatched_ahead_of_a_waiting_one_with_a_longer_path():
+    # `low` comes before `high` in the file, and both depend on the same task; `s` is between them.
     spec = {"s": (), "low": ("a",), "a": (), "high": ("a",)}
     run = ranked(spec, 1, {"s": 2.0, "low": 1.0, "a": 1.0, "high": 9.0}, fail_fast=False)
     run.started("a")
@@ -146,7 +146,7 @@ def test_nothing_goes_ahead_of_what_has_a_longer_way_and_waits():
     assert [word for word in run.exited("a") if "start" in word] == ["start high", "start s"]
 
 
-def test_the_longest_way_whose_tokens_are_free_goes_first():
+def test_the_longest_path_whose_tokens_are_free_goes_first():
     keys = {name: {"resources": {"db": 1}} for name in ("a", "b")}
     durations = {"a": 9.0, "b": 8.0, "c": 1.0}
     run = ranked({"c": (), "b": (), "a": ()}, 2, durations, keys=keys, resources={"db": 1})
@@ -154,7 +154,7 @@ def test_the_longest_way_whose_tokens_are_free_goes_first():
 
 
 def seconds_for(count):
-    """The least CPU time for ranking so many tasks, and for the beginning of a run that goes by that."""
+    """The least CPU time to compute the priorities of this many tasks, and to begin a run with them."""
     spec = {f"t{number}": (f"t{number // 2}",) if number else () for number in range(count)}
     durations = {name: float(number % 97) for number, name in enumerate(spec)}
     made = plan(spec, slots=4)
@@ -166,11 +166,11 @@ def seconds_for(count):
     return min(spent)
 
 
-def test_ranks_cost_as_much_for_each_task_of_many_as_of_few():
+def test_priorities_cost_the_same_per_task_in_large_plans_as_in_small_ones():
     assert seconds_for(16_000) < 3 * 8 * seconds_for(2_000)
 
 
-def test_a_long_chain_and_a_dense_matrix_are_ranked():
+def test_a_long_chain_and_a_dense_matrix_have_priorities():
     chain = plan({f"t{number}": (f"t{number - 1}",) if number else () for number in range(5_000)})
     assert len(priorities(chain, t0=1.0).path) == 5_000
     wide = tuple(f"a{number}" for number in range(300))
@@ -179,6 +179,6 @@ def test_a_long_chain_and_a_dense_matrix_are_ranked():
 
 
 @pytest.mark.parametrize("duration", [0.0, 1.0])
-def test_tasks_that_take_the_same_go_in_the_order_of_the_file(duration):
+def test_tasks_of_the_same_duration_go_in_the_order_of_the_file(duration):
     run = ranked({"a": (), "b": (), "c": ()}, 2, dict.fromkeys("abc", duration))
     assert run.log == ["start a", "start b"]

@@ -1,4 +1,4 @@
-"""How long tasks are expected to take: what is known, what is like it, what is new."""
+"""Estimates of durations: of known tasks, of their siblings, and of new tasks."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ def of(*runs):
     return Estimates([RunTimings(durations=run, until_ready={}) for run in runs])
 
 
-def test_a_task_takes_what_the_middle_one_of_its_runs_took():
+def test_the_estimate_of_a_task_is_the_median_of_its_runs():
     assert of({"a": 9.0}, {"a": 1.0}, {"a": 2.0}).duration("a") == 2.0
 
 
-def test_two_runs_count_alike():
+def test_the_estimate_from_two_runs_is_their_mean():
     assert of({"a": 1.0}, {"a": 3.0}).duration("a") == 2.0
 
 
-def test_a_run_that_lacks_a_task_has_no_say_in_it():
+def test_a_run_without_the_task_does_not_count():
     assert of({"b": 5.0}, {"a": 1.0, "b": 7.0}).duration("a") == 1.0
 
 
-def test_a_new_task_takes_what_its_siblings_take():
+def test_a_new_task_takes_as_long_as_its_siblings():
     known = of({"w[n=1]": 10.0, "w[n=2]": 12.0, "w[n=3]": 11.0, "a": 1.0, "b": 1.0, "c": 1.0, "d": 1.0})
     assert known.duration("w[n=4]") == 11.0
     assert not known.knows("w[n=4]")
@@ -34,7 +34,7 @@ def test_the_siblings_of_a_task_of_a_recipe_are_those_of_the_same_task():
     assert known.duration("r[d=3]/get") == 2.0
 
 
-def test_a_new_task_without_siblings_takes_what_most_take():
+def test_a_new_task_without_siblings_takes_as_long_as_the_median_task():
     assert of({"a": 1.0, "b": 2.0, "c": 30.0}).duration("new") == 2.0
 
 

@@ -1,4 +1,4 @@
-"""Job to Plan: numbers, orders, joins; what is known before the run."""
+"""Plans of jobs: numbers, start order, join order, and what is known before the run."""
 
 import pytest
 from hypothesis import given
@@ -14,7 +14,7 @@ from mprun.scheduling.plan import is_crowded, plan_instance, plan_tasks, start_o
     ("asked", "said", "cpus", "meant"),
     [(None, None, 2, 32), (None, None, 16, 64), (None, 3, 2, 3), (5, 3, 2, 5)],
 )
-def test_places_come_from_the_option_the_job_or_the_cores(asked, said, cpus, meant):
+def test_slots_come_from_the_option_the_job_or_the_cores(asked, said, cpus, meant):
     made = plan_tasks(
         job((task("a", 0),)).replace(max_parallel=said), cpus=cpus, default_method="fork", max_parallel=asked
     )
@@ -78,7 +78,7 @@ def test_the_join_order_is_the_files_or_all_tasks_but_daemons():
     assert plan({"a": ()}, join=[]).join == ()
 
 
-def test_a_dependent_starts_late_and_others_in_file_order():
+def test_a_dependent_starts_after_its_dependencies_and_others_in_file_order():
     made = plan({"a": ("z",), "b": (), "c": ("a",), "z": ()})
     assert start_order(made) == [1, 3, 0, 2]
 
@@ -88,7 +88,7 @@ def test_a_dependent_starts_late_and_others_in_file_order():
         lambda count: st.lists(st.sets(st.integers(0, 11)), min_size=count, max_size=count)
     )
 )
-def test_every_task_is_in_the_order_once_and_after_what_it_needs(needs):
+def test_every_task_is_in_the_start_order_once_after_its_dependencies(needs):
     spec = {f"t{n}": tuple(f"t{m}" for m in sorted(found) if m < n) for n, found in enumerate(needs)}
     made = plan(spec)
     order = start_order(made)
@@ -97,7 +97,7 @@ def test_every_task_is_in_the_order_once_and_after_what_it_needs(needs):
     assert all(order.index(need) < order.index(n) for need, n in pairs)
 
 
-def test_a_plan_of_chosen_tasks_knows_them_by_their_new_places():
+def test_a_plan_of_selected_tasks_has_new_numbers():
     whole = job((task("a", 0), task("b", 1, after=("a",)), task("c", 2, after=("a", "b:finished"))))
     made = plan_tasks(whole, cpus=1, default_method="fork", selection=[1, 2])
     assert [planned.name for planned in made.tasks] == ["b", "c"]
@@ -106,7 +106,7 @@ def test_a_plan_of_chosen_tasks_knows_them_by_their_new_places():
     assert [entry.task for entry in made.join] == [0, 1]
 
 
-def test_a_join_entry_that_was_not_chosen_is_left_out():
+def test_a_join_entry_that_was_not_selected_is_left_out():
     whole = job((task("a", 0), task("b", 1)), join=[("b", 1.0), ("a", None)])
     made = plan_tasks(whole, cpus=1, default_method="fork", selection=[0])
     assert [(entry.task, entry.timeout) for entry in made.join] == [(0, None)]
@@ -151,7 +151,7 @@ SCOPE = Scope(params={"on": True, "off": "no", "secret": "0"}, secrets=frozenset
         ("${matrix.n}", True, False),
     ],
 )
-def test_a_when_that_is_known_skips_before_the_run(when, skipped, late):
+def test_a_task_whose_when_is_known_to_be_false_is_skipped_before_the_run(when, skipped, late):
     whole = job((task("a", 0),))
     instance = Instance(
         name="b",
@@ -171,7 +171,7 @@ def test_a_task_that_refers_to_a_result_anywhere_is_late(key):
     assert [planned.late for planned in made.tasks] == [False, True]
 
 
-def test_an_instance_that_comes_about_during_the_run_is_planned_as_its_group():
+def test_an_instance_created_during_the_run_is_planned_like_its_group():
     made = plan({"list": (), "each": ("list",), "last": ("each",)})
     group = made.tasks[1].replace(start_method="spawn")
     instance = Instance(
@@ -183,14 +183,14 @@ def test_an_instance_that_comes_about_during_the_run_is_planned_as_its_group():
     assert planned.needed_by == ((2, "succeeded"),)
 
 
-def test_a_plan_is_crowded_where_places_or_tokens_are_waited_for():
+def test_a_plan_is_crowded_if_tasks_may_wait_for_slots_or_tokens():
     claims = {"a": {"resources": {"db": 2}}, "b": {"resources": {"db": 1}}}
     assert is_crowded(plan({"a": (), "b": (), "c": ()}, slots=2))
     assert is_crowded(plan({"a": (), "b": ()}, keys=claims, resources={"db": 2}))
     assert is_crowded(plan({"a": ()}, keys={"a": {"foreach": "x"}}))
 
 
-def test_a_plan_is_not_crowded_where_there_is_room_for_all():
+def test_a_plan_is_not_crowded_if_all_tasks_have_slots_and_tokens():
     claims = {"a": {"resources": {"db": 2}}, "b": {"resources": {"db": 1}}}
     assert not is_crowded(plan({"a": (), "b": (), "d": ()}, slots=2, daemons=("d",)))
     assert not is_crowded(plan({"a": (), "b": (), "d": ()}, slots=1))

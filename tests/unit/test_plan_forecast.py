@@ -1,4 +1,4 @@
-"""What each view of a plan shows of what earlier runs let expect."""
+"""How each view of a plan shows the forecast from earlier runs."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_a_plan_shows_the_time_the_order_and_the_critical_path():
     ]
 
 
-def test_new_tasks_are_told_and_the_order_of_the_file_is_not():
+def test_a_plan_shows_the_number_of_new_tasks():
     made = plan({"a": (), "b": ()}, slots=2)
     assert shown(plan_lines, made, a=1.0)[1:3] == [
         "expected: 1.00s from 1 earlier run, 1 task of unknown duration",
@@ -48,7 +48,7 @@ def test_without_earlier_runs_nothing_is_expected():
     assert json.loads("\n".join(plan_json(made)))["expected"] is None
 
 
-def test_of_what_never_ends_only_the_critical_path_is_told():
+def test_a_plan_of_a_run_that_would_not_end_shows_only_the_critical_path():
     made = plan({"d": (), "after": ("d:finished",)}, daemons=("d",))
     lines = shown(plan_lines, made, after=1.0)
     assert not any(line.startswith("expected") for line in lines)
@@ -71,7 +71,7 @@ def test_a_name_cannot_act_on_a_terminal_from_a_critical_path():
     assert "\x1b" not in "".join(shown(plan_lines, made, other=1.0))
 
 
-def test_programs_are_told_in_seconds_and_names():
+def test_the_json_plan_has_seconds_and_names():
     made = plan(SPEC, slots=2)
     found = json.loads("\n".join(shown(plan_json, made, s1=1.0, a=1.0, b=1.5)))
     assert found["expected"] == {
@@ -99,7 +99,7 @@ def test_graphs_draw_the_critical_path_bold():
     ]
 
 
-def test_what_is_skipped_on_the_critical_path_is_not_drawn_bold():
+def test_a_skipped_task_on_the_critical_path_is_not_drawn_bold():
     made = plan({"a": (), "b": ("a",), "c": ("b",)}, skipped={"b"})
     assert [line for line in shown(mermaid_lines, made, a=1.0, c=1.0) if ":::" in line] == [
         '  n0["a"]:::critical',

@@ -1,4 +1,4 @@
-"""Who may start next: tokens and places, through the scheduler, in virtual time."""
+"""Which ready task starts next, by its tokens and slots; through the scheduler, in virtual time."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def test_tasks_start_while_there_are_tokens():
     assert run.exited("b") == ["succeeded b", "start c"]
 
 
-def test_a_task_without_its_tokens_is_not_in_the_way_of_those_behind_it():
+def test_a_task_without_its_tokens_does_not_block_later_ones():
     keys = claiming(a={"db": 2}, b={"db": 1}, c={"gpu": 1})
     run = Run(plan({"a": (), "b": (), "c": (), "d": ()}, resources={"db": 2, "gpu": 1}, keys=keys))
     assert run.log == ["start a", "start c", "start d"]
@@ -37,7 +37,7 @@ def test_tokens_are_taken_all_or_none():
     assert run.exited("c")[-1] == "start b"
 
 
-def test_of_those_that_a_release_lets_go_the_first_in_the_file_goes():
+def test_freed_tokens_go_to_the_first_task_in_the_file():
     keys = claiming(a={"db": 2}, b={"db": 2}, c={"db": 1}, d={"db": 1}, e={"db": 1})
     spec = {"a": (), "b": (), "c": (), "d": (), "e": ()}
     run = Run(plan(spec, resources={"db": 2}, keys=keys)).started("a")
@@ -53,7 +53,7 @@ def test_a_small_claim_passes_a_large_one_that_does_not_fit():
     assert run.exited("c")[-1] == "start d"
 
 
-def test_a_daemon_takes_no_place_but_holds_its_tokens():
+def test_a_daemon_takes_no_slot_but_holds_its_tokens():
     keys = claiming(d={"port": 1}, e={"port": 1})
     run = Run(plan({"d": (), "e": (), "a": ()}, daemons=("d", "e"), resources={"port": 1}, keys=keys))
     assert run.log == ["start d", "start a"]
@@ -67,26 +67,26 @@ def test_tokens_are_free_while_a_task_waits_for_its_next_attempt():
         "b": {"resources": {"db": 1}},
     }
     run = Run(plan({"a": (), "b": ()}, resources={"db": 1}, keys=keys)).started("a")
-    assert run.exited("a", succeeded=False) == ["again a 2 in 5", "start b"]
+    assert run.exited("a", succeeded=False) == ["retry a 2 in 5", "start b"]
     run.started("b")
-    assert run.passed(6.0) == []
+    assert run.advance(6.0) == []
     assert run.exited("b", now=7.0)[-1] == "start a"
 
 
-def test_tokens_of_a_withdrawn_task_are_free():
+def test_tokens_of_a_cancelled_start_are_free():
     keys = claiming(a={"db": 1}, b={"db": 1})
     run = Run(plan({"a": (), "b": ()}, resources={"db": 1}, keys=keys))
-    assert run.stopped("a") == ["withdraw a"]
-    assert run.take(run.scheduler.handle_start_cancelled(0, 1.0))[-1] == "start b"
+    assert run.stopped("a") == ["cancel start a"]
+    assert run.apply(run.scheduler.handle_start_cancelled(0, 1.0))[-1] == "start b"
 
 
 def test_tokens_of_a_task_of_unknown_outcome_are_free():
     keys = claiming(a={"db": 1}, b={"db": 1})
     run = Run(plan({"a": (), "b": ()}, resources={"db": 1}, keys=keys)).started("a")
-    assert run.take(run.scheduler.handle_exit_unknown(0, "nobody saw its end", 1.0))[-1] == "start b"
+    assert run.apply(run.scheduler.handle_exit_unknown(0, "nobody saw its end", 1.0))[-1] == "start b"
 
 
-def test_what_claims_tokens_is_not_handed_over_ahead_of_a_place():
+def test_a_task_that_claims_tokens_is_not_dispatched_ahead_of_a_slot():
     keys = claiming(b={"db": 1})
     run = Run(plan({"a": (), "b": (), "c": ()}, slots=1, resources={"db": 1}, keys=keys)).started("a")
     assert run.log == ["start a"]
@@ -94,7 +94,7 @@ def test_what_claims_tokens_is_not_handed_over_ahead_of_a_place():
 
 
 @pytest.mark.parametrize(("claimed_by", "ahead"), [("b", []), ("c", ["start b"])])
-def test_nothing_goes_ahead_of_a_place_past_a_task_that_waits_for_tokens(claimed_by, ahead):
+def test_no_task_is_dispatched_ahead_past_one_that_waits_for_tokens(claimed_by, ahead):
     keys = claiming(s={"db": 1}, **{claimed_by: {"db": 1}})
     spec = {"s": (), "a": (), "b": (), "c": ()}
     run = Run(plan(spec, daemons=("s",), slots=1, resources={"db": 1}, keys=keys))

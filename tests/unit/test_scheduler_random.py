@@ -1,4 +1,4 @@
-"""The scheduler in ten thousand random runs, each judged by a model."""
+"""The scheduler in ten thousand random runs, each checked by a model and by the table of transitions."""
 
 from __future__ import annotations
 
