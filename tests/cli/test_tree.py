@@ -322,7 +322,7 @@ def test_show_says_how_each_attempt_ended(tmp_path):
         lines = shown[shown.index("attempts:\n") :].splitlines()
         failed = r"exit 1 \(ValueError: no music\) after 0\.\d\ds"
         assert re.fullmatch(
-            rf"  {clock} bad attempt=1 pid={pids[0]}: {failed}, tried again after 0\.01s", lines[1]
+            rf"  {clock} bad attempt=1 pid={pids[0]}: {failed}, retried after 0\.01s", lines[1]
         )
         assert re.fullmatch(rf"  {clock} bad attempt=2 pid={pids[1]}: {failed}", lines[2])
         assert re.fullmatch(

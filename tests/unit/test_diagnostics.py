@@ -236,3 +236,26 @@ def test_nine_of_ten_typos_of_every_key_are_mended():
                 total += 1
                 found += did_you_mean(typo, TASK_KEYS, SYNONYMS) == f"did you mean `{key}`?"
     assert found >= 0.9 * total
+
+
+@given(st.text(st.characters()), st.booleans())
+def test_visible_text_cannot_act_on_a_terminal(text, multiline):
+    shown = visible(text, multiline=multiline)
+    for char in shown:
+        assert (multiline and char in "\t\n") or not (ord(char) < 32 or 127 <= ord(char) < 160)
+        assert char not in "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+    if text.isprintable():
+        assert shown == text
+
+
+def test_controls_are_shown_as_python_writes_them():
+    text = "a\x1b[31m\x07\x9b\u202e\r\nb\tc"
+    assert visible(text, multiline=True) == "a\\x1b[31m\\x07\\x9b\\u202e\\r\nb\tc"
+    assert visible(text) == "a\\x1b[31m\\x07\\x9b\\u202e\\r\\nb\\tc"
+
+
+def test_invisible_characters_are_shown_in_a_single_line_only():
+    assert visible("a\u200bb\u00a0c") == "a\\u200bb\\xa0c"
+    assert visible("a\u200bb\u00a0c\n", multiline=True) == "a\u200bb\u00a0c\n"
+    woman_at_a_computer = "\U0001f469\u200d\U0001f4bb"
+    assert visible(woman_at_a_computer) == woman_at_a_computer

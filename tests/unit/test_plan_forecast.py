@@ -8,7 +8,7 @@ from support.plans import plan
 
 from mprun.cli.views.plan_graph import dot_lines, mermaid_lines
 from mprun.cli.views.plan_json import plan_json
-from mprun.cli.views.plan_text import PATH, WIDTH, plan_lines
+from mprun.cli.views.plan_text import MAX_PATH_TASKS, WIDTH, plan_lines
 from mprun.scheduling.estimates import RunTimings
 from mprun.scheduling.forecast import forecast_run
 
@@ -61,8 +61,8 @@ def test_a_long_critical_path_is_cut_in_its_middle_and_folded():
     lines = shown(plan_lines, made, **dict.fromkeys(names, 1.0))
     start = next(number for number, line in enumerate(lines) if line.startswith("critical path"))
     told = " ".join(line.strip() for line in lines[start : start + 3])
-    assert told.count("link number") == PATH
-    assert f"link number 4 > … {500 - PATH} more … > link number 495" in told
+    assert told.count("link number") == MAX_PATH_TASKS
+    assert f"link number 4 > … {500 - MAX_PATH_TASKS} more … > link number 495" in told
     assert max(map(len, lines[start : start + 3])) <= WIDTH
 
 

@@ -1,8 +1,8 @@
-"""A plan as a graph of its tasks: Mermaid's text and Graphviz's.
+"""A plan as a graph of its tasks, in the languages of Mermaid and Graphviz.
 
-A task is a node, what it waits for an edge, a recipe a box around its tasks. Daemons are
-round, tasks for each item of a list doubled, tasks that are known to be skipped dashed,
-those of the critical path bold where earlier runs tell which it is.
+A task is a node, a dependency an edge, a recipe a box around its tasks. Daemons are round,
+tasks with `foreach` have a double border, and tasks that will be skipped a dashed one. The
+critical path is bold, if earlier runs recorded how long the tasks take.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from mprun.scheduling.forecast import Forecast
     from mprun.scheduling.plan import Plan, PlannedTask
 
-    # What opens a recipe's box, by its number and its name; what closes one; a node.
+    # The line that opens the box of a recipe, by its number and name; the line of a node.
     Open = Callable[[int, str], str]
     Node = Callable[[int, PlannedTask, str], str]
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 def mermaid_lines(plan: Plan, forecast: Forecast | None = None) -> Iterator[str]:
     """The lines of a Mermaid flowchart (https://mermaid.js.org/syntax/flowchart.html).
 
-    Mermaid draws 500 edges at most where its `maxEdges` is not set.
+    Mermaid draws at most 500 edges unless its `maxEdges` is set.
     """
     yield "flowchart TD"
     path = _path(plan, forecast)
@@ -55,14 +55,14 @@ def dot_lines(plan: Plan, forecast: Forecast | None = None) -> Iterator[str]:
 
 
 def _path(plan: Plan, forecast: Forecast | None) -> set[int]:
-    """The tasks that are drawn bold."""
+    """The numbers of the tasks that are drawn bold."""
     path = forecast.path if forecast is not None else ()
     return {number for number in path if not plan.tasks[number].skipped}
 
 
 def _nodes(plan: Plan, opened: Open, closed: str, node: Node) -> Iterator[str]:
-    """The nodes in the order of the plan, in which the tasks of a recipe are together."""
-    numbers: dict[tuple[str, ...], int] = {}
+    """The nodes in the order of the plan, in which the tasks of a recipe follow each other."""
+    boxes: dict[tuple[str, ...], int] = {}
     inside: list[str] = []
     for number, planned in enumerate(plan.tasks):
         *recipes, name = _steps(planned.name)
@@ -73,9 +73,9 @@ def _nodes(plan: Plan, opened: Open, closed: str, node: Node) -> Iterator[str]:
             inside.pop()
             yield f"{_indent(inside)}{closed}"
         for recipe in recipes[common:]:
-            # A box that is opened again, in a plan of chosen tasks, is the same by its number.
-            place = numbers.setdefault((*inside, recipe), len(numbers))
-            yield f"{_indent(inside)}{opened(place, recipe)}"
+            # With a selection of tasks, a box may be opened again: it keeps its number.
+            box = boxes.setdefault((*inside, recipe), len(boxes))
+            yield f"{_indent(inside)}{opened(box, recipe)}"
             inside.append(recipe)
         yield f"{_indent(inside)}{node(number, planned, name)}"
     while inside:
@@ -88,7 +88,7 @@ def _indent(inside: list[str]) -> str:
 
 
 def _steps(name: str) -> list[str]:
-    """The recipes that a task came with, and what it is called in the last; `/` in brackets is a value's."""
+    """The recipes that a task is in, and its name in the innermost one; a `/` in brackets is no separator."""
     if "/" not in name:
         return [name]
     steps, depth = [""], 0
@@ -101,8 +101,8 @@ def _steps(name: str) -> list[str]:
     return steps
 
 
-def _mermaid_subgraph(place: int, name: str) -> str:
-    return f"subgraph g{place}[{_mermaid_text(name)}]"
+def _mermaid_subgraph(number: int, name: str) -> str:
+    return f"subgraph g{number}[{_mermaid_text(name)}]"
 
 
 def _mermaid_node(path: set[int], number: int, planned: PlannedTask, name: str) -> str:
@@ -113,31 +113,31 @@ def _mermaid_node(path: set[int], number: int, planned: PlannedTask, name: str) 
 
 
 def _mermaid_text(text: str) -> str:
-    r"""A label: in quotes, and what is neither letter nor digit as an entity.
+    r"""A label in quotes; characters other than letters and digits become entities.
 
-    Mermaid reads Markdown in a label (`1. a` is a list, `_a_` slanted), `\n` as the end of
-    a line and `#…;` as an entity. A few signs between letters and digits do no harm.
+    Mermaid reads Markdown in a label (`1. a` is a list, `_a_` italic), `\n` as the end of
+    a line and `#…;` as an entity. A few characters between letters and digits are safe.
     """
     text = visible(text, multiline=True)
     if text.isalnum():
         return f'"{text}"'
     shown = [
-        char if char.isalnum() or _is_harmless(text, place) else f"#{ord(char)};"
-        for place, char in enumerate(text)
+        char if char.isalnum() or _is_safe(text, index) else f"#{ord(char)};"
+        for index, char in enumerate(text)
     ]
     return f'"{"".join(shown)}"'
 
 
-def _is_harmless(text: str, place: int) -> bool:
-    before, after = text[place - 1 : place], text[place + 1 : place + 2]
-    if text[place] == " ":
+def _is_safe(text: str, index: int) -> bool:
+    before, after = text[index - 1 : index], text[index + 1 : index + 2]
+    if text[index] == " ":
         return before not in ("", " ") and after != ""
-    return text[place] in "_-./,=" and before.isalnum() and after.isalnum()
+    return text[index] in "_-./,=" and before.isalnum() and after.isalnum()
 
 
-def _dot_cluster(place: int, name: str) -> str:
-    # What begins with `cluster` is drawn as a box.
-    return f"subgraph cluster_{place} {{ label={_dot_text(name)}"
+def _dot_cluster(number: int, name: str) -> str:
+    # Graphviz draws a box around a subgraph whose name begins with `cluster`.
+    return f"subgraph cluster_{number} {{ label={_dot_text(name)}"
 
 
 def _dot_node(path: set[int], number: int, planned: PlannedTask, name: str) -> str:

@@ -6,7 +6,7 @@ import json
 import math
 from typing import TYPE_CHECKING, Any
 
-from mprun.cli.views.plan_values import known, params, starts
+from mprun.cli.views.plan_values import params, resolver, starting_order
 from mprun.jobfile.references import shown
 
 if TYPE_CHECKING:
@@ -17,20 +17,20 @@ if TYPE_CHECKING:
     from mprun.scheduling.forecast import Forecast
     from mprun.scheduling.plan import Plan, PlannedTask
 
-# JSON has no infinity; Python would write one that other readers refuse.
+# JSON has no infinity, and other readers refuse the one that Python writes.
 _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 
 
-# How many of a task's needs stand in one line.
-_NEEDS_A_LINE = 1000
+# A task with more needs takes several lines.
+_NEEDS_PER_LINE = 1000
 
 
 def plan_json(plan: Plan, forecast: Forecast | None = None) -> Iterator[str]:
-    """The lines of the document, without their ends; a task is one line."""
+    """The lines of the document, without line feeds; a task is one line."""
     names = [planned.name for planned in plan.tasks]
     head = _written({**_of_job(plan), "expected": _expected(names, forecast)})
     yield f"{head[:-1]},"
-    yield from _list("order", ([_written(names[number])] for number in starts(plan, forecast)), ",")
+    yield from _list("order", ([_written(names[number])] for number in starting_order(plan, forecast)), ",")
     joins = ([_written({"task": names[entry.task], "timeout": entry.timeout})] for entry in plan.join)
     yield from _list("join", joins, ",")
     yield from _list("tasks", (_task_lines(planned, names) for planned in plan.tasks), "")
@@ -38,7 +38,7 @@ def plan_json(plan: Plan, forecast: Forecast | None = None) -> Iterator[str]:
 
 
 def _list(key: str, items: Iterable[Iterable[str]], end: str) -> Iterator[str]:
-    """A list, each item by its lines; a line is known to be the last when there is no other."""
+    """A list whose items are lists of lines; the last item has no comma."""
     yield f'"{key}": ['
     line = ""
     for item in items:
@@ -71,7 +71,7 @@ def _of_job(plan: Plan) -> dict[str, Any]:
 
 
 def _expected(names: list[str], forecast: Forecast | None) -> dict[str, Any] | None:
-    """What earlier runs let expect; times in seconds, null where nobody can tell."""
+    """The forecast from earlier runs; times in seconds, null if they are not known."""
     if forecast is None:
         return None
     return {
@@ -85,12 +85,12 @@ def _expected(names: list[str], forecast: Forecast | None) -> dict[str, Any] | N
 
 
 def _task_lines(planned: PlannedTask, names: list[str]) -> Iterator[str]:
-    """A task as one line; more where it needs very many, which must not be in memory at once."""
+    """A task as one line, or several if it has very many needs: they must not all be in memory at once."""
     head = f'{_written(_task(planned))[:-1]}, "needs": ['
-    for start in range(0, len(planned.needs), _NEEDS_A_LINE):
-        needs = planned.needs[start : start + _NEEDS_A_LINE]
+    for start in range(0, len(planned.needs), _NEEDS_PER_LINE):
+        needs = planned.needs[start : start + _NEEDS_PER_LINE]
         line = ", ".join(_written({"task": names[number], "condition": of}) for number, of in needs)
-        if start + _NEEDS_A_LINE < len(planned.needs):
+        if start + _NEEDS_PER_LINE < len(planned.needs):
             yield f"{head}{line},"
             head = ""
         else:
@@ -100,7 +100,7 @@ def _task_lines(planned: PlannedTask, names: list[str]) -> Iterator[str]:
 
 def _task(planned: PlannedTask) -> dict[str, Any]:
     task = planned.task
-    resolved = known(planned)
+    resolved = resolver(planned)
     args, kwargs, command, when, foreach, cwd, result = (
         shown(resolved(node))
         for node in (
@@ -144,7 +144,7 @@ def _task(planned: PlannedTask) -> dict[str, Any]:
 
 def _matrix(planned: PlannedTask, resolved: Callable[[Any], Any]) -> dict[str, Any]:
     values = (shown(resolved(value)) for value in planned.values)
-    # What is to be spread over a list that nobody knows yet has none.
+    # A `foreach` over a result has no values before the run.
     return dict(zip(planned.task.axes, values, strict=False))
 
 
@@ -153,7 +153,7 @@ def _fields(value: Frozen | None) -> dict[str, Any] | None:
 
 
 def _expect(expect: Expect | None, result: Any) -> dict[str, Any] | None:
-    """What is expected; `result` only where one is, since null may be."""
+    """The expectations; `result` only if there is one, because null may be expected."""
     if expect is None:
         return None
     fields = {**expect.to_dict(), "result": result}
@@ -170,7 +170,7 @@ def _written(value: Any) -> str:
 
 
 def _plain(node: Any) -> Any:
-    """A tree of what JSON has; a number that it has not is written as YAML writes it."""
+    """The value in terms of JSON; numbers that JSON does not have are written as in YAML."""
     if isinstance(node, dict):
         return {key if isinstance(key, str) else _key(key): _plain(value) for key, value in node.items()}
     if isinstance(node, (list, tuple)):

@@ -1,4 +1,4 @@
-"""What a plan says of a task beside its call, in short: what it waits for, what it may, how it ends."""
+"""The notes beside a task in a plan: its dependencies, limits, retries and other settings, in short."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ if TYPE_CHECKING:
     from mprun.jobfile.model import Dependency, Expect, Limits, Ready, Retry, Task
     from mprun.scheduling.plan import Plan, PlannedTask
 
-# Of a list, at most so many entries are shown; of a value or a pattern, so many characters.
-ENTRIES = 10
-VALUE_LIMIT = 60
+# How many entries of a list are shown, and how many columns of a value or a pattern.
+MAX_ENTRIES = 10
+MAX_VALUE_WIDTH = 60
 
 _DEFAULT_STOP = Stop()
 _READY_TIMEOUT = 30.0
 
 
 def notes(planned: PlannedTask, plan: Plan, resolved: Callable[[Any], Any]) -> Iterator[str]:
-    """The notes of a task: what its file says that is not the default, as a job file would."""
+    """The notes of a task: its settings that are not the default, in words of the job file."""
     task = planned.task
-    yield from _whether(planned, resolved)
+    yield from _when_note(planned, resolved)
     if task.daemon:
         yield "daemon"
     if task.foreach is not None:
@@ -37,19 +37,19 @@ def notes(planned: PlannedTask, plan: Plan, resolved: Callable[[Any], Any]) -> I
         yield f"holds {_some([f'{name}:{number}' for name, number in task.resources.items()])}"
     if task.ready is not None:
         yield _ready(task.ready)
-    yield from _endings(task)
+    yield from _end_notes(task)
     if task.limits is not None:
         yield f"limits: {', '.join(_limits(task.limits))}"
     if task.expect is not None:
         yield f"expects {', '.join(_expected(task.expect, resolved))}"
     if task.allow_failure:
         yield "may fail"
-    # A command is forked, whatever the job's start method is.
+    # A command is always forked, whatever the start method.
     if task.command is None and planned.start_method != plan.start_method:
         yield planned.start_method
 
 
-def _whether(planned: PlannedTask, resolved: Callable[[Any], Any]) -> Iterator[str]:
+def _when_note(planned: PlannedTask, resolved: Callable[[Any], Any]) -> Iterator[str]:
     when = planned.task.when
     if planned.skipped:
         yield "skipped: `when` is false"
@@ -69,7 +69,7 @@ def _ready(ready: Ready) -> str:
     return f"ready {ready.kind} {_text(ready.what)}{within}"
 
 
-def _endings(task: Task) -> Iterator[str]:
+def _end_notes(task: Task) -> Iterator[str]:
     if task.retry.retries:
         yield _retries(task.retry)
     if task.timeout is not None:
@@ -123,9 +123,9 @@ def _expected(expect: Expect, resolved: Callable[[Any], Any]) -> Iterator[str]:
 
 
 def _some(entries: list[str]) -> str:
-    more = [f"… {len(entries) - ENTRIES:,} more"] if len(entries) > ENTRIES else []
-    return ", ".join([*entries[:ENTRIES], *more])
+    more = [f"… {len(entries) - MAX_ENTRIES:,} more"] if len(entries) > MAX_ENTRIES else []
+    return ", ".join([*entries[:MAX_ENTRIES], *more])
 
 
 def _text(value: Any) -> str:
-    return truncate(as_text(shown(value)), VALUE_LIMIT)
+    return truncate(as_text(shown(value)), MAX_VALUE_WIDTH)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from mprun.cli.views.plan_notes import notes
-from mprun.cli.views.plan_values import known, params, starts
+from mprun.cli.views.plan_values import params, resolver, starting_order
 from mprun.diagnostics import visible
 from mprun.jobfile.references import Reference, Template, as_text, shown
 from mprun.jobfile.units import duration_text
@@ -17,36 +17,34 @@ if TYPE_CHECKING:
     from mprun.scheduling.forecast import Forecast
     from mprun.scheduling.plan import Plan, PlannedTask
 
-# A line is folded at this many columns of a terminal, between its words.
+# Lines are folded at this width, in columns of a terminal, between words.
 WIDTH = 80
 
-# An argument is shown with at most this many characters, a word of a command with more:
-# it may be a path, or a script for the shell. Of either, at most so many are shown.
-ARGUMENT_LIMIT = 60
-WORD_LIMIT = 200
-ARGUMENTS = 15
-
-# A join order that nobody wrote is not spelled out for more tasks than these.
-JOINS = 20
-
-# A critical path is shown with at most so many tasks.
-PATH = 10
+# Columns of an argument, and of a word of a command, which may be a path or a script for the shell.
+MAX_ARGUMENT_WIDTH = 60
+MAX_WORD_WIDTH = 200
+# How many arguments, or words of a command, are shown.
+MAX_ARGUMENTS = 15
+# The default join order is listed for at most this many tasks.
+MAX_JOINS = 20
+# How many tasks of the critical path are shown.
+MAX_PATH_TASKS = 10
 
 _INDENT = " " * 6
 
 
 def plan_lines(plan: Plan, forecast: Forecast | None = None) -> Iterator[str]:
-    """The lines of a plan: what it is, what to expect, each task in the order of its start, the joins."""
+    """The lines of a plan: its header, its forecast, the tasks in the order of their start, the joins."""
     numbers = (len(plan.tasks), plan.mode, plan.max_concurrency, plan.cpus)
     yield headline(plan.job.name, *numbers, plan.start_method)
     tokens = [f"{visible(name)} {number}" for name, number in plan.job.resources.items()]
-    values = [f"{visible(name)}={_of_param(value)}" for name, value in params(plan).items()]
+    values = [f"{visible(name)}={_param_text(value)}" for name, value in params(plan).items()]
     yield from _listed("tokens:", tokens)
     yield from _listed("params:", values)
     if forecast is not None:
         yield from _expected(plan, forecast)
-    for place, number in enumerate(starts(plan, forecast), start=1):
-        yield from _task_lines(place, plan.tasks[number], plan)
+    for position, number in enumerate(starting_order(plan, forecast), start=1):
+        yield from _task_lines(position, plan.tasks[number], plan)
     yield from _joins(plan)
     daemons = (visible(planned.name) for planned in reversed(plan.tasks) if planned.task.daemon)
     yield from _listed("stopped at the end:", daemons)
@@ -61,21 +59,21 @@ def _expected(plan: Plan, forecast: Forecast) -> Iterator[str]:
             words.append(f"{plural(forecast.new, 'task')} of unknown duration")
         yield from _listed("expected:", words)
     names = [visible(plan.tasks[number].name) for number in forecast.path]
-    if len(names) > PATH:
-        names[PATH // 2 : -PATH // 2] = [f"… {len(names) - PATH:,} more …"]
+    if len(names) > MAX_PATH_TASKS:
+        names[MAX_PATH_TASKS // 2 : -MAX_PATH_TASKS // 2] = [f"… {len(names) - MAX_PATH_TASKS:,} more …"]
     if names:
-        way = " > ".join(names).split(" ")
+        path = " > ".join(names).split(" ")
         yield from _folded(
-            ["critical path:", *way[:-1], f"{way[-1]},", format_duration(forecast.path_seconds)], "", "  "
+            ["critical path:", *path[:-1], f"{path[-1]},", format_duration(forecast.path_seconds)], "", "  "
         )
 
 
-def _of_param(value: object) -> str:
-    return truncate(visible(as_text(value)), ARGUMENT_LIMIT)
+def _param_text(value: object) -> str:
+    return truncate(visible(as_text(value)), MAX_ARGUMENT_WIDTH)
 
 
 def _joins(plan: Plan) -> Iterator[str]:
-    if plan.job.join is None and len(plan.join) > JOINS:
+    if plan.job.join is None and len(plan.join) > MAX_JOINS:
         yield f"join: {plural(len(plan.join), 'task')}, in the order of the file"
         return
     joins = (
@@ -87,7 +85,7 @@ def _joins(plan: Plan) -> Iterator[str]:
 
 
 def _listed(head: str, items: Iterable[str]) -> Iterator[str]:
-    """`head a, b, c`, folded; nothing where there are no items."""
+    """`head a, b, c`, folded; no line without items."""
     return _folded(_separated(head, items), "", "  ")
 
 
@@ -100,25 +98,25 @@ def _separated(head: str, items: Iterable[str]) -> Iterator[str]:
         yield before
 
 
-def _task_lines(place: int, planned: PlannedTask, plan: Plan) -> Iterator[str]:
-    start = f"{place:>4}. {visible(planned.name)}"
-    call = list(_call(planned, known(planned)))
+def _task_lines(position: int, planned: PlannedTask, plan: Plan) -> Iterator[str]:
+    start = f"{position:>4}. {visible(planned.name)}"
+    call = list(_call(planned, resolver(planned)))
     line = f"{start}  {' '.join(call)}"
     if display_width(line) > WIDTH:
         yield start
         *lines, line = _folded(call, _INDENT, _INDENT + "  ")
         yield from lines
-    said = [visible(note) for note in notes(planned, plan, known(planned))]
-    text = f"[{'; '.join(said)}]"
-    if not said or display_width(line) + 2 + display_width(text) <= WIDTH:
-        yield f"{line}  {text}" if said else line
+    found = [visible(note) for note in notes(planned, plan, resolver(planned))]
+    text = f"[{'; '.join(found)}]"
+    if not found or display_width(line) + 2 + display_width(text) <= WIDTH:
+        yield f"{line}  {text}" if found else line
         return
     yield line
     yield from _folded(text.split(" "), _INDENT, _INDENT + " ")
 
 
 def _call(planned: PlannedTask, resolved: Callable[[Any], Any]) -> Iterator[str]:
-    """The words of what is called: a target with its arguments, or `$` and a command."""
+    """The words of a call: a target with its arguments, or `$` and a command."""
     task = planned.task
     if task.command is not None:
         return iter(_command(resolved(task.command)))
@@ -140,9 +138,9 @@ def _called(target: str, arguments: Iterator[str]) -> Iterator[str]:
 
 
 def _some(words: Sequence[str]) -> Iterator[str]:
-    yield from words[:ARGUMENTS]
-    if len(words) > ARGUMENTS:
-        yield f"… {len(words) - ARGUMENTS:,} more"
+    yield from words[:MAX_ARGUMENTS]
+    if len(words) > MAX_ARGUMENTS:
+        yield f"… {len(words) - MAX_ARGUMENTS:,} more"
 
 
 def _positional(args: Any) -> list[str]:
@@ -158,12 +156,12 @@ def _keyword(kwargs: Any) -> list[str]:
 
 
 def _value(value: Any) -> str:
-    """A value as Python writes it; what is known only during the run as the job file does."""
+    """A value as Python writes it; a reference that only the run can resolve, as in the job file."""
     if isinstance(value, Reference):
-        return truncate(visible(str(value)), ARGUMENT_LIMIT)
-    # Most of a long text would be written for nothing.
-    text = value[: ARGUMENT_LIMIT + 1] if isinstance(value, str) else shown(value)
-    return truncate(visible(repr(text)), ARGUMENT_LIMIT)
+        return truncate(visible(str(value)), MAX_ARGUMENT_WIDTH)
+    # The rest of a long text would be cut off anyway.
+    text = value[: MAX_ARGUMENT_WIDTH + 1] if isinstance(value, str) else shown(value)
+    return truncate(visible(repr(text)), MAX_ARGUMENT_WIDTH)
 
 
 def _command(words: Any) -> list[str]:
@@ -172,16 +170,16 @@ def _command(words: Any) -> list[str]:
     if not isinstance(words, (list, tuple)):
         words = [words]
     if len(words) == 3 and words[0] in ("sh", "/bin/sh") and words[1] == "-c":
-        # Written as one string, so shown as one.
-        return ["$", *truncate(visible(as_text(shown(words[2]))), WORD_LIMIT).split(" ")]
-    texts = [as_text(shown(word))[: WORD_LIMIT + 1] for word in words]
+        # The job file has it as one string.
+        return ["$", *truncate(visible(as_text(shown(words[2]))), MAX_WORD_WIDTH).split(" ")]
+    texts = [as_text(shown(word))[: MAX_WORD_WIDTH + 1] for word in words]
     plain = [isinstance(word, (Reference, Template)) or word == "***" for word in words]
     quoted = [text if bare else quote(text) for text, bare in zip(texts, plain, strict=True)]
-    return ["$", *_some([truncate(visible(text), WORD_LIMIT) for text in quoted])]
+    return ["$", *_some([truncate(visible(text), MAX_WORD_WIDTH) for text in quoted])]
 
 
 def _folded(words: Iterable[str], first: str, other: str) -> Iterator[str]:
-    """Words, joined by spaces, as lines that fit; `first` and `other` begin the first and the others."""
+    """Words, joined by spaces, folded into lines; `first` begins the first line, `other` each other line."""
     line, used = "", 0
     for word in words:
         width = display_width(word)

@@ -1,4 +1,4 @@
-"""What a plan knows of its values and its order before the run, as it may be shown: no secret is in it."""
+"""The values and the order of a plan, as far as they are known before the run, without secrets."""
 
 from __future__ import annotations
 
@@ -14,31 +14,31 @@ if TYPE_CHECKING:
     from mprun.scheduling.plan import Plan, PlannedTask
 
 
-def known(planned: PlannedTask) -> Callable[[Any], Any]:
-    """What resolves a node of a task as far as that can be done now; the rest stays references."""
+def resolver(planned: PlannedTask) -> Callable[[Any], Any]:
+    """A function that resolves the references in a value of a task, except those to results."""
     task = planned.task
-    lookup = Resolver(task.scope, task.axes, planned.values)
+    found = Resolver(task.scope, task.axes, planned.values)
 
     def resolved(node: Any) -> Any:
         try:
-            return resolve(node, lookup)
+            return resolve(node, found)
         except ReferenceProblem:
-            # A path that leads nowhere is for the checks to tell; here it is what the file says.
+            # The checks report a path that does not exist; here it stays as in the file.
             return node
 
     return resolved
 
 
-def starts(plan: Plan, forecast: Forecast | None) -> Sequence[int]:
-    """The tasks in the order of their start, by place: as expected, else as the file has it."""
+def starting_order(plan: Plan, forecast: Forecast | None) -> Sequence[int]:
+    """The numbers of the tasks in the order of their start: by the forecast, else as in the file."""
     return start_order(plan) if forecast is None or forecast.order is None else forecast.order
 
 
 def params(plan: Plan) -> dict[str, Any]:
-    """The values of the job's params, and `***` for those that are secret."""
+    """The values of the job's params, with `***` for secret ones."""
     found = {name: shown(value) for name, value in plan.job.params.items()}
     for planned in plan.tasks:
-        # A recipe's are its own.
+        # A recipe has its own secrets.
         if planned.task.document is plan.job.origin.document:
             found.update(dict.fromkeys(sorted(planned.task.scope.secrets), HIDDEN))
             break

@@ -1,4 +1,4 @@
-"""Who was whose child, drawn: each process with its memory, CPU time, threads, and how it ended."""
+"""Draws the process tree of a run: each process with its memory, CPU time, threads and status."""
 
 from __future__ import annotations
 
@@ -18,45 +18,45 @@ if TYPE_CHECKING:
     from mprun.record.process_tree import Process
 
 HEAD = ("PROCESS", "PID", "MEMORY", "CPU", "THREADS", "DURATION", "STATUS")
-# What a narrow terminal has no room for, in the order in which it is given up; never the PID.
-_GIVEN_UP = ("DURATION", "THREADS", "CPU", "MEMORY")
-# A name is cut to this many columns, and with its branches to half of a terminal, or in a narrow
-# one to fewer, down to the least; an end is cut, too, but has this many at least.
-_NAME_LIMIT = 40
-_LEAST_NAME = 12
-_LEAST_END = 12
+# The columns that a narrow terminal leaves out, in this order.
+_OPTIONAL = ("DURATION", "THREADS", "CPU", "MEMORY")
+# Columns of a name, which with its branches takes at most half of the terminal; and of a status,
+# which is cut at the end of the line.
+_MAX_NAME_WIDTH = 40
+_MIN_NAME_WIDTH = 12
+_MIN_STATUS_WIDTH = 12
 _RED, _RESET = "\x1b[31m", "\x1b[0m"
 
 
 class Pen:
-    """The pieces that branches are drawn with, and what stands for the rest of a text."""
+    """The pieces of branches, and the ellipsis: in Unicode, or in ASCII."""
 
-    def __init__(self, fine: bool) -> None:
-        self.branch, self.last, self.line = ("├─ ", "└─ ", "│  ") if fine else ("|- ", "`- ", "|  ")
-        self.ellipsis = "…" if fine else "..."
+    def __init__(self, unicode: bool) -> None:
+        self.branch, self.last, self.line = ("├─ ", "└─ ", "│  ") if unicode else ("|- ", "`- ", "|  ")
+        self.ellipsis = "…" if unicode else "..."
 
 
-def can_draw() -> bool:
-    """Whether the reader's encoding has lines to draw with; our own is UTF-8 whatever the locale."""
-    wished = os.environ.get("PYTHONIOENCODING", "").partition(":")[0]
+def supports_unicode() -> bool:
+    """Whether the user's encoding has the characters of branches; stdout itself is always UTF-8."""
+    encoding = os.environ.get("PYTHONIOENCODING", "").partition(":")[0]
     try:
-        "├─└│…".encode(wished or locale.getencoding())
+        "├─└│…".encode(encoding or locale.getencoding())
     except (LookupError, UnicodeError):
         return False
     return True
 
 
 def write_tree(roots: Sequence[Process], stream: TextIO, colour: bool) -> None:
-    """Write a line for each process, below its parent."""
-    pen = Pen(can_draw())
+    """Write a line for each process, below that of its parent."""
+    pen = Pen(supports_unicode())
     drawn = [(_is_bad(process), _row(process, stem, pen)) for process, stem in _lines(roots, pen)]
     rows = [(False, HEAD), *drawn]
     width = terminal_width(stream)
     widths = _fitting([row for _, row in rows], width)
     for bad, row in rows:
         cells = [
-            pad(truncate(row[place], taken, pen.ellipsis), taken, right=place > 0)
-            for place, taken in widths.items()
+            pad(truncate(row[column], taken, pen.ellipsis), taken, right=column > 0)
+            for column, taken in widths.items()
         ]
         line = "  ".join([*cells, row[-1]])
         if width is not None:
@@ -65,8 +65,8 @@ def write_tree(roots: Sequence[Process], stream: TextIO, colour: bool) -> None:
 
 
 def _lines(roots: Sequence[Process], pen: Pen) -> Iterator[tuple[Process, str]]:
-    """Each process after its parent, with what is drawn in front of its name."""
-    # A list of what is to come and no recursion: processes may be nested a thousand deep.
+    """Each process after its parent, with the branches in front of its name."""
+    # A stack and not recursion: processes may be nested a thousand deep.
     waiting = [(root, "", "") for root in reversed(roots)]
     while waiting:
         process, stem, below = waiting.pop()
@@ -79,13 +79,13 @@ def _lines(roots: Sequence[Process], pen: Pen) -> Iterator[tuple[Process, str]]:
 
 def _row(process: Process, stem: str, pen: Pen) -> tuple[str, ...]:
     return (
-        stem + truncate(_name(process), _NAME_LIMIT, pen.ellipsis),
+        stem + truncate(_name(process), _MAX_NAME_WIDTH, pen.ellipsis),
         str(process.pid),
         format_size(process.max_rss),
         format_duration(process.cpu),
         "-" if process.threads is None else str(process.threads),
         format_duration(process.duration),
-        _end(process),
+        _status(process),
     )
 
 
@@ -98,7 +98,7 @@ def _name(process: Process) -> str:
     return f"{name} daemon" if process.daemon else name
 
 
-def _end(process: Process) -> str:
+def _status(process: Process) -> str:
     if process.suspended:
         return "running, suspended (SIGSTOP)"
     return "running" if process.running else visible(process.end or "-")
@@ -109,21 +109,21 @@ def _is_bad(process: Process) -> bool:
 
 
 def _fitting(rows: Sequence[Sequence[str]], width: int | None) -> dict[int, int]:
-    """The columns before the end that a terminal of this width has room for, by their places: how wide."""
-    *needed, end = (max(display_width(row[place]) for row in rows) for place in range(len(HEAD)))
+    """The columns before the status for which the terminal has room: how wide each of them is."""
+    *needed, status = (max(display_width(row[column]) for row in rows) for column in range(len(HEAD)))
     widths = dict(enumerate(needed))
     if width is None:
         return widths
-    room = width - min(end, _LEAST_END)
-    widths[0] = min(widths[0], max(width // 2, _LEAST_NAME))
-    for name in _GIVEN_UP:
-        if _taken(widths) > room:
+    room = width - min(status, _MIN_STATUS_WIDTH)
+    widths[0] = min(widths[0], max(width // 2, _MIN_NAME_WIDTH))
+    for name in _OPTIONAL:
+        if _total_width(widths) > room:
             del widths[HEAD.index(name)]
-    if (too_wide := _taken(widths) - room) > 0:
-        widths[0] = max(widths[0] - too_wide, min(widths[0], _LEAST_NAME))
+    if (too_wide := _total_width(widths) - room) > 0:
+        widths[0] = max(widths[0] - too_wide, min(widths[0], _MIN_NAME_WIDTH))
     return widths
 
 
-def _taken(widths: dict[int, int]) -> int:
-    """How many columns these take, with the two spaces after each of them."""
+def _total_width(widths: dict[int, int]) -> int:
+    """The width of these columns, with the two spaces after each."""
     return sum(widths.values()) + 2 * len(widths)

@@ -1,4 +1,4 @@
-"""The view of one run, over or not, read from its record."""
+"""Shows one run, active or finished, from its record."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ if TYPE_CHECKING:
     from mprun.record.run_state import AttemptState, RunState, TaskState
     from mprun.record.state_dir import RunDirectory
 
-# A value is cut to this many characters; the whole of it is in the record, or in a file.
-_VALUE_LIMIT = 60
-# A line names this many of the tasks that run.
-_NAMES_LIMIT = 10
+# Columns; the complete value is in the record, or in a file of its own.
+_MAX_VALUE_WIDTH = 60
+# How many running tasks are named.
+_MAX_NAMES = 10
 
 
 def show_run(
     directory: RunDirectory, state: RunState, stream: TextIO, colour: bool, *, attempts: bool = False
 ) -> None:
-    """Write one run: its head, a table of its tasks, what they returned, how it ended.
+    """Write one run: its header, a table of its tasks, their results, and how the run ended.
 
     With `attempts`, also a line for each attempt.
     """
@@ -56,9 +56,9 @@ def show_run(
 
 
 def show_json(directory: RunDirectory, state: RunState, stream: TextIO) -> None:
-    """Write the run as one JSON object, a task at a time: all at once takes 10 KB for each.
+    """Write the run as one JSON object, task by task: in memory, a task takes 10 KB.
 
-    `outcome` is what it has come to; `now` is a task's process, seen now.
+    `outcome` is the run's, or `running`; `now` is a snapshot of a task's running process.
     """
     outcome = reader.run_outcome(directory, state)
     seen = process_tree.snapshot_tasks(state) if outcome == Outcome.RUNNING else {}
@@ -76,7 +76,7 @@ def show_json(directory: RunDirectory, state: RunState, stream: TextIO) -> None:
 
 
 def _indented(value: Any, depth: int = 1) -> str:
-    """A value inside a JSON object, at this depth; in JSON's strings there are no line feeds."""
+    """A value inside a JSON object, at this depth; strings in JSON contain no line feeds."""
     return json.dumps(value, indent=2, ensure_ascii=False).replace("\n", "\n" + "  " * depth)
 
 
@@ -108,7 +108,7 @@ def _end(state: RunState, outcome: str) -> str:
         ended = f"{format_duration(finished.duration)}, at {format_time(finished.time)[11:]}"
         return f"{finished.outcome}{why}: exit {finished.exit_code} after {ended}"
     if outcome == Outcome.RUNNING:
-        names = join_names([task.name for task in state.tasks.values() if task.is_running], _NAMES_LIMIT)
+        names = join_names([task.name for task in state.tasks.values() if task.is_running], _MAX_NAMES)
         return f"{outcome}: {names}" if names else outcome
     return f"{outcome}: mprun itself was killed; {_exit_unknown(state.seconds(state.time))}"
 
@@ -118,19 +118,19 @@ def _exit_unknown(seconds: float | None) -> str:
     return f"exit code unknown, last event {format_duration(seconds)} after the start"
 
 
-# ---- what tasks returned
+# ---- results
 
 
 def _results(directory: RunDirectory, state: RunState) -> Iterator[str]:
     found = {task.name: _result(directory, task) for task in state.tasks.values()}
-    told = {visible(name): text for name, text in found.items() if text}
-    width = max(map(display_width, told), default=0)
-    for name, text in told.items():
+    shown = {visible(name): text for name, text in found.items() if text}
+    width = max(map(display_width, shown), default=0)
+    for name, text in shown.items():
         yield f"{pad(name, width)}  {text}"
 
 
 def _result(directory: RunDirectory, task: TaskState) -> str:
-    """A task's result in short, empty where it has none."""
+    """The result of a task in short; empty if it has none."""
     finished = task.finished
     kind = finished.result_kind if finished else "none"
     if finished is None or kind == "none":
@@ -139,22 +139,22 @@ def _result(directory: RunDirectory, task: TaskState) -> str:
         return _short(finished.result)
     path = directory.result(task.name, finished.attempts)
     if kind == "repr":
-        return _cut(_beginning(f"{path}.repr"))
+        return _cut(_file_start(f"{path}.repr"))
     try:
         import os
 
         size = format_size(os.stat(f"{path}.json").st_size)
         return f"{size} of JSON in {visible(os.path.relpath(path))}.json"
     except OSError:
-        return "JSON, of which the file is gone"
+        return "JSON (its file is missing)"
 
 
-def _beginning(path: str) -> str:
+def _file_start(path: str) -> str:
     try:
         with open(path, "rb") as file:
-            return file.read(4 * _VALUE_LIMIT).decode("utf-8", "backslashreplace")
+            return file.read(4 * _MAX_VALUE_WIDTH).decode("utf-8", "backslashreplace")
     except OSError:
-        return "no JSON, and the file with its repr is gone"
+        return "not JSON (the file with its repr is missing)"
 
 
 def _short(value: Any) -> str:
@@ -162,14 +162,14 @@ def _short(value: Any) -> str:
 
 
 def _cut(text: str) -> str:
-    return truncate(visible(text.replace("\n", " ")), _VALUE_LIMIT)
+    return truncate(visible(text.replace("\n", " ")), _MAX_VALUE_WIDTH)
 
 
 # ---- attempts
 
 
 def _cost(directory: RunDirectory, state: RunState) -> Iterator[str]:
-    """What the engine and the main process of the job have used."""
+    """The memory and CPU time of mprun and of the main process."""
     for root in process_tree.build_tree(directory, state):
         for process in [root, *(child for child in root.children if child.role == process_tree.LAUNCHER)]:
             if process.max_rss is not None:
@@ -189,7 +189,7 @@ def _attempts(state: RunState, alive: bool) -> Iterator[str]:
 
 
 def _facts(attempt: AttemptState, alive: bool) -> Iterator[str]:
-    """What became of an attempt, in order."""
+    """The events of an attempt, in order."""
     if attempt.ready is not None:
         yield f"ready at {format_time(attempt.ready.time)[11:]}"
     if attempt.stopping is not None:
@@ -203,5 +203,5 @@ def _facts(attempt: AttemptState, alive: bool) -> Iterator[str]:
     if exited.orphans:
         yield f"orphans killed: {' '.join(map(str, exited.orphans))}"
     if attempt.retrying is not None:
-        again = "started again" if attempt.retrying.reason == "restart" else "tried again"
-        yield f"{again} after {format_duration(attempt.retrying.delay)}"
+        verb = "restarted" if attempt.retrying.reason == "restart" else "retried"
+        yield f"{verb} after {format_duration(attempt.retrying.delay)}"

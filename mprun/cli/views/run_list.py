@@ -1,4 +1,4 @@
-"""The runs of a state directory, a line each: what they were, when, and how they ended."""
+"""Lists the runs of a state directory, one line per run: its job, its start and how it ended."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ HEAD = ("RUN", "JOB", "STARTED", "DURATION", "OUTCOME", "EXIT", "TASKS")
 _LAYOUT = table.Layout(
     folded=(1, 4, 6),
     right=(3, 5),
-    # The id begins with the time of the start, in UTC.
+    # Never RUN: the id begins with the time of the start, in UTC.
     optional=("TASKS", "EXIT", "DURATION", "STARTED", "JOB"),
     styled=4,
 )
 # Of a run whose exit code is unknown.
 _KILLED = "mprun itself was killed"
 _UNKNOWN = "?"
-# Damage is told whole by `mprun show`.
-_DAMAGE_LIMIT = 100
+# Characters; `mprun show` has the complete text.
+_MAX_DAMAGE_LENGTH = 100
 
 
 def write_json(runs: Iterable[RunSummary], stream: TextIO, now: str) -> None:
-    """Write a JSON object a line for each run."""
+    """Write one JSON object per line, for each run."""
     for run in runs:
         stream.write(json.dumps(run.to_json(now), ensure_ascii=False) + "\n")
 
 
 def write_table(runs: Iterable[RunSummary], stream: TextIO, colour: bool, now: str) -> None:
-    """Write a line for each run."""
+    """Write a table with a row for each run."""
     table.write(HEAD, [_row(run, now) for run in runs], stream, colour, _LAYOUT)
 
 
@@ -67,7 +67,7 @@ def _outcome(run: RunSummary, why: str) -> str:
 
 def _damage(run: RunSummary) -> str:
     more = f", and {len(run.damage) - 1} more" if len(run.damage) > 1 else ""
-    return visible(run.damage[0][:_DAMAGE_LIMIT]) + more
+    return visible(run.damage[0][:_MAX_DAMAGE_LENGTH]) + more
 
 
 def _counts(counts: dict[str, int]) -> Iterator[str]:

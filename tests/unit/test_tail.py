@@ -1,0 +1,63 @@
+"""A log is read as it grows: in whole lines, in pieces, to its end."""
+
+import os
+
+import pytest
+
+from mprun.reporters.tail import PIECE, Tail
+
+
+@pytest.fixture
+def log(tmp_path):
+    path = tmp_path / "log"
+
+    def add(data):
+        with open(path, "ab") as file:
+            file.write(data)
+
+    tail = Tail(str(path))
+    yield add, tail
+    tail.close()
+
+
+def test_a_tail_shows_whole_lines_and_at_the_end_the_rest(log):
+    add, tail = log
+    assert list(tail.read()) == []
+    add(b"one\ntw")
+    assert list(tail.read()) == [b"one\n"]
+    add(b"o\nthree")
+    assert list(tail.read()) == [b"two\n"]
+    assert list(tail.read()) == []
+    assert list(tail.read(to_end=True)) == [b"three\n"]
+    assert list(tail.read(to_end=True)) == []
+
+
+def test_a_flood_is_read_in_pieces_and_at_most_one_a_turn(log):
+    add, tail = log
+    add(b"x" * 99 + b"\n")
+    add((b"x" * 99 + b"\n") * 30_000)
+    first = list(tail.read())
+    assert len(first) == 1
+    rest = list(tail.read(to_end=True))
+    pieces = first + rest
+    assert all(len(piece) <= 2 * PIECE and piece.endswith(b"\n") for piece in pieces)
+    assert b"".join(pieces) == (b"x" * 99 + b"\n") * 30_001
+
+
+def test_a_line_without_end_is_broken_into_pieces(log):
+    add, tail = log
+    add(b"x" * (3 * PIECE) + b"\nend\n")
+    pieces = list(tail.read(to_end=True))
+    assert max(map(len, pieces)) <= 2 * PIECE
+    assert b"".join(pieces).replace(b"\n", b"") == b"x" * (3 * PIECE) + b"end"
+    assert pieces[-1].endswith(b"end\n")
+
+
+def test_a_tail_that_is_closed_has_no_descriptor(log):
+    add, tail = log
+    add(b"a\n")
+    list(tail.read())
+    before = len(os.listdir("/proc/self/fd"))
+    tail.close()
+    tail.close()
+    assert len(os.listdir("/proc/self/fd")) == before - 1
