@@ -269,7 +269,7 @@ def test_what_cannot_be_removed_is_told_and_the_others_go(tmp_path):
         (["--prune", "long ago"], "`long ago` is not a duration"),
         (["--keep", "3"], "--keep and --dry-run need --prune"),
         (["--dry-run"], "--keep and --dry-run need --prune"),
-        (["-n", "-1"], "x>=0"),
+        (["-n", "-1"], "`--limit` must be an integer from 0, not `-1`"),
     ],
 )
 def test_bad_usage_is_refused(options, said, tmp_path):
