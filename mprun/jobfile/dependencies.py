@@ -84,7 +84,7 @@ class NameIndex:
 
 
 def compile_glob(pattern: str) -> Callable[[str], object]:
-    """What tells whether a name matches a pattern of `*` and `?`, all of it."""
+    """A function that says whether all of a name matches a pattern of `*` and `?`."""
     # Not fnmatch: it takes the brackets of a matrix task's name for a set of characters.
     # As there, each piece behind a `*` is found once and for all, so no pattern takes long.
     first, *rest = (re.escape(piece).replace(r"\?", ".") for piece in pattern.split("*"))
@@ -136,9 +136,9 @@ def _needs(number: int, tasks: Sequence[Named], names: NameIndex) -> tuple[Needs
 
 
 def _comes_from(task: Task, origin: Origin) -> bool:
-    """Whether a task stands at a place of a file, or a recipe that is used there brings it.
+    """Whether a task is at a place of a file, or comes from a recipe that is used there.
 
-    Where a pattern stands, it means none of what comes from there.
+    A pattern does not match the tasks of its own place.
     """
     document, path = origin.document, origin.path
     if task.document is document and path == ("tasks", task.position - 1):
@@ -148,7 +148,7 @@ def _comes_from(task: Task, origin: Origin) -> bool:
 
 
 def refuse_never_ready(tasks: Sequence[Named], linked: Sequence[Needs], names: NameIndex) -> None:
-    """Raise DependencyError where somebody waits for `ready` of a task that nothing tells it of."""
+    """Raise DependencyError if a task depends on another being ready that has no `ready` probe."""
     seen: set[int] = set()
     for number, needs in enumerate(linked):
         if id(needs) in seen:
@@ -199,10 +199,10 @@ def cycle_message(names: Sequence[str]) -> str:
 
 
 def find_cycle(needs: Mapping[Any, Sequence[Any]]) -> list[Any]:
-    """A path of nodes that leads back to its first, or [] where there is none.
+    """A path of nodes that leads back to its first; [] if there is none.
 
-    Iterative, so a chain of any length is no deeper than one of two. What is no key of
-    `needs` is passed over.
+    Iterative, so a chain of any length is no deeper than one of two. A node that is not a key
+    of `needs` is ignored.
     """
     done: set[Any] = set()
     for root in needs:

@@ -206,7 +206,7 @@ class _ParamResolver:
         if self._used_by is None:
             raise UsageError(_undeclared(name, declared))
         recipe = quote(self._document.source.path)
-        message = f"unknown param {quote(name)} of {recipe}"
+        message = f"unknown param {quote(name)} of recipe {recipe}"
         help = suggest(name, declared, "params") if len(declared) <= MAX_CHOICES else ""
         self._note_with(self._used_by, ("with", name), message, help, key=True)
 
@@ -231,7 +231,7 @@ class _ParamResolver:
     def _missing(self, param: Param) -> Any:
         name = param.name
         if self._used_by is not None:
-            message = f"missing param {quote(name)} of {quote(self._document.source.path)}"
+            message = f"missing param {quote(name)} of recipe {quote(self._document.source.path)}"
             self._note_with(
                 self._used_by, ("with",), message, f"add `{name[:_MAX_NAME]}:` to `with`", key=True
             )

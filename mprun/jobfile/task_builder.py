@@ -160,7 +160,7 @@ def with_results(task: Task, names: Sequence[str]) -> Task:
     # Who waits for any end, or for a failure, has said what is to be there.
     ends = {name for name, condition in found if condition in ("succeeded", "finished", "failed")}
     for name in names:
-        # A group's name says it for all that it stands for.
+        # A dependency on a group covers all of its tasks.
         if not any(name == end or name.startswith((f"{end}[", f"{end}/")) for end in ends):
             ends.add(name)
             found[name, "succeeded"] = Dependency(task=name)

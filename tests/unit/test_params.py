@@ -492,7 +492,7 @@ def test_a_value_of_with_is_not_converted_and_its_error_has_its_span(param, valu
 def test_what_with_must_give_is_told_at_the_task():
     (diagnostic,) = recipe_diagnostics("{day: {required: true}}", "with: {}")
     assert (diagnostic.message, diagnostic.help) == (
-        "missing param `day` of `recipe.yaml`",
+        "missing param `day` of recipe `recipe.yaml`",
         "add `day:` to `with`",
     )
     assert marked(diagnostic) == "with"
@@ -503,7 +503,7 @@ def test_what_with_must_give_is_told_at_the_task():
 def test_what_the_recipe_does_not_have_is_told_at_its_key():
     (diagnostic,) = recipe_diagnostics("{day: a}", "with: {dya: b}")
     assert (diagnostic.message, diagnostic.help, marked(diagnostic)) == (
-        "unknown param `dya` of `recipe.yaml`",
+        "unknown param `dya` of recipe `recipe.yaml`",
         "did you mean `day`?",
         "dya",
     )
