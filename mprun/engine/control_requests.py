@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from mprun.engine import control
 from mprun.engine.signals import REQUEST, SUSPEND
-from mprun.executors.base import Lost, Suspended
+from mprun.executors.base import ExecutorLost, Suspended
 from mprun.scheduling.instructions import USER
 
 if TYPE_CHECKING:
@@ -87,7 +87,8 @@ class ControlRequests:
         suspended = False
         while not suspended and (left := began + SUSPEND_TIMEOUT_SECONDS - self._clock.now()) > 0:
             loop.wait(left)
-            suspended = any(isinstance(report, (Suspended, Lost)) for report in loop.collect_reports())
+            reports = loop.collect_reports()
+            suspended = any(isinstance(report, (Suspended, ExecutorLost)) for report in reports)
         # What has happened by now must be in the record if this process is killed while it is suspended.
         if not loop.publish():
             return

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from mprun.engine.poller import Poller
 from mprun.engine.signals import SUSPEND
 from mprun.errors import LauncherError
-from mprun.executors.base import Call, Importing, Lost, PrepareReply, PrepareRequest
+from mprun.executors.base import Call, ExecutorLost, Importing, PrepareReply, PrepareRequest
 from mprun.jobfile.references import Reference, Resolver, resolve
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def wait_for_reply(
                 importing = report.number
             elif isinstance(report, PrepareReply):
                 return report
-            elif isinstance(report, Lost):
+            elif isinstance(report, ExecutorLost):
                 raise _lost(report.how, importing)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from mprun import failpoints
 from mprun.engine.attempt_result import attempt_result
 from mprun.engine.signals import exit_signal
-from mprun.executors.base import Exited, Lost, NotStarted, StartCancelled, Started
+from mprun.executors.base import ExecutorLost, Exited, NotStarted, StartCancelled, Started
 from mprun.jobfile.references import ReferenceProblem
 from mprun.outcomes import format_exit
 from mprun.scheduling.retry import AttemptResult
@@ -50,7 +50,7 @@ class ReportHandler:
             Exited: self._handle_exited,
             NotStarted: self._handle_not_started,
             StartCancelled: self._handle_start_cancelled,
-            Lost: self._handle_lost,
+            ExecutorLost: self._handle_lost,
         }
 
     def handle(self, report: Report) -> list[Instruction]:
@@ -96,7 +96,7 @@ class ReportHandler:
     def _handle_start_cancelled(self, report: StartCancelled) -> list[Instruction]:
         return self._scheduler.handle_start_cancelled(report.key[0], self._clock.timed(report.clock))
 
-    def _handle_lost(self, report: Lost) -> list[Instruction]:
+    def _handle_lost(self, report: ExecutorLost) -> list[Instruction]:
         self.failure = f"the main process was lost: {report.how}"
         began = {number for number, attempt in self._scheduler.unstarted() if self._has_log(number, attempt)}
         return self._scheduler.handle_executor_lost(self.failure, began, self._clock.timed())

@@ -149,13 +149,13 @@ class Exited(Frozen):
     asked: bool = True
 
 
-class Lost(Frozen):
+class ExecutorLost(Frozen):
     """The executor itself is gone; `how` says how it ended, and what could not be killed."""
 
     how: str
 
 
-Report = Importing | PrepareReply | Started | NotStarted | StartCancelled | Suspended | Exited | Lost
+Report = Importing | PrepareReply | Started | NotStarted | StartCancelled | Suspended | Exited | ExecutorLost
 
 
 class Executor(Protocol):

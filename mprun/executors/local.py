@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from mprun.executors.base import (
     BindError,
+    ExecutorLost,
     Exited,
     Importing,
-    Lost,
     NotStarted,
     PrepareReply,
     StartCancelled,
@@ -113,7 +113,7 @@ class LocalExecutor:
     def receive(self) -> list[Report]:
         reports = self._channel.receive()
         if reports is None:
-            return [Lost(how=self._wait())]
+            return [ExecutorLost(how=self._wait())]
         return [self._remember(_report(kind, facts)) for kind, *facts in reports]
 
     def _remember(self, report: Report) -> Report:

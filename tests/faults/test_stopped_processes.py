@@ -13,7 +13,7 @@ from support.victims import Victim, write_victim
 
 from mprun.engine.poller import EXECUTOR_WAS_STOPPED
 from mprun.executors import local
-from mprun.executors.base import Lost
+from mprun.executors.base import ExecutorLost
 from mprun.linux import procfs
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="states of processes are read from /proc")
@@ -72,7 +72,7 @@ def test_a_launcher_that_is_stopped_again_and_again_is_killed(tmp_path):
         os.kill(pid, signal.SIGSTOP)
         eventually(attempts.executor.wake)
         reports = eventually(attempts.executor.receive)
-        assert reports == [Lost(how="killed by SIGKILL")]
+        assert reports == [ExecutorLost(how="killed by SIGKILL")]
 
 
 @every_start_method

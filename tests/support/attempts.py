@@ -10,8 +10,8 @@ from pathlib import Path
 from mprun.engine.resolver import process_limits
 from mprun.executors.base import (
     Call,
+    ExecutorLost,
     Exited,
-    Lost,
     NotStarted,
     PrepareReply,
     PrepareRequest,
@@ -146,7 +146,7 @@ class Attempts:
         return found
 
     def _take(self, report):
-        assert not isinstance(report, Lost), report
+        assert not isinstance(report, ExecutorLost), report
         if isinstance(report, PrepareReply):
             self.prepared = report
         elif isinstance(report, Started):
