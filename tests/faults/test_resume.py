@@ -1,4 +1,4 @@
-"""A run goes on where an earlier one ended: what had succeeded never runs again, nothing is lost."""
+"""Resumed runs: a task that succeeded does not run again, and no outcome is lost."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ WORK = """\
         return result
 
     def broken(result=None, **more):
-        # Fails as long as nobody has mended it.
+        # Fails until `mend` is called.
         note(os.environ["MPRUN_TASK"])
         if not os.path.exists("mended"):
             raise SystemExit(3)
@@ -76,7 +76,7 @@ CHAIN = """\
 
 
 def ran(directory):
-    """How often each task has run, over all runs."""
+    """How often each task has run, in all runs together."""
     path = Path(directory, "ran")
     return Counter(path.read_text().split("\n")[:-1]) if path.exists() else Counter()
 
@@ -93,7 +93,7 @@ def first(directory, job, *arguments, code=1, **options):
 
 
 def resume(directory, *arguments, **options):
-    """`mprun resume`, of which every event must be as its schema says, with one end for each task."""
+    """`mprun resume`; every event must match its schema, and every task must have one outcome."""
     run = mprun("resume", *arguments, cwd=directory, **options)
     validate(run.events)
     return run
@@ -125,10 +125,10 @@ def victim(tmp_path):
         one.clean()
 
 
-# ---- what there is to resume
+# ---- what runs again
 
 
-def test_after_a_failed_run_what_succeeded_is_reused(tmp_path):
+def test_after_a_failed_run_the_tasks_that_succeeded_are_reused(tmp_path):
     before = first(tmp_path, CHAIN % "broken")
     mend(tmp_path)
     run = resume(tmp_path)
@@ -141,7 +141,7 @@ def test_after_a_failed_run_what_succeeded_is_reused(tmp_path):
     assert run.one("run_finished")["counts"] == {"succeeded": 4}
 
 
-def test_a_resumed_run_says_of_which_run_it_is_and_what_it_has_from_there(tmp_path):
+def test_a_resumed_run_shows_the_earlier_run_and_what_it_reuses(tmp_path):
     before = first(tmp_path, CHAIN % "broken")
     mend(tmp_path)
     run = resume(tmp_path)
@@ -163,14 +163,14 @@ def test_a_resumed_run_says_of_which_run_it_is_and_what_it_has_from_there(tmp_pa
     }
 
 
-def test_what_fails_again_fails_again(tmp_path):
+def test_a_task_may_fail_again(tmp_path):
     first(tmp_path, CHAIN % "broken")
     run = resume(tmp_path)
     assert (run.code, run.outcome("b"), run.outcome("c")) == (1, "failed", "skipped")
     assert ran(tmp_path) == {"a": 1, "b": 2, "alone": 1}
 
 
-def test_after_an_interrupted_run(victim, tmp_path):
+def test_an_interrupted_run_is_resumed(victim, tmp_path):
     run = victim(CHAIN % "stuck")
     run.until("task_finished", "alone")
     eventually(lambda: ran(tmp_path)["b"])
@@ -206,14 +206,14 @@ def test_after_a_killed_engine_tasks_of_unknown_outcome_run_again_only_if_asked(
     assert (run.code, ran(tmp_path)) == (1, {"a": 1, "b": 1, "alone": 1})
     assert (run.outcome("b"), run.outcome("c")) == ("unknown", "skipped")
     assert f"exit status unknown in run {killed}; `--rerun-unknown` runs it again" in run.stderr
-    # It stays so, until somebody asks.
+    # It stays unknown without `--rerun-unknown`.
     assert resume(tmp_path).outcome("b") == "unknown"
     assert resume(tmp_path, "--rerun-unknown").code == 0
     assert ran(tmp_path) == {"a": 1, "b": 2, "c": 1, "alone": 1}
 
 
 @pytest.mark.parametrize("recovered", [False, True])
-def test_what_waited_for_its_next_attempt_when_the_engine_was_killed_had_failed(victim, tmp_path, recovered):
+def test_a_task_that_waited_for_its_retry_when_the_engine_was_killed_had_failed(victim, tmp_path, recovered):
     run = victim("tasks: [{name: b, target: 'work:broken', retry: {retries: 1, delay: 600}}]\n")
     run.until("task_retrying")
     run.engine.kill()
@@ -231,8 +231,8 @@ def test_what_waited_for_its_next_attempt_when_the_engine_was_killed_had_failed(
 
 @pytest.mark.parametrize("kind", ["plain", "foreach"])
 @pytest.mark.parametrize("recovered", [False, True])
-def test_what_was_started_and_not_recorded_is_not_run_again_unasked(victim, tmp_path, kind, recovered):
-    """Its process was there, and the engine was killed before it could write that down."""
+def test_a_task_whose_start_was_not_recorded_does_not_run_again_by_default(victim, tmp_path, kind, recovered):
+    """It had a process, but the engine was killed before it could record that."""
     if kind == "plain":
         job, name, turn = "tasks: [{name: b, target: 'work:call'}]\n", "b", 2
     else:
@@ -240,7 +240,7 @@ def test_what_was_started_and_not_recorded_is_not_run_again_unasked(victim, tmp_
         job += "- {name: b, foreach: '${tasks.a.result}', target: 'work:call'}\n"
         name, turn = "b[0]", 4
     write(tmp_path, work=WORK, job=job)
-    # The launcher, stopped as soon as the task has run, would kill it.
+    # The launcher would kill the task, so it is stopped as soon as the task has run.
     run = mprun("job.yaml", cwd=tmp_path, env={"MPRUN_FAILPOINTS": f"record.before=kill:{turn}"})
     assert run.code == -signal.SIGKILL
     assert run.of("task_started", name) == []
@@ -271,7 +271,7 @@ def test_an_active_run_is_not_resumed(victim, tmp_path):
     assert "is still running; stop it with `mprun stop --run" in done.stderr
 
 
-def test_a_resumed_run_is_resumed(tmp_path):
+def test_a_resumed_run_can_be_resumed(tmp_path):
     first(tmp_path, CHAIN % "broken")
     for _ in range(3):
         assert resume(tmp_path).code == 1
@@ -284,14 +284,14 @@ def test_a_resumed_run_is_resumed(tmp_path):
 
 @pytest.mark.parametrize("place", ["record.before", "record.torn", "record.after"])
 @pytest.mark.parametrize("turn", [1, 2, 3])
-def test_a_resume_that_is_killed_at_its_beginning_forgets_nothing(tmp_path, place, turn):
+def test_a_resumed_run_that_is_killed_at_its_start_loses_no_outcome(tmp_path, place, turn):
     first(tmp_path, CHAIN % "broken")
     process = start("resume", cwd=tmp_path, env={"MPRUN_FAILPOINTS": f"{place}=kill:{turn}"})
     process.communicate(timeout=PATIENCE)
     assert process.returncode == -signal.SIGKILL
     mend(tmp_path)
     if turn == 1 and place != "record.after":
-        # Of that run nothing was written: the one before is to be named.
+        # The killed run has no record, so the run before it must be named.
         assert mprun_code("resume", cwd=tmp_path) == 2
         run = resume(tmp_path, min(os.listdir(tmp_path / ".mprun" / "runs")))
     else:
@@ -307,7 +307,7 @@ def mprun_code(*arguments, cwd):
     return process.returncode
 
 
-def test_what_a_resumed_run_did_not_come_to_is_reused_from_the_one_before(tmp_path):
+def test_an_outcome_that_a_resumed_run_did_not_reach_is_reused_from_the_run_before(tmp_path):
     job = """\
         tasks:
         - {name: gate, target: 'work:broken'}
@@ -321,7 +321,7 @@ def test_what_a_resumed_run_did_not_come_to_is_reused_from_the_one_before(tmp_pa
     """
     first(tmp_path, job)
     assert ran(tmp_path)["each[0]"] == 1
-    # Here the list is not spread before the run is over.
+    # The run ends before the list is expanded.
     write(
         tmp_path,
         work=WORK.replace("raise SystemExit(3)", "os.kill(int(open('pid').read()), 15); signal.pause()"),
@@ -359,7 +359,7 @@ MANY = {
 
 
 @pytest.mark.parametrize("kind", MANY)
-def test_of_many_tasks_from_one_only_those_that_failed_run_again(tmp_path, kind):
+def test_only_the_failed_instances_of_a_task_run_again(tmp_path, kind):
     odd = WORK + "\n    def odd(value):\n        return broken(value) if value % 2 else call(value)\n"
     write(
         tmp_path,
@@ -403,7 +403,7 @@ def test_an_empty_list_is_reused(tmp_path):
     assert ran(tmp_path) == {"items": 1, "b": 2}
 
 
-def test_recipes(tmp_path):
+def test_a_run_of_a_recipe_is_resumed(tmp_path):
     write(
         tmp_path,
         job_part="""\
@@ -437,7 +437,7 @@ def test_recipes(tmp_path):
 # ---- results
 
 
-def test_results_of_every_kind_are_there_as_if_the_run_had_them_itself(tmp_path):
+def test_a_resumed_run_has_results_of_every_kind(tmp_path):
     first(
         tmp_path,
         """\
@@ -454,7 +454,7 @@ def test_results_of_every_kind_are_there_as_if_the_run_had_them_itself(tmp_path)
         """,
     )
     mend(tmp_path)
-    # Of the first run nothing is needed any more.
+    # Nothing of the first run is needed any more.
     (old,) = (tmp_path / ".mprun" / "runs").iterdir()
     run = resume(tmp_path)
     assert run.code == 1
@@ -475,7 +475,7 @@ def test_results_of_every_kind_are_there_as_if_the_run_had_them_itself(tmp_path)
     assert ran(tmp_path)["gate"] == 2
 
 
-# ---- what else a job has
+# ---- daemons, conditions, options and params
 
 
 def test_daemons_are_started_again(tmp_path):
@@ -494,7 +494,7 @@ def test_daemons_are_started_again(tmp_path):
     assert (len(run.of("task_started", "server")), ran(tmp_path)["a"]) == (1, 1)
 
 
-def test_conditions(tmp_path):
+def test_conditions_hold_by_the_outcomes_of_both_runs(tmp_path):
     first(
         tmp_path,
         """\
@@ -512,7 +512,7 @@ def test_conditions(tmp_path):
     mend(tmp_path)
     run = resume(tmp_path)
     assert run.code == 0, run.stderr
-    # What b's failure had asked for was done then.
+    # The task that waited for the failure of `b` ran in the first run.
     assert reused(run) == ["a", "after", "mourn", "yes"]
     assert (run.outcome("off"), run.outcome("c")) == ("skipped", "succeeded")
     assert ran(tmp_path) == {"a": 1, "yes": 1, "b": 2, "mourn": 1, "after": 1, "c": 1}
@@ -556,12 +556,12 @@ PARAMS = """\
 def test_params_of_the_first_run_are_used(tmp_path):
     first(tmp_path, PARAMS, "-p", "n=2", env={"MPRUN_PARAM_GIVEN": "x"})
     mend(tmp_path)
-    # Not those of the surroundings, which were others then.
+    # Not those of the environment, which has changed since.
     run = resume(tmp_path, env={"MPRUN_PARAM_GIVEN": "other", "MPRUN_PARAM_N": "9"})
     assert (run.code, run.result("a")) == (0, "2 010 x"), run.stderr
 
 
-def test_params_can_be_given_anew(tmp_path):
+def test_params_can_be_set_again(tmp_path):
     first(tmp_path, PARAMS, "-p", "given=x")
     mend(tmp_path)
     run = resume(tmp_path, "-p", "n=3", "-p", "given=***")
@@ -575,7 +575,7 @@ SECRET = """\
 """
 
 
-def test_secrets_are_asked_for_again(tmp_path):
+def test_secret_params_must_be_set_again(tmp_path):
     first(tmp_path, SECRET, env={"MPRUN_PARAM_KEY": "hush"})
     mend(tmp_path)
     run = resume(tmp_path)
@@ -590,7 +590,7 @@ def test_secrets_are_asked_for_again(tmp_path):
 
 
 @pytest.mark.parametrize("which", ["job", "recipe", "env file", "gone"])
-def test_a_changed_file_is_refused_unless_it_is_allowed(tmp_path, which):
+def test_a_changed_file_is_refused_without_allow_changed(tmp_path, which):
     write(tmp_path, job_part="tasks: [{name: x, target: 'work:call'}]\n")
     (tmp_path / "some.env").write_text("A=1\n")
     job = "env_file: some.env\ntasks:\n- {name: p, uses: job_part.yaml}\n- {name: b, target: 'work:broken'}\n"
@@ -618,7 +618,7 @@ def test_a_changed_file_is_refused_unless_it_is_allowed(tmp_path, which):
     assert ran(tmp_path) == {"p/x": 1, "b": 2}
 
 
-def test_a_task_that_a_changed_file_has_no_more_or_has_anew(tmp_path):
+def test_a_changed_file_may_add_and_remove_tasks(tmp_path):
     first(tmp_path, CHAIN % "broken")
     write(
         tmp_path,
@@ -638,7 +638,7 @@ def test_a_run_is_resumed_from_another_directory(tmp_path):
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     run = mprun("resume", before.directory.run_id, cwd=elsewhere, state_dir=tmp_path / ".mprun")
-    # Targets are found from where mprun is called, as with `run`.
+    # Targets are found from the working directory of mprun, as with `run`.
     assert run.code == 2
     assert "work" in run.stderr
     run = mprun(
@@ -652,10 +652,10 @@ def test_a_run_is_resumed_from_another_directory(tmp_path):
     assert run.code == 1, "what is mended is not mended here"
 
 
-# ---- records that are not as they should be
+# ---- corrupt records
 
 
-def test_a_damaged_record_is_resumed_as_far_as_it_can_be_read(tmp_path):
+def test_a_corrupt_record_is_resumed_as_far_as_it_can_be_read(tmp_path):
     run = first(tmp_path, CHAIN % "broken")
     record = Path(run.directory.events)
     lines = record.read_bytes().splitlines(keepends=True)
@@ -666,7 +666,7 @@ def test_a_damaged_record_is_resumed_as_far_as_it_can_be_read(tmp_path):
     mend(tmp_path)
     run = resume(tmp_path, run.directory.run_id)
     assert "is not a JSON object, left out" in run.stderr
-    # How `alone` ended nobody knows any more.
+    # The outcome of `alone` is lost.
     assert (run.code, run.outcome("alone"), run.outcome("c")) == (1, "unknown", "succeeded")
     assert ran(tmp_path) == {"a": 1, "b": 2, "c": 1, "alone": 1}
 
@@ -689,19 +689,19 @@ def test_a_record_of_a_newer_format_is_refused(tmp_path):
     assert "has the format 99, and this mprun reads up to 2: upgrade mprun" in done.stderr
 
 
-def test_results_that_are_gone_are_not_made_up(tmp_path):
+def test_a_task_whose_result_is_gone_runs_again(tmp_path):
     run = first(tmp_path, CHAIN % "broken")
     shutil.rmtree(Path(run.directory.path, "results"))
     mend(tmp_path)
     run = resume(tmp_path)
-    # A task whose result was lost has not what others need of it: it runs again.
+    # Other tasks need the result, so the task runs again.
     assert run.code == 0, run.stderr
     assert run.result("c") == [1, 2]
     assert ran(tmp_path)["a"] == 2
 
 
-def test_a_state_directory_that_cannot_be_written_gives_way_to_another(tmp_path):
-    """As on a medium that is read-only, which stops root, too."""
+def test_a_resumed_run_uses_a_temporary_directory_if_the_state_directory_cannot_be_written(tmp_path):
+    """As on a read-only file system, where root cannot write either."""
     first(tmp_path, CHAIN % "broken")
     mend(tmp_path)
     runs = tmp_path / ".mprun" / "runs"
@@ -729,7 +729,7 @@ def test_a_state_directory_that_cannot_be_written_gives_way_to_another(tmp_path)
     assert ran(tmp_path) == {"a": 1, "b": 2, "c": 1, "alone": 1}
 
 
-def test_for_programs_a_resumed_run_is_the_object_that_show_has_and_nothing_else(tmp_path):
+def test_resume_json_prints_the_object_of_show_and_nothing_else(tmp_path):
     write(tmp_path, work=WORK + "\n    print('at import')\n", job=CHAIN % "broken")
     assert mprun("job.yaml", cwd=tmp_path).code == 1
     (tmp_path / "mended").touch()
