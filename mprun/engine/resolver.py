@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 from mprun.errors import JobFileError
 from mprun.executors.base import StartRequest
 from mprun.frozen import Frozen
+from mprun.jobfile import job_checks
 from mprun.jobfile.expansion import TooManyTasks, expand_over
 from mprun.jobfile.references import ReferenceProblem, Resolver, as_text, is_true, references, resolve
+from mprun.jobfile.syntax.scalars import type_name
 from mprun.outcomes import Outcome
 from mprun.record import results
 from mprun.scheduling.plan import plan_instance
@@ -115,36 +117,12 @@ class TaskResolver:
             return Failed(reason=error.diagnostics[0].message)
         except TooManyTasks as error:
             return Failed(reason=str(error))
-        excess = self._excess([instance.task for instance in instances])
-        if excess:
-            return Failed(reason=excess)
+        known = (task for task in self._table.tasks if task.task.deferred_expansion is None)
+        shortage = job_checks.shortage_of_new_tasks(instances, known, self._plan.job.resources)
+        if shortage:
+            return Failed(reason=shortage)
         reused = self._plan.reused
         return Expanded(tasks=tuple(plan_instance(instance, planned, reused) for instance in instances))
-
-    def _excess(self, tasks: list[Task]) -> str:
-        """Why the tokens that new tasks claim can never be free for all of them; empty if they can."""
-        for task in tasks:
-            for token, number in task.resources.items():
-                if token not in self._tokens:
-                    return f"unknown token `{token}`"
-                if number > self._tokens[token]:
-                    return f"it claims {number} of `{token}`, but the job has only {self._tokens[token]}"
-        if not any(task.daemon and task.resources for task in tasks):
-            return ""
-        everyone = [
-            *(planned.task for planned in self._table.tasks if planned.task.deferred_expansion is None),
-            *tasks,
-        ]
-        held: dict[str, int] = {}
-        for task in everyone:
-            for token, number in task.resources.items() if task.daemon else ():
-                held[token] = held.get(token, 0) + number
-        for task in everyone:
-            for token, number in task.resources.items() if not task.daemon else ():
-                if number + held.get(token, 0) > self._tokens[token]:
-                    hold = f"its daemons would hold {held[token]} of `{token}`"
-                    return f"{hold}, but `{task.name}` claims {number}"
-        return ""
 
     def call(self, number: int) -> Call | Task:
         """What an attempt of the task runs: the task itself if it contains no reference.
@@ -286,5 +264,4 @@ def _described(path: str) -> str:
 
 
 def _kind(value: Any) -> str:
-    kinds = {dict: "a mapping", list: "a list", str: "a string", bool: "a boolean", type(None): "null"}
-    return kinds.get(type(value), "a number")
+    return "null" if value is None else f"a {type_name(value)}"

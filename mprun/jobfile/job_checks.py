@@ -5,14 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mprun.diagnostics import Diagnostic, quote, suggest
+from mprun.frozen import Frozen
 from mprun.jobfile import locate
 from mprun.jobfile.syntax.document import span_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
-    from mprun.jobfile.dependencies import NameIndex
-    from mprun.jobfile.model import Job
+    from mprun.jobfile.dependencies import Named, NameIndex
+    from mprun.jobfile.model import Job, Task
 
 
 def join_diagnostics(job: Job, names: NameIndex) -> Iterator[Diagnostic]:
@@ -43,45 +44,82 @@ def warnings(job: Job) -> Iterator[str]:
                 )
 
 
-def token_diagnostics(job: Job) -> Iterator[Diagnostic]:
-    """Claims that can never be met, each once."""
+class TokenShortage(Frozen):
+    """A claim that can never be met: `claimed` of a token, while daemons hold `held` until the job ends."""
+
+    task: Task
+    token: str
+    claimed: int
+    held: int
+    message: str
+    help: str
+    # Whether the name of the token is what is wrong.
+    unknown: bool = False
+
+
+def token_shortages(tasks: Iterable[Named], tokens: dict[str, int]) -> Iterator[TokenShortage]:
+    """The claims of tasks that can never be met, each once; `tokens` has how many the job has of each."""
+    tasks = list(tasks)
     held: dict[str, int] = {}
     holders: dict[str, str] = {}
-    seen: set[int] = set()
-    for instance in job.tasks:
-        for token, number in instance.task.resources.items() if instance.task.daemon else ():
+    for named in tasks:
+        for token, number in named.task.resources.items() if named.task.daemon else ():
             held[token] = held.get(token, 0) + number
-            holders[token] = instance.name
-    for task in (instance.task for instance in job.tasks):
-        if id(task) in seen or not task.resources:
-            continue
-        seen.add(id(task))
-        for token, number in task.resources.items():
-            where = ("resources", token)
-            if token not in job.resources:
-                message = f"unknown token {quote(token)}"
-                help = (
-                    suggest(token, list(job.resources), "tokens")
-                    or f"declare it: `resources: {{{token[:40]}: 1}}`"
+            holders[token] = named.name
+    # Instances share a task.
+    claiming = {id(named.task): named.task for named in tasks if named.task.resources}
+    for task in claiming.values():
+        for token, claimed in task.resources.items():
+            held_now = held.get(token, 0)
+            found = _shortage(task, token, tokens, held_now, holders.get(token, ""))
+            if found is not None:
+                message, help = found
+                yield TokenShortage(
+                    task=task,
+                    token=token,
+                    claimed=claimed,
+                    held=held_now,
+                    message=message,
+                    help=help,
+                    unknown=token not in tokens,
                 )
-                yield locate.task_diagnostic(task, where, message, help, key=True)
-            elif number > job.resources[token]:
-                total = job.resources[token]
-                yield locate.task_diagnostic(
-                    task,
-                    where,
-                    f"it claims {number} of {quote(token)}, but the job has only {total}",
-                    "claim fewer",
-                )
-            elif task.daemon and held[token] > job.resources[token]:
-                total = job.resources[token]
-                message = f"the daemons claim {held[token]} of {quote(token)}, but the job has only {total}"
-                yield locate.task_diagnostic(
-                    task, where, message, f"increase {quote(token)} in the job's `resources`"
-                )
-            elif not task.daemon and number + held.get(token, 0) > job.resources[token]:
-                holder = quote(holders[token])
-                message = f"it could never start: daemon {holder} holds {quote(token)} until the job ends"
-                yield locate.task_diagnostic(
-                    task, where, message, f"increase {quote(token)} in the job's `resources`"
-                )
+
+
+def _shortage(
+    task: Task, token: str, tokens: dict[str, int], held: int, holder: str
+) -> tuple[str, str] | None:
+    """The message and the help about a claim that can never be met; None if it can."""
+    shown, claimed, total = quote(token), task.resources[token], tokens.get(token)
+    if total is None:
+        declare = f"declare it: `resources: {{{token[:40]}: 1}}`"
+        return f"unknown token {shown}", suggest(token, list(tokens), "tokens") or declare
+    if claimed > total:
+        return f"it claims {claimed} of {shown}, but the job has only {total}", "claim fewer"
+    increase = f"increase {shown} in the job's `resources`"
+    if task.daemon and held > total:
+        return f"the daemons claim {held} of {shown}, but the job has only {total}", increase
+    if not task.daemon and claimed + held > total:
+        return f"it could never start: daemon {quote(holder)} holds {shown} until the job ends", increase
+    return None
+
+
+def token_diagnostics(job: Job) -> Iterator[Diagnostic]:
+    """The diagnostics of claims that can never be met."""
+    for shortage in token_shortages(job.tasks, job.resources):
+        where = ("resources", shortage.token)
+        yield locate.task_diagnostic(
+            shortage.task, where, shortage.message, shortage.help, key=shortage.unknown
+        )
+
+
+def shortage_of_new_tasks(new: Sequence[Named], known: Iterable[Named], tokens: dict[str, int]) -> str:
+    """Why tasks that join a run claim tokens in vain, or make known tasks do so; empty if they do not."""
+    if not any(named.task.resources for named in new):
+        return ""
+    own = {id(named.task) for named in new}
+    for shortage in token_shortages([*new, *known], tokens):
+        if id(shortage.task) in own:
+            return shortage.message
+        token, name = quote(shortage.token), quote(shortage.task.name)
+        return f"its daemons would hold {shortage.held} of {token}, but {name} claims {shortage.claimed}"
+    return ""

@@ -11,7 +11,7 @@ from mprun.frozen import Frozen
 from mprun.jobfile.param_types import MAX_CHOICES, ParamError, kind_of, parse, require_valid
 from mprun.jobfile.references import Reference, as_text
 from mprun.jobfile.syntax.document import plain, span_of
-from mprun.jobfile.syntax.scalars import OutOfRange, resolve
+from mprun.jobfile.syntax.scalars import OutOfRange, resolve, type_name
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -336,11 +336,8 @@ def _written(document: Document, path: Path, value: Any) -> str:
 
 def describe(value: Any) -> str:
     """A value in words: its kind, and what it is where that is one word."""
-    if isinstance(value, dict):
-        return "a mapping"
-    if isinstance(value, list):
-        return "a list"
     if value is None:
         return "null"
-    kind = "boolean" if isinstance(value, bool) else "string" if isinstance(value, str) else "number"
-    return f"the {kind} {quote(as_text(value))}"
+    if isinstance(value, (dict, list)):
+        return f"a {type_name(value)}"
+    return f"the {type_name(value)} {quote(as_text(value))}"

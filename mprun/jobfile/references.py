@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from mprun.diagnostics import did_you_mean
 from mprun.frozen import Frozen
 from mprun.jobfile.syntax import composer
+from mprun.jobfile.syntax.scalars import type_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -291,8 +292,9 @@ def resolve(node: Any, resolver: Resolver) -> Any:
 def _resolved_key(key: Any, resolver: Resolver) -> Any:
     found = resolve(key, resolver)
     if isinstance(found, (dict, list)):
-        what = "mapping" if isinstance(found, dict) else "list"
-        raise ReferenceProblem(f"`{key}` is a {what}, which cannot be used as a key", next(references(key)))
+        raise ReferenceProblem(
+            f"`{key}` is a {type_name(found)}, which cannot be used as a key", next(references(key))
+        )
     return found
 
 
@@ -446,11 +448,8 @@ def _no_step(value: Any, step: str, reference: Reference) -> ReferenceProblem:
     if isinstance(value, (list, tuple)):
         what = f"a list of {len(value)} item{'s' if len(value) != 1 else ''}"
     else:
-        what = "null" if value is None else f"a {_KINDS.get(type(value).__name__, 'value')}"
+        what = "null" if value is None else f"a {type_name(value)}"
     return ReferenceProblem(f"invalid reference `{reference}`: no `{step}` in {what}", reference)
-
-
-_KINDS = {"str": "string", "int": "number", "float": "number", "bool": "boolean"}
 
 
 def is_true(value: Any) -> bool:

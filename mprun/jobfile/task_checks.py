@@ -129,7 +129,11 @@ class _Checks:
                     self._tasks_without_run_key.append(number)
 
     def all(self, filled: bool) -> Iterator[Diagnostic]:
-        yield from self._kinds()
+        yield from self._run_keys()
+        yield from self._recipe_keys()
+        yield from self._conditions()
+        yield from self._excluded_axes()
+        yield from self._restarts()
         if not filled:
             yield from check_references(self._document, self._names)
         yield from self._duplicate_names()
@@ -142,57 +146,72 @@ class _Checks:
         span = span_of(self._document, path, key=key)
         return Diagnostic(message=message, source=self._document.source, span=span, help=help)
 
-    def _kinds(self) -> Iterator[Diagnostic]:
-        """What neither a task nor the defaults say what to run, and what says too much."""
-        defaults = self._defaults()
-        without_run_key = [] if any(kind in defaults for kind in RUN_KEYS) else self._tasks_without_run_key
-        keys = task_keys() if without_run_key or self._tasks_with_key["uses"] else frozenset()
-        for number in sorted({*without_run_key, *self._places("uses", "when", "matrix", "restart")}):
-            item: Any = self._tasks[number]
-            path: Path = ("tasks", number)
-            name = f"task {quote(self._names[number][:50])}"
-            lacks_kind = bool(without_run_key) and not any(kind in item for kind in RUN_KEYS)
-            if lacks_kind and all(_is_known(key, keys) for key in item):
-                words = ", ".join(f"`{kind}`" for kind in RUN_KEYS[:-1]) + f" or `{RUN_KEYS[-1]}`"
-                yield self._diagnostic(
-                    path, f"{name} needs one of {words}", "add `target: package.module:callable`"
-                )
-            if "uses" in item:
-                for key in item.keys() - RECIPE_KEYS:
-                    if _is_known(key, keys) and not key.startswith("x-") and key not in _SCHEMA_CHECKED_KEYS:
-                        message = f"{quote(key)} is not allowed on a task with `uses`"
-                        yield self._diagnostic((*path, key), message, "set it on the recipe's tasks", True)
-            yield from self._conditions(path, item)
-            restart = item.get("restart", defaults.get("restart", "never"))
-            daemon = item.get("daemon", defaults.get("daemon", False))
-            if "restart" in item and restart in ("on-failure", "always") and daemon is False:
-                message = f"`restart` is only valid for daemons ({name} would never finish)"
-                help = "add `daemon: true`, or use `retry`"
-                yield self._diagnostic((*path, "restart"), message, help)
+    def _run_keys(self) -> Iterator[Diagnostic]:
+        """Tasks without a target, command or recipe, if the defaults have none either."""
+        if any(key in self._defaults() for key in RUN_KEYS) or not self._tasks_without_run_key:
+            return
+        keys = task_keys()
+        words = ", ".join(f"`{key}`" for key in RUN_KEYS[:-1]) + f" or `{RUN_KEYS[-1]}`"
+        for number in self._tasks_without_run_key:
+            # A misspelt key is reported by the schema.
+            if all(_is_known(key, keys) for key in self._item(number)):
+                message = f"{self._task(number)} needs one of {words}"
+                yield self._diagnostic(("tasks", number), message, "add `target: package.module:callable`")
 
-    def _conditions(self, path: Path, item: Mapping) -> Iterator[Diagnostic]:
-        """A `when` that would be true whatever it says, an `exclude` that names no axis."""
-        when = item.get("when")
-        if isinstance(when, str) and not re.fullmatch(r"\s*(\$\{[^{}]*\}|[\w.+-]*)\s*", when):
-            message = f"`when` must be one reference or one value, not {quote(when[:60])}"
-            help = "let a task return true or false: expressions are not supported"
-            yield self._diagnostic((*path, "when"), message, help)
-        matrix = item.get("matrix")
-        excluded = matrix.get("exclude") if isinstance(matrix, Mapping) else None
-        axes = [key for key in matrix or () if key not in ("include", "exclude")]
-        for number, entry in enumerate(excluded if isinstance(excluded, Sequence) else ()):
-            for key in entry if isinstance(entry, Mapping) else ():
-                if key not in axes:
-                    where = (*path, "matrix", "exclude", number, key)
-                    yield self._diagnostic(
-                        where, f"unknown axis {quote(str(key))}", suggest(str(key), axes, "axes"), True
-                    )
+    def _recipe_keys(self) -> Iterator[Diagnostic]:
+        """Keys that a task with `uses` cannot have."""
+        keys = task_keys() if self._tasks_with_key["uses"] else frozenset()
+        for number in self._numbers("uses"):
+            for key in self._item(number).keys() - RECIPE_KEYS:
+                if _is_known(key, keys) and not key.startswith("x-") and key not in _SCHEMA_CHECKED_KEYS:
+                    message = f"{quote(key)} is not allowed on a task with `uses`"
+                    path = ("tasks", number, key)
+                    yield self._diagnostic(path, message, "set it on the recipe's tasks", True)
+
+    def _conditions(self) -> Iterator[Diagnostic]:
+        """A `when` that would be true whatever its references are."""
+        for number in self._numbers("when"):
+            when = self._item(number)["when"]
+            if isinstance(when, str) and not re.fullmatch(r"\s*(\$\{[^{}]*\}|[\w.+-]*)\s*", when):
+                message = f"`when` must be one reference or one value, not {quote(when[:60])}"
+                help = "let a task return true or false: expressions are not supported"
+                yield self._diagnostic(("tasks", number, "when"), message, help)
+
+    def _excluded_axes(self) -> Iterator[Diagnostic]:
+        """Entries of `exclude` with a key that is not an axis of the matrix."""
+        for number in self._numbers("matrix"):
+            matrix = self._item(number)["matrix"]
+            excluded = matrix.get("exclude") if isinstance(matrix, Mapping) else None
+            axes = [key for key in matrix or () if key not in ("include", "exclude")]
+            for index, entry in enumerate(excluded if isinstance(excluded, Sequence) else ()):
+                for key in entry if isinstance(entry, Mapping) else ():
+                    if key not in axes:
+                        path = ("tasks", number, "matrix", "exclude", index, key)
+                        message, help = f"unknown axis {quote(str(key))}", suggest(str(key), axes, "axes")
+                        yield self._diagnostic(path, message, help, True)
+
+    def _restarts(self) -> Iterator[Diagnostic]:
+        """Tasks that are restarted, but are not daemons."""
+        defaults = self._defaults()
+        for number in self._numbers("restart"):
+            item = self._item(number)
+            daemon = item.get("daemon", defaults.get("daemon", False))
+            if item["restart"] in ("on-failure", "always") and daemon is False:
+                message = f"`restart` is only valid for daemons ({self._task(number)} would never finish)"
+                help = "add `daemon: true`, or use `retry`"
+                yield self._diagnostic(("tasks", number, "restart"), message, help)
+
+    def _item(self, number: int) -> Any:
+        return self._tasks[number]
+
+    def _task(self, number: int) -> str:
+        return f"task {quote(self._names[number][:50])}"
 
     def _defaults(self) -> Any:
         defaults = self._job.get("defaults")
         return defaults if isinstance(defaults, Mapping) else {}
 
-    def _places(self, *keys: str) -> list[int]:
+    def _numbers(self, *keys: str) -> list[int]:
         """The places of the tasks that say one of these keys, in their order."""
         return sorted({number for key in keys for number in self._tasks_with_key[key]})
 
@@ -296,7 +315,7 @@ class _Checks:
     def _holders(self, *keys: str) -> Iterator[tuple[Path, object]]:
         """The mappings that these task keys may stand in, with their paths."""
         yield ("defaults",), self._job.get("defaults")
-        for number in self._places(*keys):
+        for number in self._numbers(*keys):
             yield ("tasks", number), self._tasks[number]
 
     def _signals(self) -> Iterator[Diagnostic]:

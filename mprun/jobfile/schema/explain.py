@@ -10,6 +10,7 @@ from mprun.jobfile.schema.fast_validator import definition
 from mprun.jobfile.schema.hints import hint_for
 from mprun.jobfile.schema.synonyms import SYNONYMS
 from mprun.jobfile.syntax.document import span_of
+from mprun.jobfile.syntax.scalars import type_name
 
 if TYPE_CHECKING:
     from mprun.jobfile.syntax.document import Document
@@ -240,13 +241,11 @@ def _must(keyword: str, schema: dict[str, Any]) -> str:
 
 def _describe(value: Any, written: str) -> str:
     """A value in words: its kind, and its text in the file."""
-    if isinstance(value, dict):
-        return "a mapping"
-    if isinstance(value, list):
-        return "a list"
+    kind = type_name(value)
+    if isinstance(value, (dict, list)):
+        return f"a {kind}"
     if value is None:
         return "null" if written in ("null", "~") else "null (the value is empty)"
-    kind = "boolean" if isinstance(value, bool) else "string" if isinstance(value, str) else "number"
     if isinstance(value, str) and "\n" in value:
         written = value
     elif "${" in written and not (isinstance(value, str) and "${" in value):

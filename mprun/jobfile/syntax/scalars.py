@@ -33,6 +33,25 @@ NON_STRING_START = frozenset("-+.0123456789~nNtTfF")
 _NUMBER_START = frozenset("-+.0123456789")
 
 
+def type_name(value: object) -> str:
+    """What messages call the type of a value: `mapping`, `list`, `string`, `boolean`, `number` or `null`."""
+    for python_type, name in _TYPE_NAMES:
+        if isinstance(value, python_type):
+            return name
+    return "value"
+
+
+# A bool is an int to Python.
+_TYPE_NAMES: tuple[tuple[type | tuple[type, ...], str], ...] = (
+    (dict, "mapping"),
+    ((list, tuple), "list"),
+    (str, "string"),
+    (bool, "boolean"),
+    ((int, float), "number"),
+    (type(None), "null"),
+)
+
+
 class OutOfRange(ValueError):
     """A number that Python's int or float cannot hold, or not show."""
 
