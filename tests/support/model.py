@@ -1,6 +1,6 @@
-"""What every run has to keep to, written down once more, plainly, and checked at each instruction.
+"""A plain model of a run, which checks each instruction of the scheduler.
 
-It shares no bookkeeping with the scheduler: it looks at what happened and what was asked for.
+It shares no bookkeeping with the scheduler: it knows the facts and the instructions, and nothing else.
 """
 
 from __future__ import annotations
@@ -20,44 +20,44 @@ from mprun.scheduling.instructions import (
 
 FAILURES = ("failed", "timed_out")
 OF_THE_RUN = ("record_write_failed", "run_finished", "fail_fast", "run_timeout", "user")
-# An attempt that ran for so many seconds has served.
+# An attempt that ran for this many seconds was stable.
 STABLE_AFTER = 10.0
-# Beyond this many tasks, who could have started instead is not looked for: it takes too long.
+# In larger plans it takes too long to check which other tasks could have started.
 SMALL = 40
 
 
 class Model:
-    """All that happened in a run, by task number; `now` is set by whoever tells it."""
+    """All that happened in a run, by task number; `now` is set from outside."""
 
-    def __init__(self, the_plan, ahead):
-        self.plan = the_plan
+    def __init__(self, plan, ahead):
+        self.plan = plan
         self.ahead = ahead
         self.now = 0.0
-        self.tasks = list(the_plan.tasks)
+        self.tasks = list(plan.tasks)
         self.group_of, self.instances = {}, {}
         self.attempts = Counter()
-        # Attempts that were handed over, and those of them that have a process, with its time.
+        # The tasks with a dispatched attempt, and those with a process, with the time of its start.
         self.live, self.alive, self.first_start = set(), {}, {}
-        # Why, and since when, the present attempt was asked to end.
+        # Why the present attempt was asked to end, and when.
         self.asked = {}
         self.guarded = set()
-        self.unwanted = set()
-        self.judged, self.was_up, self.due = {}, {}, {}
+        self.stopped_by_user = set()
+        self.last_outcomes, self.was_up, self.due = {}, {}, {}
         self.to_resolve, self.resolved = set(), set()
         self.seen_started, self.seen_ready, self.ready_now = set(), set(), set()
-        self.finished, self.passed, self.refused = {}, set(), set()
+        self.finished, self.counts_as_success, self.resolve_failed = {}, set(), set()
         self.joined = []
-        self.held, self.slots = Counter(), the_plan.max_parallel
+        self.held, self.slots = Counter(), plan.max_parallel
         self.met = set()
-        # What is to start on the success of others: these, each a task and an attempt.
-        self.following = {}
+        # The held tasks, each with the tasks that have to succeed first.
+        self.awaited = {}
         self.ended = self.killing = False
 
     def task(self, number):
         return self.tasks[number].task
 
     def order(self, number):
-        """What sorts tasks: the highest rank first, where there are any; then the file."""
+        """Sorts tasks: the highest priority first, if there are priorities; then the order of the file."""
         place, priorities = self.group_of.get(number, number), self.plan.priorities
         if priorities is None:
             return 0, place, number
@@ -65,35 +65,35 @@ class Model:
             return -priorities.of_instance(place, self.tasks[number].name), place, number
         return -priorities.of(number), place, number
 
-    # ---- what happened
+    # ---- facts
 
-    def process_started(self, number):
+    def attempt_started(self, number):
         assert self.may_start(number), "it runs before what it needs"
         self.alive[number] = self.now
         self.first_start.setdefault(number, self.now)
         self.seen_started.add(number)
 
-    def attempt_ended(self, number, ending):
-        """`ending` is None where nobody saw it."""
-        self.judged[number] = self.judge(number, ending)
-        if ending is not None and ending.exit_code == 0 and not ending.asked:
-            self.let_follow(number, self.now - self.alive.get(number, self.now))
+    def attempt_ended(self, number, result):
+        """`result` is None if the exit status is unknown."""
+        self.last_outcomes[number] = self.outcome_of(number, result)
+        if result is not None and result.exit_code == 0 and not result.asked:
+            self.release_held(number, self.now - self.alive.get(number, self.now))
         ran = self.now - self.alive.get(number, self.now)
         self.was_up[number] = number in self.ready_now if self.task(number).ready else ran >= STABLE_AFTER
         self.release(number)
 
-    def judge(self, number, ending):
+    def outcome_of(self, number, result):
         task, (reason, _) = self.task(number), self.asked.get(number, (None, 0))
         ran = self.alive.get(number)
-        if ending is None:
+        if result is None:
             return "unknown"
         if reason == "timeout" and self.now >= ran + task.timeout:
             return "timed_out"
         if reason in ("log_limit", "not_ready"):
             return "failed"
-        if reason in OF_THE_RUN and (ending.asked or not ending.succeeded):
+        if reason in OF_THE_RUN and (result.asked or not result.succeeded):
             return "stopped"
-        return "succeeded" if ending.succeeded else "failed"
+        return "succeeded" if result.succeeded else "failed"
 
     def release(self, number):
         self.live.remove(number)
@@ -101,19 +101,19 @@ class Model:
         self.asked.pop(number, None)
         self.guarded.discard(number)
         self.ready_now.discard(number)
-        if self.following.pop(number, None) is None:
+        if self.awaited.pop(number, None) is None:
             self.slots += not self.task(number).daemon
         self.held.subtract(self.task(number).resources)
 
-    def let_follow(self, before, ran):
-        """An attempt has succeeded: what waited for it alone takes a place."""
+    def release_held(self, before, ran):
+        """An attempt has succeeded: tasks that were held only for it take a slot."""
         limit = self.task(before).timeout
         if limit is not None and ran >= limit:
             return
-        for number in [number for number, after in self.following.items() if before in after]:
-            self.following[number].discard(before)
-            if not self.following[number]:
-                del self.following[number]
+        for number in [number for number, after in self.awaited.items() if before in after]:
+            self.awaited[number].discard(before)
+            if not self.awaited[number]:
+                del self.awaited[number]
                 self.slots -= 1
 
     def expanded(self, number, instances):
@@ -121,19 +121,19 @@ class Model:
         self.tasks += instances
         self.group_of.update(dict.fromkeys(self.instances[number], number))
         if not instances:
-            self.passed.add(number)
+            self.counts_as_success.add(number)
 
     def answers(self, number):
-        """Whether the probe of a running attempt is still of interest."""
+        """Whether the success of a probe counts: the attempt is running, and is neither result nor ready."""
         return number in self.alive and number not in self.asked and number not in self.ready_now
 
-    # ---- what holds
+    # ---- conditions
 
     def holds(self, need, condition):
         if self.instances.get(need):
             return all(self.holds(instance, condition) for instance in self.instances[need])
         outcome = self.finished.get(need)
-        if need in self.passed and outcome is not None:
+        if need in self.counts_as_success and outcome is not None:
             return condition != "failed"
         if condition == "finished":
             return outcome is not None
@@ -149,7 +149,7 @@ class Model:
         return need in self.finished and not self.holds(need, condition)
 
     def may_start(self, number):
-        """Whether all that it waits for holds; once it does, it goes on to."""
+        """Whether its conditions are met; once they are, they stay met."""
         if number not in self.met:
             needs = self.tasks[self.group_of.get(number, number)].needs
             if not all(self.holds(*need) for need in needs):
@@ -162,7 +162,7 @@ class Model:
         return all(self.held[name] + count <= self.plan.job.resources[name] for name, count in claims.items())
 
     def is_waiting(self, number):
-        """Whether nothing is missing for its first attempt but a place and tokens."""
+        """Whether its first attempt lacks nothing but a slot and tokens."""
         return (
             number not in self.finished
             and number not in self.live
@@ -172,7 +172,7 @@ class Model:
             and self.may_start(number)
         )
 
-    # ---- what is asked for
+    # ---- instructions
 
     def check(self, instruction):
         match instruction:
@@ -181,14 +181,14 @@ class Model:
             case Signal():
                 self.check_signal(instruction)
             case CancelStart():
-                assert instruction.task in self.live, "what was not handed over is withdrawn"
-                assert instruction.task not in self.alive, "what has a process is withdrawn"
+                assert instruction.task in self.live, "a start is cancelled that was not dispatched"
+                assert instruction.task not in self.alive, "a start is cancelled that has a process"
                 assert instruction.attempt == self.attempts[instruction.task]
-                if instruction.task not in self.unwanted:
+                if instruction.task not in self.stopped_by_user:
                     self.end()
                 self.asked[instruction.task] = "user", self.now
             case ScheduleRetry():
-                self.check_try_again(instruction)
+                self.check_retry(instruction)
             case Finish():
                 self.check_finish(instruction.task, instruction)
             case Join():
@@ -211,43 +211,43 @@ class Model:
 
     def check_start(self, number, attempt, after):
         assert not self.ended, "started after the end of the run"
-        assert number not in self.unwanted, "started though a user stopped it"
+        assert number not in self.stopped_by_user, "started though a user stopped it"
         assert number not in self.live, "two attempts at once"
         assert number not in self.finished, "started after its outcome"
         assert not self.instances.get(number), "a group is started"
         assert not self.tasks[number].skipped, "started though it is skipped"
         assert number in self.resolved or not self.tasks[number].late, "started unresolved"
         assert attempt == self.attempts[number] + 1, "attempts are miscounted"
-        assert self.now >= self.due.pop(number, 0.0), "tried again too early"
+        assert self.now >= self.due.pop(number, 0.0), "retried too early"
         assert self.has_tokens(number), "more tokens than there are"
         if after:
             self.check_held(number, after)
             self.attempts[number] = attempt
             self.live.add(number)
-            self.following[number] = {before for before, _, _ in after}
+            self.awaited[number] = {before for before, _, _ in after}
             return
         assert self.may_start(number), "started too early"
         if len(self.tasks) <= SMALL:
-            self.check_nobody_was_first(number)
+            self.check_order(number)
         self.attempts[number] = attempt
         self.live.add(number)
         self.held.update(self.task(number).resources)
         self.slots -= not self.task(number).daemon
-        # What follows a success takes its place, however many are ahead.
+        # A held task takes the slot of its dependency, however many tasks are ahead.
         assert self.slots >= -self.ahead or self.task(number).daemon, "more slots than there are"
         assert self.slots >= 0 or self.task(number).daemon or not self.task(number).resources
 
     def check_held(self, number, after):
-        """It lacks nothing but the success of attempts that were handed over, whose code says all."""
+        """It lacks nothing but the success of dispatched attempts whose exit code alone decides."""
         task = self.task(number)
         assert not any((task.daemon, task.resources, self.tasks[number].late))
         if len(self.tasks) <= SMALL:
             ready = [other for other in range(len(self.tasks)) if self.is_waiting(other)]
-            assert not ready, "it went before what is ready"
+            assert not ready, "held although another task is ready"
         awaited = {before for before, _, _ in after}
         for need, condition in self.tasks[number].needs:
             if need not in awaited:
-                assert self.holds(need, condition), "held for want of more"
+                assert self.holds(need, condition), "held although more than that is missing"
         needs = dict(self.tasks[number].needs)
         for before, attempt, limit in after:
             task = self.task(before)
@@ -258,24 +258,24 @@ class Model:
             assert self.attempts[before] == attempt
             assert not any((task.daemon, task.expect, task.limits and task.limits.log))
 
-    def check_nobody_was_first(self, number):
+    def check_order(self, number):
         ahead = self.slots <= 0 and not self.task(number).daemon
         for other in range(len(self.tasks)):
             if self.order(other) >= self.order(number):
                 continue
             undecided = other in self.to_resolve - self.resolved and other not in self.finished
-            assert not undecided or self.instances.get(other), "it did not wait for what is resolved"
+            assert not undecided or self.instances.get(other), "started before an earlier task was resolved"
             if self.is_waiting(other):
-                assert not ahead or self.task(other).daemon, "handed over before its turn"
-                assert not self.fits(other), "another was first"
+                assert not ahead or self.task(other).daemon, "dispatched ahead of an earlier task"
+                assert not self.fits(other), "started before an earlier task"
 
     def fits(self, number):
         return self.has_tokens(number) and (self.slots > 0 or self.task(number).daemon)
 
-    def check_nobody_waits_in_vain(self):
+    def check_no_task_waits_in_vain(self):
         if not self.ended and len(self.tasks) <= SMALL:
             for number in range(len(self.tasks)):
-                assert not (self.is_waiting(number) and self.fits(number)), "nobody starts what could"
+                assert not (self.is_waiting(number) and self.fits(number)), "a task could start, but does not"
 
     def check_signal(self, instruction):
         task = self.task(instruction.task)
@@ -289,7 +289,7 @@ class Model:
             assert instruction.task not in self.ready_now, "stopped though it is ready"
         elif instruction.reason == "log_limit":
             assert instruction.task in self.guarded
-        elif instruction.task not in self.unwanted:
+        elif instruction.task not in self.stopped_by_user:
             assert instruction.reason in OF_THE_RUN
             self.end()
         if instruction.signal == "SIGKILL":
@@ -300,21 +300,21 @@ class Model:
         reason, since = self.asked.get(instruction.task, (instruction.reason, self.now))
         self.asked[instruction.task] = reason, since
 
-    def check_try_again(self, instruction):
-        task, judged = self.task(instruction.task), self.judged[instruction.task]
-        assert not self.ended, "tried again after the end of the run"
-        assert instruction.task not in self.live | self.unwanted | self.finished.keys()
+    def check_retry(self, instruction):
+        task, last_outcome = self.task(instruction.task), self.last_outcomes[instruction.task]
+        assert not self.ended, "retried after the end of the run"
+        assert instruction.task not in self.live | self.stopped_by_user | self.finished.keys()
         assert instruction.attempt == self.attempts[instruction.task] + 1
         assert instruction.delay >= 0
         if instruction.reason == "retry":
             assert task.restart == "never"
             assert instruction.attempt <= task.retry.retries + 1, "more attempts than it has"
-            assert judged in FAILURES
+            assert last_outcome in FAILURES
         else:
             assert instruction.reason == "restart"
-            assert judged in FAILURES or (judged == "succeeded" and task.restart == "always")
+            assert last_outcome in FAILURES or (last_outcome == "succeeded" and task.restart == "always")
             assert task.restart != "never"
-            assert not self.never_served(instruction.task), "started again, though never ready in time"
+            assert not self.was_never_ready(instruction.task), "restarted, though never ready in time"
             assert instruction.delay <= 60 or task.retry.delay
         self.due[instruction.task] = self.now + instruction.delay
 
@@ -325,31 +325,37 @@ class Model:
         assert not self.instances.get(number), "an outcome for a group"
         assert finish.attempts == self.attempts[number], "attempts are miscounted"
         if outcome == "skipped":
-            assert planned.skipped or number in self.passed or self.is_unreachable(number), "skipped"
-            self.passed.update({number} if planned.skipped else ())
+            assert planned.skipped or number in self.counts_as_success or self.is_unreachable(number), (
+                "skipped"
+            )
+            self.counts_as_success.update({number} if planned.skipped else ())
         elif outcome == "cancelled":
             assert not finish.attempts, "cancelled after an attempt"
-            if number not in self.unwanted:
+            if number not in self.stopped_by_user:
                 self.end()
         elif not finish.attempts:
-            expected = "failed" if number in self.refused else "succeeded"
+            expected = "failed" if number in self.resolve_failed else "succeeded"
             assert outcome == expected
-            assert number in self.refused | self.passed, "an outcome without an attempt"
+            assert number in self.resolve_failed | self.counts_as_success, "an outcome without an attempt"
         else:
             hopeless = (
-                outcome == "failed" and finish.reason == "not ready, exit" and self.never_served(number)
+                outcome == "failed" and finish.reason == "not ready, exit" and self.was_never_ready(number)
             )
             healing = planned.task.restart != "never" and self.was_up[number]
             if healing and outcome == "stopped":
-                assert self.judged[number] in (*FAILURES, "stopped"), "stopped though it had ended well"
+                assert self.last_outcomes[number] in (*FAILURES, "stopped"), (
+                    "stopped though it had ended well"
+                )
             else:
-                assert hopeless or outcome == self.judged[number], "the outcome is not the last attempt's"
+                assert hopeless or outcome == self.last_outcomes[number], (
+                    "the outcome is not the last attempt's"
+                )
             self.check_that_was_the_last(number, outcome)
         self.finished[number] = outcome
         if outcome in FAILURES and self.plan.job.fail_fast and not planned.task.allow_failure:
             self.ended = True
 
-    def never_served(self, number):
+    def was_never_ready(self, number):
         """Whether it was never ready, though the time for that is over since its first start."""
         ready = self.task(number).ready
         first = self.first_start.get(number)
@@ -360,36 +366,36 @@ class Model:
         return any(self.is_out_of_reach(*need) for need in self.tasks[number].needs)
 
     def check_that_was_the_last(self, number, outcome):
-        if self.ended or number in self.unwanted:
+        if self.ended or number in self.stopped_by_user:
             return
         task = self.task(number)
         if number in self.due:
-            # It waits for its next attempt, so only the end of the run can be the reason.
+            # It waits for its next attempt, so the run must have ended.
             self.end()
         elif not self.left():
-            # Where all that remains was asked to end before, nothing tells that the run ends.
+            # If the remaining tasks were asked to end before, no instruction shows that the run ends.
             return
-        elif task.restart != "never" and outcome == "failed" and self.never_served(number):
-            # It had its time to be ready: who waits for that is told so.
+        elif task.restart != "never" and outcome == "failed" and self.was_never_ready(number):
+            # It had enough time to be ready: tasks that depend on that have to be skipped.
             return
         elif outcome in FAILURES:
-            assert task.restart == "never", "not started again"
-            assert self.attempts[number] > task.retry.retries or task.retry.exit_codes, "not tried again"
+            assert task.restart == "never", "not restarted"
+            assert self.attempts[number] > task.retry.retries or task.retry.exit_codes, "not retried"
         else:
-            assert outcome != "succeeded" or task.restart != "always", "not started again"
+            assert outcome != "succeeded" or task.restart != "always", "not restarted"
 
     def end(self):
-        """The run ends by now: if nobody ended it, then since its last task is done."""
+        """The run ends: either it was ended, or its last task has finished."""
         assert self.ended or not self.left(), "the run ends before its tasks"
         self.ended = True
 
     def left(self):
-        """The tasks that the run waits for."""
+        """The unfinished tasks that the run waits for."""
         everyone = (number for number in range(len(self.tasks)) if not self.instances.get(number))
         return [n for n in everyone if n not in self.finished and not self.task(n).daemon]
 
     def check_end(self, scheduler):
-        """When the run is over."""
+        """Check the end of the run."""
         assert not self.live, "a process outlives the run"
         groups = {number for number, instances in self.instances.items() if instances}
         assert scheduler.expanded == groups
