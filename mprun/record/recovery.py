@@ -172,7 +172,7 @@ class Leftovers:
         everyone = procfs.processes()
         owned = self._find_owned(everyone)
         if os.getpid() in owned:
-            # A task of the run has started this process, and whoever killed the run left that task running.
+            # A task of the run started this process, and is still running after the run was killed.
             return {}
         self.unowned = self._find_unowned(everyone, owned)
         self.remaining = {pid: everyone[pid] for pid in owned if everyone[pid].is_alive}

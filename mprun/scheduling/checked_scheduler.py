@@ -1,4 +1,4 @@
-"""A scheduler for tests: it checks each event against the table, and tells the story of a task.
+"""A scheduler for tests: it checks each event against the table, and records the story of each task.
 
 A run uses `Scheduler` and `TaskRun` as they are, so it does not pay for the checks.
 """

@@ -47,7 +47,7 @@ def simulate(plan: Plan, estimates: Estimates) -> Simulation | None:
 
 
 class _Simulator:
-    """Stands in for the executor and its tasks, and reports to the scheduler."""
+    """Takes the place of the executor and its tasks, and reports to the scheduler."""
 
     def __init__(self, plan: Plan, estimates: Estimates) -> None:
         # Without the timeout of the job, to see how long the run would take.

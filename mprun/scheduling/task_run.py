@@ -303,7 +303,7 @@ class TaskRuns:
     def finish(
         self, task_run: TaskRun, outcome: str, reason: str, *, counts_as_success: bool = False
     ) -> None:
-        """Give a task its outcome; `announce_outcome` tells its dependents."""
+        """Give a task its outcome; `announce_outcome` informs its dependents."""
         task_run.finish(counts_as_success=counts_as_success)
         self.outcomes[task_run.number] = outcome
         self.unfinished -= not task_run.task.daemon
