@@ -1,7 +1,7 @@
 """What each use of the insides of others gains: mprun with and without it (docs/architecture.md lists them).
 
 `python benchmarks/insides.py` copies the package once for each, with the newest version that it was tried
-with lowered, so that the copy takes the fallback as on a version that nobody has tried. Then it runs a job
+with lowered, so that the copy takes the fallback as on a version that is not tested. Then it runs a job
 of one no-op task, and one of 1,000 with `-q -j 2`, in turn with the package as it is and with each copy. It
 prints the CPU time of all processes (user and system) with the trick as a multiple of that without it:
 medians of the rounds' ratios, since what slows a round down slows both of its sides. `--wall` takes the

@@ -30,8 +30,8 @@ _TOKEN = re.compile(r"\$\$\{|\$\{([^{}]*)\}|\$\{")
 class Reference(Frozen):
     """One `${…}`: its root, what is named there, and the way from there on.
 
-    `text` is what stands between the braces. `name` is a param's, a variable's, an axis's
-    or a task's, empty under `item`; `path` leads into the value. `source` and `mark` are the
+    `text` is the text between the braces. `name` is that of a param, a variable, an axis
+    or a task, empty under `item`; `path` leads into the value. `source` and `mark` are the
     file that contains it, and where (`composer.span_of_mark`); two references that differ
     only in them are equal.
     """
@@ -94,8 +94,8 @@ class ReferenceProblem(Exception):
 class Scope(Frozen):
     """What the references of one job file can name before the run.
 
-    A param whose value is known only during the run is itself a reference, or has some in
-    it. `secrets` are the names of params that are shown to nobody.
+    A param whose value is only known during the run is itself a reference, or contains some.
+    `secrets` are the names of params that are never shown.
     """
 
     params: dict[str, Any]
@@ -268,10 +268,10 @@ def references(node: Any) -> Iterator[Reference]:
 
 
 def resolve(node: Any, resolver: Resolver) -> Any:
-    """A compiled tree with every reference replaced by what `lookup` finds for it.
+    """A compiled tree with every reference replaced by the value that `resolver` finds for it.
 
-    A whole reference keeps the value's type; inside a string a value that is no string
-    stands as JSON. What `lookup` gives back as a reference stays one.
+    A whole reference keeps the value's type; inside a string a value that is not a
+    string is written as JSON. A reference that the resolver returns stays a reference.
     """
     if isinstance(node, Reference):
         return resolver(node)
@@ -318,7 +318,7 @@ def _filled(template: Template, resolver: Resolver) -> Any:
 
 
 def as_text(value: Any) -> str:
-    """A value as it stands inside a string: a string as it is, all else as JSON."""
+    """A value as it is written inside a string: a string as it is, everything else as JSON."""
     if isinstance(value, str):
         return value
     return json.dumps(_shown_inside(value), ensure_ascii=False)

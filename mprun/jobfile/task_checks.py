@@ -27,7 +27,7 @@ MAX_SEARCHES = 20
 
 # What a task runs: it needs one of these, of its own or from the defaults.
 RUN_KEYS = ("target", "command", "uses")
-# What a task that stands for a recipe may say; the rest is for the recipe's own tasks to say.
+# The keys of a task with `uses`; all other keys belong to the tasks of the recipe.
 RECIPE_KEYS = frozenset(
     {
         "allow_failure",
@@ -47,11 +47,11 @@ RECIPE_KEYS = frozenset(
 _SCHEMA_CHECKED_KEYS = frozenset({"target", "command", "args", "kwargs"})
 # Of 200,000 tasks only those are looked at that say one of these, or not what they run.
 _CHECKED_KEYS = ("depends_on", "expect", "foreach", "matrix", "ready", "restart", "stop", "uses", "when")
-# A name with one of these is no task's of this file as it stands: an instance's, a recipe's.
+# A name with one of these is not in the file: it is that of an instance, or of a recipe's task.
 _EXPANDED_NAME_CHARS = frozenset("[]/$")
 
 
-# signal(7), without those that only the kernel sends or nobody can use to ask for an end.
+# signal(7), without signals that only the kernel sends and those that cannot ask a process to end.
 SIGNALS = frozenset(
     {
         "SIGABRT",
@@ -88,7 +88,7 @@ def check(document: Document, *, filled: bool = False) -> list[Diagnostic]:
 
 
 def _named(path: Path, value: object) -> Iterator[tuple[Path, str, bool]]:
-    """The names in a `depends_on`: where each stands, the name, and whether it is a key there."""
+    """The names in a `depends_on`: the path of each, the name, and whether it is a key there."""
     if isinstance(value, str):
         yield path, value, False
     elif isinstance(value, Sequence):
@@ -258,7 +258,7 @@ class _Checks:
                     message = f"too many dependencies, patterns expanded (limit: {MAX_DEPENDENCIES:,})"
                     yield self._diagnostic(path, message, "name the tasks, or put one task in between", key)
                     return
-                # A pattern may match the task that it stands in, which is not meant.
+                # A pattern may match its own task, which is not meant.
                 needs.setdefault(name, []).extend(other for other in resolved if other != name)
         cycle = find_cycle(needs)
         if cycle:
@@ -292,7 +292,7 @@ class _Checks:
         )
 
     def _needs(self, number: int, item: object) -> Iterator[tuple[Path, str, bool]]:
-        """What a task depends on: where that stands, its name, and whether it is a key there."""
+        """The dependencies of a task: the path of each, its name, and whether it is a key there."""
         if isinstance(item, Mapping) and "depends_on" in item:
             yield from _named(("tasks", number, "depends_on"), item["depends_on"])
         elif isinstance(item, Mapping) and "depends_on" in self._defaults():

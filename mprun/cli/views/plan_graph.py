@@ -88,7 +88,7 @@ def _indent(inside: list[str]) -> str:
 
 
 def _steps(name: str) -> list[str]:
-    """The recipes that a task is in, and its name in the innermost one; a `/` in brackets is no separator."""
+    """The recipes that a task is in, and its name in the innermost one; a `/` in brackets does not count."""
     if "/" not in name:
         return [name]
     steps, depth = [""], 0
