@@ -35,6 +35,7 @@ FOLDERS = ("mprun", "benchmarks", "docs", "schemas", "examples", "jobs", "tools"
 FILES = (
     "README.md",
     "CONTRIBUTING.md",
+    "CHANGELOG.md",
     "Makefile",
     "pyproject.toml",
     ".pre-commit-config.yaml",
