@@ -607,7 +607,7 @@ def test_a_changed_file_is_refused_without_allow_changed(tmp_path, which):
     run = resume(tmp_path)
     assert run.code == 2
     assert f"`{path}` changed since that run" in run.stderr
-    assert "`--allow-changed` resumes it all the same" in run.stderr
+    assert "use `--allow-changed` to resume it anyway" in run.stderr
     assert ran(tmp_path)["b"] == 1
     run = resume(tmp_path, "--allow-changed")
     if which == "gone":
