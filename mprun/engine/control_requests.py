@@ -34,8 +34,12 @@ class Loop(Protocol):
     def act(self, instructions: list[Instruction]) -> None:
         """Do what the scheduler has decided."""
 
-    def publish(self) -> bool:
-        """Record what happened; False if the record cannot be written or the main process was lost."""
+    def publish(self) -> None:
+        """Record what happened."""
+
+    @property
+    def failure(self) -> str:
+        """Why mprun itself has failed: it cannot write the record, or has lost the main process."""
 
 
 class ControlRequests:
@@ -90,7 +94,8 @@ class ControlRequests:
             reports = loop.collect_reports()
             suspended = any(isinstance(report, (Suspended, ExecutorLost)) for report in reports)
         # What has happened by now must be in the record if this process is killed while it is suspended.
-        if not loop.publish():
+        loop.publish()
+        if loop.failure:
             return
         self._inbox.suspend_self()
         self._clock.pause(began, self._clock.now())

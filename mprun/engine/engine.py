@@ -110,7 +110,7 @@ class Engine:
         return self._publisher.state
 
     @property
-    def _failure(self) -> str:
+    def failure(self) -> str:
         """Why mprun itself has failed; empty if it has not."""
         return self._report_handler.failure or self._publisher.failure
 
@@ -180,14 +180,13 @@ class Engine:
             if do is not None:
                 do(instruction)
 
-    def publish(self) -> bool:
-        """Record what happened, then show it; False if mprun has failed, which ends the run."""
+    def publish(self) -> None:
+        """Record what happened, then show it; if it cannot be recorded, stop the run."""
         self._build_events()
-        failed_before = self._failure
+        failed_before = self.failure
         if not self._publisher.publish() and not failed_before:
             self.act(self._scheduler.stop(RECORD_WRITE_FAILED, self._clock.timed()))
             self._build_events()
-        return not self._failure
 
     def _publish_or_raise(self) -> None:
         if not self._publisher.publish():
@@ -207,7 +206,7 @@ class Engine:
             stopped=self._requests.stopped_tasks,
             end_reason=self._scheduler.end_reason,
             signal=self._requests.signal,
-            failure=self._failure,
+            failure=self.failure,
         )
         counts = count_outcomes(self._scheduler.outcomes)
         return self._event_builder.run_finished(begun, ended, counts, self._executor.usage())
