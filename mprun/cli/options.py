@@ -154,8 +154,9 @@ def running_options(command: Command) -> Command:
         click.option(
             "--import-timeout",
             type=click.FloatRange(min=0, min_open=True),
-            default=IMPORT_TIMEOUT_SECONDS,
-            show_default=f"{IMPORT_TIMEOUT_SECONDS:g}",
+            # As a text, so that the help shows 60, not 60.0.
+            default=f"{IMPORT_TIMEOUT_SECONDS:g}",
+            show_default=True,
             envvar="MPRUN_IMPORT_TIMEOUT",
             metavar="SECONDS",
             help="How long the imports of the targets may take.",

@@ -131,7 +131,10 @@ def outcome_words(task: TaskState, earlier_run: str | None = None) -> str:
     exited = task.attempts[-1].exited if task.attempts else None
     why = error_words(exited) if exited and finished.outcome == Outcome.FAILED else ""
     allowed = ", allowed" if finished.allowed else ""
-    return f"{finished.outcome}{allowed}: {format_reason(finished.reason)}{why}".replace("\n", " ")
+    reason = format_reason(finished.reason)
+    if reason.startswith(f"{finished.outcome} "):
+        return reason  # `stopped by user`
+    return f"{finished.outcome}{allowed}: {reason}{why}".replace("\n", " ")
 
 
 def error_words(exited: TaskExited) -> str:
@@ -193,7 +196,7 @@ def _write_rich(
         justify: Literal["left", "right"] = "right" if column in layout.right else "left"
         table.add_column(head[column], justify=justify, overflow="fold", no_wrap=column not in layout.folded)
     for row in lines:
-        style = STYLES.get(row[layout.styled].partition(":")[0], "")
+        style = STYLES.get(row[layout.styled].partition(" ")[0].rstrip(":"), "")
         cells = [Text(row[column], style if column == layout.styled else "") for column in columns]
         table.add_row(*cells)
     console.print(table)

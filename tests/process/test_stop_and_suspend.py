@@ -119,7 +119,7 @@ def test_running_task_is_stopped_and_the_others_continue(go, tmp_path):
     run = go(TWO)
     eventually((tmp_path / "stay.pid").exists)
     done = stop("stay", cwd=tmp_path)
-    assert (done.code, done.stderr) == (0, "`stay` stopped: stopped by user\n")
+    assert (done.code, done.stderr) == (0, "`stay` stopped by user\n")
     assert run.engine.poll() is None
     (tmp_path / "go").touch()
     ended = run.finish()
