@@ -117,10 +117,10 @@ def test_tasks_with_dependencies_start_in_the_order_of_the_file(tmp_path):
     assert [event["task"] for event in run.of("task_started")] == ["a", "b", "c", "d"]
 
 
-def test_module_beside_the_job_file_is_hinted_at(tmp_path):
+def test_a_module_beside_the_job_file_is_named_in_the_help(tmp_path):
     folder = tmp_path / "jobs"
     folder.mkdir()
     write(folder, work="def call(): pass\n", job="tasks: [{target: 'work:call'}]")
     run = mprun("jobs/job.yaml", cwd=tmp_path)
     assert run.code == 2
-    assert "`work` is beside the job file: add `pythonpath: .`" in run.stderr
+    assert "add `pythonpath: .` to the job: `work` is beside the job file" in run.stderr
