@@ -6,7 +6,7 @@ import signal
 import pytest
 from hypothesis import settings
 
-# A busy machine is no defect; pytest-timeout bounds the whole test.
+# A busy machine is not a defect; pytest-timeout bounds the whole test.
 settings.register_profile("mprun", deadline=None)
 settings.load_profile("mprun")
 

@@ -1,4 +1,4 @@
-"""What a schema cannot say of a job file: names that must exist, be unique, make no circle."""
+"""What a schema cannot say of a job file: names exist and are unique, dependencies form no cycle."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ PARTS = {"# task keys": "tasks:\n  - target: m:f\n{}", "# job keys": "{}\ntasks:
 
 
 def blocks():
-    """Every block of YAML, as a whole job file, with the page and the line that it stands on."""
+    """Every block of YAML, as a whole job file, with its page and line."""
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
         for found in re.finditer(r"^```yaml\n(.*?)^```", text, re.MULTILINE | re.DOTALL):

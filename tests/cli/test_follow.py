@@ -1,4 +1,4 @@
-"""What tasks printed: of a run that is over, and of one that goes on, to the last byte."""
+"""The output of tasks: of a finished run and of an active one, to the last byte."""
 
 import hashlib
 import json

@@ -228,7 +228,7 @@ def test_a_mebibyte_of_aliases_is_refused_in_a_few_times_what_its_yaml_takes(tmp
 
     # The first time imports what explains a mistake.
     refused()
-    # What the tests have in memory is no garbage of these.
+    # The garbage collector must not count the objects of other tests.
     gc.disable()
     ours, theirs = (min(taken(work) for _ in range(2)) for work in (refused, parsed))
     gc.enable()

@@ -48,13 +48,13 @@ BAD = """
 
 @pytest.fixture(scope="module")
 def desk(tmp_path_factory):
-    """A job whose module tells when it is imported, and a run to read."""
+    """A job whose module leaves a mark when it is imported, and a run to read."""
     path = tmp_path_factory.mktemp("desk")
     write(path, sitecustomize=HOOK, loud=LOUD, job=JOB, job_bad=BAD, job_good="tasks:\n  - target: loud:call")
     assert mprun("job_good.yaml", cwd=path).code == 0
     assert (path / "imported.marker").exists()
     (path / "imported.marker").unlink()
-    # Of a run that goes on, by its record: its engine is this process.
+    # An active run, by its record: its engine is this process.
     engine = {**STARTED, "pid": os.getpid(), "time": "2999-01-01T00:00:00Z"}
     for state_dir, events in (
         ("going", [engine, started("a", pid=os.getpid())]),

@@ -151,7 +151,7 @@ def test_a_damaged_run_is_one_line_that_says_so_and_harms_no_other(name, tmp_pat
     first, second = as_json(tmp_path)
     assert (first["outcome"], first["job"], second["outcome"]) == ("corrupt", None, "succeeded")
     assert said.replace("\\x1b", "\x1b") in first["damage"][0]
-    # Nobody can tell whether it still goes on.
+    # It may still be running.
     code, shown, warned = read(tmp_path, "runs", "--prune", "1s")
     assert (code, shown.split()[:2]) == (0, ["removed", "1"])
     assert "kept 20260101-120000.000-dddd: its record cannot be read" in warned

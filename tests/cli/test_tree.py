@@ -1,4 +1,4 @@
-"""Who was whose child, and what one run was: of a run that is over, of one that goes on, of damaged ones."""
+"""The process tree and the summary of a run: finished, active, or with a damaged record."""
 
 import json
 import os
@@ -228,7 +228,7 @@ def test_a_narrow_terminal_shortens_names_and_keeps_pids(columns, tmp_path):
     assert ("MEMORY" in head) == (columns == 70)
 
 
-# -- a run that goes on
+# -- an active run
 
 
 @pytest.fixture

@@ -72,7 +72,7 @@ def verbose(tmp_path_factory):
 
 
 def shell(command, cwd):
-    """What a shell makes of a command line in which `mprun` stands for the program."""
+    """What a shell makes of a command line in which `mprun` is the program."""
     command = command.replace("mprun", f"{sys.executable} -m mprun")
     answer = subprocess.run(
         ["bash", "-c", command], cwd=cwd, env=environment(), capture_output=True, text=True, timeout=PATIENCE
@@ -216,7 +216,7 @@ main()
             "4 tasks done",
         ),
     ],
-    ids=["known", "only the run tells"],
+    ids=["known", "known during the run"],
 )
 def test_a_run_that_says_nothing_says_how_far_it_is(more, done, desk):
     wait = "while ! test -e go; do sleep 0.02; done"
@@ -324,7 +324,7 @@ def test_escape_codes_stay_as_they_are_in_a_pipe(tmp_path):
     assert "\x1b[31mred\x1b[0m \x07bell" in run.stdout
 
 
-# -- where nobody reads
+# -- without a reader
 
 
 def test_a_reader_that_leaves_changes_nothing_but_what_it_reads(desk):

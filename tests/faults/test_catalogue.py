@@ -94,7 +94,7 @@ SHOWN = {
         "process/test_commands_and_limits.py::test_an_error_at_a_limit_is_reported",
         "process/test_commands_and_limits.py::test_no_limit_is_reported_as_reached_without_evidence",
     ],
-    "16 results that are no JSON": [
+    "16 results that are not JSON": [
         f"{ENDINGS}::test_results_that_are_not_json_stay_in_files",
         "process/test_pipelines.py::test_result_that_is_not_json_fails_only_the_tasks_that_refer_to_it",
     ],

@@ -260,7 +260,7 @@ def test_what_a_task_writes_has_the_mode_that_the_user_asked_for(tmp_path):
 
 
 def test_what_waits_and_what_is_asked_is_private_too(tmp_path):
-    """While a run goes on: its mark, and the request that another terminal leaves."""
+    """During a run: its pidfile, and the request that another terminal leaves."""
     write(
         tmp_path,
         work="import signal\ndef stay():\n    open('there', 'w').close()\n    signal.pause()\n",

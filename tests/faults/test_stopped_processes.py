@@ -1,4 +1,4 @@
-"""mprun resumes its own processes if they are stopped (SIGSTOP), so that no task waits for ever."""
+"""mprun resumes its own processes if they are stopped (SIGSTOP), so that no task waits forever."""
 
 from __future__ import annotations
 

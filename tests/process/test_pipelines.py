@@ -1173,7 +1173,7 @@ def test_crashed_server_is_ready_again_after_its_restart(desk):
              ready: {{tcp: {port}, interval: 20ms}}}}
           - {{name: kill, command: "kill -9 $(head -1 pids)", depends_on: {{server: ready}}}}
           - name: again
-            # This command stands in the record, too.
+            # The record has this command, too.
             command: until [ $(grep -c '^."event":"task_ready"' .mprun/runs/*/events.jsonl) = 2 ]; do sleep 0.01; done
             depends_on: kill
             timeout: 20s

@@ -770,7 +770,7 @@ def test_a_job_run_by_a_script_leaves_the_threads_and_children_of_the_script_alo
         work="""\
             import threading
             def count():
-                print("seen by nobody")
+                print("never seen")
                 return threading.active_count()
         """,
         job="""\

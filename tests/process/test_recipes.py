@@ -123,7 +123,7 @@ def test_s2_each_process_has_threads_memory_and_cpu_time_of_its_own(recipe, meth
     assert memory["threads"] == cpu["threads"] == 1
     assert memory["max_rss"] >= run.result("memory")["max_rss"] >= run.result("memory")["bytes"]
     assert cpu["max_rss"] < run.result("memory")["bytes"]
-    # The kernel counts what getrusage tells in a way of its own; a tick is 10 ms.
+    # The kernel counts the times of getrusage in its own way; a tick is 10 ms.
     assert cpu["cpu"] >= run.result("cpu")["cpu"] - 0.02
     assert threads["cpu"] < 0.3 <= run.result("cpu")["cpu"]
 

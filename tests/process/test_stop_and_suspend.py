@@ -203,9 +203,9 @@ def test_group_name_or_pattern_stops_all_of_its_tasks(go, tmp_path, names):
 def test_unknown_name_is_an_error_and_the_known_tasks_are_stopped(go, tmp_path):
     run = go(TWO)
     run.until("task_started", count=2)
-    done = stop("stay", "nobody", "no*", cwd=tmp_path)
+    done = stop("stay", "missing", "no*", cwd=tmp_path)
     assert done.code == 2
-    assert f"error: run {run_id(tmp_path)} has no task `nobody`, `no*`" in done.stderr
+    assert f"error: run {run_id(tmp_path)} has no task `missing`, `no*`" in done.stderr
     assert "`stay` stopped" in done.stderr
     (tmp_path / "go").touch()
     assert run.finish().outcome("other") == "succeeded"
@@ -246,9 +246,9 @@ def test_stopped_tasks_are_one_json_object(go, tmp_path):
     (tmp_path / "go").touch()
     run.until("task_finished", "early")
     eventually((tmp_path / "stay.pid").exists)
-    done = stop("stay", "early", "nobody", "--json", cwd=tmp_path)
+    done = stop("stay", "early", "missing", "--json", cwd=tmp_path)
     told = json.loads(done.stdout)
-    assert (done.code, done.stderr) == (2, f"error: run {run_id(tmp_path)} has no task `nobody`\n")
+    assert (done.code, done.stderr) == (2, f"error: run {run_id(tmp_path)} has no task `missing`\n")
     ended = run.finish()
     assert told.pop("outcome") in ("running", ended.one("run_finished")["outcome"])
     assert told.pop("exit_code") in (None, ended.code)
@@ -256,7 +256,7 @@ def test_stopped_tasks_are_one_json_object(go, tmp_path):
         "run": run_id(tmp_path),
         "stopped": [{"task": "stay", "outcome": "stopped", "reason": "user"}],
         "finished": ["early"],
-        "unknown": ["nobody"],
+        "unknown": ["missing"],
     }
 
 
@@ -687,7 +687,7 @@ def test_launcher_lost_during_the_suspension_ends_the_run(go, tmp_path):
     os.kill(launcher, signal.SIGKILL)
     with contextlib.suppress(AssertionError):
         eventually(lambda: procfs.read_stat(run.engine.pid).state in "TZ")
-    assert procfs.read_stat(run.engine.pid).state == "Z", "it stands still, and nothing is left that could"
+    assert procfs.read_stat(run.engine.pid).state == "Z", "it is stopped, and nothing is left that could"
     assert run.finish().code == 3
 
 

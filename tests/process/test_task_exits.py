@@ -332,7 +332,7 @@ LEFTOVERS = """\
 
     def print_to_a_closed_descriptor():
         os.close(1)
-        print("nobody sees this")
+        print("not seen")
 
     def close_stdout():
         print("before")
@@ -341,7 +341,7 @@ LEFTOVERS = """\
 
     def replace_stdout():
         sys.stdout = io.StringIO()
-        print("nobody sees this")
+        print("not seen")
         return sys.stdout.getvalue()
 
     def remove_both_and_raise():
@@ -504,7 +504,7 @@ def test_what_a_task_does_to_its_standard_output_is_not_an_error(leftovers, meth
     exited = run.one("task_exited", task)
     assert (exited["exit_code"], exited["error"], run.outcome(task)) == (0, None, "succeeded")
     assert run.log(task) == log
-    assert run.result(task) == ("nobody sees this\n" if task == "replace_stdout" else "closed")
+    assert run.result(task) == ("not seen\n" if task == "replace_stdout" else "closed")
 
 
 @every_start_method

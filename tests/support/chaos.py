@@ -172,7 +172,7 @@ class Round:
         ]
 
     def left_after(self, patience):
-        """Who of it is there after so many seconds; sooner, where nobody is."""
+        """Its processes after so many seconds; sooner, if there are none."""
         end = time.monotonic() + patience
         while (members := self.members()) and time.monotonic() < end:
             wait_for_ends(members, 0.02)
@@ -270,7 +270,7 @@ class Round:
             return
         newest = complete_lines(Path(newest_run(Path(self.directory, ".mprun")).events))
         if newest[0].get("resumed_from") != run_id:
-            # All had succeeded: a resume that starts nothing is no next start either.
+            # All had succeeded: a resume that starts nothing does not count as a next start either.
             newest = events
             yield from self._not_recovered()
         if self.result(newest) != self.expected:

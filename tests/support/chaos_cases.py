@@ -22,7 +22,7 @@ CASES = AT_FAILPOINTS + AT_RANDOM
 
 
 def play(directory, case, seed):
-    """One round: the engine's exit code, the seconds until nobody was left, and the defects."""
+    """One round: the engine's exit code, the seconds until no process was left, and the defects."""
     random = Random(f"{case} {seed}")
     method = random.choice(METHODS)
     failpoints = f"{case}:{_turn(case, random)}" if case in AT_FAILPOINTS else ""
@@ -43,7 +43,7 @@ def _turn(case, random):
 
 
 def _kill(one, who, random):
-    """Kill somebody of a run at a moment that the random choose, unless it is over by then.
+    """Kill a process of a run at a random moment, unless it is over by then.
 
     That is so many events after its beginning and a little time later: as likely during
     what goes fast as during what goes slowly.

@@ -60,7 +60,7 @@ def test_ratio_is_the_median_of_the_rounds_and_not_that_of_the_medians():
 
 def test_figure_has_median_spread_and_a_ratio_for_each_base_that_is_there():
     measured = {"mprun": [2.0, 4.0, 3.0], "loop": [1.0, 2.0, 2.0]}
-    line = figure("mprun", "ms", "", ("loop", "nobody"), measured)
+    line = figure("mprun", "ms", "", ("loop", "missing"), measured)
     assert (line["median"], line["low"], line["high"], line["ratios"]) == (3.0, 2.0, 4.0, {"loop": 2.0})
 
 

@@ -64,7 +64,7 @@ MATRIX = {
         ("t[n=?]", [1, 2]),
         ("*", [0, 1, 2, 3, 4]),
         ("?", [1, 2]),
-        ("nobody", []),
+        ("missing", []),
         ("no*body", []),
         ("", []),
         ("[t]", []),
@@ -156,8 +156,8 @@ def test_a_task_that_names_itself_is_refused(spec, place, need, said):
 
 
 def test_a_name_that_means_nothing_is_told_as_it_was_written():
-    found = dependency_error({"a": [], "b": ["a", "nobody:ready"]})
-    assert (found.task, found.need, found.known) == (1, "nobody", False)
+    found = dependency_error({"a": [], "b": ["a", "missing:ready"]})
+    assert (found.task, found.need, found.known) == (1, "missing", False)
     assert dependency_error({"a": ["x*"]}).known is False
 
 
@@ -218,7 +218,7 @@ def test_more_dependencies_than_a_machine_can_hold_are_refused():
         ({"a": ("a",)}, ["a", "a"]),
         ({"a": ("b",), "b": ("a",)}, ["a", "b", "a"]),
         ({"x": ("a",), "a": ("b",), "b": ("c",), "c": ("a",)}, ["a", "b", "c", "a"]),
-        ({"a": ("nobody",)}, []),
+        ({"a": ("missing",)}, []),
         ({"a": ("b", "b"), "b": ()}, []),
     ],
 )

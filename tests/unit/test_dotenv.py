@@ -1,4 +1,4 @@
-"""Env files: what their lines mean, and that no message has what stands in them."""
+"""Env files: what their lines mean, and that no message has their values."""
 
 import time
 from contextlib import suppress

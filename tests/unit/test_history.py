@@ -195,7 +195,7 @@ def test_reading_the_record_that_this_process_writes_keeps_its_lock(state):
     directory = RunDirectory(f"{state.path}/runs/20260101-120000.001-abcd")
     writer = recorder.Recorder(directory)
     assert durations(state) == [{"a": 1.0}]
-    # The kernel tells another process which one holds the lock.
+    # The kernel shows another process which one holds the lock.
     if (child := os.fork()) == 0:
         lock._held.clear()
         os._exit(lock.find_writer(directory.events) != os.getppid())

@@ -13,7 +13,7 @@ HOUSE = Path(__file__).parents[2] / "mprun"
 # What all others may use. `mprun` is the package itself, the public face, on the floor of `api`.
 GROUND = ("clock", "diagnostics", "errors", "failpoints", "frozen", "lazy_import", "outcomes")
 
-# The floors, bottom first. A package may import from the floors below its own what stands beside it
+# The floors, bottom first. A package may import from the floors below its own what is listed beside it
 # here, itself, and the ground; `*` is everything below. An import that only a type checker reads counts.
 FLOORS: tuple[dict[str, tuple[str, ...]], ...] = (
     dict.fromkeys(GROUND, ()),

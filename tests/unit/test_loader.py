@@ -591,7 +591,7 @@ def test_a_hundred_thousand_instances_are_planned_in_seconds_and_little_memory(d
     assert (used[100_000][1] - used[10_000][1]) / 90_000 < 1.0, used
 
 
-# ---- names and what stands for many
+# ---- names that mean many tasks
 
 
 def test_who_waits_for_an_unknown_task_with_a_recipe_is_told_where_it_says_so(desk):

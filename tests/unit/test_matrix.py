@@ -31,7 +31,7 @@ def rows(axes, include=(), exclude=()):
 
 
 def label(value, *others):
-    """How a name shows a value that stands on an axis with others."""
+    """How a name shows a value that is on an axis with others."""
     (first, *_) = suffixes({"k": [value, *others]})
     return first.removeprefix("[k=").removesuffix("]")
 

@@ -139,7 +139,7 @@ def test_a_declaration_that_contradicts_itself_is_told_at_its_place(param, messa
     diagnostic = only(f"{{p: {param}}}")
     message = message.replace("DEFAULT", "default of param `p`")
     assert (diagnostic.message, diagnostic.help, marked(diagnostic)) == (message, help, mark)
-    # Whoever only reads the file is told, too, but for what a pattern would find.
+    # A command that only reads the file reports it, too, except for mistakes that a pattern would find.
     if "pattern: a" not in param:
         with pytest.raises(JobFileError):
             settled(f"{{p: {param}}}", lenient=True)

@@ -30,7 +30,7 @@ class View:
             self.console.handle(event, self._state)
 
     def passes(self, seconds):
-        """The lines that come about while the clock goes on, each with its time."""
+        """The lines that are printed while time passes, each with its time."""
         end, lines = self.now + seconds, []
         while self.now < end:
             self.now = round(self.now + 0.1, 1)

@@ -83,7 +83,7 @@ def test_tokens_of_a_cancelled_start_are_free():
 def test_tokens_of_a_task_of_unknown_outcome_are_free():
     keys = claiming(a={"db": 1}, b={"db": 1})
     run = Run(plan({"a": (), "b": ()}, resources={"db": 1}, keys=keys)).started("a")
-    assert run.apply(run.scheduler.handle_exit_unknown(0, "nobody saw its end", 1.0))[-1] == "start b"
+    assert run.apply(run.scheduler.handle_exit_unknown(0, "exit status unknown", 1.0))[-1] == "start b"
 
 
 def test_a_task_that_claims_tokens_is_not_dispatched_ahead_of_a_slot():

@@ -170,7 +170,7 @@ def test_any_text_that_is_escaped_is_read_as_itself(text):
 
 @given(st.text(alphabet="${}a"), st.text(alphabet="${}a"))
 def test_escaped_text_around_a_reference_is_text(before, after):
-    # A dollar that stands before a reference would make an escape of it.
+    # A dollar before a reference would make an escape of it.
     before = before.rstrip("$")
     node = parse(f"{escaped(before)}${{params.n}}{escaped(after)}")
     assert resolve(node, Resolver(SCOPE)) == (f"{before}3{after}" if before or after else 3)

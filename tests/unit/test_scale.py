@@ -191,7 +191,7 @@ def test_a_plan_keeps_nothing_of_the_tree_of_its_file(kind, tmp_path, uncollecte
     the_plan, size = kept(lambda: api.plan_job(api.load_job(path)))
     assert len(the_plan.tasks) == MANY
     assert size / MANY < most
-    # And it is there again for whoever has a mistake to show.
+    # And it is there again for a mistake that has to be shown.
     last = the_plan.tasks[-1].task
     assert span_of(last.document, (*last.origin.path, "target")).line == MANY + 1
 
@@ -220,7 +220,7 @@ def test_a_good_file_is_not_split_into_lines(tmp_path, monkeypatch):
 
 @pytest.fixture
 def uncollected():
-    """As in the command's start, nobody looks for garbage."""
+    """As in the start of the command, garbage is not collected."""
     gc.collect()
     gc.disable()
     yield

@@ -139,7 +139,7 @@ def test_a_failure_with_a_restart_does_not_trigger_fail_fast():
 
 def test_an_attempt_with_an_unknown_exit_status_is_not_restarted():
     run = run_with_daemon("always").started("s", "a")
-    assert run.apply(run.scheduler.handle_exit_unknown(0, "nobody saw its end", 1.0)) == ["unknown s"]
+    assert run.apply(run.scheduler.handle_exit_unknown(0, "exit status unknown", 1.0)) == ["unknown s"]
 
 
 # ---- readiness

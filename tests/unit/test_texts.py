@@ -1,7 +1,7 @@
 """The words that the project's texts do without: each has a plainer one that a reader expects.
 
-Searched in code with its comments and docstrings, in documentation, examples and schemas, and in
-the names of tests.
+Searched in code with its comments and docstrings, in tests and their names, in documentation,
+examples and schemas.
 """
 
 import re
@@ -31,7 +31,9 @@ WORDS = {
 PATTERN = re.compile("|".join(WORDS).replace("~", r"\s+(?:#\s+)?"), re.IGNORECASE)
 
 TEXTS = {".py", ".md", ".json", ".yaml", ".yml", ".toml", ".txt", ".cfg", ""}
-FOLDERS = ("mprun", "benchmarks", "docs", "schemas", "examples", "jobs", "tools", ".github")
+FOLDERS = ("mprun", "benchmarks", "docs", "schemas", "examples", "jobs", "tools", ".github", "tests")
+# The corpus of job files has what users write, and this file has the words themselves.
+SKIPPED = (ROOT / "tests" / "jobs", Path(__file__))
 FILES = (
     "README.md",
     "CONTRIBUTING.md",
@@ -62,7 +64,8 @@ def files() -> Iterator[Path]:
             yield ROOT / name
     for folder in FOLDERS:
         for path in sorted((ROOT / folder).rglob("*")):
-            if path.is_file() and path.suffix in TEXTS and "__pycache__" not in path.parts:
+            skipped = any(path.is_relative_to(other) for other in SKIPPED) or "__pycache__" in path.parts
+            if path.is_file() and path.suffix in TEXTS and not skipped:
                 yield path
 
 
