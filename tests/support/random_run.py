@@ -18,7 +18,7 @@ from support.random_plans import random_plan
 
 
 class RandomRun:
-    """Takes the place of the launcher: its processes start, become ready, end at random, and may ignore signals.
+    """In place of the launcher: its processes start, become ready, end at random, and may ignore signals.
 
     It reports facts to the model and to the scheduler, and has the model check the instructions.
     """
