@@ -70,7 +70,7 @@ def error_of(run):
     ],
     ids=" ".join,
 )
-def test_a_job_is_run_with_options_before_and_after_it(arguments, desk):
+def test_options_may_come_before_and_after_the_job(arguments, desk):
     run = mprun(*arguments, cwd=desk)
     assert run.code == 0
     assert (run.outcome("a"), run.outcome("b")) == ("succeeded", "succeeded")
@@ -81,7 +81,7 @@ def test_a_job_is_run_with_options_before_and_after_it(arguments, desk):
 @pytest.mark.parametrize(
     ("typed", "meant"), [("vaildate", "validate"), ("log", "logs"), ("shwo", "show"), ("Plan", "plan")]
 )
-def test_a_typo_of_a_command_is_told(typed, meant, empty_desk):
+def test_typo_of_a_command_is_reported_with_the_command(typed, meant, empty_desk):
     run = mprun(typed, "job.yaml", cwd=empty_desk)
     assert (
         error_of(run)
@@ -90,7 +90,7 @@ def test_a_typo_of_a_command_is_told(typed, meant, empty_desk):
     assert not (empty_desk / ".mprun").exists()
 
 
-def test_a_file_goes_before_a_guess(desk):
+def test_existing_file_is_run_even_if_it_looks_like_a_typo(desk):
     (desk / "job.yaml").rename(desk / "shwo")
     assert mprun("shwo", cwd=desk).code == 0
 
@@ -113,7 +113,7 @@ def test_a_file_goes_before_a_guess(desk):
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_what_is_not_there_is_named(arguments, said, empty_desk):
+def test_missing_file_or_run_is_reported_by_name(arguments, said, empty_desk):
     assert error_of(mprun(*arguments, cwd=empty_desk)) == said
 
 
@@ -132,7 +132,7 @@ def test_what_is_not_there_is_named(arguments, said, empty_desk):
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_bad_usage_ends_with_2_and_says_what_is_possible(arguments, said, empty_desk):
+def test_bad_usage_exits_with_2_and_names_what_is_expected(arguments, said, empty_desk):
     assert said in error_of(mprun(*arguments, cwd=empty_desk))
 
 
@@ -181,14 +181,14 @@ def test_each_command_has_help_in_80_columns(name):
     )
 
 
-def test_help_of_a_run_may_be_asked_for_anywhere(empty_desk):
+def test_help_option_of_run_works_in_any_position(empty_desk):
     for arguments in (["run", "-h"], ["job.yaml", "--help"], ["-v", "--help"]):
         run = mprun(*arguments, cwd=empty_desk)
         assert run.code == 0
         assert run.stdout.startswith("Usage: mprun run [OPTIONS] JOB")
 
 
-def test_the_commands_that_only_read_are_known_to_the_door():
+def test_commands_without_a_job_are_known_to_the_entry_point():
     assert set(main.group.commands) - {"run", "resume"} == door.WITHOUT_JOB
 
 
@@ -221,7 +221,7 @@ def test_a_wrong_value_in_the_environment_is_refused(empty_desk):
     assert "MPRUN_OUTPUT" in error_of(mprun("job.yaml", cwd=empty_desk, env={"MPRUN_OUTPUT": "some"}))
 
 
-def test_quiet_says_nothing_when_all_is_well(desk):
+def test_quiet_run_that_succeeds_writes_nothing_to_stderr(desk):
     run = mprun("-q", "job.yaml", cwd=desk)
     assert (run.code, run.stderr) == (0, "")
     assert run.stdout.splitlines() == ["a    | hi bob", "b    | hi x"]
@@ -235,7 +235,7 @@ def test_a_task_finds_its_name_and_run(tmp_path):
     assert found["MPRUN_RUN_ID"] == run.one("run_started")["run"]
 
 
-def test_any_locale_will_do(tmp_path):
+def test_any_locale_works(tmp_path):
     write(tmp_path, work=WORK, job="tasks:\n  - {name: Wörter, target: work:hi, args: [跳舞], env: {Ü: ü}}")
     surroundings = {
         "LC_ALL": "POSIX",
@@ -251,7 +251,7 @@ def test_any_locale_will_do(tmp_path):
     assert json.loads(events.stdout.splitlines()[1])["task"] == "Wörter"
 
 
-def test_every_task_that_makes_the_same_wrong_call_is_named(desk):
+def test_every_task_with_the_same_bind_error_is_named(desk):
     wrong = "  - target: work:nothing\n"
     (desk / "job.yaml").write_text("tasks:\n" + wrong + "  - target: os:getpid\n" + wrong)
     said = error_of(mprun("job.yaml", "--dry-run", cwd=desk))
@@ -272,7 +272,7 @@ def test_dry_run_checks_every_target_and_starts_nothing(desk):
 # -- the other commands
 
 
-def test_validate_reads_many_files_and_says_which_are_right(desk):
+def test_validate_reports_each_of_several_files(desk):
     write(desk, job2="tasks: []", job3="tasks:\n  - target: m:f")
     run = mprun("validate", "job.yaml", "job2.yaml", "nothing.yaml", "job3.yaml", cwd=desk)
     assert run.code == 2
@@ -313,7 +313,7 @@ def test_plan_shows_order_arguments_and_joins(tmp_path):
     assert plan["tasks"][1]["kwargs"] == {"three": [4]}
 
 
-def test_init_writes_what_then_runs_and_overwrites_nothing(tmp_path):
+def test_init_writes_a_job_that_runs_and_overwrites_nothing(tmp_path):
     first = mprun("init", cwd=tmp_path)
     assert (first.code, first.stderr) == (0, "")
     assert first.stdout == "wrote job.yaml\nwrote tasks.py\nrun it with: mprun job.yaml\n"

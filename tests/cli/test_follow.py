@@ -100,7 +100,7 @@ def rest_of(process):
 # -- following
 
 
-def test_following_shows_what_was_printed_and_what_comes_until_the_run_is_over(going):
+def test_following_shows_earlier_and_new_output_until_the_run_ends(going):
     process = start("logs", "-f", cwd=going)
     first = lines_of(process, 4)
     assert sorted(line.split(" | ")[1] for line in first) == ["1 one\n", "2 one\n", "a one\n", "imported\n"]
@@ -130,7 +130,7 @@ def test_a_task_that_has_not_started_is_waited_for(going):
     assert rest_of(process) == (0, "later one\nlater two\n", "")
 
 
-def test_a_task_that_never_comes_is_an_error_at_the_end(going):
+def test_task_that_never_appears_is_an_error_at_the_end(going):
     process = start("logs", "-f", "latr", cwd=going)
     assert b"waiting for it" in process.stderr.readline()
     (going / "go").touch()
@@ -139,14 +139,14 @@ def test_a_task_that_never_comes_is_an_error_at_the_end(going):
     assert "has no task `latr`; did you mean `later`?" in said
 
 
-def test_following_a_run_that_is_over_shows_it(going):
+def test_following_a_finished_run_shows_its_logs(going):
     (going / "go").touch()
     runs = going / ".mprun" / "runs"
     eventually(lambda: b"run_finished" in next(runs.glob("*/events.jsonl")).read_bytes())
     assert read(going, "logs", "-f", "a") == (0, b"a one\na two\nrest", "")
 
 
-def test_ctrl_c_ends_the_following_and_not_the_run(going):
+def test_ctrl_c_ends_logs_follow_but_not_the_run(going):
     process = start("logs", "-f", "a", cwd=going)
     assert lines_of(process, 1) == ["a one\n"]
     process.send_signal(signal.SIGINT)
@@ -155,7 +155,7 @@ def test_ctrl_c_ends_the_following_and_not_the_run(going):
     assert "running: " in read(going, "show")[1].decode()
 
 
-def test_following_ends_when_its_reader_is_gone(going):
+def test_follow_ends_when_its_reader_is_gone(going):
     """Though nothing more is printed."""
     reader, writer = os.pipe()
     process = start("logs", "-f", cwd=going, stdout=writer)
@@ -259,7 +259,7 @@ def many(tmp_path):
     ],
     ids=str,
 )
-def test_a_name_a_group_or_a_pattern_means_tasks(words, meant, many):
+def test_name_group_or_pattern_selects_tasks(words, meant, many):
     code, output, said = read(many, "logs", *words)
     assert (code, said) == (0, "")
     shown = [line.partition(" | ") for line in output.decode().splitlines()]
@@ -270,12 +270,12 @@ def test_a_name_a_group_or_a_pattern_means_tasks(words, meant, many):
         assert [text for *_, text in shown] == meant
 
 
-def test_one_task_by_its_whole_name_is_shown_as_it_is(many):
+def test_log_of_a_single_task_has_no_prefix(many):
     assert read(many, "logs", "fit[n=1]") == (0, b"fit[n=1]\n", "")
 
 
 @pytest.mark.parametrize(("word", "said"), [("fti", "did you mean `fit`?"), ("x*", "known tasks: ")])
-def test_what_means_nothing_is_told(word, said, many):
+def test_name_that_matches_no_task_is_an_error(word, said, many):
     code, output, told = read(many, "logs", word)
     assert (code, output) == (2, b"")
     assert said in told
@@ -373,7 +373,7 @@ def test_a_long_line_as_json_says_that_it_continues(tmp_path):
 # -- workflow commands
 
 
-def test_workflow_commands_are_inert_where_github_reads(tmp_path):
+def test_workflow_commands_are_escaped_on_github(tmp_path):
     write(tmp_path, work=WORK, job="tasks: [{name: c, target: 'work:commands'}]")
     github = {"GITHUB_ACTIONS": "true"}
     run = mprun("-q", "job.yaml", "--output", "group", cwd=tmp_path, env=github)
@@ -421,7 +421,7 @@ def test_output_of_a_run_that_cannot_be_written_is_one_warning(desk):
     assert read(desk, "logs", "later")[1] == b"later one\nlater two\n"
 
 
-def test_damage_is_said_once_and_a_missing_log_is_nothing(tmp_path):
+def test_damage_is_reported_once_and_a_missing_log_is_empty(tmp_path):
     record(tmp_path, [STARTED, "nonsense", started("a"), exited("a"), FINISHED])
     code, output, said = read(tmp_path, "logs", "-f", "a")
     assert (code, output) == (0, b"")

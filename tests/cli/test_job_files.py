@@ -65,7 +65,7 @@ def desk(tmp_path):
     return tmp_path
 
 
-def test_there_are_enough_of_each():
+def test_enough_example_files_exist():
     assert len(READ) >= 80
     assert len(RUN) >= 15
     assert len(VALID) >= 10
@@ -74,7 +74,7 @@ def test_there_are_enough_of_each():
 
 
 @pytest.mark.parametrize("path", READ, ids=by_name)
-def test_a_wrong_file_is_explained_to_the_letter(path):
+def test_invalid_file_is_explained_to_the_letter(path):
     begun = time.monotonic()
     diagnostics = diagnostics_of(path)
     assert time.monotonic() - begun < QUICKLY
@@ -84,7 +84,7 @@ def test_a_wrong_file_is_explained_to_the_letter(path):
     assert len({(str(diagnostic), diagnostic.help) for diagnostic in diagnostics}) == len(diagnostics)
 
 
-def test_the_program_says_the_same_of_all_of_them_in_one_go():
+def test_command_reports_all_invalid_files_in_one_call():
     run = mprun("validate", *[path.name for path in READ], cwd=READ[0].parent)
     texts = [path.with_suffix(".txt").read_text(encoding="utf-8") for path in READ]
     assert (run.code, run.stdout) == (2, "")
@@ -92,7 +92,7 @@ def test_the_program_says_the_same_of_all_of_them_in_one_go():
 
 
 @pytest.mark.parametrize("path", RUN, ids=by_name)
-def test_what_only_an_import_can_find_is_explained_to_the_letter(path, desk):
+def test_import_errors_are_explained_to_the_letter(path, desk):
     assert api.load_job(str(path)).tasks
     begun = time.monotonic()
     run = mprun("run", path.name, cwd=desk)
@@ -108,7 +108,7 @@ def test_what_only_an_import_can_find_is_explained_to_the_letter(path, desk):
 
 
 @pytest.mark.parametrize("name", ["several_problems", "cycle_with_its_path", "nul", "empty"])
-def test_a_run_of_a_wrong_file_starts_nothing_and_leaves_nothing(name, desk):
+def test_run_of_an_invalid_file_starts_nothing_and_leaves_nothing(name, desk):
     path = JOBS / "invalid" / f"{name}.yaml"
     shutil.copy(path, desk)
     run = mprun(path.name, cwd=desk)
@@ -118,7 +118,7 @@ def test_a_run_of_a_wrong_file_starts_nothing_and_leaves_nothing(name, desk):
     assert not (desk / ".mprun").exists()
 
 
-def test_every_problem_of_an_import_is_told_in_one_go(desk):
+def test_all_import_errors_are_reported_at_once(desk):
     """Of tasks, defaults and preload together, sorted by their place."""
     (desk / "all.yaml").write_text(
         "preload: [nowhere]\n"
@@ -134,7 +134,7 @@ def test_every_problem_of_an_import_is_told_in_one_go(desk):
 
 
 @pytest.mark.parametrize("path", VALID, ids=by_name)
-def test_a_right_file_is_read_planned_and_run(path, desk, monkeypatch):
+def test_valid_file_is_read_planned_and_run(path, desk, monkeypatch):
     monkeypatch.chdir(desk)
     job = api.load_job(path.name)
     assert [task.task.position for task in job.tasks] == list(range(1, len(job.tasks) + 1))
@@ -252,7 +252,7 @@ def test_a_chain_of_ten_thousand_is_read_and_planned_quickly(tmp_path):
     assert plan.tasks[9_999].needs == ((9_998, "succeeded"),)
 
 
-def test_the_program_refuses_bombs_too(tmp_path):
+def test_command_refuses_yaml_bombs(tmp_path):
     for name, (text, _, _) in BOMBS.items():
         (tmp_path / f"{name}.yaml").write_text(text)
     run = mprun("validate", "aliases.yaml", "merge_keys.yaml", "flow_depth.yaml", "/dev/zero", cwd=tmp_path)

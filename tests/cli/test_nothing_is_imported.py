@@ -117,7 +117,7 @@ def test_reading_imports_no_target_starts_no_process_and_opens_no_socket(argumen
     assert not (desk / "imported.marker").exists()
 
 
-def test_the_hook_would_have_seen_it(desk):
+def test_audit_hook_notices_an_import(desk):
     run, found = audited(desk, "job_good.yaml")
     assert run.code == 0
     events = {event for event, _ in found}

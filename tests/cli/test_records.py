@@ -113,7 +113,7 @@ def test_the_outcomes_of_one_run(made):
     assert run.one("run_finished")["counts"] == {"succeeded": 2, "failed": 2, "skipped": 1, "stopped": 1}
 
 
-def test_a_run_is_its_owners_alone(made):
+def test_run_directory_is_readable_by_its_owner_only(made):
     path, run = made
     modes = {found: stat.S_IMODE(found.stat().st_mode) for found in (path / ".mprun").rglob("*")}
     directory = Path(run.directory.path)
@@ -137,7 +137,7 @@ def test_a_generous_umask_changes_nothing(desk):
 # -- reading it
 
 
-def test_show_is_the_run_again(made):
+def test_show_repeats_what_the_run_showed(made):
     path, run = made
     shown = mprun("show", cwd=path)
     assert (shown.code, shown.stderr) == (0, "")
@@ -153,7 +153,7 @@ def test_show_is_the_run_again(made):
     assert over.startswith("failed: exit 1 after ")
 
 
-def test_show_as_json_has_all_of_it(made):
+def test_show_json_is_complete(made):
     path, run = made
     shown = mprun("show", "--json", cwd=path)
     value = json.loads(shown.stdout)
@@ -172,7 +172,7 @@ def test_show_as_json_has_all_of_it(made):
     }
 
 
-def test_logs_of_one_task_are_as_they_were_and_of_several_have_names(made):
+def test_logs_of_several_tasks_have_names_in_front(made):
     path, run = made
     assert mprun("logs", "answer", cwd=path).stdout == "forty-two\n"
     assert mprun("logs", "answer", "serve", cwd=path).stdout == "answer | forty-two\nserve  | serving\n"
@@ -188,7 +188,7 @@ def test_logs_of_one_task_are_as_they_were_and_of_several_have_names(made):
     )
 
 
-def test_the_log_of_a_task_that_is_named_main_is_its_own(tmp_path):
+def test_task_named_main_has_a_log_of_its_own(tmp_path):
     write(tmp_path, work=WORK, job="tasks:\n  - {name: main, target: work:answer}")
     run = mprun("-q", "job.yaml", cwd=tmp_path)
     assert run.code == 0
@@ -196,7 +196,7 @@ def test_the_log_of_a_task_that_is_named_main_is_its_own(tmp_path):
     assert mprun("logs", "main", cwd=tmp_path).stdout == "forty-two\n"
 
 
-def test_a_run_is_named_by_its_beginning(desk):
+def test_run_is_found_by_the_beginning_of_its_id(desk):
     first, second = (mprun("-q", "job.yaml", cwd=desk).one("run_started")["run"] for _ in range(2))
     assert first < second
     assert f"run {second}" in mprun("show", cwd=desk).stdout
@@ -210,7 +210,7 @@ def test_a_run_is_named_by_its_beginning(desk):
 
 
 @pytest.mark.parametrize("name", ["nonsense", "../../etc", "\x1b[31m", "/"])
-def test_an_unknown_run_is_told_with_the_newest(name, made):
+def test_error_for_an_unknown_run_names_the_newest(name, made):
     path, run = made
     shown = mprun("show", name, cwd=path)
     assert (shown.code, shown.stdout) == (2, "")
@@ -249,7 +249,7 @@ UNSEEN = re.compile(
 )
 
 
-def test_a_torn_last_line_is_left_out_and_said(desk):
+def test_torn_last_line_is_left_out_with_a_warning(desk):
     name = record(desk, [STARTED, FINISHED])
     path = desk / ".mprun" / "runs" / name / "events.jsonl"
     path.write_bytes(path.read_bytes() + b'{"event":"run_finished","ti')
@@ -287,7 +287,7 @@ PASSED_OVER = [
 ]
 
 
-def test_garbage_in_the_middle_is_left_out_and_said(desk):
+def test_garbage_in_the_middle_is_left_out_with_a_warning(desk):
     shown, as_json, logs = damaged(desk, [STARTED, *GARBAGE, *PASSED_OVER, FINISHED])
     assert shown.code == as_json.code == logs.code == 0
     warnings = shown.stderr.splitlines()
@@ -301,7 +301,7 @@ def test_garbage_in_the_middle_is_left_out_and_said(desk):
 
 
 @pytest.mark.parametrize("value", ["1e999", "NaN", "-1e400", "9" * 400])
-def test_numbers_that_nothing_can_show_are_damage(value, desk):
+def test_numbers_out_of_range_are_damage(value, desk):
     line = json.dumps({**STARTED, "event": "run_finished", "outcome": "failed", "exit_code": 1, "counts": {}})
     shown, *_ = damaged(desk, [STARTED, line.replace('"format"', f'"duration": {value}, "format"')])
     assert shown.code == 0
@@ -317,7 +317,7 @@ def test_a_newer_format_is_refused_by_name(written, desk):
         )
 
 
-def test_a_record_with_nothing_in_it(desk):
+def test_empty_record_is_shown(desk):
     shown, as_json, logs = damaged(desk, [""])
     assert shown.code == as_json.code == logs.code == 0
     assert json.loads(as_json.stdout) == {
@@ -350,7 +350,7 @@ def test_escape_codes_in_a_record_do_not_reach_the_terminal(desk):
     assert json.loads(read(desk, "show", "--json").stdout)["run"]["job"] == evil
 
 
-def test_a_record_cannot_name_files_of_others(desk, tmp_path):
+def test_record_cannot_name_files_outside_the_run(desk, tmp_path):
     (tmp_path / "secret.1.log").write_text("secret")
     record(desk, [STARTED, {**FINISHED, "task": "../../../../secret"}])
     result = read(desk, "logs")
@@ -379,7 +379,7 @@ def test_a_run_whose_engine_was_killed_is_shown_as_interrupted(desk):
 
 
 @pytest.mark.parametrize("obstacle", ["a file", "a file above", "a link to nowhere"])
-def test_a_state_directory_that_cannot_be_written_gives_way(obstacle, desk, tmp_path):
+def test_state_directory_that_cannot_be_written_is_replaced(obstacle, desk, tmp_path):
     state = desk / "state"
     if obstacle == "a file":
         state.write_text("mine")

@@ -75,14 +75,14 @@ def test_runs_are_listed_newest_first(tmp_path):
     assert (value["started"], value["tasks"], value["damage"]) == (bad["time"], 2, [])
 
 
-def test_where_nothing_has_run_there_is_nothing_to_list(tmp_path):
+def test_empty_state_directory_lists_no_runs(tmp_path):
     assert read(tmp_path, "runs") == (0, "", "no runs in .mprun\n")
     assert read(tmp_path, "runs", "--json") == (0, "", "")
     assert read(tmp_path, "runs", "--prune", "1d") == (0, "removed 0 runs, 0B\n", "")
     assert os.listdir(tmp_path) == []
 
 
-def test_twenty_are_listed_unless_told_otherwise(tmp_path):
+def test_twenty_runs_are_listed_by_default(tmp_path):
     for number in range(30):
         record(tmp_path, [STARTED, ended()], name=f"20260101-120000.000-{number:04x}")
     assert len(as_json(tmp_path)) == 20
@@ -138,7 +138,7 @@ DAMAGED = {
 
 
 @pytest.mark.parametrize("name", DAMAGED)
-def test_a_damaged_run_is_one_line_that_says_so_and_harms_no_other(name, tmp_path):
+def test_corrupt_run_is_one_line_and_affects_no_other(name, tmp_path):
     lines, said = DAMAGED[name]
     record(tmp_path, lines, name="20260101-120000.000-dddd")
     good = record(tmp_path, [STARTED, ended()])
@@ -158,7 +158,7 @@ def test_a_damaged_run_is_one_line_that_says_so_and_harms_no_other(name, tmp_pat
     assert ids(tmp_path) == ["20260101-120000.000-dddd"]
 
 
-def test_a_torn_run_is_listed_as_far_as_it_can_be_read(tmp_path):
+def test_run_with_a_torn_record_is_listed_as_far_as_it_can_be_read(tmp_path):
     name = record(tmp_path, [STARTED, FINISHED, ended()])
     path = tmp_path / ".mprun" / "runs" / name / "events.jsonl"
     path.write_bytes(path.read_bytes()[:-5])
@@ -176,7 +176,7 @@ def test_a_run_of_an_older_or_newer_version_of_the_same_format_is_listed(tmp_pat
     assert [run["outcome"] for run in as_json(tmp_path)] == ["succeeded", "succeeded"]
 
 
-def test_a_record_that_may_not_be_read_is_one_line(tmp_path):
+def test_record_without_read_permission_is_one_line(tmp_path):
     name = record(tmp_path, [STARTED, ended()])
     path = tmp_path / ".mprun" / "runs" / name / "events.jsonl"
     path.unlink()
@@ -187,7 +187,7 @@ def test_a_record_that_may_not_be_read_is_one_line(tmp_path):
 # -- removing old ones
 
 
-def test_old_runs_are_removed_and_young_ones_stay(tmp_path):
+def test_prune_removes_old_runs_and_keeps_young_ones(tmp_path):
     write(tmp_path, work=WORK, job=JOB)
     young = mprun("job.yaml", cwd=tmp_path).one("run_started")["run"]
     old = [record(tmp_path, [STARTED, ended()], name=f"20200101-120000.000-{n:04x}") for n in range(3)]
@@ -208,20 +208,20 @@ def test_old_runs_are_removed_and_young_ones_stay(tmp_path):
     assert mprun("show", cwd=tmp_path).code == 0
 
 
-def test_the_end_counts_and_not_the_beginning(tmp_path):
+def test_prune_counts_from_the_end_of_a_run(tmp_path):
     name = record(tmp_path, [STARTED, {**ended(), "time": "2999-01-01T00:00:00Z"}])
     assert read(tmp_path, "runs", "--prune", "0s")[1].startswith("removed 0 runs")
     assert ids(tmp_path) == [name]
 
 
-def test_a_run_of_another_machine_that_has_no_end_is_kept(tmp_path):
+def test_unfinished_run_of_another_host_is_kept(tmp_path):
     name = record(tmp_path, [{**STARTED, "pid": 2**22 + 1}])
     code, shown, said = read(tmp_path, "runs", "--prune", "0s")
     assert (code, shown) == (0, "removed 0 runs, 0B\n")
     assert said == f"warning: kept {name}: it was started on `h` and may still be running there\n"
 
 
-def test_nothing_outside_of_a_run_is_removed(tmp_path):
+def test_prune_removes_nothing_outside_a_run(tmp_path):
     """Links inside a run, a link in a run's place, strangers' directories, a link in place of all."""
     outside = tmp_path / "outside"
     real = Path(record(outside, [STARTED, ended()]))
@@ -249,7 +249,7 @@ def test_nothing_outside_of_a_run_is_removed(tmp_path):
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="the superuser may remove everything")
-def test_what_cannot_be_removed_is_told_and_the_others_go(tmp_path):
+def test_run_that_cannot_be_removed_is_reported_and_others_are_removed(tmp_path):
     held = record(tmp_path, [STARTED, ended()], name="20200101-120000.000-0000")
     record(tmp_path, [STARTED, ended()], name="20200101-120000.000-1111")
     logs = tmp_path / ".mprun" / "runs" / held / "logs"
@@ -294,7 +294,7 @@ def test_the_list_can_be_read_in_a_narrow_terminal(columns, tmp_path):
     assert "\x1b[1;31mfailed" in shown
 
 
-def test_a_reader_that_leaves_gets_what_it_reads(tmp_path):
+def test_reader_that_leaves_gets_what_it_reads(tmp_path):
     for number in range(100):
         record(tmp_path, [STARTED, ended()], name=f"20260101-120000.000-{number:04x}")
     reader, writer = os.pipe()

@@ -190,7 +190,7 @@ def test_the_tree_is_drawn(made):
     ],
     ids=str,
 )
-def test_the_tree_is_ascii_where_the_encoding_has_no_lines(env, made):
+def test_tree_is_ascii_if_the_encoding_has_no_line_characters(env, made):
     path, *_ = made
     _, shown, _ = read(path, "tree", env=env)
     assert shown.isascii()
@@ -291,7 +291,7 @@ def _is_up(tree):
     return "sleep" in found and found["stop"]["suspended"] and "serve" in found
 
 
-def test_a_stranger_with_a_recorded_pid_is_not_taken_for_the_task(tmp_path):
+def test_foreign_process_with_a_recorded_pid_is_not_the_task(tmp_path):
     """The record names this test's own process, which runs, as engine and, with another start, as task."""
     engine = {**STARTED, "pid": os.getpid(), "time": "2999-01-01T00:00:00Z", "main_pid": 1}
     record(tmp_path, [engine, started("a", pid=os.getpid(), ppid=1)])
@@ -303,7 +303,7 @@ def test_a_stranger_with_a_recorded_pid_is_not_taken_for_the_task(tmp_path):
 # -- what `show` says of a run
 
 
-def test_show_says_how_each_attempt_ended(tmp_path):
+def test_show_lists_how_each_attempt_ended(tmp_path):
     write(
         tmp_path,
         work=WORK,
@@ -337,7 +337,7 @@ def test_show_says_how_each_attempt_ended(tmp_path):
     assert hang["attempts"][0]["stopping"]["reason"] == "timeout"
 
 
-def test_show_has_params_results_readiness_and_where_it_came_from(tmp_path):
+def test_show_lists_params_results_readiness_and_the_resumed_run(tmp_path):
     name = record(
         tmp_path,
         [
@@ -374,7 +374,7 @@ def test_show_has_params_results_readiness_and_where_it_came_from(tmp_path):
 # -- records that are damaged, older, newer
 
 
-def test_a_record_without_a_beginning_has_the_parents_that_its_tasks_tell_of(tmp_path):
+def test_tree_without_run_started_has_the_recorded_parents(tmp_path):
     record(tmp_path, ["nonsense", started("a", ppid=7), exited("a", orphans=[8]), ended()])
     code, _, said = read(tmp_path, "tree")
     assert code == 0
@@ -409,7 +409,7 @@ def test_names_cannot_draw_branches_of_their_own(tmp_path):
     assert "\x1b" not in shown
 
 
-def test_a_directory_that_may_only_be_read_is_enough(tmp_path):
+def test_read_only_state_directory_is_enough(tmp_path):
     write(tmp_path, work=WORK, job="tasks: [{name: a, target: 'work:hi'}]")
     mprun("job.yaml", cwd=tmp_path)
     state = tmp_path / ".mprun"
@@ -428,7 +428,7 @@ def test_a_directory_that_may_only_be_read_is_enough(tmp_path):
 @pytest.mark.parametrize(
     "used", [{}, {"engine": None}, {"engine": {"cpu": "1", "max_rss": -1, "threads": None}}]
 )
-def test_what_mprun_itself_used_is_left_out_where_the_record_does_not_have_it(tmp_path, used):
+def test_usage_of_mprun_is_left_out_if_it_is_not_recorded(tmp_path, used):
     record(tmp_path, [STARTED, FINISHED, ended(**used)])
     (engine,) = shown_json(tmp_path)["processes"]
     assert (engine["cpu"], engine["max_rss"], engine["threads"]) == (None, None, None)

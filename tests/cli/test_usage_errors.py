@@ -42,7 +42,7 @@ def folder(tmp_path):
         ("job.yaml --start-method thread", f"`--start-method` must be one of {METHODS}, not `thread`"),
     ],
 )
-def test_each_mistake_is_one_line_with_its_remedy(arguments, said, folder):
+def test_each_usage_error_is_one_line_with_its_remedy(arguments, said, folder):
     run = mprun(*arguments.split(), cwd=folder)
     assert (run.code, run.stdout) == (2, "")
     assert run.stderr == f"error: {said}\n"
@@ -63,6 +63,6 @@ def test_a_value_from_the_environment_names_its_variable(variable, value, said, 
     assert run.stderr == f"error: {said} (from the environment variable `{variable}`)\n"
 
 
-def test_what_a_terminal_would_act_on_is_made_visible(folder):
+def test_control_characters_in_usage_errors_are_made_visible(folder):
     run = mprun("job.yaml", "--output", "\x1b[31mred", cwd=folder)
     assert run.stderr == f"error: `--output` must be one of {CHOICES}, not `\\x1b[31mred`\n"

@@ -84,7 +84,7 @@ def shell(command, cwd):
 # -- the head, the lineage, the table
 
 
-def test_the_head_says_parallel_or_concurrent_with_both_numbers(desk, verbose):
+def test_header_says_parallel_or_concurrent_with_both_numbers(desk, verbose):
     cpus = len(os.sched_getaffinity(0))
     head = verbose.stderr.splitlines()[0]
     mode = "parallel" if cpus >= 5 else "concurrent"
@@ -108,7 +108,7 @@ LINEAGE = {
 }
 
 
-def test_the_lineage_is_a_line_an_event(verbose):
+def test_lineage_has_one_line_per_event(verbose):
     lines = [line for line in verbose.stderr.splitlines() if re.match(CLOCK, line)]
     for line in lines:
         assert re.fullmatch(LINEAGE[line.split()[1]], line), line
@@ -157,7 +157,7 @@ def test_the_table_has_a_row_for_each_task(verbose):
     assert re.fullmatch(r"never +skipped: `bad` did not succeed +- +- +- +- +- +0", rows["never"])
 
 
-def test_the_end_counts_the_outcomes_and_names_the_record_and_what_resumes_it(verbose):
+def test_last_lines_count_outcomes_and_name_record_and_resume_command(verbose):
     *_, why, over, record, resume = verbose.stderr.splitlines()
     assert why == "bad failed: exit 1 (ValueError: no music)"
     assert re.fullmatch(r"failed in \d+\.\d\ds: 2 succeeded, 1 failed, 1 stopped, 1 skipped", over)
@@ -166,7 +166,7 @@ def test_the_end_counts_the_outcomes_and_names_the_record_and_what_resumes_it(ve
     assert verbose.code == 1
 
 
-def test_the_command_that_resumes_a_run_looks_where_the_run_is(desk):
+def test_resume_command_names_the_state_directory(desk):
     run = mprun("job.yaml", cwd=desk, state_dir=desk / "its records")
     command = run.stderr.splitlines()[-1].removeprefix("resume: ")
     assert command == f"mprun resume {newest(desk / 'its records')} --state-dir 'its records'"
@@ -180,7 +180,7 @@ def newest(state_dir):
     return newest_run(state_dir).run_id
 
 
-def test_where_there_is_nothing_to_resume_nothing_is_said_of_it(desk):
+def test_successful_run_names_no_resume_command(desk):
     write(desk, job_good="tasks: [{target: 'work:dance'}]")
     assert "resume" not in mprun("job_good.yaml", cwd=desk).stderr
     assert "resume" not in mprun("-q", "job.yaml", cwd=desk).stderr
@@ -218,7 +218,7 @@ main()
     ],
     ids=["known", "known during the run"],
 )
-def test_a_run_that_says_nothing_says_how_far_it_is(more, done, desk):
+def test_silent_run_reports_its_progress(more, done, desk):
     wait = "while ! test -e go; do sleep 0.02; done"
     write(desk, job=f"tasks:\n  - {{name: w, command: '{wait}'}}\n  - target: work:dance\n{more}")
     process = subprocess.Popen(
@@ -254,7 +254,7 @@ def test_output_has_its_task_in_front(verbose):
     assert all(re.match(r"(main|dance|sing|bad|beat) {1,3}\| ", line) for line in verbose.stdout.splitlines())
 
 
-def test_output_in_groups_comes_whole_in_the_order_of_the_joins(desk):
+def test_grouped_output_is_whole_and_in_join_order(desk):
     run = mprun("job.yaml", "--output", "group", cwd=desk)
     names = [line.partition("|")[0].strip() for line in run.stdout.splitlines()]
     order = list(dict.fromkeys(names))
@@ -262,14 +262,14 @@ def test_output_in_groups_comes_whole_in_the_order_of_the_joins(desk):
     assert names == sorted(names, key=order.index)
 
 
-def test_output_of_failed_tasks_alone(desk):
+def test_only_output_of_failed_tasks_is_shown(desk):
     run = mprun("job.yaml", "--output", "failed", cwd=desk)
     names = {line.partition("|")[0].strip() for line in run.stdout.splitlines()}
     assert names == {"bad"}
     assert "about to fail" in run.stdout
 
 
-def test_no_output(desk):
+def test_output_none_shows_no_output(desk):
     run = mprun("job.yaml", "--output", "none", cwd=desk)
     assert run.stdout == ""
     assert run.log("dance") == b"step one\nand turn\n"
@@ -301,7 +301,7 @@ def shown_of(target, argument, cwd):
     return (cwd / "out").read_bytes(), code, memory
 
 
-def test_a_flood_comes_through_whole_and_in_bounded_memory(tmp_path):
+def test_large_output_is_complete_in_bounded_memory(tmp_path):
     shown, code, memory = shown_of("flood", 1_000_000, tmp_path)
     assert code == 0
     assert shown.count(b"\n") == 1_000_001  # and one of the import
@@ -309,7 +309,7 @@ def test_a_flood_comes_through_whole_and_in_bounded_memory(tmp_path):
     assert memory < 60e6
 
 
-def test_a_giant_line_comes_through_in_bounded_memory(tmp_path):
+def test_giant_line_is_shown_in_bounded_memory(tmp_path):
     size = 128 << 20
     shown, code, memory = shown_of("giant", size, tmp_path)
     assert code == 0
@@ -317,7 +317,7 @@ def test_a_giant_line_comes_through_in_bounded_memory(tmp_path):
     assert memory < 60e6
 
 
-def test_escape_codes_stay_as_they_are_in_a_pipe(tmp_path):
+def test_escape_codes_are_unchanged_in_a_pipe(tmp_path):
     write(tmp_path, work=WORK, job="tasks:\n  - {name: e, target: work:escape}")
     run = mprun("job.yaml", cwd=tmp_path)
     assert run.log("e").endswith(b"\xff\x9b31m no line feed")
@@ -327,7 +327,7 @@ def test_escape_codes_stay_as_they_are_in_a_pipe(tmp_path):
 # -- without a reader
 
 
-def test_a_reader_that_leaves_changes_nothing_but_what_it_reads(desk):
+def test_closed_stdout_changes_nothing_else(desk):
     answer = shell("mprun job.yaml | head -1; exit ${PIPESTATUS[0]}", desk)
     assert answer.returncode == 1
     assert answer.stdout == "main  | imported\n"
@@ -337,14 +337,14 @@ def test_a_reader_that_leaves_changes_nothing_but_what_it_reads(desk):
     assert read_events(run / "events.jsonl")[-1]["event"] == "run_finished"
 
 
-def test_a_reader_of_stderr_that_leaves_changes_nothing(desk):
+def test_closed_stderr_changes_nothing_else(desk):
     answer = shell("mprun -v job.yaml 2>&1 >out | head -1; exit ${PIPESTATUS[0]}", desk)
     assert answer.returncode == 1
     assert answer.stdout.startswith("job: 5 tasks")
     assert "step two" in (desk / "out").read_text()
 
 
-def test_a_reader_of_events_that_leaves_changes_nothing(desk):
+def test_closed_events_pipe_changes_nothing_else(desk):
     answer = shell("mprun job.yaml --events - | head -1; exit ${PIPESTATUS[0]}", desk)
     assert answer.returncode == 1
     assert answer.stdout.startswith('{"event":"run_started"')
@@ -355,7 +355,7 @@ def test_a_reader_of_events_that_leaves_changes_nothing(desk):
 @pytest.mark.parametrize(
     "command", ["show", "logs", "schema", "plan job.yaml", "validate job.yaml", "--help"]
 )
-def test_a_reader_of_a_report_that_leaves_gets_no_traceback(command, desk):
+def test_closed_stdout_of_a_view_causes_no_traceback(command, desk):
     mprun("-q", "job.yaml", cwd=desk)
     answer = shell(f"mprun {command} | head -c 1; exit ${{PIPESTATUS[0]}}", desk)
     assert answer.returncode in (0, 141)
@@ -376,7 +376,7 @@ def test_a_reader_of_a_report_that_leaves_gets_no_traceback(command, desk):
         ("job.yaml", 1),
     ],
 )
-def test_a_reader_that_was_never_there_is_no_failed_task(command, code, desk):
+def test_closed_pipe_is_not_exit_code_1(command, code, desk):
     mprun("-q", "job.yaml", cwd=desk)
     reader, writer = os.pipe()
     os.close(reader)
@@ -408,7 +408,7 @@ def test_a_full_disk_under_the_output_does_not_end_a_run(desk):
     assert "step two" in answer.stdout
 
 
-def test_a_full_disk_under_a_copy_of_the_events_is_told(desk):
+def test_full_disk_under_a_copy_of_the_events_is_reported_once(desk):
     answer = shell("mprun job.yaml --events /dev/full", desk)
     assert answer.returncode == 1
     said = "warning: cannot write --events /dev/full: No space left on device; the run continues\n"
@@ -424,7 +424,7 @@ def test_a_report_that_cannot_be_written_is_an_error(command, desk):
     assert answer.stderr == "error: cannot write the output: No space left on device\n"
 
 
-def test_events_on_stdout_are_alone_there(desk):
+def test_events_on_stdout_are_the_only_output(desk):
     run = mprun("job.yaml", "--events", "-", "-v", cwd=desk)
     assert run.code == 1
     Path(desk, "copy").write_text(run.stdout)
@@ -435,7 +435,7 @@ def test_events_on_stdout_are_alone_there(desk):
 # -- colours and terminals
 
 
-def test_colours_are_for_terminals_unless_told_otherwise(desk):
+def test_colours_are_for_terminals_unless_forced(desk):
     plain = mprun("-v", "job.yaml", cwd=desk)
     forced = mprun("-v", "job.yaml", cwd=desk, env={"FORCE_COLOR": "1"})
     both = mprun("-v", "job.yaml", cwd=desk, env={"FORCE_COLOR": "1", "NO_COLOR": "1"})
@@ -445,7 +445,7 @@ def test_colours_are_for_terminals_unless_told_otherwise(desk):
     assert re.search(r"\x1b\[31mfailed in \d+\.\d\ds: 2 succeeded", forced.stderr)
 
 
-def test_colours_of_errors_are_told_the_same_way(tmp_path):
+def test_errors_follow_the_same_colour_variables(tmp_path):
     write(tmp_path, job="tsaks: []")
     assert "\x1b" not in mprun("validate", "job.yaml", cwd=tmp_path).stderr
     forced = mprun("validate", "job.yaml", "none.yaml", cwd=tmp_path, env={"FORCE_COLOR": "1"}).stderr
@@ -453,7 +453,7 @@ def test_colours_of_errors_are_told_the_same_way(tmp_path):
     assert "\x1b[1merror:\x1b[0m job file `none.yaml` not found" in forced
 
 
-def test_a_terminal_has_colours_and_sees_control_characters(tmp_path):
+def test_terminal_shows_colours_and_visible_control_characters(tmp_path):
     write(tmp_path, work=WORK, job="tasks:\n  - {name: e, target: work:escape}\n  - target: work:dance")
     code, shown = on_terminal("job.yaml", cwd=tmp_path)
     assert code == 0
@@ -494,7 +494,7 @@ def test_the_table_can_be_read_in_a_narrow_terminal(columns, desk):
 
 
 @pytest.mark.parametrize(("columns", "width"), [(30, 15), (60, 30), (80, 40), (200, 40)])
-def test_a_long_name_leaves_half_of_a_narrow_terminal_to_what_is_printed(columns, width, tmp_path):
+def test_long_name_takes_at_most_half_of_a_narrow_terminal(columns, width, tmp_path):
     write(tmp_path, work=WORK, job=f"tasks: [{{name: {'n' * 50}, target: 'work:dance'}}]")
     code, shown = on_terminal("job.yaml", cwd=tmp_path, columns=columns, NO_COLOR="1")
     assert code == 0

@@ -67,7 +67,7 @@ SHOWN = {
         "faults/test_killed_processes.py::test_no_process_outlives_a_kill_at_a_random_moment",
     ],
     "9 stdout closed": [
-        "cli/test_views.py::test_a_reader_that_leaves_changes_nothing_but_what_it_reads",
+        "cli/test_views.py::test_closed_stdout_changes_nothing_else",
         "cli/test_views.py::test_closed_descriptors_go_nowhere",
     ],
     "10 wall clock jumps": [
@@ -108,7 +108,7 @@ SHOWN = {
     ],
     "19 targets that cannot be imported": [
         f"{MODEL}::test_a_failed_import_is_reported_and_nothing_is_started",
-        "cli/test_job_files.py::test_what_only_an_import_can_find_is_explained_to_the_letter",
+        "cli/test_job_files.py::test_import_errors_are_explained_to_the_letter",
         "unit/test_targets.py::test_a_missing_module_is_reported_by_the_part_that_is_missing",
     ],
     "20 imports that hang": [
@@ -159,8 +159,8 @@ SHOWN = {
     "30 giant and binary lines": [
         "faults/test_output.py::test_a_line_of_100_mb_with_every_byte_is_exact_in_the_log_and_visible_in_views",
         f"{ENDINGS}::test_bytes_are_exact_in_the_log_and_text_is_utf_8",
-        "cli/test_views.py::test_a_giant_line_comes_through_in_bounded_memory",
-        "cli/test_views.py::test_a_terminal_has_colours_and_sees_control_characters",
+        "cli/test_views.py::test_giant_line_is_shown_in_bounded_memory",
+        "cli/test_views.py::test_terminal_shows_colours_and_visible_control_characters",
     ],
     "31 closes its output": [
         f"{ENDINGS}::test_what_a_task_does_to_its_standard_output_is_not_an_error",
@@ -194,7 +194,7 @@ SHOWN = {
         "faults/test_record_damage.py::test_the_readable_part_of_a_corrupt_record_is_read",
         "faults/test_record_damage.py::test_a_run_beside_corrupt_ones_succeeds_and_changes_none",
         "faults/test_record_damage.py::test_a_read_only_state_directory_is_read_and_a_run_uses_another",
-        "cli/test_records.py::test_garbage_in_the_middle_is_left_out_and_said",
+        "cli/test_records.py::test_garbage_in_the_middle_is_left_out_with_a_warning",
     ],
     "38 numbers that are used again": [
         "process/test_pidfd_signals.py::test_a_process_with_the_same_pid_and_another_start_time_is_not_killed",
@@ -207,7 +207,7 @@ SHOWN = {
     ],
     "40 bombs": [
         "cli/test_job_files.py::test_a_hostile_file_is_refused_quickly_with_its_line",
-        "cli/test_job_files.py::test_the_program_refuses_bombs_too",
+        "cli/test_job_files.py::test_command_refuses_yaml_bombs",
         "unit/test_document.py::test_a_bomb_is_refused_in_well_under_a_second_and_128_mb",
     ],
     "41 values that YAML takes for others": [

@@ -28,7 +28,7 @@ from mprun.reporters.console import Console
         ),
     ],
 )
-def test_of_very_many_tasks_it_is_said_which_have_no_row(good, bad, rows, said, tmp_path, capsys):
+def test_long_table_says_which_tasks_it_omits(good, bad, rows, said, tmp_path, capsys):
     state = state_of(
         *(finished(f"good{number}", "succeeded") for number in range(good)),
         *(finished(f"bad{number}", "cancelled", "fail_fast") for number in range(bad)),
@@ -55,7 +55,7 @@ def test_of_very_many_tasks_it_is_said_which_have_no_row(good, bad, rows, said, 
         ({"fetch": 20.0}, ["fetch[0]", "fetch[1]"], "20s"),
     ],
 )
-def test_at_a_stop_the_grace_of_the_running_tasks_is_named(graces, running, time, tmp_path, capsys):
+def test_stop_message_names_the_grace_of_running_tasks(graces, running, time, tmp_path, capsys):
     state = state_of(*map(started, [*running, "ended"]), exited("ended"), finished("ended", "succeeded"))
     console = Console(RunDirectory(str(tmp_path)), [], is_ended=lambda: True, graces=graces)
     stopping = {"attempt": 1, "signal": "SIGTERM", "reason": "user"}

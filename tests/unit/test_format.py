@@ -22,7 +22,7 @@ from mprun.reporters.format import display_width, format_duration, format_size, 
         (360_000, "100h00m"),
     ],
 )
-def test_a_span_is_short(seconds, shown):
+def test_duration_is_short(seconds, shown):
     assert format_duration(seconds) == shown
 
 
@@ -38,11 +38,11 @@ def test_a_span_is_short(seconds, shown):
         (5e12, "5000GB"),
     ],
 )
-def test_a_size_is_in_powers_of_a_thousand(number, shown):
+def test_size_is_in_powers_of_a_thousand(number, shown):
     assert format_size(number) == shown
 
 
-def test_a_count_has_its_plural():
+def test_plural_depends_on_the_number():
     assert [plural(number, "task") for number in (0, 1, 2)] == ["0 tasks", "1 task", "2 tasks"]
 
 
@@ -57,7 +57,7 @@ def test_truncated_text_fits(text, width):
     ("text", "shown"),
     [("abcdef", "abcd…"), ("abcde", "abcde"), ("跳舞吧", "跳舞…"), ("跳跳跳跳", "跳跳…"), ("", "")],
 )
-def test_a_text_is_cut_to_the_columns_that_it_takes(text, shown):
+def test_text_is_truncated_by_display_width(text, shown):
     assert truncate(text, 5) == shown
 
 

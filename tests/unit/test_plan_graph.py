@@ -66,7 +66,7 @@ def test_a_graph_has_nodes_edges_and_recipes():
     ]
 
 
-def test_a_recipe_that_is_interrupted_is_the_same_box():
+def test_interrupted_recipe_is_one_box():
     made = plan({"a/x": (), "b": (), "a/y": (), "c/a/x": ()})
     opened = [line.strip() for line in dot_lines(made) if "subgraph" in line]
     assert opened == [
@@ -77,7 +77,7 @@ def test_a_recipe_that_is_interrupted_is_the_same_box():
     ]
 
 
-def test_a_plan_of_nothing_is_a_graph():
+def test_empty_plan_is_a_graph():
     empty = plan_tasks(job((task("a", 0),)), cpus=2, default_method="fork", selection=[])
     assert list(mermaid_lines(empty)) == ["flowchart TD"]
     assert dot_nodes(empty) == mermaid_nodes(empty) == {}
@@ -108,7 +108,7 @@ def test_a_plan_of_nothing_is_a_graph():
         "%% c",
     ],
 )
-def test_labels_are_what_the_task_is_called(name):
+def test_labels_are_task_names(name):
     made = plan({name: (), "b": (name,)})
     draw(made)
     assert dot_nodes(made)["n0"] == name

@@ -67,7 +67,7 @@ def test_a_small_plan_reads_as_its_job_file():
     ]
 
 
-def test_a_plan_with_everything_is_told_in_eighty_columns():
+def test_plan_with_every_setting_fits_in_eighty_columns():
     keys = {
         "fetch": {
             "args": compiled(["${params.n}", "${params.token}", "at ${params.day}"]),
@@ -151,11 +151,11 @@ def test_a_plan_with_everything_is_told_in_eighty_columns():
         ({"restart": "always", "timeout": 0.5}, "   1. a  m:f()  [timeout 500ms; restart always]"),
     ],
 )
-def test_a_task_says_what_is_not_the_default(keys, said):
+def test_notes_list_what_is_not_the_default(keys, said):
     assert lines_of(**keys) == [said]
 
 
-def test_a_reference_that_leads_nowhere_is_shown_as_it_was_written():
+def test_unresolvable_reference_is_shown_as_written():
     made = plan({"a": ()}, keys={"a": {"scope": SCOPE}})
     for reference in ("${env.NOT_SET}", "${params.n.deep}", "${params.missing}"):
         broken = made.tasks[0].task.replace(args=compiled([reference, "${params.token}"]))
@@ -175,7 +175,7 @@ def test_a_long_name_and_many_dependencies_stay_readable():
     assert third == "       task number 9, … 20 more]"
 
 
-def test_wide_characters_count_twice_where_lines_are_folded():
+def test_wide_characters_count_twice_in_folded_lines():
     made = plan({"跳" * 30: ("舞" * 20,), "舞" * 20: ()})
     assert all(display_width(line) <= WIDTH for line in text(made)[:-1])
 
@@ -192,7 +192,7 @@ def test_a_long_join_order_is_folded_and_a_default_one_is_named():
     assert text(plan({"a": ()}, join=[]))[-1] == "join: nothing"
 
 
-def test_a_plan_of_nothing_has_a_head():
+def test_empty_plan_has_a_header():
     empty = plan_tasks(job((task("a", 0),)), cpus=2, default_method="fork", selection=[])
     assert text(empty)[1:] == ["join: nothing"]
     assert document(empty)["tasks"] == []
@@ -201,7 +201,7 @@ def test_a_plan_of_nothing_has_a_head():
 # -- JSON
 
 
-def test_the_document_has_everything_that_a_plan_has():
+def test_json_document_has_everything_of_the_plan():
     keys, found = combinations({"m": ["a"], "n": [1]}, include=[{"m": "b"}])
     of_matrix = task(
         "t",
@@ -279,7 +279,7 @@ def refuse(constant):
         (10**400, 10**400),
     ],
 )
-def test_odd_values_are_json_to_every_reader(value, read):
+def test_unusual_values_are_valid_json(value, read):
     made = plan({"a": ()}, keys={"a": {"args": [value]}})
     written = "\n".join(plan_json(made)).encode("utf-8", "backslashreplace")
     assert json.loads(written, parse_constant=refuse)["tasks"][0]["args"] == [read]

@@ -56,7 +56,7 @@ def view(tmp_path, capsys):
         one.console.close()
 
 
-def test_a_run_that_says_nothing_is_said_to_go_on_ever_more_seldom(view):
+def test_silent_run_reports_progress_ever_more_rarely(view):
     run = view(total=3)
     run.happens(started("a"), {**FINISHED, "task": "a"}, started("b", pid=101))
     lines = run.passes(3000)
@@ -66,7 +66,7 @@ def test_a_run_that_says_nothing_is_said_to_go_on_ever_more_seldom(view):
     assert (FIRST_SILENCE, LONGEST_SILENCE) == (10.0, 600.0)
 
 
-def test_a_run_that_says_something_is_not_said_to_go_on(view):
+def test_run_that_prints_reports_no_progress(view):
     run = view(total=1)
     run.happens(started("a"))
     log = run.directory.log("a", 1)
@@ -79,7 +79,7 @@ def test_a_run_that_says_something_is_not_said_to_go_on(view):
     assert [round(now) for now, _ in run.passes(1)] == [191]
 
 
-def test_output_that_is_not_shown_is_silence(view):
+def test_hidden_output_counts_as_silence(view):
     run = view(total=1, output="none")
     run.happens(started("a"))
     with open(run.directory.log("a", 1), "a") as file:
@@ -88,21 +88,21 @@ def test_output_that_is_not_shown_is_silence(view):
 
 
 @pytest.mark.parametrize("verbosity", [-1, 1])
-def test_only_the_plain_view_says_so(view, verbosity):
+def test_only_the_default_verbosity_reports_progress(view, verbosity):
     run = view(total=1, verbosity=verbosity)
     run.happens(started("a"))
     run.said()
     assert run.passes(60) == []
 
 
-def test_of_many_tasks_those_that_run_longest_are_named(view):
+def test_longest_running_tasks_are_named(view):
     run = view(total=9)
     run.happens(*(started(name, pid=200 + number) for number, name in enumerate("abcde")))
     ((_, line),) = run.passes(11)
     assert line == "after 10.1s: 0 of 9 tasks done, 5 running: a, b, c and 2 more"
 
 
-def test_where_only_the_run_will_tell_how_many_tasks_there_are_nothing_is_made_up(view):
+def test_unknown_total_is_left_out(view):
     run = view()
     run.happens(started("a[0]"), {**FINISHED, "task": "a[0]"})
     ((_, line),) = run.passes(11)

@@ -10,7 +10,7 @@ from mprun.reporters import table
 from mprun.reporters.format import display_width
 
 
-def test_a_row_says_all_of_a_task():
+def test_row_has_the_facts_of_a_task():
     state = state_of(
         finished("never", "skipped", "`a` did not succeed"),
         started("a"),
@@ -48,7 +48,7 @@ def test_a_plain_table_is_aligned(cells):
 
 
 @given(st.integers(20, 300))
-def test_a_narrow_terminal_gives_up_numbers_and_keeps_names_and_outcomes(width):
+def test_narrow_terminal_omits_numbers_but_not_names_and_outcomes(width):
     lines = [
         (
             "a long name of a task",

@@ -20,7 +20,7 @@ def log(tmp_path):
     tail.close()
 
 
-def test_a_tail_shows_whole_lines_and_at_the_end_the_rest(log):
+def test_tail_returns_whole_lines_and_at_the_end_the_rest(log):
     add, tail = log
     assert list(tail.read()) == []
     add(b"one\ntw")
@@ -32,7 +32,7 @@ def test_a_tail_shows_whole_lines_and_at_the_end_the_rest(log):
     assert list(tail.read(to_end=True)) == []
 
 
-def test_a_flood_is_read_in_pieces_and_at_most_one_a_turn(log):
+def test_long_output_is_read_one_piece_per_call(log):
     add, tail = log
     add(b"x" * 99 + b"\n")
     add((b"x" * 99 + b"\n") * 30_000)
@@ -53,7 +53,7 @@ def test_a_line_without_end_is_broken_into_pieces(log):
     assert pieces[-1].endswith(b"end\n")
 
 
-def test_a_tail_that_is_closed_has_no_descriptor(log):
+def test_closed_tail_has_no_descriptor(log):
     add, tail = log
     add(b"a\n")
     list(tail.read())
