@@ -1,4 +1,4 @@
-"""A problem in a job file: what is wrong, where, and what would mend it."""
+"""An error in a file of the user: what is wrong, where, and how to fix it."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 # An error quotes at most this many characters of the user's file (DESIGN.md section 9).
 QUOTE_LIMIT = 200
 
-# How many names a hint offers where none is like the one that was written.
+# Names that a help text lists if none is similar to the one that was written.
 _MAX_CHOICES = 5
 
-# A quoted source line is cut to a window: a terminal is seldom wider.
+# Characters of a quoted source line: terminals are rarely wider.
 _MAX_COLUMNS = 160
 _TAB_COLUMNS = 4
 _ELLIPSIS = "…"
@@ -37,7 +37,7 @@ class Span(Frozen):
 
 
 class SourceLines:
-    """The lines of a text, split when one of them is wanted: of a good file none is."""
+    """The lines of a text, split when the first one is needed, which a valid file never does."""
 
     __slots__ = ("_split", "_starts", "text")
 
@@ -53,9 +53,9 @@ class SourceLines:
         return self._lines()[number]
 
     def starts(self) -> list[int]:
-        """Where each line starts, counted in characters, and where one after the last would."""
+        """The index of the first character of each line, and the one after the end of the text."""
         if self._starts is None:
-            # For messages alone.
+            # Only messages need it.
             from itertools import accumulate
 
             self._starts = list(accumulate(map((1).__add__, map(len, self._lines())), initial=0))
@@ -75,7 +75,7 @@ class SourceText(Frozen):
 
 
 class Diagnostic(Frozen):
-    """One thing that is wrong, with the place it is at and a hint that mends it."""
+    """One error, with its position and a help text on how to fix it."""
 
     message: str
     source: SourceText
@@ -119,7 +119,7 @@ def quote(text: str) -> str:
 
 
 def render(diagnostics: Iterable[Diagnostic], colour: bool = False) -> str:
-    """The problems as a person reads them, each with its source line and a caret (DESIGN.md section 4)."""
+    """The text of diagnostics for people, each with its source line and carets under the span."""
     return "\n\n".join(_render_one(diagnostic, colour) for diagnostic in diagnostics)
 
 
@@ -155,7 +155,7 @@ def _plain(text: str, colour: str) -> str:
 
 
 def _excerpt(line: str, span: Span) -> tuple[str, int, int]:
-    """What is shown of a line, the columns before the caret, and the number of carets."""
+    """The part of a line to show, the columns before the carets, and the number of carets."""
     start = min(span.column - 1, len(line))
     end = min(start + span.width, len(line))
     first, last = _window(len(line), start, end)
@@ -186,7 +186,7 @@ def _cell(char: str) -> tuple[str, int]:
 
 
 def _columns(char: str) -> int:
-    # unicodedata costs 1 ms to load and is wanted for a few lines only.
+    # unicodedata takes 1 ms to import, and few lines need it.
     import unicodedata
 
     if unicodedata.combining(char) or unicodedata.category(char) in ("Mn", "Me", "Cf"):
@@ -197,7 +197,7 @@ def _columns(char: str) -> int:
 def closest(
     word: str, candidates: Iterable[str], synonyms: Mapping[str, Collection[str]] | None = None
 ) -> str:
-    """The candidate that was probably meant by the word, or the empty text.
+    """The candidate that a word was probably meant to be; empty if none is similar.
 
     `synonyms` has, by candidate, other words for it.
     """
@@ -222,7 +222,7 @@ def _similar(plain: str, known: list[str]) -> str:
     import difflib
 
     by_folded = {_folded(candidate): candidate for candidate in reversed(known)}
-    # To difflib `agrs` is as near to `tags` as to `args`; letters that changed places are likelier.
+    # To difflib `agrs` is as near to `tags` as to `args`; swapped letters are more likely.
     letters = sorted(plain)
     for folded, candidate in by_folded.items():
         if len(folded) == len(plain) and sorted(folded) == letters:
@@ -238,13 +238,13 @@ def _folded(word: str) -> str:
 def did_you_mean(
     word: str, candidates: Iterable[str], synonyms: Mapping[str, Collection[str]] | None = None
 ) -> str:
-    """The help text "did you mean `retry`?", or the empty text if nothing is similar."""
+    """The help text "did you mean `retry`?", or an empty text if nothing is similar."""
     found = closest(word, candidates, synonyms)
     return f"did you mean {quote(found)}?" if found else ""
 
 
 def suggest(word: str, candidates: Collection[str], kind: str) -> str:
-    """As `did_you_mean`; if nothing comes near, a choice of what is known: `kind` is its plural."""
+    """Like `did_you_mean`; if nothing is similar, some of the candidates: `kind` is their plural."""
     meant = did_you_mean(word, candidates)
     if meant or not candidates:
         return meant

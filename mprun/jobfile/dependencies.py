@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Named(Protocol):
-    """What has a name, names that mean it and others, and a task: an instance, a planned task."""
+    """An instance or a planned task: `groups` are names that it shares with other tasks."""
 
     @property
     def name(self) -> str: ...
@@ -29,14 +29,14 @@ class Named(Protocol):
 # Names of a cycle that a message shows.
 _MAX_CYCLE_SHOWN = 8
 
-# Beyond it a plan would take more memory than a machine has; patterns multiply.
+# More would not fit into memory; patterns multiply.
 MAX_DEPENDENCIES = 1_000_000
 
 
 class DependencyError(Exception):
-    """A dependency that cannot be: the task's place, the name that it gives, and what is wrong.
+    """An invalid dependency: the number of the task, the name that it depends on, and the error.
 
-    `known` is whether there is such a task; where not, the name may be a typo.
+    `known` is whether there is such a task; if not, the name may be a typo.
     """
 
     def __init__(self, task: int, need: str, message: str, help: str = "", *, known: bool = True) -> None:
@@ -56,13 +56,13 @@ class NameIndex:
         for number, task in enumerate(tasks):
             for group in task.groups:
                 self.groups.setdefault(group, []).append(number)
-        # Groups of a list that has nothing in it: they mean no task, and are there all the same.
+        # A group whose list is empty has no tasks, but may be named.
         for group in empty:
             self.groups.setdefault(group, [])
         self._patterns: dict[str, list[int]] = {}
 
     def resolve(self, name: str) -> Sequence[int]:
-        """The places that a name or a pattern means, in the order of the file; [] for none."""
+        """The numbers of the tasks that a name or a pattern matches, in file order."""
         if name in self.numbers:
             return (self.numbers[name],)
         if name in self.groups:
@@ -78,7 +78,7 @@ class NameIndex:
         return self._patterns[name]
 
     def all(self) -> Iterable[str]:
-        """Every name that means something."""
+        """Every name of a task or of a group."""
         yield from self.numbers
         yield from self.groups
 
@@ -86,7 +86,7 @@ class NameIndex:
 def compile_glob(pattern: str) -> Callable[[str], object]:
     """A function that says whether all of a name matches a pattern of `*` and `?`."""
     # Not fnmatch: it takes the brackets of a matrix task's name for a set of characters.
-    # As there, each piece behind a `*` is found once and for all, so no pattern takes long.
+    # As there, the first match of each piece after a `*` is final, so no pattern takes long.
     first, *rest = (re.escape(piece).replace(r"\?", ".") for piece in pattern.split("*"))
     pieces = "".join(f"(?>.*?{piece})" for piece in rest[:-1])
     last = f".*{rest[-1]}" if rest else ""
@@ -94,9 +94,9 @@ def compile_glob(pattern: str) -> Callable[[str], object]:
 
 
 def link(tasks: Sequence[Named], names: NameIndex) -> tuple[Needs, ...]:
-    """What each task waits for. Raises DependencyError for the first dependency that cannot be."""
+    """The dependencies of each task. Raises DependencyError for the first invalid one."""
     linked: list[Needs] = []
-    # Instances share what their task says, and so what that means.
+    # Instances share their task, and so its dependencies.
     shared: dict[int, Needs] = {}
     total = 0
     for number, instance in enumerate(tasks):
@@ -117,8 +117,8 @@ def link(tasks: Sequence[Named], names: NameIndex) -> tuple[Needs, ...]:
 
 
 def _needs(number: int, tasks: Sequence[Named], names: NameIndex) -> tuple[Needs, int]:
-    """What a task waits for, and how many were looked at for that."""
-    # A task may be waited for twice: by its name for one thing, by a pattern for another.
+    """The dependencies of a task, and how many matches were examined for them."""
+    # A task may depend on another twice: by name for one condition, by a pattern for another.
     found: dict[tuple[int, str], None] = {}
     examined = 0
     for dependency in tasks[number].task.depends_on:
@@ -165,7 +165,7 @@ def refuse_never_ready(tasks: Sequence[Named], linked: Sequence[Needs], names: N
 
 
 def _without_itself(number: int, task: Task, needs: Needs, names: NameIndex) -> Needs:
-    """Without the task itself, which a pattern may match, and nothing else may name."""
+    """The dependencies without the task itself, which only a pattern may match."""
     if not any(other == number for other, _ in needs):
         return needs
     for dependency in task.depends_on:

@@ -1,6 +1,6 @@
-"""The lines of an env file -> environment variables; what is wrong with one is told without its value.
+"""Reads env files; an error in a line never shows its value, which may be secret.
 
-What is read is what `sh` and the usual dotenv readers agree upon: there is no standard.
+There is no standard: this reads what `sh` and the usual dotenv readers agree on.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from mprun.jobfile.text_file import read_text
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# More would not be read: it is another kind of file.
+# A file with more errors is probably another kind of file.
 MAX_DIAGNOSTICS = 100
 
 _ESCAPES = {"n": "\n", "t": "\t", '"': '"', "\\": "\\"}
@@ -23,7 +23,7 @@ _HIDDEN = "***"
 
 
 class DotenvError(Exception):
-    """What is wrong with a line, at which place in it (from 0), and what would mend it."""
+    """An error in a line: `at` is the index of its first character, `help` says how to fix it."""
 
     def __init__(self, message: str, at: int, help: str, width: int = 1) -> None:
         super().__init__(message)
@@ -39,7 +39,7 @@ def read_env_file(path: str) -> dict[str, str]:
     unquoted value ends before white space with a `#` behind it, a `'quoted one'` is literal, in a
     `"quoted one"` `\n`, `\t`, `\"` and `\\` are escapes; every other backslash, and `$`, is
     itself. Raises UsageError for a file that cannot be read (missing, a directory, more
-    than 1 MiB, not UTF-8), JobFileError for lines that are none of this.
+    than 1 MiB, not UTF-8), JobFileError for all other lines.
     """
     lines = re.split("\r\n?|\n", read_text(path, "env file"))
     variables: dict[str, str] = {}
@@ -57,7 +57,7 @@ def read_env_file(path: str) -> dict[str, str]:
 
 
 def _diagnostics(path: str, lines: list[str], errors: dict[int, DotenvError]) -> Iterator[Diagnostic]:
-    # A source goes wherever a problem goes, so none of the other lines is in it.
+    # The source is kept with the diagnostic, so it must not contain the other lines.
     shown = (_redacted(line) if number in errors else "" for number, line in enumerate(lines))
     source = SourceText(path=path, lines=SourceLines("\n".join(shown)))
     for number, error in errors.items():
@@ -65,7 +65,7 @@ def _diagnostics(path: str, lines: list[str], errors: dict[int, DotenvError]) ->
         yield Diagnostic(message=str(error), source=source, span=span, help=error.help)
 
 
-# Left of the value, where there is a good name; the rest of what may stand in a line.
+# What comes before a value: with a valid name, and without one.
 _ASSIGNMENT = re.compile(r"(\s*(?:export\s+)?)([A-Za-z_][A-Za-z0-9_.-]*)\s*=\s*", re.ASCII)
 _BEGIN = re.compile(r"\s*(?:export\s+)?", re.ASCII)
 
@@ -73,7 +73,7 @@ _BEGIN = re.compile(r"\s*(?:export\s+)?", re.ASCII)
 def _redacted(line: str) -> str:
     """A line as a message may quote it: only its name, or nothing of it if the name is invalid.
 
-    What has no name may be a piece of a value: the lines of a private key end with `=`, too.
+    A line without a name may be part of a value: lines of a private key end with `=`, too.
     """
     match = _ASSIGNMENT.match(line) or _BEGIN.match(line)
     return f"{line[: match.end()] if match else ''}{_HIDDEN}"
@@ -119,7 +119,7 @@ def _value(line: str, at: int) -> str:
         return _quoted(_SINGLE, line, at)
     if line.startswith('"', at):
         return re.sub(r"\\(.)", lambda found: _ESCAPES.get(found[1], found[0]), _quoted(_DOUBLE, line, at))
-    # From the character before it on: an empty value may have a comment, too.
+    # Search from the character before the value: an empty value may have a comment, too.
     comment = _COMMENT.search(line, at - 1)
     return line[at : comment.start() if comment else None].rstrip()
 

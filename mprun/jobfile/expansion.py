@@ -26,15 +26,15 @@ if TYPE_CHECKING:
     from mprun.jobfile.references import Reference
     from mprun.jobfile.syntax.document import Document
 
-# More would not fit into the memory of the machines that we measure on.
+# More would not fit into the memory of a small machine.
 MAX_TASKS = 250_000
 
-# Keys that are words, or that say how many there are.
+# Keys without references to an instance: names, and keys that decide the number of instances.
 _LITERAL_KEYS = frozenset({"name", "description", "target", "group", "matrix", "foreach", "uses"})
 
 
 class TooManyTasks(Exception):
-    """A job of more tasks than a run can have."""
+    """The job has more tasks than a run can have."""
 
     def __init__(self, count: int | str) -> None:
         if not isinstance(count, str):
@@ -45,7 +45,7 @@ class TooManyTasks(Exception):
 
 
 class DeferredExpansion(Frozen):
-    """What a task is made of, for one that is spread over a list that only the run will know."""
+    """What the instances of a task are built from once its list is known, during the run."""
 
     context: FileContext
     number: int
@@ -53,7 +53,7 @@ class DeferredExpansion(Frozen):
 
 
 def expand(context: FileContext, number: int, keys: dict[str, Any]) -> list[Instance]:
-    """The instances of the task at this place in the document's list, from 0; `keys` are merged.
+    """The instances of task `number` (from 0) of a file; `keys` are its own, merged with the defaults.
 
     Raises JobFileError if a combination gives an invalid value for a key, TooManyTasks if
     there are more tasks than a job may have.
@@ -64,7 +64,7 @@ def expand(context: FileContext, number: int, keys: dict[str, Any]) -> list[Inst
 def expand_over(task: Task, items: list[Any]) -> list[Instance]:
     """The instances of a task with `foreach`, for a list that another task has returned.
 
-    Raises as `spread` does.
+    Raises the same errors as `expand`.
     """
     deferred: DeferredExpansion = task.deferred_expansion
     return _Expander(deferred.context, deferred.number, deferred.keys).over_items(items, task.name)
@@ -77,11 +77,11 @@ class _Expander:
         self._keys = keys
         self._document = context.document
         self._axes: tuple[str, ...] = ()
-        # Keys whose value depends on the instance and must be known before it starts.
+        # Keys that depend on the instance and whose value is needed before it starts.
         self._early: dict[str, Any] = {}
         self._used: tuple[Reference, ...] = ()
         self._variants: dict[Any, Task] = {}
-        # Whether an item may refer to what a task returns.
+        # Whether an item may refer to the result of a task.
         self._items_refer = False
 
     def instances(self) -> list[Instance]:
@@ -100,9 +100,9 @@ class _Expander:
         return self._expand_matrix(matrix)
 
     def _refuse_defaults(self) -> None:
-        """Raise JobFileError where the defaults name a value that this task has not.
+        """Raise JobFileError if the defaults refer to an axis or item that this task does not have.
 
-        What a task says itself was looked at when its file was read.
+        The task's own keys were checked when its file was read.
         """
         raw: Any = self._document.root
         matrix, foreach = self._keys.get("matrix"), self._keys.get("foreach")
@@ -157,7 +157,7 @@ class _Expander:
     def _single_instance(self) -> Instance:
         keys = self._keys
         if self._context.unknown:
-            # Its list or matrix may be what is not known: then nothing of one instance is, either.
+            # If its list or matrix is unknown, so is everything that depends on an instance.
             self._find_early()
             keys = {key: node for key, node in keys.items() if key not in self._early or not self._used}
         task = build_task(self._context, self._number, keys)
@@ -186,7 +186,7 @@ class _Expander:
         for name, values in named:
             task = self._variant(values)
             if leads_on is None:
-                # Else what one instance can resolve, all can.
+                # Without it, what one instance can resolve, all can.
                 leads_on = any(_is_of_instance(one) and one.path for one in references(_late_nodes(task)))
             if leads_on or not made:
                 self._check(task, values)
@@ -207,12 +207,12 @@ class _Expander:
         self._used = tuple(used)
 
     def _of_instance(self, key: str) -> Iterator[Reference]:
-        """The references under a key to what an instance has."""
+        """The references under a key to the axes or the item of an instance."""
         mark = mark_of_key(self._document, self._number, key)
         return _instance_references(self._keys[key], self._document.source, mark)
 
     def _variant(self, values: tuple[Any, ...]) -> Task:
-        """The task with the keys that these values make; the same for all that make the same."""
+        """The task for these values; instances whose early keys have equal values share it."""
         resolver = Resolver(self._context.scope, self._axes, values)
         try:
             made_of = repr([resolver(one) for one in self._used]) if self._used else ""
@@ -226,12 +226,12 @@ class _Expander:
         return self._variants[made_of, results]
 
     def _results(self, values: tuple[Any, ...], resolver: Resolver) -> tuple[str, ...]:
-        """The tasks to whose results an item refers, by their names."""
+        """The names of the tasks whose results an item refers to."""
         found = references([resolve(list(values), resolver)])
         return tuple(dict.fromkeys(one.name for one in found if one.root == "tasks"))
 
     def _filled(self, resolver: Resolver) -> dict[str, Any]:
-        """The keys with the early ones' values, which must be what the schema asks for."""
+        """The keys with the early ones resolved. Raises JobFileError if a value is invalid."""
         raw: Any = self._document.root
         own = raw["tasks"][self._number]
         filler = Filler(self._document, resolver, own=(), only=("matrix", "item"))
@@ -251,7 +251,7 @@ class _Expander:
         return {**{key: node for key, node in self._keys.items() if key not in self._early}, **filled_keys}
 
     def _refuse(self, task: Mapping, raw: Any) -> None:
-        """Raise JobFileError where the filled keys are not what they must be."""
+        """Raise JobFileError if a resolved key is invalid."""
         mark = raw["tasks"].marks[self._number]
         rest = {"target": "m:f", "name": task_checks.task_name(raw["tasks"][self._number], self._number)}
         for key, value in {**rest, "daemon": self._keys.get("daemon", False)}.items():
@@ -265,7 +265,7 @@ class _Expander:
         document = self._document.with_root(root)
         diagnostics = job_schema.check(document)
         if not diagnostics:
-            # What names other tasks is looked at when all of them are there.
+            # Names of other tasks are checked once all tasks are expanded.
             _take_out(task, "depends_on")
             if isinstance(task.get("expect"), Mapping):
                 task["expect"] = _copy(task["expect"])
@@ -277,7 +277,7 @@ class _Expander:
     # ---- keys that are resolved when it starts
 
     def _check(self, task: Task, values: tuple[Any, ...]) -> None:
-        """Raise JobFileError where a reference leads nowhere that needs no run to be known."""
+        """Raise JobFileError if a reference is invalid whatever the results of tasks are."""
         if not self._context.has_references:
             return
         resolver = Resolver(task.scope, task.axes, values, reveal=True)
@@ -352,7 +352,7 @@ def _least_instances(matrix: Any, foreach: Any) -> int:
 
 
 def _instance_references(node: Any, source: SourceText, mark: int) -> Iterator[Reference]:
-    """The references in a filled tree to what an instance has; all else that looks like one is none."""
+    """The references in a resolved tree to an instance; everything else that looks like one is literal."""
     if isinstance(node, str) and "${" in node:
         with contextlib.suppress(ReferenceProblem):
             yield from filter(_is_of_instance, references([compiled(node, "", source, mark)]))
@@ -374,6 +374,6 @@ def _late_nodes(task: Task) -> list[Any]:
 
 
 def too_many(task_path: tuple[str | int, ...], document: Any, error: TooManyTasks) -> Diagnostic:
-    """Where it became too many."""
+    """The diagnostic of a task or matrix that expands to too many tasks."""
     span = span_of(document, task_path, key=True)
     return Diagnostic(message=str(error), source=document.source, span=span, help="split the job")

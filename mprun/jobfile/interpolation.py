@@ -15,20 +15,18 @@ if TYPE_CHECKING:
 
     Path = tuple[str | int, ...]
 
-# What of a job is resolved otherwise: words for people, what declares params, what is resolved
-# with more than the job's scope.
+# Keys of a job without references, or whose references need another scope than the job's.
 _SEPARATELY_RESOLVED_KEYS = frozenset({"description", "$schema", "params", "env"})
 
 UNRESOLVED: Any = object()
 
 
 def interpolate(document: Document, resolver: Resolver) -> tuple[Document, list[Path], list[Diagnostic]]:
-    """The document with every reference replaced that must be known before the run.
+    """The document with every reference replaced whose value is needed before the run.
 
-    What a matrix or `foreach` gives each of its instances stays as it is, as do the keys
-    that are resolved when a task starts. A key whose value is not known, because a param was
-    not given that need not be, is left out: its path is in the list. Comes back as the same
-    document where there was nothing to do.
+    References to a matrix or an item stay, and so do the keys that are resolved when a task
+    starts. A key that depends on a missing param is left out, and its path is in the list.
+    Without references, the result is the same document.
     """
     if not has_references(document) or not isinstance(document.root, Mapping):
         return document, [], []
@@ -84,10 +82,10 @@ def _take_out(root: Any, path: Path) -> None:
 
 
 class Filler:
-    """Replaces references in trees of one document; notes what cannot be replaced.
+    """Replaces references in trees of one document; collects an error for each that it cannot.
 
-    `own` are the roots that are resolved elsewhere: their references stay as they are. What
-    is expected as a result and the items of a list stay, too: they are read once more. With
+    References to the roots in `own` stay as they are; so do the expected result and the items
+    of a list, which are resolved later. With
     `only` a string without any of these roots is not a reference: it was filled in before.
     """
 
@@ -105,11 +103,11 @@ class Filler:
         self._own = own
         self.changed = False
         self.diagnostics: list[Diagnostic] = []
-        # Where a key's value is not known, and need not be.
+        # The paths of keys that depend on a missing param.
         self.unresolved_paths: list[Path] = []
 
     def fill(self, path: Path, node: Any, mark: int) -> Any:
-        """A copy of the tree at `path` with its references replaced, UNRESOLVED for what is unknown."""
+        """The tree at `path` with its references replaced; UNRESOLVED if it depends on a missing param."""
         if _is_read_later(path):
             return node
         if isinstance(node, str):
@@ -164,13 +162,13 @@ class Filler:
         left = next(references([value]), None)
         is_list = path[-1] == "foreach"
         if left is not None and left.root == "tasks" and is_list:
-            # A list that a task returns.
+            # The result of a task, which is a list.
             return text
         self.changed = True
         if left is None:
             return marked(_escaped(value) if is_list else value, mark)
         if left.root == "params":
-            # Not set, and need not be: such a param stays a reference to itself.
+            # A param that may be missing stays a reference to itself.
             return UNRESOLVED
         self._refuse(path, parsed, left)
         return text
@@ -186,7 +184,7 @@ class Filler:
 
 
 def _is_read_later(path: Path) -> bool:
-    """Whether references at this path of a task may lead to what only the run will know."""
+    """Whether references at this path of a task may be resolved during the run."""
     keys = path[1:] if path[0] == "defaults" else path[2:]
     return path[0] in ("defaults", "tasks") and (
         keys[:2] == ("expect", "result") or (keys[:1] == ("foreach",) and len(keys) > 1)
@@ -203,12 +201,12 @@ def _escaped(node: Any) -> Any:
 
 
 def is_unresolved(value: object) -> bool:
-    """Whether `Filler.fill` says that the value of a key is not known."""
+    """Whether a value from `Filler.fill` depends on a missing param."""
     return value is UNRESOLVED
 
 
 def marked(value: Any, mark: int) -> Any:
-    """A plain value as a tree of the document, all of it at the place of one mark."""
+    """A plain value as a tree of the document; all its nodes have the same mark."""
     if isinstance(value, dict):
         mapping = Mapping({key: marked(child, mark) for key, child in value.items()})
         mapping.marks = [mark] * (2 * len(mapping))

@@ -1,4 +1,4 @@
-"""What is wrong with a job as a whole, and only its spelled out tasks tell."""
+"""Checks of a whole job, after its tasks are expanded."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def join_diagnostics(job: Job, names: NameIndex) -> Iterator[Diagnostic]:
-    """Entries of the join order that mean no task: what only the spelled out tasks tell."""
+    """The entries of the join order that name no task."""
     document = job.origin.document
     for number, entry in enumerate(job.join or ()):
         if not names.resolve(entry.task) and entry.task not in names.groups:
@@ -32,7 +32,7 @@ def join_diagnostics(job: Job, names: NameIndex) -> Iterator[Diagnostic]:
 
 
 def warnings(job: Job) -> Iterator[str]:
-    """What may be meant, and is likely not: tasks that wait for the end of a daemon."""
+    """What is valid but probably a mistake: tasks that wait for a daemon to end."""
     for task, needs in zip(job.tasks, job.needs, strict=True):
         for need, condition in needs if not task.task.daemon else ():
             other = job.tasks[need]

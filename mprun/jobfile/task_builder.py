@@ -1,4 +1,4 @@
-"""One task of a checked document -> Task, with every default filled in."""
+"""Builds a Task from a task of a checked document, with every default filled in."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 
 class Inherited(Frozen):
-    """What the tasks of a recipe have from where it is used: all of it beside their own.
+    """What the tasks of a recipe inherit from the task that uses it, in addition to their own.
 
     `prefix` goes before their names. `depends_on` and `inherited_conditions`, the conditions under which
-    they run at all, are the user's; `env` goes before theirs, `job_env` after.
+    they run, are those of the task that uses it; `env` overrides theirs, `job_env` does not.
     """
 
     prefix: str = ""
@@ -40,7 +40,7 @@ class Inherited(Frozen):
 
 
 class FileContext(Frozen):
-    """What the tasks of one document share: it, its scope, and what it inherits.
+    """What the tasks of one file share: the document, its scope, and what it inherits.
 
     `env` has the job's variables, `has_references` whether any string may have one. `unknown`
     is whether params are missing that decide which tasks there are. `chain` are the files
@@ -57,12 +57,12 @@ class FileContext(Frozen):
 
     @property
     def folder(self) -> str:
-        """Where relative paths begin: beside the file."""
+        """The directory of the file, which relative paths start from."""
         return os.path.dirname(os.path.abspath(self.document.source.path))
 
 
 def merged(job: dict[str, Any], number: int) -> dict[str, Any]:
-    """The keys of a task with those of the `defaults` that it does not give itself."""
+    """The keys of a task, with the `defaults` for those that it does not have."""
     own = job["tasks"][number]
     defaults = job.get("defaults")
     if not defaults:
@@ -78,21 +78,21 @@ def merged(job: dict[str, Any], number: int) -> dict[str, Any]:
 
 
 def mark_of_key(document: Document, number: int, key: str) -> int:
-    """The mark of what a task, or else the `defaults`, has under a key."""
+    """The mark of the value of a key, in the task or else in the `defaults`."""
     raw: Any = document.root
     own = raw["tasks"][number]
     holder = own if key in own else raw["defaults"]
     return holder.marks_of(key)[1]  # type: ignore[no-any-return]
 
 
-# Values are frozen, so the many tasks that say nothing of these share them.
+# Frozen values, which the many tasks without these keys share.
 _NO_RETRY = Retry()
 _DEFAULT_STOP = Stop()
 _NOTHING: dict[str, Any] = {}
 
 
 def build_task(context: FileContext, number: int, keys: dict[str, Any], axes: tuple[str, ...] = ()) -> Task:
-    """The task at a place of the document's list, from 0, by its merged keys.
+    """Task `number` (from 0) of the file; `keys` are its own, merged with the defaults.
 
     `axes` are the names that its instances have values for.
     """
@@ -105,7 +105,7 @@ def build_task(context: FileContext, number: int, keys: dict[str, Any], axes: tu
 
     def under(key: str) -> Any:
         node = keys[key]
-        # A list or a mapping has the marks of its parts.
+        # A list or a mapping contains the marks of its items.
         is_reference = type(node) is str and "${" in node
         return tree(node, mark_of_key(document, number, key) if is_reference else 0)
 
@@ -114,7 +114,7 @@ def build_task(context: FileContext, number: int, keys: dict[str, Any], axes: tu
     task = Task(
         name=prefix + base,
         position=number + 1,
-        # Many tasks call the same.
+        # Many tasks have the same target.
         target=intern(target) if type(target) is str else target,
         command=_command(under("command")) if "command" in keys else None,
         args=_tuple(under("args")) if keys.get("args") else (),
@@ -128,7 +128,7 @@ def build_task(context: FileContext, number: int, keys: dict[str, Any], axes: tu
         retry=_retry(keys.get("retry")),
         timeout=optional_seconds(keys.get("timeout")),
         stop=_stop(keys.get("stop") or {}),
-        # As a default it is for the daemons: what else is restarted never ends.
+        # A default applies only to daemons: any other task would never finish.
         restart=(keys.get("restart") or "never") if keys.get("daemon") else "never",
         ready=_ready(keys.get("ready")),
         resources=keys.get("resources") or _NOTHING,
@@ -155,9 +155,9 @@ def build_task(context: FileContext, number: int, keys: dict[str, Any], axes: tu
 
 
 def with_results(task: Task, names: Sequence[str]) -> Task:
-    """The task with dependencies on what it refers to the results of."""
+    """The task with dependencies on the tasks whose results it refers to."""
     found = {(dependency.task, dependency.condition): dependency for dependency in task.depends_on}
-    # Who waits for any end, or for a failure, has said what is to be there.
+    # A task that waits for any end, or for a failure, accepts that there may be no result.
     ends = {name for name, condition in found if condition in ("succeeded", "finished", "failed")}
     for name in names:
         # A dependency on a group covers all of its tasks.
@@ -168,9 +168,9 @@ def with_results(task: Task, names: Sequence[str]) -> Task:
 
 
 def result_references(task: Task, values: Sequence[Any] = ()) -> Iterator[Reference]:
-    """The results that a task refers to, also through what its recipe was given.
+    """The references of a task to results, also through params of its recipe.
 
-    With an instance's `values`, those that they refer to, too.
+    `values` are those of an instance, whose references are included.
     """
     nodes = [
         task.args,
@@ -190,7 +190,7 @@ def result_references(task: Task, values: Sequence[Any] = ()) -> Iterator[Refere
         try:
             found = resolver(reference) if reference.root in ("params", "env") else reference
         except ReferenceProblem:
-            # Told, with its place, when the instances are made.
+            # Reported when the instances are built.
             continue
         for result in references(found if found is reference else [found]):
             if result.root == "tasks":
@@ -218,11 +218,11 @@ def _env(context: FileContext, keys: dict[str, Any], own: dict[str, Any], tree: 
 
 def _cwd(context: FileContext, node: Any, of_job: Any) -> Any:
     if not node:
-        # The job's has been filled in: what looks like a reference in it is none.
+        # The job's own is already interpolated: what looks like a reference is literal.
         return absolute(context.folder, of_job) if of_job else None
     if isinstance(node, str):
         return absolute(context.folder, node)
-    # Joined once it is known: an absolute path stays what it is.
+    # Joined with the directory once it is resolved, because it may be absolute.
     return node
 
 
@@ -231,7 +231,7 @@ def _dependencies(value: Any, prefix: str, own: str, is_own: bool) -> tuple[Depe
     return tuple(
         Dependency(task=prefix + name, condition=condition)
         for name, condition in dict(pairs).items()
-        # What all wait for does not wait for itself.
+        # A task that all tasks depend on by default does not depend on itself.
         if is_own or name != own
     )
 
@@ -243,7 +243,7 @@ def _retry(value: Any) -> Retry:
         return Retry(retries=value)
     longest = value.get("max_delay")
     return Retry(
-        # Who says how to retry, and not how often, wants it once.
+        # A mapping without `retries` means one retry.
         retries=value.get("retries", 1),
         delay=to_seconds(value.get("delay", 0)),
         backoff=float(value.get("backoff", 1)),
@@ -314,12 +314,12 @@ def _optional_bytes(value: Any) -> int | None:
 
 
 def optional_seconds(value: Any) -> float | None:
-    """A duration in seconds, None where there is none."""
+    """A duration in seconds, or None."""
     return None if value is None else to_seconds(value)
 
 
 def listed(value: Any) -> list[str]:
-    """One string or a list of them, as a list."""
+    """A list of strings, from a list, a single string or None."""
     return [] if value is None else [value] if isinstance(value, str) else list(value)
 
 

@@ -1,4 +1,4 @@
-"""What a schema cannot say of a job file: names exist and are unique, dependencies form no cycle."""
+"""Checks of one file that a schema cannot express: unique names, known tasks, no cycles."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 Path = tuple[str | int, ...]
 
-# More would not be read.
+# No one would read more.
 MAX_DIAGNOSTICS = 100
-# To look for the name that was meant takes 10 ms among 5,000.
+# Suggestions for unknown names: each takes 10 ms among 5,000 tasks.
 MAX_SEARCHES = 20
 
-# What a task runs: it needs one of these, of its own or from the defaults.
+# A task needs one of these, its own or from the defaults.
 RUN_KEYS = ("target", "command", "uses")
-# The keys of a task with `uses`; all other keys belong to the tasks of the recipe.
+# The keys of a task with `uses`; all others belong to the recipe's own tasks.
 RECIPE_KEYS = frozenset(
     {
         "allow_failure",
@@ -43,15 +43,15 @@ RECIPE_KEYS = frozenset(
         "with",
     }
 )
-# What of these a recipe does not take, the schema says.
+# The schema reports these on a task with `uses`.
 _SCHEMA_CHECKED_KEYS = frozenset({"target", "command", "args", "kwargs"})
-# Of 200,000 tasks only those are looked at that say one of these, or not what they run.
+# Only tasks with one of these keys, or without a run key, are examined: there may be 200,000.
 _CHECKED_KEYS = ("depends_on", "expect", "foreach", "matrix", "ready", "restart", "stop", "uses", "when")
-# A name with one of these is not in the file: it is that of an instance, or of a recipe's task.
+# A name with one of these belongs to an instance or to a task of a recipe.
 _EXPANDED_NAME_CHARS = frozenset("[]/$")
 
 
-# signal(7), without signals that only the kernel sends and those that cannot ask a process to end.
+# signal(7), without those that only the kernel sends or that cannot ask a process to end.
 SIGNALS = frozenset(
     {
         "SIGABRT",
@@ -71,24 +71,23 @@ SIGNALS = frozenset(
 
 
 def task_name(item: object, number: int) -> str:
-    """The name of the task at this place in the list, from 0: its own, or `Process-N`."""
+    """The name of task `number` (from 0): its own, or `Process-N`."""
     if isinstance(item, dict) and isinstance(name := item.get("name"), str):
         return name
     return f"Process-{number + 1}"
 
 
 def check(document: Document, *, filled: bool = False) -> list[Diagnostic]:
-    """The problems of a job file that neither the schema nor an import would find, at most a hundred.
+    """The errors in a job file that neither the schema nor an import finds, at most a hundred.
 
-    Takes any tree, also one that the schema refuses: what has another shape than it
-    should is passed over, since the schema's own problems name it. With `filled`, what
-    looks like a reference is none any more: those that were there have been looked at.
+    Takes any tree: values that violate the schema are ignored, because the schema reports
+    them. With `filled`, references were replaced, so what looks like one is literal.
     """
     return list(islice(_Checks(document).all(filled), MAX_DIAGNOSTICS))
 
 
 def _named(path: Path, value: object) -> Iterator[tuple[Path, str, bool]]:
-    """The names in a `depends_on`: the path of each, the name, and whether it is a key there."""
+    """The names in a `depends_on`: the path, the name, and whether it is a key."""
     if isinstance(value, str):
         yield path, value, False
     elif isinstance(value, Sequence):
@@ -111,7 +110,7 @@ class _Checks:
         self._tasks = tasks if isinstance(tasks, Sequence) else Sequence()
         self._names = [task_name(item, number) for number, item in enumerate(self._tasks)]
         self._known = frozenset(self._names)
-        # The places of the tasks that say these keys, and of those that do not say what they run.
+        # The numbers of the tasks that have these keys, and of those without a run key.
         self._tasks_with_key: dict[Any, list[int]] = {key: [] for key in _CHECKED_KEYS}
         self._tasks_without_run_key: list[int] = []
         self._find_places()
@@ -212,7 +211,7 @@ class _Checks:
         return defaults if isinstance(defaults, Mapping) else {}
 
     def _numbers(self, *keys: str) -> list[int]:
-        """The places of the tasks that say one of these keys, in their order."""
+        """The numbers of the tasks that have one of these keys, in order."""
         return sorted({number for key in keys for number in self._tasks_with_key[key]})
 
     def _duplicate_names(self) -> Iterator[Diagnostic]:
@@ -223,7 +222,7 @@ class _Checks:
             if name not in first:
                 first[name] = number
                 continue
-            # The default name is not in the file, so the one that is gets the blame.
+            # A default name is not in the file, so the one that is written is marked.
             given = [n for n in (number, first[name]) if "name" in self._tasks[n]]
             other = number + first[name] - given[0]
             line = span_of(self._document, ("tasks", other)).line
@@ -239,7 +238,7 @@ class _Checks:
     def _dependencies(self) -> Iterator[Diagnostic]:
         needs: dict[str, list[str]] = {}
         total = 0
-        # Where all wait for something, all are looked at.
+        # With a default, every task has dependencies.
         of_all = "depends_on" in self._defaults()
         for number in range(len(self._tasks)) if of_all else self._tasks_with_key["depends_on"]:
             name = self._names[number]
@@ -248,7 +247,7 @@ class _Checks:
                     yield self._diagnostic(path, f"task {quote(name)} depends on itself", "remove it", key)
                     continue
                 if _EXPANDED_NAME_CHARS & set(need):
-                    # An instance of a matrix, or a recipe's task: known once they are there.
+                    # An instance, or a task of a recipe: checked once they are expanded.
                     continue
                 resolved = self._resolve(need)
                 if not resolved and not self._reaches_beyond(need):
@@ -258,7 +257,7 @@ class _Checks:
                     message = f"too many dependencies, patterns expanded (limit: {MAX_DEPENDENCIES:,})"
                     yield self._diagnostic(path, message, "name the tasks, or put one task in between", key)
                     return
-                # A pattern may match its own task, which is not meant.
+                # A pattern may match the task that contains it, which does not depend on itself.
                 needs.setdefault(name, []).extend(other for other in resolved if other != name)
         cycle = find_cycle(needs)
         if cycle:
@@ -266,7 +265,7 @@ class _Checks:
             yield self._diagnostic(path, cycle_message(cycle), "remove one of these dependencies", key)
 
     def _resolve(self, need: str) -> list[str]:
-        """The tasks that a name or a pattern means; each pattern is looked up once."""
+        """The tasks that a name or a pattern matches; each is looked up once."""
         if need not in self._expanded:
             if need in self._known or not {"*", "?"} & set(need):
                 self._expanded[need] = [need] if need in self._known else []
@@ -276,13 +275,13 @@ class _Checks:
         return self._expanded[need]
 
     def _reaches_beyond(self, need: str) -> bool:
-        """Whether a pattern may match what only a recipe or a matrix brings."""
+        """Whether a pattern may match tasks of a recipe, or instances."""
         return bool({"*", "?"} & set(need)) and any(
             map(self._tasks_with_key.get, ("uses", "matrix", "foreach"))
         )
 
     def _path_of_need(self, name: str, need: str) -> tuple[Path, bool]:
-        # A name may stand there twice, which is said elsewhere: either may be the one that needs it.
+        # Two tasks may have the name, which is another error: either may be the one with the dependency.
         return next(
             (path, key)
             for number, item in enumerate(self._tasks)
@@ -292,11 +291,11 @@ class _Checks:
         )
 
     def _needs(self, number: int, item: object) -> Iterator[tuple[Path, str, bool]]:
-        """The dependencies of a task: the path of each, its name, and whether it is a key there."""
+        """The dependencies of a task: the path, the name, and whether it is a key."""
         if isinstance(item, Mapping) and "depends_on" in item:
             yield from _named(("tasks", number, "depends_on"), item["depends_on"])
         elif isinstance(item, Mapping) and "depends_on" in self._defaults():
-            # A task does not wait for itself where all wait for it.
+            # A task that all tasks depend on by default does not depend on itself.
             below = _named(("defaults", "depends_on"), self._defaults()["depends_on"])
             yield from (need for need in below if need[1] != self._names[number])
 
@@ -313,7 +312,7 @@ class _Checks:
                     yield self._diagnostic((*path, key, below), f"invalid regular expression: {error}")
 
     def _holders(self, *keys: str) -> Iterator[tuple[Path, object]]:
-        """The mappings that these task keys may stand in, with their paths."""
+        """The mappings that may contain these task keys, with their paths."""
         yield ("defaults",), self._job.get("defaults")
         for number in self._numbers(*keys):
             yield ("tasks", number), self._tasks[number]

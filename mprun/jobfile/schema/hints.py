@@ -1,4 +1,4 @@
-"""What to write in place of a wrong value: the hint that mends it."""
+"""Help texts: what to write instead of an invalid value."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _SIZE_UNITS = {"": "B", "b": "B", "bytes": "B"} | {
     for unit in (letter + end for end in units)
 }
 
-# A number and its unit; spaces only behind, or a wrong value could be matched in exponentially many ways.
+# A number and its unit; with spaces also before it, matching could take exponential time.
 _PART = r"([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]+)\s*"
 
 

@@ -1,4 +1,4 @@
-"""JSON Schema -> problems: whether a job file obeys `schemas/job.schema.json`, and where not."""
+"""Validates job files against `schemas/job.schema.json`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from mprun.diagnostics import Diagnostic
     from mprun.jobfile.syntax.document import Document
 
-# More would not be read; and a file of a million nodes can hold a million.
+# A file of a million nodes may have a million errors, which no one would read.
 MAX_DIAGNOSTICS = 100
 
 # The package: three directories up from this file.
@@ -39,7 +39,7 @@ def schema_text(name: str = "job") -> str:
 
 
 def check(document: Document) -> list[Diagnostic]:
-    """Every problem that the schema finds in a job file, at most a hundred, sorted by place."""
+    """The violations of the schema in a job file, at most a hundred, sorted by position."""
     checker = _validator("job")
     if checker.is_valid(document.root):
         return []
@@ -74,7 +74,7 @@ def _validator(name: str) -> FastValidator:
 
 
 def _errors(schema: dict[str, Any], checker: FastValidator, root: object) -> Iterator[Any]:
-    # 150 to 200 ms, which is why it explains problems and does not look for them.
+    # Takes 150 to 200 ms, so it only explains errors, and the fast validator finds them.
     import jsonschema
 
     base = jsonschema.Draft7Validator

@@ -1,1 +1,1 @@
-"""From YAML text to a tree of values that know their place."""
+"""From YAML text to a tree whose values have their position."""

@@ -1,4 +1,4 @@
-"""YAML events -> a tree whose nodes know their places, within limits that hold as the events come."""
+"""Builds a tree of marked nodes from YAML events, and enforces limits while it does."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ MAX_NODES = 1_000_000
 MAX_ALIASED = 8 * 1024 * 1024
 MAX_DIAGNOSTICS = 100
 
-# A place in one int, as a file has a million: where it starts, counted in characters from
-# the beginning of the file, and in the last 24 bits (8 MiB are less) how long it is.
+# A mark is a position in one int, because a file may have a million: the index of its first
+# character, then its length in the last 24 bits, which 8 MiB fit into.
 MARK_SHIFT = 24
 _LENGTH_MASK = (1 << MARK_SHIFT) - 1
 
@@ -31,13 +31,13 @@ _NO_KEY: Any = object()
 
 
 class Mapping(dict[Any, Any]):
-    """A mapping of the file; `marks` has the marks of its keys and values by turns, in their order."""
+    """A mapping of the file; `marks` are those of its keys and values, alternating, in order."""
 
     __slots__ = ("marks",)
     marks: list[int]
 
     def marks_of(self, key: object) -> tuple[int, int]:
-        """The marks of a key and of its value. Raises KeyError where the key is not there."""
+        """The marks of a key and of its value. Raises KeyError if there is no such key."""
         for number, other in enumerate(self):
             if other is key or other == key:  # `.nan` equals nothing, not even itself
                 return self.marks[2 * number], self.marks[2 * number + 1]
@@ -52,11 +52,11 @@ class Sequence(list[Any]):
 
 
 class Stop(Exception):
-    """The rest of the file need not, or must not, be read."""
+    """Stops reading the file."""
 
 
 def pack_mark(start: int, length: int) -> int:
-    """The mark of so many characters from `start`."""
+    """The mark of `length` characters from `start`."""
     return (start << MARK_SHIFT) | length
 
 
@@ -67,7 +67,7 @@ def length_of_mark(mark: int) -> int:
 
 def span_of_mark(source: SourceText, mark: int) -> Span:
     """The span of a mark, at most to the end of its first line."""
-    # For messages, of which a good file has none.
+    # Only messages need it.
     from bisect import bisect_right
 
     starts = source.lines.starts()
@@ -101,7 +101,7 @@ class _Frame:
 
 
 class _Anchor:
-    """What an anchor names; how many nodes and characters that is, expanded, and how deep."""
+    """The value of an anchor, with the nodes, characters and levels that it expands to."""
 
     __slots__ = ("closed", "height", "length", "nodes", "value")
 
@@ -114,7 +114,7 @@ class _Anchor:
 
 
 class Composer:
-    """Takes the events of one file, one at a time, through `handlers`; then has `root` and `problems`."""
+    """Takes the events of one file through `handlers`; then has `root` and `diagnostics`."""
 
     def __init__(self, source: SourceText) -> None:
         self.source = source
@@ -130,10 +130,10 @@ class Composer:
         self._bottom.node.marks = []
 
     def handlers(self) -> dict[str, Callable[[Any], None]]:
-        """What takes an event, by the name of its class.
+        """The methods that take an event, by the name of its class.
 
-        It is not held here: that would be a cycle, which keeps the tree of a large file where
-        the start has put the collector off.
+        They are not an attribute: that would be a reference cycle, which keeps the tree of a large
+        file while the garbage collector is off.
         """
         return {
             "StreamStartEvent": _ignore,
@@ -149,7 +149,7 @@ class Composer:
         }
 
     def diagnostic(self, mark: int, message: str, help: str = "") -> None:
-        """Note a problem; after the hundredth the rest is not read."""
+        """Add a diagnostic; after the hundredth, stop reading."""
         span = span_of_mark(self.source, mark)
         self.diagnostics.append(Diagnostic(message=message, source=self.source, span=span, help=help))
         if len(self.diagnostics) >= MAX_DIAGNOSTICS:

@@ -1,4 +1,4 @@
-"""YAML text -> checked tree with places."""
+"""Reads a job file: its text, decoded and parsed to a tree with positions."""
 
 from __future__ import annotations
 
@@ -50,26 +50,26 @@ _LIBYAML_TOO_DEEP = "exceeded maximum nesting depth"
 class Tree:
     """The tree of a document; once forgotten, it is parsed again when it is needed.
 
-    `root` is made of Mapping, Sequence and scalars, each node with a place (`span_of`);
-    `mark` is what that of the root is computed from.
+    `root` consists of Mapping, Sequence and scalars, each of which has a position (`span_of`);
+    `mark` is that of the root.
     """
 
     __slots__ = ("_held", "_source")
 
     def __init__(self, root: object, mark: int, source: SourceText | None = None) -> None:
         self._held: tuple[object, int] | None = (root, mark)
-        # None where it is not what the text says.
+        # None if the tree was not parsed from the text.
         self._source = source
 
     def get(self) -> tuple[object, int]:
         """The root and its mark."""
         if self._held is None:
-            # What has no source is not forgotten.
+            # A tree without a source is never forgotten.
             self._held = _composed(self._source, self._source.lines.text.encode())  # type: ignore[union-attr,arg-type]
         return self._held
 
     def forget(self) -> None:
-        """Keep the text alone: of 100,000 tasks, 45 to 80 MB less (`benchmarks/engine_cost.py`)."""
+        """Keep only the text: 45 to 80 MB less for 100,000 tasks (`benchmarks/engine_cost.py`)."""
         if self._source is not None:
             self._held = None
 
@@ -92,14 +92,14 @@ class Document(Frozen):
         return self.tree.get()[1]
 
     def with_root(self, root: object) -> Document:
-        """The same with another root, which the text does not have."""
+        """The same document with another root, which is not in the text."""
         return self.replace(tree=Tree(root, self.mark))
 
 
 def load(path: str) -> Document:
     """Read and parse the job file at `path`.
 
-    Raises UsageError where the file cannot be read, JobFileError where its text is wrong.
+    Raises UsageError if the file cannot be read, JobFileError if its text is invalid.
     """
     return parse(_read(path), path)
 
@@ -107,7 +107,7 @@ def load(path: str) -> Document:
 def parse(text: bytes | str, path: str) -> Document:
     """Parse the text of a job file; `path` is what messages call it.
 
-    Raises JobFileError with every problem that one pass finds.
+    Raises JobFileError with every error that one pass finds.
     """
     data = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
     if len(data) > MAX_BYTES:
@@ -135,7 +135,7 @@ def _composed(source: SourceText, data: bytes) -> tuple[object, int]:
 
 def _compose(composer: Composer, data: bytes) -> Any:
     """Feed the composer; the error that the parser ends with, if it has a position."""
-    # The room's one library, by its parts: the command has no more than these (`mprun.cli.lean_imports`).
+    # Imported by its parts, because the command loads no others (`mprun.cli.lean_imports`).
     from yaml import events as kinds
     from yaml.error import MarkedYAMLError, YAMLError
 
@@ -165,7 +165,7 @@ def _feed(handle: dict[type, Callable[[Any], None]], get_event: Callable[[], Any
 
 
 def _explain_syntax(composer: Composer, error: Any) -> None:
-    # Only for a file that is wrong.
+    # Only an invalid file needs it.
     from mprun.jobfile.syntax.yaml_errors import explain
 
     marks = (error.context_mark, error.problem_mark)
@@ -183,7 +183,7 @@ def _decoded(data: bytes, path: str) -> SourceText:
         _refuse(source, before, message, "save the file as UTF-8")
     text = text.removeprefix("\ufeff")
     source = _source(path, text)
-    # Compiling the pattern takes 6 ms; what Python calls printable, YAML does, too.
+    # Compiling the pattern takes 6 ms; all that Python calls printable is allowed in YAML.
     found = None if text.replace("\n", "").isprintable() else re.search(_UNPRINTABLE, text)
     if found:
         message = f"character U+{ord(found[0]):04X} is not allowed in YAML"
@@ -197,7 +197,7 @@ def _source(path: str, text: str) -> SourceText:
 
 
 def _with_newlines(text: str) -> str:
-    """The text with each line ended by one character (YAML 1.2.2 section 5.4 has what may end one)."""
+    """The text with line feeds for line ends (YAML 1.2.2 section 5.4)."""
     return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
 
 
@@ -208,9 +208,9 @@ def _refuse(source: SourceText, before: str, message: str, help: str) -> None:
 
 
 def span_of(document: Document, path: tuple[str | int, ...], key: bool = False) -> Span:
-    """The place of the node at `path` from the root, or of its key in the mapping above it.
+    """The span of the node at `path` from the root, or of its key in the mapping that contains it.
 
-    A path that leads nowhere gives the place of the nearest node on the way.
+    If there is no such node, the span of the last one on the path that exists.
     """
     node, mark = document.root, document.mark
     for depth, step in enumerate(path):

@@ -1,16 +1,16 @@
-"""What a plain scalar means by the YAML 1.2 core schema (https://yaml.org/spec/1.2.2/#1032-tag-resolution)."""
+"""Resolves plain scalars by the YAML 1.2 core schema (https://yaml.org/spec/1.2.2/#1032-tag-resolution)."""
 
 from __future__ import annotations
 
 import re
 
-# As many digits as Python converts by default; a number is later printed, too.
+# As many digits as Python converts by default, both ways.
 MAX_DIGITS = 4300
 _MAX_BITS = 14284  # of 10 ** 4300
 _INFINITY = float("inf")
 
 _CONSTANTS: dict[str, object] = {
-    # The most frequent numbers: to find one takes half as long as to read it.
+    # The most frequent numbers: a lookup takes half as long as a conversion.
     **{str(number): number for number in range(11)},
     **dict.fromkeys(("", "~", "null", "Null", "NULL")),
     **dict.fromkeys(("true", "True", "TRUE"), True),
@@ -28,7 +28,7 @@ _NUMBER = (
     r"|([-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?)"
 )
 
-# A plain scalar that begins with anything else is a string: most are, and need no closer look.
+# A plain scalar that begins with any other character is a string, as most are.
 NON_STRING_START = frozenset("-+.0123456789~nNtTfF")
 _NUMBER_START = frozenset("-+.0123456789")
 
@@ -53,7 +53,7 @@ _TYPE_NAMES: tuple[tuple[type | tuple[type, ...], str], ...] = (
 
 
 class OutOfRange(ValueError):
-    """A number that Python's int or float cannot hold, or not show."""
+    """A number that Python's int or float cannot represent, or cannot print."""
 
 
 def resolve(text: str) -> object:

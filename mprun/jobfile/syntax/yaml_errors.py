@@ -1,4 +1,4 @@
-"""What the YAML parser says about broken syntax -> a problem that says how to mend it."""
+"""Explains syntax errors of the YAML parser, and says how to fix them."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 def explain(
     source: SourceText, context: str, problem: str, context_at: Span | None, problem_at: Span | None
 ) -> Diagnostic:
-    """The problem in our words; what is not known here is passed on as it is.
+    """The diagnostic of a syntax error; the parser's own words if the error is not known here.
 
-    `context` and `problem` are libyaml's (scanner.c, parser.c), with their places.
+    `context` and `problem` are libyaml's (scanner.c, parser.c), with their spans.
     """
     at = problem_at or context_at or Span(line=1, column=1)
     opened = context_at or at
