@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 def task_diagnostic(
     task: Task, where: Path, message: str, help: str = "", *, key: bool = False
 ) -> Diagnostic:
-    """What is wrong with a task, at `where` inside it, or at the `defaults` that say it."""
+    """The diagnostic of a task: at `where` inside it, or at the `defaults` if they contain it."""
     document, path, shared = _holder(task, where)
     if shared:
         message = f"in task {quote(task.name)}, {message}"
@@ -35,13 +35,13 @@ def task_diagnostic(
 
 
 def dependency_diagnostic(instance: Instance, error: DependencyError, names: NameIndex) -> Diagnostic:
-    """A dependency that cannot be, where the task names it: in `depends_on` or in a reference."""
+    """The diagnostic of an invalid dependency, at the name in `depends_on` or at the reference."""
     task = instance.task
     references = list(result_references(task, instance.values))
     inherited = next((one for one in task.depends_on if one.task == error.need and one.origin), None)
     name = task.name
     if inherited is not None and inherited.origin is not None:
-        # By a task that uses the recipe: its name has fewer pieces.
+        # The dependency of a task that uses the recipe, whose name has fewer parts.
         task = task.replace(document=inherited.origin.document, position=int(inherited.origin.path[1]) + 1)
         while name and not error.need.startswith(name.rpartition("/")[0]):
             name = name.rpartition("/")[0]
@@ -70,20 +70,20 @@ def dependency_diagnostic(instance: Instance, error: DependencyError, names: Nam
 
 
 def position(reference: Reference | None, origin: Origin) -> tuple[SourceText, Span]:
-    """The file and the span of a reference; those of the task that has it, if they are not known."""
+    """The file and the span of a reference; if they are unknown, those of `origin`."""
     if reference is None or reference.source is None:
         return origin.document.source, span_of(origin.document, origin.path)
     return reference.source, span_of_mark(reference.source, reference.mark)
 
 
 def unresolved_diagnostic(task: Task, key: str, error: ReferenceProblem) -> Diagnostic:
-    """A reference under a key of a task that does not lead anywhere."""
+    """The diagnostic of an invalid reference under a key of a task."""
     document, path, _ = _holder(task, (key,))
     return reference_diagnostic(document, (*path, key), error)
 
 
 def left_out(job: Job, selection: Sequence[int]) -> list[Diagnostic]:
-    """The results that selected tasks refer to and that this run will not have, each once."""
+    """The diagnostics of results that selected tasks refer to, but whose tasks are not selected."""
     chosen = set(selection)
     names = NameIndex(job.tasks, job.empty)
     diagnostics: dict[tuple[str, str], Diagnostic] = {}
@@ -104,7 +104,7 @@ def left_out(job: Job, selection: Sequence[int]) -> list[Diagnostic]:
 
 
 def _holder(task: Task, where: Path) -> tuple[Document, Path, bool]:
-    """The document, the path of the mapping that says it, and whether that is the `defaults`."""
+    """The document, the path of the mapping with this key, and whether that is the `defaults`."""
     document, path = task.document, task.origin.path
     defaults: Any = _at(document, ("defaults",))
     if where and where[0] not in _at(document, path) and isinstance(defaults, dict) and where[0] in defaults:
@@ -131,7 +131,7 @@ def target_diagnostic(
     word: str = "",
     candidates: tuple[str, ...] = (),
 ) -> Diagnostic:
-    """What is wrong with a task's call, at its place: in the task, or in the `defaults`."""
+    """The diagnostic of a task's call: in the task, or in the `defaults` if they contain it."""
     document, path, shared = _holder(task, where)
     if shared:
         message = f"in task {quote(task.name)}, {message}"
@@ -152,7 +152,7 @@ def _is_beside(document: Document, module: str) -> bool:
 def preload_diagnostic(
     job: Job, number: int, message: str, word: str = "", candidates: tuple[str, ...] = ()
 ) -> Diagnostic:
-    """What is wrong with an entry of the job's `preload`."""
+    """The diagnostic of an entry of the job's `preload`."""
     document = job.origin.document
     return _diagnostic(document, ("preload", number), message, word, candidates)
 
@@ -164,7 +164,7 @@ _KINDS = {"module": "modules", "preload": "modules", "callable": "names", "kwarg
 def _diagnostic(
     document: Document, path: tuple[str | int, ...], message: str, word: str, candidates: tuple[str, ...]
 ) -> Diagnostic:
-    # A keyword that is not wanted is wrong by its name, an argument by its value.
+    # Of an unexpected keyword argument the name is marked, of others the value.
     span = span_of(document, path, key="kwargs" in path)
     if path[-2:-1] == ("target",):
         span = _half(document, span, str(path[-1]), word)
@@ -178,7 +178,7 @@ def _diagnostic(
 
 
 def _half(document: Document, span: Span, half: str, word: str) -> Span:
-    """The place of a name in the `module` or the `callable` of a target; of all of it if it is not there."""
+    """The span of a name in the `module` or the `callable` of a target; all of it if it is not there."""
     start, end = span.column - 1, span.column - 1 + span.width
     line = document.source.lines[span.line - 1]
     colon = line.find(":", start, end)

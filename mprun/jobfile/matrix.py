@@ -1,6 +1,6 @@
-"""The combinations of a matrix, and what the task of each is called; pure.
+"""The combinations of a matrix, and the name of the task of each.
 
-As GitHub Actions has it
+The rules are those of GitHub Actions
 (https://docs.github.com/actions/how-tos/write-workflows/choose-what-workflows-do/run-job-variations):
 `exclude` comes before `include`, and a later entry of `include` does not match the values that
 an earlier one adds.
@@ -14,22 +14,22 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterator, Mapping, Sequence
 
-    # The values of an instance, one for each key, and what its name has after its task's.
+    # The values of an instance, one for each key, and the suffix of its name.
     Combination = tuple[tuple[Any, ...], str]
 
-# What of one value, and of all of them, a name shows at most, in characters.
+# Characters of one value, and of all values, in a name.
 LABEL_LIMIT = 40
 SUFFIX_LIMIT = 120
 
-# Each combination is compared with each kind of entry: beyond this, a file is there to keep us busy.
+# Comparisons of a combination with the entries of `include` and `exclude`.
 MAX_STEPS = 2_000_000
 
-# The signs that names are made with, or that mean something in a pattern or a reference.
+# Characters with a meaning in names, patterns or references.
 _RESERVED_CHARS = frozenset("[]{},=*?$")
 
 
 class TooManyCombinations(Exception):
-    """A matrix that would take too long to be spelled out: what is wrong."""
+    """The matrix would take too long to expand."""
 
 
 def combinations(
@@ -55,7 +55,7 @@ def combinations(
 
 
 def item_suffix(index: int) -> str:
-    """What the name of a `foreach` task's instance has after its task's: `[0]`, `[1]`, …."""
+    """The suffix of an instance of a `foreach` task: `[0]`, `[1]`, …."""
     return f"[{index}]"
 
 
@@ -108,7 +108,7 @@ class _Matrix:
         yield from self._others(matched)
 
     def _originals(self, matched: set[int]) -> Iterator[Combination]:
-        """The product of the axes; `matched` is told the entries of `include` that were merged."""
+        """The product of the axes; adds the entries of `include` that were merged to `matched`."""
         from itertools import product
 
         axes = [_distinct(values) for values in self._axes.values()]
@@ -117,7 +117,7 @@ class _Matrix:
             for key, values in zip(self._axes, axes, strict=True)
         ]
         if not self._include and not self._left_out:
-            # The plain matrix, of which there may be very many.
+            # Without entries, which saves time for very many combinations.
             for values, shown in zip(product(*axes), product(*parts), strict=True):
                 yield values, _suffix(shown)
             return
@@ -137,7 +137,7 @@ class _Matrix:
             yield (*values, *more), _suffix([*shown, *filter(None, more_shown)])
 
     def _extras(self, entry: Mapping[str, Any]) -> list[tuple[int, Any, str]]:
-        """What an entry adds to the combinations it matches: place behind the axes, value, what is shown."""
+        """What an entry adds to a combination: the index after the axes, the value, its part of the name."""
         first = len(self._axes)
         return [
             (self._indexes[key] - first, value, self._parts[key][_identity(value)])
@@ -146,7 +146,7 @@ class _Matrix:
         ]
 
     def _others(self, matched: set[int]) -> Iterator[Combination]:
-        """The entries of `include` that could be added to no combination: each is one of its own."""
+        """The entries of `include` that matched no combination: each is a combination of its own."""
         seen = set()
         for number, entry in enumerate(self._include):
             if number not in matched:
@@ -159,7 +159,7 @@ class _Matrix:
 
 
 class _Entries:
-    """Entries of `include` or `exclude`, by the axes that they name and the values there."""
+    """Entries of `include` or `exclude`, by the axes that they name and their values."""
 
     def __init__(self, indexes: Mapping[str, int]) -> None:
         self._indexes = dict(indexes)
@@ -170,7 +170,7 @@ class _Entries:
 
     @property
     def steps(self) -> int:
-        """What comparing one combination takes, and adding what it matches, at most."""
+        """The steps to compare one combination and to add what matches, at most."""
         return sum(max(map(len, entries.values())) for entries in self._by_axes.values())
 
     def add(self, number: int, entry: Mapping[str, Any]) -> None:
@@ -183,7 +183,7 @@ class _Entries:
         self._by_axes.setdefault(axes, {}).setdefault(values, []).append(number)
 
     def that_match(self, form: tuple[Hashable, ...]) -> list[int]:
-        """The numbers of those of which a combination has all values, in their order."""
+        """The numbers of the entries that match a combination, in order."""
         found: list[int] = []
         for axes, entries in self._by_axes.items():
             found += entries.get(tuple([form[index] for index in axes]), ())
@@ -192,7 +192,7 @@ class _Entries:
 
 
 def _kind(value: Any) -> str:
-    """What a value is to YAML; not its class, which may be one that knows its place in the file."""
+    """The YAML type of a value, whatever its class is."""
     if value is None:
         return "null"
     for kind in (str, bool, int, float):
@@ -202,7 +202,7 @@ def _kind(value: Any) -> str:
 
 
 def _form(value: Any) -> Hashable:
-    """What is equal for values that an entry takes for the same."""
+    """A key that is equal for values that an entry considers the same."""
     kind = _kind(value)
     if kind == "int" or (kind == "float" and not math.isnan(value)):
         return "number", value
@@ -210,7 +210,7 @@ def _form(value: Any) -> Hashable:
 
 
 def _identity(value: Any) -> tuple[str, str]:
-    """What is equal for values that are the same in every way."""
+    """A key that is equal for values of the same type and text."""
     return _kind(value), _text(value)
 
 
@@ -253,12 +253,12 @@ def _parts(key: str, values: Sequence[Any]) -> dict[tuple[str, str], str]:
 
 
 def _labels(values: Sequence[Any]) -> list[str]:
-    """What names show for distinct values: their text where it is safe, short and no other's."""
+    """The labels of distinct values: their text if it is safe, short and unique."""
     found: dict[int, str] = {}
     taken: set[str] = set()
     texts = [_text(value) for value in values]
     safe = [_made_safe(text) for text in texts]
-    # A number keeps its label before a text that looks like one, a plain text before what was changed.
+    # A number goes before a text that looks like it, an unchanged text before a changed one.
     ranks = [(texts[n] != safe[n], isinstance(values[n], str), n) for n in range(len(values))]
     for changed, is_text, index in sorted(ranks):
         label = safe[index]
@@ -280,7 +280,7 @@ def _made_safe(text: str) -> str:
 
 
 def _hashed(label: str, identity: tuple[str, str], taken: set[str]) -> str:
-    """A label with as much of the value's hash as sets it apart."""
+    """A label with enough of the value's hash to make it unique."""
     digest = _digest(":".join(identity))
     length = next(length for length in range(4, len(digest) + 1) if f"{label}~{digest[:length]}" not in taken)
     return f"{label}~{digest[:length]}"
@@ -290,13 +290,13 @@ def _suffix(parts: Sequence[str]) -> str:
     suffix = f"[{','.join(parts)}]"
     if len(suffix) <= SUFFIX_LIMIT:
         return suffix
-    # Of many that are cut, no two may be alike: more of the hash than one value needs.
+    # Many names may be cut, so this takes more of the hash than a single value does.
     end = f"~{_digest(suffix)[:16]}]"
     return suffix[: SUFFIX_LIMIT - len(end)] + end
 
 
 def _digest(text: str) -> str:
-    # Only where a name cannot be what the file says: hashlib takes 5 ms to import.
+    # Few names need a hash, and hashlib takes 5 ms to import.
     from hashlib import sha256
 
     return sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

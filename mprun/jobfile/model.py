@@ -1,4 +1,4 @@
-"""What a job file says, as frozen values: the job, its tasks, its join order."""
+"""The model of a job file, as frozen values: the job, its tasks, its join order."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from mprun.jobfile.references import Scope
     from mprun.jobfile.syntax.document import Document
 
-# Places in a list of tasks, from 0, each with the condition that is waited for.
+# The dependencies of a task: numbers in the list of tasks, from 0, each with its condition.
 Needs = tuple[tuple[int, str], ...]
 
 START_METHODS = ("fork", "forkserver", "spawn")
@@ -32,9 +32,9 @@ def signal_name(name: str) -> str:
 
 
 class Dependency(Frozen):
-    """What a task waits for: another task's name, and which fact about it.
+    """A dependency on another task, and the condition that it must meet.
 
-    `origin` is where that is said, where it is not the task itself: by who uses its recipe.
+    `origin` is the task that declares it, if that is one that uses a recipe; else None.
     """
 
     task: str
@@ -43,7 +43,7 @@ class Dependency(Frozen):
 
 
 class Retry(Frozen):
-    """When a failed attempt is followed by another, and how long after, in seconds.
+    """When a failed attempt is followed by another; delays are in seconds.
 
     The delay grows by `backoff` with each attempt, up to `max_delay`; of it, the share
     `jitter` (0 to 1) is left to chance. With `exceptions` (names of classes, bases count)
@@ -60,17 +60,17 @@ class Retry(Frozen):
 
 
 class Stop(Frozen):
-    """How a task is asked to end, and how many seconds it has before it is killed."""
+    """The signal that asks a task to end, and the seconds after which it is killed."""
 
     signal: str = "SIGTERM"
     grace: float = 5.0
 
 
 class Expect(Frozen):
-    """What a smoke run asserts: the end, the result, the output, seconds and bytes at most.
+    """What a task is expected to do: how it ends, its result and output, its limits in seconds and bytes.
 
-    `result` counts only with `has_result`, since None may be what is expected; an empty
-    `exit_codes` asks for none in particular.
+    `result` is compared only with `has_result`, because None may be expected; an empty
+    `exit_codes` allows every code.
     """
 
     result: Any = None
@@ -85,7 +85,7 @@ class Expect(Frozen):
 class Ready(Frozen):
     """A readiness probe: `kind` is `tcp`, `http`, `log` or `file`.
 
-    `what` is a port or `host:port`, an address, a regular expression, a path. `timeout` and
+    `what` is a port or `host:port`, a URL, a regular expression, or a path. `timeout` and
     `interval`, how long it may take and how often to ask, are in seconds.
     """
 
@@ -111,21 +111,20 @@ class Limits(Frozen):
 
 
 class Task(Frozen):
-    """What a job file says of one task: a target to call, or a command to run, in a process.
+    """A task of a job file: a target to call, or a command to run, in a process of its own.
 
     `target` is `package.module:callable`, `command` a list for exec; one of them is None.
-    `position` is its place in the file, from 1, as multiprocessing counts processes.
-    `timeout` is in seconds, for one attempt; None is without limit. `start_method` is None
-    where the job's holds. `resources` has the tokens that it holds while it runs.
+    `position` is its number in the file, from 1, as multiprocessing counts processes.
+    `timeout` is in seconds, for one attempt; None is unlimited. `start_method` is None
+    for that of the job. `resources` are the tokens that it holds while it runs.
 
-    `inherited_conditions` are those of the recipes that it came with: it runs only where `when`
+    `inherited_conditions` are those of the tasks that use its recipe: it runs only if `when`
     and all of them are true. `args`, `kwargs`, `command`, `env`, `cwd`, `when`, `foreach`
-    and what is expected as `result` may hold references (`mprun.jobfile.references`), which `scope`
-    and the values of an instance's `axes` resolve, or, during the run, the results of other
-    tasks. `foreach` is
-    the reference to a list that is known only then, else None; `deferred_expansion` is what its instances
-    are made of then. `refers` is false where there is surely no reference in any of them.
-    `document` is the file that says it.
+    and the expected `result` may have references (`mprun.jobfile.references`), which are resolved
+    with `scope`, the values of an instance's `axes` and, during the run, the results of other
+    tasks. `foreach` is the reference to a list that is known only during the run, else None;
+    its instances are then built from `deferred_expansion`. `refers` is false if none of them
+    has a reference. `document` is the file that contains the task.
     """
 
     name: str
@@ -161,16 +160,16 @@ class Task(Frozen):
 
     @property
     def origin(self) -> Origin:
-        """Its place in the file: made when it is asked for, because 100,000 would take 15 MB."""
+        """Its position in the file; not stored, because 100,000 would take 15 MB."""
         return Origin(document=self.document, path=("tasks", self.position - 1))
 
 
 class Instance(Frozen):
     """One of the tasks that a task of the file expands to; most expand to one, themselves.
 
-    `groups` are the names that mean it and others: its task's, those of the recipes that it
-    came with. `values` has one for each of the task's `axes`. Instances share their `task`
-    where its policies do not depend on the values.
+    `groups` are the names that it shares with other instances: those of its task and of the
+    tasks that use its recipe. `values` has one for each of the task's `axes`. Instances share their `task`
+    unless its keys depend on the values.
     """
 
     name: str
@@ -180,7 +179,7 @@ class Instance(Frozen):
 
 
 class JoinEntry(Frozen):
-    """One entry of the join order; `timeout` in seconds, None waits without limit."""
+    """One entry of the join order; `timeout` in seconds, None is unlimited."""
 
     task: str
     timeout: float | None = None
@@ -189,12 +188,12 @@ class JoinEntry(Frozen):
 class Job(Frozen):
     """A job as its file declares it, checked, with every default filled in.
 
-    `timeout` is in seconds, for the whole run. Paths in it are absolute. `join` is None
-    where the file leaves the order to mprun, `max_parallel` and `start_method` likewise.
+    `timeout` is in seconds, for the whole run. Paths in it are absolute. `join`,
+    `max_parallel` and `start_method` are None if the file leaves them to mprun.
     `files` has path and SHA-256 of every file that was read, `params` the values that are
-    not secret, `tasks` every task in file order, with matrices and recipes spelled out, and
-    `needs` what each of them depends on: places in `tasks`, from 0, and conditions. `empty`
-    are the names that stand for no task, as their list has nothing in it.
+    not secret, `tasks` every task in file order, with matrices and recipes expanded, and
+    `needs` the dependencies of each: numbers in `tasks`, from 0, and conditions. `empty`
+    are the names of tasks whose list is empty.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""The five types of params: how a text becomes a value of one, and whether a value is one."""
+"""The five types of params: parses texts as one, and checks values against one."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _WORDS = {
     "list": "must be a list",
 }
 _LIST_TEXT = "must be a list such as `a,b` or `[a, b]`"
-# What `hint_for` knows the types by.
+# The types as the schema has them, for `hint_for`.
 _SCHEMAS: dict[str, dict[str, Any]] = {
     "string": {"type": "string"},
     "integer": {"type": "integer"},
@@ -31,16 +31,16 @@ _SCHEMAS: dict[str, dict[str, Any]] = {
     "boolean": {"type": "boolean", "title": "flag"},
     "list": {"type": "array"},
 }
-# A message shows so many choices; the file has the others.
+# Choices that a message lists.
 _MAX_SHOWN_CHOICES = 10
-# Among more than this, the one that was meant is not looked for: it would take longer than it helps.
+# Among more choices, a suggestion would take too long.
 MAX_CHOICES = 1000
 
 
 class ParamError(Exception):
-    """A value that its param may not have: what it must be, and the value or item that is not.
+    """A value that is invalid for its param: what it must be, and the value or item itself.
 
-    `kind` is given where the type is wrong, `choices` where the value is none of them.
+    `kind` is the type if it is of another one, `choices` are those that it is not among.
     """
 
     def __init__(self, must: str, value: Any, *, kind: str = "", choices: Sequence[str] = ()) -> None:
@@ -51,7 +51,7 @@ class ParamError(Exception):
         self._choices = choices
 
     def help(self, written: str = "", of_file: bool = False) -> str:
-        """What would mend it; `standing` is the value's text in the file, where it has one."""
+        """How to fix it; `written` is the value's text in the file, if it has one."""
         if self._choices:
             return did_you_mean(as_text(self.value), self._choices[:MAX_CHOICES])
         if of_file and self._kind:
@@ -60,7 +60,7 @@ class ParamError(Exception):
 
 
 def kind_of(values: Sequence[Any]) -> str:
-    """The type that all of the values have; `string` where they have none in common, or are null."""
+    """The common type of the values; `string` if they have none."""
     kinds = {_kind(value) for value in values if value is not None}
     if len(kinds) == 1:
         return kinds.pop()
@@ -79,7 +79,7 @@ def require_valid(
 ) -> None:
     """Raise ParamError for a value that is not of the type, not in `enum`, or that `pattern` does not match.
 
-    Of a list they judge each item; what is still a reference may be anything.
+    `enum` and `pattern` apply to each item of a list. References are not checked.
     """
     if isinstance(value, (Reference, Template)):
         return
@@ -98,13 +98,13 @@ def require_valid(
 
 def _is_type(kind: str, value: Any) -> bool:
     if kind == "number":
-        # An int of thousands of digits is beyond `isfinite`; what is not finite is beyond JSON.
+        # `isfinite` fails on an int of thousands of digits; JSON has no infinity and no NaN.
         return type(value) is int or (type(value) is float and isfinite(value))
     return isinstance(value, str) if kind == "string" else _kind(value) == kind
 
 
 def _same(value: Any, choice: Any) -> bool:
-    """Whether they are the same value: true is not 1, as in YAML and unlike Python."""
+    """Whether two values are the same in YAML, where true is not 1."""
     return bool(value == choice) and isinstance(value, bool) == isinstance(choice, bool)
 
 
@@ -117,11 +117,11 @@ def _not_among(value: Any, enum: Sequence[Any], must: str) -> ParamError:
 
 
 def parse(kind: str, text: str) -> Any:
-    """The value that a text has as this type, by the scalars of YAML 1.2. Raises ParamError."""
+    """Parse a text as this type, by the scalars of YAML 1.2. Raises ParamError."""
     try:
         text.encode()
     except UnicodeEncodeError:
-        # From a command line or an environment in another encoding; no record could hold it.
+        # From a command line or an environment in another encoding; a record could not contain it.
         raise ParamError("must be UTF-8", text) from None
     if kind == "string":
         return text
@@ -136,14 +136,14 @@ def parse(kind: str, text: str) -> Any:
     return value
 
 
-# Quoted one way or the other, or up to the next comma; then a comma, or the end.
+# In double or single quotes, or up to the next comma; then a comma, or the end.
 _ITEM = re.compile(
     r"""\s*(?:"([^"\\]*(?:\\.[^"\\]*)*)"\s*|'([^']*(?:''[^']*)*)'\s*|([^\s,"'][^,]*)?)(?:,|\Z)""", re.DOTALL
 )
 
 
 def _items(text: str) -> Iterator[Any]:
-    """The items of `[a, b]`, or of `a,b`; as in YAML, a comma may stand behind the last."""
+    """The items of `[a, b]`, or of `a,b`; as in YAML, a comma may follow the last."""
     body = text.strip()
     in_brackets = body.startswith("[")
     if in_brackets:

@@ -1,4 +1,4 @@
-"""The params of a job file: what it declares and what is given from outside -> a value for each."""
+"""Resolves the params of a job file: their declarations, and the values from outside."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     Path = tuple[str | int, ...]
 
-# More would not be read.
+# No one would read more.
 MAX_DIAGNOSTICS = 100
 # Characters: a longer text of the file is not offered in a help text.
 _MAX_WRITTEN = 80
@@ -32,8 +32,8 @@ _MAX_NAME = 60
 class ParamInput(Frozen):
     """A param's value from outside: a text from `-p` or the environment, any YAML from `with`.
 
-    `where` names the way that it came, for messages. A text is still to be read as the
-    declared type; `secret_ok` is whether a secret may come this way, `hidden` whether one is in it.
+    `where` is its source, for messages. A text must be parsed as the declared type; `secret_ok`
+    is whether a secret may come from there, `hidden` whether the value contains one.
     """
 
     value: Any
@@ -46,8 +46,8 @@ class ParamInput(Frozen):
 class Param(Frozen):
     """A param as the job file declares it; `kind` is one of its five types.
 
-    `default` is None where there is none, `enum` and `pattern` where everything goes. Of
-    a list, `enum` and `pattern` judge each item.
+    `default`, `enum` and `pattern` are None if they are not declared. `enum` and `pattern`
+    apply to each item of a list.
     """
 
     name: str
@@ -60,7 +60,7 @@ class Param(Frozen):
 
 
 def declare(name: str, raw: Any) -> Param:
-    """The declaration of a param: a plain value is the default, and its type the type."""
+    """The declaration of a param: a plain value is its default, and has its type."""
     if not isinstance(raw, dict):
         return Param(name=name, kind=kind_of([raw]), default=plain(raw))
     default, enum = raw.get("default"), raw.get("enum")
@@ -77,14 +77,14 @@ def declare(name: str, raw: Any) -> Param:
 
 
 def variable(name: str) -> str:
-    """The environment variable that gives a param: `MPRUN_PARAM_START_DAY` for `start-day`."""
+    """The environment variable with the value of a param: `MPRUN_PARAM_START_DAY` for `start-day`."""
     return f"MPRUN_PARAM_{name.upper().replace('-', '_')}"
 
 
 def from_options(
     options: Sequence[str], environment: Mapping[str, str], declared: Collection[str]
 ) -> dict[str, ParamInput]:
-    """What `-p NAME=VALUE`, `-p NAME=@FILE` and the environment give; `-p` goes before, its last before all.
+    """The values from `-p NAME=VALUE`, `-p NAME=@FILE` and the environment; the last `-p` wins.
 
     Raises UsageError for an option without `=`, for a param that is not declared, and for a
     file that cannot be read.
@@ -125,16 +125,16 @@ def _from_option(name: str, text: str) -> ParamInput:
         if text == "@":
             raise UsageError(f"missing file name in `-p {name}=@`; write `-p {name}=@@` for a literal `@`")
         content = read_text(text[1:], f"file of param `{name}`")
-        # An editor's last newline is not meant, whichever it is.
+        # Editors end a file with a newline, which is not part of the value.
         content = content[:-2] if content.endswith("\r\n") else content.removesuffix("\n")
         return ParamInput(value=content, where=quote(f"-p {name}={text}"))
     return ParamInput(value=text, where="`-p`", secret_ok=False)
 
 
 def from_with(values: Mapping[str, Any], hidden: Collection[str] = ()) -> dict[str, ParamInput]:
-    """What the `with` of a task gives the recipe that it uses; what is known later is a reference.
+    """The values in the `with` of a task; those that are known later are references.
 
-    `hidden` are the names of those that have a secret in them.
+    `hidden` are the names of those that contain a secret.
     """
     return {
         name: ParamInput(value=value, where="`with`", is_text=False, hidden=name in hidden)
@@ -151,17 +151,15 @@ def resolve_params(
     used_by: Origin | None = None,
     lenient: bool = False,
 ) -> tuple[dict[str, Any], frozenset[str]]:
-    """The value of every declared param, and the names of those that are secret.
+    """The value of every declared param, and the names of the secret ones.
 
-    `path` is the place of `declared` in the document. `within` is the task that uses it as
-    a recipe, for then the task's `with` is where values come from and problems belong. Null
-    is the value of what is neither given nor has a default; a reference that `with` gives
-    stays one and is not checked. Raises JobFileError with all problems; the value of a
-    secret is in none of them.
+    `path` is that of `declared` in the document. For a recipe, `used_by` is the task that uses
+    it: its `with` has the values, and errors are located there. A param without a value and a
+    default is null; a reference in `with` stays one and is not checked. With `lenient`, which
+    is for commands that only read the file, a required param without a value becomes a
+    reference to itself, and patterns are not applied, because a malicious one can take hours.
 
-    `lenient` is for a command that only reads the file: a required param that no `with` gives
-    becomes the reference to itself, and no pattern is tried on a value, since a hostile
-    pattern can take hours.
+    Raises JobFileError with all errors, none of which shows the value of a secret.
     """
     resolver = _ParamResolver(document, path, used_by, lenient)
     params = [declare(name, raw) for name, raw in declared.items()]
@@ -178,7 +176,7 @@ def resolve_params(
 
 
 class _ParamResolver:
-    """The params of one file on their way to values; collects what is wrong."""
+    """Resolves the params of one file, and collects the errors."""
 
     def __init__(self, document: Document, path: Path, used_by: Origin | None, lenient: bool) -> None:
         self._document = document
@@ -188,7 +186,7 @@ class _ParamResolver:
         self.diagnostics: list[Diagnostic] = []
 
     def _note(self, name: str, message: str, help: str, *steps: str | int, key: bool = False) -> None:
-        """A problem of a declaration, at the param's name or at what the steps lead to in it."""
+        """Add an error of a declaration, at the param's name or at the steps inside it."""
         path = (*self._path, name, *steps)
         span = span_of(self._document, path, key=key or not steps)
         self.diagnostics.append(
@@ -196,13 +194,13 @@ class _ParamResolver:
         )
 
     def _note_with(self, used_by: Origin, path: Path, message: str, help: str, key: bool = False) -> None:
-        """A problem of what a task gives its recipe."""
+        """Add an error of a value in the `with` of a task."""
         document, path = used_by.document, (*used_by.path, *path)
         span = span_of(document, path, key=key)
         self.diagnostics.append(Diagnostic(message=message, source=document.source, span=span, help=help))
 
     def refuse_undeclared(self, name: str, declared: Collection[str]) -> None:
-        """Note that `with` gives what the recipe does not have."""
+        """Add an error: `with` has a param that the recipe does not declare."""
         if self._used_by is None:
             raise UsageError(_undeclared(name, declared))
         recipe = quote(self._document.source.path)
@@ -211,10 +209,10 @@ class _ParamResolver:
         self._note_with(self._used_by, ("with", name), message, help, key=True)
 
     def value(self, param: Param, given: ParamInput | None) -> Any:
-        """The value of a param; None where a problem was noted."""
+        """The value of a param; None if there was an error."""
         sound = self._examine_declaration(param)
         if given is None:
-            # Required with a default was refused already.
+            # A required param with a default is an error of its declaration.
             return self._missing(param) if param.required and param.default is None else param.default
         if param.secret and not given.secret_ok:
             reason = "every user of the machine can read the command line"
@@ -262,7 +260,7 @@ class _ParamResolver:
     def _note_given(self, param: Param, given: ParamInput, error: ParamError) -> None:
         message = f"param {quote(param.name)} {error.must}, but {given.where} provides "
         if param.secret or given.hidden:
-            # Not at the place of `with` either: its line would be quoted.
+            # Not at `with`, because its line would be quoted.
             self._note(param.name, f"{message}another value", "")
         elif given.is_text:
             shown = "nothing" if error.value == "" else quote(as_text(error.value))
@@ -277,7 +275,7 @@ class _ParamResolver:
             )
 
     def _examine_declaration(self, param: Param) -> bool:
-        """Note what is wrong with a declaration itself; whether values can be held against it."""
+        """Add the errors of a declaration; whether values can be checked against it."""
         before = len(self.diagnostics)
         if param.pattern is not None:
             try:
@@ -286,7 +284,7 @@ class _ParamResolver:
                 message = f"invalid regular expression in `pattern` of param {quote(param.name)}: {error}"
                 self._note(param.name, message, "", "pattern")
         for number, choice in enumerate(param.enum or ()):
-            # Of a list it has the items, which may be anything; null says nothing.
+            # For a list it has items, which may have any type; null allows nothing.
             if param.kind != "list" and choice is not None:
                 what = f"item {number + 1} of `enum`"
                 self._examine(param, choice, what, None, None, "enum", number)
@@ -307,7 +305,7 @@ class _ParamResolver:
         pattern: str | None,
         *steps: str | int,
     ) -> None:
-        """Note where a value of the declaration does not keep to it."""
+        """Add an error if a value of the declaration violates it."""
         try:
             require_valid(param.kind, value, enum, pattern)
         except ParamError as error:
@@ -335,7 +333,7 @@ def _written(document: Document, path: Path, value: Any) -> str:
 
 
 def describe(value: Any) -> str:
-    """A value in words: its kind, and what it is where that is one word."""
+    """A value in words: its type, and the value itself if it is a scalar."""
     if value is None:
         return "null"
     if isinstance(value, (dict, list)):

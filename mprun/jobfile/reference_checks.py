@@ -1,4 +1,4 @@
-"""Whether the references of a job file name what is there, and stand where they can be resolved."""
+"""Checks the references of one file: that what they name exists, and is available there."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ if TYPE_CHECKING:
 
     Path = tuple[str | int, ...]
 
-# Keys that are resolved when a task starts: they may refer to what other tasks return.
+# Keys that are resolved when a task starts, so they may refer to results.
 LATE_KEYS = frozenset({"args", "kwargs", "command", "env", "cwd", "when", "foreach", "with"})
-# Keys in which a secret may become part of a value; the others are shown and recorded.
+# Keys that may contain a secret; the others are shown and recorded.
 SECRET_KEYS = frozenset({"args", "kwargs", "command", "env", "when", "with"})
-# Where no reference is read: words for people, and what is yours.
+# Keys without references, in addition to `x-` keys.
 _UNINTERPRETED_KEYS = ("description", "$schema")
 
 _EXPANDED_NAME_CHARS = frozenset("[]/*?$")
 
 
 def has_references(document: Document) -> bool:
-    """Whether any string of the file may hold a reference."""
+    """Whether any string of the file may have a reference."""
     return "${" in document.source.lines.text
 
 
@@ -48,9 +48,9 @@ def reference_diagnostic(
 def check_references(
     document: Document, names: Collection[str], secrets: Collection[str] = ()
 ) -> Iterator[Diagnostic]:
-    """Every reference that cannot be resolved, as far as one file shows; `names` are those of its tasks.
+    """The diagnostics of invalid references in one file; `names` are those of its tasks.
 
-    `secrets` are params that were given a secret, beside those that are declared as one.
+    `secrets` are params whose value contains a secret, in addition to those declared secret.
     """
     if has_references(document) and isinstance(document.root, Mapping):
         yield from _References(document, names, secrets).all()
@@ -68,7 +68,7 @@ class _References:
         self._secret_variables = set(self._hiding(job.get("env"))) if self._secrets else set()
 
     def _hiding(self, env: Any) -> Iterator[str]:
-        """The variables of the job that a secret is a part of."""
+        """The variables of the job that contain a secret."""
         for name, text in env.items() if isinstance(env, Mapping) else ():
             try:
                 parsed = compiled(text)
@@ -128,7 +128,7 @@ class _References:
             yield reference_diagnostic(self._document, path, error)
 
     def _check(self, reference: Reference, path: Path, key: str, task: Any) -> None:
-        """Raise ReferenceProblem where it cannot be resolved here."""
+        """Raise ReferenceProblem if the reference is not available here."""
         if key == "params" and task is None and reference.root != "env":
             message = f"`{reference}` is not available in the declaration of a param"
             raise ReferenceProblem(message, reference, help="use `${env.NAME}`")
@@ -180,7 +180,7 @@ class _References:
     def _check_axis(self, reference: Reference, key: str, task: Any) -> None:
         defaults: Any = self._job.get("defaults")
         keys: Any = {**(defaults if isinstance(defaults, Mapping) else {}), **(task or {})}
-        # What the tasks make of the defaults, they tell.
+        # Defaults are checked with each task that they apply to.
         is_default = task is not None and task is defaults
         if reference.root == "item":
             if "foreach" not in keys or key == "foreach":
@@ -220,7 +220,7 @@ def _misplaced(reference: Reference, key: str) -> ReferenceProblem:
 
 
 def _axes(matrix: object) -> list[str]:
-    """The names that a matrix gives values to; [] where they are not to be seen in the file."""
+    """The names of the axes of a matrix; [] if the file does not show them."""
     if not isinstance(matrix, Mapping):
         return []
     names = [key for key in matrix if key not in ("include", "exclude")]

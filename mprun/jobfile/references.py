@@ -1,4 +1,4 @@
-"""References such as `${params.day}`: parsed once, resolved when what they name is known; pure."""
+"""References such as `${params.day}`: parsed once, resolved once their value is known."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ if TYPE_CHECKING:
 
 ROOTS = ("params", "env", "matrix", "item", "tasks")
 _EXPECTED = "`params.`, `env.`, `matrix.`, `item` or `tasks.`"
-# What a secret is shown as (DESIGN.md section 9).
+# Shown instead of a secret.
 HIDDEN = "***"
 
-# Characters that an error marks of a reference that is not closed.
+# Characters of an unclosed reference that an error marks.
 _MAX_UNCLOSED = 40
 
 _TOKEN = re.compile(r"\$\$\{|\$\{([^{}]*)\}|\$\{")
 
 
 class Reference(Frozen):
-    """One `${…}`: its root, what is named there, and the way from there on.
+    """One `${…}`: its root, the name under it, and the path into the value.
 
-    `text` is the text between the braces. `name` is that of a param, a variable, an axis
-    or a task, empty under `item`; `path` leads into the value. `source` and `mark` are the
+    `text` is the text between the braces. `name` is that of a param, a variable, an axis or a
+    task, and empty under `item`. `source` and `mark` are the
     file that contains it, and where (`composer.span_of_mark`); two references that differ
     only in them are equal.
     """
@@ -57,7 +57,7 @@ class Reference(Frozen):
 
 
 class Template(Frozen):
-    """A string with references in it: texts and references, in their order."""
+    """A string with references: its texts and references, in order."""
 
     parts: tuple[str | Reference, ...]
 
@@ -66,9 +66,9 @@ class Template(Frozen):
 
 
 class ReferenceProblem(Exception):
-    """A reference that cannot be read, or does not lead anywhere: what is wrong, and a remedy.
+    """An invalid reference: the error, and how to fix it.
 
-    `candidates` are what may have been meant by `word`, `kind` is what they are, in the plural;
+    `word` is the unknown name, `candidates` are the known ones, and `kind` is their plural;
     `source` and `mark` are those of the reference, if they are known.
     """
 
@@ -92,10 +92,10 @@ class ReferenceProblem(Exception):
 
 
 class Scope(Frozen):
-    """What the references of one job file can name before the run.
+    """What the references of one job file can name before the run starts.
 
-    A param whose value is only known during the run is itself a reference, or contains some.
-    `secrets` are the names of params that are never shown.
+    A param whose value is known only during the run is a reference, or contains some.
+    `secrets` are the names of params whose values are never shown.
     """
 
     params: dict[str, Any]
@@ -107,7 +107,7 @@ EMPTY = Scope(params={}, env={})
 
 
 class Closure(Frozen):
-    """A node that another scope resolves: what a recipe was given, in the words of who gave it."""
+    """A node with the scope that resolves it, such as a value in `with` in that of the recipe's user."""
 
     node: Any
     scope: Scope
@@ -116,11 +116,10 @@ class Closure(Frozen):
 
 
 def parse(text: str, prefix: str = "", source: SourceText | None = None, mark: int = 0) -> Any:
-    """The node of a string: itself, a Reference where it is a whole one, else a Template.
+    """The node of a string: the string itself, a Reference if that is all of it, else a Template.
 
     `prefix` goes before the names of tasks: inside a recipe they are its own. `source` and
-    `mark` are those of the string. Raises ReferenceProblem where a `${` is not what it
-    should be.
+    `mark` are those of the string. Raises ReferenceProblem if a reference is invalid.
     """
     if "${" not in text:
         return text
@@ -157,7 +156,7 @@ def _parse_token(token: re.Match[str], prefix: str, source: SourceText | None, m
 
 
 def _marked_length(token: re.Match[str]) -> int:
-    """How many characters an error marks: the reference, or what is shown of one that is not closed."""
+    """How many characters of a reference an error marks."""
     if token[1] is not None:
         return len(token[0])
     return 3 if token.string.startswith("${{", token.start()) else _MAX_UNCLOSED
@@ -170,11 +169,11 @@ def _mark_in(source: SourceText, mark: int, token: re.Match[str], length: int) -
         mark >> composer.MARK_SHIFT,
         token.string[token.start() :][:length],
     )
-    # Most strings are the file's own characters, from the first or behind a quote.
+    # Most strings are written as they are, from the first character or after a quote.
     for position in (start + token.start(), start + token.start() + 1):
         if text.startswith(piece, position):
             return composer.pack_mark(position, len(piece))
-    # A folded text, or one with an anchor before it or escapes in it.
+    # The string is folded, or has an anchor or escapes.
     same = sum(before[0] == token[0] for before in _TOKEN.finditer(token.string, 0, token.start()))
     end = start + composer.length_of_mark(mark)
     written = [found for found in _TOKEN.finditer(text, start, end) if found[0] == token[0]]
@@ -182,7 +181,7 @@ def _mark_in(source: SourceText, mark: int, token: re.Match[str], length: int) -
 
 
 def _add(parts: list[str | Reference], text: str) -> None:
-    """Add a piece of text, to the one before it where there is one."""
+    """Add a text, joined to the part before it if that is a text."""
     if parts and isinstance(parts[-1], str):
         parts[-1] += text
     elif text:
@@ -211,7 +210,7 @@ def _reference(text: str, prefix: str, source: SourceText | None, mark: int) -> 
 
 
 def _task_reference(text: str, rest: str, prefix: str, source: SourceText | None, mark: int) -> Reference:
-    # The name ends at the first `.result`, for it may have dots of its own.
+    # The name ends at the first `.result`, because it may contain dots.
     name, found, path = rest.partition(".result")
     if not found or not name or (path and not path.startswith(".")) or "" in path.split(".")[1:]:
         message = f"invalid reference `${{{text[:60]}}}`; expected `${{tasks.NAME.result}}`"
@@ -221,12 +220,12 @@ def _task_reference(text: str, rest: str, prefix: str, source: SourceText | None
 
 
 def escaped(text: str) -> str:
-    """A text as a job file would have to write it, so that no reference is read in it."""
+    """A text with its `${` escaped, as a job file would write it."""
     return text.replace("${", "$${")
 
 
 def compiled(node: Any, prefix: str = "", source: SourceText | None = None, mark: int = 0) -> Any:
-    """A tree with its strings parsed; a plain copy of it where no string has a reference.
+    """A tree with its strings parsed; a plain copy if no string has a reference.
 
     Its references know their position if `source`, the file that the tree is of, is given;
     `mark` is that of the tree's root, which only a string needs.
@@ -268,10 +267,10 @@ def references(node: Any) -> Iterator[Reference]:
 
 
 def resolve(node: Any, resolver: Resolver) -> Any:
-    """A compiled tree with every reference replaced by the value that `resolver` finds for it.
+    """A compiled tree with every reference replaced by its value.
 
-    A whole reference keeps the value's type; inside a string a value that is not a
-    string is written as JSON. A reference that the resolver returns stays a reference.
+    A reference that is all of a string keeps the type of its value; inside a longer string, a
+    value that is not a string is written as JSON. If `resolver` returns a reference, it stays.
     """
     if isinstance(node, Reference):
         return resolver(node)
@@ -318,14 +317,14 @@ def _filled(template: Template, resolver: Resolver) -> Any:
 
 
 def as_text(value: Any) -> str:
-    """A value as it is written inside a string: a string as it is, everything else as JSON."""
+    """A value as part of a string: a string as it is, all else as JSON."""
     if isinstance(value, str):
         return value
     return json.dumps(_shown_inside(value), ensure_ascii=False)
 
 
 def _shown_inside(node: Any) -> Any:
-    """A tree in which what is still a reference is its text."""
+    """A tree with each unresolved reference replaced by its text."""
     if isinstance(node, (Reference, Template)):
         return str(node)
     if isinstance(node, dict):
@@ -337,7 +336,7 @@ def _shown_inside(node: Any) -> Any:
 
 
 def shown(node: Any) -> Any:
-    """A resolved tree for people: what is not known yet as the job file writes it."""
+    """A resolved tree for people: unresolved references as the job file writes them."""
     return _shown_inside(node)
 
 
@@ -357,8 +356,8 @@ class Resolver:
     """Finds the value of a reference; with `reveal` that of a secret, too.
 
     `axes` and `values` are those of an instance; `item` is an axis of that name. Without
-    `results`, which is given a reference to a task's result, such a reference stays what it
-    is. What leads nowhere raises ReferenceProblem.
+    `results`, which takes a reference to a task's result and returns it, such a reference stays.
+    Raises ReferenceProblem for an invalid reference.
     """
 
     def __init__(
@@ -371,13 +370,13 @@ class Resolver:
         reveal: bool = False,
     ) -> None:
         self._scope = scope
-        # What is to be spread over a list that is not known yet has no values.
+        # A task whose list is not known yet has axes, but no values.
         self._of_axis = dict(zip(axes, values, strict=False))
         self._results = results
         self._reveal = reveal
 
     def in_scope(self, closure: Closure) -> Resolver:
-        """The same in the scope of a bound node."""
+        """The same resolver in the scope of a closure."""
         return Resolver(
             closure.scope, closure.axes, closure.values, results=self._results, reveal=self._reveal
         )
@@ -390,7 +389,7 @@ class Resolver:
             return self._param(reference, name)
         if root == "env":
             if name not in self._scope.env:
-                # Of all the others that there are only one that is like it is told.
+                # Only a similar name is shown, not all variables.
                 help = did_you_mean(name, self._scope.env)
                 raise ReferenceProblem(f"environment variable `{name}` is not set", reference, help=help)
             return _walk(resolve(self._scope.env[name], self), reference)
@@ -409,7 +408,7 @@ class Resolver:
         if name in self._scope.secrets and not self._reveal:
             return HIDDEN
         if isinstance(value, Reference) and value.root == "params":
-            # Not given: `mprun validate` takes that.
+            # Missing, which `mprun validate` allows.
             return reference
         return _walk(resolve(value, self), reference)
 
@@ -418,7 +417,7 @@ def _walk(value: Any, reference: Reference) -> Any:
     """Follow a reference's path into a value."""
     for depth, step in enumerate(reference.path):
         if isinstance(value, (Reference, Template)):
-            # Known only during the run: a longer path into what it will be.
+            # Known only during the run: extend the path.
             return _deeper(value, reference, reference.path[depth:])
         if isinstance(value, dict) and step in value:
             value = value[step]
@@ -453,7 +452,7 @@ def _no_step(value: Any, step: str, reference: Reference) -> ReferenceProblem:
 
 
 def is_true(value: Any) -> bool:
-    """What `when` makes of a value: false, null, 0, nothing in it, and four strings, are false."""
+    """Whether `when` is true: not for false, null, 0, empty values, and `false`, `no`, `off` and `0`."""
     if isinstance(value, str):
         return value.strip().lower() not in ("", "false", "no", "off", "0")
     return bool(value)

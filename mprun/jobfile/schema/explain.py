@@ -1,4 +1,4 @@
-"""A rule of the schema that does not hold -> a problem in the user's words."""
+"""Explains violations of the schema in the user's words."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     Path = tuple[str | int, ...]
 
-# Of the file's 200 characters that an error may show, the name, the key and the value share.
+# Characters that an error shows: together at most 200 of the user's file.
 _MAX_NAME = 50
 _MAX_KEY = 40
 _MAX_VALUE = 50
@@ -43,12 +43,12 @@ class Explainer:
         self._task_keys = definition(schema, "#/definitions/task")["properties"]
         self._job_keys = schema["properties"]
         self._found: dict[tuple[Path, str], Diagnostic] = {}
-        # Where an unknown key was meant for another: (path of the mapping, the key meant).
+        # Keys that unknown keys were probably meant to be, with the path of their mapping.
         self._meant: set[tuple[Path, str]] = set()
         self._needs: list[tuple[Path, tuple[str, ...], Diagnostic]] = []
 
     def add(self, path: Path, keyword: str, schema: dict[str, Any], value: Any, in_key: bool) -> None:
-        """Note that `keyword` of a part of the schema does not hold for the value at `path`.
+        """Add a violation of `keyword` in a part of the schema by the value at `path`.
 
         `in_key`: the value is a key of the mapping at `path`.
         """
@@ -66,7 +66,7 @@ class Explainer:
             self._value_diagnostic(path, keyword, schema, value)
 
     def diagnostics(self) -> list[Diagnostic]:
-        """All problems, sorted by place; never empty, as something did not hold."""
+        """All diagnostics, sorted by position; never empty."""
         for path, keys, diagnostic in self._needs:
             if not any((path, key) in self._meant for key in keys):
                 self._found.setdefault((path, "needs"), diagnostic)
@@ -99,7 +99,7 @@ class Explainer:
         )
 
     def _elsewhere(self, above: Path, key: object) -> str:
-        """The hint for a key that is right in another place."""
+        """The help text for a key that is valid elsewhere."""
         if above == ("defaults",) and key in self._task_keys:
             return "set it on each task: it cannot be a default"
         if above == () and key in self._task_keys:
@@ -149,7 +149,7 @@ class Explainer:
 
     def _one_of(self, path: Path, parts: list[dict[str, Any]], value: Any) -> None:
         if not isinstance(value, dict):
-            return  # said already: it must be a mapping
+            return  # already reported: it must be a mapping
         keys = tuple(part["required"][0] for part in parts if "required" in part)
         given = [key for key in value if key in keys]
         if not given:
@@ -249,7 +249,7 @@ def _describe(value: Any, written: str) -> str:
     if isinstance(value, str) and "\n" in value:
         written = value
     elif "${" in written and not (isinstance(value, str) and "${" in value):
-        # What a reference has become.
+        # The value of a reference.
         return f"the {kind} {quote(str(value)[:_MAX_VALUE])} (`{written[:_MAX_VALUE]}`)"
     shown = written if len(written) <= _MAX_VALUE else written[: _MAX_VALUE - 1] + "…"
     return f"the {kind} {quote(shown)}"

@@ -1,7 +1,7 @@
-"""Whether a tree obeys a JSON Schema, as fast as Python can say it; the why is told elsewhere.
+"""Validates a tree against a JSON Schema fast; `explain` says what is wrong.
 
-It knows the keywords of `schemas/job.schema.json`, and nothing else: `unknown_keywords`
-is what a test asks so that the two stay together.
+It supports only the keywords of `schemas/job.schema.json`; a test checks that with
+`unknown_keywords`.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _KEYWORDS = {
     "additionalProperties", "propertyNames", "minProperties", "items", "minItems", "pattern",
     "minLength", "maxLength", "minimum", "maximum",
 }  # fmt: skip
-# What makes a schema look at the entries of a mapping, not only at which keys it has.
+# Keywords that apply to the entries of a mapping, and not only to its set of keys.
 _ENTRY_KEYWORDS = {
     "properties",
     "patternProperties",
@@ -45,14 +45,14 @@ _ENTRY_KEYWORDS = {
 
 
 class FastValidator:
-    """A schema, compiled piece by piece as values ask for it."""
+    """A schema, whose parts are compiled when a value first needs them."""
 
     def __init__(self, schema: dict[str, Any]) -> None:
         self._schema = schema
         self._tests: dict[int, Test] = {}
 
     def is_valid(self, value: object) -> bool:
-        """Whether the value obeys the whole schema."""
+        """Whether the value conforms to the schema."""
         return self.test(self._schema)(value)
 
     def test(self, schema: Any) -> Test:
@@ -73,7 +73,7 @@ class FastValidator:
         return lambda value: by_type[type(value)](value)
 
     def tests_for(self, schema: dict[str, Any], python_type: type) -> Iterator[Test]:
-        """The tests that a value of this type must pass; none where the type is not allowed."""
+        """The tests that a value of this type must pass; none if the type is not allowed."""
         if "enum" in schema:
             choices = schema["enum"]
             yield lambda value: any(type(value) is type(choice) and value == choice for choice in choices)
@@ -138,7 +138,7 @@ class FastValidator:
 
 
 class _ByType(dict[type, "Test"]):
-    """The tests of one schema for each type of value, made when the first such value comes."""
+    """The tests of one schema by type of value, compiled for the first value of each."""
 
     def __init__(self, checker: FastValidator, schema: dict[str, Any]) -> None:
         self._validator = checker
@@ -159,12 +159,12 @@ class _ByType(dict[type, "Test"]):
 
 
 def distinct(items: list[Any]) -> dict[int, Any]:
-    """The objects of a list by their ids: what aliases put there many times is one object."""
+    """The objects of a list by id: an object that aliases repeat appears once."""
     return dict(zip(map(id, items), items, strict=True))
 
 
 def parts_for_key(schema: dict[str, Any], key: Any) -> list[Any]:
-    """The subschemas that the value of a key must obey; `[False]` where the key is unknown.
+    """The subschemas for the value of a key; `[False]` where the key is unknown.
 
     A key that is not a string matches no pattern of a schema, because JSON has no such key.
     """
@@ -184,7 +184,7 @@ def definition(schema: dict[str, Any], reference: str) -> Any:
 
 
 def unknown_keywords(schema: Any) -> set[str]:
-    """The keywords in a schema that this module would silently pass over."""
+    """The keywords of a schema that this module would ignore."""
     if not isinstance(schema, dict):
         return set()
     found = schema.keys() - _KEYWORDS - _ANNOTATIONS
@@ -221,7 +221,7 @@ def _of_number(schema: dict[str, Any]) -> Iterator[Test]:
 
 
 def isfinite_number(value: float) -> bool:
-    """Whether JSON could hold the number; an int of thousands of digits is beyond `isfinite`."""
+    """Whether JSON has the number; `isfinite` fails on an int of thousands of digits."""
     return isinstance(value, int) or isfinite(value)
 
 
