@@ -186,7 +186,7 @@ SHOWN = {
         "faults/test_full_disks.py::test_a_run_on_a_full_disk_starts_nothing",
     ],
     "36 killed before the record": [
-        "faults/test_chaos.py::test_whatever_befalls_a_run_its_record_can_be_trusted",
+        "faults/test_chaos.py::test_the_record_of_a_killed_run_can_be_trusted",
         "faults/test_resume.py::test_after_a_killed_engine_tasks_of_unknown_outcome_run_again_only_if_asked",
     ],
     "37 damaged records": [

@@ -1,4 +1,4 @@
-"""The command that measures how far mprun can be relied on: it measures, and it says what does not hold."""
+"""The command that measures the reliability of mprun reports its figures and every defect."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SIZES = {"kills": 2, "chaos": 1, "ends": 40, "hostile": 40, "stops": 1, "timeout
 
 
 def reliability(directory, *arguments):
-    """The exit code of the command, the figures that it gives, and what it says."""
+    """Run the command; its exit code, its figures and its output."""
     done = subprocess.run(
         [sys.executable, COMMAND, *arguments, "--json", "figures.json"],
         cwd=directory,
@@ -32,20 +32,20 @@ def reliability(directory, *arguments):
 
 
 @pytest.mark.parametrize("name", SIZES)
-def test_each_measure_goes_its_trials_and_finds_no_defect(tmp_path, name):
+def test_each_measure_runs_its_trials_and_finds_no_defect(tmp_path, name):
     code, told, shown = reliability(tmp_path, "--only", name, "--rounds", str(SIZES[name]), "--jobs", "2")
     first = told["figures"][0]
     assert first["trials"] == SIZES[name]
     counts = [figure for figure in told["figures"] if figure["goal"] == "0"]
     assert {figure["seen"] for figure in counts} == {"0"}, shown
     assert f"make reliability ARGS='--only {name} --rounds {SIZES[name]} --jobs 2'" in shown
-    # How long something took is nothing to fail for on a machine that does other things.
+    # Times must not fail the test, because the machine may be busy.
     held = all(figure["holds"] in (True, None) for figure in told["figures"])
     assert code == int(not held)
 
 
-class WorstDice(Random):
-    """Takes the whole text and makes a hundred of it, ten times over."""
+class WorstRandom(Random):
+    """Repeats the whole text a hundred times, ten times over."""
 
     def random(self):
         return 0.9
@@ -60,13 +60,13 @@ class WorstDice(Random):
         return self.last
 
 
-def test_to_make_a_hostile_file_takes_little_memory(monkeypatch):
+def test_making_a_hostile_file_takes_little_memory(monkeypatch):
     monkeypatch.syspath_prepend(COMMAND)
     import hostile
 
     tracemalloc.start()
     try:
-        made = hostile.mutated(b"tasks: []\n" * 100, WorstDice())
+        made = hostile.mutated(b"tasks: []\n" * 100, WorstRandom())
         _, most = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -82,7 +82,7 @@ def rounds(monkeypatch):
     return rounds
 
 
-def test_a_defect_is_told_with_its_number_and_gone_again_with_the_same_dice(rounds, tmp_path, capsys):
+def test_a_defect_is_reported_with_its_number_and_repeated_by_its_seed(rounds, tmp_path, capsys):
     import seen
 
     thrown = {}
@@ -105,11 +105,11 @@ def test_a_defect_is_told_with_its_number_and_gone_again_with_the_same_dice(roun
     assert len(set(thrown[7])) == 1
     assert thrown[7][0] == Random("seed some 7").random()
     assert "some 7: lost: a thing" in capsys.readouterr().err
-    # What failed is kept, and so is what could not be measured.
+    # The directories of failed rounds are kept, and of rounds that could not be measured.
     assert sorted({path.name.split("-")[1] for path in tmp_path.iterdir()}) == ["7", "8"]
 
 
-def test_the_99th_of_a_hundred_and_the_worst_are_held_against_their_goals(rounds):
+def test_the_99th_percentile_and_the_worst_are_compared_with_their_goals(rounds):
     from seen import spread
 
     values = [0.01] * 98 + [0.2, 0.9]

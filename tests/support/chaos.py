@@ -1,4 +1,4 @@
-"""Random jobs for runs that are killed, and what must hold of a run whatever befell it."""
+"""Random jobs for runs that are killed, and the checks that every run must pass."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ WORK = """\
         return call(value, nap)
 
     def daemonize(value, nap, *before):
-        # As daemon(3) does it: it stays, hears nothing and is in a session of its own.
+        # Like daemon(3): it keeps running, ignores signals and has a session of its own.
         if os.fork() == 0:
             os.setsid()
             if os.fork() == 0:
@@ -73,7 +73,7 @@ TARGETS = ("call", "call", "flaky", "daemonize", "spread", "deaf")
 
 
 def random_job(random, most):
-    """A job of 3 to `most` tasks and two more that all come to their end, as data; what its last returns."""
+    """A job of 3 to `most` tasks and up to two more that all end, as data; the result of its last task."""
     tasks = []
     values = []
     for number in range(random.randint(3, most)):
@@ -114,13 +114,13 @@ def random_job(random, most):
 
 
 class Round:
-    """One run in a directory of its own, and what was found of it."""
+    """One run in a directory of its own, and the checks of it."""
 
     def __init__(self, directory, random, *, failpoints="", method="fork"):
-        # A task of spawn is a whole Python: with fewer of them there is time for more rounds.
+        # A spawned task is a whole Python: with fewer of them there is time for more rounds.
         job, self.expected = random_job(random, most=4 if method == "spawn" else 7)
         self.tasks = len(job["tasks"])
-        # What ends and completes what the run has left: a run of another job, or its own resume.
+        # Whether a run of another job cleans up after this run, or its own resume.
         self._other_job_first = random.random() < 1 / 3
         self._shown_by = random.choice(["runs", "show"])
         self.directory = directory
@@ -142,7 +142,7 @@ class Round:
         said.close()
 
     def wait(self):
-        """Wait for the engine's end, however it comes; its exit code."""
+        """Wait until the engine has ended; its exit code."""
         return self.engine.wait(PATIENCE)
 
     def run_ids(self):
@@ -150,17 +150,17 @@ class Round:
         return sorted(os.listdir(runs)) if runs.exists() else []
 
     def record(self):
-        """The directory of the first run; None where none got as far as a record."""
+        """The directory of the first run; None if none has a record."""
         runs = Path(self.directory, ".mprun", "runs")
         found = [run_id for run_id in self.run_ids() if (runs / run_id / "events.jsonl").exists()]
         return runs / found[0] if found else None
 
     def events(self):
-        """What can be read of the first run's record."""
+        """The readable events of the first run."""
         return complete_lines(self.record() / "events.jsonl") if self.record() else []
 
     def members(self):
-        """The processes that bear a run's id or are in a session that the record names."""
+        """The processes that have a run's id in their environment, or are in a session of a recorded task."""
         marks = {f"MPRUN_RUN_ID={run_id}".encode() for run_id in self.run_ids()}
         sessions = {event["pid"] for event in self.events() if event["event"] == "task_started"}
         return [
@@ -179,13 +179,13 @@ class Round:
         return members
 
     def ends(self):
-        """How often each task has come to its end, over all runs."""
+        """How often each task has ended, in all runs."""
         path = Path(self.directory, "ran")
         lines = path.read_text().splitlines() if path.exists() else []
         return Counter(line.removeprefix("end ") for line in lines)
 
     def command(self, *arguments):
-        """What `mprun ARGUMENTS` does here: its exit code, and what it said."""
+        """Run `mprun ARGUMENTS` in the directory; its exit code and its output."""
         done = start(*arguments, cwd=self.directory)
         output, said = done.communicate(timeout=PATIENCE)
         return done.returncode, output.decode() + said.decode()
@@ -197,13 +197,13 @@ class Round:
             self.engine.kill()
         self.engine.wait()
 
-    # ---- what must hold
+    # ---- the checks
 
     def examine(self, *, both=False):
-        """How long, in seconds, anybody has lived on after the engine, and what does not hold of the run.
+        """For how many seconds processes outlived the engine, and the defects of the run.
 
-        Each defect is the kind and the details. `both` is whether its launcher was killed with
-        it: then detached processes live on until the next start.
+        Each defect is a kind and its details. `both` is whether the launcher was killed with the
+        engine: then detached processes are alive until the next start.
         """
         begun = time.monotonic()
         found = [("survivor", self.told())] if not both and self.left_after(MAX_SECONDS) else []
@@ -279,13 +279,13 @@ class Round:
         again = [name for name in succeeded if after[name] != before[name]]
         if again:
             yield "run again", again
-        # The command has returned: what it had to end has been killed, and is ending.
+        # The command has returned: the processes that it had to kill are ending.
         if self.left_after(1.0):
             yield "survivor of the resumed run", self.told()
         yield from self._unclosed()
 
     def told(self):
-        """Who is left, in words."""
+        """The processes that are left, with their state and command line."""
         left = []
         for pid in self.members():
             with contextlib.suppress(OSError):

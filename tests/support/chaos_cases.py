@@ -1,4 +1,4 @@
-"""The ways in which a random run is killed or has no disk left, and one round of each."""
+"""The ways in which a random run is killed or its disk is full, and one round of each."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from mprun.failpoints import FAILPOINTS
 from support.chaos import Round
 from support.runs import eventually
 
-# Where a disk can be full: what else fails there is no failure of a disk.
+# The failpoints at which a disk can be full.
 ON_DISK = ("record.after", "record.before", "record.torn", "worker.result")
 AT_FAILPOINTS = (*(f"{name}=kill" for name in sorted(FAILPOINTS)), *(f"{name}=enospc" for name in ON_DISK))
 AT_RANDOM = ("engine", "launcher", "task", "both", "suspended engine")
-# A task of spawn costs ten times what one of fork does, and goes the same ways.
+# A spawned task costs ten times as much as a forked one, and takes the same paths.
 METHODS = ("fork",) * 4 + ("forkserver",) * 3 + ("spawn",)
 CASES = AT_FAILPOINTS + AT_RANDOM
 
@@ -45,8 +45,8 @@ def _turn(case, random):
 def _kill(one, who, random):
     """Kill a process of a run at a random moment, unless it is over by then.
 
-    That is so many events after its beginning and a little time later: as likely during
-    what goes fast as during what goes slowly.
+    The moment is a random number of events after its beginning, and a little later: so it is as
+    likely to be in a fast phase as in a slow one.
     """
     count = random.randrange(1, 4 * one.tasks)
     with contextlib.suppress(AssertionError):
