@@ -32,20 +32,20 @@ QUANTILES = {"worst": 0.0, "1%": 0.01, "5%": 0.05, "median": 0.5, "95%": 0.95, "
 
 def seconds(made: Plan, durations: dict[str, float]) -> float:
     """The duration of the run of a plan in virtual time, in seconds."""
-    rehearsed = simulate(made, estimates(durations))
-    assert rehearsed is not None
-    return rehearsed.seconds
+    simulated = simulate(made, estimates(durations))
+    assert simulated is not None
+    return simulated.seconds
 
 
 def gains(seed: int, size: int, tokens: bool) -> tuple[float, float, float]:
     """The saved shares of a run's time: by priorities alone, as chosen, as chosen with noise."""
     random = Random(f"{seed} {size} {tokens}")
     made, known = timed_plan(random, size, tokens=tokens)
-    ranked = made.replace(priorities=Priorities(made, estimates(known)))
+    with_priorities = made.replace(priorities=Priorities(made, estimates(known)))
     chosen = prioritized(made, [RunTimings(durations=known, until_ready={})])
     actual = noisy(random, known, NOISE)
     return (
-        1 - seconds(ranked, known) / seconds(made, known),
+        1 - seconds(with_priorities, known) / seconds(made, known),
         1 - seconds(chosen, known) / seconds(made, known),
         1 - seconds(chosen, actual) / seconds(made, actual),
     )
@@ -53,8 +53,8 @@ def gains(seed: int, size: int, tokens: bool) -> tuple[float, float, float]:
 
 def row(label: str, found: tuple[float, ...]) -> None:
     """Print the distribution of some gains."""
-    ordered_gains = sorted(found)
-    shares = [ordered_gains[int(share * (len(found) - 1))] * 100 for share in QUANTILES.values()]
+    sorted_gains = sorted(found)
+    shares = [sorted_gains[int(share * (len(found) - 1))] * 100 for share in QUANTILES.values()]
     mean = sum(found) / len(found) * 100
     longer = sum(gain < -0.01 for gain in found) / len(found) * 100
     cells = "".join(f"{share:9.2f}" for share in (*shares, mean, longer))
@@ -62,7 +62,7 @@ def row(label: str, found: tuple[float, ...]) -> None:
 
 
 def cost(tasks: int) -> float:
-    """The CPU time for ranking and choosing, in microseconds per task."""
+    """The CPU time to compute priorities and to choose the order, in microseconds per task."""
     made, known = timed_plan(Random(tasks), tasks, tokens=False)
     begun = time.process_time()
     prioritized(made, [RunTimings(durations=known, until_ready={})])

@@ -128,7 +128,7 @@ class CheckedScheduler(Scheduler):
             ("the dispatcher has its attempt", state in DISPATCHED, task in self._dispatcher._dispatched),
             ("it has an outcome", state is FINISHED, self.outcomes[task] is not None),
             ("it is a group", state is EXPANDED, task in self.expanded),
-            ("it is in the ready queue", state is READY, self._is_queued(task_run, state)),
+            ("it is in the ready queue", state is READY, self._is_queued(task_run)),
             ("a condition is unmet", state is WAITING, _is_unmet(task_run)),
             ("it has an attempt", True, attempts > 0 or not (state in DISPATCHED or state is PAUSED)),
             ("it has a pending outcome", True, state is not PAUSED or task_run.pending_outcome is not None),
@@ -145,10 +145,7 @@ class CheckedScheduler(Scheduler):
             raise TypeError(task_run)
         return task_run
 
-    def _is_queued(self, task_run: TaskRun, state: TaskState) -> bool:
-        """Whether a task is in the ready queue; looked for only if it should be, or could be."""
-        if state in DISPATCHED and task_run.attempts > 1:
-            return False
+    def _is_queued(self, task_run: TaskRun) -> bool:
         return any(task_run.key in queue.keys for queue in self._ready_queue._queues.values())
 
     def _note_fact(self, name: str, task: int | None, args: tuple[Any, ...]) -> None:
@@ -174,8 +171,8 @@ def _format(kind: str, details: tuple[Any, ...]) -> str:
     if kind == "instruction":
         return f"    instruction: {details[0]}"
     before, event, args, named, after = details
-    told = ", ".join([*map(str, args), *(f"{name}={value}" for name, value in named.items())])
-    return f"    {before.value} -> {after.value}: {event}({told})"
+    arguments = ", ".join([*map(str, args), *(f"{name}={value}" for name, value in named.items())])
+    return f"    {before.value} -> {after.value}: {event}({arguments})"
 
 
 def _noted(name: str) -> Callable[..., list[Instruction]]:

@@ -123,7 +123,7 @@ def plan_tasks(
             skipped=traits.skipped(instance),
             reused=None if instance.task.daemon else outcomes.get(instance.name),
         )
-        for number, instance in enumerate(job.tasks[place] for place in chosen)
+        for number, instance in enumerate(job.tasks[index] for index in chosen)
     )
     daemons = sum(planned.task.daemon for planned in tasks)
     # How many items a list from a task result has is known only during the run.

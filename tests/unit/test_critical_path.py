@@ -20,7 +20,7 @@ def priorities(made, until_ready=None, **durations):
     return Priorities(made, estimates(durations, until_ready))
 
 
-def ranked(spec, slots, durations, *, fail_fast=True, **more):
+def run_with_priorities(spec, slots, durations, *, fail_fast=True, **more):
     """The run of a plan with the priorities of these durations; with `fail_fast` nothing goes ahead."""
     made = plan(spec, slots=slots, fail_fast=fail_fast, **more)
     return Run(made.replace(priorities=Priorities(made, estimates(durations))))
@@ -115,21 +115,23 @@ def test_an_empty_plan_has_no_critical_path():
 
 def test_the_head_of_the_longest_chain_starts_first():
     spec = {"s1": (), "s2": (), "a": (), "b": ("a",)}
-    run = ranked(spec, 1, {"s1": 1.0, "s2": 2.0, "a": 1.0, "b": 5.0})
+    run = run_with_priorities(spec, 1, {"s1": 1.0, "s2": 2.0, "a": 1.0, "b": 5.0})
     assert run.log == ["start a"]
     assert "start b" in run.started("a").exited("a")
     assert run.started("b").exited("b")[-1] == "start s2"
 
 
 def test_paths_of_nearly_the_same_length_go_in_the_order_of_the_file():
-    run = ranked({"a": (), "b": (), "c": ()}, 1, {"a": 1.000, "b": 1.001, "c": 1.0005, "long": 9.0})
+    run = run_with_priorities(
+        {"a": (), "b": (), "c": ()}, 1, {"a": 1.000, "b": 1.001, "c": 1.0005, "long": 9.0}
+    )
     assert run.log == ["start a"]
 
 
 def test_instances_go_by_their_own_durations():
     known = {"list": 1.0, "each[0]": 1.0, "each[1]": 8.0, "s": 4.0}
     spec = {"list": (), "s": (), "each": ("list",)}
-    run = ranked(spec, 1, known, late={"each"}, keys={"each": {"foreach": "x"}}).started("list")
+    run = run_with_priorities(spec, 1, known, late={"each"}, keys={"each": {"foreach": "x"}}).started("list")
     run.exited("list")
     run.expanded("each", 2)
     assert run.resolved("each[0]", "each[1]").last[-1] == "start each[1]"
@@ -140,7 +142,7 @@ def test_instances_go_by_their_own_durations():
 def test_no_task_is_dispatched_ahead_of_a_waiting_one_with_a_longer_path():
     # `low` comes before `high` in the file, and both depend on the same task; `s` is between them.
     spec = {"s": (), "low": ("a",), "a": (), "high": ("a",)}
-    run = ranked(spec, 1, {"s": 2.0, "low": 1.0, "a": 1.0, "high": 9.0}, fail_fast=False)
+    run = run_with_priorities(spec, 1, {"s": 2.0, "low": 1.0, "a": 1.0, "high": 9.0}, fail_fast=False)
     run.started("a")
     assert run.log == ["start a"]
     assert [word for word in run.exited("a") if "start" in word] == ["start high", "start s"]
@@ -149,7 +151,7 @@ def test_no_task_is_dispatched_ahead_of_a_waiting_one_with_a_longer_path():
 def test_the_longest_path_whose_tokens_are_free_goes_first():
     keys = {name: {"resources": {"db": 1}} for name in ("a", "b")}
     durations = {"a": 9.0, "b": 8.0, "c": 1.0}
-    run = ranked({"c": (), "b": (), "a": ()}, 2, durations, keys=keys, resources={"db": 1})
+    run = run_with_priorities({"c": (), "b": (), "a": ()}, 2, durations, keys=keys, resources={"db": 1})
     assert run.log == ["start a", "start c"]
 
 
@@ -180,5 +182,5 @@ def test_a_long_chain_and_a_dense_matrix_have_priorities():
 
 @pytest.mark.parametrize("duration", [0.0, 1.0])
 def test_tasks_of_the_same_duration_go_in_the_order_of_the_file(duration):
-    run = ranked({"a": (), "b": (), "c": ()}, 2, dict.fromkeys("abc", duration))
+    run = run_with_priorities({"a": (), "b": (), "c": ()}, 2, dict.fromkeys("abc", duration))
     assert run.log == ["start a", "start b"]

@@ -125,5 +125,5 @@ def test_an_attempt_that_succeeded_before_it_got_its_stop_signal_has_succeeded()
 
 def test_the_dependent_with_the_highest_priority_is_held_first():
     made = plan({"a": (), "b": ("a",), "c": ("a",), "d": ("c",)})
-    ranked = made.replace(priorities=Priorities(made, estimates({"b": 1.0, "c": 1.0, "d": 9.0})))
-    assert Run(ranked, held=1).log == ["start a", "start c after a"]
+    with_priorities = made.replace(priorities=Priorities(made, estimates({"b": 1.0, "c": 1.0, "d": 9.0})))
+    assert Run(with_priorities, held=1).log == ["start a", "start c after a"]

@@ -118,8 +118,8 @@ def anomaly():
     for seed in range(200):
         made, durations = timed_plan(Random(seed), 30, tokens=True)
         known = estimates(durations)
-        ranked = made.replace(priorities=Priorities(made, known))
-        if simulate(ranked, known).seconds > 1.1 * simulate(made, known).seconds:
+        with_priorities = made.replace(priorities=Priorities(made, known))
+        if simulate(with_priorities, known).seconds > 1.1 * simulate(made, known).seconds:
             return made, durations
     raise AssertionError("no seed gives an anomaly")
 

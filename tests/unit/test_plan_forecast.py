@@ -60,9 +60,9 @@ def test_a_long_critical_path_is_cut_in_its_middle_and_folded():
     made = plan({name: (names[number - 1],) if number else () for number, name in enumerate(names)})
     lines = shown(plan_lines, made, **dict.fromkeys(names, 1.0))
     start = next(number for number, line in enumerate(lines) if line.startswith("critical path"))
-    told = " ".join(line.strip() for line in lines[start : start + 3])
-    assert told.count("link number") == MAX_PATH_TASKS
-    assert f"link number 4 > … {500 - MAX_PATH_TASKS} more … > link number 495" in told
+    text = " ".join(line.strip() for line in lines[start : start + 3])
+    assert text.count("link number") == MAX_PATH_TASKS
+    assert f"link number 4 > … {500 - MAX_PATH_TASKS} more … > link number 495" in text
     assert max(map(len, lines[start : start + 3])) <= WIDTH
 
 
