@@ -21,10 +21,10 @@ from mprun.scheduling.retry import AttemptResult
 class Run:
     """A scheduler, and the instructions that it returned: those of the last fact, and all of them."""
 
-    def __init__(self, the_plan, random=lambda: 0.0, held=0):
+    def __init__(self, the_plan, random=lambda: 0.0, held=0, scheduler_type=CheckedScheduler):
         self.tasks = list(the_plan.tasks)
         self.names = [planned.name for planned in the_plan.tasks]
-        self.scheduler = CheckedScheduler(the_plan, random, ahead=1, max_held=held)
+        self.scheduler = scheduler_type(the_plan, random, ahead=1, max_held=held)
         self.log = []
         self.reasons = {}
         self.apply(self.scheduler.begin(0.0))

@@ -9,6 +9,7 @@ from support.plans import plan
 from support.scheduling import Run
 
 from mprun.jobfile.model import Retry
+from mprun.scheduling.scheduler import Scheduler
 
 
 def claiming(**claims):
@@ -112,7 +113,8 @@ def test_ten_thousand_tasks_behind_one_token_take_no_longer_than_a_few():
     def seconds(count):
         names = [f"t{number}" for number in range(count)]
         keys = claiming(**{name: {"db": 1} for name in names})
-        run = Run(plan(dict.fromkeys(names, ()), resources={"db": 1}, keys=keys))
+        made = plan(dict.fromkeys(names, ()), resources={"db": 1}, keys=keys)
+        run = Run(made, scheduler_type=Scheduler)
         began = time.process_time()
         for number in range(100):
             run.started(names[number])

@@ -1,4 +1,4 @@
-"""What a task costs does not grow with the number of tasks: time and memory, without any process."""
+"""The time and the memory per task do not grow with the number of tasks; without processes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from mprun.cli.views.run import show_json
 from mprun.diagnostics import SourceLines
 from mprun.engine.preflight import distinct_calls
 from mprun.jobfile.syntax.document import span_of
-from mprun.record import recorder as records
+from mprun.record import reader, recorder
 from mprun.record.state_dir import RunDirectory
 from mprun.reporters import table
 from mprun.scheduling.instructions import Start
@@ -29,14 +29,14 @@ from mprun.scheduling.retry import AttemptResult
 from mprun.scheduling.scheduler import Scheduler
 
 FEW, MANY = 300, 2400
-# A step that looks at every task makes each of eight times as many cost a multiple; a machine
-# that is busy makes half as much again of it.
+# If a step looks at every task, a task costs a multiple with eight times as many tasks; a busy machine
+# makes the cost half as much again.
 GROWTH = 2.0
 
 
 @pytest.fixture
 def engine_cost(monkeypatch):
-    """The benchmark, of which the tests take a small part; in memory, as disks have their moods."""
+    """The benchmark, in memory, because the time of a disk varies; the tests run a small part of it."""
     if os.path.isdir("/dev/shm"):
         monkeypatch.setattr(tempfile, "tempdir", "/dev/shm")
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
@@ -46,12 +46,12 @@ def engine_cost(monkeypatch):
 
 
 def cheapest(measure, rounds=2):
-    """The least of some measurements: what else runs on the machine only ever adds."""
+    """The least of some measurements: other processes of the machine only add to it."""
     return min(measure() for _ in range(rounds))
 
 
 def assert_flat(cost, least=FEW, most=MANY):
-    """`cost(n)` are seconds for n tasks; of a task they are the same, few or many."""
+    """`cost(n)` is the seconds for n tasks; check that they are the same per task for few and for many."""
     few, many = cheapest(lambda: cost(least) / least), cheapest(lambda: cost(most) / most)
     assert many < GROWTH * few, f"a task of {least} takes {few * 1e6:.0f} µs, of {most} {many * 1e6:.0f} µs"
 
@@ -62,12 +62,12 @@ def timed(action):
     return process_time() - begun
 
 
-def test_a_task_costs_the_engine_the_same_however_many_there_are(engine_cost, capsys):
-    # More of them, since what a run costs once is in it, too.
+def test_a_task_costs_the_engine_the_same_with_few_and_many_tasks(engine_cost, capsys):
+    # Not too few tasks, because the cost includes what a run costs once.
     assert_flat(lambda n: engine_cost.run("matrix", n)["microseconds"] * n * 1e-6, 800, 6400)
 
 
-def test_a_task_costs_the_engine_the_same_however_many_run_at_once(engine_cost, capsys):
+def test_a_task_costs_the_engine_the_same_with_few_and_many_slots(engine_cost, capsys):
     few = cheapest(lambda: engine_cost.run("file", 800, at_once=2)["microseconds"])
     many = cheapest(lambda: engine_cost.run("file", 800, at_once=800)["microseconds"])
     assert many < GROWTH * few
@@ -77,7 +77,7 @@ def test_a_task_costs_the_engine_the_same_however_many_run_at_once(engine_cost, 
 
 
 def specs(count):
-    """Graphs of so many tasks, by what is hard about them."""
+    """Graphs of this many tasks, by what makes them hard."""
     names = [f"t{number}" for number in range(count)]
     yield "independent", dict.fromkeys(names, ()), {}
     yield "chain", dict(zip(names, [(), *((name,) for name in names)], strict=False)), {}
@@ -90,7 +90,7 @@ def specs(count):
 
 
 def drive(the_plan):
-    """Let each task that starts end at once, in the order of their starts; the scheduler."""
+    """Run a plan whose tasks end at once, in the order of their starts; the scheduler."""
     scheduler = Scheduler(the_plan)
     succeeded = AttemptResult(succeeded=True, reason="exit 0", exit_code=0)
     instructions = deque(scheduler.begin(0.0))
@@ -104,7 +104,7 @@ def drive(the_plan):
 
 
 @pytest.mark.parametrize("which", range(6), ids=[name for name, _, _ in specs(2)])
-def test_a_task_costs_the_scheduler_the_same_however_many_there_are(which):
+def test_a_task_costs_the_scheduler_the_same_with_few_and_many_tasks(which):
     def cost(count):
         _, spec, more = list(specs(count))[which]
         the_plan = plan(spec, slots=2, **more)
@@ -117,7 +117,7 @@ def test_a_task_costs_the_scheduler_the_same_however_many_there_are(which):
 
 
 def kept(make):
-    """What `make` returns, and how many bytes that keeps."""
+    """What `make` returns, and how many bytes of memory that takes."""
     gc.collect()
     tracemalloc.start()
     try:
@@ -130,7 +130,7 @@ def kept(make):
 
 
 def lines(count):
-    """The record of a run of so many tasks that went well."""
+    """The record of a run of this many tasks that succeeded."""
     yield STARTED | {"tasks": count}
     for number in range(count):
         name = f"task[n={number}]"
@@ -154,8 +154,8 @@ def many_tasks(tmp_path):
     return RunDirectory(str(tmp_path / ".mprun" / "runs" / run))
 
 
-def test_a_task_that_has_ended_keeps_half_a_kilobyte_of_what_is_known_of_a_run(many_tasks):
-    (state, damage), size = kept(lambda: records.read_state(many_tasks))
+def test_a_finished_task_takes_half_a_kilobyte_of_the_run_state(many_tasks):
+    (state, damage), size = kept(lambda: reader.read_state(many_tasks))
     assert not damage
     assert len(state.tasks) == MANY
     assert size / MANY < 700
@@ -163,18 +163,18 @@ def test_a_task_that_has_ended_keeps_half_a_kilobyte_of_what_is_known_of_a_run(m
     assert row[:3] == ("task[n=0]", "succeeded", "100")
 
 
-def test_a_task_keeps_half_a_kilobyte_of_the_scheduler():
+def test_a_task_takes_half_a_kilobyte_of_the_scheduler():
     the_plan = plan(dict.fromkeys([f"t{number}" for number in range(MANY)], ()), slots=2)
     scheduler, size = kept(lambda: drive(the_plan))
     assert scheduler.finished
     assert size / MANY < 600
 
 
-# ---- tasks that a file writes out
+# ---- tasks that a file lists
 
 CHAIN = "- {{name: t{0}, target: 'm:f', timeout: {0}, depends_on: t{1}}}\n".format
 WRITTEN_OUT = {
-    # Bytes of a task: half as much again where the tree stays, by itself or with its composer in a cycle.
+    # Bytes per task: half as much again if the tree stays, by itself or in a cycle with its composer.
     "targets": ("- target: m:f\n" * MANY, 850),
     "chain": ("- {name: t0, target: 'm:f'}\n" + "".join(CHAIN(n, n - 1) for n in range(1, MANY)), 1400),
 }
@@ -184,19 +184,19 @@ WRITTEN_OUT = {
 def test_a_plan_keeps_nothing_of_the_tree_of_its_file(kind, tmp_path, uncollected):
     text, most = WRITTEN_OUT[kind]
     path = tmp_path / "job.yaml"
-    # What is imported and compiled once is not of the tasks.
+    # Modules and compiled patterns are not part of the memory of the tasks.
     path.write_text("tasks:\n- {target: m:f, timeout: 1, depends_on: []}\n")
     api.plan_job(api.load_job(path))
     path.write_text("tasks:\n" + text)
     the_plan, size = kept(lambda: api.plan_job(api.load_job(path)))
     assert len(the_plan.tasks) == MANY
     assert size / MANY < most
-    # And it is there again for a mistake that has to be shown.
+    # The tree is parsed again when a diagnostic needs it.
     last = the_plan.tasks[-1].task
     assert span_of(last.document, (*last.origin.path, "target")).line == MANY + 1
 
 
-def test_what_many_tasks_call_is_bound_as_one_call(tmp_path, uncollected):
+def test_equal_calls_of_many_tasks_are_bound_once(tmp_path, uncollected):
     path = tmp_path / "job.yaml"
     other = "- {target: m:f, args: [1]}\n- {target: m:f, kwargs: {a: 1}}\n- {target: m:g}\n"
     path.write_text("tasks:\n" + "- target: m:f\n" * MANY + other)
@@ -220,24 +220,24 @@ def test_a_good_file_is_not_split_into_lines(tmp_path, monkeypatch):
 
 @pytest.fixture
 def uncollected():
-    """As in the start of the command, garbage is not collected."""
+    """Without garbage collection, as at the start of the command."""
     gc.collect()
     gc.disable()
     yield
     gc.enable()
 
 
-def test_reading_a_record_takes_the_same_for_each_task(tmp_path):
+def test_reading_a_record_takes_the_same_time_per_task(tmp_path):
     def cost(count):
         name = record(tmp_path, lines(count), name=f"20260101-120000.000-{count:04x}-{process_time()}")
         directory = RunDirectory(str(tmp_path / ".mprun" / "runs" / name))
-        return timed(lambda: records.read_state(directory))
+        return timed(lambda: reader.read_state(directory))
 
     assert_flat(cost)
 
 
-def test_the_json_of_a_run_is_written_as_one_object_a_task_at_a_time(many_tasks):
-    state, _ = records.read_state(many_tasks)
+def test_the_json_of_a_run_is_written_task_by_task(many_tasks):
+    state, _ = reader.read_state(many_tasks)
     written = StringIO()
     show_json(many_tasks, state, written)
     value = json.loads(written.getvalue())
@@ -248,15 +248,13 @@ def test_the_json_of_a_run_is_written_as_one_object_a_task_at_a_time(many_tasks)
 
 
 class NoStream:
-    """Takes a text and keeps nothing of it."""
+    """Discards what is written to it."""
 
     def write(self, text):
         pass
 
 
-def test_what_has_ended_in_one_turn_is_answered_by_one_message_before_it_is_written_down(
-    engine_cost, monkeypatch
-):
+def test_exits_of_one_turn_are_answered_by_one_message_before_they_are_recorded(engine_cost, monkeypatch):
     done = []
 
     class Bursts(engine_cost.Paper):
@@ -270,15 +268,15 @@ def test_what_has_ended_in_one_turn_is_answered_by_one_message_before_it_is_writ
             done.append("sent ")
             return super().send(data)
 
-    def append(recorder, batch):
+    def append(self, batch):
         done.append("written ")
-        write(recorder, batch)
+        write(self, batch)
 
-    write = records.Recorder.append
+    write = recorder.Recorder.append
     monkeypatch.setattr(engine_cost, "Paper", Bursts)
-    monkeypatch.setattr(records.Recorder, "append", append)
+    monkeypatch.setattr(recorder.Recorder, "append", append)
     engine_cost.run("file", 100, at_once=4)
-    # The first to be written is the start of the run: before that, nothing is started.
+    # The start of the run is written first, because no task starts before it.
     beginning, _, rest = "".join(done).partition("written sent ")
     assert beginning == "sent heard "
     assert rest.count("sent ") >= 10
