@@ -133,7 +133,7 @@ def test_warning_is_passed_to_warn(desk, capfd, tmp_path):
 
 
 def test_job_runs_in_a_thread(desk):
-    """There, Python allows no signal handlers."""
+    """Python allows signal handlers in the main thread only."""
     results = []
     thread = threading.Thread(target=lambda: results.append(mprun.run_job(mprun.load_job("job.yaml"))))
     thread.start()

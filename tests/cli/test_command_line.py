@@ -41,14 +41,14 @@ def desk(tmp_path):
 
 @pytest.fixture(scope="module")
 def empty_desk(tmp_path_factory):
-    """For commands that leave nothing behind."""
+    """A directory for commands that write nothing."""
     path = tmp_path_factory.mktemp("desk")
     write(path, work=WORK, job=JOB)
     return path
 
 
 def error_of(run):
-    """The one line that a refused command says."""
+    """The one line that a command with a usage error prints."""
     assert (run.code, run.stdout) == (2, "")
     assert "Traceback" not in run.stderr
     return run.stderr.strip()
@@ -213,7 +213,7 @@ def test_each_option_has_an_environment_variable(desk):
     assert copy == record.read_text()
     started = json.loads(copy.splitlines()[0])
     assert (started["max_parallel"], started["start_method"]) == (3, "spawn")
-    # What is typed goes before what is set.
+    # An option on the command line overrides the variable.
     assert "hi bob" in mprun("job.yaml", "--output", "prefix", cwd=desk, env=variables).stdout
 
 
@@ -296,7 +296,7 @@ def test_plan_shows_order_arguments_and_joins(tmp_path):
     )
     run = mprun("plan", "job.yaml", cwd=tmp_path)
     assert run.code == 0
-    # Which it would wait for as long as the job lasts, if it did not end by itself.
+    # `last` would wait until the end of the job if the daemon did not end by itself.
     assert run.stderr.startswith("warning: `last` waits for the daemon `beat` to end")
     head, *lines = run.stdout.splitlines()
     assert re.fullmatch(r"job: 3 tasks, \w+ \(at most 2 at once on \d+ cores?\), fork", head)
@@ -356,7 +356,7 @@ def complete(desk, *words):
     return answer.stdout.split()
 
 
-# As the installed program begins, and any fork is an error.
+# Starts like the installed command, but any fork is an error.
 FORKLESS = """
 import sys
 def refuse(event, arguments):

@@ -1,4 +1,4 @@
-"""What the documents say, done: every command in them, every key, every file they point to."""
+"""Every command and job file in the documentation works, and every link leads to a file."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from mprun.jobfile.syntax.document import parse, plain
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 
-# What cannot be done inside a test: it would run this test, or install from a registry.
+# Commands that a test cannot run: they would run this test, or install from a registry.
 NOT_HERE = re.compile(r"make |pipx |uvx |pip |pre-commit |\.venv/|jq |eval ")
 
 
 def commands():
-    """Every command of the documents, with its page: in blocks, and in backticks in the text."""
+    """Every command in the documentation, with its page: in blocks, and in backticks in the text."""
     found = {}
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
@@ -38,12 +38,12 @@ def commands():
 
 COMMANDS = [command for command in commands() if "JOB" not in command and "NAME" not in command]
 
-# A block of YAML is a whole job file, or says in its first line what it is a part of.
+# A block of YAML is a complete job file, or names in its first line what it is part of.
 PARTS = {"# task keys": "tasks:\n  - target: m:f\n{}", "# job keys": "{}\ntasks:\n  - target: m:f\n"}
 
 
 def blocks():
-    """Every block of YAML, as a whole job file, with its page and line."""
+    """Every block of YAML as a complete job file, with its page and line."""
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
         for found in re.finditer(r"^```yaml\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
@@ -55,14 +55,14 @@ def blocks():
 
 
 BLOCKS = list(blocks())
-# What needs a param, or the app of the README, is not run here.
+# Jobs that need a param, or the app of the README, are not run here.
 NEEDS = re.compile("required: true|target: app:")
 RUN = [block for block in BLOCKS if not block.values[1] and not NEEDS.search(block.values[0])]
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """A clone's jobs and examples, and what `mprun init` writes, with a run of it."""
+    """A directory with jobs and examples, the files that `mprun init` writes, and a run of them."""
     directory = tmp_path_factory.mktemp("docs")
     for name in ("jobs", "examples"):
         shutil.copytree(ROOT / name, directory / name, ignore=shutil.ignore_patterns("__pycache__"))

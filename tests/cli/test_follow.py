@@ -68,7 +68,7 @@ def desk(tmp_path):
 
 @pytest.fixture
 def going(desk):
-    """A run of which three tasks wait for a file named `go`."""
+    """A run with three tasks that wait for a file named `go`."""
     process = start("-q", "--output", "none", "job.yaml", cwd=desk)
     runs = desk / ".mprun" / "runs"
     try:
@@ -80,7 +80,7 @@ def going(desk):
 
 
 def read(directory, *arguments, **options):
-    """What `mprun ARGUMENTS` says; the bytes of stdout, and the text of stderr."""
+    """The exit code of `mprun ARGUMENTS`, the bytes of stdout, and the text of stderr."""
     process = start(*arguments, cwd=directory, **options)
     output, said = process.communicate(timeout=PATIENCE)
     assert b"Traceback" not in said
@@ -88,7 +88,7 @@ def read(directory, *arguments, **options):
 
 
 def lines_of(process, number):
-    """The first lines that a process writes, as they come."""
+    """The first lines of output of a process."""
     return [process.stdout.readline().decode() for _ in range(number)]
 
 
@@ -156,7 +156,7 @@ def test_ctrl_c_ends_logs_follow_but_not_the_run(going):
 
 
 def test_follow_ends_when_its_reader_is_gone(going):
-    """Though nothing more is printed."""
+    """Even if nothing more is printed."""
     reader, writer = os.pipe()
     process = start("logs", "-f", cwd=going, stdout=writer)
     os.close(writer)
@@ -200,7 +200,7 @@ def test_a_run_whose_engine_is_killed_is_followed_to_its_end(desk):
 
 
 def test_following_does_not_poll_fast(going):
-    """Counted are the calls of poll(2): ten a second, and not one more a turn."""
+    """Counts the calls of poll(2): ten per second."""
     program = """
         import select, sys
         real, calls = select.poll, []
@@ -231,7 +231,7 @@ def test_following_does_not_poll_fast(going):
 
 @pytest.fixture
 def many(tmp_path):
-    """A record of tasks of a matrix, a list and a recipe, and what each printed."""
+    """A record of tasks of a matrix, a `foreach` and a recipe, with the output of each."""
     names = ["fit[n=1]", "fit[n=2]", "each[0]", "load/a", "load/b[n=1]", "fitting", "main thing"]
     name = record(
         tmp_path,
@@ -286,7 +286,7 @@ def test_attempts_are_separated_on_stderr_and_can_be_chosen(tmp_path):
     run = mprun("-q", "job.yaml", cwd=tmp_path)
     assert run.code == 0
     said = "--- f: attempt 2 ---\n--- f: attempt 3 ---\n"
-    # What has no line feed at its end gets one where something follows.
+    # An unfinished line gets a line feed if something follows it.
     assert read(tmp_path, "logs", "f") == (0, b"try 1\ntry 2\ntry 3", said)
     assert read(tmp_path, "logs", "*")[1:] == (
         b"main | imported\nf    | try 1\nf    | try 2\nf    | try 3\n",
@@ -321,7 +321,7 @@ def test_the_bytes_of_one_task_are_exact_in_a_pipe_and_visible_on_a_terminal(tmp
     assert lines == [bytes(range(10)).decode(), bytes(range(11, 128)).decode() + high, "no line feed"]
 
 
-# In a process of its own: what a process had before it became another program counts as its own.
+# In a process of its own, because its peak memory includes that from before its exec.
 MEASURE = """
 import hashlib, os, subprocess, sys
 process = subprocess.Popen([sys.executable, "-m", "mprun", *sys.argv[1:]], stdout=subprocess.PIPE)
@@ -391,7 +391,7 @@ def test_workflow_commands_are_escaped_on_github(tmp_path):
         assert ("##[" in output) == (not env)
 
 
-# -- what cannot be written, and what is damaged
+# -- failing writes, and damaged records
 
 
 def test_a_log_that_cannot_be_written_is_an_error(desk):

@@ -25,7 +25,7 @@ VALID = sorted((JOBS / "valid").glob("*.yaml"))
 INVALID = sorted((JOBS / "invalid").glob("*.yaml"))
 READ = [path for path in INVALID if not path.name.startswith("run_")]
 RUN = [path for path in INVALID if path.name.startswith("run_")]
-# Many machines are slower than the one this was written on; what is refused is refused before.
+# Seconds; generous for slow machines. A hostile file is refused before that.
 QUICKLY = 2.0
 
 
@@ -34,7 +34,7 @@ def by_name(path):
 
 
 def expected(path, said):
-    """What the text beside a file says; with UPDATE_TEXTS it now says `said`."""
+    """The expected text beside a file; with UPDATE_TEXTS it becomes `said`."""
     text = path.with_suffix(".txt")
     if os.environ.get("UPDATE_TEXTS"):
         text.write_text(said, encoding="utf-8")
@@ -42,7 +42,7 @@ def expected(path, said):
 
 
 def diagnostics_of(path):
-    """The problems in a file as they are shown, of a path as a user types it."""
+    """The errors in a file as they are shown, for a path as a user types it."""
     os.chdir(path.parent)
     with pytest.raises(JobFileError) as caught:
         api.load_job(path.name)
@@ -56,9 +56,9 @@ def _come_back(monkeypatch):
 
 @pytest.fixture
 def desk(tmp_path):
-    """A directory with every file of the corpus and the modules that they name."""
+    """A directory with all example files and the modules that they name."""
     shutil.copytree(JOBS / "modules", tmp_path, dirs_exist_ok=True)
-    # No file of the project, as no tool could read it.
+    # Not a file of the project, because no tool could read it.
     (tmp_path / "broken_syntax.py").write_text("def call(:\n")
     for path in (*RUN, *VALID):
         shutil.copy(path, tmp_path)
@@ -100,7 +100,7 @@ def test_import_errors_are_explained_to_the_letter(path, desk):
     said = run.stderr.replace(str(desk), "DIR")
     assert said == expected(path, said)
     assert run.code == 2
-    # What a module prints at its import may say why.
+    # The output of a module at its import may explain the error.
     assert all(line.startswith("main | ") for line in run.stdout.splitlines())
     assert "Traceback" not in said + run.stdout
     assert not (desk / "started.marker").exists()
@@ -119,7 +119,7 @@ def test_run_of_an_invalid_file_starts_nothing_and_leaves_nothing(name, desk):
 
 
 def test_all_import_errors_are_reported_at_once(desk):
-    """Of tasks, defaults and preload together, sorted by their place."""
+    """Those of tasks, defaults and preload, sorted by their place."""
     (desk / "all.yaml").write_text(
         "preload: [nowhere]\n"
         "defaults: {args: [1, 2, 3]}\n"
@@ -144,7 +144,7 @@ def test_valid_file_is_read_planned_and_run(path, desk, monkeypatch):
     assert {task.name for task in result.tasks} == {task.name for task in job.tasks}
 
 
-# -- what is too large to keep beside, and made here
+# -- files that are too large for the repository
 
 
 def chain(count, first=""):
@@ -226,13 +226,13 @@ def test_a_mebibyte_of_aliases_is_refused_in_a_few_times_what_its_yaml_takes(tmp
         with pytest.raises(JobFileError):
             api.load_job(path)
 
-    # The first time imports what explains a mistake.
+    # The first call imports the modules that explain errors.
     refused()
     # The garbage collector must not count the objects of other tests.
     gc.disable()
     ours, theirs = (min(taken(work) for _ in range(2)) for work in (refused, parsed))
     gc.enable()
-    # Four times; where each task was asked for each key that it does not have, nine.
+    # It is four times; it was nine when each task was asked for each key that it does not have.
     assert ours < 6 * theirs
 
 

@@ -1,4 +1,4 @@
-"""What only reads imports no target, starts no process and opens no connection."""
+"""Commands that only read import no target, start no process and open no connection."""
 
 import json
 import os
@@ -7,7 +7,7 @@ import pytest
 from support.records import STARTED, ended, record, started
 from support.runs import ROOT, mprun, write
 
-# Installed by `sitecustomize`, which Python imports before anything of ours.
+# Installed by `sitecustomize`, which Python imports before mprun.
 HOOK = """
     import json
     import os
@@ -48,7 +48,7 @@ BAD = """
 
 @pytest.fixture(scope="module")
 def desk(tmp_path_factory):
-    """A job whose module leaves a mark when it is imported, and a run to read."""
+    """A job whose module creates a file when it is imported, and a run to read."""
     path = tmp_path_factory.mktemp("desk")
     write(path, sitecustomize=HOOK, loud=LOUD, job=JOB, job_bad=BAD, job_good="tasks:\n  - target: loud:call")
     assert mprun("job_good.yaml", cwd=path).code == 0
@@ -68,7 +68,7 @@ def desk(tmp_path_factory):
 
 
 def audited(desk, *arguments):
-    """What a command did that a reader must not do, and how it ended."""
+    """The forbidden actions of a command, and how it ended."""
     file = desk / "audit.jsonl"
     file.unlink(missing_ok=True)
     path = os.pathsep.join([str(desk), *filter(None, [os.environ.get("PYTHONPATH")])])
@@ -127,7 +127,7 @@ def test_audit_hook_notices_an_import(desk):
 
 
 def test_the_example_of_an_untrusted_file_runs_nothing(tmp_path):
-    """YAML's own ways to run code, and a job whose modules would."""
+    """The ways of YAML to run code, and a job whose modules would run some."""
     write(
         tmp_path,
         job="""

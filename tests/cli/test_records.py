@@ -1,4 +1,4 @@
-"""What a run leaves, and what is read of it later: also of what is damaged, newer or not ours."""
+"""The record of a run, and the commands that read it, also if it is damaged or newer."""
 
 import json
 import os
@@ -57,7 +57,7 @@ JOB = """
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """A directory with one run in it, with every kind of event that there is."""
+    """A directory with one run that has every kind of event."""
     path = tmp_path_factory.mktemp("desk")
     write(path, work=WORK, job=JOB)
     run = mprun("job.yaml", cwd=path)
@@ -88,7 +88,7 @@ def test_every_event_obeys_the_schema(made):
 
 
 def test_every_event_has_the_fields_of_the_design_and_no_others(made):
-    """The schema lets newer keys pass; today's program writes the keys that it describes."""
+    """The schema allows additional keys, but mprun writes only those that it describes."""
     _, run = made
     schema = json.loads(schema_text("event"))
     for event in run.events:
@@ -219,7 +219,7 @@ def test_error_for_an_unknown_run_names_the_newest(name, made):
     assert "\x1b" not in shown.stderr
 
 
-# -- records that are damaged
+# -- damaged records
 
 
 class Read(NamedTuple):
@@ -229,7 +229,7 @@ class Read(NamedTuple):
 
 
 def read(directory, *arguments):
-    """Run `mprun ARGUMENTS` where the record is such that the test must not read it."""
+    """Run `mprun ARGUMENTS` on a record that the test itself cannot read."""
     process = start(*arguments, cwd=directory)
     output, said = process.communicate(timeout=PATIENCE)
     return Read(process.returncode, output.decode(), said.decode())
@@ -403,7 +403,7 @@ def test_state_directory_that_cannot_be_written_is_replaced(obstacle, desk, tmp_
 
 
 def test_two_runs_at_once_in_one_state_directory(desk):
-    """Each waits for what the other one's task leaves, so they do run at once."""
+    """Each waits for a file from the other's task, so that they do run at the same time."""
     write(
         desk,
         job1="tasks:\n  - {target: work:wait_for, args: [two]}\n  - {target: builtins:open, args: [one, w]}",

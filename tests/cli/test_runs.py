@@ -1,4 +1,4 @@
-"""The list of runs, also of damaged ones, and how old ones are removed: nothing else is."""
+"""The list of runs, also of corrupt ones, and the removal of old runs and of nothing else."""
 
 import json
 import os
@@ -34,7 +34,7 @@ JOB = """
 
 
 def read(directory, *arguments, **options):
-    """What `mprun ARGUMENTS` says where the record is such that the test must not read it."""
+    """Run `mprun ARGUMENTS` on a record that the test itself cannot read."""
     process = start(*arguments, cwd=directory, **options)
     output, said = process.communicate(timeout=PATIENCE)
     assert b"Traceback" not in said
@@ -91,7 +91,7 @@ def test_twenty_runs_are_listed_by_default(tmp_path):
 
 
 def test_a_thousand_runs_are_listed_at_once(tmp_path):
-    """Each has as many tasks as would take a minute to read."""
+    """With so many tasks that reading all of them would take a minute."""
     events = [STARTED, *([{**FINISHED, "result": "x" * 1000}] * 500), ended()]
     first = record(tmp_path, events, name="20260101-120000.000-0000")
     runs = tmp_path / ".mprun" / "runs"
@@ -124,7 +124,7 @@ def test_an_active_run_is_running_and_a_killed_one_is_interrupted(tmp_path):
     assert ids(tmp_path) == []
 
 
-# -- records that are damaged
+# -- damaged records
 
 
 DAMAGED = {
@@ -184,7 +184,7 @@ def test_record_without_read_permission_is_one_line(tmp_path):
     assert "corrupt: " in read(tmp_path, "runs")[1]
 
 
-# -- removing old ones
+# -- removing old runs
 
 
 def test_prune_removes_old_runs_and_keeps_young_ones(tmp_path):
@@ -222,7 +222,7 @@ def test_unfinished_run_of_another_host_is_kept(tmp_path):
 
 
 def test_prune_removes_nothing_outside_a_run(tmp_path):
-    """Links inside a run, a link in a run's place, strangers' directories, a link in place of all."""
+    """Links in a run, a link as a run, foreign directories, and a link as the directory of all runs."""
     outside = tmp_path / "outside"
     real = Path(record(outside, [STARTED, ended()]))
     elsewhere = outside / ".mprun" / "runs" / real
@@ -259,7 +259,7 @@ def test_run_that_cannot_be_removed_is_reported_and_others_are_removed(tmp_path)
     logs.chmod(0o700)
     assert (code, shown.split()[:2]) == (3, ["removed", "1"])
     assert said == f"warning: cannot remove {held}: Permission denied\n"
-    # Its record goes last, so it is found again.
+    # Its record is removed last, so that it is found again.
     assert [run["run"] for run in as_json(tmp_path)] == [held]
 
 

@@ -63,7 +63,7 @@ WORK = """
 
 
 def read(directory, *arguments, **options):
-    """What `mprun ARGUMENTS` says where the record is such that the test must not read it."""
+    """Run `mprun ARGUMENTS` on a record that the test itself cannot read."""
     process = start(*arguments, cwd=directory, **options)
     output, said = process.communicate(timeout=PATIENCE)
     assert b"Traceback" not in said
@@ -94,14 +94,14 @@ def named(tree, name, attempt=1):
     return process, parent
 
 
-# -- the tree of a run that is over
+# -- the tree of a finished run
 
 
 @pytest.fixture(scope="module", params=START_METHODS)
 def made(request, tmp_path_factory):
     """A run with threads, an orphan and several attempts, by each start method.
 
-    Nothing ends together with what leaves the orphan: whose it was could not be told then.
+    No other task ends together with the one that leaves the orphan, so that it is clear whose it was.
     """
     path = tmp_path_factory.mktemp("desk")
     job = f"""
@@ -175,7 +175,7 @@ def test_the_tree_is_drawn(made):
     assert "─ serve daemon " in shown
     assert "─ twice attempt=2 " in shown
     assert shown.count("─ fork server") == (method == "forkserver")
-    # Each branch hangs on a line above it, or on its parent's name.
+    # Each branch starts below a line or below the name of its parent.
     for above, line in pairwise(lines[2:]):
         place = re.search("[├└]", line).start()
         assert above[place] in "│├" or above[place - 3 : place] in ("├─ ", "└─ ")
@@ -233,7 +233,7 @@ def test_a_narrow_terminal_shortens_names_and_keeps_pids(columns, tmp_path):
 
 @pytest.fixture
 def going(tmp_path):
-    """A run with a task that has stopped itself, one with a child, one that serves."""
+    """A run with a task that has suspended itself, a task with a child, and a daemon."""
     job = """
         tasks:
           - {name: hi, target: work:hi}
@@ -292,7 +292,7 @@ def _is_up(tree):
 
 
 def test_foreign_process_with_a_recorded_pid_is_not_the_task(tmp_path):
-    """The record names this test's own process, which runs, as engine and, with another start, as task."""
+    """The record names the test's own process as the engine and, with another start time, as the task."""
     engine = {**STARTED, "pid": os.getpid(), "time": "2999-01-01T00:00:00Z", "main_pid": 1}
     record(tmp_path, [engine, started("a", pid=os.getpid(), ppid=1)])
     process, _ = named(shown_json(tmp_path), "a")
@@ -300,7 +300,7 @@ def test_foreign_process_with_a_recorded_pid_is_not_the_task(tmp_path):
     assert shown_json(tmp_path, "show")["tasks"][0]["now"] is None
 
 
-# -- what `show` says of a run
+# -- the view of a run
 
 
 def test_show_lists_how_each_attempt_ended(tmp_path):
@@ -371,7 +371,7 @@ def test_show_lists_params_results_readiness_and_the_resumed_run(tmp_path):
     assert shown_json(tmp_path, "show")["finished"]["reason"] == "run_timeout"
 
 
-# -- records that are damaged, older, newer
+# -- damaged, older and newer records
 
 
 def test_tree_without_run_started_has_the_recorded_parents(tmp_path):

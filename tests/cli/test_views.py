@@ -1,4 +1,4 @@
-"""What a run shows: tasks' output, the lineage, the table; in pipes, on terminals, into the void."""
+"""What a run shows: output of tasks, lineage and table; in pipes, on terminals, and to closed streams."""
 
 import os
 import re
@@ -72,7 +72,7 @@ def verbose(tmp_path_factory):
 
 
 def shell(command, cwd):
-    """What a shell makes of a command line in which `mprun` is the program."""
+    """Run a command line in a shell; `mprun` in it is the command of this Python."""
     command = command.replace("mprun", f"{sys.executable} -m mprun")
     answer = subprocess.run(
         ["bash", "-c", command], cwd=cwd, env=environment(), capture_output=True, text=True, timeout=PATIENCE
@@ -123,7 +123,7 @@ def test_lineage_has_one_line_per_event(verbose):
         "stop": 1,
         "end": 1,
     }
-    # The main process is over when the last is joined; then the daemons are stopped.
+    # The main process ends when the last task is joined; then the daemons are stopped.
     assert kinds[-3:] == ["end", "stop", "exit"]
     assert [line.split()[2:] for line in lines if " join " in line] == [
         ["bad", "1", "of", "4"],
@@ -195,7 +195,7 @@ def test_a_long_error_does_not_widen_the_table(tmp_path):
     assert "xxx…" in row
 
 
-# The program, whose patience is not tried.
+# The command, with a shorter first silence.
 IMPATIENT = """
 import sys
 from mprun.reporters import console
@@ -241,7 +241,7 @@ def test_silent_run_reports_its_progress(more, done, desk):
     assert rest.startswith("TASK")
 
 
-# -- what tasks print
+# -- output of tasks
 
 
 def test_output_has_its_task_in_front(verbose):
@@ -275,7 +275,7 @@ def test_output_none_shows_no_output(desk):
     assert run.log("dance") == b"step one\nand turn\n"
 
 
-# In a process of its own: what a process had before it became another program counts as its own.
+# In a process of its own, because its peak memory includes that from before its exec.
 MEASURE = """
 import os, sys
 pid = os.posix_spawn(sys.executable, [sys.executable, "-m", "mprun", "job.yaml"], os.environ)
@@ -285,7 +285,7 @@ sys.exit(f"{os.waitstatus_to_exitcode(status)} {usage.ru_maxrss * 1024}")
 
 
 def shown_of(target, argument, cwd):
-    """What a run of one task shows on stdout, its exit code, and the most memory a process of it had."""
+    """The stdout of a run of one task, its exit code, and the peak memory of its processes."""
     job = f"tasks:\n  - {{name: f, target: 'work:{target}', args: [{argument}]}}"
     write(cwd, work=WORK, job=job)
     with open(cwd / "out", "wb") as out:
@@ -470,7 +470,7 @@ def test_terminal_shows_colours_and_visible_control_characters(tmp_path):
 
 
 def test_names_cannot_write_escape_codes(tmp_path):
-    """A name from an old or a damaged record is data, too."""
+    """Names from an old or damaged record are not trusted either."""
     code, shown = on_terminal("show", "\x1b[31mx", cwd=tmp_path)
     assert code == 2
     assert "\x1b[31m" not in shown
@@ -487,7 +487,7 @@ def test_the_table_can_be_read_in_a_narrow_terminal(columns, desk):
     assert ("ATTEMPTS" in table[0]) == (columns == 200)
     for row in ("dance +succeeded", "bad +failed: exit 1", "never +skipped: `bad`"):
         assert re.search(row, "\n".join(table))
-    # A name is not cut into letters, nor a number in two.
+    # Names are not folded letter by letter, and numbers are not folded.
     assert not any(re.search(r" \d+$", line) and len(line.split()) == 1 for line in table)
     assert len(table) <= 14
     assert "\x1b[1;31mfailed: exit 1" in shown

@@ -1,4 +1,4 @@
-"""A plan as a graph: its nodes, its edges, its boxes, and labels that are what tasks are called."""
+"""A plan as a graph: its nodes, edges and boxes, and labels that are the names of tasks."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""A plan for people, for programs and as a graph: what they say, and what none may say."""
+"""The views of a plan as text, JSON and graph: what each shows, and the secrets that none shows."""
 
 import json
 import time
@@ -38,7 +38,7 @@ def text(made):
 
 
 def lines_of(**keys):
-    """What the text says of one task with these keys."""
+    """The lines of text about one task with these keys."""
     made = plan({"a": ()}, keys={"a": {"scope": SCOPE, **keys}})
     return text(made)[2:-1]
 
@@ -308,7 +308,7 @@ def test_a_secret_is_in_no_view(view):
 
 
 def of_many(count):
-    """A plan of so many instances of one task."""
+    """A plan with so many instances of one task."""
     keys, found = combinations({"a": list(range(count // 1000)), "b": list(range(1000))})
     one = task(
         "t", 0, axes=keys, scope=SCOPE, args=compiled(["${matrix.a}", "${params.n}"]), kwargs={"x": "y"}

@@ -1,4 +1,4 @@
-"""When a run that says nothing is said to go on, and how far it is: in virtual time."""
+"""When a silent run reports its progress, and how: in virtual time."""
 
 import pytest
 from support.records import FINISHED, STARTED, started
@@ -10,7 +10,7 @@ from mprun.reporters.console import FIRST_SILENCE, LONGEST_SILENCE, Console
 
 
 class View:
-    """A console whose clock is the test's, of a run whose events are the test's."""
+    """A console with a clock and events from the test."""
 
     def __init__(self, directory, capsys, **options):
         self.now = 0.0

@@ -1,4 +1,4 @@
-"""A log is read as it grows: in whole lines, in pieces, to its end."""
+"""Reading a log while it grows: in whole lines, in pieces, to its end."""
 
 import os
 
