@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mprun.jobfile.dependencies import NameIndex
+from mprun.jobfile.names import NameIndex
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

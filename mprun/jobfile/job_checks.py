@@ -12,8 +12,8 @@ from mprun.jobfile.syntax.document import span_of
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from mprun.jobfile.dependencies import Named, NameIndex
     from mprun.jobfile.model import Job, Task
+    from mprun.jobfile.names import Named, NameIndex
 
 
 def join_diagnostics(job: Job, names: NameIndex) -> Iterator[Diagnostic]:

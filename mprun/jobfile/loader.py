@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from mprun.errors import JobFileError, UsageError
 from mprun.jobfile import job_checks, locate, task_checks
-from mprun.jobfile.dependencies import DependencyError, NameIndex, link, refuse_never_ready
+from mprun.jobfile.dependencies import DependencyError, link, refuse_never_ready
 from mprun.jobfile.expansion import MAX_TASKS, TooManyTasks, expand, least_count, too_many
 from mprun.jobfile.interpolation import interpolate
 from mprun.jobfile.model import Job, JoinEntry, Origin, Task
+from mprun.jobfile.names import NameIndex
 from mprun.jobfile.recipes import expand_recipe, recipe_path
 from mprun.jobfile.reference_checks import has_references
 from mprun.jobfile.references import HIDDEN, Reference, Resolver

@@ -7,8 +7,9 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from mprun.diagnostics import Diagnostic, quote, suggest
-from mprun.jobfile.dependencies import MAX_DEPENDENCIES, compile_glob, cycle_message, find_cycle
+from mprun.jobfile.dependencies import MAX_DEPENDENCIES, cycle_message, find_cycle
 from mprun.jobfile.model import signal_name
+from mprun.jobfile.names import compile_glob
 from mprun.jobfile.reference_checks import check_references
 from mprun.jobfile.schema.job_schema import task_keys
 from mprun.jobfile.syntax.document import Mapping, Sequence, span_of

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 from mprun.frozen import Frozen
-from mprun.jobfile.dependencies import NameIndex
+from mprun.jobfile.names import NameIndex
 from mprun.jobfile.references import Reference, Resolver, Template, is_true, references, resolve
 
 if TYPE_CHECKING:

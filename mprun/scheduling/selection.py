@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from mprun.diagnostics import quote, suggest
 from mprun.errors import NothingSelected
-from mprun.jobfile.dependencies import compile_glob
+from mprun.jobfile.names import compile_glob
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

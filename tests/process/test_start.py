@@ -51,6 +51,7 @@ OURS = {
         mprun.scheduling mprun.scheduling.instructions mprun.jobfile mprun.jobfile.model
         mprun.jobfile.units mprun.jobfile.text_file mprun.jobfile.syntax mprun.jobfile.syntax.scalars
         mprun.jobfile.syntax.composer mprun.jobfile.syntax.document mprun.jobfile.dependencies
+        mprun.jobfile.names
         mprun.jobfile.schema mprun.jobfile.schema.fast_validator mprun.jobfile.references
         mprun.jobfile.reference_checks mprun.jobfile.schema.job_schema mprun.jobfile.interpolation
         mprun.jobfile.task_checks mprun.jobfile.task_builder mprun.jobfile.locate

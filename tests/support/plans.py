@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from mprun.jobfile.dependencies import NameIndex, link
+from mprun.jobfile.dependencies import link
 from mprun.jobfile.model import Dependency, Instance, Job, JoinEntry, Origin, Task
+from mprun.jobfile.names import NameIndex
 from mprun.jobfile.references import EMPTY
 from mprun.jobfile.syntax.document import parse
 from mprun.scheduling.plan import Plan, plan_tasks

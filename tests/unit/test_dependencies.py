@@ -8,15 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.plans import task
 
-from mprun.jobfile.dependencies import (
-    MAX_DEPENDENCIES,
-    DependencyError,
-    NameIndex,
-    compile_glob,
-    find_cycle,
-    link,
-)
+from mprun.jobfile.dependencies import MAX_DEPENDENCIES, DependencyError, find_cycle, link
 from mprun.jobfile.model import Instance
+from mprun.jobfile.names import NameIndex, compile_glob
 
 
 def instances(spec):

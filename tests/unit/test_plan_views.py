@@ -11,9 +11,10 @@ from support.plans import ORIGIN, job, plan, task
 from mprun.cli.views.plan_graph import dot_lines, mermaid_lines
 from mprun.cli.views.plan_json import plan_json
 from mprun.cli.views.plan_text import WIDTH, plan_lines
-from mprun.jobfile.dependencies import NameIndex, link
+from mprun.jobfile.dependencies import link
 from mprun.jobfile.matrix import combinations
 from mprun.jobfile.model import Expect, Instance, Limits, Ready, Retry, Stop
+from mprun.jobfile.names import NameIndex
 from mprun.jobfile.references import Scope, compiled, parse
 from mprun.reporters.format import display_width
 from mprun.scheduling.plan import plan_tasks

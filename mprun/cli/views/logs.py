@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from mprun.diagnostics import quote, suggest, visible
 from mprun.errors import UsageError
-from mprun.jobfile.dependencies import compile_glob
+from mprun.jobfile.names import compile_glob
 from mprun.reporters import github
 from mprun.reporters.tail import LineSplitter, Tail
 from mprun.reporters.terminal import MAIN, Output

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mprun.diagnostics import Diagnostic, Span, quote
-from mprun.jobfile.syntax.composer import MAX_DEPTH
 
 if TYPE_CHECKING:
     from mprun.diagnostics import SourceText
@@ -42,8 +41,6 @@ def explain(
 
 
 _KNOWN = (
-    # From libyaml 0.2.6 on; it looks ahead, and so may be there before the composer.
-    ("nesting depth", f"lists and mappings are nested more than {MAX_DEPTH} deep", "flatten them"),
     ("mapping values are not allowed", "unexpected `:`",
      "check the indentation, or quote the value that contains `: `"),
     ("did not find expected key", "expected a key (`key: value`)", "check the indentation"),
