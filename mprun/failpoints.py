@@ -17,7 +17,7 @@ FAILPOINTS = frozenset(
         "record.torn",  # half of them are written
         "record.after",  # all are written, no reporter has received them
         "engine.exited",  # the exit of an attempt was reported, but not recorded
-        "engine.over",  # all tasks have ended, the end of the run is not recorded
+        "engine.finished",  # all tasks have ended, the end of the run is not recorded
         "launcher.starting",  # before a fork
         "launcher.forked",  # the process exists, but is not reported
         "launcher.reaped",  # the process is reaped, but its exit is not reported

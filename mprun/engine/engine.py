@@ -136,7 +136,7 @@ class Engine:
                 self.publish()
         finally:
             self._monitor.close()
-        failpoints.reached("engine.over")
+        failpoints.reached("engine.finished")
         finished = self._run_finished(begun)
         self._publisher.add(finished)
         self._publish_or_raise()

@@ -74,7 +74,6 @@ class TaskResolver:
         self._plan = plan
         self._table = table
         self._directory = directory
-        self._tokens = plan.job.resources
         # By the number of a task: its outcome, and how many attempts it took.
         self._ends: dict[int, tuple[str, int]] = {}
         # Most tasks end alike, and share one tuple: there may be 100,000 tasks.

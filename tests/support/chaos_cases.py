@@ -38,7 +38,7 @@ def play(directory, case, seed):
 
 
 def _turn(case, random):
-    once = case.startswith(("worker", "engine.over"))
+    once = case.startswith(("worker", "engine.finished"))
     return 1 if once else random.choice([1, 2, 3, random.randrange(1, 20)])
 
 
