@@ -70,6 +70,15 @@ WORK = """
         if int(os.environ["MPRUN_ATTEMPT"]) < attempts:
             raise ValueError("again")
 
+    def meet(number):
+        # Holds its token until the other one holds one, too.
+        begin = time.monotonic()
+        open(f"meets-{number}", "w").close()
+        while not all(os.path.exists(f"meets-{other}") for other in (1, 2)):
+            time.sleep(0.005)
+        with open("held", "a") as file:
+            file.write(f"{begin} {time.monotonic()}\\n")
+
     def unlike_json():
         return {1, 2}
 
@@ -794,6 +803,7 @@ def test_tokens_are_never_overcommitted_and_are_released(desk, method):
         """
         resources: {db: 2}
         tasks:
+          - {name: meet, target: "work:meet", matrix: {n: [1, 2]}, args: ["${matrix.n}"], resources: {db: 1}}
           - {name: plain, target: "work:hold", matrix: {n: [1, 2, 3, 4]}, resources: {db: 1}}
           - {name: again, target: "work:hold", matrix: {n: [1, 2]}, args: [3], retry: 3, resources: {db: 1}}
           - {name: list, target: "work:many", args: [3]}
@@ -803,7 +813,7 @@ def test_tokens_are_never_overcommitted_and_are_released(desk, method):
         method,
     )
     lines = (desk.path / "held").read_text().splitlines()
-    assert len(lines) == 4 + 2 * 3 + 3
+    assert len(lines) == 2 + 4 + 2 * 3 + 3
     edges = []
     for line in lines:
         begin, end = map(float, line.split())
