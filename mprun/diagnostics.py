@@ -245,8 +245,8 @@ def did_you_mean(
 
 def suggest(word: str, candidates: Collection[str], kind: str) -> str:
     """Like `did_you_mean`; if nothing is similar, some of the candidates: `kind` is their plural."""
-    meant = did_you_mean(word, candidates)
-    if meant or not candidates:
-        return meant
+    suggestion = did_you_mean(word, candidates)
+    if suggestion or not candidates:
+        return suggestion
     some = ", ".join(quote(candidate[:40]) for candidate in sorted(candidates)[:_MAX_CHOICES])
     return f"known {kind}: {some}" + (", …" if len(candidates) > _MAX_CHOICES else "")

@@ -10,7 +10,7 @@ from mprun.diagnostics import Diagnostic, quote
 from mprun.errors import JobFileError
 from mprun.frozen import Frozen
 from mprun.jobfile import locate, task_checks
-from mprun.jobfile.interpolation import Filler, is_unresolved
+from mprun.jobfile.interpolation import Interpolator, is_unresolved
 from mprun.jobfile.model import Instance, Ready
 from mprun.jobfile.reference_checks import LATE_KEYS, reference_diagnostic
 from mprun.jobfile.references import ReferenceProblem, Resolver, compiled, references, resolve
@@ -234,18 +234,18 @@ class _Expander:
         """The keys with the early ones resolved. Raises JobFileError if a value is invalid."""
         raw: Any = self._document.root
         own = raw["tasks"][self._number]
-        filler = Filler(self._document, resolver, own=(), only=("matrix", "item"))
+        interpolator = Interpolator(self._document, resolver, own=(), only=("matrix", "item"))
         task = Mapping()
         task.marks = []
         for key, node in self._early.items():
             holder, path = (own, ("tasks", self._number)) if key in own else (raw["defaults"], ("defaults",))
             marks = holder.marks_of(key)
-            filled = filler.fill((*path, key), node, marks[1])
+            filled = interpolator.fill((*path, key), node, marks[1])
             if not is_unresolved(filled):
                 task[key] = filled
                 task.marks += marks
-        if filler.diagnostics:
-            raise JobFileError(filler.diagnostics)
+        if interpolator.diagnostics:
+            raise JobFileError(interpolator.diagnostics)
         filled_keys = dict(task)
         self._refuse(task, raw)
         return {**{key: node for key, node in self._keys.items() if key not in self._early}, **filled_keys}
@@ -270,7 +270,7 @@ class _Expander:
             if isinstance(task.get("expect"), Mapping):
                 task["expect"] = _copy(task["expect"])
                 _take_out(task["expect"], "result")
-            diagnostics = task_checks.check(document, filled=True)
+            diagnostics = task_checks.check(document, interpolated=True)
         if diagnostics:
             raise JobFileError(diagnostics)
 

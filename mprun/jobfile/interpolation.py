@@ -30,7 +30,7 @@ def interpolate(document: Document, resolver: Resolver) -> tuple[Document, list[
     """
     if not has_references(document) or not isinstance(document.root, Mapping):
         return document, [], []
-    filler = Filler(document, resolver)
+    interpolator = Interpolator(document, resolver)
     root = Mapping()
     root.marks = list(document.root.marks)
     for number, (key, node) in enumerate(document.root.items()):
@@ -39,23 +39,23 @@ def interpolate(document: Document, resolver: Resolver) -> tuple[Document, list[
             root[key] = tasks = Sequence()
             tasks.marks = node.marks
             for index, task in enumerate(node):
-                tasks.append(_task(filler, ("tasks", index), task, node.marks[index]))
+                tasks.append(_task(interpolator, ("tasks", index), task, node.marks[index]))
         elif key == "defaults":
-            root[key] = _task(filler, ("defaults",), node, mark)
+            root[key] = _task(interpolator, ("defaults",), node, mark)
         elif key in _SEPARATELY_RESOLVED_KEYS or not isinstance(key, str) or key.startswith("x-"):
             root[key] = node
         else:
-            filled = filler.fill((key,), node, mark)
+            filled = interpolator.fill((key,), node, mark)
             root[key] = node if filled is UNRESOLVED else filled
             if filled is UNRESOLVED:
-                filler.unresolved_paths.append((key,))
-    for path in filler.unresolved_paths:
+                interpolator.unresolved_paths.append((key,))
+    for path in interpolator.unresolved_paths:
         _take_out(root, path)
-    filled = document.with_root(root) if filler.changed or filler.unresolved_paths else document
-    return filled, filler.unresolved_paths, filler.diagnostics
+    filled = document.with_root(root) if interpolator.changed or interpolator.unresolved_paths else document
+    return filled, interpolator.unresolved_paths, interpolator.diagnostics
 
 
-def _task(filler: Filler, path: Path, task: Any, mark: int) -> Any:
+def _task(interpolator: Interpolator, path: Path, task: Any, mark: int) -> Any:
     if not isinstance(task, Mapping):
         return task
     copy = Mapping()
@@ -65,10 +65,10 @@ def _task(filler: Filler, path: Path, task: Any, mark: int) -> Any:
         if late or key in _SEPARATELY_RESOLVED_KEYS or key.startswith("x-"):
             copy[key] = node
             continue
-        filled = filler.fill((*path, key), node, task.marks[2 * number + 1])
+        filled = interpolator.fill((*path, key), node, task.marks[2 * number + 1])
         copy[key] = node if filled is UNRESOLVED else filled
         if filled is UNRESOLVED:
-            filler.unresolved_paths.append((*path, key))
+            interpolator.unresolved_paths.append((*path, key))
     return copy
 
 
@@ -81,7 +81,7 @@ def _take_out(root: Any, path: Path) -> None:
     del node.marks[2 * number : 2 * number + 2]
 
 
-class Filler:
+class Interpolator:
     """Replaces references in trees of one document; collects an error for each that it cannot.
 
     References to the roots in `own` stay as they are; so do the expected result and the items
@@ -201,7 +201,7 @@ def _escaped(node: Any) -> Any:
 
 
 def is_unresolved(value: object) -> bool:
-    """Whether a value from `Filler.fill` depends on a missing param."""
+    """Whether a value from `Interpolator.fill` depends on a missing param."""
     return value is UNRESOLVED
 
 

@@ -39,12 +39,14 @@ def load_job_file(
     *,
     lenient: bool = False,
 ) -> Job:
-    """The job that a file declares: with params as values, or as texts in `options` (`n=3`).
+    """Read, check and expand a job file and its recipes.
 
-    Params, `${env.NAME}` and what the tasks inherit come from `environment`, too. With
-    `lenient` params that are required may be missing: what depends on them is not checked.
-    Raises JobFileError with every problem of the first file that has any, and UsageError
-    where a file cannot be read.
+    `params` are values by name, `options` texts such as `n=3`. `environment` has params, too
+    (`MPRUN_PARAM_N`), the variables that `${env.NAME}` names, and what tasks inherit. With
+    `lenient`, required params may be missing; what depends on them is not checked.
+
+    Raises JobFileError with every error of the first file that has any, and UsageError if a
+    file cannot be read.
     """
     return JobLoader(environment, lenient).job(path, params, options)
 
@@ -52,7 +54,7 @@ def load_job_file(
 # Keys that decide which tasks there are, and what others may ask of them.
 _STRUCTURE_KEYS = frozenset({"daemon", "foreach", "matrix", "ready", "resources", "uses"})
 
-# Of more tasks than this a faster constructor is worth its making.
+# Tasks of a file; for more, compiling a constructor saves time.
 _MIN_TASKS_TO_COMPILE_INIT = 1000
 
 
@@ -229,7 +231,7 @@ class JobLoader:
             diagnostics = job_schema.check(interpolated)
             # Without the values of missing params, the checks would report what is not wrong.
             if not unresolved_paths:
-                diagnostics += task_checks.check(interpolated, filled=True)
+                diagnostics += task_checks.check(interpolated, interpolated=True)
         if diagnostics:
             raise JobFileError(diagnostics)
         return interpolated

@@ -109,10 +109,10 @@ def from_options(
 def _undeclared(name: str, declared: Collection[str]) -> str:
     if not declared:
         return f"unknown param {quote(name)}: the job declares none"
-    meant = (
+    suggestion = (
         suggest(name, declared, "params") if len(declared) <= MAX_CHOICES else "see `params` in the job file"
     )
-    return f"unknown param {quote(name)}; {meant}"
+    return f"unknown param {quote(name)}; {suggestion}"
 
 
 def _from_option(name: str, text: str) -> ParamInput:
@@ -326,10 +326,10 @@ def _written(document: Document, path: Path, value: Any) -> str:
     begin = span.column - 1
     text = document.source.lines[span.line - 1][begin : begin + min(span.width, _MAX_WRITTEN)]
     try:
-        meant = resolve(text)
+        value_of_text = resolve(text)
     except OutOfRange:
         return ""
-    return text if type(meant) is type(value) and meant == value else ""
+    return text if type(value_of_text) is type(value) and value_of_text == value else ""
 
 
 def describe(value: Any) -> str:

@@ -78,13 +78,13 @@ def task_name(item: object, number: int) -> str:
     return f"Process-{number + 1}"
 
 
-def check(document: Document, *, filled: bool = False) -> list[Diagnostic]:
+def check(document: Document, *, interpolated: bool = False) -> list[Diagnostic]:
     """The errors in a job file that neither the schema nor an import finds, at most a hundred.
 
     Takes any tree: values that violate the schema are ignored, because the schema reports
-    them. With `filled`, references were replaced, so what looks like one is literal.
+    them. With `interpolated`, references were replaced, so what looks like one is literal.
     """
-    return list(islice(_Checks(document).all(filled), MAX_DIAGNOSTICS))
+    return list(islice(_Checks(document).all(interpolated), MAX_DIAGNOSTICS))
 
 
 def _named(path: Path, value: object) -> Iterator[tuple[Path, str, bool]]:
@@ -128,13 +128,13 @@ class _Checks:
                 if kinds.isdisjoint(item):
                     self._tasks_without_run_key.append(number)
 
-    def all(self, filled: bool) -> Iterator[Diagnostic]:
+    def all(self, interpolated: bool) -> Iterator[Diagnostic]:
         yield from self._run_keys()
         yield from self._recipe_keys()
         yield from self._conditions()
         yield from self._excluded_axes()
         yield from self._restarts()
-        if not filled:
+        if not interpolated:
             yield from check_references(self._document, self._names)
         yield from self._duplicate_names()
         yield from self._dependencies()

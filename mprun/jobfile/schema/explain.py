@@ -137,8 +137,8 @@ class Explainer:
         elif key == "":
             self._note(at, "name", f"a key in {where} must not be empty", "give it a name", key=True)
         else:
-            said = schema.get("errorMessage", "is not allowed here")
-            self._note(at, "name", f"{quote(shown)} in {where} {said}", "", key=True)
+            rule = schema.get("errorMessage", "is not allowed here")
+            self._note(at, "name", f"{quote(shown)} in {where} {rule}", "", key=True)
 
     def _missing(self, path: Path, schema: dict[str, Any], value: Any) -> None:
         for key in schema["required"] if isinstance(value, dict) else ():

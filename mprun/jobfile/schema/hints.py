@@ -32,7 +32,7 @@ _PART = r"([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]+)\s*"
 
 
 def hint_for(keyword: str, schema: dict[str, Any], value: Any, written: str) -> str:
-    """The hint for a value that breaks `keyword` of its schema; `standing` is its text in the file."""
+    """The help text for a value that violates `keyword` of its schema; `written` is its text in the file."""
     types = schema.get("type", ())
     types = (types,) if isinstance(types, str) else types
     if keyword == "type":
