@@ -15,7 +15,7 @@ from mprun.jobfile.model import Instance, Ready
 from mprun.jobfile.reference_checks import LATE_KEYS, reference_diagnostic
 from mprun.jobfile.references import ReferenceProblem, Resolver, compiled, references, resolve
 from mprun.jobfile.schema import job_schema
-from mprun.jobfile.syntax.document import Mapping, Sequence, plain, span_of
+from mprun.jobfile.syntax.document import Mapping, Sequence, plain, span_below, span_of
 from mprun.jobfile.task_builder import FileContext, build_task, mark_of_key, merged, with_results
 
 if TYPE_CHECKING:
@@ -246,31 +246,21 @@ class _Expander:
                 task.marks += marks
         if interpolator.diagnostics:
             raise JobFileError(interpolator.diagnostics)
-        filled_keys = dict(task)
-        self._refuse(task, raw)
-        return {**{key: node for key, node in self._keys.items() if key not in self._early}, **filled_keys}
+        self._refuse_invalid(task)
+        return {**{key: node for key, node in self._keys.items() if key not in self._early}, **task}
 
-    def _refuse(self, task: Mapping, raw: Any) -> None:
+    def _refuse_invalid(self, keys: Mapping) -> None:
         """Raise JobFileError if a resolved key is invalid."""
-        mark = raw["tasks"].marks[self._number]
-        rest = {"target": "m:f", "name": task_checks.task_name(raw["tasks"][self._number], self._number)}
-        for key, value in {**rest, "daemon": self._keys.get("daemon", False)}.items():
-            if key not in task:
-                task[key] = value
-                task.marks += (mark, mark)
-        tasks = Sequence([task])
-        tasks.marks = [mark]
-        root = Mapping(tasks=tasks)
-        root.marks = [mark, mark]
-        document = self._document.with_root(root)
-        diagnostics = job_schema.check(document)
+        raw: Any = self._document.root
+        source, mark = self._document.source, raw["tasks"].marks[self._number]
+        name = task_checks.task_name(raw["tasks"][self._number], self._number)
+        diagnostics = job_schema.check_task(keys, self._number, name, source, mark)
         if not diagnostics:
             # Names of other tasks are checked once all tasks are expanded.
-            _take_out(task, "depends_on")
-            if isinstance(task.get("expect"), Mapping):
-                task["expect"] = _copy(task["expect"])
-                _take_out(task["expect"], "result")
-            diagnostics = task_checks.check(document, interpolated=True)
+            daemon = keys.get("daemon", self._keys.get("daemon", False))
+            for path, message, help in task_checks.check_keys(keys, name, daemon):
+                span = span_below(source, keys, mark, path)
+                diagnostics.append(Diagnostic(message=message, source=source, span=span, help=help))
         if diagnostics:
             raise JobFileError(diagnostics)
 
@@ -314,18 +304,6 @@ def _some_ready(node: Any) -> Ready:
     """A probe in place of that of the instances, which is not known yet."""
     kinds = [kind for kind in ("tcp", "http", "log", "file") if isinstance(node, dict) and kind in node]
     return Ready(kind=kinds[0], what=str(node[kinds[0]])) if kinds else Ready(kind="file", what=str(node))
-
-
-def _copy(node: Mapping) -> Mapping:
-    copy = Mapping(node)
-    copy.marks = list(node.marks)
-    return copy
-
-
-def _take_out(node: Mapping, key: str) -> None:
-    if key in node:
-        number = list(node).index(key)
-        del node[key], node.marks[2 * number : 2 * number + 2]
 
 
 def least_count(document: Document, of_recipe: Callable[[str], int]) -> int:

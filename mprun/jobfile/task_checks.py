@@ -87,6 +87,43 @@ def check(document: Document, *, interpolated: bool = False) -> list[Diagnostic]
     return list(islice(_Checks(document).all(interpolated), MAX_DIAGNOSTICS))
 
 
+def check_keys(keys: Mapping, name: str, daemon: object) -> list[tuple[Path, str, str]]:
+    """The errors in some keys of one task, in which every reference was replaced.
+
+    Each is a path from the task, the message and the help. `daemon` is the value that applies to
+    the task. The names of other tasks are not checked.
+    """
+    shown = f"task {quote(name[:50])}"
+    return [*_restart_errors(keys, shown, daemon), *_signal_errors(keys), *_pattern_errors(keys)]
+
+
+def _restart_errors(keys: Any, shown: str, daemon: object) -> Iterator[tuple[Path, str, str]]:
+    """A restart of a task that is not a daemon; `shown` is what messages call the task."""
+    if keys.get("restart") in ("on-failure", "always") and daemon is False:
+        message = f"`restart` is only valid for daemons ({shown} would never finish)"
+        yield ("restart",), message, "add `daemon: true`, or use `retry`"
+
+
+def _signal_errors(keys: object) -> Iterator[tuple[Path, str, str]]:
+    stop = keys.get("stop") if isinstance(keys, Mapping) else None
+    name = stop.get("signal") if isinstance(stop, Mapping) else None
+    if isinstance(name, str) and "${" not in name and signal_name(name) not in SIGNALS:
+        help = suggest(name, [known.removeprefix("SIG") for known in SIGNALS], "signals")
+        yield ("stop", "signal"), f"unknown signal {quote(name)}", help
+
+
+def _pattern_errors(keys: object) -> Iterator[tuple[Path, str, str]]:
+    for key, below in (("expect", "output"), ("ready", "log")):
+        part = keys.get(key) if isinstance(keys, Mapping) else None
+        pattern = part.get(below) if isinstance(part, Mapping) else None
+        if not isinstance(pattern, str) or "${" in pattern:
+            continue
+        try:
+            re.compile(pattern)
+        except (re.error, OverflowError, RecursionError) as error:
+            yield (key, below), f"invalid regular expression: {error}", ""
+
+
 def _named(path: Path, value: object) -> Iterator[tuple[Path, str, bool]]:
     """The names in a `depends_on`: the path, the name, and whether it is a key."""
     if isinstance(value, str):
@@ -196,10 +233,8 @@ class _Checks:
         for number in self._numbers("restart"):
             item = self._item(number)
             daemon = item.get("daemon", defaults.get("daemon", False))
-            if item["restart"] in ("on-failure", "always") and daemon is False:
-                message = f"`restart` is only valid for daemons ({self._task(number)} would never finish)"
-                help = "add `daemon: true`, or use `retry`"
-                yield self._diagnostic(("tasks", number, "restart"), message, help)
+            for below, message, help in _restart_errors(item, self._task(number), daemon):
+                yield self._diagnostic(("tasks", number, *below), message, help)
 
     def _item(self, number: int) -> Any:
         return self._tasks[number]
@@ -302,15 +337,8 @@ class _Checks:
 
     def _patterns(self) -> Iterator[Diagnostic]:
         for path, holder in self._holders("expect", "ready"):
-            for key, below in (("expect", "output"), ("ready", "log")):
-                part = holder.get(key) if isinstance(holder, Mapping) else None
-                pattern = part.get(below) if isinstance(part, Mapping) else None
-                if not isinstance(pattern, str) or "${" in pattern:
-                    continue
-                try:
-                    re.compile(pattern)
-                except (re.error, OverflowError, RecursionError) as error:
-                    yield self._diagnostic((*path, key, below), f"invalid regular expression: {error}")
+            for below, message, help in _pattern_errors(holder):
+                yield self._diagnostic((*path, *below), message, help)
 
     def _holders(self, *keys: str) -> Iterator[tuple[Path, object]]:
         """The mappings that may contain these task keys, with their paths."""
@@ -320,11 +348,8 @@ class _Checks:
 
     def _signals(self) -> Iterator[Diagnostic]:
         for path, holder in self._holders("stop"):
-            stop = holder.get("stop") if isinstance(holder, Mapping) else None
-            name = stop.get("signal") if isinstance(stop, Mapping) else None
-            if isinstance(name, str) and "${" not in name and signal_name(name) not in SIGNALS:
-                help = suggest(name, [known.removeprefix("SIG") for known in SIGNALS], "signals")
-                yield self._diagnostic((*path, "stop", "signal"), f"unknown signal {quote(name)}", help)
+            for below, message, help in _signal_errors(holder):
+                yield self._diagnostic((*path, *below), message, help)
 
     def _unknown(self, path: Path, name: str, key: bool = False) -> Diagnostic:
         if any(sign in name for sign in "*?"):

@@ -9,11 +9,12 @@ from mprun.diagnostics import Diagnostic, closest, did_you_mean, quote
 from mprun.jobfile.schema.fast_validator import definition
 from mprun.jobfile.schema.hints import hint_for
 from mprun.jobfile.schema.synonyms import SYNONYMS
-from mprun.jobfile.syntax.document import span_of
 from mprun.jobfile.syntax.scalars import type_name
 
 if TYPE_CHECKING:
-    from mprun.jobfile.syntax.document import Document
+    from collections.abc import Callable
+
+    from mprun.diagnostics import SourceText, Span
 
     Path = tuple[str | int, ...]
 
@@ -34,11 +35,22 @@ _TYPE_WORDS = {
 
 
 class Explainer:
-    """Collects the rules that one document breaks, then explains each once."""
+    """Collects the rules that one file breaks, then explains each once.
 
-    def __init__(self, document: Document, schema: dict[str, Any]) -> None:
-        self._document = document
-        self._root = document.root
+    Paths are from the root of the file. `span_at` returns the span of the value at a path, or of
+    its key; `task_name` returns the name of the task with a number (from 0).
+    """
+
+    def __init__(
+        self,
+        schema: dict[str, Any],
+        source: SourceText,
+        span_at: Callable[[Path, bool], Span],
+        task_name: Callable[[int], str],
+    ) -> None:
+        self._source = source
+        self._span_at = span_at
+        self._task_name = task_name
         self._schema = schema
         self._task_keys = definition(schema, "#/definitions/task")["properties"]
         self._job_keys = schema["properties"]
@@ -79,8 +91,7 @@ class Explainer:
         self._found.setdefault((path, rule), self._diagnostic(path, message, help, key))
 
     def _diagnostic(self, path: Path, message: str, help: str, key: bool = False) -> Diagnostic:
-        span = span_of(self._document, path, key)
-        return Diagnostic(message=message, source=self._document.source, span=span, help=help)
+        return Diagnostic(message=message, source=self._source, span=self._span_at(path, key), help=help)
 
     def _unknown_key(self, path: Path) -> None:
         above, key = path[:-1], path[-1]
@@ -183,8 +194,8 @@ class Explainer:
 
     def _written(self, path: Path, key: bool = False) -> str:
         """The text of the file at a path, if that is one line."""
-        span = span_of(self._document, path, key)
-        lines = self._document.source.lines
+        span = self._span_at(path, key)
+        lines = self._source.lines
         line = lines[span.line - 1] if span.line <= len(lines) else ""
         text = line[span.column - 1 : span.column - 1 + min(span.width, 4 * _MAX_VALUE)]
         return re.sub(r"^&\S+\s+", "", text).strip()
@@ -204,12 +215,7 @@ class Explainer:
         return "the job" if not path else subject + of_task
 
     def _task(self, path: Path) -> str:
-        number = path[1]
-        task = self._root["tasks"][number]  # type: ignore[index]
-        name = task.get("name") if isinstance(task, dict) else None
-        if not isinstance(name, str) or not name:
-            name = f"Process-{int(number) + 1}"
-        return f"task {quote(name[:_MAX_NAME])}"
+        return f"task {quote(self._task_name(int(path[1]))[:_MAX_NAME])}"
 
 
 def _label(path: Path) -> str:

@@ -7,18 +7,22 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from mprun.jobfile.schema.fast_validator import FastValidator, distinct, isfinite_number, parts_for_key
+from mprun.jobfile.syntax.document import span_below, span_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
-    from mprun.diagnostics import Diagnostic
-    from mprun.jobfile.syntax.document import Document
+    from mprun.diagnostics import Diagnostic, SourceText, Span
+    from mprun.jobfile.syntax.document import Document, Mapping
+
+    Path = tuple[str | int, ...]
 
 # A file of a million nodes may have a million errors, which no one would read.
 MAX_DIAGNOSTICS = 100
 
 # The package: three directories up from this file.
 _PACKAGE = os.path.normpath(os.path.join(os.path.abspath(__file__), *[os.pardir] * 3))
+_ONE_TASK: dict[str, Any] = {"$ref": "#/definitions/task"}
 _validators: dict[str, FastValidator] = {}
 _schemas: dict[str, dict[str, Any]] = {}
 
@@ -40,19 +44,52 @@ def schema_text(name: str = "job") -> str:
 
 def check(document: Document) -> list[Diagnostic]:
     """The violations of the schema in a job file, at most a hundred, sorted by position."""
-    checker = _validator("job")
-    if checker.is_valid(document.root):
+    root: Any = document.root
+    if _validator("job").is_valid(root):
         return []
-    # From here on the file is wrong, and a run does not start.
+
+    def span_at(path: Path, key: bool) -> Span:
+        return span_of(document, path, key)
+
+    def task_name(number: int) -> str:
+        task = root["tasks"][number]
+        name = task.get("name") if isinstance(task, dict) else None
+        return name if isinstance(name, str) and name else f"Process-{number + 1}"
+
+    return _explained(root, _schema("job"), (), document.source, span_at, task_name)
+
+
+def check_task(keys: Mapping, number: int, name: str, source: SourceText, mark: int) -> list[Diagnostic]:
+    """The same for some keys of task `number` (from 0), whose name is `name` and whose mark is `mark`."""
+    if _validator("job").test(_ONE_TASK)(keys):
+        return []
+
+    def span_at(path: Path, key: bool) -> Span:
+        return span_below(source, keys, mark, path[2:], key)
+
+    return _explained(keys, _ONE_TASK, ("tasks", number), source, span_at, lambda _: name)
+
+
+def _explained(
+    value: object,
+    part: dict[str, Any],
+    path: Path,
+    source: SourceText,
+    span_at: Callable[[Path, bool], Span],
+    task_name: Callable[[int], str],
+) -> list[Diagnostic]:
+    """The diagnostics of an invalid value at `path`, which must conform to a part of the schema."""
+    # The file is wrong, so a run does not start, and the imports may take their time.
     from itertools import islice
 
     from mprun.jobfile.schema.explain import Explainer
 
-    explainer = Explainer(document, _schema("job"))
-    for error in islice(_errors(_schema("job"), checker, document.root), MAX_DIAGNOSTICS):
-        part = error.schema if isinstance(error.schema, dict) else {}
+    explainer = Explainer(_schema("job"), source, span_at, task_name)
+    for error in islice(_errors(part, value), MAX_DIAGNOSTICS):
+        schema = error.schema if isinstance(error.schema, dict) else {}
         in_key = "propertyNames" in error.absolute_schema_path
-        explainer.add(tuple(error.absolute_path), str(error.validator), part, error.instance, in_key)
+        at = (*path, *error.absolute_path)
+        explainer.add(at, str(error.validator), schema, error.instance, in_key)
     return explainer.diagnostics()
 
 
@@ -73,15 +110,17 @@ def _validator(name: str) -> FastValidator:
     return _validators[name]
 
 
-def _errors(schema: dict[str, Any], checker: FastValidator, root: object) -> Iterator[Any]:
+def _errors(part: dict[str, Any], value: object) -> Iterator[Any]:
     # Takes 150 to 200 ms, so it only explains errors, and the fast validator finds them.
     import jsonschema
 
     base = jsonschema.Draft7Validator
     types = base.TYPE_CHECKER.redefine("number", _is_number).redefine("integer", _is_integer)
     extend: Any = jsonschema.validators.extend
-    rules = _Rules(checker, jsonschema.ValidationError).by_keyword()
-    yield from extend(base, rules, type_checker=types)(schema).iter_errors(root)
+    rules = _Rules(_validator("job"), jsonschema.ValidationError).by_keyword()
+    validator = extend(base, rules, type_checker=types)(_schema("job"))
+    # From a schema with the key `$schema`, `descend` would use the class without our rules.
+    yield from validator.iter_errors(value) if part is _schema("job") else validator.descend(value, part)
 
 
 class _Rules:

@@ -33,6 +33,7 @@ __all__ = [
     "parse",
     "plain",
     "sha256",
+    "span_below",
     "span_of",
     "span_of_mark",
 ]
@@ -212,7 +213,13 @@ def span_of(document: Document, path: tuple[str | int, ...], key: bool = False) 
 
     If there is no such node, the span of the last one on the path that exists.
     """
-    node, mark = document.root, document.mark
+    return span_below(document.source, document.root, document.mark, path, key)
+
+
+def span_below(
+    source: SourceText, node: Any, mark: int, path: tuple[str | int, ...], key: bool = False
+) -> Span:
+    """The same as `span_of` for a path from any node of `source`; `mark` is that of the node."""
     for depth, step in enumerate(path):
         if isinstance(node, Mapping) and step in node:
             key_mark, value_mark = node.marks_of(step)
@@ -222,7 +229,7 @@ def span_of(document: Document, path: tuple[str | int, ...], key: bool = False) 
             node, mark = node[step], node.marks[step]
         else:
             break
-    return span_of_mark(document.source, mark)
+    return span_of_mark(source, mark)
 
 
 def plain(node: object) -> Any:
