@@ -328,17 +328,17 @@ def test_a_hundred_thousand_take_well_under_a_second_and_no_memory():
 @pytest.mark.parametrize(
     ("axes", "include", "said"),
     [
-        ({f"a{n}": [*range(100)] for n in range(20)}, [], "very many combinations are too many"),
-        ({"a": [*range(MAX_STEPS + 1)]}, [], f"{MAX_STEPS + 1:,} combinations are too many"),
+        ({f"a{n}": [*range(100)] for n in range(20)}, [], "too many combinations: very many"),
+        ({"a": [*range(MAX_STEPS + 1)]}, [], f"too many combinations: {MAX_STEPS + 1:,}"),
         (
             {"a": [*range(10_000)]},
             [{"x": n} for n in range(1000)],
-            "10,000 combinations to compare with 1,000 entries are too many",
+            "too many combinations: 10,000 to compare with 1,000 entries",
         ),
         (
             {"a": [1], "b": [*range(10_000)]},
             [{"a": 1, "x": n} for n in range(1000)],
-            "10,000 combinations to compare with 1,000 entries are too many",
+            "too many combinations: 10,000 to compare with 1,000 entries",
         ),
     ],
 )
