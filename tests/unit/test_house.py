@@ -1,4 +1,4 @@
-"""The contract of imports: which package may know which (docs/architecture.md has the reasons)."""
+"""The contract of the packages: what each may import and call (docs/architecture.md has the reasons)."""
 
 import ast
 import sys
@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import pytest
 
-HOUSE = Path(__file__).parents[2] / "mprun"
+PACKAGE = Path(__file__).parents[2] / "mprun"
 
 # What all others may use. `mprun` is the package itself, the public face, on the floor of `api`.
 GROUND = ("clock", "diagnostics", "errors", "failpoints", "frozen", "lazy_import", "outcomes")
@@ -31,8 +31,8 @@ FLOOR_OF = {name: number for number, floor in enumerate(FLOORS) for name in floo
 # The engine knows its executors and reporters by their interfaces alone.
 BY_INTERFACE = {("engine", "executors"), ("engine", "reporters")}
 
-# One library, one room.
-ROOMS = {
+# Each library is used in one place.
+LIBRARY_PACKAGES = {
     "click": {"cli"},
     "dask": {"executors.dask"},
     "distributed": {"executors.dask"},
@@ -43,9 +43,27 @@ ROOMS = {
     "yaml": {"jobfile.syntax", "cli.lean_imports"},
 }
 
-# The scheduler decides; its callers bring the clock, the chance and the facts.
+# The scheduler decides; its callers pass in the time, random numbers and facts.
 PURE = "scheduling"
 WORLD = {"multiprocessing", "os", "random", "select", "socket", "subprocess", "threading", "time"}
+
+# Only these modules start, signal and wait for processes. Besides the packages for that: the engine's
+# own signals, its probes' threads, which block signals, the client that signals an engine, and
+# the command, which forks the launcher first and kills it if there is no run.
+PROCESS_CALLS = {
+    "os": {"execv", "execve", "fork", "kill", "killpg", "pidfd_open", "posix_spawn", "setpgid", "setsid"}
+    | {"wait", "wait3", "wait4", "waitid", "waitpid"},
+    "signal": {
+        "pidfd_send_signal",
+        "pthread_kill",
+        "pthread_sigmask",
+        "raise_signal",
+        "set_wakeup_fd",
+        "signal",
+    },
+}
+MAY_CALL = {"linux", "launcher", "executors", "engine.signals", "engine.readiness", "engine.control"}
+MAY_CALL |= {"__main__", "cli.main", "failpoints"}
 
 # Each command imports the package and `__main__`, each spawned task the worker: these, and no more.
 LIGHT = {"mprun", "__main__", "launcher.worker"}
@@ -93,19 +111,19 @@ class Imports(ast.NodeVisitor):
         self.found += [(f"{base}.{alias.name}", node.lineno, self.depth > 0) for alias in node.names]
 
 
-def modules(house: Path) -> dict[str, Path]:
-    """Every module by its name in the house: `api`, `executors.local`, `mprun` for the package itself."""
+def modules(root: Path) -> dict[str, Path]:
+    """Every module by its name in the package: `api`, `executors.local`, `mprun` for the package itself."""
     names = {}
-    for path in sorted(house.rglob("*.py")):
-        parts = path.relative_to(house).with_suffix("").parts
+    for path in sorted(root.rglob("*.py")):
+        parts = path.relative_to(root).with_suffix("").parts
         parts = parts[:-1] if parts[-1] == "__init__" else parts
         names[".".join(parts) or "mprun"] = path
     return names
 
 
-def imports(house: Path) -> Iterator[Import]:
-    """Every import in the house; `of` is the name of a module of ours, or of a foreign one."""
-    names = modules(house)
+def imports(root: Path) -> Iterator[Import]:
+    """Every import in the package; `of` is the name of a module of ours, or of a foreign one."""
+    names = modules(root)
     for by, path in names.items():
         package = "mprun" if by == "mprun" else f"mprun.{by}"
         if path.name != "__init__.py":
@@ -113,10 +131,10 @@ def imports(house: Path) -> Iterator[Import]:
         collector = Imports(package)
         collector.visit(ast.parse(path.read_text("utf-8")))
         for target, line, lazy in collector.found:
-            yield Import(by, at_home(target, names), line, lazy)
+            yield Import(by, module_of(target, names), line, lazy)
 
 
-def at_home(target: str, names: dict[str, Path]) -> str:
+def module_of(target: str, names: dict[str, Path]) -> str:
     """`mprun.scheduling.plan.Plan` is `scheduling.plan`, `mprun.load_job` is `mprun`; others stay."""
     top, _, name = target.partition(".")
     if top != "mprun":
@@ -126,52 +144,52 @@ def at_home(target: str, names: dict[str, Path]) -> str:
     return name or "mprun"
 
 
-def is_in(name: str, room: str) -> bool:
-    return name == room or name.startswith(f"{room}.")
+def is_in(name: str, package: str) -> bool:
+    return name == package or name.startswith(f"{package}.")
 
 
-def room_of(name: str) -> str:
-    """The package that a module is in; a module beside the packages is a room of its own."""
+def package_of(name: str) -> str:
+    """The package that a module is in; a module beside the packages counts as one."""
     return name.partition(".")[0]
 
 
-def homeless(house: Path) -> list[str]:
+def without_floor(root: Path) -> list[str]:
     """Modules and packages that no floor names."""
     return [
-        f"mprun/{path.relative_to(house)} is on no floor: put `{room_of(name)}` into FLOORS in "
+        f"mprun/{path.relative_to(root)} is on no floor: put `{package_of(name)}` into FLOORS in "
         "tests/unit/test_house.py, or the module into a package"
-        for name, path in modules(house).items()
-        if room_of(name) not in FLOOR_OF
+        for name, path in modules(root).items()
+        if package_of(name) not in FLOOR_OF
     ]
 
 
 def may_import(by: str, of: str) -> bool:
     """Whether the contract lets a module of ours import another."""
-    room, other = room_of(by), room_of(of)
-    if other == room or other in GROUND:
+    own, other = package_of(by), package_of(of)
+    if other == own or other in GROUND:
         return True
-    listed = FLOORS[FLOOR_OF[room]][room]
-    if "*" in listed and FLOOR_OF[other] < FLOOR_OF[room]:
+    listed = FLOORS[FLOOR_OF[own]][own]
+    if "*" in listed and FLOOR_OF[other] < FLOOR_OF[own]:
         return True
     return any(is_in(of, entry) for entry in listed)
 
 
-def upward(house: Path) -> list[str]:
+def upward(root: Path) -> list[str]:
     """Imports that the table of floors does not have."""
     return [
         f"{found.by}:{found.line} imports {found.of}, which is not below it"
-        for found in imports(house)
-        if room_of(found.by) in FLOOR_OF
-        and room_of(found.of) in FLOOR_OF
+        for found in imports(root)
+        if package_of(found.by) in FLOOR_OF
+        and package_of(found.of) in FLOOR_OF
         and not may_import(found.by, found.of)
     ]
 
 
-def circular(house: Path) -> list[str]:
+def circular(root: Path) -> list[str]:
     """Modules that import each other, directly or through others."""
-    names = modules(house)
+    names = modules(root)
     edges: dict[str, set[str]] = {name: set() for name in names}
-    for found in imports(house):
+    for found in imports(root):
         if found.of in names and found.of != found.by:
             edges[found.by].add(found.of)
     done: set[str] = set()
@@ -190,91 +208,104 @@ def circular(house: Path) -> list[str]:
     return circles
 
 
-def out_of_room(house: Path) -> list[str]:
-    """Imports of a library outside of the room that is its own."""
+def misplaced_libraries(root: Path) -> list[str]:
+    """Imports of a library outside of the packages that may use it."""
     return [
-        f"{found.by}:{found.line} imports {found.of}; {library} belongs to {', '.join(sorted(rooms))}"
-        for found in imports(house)
-        for library, rooms in ROOMS.items()
-        if is_in(found.of, library) and not any(is_in(found.by, room) for room in rooms)
+        f"{found.by}:{found.line} imports {found.of}; {library} belongs to {', '.join(sorted(packages))}"
+        for found in imports(root)
+        for library, packages in LIBRARY_PACKAGES.items()
+        if is_in(found.of, library) and not any(is_in(found.by, package) for package in packages)
     ]
 
 
-def impure(house: Path) -> list[str]:
-    """Imports by which the core would reach for a clock, a file, a process or chance."""
+def impure(root: Path) -> list[str]:
+    """Imports by which the scheduler would use a clock, a file, a process or random numbers."""
     return [
-        f"{found.by}:{found.line} imports {found.of}; let it come in as an argument"
-        for found in imports(house)
+        f"{found.by}:{found.line} imports {found.of}; pass it in as an argument"
+        for found in imports(root)
         if is_in(found.by, PURE) and found.of.partition(".")[0] in WORLD
     ]
 
 
-def familiar(house: Path) -> list[str]:
+def process_calls(root: Path) -> list[str]:
+    """Calls for processes and signals outside of the modules that may make them."""
+    return [
+        f"{name}:{node.lineno} calls {ast.unparse(node.func)}; that belongs to linux, launcher or executors"
+        for name, path in modules(root).items()
+        if not any(is_in(name, package) for package in MAY_CALL)
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)
+        if node.func.attr in PROCESS_CALLS.get(ast.unparse(node.func.value), ())
+    ]
+
+
+def beyond_the_interface(root: Path) -> list[str]:
     """Imports by which the engine would know one executor or reporter by name."""
     return [
-        f"{found.by}:{found.line} imports {found.of}; it may know {family}.base alone"
-        for found in imports(house)
+        f"{found.by}:{found.line} imports {found.of}; it may only know {family}.base"
+        for found in imports(root)
         for by, family in BY_INTERFACE
-        if room_of(found.by) == by and is_in(found.of, family) and found.of != f"{family}.base"
+        if package_of(found.by) == by and is_in(found.of, family) and found.of != f"{family}.base"
     ]
 
 
-def eager(house: Path) -> list[str]:
-    """Imports of the house's modules, outside of a function, where each start would pay for them."""
+def eager(root: Path) -> list[str]:
+    """Imports of the package's modules, outside of a function, where each start would pay for them."""
     return [
         f"{found.by}:{found.line} imports {found.of} at once; import it in the function that needs it"
-        for found in imports(house)
-        if found.by in LIGHT and not found.lazy and found.of in modules(house)
+        for found in imports(root)
+        if found.by in LIGHT and not found.lazy and found.of in modules(root)
     ]
 
 
-def untold(house: Path) -> list[str]:
+def without_summary(root: Path) -> list[str]:
     """Modules whose docstring does not open with a line that is one sentence."""
     return [
-        f"{path.relative_to(house)} opens with {line!r}, not with a docstring of which "
+        f"{path.relative_to(root)} opens with {line!r}, not with a docstring of which "
         "the first line is one sentence"
-        for path in modules(house).values()
+        for path in modules(root).values()
         for line in [(ast.get_docstring(ast.parse(path.read_text("utf-8"))) or "").partition("\n")[0]]
         if not line.endswith(".") or ". " in line
     ]
 
 
-def laden(house: Path) -> list[str]:
+def init_with_code(root: Path) -> list[str]:
     """Packages whose `__init__.py` is more than a docstring: each start pays for what is in it."""
     return [
-        f"{path.relative_to(house)} has more than a docstring"
-        for name, path in modules(house).items()
+        f"{path.relative_to(root)} has more than a docstring"
+        for name, path in modules(root).items()
         if path.name == "__init__.py" and name != "mprun"
         if len(ast.parse(path.read_text("utf-8")).body) != 1
     ]
 
 
-def misnamed(house: Path) -> list[str]:
+def misnamed(root: Path) -> list[str]:
     """Modules that are called like one of the standard library's."""
     return [
-        f"{path.relative_to(house)} is called like a module of Python's own"
-        for path in modules(house).values()
+        f"{path.relative_to(root)} is called like a module of Python's own"
+        for path in modules(root).values()
         if path.stem in sys.stdlib_module_names
     ]
 
 
 RULES = (
-    homeless,
+    without_floor,
     upward,
     circular,
-    out_of_room,
+    misplaced_libraries,
     impure,
-    familiar,
+    process_calls,
+    beyond_the_interface,
     eager,
-    laden,
+    init_with_code,
     misnamed,
-    untold,
+    without_summary,
 )
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
-def test_house_keeps_the_rule(rule):
-    found = rule(HOUSE)
+def test_the_package_keeps_the_rule(rule):
+    found = rule(PACKAGE)
     assert not found, "\n" + "\n".join(found)
 
 
@@ -283,19 +314,19 @@ def test_nothing_is_on_two_floors():
 
 
 def test_the_floors_are_those_of_the_documentation():
-    text = (HOUSE.parent / "docs" / "architecture.md").read_text("utf-8")
+    text = (PACKAGE.parent / "docs" / "architecture.md").read_text("utf-8")
     for number, floor in enumerate(FLOORS):
         (row,) = [line for line in text.splitlines() if line.startswith(f"| {number} |")]
-        rooms = ["ground"] if number == 0 else [f"`{name}`" for name in floor if name != "mprun"]
-        assert all(room in row for room in rooms), row
+        names = ["ground"] if number == 0 else [f"`{name}`" for name in floor if name != "mprun"]
+        assert all(name in row for name in names), row
 
 
 PACKAGES = ("jobfile", "linux", "scheduling", "launcher", "record", "executors", "reporters", "engine", "cli")
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> Path:
-    """A house that keeps every rule: a module `base` and a module `main` in each package, empty."""
+def root(tmp_path: Path) -> Path:
+    """A package that keeps every rule: a module `base` and a module `main` in each package, empty."""
     for name in (*GROUND, "__init__", "__main__", "api"):
         add(tmp_path, f"{name}.py", "")
     for package in PACKAGES:
@@ -304,28 +335,28 @@ def house(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def add(house: Path, file: str, code: str) -> None:
-    path = house / file
+def add(root: Path, file: str, code: str) -> None:
+    path = root / file
     path.parent.mkdir(exist_ok=True)
     path.write_text(f'"""It is here."""\n{code}\n')
 
 
-def test_a_good_house_breaks_no_rule(house):
-    add(house, "scheduling/main.py", "from mprun.jobfile.main import Job\nfrom mprun import errors")
-    add(house, "engine/main.py", "import mprun.scheduling.main\nfrom ..executors.base import Executor")
-    add(house, "executors/main.py", "def load():\n    from .base import Key\n    import mprun.linux.base")
-    add(house, "cli/main.py", "import click\nfrom mprun import load_job")
-    add(house, "errors.py", "if TYPE_CHECKING:\n    from mprun.diagnostics import Diagnostic")
-    add(house, "__init__.py", "def load_job():\n    from mprun.engine.main import Engine")
-    add(house, "__main__.py", "def main():\n    from mprun.launcher.main import launch")
-    assert {rule.__name__: rule(house) for rule in RULES} == {rule.__name__: [] for rule in RULES}
+def test_a_good_package_breaks_no_rule(root):
+    add(root, "scheduling/main.py", "from mprun.jobfile.main import Job\nfrom mprun import errors")
+    add(root, "engine/main.py", "import mprun.scheduling.main\nfrom ..executors.base import Executor")
+    add(root, "executors/main.py", "def load():\n    from .base import Key\n    import mprun.linux.base")
+    add(root, "cli/main.py", "import click\nfrom mprun import load_job")
+    add(root, "errors.py", "if TYPE_CHECKING:\n    from mprun.diagnostics import Diagnostic")
+    add(root, "__init__.py", "def load_job():\n    from mprun.engine.main import Engine")
+    add(root, "__main__.py", "def main():\n    from mprun.launcher.main import launch")
+    assert {rule.__name__: rule(root) for rule in RULES} == {rule.__name__: [] for rule in RULES}
 
 
 @pytest.mark.parametrize(
     ("rule", "file", "code", "said"),
     [
-        (homeless, "utils.py", "", "mprun/utils.py is on no floor: put `utils` into FLOORS"),
-        (homeless, "utils/text.py", "", "mprun/utils/text.py is on no floor: put `utils` into FLOORS"),
+        (without_floor, "utils.py", "", "mprun/utils.py is on no floor: put `utils` into FLOORS"),
+        (without_floor, "utils/text.py", "", "mprun/utils/text.py is on no floor: put `utils` into FLOORS"),
         (upward, "jobfile/main.py", "from mprun.engine.main import A", "jobfile.main:2 imports engine.main"),
         (upward, "jobfile/main.py", "from mprun.engine import main", "jobfile.main:2 imports engine.main"),
         (upward, "jobfile/main.py", "from mprun import engine", "jobfile.main:2 imports engine, which"),
@@ -340,36 +371,48 @@ def test_a_good_house_breaks_no_rule(house):
         (upward, "errors.py", "from mprun.jobfile.main import Job", "errors:2 imports jobfile.main"),
         (upward, "executors/main.py", "import mprun.launcher.main", "executors.main:2 imports launcher.main"),
         (upward, "__main__.py", "import mprun.engine.main", "__main__:2 imports engine.main"),
-        (out_of_room, "engine/main.py", "def f():\n    import rich.live", "engine.main:3 imports rich.live"),
-        (out_of_room, "cli/main.py", "from yaml import load", "cli.main:2 imports yaml.load; yaml belongs"),
-        (impure, "scheduling/main.py", "import os.path", "scheduling.main:2 imports os.path; let it come in"),
-        (impure, "scheduling/base.py", "from time import time", "scheduling.base:2 imports time.time; let"),
         (
-            familiar,
+            misplaced_libraries,
+            "engine/main.py",
+            "def f():\n    import rich.live",
+            "engine.main:3 imports rich.live",
+        ),
+        (
+            misplaced_libraries,
+            "cli/main.py",
+            "from yaml import load",
+            "cli.main:2 imports yaml.load; yaml belongs",
+        ),
+        (impure, "scheduling/main.py", "import os.path", "scheduling.main:2 imports os.path; pass it in as"),
+        (impure, "scheduling/base.py", "from time import time", "scheduling.base:2 imports time.time; pass"),
+        (process_calls, "record/main.py", "import os\nos.kill(1, 9)", "record.main:3 calls os.kill; that"),
+        (process_calls, "engine/main.py", "def f():\n    os.fork()", "engine.main:3 calls os.fork; that"),
+        (
+            beyond_the_interface,
             "engine/main.py",
             "from mprun.reporters.main import A",
             "engine.main:2 imports reporter",
         ),
         (eager, "__init__.py", "from mprun.frozen import Frozen", "mprun:2 imports frozen at once"),
         (eager, "launcher/worker.py", "from mprun.launcher import main", "launcher.worker:2 imports launch"),
-        (laden, "cli/__init__.py", "import click", "cli/__init__.py has more than a docstring"),
+        (init_with_code, "cli/__init__.py", "import click", "cli/__init__.py has more than a docstring"),
         (misnamed, "cli/signal.py", "", "cli/signal.py is called like a module of Python's own"),
     ],
 )
-def test_a_bad_module_is_found(house, rule, file, code, said):
-    add(house, file, code)
-    (found,) = rule(house)
+def test_a_bad_module_is_found(root, rule, file, code, said):
+    add(root, file, code)
+    (found,) = rule(root)
     assert found.startswith(said)
 
 
-def test_a_circle_is_found(house):
-    add(house, "jobfile/main.py", "from mprun.jobfile.base import A")
-    add(house, "jobfile/base.py", "if TYPE_CHECKING:\n    from mprun.jobfile.main import B")
-    assert circular(house) == ["jobfile.base -> jobfile.main -> jobfile.base"]
+def test_a_circle_is_found(root):
+    add(root, "jobfile/main.py", "from mprun.jobfile.base import A")
+    add(root, "jobfile/base.py", "if TYPE_CHECKING:\n    from mprun.jobfile.main import B")
+    assert circular(root) == ["jobfile.base -> jobfile.main -> jobfile.base"]
 
 
 @pytest.mark.parametrize("text", ["", "import ast\n", '"""No full stop"""\n', '"""Two. Sentences."""\n'])
-def test_a_module_that_does_not_say_what_it_is_for_is_found(house, text):
-    (house / "api.py").write_text(text)
-    (found,) = untold(house)
+def test_a_module_that_does_not_say_what_it_is_for_is_found(root, text):
+    (root / "api.py").write_text(text)
+    (found,) = without_summary(root)
     assert found.startswith("api.py opens with")
