@@ -328,7 +328,7 @@ def test_a_hundred_thousand_take_well_under_a_second_and_no_memory():
 @pytest.mark.parametrize(
     ("axes", "include", "said"),
     [
-        ({f"a{n}": [*range(100)] for n in range(20)}, [], "too many combinations: very many"),
+        ({f"a{n}": [*range(100)] for n in range(20)}, [], "too many combinations: over 1,000,000,000,000"),
         ({"a": [*range(MAX_STEPS + 1)]}, [], f"too many combinations: {MAX_STEPS + 1:,}"),
         (
             {"a": [*range(10_000)]},
