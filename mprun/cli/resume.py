@@ -17,7 +17,7 @@ from mprun.cli.options import running_options
 from mprun.cli.run import execute
 from mprun.cli.show import read_run, read_run_in
 from mprun.errors import UsageError
-from mprun.jobfile.references import HIDDEN
+from mprun.jobfile.resolution import HIDDEN
 from mprun.record import reader
 from mprun.record.resume import (
     changed_files,

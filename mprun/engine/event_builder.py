@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from mprun.engine.signals import exit_signal
 from mprun.executors.base import Exited, Started
-from mprun.jobfile.references import Resolver, as_text, resolve, shown
+from mprun.jobfile.resolution import Resolver, as_text, resolve, shown
 from mprun.linux import procfs
 from mprun.outcomes import BAD, Outcome
 from mprun.record import events, results

@@ -10,7 +10,8 @@ from mprun.engine.poller import Poller
 from mprun.engine.signals import SUSPEND
 from mprun.errors import LauncherError
 from mprun.executors.base import Call, ExecutorLost, Importing, PrepareReply, PrepareRequest
-from mprun.jobfile.references import Reference, Resolver, resolve
+from mprun.jobfile.references import Reference
+from mprun.jobfile.resolution import Resolver, resolve
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -11,7 +11,8 @@ from mprun.executors.base import StartRequest
 from mprun.frozen import Frozen
 from mprun.jobfile import job_checks
 from mprun.jobfile.expansion import TooManyTasks, expand_over
-from mprun.jobfile.references import ReferenceProblem, Resolver, as_text, is_true, references, resolve
+from mprun.jobfile.references import ReferenceProblem, references
+from mprun.jobfile.resolution import Resolver, as_text, is_true, resolve
 from mprun.jobfile.syntax.scalars import type_name
 from mprun.outcomes import Outcome
 from mprun.record import results

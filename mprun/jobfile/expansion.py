@@ -12,8 +12,8 @@ from mprun.frozen import Frozen
 from mprun.jobfile import locate, task_checks
 from mprun.jobfile.interpolation import Interpolator, is_unresolved
 from mprun.jobfile.model import Instance, Ready
-from mprun.jobfile.reference_checks import LATE_KEYS, reference_diagnostic
-from mprun.jobfile.references import ReferenceProblem, Resolver, compiled, references, resolve
+from mprun.jobfile.references import LATE_KEYS, ReferenceProblem, compiled, reference_diagnostic, references
+from mprun.jobfile.resolution import Resolver, resolve
 from mprun.jobfile.schema import job_schema
 from mprun.jobfile.syntax.document import Mapping, Sequence, plain, span_below, span_of
 from mprun.jobfile.task_builder import FileContext, build_task, mark_of_key, merged, with_results

@@ -5,12 +5,22 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from mprun.diagnostics import Diagnostic
-from mprun.jobfile.reference_checks import LATE_KEYS, has_references, reference_diagnostic
-from mprun.jobfile.references import ReferenceProblem, Template, compiled, escaped, references, resolve
+from mprun.jobfile.references import (
+    LATE_KEYS,
+    ReferenceProblem,
+    Template,
+    compiled,
+    escaped,
+    has_references,
+    reference_diagnostic,
+    references,
+)
+from mprun.jobfile.resolution import resolve
 from mprun.jobfile.syntax.document import Mapping, Sequence
 
 if TYPE_CHECKING:
-    from mprun.jobfile.references import Reference, Resolver
+    from mprun.jobfile.references import Reference
+    from mprun.jobfile.resolution import Resolver
     from mprun.jobfile.syntax.document import Document
 
     Path = tuple[str | int, ...]

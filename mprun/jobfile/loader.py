@@ -13,8 +13,8 @@ from mprun.jobfile.interpolation import interpolate
 from mprun.jobfile.model import Job, JoinEntry, Origin, Task
 from mprun.jobfile.names import NameIndex
 from mprun.jobfile.recipes import expand_recipe, recipe_path
-from mprun.jobfile.reference_checks import has_references
-from mprun.jobfile.references import HIDDEN, Reference, Resolver
+from mprun.jobfile.references import Reference, has_references
+from mprun.jobfile.resolution import HIDDEN, Resolver
 from mprun.jobfile.schema import job_schema
 from mprun.jobfile.scope import resolve_scope
 from mprun.jobfile.syntax.document import load

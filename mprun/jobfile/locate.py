@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from mprun.diagnostics import Diagnostic, Span, quote, suggest
 from mprun.jobfile.names import NameIndex
-from mprun.jobfile.reference_checks import reference_diagnostic
+from mprun.jobfile.references import reference_diagnostic
 from mprun.jobfile.syntax.document import span_of, span_of_mark
 from mprun.jobfile.task_builder import result_references
 

@@ -8,7 +8,8 @@ from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 from mprun.diagnostics import did_you_mean, quote
-from mprun.jobfile.references import Reference, Template, as_text
+from mprun.jobfile.references import Reference, Template
+from mprun.jobfile.resolution import as_text
 from mprun.jobfile.schema.hints import hint_for
 from mprun.jobfile.syntax.scalars import OutOfRange, resolve
 

@@ -9,7 +9,8 @@ from mprun.diagnostics import Diagnostic, quote, suggest
 from mprun.errors import JobFileError, UsageError
 from mprun.frozen import Frozen
 from mprun.jobfile.param_types import MAX_CHOICES, ParamError, kind_of, parse, require_valid
-from mprun.jobfile.references import Reference, as_text
+from mprun.jobfile.references import Reference
+from mprun.jobfile.resolution import as_text
 from mprun.jobfile.syntax.document import plain, span_of
 from mprun.jobfile.syntax.scalars import OutOfRange, resolve, type_name
 

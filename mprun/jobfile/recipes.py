@@ -8,16 +8,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 from mprun.errors import JobFileError, UsageError
 from mprun.jobfile import locate, task_checks
 from mprun.jobfile.dependencies import cycle_message
-from mprun.jobfile.reference_checks import check_references
-from mprun.jobfile.references import (
-    Closure,
-    ReferenceProblem,
-    Resolver,
-    compiled,
-    contains_secret,
-    references,
-    resolve,
-)
+from mprun.jobfile.references import Closure, ReferenceProblem, compiled, references
+from mprun.jobfile.resolution import Resolver, contains_secret, resolve
 from mprun.jobfile.task_builder import FileContext, Inherited
 
 if TYPE_CHECKING:
@@ -100,6 +92,8 @@ def _refuse_shown_secrets(document: Document, secrets: Collection[str]) -> None:
     if secrets:
         root: Any = document.root
         names = [task_checks.task_name(item, index) for index, item in enumerate(root["tasks"])]
+        from mprun.jobfile.reference_checks import check_references
+
         diagnostics = list(check_references(document, names, secrets))
         if diagnostics:
             raise JobFileError(diagnostics)

@@ -5,44 +5,31 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Any
 
-from mprun.diagnostics import Diagnostic, quote, suggest
-from mprun.jobfile.references import ReferenceProblem, compiled, references
-from mprun.jobfile.syntax.document import Mapping, Sequence, span_of, span_of_mark
+from mprun.diagnostics import quote
+from mprun.jobfile.references import (
+    LATE_KEYS,
+    SECRET_KEYS,
+    ReferenceProblem,
+    compiled,
+    has_references,
+    reference_diagnostic,
+    references,
+)
+from mprun.jobfile.syntax.document import Mapping, Sequence
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
+    from mprun.diagnostics import Diagnostic
     from mprun.jobfile.references import Reference
     from mprun.jobfile.syntax.document import Document
 
     Path = tuple[str | int, ...]
 
-# Keys that are resolved when a task starts, so they may refer to results.
-LATE_KEYS = frozenset({"args", "kwargs", "command", "env", "cwd", "when", "foreach", "with"})
-# Keys that may contain a secret; the others are shown and recorded.
-SECRET_KEYS = frozenset({"args", "kwargs", "command", "env", "when", "with"})
 # Keys without references, in addition to `x-` keys.
 _UNINTERPRETED_KEYS = ("description", "$schema")
 
 _EXPANDED_NAME_CHARS = frozenset("[]/*?$")
-
-
-def has_references(document: Document) -> bool:
-    """Whether any string of the file may have a reference."""
-    return "${" in document.source.lines.text
-
-
-def reference_diagnostic(
-    document: Document, path: Path, error: ReferenceProblem, *, key: bool = False
-) -> Diagnostic:
-    """The diagnostic of a reference: at the reference, or at the string at `path` if that is not known."""
-    help = error.help or (suggest(error.word, error.candidates, error.kind) if error.word else "")
-    source, span = document.source, None
-    if error.source is not None:
-        source, span = error.source, span_of_mark(error.source, error.mark)
-    return Diagnostic(
-        message=str(error), source=source, span=span or span_of(document, path, key=key), help=help
-    )
 
 
 def check_references(

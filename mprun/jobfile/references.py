@@ -1,25 +1,28 @@
-"""References such as `${params.day}`: parsed once, resolved once their value is known."""
+"""References such as `${params.day}`: what they consist of, and how they are parsed."""
 
 from __future__ import annotations
 
-import json
 import re
 from typing import TYPE_CHECKING, Any
 
-from mprun.diagnostics import did_you_mean
+from mprun.diagnostics import Diagnostic, suggest
 from mprun.frozen import Frozen
 from mprun.jobfile.syntax import composer
-from mprun.jobfile.syntax.scalars import type_name
+from mprun.jobfile.syntax.document import span_of, span_of_mark
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from mprun.diagnostics import SourceText
+    from mprun.jobfile.syntax.document import Document
 
 ROOTS = ("params", "env", "matrix", "item", "tasks")
 _EXPECTED = "`params.`, `env.`, `matrix.`, `item` or `tasks.`"
-# Shown instead of a secret.
-HIDDEN = "***"
+
+# Keys that are resolved when a task starts, so they may refer to results.
+LATE_KEYS = frozenset({"args", "kwargs", "command", "env", "cwd", "when", "foreach", "with"})
+# Keys that may contain a secret; the others are shown and recorded.
+SECRET_KEYS = frozenset({"args", "kwargs", "command", "env", "when", "with"})
 
 # Characters of an unclosed reference that an error marks.
 _MAX_UNCLOSED = 40
@@ -115,6 +118,11 @@ class Closure(Frozen):
     values: tuple[Any, ...] = ()
 
 
+def has_references(document: Document) -> bool:
+    """Whether any string of a file may have a reference."""
+    return "${" in document.source.lines.text
+
+
 def parse(text: str, prefix: str = "", source: SourceText | None = None, mark: int = 0) -> Any:
     """The node of a string: the string itself, a Reference if that is all of it, else a Template.
 
@@ -126,10 +134,10 @@ def parse(text: str, prefix: str = "", source: SourceText | None = None, mark: i
     parts: list[str | Reference] = []
     end = 0
     for token in _TOKEN.finditer(text):
-        _add(parts, text[end : token.start()])
+        append_text(parts, text[end : token.start()])
         end = token.end()
         if token[0] == "$${":
-            _add(parts, "${")
+            append_text(parts, "${")
             continue
         try:
             parts.append(_parse_token(token, prefix, source, mark))
@@ -137,7 +145,7 @@ def parse(text: str, prefix: str = "", source: SourceText | None = None, mark: i
             if source is not None:
                 error.source, error.mark = source, _mark_in(source, mark, token, _marked_length(token))
             raise
-    _add(parts, text[end:])
+    append_text(parts, text[end:])
     if len(parts) == 1:
         return parts[0]
     return Template(parts=tuple(parts))
@@ -180,7 +188,7 @@ def _mark_in(source: SourceText, mark: int, token: re.Match[str], length: int) -
     return composer.pack_mark(written[same].start(), len(piece)) if same < len(written) else mark
 
 
-def _add(parts: list[str | Reference], text: str) -> None:
+def append_text(parts: list[str | Reference], text: str) -> None:
     """Add a text, joined to the part before it if that is a text."""
     if parts and isinstance(parts[-1], str):
         parts[-1] += text
@@ -266,193 +274,14 @@ def references(node: Any) -> Iterator[Reference]:
             yield from references(item)
 
 
-def resolve(node: Any, resolver: Resolver) -> Any:
-    """A compiled tree with every reference replaced by its value.
-
-    A reference that is all of a string keeps the type of its value; inside a longer string, a
-    value that is not a string is written as JSON. If `resolver` returns a reference, it stays.
-    """
-    if isinstance(node, Reference):
-        return resolver(node)
-    if isinstance(node, Template):
-        return _filled(node, resolver)
-    if isinstance(node, Closure):
-        return resolve(node.node, resolver.in_scope(node))
-    if isinstance(node, dict):
-        return {
-            key if isinstance(key, str) else _resolved_key(key, resolver): resolve(value, resolver)
-            for key, value in node.items()
-        }
-    if isinstance(node, (list, tuple)):
-        return [resolve(item, resolver) for item in node]
-    return node
-
-
-def _resolved_key(key: Any, resolver: Resolver) -> Any:
-    found = resolve(key, resolver)
-    if isinstance(found, (dict, list)):
-        raise ReferenceProblem(
-            f"`{key}` is a {type_name(found)}, which cannot be used as a key", next(references(key))
-        )
-    return found
-
-
-def _filled(template: Template, resolver: Resolver) -> Any:
-    parts: list[str | Reference] = []
-    for part in template.parts:
-        value = resolver(part) if isinstance(part, Reference) else part
-        if isinstance(value, Reference):
-            parts.append(value)
-        elif isinstance(value, Template):
-            for piece in value.parts:
-                if isinstance(piece, str):
-                    _add(parts, piece)
-                else:
-                    parts.append(piece)
-        else:
-            _add(parts, as_text(value))
-    if all(isinstance(part, str) for part in parts):
-        return "".join(map(str, parts))
-    return Template(parts=tuple(parts))
-
-
-def as_text(value: Any) -> str:
-    """A value as part of a string: a string as it is, all else as JSON."""
-    if isinstance(value, str):
-        return value
-    return json.dumps(_shown_inside(value), ensure_ascii=False)
-
-
-def _shown_inside(node: Any) -> Any:
-    """A tree with each unresolved reference replaced by its text."""
-    if isinstance(node, (Reference, Template)):
-        return str(node)
-    if isinstance(node, dict):
-        # Other keys are left to JSON, in which `true` is not `True`.
-        return {_shown_inside(key): _shown_inside(value) for key, value in node.items()}
-    if isinstance(node, (list, tuple)):
-        return [_shown_inside(item) for item in node]
-    return node
-
-
-def shown(node: Any) -> Any:
-    """A resolved tree for people: unresolved references as the job file writes them."""
-    return _shown_inside(node)
-
-
-def contains_secret(closure: Closure) -> bool:
-    """Whether a closure refers to a secret, also through a variable or a param that is a closure."""
-    scope = closure.scope
-    for reference in references(closure.node):
-        if reference.root == "params" and reference.name in scope.secrets:
-            return True
-        value = {"params": scope.params, "env": scope.env}.get(reference.root, {}).get(reference.name)
-        if isinstance(value, Closure) and contains_secret(value):
-            return True
-    return False
-
-
-class Resolver:
-    """Finds the value of a reference; with `reveal` that of a secret, too.
-
-    `axes` and `values` are those of an instance; `item` is an axis of that name. Without
-    `results`, which takes a reference to a task's result and returns it, such a reference stays.
-    Raises ReferenceProblem for an invalid reference.
-    """
-
-    def __init__(
-        self,
-        scope: Scope,
-        axes: Sequence[str] = (),
-        values: Sequence[Any] = (),
-        *,
-        results: Callable[[Reference], Any] | None = None,
-        reveal: bool = False,
-    ) -> None:
-        self._scope = scope
-        # A task whose list is not known yet has axes, but no values.
-        self._of_axis = dict(zip(axes, values, strict=False))
-        self._results = results
-        self._reveal = reveal
-
-    def in_scope(self, closure: Closure) -> Resolver:
-        """The same resolver in the scope of a closure."""
-        return Resolver(
-            closure.scope, closure.axes, closure.values, results=self._results, reveal=self._reveal
-        )
-
-    def __call__(self, reference: Reference) -> Any:
-        root, name = reference.root, reference.name
-        if root == "tasks":
-            return reference if self._results is None else _walk(self._results(reference), reference)
-        if root == "params":
-            return self._param(reference, name)
-        if root == "env":
-            if name not in self._scope.env:
-                # Only a similar name is shown, not all variables.
-                help = did_you_mean(name, self._scope.env)
-                raise ReferenceProblem(f"environment variable `{name}` is not set", reference, help=help)
-            return _walk(resolve(self._scope.env[name], self), reference)
-        key = "item" if root == "item" else name
-        if key not in self._of_axis:
-            return reference
-        return _walk(resolve(self._of_axis[key], self), reference)
-
-    def _param(self, reference: Reference, name: str) -> Any:
-        if name not in self._scope.params:
-            known = tuple(self._scope.params)
-            raise ReferenceProblem(
-                f"unknown param `{name}`", reference, kind="params", word=name, candidates=known
-            )
-        value = self._scope.params[name]
-        if name in self._scope.secrets and not self._reveal:
-            return HIDDEN
-        if isinstance(value, Reference) and value.root == "params":
-            # Missing, which `mprun validate` allows.
-            return reference
-        return _walk(resolve(value, self), reference)
-
-
-def _walk(value: Any, reference: Reference) -> Any:
-    """Follow a reference's path into a value."""
-    for depth, step in enumerate(reference.path):
-        if isinstance(value, (Reference, Template)):
-            # Known only during the run: extend the path.
-            return _deeper(value, reference, reference.path[depth:])
-        if isinstance(value, dict) and step in value:
-            value = value[step]
-        elif isinstance(value, (list, tuple)) and step.isdecimal() and int(step) < len(value):
-            value = value[int(step)]
-        else:
-            raise _no_step(value, step, reference)
-    return value
-
-
-def _deeper(value: Reference | Template, reference: Reference, rest: tuple[str, ...]) -> Reference:
-    if isinstance(value, Template):
-        raise ReferenceProblem(f"invalid reference `{reference}`: a string has no parts", reference)
-    return value.replace(text=".".join((value.text, *rest)), path=(*value.path, *rest))
-
-
-def _no_step(value: Any, step: str, reference: Reference) -> ReferenceProblem:
-    if isinstance(value, dict):
-        names = tuple(str(key) for key in value)
-        return ReferenceProblem(
-            f"invalid reference `{reference}`: unknown key `{step}`",
-            reference,
-            kind="keys",
-            word=step,
-            candidates=names,
-        )
-    if isinstance(value, (list, tuple)):
-        what = f"a list of {len(value)} item{'s' if len(value) != 1 else ''}"
-    else:
-        what = "null" if value is None else f"a {type_name(value)}"
-    return ReferenceProblem(f"invalid reference `{reference}`: no `{step}` in {what}", reference)
-
-
-def is_true(value: Any) -> bool:
-    """Whether `when` is true: not for false, null, 0, empty values, and `false`, `no`, `off` and `0`."""
-    if isinstance(value, str):
-        return value.strip().lower() not in ("", "false", "no", "off", "0")
-    return bool(value)
+def reference_diagnostic(
+    document: Document, path: tuple[str | int, ...], error: ReferenceProblem, *, key: bool = False
+) -> Diagnostic:
+    """The diagnostic of a reference: at the reference, or at the string at `path` if that is not known."""
+    help = error.help or (suggest(error.word, error.candidates, error.kind) if error.word else "")
+    source, span = document.source, None
+    if error.source is not None:
+        source, span = error.source, span_of_mark(error.source, error.mark)
+    return Diagnostic(
+        message=str(error), source=source, span=span or span_of(document, path, key=key), help=help
+    )

@@ -8,18 +8,16 @@ from typing import TYPE_CHECKING, Any
 from mprun.diagnostics import Diagnostic
 from mprun.errors import JobFileError, UsageError
 from mprun.frozen import Frozen
-from mprun.jobfile.reference_checks import has_references, reference_diagnostic
 from mprun.jobfile.references import (
     Closure,
     ReferenceProblem,
-    Resolver,
     Scope,
-    as_text,
     compiled,
-    contains_secret,
+    has_references,
+    reference_diagnostic,
     references,
-    resolve,
 )
+from mprun.jobfile.resolution import Resolver, as_text, contains_secret, resolve
 from mprun.jobfile.syntax.document import sha256, span_of
 
 if TYPE_CHECKING:

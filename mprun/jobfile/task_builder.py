@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from mprun.frozen import Frozen
 from mprun.jobfile.model import Dependency, Expect, Limits, Ready, Retry, Stop, Task, signal_name
-from mprun.jobfile.references import ReferenceProblem, Resolver, compiled, references
+from mprun.jobfile.references import ReferenceProblem, compiled, references
+from mprun.jobfile.resolution import Resolver
 from mprun.jobfile.syntax.document import plain
 from mprun.jobfile.task_checks import RUN_KEYS, task_name
 from mprun.jobfile.units import to_bytes, to_seconds

@@ -10,7 +10,7 @@ from mprun.diagnostics import Diagnostic, quote, suggest
 from mprun.jobfile.dependencies import MAX_DEPENDENCIES, cycle_message, find_cycle
 from mprun.jobfile.model import signal_name
 from mprun.jobfile.names import compile_glob
-from mprun.jobfile.reference_checks import check_references
+from mprun.jobfile.references import has_references
 from mprun.jobfile.schema.job_schema import task_keys
 from mprun.jobfile.syntax.document import Mapping, Sequence, span_of
 
@@ -171,7 +171,10 @@ class _Checks:
         yield from self._conditions()
         yield from self._excluded_axes()
         yield from self._restarts()
-        if not interpolated:
+        if not interpolated and has_references(self._document):
+            # Most jobs have none.
+            from mprun.jobfile.reference_checks import check_references
+
             yield from check_references(self._document, self._names)
         yield from self._duplicate_names()
         yield from self._dependencies()

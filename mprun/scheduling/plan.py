@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from mprun.frozen import Frozen
 from mprun.jobfile.names import NameIndex
-from mprun.jobfile.references import Reference, Resolver, Template, is_true, references, resolve
+from mprun.jobfile.references import Reference, Template, references
+from mprun.jobfile.resolution import Resolver, is_true, resolve
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -53,7 +53,7 @@ OURS = {
         mprun.jobfile.syntax.composer mprun.jobfile.syntax.document mprun.jobfile.dependencies
         mprun.jobfile.names
         mprun.jobfile.schema mprun.jobfile.schema.fast_validator mprun.jobfile.references
-        mprun.jobfile.reference_checks mprun.jobfile.schema.job_schema mprun.jobfile.interpolation
+        mprun.jobfile.resolution mprun.jobfile.schema.job_schema mprun.jobfile.interpolation
         mprun.jobfile.task_checks mprun.jobfile.task_builder mprun.jobfile.locate
         mprun.jobfile.job_checks mprun.jobfile.expansion mprun.jobfile.scope mprun.jobfile.recipes
         mprun.jobfile.loader

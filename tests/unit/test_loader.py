@@ -15,7 +15,7 @@ from mprun.cli.views.plan_json import plan_json
 from mprun.cli.views.plan_text import plan_lines
 from mprun.errors import JobFileError
 from mprun.jobfile.loader import load_job_file
-from mprun.jobfile.references import Resolver, resolve
+from mprun.jobfile.resolution import Resolver, resolve
 
 SECRET = "s3cr3t-7f1e"
 

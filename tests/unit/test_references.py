@@ -8,21 +8,16 @@ from hypothesis import strategies as st
 
 from mprun.jobfile.references import (
     EMPTY,
-    HIDDEN,
     Reference,
     ReferenceProblem,
-    Resolver,
     Scope,
     Template,
-    as_text,
     compiled,
     escaped,
-    is_true,
     parse,
     references,
-    resolve,
-    shown,
 )
+from mprun.jobfile.resolution import HIDDEN, Resolver, as_text, is_true, resolve, shown
 
 SCOPE = Scope(
     params={

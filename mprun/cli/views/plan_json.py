@@ -7,7 +7,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from mprun.cli.views.plan_values import params, resolver, starting_order
-from mprun.jobfile.references import shown
+from mprun.jobfile.resolution import shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

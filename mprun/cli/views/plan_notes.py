@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from mprun.jobfile.model import Stop
-from mprun.jobfile.references import as_text, references, shown
+from mprun.jobfile.references import references
+from mprun.jobfile.resolution import as_text, shown
 from mprun.jobfile.units import duration_text, size_text
 from mprun.reporters.format import plural, truncate
 

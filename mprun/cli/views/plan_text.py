@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 from mprun.cli.views.plan_notes import notes
 from mprun.cli.views.plan_values import params, resolver, starting_order
 from mprun.diagnostics import visible
-from mprun.jobfile.references import Reference, Template, as_text, shown
+from mprun.jobfile.references import Reference, Template
+from mprun.jobfile.resolution import as_text, shown
 from mprun.jobfile.units import duration_text
 from mprun.reporters.format import display_width, format_duration, headline, plural, truncate
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from mprun.jobfile.references import HIDDEN, ReferenceProblem, Resolver, resolve, shown
+from mprun.jobfile.references import ReferenceProblem
+from mprun.jobfile.resolution import HIDDEN, Resolver, resolve, shown
 from mprun.scheduling.plan import start_order
 
 if TYPE_CHECKING:

@@ -1,0 +1,210 @@
+"""Resolves references: replaces each by its value, once that is known."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from mprun.diagnostics import did_you_mean
+from mprun.jobfile.references import Closure, Reference, ReferenceProblem, Template, append_text, references
+from mprun.jobfile.syntax.scalars import type_name
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from mprun.jobfile.references import Scope
+
+# Shown instead of a secret.
+HIDDEN = "***"
+
+
+def resolve(node: Any, resolver: Resolver) -> Any:
+    """A compiled tree with every reference replaced by its value.
+
+    A reference that is all of a string keeps the type of its value; inside a longer string, a
+    value that is not a string is written as JSON. If `resolver` returns a reference, it stays.
+    """
+    if isinstance(node, Reference):
+        return resolver(node)
+    if isinstance(node, Template):
+        return _filled(node, resolver)
+    if isinstance(node, Closure):
+        return resolve(node.node, resolver.in_scope(node))
+    if isinstance(node, dict):
+        return {
+            key if isinstance(key, str) else _resolved_key(key, resolver): resolve(value, resolver)
+            for key, value in node.items()
+        }
+    if isinstance(node, (list, tuple)):
+        return [resolve(item, resolver) for item in node]
+    return node
+
+
+def _resolved_key(key: Any, resolver: Resolver) -> Any:
+    found = resolve(key, resolver)
+    if isinstance(found, (dict, list)):
+        raise ReferenceProblem(
+            f"`{key}` is a {type_name(found)}, which cannot be used as a key", next(references(key))
+        )
+    return found
+
+
+def _filled(template: Template, resolver: Resolver) -> Any:
+    parts: list[str | Reference] = []
+    for part in template.parts:
+        value = resolver(part) if isinstance(part, Reference) else part
+        if isinstance(value, Reference):
+            parts.append(value)
+        elif isinstance(value, Template):
+            for piece in value.parts:
+                if isinstance(piece, str):
+                    append_text(parts, piece)
+                else:
+                    parts.append(piece)
+        else:
+            append_text(parts, as_text(value))
+    if all(isinstance(part, str) for part in parts):
+        return "".join(map(str, parts))
+    return Template(parts=tuple(parts))
+
+
+def as_text(value: Any) -> str:
+    """A value as part of a string: a string as it is, all else as JSON."""
+    if isinstance(value, str):
+        return value
+    return json.dumps(_shown_inside(value), ensure_ascii=False)
+
+
+def _shown_inside(node: Any) -> Any:
+    """A tree with each unresolved reference replaced by its text."""
+    if isinstance(node, (Reference, Template)):
+        return str(node)
+    if isinstance(node, dict):
+        # Other keys are left to JSON, in which `true` is not `True`.
+        return {_shown_inside(key): _shown_inside(value) for key, value in node.items()}
+    if isinstance(node, (list, tuple)):
+        return [_shown_inside(item) for item in node]
+    return node
+
+
+def shown(node: Any) -> Any:
+    """A resolved tree for people: unresolved references as the job file writes them."""
+    return _shown_inside(node)
+
+
+def contains_secret(closure: Closure) -> bool:
+    """Whether a closure refers to a secret, also through a variable or a param that is a closure."""
+    scope = closure.scope
+    for reference in references(closure.node):
+        if reference.root == "params" and reference.name in scope.secrets:
+            return True
+        value = {"params": scope.params, "env": scope.env}.get(reference.root, {}).get(reference.name)
+        if isinstance(value, Closure) and contains_secret(value):
+            return True
+    return False
+
+
+class Resolver:
+    """Finds the value of a reference; with `reveal` that of a secret, too.
+
+    `axes` and `values` are those of an instance; `item` is an axis of that name. Without
+    `results`, which takes a reference to a task's result and returns it, such a reference stays.
+    Raises ReferenceProblem for an invalid reference.
+    """
+
+    def __init__(
+        self,
+        scope: Scope,
+        axes: Sequence[str] = (),
+        values: Sequence[Any] = (),
+        *,
+        results: Callable[[Reference], Any] | None = None,
+        reveal: bool = False,
+    ) -> None:
+        self._scope = scope
+        # A task whose list is not known yet has axes, but no values.
+        self._of_axis = dict(zip(axes, values, strict=False))
+        self._results = results
+        self._reveal = reveal
+
+    def in_scope(self, closure: Closure) -> Resolver:
+        """The same resolver in the scope of a closure."""
+        return Resolver(
+            closure.scope, closure.axes, closure.values, results=self._results, reveal=self._reveal
+        )
+
+    def __call__(self, reference: Reference) -> Any:
+        root, name = reference.root, reference.name
+        if root == "tasks":
+            return reference if self._results is None else _walk(self._results(reference), reference)
+        if root == "params":
+            return self._param(reference, name)
+        if root == "env":
+            if name not in self._scope.env:
+                # Only a similar name is shown, not all variables.
+                help = did_you_mean(name, self._scope.env)
+                raise ReferenceProblem(f"environment variable `{name}` is not set", reference, help=help)
+            return _walk(resolve(self._scope.env[name], self), reference)
+        key = "item" if root == "item" else name
+        if key not in self._of_axis:
+            return reference
+        return _walk(resolve(self._of_axis[key], self), reference)
+
+    def _param(self, reference: Reference, name: str) -> Any:
+        if name not in self._scope.params:
+            known = tuple(self._scope.params)
+            raise ReferenceProblem(
+                f"unknown param `{name}`", reference, kind="params", word=name, candidates=known
+            )
+        value = self._scope.params[name]
+        if name in self._scope.secrets and not self._reveal:
+            return HIDDEN
+        if isinstance(value, Reference) and value.root == "params":
+            # Missing, which `mprun validate` allows.
+            return reference
+        return _walk(resolve(value, self), reference)
+
+
+def _walk(value: Any, reference: Reference) -> Any:
+    """Follow a reference's path into a value."""
+    for depth, step in enumerate(reference.path):
+        if isinstance(value, (Reference, Template)):
+            # Known only during the run: extend the path.
+            return _deeper(value, reference, reference.path[depth:])
+        if isinstance(value, dict) and step in value:
+            value = value[step]
+        elif isinstance(value, (list, tuple)) and step.isdecimal() and int(step) < len(value):
+            value = value[int(step)]
+        else:
+            raise _no_step(value, step, reference)
+    return value
+
+
+def _deeper(value: Reference | Template, reference: Reference, rest: tuple[str, ...]) -> Reference:
+    if isinstance(value, Template):
+        raise ReferenceProblem(f"invalid reference `{reference}`: a string has no parts", reference)
+    return value.replace(text=".".join((value.text, *rest)), path=(*value.path, *rest))
+
+
+def _no_step(value: Any, step: str, reference: Reference) -> ReferenceProblem:
+    if isinstance(value, dict):
+        names = tuple(str(key) for key in value)
+        return ReferenceProblem(
+            f"invalid reference `{reference}`: unknown key `{step}`",
+            reference,
+            kind="keys",
+            word=step,
+            candidates=names,
+        )
+    if isinstance(value, (list, tuple)):
+        what = f"a list of {len(value)} item{'s' if len(value) != 1 else ''}"
+    else:
+        what = "null" if value is None else f"a {type_name(value)}"
+    return ReferenceProblem(f"invalid reference `{reference}`: no `{step}` in {what}", reference)
+
+
+def is_true(value: Any) -> bool:
+    """Whether `when` is true: not for false, null, 0, empty values, and `false`, `no`, `off` and `0`."""
+    if isinstance(value, str):
+        return value.strip().lower() not in ("", "false", "no", "off", "0")
+    return bool(value)
