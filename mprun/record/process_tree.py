@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from mprun.record.run_state import AttemptState, RunState
     from mprun.record.state_dir import RunDirectory
 
-# What a process is to the run.
-ENGINE = "engine"
-LAUNCHER = "launcher"
+# What a process is to the run. For users, the engine is mprun, and the launcher the main process of the job.
+ENGINE = "mprun"
+LAUNCHER = "main"
 FORK_SERVER = "fork server"
 # Known only as the parent of tasks, because the record has lost its beginning.
 PARENT = "parent"
@@ -33,7 +33,7 @@ DESCENDANT = "descendant"
 
 _IN_JSON = (
     *("role", "name", "attempt", "daemon", "pid", "ppid", "running", "suspended", "duration", "cpu"),
-    *("max_rss", "threads", "exit_code", "signal", "end"),
+    *("max_rss", "threads", "exit_code", "signal", "status"),
 )
 
 
@@ -132,8 +132,8 @@ def _snapshot_attempt(attempt: AttemptState) -> ProcessSnapshot | None:
 class Process:
     """One process: `name` is a task's or a program's; `attempt` is None if it is not a task's.
 
-    `max_rss` is in bytes, `cpu` and `duration` in seconds; None if they are unknown. `end` is how it
-    ended, in words; None while it is running, or if that is unknown.
+    `max_rss` is in bytes, `cpu` and `duration` in seconds; None if they are unknown. `status`
+    says in words what it is doing or how it ended; None if that is unknown.
     """
 
     __slots__ = (*_IN_JSON, "children")
@@ -153,13 +153,13 @@ class Process:
         self.threads: int | None = None
         self.exit_code: int | None = None
         self.signal: str | None = None
-        self.end: str | None = None
+        self.status: str | None = None
         self.children: list[Process] = []
 
     def set_running(self, process: ProcessSnapshot | None) -> None:
         """Take over what it is now, if it is running."""
         if process is not None:
-            self.running, self.suspended = True, process.suspended
+            self.running, self.suspended, self.status = True, process.suspended, process.status
             self.duration, self.cpu = process.duration, process.cpu
             self.max_rss, self.threads = process.max_rss, process.threads
 
@@ -204,15 +204,15 @@ class _TreeBuilder:
         started, finished = state.started, state.finished
         if started is None:
             return
-        engine = Process(ENGINE, "mprun", started.pid, None)
-        self._launcher = Process(LAUNCHER, "main", started.main_pid, started.pid)
+        engine = Process(ENGINE, ENGINE, started.pid, None)
+        self._launcher = Process(LAUNCHER, LAUNCHER, started.main_pid, started.pid)
         engine.children.append(self._launcher)
         self._parents[started.main_pid] = self._launcher
         self.roots.append(engine)
         if finished is not None:
             engine.exit_code = finished.exit_code
             engine.duration = None if state.exit_unknown else finished.duration
-            engine.end = format_exit(finished.exit_code, None)
+            engine.status = format_exit(finished.exit_code, None)
             engine.set_usage(finished.engine)
             self._launcher.set_usage(finished.launcher)
         elif self._is_active:
@@ -220,7 +220,7 @@ class _TreeBuilder:
             engine.set_running(snapshot(engine.pid))
             self._launcher.set_running(snapshot(self._launcher.pid, ppid=engine.pid))
         else:
-            engine.end = "ended before the run did"
+            engine.status = "ended before the run did"
 
     def _add_attempt(self, attempt: AttemptState) -> None:
         started, exited = attempt.started, attempt.exited
@@ -231,14 +231,14 @@ class _TreeBuilder:
             if self._is_active:
                 process.set_running(_snapshot_attempt(attempt))
             if not process.running:
-                process.end = format_exit(None, None)
+                process.status = format_exit(None, None)
             return
         process.duration, process.cpu, process.max_rss = exited.duration, exited.cpu, exited.max_rss
         process.threads, process.exit_code, process.signal = exited.threads, exited.exit_code, exited.signal
-        process.end = format_exit(exited.exit_code, exited.signal, exited.core_dumped)
+        process.status = format_exit(exited.exit_code, exited.signal, exited.core_dumped)
         for pid in exited.orphans:
             orphan = Process(ORPHAN, ORPHAN, pid, None)
-            orphan.end = "killed at its task's end"
+            orphan.status = "killed at its task's end"
             process.children.append(orphan)
 
     def _parent(self, pid: int) -> Process:

@@ -127,21 +127,18 @@ def test_the_tree_is_that_of_the_record(made):
     (engine,) = tree["processes"]
     (launcher,) = engine["children"]
     begun = run.one("run_started")
-    assert (engine["role"], engine["pid"], engine["exit_code"]) == ("engine", begun["pid"], 0)
-    assert (launcher["role"], launcher["pid"], launcher["ppid"]) == (
-        "launcher",
-        begun["main_pid"],
-        begun["pid"],
-    )
-    for process in (engine, launcher):
-        used = run.one("run_finished")[process["role"]]
+    assert (engine["role"], engine["pid"], engine["exit_code"]) == ("mprun", begun["pid"], 0)
+    assert (launcher["role"], launcher["pid"]) == ("main", begun["main_pid"])
+    assert launcher["ppid"] == begun["pid"]
+    for process, key in (engine, "engine"), (launcher, "launcher"):
+        used = run.one("run_finished")[key]
         assert {key: process[key] for key in used} == used
         assert (used["cpu"] > 0, used["max_rss"] > 5e6, used["threads"]) == (True, True, 1)
     for event in run.of("task_started"):
         process, parent = named(tree, event["task"], event["attempt"])
         assert (process["role"], process["pid"], process["ppid"]) == ("task", event["pid"], event["ppid"])
         assert parent["pid"] == event["ppid"]
-        assert parent["role"] == ("fork server" if method == "forkserver" else "launcher")
+        assert parent["role"] == ("fork server" if method == "forkserver" else "main")
         if method == "forkserver":
             assert parent["ppid"] == launcher["pid"]
         (end,) = [e for e in run.of("task_exited", event["task"]) if e["attempt"] == event["attempt"]]
@@ -158,7 +155,7 @@ def test_the_tree_has_threads_attempts_orphans_and_daemons(made):
     assert named(tree, "twice", 2)[0]["exit_code"] == 0
     (orphan,) = named(tree, "leave")[0]["children"]
     assert (orphan["role"], [orphan["pid"]]) == ("orphan", run.one("task_exited", "leave")["orphans"])
-    assert orphan["end"] == "killed at its task's end"
+    assert orphan["status"] == "killed at its task's end"
     assert (named(tree, "serve")[0]["daemon"], named(tree, "serve")[0]["signal"]) == (True, "SIGTERM")
 
 
@@ -259,12 +256,13 @@ def test_an_active_run_is_shown_with_its_running_processes(going):
     tree = shown_json(path)
     assert tree["outcome"] == "running"
     (engine,) = tree["processes"]
-    assert (engine["pid"], engine["running"]) == (process.pid, True)
+    assert (engine["pid"], engine["running"], engine["status"]) == (process.pid, True, "running")
     assert engine["max_rss"] > 1e6
     (launcher,) = engine["children"]
     assert (launcher["running"], launcher["threads"]) == (True, 1)
     stopped, _ = named(tree, "stop")
     assert (stopped["running"], stopped["suspended"]) == (True, True)
+    assert stopped["status"] == "running, suspended (SIGSTOP)"
     parent, _ = named(tree, "parent")
     (child,) = parent["children"]
     assert (child["role"], child["name"], child["ppid"]) == ("descendant", "sleep", parent["pid"])
@@ -296,7 +294,7 @@ def test_foreign_process_with_a_recorded_pid_is_not_the_task(tmp_path):
     engine = {**STARTED, "pid": os.getpid(), "time": "2999-01-01T00:00:00Z", "main_pid": 1}
     record(tmp_path, [engine, started("a", pid=os.getpid(), ppid=1)])
     process, _ = named(shown_json(tmp_path), "a")
-    assert (process["running"], process["end"]) == (False, "exit status unknown")
+    assert (process["running"], process["status"]) == (False, "exit status unknown")
     assert shown_json(tmp_path, "show")["tasks"][0]["now"] is None
 
 
@@ -390,9 +388,9 @@ def test_a_run_whose_exit_status_is_unknown(tmp_path):
     )
     tree = shown_json(tmp_path)
     assert tree["outcome"] == "interrupted"
-    assert tree["processes"][0]["end"] == "ended before the run did"
-    assert named(tree, "a")[0]["end"] == "exit status unknown"
-    assert named(tree, "b")[0]["end"] == "exit 0"
+    assert tree["processes"][0]["status"] == "ended before the run did"
+    assert named(tree, "a")[0]["status"] == "exit status unknown"
+    assert named(tree, "b")[0]["status"] == "exit 0"
 
 
 def test_a_newer_format_is_refused_by_name(tmp_path):

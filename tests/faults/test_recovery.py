@@ -190,7 +190,7 @@ def test_a_torn_last_line_is_ended_and_the_record_can_be_read(tmp_path):
         r" >0\.00s  interrupted: mprun was killed; found at the next start +\?  1 unknown$", listed
     )
     (engine,) = json.loads(mprun("tree", OLD, "--json", cwd=tmp_path).stdout)["processes"]
-    assert (engine["end"], engine["duration"], engine["exit_code"]) == ("exit status unknown", None, None)
+    assert (engine["status"], engine["duration"], engine["exit_code"]) == ("exit status unknown", None, None)
 
 
 def test_a_recorded_task_is_killed_with_its_session_and_descendants(tmp_path, sleeper):

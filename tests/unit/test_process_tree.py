@@ -135,4 +135,4 @@ def test_a_run_that_has_finished_needs_no_process(tmp_path, monkeypatch):
     counts = {"outcome": "succeeded", "exit_code": 0, "duration": 1.0, "counts": {}}
     state.apply(events.RunFinished(**STAMP, **counts))
     (engine,) = build_tree(RunDirectory(str(tmp_path)), state)
-    assert engine.end == "exit 0"
+    assert engine.status == "exit 0"

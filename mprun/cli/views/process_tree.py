@@ -85,7 +85,7 @@ def _row(process: Process, stem: str, pen: Pen) -> tuple[str, ...]:
         format_duration(process.cpu),
         "-" if process.threads is None else str(process.threads),
         format_duration(process.duration),
-        _status(process),
+        visible(process.status or "-"),
     )
 
 
@@ -96,12 +96,6 @@ def _name(process: Process) -> str:
     if process.attempt is not None and process.attempt > 1:
         name = f"{name} attempt={process.attempt}"
     return f"{name} daemon" if process.daemon else name
-
-
-def _status(process: Process) -> str:
-    if process.suspended:
-        return "running, suspended (SIGSTOP)"
-    return "running" if process.running else visible(process.end or "-")
 
 
 def _is_bad(process: Process) -> bool:
