@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from benchmarks.place import Failed, Place
 
 # Timeout of one command, in seconds: ten times what the slowest takes.
-PATIENCE = 600
+TIMEOUT = 600
 
 # Measures a side once: its figures, by name.
 Measure = Callable[[], Mapping[str, float]]
@@ -50,7 +50,7 @@ def wait(process: subprocess.Popen[bytes]) -> int:
 
     `wait(timeout=...)` would poll every 50 ms, and every figure would be a multiple of that.
     """
-    guard = threading.Timer(PATIENCE, process.kill)
+    guard = threading.Timer(TIMEOUT, process.kill)
     guard.start()
     try:
         return process.wait()

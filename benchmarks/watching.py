@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from benchmarks.measuring import PATIENCE
+from benchmarks.measuring import TIMEOUT
 from benchmarks.place import Failed, Place
 
 MB = 1e6
@@ -40,7 +40,7 @@ def started(command: Sequence[str], place: Place) -> Iterator[subprocess.Popen[b
     finally:
         if process.poll() is None:
             process.send_signal(signal.SIGINT)
-        process.wait(PATIENCE)
+        process.wait(TIMEOUT)
         place.tidy()
 
 

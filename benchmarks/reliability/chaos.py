@@ -19,7 +19,7 @@ def play(directory: Path, numbers: range, random: Random) -> Seen:
     if case != "both":
         seen.add("seconds", seconds)
     for kind, details in defects:
-        seen.blame(numbers.start, kind, f"{case}: {details}")
+        seen.add_defect(numbers.start, kind, f"{case}: {details}")
     return seen
 
 

@@ -13,7 +13,7 @@ TRIALS = 3000
 # Trials per job; spawn starts a whole Python for each.
 BATCH = 500
 # Timeout of one job, in seconds.
-PATIENCE = 900
+TIMEOUT = 900
 METHODS = ("fork", "forkserver", "fork", "forkserver", "spawn")
 WORK = """\
     import os, signal, sys
@@ -81,20 +81,20 @@ def play(directory: Path, numbers: range, random: Random) -> Seen:
     tasks = [{"name": name, **task} for name, (task, _) in wanted.items()]
     write(directory, work=WORK, job=json.dumps({"tasks": tasks}))
     options = ("-q", "-j", 4, "--output", "none", "--start-method", method)
-    run = mprun("job.yaml", *options, cwd=directory, patience=PATIENCE)
+    run = mprun("job.yaml", *options, cwd=directory, timeout=TIMEOUT)
     if run.code != int(any(code for _, code in wanted.values())):
-        seen.blame(numbers.start, "run", f"{run.code} {run.stderr[-500:]}")
+        seen.add_defect(numbers.start, "run", f"{run.code} {run.stderr[-500:]}")
     exited = {event["task"]: event for event in run.of("task_exited")}
     finished = {event["task"]: event["outcome"] for event in run.of("task_finished")}
     if len(run.of("task_exited")) != len(numbers):
-        seen.blame(numbers.start, "count", f"{len(run.of('task_exited'))} ends")
+        seen.add_defect(numbers.start, "count", f"{len(run.of('task_exited'))} ends")
     for number in numbers:
         task, code = wanted[f"t{number}"]
         end = exited.get(f"t{number}", {})
         signaled = end.get("signal") is not None
-        told = (end.get("exit_code"), signaled, finished.get(f"t{number}"))
-        if told != (code, code < 0, "failed" if code else "succeeded"):
-            seen.blame(number, "end", f"{method} {task}: {told} instead of {code}")
+        recorded = (end.get("exit_code"), signaled, finished.get(f"t{number}"))
+        if recorded != (code, code < 0, "failed" if code else "succeeded"):
+            seen.add_defect(number, "end", f"{method} {task}: {recorded} instead of {code}")
     seen.add(f"ends under {method}", len(numbers))
     return seen
 

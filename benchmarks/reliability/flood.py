@@ -64,12 +64,12 @@ def play(directory: Path, numbers: range, random: Random) -> Seen:
     reader.join()
     run = finish(engine, directory / ".mprun")
     if run.code != 0 or lines[0] < 2 * LINES:
-        seen.blame(number, "output", f"{run.code}, {lines[0]} lines, {run.stderr}")
+        seen.add_defect(number, "output", f"{run.code}, {lines[0]} lines, {run.stderr}")
     for task in ("one", "two"):
         log = run.log(task)
         seen.add("bytes", len(log))
         if hashlib.sha256(log).hexdigest() != run.result(task):
-            seen.blame(number, "log", f"{task}: not what was printed")
+            seen.add_defect(number, "log", f"{task}: not what was printed")
     return seen
 
 

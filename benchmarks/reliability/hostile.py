@@ -21,7 +21,7 @@ MOST_BYTES = 1 << 20
 # Limits of a process that reads one file.
 MOST_MEMORY = 128_000_000
 # Timeout of one batch, in seconds.
-PATIENCE = 300
+TIMEOUT = 300
 # Text with a meaning in YAML, in references or in names.
 SHARP = [
     *"{}[]&*!|>%@`:,#?-'\"\\\t\n\0\x1b\x7f",
@@ -179,7 +179,7 @@ def play(directory: Path, numbers: range, random: Random):
     command = [sys.executable, __file__, seed, str(numbers.start), str(len(numbers))]
     said, last = "", numbers.start - 1
     try:
-        done = subprocess.run(command, cwd=directory, capture_output=True, text=True, timeout=PATIENCE)
+        done = subprocess.run(command, cwd=directory, capture_output=True, text=True, timeout=TIMEOUT)
         output, said, code = done.stdout, done.stderr, done.returncode
     except subprocess.TimeoutExpired as late:
         output, code, said = (late.stdout or b"").decode(), -1, "hangs"
@@ -189,11 +189,11 @@ def play(directory: Path, numbers: range, random: Random):
         seen.add("memory, MB", memory / 1e6)
         seen.add("refused" if came.startswith("refused") else "loaded", seconds)
         if came not in ("loaded", "refused"):
-            seen.blame(last, came, f"seed {seed}")
+            seen.add_defect(last, came, f"seed {seed}")
         if memory > MOST_MEMORY:
-            seen.blame(last, "memory", f"{memory / 1e6:.1f} MB, seed {seed}")
+            seen.add_defect(last, "memory", f"{memory / 1e6:.1f} MB, seed {seed}")
     if code != 0:
-        seen.blame(
+        seen.add_defect(
             last + 1, "crash or hang", f"{code} {said[-500:]}, seed {seed}; the file is job.yaml there"
         )
     elif numbers:
@@ -207,7 +207,7 @@ def _through_the_command(directory, number, seen):
 
     done = mprun("validate", "job.yaml", cwd=directory)
     if done.code not in (0, 2) or "Traceback" in done.stderr:
-        seen.blame(number, "traceback", f"{done.code} {done.stderr[-500:]}")
+        seen.add_defect(number, "traceback", f"{done.code} {done.stderr[-500:]}")
 
 
 def figures(seen):

@@ -24,9 +24,9 @@ def play(directory: Path, numbers: range, random: Random) -> Seen:
         seen.trials += 1
         seen.add(f"{who} {method}", seconds)
         for kind, details in defects:
-            seen.blame(number, kind, f"{who} killed under {method}: {details}")
+            seen.add_defect(number, kind, f"{who} killed under {method}: {details}")
     for kind, details in kills.close():
-        seen.blame(numbers.start, kind, f"{who} killed under {method}: {details}")
+        seen.add_defect(numbers.start, kind, f"{who} killed under {method}: {details}")
     return seen
 
 

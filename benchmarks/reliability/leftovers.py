@@ -36,7 +36,7 @@ def state(directory: str) -> dict[str, object]:
         "threads": threading.active_count(),
         "children": Path(f"/proc/self/task/{os.getpid()}/children").read_text().split(),
         "temporary files": sorted(os.listdir(tempfile.gettempdir())),
-        "marks of open runs": os.listdir(Path(directory, ".mprun", "open")),
+        "pidfiles of runs": os.listdir(Path(directory, ".mprun", "open")),
         "unfinished files": [
             str(p) for p in Path(directory, ".mprun").rglob("*") if p.suffix in (".part", ".tmp")
         ],
@@ -55,8 +55,8 @@ def run_here(method: str) -> None:
 
 def play(directory: Path, numbers: range, random: Random):
     from seen import Seen
+    from support.crash_targets import CrashTarget
     from support.runs import all_runs, environment, read_events, write
-    from support.victims import Victim
 
     seen = Seen(trials=len(numbers))
     method = METHODS[numbers.start // BATCH % len(METHODS)]
@@ -72,26 +72,26 @@ def play(directory: Path, numbers: range, random: Random):
         return subprocess.Popen(command, cwd=cwd, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
     shared = set(os.listdir("/dev/shm"))
-    program = Victim(directory, method, launch=launch)
+    program = CrashTarget(directory, method, launch=launch)
     output, said = program.engine.communicate()
     alive = program.left()
     left = [json.loads(line) for line in output.splitlines()]
     if program.engine.returncode != 0 or len(left) != 2:
-        seen.blame(numbers.start, "broken", said.decode()[-1000:])
+        seen.add_defect(numbers.start, "broken", said.decode()[-1000:])
     elif left[0] != left[1]:
         changed = {name: (left[0][name], left[1][name]) for name in left[0] if left[0][name] != left[1][name]}
-        seen.blame(numbers.start, "left in the program", f"{method}: {changed}")
-    if left and (left[-1]["temporary files"] or left[-1]["children"] or left[-1]["marks of open runs"]):
-        seen.blame(numbers.start, "left", f"{method}: {left[-1]}")
+        seen.add_defect(numbers.start, "left in the program", f"{method}: {changed}")
+    if left and (left[-1]["temporary files"] or left[-1]["children"] or left[-1]["pidfiles of runs"]):
+        seen.add_defect(numbers.start, "left", f"{method}: {left[-1]}")
     program.clean()
     if alive:
-        seen.blame(numbers.start, "process left", f"{method}: {alive}")
+        seen.add_defect(numbers.start, "process left", f"{method}: {alive}")
     if new := {name for name in os.listdir("/dev/shm") if name.startswith(("psm", "sem.mp"))} - shared:
-        seen.blame(numbers.start, "shared memory left", f"{method}: {new}")
+        seen.add_defect(numbers.start, "shared memory left", f"{method}: {new}")
     ended = [e for e in read_events(all_runs(directory / ".mprun")[-1].events) if e["event"] == "task_exited"]
     seen.add("orphans ended", sum(len(event["orphans"]) for event in ended))
     if len(ended) != len(numbers):
-        seen.blame(numbers.start, "broken", f"{method}: {len(ended)} ends")
+        seen.add_defect(numbers.start, "broken", f"{method}: {len(ended)} ends")
     return seen
 
 

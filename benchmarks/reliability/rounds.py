@@ -31,7 +31,7 @@ class Rounds:
         self.seen = Seen()
 
     def go(self, first: int, count: int, jobs: int, seconds: float) -> Seen:
-        """The results of `rounds` trials, or of fewer if the time is up."""
+        """The results of `count` trials, or of fewer if the time is up."""
         end = time.monotonic() + seconds
         stop = first + count
         batches = (
@@ -65,11 +65,11 @@ class Rounds:
         except Exception:
             # A defect of mprun that breaks the measure counts as a defect.
             seen = Seen(trials=len(numbers))
-            seen.blame(start, "broken", traceback.format_exc())
+            seen.add_defect(start, "broken", traceback.format_exc())
         for number, kind, details in seen.defects:
-            told = f"{self._name} {number}: {kind}: {details[:2000]}"
+            found = f"{self._name} {number}: {kind}: {details[:2000]}"
             again = f"--only {self._name} --first {start} --rounds {len(numbers)} --seed {self._seed}"
-            print(f"{told}\n  kept: {directory}\n  again: {again}", file=sys.stderr, flush=True)
+            print(f"{found}\n  kept: {directory}\n  again: {again}", file=sys.stderr, flush=True)
         if not seen.defects:
             shutil.rmtree(directory, ignore_errors=True)
         with self._lock:

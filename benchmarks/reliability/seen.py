@@ -20,7 +20,7 @@ class Seen:
     def add(self, name: str, value: float) -> None:
         self.values.setdefault(name, []).append(value)
 
-    def blame(self, number: int, kind: str, details: object) -> None:
+    def add_defect(self, number: int, kind: str, details: object) -> None:
         self.defects.append((number, kind, str(details)))
 
     def count(self, *kinds: str) -> int:
@@ -56,20 +56,22 @@ def spread(
 ) -> Figure:
     """The figure of a duration; `p99` and `worst` are its goals, in seconds."""
     ordered = sorted(values)
-    goals = [f"{word} < {_told(goal)}" for word, goal in (("p99", p99), ("worst", worst)) if goal is not None]
+    goals = [
+        f"{word} < {_format(goal)}" for word, goal in (("p99", p99), ("worst", worst)) if goal is not None
+    ]
     if not ordered:
         return Figure(name, ", ".join(goals), "-", 0)
     measured = {"p50": _at(ordered, 0.5), "p99": _at(ordered, 0.99), "worst": ordered[-1]}
     holds = (p99 is None or measured["p99"] < p99) and (worst is None or measured["worst"] < worst)
-    told = ", ".join(f"{word} {_told(value)}" for word, value in measured.items())
-    return Figure(name, ", ".join(goals), told, len(ordered), holds if goals else None)
+    text = ", ".join(f"{word} {_format(value)}" for word, value in measured.items())
+    return Figure(name, ", ".join(goals), text, len(ordered), holds if goals else None)
 
 
 def _at(ordered: list[float], share: float) -> float:
     return ordered[min(int(len(ordered) * share), len(ordered) - 1)]
 
 
-def _told(seconds: float) -> str:
+def _format(seconds: float) -> str:
     return f"{seconds * 1000:.3g} ms" if seconds < 1 else f"{seconds:.2f} s"
 
 
@@ -80,11 +82,11 @@ def table(rows: list[tuple[Figure, str]]) -> str:
     """The figures in columns, each measure's command below them."""
     lines = [HEAD]
     for figure, _ in rows:
-        verdict = {True: "holds", False: "DOES NOT HOLD", None: ""}[figure.holds]
-        lines.append((figure.name, figure.goal, figure.seen, f"{figure.trials:,}", verdict))
+        met = {True: "holds", False: "DOES NOT HOLD", None: ""}[figure.holds]
+        lines.append((figure.name, figure.goal, figure.seen, f"{figure.trials:,}", met))
     widths = [max(len(line[column]) for line in lines) for column in range(len(HEAD))]
-    told = ["  ".join(map(str.ljust, line, widths)).rstrip() for line in lines]
-    return "\n".join([*told, "", *dict.fromkeys(f"# {command}" for _, command in rows)])
+    shown = ["  ".join(map(str.ljust, line, widths)).rstrip() for line in lines]
+    return "\n".join([*shown, "", *dict.fromkeys(f"# {command}" for _, command in rows)])
 
 
 def as_json(rows: list[tuple[Figure, str]], **more: object) -> str:

@@ -8,8 +8,8 @@ from pathlib import Path
 from random import Random
 
 from seen import Figure, Seen, none_of, spread
-from support.runs import PATIENCE, START_METHODS, write
-from support.victims import Victim
+from support.crash_targets import CrashTarget
+from support.runs import START_METHODS, TIMEOUT, write
 
 TRIALS = 27
 BATCH = 1
@@ -30,27 +30,27 @@ def play(directory: Path, numbers: range, random: Random) -> Seen:
     method, number, count = COMBINATIONS[numbers.start % len(COMBINATIONS)]
     tasks = "".join(f"- {{name: t{n}, target: 'work:stay'}}\n" for n in range(count))
     write(directory, work=WORK, job="tasks:\n" + tasks)
-    run = Victim(directory, "job.yaml", "-q", "-j", count, "--start-method", method)
+    run = CrashTarget(directory, "job.yaml", "-q", "-j", count, "--start-method", method)
     try:
         _wait_for_tasks(directory, count)
         begun = time.perf_counter()
         run.engine.send_signal(number)
-        run.engine.wait(PATIENCE)
+        run.engine.wait(TIMEOUT)
         seen.add(f"{count} tasks", time.perf_counter() - begun)
         if left := run.left():
-            seen.blame(numbers.start, "survivor", left)
+            seen.add_defect(numbers.start, "survivor", left)
         if run.engine.returncode != SIGNALS[number]:
-            seen.blame(numbers.start, "exit code", f"{run.engine.returncode} after {number.name}")
+            seen.add_defect(numbers.start, "exit code", f"{run.engine.returncode} after {number.name}")
     finally:
         run.clean()
     return seen
 
 
 def _wait_for_tasks(directory: Path, count: int) -> None:
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + TIMEOUT
     while sum(name.endswith(".there") for name in os.listdir(directory)) < count:
         if time.monotonic() > end:
-            raise TimeoutError(f"not all of {count} tasks have begun after {PATIENCE} s")
+            raise TimeoutError(f"not all of {count} tasks have begun after {TIMEOUT} s")
         time.sleep(0.005)
 
 

@@ -28,10 +28,10 @@ def play(directory: Path, numbers: range, random: Random) -> Seen:
         late = event["duration"] - timeouts[event["task"]]
         seen.add(f"late under {method}", late)
         if late < 0:
-            seen.blame(int(event["task"][1:]), "early", f"{event}")
+            seen.add_defect(int(event["task"][1:]), "early", f"{event}")
     outcomes = {event["outcome"] for event in run.of("task_finished")}
     if run.code != 1 or outcomes != {"timed_out"} or len(run.of("task_exited")) != len(numbers):
-        seen.blame(numbers.start, "outcome", f"{run.code} {outcomes} {run.stderr[-500:]}")
+        seen.add_defect(numbers.start, "outcome", f"{run.code} {outcomes} {run.stderr[-500:]}")
     return seen
 
 

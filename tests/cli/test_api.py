@@ -124,10 +124,10 @@ def test_reporter_gets_every_event_in_order(desk):
 
 def test_warning_is_passed_to_warn(desk, capfd, tmp_path):
     (desk / "file").touch()
-    told = []
-    result = mprun.run_job(mprun.load_job("job.yaml"), state_dir="file", warn=told.append)
+    warnings = []
+    result = mprun.run_job(mprun.load_job("job.yaml"), state_dir="file", warn=warnings.append)
     assert result.exit_code == 0
-    (warning,) = told
+    (warning,) = warnings
     assert warning.startswith("the state directory file cannot be written: ")
     assert capfd.readouterr() == ("", "")
 

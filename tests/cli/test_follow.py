@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from support.records import FINISHED, STARTED, ended, exited, record, started
-from support.runs import PATIENCE, environment, eventually, finish, mprun, start, write
+from support.runs import TIMEOUT, environment, eventually, finish, mprun, start, write
 from support.terminal import on_terminal
 
 from mprun.record.state_dir import RunDirectory
@@ -82,7 +82,7 @@ def going(desk):
 def read(directory, *arguments, **options):
     """The exit code of `mprun ARGUMENTS`, the bytes of stdout, and the text of stderr."""
     process = start(*arguments, cwd=directory, **options)
-    output, said = process.communicate(timeout=PATIENCE)
+    output, said = process.communicate(timeout=TIMEOUT)
     assert b"Traceback" not in said
     return process.returncode, output, said.decode()
 
@@ -93,7 +93,7 @@ def lines_of(process, number):
 
 
 def rest_of(process):
-    output, said = process.communicate(timeout=PATIENCE)
+    output, said = process.communicate(timeout=TIMEOUT)
     return process.returncode, output.decode(), said.decode()
 
 
@@ -162,14 +162,14 @@ def test_follow_ends_when_its_reader_is_gone(going):
     os.close(writer)
     assert os.read(reader, 1)
     os.close(reader)
-    _, said = process.communicate(timeout=PATIENCE)
+    _, said = process.communicate(timeout=TIMEOUT)
     assert (process.returncode, said) == (0, b"")
 
 
 def test_a_pipe_into_head_ends(going):
     command = f"{sys.executable} -m mprun logs -f | head -1"
     answer = subprocess.run(
-        ["bash", "-c", command], cwd=going, env=environment(), capture_output=True, timeout=PATIENCE
+        ["bash", "-c", command], cwd=going, env=environment(), capture_output=True, timeout=TIMEOUT
     )
     assert (answer.stdout.count(b"\n"), answer.stderr) == (1, b"")
 
@@ -220,7 +220,7 @@ def test_following_does_not_poll_fast(going):
         """
     write(going, follow=program)
     answer = subprocess.run(
-        [sys.executable, "follow.py"], cwd=going, env=environment(), capture_output=True, timeout=PATIENCE
+        [sys.executable, "follow.py"], cwd=going, env=environment(), capture_output=True, timeout=TIMEOUT
     )
     assert answer.returncode == 130
     assert answer.stderr.strip() == b"[100.0, 100.0, 100.0, 100.0, 100.0]"
@@ -276,9 +276,9 @@ def test_log_of_a_single_task_has_no_prefix(many):
 
 @pytest.mark.parametrize(("word", "said"), [("fti", "did you mean `fit`?"), ("x*", "known tasks: ")])
 def test_name_that_matches_no_task_is_an_error(word, said, many):
-    code, output, told = read(many, "logs", word)
+    code, output, error = read(many, "logs", word)
     assert (code, output) == (2, b"")
-    assert said in told
+    assert said in error
 
 
 def test_attempts_are_separated_on_stderr_and_can_be_chosen(tmp_path):
@@ -351,7 +351,7 @@ def test_a_large_log_is_shown_whole_and_in_flat_memory(kind, options, tmp_path):
         env=environment(),
         capture_output=True,
         text=True,
-        timeout=PATIENCE,
+        timeout=TIMEOUT,
     )
     code, memory, shown, found = answer.stdout.split()
     assert (code, answer.stderr) == ("0", "")
@@ -408,7 +408,7 @@ def test_output_of_a_run_that_cannot_be_written_is_one_warning(desk):
     (desk / "go").touch()
     with open("/dev/full", "wb") as full:
         process = start("job.yaml", cwd=desk, stdout=full)
-        _, said = process.communicate(timeout=PATIENCE)
+        _, said = process.communicate(timeout=TIMEOUT)
     assert process.returncode == 0
     assert (
         said.decode().count(

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import jsonschema
 import pytest
 from support.records import FINISHED, STARTED, record
-from support.runs import PATIENCE, finish, mprun, start, survivors, write
+from support.runs import TIMEOUT, finish, mprun, start, survivors, write
 
 from mprun.jobfile.schema.job_schema import schema_text
 
@@ -231,7 +231,7 @@ class Read(NamedTuple):
 def read(directory, *arguments):
     """Run `mprun ARGUMENTS` on a record that the test itself cannot read."""
     process = start(*arguments, cwd=directory)
-    output, said = process.communicate(timeout=PATIENCE)
+    output, said = process.communicate(timeout=TIMEOUT)
     return Read(process.returncode, output.decode(), said.decode())
 
 

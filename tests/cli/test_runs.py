@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from support.records import FINISHED, STARTED, ended, record
-from support.runs import PATIENCE, eventually, finish, mprun, start, write
+from support.runs import TIMEOUT, eventually, finish, mprun, start, write
 from support.terminal import on_terminal
 
 WORK = """
@@ -36,7 +36,7 @@ JOB = """
 def read(directory, *arguments, **options):
     """Run `mprun ARGUMENTS` on a record that the test itself cannot read."""
     process = start(*arguments, cwd=directory, **options)
-    output, said = process.communicate(timeout=PATIENCE)
+    output, said = process.communicate(timeout=TIMEOUT)
     assert b"Traceback" not in said
     return process.returncode, output.decode(), said.decode()
 
@@ -302,6 +302,6 @@ def test_reader_that_leaves_gets_what_it_reads(tmp_path):
     os.close(writer)
     with open(reader, "rb") as stream:
         assert json.loads(stream.readline())["run"].endswith("0063")
-    _, said = process.communicate(timeout=PATIENCE)
+    _, said = process.communicate(timeout=TIMEOUT)
     assert process.returncode in (0, 141)
     assert said == b""

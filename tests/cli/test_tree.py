@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from support.records import FINISHED, STARTED, ended, exited, record, started
-from support.runs import PATIENCE, START_METHODS, alive, eventually, finish, mprun, start, write
+from support.runs import START_METHODS, TIMEOUT, alive, eventually, finish, mprun, start, write
 from support.terminal import on_terminal
 
 WORK = """
@@ -65,7 +65,7 @@ WORK = """
 def read(directory, *arguments, **options):
     """Run `mprun ARGUMENTS` on a record that the test itself cannot read."""
     process = start(*arguments, cwd=directory, **options)
-    output, said = process.communicate(timeout=PATIENCE)
+    output, said = process.communicate(timeout=TIMEOUT)
     assert b"Traceback" not in said
     return process.returncode, output.decode(), said.decode()
 

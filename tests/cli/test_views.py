@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from support.runs import PATIENCE, environment, mprun, newest_run, read_events, start, write
+from support.runs import TIMEOUT, environment, mprun, newest_run, read_events, start, write
 from support.terminal import on_terminal
 
 WORK = """
@@ -75,7 +75,7 @@ def shell(command, cwd):
     """Run a command line in a shell; `mprun` in it is the command of this Python."""
     command = command.replace("mprun", f"{sys.executable} -m mprun")
     answer = subprocess.run(
-        ["bash", "-c", command], cwd=cwd, env=environment(), capture_output=True, text=True, timeout=PATIENCE
+        ["bash", "-c", command], cwd=cwd, env=environment(), capture_output=True, text=True, timeout=TIMEOUT
     )
     assert "Traceback" not in answer.stderr
     return answer
@@ -236,7 +236,7 @@ def test_silent_run_reports_its_progress(more, done, desk):
             assert line.startswith("after "), line
     finally:
         (desk / "go").touch()
-        _, rest = process.communicate(timeout=PATIENCE)
+        _, rest = process.communicate(timeout=TIMEOUT)
     assert (process.returncode, head[:4]) == (0, "job:")
     assert rest.startswith("TASK")
 
@@ -295,7 +295,7 @@ def shown_of(target, argument, cwd):
             env=environment(),
             stdout=out,
             stderr=subprocess.PIPE,
-            timeout=PATIENCE,
+            timeout=TIMEOUT,
         )
     code, memory = map(int, answer.stderr.split()[-2:])
     return (cwd / "out").read_bytes(), code, memory
@@ -382,7 +382,7 @@ def test_closed_pipe_is_not_exit_code_1(command, code, desk):
     os.close(reader)
     process = start(*command.split(), cwd=desk, stdout=writer)
     os.close(writer)
-    _, said = process.communicate(timeout=PATIENCE)
+    _, said = process.communicate(timeout=TIMEOUT)
     assert process.returncode == code
     assert b"Traceback" not in said
 

@@ -19,8 +19,8 @@ from itertools import pairwise
 import pytest
 from support.attempts import Attempts
 from support.runs import (
-    PATIENCE,
     START_METHODS,
+    TIMEOUT,
     alive,
     environment,
     eventually,
@@ -94,7 +94,7 @@ def on_a_terminal_of_its_own(directory, *arguments, controls=True):
     os.close(theirs)
     shown = b""
     while b"and on" not in shown:
-        assert select.select([ours], [], [], PATIENCE)[0]
+        assert select.select([ours], [], [], TIMEOUT)[0]
         shown += os.read(ours, 65536)
     os.close(ours)
     return engine
@@ -199,12 +199,12 @@ def seconds(stamp):
 
 # ---- the grace
 
-DEAF = """\
+IGNORES_SIGTERM = """\
     import os, signal, subprocess, sys, threading, time
 
-    def deaf():
+    def ignores_sigterm():
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        open("deaf", "w").close()
+        open("ignores_sigterm", "w").close()
         while True:
             signal.pause()
 
@@ -237,11 +237,11 @@ DEAF = """\
 def test_a_task_that_ignores_the_stop_signal_is_killed_after_its_grace(tmp_path, method):
     write(
         tmp_path,
-        work=DEAF,
-        job="tasks: [{name: deaf, target: 'work:deaf', timeout: 5s, stop: {grace: 400ms}}]\n",
+        work=IGNORES_SIGTERM,
+        job="tasks: [{name: a, target: 'work:ignores_sigterm', timeout: 5s, stop: {grace: 400ms}}]\n",
     )
     engine = start("job.yaml", "--start-method", method, cwd=tmp_path)
-    eventually((tmp_path / "deaf").exists)
+    eventually((tmp_path / "ignores_sigterm").exists)
     engine.send_signal(signal.SIGTERM)
     run = finish(engine, tmp_path / ".mprun")
     asked, killed = run.of("task_stopping")
@@ -260,7 +260,7 @@ def test_a_task_that_ignores_the_stop_signal_is_killed_after_its_grace(tmp_path,
 def test_a_task_that_stops_itself_is_shown_and_gets_the_stop_signal(tmp_path, method):
     write(
         tmp_path,
-        work=DEAF,
+        work=IGNORES_SIGTERM,
         job="tasks: [{name: still, target: 'work:stop_itself', stop: {grace: 600s}}]\n",
     )
     engine = start("job.yaml", "--start-method", method, cwd=tmp_path)
@@ -268,7 +268,7 @@ def test_a_task_that_stops_itself_is_shown_and_gets_the_stop_signal(tmp_path, me
     eventually(lambda: state_of(pid) == "T")
     for command in ("show", "tree"):
         process = start(command, cwd=tmp_path)
-        shown = process.communicate(timeout=PATIENCE)[0].decode()
+        shown = process.communicate(timeout=TIMEOUT)[0].decode()
         assert re.search(r"still .*running, suspended \(SIGSTOP\)", shown), shown
     engine.send_signal(signal.SIGTERM)
     run = finish(engine, tmp_path / ".mprun")
@@ -301,7 +301,7 @@ def test_a_task_that_stops_itself_runs_no_code_at_its_timeout_before_the_stop_si
 def test_a_task_that_stops_itself_again_is_killed_after_its_grace(tmp_path):
     write(
         tmp_path,
-        work=DEAF,
+        work=IGNORES_SIGTERM,
         job="""\
             tasks:
             - {name: still, target: 'work:stop_itself', args: [false], timeout: 300ms, stop: {grace: 100ms}}
@@ -314,7 +314,7 @@ def test_a_task_that_stops_itself_again_is_killed_after_its_grace(tmp_path):
 
 @every_start_method
 def test_a_task_of_a_suspended_run_gets_its_stop_signal_when_it_resumes(tmp_path, method):
-    write(tmp_path, work=DEAF)
+    write(tmp_path, work=IGNORES_SIGTERM)
     with Attempts(tmp_path, method=method, targets=[("work:stop_itself", ())]) as attempts:
         key = attempts.start(target="work:stop_itself")
         pid = attempts.begun(key).pid
@@ -330,7 +330,7 @@ def test_a_task_of_a_suspended_run_gets_its_stop_signal_when_it_resumes(tmp_path
 
 
 def test_the_stop_signal_of_a_task_may_be_one_that_stops_processes(tmp_path):
-    write(tmp_path, work=DEAF)
+    write(tmp_path, work=IGNORES_SIGTERM)
     with Attempts(tmp_path, targets=[("work:wait_for_a_stop", ())]) as attempts:
         key = attempts.start(target="work:wait_for_a_stop")
         eventually(lambda: attempts.log(key).exists() and attempts.log(key).read_bytes())
@@ -347,7 +347,7 @@ def state_of(pid):
 def test_a_thread_that_outlives_the_target_keeps_the_task_running_until_its_timeout(tmp_path, method):
     write(
         tmp_path,
-        work=DEAF,
+        work=IGNORES_SIGTERM,
         job="tasks: [{name: threads, target: 'work:leave_a_thread', timeout: 1500ms, stop: {grace: 30s}}]\n",
     )
     engine = start("job.yaml", "--start-method", method, cwd=tmp_path)
@@ -355,7 +355,7 @@ def test_a_thread_that_outlives_the_target_keeps_the_task_running_until_its_time
     results = newest_run(tmp_path / ".mprun").result("threads", 1)
     # The target has returned, and its result has been written.
     eventually(lambda: os.path.exists(f"{results}.json"))
-    shown = start("show", cwd=tmp_path).communicate(timeout=PATIENCE)[0].decode()
+    shown = start("show", cwd=tmp_path).communicate(timeout=TIMEOUT)[0].decode()
     assert re.search(r"^threads +running ", shown, re.MULTILINE), shown
     run = finish(engine, tmp_path / ".mprun")
     finished = run.one("task_finished")
@@ -420,7 +420,7 @@ def test_a_task_that_ended_before_its_timeout_succeeds_even_if_the_engine_looks_
     eventually(lambda: not alive(started["pid"]))
     passed = threading.Event()
     threading.Timer(1.1, passed.set).start()
-    assert passed.wait(PATIENCE)
+    assert passed.wait(TIMEOUT)
     os.kill(engine.pid, signal.SIGCONT)
     run = finish(engine, tmp_path / ".mprun")
     assert (run.code, run.outcome("just")) == (0, "succeeded")

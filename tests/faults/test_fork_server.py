@@ -15,7 +15,7 @@ WORK = """\
     import os, signal
     from mprun.launcher import reaper, spawn
     spawn.FORK_SERVER_TIMEOUT = 0.3
-    if os.path.exists("deaf"):
+    if os.path.exists("ignores_sigterm"):
         # A stopped fork server is not resumed: it does not answer.
         reaper.wake = lambda child: False
 
@@ -36,7 +36,7 @@ def start_error(attempts, key):
 
 def test_a_fork_server_that_does_not_answer_is_killed_with_its_tasks(tmp_path, monkeypatch):
     write(tmp_path, work=WORK)
-    (tmp_path / "deaf").touch()
+    (tmp_path / "ignores_sigterm").touch()
     monkeypatch.chdir(tmp_path)
     targets = [("work:stay", ()), ("work:end", ())]
     with Attempts(tmp_path, method="forkserver", methods=("fork",), targets=targets) as attempts:

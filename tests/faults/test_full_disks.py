@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 from support.runs import (
-    PATIENCE,
     START_METHODS,
+    TIMEOUT,
     alive,
     eventually,
     finish,
@@ -42,9 +42,9 @@ WORK = """\
         while True:
             signal.pause()
 
-    def be_deaf():
+    def ignore_sigterm():
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        open("deaf", "w").close()
+        open("ignores_sigterm", "w").close()
         while True:
             signal.pause()
 
@@ -62,9 +62,9 @@ JOB = """\
     tasks:
     - {name: quick, target: 'work:wait_for', args: [end quick]}
     - {name: gentle, target: 'work:be_gentle', args: [%s]}
-    - {name: deaf, target: 'work:be_deaf', stop: {grace: 300ms}}
+    - {name: ignores_sigterm, target: 'work:ignore_sigterm', stop: {grace: 300ms}}
     - {name: next, target: 'work:come', depends_on: {gentle: finished}}
-    - {name: again, target: 'work:come', retry: 3, depends_on: {deaf: finished}}
+    - {name: again, target: 'work:come', retry: 3, depends_on: {ignores_sigterm: finished}}
 """
 
 
@@ -76,7 +76,7 @@ def limit_files(pid, size):
 def read(directory, *arguments):
     """Run `mprun ARGUMENTS` where the record is such that not every line can be read."""
     process = start(*arguments, cwd=directory)
-    output, said = process.communicate(timeout=PATIENCE)
+    output, said = process.communicate(timeout=TIMEOUT)
     return process.returncode, output.decode(), said.decode()
 
 
@@ -87,7 +87,7 @@ class Filled:
         write(directory, work=WORK, job=JOB % ", ".join(awaited))
         self.state_dir = directory / ".mprun"
         self.engine = start("-v", "job.yaml", cwd=directory)
-        eventually(lambda: (directory / "gentle").exists() and (directory / "deaf").exists())
+        eventually(lambda: (directory / "gentle").exists() and (directory / "ignores_sigterm").exists())
         eventually(lambda: len(self.started()) == 3)
         self.record = Path(newest_run(self.state_dir).events)
         self.before = self.record.read_bytes()
@@ -100,7 +100,7 @@ class Filled:
         return [event["pid"] for event in events if event["event"] == "task_started"]
 
     def finish(self):
-        _, stderr = self.engine.communicate(timeout=PATIENCE)
+        _, stderr = self.engine.communicate(timeout=TIMEOUT)
         return self.engine.returncode, stderr.decode()
 
 
@@ -138,7 +138,7 @@ def test_a_disk_that_has_room_again_gets_the_whole_record(tmp_path, size):
     assert {e["task"]: (e["outcome"], e["reason"]) for e in ended.of("task_finished")} == {
         "quick": ("succeeded", ""),
         "gentle": ("stopped", "record_write_failed"),
-        "deaf": ("stopped", "record_write_failed"),
+        "ignores_sigterm": ("stopped", "record_write_failed"),
         "next": ("cancelled", "record_write_failed"),
         "again": ("cancelled", "record_write_failed"),
     }

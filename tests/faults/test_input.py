@@ -9,7 +9,7 @@ import stat
 from pathlib import Path
 
 import pytest
-from support.runs import PATIENCE, START_METHODS, mprun, read_events, start, survivors, write
+from support.runs import START_METHODS, TIMEOUT, mprun, read_events, start, survivors, write
 from support.terminal import on_terminal
 
 ECHO = """\
@@ -190,7 +190,7 @@ def test_each_name_is_found_by_itself(made):
     path, run = made
     for name in ("..", "-rf", "a", "A", "<script>alert(1)<script>", "\u202ereversed"):
         process = start("logs", "--", name, cwd=path)
-        assert process.communicate(timeout=PATIENCE)[0] == b"echo\n", name
+        assert process.communicate(timeout=TIMEOUT)[0] == b"echo\n", name
     assert run.code == 0
 
 
@@ -270,13 +270,13 @@ def test_what_waits_and_what_is_asked_is_private_too(tmp_path):
     while not (tmp_path / "there").exists():
         assert engine.poll() is None
     stop = start("stop", "stay", cwd=tmp_path, preexec_fn=lambda: os.umask(0))
-    assert stop.communicate(timeout=PATIENCE)[0] is not None
+    assert stop.communicate(timeout=TIMEOUT)[0] is not None
     for path in (tmp_path / ".mprun").rglob("*"):
         mode = path.lstat().st_mode
         if not stat.S_ISLNK(mode):
             assert not mode & 0o077, path
     engine.terminate()
-    engine.communicate(timeout=PATIENCE)
+    engine.communicate(timeout=TIMEOUT)
     (directory,) = (tmp_path / ".mprun" / "runs").iterdir()
     assert survivors(read_events(directory / "events.jsonl")) == []
 

@@ -10,9 +10,9 @@ import subprocess
 import sys
 
 import pytest
+from support.crash_targets import CrashTarget, write_crash_job
 from support.kills import BOUND, WHO, Kills
-from support.runs import PATIENCE, START_METHODS, alive, environment, eventually, start, write
-from support.victims import Victim, write_victim
+from support.runs import START_METHODS, TIMEOUT, alive, environment, eventually, start, write
 
 from mprun.linux import procfs
 
@@ -22,11 +22,11 @@ every_start_method = pytest.mark.parametrize("method", START_METHODS)
 
 
 @pytest.fixture
-def victim(tmp_path):
+def run_to_kill(tmp_path):
     made = []
 
     def make(*arguments, launch=start):
-        made.append(Victim(tmp_path, *arguments, launch=launch))
+        made.append(CrashTarget(tmp_path, *arguments, launch=launch))
         return made[-1]
 
     yield make
@@ -61,9 +61,9 @@ def test_no_process_outlives_a_kill_at_a_random_moment(tmp_path, method, who, ro
 # ---- a launcher that is killed while no tasks run
 
 
-def test_a_launcher_that_is_killed_before_it_has_done_anything_is_reported(victim, tmp_path):
-    write_victim(tmp_path)
-    run = victim("job.yaml")
+def test_a_launcher_that_is_killed_before_it_has_done_anything_is_reported(run_to_kill, tmp_path):
+    write_crash_job(tmp_path)
+    run = run_to_kill("job.yaml")
     os.kill(run.launcher(), signal.SIGKILL)
     ended = run.finish()
     assert (ended.code, ended.directory) == (3, None)
@@ -72,7 +72,9 @@ def test_a_launcher_that_is_killed_before_it_has_done_anything_is_reported(victi
 
 
 @every_start_method
-def test_processes_of_modules_end_with_a_launcher_that_is_killed_during_an_import(victim, tmp_path, method):
+def test_processes_of_modules_end_with_a_launcher_that_is_killed_during_an_import(
+    run_to_kill, tmp_path, method
+):
     write(
         tmp_path,
         slow="""\
@@ -86,7 +88,7 @@ def test_processes_of_modules_end_with_a_launcher_that_is_killed_during_an_impor
         """,
         job="tasks: [{target: 'slow:run'}]\n",
     )
-    run = victim("job.yaml", "--start-method", method)
+    run = run_to_kill("job.yaml", "--start-method", method)
     eventually((tmp_path / "importing").exists)
     os.kill(run.launcher(), signal.SIGKILL)
     ended = run.finish()
@@ -95,7 +97,7 @@ def test_processes_of_modules_end_with_a_launcher_that_is_killed_during_an_impor
     assert run.survivors() == []
 
 
-def test_processes_that_a_hanging_import_has_started_end_with_it(victim, tmp_path):
+def test_processes_that_a_hanging_import_has_started_end_with_it(run_to_kill, tmp_path):
     write(
         tmp_path,
         slow="""\
@@ -105,14 +107,14 @@ def test_processes_that_a_hanging_import_has_started_end_with_it(victim, tmp_pat
         """,
         job="tasks: [{target: 'slow:run'}]\n",
     )
-    run = victim("job.yaml", "--import-timeout", "0.5")
+    run = run_to_kill("job.yaml", "--import-timeout", "0.5")
     ended = run.finish()
     assert (ended.code, ended.directory) == (2, None)
     assert "importing `slow` takes longer than 0.5s (--import-timeout)" in ended.stderr
     assert run.survivors() == []
 
 
-def test_a_launcher_that_is_killed_at_the_end_leaves_no_process(victim, tmp_path):
+def test_a_launcher_that_is_killed_at_the_end_leaves_no_process(run_to_kill, tmp_path):
     """It kills what a module has started, after all tasks have ended and the end is recorded."""
     write(
         tmp_path,
@@ -125,7 +127,7 @@ def test_a_launcher_that_is_killed_at_the_end_leaves_no_process(victim, tmp_path
         """,
         job="tasks: [{target: 'work:call'}]\n",
     )
-    run = victim("job.yaml")
+    run = run_to_kill("job.yaml")
     launcher = run.launcher()
     run.until("run_finished")
     try:
@@ -144,10 +146,10 @@ def kill_engine(run):
     assert run.seconds_to_vanish() < BOUND
 
 
-def test_no_process_outlives_an_engine_that_is_killed_while_the_launcher_begins(victim, tmp_path):
+def test_no_process_outlives_an_engine_that_is_killed_while_the_launcher_begins(run_to_kill, tmp_path):
     """It is stopped before it has read anything: only the parent-death signal can end it."""
-    write_victim(tmp_path)
-    run = victim("job.yaml")
+    write_crash_job(tmp_path)
+    run = run_to_kill("job.yaml")
     launcher = run.launcher()
     eventually(lambda: procfs.read_stat(launcher).session == launcher)
     run.engine.send_signal(signal.SIGSTOP)
@@ -156,7 +158,7 @@ def test_no_process_outlives_an_engine_that_is_killed_while_the_launcher_begins(
 
 
 @every_start_method
-def test_no_process_outlives_an_engine_that_is_killed_during_an_import(victim, tmp_path, method):
+def test_no_process_outlives_an_engine_that_is_killed_during_an_import(run_to_kill, tmp_path, method):
     write(
         tmp_path,
         slow="""\
@@ -170,12 +172,12 @@ def test_no_process_outlives_an_engine_that_is_killed_during_an_import(victim, t
         """,
         job="tasks: [{target: 'slow:run'}]\n",
     )
-    run = victim("job.yaml", "--start-method", method)
+    run = run_to_kill("job.yaml", "--start-method", method)
     eventually((tmp_path / "importing").exists)
     kill_engine(run)
 
 
-def test_no_process_outlives_an_engine_that_is_killed_before_the_fork_server_answers(victim, tmp_path):
+def test_no_process_outlives_an_engine_that_is_killed_before_the_fork_server_answers(run_to_kill, tmp_path):
     write(
         tmp_path,
         slow="""\
@@ -190,7 +192,7 @@ def test_no_process_outlives_an_engine_that_is_killed_before_the_fork_server_ans
         """,
         job="tasks: [{target: 'slow:run'}]\n",
     )
-    run = victim("job.yaml", "--start-method", "forkserver")
+    run = run_to_kill("job.yaml", "--start-method", "forkserver")
     eventually((tmp_path / "importing again").exists)
     run.until("run_started")
     kill_engine(run)
@@ -199,9 +201,9 @@ def test_no_process_outlives_an_engine_that_is_killed_before_the_fork_server_ans
 # ---- processes that are not of the run
 
 
-def test_children_from_before_the_engine_are_left_alone(victim, tmp_path):
+def test_children_from_before_the_engine_are_left_alone(run_to_kill, tmp_path):
     """A background job of a shell that executes mprun in its place."""
-    write_victim(tmp_path)
+    write_crash_job(tmp_path)
 
     def launch(*arguments, cwd, env):
         script = (
@@ -209,7 +211,7 @@ def test_children_from_before_the_engine_are_left_alone(victim, tmp_path):
         )
         return subprocess.Popen(["sh", "-c", script], cwd=cwd, env=environment(**env), stderr=subprocess.PIPE)
 
-    run = victim("job.yaml", launch=launch)
+    run = run_to_kill("job.yaml", launch=launch)
     run.until("task_started", count=6)
     (before,) = map(int, (tmp_path / "before").read_text().split())
     launcher = run.events()[0]["main_pid"]
@@ -261,8 +263,8 @@ FOREIGN = """\
 
 
 @every_start_method
-def test_a_program_that_runs_a_job_keeps_its_own_children_if_the_launcher_dies(victim, tmp_path, method):
-    write_victim(tmp_path, script=FOREIGN)
+def test_a_program_that_runs_a_job_keeps_its_own_children_if_the_launcher_dies(run_to_kill, tmp_path, method):
+    write_crash_job(tmp_path, script=FOREIGN)
 
     def launch(*arguments, cwd, env):
         command = [sys.executable, "script.py", method]
@@ -270,11 +272,11 @@ def test_a_program_that_runs_a_job_keeps_its_own_children_if_the_launcher_dies(v
             command, cwd=cwd, env=environment(**env), stdout=subprocess.PIPE, stderr=subprocess.PIPE
         )
 
-    run = victim(launch=launch)
+    run = run_to_kill(launch=launch)
     run.engine.stdout.readline()
     run.until("task_started", count=6)
     os.kill(run.events()[0]["main_pid"], signal.SIGKILL)
-    output, said = run.engine.communicate(timeout=PATIENCE)
+    output, said = run.engine.communicate(timeout=TIMEOUT)
     assert json.loads(output) == [3, 0, [], [True, True]], said.decode()
     assert run.survivors() == []
 
@@ -306,7 +308,7 @@ def test_a_program_that_ran_a_job_has_no_child_of_it_afterwards(tmp_path):
 
 
 @pytest.mark.parametrize("method", ["forkserver", "spawn"])
-def test_shared_memory_of_tasks_is_removed_even_if_the_launcher_is_killed(victim, tmp_path, method):
+def test_shared_memory_of_tasks_is_removed_even_if_the_launcher_is_killed(run_to_kill, tmp_path, method):
     write(
         tmp_path,
         work="""\
@@ -321,7 +323,7 @@ def test_shared_memory_of_tasks_is_removed_even_if_the_launcher_is_killed(victim
         """,
         job="tasks: [{target: 'work:share'}]\n",
     )
-    run = victim("job.yaml", "--start-method", method)
+    run = run_to_kill("job.yaml", "--start-method", method)
     eventually((tmp_path / "shared").exists)
     name = (tmp_path / "shared").read_text()
     assert os.path.exists(f"/dev/shm/{name}")
@@ -356,7 +358,7 @@ def test_a_launcher_whose_engine_died_before_it_watched_for_that_stops_importing
         cwd=tmp_path,
         env=environment(),
         stdout=subprocess.PIPE,
-        timeout=PATIENCE,
+        timeout=TIMEOUT,
     )
     launcher = int(done.stdout)
     eventually(lambda: not alive(launcher), seconds=BOUND + 4)

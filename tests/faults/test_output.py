@@ -8,7 +8,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from support.runs import PATIENCE, START_METHODS, finish, mprun, start, survivors, write
+from support.runs import START_METHODS, TIMEOUT, finish, mprun, start, survivors, write
 
 # The output of each of two tasks, in bytes.
 FLOOD = 110_000_000
@@ -65,13 +65,13 @@ def test_two_floods_come_through_whole_and_are_not_held_in_memory(tmp_path, outp
     reader = threading.Thread(target=read)
     reader.start()
     try:
-        assert all_of_it.wait(PATIENCE), seen
+        assert all_of_it.wait(TIMEOUT), seen
         memory = [most_memory(pid) for pid in (engine.pid, launcher_of(engine.pid))]
         (tmp_path / "measured").touch()
-        reader.join(PATIENCE)
+        reader.join(TIMEOUT)
     finally:
         engine.kill() if not all_of_it.is_set() else None
-    assert engine.wait(PATIENCE) == 0
+    assert engine.wait(TIMEOUT) == 0
     engine.stderr.close()
     engine.stdout.close()
     assert max(memory) < 60e6

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import pytest
 from support.records import FINISHED, STARTED, ended, exited, record, started
-from support.runs import PATIENCE, ROOT, mprun, start, write
+from support.runs import ROOT, TIMEOUT, mprun, start, write
 
 from mprun.record import events
 from mprun.record.reader import read_lines
@@ -25,7 +25,7 @@ class Said(NamedTuple):
 
 def read(directory, *arguments):
     process = start(*arguments, cwd=directory)
-    output, said = process.communicate(timeout=PATIENCE)
+    output, said = process.communicate(timeout=TIMEOUT)
     return Said(process.returncode, output.decode(), said.decode())
 
 

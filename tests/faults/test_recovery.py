@@ -13,9 +13,9 @@ from pathlib import Path
 
 import jsonschema
 import pytest
+from support.crash_targets import JOB, CrashTarget, write_crash_job
 from support.records import STAMP, STARTED
 from support.runs import alive, eventually, finish, mprun, newest_run, read_events, start, write
-from support.victims import JOB, Victim, write_victim
 
 from mprun.jobfile.schema.job_schema import schema_text
 from mprun.linux import procfs
@@ -28,11 +28,11 @@ OLD = STAMP["run"]
 
 
 @pytest.fixture
-def victim(tmp_path):
+def run_to_kill(tmp_path):
     made = []
 
     def make(*arguments):
-        made.append(Victim(tmp_path, *arguments))
+        made.append(CrashTarget(tmp_path, *arguments))
         return made[-1]
 
     yield make
@@ -107,9 +107,9 @@ def pidfiles(directory):
     return os.listdir(directory / ".mprun" / "open")
 
 
-def test_the_next_start_kills_what_a_killed_run_left_and_completes_its_record(victim, tmp_path):
-    write_victim(tmp_path)
-    run = victim("job.yaml")
+def test_the_next_start_kills_what_a_killed_run_left_and_completes_its_record(run_to_kill, tmp_path):
+    write_crash_job(tmp_path)
+    run = run_to_kill("job.yaml")
     run.until("task_started", count=8)
     run.until("task_finished", "quick")
     run.pids(count=3)
@@ -145,7 +145,7 @@ def run_id_of(path):
     return os.path.basename(os.path.dirname(path))
 
 
-def test_a_run_that_is_killed_while_it_imports_leaves_nothing(victim, tmp_path):
+def test_a_run_that_is_killed_while_it_imports_leaves_nothing(run_to_kill, tmp_path):
     write(
         tmp_path,
         slow="""\
@@ -159,7 +159,7 @@ def test_a_run_that_is_killed_while_it_imports_leaves_nothing(victim, tmp_path):
         """,
         job="tasks: [{target: 'slow:run'}]\n",
     )
-    run = victim("job.yaml")
+    run = run_to_kill("job.yaml")
     eventually((tmp_path / "importing").exists)
     run.kill_both()
     assert len(run.survivors()) == 2
@@ -291,7 +291,7 @@ def test_a_run_whose_record_is_locked_is_active_even_if_its_engine_cannot_be_see
 
 def test_an_active_run_is_left_alone_by_another_start(tmp_path):
     # The run must not wait long for the tasks that ignore signals.
-    write_victim(tmp_path, job=f"    defaults: {{stop: {{grace: 100ms}}}}\n{JOB}")
+    write_crash_job(tmp_path, job=f"    defaults: {{stop: {{grace: 100ms}}}}\n{JOB}")
     engine = start("job.yaml", cwd=tmp_path)
     try:
         state_dir = tmp_path / ".mprun"

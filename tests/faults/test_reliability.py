@@ -9,7 +9,7 @@ import tracemalloc
 from random import Random
 
 import pytest
-from support.runs import PATIENCE, ROOT, environment
+from support.runs import ROOT, TIMEOUT, environment
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="/proc and subreapers are Linux's")
 
@@ -25,7 +25,7 @@ def reliability(directory, *arguments):
         env=environment(TMPDIR=str(directory)),
         capture_output=True,
         text=True,
-        timeout=PATIENCE,
+        timeout=TIMEOUT,
     )
     assert "Traceback" not in done.stderr, done.stderr
     return done.returncode, json.loads((directory / "figures.json").read_text()), done.stdout
@@ -33,14 +33,14 @@ def reliability(directory, *arguments):
 
 @pytest.mark.parametrize("name", SIZES)
 def test_each_measure_runs_its_trials_and_finds_no_defect(tmp_path, name):
-    code, told, shown = reliability(tmp_path, "--only", name, "--rounds", str(SIZES[name]), "--jobs", "2")
-    first = told["figures"][0]
+    code, measured, shown = reliability(tmp_path, "--only", name, "--rounds", str(SIZES[name]), "--jobs", "2")
+    first = measured["figures"][0]
     assert first["trials"] == SIZES[name]
-    counts = [figure for figure in told["figures"] if figure["goal"] == "0"]
+    counts = [figure for figure in measured["figures"] if figure["goal"] == "0"]
     assert {figure["seen"] for figure in counts} == {"0"}, shown
     assert f"make reliability ARGS='--only {name} --rounds {SIZES[name]} --jobs 2'" in shown
     # Times must not fail the test, because the machine may be busy.
-    held = all(figure["holds"] in (True, None) for figure in told["figures"])
+    held = all(figure["holds"] in (True, None) for figure in measured["figures"])
     assert code == int(not held)
 
 
@@ -92,7 +92,7 @@ def test_a_defect_is_reported_with_its_number_and_repeated_by_its_seed(rounds, t
         for number in numbers:
             thrown.setdefault(number, []).append(random.random())
             if number == 7:
-                found.blame(number, "lost", "a thing")
+                found.add_defect(number, "lost", "a thing")
             if number == 8:
                 raise RuntimeError("broken")
         return found

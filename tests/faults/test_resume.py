@@ -14,8 +14,8 @@ from pathlib import Path
 
 import jsonschema
 import pytest
-from support.runs import PATIENCE, START_METHODS, environment, eventually, finish, mprun, start, write
-from support.victims import Victim
+from support.crash_targets import CrashTarget
+from support.runs import START_METHODS, TIMEOUT, environment, eventually, finish, mprun, start, write
 
 from mprun.jobfile.schema.job_schema import schema_text
 
@@ -112,12 +112,12 @@ def reused(run):
 
 
 @pytest.fixture
-def victim(tmp_path):
+def run_to_kill(tmp_path):
     made = []
 
     def make(job, *arguments):
         write(tmp_path, work=WORK, job=job)
-        made.append(Victim(tmp_path, "job.yaml", *arguments))
+        made.append(CrashTarget(tmp_path, "job.yaml", *arguments))
         return made[-1]
 
     yield make
@@ -153,9 +153,9 @@ def test_a_resumed_run_shows_the_earlier_run_and_what_it_reuses(tmp_path):
     for view in (run.stderr, shown.stdout):
         assert re.search(rf"^a +succeeded: reused from {before.directory.run_id} +-", view, re.MULTILINE)
         assert re.search(r"^b +succeeded +\d", view, re.MULTILINE)
-    told = json.loads(mprun("show", "--json", cwd=tmp_path).stdout)
-    assert told["run"]["resumed_from"] == before.directory.run_id
-    assert {task["task"]: task["reused"] for task in told["tasks"]} == {
+    shown = json.loads(mprun("show", "--json", cwd=tmp_path).stdout)
+    assert shown["run"]["resumed_from"] == before.directory.run_id
+    assert {task["task"]: task["reused"] for task in shown["tasks"]} == {
         "a": True,
         "b": False,
         "c": False,
@@ -170,8 +170,8 @@ def test_a_task_may_fail_again(tmp_path):
     assert ran(tmp_path) == {"a": 1, "b": 2, "alone": 1}
 
 
-def test_an_interrupted_run_is_resumed(victim, tmp_path):
-    run = victim(CHAIN % "stuck")
+def test_an_interrupted_run_is_resumed(run_to_kill, tmp_path):
+    run = run_to_kill(CHAIN % "stuck")
     run.until("task_finished", "alone")
     eventually(lambda: ran(tmp_path)["b"])
     run.engine.send_signal(signal.SIGINT)
@@ -185,9 +185,9 @@ def test_an_interrupted_run_is_resumed(victim, tmp_path):
 @pytest.mark.parametrize("recovered", [False, True])
 @pytest.mark.parametrize("unknown", [False, True])
 def test_after_a_killed_engine_tasks_of_unknown_outcome_run_again_only_if_asked(
-    victim, tmp_path, recovered, unknown
+    run_to_kill, tmp_path, recovered, unknown
 ):
-    run = victim(CHAIN % "stuck")
+    run = run_to_kill(CHAIN % "stuck")
     run.until("task_finished", "alone")
     run.until("task_started", "b")
     eventually(lambda: ran(tmp_path)["b"])
@@ -213,8 +213,10 @@ def test_after_a_killed_engine_tasks_of_unknown_outcome_run_again_only_if_asked(
 
 
 @pytest.mark.parametrize("recovered", [False, True])
-def test_a_task_that_waited_for_its_retry_when_the_engine_was_killed_had_failed(victim, tmp_path, recovered):
-    run = victim("tasks: [{name: b, target: 'work:broken', retry: {retries: 1, delay: 600}}]\n")
+def test_a_task_that_waited_for_its_retry_when_the_engine_was_killed_had_failed(
+    run_to_kill, tmp_path, recovered
+):
+    run = run_to_kill("tasks: [{name: b, target: 'work:broken', retry: {retries: 1, delay: 600}}]\n")
     run.until("task_retrying")
     run.engine.kill()
     run.engine.communicate()
@@ -231,7 +233,9 @@ def test_a_task_that_waited_for_its_retry_when_the_engine_was_killed_had_failed(
 
 @pytest.mark.parametrize("kind", ["plain", "foreach"])
 @pytest.mark.parametrize("recovered", [False, True])
-def test_a_task_whose_start_was_not_recorded_does_not_run_again_by_default(victim, tmp_path, kind, recovered):
+def test_a_task_whose_start_was_not_recorded_does_not_run_again_by_default(
+    run_to_kill, tmp_path, kind, recovered
+):
     """It had a process, but the engine was killed before it could record that."""
     if kind == "plain":
         job, name, turn = "tasks: [{name: b, target: 'work:call'}]\n", "b", 2
@@ -263,8 +267,8 @@ def test_a_run_that_succeeded_has_nothing_to_resume(tmp_path):
     assert f"run {before.directory.run_id} succeeded; there is nothing to resume" in run.stderr
 
 
-def test_an_active_run_is_not_resumed(victim, tmp_path):
-    run = victim(CHAIN % "stuck")
+def test_an_active_run_is_not_resumed(run_to_kill, tmp_path):
+    run = run_to_kill(CHAIN % "stuck")
     run.until("task_started", "b")
     done = mprun("resume", cwd=tmp_path)
     assert done.code == 2
@@ -287,7 +291,7 @@ def test_a_resumed_run_can_be_resumed(tmp_path):
 def test_a_resumed_run_that_is_killed_at_its_start_loses_no_outcome(tmp_path, place, turn):
     first(tmp_path, CHAIN % "broken")
     process = start("resume", cwd=tmp_path, env={"MPRUN_FAILPOINTS": f"{place}=kill:{turn}"})
-    process.communicate(timeout=PATIENCE)
+    process.communicate(timeout=TIMEOUT)
     assert process.returncode == -signal.SIGKILL
     mend(tmp_path)
     if turn == 1 and place != "record.after":
@@ -303,7 +307,7 @@ def test_a_resumed_run_that_is_killed_at_its_start_loses_no_outcome(tmp_path, pl
 
 def mprun_code(*arguments, cwd):
     process = start(*arguments, cwd=cwd)
-    process.communicate(timeout=PATIENCE)
+    process.communicate(timeout=TIMEOUT)
     return process.returncode
 
 
@@ -734,11 +738,11 @@ def test_resume_json_prints_the_object_of_show_and_nothing_else(tmp_path):
     assert mprun("job.yaml", cwd=tmp_path).code == 1
     (tmp_path / "mended").touch()
     run = mprun("resume", "--json", cwd=tmp_path)
-    told = json.loads(run.stdout)
-    assert (run.code, told) == (0, json.loads(mprun("show", "--json", cwd=tmp_path).stdout))
-    assert told["run"]["run"] == run.one("run_started")["run"]
+    shown = json.loads(run.stdout)
+    assert (run.code, shown) == (0, json.loads(mprun("show", "--json", cwd=tmp_path).stdout))
+    assert shown["run"]["run"] == run.one("run_started")["run"]
     again = mprun("resume", "--json", cwd=tmp_path)
-    assert (again.code, json.loads(again.stdout)) == (0, told)
+    assert (again.code, json.loads(again.stdout)) == (0, shown)
     both = mprun("resume", "--json", "--events", "-", cwd=tmp_path)
     assert (both.code, both.stdout) == (2, "")
     assert both.stderr == "error: --json and `--events -` both write to stdout; use one of them\n"

@@ -8,8 +8,8 @@ import sys
 
 import pytest
 from support.attempts import Attempts
+from support.crash_targets import CrashTarget, write_crash_job
 from support.runs import START_METHODS, eventually, mprun, start, write
-from support.victims import Victim, write_victim
 
 from mprun.engine.poller import EXECUTOR_WAS_STOPPED
 from mprun.executors import local
@@ -77,8 +77,8 @@ def test_a_launcher_that_is_stopped_again_and_again_is_killed(tmp_path):
 
 @every_start_method
 def test_no_process_outlives_an_engine_that_is_killed_while_the_launcher_is_stopped(tmp_path, method):
-    write_victim(tmp_path)
-    run = Victim(tmp_path, "job.yaml", "--start-method", method, launch=start)
+    write_crash_job(tmp_path)
+    run = CrashTarget(tmp_path, "job.yaml", "--start-method", method, launch=start)
     try:
         run.until("task_started", count=6)
         # In this order, because the engine would resume it.

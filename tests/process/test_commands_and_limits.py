@@ -151,8 +151,8 @@ def test_a_command_is_a_child_of_the_launcher_under_every_start_method(directory
 
 
 def test_a_command_finds_its_environment_and_directory(attempts, tmp_path):
-    told = "echo $MPRUN_RUN_ID $MPRUN_TASK $MPRUN_ATTEMPT $OWN; pwd -P"
-    ended = attempts.run(command=(SH, "-c", told), env={"OWN": "é"}, cwd=tmp_path, name="a-command")
+    script = "echo $MPRUN_RUN_ID $MPRUN_TASK $MPRUN_ATTEMPT $OWN; pwd -P"
+    ended = attempts.run(command=(SH, "-c", script), env={"OWN": "é"}, cwd=tmp_path, name="a-command")
     assert ended.log.splitlines() == ["a-run a-command 1 é", str(tmp_path.resolve())]
 
 

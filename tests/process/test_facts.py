@@ -155,7 +155,7 @@ def test_with_sigchld_ignored_a_child_leaves_no_exit_status():
         except ChildProcessError:
             pass
         else:
-            raise AssertionError("it was told")
+            raise AssertionError("it was reported")
     """)
 
 
@@ -396,8 +396,8 @@ def test_a_new_subreaper_gets_the_orphans_of_existing_descendants():
             signal.pause()
 
         parent = fork(lambda: have(2))
-        told = dict(os.read(reader, 20).split() for _ in range(2))
-        child, grandchild = int(told[b"2"]), int(told[b"1"])
+        received = dict(os.read(reader, 20).split() for _ in range(2))
+        child, grandchild = int(received[b"2"]), int(received[b"1"])
         prctl(SUBREAPER, 1, 0, 0, 0)
         for pid, orphan in ((parent, child), (child, grandchild)):
             os.kill(pid, signal.SIGKILL)

@@ -106,7 +106,7 @@ def test_task_that_ignores_the_stop_signal_is_killed_with_its_children(tmp_path)
         tmp_path,
         work="""
         import os, signal, subprocess, sys, time
-        def deaf():
+        def ignores_sigterm():
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
             child = subprocess.Popen([sys.executable, "-c", "import signal, time; time.sleep(60)"])
             print(child.pid)
@@ -114,7 +114,7 @@ def test_task_that_ignores_the_stop_signal_is_killed_with_its_children(tmp_path)
         """,
         job="""
         tasks:
-          - {name: deaf, target: "work:deaf", timeout: 400ms, stop: {grace: 300ms}}
+          - {name: ignores_sigterm, target: "work:ignores_sigterm", timeout: 400ms, stop: {grace: 300ms}}
         """,
     )
     run = mprun("job.yaml", cwd=tmp_path)
@@ -123,7 +123,7 @@ def test_task_that_ignores_the_stop_signal_is_killed_with_its_children(tmp_path)
     ended = run.one("task_exited")
     assert ended["signal"] == "SIGKILL"
     assert 0.7 <= ended["duration"] < 1.5
-    assert run.outcome("deaf") == "timed_out"
+    assert run.outcome("ignores_sigterm") == "timed_out"
 
 
 def test_run_that_exceeds_its_timeout_fails(tmp_path):

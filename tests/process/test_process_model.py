@@ -12,8 +12,8 @@ import time
 import psutil
 import pytest
 from support.runs import (
-    PATIENCE,
     START_METHODS,
+    TIMEOUT,
     alive,
     environment,
     eventually,
@@ -329,7 +329,7 @@ LONG = """\
     def stay():
         be_there()
 
-    def stay_deaf():
+    def ignore_sigterm():
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         be_there()
 
@@ -339,7 +339,7 @@ LONG = """\
     def stay_with_a_hidden_child():
         be_there(subprocess.Popen(["sleep", "60"], start_new_session=True).pid)
 """
-LONG_TASKS = ("stay", "stay_deaf", "stay_with_a_child", "stay_with_a_hidden_child")
+LONG_TASKS = ("stay", "ignore_sigterm", "stay_with_a_child", "stay_with_a_hidden_child")
 
 
 class Running:
@@ -474,18 +474,18 @@ def test_a_signal_to_the_engine_stops_every_task_and_completes_the_record(runnin
 
 @every_start_method
 def test_a_second_ctrl_c_kills_tasks_that_ignore_the_first(running, method):
-    run = running(method, ("stay_deaf",))
+    run = running(method, ("ignore_sigterm",))
     run.engine.send_signal(signal.SIGINT)
     eventually(lambda: any(event["event"] == "task_stopping" for event in run.events()))
-    assert alive(run.pids["stay_deaf"][0])
+    assert alive(run.pids["ignore_sigterm"][0])
     before = time.monotonic()
     run.engine.send_signal(signal.SIGINT)
     ended = run.finish()
     # Without it, the task would have five seconds.
     assert time.monotonic() - before < 3
     assert [event["signal"] for event in ended.of("task_stopping")] == ["SIGTERM", "SIGKILL"]
-    assert ended.one("task_exited", "stay_deaf")["signal"] == "SIGKILL"
-    assert (ended.code, ended.outcome("stay_deaf")) == (130, "stopped")
+    assert ended.one("task_exited", "ignore_sigterm")["signal"] == "SIGKILL"
+    assert (ended.code, ended.outcome("ignore_sigterm")) == (130, "stopped")
     assert "Traceback" not in ended.stderr
     run.assert_gone()
 
@@ -781,7 +781,7 @@ def test_a_job_run_by_a_script_leaves_the_threads_and_children_of_the_script_alo
     )
     command = [sys.executable, "script.py", method]
     process = subprocess.run(
-        command, cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=PATIENCE
+        command, cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=TIMEOUT
     )
     assert (process.returncode, process.stderr) == (0, "")
     tasks = [["bad", "failed", None], ["counter", "succeeded", 1]]

@@ -23,7 +23,7 @@ from mprun.linux import port_owner
 
 KEY = (3, 1)
 # Everything that a test waits for happens at once; only a defect takes this long.
-PATIENCE = 10
+TIMEOUT = 10
 # The interval of most probes, in seconds.
 INTERVAL = 0.01
 
@@ -34,7 +34,7 @@ def prober():
     yield prober
     prober.close()
     for thread in threads():
-        thread.join(PATIENCE)
+        thread.join(TIMEOUT)
         assert not thread.is_alive()
 
 
@@ -47,11 +47,11 @@ def is_readable(prober, seconds):
 
 
 def becomes_ready(prober):
-    return is_readable(prober, PATIENCE) and prober.take_ready() == [KEY]
+    return is_readable(prober, TIMEOUT) and prober.take_ready() == [KEY]
 
 
 def wait_until(fact):
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + TIMEOUT
     while not fact():
         assert time.monotonic() < end, "it did not happen"
         select.select([], [], [], 0.002)
@@ -73,7 +73,7 @@ def listener(family=socket.AF_INET, port=0):
     server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     server.bind(("::1" if family == socket.AF_INET6 else "127.0.0.1", port))
     server.listen(16)
-    server.settimeout(PATIENCE)
+    server.settimeout(TIMEOUT)
     return closing(server)
 
 
@@ -106,7 +106,7 @@ def serving(*answers, context=None):
             except OSError:
                 return
             with closing(connection):
-                connection.settimeout(PATIENCE)
+                connection.settimeout(TIMEOUT)
                 answer = left.pop(0) if len(left) > 1 else left[0]
                 try:
                     if context:
@@ -130,7 +130,7 @@ def serving(*answers, context=None):
             yield port_of(server), requests
         finally:
             server.shutdown(socket.SHUT_RDWR)
-            thread.join(PATIENCE)
+            thread.join(TIMEOUT)
             assert not thread.is_alive()
 
 
@@ -293,7 +293,7 @@ def flood(connection):
     ids=["nothing", "flood", "drip"],
 )
 def test_reason_names_what_is_wrong_with_an_answer(prober, monkeypatch, answer, why):
-    monkeypatch.setattr(readiness, "MIN_TRY_SECONDS", PATIENCE if answer is flood else 0.2)
+    monkeypatch.setattr(readiness, "MIN_TRY_SECONDS", TIMEOUT if answer is flood else 0.2)
     with serving(answer) as (port, _):
         start_probe(prober, "http", f"http://127.0.0.1:{port}/")
         assert fails(prober, why)
@@ -324,7 +324,7 @@ def test_https_accepts_any_certificate(prober, tmp_path):
     command = (
         "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout k -out c -subj /CN=x"
     )
-    subprocess.run(command.split(), cwd=tmp_path, check=True, capture_output=True, timeout=PATIENCE)
+    subprocess.run(command.split(), cwd=tmp_path, check=True, capture_output=True, timeout=TIMEOUT)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(tmp_path / "c", tmp_path / "k")
     with serving(answer(500), answer(200), context=context) as (port, requests):
@@ -461,7 +461,7 @@ def test_each_ready_attempt_is_returned_once(prober, tmp_path):
     (tmp_path / "done").touch()
     ready = []
     while len(ready) < 20:
-        assert is_readable(prober, PATIENCE)
+        assert is_readable(prober, TIMEOUT)
         ready += prober.take_ready()
     assert sorted(ready) == [(number, 1) for number in range(20)]
     assert not is_readable(prober, 0)
@@ -471,7 +471,7 @@ def test_each_ready_attempt_is_returned_once(prober, tmp_path):
 
 def test_forgotten_attempt_is_not_returned(prober, tmp_path):
     start_probe(prober, "file", tmp_path)
-    assert is_readable(prober, PATIENCE)
+    assert is_readable(prober, TIMEOUT)
     prober.forget(KEY)
     prober.forget((1, 1))
     assert prober.take_ready() == []
@@ -483,22 +483,22 @@ def test_answer_after_forget_is_dropped(prober):
 
     def slow(connection):
         asked.set()
-        go.wait(PATIENCE)
+        go.wait(TIMEOUT)
         connection.sendall(answer(200))
 
     with serving(slow) as (port, _):
-        start_probe(prober, "http", f"http://127.0.0.1:{port}/", interval=PATIENCE)
-        assert asked.wait(PATIENCE)
+        start_probe(prober, "http", f"http://127.0.0.1:{port}/", interval=TIMEOUT)
+        assert asked.wait(TIMEOUT)
         (thread,) = threads()
         prober.forget(KEY)
         # Probed anew under the same key: the answer to the old probe must not count.
         start_probe(prober, "file", "/nowhere")
         (other,) = set(threads()) - {thread}
         start_probe(prober, "file", "/nowhere/else")
-        other.join(PATIENCE)
+        other.join(TIMEOUT)
         assert not other.is_alive()
         go.set()
-        thread.join(PATIENCE)
+        thread.join(TIMEOUT)
         assert not thread.is_alive()
         assert not is_readable(prober, 0)
         assert prober.take_ready() == []
@@ -511,7 +511,7 @@ def test_waiting_thread_ends_when_its_attempt_is_forgotten(prober, end):
     (thread,) = threads()
     assert thread.daemon
     end(prober)
-    thread.join(PATIENCE)
+    thread.join(TIMEOUT)
     assert not thread.is_alive()
 
 
@@ -519,7 +519,7 @@ def test_prober_can_be_closed_twice(tmp_path):
     before = len(os.listdir("/dev/fd"))
     prober = Prober()
     start_probe(prober, "file", tmp_path)
-    assert is_readable(prober, PATIENCE)
+    assert is_readable(prober, TIMEOUT)
     prober.close()
     prober.close()
     assert prober.fileno() == -1
@@ -599,14 +599,14 @@ def task(port, how="itself"):
         def listen():
             process.stdin.write(b"\n")
             process.stdin.flush()
-            assert select.select([process.stdout], [], [], PATIENCE)[0]
+            assert select.select([process.stdout], [], [], TIMEOUT)[0]
             assert process.stdout.readline() == b"listens\n"
 
         try:
             yield process.pid, listen
         finally:
             process.stdin.close()
-            process.wait(PATIENCE)
+            process.wait(TIMEOUT)
 
 
 @linux
@@ -618,7 +618,7 @@ def test_foreign_server_on_the_port_is_not_the_task(prober, free_port, kind):
         assert fails(prober, f"port {port} belongs to another process, pid {os.getpid()}")
         # Without a pid, any server counts.
         start_probe(prober, kind, what, key=(4, 1))
-        assert is_readable(prober, PATIENCE)
+        assert is_readable(prober, TIMEOUT)
         assert prober.take_ready() == [(4, 1)]
 
 
@@ -704,13 +704,13 @@ def test_inherited_socket_is_the_tasks_own(prober):
             try:
                 assert becomes_ready(prober)
             finally:
-                process.communicate(b"\n", PATIENCE)
+                process.communicate(b"\n", TIMEOUT)
 
 
 @linux
 def test_without_a_process_no_server_is_foreign(prober):
     with subprocess.Popen(["true"]) as process:
-        process.wait(PATIENCE)
+        process.wait(TIMEOUT)
     with listener() as server:
         start_probe(prober, "tcp", port_of(server), pid=process.pid)
         assert becomes_ready(prober)

@@ -21,7 +21,7 @@ def test_exit_during_the_kill_of_its_tree_ends_no_other_task(tmp_path):
         tmp_path,
         work="""
         import os, signal, time
-        def deaf():
+        def ignores_sigterm():
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
             child = os.fork()
             if child == 0:
@@ -33,10 +33,10 @@ def test_exit_during_the_kill_of_its_tree_ends_no_other_task(tmp_path):
         start_method: forkserver
         defaults: {timeout: 200ms, stop: {grace: 50ms}}
         tasks:
-          - {target: "work:deaf"}
-          - {target: "work:deaf"}
-          - {target: "work:deaf"}
-          - {target: "work:deaf"}
+          - {target: "work:ignores_sigterm"}
+          - {target: "work:ignores_sigterm"}
+          - {target: "work:ignores_sigterm"}
+          - {target: "work:ignores_sigterm"}
         """,
     )
     run = mprun("job.yaml", cwd=tmp_path)

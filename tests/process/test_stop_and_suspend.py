@@ -15,8 +15,8 @@ import time
 from pathlib import Path
 
 import pytest
+from support.crash_targets import CrashTarget
 from support.runs import START_METHODS, alive, environment, eventually, finish, mprun, start, write
-from support.victims import Victim
 
 from mprun.linux import procfs
 
@@ -34,9 +34,9 @@ WORK = """\
         while True:
             signal.pause()
 
-    def deaf():
+    def ignores_sigterm():
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        stay("deaf")
+        stay("ignores_sigterm")
 
     def fail():
         raise SystemExit(3)
@@ -90,7 +90,7 @@ def go(tmp_path):
 
     def start_run(job, *arguments, more=None, directory=tmp_path, **options):
         write(directory, work=WORK, job=job, **(more or {}))
-        made.append(Victim(directory, "job.yaml", *arguments, **options))
+        made.append(CrashTarget(directory, "job.yaml", *arguments, **options))
         return made[-1]
 
     yield start_run
@@ -225,18 +225,18 @@ def test_finished_task_is_reported_as_finished(go, tmp_path):
 
 
 def test_task_that_ignores_the_signal_is_killed_after_its_grace(go, tmp_path):
-    run = go("tasks: [{name: deaf, target: 'work:deaf', stop: {grace: 300ms}}]\n")
-    eventually((tmp_path / "deaf.pid").exists)
-    done = stop("deaf", cwd=tmp_path)
+    run = go("tasks: [{name: ignores_sigterm, target: 'work:ignores_sigterm', stop: {grace: 300ms}}]\n")
+    eventually((tmp_path / "ignores_sigterm.pid").exists)
+    done = stop("ignores_sigterm", cwd=tmp_path)
     assert done.code == 0, done.stderr
     ended = run.finish()
     assert [event["signal"] for event in ended.of("task_stopping")] == ["SIGTERM", "SIGKILL"]
-    assert (ended.code, ended.outcome("deaf"), ended.one("task_exited")["signal"]) == (
+    assert (ended.code, ended.outcome("ignores_sigterm"), ended.one("task_exited")["signal"]) == (
         1,
         "stopped",
         "SIGKILL",
     )
-    assert not alive(int((tmp_path / "deaf.pid").read_text()))
+    assert not alive(int((tmp_path / "ignores_sigterm.pid").read_text()))
 
 
 def test_stopped_tasks_are_one_json_object(go, tmp_path):
@@ -247,12 +247,12 @@ def test_stopped_tasks_are_one_json_object(go, tmp_path):
     run.until("task_finished", "early")
     eventually((tmp_path / "stay.pid").exists)
     done = stop("stay", "early", "missing", "--json", cwd=tmp_path)
-    told = json.loads(done.stdout)
+    answer = json.loads(done.stdout)
     assert (done.code, done.stderr) == (2, f"error: run {run_id(tmp_path)} has no task `missing`\n")
     ended = run.finish()
-    assert told.pop("outcome") in ("running", ended.one("run_finished")["outcome"])
-    assert told.pop("exit_code") in (None, ended.code)
-    assert told == {
+    assert answer.pop("outcome") in ("running", ended.one("run_finished")["outcome"])
+    assert answer.pop("exit_code") in (None, ended.code)
+    assert answer == {
         "run": run_id(tmp_path),
         "stopped": [{"task": "stay", "outcome": "stopped", "reason": "user"}],
         "finished": ["early"],
@@ -290,8 +290,8 @@ def test_whole_run_is_stopped(go, tmp_path):
 
 
 def test_second_stop_kills_the_run(go, tmp_path):
-    run = go("tasks: [{name: deaf, target: 'work:deaf', stop: {grace: 600}}]\n")
-    eventually((tmp_path / "deaf.pid").exists)
+    run = go("tasks: [{name: ignores_sigterm, target: 'work:ignores_sigterm', stop: {grace: 600}}]\n")
+    eventually((tmp_path / "ignores_sigterm.pid").exists)
     first = start("stop", cwd=tmp_path)
     run.until("task_stopping")
     second = stop("--run", run_id(tmp_path), cwd=tmp_path)
@@ -628,12 +628,13 @@ def pending(pid):
 @pytest.mark.parametrize("method", START_METHODS)
 def test_killed_engine_leaves_no_suspended_process(go, tmp_path, method):
     run = go(
-        "tasks:\n- {name: family, target: 'work:family'}\n- {name: deaf, target: 'work:deaf'}\n"
+        "tasks:\n- {name: family, target: 'work:family'}\n"
+        "- {name: ignores_sigterm, target: 'work:ignores_sigterm'}\n"
         "- {command: 'setsid sleep 60 & sleep 60'}\n",
         "--start-method",
         method,
     )
-    eventually((tmp_path / "deaf.pid").exists)
+    eventually((tmp_path / "ignores_sigterm.pid").exists)
     run.until("task_started", count=3)
     suspend(run)
     run.engine.kill()

@@ -12,9 +12,9 @@ from collections import Counter
 from pathlib import Path
 
 from mprun.linux import procfs
+from support.crash_targets import wait_for_ends
 from support.kills import BOUND, MAX_SECONDS
-from support.runs import PATIENCE, complete_lines, newest_run, start, write
-from support.victims import wait_for_ends
+from support.runs import TIMEOUT, complete_lines, newest_run, start, write
 
 WORK = """\
     import os, signal, subprocess, time
@@ -56,7 +56,7 @@ WORK = """\
         subprocess.Popen(["sh", "-c", "sleep 600 & setsid sleep 600 & sleep 600"], start_new_session=True)
         return call(value, nap)
 
-    def deaf(value, nap, *before):
+    def ignores_sigterm(value, nap, *before):
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         return call(value, nap)
 
@@ -69,7 +69,7 @@ WORK = """\
         note("end " + os.environ["MPRUN_TASK"])
         return sum(sum(value) if isinstance(value, list) else value for value in values)
 """
-TARGETS = ("call", "call", "flaky", "daemonize", "spread", "deaf")
+TARGETS = ("call", "call", "flaky", "daemonize", "spread", "ignores_sigterm")
 
 
 def random_job(random, most):
@@ -143,7 +143,7 @@ class Round:
 
     def wait(self):
         """Wait until the engine has ended; its exit code."""
-        return self.engine.wait(PATIENCE)
+        return self.engine.wait(TIMEOUT)
 
     def run_ids(self):
         runs = Path(self.directory, ".mprun", "runs")
@@ -171,9 +171,9 @@ class Round:
             and (stat.session in sessions or not marks.isdisjoint(procfs.environment(pid)))
         ]
 
-    def left_after(self, patience):
+    def left_after(self, timeout):
         """Its processes after so many seconds; sooner, if there are none."""
-        end = time.monotonic() + patience
+        end = time.monotonic() + timeout
         while (members := self.members()) and time.monotonic() < end:
             wait_for_ends(members, 0.02)
         return members
@@ -187,7 +187,7 @@ class Round:
     def command(self, *arguments):
         """Run `mprun ARGUMENTS` in the directory; its exit code and its output."""
         done = start(*arguments, cwd=self.directory)
-        output, said = done.communicate(timeout=PATIENCE)
+        output, said = done.communicate(timeout=TIMEOUT)
         return done.returncode, output.decode() + said.decode()
 
     def clean(self):
@@ -206,7 +206,7 @@ class Round:
         engine: then detached processes are alive until the next start.
         """
         begun = time.monotonic()
-        found = [("survivor", self.told())] if not both and self.left_after(MAX_SECONDS) else []
+        found = [("survivor", self.describe())] if not both and self.left_after(MAX_SECONDS) else []
         seconds = time.monotonic() - begun
         found += [("late", f"{seconds:.3f} s")] if seconds > BOUND else []
         return seconds, found + list(self._defects())
@@ -244,7 +244,7 @@ class Round:
         write(self.directory, job_next="tasks: [{target: 'os:getpid'}]\n")
         code, said = self.command("-q", "job_next.yaml")
         if code != 0 or self.left_after(0.2):
-            yield "not recovered", (code, said, self.told())
+            yield "not recovered", (code, said, self.describe())
         yield from self._unclosed()
 
     def _unclosed(self):
@@ -281,10 +281,10 @@ class Round:
             yield "run again", again
         # The command has returned: the processes that it had to kill are ending.
         if self.left_after(1.0):
-            yield "survivor of the resumed run", self.told()
+            yield "survivor of the resumed run", self.describe()
         yield from self._unclosed()
 
-    def told(self):
+    def describe(self):
         """The processes that are left, with their state and command line."""
         left = []
         for pid in self.members():

@@ -17,7 +17,7 @@ from mprun.record.state_dir import RunDirectory
 ROOT = Path(__file__).parents[2]
 START_METHODS = ("fork", "forkserver", "spawn")
 # A command that takes longer has hung, in seconds.
-PATIENCE = 50
+TIMEOUT = 50
 
 
 class Run:
@@ -81,12 +81,12 @@ def start(*arguments, cwd, **options):
     )
 
 
-def mprun(*arguments, cwd, state_dir=None, patience=PATIENCE, **options):
+def mprun(*arguments, cwd, state_dir=None, timeout=TIMEOUT, **options):
     """Run `mprun ARGUMENTS` to its end; the run is the newest of `state_dir`, or of `cwd`."""
     if state_dir is not None:
         arguments = (*arguments, "--state-dir", state_dir)
     process = start(*arguments, cwd=cwd, **options)
-    return finish(process, state_dir or Path(cwd, ".mprun"), patience)
+    return finish(process, state_dir or Path(cwd, ".mprun"), timeout)
 
 
 def side_by_side(work, items):
@@ -95,10 +95,10 @@ def side_by_side(work, items):
         return list(pool.map(work, items))
 
 
-def finish(process, state_dir, patience=PATIENCE):
+def finish(process, state_dir, timeout=TIMEOUT):
     """Wait for a command's end; the run is the newest of `state_dir`."""
     try:
-        stdout, stderr = process.communicate(timeout=patience)
+        stdout, stderr = process.communicate(timeout=timeout)
     except BaseException:
         # Also if the timeout of pytest comes first: nothing is left running.
         process.kill()

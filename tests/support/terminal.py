@@ -11,7 +11,7 @@ import subprocess
 import sys
 import termios
 
-from support.runs import PATIENCE, environment
+from support.runs import TIMEOUT, environment
 
 
 def on_terminal(*arguments, cwd, columns=100, **env):
@@ -34,4 +34,4 @@ def on_terminal(*arguments, cwd, columns=100, **env):
         while data := os.read(ours, 65536):
             shown += data
     os.close(ours)
-    return process.wait(PATIENCE), shown.decode().replace("\r\n", "\n")
+    return process.wait(TIMEOUT), shown.decode().replace("\r\n", "\n")

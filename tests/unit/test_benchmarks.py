@@ -147,7 +147,7 @@ def test_end_of_a_command_is_waited_for_and_not_looked_for_now_and_then(place, m
 
 
 def test_command_that_hangs_is_killed(place, monkeypatch):
-    monkeypatch.setattr(measuring, "PATIENCE", 0.1)
+    monkeypatch.setattr(measuring, "TIMEOUT", 0.1)
     with pytest.raises(Failed, match="exit code -9"):
         measuring.seconds([sys.executable, "-c", "import time; time.sleep(50)"], place)
 

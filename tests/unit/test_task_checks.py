@@ -36,7 +36,7 @@ def test_a_task_says_what_it_runs_itself_or_by_the_defaults():
     needs = "task `Process-2` needs one of `target`, `command` or `uses`"
     assert said("tasks: [{target: 'm:f'}, {name: Process-2}]") == [needs]
     assert said("defaults: {target: 'm:f'}\ntasks: [{}, {command: x}]") == []
-    # What may be a typo of it is told by the schema.
+    # A key that may be a typo of `target` is left to the schema.
     assert said("tasks: [{tagret: 'm:f'}]") == []
 
 

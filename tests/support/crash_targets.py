@@ -1,4 +1,4 @@
-"""Runs that are to be killed, each with a token by which all its processes can be found."""
+"""Runs for tests that kill them, each with a token by which all its processes can be found."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ WORK = """\
     def stay():
         signal.pause()
 
-    def stay_deaf():
+    def ignore_sigterm():
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        print("deaf")
+        print("ignores_sigterm")
         while True:
             signal.pause()
 
@@ -65,7 +65,7 @@ JOB = """\
     tasks:
     - {name: quick, target: 'work:end_soon'}
     - {name: stay, target: 'work:stay'}
-    - {name: deaf, target: 'work:stay_deaf'}
+    - {name: ignores_sigterm, target: 'work:ignore_sigterm'}
     - {name: hide, target: 'work:hide'}
     - {name: children, target: 'work:have_children'}
     - {name: multiply, target: 'work:multiply'}
@@ -74,7 +74,7 @@ JOB = """\
 """
 
 
-class Victim:
+class CrashTarget:
     """A run whose processes all have a token in the environment that /proc shows.
 
     So do forks of the engine that never call exec.
@@ -83,10 +83,10 @@ class Victim:
     def __init__(self, directory, *arguments, launch=start):
         self.directory = directory
         self._before = {one.path for one in all_runs(directory / ".mprun")}
-        self._token = f"VICTIM={uuid.uuid4().hex}"
+        self._token = f"CRASH_TARGET={uuid.uuid4().hex}"
         # The launcher overwrites the end of its environment: the token must not be there.
         name, _, value = self._token.partition("=")
-        self.engine = launch(*arguments, cwd=directory, env={name: value, "VICTIM_END": "x" * 200})
+        self.engine = launch(*arguments, cwd=directory, env={name: value, "CRASH_TARGET_END": "x" * 200})
 
     def launcher(self):
         """The launcher's pid, once there is one."""
@@ -101,8 +101,8 @@ class Victim:
             pid for pid, stat in procfs.processes().items() if stat.is_alive and mark in _environment(pid)
         ]
 
-    def seconds_to_vanish(self, patience=5):
-        """The seconds until only the engine is alive; fails after `patience` seconds.
+    def seconds_to_vanish(self, timeout=5):
+        """The seconds until only the engine is alive; fails after `timeout` seconds.
 
         multiprocessing's resource tracker must end as well, but its time does not count: it ends by
         itself, once it has removed what was left in shared memory, and may have just begun.
@@ -110,21 +110,21 @@ class Victim:
         begun = time.monotonic()
         seconds = None
         while found := {*self.survivors()} - {self.engine.pid}:
-            assert time.monotonic() - begun < patience, [_told(pid) for pid in found]
+            assert time.monotonic() - begun < timeout, [_told(pid) for pid in found]
             trackers = {pid for pid in found if _is_tracker(pid)}
             if seconds is None and trackers == found:
                 seconds = time.monotonic() - begun
             wait_for_ends(found - trackers or trackers, 0.02)
         return seconds or time.monotonic() - begun
 
-    def left(self, patience=0.1):
+    def left(self, timeout=0.1):
         """The pids that are still alive after the engine has ended, except those that are ending.
 
         Those are multiprocessing's resource tracker, which ends when no process is left that could
-        write to it, and processes that are gone `patience` seconds later.
+        write to it, and processes that are gone `timeout` seconds later.
         """
         found = [pid for pid in self.survivors() if pid != self.engine.pid and not _is_tracker(pid)]
-        wait_for_ends(found, patience)
+        wait_for_ends(found, timeout)
         return [pid for pid in found if alive(pid)]
 
     def pids(self, count):
@@ -216,5 +216,5 @@ def _told(pid):
         return pid
 
 
-def write_victim(directory, **more):
+def write_crash_job(directory, **more):
     write(directory, **{"work": WORK, "job": JOB, **more})
