@@ -117,7 +117,12 @@ class TaskResolver:
             return Failed(reason=error.diagnostics[0].message)
         except TooManyTasks as error:
             return Failed(reason=str(error))
-        known = (task for task in self._table.tasks if task.task.deferred_expansion is None)
+        # A task that has finished neither holds nor needs tokens.
+        known = (
+            task
+            for number, task in enumerate(self._table.tasks)
+            if task.task.deferred_expansion is None and number not in self._ends
+        )
         shortage = job_checks.shortage_of_new_tasks(instances, known, self._plan.job.resources)
         if shortage:
             return Failed(reason=shortage)

@@ -655,6 +655,74 @@ def test_item_that_claims_a_missing_token_fails(desk):
     assert reason(run, "servers").startswith("its daemons would hold 2 of `db`, but `each")
 
 
+def test_item_that_claims_the_token_of_a_daemon_fails(desk):
+    """The daemon holds it until the job ends, so the task would wait without end."""
+    run = desk.run(
+        """
+        resources: {db: 2}
+        tasks:
+          - {name: server, command: "sleep 60", daemon: true, resources: {db: 1}}
+          - {name: list, target: "work:give", args: [[1, 2]], depends_on: {server: started}}
+          - {name: each, target: "work:echo", foreach: "${tasks.list.result}", resources: {db: "${item}"}}
+        """,
+        code=1,
+    )
+    assert outcomes(run) == {"server": "stopped", "list": "succeeded", "each": "failed"}
+    assert reason(run, "each") == "it could never start: daemon `server` holds `db` until the job ends"
+
+
+def test_daemons_of_a_list_that_claim_too_many_tokens_together_fail(desk):
+    run = desk.run(
+        """
+        resources: {db: 2}
+        tasks:
+          - {name: list, target: "work:many", args: [3]}
+          - {name: servers, command: "sleep 60", daemon: true, foreach: "${tasks.list.result}",
+             resources: {db: 1}}
+          - {name: last, target: "work:echo", depends_on: {servers: finished}}
+        """,
+        code=1,
+    )
+    assert outcomes(run) == {"list": "succeeded", "servers": "failed", "last": "succeeded"}
+    assert reason(run, "servers") == "the daemons claim 3 of `db`, but the job has only 2"
+
+
+def test_item_waits_for_the_token_of_a_task_that_is_not_a_daemon(desk):
+    """`holder` ends after `each` was expanded, because it waits for what `first` writes then."""
+    run = desk.run(
+        """
+        resources: {db: 1}
+        tasks:
+          - {name: holder, target: "work:wait_for", args: [expanded], resources: {db: 1}}
+          - {name: list, target: "work:give", args: [[1]], depends_on: {holder: started}}
+          - {name: first, command: "touch expanded", foreach: "${tasks.list.result}"}
+          - {name: each, target: "work:echo", foreach: "${tasks.list.result}", resources: {db: "${item}"}}
+        """
+    )
+    assert set(outcomes(run).values()) == {"succeeded"}
+    order = [(event["event"], event["task"]) for event in run.events if event.get("task")]
+    assert order.index(("task_exited", "holder")) < order.index(("task_started", "each[0]"))
+
+
+def test_item_gets_the_token_of_a_daemon_that_has_finished_or_was_skipped(desk):
+    run = desk.run(
+        """
+        resources: {db: 1, gpu: 1}
+        tasks:
+          - {name: no, target: "work:give", args: [false]}
+          - {name: ended, command: "true", daemon: true, resources: {db: 1}}
+          - {name: skipped, command: "sleep 60", daemon: true, when: "${tasks.no.result}",
+             resources: {gpu: 1}}
+          - {name: list, target: "work:give", args: [[1]],
+             depends_on: {ended: finished, skipped: finished}}
+          - {name: each, target: "work:echo", foreach: "${tasks.list.result}",
+             resources: {db: "${item}", gpu: "${item}"}}
+        """
+    )
+    ends = outcomes(run)
+    assert (ends["ended"], ends["skipped"], ends["each[0]"]) == ("succeeded", "skipped", "succeeded")
+
+
 # ---- recipes
 
 
