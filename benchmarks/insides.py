@@ -33,6 +33,8 @@ TRICKS = {
     "the launcher as a fork": ("__main__.py", *PYTHON),
     "the hook of threading": ("launcher/fork.py", *PYTHON),
     "the bootstrap in one piece": ("launcher/worker.py", *PYTHON),
+    "wait4(2) without `resource`": ("linux/wait4.py", *PYTHON),
+    "results without `json`": ("launcher/result_files.py", *PYTHON),
     "prctl(2) without `ctypes`": ("linux/prctl.py", *PYTHON),
 }
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from mprun.engine.preflight import IMPORT_TIMEOUT_SECONDS
 from mprun.engine.run import Context, Run, RunOptions, RunResult, TaskResult, ignore_warning, past_timings
 from mprun.errors import JobFileError
-from mprun.jobfile import locate
 from mprun.jobfile.loader import load_job_file
 from mprun.record.pidfile import PidFile, runs_of_others
 from mprun.record.state_dir import DEFAULT, create_run_or_temporary
@@ -73,9 +72,11 @@ def plan_job(
         from mprun.scheduling.selection import select
 
         selection = select(job, names, tags, with_dependencies=with_dependencies)
-        diagnostics = [] if selection is None or with_dependencies else locate.left_out(job, selection)
-        if diagnostics:
-            raise JobFileError(diagnostics)
+        if selection is not None and not with_dependencies:
+            from mprun.jobfile import locate
+
+            if diagnostics := locate.left_out(job, selection):
+                raise JobFileError(diagnostics)
     return plan_tasks(
         job.replace(
             fail_fast=job.fail_fast if fail_fast is None else fail_fast,

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
-from mprun.engine import control
 from mprun.engine.signals import REQUEST, SUSPEND
 from mprun.executors.base import ExecutorLost, Suspended
 from mprun.scheduling.instructions import USER
 
 if TYPE_CHECKING:
+    from typing import Protocol
+
     from mprun.clock import Clock
     from mprun.engine.signals import SignalInbox
     from mprun.engine.task_table import TaskTable
@@ -18,28 +19,29 @@ if TYPE_CHECKING:
     from mprun.scheduling.instructions import Instruction
     from mprun.scheduling.scheduler import Scheduler
 
+    # A Protocol takes 0.1 ms to create, and nothing looks at it during a run.
+    class Loop(Protocol):
+        """The steps of the engine's loop, as far as a request takes them."""
+
+        def wait(self, timeout: float) -> None:
+            """Wait at most this many seconds for something to happen."""
+
+        def collect_reports(self) -> list[Report]:
+            """Act on the reports of the executor; they are returned, too."""
+
+        def act(self, instructions: list[Instruction]) -> None:
+            """Do what the scheduler has decided."""
+
+        def publish(self) -> None:
+            """Record what happened."""
+
+        @property
+        def failure(self) -> str:
+            """Why mprun itself has failed: it cannot write the record, or has lost the main process."""
+
+
 # How long mprun waits for the tasks to be suspended before it suspends itself.
 SUSPEND_TIMEOUT_SECONDS = 1.0
-
-
-class Loop(Protocol):
-    """The steps of the engine's loop, as far as a request takes them."""
-
-    def wait(self, timeout: float) -> None:
-        """Wait at most this many seconds for something to happen."""
-
-    def collect_reports(self) -> list[Report]:
-        """Act on the reports of the executor; they are returned, too."""
-
-    def act(self, instructions: list[Instruction]) -> None:
-        """Do what the scheduler has decided."""
-
-    def publish(self) -> None:
-        """Record what happened."""
-
-    @property
-    def failure(self) -> str:
-        """Why mprun itself has failed: it cannot write the record, or has lost the main process."""
 
 
 class ControlRequests:
@@ -73,10 +75,16 @@ class ControlRequests:
             if number == SUSPEND:
                 self._suspend(loop)
             elif number == REQUEST:
-                for request, names in control.read_requests(self._directory):
-                    self._stop_tasks(loop, request, names)
+                self._handle_requests(loop)
             else:
                 self._stop_run(loop, number)
+
+    def _handle_requests(self, loop: Loop) -> None:
+        # Few runs get any.
+        from mprun.engine import control
+
+        for request, names in control.read_requests(self._directory):
+            control.write_answer(request, self._stop_tasks(loop, names))
 
     def _stop_run(self, loop: Loop, number: int) -> None:
         """Stop the run; a second signal kills it."""
@@ -101,8 +109,8 @@ class ControlRequests:
         self._clock.pause(began, self._clock.now())
         self._executor.resume()
 
-    def _stop_tasks(self, loop: Loop, request: str, names: list[str]) -> None:
-        """Stop the named tasks that have not finished, and answer the request."""
+    def _stop_tasks(self, loop: Loop, names: list[str]) -> dict[str, list[str]]:
+        """Stop the named tasks that have not finished; the answer to the request."""
         found = {name: self._table.names.resolve(name) for name in names}
         numbers = dict.fromkeys(number for resolved in found.values() for number in resolved)
         instances = [one for number in numbers for one in self._table.instances(number)]
@@ -111,9 +119,8 @@ class ControlRequests:
         for number in to_stop:
             self.stopped_tasks.add(number)
             loop.act(self._scheduler.stop_task(number, USER, self._clock.timed()))
-        answer = {
+        return {
             "stopped": [self._table.tasks[number].name for number in to_stop],
             "finished": [self._table.tasks[number].name for number in finished],
             "unknown": [name for name, resolved in found.items() if not resolved],
         }
-        control.write_answer(request, answer)

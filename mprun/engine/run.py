@@ -9,7 +9,6 @@ from mprun.engine.preflight import IMPORT_TIMEOUT_SECONDS, ImportFailure, Interr
 from mprun.engine.signals import SignalInbox
 from mprun.errors import JobFileError, MprunError
 from mprun.frozen import Frozen
-from mprun.jobfile import locate
 from mprun.record.state_dir import DEFAULT
 from mprun.scheduling.plan import is_crowded
 
@@ -149,6 +148,8 @@ class Run:
         try:
             return preflight.wait_for_reply(self._executor, inbox, options.import_timeout, options.warn)
         except ImportFailure as failure:
+            from mprun.jobfile import locate
+
             task = distinct_calls(self._plan)[failure.call][1][0]
             module = (task.target or "").partition(":")[0]
             raise JobFileError([locate.target_diagnostic(task, f"importing `{module}` {failure}")]) from None
@@ -205,6 +206,8 @@ def past_timings(plan: Plan, state_dir: str) -> list[RunTimings]:
 
 def _bind_diagnostics(plan: Plan, prepared: PrepareReply) -> list[Diagnostic]:
     """A diagnostic for each target or preloaded module that the launcher could not use."""
+    from mprun.jobfile import locate
+
     calls = distinct_calls(plan)
     diagnostics = []
     for error in prepared.errors:

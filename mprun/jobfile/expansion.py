@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from mprun.diagnostics import Diagnostic, quote
 from mprun.errors import JobFileError
 from mprun.frozen import Frozen
-from mprun.jobfile import locate, task_checks
+from mprun.jobfile import task_checks
 from mprun.jobfile.interpolation import Interpolator, is_unresolved
 from mprun.jobfile.model import Instance, Ready
 from mprun.jobfile.references import LATE_KEYS, ReferenceProblem, compiled, reference_diagnostic, references
@@ -277,6 +277,8 @@ class _Expander:
             try:
                 resolve(node, resolver)
             except ReferenceProblem as error:
+                from mprun.jobfile import locate
+
                 diagnostics.append(locate.unresolved_diagnostic(task, key, error))
         if diagnostics:
             raise JobFileError(diagnostics)

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from mprun.diagnostics import Diagnostic, quote, suggest
 from mprun.frozen import Frozen
-from mprun.jobfile import locate
 from mprun.jobfile.syntax.document import span_of
 
 if TYPE_CHECKING:
@@ -106,6 +105,8 @@ def _shortage(
 def token_diagnostics(job: Job) -> Iterator[Diagnostic]:
     """The diagnostics of claims that can never be met."""
     for shortage in token_shortages(job.tasks, job.resources):
+        from mprun.jobfile import locate
+
         where = ("resources", shortage.token)
         yield locate.task_diagnostic(
             shortage.task, where, shortage.message, shortage.help, key=shortage.unknown

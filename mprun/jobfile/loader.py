@@ -6,13 +6,12 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from mprun.errors import JobFileError, UsageError
-from mprun.jobfile import job_checks, locate, task_checks
+from mprun.jobfile import job_checks, task_checks
 from mprun.jobfile.dependencies import DependencyError, link, refuse_never_ready
 from mprun.jobfile.expansion import MAX_TASKS, TooManyTasks, expand, least_count, too_many
 from mprun.jobfile.interpolation import interpolate
 from mprun.jobfile.model import Job, JoinEntry, Origin, Task
 from mprun.jobfile.names import NameIndex
-from mprun.jobfile.recipes import expand_recipe, recipe_path
 from mprun.jobfile.references import Reference, has_references
 from mprun.jobfile.resolution import HIDDEN, Resolver
 from mprun.jobfile.schema import job_schema
@@ -138,6 +137,8 @@ class JobLoader:
             needs = link(tasks, names)
             refuse_never_ready(tasks, needs, names)
         except DependencyError as error:
+            from mprun.jobfile import locate
+
             raise JobFileError([locate.dependency_diagnostic(tasks[error.task], error, names)]) from None
         return needs
 
@@ -161,6 +162,8 @@ class JobLoader:
             return counts[path]
 
         def count_recipe(user: Document, name: str) -> int:
+            from mprun.jobfile.recipes import recipe_path
+
             path = recipe_path(user, name)
             try:
                 return count(path, self.checked_document(path))
@@ -292,6 +295,9 @@ class JobLoader:
         if "uses" not in keys:
             self._task_count += len(instances)
             return instances
+        # Few jobs use a recipe.
+        from mprun.jobfile.recipes import expand_recipe
+
         return [task for one in instances for task in expand_recipe(self, context, keys, one)]
 
 

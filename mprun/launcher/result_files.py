@@ -6,7 +6,6 @@ them without the suffix.
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 
@@ -19,10 +18,34 @@ if TYPE_CHECKING:
     from mprun.launcher.start_error import StartError
 
 
+# The newest Python whose JSON encoder in C was tried.
+TRIED_PYTHON = (3, 15)
+if _is_tried := sys.version_info[:2] <= TRIED_PYTHON:
+    from _json import encode_basestring_ascii, make_encoder
+else:
+    import json
+
+
+def _to_json(value: object) -> str:
+    """The same as json.dumps with allow_nan=False. Raises TypeError or ValueError if it is not JSON.
+
+    It uses the encoder in C that `json` uses. Importing `json` compiles five regular expressions for
+    reading, and each fork would copy them, and `re`.
+    """
+    if not _is_tried:
+        return json.dumps(value, allow_nan=False)
+    pieces = make_encoder({}, _raise, encode_basestring_ascii, None, ": ", ", ", False, False, False)
+    return "".join(pieces(value, 0))
+
+
+def _raise(value: object) -> None:
+    raise TypeError(type(value).__name__)
+
+
 def write_result(path: str, value: object) -> None:
     """Write what the target returned: as JSON, or as its repr if it is not JSON."""
     try:
-        text, suffix = json.dumps(value, allow_nan=False), "json"
+        text, suffix = _to_json(value), "json"
     except Exception:
         text, suffix = _safe_repr(value), "repr"
     _write_whole(f"{path}.{suffix}", text)
@@ -92,7 +115,7 @@ def _write_error(path: str, raised: BaseException, message: str, traceback: str 
 
 
 def _write(path: str, kind: str, value: dict[str, Any]) -> None:
-    _write_whole(f"{path}.{kind}.json", json.dumps(value, allow_nan=False))
+    _write_whole(f"{path}.{kind}.json", _to_json(value))
 
 
 def _safe_repr(value: object) -> str:

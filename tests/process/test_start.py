@@ -54,8 +54,8 @@ OURS = {
         mprun.jobfile.names
         mprun.jobfile.schema mprun.jobfile.schema.fast_validator mprun.jobfile.references
         mprun.jobfile.resolution mprun.jobfile.schema.job_schema mprun.jobfile.interpolation
-        mprun.jobfile.task_checks mprun.jobfile.task_builder mprun.jobfile.locate
-        mprun.jobfile.job_checks mprun.jobfile.expansion mprun.jobfile.scope mprun.jobfile.recipes
+        mprun.jobfile.task_checks mprun.jobfile.task_builder
+        mprun.jobfile.job_checks mprun.jobfile.expansion mprun.jobfile.scope
         mprun.jobfile.loader
         mprun.scheduling.plan mprun.engine mprun.scheduling.retry
         mprun.scheduling.timers mprun.scheduling.task_run mprun.scheduling.join_order
@@ -68,7 +68,7 @@ OURS = {
         mprun.engine.poller mprun.engine.run
         mprun.cli.messages mprun.reporters.lineage mprun.reporters.table mprun.reporters.tail
         mprun.reporters.format mprun.reporters.github mprun.engine.event_builder mprun.clock
-        mprun.engine.attempt_result mprun.engine.resolver mprun.engine.control
+        mprun.engine.attempt_result mprun.engine.resolver
         mprun.engine.attempt_monitor mprun.engine.control_requests mprun.engine.report_handler
         mprun.engine.run_outcome mprun.engine.task_table
         mprun.engine.publisher mprun.engine.engine mprun.api
@@ -89,14 +89,14 @@ OTHERS = {
     "engine": """
         __future__ _collections _ctypes _datetime _functools _heapq _json _locale _operator
         _sha2 _sha256 _socket _sre _struct _typing _weakrefset click collections contextlib copyreg
-        cython_runtime datetime encodings enum errno fcntl functools gc heapq importlib itertools json
+        cython_runtime encodings enum errno fcntl functools gc heapq importlib itertools json
         keyword math operator re reprlib select signal struct threading types typing warnings
         weakref yaml
         """,
     "launcher": """
         __future__ __mp_main__ _collections _ctypes _functools _operator _socket _weakrefset atexit
         collections contextlib enum errno faulthandler functools gc itertools keyword multiprocessing
-        operator reprlib resource select signal threading types warnings weakref
+        operator reprlib  select signal threading types warnings weakref
         """,
 }
 # What Python itself imports for those in newer versions: most for the annotations of click's classes.

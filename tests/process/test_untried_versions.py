@@ -27,8 +27,10 @@ FENCED = (
     "mprun.launcher.environment",
     "mprun.launcher.fork",
     "mprun.launcher.main",
+    "mprun.launcher.result_files",
     "mprun.launcher.worker",
     "mprun.linux.prctl",
+    "mprun.linux.wait4",
 )
 BEYOND = (
     "{0} is newer than those that `{1}` was tried with (up to {2}). There mprun is slower, because it uses "

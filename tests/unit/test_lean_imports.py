@@ -63,11 +63,14 @@ import_click()
 from gettext import gettext, ngettext
 from uuid import UUID
 import click.core
-print([one.__module__ for one in (gettext, ngettext, UUID)])
+from datetime import datetime, date
+print([one.__module__ for one in (gettext, ngettext, UUID, datetime, date)])
+print(isinstance(date.today(), date), click.types.datetime is datetime)
 print(click.core._("Options"), click.core.ngettext("one", "many", 1), click.core.ngettext("one", "many", 2))
 """
     assert run(code).splitlines() == [
-        "['gettext', 'gettext', 'uuid']",
+        "['gettext', 'gettext', 'uuid', 'datetime', 'datetime']",
+        "True True",
         "Options one many",
     ]
 
@@ -224,3 +227,22 @@ def test_an_attribute_set_on_a_lazy_module_stays_set(tmp_path):
         print(module.last, module.other)
         """
     assert with_late(tmp_path, "last = 5\nother = 7\n", code) == ["6", "7"]
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 14), reason="annotations are evaluated when they are asked for")
+def test_an_annotation_that_stays_text_is_evaluated_like_any_other():
+    code = """
+import typing
+reference = typing.ForwardRef
+from mprun.cli.lean_imports import UncompiledAnnotation, import_click
+import_click()
+print(typing.ForwardRef is reference)
+typing.ForwardRef = UncompiledAnnotation
+class Both(typing.TypedDict):
+    one: "typing.Callable[..., int]"
+    other: "str | None"
+typing.ForwardRef = reference
+print({type(kind).__name__ for kind in Both.__annotations__.values()})
+print(typing.get_type_hints(Both) == {"one": typing.Callable[..., int], "other": str | None})
+"""
+    assert run(code) == "True\n{'UncompiledAnnotation'}\nTrue\n"
