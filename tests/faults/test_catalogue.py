@@ -163,7 +163,7 @@ SHOWN = {
         "cli/test_views.py::test_terminal_shows_colours_and_visible_control_characters",
     ],
     "31 closes its output": [
-        f"{ENDINGS}::test_what_a_task_does_to_its_standard_output_is_not_an_error",
+        f"{ENDINGS}::test_a_task_may_close_or_replace_its_standard_output",
         f"{ENDINGS}::test_an_error_is_recorded_even_if_there_is_no_stream_to_print_it_on",
     ],
     "32 buffers that are forked": [
@@ -212,12 +212,12 @@ SHOWN = {
     ],
     "41 values that YAML takes for others": [
         "faults/test_input.py::test_values_reach_the_task_as_yaml_1_2_means_them",
-        "faults/test_input.py::test_what_would_be_something_else_is_refused_with_its_place",
-        "unit/test_document.py::test_what_yaml_1_1_would_turn_into_something_else_is_a_string",
+        "faults/test_input.py::test_ambiguous_yaml_is_refused_with_its_position",
+        "unit/test_document.py::test_yaml_1_1_booleans_dates_and_octals_are_strings",
         "unit/test_document.py::test_duplicate_keys_are_found_at_any_depth",
     ],
     "42 cycles": [
-        "unit/test_task_checks.py::test_a_circle_is_named_with_its_path",
+        "unit/test_task_checks.py::test_a_cycle_is_shown_with_its_path",
         "unit/test_task_checks.py::test_a_task_cannot_depend_on_itself",
         "cli/test_job_files.py::test_a_chain_of_ten_thousand_is_read_and_planned_quickly",
         "unit/test_scheduler.py::test_chain_of_ten_thousand_needs_no_recursion",
@@ -225,7 +225,7 @@ SHOWN = {
     "43 names": [
         "faults/test_input.py::test_every_name_has_files_of_its_own_and_all_are_in_the_runs_directory",
         "faults/test_input.py::test_no_name_acts_on_a_terminal_or_in_a_report",
-        "faults/test_input.py::test_a_name_that_no_file_and_no_terminal_should_see_is_refused",
+        "faults/test_input.py::test_a_name_that_is_unsafe_in_a_file_or_terminal_is_refused",
         "unit/test_state_dir.py::test_different_names_have_different_files_on_any_file_system",
     ],
 }
@@ -264,6 +264,6 @@ def test_the_tests_of_a_row_are_there(row):
     assert missing == []
 
 
-def test_the_page_of_what_can_go_wrong_is_linked():
+def test_the_page_about_faults_is_linked():
     root = TESTS.parent
     assert "docs/faults.md" in (root / "README.md").read_text(encoding="utf-8")

@@ -42,7 +42,7 @@ def test_values_reach_the_task_as_yaml_1_2_means_them(tmp_path, method):
     assert kinds[6:12] == [int, int, int, str, str, float]
 
 
-def test_what_only_looks_like_a_reference_is_none_wherever_it_is_filled_in(tmp_path):
+def test_a_filled_in_value_that_looks_like_a_reference_is_literal(tmp_path):
     write(
         tmp_path,
         work=ECHO,
@@ -79,7 +79,7 @@ def test_what_only_looks_like_a_reference_is_none_wherever_it_is_filled_in(tmp_p
         ("kwargs: {1: a}", "must be a string"),
     ],
 )
-def test_what_would_be_something_else_is_refused_with_its_place(tmp_path, keys, said):
+def test_ambiguous_yaml_is_refused_with_its_position(tmp_path, keys, said):
     runs = "" if keys.startswith("command") else "target: work:echo, "
     write(tmp_path, work=ECHO, job=f"tasks:\n  - {{{runs}{keys}}}\n")
     run = mprun("job.yaml", cwd=tmp_path)
@@ -195,7 +195,7 @@ def test_each_name_is_found_by_itself(made):
 
 
 @pytest.mark.parametrize("name", ["../x", "a/b", "a\0b", "a\x1b[31m", "a\nb", "x" * 101, "", "a[b]", "*"])
-def test_a_name_that_no_file_and_no_terminal_should_see_is_refused(tmp_path, name):
+def test_a_name_that_is_unsafe_in_a_file_or_terminal_is_refused(tmp_path, name):
     write(tmp_path, work=ECHO)
     (tmp_path / "job.yaml").write_text(json.dumps({"tasks": [{"name": name, "target": "work:echo"}]}))
     run = mprun("job.yaml", cwd=tmp_path)
@@ -248,7 +248,7 @@ def test_every_file_is_its_owners_alone_whatever_the_umask(tmp_path, umask, meth
     assert suffixes >= {".json", ".repr", ".error.json", ".usage.json"}
 
 
-def test_what_a_task_writes_has_the_mode_that_the_user_asked_for(tmp_path):
+def test_files_written_by_a_task_have_the_mode_of_the_users_umask(tmp_path):
     """The umask is the task's own: mprun's files do not depend on it, and it does not change it."""
     write(
         tmp_path,
@@ -259,7 +259,7 @@ def test_what_a_task_writes_has_the_mode_that_the_user_asked_for(tmp_path):
     assert stat.S_IMODE((tmp_path / "made").stat().st_mode) == 0o640
 
 
-def test_what_waits_and_what_is_asked_is_private_too(tmp_path):
+def test_pidfiles_and_control_requests_are_private_too(tmp_path):
     """During a run: its pidfile, and the request that another terminal leaves."""
     write(
         tmp_path,

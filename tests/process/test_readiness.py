@@ -292,7 +292,7 @@ def flood(connection):
     [(b"", "closed without an answer"), (flood, "the answer is not HTTP"), (drip, "timed out")],
     ids=["nothing", "flood", "drip"],
 )
-def test_reason_names_what_is_wrong_with_an_answer(prober, monkeypatch, answer, why):
+def test_the_reason_names_the_error_in_an_answer(prober, monkeypatch, answer, why):
     monkeypatch.setattr(readiness, "MIN_TRY_SECONDS", TIMEOUT if answer is flood else 0.2)
     with serving(answer) as (port, _):
         start_probe(prober, "http", f"http://127.0.0.1:{port}/")

@@ -144,7 +144,7 @@ def test_s3_every_argument_of_process_is_a_key_of_a_task(recipe, method):
     assert run.printed("myprocess1") == ["name=myprocess1 args=(1, 'two') kwargs={'three': 3.0} daemon=False"]
 
 
-def test_s3_a_group_other_than_null_is_an_error_that_says_why(tmp_path):
+def test_s3_a_group_other_than_null_is_an_error_with_its_reason(tmp_path):
     write(tmp_path, job="tasks:\n  - target: os:getpid\n    group: workers\n")
     run = mprun("job.yaml", cwd=tmp_path)
     assert (run.code, run.directory) == (2, None)
@@ -185,7 +185,7 @@ def test_s5_starts_joins_and_the_end_of_a_daemon_come_in_the_declared_order(reci
 
 
 @every_start_method
-def test_s5_a_daemon_at_the_end_is_terminated_at_once_though_it_is_not_done(recipe, method):
+def test_s5_an_unfinished_daemon_is_terminated_at_the_end(recipe, method):
     run = recipe("start_join_terminate", method)
     stopping, exited = run.one("task_stopping", "beat"), run.one("task_exited", "beat")
     assert (stopping["signal"], stopping["reason"]) == ("SIGTERM", "run_finished")

@@ -499,7 +499,7 @@ def test_a_daemon_that_starts_a_child_fails_with_multiprocessings_own_error(tmp_
     ("task", "log"),
     [("close_descriptor_1", b"before\n"), ("close_stdout", b"before\n"), ("replace_stdout", b"")],
 )
-def test_what_a_task_does_to_its_standard_output_is_not_an_error(leftovers, method, task, log):
+def test_a_task_may_close_or_replace_its_standard_output(leftovers, method, task, log):
     run = leftovers(method)
     exited = run.one("task_exited", task)
     assert (exited["exit_code"], exited["error"], run.outcome(task)) == (0, None, "succeeded")

@@ -77,7 +77,7 @@ def test_figure_has_median_spread_and_a_ratio_for_each_base_that_is_there():
         ({"most": 1, "ours": "missing"}, None, None),
     ],
 )
-def test_verdict_is_that_of_the_closest_who_is_there(bounds, reached, met):
+def test_the_verdict_is_that_of_the_closest_peer_that_was_measured(bounds, reached, met):
     measured = {"mprun": [4.0], "slow": [8.0], "fast": [2.0]}
     verdict = judge(Goal(text="…", **bounds), measured)
     assert (verdict["figure"], verdict["met"]) == (reached, met)
@@ -99,7 +99,7 @@ def test_rounds_are_interleaved_each_in_its_own_order_and_the_first_warms_up():
     assert (list(measured), gaps) == (list("abcd"), {})
 
 
-def test_side_that_fails_is_a_gap_and_the_others_go_on():
+def test_a_side_that_fails_is_a_gap_and_the_others_continue():
     tried = []
 
     def fail():
@@ -114,7 +114,7 @@ def test_side_that_fails_is_a_gap_and_the_others_go_on():
 
 
 @pytest.mark.parametrize(("count", "asked"), [(1_000, [1_000]), (11, [11, 1])])
-def test_cost_of_a_slow_peer_is_what_all_tasks_would_take(monkeypatch, count, asked):
+def test_the_cost_of_a_slow_peer_is_extrapolated_to_all_tasks(monkeypatch, count, asked):
     counts = []
 
     def seconds(command, place):
@@ -127,7 +127,7 @@ def test_cost_of_a_slow_peer_is_what_all_tasks_would_take(monkeypatch, count, as
     assert counts == asked
 
 
-def test_command_that_fails_says_how(place):
+def test_a_command_that_fails_is_reported_with_its_exit(place):
     with pytest.raises(Failed, match="exit code 3: twice"):
         measuring.seconds(
             [sys.executable, "-c", "import sys; print('twice', file=sys.stderr); sys.exit(3)"], place
@@ -136,7 +136,7 @@ def test_command_that_fails_says_how(place):
         measuring.seconds(["/nowhere/at-all"], place)
 
 
-def test_end_of_a_command_is_waited_for_and_not_looked_for_now_and_then(place, monkeypatch):
+def test_the_end_of_a_command_is_waited_for_without_polling(place, monkeypatch):
     timeouts = []
     wait = subprocess.Popen.wait
     monkeypatch.setattr(
@@ -152,7 +152,7 @@ def test_command_that_hangs_is_killed(place, monkeypatch):
         measuring.seconds([sys.executable, "-c", "import time; time.sleep(50)"], place)
 
 
-def test_place_forgets_what_a_run_has_left(place):
+def test_the_directory_is_cleaned_after_a_run(place):
     place.write("kept.yaml", "tasks: []\n")
     (place.path / "left").mkdir()
     (place.path / "left" / "file").write_text("")
@@ -172,7 +172,7 @@ def test_every_side_has_the_same_environment(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize("name", ROWS)
-def test_row_compares_what_it_measures(name, place):
+def test_each_row_has_sides_to_compare(name, place):
     row = ROWS[name](place, QUICK)
     assert row.name == name
     assert row.goals
@@ -181,7 +181,7 @@ def test_row_compares_what_it_measures(name, place):
         assert own - {"time"} <= set(row.sides)
 
 
-def test_peer_that_is_not_here_has_no_version(monkeypatch):
+def test_a_missing_peer_has_no_version(monkeypatch):
     monkeypatch.setenv("PATH", "/nowhere")
     peers.version_of_program.cache_clear()
     assert peers.version_of_program("make") is None
@@ -189,13 +189,13 @@ def test_peer_that_is_not_here_has_no_version(monkeypatch):
     peers.version_of_program.cache_clear()
 
 
-def test_only_the_rows_that_there_are_can_be_named():
+def test_only_existing_rows_can_be_selected():
     assert program.names("plan,start-up") == ["start-up", "plan"]
     with pytest.raises(argparse.ArgumentTypeError, match="no row 'startup'"):
         program.names("startup")
 
 
-def test_table_names_what_is_not_met_and_what_is_missing():
+def test_the_table_names_unmet_goals_and_missing_peers():
     found = results(mprun=[1.0, 2.0], loop=[1.5, 3.0])
     found["rows"][1]["gaps"] = [{"name": "make", "why": "not here"}]
     text = "\n".join(table.lines(found))
@@ -232,7 +232,7 @@ def test_picture_is_well_formed_and_longer_bars_are_of_larger_figures():
 
 
 @pytest.mark.parametrize("values", [{}, {"loop": [1.0, 2.0]}, {"mprun": [1.0, 1.0]}])
-def test_picture_is_drawn_of_whatever_there_is(values):
+def test_a_picture_is_drawn_of_incomplete_results(values):
     ElementTree.fromstring(picture.draw(results(**values)))
 
 

@@ -36,7 +36,7 @@ def dependency_error(spec):
 # -- what waits for what
 
 
-def test_needs_are_places_and_conditions_each_once():
+def test_needs_are_numbers_and_conditions_each_once():
     assert linked({"a": [], "b": ["a", "a:finished", "a*"], "c": ["b:ready"]}) == (
         (),
         ((0, "succeeded"), (0, "finished")),
@@ -63,7 +63,7 @@ def test_a_task_that_names_itself_is_refused(spec, place, need, said):
     assert (found.task, found.need, str(found), found.known) == (place, need, said, True)
 
 
-def test_a_name_that_means_nothing_is_told_as_it_was_written():
+def test_an_unknown_name_is_reported_as_written():
     found = dependency_error({"a": [], "b": ["a", "missing:ready"]})
     assert (found.task, found.need, found.known) == (1, "missing", False)
     assert dependency_error({"a": ["x*"]}).known is False
@@ -95,7 +95,7 @@ def test_a_dependency_cycle_is_refused_with_its_path(spec, place, need, circle):
     assert str(found) == f"dependency cycle: {circle}"
 
 
-def test_instances_of_one_task_share_what_they_need():
+def test_instances_of_one_task_share_their_dependencies():
     shared = task("t", 1, after=("first",))
     made = [Instance(name="first", task=task("first", 0))]
     made += [Instance(name=f"t[{n}]", groups=("t",), task=shared) for n in range(1000)]
@@ -130,12 +130,12 @@ def test_more_dependencies_than_a_machine_can_hold_are_refused():
         ({"a": ("b", "b"), "b": ()}, []),
     ],
 )
-def test_a_circle_is_a_path_back_to_its_first(needs, cycle):
+def test_a_cycle_is_a_path_back_to_its_first_task(needs, cycle):
     assert find_cycle(needs) == cycle
 
 
 @given(st.lists(st.lists(st.integers(0, 7), max_size=4), max_size=8))
-def test_a_circle_is_found_where_there_is_one(needs):
+def test_a_cycle_is_found_if_there_is_one(needs):
     graph = dict(enumerate(needs))
     reached = {number: set(after) & graph.keys() for number, after in graph.items()}
     for _ in graph:
@@ -165,7 +165,7 @@ def test_a_long_chain_needs_no_recursion_and_linear_time():
     assert long < 30 * short + 0.1
 
 
-def test_a_circle_of_a_hundred_thousand_is_found():
+def test_a_cycle_of_a_hundred_thousand_tasks_is_found():
     needs = {f"t{n}": (f"t{n + 1}",) for n in range(100_000)}
     assert find_cycle(needs) == []
     needs["t99999"] = ("t0",)

@@ -72,7 +72,7 @@ def test_without_colour_no_escape_code_is_written():
     assert "\x1b" not in render([diagnostic(help="x")])
 
 
-def test_colour_paints_the_error_red_and_bold_the_place_blue_and_the_caret_red():
+def test_the_error_is_bold_red_the_position_blue_and_the_caret_red():
     shown = render([diagnostic(help="mend it")], colour=True)
     assert "\x1b[1;31merror:\x1b[0m wrong" in shown
     assert "\x1b[34m-->\x1b[0m" in shown
@@ -123,7 +123,7 @@ def test_a_stretch_that_is_longer_than_the_window_ends_with_it():
     assert len(caret) <= len(source) <= QUOTE_LIMIT
 
 
-def test_a_place_past_the_end_of_the_file_still_shows_the_help():
+def test_a_span_past_the_end_of_the_file_still_shows_the_help():
     far = Diagnostic(
         message="m",
         source=SourceText(path="f", lines=SourceLines("a")),
@@ -216,7 +216,7 @@ def test_a_key_of_a_job_is_guessed(word, meant):
     assert did_you_mean(word, JOB_KEYS, SYNONYMS) == f"did you mean `{meant}`?"
 
 
-def test_nothing_is_guessed_for_a_word_that_is_like_none():
+def test_an_unfamiliar_word_gets_no_suggestion():
     assert did_you_mean("zzzzzz", TASK_KEYS, SYNONYMS) == ""
     assert did_you_mean("a", []) == ""
 

@@ -42,7 +42,7 @@ def at(diagnostic):
 @pytest.mark.parametrize(
     "text", ["no", "on", "yes", "off", "NO", "y", "12:30:45", "1_000", "0b1", "0o8", "1e", "2026-01-01"]
 )
-def test_what_yaml_1_1_would_turn_into_something_else_is_a_string(text):
+def test_yaml_1_1_booleans_dates_and_octals_are_strings(text):
     assert value(text) == text
 
 
@@ -172,7 +172,7 @@ join: [*n1, x]
         ((), False, (1, 1, 1)),
     ],
 )
-def test_every_node_knows_its_place(path, key, span):
+def test_every_node_has_its_span(path, key, span):
     found = span_of(parse(TEXT, "f"), path, key)
     assert (found.line, found.column, found.width) == span
 
@@ -194,7 +194,7 @@ def test_a_value_of_several_lines_is_marked_to_the_end_of_its_first():
     assert span_of(document, ("a",)) == Span(line=1, column=4, width=4)
 
 
-def test_places_hold_for_any_line_ending_and_wide_characters():
+def test_spans_are_right_for_any_line_ending_and_wide_characters():
     document = parse('é: "名\u2028前"\r\nb: 1\rc: [x, y]\n', "f")
     assert span_of(document, ("b",)) == Span(line=2, column=4, width=1)
     assert span_of(document, ("c", 1)) == Span(line=3, column=8, width=1)
@@ -316,18 +316,18 @@ def test_an_unknown_alias_is_refused():
     assert diagnostic.help == 'quote it if it is a string: `"*deploy"`'
 
 
-def test_an_alias_inside_of_what_it_names_is_refused():
+def test_an_alias_inside_its_own_anchor_is_refused():
     assert "refers to a node that contains it" in only("a: &x [1, *x]\n").message
 
 
 @pytest.mark.parametrize("char", ["\0", "\x1b", "\x7f", "\x80", "\ufeff", "\ufffe"])
-def test_characters_that_yaml_forbids_are_refused_at_their_place(char):
+def test_characters_that_yaml_forbids_are_refused_at_their_position(char):
     diagnostic = only(f"a: 1\nb: x{char}y\n")
     assert at(diagnostic) == (2, 5)
     assert f"U+{ord(char):04X}" in diagnostic.message
 
 
-def test_bytes_that_are_not_utf_8_are_refused_at_their_place():
+def test_bytes_that_are_not_utf_8_are_refused_at_their_position():
     diagnostic = only(b"a: 1\nb: \xff\n")
     assert diagnostic.message == "invalid UTF-8: byte 0xff"
     assert at(diagnostic) == (2, 4)
@@ -439,7 +439,7 @@ def test_long_strings_cannot_be_multiplied_by_aliases():
     assert "more than 8 MiB" in only(text).message
 
 
-def test_strings_inside_of_an_aliased_list_count_too():
+def test_strings_inside_an_aliased_list_count_too():
     text = "a: &a [" + "x" * 1_000_000 + "]\nb: &b [*a, *a, *a]\nc: [*b, *b]\n"
     assert "more than 8 MiB" in only(text).message
 

@@ -72,7 +72,7 @@ def diagnostics(read):
         ("A.b-c_1=x", None),
     ],
 )
-def test_a_line_means(read, line, value):
+def test_a_line_has_this_value(read, line, value):
     assert read(line) == ({"A.b-c_1": "x"} if value is None else {"A": value})
 
 
@@ -113,7 +113,7 @@ def test_lines_may_end_as_anywhere_and_the_file_may_begin_with_a_mark(read, end)
         ("A='hunter''2'", "text after a quoted value", 3, "A=***"),
     ],
 )
-def test_a_bad_line_is_told_with_its_place_and_without_its_value(diagnostics, line, message, column, shown):
+def test_an_invalid_line_is_reported_by_position_without_its_value(diagnostics, line, message, column, shown):
     (diagnostic,) = diagnostics(f"GOOD=hunter2\n{line}\nMORE='hunter2'\n")
     assert diagnostic.message == message
     assert (diagnostic.span.line, diagnostic.span.column) == (2, column)
@@ -123,7 +123,7 @@ def test_a_bad_line_is_told_with_its_place_and_without_its_value(diagnostics, li
     assert diagnostic.help
 
 
-def test_all_bad_lines_are_told_at_once_up_to_a_hundred(diagnostics):
+def test_up_to_a_hundred_invalid_lines_are_reported_at_once(diagnostics):
     assert [diagnostic.span.line for diagnostic in diagnostics("a\nB=1\nc\n'd'\n")] == [1, 3, 4]
     assert len(diagnostics("x\n" * 1000)) == MAX_DIAGNOSTICS
 
@@ -170,7 +170,7 @@ def test_the_largest_file_is_read(read):
      "x\n" * 500_000, "A=x #" * 200_000, "A='" + " #'" * 300_000, " \n" * 500_000],
     ids=["quotes", "escapes", "blanks", "no equals", "lines", "comments", "rest", "empty"],
 )  # fmt: skip
-def test_a_hostile_file_is_read_in_a_moment(read, text):
+def test_a_hostile_file_is_read_quickly(read, text):
     begun = time.monotonic()
     with suppress(JobFileError):
         read(text)
@@ -188,7 +188,7 @@ def test_any_value_can_be_quoted(tmp_path_factory, value):
 
 
 @given(st.text(st.characters(blacklist_categories=["Cs"])))
-def test_any_text_is_read_or_refused_with_places_in_it(tmp_path_factory, text):
+def test_any_text_is_read_or_refused_with_positions_inside_it(tmp_path_factory, text):
     path = tmp_path_factory.mktemp("env") / "my.env"
     path.write_bytes(text.encode())
     variables, diagnostics = {}, []

@@ -38,7 +38,7 @@ def test_a_new_task_without_siblings_takes_as_long_as_the_median_task():
     assert of({"a": 1.0, "b": 2.0, "c": 30.0}).duration("new") == 2.0
 
 
-def test_a_list_becomes_what_it_became_in_the_newest_run_that_has_it():
+def test_a_list_has_the_instances_of_the_newest_run_that_expanded_it():
     known = of({"a": 1.0}, {"w[0]": 1.0, "w[1]": 1.0}, {"w[0]": 1.0})
     assert known.instances("w") == ["w[0]", "w[1]"]
     assert known.instances("new") == ["new[0]"]

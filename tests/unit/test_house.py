@@ -405,14 +405,14 @@ def test_a_bad_module_is_found(root, rule, file, code, said):
     assert found.startswith(said)
 
 
-def test_a_circle_is_found(root):
+def test_a_cycle_is_found(root):
     add(root, "jobfile/main.py", "from mprun.jobfile.base import A")
     add(root, "jobfile/base.py", "if TYPE_CHECKING:\n    from mprun.jobfile.main import B")
     assert circular(root) == ["jobfile.base -> jobfile.main -> jobfile.base"]
 
 
 @pytest.mark.parametrize("text", ["", "import ast\n", '"""No full stop"""\n', '"""Two. Sentences."""\n'])
-def test_a_module_that_does_not_say_what_it_is_for_is_found(root, text):
+def test_a_module_without_a_summary_is_found(root, text):
     (root / "api.py").write_text(text)
     (found,) = without_summary(root)
     assert found.startswith("api.py opens with")

@@ -164,7 +164,7 @@ def test_the_schemas_are_valid_draft_07():
         jsonschema.Draft7Validator.check_schema(text)
 
 
-def test_the_quick_check_knows_every_keyword_of_the_job_schema():
+def test_the_fast_validator_knows_every_keyword_of_the_job_schema():
     assert unknown_keywords(JOB) == set()
     assert unknown_keywords({"items": {"anyOf": []}}) == {"anyOf"}
 
@@ -230,12 +230,12 @@ def test_the_recipes_obey_the_schema(path):
     assert render(job_schema.check(load(path))) == ""
 
 
-def test_a_schema_that_is_not_shipped_is_said():
+def test_a_schema_that_is_not_shipped_is_an_error():
     with pytest.raises(FileNotFoundError, match="install mprun again"):
         job_schema.schema_text("nothing")
 
 
-def test_the_schema_is_found_inside_of_a_wheel_too(tmp_path, monkeypatch):
+def test_the_schema_is_found_inside_a_wheel_too(tmp_path, monkeypatch):
     (tmp_path / "schemas").mkdir()
     (tmp_path / "schemas" / "job.schema.json").write_text("{}")
     monkeypatch.setattr(job_schema, "_PACKAGE", str(tmp_path))
@@ -381,12 +381,12 @@ def test_a_mistake_in_the_job_is_explained(text, message, help):
     assert said(text) == [(message, help)]
 
 
-def test_all_diagnostics_are_told_at_once_in_the_order_of_the_file():
+def test_all_diagnostics_are_reported_at_once_in_the_order_of_the_file():
     diagnostics = check("max_parallel: x\ntasks:\n  - target: a\n    daemon: no\n  - {target: 1}\n")
     assert [p.span.line for p in diagnostics] == [1, 3, 4, 5]
 
 
-def test_at_most_a_hundred_diagnostics_are_told():
+def test_at_most_a_hundred_diagnostics_are_reported():
     assert len(check("tasks:\n" + "  - {target: 1}\n" * 5000)) == 100
 
 
@@ -474,7 +474,7 @@ def is_json(node):
 
 @given(tree=st.sampled_from(VALID), seed=st.integers(), junk=JUNK)
 @settings(max_examples=250, deadline=None)
-def test_the_quick_check_agrees_with_jsonschema(tree, seed, junk):
+def test_the_fast_validator_agrees_with_jsonschema(tree, seed, junk):
     job = mutate(tree, seed, junk)
     quick = FastValidator(JOB).is_valid(job)
     if is_json(job):
@@ -483,7 +483,7 @@ def test_the_quick_check_agrees_with_jsonschema(tree, seed, junk):
 
 @given(tree=st.sampled_from(VALID), seed=st.integers(), junk=JUNK)
 @settings(max_examples=120, deadline=None)
-def test_whatever_is_wrong_is_explained_in_our_words(tree, seed, junk):
+def test_every_violation_is_explained_in_plain_words(tree, seed, junk):
     job = mutate(tree, seed, junk)
     text = json.dumps(
         job
@@ -588,7 +588,7 @@ def test_a_hostile_file_is_refused_quickly(text):
     ],
     ids=["tasks", "keys"],
 )
-def test_one_mistake_among_much_is_found_without_explaining_the_rest(text, monkeypatch):
+def test_one_error_in_a_large_file_is_found_without_explaining_the_rest(text, monkeypatch):
     looked_at = []
     descend = jsonschema.Draft7Validator.descend
     original = jsonschema.validators.extend

@@ -155,7 +155,7 @@ except JobFileError as error:
     assert alone == with_all != ""
 
 
-def test_a_lazy_module_is_found_at_its_place():
+def test_a_lazy_module_has_the_path_of_the_real_one():
     code = """
 import sys
 from mprun.cli.lean_imports import import_click

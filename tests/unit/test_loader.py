@@ -67,7 +67,7 @@ def desk(tmp_path):
 # ---- references to results are dependencies
 
 
-def test_items_of_a_literal_list_depend_each_on_what_it_refers_to(desk):
+def test_each_item_of_a_literal_list_has_its_own_dependencies(desk):
     needs = desk.needs(
         job="""
         tasks:
@@ -80,7 +80,7 @@ def test_items_of_a_literal_list_depend_each_on_what_it_refers_to(desk):
     assert needs == {"a": [], "b": [], "each[0]": ["a"], "each[1]": ["b"], "each[2]": []}
 
 
-def test_items_that_stand_for_what_a_recipe_was_given_depend_on_it(desk):
+def test_items_that_a_recipe_gets_from_outside_have_their_dependencies(desk):
     needs = desk.needs(
         job="""
         tasks:
@@ -115,7 +115,7 @@ def test_a_variable_of_the_job_that_a_task_names_and_overrides_is_a_dependency_a
 
 
 @pytest.mark.parametrize("more", ["", "matrix: {n: [1, 2]}, ", "foreach: [1, 2], "])
-def test_an_expected_result_may_refer_to_what_another_task_returned(desk, more):
+def test_an_expected_result_may_refer_to_the_result_of_another_task(desk, more):
     item = {"": "", "m": "-${matrix.n}", "f": "-${item}"}[more[:1]]
     needs = desk.needs(
         job=f"""
@@ -160,7 +160,7 @@ def test_the_text_of_a_param_has_no_references(desk):
 @pytest.mark.parametrize(
     "depends_on", ["${matrix.n}", ["${matrix.n}"], ["${matrix.d}"], ["a", "${matrix.l}"]], ids=str
 )
-def test_what_a_matrix_gives_as_a_dependency_must_be_a_name(desk, depends_on):
+def test_a_dependency_from_a_matrix_must_be_a_name(desk, depends_on):
     text = repr(depends_on).replace("'", '"')
     diagnostics = desk.diagnostics(
         job=f"""
@@ -191,7 +191,7 @@ def test_names_with_the_values_of_a_matrix_are_dependencies(desk):
     assert needs["c[1]"] == ["a2", "b[n=2]"]
 
 
-def test_what_a_task_depends_on_cannot_be_an_item_that_only_the_run_will_know(desk):
+def test_a_dependency_cannot_be_an_item_that_is_known_during_the_run(desk):
     (diagnostic,) = desk.diagnostics(
         job="""
         tasks:
@@ -210,7 +210,7 @@ def test_what_a_task_depends_on_cannot_be_an_item_that_only_the_run_will_know(de
 
 
 @pytest.mark.parametrize("text", ["${oops", "${foo.bar}", "${params.none}", "${tasks.none.result}"])
-def test_keys_of_ones_own_are_never_read(desk, text):
+def test_keys_that_start_with_x_are_never_read(desk, text):
     job = desk.job(
         job=f"""
         x-top: "{text}"
@@ -364,12 +364,12 @@ def test_a_secret_is_in_no_view_of_a_plan(desk):
 # ---- env files
 
 
-def test_an_env_file_whose_name_refers_to_nothing_is_a_diagnostic_with_a_place(desk):
+def test_an_invalid_reference_in_the_name_of_an_env_file_is_reported_with_its_position(desk):
     (diagnostic,) = desk.diagnostics(job="env_file: ${env.NOPE}.env\ntasks: [{target: 'm:f'}]")
     assert diagnostic == "1:11 environment variable `NOPE` is not set"
 
 
-def test_an_env_file_cannot_be_what_a_task_returns(desk):
+def test_an_env_file_cannot_be_the_result_of_a_task(desk):
     (diagnostic,) = desk.diagnostics(
         job="tasks: [{name: a, target: 'm:f'}, {uses: r.yaml, with: {p: '${tasks.a.result}'}}]",
         r="params: {p: ''}\nenv_file: ${params.p}\ntasks: [{target: 'm:f'}]",
@@ -414,7 +414,7 @@ def call_env(instance):
     return {name: resolve(value, lookup) for name, value in instance.task.env.items()}
 
 
-def test_paths_are_relative_to_the_file_that_says_them(desk):
+def test_paths_are_relative_to_the_file_that_contains_them(desk):
     (desk.path / "parts").mkdir()
     desk.write(
         **{
@@ -442,7 +442,7 @@ def test_paths_are_relative_to_the_file_that_says_them(desk):
     assert {len(digest) for _, digest in job.files} == {64}
 
 
-def test_what_is_wrong_in_a_recipe_is_told_at_its_place_in_that_file(desk):
+def test_an_error_in_a_recipe_is_reported_at_its_position_in_that_file(desk):
     with pytest.raises(JobFileError) as caught:
         desk.job(
             job="tasks: [{name: u, uses: r.yaml, with: {p: 1}}]",
@@ -459,7 +459,7 @@ def test_what_is_wrong_in_a_recipe_is_told_at_its_place_in_that_file(desk):
     assert (diagnostic.source.path, diagnostic.span.line) == (str(desk.path / "job.yaml"), 2)
 
 
-def test_what_one_instance_alone_makes_wrong_is_told_at_its_key(desk):
+def test_an_error_of_one_instance_is_reported_at_its_key(desk):
     (diagnostic,) = desk.diagnostics(
         job="""
         tasks:
@@ -594,7 +594,7 @@ def test_a_hundred_thousand_instances_are_planned_in_seconds_and_little_memory(d
 # ---- names that mean many tasks
 
 
-def test_who_waits_for_an_unknown_task_with_a_recipe_is_told_where_it_says_so(desk):
+def test_an_unknown_dependency_of_a_task_with_a_recipe_is_marked_at_its_name(desk):
     files = {
         "r": "tasks: [{name: m, uses: s.yaml, depends_on: ['in[n=3]']}, {name: in, target: 'm:f', matrix: {n: [1]}}]",  # noqa: E501
         "s": "tasks: [{name: i, target: 'm:f'}]",
@@ -642,7 +642,7 @@ def test_instances_of_a_late_list_can_be_waited_for_until_they_are_ready(desk):
     ],
 )
 @pytest.mark.parametrize("own", ["", "foreach: [1]", "matrix: {other: [1]}"])
-def test_defaults_that_name_what_a_task_has_not_are_refused(desk, key, own):
+def test_defaults_that_refer_to_an_axis_that_a_task_lacks_are_refused(desk, key, own):
     own = "" if "foreach" in own and "item" in key else own
     diagnostics = desk.diagnostics(
         job=f"resources: {{db: 1}}\ndefaults: {{{key}}}\ntasks: [{{name: a, target: 'm:f'{own and ', ' + own}}}]"  # noqa: E501

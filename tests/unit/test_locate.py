@@ -105,7 +105,7 @@ def test_a_reference_that_is_all_of_a_key_is_marked(errors, key):
     assert errors(job=job) == [last(job, "${params.n.x}")]
 
 
-def test_a_reference_in_what_is_expected_is_marked(errors):
+def test_a_reference_in_an_expected_result_is_marked(errors):
     job = """\
         tasks:
         - {target: 'm:f', name: a, matrix: {m: [1]}}
@@ -122,7 +122,7 @@ def test_a_reference_in_a_key_that_a_matrix_decides_is_marked(errors):
     assert errors(job=job) == [last(job, "${matrix.m.x}")]
 
 
-def test_what_a_recipe_was_given_is_marked_where_it_was_given(errors):
+def test_a_value_given_to_a_recipe_is_marked_where_it_was_given(errors):
     job = """\
         params: {n: 3}
         tasks:
@@ -136,7 +136,7 @@ def test_what_a_recipe_was_given_is_marked_where_it_was_given(errors):
     assert errors(job=job, r=recipe) == [last(job, "${params.n.x}")]
 
 
-def test_what_a_recipe_makes_of_it_is_marked_in_the_recipe(errors):
+def test_a_dependency_made_in_a_recipe_is_marked_in_the_recipe(errors):
     job = """\
         tasks:
         - {name: a, uses: r.yaml, with: {x: 3}}
@@ -149,7 +149,7 @@ def test_what_a_recipe_makes_of_it_is_marked_in_the_recipe(errors):
     assert errors(job=job, r=recipe) == [last(recipe, "${params.x.y}", "r.yaml")]
 
 
-def test_a_result_that_is_not_there_is_marked_at_its_reference(errors):
+def test_a_missing_result_is_marked_at_its_reference(errors):
     job = """\
         tasks:
         - {name: a, target: 'm:f', matrix: {m: [1]}}

@@ -130,7 +130,7 @@ def test_entries_alone_are_combinations_of_their_own():
     assert suffixes({}, include=[{"site": "a", "n": 1}, {"site": "b"}]) == ["[site=a,n=1]", "[site=b]"]
 
 
-def test_an_entry_that_adds_nothing_to_what_it_matches_changes_nothing():
+def test_an_entry_that_only_repeats_values_changes_nothing():
     assert suffixes({"n": [1, 2]}, include=[{"n": 1}]) == ["[n=1]", "[n=2]"]
 
 
@@ -196,14 +196,14 @@ def test_a_value_is_shown_as_yaml_writes_it_plainly(value, shown):
         ({1: "a", "b": 2}, "_1: 'a'_ 'b': 2_"),
     ],
 )
-def test_what_a_name_cannot_hold_is_replaced_and_told_apart_by_its_hash(value, readable):
+def test_unsafe_values_in_a_name_are_replaced_and_distinguished_by_a_hash(value, readable):
     found = label(value)
     assert re.fullmatch(re.escape(readable) + "~[0-9a-f]{4}", found)
     # It depends on the value alone: another one does not rename the first.
     assert label(value, "other", 7) == found
 
 
-def test_texts_that_look_alike_are_told_apart():
+def test_similar_values_have_different_suffixes():
     assert suffixes({"k": ["1", 1, True, "true", "null", None]}) == [
         '[k="1"]',
         "[k=1]",
@@ -216,7 +216,7 @@ def test_texts_that_look_alike_are_told_apart():
     assert suffixes({"k": ["1", '"1"', 1]}) == ['[k="1"]', '[k=""1""]', "[k=1]"]
 
 
-def test_a_text_made_to_look_like_a_replaced_one_is_told_apart():
+def test_a_text_that_imitates_a_replaced_one_gets_another_name():
     made = label("a,b")
     found = suffixes({"k": ["a,b", made]})
     assert found[1] == f"[k={made}]"
@@ -230,7 +230,7 @@ def test_a_name_of_many_axes_is_cut():
     assert all(len(name) == SUFFIX_LIMIT and name[0] == "[" and name[-1] == "]" for name in found)
 
 
-def test_a_key_that_names_cannot_hold_is_made_safe():
+def test_an_unsafe_key_is_made_safe_in_a_name():
     (found,) = suffixes({}, include=[{"a=b]": 1, "k" * 99: 2}])
     assert found.count("[") == found.count("]") == 1
     assert found.count("=") == 2

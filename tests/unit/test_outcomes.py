@@ -15,5 +15,5 @@ from mprun.outcomes import format_exit
         (None, None, False, "exit status unknown"),
     ],
 )
-def test_an_end_has_its_words(code, signal, core, words):
+def test_each_kind_of_exit_has_its_words(code, signal, core, words):
     assert format_exit(code, signal, core) == words

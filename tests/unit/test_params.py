@@ -94,7 +94,7 @@ def test_defaults_are_the_values_where_nothing_is_given():
     assert values("{}") == {}
 
 
-def test_the_names_of_secrets_are_told():
+def test_the_names_of_secrets_are_returned():
     assert settled("{a: 1, b: {secret: true}, c: {secret: false}}")[1] == {"b"}
 
 
@@ -135,7 +135,7 @@ def test_the_names_of_secrets_are_told():
          "remove one of them", "default"),
     ],
 )  # fmt: skip
-def test_a_declaration_that_contradicts_itself_is_told_at_its_place(param, message, help, mark):
+def test_a_declaration_that_contradicts_itself_is_reported_at_its_position(param, message, help, mark):
     diagnostic = only(f"{{p: {param}}}")
     message = message.replace("DEFAULT", "default of param `p`")
     assert (diagnostic.message, diagnostic.help, marked(diagnostic)) == (message, help, mark)
@@ -145,13 +145,13 @@ def test_a_declaration_that_contradicts_itself_is_told_at_its_place(param, messa
             settled(f"{{p: {param}}}", lenient=True)
 
 
-def test_a_value_is_not_held_against_a_declaration_that_is_wrong():
+def test_a_value_is_not_checked_against_an_invalid_declaration():
     diagnostic = only("{p: {type: integer, enum: [a]}}", "p=3")
     assert diagnostic.message.startswith("item 1 of `enum` of param `p` ")
     assert "invalid regular expression" in only("{p: {pattern: '[', default: a}}", "p=3").message
 
 
-def test_null_among_the_choices_says_nothing():
+def test_null_among_the_choices_does_not_decide_the_type():
     assert values("{p: {enum: [1, null]}}", "p=1") == {"p": 1}
     assert values("{p: {enum: [1, null], default: }}") == {"p": None}
 
@@ -228,7 +228,7 @@ def test_a_text_is_read_as_the_declared_type(kind, text, value):
         ("string", "\udcff", "must be UTF-8, but `-p` provides `\\udcff`"),
     ],
 )
-def test_a_text_that_is_none_of_the_type_is_told_with_its_param(kind, text, message):
+def test_a_text_of_another_type_is_reported_with_its_param(kind, text, message):
     diagnostic = only(f"{{p: {{type: {kind}}}}}", f"p={text}")
     assert (diagnostic.message, marked(diagnostic)) == (f"param `p` {message}", "p")
 
@@ -263,7 +263,7 @@ def test_the_variable_of_a_param_is_in_capitals_with_underscores():
     assert values(params, **given) == {"start-day": "x", "start_day": "x", "ärger": "y", "mprun": "d"}
 
 
-def test_the_way_that_a_value_came_is_named(tmp_path):
+def test_the_source_of_a_value_is_named(tmp_path):
     assert only("{n: 3}", MPRUN_PARAM_N="x").message.endswith(", but `MPRUN_PARAM_N` provides `x`")
     file = tmp_path / "f"
     file.write_text("x")
@@ -294,11 +294,11 @@ def test_a_files_text_is_read_as_the_type(tmp_path):
     assert values("{xs: []}", f"xs=@{file}") == {"xs": [1, 2]}
 
 
-def test_two_at_signs_are_a_literal_one():
+def test_two_at_signs_are_one_literal_at_sign():
     assert values("{s: x, t: x}", "s=@@me", "t=a@b") == {"s": "@me", "t": "a@b"}
 
 
-def test_what_cannot_be_given_is_a_usage_error(tmp_path):
+def test_an_undeclared_or_malformed_param_is_a_usage_error(tmp_path):
     assert usage("{day: x}", "dya=1") == "unknown param `dya`; did you mean `day`?"
     assert usage("{day: x, n: 1}", "qqq=1") == "unknown param `qqq`; known params: `day`, `n`"
     assert usage("{}", "day=1") == "unknown param `day`: the job declares none"
@@ -335,7 +335,7 @@ def test_a_value_must_be_among_the_choices_and_match(param, text, message, help)
     )
 
 
-def test_what_fits_is_taken():
+def test_a_value_that_matches_is_accepted():
     assert values("{p: {enum: [1, 2.5]}}", "p=1.0") == {"p": 1.0}
     assert values(r"{p: {pattern: '\d{4}'}}", "p=1234") == {"p": "1234"}
     assert values("{p: {enum: [a, b], default: a}}", "p=b") == {"p": "b"}
@@ -349,13 +349,13 @@ def test_a_long_list_of_choices_is_cut():
     )
 
 
-def test_among_very_many_choices_the_one_that_was_meant_is_not_looked_for():
+def test_very_many_choices_are_not_searched_for_a_suggestion():
     choices = ", ".join(f"c{number:05}" for number in range(2000))
     assert only(f"{{p: {{enum: [{choices}]}}}}", "p=c00000x").help == "did you mean `c00000`?"
     assert only(f"{{p: {{enum: [{choices}, small]}}}}", "p=smal").help == ""
 
 
-def test_what_is_required_must_be_given():
+def test_a_required_param_must_be_given():
     diagnostic = only("{day: {required: true}}")
     assert diagnostic.message == "missing param `day`"
     assert diagnostic.help == "set it with `-p day=VALUE` or `MPRUN_PARAM_DAY`"
@@ -364,7 +364,7 @@ def test_what_is_required_must_be_given():
     assert values("{day: {required: true, default: }}", MPRUN_PARAM_DAY="x") == {"day": "x"}
 
 
-def test_all_diagnostics_are_told_at_once():
+def test_all_diagnostics_are_reported_at_once():
     params = "{a: {required: true}, b: {pattern: '['}, c: 3, d: {enum: [x]}}"
     found = diagnostics(params, "c=x", MPRUN_PARAM_D="y")
     assert [marked(diagnostic) for diagnostic in found] == ["a", "'['", "c", "d"]
@@ -381,7 +381,7 @@ def test_a_secret_may_come_from_a_file_or_the_environment(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["hunter2", "@@hunter2", ""])
-def test_a_secret_must_not_stand_on_the_command_line(text):
+def test_a_secret_is_refused_on_the_command_line(text):
     diagnostic = only("{s: {secret: true}}", f"s={text}")
     reason = "every user of the machine can read the command line"
     assert diagnostic.message == f"secret param `s` is not allowed on the command line: {reason}"
@@ -453,7 +453,7 @@ def test_with_gives_values_with_their_types():
     assert recipe(params, given) == {"n": 4, "x": 2, "s": "5", "xs": [{"k": 1}], "b": False}
 
 
-def test_null_from_with_is_null_but_not_of_what_is_required():
+def test_null_from_with_is_null_except_for_a_required_param():
     assert recipe("{n: 3}", "with: {n: }") == {"n": None}
     (diagnostic,) = recipe_diagnostics("{n: {required: true}}", "with: {n: null}")
     assert (diagnostic.message, marked(diagnostic)) == (
@@ -489,7 +489,7 @@ def test_a_value_of_with_is_not_converted_and_its_error_has_its_span(param, valu
     )
 
 
-def test_what_with_must_give_is_told_at_the_task():
+def test_a_param_missing_from_with_is_reported_at_the_task():
     (diagnostic,) = recipe_diagnostics("{day: {required: true}}", "with: {}")
     assert (diagnostic.message, diagnostic.help) == (
         "missing param `day` of recipe `recipe.yaml`",
@@ -500,7 +500,7 @@ def test_what_with_must_give_is_told_at_the_task():
     assert diagnostic.span.line == 2
 
 
-def test_what_the_recipe_does_not_have_is_told_at_its_key():
+def test_a_param_that_the_recipe_lacks_is_reported_at_its_key():
     (diagnostic,) = recipe_diagnostics("{day: a}", "with: {dya: b}")
     assert (diagnostic.message, diagnostic.help, marked(diagnostic)) == (
         "unknown param `dya` of recipe `recipe.yaml`",
@@ -509,13 +509,13 @@ def test_what_the_recipe_does_not_have_is_told_at_its_key():
     )
 
 
-def test_without_a_task_nothing_undeclared_is_given():
+def test_an_undeclared_param_from_the_command_line_is_an_error():
     document = parse("params: {day: a}", "f.yaml")
     with pytest.raises(UsageError, match=r"unknown param `dya`; did you mean `day`\?"):
         resolve_params(document, document.root["params"], {"dya": ParamInput(value="a", where="`-p`")})
 
 
-def test_what_is_known_only_during_the_run_is_passed_on():
+def test_references_to_results_are_passed_on():
     later = Reference(text="tasks.a.result", root="tasks", name="a")
     text = Template(parts=("x", later))
     document = parse(
@@ -528,7 +528,7 @@ def test_what_is_known_only_during_the_run_is_passed_on():
 # -- who only reads the file
 
 
-def test_a_lenient_reader_gets_a_reference_for_what_is_required():
+def test_a_lenient_reader_gets_a_reference_for_a_missing_param():
     found, secrets = settled("{day: {required: true}, n: 3, s: {secret: true, required: true}}", lenient=True)
     assert found == {
         "day": Reference(text="params.day", root="params", name="day"),
@@ -538,7 +538,7 @@ def test_a_lenient_reader_gets_a_reference_for_what_is_required():
     assert secrets == {"s"}
 
 
-def test_a_lenient_reader_finds_what_is_wrong_all_the_same():
+def test_a_lenient_reader_still_finds_errors():
     with pytest.raises(JobFileError):
         settled("{n: {type: integer, default: x}}", lenient=True)
     with pytest.raises(JobFileError):
@@ -560,7 +560,7 @@ def large(count, param):
     return parse(f"params:\n{lines}", "f.yaml")
 
 
-def test_a_file_of_many_params_is_settled_in_a_moment():
+def test_many_params_are_resolved_quickly():
     document = large(50_000, "{type: integer, default: x}")
     begun = time.monotonic()
     with pytest.raises(JobFileError) as caught:
@@ -569,7 +569,7 @@ def test_a_file_of_many_params_is_settled_in_a_moment():
     assert time.monotonic() - begun < 5
 
 
-def test_many_names_that_are_not_there_are_refused_in_a_moment():
+def test_many_unknown_names_are_refused_quickly():
     document = large(50_000, "1")
     user = parse("with: {" + ", ".join(f"q{number}: 1" for number in range(20_000)) + "}", "user.yaml")
     used_by = Origin(document=user, path=())
@@ -585,7 +585,7 @@ def test_many_names_that_are_not_there_are_refused_in_a_moment():
 @pytest.mark.parametrize(
     "text", ["a," * 100_000, "'" * 100_000, " " * 100_000 + ",", '"\\' * 50_000, "[" * 100_000]
 )
-def test_a_long_list_is_read_in_a_moment(text):
+def test_a_long_list_is_read_quickly(text):
     begun = time.monotonic()
     try:
         values("{xs: []}", f"xs={text}")

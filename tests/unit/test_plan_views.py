@@ -152,7 +152,7 @@ def test_plan_with_every_setting_fits_in_eighty_columns():
         ({"restart": "always", "timeout": 0.5}, "   1. a  m:f()  [timeout 500ms; restart always]"),
     ],
 )
-def test_notes_list_what_is_not_the_default(keys, said):
+def test_notes_list_settings_that_differ_from_the_default(keys, said):
     assert lines_of(**keys) == [said]
 
 

@@ -73,7 +73,7 @@ def test_reporters_tick_at_the_shortest_interval():
     assert log.calls == ["tick"]
 
 
-def test_without_an_interval_nothing_ticks():
+def test_no_reporter_ticks_without_an_interval():
     log = Log()
     publisher = Publisher(log, [log], log)
     log.time = 1000.0

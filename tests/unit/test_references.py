@@ -152,7 +152,7 @@ def test_an_invalid_reference_is_refused_with_a_remedy(text, said, help):
     assert found.help.startswith(help)
 
 
-def test_a_long_one_is_quoted_short():
+def test_a_long_reference_is_shortened_in_the_error():
     found = diagnostic(parse, f"${{{'x' * 5000}}}")
     assert len(str(found)) < 200
     assert len(found.help) < 200
@@ -172,7 +172,7 @@ def test_escaped_text_around_a_reference_is_text(before, after):
 
 
 @given(st.text(alphabet="${}abparms.n "))
-def test_what_was_read_can_be_written_and_read_again(text):
+def test_a_parsed_reference_can_be_written_and_parsed_again(text):
     try:
         node = parse(text)
     except ReferenceProblem:
@@ -280,7 +280,7 @@ def test_a_key_that_would_be_a_list_or_a_mapping_is_refused(name, what):
         ("${params.mixed.x}", "invalid reference `${params.mixed.x}`: a string has no parts", "", ()),
     ],
 )
-def test_what_leads_nowhere_says_what_is_there(text, said, word, candidates):
+def test_an_invalid_path_names_the_value_or_its_keys(text, said, word, candidates):
     found = diagnostic(resolved, text)
     assert (str(found), found.word, tuple(found.candidates)) == (said, word, candidates)
 
@@ -288,20 +288,20 @@ def test_what_leads_nowhere_says_what_is_there(text, said, word, candidates):
 # -- what is known later
 
 
-def test_what_is_not_known_yet_stays_what_it_is():
+def test_a_reference_without_a_value_yet_stays():
     assert resolved("${tasks.a.result}") == parse("${tasks.a.result}")
     assert resolved("${item.x}") == parse("${item.x}")
     assert str(resolved("n=${params.n} r=${tasks.a.result} $${x}")) == "n=3 r=${tasks.a.result} $${x}"
 
 
-def test_a_param_that_is_known_later_is_a_reference_to_what_it_will_be():
+def test_a_param_that_is_known_later_stays_a_reference_to_its_value():
     assert str(resolved("${params.late}")) == "${tasks.fetch.result.rows}"
     assert str(resolved("${params.late.0}")) == "${tasks.fetch.result.rows.0}"
     assert str(resolved("= ${params.late}")) == "= ${tasks.fetch.result.rows}"
     assert str(resolved("= ${params.mixed}!")) == "= at ${tasks.fetch.result}!"
 
 
-def test_results_come_from_who_knows_them():
+def test_results_come_from_the_given_function():
     asked = []
 
     def results(reference):
@@ -316,7 +316,7 @@ def test_results_come_from_who_knows_them():
     assert set(asked) == {"fetch"}
 
 
-def test_a_result_that_is_not_what_was_hoped_for_says_so():
+def test_a_result_without_the_requested_part_is_an_error():
     found = diagnostic(
         resolve, compiled("${tasks.a.result.rows}"), Resolver(SCOPE, results=lambda reference: {"row": 1})
     )
@@ -327,7 +327,7 @@ def test_a_result_that_is_not_what_was_hoped_for_says_so():
     )
 
 
-def test_what_resolved_text_looks_like_is_not_read_again():
+def test_resolved_text_is_not_parsed_again():
     scope = SCOPE.replace(params={"p": "${env.HOME}", "q": "$${x}"})
     assert resolve(compiled(["${params.p}", "-${params.p}", "-${params.q}"]), Resolver(scope)) == [
         "${env.HOME}",
@@ -346,14 +346,14 @@ def test_a_secret_is_shown_only_if_asked_for():
     assert resolved(node[:3], reveal=True) == ["hunter2", "Bearer hunter2", {"k": "hunter2"}]
 
 
-def test_a_secret_in_what_a_param_became_is_hidden_and_revealed_with_it():
+def test_a_secret_in_the_value_of_a_param_is_hidden_and_revealed_with_it():
     scope = SCOPE.replace(params={**SCOPE.params, "url": parse("x://${params.token}@h")})
     results = dict.fromkeys(["results"], lambda reference: None)
     assert resolve(parse("${params.url}"), Resolver(scope, **results)) == "x://***@h"
     assert resolve(parse("${params.url}"), Resolver(scope, **results, reveal=True)) == "x://hunter2@h"
 
 
-def test_a_tree_is_shown_as_json_with_what_is_not_known_as_it_was_written():
+def test_a_tree_is_shown_as_json_with_unknown_references_as_written():
     node = resolved(
         {"a": ["${tasks.t.result}", "${params.token} ${tasks.t.result}"], "${item}": 1, True: None}
     )
@@ -364,7 +364,7 @@ def test_a_tree_is_shown_as_json_with_what_is_not_known_as_it_was_written():
 # -- when
 
 
-def test_of_the_environment_only_what_is_like_it_is_told():
+def test_only_similar_environment_variables_are_suggested():
     for text, help in (("${env.HOEM}", "did you mean `HOME`?"), ("${env.XYZZY}", "")):
         with pytest.raises(ReferenceProblem) as caught:
             resolve(compiled(text), Resolver(SCOPE))
@@ -379,5 +379,5 @@ def test_these_are_false(value):
 
 
 @pytest.mark.parametrize("value", [True, 1, -1, 0.1, [0], {"a": 0}, "true", "x", "00", "none", "null", "n"])
-def test_all_else_is_true(value):
+def test_other_values_are_true(value):
     assert is_true(value)

@@ -211,7 +211,7 @@ def test_equal_calls_of_many_tasks_are_bound_once(tmp_path, uncollected):
     ]
 
 
-def test_a_good_file_is_not_split_into_lines(tmp_path, monkeypatch):
+def test_a_valid_file_is_not_split_into_lines(tmp_path, monkeypatch):
     path = tmp_path / "job.yaml"
     path.write_text("tasks:\n- {target: m:f, args: ['${env.HOME}']}\n")
     monkeypatch.setattr(SourceLines, "_lines", None)

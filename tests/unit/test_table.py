@@ -25,7 +25,7 @@ def test_row_has_the_facts_of_a_task():
     ]
 
 
-def test_rows_survive_what_a_damaged_record_leaves_out():
+def test_rows_can_be_made_from_a_damaged_record():
     state = state_of(
         exited("a"), started("b"), exited("b", error={}), finished("b", "failed", ""), finished("c", "odd")
     )

@@ -67,7 +67,7 @@ def test_a_dependency_has_three_forms(value):
     assert task(f"depends_on: {value}").depends_on == (Dependency(task="b"),)
 
 
-def test_conditions_stand_beside_the_names():
+def test_a_mapping_gives_each_dependency_its_condition():
     assert task("depends_on: {b: failed}").depends_on == (Dependency(task="b", condition="failed"),)
 
 
@@ -147,7 +147,7 @@ def test_a_diagnostic_marks_just_what_is_wrong(where, word, mark):
     assert diagnostic.message == "no"
 
 
-def test_of_a_word_that_is_in_both_halves_the_right_one_is_marked():
+def test_a_word_in_both_halves_of_a_target_is_marked_in_the_right_half():
     found = job("tasks:\n  - target: work.work:work.work\n").tasks[0].task
     module = locate.target_diagnostic(found, "", ("target", "module"), "work")
     call = locate.target_diagnostic(found, "", ("target", "callable"), "work")
@@ -160,7 +160,7 @@ def test_a_target_from_elsewhere_is_marked_as_a_whole():
     assert marked(locate.target_diagnostic(found, "", ("target", "callable"), "f")) == "*t"
 
 
-def test_what_is_wrong_in_the_defaults_is_marked_there_with_the_task_named():
+def test_an_error_in_the_defaults_is_marked_there_and_names_the_task():
     before = "defaults:\n  args: [1, 2]\n"
     diagnostic = locate.target_diagnostic(task("name: a", before), "too many", ("args", 1))
     assert (diagnostic.span.line, marked(diagnostic)) == (2, "2")

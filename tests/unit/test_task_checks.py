@@ -22,17 +22,17 @@ def tasks(*lines):
     return "tasks:\n" + "".join(f"  - {{target: 'm:f', {line}}}\n" for line in lines)
 
 
-def test_a_file_without_fault_has_no_diagnostic():
+def test_a_valid_file_has_no_diagnostic():
     assert said(tasks("name: a", "depends_on: [a]", "depends_on: {a: succeeded, Process-2: succeeded}")) == []
     assert said(tasks("name: a") + "join: [a]") == []
 
 
 @pytest.mark.parametrize("text", ["[]", "text", "5", "tasks: 5", "tasks: {a: 1}", "tasks: [1, null, [2]]"])
-def test_what_has_another_shape_is_left_to_the_schema(text):
+def test_values_of_another_type_are_left_to_the_schema(text):
     assert said(text) == []
 
 
-def test_a_task_says_what_it_runs_itself_or_by_the_defaults():
+def test_a_target_comes_from_the_task_or_the_defaults():
     needs = "task `Process-2` needs one of `target`, `command` or `uses`"
     assert said("tasks: [{target: 'm:f'}, {name: Process-2}]") == [needs]
     assert said("defaults: {target: 'm:f'}\ntasks: [{}, {command: x}]") == []
@@ -52,7 +52,7 @@ def test_only_a_daemon_is_restarted():
     assert said(tasks("restart: always, daemon: true") + "defaults: {restart: on-failure}") == []
 
 
-def test_what_has_another_shape_below_is_left_to_the_schema():
+def test_parts_of_another_type_are_left_to_the_schema():
     assert said(tasks("name: 5, depends_on: 7, kwargs: []", "depends_on: [5, {a: 1}]") + "join: {a: 1}") == []
     assert said(tasks("name: [a]") + "join: [5, {task: 5}, {}]\ndefaults: 5") == []
 
@@ -72,7 +72,7 @@ def test_a_name_may_stand_for_one_task_only():
 
 
 @pytest.mark.parametrize("lines", [["name: Process-2", ""], ["", "name: Process-1"]])
-def test_of_a_name_and_a_default_name_the_one_in_the_file_is_blamed(lines):
+def test_a_clash_with_a_default_name_is_marked_at_the_written_name(lines):
     (diagnostic,) = diagnostics(tasks(*lines))
     (line,) = (number for number, text in enumerate(lines, start=2) if text)
     assert diagnostic.span.line == line
@@ -94,7 +94,7 @@ def test_an_unknown_dependency_is_marked_at_its_name(value, marked):
     assert (diagnostic.message, diagnostic.help) == ("unknown task `beta`", "did you mean `betta`?")
 
 
-def test_the_names_there_are_are_offered_where_none_is_near():
+def test_known_names_are_listed_if_none_is_similar():
     (diagnostic,) = diagnostics(tasks("name: a", "name: b, depends_on: zzzzz"))
     assert diagnostic.help == "known tasks: `a`, `b`"
     (diagnostic,) = diagnostics(tasks(*[f"name: task{n}" for n in range(9)]) + "join: [zzzzz]")
@@ -106,7 +106,7 @@ def test_a_task_cannot_depend_on_itself():
     assert said(tasks("depends_on: [Process-1]")) == ["task `Process-1` depends on itself"]
 
 
-def test_a_circle_is_named_with_its_path():
+def test_a_cycle_is_shown_with_its_path():
     (diagnostic,) = diagnostics(
         tasks("name: a, depends_on: c", "name: b, depends_on: a", "name: c, depends_on: [b]")
     )
@@ -114,7 +114,7 @@ def test_a_circle_is_named_with_its_path():
     assert (diagnostic.span.line, diagnostic.help) == (2, "remove one of these dependencies")
 
 
-def test_a_long_circle_is_shortened():
+def test_a_long_cycle_is_shortened():
     lines = [f"name: t{n}, depends_on: t{(n + 1) % 50}" for n in range(50)]
     (message,) = said(tasks(*lines))
     assert message.endswith("cycle: `t0` -> `t1` -> `t2` -> `t3` -> … -> `t48` -> `t49` -> `t0`")
@@ -124,7 +124,7 @@ def test_a_long_circle_is_shortened():
     count=st.integers(2, 8),
     edges=st.sets(st.tuples(st.integers(0, 7), st.integers(0, 7)), max_size=20),
 )
-def test_a_circle_is_found_where_there_is_one_and_only_there(count, edges):
+def test_a_cycle_is_found_if_and_only_if_there_is_one(count, edges):
     edges = {(a, b) for a, b in edges if a < count and b < count and a != b}
     lines = [
         f"name: t{n}, depends_on: [{', '.join(f't{b}' for a, b in sorted(edges) if a == n)}]"
@@ -145,7 +145,7 @@ def test_a_task_is_joined_once_and_exists():
     ]
 
 
-def test_references_are_found_wherever_they_stand_but_in_free_text():
+def test_references_are_found_everywhere_except_in_free_text():
     text = tasks("args: ['${params.x}', [{deep: '${item}'}]], env: {A: '${matrix.z}'}")
     assert len(said(text)) == 3
     assert (
@@ -166,7 +166,7 @@ def test_the_time_grows_with_the_number_of_tasks_and_not_its_square():
     assert min(spent(16_000) for _ in range(2)) < 24 * max(min(spent(2_000) for _ in range(3)), 0.002)
 
 
-def test_at_most_a_hundred_are_told_and_quickly():
+def test_at_most_a_hundred_are_reported_quickly():
     begun = time.process_time()
     found = diagnostics(tasks(*[f"depends_on: missing{n}" for n in range(5_000)]))
     assert len(found) == MAX_DIAGNOSTICS
