@@ -9,7 +9,7 @@ from mprun.frozen import Frozen
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
-# An error quotes at most this many characters of the user's file (DESIGN.md section 9).
+# An error quotes at most this many characters of a file, so that it stays readable.
 QUOTE_LIMIT = 200
 
 # Names that a help text lists if none is similar to the one that was written.

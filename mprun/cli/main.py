@@ -48,7 +48,7 @@ Exit codes:
   0    every task succeeded, or was stopped as planned
   1    a task failed
   2    bad usage or a bad job file; nothing was started
-  3    mprun itself failed (launcher lost, disk full)
+  3    mprun itself failed (main process lost, disk full)
   4    the selection matched nothing
   129  SIGHUP; 130 Ctrl-C; 143 SIGTERM
 """

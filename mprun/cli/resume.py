@@ -73,7 +73,7 @@ def resume(
     """
     if as_json:
         if running["events"] == "-":
-            raise UsageError("--json and `--events -` both write to stdout; use one of them")
+            raise UsageError("`--json` and `--events -` both write to stdout; use one of them")
         running["output"] = "none"
     directory, state = read_run(running["state_dir"], run)
     if reader.is_active(directory, state):

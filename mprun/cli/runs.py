@@ -70,7 +70,7 @@ def runs(
     if prune is not None:
         return _prune(state_dir, prune, keep, dry_run, as_json)
     if keep or dry_run:
-        raise UsageError("--keep and --dry-run need --prune")
+        raise UsageError("`--keep` and `--dry-run` need `--prune`")
     from mprun.cli.views.run_list import write_json, write_table
 
     found = map(RunSummary, list_runs(state_dir))

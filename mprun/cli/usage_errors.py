@@ -115,9 +115,10 @@ def _must(kind: click.ParamType[Any]) -> str:
 
 
 def _range(kind: object) -> str:
-    """` from 1 to 10`, ` above 0`: the limits of a number; empty if it has none."""
+    """` from 1 to 10`, ` of at least 1`, ` above 0`: the limits of a number; empty if it has none."""
     least, most = getattr(kind, "min", None), getattr(kind, "max", None)
-    words = (
-        "" if least is None else f" above {least}" if getattr(kind, "min_open", False) else f" from {least}"
-    )
-    return words if most is None else f"{words} to {most}"
+    if least is None:
+        return "" if most is None else f" of at most {most}"
+    if getattr(kind, "min_open", False):
+        return f" above {least}"
+    return f" of at least {least}" if most is None else f" from {least} to {most}"

@@ -200,8 +200,8 @@ def past_timings(plan: Plan, state_dir: str) -> list[RunTimings]:
     """How long the tasks of the job file took in earlier runs below `state_dir`."""
     from mprun.record.history import past_runs
 
-    served = {planned.name for planned in plan.tasks if planned.task.ready is not None}
-    return past_runs(state_dir, plan.job.path, served)
+    services = {planned.name for planned in plan.tasks if planned.task.ready is not None}
+    return past_runs(state_dir, plan.job.path, services)
 
 
 def _bind_diagnostics(plan: Plan, prepared: PrepareReply) -> list[Diagnostic]:

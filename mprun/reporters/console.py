@@ -51,7 +51,7 @@ class Console:
     are stopped, for those that differ from `default_grace`.
     """
 
-    # Seconds: the view is at most this far behind the output of a task (DESIGN.md section 2).
+    # Seconds: the console is at most this far behind the output of a task.
     interval: float | None = 0.1
 
     def __init__(

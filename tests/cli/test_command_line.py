@@ -122,7 +122,7 @@ def test_missing_file_or_run_is_reported_by_name(arguments, said, empty_desk):
     [
         (["job.yaml", "--oputput", "none"], "--output"),
         (["job.yaml", "--output", "all"], "`prefix`, `group`, `failed`, `none`"),
-        (["job.yaml", "-j", "0"], "must be an integer from 1"),
+        (["job.yaml", "-j", "0"], "must be an integer of at least 1"),
         (["job.yaml", "other.yaml"], "unexpected argument `other.yaml`"),
         (["run"], "missing argument `JOB`"),
         (["validate"], "missing argument `JOBS`"),

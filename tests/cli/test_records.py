@@ -87,7 +87,7 @@ def test_every_event_obeys_the_schema(made):
     assert [event["time"] for event in run.events if "Z" not in event["time"]] == []
 
 
-def test_every_event_has_the_fields_of_the_design_and_no_others(made):
+def test_every_event_has_exactly_the_specified_fields(made):
     """The schema allows additional keys, but mprun writes only those that it describes."""
     _, run = made
     schema = json.loads(schema_text("event"))
@@ -328,7 +328,7 @@ def test_empty_record_is_shown(desk):
     }
 
 
-def test_a_damaged_run_harms_no_other(desk):
+def test_a_corrupt_run_does_not_affect_others(desk):
     record(desk, ["nonsense"], name="99990101-000000.000-ffff")
     record(desk, [{**STARTED, "format": 9}], name="99990101-000000.000-eeee")
     (desk / ".mprun" / "runs" / "99990101-000000.000-dddd").mkdir()

@@ -138,7 +138,7 @@ DAMAGED = {
 
 
 @pytest.mark.parametrize("name", DAMAGED)
-def test_corrupt_run_is_one_line_and_affects_no_other(name, tmp_path):
+def test_corrupt_run_is_one_line_and_does_not_affect_others(name, tmp_path):
     lines, said = DAMAGED[name]
     record(tmp_path, lines, name="20260101-120000.000-dddd")
     good = record(tmp_path, [STARTED, ended()])
@@ -267,9 +267,9 @@ def test_run_that_cannot_be_removed_is_reported_and_others_are_removed(tmp_path)
     ("options", "said"),
     [
         (["--prune", "long ago"], "`long ago` is not a duration"),
-        (["--keep", "3"], "--keep and --dry-run need --prune"),
-        (["--dry-run"], "--keep and --dry-run need --prune"),
-        (["-n", "-1"], "`--limit` must be an integer from 0, not `-1`"),
+        (["--keep", "3"], "`--keep` and `--dry-run` need `--prune`"),
+        (["--dry-run"], "`--keep` and `--dry-run` need `--prune`"),
+        (["-n", "-1"], "`--limit` must be an integer of at least 0, not `-1`"),
     ],
 )
 def test_bad_usage_is_refused(options, said, tmp_path):

@@ -26,8 +26,8 @@ def folder(tmp_path):
             "job.yaml --output prefx",
             f"`--output` must be one of {CHOICES}, not `prefx`; did you mean `prefix`?",
         ),
-        ("job.yaml -j 0", "`--max-parallel` must be an integer from 1, not `0`"),
-        ("job.yaml -j many", "`--max-parallel` must be an integer from 1, not `many`"),
+        ("job.yaml -j 0", "`--max-parallel` must be an integer of at least 1, not `0`"),
+        ("job.yaml -j many", "`--max-parallel` must be an integer of at least 1, not `many`"),
         ("job.yaml --timeout soon", f"invalid value for `--timeout`: {NOT_A_DURATION}"),
         ("job.yaml --timeout", "missing value of `--timeout`; write `--timeout DURATION`"),
         ("job.yaml -p", "missing value of `-p`; write `-p NAME=VALUE`"),
@@ -52,7 +52,7 @@ def test_each_usage_error_is_one_line_with_its_remedy(arguments, said, folder):
 @pytest.mark.parametrize(
     ("variable", "value", "said"),
     [
-        ("MPRUN_MAX_PARALLEL", "many", "`--max-parallel` must be an integer from 1, not `many`"),
+        ("MPRUN_MAX_PARALLEL", "many", "`--max-parallel` must be an integer of at least 1, not `many`"),
         ("MPRUN_OUTPUT", "loud", f"`--output` must be one of {CHOICES}, not `loud`"),
         ("MPRUN_TIMEOUT", "soon", f"invalid value for `--timeout`: {NOT_A_DURATION}"),
     ],

@@ -148,7 +148,7 @@ SHOWN = {
     ],
     "28 kills its parent, or its group": [
         f"{MODEL}::test_a_task_that_kills_the_launcher_fails_the_run_and_is_unknown",
-        "faults/test_stopped_processes.py::test_a_task_that_stops_its_parent_delays_no_other",
+        "faults/test_stopped_processes.py::test_a_task_that_stops_its_parent_does_not_delay_other_tasks",
         "faults/test_stopped_processes.py::test_a_launcher_that_is_stopped_again_and_again_is_killed",
         f"{ENDINGS}::test_the_record_has_the_exit_the_error_and_the_result",
     ],
@@ -189,7 +189,7 @@ SHOWN = {
         "faults/test_chaos.py::test_the_record_of_a_killed_run_can_be_trusted",
         "faults/test_resume.py::test_after_a_killed_engine_tasks_of_unknown_outcome_run_again_only_if_asked",
     ],
-    "37 damaged records": [
+    "37 corrupt records": [
         "faults/test_record_damage.py::test_no_reader_changes_a_byte_or_fails_without_a_message",
         "faults/test_record_damage.py::test_the_readable_part_of_a_corrupt_record_is_read",
         "faults/test_record_damage.py::test_a_run_beside_corrupt_ones_succeeds_and_changes_none",

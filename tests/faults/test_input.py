@@ -234,7 +234,7 @@ WORK = """\
 
 @pytest.mark.parametrize("method", START_METHODS)
 @pytest.mark.parametrize("umask", [0o000, 0o077])
-def test_every_file_is_its_owners_alone_whatever_the_umask(tmp_path, umask, method):
+def test_only_the_owner_can_read_the_files_whatever_the_umask(tmp_path, umask, method):
     write(tmp_path, work=WORK, job=EVERYTHING)
     run = mprun("job.yaml", "--start-method", method, cwd=tmp_path, preexec_fn=lambda: os.umask(umask))
     assert run.code == 1

@@ -745,4 +745,4 @@ def test_resume_json_prints_the_object_of_show_and_nothing_else(tmp_path):
     assert (again.code, json.loads(again.stdout)) == (0, shown)
     both = mprun("resume", "--json", "--events", "-", cwd=tmp_path)
     assert (both.code, both.stdout) == (2, "")
-    assert both.stderr == "error: --json and `--events -` both write to stdout; use one of them\n"
+    assert both.stderr == "error: `--json` and `--events -` both write to stdout; use one of them\n"

@@ -34,7 +34,7 @@ def stands_still(pid):
 
 
 @every_start_method
-def test_a_task_that_stops_its_parent_delays_no_other(tmp_path, method):
+def test_a_task_that_stops_its_parent_does_not_delay_other_tasks(tmp_path, method):
     write(tmp_path, work=WORK, job="tasks: [{name: a, target: 'work:stop_parent'}]\n")
     run = mprun("job.yaml", "--start-method", method, cwd=tmp_path)
     assert (run.code, run.result("a")) == (0, "done")

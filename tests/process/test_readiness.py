@@ -149,7 +149,7 @@ def test_port_that_accepts_is_ready_at_once(prober, what):
 
 
 @pytest.mark.parametrize("what", ["{}", "localhost:{}", "[::1]:{}"])
-def test_port_on_ipv6_alone_is_ready(prober, what):
+def test_port_on_ipv6_only_is_ready(prober, what):
     try:
         held = listener(socket.AF_INET6)
     except OSError:

@@ -16,7 +16,7 @@ def test_missing_directory_is_named(method, tmp_path):
     assert "nowhere" in run.stderr
 
 
-def test_exit_during_the_kill_of_its_tree_ends_no_other_task(tmp_path):
+def test_exit_during_the_kill_of_its_tree_does_not_end_another_task(tmp_path):
     write(
         tmp_path,
         work="""

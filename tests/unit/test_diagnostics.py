@@ -118,7 +118,7 @@ def test_a_long_line_is_cut_to_a_window_around_the_caret():
     assert source.endswith("…")
 
 
-def test_a_stretch_that_is_longer_than_the_window_ends_with_it():
+def test_a_span_that_is_longer_than_the_window_ends_with_it():
     source, caret = render([diagnostic("x" * 9000, column=1, width=9000)]).splitlines()[3:]
     assert len(caret) <= len(source) <= QUOTE_LIMIT
 

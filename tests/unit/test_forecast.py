@@ -103,7 +103,7 @@ def test_the_long_chain_goes_first_if_that_is_shorter():
 @pytest.mark.parametrize(
     "spec", [dict.fromkeys(map(str, range(300)), ()), {"a": (), "b": ("a",), "c": ("b",)}]
 )
-def test_the_order_of_the_file_stays_if_no_other_can_be_shorter(spec, monkeypatch):
+def test_file_order_stays_if_no_other_order_can_be_shorter(spec, monkeypatch):
     monkeypatch.setattr("mprun.scheduling.forecast.simulate", None)
     assert prioritized(plan(spec, slots=2), past(**dict.fromkeys(spec, 1.0))).priorities is None
 

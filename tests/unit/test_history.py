@@ -56,8 +56,8 @@ def state(tmp_path):
     return write
 
 
-def durations(state, *served):
-    return [run.durations for run in past_runs(state.path, FILE, served)]
+def durations(state, *services):
+    return [run.durations for run in past_runs(state.path, FILE, services)]
 
 
 def test_the_newest_runs_of_the_job_file_are_used_newest_first(state):

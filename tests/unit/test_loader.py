@@ -95,7 +95,7 @@ def test_items_that_a_recipe_gets_from_outside_have_their_dependencies(desk):
     assert needs == {"a": [], "u/each[0]": ["a"], "u/each[1]": []}
 
 
-def test_a_variable_of_the_job_that_a_task_names_and_overrides_is_a_dependency_all_the_same(desk):
+def test_a_variable_of_the_job_that_a_task_refers_to_and_overrides_is_still_a_dependency(desk):
     needs = desk.needs(
         job="""
         tasks:
@@ -128,7 +128,7 @@ def test_an_expected_result_may_refer_to_the_result_of_another_task(desk, more):
     assert all(before == ["a"] for name, before in needs.items() if name != "a")
 
 
-def test_a_literal_sign_of_a_reference_stays_one_where_it_is_expected_or_an_item(desk):
+def test_an_escaped_reference_stays_literal_in_expect_and_in_items(desk):
     job = desk.job(
         job="""
         tasks:

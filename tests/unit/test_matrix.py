@@ -52,7 +52,7 @@ def test_an_axis_without_values_gives_no_combination():
     assert suffixes({"a": []}, include=[{"a": 1}]) == ["[a=1]"]
 
 
-def test_the_same_value_twice_counts_once_where_it_came_first():
+def test_a_repeated_value_counts_once_at_its_first_position():
     assert suffixes({"n": ["b", "a", "b", "a"]}) == ["[n=b]", "[n=a]"]
 
 
@@ -126,7 +126,7 @@ def test_the_example_of_github_gives_what_github_says():
     ]
 
 
-def test_entries_alone_are_combinations_of_their_own():
+def test_entries_that_match_nothing_are_combinations_of_their_own():
     assert suffixes({}, include=[{"site": "a", "n": 1}, {"site": "b"}]) == ["[site=a,n=1]", "[site=b]"]
 
 
@@ -247,7 +247,7 @@ matrices = st.dictionaries(st.sampled_from(["a", "b"]), st.lists(scalars, min_si
 
 
 @given(matrices, entries, entries)
-def test_every_name_is_safe_short_and_no_others(axes, include, exclude):
+def test_every_name_is_safe_short_and_unique(axes, include, exclude):
     keys, found = combinations(axes, include, exclude)
     found = list(found)
     names = [name for _, name in found]

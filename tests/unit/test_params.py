@@ -85,7 +85,7 @@ def test_the_type_is_that_of_the_default_else_of_the_choices_else_string(raw, ki
     assert type(param.default) is type(default)
 
 
-def test_defaults_are_the_values_where_nothing_is_given():
+def test_defaults_are_the_values_if_nothing_is_given():
     found = values(
         "{n: 3, xs: [a, 1], s: {default: x}, none: , k: {type: integer}, l: {type: list, default: }}"
     )

@@ -34,7 +34,7 @@ def test_unknown_end_is_never_allowed():
 
 
 @pytest.mark.parametrize("first", ["stopped", "cancelled", "skipped"])
-def test_task_stopped_by_request_fails_the_run_unless_it_succeeded_all_the_same(first):
+def test_task_stopped_by_request_fails_the_run_unless_it_still_succeeded(first):
     assert decided(first, "succeeded", stopped={0}) == ("failed", 1, "")
     assert decided("succeeded", "succeeded", stopped={0}) == ("succeeded", 0, "")
 

@@ -245,7 +245,7 @@ def test_a_pattern_means_every_task_that_it_matches():
     assert run.log == ["start t[m=a,n=1]", "start t[m=b,n=1]"]
 
 
-def test_name_and_pattern_may_ask_for_two_things_of_one_task():
+def test_name_and_pattern_may_have_different_conditions_on_one_task():
     spec = {"a1": (), "a2": (), "z": ("a1:succeeded", "a*:finished")}
     run = Run(plan(spec)).started("a1", "a2")
     run.exited("a1", succeeded=False)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from mprun.cli.views.logs import Selection
     from mprun.record.state_dir import RunDirectory
 
-# Seconds between two looks at the logs, as in the view of a run (DESIGN.md section 2).
+# Seconds between two looks at the logs, as in the console of a run.
 INTERVAL = 0.1
 # Intervals without news between two checks that mprun itself is still alive.
 _INTERVALS_PER_CHECK = 10
