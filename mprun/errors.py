@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from mprun.outcomes import EXIT_INTERNAL, EXIT_NOTHING_SELECTED, EXIT_USAGE
+
 if TYPE_CHECKING:
     from mprun.diagnostics import Diagnostic
 
@@ -14,14 +16,14 @@ class MprunError(Exception):
     `output` is what the modules of the targets printed while they were imported.
     """
 
-    exit_code = 3
+    exit_code = EXIT_INTERNAL
     output = b""
 
 
 class UsageError(MprunError):
     """A command, an option or a job file is wrong; nothing was started."""
 
-    exit_code = 2
+    exit_code = EXIT_USAGE
 
 
 class JobFileError(UsageError):
@@ -35,7 +37,7 @@ class JobFileError(UsageError):
 class NothingSelected(MprunError):
     """No task matches the names and tags that were selected."""
 
-    exit_code = 4
+    exit_code = EXIT_NOTHING_SELECTED
 
 
 class LauncherError(MprunError):

@@ -7,7 +7,13 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from mprun.record import events, lock
-from mprun.record.line_format import decode_name, find_duration, says_succeeded, task_line_matcher
+from mprun.record.line_format import (
+    MAX_FIRST_LINE,
+    decode_name,
+    find_duration,
+    says_succeeded,
+    task_line_matcher,
+)
 from mprun.record.state_dir import list_runs
 from mprun.scheduling.estimates import RunTimings
 
@@ -22,9 +28,6 @@ MAX_RUNS_USED = 3
 # No more than this is read of one record, in bytes; and no further record after this many.
 MAX_BYTES_PER_RECORD = 64 << 20
 STOP_AFTER_BYTES = 4 << 20
-
-# A first line of more bytes is not ours.
-_MAX_FIRST_LINE = 1 << 20
 
 # Longer than any run, in seconds: a longer duration is damage.
 _MAX_DURATION = 1e9
@@ -53,7 +56,7 @@ def past_runs(state_dir: str, file: str, services: Collection[str] = ()) -> list
 
 
 def _read_timings(stream: BinaryIO, file: str, services: Collection[str]) -> RunTimings | None:
-    if not _is_run_of(stream.readline(_MAX_FIRST_LINE), file):
+    if not _is_run_of(stream.readline(MAX_FIRST_LINE), file):
         return None
     collector = _TimingCollector(services)
     left = MAX_BYTES_PER_RECORD - stream.tell()

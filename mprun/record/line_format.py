@@ -12,6 +12,8 @@ from mprun.record import events
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+# In bytes; a first line that is longer was not written by mprun.
+MAX_FIRST_LINE = 1 << 20
 # The start of the line in which a task gets its outcome.
 TASK_FINISHED = b'{"event":"task_finished",'
 

@@ -11,7 +11,7 @@ from mprun.errors import RecordError
 from mprun.outcomes import Outcome
 from mprun.record import events, lock
 from mprun.record.format_1 import translate
-from mprun.record.line_format import TASK_FINISHED, task_line_matcher
+from mprun.record.line_format import MAX_FIRST_LINE, TASK_FINISHED, task_line_matcher
 from mprun.record.run_state import RunState
 
 if TYPE_CHECKING:
@@ -19,8 +19,7 @@ if TYPE_CHECKING:
 
     from mprun.record.state_dir import RunDirectory
 
-# A first line of more bytes is not ours. A last line fits into this many.
-_MAX_FIRST_LINE = 1 << 20
+# The last line of a finished run fits into this many bytes.
 _MAX_LAST_LINE = 8192
 
 
@@ -68,7 +67,7 @@ def read_first_and_last(directory: RunDirectory) -> tuple[RunState, list[str]]:
     So a thousand runs can be listed at once, however many tasks they had.
     """
     with _open(directory) as file:
-        first = file.readline(_MAX_FIRST_LINE)
+        first = file.readline(MAX_FIRST_LINE)
         file.seek(max(len(first), os.fstat(file.fileno()).st_size - _MAX_LAST_LINE))
         last = file.read(_MAX_LAST_LINE)
     state = RunState()

@@ -131,7 +131,7 @@ GOOD = line_format.encode([run_started(), *went(a=1.0)])
         b"\xff\xfe" * 100,
         b"[1]\n" + GOOD,
         b"[" * 100_000,
-        b"x" * (history._MAX_FIRST_LINE + 100),
+        b"x" * (line_format.MAX_FIRST_LINE + 100),
         line_format.encode([run_started(format=events.FORMAT + 1), *went(a=1.0)]),
         line_format.encode([run_started(format=True), *went(a=1.0)]),
         line_format.encode([run_started(format="1"), *went(a=1.0)]),

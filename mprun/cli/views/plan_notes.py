@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from mprun.jobfile.model import Stop
+from mprun.jobfile.model import Ready, Stop
 from mprun.jobfile.references import references
 from mprun.jobfile.resolution import as_text, shown
 from mprun.jobfile.units import duration_text, size_text
@@ -13,7 +13,7 @@ from mprun.reporters.format import plural, truncate
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from mprun.jobfile.model import Dependency, Expect, Limits, Ready, Retry, Task
+    from mprun.jobfile.model import Dependency, Expect, Limits, Retry, Task
     from mprun.scheduling.plan import Plan, PlannedTask
 
 # How many entries of a list are shown, and how many columns of a value or a pattern.
@@ -21,7 +21,7 @@ MAX_ENTRIES = 10
 MAX_VALUE_WIDTH = 60
 
 _DEFAULT_STOP = Stop()
-_READY_TIMEOUT = 30.0
+_DEFAULT_READY_TIMEOUT = Ready(kind="", what="").timeout
 
 
 def notes(planned: PlannedTask, plan: Plan, resolved: Callable[[Any], Any]) -> Iterator[str]:
@@ -66,7 +66,7 @@ def _dependency(dependency: Dependency) -> str:
 
 
 def _ready(ready: Ready) -> str:
-    within = "" if ready.timeout == _READY_TIMEOUT else f" within {duration_text(ready.timeout)}"
+    within = "" if ready.timeout == _DEFAULT_READY_TIMEOUT else f" within {duration_text(ready.timeout)}"
     return f"ready {ready.kind} {_text(ready.what)}{within}"
 
 
