@@ -96,7 +96,7 @@ def test_existing_file_is_run_even_if_it_looks_like_a_typo(desk):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["jbo.yaml"], "error: job file `jbo.yaml` not found; did you mean `job.yaml`?"),
         (["nowhere/job.yaml"], "error: job file `nowhere/job.yaml` not found"),
@@ -113,12 +113,12 @@ def test_existing_file_is_run_even_if_it_looks_like_a_typo(desk):
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_missing_file_or_run_is_reported_by_name(arguments, said, empty_desk):
-    assert error_of(mprun(*arguments, cwd=empty_desk)) == said
+def test_missing_file_or_run_is_reported_by_name(arguments, message, empty_desk):
+    assert error_of(mprun(*arguments, cwd=empty_desk)) == message
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["job.yaml", "--oputput", "none"], "--output"),
         (["job.yaml", "--output", "all"], "`prefix`, `group`, `failed`, `none`"),
@@ -132,8 +132,8 @@ def test_missing_file_or_run_is_reported_by_name(arguments, said, empty_desk):
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_bad_usage_exits_with_2_and_names_what_is_expected(arguments, said, empty_desk):
-    assert said in error_of(mprun(*arguments, cwd=empty_desk))
+def test_bad_usage_exits_with_2_and_names_what_is_expected(arguments, message, empty_desk):
+    assert message in error_of(mprun(*arguments, cwd=empty_desk))
 
 
 def test_bad_usage_leaves_no_launcher_and_no_run(desk):
@@ -254,10 +254,10 @@ def test_any_locale_works(tmp_path):
 def test_every_task_with_the_same_bind_error_is_named(desk):
     wrong = "  - target: work:nothing\n"
     (desk / "job.yaml").write_text("tasks:\n" + wrong + "  - target: os:getpid\n" + wrong)
-    said = error_of(mprun("job.yaml", "--dry-run", cwd=desk))
-    assert said.count("module `work` has no attribute `nothing`") == 2
-    assert "job.yaml:2:18" in said
-    assert "job.yaml:4:18" in said
+    message = error_of(mprun("job.yaml", "--dry-run", cwd=desk))
+    assert message.count("module `work` has no attribute `nothing`") == 2
+    assert "job.yaml:2:18" in message
+    assert "job.yaml:4:18" in message
 
 
 def test_dry_run_checks_every_target_and_starts_nothing(desk):

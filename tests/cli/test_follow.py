@@ -82,9 +82,9 @@ def going(desk):
 def read(directory, *arguments, **options):
     """The exit code of `mprun ARGUMENTS`, the bytes of stdout, and the text of stderr."""
     process = start(*arguments, cwd=directory, **options)
-    output, said = process.communicate(timeout=TIMEOUT)
-    assert b"Traceback" not in said
-    return process.returncode, output, said.decode()
+    output, stderr = process.communicate(timeout=TIMEOUT)
+    assert b"Traceback" not in stderr
+    return process.returncode, output, stderr.decode()
 
 
 def lines_of(process, number):
@@ -93,8 +93,8 @@ def lines_of(process, number):
 
 
 def rest_of(process):
-    output, said = process.communicate(timeout=TIMEOUT)
-    return process.returncode, output.decode(), said.decode()
+    output, stderr = process.communicate(timeout=TIMEOUT)
+    return process.returncode, output.decode(), stderr.decode()
 
 
 # -- following
@@ -105,8 +105,8 @@ def test_following_shows_earlier_and_new_output_until_the_run_ends(going):
     first = lines_of(process, 4)
     assert sorted(line.split(" | ")[1] for line in first) == ["1 one\n", "2 one\n", "a one\n", "imported\n"]
     (going / "go").touch()
-    code, output, said = rest_of(process)
-    assert (code, said) == (0, "")
+    code, output, stderr = rest_of(process)
+    assert (code, stderr) == (0, "")
     shown = [re.split(r" +\| ", line, maxsplit=1) for line in [*first, *output.splitlines(keepends=True)]]
     for name in ("a", "m[n=1]", "m[n=2]", "later"):
         (log,) = going.glob(f".mprun/runs/*/logs/{name.replace('[', '[[]')}.1.log")
@@ -134,9 +134,9 @@ def test_task_that_never_appears_is_an_error_at_the_end(going):
     process = start("logs", "-f", "latr", cwd=going)
     assert b"waiting for it" in process.stderr.readline()
     (going / "go").touch()
-    code, output, said = rest_of(process)
+    code, output, stderr = rest_of(process)
     assert (code, output) == (2, "")
-    assert "has no task `latr`; did you mean `later`?" in said
+    assert "has no task `latr`; did you mean `later`?" in stderr
 
 
 def test_following_a_finished_run_shows_its_logs(going):
@@ -150,8 +150,8 @@ def test_ctrl_c_ends_logs_follow_but_not_the_run(going):
     process = start("logs", "-f", "a", cwd=going)
     assert lines_of(process, 1) == ["a one\n"]
     process.send_signal(signal.SIGINT)
-    code, output, said = rest_of(process)
-    assert (code, output, said.strip()) == (130, "", "")
+    code, output, stderr = rest_of(process)
+    assert (code, output, stderr.strip()) == (130, "", "")
     assert "running: " in read(going, "show")[1].decode()
 
 
@@ -162,8 +162,8 @@ def test_follow_ends_when_its_reader_is_gone(going):
     os.close(writer)
     assert os.read(reader, 1)
     os.close(reader)
-    _, said = process.communicate(timeout=TIMEOUT)
-    assert (process.returncode, said) == (0, b"")
+    _, stderr = process.communicate(timeout=TIMEOUT)
+    assert (process.returncode, stderr) == (0, b"")
 
 
 def test_a_pipe_into_head_ends(going):
@@ -179,8 +179,8 @@ def test_following_as_json(going):
     first = [json.loads(line) for line in lines_of(process, 3)]
     assert {line["line"] for line in first} == {"a one", "1 one", "2 one"}
     (going / "go").touch()
-    code, output, said = rest_of(process)
-    assert (code, said) == (0, "")
+    code, output, stderr = rest_of(process)
+    assert (code, stderr) == (0, "")
     lines = [*first, *map(json.loads, output.splitlines())]
     assert [line["line"] for line in lines if line["task"] == "a"] == ["a one", "a two", "rest"]
     assert {line["attempt"] for line in lines} == {1}
@@ -194,9 +194,9 @@ def test_a_run_whose_engine_is_killed_is_followed_to_its_end(desk):
     assert lines_of(follower, 1) == ["a one\n"]
     process.kill()
     finish(process, desk / ".mprun")
-    code, output, said = rest_of(follower)
+    code, output, stderr = rest_of(follower)
     assert (code, output) == (0, "")
-    assert "was interrupted: mprun itself was killed\n" in said
+    assert "was interrupted: mprun itself was killed\n" in stderr
 
 
 def test_following_does_not_poll_fast(going):
@@ -260,8 +260,8 @@ def many(tmp_path):
     ids=str,
 )
 def test_name_group_or_pattern_selects_tasks(words, meant, many):
-    code, output, said = read(many, "logs", *words)
-    assert (code, said) == (0, "")
+    code, output, stderr = read(many, "logs", *words)
+    assert (code, stderr) == (0, "")
     shown = [line.partition(" | ") for line in output.decode().splitlines()]
     assert all(name.rstrip() == text for name, _, text in shown)
     if meant is None:
@@ -274,35 +274,35 @@ def test_log_of_a_single_task_has_no_prefix(many):
     assert read(many, "logs", "fit[n=1]") == (0, b"fit[n=1]\n", "")
 
 
-@pytest.mark.parametrize(("word", "said"), [("fti", "did you mean `fit`?"), ("x*", "known tasks: ")])
-def test_name_that_matches_no_task_is_an_error(word, said, many):
+@pytest.mark.parametrize(("word", "message"), [("fti", "did you mean `fit`?"), ("x*", "known tasks: ")])
+def test_name_that_matches_no_task_is_an_error(word, message, many):
     code, output, error = read(many, "logs", word)
     assert (code, output) == (2, b"")
-    assert said in error
+    assert message in error
 
 
 def test_attempts_are_separated_on_stderr_and_can_be_chosen(tmp_path):
     write(tmp_path, work=WORK, job="tasks: [{name: f, target: 'work:flaky', retry: 2}]")
     run = mprun("-q", "job.yaml", cwd=tmp_path)
     assert run.code == 0
-    said = "--- f: attempt 2 ---\n--- f: attempt 3 ---\n"
+    stderr = "--- f: attempt 2 ---\n--- f: attempt 3 ---\n"
     # An unfinished line gets a line feed if something follows it.
-    assert read(tmp_path, "logs", "f") == (0, b"try 1\ntry 2\ntry 3", said)
+    assert read(tmp_path, "logs", "f") == (0, b"try 1\ntry 2\ntry 3", stderr)
     assert read(tmp_path, "logs", "*")[1:] == (
         b"main | imported\nf    | try 1\nf    | try 2\nf    | try 3\n",
-        said,
+        stderr,
     )
     assert read(tmp_path, "logs", "f", "--attempt", "2") == (0, b"try 2", "")
-    code, output, said = read(tmp_path, "logs", "--json")
+    code, output, stderr = read(tmp_path, "logs", "--json")
     lines = [json.loads(line) for line in output.splitlines()]
     assert lines == [
         {"task": "main", "attempt": None, "line": "imported"},
         *({"task": "f", "attempt": number, "line": f"try {number}"} for number in (1, 2, 3)),
     ]
-    assert said == ""
-    code, output, said = read(tmp_path, "logs", "f", "--attempt", "4")
+    assert stderr == ""
+    code, output, stderr = read(tmp_path, "logs", "f", "--attempt", "4")
     assert (code, output) == (2, b"")
-    assert "has no attempt 4 of these tasks" in said
+    assert "has no attempt 4 of these tasks" in stderr
 
 
 # -- bytes
@@ -399,23 +399,23 @@ def test_a_log_that_cannot_be_written_is_an_error(desk):
     mprun("-q", "job.yaml", cwd=desk)
     for options in ([], ["a"], ["--json"]):
         with open("/dev/full", "wb") as full:
-            code, _, said = read(desk, "logs", *options, stdout=full)
+            code, _, stderr = read(desk, "logs", *options, stdout=full)
         assert code == 3
-        assert said == "error: cannot write the output: No space left on device\n"
+        assert stderr == "error: cannot write the output: No space left on device\n"
 
 
 def test_output_of_a_run_that_cannot_be_written_is_one_warning(desk):
     (desk / "go").touch()
     with open("/dev/full", "wb") as full:
         process = start("job.yaml", cwd=desk, stdout=full)
-        _, said = process.communicate(timeout=TIMEOUT)
+        _, stderr = process.communicate(timeout=TIMEOUT)
     assert process.returncode == 0
     assert (
-        said.decode().count(
+        stderr.decode().count(
             "warning: cannot write the output of tasks: No space left on device; "
             "the run continues, and the logs are complete\n"
         )
-        == said.decode().count("warning")
+        == stderr.decode().count("warning")
         == 1
     )
     assert read(desk, "logs", "later")[1] == b"later one\nlater two\n"
@@ -423,6 +423,6 @@ def test_output_of_a_run_that_cannot_be_written_is_one_warning(desk):
 
 def test_damage_is_reported_once_and_a_missing_log_is_empty(tmp_path):
     record(tmp_path, [STARTED, "nonsense", started("a"), exited("a"), FINISHED])
-    code, output, said = read(tmp_path, "logs", "-f", "a")
+    code, output, stderr = read(tmp_path, "logs", "-f", "a")
     assert (code, output) == (0, b"")
-    assert said.count("line 2 is not a JSON object, left out") == 1
+    assert stderr.count("line 2 is not a JSON object, left out") == 1

@@ -33,11 +33,11 @@ def by_name(path):
     return path.stem
 
 
-def expected(path, said):
-    """The expected text beside a file; with UPDATE_TEXTS it becomes `said`."""
+def expected(path, message):
+    """The expected text beside a file; with UPDATE_TEXTS it becomes `message`."""
     text = path.with_suffix(".txt")
     if os.environ.get("UPDATE_TEXTS"):
-        text.write_text(said, encoding="utf-8")
+        text.write_text(message, encoding="utf-8")
     return text.read_text(encoding="utf-8")
 
 
@@ -78,8 +78,8 @@ def test_invalid_file_is_explained_to_the_letter(path):
     begun = time.monotonic()
     diagnostics = diagnostics_of(path)
     assert time.monotonic() - begun < QUICKLY
-    said = render(diagnostics) + "\n"
-    assert said == expected(path, said)
+    message = render(diagnostics) + "\n"
+    assert message == expected(path, message)
     assert diagnostics == sorted(diagnostics, key=lambda diagnostic: diagnostic.sort_key())
     assert len({(str(diagnostic), diagnostic.help) for diagnostic in diagnostics}) == len(diagnostics)
 
@@ -97,12 +97,12 @@ def test_import_errors_are_explained_to_the_letter(path, desk):
     begun = time.monotonic()
     run = mprun("run", path.name, cwd=desk)
     assert time.monotonic() - begun < QUICKLY
-    said = run.stderr.replace(str(desk), "DIR")
-    assert said == expected(path, said)
+    message = run.stderr.replace(str(desk), "DIR")
+    assert message == expected(path, message)
     assert run.code == 2
     # The output of a module at its import may explain the error.
     assert all(line.startswith("main | ") for line in run.stdout.splitlines())
-    assert "Traceback" not in said + run.stdout
+    assert "Traceback" not in message + run.stdout
     assert not (desk / "started.marker").exists()
     assert os.listdir(desk / ".mprun" / "runs") == []
 
@@ -203,12 +203,12 @@ def test_a_hostile_file_is_refused_quickly_with_its_line(name, tmp_path, monkeyp
     begun = time.process_time()
     with pytest.raises(JobFileError) as caught:
         api.load_job("bomb.yaml")
-    said = render(caught.value.diagnostics)
+    message = render(caught.value.diagnostics)
     assert time.process_time() - begun < QUICKLY
-    assert words in said
-    assert f"bomb.yaml:{line}:" in said
+    assert words in message
+    assert f"bomb.yaml:{line}:" in message
     assert len(caught.value.diagnostics) <= 200
-    assert len(said) < 200_000
+    assert len(message) < 200_000
 
 
 def test_a_mebibyte_of_aliases_is_refused_in_a_few_times_what_its_yaml_takes(tmp_path):

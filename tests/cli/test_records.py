@@ -231,8 +231,8 @@ class Read(NamedTuple):
 def read(directory, *arguments):
     """Run `mprun ARGUMENTS` on a record that the test itself cannot read."""
     process = start(*arguments, cwd=directory)
-    output, said = process.communicate(timeout=TIMEOUT)
-    return Read(process.returncode, output.decode(), said.decode())
+    output, stderr = process.communicate(timeout=TIMEOUT)
+    return Read(process.returncode, output.decode(), stderr.decode())
 
 
 def damaged(desk, lines):

@@ -36,9 +36,9 @@ JOB = """
 def read(directory, *arguments, **options):
     """Run `mprun ARGUMENTS` on a record that the test itself cannot read."""
     process = start(*arguments, cwd=directory, **options)
-    output, said = process.communicate(timeout=TIMEOUT)
-    assert b"Traceback" not in said
-    return process.returncode, output.decode(), said.decode()
+    output, stderr = process.communicate(timeout=TIMEOUT)
+    assert b"Traceback" not in stderr
+    return process.returncode, output.decode(), stderr.decode()
 
 
 def as_json(directory, *arguments):
@@ -58,8 +58,8 @@ def test_runs_are_listed_newest_first(tmp_path):
     write(tmp_path, work=WORK, job=JOB, job_good="tasks: [{name: a, target: 'work:hi'}]")
     bad = mprun("job.yaml", cwd=tmp_path).one("run_started")
     good = mprun("job_good.yaml", cwd=tmp_path).one("run_started")
-    code, shown, said = read(tmp_path, "runs")
-    assert (code, said) == (0, "")
+    code, shown, stderr = read(tmp_path, "runs")
+    assert (code, stderr) == (0, "")
     head, first, second = shown.splitlines()
     assert head.split() == ["RUN", "JOB", "STARTED", "DURATION", "OUTCOME", "EXIT", "TASKS"]
     when = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d"
@@ -139,18 +139,18 @@ DAMAGED = {
 
 @pytest.mark.parametrize("name", DAMAGED)
 def test_corrupt_run_is_one_line_and_does_not_affect_others(name, tmp_path):
-    lines, said = DAMAGED[name]
+    lines, message = DAMAGED[name]
     record(tmp_path, lines, name="20260101-120000.000-dddd")
     good = record(tmp_path, [STARTED, ended()])
     code, shown, warned = read(tmp_path, "runs")
     assert (code, warned) == (0, "")
     _, damaged, other = shown.splitlines()
     assert re.match(r"20260101-120000.000-dddd  - +- +-  corrupt: ", damaged)
-    assert said in damaged
+    assert message in damaged
     assert other.split()[:2] == [good, "old"]
     first, second = as_json(tmp_path)
     assert (first["outcome"], first["job"], second["outcome"]) == ("corrupt", None, "succeeded")
-    assert said.replace("\\x1b", "\x1b") in first["damage"][0]
+    assert message.replace("\\x1b", "\x1b") in first["damage"][0]
     # It may still be running.
     code, shown, warned = read(tmp_path, "runs", "--prune", "1s")
     assert (code, shown.split()[:2]) == (0, ["removed", "1"])
@@ -194,8 +194,8 @@ def test_prune_removes_old_runs_and_keeps_young_ones(tmp_path):
     logs = tmp_path / ".mprun" / "runs" / old[0] / "logs"
     (logs / "a.1.log").write_text("x" * 10_000)
     before = ids(tmp_path)
-    code, shown, said = read(tmp_path, "runs", "--prune", "30d", "--dry-run")
-    assert (code, said) == (0, "")
+    code, shown, stderr = read(tmp_path, "runs", "--prune", "30d", "--dry-run")
+    assert (code, stderr) == (0, "")
     *names, total = shown.splitlines()
     assert [name.split()[0] for name in names] == old[::-1]
     assert re.fullmatch(r"would remove 3 runs, \d+kB", total)
@@ -216,9 +216,9 @@ def test_prune_counts_from_the_end_of_a_run(tmp_path):
 
 def test_unfinished_run_of_another_host_is_kept(tmp_path):
     name = record(tmp_path, [{**STARTED, "pid": 2**22 + 1}])
-    code, shown, said = read(tmp_path, "runs", "--prune", "0s")
+    code, shown, stderr = read(tmp_path, "runs", "--prune", "0s")
     assert (code, shown) == (0, "removed 0 runs, 0B\n")
-    assert said == f"warning: kept {name}: it was started on `h` and may still be running there\n"
+    assert stderr == f"warning: kept {name}: it was started on `h` and may still be running there\n"
 
 
 def test_prune_removes_nothing_outside_a_run(tmp_path):
@@ -234,17 +234,17 @@ def test_prune_removes_nothing_outside_a_run(tmp_path):
     (runs / "20200101-120000.000-1111").symlink_to(elsewhere)
     record(tmp_path, [STARTED, ended()], name="mine")
     record(tmp_path, [STARTED, ended()], name="20200101-120000.000-00000")
-    code, shown, said = read(tmp_path, "runs", "--prune", "1d")
+    code, shown, stderr = read(tmp_path, "runs", "--prune", "1d")
     assert (code, shown.split()[:3]) == (0, ["removed", "1", "run,"])
-    assert said.count(": it is not a directory made by mprun") == 3
+    assert stderr.count(": it is not a directory made by mprun") == 3
     assert ids(tmp_path) == ["20200101-120000.000-00000", "20200101-120000.000-1111", "mine"]
     assert (elsewhere / "events.jsonl").exists()
     linked = tmp_path / "linked"
     linked.mkdir()
     (linked / "runs").symlink_to(outside / ".mprun" / "runs")
-    code, shown, said = read(tmp_path, "runs", "--prune", "1d", "--state-dir", "linked")
+    code, shown, stderr = read(tmp_path, "runs", "--prune", "1d", "--state-dir", "linked")
     assert (code, shown) == (2, "")
-    assert "nothing was removed" in said
+    assert "nothing was removed" in stderr
     assert (elsewhere / "events.jsonl").exists()
 
 
@@ -255,16 +255,16 @@ def test_run_that_cannot_be_removed_is_reported_and_others_are_removed(tmp_path)
     logs = tmp_path / ".mprun" / "runs" / held / "logs"
     (logs / "a.1.log").touch()
     logs.chmod(0o500)
-    code, shown, said = read(tmp_path, "runs", "--prune", "1d")
+    code, shown, stderr = read(tmp_path, "runs", "--prune", "1d")
     logs.chmod(0o700)
     assert (code, shown.split()[:2]) == (3, ["removed", "1"])
-    assert said == f"warning: cannot remove {held}: Permission denied\n"
+    assert stderr == f"warning: cannot remove {held}: Permission denied\n"
     # Its record is removed last, so that it is found again.
     assert [run["run"] for run in as_json(tmp_path)] == [held]
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         (["--prune", "long ago"], "`long ago` is not a duration"),
         (["--keep", "3"], "`--keep` and `--dry-run` need `--prune`"),
@@ -272,10 +272,10 @@ def test_run_that_cannot_be_removed_is_reported_and_others_are_removed(tmp_path)
         (["-n", "-1"], "`--limit` must be an integer of at least 0, not `-1`"),
     ],
 )
-def test_bad_usage_is_refused(options, said, tmp_path):
+def test_bad_usage_is_refused(options, message, tmp_path):
     code, shown, warned = read(tmp_path, "runs", *options)
     assert (code, shown) == (2, "")
-    assert said in warned
+    assert message in warned
 
 
 # -- terminals and pipes
@@ -302,6 +302,6 @@ def test_reader_that_leaves_gets_what_it_reads(tmp_path):
     os.close(writer)
     with open(reader, "rb") as stream:
         assert json.loads(stream.readline())["run"].endswith("0063")
-    _, said = process.communicate(timeout=TIMEOUT)
+    _, stderr = process.communicate(timeout=TIMEOUT)
     assert process.returncode in (0, 141)
-    assert said == b""
+    assert stderr == b""

@@ -65,9 +65,9 @@ WORK = """
 def read(directory, *arguments, **options):
     """Run `mprun ARGUMENTS` on a record that the test itself cannot read."""
     process = start(*arguments, cwd=directory, **options)
-    output, said = process.communicate(timeout=TIMEOUT)
-    assert b"Traceback" not in said
-    return process.returncode, output.decode(), said.decode()
+    output, stderr = process.communicate(timeout=TIMEOUT)
+    assert b"Traceback" not in stderr
+    return process.returncode, output.decode(), stderr.decode()
 
 
 def shown_json(directory, command="tree"):
@@ -161,8 +161,8 @@ def test_the_tree_has_threads_attempts_orphans_and_daemons(made):
 
 def test_the_tree_is_drawn(made):
     path, run, method = made
-    code, shown, said = read(path, "tree", env={"LC_ALL": "C.UTF-8"})
-    assert (code, said) == (0, "")
+    code, shown, stderr = read(path, "tree", env={"LC_ALL": "C.UTF-8"})
+    assert (code, stderr) == (0, "")
     head, engine, launcher, *_ = lines = shown.splitlines()
     assert head.split() == ["PROCESS", "PID", "MEMORY", "CPU", "THREADS", "DURATION", "STATUS"]
     pid = run.one("run_started")["pid"]
@@ -271,8 +271,8 @@ def test_an_active_run_is_shown_with_its_running_processes(going):
     assert re.search(r"─ stop .* running, suspended \(SIGSTOP\)$", shown, re.MULTILINE)
     assert re.search(r"─ \(sleep\) +\d+ .* running$", shown, re.MULTILINE)
 
-    _, shown, said = read(path, "show")
-    assert said == ""
+    _, shown, stderr = read(path, "show")
+    assert stderr == ""
     assert re.search(r"^stop +running, suspended \(SIGSTOP\) +\d+ +\d+ +\d+\.\d+s ", shown, re.MULTILINE)
     assert re.search(r"^serve +running +\d+ +\d+ +\d+\.\d+s +\d+\.\d+s +\d+MB +1$", shown, re.MULTILINE)
     assert set(shown.splitlines()[-1].removeprefix("running: ").split(", ")) == {"stop", "parent", "serve"}
@@ -315,8 +315,8 @@ def test_show_lists_how_each_attempt_ended(tmp_path):
     clock = r"\d\d:\d\d:\d\d\.\d{3}"
     pids = [event["pid"] for event in run.of("task_started", "bad")]
     for option in ("-v", "--attempts"):
-        code, shown, said = read(tmp_path, "show", option)
-        assert (code, said) == (0, "")
+        code, shown, stderr = read(tmp_path, "show", option)
+        assert (code, stderr) == (0, "")
         lines = shown[shown.index("attempts:\n") :].splitlines()
         failed = r"exit 1 \(ValueError: no music\) after 0\.\d\ds"
         assert re.fullmatch(
@@ -374,9 +374,9 @@ def test_show_lists_params_results_readiness_and_the_resumed_run(tmp_path):
 
 def test_tree_without_run_started_has_the_recorded_parents(tmp_path):
     record(tmp_path, ["nonsense", started("a", ppid=7), exited("a", orphans=[8]), ended()])
-    code, _, said = read(tmp_path, "tree")
+    code, _, stderr = read(tmp_path, "tree")
     assert code == 0
-    assert "line 1 is not a JSON object, left out" in said
+    assert "line 1 is not a JSON object, left out" in stderr
     (parent,) = shown_json(tmp_path)["processes"]
     assert (parent["role"], parent["pid"]) == ("parent", 7)
     assert [child["name"] for child in parent["children"]] == ["a"]
@@ -395,9 +395,9 @@ def test_a_run_whose_exit_status_is_unknown(tmp_path):
 
 def test_a_newer_format_is_refused_by_name(tmp_path):
     record(tmp_path, [{**STARTED, "format": 3}])
-    code, shown, said = read(tmp_path, "tree")
+    code, shown, stderr = read(tmp_path, "tree")
     assert (code, shown) == (3, "")
-    assert "this record has the format 3" in said
+    assert "this record has the format 3" in stderr
 
 
 def test_names_cannot_draw_branches_of_their_own(tmp_path):

@@ -16,7 +16,7 @@ def folder(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         ("job.yaml --oputput none", "unknown option `--oputput`; did you mean `--output`?"),
         ("job.yaml --xyzzy", "unknown option `--xyzzy`; see `mprun run --help`"),
@@ -42,25 +42,25 @@ def folder(tmp_path):
         ("job.yaml --start-method thread", f"`--start-method` must be one of {METHODS}, not `thread`"),
     ],
 )
-def test_each_usage_error_is_one_line_with_its_remedy(arguments, said, folder):
+def test_each_usage_error_is_one_line_with_its_remedy(arguments, message, folder):
     run = mprun(*arguments.split(), cwd=folder)
     assert (run.code, run.stdout) == (2, "")
-    assert run.stderr == f"error: {said}\n"
+    assert run.stderr == f"error: {message}\n"
     assert not (folder / ".mprun").exists()
 
 
 @pytest.mark.parametrize(
-    ("variable", "value", "said"),
+    ("variable", "value", "message"),
     [
         ("MPRUN_MAX_PARALLEL", "many", "`--max-parallel` must be an integer of at least 1, not `many`"),
         ("MPRUN_OUTPUT", "loud", f"`--output` must be one of {CHOICES}, not `loud`"),
         ("MPRUN_TIMEOUT", "soon", f"invalid value for `--timeout`: {NOT_A_DURATION}"),
     ],
 )
-def test_a_value_from_the_environment_names_its_variable(variable, value, said, folder):
+def test_a_value_from_the_environment_names_its_variable(variable, value, message, folder):
     run = mprun("job.yaml", cwd=folder, env={variable: value})
     assert (run.code, run.stdout) == (2, "")
-    assert run.stderr == f"error: {said} (from the environment variable `{variable}`)\n"
+    assert run.stderr == f"error: {message} (from the environment variable `{variable}`)\n"
 
 
 def test_control_characters_in_usage_errors_are_made_visible(folder):

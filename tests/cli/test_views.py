@@ -382,9 +382,9 @@ def test_closed_pipe_is_not_exit_code_1(command, code, desk):
     os.close(reader)
     process = start(*command.split(), cwd=desk, stdout=writer)
     os.close(writer)
-    _, said = process.communicate(timeout=TIMEOUT)
+    _, stderr = process.communicate(timeout=TIMEOUT)
     assert process.returncode == code
-    assert b"Traceback" not in said
+    assert b"Traceback" not in stderr
 
 
 @pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", "<&- >&- 2>&-"])
@@ -411,8 +411,8 @@ def test_a_full_disk_under_the_output_does_not_end_a_run(desk):
 def test_full_disk_under_a_copy_of_the_events_is_reported_once(desk):
     answer = shell("mprun job.yaml --events /dev/full", desk)
     assert answer.returncode == 1
-    said = "warning: cannot write --events /dev/full: No space left on device; the run continues\n"
-    assert answer.stderr.count(said) == 1
+    warning = "warning: cannot write --events /dev/full: No space left on device; the run continues\n"
+    assert answer.stderr.count(warning) == 1
     assert ": 2 succeeded" in answer.stderr
 
 

@@ -76,8 +76,8 @@ def limit_files(pid, size):
 def read(directory, *arguments):
     """Run `mprun ARGUMENTS` where the record is such that not every line can be read."""
     process = start(*arguments, cwd=directory)
-    output, said = process.communicate(timeout=TIMEOUT)
-    return process.returncode, output.decode(), said.decode()
+    output, stderr = process.communicate(timeout=TIMEOUT)
+    return process.returncode, output.decode(), stderr.decode()
 
 
 class Filled:
@@ -108,10 +108,10 @@ class Filled:
 def test_a_record_that_cannot_grow_ends_the_run_in_order(tmp_path, size):
     run = Filled(tmp_path, size=size)
     pids = run.started()
-    code, said = run.finish()
+    code, stderr = run.finish()
     assert code == 3
-    assert said.splitlines()[-1] == "error: the record cannot be written: File too large"
-    assert "Traceback" not in said
+    assert stderr.splitlines()[-1] == "error: the record cannot be written: File too large"
+    assert "Traceback" not in stderr
     # Nothing new was started, and what ran was asked before it was killed.
     assert not (tmp_path / "it came").exists()
     assert (tmp_path / "gentle was asked").exists()
@@ -119,10 +119,10 @@ def test_a_record_that_cannot_grow_ends_the_run_in_order(tmp_path, size):
     # What was shown is what is recorded, and can be read.
     assert run.record.read_bytes()[: len(run.before)] == run.before
     assert len(run.record.read_bytes()) == len(run.before) + size
-    assert "exit   " not in said
-    code, shown, said = read(tmp_path, "show")
+    assert "exit   " not in stderr
+    code, shown, stderr = read(tmp_path, "show")
     assert (code, "interrupted: mprun itself was killed" in shown) == (0, True)
-    assert ("line 5 is torn, left out" in said) == bool(size)
+    assert ("line 5 is torn, left out" in stderr) == bool(size)
 
 
 @pytest.mark.parametrize("size", [0, 10])
@@ -210,14 +210,14 @@ def test_a_disk_under_everything_that_is_full_ends_the_run_with_what_was_recorde
     write(
         tmp_path, work=WORK, job=textwrap.dedent(FLOODS).replace("- {name: beside", more + "- {name: beside")
     )
-    code, _, said = read(tmp_path, "job.yaml", "--output", "none", "--state-dir", state_dir)
-    assert (code, "Traceback" in said) == (3, False)
-    assert said.endswith("error: the record cannot be written: No space left on device\n")
+    code, _, stderr = read(tmp_path, "job.yaml", "--output", "none", "--state-dir", state_dir)
+    assert (code, "Traceback" in stderr) == (3, False)
+    assert stderr.endswith("error: the record cannot be written: No space left on device\n")
     whole = [event for event in read_lines(newest_run(state_dir).events) if isinstance(event, dict)]
     assert "task_started" in {event["event"] for event in whole}
     assert survivors(whole) == []
-    code, shown, said = read(tmp_path, "show", "--state-dir", state_dir)
-    assert (code, said.count("is torn, left out")) == (0, 1)
+    code, shown, stderr = read(tmp_path, "show", "--state-dir", state_dir)
+    assert (code, stderr.count("is torn, left out")) == (0, 1)
     assert "interrupted: mprun itself was killed" in shown
 
 
@@ -227,8 +227,8 @@ def test_a_run_on_a_full_disk_starts_nothing(tmp_path, small_disk):
     small_disk(state_dir, "4k")
     (state_dir / "full").write_bytes(b"x" * 4096)
     write(tmp_path, work=WORK, job="tasks: [{target: 'work:come'}]\n")
-    code, _, said = read(tmp_path, "job.yaml", "--state-dir", state_dir)
-    assert (code, said) == (3, "error: the record cannot be written: No space left on device\n")
+    code, _, stderr = read(tmp_path, "job.yaml", "--state-dir", state_dir)
+    assert (code, stderr) == (3, "error: the record cannot be written: No space left on device\n")
     assert not (tmp_path / "it came").exists()
 
 

@@ -63,7 +63,7 @@ def test_a_filled_in_value_that_looks_like_a_reference_is_literal(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("keys", "said"),
+    ("keys", "message"),
     [
         ("name: 3.10", 'quote it: `"3.10"`'),
         ("name: 010", 'quote it: `"010"`'),
@@ -79,13 +79,13 @@ def test_a_filled_in_value_that_looks_like_a_reference_is_literal(tmp_path):
         ("kwargs: {1: a}", "must be a string"),
     ],
 )
-def test_ambiguous_yaml_is_refused_with_its_position(tmp_path, keys, said):
+def test_ambiguous_yaml_is_refused_with_its_position(tmp_path, keys, message):
     runs = "" if keys.startswith("command") else "target: work:echo, "
     write(tmp_path, work=ECHO, job=f"tasks:\n  - {{{runs}{keys}}}\n")
     run = mprun("job.yaml", cwd=tmp_path)
     assert (run.code, run.directory) == (2, None)
     assert "--> job.yaml:2:" in run.stderr
-    assert said in run.stderr
+    assert message in run.stderr
     assert "^" in run.stderr
 
 

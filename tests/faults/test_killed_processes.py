@@ -276,8 +276,8 @@ def test_a_program_that_runs_a_job_keeps_its_own_children_if_the_launcher_dies(r
     run.engine.stdout.readline()
     run.until("task_started", count=6)
     os.kill(run.events()[0]["main_pid"], signal.SIGKILL)
-    output, said = run.engine.communicate(timeout=TIMEOUT)
-    assert json.loads(output) == [3, 0, [], [True, True]], said.decode()
+    output, stderr = run.engine.communicate(timeout=TIMEOUT)
+    assert json.loads(output) == [3, 0, [], [True, True]], stderr.decode()
     assert run.survivors() == []
 
 

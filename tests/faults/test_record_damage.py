@@ -17,7 +17,7 @@ from mprun.record import events
 from mprun.record.reader import read_lines
 
 
-class Said(NamedTuple):
+class Done(NamedTuple):
     code: int
     stdout: str
     stderr: str
@@ -25,8 +25,8 @@ class Said(NamedTuple):
 
 def read(directory, *arguments):
     process = start(*arguments, cwd=directory)
-    output, said = process.communicate(timeout=TIMEOUT)
-    return Said(process.returncode, output.decode(), said.decode())
+    output, stderr = process.communicate(timeout=TIMEOUT)
+    return Done(process.returncode, output.decode(), stderr.decode())
 
 
 # Every command that reads the runs of a state directory, or one of them.
@@ -86,15 +86,15 @@ def test_no_reader_changes_a_byte_or_fails_without_a_message(museum, kind):
     path, names = museum
     before = fingerprint(path)
     for words in READERS:
-        said = read(path, *[names[kind] if word == "RUN" else word for word in words if word])
-        assert "Traceback" not in said.stderr, words
+        done = read(path, *[names[kind] if word == "RUN" else word for word in words if word])
+        assert "Traceback" not in done.stderr, words
         of_all = "RUN" not in words
-        assert said.code == (3 if kind == "newer" and not of_all else 0), (words, said)
+        assert done.code == (3 if kind == "newer" and not of_all else 0), (words, done)
         if kind == "newer" and not of_all:
-            assert said.stderr.endswith("has the format 99, and this mprun reads up to 2: upgrade mprun\n")
+            assert done.stderr.endswith("has the format 99, and this mprun reads up to 2: upgrade mprun\n")
         elif kind not in ("whole", "newer", "without_a_beginning", "twice_the_same", "in_another_order"):
             # A line that is left out is named.
-            assert of_all or kind == "empty" or "left out" in said.stderr, words
+            assert of_all or kind == "empty" or "left out" in done.stderr, words
     assert fingerprint(path) == before
 
 
@@ -128,9 +128,9 @@ def test_a_corrupt_run_is_not_resumed_by_guessing(museum):
     path, names = museum
     for kind, code in (("newer", 3), ("text", 2), ("empty", 2), ("without_a_beginning", 2)):
         runs = len(list((path / ".mprun" / "runs").iterdir()))
-        said = read(path, "resume", names[kind])
-        assert said.code == code, (kind, said)
-        assert "Traceback" not in said.stderr
+        done = read(path, "resume", names[kind])
+        assert done.code == code, (kind, done)
+        assert "Traceback" not in done.stderr
         assert len(list((path / ".mprun" / "runs").iterdir())) == runs
 
 
@@ -181,20 +181,20 @@ SAME_RUN = ("format-1-resumed.jsonl", "format-2.jsonl")
 
 
 def test_every_reader_shows_a_run_in_format_1_as_the_same_run_in_format_2(tmp_path):
-    said = []
+    answers = []
     for fixture in SAME_RUN:
         folder = tmp_path / fixture
         folder.mkdir()
         name = record(folder, (RECORDS / fixture).read_text().splitlines())
         commands = [[name if word == "RUN" else word for word in words if word] for words in READERS]
         commands += [["resume", name], ["stop", "--run", name], ["stop"]]
-        said.append([read(folder, *command) for command in commands])
+        answers.append([read(folder, *command) for command in commands])
     # Only the name of the directory differs.
     first, second = (
-        json.dumps(one).replace(fixture, "") for one, fixture in zip(said, SAME_RUN, strict=True)
+        json.dumps(one).replace(fixture, "") for one, fixture in zip(answers, SAME_RUN, strict=True)
     )
     assert first == second
-    shown = said[0][READERS.index(["show", "", "RUN"])].stdout
+    shown = answers[0][READERS.index(["show", "", "RUN"])].stdout
     assert "timed_out: timeout after 0.3s" in shown
     assert "succeeded: reused from 20251231-120000.000-abcd" in shown
     assert "stopped: end of the run" in shown
@@ -239,9 +239,9 @@ def test_the_first_record_has_every_field_without_a_default():
 def test_a_newer_record_is_refused_by_name_by_every_reader(tmp_path, later):
     name = record(tmp_path, [{**STARTED, "format": later}, FINISHED])
     for words in (["show"], ["tree"], ["logs"], ["show", "--json"], ["resume"]):
-        said = read(tmp_path, *words)
-        assert (said.code, said.stdout) == (3, "")
-        assert "and this mprun reads up to 2: upgrade mprun" in said.stderr
+        done = read(tmp_path, *words)
+        assert (done.code, done.stdout) == (3, "")
+        assert "and this mprun reads up to 2: upgrade mprun" in done.stderr
     assert name in read(tmp_path, "runs").stdout
 
 
@@ -258,8 +258,8 @@ def test_a_read_only_state_directory_is_read_and_a_run_uses_another(tmp_path):
         name = record(tmp_path, WHOLE)
         subprocess.run(["mount", "-o", "remount,ro", str(state)], check=True)
         for words in READERS:
-            said = read(tmp_path, *[name if word == "RUN" else word for word in words if word])
-            assert (said.code, said.stderr) == (0, ""), words
+            done = read(tmp_path, *[name if word == "RUN" else word for word in words if word])
+            assert (done.code, done.stderr) == (0, ""), words
         write(tmp_path, job="tasks: [{name: hear, command: [echo, heard]}]\n")
         (tmp_path / "tmp").mkdir()
         run = read(

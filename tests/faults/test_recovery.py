@@ -119,11 +119,11 @@ def test_the_next_start_kills_what_a_killed_run_left_and_completes_its_record(ru
     left = run.survivors()
     assert len(left) > 2
     assert pidfiles(tmp_path) == [RunDirectory(os.path.dirname(path)).run_id]
-    said = next_start(tmp_path).stderr
+    stderr = next_start(tmp_path).stderr
     assert run.survivors() == []
-    assert said.startswith(f"warning: run {run_id_of(path)} was killed; killed the ")
-    assert said.endswith(" processes that it left\n")
-    assert (said.count("\n"), pidfiles(tmp_path)) == (1, [])
+    assert stderr.startswith(f"warning: run {run_id_of(path)} was killed; killed the ")
+    assert stderr.endswith(" processes that it left\n")
+    assert (stderr.count("\n"), pidfiles(tmp_path)) == (1, [])
     after = Path(path).read_bytes()
     assert after.startswith(before)
     events = read_events(path)
@@ -173,8 +173,8 @@ def test_a_torn_last_line_is_ended_and_the_record_can_be_read(tmp_path):
     with open(record, "a") as file:
         file.write('{"event":"task_finished","task":"a","outcome":"succ')
     before = record.read_bytes()
-    said = next_start(tmp_path).stderr
-    assert said == f"warning: run {OLD} was killed; it left no processes\n"
+    stderr = next_start(tmp_path).stderr
+    assert stderr == f"warning: run {OLD} was killed; it left no processes\n"
     assert record.read_bytes().startswith(before + b"\n")
     shown = mprun("show", OLD, cwd=tmp_path)
     assert shown.code == 0
@@ -199,8 +199,8 @@ def test_a_recorded_task_is_killed_with_its_session_and_descendants(tmp_path, sl
     hidden = int(task.stdout.readline())
     assert alive(hidden)
     old_run(tmp_path, [STARTED, task_started(task.pid, procfs.read_stat(task.pid).start_ticks)])
-    said = next_start(tmp_path).stderr
-    assert said == f"warning: run {OLD} was killed; killed the 3 processes that it left\n"
+    stderr = next_start(tmp_path).stderr
+    assert stderr == f"warning: run {OLD} was killed; killed the 3 processes that it left\n"
     assert task.wait() == -9
     assert not alive(hidden)
 
@@ -208,8 +208,8 @@ def test_a_recorded_task_is_killed_with_its_session_and_descendants(tmp_path, sl
 def test_a_process_that_has_got_the_pid_of_a_task_since_is_left_alone(tmp_path, sleeper):
     stranger = sleeper("sh", "-c", "sleep 60 & sleep 60")
     record = old_run(tmp_path, [STARTED, task_started(stranger.pid, 7)])
-    said = next_start(tmp_path).stderr
-    assert said == f"warning: run {OLD} was killed; it left no processes\n"
+    stderr = next_start(tmp_path).stderr
+    assert stderr == f"warning: run {OLD} was killed; it left no processes\n"
     assert stranger.poll() is None
     assert read_events(record)[-2]["outcome"] == "unknown"
 
@@ -221,9 +221,9 @@ def test_a_process_in_the_session_of_a_task_that_is_gone_is_named_and_left_runni
     leader.wait()
     try:
         old_run(tmp_path, [STARTED, task_started(leader.pid, ticks)])
-        said = next_start(tmp_path).stderr
+        stderr = next_start(tmp_path).stderr
         assert alive(member)
-        assert said == (
+        assert stderr == (
             f"warning: run {OLD} was killed; it left no processes; "
             f"left running, not provably part of this run: process {member} (sleep)\n"
         )
@@ -235,8 +235,8 @@ def test_a_process_with_the_run_id_in_its_environment_is_killed_wherever_it_is(t
     of_it = sleeper(env={**os.environ, "MPRUN_RUN_ID": OLD})
     of_another = sleeper(env={**os.environ, "MPRUN_RUN_ID": OLD + "e"})
     old_run(tmp_path, [STARTED])
-    said = next_start(tmp_path).stderr
-    assert said == f"warning: run {OLD} was killed; killed the process that it left\n"
+    stderr = next_start(tmp_path).stderr
+    assert stderr == f"warning: run {OLD} was killed; killed the process that it left\n"
     assert (of_it.wait(), of_another.poll()) == (-9, None)
 
 
@@ -251,8 +251,8 @@ def test_a_run_of_another_boot_has_no_processes(tmp_path, sleeper):
     process = sleeper(env={**os.environ, "MPRUN_RUN_ID": OLD})
     ticks = procfs.read_stat(process.pid).start_ticks
     record = old_run(tmp_path, [STARTED, task_started(process.pid, ticks)], boot="another")
-    said = next_start(tmp_path).stderr
-    assert said == f"warning: run {OLD} was killed; it left no processes\n"
+    stderr = next_start(tmp_path).stderr
+    assert stderr == f"warning: run {OLD} was killed; it left no processes\n"
     assert process.poll() is None
     assert (read_events(record)[-1]["event"], pidfiles(tmp_path)) == ("run_finished", [])
 
@@ -310,11 +310,11 @@ def test_two_starts_at_once_complete_a_record_once(tmp_path):
     tasks = [task_started(*gone(), task=f"t{number}") for number in range(2000)]
     record = old_run(tmp_path, [STARTED, *tasks])
     write(tmp_path, job_next=NEXT)
-    said = [
+    stderr = [
         finish(process, tmp_path / ".mprun").stderr
         for process in [start("-q", "job_next.yaml", cwd=tmp_path) for _ in range(4)]
     ]
-    assert sorted(map(len, said))[:3] == [0, 0, 0]
+    assert sorted(map(len, stderr))[:3] == [0, 0, 0]
     events = read_events(record)
     assert len([e for e in events if e["event"] == "run_finished"]) == 1
     assert len([e for e in events if e["event"] == "task_finished"]) == 2000
@@ -354,9 +354,9 @@ def test_a_run_that_cannot_be_cleaned_up_is_named_and_does_not_stop_the_start(tm
         pidfile.unlink()
         pidfile.write_text("nonsense") if damage == "a file for a pidfile" else pidfile.symlink_to("nonsense")
     before = None if damage == "a directory" else record.read_bytes()
-    said = next_start(tmp_path).stderr
+    stderr = next_start(tmp_path).stderr
     if damage in ("newer", "a directory"):
-        assert said.startswith(f"warning: could not clean up killed run {OLD}: ")
+        assert stderr.startswith(f"warning: could not clean up killed run {OLD}: ")
     else:
-        assert said == ""
+        assert stderr == ""
     assert before is None or record.read_bytes() == before

@@ -417,14 +417,14 @@ REACHED = [
 
 
 @every_start_method
-@pytest.mark.parametrize(("name", "limits", "kind", "said"), REACHED, ids=[row[0] for row in REACHED])
-def test_an_error_at_a_limit_is_reported(directory, method, name, limits, kind, said):
+@pytest.mark.parametrize(("name", "limits", "kind", "message"), REACHED, ids=[row[0] for row in REACHED])
+def test_an_error_at_a_limit_is_reported(directory, method, name, limits, kind, message):
     with Attempts(directory, method=method, targets=[(f"work:{name}", ())]) as attempts:
         ended = attempts.run(target=f"work:{name}", limits=limits)
         plain = attempts.run(command=("true",), limits=None)
     assert (ended.code, ended.error["type"], plain.code) == (1, kind, 0)
     assert f", in {name}\n" in ended.log
-    assert reason(ended, limits) == said
+    assert reason(ended, limits) == message
     # Without the limit the reason does not mention it.
     assert reason(ended, None) == "exit 1"
     assert reason(ended, Limits(nice=1)) == "exit 1"
@@ -441,7 +441,7 @@ def test_a_result_is_written_even_if_all_files_and_memory_are_used(directory, me
 
 
 @pytest.mark.parametrize(
-    ("method", "order", "code", "said"),
+    ("method", "order", "code", "message"),
     [
         ("fork", {"target": "work:burn"}, -signal.SIGXCPU, "killed by SIGXCPU"),
         ("forkserver", {"target": "work:burn"}, -signal.SIGXCPU, "killed by SIGXCPU"),
@@ -451,14 +451,14 @@ def test_a_result_is_written_even_if_all_files_and_memory_are_used(directory, me
         ("fork", {"command": (SH, "-c", f"{SH} -c 'while :; do :; done'; exit $?")}, 152, "exit 152"),
     ],
 )
-def test_a_task_without_cpu_time_left_is_killed_and_the_reason_says_so(directory, method, order, code, said):
+def test_a_task_without_cpu_time_left_is_killed_with_this_reason(directory, method, order, code, message):
     targets = [(order["target"], ())] if "target" in order else []
     limits = Limits(cpu_time=0.5)
     with Attempts(directory, method=method, targets=targets) as attempts:
         ended = attempts.run(**order, limits=limits)
     assert (ended.code, ended.error) == (code, None)
-    assert reason(ended, limits) == f"{said}: limits.cpu_time of 0.5s was reached"
-    assert reason(ended, Limits(memory=MIB)) == said
+    assert reason(ended, limits) == f"{message}: limits.cpu_time of 0.5s was reached"
+    assert reason(ended, Limits(memory=MIB)) == message
 
 
 def exited(code, cpu):
@@ -499,8 +499,8 @@ def test_no_limit_is_reported_as_reached_without_evidence(limits, code, cpu, fai
 def test_a_librarys_subclass_of_memory_error_counts():
     names = ("_ArrayMemoryError", "numpy._ArrayMemoryError", "MemoryError", "builtins.MemoryError")
     failure = Failure(type="_ArrayMemoryError", message="", names=names)
-    said = limit_reached(Limits(memory=1536), exited(1, 0.1), failure)
-    assert said == "limits.memory of 1536 B was reached"
+    message = limit_reached(Limits(memory=1536), exited(1, 0.1), failure)
+    assert message == "limits.memory of 1536 B was reached"
 
 
 # ---- limits: they cannot be set

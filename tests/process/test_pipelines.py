@@ -168,9 +168,9 @@ class Desk:
             assert (run.code, run.stdout) == (2, ""), run.stderr
             return run.stderr
 
-        said = side_by_side(refused, alternatives)
+        messages = side_by_side(refused, alternatives)
         assert len(list(self.path.glob(".mprun/runs/*"))) == before
-        return said
+        return messages
 
 
 @pytest.fixture
@@ -963,9 +963,9 @@ def test_empty_selection_and_one_without_a_needed_result(desk):
     commands = [(command, "job.yaml", *options) for command in ("run", "plan") for options in nothing]
     for run in side_by_side(lambda command: mprun(*command, cwd=desk.path), commands):
         assert (run.code, run.directory) == (4, None)
-    said = desk.refused(SELECT, "-k", "crunch", "--no-deps")
-    assert "task `fetch`, whose result this is, is not part of the run" in said
-    assert "--> job.yaml:4:49" in said
+    message = desk.refused(SELECT, "-k", "crunch", "--no-deps")
+    assert "task `fetch`, whose result this is, is not part of the run" in message
+    assert "--> job.yaml:4:49" in message
     assert "is not part of the run" in desk.refused(SELECT, "-k", "each", "--no-deps")
     assert "is not part of the run" in desk.refused(SELECT, "-k", "crunch", "--no-deps", command="plan")
 
@@ -1015,8 +1015,8 @@ def test_params_of_every_type_and_an_env_file(desk):
         "n": "missing `=`",
     }
     refused = desk.refused_each(PARAMS, [("-p", "d=2026", "-p", param) for param in wrong])
-    for said, heard in zip(wrong.values(), refused, strict=True):
-        assert said in heard
+    for message, heard in zip(wrong.values(), refused, strict=True):
+        assert message in heard
     assert "missing param `d`" in desk.refused(PARAMS)
     assert "missing param `d`" in desk.refused(PARAMS, command="plan")
     assert mprun("validate", "job.yaml", cwd=desk.path).stdout == "job.yaml: ok, 2 tasks\n"
@@ -1083,7 +1083,7 @@ def test_secret_reaches_tasks_but_no_output_or_record(desk, method):
     for task in ("args", "env", "command", "shell", "when", "each[0]", "each[1]", "u/in"):
         assert ends[task] == "succeeded", (task, reason(run, task))
     assert ends["v/d/in"] == "failed"
-    said = [run.stdout, run.stderr]
+    texts = [run.stdout, run.stderr]
     (desk.path / "secret").write_text(SECRET)
     given = ("-p", "s=@secret")
     starts = (
@@ -1099,9 +1099,9 @@ def test_secret_reaches_tasks_but_no_output_or_record(desk, method):
         assert other.stdout + other.stderr, arguments
         return other.stdout + other.stderr
 
-    said += side_by_side(heard, starts)
-    said += side_by_side(heard, [("show",), ("show", "--json"), ("logs",)])
-    for text in said:
+    texts += side_by_side(heard, starts)
+    texts += side_by_side(heard, [("show",), ("show", "--json"), ("logs",)])
+    for text in texts:
         for form in (SECRET, json.dumps(SECRET)[1:-1], SECRET.encode().decode("latin-1")):
             assert form not in text
     found = [path for path in (desk.path / ".mprun").rglob("*") if path.is_file()]

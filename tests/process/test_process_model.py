@@ -662,7 +662,7 @@ IMPORTS = {
 @every_start_method
 @pytest.mark.parametrize("case", IMPORTS)
 def test_a_failed_import_is_reported_and_nothing_is_started(tmp_path, method, case):
-    code, said = IMPORTS[case]
+    code, message = IMPORTS[case]
     write(
         tmp_path,
         bad=code,
@@ -671,7 +671,7 @@ def test_a_failed_import_is_reported_and_nothing_is_started(tmp_path, method, ca
     arguments = ("job.yaml", "--start-method", method, "--import-timeout", "1" if case == "hang" else "20")
     run = mprun(*arguments, cwd=tmp_path)
     assert (run.code, run.stdout, run.directory) == (2, "", None)
-    assert said in run.stderr
+    assert message in run.stderr
     assert "--> job.yaml:4:13" in run.stderr
     assert "Traceback" not in run.stderr
     assert not (tmp_path / "was-started").exists()

@@ -210,8 +210,8 @@ def test_s6_what_tasks_print_of_themselves_equals_the_record(recipe, method):
     main = run.one("run_started")["main_pid"]
     for task in ("myprocess1", "myprocess2"):
         started, result = run.one("task_started", task), run.result(task)
-        said = [line for line in run.printed(task) if line.startswith(("dance: ", "sing: "))]
-        (_, pid, ppid, process) = introduced(*said)
+        lines = [line for line in run.printed(task) if line.startswith(("dance: ", "sing: "))]
+        (_, pid, ppid, process) = introduced(*lines)
         assert int(pid) == result["pid"] == started["pid"] == run.one("task_exited", task)["pid"]
         assert int(ppid) == result["ppid"] == started["ppid"]
         # The process that made it is the main process, also where the fork server forked it.
@@ -319,7 +319,7 @@ def test_s9_args_kwargs_and_both_together_make_the_same_call(recipe, method):
 
 
 @pytest.mark.parametrize(
-    ("call", "place", "said"),
+    ("call", "place", "message"),
     [
         ("args: [Li Si]", "5:13", "missing a required argument: 'age'"),
         ("args: [Li Si, 20, 21]", "6:23", "too many positional arguments"),
@@ -328,7 +328,7 @@ def test_s9_args_kwargs_and_both_together_make_the_same_call(recipe, method):
     ],
     ids=["too few", "too many", "unknown keyword", "given twice"],
 )
-def test_s9_a_call_that_cannot_be_made_is_refused_before_anything_starts(tmp_path, call, place, said):
+def test_s9_a_call_that_cannot_be_made_is_refused_before_anything_starts(tmp_path, call, place, message):
     write(
         tmp_path,
         # The first task alone would be right, and would leave a file behind.
@@ -346,7 +346,7 @@ pythonpath: {ROOT}
     assert (run.code, run.stdout, run.directory) == (2, "", None)
     assert f"--> job.yaml:{place}\n" in run.stderr
     assert "`show_info(name: 'str', age: 'int')" in run.stderr
-    assert said in run.stderr
+    assert message in run.stderr
     assert not (tmp_path / "was-started").exists()
 
 

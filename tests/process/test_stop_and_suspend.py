@@ -759,8 +759,8 @@ def test_job_control_of_a_shell(go, tmp_path):
         os.write(keys, b"\x03")
         _, status = os.waitpid(shell, 0)
         shell = 0
-        said = (tmp_path / "shell").read_text()
-        assert (os.waitstatus_to_exitcode(status), said) == (
+        shell_log = (tmp_path / "shell").read_text()
+        assert (os.waitstatus_to_exitcode(status), shell_log) == (
             0,
             "stopped by SIGSTOP, still\n" * 2 + "exit 130\n",
         )
@@ -776,7 +776,7 @@ def act_as_shell(directory, screen):
     os.setsid()
     fcntl.ioctl(screen, termios.TIOCSCTTY, 0)
     signal.signal(signal.SIGTTOU, signal.SIG_IGN)
-    said = open(directory / "shell", "w", buffering=1)  # noqa: SIM115
+    shell_log = open(directory / "shell", "w", buffering=1)  # noqa: SIM115
     process = subprocess.Popen(
         [sys.executable, "-m", "mprun", "job.yaml"],
         cwd=directory,
@@ -794,12 +794,12 @@ def act_as_shell(directory, screen):
         _, status = os.waitpid(process.pid, os.WUNTRACED)
         os.tcsetpgrp(screen, os.getpgrp())
         if not os.WIFSTOPPED(status):
-            said.write(f"exit {os.waitstatus_to_exitcode(status)}\n")
+            shell_log.write(f"exit {os.waitstatus_to_exitcode(status)}\n")
             return 0
         everyone = procfs.processes()
         (launcher,) = [pid for pid, stat in everyone.items() if stat.ppid == process.pid]
         tasks = procfs.descendants(everyone, {pid for pid, stat in everyone.items() if stat.ppid == launcher})
         still = "still" if states(tasks) == "T" else f"states {states(tasks)}"
-        said.write(f"stopped by {signal.Signals(os.WSTOPSIG(status)).name}, {still}\n")
+        shell_log.write(f"stopped by {signal.Signals(os.WSTOPSIG(status)).name}, {still}\n")
         (directory / f"stopped{turn}").touch()
     return 1

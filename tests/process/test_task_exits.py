@@ -243,11 +243,11 @@ def test_a_run_with_failed_tasks_exits_1_and_reports_each_in_a_line(run_of, meth
     run = run_of(FAILURES, method)
     assert (run.code, survivors(run.events)) == (1, [])
     assert run.one("run_finished")["counts"] == {"failed": len(FAILURES)}
-    said = run.stderr.splitlines()
-    assert "value_error failed: exit 1 (ValueError: no)" in said
-    assert "two_lines failed: exit 1 (ValueError: one two)" in said
-    assert "exit_256 failed: exit 1 (SystemExit: 256)" in said
-    assert "sigsegv failed: killed by SIGSEGV" in said
+    lines = run.stderr.splitlines()
+    assert "value_error failed: exit 1 (ValueError: no)" in lines
+    assert "two_lines failed: exit 1 (ValueError: one two)" in lines
+    assert "exit_256 failed: exit 1 (SystemExit: 256)" in lines
+    assert "sigsegv failed: killed by SIGSEGV" in lines
     assert "Traceback" not in run.stderr
 
 

@@ -127,7 +127,7 @@ class Round:
         write(directory, work=WORK)
         Path(directory, "job.yaml").write_text(json.dumps(job))
         failing = {"MPRUN_FAILPOINTS": failpoints} if failpoints else {}
-        said = open(Path(directory, "stderr"), "wb")  # noqa: SIM115  closed below
+        stderr = open(Path(directory, "stderr"), "wb")  # noqa: SIM115  closed below
         self.engine = start(
             "job.yaml",
             "--start-method",
@@ -137,9 +137,9 @@ class Round:
             cwd=directory,
             env=failing,
             stdout=subprocess.DEVNULL,
-            stderr=said,
+            stderr=stderr,
         )
-        said.close()
+        stderr.close()
 
     def wait(self):
         """Wait until the engine has ended; its exit code."""
@@ -187,8 +187,8 @@ class Round:
     def command(self, *arguments):
         """Run `mprun ARGUMENTS` in the directory; its exit code and its output."""
         done = start(*arguments, cwd=self.directory)
-        output, said = done.communicate(timeout=TIMEOUT)
-        return done.returncode, output.decode() + said.decode()
+        output, stderr = done.communicate(timeout=TIMEOUT)
+        return done.returncode, output.decode() + stderr.decode()
 
     def clean(self):
         for pid in self.members():
@@ -229,9 +229,9 @@ class Round:
         if self.record() is None:
             return
         run_id = self.record().name
-        shown, said = self.command("runs") if self._shown_by == "runs" else self.command("show", run_id)
-        if shown != 0 or "Traceback" in said:
-            yield "does not open", said
+        shown, stderr = self.command("runs") if self._shown_by == "runs" else self.command("show", run_id)
+        if shown != 0 or "Traceback" in stderr:
+            yield "does not open", stderr
         if has_begun:
             yield from self._not_resumed(run_id, events, succeeded, before)
         elif before:
@@ -242,9 +242,9 @@ class Round:
 
     def _not_recovered(self):
         write(self.directory, job_next="tasks: [{target: 'os:getpid'}]\n")
-        code, said = self.command("-q", "job_next.yaml")
+        code, stderr = self.command("-q", "job_next.yaml")
         if code != 0 or self.left_after(0.2):
-            yield "not recovered", (code, said, self.describe())
+            yield "not recovered", (code, stderr, self.describe())
         yield from self._unclosed()
 
     def _unclosed(self):
@@ -264,9 +264,9 @@ class Round:
             yield "false success", finished
 
     def _not_resumed(self, run_id, events, succeeded, before):
-        code, said = self.command("resume", run_id, "--rerun-unknown")
+        code, stderr = self.command("resume", run_id, "--rerun-unknown")
         if code != 0:
-            yield "not resumed", (code, said)
+            yield "not resumed", (code, stderr)
             return
         newest = complete_lines(Path(newest_run(Path(self.directory, ".mprun")).events))
         if newest[0].get("resumed_from") != run_id:

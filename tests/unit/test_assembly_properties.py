@@ -334,7 +334,7 @@ def written(job):
 
 
 def looks(directory, text, seen):
-    """Validate and plan a file as the command line does; what may be wrong is said in our words."""
+    """Validate and plan a file as the command line does; every error is one of mprun's own."""
     path = os.path.join(directory, "job.yaml")
     # What is broken may be the word that makes it one.
     secret = "hidden-91" if '"secret": true' in text else "not in any"

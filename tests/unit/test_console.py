@@ -11,7 +11,7 @@ from mprun.reporters.console import Console
 
 
 @pytest.mark.parametrize(
-    ("good", "bad", "rows", "said"),
+    ("good", "bad", "rows", "notes"),
     [
         (500, 0, 500, []),
         (501, 0, 0, ["501 of 501 tasks (succeeded or skipped) not shown"]),
@@ -28,7 +28,7 @@ from mprun.reporters.console import Console
         ),
     ],
 )
-def test_long_table_says_which_tasks_it_omits(good, bad, rows, said, tmp_path, capsys):
+def test_long_table_says_which_tasks_it_omits(good, bad, rows, notes, tmp_path, capsys):
     state = state_of(
         *(finished(f"good{number}", "succeeded") for number in range(good)),
         *(finished(f"bad{number}", "cancelled", "fail_fast") for number in range(bad)),
@@ -40,7 +40,7 @@ def test_long_table_says_which_tasks_it_omits(good, bad, rows, said, tmp_path, c
     shown = capsys.readouterr().err.splitlines()
     assert len([line for line in shown if line.startswith(("good", "bad"))]) == rows
     command = f"mprun show --state-dir {os.path.relpath(tmp_path / 'state')}"
-    expected = ["; ".join([*said, f"`{command}` lists all"])] if said else []
+    expected = ["; ".join([*notes, f"`{command}` lists all"])] if notes else []
     assert [line for line in shown if "lists all" in line] == expected
 
 

@@ -50,7 +50,7 @@ def test_a_pattern_that_matches_the_task_itself_leaves_it_out():
 
 
 @pytest.mark.parametrize(
-    ("spec", "place", "need", "said"),
+    ("spec", "place", "need", "message"),
     [
         ({"a": ["a"]}, 0, "a", "task `a` depends on itself"),
         ({"b": [], "a": ["b", "a:finished"]}, 1, "a", "task `a` depends on itself"),
@@ -58,9 +58,9 @@ def test_a_pattern_that_matches_the_task_itself_leaves_it_out():
         ({"x": [], "t[n=1]": (["t"], ["*", "t[n=1]"])}, 1, "t[n=1]", "task `t[n=1]` depends on itself"),
     ],
 )
-def test_a_task_that_names_itself_is_refused(spec, place, need, said):
+def test_a_task_that_names_itself_is_refused(spec, place, need, message):
     found = dependency_error(spec)
-    assert (found.task, found.need, str(found), found.known) == (place, need, said, True)
+    assert (found.task, found.need, str(found), found.known) == (place, need, message, True)
 
 
 def test_an_unknown_name_is_reported_as_written():

@@ -129,7 +129,7 @@ def test_up_to_a_hundred_invalid_lines_are_reported_at_once(diagnostics):
 
 
 @pytest.mark.parametrize(
-    ("make", "said"),
+    ("make", "message"),
     [
         (lambda path: None, "env file `"),
         (lambda path: path.mkdir(), "is a directory"),
@@ -139,13 +139,13 @@ def test_up_to_a_hundred_invalid_lines_are_reported_at_once(diagnostics):
     ],
     ids=["missing", "directory", "latin", "large", "loop"],
 )
-def test_a_file_that_cannot_be_read_is_a_usage_error(tmp_path, make, said):
+def test_a_file_that_cannot_be_read_is_a_usage_error(tmp_path, make, message):
     path = tmp_path / "my.env"
     make(path)
     with pytest.raises(UsageError) as caught:
         read_env_file(str(path))
     assert not isinstance(caught.value, JobFileError)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert str(path) in str(caught.value)
     assert "hunter" not in str(caught.value)
 

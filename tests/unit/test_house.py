@@ -353,7 +353,7 @@ def test_a_good_package_breaks_no_rule(root):
 
 
 @pytest.mark.parametrize(
-    ("rule", "file", "code", "said"),
+    ("rule", "file", "code", "message"),
     [
         (without_floor, "utils.py", "", "mprun/utils.py is on no floor: put `utils` into FLOORS"),
         (without_floor, "utils/text.py", "", "mprun/utils/text.py is on no floor: put `utils` into FLOORS"),
@@ -399,10 +399,10 @@ def test_a_good_package_breaks_no_rule(root):
         (misnamed, "cli/signal.py", "", "cli/signal.py is called like a module of Python's own"),
     ],
 )
-def test_a_bad_module_is_found(root, rule, file, code, said):
+def test_a_bad_module_is_found(root, rule, file, code, message):
     add(root, file, code)
     (found,) = rule(root)
-    assert found.startswith(said)
+    assert found.startswith(message)
 
 
 def test_a_cycle_is_found(root):

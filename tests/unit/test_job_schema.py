@@ -1,5 +1,5 @@
 """The job schema: what it accepts, what it refuses and in which words."""
-# ruff: noqa: E501 - in the tables, a mistake and what is said of it stand on one line
+# ruff: noqa: E501 - the tables have a mistake and its message on one line
 
 import copy
 import glob
@@ -139,7 +139,7 @@ def check(text):
     return job_schema.check(parse(text, "f.yaml"))
 
 
-def said(text):
+def messages(text):
     return [(p.message, p.help) for p in check(text)]
 
 
@@ -349,7 +349,9 @@ def test_task_names_have_1_to_100_characters():
     assert check(f"tasks: [{{target: a:b, name: {'名' * 100}}}]") == []
     (diagnostic,) = check(f"tasks: [{{target: a:b, name: {'x' * 101}}}]")
     assert "must be at most 100 characters long" in diagnostic.message
-    assert said('tasks: [{target: a:b, name: ""}]') == [("`name` of task `Process-1` must not be empty", "")]
+    assert messages('tasks: [{target: a:b, name: ""}]') == [
+        ("`name` of task `Process-1` must not be empty", "")
+    ]
 
 
 @pytest.mark.parametrize(
@@ -378,7 +380,7 @@ def test_task_names_have_1_to_100_characters():
     ],
 )  # fmt: skip
 def test_a_mistake_in_the_job_is_explained(text, message, help):
-    assert said(text) == [(message, help)]
+    assert messages(text) == [(message, help)]
 
 
 def test_all_diagnostics_are_reported_at_once_in_the_order_of_the_file():

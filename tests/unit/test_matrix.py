@@ -326,7 +326,7 @@ def test_a_hundred_thousand_take_well_under_a_second_and_no_memory():
 
 
 @pytest.mark.parametrize(
-    ("axes", "include", "said"),
+    ("axes", "include", "message"),
     [
         ({f"a{n}": [*range(100)] for n in range(20)}, [], "too many combinations: over 1,000,000,000,000"),
         ({"a": [*range(MAX_STEPS + 1)]}, [], f"too many combinations: {MAX_STEPS + 1:,}"),
@@ -342,8 +342,8 @@ def test_a_hundred_thousand_take_well_under_a_second_and_no_memory():
         ),
     ],
 )
-def test_a_matrix_that_would_take_very_long_is_refused_at_once(axes, include, said):
+def test_a_matrix_that_would_take_very_long_is_refused_at_once(axes, include, message):
     begun = time.process_time()
-    with pytest.raises(TooManyCombinations, match=said):
+    with pytest.raises(TooManyCombinations, match=message):
         combinations(axes, include)
     assert time.process_time() - begun < 1

@@ -1,4 +1,4 @@
-"""Params: what is declared, what is given, what comes of it, and what is said where it does not fit."""
+"""Params: their declarations, the given values, the results, and the errors."""
 
 import json
 import math

@@ -11,12 +11,15 @@ from mprun.scheduling.plan import is_crowded, plan_instance, plan_tasks, start_o
 
 
 @pytest.mark.parametrize(
-    ("asked", "said", "cpus", "meant"),
+    ("asked", "declared", "cpus", "meant"),
     [(None, None, 2, 32), (None, None, 16, 64), (None, 3, 2, 3), (5, 3, 2, 5)],
 )
-def test_slots_come_from_the_option_the_job_or_the_cores(asked, said, cpus, meant):
+def test_slots_come_from_the_option_the_job_or_the_cores(asked, declared, cpus, meant):
     made = plan_tasks(
-        job((task("a", 0),)).replace(max_parallel=said), cpus=cpus, default_method="fork", max_parallel=asked
+        job((task("a", 0),)).replace(max_parallel=declared),
+        cpus=cpus,
+        default_method="fork",
+        max_parallel=asked,
     )
     assert made.max_parallel == meant
 

@@ -128,7 +128,7 @@ def test_plan_with_every_setting_fits_in_eighty_columns():
 
 
 @pytest.mark.parametrize(
-    ("keys", "said"),
+    ("keys", "notes"),
     [
         ({"when": parse("${params.n}")}, "   1. a  m:f()"),
         ({"args": parse("${params.late}")}, "   1. a  m:f(*${tasks.fetch.result})"),
@@ -152,8 +152,8 @@ def test_plan_with_every_setting_fits_in_eighty_columns():
         ({"restart": "always", "timeout": 0.5}, "   1. a  m:f()  [timeout 500ms; restart always]"),
     ],
 )
-def test_notes_list_settings_that_differ_from_the_default(keys, said):
-    assert lines_of(**keys) == [said]
+def test_notes_list_settings_that_differ_from_the_default(keys, notes):
+    assert lines_of(**keys) == [notes]
 
 
 def test_unresolvable_reference_is_shown_as_written():

@@ -21,7 +21,7 @@ class View:
             self.directory, ["a"], is_ended=lambda: False, clock=lambda: self.now, **options
         )
         self.happens(STARTED)
-        self.said()
+        self.printed()
 
     def happens(self, *records):
         for record in records:
@@ -35,10 +35,10 @@ class View:
         while self.now < end:
             self.now = round(self.now + 0.1, 1)
             self.console.tick()
-            lines += [(self.now, line) for line in self.said()]
+            lines += [(self.now, line) for line in self.printed()]
         return lines
 
-    def said(self):
+    def printed(self):
         return self._capsys.readouterr().err.splitlines()
 
 
@@ -91,7 +91,7 @@ def test_hidden_output_counts_as_silence(view):
 def test_only_the_default_verbosity_reports_progress(view, verbosity):
     run = view(total=1, verbosity=verbosity)
     run.happens(started("a"))
-    run.said()
+    run.printed()
     assert run.passes(60) == []
 
 

@@ -37,7 +37,7 @@ def test_a_line_that_is_not_an_object_is_named_and_the_next_one_read(data, direc
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ({"outcome": None}, "`outcome` is not str"),
         ({"task": ["a"]}, "`task` is not str"),
@@ -47,10 +47,10 @@ def test_a_line_that_is_not_an_object_is_named_and_the_next_one_read(data, direc
         ({"time": 0}, "`time` is not str"),
     ],
 )
-def test_a_field_of_another_type_is_damage(change, said, directory):
+def test_a_field_of_another_type_is_damage(change, message, directory):
     write(directory, json.dumps({**FINISHED.to_record(), **change}).encode() + b"\n")
     state, damage = read_state(directory)
-    assert damage == [f"a task_finished event is not whole: {said}"]
+    assert damage == [f"a task_finished event is not whole: {message}"]
     assert state.tasks == {}
 
 

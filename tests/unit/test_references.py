@@ -1,4 +1,4 @@
-"""References: what is read as one, what it becomes, and what is said where it leads nowhere."""
+"""References: how they are parsed and resolved, and the errors."""
 
 import json
 
@@ -112,7 +112,7 @@ def test_text_around_references_is_a_template_that_is_written_as_it_was(text):
 
 
 @pytest.mark.parametrize(
-    ("text", "said", "help"),
+    ("text", "message", "help"),
     [
         ("${", "unclosed `${`", "add the missing `}`, or write `$${` for a literal `${`"),
         ("x ${params.n", "unclosed `${`", "add the missing `}`, or write `$${` for a literal `${`"),
@@ -146,9 +146,9 @@ def test_text_around_references_is_a_template_that_is_written_as_it_was(text):
         ("${tasks.a.result..x}", "; expected `${tasks.NAME.result}`", ""),
     ],
 )
-def test_an_invalid_reference_is_refused_with_a_remedy(text, said, help):
+def test_an_invalid_reference_is_refused_with_a_remedy(text, message, help):
     found = diagnostic(parse, text)
-    assert said in str(found)
+    assert message in str(found)
     assert found.help.startswith(help)
 
 
@@ -265,7 +265,7 @@ def test_a_key_that_would_be_a_list_or_a_mapping_is_refused(name, what):
 
 
 @pytest.mark.parametrize(
-    ("text", "said", "word", "candidates"),
+    ("text", "message", "word", "candidates"),
     [
         ("${params.m}", "unknown param `m`", "m", tuple(SCOPE.params)),
         ("${env.HOEM}", "environment variable `HOEM` is not set", "", ()),
@@ -280,9 +280,9 @@ def test_a_key_that_would_be_a_list_or_a_mapping_is_refused(name, what):
         ("${params.mixed.x}", "invalid reference `${params.mixed.x}`: a string has no parts", "", ()),
     ],
 )
-def test_an_invalid_path_names_the_value_or_its_keys(text, said, word, candidates):
+def test_an_invalid_path_names_the_value_or_its_keys(text, message, word, candidates):
     found = diagnostic(resolved, text)
-    assert (str(found), found.word, tuple(found.candidates)) == (said, word, candidates)
+    assert (str(found), found.word, tuple(found.candidates)) == (message, word, candidates)
 
 
 # -- what is known later

@@ -20,7 +20,7 @@ def run_with_daemon(restart, **keys):
 
 
 @pytest.mark.parametrize(
-    ("restart", "succeeded", "said"),
+    ("restart", "succeeded", "expected"),
     [
         ("never", True, "succeeded s"),
         ("never", False, "failed s"),
@@ -30,9 +30,9 @@ def run_with_daemon(restart, **keys):
         ("always", False, "restart s 2 in 0.1"),
     ],
 )
-def test_restart_decides_whether_a_daemon_is_restarted(restart, succeeded, said):
+def test_restart_decides_whether_a_daemon_is_restarted(restart, succeeded, expected):
     run = run_with_daemon(restart).started("s", "a")
-    assert run.exited("s", succeeded=succeeded) == [said]
+    assert run.exited("s", succeeded=succeeded) == [expected]
 
 
 def test_restart_delays_grow_up_to_a_minute():

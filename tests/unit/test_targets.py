@@ -134,7 +134,7 @@ def greet(name, times=1, *, loud=False): ...
 
 
 @pytest.mark.parametrize(
-    ("args", "kwargs", "said", "where"),
+    ("args", "kwargs", "message", "where"),
     [
         ((), {}, "missing a required argument: 'name'", ("target",)),
         (("a", 1, 2, 3), {}, "too many positional arguments", ("args", 2)),
@@ -142,9 +142,9 @@ def greet(name, times=1, *, loud=False): ...
         (("a",), {"name": "b"}, "multiple values for argument 'name'", ("kwargs", "name")),
     ],
 )
-def test_arguments_that_do_not_bind_are_reported_with_their_path(args, kwargs, said, where):
+def test_arguments_that_do_not_bind_are_reported_with_their_path(args, kwargs, message, where):
     error = refused(check_arguments, greet, args, kwargs)
-    assert str(error) == f"cannot call `greet(name, times=1, *, loud=False)` with these arguments: {said}"
+    assert str(error) == f"cannot call `greet(name, times=1, *, loud=False)` with these arguments: {message}"
     assert error.where == where
     if "lout" in kwargs:
         assert (error.word, error.candidates) == ("lout", ("name", "times", "loud"))

@@ -14,7 +14,7 @@ def diagnostics(text):
     return check(parse(text, "f.yaml"))
 
 
-def said(text):
+def messages(text):
     return [diagnostic.message for diagnostic in diagnostics(text)]
 
 
@@ -23,38 +23,44 @@ def tasks(*lines):
 
 
 def test_a_valid_file_has_no_diagnostic():
-    assert said(tasks("name: a", "depends_on: [a]", "depends_on: {a: succeeded, Process-2: succeeded}")) == []
-    assert said(tasks("name: a") + "join: [a]") == []
+    assert (
+        messages(tasks("name: a", "depends_on: [a]", "depends_on: {a: succeeded, Process-2: succeeded}"))
+        == []
+    )
+    assert messages(tasks("name: a") + "join: [a]") == []
 
 
 @pytest.mark.parametrize("text", ["[]", "text", "5", "tasks: 5", "tasks: {a: 1}", "tasks: [1, null, [2]]"])
 def test_values_of_another_type_are_left_to_the_schema(text):
-    assert said(text) == []
+    assert messages(text) == []
 
 
 def test_a_target_comes_from_the_task_or_the_defaults():
     needs = "task `Process-2` needs one of `target`, `command` or `uses`"
-    assert said("tasks: [{target: 'm:f'}, {name: Process-2}]") == [needs]
-    assert said("defaults: {target: 'm:f'}\ntasks: [{}, {command: x}]") == []
+    assert messages("tasks: [{target: 'm:f'}, {name: Process-2}]") == [needs]
+    assert messages("defaults: {target: 'm:f'}\ntasks: [{}, {command: x}]") == []
     # A key that may be a typo of `target` is left to the schema.
-    assert said("tasks: [{tagret: 'm:f'}]") == []
+    assert messages("tasks: [{tagret: 'm:f'}]") == []
 
 
 def test_a_recipe_takes_few_keys():
-    assert said("tasks: [{uses: a.yaml, timeout: 5, x-own: 1}]") == [
+    assert messages("tasks: [{uses: a.yaml, timeout: 5, x-own: 1}]") == [
         "`timeout` is not allowed on a task with `uses`"
     ]
 
 
 def test_only_a_daemon_is_restarted():
     text = "`restart` is only valid for daemons (task `Process-1` would never finish)"
-    assert said(tasks("restart: always")) == [text]
-    assert said(tasks("restart: always, daemon: true") + "defaults: {restart: on-failure}") == []
+    assert messages(tasks("restart: always")) == [text]
+    assert messages(tasks("restart: always, daemon: true") + "defaults: {restart: on-failure}") == []
 
 
 def test_parts_of_another_type_are_left_to_the_schema():
-    assert said(tasks("name: 5, depends_on: 7, kwargs: []", "depends_on: [5, {a: 1}]") + "join: {a: 1}") == []
-    assert said(tasks("name: [a]") + "join: [5, {task: 5}, {}]\ndefaults: 5") == []
+    assert (
+        messages(tasks("name: 5, depends_on: 7, kwargs: []", "depends_on: [5, {a: 1}]") + "join: {a: 1}")
+        == []
+    )
+    assert messages(tasks("name: [a]") + "join: [5, {task: 5}, {}]\ndefaults: 5") == []
 
 
 def test_the_default_name_counts_from_one():
@@ -80,7 +86,7 @@ def test_a_clash_with_a_default_name_is_marked_at_the_written_name(lines):
 
 
 def test_names_that_differ_in_case_are_two():
-    assert said(tasks("name: a", "name: A")) == []
+    assert messages(tasks("name: a", "name: A")) == []
 
 
 @pytest.mark.parametrize(
@@ -102,8 +108,8 @@ def test_known_names_are_listed_if_none_is_similar():
 
 
 def test_a_task_cannot_depend_on_itself():
-    assert said(tasks("name: a, depends_on: a")) == ["task `a` depends on itself"]
-    assert said(tasks("depends_on: [Process-1]")) == ["task `Process-1` depends on itself"]
+    assert messages(tasks("name: a, depends_on: a")) == ["task `a` depends on itself"]
+    assert messages(tasks("depends_on: [Process-1]")) == ["task `Process-1` depends on itself"]
 
 
 def test_a_cycle_is_shown_with_its_path():
@@ -116,7 +122,7 @@ def test_a_cycle_is_shown_with_its_path():
 
 def test_a_long_cycle_is_shortened():
     lines = [f"name: t{n}, depends_on: t{(n + 1) % 50}" for n in range(50)]
-    (message,) = said(tasks(*lines))
+    (message,) = messages(tasks(*lines))
     assert message.endswith("cycle: `t0` -> `t1` -> `t2` -> `t3` -> … -> `t48` -> `t49` -> `t0`")
 
 
@@ -135,11 +141,11 @@ def test_a_cycle_is_found_if_and_only_if_there_is_one(count, edges):
         reached |= {
             (a, b) for a in range(count) for b in range(count) if {(a, middle), (middle, b)} <= reached
         }
-    assert bool(said(tasks(*lines))) == any((n, n) in reached for n in range(count))
+    assert bool(messages(tasks(*lines))) == any((n, n) in reached for n in range(count))
 
 
 def test_a_task_is_joined_once_and_exists():
-    assert said(tasks("name: a", "name: b") + "join: [a, {task: b}, c, {task: a, timeout: 1}]") == [
+    assert messages(tasks("name: a", "name: b") + "join: [a, {task: b}, c, {task: a, timeout: 1}]") == [
         "unknown task `c`",
         "duplicate task `a` in `join`",
     ]
@@ -147,9 +153,11 @@ def test_a_task_is_joined_once_and_exists():
 
 def test_references_are_found_everywhere_except_in_free_text():
     text = tasks("args: ['${params.x}', [{deep: '${item}'}]], env: {A: '${matrix.z}'}")
-    assert len(said(text)) == 3
+    assert len(messages(text)) == 3
     assert (
-        said(tasks("description: 'how ${x} looks', x-own: '${y}'") + "x-more: ['${z}']\ndescription: ${a}")
+        messages(
+            tasks("description: 'how ${x} looks', x-own: '${y}'") + "x-more: ['${z}']\ndescription: ${a}"
+        )
         == []
     )
 
