@@ -1,4 +1,4 @@
-"""What holds for every test."""
+"""Settings and fixtures for all tests."""
 
 import os
 import signal
@@ -10,8 +10,8 @@ from hypothesis import settings
 settings.register_profile("mprun", deadline=None)
 settings.load_profile("mprun")
 
-# A test means the same at a desk, in CI, and in a terminal with wishes of its own.
-SAID_BY_SURROUNDINGS = {"CI", "COLUMNS", "FORCE_COLOR", "GITHUB_ACTIONS", "NO_COLOR"}
+# A test must not depend on variables that a developer or CI has set.
+REMOVED_VARIABLES = {"CI", "COLUMNS", "FORCE_COLOR", "GITHUB_ACTIONS", "NO_COLOR"}
 
 
 def pytest_addoption(parser):
@@ -20,7 +20,7 @@ def pytest_addoption(parser):
     )
 
 
-# What says the same on every Python, and takes long: `make test` asks the default Python alone.
+# Slow tests with the same result on every Python: `make test` runs them on the default one only.
 ONCE = (
     "tests/cli/",
     "tests/faults/",
@@ -35,7 +35,7 @@ ONCE = (
 
 
 def pytest_collection_modifyitems(config, items):
-    """A test that goes its rounds has time for each."""
+    """Give a test with rounds enough time for all of them."""
     for item in items:
         if item.nodeid.startswith(ONCE):
             item.add_marker(pytest.mark.once)
@@ -45,14 +45,14 @@ def pytest_collection_modifyitems(config, items):
 
 @pytest.fixture
 def rounds(request):
-    """How many rounds a test goes that kills at random moments."""
+    """How many rounds a test runs that kills at random moments."""
     return request.config.getoption("--rounds")
 
 
 def pytest_configure():
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
-        # Of a shell that runs the tests in the background: what they start would not hear Ctrl-C.
+        # A shell that runs the tests in the background ignores SIGINT, and child processes inherit that.
         signal.signal(signal.SIGINT, signal.default_int_handler)
     for name in list(os.environ):
-        if name in SAID_BY_SURROUNDINGS or name.startswith("MPRUN_"):
+        if name in REMOVED_VARIABLES or name.startswith("MPRUN_"):
             del os.environ[name]

@@ -38,7 +38,7 @@ def commands():
 
 COMMANDS = [command for command in commands() if "JOB" not in command and "NAME" not in command]
 
-# A block of YAML is a complete job file, or names in its first line what it is part of.
+# A block of YAML is a complete job file, or its first line names the part of a job that it shows.
 PARTS = {"# task keys": "tasks:\n  - target: m:f\n{}", "# job keys": "{}\ntasks:\n  - target: m:f\n"}
 
 
@@ -175,7 +175,7 @@ def test_every_key_of_the_schema_is_documented():
 
 
 def examples():
-    """Every `Example: …` in the descriptions of the schemas of job files, with what it is one of."""
+    """Every `Example: …` in the descriptions of the job schema, with the part of the schema."""
     schema = json.loads((ROOT / "schemas" / "job.schema.json").read_text(encoding="utf-8"))
     waiting = [("job", schema)]
     while waiting:

@@ -156,7 +156,7 @@ def test_ctrl_c_ends_logs_follow_but_not_the_run(going):
 
 
 def test_follow_ends_when_its_reader_is_gone(going):
-    """Even if nothing more is printed."""
+    """Even if no more output follows."""
     reader, writer = os.pipe()
     process = start("logs", "-f", cwd=going, stdout=writer)
     os.close(writer)

@@ -119,7 +119,7 @@ def test_run_of_an_invalid_file_starts_nothing_and_leaves_nothing(name, desk):
 
 
 def test_all_import_errors_are_reported_at_once(desk):
-    """Those of tasks, defaults and preload, sorted by their place."""
+    """The targets of tasks, defaults and preload, sorted by their position."""
     (desk / "all.yaml").write_text(
         "preload: [nowhere]\n"
         "defaults: {args: [1, 2, 3]}\n"
@@ -232,7 +232,7 @@ def test_a_mebibyte_of_aliases_is_refused_in_a_few_times_what_its_yaml_takes(tmp
     gc.disable()
     ours, theirs = (min(taken(work) for _ in range(2)) for work in (refused, parsed))
     gc.enable()
-    # It is four times; it was nine when each task was asked for each key that it does not have.
+    # It is four times; nine times if each task is searched for each key that it does not have.
     assert ours < 6 * theirs
 
 

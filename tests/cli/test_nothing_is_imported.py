@@ -127,7 +127,7 @@ def test_audit_hook_notices_an_import(desk):
 
 
 def test_the_example_of_an_untrusted_file_runs_nothing(tmp_path):
-    """The ways of YAML to run code, and a job whose modules would run some."""
+    """The tags with which YAML runs code, and a job whose modules would run code."""
     write(
         tmp_path,
         job="""

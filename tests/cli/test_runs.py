@@ -1,4 +1,4 @@
-"""The list of runs, also of corrupt ones, and the removal of old runs and of nothing else."""
+"""The list of runs, including corrupt ones, and the removal of old runs and of nothing else."""
 
 import json
 import os

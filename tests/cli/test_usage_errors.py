@@ -1,4 +1,4 @@
-"""A command line that is wrong: click's errors have the form of mprun's own, and name the remedy."""
+"""Usage errors: click's errors have the form of mprun's own, and name the remedy."""
 
 import pytest
 from support.runs import mprun

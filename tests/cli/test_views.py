@@ -304,7 +304,7 @@ def shown_of(target, argument, cwd):
 def test_large_output_is_complete_in_bounded_memory(tmp_path):
     shown, code, memory = shown_of("flood", 1_000_000, tmp_path)
     assert code == 0
-    assert shown.count(b"\n") == 1_000_001  # and one of the import
+    assert shown.count(b"\n") == 1_000_001  # And one is of the import.
     assert shown.count(b"f    | xxxxxxxxxxxxxxxxxxxx\n") == 1_000_000
     assert memory < 60e6
 

@@ -15,7 +15,7 @@ import pytest
 TESTS = Path(__file__).parents[1]
 ROWS = range(1, 45)
 
-# Not shown here yet, and why.
+# The rows without a test, and why.
 WAITING = {
     44: "no executor reaches another machine yet",
 }
@@ -233,7 +233,7 @@ SHOWN = {
 
 @functools.cache
 def names_in(file):
-    """The names of the tests in a file, those that are always skipped or expected to fail left out."""
+    """The names of the tests in a file, without those that are always skipped or expected to fail."""
     tree = ast.parse((TESTS / file).read_text(encoding="utf-8"))
     return {
         node.name

@@ -321,7 +321,7 @@ def test_a_task_of_a_suspended_run_gets_its_stop_signal_when_it_resumes(tmp_path
         eventually(lambda: state_of(pid) == "T")
         attempts.executor.suspend()
         attempts.signal(key, "SIGTERM", dump=True)
-        # The launcher has done all of that once it has answered the next request.
+        # All of that is done once the launcher has answered the next request.
         attempts.cancel(attempts.start(command=("true",)))
         assert (state_of(pid), attempts.log(key).read_bytes()) == ("T", b"")
         attempts.executor.resume()

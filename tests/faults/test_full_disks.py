@@ -1,4 +1,4 @@
-"""Disks that fill up on the way: under the record, under a task's log, under both."""
+"""Disks that become full during a run: that of the record, of a task's log, or of both."""
 
 from __future__ import annotations
 
@@ -69,19 +69,19 @@ JOB = """\
 
 
 def limit_files(pid, size):
-    """From now on no file grows past this size by this process: EFBIG, as a full disk gives ENOSPC."""
+    """Let a process write no file beyond this size: it gets EFBIG, where a full disk gives ENOSPC."""
     resource.prlimit(pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
 
 
 def read(directory, *arguments):
-    """Run `mprun ARGUMENTS` where the record is such that not every line can be read."""
+    """Run `mprun ARGUMENTS` on a record that may have unreadable lines."""
     process = start(*arguments, cwd=directory)
     output, stderr = process.communicate(timeout=TIMEOUT)
     return process.returncode, output.decode(), stderr.decode()
 
 
 class Filled:
-    """A run whose record cannot grow any more when one of its tasks ends."""
+    """A run whose record can no longer grow when one of its tasks ends."""
 
     def __init__(self, directory, *awaited, size=0):
         write(directory, work=WORK, job=JOB % ", ".join(awaited))
@@ -112,11 +112,11 @@ def test_a_record_that_cannot_grow_ends_the_run_in_order(tmp_path, size):
     assert code == 3
     assert stderr.splitlines()[-1] == "error: the record cannot be written: File too large"
     assert "Traceback" not in stderr
-    # Nothing new was started, and what ran was asked before it was killed.
+    # No new task was started, and running tasks got their stop signal before they were killed.
     assert not (tmp_path / "it came").exists()
     assert (tmp_path / "gentle was asked").exists()
     assert not any(map(alive, pids))
-    # What was shown is what is recorded, and can be read.
+    # Everything that was shown is in the record.
     assert run.record.read_bytes()[: len(run.before)] == run.before
     assert len(run.record.read_bytes()) == len(run.before) + size
     assert "exit   " not in stderr
@@ -129,7 +129,7 @@ def test_a_record_that_cannot_grow_ends_the_run_in_order(tmp_path, size):
 def test_a_disk_that_has_room_again_gets_the_whole_record(tmp_path, size):
     run = Filled(tmp_path, "there is room", size=size)
     pids = run.started()
-    # By then the engine has seen that nothing can be written, and has asked everybody to end.
+    # By then the engine has noticed that it cannot write, and has stopped all tasks.
     eventually(lambda: not alive(pids[2]))
     limit_files(run.engine.pid, resource.RLIM_INFINITY)
     (tmp_path / "there is room").touch()
@@ -149,7 +149,7 @@ def test_a_disk_that_has_room_again_gets_the_whole_record(tmp_path, size):
     assert survivors(ended.events) == []
 
 
-# ---- a small disk of one's own
+# ---- a small file system
 
 FLOODS = """\
     tasks:
@@ -161,7 +161,7 @@ FLOODS = """\
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """A function that puts a small file system over a directory."""
+    """A function that mounts a small file system on a directory."""
     mounted = []
 
     def mount(directory, size):
@@ -176,7 +176,7 @@ def small_disk(tmp_path):
 
 
 def test_a_task_that_fills_the_disk_of_its_log_fails_and_the_run_continues(tmp_path, small_disk):
-    """The first task puts a small disk under the logs of those that come after it."""
+    """The first task mounts a small file system for the logs of the later ones."""
     write(
         tmp_path,
         work=WORK,
@@ -232,7 +232,7 @@ def test_a_run_on_a_full_disk_starts_nothing(tmp_path, small_disk):
     assert not (tmp_path / "it came").exists()
 
 
-# ---- a file that may not grow, without a disk of one's own
+# ---- a file that cannot grow, without a file system
 
 
 @pytest.mark.parametrize("method", START_METHODS)
@@ -258,7 +258,7 @@ def test_output_that_cannot_be_written_is_the_tasks_own_error(tmp_path, method):
     assert run.log("whole") == run.log("torn") == b"one\n" + b"y" * 3996
     error = {"type": "OSError", "message": "[Errno 27] File too large"}
     for task in ("whole", "torn"):
-        # A Python that was spawned exits with 120 where it cannot write out what it buffered.
+        # A spawned Python exits with 120 if it cannot write its buffers.
         exited = run.one("task_exited", task)
         assert (exited["exit_code"], exited["error"]) == (120 if method == "spawn" else 1, error)
         assert run.outcome(task) == "failed"

@@ -1,4 +1,4 @@
-"""What a job file says, to the task that gets it and to the disk that keeps it: values, names, modes."""
+"""Values of a job file reach the task unchanged; names and file modes are safe on disk and on terminals."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ECHO = """\
         return [args, kwargs]
 """
 
-# ---- values: as YAML 1.2 has them, all the way into the task
+# ---- values: as in YAML 1.2, from the file to the task
 
 
 @pytest.mark.parametrize("method", START_METHODS)
@@ -158,7 +158,7 @@ def test_every_name_has_files_of_its_own_and_all_are_in_the_runs_directory(made)
     assert len(logs) == len(names) + 1  # main.log
     assert len(results) == len(names)
     for files in (logs, results):
-        # Also where small letters and capitals, or the two ways to write é, are one.
+        # Also on a file system that does not distinguish case, or the two encodings of é.
         assert len({file.casefold() for file in files}) == len(files)
         for file in files:
             assert re.fullmatch(r"[A-Za-z0-9_.=,\[\]~-]+", file), file
@@ -166,7 +166,7 @@ def test_every_name_has_files_of_its_own_and_all_are_in_the_runs_directory(made)
             assert not file.startswith((".", "-"))
     for name in names:
         assert run.log(name) == b"echo\n"
-    # Nothing anywhere else, and nothing was done that a name says.
+    # No other file exists, and no name was executed.
     above = {file.name for file in path.parent.iterdir()}
     assert above == {"inside"}
     assert {file.name for file in path.iterdir()} <= {".mprun", "job.yaml", "work.py", "__pycache__"}
@@ -204,7 +204,7 @@ def test_a_name_that_is_unsafe_in_a_file_or_terminal_is_refused(tmp_path, name):
     assert "\x1b" not in run.stderr
 
 
-# ---- modes: its owner's alone, whatever the umask
+# ---- modes: private, whatever the umask is
 
 EVERYTHING = """\
     tasks:
@@ -249,7 +249,7 @@ def test_only_the_owner_can_read_the_files_whatever_the_umask(tmp_path, umask, m
 
 
 def test_files_written_by_a_task_have_the_mode_of_the_users_umask(tmp_path):
-    """The umask is the task's own: mprun's files do not depend on it, and it does not change it."""
+    """A task has the user's umask; mprun does not change it, and its own files do not depend on it."""
     write(
         tmp_path,
         work="def make():\n    open('made', 'w').close()\n",
@@ -260,7 +260,7 @@ def test_files_written_by_a_task_have_the_mode_of_the_users_umask(tmp_path):
 
 
 def test_pidfiles_and_control_requests_are_private_too(tmp_path):
-    """During a run: its pidfile, and the request that another terminal leaves."""
+    """During a run: its pidfile, and the request of `mprun stop` in another terminal."""
     write(
         tmp_path,
         work="import signal\ndef stay():\n    open('there', 'w').close()\n    signal.pause()\n",

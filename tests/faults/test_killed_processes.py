@@ -115,7 +115,7 @@ def test_processes_that_a_hanging_import_has_started_end_with_it(run_to_kill, tm
 
 
 def test_a_launcher_that_is_killed_at_the_end_leaves_no_process(run_to_kill, tmp_path):
-    """It kills what a module has started, after all tasks have ended and the end is recorded."""
+    """After all tasks have ended and the end is recorded, it kills processes that a module started."""
     write(
         tmp_path,
         work="""\
@@ -198,7 +198,7 @@ def test_no_process_outlives_an_engine_that_is_killed_before_the_fork_server_ans
     kill_engine(run)
 
 
-# ---- processes that are not of the run
+# ---- processes that are not part of the run
 
 
 def test_children_from_before_the_engine_are_left_alone(run_to_kill, tmp_path):

@@ -135,7 +135,7 @@ def test_a_corrupt_run_is_not_resumed_by_guessing(museum):
 
 
 def test_no_run_writes_into_an_existing_directory(tmp_path):
-    """A directory that has the name which a run would take."""
+    """With this clock and these random numbers, both runs would have the same id."""
     write(
         tmp_path,
         sitecustomize="import os, time\nos.urandom = bytes\ntime.time = lambda: 1.8e9\n",

@@ -45,7 +45,7 @@ def test_each_measure_runs_its_trials_and_finds_no_defect(tmp_path, name):
 
 
 class WorstRandom(Random):
-    """Repeats the whole text a hundred times, ten times over."""
+    """Random choices that repeat the whole text a hundred times, ten times over."""
 
     def random(self):
         return 0.9

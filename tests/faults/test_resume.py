@@ -125,7 +125,7 @@ def run_to_kill(tmp_path):
         one.clean()
 
 
-# ---- what runs again
+# ---- tasks that run again
 
 
 def test_after_a_failed_run_the_tasks_that_succeeded_are_reused(tmp_path):
@@ -346,7 +346,7 @@ def mprun_with_pid(*arguments, cwd):
     return finish(process, Path(cwd, ".mprun"))
 
 
-# ---- many from one
+# ---- expanded tasks
 
 MANY = {
     "a literal list": "- {name: m, foreach: [1, 2, 3], target: 'work:TARGET', args: ['${item}']}\n",
@@ -458,7 +458,6 @@ def test_a_resumed_run_has_results_of_every_kind(tmp_path):
         """,
     )
     mend(tmp_path)
-    # Nothing of the first run is needed any more.
     (old,) = (tmp_path / ".mprun" / "runs").iterdir()
     run = resume(tmp_path)
     assert run.code == 1
@@ -472,6 +471,7 @@ def test_a_resumed_run_has_results_of_every_kind(tmp_path):
     assert kinds == ["json", "none", "file", "repr"]
     assert [run.result(name) for name in ("one", "two", "three")] == [[1, None, "x"], None, 100]
     assert "so `four` cannot receive it" in run.one("task_finished", "four")["reason"]
+    # From here on, the first run is not needed.
     shutil.rmtree(old)
     again = resume(tmp_path)
     assert (again.code, again.result("json"), again.result("none")) == (1, {"a": [1, None, "x"]}, None)
@@ -560,7 +560,7 @@ PARAMS = """\
 def test_params_of_the_first_run_are_used(tmp_path):
     first(tmp_path, PARAMS, "-p", "n=2", env={"MPRUN_PARAM_GIVEN": "x"})
     mend(tmp_path)
-    # Not those of the environment, which has changed since.
+    # Not the params of the environment, which has changed since.
     run = resume(tmp_path, env={"MPRUN_PARAM_GIVEN": "other", "MPRUN_PARAM_N": "9"})
     assert (run.code, run.result("a")) == (0, "2 010 x"), run.stderr
 

@@ -281,7 +281,7 @@ def test_a_target_can_run_beside_commands(directory):
 
 
 def started_by(path):
-    """The pid that a process writes, once it has."""
+    """The pid that a process writes, once it has written it."""
     return int(eventually(lambda: path.exists() and path.read_text().strip()))
 
 

@@ -101,7 +101,7 @@ def ignore_and_block():
 
 @pytest.fixture(scope="module")
 def census(tmp_path_factory):
-    """A run of tasks that look at themselves, started by a process with ignored and blocked signals."""
+    """A run of tasks that report on themselves, started by a process with ignored and blocked signals."""
     kept = {}
 
     def run(method):

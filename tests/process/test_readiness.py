@@ -170,7 +170,7 @@ def test_connection_that_times_out_is_tried_again(prober):
     with listener() as server:
         server.listen(0)
         with closing(socket.create_connection(server.getsockname())), closing(socket.socket()) as second:
-            # Linux accepts one more than the backlog, and lets the next ones wait.
+            # Linux accepts one more connection than the backlog, and the next ones wait.
             second.setblocking(False)
             second.connect_ex(server.getsockname())
             start_probe(prober, "tcp", f"127.0.0.1:{port_of(server)}")

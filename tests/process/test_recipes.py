@@ -26,7 +26,7 @@ from support.runs import (
 
 every_start_method = pytest.mark.parametrize("method", START_METHODS)
 CORES = len(os.sched_getaffinity(0))
-# What a locale without UTF-8 is to Python, with every way out of it closed.
+# A locale without UTF-8, and no variable that makes Python use UTF-8 in spite of it.
 ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": ""}
 
 
@@ -37,7 +37,7 @@ def begin(name, method, state_dir, **options):
 
 @pytest.fixture(scope="module")
 def recipe(tmp_path_factory):
-    """Runs a recipe under every start method at once; what came of the one that is asked for."""
+    """Runs a recipe under every start method at once, and returns the run of one of them."""
     kept = {}
 
     def run(name, method):
@@ -75,7 +75,7 @@ def assert_mode(run, tasks, at_once, cores):
 
 
 def assert_they_overlapped(run):
-    """Every task had begun before the first had ended: they took turns, or a core each."""
+    """Every task had begun before the first had ended: they shared a core, or had one each."""
     order = [event["event"] for event in run.events]
     last_start = len(order) - order[::-1].index("task_started")
     assert last_start <= order.index("task_exited")
@@ -105,7 +105,7 @@ def test_s1_two_tasks_on_one_core_are_concurrent_and_take_turns(tmp_path, method
     assert_succeeded(run)
     assert_mode(run, tasks=2, at_once=2, cores=1)
     assert_they_overlapped(run)
-    # One core cannot give more than a second of CPU time a second.
+    # One core gives at most one second of CPU time per second.
     used = sum(event["result"]["cpu"] for event in run.of("task_finished"))
     assert used >= 0.6
     assert run.one("run_finished")["duration"] >= 0.99 * used
@@ -123,7 +123,7 @@ def test_s2_each_process_has_threads_memory_and_cpu_time_of_its_own(recipe, meth
     assert memory["threads"] == cpu["threads"] == 1
     assert memory["max_rss"] >= run.result("memory")["max_rss"] >= run.result("memory")["bytes"]
     assert cpu["max_rss"] < run.result("memory")["bytes"]
-    # The kernel counts the times of getrusage in its own way; a tick is 10 ms.
+    # The times of getrusage may differ by a tick of the kernel, which is 10 ms.
     assert cpu["cpu"] >= run.result("cpu")["cpu"] - 0.02
     assert threads["cpu"] < 0.3 <= run.result("cpu")["cpu"]
 
@@ -214,7 +214,7 @@ def test_s6_what_tasks_print_of_themselves_equals_the_record(recipe, method):
         (_, pid, ppid, process) = introduced(*lines)
         assert int(pid) == result["pid"] == started["pid"] == run.one("task_exited", task)["pid"]
         assert int(ppid) == result["ppid"] == started["ppid"]
-        # The process that made it is the main process, also where the fork server forked it.
+        # The process that made it is the main process, even if the fork server forked it.
         assert process == result["process"] == f"<Process name='{task}' parent={main} started>"
         assert any(f"start  {task}  pid={pid} ppid={ppid} " in line for line in lineage(run))
 
@@ -232,7 +232,7 @@ def test_s6_the_main_process_shows_itself(recipe, method):
         "<_MainProcess name='MainProcess' parent=None started>",
     )
     assert lineage(run)[0] == f"main   main process pid={main} ppid={engine} (mprun)"
-    # Who else imports the module: the fork server once, every spawned task anew.
+    # The fork server imports the module once, and every spawned task imports it again.
     servers = {event["ppid"] for event in run.of("task_started")} - {main}
     assert [int(pid) for _, pid, _, _ in printed[1:]] == sorted(servers)
     imports = [line for task in ("myprocess1", "myprocess2") for line in run.printed(task) if "imp" in line]

@@ -1,7 +1,7 @@
 """The modules that a start imports, by name, for a job of one task, in the engine and in the launcher.
 
-A module costs 0.1 to 0.5 ms of some 60, and each that the launcher has is copied by each fork. Who
-needs another for every job adds it here, with what it costs (`python -X importtime`); what only
+A module costs 0.1 to 0.5 ms of some 60, and each that the launcher has is copied by each fork. If
+every job needs another module, add it here, with its cost (`python -X importtime`). A module that only
 some jobs need is imported in the function that needs it.
 """
 
@@ -99,13 +99,13 @@ OTHERS = {
         operator reprlib  select signal threading types warnings weakref
         """,
 }
-# What Python itself imports for those in newer versions: most for the annotations of click's classes.
+# Newer versions of Python import these for the packages above: most for annotations of click's classes.
 if sys.version_info >= (3, 14):
     OTHERS["engine"] += "_ast _contextvars _py_warnings _types annotationlib ast io"
     OTHERS["launcher"] += "_contextvars _py_warnings _types"
 if sys.version_info >= (3, 15):
     OTHERS["engine"] += " _math_integer"
-# Packages of which only these submodules are imported.
+# From these packages, only these submodules are imported.
 PARTS = {
     "importlib": ("_bootstrap", "_bootstrap_external"),
     "multiprocessing": ("context", "popen_fork", "process", "util"),

@@ -174,7 +174,7 @@ def without_cores():
 
 @pytest.fixture(scope="module")
 def run_of(tmp_path_factory):
-    """The run of a list of endings under a start method; it is made once."""
+    """The run of a list of endings under a start method; each runs once."""
     kept = {}
 
     def run(endings, method):
@@ -389,7 +389,7 @@ NOISY = """\
 
 @pytest.fixture(scope="module")
 def leftovers(tmp_path_factory):
-    """The run of a task for each function of LEFTOVERS; it is made once for a start method."""
+    """The run of a task for each function of LEFTOVERS; it runs once for each start method."""
     kept = {}
 
     def run(method):

@@ -159,7 +159,7 @@ tasks:
 
 
 def what_came_of_it(run):
-    """What the record says of each task, but for what differs from run to run."""
+    """The record of each task, without the values that differ from run to run."""
     exits = [
         (e["task"], e["attempt"], e["exit_code"], e["signal"], e["error"]) for e in run.of("task_exited")
     ]

@@ -95,7 +95,7 @@ class CrashTarget:
         return int(eventually(lambda: children.read_text().split())[0])
 
     def survivors(self):
-        """The pids of its living processes, including the engine."""
+        """The pids of its processes that are alive, including the engine."""
         mark = self._token.encode()
         return [
             pid for pid, stat in procfs.processes().items() if stat.is_alive and mark in _environment(pid)

@@ -1,4 +1,4 @@
-"""Readers of the graphs of a plan: each refuses what its format does not have."""
+"""Parsers of the graphs of a plan: each raises for a text that is not in its format."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections import deque
 
 from mprun.cli.views.plan_graph import dot_lines, mermaid_lines
 
-# DOT's grammar, as much of it as is used (https://graphviz.org/doc/info/lang.html).
+# The part of DOT's grammar that plans use (https://graphviz.org/doc/info/lang.html).
 DOT_TOKEN = re.compile(r'\s*("(?:[^"\\]|\\.)*"|->|[{}\[\]=,]|[A-Za-z_][A-Za-z_0-9]*|[0-9]+)', re.DOTALL)
 
 
@@ -45,7 +45,7 @@ def dot_nodes(made):
 
 
 def draw(made):
-    """Have Graphviz lay out a plan, where it is installed."""
+    """Have Graphviz lay out a plan, if it is installed."""
     if shutil.which("dot"):
         source = "\n".join(dot_lines(made))
         subprocess.run(["dot", "-Tplain"], input=source, text=True, check=True, capture_output=True)
@@ -84,7 +84,7 @@ MERMAID_LINE = re.compile(
 
 
 def mermaid_nodes(made):
-    """As `dot_nodes`, for Mermaid."""
+    """The same as `dot_nodes`, for Mermaid."""
     nodes, depth = {}, 0
     for line in mermaid_lines(made):
         assert MERMAID_LINE.fullmatch(line.strip()), line

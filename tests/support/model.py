@@ -27,7 +27,7 @@ SMALL = 40
 
 
 class Model:
-    """All that happened in a run, by task number; `now` is set from outside."""
+    """The facts of a run, by task number; `now` is set from outside."""
 
     def __init__(self, plan, ahead):
         self.plan = plan

@@ -1,8 +1,8 @@
-"""Job files of random keys, valid and broken: a job with a plan, or a problem with a place; never more."""
+"""Job files with random keys, valid or not, give a job with a plan, or diagnostics with spans."""
 
 from __future__ import annotations
 
-# ruff: noqa: E501, PT017  a table of keys reads best a key a line
+# ruff: noqa: E501, PT017  a table of keys is easier to read with one key per line
 import contextlib
 import json
 import os
@@ -19,7 +19,7 @@ from mprun.cli.views.plan_text import plan_lines
 from mprun.errors import JobFileError, NothingSelected, UsageError
 from mprun.jobfile.loader import load_job_file
 
-# How many files in the ordinary run; by hand `MPRUN_EXAMPLES=20000` looks further.
+# How many files are tried; `MPRUN_EXAMPLES=20000` tries more.
 EXAMPLES = int(os.environ.get("MPRUN_EXAMPLES", "150"))
 looked_at = settings(
     max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck), database=None
@@ -246,7 +246,7 @@ TREES = {
 
 
 class Mender:
-    """Makes most of what a random job says of references right: what is refused at once shows little."""
+    """Corrects most references of a random job: a job that is refused at once tests little."""
 
     def __init__(self, job):
         self.names = []
@@ -328,7 +328,7 @@ class Mender:
 
 
 def written(job):
-    """A job as YAML: JSON is, but for what JSON does not have."""
+    """A job as YAML: as JSON, except for values that JSON does not have."""
     text = json.dumps(job, ensure_ascii=False, indent=1)
     return text.replace("Infinity", ".inf").replace("NaN", ".nan").replace("1e+300", "1.0e+300")
 
@@ -336,7 +336,7 @@ def written(job):
 def looks(directory, text, seen):
     """Validate and plan a file as the command line does; every error is one of mprun's own."""
     path = os.path.join(directory, "job.yaml")
-    # What is broken may be the word that makes it one.
+    # The broken key may be the one that declares the secret.
     secret = "hidden-91" if '"secret": true' in text else "not in any"
     with open(path, "w", encoding="utf-8") as file:
         file.write(text)
@@ -386,14 +386,14 @@ def test_no_job_of_random_keys_gives_a_traceback():
             looks(directory, written(Mender(job).mended() if as_it_is else job), seen)
 
         look()
-    # A test that looks at refusals alone would not be worth much.
+    # Enough files must be valid, and enough invalid.
     assert seen["planned"] >= EXAMPLES // 20
     assert seen["refused"] >= EXAMPLES // 20
 
 
 @st.composite
 def mutated(draw):
-    """A job with one value anywhere put in another's place, taken out, or a key renamed."""
+    """A job with one value replaced by another or removed, or one key renamed."""
     job = json.loads(json.dumps(Mender(draw(JOBS)).mended()))
     node, parent, step = job, None, None
     for _ in range(draw(st.integers(1, 5))):

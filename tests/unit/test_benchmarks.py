@@ -1,4 +1,4 @@
-"""What the benchmarks make of what they measure, and that they run where peers are missing."""
+"""How the benchmarks compute and show their figures, and that they run without some peers."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ def place(tmp_path_factory):
 
 
 def sides(**values):
-    """Sides that have these values, round by round."""
+    """Sides with these values, one for each round."""
     left = {name: iter(of) for name, of in values.items()}
     return {name: (lambda name=name: {name: next(left[name])}) for name in values}
 
 
 def results(**values):
-    """The results of two rows, as the picture and the table get them."""
+    """The results of two rows, in the form that the picture and the table read."""
     fast = Goal(text="twice as fast", ours="mprun", against=("loop",), least=2)
     row = {"title": "no-op <tasks>", "unit": "ms", "bases": ("mprun",), "goals": (fast,)}
     measured = [
@@ -238,12 +238,12 @@ def test_a_picture_is_drawn_of_incomplete_results(values):
 
 def test_long_names_have_room_in_the_picture():
     longest = max(len(picture.plain(peer.name)) for peer in peers.PEERS)
-    # Of the font that is 13 pixels high; DejaVu's is the widest that is asked for.
+    # The font is 13 pixels high; DejaVu is the widest of those in the list.
     assert longest * 7.4 < picture.LEFT - 10
 
 
 def test_quick_benchmark_runs_without_any_tool(tmp_path):
-    """Every kind of row, once: commands, a plan, a flood, memory, and tasks that sleep."""
+    """One row of every kind: commands, a plan, a flood, memory, and tasks that sleep."""
     kinds = "start-up,chain,plan,flood,memory,idle"
     files = ["--json", tmp_path / "found.json", "--svg", tmp_path / "found.svg"]
     run = subprocess.run(

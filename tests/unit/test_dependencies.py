@@ -1,4 +1,4 @@
-"""Which task waits for which: names, groups, patterns, circles, of any length."""
+"""Dependencies between tasks: names, groups, patterns, and cycles of any length."""
 
 import time
 from itertools import pairwise
@@ -14,7 +14,7 @@ from mprun.jobfile.names import NameIndex
 
 
 def instances(spec):
-    """Instances by name: what they depend on, with their groups where it is a pair."""
+    """Instances by name: their dependencies, or a pair of dependencies and groups."""
     made = []
     for number, (name, after) in enumerate(spec.items()):
         groups, after = after if isinstance(after, tuple) else ((), after)
@@ -33,7 +33,7 @@ def dependency_error(spec):
     return caught.value
 
 
-# -- what waits for what
+# -- dependencies
 
 
 def test_needs_are_numbers_and_conditions_each_once():
@@ -114,7 +114,7 @@ def test_more_dependencies_than_a_machine_can_hold_are_refused():
     assert caught.value.need == "early"
 
 
-# -- circles
+# -- cycles
 
 
 @pytest.mark.parametrize(
@@ -161,7 +161,7 @@ def took(length):
 
 def test_a_long_chain_needs_no_recursion_and_linear_time():
     short, long = min(took(2_000) for _ in range(3)), took(20_000)
-    # Ten times as long; quadratic would be a hundred times.
+    # Ten times as long if the time is linear, a hundred times if it is quadratic.
     assert long < 30 * short + 0.1
 
 

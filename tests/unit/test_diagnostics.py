@@ -1,4 +1,4 @@
-"""Rendering of problems: place, source line, caret, hint."""
+"""How diagnostics are rendered: position, source line, caret, help."""
 
 import json
 import time
@@ -82,7 +82,7 @@ def test_the_error_is_bold_red_the_position_blue_and_the_caret_red():
 def test_the_caret_lines_up_behind_tabs():
     source, caret = render([diagnostic("\ta:\tx", column=5, width=1)]).splitlines()[3:]
     assert "\t" not in source
-    # The `x` behind it: that of an escape such as `\x1b` comes before.
+    # The `x` of the text: that of an escape such as `\x1b` comes before it.
     assert source.rindex("x") == caret.index("^")
 
 
@@ -105,7 +105,7 @@ def test_characters_that_act_or_hide_are_made_visible(char):
     shown = render([diagnostic(f"a: {char}x", column=5, width=1, path=f"f{char}.yaml")])
     assert char not in shown
     source, caret = shown.splitlines()[3:]
-    # The `x` behind it: that of an escape such as `\x1b` comes before.
+    # The `x` of the text: that of an escape such as `\x1b` comes before it.
     assert source.rindex("x") == caret.index("^")
 
 

@@ -1,4 +1,4 @@
-"""YAML text to a tree with places; what is refused, where, and how fast."""
+"""YAML text becomes a tree with spans; which text is refused, where, and how fast."""
 
 import math
 import os
@@ -139,7 +139,7 @@ def test_the_hash_is_that_of_the_bytes():
     assert parse(data, "f").sha256 == hashlib.sha256(data).hexdigest()
 
 
-# -- places
+# -- spans
 
 TEXT = """\
 name: demo
@@ -234,7 +234,7 @@ def test_the_span_of_a_scalar_covers_its_text(tree, flow):
             assert yaml.safe_load(found) == node
 
 
-# -- what is refused
+# -- invalid text
 
 
 def test_a_duplicate_key_names_the_first_line():

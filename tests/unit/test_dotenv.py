@@ -1,4 +1,4 @@
-"""Env files: what their lines mean, and that no message has their values."""
+"""Env files: what their lines mean, and that no message contains their values."""
 
 import time
 from contextlib import suppress

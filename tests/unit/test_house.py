@@ -10,7 +10,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[2] / "mprun"
 
-# What all others may use. `mprun` is the package itself, the public face, on the floor of `api`.
+# The modules that all others may use. `mprun` is the package itself, the public face, on the floor of `api`.
 GROUND = ("clock", "diagnostics", "errors", "failpoints", "frozen", "lazy_import", "outcomes")
 
 # The floors, bottom first. A package may import from the floors below its own what is listed beside it
@@ -70,7 +70,7 @@ LIGHT = {"mprun", "__main__", "launcher.worker"}
 
 
 class Import(NamedTuple):
-    """One import of a file: by which module, of what, where; `lazy` ones cost a start nothing."""
+    """One import in a file: by which module, of what, and where; a `lazy` one costs a start nothing."""
 
     by: str
     of: str
@@ -79,7 +79,7 @@ class Import(NamedTuple):
 
 
 class Imports(ast.NodeVisitor):
-    """Collects what a module imports, also what only a type checker reads."""
+    """Collects the imports of a module, also those that only a type checker reads."""
 
     def __init__(self, package: str) -> None:
         self.package = package
@@ -209,7 +209,7 @@ def circular(root: Path) -> list[str]:
 
 
 def misplaced_libraries(root: Path) -> list[str]:
-    """Imports of a library outside of the packages that may use it."""
+    """Imports of a library outside the packages that may use it."""
     return [
         f"{found.by}:{found.line} imports {found.of}; {library} belongs to {', '.join(sorted(packages))}"
         for found in imports(root)
@@ -228,7 +228,7 @@ def impure(root: Path) -> list[str]:
 
 
 def process_calls(root: Path) -> list[str]:
-    """Calls for processes and signals outside of the modules that may make them."""
+    """Calls for processes and signals outside the modules that may make them."""
     return [
         f"{name}:{node.lineno} calls {ast.unparse(node.func)}; that belongs to linux, launcher or executors"
         for name, path in modules(root).items()
@@ -250,7 +250,7 @@ def beyond_the_interface(root: Path) -> list[str]:
 
 
 def eager(root: Path) -> list[str]:
-    """Imports of the package's modules, outside of a function, where each start would pay for them."""
+    """Imports of the package's modules outside a function, which would cost each start time."""
     return [
         f"{found.by}:{found.line} imports {found.of} at once; import it in the function that needs it"
         for found in imports(root)
@@ -259,7 +259,7 @@ def eager(root: Path) -> list[str]:
 
 
 def without_summary(root: Path) -> list[str]:
-    """Modules whose docstring does not open with a line that is one sentence."""
+    """Modules whose docstring does not begin with a line of one sentence."""
     return [
         f"{path.relative_to(root)} opens with {line!r}, not with a docstring of which "
         "the first line is one sentence"
@@ -270,7 +270,7 @@ def without_summary(root: Path) -> list[str]:
 
 
 def init_with_code(root: Path) -> list[str]:
-    """Packages whose `__init__.py` is more than a docstring: each start pays for what is in it."""
+    """Packages whose `__init__.py` is more than a docstring: each start would load it."""
     return [
         f"{path.relative_to(root)} has more than a docstring"
         for name, path in modules(root).items()
@@ -280,7 +280,7 @@ def init_with_code(root: Path) -> list[str]:
 
 
 def misnamed(root: Path) -> list[str]:
-    """Modules that are called like one of the standard library's."""
+    """Modules with the name of a module of the standard library."""
     return [
         f"{path.relative_to(root)} is called like a module of Python's own"
         for path in modules(root).values()

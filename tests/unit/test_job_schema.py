@@ -1,4 +1,4 @@
-"""The job schema: what it accepts, what it refuses and in which words."""
+"""The job schema: what it accepts and refuses, and the messages."""
 # ruff: noqa: E501 - the tables have a mistake and its message on one line
 
 import copy
@@ -242,7 +242,7 @@ def test_the_schema_is_found_inside_a_wheel_too(tmp_path, monkeypatch):
     assert job_schema.schema_text() == "{}"
 
 
-# -- words
+# -- messages
 
 
 def test_an_unknown_key_is_shown_as_the_design_shows_it():
@@ -407,7 +407,7 @@ LIBRARY_WORDS = (
     "is too",
 )
 
-# What JSON, as Python writes it, can hand to YAML: no surrogates, and no DEL.
+# Text that Python writes as JSON and YAML can read: no surrogates, and no DEL.
 TEXT = st.text(
     st.characters(max_codepoint=0xFFFF, exclude_categories=["Cs"], exclude_characters="\x7f"), max_size=8
 )
@@ -441,7 +441,7 @@ def as_plain(node):
 
 
 def mutate(tree, seed, junk):
-    """Put junk, a removal or another key at some places of a valid job."""
+    """Put junk into a valid job at some places, or remove or rename a key."""
     chance = random.Random(seed)
     tree = as_plain(tree)
     for _ in range(chance.randint(1, 3)):
@@ -466,7 +466,7 @@ def mutate(tree, seed, junk):
 
 
 def is_json(node):
-    """Whether JSON could hold it: jsonschema crashes on other keys, and takes NaN for a number."""
+    """Whether it can be written as JSON: jsonschema crashes on other keys, and takes NaN for a number."""
     if isinstance(node, dict):
         return all(isinstance(key, str) and is_json(below) for key, below in node.items())
     if isinstance(node, list):
@@ -489,7 +489,7 @@ def test_every_violation_is_explained_in_plain_words(tree, seed, junk):
     job = mutate(tree, seed, junk)
     text = json.dumps(
         job
-    )  # JSON is YAML, but for NaN, which reads as a string, and keys that are made strings
+    )  # JSON is YAML, except for NaN, which is read as a string, and for keys, which become strings.
     document = parse(text.replace("\x7f", "?"), "f.yaml")
     valid = FastValidator(JOB).is_valid(document.root)
     diagnostics = job_schema.check(document)
@@ -502,7 +502,7 @@ def test_every_violation_is_explained_in_plain_words(tree, seed, junk):
 
 
 def test_no_message_quotes_more_than_200_characters_of_the_file():
-    z = "z" * 900  # a longer key would be no key: YAML 1.2.2, section 7.4.2
+    z = "z" * 900  # A longer text is not a key: YAML 1.2.2, section 7.4.2.
     texts = [
         f"tasks: [{{name: {z[:99]}, target: {z}}}]",
         f"tasks: [{{name: {z}, target: {z}, {z}: {z}}}]",

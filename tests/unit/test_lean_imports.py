@@ -1,4 +1,4 @@
-"""The modules that the command makes lazy for click and PyYAML are complete for everyone who uses them."""
+"""The modules that the command makes lazy for click and PyYAML are complete once they are used."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Job files -> Job: scopes, precedence, recipes, places of problems, limits; no process is started."""
+"""Job files become a Job: scopes, precedence, recipes, spans of errors, limits. No process is started."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Desk:
             (self.path / f"{name}.yaml").write_text(textwrap.dedent(text), encoding="utf-8")
 
     def job(self, *options, env=None, lenient=False, params=None, **files):
-        """The job of `job.yaml`, with every view of its plan looked through once."""
+        """The job of `job.yaml`, after every view of its plan was drawn once."""
         self.write(**files)
         path = str(self.path / "job.yaml")
         job = load_job_file(path, params or {}, options, env or {}, lenient=lenient)
@@ -40,7 +40,7 @@ class Desk:
         return job
 
     def diagnostics(self, *options, **given):
-        """What is wrong with `job.yaml`: `line:column message`, each."""
+        """The errors in `job.yaml`, each as `line:column message`."""
         with pytest.raises(JobFileError) as caught:
             self.job(*options, **given)
         return [f"{p.span.line}:{p.span.column} {p.message}" for p in caught.value.diagnostics]
@@ -111,7 +111,7 @@ def test_a_variable_of_the_job_that_a_task_refers_to_and_overrides_is_still_a_de
     assert needs == {"a": [], "u/i": ["a"]}
 
 
-# ---- what is expected as a result
+# ---- expected results
 
 
 @pytest.mark.parametrize("more", ["", "matrix: {n: [1, 2]}, ", "foreach: [1, 2], "])
@@ -154,7 +154,7 @@ def test_the_text_of_a_param_has_no_references(desk):
     assert '"args": ["${tasks.b.result}"]' in views(job)
 
 
-# ---- what an instance makes of depends_on
+# ---- depends_on with values of an instance
 
 
 @pytest.mark.parametrize(
@@ -206,7 +206,7 @@ def test_a_dependency_cannot_be_an_item_that_is_known_during_the_run(desk):
     assert "only known while the run is in progress" in diagnostic
 
 
-# ---- what is yours
+# ---- keys for the user's own use
 
 
 @pytest.mark.parametrize("text", ["${oops", "${foo.bar}", "${params.none}", "${tasks.none.result}"])
@@ -508,7 +508,7 @@ def test_the_condition_of_a_recipe_is_that_of_all_its_tasks(desk):
     }
 
 
-# ---- limits, and what it costs
+# ---- limits and costs
 
 
 def test_more_tasks_than_a_run_can_have_are_refused_at_once(desk):
@@ -559,7 +559,7 @@ def test_a_file_of_twice_as_many_tasks_takes_twice_as_long(desk):
 
 
 def test_a_hundred_thousand_instances_are_planned_in_seconds_and_little_memory(desk):
-    """As a ratio: what 100,000 take more than 10,000."""
+    """Measured as the ratio of 100,000 tasks to 10,000."""
     used = {}
     for count in (100, 1000):
         desk.write(
@@ -591,7 +591,7 @@ def test_a_hundred_thousand_instances_are_planned_in_seconds_and_little_memory(d
     assert (used[100_000][1] - used[10_000][1]) / 90_000 < 1.0, used
 
 
-# ---- names that mean many tasks
+# ---- names for many tasks
 
 
 def test_an_unknown_dependency_of_a_task_with_a_recipe_is_marked_at_its_name(desk):

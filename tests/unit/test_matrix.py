@@ -1,4 +1,4 @@
-"""Matrices: which combinations there are, in which order, and what they are called."""
+"""Matrices: their combinations, the order, and the names."""
 
 import re
 import time
@@ -25,13 +25,13 @@ def suffixes(axes, include=(), exclude=()):
 
 
 def rows(axes, include=(), exclude=()):
-    """Keys and values of each combination, without the keys that it does not show."""
+    """The keys and values of each combination, without the keys that it lacks."""
     keys, found = combinations(axes, include, exclude)
     return [dict(zip(keys, values, strict=True)) for values, _ in found]
 
 
 def label(value, *others):
-    """How a name shows a value that is on an axis with others."""
+    """How a name shows a value of an axis that has others."""
     (first, *_) = suffixes({"k": [value, *others]})
     return first.removeprefix("[k=").removesuffix("]")
 
@@ -199,7 +199,7 @@ def test_a_value_is_shown_as_yaml_writes_it_plainly(value, shown):
 def test_unsafe_values_in_a_name_are_replaced_and_distinguished_by_a_hash(value, readable):
     found = label(value)
     assert re.fullmatch(re.escape(readable) + "~[0-9a-f]{4}", found)
-    # It depends on the value alone: another one does not rename the first.
+    # The name depends on the value alone: another value does not change it.
     assert label(value, "other", 7) == found
 
 
@@ -261,7 +261,7 @@ def test_every_name_is_safe_short_and_unique(axes, include, exclude):
 
 
 def same(one, other):
-    """Whether YAML takes two values for the same."""
+    """Whether two values are equal in YAML."""
     numbers = all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in (one, other))
     nan = numbers and one != one and other != other
     return nan or (one == other and (numbers or type(one) is type(other)))
@@ -308,7 +308,7 @@ def test_the_combinations_are_those_of_githubs_rules(axes, include, exclude):
     assert len(found) == len(made) + len(unique)
 
 
-# -- how long it takes
+# -- speed
 
 
 def test_a_hundred_thousand_take_well_under_a_second_and_no_memory():

@@ -1,4 +1,4 @@
-"""What a name means: a task, a group, or all that a pattern matches."""
+"""A name is resolved to a task, to a group, or to all tasks that a pattern matches."""
 
 import time
 

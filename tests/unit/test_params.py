@@ -162,7 +162,7 @@ def test_a_remedy_quotes_the_text_of_the_file_or_is_not_given():
     assert diagnostic.help == ""
 
 
-# -- what is given
+# -- given values
 
 
 @pytest.mark.parametrize(
@@ -244,7 +244,7 @@ def test_an_option_goes_before_the_environment_and_that_before_the_default():
 
 def test_the_last_of_an_option_wins():
     assert values("{n: 1, m: 1}", "n=2", "m=5", "n=3") == {"n": 3, "m": 5}
-    # The earlier one is not even read.
+    # The earlier file is not read at all.
     assert values("{s: a}", "s=@/nowhere", "s=b") == {"s": "b"}
 
 
@@ -427,11 +427,11 @@ def test_a_secret_is_in_no_message(tmp_path, param, must, way):
     assert caught.value.__context__ is None
 
 
-# -- a recipe
+# -- recipes
 
 
 def recipe(params, with_text, lenient=False):
-    """What a recipe with these params makes of what a task gives it."""
+    """The values of a recipe's params for a task with these keys."""
     document = parse(f"params: {params}\n", "recipe.yaml")
     user = parse(f"tasks:\n  - uses: recipe.yaml\n    {with_text}\n", "user.yaml")
     task = user.root["tasks"][0]
@@ -525,7 +525,7 @@ def test_references_to_results_are_passed_on():
     assert resolve_params(document, document.root["params"], from_with(given))[0] == given
 
 
-# -- who only reads the file
+# -- lenient readers
 
 
 def test_a_lenient_reader_gets_a_reference_for_a_missing_param():
@@ -552,7 +552,7 @@ def test_a_lenient_reader_tries_no_pattern_that_may_take_forever():
     assert recipe("{n: {pattern: '(a+)+b'}}", f"with: {{n: {'a' * 60}}}", lenient=True) == {"n": "a" * 60}
 
 
-# -- much of it
+# -- large inputs
 
 
 def large(count, param):

@@ -286,7 +286,7 @@ def test_unusual_values_are_valid_json(value, read):
     assert json.loads(written, parse_constant=refuse)["tasks"][0]["args"] == [read]
 
 
-# -- all of them
+# -- all views
 
 
 @pytest.mark.parametrize("view", VIEWS)
@@ -335,14 +335,14 @@ def test_a_hundred_thousand_tasks_take_seconds(view, very_many):
 
 @pytest.mark.parametrize("view", VIEWS)
 def test_tasks_take_no_memory_beside_the_plan(view):
-    # Tracing makes all of it six times as slow, so not of a hundred thousand.
+    # Not with a hundred thousand tasks, because tracing makes this six times as slow.
     made = of_many(10_000)
     deque(view(made), maxlen=0)
     tracemalloc.start()
     deque(view(made), maxlen=0)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    # The order of the starts and the names: a few words a task. One whole task would be 700 bytes.
+    # The order of the starts and the names: a few words for each task. A whole task takes 700 bytes.
     assert peak < 40 * 10_000
 
 

@@ -1,4 +1,4 @@
-"""Snapshots of running processes: whose they are, and what is read of them, with and without /proc."""
+"""Snapshots of running processes: which are recognised, and what they contain, with and without /proc."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ def diagnostic(call, *arguments):
     return caught.value
 
 
-# -- read
+# -- parsing
 
 
 @pytest.mark.parametrize(
@@ -165,7 +165,7 @@ def test_any_text_that_is_escaped_is_read_as_itself(text):
 
 @given(st.text(alphabet="${}a"), st.text(alphabet="${}a"))
 def test_escaped_text_around_a_reference_is_text(before, after):
-    # A dollar before a reference would make an escape of it.
+    # A dollar sign before a reference would escape it.
     before = before.rstrip("$")
     node = parse(f"{escaped(before)}${{params.n}}{escaped(after)}")
     assert resolve(node, Resolver(SCOPE)) == (f"{before}3{after}" if before or after else 3)
@@ -285,7 +285,7 @@ def test_an_invalid_path_names_the_value_or_its_keys(text, message, word, candid
     assert (str(found), found.word, tuple(found.candidates)) == (message, word, candidates)
 
 
-# -- what is known later
+# -- values that are known later
 
 
 def test_a_reference_without_a_value_yet_stays():
@@ -336,7 +336,7 @@ def test_resolved_text_is_not_parsed_again():
     ]
 
 
-# -- shown
+# -- views
 
 
 def test_a_secret_is_shown_only_if_asked_for():

@@ -1,4 +1,4 @@
-"""Result files: the reader finds what the writer, which runs in the task's process, has left."""
+"""Result files: the reader reads back what the task's process has written."""
 
 from __future__ import annotations
 

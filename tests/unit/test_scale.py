@@ -63,7 +63,7 @@ def timed(action):
 
 
 def test_a_task_costs_the_engine_the_same_with_few_and_many_tasks(engine_cost, capsys):
-    # Not too few tasks, because the cost includes what a run costs once.
+    # Not too few tasks, because the cost includes the fixed cost of a run.
     assert_flat(lambda n: engine_cost.run("matrix", n)["microseconds"] * n * 1e-6, 800, 6400)
 
 
@@ -77,7 +77,7 @@ def test_a_task_costs_the_engine_the_same_with_few_and_many_slots(engine_cost, c
 
 
 def specs(count):
-    """Graphs of this many tasks, by what makes them hard."""
+    """Graphs of this many tasks, named by their difficulty."""
     names = [f"t{number}" for number in range(count)]
     yield "independent", dict.fromkeys(names, ()), {}
     yield "chain", dict(zip(names, [(), *((name,) for name in names)], strict=False)), {}

@@ -151,7 +151,7 @@ def test_arguments_that_do_not_bind_are_reported_with_their_path(args, kwargs, m
 
 
 def test_the_message_of_the_running_python_is_shown():
-    """The messages differ between versions: here 3.12 says `keyword-only`."""
+    """The messages differ between versions: that of 3.12 has `keyword-only`."""
     error = refused(check_arguments, lambda *, pause: 0, (), {})
     assert re.search(r"missing a required (keyword-only )?argument: 'pause'", str(error))
     error = refused(check_arguments, lambda a, /: 0, (), {"a": 1})

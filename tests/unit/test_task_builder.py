@@ -1,4 +1,4 @@
-"""A checked document to a Job: defaults, paths, places of what is wrong with a call."""
+"""A checked document becomes a Job: defaults, paths, and spans of errors in a call."""
 
 import os
 
@@ -15,7 +15,7 @@ def job(text, path="jobs/demo.yaml"):
 
 
 def task(lines, before=""):
-    """The first task of a job, of these lines; there is another, named `b`."""
+    """The first task of a job, with these lines; the other task is named `b`."""
     text = before + "tasks:\n  - target: m:f\n" + "".join(f"    {line}\n" for line in lines.splitlines())
     return job(text + "  - {name: b, target: 'm:f'}\n").tasks[0].task
 
@@ -118,7 +118,7 @@ def test_arguments_are_plain_copies():
     assert (found.args, found.kwargs) == (({"a": [1]},), {"k": {"n": None}})
 
 
-# -- the place of what is wrong with a call
+# -- spans of errors in a call
 
 
 def marked(diagnostic):

@@ -1,4 +1,4 @@
-"""What a schema cannot say: names, dependencies, joins, keys to come."""
+"""Checks that a schema cannot express: names, dependencies, join order, combinations of keys."""
 
 import time
 
@@ -170,7 +170,7 @@ def test_the_time_grows_with_the_number_of_tasks_and_not_its_square():
         check(document)
         return time.process_time() - begun
 
-    # Of eight times as many: 8 where it is linear, 64 where it is not.
+    # With eight times as many tasks: 8 if the time is linear, 64 if it is quadratic.
     assert min(spent(16_000) for _ in range(2)) < 24 * max(min(spent(2_000) for _ in range(3)), 0.002)
 
 

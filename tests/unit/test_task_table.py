@@ -8,7 +8,7 @@ from mprun.engine.task_table import TaskTable
 
 
 def expanded():
-    """A table of a task, of one that was expanded to two instances, and of another."""
+    """A table of three tasks, the second of which was expanded to two instances."""
     made = plan({"a": (), "each": (), "z": ()})
     table = TaskTable(made)
     instance = made.tasks[1].replace(groups=("each",), values=(0,))

@@ -1,4 +1,4 @@
-"""The table of a task's states: it is complete, it is printed in the documentation, and it is kept."""
+"""The table of a task's states is complete, obeyed by the code, and printed in the documentation."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ FACTS = {
     "handle_ready": (1,),
 }
 ANSWERS = ("handle_resolved", "handle_skipped", "handle_resolve_failed", "handle_expanded")
-# What may happen to a task in a state; all else is impossible.
+# The events that a task may have in a state; all others are impossible.
 POSSIBLE = {
     waiting: (),
     resolving: ANSWERS,

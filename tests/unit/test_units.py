@@ -1,4 +1,4 @@
-"""Durations and sizes: read from a job file, and written as one would write them."""
+"""Durations and sizes: parsed and formatted as in a job file."""
 
 import json
 
@@ -78,7 +78,7 @@ def test_parts_add_up(parts):
 
 @given(st.text(st.sampled_from("0123456789.msdh -"), max_size=12))
 def test_the_schema_accepts_only_readable_durations(text):
-    """What `to_seconds` would refuse must have been refused with a place."""
+    """The schema refuses, with a span, all that `to_seconds` would refuse."""
     schema = json.loads(schema_text())
     valid = FastValidator(schema).test(schema["definitions"]["duration"])(text)
     try:
