@@ -8,7 +8,7 @@ from enum import StrEnum
 class Outcome(StrEnum):
     """How a task or a run ended; the last three are a run's, or say that there is no outcome yet.
 
-    In the order in which a summary lists them.
+    A summary lists them in this order.
     """
 
     SUCCEEDED = "succeeded"

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 class TaskTable:
     """Grows when a task with `foreach` over a result is expanded: its instances come last.
 
-    `tasks` is to be read only; `expand` alone changes it.
+    Callers only read `tasks`; only `expand` changes it.
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -36,7 +36,7 @@ class TaskTable:
         return number in self._instances
 
     def instances(self, number: int) -> Sequence[int]:
-        """The numbers of the instances of an expanded task, else of the task alone."""
+        """The numbers of the instances of an expanded task, else only that of the task."""
         return self._instances.get(number, (number,))
 
     @property

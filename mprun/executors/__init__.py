@@ -1,1 +1,1 @@
-"""Who runs the attempts: one small interface, one module for each way."""
+"""How attempts are run: a small interface, and a module for each implementation."""

@@ -27,7 +27,7 @@ CHILDREN_SECONDS = 0.2
 # How long multiprocessing's resource tracker may take to remove the shared memory of tasks, in seconds.
 TRACKER_SECONDS = 0.3
 # The pause after each round of kills, in seconds.
-INTERVAL = 0.0005
+KILL_INTERVAL = 0.0005
 
 
 class Subreaper:
@@ -84,7 +84,7 @@ class Subreaper:
                     pidfd_signals.kill(pid, stat.start_ticks)
                     self._killed[pid] = stat.start_ticks
 
-        left = kill_loop.kill_until_none_left(find, kill, timeout=KILL_SECONDS, interval=INTERVAL)
+        left = kill_loop.kill_until_none_left(find, kill, timeout=KILL_SECONDS, interval=KILL_INTERVAL)
         return sorted(pid for pid, stat in left.items() if stat.is_alive)
 
     def _kill_children(self) -> None:
@@ -108,7 +108,7 @@ class Subreaper:
                     os.kill(pid, 9)
                 _reap(pid)
 
-        kill_loop.kill_until_none_left(find, kill, timeout=CHILDREN_SECONDS, interval=INTERVAL)
+        kill_loop.kill_until_none_left(find, kill, timeout=CHILDREN_SECONDS, interval=KILL_INTERVAL)
 
     def reap_helpers(self) -> None:
         """Reap the resource tracker of a launcher that has exited; it ends by itself."""

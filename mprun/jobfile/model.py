@@ -17,7 +17,7 @@ START_METHODS = ("fork", "forkserver", "spawn")
 
 
 class Origin(Frozen):
-    """The place of a task in its job file, for errors that are found later.
+    """The position of a task in its job file, for errors that are found later.
 
     `path` leads from the document's root to the task: `("tasks", 0)`.
     """

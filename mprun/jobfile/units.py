@@ -14,7 +14,7 @@ for _power, _letter in enumerate("kMGT", start=1):
 
 
 def to_seconds(duration: float | str) -> float:
-    """A duration in seconds. Raises ValueError for a text that is none."""
+    """A duration in seconds. Raises ValueError for a text that is not a duration."""
     if not isinstance(duration, str):
         return float(duration)
     # Not compiled before there is a duration to read.
@@ -39,7 +39,7 @@ def duration_text(seconds: float) -> str:
 
 
 def to_bytes(size: int | str) -> int:
-    """A size in bytes. Raises ValueError for a text that is none."""
+    """A size in bytes. Raises ValueError for a text that is not a size."""
     if not isinstance(size, str):
         return size
     match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) ?([A-Za-z]+)", size)

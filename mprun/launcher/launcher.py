@@ -99,7 +99,7 @@ class Launcher:
                 self._handle_exit(self._attempts[descriptor])
             elif not self._read_requests():
                 return False
-        # One start a turn: an exit that comes meanwhile waits for one fork, not for all of them.
+        # One start per turn: an exit in the meantime waits for one fork, not for all of them.
         self._busy = False
         if self._queue.entries and not (self._suspended or (self._backoff.is_active and self._must_wait())):
             request = self._queue.take()

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 # For how long the launcher keeps killing before it leaves the rest running, in seconds.
 KILL_SECONDS = 0.5
 # The pause after each round of kills of children, in seconds.
-INTERVAL = 0.0002
+KILL_INTERVAL = 0.0002
 # A SIGCONT discards these if they are still pending, and a job may use one as the stop signal of a task.
 _STOP_SIGNALS = (signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU)
 
@@ -206,7 +206,7 @@ class Reaper:
                     killed[pid] = seen[pid]
 
         kill_until_none_left(
-            lambda: self._orphans(tasks), kill_and_reap, timeout=KILL_SECONDS, interval=INTERVAL
+            lambda: self._orphans(tasks), kill_and_reap, timeout=KILL_SECONDS, interval=KILL_INTERVAL
         )
         return killed
 
@@ -219,7 +219,7 @@ class Reaper:
                 _reap(pid)
 
         kill_until_none_left(
-            lambda: self._orphans(set()), kill_and_reap, timeout=KILL_SECONDS, interval=INTERVAL
+            lambda: self._orphans(set()), kill_and_reap, timeout=KILL_SECONDS, interval=KILL_INTERVAL
         )
 
     def _orphans(self, tasks: set[int]) -> list[int]:

@@ -19,7 +19,7 @@ def outcome_of(task_run: TaskRun, result: AttemptResult, now: float) -> tuple[st
     One that succeeded before it heard that it has to end was not stopped either.
 
     If `exit_code_decides`, an exit that proves success by `mprun.launcher.channel.attempt_succeeded`
-    is a success here too, so the launcher can start dependents by that rule alone.
+    is a success here too, so that rule is all that the launcher needs to start dependents.
     """
     stopped, started = task_run.stop_reason, task_run.started_at
     timeout, ready = task_run.task.timeout, task_run.task.ready

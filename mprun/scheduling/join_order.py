@@ -79,7 +79,7 @@ class JoinOrder:
         self._flags[task] |= _COLLECTED
 
     def advance(self, outcomes: list[str | None], now: float) -> list[Instruction]:
-        """Join finished tasks in order; go on without an entry whose timeout is over."""
+        """Join finished tasks in order; continue without an entry whose timeout has passed."""
         joins: list[Instruction] = []
         while self._have_begun and self._next < len(self._order):
             entry = self._order[self._next]

@@ -92,7 +92,7 @@ class Scheduler:
 
     @property
     def end_reason(self) -> str | None:
-        """Why the run ends early or has ended; None while it goes its way."""
+        """Why the run ends early or has ended; None while it runs normally."""
         return self._termination.end_reason
 
     @property
@@ -258,7 +258,7 @@ class Scheduler:
         """End one task, as its timeout would, and nothing else of the run.
 
         With USER there is no further attempt, and a task that has not started never will. Any
-        other reason, such as LOG_LIMIT, is about the running attempt alone.
+        other reason, such as LOG_LIMIT, is only about the running attempt.
         """
         self._now = now
         task_run = self._task_runs.all[task]

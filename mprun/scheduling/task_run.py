@@ -72,7 +72,7 @@ _UNMET = {
 
 
 def order_key(position: int, number: int, priority: int | None) -> Key:
-    """The highest priority first, then the order of the file; without priorities the file alone decides.
+    """The highest priority first, then the order of the file; without priorities only the file decides.
 
     Instances have the highest numbers, and the position of their group.
     """

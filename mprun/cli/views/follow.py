@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from mprun.record.state_dir import RunDirectory
 
 # Seconds between two looks at the logs, as in the console of a run.
-INTERVAL = 0.1
+_POLL_INTERVAL_SECONDS = 0.1
 # Intervals without news between two checks that mprun itself is still alive.
 _INTERVALS_PER_CHECK = 10
 
@@ -113,7 +113,7 @@ class _Follower:
         """Wait for an interval, or until the reader of stdout is gone (`mprun logs -f | head`)."""
         poll = select.poll()
         poll.register(sys.stdout.fileno(), 0)
-        if poll.poll(INTERVAL * 1000):
+        if poll.poll(_POLL_INTERVAL_SECONDS * 1000):
             self._printer.stop()
 
     def _conclude(self) -> None:
