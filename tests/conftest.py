@@ -24,7 +24,6 @@ def pytest_addoption(parser):
 ONCE = (
     "tests/cli/",
     "tests/faults/",
-    "tests/unit/test_assembly_properties",
     "tests/unit/test_loader",
     "tests/unit/test_benchmarks",
     "tests/unit/test_forecast",
