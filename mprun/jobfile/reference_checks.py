@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 # Keys without references, in addition to `x-` keys.
 _UNINTERPRETED_KEYS = ("description", "$schema")
 
+# A name with one of these may belong to an instance or to a task of a recipe, or is a pattern: it is
+# looked up once all tasks are expanded.
 _EXPANDED_NAME_CHARS = frozenset("[]/*?$")
 
 

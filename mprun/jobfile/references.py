@@ -106,9 +106,6 @@ class Scope(Frozen):
     env: Mapping[str, str]
 
 
-EMPTY = Scope(params={}, env={})
-
-
 class Closure(Frozen):
     """A node with the scope that resolves it, such as a value in `with` in that of the recipe's user."""
 
