@@ -7,7 +7,7 @@ from collections.abc import Collection
 from mprun.jobfile.dependencies import link
 from mprun.jobfile.model import Dependency, Instance, Job, JoinEntry, Origin, Task
 from mprun.jobfile.names import NameIndex
-from mprun.jobfile.references import EMPTY
+from mprun.jobfile.references import Scope
 from mprun.jobfile.syntax.document import parse
 from mprun.scheduling.plan import Plan, plan_tasks
 
@@ -28,7 +28,7 @@ def task(name: str, number: int, *, daemon: bool = False, after: tuple[str, ...]
             "target": "m:f",
             "kwargs": {},
             "env": {},
-            "scope": EMPTY,
+            "scope": Scope(params={}, env={}),
             "resources": {},
             **more,
         },

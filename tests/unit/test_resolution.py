@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from mprun.jobfile.references import EMPTY, ReferenceProblem, Scope, compiled, parse
+from mprun.jobfile.references import ReferenceProblem, Scope, compiled, parse
 from mprun.jobfile.resolution import HIDDEN, Resolver, as_text, is_true, resolve, shown
 
 SCOPE = Scope(
@@ -35,7 +35,7 @@ def diagnostic(call, *arguments):
 
 def test_resolving_makes_a_copy():
     node = compiled({"a": ["x"]})
-    copy = resolve(node, Resolver(EMPTY))
+    copy = resolve(node, Resolver(Scope(params={}, env={})))
     copy["a"].append("y")
     assert node == {"a": ["x"]}
 
