@@ -17,10 +17,10 @@ def fail_until(attempt: int) -> int:
 def hang() -> None:
     """Sleep in a function whose name shows in the stack."""
     print("hanging")
-    sleep_for_ever()
+    sleep_forever()
 
 
-def sleep_for_ever() -> None:
+def sleep_forever() -> None:
     """The function in which a hung task is found."""
     while True:
         time.sleep(60)

@@ -20,7 +20,7 @@ FLOODING = """\
         for _ in range(size // len(line)):
             os.write(1, line)
 
-    def flood_for_ever():
+    def flood_forever():
         line = b"x" * 999 + b"\\n"
         while True:
             os.write(1, line)
@@ -85,7 +85,7 @@ def test_a_task_that_exceeds_its_log_limit_is_stopped_soon_and_the_outcome_says_
         job="""\
             tasks:
             - name: flood
-              target: work:flood_for_ever
+              target: work:flood_forever
               limits: {log: 2MB}
               timeout: 4s
               retry: 1
@@ -132,7 +132,7 @@ def test_a_line_of_100_mb_with_every_byte_is_exact_in_the_log_and_visible_in_vie
 
 def test_an_engine_that_reads_a_flood_handles_signals(tmp_path):
     write(
-        tmp_path, work=FLOODING, job="tasks: [{name: flood, target: 'work:flood_for_ever', timeout: 20s}]\n"
+        tmp_path, work=FLOODING, job="tasks: [{name: flood, target: 'work:flood_forever', timeout: 20s}]\n"
     )
     engine = start("job.yaml", cwd=tmp_path)
     assert len(os.read(engine.stdout.fileno(), 100_000)) > 0

@@ -33,7 +33,7 @@ def test_timeout_writes_the_stack_to_the_log(method, tmp_path):
     run = recipe("timeout", tmp_path, "--start-method", method)
     assert run.code == 0, run.stderr
     assert run.outcome("hang") == "timed_out"
-    assert b"in sleep_for_ever" in run.log("hang")
+    assert b"in sleep_forever" in run.log("hang")
     assert run.one("task_exited", "hang")["signal"] == "SIGTERM"
     assert 0.5 <= run.one("task_exited", "hang")["duration"] < 2
     assert run.result("clean up") == "hang is over"
