@@ -131,9 +131,7 @@ def test_a_line_of_100_mb_with_every_byte_is_exact_in_the_log_and_visible_in_vie
 
 
 def test_an_engine_that_reads_a_flood_handles_signals(tmp_path):
-    write(
-        tmp_path, work=FLOODING, job="tasks: [{name: flood, target: 'work:flood_forever', timeout: 20s}]\n"
-    )
+    write(tmp_path, work=FLOODING, job="tasks: [{name: flood, target: 'work:flood_forever', timeout: 20s}]\n")
     engine = start("job.yaml", cwd=tmp_path)
     assert len(os.read(engine.stdout.fileno(), 100_000)) > 0
     engine.terminate()

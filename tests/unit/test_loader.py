@@ -473,6 +473,30 @@ def test_an_error_of_one_instance_is_reported_at_its_key(desk):
     assert "`soon`" in diagnostic
 
 
+@pytest.mark.parametrize(
+    ("value", "key", "message"),
+    [
+        ("always", "restart: ${matrix.v}", "6:12 `restart` is only valid for daemons (task `a` would never"),
+        ("TREM", "stop: {signal: '${matrix.v}'}", "6:18 unknown signal `TREM`"),
+        ("(", "ready: {log: '${matrix.v}'}", "6:16 invalid regular expression: missing )"),
+        ("'['", "expect: {output: '${matrix.v}'}", "6:20 invalid regular expression: unterminated"),
+        ("x", "tags: '${matrix.v}'", "6:9 `tags` of task `a` must be a list of strings, not the string `x`"),
+        ("x", "limits: {'${matrix.v}': 1}", "6:12 unknown key `'${matrix.v}'` in `limits` of task `a`"),
+    ],
+)
+def test_resolved_keys_are_checked_like_written_ones(desk, value, key, message):
+    job = f"""\
+        tasks:
+        - {{target: 'm:f', name: first}}
+        - target: m:f
+          name: a
+          matrix: {{v: [{value}]}}
+          {key}
+        """
+    (diagnostic,) = desk.diagnostics(job=job)
+    assert diagnostic.startswith(message)
+
+
 @pytest.mark.parametrize("uses", ["job.yaml", "r.yaml"])
 def test_a_recipe_that_includes_itself_is_refused(desk, uses):
     (diagnostic,) = desk.diagnostics(
