@@ -11,6 +11,7 @@ from mprun.jobfile.references import Scope
 from mprun.jobfile.syntax.document import parse
 from mprun.scheduling.plan import Plan, plan_tasks
 
+_SCOPE = Scope(params={}, env={})
 ORIGIN = Origin(document=parse("tasks: []", "test"), path=())
 
 
@@ -28,7 +29,7 @@ def task(name: str, number: int, *, daemon: bool = False, after: tuple[str, ...]
             "target": "m:f",
             "kwargs": {},
             "env": {},
-            "scope": Scope(params={}, env={}),
+            "scope": _SCOPE,
             "resources": {},
             **more,
         },
