@@ -12,10 +12,11 @@ import click
 from mprun import api
 from mprun.cli.completion import complete_run
 from mprun.cli.job import read_job
-from mprun.cli.messages import write
+from mprun.cli.messages import warn, write
 from mprun.cli.options import running_options
 from mprun.cli.run import execute
 from mprun.cli.show import read_run, read_run_in
+from mprun.diagnostics import quote
 from mprun.errors import UsageError
 from mprun.jobfile.resolution import HIDDEN
 from mprun.record import reader
@@ -69,7 +70,7 @@ def resume(
 
     RUN is the id of the run, or the beginning of it; by default the newest run. Its params
     and options are used again, and so are the results of the tasks that succeeded. Tasks
-    that failed, were interrupted or never started run again, and so do daemons.
+    that failed, timed out or were stopped, cancelled or skipped run again, and so do daemons.
     """
     if as_json:
         if running["events"] == "-":
@@ -90,7 +91,7 @@ def resume(
     if not allow_changed:
         refuse_changes(changed)
     for path in changed:
-        write(f"{path} has changed since run {directory.run_id}")
+        warn(f"{quote(path)} has changed since run {directory.run_id}")
     given = {option.partition("=")[0] for option in params}
     known = {name: value for name, value in earlier.params.items() if name not in given and value != HIDDEN}
     options = {name: value for name, value in earlier.options.items() if name in _PLANNING}

@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from mprun.frozen import Frozen
+from mprun.jobfile.units import size_text
 
 if TYPE_CHECKING:
     from mprun.jobfile.model import Expect
@@ -37,21 +38,21 @@ def unmet(expect: Expect, seen: Observed) -> str:
         _exit(expect, seen)
         or _result(expect, seen)
         or _output(expect, seen)
-        or _limit("seconds", expect.max_seconds, seen.seconds)
-        or _limit("bytes of memory", expect.max_rss, seen.max_rss)
+        or _seconds(expect.max_seconds, seen.seconds)
+        or _memory(expect.max_rss, seen.max_rss)
     )
 
 
 def _exit(expect: Expect, seen: Observed) -> str:
     if expect.raises is not None and expect.raises not in seen.exceptions:
-        raised = f"{seen.exceptions[0]} was raised" if seen.exceptions else seen.words
+        raised = f"{seen.exceptions[0]} was raised" if seen.exceptions else _ended(seen)
         return f"expected {expect.raises}, but {raised}"
     # An exception ends a task with exit code 1.
     allowed = expect.exit_codes or ((0,) if expect.raises is None else (1,))
     if seen.exit_code in allowed:
         return ""
     if expect.exit_codes:
-        return f"expected exit {' or '.join(map(str, allowed))}, but {seen.words}"
+        return f"expected exit {' or '.join(map(str, allowed))}, but {_ended(seen)}"
     return seen.words
 
 
@@ -76,11 +77,30 @@ def _output(expect: Expect, seen: Observed) -> str:
     return f"expected output that matches {_shown(expect.output)}"
 
 
-def _limit(unit: str, maximum: float | None, seen: float | None) -> str:
+def _seconds(maximum: float | None, seen: float) -> str:
+    if maximum is None or seen <= maximum:
+        return ""
+    # All digits if two decimals would hide that it is more.
+    took = f"{seen:.2f}s" if round(seen, 2) > maximum else f"{seen:.10g}s"
+    return f"expected at most {maximum:.10g}s, but it took {took}"
+
+
+def _memory(maximum: int | None, seen: int | None) -> str:
     if maximum is None or (seen is not None and seen <= maximum):
         return ""
-    value = "the value is unknown" if seen is None else f"it was {seen:.10g}"
-    return f"expected at most {maximum:.10g} {unit}, but {value}"
+    used = "the use is unknown" if seen is None else f"it used {_more_than(maximum, seen)}"
+    return f"expected at most {size_text(maximum)} of memory, but {used}"
+
+
+def _more_than(maximum: int, size: int) -> str:
+    """A size in MB, rounded; in bytes if that would hide that it is more than the maximum."""
+    megabytes = round(size / 1_000_000)
+    return f"{megabytes}MB" if megabytes * 1_000_000 > maximum else f"{size}B"
+
+
+def _ended(seen: Observed) -> str:
+    """How the process ended, after "but": `got exit 2`, `it was killed by SIGKILL`."""
+    return f"got {seen.words}" if seen.words.startswith("exit ") else f"it was {seen.words}"
 
 
 def _shown(value: Any) -> str:

@@ -78,8 +78,8 @@ def wait_for_reply(
 
 def _timed_out(timeout: float, importing: int | None) -> Exception:
     if importing is None:
-        return LauncherError(f"the main process took longer than {timeout:g}s to start (--import-timeout)")
-    return ImportFailure(f"takes longer than {timeout:g}s (--import-timeout)", importing)
+        return LauncherError(f"the main process took longer than {timeout:g}s to start (`--import-timeout`)")
+    return ImportFailure(f"takes longer than {timeout:g}s (`--import-timeout`)", importing)
 
 
 def _lost(how: str, importing: int | None) -> Exception:

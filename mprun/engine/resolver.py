@@ -240,10 +240,8 @@ class TaskResolver:
             self._last_result = (path, *results.read_value(path))
         _, value, kind = self._last_result
         if kind == "repr":
-            message = (
-                f"`{planned.name}` returned {_described(path)}, "
-                f"so `{receiver}` cannot receive it; return a string instead"
-            )
+            described, remedy = _described(path)
+            message = f"`{planned.name}` returned {described}, so `{receiver}` cannot receive it; {remedy}"
             raise ReferenceProblem(message, reference)
         return value
 
@@ -255,17 +253,22 @@ def process_limits(limits: Limits | None) -> dict[str, Any] | None:
     return {name: value for name, value in limits.to_dict().items() if name != "log" and value is not None}
 
 
-def _described(path: str) -> str:
-    """A result that is not JSON: by the name of its class, if its `repr` has it, else by its `repr`."""
+def _described(path: str) -> tuple[str, str]:
+    """A result that is not JSON, and what to return instead.
+
+    It is described by the name of its class, if its `repr` has it, else by its `repr`.
+    """
     text = results.read_repr(path, _REPR_BYTES)
     if text is None:
-        return "a value that is nested too deeply"
+        return "a value that is nested too deeply", "return a string instead"
+    # A dict has a colon.
+    is_set = text.startswith(("set(", "frozenset(")) or (text.startswith("{") and ":" not in text)
     named = re.match(r"<?(?:[A-Za-z_]\w*\.)*([A-Za-z_]\w*)(?:\(| object\b)", text)
     if named is not None:
         text = f"{'an' if named[1][0] in 'AEIOUaeiou' else 'a'} {named[1]}"
     elif len(text) > _REPR_CHARACTERS:
         text = f"{text[:_REPR_CHARACTERS]}…"
-    return f"{text}, which is not JSON"
+    return f"{text}, which is not JSON", f"return a {'list' if is_set else 'string'} instead"
 
 
 def _kind(value: Any) -> str:

@@ -37,9 +37,11 @@ def warnings(job: Job) -> Iterator[str]:
             other = job.tasks[need]
             if other.task.daemon and condition == "succeeded":
                 name = quote(other.name)
+                # Without a probe, `ready` would be an error.
+                first, other_way = ("ready", " or `started`") if other.task.ready else ("started", "")
                 yield (
                     f"{quote(task.name)} waits for the daemon {name} to end, which may not happen before the "
-                    f"job does; use `depends_on: {{{other.name}: ready}}` or `started`"
+                    f"job does; use `depends_on: {{{other.name}: {first}}}`{other_way}"
                 )
 
 
@@ -93,7 +95,8 @@ def _shortage(
         declare = f"declare it: `resources: {{{token[:40]}: 1}}`"
         return f"unknown token {shown}", suggest(token, list(tokens), "tokens") or declare
     if claimed > total:
-        return f"it claims {claimed} of {shown}, but the job has only {total}", "claim fewer"
+        message = f"task {quote(task.name)} claims {claimed} of {shown}, but the job has only {total}"
+        return message, "claim fewer"
     increase = f"increase {shown} in the job's `resources`"
     if task.daemon and held > total:
         return f"the daemons claim {held} of {shown}, but the job has only {total}", increase

@@ -96,6 +96,9 @@ def from_options(
         if not equals:
             known = name if name in declared else next(iter(declared), "NAME")
             raise UsageError(f"missing `=` in {quote(f'-p {option}')}; write `-p {known}=VALUE`")
+        if not name:
+            known = next(iter(declared), "NAME")
+            raise UsageError(f"missing name in {quote(f'-p {option}')}; write `-p {known}=VALUE`")
         if name not in declared:
             raise UsageError(_undeclared(name, declared))
         texts[name] = text
@@ -125,7 +128,7 @@ def _from_option(name: str, text: str) -> ParamInput:
 
         if text == "@":
             raise UsageError(f"missing file name in `-p {name}=@`; write `-p {name}=@@` for a literal `@`")
-        content = read_text(text[1:], f"file of param `{name}`")
+        content = read_text(text[1:], "file", f" of param {quote(name)}")
         # Editors end a file with a newline, which is not part of the value.
         content = content[:-2] if content.endswith("\r\n") else content.removesuffix("\n")
         return ParamInput(value=content, where=quote(f"-p {name}={text}"))

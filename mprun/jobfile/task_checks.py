@@ -121,7 +121,7 @@ def _pattern_errors(keys: object) -> Iterator[tuple[Path, str, str]]:
         try:
             re.compile(pattern)
         except (re.error, OverflowError, RecursionError) as error:
-            yield (key, below), f"invalid regular expression: {error}", ""
+            yield (key, below), f"invalid regular expression in `{key}.{below}`: {error}", ""
 
 
 def _named(path: Path, value: object) -> Iterator[tuple[Path, str, bool]]:

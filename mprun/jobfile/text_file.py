@@ -9,13 +9,14 @@ from mprun.errors import UsageError
 MAX_BYTES = 1024 * 1024
 
 
-def read_bytes(path: str, max_bytes: int, kind: str = "") -> bytes:
+def read_bytes(path: str, max_bytes: int, kind: str = "", purpose: str = "") -> bytes:
     """The bytes of a file, cut after `max_bytes` + 1, so that the caller can tell that it is too large.
 
-    `kind` is what messages call it, such as "env file". Raises UsageError, caused by the
+    `kind` and `purpose` are what messages say before and after its name, such as "env file" and
+    " of param `day`". Raises UsageError, caused by the
     OSError or ValueError, for a file that does not exist, is a directory or cannot be read.
     """
-    name = f"{kind} {quote(path)}" if kind else quote(path)
+    name = (f"{kind} {quote(path)}" if kind else quote(path)) + purpose
     try:
         with open(path, "rb") as file:
             # Never all of it: /dev/zero has no end.
@@ -31,17 +32,18 @@ def read_bytes(path: str, max_bytes: int, kind: str = "") -> bytes:
         raise UsageError(f"cannot read {name}: {reason}") from error
 
 
-def read_text(path: str, kind: str) -> str:
+def read_text(path: str, kind: str, purpose: str = "") -> str:
     """The text of a file, without a byte order mark; line ends are kept.
 
-    `kind` is what messages call it. Raises UsageError for a file that does not exist, is a
+    `kind` and `purpose` are as for `read_bytes`. Raises UsageError for a file that does not exist, is a
     directory, cannot be read, has more than 1 MiB or is not UTF-8; no message quotes its text.
     """
-    data = read_bytes(path, MAX_BYTES, kind)
+    data = read_bytes(path, MAX_BYTES, kind, purpose)
     if len(data) > MAX_BYTES:
-        raise UsageError(f"{kind} {quote(path)} is too large (limit: 1 MiB)")
+        raise UsageError(f"{kind} {quote(path)}{purpose} is too large (limit: 1 MiB)")
     try:
         return data.decode("utf-8").removeprefix("\ufeff")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        raise UsageError(f"invalid UTF-8 in {kind} {quote(path)} on line {line}; save it as UTF-8") from None
+        where = f"{kind} {quote(path)}{purpose} on line {line}"
+        raise UsageError(f"invalid UTF-8 in {where}; save it as UTF-8") from None

@@ -102,6 +102,7 @@ def test_existing_file_is_run_even_if_it_looks_like_a_typo(desk):
         (["nowhere/job.yaml"], "error: job file `nowhere/job.yaml` not found"),
         (["plan", "job.yml"], "error: job file `job.yml` not found; did you mean `job.yaml`?"),
         (["validate", "\x1b[31mx"], "error: job file `\\x1b[31mx` not found"),
+        ([""], "error: the name of the job file is empty; name one, as in `mprun job.yaml`"),
         (["."], "error: `.` is a directory; name a job file in it"),
         (
             [__file__],
@@ -297,7 +298,10 @@ def test_plan_shows_order_arguments_and_joins(tmp_path):
     run = mprun("plan", "job.yaml", cwd=tmp_path)
     assert run.code == 0
     # `last` would wait until the end of the job if the daemon did not end by itself.
-    assert run.stderr.startswith("warning: `last` waits for the daemon `beat` to end")
+    assert run.stderr == (
+        "warning: `last` waits for the daemon `beat` to end, which may not happen before the job does; "
+        "use `depends_on: {beat: started}`\n"
+    )
     head, *lines = run.stdout.splitlines()
     assert re.fullmatch(r"job: 3 tasks, \w+ \(at most 2 at once on \d+ cores?\), fork", head)
     assert lines == [

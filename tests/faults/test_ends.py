@@ -392,7 +392,7 @@ def test_a_daemon_that_may_not_have_children_fails_with_a_hint(tmp_path, method)
     run = mprun("job.yaml", "--start-method", method, cwd=tmp_path)
     hint = "multiprocessing allows a daemon no child processes; remove `daemon: true`"
     assert run.one("task_finished", "child")["reason"] == f"exit 1: {hint}"
-    assert run.one("task_finished", "pool")["reason"] == f"expected exit 0, but exit 1: {hint}"
+    assert run.one("task_finished", "pool")["reason"] == f"expected exit 0, but got exit 1: {hint}"
     for task in ("other", "no_daemon"):
         assert run.one("task_finished", task)["reason"] == "exit 1"
     assert f"child failed: exit 1: {hint} (AssertionError: daemonic processes" in run.stderr

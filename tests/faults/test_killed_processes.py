@@ -110,7 +110,7 @@ def test_processes_that_a_hanging_import_has_started_end_with_it(run_to_kill, tm
     run = run_to_kill("job.yaml", "--import-timeout", "0.5")
     ended = run.finish()
     assert (ended.code, ended.directory) == (2, None)
-    assert "importing `slow` takes longer than 0.5s (--import-timeout)" in ended.stderr
+    assert "importing `slow` takes longer than 0.5s (`--import-timeout`)" in ended.stderr
     assert run.survivors() == []
 
 

@@ -618,7 +618,7 @@ def test_a_changed_file_is_refused_without_allow_changed(tmp_path, which):
         assert run.code == 2, "there is nothing to run"
         return
     assert run.code == 0, run.stderr
-    assert "has changed since run" in run.stderr
+    assert f"warning: `{path}` has changed since run" in run.stderr
     assert ran(tmp_path) == {"p/x": 1, "b": 2}
 
 

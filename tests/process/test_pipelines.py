@@ -292,7 +292,7 @@ def test_result_that_is_not_json_fails_only_the_tasks_that_refer_to_it(desk):
     for task in failed:
         assert reason(run, task) == (
             f"`unlike` returned {{1, 2}}, which is not JSON, so `{task}` cannot receive it; "
-            "return a string instead"
+            "return a list instead"
         )
     assert run.one("task_finished", "unlike")["result_kind"] == "repr"
 
@@ -649,7 +649,7 @@ def test_item_that_claims_a_missing_token_fails(desk):
     ends = outcomes(run)
     assert ends["each[1]"] == "succeeded"
     assert ends["over"] == "failed"
-    assert reason(run, "over") == "it claims 3 of `db`, but the job has only 2"
+    assert reason(run, "over") == "task `over` claims 3 of `db`, but the job has only 2"
     assert reason(run, "unknown") == "unknown token `t1`"
     assert ends["servers"] == "failed"
     assert reason(run, "servers").startswith("its daemons would hold 2 of `db`, but `each")

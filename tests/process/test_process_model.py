@@ -655,7 +655,7 @@ IMPORTS = {
     "raise": ("1 / 0", "failed: ZeroDivisionError: division by zero"),
     "no syntax": ("def", "failed: "),
     "interrupt": ("raise KeyboardInterrupt", "failed: KeyboardInterrupt"),
-    "hang": ("import signal; signal.pause()", "importing `bad` takes longer than 1s (--import-timeout)"),
+    "hang": ("import signal; signal.pause()", "importing `bad` takes longer than 1s (`--import-timeout`)"),
 }
 
 

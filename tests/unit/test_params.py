@@ -306,7 +306,9 @@ def test_an_undeclared_or_malformed_param_is_a_usage_error(tmp_path):
     assert usage("{day: x}", "5") == "missing `=` in `-p 5`; write `-p day=VALUE`"
     assert usage("{}", "5") == "missing `=` in `-p 5`; write `-p NAME=VALUE`"
     assert usage("{s: x}", "s=@") == "missing file name in `-p s=@`; write `-p s=@@` for a literal `@`"
-    assert usage("{s: x}", f"s=@{tmp_path}") == f"file of param `s` `{tmp_path}` is a directory"
+    assert usage("{s: x}", f"s=@{tmp_path}") == f"file `{tmp_path}` of param `s` is a directory"
+    assert usage("{s: x}", "s=@nofile") == "file `nofile` of param `s` not found"
+    assert usage("{s: x}", "=x") == "missing name in `-p =x`; write `-p s=VALUE`"
 
 
 @pytest.mark.parametrize(

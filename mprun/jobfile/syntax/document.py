@@ -242,6 +242,8 @@ def plain(node: object) -> Any:
 
 
 def _read(path: str) -> bytes:
+    if not path:
+        raise UsageError("the name of the job file is empty; name one, as in `mprun job.yaml`")
     try:
         data = read_bytes(path, MAX_BYTES)
     except UsageError as error:
