@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import shlex
 
 import click
 
+from mprun.diagnostics import quote
 from mprun.errors import UsageError
 
 JOB = """\
@@ -55,15 +57,21 @@ def write_starter(path: str) -> list[str]:
     Raises UsageError if one of them exists.
     """
     wanted = {path: JOB.format(path=path), "tasks.py": MODULE}
+    if os.path.isdir(path):
+        raise UsageError(f"{quote(path)} is a directory; name a file in it")
     for name in wanted:
         if os.path.lexists(name):
-            raise UsageError(f"{name} already exists; run `mprun init` in another directory")
+            raise UsageError(f"{quote(name)} already exists; run `mprun init` in another directory")
     for name, text in wanted.items():
         try:
             with open(name, "x", encoding="utf-8") as file:
                 file.write(text)
+        except FileNotFoundError:
+            folder = os.path.dirname(name)
+            remedy = f"create it with {quote(f'mkdir -p {shlex.quote(folder)}')}"
+            raise UsageError(f"directory {quote(folder)} not found; {remedy}") from None
         except OSError as error:
-            raise UsageError(f"cannot write {name}: {error.strerror}") from None
+            raise UsageError(f"cannot write {quote(name)}: {error.strerror}") from None
     return list(wanted)
 
 

@@ -94,9 +94,11 @@ class DefaultCommandGroup(click.Group):
         return "run", self.commands["run"], args
 
     def _refuse_typo(self, word: str) -> None:
-        """Raise UsageError if the word is not a file or a path, and is close to the name of a command."""
+        """Raise UsageError if the word is not a file or a path, and is close to a command, or is `help`."""
         if word.startswith("-") or "." in word or "/" in word or os.path.lexists(word):
             return
+        if word == "help":
+            raise UsageError("`help` is neither a command nor a job file; see `mprun --help`")
         meant = closest(word, self.commands)
         if meant:
             name = quote(word)

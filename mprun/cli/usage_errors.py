@@ -13,7 +13,7 @@ import click
 from click.core import ParameterSource
 
 from mprun.cli.messages import say
-from mprun.diagnostics import did_you_mean, quote
+from mprun.diagnostics import closest, did_you_mean, quote
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -39,13 +39,25 @@ def describe(error: click.ClickException, commands: Mapping[str, click.Command])
     if isinstance(error, click.BadParameter) and error.param is not None:
         return _bad_value(error, error.param, context)
     if isinstance(error, click.NoSuchOption):
-        options = [name for param in context.command.params for name in param.opts]
-        remedy = did_you_mean(error.option_name, options) or f"see `{context.command_path} --help`"
+        remedy = _similar_option(error.option_name, context) or f"see `{context.command_path} --help`"
         return f"unknown option {quote(error.option_name)}; {remedy}"
     found = re.search(r"\((.*)\)$", error.message, re.DOTALL)
     if "unexpected" in error.message and found:
         return f"unexpected argument {quote(found[1])}; {_usage(context)}"
     return error.format_message()
+
+
+def _similar_option(name: str, context: click.Context) -> str:
+    """An option of the command that was probably meant, or one of mprun itself: `mprun --version`."""
+    remedy = did_you_mean(name, _options(context))
+    if remedy or context.parent is None:
+        return remedy
+    meant = closest(name, _options(context.parent))
+    return f"did you mean `{context.parent.command_path} {meant}`?" if meant else ""
+
+
+def _options(context: click.Context) -> list[str]:
+    return [name for param in context.command.get_params(context) for name in param.opts]
 
 
 def _usage(context: click.Context) -> str:

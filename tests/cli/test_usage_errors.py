@@ -19,6 +19,10 @@ def folder(tmp_path):
     ("arguments", "message"),
     [
         ("job.yaml --oputput none", "unknown option `--oputput`; did you mean `--output`?"),
+        ("--verison", "unknown option `--verison`; did you mean `mprun --version`?"),
+        ("run --hlep", "unknown option `--hlep`; did you mean `--help`?"),
+        ("help", "`help` is neither a command nor a job file; see `mprun --help`"),
+        ("help run", "`help` is neither a command nor a job file; see `mprun --help`"),
         ("job.yaml --xyzzy", "unknown option `--xyzzy`; see `mprun run --help`"),
         ("job.yaml -Z", "unknown option `-Z`; see `mprun run --help`"),
         ("job.yaml --output all", f"`--output` must be one of {CHOICES}, not `all`"),
