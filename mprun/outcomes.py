@@ -37,6 +37,9 @@ TASK_OUTCOMES = (
     Outcome.UNKNOWN,
 )
 
+# Why the exit code of a run, or of a task of it, is unknown.
+MPRUN_KILLED = "mprun itself was killed"
+
 # A task with one of these fails the run, unless `allow_failure` is set.
 BAD = (Outcome.FAILED, Outcome.TIMED_OUT, Outcome.UNKNOWN)
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from mprun.frozen import Frozen
 from mprun.linux import procfs
-from mprun.outcomes import Outcome, format_exit
+from mprun.outcomes import MPRUN_KILLED, Outcome, format_exit
 from mprun.record import reader
 
 if TYPE_CHECKING:
@@ -212,7 +212,7 @@ class _TreeBuilder:
         if finished is not None:
             engine.exit_code = finished.exit_code
             engine.duration = None if state.exit_unknown else finished.duration
-            engine.status = format_exit(finished.exit_code, None)
+            engine.status = MPRUN_KILLED if state.exit_unknown else format_exit(finished.exit_code, None)
             engine.set_usage(finished.engine)
             self._launcher.set_usage(finished.launcher)
         elif self._is_active:
@@ -220,7 +220,7 @@ class _TreeBuilder:
             engine.set_running(snapshot(engine.pid))
             self._launcher.set_running(snapshot(self._launcher.pid, ppid=engine.pid))
         else:
-            engine.status = "ended before the run did"
+            engine.status = MPRUN_KILLED
 
     def _add_attempt(self, attempt: AttemptState) -> None:
         started, exited = attempt.started, attempt.exited

@@ -18,7 +18,7 @@ from mprun.errors import RecordError
 from mprun.frozen import Frozen
 from mprun.linux import pidfd_signals, procfs
 from mprun.linux.kill_loop import kill_until_none_left
-from mprun.outcomes import Outcome, format_exit
+from mprun.outcomes import MPRUN_KILLED, Outcome, format_exit
 from mprun.record import events
 from mprun.record.pidfile import PidFile, runs_of_others
 from mprun.record.reader import read_unfinished
@@ -38,9 +38,9 @@ KILL_INTERVAL = 0.001
 # A warning names this many processes.
 MAX_NAMED = 5
 
-KILLED = "mprun was killed; found at the next start"
-EXIT_UNKNOWN = "mprun was killed; exit status unknown"
-NEVER_STARTED = "mprun was killed before the task started"
+KILLED = f"{MPRUN_KILLED}; found at the next start"
+EXIT_UNKNOWN = f"{MPRUN_KILLED}; exit status unknown"
+NEVER_STARTED = f"{MPRUN_KILLED} before the task started"
 
 
 class Owner(Frozen):
@@ -226,7 +226,7 @@ def _warning(run_id: str, leftovers: Leftovers) -> str:
         parts.append(f"could not kill {_join_names(leftovers.remaining)}")
     if leftovers.unowned:
         parts.append(f"left running, not provably part of this run: {_join_names(leftovers.unowned)}")
-    return f"run {run_id} was killed; {'; '.join(parts)}"
+    return f"run {run_id} was interrupted: {MPRUN_KILLED}; {'; '.join(parts)}"
 
 
 def _join_names(pids: Collection[int]) -> str:
@@ -277,7 +277,7 @@ def infer_outcome(directory: RunDirectory, task: TaskState) -> tuple[str, str, i
     timed_out = last.stopping is not None and last.stopping.reason == "timeout"
     exit_text = format_exit(last.exited.exit_code, last.exited.signal, last.exited.core_dumped)
     outcome = Outcome.TIMED_OUT if timed_out else Outcome.FAILED
-    return outcome, f"{exit_text}, and mprun was killed before the next attempt", attempts
+    return outcome, f"{exit_text}, and {MPRUN_KILLED} before the next attempt", attempts
 
 
 def has_started(directory: RunDirectory, name: str, attempt: int) -> bool:

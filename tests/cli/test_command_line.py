@@ -333,10 +333,10 @@ def test_init_writes_a_job_that_runs_and_overwrites_nothing(tmp_path):
 
 def test_init_needs_a_file_in_a_directory_that_exists(tmp_path):
     (tmp_path / "jobs").mkdir()
-    said = error_of(mprun("init", "jobs", cwd=tmp_path))
-    assert said == "error: `jobs` is a directory; name a file in it"
-    said = error_of(mprun("init", "new dir/x.yaml", cwd=tmp_path))
-    assert said == "error: directory `new dir` not found; create it with `mkdir -p 'new dir'`"
+    stderr = error_of(mprun("init", "jobs", cwd=tmp_path))
+    assert stderr == "error: `jobs` is a directory; name a file in it"
+    stderr = error_of(mprun("init", "new dir/x.yaml", cwd=tmp_path))
+    assert stderr == "error: directory `new dir` not found; create it with `mkdir -p 'new dir'`"
     assert [path.name for path in tmp_path.iterdir()] == ["jobs"]
 
 

@@ -388,7 +388,7 @@ def test_a_run_whose_exit_status_is_unknown(tmp_path):
     )
     tree = shown_json(tmp_path)
     assert tree["outcome"] == "interrupted"
-    assert tree["processes"][0]["status"] == "ended before the run did"
+    assert tree["processes"][0]["status"] == "mprun itself was killed"
     assert named(tree, "a")[0]["status"] == "exit status unknown"
     assert named(tree, "b")[0]["status"] == "exit 0"
 

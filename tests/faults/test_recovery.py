@@ -103,6 +103,11 @@ def next_start(directory):
     return run
 
 
+def killed_run(run_id):
+    """The beginning of the warning about a killed run."""
+    return f"warning: run {run_id} was interrupted: mprun itself was killed"
+
+
 def pidfiles(directory):
     return os.listdir(directory / ".mprun" / "open")
 
@@ -121,7 +126,7 @@ def test_the_next_start_kills_what_a_killed_run_left_and_completes_its_record(ru
     assert pidfiles(tmp_path) == [RunDirectory(os.path.dirname(path)).run_id]
     stderr = next_start(tmp_path).stderr
     assert run.survivors() == []
-    assert stderr.startswith(f"warning: run {run_id_of(path)} was killed; killed the ")
+    assert stderr.startswith(killed_run(run_id_of(path)) + "; killed the ")
     assert stderr.endswith(" processes that it left\n")
     assert (stderr.count("\n"), pidfiles(tmp_path)) == (1, [])
     after = Path(path).read_bytes()
@@ -136,7 +141,7 @@ def test_the_next_start_kills_what_a_killed_run_left_and_completes_its_record(ru
     assert len(outcomes) == 7
     last = events[-1]
     assert (last["event"], last["outcome"], last["exit_code"]) == ("run_finished", "interrupted", None)
-    assert last["reason"] == "mprun was killed; found at the next start"
+    assert last["reason"] == "mprun itself was killed; found at the next start"
     assert last["counts"] == {"succeeded": 1, "unknown": 7}
     assert next_start(tmp_path).stderr == ""
 
@@ -174,23 +179,27 @@ def test_a_torn_last_line_is_ended_and_the_record_can_be_read(tmp_path):
         file.write('{"event":"task_finished","task":"a","outcome":"succ')
     before = record.read_bytes()
     stderr = next_start(tmp_path).stderr
-    assert stderr == f"warning: run {OLD} was killed; it left no processes\n"
+    assert stderr == killed_run(OLD) + "; it left no processes\n"
     assert record.read_bytes().startswith(before + b"\n")
     shown = mprun("show", OLD, cwd=tmp_path)
     assert shown.code == 0
     assert "line 3 is not a JSON object, left out" in shown.stderr
-    assert "a     unknown: mprun was killed; exit status unknown" in shown.stdout
+    assert "a     unknown: mprun itself was killed; exit status unknown" in shown.stdout
     end = shown.stdout.splitlines()[-1]
     assert end == (
-        "interrupted (mprun was killed; found at the next start): exit code unknown, "
+        "interrupted (mprun itself was killed; found at the next start): exit code unknown, "
         "last event 0.00s after the start"
     )
     listed = mprun("runs", cwd=tmp_path).stdout.splitlines()[-1]
     assert re.search(
-        r" >0\.00s  interrupted: mprun was killed; found at the next start +\?  1 unknown$", listed
+        r" >0\.00s  interrupted: mprun itself was killed; found at the next start +\?  1 unknown$", listed
     )
     (engine,) = json.loads(mprun("tree", OLD, "--json", cwd=tmp_path).stdout)["processes"]
-    assert (engine["status"], engine["duration"], engine["exit_code"]) == ("exit status unknown", None, None)
+    assert (engine["status"], engine["duration"], engine["exit_code"]) == (
+        "mprun itself was killed",
+        None,
+        None,
+    )
 
 
 def test_a_recorded_task_is_killed_with_its_session_and_descendants(tmp_path, sleeper):
@@ -200,7 +209,7 @@ def test_a_recorded_task_is_killed_with_its_session_and_descendants(tmp_path, sl
     assert alive(hidden)
     old_run(tmp_path, [STARTED, task_started(task.pid, procfs.read_stat(task.pid).start_ticks)])
     stderr = next_start(tmp_path).stderr
-    assert stderr == f"warning: run {OLD} was killed; killed the 3 processes that it left\n"
+    assert stderr == killed_run(OLD) + "; killed the 3 processes that it left\n"
     assert task.wait() == -9
     assert not alive(hidden)
 
@@ -209,7 +218,7 @@ def test_a_process_that_has_got_the_pid_of_a_task_since_is_left_alone(tmp_path, 
     stranger = sleeper("sh", "-c", "sleep 60 & sleep 60")
     record = old_run(tmp_path, [STARTED, task_started(stranger.pid, 7)])
     stderr = next_start(tmp_path).stderr
-    assert stderr == f"warning: run {OLD} was killed; it left no processes\n"
+    assert stderr == killed_run(OLD) + "; it left no processes\n"
     assert stranger.poll() is None
     assert read_events(record)[-2]["outcome"] == "unknown"
 
@@ -224,7 +233,7 @@ def test_a_process_in_the_session_of_a_task_that_is_gone_is_named_and_left_runni
         stderr = next_start(tmp_path).stderr
         assert alive(member)
         assert stderr == (
-            f"warning: run {OLD} was killed; it left no processes; "
+            f"{killed_run(OLD)}; it left no processes; "
             f"left running, not provably part of this run: process {member} (sleep)\n"
         )
     finally:
@@ -236,7 +245,7 @@ def test_a_process_with_the_run_id_in_its_environment_is_killed_wherever_it_is(t
     of_another = sleeper(env={**os.environ, "MPRUN_RUN_ID": OLD + "e"})
     old_run(tmp_path, [STARTED])
     stderr = next_start(tmp_path).stderr
-    assert stderr == f"warning: run {OLD} was killed; killed the process that it left\n"
+    assert stderr == killed_run(OLD) + "; killed the process that it left\n"
     assert (of_it.wait(), of_another.poll()) == (-9, None)
 
 
@@ -252,7 +261,7 @@ def test_a_run_of_another_boot_has_no_processes(tmp_path, sleeper):
     ticks = procfs.read_stat(process.pid).start_ticks
     record = old_run(tmp_path, [STARTED, task_started(process.pid, ticks)], boot="another")
     stderr = next_start(tmp_path).stderr
-    assert stderr == f"warning: run {OLD} was killed; it left no processes\n"
+    assert stderr == killed_run(OLD) + "; it left no processes\n"
     assert process.poll() is None
     assert (read_events(record)[-1]["event"], pidfiles(tmp_path)) == ("run_finished", [])
 

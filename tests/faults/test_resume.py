@@ -225,7 +225,7 @@ def test_a_task_that_waited_for_its_retry_when_the_engine_was_killed_had_failed(
         write(tmp_path, job_other="tasks: [{target: 'os:getpid'}]\n")
         assert mprun("job_other.yaml", cwd=tmp_path).code == 0
         shown = mprun("show", killed, cwd=tmp_path).stdout
-        assert "failed: exit 3, and mprun was killed before the next attempt" in shown
+        assert "failed: exit 3, and mprun itself was killed before the next attempt" in shown
     mend(tmp_path)
     run = resume(tmp_path, killed)
     assert (run.code, ran(tmp_path)) == (0, {"b": 2}), run.stderr

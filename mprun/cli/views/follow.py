@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from mprun.cli.messages import warn
 from mprun.cli.views.logs import Printer, known_tasks, require_matches
 from mprun.diagnostics import quote
+from mprun.outcomes import MPRUN_KILLED
 from mprun.record.events import TaskExited, TaskStarted
 from mprun.record.reader import RecordFollower
 from mprun.reporters.tail import Tail
@@ -121,5 +122,5 @@ class _Follower:
         if state.finished is None:
             self._record.end()
             self._show_damage()
-            warn(f"run {directory.run_id} was interrupted: mprun itself was killed")
+            warn(f"run {directory.run_id} was interrupted: {MPRUN_KILLED}")
         require_matches(directory, self._selection, known_tasks(state))

@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from mprun.diagnostics import visible
-from mprun.outcomes import Outcome, format_exit
+from mprun.outcomes import MPRUN_KILLED, Outcome, format_exit
 from mprun.record import process_tree, reader
 from mprun.reporters import table
 from mprun.reporters.format import (
@@ -110,7 +110,7 @@ def _end(state: RunState, outcome: str) -> str:
     if outcome == Outcome.RUNNING:
         names = join_names([task.name for task in state.tasks.values() if task.is_running], _MAX_NAMES)
         return f"{outcome}: {names}" if names else outcome
-    return f"{outcome}: mprun itself was killed; {_exit_unknown(state.seconds(state.time))}"
+    return f"{outcome}: {MPRUN_KILLED}; {_exit_unknown(state.seconds(state.time))}"
 
 
 def _exit_unknown(seconds: float | None) -> str:

@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 from mprun.diagnostics import visible
-from mprun.outcomes import TASK_OUTCOMES, Outcome
+from mprun.outcomes import MPRUN_KILLED, TASK_OUTCOMES, Outcome
 from mprun.reporters import table
 from mprun.reporters.format import format_duration, format_reason, format_time
 
@@ -24,8 +24,7 @@ _LAYOUT = table.Layout(
     optional=("TASKS", "EXIT", "DURATION", "STARTED", "JOB"),
     styled=4,
 )
-# Of a run whose exit code is unknown.
-_KILLED = "mprun itself was killed"
+# The exit code of a run that was killed.
 _UNKNOWN = "?"
 # Characters; `mprun show` has the complete text.
 _MAX_DAMAGE_LENGTH = 100
@@ -54,7 +53,7 @@ def _row(run: RunSummary, now: str) -> tuple[str, ...]:
         format_time(started.time)[:19],
         # At least this long: until its last event.
         f">{duration}" if run.exit_unknown else duration,
-        _outcome(run, finished.reason if finished else _KILLED if run.exit_unknown else ""),
+        _outcome(run, finished.reason if finished else MPRUN_KILLED if run.exit_unknown else ""),
         _UNKNOWN if run.exit_unknown else str(finished.exit_code) if finished else "-",
         ", ".join(_counts(run.counts())) or "-",
     )
