@@ -29,7 +29,7 @@ WORK = """\
 """
 
 
-def stands_still(pid):
+def is_stopped(pid):
     return procfs.read_stat(pid).state == "T"
 
 
@@ -66,9 +66,9 @@ def test_a_launcher_that_is_stopped_again_and_again_is_killed(tmp_path):
         pid = attempts.executor.pid
         for _ in range(local.MAX_RESUMES):
             os.kill(pid, signal.SIGSTOP)
-            eventually(lambda: stands_still(pid))
+            eventually(lambda: is_stopped(pid))
             assert attempts.executor.wake()
-            assert not stands_still(pid)
+            assert not is_stopped(pid)
         os.kill(pid, signal.SIGSTOP)
         eventually(attempts.executor.wake)
         reports = eventually(attempts.executor.receive)

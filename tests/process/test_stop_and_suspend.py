@@ -428,7 +428,7 @@ def suspend(run):
     eventually(lambda: procfs.read_stat(run.engine.pid).state == "T")
 
 
-def go_on(run):
+def resume_run(run):
     run.engine.send_signal(signal.SIGCONT)
 
 
@@ -478,7 +478,7 @@ def test_every_process_of_every_task_is_suspended_and_resumed(go, tmp_path, meth
     sizes = [(tmp_path / name).stat().st_size for name in TICKS]
     time.sleep(0.1)
     assert [(tmp_path / name).stat().st_size for name in TICKS] == sizes
-    go_on(run)
+    resume_run(run)
     eventually(lambda: all((tmp_path / n).stat().st_size > s for n, s in zip(TICKS, sizes, strict=True)))
     (tmp_path / "enough").touch()
     assert run.finish().code == 0
@@ -491,7 +491,7 @@ def test_task_that_forks_all_the_time_is_suspended(go, tmp_path):
         suspend(run)
         assert states(of_the_tasks(run)) == "T"
         before = (tmp_path / "bred").stat().st_size
-        go_on(run)
+        resume_run(run)
         eventually(lambda before=before: (tmp_path / "bred").stat().st_size > before)
     (tmp_path / "enough").touch()
     assert run.finish().code == 0
@@ -526,7 +526,7 @@ def test_timers_pause_while_suspended(go, tmp_path):
     time.sleep(2)
     ends = {}
     for kind, run in runs.items():
-        go_on(run)
+        resume_run(run)
         (run.directory / "go").touch()
         (run.directory / "ready").touch()
         ends[kind] = run.finish()
@@ -540,7 +540,7 @@ def test_timers_continue_after_a_suspension(go, tmp_path):
     run.until("task_started")
     suspend(run)
     time.sleep(0.7)
-    go_on(run)
+    resume_run(run)
     begun = time.monotonic()
     ended = run.finish()
     assert ended.outcome("a") == "timed_out"
@@ -553,7 +553,7 @@ def test_retry_delay_pauses_while_suspended(go, tmp_path):
     run.until("task_retrying")
     suspend(run)
     time.sleep(1.5)
-    go_on(run)
+    resume_run(run)
     begun = time.monotonic()
     run.until("task_started", count=2)
     assert time.monotonic() - begun > 0.3
@@ -587,7 +587,7 @@ def test_task_killed_while_suspended_is_recorded(go, tmp_path):
     os.kill(int((tmp_path / "stay.pid").read_text()), signal.SIGKILL)
     time.sleep(0.3)
     assert not (tmp_path / "ended").exists()
-    go_on(run)
+    resume_run(run)
     ended = run.finish()
     assert (ended.code, ended.outcome("a"), ended.outcome("b")) == (1, "failed", "succeeded")
 
@@ -599,7 +599,7 @@ def test_run_can_be_suspended_twice(go, tmp_path):
         suspend(run)
         assert states(of_the_tasks(run)) == "T"
         before = (tmp_path / "ticks").stat().st_size
-        go_on(run)
+        resume_run(run)
         eventually(lambda before=before: (tmp_path / "ticks").stat().st_size > before)
     (tmp_path / "enough").touch()
     assert run.finish().code == 0
@@ -615,7 +615,7 @@ def test_two_ctrl_z_in_a_row_suspend_once(go, tmp_path):
     run.engine.send_signal(signal.SIGTSTP)
     eventually(lambda: procfs.read_stat(run.engine.pid).state == "T")
     os.kill(run.launcher(), signal.SIGCONT)
-    go_on(run)
+    resume_run(run)
     (tmp_path / "enough").touch()
     assert run.finish().code == 0
 
@@ -648,7 +648,7 @@ def test_resumed_run_can_be_stopped(go, tmp_path, number):
     run.until("task_started", count=2)
     suspend(run)
     run.engine.send_signal(number)
-    go_on(run)
+    resume_run(run)
     assert run.finish().code == 128 + number
     assert run.survivors() == []
 
@@ -672,7 +672,7 @@ def test_ctrl_z_during_the_imports(go, tmp_path):
     eventually((tmp_path / "importing").exists)
     suspend(run)
     time.sleep(2.2)
-    go_on(run)
+    resume_run(run)
     (tmp_path / "go").touch()
     ended = run.finish()
     assert ended.code == 0, ended.stderr
@@ -700,7 +700,7 @@ def test_suspended_run_does_not_answer(go, tmp_path, arguments):
     done = stop(*arguments, cwd=tmp_path)
     assert done.code == 3
     assert f"error: run {run_id(tmp_path)} is suspended; resume it" in done.stderr
-    go_on(run)
+    resume_run(run)
     # A request that timed out has no effect later.
     assert stop("other", cwd=tmp_path).code == 0
     assert [e["task"] for e in run.events() if e["event"] == "task_stopping"] == ["other"]
@@ -720,7 +720,7 @@ def test_attempt_that_ended_in_time_while_the_engine_was_stopped_does_not_time_o
     (tmp_path / "go").touch()
     eventually(lambda: not any(map(alive, tasks)))
     time.sleep(2.2)
-    go_on(run)
+    resume_run(run)
     ended = run.finish()
     assert (ended.code, ended.outcome("a"), ended.outcome("b")) == (0, "succeeded", "succeeded")
     assert [event["task"] for event in ended.of("task_joined")] == ["a", "b"]

@@ -26,7 +26,7 @@ from mprun.scheduling.scheduler import Scheduler
 from mprun.scheduling.task_run import TaskRun, TaskState
 from mprun.scheduling.transitions import TRANSITIONS
 
-HOUSE = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[2]
 SUCCEEDED = AttemptResult(succeeded=True, reason="", exit_code=0)
 # So many random runs reach almost every row.
 RUNS = 300
@@ -219,7 +219,7 @@ def assigned_fields(node):
 
 def test_the_fields_of_a_task_change_only_in_events_of_the_table():
     events = set()
-    for path in (HOUSE / "mprun" / "scheduling").glob("*.py"):
+    for path in (ROOT / "mprun" / "scheduling").glob("*.py"):
         tree = ast.parse(path.read_text("utf-8"))
         for node in tree.body:
             if isinstance(node, ast.ClassDef) and node.name == "TaskRun":
@@ -236,7 +236,7 @@ def test_a_run_does_not_pay_for_the_checks():
     assert Scheduler.task_run_type is TaskRun
     assert CheckedScheduler.task_run_type is CheckedTaskRun
     tests_only = {"checked_scheduler", "transitions"}
-    for path in (HOUSE / "mprun").rglob("*.py"):
+    for path in (ROOT / "mprun").rglob("*.py"):
         if path.stem not in tests_only:
             assert not any(f"mprun.scheduling.{name} import" in path.read_text() for name in tests_only), path
 
@@ -257,6 +257,6 @@ def table_lines():
 
 
 def test_the_table_is_printed_in_the_documentation():
-    page = (HOUSE / "docs" / "architecture.md").read_text("utf-8")
+    page = (ROOT / "docs" / "architecture.md").read_text("utf-8")
     table = "\n".join(table_lines())
     assert table in page, f"put this table into docs/architecture.md:\n{table}"
