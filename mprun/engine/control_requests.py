@@ -80,9 +80,12 @@ class ControlRequests:
                 self._stop_run(loop, number)
 
     def _handle_requests(self, loop: Loop) -> None:
-        # Few runs get any.
-        from mprun.engine import control
-
+        try:
+            # Few runs get any.
+            from mprun.engine import control
+        except (ImportError, OSError):
+            # There is no free descriptor. The client reports that the run does not answer.
+            return
         for request, names in control.read_requests(self._directory):
             control.write_answer(request, self._stop_tasks(loop, names))
 
