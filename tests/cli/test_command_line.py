@@ -317,6 +317,19 @@ def test_plan_shows_order_arguments_and_joins(tmp_path):
     assert plan["tasks"][1]["kwargs"] == {"three": [4]}
 
 
+def test_warning_about_a_daemon_offers_ready_only_if_it_has_a_probe(tmp_path):
+    write(
+        tmp_path,
+        job="""
+        tasks:
+          - {name: db, target: 'm:f', daemon: true, ready: {tcp: 5432}}
+          - {name: ask, target: 'm:g', depends_on: db}
+        """,
+    )
+    run = mprun("plan", "job.yaml", cwd=tmp_path)
+    assert run.stderr.endswith("; use `depends_on: {db: ready}` or `started`\n")
+
+
 def test_init_writes_a_job_that_runs_and_overwrites_nothing(tmp_path):
     first = mprun("init", cwd=tmp_path)
     assert (first.code, first.stderr) == (0, "")

@@ -297,6 +297,42 @@ def test_result_that_is_not_json_fails_only_the_tasks_that_refer_to_it(desk):
     assert run.one("task_finished", "unlike")["result_kind"] == "repr"
 
 
+def test_result_that_is_not_json_names_what_to_return_instead(tmp_path):
+    write(
+        tmp_path,
+        work="""
+        import pathlib
+        def path(): return pathlib.PosixPath("/etc")
+        def frozen(): return frozenset({"a"})
+        def words(): return {"a", "b"}
+        def keys(): return {1: {2}}
+        """,
+        job="""
+        tasks:
+          - {name: path, target: "work:path"}
+          - {name: use path, command: [echo, "${tasks.path.result}"]}
+          - {name: frozen, target: "work:frozen"}
+          - {name: use frozen, command: [echo, "${tasks.frozen.result}"]}
+          - {name: words, target: "work:words"}
+          - {name: use words, command: [echo, "${tasks.words.result}"]}
+          - {name: keys, target: "work:keys"}
+          - {name: use keys, command: [echo, "${tasks.keys.result}"]}
+        """,
+    )
+    run = mprun("job.yaml", cwd=tmp_path)
+    ends = {name: reason(run, f"use {name}") for name in ("path", "frozen", "words", "keys")}
+    assert ends["path"] == (
+        "`path` returned a PosixPath, which is not JSON, so `use path` cannot receive it; "
+        "return a string instead"
+    )
+    assert {name: text.partition("; ")[2] for name, text in ends.items()} == {
+        "path": "return a string instead",
+        "frozen": "return a list instead",
+        "words": "return a list instead",
+        "keys": "return a string instead",
+    }
+
+
 def test_result_of_a_task_without_one_is_null(desk):
     run = desk.run(
         """
