@@ -24,7 +24,6 @@ from mprun.record.events import (
 from mprun.record.state_dir import DEFAULT
 from mprun.reporters import table
 from mprun.reporters.format import format_duration, format_reason, headline, resumed_line
-from mprun.reporters.lineage import Lineage
 from mprun.reporters.tail import Tail
 from mprun.reporters.terminal import MAIN, Output, silence, wants_colour
 
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
 
     from mprun.record.run_state import RunState
     from mprun.record.state_dir import RunDirectory
+    from mprun.reporters.lineage import Lineage
 
 # How to show the output of tasks: line by line, whole at the join, of failed tasks only, or not at all.
 OUTPUTS = ("prefix", "group", "failed", "none")
@@ -72,7 +72,7 @@ class Console:
         self._mode = output
         self._verbosity = verbosity
         self._output = Output(names, prefix=output != "none", on_error=self._warn_of_output)
-        self._lineage = Lineage()
+        self._lineage = _lineage() if verbosity > 0 else None
         self._tails: dict[str, Tail] = {}
         self._main = Tail(directory.main_log)
         self._stderr_broken = False
@@ -97,7 +97,7 @@ class Console:
             self._stopping = True
             if self._verbosity >= 0:
                 self._write(self._stopping_line(state), "1")
-        if self._verbosity > 0:
+        if self._lineage is not None:
             for line in self._lineage.lines(event, state):
                 self._write(line)
         if isinstance(event, RunFinished):
@@ -262,3 +262,10 @@ class Console:
             self._write(f"record: {os.path.relpath(self._directory.path)}")
             if self._verbosity >= 0:
                 self._write(f"resume: {self._command('resume', self._directory.run_id)}", "2")
+
+
+def _lineage() -> Lineage:
+    # Most runs do not show it.
+    from mprun.reporters.lineage import Lineage
+
+    return Lineage()

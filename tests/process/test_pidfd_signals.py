@@ -106,6 +106,7 @@ def test_signalling_a_process_that_has_changed_its_user_raises_nothing(monkeypat
     process, _ = family
     handle = types.SimpleNamespace(pid=process.pid, pidfd=os.pidfd_open(process.pid), reaped_here=True)
     monkeypatch.setattr(os, "killpg", refuse)
+    monkeypatch.setattr(reaper, "killpg", refuse)
     monkeypatch.setattr(signal, "pidfd_send_signal", refuse)
     reaper.ask_to_end(handle, signal.SIGTERM, wake=True)
     reaper.kill([handle.pidfd])
