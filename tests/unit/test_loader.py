@@ -478,8 +478,8 @@ def test_an_error_of_one_instance_is_reported_at_its_key(desk):
     [
         ("always", "restart: ${matrix.v}", "6:12 `restart` is only valid for daemons (task `a` would never"),
         ("TREM", "stop: {signal: '${matrix.v}'}", "6:18 unknown signal `TREM`"),
-        ("(", "ready: {log: '${matrix.v}'}", "6:16 invalid regular expression: missing )"),
-        ("'['", "expect: {output: '${matrix.v}'}", "6:20 invalid regular expression: unterminated"),
+        ("(", "ready: {log: '${matrix.v}'}", "6:16 invalid regular expression in `ready.log`"),
+        ("'['", "expect: {output: '${matrix.v}'}", "6:20 invalid regular expression in `expect.output`"),
         ("x", "tags: '${matrix.v}'", "6:9 `tags` of task `a` must be a list of strings, not the string `x`"),
         ("x", "limits: {'${matrix.v}': 1}", "6:12 unknown key `'${matrix.v}'` in `limits` of task `a`"),
     ],
