@@ -221,8 +221,11 @@ class _Checks:
         """Entries of `exclude` with a key that is not an axis of the matrix."""
         for number in self._numbers("matrix"):
             matrix = self._item(number)["matrix"]
-            excluded = matrix.get("exclude") if isinstance(matrix, Mapping) else None
-            axes = [key for key in matrix or () if key not in ("include", "exclude")]
+            # A reference, or a value that the schema refuses.
+            if not isinstance(matrix, Mapping):
+                continue
+            excluded = matrix.get("exclude")
+            axes = [key for key in matrix if key not in ("include", "exclude")]
             for index, entry in enumerate(excluded if isinstance(excluded, Sequence) else ()):
                 for key in entry if isinstance(entry, Mapping) else ():
                     if key not in axes:

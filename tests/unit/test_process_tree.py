@@ -43,7 +43,8 @@ def test_a_running_process_is_seen(sleeper):
     assert (found.status, found.threads) == ("running", 1)
     assert found.cpu < 5
     assert 0 <= found.duration < 60
-    assert found.max_rss == procfs.read_max_rss(sleeper.pid)
+    # It grows until the process sleeps.
+    eventually(lambda: snapshot(sleeper.pid).max_rss == procfs.read_max_rss(sleeper.pid))
 
 
 def test_a_stopped_process_is_suspended(sleeper):
