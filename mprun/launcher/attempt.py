@@ -74,7 +74,7 @@ class Attempt:
         if ticks is None:
             # Most processes begin within one tick. Not to ask /proc saves a tenth of the launcher's
             # work for a task.
-            ticks = now if now == procfs.boot_ticks() else procfs.start_ticks(attempt.handle.pid)
+            ticks = now if now == procfs.boot_ticks() else attempt.handle.start_ticks()
         attempt.ticks = ticks
         return attempt
 

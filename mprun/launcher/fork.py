@@ -123,6 +123,10 @@ class ProcessHandle:
     cpu: float | None = None
     max_rss: int | None = None
 
+    def start_ticks(self) -> int | None:
+        """When the process began, in clock ticks since boot; None if that cannot be known."""
+        return procfs.start_ticks(self.pid)
+
     def open_pidfd(self) -> None:
         """Open the pidfd of a child that is not reaped yet; kill the child if that fails."""
         try:

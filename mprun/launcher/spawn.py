@@ -4,9 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import io
 import os
 import signal
-from multiprocessing import forkserver, popen_fork, popen_forkserver, popen_spawn_posix
+from multiprocessing import (
+    forkserver,
+    popen_fork,
+    popen_forkserver,
+    popen_spawn_posix,
+    reduction,
+    spawn,
+    util,
+)
+from multiprocessing.context import set_spawning_popen
 
 from mprun import failpoints
 from mprun.launcher import environment, fork, reaper, start_backoff
@@ -92,23 +102,50 @@ class ForkServerPopen(fork.ProcessHandle, popen_forkserver.Popen):
     reaped_here = False
     # One of its tasks may show that it is gone before the kernel does.
     server_is_gone = False
+    _start_ticks: int | None = None
 
     def _launch(self, process: Process) -> None:
         with _answered_in_time():
-            super()._launch(process)  # type: ignore[misc]
+            if IS_TRIED:
+                self._launch_in_two_steps(process)
+            else:
+                super()._launch(process)  # type: ignore[misc]
+                self._identify()
         fork.private_descriptors.update(_pipes(self))
         # The pipe from the fork server, which reaps the process before it writes.
         self.exit_fd = int(self.sentinel)
-        self._open_pidfd_of_grandchild()
 
-    def _open_pidfd_of_grandchild(self) -> None:
-        """Open the pidfd, unless the process has ended already and its pid may be another process's."""
+    def _launch_in_two_steps(self, process: Process) -> None:
+        """What multiprocessing does, but look at the process before it gets its data, and so can end."""
+        data = io.BytesIO()
+        set_spawning_popen(self)
         try:
+            reduction.dump(spawn.get_preparation_data(process.name), data)
+            reduction.dump(process, data)
+        finally:
+            set_spawning_popen(None)
+        self.sentinel, writer = forkserver.connect_to_new_process(self._fds)  # type: ignore[attr-defined]
+        ends = os.dup(writer), self.sentinel
+        self.finalizer = util.Finalize(self, util.close_fds, ends)  # type: ignore[attr-defined]
+        with open(writer, "wb") as pipe:
+            self.pid = forkserver.read_signed(self.sentinel)
+            self._identify()
+            pipe.write(data.getbuffer())
+
+    def start_ticks(self) -> int | None:
+        return self._start_ticks
+
+    def _identify(self) -> None:
+        """Take the start and the pidfd, unless it has ended already and its pid may be another process's."""
+        pidfd = -1
+        with contextlib.suppress(OSError):
             pidfd = os.pidfd_open(self.pid)
-        except OSError:
-            return
         stat = read_stat(self.pid)
-        if stat is not None and stat.ppid == fork_server_pid():
+        is_ours = stat is not None and stat.ppid == fork_server_pid()
+        self._start_ticks = stat.start_ticks if stat is not None and is_ours else None
+        if pidfd < 0:
+            return
+        if is_ours:
             self.pidfd = pidfd
             fork.private_descriptors.add(pidfd)
         else:

@@ -553,3 +553,28 @@ def test_multiprocessing_has_the_private_names_that_the_launcher_uses(method):
         select.select([held.sentinel], [], [], 10)
         assert held.wait() == -signal.SIGKILL
     """)
+
+
+def test_a_fork_server_sends_the_pid_of_a_process_that_still_waits_for_its_data():
+    python("""
+        import io, multiprocessing
+        from multiprocessing import context, forkserver, reduction
+        from multiprocessing import spawn as spawning
+        sys.modules["__main__"] = type(sys)("__main__")
+        process = multiprocessing.get_context("forkserver").Process(target=os.getpid)
+        data = io.BytesIO()
+        context.set_spawning_popen(object())
+        try:
+            reduction.dump(spawning.get_preparation_data(process.name), data)
+            reduction.dump(process, data)
+        finally:
+            context.set_spawning_popen(None)
+        sentinel, writer = forkserver.connect_to_new_process([])
+        pid = forkserver.read_signed(sentinel)
+        assert not select.select([sentinel], [], [], 0.2)[0]
+        stat = open(f"/proc/{pid}/stat").read().rpartition(")")[2].split()
+        assert int(stat[1]) == forkserver._forkserver._forkserver_pid
+        os.write(writer, data.getbuffer())
+        os.close(writer)
+        assert forkserver.read_signed(sentinel) == 0
+    """)

@@ -143,6 +143,36 @@ def test_the_parent_is_the_launcher_or_its_fork_server(census, method):
     assert (parent == run.one("run_started")["main_pid"]) == (method != "forkserver")
 
 
+LATE = """
+    import time
+    from mprun.launcher import spawn
+    from mprun.linux import procfs
+
+    moments = iter(range(1000))
+    read_stat = procfs.read_stat
+
+    def look_late(pid):
+        time.sleep(0.2)
+        return read_stat(pid)
+
+    # In this launcher no process begins within one tick, and it looks at each when others would have ended.
+    procfs.boot_ticks = lambda: next(moments)
+    procfs.read_stat = spawn.read_stat = look_late
+
+    def end():
+        return int(open("/proc/self/stat").read().rpartition(")")[2].split()[19])
+"""
+
+
+@every_start_method
+def test_the_start_of_a_process_is_recorded_although_it_ends_before_the_launcher_looks(tmp_path, method):
+    job = {"start_method": method, "tasks": [{"name": "end", "target": "late:end"}]}
+    write(tmp_path, job=json.dumps(job), late=LATE)
+    run = mprun("job.yaml", cwd=tmp_path)
+    assert run.code == 0, run.stderr
+    assert run.one("task_started", "end")["start_ticks"] == run.result("end")
+
+
 @every_start_method
 def test_standard_input_is_empty(census, method):
     seen = census(method).result("looker")
