@@ -70,7 +70,7 @@ class HttpProbe(ServerProbe):
         host = parts.hostname or ""
         self._is_tls = parts.scheme == "https"
         super().__init__(host, parts.port or (443 if self._is_tls else 80), pid)
-        path = quote(parts.path or "/", safe="/%:=&~+!$,;'@()*[]")
+        self._path = path = quote(parts.path or "/", safe="/%:=&~+!$,;'@()*[]")
         query = f"?{quote(parts.query, safe='/%:=&?~+!$,;@()*[]')}" if parts.query else ""
         to = parts.netloc.rpartition("@")[2].encode("ascii" if host.isascii() else "idna").decode()
         self._request = (
@@ -89,7 +89,7 @@ class HttpProbe(ServerProbe):
         _set_timeout(connection, deadline)
         connection.sendall(self._request)
         status = _read_status(connection, deadline)
-        return f"the answer was status {status}" if status >= 400 else ""
+        return f"GET {self._path} answered {status}" if status >= 400 else ""
 
     def _encrypted(self, connection: socket.socket) -> socket.socket:
         # 15 ms.

@@ -13,16 +13,18 @@ import threading
 import time
 from typing import TYPE_CHECKING, Protocol
 
+from mprun.jobfile.units import duration_text
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from mprun.jobfile.model import Ready
     from mprun.launcher.channel import AttemptKey
 
-# A try may take as long as the probe's interval, but at least this long. There is at least this
-# pause between two tries.
-MIN_TRY_SECONDS = 1.0
+# There is at least this pause between two tries.
 MIN_PAUSE_SECONDS = 0.01
+# A try that lasts this long says more of the attempt than the one before, even if it has no answer yet.
+_LONG_TRY_SECONDS = 1.0
 # The pause before the next part of a log that grows faster than it is read.
 _LOG_PAUSE_SECONDS = 0.05
 
@@ -48,12 +50,30 @@ class Probe(Protocol):
 
 
 class _ProbedAttempt:
-    """An attempt that is probed, until `stopped`, and the last reason why it is not ready."""
+    """An attempt that is probed, until `stopped`, and the last reason why it is not ready.
+
+    `try_begun` is when the present try began, by time.monotonic, None between two tries.
+    """
 
     def __init__(self, ready: Ready) -> None:
         self.ready = ready
         self.stopped = threading.Event()
         self.reason = ""
+        self.try_begun: float | None = None
+
+    def stop(self) -> None:
+        """Probe no more; if there is no answer to the present try, that is the last reason."""
+        begun = self.try_begun
+        self.stopped.set()
+        if begun is not None:
+            lasted = time.monotonic() - begun
+            if not self.reason or lasted >= _LONG_TRY_SECONDS:
+                self.reason = no_answer_within(round(lasted, 1))
+
+
+def no_answer_within(seconds: float) -> str:
+    """The reason of a try that got no answer in so many seconds."""
+    return f"no answer within {duration_text(seconds)}"
 
 
 class Prober:
@@ -95,7 +115,7 @@ class Prober:
         """Probe no more, but keep the last reason."""
         attempt = self._attempts.get(key)
         if attempt is not None:
-            attempt.stopped.set()
+            attempt.stop()
 
     def forget(self, key: AttemptKey) -> None:
         """Probe no more, and drop the reason and an answer that was not taken yet."""
@@ -115,9 +135,7 @@ class Prober:
         attempt = self._attempts.get(key)
         if attempt is None or not attempt.reason:
             return ""
-        kind, what = attempt.ready.kind, attempt.ready.what
-        server = f"{kind} {what}: " if kind in ("tcp", "http") else ""
-        return f"{server}{attempt.reason}"[:_MAX_REASON_CHARACTERS]
+        return f"{_server(attempt.ready)}{attempt.reason}"[:_MAX_REASON_CHARACTERS]
 
     def take_ready(self) -> list[AttemptKey]:
         """The attempts that became ready since the last call, each once; they are forgotten."""
@@ -148,15 +166,16 @@ class Prober:
         # Signals are for the main thread: they must end its wait.
         signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         probe: Probe | None = None
-        interval = attempt.ready.interval
+        interval, longest = attempt.ready.interval, min(attempt.ready.try_timeout, attempt.ready.timeout)
         while not attempt.stopped.is_set():
-            begun = time.monotonic()
+            attempt.try_begun = begun = time.monotonic()
             try:
                 probe = probe or _make_probe(attempt.ready, log, cwd, pid)
-                reason = probe.check(begun + max(interval, MIN_TRY_SECONDS))
+                reason = probe.check(begun + longest)
             except Exception as error:
                 # Whatever it is: without this thread, nothing would say why the attempt is not ready.
-                reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+                reason = _error_reason(error, longest)
+            attempt.try_begun = None
             if attempt.stopped.is_set():
                 return
             attempt.reason = reason
@@ -174,6 +193,25 @@ class Prober:
             self._ready.append(key)
             with contextlib.suppress(OSError):
                 os.write(self._writer, b"\0")
+
+
+def _server(ready: Ready) -> str:
+    """The address of the server that is probed, for the beginning of a reason."""
+    if ready.kind == "tcp":
+        return f"tcp {ready.what}: "
+    if ready.kind == "http":
+        return f"http {ready.what.partition('://')[2].partition('/')[0].rpartition('@')[2]}: "
+    return ""
+
+
+def _error_reason(error: Exception, seconds: float) -> str:
+    """Why a try failed that may take so many seconds: `connection refused`, `no answer within 5s`."""
+    if isinstance(error, TimeoutError) and error.errno is None:
+        return no_answer_within(seconds)
+    text: str | None = getattr(error, "strerror", None)
+    if text:
+        return text[:1].lower() + text[1:]
+    return str(error) or type(error).__name__
 
 
 def _make_probe(ready: Ready, log: str, cwd: str | None, pid: int | None) -> Probe:

@@ -85,14 +85,16 @@ class Expect(Frozen):
 class Ready(Frozen):
     """A readiness probe: `kind` is `tcp`, `http`, `log` or `file`.
 
-    `what` is a port or `host:port`, a URL, a regular expression, or a path. `timeout` and
-    `interval`, how long it may take and how often to ask, are in seconds.
+    `what` is a port or `host:port`, a URL, a regular expression, or a path. All times are in
+    seconds: how long it may take until it is ready (`timeout`), how often to try (`interval`),
+    and how long one try may take (`try_timeout`).
     """
 
     kind: str
     what: str
     timeout: float = 30.0
     interval: float = 0.1
+    try_timeout: float = 5.0
 
 
 class Limits(Frozen):

@@ -289,11 +289,8 @@ def _ready(value: dict[str, Any] | None) -> Ready | None:
         return None
     kind = next(kind for kind in ("tcp", "http", "log", "file") if kind in value)
     default = Ready(kind=kind, what=str(value[kind]))
-    timeout, interval = value.get("timeout"), value.get("interval")
-    return default.replace(
-        timeout=default.timeout if timeout is None else to_seconds(timeout),
-        interval=default.interval if interval is None else to_seconds(interval),
-    )
+    times = ("timeout", "interval", "try_timeout")
+    return default.replace(**{name: to_seconds(value[name]) for name in times if value.get(name) is not None})
 
 
 def _limits(value: dict[str, Any] | None) -> Limits | None:

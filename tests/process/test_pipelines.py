@@ -1262,8 +1262,8 @@ def test_daemon_that_is_never_ready_fails_and_its_dependents_are_skipped(desk):
     )
     ends = outcomes(run)
     assert ends["never"] == "failed"
-    assert reason(run, "never") == f"not ready: tcp {port}: Connection refused"
-    assert f"failed: not ready: tcp {port}: Connection refused" in run.stderr
+    assert reason(run, "never") == f"not ready: tcp {port}: connection refused"
+    assert f"failed: not ready: tcp {port}: connection refused" in run.stderr
     # For a daemon that was restarted until its timeout, the exit code says more than the probe.
     assert reason(run, "dies").startswith("not ready, exit 3")
     assert (ends["client"], reason(run, "client")) == ("skipped", "`never` was never ready")

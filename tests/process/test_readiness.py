@@ -64,8 +64,8 @@ def fails(prober, reason, key=KEY):
     return True
 
 
-def start_probe(prober, kind, what, key=KEY, interval=INTERVAL, log="", cwd=None, pid=None):
-    prober.start(key, Ready(kind=kind, what=str(what), interval=interval), log, cwd, pid)
+def start_probe(prober, kind, what, key=KEY, interval=INTERVAL, log="", cwd=None, pid=None, **times):
+    prober.start(key, Ready(kind=kind, what=str(what), interval=interval, **times), log, cwd, pid)
 
 
 def listener(family=socket.AF_INET, port=0):
@@ -173,8 +173,8 @@ def test_connection_that_times_out_is_tried_again(prober):
             # Linux accepts one more connection than the backlog, and the next ones wait.
             second.setblocking(False)
             second.connect_ex(server.getsockname())
-            start_probe(prober, "tcp", f"127.0.0.1:{port_of(server)}")
-            assert fails(prober, "timed out")
+            start_probe(prober, "tcp", f"127.0.0.1:{port_of(server)}", try_timeout=0.5)
+            assert fails(prober, "no answer within 500ms")
             server.accept()[0].close()
             server.accept()[0].close()
             assert becomes_ready(prober)
@@ -250,7 +250,7 @@ def test_last_reason_stays_after_stop(prober, tmp_path):
 def test_reason_is_kept_until_the_attempt_is_forgotten(prober):
     with serving(answer(503)) as (port, _):
         start_probe(prober, "http", f"http://127.0.0.1:{port}/")
-        assert fails(prober, "the answer was status 503")
+        assert fails(prober, "GET / answered 503")
         prober.forget(KEY)
         assert prober.last_reason(KEY) == ""
 
@@ -289,22 +289,21 @@ def flood(connection):
 
 @pytest.mark.parametrize(
     ("answer", "why"),
-    [(b"", "closed without an answer"), (flood, "the answer is not HTTP"), (drip, "timed out")],
+    [(b"", "closed without an answer"), (flood, "the answer is not HTTP"), (drip, "no answer within")],
     ids=["nothing", "flood", "drip"],
 )
-def test_the_reason_names_the_error_in_an_answer(prober, monkeypatch, answer, why):
-    monkeypatch.setattr(readiness, "MIN_TRY_SECONDS", TIMEOUT if answer is flood else 0.2)
+def test_the_reason_names_the_error_in_an_answer(prober, answer, why):
     with serving(answer) as (port, _):
-        start_probe(prober, "http", f"http://127.0.0.1:{port}/")
+        seconds = TIMEOUT if answer is flood else 0.2
+        start_probe(prober, "http", f"http://127.0.0.1:{port}/", try_timeout=seconds)
         assert fails(prober, why)
 
 
 @pytest.mark.parametrize("delay", [lambda connection: connection.recv(1), drip], ids=["silent", "dripping"])
-def test_slow_answer_fails_the_try_and_is_tried_again(prober, delay, monkeypatch):
-    monkeypatch.setattr(readiness, "MIN_TRY_SECONDS", 0.2)
+def test_slow_answer_fails_the_try_and_is_tried_again(prober, delay):
     with serving(delay, answer(200)) as (port, requests):
         begun = time.monotonic()
-        start_probe(prober, "http", f"http://127.0.0.1:{port}/")
+        start_probe(prober, "http", f"http://127.0.0.1:{port}/", try_timeout=0.2)
         assert becomes_ready(prober)
         assert len(requests) == 2
         assert time.monotonic() - begun > 0.2
@@ -315,8 +314,72 @@ def test_timeout_that_has_passed_raises():
         network_probes._set_timeout(connection, time.monotonic())
 
 
-def test_try_may_take_at_least_a_second():
-    assert readiness.MIN_TRY_SECONDS == 1
+@pytest.mark.parametrize(
+    ("times", "longest"),
+    [
+        ({}, 5),
+        ({"try_timeout": 9}, 9),
+        ({"try_timeout": 0.5}, 0.5),
+        ({"timeout": 2}, 2),
+        ({"interval": 20}, 5),
+    ],
+    ids=str,
+)
+def test_c28_one_try_may_take_five_seconds_or_try_timeout_within_the_whole(
+    prober, monkeypatch, times, longest
+):
+    asked = []
+    monkeypatch.setattr(
+        readiness._FileProbe,
+        "check",
+        lambda self, deadline: asked.append(deadline - time.monotonic()) or "no",
+    )
+    prober.start(KEY, Ready(kind="file", what="/nowhere", **times), "", None)
+    assert fails(prober, "no")
+    assert longest - TIMEOUT < asked[0] <= longest
+
+
+def test_c28_health_endpoint_that_answers_in_more_than_a_second_is_ready(prober):
+    def slow(connection):
+        # More than a try could take before, and less than one may take now.
+        threading.Event().wait(1.2)
+        connection.sendall(answer(200))
+
+    with serving(slow) as (port, requests):
+        start_probe(prober, "http", f"http://127.0.0.1:{port}/health")
+        assert becomes_ready(prober)
+        assert len(requests) == 1
+
+
+@pytest.mark.parametrize("before", [(), (answer(503),)], ids=["first try", "later try"])
+def test_c28_try_without_an_answer_is_the_reason_if_it_is_stopped(prober, before, monkeypatch):
+    monkeypatch.setattr(readiness, "_LONG_TRY_SECONDS", 0.0)
+    asked = threading.Event()
+
+    def silent(connection):
+        asked.set()
+        connection.recv(1)
+
+    with serving(*before, silent) as (port, _):
+        start_probe(prober, "http", f"http://me:secret@127.0.0.1:{port}/health?a", try_timeout=0.7)
+        assert asked.wait(TIMEOUT)
+        prober.stop(KEY)
+        assert prober.reason(KEY).startswith(f"http 127.0.0.1:{port}: no answer within ")
+
+
+def test_c28_short_try_does_not_hide_the_answer_of_the_one_before(prober, monkeypatch):
+    monkeypatch.setattr(readiness, "_LONG_TRY_SECONDS", 1000.0)
+    asked = threading.Event()
+
+    def silent(connection):
+        asked.set()
+        connection.recv(1)
+
+    with serving(answer(503), silent) as (port, _):
+        start_probe(prober, "http", f"http://127.0.0.1:{port}/health?a", try_timeout=0.7)
+        assert asked.wait(TIMEOUT)
+        prober.stop(KEY)
+        assert prober.reason(KEY) == f"http 127.0.0.1:{port}: GET /health answered 503"
 
 
 @pytest.mark.skipif(not shutil.which("openssl"), reason="a certificate is made by openssl")
@@ -333,12 +396,11 @@ def test_https_accepts_any_certificate(prober, tmp_path):
         assert len(requests) == 2
 
 
-def test_server_without_tls_handshake_times_out(prober, monkeypatch):
-    monkeypatch.setattr(readiness, "MIN_TRY_SECONDS", 0.2)
+def test_server_without_tls_handshake_gives_no_answer(prober):
     with serving(lambda connection: connection.recv(1)) as (port, requests):
-        start_probe(prober, "http", f"https://127.0.0.1:{port}/")
+        start_probe(prober, "http", f"https://127.0.0.1:{port}/", try_timeout=0.2)
         wait_until(lambda: len(requests) > 1)
-        assert fails(prober, "timed out")
+        assert fails(prober, "no answer within 200ms")
 
 
 # -- log
@@ -377,7 +439,7 @@ def test_matching_line_is_ready(prober, log, pattern, data):
 
 def test_log_may_appear_later_and_grow(prober, log):
     start_probe(prober, "log", "^ready$", log=str(log))
-    assert fails(prober, "No such file")
+    assert fails(prober, "no such file")
     printed(log, b"wait\n")
     assert fails(prober, "no line matches `^ready$`")
     printed(log, b"ready\n")

@@ -244,7 +244,13 @@ def test_json_document_has_everything_of_the_plan():
     assert first["env"] == ["A", "TOKEN"]
     assert first["resources"] == {"db": 1}
     assert first["limits"]["memory"] == 1
-    assert first["ready"] == {"kind": "tcp", "what": "1", "timeout": 30.0, "interval": 0.1}
+    assert first["ready"] == {
+        "kind": "tcp",
+        "what": "1",
+        "timeout": 30.0,
+        "interval": 0.1,
+        "try_timeout": 5.0,
+    }
     assert first["expect"]["exit_codes"] == [3]
     assert first["expect"]["result"] is None
     assert first["tags"] == ["slow"]

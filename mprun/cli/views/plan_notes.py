@@ -21,7 +21,7 @@ MAX_ENTRIES = 10
 MAX_VALUE_WIDTH = 60
 
 _DEFAULT_STOP = Stop()
-_DEFAULT_READY_TIMEOUT = Ready(kind="", what="").timeout
+_DEFAULT_READY = Ready(kind="", what="")
 
 
 def notes(planned: PlannedTask, plan: Plan, resolved: Callable[[Any], Any]) -> Iterator[str]:
@@ -66,8 +66,10 @@ def _dependency(dependency: Dependency) -> str:
 
 
 def _ready(ready: Ready) -> str:
-    within = "" if ready.timeout == _DEFAULT_READY_TIMEOUT else f" within {duration_text(ready.timeout)}"
-    return f"ready {ready.kind} {_text(ready.what)}{within}"
+    within = "" if ready.timeout == _DEFAULT_READY.timeout else f" within {duration_text(ready.timeout)}"
+    longest = ready.try_timeout
+    each = "" if longest == _DEFAULT_READY.try_timeout else f", {duration_text(longest)} for one try"
+    return f"ready {ready.kind} {_text(ready.what)}{within}{each}"
 
 
 def _end_notes(task: Task) -> Iterator[str]:
