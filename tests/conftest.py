@@ -49,9 +49,13 @@ def rounds(request):
 
 
 def pytest_configure():
+    # A shell that runs the tests in the background ignores SIGINT, and nohup SIGHUP; child processes
+    # inherit that.
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
-        # A shell that runs the tests in the background ignores SIGINT, and child processes inherit that.
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGTSTP):
+        if signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
     for name in list(os.environ):
         if name in REMOVED_VARIABLES or name.startswith("MPRUN_"):
             del os.environ[name]

@@ -176,12 +176,19 @@ def test_a_run_of_an_older_or_newer_version_of_the_same_format_is_listed(tmp_pat
     assert [run["outcome"] for run in as_json(tmp_path)] == ["succeeded", "succeeded"]
 
 
-def test_record_without_read_permission_is_one_line(tmp_path):
+def test_record_that_cannot_be_read_is_one_line(tmp_path):
+    """C83. It has been looked at, so it is neither left out nor unknown."""
     name = record(tmp_path, [STARTED, ended()])
     path = tmp_path / ".mprun" / "runs" / name / "events.jsonl"
     path.unlink()
     path.mkdir()
-    assert "corrupt: " in read(tmp_path, "runs")[1]
+    for options in ((), ("--failed",)):
+        (line,) = read(tmp_path, "runs", *options)[1].splitlines()[1:]
+        assert line.startswith(name)
+        assert re.search("corrupt: .*Is a directory", line)
+    (listed,) = as_json(tmp_path)
+    assert (listed["outcome"], listed["counts"], listed["ended"]) == ("corrupt", {}, None)
+    assert "Is a directory" in listed["damage"][0]
 
 
 # -- removing old runs

@@ -260,6 +260,24 @@ def test_a_task_whose_start_was_not_recorded_does_not_run_again_by_default(
     assert ran(tmp_path)[name] == 2
 
 
+def test_instances_whose_starts_were_not_recorded_do_not_run_again_by_default(tmp_path):
+    """C78. Only their logs show that they had started."""
+    job = "tasks:\n- {name: a, target: 'work:call', args: [[1, 2, 3]]}\n"
+    job += "- {name: b, foreach: '${tasks.a.result}', target: 'work:call'}\n"
+    run = first(tmp_path, job, code=0)
+    names = ["b[0]", "b[1]", "b[2]"]
+    record = Path(run.directory.events)
+    lines = record.read_bytes().splitlines(keepends=True)
+    # As if the engine had been killed when it was about to record the starts.
+    starts = next(number for number, event in enumerate(run.events) if event.get("task") in names)
+    record.write_bytes(b"".join(lines[:starts]))
+    again = resume(tmp_path, run.directory.run_id)
+    assert (again.code, [again.outcome(name) for name in names]) == (1, ["unknown"] * 3)
+    assert ran(tmp_path) == {"a": 1, "b[0]": 1, "b[1]": 1, "b[2]": 1}
+    assert resume(tmp_path, "--rerun-unknown").code == 0
+    assert ran(tmp_path) == {"a": 1, "b[0]": 2, "b[1]": 2, "b[2]": 2}
+
+
 def test_a_run_that_succeeded_has_nothing_to_resume(tmp_path):
     before = first(tmp_path, CHAIN % "call", code=0)
     run = resume(tmp_path)
@@ -683,6 +701,23 @@ def test_a_record_that_has_lost_its_beginning_is_not_resumed(tmp_path):
     assert "has lost its beginning, so it cannot be resumed" in done.stderr
     record.write_bytes(b"")
     assert mprun("resume", cwd=tmp_path).code == 2
+
+
+def test_an_earlier_run_whose_record_has_lost_its_beginning_ends_the_chain(tmp_path):
+    """C79. The runs before it cannot be found any more; what its own record says is still used."""
+    run = first(tmp_path, CHAIN % "broken")
+    second = resume(tmp_path)
+    assert second.code == 1
+    for events in (run.directory.events, second.directory.events):
+        record = Path(events)
+        lines = record.read_bytes().splitlines(keepends=True)
+        # The second run recorded no outcome that it reused, as if it had been killed at its start.
+        keep = lines[1:] if events == run.directory.events else lines[:1]
+        record.write_bytes(b"".join(keep))
+    mend(tmp_path)
+    third = resume(tmp_path, second.directory.run_id)
+    assert (third.code, "Traceback" in third.stderr) == (0, False), third.stderr
+    assert third.result("c") == [1, 2]
 
 
 def test_a_record_of_a_newer_format_is_refused(tmp_path):

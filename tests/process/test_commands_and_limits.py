@@ -476,6 +476,18 @@ def exited(code, cpu):
     )
 
 
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGXCPU])
+@pytest.mark.parametrize("base", [0, 128], ids=["killed", "reported by a shell"])
+def test_a_kill_that_a_shell_reports_is_the_cpu_limit_once_the_time_is_used_up(number, base):
+    """C80. A shell exits with 128 and the signal's number if the signal killed its last command."""
+    code = base + number if base else -number
+    limits = Limits(cpu_time=2)
+    assert limit_reached(limits, exited(code, 2.0), None) == "limits.cpu_time of 2s was reached"
+    if code != -signal.SIGXCPU:
+        assert limit_reached(limits, exited(code, 1.9), None) == ""
+        assert limit_reached(limits, exited(code, None), None) == ""
+
+
 @pytest.mark.parametrize(
     ("limits", "code", "cpu", "failure"),
     [

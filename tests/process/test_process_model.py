@@ -480,6 +480,37 @@ def test_a_task_that_kills_the_launcher_fails_the_run_and_is_unknown(tmp_path):
     assert run.one("run_finished")["launcher"] is None
 
 
+def test_what_a_lost_launcher_left_and_could_not_be_killed_is_named(tmp_path):
+    """C82. Such as processes of another user; here the search reports two that are not there."""
+    write(
+        tmp_path,
+        job="tasks: [{target: 'work:kill_parent'}]",
+        work="""
+            import os
+            def kill_parent():
+                os.kill(os.getppid(), 9)
+        """,
+        script="""
+            import mprun
+            from mprun.executors.subreaper import Subreaper
+
+            kill_orphans = Subreaper.kill_orphans
+            Subreaper.kill_orphans = lambda self, attempts: [*kill_orphans(self, attempts), 4711, 4712]
+            result = mprun.run_job(mprun.load_job("job.yaml"))
+            print(result.exit_code, result.directory)
+        """,
+    )
+    done = subprocess.run(
+        [sys.executable, "script.py"], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=True
+    )
+    code, directory = done.stdout.split()
+    finished = read_events(f"{directory}/events.jsonl")[-1]
+    assert (code, finished["reason"].partition(": ")[2]) == (
+        "3",
+        "killed by SIGKILL; could not be killed: 4711, 4712",
+    )
+
+
 @every_start_method
 @pytest.mark.parametrize(("number", "code"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 129)])
 def test_a_signal_to_the_engine_stops_every_task_and_completes_the_record(running, method, number, code):

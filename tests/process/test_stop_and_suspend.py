@@ -18,6 +18,7 @@ import pytest
 from support.crash_targets import CrashTarget
 from support.runs import START_METHODS, alive, environment, eventually, finish, mprun, start, write
 
+from mprun.engine.control_requests import SUSPEND_TIMEOUT_SECONDS
 from mprun.linux import procfs
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
@@ -577,6 +578,25 @@ def test_exits_before_the_suspension_are_recorded_even_if_the_engine_is_killed(g
     run.engine.kill()
     run.engine.communicate()
     assert run.seconds_to_vanish() < 1
+
+
+def test_mprun_is_suspended_after_its_tasks(go, tmp_path):
+    """C77. Until the launcher has answered, within its time, the tasks may still be running."""
+    run = go("tasks: [{name: a, target: 'work:stay'}]\n")
+    eventually((tmp_path / "stay.pid").exists)
+    launcher = run.launcher()
+    os.kill(launcher, signal.SIGSTOP)
+    try:
+        run.engine.send_signal(signal.SIGTSTP)
+        end = time.monotonic() + SUSPEND_TIMEOUT_SECONDS / 2
+        while time.monotonic() < end:
+            assert procfs.read_stat(run.engine.pid).state != "T"
+            time.sleep(0.01)
+    finally:
+        os.kill(launcher, signal.SIGCONT)
+    eventually(lambda: procfs.read_stat(run.engine.pid).state == "T")
+    assert states(of_the_tasks(run)) == "T"
+    resume_run(run)
 
 
 def test_task_killed_while_suspended_is_recorded(go, tmp_path):

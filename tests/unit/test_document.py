@@ -349,6 +349,19 @@ def test_numbers_of_too_many_digits_are_refused(number):
     assert at(diagnostic) == (1, 4)
 
 
+@pytest.mark.parametrize("number", ["9" * 641, "-" + "1" * 700, "+" + "0" * 650])
+def test_a_number_of_more_digits_than_this_python_converts_is_refused(number):
+    """C84. PYTHONINTMAXSTRDIGITS sets the limit."""
+    limit = sys.get_int_max_str_digits()
+    sys.set_int_max_str_digits(640)
+    try:
+        diagnostic = only(f"a: {number}\n")
+    finally:
+        sys.set_int_max_str_digits(limit)
+    assert diagnostic.message == "number with more digits than Python converts"
+    assert at(diagnostic) == (1, 4)
+
+
 def test_a_number_of_4300_digits_is_read_and_can_be_shown():
     assert len(str(value("9" * 4300))) == 4300
     str(value("0x" + "f" * 3571))

@@ -166,7 +166,32 @@ def test_the_schemas_are_valid_draft_07():
 
 def test_the_fast_validator_knows_every_keyword_of_the_job_schema():
     assert unknown_keywords(JOB) == set()
-    assert unknown_keywords({"items": {"anyOf": []}}) == {"anyOf"}
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {},
+        *[{keyword: {"a": ...}} for keyword in ("properties", "patternProperties", "definitions")],
+        *[{keyword: ...} for keyword in ("items", "additionalProperties", "propertyNames", "not")],
+        *[{keyword: [{}, ...]} for keyword in ("oneOf", "allOf")],
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("outer", [False, True], ids=["outside", "inside `properties`"])
+def test_the_fast_validator_finds_an_unknown_keyword_wherever_a_schema_may_be(schema, outer):
+    """C85."""
+    unknown = {"anyOf": [], "description": "is known"}
+
+    def filled(part):
+        if part is ...:
+            return unknown
+        if isinstance(part, dict):
+            return {key: filled(below) for key, below in part.items()}
+        return [filled(below) for below in part]
+
+    schema = filled(schema) or unknown
+    assert unknown_keywords({"properties": {"b": schema}} if outer else schema) == {"anyOf"}
 
 
 def properties(part):

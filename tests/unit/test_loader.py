@@ -683,6 +683,17 @@ def test_a_job_has_no_values_of_a_matrix(desk, key):
     assert "is only available in" in diagnostic
 
 
+def test_a_pattern_means_tasks_at_the_same_position_of_another_file(desk):
+    """C81. A pattern leaves out the tasks of its own position, which is one in a file."""
+    needs = desk.needs(
+        job="tasks: [{name: r, uses: r.yaml}, {name: last, target: 'm:f', depends_on: '*'}]",
+        r="tasks: [{name: one, target: 'm:f'}, {name: two, target: 'm:f'}, {name: s, uses: s.yaml}]",
+        s="tasks: [{name: three, target: 'm:f'}, {name: four, target: 'm:f', depends_on: '*'}]",
+    )
+    assert sorted(needs["last"]) == ["r/one", "r/s/four", "r/s/three", "r/two"]
+    assert needs["r/s/four"] == ["r/s/three"]
+
+
 @pytest.mark.parametrize(
     "more", ["matrix: {n: [1, 2]}, target: 'm:f'", "foreach: [1, 2], target: 'm:f'", "uses: r.yaml"]
 )

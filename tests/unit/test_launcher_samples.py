@@ -1,0 +1,39 @@
+"""How often the launcher looks at its tasks to see how many threads they have."""
+
+from __future__ import annotations
+
+import socket
+from types import SimpleNamespace
+
+import pytest
+
+from mprun.launcher import launcher
+
+
+@pytest.fixture
+def serving():
+    engine, other = socket.socketpair()
+    with engine, other:
+        yield launcher.Launcher(other)
+
+
+def samples(serving, count, seconds):
+    """How many looks at a task `count` tasks get in so many seconds of virtual time."""
+    seen = []
+    serving._attempts = {n: SimpleNamespace(sample=lambda: seen.append(1)) for n in range(count)}
+    now = 0.0
+    while now < seconds:
+        serving._sample(now)
+        assert serving._next_sample > now
+        now = serving._next_sample
+    return len(seen)
+
+
+def test_few_tasks_are_looked_at_four_times_a_second(serving):
+    assert 38 <= samples(serving, 1, 10) <= 41
+
+
+def test_the_looks_at_many_tasks_are_limited(serving):
+    """C86. Each look reads a file of /proc, in about 20 us: no more than 400 of them in a second."""
+    assert samples(serving, 100, 60) <= 60 * 400 + 100
+    assert samples(serving, 10_000, 600) <= 600 * 400 + 10_000
