@@ -47,7 +47,8 @@ def stop(tasks: tuple[str, ...], run: str | None, as_json: bool, state_dir: str)
 
     A task gets its stop signal and its grace, then SIGKILL, as after a timeout. TASKS are
     names or patterns with `*` and `?`; the name of a matrix, `foreach` or recipe means all
-    of its tasks. To kill a run that is already stopping, stop it once more.
+    of its tasks. To kill a run that is already stopping, stop it once more, at least one
+    second later.
     """
     directory = _find_active_run(state_dir, run)
     say = (lambda text: None) if as_json else write

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mprun.engine.signals import REQUEST, SUSPEND
+from mprun.engine.signals import REQUEST, SUSPEND, StopSignals
 from mprun.executors.base import ExecutorLost, Suspended
 from mprun.scheduling.instructions import USER
 
@@ -47,8 +47,7 @@ SUSPEND_TIMEOUT_SECONDS = 1.0
 class ControlRequests:
     """The requests of one run.
 
-    `signal` is the first signal that stopped the run, None so far. `stopped_tasks` are the
-    numbers of the tasks that were stopped by request, one by one.
+    `stopped_tasks` are the numbers of the tasks that were stopped by request, one by one.
     """
 
     def __init__(
@@ -66,18 +65,23 @@ class ControlRequests:
         self._scheduler = scheduler
         self._table = table
         self._clock = clock
-        self.signal: int | None = None
+        self._stop_signals = StopSignals()
         self.stopped_tasks: set[int] = set()
+
+    @property
+    def signal(self) -> int | None:
+        """The first signal that stopped the run, None so far."""
+        return self._stop_signals.first
 
     def handle(self, loop: Loop) -> None:
         """Act on the signals since the last call."""
-        for number in self._inbox.take():
+        for number, at in self._inbox.take():
             if number == SUSPEND:
                 self._suspend(loop)
             elif number == REQUEST:
                 self._handle_requests(loop)
             else:
-                self._stop_run(loop, number)
+                self._stop_run(loop, number, at)
 
     def _handle_requests(self, loop: Loop) -> None:
         try:
@@ -89,10 +93,9 @@ class ControlRequests:
         for request, names in control.read_requests(self._directory):
             control.write_answer(request, self._stop_tasks(loop, names))
 
-    def _stop_run(self, loop: Loop, number: int) -> None:
-        """Stop the run; a second signal kills it."""
-        kill = self.signal is not None
-        self.signal = self.signal or number
+    def _stop_run(self, loop: Loop, number: int, at: float) -> None:
+        """Stop the run, or kill it if it was asked before."""
+        kill = self._stop_signals.receive(number, at)
         loop.act(self._scheduler.stop(USER, self._clock.timed(), kill=kill))
 
     def _suspend(self, loop: Loop) -> None:

@@ -121,8 +121,8 @@ class Engine:
     ) -> events.RunFinished:
         """Run the plan to its end; the last event, which has the exit code.
 
-        A signal stops the run, a second one kills it. If the record cannot be written, the run
-        is stopped; RecordError is raised if its start or its end cannot be recorded.
+        A signal stops the run, a second one may kill it: see `StopSignals`. If the record cannot be
+        written, the run is stopped; RecordError is raised if its start or its end cannot be recorded.
         """
         begun = self._clock.now()
         self._publisher.add(self._event_builder.run_started(begun, prepared, options, resumed_from))

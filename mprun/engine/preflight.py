@@ -91,7 +91,7 @@ def _lost(how: str, importing: int | None) -> Exception:
 def _handle_signals(inbox: SignalInbox) -> float:
     """Suspend on Ctrl-Z; the seconds that it took. Raises Interrupted for any other signal."""
     suspended = 0.0
-    for number in inbox.take():
+    for number, _ in inbox.take():
         if number != SUSPEND:
             raise Interrupted(number)
         # No task is running yet, so only this process is suspended; the imports may go ahead.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import time
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -16,6 +17,39 @@ ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 SUSPEND, REQUEST = signal.SIGTSTP, signal.SIGUSR1
 HANDLED = (*ENDING, SUSPEND, REQUEST)
 
+# A stop signal kills the run if the first one came this many seconds before it, or earlier.
+# timeout(1), systemd and others send two at once, and mean one.
+REPEAT_SECONDS = 1.0
+
+# A signal, and the reading of the monotonic clock at which it arrived.
+Received = tuple[int, float]
+
+
+class StopSignals:
+    """Decides which stop signals only ask a run to end, and which cut its tasks' graces short.
+
+    `first` is the first signal, None so far: it decides the exit code.
+    """
+
+    def __init__(self) -> None:
+        self.first: int | None = None
+        self._first_at = 0.0
+        self._was_interrupted = False
+
+    def receive(self, number: int, at: float) -> bool:
+        """Note a signal of ENDING that arrived at `at` seconds; whether it kills the run.
+
+        A second SIGINT does, and so does any other second signal that does not come together with
+        the first. SIGHUP never does: a shell and the kernel each send one if a terminal is closed.
+        """
+        is_first, was_interrupted = self.first is None, self._was_interrupted
+        if is_first:
+            self.first, self._first_at = number, at
+        self._was_interrupted = was_interrupted or number == signal.SIGINT
+        if is_first or number == signal.SIGHUP:
+            return False
+        return (number == signal.SIGINT and was_interrupted) or at - self._first_at >= REPEAT_SECONDS
+
 
 class SignalInbox:
     """Signals that have arrived; `fileno` becomes readable with each. A context manager.
@@ -24,7 +58,7 @@ class SignalInbox:
     """
 
     def __init__(self) -> None:
-        self._received: list[int] = []
+        self._received: list[Received] = []
         # Whether a signal has arrived that ends the run.
         self.has_ending = False
         self._previous_handlers: dict[int, Any] = {}
@@ -56,31 +90,29 @@ class SignalInbox:
         os.close(self._writer)
 
     def _receive(self, number: int, _frame: FrameType | None) -> None:
-        self._received.append(number)
+        # The time of the arrival: the loop may read two that came seconds apart at once.
+        self._received.append((number, time.monotonic()))
         self.has_ending = self.has_ending or number in ENDING
 
     def fileno(self) -> int:
         """A descriptor that is readable when a signal has arrived."""
         return self._reader
 
-    def take(self) -> list[int]:
-        """The numbers of the signals since the last call, in order; SIGTSTP only once."""
+    def take(self) -> list[Received]:
+        """The signals since the last call, in order, with their times; SIGTSTP only once."""
         with contextlib.suppress(BlockingIOError):
             os.read(self._reader, 4096)
         received, self._received = self._received, []
         # To suspend twice is to suspend once. A second Ctrl-C has a meaning of its own.
-        return [
-            number
-            for index, number in enumerate(received)
-            if number != SUSPEND or SUSPEND not in received[:index]
-        ]
+        first_suspend = next((one for one in received if one[0] == SUSPEND), None)
+        return [one for one in received if one[0] != SUSPEND or one is first_suspend]
 
     def suspend_self(self) -> None:
         """Suspend this process until it gets SIGCONT."""
         # Not SIGTSTP: the kernel ignores it in a process group without a shell's job control.
         os.kill(os.getpid(), signal.SIGSTOP)
         # A SIGTSTP that arrived just before was meant for this suspension.
-        self._received = [number for number in self._received if number != SUSPEND]
+        self._received = [one for one in self._received if one[0] != SUSPEND]
 
 
 def exit_signal(code: int | None) -> str | None:

@@ -21,6 +21,7 @@ from support.attempts import Attempts
 from support.runs import (
     START_METHODS,
     TIMEOUT,
+    Run,
     alive,
     environment,
     eventually,
@@ -32,6 +33,8 @@ from support.runs import (
     survivors,
     write,
 )
+
+from mprun.engine.signals import REPEAT_SECONDS
 
 every_start_method = pytest.mark.parametrize("method", START_METHODS)
 
@@ -70,7 +73,19 @@ SERVING = """\
         while not os.path.exists(name):
             print("and on")
             time.sleep(0.005)
+
+    def clean_up():
+        asked = []
+        signal.signal(signal.SIGTERM, lambda *_: asked.append(True))
+        while not asked:
+            print("and on")
+            time.sleep(0.005)
+        open("asked", "w").close()
+        while not os.path.exists("go on"):
+            time.sleep(0.005)
+        print("cleaned up")
 """
+CLEAN_UP = "tasks: [{name: clean_up, target: 'work:clean_up', stop: {grace: 600}}]\n"
 
 
 def on_a_terminal_of_its_own(directory, *arguments, controls=True):
@@ -112,6 +127,83 @@ def test_closing_the_terminal_stops_the_run_like_a_signal(tmp_path, method):
     (orphan,) = run.one("task_exited")["orphans"]
     assert not alive(orphan)
     assert survivors(run.events) == []
+
+
+def assert_cleaned_up(run):
+    """The task had the time that it took to clean up."""
+    assert [event["signal"] for event in run.of("task_stopping")] == ["SIGTERM"]
+    assert run.log("clean_up").endswith(b"cleaned up\n")
+    assert run.outcome("clean_up") == "stopped"
+
+
+@every_start_method
+def test_a_shell_that_ends_with_its_terminal_does_not_cut_the_grace(tmp_path, method):
+    """C15: the kernel sends a SIGHUP to the foreground, and the shell one to each of its jobs."""
+    write(tmp_path, work=SERVING, job=CLEAN_UP)
+    ours, theirs = pty.openpty()
+    shell = subprocess.Popen(
+        ["bash", "--norc", "-i"],
+        cwd=tmp_path,
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        env=environment(HISTFILE="/dev/null"),
+        start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+    )
+    os.close(theirs)
+    os.write(ours, f"{sys.executable} -m mprun job.yaml --start-method {method}\n".encode())
+    eventually(lambda: b"and on" in os.read(ours, 65536))
+    os.close(ours)
+    eventually((tmp_path / "asked").exists)
+    # The shell has ended, so both signals were sent.
+    shell.wait(TIMEOUT)
+    (tmp_path / "go on").touch()
+    finished = until(tmp_path, "run_finished", None)
+    assert (finished["exit_code"], finished["reason"]) == (129, "SIGHUP")
+    assert_cleaned_up(Run(shell, b"", b"", tmp_path / ".mprun"))
+
+
+def start_clean_up(directory, **options):
+    """A run whose task will clean up for as long as there is no file `go on`."""
+    write(directory, work=SERVING, job=CLEAN_UP)
+    engine = start("job.yaml", "--output", "none", cwd=directory, **options)
+    until(directory, "task_started", "clean_up")
+    log = newest_run(directory / ".mprun").log("clean_up", 1)
+    eventually(lambda: os.path.exists(log) and os.stat(log).st_size)
+    return engine
+
+
+@pytest.mark.parametrize("numbers", [("SIGTERM", "SIGHUP"), ("SIGINT", "SIGTERM"), ("SIGINT", "SIGHUP")])
+def test_two_signals_that_are_one_do_not_cut_the_grace(tmp_path, numbers):
+    """C15: systemd sends a SIGHUP after its SIGTERM, a wrapper may pass Ctrl-C on as a SIGTERM."""
+    engine = start_clean_up(tmp_path)
+    numbers = [getattr(signal, name) for name in numbers]
+    # Both are pending before the engine handles either.
+    for number in (signal.SIGSTOP, *numbers, signal.SIGCONT):
+        engine.send_signal(number)
+    eventually((tmp_path / "asked").exists)
+    (tmp_path / "go on").touch()
+    run = finish(engine, tmp_path / ".mprun")
+    assert_cleaned_up(run)
+    # The kernel delivers the one with the lower number first.
+    assert run.code == 128 + min(numbers)
+
+
+def test_a_hangup_never_cuts_the_grace(tmp_path):
+    """C15"""
+    engine = start_clean_up(tmp_path)
+    engine.send_signal(signal.SIGTERM)
+    eventually((tmp_path / "asked").exists)
+    begun = time.monotonic()
+    eventually(lambda: time.monotonic() > begun + REPEAT_SECONDS)
+    engine.send_signal(signal.SIGHUP)
+    # An answer shows that the signal before it was handled.
+    assert mprun("stop", "nothing", cwd=tmp_path).code == 2
+    (tmp_path / "go on").touch()
+    run = finish(engine, tmp_path / ".mprun")
+    assert_cleaned_up(run)
+    assert run.code == 143
 
 
 def test_a_terminal_that_disappears_without_a_signal_changes_nothing(tmp_path):

@@ -19,6 +19,7 @@ from support.crash_targets import CrashTarget
 from support.runs import START_METHODS, alive, environment, eventually, finish, mprun, start, write
 
 from mprun.engine.control_requests import SUSPEND_TIMEOUT_SECONDS
+from mprun.engine.signals import REPEAT_SECONDS
 from mprun.linux import procfs
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
@@ -295,6 +296,9 @@ def test_second_stop_kills_the_run(go, tmp_path):
     eventually((tmp_path / "ignores_sigterm.pid").exists)
     first = start("stop", cwd=tmp_path)
     run.until("task_stopping")
+    # C15: two signals at once would be one.
+    begun = time.monotonic()
+    eventually(lambda: time.monotonic() > begun + REPEAT_SECONDS)
     second = stop("--run", run_id(tmp_path), cwd=tmp_path)
     assert (second.code, finish(first, tmp_path / ".mprun").code, run.finish().code) == (0, 0, 143)
 

@@ -13,7 +13,7 @@ def test_a_request_is_left_unanswered_if_there_is_no_descriptor_to_read_it(monke
     # The import fails like this if no more files can be opened.
     monkeypatch.delattr("mprun.engine.control", raising=False)
     monkeypatch.setitem(sys.modules, "mprun.engine.control", None)
-    inbox = SimpleNamespace(take=lambda: [REQUEST])
+    inbox = SimpleNamespace(take=lambda: [(REQUEST, 0.0)])
     unused = SimpleNamespace()
     requests = ControlRequests(inbox, unused, unused, unused, unused, unused)
     requests.handle(unused)
