@@ -18,7 +18,7 @@ from mprun import failpoints
 from mprun.clock import Clock
 from mprun.engine.attempt_monitor import AttemptMonitor
 from mprun.engine.control_requests import ControlRequests
-from mprun.engine.event_builder import EventBuilder
+from mprun.engine.event_builder import OWN_DECISIONS, EventBuilder, OwnDecisions
 from mprun.engine.poller import Poller
 from mprun.engine.publisher import Publisher
 from mprun.engine.report_handler import ReportHandler
@@ -102,7 +102,7 @@ class Engine:
             Resolve: self._resolve,
         }
         # What has happened and what was decided since the last `publish`, in this order.
-        self._facts: list[Report | Instruction] = []
+        self._facts: list[Report | Instruction | OwnDecisions] = []
 
     @property
     def state(self) -> RunState:
@@ -170,6 +170,8 @@ class Engine:
             instructions = self._report_handler.handle(report)
             self._facts.append(report)
             self.act(instructions)
+        if reports:
+            self._facts.append(OWN_DECISIONS)
         return reports
 
     def act(self, instructions: list[Instruction]) -> None:
@@ -194,9 +196,11 @@ class Engine:
 
     def _build_events(self) -> None:
         """Flush the executor, then build the events: tasks start while mprun writes."""
+        # Read before: what the launcher does on these requests is later than their decisions.
+        decided = self._clock.now()
         self._executor.flush()
         if self._facts:
-            self._publisher.add(*self._event_builder.to_events(self._facts))
+            self._publisher.add(*self._event_builder.to_events(self._facts, decided))
             self._facts.clear()
 
     def _run_finished(self, begun: float) -> events.RunFinished:

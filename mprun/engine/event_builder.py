@@ -7,7 +7,8 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from mprun.engine.signals import exit_signal
-from mprun.executors.base import Exited, Started
+from mprun.executors.base import Exited, NotStarted, StartCancelled, Started
+from mprun.frozen import Frozen
 from mprun.jobfile.resolution import Resolver, as_text, resolve, shown
 from mprun.linux import procfs
 from mprun.outcomes import BAD, Outcome
@@ -26,6 +27,13 @@ if TYPE_CHECKING:
     from mprun.scheduling.plan import Plan, PlannedTask
 
 _NO_USAGE: dict[str, Any] = {}
+
+
+class OwnDecisions(Frozen):
+    """A mark in a turn's facts: those before it follow from reports, the others from the engine itself."""
+
+
+OWN_DECISIONS = OwnDecisions()
 
 
 class EventBuilder:
@@ -47,8 +55,9 @@ class EventBuilder:
             ScheduleRetry: self._task_retrying,
             MarkReady: self._task_ready,
         }
-        # Of the present call of `to_events`: its time, and whether any attempt has left a file.
-        self._time = ""
+        # Of the present call of `to_events`: the time of what the engine decided, and that of the fact
+        # at hand, and whether any attempt has left a file.
+        self._decided = self._time = ""
         self._has_results: bool | None = None
 
     def _now(self) -> str:
@@ -82,16 +91,33 @@ class EventBuilder:
             files=tuple({"path": path, "sha256": sha256} for path, sha256 in plan.job.files),
         )
 
-    def to_events(self, facts: Sequence[Report | Instruction]) -> list[events.Event]:
-        """The events of reports and instructions, in their order; some have none."""
-        self._time, self._has_results = self._now(), None
-        return [build(fact) for fact in facts if (build := self._builders.get(type(fact)))]
+    def to_events(
+        self, facts: Sequence[Report | Instruction | OwnDecisions], decided: float
+    ) -> list[events.Event]:
+        """The events of reports and instructions, in their order; some have none.
+
+        What follows from a report has its time, so that a task is joined before the launcher starts
+        the next one. What the engine decided itself has the time `decided`, of the monotonic clock.
+        """
+        self._decided = self._time = self._clock.iso(decided)
+        self._has_results = None
+        built = []
+        for fact in facts:
+            build = self._builders.get(type(fact))
+            if build is not None:
+                built.append(build(fact))
+            elif isinstance(fact, (NotStarted, StartCancelled)):
+                self._time = self._clock.iso(fact.clock)
+            elif isinstance(fact, OwnDecisions):
+                self._time = self._decided
+        return built
 
     def _task_started(self, report: Started) -> events.TaskStarted:
         number, attempt = report.key
         planned = self._table.tasks[number]
+        self._time = self._clock.iso(report.clock)
         return events.TaskStarted(
-            time=self._clock.iso(report.clock),
+            time=self._time,
             run=self._run,
             task=planned.name,
             attempt=attempt,
@@ -115,8 +141,9 @@ class EventBuilder:
             path = self._directory.result(name, attempt)
             usage = results.read_usage(path)
             error = results.read_error(path) if code != 0 else None
+        self._time = self._clock.iso(report.clock)
         return events.TaskExited(
-            time=self._clock.iso(report.clock),
+            time=self._time,
             run=self._run,
             task=name,
             attempt=attempt,

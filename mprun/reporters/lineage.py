@@ -25,14 +25,21 @@ if TYPE_CHECKING:
 
 
 class Lineage:
-    """Turns events into lines; remembers whether it has logged the end of the main process."""
+    """Turns events into lines; remembers the latest time, and whether the main process has ended."""
 
     def __init__(self) -> None:
         self._main_ended = False
+        self._latest = ""
 
     def lines(self, event: Event, state: RunState) -> list[str]:
-        """The lines of one event, in local time; none for an event that adds nothing."""
-        return [f"{format_time(event.time)[11:]} {visible(text)}" for text in self._texts(event, state)]
+        """The lines of one event, in local time; none for an event that adds nothing.
+
+        No line has an earlier time than the one above it: a report of the launcher may arrive a few
+        milliseconds after what the engine has decided in the meantime. The record has the exact time.
+        """
+        # All are UTC in one form, in which the order of texts is that of times.
+        self._latest = max(self._latest, event.time)
+        return [f"{format_time(self._latest)[11:]} {visible(text)}" for text in self._texts(event, state)]
 
     def _texts(self, event: Event, state: RunState) -> list[str]:
         if isinstance(event, RunStarted):

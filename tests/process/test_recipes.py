@@ -51,9 +51,26 @@ def recipe(tmp_path_factory):
 
 
 def lineage(run):
-    """The lines of the lineage, without the time in front."""
+    """The lines of the lineage, without the time in front, by which they are ordered (C06)."""
     stamp = re.compile(r"\d\d:\d\d:\d\d\.\d\d\d ")
-    return [line[13:] for line in run.stderr.splitlines() if stamp.match(line)]
+    lines = [line for line in run.stderr.splitlines() if stamp.match(line)]
+    times = [line[:12] for line in lines]
+    # The run may go on over midnight.
+    assert times == sorted(times) or times[-1] < times[0], lines
+    return [line[13:] for line in lines]
+
+
+@pytest.mark.parametrize("name", ["conditions", "foreach", "globals", "matrix", "service", "uses", "when"])
+def test_lineage_is_ordered_and_output_comes_before_the_end_of_its_task(name, tmp_path):
+    """C06: both streams go to one pipe."""
+    run = finish(begin(name, "fork", tmp_path, stderr=subprocess.STDOUT), tmp_path)
+    run.stderr = run.stdout
+    assert lineage(run)
+    ended = set()
+    for line in run.stdout.splitlines():
+        if found := re.match(r"[0-9:.]{12} (start|exit ) *(.+?)  pid=", line):
+            ended = ended | {found[2]} if found[1] == "exit " else ended - {found[2]}
+        assert line.partition(" |")[0].rstrip() not in ended, run.stdout
 
 
 def assert_succeeded(run):

@@ -42,3 +42,16 @@ def test_a_name_cannot_write_a_line_of_its_own_colour():
     (line,) = lineage(finished("\x1b[31m", "unknown", "\x07"))
     assert "\x1b" not in line
     assert "\x07" not in line
+
+
+def test_lines_never_run_backwards():
+    """C06: a report of the launcher may arrive after what the engine decided in the meantime."""
+    at = [f"2026-01-01T12:00:00.{part:03d}000Z" for part in (300, 305, 303, 306)]
+    happened = (started("a"), finished("b", "skipped"), exited("a"), finished("a", "unknown"))
+    lines, state = Lineage(), RunState()
+    shown = []
+    for time, event in zip(at, happened, strict=True):
+        event = event.replace(time=time)
+        state.apply(event)
+        shown += lines.lines(event, state)
+    assert [line[6:12] for line in shown] == ["00.300", "00.305", "00.305", "00.306"]
