@@ -145,7 +145,7 @@ class TaskResolver:
         if not isinstance(kwargs, dict):
             raise ReferenceProblem(f"`kwargs` must be a mapping, but `{task.kwargs}` is {_kind(kwargs)}")
         command = None if task.command is None else resolve(task.command, resolver)
-        if command is not None and len(command) == 3 and isinstance(command[2], list):
+        if command is not None and command[:2] == ["/bin/sh", "-c"] and isinstance(command[2], list):
             # A command that is one reference was taken for a shell script; a list runs without a shell.
             command = command[2]
         cwd = resolve(task.cwd, resolver)

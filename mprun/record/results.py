@@ -7,9 +7,15 @@ from __future__ import annotations
 
 import json
 import os
-from typing import Any
+import re
+import sys
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 from mprun.frozen import Frozen
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 JSON, REPR, ERROR, USAGE = ".json", ".repr", ".error.json", ".usage.json"
 # A result has one of these.
@@ -22,6 +28,10 @@ DEPTH_LIMIT = 100
 # A result that another task refers to may be this deep in every Python: some versions read JSON that
 # is deeper than what marshal, which carries it there, can write.
 _REFERENCE_DEPTH_LIMIT = 900
+# What looks at such a value recurses with up to four frames for each level.
+_RECURSION_LIMIT = 10 * _REFERENCE_DEPTH_LIMIT
+# An integer with more digits stays in its file: a Python that reads the record may have this limit.
+_DIGITS_LIMIT = 640
 # The message of an exception is cut to this many characters.
 MESSAGE_LIMIT = 2000
 
@@ -37,7 +47,7 @@ def read_result(path: str) -> tuple[Any, str]:
     if len(text) > RESULT_LIMIT:
         return None, "file"
     try:
-        value = json.loads(text)
+        value = json.loads(text) if _unusual_number()(text) is None else _read_strictly(text)
     except (ValueError, RecursionError):
         return None, "file"
     if text.count(b"[") + text.count(b"{") > DEPTH_LIMIT and _is_deep(value):
@@ -57,9 +67,35 @@ def read_value(path: str) -> tuple[Any, str]:
         value = json.loads(text)
     except (ValueError, RecursionError):
         return None, "repr"
-    limit = _REFERENCE_DEPTH_LIMIT
-    deep = text.count(b"[") + text.count(b"{") > limit and _is_deep(value, limit)
-    return (None, "repr") if deep else (value, "json")
+    if text.count(b"[") + text.count(b"{") > DEPTH_LIMIT:
+        if _is_deep(value, _REFERENCE_DEPTH_LIMIT):
+            return None, "repr"
+        sys.setrecursionlimit(max(sys.getrecursionlimit(), _RECURSION_LIMIT))
+    return value, "json"
+
+
+@cache
+def _unusual_number() -> Callable[[bytes], re.Match[bytes] | None]:
+    """Search JSON for what may be a number that some readers of JSON do not accept."""
+    return re.compile(rb"NaN|Infinity|[eE]\+?[0-9]{3}|[0-9]{309}").search
+
+
+def _read_strictly(text: bytes) -> Any:
+    """The value of JSON; ValueError if it contains a number that some readers do not accept."""
+    return json.loads(text, parse_int=_short_int, parse_float=_finite, parse_constant=_finite)
+
+
+def _short_int(digits: str) -> int:
+    if len(digits.lstrip("-")) > _DIGITS_LIMIT:
+        raise ValueError("an integer with too many digits")
+    return int(digits)
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if value - value != 0:
+        raise ValueError("a number that JSON does not have")
+    return value
 
 
 def read_repr(path: str, limit: int) -> str | None:

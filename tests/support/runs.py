@@ -119,7 +119,8 @@ def newest_run(state_dir):
 
 
 def read_events(path):
-    return [json.loads(line) for line in Path(path).read_text(encoding="utf-8").splitlines()]
+    # Bytes have no line breaks but these: a result may contain U+2028.
+    return [json.loads(line) for line in Path(path).read_bytes().splitlines()]
 
 
 def complete_lines(path):

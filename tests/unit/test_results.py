@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import math
 import os
+from pathlib import Path
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from support.records import FINISHED
 
 from mprun.launcher import result_files
-from mprun.record import results
+from mprun.record import events, reader, results
+from mprun.record.line_format import encode
+from mprun.record.run_state import RunState
 
 
 @pytest.fixture
@@ -55,3 +63,56 @@ def test_a_result_that_is_large_or_deep_stays_in_its_file(path):
     result_files.write_result(path, deep)
     assert results.read_result(path) == (None, "file")
     assert results.read_value(path) == (deep, "json")
+
+
+# What `json` reads back as it was written.
+JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+def in_record(value):
+    """A task's result as a reader of the record has it."""
+    end = {**FINISHED, "result": value, "result_kind": "json"}
+    state, damage = RunState(), []
+    reader.apply_line(state, reader.parse_line(encode([events.from_record(end)])), damage)
+    assert damage == []
+    return state.tasks["a"].finished.result
+
+
+@given(JSON_VALUES)
+@example(2**63)
+@example(-(2**63) - 1)
+@example(1e20)
+@example(5e-324)
+@example(10**400)
+@example([{"x": [2**64, {"y": -(10**400)}]}])
+def test_every_value_that_json_reads_back_is_kept(tmp_path_factory, value):
+    """C01: a result's numbers have no range, at any depth."""
+    path = str(tmp_path_factory.getbasetemp() / "kept.1")
+    result_files.write_result(path, value)
+    assert results.read_result(path) == results.read_value(path) == (value, "json")
+    assert in_record(value) == value
+    assert math.copysign(1, in_record(-0.0)) == -1
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["NaN", "-Infinity", "1e999", '[1, {"a": -1E+400}]', "1" * 641, f"[-{'7' * 4000}]", "9" * 400 + ".0"],
+)
+def test_a_number_that_some_readers_of_json_do_not_accept_stays_in_its_file(path, text):
+    """C01: the record stays JSON that every reader accepts, and the value can be passed on."""
+    Path(path + results.JSON).write_text(text)
+    assert results.read_result(path) == (None, "file")
+    value, kind = results.read_value(path)
+    assert (kind, repr(value)) == ("json", repr(json.loads(text)))
+
+
+@pytest.mark.parametrize(
+    "text", ['"NaN"', '"1e999"', '"' + "1" * 700 + '"', "1e100", "-1E-400", "0." + "1" * 700, "8" * 640]
+)
+def test_what_only_looks_like_such_a_number_is_kept_in_the_record(path, text):
+    Path(path + results.JSON).write_text(text)
+    assert results.read_result(path) == (json.loads(text), "json")
