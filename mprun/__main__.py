@@ -9,7 +9,9 @@ import os
 import sys
 
 # The commands that run no job; a test compares it with the command line's own table.
-WITHOUT_JOB = frozenset({"validate", "plan", "runs", "show", "tree", "logs", "stop", "init", "schema"})
+WITHOUT_JOB = frozenset(
+    {"help", "validate", "plan", "runs", "show", "tree", "logs", "stop", "init", "schema"}
+)
 
 # The newest Python on which a launcher was forked: it overwrites its environment in memory
 # (`mprun.launcher.environment`). On a newer one the engine starts it as a new Python.

@@ -25,12 +25,26 @@ def read_job(path: str, params: dict[str, Any], options: Sequence[str], *, lenie
     return load_job_file(path, params, options, os.environ, lenient=lenient)
 
 
-def plan_job_file(path: str, planning: dict[str, Any]) -> Plan:
-    """The plan of a job file, by the values of `planning_options`."""
-    options = dict(planning)
-    job = read_job(path, {}, options.pop("params"))
+def plan_job_file(path: str, planning: dict[str, Any], tasks: Sequence[str] = ()) -> Plan:
+    """The plan of a job file, by the values of `planning_options`.
+
+    `tasks` are names or patterns, each of which must match a task. They are added to the names in
+    `planning`, so that the record has them. Raises NothingSelected.
+    """
+    job = read_job(path, {}, planning["params"])
     print_warnings(job)
-    return api.plan_job(job, **options)
+    planning["names"] = (*planning["names"], *tasks)
+    options = {name: value for name, value in planning.items() if name != "params"}
+    if not planning["names"] and not planning["tags"]:
+        return api.plan_job(job, **options)
+    # Most runs select nothing.
+    from mprun.scheduling.selection import refuse_unknown, unmatched
+
+    refuse_unknown(job, tasks)
+    plan = api.plan_job(job, **options)
+    for message in unmatched(job, planning["names"], planning["tags"]):
+        warn(message)
+    return plan
 
 
 def print_warnings(job: Job) -> None:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 # Each command, and the module of this package that defines a function of its name.
 MODULES = {
+    "help": "help",
     "init": "init",
     "logs": "show",
     "plan": "plan",
@@ -94,11 +95,9 @@ class DefaultCommandGroup(click.Group):
         return "run", self.commands["run"], args
 
     def _refuse_typo(self, word: str) -> None:
-        """Raise UsageError if the word is not a file or a path, and is close to a command, or is `help`."""
+        """Raise UsageError if the word is not a file or a path, and is close to a command."""
         if word.startswith("-") or "." in word or "/" in word or os.path.lexists(word):
             return
-        if word == "help":
-            raise UsageError("`help` is neither a command nor a job file; see `mprun --help`")
         meant = closest(word, self.commands)
         if meant:
             name = quote(word)
@@ -140,7 +139,8 @@ class DefaultCommandGroup(click.Group):
 def group() -> None:
     """Run the tasks of a job file, each in its own process, and keep a record.
 
-    `mprun JOB` runs JOB, a YAML file; it is short for `mprun run JOB`.
+    `mprun JOB` runs JOB, a YAML file, or standard input if JOB is `-`; it is short for `mprun run
+    JOB`. With names of tasks after it, these run, and those that they depend on.
     """
 
 

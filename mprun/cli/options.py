@@ -17,13 +17,16 @@ if TYPE_CHECKING:
 
 
 def to_seconds(_: click.Context, option: click.Parameter, value: str | None) -> float | None:
-    """An option's duration, written as in a job file, in seconds."""
+    """An option's duration, written as in a job file, in seconds; 0 is refused."""
     if value is None:
         return None
     try:
-        return units.to_seconds(float(value) if value.replace(".", "", 1).isdecimal() else value)
+        seconds = units.to_seconds(float(value) if value.replace(".", "", 1).isdecimal() else value)
     except ValueError as error:
         raise click.BadParameter(str(error)) from None
+    if not seconds:
+        raise click.BadParameter("it must be longer than 0 seconds; leave it out for the default")
+    return seconds
 
 
 STATE_DIR = click.option(
@@ -153,13 +156,13 @@ def running_options(command: Command) -> Command:
         ),
         click.option(
             "--import-timeout",
-            type=click.FloatRange(min=0, min_open=True),
-            # As a text, so that the help shows 60, not 60.0.
-            default=f"{IMPORT_TIMEOUT_SECONDS:g}",
+            callback=to_seconds,
+            # As a text, so that the help shows 60s, not 60.0.
+            default=f"{IMPORT_TIMEOUT_SECONDS:g}s",
             show_default=True,
             envvar="MPRUN_IMPORT_TIMEOUT",
-            metavar="SECONDS",
-            help="How long the imports of the targets may take.",
+            metavar="DURATION",
+            help="How long the imports of the targets may take: seconds, or 1m30s.",
         ),
         STATE_DIR,
     )

@@ -49,6 +49,7 @@ def validate(jobs: tuple[str, ...]) -> int:
 
 @click.command()
 @click.argument("job", type=click.Path())
+@click.argument("tasks", nargs=-1, metavar="[TASK]...")
 @planning_options
 @click.option(
     "--format",
@@ -59,13 +60,13 @@ def validate(jobs: tuple[str, ...]) -> int:
     help="Text for people, JSON for programs, or the source of a graph.",
 )
 @STATE_DIR
-def plan(job: str, planning: dict[str, Any], form: str, state_dir: str) -> int:
+def plan(job: str, tasks: tuple[str, ...], planning: dict[str, Any], form: str, state_dir: str) -> int:
     """Show what a job would run, and in what order.
 
     If earlier runs recorded how long its tasks take, the plan also shows the expected
     duration of the run and its critical path. No target is imported.
     """
-    planned = plan_job_file(job, planning)
+    planned = plan_job_file(job, planning, tasks)
     forecast = api.forecast(planned, state_dir)
     module, function = PLAN_VIEWS[form]
     view = getattr(importlib.import_module(f"mprun.cli.views.{module}"), function)

@@ -31,6 +31,7 @@ _GRACE = Stop().grace
 
 @click.command()
 @click.argument("job", type=click.Path())
+@click.argument("tasks", nargs=-1, metavar="[TASK]...")
 @planning_options
 @click.option("--dry-run", is_flag=True, help="Import and check every target, but start nothing.")
 @running_options
@@ -39,12 +40,17 @@ def run(
     launcher: tuple[int, int] | None,
     /,
     job: str,
+    tasks: tuple[str, ...],
     planning: dict[str, Any],
     dry_run: bool,
     running: dict[str, Any],
 ) -> int:
-    """Run a job file."""
-    plan = plan_job_file(job, planning)
+    """Run a job file, or some of its tasks.
+
+    JOB is a YAML file; `-` reads it from standard input. TASK is the name of a task, or a pattern
+    of * and ?, as for -k: only these tasks run, and the tasks that they depend on.
+    """
+    plan = plan_job_file(job, planning, tasks)
     code = execute(plan, launcher, recorded_options(planning), running, dry_run=dry_run).exit_code
     if dry_run and code == 0:
         write(f"{visible(job)}: every target can be called; nothing was started")

@@ -9,6 +9,7 @@ from mprun.engine.preflight import IMPORT_TIMEOUT_SECONDS, ImportFailure, Interr
 from mprun.engine.signals import SignalInbox
 from mprun.errors import JobFileError, MprunError
 from mprun.frozen import Frozen
+from mprun.jobfile.model import STANDARD_INPUT_PATH
 from mprun.record.state_dir import DEFAULT
 from mprun.scheduling.plan import is_crowded
 
@@ -198,6 +199,9 @@ def _prioritized(plan: Plan, state_dir: str) -> Plan:
 
 def past_timings(plan: Plan, state_dir: str) -> list[RunTimings]:
     """How long the tasks of the job file took in earlier runs below `state_dir`."""
+    if plan.job.path == STANDARD_INPUT_PATH:
+        # Any job may have been read from there.
+        return []
     from mprun.record.history import past_runs
 
     services = {planned.name for planned in plan.tasks if planned.task.ready is not None}

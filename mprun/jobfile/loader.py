@@ -10,13 +10,13 @@ from mprun.jobfile import job_checks, task_checks
 from mprun.jobfile.dependencies import DependencyError, link, refuse_never_ready
 from mprun.jobfile.expansion import MAX_TASKS, TooManyTasks, expand, least_count, too_many
 from mprun.jobfile.interpolation import interpolate
-from mprun.jobfile.model import Job, JoinEntry, Origin, Task
+from mprun.jobfile.model import STANDARD_INPUT_PATH, Job, JoinEntry, Origin, Task
 from mprun.jobfile.names import NameIndex
 from mprun.jobfile.references import Reference, has_references
 from mprun.jobfile.resolution import HIDDEN, Resolver
 from mprun.jobfile.schema import job_schema
 from mprun.jobfile.scope import resolve_scope
-from mprun.jobfile.syntax.document import load
+from mprun.jobfile.syntax.document import STANDARD_INPUT, load, load_standard_input
 from mprun.jobfile.task_builder import FileContext, Inherited, absolute, listed, merged, optional_seconds
 from mprun.jobfile.task_checks import task_name
 
@@ -38,7 +38,7 @@ def load_job_file(
     *,
     lenient: bool = False,
 ) -> Job:
-    """Read, check and expand a job file and its recipes.
+    """Read, check and expand a job file and its recipes; the path `-` means standard input.
 
     `params` are values by name, `options` texts such as `n=3`. `environment` has params, too
     (`MPRUN_PARAM_N`), the variables that `${env.NAME}` names, and what tasks inherit. With
@@ -77,7 +77,11 @@ class JobLoader:
 
     def job(self, path: str, params: Mapping[str, Any], options: Sequence[str]) -> Job:
         """The job of a file; see `load_job_file`."""
-        return self.job_of(self.checked_document(path), params, options)
+        if path != STANDARD_INPUT_PATH:
+            return self.job_of(self.checked_document(path), params, options)
+        document = load_standard_input()
+        self._files[path] = document.sha256
+        return self.job_of(_checked(document), params, options)
 
     def job_of(self, document: Document, params: Mapping[str, Any], options: Sequence[str]) -> Job:
         """The job of a document that has passed the schema and the checks."""
@@ -109,9 +113,10 @@ class JobLoader:
         needs: tuple[Needs, ...],
     ) -> Job:
         path, join = document.source.path, raw.get("join")
+        is_file = path != STANDARD_INPUT
         return Job(
-            name=raw.get("name") or os.path.splitext(os.path.basename(path))[0],
-            path=os.path.abspath(path),
+            name=raw.get("name") or (os.path.splitext(os.path.basename(path))[0] if is_file else "stdin"),
+            path=os.path.abspath(path) if is_file else STANDARD_INPUT_PATH,
             files=tuple(self._files.items()),
             description=raw.get("description") or "",
             start_method=raw.get("start_method"),
@@ -188,12 +193,7 @@ class JobLoader:
         if key not in self._documents:
             document = load(path)
             self._files[os.path.abspath(path)] = document.sha256
-            diagnostics = job_schema.check(document)
-            if len(diagnostics) < job_schema.MAX_DIAGNOSTICS:
-                diagnostics += task_checks.check(document)
-            if diagnostics:
-                raise JobFileError(diagnostics)
-            self._documents[key] = document
+            self._documents[key] = _checked(document)
         return self._documents[key]
 
     def _param_inputs(
@@ -299,6 +299,16 @@ class JobLoader:
         from mprun.jobfile.recipes import expand_recipe
 
         return [task for one in instances for task in expand_recipe(self, context, keys, one)]
+
+
+def _checked(document: Document) -> Document:
+    """The document, if it conforms to the schema and passes the checks. Raises JobFileError."""
+    diagnostics = job_schema.check(document)
+    if len(diagnostics) < job_schema.MAX_DIAGNOSTICS:
+        diagnostics += task_checks.check(document)
+    if diagnostics:
+        raise JobFileError(diagnostics)
+    return document
 
 
 def _join_entry(entry: Any) -> JoinEntry:

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 # The dependencies of a task: numbers in the list of tasks, from 0, each with its condition.
 Needs = tuple[tuple[int, str], ...]
 
+# The path of a job that is read from standard input.
+STANDARD_INPUT_PATH = "-"
+
 START_METHODS = ("fork", "forkserver", "spawn")
 
 
@@ -190,7 +193,7 @@ class JoinEntry(Frozen):
 class Job(Frozen):
     """A job as its file declares it, checked, with every default filled in.
 
-    `timeout` is in seconds, for the whole run. Paths in it are absolute. `join`,
+    `timeout` is in seconds, for the whole run. Paths in it are absolute, or `-` for standard input. `join`,
     `max_parallel` and `start_method` are None if the file leaves them to mprun.
     `files` has path and SHA-256 of every file that was read, `params` the values that are
     not secret, `tasks` every task in file order, with matrices and recipes expanded, and

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from mprun.diagnostics import quote
 from mprun.errors import RecordError, UsageError
 from mprun.frozen import Frozen
+from mprun.jobfile.model import STANDARD_INPUT_PATH
 from mprun.jobfile.syntax.document import sha256
 from mprun.outcomes import Outcome
 from mprun.record import results
@@ -51,6 +52,11 @@ def read_earlier_run(directory: RunDirectory, state: RunState, *, rerun_unknown:
         raise UsageError(
             f"the record of run {directory.run_id} has lost its beginning, so it cannot be resumed; "
             "`mprun runs` lists the others"
+        )
+    if started.file == STANDARD_INPUT_PATH:
+        raise UsageError(
+            f"run {directory.run_id} read its job from standard input, which is not kept, so it cannot be "
+            "resumed; only a run of a job file can be"
         )
     reused: dict[str, Reused] = {}
     known_tasks: set[str] = set()

@@ -8,6 +8,7 @@ import time
 from typing import TYPE_CHECKING
 
 from mprun.diagnostics import visible
+from mprun.jobfile.model import STANDARD_INPUT_PATH
 from mprun.jobfile.units import duration_text
 from mprun.outcomes import BAD, TASK_OUTCOMES
 from mprun.record.events import (
@@ -260,7 +261,7 @@ class Console:
         self._write(f"{outcome}: {counts}" if counts else outcome, "31" if event.exit_code else "32")
         if event.exit_code:
             self._write(f"record: {os.path.relpath(self._directory.path)}")
-            if self._verbosity >= 0:
+            if self._verbosity >= 0 and state.started and state.started.file != STANDARD_INPUT_PATH:
                 self._write(f"resume: {self._command('resume', self._directory.run_id)}", "2")
 
 

@@ -47,18 +47,57 @@ def select(
     return sorted(selected)
 
 
+def unmatched(job: Job, names: Sequence[str], tags: Sequence[str]) -> list[str]:
+    """A message for each of `names` and `tags` that no task of the job matches."""
+    known = [tag for task in job.tasks for tag in task.task.tags]
+    messages = [_pattern_message(job, name) for name in names if not _matches_any(job, name)]
+    return messages + [
+        f"no task matches {quote(f'-t {tag}')}" + _sentence(suggest(tag, set(known), "tags"))
+        for tag in tags
+        if tag not in known
+    ]
+
+
+def refuse_unknown(job: Job, words: Sequence[str]) -> None:
+    """Raise NothingSelected for the first of `words`, names or patterns, that no task matches."""
+    for word in words:
+        if word not in job.empty and not _matches_any(job, word):
+            meant = suggest(word, _names(job), "tasks")
+            if word.endswith((".yaml", ".yml")):
+                meant = "one command runs one job file"
+            raise NothingSelected(f"no task matches {quote(word)}" + _sentence(meant))
+
+
+def _pattern_message(job: Job, name: str) -> str:
+    import shlex
+
+    wider = f"*{name}*"
+    if _matches_any(job, wider):
+        meant = f"did you mean {quote(f'-k {shlex.quote(wider)}')}?"
+    else:
+        meant = suggest(name, _names(job), "tasks")
+    return f"no task matches {quote(f'-k {name}')}" + _sentence(meant)
+
+
+def _sentence(remedy: str) -> str:
+    return f"; {remedy}" if remedy else ""
+
+
+def _names(job: Job) -> set[str]:
+    return {name for task in job.tasks for name in (task.name, *task.groups)}
+
+
+def _matches_any(job: Job, pattern: str) -> bool:
+    test = compile_glob(pattern)
+    return any(test(name) for task in job.tasks for name in (task.name, *task.groups))
+
+
 def _no_match(job: Job, names: Sequence[str], tags: Sequence[str]) -> str:
+    messages = unmatched(job, names, tags)
+    if messages:
+        return messages[0]
     asked = [f"-k {name}" for name in names] + [f"-t {tag}" for tag in tags]
-    meant = ""
-    if len(asked) == 1:
-        (word,) = (*names, *tags)
-        kind = "tasks" if names else "tags"
-        if names:
-            known = {name for task in job.tasks for name in (task.name, *task.groups)}
-        else:
-            known = {tag for task in job.tasks for tag in task.task.tags}
-        meant = suggest(word, known, kind)
-    return f"no task matches {quote(' '.join(asked))}" + (f"; {meant}" if meant else "")
+    return f"no task matches {quote(' '.join(asked))}: no task has both such a name and such a tag"
 
 
 def _has(tags: Sequence[str], any_of: Sequence[str]) -> bool:

@@ -124,7 +124,6 @@ def test_missing_file_or_run_is_reported_by_name(arguments, message, empty_desk)
         (["job.yaml", "--oputput", "none"], "--output"),
         (["job.yaml", "--output", "all"], "`prefix`, `group`, `failed`, `none`"),
         (["job.yaml", "-j", "0"], "must be an integer of at least 1"),
-        (["job.yaml", "other.yaml"], "unexpected argument `other.yaml`"),
         (["run"], "missing argument `JOB`"),
         (["validate"], "missing argument `JOBS`"),
         (["-v"], "missing argument `JOB`"),

@@ -6,6 +6,7 @@ from support.runs import mprun
 CHOICES = "`prefix`, `group`, `failed`, `none`"
 METHODS = "`fork`, `forkserver`, `spawn`"
 NOT_A_DURATION = "`soon` is not a duration such as `500ms`, `30s` or `1m30s`"
+NOT_ZERO = "it must be longer than 0 seconds; leave it out for the default"
 JOB = "tasks: [{target: 'os:getpid'}]\n"
 
 
@@ -21,8 +22,9 @@ def folder(tmp_path):
         ("job.yaml --oputput none", "unknown option `--oputput`; did you mean `--output`?"),
         ("--verison", "unknown option `--verison`; did you mean `mprun --version`?"),
         ("run --hlep", "unknown option `--hlep`; did you mean `--help`?"),
-        ("help", "`help` is neither a command nor a job file; see `mprun --help`"),
-        ("help run", "`help` is neither a command nor a job file; see `mprun --help`"),
+        ("help rnu", "unknown command `rnu`; did you mean `run`?"),
+        ("help xyzzy", "unknown command `xyzzy`; see `mprun help`"),
+        ("help run plan", "unexpected argument `plan`; write `mprun help [OPTIONS] [COMMAND]`"),
         ("job.yaml --xyzzy", "unknown option `--xyzzy`; see `mprun run --help`"),
         ("job.yaml -Z", "unknown option `-Z`; see `mprun run --help`"),
         ("job.yaml --output all", f"`--output` must be one of {CHOICES}, not `all`"),
@@ -33,13 +35,17 @@ def folder(tmp_path):
         ("job.yaml -j 0", "`--max-parallel` must be an integer of at least 1, not `0`"),
         ("job.yaml -j many", "`--max-parallel` must be an integer of at least 1, not `many`"),
         ("job.yaml --timeout soon", f"invalid value for `--timeout`: {NOT_A_DURATION}"),
+        ("job.yaml --timeout 0", f"invalid value for `--timeout`: {NOT_ZERO}"),
+        ("job.yaml --timeout 0ms", f"invalid value for `--timeout`: {NOT_ZERO}"),
+        ("job.yaml --import-timeout 0.0", f"invalid value for `--import-timeout`: {NOT_ZERO}"),
+        ("job.yaml --import-timeout soon", f"invalid value for `--import-timeout`: {NOT_A_DURATION}"),
         ("job.yaml --timeout", "missing value of `--timeout`; write `--timeout DURATION`"),
         ("job.yaml -p", "missing value of `-p`; write `-p NAME=VALUE`"),
         ("job.yaml -p day", "missing `=` in `-p day`; write `-p NAME=VALUE`"),
         ("job.yaml --fail-fast=1", "`--fail-fast` does not take a value; write `--fail-fast`"),
-        ("job.yaml other.yaml", "unexpected argument `other.yaml`; write `mprun run [OPTIONS] JOB`"),
-        ("run", "missing argument `JOB`; write `mprun run [OPTIONS] JOB`"),
-        ("-v", "missing argument `JOB`; write `mprun run [OPTIONS] JOB`"),
+        ("show 1 2", "unexpected argument `2`; write `mprun show [OPTIONS] [RUN]`"),
+        ("run", "missing argument `JOB`; write `mprun run [OPTIONS] JOB [TASK]...`"),
+        ("-v", "missing argument `JOB`; write `mprun run [OPTIONS] JOB [TASK]...`"),
         ("validate", "missing argument `JOBS`; write `mprun validate [OPTIONS] JOBS...`"),
         ("shwo", "`shwo` is neither a command nor a job file; did you mean `mprun show`?"),
         ("schema jbo", "`NAME` must be one of `job`, `event`, not `jbo`; did you mean `job`?"),

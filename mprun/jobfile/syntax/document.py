@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from typing import TYPE_CHECKING, Any
 
 from mprun.diagnostics import Diagnostic, SourceLines, SourceText, Span, closest, quote, visible
@@ -26,10 +27,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "MAX_BYTES",
+    "STANDARD_INPUT",
     "Document",
     "Mapping",
     "Sequence",
     "load",
+    "load_standard_input",
     "parse",
     "plain",
     "sha256",
@@ -39,6 +42,8 @@ __all__ = [
 ]
 
 MAX_BYTES = 8 * 1024 * 1024
+# What messages call standard input, as compilers do.
+STANDARD_INPUT = "<stdin>"
 
 # The characters that YAML does not allow (YAML 1.2.2 section 5.1), and a BOM inside the text.
 _UNPRINTABLE = "[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]"
@@ -103,6 +108,20 @@ def load(path: str) -> Document:
     Raises UsageError if the file cannot be read, JobFileError if its text is invalid.
     """
     return parse(_read(path), path)
+
+
+def load_standard_input() -> Document:
+    """Read and parse a job file from standard input, which messages call `<stdin>`.
+
+    Raises what `load` does.
+    """
+    try:
+        # Never all of it: it may have no end.
+        data = sys.stdin.buffer.read(MAX_BYTES + 1)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise UsageError(f"cannot read standard input: {reason}") from error
+    return parse(data, STANDARD_INPUT)
 
 
 def parse(text: bytes | str, path: str) -> Document:
