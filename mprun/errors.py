@@ -45,4 +45,14 @@ class LauncherError(MprunError):
 
 
 class RecordError(MprunError):
-    """The record of a run cannot be written or read."""
+    """The record of a run cannot be written, or not be read."""
+
+
+class UnreadableRecord(RecordError):
+    """The record of a run cannot be read; with `newer`, because a newer mprun wrote it."""
+
+    exit_code = EXIT_USAGE
+
+    def __init__(self, message: str, *, newer: bool = False) -> None:
+        self.newer = newer
+        super().__init__(message)

@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class Outcome(StrEnum):
-    """How a task or a run ended; the last three are a run's, or say that there is no outcome yet.
+    """How a task or a run ended; the last four are a run's, or say that there is no outcome yet.
 
     A summary lists them in this order.
     """
@@ -25,6 +25,8 @@ class Outcome(StrEnum):
     RUNNING = "running"
     # The record of the run cannot be read.
     CORRUPT = "corrupt"
+    # A newer mprun wrote it, in a format that this one does not know.
+    NEWER = "newer"
 
 
 TASK_OUTCOMES = (

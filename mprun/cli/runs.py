@@ -13,6 +13,7 @@ import click
 from mprun.cli.messages import warn, write
 from mprun.cli.options import STATE_DIR, to_seconds
 from mprun.clock import Clock
+from mprun.diagnostics import visible
 from mprun.errors import UsageError
 from mprun.outcomes import EXIT_INTERNAL
 from mprun.record.state_dir import list_runs
@@ -27,14 +28,17 @@ if TYPE_CHECKING:
     from mprun.record.state_dir import RunDirectory
 
 
+# How many runs are listed by default.
+_LIMIT = 20
+
+
 @click.command()
 @click.option(
     "-n",
     "--limit",
     type=click.IntRange(min=0),
-    default=20,
-    show_default=True,
     metavar="N",
+    show_default=str(_LIMIT),
     help="List at most N runs; 0 lists all.",
 )
 @click.option("--failed", is_flag=True, help="List only failed, interrupted and unreadable runs.")
@@ -55,7 +59,7 @@ if TYPE_CHECKING:
 @click.option("--dry-run", is_flag=True, help="With --prune: show what would be removed, but remove nothing.")
 @STATE_DIR
 def runs(
-    limit: int,
+    limit: int | None,
     failed: bool,
     as_json: bool,
     prune: float | None,
@@ -68,19 +72,26 @@ def runs(
     Active runs, and runs whose record cannot be read, are never removed.
     """
     if prune is not None:
+        if failed or limit is not None:
+            raise UsageError("`--failed` and `-n` select what is listed, and do not go with `--prune`")
         return _prune(state_dir, prune, keep, dry_run, as_json)
     if keep or dry_run:
         raise UsageError("`--keep` and `--dry-run` need `--prune`")
     from mprun.cli.views.run_list import write_json, write_table
 
-    found = map(RunSummary, list_runs(state_dir))
-    wanted = islice((run for run in found if run.is_bad or not failed), limit or None)
+    known = list(list_runs(state_dir))
+    found = (run for run in map(RunSummary, known) if run.is_bad or not failed)
+    limit = _LIMIT if limit is None else limit
+    shown = list(islice(found, limit or None))
     if as_json:
-        write_json(wanted, sys.stdout, _now())
-    elif shown := list(wanted):
+        write_json(shown, sys.stdout, _now())
+    elif shown:
         write_table(shown, sys.stdout, wants_colour(sys.stdout), _now())
     else:
-        write(f"no {'failed ' if failed else ''}runs in {state_dir}")
+        write(f"no {'failed ' if failed else ''}runs in {visible(state_dir)}")
+    if len(shown) == limit and next(found, None) is not None:
+        total = f"the newest {limit} failed runs" if failed else f"{limit} of {len(known)} runs"
+        write(f"{total} shown; `-n 0` lists all")
     return 0
 
 

@@ -7,7 +7,7 @@ import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from mprun.errors import RecordError
+from mprun.errors import UnreadableRecord
 from mprun.outcomes import Outcome
 from mprun.record import events, lock
 from mprun.record.format_1 import translate
@@ -51,7 +51,7 @@ def read_lines(path: str) -> Iterator[dict[str, Any] | CorruptLine]:
 def read_state(directory: RunDirectory) -> tuple[RunState, list[str]]:
     """The state of a run by its record, and what is corrupt in the record.
 
-    Raises RecordError if there is no record, or a newer mprun wrote it.
+    Raises UnreadableRecord if there is no record, or a newer mprun wrote it.
     """
     state = RunState()
     damage: list[str] = []
@@ -114,8 +114,8 @@ def _open(directory: RunDirectory) -> Iterator[BinaryIO]:
         raise _unreadable(directory, error) from None
 
 
-def _unreadable(directory: RunDirectory, error: OSError) -> RecordError:
-    return RecordError(f"{directory.events} cannot be read: {error.strerror}")
+def _unreadable(directory: RunDirectory, error: OSError) -> UnreadableRecord:
+    return UnreadableRecord(f"{directory.events} cannot be read: {error.strerror}")
 
 
 def apply_line(
@@ -123,7 +123,7 @@ def apply_line(
 ) -> events.Event | None:
     """Apply one more line of a record to the state, and return its event.
 
-    What is corrupt is added to `damage`. Raises RecordError if a newer mprun wrote the record.
+    What is corrupt is added to `damage`. Raises UnreadableRecord if a newer mprun wrote the record.
     """
     if isinstance(record, CorruptLine):
         damage.append(str(record))
@@ -131,8 +131,10 @@ def apply_line(
     written = record.get("format", events.FORMAT)
     # JSON's true is equal to 1, and not a format.
     if type(written) is not int or written > events.FORMAT:
-        raise RecordError(
-            f"this record has the format {written}, and this mprun reads up to {events.FORMAT}: upgrade mprun"
+        raise UnreadableRecord(
+            f"this record has the format {written}, "
+            f"and this mprun reads up to {events.FORMAT}: upgrade mprun",
+            newer=True,
         )
     try:
         event = events.from_record(record)

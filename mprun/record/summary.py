@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from mprun.errors import RecordError
+from mprun.errors import UnreadableRecord
 from mprun.outcomes import Outcome
 from mprun.record import reader
 
@@ -25,8 +25,10 @@ class RunSummary:
         self.outcome: str = Outcome.CORRUPT
         try:
             state, self.damage = reader.read_first_and_last(directory)
-        except RecordError as error:
+        except UnreadableRecord as error:
             self.damage = [str(error)]
+            if error.newer:
+                self.outcome = Outcome.NEWER
             return
         if state.started is None:
             self.damage = self.damage or ["its first event is missing"]

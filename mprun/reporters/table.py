@@ -30,13 +30,15 @@ class Layout(Frozen):
 
     `folded` columns are text that may take several lines, `right` columns are numbers. A
     narrow terminal leaves out `optional` columns, in this order, until the others fit. The
-    `styled` column begins with an outcome.
+    `styled` column begins with an outcome. A column of text is folded to no fewer columns of the
+    terminal than `min_text_width`.
     """
 
     folded: tuple[int, ...]
     right: tuple[int, ...]
     optional: tuple[str, ...]
     styled: int
+    min_text_width: int = 16
 
 
 HEAD = ("TASK", "OUTCOME", "PID", "PPID", "DURATION", "CPU", "MEMORY", "ATTEMPTS")
@@ -46,8 +48,6 @@ TASKS = Layout(
     optional=("PPID", "ATTEMPTS", "CPU", "MEMORY", "PID", "DURATION"),
     styled=1,
 )
-# A column of text is folded to no fewer columns of the terminal.
-_MIN_TEXT_WIDTH = 16
 # Longer tables are read by programs, or searched; they are not laid out for a terminal.
 MAX_ROWS = 500
 # Columns; the complete text of an error is in the task's log.
@@ -67,6 +67,7 @@ STYLES: dict[str, str] = {
     Outcome.CANCELLED: "yellow",
     Outcome.INTERRUPTED: "yellow",
     Outcome.CORRUPT: "bold red",
+    Outcome.NEWER: "yellow",
 }
 
 
@@ -190,7 +191,7 @@ def _write_rich(
     # Without colours also without bold: NO_COLOR means no escape codes.
     system: Literal["auto"] | None = None if colour is False else "auto"
     console = Console(file=stream, highlight=False, color_system=system, soft_wrap=False)
-    table = Table(box=SIMPLE_HEAD, header_style="bold", pad_edge=False, padding=(0, 1))
+    table = Table(box=SIMPLE_HEAD, header_style="bold", show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     columns = _fitting_columns(head, lines, console.width, layout)
     for column in columns:
         justify: Literal["left", "right"] = "right" if column in layout.right else "left"
@@ -209,9 +210,9 @@ def _fitting_columns(
     needed = {}
     for column in range(len(head)):
         widest = max(display_width(row[column]) for row in (head, *lines))
-        needed[column] = min(widest, _MIN_TEXT_WIDTH) if column in layout.folded else widest
+        needed[column] = min(widest, layout.min_text_width) if column in layout.folded else widest
     for name in layout.optional:
-        # Between two columns there are two spaces and a line, and one space at each end.
-        if sum(needed.values()) + 3 * len(needed) - 1 > width and name in head:
+        # Between two columns there are two spaces.
+        if sum(needed.values()) + 2 * (len(needed) - 1) > width and name in head:
             del needed[head.index(name)]
     return list(needed)

@@ -311,7 +311,7 @@ def test_numbers_out_of_range_are_damage(value, desk):
 @pytest.mark.parametrize("written", [3, 99, "new", None])
 def test_a_newer_format_is_refused_by_name(written, desk):
     for result in damaged(desk, [{**STARTED, "format": written}, FINISHED]):
-        assert (result.code, result.stdout) == (3, "")
+        assert (result.code, result.stdout) == (2, "")
         assert result.stderr == (
             f"error: this record has the format {written}, and this mprun reads up to 2: upgrade mprun\n"
         )

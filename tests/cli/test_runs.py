@@ -87,6 +87,11 @@ def test_twenty_runs_are_listed_by_default(tmp_path):
         record(tmp_path, [STARTED, ended()], name=f"20260101-120000.000-{number:04x}")
     assert len(as_json(tmp_path)) == 20
     assert len(as_json(tmp_path, "-n", "0")) == 30
+    # C35: it says that there are more, and how to see them.
+    assert read(tmp_path, "runs")[2] == "20 of 30 runs shown; `-n 0` lists all\n"
+    assert read(tmp_path, "runs", "-n", "30")[2] == ""
+    assert read(tmp_path, "runs", "-n", "29", "--json")[2] == "29 of 30 runs shown; `-n 0` lists all\n"
+    assert read(tmp_path, "runs", "--failed")[2] == "no failed runs in .mprun\n"
     assert [run["run"][-2:] for run in as_json(tmp_path, "-n2")] == ["1d", "1c"]
 
 
@@ -145,11 +150,12 @@ def test_corrupt_run_is_one_line_and_does_not_affect_others(name, tmp_path):
     code, shown, warned = read(tmp_path, "runs")
     assert (code, warned) == (0, "")
     _, damaged, other = shown.splitlines()
-    assert re.match(r"20260101-120000.000-dddd  - +- +-  corrupt: ", damaged)
+    outcome = "newer" if name in ("newer", "escapes") else "corrupt"
+    assert re.match(rf"20260101-120000.000-dddd  - +- +-  {outcome}: ", damaged)
     assert message in damaged
     assert other.split()[:2] == [good, "old"]
     first, second = as_json(tmp_path)
-    assert (first["outcome"], first["job"], second["outcome"]) == ("corrupt", None, "succeeded")
+    assert (first["outcome"], first["job"], second["outcome"]) == (outcome, None, "succeeded")
     assert message.replace("\\x1b", "\x1b") in first["damage"][0]
     # It may still be running.
     code, shown, warned = read(tmp_path, "runs", "--prune", "1s")
@@ -276,13 +282,17 @@ def test_run_that_cannot_be_removed_is_reported_and_others_are_removed(tmp_path)
         (["--prune", "long ago"], "`long ago` is not a duration"),
         (["--keep", "3"], "`--keep` and `--dry-run` need `--prune`"),
         (["--dry-run"], "`--keep` and `--dry-run` need `--prune`"),
+        (["--prune", "0s", "--failed"], "do not go with `--prune`"),
+        (["--prune", "0s", "-n", "1"], "do not go with `--prune`"),
         (["-n", "-1"], "`--limit` must be an integer of at least 0, not `-1`"),
     ],
 )
 def test_bad_usage_is_refused(options, message, tmp_path):
+    name = record(tmp_path, [STARTED, ended()])
     code, shown, warned = read(tmp_path, "runs", *options)
     assert (code, shown) == (2, "")
     assert message in warned
+    assert ids(tmp_path) == [name]
 
 
 # -- terminals and pipes
@@ -297,7 +307,9 @@ def test_the_list_can_be_read_in_a_narrow_terminal(columns, tmp_path):
     plain = re.sub(r"\x1b\[[\d;]*m", "", shown)
     assert max(map(len, plain.splitlines())) <= columns
     assert re.search(rf"{run} .* ?failed", plain)
-    assert ("TASKS" in plain) == (columns == 200)
+    assert "EXIT" in plain
+    assert ("TASKS" in plain) == (columns >= 80)
+    assert ("STARTED" in plain) == (columns == 200)
     assert "\x1b[1;31mfailed" in shown
 
 

@@ -21,8 +21,10 @@ _LAYOUT = table.Layout(
     folded=(1, 4, 6),
     right=(3, 5),
     # Never RUN: the id begins with the time of the start, in UTC.
-    optional=("TASKS", "EXIT", "DURATION", "STARTED", "JOB"),
+    optional=("STARTED", "TASKS", "DURATION", "JOB", "EXIT"),
     styled=4,
+    # So that 80 columns have room for the counts of tasks.
+    min_text_width=12,
 )
 # The exit code of a run that was killed.
 _UNKNOWN = "?"
