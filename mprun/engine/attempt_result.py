@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 # An expected output is searched for in the end of a log, of this size.
 MAX_SEARCHED_BYTES = 16 * 1024 * 1024
 
+# The name of an error that says that nothing of the target has run.
+NEVER_RAN = "mprun.launcher.start_error.StartError"
+
 # The error of multiprocessing's `Process.start` in a daemonic process, and the remedy.
 _NO_CHILDREN = "daemonic processes are not allowed to have children"
 _NO_CHILDREN_HINT = "multiprocessing allows a daemon no child processes; remove `daemon: true`"
@@ -44,6 +47,11 @@ def attempt_result(
     if code != 0 and task.daemon and failure is not None and failure.message == _NO_CHILDREN:
         words = f"{words}: {_NO_CHILDREN_HINT}"
     names = failure.names if failure is not None else ()
+    if failure is not None and NEVER_RAN in names:
+        # Nothing of the task has run, so nothing that it expects has come true.
+        return AttemptResult(
+            succeeded=False, reason=words, exit_code=code, exceptions=names, asked=report.asked
+        )
     if task.expect is None:
         return AttemptResult(
             succeeded=attempt_succeeded(code),

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import sys
 
-from mprun.launcher.worker import flush_output, open_output
+from mprun.launcher.worker import flush_output, import_module, open_output
 from mprun.linux.prctl import die_with_parent
 
 # Environment variables that the launcher sets, and that are removed when they are read.
@@ -22,9 +22,10 @@ def _begin() -> None:
     os.setsid()
     die_with_parent(os.getppid())
     sys.path[:] = os.environ.pop(IMPORT_PATH).split(os.pathsep)
+    sys.argv = ["mprun"]
     open_output()
     for module in os.environ.pop(MODULES).split():
-        __import__(module)
+        import_module(module)
     flush_output()
 
 

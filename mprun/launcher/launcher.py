@@ -11,6 +11,7 @@ import contextlib
 import os
 import select
 import signal
+import sys
 from select import EPOLLIN
 from signal import SIGKILL
 from time import monotonic
@@ -237,7 +238,10 @@ class Launcher:
             self._fork_count += 1
             if self._fork_count == 2:
                 preload.import_for_results()
-        self._process.request = (*request, self._functions.get(request[TARGET]), self._pid)
+        target = request[TARGET]
+        # Set here and not in the fork, which would copy a page for it.
+        sys.argv = [target]
+        self._process.request = (*request, self._functions.get(target), self._pid)
 
     def _fork_ahead(self) -> None:
         """While the attempt that was started last runs, fork for the first one that waits for it."""
@@ -254,6 +258,8 @@ class Launcher:
         # It needs sockets, temporary files and more, which a launcher that only forks must not hold.
         from mprun.launcher import spawn
 
+        # multiprocessing hands it on to the new process.
+        sys.argv = [request[TARGET]]
         if request[START_METHOD] == "fork":
             # The task would inherit the signal handler.
             return spawn.start(request, self._method)

@@ -55,6 +55,7 @@ def launch(descriptor: int, parent: int = 0) -> NoReturn:
         fork.launcher_pidfd.append(os.pidfd_open(os.getpid()))
         os.set_inheritable(descriptor, False)
         fork.keep_descriptors_private()
+        worker.flush_before_forks()
         Launcher(socket(fileno=descriptor)).serve()
         auxiliary.remove_files()
         code = 0

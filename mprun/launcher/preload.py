@@ -9,6 +9,7 @@ import contextlib
 import gc
 import os
 import signal
+import sys
 
 from mprun.launcher import auxiliary, environment, fork, targets
 from mprun.launcher.worker import Process, flush_output, open_output, share_with_forks
@@ -45,6 +46,8 @@ class Preload:
         _redirect_output(self._options["log"])
         environment.tag_run(self._options["run_id"])
         targets.set_import_path(self._options["import_path"])
+        # What follows `mprun` on the command line is not meant for the job's modules.
+        sys.argv = ["mprun"]
         binder = targets.Binder(importing)
         errors = binder.bind_all(self._options["preload"], calls)
         self.functions, self.threads = binder.functions, binder.threads

@@ -13,6 +13,7 @@ from mprun import failpoints
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from types import TracebackType
     from typing import Any
 
     from mprun.launcher.start_error import StartError
@@ -42,21 +43,49 @@ def _raise(value: object) -> None:
     raise TypeError(type(value).__name__)
 
 
-def write_result(path: str, value: object) -> None:
-    """Write what the target returned: as JSON, or as its repr if it is not JSON."""
+def write_result(path: str, value: object) -> str:
+    """Write what the target returned: as JSON, or as its repr if it is not JSON.
+
+    If it is something that still has to run, so that nothing of the target has, this writes nothing and
+    returns what it is and the remedy, with `{0}` for the name of the target.
+    """
     try:
         text, suffix = _to_json(value), "json"
     except Exception:
+        if unfinished := _unfinished(value):
+            return unfinished
         text, suffix = _safe_repr(value), "repr"
     _write_whole(f"{path}.{suffix}", text)
+    return ""
 
 
-def write_error(path: str, raised: BaseException) -> None:
-    """Write what the target raised, also to standard error."""
+def _unfinished(value: object) -> str:
+    kind = type(value)
+    if kind.__module__ == "builtins" and kind.__name__ in _UNFINISHED:
+        if kind.__name__ == "coroutine":
+            # Else Python warns of it, with a line of mprun.
+            value.close()  # type: ignore[attr-defined]
+        return _UNFINISHED[kind.__name__]
+    if hasattr(kind, "__await__"):
+        return f"a `{kind.__qualname__}`, which was never awaited; wrap it: `await` it in `asyncio.run`"
+    return ""
+
+
+# What a target returned, by its type.
+_UNFINISHED = {
+    "coroutine": "a coroutine, which was never awaited; wrap it: `asyncio.run({0}())`",
+    "generator": "a generator, which was never iterated over; wrap it: `list({0}())`",
+    "async_generator": (
+        "an async generator, which was never iterated over; wrap it: "
+        "`async for item in {0}()`, in a coroutine for `asyncio.run`"
+    ),
+}
+
+
+def write_error(path: str, raised: BaseException, trace: TracebackType | None) -> None:
+    """Write what the target raised, also to standard error; `trace` is the part of the traceback to show."""
     import traceback
 
-    # Without the frame of the worker that called it, which does not help the user.
-    trace = raised.__traceback__.tb_next if raised.__traceback__ else None
     text = "".join(traceback.format_exception(type(raised), raised, trace))
     lines = traceback.format_exception_only(type(raised), raised)
     message = "".join(lines).partition(": ")[2].strip()

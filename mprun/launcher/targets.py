@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from mprun.launcher.worker import resolve
+from mprun.launcher.worker import import_module, resolve
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -151,7 +151,7 @@ def _require_plain_function(target: str, found: Any) -> None:
 def find_module(module: str) -> None:
     """Import a module. Raises TargetError."""
     try:
-        __import__(module)
+        import_module(module)
     except ModuleNotFoundError as error:
         if error.name is None or not f"{module}.".startswith(f"{error.name}."):
             raise _import_failed(module, error) from None

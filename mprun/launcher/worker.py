@@ -16,12 +16,13 @@ import threading
 # A task's process calls these by names of this module, not of theirs: see `Process._bootstrap`.
 from _thread import get_native_id
 from multiprocessing import context, process, util
-from os import close, dup2, getppid, read, setsid, stat
+from os import close, dup2, getpid, getppid, read, setsid, stat
 from os import open as open_file
 
 # Not from `typing`, which takes longer to import than everything else that a task's process needs.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from types import FrameType, TracebackType
     from typing import Any, NoReturn
 
     from mprun.launcher.rlimits import SoftLimits
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 # prctl(2), from <linux/prctl.h>.
 PR_SET_PDEATHSIG = 1
+PR_SET_NAME = 15
 PR_SET_CHILD_SUBREAPER = 36
 SIGKILL = 9
 # unshare(2), from <linux/sched.h>.
@@ -80,13 +82,23 @@ else:
                 stream.flush()
 
 
+def import_module(name: str) -> None:
+    """Import a module. Raises what the import raises; a child that the module forks ends with the import."""
+    own = getpid()
+    try:
+        __import__(name)
+    finally:
+        if getpid() != own:
+            end_fork(sys.exc_info()[1])
+
+
 def resolve(target: str) -> Any:
     """Import the module of `package.module:callable`; the object at the path behind the colon.
 
     Raises what the import raises, and AttributeError if there is no such object.
     """
     module, _, path = target.partition(":")
-    __import__(module)
+    import_module(module)
     found: Any = sys.modules[module]
     for name in path.split("."):
         found = getattr(found, name)
@@ -151,8 +163,10 @@ class Process(multiprocessing.Process):
         (`python benchmarks/fork_cost.py`). `barrier` is an eventfd on which the process waits before
         it begins the attempt.
         """
-        key, name, position, daemon, start_method, _, _, _, _, _, log, _, env, _, _, _, parent = self.request
-        code = 0
+        key, name, position, daemon, start_method, target, _, _, _, _, log, _, env, _, _, _, parent = (
+            self.request
+        )
+        code, own = 0, getpid()
         try:
             setsid()
             if _prctl:
@@ -181,6 +195,9 @@ class Process(multiprocessing.Process):
                 _finalizers.clear()
             if _after_forkers:
                 util._run_after_forkers()  # type: ignore[attr-defined]
+            if _prctl and target is not None:
+                # What `ps -o comm`, `top` and `pgrep` show; the kernel keeps 15 bytes of it.
+                call_function(_prctl, (PR_SET_NAME, b"mprun: " + name.encode(), 0, 0, 0))
             if start_method != "spawn":
                 # A spawned process has them from its start.
                 for variable, text in ((b"MPRUN_TASK", name), (b"MPRUN_ATTEMPT", str(key[1]))):
@@ -202,11 +219,16 @@ class Process(multiprocessing.Process):
             # Wait for threads, then run the exit handlers.
             if len(_threads) > 1 or _limbo or _ncallbacks() or _threading_atexits:
                 threading._shutdown()  # type: ignore[attr-defined]
+                # In a spawned process, Python runs the exit handlers later.
+                end_forks_with_their_handler(None if start_method == "spawn" else sys._getframe())
                 if start_method != "spawn":
                     _run_exitfuncs()
             # multiprocessing's exit handlers come last: for children, queues, managers.
             if start_method != "spawn" and (_finalizers or _process["_children"]):
                 util._exit_function()  # type: ignore[attr-defined]
+            if getpid() != own:
+                # An exit handler of multiprocessing has forked.
+                end_fork(None)
             _flush()
             # The process may end by os._exit, which does not flush C's buffers.
             call_function(_fflush, (None,))
@@ -237,6 +259,7 @@ class Process(multiprocessing.Process):
         threading.main_thread()._set_native_id()  # type: ignore[attr-defined]
         share_with_forks(self, parent_sentinel)
         open_output()
+        flush_before_forks()
         dump_stacks_on_request()
 
     def run(self) -> None:
@@ -244,7 +267,7 @@ class Process(multiprocessing.Process):
 
         Or execute the command, of which there is only the exit code.
         """
-        given = self.request
+        given, own = self.request, getpid()
         _, _, _, _, start_method, target, command, limits, args, kwargs, _, _, _, cwd, _, function, _ = given
         soft_limits = self._limit_or_become() if limits or command else None
         try:
@@ -256,28 +279,33 @@ class Process(multiprocessing.Process):
                 result = function(*args, **kwargs)
                 _flush()  # its errors are the task's
             finally:
+                if getpid() != own:
+                    end_fork(sys.exc_info()[1])
                 # First of all: writing the result may need memory or files that the task has used up.
                 if soft_limits is not None:
                     soft_limits.lift()
         except SystemExit as error:
             raise SystemExit(self._exit_code(error.code)) from None
         except BaseException as error:
-            self._report("write_error", error)
+            self._report("write_error", error, user_trace(error))
             raise SystemExit(1) from None
         finally:
             self._threads = _thread_count()
             if self._threads > 1 and start_method != "forkserver":
                 self._report("write_threads", self._threads)
-        if result is not None:
-            self._report("write_result", result)
+        if result is not None and (unfinished := self._report("write_result", result)):
+            from mprun.launcher.start_error import StartError
 
-    def _report(self, writer: str, *what: object) -> None:
-        """Call a `writer` of `result_files`, by name."""
+            name = target.partition(":")[2]
+            self._exit_unstarted(StartError(f"`{name}` returned {unfinished.format(name)}"))
+
+    def _report(self, writer: str, *what: object) -> Any:
+        """Call a `writer` of `result_files`, by name, and return what it does."""
         # A spawned process imports these here, if it has anything to write; a fork has them already.
         from mprun.launcher import result_files
         from mprun.launcher.channel import RESULT
 
-        getattr(result_files, writer)(self.request[RESULT], *what)
+        return getattr(result_files, writer)(self.request[RESULT], *what)
 
     def _limit_or_become(self) -> SoftLimits:
         """Set the limits, or execute the command; if that is impossible, exit without running the task."""
@@ -318,6 +346,29 @@ class Process(multiprocessing.Process):
         return 1
 
 
+def end_fork(raised: BaseException | None) -> NoReturn:
+    """End a child that a task or a module has forked, and that came back from it instead of ending itself.
+
+    It ends with its own exit code, as under plain Python. Only the attempt's own process writes its result
+    and runs its exit handlers.
+    """
+    code: object = None
+    try:
+        if isinstance(raised, SystemExit):
+            code = raised.code
+            if code is not None and not isinstance(code, int):
+                sys.stderr.write(f"{code}\n")
+                code = 1
+        elif raised is not None:
+            code = 1
+            trace = user_trace(raised)
+            sys.excepthook(type(raised), raised.with_traceback(trace), trace)
+        threading._shutdown()  # type: ignore[attr-defined]
+        flush_output()
+    finally:
+        os._exit(code & 0xFF if isinstance(code, int) else 0)
+
+
 def _thread_count() -> int:
     """How many threads this process has, including those that Python does not know."""
     # unshare(2): EINVAL if there are others, else it does nothing, in a twentieth of the time.
@@ -330,11 +381,40 @@ def _thread_count() -> int:
         return 1
 
 
+def user_trace(raised: BaseException) -> TracebackType | None:
+    """The traceback of an exception from the frame that mprun called on."""
+    trace = raised.__traceback__
+    while trace is not None and trace.tb_frame.f_code.co_filename == __file__:
+        trace = trace.tb_next
+    return trace
+
+
+def end_forks_with_their_handler(caller: FrameType | None) -> None:
+    """Have a child that an exit handler forks end where this handler ends: it would run the others, too.
+
+    `caller` is the frame that calls the exit handlers. Nothing else shows their end: `atexit` calls them
+    from C, and from Python 3.14 on it calls a copy of its list.
+    """
+
+    def watch() -> None:
+        def see(frame: FrameType, event: str, argument: object) -> None:
+            if event == "return" and frame.f_back is caller:
+                end_fork(None)
+
+        sys.setprofile(see)
+
+    os.register_at_fork(after_in_child=watch)
+
+
+def flush_before_forks() -> None:
+    """Flush before each fork of this process, so that its child has nothing of it to flush once more."""
+    os.register_at_fork(before=flush_output)
+
+
 def flush_output() -> None:
-    """Write what Python and C have buffered, before a fork would copy it."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    flush_c_output()
+    """Write what Python and C have buffered."""
+    _flush()
+    call_function(_fflush, (None,))
 
 
 def flush_c_output() -> None:

@@ -1,7 +1,7 @@
-"""prctl(2): the signal at the parent's death, and whose children orphans become.
+"""prctl(2): the signal at the parent's death, whose children orphans become, and a process's name.
 
-The functions do nothing on systems without prctl. The worker makes two of these calls by itself:
-a spawned child imports no other module of mprun.
+The functions do nothing on systems without prctl. The worker makes these calls by itself: a spawned
+child imports no other module of mprun.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 # From <linux/prctl.h>.
 PR_SET_PDEATHSIG = 1
+PR_SET_NAME = 15
 PR_SET_CHILD_SUBREAPER = 36
 PR_GET_CHILD_SUBREAPER = 37
 SIGKILL = 9
@@ -33,6 +34,11 @@ def die_with_parent(parent: int) -> None:
     _call(PR_SET_PDEATHSIG, SIGKILL)
     if os.getppid() != parent:
         os._exit(1)
+
+
+def set_name(name: str) -> None:
+    """Name this process for `ps -o comm`, `top` and `pgrep`; the kernel keeps 15 bytes."""
+    _call(PR_SET_NAME, name.encode())
 
 
 def set_child_subreaper(enabled: bool) -> None:

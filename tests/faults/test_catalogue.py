@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 TESTS = Path(__file__).parents[1]
-ROWS = [*range(1, 45), 48]
+ROWS = [*range(1, 46), 48]
 
 # The rows without a test, and why.
 WAITING = {
@@ -233,6 +233,11 @@ SHOWN = {
         "faults/test_ends.py::test_two_signals_that_are_one_do_not_cut_the_grace",
         "faults/test_ends.py::test_a_hangup_never_cuts_the_grace",
         "unit/test_signals.py::test_two_signals_at_once_are_one_unless_both_are_ctrl_c",
+    ],
+    "45 successes that were none": [
+        "process/test_worker.py::test_a_target_that_returns_what_never_ran_fails_and_says_how_to_run_it",
+        "process/test_worker.py::test_a_target_that_never_ran_meets_no_expectation",
+        "process/test_worker.py::test_a_forked_child_that_comes_back_from_the_target_ends_with_its_own_code",
     ],
 }
 
