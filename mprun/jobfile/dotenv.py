@@ -23,13 +23,19 @@ _HIDDEN = "***"
 
 
 class DotenvError(Exception):
-    """An error in a line: `at` is the index of its first character, `help` says how to fix it."""
+    """An error in a text: `at` is the index of its first character, `help` says how to fix it.
 
-    def __init__(self, message: str, at: int, help: str, width: int = 1) -> None:
+    `resume` is an index in the last line that it is about; None if that is unknown.
+    """
+
+    def __init__(
+        self, message: str, at: int, help: str, width: int = 1, *, resume: int | None = None
+    ) -> None:
         super().__init__(message)
         self.at = at
         self.help = help
         self.width = width
+        self.resume = resume
 
 
 def read_env_file(path: str) -> dict[str, str]:
@@ -38,30 +44,46 @@ def read_env_file(path: str) -> dict[str, str]:
     A line is `NAME=value`, with or without `export` before it, blank, or a comment. An
     unquoted value ends before white space with a `#` behind it, a `'quoted one'` is literal, in a
     `"quoted one"` `\n`, `\t`, `\"` and `\\` are escapes; every other backslash, and `$`, is
-    itself. Raises UsageError for a file that cannot be read (missing, a directory, more
-    than 1 MiB, not UTF-8), JobFileError for all other lines.
+    itself. A quoted value may go on over several lines, which end with `\n` in it. Raises UsageError
+    for a file that cannot be read (missing, a directory, more than 1 MiB, not UTF-8),
+    JobFileError for what is invalid.
     """
-    lines = re.split("\r\n?|\n", read_text(path, "env file"))
+    text = re.sub("\r\n?", "\n", read_text(path, "env file"))
     variables: dict[str, str] = {}
+    # By the position of the line.
     errors: dict[int, DotenvError] = {}
-    for number, line in enumerate(lines):
+    at = 0
+    while at < len(text):
         try:
-            variables.update(_read_line(line))
+            at = _read_line(text, at, variables)
         except DotenvError as error:
-            errors[number] = error
-            if len(errors) == MAX_DIAGNOSTICS:
+            errors[at] = error
+            if len(errors) == MAX_DIAGNOSTICS or error.resume is None:
                 break
+            at = _next_line(text, error.resume)
     if errors:
-        raise JobFileError(list(_diagnostics(path, lines, errors)))
+        raise JobFileError(list(_diagnostics(path, text, errors)))
     return variables
 
 
-def _diagnostics(path: str, lines: list[str], errors: dict[int, DotenvError]) -> Iterator[Diagnostic]:
+def _next_line(text: str, at: int) -> int:
+    return text.find("\n", at) + 1 or len(text)
+
+
+def _line(text: str, at: int) -> str:
+    return text[at : _next_line(text, at)].rstrip("\n")
+
+
+def _diagnostics(path: str, text: str, errors: dict[int, DotenvError]) -> Iterator[Diagnostic]:
     # The source is kept with the diagnostic, so it must not contain the other lines.
-    shown = (_redacted(line) if number in errors else "" for number, line in enumerate(lines))
+    numbers = {text.count("\n", 0, start): start for start in errors}
+    shown = [""] * (max(numbers) + 1)
+    for number, start in numbers.items():
+        shown[number] = _redacted(_line(text, start))
     source = SourceText(path=path, lines=SourceLines("\n".join(shown)))
-    for number, error in errors.items():
-        span = Span(line=number + 1, column=error.at + 1, width=error.width)
+    for number, start in numbers.items():
+        error = errors[start]
+        span = Span(line=number + 1, column=error.at - start + 1, width=error.width)
         yield Diagnostic(message=str(error), source=source, span=span, help=error.help)
 
 
@@ -79,56 +101,74 @@ def _redacted(line: str) -> str:
     return f"{line[: match.end()] if match else ''}{_HIDDEN}"
 
 
-def _read_line(line: str) -> dict[str, str]:
+def _read_line(text: str, start: int, variables: dict[str, str]) -> int:
+    """Read what begins with the line at `start`; where the next line begins."""
+    line = _line(text, start)
     begin = line.lstrip()
-    if not begin or begin.startswith("#"):
-        return {}
-    match = _ASSIGNMENT.match(line)
-    if match is None:
-        raise _no_assignment(line)
-    at = match.end()
-    if "\0" in line:
-        raise DotenvError(
-            "NUL character in a value", at, "remove it: environment variables cannot contain NUL"
-        )
-    return {match[2]: _value(line, at)}
+    if begin and not begin.startswith("#"):
+        match = _ASSIGNMENT.match(line)
+        if match is None:
+            raise _no_assignment(line, start)
+        at = start + match.end()
+        value, end = _value(text, at, start + len(line))
+        if "\0" in text[at:end]:
+            help = "remove it: environment variables cannot contain NUL"
+            raise DotenvError("NUL character in a value", at, help, resume=end)
+        variables[match[2]] = value
+        return _next_line(text, end)
+    return _next_line(text, start)
 
 
-def _no_assignment(line: str) -> DotenvError:
+def _no_assignment(line: str, start: int) -> DotenvError:
     begin = _BEGIN.match(line)
-    at = begin.end() if begin else 0
-    name, equals, _ = line[at:].partition("=")
+    first = begin.end() if begin else 0
+    at = start + first
+    name, equals, _ = line[first:].partition("=")
     if not equals:
         help = "write `NAME=VALUE`, or start the line with `#`"
-        return DotenvError("missing `=`", at, help, len(_HIDDEN))
+        return DotenvError("missing `=`", at, help, len(_HIDDEN), resume=at)
     if not name.strip():
-        return DotenvError("missing name before the `=`", at, "write `NAME=VALUE`")
+        return DotenvError("missing name before the `=`", at, "write `NAME=VALUE`", resume=at)
     help = "use letters, digits, `_`, `-` and `.`, and no digit first"
-    return DotenvError("invalid environment variable name", at, help, len(_HIDDEN))
+    return DotenvError("invalid environment variable name", at, help, len(_HIDDEN), resume=at)
 
 
 # After a quoted value: nothing, or a comment.
-_REST = r"(?:\s+#.*)?\s*"
+_REST = r"(?:[^\S\n]+#[^\n]*)?[^\S\n]*"
 _SINGLE = re.compile(rf"'([^']*)'{_REST}")
-_DOUBLE = re.compile(rf'"([^"\\]*(?:\\.[^"\\]*)*)"{_REST}')
+_DOUBLE = re.compile(rf'"([^"\\]*(?:\\[\s\S][^"\\]*)*)"{_REST}')
 _COMMENT = re.compile(r"\s#")
+# A private key or a certificate (RFC 7468).
+_PEM = re.compile(r"-----BEGIN [A-Z0-9 ]+-----")
+_PEM_END = re.compile(r"^-----END [A-Z0-9 ]+-----", re.MULTILINE)
 
 
-def _value(line: str, at: int) -> str:
-    if line.startswith("'", at):
-        return _quoted(_SINGLE, line, at)
-    if line.startswith('"', at):
-        return re.sub(r"\\(.)", lambda found: _ESCAPES.get(found[1], found[0]), _quoted(_DOUBLE, line, at))
+def _value(text: str, at: int, end: int) -> tuple[str, int]:
+    """The value that begins at `at`, in a line that ends at `end`, and where it ends."""
+    if text.startswith("'", at):
+        return _quoted(_SINGLE, text, at)
+    if text.startswith('"', at):
+        value, after = _quoted(_DOUBLE, text, at)
+        return re.sub(r"\\(.)", lambda found: _ESCAPES.get(found[1], found[0]), value), after
+    if _PEM.match(text, at):
+        last = _PEM_END.search(text, end)
+        message, help = "value of several lines without quotes", "put the whole value in quotes"
+        raise DotenvError(message, at, help, resume=last.end() if last else None)
     # Search from the character before the value: an empty value may have a comment, too.
-    comment = _COMMENT.search(line, at - 1)
-    return line[at : comment.start() if comment else None].rstrip()
+    comment = _COMMENT.search(text, at - 1, end)
+    return text[at : comment.start() if comment else end].rstrip(), end
 
 
-def _quoted(form: re.Pattern[str], line: str, at: int) -> str:
-    match = form.match(line, at)
-    if match is None:
-        help = r"close it on this line; write a line break as `\n` in double quotes"
-        raise DotenvError("unclosed quote", at, help)
-    if match.end() < len(line):
-        raise DotenvError("text after a quoted value", at, "put the whole value in quotes")
-    return match[1]
+def _quoted(form: re.Pattern[str], text: str, at: int) -> tuple[str, int]:
+    match = form.match(text, at)
+    end = _next_line(text, at)
+    # A quote that the next one opens does not end a value of several lines.
+    if match is None or (match.end() >= end and not _ends_line(text, match.end())):
+        raise DotenvError("unclosed quote", at, "close it at the end of the value")
+    if not _ends_line(text, match.end()):
+        raise DotenvError("text after a quoted value", at, "put the whole value in quotes", resume=at)
+    return match[1], match.end()
+
+
+def _ends_line(text: str, at: int) -> bool:
+    return at == len(text) or text[at] == "\n"

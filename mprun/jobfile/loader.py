@@ -16,12 +16,13 @@ from mprun.jobfile.references import Reference, has_references
 from mprun.jobfile.resolution import HIDDEN, Resolver
 from mprun.jobfile.schema import job_schema
 from mprun.jobfile.scope import resolve_scope
-from mprun.jobfile.syntax.document import STANDARD_INPUT, load, load_standard_input
+from mprun.jobfile.syntax.document import STANDARD_INPUT, Mapping, load, load_standard_input
 from mprun.jobfile.task_builder import FileContext, Inherited, absolute, listed, merged, optional_seconds
 from mprun.jobfile.task_checks import task_name
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Sequence
+    from collections.abc import Mapping as AnyMapping
 
     from mprun.jobfile.model import Instance, Needs
     from mprun.jobfile.params import ParamInput
@@ -32,9 +33,9 @@ if TYPE_CHECKING:
 
 def load_job_file(
     path: str,
-    params: Mapping[str, Any],
+    params: AnyMapping[str, Any],
     options: Sequence[str],
-    environment: Mapping[str, str],
+    environment: AnyMapping[str, str],
     *,
     lenient: bool = False,
 ) -> Job:
@@ -60,7 +61,7 @@ _MIN_TASKS_TO_COMPILE_INIT = 1000
 class JobLoader:
     """Reads the files of one job, each once, and expands their tasks."""
 
-    def __init__(self, environment: Mapping[str, str], lenient: bool) -> None:
+    def __init__(self, environment: AnyMapping[str, str], lenient: bool) -> None:
         self._environment = environment
         self._lenient = lenient
         self._documents: dict[str, Document] = {}
@@ -75,7 +76,7 @@ class JobLoader:
         # Whether missing params decide which tasks there are, or what other tasks may ask of them.
         self._structure_unknown = False
 
-    def job(self, path: str, params: Mapping[str, Any], options: Sequence[str]) -> Job:
+    def job(self, path: str, params: AnyMapping[str, Any], options: Sequence[str]) -> Job:
         """The job of a file; see `load_job_file`."""
         if path != STANDARD_INPUT_PATH:
             return self.job_of(self.checked_document(path), params, options)
@@ -83,7 +84,7 @@ class JobLoader:
         self._files[path] = document.sha256
         return self.job_of(_checked(document), params, options)
 
-    def job_of(self, document: Document, params: Mapping[str, Any], options: Sequence[str]) -> Job:
+    def job_of(self, document: Document, params: AnyMapping[str, Any], options: Sequence[str]) -> Job:
         """The job of a document that has passed the schema and the checks."""
         path = document.source.path
         inputs = self._param_inputs(document, params, options)
@@ -197,7 +198,7 @@ class JobLoader:
         return self._documents[key]
 
     def _param_inputs(
-        self, document: Document, params: Mapping[str, Any], options: Sequence[str]
+        self, document: Document, params: AnyMapping[str, Any], options: Sequence[str]
     ) -> dict[str, ParamInput]:
         declared = document.root.get("params") or {}  # type: ignore[attr-defined]
         if not declared and not params and not options:
@@ -212,10 +213,10 @@ class JobLoader:
     def resolve_file(
         self,
         document: Document,
-        inputs: Mapping[str, ParamInput],
-        environment: Mapping[str, Any],
+        inputs: AnyMapping[str, ParamInput],
+        environment: AnyMapping[str, Any],
         *,
-        closures: Mapping[str, Closure] | None = None,
+        closures: AnyMapping[str, Closure] | None = None,
         used_by: Origin | None = None,
     ) -> tuple[FileScope, Document]:
         """The scope of a file (see `resolve_scope`), and the file with its early references replaced."""
@@ -303,12 +304,38 @@ class JobLoader:
 
 def _checked(document: Document) -> Document:
     """The document, if it conforms to the schema and passes the checks. Raises JobFileError."""
+    holders = list(_holders_of_numbers(document.root))
+    if holders:
+        # Most jobs have none.
+        from mprun.jobfile.plain_texts import take_texts
+
+        take_texts(document, holders)
     diagnostics = job_schema.check(document)
     if len(diagnostics) < job_schema.MAX_DIAGNOSTICS:
         diagnostics += task_checks.check(document)
     if diagnostics:
         raise JobFileError(diagnostics)
     return document
+
+
+def _holders_of_numbers(root: Any) -> Iterator[Mapping]:
+    """The job, its defaults and its tasks, where a command or variables have what is not a string."""
+    if not isinstance(root, Mapping):
+        return
+    tasks = root.get("tasks")
+    for holder in (root, root.get("defaults"), *(tasks if isinstance(tasks, list) else ())):
+        if isinstance(holder, Mapping):
+            command, env = holder.get("command"), holder.get("env")
+            if not (command is None or type(command) is str or _all_strings(command)) or not (
+                env is None or _all_strings(env)
+            ):
+                yield holder
+
+
+def _all_strings(node: Any) -> bool:
+    """Whether a list or the values of a mapping are strings."""
+    values = node.values() if isinstance(node, dict) else node if isinstance(node, list) else (node,)
+    return all(type(value) is str for value in values)
 
 
 def _join_entry(entry: Any) -> JoinEntry:

@@ -397,7 +397,7 @@ def test_at_most_a_hundred_diagnostics_are_named():
         ("a: *\n", (1, 4), "alias (`*`) without a name", '`"*"`'),
         ("- a: 1\n b: 2\n", (2, 2), "expected a list item (`- `)", "`- `"),
         ("a: 1\n  b: 2\n", (2, 4), "unexpected `:`", "indentation"),
-        ("a: 1\nb\nc: 2\n", (3, 1), "key without a `:`", "key: value"),
+        ("a: 1\nb\nc: 2\n", (2, 1), "key without a `:`", "key: value"),
         ('a: "\\d"\n', (1, 5), "unknown escape sequence (`\\`)", "single quotes"),
     ],
 )

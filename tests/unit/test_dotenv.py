@@ -94,6 +94,39 @@ def test_lines_may_end_as_anywhere_and_the_file_may_begin_with_a_mark(read, end)
     assert read(f"\ufeffA=x{end}B='y'{end}C=\"z\" # c{end}") == {"A": "x", "B": "y", "C": "z"}
 
 
+PEM = "-----BEGIN PRIVATE KEY-----\nMIIEhunter2+/==\nhunter2=\n-----END PRIVATE KEY-----"
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("mark", ["'", '"'])
+def test_a_quoted_value_may_span_lines(read, mark, end):
+    """C45: a private key, as every secret store writes it, with either line end."""
+    text = f"export KEY=|{PEM}|  # rotated\nB=|\n|\n\nC=|\n\n # no comment\n|\nD=1\n".replace("|", mark)
+    assert read(text.replace("\n", end)) == {"KEY": PEM, "B": "\n", "C": "\n\n # no comment\n", "D": "1"}
+
+
+def test_escapes_hold_in_a_value_that_spans_lines(read):
+    assert read('A="say \\"no\\"\n\\tin it\\\\"\nB=x') == {"A": 'say "no"\n\tin it\\', "B": "x"}
+
+
+@pytest.mark.parametrize(
+    ("text", "message", "line"),
+    [
+        (f"A=1\nKEY='{PEM}\nB=2\nC=hunter2\n", "unclosed quote", 2),
+        (f"KEY='{PEM}\nB='hunter2'\nC=\"x\"\n", "unclosed quote", 1),
+        (f'KEY="{PEM}\n# don"t\nC=x\n', "unclosed quote", 1),
+        (f"KEY={PEM}\nB=2\n", "value of several lines without quotes", 1),
+        (f"\n KEY={PEM[:-25]}", "value of several lines without quotes", 2),
+        ("A=1\n\nB='hunter\n2\n\0'\nC=3\n", "NUL character in a value", 3),
+    ],
+)
+def test_a_mistake_in_a_value_of_several_lines_is_one_error(diagnostics, text, message, line):
+    """C45: and nothing of the key is shown."""
+    (diagnostic,) = diagnostics(text)
+    assert (diagnostic.message, diagnostic.span.line) == (message, line)
+    assert "hunter2" not in repr(diagnostic) + render([diagnostic])
+
+
 @pytest.mark.parametrize(
     ("line", "message", "column", "shown"),
     [

@@ -101,13 +101,13 @@ def test_expected_result_may_be_null():
 def test_join_entries_have_a_name_and_perhaps_seconds():
     found = job(
         "tasks: [" + ", ".join(f"{{name: {name}, target: 'm:f'}}" for name in "abcd") + "]\n"
-        "join: [a, {task: b}, {task: c, timeout: 1m30s}, {task: d, timeout: 0}]"
+        "join: [a, {task: b}, {task: c, timeout: 1m30s}, {task: d, timeout: 1ms}]"
     )
     assert found.join == (
         JoinEntry(task="a"),
         JoinEntry(task="b"),
         JoinEntry(task="c", timeout=90.0),
-        JoinEntry(task="d", timeout=0.0),
+        JoinEntry(task="d", timeout=0.001),
     )
     assert job("tasks:\n  - target: m:f\njoin: []").join == ()
 

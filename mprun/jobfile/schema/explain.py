@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from mprun.diagnostics import Diagnostic, closest, did_you_mean, quote
 from mprun.jobfile.schema.fast_validator import definition
-from mprun.jobfile.schema.hints import hint_for
+from mprun.jobfile.schema.hints import hint_for, is_zero_limit
 from mprun.jobfile.schema.synonyms import SYNONYMS
 from mprun.jobfile.syntax.scalars import type_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from mprun.diagnostics import SourceText, Span
 
@@ -100,7 +100,12 @@ class Explainer:
         meant = closest(key, known, SYNONYMS) if isinstance(key, str) else ""
         if meant:
             self._meant.add((above, meant))
-        help = self._elsewhere(above, key) or did_you_mean(str(key), known, SYNONYMS)
+        help = (
+            self._elsewhere(above, key)
+            or self._of_attempts(path, meant)
+            or _missing_space(shown, known)
+            or did_you_mean(str(key), known, SYNONYMS)
+        )
         self._note(
             path,
             "key",
@@ -118,6 +123,15 @@ class Explainer:
         if len(above) == 2 and above[0] == "tasks" and key in self._job_keys:
             return "move it to the top level of the file: it is a job key"
         return ""
+
+    def _of_attempts(self, path: Path, meant: str) -> str:
+        """How to write a number of attempts, of which all but the first are retries."""
+        if meant not in ("retries", "retry") or "attempts" not in str(path[-1]):
+            return ""
+        written = self._written(path)
+        if not written.isdecimal() or not 0 < (count := int(written[:6])) < 10**6:
+            return f"use `{meant}`, the number of extra attempts: one less than all attempts"
+        return f"{count} attempt{'s are' if count > 1 else ' is'} `{meant}: {count - 1}`"
 
     def _keys_at(self, path: Path) -> list[str]:
         """The keys that the schema knows in the mapping at `path`."""
@@ -182,14 +196,14 @@ class Explainer:
 
     def _value_diagnostic(self, path: Path, keyword: str, schema: dict[str, Any], value: Any) -> None:
         written = self._written(path)
-        must = _must(keyword, schema)
+        must = "must be above 0" if is_zero_limit(schema, value) else _must(keyword, schema)
         subject, place_words = self._subject(path)
         but = "" if must.endswith("empty") else f", not {_describe(value, written)}"
         if path[-1:] == ("group",):
             reason = "multiprocessing reserves it (`Process(group=None)`)"
             self._note(path, "value", f"{subject}{place_words} must be null: {reason}", "remove it")
             return
-        help = hint_for(keyword, schema, value, written[:_MAX_VALUE])
+        help = hint_for(keyword, schema, value, written[:_MAX_VALUE], _key_of(path))
         self._note(path, "value", f"{subject}{place_words} {must}{but}", help)
 
     def _written(self, path: Path, key: bool = False) -> str:
@@ -218,6 +232,18 @@ class Explainer:
         return f"task {quote(self._task_name(int(path[1]))[:_MAX_NAME])}"
 
 
+def _key_of(path: Path) -> str:
+    """The last key of a path, to which an item of a list belongs; `ready.timeout` for those of `ready`."""
+    keys = [step for step in path if isinstance(step, str)][-2:]
+    return ".".join(keys if keys[:1] == ["ready"] else keys[-1:])
+
+
+def _missing_space(shown: str, known: Collection[str]) -> str:
+    """`{target:tasks:greet}` has one key, because a space is missing."""
+    key = shown.partition(":")[0]
+    return f"add a space after `{key}:`" if key != shown and key in known else ""
+
+
 def _label(path: Path) -> str:
     """`retry.delay`, item 2 of `tags`, `timeout` in item 1 of `join`."""
     end = len(path)
@@ -239,6 +265,9 @@ def _must(keyword: str, schema: dict[str, Any]) -> str:
     if choices and not (schema.get("errorMessage", "").startswith("must be the")):
         return "must be one of " + ", ".join(f"`{choice}`" for choice in choices)
     types = [schema["type"]] if isinstance(schema.get("type"), str) else schema.get("type", [])
+    if keyword == "type" and types == ["string", "number", "boolean"]:
+        # Numbers and booleans are replaced by their texts before.
+        return "must be a string"
     of_form = schema.get("title") == "target" or keyword != "type" or types != ["string"]
     if "errorMessage" in schema and of_form:
         return str(schema["errorMessage"])

@@ -32,7 +32,7 @@ _ANNOTATIONS = {
 _KEYWORDS = {
     "$ref", "type", "enum", "not", "oneOf", "allOf", "required", "properties", "patternProperties",
     "additionalProperties", "propertyNames", "minProperties", "items", "minItems", "pattern",
-    "minLength", "maxLength", "minimum", "maximum",
+    "minLength", "maxLength", "minimum", "maximum", "exclusiveMinimum",
 }  # fmt: skip
 # Keywords that apply to the entries of a mapping, and not only to its set of keys.
 _ENTRY_KEYWORDS = {
@@ -211,11 +211,13 @@ def _of_string(schema: dict[str, Any]) -> Iterator[Test]:
 
 
 def _of_number(schema: dict[str, Any]) -> Iterator[Test]:
-    least, most = schema.get("minimum"), schema.get("maximum")
+    least, most, above = schema.get("minimum"), schema.get("maximum"), schema.get("exclusiveMinimum")
     if "type" in schema:
         yield isfinite_number
     if least is not None:
         yield lambda value: value >= least
+    if above is not None:
+        yield lambda value: value > above
     if most is not None:
         yield lambda value: value <= most
 

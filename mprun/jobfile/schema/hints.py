@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import re
 from math import isfinite
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mprun.diagnostics import did_you_mean, quote, visible
 from mprun.jobfile.syntax.scalars import OutOfRange, resolve
+from mprun.jobfile.units import to_seconds
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
 _TIME_UNITS = {
     unit: ours
@@ -31,12 +35,19 @@ _SIZE_UNITS = {"": "B", "b": "B", "bytes": "B"} | {
 _PART = r"([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]+)\s*"
 
 
-def hint_for(keyword: str, schema: dict[str, Any], value: Any, written: str) -> str:
-    """The help text for a value that violates `keyword` of its schema; `written` is its text in the file."""
+def hint_for(keyword: str, schema: dict[str, Any], value: Any, written: str, key: str = "") -> str:
+    """The help text for a value that violates `keyword` of its schema.
+
+    `written` is its text in the file, `key` the key whose value it is; below `ready` also that.
+    """
     types = schema.get("type", ())
-    types = (types,) if isinstance(types, str) else types
+    types = (types,) if isinstance(types, str) else tuple(types)
+    if value is None:
+        return _null(types, written, key)
     if keyword == "type":
-        return _other_type(types, schema, value, written)
+        return _other_type(types, schema, value, written, key)
+    if is_zero_limit(schema, value):
+        return f"leave it out for {'the default' if key.startswith('ready.') else 'no limit'}"
     if not isinstance(value, str):
         return ""
     choices = schema.get("enum") or schema.get("examples")
@@ -51,35 +62,85 @@ def hint_for(keyword: str, schema: dict[str, Any], value: Any, written: str) -> 
     }.get(schema.get("title", ""))
     if by_title:
         return by_title(value)
+    if {"array", "string"} <= set(types) and "object" not in types:
+        return _in_brackets(written)
     return _unquoted(value) if {"integer", "number"} & set(types) else ""
 
 
-def _other_type(types: tuple[str, ...], schema: dict[str, Any], value: Any, written: str) -> str:
-    if value is None and types == ("string",):
-        return "give it a value, or remove it"
+def is_zero_limit(schema: dict[str, Any], value: Any) -> bool:
+    """Whether a value is the 0 of a limit that must be above 0: `0`, `0s`."""
+    if "exclusiveMinimum" not in schema or isinstance(value, bool):
+        return False
+    try:
+        return isinstance(value, (int, float, str)) and to_seconds(value) == 0
+    except (ValueError, OverflowError):
+        return False
+
+
+def _null(types: tuple[str, ...], written: str, key: str) -> str:
+    """`~` is null in YAML, and so is a value that is left out."""
+    if written == "~" and "string" in types:
+        if key in _PATH_KEYS:
+            return "`~` is null in YAML; write `${env.HOME}` for the home directory"
+        return "`~` is null in YAML; quote it, or remove it"
+    if types == ("string", "number", "boolean") and written.lower() not in ("~", "null"):
+        return 'write `""` for an empty string, or remove it'
+    if written.lower() == "null" and types and types[0] == "string":
+        return f'quote it: `"{written}"`'
+    return "give it a value, or remove it" if "string" in types else ""
+
+
+# Keys whose values are paths, in which `~` would be meant as the home directory.
+_PATH_KEYS = frozenset({"cwd", "env_file", "pythonpath", "ready.file", "uses"})
+
+
+def _other_type(types: tuple[str, ...], schema: dict[str, Any], value: Any, written: str, key: str) -> str:
     chosen = schema.get("title") == "target" or schema.get("enum") or schema.get("examples")
     if isinstance(value, (bool, int, float)) and types == ("string",) and written and not chosen:
         return f'quote it: `"{visible(written)}"`'
     if isinstance(value, str) and schema.get("title") == "flag":
         return _flag(value)
-    if isinstance(value, str) and "target" in schema.get("properties", {}) and ":" in value:
-        return f"write {quote('target: ' + written)}"
+    if isinstance(value, str) and "target" in schema.get("properties", {}):
+        return _of_string_for_task(value, written, schema["properties"])
     if isinstance(value, dict) and "array" in types and "tasks" in schema.get("errorMessage", ""):
         return "start each task with `- `"
-    if "array" in types and "object" not in types and written and not isinstance(value, (dict, list)):
-        return f"put it in brackets: {quote('[' + written + ']')}"
+    if isinstance(value, dict) and key == "args":
+        return "use `kwargs` for a mapping"
+    if isinstance(value, list) and key == "kwargs":
+        return "use `args` for a list"
+    if "array" in types and "object" not in types and not isinstance(value, (dict, list)):
+        return _in_brackets(written)
     if isinstance(value, str):
         return _unquoted(value) if {"integer", "number"} & set(types) else ""
     return ""
 
 
+def _in_brackets(written: str) -> str:
+    return f"put it in brackets: {quote('[' + written + ']')}" if written else ""
+
+
+def _of_string_for_task(value: str, written: str, keys: Collection[str]) -> str:
+    """A string where a task must be: `target:tasks:greet` lacks a space, `tasks:greet` its key."""
+    key, colon, rest = value.partition(":")
+    if not colon:
+        return ""
+    return f"add a space after `{key}:`" if key in keys and rest else f"write {quote('target: ' + written)}"
+
+
 def _target(value: str) -> str:
-    text = value.strip().removesuffix("()").replace("/", ".").replace("::", ":").replace(".py:", ":")
+    text = value.strip().removesuffix("()").removeprefix("./").replace("::", ":")
+    text = re.sub(r"\.py(?=:|$)", "", text)
+    folder, _, text = text.rpartition("/") if re.match(r"\.*/", text) else ("", "", text)
+    text = text.replace("/", ".")
+    if value.strip().endswith(".py") and re.fullmatch(r"[^\W\d][\w.]*", text):
+        return f"add the name of the callable: {quote(text[:60] + ':NAME')}"
     if ":" not in text:
-        module, _, name = text.removesuffix(".py").rpartition(".")
+        module, _, name = text.rpartition(".")
         text = f"{module}:{name}"
     if text == value or not re.fullmatch(r"[^\W\d][\w.]*:[^\W\d][\w.]*", text):
         return ""
+    if folder:
+        return f"write {quote(text[:60])}, and add `pythonpath: {visible(folder[:60])}` to the job"
     return f"did you mean {quote(text[:60])}?"
 
 

@@ -125,6 +125,7 @@ class Composer:
         self.aliased = 0
         self._depth = 0
         self._documents = 0
+        self._has_merge_key = False
         self._anchors: dict[str, _Anchor] = {}
         self._bottom = self._frame = _Frame(None, Sequence(), 0, self)
         self._bottom.node.marks = []
@@ -200,7 +201,7 @@ class Composer:
             node.marks.append(mark)
         elif frame.key is _NO_KEY:
             if value == "<<" and not event.style:
-                self._refuse_merge(mark)
+                value = self._refuse_merge(mark)
             self._set_key(frame, value, mark)
         else:
             node[frame.key] = value
@@ -327,9 +328,13 @@ class Composer:
         start = span.column - 1
         return self.source.lines[span.line - 1][start : start + min(span.width, 80)]
 
-    def _refuse_merge(self, mark: int) -> None:
-        help = "write the keys out, or put them under `defaults`"
-        self.diagnostic(mark, "merge keys (`<<`) are not supported", help)
+    def _refuse_merge(self, mark: int) -> object:
+        """One error for all merge keys: with the first, the others are gone, too."""
+        if not self._has_merge_key:
+            self._has_merge_key = True
+            help = "put shared keys under `defaults`, or one value under an `x-` key: `env: *shared`"
+            self.diagnostic(mark, "merge keys (`<<`) are not supported", help)
+        return object()
 
     def _refuse_tag(self, event: Any, mark: int) -> None:
         tag = event.tag.replace("tag:yaml.org,2002:", "!!")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from mprun.diagnostics import Diagnostic, Span, quote
@@ -26,8 +27,15 @@ def explain(
     if "cannot start any token" in problem:
         return _bad_start(source, at, char)
     if "mapping values are not allowed" in problem and _continues(source, at):
+        above = _without_space(source, at.line - 1)
+        if above is not None:
+            return above
         message, help = "unexpected `:`", "check the line above for a missing `: `"
         return _diagnostic(source, at, message, help)
+    if "could not find expected ':'" in problem and context_at:
+        # The parser notices it at the next line.
+        message, help = "key without a `:`", "write `key: value`, and check the indentation"
+        return _without_space(source, opened.line) or _diagnostic(source, opened, message, help)
     if "flow" in context and "did not find expected ','" in problem:
         return _in_brackets(source, opened, at, context, text)
     for words, message, help in _KNOWN:
@@ -44,7 +52,6 @@ _KNOWN = (
     ("mapping values are not allowed", "unexpected `:`",
      "check the indentation, or quote the value that contains `: `"),
     ("did not find expected key", "expected a key (`key: value`)", "check the indentation"),
-    ("could not find expected ':'", "key without a `:`", "write `key: value`, and check the indentation"),
     ("did not find expected '-'", "expected a list item (`- `)", "indent it, or add the `- `"),
     ("block sequence entries are not allowed", "a list cannot start here", "start it on a new line"),
     ("block mapping entries are not allowed", "a mapping cannot start here", "start it on a new line"),
@@ -59,6 +66,15 @@ _KNOWN = (
     ("tab", "tabs are not allowed for indentation", "use spaces"),
     ("block scalar", "invalid block scalar: expected `|` or `>` alone", "put the text on the next line"),
 )  # fmt: skip
+
+
+def _without_space(source: SourceText, number: int) -> Diagnostic | None:
+    """The diagnostic of a line such as `target:tasks:greet`; None if it has no such key."""
+    found = re.match(r"(\s*(?:- +)*)([A-Za-z_]\w*):(?=[^\s:/])", source.lines[number - 1])
+    if found is None:
+        return None
+    span = Span(line=number, column=len(found[1]) + 1, width=len(found[2]) + 1)
+    return _diagnostic(source, span, "missing space after a `:`", f"add a space after `{found[2][:40]}:`")
 
 
 def _continues(source: SourceText, at: Span) -> bool:
