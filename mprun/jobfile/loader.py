@@ -127,7 +127,10 @@ class JobLoader:
             fail_fast=bool(raw.get("fail_fast", False)),
             timeout=optional_seconds(raw.get("timeout")),
             resources=self._tokens,
-            params={name: HIDDEN if name in scope.secrets else value for name, value in scope.params.items()},
+            params={
+                name: HIDDEN if name in scope.secrets and value is not None else value
+                for name, value in scope.params.items()
+            },
             tasks=tasks,
             empty=tuple(self._empty),
             needs=needs,

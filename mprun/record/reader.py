@@ -110,6 +110,8 @@ def _open(directory: RunDirectory) -> Iterator[BinaryIO]:
     try:
         with lock.open_record(directory.events) as file:
             yield file
+    except UnreadableRecord as error:
+        raise UnreadableRecord(f"run {directory.run_id}: {error}", newer=error.newer) from None
     except OSError as error:
         raise _unreadable(directory, error) from None
 

@@ -262,7 +262,9 @@ class Console:
         if event.exit_code:
             self._write(f"record: {os.path.relpath(self._directory.path)}")
             if self._verbosity >= 0 and state.started and state.started.file != STANDARD_INPUT_PATH:
-                self._write(f"resume: {self._command('resume', self._directory.run_id)}", "2")
+                from mprun.reporters.resume_hint import resume_words
+
+                self._write(f"resume: {self._command(*resume_words(state))}", "2")
 
 
 def _lineage() -> Lineage:

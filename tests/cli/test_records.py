@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import jsonschema
 import pytest
-from support.records import FINISHED, STARTED, record
+from support.records import FINISHED, STAMP, STARTED, record
 from support.runs import TIMEOUT, finish, mprun, start, survivors, write
 
 from mprun.jobfile.schema.job_schema import schema_text
@@ -313,7 +313,8 @@ def test_a_newer_format_is_refused_by_name(written, desk):
     for result in damaged(desk, [{**STARTED, "format": written}, FINISHED]):
         assert (result.code, result.stdout) == (2, "")
         assert result.stderr == (
-            f"error: this record has the format {written}, and this mprun reads up to 2: upgrade mprun\n"
+            f"error: run {STAMP['run']}: this record has the format {written}, "
+            "and this mprun reads up to 2: upgrade mprun\n"
         )
 
 

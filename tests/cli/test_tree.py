@@ -8,7 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from support.records import FINISHED, STARTED, ended, exited, record, started
+from support.records import FINISHED, STAMP, STARTED, ended, exited, record, started
 from support.runs import START_METHODS, TIMEOUT, alive, eventually, finish, mprun, start, write
 from support.terminal import on_terminal
 
@@ -397,7 +397,7 @@ def test_a_newer_format_is_refused_by_name(tmp_path):
     record(tmp_path, [{**STARTED, "format": 3}])
     code, shown, stderr = read(tmp_path, "tree")
     assert (code, shown) == (2, "")
-    assert "this record has the format 3" in stderr
+    assert f"run {STAMP['run']}: this record has the format 3" in stderr
 
 
 def test_names_cannot_draw_branches_of_their_own(tmp_path):

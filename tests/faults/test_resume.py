@@ -723,9 +723,11 @@ def test_an_earlier_run_whose_record_has_lost_its_beginning_ends_the_chain(tmp_p
 def test_a_record_of_a_newer_format_is_refused(tmp_path):
     record = Path(first(tmp_path, CHAIN % "broken").directory.events)
     record.write_text(record.read_text().replace('"format":2', '"format":99'))
-    done = mprun("resume", cwd=tmp_path)
-    assert done.code in (2, 3)
-    assert "has the format 99, and this mprun reads up to 2: upgrade mprun" in done.stderr
+    run_id = record.parent.name
+    for arguments in ([], [run_id], ["--allow-changed", "--rerun-unknown"]):
+        done = mprun("resume", *arguments, cwd=tmp_path)
+        refusal = f"run {run_id}: this record has the format 99, and this mprun reads up to 2: upgrade mprun"
+        assert (done.code, refusal in done.stderr) == (2, True)
 
 
 def test_a_task_whose_result_is_gone_runs_again(tmp_path):
@@ -781,3 +783,52 @@ def test_resume_json_prints_the_object_of_show_and_nothing_else(tmp_path):
     both = mprun("resume", "--json", "--events", "-", cwd=tmp_path)
     assert (both.code, both.stdout) == (2, "")
     assert both.stderr == "error: `--json` and `--events -` both write to stdout; use one of them\n"
+
+
+# ---- the command that the end of a run names
+
+
+def hint(run):
+    """The command of the last line."""
+    return run.stderr.splitlines()[-1].removeprefix("resume: mprun ").split()
+
+
+def test_the_hint_of_a_run_that_lost_its_main_process_is_the_command_that_helps(run_to_kill, tmp_path):
+    """C08"""
+    run = run_to_kill(CHAIN % "stuck")
+    run.until("task_started", "b")
+    eventually(lambda: ran(tmp_path)["b"])
+    os.kill(run.launcher(), signal.SIGKILL)
+    run = run.finish()
+    assert (run.code, run.outcome("b")) == (3, "unknown")
+    mend(tmp_path)
+    assert hint(run) == ["resume", run.directory.run_id, "--rerun-unknown"]
+    assert resume(tmp_path, *hint(run)[1:]).code == 0
+
+
+def test_the_hint_of_a_resumed_run_that_was_killed_is_the_command_that_helps(run_to_kill, tmp_path):
+    """C08: every process of mprun killed at once, and the run resumed without the option."""
+    run = run_to_kill(CHAIN % "stuck")
+    run.until("task_started", "b")
+    eventually(lambda: ran(tmp_path)["b"])
+    run.kill_both()
+    run.seconds_to_vanish()
+    mend(tmp_path)
+    run = resume(tmp_path)
+    assert (run.code, run.outcome("b"), ran(tmp_path)["b"]) == (1, "unknown", 1)
+    assert hint(run) == ["resume", run.directory.run_id, "--rerun-unknown"]
+    run = resume(tmp_path, *hint(run)[1:])
+    assert (run.code, ran(tmp_path)["b"]) == (0, 2)
+
+
+@pytest.mark.parametrize("given", ["option", "variable", "not"])
+def test_the_hint_asks_for_a_secret_that_is_not_in_the_environment(tmp_path, given):
+    (tmp_path / "key").write_text("hush")
+    job = SECRET.replace("required: true, ", "") if given == "not" else SECRET
+    arguments = ["-p", "key=@key"] if given == "option" else []
+    env = {"MPRUN_PARAM_KEY": "hush"} if given == "variable" else {}
+    job = job.replace(", open: {type: string, default: '***'}", "").replace("${params.open}", "x")
+    run = first(tmp_path, job.replace(", env: {KEY: '${params.key}'}", ""), *arguments, env=env)
+    assert hint(run)[2:] == (["-p", "key=@FILE"] if given == "option" else [])
+    mend(tmp_path)
+    assert resume(tmp_path, *arguments, env=env).code == 0
