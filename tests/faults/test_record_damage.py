@@ -121,7 +121,7 @@ def test_a_run_beside_corrupt_ones_succeeds_and_changes_none(museum):
     assert after == before
     entries = [json.loads(line) for line in read(path, "runs", "--json").stdout.splitlines()]
     listed = {entry["run"]: entry["outcome"] for entry in entries}
-    assert listed[names["newer"]] == listed[names["text"]] == "corrupt"
+    assert (listed[names["newer"]], listed[names["text"]]) == ("newer", "corrupt")
     assert listed[names["whole"]] == listed[os.path.basename(run.directory.path)] == "succeeded"
 
 
