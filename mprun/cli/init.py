@@ -7,7 +7,7 @@ import shlex
 
 import click
 
-from mprun.diagnostics import quote
+from mprun.diagnostics import quote, visible
 from mprun.errors import UsageError
 
 JOB = """\
@@ -15,7 +15,7 @@ JOB = """\
 # Every key and its meaning: mprun schema
 tasks:
   - name: hello
-    target: tasks:greet # package.module:callable, found from where mprun is started
+    target: tasks:greet # package.module:callable, found beside this file
     args: [world]
 
   - name: again
@@ -43,35 +43,37 @@ def greet(name: str, times: int = 1) -> int:
 def init(path: str) -> int:
     """Write a first job file, and the module that it runs.
 
-    The module, `tasks.py`, goes into the working directory. Existing files are never overwritten.
+    PATH is the job file, or a directory for it: a name that does not end with .yaml or .yml. The
+    module, `tasks.py`, goes beside the job file. Existing files are never overwritten.
     """
+    if not path.endswith((".yaml", ".yml")):
+        path = os.path.join(path, "job.yaml")
     for written in write_starter(path):
-        click.echo(f"wrote {written}")
-    click.echo(f"run it with: mprun {path}")
+        click.echo(f"wrote {visible(written)}")
+    click.echo(f"run it with: mprun {visible(shlex.quote(path))}")
     return 0
 
 
 def write_starter(path: str) -> list[str]:
-    """Write the job file and `tasks.py` into the working directory; their names.
+    """Write a job file, and `tasks.py` beside it; their names. Their directory is made if need be.
 
-    Raises UsageError if one of them exists.
+    Raises UsageError if one of them exists or cannot be written.
     """
-    wanted = {path: JOB.format(path=path), "tasks.py": MODULE}
-    if os.path.isdir(path):
-        raise UsageError(f"{quote(path)} is a directory; name a file in it")
+    folder = os.path.dirname(path)
+    wanted = {path: JOB.format(path=visible(shlex.quote(path))), os.path.join(folder, "tasks.py"): MODULE}
     for name in wanted:
         if os.path.lexists(name):
-            raise UsageError(f"{quote(name)} already exists; run `mprun init` in another directory")
-    for name, text in wanted.items():
-        try:
+            raise UsageError(f"{quote(name)} already exists; name another directory: `mprun init DIRECTORY`")
+    try:
+        os.makedirs(folder or ".", exist_ok=True)
+        for name, text in wanted.items():
             with open(name, "x", encoding="utf-8") as file:
                 file.write(text)
-        except FileNotFoundError:
-            folder = os.path.dirname(name)
-            remedy = f"create it with {quote(f'mkdir -p {shlex.quote(folder)}')}"
-            raise UsageError(f"directory {quote(folder)} not found; {remedy}") from None
-        except OSError as error:
-            raise UsageError(f"cannot write {quote(name)}: {error.strerror}") from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise UsageError(
+            f"cannot write {quote(getattr(error, 'filename', None) or path)}: {reason}"
+        ) from None
     return list(wanted)
 
 

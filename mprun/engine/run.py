@@ -128,6 +128,12 @@ class Run:
 
     def _preflight(self, inbox: SignalInbox) -> PrepareReply:
         """Have every target imported and bound. Raises JobFileError if one cannot be."""
+        if len(self._plan.job.places) > 1:
+            # Few jobs use a recipe.
+            from mprun.engine.shadowed_modules import shadowed_modules
+
+            for text in shadowed_modules(self._plan):
+                self._options.warn(text)
         preflight.send_request(self._plan, self._executor, self._directory)
         if not self._options.dry_run:
             # While the launcher imports the targets; 3 ms for what only a run needs.

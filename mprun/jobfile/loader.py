@@ -68,6 +68,7 @@ class JobLoader:
         # The SHA-256 of every file that was read, by absolute path.
         self._files: dict[str, str] = {}
         self._pythonpath: list[str] = []
+        self._places: dict[str, tuple[str, ...]] = {}
         self._preload: list[str] = []
         self._tokens: dict[str, int] = {}
         self._task_count = 0
@@ -123,6 +124,7 @@ class JobLoader:
             start_method=raw.get("start_method"),
             preload=tuple(dict.fromkeys(self._preload)),
             pythonpath=tuple(dict.fromkeys(self._pythonpath)),
+            places=tuple(self._places.items()),
             max_parallel=raw.get("max_parallel"),
             fail_fast=bool(raw.get("fail_fast", False)),
             timeout=optional_seconds(raw.get("timeout")),
@@ -246,8 +248,11 @@ class JobLoader:
     def _collect_job_keys(self, document: Document) -> None:
         """Add what a file gives to the whole job, also if it is a recipe."""
         root: Any = document.root
-        folder = os.path.dirname(os.path.abspath(document.source.path))
-        self._pythonpath += [absolute(folder, entry) for entry in listed(root.get("pythonpath"))]
+        path = os.path.abspath(document.source.path)
+        folder = os.path.dirname(path)
+        entries = [absolute(folder, entry) for entry in listed(root.get("pythonpath"))]
+        self._pythonpath += entries
+        self._places[path] = (*entries, folder)
         self._preload += listed(root.get("preload"))
         for token, number in (root.get("resources") or {}).items():
             # The file that uses a recipe decides how many there are.

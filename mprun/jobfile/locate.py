@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any
 
 from mprun.diagnostics import Diagnostic, Span, quote, suggest
@@ -135,18 +134,7 @@ def target_diagnostic(
     document, path, shared = _holder(task, where)
     if shared:
         message = f"in task {quote(task.name)}, {message}"
-    diagnostic = _diagnostic(document, (*path, *where), message, word, candidates)
-    top = (task.target or "").partition(":")[0].partition(".")[0]
-    if not diagnostic.help and word == top and _is_beside(document, top):
-        help = f"add `pythonpath: .` to the job: `{top}` is beside the job file"
-        return diagnostic.replace(help=help)
-    return diagnostic
-
-
-def _is_beside(document: Document, module: str) -> bool:
-    """Whether a module of this name is in the job file's directory."""
-    path = os.path.join(os.path.dirname(os.path.abspath(document.source.path)), module)
-    return os.path.isfile(f"{path}.py") or os.path.isfile(os.path.join(path, "__init__.py"))
+    return _diagnostic(document, (*path, *where), message, word, candidates)
 
 
 def preload_diagnostic(

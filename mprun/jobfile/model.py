@@ -195,6 +195,8 @@ class Job(Frozen):
 
     `timeout` is in seconds, for the whole run. Paths in it are absolute, or `-` for standard input. `join`,
     `max_parallel` and `start_method` are None if the file leaves them to mprun.
+    `places` has, for each file with tasks in the order of their use, its path and the directories in
+    which its own targets should be found: its `pythonpath`, then its directory.
     `files` has path and SHA-256 of every file that was read, `params` the values that are
     not secret, `tasks` every task in file order, with matrices and recipes expanded, and
     `needs` the dependencies of each: numbers in `tasks`, from 0, and conditions. `empty`
@@ -208,6 +210,7 @@ class Job(Frozen):
     start_method: str | None = None
     preload: tuple[str, ...] = ()
     pythonpath: tuple[str, ...] = ()
+    places: tuple[tuple[str, tuple[str, ...]], ...] = ()
     max_parallel: int | None = None
     fail_fast: bool = False
     timeout: float | None = None
@@ -218,3 +221,11 @@ class Job(Frozen):
     needs: tuple[Needs, ...]
     origin: Origin
     join: tuple[JoinEntry, ...] | None = None
+
+    @property
+    def import_path(self) -> tuple[str, ...]:
+        """Where targets are imported from, before the working directory.
+
+        Every `pythonpath`, then the directories of the job file and its recipes.
+        """
+        return tuple(dict.fromkeys((*self.pythonpath, *(places[-1] for _, places in self.places))))

@@ -78,7 +78,7 @@ def test_documents_have_commands():
 @pytest.mark.parametrize("command", COMMANDS)
 def test_command_of_the_documents_does_what_it_says(command, place):
     arguments = shlex.split(command)[1:]
-    if arguments[:1] == ["init"]:
+    if arguments == ["init"]:
         run = mprun(*arguments, cwd=place)
         assert run.code == 2
         assert "already exists" in run.stderr

@@ -115,12 +115,3 @@ def test_tasks_with_dependencies_start_in_the_order_of_the_file(tmp_path):
     )
     run = mprun("job.yaml", "-j", "1", cwd=tmp_path)
     assert [event["task"] for event in run.of("task_started")] == ["a", "b", "c", "d"]
-
-
-def test_a_module_beside_the_job_file_is_named_in_the_help(tmp_path):
-    folder = tmp_path / "jobs"
-    folder.mkdir()
-    write(folder, work="def call(): pass\n", job="tasks: [{target: 'work:call'}]")
-    run = mprun("jobs/job.yaml", cwd=tmp_path)
-    assert run.code == 2
-    assert "add `pythonpath: .` to the job: `work` is beside the job file" in run.stderr
