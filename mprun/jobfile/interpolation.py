@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from mprun.diagnostics import Diagnostic
 from mprun.jobfile.references import (
     LATE_KEYS,
+    Reference,
     ReferenceProblem,
     Template,
     compiled,
@@ -16,10 +17,10 @@ from mprun.jobfile.references import (
     references,
 )
 from mprun.jobfile.resolution import resolve
+from mprun.jobfile.schema import job_schema
 from mprun.jobfile.syntax.document import Mapping, Sequence
 
 if TYPE_CHECKING:
-    from mprun.jobfile.references import Reference
     from mprun.jobfile.resolution import Resolver
     from mprun.jobfile.syntax.document import Document
 
@@ -121,7 +122,7 @@ class Interpolator:
         if _is_read_later(path):
             return node
         if isinstance(node, str):
-            return self._string(path, node, mark) if "${" in node else node
+            return self._value(path, node, mark) if "${" in node else node
         if isinstance(node, Mapping):
             return self._mapping(path, node)
         if isinstance(node, Sequence):
@@ -151,6 +152,12 @@ class Interpolator:
             copy.append(filled)
             copy.marks.append(node.marks[number])
         return copy
+
+    def _value(self, path: Path, text: str, mark: int) -> Any:
+        value = self._string(path, text, mark)
+        if type(value) is str and value != text and text.startswith("${") and _is_whole(text):
+            return job_schema.number_for(value, path)
+        return value
 
     def _string(self, path: Path, text: str, mark: int) -> Any:
         try:
@@ -208,6 +215,11 @@ def _escaped(node: Any) -> Any:
     if isinstance(node, dict):
         return {_escaped(key): _escaped(value) for key, value in node.items()}
     return [_escaped(item) for item in node] if isinstance(node, (list, tuple)) else node
+
+
+def _is_whole(text: str) -> bool:
+    """Whether a string is one reference and nothing else."""
+    return isinstance(compiled(text), Reference)
 
 
 def is_unresolved(value: object) -> bool:

@@ -23,6 +23,8 @@ _WORDS = {
     "boolean": "must be `true` or `false`",
     "list": "must be a list",
 }
+# Types that a text can be parsed as, and is not already.
+KINDS = frozenset(_WORDS) - {"string"}
 _LIST_TEXT = "must be a list such as `a,b` or `[a, b]`"
 # The types as the schema has them, for `hint_for`.
 _SCHEMAS: dict[str, dict[str, Any]] = {
@@ -135,6 +137,11 @@ def parse(kind: str, text: str) -> Any:
     if not _is_type(kind, value):
         raise ParamError(_WORDS[kind], text)
     return value
+
+
+def typed(kind: str, value: Any) -> Any:
+    """A value that came from a reference: a text is parsed as this type. Raises ParamError."""
+    return parse(kind, value) if isinstance(value, str) and kind in KINDS else value
 
 
 # In double or single quotes, or up to the next comma; then a comma, or the end.

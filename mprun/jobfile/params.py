@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from mprun.diagnostics import Diagnostic, quote, suggest
 from mprun.errors import JobFileError, UsageError
 from mprun.frozen import Frozen
-from mprun.jobfile.param_types import MAX_CHOICES, ParamError, kind_of, parse, require_valid
-from mprun.jobfile.references import Reference
-from mprun.jobfile.resolution import as_text
+from mprun.jobfile.param_types import KINDS, MAX_CHOICES, ParamError, kind_of, parse, require_valid, typed
+from mprun.jobfile.references import Reference, ReferenceProblem
+from mprun.jobfile.resolution import as_text, contains_secret
 from mprun.jobfile.syntax.document import plain, span_of
 from mprun.jobfile.syntax.scalars import OutOfRange, resolve, type_name
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
     from mprun.jobfile.model import Origin
+    from mprun.jobfile.references import Closure
     from mprun.jobfile.syntax.document import Document
 
     Path = tuple[str | int, ...]
@@ -34,7 +36,8 @@ class ParamInput(Frozen):
     """A param's value from outside: a text from `-p` or the environment, any YAML from `with`.
 
     `where` is its source, for messages. A text must be parsed as the declared type; `secret_ok`
-    is whether a secret may come from there, `hidden` whether the value contains one.
+    is whether a secret may come from there, `hidden` whether the value contains one, `of_reference`
+    whether `with` has one reference: its text is then parsed, too.
     """
 
     value: Any
@@ -42,6 +45,7 @@ class ParamInput(Frozen):
     is_text: bool = True
     secret_ok: bool = True
     hidden: bool = False
+    of_reference: bool = False
 
 
 class Param(Frozen):
@@ -135,15 +139,67 @@ def _from_option(name: str, text: str) -> ParamInput:
     return ParamInput(value=text, where="`-p`", secret_ok=False)
 
 
-def from_with(values: Mapping[str, Any], hidden: Collection[str] = ()) -> dict[str, ParamInput]:
+def from_with(
+    values: Mapping[str, Any], hidden: Collection[str] = (), of_reference: Collection[str] = ()
+) -> dict[str, ParamInput]:
     """The values in the `with` of a task; those that are known later are references.
 
-    `hidden` are the names of those that contain a secret.
+    `hidden` are the names of those that contain a secret, `of_reference` of those that are one reference.
     """
     return {
-        name: ParamInput(value=value, where="`with`", is_text=False, hidden=name in hidden)
+        name: ParamInput(
+            value=value,
+            where="`with`",
+            is_text=False,
+            hidden=name in hidden,
+            of_reference=name in of_reference,
+        )
         for name, value in values.items()
     }
+
+
+def read_texts(nodes: Mapping[str, Any], declared: Mapping[str, Any]) -> None:
+    """Parse the defaults and choices that are one reference to a text, as the type that they must have.
+
+    `nodes` are the declarations before their references were replaced. What cannot be parsed stays.
+    """
+    for name, raw in declared.items():
+        node = nodes.get(name)
+        if not isinstance(raw, dict) or not isinstance(node, dict) or raw.get("type") not in KINDS:
+            continue
+        if isinstance(node.get("default"), Reference):
+            raw["default"] = _typed_or_same(raw["type"], raw["default"])
+        choices = node.get("enum")
+        for number, choice in enumerate(choices if isinstance(choices, list) else ()):
+            if isinstance(choice, Reference) and raw["type"] != "list":
+                raw["enum"][number] = _typed_or_same(raw["type"], raw["enum"][number])
+
+
+def _typed_or_same(kind: str, value: Any) -> Any:
+    try:
+        return typed(kind, value)
+    except ParamError:
+        return value
+
+
+def typed_closures(closures: Mapping[str, Closure], declared: Mapping[str, Any]) -> dict[str, Closure]:
+    """The closures of params, each of which parses a text as the type of its param."""
+    return {
+        name: closure.replace(read=partial(_read_late, closure, declare(name, declared[name])))
+        if name in declared and isinstance(closure.node, Reference)
+        else closure
+        for name, closure in closures.items()
+    }
+
+
+def _read_late(closure: Closure, param: Param, text: str) -> Any:
+    """The value of a param whose text was known too late to be checked with the others."""
+    try:
+        return typed(param.kind, text)
+    except ParamError as error:
+        what = "another text" if contains_secret(closure) else f"the text {quote(text)}"
+        message = f"param {quote(param.name)} {error.must}, but `{closure.node}` is {what}"
+        raise ReferenceProblem(message, closure.node) from None
 
 
 def resolve_params(
@@ -252,6 +308,8 @@ class _ParamResolver:
                 return None
             if given.is_text:
                 value = parse(param.kind, value)
+            elif given.of_reference:
+                value = typed(param.kind, value)
             require_valid(param.kind, value, param.enum, self._pattern(param))
         except ParamError as error:
             self._note_given(param, given, error)
@@ -315,7 +373,8 @@ class _ParamResolver:
         except ParamError as error:
             message = f"{what} of param {quote(param.name)} {error.must}, not {describe(error.value)}"
             written = _written(self._document, (*self._path, param.name, *steps), error.value)
-            self._note(param.name, message, error.help(written, of_file=True), *steps)
+            of_reference = "${" in _text_at(self._document, (*self._path, param.name, *steps))
+            self._note(param.name, message, error.help(written, of_file=not of_reference), *steps)
 
 
 def _how_to_give(param: Param) -> str:
@@ -326,14 +385,19 @@ def _how_to_give(param: Param) -> str:
 
 def _written(document: Document, path: Path, value: Any) -> str:
     """The text of a plain scalar in the file; empty if the value is not written there."""
-    span = span_of(document, path)
-    begin = span.column - 1
-    text = document.source.lines[span.line - 1][begin : begin + min(span.width, _MAX_WRITTEN)]
+    text = _text_at(document, path)
     try:
         value_of_text = resolve(text)
     except OutOfRange:
         return ""
     return text if type(value_of_text) is type(value) and value_of_text == value else ""
+
+
+def _text_at(document: Document, path: Path) -> str:
+    """The beginning of the text of a value in the file."""
+    span = span_of(document, path)
+    begin = span.column - 1
+    return document.source.lines[span.line - 1][begin : begin + min(span.width, _MAX_WRITTEN)]
 
 
 def describe(value: Any) -> str:

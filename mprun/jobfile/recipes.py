@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from mprun.errors import JobFileError, UsageError
 from mprun.jobfile import locate, task_checks
 from mprun.jobfile.dependencies import cycle_message
-from mprun.jobfile.references import Closure, ReferenceProblem, compiled, references
+from mprun.jobfile.references import Closure, Reference, ReferenceProblem, compiled, references
 from mprun.jobfile.resolution import Resolver, contains_secret, resolve
 from mprun.jobfile.task_builder import FileContext, Inherited
 
@@ -109,7 +109,8 @@ def _inputs(instance: Instance, keys: dict[str, Any]) -> tuple[dict[str, ParamIn
 
     known: dict[str, Any] = {}
     closures: dict[str, Closure] = {}
-    for name, node in compiled(keys["with"], _prefix(task), task.document.source).items():
+    nodes = compiled(keys["with"], _prefix(task), task.document.source)
+    for name, node in nodes.items():
         closure = _closure(node, instance)
         try:
             known[name] = resolve(closure, Resolver(task.scope, reveal=True))
@@ -117,9 +118,9 @@ def _inputs(instance: Instance, keys: dict[str, Any]) -> tuple[dict[str, ParamIn
             raise JobFileError([locate.unresolved_diagnostic(task, "with", error)]) from None
         if contains_secret(closure) or next(references([known[name]]), None) is not None:
             closures[name] = closure
-    return from_with(
-        known, {name for name, closure in closures.items() if contains_secret(closure)}
-    ), closures
+    hidden = {name for name, closure in closures.items() if contains_secret(closure)}
+    of_reference = {name for name, node in nodes.items() if isinstance(node, Reference)}
+    return from_with(known, hidden, of_reference), closures
 
 
 def _closure(node: Any, instance: Instance) -> Closure:

@@ -11,7 +11,7 @@ from mprun.jobfile.syntax import composer
 from mprun.jobfile.syntax.document import span_of, span_of_mark
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from mprun.diagnostics import SourceText
     from mprun.jobfile.syntax.document import Document
@@ -107,12 +107,16 @@ class Scope(Frozen):
 
 
 class Closure(Frozen):
-    """A node with the scope that resolves it, such as a value in `with` in that of the recipe's user."""
+    """A node with the scope that resolves it, such as a value in `with` in that of the recipe's user.
+
+    `read` makes a value of a text, if the node is one reference and its text may have to be another type.
+    """
 
     node: Any
     scope: Scope
     axes: tuple[str, ...] = ()
     values: tuple[Any, ...] = ()
+    read: Callable[[str], Any] | None = None
 
 
 def has_references(document: Document) -> bool:

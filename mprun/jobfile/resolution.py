@@ -29,7 +29,8 @@ def resolve(node: Any, resolver: Resolver) -> Any:
     if isinstance(node, Template):
         return _filled(node, resolver)
     if isinstance(node, Closure):
-        return resolve(node.node, resolver.in_scope(node))
+        value = resolve(node.node, resolver.in_scope(node))
+        return node.read(value) if node.read is not None and isinstance(value, str) else value
     if isinstance(node, dict):
         return {
             key if isinstance(key, str) else _resolved_key(key, resolver): resolve(value, resolver)

@@ -68,6 +68,11 @@ class _ScopeResolver:
         lenient: bool,
     ) -> FileScope:
         params, secrets = self._params(inputs, used_by, lenient)
+        if closures:
+            # Only a recipe has some, which has imported the module.
+            from mprun.jobfile.params import typed_closures
+
+            closures = typed_closures(closures, self._root.get("params") or {})
         scope = Scope(params={**params, **closures}, secrets=secrets, env=self._environment)
         files: dict[str, str] = {}
         env: dict[str, Any] = {}
@@ -91,14 +96,16 @@ class _ScopeResolver:
         if not declared and not inputs:
             return {}, frozenset()
         # Most jobs have none.
-        from mprun.jobfile.params import resolve_params
+        from mprun.jobfile.params import read_texts, resolve_params
 
         if has_references(self._document):
             outside = Resolver(Scope(params={}, env=self._environment))
             try:
-                declared = resolve(compiled(declared, "", self._document.source), outside)
+                nodes = compiled(declared, "", self._document.source)
+                declared = resolve(nodes, outside)
             except ReferenceProblem as error:
                 raise self._error(error, "params") from None
+            read_texts(nodes, declared)
         return resolve_params(self._document, declared, inputs, used_by=used_by, lenient=lenient)
 
     def _env_file_path(self, resolver: Resolver) -> str | None:

@@ -23,6 +23,9 @@ _MAX_NAME = 50
 _MAX_KEY = 40
 _MAX_VALUE = 50
 
+# How hints begin that are about the text of the file.
+_ABOUT_QUOTES = ("quote it", "remove the quotes", "put it in brackets", "write `true`", "write `false`")
+
 _TYPE_WORDS = {
     "object": "a mapping",
     "array": "a list",
@@ -204,6 +207,9 @@ class Explainer:
             self._note(path, "value", f"{subject}{place_words} must be null: {reason}", "remove it")
             return
         help = hint_for(keyword, schema, value, written[:_MAX_VALUE], _key_of(path))
+        if "${" in written and isinstance(value, str) and help.startswith(_ABOUT_QUOTES):
+            # It is the value of a reference, which has no quotes.
+            help = ""
         self._note(path, "value", f"{subject}{place_words} {must}{but}", help)
 
     def _written(self, path: Path, key: bool = False) -> str:

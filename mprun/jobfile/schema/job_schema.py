@@ -6,8 +6,16 @@ import json
 import os
 from typing import TYPE_CHECKING, Any
 
-from mprun.jobfile.schema.fast_validator import FastValidator, distinct, isfinite_number, parts_for_key
+from mprun.jobfile.schema.fast_validator import (
+    FastValidator,
+    definition,
+    distinct,
+    isfinite_number,
+    parts_for_key,
+)
 from mprun.jobfile.syntax.document import span_below, span_of
+from mprun.jobfile.syntax.scalars import OutOfRange
+from mprun.jobfile.syntax.scalars import resolve as resolve_scalar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -91,6 +99,40 @@ def _explained(
         at = (*path, *error.absolute_path)
         explainer.add(at, str(error.validator), schema, error.instance, in_key)
     return explainer.diagnostics()
+
+
+def number_for(text: str, path: Path) -> Any:
+    """The number or boolean that a text is, if the schema wants one at a path; else the text.
+
+    References to texts (variables, params) become values in this way.
+    """
+    part = _part_at(path)
+    wanted = part.get("type", ())
+    wanted = {wanted} if isinstance(wanted, str) else set(wanted)
+    if wanted.isdisjoint(_SCALAR_TYPES) or _validator("job").test(part)(text):
+        return text
+    try:
+        value = resolve_scalar(text.strip())
+    except OutOfRange:
+        return text
+    return text if wanted.isdisjoint(_TYPES_OF.get(type(value), ())) else value
+
+
+_SCALAR_TYPES = frozenset({"integer", "number", "boolean"})
+_TYPES_OF = {bool: ("boolean",), int: ("integer", "number"), float: ("number",)}
+
+
+def _part_at(path: Path) -> dict[str, Any]:
+    """The part of the schema for the value at a path; {} if there is none."""
+    part: Any = _schema("job")
+    for step in path:
+        part = part.get("items", {}) if isinstance(step, int) else parts_for_key(part, step)[0]
+        if not isinstance(part, dict):
+            return {}
+        # What describes a key, and names the part for its values.
+        while "$ref" in part or ("type" not in part and len(part.get("allOf", ())) == 1):
+            part = definition(_schema("job"), part["$ref"]) if "$ref" in part else part["allOf"][0]
+    return part  # type: ignore[no-any-return]
 
 
 def task_keys() -> frozenset[str]:
