@@ -18,6 +18,7 @@ from mprun.cli.messages import explain, say
 from mprun.diagnostics import closest, quote
 from mprun.errors import MprunError, UsageError
 from mprun.outcomes import EXIT_INTERNAL
+from mprun.reporters import github
 from mprun.reporters.terminal import silence
 
 if TYPE_CHECKING:
@@ -153,6 +154,7 @@ def main(launcher: tuple[int, int] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):
             # Whatever the locale, like a task's output: a name that cannot be encoded must not end a run.
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")
+    github.guard_output()
     try:
         code = _run_command(launcher)
         sys.stdout.flush()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from functools import wraps
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ import click
 
 from mprun.jobfile import units
 from mprun.record.state_dir import DEFAULT
+from mprun.reporters import github
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,6 +29,17 @@ def to_seconds(_: click.Context, option: click.Parameter, value: str | None) -> 
     if not seconds:
         raise click.BadParameter("it must be longer than 0 seconds; leave it out for the default")
     return seconds
+
+
+def json_option(help: str) -> Callable[[Command], Command]:
+    """The option `--json`, as the argument `as_json`: stdout is for a program."""
+
+    def announce(_: click.Context, __: click.Parameter, value: bool) -> bool:
+        if value:
+            github.expect_json(sys.stdout)
+        return value
+
+    return click.option("--json", "as_json", is_flag=True, callback=announce, help=help)
 
 
 STATE_DIR = click.option(

@@ -13,7 +13,7 @@ from mprun import api
 from mprun.cli.completion import complete_run
 from mprun.cli.job import read_job
 from mprun.cli.messages import warn, write
-from mprun.cli.options import running_options
+from mprun.cli.options import json_option, running_options
 from mprun.cli.run import execute
 from mprun.cli.show import read_run, read_run_in
 from mprun.diagnostics import quote
@@ -48,12 +48,7 @@ _PLANNING = inspect.signature(api.plan_job).parameters.keys() - {"job", "reused"
     help="Also run tasks whose exit status is unknown; they may have done their work.",
 )
 @click.option("--allow-changed", is_flag=True, help="Resume even if the job file has changed since that run.")
-@click.option(
-    "--json",
-    "as_json",
-    is_flag=True,
-    help="Show the run at its end as one JSON object, like `mprun show --json`.",
-)
+@json_option("Show the run at its end as one JSON object, like `mprun show --json`.")
 @running_options
 @click.pass_obj
 def resume(

@@ -15,6 +15,7 @@ from mprun.cli.options import planning_options, running_options
 from mprun.diagnostics import visible
 from mprun.errors import UsageError
 from mprun.jobfile.model import Stop
+from mprun.reporters import github
 from mprun.reporters.console import Console
 
 if TYPE_CHECKING:
@@ -117,6 +118,7 @@ def _events_reporter(path: str) -> Callable[[api.Context], Reporter]:
     from mprun.reporters.jsonl import JsonLines
 
     if path == "-":
+        github.expect_json(sys.stdout)
         return lambda context: JsonLines(sys.stdout, path, warn)
     try:
         stream = open(path, "w", encoding="utf-8", errors="backslashreplace")  # noqa: SIM115  closed at exit

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mprun.cli.messages import warn, write
-from mprun.cli.options import STATE_DIR, to_seconds
+from mprun.cli.options import STATE_DIR, json_option, to_seconds
 from mprun.clock import Clock
 from mprun.diagnostics import visible
 from mprun.errors import UsageError
@@ -42,7 +42,7 @@ _LIMIT = 20
     help="List at most N runs; 0 lists all.",
 )
 @click.option("--failed", is_flag=True, help="List only failed, interrupted and unreadable runs.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")
+@json_option("One JSON object per line.")
 @click.option(
     "--prune",
     callback=to_seconds,

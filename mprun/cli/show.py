@@ -9,7 +9,7 @@ import click
 
 from mprun.cli.completion import complete_run, complete_task
 from mprun.cli.messages import warn
-from mprun.cli.options import STATE_DIR
+from mprun.cli.options import STATE_DIR, json_option
 from mprun.record import reader
 from mprun.record.state_dir import find_run
 from mprun.reporters.terminal import wants_colour
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("run", required=False, shell_complete=complete_run)
 @click.option("-v", "--attempts", is_flag=True, help="Show every attempt, not just the last.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object, with the words of the record.")
+@json_option("One JSON object, with the words of the record.")
 @STATE_DIR
 def show(run: str | None, attempts: bool, as_json: bool, state_dir: str) -> int:
     """Show one run: its tasks, their results and how they ended.
@@ -42,7 +42,7 @@ def show(run: str | None, attempts: bool, as_json: bool, state_dir: str) -> int:
 
 @click.command()
 @click.argument("run", required=False, shell_complete=complete_run)
-@click.option("--json", "as_json", is_flag=True, help="One JSON object; children are inside their parents.")
+@json_option("One JSON object; children are inside their parents.")
 @STATE_DIR
 def tree(run: str | None, as_json: bool, state_dir: str) -> int:
     """Show the process tree of a run.
@@ -80,7 +80,7 @@ def tree(run: str | None, as_json: bool, state_dir: str) -> int:
     metavar="N",
     help="Show only the N-th attempt of each task.",
 )
-@click.option("--json", "as_json", is_flag=True, help="One JSON object per line: task, attempt, line.")
+@json_option("One JSON object per line: task, attempt, line.")
 @STATE_DIR
 def logs(
     tasks: tuple[str, ...],

@@ -9,7 +9,7 @@ import click
 
 from mprun.cli.completion import complete_run, complete_task
 from mprun.cli.messages import write
-from mprun.cli.options import STATE_DIR
+from mprun.cli.options import STATE_DIR, json_option
 from mprun.cli.show import print_json, read_run
 from mprun.diagnostics import quote
 from mprun.engine import control
@@ -35,12 +35,7 @@ _POLL_INTERVAL_SECONDS = 0.1
     shell_complete=complete_run,
     help="The run's id, or the beginning of it; by default the newest active run.",
 )
-@click.option(
-    "--json",
-    "as_json",
-    is_flag=True,
-    help="One JSON object: the stopped tasks and their outcomes.",
-)
+@json_option("One JSON object: the stopped tasks and their outcomes.")
 @STATE_DIR
 def stop(tasks: tuple[str, ...], run: str | None, as_json: bool, state_dir: str) -> int:
     """Stop a running job, or some of its tasks.

@@ -106,9 +106,9 @@ class Console:
 
     def tick(self) -> None:
         if self._mode == "prefix":
-            self._output.write(MAIN, self._main.read())
+            self._show_new(MAIN, self._main)
             for name, tail in self._tails.items():
-                self._output.write(name, tail.read())
+                self._show_new(name, tail)
         if self._verbosity == 0 and self._state is not None:
             self._break_silence(self._state)
         if not self._rich_imported and self._tails:
@@ -146,6 +146,12 @@ class Console:
             for name in list(self._tails):
                 self._drain(name)
 
+    def _show_new(self, name: str, tail: Tail) -> None:
+        """Show what was added to a log, an unfinished line too if it has waited long enough."""
+        self._output.write(name, tail.read())
+        if tail.unfinished:
+            self._output.write_unfinished(name, tail.unfinished, self._clock())
+
     def _is_due(self, event: TaskExited | TaskJoined | TaskFinished) -> bool:
         """Whether the rest of a task's output is to be shown now."""
         if isinstance(event, TaskExited):
@@ -172,6 +178,7 @@ class Console:
         if style and wants_colour(sys.stderr):
             text = f"\x1b[{style}m{text}\x1b[0m"
         self._lines_written += 1
+        self._output.end_line_before_stderr()
         self._to_stderr(lambda: sys.stderr.write(text + "\n"))
 
     def _to_stderr(self, write: Callable[[], object]) -> None:

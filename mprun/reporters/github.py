@@ -1,31 +1,94 @@
-"""Escapes the output of tasks where GitHub's runner would read it as a workflow command."""
+"""Neutralises what GitHub's runner would read as a workflow command: it reads all that mprun prints.
+
+`guard_output` is the one place. A job file, its tasks and their names, values and errors can all
+contain text of others.
+"""
 
 from __future__ import annotations
 
+import io
 import os
 import re
+import sys
+from typing import IO
 
 # As the runner reads it (its ActionCommand.cs): `::name::` at the beginning of a line, after white
 # space, and `##[name]` anywhere. Its comparison ignores characters without a width, so anything but
-# visible ASCII may come first, and only a space separates reliably. In .NET a carriage return ends
-# a line too.
-_AT_BEGINNING = rb"((?:\A|[\r\n])[^!-~\r\n]*:)(?=:)"
+# visible ASCII may come first, colours too, and only a space separates reliably. In .NET a carriage
+# return ends a line too.
+_BLANK = rb"(?:[^!-~\r\n]|\[[0-9;:]*m)*"
+_AT_BEGINNING = rb"((?:\A|[\r\n])" + _BLANK + rb":)(?=:)"
 _ANYWHERE = b"##["
 
 
 def is_active() -> bool:
-    """Whether GitHub's runner reads stdout."""
+    """Whether GitHub's runner reads stdout and stderr."""
     return bool(os.environ.get("GITHUB_ACTIONS"))
 
 
-def escape(lines: bytes) -> bytes:
-    """Whole lines without a command: `: :error::`, `## [error]`."""
+def guard_output() -> None:
+    """Have stdout and stderr neutralise commands from now on, if GitHub's runner reads them."""
+    if is_active():
+        sys.stdout, sys.stderr = _guarded(sys.stdout), _guarded(sys.stderr)
+
+
+def expect_json(stream: IO[str]) -> None:
+    """What is written to a stream from now on is JSON, whose values stay the same."""
+    guard = getattr(stream, "buffer", None)
+    if isinstance(guard, Guard):
+        guard.is_json = True
+
+
+def escape(lines: bytes, *, is_json: bool = False) -> bytes:
+    r"""The lines without a command: `: :error::`, `## [error]`; in a string of JSON, `##\u005berror]`."""
     if b"::" in lines:
         # Compiled here: most output has no need of it.
         lines = re.sub(_AT_BEGINNING, rb"\1 ", lines)
-    return lines.replace(_ANYWHERE, b"## [") if _ANYWHERE in lines else lines
+    return lines.replace(_ANYWHERE, b"##\\u005b" if is_json else b"## [") if _ANYWHERE in lines else lines
 
 
-def escape_json(text: str) -> str:
-    """JSON without a command, and of the same value."""
-    return text.replace("##[", "#\\u0023[")
+class Guard(io.BufferedIOBase):
+    """Writes to another stream of bytes, without commands, also if they come in pieces."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream = stream
+        # The end of what was written, as far as a command could begin in it.
+        self._context = b""
+        self.is_json = False
+
+    def write(self, data: bytes) -> int:  # type: ignore[override]
+        """Write bytes; how many of `data`, which is always all of them."""
+        begin = len(self._context)
+        written = self._context + bytes(data)
+        self._stream.write(escape(written, is_json=self.is_json)[begin:])
+        line = written[max(written.rfind(b"\n"), written.rfind(b"\r")) + 1 :]
+        # After something visible, only `##` is a beginning.
+        blank = re.fullmatch(_BLANK + b":?", line)
+        self._context = line if blank else b"!" + line[-2:]
+        return len(data)
+
+    def flush(self) -> None:
+        """Flush the other stream."""
+        self._stream.flush()
+
+    def writable(self) -> bool:
+        """Whether it can be written."""
+        return True
+
+    def fileno(self) -> int:
+        """The descriptor of the other stream."""
+        return self._stream.fileno()
+
+    def isatty(self) -> bool:
+        """Whether the other stream is a terminal."""
+        return self._stream.isatty()
+
+
+def _guarded(stream: IO[str]) -> IO[str]:
+    buffer = getattr(stream, "buffer", None)
+    if buffer is None:
+        return stream
+    stream.flush()
+    lines = bool(getattr(stream, "line_buffering", False))
+    guard = Guard(buffer)
+    return io.TextIOWrapper(guard, "utf-8", "backslashreplace", line_buffering=lines)  # type: ignore[type-var]

@@ -37,6 +37,11 @@ class Tail:
             piece, self._rest = self._rest + b"\n", b""
             yield piece
 
+    @property
+    def unfinished(self) -> bytes:
+        """The beginning of a line that had not ended at the last `read`."""
+        return self._rest
+
     def read_bytes(self, *, to_end: bool = False) -> Iterator[bytes]:
         """As `read`, but the bytes as they are: no line is held back, and no line feed added."""
         if self._file is None and not self._open():

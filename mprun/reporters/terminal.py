@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import sys
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,8 @@ from mprun.reporters.format import display_width, pad, truncate
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import TextIO
+
+    from mprun.reporters.unfinished_line import UnfinishedLine
 
 # The name in front of what the main process prints.
 MAIN = "main"
@@ -47,9 +50,11 @@ def silence(stream: object) -> None:
 
 
 class Output:
-    """Writes the output of tasks to stdout, in whole lines, each with the task's name in front.
+    """Writes the output of tasks to stdout, in lines, each with the task's name in front.
 
-    `on_error` is called once if stdout cannot be written, but not if its reader is gone.
+    A terminal gets the colours of tasks and no other control character; a pipe and a file get the
+    bytes as they are. `on_error` is called once if stdout cannot be written, but not if its reader
+    is gone.
     """
 
     def __init__(
@@ -60,8 +65,8 @@ class Output:
         on_error: Callable[[OSError], object] | None = None,
     ) -> None:
         self._on_error = on_error
-        self._on_github = github.is_active()
         self._terminal = sys.stdout.isatty()
+        self._on_github = github.is_active()
         self._colour = wants_colour(sys.stdout)
         self._prefix = prefix
         width = terminal_width(sys.stdout)
@@ -70,6 +75,10 @@ class Output:
         for name in (MAIN, *names):
             self._widen(visible(name))
         self._colours: dict[str, int] = {}
+        # By task: its last line, if that has not ended; and the one at whose end the cursor is.
+        self._unfinished: dict[str, UnfinishedLine] = {}
+        self._open: UnfinishedLine | None = None
+        self._shows_unfinished: bool | None = None
         self._inside_line = False
         # Whether writing has failed, and nothing is written any more.
         self.broken = False
@@ -79,16 +88,35 @@ class Output:
     @property
     def exact(self) -> bool:
         """Whether output without a name in front is written byte for byte."""
-        return not self._terminal and not self._on_github
+        return not self._terminal
 
     def write(self, name: str, pieces: Iterable[bytes]) -> None:
         """Write pieces of whole lines of one task."""
         for piece in () if self.broken else pieces:
-            if self._on_github:
-                piece = github.escape(piece)
-            if self._terminal:
-                piece = visible(piece.decode("utf-8", "backslashreplace"), multiline=True).encode()
-            self._write(self._with_prefix(name, piece) if self._prefix else piece)
+            rest = self._continued(name, piece) if self._unfinished else piece
+            if rest:
+                self.end_line()
+                shown = self._shown(rest)
+                self._write(self._with_prefix(name, shown) if self._prefix else shown)
+
+    def write_unfinished(self, name: str, line: bytes, now: float) -> None:
+        """Write the last line of a task, which has not ended, if it has waited long enough.
+
+        `line` is all of it so far; `now` is in seconds, on any clock. It is written on a terminal
+        and in a pipe. In a file, where no one watches, and in GitHub's log lines are whole.
+        """
+        if self._shows_unfinished is None:
+            self._shows_unfinished = not self._on_github and (self._terminal or not _is_file(sys.stdout))
+        if not self._shows_unfinished or self.broken:
+            return
+        unfinished = self._unfinished.get(name)
+        if unfinished is None:
+            from mprun.reporters.unfinished_line import UnfinishedLine
+
+            width = (terminal_width(sys.stdout) or 80) if self._terminal else None
+            unfinished = self._unfinished[name] = UnfinishedLine(now, width)
+        if unfinished.is_due(line, now, is_open=unfinished is self._open):
+            self._add(name, unfinished, line, now)
 
     def write_exactly(self, pieces: Iterable[bytes]) -> None:
         """Write bytes as they are; they may end inside a line."""
@@ -100,7 +128,49 @@ class Output:
         """End a line that was written in part."""
         if self._inside_line:
             self._write(b"\n")
-            self._inside_line = False
+            self._inside_line, self._open = False, None
+
+    def end_line_before_stderr(self) -> None:
+        """As `end_line`, if stderr is written to the same terminal, pipe or file."""
+        if self._inside_line and _is_same_file(sys.stdout, sys.stderr):
+            self.end_line()
+
+    def _continued(self, name: str, piece: bytes) -> bytes:
+        """Write the end of a line of this task that was shown in part; the lines after it."""
+        unfinished = self._unfinished.pop(name, None)
+        if unfinished is None or not unfinished.is_shown:
+            return piece
+        end = piece.index(b"\n")
+        if unfinished is self._open or unfinished.has_more(piece[:end]):
+            self._add(name, unfinished, piece[:end], 0.0)
+            self.end_line()
+        return piece[end + 1 :]
+
+    def _add(self, name: str, unfinished: UnfinishedLine, line: bytes, now: float) -> None:
+        """Write what was added to an unfinished line."""
+        is_open = unfinished is self._open
+        if not is_open:
+            self.end_line()
+        prefix = self._prefix_of(name) if self._prefix else b""
+        self._write(unfinished.addition(line, prefix, now, is_open=is_open, colour=self._colour))
+        self._inside_line, self._open = True, unfinished
+
+    def _shown(self, piece: bytes) -> bytes:
+        """Whole lines as this stdout shows them."""
+        if self._on_github:
+            # Behind a name they are harmless, until a script cuts the names off.
+            piece = github.escape(piece)
+        if self._terminal:
+            if b"\x1b" in piece or b"\r" in piece:
+                from mprun.reporters.task_text import terminal_lines
+
+                return terminal_lines(piece, colour=self._colour)
+            return visible(piece.decode("utf-8", "backslashreplace"), multiline=True).encode()
+        if b"\x1b[" in piece and (self._colour or self._on_github):
+            from mprun.reporters.task_text import with_resets
+
+            return with_resets(piece)
+        return piece
 
     def _with_prefix(self, name: str, piece: bytes) -> bytes:
         prefix = self._prefix_of(name)
@@ -134,3 +204,18 @@ class Output:
             silence(sys.stdout)
             if self._on_error and isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
                 self._on_error(error)
+
+
+def _is_file(stream: TextIO) -> bool:
+    """Whether a stream writes to a file on a disk."""
+    try:
+        return stat.S_ISREG(os.fstat(stream.fileno()).st_mode)
+    except OSError:
+        return True
+
+
+def _is_same_file(one: TextIO, other: TextIO) -> bool:
+    try:
+        return os.path.samestat(os.fstat(one.fileno()), os.fstat(other.fileno()))
+    except OSError:
+        return False

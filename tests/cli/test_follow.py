@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import pty
 import re
 import signal
 import subprocess
@@ -370,6 +371,141 @@ def test_a_long_line_as_json_says_that_it_continues(tmp_path):
     assert len(lines) > 3
 
 
+def test_colours_pass_on_a_terminal_and_nothing_else_does(tmp_path):
+    """C12: the same in a run and in `logs`, and bytes as they are in a pipe."""
+    write(
+        tmp_path,
+        work=r"""
+            import sys
+
+            def colours():
+                sys.stdout.write("\x1b[32mgreen\x1b[2J\n1%\r2%\rdone\r\nplain\n")
+            """,
+        job="tasks: [{name: c, target: 'work:colours'}]",
+    )
+    exact = b"\x1b[32mgreen\x1b[2J\n1%\r2%\rdone\r\nplain\n"
+    piped = mprun("job.yaml", "-q", cwd=tmp_path)
+    assert piped.log("c") == exact
+    assert piped.stdout == "".join(f"c    | {line}\n" for line in exact.decode().split("\n")[:-1])
+    assert read(tmp_path, "logs", "c")[1] == exact
+    for arguments in (["job.yaml", "-q"], ["logs", "*"], ["logs", "c"]):
+        name = "" if arguments[-1] == "c" else "\x1b[36mc    |\x1b[0m "
+        _, shown = on_terminal(*arguments, cwd=tmp_path)
+        lines = ("\x1b[32mgreen\\x1b[2J\x1b[0m\n", "done\n", "plain\n")
+        assert shown.replace("\x1b[33mc    |", "\x1b[36mc    |") == "".join(name + line for line in lines)
+        for env in ({"NO_COLOR": "1"}, {"TERM": "dumb"}):
+            _, shown = on_terminal(*arguments, cwd=tmp_path, **env)
+            name = "" if arguments[-1] == "c" else "c    | "
+            assert shown == "".join(name + line for line in ("green\\x1b[2J\n", "done\n", "plain\n"))
+    forced = read(tmp_path, "job.yaml", "-q", env={"FORCE_COLOR": "1"})[1].splitlines()
+    assert forced[0].endswith(b"green\x1b[2J\x1b[0m")
+    # GitHub's log shows colours.
+    on_github = read(tmp_path, "job.yaml", "-q", env={"GITHUB_ACTIONS": "true"})[1].splitlines()
+    assert on_github[0] == b"c    | \x1b[32mgreen\x1b[2J\x1b[0m"
+
+
+# -- lines that have not ended
+
+PROMPTING = """
+    import os
+    import time
+
+    def wait_for(name):
+        while not os.path.exists(name):
+            time.sleep(0.005)
+
+    def ask():
+        print("Password: ", end="", flush=True)
+        wait_for("answered")
+        print("thanks", flush=True)
+        wait_for("interrupted")
+        print("one", end="", flush=True)
+        wait_for("told")
+        print(" two", end="", flush=True)
+
+    def interrupt():
+        wait_for("interrupt")
+        print("here", flush=True)
+        wait_for("told")
+    """
+PROMPTING_JOB = "tasks: [{name: ask, target: 'work:ask'}, {name: other, target: 'work:interrupt'}]"
+
+
+def read_until(process, text):
+    """What a command prints on stdout until a text is in it."""
+    shown = b""
+    while text not in shown:
+        data = os.read(process.stdout.fileno(), 65536)
+        assert data, shown
+        shown += data
+    return shown
+
+
+@pytest.mark.parametrize("follow", [False, True], ids=["run", "logs -f"])
+def test_a_prompt_is_shown_before_its_line_ends_and_is_continued(follow, tmp_path):
+    """C13 in a pipe. The last line is interrupted by another task, and continues in a line of its own."""
+    write(tmp_path, work=PROMPTING, job=PROMPTING_JOB)
+    run = start("job.yaml", "-q", cwd=tmp_path)
+    shown = read_until(run, b"ask   | Password: ")
+    reader = start("logs", "-f", cwd=tmp_path) if follow else run
+    shown = read_until(reader, b"ask   | Password: ") if follow else shown
+    (tmp_path / "answered").touch()
+    shown += read_until(reader, b"thanks\n")
+    (tmp_path / "interrupted").touch()
+    shown += read_until(reader, b"ask   | one")
+    (tmp_path / "interrupt").touch()
+    shown += read_until(reader, b"other | here\n")
+    (tmp_path / "told").touch()
+    shown += reader.communicate(timeout=TIMEOUT)[0]
+    assert shown == b"ask   | Password: thanks\nask   | one\nother | here\nask   |  two\n"
+    finish(run, tmp_path / ".mprun")
+
+
+def test_in_a_file_lines_are_whole(tmp_path):
+    write(tmp_path, work=PROMPTING, job=PROMPTING_JOB)
+    for name in ("answered", "interrupted", "interrupt"):
+        (tmp_path / name).touch()
+    with open(tmp_path / "shown", "wb") as file:
+        process = start("job.yaml", "-q", cwd=tmp_path, stdout=file)
+    eventually(lambda: b"here" in (tmp_path / "shown").read_bytes())
+    (tmp_path / "told").touch()
+    finish(process, tmp_path / ".mprun")
+    lines = (tmp_path / "shown").read_text().splitlines()
+    assert sorted(lines) == ["ask   | Password: thanks", "ask   | one two", "other | here"]
+
+
+def test_a_prompt_is_shown_on_a_terminal_and_a_line_of_mprun_ends_it(tmp_path):
+    """C13: on the terminal mprun's own lines, such as the lineage, follow it in a line of their own."""
+    write(tmp_path, work=PROMPTING, job=PROMPTING_JOB)
+    ours, theirs = pty.openpty()
+    run = start("job.yaml", "-v", cwd=tmp_path, stdout=theirs, stderr=theirs, env={"NO_COLOR": "1"})
+    os.close(theirs)
+    shown = read_terminal(ours, b"ask   | Password: ")
+    (tmp_path / "interrupt").touch()
+    (tmp_path / "told").touch()
+    shown += read_terminal(ours, b"exit   other")
+    (tmp_path / "answered").touch()
+    (tmp_path / "interrupted").touch()
+    shown += read_terminal(ours, b"succeeded in")
+    assert run.wait(TIMEOUT) == 0
+    os.close(ours)
+    lines = shown.decode().split("\r\n")
+    assert [line for line in lines if " | " in line] == [
+        "ask   | Password: ",
+        "other | here",
+        "ask   | thanks",
+        "ask   | one two",
+    ]
+    assert any(re.match("[0-9:.]{12} exit   other", line) for line in lines)
+
+
+def read_terminal(descriptor, text):
+    shown = b""
+    while text not in shown:
+        shown += os.read(descriptor, 65536)
+    return shown
+
+
 # -- workflow commands
 
 
@@ -389,6 +525,59 @@ def test_workflow_commands_are_escaped_on_github(tmp_path):
         output = read(tmp_path, "logs", "c", "--json", env=env)[1].decode()
         assert "".join(json.loads(line)["line"] + "\n" for line in output.splitlines()) == exact
         assert ("##[" in output) == (not env)
+
+
+def test_nothing_of_a_task_is_a_command_on_github(tmp_path):
+    """C49: its error, name, command and values, in all that mprun prints, on both streams."""
+    github = {"GITHUB_ACTIONS": "true"}
+    write(
+        tmp_path,
+        work="""
+            def bad(arg):
+                raise ValueError("::error::x\\n::stop-commands::t\\n##[error]y")
+
+            def good():
+                return "##[warning]z"
+            """,
+        job="""
+            name: "::notice::job ##[group]"
+            tasks:
+              - {name: "::debug::bad", target: 'work:bad', args: ["##[error]arg"]}
+              - {name: good, target: 'work:good'}
+              - {name: cmd, command: ["false", "##[error]word"]}
+            """,
+        broken="tasks:\n  - ##[error]\n    ::error::oops ##[error]: 1\n",
+    )
+    shown = {}
+    for command in (
+        *("job.yaml", "job.yaml -v", "job.yaml -q --output failed", "job.yaml --events -"),
+        *(
+            "show",
+            "show -v",
+            "show --json",
+            "tree",
+            "tree --json",
+            "runs",
+            "runs --json",
+            "logs",
+            "logs --json",
+        ),
+        *(
+            "plan job.yaml",
+            "plan job.yaml --format json",
+            "plan job.yaml --format dot",
+            "validate broken.yaml",
+        ),
+        *("validate ##[error]none.yaml", "logs ::error::none", "show ##[error]", "##[error]none"),
+    ):
+        _, output, stderr = read(tmp_path, *command.split(" "), env=github)
+        shown[command] = (output.decode(), stderr)
+        for stream in shown[command]:
+            assert not re.search(r"(?m)^[^!-~]*::|##\[", stream), (command, stream)
+    finished = [json.loads(line) for line in shown["job.yaml --events -"][0].splitlines()]
+    assert [event["result"] for event in finished if event.get("result")] == ["##[warning]z"]
+    assert json.loads(shown["show --json"][0])["run"]["job"] == "::notice::job ##[group]"
+    assert json.loads(shown["plan job.yaml --format json"][0])["tasks"][2]["command"][1] == "##[error]word"
 
 
 # -- failing writes, and damaged records

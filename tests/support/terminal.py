@@ -24,7 +24,7 @@ def on_terminal(*arguments, cwd, columns=100, **env):
         stdin=theirs,
         stdout=theirs,
         stderr=theirs,
-        env=environment(TERM="xterm-256color", **env),
+        env=environment(**{"TERM": "xterm-256color", **env}),
         start_new_session=True,
     )
     os.close(theirs)

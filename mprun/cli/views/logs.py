@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from typing import TYPE_CHECKING
 
 from mprun.diagnostics import quote, suggest, visible
 from mprun.errors import UsageError
 from mprun.jobfile.names import compile_glob
-from mprun.reporters import github
 from mprun.reporters.tail import LineSplitter, Tail
 from mprun.reporters.terminal import MAIN, Output
 
@@ -83,17 +83,23 @@ class Printer:
             pieces = tail.read_bytes(to_end=to_end)
             self._plain.write_exactly(self._objects(task, attempt, pieces, to_end))
         elif list(self._words) != [task]:
-            self._named.write(task, tail.read(to_end=to_end))
+            self._write_lines(self._named, task, tail, to_end)
         elif self._plain.exact:
             self._plain.write_exactly(tail.read_bytes(to_end=to_end))
         else:
-            self._plain.write(task, tail.read(to_end=to_end))
+            self._write_lines(self._plain, task, tail, to_end)
+
+    def _write_lines(self, output: Output, task: str, tail: Tail, to_end: bool) -> None:
+        output.write(task, tail.read(to_end=to_end))
+        if tail.unfinished:
+            output.write_unfinished(task, tail.unfinished, time.monotonic())
 
     def separate(self, task: str, attempt: int) -> None:
         """Write a heading for the next attempt to stderr; JSON objects have the attempt anyway."""
         if self._as_json:
             return
         self._plain.end_line()
+        self._named.end_line_before_stderr()
         sys.stdout.flush()
         sys.stderr.write(f"--- {visible(task)}: attempt {attempt} ---\n")
         sys.stderr.flush()
@@ -120,7 +126,7 @@ def _raise(error: OSError) -> None:
 def _object(task: str, attempt: int, line: bytes, more: bool) -> bytes:
     value = {"task": task, "attempt": attempt or None, "line": line.decode("utf-8", "backslashreplace")}
     text = _to_json({**value, "more": True} if more else value) + "\n"
-    return (github.escape_json(text) if github.is_active() else text).encode("utf-8", "backslashreplace")
+    return text.encode("utf-8", "backslashreplace")
 
 
 def known_tasks(state: RunState) -> list[str]:
