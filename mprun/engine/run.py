@@ -147,6 +147,9 @@ class Run:
             raise JobFileError(_bind_diagnostics(self._plan, prepared))
         for module in prepared.threads:
             self._options.warn(_IMPORT_STARTED_THREAD.format(module))
+        if self._plan.job.recipe_env:
+            for warning in preflight.import_env_warnings(self._plan):
+                self._options.warn(warning)
         return prepared
 
     def _wait_for_reply(self, inbox: SignalInbox) -> PrepareReply:

@@ -26,7 +26,8 @@ class PrepareRequest(Frozen):
 
     `import_path` goes to the head of sys.path; `log` is the file for the output of the targets'
     modules at import; `methods` are the start methods that will be used; at most `max_parallel`
-    attempts run at once, not counting daemons. Commands have no entry in `calls`.
+    attempts run at once, not counting daemons. Commands have no entry in `calls`. `env` are
+    variables that are set before the first import.
     """
 
     run_id: str
@@ -36,6 +37,7 @@ class PrepareRequest(Frozen):
     methods: tuple[str, ...]
     preload: tuple[str, ...]
     max_parallel: int
+    env: dict[str, str]
     calls: tuple[Call, ...]
 
 

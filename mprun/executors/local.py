@@ -67,6 +67,7 @@ class LocalExecutor:
             "methods": list(request.methods),
             "preload": list(request.preload),
             "max_parallel": request.max_parallel,
+            "env": request.env,
         }
         self._channel.send("prepare", options, [call.to_tuple() for call in request.calls])
 

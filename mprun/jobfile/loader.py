@@ -71,6 +71,8 @@ class JobLoader:
         self._places: dict[str, tuple[str, ...]] = {}
         self._preload: list[str] = []
         self._tokens: dict[str, int] = {}
+        # The variables of each recipe that sets any, by its path.
+        self._recipe_env: dict[str, dict[str, Any]] = {}
         self._task_count = 0
         # The names of tasks whose list is empty, so that they stand for no task.
         self._empty: list[str] = []
@@ -99,7 +101,7 @@ class JobLoader:
         del root
         self._forget_trees(tasks)
         names = NameIndex(tasks, self._empty)
-        job = self._build(document, raw, scope.scope, tasks, self._link(tasks, names))
+        job = self._build(document, raw, scope, tasks, self._link(tasks, names))
         if not self._structure_unknown:
             diagnostics = [*job_checks.join_diagnostics(job, names), *job_checks.token_diagnostics(job)]
             if diagnostics:
@@ -110,11 +112,11 @@ class JobLoader:
         self,
         document: Document,
         raw: dict[str, Any],
-        scope: Scope,
+        file_scope: FileScope,
         tasks: tuple[Instance, ...],
         needs: tuple[Needs, ...],
     ) -> Job:
-        path, join = document.source.path, raw.get("join")
+        path, join, scope = document.source.path, raw.get("join"), file_scope.scope
         is_file = path != STANDARD_INPUT
         return Job(
             name=raw.get("name") or (os.path.splitext(os.path.basename(path))[0] if is_file else "stdin"),
@@ -133,6 +135,8 @@ class JobLoader:
                 name: HIDDEN if name in scope.secrets and value is not None else value
                 for name, value in scope.params.items()
             },
+            env=file_scope.env,
+            recipe_env=self._recipe_env,
             tasks=tasks,
             empty=tuple(self._empty),
             needs=needs,
@@ -280,6 +284,11 @@ class JobLoader:
             unknown=self._structure_unknown,
             chain=chain,
         )
+        if len(chain) > 1:
+            # A recipe inside a recipe has the variables of both.
+            env = {**self._recipe_env.get(chain[-2][1], {}), **file_scope.env}
+            env = {name: text for name, text in env.items() if name not in inherited.env}
+            self._recipe_env.setdefault(document.source.path, {}).update(env)
         root: Any = document.root
         if len(root["tasks"]) > _MIN_TASKS_TO_COMPILE_INIT:
             Task.compile_init()

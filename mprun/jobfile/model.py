@@ -200,7 +200,8 @@ class Job(Frozen):
     `files` has path and SHA-256 of every file that was read, `params` the values that are
     not secret, `tasks` every task in file order, with matrices and recipes expanded, and
     `needs` the dependencies of each: numbers in `tasks`, from 0, and conditions. `empty`
-    are the names of tasks whose list is empty.
+    are the names of tasks whose list is empty. `env` has the variables of the job: texts, and closures
+    of what contains a secret; `recipe_env` those of its recipes, by path, as far as they apply.
     """
 
     name: str
@@ -216,6 +217,8 @@ class Job(Frozen):
     timeout: float | None = None
     resources: dict[str, int]
     params: dict[str, Any]
+    env: dict[str, Any]
+    recipe_env: dict[str, dict[str, Any]]
     tasks: tuple[Instance, ...]
     empty: tuple[str, ...] = ()
     needs: tuple[Needs, ...]

@@ -11,7 +11,7 @@ import multiprocessing
 import os
 from typing import Any
 
-from mprun.launcher import worker
+from mprun.launcher import environment, worker
 from mprun.linux import prctl
 
 
@@ -48,9 +48,8 @@ class Process(worker.Process):
             worker.open_output()
             worker.flush_before_forks()
             worker.dump_stacks_on_request()
-        # Whatever the locale, the environment is UTF-8.
-        variables = {"MPRUN_TASK": name, "MPRUN_ATTEMPT": str(key[1]), **env}
-        os.environb.update({key.encode(): value.encode() for key, value in variables.items()})
+        environment.tag_attempt(name, key[1])
+        worker.set_variables(env)
         try:
             super().run()
         finally:

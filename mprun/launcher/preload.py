@@ -12,7 +12,7 @@ import signal
 import sys
 
 from mprun.launcher import auxiliary, environment, fork, targets
-from mprun.launcher.worker import Process, flush_output, open_output, share_with_forks
+from mprun.launcher.worker import Process, flush_output, open_output, set_variables, share_with_forks
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ class Preload:
         `importing` is called with the number of a call before its module is imported.
         """
         _redirect_output(self._options["log"])
+        set_variables(self._options["env"])
         environment.tag_run(self._options["run_id"])
         targets.set_import_path(self._options["import_path"])
         # What follows `mprun` on the command line is not meant for the job's modules.

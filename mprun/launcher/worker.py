@@ -33,6 +33,8 @@ PR_SET_PDEATHSIG = 1
 PR_SET_NAME = 15
 PR_SET_CHILD_SUBREAPER = 36
 SIGKILL = 9
+# What every task finds in its environment.
+OUR_VARIABLES = frozenset({"MPRUN_RUN_ID", "MPRUN_TASK", "MPRUN_ATTEMPT"})
 # unshare(2), from <linux/sched.h>.
 CLONE_THREAD = 0x10000
 
@@ -205,7 +207,7 @@ class Process(multiprocessing.Process):
                     _in_environment.append(variable + b"=" + value)
                     call_function(_putenv, (_in_environment[-1],))
             if env:
-                os.environb.update({key.encode(): value.encode() for key, value in env.items()})
+                set_variables(env)
             self.run()
         except SystemExit as end:
             code = int(end.code or 0)  # `run` raises it with an int
@@ -344,6 +346,18 @@ class Process(multiprocessing.Process):
             return code & 0xFF or int(code != 0)
         sys.stderr.write(f"{code}\n")
         return 1
+
+
+def set_variables(env: dict[str, str]) -> None:
+    """Set the variables that a job or a task sets, in UTF-8 in any locale; those that mprun sets win."""
+    os.environb.update(
+        {name.encode(): text.encode() for name, text in env.items() if name not in OUR_VARIABLES}
+    )
+    if "TZ" in env:
+        # As if the process had been started with it.
+        import time
+
+        time.tzset()
 
 
 def end_fork(raised: BaseException | None) -> NoReturn:

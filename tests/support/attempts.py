@@ -67,6 +67,7 @@ class Attempts:
                 methods=tuple({method, *methods}),
                 preload=tuple(preload),
                 max_parallel=slots,
+                env={},
                 calls=tuple(Call(target=target, args=tuple(args), kwargs={}) for target, args in targets),
             )
         )

@@ -47,7 +47,7 @@ def job(tasks: tuple[Task, ...], join: list[tuple[str, float | None]] | None = N
         needs=link(instances, NameIndex(instances)),
         join=order,
         origin=ORIGIN,
-        **{"resources": {}, "params": {}, **more},
+        **{"resources": {}, "params": {}, "env": {}, "recipe_env": {}, **more},
     )
 
 
