@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from mprun.scheduling.plan import Plan
 
 
+# Warnings about the files of a job that are printed.
+_MAX_WARNINGS = 10
+
+
 def read_job(path: str, params: dict[str, Any], options: Sequence[str], *, lenient: bool = False) -> Job:
     """The job of a file, as from `load_job_file`; imports only the part of PyYAML that it needs."""
     import_yaml_parser()
@@ -48,7 +52,11 @@ def plan_job_file(path: str, planning: dict[str, Any], tasks: Sequence[str] = ()
 
 
 def print_warnings(job: Job) -> None:
-    """Print the first warning about a job; the rest is most often more of the same."""
+    """Print the warnings about a job's files, and the first about its tasks: the rest is more of the same."""
+    for diagnostic in job.warnings[:_MAX_WARNINGS]:
+        warn(f"{diagnostic}; {diagnostic.help}")
+    if len(job.warnings) > _MAX_WARNINGS:
+        warn("more plain numbers lose characters")
     for text in islice(warnings(job), 1):
         warn(text)
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from collections.abc import Mapping as AnyMapping
 
+    from mprun.diagnostics import Diagnostic
     from mprun.jobfile.model import Instance, Needs
     from mprun.jobfile.params import ParamInput
     from mprun.jobfile.references import Closure, Scope
@@ -74,6 +75,7 @@ class JobLoader:
         # The variables of each recipe that sets any, by its path.
         self._recipe_env: dict[str, dict[str, Any]] = {}
         self._task_count = 0
+        self._warnings: list[Diagnostic] = []
         # The names of tasks whose list is empty, so that they stand for no task.
         self._empty: list[str] = []
         # Whether missing params decide which tasks there are, or what other tasks may ask of them.
@@ -85,7 +87,9 @@ class JobLoader:
             return self.job_of(self.checked_document(path), params, options)
         document = load_standard_input()
         self._files[path] = document.sha256
-        return self.job_of(_checked(document), params, options)
+        _checked(document)
+        self._warn(document)
+        return self.job_of(document, params, options)
 
     def job_of(self, document: Document, params: AnyMapping[str, Any], options: Sequence[str]) -> Job:
         """The job of a document that has passed the schema and the checks."""
@@ -141,6 +145,7 @@ class JobLoader:
             empty=tuple(self._empty),
             needs=needs,
             origin=Origin(document=document, path=()),
+            warnings=tuple(self._warnings),
             join=None if join is None else tuple(map(_join_entry, join)),
         )
 
@@ -194,6 +199,14 @@ class JobLoader:
 
     # ---- one file
 
+    def _warn(self, document: Document) -> None:
+        """Add the warnings about a document that has passed the checks."""
+        if document.has_lossy_numbers:
+            # Few files have one.
+            from mprun.jobfile.plain_numbers import lossy_numbers
+
+            self._warnings += lossy_numbers(document)
+
     def checked_document(self, path: str) -> Document:
         """A file that conforms to the schema and has passed the checks of one file.
 
@@ -204,6 +217,7 @@ class JobLoader:
             document = load(path)
             self._files[os.path.abspath(path)] = document.sha256
             self._documents[key] = _checked(document)
+            self._warn(document)
         return self._documents[key]
 
     def _param_inputs(
@@ -212,9 +226,10 @@ class JobLoader:
         declared = document.root.get("params") or {}  # type: ignore[attr-defined]
         if not declared and not params and not options:
             return {}
-        from mprun.jobfile.params import ParamInput, from_options
+        from mprun.jobfile.params import ParamInput, from_options, lossy_inputs
 
         inputs = from_options(options, self._environment, declared)
+        self._warnings += lossy_inputs(document, declared, inputs)
         for name, value in params.items():
             inputs[name] = ParamInput(value=value, where="`params`", is_text=False)
         return inputs

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from mprun.frozen import Frozen
 
 if TYPE_CHECKING:
+    from mprun.diagnostics import Diagnostic
     from mprun.jobfile.references import Scope
     from mprun.jobfile.syntax.document import Document
 
@@ -202,6 +203,7 @@ class Job(Frozen):
     `needs` the dependencies of each: numbers in `tasks`, from 0, and conditions. `empty`
     are the names of tasks whose list is empty. `env` has the variables of the job: texts, and closures
     of what contains a secret; `recipe_env` those of its recipes, by path, as far as they apply.
+    `warnings` are about what the files say: valid, but probably a mistake.
     """
 
     name: str
@@ -223,6 +225,7 @@ class Job(Frozen):
     empty: tuple[str, ...] = ()
     needs: tuple[Needs, ...]
     origin: Origin
+    warnings: tuple[Diagnostic, ...] = ()
     join: tuple[JoinEntry, ...] | None = None
 
     @property

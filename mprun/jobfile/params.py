@@ -13,10 +13,10 @@ from mprun.jobfile.param_types import KINDS, MAX_CHOICES, ParamError, kind_of, p
 from mprun.jobfile.references import Reference, ReferenceProblem
 from mprun.jobfile.resolution import as_text, contains_secret
 from mprun.jobfile.syntax.document import plain, span_of
-from mprun.jobfile.syntax.scalars import OutOfRange, resolve, type_name
+from mprun.jobfile.syntax.scalars import OutOfRange, loses_characters, resolve, type_name
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from mprun.jobfile.model import Origin
     from mprun.jobfile.references import Closure
@@ -156,6 +156,32 @@ def from_with(
         )
         for name, value in values.items()
     }
+
+
+def lossy_inputs(
+    document: Document, declared: Mapping[str, Any], given: Mapping[str, ParamInput]
+) -> Iterator[Diagnostic]:
+    """A warning for each text that becomes a number with fewer characters, as no one asked for a number.
+
+    That is so if the type of the param is only that of its default.
+    """
+    for name, value in given.items():
+        raw = declared.get(name)
+        if not value.is_text or (isinstance(raw, dict) and ("type" in raw or raw.get("secret"))):
+            continue
+        kind, text = declare(name, raw).kind, str(value.value).strip()
+        if kind in ("integer", "number") and _becomes_shorter(text):
+            message = f"{quote(text)}, given for param {quote(name)}, is the number {as_text(resolve(text))}"
+            span = span_of(document, ("params", name), key=True)
+            help = "declare the param with `type: string`"
+            yield Diagnostic(message=message, source=document.source, span=span, help=help)
+
+
+def _becomes_shorter(text: str) -> bool:
+    try:
+        return bool(text) and loses_characters(text, resolve(text))
+    except OutOfRange:
+        return False
 
 
 def read_texts(nodes: Mapping[str, Any], declared: Mapping[str, Any]) -> None:

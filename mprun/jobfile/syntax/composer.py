@@ -6,7 +6,7 @@ from sys import intern
 from typing import TYPE_CHECKING, Any
 
 from mprun.diagnostics import Diagnostic, Span, quote
-from mprun.jobfile.syntax.scalars import NON_STRING_START, OutOfRange, resolve
+from mprun.jobfile.syntax.scalars import NON_STRING_START, OutOfRange, loses_characters, resolve
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
@@ -123,6 +123,8 @@ class Composer:
         self.root_mark = 0
         self.nodes = 0
         self.aliased = 0
+        # Whether any plain number loses characters (`loses_characters`).
+        self.has_lossy_numbers = False
         self._depth = 0
         self._documents = 0
         self._has_merge_key = False
@@ -185,6 +187,8 @@ class Composer:
         if not event.style and (not value or value[0] in NON_STRING_START):  # type: ignore[index]
             try:
                 value = resolve(value)  # type: ignore[arg-type]
+                if type(value) is float or (type(value) is int and event.value[0] in "+-0"):
+                    self.has_lossy_numbers |= loses_characters(event.value, value)
             except OutOfRange as error:
                 self.diagnostic(mark, str(error), "quote it if it is meant as a string")
         self.nodes += 1

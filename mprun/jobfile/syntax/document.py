@@ -71,7 +71,8 @@ class Tree:
         """The root and its mark."""
         if self._held is None:
             # A tree without a source is never forgotten.
-            self._held = _composed(self._source, self._source.lines.text.encode())  # type: ignore[union-attr,arg-type]
+            composer = _composed(self._source, self._source.lines.text.encode())  # type: ignore[union-attr,arg-type]
+            self._held = composer.root, composer.root_mark
         return self._held
 
     def forget(self) -> None:
@@ -81,11 +82,15 @@ class Tree:
 
 
 class Document(Frozen):
-    """A job file as it was read: its source, the tree of its one document, the hash of its bytes."""
+    """A job file as it was read: its source, the tree of its one document, the hash of its bytes.
+
+    `has_lossy_numbers` is whether it has a plain number that loses characters, such as `3.10`.
+    """
 
     source: SourceText
     tree: Tree
     sha256: str
+    has_lossy_numbers: bool = False
 
     @property
     def root(self) -> object:
@@ -133,12 +138,17 @@ def parse(text: bytes | str, path: str) -> Document:
     if len(data) > MAX_BYTES:
         raise UsageError(f"{quote(path)} is too large for a job file (limit: 8 MiB)")
     source = _decoded(data, path)
-    tree = Tree(*_composed(source, source.lines.text.encode()), source)
-    return Document(source=source, tree=tree, sha256=sha256(data).hexdigest())
+    composer = _composed(source, source.lines.text.encode())
+    return Document(
+        source=source,
+        tree=Tree(composer.root, composer.root_mark, source),
+        sha256=sha256(data).hexdigest(),
+        has_lossy_numbers=composer.has_lossy_numbers,
+    )
 
 
-def _composed(source: SourceText, data: bytes) -> tuple[object, int]:
-    """The root of a text, and its mark."""
+def _composed(source: SourceText, data: bytes) -> Composer:
+    """The composer of a text, which has its root. Raises JobFileError."""
     composer = Composer(source)
     error = _compose(composer, data)
     if error is not None and _LIBYAML_TOO_DEEP in (error.problem or ""):
@@ -150,7 +160,7 @@ def _composed(source: SourceText, data: bytes) -> tuple[object, int]:
         _explain_syntax(composer, error)
     if composer.diagnostics:
         raise JobFileError(composer.diagnostics)
-    return composer.root, composer.root_mark
+    return composer
 
 
 def _compose(composer: Composer, data: bytes) -> Any:

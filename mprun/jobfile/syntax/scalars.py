@@ -76,6 +76,27 @@ def resolve(text: str) -> object:
     return _int(match[match.lastindex or 0], (10, 8, 16)[(match.lastindex or 1) - 1])
 
 
+def loses_characters(text: str, number: object) -> bool:
+    """Whether a decimal number is shown without some characters of its text: 3.1 for `3.10`, 10 for `010`.
+
+    Other notations (`0x1F`, `0o17`, `1e3`) are numbers on purpose, and so are `.5` and `1.`.
+    """
+    if type(number) is int:
+        return text[0] in "+-0" and text.lstrip("+-").isdecimal() and str(number) != text
+    if type(number) is not float or not re.fullmatch(r"[-+]?[0-9]*\.?[0-9]*", text):
+        return False
+    whole, _, fraction = text.lstrip("-").partition(".")
+    padded = whole[:1] == "+" or (whole[:1] == "0" and len(whole) > 1)
+    padded = padded or (fraction[-1:] == "0" and len(fraction) > 1)
+    # More digits than a float has.
+    return padded or (whole + fraction).strip("0") != _digits(number)
+
+
+def _digits(number: float) -> str:
+    """The digits of a float without the zeros at both ends, wherever its point is."""
+    return repr(abs(number)).partition("e")[0].replace(".", "").strip("0")
+
+
 def _float(text: str) -> float:
     number = float(text)
     if number in (_INFINITY, -_INFINITY):
