@@ -120,11 +120,11 @@ class ControlRequests:
         found = {name: self._table.names.resolve(name) for name in names}
         numbers = dict.fromkeys(number for resolved in found.values() for number in resolved)
         instances = [one for number in numbers for one in self._table.instances(number)]
-        finished = [number for number in instances if self._scheduler.outcomes[number] is not None]
-        to_stop = [number for number in instances if number not in finished]
-        for number in to_stop:
-            self.stopped_tasks.add(number)
-            loop.act(self._scheduler.stop_task(number, USER, self._clock.timed()))
+        outcomes = self._scheduler.outcomes
+        finished = [number for number in instances if outcomes[number] is not None]
+        to_stop = [number for number in instances if outcomes[number] is None]
+        self.stopped_tasks.update(to_stop)
+        loop.act(self._scheduler.stop_tasks(to_stop, self._clock.timed()))
         return {
             "stopped": [self._table.tasks[number].name for number in to_stop],
             "finished": [self._table.tasks[number].name for number in finished],

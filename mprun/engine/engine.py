@@ -154,7 +154,7 @@ class Engine:
         for number, attempt in self._monitor.take_ready():
             self.act(self._scheduler.handle_ready(number, attempt, self._clock.timed()))
         for number, _ in self._monitor.take_over_log_limit():
-            self.act(self._scheduler.stop_task(number, LOG_LIMIT, self._clock.timed()))
+            self.act(self._scheduler.stop_attempt(number, LOG_LIMIT, self._clock.timed()))
         if deadline is not None and self._clock.timed() >= deadline:
             self.act(self._scheduler.handle_deadline(self._clock.timed()))
         self._publisher.tick()

@@ -10,7 +10,17 @@ from itertools import count
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from mprun.scheduling.scheduler import Scheduler
-from mprun.scheduling.task_run import DISPATCHED, EXPANDED, FINISHED, HELD, PAUSED, READY, WAITING, TaskRun
+from mprun.scheduling.task_run import (
+    DISPATCHED,
+    EXPANDED,
+    FINISHED,
+    HELD,
+    PAUSED,
+    READY,
+    RUNNING,
+    WAITING,
+    TaskRun,
+)
 from mprun.scheduling.transitions import TRANSITIONS
 
 if TYPE_CHECKING:
@@ -33,9 +43,9 @@ TASK_FACTS = (
     "handle_exited",
     "handle_exit_unknown",
     "handle_start_cancelled",
-    "stop_task",
+    "stop_attempt",
 )
-RUN_FACTS = ("begin", "handle_deadline", "handle_executor_lost", "stop")
+RUN_FACTS = ("begin", "handle_deadline", "handle_executor_lost", "stop", "stop_tasks")
 
 # Numbers the entries of stories, so that those of a task and those of the run can be merged.
 _entry_numbers = count()
@@ -132,6 +142,11 @@ class CheckedScheduler(Scheduler):
             ("a condition is unmet", state is WAITING, _is_unmet(task_run)),
             ("it has an attempt", True, attempts > 0 or not (state in DISPATCHED or state is PAUSED)),
             ("it has a pending outcome", True, state is not PAUSED or task_run.pending_outcome is not None),
+            (
+                "it runs if it waits to be asked to end",
+                True,
+                state is RUNNING or task not in self._termination._due,
+            ),
             ("its ready attempt is one of its attempts", True, task_run.ready_attempt <= attempts),
         )
         for fact, expected, found in rules:

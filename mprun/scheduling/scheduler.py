@@ -136,14 +136,14 @@ class Scheduler:
     def handle_executor_lost(self, reason: str, began: Collection[int], now: float) -> list[Instruction]:
         """The executor is gone; of the tasks in `unstarted()`, `began` have begun all the same."""
         self._now = now
-        self._termination.cancel_pending(reason)
+        self._termination.abandon(reason)
         for task_run in self._task_runs.all:
             if task_run.state in DISPATCHED:
                 self._lose(task_run, reason, began)
         return self._decide()
 
     def stop(self, reason: str, now: float, *, kill: bool = False) -> list[Instruction]:
-        """End the run: nothing more starts, and what runs gets its stop signal, or is killed at once."""
+        """End the run: nothing more starts, and what runs is asked to end in order, or is killed at once."""
         self._now = now
         self._termination.end_run(reason, now, kill=kill)
         return self._decide()
@@ -227,6 +227,8 @@ class Scheduler:
             self._pause(task_run, outcome, reason, again)
         else:
             self._finish(task_run, outcome, reason)
+        if self._termination.has_order:
+            self._termination.handle_over(task_run, now)
         return self._decide()
 
     def handle_exit_unknown(self, task: int, reason: str, now: float) -> list[Instruction]:
@@ -237,6 +239,8 @@ class Scheduler:
         task_run.end_attempt(now)
         self._dispatcher.release(task_run)
         self._finish(task_run, Outcome.UNKNOWN, reason)
+        if self._termination.has_order:
+            self._termination.handle_over(task_run, now)
         return self._decide()
 
     def handle_start_cancelled(self, task: int, now: float) -> list[Instruction]:
@@ -252,24 +256,34 @@ class Scheduler:
             task_run.wait()
         else:
             self._make_ready(task_run)
+        if self._termination.has_order:
+            self._termination.handle_over(task_run, now)
         return self._decide()
 
-    def stop_task(self, task: int, reason: str, now: float) -> list[Instruction]:
-        """End one task, as its timeout would, and nothing else of the run.
-
-        With USER there is no further attempt, and a task that has not started never will. Any
-        other reason, such as LOG_LIMIT, is only about the running attempt.
-        """
+    def stop_attempt(self, task: int, reason: str, now: float) -> list[Instruction]:
+        """End the running attempt of a task, if it has one, as its timeout would."""
         self._now = now
         task_run = self._task_runs.all[task]
-        if reason == USER:
+        if task_run.state is RUNNING:
+            self._termination.ask_to_end(task_run, reason, now)
+        return self._decide()
+
+    # ---- facts of several tasks
+
+    def stop_tasks(self, tasks: Sequence[int], now: float) -> list[Instruction]:
+        """A user stops these tasks, each after those of them that depend on it, and nothing else of the run.
+
+        They get no further attempt, and those that have not started never will.
+        """
+        self._now = now
+        task_runs = [self._task_runs.all[task] for task in tasks]
+        for task_run in task_runs:
             task_run.refuse_attempts()
             if task_run.state is READY:
                 self._ready_queue.remove(task_run)
             if task_run.state in PENDING:
-                self._finish_unstarted(task_run, reason)
-        if task_run.state is RUNNING or reason == USER:
-            self._termination.ask_to_end(task_run, reason, now)
+                self._finish_unstarted(task_run, USER)
+        self._termination.stop(task_runs, USER, now)
         return self._decide()
 
     # ---- decisions

@@ -10,7 +10,7 @@ from mprun.scheduling.instructions import Finish, Instruction
 from mprun.scheduling.retry import FAILURES, STABLE_AFTER
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from mprun.scheduling.plan import Plan, PlannedTask
 
@@ -288,6 +288,7 @@ class TaskRuns:
         ]
         self.outcomes: list[str | None] = [None] * len(plan.tasks)
         self.expanded: set[int] = set()
+        self._instances: dict[int, range] = {}
         self.unfinished = sum(not planned.task.daemon for planned in plan.tasks)
         self.released = [task_run for task_run in self.all if not task_run.unmet]
         self._instructions = instructions
@@ -376,7 +377,21 @@ class TaskRuns:
         self.released += task_runs
         self.outcomes += [None] * len(task_runs)
         self.unfinished += sum(not task_run.task.daemon for task_run in task_runs) - (not group.task.daemon)
-        return [task_run.number for task_run in task_runs]
+        self._instances[group.number] = range(first, len(self.all))
+        return list(self._instances[group.number])
+
+    def needs_of(self, number: int) -> Iterable[int]:
+        """The tasks that a task depends on.
+
+        They are the instances in place of a group, and the needs of the group for an instance.
+        """
+        if number in self._instances:
+            return self._instances[number]
+        task_run = self.all[number]
+        needs = [need for need, _ in task_run.planned.needs]
+        if task_run.position != number:
+            needs += [need for need, _ in self.all[task_run.position].planned.needs]
+        return needs
 
     def _instance_priority(self, group: TaskRun, instance: PlannedTask) -> int | None:
         if self._priorities is None:

@@ -1,4 +1,4 @@
-"""Asks attempts to end, for their timeouts or because the run ends, and cancels what has not started."""
+"""Asks attempts to end, in the order of a stop or for their timeouts, and cancels what has not started."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from mprun.scheduling.task_run import DISPATCHED, RUNNING
 from mprun.scheduling.timers import ATTEMPT_TIMEOUT, KILL, READY_TIMEOUT, RUN_TIMEOUT
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
     from mprun.scheduling.dispatch import Dispatcher
     from mprun.scheduling.ready_queue import ReadyQueue
     from mprun.scheduling.task_run import TaskRun, TaskRuns
@@ -30,7 +32,12 @@ _HANGS = (TIMEOUT, NOT_READY, RUN_TIMED_OUT)
 class Termination:
     """Ends attempts: the first reason counts, and after it only a kill.
 
-    `end_reason` is why the whole run ends, None while it does not.
+    Tasks that are stopped together are asked in order: each one once all of them that depend on it
+    have ended or are killed. Those that wait for no other are asked together, the last started one
+    first. An attempt that ends for a reason of its own, such as its timeout, is asked at once.
+
+    `end_reason` is why the whole run ends, None while it does not. Only while `has_order` is true
+    does `handle_over` have to be called.
     """
 
     def __init__(
@@ -48,22 +55,86 @@ class Termination:
         self._instructions = instructions
         # Whether attempts that have no process yet are killed as soon as they have one.
         self._killing = False
+        # The tasks that are to be asked once they wait for no other, and why.
+        self._due: dict[int, str] = {}
+        # Of all tasks that are being stopped: who waits for whom, and which ones started last.
+        self._order = StopOrder((), task_runs.needs_of)
+        self._ranks: dict[int, int] = {}
+        # The tasks that have just been found to wait for no other, and those whose attempt is killed.
+        self._free: list[int] = []
+        self._killed: set[int] = set()
+        self.has_order = False
         self.end_reason: str | None = None
 
     # ---- the run
 
     def end_run(self, reason: str, now: float, *, kill: bool = False) -> None:
-        """Start nothing more, and ask all attempts to end, the last started one first."""
+        """Start nothing more, and end all attempts: in order, or all of them at once by a kill."""
         self._killing = self._killing or kill
         self.cancel_pending(reason)
+        if not kill:
+            self.stop(reversed(self._dispatcher), reason, now)
+            return
+        self._due.clear()
         for task_run in reversed(self._dispatcher):
-            self.ask_to_end(task_run, reason, now, kill=kill)
+            self.ask_to_end(task_run, reason, now, kill=True)
 
     def cancel_pending(self, reason: str) -> None:
         """Start nothing more: finish the tasks of which the executor has no attempt."""
         self.end_reason = self.end_reason or reason
         self._ready_queue.clear()
         self._task_runs.finish_pending(reason)
+
+    def abandon(self, reason: str) -> None:
+        """The executor is gone, and every attempt with it: start nothing more, and ask none to end."""
+        self.cancel_pending(reason)
+        self._due.clear()
+
+    # ---- several attempts, in order
+
+    def stop(self, task_runs: Iterable[TaskRun], reason: str, now: float) -> None:
+        """Ask the attempts of these tasks to end, each after those that depend on it.
+
+        A start is cancelled at once. Until the executor has confirmed that, others wait for it.
+        """
+        for task_run in task_runs:
+            if task_run.state is RUNNING and task_run.stop_reason is None:
+                self._due.setdefault(task_run.number, reason)
+            else:
+                self.ask_to_end(task_run, reason, now)
+        self._plan_order()
+        self._free += self._due
+        self._ask_free(now)
+
+    def _plan_order(self) -> None:
+        """Find out which of the attempts that are being stopped wait for which."""
+        stopping = [
+            task_run.number
+            for task_run in reversed(self._dispatcher)
+            if task_run.stop_reason is not None or task_run.number in self._due
+        ]
+        self._ranks = {number: rank for rank, number in enumerate(stopping)}
+        self._order = StopOrder(self._ranks.keys() - self._killed, self._task_runs.needs_of)
+        self.has_order = bool(self._order or self._killed)
+
+    def handle_over(self, task_run: TaskRun, now: float) -> None:
+        """An attempt has ended, or was not started: others may have waited for that."""
+        number = task_run.number
+        self._due.pop(number, None)
+        self._killed.discard(number)
+        self._free += self._order.release(number)
+        self._ask_free(now)
+        self.has_order = bool(self._order or self._killed)
+
+    def _ask_free(self, now: float) -> None:
+        """Ask the tasks that wait no longer, the last started one first; each kill may free others."""
+        while self._free:
+            free = [n for n in self._free if n in self._due and not self._order.must_wait(n)]
+            self._free.clear()
+            for number in sorted(free, key=self._ranks.__getitem__):
+                task_run, reason = self._task_runs.all[number], self._due.pop(number)
+                task_run.ask_to_end(reason)
+                self._send_stop_signal(task_run, task_run.stop_reason or reason, now)
 
     # ---- one attempt
 
@@ -72,6 +143,7 @@ class Termination:
         if task_run.state not in DISPATCHED:
             return
         first = task_run.ask_to_end(reason)
+        self._due.pop(task_run.number, None)
         if task_run.state is not RUNNING:
             if first:
                 self._instructions.append(CancelStart(task=task_run.number, attempt=task_run.attempts))
@@ -79,6 +151,7 @@ class Termination:
             self._send(task_run, KILL_SIGNAL, reason)
         elif first:
             self._send_stop_signal(task_run, reason, now)
+        self._ask_free(now)
 
     def watch(self, task_run: TaskRun, now: float) -> None:
         """An attempt has started: set its timers, or send the signal that was due before it had a process."""
@@ -91,7 +164,9 @@ class Termination:
         elif self._killing:
             self._send(task_run, KILL_SIGNAL, reason)
         else:
-            self._send_stop_signal(task_run, reason, now)
+            self._due[task_run.number] = reason
+            self._free.append(task_run.number)
+            self._ask_free(now)
 
     def handle_timer(self, kind: int, task: int, attempt: int, now: float) -> None:
         """A timer of this attempt, or of the run, is due; it is void if the attempt is over."""
@@ -104,6 +179,7 @@ class Termination:
             return
         if kind == KILL:
             self._send(task_run, KILL_SIGNAL, task_run.stop_reason or "")
+            self._ask_free(now)
         elif kind == ATTEMPT_TIMEOUT:
             self.ask_to_end(task_run, TIMEOUT, now)
         elif kind == READY_TIMEOUT and not task_run.is_ready:
@@ -120,3 +196,80 @@ class Termination:
     def _send(self, task_run: TaskRun, signal: str, reason: str, *, dump: bool = False) -> None:
         task, attempt = task_run.number, task_run.attempts
         self._instructions.append(Signal(task=task, attempt=attempt, signal=signal, reason=reason, dump=dump))
+        if signal == KILL_SIGNAL:
+            self._killed.add(task)
+            self.has_order = True
+            self._free += self._order.release(task)
+
+
+class StopOrder:
+    """The tasks that are being stopped, by number, and which of them wait for which.
+
+    A task waits for every other one of them that depends on it, directly or through any tasks in
+    between, until that one is released: it has ended, or it is killed. `needs` returns the tasks
+    that a task depends on; there must be no cycle.
+    """
+
+    def __init__(self, stopping: Iterable[int], needs: Callable[[int], Iterable[int]]) -> None:
+        self._stopping = set(stopping)
+        # Of the stopping tasks and all that they depend on: what each depends on, and how many of
+        # them depend on it and are not released. The others are released together with the last of these.
+        self._needs: dict[int, tuple[int, ...]] = {}
+        self._dependents: dict[int, int] = {}
+        found = list(self._stopping)
+        while found:
+            number = found.pop()
+            if number in self._needs:
+                continue
+            self._needs[number] = tuple(needs(number))
+            for need in self._needs[number]:
+                self._dependents[need] = self._dependents.get(need, 0) + 1
+                if need not in self._needs:
+                    found.append(need)
+
+    def __bool__(self) -> bool:
+        """Whether a task is not released yet."""
+        return bool(self._stopping)
+
+    @property
+    def has_steps(self) -> bool:
+        """Whether a task waits for another."""
+        return any(map(self.must_wait, self._stopping))
+
+    def must_wait(self, number: int) -> bool:
+        """Whether a task waits for another."""
+        return self._dependents.get(number, 0) > 0
+
+    def release(self, number: int) -> list[int]:
+        """A task has ended, or is killed: the stopping tasks that wait no longer."""
+        if number not in self._stopping:
+            return []
+        self._stopping.discard(number)
+        free: list[int] = []
+        released = [] if self.must_wait(number) else [number]
+        while released:
+            for need in self._needs[released.pop()]:
+                self._dependents[need] -= 1
+                if not self._dependents[need]:
+                    (free if need in self._stopping else released).append(need)
+        return free
+
+    def longest(self, grace: Callable[[int], float]) -> float:
+        """The seconds after which all are released at the latest, if each uses up its grace from now on.
+
+        It is the sum of the graces along the longest path.
+        """
+        waiting = dict(self._dependents)
+        begins: dict[int, float] = {}
+        longest = 0.0
+        released = [number for number in self._needs if not waiting.get(number)]
+        while released:
+            number = released.pop()
+            end = begins.get(number, 0.0) + (grace(number) if number in self._stopping else 0.0)
+            longest = max(longest, end)
+            for need in self._needs[number]:
+                begins[need] = max(begins.get(need, 0.0), end)
+                waiting[need] -= 1
+                if not waiting[need]:
+                    released.append(need)
+        return longest

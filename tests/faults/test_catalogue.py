@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 TESTS = Path(__file__).parents[1]
-ROWS = [*range(1, 46), 48]
+ROWS = [*range(1, 46), 47, 48]
 
 # The rows without a test, and why.
 WAITING = {
@@ -227,6 +227,13 @@ SHOWN = {
         "faults/test_input.py::test_no_name_acts_on_a_terminal_or_in_a_report",
         "faults/test_input.py::test_a_name_that_is_unsafe_in_a_file_or_terminal_is_refused",
         "unit/test_state_dir.py::test_different_names_have_different_files_on_any_file_system",
+    ],
+    "47 services stopped in the same instant": [
+        "process/test_ordered_stops.py::test_services_end_in_order_at_the_end_of_the_run",
+        "process/test_ordered_stops.py::test_services_end_in_order_after_a_signal",
+        "process/test_ordered_stops.py::test_a_task_that_ignores_its_signal_delays_others_by_its_grace",
+        "unit/test_stop_order.py::test_a_task_is_asked_once_everything_that_depends_on_it_has_ended",
+        "unit/test_scheduler_random.py::test_random_runs_keep_every_promise",
     ],
     "48 two signals that are one": [
         "faults/test_ends.py::test_a_shell_that_ends_with_its_terminal_does_not_cut_the_grace",

@@ -17,9 +17,9 @@ from mprun.scheduling.instructions import (
     Signal,
     Start,
 )
+from support.stop_model import ORDERED, StopModel
 
 FAILURES = ("failed", "timed_out")
-OF_THE_RUN = ("record_write_failed", "run_finished", "fail_fast", "run_timeout", "user")
 # An attempt that ran for this many seconds was stable.
 STABLE_AFTER = 10.0
 # In larger plans it takes too long to check which other tasks could have started.
@@ -52,6 +52,7 @@ class Model:
         # The held tasks, each with the tasks that have to succeed first.
         self.awaited = {}
         self.ended = self.killing = False
+        self.stops = StopModel(self)
 
     def task(self, number):
         return self.tasks[number].task
@@ -91,12 +92,13 @@ class Model:
             return "timed_out"
         if reason in ("log_limit", "not_ready"):
             return "failed"
-        if reason in OF_THE_RUN and (result.asked or not result.succeeded):
+        if reason in ORDERED and (result.asked or not result.succeeded):
             return "stopped"
         return "succeeded" if result.succeeded else "failed"
 
     def release(self, number):
         self.live.remove(number)
+        self.stops.release(number)
         self.alive.pop(number, None)
         self.asked.pop(number, None)
         self.guarded.discard(number)
@@ -278,6 +280,7 @@ class Model:
                 assert not (self.is_waiting(number) and self.fits(number)), "a task could start, but does not"
 
     def check_signal(self, instruction):
+        self.stops.check_signal(instruction)
         task = self.task(instruction.task)
         assert instruction.task in self.alive, "a signal to no process"
         assert instruction.attempt == self.attempts[instruction.task]
@@ -290,11 +293,12 @@ class Model:
         elif instruction.reason == "log_limit":
             assert instruction.task in self.guarded
         elif instruction.task not in self.stopped_by_user:
-            assert instruction.reason in OF_THE_RUN
+            assert instruction.reason in ORDERED
             self.end()
         if instruction.signal == "SIGKILL":
             _, since = self.asked.get(instruction.task, ("", -1.0))
-            assert self.killing or self.now + 1e-9 >= since + task.stop.grace, "killed before its grace"
+            late = self.now + 1e-9 >= since + task.stop.grace
+            assert self.killing or late or task.stop.signal == "SIGKILL", "killed before its grace"
         else:
             assert instruction.signal == task.stop.signal
         reason, since = self.asked.get(instruction.task, (instruction.reason, self.now))

@@ -36,7 +36,7 @@ def random_keys(random):
     if random.random() < 0.2:
         keys["timeout"] = random.random() * 5
     if random.random() < 0.2:
-        keys["stop"] = Stop(signal="SIGINT", grace=random.random())
+        keys["stop"] = Stop(signal=random.choice(["SIGINT", "SIGINT", "SIGKILL"]), grace=random.random() * 3)
     if random.random() < 0.3:
         keys["ready"] = Ready(kind="tcp", what="80", timeout=random.random() * 4)
     return keys
@@ -49,7 +49,10 @@ def random_claims(random):
     }
 
 
-def random_needs(random, names, number, keys):
+def random_needs(random, names, number, keys, chain):
+    """Dependencies on earlier tasks: any of them, or in a `chain` of services on the last one as it runs."""
+    if chain and random.random() < 0.9:
+        return tuple(f"{need}:started" for need in names[max(0, number - 1) : number])
     needs = random.sample(names[:number], min(number, random.choice([0, 0, 0, 1, 1, 2, 3])))
     # A dependency on the readiness of a task without `ready` is an error of the job file.
     conditions = {need: CONDITIONS if "ready" in keys[need] else CONDITIONS[:-2] for need in needs}
@@ -61,7 +64,9 @@ def random_plan(random):
     most = random.choices([8, 30, 300], [60, 30, 10])[0]
     count = 300 if most == 300 and random.random() < 0.2 else random.randint(1, most)
     names = [f"t{number}" for number in range(count)]
-    daemons = [name for name in names if random.random() < 0.15]
+    # A chain of services, each of which depends on the one before.
+    chain = most == 8 and random.random() < 0.2
+    daemons = [name for name in names if random.random() < (0.7 if chain else 0.15)]
     keys = {name: random_keys(random) for name in names}
     for name in daemons:
         keys[name]["restart"] = random.choice(["never", "on-failure", "always"])
@@ -74,7 +79,7 @@ def random_plan(random):
         join = [(name, random.choice([None, random.random() * 5])) for name in names if random.random() < 0.5]
         random.shuffle(join)
     made = plan(
-        {name: random_needs(random, names, number, keys) for number, name in enumerate(names)},
+        {name: random_needs(random, names, number, keys, chain) for number, name in enumerate(names)},
         daemons=tuple(daemons),
         join=join,
         slots=random.randint(1, 8),

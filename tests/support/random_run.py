@@ -54,7 +54,7 @@ class RandomRun:
         if random.random() < 0.05:
             self.at(random.random() * long, "lose", None)
         for _ in range(random.choice([0, 0, 1, 3])):
-            self.at(random.random() * 5, "stop task", None)
+            self.at(random.random() * 5, random.choice(["stop tasks", "log limit"]), None)
 
     def at(self, delay, what, task):
         attempt = self.model.attempts[task]
@@ -71,6 +71,7 @@ class RandomRun:
             self.step()
             if step % 4 == 0:
                 self.model.check_no_task_waits_in_vain()
+            self.model.stops.check_no_task_waits_in_vain()
         raise AssertionError("the run does not end")
 
     def step(self):
@@ -92,14 +93,17 @@ class RandomRun:
 
     def outside_event(self, what):
         scheduler, model = self.scheduler, self.model
-        if what == "stop task":
+        if what == "stop tasks":
+            tasks = self.random.sample(
+                range(len(model.tasks)), min(len(model.tasks), self.random.choice([1, 1, 3, 9]))
+            )
+            model.stopped_by_user.update(task for task in tasks if not model.instances.get(task))
+            self.carry_out(scheduler.stop_tasks(tasks, self.now))
+            return
+        if what == "log limit":
             task = self.random.randrange(len(model.tasks))
-            reason = self.random.choice(["user", "log_limit"])
-            if reason == "log_limit":
-                model.guarded.update({task} & model.alive.keys())
-            elif not model.instances.get(task):
-                model.stopped_by_user.add(task)
-            self.carry_out(scheduler.stop_task(task, reason, self.now))
+            model.guarded.update({task} & model.alive.keys())
+            self.carry_out(scheduler.stop_attempt(task, "log_limit", self.now))
             return
         model.ended = True
         if what == "lose":

@@ -97,8 +97,12 @@ class Run:
             self.names += [planned.name for planned in instances]
         return self.apply(instructions)
 
-    def stopped(self, name, reason="user", now=1.0):
-        return self.apply(self.scheduler.stop_task(self.number(name), reason, now))
+    def stopped(self, *names, now=1.0):
+        """A user stops these tasks."""
+        return self.apply(self.scheduler.stop_tasks([self.number(name) for name in names], now))
+
+    def log_limit_exceeded(self, name, now=1.0):
+        return self.apply(self.scheduler.stop_attempt(self.number(name), "log_limit", now))
 
     def advance(self, now):
         """The clock has reached this time."""

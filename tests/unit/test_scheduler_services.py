@@ -296,18 +296,18 @@ def test_a_finished_task_cannot_be_stopped():
 
 def test_a_task_that_exceeds_its_log_limit_fails_and_may_be_retried():
     run = Run(plan({"a": ()}, keys={"a": {"retry": Retry(retries=1)}})).started("a")
-    assert run.stopped("a", "log_limit") == ["SIGTERM a log_limit"]
+    assert run.log_limit_exceeded("a") == ["SIGTERM a log_limit"]
     assert run.exited("a") == ["retry a 2 in 0"]
     run.advance(1.0)
     run.started("a", now=1.0)
-    run.stopped("a", "log_limit", now=2.0)
+    run.log_limit_exceeded("a", now=2.0)
     assert run.exited("a", now=2.1)[0] == "failed a"
     assert run.reasons["a"] == "log limit"
 
 
 def test_the_log_limit_stops_only_a_running_attempt():
     run = Run(plan({"a": ()}))
-    assert run.stopped("a", "log_limit") == []
+    assert run.log_limit_exceeded("a") == []
     run.started("a")
     assert run.last == []
 
