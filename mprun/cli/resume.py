@@ -5,28 +5,35 @@ from __future__ import annotations
 import inspect
 import os
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from mprun import api
-from mprun.cli.completion import complete_run
+from mprun.cli.completion import complete_run, complete_task
 from mprun.cli.job import read_job
-from mprun.cli.messages import warn, write
+from mprun.cli.messages import explain, warn, write
 from mprun.cli.options import json_option, running_options
 from mprun.cli.run import execute
 from mprun.cli.show import read_run, read_run_in
-from mprun.diagnostics import quote
-from mprun.errors import UsageError
+from mprun.diagnostics import quote, visible
+from mprun.errors import MprunError, NothingSelected, UsageError
 from mprun.jobfile.resolution import HIDDEN
+from mprun.outcomes import EXIT_SUCCEEDED, Outcome
 from mprun.record import reader
-from mprun.record.resume import (
-    changed_files,
-    read_earlier_run,
-    refuse_changes,
-    with_unrecorded,
-)
+from mprun.record.rerun import choose_reused, unmatched
+from mprun.record.resumable import find_resumable
+from mprun.record.resume import file_changes, read_earlier_run, refusals, with_unrecorded
+from mprun.record.resume_lock import locked
 from mprun.record.state_dir import RunDirectory
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mprun.jobfile.model import Job
+    from mprun.record.resume import EarlierRun
+    from mprun.record.run_state import RunState
+    from mprun.scheduling.plan import Plan
 
 # The options of the earlier run that say which tasks run, and how.
 _PLANNING = inspect.signature(api.plan_job).parameters.keys() - {"job", "reused"}
@@ -43,6 +50,13 @@ _PLANNING = inspect.signature(api.plan_job).parameters.keys() - {"job", "reused"
     help="Set a param again: a secret, which is not recorded, or another value.",
 )
 @click.option(
+    "--rerun",
+    multiple=True,
+    metavar="GLOB",
+    shell_complete=complete_task,
+    help="Also run the tasks whose name matches (* and ?) again, and the tasks that depend on them.",
+)
+@click.option(
     "--rerun-unknown",
     is_flag=True,
     help="Also run tasks whose exit status is unknown; they may have done their work.",
@@ -56,6 +70,7 @@ def resume(
     /,
     run: str | None,
     params: tuple[str, ...],
+    rerun: tuple[str, ...],
     rerun_unknown: bool,
     allow_changed: bool,
     as_json: bool,
@@ -63,42 +78,100 @@ def resume(
 ) -> int:
     """Rerun the tasks of a run that did not succeed.
 
-    RUN is the id of the run, or the beginning of it; by default the newest run. Its params
-    and options are used again, and so are the results of the tasks that succeeded. Tasks
-    that failed, timed out or were stopped, cancelled or skipped run again, and so do daemons.
+    RUN is the id of the run, or the beginning of it; by default the newest run that can be
+    resumed. Its params, options and directory are used again, and so are the results of the
+    tasks that succeeded. Tasks that failed, timed out or were stopped, cancelled or skipped
+    run again, and so do daemons.
     """
     if as_json:
         if running["events"] == "-":
             raise UsageError("`--json` and `--events -` both write to stdout; use one of them")
         running["output"] = "none"
-    directory, state = read_run(running["state_dir"], run)
+    directory, state = _find_run(running["state_dir"], run, bool(rerun), quiet=running["quiet"])
     if reader.is_active(directory, state):
         raise UsageError(
             f"run {directory.run_id} is still running; stop it with `mprun stop --run {directory.run_id}`"
         )
     earlier = read_earlier_run(directory, state, rerun_unknown=rerun_unknown)
-    if state.finished is not None and state.finished.exit_code == 0:
-        write(f"run {directory.run_id} succeeded; there is nothing to resume")
+    if state.finished is not None and state.finished.exit_code == EXIT_SUCCEEDED and not rerun:
+        write(
+            f"run {directory.run_id} succeeded; there is nothing to resume "
+            "(to run tasks of it again, use `--rerun GLOB`)"
+        )
         if as_json:
             _print_run(directory)
-        return 0
-    changed = changed_files(state)
-    if not allow_changed:
-        refuse_changes(changed)
-    for path in changed:
-        warn(f"{quote(path)} has changed since run {directory.run_id}")
-    given = {option.partition("=")[0] for option in params}
-    known = {name: value for name, value in earlier.params.items() if name not in given and value != HIDDEN}
-    options = {name: value for name, value in earlier.options.items() if name in _PLANNING}
-    job = read_job(earlier.file, known, params)
-    if not rerun_unknown:
-        earlier = with_unrecorded(earlier, job)
-    plan = api.plan_job(job, reused=earlier.reused, **options)
-    result = execute(plan, launcher, options, running, resumes=earlier)
+        return EXIT_SUCCEEDED
+    with locked(running["state_dir"], earlier):
+        plan, options = _plan(earlier, state, params, rerun, rerun_unknown, allow_changed)
+        result = execute(plan, launcher, options, running, resumes=earlier.replace(reused=plan.reused))
     if as_json and os.path.exists(result.directory):
         # A signal may have ended the run before it recorded anything.
         _print_run(RunDirectory(result.directory))
     return result.exit_code
+
+
+def _find_run(
+    state_dir: str, run: str | None, succeeded: bool, *, quiet: bool
+) -> tuple[RunDirectory, RunState]:
+    """The run that is named, else the newest one that can be resumed.
+
+    It is told if that is not the newest run; otherwise the header is enough.
+    """
+    found = find_resumable(state_dir, succeeded=succeeded) if run is None else None
+    if found is None:
+        # If none can be resumed, the newest one says why.
+        return read_run(state_dir, run)
+    for run_id in found.unreadable:
+        warn(f"the record of run {run_id} cannot be read, so a run before it is resumed")
+    if not found.is_newest and not quiet:
+        ended = "was interrupted" if found.outcome == Outcome.INTERRUPTED else found.outcome
+        file = os.path.relpath(found.file)
+        shown = visible(found.file if file.startswith("..") else file)
+        write(f"resuming run {found.directory.run_id} of {visible(found.job)} ({shown}), which {ended}")
+    return read_run_in(found.directory)
+
+
+def _plan(
+    earlier: EarlierRun,
+    state: RunState,
+    params: Sequence[str],
+    rerun: Sequence[str],
+    rerun_unknown: bool,
+    allow_changed: bool,
+) -> tuple[Plan, dict[str, Any]]:
+    """The plan of the run that resumes an earlier one, and the options that both have.
+
+    Reports all mistakes but the last, and raises that.
+    """
+    changes = file_changes(state)
+    options = {name: value for name, value in earlier.options.items() if name in _PLANNING}
+    mistakes: list[MprunError] = [
+        UsageError(message) for message in refusals(earlier, changes, allow_changed=allow_changed)
+    ]
+    plan = None
+    try:
+        if earlier.file not in changes.gone:
+            job = _read_job(earlier, params)
+            plan = api.plan_job(job, **options)
+            mistakes[:0] = map(NothingSelected, unmatched(plan, earlier, rerun))
+    except MprunError as error:
+        mistakes.append(error)
+    for mistake in mistakes[:-1]:
+        explain(mistake)
+    if mistakes or plan is None:
+        raise mistakes[-1]
+    for path in (*changes.changed, *changes.gone):
+        warn(f"{quote(path)} has changed since run {earlier.directory.run_id}")
+    if not rerun_unknown:
+        earlier = with_unrecorded(earlier, job)
+    plan = api.plan_job(job, reused=choose_reused(plan, earlier, rerun), **options)
+    return plan if earlier.cwd in (None, os.getcwd()) else plan.replace(cwd=earlier.cwd), options
+
+
+def _read_job(earlier: EarlierRun, params: Sequence[str]) -> Job:
+    given = {option.partition("=")[0] for option in params}
+    known = {name: value for name, value in earlier.params.items() if name not in given and value != HIDDEN}
+    return read_job(earlier.file, known, params)
 
 
 def _print_run(directory: RunDirectory) -> None:

@@ -92,4 +92,5 @@ class AttemptMonitor:
             self._poller.add(self._prober.fileno())
         number, attempt = report.key
         log = self._directory.log(self._table.tasks[number].name, attempt)
-        self._prober.start(report.key, ready, log, self._resolver.call(number).cwd, report.pid)
+        cwd = self._resolver.call(number).cwd or self._resolver.cwd
+        self._prober.start(report.key, ready, log, cwd, report.pid)

@@ -73,6 +73,7 @@ class EventBuilder:
             run=self._run,
             job=plan.job.name,
             file=plan.job.path,
+            cwd=plan.cwd or os.getcwd(),
             host=self._host,
             pid=os.getpid(),
             main_pid=prepared.pid,

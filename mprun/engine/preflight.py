@@ -104,7 +104,8 @@ def _handle_signals(inbox: SignalInbox) -> float:
 def _prepare_request(plan: Plan, directory: RunDirectory) -> PrepareRequest:
     return PrepareRequest(
         run_id=directory.run_id,
-        import_path=tuple(dict.fromkeys((*plan.job.import_path, os.getcwd()))),
+        cwd=plan.cwd,
+        import_path=tuple(dict.fromkeys((*plan.job.import_path, plan.cwd or os.getcwd()))),
         log=directory.main_log,
         start_method=plan.start_method,
         methods=tuple({planned.start_method for planned in plan.tasks}),

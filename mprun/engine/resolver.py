@@ -88,6 +88,11 @@ class TaskResolver:
         end = (outcome, attempts)
         self._ends[number] = self._shared_ends.setdefault(end, end)
 
+    @property
+    def cwd(self) -> str:
+        """The directory in which tasks without a `cwd` run."""
+        return self._plan.cwd or os.getcwd()
+
     # ---- before the start
 
     def answer(self, number: int) -> Answer:

@@ -24,13 +24,15 @@ class Call(Frozen):
 class PrepareRequest(Frozen):
     """What an executor needs before the first start.
 
-    `import_path` goes to the head of sys.path; `log` is the file for the output of the targets'
-    modules at import; `methods` are the start methods that will be used; at most `max_parallel`
-    attempts run at once, not counting daemons. Commands have no entry in `calls`. `env` are
-    variables that are set before the first import.
+    `cwd` is the directory in which it runs, None for the current one. `import_path` goes to the head
+    of sys.path; `log` is the file for the output of the targets' modules at import; `methods` are the
+    start methods that will be used; at most `max_parallel` attempts run at once, not counting
+    daemons. Commands have no entry in `calls`. `env` are variables that are set before the first
+    import.
     """
 
     run_id: str
+    cwd: str | None = None
     import_path: tuple[str, ...]
     log: str
     start_method: str

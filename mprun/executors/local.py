@@ -61,6 +61,7 @@ class LocalExecutor:
         options: dict[str, Any] = {
             "engine": os.getpid(),
             "run_id": request.run_id,
+            "cwd": request.cwd,
             "import_path": list(request.import_path),
             "log": request.log,
             "start_method": request.start_method,

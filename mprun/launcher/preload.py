@@ -47,6 +47,8 @@ class Preload:
         set_variables(self._options["env"])
         environment.tag_run(self._options["run_id"])
         targets.set_import_path(self._options["import_path"])
+        if self._options["cwd"] is not None:
+            os.chdir(self._options["cwd"])
         # What follows `mprun` on the command line is not meant for the job's modules.
         sys.argv = ["mprun"]
         binder = targets.Binder(importing)

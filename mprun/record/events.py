@@ -26,8 +26,9 @@ class Event(Frozen):
 class RunStarted(Event):
     """Every target was imported and checked; no task has started yet.
 
-    `pid` is the engine's, `main_pid` the launcher's. `at_once` is how many tasks can run at the same
-    time, `cpus` how many cores they can use.
+    `pid` is the engine's, `main_pid` the launcher's; `cwd` is the directory of the launcher, None in
+    the record of an older mprun. `at_once` is how many tasks can run at the same time, `cpus` how many
+    cores they can use.
     """
 
     event = "run_started"
@@ -35,6 +36,7 @@ class RunStarted(Event):
     format: int = FORMAT
     job: str
     file: str
+    cwd: str | None = None
     host: str
     pid: int
     main_pid: int

@@ -98,6 +98,14 @@ def _finite(text: str) -> float:
     return value
 
 
+def is_passable(path: str) -> bool:
+    """Whether another task can receive a result: it is null, or JSON that is not too deep."""
+    text = _read(path + JSON)
+    if text is None:
+        return not os.path.exists(path + REPR)
+    return text.count(b"[") + text.count(b"{") <= DEPTH_LIMIT or read_value(path)[1] == "json"
+
+
 def read_repr(path: str, limit: int) -> str | None:
     """The first `limit` bytes of the `repr` of a result; None if there is none."""
     text = _read(path + REPR, limit)

@@ -19,7 +19,7 @@ from mprun.record.state_dir import RunDirectory, is_run_id
 from mprun.scheduling.plan import Reused
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from mprun.jobfile.model import Job
     from mprun.record.run_state import RunState, TaskState
@@ -29,16 +29,19 @@ class EarlierRun(Frozen):
     """A run that is resumed: its job, and by task name the outcomes that are reused.
 
     `lineage` is this run, the run that it resumed, and so on, newest first; `known_tasks` are the names
-    of the tasks whose outcome one of them has recorded.
+    of the tasks whose outcome one of them has recorded, `allowed` those with an allowed failure. `cwd`
+    is the directory in which the run ran, None if its record does not say.
     """
 
     directory: RunDirectory
     file: str
+    cwd: str | None
     params: dict[str, Any]
     options: dict[str, Any]
     reused: dict[str, Reused]
     lineage: tuple[RunDirectory, ...]
     known_tasks: frozenset[str]
+    allowed: frozenset[str]
 
 
 def read_earlier_run(directory: RunDirectory, state: RunState, *, rerun_unknown: bool = False) -> EarlierRun:
@@ -60,22 +63,27 @@ def read_earlier_run(directory: RunDirectory, state: RunState, *, rerun_unknown:
         )
     reused: dict[str, Reused] = {}
     known_tasks: set[str] = set()
+    allowed: set[str] = set()
     lineage = list(_read_lineage(directory, state))
     for earlier, earlier_state in lineage:
         for name, task in earlier_state.tasks.items():
             if name in known_tasks or (last := _last_outcome(earlier, task)).outcome == Outcome.CANCELLED:
                 continue
             known_tasks.add(name)
+            if task.finished is not None and task.finished.allowed:
+                allowed.add(name)
             if _is_reused(directory, task, last, rerun_unknown):
                 reused[name] = last
     return EarlierRun(
         directory=directory,
         file=started.file,
+        cwd=started.cwd,
         params=started.params,
         options=started.options,
         reused=reused,
         lineage=tuple(earlier for earlier, _ in lineage),
         known_tasks=frozenset(known_tasks),
+        allowed=frozenset(allowed),
     )
 
 
@@ -147,10 +155,21 @@ def _candidates(directory: RunDirectory, job: Job, known: int) -> Iterator[str]:
             yield from (f"{instance.name}[{number}]" for number in range(most))
 
 
-def changed_files(state: RunState) -> list[str]:
-    """The files of the run that have changed since it read them, or are gone."""
+class FileChanges(Frozen):
+    """The files of a run that have changed since it read them, and those that are gone."""
+
+    changed: tuple[str, ...]
+    gone: tuple[str, ...]
+
+
+def file_changes(state: RunState) -> FileChanges:
+    """What has become of the files that a run has read: the job file, recipes, env files."""
     files: tuple[Mapping[str, str], ...] = state.started.files if state.started is not None else ()
-    return [file["path"] for file in files if _sha256(file.get("path", "")) != file.get("sha256")]
+    hashes = {file.get("path", ""): (file.get("sha256"), _sha256(file.get("path", ""))) for file in files}
+    return FileChanges(
+        changed=tuple(path for path, (then, now) in hashes.items() if now is not None and now != then),
+        gone=tuple(path for path, (_, now) in hashes.items() if now is None),
+    )
 
 
 def _sha256(path: str) -> str | None:
@@ -161,14 +180,35 @@ def _sha256(path: str) -> str | None:
         return None
 
 
-def refuse_changes(paths: list[str]) -> None:
-    """Raise UsageError if files have changed since the run that is to be resumed."""
-    if paths:
-        names = ", ".join(map(quote, paths))
-        raise UsageError(
-            f"{names} changed since that run, so its results may be out of date; "
+def refusals(earlier: EarlierRun, changes: FileChanges, *, allow_changed: bool) -> Iterator[str]:
+    """Why a run cannot be resumed as it is: a message for each reason, with a remedy."""
+    run_id = earlier.directory.run_id
+    if earlier.file in changes.gone:
+        yield (
+            f"the job file of run {run_id} is not there any more: {quote(earlier.file)}; put it back, "
+            "or run the job anew from where it is now"
+        )
+    if earlier.cwd is not None and not os.path.isdir(earlier.cwd):
+        yield (
+            f"run {run_id} ran in a directory that is not there any more: {quote(earlier.cwd)}; "
+            "create it, or run the job anew"
+        )
+    if allow_changed:
+        return
+    if others := [path for path in changes.gone if path != earlier.file]:
+        yield (
+            f"{_names(others)} {'is' if len(others) == 1 else 'are'} not there any more, so the results of "
+            f"run {run_id} may be out of date; put back what the job still reads, or use `--allow-changed`"
+        )
+    if changes.changed:
+        yield (
+            f"{_names(changes.changed)} changed since that run, so its results may be out of date; "
             "use `--allow-changed` to resume it anyway"
         )
+
+
+def _names(paths: Sequence[str]) -> str:
+    return ", ".join(map(quote, paths))
 
 
 def adopt_results(old: RunDirectory, new: RunDirectory, reused: Mapping[str, Reused]) -> None:

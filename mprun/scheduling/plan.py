@@ -74,7 +74,8 @@ class Plan(Frozen):
     included; `mode` is `parallel` if each of them can have a core of its own, else `concurrent`.
     `reused` has the outcomes of an earlier run by task name, also of instances that are created
     during the run. `priorities` decide which ready task goes first; if None, the order of the file
-    does.
+    does. `cwd` is the directory of the main process, and so of the tasks without one; None is the
+    current directory.
     """
 
     job: Job
@@ -87,6 +88,7 @@ class Plan(Frozen):
     mode: str
     reused: dict[str, Reused]
     priorities: Priorities | None = None
+    cwd: str | None = None
 
 
 def plan_tasks(

@@ -9,7 +9,7 @@ from mprun.errors import NothingSelected
 from mprun.jobfile.names import compile_glob
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from mprun.jobfile.model import Job
 
@@ -50,7 +50,10 @@ def select(
 def unmatched(job: Job, names: Sequence[str], tags: Sequence[str]) -> list[str]:
     """A message for each of `names` and `tags` that no task of the job matches."""
     known = [tag for task in job.tasks for tag in task.task.tags]
-    messages = [_pattern_message(job, name) for name in names if not _matches_any(job, name)]
+    known_names = _names(job)
+    messages = [
+        pattern_message(known_names, "-k", name) for name in names if not _matches_any(known_names, name)
+    ]
     return messages + [
         f"no task matches {quote(f'-t {tag}')}" + _sentence(suggest(tag, set(known), "tags"))
         for tag in tags
@@ -60,23 +63,25 @@ def unmatched(job: Job, names: Sequence[str], tags: Sequence[str]) -> list[str]:
 
 def refuse_unknown(job: Job, words: Sequence[str]) -> None:
     """Raise NothingSelected for the first of `words`, names or patterns, that no task matches."""
+    known = _names(job) if words else set()
     for word in words:
-        if word not in job.empty and not _matches_any(job, word):
-            meant = suggest(word, _names(job), "tasks")
+        if word not in job.empty and not _matches_any(known, word):
+            meant = suggest(word, known, "tasks")
             if word.endswith((".yaml", ".yml")):
                 meant = "one command runs one job file"
             raise NothingSelected(f"no task matches {quote(word)}" + _sentence(meant))
 
 
-def _pattern_message(job: Job, name: str) -> str:
+def pattern_message(known: Collection[str], option: str, pattern: str) -> str:
+    """The error of an option whose pattern matches none of the known names of tasks."""
     import shlex
 
-    wider = f"*{name}*"
-    if _matches_any(job, wider):
-        meant = f"did you mean {quote(f'-k {shlex.quote(wider)}')}?"
+    wider = f"*{pattern}*"
+    if _matches_any(known, wider):
+        meant = f"did you mean {quote(f'{option} {shlex.quote(wider)}')}?"
     else:
-        meant = suggest(name, _names(job), "tasks")
-    return f"no task matches {quote(f'-k {name}')}" + _sentence(meant)
+        meant = suggest(pattern, known, "tasks")
+    return f"no task matches {quote(f'{option} {pattern}')}" + _sentence(meant)
 
 
 def _sentence(remedy: str) -> str:
@@ -87,9 +92,8 @@ def _names(job: Job) -> set[str]:
     return {name for task in job.tasks for name in (task.name, *task.groups)}
 
 
-def _matches_any(job: Job, pattern: str) -> bool:
-    test = compile_glob(pattern)
-    return any(test(name) for task in job.tasks for name in (task.name, *task.groups))
+def _matches_any(names: Collection[str], pattern: str) -> bool:
+    return any(map(compile_glob(pattern), names))
 
 
 def _no_match(job: Job, names: Sequence[str], tags: Sequence[str]) -> str:

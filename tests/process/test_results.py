@@ -70,7 +70,9 @@ def test_a_number_of_any_size_reaches_every_reader(tmp_path, method):
     assert values["all"][4] == 10**400
     logs = mprun("logs", "print", cwd=tmp_path)
     assert (logs.stdout, logs.stderr) == (str(10**400), "")
-    assert mprun("resume", cwd=tmp_path).stderr.endswith("there is nothing to resume\n")
+    assert mprun("resume", cwd=tmp_path).stderr.endswith(
+        "there is nothing to resume (to run tasks of it again, use `--rerun GLOB`)\n"
+    )
     assert "left out" not in mprun("runs", cwd=tmp_path).stderr
 
 

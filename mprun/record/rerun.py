@@ -1,0 +1,142 @@
+"""Decides which tasks of a resumed run do not run again: those whose outcome still holds."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mprun.jobfile.names import NameIndex, compile_glob
+from mprun.jobfile.task_builder import result_references
+from mprun.record import results
+from mprun.scheduling.selection import pattern_message
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from mprun.record.resume import EarlierRun
+    from mprun.scheduling.plan import Plan, Reused
+
+# The condition that an allowed failure meets, without being a success.
+_PASSED = "succeeded"
+
+
+def choose_reused(plan: Plan, earlier: EarlierRun, rerun: Sequence[str] = ()) -> dict[str, Reused]:
+    """The outcomes of an earlier run that the tasks of a plan keep, by name.
+
+    `rerun` are names and patterns: the tasks that match, and all that depend on them, run again. So do
+    the tasks that depend on an allowed failure, because it runs again, and tasks whose result is not
+    JSON, if one that runs refers to it.
+    """
+    chooser = _Chooser(plan, earlier)
+    for pattern in rerun:
+        chooser.add(pattern)
+    chooser.add_dependents_of_allowed_failures()
+    chooser.add_dependents()
+    chooser.add_needed_results()
+    return chooser.reused
+
+
+def unmatched(plan: Plan, earlier: EarlierRun, rerun: Sequence[str]) -> list[str]:
+    """A message for each of `rerun` that matches no task."""
+    if not rerun:
+        return []
+    chooser = _Chooser(plan, earlier)
+    return [
+        pattern_message(chooser.names(), "--rerun", pattern) for pattern in rerun if not chooser.add(pattern)
+    ]
+
+
+class _Chooser:
+    """Takes out of `reused` the tasks that run again."""
+
+    def __init__(self, plan: Plan, earlier: EarlierRun) -> None:
+        self._plan = plan
+        self._earlier = earlier
+        self._index = NameIndex(plan.tasks, plan.job.empty)
+        self.reused = dict(earlier.reused)
+        # The instances of each `foreach` over a result, by the number of its task: they are not in the plan.
+        self._instances: dict[int, list[str]] = {}
+        for name in {*earlier.known_tasks, *earlier.reused}:
+            if (group := self._group(name)) is not None:
+                self._instances.setdefault(group, []).append(name)
+        # The tasks whose dependents run again, too.
+        self._changed: set[int] = set()
+
+    def names(self) -> set[str]:
+        """Every name of a task of the plan, of an instance and of a group."""
+        return {*self._index.all(), *(name for names in self._instances.values() for name in names)}
+
+    def add(self, pattern: str) -> bool:
+        """Run the tasks that match a pattern again, and what depends on them; whether there are any."""
+        found = set(self._index.resolve(pattern))
+        for number in found:
+            self._drop(number)
+        matches = compile_glob(pattern)
+        for number, names in self._instances.items():
+            for name in filter(matches, names):
+                self.reused.pop(name, None)
+                found.add(number)
+        self._changed |= found
+        # A matrix may be empty.
+        return bool(found) or pattern in self._index.groups
+
+    def add_dependents_of_allowed_failures(self) -> None:
+        """Run the tasks again that passed an allowed failure: they had null for its result."""
+        for name in self._earlier.allowed:
+            number = self._index.numbers.get(name, self._group(name))
+            if number is None or name in self.reused:
+                continue
+            for after, condition in self._plan.tasks[number].needed_by:
+                if condition == _PASSED:
+                    self._drop(after)
+                    self._changed.add(after)
+
+    def add_dependents(self) -> None:
+        """Run the dependents of what changes again, and theirs."""
+        pending = list(self._changed)
+        while pending:
+            for after, _ in self._plan.tasks[pending.pop()].needed_by:
+                if after not in self._changed:
+                    self._changed.add(after)
+                    self._drop(after)
+                    pending.append(after)
+
+    def add_needed_results(self) -> None:
+        """Run the tasks again whose result cannot be passed on to a task that runs."""
+        pending = [
+            number for number, planned in enumerate(self._plan.tasks) if planned.name not in self.reused
+        ]
+        while pending:
+            planned = self._plan.tasks[pending.pop()]
+            if not planned.task.refers:
+                continue
+            for name in {reference.name for reference in result_references(planned.task, planned.values)}:
+                for needed, number in self._providers(name):
+                    if needed in self.reused and not self._can_be_passed_on(needed):
+                        del self.reused[needed]
+                        pending.append(number)
+
+    def _providers(self, name: str) -> Iterator[tuple[str, int]]:
+        """The tasks that a reference to a result names, each with the number of its task in the plan."""
+        for number in self._index.resolve(name):
+            yield self._plan.tasks[number].name, number
+            for instance in self._instances.get(number, ()):
+                yield instance, number
+        if (group := self._group(name)) is not None:
+            yield name, group
+
+    def _can_be_passed_on(self, name: str) -> bool:
+        attempts = self.reused[name].attempts
+        return not attempts or results.is_passable(self._earlier.directory.result(name, attempts))
+
+    def _drop(self, number: int) -> None:
+        self.reused.pop(self._plan.tasks[number].name, None)
+        for name in self._instances.get(number, ()):
+            self.reused.pop(name, None)
+
+    def _group(self, name: str) -> int | None:
+        """The task with `foreach` over a result that a name is an instance of; None if there is none."""
+        group, bracket, index = name.rpartition("[")
+        number = self._index.numbers.get(group)
+        if not bracket or number is None or not index.removesuffix("]").isdecimal():
+            return None
+        return number if self._plan.tasks[number].task.foreach is not None else None

@@ -1,0 +1,81 @@
+"""Finds the run that `mprun resume` takes if none is named."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from mprun.frozen import Frozen
+from mprun.outcomes import EXIT_SUCCEEDED, Outcome
+from mprun.record.state_dir import list_runs
+from mprun.record.summary import RunSummary
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from mprun.record.events import RunStarted
+    from mprun.record.state_dir import RunDirectory
+
+# What may differ between the options of two runs that did the same work.
+_SELECTION = ("names", "tags", "with_dependencies")
+
+
+class Resumable(Frozen):
+    """A run that can be resumed; `unreadable` are newer runs whose record cannot be read.
+
+    With `is_newest`, there is no newer run at all.
+    """
+
+    directory: RunDirectory
+    job: str
+    file: str
+    outcome: str
+    unreadable: tuple[str, ...]
+    is_newest: bool
+
+
+def find_resumable(state_dir: str, *, succeeded: bool = False) -> Resumable | None:
+    """The newest run that has ended, has not succeeded, and whose work no later run has finished.
+
+    Later runs that finish it are a run that resumed it, which takes its place, and a successful run of
+    the same job file with the same params and the same tasks, or all of them. With `succeeded`, a run
+    that succeeded is found, too. None if there is no such run.
+    """
+    unreadable: list[str] = []
+    resumed: set[str] = set()
+    finished: list[RunStarted] = []
+    for place, summary in enumerate(map(RunSummary, list_runs(state_dir))):
+        started = summary.state.started if summary.state is not None else None
+        if summary.state is None or started is None:
+            unreadable.append(summary.directory.run_id)
+            continue
+        was_resumed = started.run in resumed
+        if started.resumed_from is not None:
+            resumed.add(started.resumed_from)
+        if summary.outcome == Outcome.RUNNING or was_resumed or _covers_any(finished, started):
+            continue
+        end = summary.state.finished
+        if end is not None and end.exit_code == EXIT_SUCCEEDED and not succeeded:
+            finished.append(started)
+            continue
+        return Resumable(
+            directory=summary.directory,
+            job=started.job,
+            file=started.file,
+            outcome=summary.outcome,
+            unreadable=tuple(unreadable),
+            is_newest=place == 0,
+        )
+    return None
+
+
+def _covers_any(finished: Iterable[RunStarted], run: RunStarted) -> bool:
+    """Whether one of the runs that succeeded did the work of a run."""
+    return any(
+        (one.file, one.params) == (run.file, run.params)
+        and (_selection(one) == _selection(run) or not any(_selection(one)[:2]))
+        for one in finished
+    )
+
+
+def _selection(run: RunStarted) -> tuple[Any, ...]:
+    return tuple(run.options.get(name) for name in _SELECTION)
