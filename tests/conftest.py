@@ -1,8 +1,10 @@
 """Settings and fixtures for all tests."""
 
+import contextlib
 import os
 import signal
 
+import psutil
 import pytest
 from hypothesis import settings
 
@@ -59,3 +61,10 @@ def pytest_configure():
     for name in list(os.environ):
         if name in REMOVED_VARIABLES or name.startswith("MPRUN_"):
             del os.environ[name]
+
+
+def pytest_sessionfinish():
+    """Kill what failed tests have left running; with each mprun its tasks end."""
+    for child in psutil.Process().children():
+        with contextlib.suppress(psutil.NoSuchProcess):
+            child.kill()
