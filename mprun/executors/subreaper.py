@@ -25,7 +25,7 @@ KILL_SECONDS = 1.0
 # For how long only children are looked at, before all processes are.
 CHILDREN_SECONDS = 0.2
 # How long multiprocessing's resource tracker may take to remove the shared memory of tasks, in seconds.
-TRACKER_SECONDS = 0.3
+TRACKER_SECONDS = 0.8
 # The pause after each round of kills, in seconds.
 KILL_INTERVAL = 0.0005
 
@@ -80,7 +80,7 @@ class Subreaper:
             for pid, stat in found.items():
                 if not stat.is_alive and stat.ppid == os.getpid():
                     _reap(pid)
-                elif stat.is_alive and not (tracker_may_finish and _is_resource_tracker(pid)):
+                elif stat.is_alive and not (tracker_may_finish and procfs.is_resource_tracker(pid)):
                     pidfd_signals.kill(pid, stat.start_ticks)
                     self._killed[pid] = stat.start_ticks
 
@@ -98,7 +98,7 @@ class Subreaper:
 
         def find() -> set[int]:
             found = {*procfs.children()} - self._ignored - helpers
-            helpers.update(filter(_is_resource_tracker, found))
+            helpers.update(filter(procfs.is_resource_tracker, found))
             return found - helpers
 
         def kill(found: set[int]) -> None:
@@ -158,12 +158,3 @@ class _Users:
             cls._count -= 1
             if cls._count == 0 and not cls._was_subreaper:
                 prctl.set_child_subreaper(False)
-
-
-def _is_resource_tracker(pid: int) -> bool:
-    """Whether a process is multiprocessing's resource tracker, which ends once all tasks have."""
-    try:
-        with open(f"/proc/{pid}/cmdline", "rb") as file:
-            return b"multiprocessing.resource_tracker" in file.read()
-    except OSError:
-        return False

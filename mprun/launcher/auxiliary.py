@@ -35,11 +35,13 @@ def _start_fork_server(modules: list[str]) -> int:
     return fork_server_pid() or 0
 
 
-def resource_tracker() -> list[int]:
-    """The pid of multiprocessing's resource tracker, if it was started."""
+def release_resource_tracker() -> None:
+    """Close the pipe of multiprocessing's resource tracker, if it was started, so that it ends."""
     module = sys.modules.get("multiprocessing.resource_tracker")
-    pid = module._resource_tracker._pid if module is not None else None
-    return [] if pid is None else [pid]
+    tracker = module._resource_tracker if module is not None else None
+    if tracker is not None and tracker._fd is not None:
+        os.close(tracker._fd)
+        tracker._fd = tracker._pid = None
 
 
 def main_name() -> str:

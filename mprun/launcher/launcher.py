@@ -312,9 +312,16 @@ class Launcher:
     def _handle_exit(self, attempt: Attempt) -> None:
         clock = monotonic()
         handle = attempt.handle
+        may_have_left = self._reaper.ignored or self._children.count() != (
+            len(self._attempts) + self._prefork.count
+        )
+        orphans: dict[int, reaper.ProcessIdentity] = {}
         # The leader is not reaped yet, so the id of its group, if it has one, is its own.
         if handle.reaped_here:
-            reaper.kill_group(handle.pid)
+            if may_have_left:
+                orphans = self._reaper.kill_group(handle.pid, self._pids())
+            else:
+                reaper.kill_group(handle.pid)
         code = handle.poll()
         if code is None and not handle.exit_unknown:
             return
@@ -324,8 +331,9 @@ class Launcher:
         del self._attempts[handle.exit_fd], self._by_key[attempt.key]
         self._queue.free_slots += not attempt.daemon
         handle.close()
-        if self._reaper.ignored or self._children.count() != len(self._attempts) + self._prefork.count:
-            for pid, orphan in self._reaper.reap_orphans(self._pids()).items():
+        if may_have_left:
+            orphans |= self._reaper.reap_orphans(self._pids())
+            for pid, orphan in orphans.items():
                 # A task whose fork server has died becomes a child of this process itself.
                 if pid != handle.pid:
                     self._owner(orphan, attempt).orphans += (pid,)
@@ -351,9 +359,10 @@ class Launcher:
         """Kill every task: the engine is gone or has finished."""
         # Once its leader is gone, all of a tree comes here: this needs no list of all processes.
         reaper.kill(self._leaders().values())
-        # What modules started at import, and the fork server, end with the job. The resource tracker
-        # ends by itself, once it has removed what tasks left in shared memory.
-        self._reaper.ignore(auxiliary.resource_tracker())
+        # What modules started at import, and the fork server, end with the job. A resource tracker ends by
+        # itself, once no process has its pipe, and it has removed what was left in shared memory.
+        auxiliary.release_resource_tracker()
+        self._reaper.ignore(())
         self._reaper.kill_all()
 
     def _exit(self) -> None:

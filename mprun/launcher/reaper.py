@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 from os import killpg
+from time import monotonic, sleep
 
 from mprun.launcher import fork
 from mprun.linux import pidfd_signals, procfs
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
 KILL_SECONDS = 0.5
 # The pause after each round of kills of children, in seconds.
 KILL_INTERVAL = 0.0002
+# How long a resource tracker may take to end once its task has, in seconds; its Python may still be starting.
+TRACKER_SECONDS = 3.0
+# The pause between two looks at trackers that have not ended, in seconds.
+TRACKER_INTERVAL = 0.001
 # A SIGCONT discards these if they are still pending, and a job may use one as the stop signal of a task.
 _STOP_SIGNALS = (signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU)
 
@@ -88,6 +93,8 @@ def _signal_all(pidfds: Iterable[int], number: int) -> None:
 def kill_trees(leaders: dict[int, int]) -> None:
     """Kill the members of the tasks' sessions and all their descendants, until no new ones are found.
 
+    Resource trackers are left to end by themselves.
+
     `leaders` maps the pids of tasks to a pidfd of each.
     """
     signal_trees(leaders, signal.SIGKILL)
@@ -109,7 +116,11 @@ def _signal_members(leaders: dict[int, int], number: int, sent: set[int]) -> Non
     """Signal all members of the trees that are not in `sent`, and add them to it."""
 
     def find() -> dict[int, procfs.Stat]:
-        return {pid: stat for pid, stat in _trees(leaders).items() if pid not in sent}
+        found = {pid: stat for pid, stat in _trees(leaders).items() if pid not in sent}
+        if number != signal.SIGKILL:
+            return found
+        # It ends once the rest of its tree has.
+        return {pid: stat for pid, stat in found.items() if not procfs.is_resource_tracker(pid)}
 
     def signal_found(found: dict[int, procfs.Stat]) -> None:
         sent.update(found)
@@ -171,12 +182,15 @@ class Reaper:
     """Kills and reaps the orphans that become children of the launcher, a subreaper.
 
     `ignored` are the children that it leaves alone. If there are none, and as many `children` as
-    tasks, then there are no orphans.
+    tasks, then there are no orphans. An orphaned resource tracker of multiprocessing gets some time to
+    remove what its task has left in shared memory.
     """
 
     def __init__(self, children: procfs.ChildList) -> None:
         self._children = children
         self.ignored: set[int] = set()
+        # The resource trackers that are about to end by themselves: until when each may, by pid.
+        self._trackers: dict[int, float] = {}
         descriptor = self._children.fileno()
         if descriptor is not None:
             fork.private_descriptors.add(descriptor)
@@ -188,6 +202,21 @@ class Reaper:
     def ignore(self, pids: Iterable[int]) -> None:
         """Leave these children alone from now on, and no others."""
         self.ignored = set(pids)
+
+    def kill_group(self, leader: int, tasks: set[int]) -> dict[int, ProcessIdentity]:
+        """Kill the group of a task that has ended, or only its orphans if a resource tracker is in it.
+
+        Returns the orphans that were alive.
+        """
+        orphans = self._children_except(tasks)
+        if not any(_is_tracker_of(pid, leader) for pid in _with_descendants(orphans)):
+            kill_group(leader)
+            return {}
+        killed = self.reap_orphans(tasks)
+        if self._orphans(tasks):
+            # They fork faster than they are killed one by one.
+            kill_group(leader)
+        return killed
 
     def reap_orphans(self, tasks: set[int]) -> dict[int, ProcessIdentity]:
         """Kill and reap every child except `tasks` and the ignored; those that were alive, by pid."""
@@ -218,12 +247,35 @@ class Reaper:
                 _kill(pid)
                 _reap(pid)
 
-        kill_until_none_left(
-            lambda: self._orphans(set()), kill_and_reap, timeout=KILL_SECONDS, interval=KILL_INTERVAL
-        )
+        def kill_rest() -> list[int]:
+            kill_until_none_left(
+                lambda: self._orphans(set()), kill_and_reap, timeout=KILL_SECONDS, interval=KILL_INTERVAL
+            )
+            return [pid for pid in self._children_except(set()) if self._is_finishing(pid)]
+
+        # What was killed last may have started one.
+        kill_until_none_left(kill_rest, _pause, timeout=TRACKER_SECONDS)
+        self._trackers = dict.fromkeys(self._trackers, 0.0)
+        kill_rest()
 
     def _orphans(self, tasks: set[int]) -> list[int]:
+        return [pid for pid in self._children_except(tasks) if not self._is_finishing(pid)]
+
+    def _children_except(self, tasks: set[int]) -> list[int]:
         return [pid for pid in self._children.pids() if pid not in tasks and pid not in self.ignored]
+
+    def _is_finishing(self, pid: int) -> bool:
+        """Whether a child is a resource tracker that still may end by itself; reaps one that has ended."""
+        if pid not in self._trackers:
+            if not procfs.is_resource_tracker(pid):
+                return False
+            self._trackers[pid] = monotonic() + TRACKER_SECONDS
+            # It may have been stopped with its task.
+            _signal(pid, signal.SIGCONT)
+        if _reap(pid) is not None:
+            del self._trackers[pid]
+            return True
+        return monotonic() < self._trackers[pid]
 
 
 def _reap(pid: int) -> int | None:
@@ -236,10 +288,32 @@ def _reap(pid: int) -> int | None:
 
 
 def _kill(pid: int) -> None:
-    """Kill a child by its pid, which is its own: only the launcher reaps it, and has not.
+    _signal(pid, signal.SIGKILL)
+
+
+def _signal(pid: int, number: int) -> None:
+    """Signal a child by its pid, which is its own: only the launcher reaps it, and has not.
 
     Unlike a pidfd this needs no descriptor, of which none may be left.
     """
     # A process that has changed its user (sudo) cannot be killed; the launcher must survive that.
     with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.kill(pid, signal.SIGKILL)
+        os.kill(pid, number)
+
+
+def _pause(trackers: list[int]) -> None:
+    sleep(TRACKER_INTERVAL)
+
+
+def _with_descendants(pids: list[int]) -> list[int]:
+    found = [*pids]
+    for pid in found:
+        found += procfs.children(pid)
+    return found
+
+
+def _is_tracker_of(pid: int, group: int) -> bool:
+    try:
+        return os.getpgid(pid) == group and procfs.is_resource_tracker(pid)
+    except ProcessLookupError:
+        return False

@@ -205,17 +205,25 @@ class ChildList:
         return [int(pid) for pid in text.split()]
 
 
-def children() -> list[int]:
-    """The children of all threads of this process; some may be missing while a child ends (proc(5))."""
+def children(pid: int | str = "self") -> list[int]:
+    """The children of all threads of a process; some may be missing while a child ends (proc(5))."""
     found: list[int] = []
     try:
-        for thread in os.listdir("/proc/self/task"):
-            with open(f"/proc/self/task/{thread}/children", "rb") as file:
+        for thread in os.listdir(f"/proc/{pid}/task"):
+            with open(f"/proc/{pid}/task/{thread}/children", "rb") as file:
                 found += map(int, file.read().split())
     except OSError:
         # A thread has ended, or there is no /proc.
         pass
     return found
+
+
+def is_resource_tracker(pid: int) -> bool:
+    """Whether a process is a resource tracker of multiprocessing, or of a library that has its own.
+
+    It removes shared memory and semaphores, and ends, once no process is left that can use them.
+    """
+    return b"resource_tracker import main" in _read(f"/proc/{pid}/cmdline")
 
 
 def handles_signal(pid: int, number: int) -> bool:

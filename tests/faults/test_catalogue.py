@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 TESTS = Path(__file__).parents[1]
-ROWS = [*range(1, 46), 47, 48]
+ROWS = [*range(1, 46), 47, 48, 49]
 
 # The rows without a test, and why.
 WAITING = {
@@ -245,6 +245,13 @@ SHOWN = {
         "process/test_worker.py::test_a_target_that_returns_what_never_ran_fails_and_says_how_to_run_it",
         "process/test_worker.py::test_a_target_that_never_ran_meets_no_expectation",
         "process/test_worker.py::test_a_forked_child_that_comes_back_from_the_target_ends_with_its_own_code",
+    ],
+    "49 helpers killed as orphans": [
+        "faults/test_shared_memory.py::test_what_a_task_leaves_in_shared_memory_is_removed",
+        "faults/test_shared_memory.py::test_a_fork_has_a_tracker_of_its_own_which_ends_with_the_task",
+        "faults/test_shared_memory.py::"
+        "test_shared_memory_of_a_module_is_shared_by_the_tasks_and_removed_with_the_job",
+        "faults/test_shared_memory.py::test_what_only_looks_like_a_tracker_does_not_outlive_the_run",
     ],
 }
 
