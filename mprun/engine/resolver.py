@@ -113,11 +113,9 @@ class TaskResolver:
             return Failed(reason=str(error))
         return Resolved()
 
-    def _expand(self, planned: PlannedTask, items: Any) -> Answer:
-        if not isinstance(items, list):
-            return Failed(reason=f"`foreach` must be a list, but `{planned.task.foreach}` is {_kind(items)}")
+    def _expand(self, planned: PlannedTask, found: Any) -> Answer:
         try:
-            instances = expand_over(planned.task, items)
+            instances = expand_over(planned.task, found)
         except JobFileError as error:
             return Failed(reason=error.diagnostics[0].message)
         except TooManyTasks as error:

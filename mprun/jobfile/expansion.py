@@ -16,6 +16,7 @@ from mprun.jobfile.references import LATE_KEYS, ReferenceProblem, compiled, refe
 from mprun.jobfile.resolution import Resolver, resolve
 from mprun.jobfile.schema import job_schema
 from mprun.jobfile.syntax.document import Mapping, Sequence, plain, span_below, span_of
+from mprun.jobfile.syntax.scalars import type_name
 from mprun.jobfile.task_builder import FileContext, build_task, mark_of_key, merged, with_results
 
 if TYPE_CHECKING:
@@ -61,13 +62,23 @@ def expand(context: FileContext, number: int, keys: dict[str, Any]) -> list[Inst
     return _Expander(context, number, keys).instances()
 
 
-def expand_over(task: Task, items: list[Any]) -> list[Instance]:
-    """The instances of a task with `foreach`, for a list that another task has returned.
+def expand_over(task: Task, found: Any) -> list[Instance]:
+    """The instances of a task whose `foreach` or `matrix` is known only now, for its resolved value.
 
-    Raises the same errors as `expand`.
+    Raises the same errors as `expand`, and ReferenceProblem if it is neither a list nor a matrix of lists.
     """
     deferred: DeferredExpansion = task.deferred_expansion
-    return _Expander(deferred.context, deferred.number, deferred.keys).over_items(items, task.name)
+    expander = _Expander(deferred.context, deferred.number, deferred.keys)
+    if expander.late_list == "matrix":
+        # Few tasks have one.
+        from mprun.jobfile.matrix import refuse_other
+
+        refuse_other(found, task.foreach)
+        return expander.over_matrix(found)
+    if not isinstance(found, list):
+        what = "null" if found is None else f"a {type_name(found)}"
+        raise ReferenceProblem(f"`foreach` must be a list, but `{task.foreach}` is {what}")
+    return expander.over_items(found, task.name)
 
 
 class _Expander:
@@ -77,6 +88,7 @@ class _Expander:
         self._keys = keys
         self._document = context.document
         self._axes: tuple[str, ...] = ()
+        self.late_list = self._late_list()
         # Keys that depend on the instance and whose value is needed before it starts.
         self._early: dict[str, Any] = {}
         self._used: tuple[Reference, ...] = ()
@@ -92,12 +104,23 @@ class _Expander:
         if matrix is None and foreach is None:
             return [self._single_instance()]
         self._find_early()
-        if isinstance(foreach, str):
+        if self.late_list:
             return [self._deferred_instance()]
         if isinstance(foreach, list):
             items = compiled(foreach, self._context.inherited.prefix, self._document.source)
             return self.over_items(items, self._base())
-        return self._expand_matrix(matrix)
+        return self.over_matrix(matrix)
+
+    def _late_list(self) -> str:
+        """The key whose instances are known only during the run; empty if there is none."""
+        if isinstance(self._keys.get("foreach"), str):
+            return "foreach"
+        if not self._document.late_matrices or "matrix" not in self._keys:
+            return ""
+        raw: Any = self._document.root
+        is_own = "matrix" in raw["tasks"][self._number]
+        path = ("tasks", self._number, "matrix") if is_own else ("defaults", "matrix")
+        return "matrix" if path in self._document.late_matrices else ""
 
     def _refuse_defaults(self) -> None:
         """Raise JobFileError if the defaults refer to an axis or item that this task does not have.
@@ -120,7 +143,8 @@ class _Expander:
         message = f"in task {quote(name)}, `{reference}` is only available in a task with `{key_needed}`"
         return reference_diagnostic(self._document, ("defaults", key), ReferenceProblem(message, reference))
 
-    def _expand_matrix(self, matrix: Any) -> list[Instance]:
+    def over_matrix(self, matrix: Any) -> list[Instance]:
+        """One instance for each combination of a matrix."""
         # Few tasks have one.
         from mprun.jobfile.matrix import TooManyCombinations, combinations
 
@@ -134,7 +158,20 @@ class _Expander:
         except TooManyCombinations as error:
             raise TooManyTasks(str(error)) from None
         base = self._base()
+        if self.late_list:
+            self._find_early()
+            self._refuse_unknown_axes()
         return self._build((base + suffix, values) for values, suffix in found)
+
+    def _refuse_unknown_axes(self) -> None:
+        """Raise JobFileError if the task refers to an axis that a matrix, known only now, does not have."""
+        for key in self._keys:
+            if key in _LITERAL_KEYS or key.startswith("x-"):
+                continue
+            for one in self._of_instance(key):
+                if one.root == "matrix" and one.name not in self._axes:
+                    message = f"unknown axis {quote(one.name)}"
+                    raise JobFileError([self._diagnostic(ReferenceProblem(message, one))])
 
     def over_items(self, items: list[Any], base: str) -> list[Instance]:
         """One instance for each item of a list."""
@@ -169,7 +206,8 @@ class _Expander:
         if "depends_on" in self._early:
             raise JobFileError([self._late_dependency()])
         keys = {key: node for key, node in self._keys.items() if key not in self._early}
-        task = build_task(self._context, self._number, keys, ("item",))
+        axes = ("item",) if self.late_list == "foreach" else tuple(_axes_of(self._keys["matrix"]))
+        task = build_task(self._context, self._number, keys, axes, self.late_list)
         task = task.replace(
             deferred_expansion=DeferredExpansion(context=self._context, number=self._number, keys=self._keys)
         )
@@ -221,7 +259,7 @@ class _Expander:
             raise JobFileError([self._diagnostic(error)]) from None
         if (made_of, results) not in self._variants:
             keys = self._filled(resolver) if self._early else self._keys
-            task = build_task(self._context, self._number, keys, self._axes)
+            task = build_task(self._context, self._number, keys, self._axes, self.late_list)
             self._variants[made_of, results] = with_results(task, results) if results else task
         return self._variants[made_of, results]
 
@@ -286,8 +324,9 @@ class _Expander:
     def _late_dependency(self) -> Diagnostic:
         raw: Any = self._document.root
         holder = ("tasks", self._number) if "depends_on" in raw["tasks"][self._number] else ("defaults",)
-        message = "`${item}` is not available here: its list is only known while the run is in progress"
-        error = ReferenceProblem(message, next(self._of_instance("depends_on")))
+        reference = next(self._of_instance("depends_on"))
+        message = f"`{reference}` is not available here: its list is only known while the run is in progress"
+        error = ReferenceProblem(message, reference)
         return reference_diagnostic(self._document, (*holder, "depends_on"), error)
 
     def _diagnostic(self, error: ReferenceProblem) -> Diagnostic:

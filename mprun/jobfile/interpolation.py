@@ -63,6 +63,8 @@ def interpolate(document: Document, resolver: Resolver) -> tuple[Document, list[
     for path in interpolator.unresolved_paths:
         _take_out(root, path)
     filled = document.with_root(root) if interpolator.changed or interpolator.unresolved_paths else document
+    if interpolator.late_matrices:
+        filled = filled.replace(late_matrices=frozenset(interpolator.late_matrices))
     return filled, interpolator.unresolved_paths, interpolator.diagnostics
 
 
@@ -77,7 +79,8 @@ def _task(interpolator: Interpolator, path: Path, task: Any, mark: int) -> Any:
             copy[key] = node
             continue
         filled = interpolator.fill((*path, key), node, task.marks[2 * number + 1])
-        copy[key] = node if filled is UNRESOLVED else filled
+        is_late = filled is not UNRESOLVED and (*path, key) in interpolator.late_matrices
+        copy[key] = node if filled is UNRESOLVED or is_late else filled
         if filled is UNRESOLVED:
             interpolator.unresolved_paths.append((*path, key))
     return copy
@@ -114,6 +117,7 @@ class Interpolator:
         self._own = own
         self.changed = False
         self.diagnostics: list[Diagnostic] = []
+        self.late_matrices: set[Path] = set()
         # The paths of keys that depend on a missing param.
         self.unresolved_paths: list[Path] = []
 
@@ -178,9 +182,14 @@ class Interpolator:
             return text
         left = next(references([value]), None)
         is_list = path[-1] == "foreach"
-        if left is not None and left.root == "tasks" and is_list:
-            # The result of a task, which is a list.
-            return text
+        if left is not None and left.root == "tasks":
+            if is_list:
+                # The result of a task, which is a list.
+                return text
+            matrix = path[: 2 if path[0] == "defaults" else 3]
+            if matrix[-1] == "matrix":
+                self.late_matrices.add(matrix)
+                return text
         self.changed = True
         if left is None:
             return marked(_escaped(value) if is_list else value, mark)

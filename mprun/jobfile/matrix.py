@@ -9,7 +9,11 @@ an earlier one adds.
 from __future__ import annotations
 
 import math
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
+
+from mprun.jobfile.references import ReferenceProblem
+from mprun.jobfile.syntax.scalars import type_name
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterator, Mapping, Sequence
@@ -23,6 +27,8 @@ SUFFIX_LIMIT = 120
 
 # Comparisons of a combination with the entries of `include` and `exclude`.
 MAX_STEPS = 2_000_000
+# Comparisons of a value on an axis with a mapping in an entry, and what mappings in entries match together.
+MAX_MAPPINGS = 100_000
 
 # Characters with a meaning in names, patterns or references.
 _RESERVED_CHARS = frozenset("[]{},=*?$")
@@ -42,7 +48,8 @@ def combinations(
     The axes come in their order, and the last varies fastest; then the keys that only
     `include` names. An instance that lacks one has None for it, and its suffix does not
     show it. The same value twice on an axis counts once, and so does the same entry. An
-    entry of `exclude` with a key that is not an axis leaves nothing out.
+    entry of `exclude` with a key that is not an axis leaves nothing out. A mapping in an entry matches
+    every one that has its keys with these values.
 
     Values are compared as YAML would: `1` is neither `true` nor `"1"`; `1` and `1.0` are
     the same number to an entry, but two values on an axis. Suffixes are unique: where
@@ -59,6 +66,27 @@ def item_suffix(index: int) -> str:
     return f"[{index}]"
 
 
+def refuse_other(found: Any, written: Any) -> None:
+    """Raise ReferenceProblem if a value that is known only during the run is not a matrix.
+
+    `written` is the node that was resolved. An axis may be an empty list: then there are no instances.
+    """
+    if not isinstance(found, dict):
+        raise ReferenceProblem(f"`matrix` must be a mapping of lists, but `{written}` is {_kind_of(found)}")
+    for key, value in found.items():
+        if isinstance(value, list):
+            if key not in ("include", "exclude") or all(isinstance(entry, dict) for entry in value):
+                continue
+            raise ReferenceProblem(f"`matrix.{key}` must be a list of mappings")
+        node = written.get(key) if isinstance(written, dict) else None
+        but = f"`{node}` is {_kind_of(value)}" if node is not None else f"it is {_kind_of(value)}"
+        raise ReferenceProblem(f"`matrix.{key}` must be a list, but {but}")
+
+
+def _kind_of(value: Any) -> str:
+    return "null" if value is None else f"a {type_name(value)}"
+
+
 class _Matrix:
     """A matrix, with the label of each of its values."""
 
@@ -70,14 +98,17 @@ class _Matrix:
     ) -> None:
         self._axes = axes
         self._include = include
+        # The different values of an axis and their forms, and how many were compared with mappings.
+        self._distinct: dict[str, list[tuple[Any, Hashable]]] = {}
+        self._comparisons = 0
         indexes = {key: index for index, key in enumerate(axes)}
         self._added = _Entries(indexes)
         self._left_out = _Entries(indexes)
         for number, entry in enumerate(include):
-            self._added.add(number, entry)
+            self._added.add(number, self._forms(entry))
         for number, entry in enumerate(exclude):
             if entry.keys() <= indexes.keys():
-                self._left_out.add(number, entry)
+                self._left_out.add(number, self._forms(entry))
         for entry in include:
             for key in entry:
                 indexes.setdefault(key, len(indexes))
@@ -86,6 +117,24 @@ class _Matrix:
         self._refuse_too_many()
         labels = zip(self.keys, _labels(self.keys), strict=True)
         self._parts = {key: _parts(label, self._values_of(key)) for key, label in labels}
+
+    def _forms(self, entry: Mapping[str, Any]) -> dict[str, list[Hashable]]:
+        """The forms of the values that an entry matches, by axis.
+
+        A mapping matches every one that has its keys with these values.
+        """
+        return {key: self._forms_on(key, value) for key, value in entry.items() if key in self._axes}
+
+    def _forms_on(self, key: str, value: Any) -> list[Hashable]:
+        if not isinstance(value, dict):
+            return [_form(value)]
+        if key not in self._distinct:
+            self._distinct[key] = [(other, _form(other)) for other in _distinct(self._axes[key])]
+        self._comparisons += len(self._distinct[key])
+        if self._comparisons > MAX_MAPPINGS:
+            raise TooManyCombinations("too many mappings in `include` and `exclude`")
+        matching = [form for other, form in self._distinct[key] if _contains(other, value)]
+        return matching or [_form(value)]
 
     def _values_of(self, key: str) -> list[Any]:
         return [*self._axes.get(key, ()), *(entry[key] for entry in self._include if key in entry)]
@@ -163,6 +212,8 @@ class _Entries:
 
     def __init__(self, indexes: Mapping[str, int]) -> None:
         self._indexes = dict(indexes)
+        # What mappings add beyond the first.
+        self._added = 0
         self._by_axes: dict[tuple[int, ...], dict[tuple[Hashable, ...], list[int]]] = {}
 
     def __len__(self) -> int:
@@ -173,14 +224,17 @@ class _Entries:
         """The steps to compare one combination and to add what matches, at most."""
         return sum(max(map(len, entries.values())) for entries in self._by_axes.values())
 
-    def add(self, number: int, entry: Mapping[str, Any]) -> None:
-        """Add an entry; its keys that are not axes do not matter here."""
-        named = sorted(
-            (self._indexes[key], _form(value)) for key, value in entry.items() if key in self._indexes
-        )
-        axes = tuple([index for index, _ in named])
-        values = tuple([form for _, form in named])
-        self._by_axes.setdefault(axes, {}).setdefault(values, []).append(number)
+    def add(self, number: int, forms: Mapping[str, list[Hashable]]) -> None:
+        """Add an entry: on each axis that it names, the forms of the values that it matches."""
+        from itertools import product
+
+        named = sorted(((self._indexes[key], found) for key, found in forms.items()), key=itemgetter(0))
+        entries = self._by_axes.setdefault(tuple([index for index, _ in named]), {})
+        for more, values in enumerate(product(*[found for _, found in named])):
+            entries.setdefault(values, []).append(number)
+            self._added += more > 0
+            if self._added > MAX_MAPPINGS:
+                raise TooManyCombinations("too many mappings in `include` and `exclude`")
 
     def that_match(self, form: tuple[Hashable, ...]) -> list[int]:
         """The numbers of the entries that match a combination, in order."""
@@ -207,6 +261,32 @@ def _form(value: Any) -> Hashable:
     if kind == "int" or (kind == "float" and not math.isnan(value)):
         return "number", value
     return kind, _text(value)
+
+
+def _contains(value: Any, part: Any) -> bool:
+    """Whether a value has what an entry asks for: of a mapping, each of its keys."""
+    if isinstance(part, dict):
+        return isinstance(value, dict) and all(
+            key in value and _contains(value[key], below) for key, below in part.items()
+        )
+    return _form(value) == _form(part)
+
+
+def _shown(value: Any) -> str:
+    """A value as part of a name: `a:1` for `{os: a, n: 1}`, the plain values in order."""
+    if not isinstance(value, (dict, list, tuple)):
+        return _text(value)
+    return ":".join(map(_text, _leaves(value))) or _text(value)
+
+
+def _leaves(value: Any) -> Iterator[Any]:
+    if isinstance(value, dict):
+        value = list(value.values())
+    if not isinstance(value, (list, tuple)):
+        yield value
+        return
+    for part in value:
+        yield from _leaves(part)
 
 
 def _identity(value: Any) -> tuple[str, str]:
@@ -256,12 +336,12 @@ def _labels(values: Sequence[Any]) -> list[str]:
     """The labels of distinct values: their text if it is safe, short and unique."""
     found: dict[int, str] = {}
     taken: set[str] = set()
-    texts = [_text(value) for value in values]
+    texts = [_shown(value) for value in values]
     safe = [_made_safe(text) for text in texts]
-    # A number goes before a text that looks like it, an unchanged text before a changed one.
-    ranks = [(texts[n] != safe[n], isinstance(values[n], str), n) for n in range(len(values))]
-    for changed, is_text, index in sorted(ranks):
-        label = safe[index]
+    # A number goes before a text that looks like it, a mapping after it; unchanged before changed texts.
+    ranks = [(texts[n] != safe[n], _RANKS.get(_kind(values[n]), 0), n) for n in range(len(values))]
+    for changed, rank, index in sorted(ranks):
+        label, is_text = safe[index], rank == _RANKS["str"]
         if is_text and not changed and (not label or label in taken):
             label = f'"{label}"'
         if changed or label in taken:
@@ -269,6 +349,9 @@ def _labels(values: Sequence[Any]) -> list[str]:
         taken.add(label)
         found[index] = label
     return [found[index] for index in range(len(values))]
+
+
+_RANKS = {"str": 1, "other": 2}
 
 
 def _made_safe(text: str) -> str:

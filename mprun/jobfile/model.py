@@ -128,8 +128,8 @@ class Task(Frozen):
     and all of them are true. `args`, `kwargs`, `command`, `env`, `cwd`, `when`, `foreach`
     and the expected `result` may have references (`mprun.jobfile.references`), which are resolved
     with `scope`, the values of an instance's `axes` and, during the run, the results of other
-    tasks. `foreach` is the reference to a list that is known only during the run, else None;
-    its instances are then built from `deferred_expansion`. `refers` is false if none of them
+    tasks. `foreach` is the reference to a list, or the `matrix`, that is known only during the run,
+    else None; its instances are then built from `deferred_expansion`. `refers` is false if none of them
     has a reference. `document` is the file that contains the task.
     """
 

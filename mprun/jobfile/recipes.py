@@ -60,9 +60,10 @@ def expand_recipe(
     """
     task = instance.task
     if task.foreach is not None:
-        message = "`foreach` over a task result is not supported with `uses`"
-        help = "move the `foreach` into the recipe"
-        raise JobFileError([locate.task_diagnostic(task, ("foreach",), message, help)])
+        key = "matrix" if "matrix" in keys else "foreach"
+        message = f"`{key}` over a task result is not supported with `uses`"
+        help = f"move the `{key}` into the recipe"
+        raise JobFileError([locate.task_diagnostic(task, (key,), message, help)])
     path = recipe_path(context.document, keys["uses"])
     chain = (*context.chain, (os.path.realpath(path), path))
     _refuse_cycle(task, chain)

@@ -153,7 +153,7 @@ class _References:
 
     def _check_task(self, reference: Reference, path: Path, key: str, task: Any) -> None:
         result_of_expect = key == "expect" and "result" in path
-        if task is None or (key not in LATE_KEYS and not result_of_expect):
+        if task is None or (key not in LATE_KEYS and key != "matrix" and not result_of_expect):
             message = "task results are not available here: they are only known while the run is in progress"
             raise ReferenceProblem(message, reference)
         name = reference.name

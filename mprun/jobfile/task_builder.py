@@ -92,10 +92,13 @@ _DEFAULT_STOP = Stop()
 _NOTHING: dict[str, Any] = {}
 
 
-def build_task(context: FileContext, number: int, keys: dict[str, Any], axes: tuple[str, ...] = ()) -> Task:
+def build_task(
+    context: FileContext, number: int, keys: dict[str, Any], axes: tuple[str, ...] = (), late_list: str = ""
+) -> Task:
     """Task `number` (from 0) of the file; `keys` are its own, merged with the defaults.
 
-    `axes` are the names that its instances have values for.
+    `axes` are the names that its instances have values for, `late_list` is the key that says which
+    instances there are (`foreach` or `matrix`) if that is known only during the run.
     """
     document, inherited, scope = context.document, context.inherited, context.scope
     raw: dict[str, Any] = document.root  # type: ignore[assignment]
@@ -125,7 +128,7 @@ def build_task(context: FileContext, number: int, keys: dict[str, Any], axes: tu
         when=under("when") if "when" in keys else True,
         inherited_conditions=inherited.inherited_conditions,
         axes=axes,
-        foreach=under("foreach") if isinstance(keys.get("foreach"), str) else None,
+        foreach=under(late_list) if late_list else None,
         retry=_retry(keys.get("retry")),
         timeout=optional_seconds(keys.get("timeout")),
         stop=_stop(keys.get("stop") or {}),

@@ -31,7 +31,8 @@ def notes(planned: PlannedTask, plan: Plan, resolved: Callable[[Any], Any]) -> I
     if task.daemon:
         yield "daemon"
     if task.foreach is not None:
-        yield f"for each of {_text(resolved(task.foreach))}"
+        each = "for each of" if task.axes == ("item",) else "for each combination of"
+        yield f"{each} {_text(resolved(task.foreach))}"
     if task.depends_on:
         yield f"after {_some(list(map(_dependency, task.depends_on)))}"
     if task.resources:

@@ -85,12 +85,14 @@ class Document(Frozen):
     """A job file as it was read: its source, the tree of its one document, the hash of its bytes.
 
     `has_lossy_numbers` is whether it has a plain number that loses characters, such as `3.10`.
+    `late_matrices` are the paths of matrices that refer to the result of a task: nothing is replaced in them.
     """
 
     source: SourceText
     tree: Tree
     sha256: str
     has_lossy_numbers: bool = False
+    late_matrices: frozenset[tuple[str | int, ...]] = frozenset()
 
     @property
     def root(self) -> object:
