@@ -19,14 +19,19 @@ if TYPE_CHECKING:
 
 
 def to_seconds(_: click.Context, option: click.Parameter, value: str | None) -> float | None:
-    """An option's duration, written as in a job file, in seconds; 0 is refused."""
+    """An option's duration, written as in a job file, in seconds."""
     if value is None:
         return None
     try:
-        seconds = units.to_seconds(float(value) if value.replace(".", "", 1).isdecimal() else value)
+        return units.to_seconds(float(value) if value.replace(".", "", 1).isdecimal() else value)
     except ValueError as error:
         raise click.BadParameter(str(error)) from None
-    if not seconds:
+
+
+def to_timeout(context: click.Context, option: click.Parameter, value: str | None) -> float | None:
+    """As `to_seconds`, but 0 is refused."""
+    seconds = to_seconds(context, option, value)
+    if seconds == 0:
         raise click.BadParameter("it must be longer than 0 seconds; leave it out for the default")
     return seconds
 
@@ -114,7 +119,7 @@ def planning_options(command: Command) -> Command:
         ),
         click.option(
             "--timeout",
-            callback=to_seconds,
+            callback=to_timeout,
             envvar="MPRUN_TIMEOUT",
             metavar="DURATION",
             help="How long the whole run may take: seconds, or 1m30s.",
@@ -169,7 +174,7 @@ def running_options(command: Command) -> Command:
         ),
         click.option(
             "--import-timeout",
-            callback=to_seconds,
+            callback=to_timeout,
             # As a text, so that the help shows 60s, not 60.0.
             default=f"{IMPORT_TIMEOUT_SECONDS:g}s",
             show_default=True,

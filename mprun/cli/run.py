@@ -102,6 +102,9 @@ def _console_reporter(plan: Plan, output: str, verbosity: int) -> Callable[[api.
     grows = any(planned.task.foreach is not None for planned in plan.tasks)
     stops = ((planned.name, planned.task.stop.grace) for planned in plan.tasks)
     graces = {name: grace for name, grace in stops if grace != _GRACE}
+    retries = {
+        planned.name: planned.task.retry.retries for planned in plan.tasks if planned.task.retry.retries
+    }
     return lambda context: Console(
         context.directory,
         names,
@@ -111,6 +114,7 @@ def _console_reporter(plan: Plan, output: str, verbosity: int) -> Callable[[api.
         total=None if grows else len(names),
         graces=graces,
         default_grace=_GRACE,
+        retries=retries,
     )
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from mprun.diagnostics import visible
 from mprun.jobfile.model import STANDARD_INPUT_PATH
 from mprun.jobfile.units import duration_text
-from mprun.outcomes import BAD, TASK_OUTCOMES
+from mprun.outcomes import BAD, EXIT_INTERNAL, TASK_OUTCOMES, Outcome
 from mprun.record.events import (
     Event,
     RunFinished,
@@ -19,20 +19,22 @@ from mprun.record.events import (
     TaskFinished,
     TaskJoined,
     TaskReady,
+    TaskRetrying,
     TaskStarted,
     TaskStopping,
 )
 from mprun.record.state_dir import DEFAULT
 from mprun.reporters import table
-from mprun.reporters.format import format_duration, format_reason, headline, resumed_line
+from mprun.reporters.format import display_width, format_duration, format_reason, headline, resumed_line
 from mprun.reporters.tail import Tail
-from mprun.reporters.terminal import MAIN, Output, silence, wants_colour
+from mprun.reporters.terminal import MAIN, Output, silence, terminal_width, wants_colour
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from mprun.record.run_state import RunState
     from mprun.record.state_dir import RunDirectory
+    from mprun.reporters.incidents import Incidents
     from mprun.reporters.lineage import Lineage
 
 # How to show the output of tasks: line by line, whole at the join, of failed tasks only, or not at all.
@@ -42,6 +44,9 @@ OUTPUTS = ("prefix", "group", "failed", "none")
 # after twice as many, up to the longest: twice in a run of a minute, 150 times in one of a day.
 FIRST_SILENCE = 10.0
 LONGEST_SILENCE = 600.0
+
+# The outcomes of tasks that are told at once.
+_INCIDENTS = (*BAD, Outcome.SKIPPED)
 
 
 class Console:
@@ -66,6 +71,7 @@ class Console:
         total: int | None = None,
         graces: Mapping[str, float] | None = None,
         default_grace: float = 5.0,
+        retries: Mapping[str, int] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._directory = directory
@@ -82,6 +88,10 @@ class Console:
         self._total = total
         self._graces = graces or {}
         self._default_grace = default_grace
+        self._retries = retries or {}
+        self._incidents: Incidents | None = None
+        # How many tasks have ended, and how many of them as a failure that counts.
+        self._ended = self._failed = 0
         self._clock = clock
         self._start = self._silent_since = clock()
         self._silence = FIRST_SILENCE
@@ -98,6 +108,8 @@ class Console:
             self._stopping = True
             if self._verbosity >= 0:
                 self._write(self._stopping_line(state), "1")
+        if isinstance(event, (TaskFinished, TaskRetrying)):
+            self._tell(event, state)
         if self._lineage is not None:
             for line in self._lineage.lines(event, state):
                 self._write(line)
@@ -192,6 +204,31 @@ class Console:
             self._stderr_broken = True
             silence(sys.stderr)
 
+    def _tell(self, event: TaskFinished | TaskRetrying, state: RunState) -> None:
+        """Count what has ended, and say at once if it failed, was skipped, or is tried again."""
+        if isinstance(event, TaskFinished):
+            self._ended += 1
+            if event.outcome not in _INCIDENTS or event.reused:
+                return
+            self._failed += event.outcome in BAD and not event.allowed
+        if self._verbosity < 0:
+            return
+        if self._incidents is None:
+            # Most runs have none.
+            from mprun.reporters.incidents import Incidents
+
+            self._incidents = Incidents(self._retries)
+        if told := self._incidents.line(event, state):
+            self._write(self._counter() + told[0], told[1])
+
+    def _counter(self) -> str:
+        """How many tasks are done, `[16/50, 1 failed] `, in a pipe and in CI."""
+        if sys.stderr.isatty() and not os.environ.get("CI"):
+            return ""
+        failed = f", {self._failed} failed" if self._failed else ""
+        total = "?" if self._total is None else self._total
+        return f"[{self._ended - self._failed}/{total}{failed}] "
+
     def _break_silence(self, state: RunState) -> None:
         """Report the progress of the run if nothing was shown for long."""
         now, written = self._clock(), self._output.written + self._lines_written
@@ -207,7 +244,12 @@ class Console:
         if self._verbosity < 0:
             return
         numbers = (event.tasks, event.mode, event.at_once, event.cpus)
-        self._write(f"{headline(event.job, *numbers, event.start_method)}, run {event.run}", "1")
+        head, run = headline(event.job, *numbers, event.start_method), f"run {event.run}"
+        # In a narrow terminal, the id is whole in a line of its own.
+        width = terminal_width(sys.stderr)
+        fits = width is None or display_width(head) + 2 + len(run) <= width
+        for line in [f"{head}, {run}"] if fits else [head, run]:
+            self._write(line, "1")
         if event.resumed_from is not None:
             self._write(resumed_line(event.resumed_from))
 
@@ -265,6 +307,8 @@ class Console:
         counts = ", ".join(f"{event.counts[word]} {word}" for word in TASK_OUTCOMES if word in event.counts)
         why = f" ({format_reason(event.reason)})" if event.reason else ""
         outcome = f"{event.outcome}{why} in {format_duration(event.duration)}"
+        if event.exit_code == EXIT_INTERNAL:
+            self._write(f"error: {visible(event.reason)}", "1;31")
         self._write(f"{outcome}: {counts}" if counts else outcome, "31" if event.exit_code else "32")
         if event.exit_code:
             self._write(f"record: {os.path.relpath(self._directory.path)}")

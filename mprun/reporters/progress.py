@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from mprun.outcomes import BAD
 from mprun.reporters.format import format_duration, join_names, plural
 
 if TYPE_CHECKING:
@@ -18,8 +19,11 @@ def progress(state: RunState, total: int | None, seconds: float) -> str:
 
     `total` is the number of tasks, None if a task's result decides how many there will be.
     """
-    done = sum(task.outcome is not None for task in state.tasks.values())
+    ended = [task for task in state.tasks.values() if task.outcome is not None]
+    failed = sum(task.outcome in BAD and not (task.finished and task.finished.allowed) for task in ended)
+    done = len(ended) - failed
     tasks = plural(done, "task") if total is None else f"{done} of {plural(total, 'task')}"
+    apart = f", {failed} failed" if failed else ""
     running = [task.name for task in state.tasks.values() if task.is_running]
     what = f"{len(running)} running: {join_names(running, _MAX_NAMES)}" if running else "none running"
-    return f"after {format_duration(seconds)}: {tasks} done, {what}"
+    return f"after {format_duration(seconds)}: {tasks} done{apart}, {what}"

@@ -191,7 +191,7 @@ def _write_rich(
     # Without colours also without bold: NO_COLOR means no escape codes.
     system: Literal["auto"] | None = None if colour is False else "auto"
     console = Console(file=stream, highlight=False, color_system=system, soft_wrap=False)
-    table = Table(box=SIMPLE_HEAD, header_style="bold", show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+    table = Table(box=SIMPLE_HEAD, header_style="bold", pad_edge=False, padding=(0, 1, 0, 0))
     columns = _fitting_columns(head, lines, console.width, layout)
     for column in columns:
         justify: Literal["left", "right"] = "right" if column in layout.right else "left"
@@ -212,7 +212,7 @@ def _fitting_columns(
         widest = max(display_width(row[column]) for row in (head, *lines))
         needed[column] = min(widest, layout.min_text_width) if column in layout.folded else widest
     for name in layout.optional:
-        # Between two columns there are two spaces.
-        if sum(needed.values()) + 2 * (len(needed) - 1) > width and name in head:
+        # Between two columns there are two spaces, and one space at each end.
+        if sum(needed.values()) + 2 * len(needed) > width and name in head:
             del needed[head.index(name)]
     return list(needed)

@@ -13,7 +13,7 @@ _RESETS = ("\x1b[m", _RESET)
 
 
 def terminal_lines(piece: bytes, *, colour: bool) -> bytes:
-    """Whole lines as a terminal shows them, in UTF-8; without `colour`, colours are left out."""
+    """Whole lines as a terminal shows them, in UTF-8; without `colour`, colours are made visible, too."""
     lines = piece.decode("utf-8", "backslashreplace").split("\n")
     shown = [terminal_line(line, colour=colour) for line in lines]
     return "\n".join([line + reset_after(line) for line in shown]).encode("utf-8", "backslashreplace")
@@ -23,12 +23,12 @@ def terminal_line(line: str, *, colour: bool) -> str:
     r"""One line, without its line feed: after a `\r` only what follows it, and colours reset at the end."""
     if "\r" in line:
         line = _last_state(line)
-    if "\x1b" not in line:
+    if "\x1b" not in line or not colour:
         return visible(line, multiline=True)
     # With the group in its pattern, `split` returns texts and sequences in turn.
     parts = _SGR.split(line)
     parts[::2] = [visible(text, multiline=True) for text in parts[::2]]
-    return "".join(parts if colour else parts[::2])
+    return "".join(parts)
 
 
 def with_resets(piece: bytes) -> bytes:

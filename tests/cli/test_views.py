@@ -33,7 +33,8 @@ WORK = """
         time.sleep(60)
 
     def escape():
-        print("\\x1b[31mred\\x1b[0m \\x07bell\\rback \\u202egpj.exe tab\\there")
+        print("\\x1b[31mred\\x1b[0m \\x07bell")
+        print("lost\\rback \\u202egpj.exe tab\\there")
         os.write(1, b"\\xff\\x9b31m no line feed")
 
     def flood(lines):
@@ -457,8 +458,9 @@ def test_terminal_shows_colours_and_visible_control_characters(tmp_path):
     write(tmp_path, work=WORK, job="tasks:\n  - {name: e, target: work:escape}\n  - target: work:dance")
     code, shown = on_terminal("job.yaml", cwd=tmp_path)
     assert code == 0
-    assert re.search(r"\x1b\[\d+me         \|\x1b\[0m \\x1b\[31mred", shown)
-    assert r"\x07bell\rback \u202egpj.exe tab" + "\there\n" in shown
+    # C12: colours pass, and of a line with `\r` the last state is shown.
+    assert re.search(r"\x1b\[\d+me         \|\x1b\[0m \x1b\[31mred\x1b\[0m \\x07bell\n", shown)
+    assert "| " + r"back \u202egpj.exe tab" + "\there\n" in shown.replace("\x1b[0m", "")
     assert r"\xff\x9b31m no line feed" + "\n" in shown
     colours = re.findall(r"\x1b\[(\d+)m\S+ +\|", shown)
     assert len(set(colours)) == 3  # main, e, Process-2

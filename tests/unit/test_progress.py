@@ -66,6 +66,16 @@ def test_silent_run_reports_progress_ever_more_rarely(view):
     assert (FIRST_SILENCE, LONGEST_SILENCE) == (10.0, 600.0)
 
 
+def test_failed_tasks_are_not_done(view):
+    """C27. A failure that is allowed does not fail the run."""
+    run = view(total=4)
+    failed = {**FINISHED, "outcome": "failed", "reason": "exit 1"}
+    run.happens({**failed, "task": "a"}, {**failed, "task": "b", "allowed": True}, {**FINISHED, "task": "c"})
+    run.printed()
+    ((_, line),) = run.passes(11)
+    assert line == "after 10.1s: 2 of 4 tasks done, 1 failed, none running"
+
+
 def test_run_that_prints_reports_no_progress(view):
     run = view(total=1)
     run.happens(started("a"))

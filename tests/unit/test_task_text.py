@@ -12,18 +12,18 @@ GREEN, RESET = "\x1b[32m", "\x1b[0m"
     ("printed", "coloured", "plain"),
     [
         ("plain\n", "plain\n", "plain\n"),
-        (f"{GREEN}ok\nnext\n", f"{GREEN}ok{RESET}\nnext\n", "ok\nnext\n"),
-        (f"{GREEN}ok{RESET}\n", f"{GREEN}ok{RESET}\n", "ok\n"),
-        ("\x1b[1;38;5;9mbold\x1b[m\n", "\x1b[1;38;5;9mbold\x1b[m\n", "bold\n"),
+        (f"{GREEN}ok\nnext\n", f"{GREEN}ok{RESET}\nnext\n", "\\x1b[32mok\nnext\n"),
+        (f"{GREEN}ok{RESET}\n", f"{GREEN}ok{RESET}\n", "\\x1b[32mok\\x1b[0m\n"),
+        ("\x1b[1;38;5;9mbold\x1b[m\n", "\x1b[1;38;5;9mbold\x1b[m\n", "\\x1b[1;38;5;9mbold\\x1b[m\n"),
         ("windows\r\n", "windows\n", "windows\n"),
         (" 10%\r 20%\r 30%\n", " 30%\n", " 30%\n"),
         (" 10%\r 20%\r\n", " 20%\n", " 20%\n"),
         ("5/5\r\x1b[0m\n", "5/5\n", "5/5\n"),
-        (f"\r{GREEN} 99%\r{GREEN}100%\n", f"{GREEN}100%{RESET}\n", "100%\n"),
+        (f"\r{GREEN} 99%\r{GREEN}100%\n", f"{GREEN}100%{RESET}\n", "\\x1b[32m100%\n"),
         ("\x1b[2J\x1b]0;t\x07\x08\x1b[31\n", "\\x1b[2J\\x1b]0;t\\x07\\x08\\x1b[31\n", None),
         ("\x9b31m\u202e\x7f\n", "\\x9b31m\\u202e\\x7f\n", None),
         # Nothing that is left out joins what is around it to a sequence.
-        ("\x1b\x1b[0m[2J\n", "\\x1b\x1b[0m[2J\n", "\\x1b[2J\n"),
+        ("\x1b\x1b[0m[2J\n", "\\x1b\x1b[0m[2J\n", "\\x1b\\x1b[0m[2J\n"),
         ("tab\tand ü € 😀\n", "tab\tand ü € 😀\n", None),
     ],
 )

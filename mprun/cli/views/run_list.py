@@ -24,7 +24,7 @@ _LAYOUT = table.Layout(
     optional=("STARTED", "TASKS", "DURATION", "JOB", "EXIT"),
     styled=4,
     # So that 80 columns have room for the counts of tasks.
-    min_text_width=12,
+    min_text_width=11,
 )
 # The exit code of a run that was killed.
 _UNKNOWN = "?"

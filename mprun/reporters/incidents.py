@@ -1,0 +1,90 @@
+"""Lines about failures, retries, restarts and skips, written when they happen.
+
+FAIL      lint  exit 1 after 1.02s
+RETRY 1/3 connect  ConnectionError, again in 0.4s
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mprun.diagnostics import visible
+from mprun.outcomes import Outcome, format_exit
+from mprun.record.events import TaskFinished, TaskRetrying
+from mprun.reporters.format import format_duration, format_reason
+from mprun.reporters.table import MAX_ROWS, error_words
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from mprun.record.run_state import RunState, TaskState
+
+# SGR codes: a failure is red, the others yellow.
+FAIL_STYLE, OTHER_STYLE = "1;31", "33"
+_HEAD_WIDTH = 10
+
+
+class Incidents:
+    """Makes the lines of one run; `retries` has the number of retries that a task is allowed, by name."""
+
+    def __init__(self, retries: Mapping[str, int]) -> None:
+        self._retries = retries
+        # By the first word of a line: thousands of tasks may be skipped because one has failed.
+        self._counts: dict[str, int] = {}
+
+    def line(self, event: TaskFinished | TaskRetrying, state: RunState) -> tuple[str, str] | None:
+        """The line about an event, and its style; None if there is nothing to say, or too much."""
+        task = state.tasks[event.task]
+        if isinstance(event, TaskRetrying):
+            head, text = self._another_attempt(event, task)
+        else:
+            head, text = _end(event, task)
+        kind = head.partition(" ")[0]
+        count = self._counts[kind] = self._counts.get(kind, 0) + 1
+        if count > MAX_ROWS:
+            return (f"{head:<{_HEAD_WIDTH}}… (no more of these lines)", "") if count == MAX_ROWS + 1 else None
+        line = f"{head:<{_HEAD_WIDTH}}{event.task}  {text}".replace("\n", " ")
+        return visible(line), FAIL_STYLE if kind == "FAIL" else OTHER_STYLE
+
+    def _another_attempt(self, event: TaskRetrying, task: TaskState) -> tuple[str, str]:
+        number = str(event.attempt - 1)
+        if event.reason != "restart":
+            # The instances of a `foreach` over a result, `fetch[0]`, are not known before the run.
+            limit = self._retries.get(event.task) or self._retries.get(event.task.rpartition("[")[0])
+            number += f"/{limit}" if limit else ""
+        head = f"{'RESTART' if event.reason == 'restart' else 'RETRY'} {number} "
+        again = f"again in {_delay(event.delay)}" if event.delay else "again at once"
+        return head, f"{_attempt_words(task)}, {again}"
+
+
+def _end(event: TaskFinished, task: TaskState) -> tuple[str, str]:
+    reason = format_reason(event.reason)
+    if event.outcome == Outcome.SKIPPED:
+        return "SKIP", reason
+    exited = task.attempts[-1].exited if task.attempts else None
+    if exited is not None:
+        error = error_words(exited) if event.outcome == Outcome.FAILED else ""
+        after = "" if event.outcome == Outcome.TIMED_OUT else f" after {format_duration(exited.duration)}"
+        reason += error + after
+    allowed = " (allowed)" if event.allowed else ""
+    return "FAIL", reason + allowed
+
+
+def _attempt_words(task: TaskState) -> str:
+    """How the last attempt of a task ended, in short: `ConnectionError`, `exit 3`."""
+    attempt = task.attempts[-1] if task.attempts else None
+    if attempt is None or attempt.exited is None:
+        return "could not be started"
+    if attempt.stopping is not None:
+        return format_reason(attempt.stopping.reason)
+    exited = attempt.exited
+    error = str((exited.error or {}).get("type") or "").rpartition(".")[2]
+    return (
+        error
+        if error not in ("", "SystemExit")
+        else format_exit(exited.exit_code, exited.signal, exited.core_dumped)
+    )
+
+
+def _delay(seconds: float) -> str:
+    return f"{seconds:.2g}s" if seconds < 10 else format_duration(seconds)
