@@ -225,7 +225,7 @@ class Engine:
 
     def _signal(self, signal: Signal) -> None:
         key = (signal.task, signal.attempt)
-        self._executor.signal(key, signal.signal, dump=signal.dump)
+        self._executor.signal(key, signal.signal, dump=signal.dump, to=signal.to)
         self._monitor.handle_stopping(key)
 
     def _mark_ready(self, ready: MarkReady) -> None:

@@ -182,8 +182,10 @@ class Executor(Protocol):
     def cancel(self, key: AttemptKey) -> None:
         """Cancel a start; answered by `StartCancelled`, unless the attempt has been started."""
 
-    def signal(self, key: AttemptKey, name: str, *, dump: bool = False) -> None:
-        """Send a signal to an attempt's process group; SIGKILL goes to its whole process tree.
+    def signal(self, key: AttemptKey, name: str, *, dump: bool = False, to: str = "group") -> None:
+        """Send a signal to an attempt's process group, or with `to="process"` to its process alone.
+
+        SIGKILL always goes to its whole process tree.
 
         With `dump`, the process first writes the stack of each of its threads to its log.
         """

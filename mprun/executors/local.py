@@ -78,8 +78,8 @@ class LocalExecutor:
     def cancel(self, key: AttemptKey) -> None:
         self._channel.send("cancel", key)
 
-    def signal(self, key: AttemptKey, name: str, *, dump: bool = False) -> None:
-        self._channel.send("signal", key, name, dump)
+    def signal(self, key: AttemptKey, name: str, *, dump: bool = False, to: str = "group") -> None:
+        self._channel.send("signal", key, name, dump, to)
 
     def suspend(self) -> None:
         self._channel.send("suspend")

@@ -64,10 +64,14 @@ class Retry(Frozen):
 
 
 class Stop(Frozen):
-    """The signal that asks a task to end, and the seconds after which it is killed."""
+    """The signal that asks a task to end, and the seconds after which it is killed.
+
+    `to` is who gets the signal: the `group` of its process, or the `process` alone.
+    """
 
     signal: str = "SIGTERM"
     grace: float = 5.0
+    to: str = "group"
 
 
 class Expect(Frozen):

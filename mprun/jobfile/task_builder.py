@@ -266,6 +266,7 @@ def _stop(value: dict[str, Any]) -> Stop:
     return Stop(
         signal=default.signal if name is None else signal_name(name),
         grace=default.grace if grace is None else to_seconds(grace),
+        to=value.get("to") or default.to,
     )
 
 

@@ -269,7 +269,7 @@ class Launcher:
 
     # ---- signals
 
-    def _signal(self, key: AttemptKey, name: str, dump: bool) -> None:
+    def _signal(self, key: AttemptKey, name: str, dump: bool, to: str) -> None:
         attempt = self._by_key.get(key)
         if attempt is None or attempt.handle.pidfd < 0:
             return
@@ -277,20 +277,20 @@ class Launcher:
         # A program may use SIGUSR2, which asks for a dump, in its own way.
         if dump and not attempt.is_program and not self._suspended:
             handle = attempt.handle
-            if self._dumps.request(key, name, attempt.log, handle.pid, handle.pidfd):
+            if self._dumps.request((key, name, False, to), attempt.log, handle.pid, handle.pidfd):
                 return
-        self._send_signal(attempt, getattr(signal, name))
+        self._send_signal(attempt, getattr(signal, name), alone=to == "process")
 
     def _signal_after_dumps(self) -> None:
         for dump in self._dumps.take_finished():
-            self._signal(dump.key, dump.signal_name, False)
+            self._signal(*dump.request)
 
-    def _send_signal(self, attempt: Attempt, number: int) -> None:
+    def _send_signal(self, attempt: Attempt, number: int, *, alone: bool) -> None:
         if number == SIGKILL:
             reaper.kill_trees({attempt.handle.pid: attempt.handle.pidfd})
             return
         # In a suspended run, tasks handle the signal once the run is resumed.
-        reaper.ask_to_end(attempt.handle, number, wake=not self._suspended)
+        reaper.ask_to_end(attempt.handle, number, alone=alone, wake=not self._suspended)
 
     def _suspend(self) -> None:
         """Stop all processes of all tasks, and start no others."""

@@ -36,16 +36,19 @@ def leads_session(pid: int) -> bool:
         return False
 
 
-def ask_to_end(handle: fork.ProcessHandle, number: int, *, wake: bool) -> None:
+def ask_to_end(handle: fork.ProcessHandle, number: int, *, alone: bool = False, wake: bool) -> None:
     """Send a signal to the group that a task leads; with `wake`, resume it if it is stopped.
 
+    With `alone` both go to its process alone, and not to those that it has started.
     A stopped process (SIGSTOP) handles a signal only once it is resumed (signal(7)).
     """
     numbers = (number, signal.SIGCONT) if wake and number not in _STOP_SIGNALS else (number,)
     # It may be gone, and its end will be reported. Or it has changed its user (sudo).
     with contextlib.suppress(ProcessLookupError, PermissionError):
         for each in numbers:
-            if not handle.reaped_here:
+            if alone:
+                signal.pidfd_send_signal(handle.pidfd, each)
+            elif not handle.reaped_here:
                 pidfd_signals.signal_group(handle.pid, handle.pidfd, each)
             elif leads_session(handle.pid):
                 # Not reaped yet, so the id of its group is its own.

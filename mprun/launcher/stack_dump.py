@@ -12,6 +12,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from mprun.launcher.channel import AttemptKey
 
+    # The name of the signal, whether a dump comes before it, and who gets it: the group or the process.
+    SignalRequest = tuple[AttemptKey, str, bool, str]
+
 # How long a task may take to write its stacks, in seconds.
 TIMEOUT = 0.2
 # The stacks are complete once the log has not grown for so long, in seconds.
@@ -24,12 +27,12 @@ class StackDumps:
     def __init__(self) -> None:
         self.pending: list[Dump] = []
 
-    def request(self, key: AttemptKey, signal_name: str, log: str, pid: int, pidfd: int) -> bool:
+    def request(self, request: SignalRequest, log: str, pid: int, pidfd: int) -> bool:
         """Ask a process for a dump; False if it cannot make one.
 
-        `signal_name` is the signal that is due once the dump is in the `log`.
+        `request` is the signal that is due once the dump is in the `log`.
         """
-        dump = Dump(key, signal_name, log)
+        dump = Dump(request, log)
         if not _request(pid, pidfd):
             return False
         self.pending.append(dump)
@@ -44,11 +47,10 @@ class StackDumps:
 
 
 class Dump:
-    """One attempt's dump, and the name of the signal that is due after it."""
+    """One attempt's dump, and the request for the signal that is due after it."""
 
-    def __init__(self, key: AttemptKey, signal_name: str, log: str) -> None:
-        self.key = key
-        self.signal_name = signal_name
+    def __init__(self, request: SignalRequest, log: str) -> None:
+        self.request = request
         self._log = log
         self._first_size = self._size = self._log_size()
         self._requested = self._changed = time.monotonic()

@@ -56,7 +56,7 @@ class CancelStart(Instruction):
 
 
 class Signal(Instruction):
-    """Send a signal to the process group of a running attempt, or SIGKILL to its whole tree.
+    """Send a signal to a running attempt: `to` its `group` or its `process`, SIGKILL to its whole tree.
 
     With `dump`, the stacks of its threads are written to its log first.
     """
@@ -65,6 +65,7 @@ class Signal(Instruction):
     signal: str
     reason: str
     dump: bool = False
+    to: str = "group"
 
 
 class ScheduleRetry(Instruction):

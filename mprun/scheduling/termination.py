@@ -194,8 +194,10 @@ class Termination:
         self._send(task_run, stop.signal, reason, dump=reason in _HANGS)
 
     def _send(self, task_run: TaskRun, signal: str, reason: str, *, dump: bool = False) -> None:
-        task, attempt = task_run.number, task_run.attempts
-        self._instructions.append(Signal(task=task, attempt=attempt, signal=signal, reason=reason, dump=dump))
+        task, attempt, to = task_run.number, task_run.attempts, task_run.task.stop.to
+        self._instructions.append(
+            Signal(task=task, attempt=attempt, signal=signal, reason=reason, dump=dump, to=to)
+        )
         if signal == KILL_SIGNAL:
             self._killed.add(task)
             self.has_order = True

@@ -335,6 +335,7 @@ def test_an_unknown_key_is_shown_as_the_design_shows_it():
         ("ready: {}", "`ready` of task `crunch` needs one of `tcp`, `http`, `log` or `file`", "add `tcp:`", "{}"),
         ("ready: {tcp: 1, log: x}", "`ready` of task `crunch` has both `tcp` and `log`", "remove one of them", "log"),
         ("ready: {tcp: 99999}", "`ready.tcp` of task `crunch` must be a port from 1 to 65535, or `host:port`, not the number `99999`", "", "99999"),
+        ("stop: {to: proces}", "`stop.to` of task `crunch` must be one of `group`, `process`, not the string `proces`", "did you mean `process`?", "proces"),
         ("stop: {signal: term}", "`stop.signal` of task `crunch` must be the name of a signal, such as `TERM` or `INT`, not the string `term`", "did you mean `TERM`?", "term"),
         ("command: [ls]", "task `crunch` has both `target` and `command`", "remove one of them", "command"),
         ("with: {a: 1}", "task `crunch` has both `target` and `with`", "use `kwargs` for a `target`: `with` is only for `uses`", "with"),

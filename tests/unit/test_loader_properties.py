@@ -152,7 +152,7 @@ KEYS = {
     "daemon": flags,
     "retry": st.one_of(counts, st.fixed_dictionaries({"retries": counts, "delay": durations, "jitter": st.just(0.5)})),
     "timeout": durations,
-    "stop": st.one_of(st.fixed_dictionaries({"signal": st.one_of(st.just("INT"), references), "grace": durations}), references),
+    "stop": st.one_of(st.fixed_dictionaries({"signal": st.one_of(st.just("INT"), references), "grace": durations, "to": st.sampled_from(["group", "process", "${params.s}"])}), references),
     "restart": st.sampled_from(["never", "on-failure", "always", "${params.s}"]),
     "ready": st.one_of(
         st.fixed_dictionaries({"tcp": st.one_of(st.just(8000), references), "timeout": durations}),

@@ -90,6 +90,8 @@ def test_retry_is_a_number_or_all_of_its_parts():
 def test_stop_takes_a_signal_with_and_without_sig():
     assert task("stop: {signal: INT}").stop == Stop(signal="SIGINT", grace=5.0)
     assert task("stop: {signal: SIGINT, grace: 100ms}").stop == Stop(signal="SIGINT", grace=0.1)
+    assert task("stop: {to: process}").stop == Stop(to="process")
+    assert task("stop: {to: group}").stop == Stop()
 
 
 def test_expected_result_may_be_null():

@@ -79,7 +79,8 @@ def _end_notes(task: Task) -> Iterator[str]:
     if task.timeout is not None:
         yield f"timeout {duration_text(task.timeout)}"
     if task.stop != _DEFAULT_STOP:
-        yield f"stopped by {task.stop.signal}, killed {duration_text(task.stop.grace)} later"
+        whom = " to its process" if task.stop.to == "process" else ""
+        yield f"stopped by {task.stop.signal}{whom}, killed {duration_text(task.stop.grace)} later"
     if task.restart != "never":
         yield f"restart {task.restart}"
 
