@@ -5,12 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from mprun.clock import Clock
+    from mprun.engine.command_prober import CommandProber
     from mprun.engine.log_limits import LogLimits
     from mprun.engine.poller import Poller
     from mprun.engine.readiness import Prober
     from mprun.engine.resolver import TaskResolver
     from mprun.engine.task_table import TaskTable
-    from mprun.executors.base import Started
+    from mprun.executors.base import Executor, Probed, Started
     from mprun.jobfile.model import Ready
     from mprun.launcher.channel import AttemptKey
     from mprun.record.state_dir import RunDirectory
@@ -20,19 +24,32 @@ class AttemptMonitor:
     """The readiness probes and log limits of one run's attempts, each made when a task first needs it."""
 
     def __init__(
-        self, poller: Poller, directory: RunDirectory, table: TaskTable, resolver: TaskResolver
+        self,
+        poller: Poller,
+        executor: Executor,
+        directory: RunDirectory,
+        table: TaskTable,
+        resolver: TaskResolver,
+        clock: Clock,
     ) -> None:
         self._poller = poller
+        self._executor = executor
         self._directory = directory
         self._table = table
         self._resolver = resolver
+        self._clock = clock
         self._prober: Prober | None = None
+        self._command_prober: CommandProber | None = None
         self._log_limits: LogLimits | None = None
 
     @property
     def interval(self) -> float | None:
-        """Seconds until the logs are to be checked again, None if there is none to check."""
-        return None if self._log_limits is None else self._log_limits.interval
+        """Seconds until a log is to be checked again, or a command is to probe; None if none is."""
+        if self._log_limits is None and self._command_prober is None:
+            return None
+        limits, prober = self._log_limits, self._command_prober
+        intervals = (None if limits is None else limits.interval, None if prober is None else prober.interval)
+        return min((seconds for seconds in intervals if seconds is not None), default=None)
 
     def handle_started(self, report: Started) -> None:
         """Observe this attempt from now on, if its task asks for it."""
@@ -46,25 +63,32 @@ class AttemptMonitor:
         """Observe it no more; why it was not ready, empty if it was or had no need to be."""
         if self._log_limits is not None:
             self._log_limits.forget(key)
-        if self._prober is None:
-            return ""
-        reason = self._prober.reason(key)
-        self._prober.forget(key)
+        reason = ""
+        for prober in self._probers():
+            reason = reason or prober.reason(key)
+            prober.forget(key)
         return reason
 
     def handle_ready(self, key: AttemptKey) -> None:
         """It is ready: probe no more."""
-        if self._prober is not None:
-            self._prober.forget(key)
+        for prober in self._probers():
+            prober.forget(key)
 
     def handle_stopping(self, key: AttemptKey) -> None:
         """It was asked to end: probe no more, but keep the last answer for `handle_exited`."""
-        if self._prober is not None:
-            self._prober.stop(key)
+        for prober in self._probers():
+            prober.stop(key)
+
+    def handle_probed(self, report: Probed) -> None:
+        """A command that probes an attempt has ended."""
+        if self._command_prober is not None:
+            self._command_prober.handle_probed(report)
 
     def take_ready(self) -> list[AttemptKey]:
-        """The attempts that became ready since the last call."""
-        return [] if self._prober is None else self._prober.take_ready()
+        """The attempts that became ready since the last call; also begins the tries that are due."""
+        if self._command_prober is not None:
+            self._command_prober.tick()
+        return [key for prober in self._probers() for key in prober.take_ready()]
 
     def take_over_log_limit(self) -> list[AttemptKey]:
         """The attempts whose log exceeds its limit, each once."""
@@ -75,6 +99,12 @@ class AttemptMonitor:
         if self._prober is not None:
             self._prober.close()
 
+    def _probers(self) -> Iterator[Prober | CommandProber]:
+        if self._prober is not None:
+            yield self._prober
+        if self._command_prober is not None:
+            yield self._command_prober
+
     def _limit_log(self, key: AttemptKey, limit: int) -> None:
         if self._log_limits is None:
             from mprun.engine.log_limits import LogLimits
@@ -84,6 +114,9 @@ class AttemptMonitor:
         self._log_limits.add(key, self._directory.log(self._table.tasks[number].name, attempt), limit)
 
     def _probe(self, report: Started, ready: Ready) -> None:
+        if ready.kind == "command":
+            self._probe_by_command(report.key, ready)
+            return
         if self._prober is None:
             # Few jobs have a probe.
             from mprun.engine.readiness import Prober
@@ -94,3 +127,23 @@ class AttemptMonitor:
         log = self._directory.log(self._table.tasks[number].name, attempt)
         cwd = self._resolver.call(number).cwd or self._resolver.cwd
         self._prober.start(report.key, ready, log, cwd, report.pid)
+
+    def _probe_by_command(self, key: AttemptKey, ready: Ready) -> None:
+        # Few jobs have one.
+        from mprun.engine.command_prober import CommandProber
+        from mprun.executors.base import ProbeRequest
+
+        if self._command_prober is None:
+            self._command_prober = CommandProber(self._executor, self._clock)
+        number, attempt = key
+        name, call = self._table.tasks[number].name, self._resolver.call(number)
+        request = ProbeRequest(
+            key=key,
+            number=0,
+            task=name,
+            command=ready.command,
+            env=call.env,
+            cwd=call.cwd or self._resolver.cwd,
+            output=self._directory.probe_output(name, attempt),
+        )
+        self._command_prober.start(ready, request)

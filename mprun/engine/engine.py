@@ -84,7 +84,9 @@ class Engine:
         self._table = TaskTable(plan)
         self._resolver = TaskResolver(plan, self._table, directory)
         self._poller = Poller(executor, inbox, warn)
-        self._monitor = AttemptMonitor(self._poller, directory, self._table, self._resolver)
+        self._monitor = AttemptMonitor(
+            self._poller, executor, directory, self._table, self._resolver, self._clock
+        )
         self._report_handler = ReportHandler(
             self._scheduler, self._table, self._resolver, self._monitor, directory, self._clock
         )

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 # There is at least this pause between two tries.
 MIN_PAUSE_SECONDS = 0.01
 # A try that lasts this long says more of the attempt than the one before, even if it has no answer yet.
-_LONG_TRY_SECONDS = 1.0
+LONG_TRY_SECONDS = 1.0
 # The pause before the next part of a log that grows faster than it is read.
 _LOG_PAUSE_SECONDS = 0.05
 
@@ -33,7 +33,7 @@ _LOG_PAUSE_SECONDS = 0.05
 _LOG_BYTES_PER_TRY = 1024 * 1024
 _CHUNK_BYTES = 64 * 1024
 _PIECE_BYTES = 8 * 1024
-_MAX_REASON_CHARACTERS = 300
+MAX_REASON_CHARACTERS = 300
 
 
 class Probe(Protocol):
@@ -67,7 +67,7 @@ class _ProbedAttempt:
         self.stopped.set()
         if begun is not None:
             lasted = time.monotonic() - begun
-            if not self.reason or lasted >= _LONG_TRY_SECONDS:
+            if not self.reason or lasted >= LONG_TRY_SECONDS:
                 self.reason = no_answer_within(round(lasted, 1))
 
 
@@ -135,7 +135,7 @@ class Prober:
         attempt = self._attempts.get(key)
         if attempt is None or not attempt.reason:
             return ""
-        return f"{_server(attempt.ready)}{attempt.reason}"[:_MAX_REASON_CHARACTERS]
+        return f"{_server(attempt.ready)}{attempt.reason}"[:MAX_REASON_CHARACTERS]
 
     def take_ready(self) -> list[AttemptKey]:
         """The attempts that became ready since the last call, each once; they are forgotten."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from mprun import failpoints
 from mprun.engine.attempt_result import attempt_result
 from mprun.engine.signals import exit_signal
-from mprun.executors.base import ExecutorLost, Exited, NotStarted, StartCancelled, Started
+from mprun.executors.base import ExecutorLost, Exited, NotStarted, Probed, StartCancelled, Started
 from mprun.jobfile.references import ReferenceProblem
 from mprun.outcomes import format_exit
 from mprun.scheduling.retry import AttemptResult
@@ -50,6 +50,7 @@ class ReportHandler:
             Exited: self._handle_exited,
             NotStarted: self._handle_not_started,
             StartCancelled: self._handle_start_cancelled,
+            Probed: self._handle_probed,
             ExecutorLost: self._handle_lost,
         }
 
@@ -92,6 +93,10 @@ class ReportHandler:
     def _handle_not_started(self, report: NotStarted) -> list[Instruction]:
         result = AttemptResult(succeeded=False, reason=f"could not be started: {report.message}")
         return self._scheduler.handle_exited(report.key[0], result, self._clock.timed(report.clock))
+
+    def _handle_probed(self, report: Probed) -> list[Instruction]:
+        self._monitor.handle_probed(report)
+        return []
 
     def _handle_start_cancelled(self, report: StartCancelled) -> list[Instruction]:
         return self._scheduler.handle_start_cancelled(report.key[0], self._clock.timed(report.clock))

@@ -71,6 +71,23 @@ class StartRequest(Frozen):
     after: tuple[tuple[AttemptKey, float | None], ...] = ()
 
 
+class ProbeRequest(Frozen):
+    """A request to run a command once that says whether an attempt is ready.
+
+    Each try of a run has another `number`. `task` is the name of the attempt's task; `env` and `cwd`
+    are the attempt's, `output` is the path of a file that gets what the command prints.
+    `mprun.launcher.launcher` reads the fields in this order.
+    """
+
+    key: AttemptKey
+    number: int
+    task: str
+    command: tuple[str, ...]
+    env: dict[str, str]
+    cwd: str | None
+    output: str
+
+
 class BindError(Frozen):
     """A call that cannot be made: its number, a message, and the path to the fault inside the task.
 
@@ -153,13 +170,36 @@ class Exited(Frozen):
     asked: bool = True
 
 
+class Probed(Frozen):
+    """A try of `Executor.probe` has ended; `exit_code` is None if it is unknown or there was no process.
+
+    `message` says why it could not be started.
+    """
+
+    key: AttemptKey
+    clock: float
+    number: int
+    exit_code: int | None
+    message: str
+
+
 class ExecutorLost(Frozen):
     """The executor itself is gone; `how` says how it ended, and what could not be killed."""
 
     how: str
 
 
-Report = Importing | PrepareReply | Started | NotStarted | StartCancelled | Suspended | Exited | ExecutorLost
+Report = (
+    Importing
+    | PrepareReply
+    | Started
+    | NotStarted
+    | StartCancelled
+    | Suspended
+    | Exited
+    | Probed
+    | ExecutorLost
+)
 
 
 class Executor(Protocol):
@@ -189,6 +229,12 @@ class Executor(Protocol):
 
         With `dump`, the process first writes the stack of each of its threads to its log.
         """
+
+    def probe(self, request: ProbeRequest) -> None:
+        """Run a command that probes an attempt; answered by `Probed`. One try at a time for each attempt."""
+
+    def end_probe(self, key: AttemptKey) -> None:
+        """Kill the process tree of the try for this attempt, if there is one."""
 
     def suspend(self) -> None:
         """Stop every running attempt (SIGSTOP) and start no other; answered by `Suspended`."""

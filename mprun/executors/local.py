@@ -13,6 +13,7 @@ from mprun.executors.base import (
     Importing,
     NotStarted,
     PrepareReply,
+    Probed,
     StartCancelled,
     Started,
     Suspended,
@@ -24,7 +25,7 @@ from mprun.linux import procfs
 if TYPE_CHECKING:
     from _socket import socket
 
-    from mprun.executors.base import PrepareRequest, Report, StartRequest
+    from mprun.executors.base import PrepareRequest, ProbeRequest, Report, StartRequest
     from mprun.launcher.channel import AttemptKey
 
 
@@ -80,6 +81,12 @@ class LocalExecutor:
 
     def signal(self, key: AttemptKey, name: str, *, dump: bool = False, to: str = "group") -> None:
         self._channel.send("signal", key, name, dump, to)
+
+    def probe(self, request: ProbeRequest) -> None:
+        self._channel.send("probe", *request.to_tuple())
+
+    def end_probe(self, key: AttemptKey) -> None:
+        self._channel.send("end_probe", key)
 
     def suspend(self) -> None:
         self._channel.send("suspend")
@@ -176,13 +183,14 @@ def _report(kind: str, facts: list[Any]) -> Report:
     return _REPORTS[kind].from_tuple(facts)
 
 
-_REPORTS: dict[str, type[Importing | Started | NotStarted | StartCancelled | Suspended | Exited]] = {
+_REPORTS: dict[str, type[Importing | Started | NotStarted | StartCancelled | Suspended | Exited | Probed]] = {
     "importing": Importing,
     "started": Started,
     "not_started": NotStarted,
     "start_cancelled": StartCancelled,
     "suspended": Suspended,
     "exited": Exited,
+    "probed": Probed,
 }
 
 

@@ -11,7 +11,7 @@ from mprun.errors import JobFileError
 from mprun.frozen import Frozen
 from mprun.jobfile import task_checks
 from mprun.jobfile.interpolation import Interpolator, is_unresolved
-from mprun.jobfile.model import Instance, Ready
+from mprun.jobfile.model import READY_KINDS, Instance, Ready
 from mprun.jobfile.references import LATE_KEYS, ReferenceProblem, compiled, reference_diagnostic, references
 from mprun.jobfile.resolution import Resolver, resolve
 from mprun.jobfile.schema import job_schema
@@ -343,7 +343,7 @@ def _axes_of(matrix: Any) -> set[str]:
 
 def _some_ready(node: Any) -> Ready:
     """A probe in place of that of the instances, which is not known yet."""
-    kinds = [kind for kind in ("tcp", "http", "log", "file") if isinstance(node, dict) and kind in node]
+    kinds = [kind for kind in READY_KINDS if isinstance(node, dict) and kind in node]
     return Ready(kind=kinds[0], what=str(node[kinds[0]])) if kinds else Ready(kind="file", what=str(node))
 
 

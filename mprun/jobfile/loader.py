@@ -351,7 +351,7 @@ def _checked(document: Document) -> Document:
 
 
 def _holders_of_numbers(root: Any) -> Iterator[Mapping]:
-    """The job, its defaults and its tasks, where a command or variables have what is not a string."""
+    """The job, its defaults, its tasks and their probes, where a command or variables have no string."""
     if not isinstance(root, Mapping):
         return
     tasks = root.get("tasks")
@@ -362,6 +362,9 @@ def _holders_of_numbers(root: Any) -> Iterator[Mapping]:
                 env is None or _all_strings(env)
             ):
                 yield holder
+            probe = holder.get("ready")
+            if isinstance(probe, Mapping) and "command" in probe and not _all_strings(probe["command"]):
+                yield probe
 
 
 def _all_strings(node: Any) -> bool:

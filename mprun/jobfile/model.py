@@ -90,16 +90,22 @@ class Expect(Frozen):
     max_rss: int | None = None
 
 
-class Ready(Frozen):
-    """A readiness probe: `kind` is `tcp`, `http`, `log` or `file`.
+# The kinds of probe.
+READY_KINDS = ("tcp", "http", "log", "file", "command")
 
-    `what` is a port or `host:port`, a URL, a regular expression, or a path. All times are in
+
+class Ready(Frozen):
+    """A readiness probe: `kind` is one of READY_KINDS.
+
+    `what` is a port or `host:port`, a URL, a regular expression, a path, or a command as people read
+    it; `command` has its words. All times are in
     seconds: how long it may take until it is ready (`timeout`), how often to try (`interval`),
     and how long one try may take (`try_timeout`).
     """
 
     kind: str
     what: str
+    command: tuple[str, ...] = ()
     timeout: float = 30.0
     interval: float = 0.1
     try_timeout: float = 5.0

@@ -7,9 +7,9 @@ from sys import intern
 from typing import TYPE_CHECKING, Any
 
 from mprun.frozen import Frozen
-from mprun.jobfile.model import Dependency, Expect, Limits, Ready, Retry, Stop, Task, signal_name
+from mprun.jobfile.model import READY_KINDS, Dependency, Expect, Limits, Ready, Retry, Stop, Task, signal_name
 from mprun.jobfile.references import ReferenceProblem, compiled, references
-from mprun.jobfile.resolution import Resolver
+from mprun.jobfile.resolution import Resolver, as_text
 from mprun.jobfile.syntax.document import plain
 from mprun.jobfile.task_checks import RUN_KEYS, task_name
 from mprun.jobfile.units import to_bytes, to_seconds
@@ -291,10 +291,20 @@ def _expect(value: Any, tree: Any) -> Expect | None:
 def _ready(value: dict[str, Any] | None) -> Ready | None:
     if value is None:
         return None
-    kind = next(kind for kind in ("tcp", "http", "log", "file") if kind in value)
-    default = Ready(kind=kind, what=str(value[kind]))
+    kind = next(kind for kind in READY_KINDS if kind in value)
+    default = _command_probe(value[kind]) if kind == "command" else Ready(kind=kind, what=str(value[kind]))
     times = ("timeout", "interval", "try_timeout")
     return default.replace(**{name: to_seconds(value[name]) for name in times if value.get(name) is not None})
+
+
+def _command_probe(node: Any) -> Ready:
+    # Few jobs have one.
+    import shlex
+
+    if not isinstance(node, list):
+        return Ready(kind="command", what=as_text(node), command=_command(as_text(node)))
+    words = tuple(map(as_text, node))
+    return Ready(kind="command", what=shlex.join(words), command=words)
 
 
 def _limits(value: dict[str, Any] | None) -> Limits | None:

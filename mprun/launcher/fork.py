@@ -21,8 +21,15 @@ from mprun.linux.wait4 import wait
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Protocol
 
     from mprun.launcher.worker import Process
+
+    class Child(Protocol):
+        """What a fork runs, from its first step to its exit code."""
+
+        def _bootstrap(self, parent_sentinel: int | None, barrier: int) -> int: ...
+
 
 # The launcher's own descriptors. A fork closes them before anything else: if a task had the socket, the
 # engine would not see the launcher's end, and if it had a pidfd, epoll would keep reporting it.
@@ -169,7 +176,7 @@ class Fork(ProcessHandle):
     Raises OSError if the machine has no room for a process.
     """
 
-    def __init__(self, process: Process, barrier: int = -1) -> None:
+    def __init__(self, process: Process | Child, barrier: int = -1) -> None:
         if not _reserve:
             _open_reserve()
         pid = fork()

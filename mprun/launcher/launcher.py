@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from mprun.launcher.channel import AttemptKey, PackedStartRequest
+    from mprun.launcher.command_probes import CommandProbes
     from mprun.launcher.targets import Call
     from mprun.launcher.worker import Process
 
@@ -65,6 +66,7 @@ class Launcher:
         self._last: AttemptKey = (-1, 0)
         self._backoff = StartBackoff()
         self._dumps = StackDumps()
+        self._probes: CommandProbes | None = None
         self._functions: dict[str, Any] = {}
         self._method = ""
         # The object that each fork copies: see `Process`.
@@ -96,8 +98,10 @@ class Launcher:
 
     def _turn(self) -> bool:
         for descriptor, _ in self._epoll.poll(0 if self._busy else self._timeout()):
-            if descriptor != self._descriptor:
+            if descriptor in self._attempts:
                 self._handle_exit(self._attempts[descriptor])
+            elif descriptor != self._descriptor:
+                self._handle_probe_exit(descriptor)
             elif not self._read_requests():
                 return False
         # One start per turn: an exit in the meantime waits for one fork, not for all of them.
@@ -138,6 +142,10 @@ class Launcher:
                 self._report_cancelled(self._queue.cancel(*details))
             elif kind == "signal":
                 self._signal(*details)
+            elif kind == "probe":
+                self._probe(*details)
+            elif kind == "end_probe":
+                self._end_probe(*details)
             elif kind == "prepare":
                 self._prepare(*details)
             elif kind == "suspend":
@@ -303,18 +311,54 @@ class Launcher:
         reaper.signal_trees(self._leaders(), signal.SIGCONT)
 
     def _leaders(self) -> dict[int, int]:
-        """The pid of every running attempt's process, and its pidfd."""
+        """The pid of every process of an attempt or a probe, and its pidfd."""
         handles = [attempt.handle for attempt in self._attempts.values()]
-        return {handle.pid: handle.pidfd for handle in handles if handle.pidfd >= 0}
+        leaders = {handle.pid: handle.pidfd for handle in handles if handle.pidfd >= 0}
+        return leaders if self._probes is None else {**leaders, **self._probes.leaders()}
+
+    # ---- probes
+
+    def _probe(self, key: AttemptKey, number: int, *request: Any) -> None:
+        """Start a command that probes an attempt."""
+        try:
+            if self._probes is None:
+                # Few jobs have one.
+                from mprun.launcher.command_probes import CommandProbes
+
+                self._probes = CommandProbes(self._epoll)
+            self._probes.start(key, number, request)
+        except (OSError, ImportError) as error:
+            message = getattr(error, "strerror", None) or str(error)
+            self._engine.send("probed", key, monotonic(), number, None, message)
+
+    def _end_probe(self, key: AttemptKey) -> None:
+        if self._probes is not None:
+            self._probes.kill(key)
+
+    def _handle_probe_exit(self, descriptor: int) -> None:
+        from mprun.launcher.command_probes import owner
+
+        # It may have ended, and been seen, in this turn.
+        if self._probes is None or descriptor not in self._probes.running:
+            return
+        facts = self._probes.reap(descriptor)
+        if facts is None:
+            return
+        if self._has_orphans():
+            attempts, run_id = list(self._attempts.values()), os.environ["MPRUN_RUN_ID"]
+            for pid, orphan in self._reaper.reap_orphans(self._pids()).items():
+                left_by = owner(orphan, attempts, facts[0], run_id)
+                if left_by is not None:
+                    left_by.orphans += (pid,)
+        self._engine.send("probed", *facts)
+        self._urgent = True
 
     # ---- exits
 
     def _handle_exit(self, attempt: Attempt) -> None:
         clock = monotonic()
         handle = attempt.handle
-        may_have_left = self._reaper.ignored or self._children.count() != (
-            len(self._attempts) + self._prefork.count
-        )
+        may_have_left = self._has_orphans()
         orphans: dict[int, reaper.ProcessIdentity] = {}
         # The leader is not reaped yet, so the id of its group, if it has one, is its own.
         if handle.reaped_here:
@@ -347,13 +391,21 @@ class Launcher:
             released = before > self._queue.held_count >= MIN_HELD_REQUESTS
             self._urgent |= not released and len(self._queue.entries) == self._queue.held_count
 
+    def _has_orphans(self) -> bool:
+        """Whether there may be children that are neither attempts nor of the launcher's own."""
+        ours = len(self._attempts) + self._prefork.count
+        if self._probes is not None:
+            ours += len(self._probes.running)
+        return bool(self._reaper.ignored) or self._children.count() != ours
+
     def _owner(self, orphan: reaper.ProcessIdentity, ended: Attempt) -> Attempt:
         """The attempt that left an orphan: `ended`, unless another one that has ended too provably did."""
         run_id = os.environ["MPRUN_RUN_ID"]
         return next((other for other in self._attempts.values() if other.has_left(orphan, run_id)), ended)
 
     def _pids(self) -> set[int]:
-        return {attempt.handle.pid for attempt in self._attempts.values()} | self._prefork.pids()
+        pids = {attempt.handle.pid for attempt in self._attempts.values()} | self._prefork.pids()
+        return pids if self._probes is None else pids | self._probes.leaders().keys()
 
     def _kill_all(self) -> None:
         """Kill every task: the engine is gone or has finished."""

@@ -69,6 +69,10 @@ class RunDirectory:
         """The log of an attempt: what it printed."""
         return f"{self.path}/logs/{file_name(task)}.{attempt}.log"
 
+    def probe_output(self, task: str, attempt: int) -> str:
+        """What the command that probes whether an attempt is ready printed at its last try."""
+        return f"{self.path}/logs/{file_name(task)}.{attempt}.ready"
+
     def result(self, task: str, attempt: int) -> str:
         """The path of the result files of an attempt, without their suffixes."""
         return f"{self.path}/results/{file_name(task)}.{attempt}"

@@ -353,7 +353,7 @@ def test_c28_health_endpoint_that_answers_in_more_than_a_second_is_ready(prober)
 
 @pytest.mark.parametrize("before", [(), (answer(503),)], ids=["first try", "later try"])
 def test_c28_try_without_an_answer_is_the_reason_if_it_is_stopped(prober, before, monkeypatch):
-    monkeypatch.setattr(readiness, "_LONG_TRY_SECONDS", 0.0)
+    monkeypatch.setattr(readiness, "LONG_TRY_SECONDS", 0.0)
     asked = threading.Event()
 
     def silent(connection):
@@ -368,7 +368,7 @@ def test_c28_try_without_an_answer_is_the_reason_if_it_is_stopped(prober, before
 
 
 def test_c28_short_try_does_not_hide_the_answer_of_the_one_before(prober, monkeypatch):
-    monkeypatch.setattr(readiness, "_LONG_TRY_SECONDS", 1000.0)
+    monkeypatch.setattr(readiness, "LONG_TRY_SECONDS", 1000.0)
     asked = threading.Event()
 
     def silent(connection):

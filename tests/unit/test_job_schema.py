@@ -332,7 +332,7 @@ def test_an_unknown_key_is_shown_as_the_design_shows_it():
         ("restart: alway", "`restart` of task `crunch` must be one of `never`, `on-failure`, `always`, not the string `alway`", "did you mean `always`?", "alway"),
         ("depends_on: {a: succeded}", "`depends_on.a` of task `crunch` must be one of `succeeded`, `finished`, `failed`, `started`, `ready`, not the string `succeded`", "did you mean `succeeded`?", "succeded"),
         ("depends_on: 3", "`depends_on` of task `crunch` must be a task name, a list of them, or a mapping of task names and conditions, not the number `3`", "", "3"),
-        ("ready: {}", "`ready` of task `crunch` needs one of `tcp`, `http`, `log` or `file`", "add `tcp:`", "{}"),
+        ("ready: {}", "`ready` of task `crunch` needs one of `tcp`, `http`, `log`, `file` or `command`", "add `tcp:`", "{}"),
         ("ready: {tcp: 1, log: x}", "`ready` of task `crunch` has both `tcp` and `log`", "remove one of them", "log"),
         ("ready: {tcp: 99999}", "`ready.tcp` of task `crunch` must be a port from 1 to 65535, or `host:port`, not the number `99999`", "", "99999"),
         ("stop: {to: proces}", "`stop.to` of task `crunch` must be one of `group`, `process`, not the string `proces`", "did you mean `process`?", "proces"),

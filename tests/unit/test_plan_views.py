@@ -248,6 +248,7 @@ def test_json_document_has_everything_of_the_plan():
     assert first["ready"] == {
         "kind": "tcp",
         "what": "1",
+        "command": [],
         "timeout": 30.0,
         "interval": 0.1,
         "try_timeout": 5.0,
