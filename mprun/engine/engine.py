@@ -79,6 +79,7 @@ class Engine:
             for kind in _VALUES_OF_EACH_TASK:
                 kind.compile_init()
         self._executor = executor
+        self._warn = warn
         self._clock = Clock()
         self._scheduler = Scheduler(plan, _random)
         self._table = TaskTable(plan)
@@ -191,6 +192,15 @@ class Engine:
         if not self._publisher.publish() and not failed_before:
             self.act(self._scheduler.stop(RECORD_WRITE_FAILED, self._clock.timed()))
             self._build_events()
+        if self._event_builder.outside_results:
+            self._warn_of_results()
+
+    def _warn_of_results(self) -> None:
+        """Warn of results that tasks refer to and cannot receive, as soon as they are there."""
+        for number in self._event_builder.outside_results:
+            if text := self._resolver.warning(number):
+                self._warn(text)
+        self._event_builder.outside_results.clear()
 
     def _publish_or_raise(self) -> None:
         if not self._publisher.publish():

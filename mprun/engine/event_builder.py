@@ -59,6 +59,8 @@ class EventBuilder:
         # at hand, and whether any attempt has left a file.
         self._decided = self._time = ""
         self._has_results: bool | None = None
+        # The tasks with a result that is not in its event, since the caller has cleared the list.
+        self.outside_results: list[int] = []
 
     def _now(self) -> str:
         return self._clock.iso(self._clock.now())
@@ -179,6 +181,8 @@ class EventBuilder:
                     result, kind = results.read_result(
                         self._directory.result(planned.name, instruction.attempts)
                     )
+                    if kind in ("repr", "file"):
+                        self.outside_results.append(instruction.task)
             elif planned.task.foreach is not None:
                 # The list of its items was empty.
                 result, kind = [], "json"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from typing import TYPE_CHECKING, Any
 
 from mprun.errors import JobFileError
@@ -20,17 +19,13 @@ from mprun.scheduling.plan import plan_instance
 from mprun.scheduling.task_run import WHEN_IS_FALSE
 
 if TYPE_CHECKING:
+    from mprun.engine.receivers import Receivers
     from mprun.engine.task_table import TaskTable
     from mprun.jobfile.model import Expect, Limits, Task
     from mprun.jobfile.references import Reference
     from mprun.record.state_dir import RunDirectory
     from mprun.scheduling.dispatch import Attempts
     from mprun.scheduling.plan import Plan, PlannedTask
-
-
-# How much of a `repr` is read, and shown in a reason, which is one line of a table.
-_REPR_BYTES = 1024
-_REPR_CHARACTERS = 60
 
 
 class Resolved(Frozen):
@@ -82,6 +77,9 @@ class TaskResolver:
         self._plain: dict[int, bool] = {}
         # The path, value and kind of the last result: the tasks that refer to it often start in a row.
         self._last_result: tuple[str, Any, str] = ("", None, "")
+        self._receivers: Receivers | None = None
+        # The tasks, by their ids, of whose results `warning` has warned.
+        self._warned_of: set[int] = set()
 
     def handle_finished(self, number: int, outcome: str, attempts: int) -> None:
         """A task has its outcome."""
@@ -238,15 +236,45 @@ class TaskResolver:
         outcome, attempts = self._ends[number]
         if outcome != Outcome.SUCCEEDED or not attempts:
             return [] if planned.task.foreach is not None and outcome == Outcome.SUCCEEDED else None
-        path = self._directory.result(planned.name, attempts)
+        value, problem = self._read(planned.name, attempts)
+        if problem is not None:
+            raise ReferenceProblem(_refusal(planned.name, problem, f"`{receiver}`"), reference)
+        return value
+
+    def _read(self, name: str, attempts: int) -> tuple[Any, results.ResultProblem | None]:
+        """The result of a task, and why it cannot be passed on; None if it can be."""
+        path = self._directory.result(name, attempts)
         if path != self._last_result[0]:
             self._last_result = (path, *results.read_value(path))
         _, value, kind = self._last_result
-        if kind == "repr":
-            described, remedy = _described(path)
-            message = f"`{planned.name}` returned {described}, so `{receiver}` cannot receive it; {remedy}"
-            raise ReferenceProblem(message, reference)
-        return value
+        return value, results.read_problem(path) if kind == "repr" else None
+
+    def warning(self, number: int) -> str:
+        """Why tasks that refer to the result of a task will fail; empty if they can receive it.
+
+        Once for all instances of a task.
+        """
+        planned = self._table.tasks[number]
+        outcome, attempts = self._ends[number]
+        if outcome != Outcome.SUCCEEDED or planned.reused is not None or id(planned.task) in self._warned_of:
+            return ""
+        if self._receivers is None:
+            # Few results need it.
+            from mprun.engine.receivers import Receivers
+
+            self._receivers = Receivers(self._plan)
+        receivers = self._receivers.of(planned)
+        problem = self._read(planned.name, attempts)[1] if receivers else None
+        if problem is None:
+            return ""
+        self._warned_of.add(id(planned.task))
+        first, *others = receivers
+        more = f" and {len(others)} other task{'s' if len(others) > 1 else ''}" if others else ""
+        return _refusal(planned.name, problem, f"`{first}`{more}")
+
+
+def _refusal(name: str, problem: results.ResultProblem, receiver: str) -> str:
+    return f"`{name}` returned {problem.what}, so {receiver} cannot receive it; {problem.remedy}"
 
 
 def process_limits(limits: Limits | None) -> dict[str, Any] | None:
@@ -254,24 +282,6 @@ def process_limits(limits: Limits | None) -> dict[str, Any] | None:
     if limits is None:
         return None
     return {name: value for name, value in limits.to_dict().items() if name != "log" and value is not None}
-
-
-def _described(path: str) -> tuple[str, str]:
-    """A result that is not JSON, and what to return instead.
-
-    It is described by the name of its class, if its `repr` has it, else by its `repr`.
-    """
-    text = results.read_repr(path, _REPR_BYTES)
-    if text is None:
-        return "a value that is nested too deeply", "return a string instead"
-    # A dict has a colon.
-    is_set = text.startswith(("set(", "frozenset(")) or (text.startswith("{") and ":" not in text)
-    named = re.match(r"<?(?:[A-Za-z_]\w*\.)*([A-Za-z_]\w*)(?:\(| object\b)", text)
-    if named is not None:
-        text = f"{'an' if named[1][0] in 'AEIOUaeiou' else 'a'} {named[1]}"
-    elif len(text) > _REPR_CHARACTERS:
-        text = f"{text[:_REPR_CHARACTERS]}…"
-    return f"{text}, which is not JSON", f"return a {'list' if is_set else 'string'} instead"
 
 
 def _kind(value: Any) -> str:

@@ -44,19 +44,59 @@ def _raise(value: object) -> None:
 
 
 def write_result(path: str, value: object) -> str:
-    """Write what the target returned: as JSON, or as its repr if it is not JSON.
+    """Write what the target returned: as JSON, or as its repr if it is not JSON, with the reason.
 
     If it is something that still has to run, so that nothing of the target has, this writes nothing and
     returns what it is and the remedy, with `{0}` for the name of the target.
     """
     try:
         text, suffix = _to_json(value), "json"
+        if "{" in text:
+            _refuse_equal_keys(value)
     except Exception:
         if unfinished := _unfinished(value):
             return unfinished
+        _write_problem(path, value)
         text, suffix = _safe_repr(value), "repr"
     _write_whole(f"{path}.{suffix}", text)
     return ""
+
+
+_TEXT = {str}
+# The types of values that contain no others.
+_PLAIN = {str, int, float, bool, type(None)}
+
+
+def _refuse_equal_keys(value: object) -> None:
+    """Raise ValueError if keys of a dict are the same in JSON, such as 1 and "1": one would be lost.
+
+    Passes over strings and numbers at the speed of C, because few results have other keys.
+    """
+    containers: list[Any] = [value]
+    while containers:
+        one = containers.pop()
+        items = one
+        if isinstance(one, dict):
+            items = one.values()
+            if not _TEXT.issuperset(map(type, one)):
+                from mprun.launcher.result_problem import key_text
+
+                if len({key if isinstance(key, str) else key_text(key) for key in one}) < len(one):
+                    raise ValueError("equal keys")
+        if not _PLAIN.issuperset(map(type, items)):
+            containers += [item for item in items if isinstance(item, (dict, list, tuple))]
+
+
+def _write_problem(path: str, value: object) -> None:
+    """Write why a result is not JSON, as far as that can be found out in this process."""
+    try:
+        from mprun.launcher.result_problem import describe
+
+        if problem := describe(value):
+            _write(path, "problem", problem)
+    except Exception:
+        # There may be no module to import, or no file to write, any more: the repr says something.
+        return
 
 
 def _unfinished(value: object) -> str:

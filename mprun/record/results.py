@@ -17,9 +17,11 @@ from mprun.frozen import Frozen
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-JSON, REPR, ERROR, USAGE = ".json", ".repr", ".error.json", ".usage.json"
+JSON, REPR, PROBLEM, ERROR, USAGE = ".json", ".repr", ".problem.json", ".error.json", ".usage.json"
 # A result has one of these.
 RESULT_SUFFIXES = (JSON, REPR)
+# What belongs to a result: also why it is not JSON.
+ADOPTED_SUFFIXES = (*RESULT_SUFFIXES, PROBLEM)
 
 # A result with more bytes of JSON stays in its file, and is not copied into the record.
 RESULT_LIMIT = 64 * 1024
@@ -32,6 +34,8 @@ _REFERENCE_DEPTH_LIMIT = 900
 _RECURSION_LIMIT = 10 * _REFERENCE_DEPTH_LIMIT
 # An integer with more digits stays in its file: a Python that reads the record may have this limit.
 _DIGITS_LIMIT = 640
+# How much of a `repr` a reason shows, which is one line of a table.
+_MAX_SHOWN_BYTES = 60
 # The message of an exception is cut to this many characters.
 MESSAGE_LIMIT = 2000
 
@@ -110,6 +114,23 @@ def read_repr(path: str, limit: int) -> str | None:
     """The first `limit` bytes of the `repr` of a result; None if there is none."""
     text = _read(path + REPR, limit)
     return None if text is None else text.decode("utf-8", "replace")
+
+
+class ResultProblem(Frozen):
+    """Why a result is not JSON: what was returned, as in "a PosixPath, which is not JSON", and the remedy."""
+
+    what: str
+    remedy: str
+
+
+def read_problem(path: str) -> ResultProblem:
+    """Why another task cannot receive a result for which `read_value` returns `repr`."""
+    found = _read_object(path + PROBLEM) or {}
+    if isinstance(what := found.get("what"), str) and isinstance(remedy := found.get("remedy"), str):
+        return ResultProblem(what=what, remedy=remedy)
+    text = read_repr(path, _MAX_SHOWN_BYTES)
+    what = "a value that is nested too deeply" if text is None else f"{text}, which is not JSON"
+    return ResultProblem(what=what, remedy="return a string instead")
 
 
 def _is_deep(value: object, limit: int = DEPTH_LIMIT) -> bool:

@@ -219,7 +219,7 @@ def adopt_results(old: RunDirectory, new: RunDirectory, reused: Mapping[str, Reu
     try:
         for name, last in reused.items():
             source, target = old.result(name, last.attempts), new.result(name, last.attempts)
-            for suffix in results.RESULT_SUFFIXES:
+            for suffix in results.ADOPTED_SUFFIXES:
                 with contextlib.suppress(FileNotFoundError, FileExistsError):
                     _link_or_copy(source + suffix, target + suffix)
     except OSError as error:

@@ -97,6 +97,7 @@ SHOWN = {
     "16 results that are not JSON": [
         f"{ENDINGS}::test_results_that_are_not_json_stay_in_files",
         "process/test_pipelines.py::test_result_that_is_not_json_fails_only_the_tasks_that_refer_to_it",
+        "process/test_results.py::test_a_result_that_cannot_be_passed_on_is_warned_of_as_soon_as_it_is_there",
     ],
     "17 exceptions that cannot be rebuilt": [
         f"{ENDINGS}::test_the_record_has_the_exit_the_error_and_the_result",

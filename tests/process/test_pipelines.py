@@ -329,7 +329,7 @@ def test_result_that_is_not_json_names_what_to_return_instead(tmp_path):
         "path": "return a string instead",
         "frozen": "return a list instead",
         "words": "return a list instead",
-        "keys": "return a string instead",
+        "keys": "return a list instead",
     }
 
 

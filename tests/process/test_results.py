@@ -108,3 +108,113 @@ def nested(depth, kind):
     for _ in range(depth):
         found = [found] if kind == "list" else {"a": found}
     return found
+
+
+# ---- results that are not JSON
+
+
+RETURNS = """\
+    import dataclasses, datetime, pathlib
+
+    @dataclasses.dataclass
+    class Point:
+        x: int
+
+    class int64(float):
+        pass
+
+    KINDS = {
+        "path": pathlib.PurePosixPath("x"),
+        "datetime": {"at": [datetime.datetime(2026, 1, 1)]},
+        "dataclass": Point(1),
+        "keys": {"by": {1: "a", "1": "b"}},
+    }
+
+    def get(kind):
+        return KINDS[kind]
+
+    def use(*args, **kwargs):
+        pass
+"""
+SAYS = {
+    "path": ("a PurePosixPath, which is not JSON", "return a string instead"),
+    "datetime": ("a dict with a datetime at `at.0`, which is not JSON", "return its `isoformat()` instead"),
+    "dataclass": ("a Point, which is not JSON", "return `dataclasses.asdict(...)` of it instead"),
+    "keys": (
+        "a dict with a dict with the keys 1 and '1' at `by`, which are the same key in JSON",
+        "use strings as keys",
+    ),
+}
+RECEIVERS = {
+    "args": "{name: use, target: 'work:use', args: ['${tasks.get.result}']}",
+    "kwargs": "{name: use, target: 'work:use', kwargs: {a: 'x${tasks.get.result.at}'}}",
+    "command": "{name: use, command: [echo, '${tasks.get.result}']}",
+    "env": "{name: use, command: [env], env: {A: '${tasks.get.result}'}}",
+    "cwd": "{name: use, command: [env], cwd: '${tasks.get.result}'}",
+    "when": "{name: use, target: 'work:use', when: '${tasks.get.result}'}",
+    "foreach": "{name: use, target: 'work:use', foreach: '${tasks.get.result}'}",
+    "expect": "{name: use, target: 'work:use', expect: {result: '${tasks.get.result}'}}",
+    "recipe": "{name: use, uses: job_part.yaml, with: {x: '${tasks.get.result}'}}",
+}
+
+
+@pytest.mark.parametrize("method", START_METHODS)
+@pytest.mark.parametrize("kind", SAYS)
+def test_a_result_that_cannot_be_passed_on_is_warned_of_as_soon_as_it_is_there(tmp_path, kind, method):
+    """C31: with its type, where it is, and what to return instead."""
+    job = f"""\
+        start_method: {method}
+        tasks:
+        - {{name: get, target: 'work:get', args: [{kind}]}}
+        - {{name: wait, command: 'until grep warning err; do sleep 0.01; done', depends_on: get}}
+        - {{name: use, target: 'work:use', args: ['${{tasks.get.result}}'], depends_on: wait}}
+    """
+    write(tmp_path, work=RETURNS, job=job)
+    with open(tmp_path / "err", "wb") as stderr:
+        run = mprun("job.yaml", cwd=tmp_path, stderr=stderr)
+    what, remedy = SAYS[kind]
+    text = f"`get` returned {what}, so `use` cannot receive it; {remedy}"
+    assert (run.code, run.one("task_finished", "use")["reason"]) == (1, text)
+    assert (tmp_path / "err").read_text().count(f"warning: {text}\n") == 1
+    assert run.one("task_finished", "get")["outcome"] == "succeeded"
+
+
+@pytest.mark.parametrize("how", RECEIVERS)
+def test_a_result_that_cannot_be_passed_on_is_warned_of_however_it_is_referred_to(tmp_path, how):
+    """C31"""
+    part = "params: {x: null}\ntasks: [{name: y, target: 'work:use', args: ['${params.x}']}]\n"
+    job = f"tasks:\n- {{name: get, target: 'work:get', args: [path]}}\n- {RECEIVERS[how]}\n"
+    write(tmp_path, work=RETURNS, job=job, job_part=part)
+    run = mprun("job.yaml", cwd=tmp_path)
+    receiver = "use/y" if how == "recipe" else "use"
+    text = f"`get` returned {SAYS['path'][0]}, so `{receiver}` cannot receive it; return a string instead"
+    assert run.code == 1
+    assert run.stderr.count(f"warning: {text}\n") == 1, run.stderr
+    assert text in run.one("task_finished", receiver)["reason"]
+
+
+def test_instances_with_such_results_are_warned_of_once(tmp_path):
+    """C31"""
+    job = """\
+        tasks:
+        - {name: m, matrix: {n: [1, 2, 3]}, target: 'work:get', args: [path]}
+        - {name: items, command: [echo]}
+        - {name: one, target: 'work:use', args: ['${tasks.m.result}']}
+        - {name: two, matrix: {n: [1, 2]}, target: 'work:use', args: ['${tasks.m.result}']}
+        - {name: unused, target: 'work:get', args: [path]}
+    """
+    write(tmp_path, work=RETURNS, job=job)
+    run = mprun("job.yaml", cwd=tmp_path)
+    warnings = [line for line in run.stderr.splitlines() if line.startswith("warning: ")]
+    assert len(warnings) == 1, warnings
+    assert warnings[0].endswith("so `one` and 2 other tasks cannot receive it; return a string instead")
+
+
+def test_a_result_that_is_nested_too_deeply_is_warned_of(tmp_path):
+    """C31"""
+    job = "tasks:\n- {name: get, target: 'work:nested', args: [940, list]}\n"
+    job += "- {name: use, target: 'work:measure', args: ['${tasks.get.result}']}\n"
+    write(tmp_path, work=WORK, job=job)
+    run = mprun("job.yaml", cwd=tmp_path)
+    text = "`get` returned a value that is nested too deeply, so `use` cannot receive it"
+    assert (run.code, run.stderr.count(f"warning: {text}")) == (1, 1)

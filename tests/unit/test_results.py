@@ -30,7 +30,8 @@ def path(tmp_path):
 def test_a_result_is_read_as_it_was_written(path, value, read, kind, suffix):
     assert results.read_result(path) == (None, "none")
     result_files.write_result(path, value)
-    assert os.listdir(os.path.dirname(path)) == [f"a.1{suffix}"]
+    written = {f"a.1{suffix}"} | ({f"a.1{results.PROBLEM}"} if kind == "repr" else set())
+    assert set(os.listdir(os.path.dirname(path))) == written
     assert results.read_result(path) == (read, kind)
     assert results.read_value(path) == (read, kind)
     assert results.read_repr(path, 100) == ("1j" if kind == "repr" else None)
