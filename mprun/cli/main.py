@@ -32,6 +32,7 @@ MODULES = {
     "init": "init",
     "logs": "show",
     "plan": "plan",
+    "result": "result",
     "resume": "resume",
     "run": "run",
     "runs": "runs",

@@ -10,6 +10,7 @@ import click
 from mprun.cli.completion import complete_run, complete_task
 from mprun.cli.messages import warn
 from mprun.cli.options import STATE_DIR, json_option
+from mprun.errors import UsageError
 from mprun.record import reader
 from mprun.record.state_dir import find_run
 from mprun.reporters.terminal import wants_colour
@@ -80,6 +81,13 @@ def tree(run: str | None, as_json: bool, state_dir: str) -> int:
     metavar="N",
     help="Show only the N-th attempt of each task.",
 )
+@click.option("--failed", is_flag=True, help="Show only the tasks that failed.")
+@click.option(
+    "--tail",
+    type=click.IntRange(min=0),
+    metavar="N",
+    help="Show only the last N lines of each log.",
+)
 @json_option("One JSON object per line: task, attempt, line.")
 @STATE_DIR
 def logs(
@@ -87,6 +95,8 @@ def logs(
     run: str | None,
     follow: bool,
     attempt: int | None,
+    failed: bool,
+    tail: int | None,
     as_json: bool,
     state_dir: str,
 ) -> int:
@@ -100,11 +110,13 @@ def logs(
     from mprun.cli.views.logs import Selection, known_tasks, show_logs
 
     directory, state = read_run(state_dir, run)
-    selection = Selection(tasks, attempt)
+    if follow and failed:
+        raise UsageError("`--failed` shows tasks that have ended, and does not go with `--follow`")
+    selection = Selection(tasks, attempt, tail)
     if follow and reader.is_active(directory, state):
         follow_logs(directory, selection, known_tasks(state), as_json=as_json)
     else:
-        show_logs(directory, state, selection, as_json=as_json)
+        show_logs(directory, state, selection, failed=failed, as_json=as_json)
     return 0
 
 

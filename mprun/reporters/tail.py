@@ -13,10 +13,14 @@ PIECE = 256 * 1024
 
 
 class Tail:
-    """Reads what was added to a file since the last read; the file may not exist yet."""
+    """Reads what was added to a file since the last read; the file may not exist yet.
 
-    def __init__(self, path: str) -> None:
+    With `lines`, it begins with so many of the lines that the file has at the first read.
+    """
+
+    def __init__(self, path: str, *, lines: int | None = None) -> None:
         self._path = path
+        self._lines = lines
         self._file: int | None = None
         self._rest = b""
 
@@ -74,6 +78,8 @@ class Tail:
             self._file = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
         except OSError:
             return False
+        if self._lines is not None:
+            os.lseek(self._file, _last_lines(self._file, self._lines), os.SEEK_SET)
         return True
 
     @staticmethod
@@ -82,6 +88,25 @@ class Tail:
         if end == 0 and len(data) >= PIECE:
             return data + b"\n", b""
         return data[:end], data[end:]
+
+
+def _last_lines(file: int, count: int) -> int:
+    """Where the last `count` lines of a file begin, in bytes from its start."""
+    end = position = os.fstat(file).st_size
+    # The line feed at the end of the file ends its last line.
+    wanted = count + (end > 0 and os.pread(file, 1, end - 1) == b"\n")
+    if count == 0:
+        return end
+    while position > 0:
+        begin = max(0, position - PIECE)
+        piece = os.pread(file, position - begin, begin)
+        found = piece.count(b"\n")
+        if found >= wanted:
+            for _ in range(wanted):
+                piece = piece[: piece.rindex(b"\n")]
+            return begin + len(piece) + 1
+        wanted, position = wanted - found, begin
+    return 0
 
 
 class LineSplitter:

@@ -306,6 +306,49 @@ def test_attempts_are_separated_on_stderr_and_can_be_chosen(tmp_path):
     assert "has no attempt 4 of these tasks" in stderr
 
 
+# -- some of it
+
+
+def test_the_last_lines_of_tasks_that_failed(tmp_path):
+    """C35. A task may be called `main`, as what the modules print at their import."""
+    write(
+        tmp_path,
+        work="""
+            import os
+
+            print("imported")
+
+            def count(number, end):
+                print(*range(number), sep=chr(10), end=end, flush=True)
+                os._exit(number == 7)
+            """,
+        job="""
+            tasks:
+              - {name: good, target: 'work:count', args: [6, ""], expect: {exit_code: 0}}
+              - {name: main, target: 'work:count', args: [7, "!"]}
+              - {name: bad, target: 'work:count', args: [7, ""], retry: 1, allow_failure: true}
+            """,
+    )
+    assert mprun("-q", "job.yaml", cwd=tmp_path).code == 1
+    assert read(tmp_path, "logs", "good", "--tail", "2")[1] == b"4\n5"
+    assert read(tmp_path, "logs", "good", "--tail", "9")[1] == b"0\n1\n2\n3\n4\n5"
+    assert read(tmp_path, "logs", "good", "--tail", "0")[1] == b""
+    code, output, stderr = read(tmp_path, "logs", "--failed", "--tail", "2")
+    assert (code, stderr) == (0, "--- bad: attempt 2 ---\n")
+    assert output.decode() == "main | 5\nmain | 6!\nbad  | 5\nbad  | 6\nbad  | 5\nbad  | 6\n"
+    assert read(tmp_path, "logs", "main", "--tail", "1")[:2] == (0, b"imported\n6!")
+    assert read(tmp_path, "logs", "--failed", "good") == (
+        0,
+        b"",
+        f"no task failed in run {newest(tmp_path)}\n",
+    )
+    assert read(tmp_path, "logs", "-f", "--failed")[0] == 2
+
+
+def newest(directory):
+    return max(os.listdir(directory / ".mprun" / "runs"))
+
+
 # -- bytes
 
 

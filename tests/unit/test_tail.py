@@ -61,3 +61,14 @@ def test_closed_tail_has_no_descriptor(log):
     tail.close()
     tail.close()
     assert len(os.listdir("/proc/self/fd")) == before - 1
+
+
+@pytest.mark.parametrize("text", ["", "a", "a\n", "a\nb", "\n\n", "a\n\nb\n", "x\n" * 300_000 + "end"])
+@pytest.mark.parametrize("lines", [0, 1, 2, 3, 299_999, 300_000, 300_001, 300_002])
+def test_tail_begins_with_the_last_lines(text, lines, tmp_path):
+    path = tmp_path / "log"
+    path.write_text(text)
+    wanted = "".join(text.splitlines(keepends=True)[-lines:]) if lines else ""
+    tail = Tail(str(path), lines=lines)
+    assert b"".join(tail.read_bytes(to_end=True)).decode() == wanted
+    tail.close()

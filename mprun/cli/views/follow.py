@@ -56,7 +56,7 @@ class _Follower:
 
     def follow(self) -> None:
         if self._selection.takes(MAIN) and self._selection.attempt is None:
-            self._tails[MAIN, 0] = Tail(self._record.directory.main_log)
+            self._tails[MAIN, 0] = Tail(self._record.directory.main_log, lines=self._selection.tail)
         self._read_record()
         intervals = 0
         while self._record.state.finished is None and not self._printer.broken:
@@ -94,7 +94,9 @@ class _Follower:
             return
         if attempt > 1 and self._selection.attempt is None:
             self._printer.separate(task, attempt)
-        self._tails[task, attempt] = Tail(self._record.directory.log(task, attempt))
+        self._tails[task, attempt] = Tail(
+            self._record.directory.log(task, attempt), lines=self._selection.tail
+        )
 
     def _show(self) -> None:
         """Write the new output of all logs, the most recently written log last."""

@@ -7,9 +7,11 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
+from mprun.cli.messages import write
 from mprun.diagnostics import quote, suggest, visible
 from mprun.errors import UsageError
 from mprun.jobfile.names import compile_glob
+from mprun.outcomes import BAD
 from mprun.reporters.tail import LineSplitter, Tail
 from mprun.reporters.terminal import MAIN, Output
 
@@ -26,12 +28,14 @@ class Selection:
     """The tasks that the user names: by name, by group or by pattern; all tasks without a name.
 
     A group is found by the names of its tasks: `fit` means `fit[n=1]` and `fit/train`, as in
-    the job file.
+    the job file. `attempt` is the only attempt to show, and `tail` how many lines of each log,
+    None for all.
     """
 
-    def __init__(self, words: Sequence[str], attempt: int | None = None) -> None:
+    def __init__(self, words: Sequence[str], attempt: int | None = None, tail: int | None = None) -> None:
         self.words = words
         self.attempt = attempt
+        self.tail = tail
         self._patterns = {word: compile_glob(word) for word in words if {"*", "?"} & set(word)}
 
     def takes(self, task: str) -> bool:
@@ -130,19 +134,33 @@ def _object(task: str, attempt: int, line: bytes, more: bool) -> bytes:
 
 
 def known_tasks(state: RunState) -> list[str]:
-    """The tasks of a run that have a log, and `main`, unless a task has that name."""
-    return [*(() if MAIN in state.tasks else (MAIN,)), *state.tasks]
+    """The tasks of a run that have a log, and `main`, which may also be the name of a task."""
+    return list(dict.fromkeys((MAIN, *state.tasks)))
 
 
 def show_logs(
-    directory: RunDirectory, state: RunState, selection: Selection, *, as_json: bool = False
+    directory: RunDirectory,
+    state: RunState,
+    selection: Selection,
+    *,
+    failed: bool = False,
+    as_json: bool = False,
 ) -> None:
-    """Write what tasks printed, one task after another."""
+    """Write what tasks printed, one task after another; with `failed`, only of tasks that failed."""
     known = known_tasks(state)
     require_matches(directory, selection, known)
     wanted = selection.of(known)
+    if failed:
+        wanted = [task for task in wanted if task in state.tasks and state.tasks[task].outcome in BAD]
+        if not wanted:
+            write(f"no task failed in run {directory.run_id}")
+            return
     printer = Printer(selection.words, wanted, as_json=as_json)
-    found = [(task, attempt) for task in wanted for attempt in _attempts(state, selection, task)]
+    found = [
+        (task, attempt)
+        for task in wanted
+        for attempt in _attempts(state, selection, task, imports=task == MAIN and not failed)
+    ]
     if selection.attempt is not None and not found:
         raise UsageError(f"run {directory.run_id} has no attempt {selection.attempt} of these tasks")
     previous = ""
@@ -152,7 +170,7 @@ def show_logs(
         if task == previous:
             printer.separate(task, attempt)
         previous = task
-        tail = Tail(directory.log(task, attempt) if attempt else directory.main_log)
+        tail = Tail(directory.log(task, attempt) if attempt else directory.main_log, lines=selection.tail)
         printer.write(task, attempt, tail, to_end=True)
         tail.close()
 
@@ -164,8 +182,9 @@ def require_matches(directory: RunDirectory, selection: Selection, known: Sequen
         raise UsageError(f"run {directory.run_id} has no task {quote(word)}; {hint}")
 
 
-def _attempts(state: RunState, selection: Selection, task: str) -> list[int]:
-    if task not in state.tasks:
-        return [] if selection.attempt else [0]
-    numbers = [attempt.started.attempt for attempt in state.tasks[task].attempts]
-    return [number for number in numbers if selection.attempt in (None, number)]
+def _attempts(state: RunState, selection: Selection, task: str, *, imports: bool) -> list[int]:
+    """The attempts of a task whose logs are shown; with `imports`, first 0, for that of the imports."""
+    first = [0] if imports and selection.attempt is None else []
+    attempts = state.tasks[task].attempts if task in state.tasks else ()
+    numbers = [attempt.started.attempt for attempt in attempts]
+    return first + [number for number in numbers if selection.attempt in (None, number)]

@@ -127,6 +127,8 @@ def _results(directory: RunDirectory, state: RunState) -> Iterator[str]:
     width = max(map(display_width, shown), default=0)
     for name, text in shown.items():
         yield f"{pad(name, width)}  {text}"
+    if any(text.endswith("…") for text in shown.values()):
+        yield "(cut; `mprun result TASK` prints all of one)"
 
 
 def _result(directory: RunDirectory, task: TaskState) -> str:

@@ -1,0 +1,84 @@
+"""The command that prints what a task returned."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mprun.cli.completion import complete_run, complete_task
+from mprun.cli.options import STATE_DIR
+from mprun.cli.show import read_run
+from mprun.cli.views.logs import names_of
+from mprun.diagnostics import quote, suggest, visible
+from mprun.errors import UsageError
+from mprun.outcomes import Outcome
+from mprun.record import results
+from mprun.reporters import github, table
+
+if TYPE_CHECKING:
+    from mprun.record.run_state import RunState, TaskState
+    from mprun.record.state_dir import RunDirectory
+
+# Characters of a result that is not JSON, as an error shows it.
+_MAX_REPR = 200
+
+
+@click.command()
+@click.argument("task", shell_complete=complete_task)
+@click.option(
+    "--run",
+    metavar="RUN",
+    shell_complete=complete_run,
+    help="The run's id, or the beginning of it; by default the newest run.",
+)
+@STATE_DIR
+def result(task: str, run: str | None, state_dir: str) -> int:
+    """Print the result of a task, as JSON.
+
+    The name of a matrix or `foreach` means the list of the results of its tasks, with null
+    for those that did not succeed. It is an error if a single task has not succeeded, or
+    if its result is not JSON.
+    """
+    directory, state = read_run(state_dir, run)
+    github.expect_json(sys.stdout)
+    value = _value(directory, state, task)
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    return 0
+
+
+def _value(directory: RunDirectory, state: RunState, name: str) -> Any:
+    """The result of a task, or the list of those of a group."""
+    if name in state.tasks:
+        return _result(directory, state.tasks[name])
+    instances = [task for task in state.tasks.values() if name in names_of(task.name) and "[" in task.name]
+    if not instances or any(task.name.rpartition("[")[0] != name for task in instances):
+        known = {known for task in state.tasks for known in names_of(task)}
+        raise UsageError(f"run {directory.run_id} has no task {quote(name)}; {suggest(name, known, 'tasks')}")
+    instances.sort(key=lambda task: _index(task.name))
+    return [_result(directory, task) if task.outcome == Outcome.SUCCEEDED else None for task in instances]
+
+
+def _index(name: str) -> int:
+    """The number of an instance of a `foreach`; those of a matrix stay in the order of the record."""
+    found = re.search(r"\[([0-9]+)\]$", name)
+    return int(found[1]) if found else 0
+
+
+def _result(directory: RunDirectory, task: TaskState) -> Any:
+    """The result of one task. Raises UsageError if it has none that is JSON."""
+    finished = task.finished
+    if finished is None or finished.outcome != Outcome.SUCCEEDED:
+        raise UsageError(f"task {quote(task.name)} has no result: {visible(table.outcome_words(task))}")
+    if finished.result_kind != "file":
+        value, kind = finished.result, finished.result_kind
+    else:
+        value, kind = results.read_value(directory.result(task.name, finished.attempts))
+    if kind == "repr":
+        text = results.read_repr(directory.result(task.name, finished.attempts), _MAX_REPR)
+        shown = f", only {quote(text)} was kept" if text else ""
+        raise UsageError(f"the result of task {quote(task.name)} is not JSON{shown}")
+    return value

@@ -1,0 +1,84 @@
+"""`mprun result`: what a task returned, as JSON (C35)."""
+
+import json
+
+import pytest
+from support.runs import mprun, write
+
+WORK = """
+    import datetime
+
+    def give(value):
+        return value
+
+    def large():
+        return ["x" * 1000] * 100
+
+    def date():
+        return datetime.date(2020, 1, 1)
+
+    def fail():
+        raise ValueError("no")
+    """
+JOB = """
+    tasks:
+      - {name: small, target: 'work:give', args: [{"a": [1, null, "ü"]}]}
+      - {name: none, target: 'work:give', args: [null]}
+      - {name: large, target: 'work:large'}
+      - {name: list, target: 'work:give', args: [[3, 1, 2]]}
+      - {name: each, target: 'work:give', args: ['${item}'], foreach: '${tasks.list.result}'}
+      - {name: fit, target: 'work:give', args: ['${matrix.n}'], matrix: {n: [b, a]}}
+      - {name: date, target: 'work:date'}
+      - {name: bad, target: 'work:fail'}
+      - {name: after, target: 'work:give', args: [1], depends_on: bad}
+    """
+
+
+@pytest.fixture(scope="module")
+def desk(tmp_path_factory):
+    path = tmp_path_factory.mktemp("desk")
+    write(path, work=WORK, job=JOB)
+    assert mprun("-q", "job.yaml", cwd=path).code == 1
+    return path
+
+
+@pytest.mark.parametrize(
+    ("task", "value"),
+    [
+        ("small", {"a": [1, None, "ü"]}),
+        ("none", None),
+        ("large", ["x" * 1000] * 100),
+        ("each", [3, 1, 2]),
+        ("each[1]", 1),
+        ("fit", ["b", "a"]),
+    ],
+)
+def test_result_is_printed_whole(task, value, desk):
+    shown = mprun("result", task, cwd=desk)
+    assert (shown.code, shown.stderr) == (0, "")
+    assert json.loads(shown.stdout) == value
+
+
+@pytest.mark.parametrize(
+    ("task", "message"),
+    [
+        ("date", "the result of task `date` is not JSON, only `datetime.date(2020, 1, 1)` was kept"),
+        ("bad", "task `bad` has no result: failed: exit 1 (ValueError: no)"),
+        ("after", "task `after` has no result: skipped: `bad` did not succeed"),
+        ("smal", "has no task `smal`; did you mean `small`?"),
+    ],
+)
+def test_task_without_a_result_is_an_error(task, message, desk):
+    shown = mprun("result", task, cwd=desk)
+    assert (shown.code, shown.stdout) == (2, "")
+    assert message in shown.stderr
+
+
+def test_show_says_how_to_see_a_result_that_it_cuts(desk):
+    shown = mprun("show", cwd=desk).stdout
+    assert "(cut; `mprun result TASK` prints all of one)" not in shown
+    write(desk, long="tasks: [{name: long, target: 'work:give', args: ['" + "y" * 100 + "']}]")
+    (desk / "long.py").rename(desk / "long.yaml")
+    assert mprun("-q", "long.yaml", "--state-dir", "other", cwd=desk).code == 0
+    shown = mprun("show", "--state-dir", "other", cwd=desk).stdout
+    assert "…\n  (cut; `mprun result TASK` prints all of one)\n" in shown
