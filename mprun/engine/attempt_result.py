@@ -38,6 +38,10 @@ def attempt_result(
     read only if a retry, a limit or an expectation needs them, or if a daemon failed.
     """
     code = report.exit_code or 0
+    if report.log_error:
+        # What it has written is lost, whatever its exit code says.
+        why = f"{words}; its log could not be written: {report.log_error}"
+        return AttemptResult(succeeded=False, reason=why, exit_code=code, asked=report.asked)
     needs_failure = task.expect is not None or (
         code != 0 and (task.retry.exceptions or task.limits or task.daemon)
     )

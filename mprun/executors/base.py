@@ -154,7 +154,8 @@ class Exited(Frozen):
     """An attempt's process has ended; times in seconds, `max_rss` in bytes, None if unknown.
 
     `orphans` are the pids of the processes that it left behind and that were killed. `asked` is
-    whether `Executor.signal` had sent it a signal before.
+    whether `Executor.signal` had sent it a signal before. `log_error` says why its log is not
+    complete, "" if it is.
     """
 
     key: AttemptKey
@@ -168,6 +169,7 @@ class Exited(Frozen):
     threads: int
     orphans: tuple[int, ...]
     asked: bool = True
+    log_error: str = ""
 
 
 class Probed(Frozen):

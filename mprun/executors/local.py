@@ -123,7 +123,13 @@ class LocalExecutor:
         reports = self._channel.receive()
         if reports is None:
             return [ExecutorLost(how=self._wait())]
-        return [self._remember(_report(kind, facts)) for kind, *facts in reports]
+        return [self._remember(_report(*each)) for each in reports if not self._note_keeper(*each)]
+
+    def _note_keeper(self, kind: str, *facts: Any) -> bool:
+        """Whether a message is the pid of the launcher's keeper, which is needed here alone."""
+        if kind == "keeper_started":
+            (self._subreaper.keeper,) = facts
+        return kind == "keeper_started"
 
     def _remember(self, report: Report) -> Report:
         """The report, after keeping what the subreaper needs to know of it."""
@@ -170,7 +176,7 @@ def _exit_words(status: int) -> str:
     return f"killed by {signal.Signals(-code).name}"
 
 
-def _report(kind: str, facts: list[Any]) -> Report:
+def _report(kind: str, *facts: Any) -> Report:
     """A report from the launcher, which sends the facts in the order of the report's fields."""
     if kind == "prepared":
         pid, name, errors, threads = facts

@@ -26,6 +26,9 @@ KILL_SECONDS = 1.0
 CHILDREN_SECONDS = 0.2
 # How long multiprocessing's resource tracker may take to remove the shared memory of tasks, in seconds.
 TRACKER_SECONDS = 0.8
+# How long the keeper of the launcher may take to save output once all tasks are dead, in seconds; it needs
+# as long as the disk does, and gives up after a second without one.
+KEEPER_SECONDS = 10.0
 # The pause after each round of kills, in seconds.
 KILL_INTERVAL = 0.0005
 
@@ -35,11 +38,13 @@ class Subreaper:
 
     Without a `run_id` all children of this process belong to the run, except those that exist
     now: that is the command line. With a `run_id` this process is someone else's program, and only
-    processes that provably belong to the run are killed; it is a subreaper until `close`.
+    processes that provably belong to the run are killed; it is a subreaper until `close`. `keeper`
+    is the pid of the process that saves the output of commands, 0 if there is none.
     """
 
     def __init__(self, launcher: int, run_id: str | None = None) -> None:
         self._run_id = run_id
+        self.keeper = 0
         self._sessions = {launcher}
         # The start time by pid, because a process that has ended shows no environment any more.
         self._killed: dict[int, int] = {}
@@ -73,7 +78,7 @@ class Subreaper:
 
         def find() -> dict[int, Stat]:
             everyone = procfs.processes()
-            return {pid: everyone[pid] for pid in self._of_the_run(everyone)}
+            return {pid: everyone[pid] for pid in self._of_the_run(everyone) - {self.keeper}}
 
         def kill(found: dict[int, Stat]) -> None:
             tracker_may_finish = time.monotonic() - begun < TRACKER_SECONDS
@@ -85,6 +90,8 @@ class Subreaper:
                     self._killed[pid] = stat.start_ticks
 
         left = kill_loop.kill_until_none_left(find, kill, timeout=KILL_SECONDS, interval=KILL_INTERVAL)
+        if self.keeper:
+            self._await_keeper()
         return sorted(pid for pid, stat in left.items() if stat.is_alive)
 
     def _kill_children(self) -> None:
@@ -97,7 +104,7 @@ class Subreaper:
         helpers: set[int] = set()
 
         def find() -> set[int]:
-            found = {*procfs.children()} - self._ignored - helpers
+            found = {*procfs.children()} - self._ignored - helpers - {self.keeper}
             helpers.update(filter(procfs.is_resource_tracker, found))
             return found - helpers
 
@@ -109,6 +116,15 @@ class Subreaper:
                 _reap(pid)
 
         kill_loop.kill_until_none_left(find, kill, timeout=CHILDREN_SECONDS, interval=KILL_INTERVAL)
+
+    def _await_keeper(self) -> None:
+        """Wait until the output of commands is in their logs, and reap the process that does it."""
+        from mprun.linux import pidfd_signals
+
+        if (stat := procfs.read_stat(self.keeper)) is not None:
+            pidfd_signals.await_end(self.keeper, stat.start_ticks, KEEPER_SECONDS)
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(self.keeper, 0)
 
     def reap_helpers(self) -> None:
         """Reap the resource tracker of a launcher that has exited; it ends by itself."""

@@ -32,8 +32,9 @@ START_REQUEST = (
 KEY, NAME, POSITION, DAEMON, START_METHOD, TARGET, COMMAND, LIMITS = range(8)
 ARGS, KWARGS, LOG, RESULT, ENV, CWD, AFTER = range(8, 15)
 # What the launcher appends before it passes the request to a process: the function that it has
-# resolved for a fork, else None, and the pid that the process must find as its parent.
-PROCESS_REQUEST = (*START_REQUEST, "function", "parent")
+# resolved for a fork, else None, the pid that the process must find as its parent, and the
+# descriptor for its output, -1 if it opens its log itself.
+PROCESS_REQUEST = (*START_REQUEST, "function", "parent", "output")
 
 pack_start_request = attrgetter(*START_REQUEST)
 

@@ -19,7 +19,7 @@ from time import monotonic
 from mprun import failpoints
 from mprun.launcher import auxiliary, fork, parent_death, preload, reaper
 from mprun.launcher.attempt import Attempt
-from mprun.launcher.channel import AFTER, COMMAND, KEY, LIMITS, START_METHOD, TARGET, LauncherChannel
+from mprun.launcher.channel import AFTER, COMMAND, KEY, LIMITS, LOG, START_METHOD, TARGET, LauncherChannel
 from mprun.launcher.prefork import Prefork
 from mprun.launcher.stack_dump import SETTLE_SECONDS, StackDumps
 from mprun.launcher.start_backoff import StartBackoff
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from mprun.launcher.channel import AttemptKey, PackedStartRequest
     from mprun.launcher.command_probes import CommandProbes
+    from mprun.launcher.output_pipes import OutputPipes
     from mprun.launcher.targets import Call
     from mprun.launcher.worker import Process
 
@@ -43,6 +44,8 @@ SAMPLE_INTERVAL_PER_TASK = 0.0025
 # How long reports may wait for others while there is more to start, in seconds: to read several
 # takes the engine as long as to read one.
 MAX_REPORT_DELAY = 0.010
+# How long a pipe with little output waits for more, in seconds: see `OutputPipes.resting`.
+OUTPUT_REST_SECONDS = 0.001
 # With fewer requests that wait for other attempts, the engine should send more.
 MIN_HELD_REQUESTS = 4
 
@@ -80,6 +83,9 @@ class Launcher:
         self._busy = self._urgent = False
         self._next_sample = 0.0
         self._flushed = 0.0
+        # Once there is a command, and the pid of the process that it starts.
+        self._outputs: OutputPipes | None = None
+        self._keeper: set[int] = set()
         self._pid = os.getpid()
         self._engine_pid = 0
         fork.private_descriptors.update({sock.fileno(), self._epoll.fileno()})
@@ -98,10 +104,10 @@ class Launcher:
 
     def _turn(self) -> bool:
         for descriptor, _ in self._epoll.poll(0 if self._busy else self._timeout()):
-            if descriptor in self._attempts:
-                self._handle_exit(self._attempts[descriptor])
+            if (attempt := self._attempts.get(descriptor)) is not None:
+                self._handle_exit(attempt)
             elif descriptor != self._descriptor:
-                self._handle_probe_exit(descriptor)
+                self._handle_output_or_probe(descriptor)
             elif not self._read_requests():
                 return False
         # One start per turn: an exit in the meantime waits for one fork, not for all of them.
@@ -117,6 +123,8 @@ class Launcher:
             self._signal_after_dumps()
         if (now := monotonic()) >= self._next_sample:
             self._sample(now)
+        if self._outputs is not None and self._outputs.resting:
+            self._outputs.end_rest(now)
         if self._urgent or not self._queue.entries or now - self._flushed >= MAX_REPORT_DELAY:
             self._engine.flush()
             self._flushed, self._urgent = now, False
@@ -129,6 +137,8 @@ class Launcher:
             timeout = MAX_REPORT_DELAY
         if self._dumps.pending:
             timeout = SETTLE_SECONDS
+        if self._outputs is not None and self._outputs.resting:
+            timeout = OUTPUT_REST_SECONDS
         if self._backoff.is_active and (pause := self._backoff.remaining(monotonic())):
             timeout = pause if timeout is None else min(timeout, pause)
         return timeout
@@ -193,6 +203,8 @@ class Launcher:
         for key in keys:
             self._backoff.cancelled(key)
             self._prefork.cancel(key)
+            if self._outputs is not None:
+                self._outputs.withdraw(key)
             self._engine.send("start_cancelled", key, monotonic())
 
     def _must_wait(self) -> bool:
@@ -205,6 +217,8 @@ class Launcher:
             attempt = self._start_attempt(request)
         except OSError as error:
             now = monotonic()
+            if self._outputs is not None:
+                self._outputs.withdraw(key)
             if self._backoff.should_retry(key, error.errno, now, others=bool(self._attempts)):
                 self._queue.put_back(request)
             else:
@@ -226,20 +240,45 @@ class Launcher:
 
     def _start_attempt(self, request: PackedStartRequest) -> Attempt:
         """Give an attempt a process. Raises OSError if that is not possible."""
-        method = request[START_METHOD]
         if failpoints.armed:
             failpoints.reached("launcher.starting")
+        if request[COMMAND] is None:
+            return self._start_process(request, -1)
+        outputs = self._outputs_for(request)
+        output = outputs.open_write_end(request[KEY])
+        try:
+            outputs.attach(request[KEY], request[LOG])
+            return self._start_process(request, output)
+        finally:
+            os.close(output)
+
+    def _start_process(self, request: PackedStartRequest, output: int) -> Attempt:
+        """The process of an attempt; `output` is the descriptor for what it writes, -1 for its log."""
+        method = request[START_METHOD]
         if method == "fork" and IS_TRIED:
             if self._prefork.count and (waiting := self._prefork.take(request[KEY])) is not None:
                 with contextlib.suppress(ChildProcessError):
                     return Attempt.start(request, fork.HeldFork.release, waiting, waiting.ticks)
                 waiting.discard()
-            self._assign(request)
+            self._assign(request, output)
             return Attempt.start(request, fork.Fork, self._process)
-        return Attempt.start(request, self._spawn, (*request, None, self._parents[method]))
+        return Attempt.start(request, self._spawn, (*request, None, self._parents[method], output))
 
-    def _assign(self, request: PackedStartRequest) -> None:
-        """Give the next fork its request."""
+    def _outputs_for(self, request: PackedStartRequest) -> OutputPipes:
+        """The pipes for the output of commands; the first command starts their keeper. Raises OSError."""
+        if self._outputs is None:
+            # A job without commands does not need it.
+            from mprun.launcher.output_pipes import OutputPipes
+
+            self._outputs = OutputPipes(self._epoll, os.path.dirname(request[LOG]), OUTPUT_REST_SECONDS)
+            self._keeper = {self._outputs.keeper.pid}
+            # If this process is killed, the engine must not kill the keeper with the other children.
+            self._engine.send("keeper_started", self._outputs.keeper.pid)
+            self._engine.flush()
+        return self._outputs
+
+    def _assign(self, request: PackedStartRequest, output: int) -> None:
+        """Give the next fork its request, and a descriptor for its output or -1."""
         if request[COMMAND] is not None or request[LIMITS]:
             preload.import_for_task(request[COMMAND], request[LIMITS])
         if self._fork_count < 2:
@@ -249,7 +288,7 @@ class Launcher:
         target = request[TARGET]
         # Set here and not in the fork, which would copy a page for it.
         sys.argv = [target]
-        self._process.request = (*request, self._functions.get(target), self._pid)
+        self._process.request = (*request, self._functions.get(target), self._pid, output)
 
     def _fork_ahead(self) -> None:
         """While the attempt that was started last runs, fork for the first one that waits for it."""
@@ -259,8 +298,18 @@ class Launcher:
         if following[START_METHOD] == "fork":
             # If there is no room for a process, the start of the attempt will see that, and be retried.
             with contextlib.suppress(OSError, ImportError):
-                self._assign(following)
-                self._prefork.fork_for(following[KEY], self._process, monotonic())
+                self._fork_for(following)
+
+    def _fork_for(self, request: PackedStartRequest) -> None:
+        output = -1
+        if request[COMMAND] is not None:
+            output = self._outputs_for(request).open_write_end(request[KEY])
+        try:
+            self._assign(request, output)
+            self._prefork.fork_for(request[KEY], self._process, monotonic())
+        finally:
+            if output >= 0:
+                os.close(output)
 
     def _spawn(self, request: tuple[Any, ...]) -> fork.ProcessHandle:
         # It needs sockets, temporary files and more, which a launcher that only forks must not hold.
@@ -353,6 +402,14 @@ class Launcher:
         self._engine.send("probed", *facts)
         self._urgent = True
 
+    # ---- output
+
+    def _handle_output_or_probe(self, descriptor: int) -> None:
+        if self._outputs is not None and (pipe := self._outputs.watched.get(descriptor)) is not None:
+            self._outputs.handle_output(pipe)
+        else:
+            self._handle_probe_exit(descriptor)
+
     # ---- exits
 
     def _handle_exit(self, attempt: Attempt) -> None:
@@ -381,7 +438,11 @@ class Launcher:
                 # A task whose fork server has died becomes a child of this process itself.
                 if pid != handle.pid:
                     self._owner(orphan, attempt).orphans += (pid,)
-        self._engine.send("exited", *attempt.exit_facts(clock, code))
+        lost = self._outputs.finish(attempt.key) if self._outputs is not None else ""
+        self._engine.send("exited", *attempt.exit_facts(clock, code), lost)
+        if lost:
+            # The engine decides that it has failed.
+            code = None
         if before := self._queue.held_count:
             seconds = clock - attempt.clock
             dropped = self._queue.attempt_ended(attempt.key, code, asked=attempt.asked, seconds=seconds)
@@ -393,7 +454,7 @@ class Launcher:
 
     def _has_orphans(self) -> bool:
         """Whether there may be children that are neither attempts nor of the launcher's own."""
-        ours = len(self._attempts) + self._prefork.count
+        ours = len(self._attempts) + self._prefork.count + len(self._keeper)
         if self._probes is not None:
             ours += len(self._probes.running)
         return bool(self._reaper.ignored) or self._children.count() != ours
@@ -404,7 +465,9 @@ class Launcher:
         return next((other for other in self._attempts.values() if other.has_left(orphan, run_id)), ended)
 
     def _pids(self) -> set[int]:
-        pids = {attempt.handle.pid for attempt in self._attempts.values()} | self._prefork.pids()
+        pids = (
+            {attempt.handle.pid for attempt in self._attempts.values()} | self._prefork.pids() | self._keeper
+        )
         return pids if self._probes is None else pids | self._probes.leaders().keys()
 
     def _kill_all(self) -> None:
@@ -414,8 +477,10 @@ class Launcher:
         # What modules started at import, and the fork server, end with the job. A resource tracker ends by
         # itself, once no process has its pipe, and it has removed what was left in shared memory.
         auxiliary.release_resource_tracker()
-        self._reaper.ignore(())
+        self._reaper.ignore(self._keeper)
         self._reaper.kill_all()
+        if self._outputs is not None:
+            self._outputs.close()
 
     def _exit(self) -> None:
         """Kill every task and exit; does not return."""

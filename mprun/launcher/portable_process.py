@@ -32,13 +32,14 @@ class Process(worker.Process):
 
     def run(self) -> None:
         """Bind the process to its parent and its log, then call the target or become the command."""
-        key, name, _, _, _, target, _, _, _, _, log, _, env, _, _, _, parent = self.request
+        key, name, _, _, _, target, _, _, _, _, log, _, env, _, _, _, parent, output = self.request
         os.setsid()
         prctl.die_with_parent(parent)
         prctl.set_child_subreaper(True)
         if target is not None:
             prctl.set_name(f"mprun: {name}")
-        output = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        if output < 0:
+            output = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
         os.dup2(output, 1)
         os.dup2(output, 2)
         os.close(output)

@@ -165,9 +165,8 @@ class Process(multiprocessing.Process):
         (`python benchmarks/fork_cost.py`). `barrier` is an eventfd on which the process waits before
         it begins the attempt.
         """
-        key, name, position, daemon, start_method, target, _, _, _, _, log, _, env, _, _, _, parent = (
-            self.request
-        )
+        given = self.request
+        key, name, position, daemon, start_method, target, _, _, _, _, log, _, env, _, _, _, parent, _ = given
         code, own = 0, getpid()
         try:
             setsid()
@@ -181,7 +180,9 @@ class Process(multiprocessing.Process):
             if barrier >= 0:
                 read(barrier, 8)
                 close(barrier)
-            output = open_file(log, _APPEND, 0o600)
+            # Last in the request: the descriptor that the launcher has opened for it, or -1.
+            if (output := given[-1]) < 0:
+                output = open_file(log, _APPEND, 0o600)
             dup2(output, 1)
             dup2(output, 2)
             close(output)
@@ -270,7 +271,9 @@ class Process(multiprocessing.Process):
         Or execute the command, of which there is only the exit code.
         """
         given, own = self.request, getpid()
-        _, _, _, _, start_method, target, command, limits, args, kwargs, _, _, _, cwd, _, function, _ = given
+        _, _, _, _, start_method, target, command, limits, args, kwargs, _, _, _, cwd, _, function, _, _ = (
+            given
+        )
         soft_limits = self._limit_or_become() if limits or command else None
         try:
             try:

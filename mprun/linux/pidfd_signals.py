@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import select
 import signal
 
 from mprun.linux import procfs
@@ -38,6 +39,24 @@ def kill(pid: int, start_ticks: int, number: int = signal.SIGKILL) -> bool:
     finally:
         os.close(pidfd)
     return True
+
+
+def await_end(pid: int, start_ticks: int, seconds: float) -> None:
+    """Wait until the process with this pid and this start time has ended; kill it after some seconds."""
+    try:
+        pidfd = os.pidfd_open(pid)
+    except OSError:
+        return
+    try:
+        poll = select.poll()
+        poll.register(pidfd, select.POLLIN)
+        stat = procfs.read_stat(pid)
+        is_ours = stat is not None and stat.start_ticks == start_ticks
+        if is_ours and not poll.poll(1000 * seconds):
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+    finally:
+        os.close(pidfd)
 
 
 def is_unreaped(pidfd: int) -> bool:

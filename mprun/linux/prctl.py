@@ -20,6 +20,10 @@ PR_SET_CHILD_SUBREAPER = 36
 PR_GET_CHILD_SUBREAPER = 37
 SIGKILL = 9
 
+# The name of the process that saves the output of commands if the launcher is killed. No task has it:
+# theirs begin with `mprun: `.
+KEEPER_NAME = "mprun-output"
+
 # The newest Python on which the private names of `_ctypes` were tried.
 TRIED_PYTHON = (3, 15)
 

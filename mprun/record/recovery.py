@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from mprun.clock import Clock
 from mprun.errors import RecordError
 from mprun.frozen import Frozen
-from mprun.linux import pidfd_signals, procfs
+from mprun.linux import pidfd_signals, prctl, procfs
 from mprun.linux.kill_loop import kill_until_none_left
 from mprun.outcomes import MPRUN_KILLED, Outcome, format_exit
 from mprun.record import events
@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 # For how long processes are killed again and again, and the pause between, in seconds.
 KILL_SECONDS = 1.0
 KILL_INTERVAL = 0.001
+# How long the process that saves the output of a killed run may take, in seconds. It waits for a second
+# itself, for processes that are killed here.
+KEEPER_SECONDS = 5.0
 # A warning names this many processes.
 MAX_NAMED = 5
 
@@ -157,6 +160,8 @@ class Leftovers:
             for attempt in task.attempts
             if attempt.exited is None
         }
+        # Processes that save the output of commands, which ends once the others are killed.
+        self._keepers: dict[int, int] = {}
         self.killed: set[int] = set()
         self.remaining: dict[int, Stat] = {}
         self.unowned: dict[int, Stat] = {}
@@ -167,10 +172,16 @@ class Leftovers:
             # No process is older than the boot.
             return
         kill_until_none_left(self._find, self._kill, timeout=KILL_SECONDS, interval=KILL_INTERVAL)
+        for pid, start_ticks in self._keepers.items():
+            pidfd_signals.await_end(pid, start_ticks, KEEPER_SECONDS)
 
     def _find(self) -> dict[int, Stat]:
         everyone = procfs.processes()
         owned = self._find_owned(everyone)
+        self._keepers = {
+            pid: everyone[pid].start_ticks for pid in owned if procfs.read_name(pid) == prctl.KEEPER_NAME
+        }
+        owned -= {*self._keepers}
         if os.getpid() in owned:
             # A task of the run started this process, and is still running after the run was killed.
             return {}

@@ -1,0 +1,175 @@
+"""The keeper: a process that drains the output of commands into their logs if the launcher is killed.
+
+What a pipe holds is lost with the last process that has it open for reading. The keeper has every
+pipe open, and does nothing until the launcher ends. It is in a session of its own, because who
+kills the launcher may kill its group.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import mmap
+import os
+import select
+import signal
+import sys
+from _socket import (
+    AF_UNIX,
+    CMSG_SPACE,
+    MSG_CMSG_CLOEXEC,
+    MSG_DONTWAIT,
+    MSG_NOSIGNAL,
+    SCM_RIGHTS,
+    SOCK_SEQPACKET,
+    SOL_SOCKET,
+    socketpair,
+)
+from time import monotonic
+
+from mprun.launcher import fork
+from mprun.linux import prctl
+from mprun.linux.splice import move
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from _socket import socket
+    from collections.abc import Iterable
+
+# How long it waits for processes that survive the launcher and may write, in seconds.
+GRACE_SECONDS = 1.0
+# The table of logs has an entry of this size for each pipe: a file name (NAME_MAX) and a NUL.
+_ENTRY_BYTES = 256
+# So many pipes at most, far more than a process may have open.
+_SLOTS = 1 << 14
+_SLOT_BYTES = _DESCRIPTOR_BYTES = 4
+
+
+class Keeper:
+    """The launcher's side of it: hands over the pipes, and notes the log of each in shared memory."""
+
+    def __init__(self, directory: str) -> None:
+        """Start the process; the logs are in this directory. Raises OSError if there is no room for it."""
+        self._directory = directory
+        self._table = mmap.mmap(-1, _SLOTS * _ENTRY_BYTES)
+        self._sock, theirs = socketpair(AF_UNIX, SOCK_SEQPACKET)
+        try:
+            self.pid = os.fork()
+            if self.pid == 0:
+                self._run(theirs)
+        except OSError:
+            self._sock.close()
+            raise
+        finally:
+            theirs.close()
+        self._table.madvise(mmap.MADV_DONTFORK)
+        fork.private_descriptors.add(self._sock.fileno())
+
+    def _run(self, sock: socket) -> None:
+        """What the process does; does not return."""
+        try:
+            _close_all_but({0, 1, 2, sock.fileno(), fork.launcher_pidfd[0]})
+            os.setsid()
+            prctl.set_name(prctl.KEEPER_NAME)
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                signal.signal(number, signal.SIG_IGN)
+            pipes = _receive_pipes(sock)
+            # The socket is closed some time before the tasks are sent their parent-death signal.
+            _poll([fork.launcher_pidfd[0]], None)
+            self._drain(pipes)
+        finally:
+            os._exit(0)
+
+    def _drain(self, pipes: dict[int, int]) -> None:
+        """Drain the pipes, by slot, until no process writes to them, or for GRACE_SECONDS."""
+        slots = {read_end: slot for slot, read_end in pipes.items()}
+        deadline = monotonic() + GRACE_SECONDS
+        logs: dict[int, int] = {}
+        while slots and (left := deadline - monotonic()) > 0:
+            for read_end in _poll(slots, left):
+                with contextlib.suppress(BlockingIOError):
+                    if not self._move(read_end, slots[read_end], logs):
+                        del slots[read_end]
+        for read_end, slot in slots.items():
+            with contextlib.suppress(BlockingIOError):
+                self._move(read_end, slot, logs)
+
+    def _move(self, read_end: int, slot: int, logs: dict[int, int]) -> int:
+        """Move one pass; 0 if the pipe has ended, or its log cannot be written."""
+        try:
+            if slot not in logs:
+                logs[slot] = os.open(self._log(slot), os.O_WRONLY | os.O_CREAT, 0o600)
+                os.lseek(logs[slot], 0, os.SEEK_END)
+            return move(read_end, logs[slot])
+        except BlockingIOError:
+            raise
+        except OSError:
+            return 0
+
+    def _log(self, slot: int) -> bytes:
+        start = slot * _ENTRY_BYTES
+        name = self._table[start : start + _ENTRY_BYTES].partition(b"\0")[0]
+        return os.path.join(os.fsencode(self._directory), name)
+
+    # ---- in the launcher
+
+    def check_slot(self, slot: int) -> int:
+        """The slot, if the table has it. Raises OSError."""
+        if slot >= _SLOTS:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        return slot
+
+    def hold(self, slot: int, read_end: int) -> None:
+        """Have the keeper hold a pipe open."""
+        self._send(slot, [(SOL_SOCKET, SCM_RIGHTS, read_end.to_bytes(_DESCRIPTOR_BYTES, sys.byteorder))])
+
+    def drop(self, slot: int) -> None:
+        """Have it close a pipe."""
+        self._send(slot, [])
+
+    def _send(self, slot: int, ancillary: list[tuple[int, int, bytes]]) -> None:
+        # A keeper that is stopped or dead must not hold up the launcher.
+        with contextlib.suppress(OSError):
+            message = slot.to_bytes(_SLOT_BYTES, "big")
+            self._sock.sendmsg([message], ancillary, MSG_DONTWAIT | MSG_NOSIGNAL)
+
+    def name_log(self, slot: int, log: str) -> None:
+        """Note the log of a pipe; the keeper looks only once the launcher has ended."""
+        entry = os.fsencode(log).rpartition(b"/")[2] + b"\0"
+        start = slot * _ENTRY_BYTES
+        self._table[start : start + len(entry)] = entry
+
+    def close(self) -> None:
+        """End it."""
+        with contextlib.suppress(OSError):
+            os.kill(self.pid, signal.SIGKILL)
+            os.waitpid(self.pid, 0)
+
+
+def _close_all_but(descriptors: set[int]) -> None:
+    """Close what the launcher has open: its helpers wait until no process has their pipes."""
+    kept = sorted(descriptors)
+    for before, after in zip(kept, [*kept[1:], os.sysconf("SC_OPEN_MAX")], strict=True):
+        os.closerange(before + 1, after)
+
+
+def _receive_pipes(sock: socket) -> dict[int, int]:
+    """The pipes by slot that the launcher had when it closed its end of the socket."""
+    pipes: dict[int, int] = {}
+    while True:
+        message, ancillary, _, _ = sock.recvmsg(_SLOT_BYTES, CMSG_SPACE(_DESCRIPTOR_BYTES), MSG_CMSG_CLOEXEC)
+        if not message:
+            return pipes
+        slot = int.from_bytes(message, "big")
+        if slot in pipes:
+            os.close(pipes.pop(slot))
+        for _, _, data in ancillary:
+            pipes[slot] = int.from_bytes(data[:_DESCRIPTOR_BYTES], sys.byteorder)
+
+
+def _poll(descriptors: Iterable[int], seconds: float | None) -> list[int]:
+    """Wait until one of these is readable, at most for some seconds; those that are."""
+    poll = select.poll()
+    for descriptor in descriptors:
+        poll.register(descriptor, select.POLLIN)
+    return [descriptor for descriptor, _ in poll.poll(None if seconds is None else 1000 * seconds)]

@@ -1,0 +1,210 @@
+"""The pipes into which commands write their output, and which the launcher drains into their logs.
+
+A script may open its output once more (`echo x > /dev/stderr`), which would truncate a file, and a
+program may read every file of its directory (`grep -r`), where its own log would be a trap. With a
+pipe both work. If the launcher is killed, another process drains what is left: the keeper
+(`mprun.launcher.output_keeper`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from select import EPOLLIN
+from time import monotonic
+
+from mprun.launcher import fork
+from mprun.launcher.output_keeper import Keeper
+from mprun.linux.splice import PASS_BYTES, move
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import select
+
+    from mprun.launcher.channel import AttemptKey
+
+# After a pass that has moved less than this, in bytes, a pipe rests: many lines are moved at the cost
+# of one.
+SMALL_PASS_BYTES = 1 << 12
+
+
+class OutputPipe:
+    """A pipe by its `read_end`, and the `log` of the attempt that uses it, a descriptor or -1.
+
+    `slot` is its number for the keeper. `has_ended` says that no process has it open for writing,
+    `error` why the log could not be written.
+    """
+
+    __slots__ = ("error", "has_ended", "log", "path", "read_end", "slot")
+
+    def __init__(self, slot: int) -> None:
+        self.slot = slot
+        self.read_end, write_end = os.pipe2(os.O_CLOEXEC)
+        os.close(write_end)
+        os.set_blocking(self.read_end, False)
+        self.log, self.path, self.error, self.has_ended = -1, "", "", True
+
+    def open_write_end(self) -> int:
+        """A new descriptor for writing, which blocks."""
+        return os.open(f"/proc/self/fd/{self.read_end}", os.O_WRONLY | os.O_CLOEXEC)
+
+    def open_log(self, path: str) -> None:
+        """Drain it into this file from now on. Raises OSError."""
+        # Not opened for appending, which splice(2) refuses. No other process writes to it.
+        self.log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        os.lseek(self.log, 0, os.SEEK_END)
+        self.path, self.error, self.has_ended = path, "", False
+
+    def drain(self) -> int:
+        """Move one pass into the log; the number of bytes. Sets `has_ended` or `error`."""
+        try:
+            moved = move(self.read_end, self.log)
+        except BlockingIOError:
+            return 0
+        except OSError as error:
+            self.error = error.strerror or str(error)
+            return 0
+        self.has_ended = not moved
+        return moved
+
+    def drain_rest(self) -> None:
+        """Move all that is in the pipe now, and no more: a process may write without an end."""
+        left = PASS_BYTES
+        while left > 0 and (moved := self.drain()):
+            left -= moved
+        if not self.has_ended and not self.error:
+            # Shows whether any process has it open.
+            self.drain()
+
+
+class OutputPipes:
+    """The pipes of running attempts, by their keys; those of attempts that have ended are used again.
+
+    `watched` are those in the launcher's epoll set, by descriptor. `resting` are those that wait
+    for more until `rest_ends`, a monotonic time, for `rest` seconds.
+    """
+
+    def __init__(self, epoll: select.epoll, directory: str, rest: float) -> None:
+        """Start the keeper; the logs are in `directory`. Raises OSError."""
+        self._epoll = epoll
+        self.keeper = Keeper(directory)
+        self._by_key: dict[AttemptKey, OutputPipe] = {}
+        self._idle: list[OutputPipe] = []
+        self._free_slots: list[int] = []
+        self._slot_count = 0
+        self.watched: dict[int, OutputPipe] = {}
+        self.resting: list[OutputPipe] = []
+        self._rest_seconds = rest
+        self.rest_ends = 0.0
+
+    # ---- the start of an attempt
+
+    def open_write_end(self, key: AttemptKey) -> int:
+        """The end of a pipe for the process of an attempt. Raises OSError.
+
+        To be closed as soon as the process has it, so that only the process and its descendants do.
+        """
+        if key not in self._by_key:
+            self._by_key[key] = self._idle.pop() if self._idle else self._make()
+        return self._by_key[key].open_write_end()
+
+    def _make(self) -> OutputPipe:
+        slot = self._free_slots.pop() if self._free_slots else self.keeper.check_slot(self._slot_count)
+        self._slot_count = max(self._slot_count, slot + 1)
+        try:
+            pipe = OutputPipe(slot)
+        except OSError:
+            self._free_slots.append(slot)
+            raise
+        fork.private_descriptors.add(pipe.read_end)
+        self.keeper.hold(slot, pipe.read_end)
+        return pipe
+
+    def attach(self, key: AttemptKey, log: str) -> None:
+        """Drain the pipe of an attempt into its log from now on. Raises OSError."""
+        pipe = self._by_key[key]
+        pipe.open_log(log)
+        fork.private_descriptors.add(pipe.log)
+        self.keeper.name_log(pipe.slot, log)
+        self._epoll.register(pipe.read_end, EPOLLIN)
+        self.watched[pipe.read_end] = pipe
+
+    def withdraw(self, key: AttemptKey) -> None:
+        """The attempt does not start; it may have a pipe, and a log."""
+        pipe = self._by_key.get(key)
+        if pipe is None:
+            return
+        if pipe.log >= 0:
+            # A log shows that the attempt had a process.
+            with contextlib.suppress(OSError):
+                os.unlink(pipe.path)
+        self.finish(key)
+
+    # ---- while it runs
+
+    def handle_output(self, pipe: OutputPipe) -> None:
+        """Move what a pipe has, in one pass."""
+        moved = pipe.drain()
+        if pipe.error:
+            # Who writes to it gets SIGPIPE, so that the log is complete up to there.
+            self._unwatch(pipe)
+            self._retire(pipe)
+        elif pipe.has_ended:
+            # epoll would go on to report that.
+            self._unwatch(pipe)
+        elif moved < SMALL_PASS_BYTES:
+            self._rest(pipe)
+
+    def _rest(self, pipe: OutputPipe) -> None:
+        if not self.resting:
+            self.rest_ends = monotonic() + self._rest_seconds
+        self.resting.append(pipe)
+        self._epoll.modify(pipe.read_end, 0)
+
+    def end_rest(self, now: float) -> None:
+        """Watch the resting pipes again, if it is time."""
+        if now < self.rest_ends:
+            return
+        for pipe in self.resting:
+            if pipe.read_end in self.watched:
+                self._epoll.modify(pipe.read_end, EPOLLIN)
+        self.resting.clear()
+
+    # ---- its end
+
+    def finish(self, key: AttemptKey) -> str:
+        """Move the rest of an attempt's output into its log, and close that; why it is incomplete, or ""."""
+        pipe = self._by_key.pop(key, None)
+        if pipe is None:
+            return ""
+        if pipe.read_end in self.watched:
+            pipe.drain_rest()
+            self._unwatch(pipe)
+        if pipe.log >= 0:
+            fork.private_descriptors.discard(pipe.log)
+            os.close(pipe.log)
+            pipe.log = -1
+        if pipe.read_end >= 0:
+            if pipe.has_ended:
+                self._idle.append(pipe)
+            else:
+                # A process that was not killed has it open, whose output must not get into another log.
+                self._retire(pipe)
+        return pipe.error
+
+    def _unwatch(self, pipe: OutputPipe) -> None:
+        self._epoll.unregister(pipe.read_end)
+        del self.watched[pipe.read_end]
+
+    def _retire(self, pipe: OutputPipe) -> None:
+        self.keeper.drop(pipe.slot)
+        self._free_slots.append(pipe.slot)
+        fork.private_descriptors.discard(pipe.read_end)
+        os.close(pipe.read_end)
+        pipe.read_end = -1
+
+    def close(self) -> None:
+        """Move what is left in all pipes, and end the keeper: all processes of tasks have been killed."""
+        for pipe in self.watched.values():
+            pipe.drain_rest()
+        self.keeper.close()

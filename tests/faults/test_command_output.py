@@ -1,0 +1,151 @@
+"""What a command has written is in its log, whichever of mprun's processes is killed (row 46)."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+from support.runs import TIMEOUT, alive, eventually, finish, mprun, newest_run, start, write
+
+from mprun.linux import procfs
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="splice(2) and SCM_RIGHTS are Linux's")
+
+# Lines of 16 bytes with their numbers; `counted` is how many bytes write(2) has accepted.
+FLOODING = """\
+    import mmap, os, sys, time
+
+    name, size = sys.argv[1], int(sys.argv[2])
+    with open(name, "wb") as file:
+        file.truncate(8)
+    with open(name, "r+b") as file:
+        counted = mmap.mmap(file.fileno(), 8)
+    number = total = 0
+    while True:
+        lines = b"".join(b"%015d\\n" % n for n in range(number, number + size))
+        number += size
+        left = memoryview(lines)
+        while left:
+            written = os.write(1 + number // size % 2, left)
+            left = left[written:]
+            total += written
+            counted[:8] = total.to_bytes(8, "little")
+        if size == 1:
+            time.sleep(0.0005)
+"""
+WHO = {"engine": (0,), "launcher": (1,), "both": (0, 1), "both, the launcher first": (1, 0)}
+
+
+def counted(path):
+    return int.from_bytes(path.read_bytes(), "little") if path.exists() else 0
+
+
+def children(pid):
+    return list(map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()))
+
+
+def is_the_flood(log):
+    """Whether these are the lines from 0 on, without a gap; the last one may be torn."""
+    lines = log.splitlines(keepends=True)
+    whole = lines if lines and lines[-1].endswith(b"\n") else lines[:-1]
+    expected = b"".join(b"%015d\n" % number for number in range(len(whole) + 1))
+    return expected.startswith(log)
+
+
+def start_floods(directory, sizes):
+    write(
+        directory,
+        flood=FLOODING,
+        job="tasks:\n"
+        + "".join(
+            f"- {{name: t{n}, command: [{sys.executable}, flood.py, count{n}, '{size}']}}\n"
+            for n, size in enumerate(sizes)
+        ),
+        job_next="tasks: [{target: 'os:getpid'}]\n",
+    )
+    engine = start("job.yaml", "--output", "none", cwd=directory)
+    counts = [directory / f"count{n}" for n in range(len(sizes))]
+    eventually(lambda: all(counted(path) > 1000 for path in counts), TIMEOUT)
+    return engine, counts
+
+
+@pytest.mark.parametrize("who", WHO)
+def test_no_byte_that_a_command_has_written_is_lost_by_a_kill(tmp_path, who, rounds):
+    """C09: the launcher, the engine or both are killed while commands write a lot, or single lines."""
+    for number in range(rounds):
+        directory = tmp_path / f"{number}"
+        directory.mkdir()
+        engine, counts = start_floods(directory, (4000, 1, 37))
+        (launcher,) = children(engine.pid)
+        ours = [pid for pid in (engine.pid, launcher, *children(launcher)) if alive(pid)]
+        assert len(ours) == 6
+        for index in WHO[who]:
+            os.kill((engine.pid, launcher)[index], signal.SIGKILL)
+        engine.communicate(timeout=TIMEOUT)
+        eventually(lambda ours=ours: not any(map(alive, ours)))
+        run = newest_run(directory / ".mprun")
+        for task, path in enumerate(counts):
+            log = Path(run.log(f"t{task}", 1)).read_bytes()
+            assert len(log) >= counted(path)
+            assert is_the_flood(log)
+        if who == "launcher":
+            assert engine.returncode == 3
+
+
+def test_a_start_after_a_kill_of_both_waits_until_the_output_is_saved(tmp_path):
+    """The process that saves it is neither killed nor named as one that was left."""
+    engine, _ = start_floods(tmp_path, (1, 1))
+    (launcher,) = children(engine.pid)
+    keeper, *_ = (pid for pid in children(launcher) if procfs.read_name(pid) == "mprun-output")
+    # It cannot finish before the next start looks for processes.
+    os.kill(keeper, signal.SIGSTOP)
+    os.kill(launcher, signal.SIGKILL)
+    engine.kill()
+    engine.communicate(timeout=TIMEOUT)
+    after = start("job_next.yaml", cwd=tmp_path)
+    eventually(lambda: list((tmp_path / ".mprun" / "runs").glob("*")))
+    os.kill(keeper, signal.SIGCONT)
+    run = finish(after, tmp_path / ".mprun")
+    assert run.code == 0
+    assert "it left no processes" in run.stderr
+    assert not alive(keeper)
+
+
+def test_nothing_is_left_of_a_job_with_commands(tmp_path):
+    write(tmp_path, job="tasks: [{name: a, command: 'echo a; ps -A -o pid,comm > ps'}]\n")
+    run = mprun("job.yaml", cwd=tmp_path)
+    assert run.code == 0
+    (keeper,) = [
+        int(line.split()[0])
+        for line in (tmp_path / "ps").read_text().splitlines()
+        if line.endswith(" mprun-output") and procfs.read_name(int(line.split()[0])) != "mprun-output"
+    ]
+    assert not alive(keeper)
+
+
+def test_a_log_that_cannot_be_written_fails_the_task_and_the_record_says_why(tmp_path):
+    """C09: its bytes are lost, so it has not succeeded, whatever it exits with; the others continue."""
+    limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))"
+    write(
+        tmp_path,
+        limit=f"{limit}\ndef nothing(): pass\n",
+        job="""\
+            tasks:
+            - {name: nothing, target: 'limit:nothing'}
+            - {name: flood, command: 'head -c 1000000 /dev/zero; sleep 0.1; head -c 1000000 /dev/zero; true'}
+            - {name: quiet, command: 'head -c 300000 /dev/zero 2> /dev/null || exit 0'}
+            - {name: other, command: 'echo fine', depends_on: {flood: finished}}
+        """,
+    )
+    run = mprun("job.yaml", "--output", "none", cwd=tmp_path)
+    assert run.code == 1
+    for task in ("flood", "quiet"):
+        finished = run.one("task_finished", task)
+        assert finished["outcome"] == "failed"
+        assert finished["reason"].endswith("its log could not be written: File too large")
+        assert run.log(task) == bytes(200_000)
+    assert run.outcome("other") == "succeeded"
+    assert run.log("other") == b"fine\n"
