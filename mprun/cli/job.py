@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 from mprun import api
 from mprun.cli.lean_imports import import_yaml_parser
 from mprun.cli.messages import warn
-from mprun.jobfile.job_checks import warnings
+from mprun.jobfile.job_checks import daemons_alone, warnings
 from mprun.jobfile.loader import load_job_file
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from mprun.jobfile.model import Job
+    from mprun.jobfile.names import Named
     from mprun.scheduling.plan import Plan
 
 
@@ -36,11 +37,13 @@ def plan_job_file(path: str, planning: dict[str, Any], tasks: Sequence[str] = ()
     `planning`, so that the record has them. Raises NothingSelected.
     """
     job = read_job(path, {}, planning["params"])
-    print_warnings(job)
+    print_early_warnings(job)
     planning["names"] = (*planning["names"], *tasks)
     options = {name: value for name, value in planning.items() if name != "params"}
     if not planning["names"] and not planning["tags"]:
-        return api.plan_job(job, **options)
+        plan = api.plan_job(job, **options)
+        print_daemons_alone(plan.tasks, plan.join)
+        return plan
     # Most runs select nothing.
     from mprun.scheduling.selection import refuse_unknown, unmatched
 
@@ -48,16 +51,29 @@ def plan_job_file(path: str, planning: dict[str, Any], tasks: Sequence[str] = ()
     plan = api.plan_job(job, **options)
     for message in unmatched(job, planning["names"], planning["tags"]):
         warn(message)
+    print_daemons_alone(plan.tasks, plan.join)
     return plan
 
 
 def print_warnings(job: Job) -> None:
+    """Print the warnings about a job and its files: what is valid, and probably a mistake."""
+    print_early_warnings(job)
+    print_daemons_alone(job.tasks, job.join)
+
+
+def print_early_warnings(job: Job) -> None:
     """Print the warnings about a job's files, and the first about its tasks: the rest is more of the same."""
     for diagnostic in job.warnings[:_MAX_WARNINGS]:
         warn(f"{diagnostic}; {diagnostic.help}")
     if len(job.warnings) > _MAX_WARNINGS:
         warn("more plain numbers lose characters")
     for text in islice(warnings(job), 1):
+        warn(text)
+
+
+def print_daemons_alone(tasks: Sequence[Named], join: Collection[object] | None) -> None:
+    """Print the warning about tasks of which the job waits for none."""
+    if text := daemons_alone(tasks, join):
         warn(text)
 
 

@@ -59,6 +59,10 @@ class AttemptMonitor:
         if task.ready is not None:
             self._probe(report, task.ready)
 
+    def was_ready(self, key: AttemptKey) -> bool:
+        """Whether an attempt that has ended by itself was ready, although `take_ready` has not said so."""
+        return self._prober is not None and self._prober.was_ready(key)
+
     def handle_exited(self, key: AttemptKey) -> str:
         """Observe it no more; why it was not ready, empty if it was or had no need to be."""
         if self._log_limits is not None:

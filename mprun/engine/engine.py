@@ -23,7 +23,7 @@ from mprun.engine.poller import Poller
 from mprun.engine.publisher import Publisher
 from mprun.engine.report_handler import ReportHandler
 from mprun.engine.resolver import Expanded, Failed, Resolved, Skipped, TaskResolver
-from mprun.engine.run_outcome import count_outcomes, run_outcome
+from mprun.engine.signals import signal_name
 from mprun.engine.task_table import TaskTable
 from mprun.errors import RecordError
 from mprun.executors.base import Exited, Started, StartRequest
@@ -42,6 +42,7 @@ from mprun.scheduling.instructions import (
 )
 from mprun.scheduling.retry import AttemptResult
 from mprun.scheduling.scheduler import Scheduler
+from mprun.scheduling.verdict import TaskEnds, verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -216,16 +217,31 @@ class Engine:
             self._facts.clear()
 
     def _run_finished(self, begun: float) -> events.RunFinished:
-        ended = run_outcome(
-            self._table.tasks,
-            self._scheduler.outcomes,
+        scheduler, signal = self._scheduler, self._requests.signal
+        ends = TaskEnds(
+            tasks=self._table.tasks,
+            outcomes=scheduler.outcomes,
+            expanded=scheduler.expanded,
+            skipped_by_when=scheduler.skipped_by_when,
             stopped=self._requests.stopped_tasks,
-            end_reason=self._scheduler.end_reason,
-            signal=self._requests.signal,
+        )
+        ended = verdict(
+            ends,
+            end_reason=scheduler.end_reason,
+            signal=None if signal is None else (signal, signal_name(signal)),
             failure=self.failure,
         )
-        counts = count_outcomes(self._scheduler.outcomes)
-        return self._event_builder.run_finished(begun, ended, counts, self._executor.usage())
+        if ended.lacking:
+            ended = ended.replace(reason=self._lacking_reason(ended.lacking))
+        return self._event_builder.run_finished(begun, ended, self._executor.usage())
+
+    def _lacking_reason(self, lacking: Sequence[int]) -> str:
+        """Why the run failed although no task did."""
+        name = self._table.tasks[lacking[0]].name
+        finished = self.state.tasks[name].finished
+        why = f"`{name}` was skipped: {finished.reason if finished else ''}"
+        more = f", and {len(lacking) - 1} more for such a reason" if len(lacking) > 1 else ""
+        return why + more
 
     # ---- what the scheduler decides
 

@@ -11,20 +11,21 @@ from mprun.executors.base import Exited, NotStarted, StartCancelled, Started
 from mprun.frozen import Frozen
 from mprun.jobfile.resolution import Resolver, as_text, resolve, shown
 from mprun.linux import procfs
-from mprun.outcomes import BAD, Outcome
+from mprun.outcomes import Outcome
 from mprun.record import events, results
 from mprun.scheduling.instructions import Finish, Join, MarkReady, ScheduleRetry, Signal
+from mprun.scheduling.retry import FAILURES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from mprun.clock import Clock
-    from mprun.engine.run_outcome import RunOutcome
     from mprun.engine.task_table import TaskTable
     from mprun.executors.base import PrepareReply, Report
     from mprun.record.state_dir import RunDirectory
     from mprun.scheduling.instructions import Instruction
     from mprun.scheduling.plan import Plan, PlannedTask
+    from mprun.scheduling.verdict import Verdict
 
 _NO_USAGE: dict[str, Any] = {}
 
@@ -196,7 +197,7 @@ class EventBuilder:
             reason=instruction.reason,
             result=result,
             result_kind=kind,
-            allowed=instruction.outcome in BAD and planned.task.allow_failure,
+            allowed=instruction.outcome in FAILURES and planned.task.allow_failure,
             reused=planned.reused is not None,
         )
 
@@ -227,16 +228,17 @@ class EventBuilder:
         )
 
     def run_finished(
-        self, begun: float, ended: RunOutcome, counts: dict[str, int], launcher: dict[str, Any] | None
+        self, begun: float, ended: Verdict, launcher: dict[str, Any] | None
     ) -> events.RunFinished:
-        """The last event; `counts` are by outcome, `launcher` is what the launcher has used."""
+        """The last event; `launcher` is what the launcher has used."""
         return events.RunFinished(
             time=self._now(),
             run=self._run,
             outcome=str(ended.outcome),
             exit_code=ended.exit_code,
             duration=self._clock.now() - begun,
-            counts={str(outcome): count for outcome, count in counts.items()},
+            counts=ended.counts,
+            allowed=ended.allowed,
             reason=ended.reason,
             # From /proc, because `resource` would have to be imported.
             engine=procfs.usage(os.getpid()),

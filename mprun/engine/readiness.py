@@ -31,6 +31,8 @@ _LOG_PAUSE_SECONDS = 0.05
 # What one try reads of a log, and in what portions. A long line is searched in pieces: a pattern that
 # starts over at each character takes time by the square of the length, and holds up all threads.
 _LOG_BYTES_PER_TRY = 1024 * 1024
+# So many tries, one after the other, read the log of an attempt that has ended before it was ready.
+_LAST_TRIES = 16
 _CHUNK_BYTES = 64 * 1024
 _PIECE_BYTES = 8 * 1024
 MAX_REASON_CHARACTERS = 300
@@ -55,11 +57,27 @@ class _ProbedAttempt:
     `try_begun` is when the present try began, by time.monotonic, None between two tries.
     """
 
-    def __init__(self, ready: Ready) -> None:
+    def __init__(self, ready: Ready, log: str, cwd: str | None) -> None:
         self.ready = ready
         self.stopped = threading.Event()
+        self._log = log
+        self._cwd = cwd
         self.reason = ""
         self.try_begun: float | None = None
+
+    def has_left_proof(self) -> bool:
+        """Whether an attempt that has ended was ready, by what it has left: a line of its log, or a file."""
+        if self.ready.kind not in ("log", "file"):
+            return False
+        try:
+            probe = _make_probe(self.ready, self._log, self._cwd, None)
+            for _ in range(_LAST_TRIES):
+                self.reason = probe.check(0.0)
+                if not self.reason or not probe.has_more:
+                    break
+        except Exception as error:
+            self.reason = _error_reason(error, 0.0)
+        return not self.reason
 
     def stop(self) -> None:
         """Probe no more; if there is no answer to the present try, that is the last reason."""
@@ -102,7 +120,7 @@ class Prober:
         the port before the attempt does not count (Linux).
         """
         self.forget(key)
-        attempt = self._attempts[key] = _ProbedAttempt(ready)
+        attempt = self._attempts[key] = _ProbedAttempt(ready, log, cwd)
         thread = threading.Thread(
             target=self._run, args=(key, attempt, log, cwd, pid), name=f"probe {key}", daemon=True
         )
@@ -136,6 +154,16 @@ class Prober:
         if attempt is None or not attempt.reason:
             return ""
         return f"{_server(attempt.ready)}{attempt.reason}"[:MAX_REASON_CHARACTERS]
+
+    def was_ready(self, key: AttemptKey) -> bool:
+        """Whether a probed attempt that has ended by itself was ready; `take_ready` has not said so yet."""
+        attempt = self._attempts.get(key)
+        if attempt is None or attempt.stopped.is_set():
+            return False
+        with self._lock:
+            if key in self._ready:
+                return True
+        return attempt.has_left_proof()
 
     def take_ready(self) -> list[AttemptKey]:
         """The attempts that became ready since the last call, each once; they are forgotten."""

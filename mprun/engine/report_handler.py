@@ -66,6 +66,7 @@ class ReportHandler:
     def _handle_exited(self, report: Exited) -> list[Instruction]:
         failpoints.reached("engine.exited")
         number, now = report.key[0], self._clock.timed(report.clock)
+        was_ready = self._monitor.was_ready(report.key)
         not_ready = self._monitor.handle_exited(report.key)
         code = report.exit_code
         words = format_exit(code, exit_signal(code), report.core_dumped)
@@ -74,6 +75,10 @@ class ReportHandler:
         result = self._attempt_result(report, words)
         if not_ready:
             result = result.replace(unready=not_ready)
+        if was_ready:
+            return self._scheduler.handle_ready(*report.key, now) + self._scheduler.handle_exited(
+                number, result, now
+            )
         return self._scheduler.handle_exited(number, result, now)
 
     def _attempt_result(self, report: Exited, words: str) -> AttemptResult:

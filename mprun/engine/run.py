@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 class TaskResult(Frozen):
     """How one task ended.
 
-    `attempts` is how many were started. `result_kind` is `json` if `result` is what the task
+    `attempts` is how many were started. `allowed` says that it failed with `allow_failure`, and so
+    did not fail the run. `result_kind` is `json` if `result` is what the task
     returned, `repr` if it is only its `repr`, `none` if there is no result.
     """
 
@@ -40,13 +41,15 @@ class TaskResult(Frozen):
     attempts: int
     result: Any = None
     result_kind: str = "none"
+    allowed: bool = False
 
 
 class RunResult(Frozen):
     """How a run ended.
 
-    `exit_code` is what the command would exit with, `duration` is in seconds, `directory` is
-    the path of the record, which is gone if no task could start.
+    `exit_code` is what the command would exit with, `reason` is empty if the outcomes of the tasks
+    say everything. `duration` is in seconds, `directory` is the path of the record, which is gone if
+    no task could start.
     """
 
     run_id: str
@@ -55,6 +58,7 @@ class RunResult(Frozen):
     duration: float
     directory: str
     tasks: tuple[TaskResult, ...]
+    reason: str = ""
 
 
 class Context(Frozen):
@@ -257,6 +261,7 @@ def _result(directory: RunDirectory, finished: RunFinished, state: RunState | No
         outcome=finished.outcome,
         exit_code=EXIT_INTERNAL if finished.exit_code is None else finished.exit_code,
         duration=finished.duration,
+        reason=finished.reason,
         directory=directory.path,
         tasks=tuple(map(_task_result, filter(None, (task.finished for task in state.tasks.values()))))
         if state
@@ -272,4 +277,5 @@ def _task_result(finished: TaskFinished) -> TaskResult:
         attempts=finished.attempts,
         result=finished.result,
         result_kind=finished.result_kind,
+        allowed=finished.allowed,
     )

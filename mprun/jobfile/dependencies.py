@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from mprun.diagnostics import quote
+from mprun.jobfile.model import PASSED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -71,8 +72,15 @@ def _needs(number: int, tasks: Sequence[Named], names: NameIndex) -> tuple[Needs
         for other in resolved:
             if is_pattern and _comes_from(tasks[other].task, origin):
                 continue
-            found[other, dependency.condition] = None
+            found[other, dependency.condition or default_condition(tasks[other].task)] = None
     return tuple(found), max(examined, len(found))
+
+
+def default_condition(task: Task) -> str:
+    """The condition of a dependency on this task that has none of its own: a daemon serves until the end."""
+    if not task.daemon:
+        return PASSED
+    return "started" if task.ready is None else "ready"
 
 
 def _comes_from(task: Task, origin: Origin) -> bool:
@@ -87,21 +95,54 @@ def _comes_from(task: Task, origin: Origin) -> bool:
     return any(origin.document is document and origin.path == path for origin in origins)
 
 
-def refuse_never_ready(tasks: Sequence[Named], linked: Sequence[Needs], names: NameIndex) -> None:
-    """Raise DependencyError if a task depends on another being ready that has no `ready` probe."""
+def refuse_vain_waits(tasks: Sequence[Named], linked: Sequence[Needs], names: NameIndex) -> None:
+    """Raise DependencyError if a task waits for what cannot happen before the job ends.
+
+    That is that another one is ready that has no `ready` probe, or the success or the result of a
+    daemon without a reason to end.
+    """
     seen: set[int] = set()
     for number, needs in enumerate(linked):
         if id(needs) in seen:
             continue
         seen.add(id(needs))
         for other, condition in needs:
-            if condition == "ready" and tasks[other].task.ready is None:
-                message = (
-                    f"`{tasks[other].name}` has no `ready` probe, so nothing can depend on it being ready"
-                )
+            found = _vain_wait(tasks[number], tasks[other], condition)
+            if found is not None:
                 waits = tasks[number].task.depends_on
-                name_given = next(one.task for one in waits if other in names.resolve(one.task))
-                raise DependencyError(number, name_given, message, "add `ready` to it, or use `started`")
+                name_given = next(
+                    one.task
+                    for one in waits
+                    if other in names.resolve(one.task)
+                    and condition == (one.condition or default_condition(tasks[other].task))
+                )
+                raise DependencyError(number, name_given, *found)
+
+
+def _vain_wait(waiting: Named, other: Named, condition: str) -> tuple[str, str] | None:
+    """The message and the help about a condition that cannot come true; None if it can."""
+    name, task = quote(other.name), other.task
+    if condition == "ready" and task.ready is None:
+        message = f"{name} has no `ready` probe, so nothing can depend on it being ready"
+        return (
+            message,
+            "add `ready` to it, or use `started`" if task.daemon else "use `succeeded` or `started`",
+        )
+    if condition not in (PASSED, "succeeded") or may_end(task):
+        return None
+    what = "success" if condition == "succeeded" else "result"
+    message = f"{quote(waiting.name)} waits for the {what} of the daemon {name}, which ends with the job"
+    if condition == PASSED:
+        return message, "if it ends by itself, remove its `daemon: true`"
+    return message, f"use `{default_condition(task)}`; if it ends by itself, remove its `daemon: true`"
+
+
+def may_end(task: Task) -> bool:
+    """Whether a task has a reason to end before the job does: a daemon, only if the file says so."""
+    if not task.daemon:
+        return True
+    limited = task.limits is not None and task.limits.cpu_time is not None
+    return task.restart == "never" and (task.timeout is not None or task.expect is not None or limited)
 
 
 def _without_itself(number: int, task: Task, needs: Needs, names: NameIndex) -> Needs:

@@ -296,8 +296,9 @@ class _Expander:
         if not diagnostics:
             # Names of other tasks are checked once all tasks are expanded.
             daemon = keys.get("daemon", self._keys.get("daemon", False))
-            for path, message, help in task_checks.check_keys(keys, name, daemon):
-                span = span_below(source, keys, mark, path)
+            own = raw["tasks"][self._number]
+            for path, message, help in task_checks.check_keys(keys, own, name, daemon):
+                span = span_below(source, keys if path[0] in keys else own, mark, path)
                 diagnostics.append(Diagnostic(message=message, source=source, span=span, help=help))
         if diagnostics:
             raise JobFileError(diagnostics)

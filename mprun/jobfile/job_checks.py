@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 from mprun.diagnostics import Diagnostic, quote, suggest
 from mprun.frozen import Frozen
+from mprun.jobfile.dependencies import may_end
 from mprun.jobfile.syntax.document import span_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Sequence
 
     from mprun.jobfile.model import Job, Task
     from mprun.jobfile.names import Named, NameIndex
@@ -35,14 +36,21 @@ def warnings(job: Job) -> Iterator[str]:
     for task, needs in zip(job.tasks, job.needs, strict=True):
         for need, condition in needs if not task.task.daemon else ():
             other = job.tasks[need]
-            if other.task.daemon and condition == "succeeded":
-                name = quote(other.name)
-                # Without a probe, `ready` would be an error.
-                first, other_way = ("ready", " or `started`") if other.task.ready else ("started", "")
+            if condition in ("finished", "failed") and not may_end(other.task):
+                waiting, name = quote(task.name), quote(other.name)
                 yield (
-                    f"{quote(task.name)} waits for the daemon {name} to end, which may not happen before the "
-                    f"job does; use `depends_on: {{{other.name}: {first}}}`{other_way}"
+                    f"{waiting} waits for the daemon {name} to end, which may not happen before the job does;"
+                    f" if {waiting} is a daemon too, the job does not wait for it"
                 )
+
+
+def daemons_alone(tasks: Sequence[Named], join: Collection[object] | None) -> str:
+    """The warning about a job that waits for none of its tasks; empty if it waits for one."""
+    if join or not tasks or not all(named.task.daemon for named in tasks):
+        return ""
+    # The last one often needs the others. Its name means all of its instances.
+    name = tasks[-1].task.name
+    return f"the job ends at once, because every task is a daemon; `join: [{name}]` waits for {quote(name)}"
 
 
 class TokenShortage(Frozen):

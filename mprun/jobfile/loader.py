@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from mprun.errors import JobFileError, UsageError
 from mprun.jobfile import job_checks, task_checks
-from mprun.jobfile.dependencies import DependencyError, link, refuse_never_ready
+from mprun.jobfile.dependencies import DependencyError, link, refuse_vain_waits
 from mprun.jobfile.expansion import MAX_TASKS, TooManyTasks, expand, least_count, too_many
 from mprun.jobfile.interpolation import interpolate
 from mprun.jobfile.model import STANDARD_INPUT_PATH, Job, JoinEntry, Origin, Task
@@ -155,7 +155,7 @@ class JobLoader:
             return ((),) * len(tasks)
         try:
             needs = link(tasks, names)
-            refuse_never_ready(tasks, needs, names)
+            refuse_vain_waits(tasks, needs, names)
         except DependencyError as error:
             from mprun.jobfile import locate
 

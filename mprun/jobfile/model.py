@@ -19,6 +19,10 @@ STANDARD_INPUT_PATH = "-"
 
 START_METHODS = ("fork", "forkserver", "spawn")
 
+# The condition of a dependency without one, on a task that is not a daemon: it succeeded, it failed
+# with `allow_failure`, or it was skipped by its `when`.
+PASSED = "passed"
+
 
 class Origin(Frozen):
     """The position of a task in its job file, for errors that are found later.
@@ -38,11 +42,13 @@ def signal_name(name: str) -> str:
 class Dependency(Frozen):
     """A dependency on another task, and the condition that it must meet.
 
-    `origin` is the task that declares it, if that is one that uses a recipe; else None.
+    `condition` is None if the file leaves it to mprun (see `dependencies.default_condition`), and
+    `passed` if the result of the other task is needed. `origin` is the task that declares it, if
+    that is one that uses a recipe; else None.
     """
 
     task: str
-    condition: str = "succeeded"
+    condition: str | None = None
     origin: Origin | None = None
 
 

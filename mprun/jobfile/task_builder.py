@@ -7,7 +7,18 @@ from sys import intern
 from typing import TYPE_CHECKING, Any
 
 from mprun.frozen import Frozen
-from mprun.jobfile.model import READY_KINDS, Dependency, Expect, Limits, Ready, Retry, Stop, Task, signal_name
+from mprun.jobfile.model import (
+    PASSED,
+    READY_KINDS,
+    Dependency,
+    Expect,
+    Limits,
+    Ready,
+    Retry,
+    Stop,
+    Task,
+    signal_name,
+)
 from mprun.jobfile.references import ReferenceProblem, compiled, references
 from mprun.jobfile.resolution import Resolver, as_text
 from mprun.jobfile.syntax.document import plain
@@ -132,9 +143,9 @@ def build_task(
         retry=_retry(keys.get("retry")),
         timeout=optional_seconds(keys.get("timeout")),
         stop=_stop(keys.get("stop") or {}),
-        # A default applies only to daemons: any other task would never finish.
+        # As defaults, these apply only to daemons.
         restart=(keys.get("restart") or "never") if keys.get("daemon") else "never",
-        ready=_ready(keys.get("ready")),
+        ready=_ready(keys.get("ready")) if keys.get("daemon") else None,
         resources=keys.get("resources") or _NOTHING,
         limits=_limits(keys.get("limits")),
         allow_failure=bool(keys.get("allow_failure", inherited.allow_failure)),
@@ -162,13 +173,24 @@ def with_results(task: Task, names: Sequence[str]) -> Task:
     """The task with dependencies on the tasks whose results it refers to."""
     found = {(dependency.task, dependency.condition): dependency for dependency in task.depends_on}
     # A task that waits for any end, or for a failure, accepts that there may be no result.
-    ends = {name for name, condition in found if condition in ("succeeded", "finished", "failed")}
+    ends = {name for name, condition in found if condition in _ENDS}
     for name in names:
-        # A dependency on a group covers all of its tasks.
-        if not any(name == end or name.startswith((f"{end}[", f"{end}/")) for end in ends):
-            ends.add(name)
-            found[name, "succeeded"] = Dependency(task=name)
+        if not any(_covers(end, name) for end in ends):
+            # Without a condition, a dependency on a daemon does not wait for its end.
+            given = next((one for one, of in found if of is None and _covers(one, name)), None)
+            end = name if given is None else given
+            ends.add(end)
+            found[end, None] = found.get((end, None), Dependency(task=end)).replace(condition=PASSED)
     return task.replace(depends_on=tuple(found.values()))
+
+
+# The conditions that a task meets by its end.
+_ENDS = (PASSED, "succeeded", "finished", "failed")
+
+
+def _covers(name: str, other: str) -> bool:
+    """Whether a dependency by this name is one on the other task, too: a group is all of its tasks."""
+    return other == name or other.startswith((f"{name}[", f"{name}/"))
 
 
 def result_references(task: Task, values: Sequence[Any] = ()) -> Iterator[Reference]:
@@ -231,7 +253,7 @@ def _cwd(context: FileContext, node: Any, of_job: Any) -> Any:
 
 
 def _dependencies(value: Any, prefix: str, own: str, is_own: bool) -> tuple[Dependency, ...]:
-    pairs = value.items() if isinstance(value, dict) else ((name, "succeeded") for name in listed(value))
+    pairs = value.items() if isinstance(value, dict) else ((name, None) for name in listed(value))
     return tuple(
         Dependency(task=prefix + name, condition=condition)
         for name, condition in dict(pairs).items()

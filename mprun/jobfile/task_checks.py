@@ -87,21 +87,33 @@ def check(document: Document, *, interpolated: bool = False) -> list[Diagnostic]
     return list(islice(_Checks(document).all(interpolated), MAX_DIAGNOSTICS))
 
 
-def check_keys(keys: Mapping, name: str, daemon: object) -> list[tuple[Path, str, str]]:
+def check_keys(keys: Mapping, own: Any, name: str, daemon: object) -> list[tuple[Path, str, str]]:
     """The errors in some keys of one task, in which every reference was replaced.
 
-    Each is a path from the task, the message and the help. `daemon` is the value that applies to
-    the task. The names of other tasks are not checked.
+    Each is a path from the task, the message and the help. `own` has all keys of the task that are
+    not defaults, `daemon` is the value that applies to it. The names of other tasks are not checked.
     """
     shown = f"task {quote(name[:50])}"
-    return [*_restart_errors(keys, shown, daemon), *_signal_errors(keys), *_pattern_errors(keys)]
+    return [
+        *_daemon_key_errors({**own, **keys}, shown, daemon),
+        *_signal_errors(keys),
+        *_pattern_errors(keys),
+    ]
 
 
-def _restart_errors(keys: Any, shown: str, daemon: object) -> Iterator[tuple[Path, str, str]]:
-    """A restart of a task that is not a daemon; `shown` is what messages call the task."""
-    if keys.get("restart") in ("on-failure", "always") and daemon is False:
+def _daemon_key_errors(own: Any, shown: str, daemon: object) -> Iterator[tuple[Path, str, str]]:
+    """The keys of a daemon on a task that is not one; `shown` is what messages call the task.
+
+    As defaults they apply to the daemons among the tasks.
+    """
+    if daemon is not False:
+        return
+    if own.get("restart") in ("on-failure", "always"):
         message = f"`restart` is only valid for daemons ({shown} would never finish)"
         yield ("restart",), message, "add `daemon: true`, or use `retry`"
+    if own.get("ready") is not None:
+        message = f"`ready` is only valid for daemons, which serve other tasks ({shown} is waited for)"
+        yield ("ready",), message, "add `daemon: true`"
 
 
 def _signal_errors(keys: object) -> Iterator[tuple[Path, str, str]]:
@@ -170,7 +182,7 @@ class _Checks:
         yield from self._recipe_keys()
         yield from self._conditions()
         yield from self._excluded_axes()
-        yield from self._restarts()
+        yield from self._keys_of_daemons()
         if not interpolated and has_references(self._document):
             # Most jobs have none.
             from mprun.jobfile.reference_checks import check_references
@@ -233,14 +245,21 @@ class _Checks:
                         message, help = f"unknown axis {quote(str(key))}", suggest(str(key), axes, "axes")
                         yield self._diagnostic(path, message, help, True)
 
-    def _restarts(self) -> Iterator[Diagnostic]:
-        """Tasks that are restarted, but are not daemons."""
+    def _keys_of_daemons(self) -> Iterator[Diagnostic]:
+        """Tasks with keys of a daemon that are not daemons, and defaults for daemons where there are none."""
         defaults = self._defaults()
-        for number in self._numbers("restart"):
+        of_all = defaults.get("daemon", False)
+        for number in self._numbers("ready", "restart"):
             item = self._item(number)
-            daemon = item.get("daemon", defaults.get("daemon", False))
-            for below, message, help in _restart_errors(item, self._task(number), daemon):
-                yield self._diagnostic(("tasks", number, *below), message, help)
+            errors = _daemon_key_errors(item, self._task(number), item.get("daemon", of_all))
+            for below, message, help in errors:
+                yield self._diagnostic(("tasks", number, *below), message, help, below == ("ready",))
+        if "ready" in defaults and of_all is False and self._tasks:
+            tasks = (item for item in self._tasks if isinstance(item, Mapping))
+            if all(item.get("daemon", False) is False for item in tasks):
+                message = "`ready` is only valid for daemons, and none of the tasks is one"
+                help = "add `daemon: true` to the tasks that serve others"
+                yield self._diagnostic(("defaults", "ready"), message, help, True)
 
     def _item(self, number: int) -> Any:
         return self._tasks[number]

@@ -158,6 +158,7 @@ class TaskJoined(Event):
 class RunFinished(Event):
     """The run has finished; `counts` has the number of tasks by outcome.
 
+    `allowed` has the number of those that failed with `allow_failure`, by outcome.
     `exit_code` is mprun's. It is None if mprun was killed; `duration` then ends at the last event.
     `engine` and `launcher` are what these processes used, as `procfs.usage` returns it; None if
     that is unknown.
@@ -170,6 +171,7 @@ class RunFinished(Event):
     duration: float
     counts: dict[str, int]
     reason: str = ""
+    allowed: dict[str, int] | None = None
     engine: dict[str, Any] | None = None
     launcher: dict[str, Any] | None = None
 

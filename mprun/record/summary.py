@@ -69,6 +69,11 @@ class RunSummary:
         outcome = Outcome.RUNNING if self.outcome == Outcome.RUNNING else Outcome.UNKNOWN
         return {**self.state.counts(), **({str(outcome): running} if running else {})}
 
+    def allowed(self) -> dict[str, int]:
+        """How many tasks failed with `allow_failure`, by outcome, once the run has finished."""
+        finished = self.state.finished if self.state else None
+        return (finished.allowed or {}) if finished else {}
+
     def to_json(self, now: str) -> dict[str, Any]:
         """The run as one JSON object, for `--json`; `now` as in `duration`."""
         state = self.state
@@ -86,6 +91,7 @@ class RunSummary:
             "reason": finished.reason if finished else None,
             "tasks": started.tasks if started else None,
             "counts": self.counts(),
+            "allowed": self.allowed(),
             "resumed_from": started.resumed_from if started else None,
             "damage": self.damage,
         }

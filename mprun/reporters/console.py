@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from mprun.diagnostics import visible
 from mprun.jobfile.model import STANDARD_INPUT_PATH
 from mprun.jobfile.units import duration_text
-from mprun.outcomes import BAD, EXIT_INTERNAL, TASK_OUTCOMES, Outcome
+from mprun.outcomes import BAD, EXIT_INTERNAL, Outcome
 from mprun.record.events import (
     Event,
     RunFinished,
@@ -25,7 +25,14 @@ from mprun.record.events import (
 )
 from mprun.record.state_dir import DEFAULT
 from mprun.reporters import table
-from mprun.reporters.format import display_width, format_duration, format_reason, headline, resumed_line
+from mprun.reporters.format import (
+    counts_text,
+    display_width,
+    format_duration,
+    format_reason,
+    headline,
+    resumed_line,
+)
 from mprun.reporters.tail import Tail
 from mprun.reporters.terminal import MAIN, Output, silence, terminal_width, wants_colour
 
@@ -304,7 +311,7 @@ class Console:
             self._write(f"{visible(task.name)} {visible(table.outcome_words(task))}", "31")
         if len(failed) > table.MAX_ROWS:
             self._write(f"… and {len(failed) - table.MAX_ROWS} more", "31")
-        counts = ", ".join(f"{event.counts[word]} {word}" for word in TASK_OUTCOMES if word in event.counts)
+        counts = counts_text(event.counts, event.allowed)
         why = f" ({format_reason(event.reason)})" if event.reason else ""
         outcome = f"{event.outcome}{why} in {format_duration(event.duration)}"
         if event.exit_code == EXIT_INTERNAL:

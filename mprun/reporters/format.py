@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mprun.diagnostics import visible
+from mprun.outcomes import TASK_OUTCOMES, Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 # Why a task was stopped or a run ended, where the record has a name for it.
 _REASONS = {
@@ -73,6 +74,22 @@ def join_names(names: Sequence[str], limit: int) -> str:
     """The first of many names: `a, b, c and 4 more`."""
     more = f" and {len(names) - limit} more" if len(names) > limit else ""
     return ", ".join(map(visible, names[:limit])) + more
+
+
+def counts_text(counts: Mapping[str, int], allowed: Mapping[str, int] | None = None) -> str:
+    """How many tasks had each outcome: `1 succeeded, 3 failed (1 allowed)`.
+
+    `allowed` has the number of those that failed with `allow_failure`.
+    """
+    return ", ".join(
+        f"{counts[outcome]} {outcome}{_allowed(counts[outcome], (allowed or {}).get(outcome, 0))}"
+        for outcome in (*TASK_OUTCOMES, Outcome.RUNNING)
+        if outcome in counts
+    )
+
+
+def _allowed(count: int, allowed: int) -> str:
+    return "" if not allowed else " (allowed)" if allowed == count else f" ({allowed} allowed)"
 
 
 def headline(job: str, tasks: int, mode: str, at_once: int, cpus: int, start_method: str) -> str:

@@ -16,7 +16,8 @@ def outcome_of(task_run: TaskRun, result: AttemptResult, now: float) -> tuple[st
     """The outcome of an attempt, and the reason; `now` is when it ended.
 
     An attempt that ended within its timeout has not timed out, even if it was asked to end for that.
-    One that succeeded before it heard that it has to end was not stopped either.
+    One that succeeded before it heard that it has to end was not stopped either. One that ended
+    before it was ready has not succeeded, whatever its exit code.
 
     If `exit_code_decides`, an exit that proves success by `mprun.launcher.channel.attempt_succeeded`
     is a success here too, so that rule is all that the launcher needs to start dependents.
@@ -29,9 +30,12 @@ def outcome_of(task_run: TaskRun, result: AttemptResult, now: float) -> tuple[st
         return Outcome.TIMED_OUT, f"timeout after {timeout:g}s"
     if stopped == NOT_READY and ready is not None and now >= started + ready.timeout:
         return Outcome.FAILED, _with_last_probe("not ready", result)
-    unheard = result.succeeded and not result.asked
+    served = ready is None or task_run.is_ready
+    unheard = result.succeeded and served and not result.asked
     if stopped is not None and stopped not in (TIMEOUT, NOT_READY) and not unheard:
         return Outcome.STOPPED, stopped
+    if result.succeeded and not served:
+        return Outcome.FAILED, never_ready_reason(result)
     return (Outcome.SUCCEEDED, "") if result.succeeded else (Outcome.FAILED, result.reason)
 
 
@@ -46,8 +50,8 @@ def exit_code_decides(task_run: TaskRun) -> bool:
 
 
 def never_ready_reason(result: AttemptResult) -> str:
-    """The reason of a task that was not ready in any of its attempts; `result` is the last one."""
-    return _with_last_probe(f"not ready, {result.reason}", result)
+    """The reason of a task that ended before it was ready; `result` is its last attempt."""
+    return _with_last_probe(f"not ready, {result.reason or f'exit {result.exit_code}'}", result)
 
 
 def _with_last_probe(reason: str, result: AttemptResult) -> str:

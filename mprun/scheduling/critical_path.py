@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from mprun.jobfile.model import PASSED
 from mprun.scheduling.estimates import median
 from mprun.scheduling.plan import start_order
 
@@ -70,7 +71,7 @@ class Priorities:
             if paths is None:
                 paths = shared[id(planned.needed_by)] = self._longest_paths(planned.needed_by)
             own = self._duration(number, planned, estimates, plan.reused)
-            delays = {"succeeded": own, "finished": own, "started": 0.0}
+            delays = {PASSED: own, "succeeded": own, "finished": own, "started": 0.0}
             delays["ready"] = estimates.until_ready(planned.name)
             least = 0.0 if planned.task.daemon else own
             self._paths[number], following[number] = _longest(least, delays, paths)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
+from mprun.jobfile.model import PASSED
 from mprun.scheduling.attempt_outcome import exit_code_decides
 from mprun.scheduling.instructions import Instruction, Start
 from mprun.scheduling.task_run import DISPATCHED, HELD, STARTING, WAITING
@@ -21,6 +22,10 @@ Attempts = tuple[tuple[int, int, float | None], ...]
 # A task that depends on more attempts than this is not held: to look at all of them each time that one
 # of them starts takes too long.
 MAX_AWAITED_ATTEMPTS = 8
+
+# The conditions that the success of an attempt meets. An allowed failure meets the first one, too: then
+# the executor cancels the held start, and the scheduler starts the task.
+_BY_SUCCESS = (PASSED, "succeeded")
 
 
 class Dispatcher:
@@ -131,7 +136,7 @@ class Dependents:
         needed = [
             self._task_runs.all[number]
             for number, condition in task_run.planned.needs
-            if condition == "succeeded" and self._task_runs.all[number].state in DISPATCHED
+            if condition in _BY_SUCCESS and self._task_runs.all[number].state in DISPATCHED
         ]
         # Conditions that are met are not counted any more; any other one would still be unmet.
         if len(needed) != task_run.unmet or not all(map(exit_code_decides, needed)):

@@ -9,7 +9,7 @@ from mprun.scheduling.instructions import Instruction, Join
 from mprun.scheduling.plan import PlannedJoin
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
     from mprun.scheduling.plan import Plan
 
@@ -31,6 +31,7 @@ class JoinOrder:
     def __init__(self, plan: Plan) -> None:
         # The flags of each task, one byte per task: sets of 100,000 tasks would take 20 MB.
         self._flags = bytearray(0 if planned.task.daemon else _IMPLICIT for planned in plan.tasks)
+        self._is_given = plan.job.join is not None
         self._order = list(plan.join)
         for entry in self._order:
             self._flags[entry.task] |= _LISTED
@@ -62,8 +63,13 @@ class JoinOrder:
             self._to_start.discard(task)
             self._have_begun = not self._to_start
 
-    def expand(self, group: int, instances: list[int]) -> None:
-        """A task turned out to be a group: its instances take its place in the order."""
+    def expand(self, group: int, instances: list[int], daemons: Collection[int] = ()) -> None:
+        """A task turned out to be a group: its instances take its place in the order.
+
+        Those that are `daemons` do so only if the file lists the group.
+        """
+        if daemons and not (self._is_given and self._flags[group] & _LISTED):
+            instances = [instance for instance in instances if instance not in daemons]
         self._expanded[group] = instances
         flags = self._flags
         flags += bytes(max(0, max(instances, default=0) + 1 - len(flags)))

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from mprun.frozen import Frozen
+from mprun.jobfile.dependencies import default_condition
+from mprun.jobfile.model import PASSED
 from mprun.jobfile.names import NameIndex
 from mprun.jobfile.references import Reference, Template, references
 from mprun.jobfile.resolution import Resolver, is_true, resolve
@@ -176,13 +178,18 @@ def plan_instance(
     instance: Instance, group: PlannedTask, reused: Mapping[str, Reused] | None = None
 ) -> PlannedTask:
     """The plan of an instance of `group` that is created during the run."""
+    needed_by = group.needed_by
+    if instance.task.daemon and not group.task.daemon:
+        # Only its item says that it is a daemon.
+        serves = default_condition(instance.task)
+        needed_by = tuple((after, serves if of == PASSED else of) for after, of in needed_by)
     return PlannedTask(
         name=instance.name,
         groups=instance.groups,
         task=instance.task,
         values=instance.values,
         start_method=group.start_method,
-        needed_by=group.needed_by,
+        needed_by=needed_by,
         late=True,
         reused=None if instance.task.daemon else (reused or {}).get(instance.name),
     )

@@ -101,6 +101,11 @@ class Scheduler:
         return self._task_runs.outcomes
 
     @property
+    def skipped_by_when(self) -> set[int]:
+        """The tasks that were skipped because their `when` is false."""
+        return {task_run.number for task_run in self._task_runs.all if task_run.skipped_by_when}
+
+    @property
     def expanded(self) -> set[int]:
         """The tasks that turned out to be groups: their instances have outcomes, they have none."""
         return self._task_runs.expanded
@@ -161,7 +166,7 @@ class Scheduler:
 
     def handle_skipped(self, task: int, reason: str, now: float) -> list[Instruction]:
         """The task's `when` turned out to be false; its dependents see that as a success."""
-        return self._finish_resolving(task, Outcome.SKIPPED, reason, now, counts_as_success=True)
+        return self._finish_resolving(task, Outcome.SKIPPED, reason, now, skipped_by_when=True)
 
     def handle_resolve_failed(self, task: int, reason: str, now: float) -> list[Instruction]:
         """The task refers to something that does not exist."""
@@ -173,15 +178,16 @@ class Scheduler:
         They get none if the task was finished in the meantime: then `expanded` does not contain it.
         """
         if not instances:
-            return self._finish_resolving(
-                task, Outcome.SUCCEEDED, "the list is empty", now, counts_as_success=True
-            )
+            return self._finish_resolving(task, Outcome.SUCCEEDED, "the list is empty", now)
         task_run = self._task_runs.all[task]
         if not task_run.accept_answer():
             return []
         self._now = now
         numbers = self._task_runs.expand(task_run, instances)
-        self._join_order.expand(task, numbers)
+        # Its items may say that some of them are daemons.
+        of_item = not task_run.task.daemon
+        daemons = {number for number in numbers if self._task_runs.all[number].task.daemon} if of_item else ()
+        self._join_order.expand(task, numbers, daemons)
         self._finish_known([self._task_runs.all[number] for number in numbers])
         return self._decide()
 
@@ -353,11 +359,9 @@ class Scheduler:
 
     # ---- ends
 
-    def _finish(
-        self, task_run: TaskRun, outcome: str, reason: str, *, counts_as_success: bool = False
-    ) -> None:
+    def _finish(self, task_run: TaskRun, outcome: str, reason: str, *, skipped_by_when: bool = False) -> None:
         """Finish a task, and every task that can never start because of it."""
-        self._task_runs.finish(task_run, outcome, reason, counts_as_success=counts_as_success)
+        self._task_runs.finish(task_run, outcome, reason, skipped_by_when=skipped_by_when)
         self._task_runs.announce_outcome(task_run)
         if outcome in retry.FAILURES and self._plan.job.fail_fast and not task_run.task.allow_failure:
             self._termination.end_run(FAIL_FAST, self._now)
@@ -367,7 +371,7 @@ class Scheduler:
             self._join_order.leave_out(number)
 
     def _finish_resolving(
-        self, task: int, outcome: str, reason: str, now: float, *, counts_as_success: bool = False
+        self, task: int, outcome: str, reason: str, now: float, *, skipped_by_when: bool = False
     ) -> list[Instruction]:
         """Finish a task that does not run because of what it refers to."""
         task_run = self._task_runs.all[task]
@@ -376,7 +380,7 @@ class Scheduler:
         self._now = now
         if outcome == Outcome.SUCCEEDED:
             self._join_order.expand(task, [])
-        self._finish(task_run, outcome, reason, counts_as_success=counts_as_success)
+        self._finish(task_run, outcome, reason, skipped_by_when=skipped_by_when)
         return self._decide()
 
     def _finish_unstarted(self, task_run: TaskRun, reason: str) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from mprun.outcomes import Outcome
 from mprun.scheduling.instructions import Finish, Instruction
 from mprun.scheduling.retry import FAILURES, STABLE_AFTER
+from mprun.scheduling.verdict import MET_BY, end_of, unmet_reason
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -63,13 +64,6 @@ WHEN_IS_FALSE = "`when` is false"
 # A daemon that is restarted and has never been ready gets at least this many attempts.
 MIN_ATTEMPTS_TO_BE_READY = 3
 
-_UNMET = {
-    "succeeded": "did not succeed",
-    "failed": "did not fail",
-    "started": "was never started",
-    "ready": "was never ready",
-}
-
 
 def order_key(position: int, number: int, priority: int | None) -> Key:
     """The highest priority first, then the order of the file; without priorities only the file decides.
@@ -90,12 +84,11 @@ class TaskRun:
     present attempt was asked to end. `pending_outcome` is the outcome and the reason that the task
     has if no further attempt starts. `ready_attempt` is the last attempt that was ready,
     `unstable_attempts` counts the attempts since one was stable. With `stopped_by_user` no further
-    attempt starts. With `counts_as_success` dependents see a success although the task did not run.
+    attempt starts. `skipped_by_when` says why the task was skipped.
     """
 
     __slots__ = (
         "attempts",
-        "counts_as_success",
         "first_started_at",
         "has_started",
         "key",
@@ -104,6 +97,7 @@ class TaskRun:
         "planned",
         "position",
         "ready_attempt",
+        "skipped_by_when",
         "started_at",
         "state",
         "stop_reason",
@@ -122,7 +116,7 @@ class TaskRun:
         self.state = WAITING
         self.unmet = len(planned.needs)
         self.attempts = self.ready_attempt = self.unstable_attempts = 0
-        self.has_started = self.stopped_by_user = self.counts_as_success = False
+        self.has_started = self.stopped_by_user = self.skipped_by_when = False
         self.started_at = self.first_started_at = 0.0
         self.stop_reason: str | None = None
         self.pending_outcome: tuple[str, str] | None = None
@@ -233,10 +227,10 @@ class TaskRun:
             outcome, reason = Outcome.STOPPED, f"{reason}, before its next start"
         self.state, self.pending_outcome = PAUSED, (outcome, reason)
 
-    def finish(self, *, counts_as_success: bool = False) -> None:
+    def finish(self, *, skipped_by_when: bool = False) -> None:
         """The task has its outcome."""
         self.state = FINISHED
-        self.counts_as_success = counts_as_success
+        self.skipped_by_when = skipped_by_when
 
     # ---- questions
 
@@ -258,17 +252,10 @@ class TaskRun:
             condition == "ready" and self.ready_attempt > 0
         )
 
-    def meets(self, condition: str, outcome: str | None) -> bool:
-        """Whether the task meets a condition by finishing with this outcome."""
-        if condition == "failed":
-            return outcome in FAILURES
-        if self.counts_as_success or condition == "finished":
-            return True
-        return condition == "succeeded" and outcome == Outcome.SUCCEEDED
-
-    def unmet_reason(self, condition: str) -> str:
-        """Why a dependent with this condition is skipped."""
-        return f"`{self.planned.name}` {_UNMET[condition]}"
+    def end(self, outcome: str | None) -> str:
+        """How the task ended, as far as conditions ask, with this outcome."""
+        allow_failure = self.task.allow_failure
+        return end_of(outcome, allow_failure=allow_failure, skipped_by_when=self.skipped_by_when)
 
 
 class TaskRuns:
@@ -301,11 +288,9 @@ class TaskRuns:
             if task_run.state in (STARTING, HELD)
         ]
 
-    def finish(
-        self, task_run: TaskRun, outcome: str, reason: str, *, counts_as_success: bool = False
-    ) -> None:
+    def finish(self, task_run: TaskRun, outcome: str, reason: str, *, skipped_by_when: bool = False) -> None:
         """Give a task its outcome; `announce_outcome` informs its dependents."""
-        task_run.finish(counts_as_success=counts_as_success)
+        task_run.finish(skipped_by_when=skipped_by_when)
         self.outcomes[task_run.number] = outcome
         self.unfinished -= not task_run.task.daemon
         self._instructions.append(
@@ -327,11 +312,11 @@ class TaskRuns:
         for task_run in known:
             reused = task_run.planned.reused
             if reused is None:
-                self.finish(task_run, Outcome.SKIPPED, WHEN_IS_FALSE, counts_as_success=True)
+                self.finish(task_run, Outcome.SKIPPED, WHEN_IS_FALSE, skipped_by_when=True)
             else:
                 task_run.reuse(reused.attempts)
-                succeeded = reused.outcome in (Outcome.SUCCEEDED, Outcome.SKIPPED)
-                self.finish(task_run, reused.outcome, reused.reason, counts_as_success=succeeded)
+                skipped = reused.outcome == Outcome.SKIPPED
+                self.finish(task_run, reused.outcome, reused.reason, skipped_by_when=skipped)
         # All of them first: the outcome of a task that is known does not depend on its dependencies.
         for task_run in known:
             self.announce_outcome(task_run)
@@ -348,17 +333,17 @@ class TaskRuns:
         announcing = [task_run]
         while announcing:
             before = announcing.pop()
-            outcome = self.outcomes[before.number]
+            end = before.end(self.outcomes[before.number])
             for number, condition in before.planned.needed_by:
                 after = self.all[number]
                 if after.state not in (WAITING, HELD) or before.was_announced(condition):
                     continue
-                if before.meets(condition, outcome):
+                if end in MET_BY[condition]:
                     self._meet_condition(after)
                 elif after.state is HELD:
-                    after.fail_condition(before.unmet_reason(condition))
+                    after.fail_condition(unmet_reason(before.planned.name, condition))
                 else:
-                    self.finish(after, Outcome.SKIPPED, before.unmet_reason(condition))
+                    self.finish(after, Outcome.SKIPPED, unmet_reason(before.planned.name, condition))
                     announcing.append(after)
 
     def expand(self, group: TaskRun, instances: Sequence[PlannedTask]) -> list[int]:

@@ -295,12 +295,7 @@ def test_plan_shows_order_arguments_and_joins(tmp_path):
         """,
     )
     run = mprun("plan", "job.yaml", cwd=tmp_path)
-    assert run.code == 0
-    # `last` would wait until the end of the job if the daemon did not end by itself.
-    assert run.stderr == (
-        "warning: `last` waits for the daemon `beat` to end, which may not happen before the job does; "
-        "use `depends_on: {beat: started}`\n"
-    )
+    assert (run.code, run.stderr) == (0, "")
     head, *lines = run.stdout.splitlines()
     assert re.fullmatch(r"job: 3 tasks, \w+ \(at most 2 at once on \d+ cores?\), fork", head)
     assert lines == [
@@ -316,17 +311,52 @@ def test_plan_shows_order_arguments_and_joins(tmp_path):
     assert plan["tasks"][1]["kwargs"] == {"three": [4]}
 
 
-def test_warning_about_a_daemon_offers_ready_only_if_it_has_a_probe(tmp_path):
+def test_a_task_that_waits_for_a_daemon_to_end_is_warned_of_C19(tmp_path):
     write(
         tmp_path,
         job="""
         tasks:
           - {name: db, target: 'm:f', daemon: true, ready: {tcp: 5432}}
-          - {name: ask, target: 'm:g', depends_on: db}
+          - {name: short, target: 'm:f', daemon: true, timeout: 1m}
+          - {name: log, target: 'm:g', daemon: true, depends_on: {db: finished}}
+          - {name: mail, target: 'm:g', depends_on: {short: failed, db: CONDITION}}
+        """.replace("CONDITION", "failed"),
+    )
+    warning = (
+        "warning: `mail` waits for the daemon `db` to end, which may not happen before the job does; "
+        "if `mail` is a daemon too, the job does not wait for it\n"
+    )
+    for command in ("plan", "validate"):
+        assert mprun(command, "job.yaml", cwd=tmp_path).stderr == warning
+
+
+def test_a_job_of_daemons_alone_is_warned_of_unless_it_joins_one_C21(tmp_path):
+    daemon = "{name: NAME, command: 'sleep 600', daemon: true, ready: {file: nowhere}}"
+    tasks = "tasks: [" + ", ".join(daemon.replace("NAME", name) for name in ("db", "web")) + "]\n"
+    warning = "warning: the job ends at once, because every task is a daemon; `join: [web]` waits for `web`\n"
+    write(tmp_path, job=tasks, job_joined=tasks + "join: [db]\n", job_none=tasks + "join: []\n")
+    for command in ("plan", "validate"):
+        assert mprun(command, "job.yaml", cwd=tmp_path).stderr == warning
+        assert mprun(command, "job_none.yaml", cwd=tmp_path).stderr == warning
+        assert mprun(command, "job_joined.yaml", cwd=tmp_path).stderr == ""
+    run = mprun("job.yaml", cwd=tmp_path)
+    assert run.code == 0
+    assert run.stderr.startswith(warning)
+    assert run.stderr.count("warning") == 1
+
+
+def test_a_selection_of_daemons_alone_is_warned_of_C21(tmp_path):
+    write(
+        tmp_path,
+        job="""
+        tasks:
+          - {name: web, command: 'sleep 600', daemon: true, matrix: {port: [1, 2]}}
+          - {name: ask, command: 'true', depends_on: web}
         """,
     )
-    run = mprun("plan", "job.yaml", cwd=tmp_path)
-    assert run.stderr.endswith("; use `depends_on: {db: ready}` or `started`\n")
+    assert mprun("plan", "job.yaml", cwd=tmp_path).stderr == ""
+    run = mprun("job.yaml", "-k", "web*", cwd=tmp_path)
+    assert "warning: the job ends at once, because every task is a daemon; `join: [web]` waits" in run.stderr
 
 
 def test_init_writes_a_job_that_runs_and_overwrites_nothing(tmp_path):

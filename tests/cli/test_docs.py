@@ -39,7 +39,11 @@ def commands():
 COMMANDS = [command for command in commands() if "JOB" not in command and "NAME" not in command]
 
 # A block of YAML is a complete job file, or its first line names the part of a job that it shows.
-PARTS = {"# task keys": "tasks:\n  - target: m:f\n{}", "# job keys": "{}\ntasks:\n  - target: m:f\n"}
+# Beside a task there is another one, because it may be a daemon, for which the job would not wait.
+PARTS = {
+    "# task keys": "tasks:\n  - target: m:g\n  - target: m:f\n{}",
+    "# job keys": "{}\ntasks:\n  - target: m:f\n",
+}
 
 
 def blocks():

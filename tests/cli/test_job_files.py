@@ -249,7 +249,7 @@ def test_a_chain_of_ten_thousand_is_read_and_planned_quickly(tmp_path):
     plan = api.plan_job(api.load_job(path))
     assert time.process_time() - begun < 2 * QUICKLY
     assert len(plan.tasks) == 10_000
-    assert plan.tasks[9_999].needs == ((9_998, "succeeded"),)
+    assert plan.tasks[9_999].needs == ((9_998, "passed"),)
 
 
 def test_command_refuses_yaml_bombs(tmp_path):

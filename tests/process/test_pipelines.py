@@ -477,9 +477,10 @@ def test_literal_list_has_items_of_every_type(desk, method):
     assert run.result("each[0]") == [1]
     assert run.result("each[2]") == [[7, 8]]
     assert run.result("each[3]") == [{"x": '<{"rows": [7, 8]}>'}]
-    assert run.outcome("each[5]") == "skipped"
+    # The failure of `bad` is allowed.
+    assert run.result("each[5]") == [None]
     assert run.result("all") == [
-        [[1], [{"a": {"b": [2]}, "t": "5s"}], [[7, 8]], [{"x": '<{"rows": [7, 8]}>'}], [None], None]
+        [[1], [{"a": {"b": [2]}, "t": "5s"}], [[7, 8]], [{"x": '<{"rows": [7, 8]}>'}], [None], [None]]
     ]
     assert run.place("task_started", "each[3]") > run.place("task_exited", "good")
 

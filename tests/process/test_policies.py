@@ -46,10 +46,10 @@ def test_conditions_decide_what_starts(tmp_path):
     assert run.code == 0, run.stderr
     assert run.outcome("never") == "skipped"
     assert run.outcome("server") == "stopped"
-    for task in ("after good", "after bad", "client", "at the end"):
+    for task in ("after good", "after bad", "after any", "client", "at the end"):
         assert run.outcome(task) == "succeeded", task
     assert run.place("task_started", "client") > run.place("task_started", "server")
-    for task in ("after good", "after bad", "never"):
+    for task in ("after good", "after bad", "after any", "never"):
         assert run.place("task_started", "at the end") > run.place("task_finished", task)
 
 

@@ -17,6 +17,7 @@ from mprun.scheduling.instructions import (
     Signal,
     Start,
 )
+from mprun.scheduling.verdict import TaskEnds, verdict
 from support.stop_model import ORDERED, StopModel
 
 FAILURES = ("failed", "timed_out")
@@ -45,7 +46,11 @@ class Model:
         self.last_outcomes, self.was_up, self.due = {}, {}, {}
         self.to_resolve, self.resolved = set(), set()
         self.seen_started, self.seen_ready, self.ready_now = set(), set(), set()
-        self.finished, self.counts_as_success, self.resolve_failed = {}, set(), set()
+        self.finished, self.resolve_failed = {}, set()
+        # The tasks whose `when` is false, the groups without instances, and what a user stopped in time.
+        self.skipped_by_when, self.empty, self.stopped_in_time = set(), set(), set()
+        # Whether a signal stopped the run, and whether the launcher was lost.
+        self.interrupted = self.lost = False
         self.joined = []
         self.held, self.slots = Counter(), plan.max_parallel
         self.met = set()
@@ -92,9 +97,11 @@ class Model:
             return "timed_out"
         if reason in ("log_limit", "not_ready"):
             return "failed"
-        if reason in ORDERED and (result.asked or not result.succeeded):
+        # Without having been ready, no end is a success.
+        succeeded = result.succeeded and (task.ready is None or number in self.ready_now)
+        if reason in ORDERED and (result.asked or not succeeded):
             return "stopped"
-        return "succeeded" if result.succeeded else "failed"
+        return "succeeded" if succeeded else "failed"
 
     def release(self, number):
         self.live.remove(number)
@@ -123,7 +130,7 @@ class Model:
         self.tasks += instances
         self.group_of.update(dict.fromkeys(self.instances[number], number))
         if not instances:
-            self.counts_as_success.add(number)
+            self.empty.add(number)
 
     def answers(self, number):
         """Whether the success of a probe counts: the attempt is running, and is neither result nor ready."""
@@ -135,15 +142,19 @@ class Model:
         if self.instances.get(need):
             return all(self.holds(instance, condition) for instance in self.instances[need])
         outcome = self.finished.get(need)
-        if need in self.counts_as_success and outcome is not None:
-            return condition != "failed"
-        if condition == "finished":
-            return outcome is not None
-        if condition == "failed":
-            return outcome in FAILURES
-        if condition == "succeeded":
-            return outcome == "succeeded"
-        return need in (self.seen_started if condition == "started" else self.seen_ready)
+        not_wanted = outcome == "skipped" and need in self.skipped_by_when
+        match condition:
+            case "passed":
+                allowed = outcome in FAILURES and self.task(need).allow_failure
+                return outcome == "succeeded" or allowed or not_wanted
+            case "succeeded":
+                return outcome == "succeeded" or not_wanted
+            case "finished":
+                return outcome is not None
+            case "failed":
+                return outcome in FAILURES
+        seen = self.seen_started if condition == "started" else self.seen_ready
+        return need in seen or outcome == "succeeded" or not_wanted
 
     def is_out_of_reach(self, need, condition):
         if self.instances.get(need):
@@ -254,7 +265,7 @@ class Model:
         for before, attempt, limit in after:
             task = self.task(before)
             assert limit == task.timeout
-            assert needs[before] == "succeeded"
+            assert needs[before] in ("passed", "succeeded")
             assert before in self.live
             assert before not in self.asked
             assert self.attempts[before] == attempt
@@ -329,10 +340,8 @@ class Model:
         assert not self.instances.get(number), "an outcome for a group"
         assert finish.attempts == self.attempts[number], "attempts are miscounted"
         if outcome == "skipped":
-            assert planned.skipped or number in self.counts_as_success or self.is_unreachable(number), (
-                "skipped"
-            )
-            self.counts_as_success.update({number} if planned.skipped else ())
+            self.skipped_by_when.update({number} if planned.skipped else ())
+            assert number in self.skipped_by_when or self.is_unreachable(number), "skipped"
         elif outcome == "cancelled":
             assert not finish.attempts, "cancelled after an attempt"
             if number not in self.stopped_by_user:
@@ -340,7 +349,7 @@ class Model:
         elif not finish.attempts:
             expected = "failed" if number in self.resolve_failed else "succeeded"
             assert outcome == expected
-            assert number in self.resolve_failed | self.counts_as_success, "an outcome without an attempt"
+            assert number in self.resolve_failed | self.empty, "an outcome without an attempt"
         else:
             hopeless = (
                 outcome == "failed" and finish.reason == "not ready, exit" and self.was_never_ready(number)
@@ -409,3 +418,59 @@ class Model:
         assert {number for number in ran if not self.task(number).daemon} <= set(self.joined), "not joined"
         assert not any(+self.held[name] for name in self.held)
         assert self.slots == self.plan.max_parallel
+        self.check_verdict(scheduler)
+
+    # ---- the verdict
+
+    def check_verdict(self, scheduler):
+        """Exit 0 if and only if the run went to its end and each task's end is as planned."""
+        by_when = {number for number in self.skipped_by_when if self.finished.get(number) == "skipped"}
+        assert scheduler.skipped_by_when == by_when
+        ends = TaskEnds(
+            tasks=self.tasks,
+            outcomes=scheduler.outcomes,
+            expanded=scheduler.expanded,
+            skipped_by_when=scheduler.skipped_by_when,
+            stopped=self.stopped_in_time,
+        )
+        given = verdict(
+            ends,
+            end_reason=scheduler.end_reason,
+            signal=(15, "SIGTERM") if self.interrupted else None,
+            failure="the launcher is gone" if self.lost else "",
+        )
+        full = scheduler.end_reason == "run_finished" and not self.interrupted and not self.lost
+        bad = [number for number in self.finished if not self.is_as_planned(number)]
+        assert (given.exit_code == 0) is (full and not bad), f"exit {given.exit_code}, but {bad} are bad"
+        assert (given.outcome == "succeeded") is (given.exit_code == 0)
+        assert given.counts == Counter(self.finished.values())
+        assert set(given.lacking) <= set(bad)
+        self.exit_code = given.exit_code
+
+    def is_as_planned(self, number):
+        """Whether this end of a task lets the run succeed."""
+        outcome, task = self.finished[number], self.task(number)
+        if outcome == "succeeded":
+            return True
+        if number in self.stopped_in_time:
+            return False
+        if outcome in FAILURES:
+            return task.allow_failure
+        if outcome == "skipped":
+            return task.allow_failure or self.was_not_to_run(number)
+        return outcome in ("stopped", "cancelled") and task.daemon
+
+    def was_not_to_run(self, number):
+        """Whether it was skipped although all went well: by a `when`, or as a failure did not come."""
+        if number in self.skipped_by_when:
+            return True
+        pairs = [
+            (one, condition)
+            for need, condition in self.tasks[number].needs
+            for one in self.instances.get(need) or [need]
+            if not self.holds(one, condition)
+        ]
+        return any(
+            condition == "failed" or (self.finished[one] == "skipped" and self.was_not_to_run(one))
+            for one, condition in pairs
+        )

@@ -18,7 +18,7 @@ ORIGIN = Origin(document=parse("tasks: []", "test"), path=())
 def task(name: str, number: int, *, daemon: bool = False, after: tuple[str, ...] = (), **more) -> Task:
     """A task; `after` has the names of its dependencies, or `name:condition`."""
     pairs = (need.partition(":") for need in after)
-    needs = tuple(Dependency(task=need, condition=condition or "succeeded") for need, _, condition in pairs)
+    needs = tuple(Dependency(task=need, condition=condition or None) for need, _, condition in pairs)
     return Task(
         name=name,
         position=number + 1,

@@ -37,7 +37,13 @@ def random_keys(random):
         keys["timeout"] = random.random() * 5
     if random.random() < 0.2:
         keys["stop"] = Stop(signal=random.choice(["SIGINT", "SIGINT", "SIGKILL"]), grace=random.random() * 3)
-    if random.random() < 0.3:
+    return keys
+
+
+def random_service_keys(random):
+    """Random fields of a daemon, in addition."""
+    keys = {"restart": random.choice(["never", "on-failure", "always"])}
+    if random.random() < 0.6:
         keys["ready"] = Ready(kind="tcp", what="80", timeout=random.random() * 4)
     return keys
 
@@ -66,10 +72,10 @@ def random_plan(random):
     names = [f"t{number}" for number in range(count)]
     # A chain of services, each of which depends on the one before.
     chain = most == 8 and random.random() < 0.2
-    daemons = [name for name in names if random.random() < (0.7 if chain else 0.15)]
+    daemons = [name for name in names if random.random() < (0.7 if chain else 0.25)]
     keys = {name: random_keys(random) for name in names}
     for name in daemons:
-        keys[name]["restart"] = random.choice(["never", "on-failure", "always"])
+        keys[name].update(random_service_keys(random))
     if random.random() < 0.5:
         for name in names:
             keys[name]["resources"] = random_claims(random) if random.random() < 0.4 else {}

@@ -98,6 +98,7 @@ class RandomRun:
                 range(len(model.tasks)), min(len(model.tasks), self.random.choice([1, 1, 3, 9]))
             )
             model.stopped_by_user.update(task for task in tasks if not model.instances.get(task))
+            model.stopped_in_time |= model.stopped_by_user.intersection(tasks) - model.finished.keys()
             self.carry_out(scheduler.stop_tasks(tasks, self.now))
             return
         if what == "log limit":
@@ -107,8 +108,10 @@ class RandomRun:
             return
         model.ended = True
         if what == "lose":
+            model.lost = True
             self.lose()
         else:
+            model.interrupted = True
             model.killing |= what == "kill"
             self.carry_out(scheduler.stop("user", self.now, kill=what == "kill"))
 
@@ -262,7 +265,7 @@ class RandomRun:
         if kind == "resolved":
             instructions = scheduler.handle_resolved(task, self.now)
         elif kind == "skipped":
-            model.counts_as_success.update(() if is_late else {task})
+            model.skipped_by_when.update(() if is_late else {task})
             instructions = scheduler.handle_skipped(task, "`when` is false", self.now)
         elif kind == "resolve failed":
             model.resolve_failed.add(task)

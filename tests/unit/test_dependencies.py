@@ -39,13 +39,13 @@ def dependency_error(spec):
 def test_needs_are_numbers_and_conditions_each_once():
     assert linked({"a": [], "b": ["a", "a:finished", "a*"], "c": ["b:ready"]}) == (
         (),
-        ((0, "succeeded"), (0, "finished")),
+        ((0, "passed"), (0, "finished")),
         ((1, "ready"),),
     )
 
 
 def test_a_pattern_that_matches_the_task_itself_leaves_it_out():
-    assert linked({"a": [], "b": [], "last": ["*"]})[2] == ((0, "succeeded"), (1, "succeeded"))
+    assert linked({"a": [], "b": [], "last": ["*"]})[2] == ((0, "passed"), (1, "passed"))
     assert linked({"alone": ["*"]}) == ((),)
 
 

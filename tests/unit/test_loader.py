@@ -271,7 +271,7 @@ def test_a_task_result_is_not_a_secret_in_a_recipe_of_a_recipe(desk):
         mid="params: {p: ''}\ntasks: [{name: m, uses: r.yaml, with: {q: '<${params.p}>'}}]",
         r="params: {q: ''}\ntasks: [{name: t, target: 'm:f', cwd: '${params.q}'}]",
     )
-    assert job.needs == ((), ((0, "succeeded"),))
+    assert job.needs == ((), ((0, "passed"),))
 
 
 @pytest.mark.parametrize("key", ["cwd: '${env.A}'", "expect: {result: '${env.A}'}", "tags: ['${env.A}']"])
@@ -436,7 +436,11 @@ def test_an_error_of_one_instance_is_reported_at_its_key(desk):
     [
         ("always", "restart: ${matrix.v}", "6:12 `restart` is only valid for daemons (task `a` would never"),
         ("TREM", "stop: {signal: '${matrix.v}'}", "6:18 unknown signal `TREM`"),
-        ("(", "ready: {log: '${matrix.v}'}", "6:16 invalid regular expression in `ready.log`"),
+        (
+            "(",
+            "daemon: true\n          ready: {log: '${matrix.v}'}",
+            "7:16 invalid regular expression in `ready.log`",
+        ),
         ("'['", "expect: {output: '${matrix.v}'}", "6:20 invalid regular expression in `expect.output`"),
         ("x", "tags: '${matrix.v}'", "6:9 `tags` of task `a` must be a list of strings, not the string `x`"),
         ("x", "limits: {'${matrix.v}': 1}", "6:12 unknown key `'${matrix.v}'` in `limits` of task `a`"),

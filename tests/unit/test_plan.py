@@ -62,14 +62,14 @@ def test_the_start_method_is_the_options_the_tasks_the_jobs_or_the_platforms(opt
 def test_needs_are_positions_both_ways():
     made = plan({"a": ("c",), "b": ("a", "c"), "c": ()})
     assert [planned.needs for planned in made.tasks] == [
-        ((2, "succeeded"),),
-        ((0, "succeeded"), (2, "succeeded")),
+        ((2, "passed"),),
+        ((0, "passed"), (2, "passed")),
         (),
     ]
     assert [planned.needed_by for planned in made.tasks] == [
-        ((1, "succeeded"),),
+        ((1, "passed"),),
         (),
-        ((0, "succeeded"), (1, "succeeded")),
+        ((0, "passed"), (1, "passed")),
     ]
 
 
@@ -183,7 +183,7 @@ def test_an_instance_created_during_the_run_is_planned_like_its_group():
     planned = plan_instance(instance, group)
     assert (planned.name, planned.groups, planned.values) == ("each[0]", ("each",), ("x",))
     assert (planned.start_method, planned.late, planned.needs) == ("spawn", True, ())
-    assert planned.needed_by == ((2, "succeeded"),)
+    assert planned.needed_by == ((2, "passed"),)
 
 
 def test_a_plan_is_crowded_if_tasks_may_wait_for_slots_or_tokens():

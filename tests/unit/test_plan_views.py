@@ -257,10 +257,10 @@ def test_json_document_has_everything_of_the_plan():
     assert first["expect"]["result"] is None
     assert first["tags"] == ["slow"]
     assert last["needs"] == [
-        {"task": "t[m=a,n=1]", "condition": "succeeded"},
-        {"task": "t[m=b]", "condition": "succeeded"},
+        {"task": "t[m=a,n=1]", "condition": "passed"},
+        {"task": "t[m=b]", "condition": "passed"},
     ]
-    assert last["depends_on"] == {"t": "succeeded"}
+    assert last["depends_on"] == {"t": None}
     assert (last["when"], last["skipped"], last["foreach"]) == (False, True, "${tasks.fetch.result}")
     assert (last["expect"], last["limits"], last["ready"], last["restart"]) == (None, None, None, "never")
     assert list(first) == list(last)

@@ -119,7 +119,7 @@ def test_daemon_that_fails_by_itself_has_failed():
 
 
 def test_daemon_that_could_not_start_before_the_end_is_cancelled():
-    run = Run(plan({"d": (), "e": ("d",), "a": ()}, daemons=("d", "e"))).started("d", "a")
+    run = Run(plan({"d": (), "e": ("d:succeeded",), "a": ()}, daemons=("d", "e"))).started("d", "a")
     run.exited("a")
     assert run.outcome("e") == Outcome.CANCELLED
     run.exited("d")

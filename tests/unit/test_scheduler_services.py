@@ -205,10 +205,11 @@ def test_a_task_that_is_ready_in_time_runs_on():
     assert run.advance(30.0) == []
 
 
-def test_a_task_that_ended_before_its_readiness_timeout_has_the_outcome_of_its_exit():
+def test_a_task_that_ended_before_its_readiness_timeout_has_its_exit_as_the_reason_C02():
     run = run_with_unready_daemon()
     run.advance(30.0)
-    assert run.exited("s", now=29.9)[0] == "succeeded s"
+    assert run.exited("s", now=29.9)[0] == "failed s"
+    assert run.reasons["s"] == "not ready, exit"
 
 
 def test_a_task_that_was_not_ready_in_time_is_retried_like_any_failure():
@@ -229,7 +230,8 @@ def test_a_daemon_that_was_not_ready_in_time_is_restarted():
 
 def test_a_dependent_on_readiness_is_skipped_if_the_task_ends_without_being_ready():
     run = run_with_unready_daemon()
-    assert run.exited("s") == ["succeeded s", "skipped c"]
+    assert run.exited("s", unready="no line matches `x`") == ["failed s", "skipped c"]
+    assert run.reasons == {"s": "not ready, exit: no line matches `x`", "c": "`s` was never ready"}
 
 
 def test_ready_stays_met_after_a_failure():

@@ -62,9 +62,9 @@ def test_paths_are_relative_to_the_job_file():
     assert task("cwd: /tmp", "cwd: data\n").cwd == "/tmp"
 
 
-@pytest.mark.parametrize("value", ["b", "[b]", "[b, b]", "{b: succeeded}"])
-def test_a_dependency_has_three_forms(value):
-    assert task(f"depends_on: {value}").depends_on == (Dependency(task="b"),)
+@pytest.mark.parametrize("value", ["b", "[b]", "[b, b]"])
+def test_a_dependency_without_a_condition_leaves_it_to_the_other_task(value):
+    assert task(f"depends_on: {value}").depends_on == (Dependency(task="b", condition=None),)
 
 
 def test_a_mapping_gives_each_dependency_its_condition():

@@ -59,7 +59,13 @@ def stop_a_group_that_was_expanded():
     assert run.stopped("g") == []
 
 
+def stop_a_task_that_is_starting():
+    run = Run(plan({"a": ()}))
+    assert run.stopped("a") == ["cancel start a"]
+
+
 SCENARIOS = (
+    stop_a_task_that_is_starting,
     reuse_an_outcome,
     cancel_a_start_whose_dependency_has_succeeded_in_the_meantime,
     stop_a_task_that_is_being_resolved,

@@ -11,6 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from mprun.diagnostics import visible
+from mprun.jobfile.model import PASSED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -33,7 +34,7 @@ def mermaid_lines(plan: Plan, forecast: Forecast | None = None) -> Iterator[str]
     yield from _nodes(plan, _mermaid_subgraph, "end", partial(_mermaid_node, path))
     for number, planned in enumerate(plan.tasks):
         for need, condition in planned.needs:
-            label = "" if condition == "succeeded" else f"|{condition}|"
+            label = "" if condition == PASSED else f"|{condition}|"
             yield f"  n{need} -->{label} n{number}"
     if any(planned.skipped for planned in plan.tasks):
         yield "  classDef skipped stroke-dasharray: 5 5"
@@ -49,7 +50,7 @@ def dot_lines(plan: Plan, forecast: Forecast | None = None) -> Iterator[str]:
     yield from _nodes(plan, _dot_cluster, "}", partial(_dot_node, _path(plan, forecast)))
     for number, planned in enumerate(plan.tasks):
         for need, condition in planned.needs:
-            label = "" if condition == "succeeded" else f" [label={_dot_text(condition)}]"
+            label = "" if condition == PASSED else f" [label={_dot_text(condition)}]"
             yield f"  n{need} -> n{number}{label}"
     yield "}"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from mprun.jobfile.model import Ready, Stop
+from mprun.jobfile.model import PASSED, Ready, Stop
 from mprun.jobfile.references import references
 from mprun.jobfile.resolution import as_text, shown
 from mprun.jobfile.units import duration_text, size_text
@@ -62,7 +62,7 @@ def _when_note(planned: PlannedTask, resolved: Callable[[Any], Any]) -> Iterator
 
 
 def _dependency(dependency: Dependency) -> str:
-    condition = "" if dependency.condition == "succeeded" else f" {dependency.condition}"
+    condition = "" if dependency.condition in (None, PASSED) else f" {dependency.condition}"
     return f"{dependency.task}{condition}"
 
 

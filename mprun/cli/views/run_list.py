@@ -6,12 +6,12 @@ import json
 from typing import TYPE_CHECKING
 
 from mprun.diagnostics import visible
-from mprun.outcomes import MPRUN_KILLED, TASK_OUTCOMES, Outcome
+from mprun.outcomes import MPRUN_KILLED
 from mprun.reporters import table
-from mprun.reporters.format import format_duration, format_reason, format_time
+from mprun.reporters.format import counts_text, format_duration, format_reason, format_time
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
     from typing import TextIO
 
     from mprun.record.summary import RunSummary
@@ -57,7 +57,7 @@ def _row(run: RunSummary, now: str) -> tuple[str, ...]:
         f">{duration}" if run.exit_unknown else duration,
         _outcome(run, finished.reason if finished else MPRUN_KILLED if run.exit_unknown else ""),
         _UNKNOWN if run.exit_unknown else str(finished.exit_code) if finished else "-",
-        ", ".join(_counts(run.counts())) or "-",
+        counts_text(run.counts(), run.allowed()) or "-",
     )
 
 
@@ -69,9 +69,3 @@ def _outcome(run: RunSummary, why: str) -> str:
 def _damage(run: RunSummary) -> str:
     more = f", and {len(run.damage) - 1} more" if len(run.damage) > 1 else ""
     return visible(run.damage[0][:_MAX_DAMAGE_LENGTH]) + more
-
-
-def _counts(counts: dict[str, int]) -> Iterator[str]:
-    for word in (*TASK_OUTCOMES, Outcome.RUNNING):
-        if word in counts:
-            yield f"{counts[word]} {word}"
