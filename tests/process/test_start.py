@@ -70,7 +70,7 @@ OURS = {
         mprun.reporters.format mprun.reporters.github mprun.engine.event_builder mprun.clock
         mprun.engine.attempt_result mprun.engine.resolver
         mprun.engine.attempt_monitor mprun.engine.control_requests mprun.engine.report_handler
-        mprun.engine.run_outcome mprun.engine.task_table
+        mprun.scheduling.verdict mprun.engine.task_table
         mprun.engine.publisher mprun.engine.engine mprun.api
         """,
     "launcher": """
