@@ -87,7 +87,7 @@ class Diagnostic(Frozen):
         return (self.source.path, self.span.line, self.span.column, self.message)
 
     def __str__(self) -> str:
-        return f"{self.source.path}:{self.span.line}:{self.span.column}: {self.message}"
+        return redact(f"{self.source.path}:{self.span.line}:{self.span.column}: {self.message}")
 
 
 def visible(text: str, *, multiline: bool = False) -> str:
@@ -110,8 +110,49 @@ def _escaped(char: str) -> str:
     return char.encode("unicode_escape").decode()
 
 
+# The values of secret params of this process, in each form in which a message may contain them.
+_secrets: set[str] = set()
+# Shorter ones are part of many words.
+_MIN_INSIDE_WORDS = 4
+REDACTED = "***"
+
+
+def remember_secret(value: object) -> None:
+    """Have `redact` replace a value from now on, and everything inside it."""
+    if isinstance(value, dict):
+        value = [*value, *value.values()]
+    if isinstance(value, (list, tuple)):
+        for item in value:
+            remember_secret(item)
+        return
+    text = "" if value is None or isinstance(value, bool) else str(value)
+    for form in (text, *text.splitlines()):
+        escaped = form.encode("unicode_escape").decode()
+        _secrets.update({form, form.strip(), repr(form)[1:-1], escaped, visible(form)} - {""})
+
+
+def secrets() -> list[str]:
+    """What `redact` replaces, the longest first."""
+    return sorted(_secrets, key=len, reverse=True)
+
+
+def redact(text: str) -> str:
+    """The text with `***` for each secret: what mprun prints and records of its own passes here."""
+    if not _secrets:
+        return text
+    import re
+
+    for secret in secrets():
+        if len(secret) >= _MIN_INSIDE_WORDS:
+            text = text.replace(secret, REDACTED)
+        elif secret in text:
+            text = re.sub(rf"(?<!\w){re.escape(secret)}(?!\w)", REDACTED, text)
+    return text
+
+
 def quote(text: str) -> str:
     """The text in backticks: at most 200 characters of it, control characters made visible."""
+    text = redact(text)
     if len(text) > QUOTE_LIMIT:
         text = text[: QUOTE_LIMIT - 1]
         return f"`{visible(text)}{_ELLIPSIS}`"

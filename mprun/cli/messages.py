@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from mprun.diagnostics import visible
+from mprun.diagnostics import redact, visible
 from mprun.errors import JobFileError, MprunError
 from mprun.reporters.terminal import MAIN, Output, silence, wants_colour
 
@@ -33,9 +33,9 @@ def say(kind: str, text: str) -> None:
 
 
 def write(text: str) -> None:
-    """Write a line; a failure to write it is ignored, so that it never ends a run."""
+    """Write a line, without secrets; a failure to write it is ignored, so that it never ends a run."""
     try:
-        sys.stderr.write(text + "\n")
+        sys.stderr.write(redact(text) + "\n")
         sys.stderr.flush()
     except (OSError, ValueError):
         silence(sys.stderr)

@@ -6,6 +6,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
+from mprun.diagnostics import redact
 from mprun.engine.signals import exit_signal
 from mprun.executors.base import Exited, NotStarted, StartCancelled, Started
 from mprun.frozen import Frozen
@@ -194,7 +195,7 @@ class EventBuilder:
             # A plain string: the state of a run packs its facts with marshal, which takes no other.
             outcome=str(instruction.outcome),
             attempts=instruction.attempts,
-            reason=instruction.reason,
+            reason=redact(instruction.reason),
             result=result,
             result_kind=kind,
             allowed=instruction.outcome in FAILURES and planned.task.allow_failure,
@@ -239,7 +240,7 @@ class EventBuilder:
             duration=self._clock.now() - begun,
             counts=ended.counts,
             allowed=ended.allowed,
-            reason=ended.reason,
+            reason=redact(ended.reason),
             # From /proc, because `resource` would have to be imported.
             engine=procfs.usage(os.getpid()),
             launcher=launcher,

@@ -6,6 +6,7 @@ import os
 import time
 from typing import TYPE_CHECKING, Any
 
+from mprun.diagnostics import secrets
 from mprun.engine.poller import Poller
 from mprun.engine.signals import SUSPEND
 from mprun.errors import LauncherError
@@ -113,6 +114,7 @@ def _prepare_request(plan: Plan, directory: RunDirectory) -> PrepareRequest:
         max_parallel=plan.max_parallel,
         env=_texts(plan.job.env),
         calls=tuple(call for call, _ in distinct_calls(plan)),
+        secrets=tuple(secrets()),
     )
 
 

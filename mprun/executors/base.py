@@ -28,7 +28,7 @@ class PrepareRequest(Frozen):
     of sys.path; `log` is the file for the output of the targets' modules at import; `methods` are the
     start methods that will be used; at most `max_parallel` attempts run at once, not counting
     daemons. Commands have no entry in `calls`. `env` are variables that are set before the first
-    import.
+    import. `secrets` are texts that no message may contain.
     """
 
     run_id: str
@@ -41,6 +41,7 @@ class PrepareRequest(Frozen):
     max_parallel: int
     env: dict[str, str]
     calls: tuple[Call, ...]
+    secrets: tuple[str, ...] = ()
 
 
 class StartRequest(Frozen):

@@ -70,6 +70,7 @@ class LocalExecutor:
             "preload": list(request.preload),
             "max_parallel": request.max_parallel,
             "env": request.env,
+            "secrets": list(request.secrets),
         }
         self._channel.send("prepare", options, [call.to_tuple() for call in request.calls])
 

@@ -6,7 +6,7 @@ import re
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from mprun.diagnostics import Diagnostic, quote, suggest
+from mprun.diagnostics import Diagnostic, quote, remember_secret, suggest
 from mprun.errors import JobFileError, UsageError
 from mprun.frozen import Frozen
 from mprun.jobfile.param_types import KINDS, MAX_CHOICES, ParamError, kind_of, parse, require_valid, typed
@@ -296,6 +296,9 @@ class _ParamResolver:
 
     def value(self, param: Param, given: ParamInput | None) -> Any:
         """The value of a param; None if there was an error."""
+        if param.secret and given is not None:
+            # Whatever becomes of it, no message shows it.
+            remember_secret(given.value)
         sound = self._examine_declaration(param)
         if given is None:
             # A required param with a default is an error of its declaration.

@@ -44,6 +44,8 @@ class Preload:
         `importing` is called with the number of a call before its module is imported.
         """
         _redirect_output(self._options["log"])
+        if self._options["secrets"]:
+            _hide(self._options["secrets"])
         set_variables(self._options["env"])
         environment.tag_run(self._options["run_id"])
         targets.set_import_path(self._options["import_path"])
@@ -104,6 +106,15 @@ def import_for_results() -> None:
     """
     with contextlib.suppress(OSError, ImportError):
         import mprun.launcher.result_files  # noqa: F401
+
+
+def _hide(secrets: list[str]) -> None:
+    """Keep secrets out of what mprun itself writes to a task's log; forks inherit it."""
+    from mprun.diagnostics import redact, remember_secret
+    from mprun.launcher import start_error
+
+    remember_secret(secrets)
+    start_error.redact = redact
 
 
 def _redirect_output(log: str) -> None:

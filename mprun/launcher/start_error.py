@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+# Takes secrets out of a message, if the job has any.
+redact: Callable[[str], str] | None = None
+
 
 class StartError(Exception):
     """A limit that cannot be set, or a command that cannot be executed; nothing of the task has run.
@@ -11,6 +18,6 @@ class StartError(Exception):
     """
 
     def __init__(self, message: str, exit_code: int = 1, cause: Exception | None = None) -> None:
-        super().__init__(message)
+        super().__init__(redact(message) if redact else message)
         self.exit_code = exit_code
         self.cause = cause

@@ -1,0 +1,88 @@
+"""No message of mprun contains a secret, whatever the message is about (C48)."""
+
+import pytest
+from support.runs import START_METHODS, mprun, write
+
+from mprun import diagnostics
+from mprun.diagnostics import quote, redact, remember_secret
+
+SECRET = "s3cr'3t value"
+WORK = """
+    def open_it(path):
+        open(path + "/none")
+
+    def give(value):
+        return value
+    """
+JOB = """
+    params:
+      token: {type: string, secret: true, required: true}
+    tasks:
+      - {name: path, command: ["/opt/${params.token}/tool"]}
+      - {name: name, command: ["${params.token}", x]}
+      - {name: system, target: 'work:open_it', args: ['${params.token}']}
+      - {name: folder, target: 'work:give', args: ['/${params.token}/dir']}
+      - {name: cwd, command: [ls], cwd: '${tasks.folder.result}'}
+      - {name: list, target: 'work:give', args: [1], foreach: '${tasks.folder.result}'}
+      - {name: expect, target: 'work:give', args: ['${params.token}'], expect: {result: 1}}
+    """
+
+
+@pytest.fixture(autouse=True)
+def no_secrets_of_other_tests(monkeypatch):
+    monkeypatch.setattr(diagnostics, "_secrets", set())
+
+
+@pytest.mark.parametrize("method", START_METHODS)
+def test_messages_of_a_run_have_no_secret(method, tmp_path):
+    """On both streams, in the record, and in the logs of tasks that mprun itself writes."""
+    write(tmp_path, work=WORK, job=JOB)
+    env = {"MPRUN_PARAM_TOKEN": SECRET}
+    options = ("-v", "--start-method", method)
+    run = mprun("job.yaml", *options, cwd=tmp_path, env=env)
+    assert run.code == 1, run.stderr
+    record = [event for event in run.events if event.get("task") not in ("folder",)]
+    views = [mprun(*command, cwd=tmp_path) for command in (("show", "-v"), ("tree",), ("runs",))]
+    own = [run.log(task).decode() for task in ("path", "name", "cwd")]
+    shown = [run.stderr, str(record), *own, *(view.stdout.partition("results:")[0] for view in views)]
+    for text in shown:
+        assert "3t value" not in text
+    assert "/opt/***/tool: No such file or directory" in own[0]
+    assert "***: command not found" in run.one("task_exited", "name")["error"]["message"]
+    assert "***/none" in run.one("task_exited", "system")["error"]["message"]
+    assert "cd: /***/dir: No such file or directory" in run.stderr
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        'env_file: "${env.MPRUN_PARAM_TOKEN}.env"',
+        'cwd: "${env.MPRUN_PARAM_TOKEN}"',
+        'preload: ["${env.MPRUN_PARAM_TOKEN}"]',
+        'tasks: [{name: a, uses: "${env.MPRUN_PARAM_TOKEN}.yaml"}]',
+        'tasks: [{name: a, target: "work:s3cr3t"}]',
+    ],
+)
+def test_errors_before_a_run_have_no_secret(line, tmp_path):
+    tasks = "" if line.startswith("tasks") else "\ntasks: [{name: a, target: 'work:give', args: [1]}]"
+    write(tmp_path, work=WORK)
+    job = f"params: {{token: {{type: string, secret: true, required: true}}}}\n{line}{tasks}\n"
+    (tmp_path / "job.yaml").write_text(job)
+    run = mprun("job.yaml", cwd=tmp_path, env={"MPRUN_PARAM_TOKEN": "s3cr3t"})
+    assert run.stderr
+    assert "s3cr3t" not in run.stderr
+    assert "s3cr3t" not in "".join(map(str, run.events))
+
+
+def test_every_form_of_a_secret_is_redacted():
+    remember_secret({"password": "it's\na secret", "pin": 17, "none": None, "yes": True})
+    assert redact("a: it's\na secret!") == "a: ***!"
+    assert redact(repr("it's\na secret")[1:-1] + r" it's\na secret") == "*** ***"
+    assert redact("its: a secret") == "its: ***"
+    # A short one is part of many words and numbers.
+    assert redact("exit 17, x17, 170, None, True, password") == "exit ***, x17, 170, None, True, ***"
+
+
+def test_a_quote_is_redacted_before_it_is_cut():
+    remember_secret("k" * 300)
+    assert quote("k" * 300) == "`***`"
