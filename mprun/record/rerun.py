@@ -134,9 +134,10 @@ class _Chooser:
             self.reused.pop(name, None)
 
     def _group(self, name: str) -> int | None:
-        """The task with `foreach` over a result that a name is an instance of; None if there is none."""
-        group, bracket, index = name.rpartition("[")
-        number = self._index.numbers.get(group)
-        if not bracket or number is None or not index.removesuffix("]").isdecimal():
-            return None
-        return number if self._plan.tasks[number].task.foreach is not None else None
+        """The task over a list from a result that a name is an instance of; None if there is none."""
+        # A recipe with instances has brackets in its name, too, and so may a value.
+        for place, character in enumerate(name):
+            number = self._index.numbers.get(name[:place]) if character == "[" else None
+            if number is not None and self._plan.tasks[number].task.foreach is not None:
+                return number
+        return None

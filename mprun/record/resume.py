@@ -146,13 +146,16 @@ def _candidates(directory: RunDirectory, job: Job, known: int) -> Iterator[str]:
     `known` is the number of tasks that are known. With the number of logs it limits the length of a list.
     """
     try:
-        most = len(os.listdir(os.path.dirname(directory.log("", 1)))) + known
+        logs = os.listdir(os.path.dirname(directory.log("", 1)))
     except OSError:
         return
     for instance in job.tasks:
         yield instance.name
         if instance.task.foreach is not None:
-            yield from (f"{instance.name}[{number}]" for number in range(most))
+            yield from (f"{instance.name}[{number}]" for number in range(len(logs) + known))
+            # Of a matrix from a result, the names are known if they are those of files.
+            start, end = f"{instance.name}[", ".1.log"
+            yield from (log.removesuffix(end) for log in logs if log.startswith(start) and log.endswith(end))
 
 
 class FileChanges(Frozen):

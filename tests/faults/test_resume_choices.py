@@ -261,6 +261,35 @@ def test_named_tasks_of_a_run_that_succeeded_run_again_with_their_dependents(tmp
     assert run.result("sum") == [1, 2]
 
 
+LATE = """\
+    tasks:
+    - {name: list, target: 'work:call', args: [[a, B c]]}
+    - {name: m, matrix: {f: '${tasks.list.result}', n: [1, 2]}, target: 'work:call', args: ['${matrix.f}']}
+    - {name: each, foreach: '${tasks.list.result}', target: 'work:call', args: ['${item}']}
+    - {name: sum, target: 'work:call', args: ['${tasks.m.result}']}
+"""
+
+
+@pytest.mark.parametrize(
+    ("globs", "again"),
+    [
+        (["m[f=a,n=2]"], {"m[f=a,n=2]", "sum"}),
+        (["*n=1]"], {"m[f=a,n=1]", "m[f=B c,n=1]", "sum"}),
+        (["m"], {"m[f=a,n=1]", "m[f=a,n=2]", "m[f=B c,n=1]", "m[f=B c,n=2]", "sum"}),
+        (["each[1]"], {"each[1]"}),
+    ],
+)
+def test_named_instances_that_are_known_only_during_the_run_run_again(tmp_path, globs, again):
+    """C32"""
+    first(tmp_path, LATE, code=0)
+    everything = set(ran(tmp_path))
+    assert len(everything) == 8
+    run = resume(tmp_path, *[word for glob in globs for word in ("--rerun", glob)])
+    assert run.code == 0, run.stderr
+    assert ran(tmp_path) == {name: 1 + (name in again) for name in everything}
+    assert run.result("sum") == ["a", "a", "B c", "B c"]
+
+
 def test_named_tasks_run_again_beside_those_that_failed(tmp_path):
     """C32"""
     first(tmp_path, CHAIN % "broken")
