@@ -64,7 +64,7 @@ def read_earlier_run(directory: RunDirectory, state: RunState, *, rerun_unknown:
     reused: dict[str, Reused] = {}
     known_tasks: set[str] = set()
     allowed: set[str] = set()
-    lineage = list(_read_lineage(directory, state))
+    lineage = list(read_lineage(directory, state))
     for earlier, earlier_state in lineage:
         for name, task in earlier_state.tasks.items():
             if name in known_tasks or (last := _last_outcome(earlier, task)).outcome == Outcome.CANCELLED:
@@ -87,7 +87,7 @@ def read_earlier_run(directory: RunDirectory, state: RunState, *, rerun_unknown:
     )
 
 
-def _read_lineage(directory: RunDirectory, state: RunState) -> Iterator[tuple[RunDirectory, RunState]]:
+def read_lineage(directory: RunDirectory, state: RunState) -> Iterator[tuple[RunDirectory, RunState]]:
     """The run itself, the run that it resumed, and so on.
 
     All are needed: a resumed run that was killed or stopped soon after its start has not recorded

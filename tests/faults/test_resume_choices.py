@@ -529,3 +529,36 @@ def test_many_resumes_at_once_run_each_task_once(tmp_path):
     assert codes[0] == 0
     assert set(codes) <= {0, 2}
     assert ran(tmp_path) == {"a": 1, "b": 2, "c": 1, "alone": 1}
+
+
+# ---- what a resumed run shows of the runs before it
+
+
+def test_logs_of_a_reused_task_are_shown_from_the_run_that_ran_it(tmp_path):
+    """C35"""
+    write(tmp_path, work=WORK + "\n    def say(*more):\n        print('said', *more)\n")
+    job = """\
+        tasks:
+        - {name: a, target: 'work:say', args: [1]}
+        - {name: b, target: 'work:broken', depends_on: a}
+        - {name: c, target: 'work:say', args: [2], depends_on: b}
+    """
+    write(tmp_path, job=job)
+    one = mprun("job.yaml", cwd=tmp_path).directory.run_id
+    assert resume(tmp_path).code == 1
+    mend(tmp_path)
+    assert resume(tmp_path).code == 0
+    every = mprun("logs", cwd=tmp_path)
+    assert every.stdout == "c    | said 2\n"
+    assert every.stderr == f"without 1 task that ran in an earlier run: `mprun logs --run {one}`\n"
+    named = mprun("logs", "a", cwd=tmp_path)
+    assert (named.stdout, named.stderr) == ("said 1\n", f"--- a: reused from run {one} ---\n")
+    both = mprun("logs", "[ac]", "a", "c", "--json", cwd=tmp_path)
+    assert both.code == 2
+    both = mprun("logs", "a", "c", "--json", cwd=tmp_path)
+    assert [json.loads(line)["line"] for line in both.stdout.splitlines()] == ["said 1", "said 2"]
+    shutil.rmtree(tmp_path / ".mprun" / "runs" / one)
+    named = mprun("logs", "a", cwd=tmp_path)
+    assert (named.code, named.stdout) == (0, "")
+    assert named.stderr == "without a, which ran in an earlier run that is gone\n"
+    assert mprun("result", "a", cwd=tmp_path).stdout == "null\n"

@@ -93,7 +93,7 @@ class _Follower:
         if not self._selection.takes(task) or self._selection.attempt not in (None, attempt):
             return
         if attempt > 1 and self._selection.attempt is None:
-            self._printer.separate(task, attempt)
+            self._printer.separate(f"{task}: attempt {attempt}")
         self._tails[task, attempt] = Tail(
             self._record.directory.log(task, attempt), lines=self._selection.tail
         )

@@ -12,6 +12,7 @@ from mprun.diagnostics import quote, suggest, visible
 from mprun.errors import UsageError
 from mprun.jobfile.names import compile_glob
 from mprun.outcomes import BAD
+from mprun.reporters.format import join_names, plural
 from mprun.reporters.tail import LineSplitter, Tail
 from mprun.reporters.terminal import MAIN, Output
 
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 
     from mprun.record.run_state import RunState
     from mprun.record.state_dir import RunDirectory
+
+# How many tasks a message names.
+_MAX_NAMES = 5
 
 _to_json = json.JSONEncoder(ensure_ascii=False).encode
 
@@ -98,14 +102,14 @@ class Printer:
         if tail.unfinished:
             output.write_unfinished(task, tail.unfinished, time.monotonic())
 
-    def separate(self, task: str, attempt: int) -> None:
+    def separate(self, heading: str) -> None:
         """Write a heading for the next attempt to stderr; JSON objects have the attempt anyway."""
         if self._as_json:
             return
         self._plain.end_line()
         self._named.end_line_before_stderr()
         sys.stdout.flush()
-        sys.stderr.write(f"--- {visible(task)}: attempt {attempt} ---\n")
+        sys.stderr.write(f"--- {visible(heading)} ---\n")
         sys.stderr.flush()
 
     def stop(self) -> None:
@@ -155,11 +159,22 @@ def show_logs(
         if not wanted:
             write(f"no task failed in run {directory.run_id}")
             return
+    origins = _origins(directory, state, wanted)
+    if origins and not selection.words and not failed:
+        runs = dict.fromkeys(f"`mprun logs --run {origin.run_id}`" for origin, _ in origins.values())
+        write(f"without {plural(len(origins), 'task')} that ran in an earlier run: {', '.join(runs)}")
+        wanted = [task for task in wanted if task not in origins]
+        origins = {}
     printer = Printer(selection.words, wanted, as_json=as_json)
     found = [
         (task, attempt)
         for task in wanted
-        for attempt in _attempts(state, selection, task, imports=task == MAIN and not failed)
+        for attempt in _attempts(
+            origins[task][1] if task in origins else state,
+            selection,
+            task,
+            imports=task == MAIN and not failed,
+        )
     ]
     if selection.attempt is not None and not found:
         raise UsageError(f"run {directory.run_id} has no attempt {selection.attempt} of these tasks")
@@ -167,12 +182,35 @@ def show_logs(
     for task, attempt in found:
         if printer.broken:
             return
+        source = origins[task][0] if task in origins else directory
         if task == previous:
-            printer.separate(task, attempt)
+            printer.separate(f"{task}: attempt {attempt}")
+        elif source is not directory:
+            printer.separate(f"{task}: reused from run {source.run_id}")
         previous = task
-        tail = Tail(directory.log(task, attempt) if attempt else directory.main_log, lines=selection.tail)
+        tail = Tail(source.log(task, attempt) if attempt else source.main_log, lines=selection.tail)
         printer.write(task, attempt, tail, to_end=True)
         tail.close()
+
+
+def _origins(
+    directory: RunDirectory, state: RunState, tasks: Sequence[str]
+) -> dict[str, tuple[RunDirectory, RunState]]:
+    """For each of the tasks that an earlier run ran: that run, if its record is still there."""
+    known = [(name, state.tasks[name]) for name in tasks if name in state.tasks]
+    reused = [name for name, task in known if task.finished and task.finished.reused and not task.attempts]
+    found: dict[str, tuple[RunDirectory, RunState]] = {}
+    if reused:
+        # Only a run that was resumed needs it.
+        from mprun.record.resume import read_lineage
+
+        for origin in read_lineage(directory, state):
+            for name in reused:
+                if name not in found and name in origin[1].tasks and origin[1].tasks[name].attempts:
+                    found[name] = origin
+        if gone := [name for name in reused if name not in found]:
+            write(f"without {join_names(gone, _MAX_NAMES)}, which ran in an earlier run that is gone")
+    return found
 
 
 def require_matches(directory: RunDirectory, selection: Selection, known: Sequence[str]) -> None:
