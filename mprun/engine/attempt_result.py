@@ -42,6 +42,7 @@ def attempt_result(
         # What it has written is lost, whatever its exit code says.
         why = f"{words}; its log could not be written: {report.log_error}"
         return AttemptResult(succeeded=False, reason=why, exit_code=code, asked=report.asked)
+    no_result = "" if task.capture is None else _captured(task.capture, name, report, directory)
     needs_failure = task.expect is not None or (
         code != 0 and (task.retry.exceptions or task.limits or task.daemon)
     )
@@ -58,8 +59,8 @@ def attempt_result(
         )
     if task.expect is None:
         return AttemptResult(
-            succeeded=attempt_succeeded(code),
-            reason=words,
+            succeeded=attempt_succeeded(code) and not no_result,
+            reason=words if code else no_result or words,
             exit_code=code,
             exceptions=names,
             asked=report.asked,
@@ -67,8 +68,16 @@ def attempt_result(
     # Few tasks have one.
     from mprun.engine.expectations import unmet
 
-    why = unmet(task.expect, _observed(task.expect, name, report, words, names, directory))
+    why = unmet(task.expect, _observed(task.expect, name, report, words, names, directory)) or no_result
     return AttemptResult(succeeded=not why, reason=why, exit_code=code, exceptions=names, asked=report.asked)
+
+
+def _captured(how: str, name: str, report: Exited, directory: RunDirectory) -> str:
+    """Make the output of a command its result; why that is impossible, empty if it is done."""
+    # Few tasks have one.
+    from mprun.engine.captured_output import take
+
+    return take(directory.result(name, report.key[1]), how)
 
 
 def limit_reached(limits: Limits | None, report: Exited, error: results.Failure | None) -> str:

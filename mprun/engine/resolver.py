@@ -184,6 +184,7 @@ class TaskResolver:
             cwd=call.cwd,
             limits=process_limits(task.limits),
             after=tuple(((before, which), seconds) for before, which, seconds in after),
+            capture=int(task.capture is not None),
         )
 
     def expect(self, number: int) -> Expect | None:

@@ -51,7 +51,8 @@ class StartRequest(Frozen):
     process executes without a shell; its `start_method` is `fork`. `limits` are those that the
     process sets for itself, by their names in the job file. `log` is the path of a file,
     `result` one without its suffix. The attempt starts once the attempts in `after` have
-    succeeded, each within its timeout in seconds: see `mprun.scheduling.instructions.Start`.
+    succeeded, each within its timeout in seconds: see `mprun.scheduling.instructions.Start`. With `capture`,
+    1 or 0, what a command prints on standard output goes into a result file, too.
     `mprun.launcher.channel` defines in which order the fields travel.
     """
 
@@ -70,6 +71,7 @@ class StartRequest(Frozen):
     command: tuple[str, ...] | None = None
     limits: dict[str, Any] | None = None
     after: tuple[tuple[AttemptKey, float | None], ...] = ()
+    capture: int = 0
 
 
 class ProbeRequest(Frozen):

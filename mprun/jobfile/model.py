@@ -140,6 +140,7 @@ class Task(Frozen):
     `timeout` is in seconds, for one attempt; None is unlimited. `start_method` is None
     for that of the job. `resources` are the tokens that it holds while it runs.
 
+    `capture` says how a command's standard output becomes its result: `text`, `lines` or `json`.
     `inherited_conditions` are those of the tasks that use its recipe: it runs only if `when`
     and all of them are true. `args`, `kwargs`, `command`, `env`, `cwd`, `when`, `foreach`
     and the expected `result` may have references (`mprun.jobfile.references`), which are resolved
@@ -167,6 +168,7 @@ class Task(Frozen):
     stop: Stop = Stop()
     restart: str = "never"
     ready: Ready | None = None
+    capture: str | None = None
     resources: dict[str, int]
     limits: Limits | None = None
     allow_failure: bool = False

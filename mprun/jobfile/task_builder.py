@@ -146,6 +146,7 @@ def build_task(
         # As defaults, these apply only to daemons.
         restart=(keys.get("restart") or "never") if keys.get("daemon") else "never",
         ready=_ready(keys.get("ready")) if keys.get("daemon") else None,
+        capture=keys.get("capture") if "command" in keys else None,
         resources=keys.get("resources") or _NOTHING,
         limits=_limits(keys.get("limits")),
         allow_failure=bool(keys.get("allow_failure", inherited.allow_failure)),

@@ -47,7 +47,10 @@ RECIPE_KEYS = frozenset(
 # The schema reports these on a task with `uses`.
 _SCHEMA_CHECKED_KEYS = frozenset({"target", "command", "args", "kwargs"})
 # Only tasks with one of these keys, or without a run key, are examined: there may be 200,000.
-_CHECKED_KEYS = ("depends_on", "expect", "foreach", "matrix", "ready", "restart", "stop", "uses", "when")
+_CHECKED_KEYS = (
+    *("capture", "depends_on", "expect", "foreach", "matrix"),
+    *("ready", "restart", "stop", "uses", "when"),
+)
 # A name with one of these belongs to an instance or to a task of a recipe.
 _EXPANDED_NAME_CHARS = frozenset("[]/$")
 
@@ -183,6 +186,7 @@ class _Checks:
         yield from self._conditions()
         yield from self._excluded_axes()
         yield from self._keys_of_daemons()
+        yield from self._captures()
         if not interpolated and has_references(self._document):
             # Most jobs have none.
             from mprun.jobfile.reference_checks import check_references
@@ -260,6 +264,17 @@ class _Checks:
                 message = "`ready` is only valid for daemons, and none of the tasks is one"
                 help = "add `daemon: true` to the tasks that serve others"
                 yield self._diagnostic(("defaults", "ready"), message, help, True)
+
+    def _captures(self) -> Iterator[Diagnostic]:
+        """Tasks whose output is their result, but that are not commands."""
+        for number in self._numbers("capture"):
+            item = self._item(number)
+            holder = item if any(key in item for key in RUN_KEYS) else self._defaults()
+            if "target" in holder:
+                message = (
+                    f"`capture` is only for commands: the result of {self._task(number)} is what it returns"
+                )
+                yield self._diagnostic(("tasks", number, "capture"), message, "remove it", True)
 
     def _item(self, number: int) -> Any:
         return self._tasks[number]

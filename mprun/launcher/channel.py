@@ -27,14 +27,20 @@ if TYPE_CHECKING:
 # the worker and nothing else; a test compares the order of its names.
 START_REQUEST = (
     *("key", "name", "position", "daemon", "start_method", "target", "command", "limits"),
-    *("args", "kwargs", "log", "result", "env", "cwd", "after"),
+    *("args", "kwargs", "log", "result", "env", "cwd", "after", "capture"),
 )
 KEY, NAME, POSITION, DAEMON, START_METHOD, TARGET, COMMAND, LIMITS = range(8)
-ARGS, KWARGS, LOG, RESULT, ENV, CWD, AFTER = range(8, 15)
+ARGS, KWARGS, LOG, RESULT, ENV, CWD, AFTER, CAPTURE = range(8, 16)
 # What the launcher appends before it passes the request to a process: the function that it has
 # resolved for a fork, else None, the pid that the process must find as its parent, and the
-# descriptor for its output, -1 if it opens its log itself.
+# descriptor for its output, -1 if it opens its log itself. If `capture` is not 0, the launcher replaces
+# it by the descriptor for standard output alone.
 PROCESS_REQUEST = (*START_REQUEST, "function", "parent", "output")
+
+# The suffix of the result file that has what a captured command prints, and how much of that it has at
+# most, in bytes; one byte more shows that there is more.
+STDOUT = ".stdout"
+MAX_CAPTURED_BYTES = 16 * 1024 * 1024
 
 pack_start_request = attrgetter(*START_REQUEST)
 

@@ -19,7 +19,19 @@ from time import monotonic
 from mprun import failpoints
 from mprun.launcher import auxiliary, fork, parent_death, preload, reaper
 from mprun.launcher.attempt import Attempt
-from mprun.launcher.channel import AFTER, COMMAND, KEY, LIMITS, LOG, START_METHOD, TARGET, LauncherChannel
+from mprun.launcher.channel import (
+    AFTER,
+    CAPTURE,
+    COMMAND,
+    KEY,
+    LIMITS,
+    LOG,
+    RESULT,
+    START_METHOD,
+    STDOUT,
+    TARGET,
+    LauncherChannel,
+)
 from mprun.launcher.prefork import Prefork
 from mprun.launcher.stack_dump import SETTLE_SECONDS, StackDumps
 from mprun.launcher.start_backoff import StartBackoff
@@ -247,10 +259,21 @@ class Launcher:
         outputs = self._outputs_for(request)
         output = outputs.open_write_end(request[KEY])
         try:
+            if request[CAPTURE]:
+                return self._start_captured(request, outputs, output)
             outputs.attach(request[KEY], request[LOG])
             return self._start_process(request, output)
         finally:
             os.close(output)
+
+    def _start_captured(self, request: PackedStartRequest, outputs: OutputPipes, output: int) -> Attempt:
+        """Start a command that has a pipe for standard output alone."""
+        stdout = outputs.open_captured_end(request[KEY])
+        try:
+            outputs.attach(request[KEY], request[LOG], request[RESULT] + STDOUT)
+            return self._start_process((*request[:CAPTURE], stdout), output)
+        finally:
+            os.close(stdout)
 
     def _start_process(self, request: PackedStartRequest, output: int) -> Attempt:
         """The process of an attempt; `output` is the descriptor for what it writes, -1 for its log."""
@@ -293,7 +316,7 @@ class Launcher:
     def _fork_ahead(self) -> None:
         """While the attempt that was started last runs, fork for the first one that waits for it."""
         following = self._queue.first_after(self._last)
-        if following is None or self._suspended or not IS_TRIED:
+        if following is None or following[CAPTURE] or self._suspended or not IS_TRIED:
             return
         if following[START_METHOD] == "fork":
             # If there is no room for a process, the start of the attempt will see that, and be retried.

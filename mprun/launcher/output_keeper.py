@@ -84,7 +84,7 @@ class Keeper:
         """Drain the pipes, by slot, until no process writes to them, or for GRACE_SECONDS."""
         slots = {read_end: slot for slot, read_end in pipes.items()}
         deadline = monotonic() + GRACE_SECONDS
-        logs: dict[int, int] = {}
+        logs: dict[bytes, int] = {}
         while slots and (left := deadline - monotonic()) > 0:
             for read_end in _poll(slots, left):
                 with contextlib.suppress(BlockingIOError):
@@ -94,13 +94,15 @@ class Keeper:
             with contextlib.suppress(BlockingIOError):
                 self._move(read_end, slot, logs)
 
-    def _move(self, read_end: int, slot: int, logs: dict[int, int]) -> int:
+    def _move(self, read_end: int, slot: int, logs: dict[bytes, int]) -> int:
         """Move one pass; 0 if the pipe has ended, or its log cannot be written."""
+        log = self._log(slot)
         try:
-            if slot not in logs:
-                logs[slot] = os.open(self._log(slot), os.O_WRONLY | os.O_CREAT, 0o600)
-                os.lseek(logs[slot], 0, os.SEEK_END)
-            return move(read_end, logs[slot])
+            # Two pipes may have the same log, and share its position.
+            if log not in logs:
+                logs[log] = os.open(log, os.O_WRONLY | os.O_CREAT, 0o600)
+                os.lseek(logs[log], 0, os.SEEK_END)
+            return move(read_end, logs[log])
         except BlockingIOError:
             raise
         except OSError:

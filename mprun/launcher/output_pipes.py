@@ -14,6 +14,7 @@ from select import EPOLLIN
 from time import monotonic
 
 from mprun.launcher import fork
+from mprun.launcher.channel import MAX_CAPTURED_BYTES
 from mprun.launcher.output_keeper import Keeper
 from mprun.linux.splice import PASS_BYTES, move
 
@@ -32,10 +33,11 @@ class OutputPipe:
     """A pipe by its `read_end`, and the `log` of the attempt that uses it, a descriptor or -1.
 
     `slot` is its number for the keeper. `has_ended` says that no process has it open for writing,
-    `error` why the log could not be written.
+    `error` why the log could not be written. `copy` is where a copy of what it has put into the log
+    goes, read from `source`, both descriptors or -1; `copied` is how many bytes are there.
     """
 
-    __slots__ = ("error", "has_ended", "log", "path", "read_end", "slot")
+    __slots__ = ("copied", "copy", "error", "has_ended", "log", "path", "read_end", "slot", "source")
 
     def __init__(self, slot: int) -> None:
         self.slot = slot
@@ -43,6 +45,8 @@ class OutputPipe:
         os.close(write_end)
         os.set_blocking(self.read_end, False)
         self.log, self.path, self.error, self.has_ended = -1, "", "", True
+        self.source = self.copy = -1
+        self.copied = 0
 
     def open_write_end(self) -> int:
         """A new descriptor for writing, which blocks."""
@@ -55,10 +59,30 @@ class OutputPipe:
         os.lseek(self.log, 0, os.SEEK_END)
         self.path, self.error, self.has_ended = path, "", False
 
+    def share_log(self, other: OutputPipe, copy: str) -> None:
+        """Drain it into the log of another pipe from now on, and into a file of its own. Raises OSError."""
+        # One open file, so that each continues where the other has ended.
+        self.log = os.dup(other.log)
+        self.path, self.error, self.has_ended, self.copied = other.path, "", False, 0
+        self.source = os.open(other.path, os.O_RDONLY | os.O_CLOEXEC)
+        self.copy = os.open(copy, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+
+    def descriptors(self) -> set[int]:
+        """Those of its files."""
+        return {self.log, self.source, self.copy} - {-1}
+
+    def close_files(self) -> None:
+        """Close the log, and the copy."""
+        for descriptor in self.descriptors():
+            os.close(descriptor)
+        self.log = self.source = self.copy = -1
+
     def drain(self) -> int:
         """Move one pass into the log; the number of bytes. Sets `has_ended` or `error`."""
         try:
             moved = move(self.read_end, self.log)
+            if moved and self.copy >= 0:
+                self._copy(moved)
         except BlockingIOError:
             return 0
         except OSError as error:
@@ -66,6 +90,14 @@ class OutputPipe:
             return 0
         self.has_ended = not moved
         return moved
+
+    def _copy(self, moved: int) -> None:
+        """Copy the last bytes of the log, up to the limit: they are safe there already."""
+        start = os.lseek(self.log, 0, os.SEEK_CUR) - moved
+        left = memoryview(os.pread(self.source, min(moved, MAX_CAPTURED_BYTES + 1 - self.copied), start))
+        self.copied += len(left)
+        while left:
+            left = left[os.write(self.copy, left) :]
 
     def drain_rest(self) -> None:
         """Move all that is in the pipe now, and no more: a process may write without an end."""
@@ -89,6 +121,8 @@ class OutputPipes:
         self._epoll = epoll
         self.keeper = Keeper(directory)
         self._by_key: dict[AttemptKey, OutputPipe] = {}
+        # The second pipes of attempts whose standard output is captured.
+        self._captured: dict[AttemptKey, OutputPipe] = {}
         self._idle: list[OutputPipe] = []
         self._free_slots: list[int] = []
         self._slot_count = 0
@@ -120,12 +154,28 @@ class OutputPipes:
         self.keeper.hold(slot, pipe.read_end)
         return pipe
 
-    def attach(self, key: AttemptKey, log: str) -> None:
-        """Drain the pipe of an attempt into its log from now on. Raises OSError."""
+    def open_captured_end(self, key: AttemptKey) -> int:
+        """The end of a second pipe, for standard output alone; as `open_write_end`."""
+        if key not in self._captured:
+            self._captured[key] = self._idle.pop() if self._idle else self._make()
+        return self._captured[key].open_write_end()
+
+    def attach(self, key: AttemptKey, log: str, copy: str = "") -> None:
+        """Drain the pipe of an attempt into its log from now on. Raises OSError.
+
+        If it has a second pipe, that too, and a copy of what comes from it goes into the file `copy`.
+        """
         pipe = self._by_key[key]
         pipe.open_log(log)
-        fork.private_descriptors.add(pipe.log)
-        self.keeper.name_log(pipe.slot, log)
+        self._watch(pipe)
+        if copy:
+            captured = self._captured[key]
+            captured.share_log(pipe, copy)
+            self._watch(captured)
+
+    def _watch(self, pipe: OutputPipe) -> None:
+        fork.private_descriptors.update(pipe.descriptors())
+        self.keeper.name_log(pipe.slot, pipe.path)
         self._epoll.register(pipe.read_end, EPOLLIN)
         self.watched[pipe.read_end] = pipe
 
@@ -174,16 +224,18 @@ class OutputPipes:
 
     def finish(self, key: AttemptKey) -> str:
         """Move the rest of an attempt's output into its log, and close that; why it is incomplete, or ""."""
+        captured = self._captured.pop(key, None) if self._captured else None
+        captured_error = "" if captured is None else self._finish(captured)
         pipe = self._by_key.pop(key, None)
-        if pipe is None:
-            return ""
+        return captured_error if pipe is None else self._finish(pipe) or captured_error
+
+    def _finish(self, pipe: OutputPipe) -> str:
         if pipe.read_end in self.watched:
             pipe.drain_rest()
             self._unwatch(pipe)
         if pipe.log >= 0:
-            fork.private_descriptors.discard(pipe.log)
-            os.close(pipe.log)
-            pipe.log = -1
+            fork.private_descriptors.difference_update(pipe.descriptors())
+            pipe.close_files()
         if pipe.read_end >= 0:
             if pipe.has_ended:
                 self._idle.append(pipe)

@@ -32,7 +32,7 @@ class Process(worker.Process):
 
     def run(self) -> None:
         """Bind the process to its parent and its log, then call the target or become the command."""
-        key, name, _, _, _, target, _, _, _, _, log, _, env, _, _, _, parent, output = self.request
+        key, name, _, _, _, target, _, _, _, _, log, _, env, _, _, _, _, parent, output = self.request
         os.setsid()
         prctl.die_with_parent(parent)
         prctl.set_child_subreaper(True)

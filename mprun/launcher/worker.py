@@ -166,7 +166,9 @@ class Process(multiprocessing.Process):
         it begins the attempt.
         """
         given = self.request
-        key, name, position, daemon, start_method, target, _, _, _, _, log, _, env, _, _, _, parent, _ = given
+        key, name, position, daemon, start_method, target, _, _, _, _, log, _, env, _, _, _, _, parent, _ = (
+            given
+        )
         code, own = 0, getpid()
         try:
             setsid()
@@ -271,9 +273,10 @@ class Process(multiprocessing.Process):
         Or execute the command, of which there is only the exit code.
         """
         given, own = self.request, getpid()
-        _, _, _, _, start_method, target, command, limits, args, kwargs, _, _, _, cwd, _, function, _, _ = (
-            given
-        )
+        # fmt: off
+        (_, _, _, _, start_method, target, command, limits, args, kwargs, _, _, _, cwd, _, _, function,
+         _, _) = given
+        # fmt: on
         soft_limits = self._limit_or_become() if limits or command else None
         try:
             try:
@@ -315,7 +318,7 @@ class Process(multiprocessing.Process):
     def _limit_or_become(self) -> SoftLimits:
         """Set the limits, or execute the command; if that is impossible, exit without running the task."""
         # Not at the top: only tasks that have either need them, and forks have them already.
-        from mprun.launcher.channel import COMMAND, CWD, LIMITS, POSITION
+        from mprun.launcher.channel import CAPTURE, COMMAND, CWD, LIMITS, POSITION
         from mprun.launcher.start_error import StartError
 
         limits, position = self.request[LIMITS], self.request[POSITION]
@@ -323,6 +326,8 @@ class Process(multiprocessing.Process):
             if self.request[COMMAND] is not None:
                 from mprun.launcher.exec_command import execute
 
+                if stdout := self.request[CAPTURE]:
+                    dup2(stdout, 1)
                 execute(self.request[COMMAND], self.request[CWD], limits, position)
             from mprun.launcher.rlimits import impose
 

@@ -130,6 +130,7 @@ def _task(planned: PlannedTask) -> dict[str, Any]:
         "stop": task.stop.to_dict(),
         "restart": task.restart,
         "ready": _fields(task.ready),
+        "capture": task.capture,
         "resources": task.resources,
         "limits": _fields(task.limits),
         "expect": _expect(task.expect, result),

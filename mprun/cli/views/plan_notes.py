@@ -44,6 +44,8 @@ def notes(planned: PlannedTask, plan: Plan, resolved: Callable[[Any], Any]) -> I
         yield f"limits: {', '.join(_limits(task.limits))}"
     if task.expect is not None:
         yield f"expects {', '.join(_expected(task.expect, resolved))}"
+    if task.capture is not None:
+        yield f"captures {task.capture}"
     if task.allow_failure:
         yield "may fail"
     # A command is always forked, whatever the start method.
