@@ -462,3 +462,22 @@ def test_s14_the_demo_has_names_arguments_a_daemon_and_a_join_order(recipe, meth
     assert [line.split()[0] for line in lineage(run)][:4] == ["main", "start", "start", "start"]
     assert "end    main process ends; stopping daemons: beat" in lineage(run)
     assert 2.4 <= run.one("run_finished")["duration"] < 10
+
+
+@every_start_method
+def test_c44_the_job_continues_with_the_items_that_worked(recipe, method):
+    run = recipe("partial", method)
+    assert_succeeded(run)
+    assert [run.outcome(f"check[{number}]") for number in range(4)] == [
+        *("succeeded", "succeeded", "failed", "succeeded")
+    ]
+    assert run.result("total") == 7
+
+
+def test_c47_a_pipeline_of_commands_passes_on_what_they_print(tmp_path):
+    run = finish(begin("capture", "fork", tmp_path), tmp_path)
+    assert_succeeded(run)
+    assert run.result("commit") == "4f2a1c9"
+    assert run.result("hosts") == [{"name": "a", "port": 8001}, {"name": "b", "port": 8002}]
+    assert run.printed("hosts")[0] == "looking for hosts"
+    assert run.result("deploy[1]") == ["4f2a1c9 on b:8002"]
