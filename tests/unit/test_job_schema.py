@@ -90,6 +90,7 @@ tasks:
     restart: on-failure
     ready: {tcp: 8080, timeout: 10s, interval: 100ms}
   - command: sleep 1
+    capture: json
     ready: {http: "http://localhost:8080/health"}
     depends_on: fetch
   - uses: other.yaml
