@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from mprun.frozen import Frozen
+from mprun.jobfile.model import STANDARD_INPUT_PATH
 from mprun.outcomes import EXIT_SUCCEEDED, Outcome
 from mprun.record.state_dir import list_runs
 from mprun.record.summary import RunSummary
@@ -34,7 +35,7 @@ class Resumable(Frozen):
 
 
 def find_resumable(state_dir: str, *, succeeded: bool = False) -> Resumable | None:
-    """The newest run that has ended, has not succeeded, and whose work no later run has finished.
+    """The newest run of a job file that has ended, has not succeeded, and that no later run has finished.
 
     Later runs that finish it are a run that resumed it, which takes its place, and a successful run of
     the same job file with the same params and the same tasks, or all of them. With `succeeded`, a run
@@ -52,6 +53,9 @@ def find_resumable(state_dir: str, *, succeeded: bool = False) -> Resumable | No
         if started.resumed_from is not None:
             resumed.add(started.resumed_from)
         if summary.outcome == Outcome.RUNNING or was_resumed or _covers_any(finished, started):
+            continue
+        if started.file == STANDARD_INPUT_PATH:
+            # Its job is not kept.
             continue
         end = summary.state.finished
         if end is not None and end.exit_code == EXIT_SUCCEEDED and not succeeded:

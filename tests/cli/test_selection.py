@@ -209,6 +209,16 @@ def test_c38_run_from_standard_input_cannot_be_resumed_and_does_not_offer_it(fol
     assert "read its job from standard input, which is not kept, so it cannot be resumed" in again.stderr
 
 
+def test_c38_resume_passes_over_a_run_from_standard_input(folder):
+    (folder / "job.yaml").write_text("tasks: [{command: [test, -e, there]}]")
+    assert mprun("job.yaml", cwd=folder).code == 1
+    assert piped(folder, "-", text="tasks: [{command: 'exit 3'}]").returncode == 1
+    (folder / "there").touch()
+    again = mprun("resume", cwd=folder)
+    assert again.code == 0, again.stderr
+    assert " of job (job.yaml), which failed" in again.stderr
+
+
 def test_c38_file_named_dash_is_not_a_recipe_from_standard_input(folder):
     run = piped(folder, "-", text="tasks: [{uses: '-'}]")
     assert run.returncode == 2

@@ -154,7 +154,8 @@ tasks:
   - {name: limited, target: 'work:limited', limits: {memory: 500MiB}}
   - {name: late, target: 'work:sleep', timeout: 0.5}
   - {name: abandon, target: 'work:abandon'}
-  - {name: service, target: 'work:sleep', daemon: true}
+  - {name: service, target: 'work:sleep', daemon: true, ready: {command: [echo, ready]}}
+  - {name: captured, command: 'echo "[1]"; echo no >&2', capture: json, depends_on: service}
 """
 
 
