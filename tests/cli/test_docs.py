@@ -6,12 +6,13 @@ import json
 import re
 import shlex
 import shutil
+import signal
 import socket
 from pathlib import Path
 
 import jsonschema
 import pytest
-from support.runs import ROOT, mprun, write
+from support.runs import ROOT, finish, mprun, start, write
 
 from mprun.jobfile.syntax.document import parse, plain
 
@@ -84,6 +85,19 @@ def test_documents_have_commands():
     assert len(COMMANDS) > 20
 
 
+def run_until_ctrl_c(*arguments, directory):
+    """Interrupt a stack once its worker works: the worker ends before the service that it needs."""
+    process = start(*arguments, cwd=directory)
+    for line in process.stdout:
+        if line.startswith(b"worker"):
+            break
+    process.send_signal(signal.SIGINT)
+    run = finish(process, directory / ".mprun")
+    assert run.code == 130, run.stderr
+    happened = [(event["event"], event.get("task")) for event in run.events]
+    assert happened.index(("task_exited", "worker")) < happened.index(("task_stopping", "web"))
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_command_of_the_documents_does_what_it_says(command, place):
     arguments = shlex.split(command)[1:]
@@ -95,6 +109,9 @@ def test_command_of_the_documents_does_what_it_says(command, place):
     if arguments[:1] == ["stop"]:
         run = mprun(*arguments, cwd=place)
         assert (run.code, "no active run in .mprun" in run.stderr) == (2, True)
+        return
+    if "jobs/stack.yaml" in arguments:
+        run_until_ctrl_c(*arguments, directory=place)
         return
     if arguments[:1] == ["logs"]:
         assert mprun("job.yaml", cwd=place).code == 0
