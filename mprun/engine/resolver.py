@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from mprun.errors import JobFileError
@@ -10,18 +11,22 @@ from mprun.executors.base import StartRequest
 from mprun.frozen import Frozen
 from mprun.jobfile import job_checks
 from mprun.jobfile.expansion import TooManyTasks, expand_over
-from mprun.jobfile.references import ReferenceProblem, references
+from mprun.jobfile.model import PASSED, SiblingDependency
+from mprun.jobfile.names import NameIndex
+from mprun.jobfile.references import ReferenceProblem, SiblingReference, references
 from mprun.jobfile.resolution import Resolver, as_text, is_true, resolve
 from mprun.jobfile.syntax.scalars import type_name
 from mprun.outcomes import Outcome
 from mprun.record import results
-from mprun.scheduling.plan import plan_instance
+from mprun.scheduling.plan import needed_by_instances, plan_instance
 from mprun.scheduling.task_run import WHEN_IS_FALSE
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from mprun.engine.receivers import Receivers
     from mprun.engine.task_table import TaskTable
-    from mprun.jobfile.model import Expect, Limits, Task
+    from mprun.jobfile.model import Expect, Instance, Limits, Needs, Task
     from mprun.jobfile.references import Reference
     from mprun.record.state_dir import RunDirectory
     from mprun.scheduling.dispatch import Attempts
@@ -127,8 +132,57 @@ class TaskResolver:
         shortage = job_checks.shortage_of_new_tasks(instances, known, self._plan.job.resources)
         if shortage:
             return Failed(reason=shortage)
-        reused = self._plan.reused
-        return Expanded(tasks=tuple(plan_instance(instance, planned, reused) for instance in instances))
+        return Expanded(tasks=tuple(self._planned(planned, instances)))
+
+    def _planned(self, group: PlannedTask, instances: Sequence[Instance]) -> Iterator[PlannedTask]:
+        """The plans of new instances, with what they select, and what selects them, as dependencies."""
+        shared = needed_by_instances(group)
+        selecting = [(after, condition) for after, condition in shared if self._selected_from(after, group)]
+        if selecting:
+            shared = tuple(pair for pair in shared if pair not in selecting)
+        own = self._selectors(group, instances, selecting) if selecting else {}
+        for number, instance in enumerate(instances):
+            yield plan_instance(
+                instance,
+                group,
+                self._plan.reused,
+                needs=self._siblings_of(instance),
+                needed_by=(*shared, *own[number]) if number in own else shared,
+            )
+
+    def _selected_from(self, after: int, group: PlannedTask) -> list[SiblingDependency]:
+        """The dependencies of a task that select one of a group's instances."""
+        task = self._table.tasks[after].task
+        found = (one for one in task.depends_on if isinstance(one, SiblingDependency))
+        return [dependency for dependency in found if dependency.task == group.name]
+
+    def _selectors(
+        self, group: PlannedTask, instances: Sequence[Instance], selecting: Sequence[tuple[int, str]]
+    ) -> dict[int, list[tuple[int, str]]]:
+        """The dependents that select an instance, by its index; those that select none are left out."""
+        from mprun.jobfile.siblings import Siblings, selected
+
+        siblings = Siblings(instances, NameIndex(instances))
+        found: dict[int, list[tuple[int, str]]] = {}
+        for after, condition in selecting:
+            dependent = self._table.tasks[after]
+            for dependency in self._selected_from(after, group):
+                with suppress(ReferenceProblem):
+                    number = siblings.find(selected(dependent, dependency), dependent.name)
+                    found.setdefault(number, []).append((after, condition))
+        return found
+
+    def _siblings_of(self, instance: Instance) -> Needs:
+        """The tasks that a new instance selects; none for what is not there, which its start finds out."""
+        found: dict[tuple[int, str], None] = {}
+        for dependency in instance.task.depends_on:
+            if isinstance(dependency, SiblingDependency):
+                from mprun.jobfile.siblings import selected
+
+                with suppress(ReferenceProblem):
+                    number = self._table.siblings.find(selected(instance, dependency), instance.name)
+                    found[number, PASSED] = None
+        return tuple(found)
 
     def call(self, number: int) -> Call | Task:
         """What an attempt of the task runs: the task itself if it contains no reference.
@@ -218,6 +272,11 @@ class TaskResolver:
 
         `receiver` is the task that refers to it.
         """
+        if isinstance(reference, SiblingReference):
+            number = self._table.siblings.find(reference, receiver)
+            if self._table.tasks[number].task.foreach is not None and not self._table.tasks[number].values:
+                raise ReferenceProblem(f"`{reference}`: `{reference.name}` has no instances", reference)
+            return self._result_of(number, reference, receiver)
         name, names = reference.name, self._table.names
         numbers = names.resolve(name)
         if not numbers and name not in names.groups:

@@ -9,6 +9,7 @@ from mprun.jobfile.names import NameIndex
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from mprun.jobfile.siblings import Siblings
     from mprun.scheduling.plan import Plan, PlannedTask
 
 
@@ -23,13 +24,14 @@ class TaskTable:
         self._empty_groups = plan.job.empty
         self._instances: dict[int, Sequence[int]] = {}
         self._names: NameIndex | None = None
+        self._siblings: Siblings | None = None
 
     def expand(self, number: int, instances: Sequence[PlannedTask]) -> None:
         """Add the instances of a task, which `instances` returns in its place from now on."""
         first = len(self.tasks)
         self.tasks += instances
         self._instances[number] = range(first, len(self.tasks))
-        self._names = None
+        self._names = self._siblings = None
 
     def is_expanded(self, number: int) -> bool:
         """Whether the instances of this task were added."""
@@ -45,3 +47,13 @@ class TaskTable:
         if self._names is None:
             self._names = NameIndex(self.tasks, self._empty_groups)
         return self._names
+
+    @property
+    def siblings(self) -> Siblings:
+        """The instances by the values of their axes."""
+        if self._siblings is None:
+            # Few runs need it.
+            from mprun.jobfile.siblings import Siblings
+
+            self._siblings = Siblings(self.tasks, self.names)
+        return self._siblings

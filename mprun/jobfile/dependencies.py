@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from mprun.diagnostics import quote
-from mprun.jobfile.model import PASSED
+from mprun.diagnostics import quote, suggest
+from mprun.jobfile.model import EXPANDED, PASSED, SiblingDependency
+from mprun.jobfile.references import ReferenceProblem
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from mprun.jobfile.model import Needs, Origin, Task
     from mprun.jobfile.names import Named, NameIndex
+    from mprun.jobfile.siblings import Siblings
 
 # Names of a cycle that a message shows.
 _MAX_CYCLE_SHOWN = 8
@@ -37,15 +39,18 @@ class DependencyError(Exception):
 def link(tasks: Sequence[Named], names: NameIndex) -> tuple[Needs, ...]:
     """The dependencies of each task. Raises DependencyError for the first invalid one."""
     linked: list[Needs] = []
-    # Instances share their task, and so its dependencies.
+    # Instances share their task, and so its dependencies, unless these select instances.
     shared: dict[int, Needs] = {}
+    siblings: list[Siblings] = []
     total = 0
     for number, instance in enumerate(tasks):
         task = instance.task
         needs = shared.get(id(task))
         if needs is None:
-            needs, examined = _needs(number, tasks, names)
-            shared[id(task)] = needs
+            needs, examined = _needs(number, tasks, names, siblings)
+            # The index is there once a task has selected an instance.
+            if not siblings or not _selects_siblings(task):
+                shared[id(task)] = needs
             total += examined - len(needs)
         total += len(needs)
         if total > MAX_DEPENDENCIES:
@@ -57,12 +62,49 @@ def link(tasks: Sequence[Named], names: NameIndex) -> tuple[Needs, ...]:
     return tuple(linked)
 
 
-def _needs(number: int, tasks: Sequence[Named], names: NameIndex) -> tuple[Needs, int]:
+def _selects_siblings(task: Task) -> bool:
+    return any(isinstance(dependency, SiblingDependency) for dependency in task.depends_on)
+
+
+def _sibling(
+    number: int,
+    tasks: Sequence[Named],
+    names: NameIndex,
+    siblings: list[Siblings],
+    dependency: SiblingDependency,
+) -> Sequence[int]:
+    """The one instance that a task depends on; all of a group if the task itself is a group.
+
+    `siblings` has the index once it was needed. Raises DependencyError.
+    """
+    if not siblings:
+        # Few jobs need it.
+        from mprun.jobfile.siblings import Siblings
+
+        siblings.append(Siblings(tasks, names))
+    try:
+        if tasks[number].task.foreach is not None:
+            return siblings[0].group(dependency.reference)
+        return (siblings[0].of(number, dependency),)
+    except ReferenceProblem as error:
+        help = error.help or (suggest(error.word, error.candidates, error.kind) if error.word else "")
+        raise DependencyError(number, dependency.task, str(error), help) from None
+
+
+def _needs(
+    number: int, tasks: Sequence[Named], names: NameIndex, siblings: list[Siblings]
+) -> tuple[Needs, int]:
     """The dependencies of a task, and how many matches were examined for them."""
     # A task may depend on another twice: by name for one condition, by a pattern for another.
     found: dict[tuple[int, str], None] = {}
     examined = 0
     for dependency in tasks[number].task.depends_on:
+        if isinstance(dependency, SiblingDependency):
+            # The instances of a group are not known yet: it waits until those that they select from are.
+            is_group = tasks[number].task.foreach is not None
+            for other in _sibling(number, tasks, names, siblings, dependency):
+                found[other, EXPANDED if is_group else PASSED] = None
+            continue
         resolved = names.resolve(dependency.task)
         if not resolved and dependency.task not in names.groups:
             raise DependencyError(number, dependency.task, "", known=False)

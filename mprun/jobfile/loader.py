@@ -12,7 +12,7 @@ from mprun.jobfile.expansion import MAX_TASKS, TooManyTasks, expand, least_count
 from mprun.jobfile.interpolation import interpolate
 from mprun.jobfile.model import STANDARD_INPUT_PATH, Job, JoinEntry, Origin, Task
 from mprun.jobfile.names import NameIndex
-from mprun.jobfile.references import Reference, has_references
+from mprun.jobfile.references import Reference, SiblingReference, has_references
 from mprun.jobfile.resolution import HIDDEN, Resolver
 from mprun.jobfile.schema import job_schema
 from mprun.jobfile.scope import resolve_scope
@@ -308,6 +308,7 @@ class JobLoader:
         if len(root["tasks"]) > _MIN_TASKS_TO_COMPILE_INIT:
             Task.compile_init()
             Reference.compile_init()
+            SiblingReference.compile_init()
         tasks: list[Instance] = []
         for number in range(len(root["tasks"])):
             try:

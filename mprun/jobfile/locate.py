@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from mprun.diagnostics import Diagnostic, Span, quote, suggest
 from mprun.jobfile.names import NameIndex
-from mprun.jobfile.references import reference_diagnostic
+from mprun.jobfile.references import SiblingReference, reference_diagnostic
 from mprun.jobfile.syntax.document import span_of, span_of_mark
 from mprun.jobfile.task_builder import result_references
 
@@ -89,7 +89,16 @@ def left_out(job: Job, selection: Sequence[int]) -> list[Diagnostic]:
     for number in selection:
         task = job.tasks[number].task
         for reference in result_references(task):
-            missing = [one for one in names.resolve(reference.name) if one not in chosen]
+            if isinstance(reference, SiblingReference):
+                # Of its instances, those that it selects are dependencies.
+                missing = [
+                    need
+                    for need, _ in job.needs[number]
+                    if need not in chosen
+                    and reference.name in (job.tasks[need].name, *job.tasks[need].groups)
+                ]
+            else:
+                missing = [one for one in names.resolve(reference.name) if one not in chosen]
             if missing and (task.name, reference.name) not in diagnostics:
                 source, span = position(reference, task.origin)
                 name = quote(job.tasks[missing[0]].name)

@@ -289,6 +289,11 @@ def _leaves(value: Any) -> Iterator[Any]:
         yield from _leaves(part)
 
 
+def as_label(value: Any) -> str:
+    """The text by which a reference selects a value: that of its YAML, a string as it is."""
+    return _text(value)
+
+
 def _identity(value: Any) -> tuple[str, str]:
     """A key that is equal for values of the same type and text."""
     return _kind(value), _text(value)

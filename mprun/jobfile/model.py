@@ -8,7 +8,7 @@ from mprun.frozen import Frozen
 
 if TYPE_CHECKING:
     from mprun.diagnostics import Diagnostic
-    from mprun.jobfile.references import Scope
+    from mprun.jobfile.references import Scope, SiblingReference
     from mprun.jobfile.syntax.document import Document
 
 # The dependencies of a task: numbers in the list of tasks, from 0, each with its condition.
@@ -16,6 +16,9 @@ Needs = tuple[tuple[int, str], ...]
 
 # The path of a job that is read from standard input.
 STANDARD_INPUT_PATH = "-"
+
+# The condition that the instances of a task are known: of most tasks they are before the run.
+EXPANDED = "expanded"
 
 START_METHODS = ("fork", "forkserver", "spawn")
 
@@ -50,6 +53,12 @@ class Dependency(Frozen):
     task: str
     condition: str | None = None
     origin: Origin | None = None
+
+
+class SiblingDependency(Dependency):
+    """A dependency on one instance of `task`, which `reference` selects by the values of the dependent."""
+
+    reference: SiblingReference
 
 
 class Retry(Frozen):

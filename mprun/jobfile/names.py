@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
-    from typing import Protocol
+    from typing import Any, Protocol
 
     from mprun.jobfile.model import Task
 
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
         @property
         def task(self) -> Task: ...
+
+        @property
+        def values(self) -> tuple[Any, ...]: ...
 
 
 class NameIndex:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from mprun.errors import JobFileError, UsageError
 from mprun.jobfile import locate, task_checks
 from mprun.jobfile.dependencies import cycle_message
+from mprun.jobfile.model import SiblingDependency
 from mprun.jobfile.references import Closure, Reference, ReferenceProblem, compiled, references
 from mprun.jobfile.resolution import Resolver, contains_secret, resolve
 from mprun.jobfile.task_builder import FileContext, Inherited
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
     from typing import Protocol
 
-    from mprun.jobfile.model import Instance, Origin, Task
+    from mprun.jobfile.model import Dependency, Instance, Origin, Task
     from mprun.jobfile.params import ParamInput
     from mprun.jobfile.scope import FileScope
     from mprun.jobfile.syntax.document import Document
@@ -135,6 +136,15 @@ def _prefix(task: Task) -> str:
     return head + slash
 
 
+def _inherited_dependency(dependency: Dependency, instance: Instance) -> Dependency:
+    """A dependency as the tasks of a recipe inherit it; what it selects, its own task decides."""
+    task = instance.task
+    inherited = dependency.replace(origin=dependency.origin or task.origin)
+    if isinstance(inherited, SiblingDependency) and inherited.reference.closure is None:
+        return inherited.replace(reference=inherited.reference.replace(closure=_closure(None, instance)))
+    return inherited
+
+
 def _inherited(context: FileContext, instance: Instance, keys: dict[str, Any], recipe: Document) -> Inherited:
     """What the tasks of a recipe inherit from the task that uses it."""
     task, outer = instance.task, context.inherited
@@ -152,7 +162,7 @@ def _inherited(context: FileContext, instance: Instance, keys: dict[str, Any], r
     return Inherited(
         prefix=f"{instance.name}/",
         groups=(*instance.groups, instance.name),
-        depends_on=tuple(one.replace(origin=one.origin or task.origin) for one in task.depends_on),
+        depends_on=tuple(_inherited_dependency(one, instance) for one in task.depends_on),
         inherited_conditions=conditions,
         env={**outer.env, **{name: env[name] for name in own_env}},
         job_env={name: value for name, value in env.items() if name not in own_env},

@@ -10,6 +10,7 @@ from mprun.jobfile.references import (
     LATE_KEYS,
     SECRET_KEYS,
     ReferenceProblem,
+    SiblingReference,
     compiled,
     has_references,
     reference_diagnostic,
@@ -165,6 +166,11 @@ class _References:
                 word=name,
                 candidates=tuple(self._names),
             )
+        if isinstance(reference, SiblingReference):
+            for one in references([node for _, node in reference.selector]):
+                # It has no place of its own.
+                one = one.replace(source=reference.source, mark=reference.mark)
+                self._check_axis(one, key, task)
 
     def _check_axis(self, reference: Reference, key: str, task: Any) -> None:
         defaults: Any = self._job.get("defaults")

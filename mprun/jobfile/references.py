@@ -27,7 +27,13 @@ SECRET_KEYS = frozenset({"args", "kwargs", "command", "env", "when", "with"})
 # Characters of an unclosed reference that an error marks.
 _MAX_UNCLOSED = 40
 
-_TOKEN = re.compile(r"\$\$\{|\$\{([^{}]*)\}|\$\{")
+# A reference may contain others, but these contain none.
+_TOKEN = re.compile(r"\$\$\{|\$\{((?:[^{}$]|\$(?!\{)|\$\{[^{}]*\})*)\}|\$\{")
+# The name of a task, the values that select one of its instances, and the path into its result.
+_SIBLING = re.compile(r"tasks\.([^\[\]{}$]+)\[(.+)\]\.result((?:\.[^.\[\]{}$]+)*)", re.DOTALL)
+_SELECT = "write `${tasks.NAME[${matrix.KEY}].result}`"
+# A value of a selection, with or without the name of its axis.
+_SELECTED = re.compile(r"(?:\s*([^\W\d][\w-]*)=)?((?:[^,$]|\$(?!\{)|\$\{[^{}]*\})*)(?:,|\Z)")
 
 
 class Reference(Frozen):
@@ -57,6 +63,23 @@ class Reference(Frozen):
 
     def __str__(self) -> str:
         return f"${{{self.text}}}"
+
+
+class SiblingReference(Reference):
+    """A reference to the result of one instance: `${tasks.fetch[f=${matrix.f},1].result}`.
+
+    `name` is that of the task, `selector` has a value for each axis that is named, or for the first ones
+    if the names are empty: a text or a node. `closure` resolves them, if not the task that has the reference.
+    """
+
+    selector: tuple[tuple[str, Any], ...]
+    closure: Closure | None = None
+
+    def selecting(self, selector: tuple[tuple[str, Any], ...], shown: Sequence[str]) -> SiblingReference:
+        """The same with other values, which are shown as these texts."""
+        parts = [f"{axis}={text}" if axis else text for (axis, _), text in zip(selector, shown, strict=True)]
+        head, path = self.text.partition("[")[0], "".join(f".{step}" for step in self.path)
+        return self.replace(text=f"{head}[{','.join(parts)}].result{path}", selector=selector)
 
 
 class Template(Frozen):
@@ -160,6 +183,11 @@ def _parse_token(token: re.Match[str], prefix: str, source: SourceText | None, m
         inner = token.string[token.start() + 3 :].partition("}")[0].strip()
         message = "`${{` is not supported; references are written `${...}`"
         raise ReferenceProblem(message, help=f"write `${{{inner[:40]}}}`")
+    if "${" in token.string[token.start() + 2 :].partition("}")[0]:
+        # One that is closed, and contains one that contains another.
+        nested = token.string[token.start() :][:_MAX_UNCLOSED]
+        message = f"`{nested}`: a reference may contain others only to select an instance of a task"
+        raise ReferenceProblem(message, help=_SELECT)
     help = "add the missing `}`, or write `$${` for a literal `${`"
     raise ReferenceProblem("unclosed `${`", help=help)
 
@@ -198,6 +226,8 @@ def append_text(parts: list[str | Reference], text: str) -> None:
 
 
 def _reference(text: str, prefix: str, source: SourceText | None, mark: int) -> Reference:
+    if "${" in text:
+        return _sibling_reference(text, prefix, source, mark)
     root, _, rest = text.partition(".")
     if root not in ROOTS:
         help = f"write `$${{{text[:60]}}}` for a literal one"
@@ -226,6 +256,42 @@ def _task_reference(text: str, rest: str, prefix: str, source: SourceText | None
         raise ReferenceProblem(message)
     steps = tuple(path.split(".")[1:])
     return Reference(text=text, root="tasks", name=prefix + name, path=steps, source=source, mark=mark)
+
+
+def _sibling_reference(text: str, prefix: str, source: SourceText | None, mark: int) -> Reference:
+    match = _SIBLING.fullmatch(text)
+    if match is None:
+        message = f"`${{{text[:60]}}}`: a reference may contain others only to select an instance of a task"
+        raise ReferenceProblem(message, help=_SELECT)
+    selector: list[tuple[str, Any]] = []
+    for axis, value in _selected(match[2]):
+        node = parse(value.strip(), prefix)
+        for one in references(node):
+            if one.root not in ("matrix", "item"):
+                message = f"`{one}` is not available inside of a reference"
+                raise ReferenceProblem(message, help="only `${matrix.KEY}` and `${item}` are")
+        selector.append((axis, node))
+    steps = tuple(match[3].split(".")[1:])
+    return SiblingReference(
+        text=text,
+        root="tasks",
+        name=prefix + match[1],
+        path=steps,
+        source=source,
+        mark=mark,
+        selector=tuple(selector),
+    )
+
+
+def _selected(text: str) -> Iterator[tuple[str, str]]:
+    """The values of a selection, each with the name of its axis, which may be empty."""
+    at = 0
+    while at < len(text):
+        match = _SELECTED.match(text, at)
+        if match is None or not match[2].strip():
+            raise ReferenceProblem(f"invalid selection `[{text[:60]}]`: a value is missing")
+        yield match[1] or "", match[2]
+        at = match.end()
 
 
 def escaped(text: str) -> str:
@@ -264,7 +330,10 @@ def references(node: Any) -> Iterator[Reference]:
     elif isinstance(node, Template):
         yield from (part for part in node.parts if isinstance(part, Reference))
     elif isinstance(node, Closure):
-        yield from references(node.node)
+        for one in references(node.node):
+            # What selects an instance is known in the scope of the closure alone.
+            bound = isinstance(one, SiblingReference) and one.closure is None
+            yield one.replace(closure=node) if bound else one
     elif isinstance(node, dict):
         for key, value in node.items():
             if not isinstance(key, str):

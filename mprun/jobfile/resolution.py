@@ -6,7 +6,15 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from mprun.diagnostics import did_you_mean
-from mprun.jobfile.references import Closure, Reference, ReferenceProblem, Template, append_text, references
+from mprun.jobfile.references import (
+    Closure,
+    Reference,
+    ReferenceProblem,
+    SiblingReference,
+    Template,
+    append_text,
+    references,
+)
 from mprun.jobfile.syntax.scalars import type_name
 
 if TYPE_CHECKING:
@@ -137,6 +145,8 @@ class Resolver:
     def __call__(self, reference: Reference) -> Any:
         root, name = reference.root, reference.name
         if root == "tasks":
+            if isinstance(reference, SiblingReference):
+                reference = self._selected(reference)
             return reference if self._results is None else _walk(self._results(reference), reference)
         if root == "params":
             return self._param(reference, name)
@@ -150,6 +160,12 @@ class Resolver:
         if key not in self._of_axis:
             return reference
         return _walk(resolve(self._of_axis[key], self), reference)
+
+    def _selected(self, reference: SiblingReference) -> SiblingReference:
+        """The reference with the values that select its instance, as far as they are known."""
+        resolver = self if reference.closure is None else self.in_scope(reference.closure)
+        selector = tuple([(axis, resolve(node, resolver)) for axis, node in reference.selector])
+        return reference.selecting(selector, [as_text(_shown_inside(value)) for _, value in selector])
 
     def _param(self, reference: Reference, name: str) -> Any:
         if name not in self._scope.params:

@@ -15,11 +15,12 @@ from mprun.jobfile.model import (
     Limits,
     Ready,
     Retry,
+    SiblingDependency,
     Stop,
     Task,
     signal_name,
 )
-from mprun.jobfile.references import ReferenceProblem, compiled, references
+from mprun.jobfile.references import ReferenceProblem, SiblingReference, compiled, references
 from mprun.jobfile.resolution import Resolver, as_text
 from mprun.jobfile.syntax.document import plain
 from mprun.jobfile.task_checks import RUN_KEYS, task_name
@@ -164,10 +165,31 @@ def build_task(
     if not task.refers:
         return task
     found = {(dependency.task, dependency.condition): dependency for dependency in task.depends_on}
+    selecting = [
+        dependency for dependency in inherited.depends_on if isinstance(dependency, SiblingDependency)
+    ]
     for dependency in inherited.depends_on:
-        found.setdefault((dependency.task, dependency.condition), dependency)
+        if dependency not in selecting:
+            found.setdefault((dependency.task, dependency.condition), dependency)
     task = task.replace(depends_on=tuple(found.values()))
-    return with_results(task, [reference.name for reference in result_references(task)])
+    results = list(result_references(task))
+    siblings = [reference for reference in results if isinstance(reference, SiblingReference)]
+    task = with_results(task, [one.name for one in results if not isinstance(one, SiblingReference)])
+    return _with_siblings(task, siblings, selecting) if siblings or selecting else task
+
+
+def _with_siblings(
+    task: Task, references: Sequence[SiblingReference], inherited: Sequence[SiblingDependency]
+) -> Task:
+    """The task with dependencies on the instances that it selects, unless it waits for all of them."""
+    # Without a condition, a task waits until the others have passed.
+    waits = {one.task for one in task.depends_on if one.condition is None or one.condition in _ENDS}
+    found = {str(dependency.reference): dependency for dependency in inherited}
+    for reference in references:
+        if reference.name not in waits:
+            new = SiblingDependency(task=reference.name, condition=PASSED, reference=reference)
+            found.setdefault(str(reference), new)
+    return task.replace(depends_on=(*task.depends_on, *found.values()))
 
 
 def with_results(task: Task, names: Sequence[str]) -> Task:

@@ -228,7 +228,9 @@ class _Checks:
         """A `when` that would be true whatever its references are."""
         for number in self._numbers("when"):
             when = self._item(number)["when"]
-            if isinstance(when, str) and not re.fullmatch(r"\s*(\$\{[^{}]*\}|[\w.+-]*)\s*", when):
+            if isinstance(when, str) and not re.fullmatch(
+                r"\s*(\$\{(?:[^{}]|\$\{[^{}]*\})*\}|[\w.+-]*)\s*", when
+            ):
                 message = f"`when` must be one reference or one value, not {quote(when[:60])}"
                 help = "let a task return true or false: expressions are not supported"
                 yield self._diagnostic(("tasks", number, "when"), message, help)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from mprun.frozen import Frozen
 from mprun.jobfile.dependencies import default_condition
-from mprun.jobfile.model import PASSED
+from mprun.jobfile.model import EXPANDED, PASSED
 from mprun.jobfile.names import NameIndex
 from mprun.jobfile.references import Reference, Template, references
 from mprun.jobfile.resolution import Resolver, is_true, resolve
@@ -114,6 +114,7 @@ def plan_tasks(
     slots = max_parallel or job.max_parallel or max(MIN_PARALLEL, PARALLEL_PER_CPU * cpus)
     chosen = range(len(job.tasks)) if selection is None else selection
     needs = list(job.needs) if selection is None else _among(job.needs, selection)
+    _forget_expanded(needs, [job.tasks[index] for index in chosen])
     needed_by = _inverted(needs)
     traits = _Traits()
     tasks = tuple(
@@ -174,11 +175,38 @@ def _method(task: Task, asked: str | None, of_job: str) -> str:
     return "fork" if task.command is not None else asked or task.start_method or of_job
 
 
+def _forget_expanded(needs: list[Needs], tasks: Sequence[Instance]) -> None:
+    """Take out the dependencies on the instances of tasks being known where they are known before the run."""
+    for number, instance in enumerate(tasks):
+        if instance.task.foreach is not None:
+            needs[number] = tuple(
+                (need, condition)
+                for need, condition in needs[number]
+                if condition != EXPANDED or tasks[need].task.foreach is not None
+            )
+
+
+def needed_by_instances(group: PlannedTask) -> Needs:
+    """The dependents of a group that wait for its instances, and not only for these to be known."""
+    if all(condition != EXPANDED for _, condition in group.needed_by):
+        return group.needed_by
+    return tuple((after, condition) for after, condition in group.needed_by if condition != EXPANDED)
+
+
 def plan_instance(
-    instance: Instance, group: PlannedTask, reused: Mapping[str, Reused] | None = None
+    instance: Instance,
+    group: PlannedTask,
+    reused: Mapping[str, Reused] | None = None,
+    *,
+    needs: Needs = (),
+    needed_by: Needs | None = None,
 ) -> PlannedTask:
-    """The plan of an instance of `group` that is created during the run."""
-    needed_by = group.needed_by
+    """The plan of an instance of `group` that is created during the run.
+
+    It needs no more than the group did, but for `needs`; `needed_by` are its dependents, by default
+    those of the group.
+    """
+    needed_by = needed_by_instances(group) if needed_by is None else needed_by
     if instance.task.daemon and not group.task.daemon:
         # Only its item says that it is a daemon.
         serves = default_condition(instance.task)
@@ -189,6 +217,7 @@ def plan_instance(
         task=instance.task,
         values=instance.values,
         start_method=group.start_method,
+        needs=needs,
         needed_by=needed_by,
         late=True,
         reused=None if instance.task.daemon else (reused or {}).get(instance.name),

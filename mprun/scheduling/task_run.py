@@ -65,6 +65,14 @@ WHEN_IS_FALSE = "`when` is false"
 MIN_ATTEMPTS_TO_BE_READY = 3
 
 
+def _count_dependents(needed_by: Iterable[tuple[int, str]], times: int = 1) -> dict[int, int]:
+    """How many conditions each dependent has, if all of them count so many times."""
+    counts: dict[int, int] = {}
+    for after, _ in needed_by:
+        counts[after] = counts.get(after, 0) + times
+    return counts
+
+
 def order_key(position: int, number: int, priority: int | None) -> Key:
     """The highest priority first, then the order of the file; without priorities only the file decides.
 
@@ -350,20 +358,57 @@ class TaskRuns:
         """Put at least one instance in the place of a group; the numbers of the instances."""
         group.expand()
         self.expanded.add(group.number)
-        for after, _ in group.planned.needed_by:
-            if self.all[after].state is WAITING:
-                self.all[after].add_conditions(len(instances) - 1)
+        self._replace_conditions(group, instances)
         first = len(self.all)
         task_runs = [
             self._task_run_type(number, planned, group.position, self._instance_priority(group, planned))
             for number, planned in enumerate(instances, first)
         ]
         self.all += task_runs
-        self.released += task_runs
         self.outcomes += [None] * len(task_runs)
         self.unfinished += sum(not task_run.task.daemon for task_run in task_runs) - (not group.task.daemon)
         self._instances[group.number] = range(first, len(self.all))
+        self._await_dependencies([task_run for task_run in task_runs if task_run.unmet])
+        self.released += [run for run in task_runs if run.state is WAITING and not run.unmet]
         return list(self._instances[group.number])
+
+    def _replace_conditions(self, group: TaskRun, instances: Sequence[PlannedTask]) -> None:
+        """Let dependents wait for instances in place of their group: all, those they select, or none."""
+        shared = instances[0].needed_by
+        if all(instance.needed_by is shared for instance in instances):
+            new = _count_dependents(shared, len(instances))
+        else:
+            new = _count_dependents(pair for instance in instances for pair in instance.needed_by)
+        for after, before in _count_dependents(group.planned.needed_by).items():
+            task_run, more = self.all[after], new.get(after, 0) - before
+            if more > 0 and task_run.state is WAITING:
+                task_run.add_conditions(more)
+            for _ in range(-more):
+                self._meet_condition(task_run)
+
+    def _await_dependencies(self, task_runs: Sequence[TaskRun]) -> None:
+        """Make new instances dependents of the tasks that they need, of which some may have finished."""
+        added: dict[int, list[tuple[int, str]]] = {}
+        for task_run in task_runs:
+            for number, condition in task_run.planned.needs:
+                added.setdefault(number, []).append((task_run.number, condition))
+        for number, dependents in added.items():
+            before = self.all[number]
+            before.planned = before.planned.replace(needed_by=(*before.planned.needed_by, *dependents))
+            if before.state is FINISHED:
+                self._announce_end(before, dependents)
+
+    def _announce_end(self, before: TaskRun, dependents: Sequence[tuple[int, str]]) -> None:
+        """Tell new dependents how a task ended, and skip those that can never start because of it."""
+        for number, condition in dependents:
+            after = self.all[number]
+            if after.state is not WAITING:
+                continue
+            if before.end(self.outcomes[before.number]) in MET_BY[condition]:
+                after.meet_condition()
+            elif not (after.planned.reused or after.planned.skipped):
+                self.finish(after, Outcome.SKIPPED, unmet_reason(before.planned.name, condition))
+                self.announce_outcome(after)
 
     def needs_of(self, number: int) -> Iterable[int]:
         """The tasks that a task depends on.

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mprun.frozen import Frozen
-from mprun.jobfile.model import PASSED
+from mprun.jobfile.model import EXPANDED, PASSED
 from mprun.outcomes import EXIT_FAILED, EXIT_INTERNAL, EXIT_SUCCEEDED, Outcome
 from mprun.scheduling.instructions import FAIL_FAST, RUN_FINISHED, RUN_TIMED_OUT
 from mprun.scheduling.retry import FAILURES
@@ -37,6 +37,8 @@ MET_BY: dict[str, frozenset[str]] = {
     "succeeded": frozenset({_SUCCEEDED, _NOT_WANTED}),
     "finished": frozenset({_SUCCEEDED, _FAILED, _ALLOWED, _NOT_WANTED, _OTHERWISE}),
     "failed": frozenset({_FAILED, _ALLOWED}),
+    # A group that ends has no instances: what selects one of them finds that out.
+    EXPANDED: frozenset({_SUCCEEDED, _FAILED, _ALLOWED, _NOT_WANTED, _OTHERWISE}),
     "started": frozenset({_SUCCEEDED, _NOT_WANTED}),
     "ready": frozenset({_SUCCEEDED, _NOT_WANTED}),
 }

@@ -96,8 +96,8 @@ def test_text_around_references_is_a_template_that_is_written_as_it_was(text):
         ("x ${params.n", "unclosed `${`", "add the missing `}`, or write `$${` for a literal `${`"),
         (
             "${params.${env.A}}",
-            "unclosed `${`",
-            "add the missing `}`, or write `$${` for a literal `${`",
+            "`${params.${env.A}}`: a reference may contain others only to select an instance of a task",
+            "write `${tasks.NAME[${matrix.KEY}].result}`",
         ),
         (
             "${}",

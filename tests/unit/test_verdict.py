@@ -184,6 +184,7 @@ MET = {
     "succeeded": {"succeeded", "when"},
     "finished": set(ENDS),
     "failed": {"failed", "timed out", "failed, allowed", "timed out, allowed"},
+    "expanded": set(ENDS),
     "started": {"succeeded", "when"},
     "ready": {"succeeded", "when"},
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from mprun.jobfile.model import PASSED, Ready, Stop
+from mprun.jobfile.model import PASSED, Ready, SiblingDependency, Stop
 from mprun.jobfile.references import references
 from mprun.jobfile.resolution import as_text, shown
 from mprun.jobfile.units import duration_text, size_text
@@ -31,7 +31,7 @@ def notes(planned: PlannedTask, plan: Plan, resolved: Callable[[Any], Any]) -> I
     if task.daemon:
         yield "daemon"
     if task.foreach is not None:
-        each = "for each of" if task.axes == ("item",) else "for each combination of"
+        each = "for each combination of" if isinstance(task.foreach, dict) else "for each of"
         yield f"{each} {_text(resolved(task.foreach))}"
     if task.depends_on:
         yield f"after {_some(list(map(_dependency, task.depends_on)))}"
@@ -65,7 +65,11 @@ def _when_note(planned: PlannedTask, resolved: Callable[[Any], Any]) -> Iterator
 
 def _dependency(dependency: Dependency) -> str:
     condition = "" if dependency.condition in (None, PASSED) else f" {dependency.condition}"
-    return f"{dependency.task}{condition}"
+    name = dependency.task
+    if isinstance(dependency, SiblingDependency):
+        # The brackets are those of the reference, whose name lacks the prefix of a recipe.
+        name = f"{name}[{dependency.reference.text.partition('[')[2].rpartition('].result')[0]}]"
+    return f"{name}{condition}"
 
 
 def _ready(ready: Ready) -> str:
