@@ -127,6 +127,7 @@ def run(kind: str, tasks: int, *, at_once: int = 2, profile: bool = False) -> di
     from mprun import api
     from mprun.executors.local import LocalExecutor
     from mprun.reporters.console import Console
+    from mprun.scheduling.stop_limit import stop_limit
 
     paper = Paper(at_once)
     with tempfile.TemporaryDirectory() as directory:
@@ -135,6 +136,15 @@ def run(kind: str, tasks: int, *, at_once: int = 2, profile: bool = False) -> di
         plan = api.plan_job(api.load_job(path), max_parallel=at_once)
         planned = peak()
         names = [task.name for task in plan.tasks]
+
+        def console(context: api.Context) -> Console:
+            return Console(
+                context.directory,
+                names,
+                stop_signal=context.stop_signal,
+                stop_limit=lambda running: stop_limit(plan, running),
+            )
+
         # As the command does it.
         gc.freeze()
         profiler = start_profiler() if profile else None
@@ -143,7 +153,7 @@ def run(kind: str, tasks: int, *, at_once: int = 2, profile: bool = False) -> di
             plan,
             api.RunOptions(
                 state_dir=str(Path(directory, "state")),
-                reporters=[lambda context: Console(context.directory, names, is_ended=context.is_ended)],
+                reporters=[console],
                 executor=LocalExecutor(0, cast(Any, paper), cast(Any, NoSubreaper())),
                 keep_results=False,
             ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -13,21 +14,20 @@ from mprun.cli.job import plan_job_file, recorded_options
 from mprun.cli.messages import warn, write
 from mprun.cli.options import planning_options, running_options
 from mprun.diagnostics import visible
+from mprun.engine.signals import signal_name
 from mprun.errors import UsageError
-from mprun.jobfile.model import Stop
+from mprun.outcomes import Outcome
 from mprun.reporters import github
 from mprun.reporters.console import Console
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from mprun.executors.base import Executor
     from mprun.record.resume import EarlierRun
     from mprun.reporters.base import Reporter
     from mprun.scheduling.plan import Plan
-
-# Seconds; few tasks have another grace.
-_GRACE = Stop().grace
+    from mprun.scheduling.stop_limit import StopLimit
 
 
 @click.command()
@@ -80,7 +80,7 @@ def execute(
     # Disabled since the launcher was forked; the objects that exist by now live as long as the run.
     gc.freeze()
     gc.enable()
-    return api.run_plan(
+    result = api.run_plan(
         plan,
         api.RunOptions(
             state_dir=running["state_dir"],
@@ -94,28 +94,35 @@ def execute(
             keep_results=False,
         ),
     )
+    if result.outcome == Outcome.INTERRUPTED and not os.path.isdir(result.directory):
+        write(f"interrupted ({signal_name(result.exit_code - 128)}): nothing was started")
+    return result
 
 
 def _console_reporter(plan: Plan, output: str, verbosity: int) -> Callable[[api.Context], Reporter]:
     names = [task.name for task in plan.tasks]
     # A `foreach` over a task's result adds tasks during the run.
     grows = any(planned.task.foreach is not None for planned in plan.tasks)
-    stops = ((planned.name, planned.task.stop.grace) for planned in plan.tasks)
-    graces = {name: grace for name, grace in stops if grace != _GRACE}
     retries = {
         planned.name: planned.task.retry.retries for planned in plan.tasks if planned.task.retry.retries
     }
     return lambda context: Console(
         context.directory,
         names,
-        is_ended=context.is_ended,
+        stop_signal=context.stop_signal,
+        stop_limit=lambda running: _stop_limit(plan, running),
         output=output,
         verbosity=verbosity,
         total=None if grows else len(names),
-        graces=graces,
-        default_grace=_GRACE,
         retries=retries,
     )
+
+
+def _stop_limit(plan: Plan, running: Sequence[str]) -> StopLimit:
+    # Most runs end before anything is stopped.
+    from mprun.scheduling.stop_limit import stop_limit
+
+    return stop_limit(plan, running)
 
 
 def _events_reporter(path: str) -> Callable[[api.Context], Reporter]:

@@ -11,12 +11,13 @@ from mprun.cli.completion import complete_run, complete_task
 from mprun.cli.messages import write
 from mprun.cli.options import STATE_DIR, json_option
 from mprun.cli.show import print_json, read_run
-from mprun.diagnostics import quote
+from mprun.diagnostics import quote, suggest
 from mprun.engine import control
 from mprun.errors import MprunError, UsageError
 from mprun.outcomes import Outcome
 from mprun.record import lock, reader
 from mprun.record.state_dir import list_runs
+from mprun.reporters.format import join_names
 from mprun.reporters.table import outcome_words
 
 if TYPE_CHECKING:
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from mprun.record.state_dir import RunDirectory
 
 _POLL_INTERVAL_SECONDS = 0.1
+# After this time the command says what it waits for.
+_PATIENCE_SECONDS = 2.0
+_MAX_NAMES = 5
 
 
 @click.command()
@@ -51,9 +55,17 @@ def stop(tasks: tuple[str, ...], run: str | None, as_json: bool, state_dir: str)
     if as_json:
         print_json(_to_json(directory, answer))
     if answer["unknown"]:
-        names = ", ".join(map(quote, answer["unknown"]))
-        raise UsageError(f"run {directory.run_id} has no task {names}")
+        raise UsageError(f"run {directory.run_id} has no task {_unknown_names(answer)}")
     return 0
+
+
+def _unknown_names(answer: control.Answer) -> str:
+    """The names that the run does not have; a single one with what it may mean."""
+    names = ", ".join(map(quote, answer["unknown"]))
+    if len(answer["unknown"]) > 1:
+        return names
+    hint = suggest(answer["unknown"][0], answer["known"], "tasks")
+    return f"{names}; {hint}" if hint else names
 
 
 def _find_active_run(state_dir: str, run: str | None) -> RunDirectory:
@@ -83,6 +95,7 @@ def _stop_tasks(
 def _wait_for_tasks(directory: RunDirectory, names: list[str], say: Callable[[str], None]) -> None:
     """Report the outcome of each task as soon as it has one."""
     waiting = list(names)
+    notice = _Notice(say)
     while waiting:
         # Asked before the record is read, which is then complete.
         finished = lock.find_writer(directory.events) is None
@@ -95,21 +108,45 @@ def _wait_for_tasks(directory: RunDirectory, names: list[str], say: Callable[[st
         if finished:
             return
         if waiting:
+            notice.waits_for(waiting)
             time.sleep(_POLL_INTERVAL_SECONDS)
 
 
 def _stop_run(directory: RunDirectory, say: Callable[[str], None]) -> dict[str, list[str]]:
     """Stop the whole run and wait for its end; the tasks that were running, in the form of an answer."""
     control.stop_run(directory)
+    notice = _Notice(say)
     while lock.find_writer(directory.events) is not None:
         if control.engine_is_suspended(directory):
             raise MprunError(f"run {directory.run_id} is suspended; it stops as soon as it is resumed")
+        if notice.is_due:
+            state, _ = reader.read_state(directory)
+            running = [task.name for task in state.tasks.values() if task.is_running]
+            notice.waits_for(running, "; stop the run once more to kill them now")
         time.sleep(_POLL_INTERVAL_SECONDS)
     state, _ = reader.read_state(directory)
     say(f"run {directory.run_id}: {reader.run_outcome(directory, state)}")
     results = [task.finished for task in state.tasks.values()]
     stopped = [result.task for result in results if result is not None and result.outcome == Outcome.STOPPED]
-    return {"stopped": stopped, "finished": [], "unknown": []}
+    return {"stopped": stopped, "finished": [], "unknown": [], "known": []}
+
+
+class _Notice:
+    """Says once what the command waits for, if that takes long."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self._say = say
+        self._due: float | None = time.monotonic() + _PATIENCE_SECONDS
+
+    @property
+    def is_due(self) -> bool:
+        return self._due is not None and time.monotonic() >= self._due
+
+    def waits_for(self, names: list[str], more: str = "") -> None:
+        """The command waits for these tasks to end."""
+        if names and self.is_due:
+            self._due = None
+            self._say(f"waiting for {join_names(names, _MAX_NAMES)} to end{more}")
 
 
 def _to_json(directory: RunDirectory, answer: dict[str, list[str]]) -> dict[str, Any]:

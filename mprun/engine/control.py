@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from mprun.record.state_dir import RunDirectory
 
     # By `stopped`, `finished` (before the request) and `unknown`: names of tasks, as asked for if unknown.
+    # `known` are names that may have been meant, if there are unknown ones.
     Answer = dict[str, list[str]]
 
 # How long the engine may take to answer, and how often the client looks for the answer.

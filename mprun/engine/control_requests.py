@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from mprun.engine.signals import REQUEST, SUSPEND, StopSignals
@@ -42,6 +43,8 @@ if TYPE_CHECKING:
 
 # How long mprun waits for the tasks to be suspended before it suspends itself.
 SUSPEND_TIMEOUT_SECONDS = 1.0
+# Among so many names the client looks for one that an unknown name may mean.
+MAX_KNOWN_NAMES = 10_000
 
 
 class ControlRequests:
@@ -125,8 +128,10 @@ class ControlRequests:
         to_stop = [number for number in instances if outcomes[number] is None]
         self.stopped_tasks.update(to_stop)
         loop.act(self._scheduler.stop_tasks(to_stop, self._clock.timed()))
+        unknown = [name for name, resolved in found.items() if not resolved]
         return {
             "stopped": [self._table.tasks[number].name for number in to_stop],
             "finished": [self._table.tasks[number].name for number in finished],
-            "unknown": [name for name, resolved in found.items() if not resolved],
+            "unknown": unknown,
+            "known": list(islice(self._table.names.all(), MAX_KNOWN_NAMES)) if unknown else [],
         }

@@ -62,14 +62,14 @@ class RunResult(Frozen):
 
 
 class Context(Frozen):
-    """What a reporter is made with: the run's directory, its plan, and `is_ended`.
+    """What a reporter is made with: the run's directory, its plan, and `stop_signal`.
 
-    `is_ended()` is whether a signal that ends the run has arrived.
+    `stop_signal()` is the number of the first signal that stops the run, None if none has arrived.
     """
 
     directory: RunDirectory
     plan: Plan
-    is_ended: Callable[[], bool]
+    stop_signal: Callable[[], int | None]
 
 
 def ignore_warning(warning: str) -> None:
@@ -174,7 +174,7 @@ class Run:
 
         options, directory = self._options, self._directory
         resumed_from = _reuse_results(options.resumes, directory) if options.resumes else None
-        context = Context(directory=directory, plan=self._plan, is_ended=lambda: inbox.has_ending)
+        context = Context(directory=directory, plan=self._plan, stop_signal=lambda: inbox.ending)
         reporters = [make(context) for make in options.reporters]
         recorder = Recorder(directory)
         engine = Engine(self._plan, self._executor, directory, recorder, reporters, inbox, options.warn)

@@ -59,8 +59,8 @@ class SignalInbox:
 
     def __init__(self) -> None:
         self._received: list[Received] = []
-        # Whether a signal has arrived that ends the run.
-        self.has_ending = False
+        # The first signal that ends the run, None so far.
+        self.ending: int | None = None
         self._previous_handlers: dict[int, Any] = {}
         self._reader, self._writer = os.pipe()
         os.set_blocking(self._reader, False)
@@ -92,7 +92,8 @@ class SignalInbox:
     def _receive(self, number: int, _frame: FrameType | None) -> None:
         # The time of the arrival: the loop may read two that came seconds apart at once.
         self._received.append((number, time.monotonic()))
-        self.has_ending = self.has_ending or number in ENDING
+        if self.ending is None and number in ENDING:
+            self.ending = number
 
     def fileno(self) -> int:
         """A descriptor that is readable when a signal has arrived."""

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from mprun.diagnostics import visible
 from mprun.jobfile.model import STANDARD_INPUT_PATH
-from mprun.jobfile.units import duration_text
 from mprun.outcomes import BAD, EXIT_INTERNAL, Outcome
 from mprun.record.events import (
     Event,
@@ -37,12 +36,14 @@ from mprun.reporters.tail import Tail
 from mprun.reporters.terminal import MAIN, Output, silence, terminal_width, wants_colour
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from mprun.record.run_state import RunState
     from mprun.record.state_dir import RunDirectory
     from mprun.reporters.incidents import Incidents
     from mprun.reporters.lineage import Lineage
+    from mprun.reporters.stop_notice import StopNotice
+    from mprun.scheduling.stop_limit import StopLimit
 
 # How to show the output of tasks: line by line, whole at the join, of failed tasks only, or not at all.
 OUTPUTS = ("prefix", "group", "failed", "none")
@@ -60,8 +61,8 @@ class Console:
     """Shows a run while it is running; see `mprun.reporters.base.Reporter`.
 
     `names` are the tasks that are known before the run. `total` is how many there will be, or
-    None if a task's result decides. `graces` are the seconds that tasks have to end when they
-    are stopped, for those that differ from `default_grace`.
+    None if a task's result decides. `stop_signal` returns the first signal that stops the run, None
+    so far, and `stop_limit` how long running tasks may take to end, by their names.
     """
 
     # Seconds: the console is at most this far behind the output of a task.
@@ -72,17 +73,17 @@ class Console:
         directory: RunDirectory,
         names: Iterable[str],
         *,
-        is_ended: Callable[[], bool],
+        stop_signal: Callable[[], int | None],
+        stop_limit: Callable[[Sequence[str]], StopLimit],
         output: str = "prefix",
         verbosity: int = 0,
         total: int | None = None,
-        graces: Mapping[str, float] | None = None,
-        default_grace: float = 5.0,
         retries: Mapping[str, int] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._directory = directory
-        self._is_ended = is_ended
+        self._stop_signal = stop_signal
+        self._stop_limit = stop_limit
         self._mode = output
         self._verbosity = verbosity
         self._output = Output(names, prefix=output != "none", on_error=self._warn_of_output)
@@ -93,8 +94,6 @@ class Console:
         self._lines_written = 0
         self._state: RunState | None = None
         self._total = total
-        self._graces = graces or {}
-        self._default_grace = default_grace
         self._retries = retries or {}
         self._incidents: Incidents | None = None
         # How many tasks have ended, and how many of them as a failure that counts.
@@ -103,7 +102,7 @@ class Console:
         self._start = self._silent_since = clock()
         self._silence = FIRST_SILENCE
         self._last_written = 0
-        self._stopping = False
+        self._stop_notice: StopNotice | None = None
         self._rich_imported = not sys.stderr.isatty() or verbosity < 0
 
     def handle(self, event: Event, state: RunState) -> None:
@@ -111,10 +110,8 @@ class Console:
             self._state = state
             self._write_header(event)
         self._show_output(event, state)
-        if isinstance(event, TaskStopping) and self._is_ended() and not self._stopping:
-            self._stopping = True
-            if self._verbosity >= 0:
-                self._write(self._stopping_line(state), "1")
+        if isinstance(event, TaskStopping):
+            self._mention_stop(state, event.reason)
         if isinstance(event, (TaskFinished, TaskRetrying)):
             self._tell(event, state)
         if self._lineage is not None:
@@ -128,8 +125,11 @@ class Console:
             self._show_new(MAIN, self._main)
             for name, tail in self._tails.items():
                 self._show_new(name, tail)
-        if self._verbosity == 0 and self._state is not None:
-            self._break_silence(self._state)
+        if self._state is not None:
+            if self._verbosity == 0:
+                self._break_silence(self._state)
+            if self._stop_notice is not None or self._stop_signal() is not None:
+                self._mention_stop(self._state)
         if not self._rich_imported and self._tails:
             # The table at the end needs it, and tasks are running now.
             import rich.table  # noqa: F401
@@ -260,16 +260,20 @@ class Console:
         if event.resumed_from is not None:
             self._write(resumed_line(event.resumed_from))
 
-    def _stopping_line(self, state: RunState) -> str:
-        graces = {self._grace(task.name) for task in state.tasks.values() if task.is_running}
-        longest = duration_text(max(graces, default=self._default_grace))
-        time = longest if len(graces) < 2 else f"up to {longest}"
-        return f"Stopping: tasks have {time} to finish. Press Ctrl-C again to kill them now."
+    def _mention_stop(self, state: RunState, reason: str = "") -> None:
+        """Say that the run is being stopped, if that is due; `reason` is why a task is."""
+        if self._stop_notice is None:
+            # Most runs end before anything is stopped.
+            from mprun.reporters.stop_notice import StopNotice
 
-    def _grace(self, name: str) -> float:
-        # The instances of a `foreach` over a result, `fetch[0]`, are not known before the run.
-        group = name.rpartition("[")[0]
-        return self._graces.get(name, self._graces.get(group, self._default_grace))
+            self._stop_notice = StopNotice(self._stop_limit)
+        self._stop_notice.task_stopping(reason, self._clock())
+        number = self._stop_signal()
+        if number is None and self._verbosity < 0:
+            return
+        line = self._stop_notice.line(state, number, self._clock())
+        if line is not None:
+            self._write(line, "1")
 
     def _write_table(self, event: RunFinished, state: RunState) -> None:
         """A table of all tasks or, if there are very many, of those that did not succeed."""
@@ -319,7 +323,7 @@ class Console:
         self._write(f"{outcome}: {counts}" if counts else outcome, "31" if event.exit_code else "32")
         if event.exit_code:
             self._write(f"record: {os.path.relpath(self._directory.path)}")
-            if self._verbosity >= 0 and state.started and state.started.file != STANDARD_INPUT_PATH:
+            if state.started and state.started.file != STANDARD_INPUT_PATH:
                 from mprun.reporters.resume_hint import resume_words
 
                 self._write(f"resume: {self._command(*resume_words(state))}", "2")

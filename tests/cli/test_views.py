@@ -184,7 +184,11 @@ def newest(state_dir):
 def test_successful_run_names_no_resume_command(desk):
     write(desk, job_good="tasks: [{target: 'work:dance'}]")
     assert "resume" not in mprun("job_good.yaml", cwd=desk).stderr
-    assert "resume" not in mprun("-q", "job.yaml", cwd=desk).stderr
+
+
+def test_quiet_run_that_fails_names_the_resume_command(desk):
+    run = mprun("-q", "job.yaml", cwd=desk)
+    assert run.stderr.splitlines()[-1] == f"resume: mprun resume {run.directory.run_id}"
 
 
 def test_a_long_error_does_not_widen_the_table(tmp_path):

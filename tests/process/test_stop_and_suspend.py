@@ -139,7 +139,7 @@ def test_run_with_a_stopped_task_that_a_signal_ends_is_interrupted(go, tmp_path)
     run.engine.send_signal(signal.SIGINT)
     ended = run.finish()
     assert ended.code == 130
-    line = "Stopping: tasks have 5s to finish. Press Ctrl-C again to kill them now."
+    line = "Stopping: 1 task has 5s to finish (other)."
     assert ended.stderr.splitlines().count(line) == 1
 
 
@@ -250,7 +250,8 @@ def test_stopped_tasks_are_one_json_object(go, tmp_path):
     eventually((tmp_path / "stay.pid").exists)
     done = stop("stay", "early", "missing", "--json", cwd=tmp_path)
     answer = json.loads(done.stdout)
-    assert (done.code, done.stderr) == (2, f"error: run {run_id(tmp_path)} has no task `missing`\n")
+    error = f"error: run {run_id(tmp_path)} has no task `missing`; known tasks: `early`, `stay`\n"
+    assert (done.code, done.stderr) == (2, error)
     ended = run.finish()
     assert answer.pop("outcome") in ("running", ended.one("run_finished")["outcome"])
     assert answer.pop("exit_code") in (None, ended.code)

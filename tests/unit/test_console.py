@@ -1,13 +1,16 @@
 """What the console writes on stderr: the message at a stop, and which tasks the last table omits."""
 
 import os
+import signal
 
 import pytest
 from support.reporting import STAMP, exited, finished, started, state_of
 
 from mprun.record import events
 from mprun.record.state_dir import RunDirectory
+from mprun.reporters import stop_notice
 from mprun.reporters.console import Console
+from mprun.scheduling.stop_limit import StopLimit
 
 
 @pytest.mark.parametrize(
@@ -34,7 +37,7 @@ def test_long_table_says_which_tasks_it_omits(good, bad, rows, notes, tmp_path, 
         *(finished(f"bad{number}", "cancelled", "fail_fast") for number in range(bad)),
     )
     directory = RunDirectory(str(tmp_path / "state" / "runs" / "r"))
-    console = Console(directory, [], is_ended=lambda: False)
+    console = Console(directory, [], stop_signal=lambda: None, stop_limit=None)
     over = events.RunFinished(**STAMP, outcome="failed", exit_code=0, duration=1.0, counts={})
     console.handle(over, state)
     shown = capsys.readouterr().err.splitlines()
@@ -44,25 +47,105 @@ def test_long_table_says_which_tasks_it_omits(good, bad, rows, notes, tmp_path, 
     assert [line for line in shown if "lists all" in line] == expected
 
 
+class Stopping:
+    """A console whose tasks `running` are being stopped; `number` is the signal that stops the run."""
+
+    def __init__(self, tmp_path, running, limit, verbosity=0):
+        self.now, self.number = 0.0, None
+        self.asked = []
+        self.console = Console(
+            RunDirectory(str(tmp_path)),
+            [],
+            stop_signal=lambda: self.number,
+            stop_limit=lambda names: self.asked.append(list(names)) or limit,
+            clock=lambda: self.now,
+            output="none",
+            verbosity=verbosity,
+        )
+        self.state = state_of(
+            *map(started, [*running, "ended"]), exited("ended"), finished("ended", "succeeded")
+        )
+        self.console._state = self.state
+
+    def task_stopping(self, task, reason):
+        event = events.TaskStopping(**STAMP, task=task, attempt=1, signal="SIGTERM", reason=reason)
+        self.console.handle(event, self.state)
+
+    def at(self, now):
+        self.now = now
+        self.console.tick()
+
+
+FIVE = StopLimit(seconds=5.0)
+
+
 @pytest.mark.parametrize(
-    ("graces", "running", "time"),
+    ("limit", "running", "line"),
     [
-        ({}, ["a"], "5s"),
-        ({"a": 90.0}, ["a"], "1m30s"),
-        ({"a": 0.5, "b": 0.5}, ["a", "b"], "500ms"),
-        ({"a": 90.0}, ["a", "b"], "up to 1m30s"),
-        ({"a": 90.0}, ["b"], "5s"),
-        ({"fetch": 20.0}, ["fetch[0]", "fetch[1]"], "20s"),
+        (FIVE, ["a"], "1 task has 5s to finish (a)."),
+        (FIVE, ["a", "b"], "2 tasks have 5s to finish (a, b)."),
+        (StopLimit(seconds=90.0, is_exact=False), ["a", "b"], "2 tasks have up to 1m30s to finish (a, b)."),
+        (
+            StopLimit(seconds=15.0, has_steps=True, is_exact=False),
+            ["db", "web", "proxy"],
+            "3 tasks have up to 15s to finish, dependents first (proxy, web, db).",
+        ),
+        (FIVE, list("abcdefg"), "7 tasks have 5s to finish (a, b, c, d, e and 2 more)."),
     ],
 )
-def test_stop_message_names_the_grace_of_running_tasks(graces, running, time, tmp_path, capsys):
-    state = state_of(*map(started, [*running, "ended"]), exited("ended"), finished("ended", "succeeded"))
-    console = Console(RunDirectory(str(tmp_path)), [], is_ended=lambda: True, graces=graces)
-    stopping = {"attempt": 1, "signal": "SIGTERM", "reason": "user"}
+@pytest.mark.parametrize("verbosity", [-1, 0])
+def test_stop_message_names_tasks_and_the_worst_case(limit, running, line, verbosity, tmp_path, capsys):
+    """C16; -q hides no answer to a signal."""
+    stopping = Stopping(tmp_path, running, limit, verbosity)
+    stopping.number = signal.SIGTERM
     for _ in range(2):
-        console.handle(events.TaskStopping(**STAMP, task=running[0], **stopping), state)
-    line = f"Stopping: tasks have {time} to finish. Press Ctrl-C again to kill them now.\n"
-    assert capsys.readouterr().err == line
+        stopping.task_stopping(running[0], "user")
+        stopping.at(9.0)
+    assert capsys.readouterr().err == f"Stopping: {line}\n"
+    assert stopping.asked == [running]
+
+
+@pytest.mark.parametrize(
+    ("number", "in_foreground", "hint"),
+    [
+        (signal.SIGINT, True, " Press Ctrl-C again to kill it now."),
+        (signal.SIGTERM, True, " Press Ctrl-C to kill it now."),
+        (None, True, " Press Ctrl-C twice to kill it now."),
+        (signal.SIGINT, False, ""),
+        (signal.SIGTERM, False, ""),
+        (None, False, ""),
+    ],
+)
+def test_stop_message_says_how_ctrl_c_kills(number, in_foreground, hint, monkeypatch):
+    """C16"""
+    monkeypatch.setattr(stop_notice, "is_in_foreground", lambda: in_foreground)
+    line = stop_notice.stop_line(["a"], FIVE, number)
+    assert line == f"Stopping: 1 task has 5s to finish (a).{hint}"
+
+
+@pytest.mark.parametrize("reason", ["run_finished", "fail_fast", "run_timeout", "record_write_failed"])
+def test_a_stop_without_a_signal_is_mentioned_if_it_takes_long(reason, tmp_path, capsys):
+    """C16"""
+    stopping = Stopping(tmp_path, ["a"], FIVE)
+    stopping.task_stopping("a", reason)
+    stopping.at(0.9)
+    assert capsys.readouterr().err == ""
+    for now in (1.0, 1.1, 9.0):
+        stopping.at(now)
+    assert capsys.readouterr().err.count("Stopping: 1 task has 5s to finish (a).") == 1
+    stopping.number = signal.SIGINT
+    stopping.at(9.1)
+    stopping.at(9.2)
+    assert capsys.readouterr().err.count("Stopping: 1 task has 5s to finish (a).") == 1
+
+
+@pytest.mark.parametrize(("verbosity", "reason"), [(-1, "run_finished"), (0, "timeout"), (0, "user")])
+def test_no_other_stop_is_mentioned(verbosity, reason, tmp_path, capsys):
+    """-q shows no stop without a signal; and a task that times out, or that a user stops, is not the run."""
+    stopping = Stopping(tmp_path, ["a"], FIVE, verbosity)
+    stopping.task_stopping("a", reason)
+    stopping.at(9.0)
+    assert capsys.readouterr().err == ""
 
 
 def told(tmp_path, capsys, *happened, retries=None, verbosity=0, total=9):
@@ -70,7 +153,8 @@ def told(tmp_path, capsys, *happened, retries=None, verbosity=0, total=9):
     console = Console(
         RunDirectory(str(tmp_path)),
         [],
-        is_ended=lambda: False,
+        stop_signal=lambda: None,
+        stop_limit=None,
         retries=retries,
         verbosity=verbosity,
         total=total,

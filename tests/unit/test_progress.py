@@ -18,7 +18,12 @@ class View:
         self._state = RunState()
         self.directory = RunDirectory(str(directory))
         self.console = Console(
-            self.directory, ["a"], is_ended=lambda: False, clock=lambda: self.now, **options
+            self.directory,
+            ["a"],
+            stop_signal=lambda: None,
+            stop_limit=None,
+            clock=lambda: self.now,
+            **options,
         )
         self.happens(STARTED)
         self.printed()

@@ -7,6 +7,7 @@ from support.plans import plan
 from support.scheduling import Run
 
 from mprun.jobfile.model import Ready, Retry, Stop
+from mprun.scheduling.stop_limit import StopLimit, stop_limit
 from mprun.scheduling.termination import StopOrder
 
 # A client, a web server with its worker, and their database: services that depend on each other.
@@ -296,6 +297,28 @@ def test_the_worst_case_is_the_sum_of_the_graces_along_the_longest_path():
 def test_tasks_that_are_not_stopped_add_nothing_to_a_path():
     needs = {"client": ["web"], "web": ["db"]}
     assert longest(needs, {"client": 1.0, "db": 4.0}) == 5.0
+
+
+@pytest.mark.parametrize(
+    ("names", "limit"),
+    [
+        (["worker", "db", "web", "client"], StopLimit(seconds=13.0, has_steps=True, is_exact=False)),
+        (["client", "db"], StopLimit(seconds=8.0, has_steps=True, is_exact=False)),
+        (["web", "worker"], StopLimit(seconds=5.0)),
+        (["client", "other"], StopLimit(seconds=5.0, is_exact=False)),
+        (["each[0]", "each[7]", "new"], StopLimit(seconds=0.5)),
+        (["each[0]", "db"], StopLimit(seconds=3.5, has_steps=True, is_exact=False)),
+        ([], StopLimit(seconds=0.0)),
+    ],
+)
+def test_the_limit_of_running_tasks_is_known_from_the_plan(names, limit):
+    keys = {
+        "db": {"stop": Stop(grace=3.0)},
+        "each": {"stop": Stop(grace=0.5)},
+        "other": {"stop": Stop(grace=1.0)},
+    }
+    made = plan({**SERVICES, "each": ("db:started",), "other": ()}, keys=keys, late={"each"})
+    assert stop_limit(made, names) == limit
 
 
 def test_a_long_chain_is_planned_without_recursion_and_quickly():
