@@ -33,6 +33,15 @@ def tag_run(run_id: str) -> None:
         _overwrite(memory, start, end, entry)
 
 
+def unbuffer_python() -> None:
+    """Have Python programs that tasks run write what they print at once, unless it is set otherwise.
+
+    Into a pipe or a file they write only when 8 KiB have come together: a log would be empty for as long
+    as a server has little to say.
+    """
+    os.environ.setdefault("PYTHONUNBUFFERED", "1")
+
+
 def _overwrite(memory: FileIO, start: int, end: int, entry: bytes) -> None:
     memory.seek(start)
     shown = memory.read(end - start)

@@ -56,10 +56,9 @@ SAMPLE_INTERVAL_PER_TASK = 0.0025
 # How long reports may wait for others while there is more to start, in seconds: to read several
 # takes the engine as long as to read one.
 MAX_REPORT_DELAY = 0.010
-# How long a pipe with little output waits for more, in seconds: see `OutputPipes.resting`.
-OUTPUT_REST_SECONDS = 0.001
 # With fewer requests that wait for other attempts, the engine should send more.
 MIN_HELD_REQUESTS = 4
+_NEVER = float("inf")
 
 
 class Launcher:
@@ -135,7 +134,7 @@ class Launcher:
             self._signal_after_dumps()
         if (now := monotonic()) >= self._next_sample:
             self._sample(now)
-        if self._outputs is not None and self._outputs.resting:
+        if self._outputs is not None and now >= self._outputs.rest_ends:
             self._outputs.end_rest(now)
         if self._urgent or not self._queue.entries or now - self._flushed >= MAX_REPORT_DELAY:
             self._engine.flush()
@@ -149,8 +148,9 @@ class Launcher:
             timeout = MAX_REPORT_DELAY
         if self._dumps.pending:
             timeout = SETTLE_SECONDS
-        if self._outputs is not None and self._outputs.resting:
-            timeout = OUTPUT_REST_SECONDS
+        if self._outputs is not None and self._outputs.rest_ends < _NEVER:
+            pause = max(0.0, self._outputs.rest_ends - monotonic())
+            timeout = pause if timeout is None else min(timeout, pause)
         if self._backoff.is_active and (pause := self._backoff.remaining(monotonic())):
             timeout = pause if timeout is None else min(timeout, pause)
         return timeout
@@ -293,7 +293,7 @@ class Launcher:
             # A job without commands does not need it.
             from mprun.launcher.output_pipes import OutputPipes
 
-            self._outputs = OutputPipes(self._epoll, os.path.dirname(request[LOG]), OUTPUT_REST_SECONDS)
+            self._outputs = OutputPipes(self._epoll, os.path.dirname(request[LOG]), self._leaders_of)
             self._keeper = {self._outputs.keeper.pid}
             # If this process is killed, the engine must not kill the keeper with the other children.
             self._engine.send("keeper_started", self._outputs.keeper.pid)
@@ -426,6 +426,10 @@ class Launcher:
         self._urgent = True
 
     # ---- output
+
+    def _leaders_of(self, key: AttemptKey | None) -> list[int]:
+        """The pid of the process of an attempt, if it is running, or of all."""
+        return [attempt.handle.pid for each, attempt in self._by_key.items() if key in (None, each)]
 
     def _handle_output_or_probe(self, descriptor: int) -> None:
         if self._outputs is not None and (pipe := self._outputs.watched.get(descriptor)) is not None:

@@ -16,17 +16,30 @@ from time import monotonic
 from mprun.launcher import fork
 from mprun.launcher.channel import MAX_CAPTURED_BYTES
 from mprun.launcher.output_keeper import Keeper
+from mprun.linux import procfs
 from mprun.linux.splice import PASS_BYTES, move
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import select
+    from collections.abc import Callable, Iterable
 
     from mprun.launcher.channel import AttemptKey
 
-# After a pass that has moved less than this, in bytes, a pipe rests: many lines are moved at the cost
-# of one.
-SMALL_PASS_BYTES = 1 << 12
+# How long a pipe that has got something rests before it is drained, in seconds: many lines are moved at
+# the cost of one, and a program that reads its own log comes to its end before that grows.
+REST_SECONDS = 0.010
+# A pass that moves so many bytes is part of a flood. Then the pipe is drained at once, and after
+# smaller passes it rests for a shorter time, for some passes: a pipe that is full blocks its writer.
+FLOOD_BYTES = 1 << 14
+FLOOD_REST_SECONDS = 0.001
+FLOOD_PASSES = 100
+# From this size on a log is looked at each time that its size has doubled, in bytes: whether a process
+# of its task has it open, and would read what it writes without an end. And from this size on, whether a
+# process of any task has.
+MIN_LOOK_BYTES = 1 << 13
+MIN_LOOK_AT_ALL_BYTES = 1 << 20
+_NEVER = float("inf")
 
 
 class OutputPipe:
@@ -34,10 +47,17 @@ class OutputPipe:
 
     `slot` is its number for the keeper. `has_ended` says that no process has it open for writing,
     `error` why the log could not be written. `copy` is where a copy of what it has put into the log
-    goes, read from `source`, both descriptors or -1; `copied` is how many bytes are there.
+    goes, a descriptor or -1; `copied` is how many bytes are there. `moved` is how many have come
+    through the pipe; when they are `next_look`, the log is looked at. `rest_ends` is a monotonic time, 0
+    if the pipe does not rest; `flood_passes` are left.
     """
 
-    __slots__ = ("copied", "copy", "error", "has_ended", "log", "path", "read_end", "slot", "source")
+    __slots__ = (
+        *("copied", "copy", "error", "flood_passes", "has_ended", "key", "log", "moved", "next_look", "path"),
+        *("read_end", "rest_ends", "slot"),
+    )
+
+    key: AttemptKey
 
     def __init__(self, slot: int) -> None:
         self.slot = slot
@@ -45,8 +65,13 @@ class OutputPipe:
         os.close(write_end)
         os.set_blocking(self.read_end, False)
         self.log, self.path, self.error, self.has_ended = -1, "", "", True
-        self.source = self.copy = -1
-        self.copied = 0
+        self.copy = -1
+        self._begin()
+
+    def _begin(self) -> None:
+        self.moved = self.copied = self.flood_passes = 0
+        self.next_look = MIN_LOOK_BYTES
+        self.rest_ends = 0.0
 
     def open_write_end(self) -> int:
         """A new descriptor for writing, which blocks."""
@@ -55,27 +80,28 @@ class OutputPipe:
     def open_log(self, path: str) -> None:
         """Drain it into this file from now on. Raises OSError."""
         # Not opened for appending, which splice(2) refuses. No other process writes to it.
-        self.log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self.log = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         os.lseek(self.log, 0, os.SEEK_END)
         self.path, self.error, self.has_ended = path, "", False
+        self._begin()
 
     def share_log(self, other: OutputPipe, copy: str) -> None:
         """Drain it into the log of another pipe from now on, and into a file of its own. Raises OSError."""
         # One open file, so that each continues where the other has ended.
         self.log = os.dup(other.log)
-        self.path, self.error, self.has_ended, self.copied = other.path, "", False, 0
-        self.source = os.open(other.path, os.O_RDONLY | os.O_CLOEXEC)
+        self.path, self.error, self.has_ended = other.path, "", False
+        self._begin()
         self.copy = os.open(copy, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
 
     def descriptors(self) -> set[int]:
         """Those of its files."""
-        return {self.log, self.source, self.copy} - {-1}
+        return {self.log, self.copy} - {-1}
 
     def close_files(self) -> None:
         """Close the log, and the copy."""
         for descriptor in self.descriptors():
             os.close(descriptor)
-        self.log = self.source = self.copy = -1
+        self.log = self.copy = -1
 
     def drain(self) -> int:
         """Move one pass into the log; the number of bytes. Sets `has_ended` or `error`."""
@@ -89,12 +115,13 @@ class OutputPipe:
             self.error = error.strerror or str(error)
             return 0
         self.has_ended = not moved
+        self.moved += moved
         return moved
 
     def _copy(self, moved: int) -> None:
         """Copy the last bytes of the log, up to the limit: they are safe there already."""
         start = os.lseek(self.log, 0, os.SEEK_CUR) - moved
-        left = memoryview(os.pread(self.source, min(moved, MAX_CAPTURED_BYTES + 1 - self.copied), start))
+        left = memoryview(os.pread(self.log, min(moved, MAX_CAPTURED_BYTES + 1 - self.copied), start))
         self.copied += len(left)
         while left:
             left = left[os.write(self.copy, left) :]
@@ -108,16 +135,43 @@ class OutputPipe:
             # Shows whether any process has it open.
             self.drain()
 
+    def replace_log(self, sharing: list[OutputPipe]) -> None:
+        """Give the log a new inode, if the disk has room, so that readers of the old one come to its end.
+
+        `sharing` are all pipes that are drained into it.
+        """
+        path = f"{self.path}.new"
+        try:
+            copy = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        except OSError:
+            return
+        try:
+            left, copied = os.lseek(self.log, 0, os.SEEK_CUR), 0
+            while left > copied:
+                copied += os.sendfile(copy, self.log, copied, left - copied)
+            os.rename(path, self.path)
+            for pipe in sharing:
+                os.dup2(copy, pipe.log, inheritable=False)
+        except OSError:
+            os.unlink(path)
+        finally:
+            os.close(copy)
+
 
 class OutputPipes:
     """The pipes of running attempts, by their keys; those of attempts that have ended are used again.
 
-    `watched` are those in the launcher's epoll set, by descriptor. `resting` are those that wait
-    for more until `rest_ends`, a monotonic time, for `rest` seconds.
+    `watched` are those in the launcher's epoll set, by descriptor. `rest_ends` is when the first of
+    those that rest is to be drained, a monotonic time; infinite if none rests.
     """
 
-    def __init__(self, epoll: select.epoll, directory: str, rest: float) -> None:
-        """Start the keeper; the logs are in `directory`. Raises OSError."""
+    def __init__(
+        self, epoll: select.epoll, directory: str, leaders: Callable[[AttemptKey | None], Iterable[int]]
+    ) -> None:
+        """Start the keeper; the logs are in `directory`. Raises OSError.
+
+        `leaders` gives the pid of the process of an attempt, or of all.
+        """
         self._epoll = epoll
         self.keeper = Keeper(directory)
         self._by_key: dict[AttemptKey, OutputPipe] = {}
@@ -127,9 +181,9 @@ class OutputPipes:
         self._free_slots: list[int] = []
         self._slot_count = 0
         self.watched: dict[int, OutputPipe] = {}
-        self.resting: list[OutputPipe] = []
-        self._rest_seconds = rest
-        self.rest_ends = 0.0
+        self._resting: list[OutputPipe] = []
+        self.rest_ends = _NEVER
+        self._leaders = leaders
 
     # ---- the start of an attempt
 
@@ -167,13 +221,14 @@ class OutputPipes:
         """
         pipe = self._by_key[key]
         pipe.open_log(log)
-        self._watch(pipe)
+        self._watch(pipe, key)
         if copy:
             captured = self._captured[key]
             captured.share_log(pipe, copy)
-            self._watch(captured)
+            self._watch(captured, key)
 
-    def _watch(self, pipe: OutputPipe) -> None:
+    def _watch(self, pipe: OutputPipe, key: AttemptKey) -> None:
+        pipe.key = key
         fork.private_descriptors.update(pipe.descriptors())
         self.keeper.name_log(pipe.slot, pipe.path)
         self._epoll.register(pipe.read_end, EPOLLIN)
@@ -193,7 +248,14 @@ class OutputPipes:
     # ---- while it runs
 
     def handle_output(self, pipe: OutputPipe) -> None:
-        """Move what a pipe has, in one pass."""
+        """Drain a pipe that has something to read or has ended, at once or after a rest."""
+        # One that rests is in the epoll set for its end alone.
+        if pipe.flood_passes or pipe.rest_ends:
+            self._drain(pipe)
+        else:
+            self._rest(pipe, REST_SECONDS)
+
+    def _drain(self, pipe: OutputPipe) -> None:
         moved = pipe.drain()
         if pipe.error:
             # Who writes to it gets SIGPIPE, so that the log is complete up to there.
@@ -202,23 +264,43 @@ class OutputPipes:
         elif pipe.has_ended:
             # epoll would go on to report that.
             self._unwatch(pipe)
-        elif moved < SMALL_PASS_BYTES:
-            self._rest(pipe)
+        elif moved >= FLOOD_BYTES:
+            pipe.flood_passes = FLOOD_PASSES
+        elif pipe.flood_passes:
+            pipe.flood_passes -= 1
+            self._rest(pipe, FLOOD_REST_SECONDS)
+        if pipe.moved >= pipe.next_look:
+            self._look_for_readers(pipe)
 
-    def _rest(self, pipe: OutputPipe) -> None:
-        if not self.resting:
-            self.rest_ends = monotonic() + self._rest_seconds
-        self.resting.append(pipe)
+    def _rest(self, pipe: OutputPipe, seconds: float) -> None:
+        if pipe.rest_ends:
+            return
+        pipe.rest_ends = monotonic() + seconds
+        self.rest_ends = min(self.rest_ends, pipe.rest_ends)
+        self._resting.append(pipe)
         self._epoll.modify(pipe.read_end, 0)
 
     def end_rest(self, now: float) -> None:
-        """Watch the resting pipes again, if it is time."""
-        if now < self.rest_ends:
-            return
-        for pipe in self.resting:
-            if pipe.read_end in self.watched:
-                self._epoll.modify(pipe.read_end, EPOLLIN)
-        self.resting.clear()
+        """Drain the pipes that have rested."""
+        resting, self._resting, self.rest_ends = self._resting, [], _NEVER
+        for pipe in resting:
+            if not pipe.rest_ends or pipe.read_end not in self.watched:
+                continue
+            if pipe.rest_ends > now:
+                self._resting.append(pipe)
+                self.rest_ends = min(self.rest_ends, pipe.rest_ends)
+                continue
+            pipe.rest_ends = 0.0
+            self._epoll.modify(pipe.read_end, EPOLLIN)
+            self._drain(pipe)
+
+    def _look_for_readers(self, pipe: OutputPipe) -> None:
+        """Replace the log if a process that may write to it reads it."""
+        pipe.next_look = 2 * pipe.moved
+        everyone = pipe.moved >= MIN_LOOK_AT_ALL_BYTES
+        path = os.path.realpath(pipe.path)
+        if any(procfs.tree_has_open(pid, path) for pid in self._leaders(None if everyone else pipe.key)):
+            pipe.replace_log([each for each in self.watched.values() if each.path == pipe.path])
 
     # ---- its end
 

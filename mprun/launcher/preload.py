@@ -47,6 +47,7 @@ class Preload:
         if self._options["secrets"]:
             _hide(self._options["secrets"])
         set_variables(self._options["env"])
+        environment.unbuffer_python()
         environment.tag_run(self._options["run_id"])
         targets.set_import_path(self._options["import_path"])
         if self._options["cwd"] is not None:

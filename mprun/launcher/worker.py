@@ -448,7 +448,10 @@ def open_output() -> None:
     """Make Python's standard streams UTF-8 and line-buffered, in any locale."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
-            stream.reconfigure(encoding="utf-8", errors="backslashreplace", line_buffering=True)
+            # Not through, as PYTHONUNBUFFERED has it: `print` would write the line and its end apart.
+            stream.reconfigure(
+                encoding="utf-8", errors="backslashreplace", line_buffering=True, write_through=False
+            )
 
 
 def dump_stacks_on_request() -> None:

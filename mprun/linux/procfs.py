@@ -245,3 +245,36 @@ def boot_id() -> str | None:
             return file.read().strip()
     except OSError:
         return None
+
+
+def tree_has_open(leader: int, path: str) -> bool:
+    """Whether a process or one of its descendants has this file open, as far as that can be seen.
+
+    `path` is absolute and contains no link.
+    """
+    unvisited = [leader]
+    while unvisited:
+        pid = unvisited.pop()
+        if _has_open(pid, path):
+            return True
+        for thread in _names(f"/proc/{pid}/task"):
+            unvisited += map(int, _read(f"/proc/{pid}/task/{thread}/children").split())
+    return False
+
+
+def _has_open(pid: int, path: str) -> bool:
+    return any(_link(f"/proc/{pid}/fd/{descriptor}") == path for descriptor in _names(f"/proc/{pid}/fd"))
+
+
+def _link(path: str) -> str:
+    try:
+        return os.readlink(path)
+    except OSError:
+        return ""
+
+
+def _names(directory: str) -> list[str]:
+    try:
+        return os.listdir(directory)
+    except OSError:
+        return []

@@ -31,7 +31,7 @@ class Tail:
         """
         if self._file is None and (self._is_empty() or not self._open()):
             return
-        while data := os.read(self._file, PIECE):  # type: ignore[arg-type]
+        while data := self._read_more():
             piece, self._rest = self._cut(self._rest + data)
             if piece:
                 yield piece
@@ -50,7 +50,7 @@ class Tail:
         """As `read`, but the bytes as they are: no line is held back, and no line feed added."""
         if self._file is None and not self._open():
             return
-        while data := os.read(self._file, PIECE):  # type: ignore[arg-type]
+        while data := self._read_more():
             yield data
             if not to_end and len(data) == PIECE:
                 return
@@ -81,6 +81,25 @@ class Tail:
         if self._lines is not None:
             os.lseek(self._file, _last_lines(self._file, self._lines), os.SEEK_SET)
         return True
+
+    def _read_more(self) -> bytes:
+        file: int = self._file  # type: ignore[assignment]
+        data = os.read(file, PIECE)
+        if data or not self._is_replaced(file):
+            return data
+        # By one that begins with what was read: see `mprun.launcher.output_pipes`.
+        position = os.lseek(file, 0, os.SEEK_CUR)
+        self.close()
+        if not self._open():
+            return b""
+        os.lseek(self._file, position, os.SEEK_SET)  # type: ignore[arg-type]
+        return os.read(self._file, PIECE)  # type: ignore[arg-type]
+
+    def _is_replaced(self, file: int) -> bool:
+        try:
+            return os.stat(self._path).st_ino != os.fstat(file).st_ino
+        except OSError:
+            return False
 
     @staticmethod
     def _cut(data: bytes) -> tuple[bytes, bytes]:

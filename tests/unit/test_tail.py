@@ -72,3 +72,15 @@ def test_tail_begins_with_the_last_lines(text, lines, tmp_path):
     tail = Tail(str(path), lines=lines)
     assert b"".join(tail.read_bytes(to_end=True)).decode() == wanted
     tail.close()
+
+
+def test_tail_continues_in_a_file_that_replaces_the_one_it_has_read(log, tmp_path):
+    """The launcher gives a log a new inode if a task reads its own log."""
+    add, tail = log
+    add(b"one\ntwo")
+    assert list(tail.read()) == [b"one\n"]
+    (path,) = tmp_path.iterdir()
+    other = tmp_path / "other"
+    other.write_bytes(path.read_bytes() + b"-three\nfour\n")
+    other.rename(path)
+    assert list(tail.read()) == [b"two-three\nfour\n"]
