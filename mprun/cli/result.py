@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -54,18 +53,11 @@ def _value(directory: RunDirectory, state: RunState, name: str) -> Any:
     """The result of a task, or the list of those of a group."""
     if name in state.tasks:
         return _result(directory, state.tasks[name])
-    instances = [task for task in state.tasks.values() if name in names_of(task.name) and "[" in task.name]
+    instances = [task for task in state.in_order() if name in names_of(task.name) and "[" in task.name]
     if not instances or any(task.name.rpartition("[")[0] != name for task in instances):
         known = {known for task in state.tasks for known in names_of(task)}
         raise UsageError(f"run {directory.run_id} has no task {quote(name)}; {suggest(name, known, 'tasks')}")
-    instances.sort(key=lambda task: _index(task.name))
     return [_result(directory, task) if task.outcome == Outcome.SUCCEEDED else None for task in instances]
-
-
-def _index(name: str) -> int:
-    """The number of an instance of a `foreach`; those of a matrix stay in the order of the record."""
-    found = re.search(r"\[([0-9]+)\]$", name)
-    return int(found[1]) if found else 0
 
 
 def _result(directory: RunDirectory, task: TaskState) -> Any:

@@ -18,7 +18,7 @@ from mprun import failpoints
 from mprun.clock import Clock
 from mprun.engine.attempt_monitor import AttemptMonitor
 from mprun.engine.control_requests import ControlRequests
-from mprun.engine.event_builder import OWN_DECISIONS, EventBuilder, OwnDecisions
+from mprun.engine.event_builder import OWN_DECISIONS, EventBuilder, Planned
 from mprun.engine.poller import Poller
 from mprun.engine.publisher import Publisher
 from mprun.engine.report_handler import ReportHandler
@@ -47,6 +47,7 @@ from mprun.scheduling.verdict import TaskEnds, verdict
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from mprun.engine.event_builder import Fact
     from mprun.engine.signals import SignalInbox
     from mprun.executors.base import Executor, PrepareReply, Report
     from mprun.record.recorder import Recorder
@@ -106,7 +107,7 @@ class Engine:
             Resolve: self._resolve,
         }
         # What has happened and what was decided since the last `publish`, in this order.
-        self._facts: list[Report | Instruction | OwnDecisions] = []
+        self._facts: list[Fact] = []
 
     @property
     def state(self) -> RunState:
@@ -132,6 +133,8 @@ class Engine:
         self._publisher.add(self._event_builder.run_started(begun, prepared, options, resumed_from))
         # Nothing is started that cannot be recorded.
         self._publish_or_raise()
+        if len(self._table.tasks) > 1:
+            self._facts.append(Planned(group="", tasks=tuple(self._table.tasks)))
         self.act(self._scheduler.begin(self._clock.timed(begun)))
         self.publish()
         try:
@@ -279,6 +282,7 @@ class Engine:
                 # Unless the task was given up meanwhile.
                 if number in self._scheduler.expanded:
                     self._table.expand(number, instances)
+                    self._facts.append(Planned(group=self._table.tasks[number].name, tasks=instances))
         self.act(instructions)
 
 

@@ -38,6 +38,22 @@ class OwnDecisions(Frozen):
 OWN_DECISIONS = OwnDecisions()
 
 
+class Planned(Frozen):
+    """The tasks of the plan, or, with `group`, the instances that this task was expanded to."""
+
+    group: str
+    tasks: Sequence[PlannedTask]
+
+
+# Characters of an item, as it is shown beside the name of its instance.
+_ITEM_CHARACTERS = 40
+
+
+if TYPE_CHECKING:
+    # What happens in a turn, of which the events are built.
+    Fact = Report | Instruction | OwnDecisions | Planned
+
+
 class EventBuilder:
     """Builds the events of one run."""
 
@@ -56,6 +72,7 @@ class EventBuilder:
             Signal: self._task_stopping,
             ScheduleRetry: self._task_retrying,
             MarkReady: self._task_ready,
+            Planned: self._tasks_planned,
         }
         # Of the present call of `to_events`: the time of what the engine decided, and that of the fact
         # at hand, and whether any attempt has left a file.
@@ -96,9 +113,7 @@ class EventBuilder:
             files=tuple({"path": path, "sha256": sha256} for path, sha256 in plan.job.files),
         )
 
-    def to_events(
-        self, facts: Sequence[Report | Instruction | OwnDecisions], decided: float
-    ) -> list[events.Event]:
+    def to_events(self, facts: Sequence[Fact], decided: float) -> list[events.Event]:
         """The events of reports and instructions, in their order; some have none.
 
         What follows from a report has its time, so that a task is joined before the launcher starts
@@ -116,6 +131,16 @@ class EventBuilder:
             elif isinstance(fact, OwnDecisions):
                 self._time = self._decided
         return built
+
+    def _tasks_planned(self, planned: Planned) -> events.TasksPlanned:
+        of_foreach = [task for task in planned.tasks if task.values and "item" in task.task.axes]
+        return events.TasksPlanned(
+            time=self._time,
+            run=self._run,
+            group=planned.group,
+            tasks=tuple([task.name for task in planned.tasks]),
+            items={task.name: _shown_item(task) for task in of_foreach},
+        )
 
     def _task_started(self, report: Started) -> events.TaskStarted:
         number, attempt = report.key
@@ -245,6 +270,14 @@ class EventBuilder:
             engine=procfs.usage(os.getpid()),
             launcher=launcher,
         )
+
+
+def _shown_item(planned: PlannedTask) -> str:
+    """The item of an instance of a `foreach` in short, without secrets."""
+    task = planned.task
+    value = planned.values[task.axes.index("item")]
+    text = redact(as_text(shown(resolve(value, Resolver(task.scope, task.axes, planned.values)))))
+    return text if len(text) <= _ITEM_CHARACTERS else f"{text[: _ITEM_CHARACTERS - 1]}…"
 
 
 def _shown_target(planned: PlannedTask) -> str:

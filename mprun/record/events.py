@@ -55,6 +55,19 @@ class RunStarted(Event):
     resumed_from: str | None = None
 
 
+class TasksPlanned(Event):
+    """The tasks of the plan in the order of the file, or, with `group`, what that task was expanded to.
+
+    `items` has, by name, the item of each instance of a `foreach`, in short.
+    """
+
+    event = "tasks_planned"
+
+    group: str
+    tasks: tuple[str, ...]
+    items: dict[str, str]
+
+
 class TaskStarted(Event):
     """An attempt has a process; `target` is what it runs: an import path or a command.
 
@@ -180,6 +193,7 @@ KINDS: dict[str, type[Event]] = {
     kind.event: kind
     for kind in (
         RunStarted,
+        TasksPlanned,
         TaskStarted,
         TaskReady,
         TaskStopping,

@@ -32,7 +32,7 @@ ORPHAN = "orphan"
 DESCENDANT = "descendant"
 
 _IN_JSON = (
-    *("role", "name", "attempt", "daemon", "pid", "ppid", "running", "suspended", "duration", "cpu"),
+    *("role", "name", "item", "attempt", "daemon", "pid", "ppid", "running", "suspended", "duration", "cpu"),
     *("max_rss", "threads", "exit_code", "signal", "status"),
 )
 
@@ -141,6 +141,8 @@ class Process:
     def __init__(self, role: str, name: str, pid: int, ppid: int | None) -> None:
         self.role = role
         self.name = name
+        # That of an instance of a `foreach`, in short.
+        self.item: str | None = None
         self.pid = pid
         self.ppid = ppid
         self.attempt: int | None = None
@@ -196,7 +198,7 @@ class _TreeBuilder:
         self._add_engine(state)
         for task in state.tasks.values():
             for attempt in task.attempts:
-                self._add_attempt(attempt)
+                self._add_attempt(attempt, state.items.get(task.name))
         if self._is_active:
             self._add_descendants()
 
@@ -222,9 +224,10 @@ class _TreeBuilder:
         else:
             engine.status = MPRUN_KILLED
 
-    def _add_attempt(self, attempt: AttemptState) -> None:
+    def _add_attempt(self, attempt: AttemptState, item: str | None) -> None:
         started, exited = attempt.started, attempt.exited
         process = Process(TASK, started.task, started.pid, started.ppid)
+        process.item = item
         process.attempt, process.daemon = started.attempt, started.daemon
         self._parent(started.ppid).children.append(process)
         if exited is None:

@@ -12,7 +12,7 @@ from mprun.diagnostics import visible
 from mprun.outcomes import Outcome, format_exit
 from mprun.record.events import TaskFinished, TaskRetrying
 from mprun.reporters.format import format_duration, format_reason
-from mprun.reporters.table import MAX_ROWS, error_words
+from mprun.reporters.table import MAX_ROWS, error_words, with_item
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -43,8 +43,8 @@ class Incidents:
         count = self._counts[kind] = self._counts.get(kind, 0) + 1
         if count > MAX_ROWS:
             return (f"{head:<{_HEAD_WIDTH}}… (no more of these lines)", "") if count == MAX_ROWS + 1 else None
-        line = f"{head:<{_HEAD_WIDTH}}{event.task}  {text}".replace("\n", " ")
-        return visible(line), FAIL_STYLE if kind == "FAIL" else OTHER_STYLE
+        line = f"{head:<{_HEAD_WIDTH}}{with_item(event.task, state.items.get(event.task))}  {text}"
+        return visible(line.replace("\n", " ")), FAIL_STYLE if kind == "FAIL" else OTHER_STYLE
 
     def _another_attempt(self, event: TaskRetrying, task: TaskState) -> tuple[str, str]:
         number = str(event.attempt - 1)

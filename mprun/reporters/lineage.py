@@ -19,6 +19,7 @@ from mprun.record.events import (
     TaskStopping,
 )
 from mprun.reporters.format import format_duration, format_reason, format_size, format_time
+from mprun.reporters.table import with_item
 
 if TYPE_CHECKING:
     from mprun.record.run_state import RunState
@@ -81,8 +82,9 @@ def _started(event: TaskStarted, state: RunState) -> str:
     main = state.started.main_pid if state.started else None
     parent = "main" if event.ppid == main else "fork server"
     daemon = " daemon" if event.daemon else ""
+    name = with_item(event.task, state.items.get(event.task))
     return (
-        f"start  {event.task}  pid={event.pid} ppid={event.ppid} ({parent}) "
+        f"start  {name}  pid={event.pid} ppid={event.ppid} ({parent}) "
         f"attempt={event.attempt} target={event.target}{daemon}"
     )
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from mprun.diagnostics import visible
 from mprun.frozen import Frozen
 from mprun.outcomes import Outcome
+from mprun.record.run_state import TaskState
 from mprun.reporters.format import (
     display_width,
     format_duration,
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     from mprun.record.events import TaskExited
     from mprun.record.process_tree import ProcessSnapshot
-    from mprun.record.run_state import RunState, TaskState
+    from mprun.record.run_state import RunState
 
 
 class Layout(Frozen):
@@ -74,37 +75,62 @@ STYLES: dict[str, str] = {
 def rows(
     state: RunState, *, alive: bool = True, seen: Mapping[str, ProcessSnapshot] | None = None
 ) -> list[tuple[str, ...]]:
-    """A row for each task: first those that ran, in the order of their start, then the others.
+    """A row for each task, in the order of the file; with those that have had no event if it is not over.
 
+    If the record does not have that order, first those that ran, in the order of their start.
     `alive` is false if the engine of the run was killed: tasks without an outcome are unknown
     then. `seen` has a snapshot of running tasks, by name.
     """
     earlier_run = state.started.resumed_from if state.started else None
-    found = [_row(task, alive, (seen or {}).get(task.name), earlier_run) for task in state.tasks.values()]
-    return sorted(found, key=lambda row: row[-1] == _NO_ATTEMPTS)
+    tasks = {task.name: task for task in state.in_order()}
+    if planned := state.planned_names():
+        if state.finished is None or state.exit_unknown:
+            tasks = {name: tasks.get(name) or TaskState(name) for name in planned} | tasks
+    else:
+        # Stable: those without an attempt have not run.
+        tasks = dict(sorted(tasks.items(), key=lambda item: not item[1].attempts))
+    return [
+        _row(task, alive, (seen or {}).get(name), earlier_run, state.items.get(name))
+        for name, task in tasks.items()
+    ]
 
 
 def bad_rows(state: RunState) -> list[tuple[str, ...]]:
     """As `rows`, for the tasks that neither succeeded nor were skipped."""
     good = (Outcome.SUCCEEDED, Outcome.SKIPPED)
-    return [_row(task, True, None, None) for task in state.tasks.values() if task.outcome not in good]
+    items = state.items
+    return [
+        _row(task, True, None, None, items.get(task.name))
+        for task in state.in_order()
+        if task.outcome not in good
+    ]
+
+
+def with_item(name: str, item: str | None) -> str:
+    """A task's name, with the item of an instance of a `foreach` beside it."""
+    return visible(f"{name} ({item})" if item is not None else name)
 
 
 def _row(
-    task: TaskState, alive: bool, process: ProcessSnapshot | None, earlier_run: str | None
+    task: TaskState,
+    alive: bool,
+    process: ProcessSnapshot | None,
+    earlier_run: str | None,
+    item: str | None,
 ) -> tuple[str, ...]:
+    name = with_item(task.name, item)
     outcome = visible(outcome_words(task, earlier_run))
     if task.finished is None and not alive:
-        outcome = Outcome.UNKNOWN
+        outcome = Outcome.UNKNOWN if task.attempts else "not started"
     if process is not None:
         outcome = process.status
     outcome = truncate(outcome, _MAX_OUTCOME_WIDTH)
     if not task.attempts:
-        return (visible(task.name), outcome, "-", "-", "-", "-", "-", _NO_ATTEMPTS)
+        return (name, outcome, "-", "-", "-", "-", "-", _NO_ATTEMPTS)
     attempt = task.attempts[-1]
     facts = attempt.exited or process
     return (
-        visible(task.name),
+        name,
         outcome,
         str(attempt.started.pid),
         str(attempt.started.ppid),

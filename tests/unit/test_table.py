@@ -4,8 +4,9 @@ import io
 
 from hypothesis import given
 from hypothesis import strategies as st
-from support.reporting import exited, finished, started, state_of
+from support.reporting import STAMP, exited, finished, started, state_of
 
+from mprun.record import events
 from mprun.reporters import table
 from mprun.reporters.format import display_width
 
@@ -69,3 +70,31 @@ def test_narrow_terminal_omits_numbers_but_not_names_and_outcomes(width):
     if width < 40:
         assert places == [0, 1]
     assert len(places) <= len(table._fitting_columns(table.HEAD, lines, width + 20))
+
+
+def planned(*tasks):
+    return events.TasksPlanned(**STAMP, group="", tasks=tasks, items={})
+
+
+def test_rows_are_in_the_order_of_the_file_with_the_items_of_a_foreach():
+    """C36. Instances that were created during the run take the place of their task."""
+    one, two = "get[0]", "get[1]"
+    expanded = events.TasksPlanned(
+        **STAMP, group="get", tasks=(one, two), items={one: "a.csv", two: "\x1b[31m\n"}
+    )
+    happened = (started("list"), expanded, started(two), started("late"), started(one))
+    state = state_of(planned("get", "late", "list", "end"), *happened)
+    rows = table.rows(state)
+    names = ["get[0] (a.csv)", r"get[1] (\x1b[31m\n)", "late", "list", "end"]
+    assert [row[0] for row in rows] == names
+    assert [row[1] for row in rows] == ["running"] * 4 + ["waiting"]
+    # mprun was killed.
+    outcomes = ["unknown"] * 4 + ["not started"]
+    assert [row[1] for row in table.rows(state, alive=False)] == outcomes
+    assert [row[0] for row in table.bad_rows(state)] == names[:4]
+
+
+def test_tasks_that_the_plan_does_not_have_are_last():
+    """A record may have lost a line."""
+    state = state_of(started("b"), planned("c", "a"), started("a"), started("x"))
+    assert [row[0] for row in table.rows(state)] == ["c", "a", "b", "x"]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from mprun.diagnostics import visible
 from mprun.record import process_tree
 from mprun.reporters.format import display_width, format_duration, format_size, pad, truncate
+from mprun.reporters.table import with_item
 from mprun.reporters.terminal import terminal_width
 
 if TYPE_CHECKING:
@@ -93,6 +94,7 @@ def _name(process: Process) -> str:
     name = visible(process.name.replace("\n", " "))
     if process.role == process_tree.DESCENDANT:
         return f"({name})"
+    name = with_item(name, process.item)
     if process.attempt is not None and process.attempt > 1:
         name = f"{name} attempt={process.attempt}"
     return f"{name} daemon" if process.daemon else name

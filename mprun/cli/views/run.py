@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from mprun.diagnostics import visible
 from mprun.outcomes import MPRUN_KILLED, Outcome, format_exit
 from mprun.record import process_tree, reader
+from mprun.record.run_state import TaskState
 from mprun.reporters import table
 from mprun.reporters.format import (
     display_width,
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import TextIO
 
-    from mprun.record.run_state import AttemptState, RunState, TaskState
+    from mprun.record.run_state import AttemptState, RunState
     from mprun.record.state_dir import RunDirectory
 
 # Columns; the complete value is in the record, or in a file of its own.
@@ -66,9 +67,10 @@ def show_json(directory: RunDirectory, state: RunState, stream: TextIO) -> None:
     stream.write(f'{{\n  "outcome": {_indented(outcome)},\n  "run": {_indented(run and run.to_record())},')
     stream.write('\n  "tasks": [')
     comma = ""
-    for task in state.tasks.values():
+    for task in [*state.in_order(), *map(TaskState, state.not_begun())]:
         process = seen.get(task.name)
-        value = {**task.to_json(), "now": process and process.to_dict()}
+        value = {"item": state.items.get(task.name), "now": process and process.to_dict()}
+        value = {**task.to_json(), **value}
         stream.write(f"{comma}\n    {_indented(value, 2)}")
         comma = ","
     stream.write("\n  ]" if comma else "]")
@@ -88,6 +90,7 @@ def _section(stream: TextIO, name: str, lines: list[str]) -> None:
 def _head(state: RunState) -> Iterator[str]:
     started = state.started
     if started is None:
+        yield "the first event of the run is missing: its job, its params and its start are unknown"
         return
     numbers = (started.tasks, started.mode, started.at_once, started.cpus)
     yield f"{headline(started.job, *numbers, started.start_method)}, run {visible(started.run)}"
@@ -122,7 +125,7 @@ def _exit_unknown(seconds: float | None) -> str:
 
 
 def _results(directory: RunDirectory, state: RunState) -> Iterator[str]:
-    found = {task.name: _result(directory, task) for task in state.tasks.values()}
+    found = {task.name: _result(directory, task) for task in state.in_order()}
     shown = {visible(name): text for name, text in found.items() if text}
     width = max(map(display_width, shown), default=0)
     for name, text in shown.items():
@@ -180,7 +183,7 @@ def _cost(directory: RunDirectory, state: RunState) -> Iterator[str]:
 
 
 def _attempts(state: RunState, alive: bool) -> Iterator[str]:
-    for task in state.tasks.values():
+    for task in state.in_order():
         for attempt in task.attempts:
             started = attempt.started
             facts = ", ".join(_facts(attempt, alive))

@@ -1,0 +1,45 @@
+"""The item of an instance of a `foreach`, wherever the instance is shown (C36)."""
+
+import json
+
+from support.runs import START_METHODS, mprun, write
+
+WORK = """
+    def names():
+        return ["a.csv", {"path": "b" * 50}, "c.csv"]
+
+    def load(item):
+        if item == "c.csv":
+            raise ValueError("no")
+    """
+JOB = """
+    params: {secret: {type: string, secret: true, required: true}}
+    tasks:
+      - {name: check, target: 'work:load', args: ['${item}'], foreach: [x, 2]}
+      - {name: load, target: 'work:load', args: ['${item}'], foreach: '${tasks.names.result}'}
+      - {name: after, target: 'work:load', args: [1], depends_on: load}
+      - {name: names, target: 'work:names'}
+    """
+
+
+def test_items_are_beside_the_names(tmp_path):
+    write(tmp_path, work=WORK, job=JOB)
+    env = {"MPRUN_PARAM_SECRET": "c.csv"}
+    names = ["check[0] (x)", "check[1] (2)", "load[0] (a.csv)", 'load[1] ({"path": "' + "b" * 29 + "…)"]
+    for method in START_METHODS:
+        run = mprun("job.yaml", "-v", "--start-method", method, cwd=tmp_path, env=env)
+        assert run.code == 1
+        table = [line for line in run.stderr.splitlines() if "  succeeded" in line]
+        assert [line.partition("  ")[0] for line in table] == [*names, "names"]
+        for name in names:
+            assert f" start  {name}  pid=" in run.stderr
+        # A secret is not shown here either.
+        assert "FAIL      load[2] (***)  exit 1 (ValueError: no)" in run.stderr
+    shown, tree = mprun("show", cwd=tmp_path).stdout, mprun("tree", cwd=tmp_path).stdout
+    lines = shown.splitlines()
+    assert [line.partition("  ")[0] for line in lines if " succeeded  " in line] == [*names, "names"]
+    assert "load[2] (***) " in tree
+    assert "check[1] (2) " in tree
+    tasks = json.loads(mprun("show", "--json", cwd=tmp_path).stdout)["tasks"]
+    assert [task["task"] for task in tasks][:3] == ["check[0]", "check[1]", "load[0]"]
+    assert [task["item"] for task in tasks] == ["x", "2", "a.csv", names[3][9:-1], "***", None, None]
