@@ -168,16 +168,25 @@ def test_c47_resume_reuses_the_result(tmp_path):
     assert (tmp_path / "count").read_text() == "x\n"
 
 
-@pytest.mark.parametrize("who", ["launcher", "engine"])
+@pytest.mark.parametrize("who", ["launcher", "engine", "both"])
 def test_c47_no_byte_is_lost_from_the_log_if_mprun_is_killed(tmp_path, who):
+    """Both are stopped before the command writes, so that all of it is still in the two pipes."""
     count = 200
-    script = f"for i in $(seq {count}); do echo out $i; echo err $i >&2; done; touch written; sleep 1000"
+    script = f"""
+        touch begun; until test -e go; do sleep 0.01; done
+        for i in $(seq {count}); do echo out $i; echo err $i >&2; done; touch written; exec sleep 1000
+    """
     write(tmp_path, job=f"tasks: [{{name: made, command: {json.dumps(script)}, capture: text}}]")
     process = start("job.yaml", cwd=tmp_path)
-    eventually((tmp_path / "written").exists, 30)
+    eventually((tmp_path / "begun").exists, 30)
     directory = newest_run(tmp_path / ".mprun")
-    launcher = read_events(directory.events)[0]["main_pid"]
-    os.kill(launcher if who == "launcher" else process.pid, signal.SIGKILL)
+    pids = {"engine": process.pid, "launcher": read_events(directory.events)[0]["main_pid"]}
+    for pid in pids.values():
+        os.kill(pid, signal.SIGSTOP)
+    (tmp_path / "go").touch()
+    eventually((tmp_path / "written").exists, 30)
+    for name, pid in pids.items():
+        os.kill(pid, signal.SIGKILL if who in (name, "both") else signal.SIGCONT)
     finish(process, tmp_path / ".mprun")
     wanted = sorted(f"{kind} {number}" for kind in ("out", "err") for number in range(1, count + 1))
 

@@ -273,7 +273,8 @@ def test_c30_no_probe_survives(tmp_path, family, end):
         os.kill(server, signal.SIGKILL)
     run = finish(process, tmp_path / ".mprun")
     if end == "both":
-        # What is in a session of its own lives until the next start.
+        # The probe dies with the launcher; what it has started lives until the next start.
+        assert are_gone(pids[:1])
         write(tmp_path, other="", job="tasks: [{command: [echo]}]")
         assert mprun("job.yaml", cwd=tmp_path).code == 0
     assert are_gone(pids)
@@ -320,6 +321,31 @@ def test_c30_probe_that_runs_at_the_end_of_the_run_is_killed(tmp_path, family):
     run = mprun("job.yaml", cwd=tmp_path)
     assert (run.code, run.outcome("server")) == (0, "stopped")
     assert are_gone(family())
+
+
+def test_c30_what_a_probe_has_detached_is_not_an_orphan_of_a_task_that_ends(tmp_path):
+    script = """
+        (setsid sh -c 'echo $$ > left; exec sleep 1000' &)
+        until test -e go; do sleep 0.01; done
+    """
+    (tmp_path / "probe.sh").write_text(script)
+    write(
+        tmp_path,
+        job="""
+        tasks:
+          - name: server
+            command: [sleep, 1000]
+            daemon: true
+            ready: {command: [sh, probe.sh], try_timeout: 100s, timeout: 100s}
+          - {name: a, command: "until test -s left; do sleep 0.01; done"}
+          - {name: b, command: "kill -0 $(cat left) && touch go", depends_on: a}
+          - {name: test, command: [echo], depends_on: {server: ready}}
+        """,
+    )
+    run = mprun("job.yaml", cwd=tmp_path)
+    assert run.code == 0, run.stderr
+    assert all(event["orphans"] == [] for event in run.of("task_exited"))
+    assert are_gone([int((tmp_path / "left").read_text())])
 
 
 def test_c30_other_tasks_may_end_while_a_probe_runs(tmp_path):
