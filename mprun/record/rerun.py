@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from mprun.jobfile.model import PASSED
 from mprun.jobfile.names import NameIndex, compile_glob
 from mprun.jobfile.task_builder import result_references
 from mprun.record import results
@@ -15,21 +16,18 @@ if TYPE_CHECKING:
     from mprun.record.resume import EarlierRun
     from mprun.scheduling.plan import Plan, Reused
 
-# The condition that an allowed failure meets, without being a success.
-_PASSED = "succeeded"
-
 
 def choose_reused(plan: Plan, earlier: EarlierRun, rerun: Sequence[str] = ()) -> dict[str, Reused]:
     """The outcomes of an earlier run that the tasks of a plan keep, by name.
 
     `rerun` are names and patterns: the tasks that match, and all that depend on them, run again. So do
-    the tasks that depend on an allowed failure, because it runs again, and tasks whose result is not
-    JSON, if one that runs refers to it.
+    the tasks that had null for the result of a task that failed, because that runs again, and tasks
+    whose result is not JSON, if one that runs refers to it.
     """
     chooser = _Chooser(plan, earlier)
     for pattern in rerun:
         chooser.add(pattern)
-    chooser.add_dependents_of_allowed_failures()
+    chooser.add_dependents_of_failures()
     chooser.add_dependents()
     chooser.add_needed_results()
     return chooser.reused
@@ -79,16 +77,26 @@ class _Chooser:
         # A matrix may be empty.
         return bool(found) or pattern in self._index.groups
 
-    def add_dependents_of_allowed_failures(self) -> None:
-        """Run the tasks again that passed an allowed failure: they had null for its result."""
-        for name in self._earlier.allowed:
+    def add_dependents_of_failures(self) -> None:
+        """Run the tasks again that had null for the result of a failed task, because that runs again."""
+        for name in self._earlier.failed:
             number = self._index.numbers.get(name, self._group(name))
-            if number is None or name in self.reused:
+            if number is None or name in self.reused or self._plan.tasks[number].task.daemon:
                 continue
             for after, condition in self._plan.tasks[number].needed_by:
-                if condition == _PASSED:
+                # Others have not run at all, or only wanted to know that it ended.
+                if self._has_run(after) and (condition == PASSED or self._refers(after, number)):
                     self._drop(after)
                     self._changed.add(after)
+
+    def _has_run(self, number: int) -> bool:
+        names = (self._plan.tasks[number].name, *self._instances.get(number, ()))
+        return any(name in self.reused for name in names)
+
+    def _refers(self, number: int, other: int) -> bool:
+        planned = self._plan.tasks[number]
+        references = result_references(planned.task, planned.values) if planned.task.refers else ()
+        return any(other in self._index.resolve(reference.name) for reference in references)
 
     def add_dependents(self) -> None:
         """Run the dependents of what changes again, and theirs."""

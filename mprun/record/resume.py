@@ -17,6 +17,7 @@ from mprun.record.reader import read_state
 from mprun.record.recovery import has_started, infer_outcome
 from mprun.record.state_dir import RunDirectory, is_run_id
 from mprun.scheduling.plan import Reused
+from mprun.scheduling.retry import FAILURES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -29,8 +30,8 @@ class EarlierRun(Frozen):
     """A run that is resumed: its job, and by task name the outcomes that are reused.
 
     `lineage` is this run, the run that it resumed, and so on, newest first; `known_tasks` are the names
-    of the tasks whose outcome one of them has recorded, `allowed` those with an allowed failure. `cwd`
-    is the directory in which the run ran, None if its record does not say.
+    of the tasks whose outcome one of them has recorded, `failed` those that failed, timed out or were
+    stopped. `cwd` is the directory in which the run ran, None if its record does not say.
     """
 
     directory: RunDirectory
@@ -41,7 +42,7 @@ class EarlierRun(Frozen):
     reused: dict[str, Reused]
     lineage: tuple[RunDirectory, ...]
     known_tasks: frozenset[str]
-    allowed: frozenset[str]
+    failed: frozenset[str]
 
 
 def read_earlier_run(directory: RunDirectory, state: RunState, *, rerun_unknown: bool = False) -> EarlierRun:
@@ -63,15 +64,15 @@ def read_earlier_run(directory: RunDirectory, state: RunState, *, rerun_unknown:
         )
     reused: dict[str, Reused] = {}
     known_tasks: set[str] = set()
-    allowed: set[str] = set()
+    failed: set[str] = set()
     lineage = list(read_lineage(directory, state))
     for earlier, earlier_state in lineage:
         for name, task in earlier_state.tasks.items():
             if name in known_tasks or (last := _last_outcome(earlier, task)).outcome == Outcome.CANCELLED:
                 continue
             known_tasks.add(name)
-            if task.finished is not None and task.finished.allowed:
-                allowed.add(name)
+            if last.outcome in (*FAILURES, Outcome.STOPPED):
+                failed.add(name)
             if _is_reused(directory, task, last, rerun_unknown):
                 reused[name] = last
     return EarlierRun(
@@ -83,7 +84,7 @@ def read_earlier_run(directory: RunDirectory, state: RunState, *, rerun_unknown:
         reused=reused,
         lineage=tuple(earlier for earlier, _ in lineage),
         known_tasks=frozenset(known_tasks),
-        allowed=frozenset(allowed),
+        failed=frozenset(failed),
     )
 
 

@@ -562,3 +562,101 @@ def test_logs_of_a_reused_task_are_shown_from_the_run_that_ran_it(tmp_path):
     assert (named.code, named.stdout) == (0, "")
     assert named.stderr == "without a, which ran in an earlier run that is gone\n"
     assert mprun("result", "a", cwd=tmp_path).stdout == "null\n"
+
+
+# ---- what the verdict of a run says of tasks that did not run, or failed as allowed
+
+
+ALLOWED = """\
+    tasks:
+    - {name: a, target: 'work:broken', args: [1], allow_failure: true}
+    - {name: b, target: 'work:call', args: ['${tasks.a.result}']}
+    - {name: c, target: 'work:call', args: ['${tasks.b.result}']}
+    - {name: after, target: 'work:call', depends_on: {a: finished}}
+    - {name: needs, target: 'work:call', args: ['${tasks.a.result}'], depends_on: {a: finished}}
+    - {name: strict, target: 'work:call', depends_on: {a: succeeded}}
+    - {name: alone, target: 'work:call'}
+    %s
+"""
+
+
+def test_an_allowed_failure_runs_again_with_what_passed_over_it(tmp_path):
+    """C03, as in a run of failed jobs: what depends on an allowed failure had null for its result."""
+    before = first(tmp_path, ALLOWED % "- {name: gate, target: 'work:broken'}")
+    assert (before.outcome("a"), before.result("c"), before.outcome("strict")) == ("failed", None, "skipped")
+    mend(tmp_path)
+    run = resume(tmp_path)
+    assert run.code == 0, run.stderr
+    assert (run.result("a"), run.result("b"), run.result("c"), run.result("needs")) == (1, 1, 1, 1)
+    assert reused(run) == ["after", "alone"]
+    assert ran(tmp_path) == {
+        "a": 2,
+        "b": 2,
+        "c": 2,
+        "after": 1,
+        "needs": 2,
+        "strict": 1,
+        "alone": 1,
+        "gate": 2,
+    }
+
+
+def test_a_run_with_allowed_failures_alone_is_resumed_only_for_named_tasks(tmp_path):
+    """C03"""
+    job = ALLOWED.replace("    - {name: strict, target: 'work:call', depends_on: {a: succeeded}}\n", "") % ""
+    first(tmp_path, job, code=0)
+    assert "there is nothing to resume" in resume(tmp_path).stderr
+    mend(tmp_path)
+    run = resume(tmp_path, "--rerun", "a")
+    assert (run.code, run.result("c"), reused(run)) == (0, 1, ["alone"])
+
+
+def test_a_task_that_was_skipped_because_a_success_did_not_come_runs_again(tmp_path):
+    """C02: that alone fails the run, so it can be resumed."""
+    before = first(tmp_path, ALLOWED % "")
+    assert before.outcome("strict") == "skipped"
+    assert hint(before) == ["resume", before.directory.run_id]
+    mend(tmp_path)
+    run = resume(tmp_path)
+    assert (run.code, run.outcome("strict"), reused(run)) == (0, "succeeded", ["after", "alone"])
+
+
+def test_instances_with_allowed_failures_run_again_with_their_dependents(tmp_path):
+    """C03"""
+    odd = WORK + "\n    def odd(value):\n        return broken(value) if value % 2 else call(value)\n"
+    job = """\
+        tasks:
+        - {name: items, target: 'work:call', args: [[1, 2, 3]]}
+        - {name: m, foreach: '${tasks.items.result}', target: 'work:odd', args: ['${item}'],
+           allow_failure: true}
+        - {name: sum, target: 'work:call', args: ['${tasks.m.result}']}
+        - {name: gate, target: 'work:broken'}
+    """
+    write(tmp_path, work=odd, job=job)
+    before = mprun("job.yaml", cwd=tmp_path)
+    assert (before.code, before.result("sum")) == (1, [None, 2, None])
+    mend(tmp_path)
+    run = resume(tmp_path)
+    assert (run.code, run.result("sum"), reused(run)) == (0, [1, 2, 3], ["items", "m[1]"])
+
+
+def hint(run):
+    """The words of the command in the last line."""
+    return run.stderr.splitlines()[-1].removeprefix("resume: mprun ").split()
+
+
+def test_a_task_skipped_by_its_when_is_looked_at_again(tmp_path):
+    """C02"""
+    job = """\
+        params: {on: false}
+        tasks:
+        - {name: off, target: 'work:call', args: [5], when: '${params.on}'}
+        - {name: b, target: 'work:call', args: ['${tasks.off.result}']}
+        - {name: gate, target: 'work:broken'}
+    """
+    first(tmp_path, job)
+    mend(tmp_path)
+    run = resume(tmp_path)
+    assert (run.code, run.outcome("off"), reused(run)) == (0, "skipped", ["b"])
+    run = resume(tmp_path, "-p", "on=true", "--rerun", "off")
+    assert (run.code, run.result("off"), run.result("b")) == (0, 5, 5)
