@@ -73,7 +73,8 @@ class Plan(Frozen):
     """What a run will do, decided before anything starts.
 
     `max_concurrency` is the highest number of tasks that can run at the same time, daemons
-    included; `mode` is `parallel` if each of them can have a core of its own, else `concurrent`.
+    included; `mode` is `sequential` if that is one, `parallel` if each of them can have a core of its
+    own, else `concurrent`.
     `reused` has the outcomes of an earlier run by task name, also of instances that are created
     during the run. `priorities` decide which ready task goes first; if None, the order of the file
     does. `cwd` is the directory of the main process, and so of the tasks without one; None is the
@@ -133,10 +134,7 @@ def plan_tasks(
         )
         for number, instance in enumerate(job.tasks[index] for index in chosen)
     )
-    daemons = sum(planned.task.daemon for planned in tasks)
-    # How many items a list from a task result has is known only during the run.
-    many = any(planned.task.foreach is not None for planned in tasks)
-    max_concurrency = min(slots if many else len(tasks) - daemons, slots) + daemons
+    max_concurrency = _max_concurrency(tasks, slots, job.resources)
     return Plan(
         job=job,
         tasks=tasks,
@@ -145,9 +143,26 @@ def plan_tasks(
         max_parallel=slots,
         cpus=cpus,
         max_concurrency=max_concurrency,
-        mode="parallel" if max_concurrency <= cpus else "concurrent",
+        mode=_mode(max_concurrency, cpus),
         reused=dict(outcomes),
     )
+
+
+def _mode(max_concurrency: int, cpus: int) -> str:
+    if max_concurrency == 1:
+        return "sequential"
+    return "parallel" if max_concurrency <= cpus else "concurrent"
+
+
+def _max_concurrency(tasks: Sequence[PlannedTask], slots: int, tokens: Mapping[str, int]) -> int:
+    if any(planned.needs or planned.task.resources or planned.task.foreach is not None for planned in tasks):
+        # Many jobs have none of these.
+        from mprun.scheduling.concurrency import most_together
+
+        return most_together(tasks, slots, tokens)
+    running = [planned for planned in tasks if not planned.skipped and planned.reused is None]
+    daemons = sum(planned.task.daemon for planned in running)
+    return max(1, min(len(running) - daemons, slots) + daemons)
 
 
 def is_crowded(plan: Plan) -> bool:

@@ -1,5 +1,6 @@
 """What a run shows: output of tasks, lineage and table; in pipes, on terminals, and to closed streams."""
 
+import json
 import os
 import re
 import subprocess
@@ -88,12 +89,24 @@ def shell(command, cwd):
 def test_header_says_parallel_or_concurrent_with_both_numbers(desk, verbose):
     cpus = len(os.sched_getaffinity(0))
     head = verbose.stderr.splitlines()[0]
-    mode = "parallel" if cpus >= 5 else "concurrent"
+    mode = "parallel" if cpus >= 3 else "concurrent"
     cores = f"{cpus} core{'' if cpus == 1 else 's'}"
-    assert head.startswith(f"job: 5 tasks, {mode} (at most 5 at once on {cores}), fork, run 20")
+    assert head.startswith(f"job: 5 tasks, {mode} (at most 3 at once on {cores}), fork, run 20")
     alone = mprun("-j1", "job.yaml", cwd=desk).stderr.splitlines()[0]
     mode = "parallel" if cpus >= 2 else "concurrent"
     assert alone.startswith(f"job: 5 tasks, {mode} (at most 2 at once on {cores})")
+
+
+def test_header_says_sequential_if_no_two_tasks_can_run_together_C07(tmp_path):
+    chain = "{name: a, command: 'true'}, {name: b, command: 'true', depends_on: a}"
+    write(tmp_path, job_one="tasks: [{command: 'true'}]", job_chain=f"tasks: [{chain}]")
+    for name, tasks in (("one", "1 task"), ("chain", "2 tasks")):
+        head = f"job_{name}: {tasks}, sequential (at most 1 at once on "
+        assert mprun(f"job_{name}.yaml", cwd=tmp_path).stderr.startswith(head)
+        assert mprun("show", cwd=tmp_path).stdout.startswith(head)
+        assert mprun("plan", f"job_{name}.yaml", cwd=tmp_path).stdout.startswith(head)
+        plan = json.loads(mprun("plan", f"job_{name}.yaml", "--format", "json", cwd=tmp_path).stdout)
+        assert (plan["mode"], plan["at_once"]) == ("sequential", 1)
 
 
 CLOCK = r"\d\d:\d\d:\d\d\.\d{3}"

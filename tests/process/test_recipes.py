@@ -30,8 +30,8 @@ CORES = len(os.sched_getaffinity(0))
 ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": ""}
 
 
-def begin(name, method, state_dir, **options):
-    where = ("--state-dir", state_dir, "--start-method", method)
+def begin(name, method, state_dir, *more, **options):
+    where = ("--state-dir", state_dir, "--start-method", method, *more)
     return start(f"jobs/{name}.yaml", "-v", *where, cwd=ROOT, **options)
 
 
@@ -82,7 +82,7 @@ def assert_succeeded(run):
 
 
 def assert_mode(run, tasks, at_once, cores):
-    mode = "parallel" if at_once <= cores else "concurrent"
+    mode = "sequential" if at_once == 1 else "parallel" if at_once <= cores else "concurrent"
     event = run.one("run_started")
     seen = {key: event[key] for key in ("mode", "tasks", "at_once", "cpus")}
     assert seen == {"mode": mode, "tasks": tasks, "at_once": at_once, "cpus": cores}
@@ -112,6 +112,12 @@ def test_s1_more_tasks_than_cores_are_concurrent(recipe, method):
     assert_succeeded(run)
     assert_mode(run, tasks=8, at_once=8, cores=CORES)
     assert_they_overlapped(run)
+
+
+def test_s1_one_at_a_time_is_sequential_C07(tmp_path):
+    run = finish(begin("concurrent", "fork", tmp_path, "-j", "1"), tmp_path)
+    assert_succeeded(run)
+    assert_mode(run, tasks=8, at_once=1, cores=CORES)
 
 
 @every_start_method

@@ -78,6 +78,9 @@ class Model:
         self.alive[number] = self.now
         self.first_start.setdefault(number, self.now)
         self.seen_started.add(number)
+        # What is known only during the run may change it.
+        if not any(planned.late for planned in self.plan.tasks):
+            assert len(self.alive) <= self.plan.max_concurrency, "more at once than the plan says"
 
     def attempt_ended(self, number, result):
         """`result` is None if the exit status is unknown."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mprun.jobfile.model import Ready, Retry, Stop
+from mprun.scheduling.concurrency import most_together
 from support.plans import plan
 
 CONDITIONS = ["", "", "", ":succeeded", ":finished", ":failed", ":started", ":ready", ":ready"]
@@ -96,4 +97,6 @@ def random_plan(random):
         fail_fast=random.random() < 0.1,
         timeout=random.choice([None, None, None, random.random() * (20 + count)]),
     )
+    # Tasks were marked as skipped after the job was planned.
+    made = made.replace(max_concurrency=most_together(made.tasks, made.max_parallel, TOKENS))
     return made.replace(priorities=RandomPriorities(random, count)) if random.random() < 0.3 else made

@@ -27,7 +27,8 @@ def test_slots_come_from_the_option_the_job_or_the_cores(asked, declared, cpus, 
 @pytest.mark.parametrize(
     ("count", "daemons", "slots", "cpus", "max_concurrency", "mode"),
     [
-        (1, 0, 32, 1, 1, "parallel"),
+        (1, 0, 32, 1, 1, "sequential"),
+        (9, 0, 1, 2, 1, "sequential"),
         (2, 0, 32, 1, 2, "concurrent"),
         (9, 0, 2, 2, 2, "parallel"),
         (9, 3, 2, 4, 5, "concurrent"),

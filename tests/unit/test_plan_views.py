@@ -59,7 +59,7 @@ def test_a_small_plan_reads_as_its_job_file():
         keys={"first": {"args": [1, "two"], "kwargs": {"three": [4]}, "start_method": "spawn"}},
     )
     assert text(made) == [
-        "test: 3 tasks, concurrent (at most 3 at once on 2 cores), fork",
+        "test: 3 tasks, parallel (at most 2 at once on 2 cores), fork",
         "   1. first  m:f(1, 'two', three=[4])  [spawn]",
         "   2. beat  m:f()  [daemon]",
         "   3. last  m:f()  [after first, beat started]",
