@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.records import FINISHED, ended, record
 from support.runs import TIMEOUT, environment, mprun, newest_run, read_events, start, write
 from support.terminal import on_terminal
 
@@ -538,3 +539,46 @@ def test_a_warning_that_cannot_be_written_does_not_end_a_run(desk):
 
 def test_an_error_that_cannot_be_written_is_still_an_exit_code(desk):
     assert shell("mprun validate nothing.yaml 2>/dev/full", desk).returncode == 2
+
+
+@pytest.mark.parametrize(
+    "name", ["job.yaml", "./job_recipe.yaml", "a.env", "link", "hard", ".mprun/new", "state"]
+)
+def test_events_overwrite_no_file_of_the_job_or_of_a_record(name, tmp_path):
+    write(
+        tmp_path,
+        job="env_file: a.env\ntasks: [{name: r, uses: job_recipe.yaml}]",
+        job_recipe="tasks: [{name: c, command: 'true'}]",
+    )
+    (tmp_path / "a.env").write_text("A=1\n")
+    (tmp_path / "link").symlink_to("job.yaml")
+    os.link(tmp_path / "job.yaml", tmp_path / "hard")
+    assert mprun("-q", "job.yaml", cwd=tmp_path).code == 0
+    (tmp_path / "state").symlink_to(newest_run(tmp_path / ".mprun").events)
+    before = {path: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
+    run = mprun("job.yaml", "--events", name, cwd=tmp_path)
+    assert run.code == 2
+    assert "name another file" in run.stderr
+    assert {path: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()} == before
+
+
+def test_events_overwrite_another_file(desk):
+    """As `pytest --junitxml` does."""
+    (desk / "events").write_text("old")
+    run = mprun("-q", "job.yaml", "--events", "events", cwd=desk)
+    assert read_events(desk / "events") == run.events
+
+
+@pytest.mark.parametrize("columns", [80, 200])
+def test_the_header_fits_into_a_terminal(columns, desk):
+    _, shown = on_terminal("job.yaml", "--output", "none", cwd=desk, columns=columns, NO_COLOR="1")
+    run = newest_run(desk / ".mprun").run_id
+    head = shown[: shown.index("FAIL ")]
+    assert head.endswith(f", run {run}\n" if columns == 200 else f"\nrun {run}\n")
+    assert max(map(len, head.splitlines())) <= columns
+
+
+def test_a_record_without_its_first_event_says_so(tmp_path):
+    record(tmp_path, [FINISHED, ended()])
+    shown = mprun("show", cwd=tmp_path).stdout
+    assert "the first event of the run is missing: its job, its params and its start are unknown" in shown

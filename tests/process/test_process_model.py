@@ -447,7 +447,7 @@ def test_a_killed_launcher_fails_the_run_at_once_and_leaves_no_task(running, met
     assert {ended.outcome(task) for task in LONG_TASKS} == {"unknown"}
     assert ended.outcome("never") == "cancelled"
     assert "Traceback" not in ended.stderr
-    assert "main process was lost: killed by SIGKILL" in ended.stderr
+    assert "\nerror: the main process was lost: killed by SIGKILL" in ended.stderr
     tasks = [pids[0] for pids in run.pids.values()]
     eventually(lambda: not any(map(alive, [*tasks, *run.helpers])), seconds=2)
 
