@@ -27,10 +27,13 @@ from mprun.engine.signals import signal_name
 from mprun.engine.task_table import TaskTable
 from mprun.errors import RecordError
 from mprun.executors.base import Exited, Started, StartRequest
+from mprun.jobfile.units import duration_text
 from mprun.record import events
 from mprun.scheduling.instructions import (
     LOG_LIMIT,
+    NOT_READY,
     RECORD_WRITE_FAILED,
+    RUN_TIMED_OUT,
     CancelStart,
     Finish,
     Instruction,
@@ -50,6 +53,7 @@ if TYPE_CHECKING:
     from mprun.engine.event_builder import Fact
     from mprun.engine.signals import SignalInbox
     from mprun.executors.base import Executor, PrepareReply, Report
+    from mprun.jobfile.model import Task
     from mprun.record.recorder import Recorder
     from mprun.record.run_state import RunState
     from mprun.record.state_dir import RunDirectory
@@ -82,6 +86,7 @@ class Engine:
                 kind.compile_init()
         self._executor = executor
         self._warn = warn
+        self._run_timeout = plan.job.timeout
         self._clock = Clock()
         self._scheduler = Scheduler(plan, _random)
         self._table = TaskTable(plan)
@@ -256,7 +261,10 @@ class Engine:
 
     def _signal(self, signal: Signal) -> None:
         key = (signal.task, signal.attempt)
-        self._executor.signal(key, signal.signal, dump=signal.dump, to=signal.to)
+        title = ""
+        if signal.dump:
+            title = _dump_title(self._table.tasks[signal.task].task, signal.reason, self._run_timeout)
+        self._executor.signal(key, signal.signal, title=title, to=signal.to)
         self._monitor.handle_stopping(key)
 
     def _mark_ready(self, ready: MarkReady) -> None:
@@ -289,3 +297,12 @@ class Engine:
 def _random() -> float:
     """A random number from 0 up to 1; `random` would have to be imported."""
     return int.from_bytes(os.urandom(6)) / 2**48
+
+
+def _dump_title(task: Task, reason: str, run_timeout: float | None) -> str:
+    """What the log of a task says above its stacks: why it is asked to end."""
+    if reason == RUN_TIMED_OUT:
+        return f"the run timed out after {duration_text(run_timeout or 0.0)}"
+    if reason == NOT_READY and task.ready is not None:
+        return f"not ready after {duration_text(task.ready.timeout)}"
+    return f"timed out after {duration_text(task.timeout or 0.0)}"

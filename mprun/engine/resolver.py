@@ -237,6 +237,7 @@ class TaskResolver:
             env=call.env,
             cwd=call.cwd,
             limits=process_limits(task.limits),
+            stacks=task.timeout is not None or task.ready is not None or self._plan.job.timeout is not None,
             after=tuple(((before, which), seconds) for before, which, seconds in after),
             capture=int(task.capture is not None),
         )

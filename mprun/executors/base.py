@@ -50,7 +50,8 @@ class StartRequest(Frozen):
     Either `target` or `command` is None. `command` is a program and its arguments, which the
     process executes without a shell; its `start_method` is `fork`. `limits` are those that the
     process sets for itself, by their names in the job file. `log` is the path of a file,
-    `result` one without its suffix. The attempt starts once the attempts in `after` have
+    `result` one without its suffix. `stacks` says whether `Executor.signal` may ask for the stacks of its
+    threads. The attempt starts once the attempts in `after` have
     succeeded, each within its timeout in seconds: see `mprun.scheduling.instructions.Start`. With `capture`,
     1 or 0, what a command prints on standard output goes into a result file, too.
     `mprun.launcher.channel` defines in which order the fields travel.
@@ -70,6 +71,7 @@ class StartRequest(Frozen):
     cwd: str | None
     command: tuple[str, ...] | None = None
     limits: dict[str, Any] | None = None
+    stacks: bool = False
     after: tuple[tuple[AttemptKey, float | None], ...] = ()
     capture: int = 0
 
@@ -227,12 +229,12 @@ class Executor(Protocol):
     def cancel(self, key: AttemptKey) -> None:
         """Cancel a start; answered by `StartCancelled`, unless the attempt has been started."""
 
-    def signal(self, key: AttemptKey, name: str, *, dump: bool = False, to: str = "group") -> None:
+    def signal(self, key: AttemptKey, name: str, *, title: str = "", to: str = "group") -> None:
         """Send a signal to an attempt's process group, or with `to="process"` to its process alone.
 
         SIGKILL always goes to its whole process tree.
 
-        With `dump`, the process first writes the stack of each of its threads to its log.
+        With a `title`, its log first gets the stacks of its threads below this title.
         """
 
     def probe(self, request: ProbeRequest) -> None:

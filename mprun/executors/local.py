@@ -80,8 +80,8 @@ class LocalExecutor:
     def cancel(self, key: AttemptKey) -> None:
         self._channel.send("cancel", key)
 
-    def signal(self, key: AttemptKey, name: str, *, dump: bool = False, to: str = "group") -> None:
-        self._channel.send("signal", key, name, dump, to)
+    def signal(self, key: AttemptKey, name: str, *, title: str = "", to: str = "group") -> None:
+        self._channel.send("signal", key, name, title, to)
 
     def probe(self, request: ProbeRequest) -> None:
         self._channel.send("probe", *request.to_tuple())

@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 # the worker and nothing else; a test compares the order of its names.
 START_REQUEST = (
     *("key", "name", "position", "daemon", "start_method", "target", "command", "limits"),
-    *("args", "kwargs", "log", "result", "env", "cwd", "after", "capture"),
+    *("args", "kwargs", "log", "result", "env", "cwd", "stacks", "after", "capture"),
 )
 KEY, NAME, POSITION, DAEMON, START_METHOD, TARGET, COMMAND, LIMITS = range(8)
-ARGS, KWARGS, LOG, RESULT, ENV, CWD, AFTER, CAPTURE = range(8, 16)
+ARGS, KWARGS, LOG, RESULT, ENV, CWD, STACKS, AFTER, CAPTURE = range(8, 17)
 # What the launcher appends before it passes the request to a process: the function that it has
 # resolved for a fork, else None, the pid that the process must find as its parent, and the
 # descriptor for its output, -1 if it opens its log itself. If `capture` is not 0, the launcher replaces

@@ -349,15 +349,15 @@ class Launcher:
 
     # ---- signals
 
-    def _signal(self, key: AttemptKey, name: str, dump: bool, to: str) -> None:
+    def _signal(self, key: AttemptKey, name: str, title: str, to: str) -> None:
         attempt = self._by_key.get(key)
         if attempt is None or attempt.handle.pidfd < 0:
             return
         attempt.asked = True
         # A program may use SIGUSR2, which asks for a dump, in its own way.
-        if dump and not attempt.is_program and not self._suspended:
+        if title and not attempt.is_program and not self._suspended:
             handle = attempt.handle
-            if self._dumps.request((key, name, False, to), attempt.log, handle.pid, handle.pidfd):
+            if self._dumps.request((key, name, "", to), title, attempt.log, handle.pid, handle.pidfd):
                 return
         self._send_signal(attempt, getattr(signal, name), alone=to == "process")
 

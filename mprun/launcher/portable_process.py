@@ -32,7 +32,7 @@ class Process(worker.Process):
 
     def run(self) -> None:
         """Bind the process to its parent and its log, then call the target or become the command."""
-        key, name, _, _, _, target, _, _, _, _, log, _, env, _, _, _, _, parent, output = self.request
+        key, name, _, _, _, target, _, _, _, _, log, _, env, _, stacks, _, _, _, parent, output = self.request
         os.setsid()
         prctl.die_with_parent(parent)
         prctl.set_child_subreaper(True)
@@ -51,6 +51,8 @@ class Process(worker.Process):
             worker.dump_stacks_on_request()
         environment.tag_attempt(name, key[1])
         worker.set_variables(env)
+        if stacks:
+            worker.dump_stacks_into_memory()
         try:
             super().run()
         finally:

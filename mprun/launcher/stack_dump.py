@@ -1,24 +1,35 @@
-"""Has a task write the stacks of its threads to its log before a signal ends it."""
+"""Has a task write the stacks of its threads before a signal ends it, and puts them into its log.
+
+A handler in C writes them (`faulthandler`), because the task may hang in C code. It writes in many pieces,
+the innermost call first, and with the frames of mprun. So it writes into a file in memory, which the
+launcher reads; `mprun.launcher.stack_text` makes of it what the log gets.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
 
+from mprun.launcher import fork
+from mprun.launcher.worker import STACKS_NAME
 from mprun.linux import procfs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from mprun.launcher.channel import AttemptKey
 
-    # The name of the signal, whether a dump comes before it, and who gets it: the group or the process.
-    SignalRequest = tuple[AttemptKey, str, bool, str]
+    # The name of the signal, the title of a dump that comes before it, and who gets it: the group or the
+    # process.
+    SignalRequest = tuple[AttemptKey, str, str, str]
 
 # How long a task may take to write its stacks, in seconds.
 TIMEOUT = 0.2
-# The stacks are complete once the log has not grown for so long, in seconds.
+# The stacks are complete once they have not grown for so long, in seconds.
 SETTLE_SECONDS = 0.005
+# More is not read, in bytes: faulthandler writes at most 100 frames of 100 threads.
+MAX_BYTES = 1 << 20
 
 
 class StackDumps:
@@ -27,61 +38,101 @@ class StackDumps:
     def __init__(self) -> None:
         self.pending: list[Dump] = []
 
-    def request(self, request: SignalRequest, log: str, pid: int, pidfd: int) -> bool:
+    def request(self, request: SignalRequest, title: str, log: str, pid: int, pidfd: int) -> bool:
         """Ask a process for a dump; False if it cannot make one.
 
-        `request` is the signal that is due once the dump is in the `log`.
+        `request` is the signal that is due once the dump is in the `log`, below its `title`.
         """
-        dump = Dump(request, log)
-        if not _request(pid, pidfd):
+        stacks = _request(pid, pidfd)
+        if stacks is None:
             return False
-        self.pending.append(dump)
+        self.pending.append(Dump(request, title, log, pid, stacks))
         return True
 
     def take_finished(self) -> list[Dump]:
-        """Remove and return the dumps that are complete, or have taken too long."""
+        """Remove and return the dumps that are complete, or have taken too long; they are in the log."""
         finished = [dump for dump in self.pending if dump.is_finished()]
         for dump in finished:
             self.pending.remove(dump)
+            dump.write_to_log()
         return finished
 
 
 class Dump:
-    """One attempt's dump, and the request for the signal that is due after it."""
+    """One attempt's dump into the file `stacks`, and the request for the signal that is due after it."""
 
-    def __init__(self, request: SignalRequest, log: str) -> None:
+    def __init__(self, request: SignalRequest, title: str, log: str, pid: int, stacks: int) -> None:
         self.request = request
+        self._title = title
         self._log = log
-        self._first_size = self._size = self._log_size()
+        self._pid = pid
+        self._stacks = stacks
+        self._size = 0
         self._requested = self._changed = time.monotonic()
 
     def is_finished(self) -> bool:
-        """Whether the stacks are in the log, or have taken too long."""
+        """Whether the stacks are complete, or have taken too long."""
         now = time.monotonic()
-        size = self._log_size()
+        size = os.fstat(self._stacks).st_size
         if size != self._size:
             self._size, self._changed = size, now
-        is_complete = self._size > self._first_size and now - self._changed >= SETTLE_SECONDS
-        return is_complete or now - self._requested >= TIMEOUT
+        is_complete = self._size and now - self._changed >= SETTLE_SECONDS
+        return bool(is_complete) or now - self._requested >= TIMEOUT
 
-    def _log_size(self) -> int:
+    def write_to_log(self) -> None:
+        """Append the stacks to the log."""
+        # There may be no free descriptor, or no room on the disk.
+        with contextlib.suppress(OSError, ImportError):
+            dumped = os.pread(self._stacks, MAX_BYTES, 0).decode("utf-8", "replace")
+            if dumped:
+                self._append(dumped)
+        fork.private_descriptors.discard(self._stacks)
+        os.close(self._stacks)
+
+    def _append(self, dumped: str) -> None:
+        # Few tasks time out, and every fork would copy it.
+        from mprun.launcher import stack_text
+
+        stat = procfs.read_stat(self._pid)
+        text = stack_text.describe(dumped, self._title, stat.threads if stat is not None else 0)
+        log = os.open(self._log, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
         try:
-            return os.stat(self._log).st_size
-        except OSError:
-            return 0
+            size = os.fstat(log).st_size
+            if size and os.pread(log, 1, size - 1) != b"\n":
+                text = "\n" + text
+            # In one piece: threads of the task still write.
+            os.write(log, text.encode("utf-8", "backslashreplace"))
+        finally:
+            os.close(log)
 
 
-def _request(pid: int, pidfd: int) -> bool:
-    """Send a process SIGUSR2, for which the worker has a handler; False if it would not help.
+def _request(pid: int, pidfd: int) -> int | None:
+    """Send a process SIGUSR2, for which the worker has a handler; a descriptor of what the handler writes.
 
-    A process that has exec'd a program has no handlers any more, and would be killed. A stopped
-    one would have to be resumed, and would run on before it is asked to end.
+    None if it would not help. A process that has exec'd a program has no handlers any more, and would be
+    killed. A stopped one would have to be resumed, and would run on before it is asked to end. One that has
+    closed the file may have another one of its own in its place.
     """
     stat = procfs.read_stat(pid)
     if stat is None or stat.state in "Tt" or not procfs.handles_signal(pid, signal.SIGUSR2):
-        return False
+        return None
     try:
-        signal.pidfd_send_signal(pidfd, signal.SIGUSR2)
-    except ProcessLookupError:
-        return False
-    return True
+        stacks = _open_stacks(pid)
+        if stacks is not None:
+            signal.pidfd_send_signal(pidfd, signal.SIGUSR2)
+    except OSError:
+        return None
+    return stacks
+
+
+def _open_stacks(pid: int) -> int | None:
+    """Open the file in memory into which a process writes its stacks; None if it has none."""
+    directory = f"/proc/{pid}/fd"
+    for name in os.listdir(directory):
+        path = f"{directory}/{name}"
+        with contextlib.suppress(FileNotFoundError):
+            if os.readlink(path).startswith(f"/memfd:{STACKS_NAME} "):
+                stacks = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+                fork.private_descriptors.add(stacks)
+                return stacks
+    return None

@@ -10,7 +10,7 @@ from mprun.launcher.worker import import_module, resolve
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import CodeType
+    from types import CodeType, TracebackType
     from typing import Any
 
     # A target, its positional arguments, None if they are not known, and its keyword arguments.
@@ -64,6 +64,7 @@ class Binder:
 
     def __init__(self, importing: Callable[[int], None]) -> None:
         self._importing = importing
+        # By target, and by module: an import that has failed is not tried again.
         self._failed: dict[str, TargetError] = {}
         self.functions: dict[str, Callable[..., Any]] = {}
         self.threads: list[str] = []
@@ -82,6 +83,7 @@ class Binder:
             try:
                 find_module(module)
             except TargetError as error:
+                self._failed[module] = error
                 errors.append(_pack_error(-1 - index, error, ("preload", index)))
         return errors
 
@@ -89,8 +91,8 @@ class Binder:
         errors = []
         for number, (name, args, kwargs) in enumerate(calls):
             try:
-                if name in self._failed:
-                    raise self._failed[name]
+                if failed := self._failed.get(name) or self._failed.get(name.partition(":")[0]):
+                    raise failed
                 if name not in self.functions:
                     self._find(number, name)
                 if args is not None:
@@ -107,6 +109,8 @@ class Binder:
             self.functions[name] = find(name)
         except TargetError as error:
             self._failed[name] = error
+            if module not in sys.modules:
+                self._failed[module] = error
             raise
         finally:
             if not self.threads and _thread_count() > 1:
@@ -132,6 +136,7 @@ def find(target: str) -> Callable[..., Any]:
     except AttributeError:
         raise _no_attribute(module, path) from None
     except Exception as error:  # a module's own `__getattr__`, for one
+        _print_traceback(error)
         raise TargetError(f"looking up `{target}` failed: {_words(error)}") from None
     if not callable(found):
         raise TargetError(f"`{target}` is not callable (type {type(found).__qualname__})")
@@ -212,19 +217,51 @@ _PACKAGE = os.path.join(os.path.dirname(os.path.dirname(__file__)), "")
 
 
 def _import_failed(module: str, error: BaseException) -> TargetError:
-    """The error for an exception at import, with the line of the user's module that raised it."""
+    """The error for an exception at import; the log of the main process gets the traceback, like a task's."""
+    where = _place(error)
+    if isinstance(error, SystemExit):
+        return TargetError(f"importing `{module}` called sys.exit({error.code!r}){where}")
+    _print_traceback(error)
+    return TargetError(f"importing `{module}` failed: {_words(error)}{where}")
+
+
+def _place(error: BaseException) -> str:
+    """The last line of the user's code in the traceback of an exception, in parentheses; may be empty."""
     import traceback
 
-    what = f"failed: {_words(error)}"
-    if isinstance(error, SystemExit):
-        what = f"called sys.exit({error.code!r})"
-    frames = [
-        frame
-        for frame in traceback.extract_tb(error.__traceback__)
-        if "importlib" not in frame.filename and not frame.filename.startswith(_PACKAGE)
-    ]
-    where = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
-    return TargetError(f"importing `{module}` {what}{where}")
+    frames = [frame for frame in traceback.extract_tb(_user_trace(error)) if not _is_standard(frame.filename)]
+    return f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
+
+
+def _is_standard(file: str) -> bool:
+    """Whether a file belongs to Python itself: what it raised was caused by the code that called it."""
+    if file.startswith("<frozen "):
+        return True
+    rest = file.removeprefix(os.path.join(os.path.dirname(os.__file__), ""))
+    return rest != file and not rest.startswith(("site-packages", "dist-packages"))
+
+
+def _user_trace(error: BaseException) -> TracebackType | None:
+    """The traceback of an exception from the first frame that is neither mprun's nor that of an import."""
+    trace = error.__traceback__
+    while trace is not None and _is_ours(trace.tb_frame.f_code.co_filename):
+        trace = trace.tb_next
+    return trace
+
+
+def _is_ours(file: str) -> bool:
+    return file.startswith((_PACKAGE, "<frozen importlib"))
+
+
+def _print_traceback(error: BaseException) -> None:
+    import traceback
+
+    text = "".join(traceback.format_exception(type(error), error, _user_trace(error)))
+    try:
+        sys.stderr.write(text)
+    except Exception:
+        # A module has replaced `sys.stderr`.
+        os.write(2, text.encode("utf-8", "backslashreplace"))
 
 
 def _words(error: BaseException) -> str:

@@ -35,6 +35,8 @@ PR_SET_CHILD_SUBREAPER = 36
 SIGKILL = 9
 # What every task finds in its environment.
 OUR_VARIABLES = frozenset({"MPRUN_RUN_ID", "MPRUN_TASK", "MPRUN_ATTEMPT"})
+# The file in memory into which a task writes the stacks of its threads.
+STACKS_NAME = "mprun-stacks"
 # unshare(2), from <linux/sched.h>.
 CLONE_THREAD = 0x10000
 
@@ -166,9 +168,10 @@ class Process(multiprocessing.Process):
         it begins the attempt.
         """
         given = self.request
-        key, name, position, daemon, start_method, target, _, _, _, _, log, _, env, _, _, _, _, parent, _ = (
-            given
-        )
+        # fmt: off
+        (key, name, position, daemon, start_method, target, _, _, _, _,
+         log, _, env, _, stacks, _, _, _, parent, _) = given
+        # fmt: on
         code, own = 0, getpid()
         try:
             setsid()
@@ -211,6 +214,8 @@ class Process(multiprocessing.Process):
                     call_function(_putenv, (_in_environment[-1],))
             if env:
                 set_variables(env)
+            if stacks:
+                dump_stacks_into_memory()
             self.run()
         except SystemExit as end:
             code = int(end.code or 0)  # `run` raises it with an int
@@ -274,8 +279,8 @@ class Process(multiprocessing.Process):
         """
         given, own = self.request, getpid()
         # fmt: off
-        (_, _, _, _, start_method, target, command, limits, args, kwargs, _, _, _, cwd, _, _, function,
-         _, _) = given
+        (_, _, _, _, start_method, target, command, limits, args, kwargs,
+         _, _, _, cwd, _, _, _, function, _, _) = given
         # fmt: on
         soft_limits = self._limit_or_become() if limits or command else None
         try:
@@ -454,8 +459,17 @@ def open_output() -> None:
             )
 
 
-def dump_stacks_on_request() -> None:
-    """On SIGUSR2, write the stack of every thread to descriptor 2, even if one hangs in C code."""
+def dump_stacks_on_request(file: int = 2) -> None:
+    """On SIGUSR2, write the stack of every thread to a descriptor, even if one hangs in C code."""
     import faulthandler
 
-    faulthandler.register(signal.SIGUSR2, file=2, all_threads=True)
+    faulthandler.register(signal.SIGUSR2, file=file, all_threads=True)
+
+
+def dump_stacks_into_memory() -> None:
+    """On SIGUSR2, write the stacks into a file in memory, in which the launcher finds them."""
+    # Not contextlib, which a spawned task does not need. Without a free descriptor there is no dump.
+    try:  # noqa: SIM105
+        dump_stacks_on_request(os.memfd_create(STACKS_NAME))
+    except OSError:
+        pass

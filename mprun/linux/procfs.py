@@ -95,6 +95,9 @@ def start_ticks(pid: int) -> int | None:
 
 _BOOTTIME: int | None = getattr(time, "CLOCK_BOOTTIME", None)
 _TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
+# How long a process may be in the middle of an exec, and how often it is looked at, in seconds.
+_MAX_EXEC_SECONDS = 0.1
+_EXEC_INTERVAL = 0.0005
 # The least that the kernel returns in one read of a longer file in /proc.
 _PAGE_BYTES = 4096
 
@@ -223,7 +226,12 @@ def is_resource_tracker(pid: int) -> bool:
 
     It removes shared memory and semaphores, and ends, once no process is left that can use them.
     """
-    return b"resource_tracker import main" in _read(f"/proc/{pid}/cmdline")
+    line, end = _read(f"/proc/{pid}/cmdline"), time.monotonic() + _MAX_EXEC_SECONDS
+    # In the middle of an exec it is empty for a moment, in which vfork(2) has already let the parent go on.
+    while not line and (stat := read_stat(pid)) is not None and stat.is_alive and time.monotonic() < end:
+        time.sleep(_EXEC_INTERVAL)
+        line = _read(f"/proc/{pid}/cmdline")
+    return b"resource_tracker import main" in line
 
 
 def handles_signal(pid: int, number: int) -> bool:

@@ -408,11 +408,11 @@ def test_a_task_that_stops_itself_again_is_killed_after_its_grace(tmp_path):
 def test_a_task_of_a_suspended_run_gets_its_stop_signal_when_it_resumes(tmp_path, method):
     write(tmp_path, work=IGNORES_SIGTERM)
     with Attempts(tmp_path, method=method, targets=[("work:stop_itself", ())]) as attempts:
-        key = attempts.start(target="work:stop_itself")
+        key = attempts.start(target="work:stop_itself", stacks=True)
         pid = attempts.begun(key).pid
         eventually(lambda: state_of(pid) == "T")
         attempts.executor.suspend()
-        attempts.signal(key, "SIGTERM", dump=True)
+        attempts.signal(key, "SIGTERM", title="asked")
         # All of that is done once the launcher has answered the next request.
         attempts.cancel(attempts.start(command=("true",)))
         assert (state_of(pid), attempts.log(key).read_bytes()) == ("T", b"")
@@ -454,7 +454,7 @@ def test_a_thread_that_outlives_the_target_keeps_the_task_running_until_its_time
     assert (run.code, finished["outcome"], finished["reason"]) == (1, "timed_out", "timeout after 1.5s")
     # The result does not count, and the log shows where the task hangs.
     assert (finished["result"], finished["result_kind"]) == (None, "none")
-    assert b"in live_on\n" in run.log("threads")
+    assert b", in live_on\n" in run.log("threads")
     assert run.one("task_exited")["threads"] == 2
 
 

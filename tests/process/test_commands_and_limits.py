@@ -313,7 +313,7 @@ def test_a_command_gets_the_stop_signal_and_is_not_asked_for_stacks(attempts, tm
     waits = f"{traps}; echo $$ > here; while :; do :; done"
     key = attempts.start(command=(SH, "-c", waits), cwd=tmp_path)
     started_by(tmp_path / "here")
-    attempts.signal(key, "SIGTERM", dump=True)
+    attempts.signal(key, "SIGTERM", title="asked")
     ended = attempts.end(key)
     assert (ended.code, ended.log) == (5, "stopped\n")
 

@@ -731,7 +731,15 @@ def test_a_failed_import_is_reported_and_nothing_is_started(tmp_path, method, ca
     )
     arguments = ("job.yaml", "--start-method", method, "--import-timeout", "1" if case == "hang" else "20")
     run = mprun(*arguments, cwd=tmp_path)
-    assert (run.code, run.stdout, run.directory) == (2, "", None)
+    assert (run.code, run.directory) == (2, None)
+    # The traceback of an exception, from the module on, is what the module has printed.
+    printed = run.printed("main")
+    assert [line for line in printed if line.startswith("  File ")] == [
+        f'  File "{tmp_path}/bad.py", line 1{"" if case == "no syntax" else ", in <module>"}'
+        for shown in [case]
+        if shown in ("raise", "no syntax", "interrupt")
+    ]
+    assert len(printed) == len(run.stdout.splitlines())
     assert message in run.stderr
     assert "--> job.yaml:4:13" in run.stderr
     assert "Traceback" not in run.stderr
@@ -859,3 +867,49 @@ def test_modules_for_results_are_imported_once_for_all_forks(tmp_path):
     run = mprun("job.yaml", "-j", "1", cwd=tmp_path)
     # A single task does not wait for an import that it may not need.
     assert (run.code, run.result("first"), run.result("next")) == (0, False, True)
+
+
+@every_start_method
+def test_a_failed_import_shows_its_traceback_from_the_users_module_on(tmp_path, method):
+    """C23"""
+    write(
+        tmp_path,
+        settings="""\
+            import os
+
+            def read(name):
+                return os.environ[name]
+
+            URL = read("NO_SUCH_VARIABLE")
+        """,
+        work="""\
+            import settings
+
+            def one(): pass
+            def two(): pass
+        """,
+        job="""\
+            preload: [work]
+            tasks:
+              - target: work:one
+              - target: work:two
+        """,
+    )
+    run = mprun("--start-method", method, "job.yaml", cwd=tmp_path)
+    assert run.code == 2
+    lines = [line for line in run.printed("main") if not set(line) <= set(" ^~")]
+    frozen = lines.pop(-2)
+    # Once, though a preloaded module and two targets need it.
+    assert lines == [
+        "Traceback (most recent call last):",
+        f'  File "{tmp_path}/work.py", line 1, in <module>',
+        "    import settings",
+        f'  File "{tmp_path}/settings.py", line 6, in <module>',
+        '    URL = read("NO_SUCH_VARIABLE")',
+        f'  File "{tmp_path}/settings.py", line 4, in read',
+        "    return os.environ[name]",
+        "KeyError: 'NO_SUCH_VARIABLE'",
+    ]
+    assert "os" in frozen
+    what = f"importing `work` failed: KeyError: 'NO_SUCH_VARIABLE' ({tmp_path}/settings.py:4)"
+    assert run.stderr.count(what) == 3

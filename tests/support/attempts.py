@@ -107,6 +107,7 @@ class Attempts:
                 cwd=None if cwd is None else str(cwd),
                 command=command,
                 limits=process_limits(limits),
+                stacks=more.get("stacks", False),
             )
         )
         assert self.executor.flush()

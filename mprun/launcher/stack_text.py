@@ -1,0 +1,119 @@
+"""Makes of the stacks that `faulthandler` has dumped what a traceback would show; pure but for sources.
+
+faulthandler writes the innermost call first, all frames down to those of mprun, no lines of source, and
+the newest thread first, so that the main thread comes last.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import threading
+
+from mprun.launcher import worker
+
+_HEAD = " (most recent call first):"
+# Of a file's source, and of a line of it, so much is read.
+_MAX_SOURCE_BYTES = 1 << 22
+_MAX_LINE = 200
+# What threading runs below the function of a thread.
+_THREAD_STARTS = ("run", "_bootstrap_inner", "_bootstrap")
+
+
+def describe(dumped: str, title: str, threads: int) -> str:
+    """The stacks in `dumped` with the outermost call first, below the `title`, the main thread first.
+
+    The frames of mprun and of Python below the target, or below the function of a thread, are left out.
+    `threads` is how many threads the process has: some may never have run Python.
+    """
+    stacks = _stacks(dumped.splitlines())
+    if not stacks:
+        return f"{title}; no stack of it is known\n"
+    lines: list[str] = []
+    for place, (head, frames) in enumerate(reversed(stacks)):
+        name = "MainThread" if place == 0 else _thread_name(head)
+        lines.append(f"{title}; stack of thread {name}:" if place == 0 else f"stack of thread {name}:")
+        for frame in _user_frames(frames[::-1]):
+            lines += _shown(frame)
+    if (others := threads - len(stacks)) > 0:
+        lines.append(f"{others} more thread{'s run' if others > 1 else ' runs'} no Python code")
+    return "\n".join(lines) + "\n"
+
+
+def _stacks(lines: list[str]) -> list[tuple[str, list[str]]]:
+    """The head of each thread in the dump, and its lines, the innermost call first."""
+    stacks: list[tuple[str, list[str]]] = []
+    for line in lines:
+        if line.endswith(_HEAD):
+            stacks.append((line.removesuffix(_HEAD), []))
+        elif line and stacks:
+            stacks[-1][1].append(line)
+    return stacks
+
+
+def _thread_name(head: str) -> str:
+    """The name in `Thread 0x00007f… [name]`, or else the number, as pthread_self(3) returns it."""
+    _, bracket, name = head.partition(" [")
+    return name.removesuffix("]") if bracket else head.split()[-1]
+
+
+def _user_frames(frames: list[str]) -> list[str]:
+    """The frames that a traceback of the task would show; all of them if that is none.
+
+    The first of `frames` is the outermost.
+    """
+    start = 0
+    for number, frame in enumerate(frames):
+        file, _, function = _parts(frame)
+        if file == worker.__file__ and function in ("run", "_bootstrap"):
+            start = number + 1
+            if function == "run":
+                break
+        elif number == start and file == threading.__file__ and function in _THREAD_STARTS:
+            start = number + 1
+    while start < len(frames) and _is_of_an_import(_parts(frames[start])[0]):
+        start += 1
+    return frames[start:] or frames
+
+
+def _is_of_an_import(file: str) -> bool:
+    """Whether a frame below the target belongs to the import of its module."""
+    return file == worker.__file__ or file.startswith("<frozen importlib")
+
+
+def _parts(frame: str) -> tuple[str, str, str]:
+    """File, line number and function of `  File "work.py", line 3 in go`; empty for any other line."""
+    head, found, tail = frame.rpartition('", line ')
+    number, _, function = tail.partition(" in ")
+    return (head.removeprefix('  File "'), number, function) if found else ("", "", "")
+
+
+def _shown(frame: str) -> list[str]:
+    """A frame as a traceback shows it, with its line of source if that can be read."""
+    file, number, function = _parts(frame)
+    if not number:
+        # `...` in place of more than 100 frames, or another remark.
+        return [frame]
+    line = _source_line(file, int(number)) if number.isdecimal() else ""
+    shown = f'  File "{file}", line {number}, in {function}'
+    return [shown, f"    {line}"] if line else [shown]
+
+
+def _source_line(file: str, number: int) -> str:
+    path = _decoded(file)
+    try:
+        # Not to wait for the writer of a pipe.
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            return ""
+        with open(path, encoding="utf-8", errors="replace") as stream:
+            lines = stream.read(_MAX_SOURCE_BYTES).split("\n")
+    except (OSError, ValueError):
+        return ""
+    return lines[number - 1].strip()[:_MAX_LINE] if number <= len(lines) else ""
+
+
+def _decoded(file: str) -> str:
+    r"""The name of a file, in which faulthandler escapes what is not ASCII: `\xe9`, `\u20ac`."""
+    if "\\" not in file or os.path.exists(file):
+        return file
+    return file.encode("ascii", "replace").decode("unicode_escape")

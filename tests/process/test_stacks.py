@@ -1,0 +1,181 @@
+"""C24: the log of a task that timed out shows where it was, as a traceback would."""
+
+from __future__ import annotations
+
+import os
+import re
+
+import pytest
+from support.runs import START_METHODS, mprun, write
+
+from mprun.launcher import stack_text, worker
+
+every_start_method = pytest.mark.parametrize("method", START_METHODS)
+
+WORK = """\
+    import os, threading, time
+
+    def hang():
+        print("before", end="", flush=True)
+        wait_in(1)
+
+    def wait_in(depth):
+        if depth:
+            wait_in(depth - 1)
+        time.sleep(60)
+
+    def hang_with_threads():
+        threading.Thread(target=wait_in, args=(0,), daemon=True).start()
+        wait_in(0)
+
+    def hang_in_c():
+        "".join(str(n) for n in range(3))
+        sum(range(10**12))
+
+    def leave_a_thread():
+        threading.Thread(target=wait_in, args=(0,)).start()
+
+    def chatter():
+        def talk():
+            while True:
+                print("talk", flush=True)
+        threading.Thread(target=talk, daemon=True).start()
+        wait_in(0)
+
+    def close_everything():
+        os.closerange(3, 100)
+        files = [os.open(f"own-{n}", os.O_WRONLY | os.O_CREAT) for n in range(20)]
+        wait_in(0)
+"""
+
+
+# A new Python may take its time to come to the target.
+TIMEOUTS = {"fork": "800ms", "forkserver": "3s", "spawn": "5s"}
+
+
+def hang(directory, method, target, keys="", *more):
+    keys = keys or f"timeout: {TIMEOUTS[method]}"
+    write(directory, work=WORK)
+    (directory / "job.yaml").write_text(
+        f"join: [it]\ntasks: [{{name: it, target: 'work:{target}', {keys}, stop: {{signal: KILL}}}}]\n"
+    )
+    run = mprun("--start-method", method, "job.yaml", *more, cwd=directory)
+    assert run.code == 1
+    return run.log("it").decode()
+
+
+def stack(directory, *calls):
+    """What a traceback shows of these calls, each a line number and its source, the outermost first."""
+    lines = [(number, text) for number, text in calls]
+    functions = {4: "hang", 5: "hang", 8: "wait_in", 9: "wait_in"}
+    source = (directory / "work.py").read_text().splitlines()
+    return "".join(
+        f'  File "{directory}/work.py", line {number}, in {functions.get(number, name)}\n'
+        f"    {source[number - 1].strip()}\n"
+        for number, name in lines
+    )
+
+
+@every_start_method
+def test_the_stack_of_a_timeout_reads_as_a_traceback_of_the_task(tmp_path, method):
+    log = hang(tmp_path, method, "hang")
+    calls = stack(tmp_path, (5, "hang"), (9, "wait_in"), (10, "wait_in"))
+    assert log == f"before\ntimed out after {TIMEOUTS[method]}; stack of thread MainThread:\n{calls}"
+
+
+@every_start_method
+def test_the_stacks_of_all_threads_begin_with_the_main_thread(tmp_path, method):
+    log = hang(tmp_path, method, "hang_with_threads")
+    calls = stack(tmp_path, (14, "hang_with_threads"), (10, "wait_in"))
+    of_thread = stack(tmp_path, (10, "wait_in"))
+    title = f"timed out after {TIMEOUTS[method]}; stack of thread MainThread:\n"
+    # Python 3.14 and later know the name of a thread.
+    found = re.fullmatch(f"{title}{re.escape(calls)}stack of thread (\\S.*):\n{re.escape(of_thread)}", log)
+    assert found, log
+
+
+@every_start_method
+def test_a_task_that_hangs_in_c_shows_where(tmp_path, method):
+    assert hang(tmp_path, method, "hang_in_c").endswith(stack(tmp_path, (18, "hang_in_c")))
+
+
+def test_a_thread_that_stays_is_shown_though_the_target_has_returned(tmp_path):
+    log = hang(tmp_path, "fork", "leave_a_thread")
+    assert log.startswith("timed out after 800ms; stack of thread MainThread:\n")
+    assert log.endswith(stack(tmp_path, (10, "wait_in")))
+    assert "worker.py" not in log
+
+
+def test_no_byte_of_a_task_is_lost_or_mixed_with_its_stack(tmp_path):
+    log = hang(tmp_path, "fork", "chatter")
+    title = "timed out after 800ms; stack of thread MainThread:\n"
+    before, found, after = log.partition(title)
+    assert found
+    assert set(before.split("\n")) == {"talk", ""}
+    rest = after.rpartition(" in talk\n")[2].split("\n")[1:]
+    assert set(rest) <= {"talk", ""}
+
+
+def test_a_run_that_times_out_and_a_service_that_is_not_ready_say_so(tmp_path):
+    log = hang(tmp_path, "fork", "hang", "description: none", "--timeout", "900ms")
+    assert log.startswith("before\nthe run timed out after 900ms; stack of thread MainThread:\n")
+    log = hang(tmp_path, "fork", "hang", "daemon: true, ready: {file: missing, timeout: 700ms}")
+    assert log.startswith("before\nnot ready after 700ms; stack of thread MainThread:\n")
+
+
+def test_a_task_that_has_files_of_its_own_in_place_of_ours_is_not_asked(tmp_path):
+    assert hang(tmp_path, "fork", "close_everything") == ""
+    assert {path.stat().st_size for path in tmp_path.glob("own-*")} == {0}
+
+
+# ---- the text alone
+
+OURS = worker.__file__
+THREADING = stack_text.threading.__file__
+
+
+def test_remarks_long_stacks_and_odd_names_are_kept(tmp_path):
+    source = tmp_path / "naïve.py"
+    source.write_text("one\n  two  \n", encoding="utf-8")
+    escaped = str(source).replace("ï", "\\xef")
+    dumped = (
+        "Thread 0x00007f0000000001 [pool worker] (most recent call first):\n"
+        "  <no Python frame>\n"
+        "\n"
+        "Thread 0x00007f0000000002 (most recent call first):\n"
+        f'  File "{THREADING}", line 1 in wait\n'
+        f'  File "{THREADING}", line 2 in run\n'
+        f'  File "{THREADING}", line 3 in _bootstrap_inner\n'
+        f'  File "{THREADING}", line 4 in _bootstrap\n'
+        "\n"
+        "Current thread 0x00007f0000000003 [mprun: it] (most recent call first):\n"
+        "  Garbage-collecting\n"
+        f'  File "{escaped}", line 2 in two in one\n'
+        '  File "gone.py", line 7 in f\n'
+        "  ...\n"
+    )
+    assert stack_text.describe(dumped, "asked", 5) == (
+        "asked; stack of thread MainThread:\n"
+        "  ...\n"
+        '  File "gone.py", line 7, in f\n'
+        f'  File "{escaped}", line 2, in two in one\n'
+        "    two\n"
+        "  Garbage-collecting\n"
+        "stack of thread 0x00007f0000000002:\n"
+        f'  File "{THREADING}", line 1, in wait\n'
+        f"    {stack_text._source_line(THREADING, 1)}\n"
+        "stack of thread pool worker:\n"
+        "  <no Python frame>\n"
+        "2 more threads run no Python code\n"
+    )
+
+
+def test_a_dump_that_says_nothing_is_said(tmp_path):
+    assert stack_text.describe("", "asked", 1) == "asked; no stack of it is known\n"
+
+
+def test_a_source_that_is_a_pipe_or_a_directory_is_not_read(tmp_path):
+    os.mkfifo(tmp_path / "pipe.py")
+    assert stack_text._source_line(str(tmp_path / "pipe.py"), 1) == ""
+    assert stack_text._source_line(str(tmp_path), 1) == ""
+    assert stack_text._source_line(OURS, 10**9) == ""
