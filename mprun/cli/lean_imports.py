@@ -41,6 +41,8 @@ def import_click() -> None:
     uuid = install_lazy("uuid", UUID=object)
     # mprun's texts are English, so there is no need to look for a locale and translations.
     gettext = install_lazy("gettext", gettext=_untranslated, ngettext=_singular_or_plural)
+    # click looks for similar long options at each short one, and shows them to no one.
+    install_lazy("difflib", get_close_matches=_close_matches)
     with _annotations_left_as_text():
         import click  # noqa: F401
 
@@ -76,6 +78,18 @@ def _untranslated(text: str) -> str:
 
 def _singular_or_plural(singular: str, plural: str, number: int) -> str:
     return singular if number == 1 else plural
+
+
+def _close_matches(word: str, possibilities: Iterable[str], *more: Any, **options: Any) -> list[str]:
+    """The same as difflib.get_close_matches, which is not imported for a short option."""
+    is_short = word.startswith("-") and not word.startswith("--")
+    if is_short and all(name.startswith("--") for name in possibilities):
+        return []
+    import difflib
+
+    if difflib.get_close_matches is _close_matches:
+        del difflib.get_close_matches
+    return difflib.get_close_matches(word, possibilities, *more, **options)
 
 
 def _clean(text: str) -> str:

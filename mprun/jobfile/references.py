@@ -27,10 +27,11 @@ SECRET_KEYS = frozenset({"args", "kwargs", "command", "env", "when", "with"})
 # Characters of an unclosed reference that an error marks.
 _MAX_UNCLOSED = 40
 
-# A reference may contain others, but these contain none.
-_TOKEN = re.compile(r"\$\$\{|\$\{((?:[^{}$]|\$(?!\{)|\$\{[^{}]*\})*)\}|\$\{")
+# A reference may contain others, but these contain none. Not compiled before there is one: that takes
+# a hundredth of a start.
+_REFERENCE = r"\$\$\{|\$\{((?:[^{}$]|\$(?!\{)|\$\{[^{}]*\})*)\}|\$\{"
 # The name of a task, the values that select one of its instances, and the path into its result.
-_SIBLING = re.compile(r"tasks\.([^\[\]{}$]+)\[(.+)\]\.result((?:\.[^.\[\]{}$]+)*)", re.DOTALL)
+_SIBLING = r"tasks\.([^\[\]{}$]+)\[(.+)\]\.result((?:\.[^.\[\]{}$]+)*)"
 _SELECT = "write `${tasks.NAME[${matrix.KEY}].result}`"
 # A value of a selection, with or without the name of its axis.
 _SELECTED = re.compile(r"(?:\s*([^\W\d][\w-]*)=)?((?:[^,$]|\$(?!\{)|\$\{[^{}]*\})*)(?:,|\Z)")
@@ -157,7 +158,7 @@ def parse(text: str, prefix: str = "", source: SourceText | None = None, mark: i
         return text
     parts: list[str | Reference] = []
     end = 0
-    for token in _TOKEN.finditer(text):
+    for token in re.finditer(_REFERENCE, text):
         append_text(parts, text[end : token.start()])
         end = token.end()
         if token[0] == "$${":
@@ -211,9 +212,9 @@ def _mark_in(source: SourceText, mark: int, token: re.Match[str], length: int) -
         if text.startswith(piece, position):
             return composer.pack_mark(position, len(piece))
     # The string is folded, or has an anchor or escapes.
-    same = sum(before[0] == token[0] for before in _TOKEN.finditer(token.string, 0, token.start()))
+    same = sum(before[0] == token[0] for before in re.finditer(_REFERENCE, token.string[: token.start()]))
     end = start + composer.length_of_mark(mark)
-    written = [found for found in _TOKEN.finditer(text, start, end) if found[0] == token[0]]
+    written = [found for found in re.compile(_REFERENCE).finditer(text, start, end) if found[0] == token[0]]
     return composer.pack_mark(written[same].start(), len(piece)) if same < len(written) else mark
 
 
@@ -259,7 +260,7 @@ def _task_reference(text: str, rest: str, prefix: str, source: SourceText | None
 
 
 def _sibling_reference(text: str, prefix: str, source: SourceText | None, mark: int) -> Reference:
-    match = _SIBLING.fullmatch(text)
+    match = re.fullmatch(_SIBLING, text, re.DOTALL)
     if match is None:
         message = f"`${{{text[:60]}}}`: a reference may contain others only to select an instance of a task"
         raise ReferenceProblem(message, help=_SELECT)

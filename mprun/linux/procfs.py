@@ -56,11 +56,8 @@ def read_name(pid: int) -> str:
 
 def read_max_rss(pid: int) -> int | None:
     """The peak memory of a process in bytes; None if it cannot be seen."""
-    # Not at the top: the launcher imports this module and never calls this function.
-    import re
-
-    found = re.search(rb"^VmHWM:\s+([0-9]+) kB$", _read(f"/proc/{pid}/status"), re.MULTILINE)
-    return int(found[1]) * 1024 if found else None
+    _, _, found = _read(f"/proc/{pid}/status").partition(b"\nVmHWM:")
+    return int(found.split(maxsplit=1)[0]) * 1024 if found else None
 
 
 def usage(pid: int) -> dict[str, Any] | None:

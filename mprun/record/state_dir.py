@@ -18,11 +18,9 @@ if TYPE_CHECKING:
 DEFAULT = ".mprun"
 EVENTS = "events.jsonl"
 
-# Names that can be file names as they are: no separators, no capital letters, not too long.
-_PLAIN = re.compile(r"[a-z0-9][a-z0-9._=,\[\]-]{0,79}\Z", re.ASCII)
-# The default names of tasks have a capital letter. Only they keep it.
-_DEFAULT_NAME = re.compile(r"process-[0-9]{1,9}\Z", re.IGNORECASE | re.ASCII)
-_UNSAFE = re.compile(r"[^A-Za-z0-9._=-]+", re.ASCII)
+# Regular expressions would say the same, but to compile them takes a hundredth of a start.
+_FIRST = frozenset("abcdefghijklmnopqrstuvwxyz0123456789")
+_PLAIN = _FIRST | frozenset("._=,[]-")
 
 
 @lru_cache(maxsize=1024)
@@ -31,15 +29,23 @@ def file_name(task: str) -> str:
 
     Also on a file system that does not distinguish capital letters.
     """
-    if _DEFAULT_NAME.match(task) and task[0] == "P" and task[1:].islower():
-        return task
-    if _PLAIN.match(task) and not _DEFAULT_NAME.match(task):
+    if _is_default(task):
+        if task.startswith("Process-"):
+            return task
+    elif task[:1] in _FIRST and len(task) <= 80 and _PLAIN.issuperset(task):
         return task
     import hashlib
 
     digest = hashlib.sha256(task.encode("utf-8", "surrogatepass")).hexdigest()[:12]
-    readable = _UNSAFE.sub("_", task)[:40].strip("._-")
+    readable = re.sub("[^A-Za-z0-9._=-]+", "_", task)[:40].strip("._-")
     return f"{readable}~{digest}"
+
+
+def _is_default(task: str) -> bool:
+    """Whether it is a default name, in capital letters or not: only these keep their capital letter."""
+    number = task[8:]
+    is_number = len(number) < 10 and number.isascii() and number.isdecimal()
+    return is_number and task[:8].lower() == "process-"
 
 
 class RunDirectory:

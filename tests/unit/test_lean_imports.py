@@ -56,6 +56,34 @@ except click.BadParameter as error:
     ]
 
 
+def test_similar_options_are_looked_for_where_click_shows_them():
+    code = """
+from mprun.cli.lean_imports import import_click
+import_click()
+import sys
+import click
+
+@click.command()
+@click.option("--quiet", "-q", is_flag=True)
+@click.option("--jobs", "-j", type=int)
+def command(quiet, jobs):
+    print(quiet, jobs, type(sys.modules["difflib"]).__name__)
+
+command.main(["-q", "-j2"], standalone_mode=False)
+for arguments in (["-x"], ["--qiet"], ["-qx"]):
+    try:
+        command.main(arguments, standalone_mode=False)
+    except click.NoSuchOption as error:
+        print(error.format_message())
+import difflib
+print(difflib.get_close_matches("-q", ["--q", "-qq"]), difflib.get_close_matches.__module__)
+"""
+    plain = run(code.replace("import_click()", "").replace('type(sys.modules["difflib"]).__name__', "'-'"))
+    assert run(code).replace("LazyModule", "-") == plain
+    assert "LazyModule" in run(code)
+    assert "Did you mean" in plain
+
+
 def test_attributes_given_for_click_are_the_real_ones_afterwards():
     code = """
 from mprun.cli.lean_imports import import_click
