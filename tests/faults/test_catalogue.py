@@ -246,6 +246,9 @@ SHOWN = {
         "process/test_worker.py::test_a_target_that_returns_what_never_ran_fails_and_says_how_to_run_it",
         "process/test_worker.py::test_a_target_that_never_ran_meets_no_expectation",
         "process/test_worker.py::test_a_forked_child_that_comes_back_from_the_target_ends_with_its_own_code",
+        "process/test_verdicts.py::test_a_service_that_ends_before_it_is_ready_fails_the_run_C02",
+        "process/test_verdicts.py::test_the_last_line_says_that_a_skip_failed_the_run_C02",
+        "unit/test_verdict.py::test_exit_0_if_and_only_if_the_table_says_so_over_random_graphs",
     ],
     "49 helpers killed as orphans": [
         "faults/test_shared_memory.py::test_what_a_task_leaves_in_shared_memory_is_removed",
