@@ -67,6 +67,15 @@ def test_tokens_limit_how_many_run_together(claims, expected):
     assert most(spec, keys=claiming(**claims), resources={"db": 2})[0] == expected
 
 
+def test_fewer_of_one_kind_may_leave_tokens_for_more_of_another():
+    claims = {"p": {"a": 2}, "q": {"b": 1}, "r": {"a": 1}}
+    keys = {
+        f"{kind}{n}": {"resources": claims[kind]} for kind in "pqr" for n in range(2 if kind == "r" else 3)
+    }
+    # One `p`, three `q`, two `r`.
+    assert most(dict.fromkeys(keys, ()), keys=keys, resources={"a": 4, "b": 3})[0] == 6
+
+
 def test_an_allowed_failure_does_not_keep_both_ways_apart():
     spec = {"a": (), "on": ("a",), "bad": ("a:failed",)}
     assert most(spec, keys={"a": {"allow_failure": True}}) == (2, "parallel")

@@ -148,6 +148,19 @@ def test_one_cause_that_is_as_planned_is_enough_whichever_came_first():
     assert skipped(spec, "failed", "failed", "skipped", "skipped", allowed="ab") == ["c", "d"]
 
 
+def test_a_skip_that_let_a_task_run_is_not_the_cause_of_its_own():
+    spec = {"off": (), "a": (), "b": ("off", "a:succeeded")}
+    assert skipped(spec, "skipped", "failed", "skipped", allowed="a", by_when=("off",)) == ["b"]
+
+
+def test_a_failure_of_all_instances_is_not_one_that_did_not_come():
+    spec = {"g": (), "a": (), "b": ("g:failed", "a:succeeded")}
+    tasks = plan(spec, keys={name: {"allow_failure": True} for name in "ga"}).tasks
+    instance = tasks[0].replace(name="g[0]")
+    found = ends(None, "failed", "skipped", "failed", tasks=[*tasks, instance], expanded={0})
+    assert verdict(found).lacking == (2,)
+
+
 def test_a_failure_of_instances_that_did_not_come_is_as_planned():
     spec = {"a": (), "b": ("a:failed",)}
     tasks = plan(spec).tasks
