@@ -222,9 +222,9 @@ def test_an_unfamiliar_word_gets_no_suggestion():
 
 
 def test_a_word_of_megabytes_costs_no_time():
-    started = time.perf_counter()
+    started = time.process_time()
     assert did_you_mean("ab" * 4_000_000, TASK_KEYS, SYNONYMS) == ""
-    assert time.perf_counter() - started < 1
+    assert time.process_time() - started < 1
 
 
 def test_nine_of_ten_typos_of_every_key_are_mended():

@@ -458,10 +458,10 @@ def test_strings_inside_an_aliased_list_count_too():
 
 
 def test_integer_keys_cannot_be_chosen_to_collide():
-    started = time.monotonic()
+    started = time.process_time()
     text = "\n".join(f"{number * (2**61 - 1)}: 1" for number in range(1, 50_000))
     assert "more than 18 digits" in refused(text)[0].message
-    assert time.monotonic() - started < 5
+    assert time.process_time() - started < 5
 
 
 # ru_maxrss would be that of this process, which a fork inherits and an exec keeps.
@@ -472,13 +472,13 @@ from mprun.jobfile.syntax import document as loader
 from mprun.errors import UsageError
 text = eval(sys.argv[1])
 loader.parse("a: 1", "f")
-started = time.perf_counter()
+started = time.process_time()
 try:
     loader.parse(text, "bomb.yaml")
     print("accepted")
 except UsageError as error:
     shown = diagnostics.render(error.diagnostics) if hasattr(error, "diagnostics") else str(error)
-    seconds = time.perf_counter() - started
+    seconds = time.process_time() - started
     peak = [line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")][0]
     print(seconds, peak, len(shown))
 """

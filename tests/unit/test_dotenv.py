@@ -204,10 +204,10 @@ def test_the_largest_file_is_read(read):
     ids=["quotes", "escapes", "blanks", "no equals", "lines", "comments", "rest", "empty"],
 )  # fmt: skip
 def test_a_hostile_file_is_read_quickly(read, text):
-    begun = time.monotonic()
+    begun = time.process_time()
     with suppress(JobFileError):
         read(text)
-    assert time.monotonic() - begun < 5
+    assert time.process_time() - begun < 5
 
 
 @given(st.text(st.characters(blacklist_characters="\r\n\0", blacklist_categories=["Cs"])))

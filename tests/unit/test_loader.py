@@ -498,7 +498,7 @@ def test_the_condition_of_a_recipe_is_that_of_all_its_tasks(desk):
 
 
 def test_more_tasks_than_a_run_can_have_are_refused_at_once(desk):
-    begin = time.monotonic()
+    begin = time.process_time()
     values = list(range(501))
     (diagnostic,) = desk.diagnostics(job=f"tasks: [{{target: 'm:f', matrix: {{a: {values}, b: {values}}}}}]")
     assert "too many tasks: 251,001 (limit: 250,000)" in diagnostic
@@ -508,7 +508,7 @@ def test_more_tasks_than_a_run_can_have_are_refused_at_once(desk):
         r=f"tasks: [{{target: 'm:f', matrix: {{a: {values}}}}}]",
     )
     assert "too many tasks: 360,000" in diagnostics[0]
-    assert time.monotonic() - begin < 5
+    assert time.process_time() - begin < 5
 
 
 def test_recipes_that_multiply_are_refused_before_memory_is_gone(desk):
@@ -516,14 +516,14 @@ def test_recipes_that_multiply_are_refused_before_memory_is_gone(desk):
         f"r{n}": f"tasks: [{{name: u, uses: r{n + 1}.yaml, matrix: {{a: {list(range(10))}}}}}]"
         for n in range(7)
     }
-    begin = time.monotonic()
+    begin = time.process_time()
     (diagnostic,) = desk.diagnostics(
         job="tasks: [{name: u, uses: r0.yaml}]",
         **files,
         r7=f"tasks: [{{target: 'm:f', matrix: {{a: {list(range(10))}}}}}]",
     )
     assert "too many tasks: 100,000,000" in diagnostic
-    assert time.monotonic() - begin < 2
+    assert time.process_time() - begin < 2
 
 
 def seconds_for(desk, count):
