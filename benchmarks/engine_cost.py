@@ -127,7 +127,7 @@ def run(kind: str, tasks: int, *, at_once: int = 2, profile: bool = False) -> di
     from mprun import api
     from mprun.executors.local import LocalExecutor
     from mprun.reporters.console import Console
-    from mprun.scheduling.stop_limit import stop_limit
+    from mprun.scheduling.stop_limit import stop_limit_by_name
 
     paper = Paper(at_once)
     with tempfile.TemporaryDirectory() as directory:
@@ -142,7 +142,7 @@ def run(kind: str, tasks: int, *, at_once: int = 2, profile: bool = False) -> di
                 context.directory,
                 names,
                 stop_signal=context.stop_signal,
-                stop_limit=lambda running: stop_limit(plan, running),
+                stop_limit=lambda running: stop_limit_by_name(plan, running),
             )
 
         # As the command does it.

@@ -120,9 +120,9 @@ def _console_reporter(plan: Plan, output: str, verbosity: int) -> Callable[[api.
 
 def _stop_limit(plan: Plan, running: Sequence[str]) -> StopLimit:
     # Most runs end before anything is stopped.
-    from mprun.scheduling.stop_limit import stop_limit
+    from mprun.scheduling.stop_limit import stop_limit_by_name
 
-    return stop_limit(plan, running)
+    return stop_limit_by_name(plan, running)
 
 
 def _events_reporter(path: str, plan: Plan, state_dir: str) -> Callable[[api.Context], Reporter]:

@@ -71,7 +71,9 @@ class Lineage:
         if self._main_ended or event.reason != "run_finished":
             return []
         self._main_ended = True
-        return [f"end    main process ends; stopping daemons: {', '.join(state.running_daemons())}"]
+        # Each one after those that depend on it.
+        daemons = ", ".join(reversed(state.running_daemons()))
+        return [f"end    main process ends; stopping daemons: {daemons}"]
 
 
 # The outcomes of tasks that no other event reports.

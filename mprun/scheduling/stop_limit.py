@@ -25,16 +25,19 @@ class StopLimit(Frozen):
     is_exact: bool = True
 
 
-def stop_limit(plan: Plan, names: Iterable[str]) -> StopLimit:
-    """The limit for these running tasks: the sum of the graces along the longest path."""
-    numbers = {planned.name: number for number, planned in enumerate(plan.tasks)}
-    # The instances of a `foreach` over a result, `fetch[0]`, are not known before the run.
-    found = (numbers.get(name, numbers.get(name.rpartition("[")[0])) for name in names)
-    running = {number for number in found if number is not None}
+def stop_limit(plan: Plan, running: Iterable[int]) -> StopLimit:
+    """The limit for these running tasks, by number: the sum of the graces along the longest path."""
     graces = {number: plan.tasks[number].task.stop.grace for number in running}
-    order = StopOrder(running, lambda number: [need for need, _ in plan.tasks[number].needs])
+    order = StopOrder(graces, lambda number: [need for need, _ in plan.tasks[number].needs])
     return StopLimit(
         seconds=order.longest(graces.__getitem__),
         has_steps=order.has_steps,
         is_exact=not order.has_steps and len(set(graces.values())) < 2,
     )
+
+
+def stop_limit_by_name(plan: Plan, running: Iterable[str]) -> StopLimit:
+    """The same by name: an instance of a `foreach` over a result, `fetch[0]`, counts as its group."""
+    numbers = {planned.name: number for number, planned in enumerate(plan.tasks)}
+    found = (numbers.get(name, numbers.get(name.rpartition("[")[0])) for name in running)
+    return stop_limit(plan, [number for number in found if number is not None])

@@ -143,13 +143,13 @@ class Termination:
         if task_run.state not in DISPATCHED:
             return
         first = task_run.ask_to_end(reason)
-        self._due.pop(task_run.number, None)
+        was_due = self._due.pop(task_run.number, None) is not None
         if task_run.state is not RUNNING:
             if first:
                 self._instructions.append(CancelStart(task=task_run.number, attempt=task_run.attempts))
         elif kill:
             self._send(task_run, KILL_SIGNAL, reason)
-        elif first:
+        elif first or was_due:
             self._send_stop_signal(task_run, reason, now)
         self._ask_free(now)
 

@@ -14,7 +14,7 @@ import termios
 
 import pytest
 from support.crash_targets import CrashTarget
-from support.runs import TIMEOUT, environment, eventually, finish, mprun, start, write
+from support.runs import ROOT, TIMEOUT, environment, eventually, finish, mprun, start, write
 
 WORK = """\
     import os, signal, time
@@ -119,6 +119,28 @@ def test_a_run_in_the_background_of_a_terminal_does_not_mention_ctrl_c(tmp_path)
     (tmp_path / "go on").touch()
     assert finish(client, tmp_path / ".mprun").code == 0
     run.finish()
+
+
+@pytest.mark.parametrize("descriptors", [(), (0,), (1, 2)])
+def test_a_terminal_that_does_not_control_the_session_is_none(descriptors, tmp_path):
+    """Ctrl-C on it would reach no process."""
+    ours, theirs = pty.openpty()
+    code = "from mprun.reporters import stop_notice as n; open('said', 'w').write(str(n.is_in_foreground()))"
+    files = [theirs if number in descriptors else subprocess.DEVNULL for number in range(3)]
+    subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        stdin=files[0],
+        stdout=files[1],
+        stderr=files[2],
+        start_new_session=True,
+        check=True,
+        timeout=TIMEOUT,
+        env=environment(PYTHONPATH=str(ROOT)),
+    )
+    assert (tmp_path / "said").read_text() == "False"
+    os.close(ours)
+    os.close(theirs)
 
 
 @pytest.fixture

@@ -91,6 +91,7 @@ class StopModel:
         self.note_end()
         model = self.model
         if model.killing:
+            assert model.alive.keys() <= self.killed, "it is not killed at once"
             return
         for number in model.alive.keys() - self.signalled:
             if model.ended or number in model.stopped_by_user:

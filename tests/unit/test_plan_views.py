@@ -68,6 +68,13 @@ def test_a_small_plan_reads_as_its_job_file():
     ]
 
 
+def test_daemons_are_listed_in_the_order_of_their_stop_with_the_worst_case():
+    """C16"""
+    spec = {"web": ("db:started",), "beat": (), "db": (), "proxy": ("web:started",)}
+    made = plan(spec, daemons=tuple(spec), keys={"db": {"stop": Stop(grace=90.0)}})
+    assert text(made)[-1] == "stopped at the end (1m40s at most): proxy, web, db, beat"
+
+
 def test_plan_with_every_setting_fits_in_eighty_columns():
     keys = {
         "fetch": {

@@ -7,7 +7,7 @@ from support.plans import plan
 from support.scheduling import Run
 
 from mprun.jobfile.model import Ready, Retry, Stop
-from mprun.scheduling.stop_limit import StopLimit, stop_limit
+from mprun.scheduling.stop_limit import StopLimit, stop_limit_by_name
 from mprun.scheduling.termination import StopOrder
 
 # A client, a web server with its worker, and their database: services that depend on each other.
@@ -149,6 +149,18 @@ def test_a_service_that_starts_too_late_waits_for_its_dependents():
     assert stop(run) == ["cancel start db", "SIGTERM web user"]
     assert run.started("db", now=1.1).last == []
     assert run.exited("web", now=1.2)[1] == "SIGTERM db user"
+
+
+def test_a_service_that_started_too_late_is_asked_at_its_log_limit():
+    spec = {"db": (), "web": ("db:started",)}
+    run = Run(plan(spec, daemons=("db",), keys={"db": {"restart": "always"}})).started("db", "web")
+    run.exited("db", now=0.1)
+    run.advance(1.0)
+    stop(run)
+    run.started("db", now=1.1)
+    assert run.log_limit_exceeded("db", now=1.2) == ["SIGTERM db log_limit"]
+    assert run.exited("web", now=1.3) == ["stopped web", "join web 1/1"]
+    assert run.exited("db", now=1.4)[0] == "stopped db"
 
 
 def test_a_task_between_two_attempts_is_not_waited_for():
@@ -318,7 +330,7 @@ def test_the_limit_of_running_tasks_is_known_from_the_plan(names, limit):
         "other": {"stop": Stop(grace=1.0)},
     }
     made = plan({**SERVICES, "each": ("db:started",), "other": ()}, keys=keys, late={"each"})
-    assert stop_limit(made, names) == limit
+    assert stop_limit_by_name(made, names) == limit
 
 
 def test_a_long_chain_is_planned_without_recursion_and_quickly():

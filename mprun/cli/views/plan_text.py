@@ -11,6 +11,7 @@ from mprun.jobfile.references import Reference, Template
 from mprun.jobfile.resolution import as_text, shown
 from mprun.jobfile.units import duration_text
 from mprun.reporters.format import display_width, format_duration, headline, plural, truncate
+from mprun.scheduling.stop_limit import stop_limit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -47,8 +48,7 @@ def plan_lines(plan: Plan, forecast: Forecast | None = None) -> Iterator[str]:
     for position, number in enumerate(starting_order(plan, forecast), start=1):
         yield from _task_lines(position, plan.tasks[number], plan)
     yield from _joins(plan)
-    daemons = (visible(planned.name) for planned in reversed(plan.tasks) if planned.task.daemon)
-    yield from _listed("stopped at the end:", daemons)
+    yield from _stops(plan, starting_order(plan, forecast))
 
 
 def _expected(plan: Plan, forecast: Forecast) -> Iterator[str]:
@@ -83,6 +83,14 @@ def _joins(plan: Plan) -> Iterator[str]:
         for entry in plan.join
     )
     yield from _listed("join:", joins) if plan.join else iter(["join: nothing"])
+
+
+def _stops(plan: Plan, order: Sequence[int]) -> Iterator[str]:
+    """The daemons in the order in which they are stopped, and how long that takes at most."""
+    daemons = [number for number in reversed(order) if plan.tasks[number].task.daemon]
+    limit = stop_limit(plan, daemons)
+    most = f" ({duration_text(limit.seconds)} at most)" if limit.has_steps else ""
+    yield from _listed(f"stopped at the end{most}:", (visible(plan.tasks[number].name) for number in daemons))
 
 
 def _listed(head: str, items: Iterable[str]) -> Iterator[str]:
