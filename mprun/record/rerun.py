@@ -117,8 +117,12 @@ class _Chooser:
             planned = self._plan.tasks[pending.pop()]
             if not planned.task.refers:
                 continue
+            # Of the instances that a name means, a task may need only its sibling.
+            needs = {need for need, _ in planned.needs}
             for name in {reference.name for reference in result_references(planned.task, planned.values)}:
                 for needed, number in self._providers(name):
+                    if number not in needs:
+                        continue
                     if needed in self.reused and not self._can_be_passed_on(needed):
                         del self.reused[needed]
                         pending.append(number)

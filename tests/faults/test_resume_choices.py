@@ -220,6 +220,23 @@ def test_an_interrupted_run_before_an_active_one_and_a_newer_record_is_found(run
         active.clean()
 
 
+def test_a_run_whose_job_was_read_from_standard_input_is_passed_over(tmp_path):
+    """C33: it cannot be resumed."""
+    one = first(tmp_path, CHAIN % "broken").directory.run_id
+    done = subprocess.run(
+        [sys.executable, "-m", "mprun", "-"],
+        input=b"tasks: [{command: exit 3}]",
+        cwd=tmp_path,
+        env=environment(),
+        capture_output=True,
+        timeout=TIMEOUT,
+        check=False,
+    )
+    assert done.returncode == 1
+    mend(tmp_path)
+    assert resume(tmp_path).one("run_started")["resumed_from"] == one
+
+
 # ---- tasks that are named
 
 
@@ -660,3 +677,34 @@ def test_a_task_skipped_by_its_when_is_looked_at_again(tmp_path):
     assert (run.code, run.outcome("off"), reused(run)) == (0, "skipped", ["b"])
     run = resume(tmp_path, "-p", "on=true", "--rerun", "off")
     assert (run.code, run.result("off"), run.result("b")) == (0, 5, 5)
+
+
+# ---- results of siblings (C43)
+
+
+SIBLINGS = """\
+    tasks:
+    - {name: get, matrix: {f: [a, b]}, target: 'work:get', args: ['${matrix.f}']}
+    - {name: use, matrix: {f: [b, a]}, target: 'work:call', args: ['${tasks.get[f=${matrix.f}].result}']}
+    - {name: list, target: 'work:call', args: [[c, d]]}
+    - {name: late, foreach: '${tasks.list.result}', target: 'work:get', args: ['${item}']}
+    - {name: then, foreach: '${tasks.list.result}', target: 'work:call',
+       args: ['${tasks.late[${item}].result}']}
+"""
+
+
+def test_instances_that_take_the_result_of_a_sibling_are_resumed(tmp_path):
+    """C31, C32, C43"""
+    write(tmp_path, work=GET, job=SIBLINGS)
+    before = mprun("job.yaml", cwd=tmp_path)
+    assert (before.code, before.outcome("use[f=a]"), before.outcome("then[0]")) == (1, "failed", "failed")
+    warnings = [line for line in before.stderr.splitlines() if line.startswith("warning")]
+    assert len(warnings) == 2, warnings
+    mend(tmp_path)
+    run = resume(tmp_path)
+    assert run.code == 0, run.stderr
+    assert (run.result("use[f=a]"), run.result("then[1]"), reused(run)) == (["a"], ["d"], ["list"])
+    run = resume(tmp_path, "--rerun", "get[f=a]")
+    assert (run.code, set(reused(run)) & {"use[f=a]", "use[f=b]"}) == (0, {"use[f=b]"})
+    run = resume(tmp_path, "--rerun", "late[1]")
+    assert (run.code, run.result("then[1]"), "then[1]" in reused(run)) == (0, ["d"], False)
