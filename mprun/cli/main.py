@@ -49,7 +49,7 @@ _EXIT_CLOSED_PIPE = 128 + signal.SIGPIPE
 EXIT_CODES = """\b
 Exit codes:
   0    every task succeeded, or was stopped as planned
-  1    a task failed
+  1    a task failed, or was skipped because a success did not come
   2    bad usage or a bad job file; nothing was started
   3    mprun itself failed (main process lost, disk full)
   4    the selection matched nothing
