@@ -45,7 +45,9 @@ class Preload:
         """
         _redirect_output(self._options["log"])
         if self._options["secrets"]:
-            _hide(self._options["secrets"])
+            from mprun.launcher import start_error
+
+            start_error.hide(self._options["secrets"])
         set_variables(self._options["env"])
         environment.unbuffer_python()
         environment.tag_run(self._options["run_id"])
@@ -107,15 +109,6 @@ def import_for_results() -> None:
     """
     with contextlib.suppress(OSError, ImportError):
         import mprun.launcher.result_files  # noqa: F401
-
-
-def _hide(secrets: list[str]) -> None:
-    """Keep secrets out of what mprun itself writes to a task's log; forks inherit it."""
-    from mprun.diagnostics import redact, remember_secret
-    from mprun.launcher import start_error
-
-    remember_secret(secrets)
-    start_error.redact = redact
 
 
 def _redirect_output(log: str) -> None:

@@ -19,7 +19,7 @@ from multiprocessing import (
 from multiprocessing.context import set_spawning_popen
 
 from mprun import failpoints
-from mprun.launcher import environment, fork, reaper, start_backoff
+from mprun.launcher import environment, fork, reaper, start_backoff, start_error
 from mprun.launcher.channel import KEY, NAME, START_METHOD
 from mprun.launcher.worker import IS_TRIED, Process
 from mprun.linux.procfs import read_stat
@@ -48,8 +48,11 @@ def start(request: tuple[Any, ...], default: str) -> fork.ProcessHandle:
         raise _no_fork_server()
     environment.tag_attempt(request[NAME], request[KEY][1])
     try:
+        process = process_class()(default, method, request)
+        if start_error.redact is not None:
+            process.secrets = _secrets()
         # Not `Process.start`, which first polls every running child with a system call.
-        handle = POPENS[method](process_class()(default, method, request))
+        handle = POPENS[method](process)
     except (EOFError, ConnectionError):
         if method == "forkserver":
             raise _no_fork_server() from None
@@ -57,6 +60,13 @@ def start(request: tuple[Any, ...], default: str) -> fork.ProcessHandle:
     if failpoints.armed:
         failpoints.reached("launcher.forked")
     return handle
+
+
+def _secrets() -> tuple[str, ...]:
+    """What a fork has from the launcher: what its messages must not contain."""
+    from mprun.diagnostics import secrets
+
+    return tuple(secrets())
 
 
 def process_class() -> type[Process]:

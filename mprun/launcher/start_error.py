@@ -4,10 +4,18 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
 # Takes secrets out of a message, if the job has any.
 redact: Callable[[str], str] | None = None
+
+
+def hide(secrets: Iterable[str]) -> None:
+    """Keep secrets out of what mprun itself writes to a task's log, in this process and its forks."""
+    global redact
+    from mprun.diagnostics import redact, remember_secret
+
+    remember_secret(list(secrets))
 
 
 class StartError(Exception):

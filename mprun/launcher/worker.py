@@ -136,6 +136,9 @@ class Process(multiprocessing.Process):
     forks, each of which gets a copy: it sets `request` before each fork.
     """
 
+    # For a process that is not a fork of the launcher: what its messages must not contain.
+    secrets: tuple[str, ...] = ()
+
     def __init__(self, default: str, method: str, request: tuple[Any, ...] = ()) -> None:
         super().__init__()
         # The names of the children that a task starts are numbered from 1.
@@ -283,10 +286,10 @@ class Process(multiprocessing.Process):
          _, _, _, cwd, _, _, _, function, _, _) = given
         # fmt: on
         soft_limits = self._limit_or_become() if limits or command else None
+        if cwd is not None:
+            self._change_directory(cwd)
         try:
             try:
-                if cwd is not None:
-                    os.chdir(cwd)
                 if function is None:
                     function = resolve(target)
                 result = function(*args, **kwargs)
@@ -339,6 +342,17 @@ class Process(multiprocessing.Process):
             return impose(limits or {}, position, with_margin=True)
         except StartError as error:
             self._exit_unstarted(error)
+
+    def _change_directory(self, path: str) -> None:
+        """Change to the directory of the task; if that is impossible, exit without running it."""
+        try:
+            os.chdir(path)
+        except OSError as error:
+            from mprun.launcher import start_error
+
+            if self.secrets:
+                start_error.hide(self.secrets)
+            self._exit_unstarted(start_error.StartError(f"cd: {path}: {error.strerror}", 1, error))
 
     def _exit_unstarted(self, error: StartError) -> NoReturn:
         """Exit; the log and a result file say why the task was not run."""

@@ -1,5 +1,7 @@
 """No message of mprun contains a secret, whatever the message is about (C48)."""
 
+from pathlib import Path
+
 import pytest
 from support.runs import START_METHODS, mprun, write
 
@@ -23,6 +25,7 @@ JOB = """
       - {name: system, target: 'work:open_it', args: ['${params.token}']}
       - {name: folder, target: 'work:give', args: ['/${params.token}/dir']}
       - {name: cwd, command: [ls], cwd: '${tasks.folder.result}'}
+      - {name: dir, target: 'work:give', args: [1], cwd: '${tasks.folder.result}'}
       - {name: list, target: 'work:give', args: [1], foreach: '${tasks.folder.result}'}
       - {name: expect, target: 'work:give', args: ['${params.token}'], expect: {result: 1}}
     """
@@ -43,7 +46,7 @@ def test_messages_of_a_run_have_no_secret(method, tmp_path):
     assert run.code == 1, run.stderr
     record = [event for event in run.events if event.get("task") not in ("folder",)]
     views = [mprun(*command, cwd=tmp_path) for command in (("show", "-v"), ("tree",), ("runs",))]
-    own = [run.log(task).decode() for task in ("path", "name", "cwd")]
+    own = [run.log(task).decode() for task in ("path", "name", "cwd", "dir")]
     shown = [run.stderr, str(record), *own, *(view.stdout.partition("results:")[0] for view in views)]
     for text in shown:
         assert "3t value" not in text
@@ -51,6 +54,9 @@ def test_messages_of_a_run_have_no_secret(method, tmp_path):
     assert "***: command not found" in run.one("task_exited", "name")["error"]["message"]
     assert "***/none" in run.one("task_exited", "system")["error"]["message"]
     assert "cd: /***/dir: No such file or directory" in run.stderr
+    assert own[2:] == ["mprun: cd: /***/dir: No such file or directory\n"] * 2
+    results = Path(run.directory.path, "results").glob("*.error.json")
+    assert [path.name for path in results if "3t value" in path.read_text()] == ["system.1.error.json"]
 
 
 @pytest.mark.parametrize(
