@@ -6,8 +6,10 @@ them without the suffix.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
+from _io import StringIO
 
 from mprun import failpoints
 
@@ -122,19 +124,47 @@ _UNFINISHED = {
 }
 
 
-def write_error(path: str, raised: BaseException, trace: TracebackType | None) -> None:
-    """Write what the target raised, also to standard error; `trace` is the part of the traceback to show."""
-    import traceback
+def print_error(path: str, raised: BaseException, trace: TracebackType | None) -> tuple[str, str]:
+    """Print what the target raised to standard error; its message, and the text that was printed.
 
-    text = "".join(traceback.format_exception(type(raised), raised, trace))
-    lines = traceback.format_exception_only(type(raised), raised)
-    message = "".join(lines).partition(": ")[2].strip()
-    _write_error(path, raised, message, text)
+    `trace` is the part of the traceback to show.
+    """
+    message, text = _describe(raised, trace)
     try:
         sys.stderr.write(text)
     except Exception:
-        # The task has replaced `sys.stderr`.
-        os.write(2, text.encode("utf-8", "backslashreplace"))
+        # The task has replaced `sys.stderr`; and it may have closed the descriptor.
+        with contextlib.suppress(OSError):
+            os.write(2, text.encode("utf-8", "backslashreplace"))
+    return message, text
+
+
+def _describe(raised: BaseException, trace: TracebackType | None) -> tuple[str, str]:
+    try:
+        import traceback
+
+        text = "".join(traceback.format_exception(type(raised), raised, trace))
+        lines = traceback.format_exception_only(type(raised), raised)
+        return "".join(lines).partition(": ")[2].strip(), text
+    except Exception:
+        # There is no module to import any more, or the task has replaced what it needs.
+        return str(raised), _text_in_c(raised, trace)
+
+
+def _text_in_c(raised: BaseException, trace: TracebackType | None) -> str:
+    """A traceback as Python itself writes it, which needs no module."""
+    stream, before = StringIO(), sys.stderr
+    sys.stderr = stream
+    try:
+        sys.__excepthook__(type(raised), raised.with_traceback(trace), trace)
+    finally:
+        sys.stderr = before
+    return stream.getvalue()
+
+
+def write_error(path: str, raised: BaseException, message: str, text: str) -> None:
+    """Write what the target raised, as `print_error` describes it."""
+    _write_error(path, raised, message, text)
 
 
 def write_start_error(path: str, error: StartError) -> None:
@@ -197,7 +227,12 @@ def _safe_repr(value: object) -> str:
 def _write_whole(path: str, text: str) -> None:
     unfinished = path + ".part"
     file = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    with open(file, "w", encoding="utf-8", errors="backslashreplace") as stream:
-        stream.write(text)
+    try:
+        # Not `open`, which a task may have replaced.
+        rest = memoryview(text.encode("utf-8", "backslashreplace"))
+        while rest:
+            rest = rest[os.write(file, rest) :]
+    finally:
+        os.close(file)
     failpoints.reached("worker.result")
     os.rename(unfinished, path)

@@ -6,6 +6,7 @@ tasks need is imported in the function that needs it.
 
 from __future__ import annotations
 
+import builtins
 import itertools
 import multiprocessing
 import os
@@ -33,6 +34,13 @@ PR_SET_PDEATHSIG = 1
 PR_SET_NAME = 15
 PR_SET_CHILD_SUBREAPER = 36
 SIGKILL = 9
+# The positions of these fields in PROCESS_REQUEST; a test compares them with those of the channel.
+RESULT = 11
+# What a report returns that cannot be written.
+LOST = object()
+# What imports need, which a task may change.
+_import = builtins.__import__
+_finders, _path_hooks, _path = [*sys.meta_path], [*sys.path_hooks], [*sys.path]
 # What every task finds in its environment.
 OUR_VARIABLES = frozenset({"MPRUN_RUN_ID", "MPRUN_TASK", "MPRUN_ATTEMPT"})
 # The file in memory into which a task writes the stacks of its threads.
@@ -223,10 +231,8 @@ class Process(multiprocessing.Process):
         except SystemExit as end:
             code = int(end.code or 0)  # `run` raises it with an int
         except BaseException:
-            # The log cannot be opened, or a result file cannot be written.
-            import traceback
-
-            traceback.print_exc()
+            # The log cannot be opened. This needs no module, of which none may be there to import.
+            sys.__excepthook__(*sys.exc_info())
             code = 1
         finally:
             # Wait for threads, then run the exit handlers.
@@ -303,25 +309,53 @@ class Process(multiprocessing.Process):
         except SystemExit as error:
             raise SystemExit(self._exit_code(error.code)) from None
         except BaseException as error:
-            self._report("write_error", error, user_trace(error))
+            self._report_error(error)
             raise SystemExit(1) from None
         finally:
             self._threads = _thread_count()
             if self._threads > 1 and start_method != "forkserver":
                 self._report("write_threads", self._threads)
-        if result is not None and (unfinished := self._report("write_result", result)):
+        if result is not None and (unfinished := self._report("write_result", result, what="the result")):
+            if unfinished is LOST:
+                raise SystemExit(1)
             from mprun.launcher.start_error import StartError
 
             name = target.partition(":")[2]
             self._exit_unstarted(StartError(f"`{name}` returned {unfinished.format(name)}"))
 
-    def _report(self, writer: str, *what: object) -> Any:
-        """Call a `writer` of `result_files`, by name, and return what it does."""
-        # A spawned process imports these here, if it has anything to write; a fork has them already.
-        from mprun.launcher import result_files
-        from mprun.launcher.channel import RESULT
+    def _report_error(self, error: BaseException) -> None:
+        """Print what the target raised, and write it to a file."""
+        trace = user_trace(error)
+        said = self._report("print_error", error, trace)
+        if said is LOST:
+            # It needs no module.
+            sys.__excepthook__(type(error), error.with_traceback(trace), trace)
+        else:
+            self._report("write_error", error, *said, what="the error")
 
-        return getattr(result_files, writer)(self.request[RESULT], *what)
+    def _report(self, writer: str, *details: object, what: str = "") -> Any:
+        """Call a `writer` of `result_files`, by name; what it returns, or LOST if that is not possible.
+
+        A task may have changed its user or its root, used up its descriptors, or made modules
+        impossible to import. If even then nothing can be written, the log says so of `what`.
+        """
+        try:
+            return self._write(writer, *details)
+        except Exception:
+            restore_means()
+        try:
+            return self._write(writer, *details)
+        except Exception as error:
+            if what:
+                say(f"mprun: {what} cannot be recorded: {type(error).__name__}: {error}\n")
+            return LOST
+
+    def _write(self, writer: str, *details: object) -> Any:
+        module = sys.modules.get("mprun.launcher.result_files")
+        if module is None:
+            # A spawned process imports it here, if it has anything to write; a fork has it already.
+            from mprun.launcher import result_files as module
+        return getattr(module, writer)(self.request[RESULT], *details)
 
     def _limit_or_become(self) -> SoftLimits:
         """Set the limits, or execute the command; if that is impossible, exit without running the task."""
@@ -356,13 +390,9 @@ class Process(multiprocessing.Process):
 
     def _exit_unstarted(self, error: StartError) -> NoReturn:
         """Exit; the log and a result file say why the task was not run."""
-        try:
-            # A module may have replaced `sys.stderr`.
-            os.write(2, f"mprun: {error}\n".encode("utf-8", "backslashreplace"))
-            self._report("write_start_error", error)
-        finally:
-            # Also if a tight limit or a full disk prevents that.
-            raise SystemExit(error.exit_code)
+        say(f"mprun: {error}\n")
+        self._report("write_start_error", error)
+        raise SystemExit(error.exit_code)
 
     def _exit_code(self, code: object) -> int:
         """The exit code that the kernel shows for `sys.exit(code)`; 1 if it would turn the value into 0."""
@@ -373,6 +403,32 @@ class Process(multiprocessing.Process):
             return code & 0xFF or int(code != 0)
         sys.stderr.write(f"{code}\n")
         return 1
+
+
+def say(text: str) -> None:
+    """Write a message to the log, whatever a module has made of `sys.stderr`."""
+    # The log's disk may be full, or a tight limit be reached.
+    try:  # noqa: SIM105
+        os.write(2, text.encode("utf-8", "backslashreplace"))
+    except OSError:
+        pass
+
+
+def restore_means() -> None:
+    """Make imports and new files possible again at the end of a task, as far as that can be done."""
+    builtins.__import__ = _import
+    sys.meta_path[:], sys.path_hooks[:] = _finders, _path_hooks
+    sys.path += [path for path in _path if path not in sys.path]
+    resource = sys.modules.get("resource")
+    try:
+        if resource is not None:
+            # Only a task that has imported it can have lowered the limit.
+            hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        # Standard input is empty, so its descriptor is the one that is missed least.
+        close(0)
+    except (OSError, ValueError):
+        pass
 
 
 def set_variables(env: dict[str, str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -282,3 +283,121 @@ def test_a_task_finds_its_target_as_the_command_line_and_its_name_as_the_process
     assert run.result("look") == [first, ["work:look"], {}, "mprun: look\n"]
     assert run.result("häuser am see") == [second, ["work:Shelf.look"], {}, "mprun: häuser \n"]
     assert run.printed("command") == ["cat"]
+
+
+# ---- C26: a task that has made it hard to say why it failed
+
+ENDS = """\
+    import builtins, os, resource, sys
+
+    def fail():
+        raise ValueError("the reason")
+
+    def use_up_descriptors():
+        held = []
+        try:
+            while True:
+                held.append(os.open("/dev/null", os.O_RDONLY))
+        except OSError:
+            pass
+        fail()
+
+    def allow_no_descriptor():
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, 3))
+        fail()
+
+    def forget_modules():
+        sys.path.clear()
+        sys.path_hooks.clear()
+        sys.path_importer_cache.clear()
+        sys.meta_path.clear()
+        fail()
+
+    def refuse_imports():
+        builtins.__import__ = None
+        fail()
+
+    def refuse_to_open():
+        builtins.open = None
+        fail()
+
+    def close_streams():
+        sys.stdout = sys.stderr = None
+        os.closerange(0, 100)
+        fail()
+
+    def become_someone_else():
+        os.setgid(65534)
+        os.setuid(65534)
+        fail()
+
+    def change_root():
+        os.mkdir("root")
+        os.chroot("root")
+        fail()
+
+    def result_of_someone_else():
+        os.setuid(65534)
+        return "a result"
+
+    def nothing_of_someone_else():
+        os.setuid(65534)
+
+    def exit_as_someone_else():
+        os.setuid(65534)
+        sys.exit("words at the end")
+"""
+RECORDED = (
+    "use_up_descriptors",
+    "allow_no_descriptor",
+    "forget_modules",
+    "refuse_imports",
+    "refuse_to_open",
+    "close_streams",
+)
+LOGGED = ("become_someone_else", "change_root")
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="changes the user and the root")
+
+
+@every_start_method
+@pytest.mark.parametrize("way", RECORDED)
+def test_a_reason_is_recorded_without_descriptors_or_modules(tmp_path, method, way):
+    """C26"""
+    write(tmp_path, work=ENDS)
+    run = run_tasks(tmp_path, method, [way])
+    exited = run.one("task_exited", way)
+    assert (exited["exit_code"], exited["error"]) == (1, {"type": "ValueError", "message": "the reason"})
+    if way != "close_streams":
+        log = run.log(way).decode()
+        assert log.startswith("Traceback (most recent call last):\n")
+        assert log.endswith("ValueError: the reason\n")
+        assert (log.count("Traceback"), "worker.py" in log) == (1, False)
+
+
+@needs_root
+@every_start_method
+@pytest.mark.parametrize("way", LOGGED)
+def test_a_reason_that_cannot_be_recorded_is_in_the_log(tmp_path, method, way):
+    """C26"""
+    write(tmp_path, work=ENDS)
+    run = run_tasks(tmp_path, method, [way])
+    assert (run.code, run.outcome(way), run.one("task_exited", way)["exit_code"]) == (1, "failed", 1)
+    log = run.log(way).decode()
+    assert log.startswith("Traceback (most recent call last):\n")
+    assert "ValueError: the reason\n" in log
+    assert (log.count("Traceback"), "worker.py" in log) == (1, False)
+
+
+@needs_root
+@every_start_method
+def test_a_result_that_cannot_be_recorded_fails_its_task_and_nothing_else_does(tmp_path, method):
+    """C26"""
+    write(tmp_path, work=ENDS)
+    tasks = ["result_of_someone_else", "nothing_of_someone_else", "exit_as_someone_else"]
+    run = run_tasks(tmp_path, method, tasks)
+    assert [run.outcome(name) for name in tasks] == ["failed", "succeeded", "failed"]
+    said = run.log("result_of_someone_else").decode()
+    assert said.startswith("mprun: the result cannot be recorded: ")
+    assert said.count("\n") == 1
+    assert run.log("nothing_of_someone_else") == b""
+    assert run.log("exit_as_someone_else") == b"words at the end\n"

@@ -39,7 +39,8 @@ def test_a_result_is_read_as_it_was_written(path, value, read, kind, suffix):
 
 def test_an_exception_is_read_as_it_was_written(path, capsys):
     assert results.read_failure(path) is None
-    result_files.write_error(path, FileNotFoundError(2, "no such file"), None)
+    raised = FileNotFoundError(2, "no such file")
+    result_files.write_error(path, raised, *result_files.print_error(path, raised, None))
     assert os.listdir(os.path.dirname(path)) == [f"a.1{results.ERROR}"]
     failure = results.read_failure(path)
     assert (failure.type, failure.errno) == ("FileNotFoundError", 2)
