@@ -88,6 +88,7 @@ def execute(
             executor=_executor(launcher),
             import_timeout=running["import_timeout"],
             warn=warn,
+            slow_import=lambda module: None if running["quiet"] else _say_what_is_imported(module),
             dry_run=dry_run,
             recorded_options={**recorded, "output": output},
             resumes=resumes,
@@ -155,3 +156,7 @@ def _executor(launcher: tuple[int, int] | None) -> Executor | None:
     from mprun.executors.local import adopt_launcher
 
     return adopt_launcher(*launcher) if launcher else None
+
+
+def _say_what_is_imported(module: str) -> None:
+    write(f"importing {visible(module)} ...")

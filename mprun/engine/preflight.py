@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 # How long the imports of the targets may take by default.
 IMPORT_TIMEOUT_SECONDS = 60.0
+# After this time, in seconds, the user is told what is being imported.
+SLOW_IMPORT_SECONDS = 1.0
 
 
 class Interrupted(Exception):
@@ -38,7 +41,8 @@ class Interrupted(Exception):
 class ImportFailure(Exception):
     """The launcher ended, or took too long, while it imported the target of a call.
 
-    `call` is the index of the call in `distinct_calls`.
+    `call` is the index of the call in `distinct_calls`; it is negative for a module of `preload`, as in
+    `Importing`.
     """
 
     def __init__(self, reason: str, call: int) -> None:
@@ -53,9 +57,15 @@ def send_request(plan: Plan, executor: Executor, directory: RunDirectory) -> Non
 
 
 def wait_for_reply(
-    executor: Executor, inbox: SignalInbox, timeout: float, warn: Callable[[str], None]
+    executor: Executor,
+    inbox: SignalInbox,
+    timeout: float,
+    warn: Callable[[str], None],
+    handle_slow: Callable[[int], None],
 ) -> PrepareReply:
     """Wait until every target was imported and bound.
+
+    `handle_slow` is called with the number of each import that takes longer than SLOW_IMPORT_SECONDS.
 
     Raises ImportFailure if an import ends the launcher, or if all imports together take longer
     than `timeout` seconds; LauncherError if either happens before the first import; Interrupted
@@ -63,14 +73,18 @@ def wait_for_reply(
     """
     poller = Poller(executor, inbox, warn)
     importing: int | None = None
-    deadline = time.monotonic() + timeout
+    deadline, slow_at = time.monotonic() + timeout, math.inf
     while True:
-        if not poller.wait(max(0.0, deadline - time.monotonic())) and time.monotonic() >= deadline:
-            raise _timed_out(timeout, importing)
+        if not poller.wait(max(0.0, min(deadline, slow_at) - time.monotonic())):
+            if time.monotonic() >= deadline:
+                raise _timed_out(timeout, importing)
+            if time.monotonic() >= slow_at and importing is not None:
+                handle_slow(importing)
+                slow_at = math.inf
         deadline += _handle_signals(inbox)
         for report in executor.receive():
             if isinstance(report, Importing):
-                importing = report.number
+                importing, slow_at = report.number, time.monotonic() + SLOW_IMPORT_SECONDS
             elif isinstance(report, PrepareReply):
                 return report
             elif isinstance(report, ExecutorLost):

@@ -79,6 +79,7 @@ def ignore_warning(warning: str) -> None:
 class RunOptions(Frozen):
     """How to run a plan; `mprun.run_job` documents the first six.
 
+    `slow_import` gets the name of each module whose import takes more than a second.
     `recorded_options` go into the record, for a run that resumes this one. `resumes` is the
     earlier run whose results are taken over; the plan says which of its tasks are not run
     again. Without `keep_results`, `RunResult.tasks` stays empty.
@@ -89,6 +90,7 @@ class RunOptions(Frozen):
     executor: Executor | None = None
     import_timeout: float = IMPORT_TIMEOUT_SECONDS
     warn: Callable[[str], None] = ignore_warning
+    slow_import: Callable[[str], None] = ignore_warning
     dry_run: bool = False
     recorded_options: Mapping[str, Any] | None = None
     resumes: EarlierRun | None = None
@@ -159,14 +161,29 @@ class Run:
     def _wait_for_reply(self, inbox: SignalInbox) -> PrepareReply:
         """The launcher's reply; an import that fails is an error at its place in the job file."""
         options = self._options
+
+        def handle_slow(number: int) -> None:
+            options.slow_import(self._module(number))
+
         try:
-            return preflight.wait_for_reply(self._executor, inbox, options.import_timeout, options.warn)
+            return preflight.wait_for_reply(
+                self._executor, inbox, options.import_timeout, options.warn, handle_slow
+            )
         except ImportFailure as failure:
             from mprun.jobfile import locate
 
-            task = distinct_calls(self._plan)[failure.call][1][0]
-            module = (task.target or "").partition(":")[0]
-            raise JobFileError([locate.target_diagnostic(task, f"importing `{module}` {failure}")]) from None
+            number, message = failure.call, f"importing `{self._module(failure.call)}` {failure}"
+            if number < 0:
+                diagnostic = locate.preload_diagnostic(self._plan.job, -1 - number, message)
+            else:
+                diagnostic = locate.target_diagnostic(distinct_calls(self._plan)[number][1][0], message)
+            raise JobFileError([diagnostic]) from None
+
+    def _module(self, number: int) -> str:
+        """The name of the module that is imported under this number: see `Importing`."""
+        if number < 0:
+            return self._plan.job.preload[-1 - number]
+        return distinct_calls(self._plan)[number][0].target.partition(":")[0]
 
     def _run_engine(self, inbox: SignalInbox, prepared: PrepareReply) -> RunResult:
         from mprun.engine.engine import Engine

@@ -108,7 +108,10 @@ class BindError(Frozen):
 
 
 class Importing(Frozen):
-    """The executor begins to import the module of the call with this number."""
+    """The executor begins to import the module of the call with this number.
+
+    The modules of `preload` have negative numbers, from -1 down.
+    """
 
     number: int
 

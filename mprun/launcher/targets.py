@@ -58,7 +58,8 @@ class TargetError(Exception):
 class Binder:
     """Imports modules and targets, each once, and binds the arguments of every call.
 
-    `importing` is called with the number of a call before its module is imported. `functions`
+    `importing` is called with the number of a call before its module is imported; the modules of
+    `preload` are numbered from -1 down. `functions`
     has the callables by target, `threads` the modules whose import started a thread.
     """
 
@@ -80,6 +81,7 @@ class Binder:
     def _preload(self, modules: list[str]) -> list[PackedBindError]:
         errors = []
         for index, module in enumerate(modules):
+            self._importing(-1 - index)
             try:
                 find_module(module)
             except TargetError as error:

@@ -913,3 +913,41 @@ def test_a_failed_import_shows_its_traceback_from_the_users_module_on(tmp_path, 
     assert "os" in frozen
     what = f"importing `work` failed: KeyError: 'NO_SUCH_VARIABLE' ({tmp_path}/settings.py:4)"
     assert run.stderr.count(what) == 3
+
+
+SLOW = "import pathlib, time\nwhile not pathlib.Path('enough').exists(): time.sleep(0.01)\ndef run(): pass\n"
+
+
+@pytest.mark.parametrize(
+    "job", ["tasks: [{target: 'app.slow:run'}]", "preload: [app.slow]\ntasks: [{target: 'os:getpid'}]"]
+)
+@pytest.mark.parametrize("quiet", [(), ("-q",)])
+def test_a_module_that_takes_long_to_import_is_named_once(tmp_path, job, quiet):
+    """C22"""
+    (tmp_path / "app").mkdir()
+    (tmp_path / "app" / "slow.py").write_text(SLOW)
+    (tmp_path / "job.yaml").write_text(job)
+    # It is said on standard error, which has no other line before the imports are done.
+    with open(tmp_path / "said", "wb") as file:
+        engine = start("job.yaml", "--dry-run", *quiet, cwd=tmp_path, stderr=file)
+        if not quiet:
+            eventually((tmp_path / "said").read_bytes, 30)
+        (tmp_path / "enough").touch()
+        engine.communicate(timeout=TIMEOUT)
+    said = (tmp_path / "said").read_text().splitlines()
+    assert said == [
+        *(() if quiet else ["importing app.slow ..."]),
+        "job.yaml: every target can be called; nothing was started",
+    ]
+    assert engine.returncode == 0
+
+
+def test_a_preloaded_module_that_ends_the_launcher_is_named(tmp_path):
+    """C22"""
+    write(
+        tmp_path, bad="import os\nos._exit(3)\n", job="preload: [os, bad]\ntasks: [{target: 'os:getpid'}]\n"
+    )
+    run = mprun("job.yaml", cwd=tmp_path)
+    assert run.code == 2
+    assert "importing `bad` terminated the launcher (exit 3)" in run.stderr
+    assert "--> job.yaml:1:15" in run.stderr
