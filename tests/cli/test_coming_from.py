@@ -143,3 +143,14 @@ def test_a_makefile(tmp_path, stubs):
     run = mprun("job.yaml", "test", cwd=tmp_path)
     assert run.code == 0, run.stderr
     assert [line.split()[0] for line in calls(tmp_path)] == ["curl", "pytest"]
+
+
+def test_commands_that_name_tasks_name_those_of_the_job_beside_them(tmp_path):
+    named = 0
+    for title, text in re.findall(r"^## (.*?)\n(.*?)(?=^## |\Z)", PAGE, re.MULTILINE | re.DOTALL):
+        for task in re.findall(r"`mprun job\.yaml (\w+)`", text):
+            job(title, tmp_path)
+            run = mprun("plan", "job.yaml", task, cwd=tmp_path)
+            assert run.code == 0, run.stderr
+            named += 1
+    assert named >= 2
