@@ -210,12 +210,13 @@ def _is_file(stream: TextIO) -> bool:
     """Whether a stream writes to a file on a disk."""
     try:
         return stat.S_ISREG(os.fstat(stream.fileno()).st_mode)
-    except OSError:
+    except (OSError, ValueError):
         return True
 
 
 def _is_same_file(one: TextIO, other: TextIO) -> bool:
     try:
         return os.path.samestat(os.fstat(one.fileno()), os.fstat(other.fileno()))
-    except OSError:
+    except (OSError, ValueError):
+        # One of them is closed, or is not a file.
         return False
