@@ -167,8 +167,8 @@ NICE = "`limits.nice` of task `a` must be an integer from -20 to 19"
 @pytest.mark.parametrize(
     ("keys", "text", "message"),
     [
-        ("ready: {tcp: '${env.X}'}", "x", f"{PORT}, not the string `x`"),
-        ("ready: {tcp: '${env.X}'}", "70000", f"{PORT}, not the number `70000`"),
+        ("daemon: true, ready: {tcp: '${env.X}'}", "x", f"{PORT}, not the string `x`"),
+        ("daemon: true, ready: {tcp: '${env.X}'}", "70000", f"{PORT}, not the number `70000`"),
         ("retry: '${env.X}'", "2.0", f"{RETRY}, not the string `2.0`"),
         ("daemon: '${env.X}'", "yes", "`daemon` of task `a` must be `true` or `false`, not the string `yes`"),
         ("timeout: '${env.X}'", "0", "`timeout` of task `a` must be above 0, not the number `0`"),
