@@ -114,11 +114,11 @@ class Launcher:
             self._kill_all()
 
     def _turn(self) -> bool:
-        for descriptor, _ in self._epoll.poll(0 if self._busy else self._timeout()):
+        for descriptor, event in self._epoll.poll(0 if self._busy else self._timeout()):
             if (attempt := self._attempts.get(descriptor)) is not None:
                 self._handle_exit(attempt)
             elif descriptor != self._descriptor:
-                self._handle_output_or_probe(descriptor)
+                self._handle_output_or_probe(descriptor, event)
             elif not self._read_requests():
                 return False
         # One start per turn: an exit in the meantime waits for one fork, not for all of them.
@@ -431,10 +431,10 @@ class Launcher:
         """The pid of the process of an attempt, if it is running, or of all."""
         return [attempt.handle.pid for each, attempt in self._by_key.items() if key in (None, each)]
 
-    def _handle_output_or_probe(self, descriptor: int) -> None:
+    def _handle_output_or_probe(self, descriptor: int, event: int) -> None:
         if self._outputs is not None and (pipe := self._outputs.watched.get(descriptor)) is not None:
-            self._outputs.handle_output(pipe)
-        else:
+            self._outputs.handle_output(pipe, event)
+        elif self._probes is not None:
             self._handle_probe_exit(descriptor)
 
     # ---- exits

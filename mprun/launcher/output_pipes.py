@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from select import EPOLLIN
+from select import EPOLLHUP, EPOLLIN, EPOLLONESHOT
 from time import monotonic
 
 from mprun.launcher import fork
@@ -40,6 +40,8 @@ FLOOD_PASSES = 100
 MIN_LOOK_BYTES = 1 << 13
 MIN_LOOK_AT_ALL_BYTES = 1 << 20
 _NEVER = float("inf")
+# An event disarms a pipe in the epoll set, so that it can stay there while it rests or is idle.
+_ARMED = EPOLLIN | EPOLLONESHOT
 
 
 class OutputPipe:
@@ -205,6 +207,7 @@ class OutputPipes:
             self._free_slots.append(slot)
             raise
         fork.private_descriptors.add(pipe.read_end)
+        self._epoll.register(pipe.read_end, EPOLLONESHOT)
         self.keeper.hold(slot, pipe.read_end)
         return pipe
 
@@ -231,8 +234,8 @@ class OutputPipes:
         pipe.key = key
         fork.private_descriptors.update(pipe.descriptors())
         self.keeper.name_log(pipe.slot, pipe.path)
-        self._epoll.register(pipe.read_end, EPOLLIN)
         self.watched[pipe.read_end] = pipe
+        self._epoll.modify(pipe.read_end, _ARMED)
 
     def withdraw(self, key: AttemptKey) -> None:
         """The attempt does not start; it may have a pipe, and a log."""
@@ -247,10 +250,13 @@ class OutputPipes:
 
     # ---- while it runs
 
-    def handle_output(self, pipe: OutputPipe) -> None:
+    def handle_output(self, pipe: OutputPipe, event: int) -> None:
         """Drain a pipe that has something to read or has ended, at once or after a rest."""
-        # One that rests is in the epoll set for its end alone.
-        if pipe.flood_passes or pipe.rest_ends:
+        if event == EPOLLHUP:
+            # Its process closed its output, or is about to end, and nothing is left to read.
+            pipe.has_ended = True
+            del self.watched[pipe.read_end]
+        elif pipe.flood_passes or event & EPOLLHUP:
             self._drain(pipe)
         else:
             self._rest(pipe, REST_SECONDS)
@@ -259,40 +265,36 @@ class OutputPipes:
         moved = pipe.drain()
         if pipe.error:
             # Who writes to it gets SIGPIPE, so that the log is complete up to there.
-            self._unwatch(pipe)
+            del self.watched[pipe.read_end]
             self._retire(pipe)
         elif pipe.has_ended:
-            # epoll would go on to report that.
-            self._unwatch(pipe)
+            del self.watched[pipe.read_end]
         elif moved >= FLOOD_BYTES:
             pipe.flood_passes = FLOOD_PASSES
+            self._epoll.modify(pipe.read_end, _ARMED)
         elif pipe.flood_passes:
             pipe.flood_passes -= 1
             self._rest(pipe, FLOOD_REST_SECONDS)
+        else:
+            self._epoll.modify(pipe.read_end, _ARMED)
         if pipe.moved >= pipe.next_look:
             self._look_for_readers(pipe)
 
     def _rest(self, pipe: OutputPipe, seconds: float) -> None:
-        if pipe.rest_ends:
-            return
         pipe.rest_ends = monotonic() + seconds
         self.rest_ends = min(self.rest_ends, pipe.rest_ends)
         self._resting.append(pipe)
-        self._epoll.modify(pipe.read_end, 0)
 
     def end_rest(self, now: float) -> None:
         """Drain the pipes that have rested."""
         resting, self._resting, self.rest_ends = self._resting, [], _NEVER
         for pipe in resting:
-            if not pipe.rest_ends or pipe.read_end not in self.watched:
-                continue
             if pipe.rest_ends > now:
                 self._resting.append(pipe)
                 self.rest_ends = min(self.rest_ends, pipe.rest_ends)
-                continue
-            pipe.rest_ends = 0.0
-            self._epoll.modify(pipe.read_end, EPOLLIN)
-            self._drain(pipe)
+            elif pipe.rest_ends and pipe.read_end in self.watched:
+                pipe.rest_ends = 0.0
+                self._drain(pipe)
 
     def _look_for_readers(self, pipe: OutputPipe) -> None:
         """Replace the log if a process that may write to it reads it."""
@@ -314,7 +316,7 @@ class OutputPipes:
     def _finish(self, pipe: OutputPipe) -> str:
         if pipe.read_end in self.watched:
             pipe.drain_rest()
-            self._unwatch(pipe)
+            del self.watched[pipe.read_end]
         if pipe.log >= 0:
             fork.private_descriptors.difference_update(pipe.descriptors())
             pipe.close_files()
@@ -326,14 +328,12 @@ class OutputPipes:
                 self._retire(pipe)
         return pipe.error
 
-    def _unwatch(self, pipe: OutputPipe) -> None:
-        self._epoll.unregister(pipe.read_end)
-        del self.watched[pipe.read_end]
-
     def _retire(self, pipe: OutputPipe) -> None:
         self.keeper.drop(pipe.slot)
         self._free_slots.append(pipe.slot)
         fork.private_descriptors.discard(pipe.read_end)
+        # The keeper may have it open still, which epoll would report.
+        self._epoll.unregister(pipe.read_end)
         os.close(pipe.read_end)
         pipe.read_end = -1
 
