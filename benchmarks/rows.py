@@ -14,6 +14,9 @@ from benchmarks.place import Place
 
 STRAIGHT = "straight to files"
 BY_LINE = "straight to files, line by line"
+CAT = "a pipe that `cat` drains"
+# How much a command of the flood writes for each line of the other flood, in bytes.
+BYTES_PER_LINE = 500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -273,6 +276,26 @@ def flood(place: Place, sizes: Sizes) -> Row:
     )
 
 
+def flood_of_commands(place: Place, sizes: Sizes) -> Row:
+    """Two commands that write as fast as they can, beside pipes into `cat`."""
+    write = f"yes a short line | head -c {sizes.lines * BYTES_PER_LINE}"
+    job = place.write("commands.yaml", f'tasks:\n  - command: "{write}"\n    matrix: {{n: [1, 2]}}\n')
+    into_cat = f"{write} | cat > 1.log & {write} | cat > 2.log & wait"
+    commands = {
+        OURS: place.mprun("-j", "2", "--output", "none", job),
+        CAT: ["sh", "-c", into_cat],
+    }
+    return Row(
+        name="commands",
+        title=f"two commands that write {sizes.lines * BYTES_PER_LINE // 1_000_000:,} MB each",
+        unit="s",
+        sides={name: whole(name, command, place) for name, command in commands.items()},
+        bases=(CAT,),
+        goals=(Goal(text="at least 0.9 of a pipe that `cat` drains", against=(CAT,), least=0.9),),
+        notes={OURS: "a kill loses nothing", CAT: "a kill of `cat` loses up to 64 KiB"},
+    )
+
+
 def whole(name: str, command: Sequence[str], place: Place) -> Measure:
     """The time of a command, in seconds."""
     return lambda: {name: seconds(command, place)}
@@ -355,6 +378,7 @@ ROWS: Mapping[str, Callable[[Place, Sizes], Row]] = {
     "heavy": heavy,
     "plan": planned,
     "flood": flood,
+    "commands": flood_of_commands,
     "memory": memory,
     "idle": idle,
     "long": long,

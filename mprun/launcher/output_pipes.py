@@ -17,7 +17,7 @@ from mprun.launcher import fork
 from mprun.launcher.channel import MAX_CAPTURED_BYTES
 from mprun.launcher.output_keeper import Keeper
 from mprun.linux import procfs
-from mprun.linux.splice import PASS_BYTES, move
+from mprun.linux.splice import PASS_BYTES, PIPE_BYTES, enlarge, move
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,11 +29,13 @@ if TYPE_CHECKING:
 # How long a pipe that has got something rests before it is drained, in seconds: many lines are moved at
 # the cost of one, and a program that reads its own log comes to its end before that grows.
 REST_SECONDS = 0.010
-# A pass that moves so many bytes is part of a flood. Then the pipe is drained at once, and after
-# smaller passes it rests for a shorter time, for some passes: a pipe that is full blocks its writer.
+# A pass that moves so many bytes is part of a flood. Then a pipe is made larger, and drained at once for
+# some passes, because a full one blocks its writer; after a pass that has moved less than this part of
+# what it can hold, it rests for a shorter time.
 FLOOD_BYTES = 1 << 14
-FLOOD_REST_SECONDS = 0.001
 FLOOD_PASSES = 100
+FLOOD_REST_SECONDS = 0.001
+SMALL_PART = 16
 # From this size on a log is looked at each time that its size has doubled, in bytes: whether a process
 # of its task has it open, and would read what it writes without an end. And from this size on, whether a
 # process of any task has.
@@ -51,12 +53,13 @@ class OutputPipe:
     `error` why the log could not be written. `copy` is where a copy of what it has put into the log
     goes, a descriptor or -1; `copied` is how many bytes are there. `moved` is how many have come
     through the pipe; when they are `next_look`, the log is looked at. `rest_ends` is a monotonic time, 0
-    if the pipe does not rest; `flood_passes` are left.
+    if the pipe does not rest; `flood_passes` are left. `capacity` is what it
+    can hold, in bytes.
     """
 
     __slots__ = (
         *("copied", "copy", "error", "flood_passes", "has_ended", "key", "log", "moved", "next_look", "path"),
-        *("read_end", "rest_ends", "slot"),
+        *("capacity", "read_end", "rest_ends", "slot"),
     )
 
     key: AttemptKey
@@ -68,6 +71,7 @@ class OutputPipe:
         os.set_blocking(self.read_end, False)
         self.log, self.path, self.error, self.has_ended = -1, "", "", True
         self.copy = -1
+        self.capacity = PIPE_BYTES
         self._begin()
 
     def _begin(self) -> None:
@@ -269,13 +273,14 @@ class OutputPipes:
             self._retire(pipe)
         elif pipe.has_ended:
             del self.watched[pipe.read_end]
-        elif moved >= FLOOD_BYTES:
-            pipe.flood_passes = FLOOD_PASSES
-            self._epoll.modify(pipe.read_end, _ARMED)
-        elif pipe.flood_passes:
+        elif pipe.flood_passes and moved < pipe.capacity // SMALL_PART:
             pipe.flood_passes -= 1
             self._rest(pipe, FLOOD_REST_SECONDS)
         else:
+            if moved >= FLOOD_BYTES:
+                pipe.flood_passes = FLOOD_PASSES
+            if pipe.capacity == PIPE_BYTES <= 2 * moved:
+                pipe.capacity = enlarge(pipe.read_end)
             self._epoll.modify(pipe.read_end, _ARMED)
         if pipe.moved >= pipe.next_look:
             self._look_for_readers(pipe)
@@ -321,10 +326,11 @@ class OutputPipes:
             fork.private_descriptors.difference_update(pipe.descriptors())
             pipe.close_files()
         if pipe.read_end >= 0:
-            if pipe.has_ended:
+            if pipe.has_ended and pipe.capacity == PIPE_BYTES:
                 self._idle.append(pipe)
             else:
-                # A process that was not killed has it open, whose output must not get into another log.
+                # A process that was not killed has it open, whose output must not get into another log. Or it
+                # is a large one, of which a user may have few.
                 self._retire(pipe)
         return pipe.error
 

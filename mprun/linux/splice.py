@@ -5,13 +5,28 @@ from __future__ import annotations
 import errno
 import os
 
-# How much is moved at a time: at least what a pipe can hold (pipe(7)), so that one pass moves
-# everything that had been written before it began.
-PASS_BYTES = 1 << 16
+# How much a pipe can hold (pipe(7)), and one through which much comes, in bytes: a writer that finds it
+# full has to wait until another process has run.
+PIPE_BYTES = 1 << 16
+LARGE_PIPE_BYTES = 1 << 20
+# How much is moved at a time, in bytes: everything that had been written before the pass began.
+PASS_BYTES = LARGE_PIPE_BYTES
+# From <linux/fcntl.h>; Python has it under a name since 3.10, in a module that few jobs need.
+_F_SETPIPE_SZ = 1031
 # From <linux/splice.h>.
 _SPLICE_F_NONBLOCK = 2
 # What a file system that cannot do it gives, or a sandbox that forbids it.
 _REFUSED = (errno.EINVAL, errno.ENOSYS, errno.EPERM)
+
+
+def enlarge(read_end: int) -> int:
+    """Let a pipe hold LARGE_PIPE_BYTES, unless this user has too many such pipes; what it can hold."""
+    import fcntl
+
+    try:
+        return fcntl.fcntl(read_end, _F_SETPIPE_SZ, LARGE_PIPE_BYTES)
+    except OSError:
+        return PIPE_BYTES
 
 
 def move(read_end: int, file: int) -> int:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 TESTS = Path(__file__).parents[1]
-ROWS = [*range(1, 46), 47, 48, 49]
+ROWS = [*range(1, 50)]
 
 # The rows without a test, and why.
 WAITING = {
@@ -21,6 +21,7 @@ WAITING = {
 }
 
 MODEL, ENDINGS = "process/test_process_model.py", "process/test_task_exits.py"
+OUTPUT = "process/test_command_output.py"
 SHOWN = {
     "1 engine killed": [
         f"{MODEL}::test_no_process_outlives_an_engine_that_was_killed",
@@ -235,6 +236,17 @@ SHOWN = {
         "process/test_ordered_stops.py::test_a_task_that_ignores_its_signal_delays_others_by_its_grace",
         "unit/test_stop_order.py::test_a_task_is_asked_once_everything_that_depends_on_it_has_ended",
         "unit/test_scheduler_random.py::test_random_runs_keep_every_promise",
+    ],
+    "46 output opened again, or read by the task that writes it": [
+        f"{OUTPUT}::test_a_script_opens_its_output_again_and_no_byte_is_lost",
+        f"{OUTPUT}::test_a_program_opens_its_output_again_and_no_byte_is_lost",
+        f"{OUTPUT}::test_a_command_reads_all_files_of_its_directory_its_own_log_among_them",
+        f"{OUTPUT}::test_commands_that_read_the_logs_of_one_another_come_to_an_end",
+        f"{OUTPUT}::test_what_a_child_that_was_left_behind_writes_is_in_no_other_log",
+        "faults/test_command_output.py::test_no_byte_that_a_command_has_written_is_lost_by_a_kill",
+        "faults/test_command_output.py::test_a_start_after_a_kill_of_both_waits_until_the_output_is_saved",
+        "faults/test_command_output.py::"
+        "test_a_log_that_cannot_be_written_fails_the_task_and_the_record_says_why",
     ],
     "48 two signals that are one": [
         "faults/test_ends.py::test_a_shell_that_ends_with_its_terminal_does_not_cut_the_grace",

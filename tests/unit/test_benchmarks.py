@@ -242,6 +242,18 @@ def test_long_names_have_room_in_the_picture():
     assert longest * 7.4 < picture.LEFT - 10
 
 
+def test_the_flood_of_commands_is_beside_pipes_into_cat():
+    run = subprocess.run(
+        [sys.executable, "-m", "benchmarks", "--quick", "--only", "commands"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (run.returncode, run.stderr) == (0, ""), run.stdout
+    assert "met:" in run.stdout.lower()
+
+
 def test_quick_benchmark_runs_without_any_tool(tmp_path):
     """One row of every kind: commands, a plan, a flood, memory, and tasks that sleep."""
     kinds = "start-up,chain,plan,flood,memory,idle"
