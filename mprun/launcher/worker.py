@@ -13,6 +13,7 @@ import os
 import signal
 import sys
 import threading
+from _io import BufferedWriter, FileIO, TextIOWrapper
 
 # A task's process calls these by names of this module, not of theirs: see `Process._bootstrap`.
 from _thread import get_native_id
@@ -238,10 +239,9 @@ class Process(multiprocessing.Process):
             # Wait for threads, then run the exit handlers.
             if len(_threads) > 1 or _limbo or _ncallbacks() or _threading_atexits:
                 threading._shutdown()  # type: ignore[attr-defined]
-                # In a spawned process, Python runs the exit handlers later.
-                end_forks_with_their_handler(None if start_method == "spawn" else sys._getframe())
-                if start_method != "spawn":
-                    _run_exitfuncs()
+                end_forks_with_their_handler(sys._getframe())
+                # Also in a spawned process, where Python would run them so late that it refuses to fork.
+                _run_exitfuncs()
             # multiprocessing's exit handlers come last: for children, queues, managers.
             if start_method != "spawn" and (_finalizers or _process["_children"]):
                 util._exit_function()  # type: ignore[attr-defined]
@@ -486,7 +486,7 @@ def user_trace(raised: BaseException) -> TracebackType | None:
     return trace
 
 
-def end_forks_with_their_handler(caller: FrameType | None) -> None:
+def end_forks_with_their_handler(caller: FrameType) -> None:
     """Have a child that an exit handler forks end where this handler ends: it would run the others, too.
 
     `caller` is the frame that calls the exit handlers. Nothing else shows their end: `atexit` calls them
@@ -521,12 +521,20 @@ def flush_c_output() -> None:
 
 def open_output() -> None:
     """Make Python's standard streams UTF-8 and line-buffered, in any locale."""
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            # Not through, as PYTHONUNBUFFERED has it: `print` would write the line and its end apart.
-            stream.reconfigure(
-                encoding="utf-8", errors="backslashreplace", line_buffering=True, write_through=False
-            )
+    for name in ("stdout", "stderr"):
+        stream: Any = getattr(sys, name)
+        if not hasattr(stream, "reconfigure"):
+            continue
+        if isinstance(getattr(stream, "buffer", None), FileIO):
+            # PYTHONUNBUFFERED gives it no buffer: `print` would write the line and its end apart, and lose
+            # what a full disk does not take, without an error.
+            stream = TextIOWrapper(BufferedWriter(stream.detach()))
+            stream.mode = "w"
+            setattr(sys, name, stream)
+            setattr(sys, f"__{name}__", stream)
+        stream.reconfigure(
+            encoding="utf-8", errors="backslashreplace", line_buffering=True, write_through=False
+        )
 
 
 def dump_stacks_on_request(file: int = 2) -> None:
