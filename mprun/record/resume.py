@@ -226,6 +226,9 @@ def adopt_results(old: RunDirectory, new: RunDirectory, reused: Mapping[str, Reu
             for suffix in results.ADOPTED_SUFFIXES:
                 with contextlib.suppress(FileNotFoundError, FileExistsError):
                     _link_or_copy(source + suffix, target + suffix)
+                    if suffix == results.JSON:
+                        # Most results are; there is neither a repr nor a reason.
+                        break
     except OSError as error:
         raise RecordError(f"the results of run {old.run_id} cannot be reused: {error.strerror}") from None
 
