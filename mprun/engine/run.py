@@ -116,6 +116,7 @@ class Run:
             with SignalInbox() as inbox:
                 prepared = self._preflight(inbox)
                 if self._options.dry_run:
+                    self._check_directories()
                     return _never_ran(self._directory, 0)
                 self._recorded = True
                 return self._run_engine(inbox, prepared)
@@ -125,6 +126,16 @@ class Run:
             if not self._recorded:
                 error.output = self._directory.read_main_log()
             raise
+
+    def _check_directories(self) -> None:
+        """Warn of directories that may be missing. Raises JobFileError if a task could not start."""
+        from mprun.engine.directories import missing_directories
+
+        errors, warnings = missing_directories(self._plan)
+        for text in warnings:
+            self._options.warn(text)
+        if errors:
+            raise JobFileError(errors)
 
     def close(self) -> None:
         """End the launcher; remove the directory of a run that recorded nothing."""

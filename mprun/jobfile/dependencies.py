@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 # Names of a cycle that a message shows.
 _MAX_CYCLE_SHOWN = 8
 
+# Errors that are looked for: each takes a search for similar names, and each cycle another search.
+MAX_ERRORS = 20
+
 # More would not fit into memory; patterns multiply.
 MAX_DEPENDENCIES = 1_000_000
 
@@ -36,8 +39,14 @@ class DependencyError(Exception):
         self.known = known
 
 
-def link(tasks: Sequence[Named], names: NameIndex) -> tuple[Needs, ...]:
-    """The dependencies of each task. Raises DependencyError for the first invalid one."""
+def link(
+    tasks: Sequence[Named], names: NameIndex, errors: list[DependencyError] | None = None
+) -> tuple[Needs, ...]:
+    """The dependencies of each task.
+
+    Raises DependencyError for the first invalid one; with `errors`, it adds the first ones to this list,
+    of cycles one each, and leaves them out.
+    """
     linked: list[Needs] = []
     # Instances share their task, and so its dependencies, unless these select instances.
     shared: dict[int, Needs] = {}
@@ -47,7 +56,7 @@ def link(tasks: Sequence[Named], names: NameIndex) -> tuple[Needs, ...]:
         task = instance.task
         needs = shared.get(id(task))
         if needs is None:
-            needs, examined = _needs(number, tasks, names, siblings)
+            needs, examined = _needs(number, tasks, names, siblings, errors)
             # The index is there once a task has selected an instance.
             if not siblings or not _selects_siblings(task):
                 shared[id(task)] = needs
@@ -57,9 +66,20 @@ def link(tasks: Sequence[Named], names: NameIndex) -> tuple[Needs, ...]:
             message = f"too many dependencies, patterns and groups expanded (limit: {MAX_DEPENDENCIES:,})"
             help = "name the tasks, or put one task in between"
             raise DependencyError(number, task.depends_on[-1].task, message, help)
-        linked.append(_without_itself(number, task, needs, names) if needs else needs)
-    _refuse_cycle(tasks, linked, names)
+        try:
+            linked.append(_without_itself(number, task, needs, names) if needs else needs)
+        except DependencyError as error:
+            _note(errors, error)
+            linked.append(())
+    _refuse_cycles(tasks, linked, names, errors)
     return tuple(linked)
+
+
+def _note(errors: list[DependencyError] | None, error: DependencyError) -> None:
+    """Add an error to the list; raise it if there is none, or if it is long enough."""
+    if errors is None or len(errors) >= MAX_ERRORS:
+        raise error
+    errors.append(error)
 
 
 def _selects_siblings(task: Task) -> bool:
@@ -92,7 +112,11 @@ def _sibling(
 
 
 def _needs(
-    number: int, tasks: Sequence[Named], names: NameIndex, siblings: list[Siblings]
+    number: int,
+    tasks: Sequence[Named],
+    names: NameIndex,
+    siblings: list[Siblings],
+    errors: list[DependencyError] | None,
 ) -> tuple[Needs, int]:
     """The dependencies of a task, and how many matches were examined for them."""
     # A task may depend on another twice: by name for one condition, by a pattern for another.
@@ -102,12 +126,17 @@ def _needs(
         if isinstance(dependency, SiblingDependency):
             # The instances of a group are not known yet: it waits until those that they select from are.
             is_group = tasks[number].task.foreach is not None
-            for other in _sibling(number, tasks, names, siblings, dependency):
-                found[other, EXPANDED if is_group else PASSED] = None
+            try:
+                selected = _sibling(number, tasks, names, siblings, dependency)
+            except DependencyError as error:
+                _note(errors, error)
+                continue
+            found.update(((other, EXPANDED if is_group else PASSED), None) for other in selected)
             continue
         resolved = names.resolve(dependency.task)
         if not resolved and dependency.task not in names.groups:
-            raise DependencyError(number, dependency.task, "", known=False)
+            _note(errors, DependencyError(number, dependency.task, "", known=False))
+            continue
         examined += len(resolved)
         is_pattern = bool({"*", "?"} & set(dependency.task))
         origin = dependency.origin or tasks[number].task.origin
@@ -198,19 +227,23 @@ def _without_itself(number: int, task: Task, needs: Needs, names: NameIndex) -> 
     return tuple(need for need in needs if need[0] != number)
 
 
-def _refuse_cycle(tasks: Sequence[Named], linked: list[Needs], names: NameIndex) -> None:
+def _refuse_cycles(
+    tasks: Sequence[Named], linked: list[Needs], names: NameIndex, errors: list[DependencyError] | None
+) -> None:
     graph = {number: [other for other, _ in needs] for number, needs in enumerate(linked) if needs}
-    cycle = find_cycle(graph)
-    if not cycle:
-        return
-    first, second = cycle[0], cycle[1]
-    need = next(
-        dependency.task
-        for dependency in tasks[first].task.depends_on
-        if second in names.resolve(dependency.task)
-    )
-    help = "remove one of these dependencies"
-    raise DependencyError(first, need, cycle_message([tasks[number].name for number in cycle]), help)
+    while cycle := find_cycle(graph):
+        first, second = cycle[0], cycle[1]
+        need = next(
+            dependency.task
+            for dependency in tasks[first].task.depends_on
+            if second in names.resolve(dependency.task)
+        )
+        help = "remove one of these dependencies"
+        message = cycle_message([tasks[number].name for number in cycle])
+        _note(errors, DependencyError(first, need, message, help))
+        # Another cycle has none of its tasks.
+        for number in cycle[:-1]:
+            graph.pop(number, None)
 
 
 def cycle_message(names: Sequence[str]) -> str:

@@ -122,7 +122,10 @@ class Interpolator:
         self.unresolved_paths: list[Path] = []
 
     def fill(self, path: Path, node: Any, mark: int) -> Any:
-        """The tree at `path` with its references replaced; UNRESOLVED if it depends on a missing param."""
+        """The tree at `path` with its references replaced; UNRESOLVED if it depends on a missing param.
+
+        It is UNRESOLVED, too, if a reference in it is invalid.
+        """
         if _is_read_later(path):
             return node
         if isinstance(node, str):
@@ -167,9 +170,10 @@ class Interpolator:
         try:
             parsed = compiled(text, "", self._document.source, mark)
         except ReferenceProblem as error:
-            if not self._only:
-                self.diagnostics.append(reference_diagnostic(self._document, path, error))
-            return text
+            if self._only:
+                return text
+            self.diagnostics.append(reference_diagnostic(self._document, path, error))
+            return UNRESOLVED
         roots = {reference.root for reference in references([parsed])}
         if self._only and roots.isdisjoint(self._only):
             return text
@@ -179,7 +183,7 @@ class Interpolator:
             value = resolve(parsed, self._resolver)
         except ReferenceProblem as error:
             self.diagnostics.append(reference_diagnostic(self._document, path, error))
-            return text
+            return UNRESOLVED
         left = next(references([value]), None)
         is_list = path[-1] == "foreach"
         if left is not None and left.root == "tasks":
@@ -197,7 +201,7 @@ class Interpolator:
             # A param that may be missing stays a reference to itself.
             return UNRESOLVED
         self._refuse(path, parsed, left)
-        return text
+        return UNRESOLVED
 
     def _refuse(self, path: Path, parsed: Reference | Template, left: Reference) -> None:
         # What is left may be what a param or a variable refers to, which is not in this string.

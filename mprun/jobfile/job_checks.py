@@ -100,8 +100,7 @@ def _shortage(
     """The message and the help about a claim that can never be met; None if it can."""
     shown, claimed, total = quote(token), task.resources[token], tokens.get(token)
     if total is None:
-        declare = f"declare it: `resources: {{{token[:40]}: 1}}`"
-        return f"unknown token {shown}", suggest(token, list(tokens), "tokens") or declare
+        return f"unknown token {shown}", unknown_token_help(token, tokens)
     if claimed > total:
         message = f"task {quote(task.name)} claims {claimed} of {shown}, but the job has only {total}"
         return message, "claim fewer"
@@ -111,6 +110,11 @@ def _shortage(
     if not task.daemon and claimed + held > total:
         return f"it could never start: daemon {quote(holder)} holds {shown} until the job ends", increase
     return None
+
+
+def unknown_token_help(token: str, tokens: Collection[str]) -> str:
+    """How to fix a token that is not one of these."""
+    return suggest(token, list(tokens), "tokens") or f"declare it: `resources: {{{token[:40]}: 1}}`"
 
 
 def token_diagnostics(job: Job) -> Iterator[Diagnostic]:

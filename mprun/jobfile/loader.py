@@ -49,7 +49,11 @@ def load_job_file(
     Raises JobFileError with every error of the first file that has any, and UsageError if a
     file cannot be read.
     """
-    return JobLoader(environment, lenient).job(path, params, options)
+    loader = JobLoader(environment, lenient)
+    try:
+        return loader.job(path, params, options)
+    except JobFileError as error:
+        raise loader.with_others(error) from None
 
 
 # Keys that decide which tasks there are, and what others may ask of them.
@@ -76,6 +80,13 @@ class JobLoader:
         self._recipe_env: dict[str, dict[str, Any]] = {}
         self._task_count = 0
         self._warnings: list[Diagnostic] = []
+        # The errors so far, as far as reading can go on, and how often a task had some.
+        self._errors: list[Diagnostic] = []
+        self._failures = 0
+        # The names of tasks that could not be expanded.
+        self._failed: list[str] = []
+        # Whether one of them uses a recipe, which may have tokens of its own.
+        self._lacks_recipe = False
         # The names of tasks whose list is empty, so that they stand for no task.
         self._empty: list[str] = []
         # Whether missing params decide which tasks there are, or what other tasks may ask of them.
@@ -87,9 +98,23 @@ class JobLoader:
             return self.job_of(self.checked_document(path), params, options)
         document = load_standard_input()
         self._files[path] = document.sha256
-        _checked(document)
+        self._check(document, is_job=True)
         self._warn(document)
         return self.job_of(document, params, options)
+
+    def with_others(self, error: JobFileError) -> JobFileError:
+        """An error together with those that were found before it, each once, by its position."""
+        if not self._errors:
+            return error
+        found = {one.sort_key(): one for one in (*self._errors, *error.diagnostics)}
+        return JobFileError([found[key] for key in sorted(found)][: job_schema.MAX_DIAGNOSTICS])
+
+    def _note(self, diagnostics: Sequence[Diagnostic]) -> None:
+        """Add the errors of a task; raise JobFileError if there are so many that no one would read more."""
+        self._errors += diagnostics
+        self._failures += 1
+        if max(len(self._errors), self._failures) >= job_schema.MAX_DIAGNOSTICS:
+            raise JobFileError([])
 
     def job_of(self, document: Document, params: AnyMapping[str, Any], options: Sequence[str]) -> Job:
         """The job of a document that has passed the schema and the checks."""
@@ -104,12 +129,15 @@ class JobLoader:
         # Nothing may hold the tree when it is forgotten.
         del root
         self._forget_trees(tasks)
-        names = NameIndex(tasks, self._empty)
+        names = NameIndex(tasks, (*self._empty, *self._failed))
         job = self._build(document, raw, scope, tasks, self._link(tasks, names))
         if not self._structure_unknown:
-            diagnostics = [*job_checks.join_diagnostics(job, names), *job_checks.token_diagnostics(job)]
-            if diagnostics:
-                raise JobFileError(diagnostics)
+            if not self._failed:
+                self._errors += job_checks.join_diagnostics(job, names)
+            if not self._lacks_recipe:
+                self._errors += job_checks.token_diagnostics(job)
+        if self._errors:
+            raise JobFileError([])
         return job
 
     def _build(
@@ -150,17 +178,28 @@ class JobLoader:
         )
 
     def _link(self, tasks: tuple[Instance, ...], names: NameIndex) -> tuple[Needs, ...]:
-        """The dependencies of each task. Raises JobFileError."""
+        """The dependencies of each task; adds the errors."""
         if self._structure_unknown:
             return ((),) * len(tasks)
+        errors: list[DependencyError] = []
+        needs: tuple[Needs, ...] = ((),) * len(tasks)
         try:
-            needs = link(tasks, names)
+            needs = link(tasks, names, errors)
             refuse_vain_waits(tasks, needs, names)
         except DependencyError as error:
+            errors.append(error)
+        for invalid in errors:
+            if not invalid.known and invalid.need.startswith(self._unknown_prefixes()):
+                # The task of which it would be an instance could not be expanded.
+                continue
             from mprun.jobfile import locate
 
-            raise JobFileError([locate.dependency_diagnostic(tasks[error.task], error, names)]) from None
+            self._errors.append(locate.dependency_diagnostic(tasks[invalid.task], invalid, names))
         return needs
+
+    def _unknown_prefixes(self) -> tuple[str, ...]:
+        """How the names of instances and recipe tasks begin that could not be expanded."""
+        return tuple(f"{name}{sign}" for name in self._failed for sign in "[/")
 
     def _forget_trees(self, tasks: Sequence[Instance]) -> None:
         """Release the trees of the files: those of 100,000 tasks take up to 80 MB.
@@ -187,7 +226,7 @@ class JobLoader:
             path = recipe_path(user, name)
             try:
                 return count(path, self.checked_document(path))
-            except UsageError:
+            except (UsageError, JobFileError):
                 # Reported when the recipe is expanded, at the task that uses it.
                 return 1
 
@@ -198,6 +237,26 @@ class JobLoader:
                 raise JobFileError([too_many(("tasks",), document, TooManyTasks(total))])
 
     # ---- one file
+
+    def _check(self, document: Document, *, is_job: bool) -> None:
+        """Raise JobFileError if a document violates the schema or the checks of one file."""
+        holders = list(_holders_of_numbers(document.root))
+        if holders:
+            # Most jobs have none.
+            from mprun.jobfile.plain_texts import take_texts
+
+            take_texts(document, holders)
+        diagnostics = job_schema.check(document)
+        if len(diagnostics) < job_schema.MAX_DIAGNOSTICS:
+            diagnostics += task_checks.check(document)
+        if diagnostics and is_job:
+            # What can be found without the keys that are wrong.
+            from mprun.jobfile.early_checks import declaration_diagnostics, unknown_tokens
+
+            diagnostics += declaration_diagnostics(document, self._environment)
+            diagnostics += unknown_tokens(document)
+        if diagnostics:
+            raise JobFileError(diagnostics)
 
     def _warn(self, document: Document) -> None:
         """Add the warnings about a document that has passed the checks."""
@@ -216,7 +275,8 @@ class JobLoader:
         if key not in self._documents:
             document = load(path)
             self._files[os.path.abspath(path)] = document.sha256
-            self._documents[key] = _checked(document)
+            self._check(document, is_job=not self._documents)
+            self._documents[key] = document
             self._warn(document)
         return self._documents[key]
 
@@ -245,7 +305,13 @@ class JobLoader:
     ) -> tuple[FileScope, Document]:
         """The scope of a file (see `resolve_scope`), and the file with its early references replaced."""
         file_scope = resolve_scope(
-            document, inputs, environment, closures=closures, used_by=used_by, lenient=self._lenient
+            document,
+            inputs,
+            environment,
+            closures=closures,
+            used_by=used_by,
+            lenient=self._lenient,
+            errors=self._errors,
         )
         self._files.update(file_scope.files)
         document = self._interpolated(document, file_scope.scope)
@@ -255,7 +321,9 @@ class JobLoader:
     def _interpolated(self, document: Document, scope: Scope) -> Document:
         interpolated, unresolved_paths, diagnostics = interpolate(document, Resolver(scope))
         self._structure_unknown |= any(not _STRUCTURE_KEYS.isdisjoint(path) for path in unresolved_paths)
-        if not diagnostics and interpolated is not document:
+        self._errors += diagnostics
+        diagnostics = []
+        if interpolated is not document:
             diagnostics = job_schema.check(interpolated)
             # Without the values of missing params, the checks would report what is not wrong.
             if not unresolved_paths:
@@ -312,7 +380,12 @@ class JobLoader:
         tasks: list[Instance] = []
         for number in range(len(root["tasks"])):
             try:
-                tasks += self._expand_task(context, number, merged(root, number))
+                try:
+                    tasks += self._expand_task(context, number, merged(root, number))
+                except JobFileError as error:
+                    self._failed.append(context.inherited.prefix + task_name(root["tasks"][number], number))
+                    self._lacks_recipe |= "uses" in merged(root, number)
+                    self._note(error.diagnostics)
                 if self._task_count > MAX_TASKS:
                     raise TooManyTasks(self._task_count)
             except TooManyTasks as error:
@@ -333,22 +406,6 @@ class JobLoader:
         from mprun.jobfile.recipes import expand_recipe
 
         return [task for one in instances for task in expand_recipe(self, context, keys, one)]
-
-
-def _checked(document: Document) -> Document:
-    """The document, if it conforms to the schema and passes the checks. Raises JobFileError."""
-    holders = list(_holders_of_numbers(document.root))
-    if holders:
-        # Most jobs have none.
-        from mprun.jobfile.plain_texts import take_texts
-
-        take_texts(document, holders)
-    diagnostics = job_schema.check(document)
-    if len(diagnostics) < job_schema.MAX_DIAGNOSTICS:
-        diagnostics += task_checks.check(document)
-    if diagnostics:
-        raise JobFileError(diagnostics)
-    return document
 
 
 def _holders_of_numbers(root: Any) -> Iterator[Mapping]:

@@ -236,6 +236,8 @@ def resolve_params(
     path: Path = ("params",),
     used_by: Origin | None = None,
     lenient: bool = False,
+    errors: list[Diagnostic] | None = None,
+    invalid: set[str] | None = None,
 ) -> tuple[dict[str, Any], frozenset[str]]:
     """The value of every declared param, and the names of the secret ones.
 
@@ -245,20 +247,33 @@ def resolve_params(
     is for commands that only read the file, a required param without a value becomes a
     reference to itself, and patterns are not applied, because a malicious one can take hours.
 
-    Raises JobFileError with all errors, none of which shows the value of a secret.
+    Raises JobFileError with all errors, none of which shows the value of a secret. With `errors`, it adds
+    them to this list, and a param that has one becomes a reference to itself, too; `invalid` gets its name.
     """
     resolver = _ParamResolver(document, path, used_by, lenient)
     params = [declare(name, raw) for name, raw in declared.items()]
     values: dict[str, Any] = {}
     for param in params:
+        before = len(resolver.diagnostics)
         values[param.name] = resolver.value(param, given.get(param.name))
+        if len(resolver.diagnostics) > before:
+            values[param.name] = missing(param.name)
+            if invalid is not None:
+                invalid.add(param.name)
         if len(resolver.diagnostics) >= MAX_DIAGNOSTICS:
             break
     for name in sorted(given.keys() - declared.keys())[:MAX_DIAGNOSTICS]:
         resolver.refuse_undeclared(name, declared)
-    if resolver.diagnostics:
+    if errors is not None:
+        errors += resolver.diagnostics[:MAX_DIAGNOSTICS]
+    elif resolver.diagnostics:
         raise JobFileError(resolver.diagnostics[:MAX_DIAGNOSTICS])
     return values, frozenset(param.name for param in params if param.secret)
+
+
+def missing(name: str) -> Reference:
+    """What a param is that has no value yet: a reference to itself."""
+    return Reference(text=f"params.{name}", root="params", name=name)
 
 
 class _ParamResolver:
@@ -323,7 +338,7 @@ class _ParamResolver:
                 self._used_by, ("with",), message, f"add `{name[:_MAX_NAME]}:` to `with`", key=True
             )
         elif self._lenient:
-            return Reference(text=f"params.{name}", root="params", name=name)
+            return missing(name)
         else:
             self._note(name, f"missing param {quote(name)}", _how_to_give(param))
         return None

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
+from mprun.diagnostics import quote
 from mprun.errors import JobFileError, UsageError
 from mprun.jobfile import locate, task_checks
-from mprun.jobfile.dependencies import cycle_message
 from mprun.jobfile.model import SiblingDependency
 from mprun.jobfile.references import Closure, Reference, ReferenceProblem, compiled, references
 from mprun.jobfile.resolution import Resolver, contains_secret, resolve
@@ -85,8 +85,11 @@ def expand_recipe(
 def _refuse_cycle(task: Task, chain: tuple[tuple[str, str], ...]) -> None:
     (*users, (real, _)) = chain
     if any(real == other for other, _ in users):
-        message = cycle_message([path for _, path in chain])
-        help = "remove one of these dependencies"
+        repeated = next(number for number, (other, _) in enumerate(users) if other == real)
+        shown = [quote(path) for _, path in chain[repeated:]]
+        message, help = f"recipe cycle: {' -> '.join(shown)}", "remove one of these `uses`"
+        if len(shown) == 2:
+            message, help = f"recipe {shown[0]} uses itself", "remove this `uses`"
         raise JobFileError([locate.task_diagnostic(task, ("uses",), message, help)])
 
 

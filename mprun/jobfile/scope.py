@@ -44,19 +44,26 @@ def resolve_scope(
     closures: Mapping[str, Closure] | None = None,
     used_by: Origin | None = None,
     lenient: bool = False,
+    errors: list[Diagnostic] | None = None,
 ) -> FileScope:
     """The scope of a file, whose params get their values from `inputs`.
 
     `environment` is what `${env.NAME}` names. For a recipe, `used_by` is the task that uses
     it, and `closures` are the values of params that are resolved later. With `lenient`,
-    required params may be missing. Raises JobFileError.
+    required params may be missing. Raises JobFileError; with `errors`, those of params are added to
+    this list, and these params are missing.
     """
-    return _ScopeResolver(document, environment).resolve(inputs, closures or {}, used_by, lenient)
+    return _ScopeResolver(document, environment, errors).resolve(inputs, closures or {}, used_by, lenient)
 
 
 class _ScopeResolver:
-    def __init__(self, document: Document, environment: Mapping[str, Any]) -> None:
+    def __init__(
+        self, document: Document, environment: Mapping[str, Any], errors: list[Diagnostic] | None
+    ) -> None:
         self._document = document
+        self._errors = errors
+        # The names of params that have an error.
+        self._invalid: set[str] = set()
         self._environment = environment
         self._root: Any = document.root
 
@@ -72,7 +79,8 @@ class _ScopeResolver:
             # Only a recipe has some, which has imported the module.
             from mprun.jobfile.params import typed_closures
 
-            closures = typed_closures(closures, self._root.get("params") or {})
+            valid = {name: closure for name, closure in closures.items() if name not in self._invalid}
+            closures = typed_closures(valid, self._root.get("params") or {})
         scope = Scope(params={**params, **closures}, secrets=secrets, env=self._environment)
         files: dict[str, str] = {}
         env: dict[str, Any] = {}
@@ -96,17 +104,42 @@ class _ScopeResolver:
         if not declared and not inputs:
             return {}, frozenset()
         # Most jobs have none.
-        from mprun.jobfile.params import read_texts, resolve_params
+        from mprun.jobfile.params import missing, read_texts, resolve_params
 
         if has_references(self._document):
-            outside = Resolver(Scope(params={}, env=self._environment))
-            try:
-                nodes = compiled(declared, "", self._document.source)
-                declared = resolve(nodes, outside)
-            except ReferenceProblem as error:
-                raise self._error(error, "params") from None
+            nodes, declared = self._declarations(declared)
             read_texts(nodes, declared)
-        return resolve_params(self._document, declared, inputs, used_by=used_by, lenient=lenient)
+            inputs = {name: given for name, given in inputs.items() if name not in self._invalid}
+        without = {name: missing(name) for name in self._invalid}
+        values, secrets = resolve_params(
+            self._document,
+            declared,
+            inputs,
+            used_by=used_by,
+            lenient=lenient,
+            errors=self._errors,
+            invalid=self._invalid,
+        )
+        return {**values, **without}, secrets
+
+    def _declarations(self, declared: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The declarations with references and with their values, without those that have an error."""
+        outside = Resolver(Scope(params={}, env=self._environment))
+        nodes: dict[str, Any] = {}
+        found: dict[str, Any] = {}
+        diagnostics: list[Diagnostic] = []
+        for number, (name, raw) in enumerate(declared.items()):
+            try:
+                nodes[name] = compiled(raw, "", self._document.source, declared.marks[2 * number + 1])
+                found[name] = resolve(nodes[name], outside)
+            except ReferenceProblem as error:
+                diagnostics.append(reference_diagnostic(self._document, ("params", name), error))
+        if self._errors is not None:
+            self._errors += diagnostics
+        elif diagnostics:
+            raise JobFileError(diagnostics)
+        self._invalid |= declared.keys() - found.keys()
+        return nodes, found
 
     def _env_file_path(self, resolver: Resolver) -> str | None:
         """The path of the env file; None if it depends on a param that may be missing."""
@@ -141,6 +174,7 @@ class _ScopeResolver:
     def _variables(self, scope: Scope) -> dict[str, Any]:
         """The variables of the job: strings, and closures of what contains a secret."""
         values: dict[str, Any] = {}
+        diagnostics: list[Diagnostic] = []
         env: Any = self._root.get("env") or {}
         for number, (name, text) in enumerate(env.items()):
             try:
@@ -148,8 +182,11 @@ class _ScopeResolver:
                 closure = Closure(node=node, scope=scope)
                 value = closure if contains_secret(closure) else resolve(node, Resolver(scope))
             except ReferenceProblem as error:
-                raise self._error(error, "env", name) from None
-            values[str(name)] = value
+                diagnostics.append(reference_diagnostic(self._document, ("env", name), error))
+            else:
+                values[str(name)] = value
+        if diagnostics:
+            raise JobFileError(diagnostics)
         return values
 
     def _error(self, error: ReferenceProblem, *path: str) -> JobFileError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import re
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -49,7 +50,7 @@ _SCHEMA_CHECKED_KEYS = frozenset({"target", "command", "args", "kwargs"})
 # Only tasks with one of these keys, or without a run key, are examined: there may be 200,000.
 _CHECKED_KEYS = (
     *("capture", "depends_on", "expect", "foreach", "matrix"),
-    *("ready", "restart", "stop", "uses", "when"),
+    *("ready", "restart", "retry", "stop", "uses", "when"),
 )
 # A name with one of these belongs to an instance or to a task of a recipe.
 _EXPANDED_NAME_CHARS = frozenset("[]/$")
@@ -139,6 +140,39 @@ def _pattern_errors(keys: object) -> Iterator[tuple[Path, str, str]]:
             yield (key, below), f"invalid regular expression in `{key}.{below}`: {error}", ""
 
 
+def _exception_errors(keys: Any, is_command: bool) -> Iterator[tuple[Path, str, str]]:
+    """Exceptions of a command, which raises none, and names of what is not an exception."""
+    retry, expect = (keys.get(key) if isinstance(keys, Mapping) else None for key in ("retry", "expect"))
+    names = retry.get("exceptions") if isinstance(retry, Mapping) else None
+    if names is not None and is_command:
+        message = "`retry.exceptions` is only valid for a `target`: a command raises no exceptions"
+        yield ("retry", "exceptions"), message, "use `exit_codes`"
+        names = None
+    raises = expect.get("raises") if isinstance(expect, Mapping) else None
+    if raises is not None and is_command:
+        message = "`expect.raises` is only valid for a `target`: a command raises no exceptions"
+        yield ("expect", "raises"), message, "use `exit_code`"
+        raises = None
+    for number, name in enumerate(names if isinstance(names, Sequence) else ()):
+        yield from _not_an_exception(("retry", "exceptions", number), name)
+    yield from _not_an_exception(("expect", "raises"), raises)
+
+
+def _not_an_exception(path: Path, name: object) -> Iterator[tuple[Path, str, str]]:
+    """A name of Python's own that is not an exception, or differs from one only in its case."""
+    if not isinstance(name, str) or not name.isidentifier() or _is_exception(name):
+        return
+    same = next((one for one in vars(builtins) if one.lower() == name.lower() and _is_exception(one)), "")
+    if same or hasattr(builtins, name):
+        help = f"did you mean {quote(same)}?" if same else ""
+        yield path, f"{quote(name)} is not an exception", help
+
+
+def _is_exception(name: str) -> bool:
+    found = getattr(builtins, name, None)
+    return isinstance(found, type) and issubclass(found, BaseException)
+
+
 def _named(path: Path, value: object) -> Iterator[tuple[Path, str, bool]]:
     """The names in a `depends_on`: the path, the name, and whether it is a key."""
     if isinstance(value, str):
@@ -196,6 +230,7 @@ class _Checks:
         yield from self._dependencies()
         yield from self._signals()
         yield from self._patterns()
+        yield from self._exceptions()
         yield from self._join()
 
     def _diagnostic(self, path: Path, message: str, help: str = "", key: bool = False) -> Diagnostic:
@@ -337,10 +372,15 @@ class _Checks:
                     return
                 # A pattern may match the task that contains it, which does not depend on itself.
                 needs.setdefault(name, []).extend(other for other in resolved if other != name)
-        cycle = find_cycle(needs)
-        if cycle:
+        for _ in range(MAX_SEARCHES):
+            cycle = find_cycle(needs)
+            if not cycle:
+                break
             path, key = self._path_of_need(cycle[0], cycle[1])
             yield self._diagnostic(path, cycle_message(cycle), "remove one of these dependencies", key)
+            # Another cycle has none of its tasks.
+            for name in cycle[:-1]:
+                needs.pop(name, None)
 
     def _resolve(self, need: str) -> list[str]:
         """The tasks that a name or a pattern matches; each is looked up once."""
@@ -381,6 +421,17 @@ class _Checks:
         for path, holder in self._holders("expect", "ready"):
             for below, message, help in _pattern_errors(holder):
                 yield self._diagnostic((*path, *below), message, help)
+
+    def _exceptions(self) -> Iterator[Diagnostic]:
+        for path, holder in self._holders("expect", "retry"):
+            keys: Any = holder if isinstance(holder, Mapping) else {}
+            # A default may apply to targets alone.
+            is_command = path[0] == "tasks" and ("command" in keys or self._is_command_by_default(keys))
+            for below, message, help in _exception_errors(holder, is_command):
+                yield self._diagnostic((*path, *below), message, help)
+
+    def _is_command_by_default(self, keys: Any) -> bool:
+        return "command" in self._defaults() and all(key not in keys for key in RUN_KEYS)
 
     def _holders(self, *keys: str) -> Iterator[tuple[Path, object]]:
         """The mappings that may contain these task keys, with their paths."""

@@ -101,6 +101,11 @@ def _explained(
     return explainer.diagnostics()
 
 
+def is_valid(path: Path, value: object) -> bool:
+    """Whether a value conforms to the part of the schema for a path."""
+    return _validator("job").test(_part_at(path))(value)
+
+
 def number_for(text: str, path: Path) -> Any:
     """The number or boolean that a text is, if the schema wants one at a path; else the text.
 
