@@ -98,10 +98,10 @@ class Termination:
         A start is cancelled at once. Until the executor has confirmed that, others wait for it.
         """
         for task_run in task_runs:
-            if task_run.state is RUNNING and task_run.stop_reason is None:
-                self._due.setdefault(task_run.number, reason)
-            else:
+            if task_run.state is not RUNNING:
                 self.ask_to_end(task_run, reason, now)
+            elif task_run.stop_reason is None:
+                self._due.setdefault(task_run.number, reason)
         self._plan_order()
         self._free += self._due
         self._ask_free(now)

@@ -151,13 +151,25 @@ def test_a_service_that_starts_too_late_waits_for_its_dependents():
     assert run.exited("web", now=1.2)[1] == "SIGTERM db user"
 
 
-def test_a_service_that_started_too_late_is_asked_at_its_log_limit():
+def run_with_a_late_service():
+    """`db` was restarting when the run was stopped, has started all the same, and waits for `web`."""
     spec = {"db": (), "web": ("db:started",)}
     run = Run(plan(spec, daemons=("db",), keys={"db": {"restart": "always"}})).started("db", "web")
     run.exited("db", now=0.1)
     run.advance(1.0)
     stop(run)
-    run.started("db", now=1.1)
+    return run.started("db", now=1.1)
+
+
+@pytest.mark.parametrize("again", ["user", "record_write_failed"])
+def test_a_service_that_started_too_late_waits_after_a_second_stop_too(again):
+    run = run_with_a_late_service()
+    assert run.apply(run.scheduler.stop(again, 1.2)) == []
+    assert "SIGTERM db user" in run.exited("web", now=1.3)
+
+
+def test_a_service_that_started_too_late_is_asked_at_its_log_limit():
+    run = run_with_a_late_service()
     assert run.log_limit_exceeded("db", now=1.2) == ["SIGTERM db log_limit"]
     assert run.exited("web", now=1.3) == ["stopped web", "join web 1/1"]
     assert run.exited("db", now=1.4)[0] == "stopped db"
