@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from mprun.jobfile.model import PASSED, Ready, SiblingDependency, Stop
+from mprun.cli.views.plan_values import dependency_name
+from mprun.jobfile.model import PASSED, Ready, Stop
 from mprun.jobfile.references import references
 from mprun.jobfile.resolution import as_text, shown
 from mprun.jobfile.units import duration_text, size_text
@@ -34,7 +35,7 @@ def notes(planned: PlannedTask, plan: Plan, resolved: Callable[[Any], Any]) -> I
         each = "for each combination of" if isinstance(task.foreach, dict) else "for each of"
         yield f"{each} {_text(resolved(task.foreach))}"
     if task.depends_on:
-        yield f"after {_some(list(map(_dependency, task.depends_on)))}"
+        yield f"after {_some([_dependency(one, planned, plan) for one in task.depends_on])}"
     if task.resources:
         yield f"holds {_some([f'{name}:{number}' for name, number in task.resources.items()])}"
     if task.ready is not None:
@@ -63,13 +64,9 @@ def _when_note(planned: PlannedTask, resolved: Callable[[Any], Any]) -> Iterator
             yield f"when {_text(when)}"
 
 
-def _dependency(dependency: Dependency) -> str:
+def _dependency(dependency: Dependency, planned: PlannedTask, plan: Plan) -> str:
     condition = "" if dependency.condition in (None, PASSED) else f" {dependency.condition}"
-    name = dependency.task
-    if isinstance(dependency, SiblingDependency):
-        # The brackets are those of the reference, whose name lacks the prefix of a recipe.
-        name = f"{name}[{dependency.reference.text.partition('[')[2].rpartition('].result')[0]}]"
-    return f"{name}{condition}"
+    return f"{dependency_name(dependency, planned, plan)}{condition}"
 
 
 def _ready(ready: Ready) -> str:

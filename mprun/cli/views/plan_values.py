@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from mprun.jobfile.model import SiblingDependency
 from mprun.jobfile.references import ReferenceProblem
 from mprun.jobfile.resolution import HIDDEN, Resolver, resolve, shown
 from mprun.scheduling.plan import start_order
@@ -11,6 +12,7 @@ from mprun.scheduling.plan import start_order
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from mprun.jobfile.model import Dependency
     from mprun.scheduling.forecast import Forecast
     from mprun.scheduling.plan import Plan, PlannedTask
 
@@ -28,6 +30,19 @@ def resolver(planned: PlannedTask) -> Callable[[Any], Any]:
             return node
 
     return resolved
+
+
+def dependency_name(dependency: Dependency, planned: PlannedTask, plan: Plan) -> str:
+    """The task that a dependency names; the instance that it selects, if it is known and only one is."""
+    if not isinstance(dependency, SiblingDependency):
+        return dependency.task
+    tasks = (plan.tasks[needed] for needed, _ in planned.needs)
+    names = [task.name for task in tasks if dependency.task in task.groups]
+    if len(names) == 1:
+        return names[0]
+    # The brackets are those of the reference, whose name lacks the prefix of a recipe.
+    selector = resolver(planned)(dependency.reference).text.partition("[")[2].rpartition("].result")[0]
+    return f"{dependency.task}[{selector}]"
 
 
 def starting_order(plan: Plan, forecast: Forecast | None) -> Sequence[int]:
