@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 
@@ -24,7 +25,8 @@ class Attempt:
     `clock` is the monotonic time at which its start began, `ticks` when its process began, in
     clock ticks since boot, None if unknown. `is_program` says whether the process becomes a
     program that knows nothing of mprun, `asked` whether it was sent a signal, and `orphans`
-    are the pids of the processes that it left behind.
+    are the pids of the processes that it left behind. `log_size` is the size at the last sample of a log
+    that its process writes itself, `lost_bytes` by how much such a log has shrunk.
     """
 
     __slots__ = (
@@ -35,6 +37,8 @@ class Attempt:
         "is_program",
         "key",
         "log",
+        "log_size",
+        "lost_bytes",
         "name",
         "orphans",
         "threads",
@@ -54,6 +58,7 @@ class Attempt:
         self.asked = False
         self.orphans: tuple[int, ...] = ()
         self.threads = 1
+        self.log_size = self.lost_bytes = 0
 
     @classmethod
     def start(
@@ -79,10 +84,34 @@ class Attempt:
         return attempt
 
     def sample(self) -> None:
-        """Count the threads of the process, and keep the highest count."""
+        """Count the threads of the process, and keep the highest count; look at its log."""
         stat = procfs.read_stat(self.handle.pid)
         if stat is not None:
             self.threads = max(self.threads, stat.threads)
+        if not self.is_program:
+            self._look_at_log()
+
+    def _look_at_log(self) -> None:
+        try:
+            size = os.stat(self.log).st_size
+        except OSError:
+            return
+        self.lost_bytes += max(0, self.log_size - size)
+        self.log_size = size
+
+    def report_lost_output(self) -> None:
+        """Note in the log if it has shrunk: the task opened its output again, and truncated it."""
+        # One that was never sampled was too short to be seen shrinking.
+        if not self.log_size and not self.lost_bytes:
+            return
+        self._look_at_log()
+        if self.lost_bytes:
+            lost = f"at least {self.lost_bytes} bytes are lost"
+            text = f"mprun: this log was truncated while the task ran; {lost}\n"
+            with contextlib.suppress(OSError):
+                file = os.open(self.log, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+                os.write(file, text.encode())
+                os.close(file)
 
     def has_left(self, orphan: ProcessIdentity, run_id: str) -> bool:
         """Whether an orphan provably belongs to this attempt."""

@@ -465,6 +465,7 @@ class Launcher:
                 # A task whose fork server has died becomes a child of this process itself.
                 if pid != handle.pid:
                     self._owner(orphan, attempt).orphans += (pid,)
+        attempt.report_lost_output()
         lost = self._outputs.finish(attempt.key) if self._outputs is not None else ""
         self._engine.send("exited", *attempt.exit_facts(clock, code), lost)
         if lost:

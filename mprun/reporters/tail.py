@@ -85,21 +85,27 @@ class Tail:
     def _read_more(self) -> bytes:
         file: int = self._file  # type: ignore[assignment]
         data = os.read(file, PIECE)
-        if data or not self._is_replaced(file):
+        if data or (position := self._next_position(file)) is None or not self._reopen():
             return data
-        # By one that begins with what was read: see `mprun.launcher.output_pipes`.
-        position = os.lseek(file, 0, os.SEEK_CUR)
-        self.close()
-        if not self._open():
-            return b""
         os.lseek(self._file, position, os.SEEK_SET)  # type: ignore[arg-type]
         return os.read(self._file, PIECE)  # type: ignore[arg-type]
 
-    def _is_replaced(self, file: int) -> bool:
+    def _next_position(self, file: int) -> int | None:
+        """Where to continue if there is another file now, or a shorter one; None if this is the end."""
         try:
-            return os.stat(self._path).st_ino != os.fstat(file).st_ino
+            found = os.stat(self._path)
         except OSError:
-            return False
+            return None
+        position = os.lseek(file, 0, os.SEEK_CUR)
+        if found.st_size < position:
+            # Truncated by the task.
+            return 0
+        # Replaced by one that begins with what was read: see `mprun.launcher.output_pipes`.
+        return position if found.st_ino != os.fstat(file).st_ino else None
+
+    def _reopen(self) -> bool:
+        self.close()
+        return self._open()
 
     @staticmethod
     def _cut(data: bytes) -> tuple[bytes, bytes]:

@@ -242,6 +242,7 @@ SHOWN = {
         f"{OUTPUT}::test_a_program_opens_its_output_again_and_no_byte_is_lost",
         f"{OUTPUT}::test_a_command_reads_all_files_of_its_directory_its_own_log_among_them",
         f"{OUTPUT}::test_commands_that_read_the_logs_of_one_another_come_to_an_end",
+        f"{OUTPUT}::test_a_target_that_truncates_its_log_does_not_fail_and_the_log_says_so",
         f"{OUTPUT}::test_what_a_child_that_was_left_behind_writes_is_in_no_other_log",
         "faults/test_command_output.py::test_no_byte_that_a_command_has_written_is_lost_by_a_kill",
         "faults/test_command_output.py::test_a_start_after_a_kill_of_both_waits_until_the_output_is_saved",

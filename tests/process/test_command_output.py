@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -242,3 +243,52 @@ def test_commands_that_read_the_logs_of_one_another_come_to_an_end(tmp_path):
     assert run.code == 0, run.stderr
     for number in range(2):
         assert run.log(f"a[{number}]").startswith(b"1\n2\n3\n")
+
+
+TRUNCATING = """\
+    import logging, subprocess, time
+    from pathlib import Path
+
+    def begin():
+        print("one " * 100)
+        # Longer than it takes to be looked at.
+        time.sleep(1.5)
+
+    def by_open():
+        begin()
+        open("/dev/stdout", "w").close()
+        print("three")
+
+    def by_logging():
+        begin()
+        logging.basicConfig(handlers=[logging.FileHandler("/dev/stderr", "w")])
+        logging.warning("three")
+
+    def by_a_child():
+        begin()
+        subprocess.run("echo three > /dev/stderr", shell=True)
+
+    def begin_only():
+        begin()
+"""
+
+
+@pytest.mark.parametrize("method", START_METHODS)
+def test_a_target_that_truncates_its_log_does_not_fail_and_the_log_says_so(tmp_path, method):
+    """C09: a target's output is its log file itself."""
+    targets = ("by_open", "by_logging", "by_a_child")
+    write(
+        tmp_path,
+        work=TRUNCATING,
+        job="max_parallel: 4\ntasks:\n"
+        + "".join(f"- {{name: {name}, target: 'work:{name}'}}\n" for name in (*targets, "begin_only")),
+    )
+    run = mprun("job.yaml", "--start-method", method, cwd=tmp_path)
+    assert run.code == 0
+    said = "mprun: this log was truncated while the task ran; at least "
+    for name in targets:
+        text = run.log(name).decode()
+        assert "three\n" in text
+        assert re.fullmatch(rf"{said}\d+ bytes are lost", text.splitlines()[-1])
+        assert run.printed(name)[-1].startswith(said)
+    assert run.log("begin_only") == b"one " * 100 + b"\n"

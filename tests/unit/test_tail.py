@@ -84,3 +84,14 @@ def test_tail_continues_in_a_file_that_replaces_the_one_it_has_read(log, tmp_pat
     other.write_bytes(path.read_bytes() + b"-three\nfour\n")
     other.rename(path)
     assert list(tail.read()) == [b"two-three\nfour\n"]
+
+
+def test_tail_begins_again_in_a_file_that_was_truncated(log, tmp_path):
+    add, tail = log
+    add(b"one\ntwo\n")
+    assert list(tail.read()) == [b"one\ntwo\n"]
+    (path,) = tmp_path.iterdir()
+    os.truncate(path, 0)
+    add(b"three\n")
+    assert list(tail.read()) == [b"three\n"]
+    assert list(tail.read(to_end=True)) == []
