@@ -88,6 +88,7 @@ def tree(run: str | None, as_json: bool, state_dir: str) -> int:
     metavar="N",
     help="Show only the last N lines of each log.",
 )
+@click.option("--timestamps", is_flag=True, help="With -f: the time at which each new line was seen.")
 @json_option("One JSON object per line: task, attempt, line.")
 @STATE_DIR
 def logs(
@@ -97,6 +98,7 @@ def logs(
     attempt: int | None,
     failed: bool,
     tail: int | None,
+    timestamps: bool,
     as_json: bool,
     state_dir: str,
 ) -> int:
@@ -112,11 +114,13 @@ def logs(
     directory, state = read_run(state_dir, run)
     if follow and failed:
         raise UsageError("`--failed` shows tasks that have ended, and does not go with `--follow`")
+    if timestamps and (as_json or not follow):
+        raise UsageError("a log has no times of its lines; use `--timestamps` with `-f`, without `--json`")
     selection = Selection(tasks, attempt, tail)
     if follow and reader.is_active(directory, state):
-        follow_logs(directory, selection, known_tasks(state), as_json=as_json)
+        follow_logs(directory, selection, known_tasks(state), as_json=as_json, timestamps=timestamps)
     else:
-        show_logs(directory, state, selection, failed=failed, as_json=as_json)
+        show_logs(directory, state, selection, failed=failed, as_json=as_json, timestamps=timestamps)
     return 0
 
 

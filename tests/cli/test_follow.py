@@ -345,6 +345,29 @@ def test_the_last_lines_of_tasks_that_failed(tmp_path):
     assert read(tmp_path, "logs", "-f", "--failed")[0] == 2
 
 
+def test_times_are_those_at_which_lines_were_seen(tmp_path):
+    """A log has none: lines from before have no time."""
+    ticking = "echo first; while [ ! -e go ]; do echo tick; sleep 0.05; done"
+    write(tmp_path, job=f"tasks: [{{name: a, command: '{ticking}'}}]")
+    process = start("-q", "job.yaml", cwd=tmp_path)
+    eventually(lambda: [log for log in tmp_path.glob(".mprun/runs/*/logs/a.1.log") if log.read_bytes()])
+    reader = start("logs", "-f", "a", "--timestamps", cwd=tmp_path)
+    shown = b""
+    while not re.search(rb":.* tick\n", shown):
+        shown += os.read(reader.stdout.fileno(), 65536)
+    (tmp_path / "go").touch()
+    shown += reader.communicate(timeout=TIMEOUT)[0]
+    finish(process, tmp_path / ".mprun")
+    lines = shown.decode().splitlines()
+    assert lines[0] == f"{'-':<12} first"
+    assert {line[13:] for line in lines[1:]} == {"tick"}
+    assert re.fullmatch(r"\d\d:\d\d:\d\d\.\d\d\d tick", lines[-1])
+    for options in (["--timestamps"], ["--timestamps", "-f", "--json"]):
+        code, output, stderr = read(tmp_path, "logs", *options)
+        assert (code, output) == (2, b"")
+        assert "a log has no times of its lines" in stderr
+
+
 def newest(directory):
     return max(os.listdir(directory / ".mprun" / "runs"))
 

@@ -28,14 +28,20 @@ _INTERVALS_PER_CHECK = 10
 
 
 def follow_logs(
-    directory: RunDirectory, selection: Selection, names: Sequence[str], *, as_json: bool = False
+    directory: RunDirectory,
+    selection: Selection,
+    names: Sequence[str],
+    *,
+    as_json: bool = False,
+    timestamps: bool = False,
 ) -> None:
     """Write what tasks have printed, then what they print, until the run ends.
 
-    `names` are the tasks that are known so far.
+    `names` are the tasks that are known so far. With `timestamps`, each line that is printed from
+    now on has the time at which it was seen.
     """
     following = RecordFollower(directory)
-    printer = Printer(selection.words, selection.of(names), as_json=as_json)
+    printer = Printer(selection.words, selection.of(names), as_json=as_json, timestamps=timestamps)
     for word in selection.unmatched(names):
         warn(f"run {directory.run_id} has no task {quote(word)} yet; waiting for it")
     try:
@@ -66,6 +72,7 @@ class _Follower:
             if ended:
                 break
             self._show()
+            self._printer.live = True
             self._pause()
         for task, attempt in sorted(self._tails, key=self._changed):
             self._drain(task, attempt)

@@ -8,11 +8,12 @@ import time
 from typing import TYPE_CHECKING
 
 from mprun.cli.messages import write
+from mprun.clock import Clock
 from mprun.diagnostics import quote, suggest, visible
 from mprun.errors import UsageError
 from mprun.jobfile.names import compile_glob
 from mprun.outcomes import BAD
-from mprun.reporters.format import join_names, plural
+from mprun.reporters.format import format_time, join_names, plural
 from mprun.reporters.tail import LineSplitter, Tail
 from mprun.reporters.terminal import MAIN, Output
 
@@ -73,9 +74,20 @@ def names_of(task: str) -> Iterator[str]:
 class Printer:
     """Writes logs to stdout, with the task's name in front of each line unless it is the only one."""
 
-    def __init__(self, words: Sequence[str], names: Sequence[str], *, as_json: bool = False) -> None:
+    def __init__(
+        self,
+        words: Sequence[str],
+        names: Sequence[str],
+        *,
+        as_json: bool = False,
+        timestamps: bool = False,
+    ) -> None:
         self._words = words
         self._as_json = as_json
+        self._timestamps = timestamps
+        # Whether what is read now was printed a moment ago, so that its time is known. Not in the
+        # first look at the logs, even for lines that are added to them meanwhile.
+        self.live = False
         self._plain = Output((), prefix=False, on_error=_raise)
         self._named = Output(names, on_error=_raise)
         self._lines: dict[tuple[str, int], LineSplitter] = {}
@@ -92,15 +104,26 @@ class Printer:
             self._plain.write_exactly(self._objects(task, attempt, pieces, to_end))
         elif list(self._words) != [task]:
             self._write_lines(self._named, task, tail, to_end)
-        elif self._plain.exact:
+        elif self._plain.exact and not self._timestamps:
             self._plain.write_exactly(tail.read_bytes(to_end=to_end))
         else:
             self._write_lines(self._plain, task, tail, to_end)
 
     def _write_lines(self, output: Output, task: str, tail: Tail, to_end: bool) -> None:
-        output.write(task, tail.read(to_end=to_end))
+        pieces = tail.read(to_end=to_end)
+        if self._timestamps:
+            output.write(task, map(self._stamped, pieces))
+            return
+        output.write(task, pieces)
         if tail.unfinished:
             output.write_unfinished(task, tail.unfinished, time.monotonic())
+
+    def _stamped(self, lines: bytes) -> bytes:
+        """Whole lines, with the time in front; `-` for lines of which no one knows it."""
+        clock = Clock()
+        seen = format_time(clock.iso(clock.now()))[11:] if self.live else "-"
+        stamp = f"{seen:<12} ".encode()
+        return stamp + lines[:-1].replace(b"\n", b"\n" + stamp) + b"\n"
 
     def separate(self, heading: str) -> None:
         """Write a heading for the next attempt to stderr; JSON objects have the attempt anyway."""
@@ -149,6 +172,7 @@ def show_logs(
     *,
     failed: bool = False,
     as_json: bool = False,
+    timestamps: bool = False,
 ) -> None:
     """Write what tasks printed, one task after another; with `failed`, only of tasks that failed."""
     known = known_tasks(state)
@@ -165,7 +189,7 @@ def show_logs(
         write(f"without {plural(len(origins), 'task')} that ran in an earlier run: {', '.join(runs)}")
         wanted = [task for task in wanted if task not in origins]
         origins = {}
-    printer = Printer(selection.words, wanted, as_json=as_json)
+    printer = Printer(selection.words, wanted, as_json=as_json, timestamps=timestamps)
     found = [
         (task, attempt)
         for task in wanted
