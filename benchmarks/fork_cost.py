@@ -37,13 +37,14 @@ def task(directory: str) -> Callable[[], int]:
     copied.warm_up()
     # The fields of PROCESS_REQUEST.
     begin: tuple[object, ...] = ((0, 1), "noop", 1, False, "fork", "", None, None, (), {})
-    end: tuple[object, ...] = (f"{directory}/log", f"{directory}/result", {}, None, (), 0, noop)
+    end: tuple[object, ...] = (f"{directory}/log", f"{directory}/result", {}, None, False, (), 0, noop)
 
     def run() -> int:
         copied.request = (*begin, *end, os.getpid(), -1)
         held = fork.Fork(copied)
         select.select([held.pidfd], [], [])
-        usage = os.wait4(held.pid, 0)[2]
+        _, status, usage = os.wait4(held.pid, 0)
+        assert status == 0, "the fields have changed"
         held.close()
         return usage.ru_minflt
 
