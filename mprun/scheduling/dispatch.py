@@ -107,8 +107,9 @@ class Dependents:
 
     def add_dependents_of(self, task_run: TaskRun) -> None:
         """This task was dispatched: its dependents may be held."""
-        if task_run.planned.needed_by and self._max_held and exit_code_decides(task_run):
-            dependents = [self._task_runs.all[number] for number, _ in task_run.planned.needed_by]
+        needed_by = self._task_runs.dependents_of(task_run)
+        if needed_by and self._max_held and exit_code_decides(task_run):
+            dependents = [self._task_runs.all[number] for number, _ in needed_by]
             dependents.sort(key=lambda after: after.key)
             self._candidates.append(iter(dependents))
 

@@ -284,6 +284,8 @@ class TaskRuns:
         self.outcomes: list[str | None] = [None] * len(plan.tasks)
         self.expanded: set[int] = set()
         self._instances: dict[int, range] = {}
+        # By number, the dependents of a task that the plan does not have: instances that select it.
+        self._late_dependents: dict[int, list[tuple[int, str]]] = {}
         self.unfinished = sum(not planned.task.daemon for planned in plan.tasks)
         self.released = [task_run for task_run in self.all if not task_run.unmet]
         self._instructions = instructions
@@ -330,9 +332,14 @@ class TaskRuns:
             self.announce_outcome(task_run)
         return [task_run.number for task_run in known if task_run.planned.reused]
 
+    def dependents_of(self, task_run: TaskRun) -> Sequence[tuple[int, str]]:
+        """The dependents of a task by number, with the condition of each."""
+        late = self._late_dependents.get(task_run.number)
+        return (*task_run.planned.needed_by, *late) if late else task_run.planned.needed_by
+
     def announce(self, task_run: TaskRun, condition: str) -> None:
         """Tell dependents that a task meets a condition before its end: it was started, or it is ready."""
-        for number, awaited in task_run.planned.needed_by:
+        for number, awaited in self.dependents_of(task_run):
             if awaited == condition:
                 self._meet_condition(self.all[number])
 
@@ -342,7 +349,7 @@ class TaskRuns:
         while announcing:
             before = announcing.pop()
             end = before.end(self.outcomes[before.number])
-            for number, condition in before.planned.needed_by:
+            for number, condition in self.dependents_of(before):
                 after = self.all[number]
                 if after.state not in (WAITING, HELD) or before.was_announced(condition):
                     continue
@@ -379,7 +386,7 @@ class TaskRuns:
             new = _count_dependents(shared, len(instances))
         else:
             new = _count_dependents(pair for instance in instances for pair in instance.needed_by)
-        for after, before in _count_dependents(group.planned.needed_by).items():
+        for after, before in _count_dependents(self.dependents_of(group)).items():
             task_run, more = self.all[after], new.get(after, 0) - before
             if more > 0 and task_run.state is WAITING:
                 task_run.add_conditions(more)
@@ -394,7 +401,7 @@ class TaskRuns:
                 added.setdefault(number, []).append((task_run.number, condition))
         for number, dependents in added.items():
             before = self.all[number]
-            before.planned = before.planned.replace(needed_by=(*before.planned.needed_by, *dependents))
+            self._late_dependents.setdefault(number, []).extend(dependents)
             if before.state is FINISHED:
                 self._announce_end(before, dependents)
 
