@@ -227,7 +227,7 @@ class Engine:
     def _run_finished(self, begun: float) -> events.RunFinished:
         scheduler, signal = self._scheduler, self._requests.signal
         ends = TaskEnds(
-            tasks=self._table.tasks,
+            tasks=scheduler.tasks,
             outcomes=scheduler.outcomes,
             expanded=scheduler.expanded,
             skipped_by_when=scheduler.skipped_by_when,

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mprun.jobfile.model import PASSED
+from mprun.jobfile.model import EXPANDED, PASSED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -41,8 +41,9 @@ if TYPE_CHECKING:
 MAX_KINDS = 200
 MAX_STEPS = 1000
 
-# The conditions that the start of a task meets, or what follows it while it runs.
-_WHILE_RUNNING = ("started", "ready")
+# The conditions that hold while a task runs, and those that hold if it was skipped and has never run.
+_WHILE_RUNNING = ("started", "ready", EXPANDED)
+_WITHOUT_RUNNING = ("finished", EXPANDED)
 
 
 class _Kind:
@@ -127,13 +128,18 @@ def _set_apart_by_order(
     tasks: Sequence[PlannedTask], kinds: list[_Kind], kind_of: Mapping[int, int], order: list[int]
 ) -> None:
     """What has to end before a task starts never runs with it."""
-    # The kinds that have ended when a task of this kind starts.
-    ended = [0] * len(kinds)
+    # The kinds that have ended when a task of this kind starts, and when it has its outcome. A task
+    # may be skipped as soon as one of its dependencies has ended.
+    ended, ended_with = [0] * len(kinds), [0] * len(kinds)
     for index in order:
+        skipped_after = -1
         for need, condition in _needs(tasks[kinds[index].number], kind_of):
-            ended[index] |= ended[need]
             if condition not in _WHILE_RUNNING:
                 ended[index] |= 1 << need
+            ended[index] |= ended_with[need] if condition == "finished" else 0
+            ended[index] |= 0 if condition in _WITHOUT_RUNNING else ended[need]
+            skipped_after &= ended_with[need]
+        ended_with[index] = ended[index] & skipped_after | 1 << index
     for index, kind in enumerate(kinds):
         kind.apart |= ended[index]
         for before in _bits(ended[index]):
@@ -152,7 +158,7 @@ def _set_apart_by_outcome(
                 failed[index] |= 1 << need
             elif condition == "succeeded" or (condition == PASSED and not task.allow_failure):
                 succeeded[index] |= 1 << need
-            if condition != "finished" and task.when is True and not task.inherited_conditions:
+            if condition not in _WITHOUT_RUNNING and task.when is True and not task.inherited_conditions:
                 # It has run, so what it needed has happened.
                 succeeded[index] |= succeeded[need]
                 failed[index] |= failed[need]
@@ -286,11 +292,12 @@ def _upper_bound(
 
 
 def _chains(tasks: Sequence[PlannedTask], running: set[int]) -> int:
-    """The number of chains into which the tasks are divided, each task after the end of the one before."""
+    """The number of chains into which the tasks are divided: in each of them, one runs after the other."""
     followed: set[int] = set()
     for number in running:
         for need, condition in tasks[number].needs:
-            if condition not in _WHILE_RUNNING and need in running and need not in followed:
+            follows = condition not in _WHILE_RUNNING and condition not in _WITHOUT_RUNNING
+            if follows and need in running and need not in followed:
                 followed.add(need)
                 break
     return len(running) - len(followed)

@@ -101,6 +101,11 @@ class Scheduler:
         return self._task_runs.outcomes
 
     @property
+    def tasks(self) -> list[PlannedTask]:
+        """Every task by number, with the dependents that it was given during the run."""
+        return [task_run.planned for task_run in self._task_runs.all]
+
+    @property
     def skipped_by_when(self) -> set[int]:
         """The tasks that were skipped because their `when` is false."""
         return {task_run.number for task_run in self._task_runs.all if task_run.skipped_by_when}

@@ -277,6 +277,21 @@ def test_what_was_not_to_run_does_not_fail_the_run(run_job):
     }
 
 
+def test_an_instance_that_selects_a_task_that_was_not_to_run_does_not_fail_the_run(run_job):
+    """Its dependency is known only during the run."""
+    run = run_job(
+        """
+        tasks:
+          - {name: a, command: 'true'}
+          - {name: dl, command: 'true', matrix: {f: [x, y]}, depends_on: {a: failed}}
+          - {name: list, target: "work:give", args: [[{f: x}, {f: y}]]}
+          - {name: each, command: "echo ${tasks.dl[f=${item.f}].result}", foreach: "${tasks.list.result}"}
+          - {name: last, command: 'true', depends_on: each}
+        """
+    )
+    assert (run.code, run.outcome("each[1]"), run.outcome("last")) == (0, "skipped", "skipped")
+
+
 def test_a_run_that_a_skip_failed_is_resumed_where_it_was_C02(run_job, tmp_path):
     job = """
         tasks:

@@ -40,6 +40,8 @@ def claiming(**numbers):
         ({"a": (), "ok": ("a",), "bad": ("a:failed",)}, {}, (1, "sequential")),
         ({"a": (), "ok": ("a",), "on": ("ok",), "bad": ("a:failed",), "go": ("bad",)}, {}, (1, "sequential")),
         ({"a": (), "ok": ("a",), "bad": ("a:failed",), "both": ("a:finished",)}, {}, (2, "parallel")),
+        # If `x` fails, `c` is skipped before `b` has ended, and `d` starts.
+        ({"x": (), "b": ("x:finished",), "c": ("x", "b"), "d": ("c:finished",)}, {}, (2, "parallel")),
         ({"a": (), "b": ("a:started",)}, {}, (2, "parallel")),
         ({"a": (), "b": ("a:started",), "c": ("a",)}, {}, (2, "parallel")),
         ({"a": (), "b": ("a:started",), "c": ("b",)}, {}, (2, "parallel")),
@@ -132,13 +134,25 @@ def fits(made, tokens, chosen, before):
 
 
 def ended_before(tasks, number):
-    """The tasks that have to end before this one starts: by a path whose first condition needs an end."""
+    """The tasks that have certainly ended when this one starts."""
     found = set()
     for need, condition in tasks[number].needs:
-        if not tasks[need].skipped:
+        if tasks[need].skipped:
+            continue
+        if condition == "finished":
+            found |= ended_with(tasks, need)
+        else:
+            # It has run.
             found |= ended_before(tasks, need)
             found |= set() if condition in ("started", "ready") else {need}
     return found
+
+
+def ended_with(tasks, number):
+    """The tasks that have certainly ended when this one has its outcome."""
+    # It has run, or was skipped because of the end of one of its dependencies.
+    ways = [ended_with(tasks, need) for need, _ in tasks[number].needs if not tasks[need].skipped]
+    return {number} | set.intersection(ended_before(tasks, number), *ways)
 
 
 CONDITIONS = ["", "", "", ":succeeded", ":finished", ":started"]
