@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mprun.jobfile.model import PASSED
+from mprun.jobfile.model import PASSED, SiblingDependency
 from mprun.jobfile.names import NameIndex, compile_glob
 from mprun.jobfile.task_builder import result_references
 from mprun.record import results
@@ -84,6 +84,8 @@ class _Chooser:
             if number is None or name in self.reused or self._plan.tasks[number].task.daemon:
                 continue
             for after, condition in self._plan.tasks[number].needed_by:
+                if self._selects(after, number):
+                    continue
                 # Others have not run at all, or only wanted to know that it ended.
                 if self._has_run(after) and (condition == PASSED or self._refers(after, number)):
                     self._drop(after)
@@ -92,6 +94,14 @@ class _Chooser:
     def _has_run(self, number: int) -> bool:
         names = (self._plan.tasks[number].name, *self._instances.get(number, ()))
         return any(name in self.reused for name in names)
+
+    def _selects(self, number: int, other: int) -> bool:
+        """Whether the instances of a task that ran selected others than those that failed."""
+        group = self._plan.tasks[other]
+        dependencies = self._plan.tasks[number].task.depends_on
+        selects = any(isinstance(one, SiblingDependency) and one.task == group.name for one in dependencies)
+        # After a failure that is not allowed, what had selected it was skipped.
+        return selects and not group.task.allow_failure
 
     def _refers(self, number: int, other: int) -> bool:
         planned = self._plan.tasks[number]

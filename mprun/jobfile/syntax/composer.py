@@ -187,7 +187,11 @@ class Composer:
         if not event.style and (not value or value[0] in NON_STRING_START):  # type: ignore[index]
             try:
                 value = resolve(value)  # type: ignore[arg-type]
-                if type(value) is float or (type(value) is int and event.value[0] in "+-0"):
+                # Most numbers are written as Python would.
+                if type(value) is float:
+                    if repr(value) != event.value:
+                        self.has_lossy_numbers |= loses_characters(event.value, value)
+                elif type(value) is int and event.value[0] in "+-0":
                     self.has_lossy_numbers |= loses_characters(event.value, value)
             except OutOfRange as error:
                 self.diagnostic(mark, str(error), "quote it if it is meant as a string")
