@@ -381,6 +381,7 @@ class OneTask:
     """The parts of a task and of a run's directory that the tested function uses."""
 
     daemon = False
+    capture = None
     expect = None
 
     class retry:
