@@ -340,22 +340,15 @@ class Process(multiprocessing.Process):
         impossible to import. If even then nothing can be written, the log says so of `what`.
         """
         try:
-            return self._write(writer, *details)
+            return _writer(writer)(self.request[RESULT], *details)
         except Exception:
             restore_means()
         try:
-            return self._write(writer, *details)
+            return _writer(writer)(self.request[RESULT], *details)
         except Exception as error:
             if what:
                 say(f"mprun: {what} cannot be recorded: {type(error).__name__}: {error}\n")
             return LOST
-
-    def _write(self, writer: str, *details: object) -> Any:
-        module = sys.modules.get("mprun.launcher.result_files")
-        if module is None:
-            # A spawned process imports it here, if it has anything to write; a fork has it already.
-            from mprun.launcher import result_files as module
-        return getattr(module, writer)(self.request[RESULT], *details)
 
     def _limit_or_become(self) -> SoftLimits:
         """Set the limits, or execute the command; if that is impossible, exit without running the task."""
@@ -403,6 +396,15 @@ class Process(multiprocessing.Process):
             return code & 0xFF or int(code != 0)
         sys.stderr.write(f"{code}\n")
         return 1
+
+
+def _writer(name: str) -> Any:
+    """A function of `result_files`, for the frame itself to call: JSON from deeper may be nested less."""
+    module = sys.modules.get("mprun.launcher.result_files")
+    if module is None:
+        # A spawned process imports it here, if it has anything to write; a fork has it already.
+        from mprun.launcher import result_files as module
+    return getattr(module, name)
 
 
 def say(text: str) -> None:
