@@ -103,7 +103,7 @@ class Scheduler:
     @property
     def tasks(self) -> list[PlannedTask]:
         """Every task by number, with the dependents that it was given during the run."""
-        return [task_run.planned for task_run in self._task_runs.all]
+        return self._task_runs.planned()
 
     @property
     def skipped_by_when(self) -> set[int]:

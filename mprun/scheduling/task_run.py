@@ -417,6 +417,13 @@ class TaskRuns:
                 self.finish(after, Outcome.SKIPPED, unmet_reason(before.planned.name, condition))
                 self.announce_outcome(after)
 
+    def planned(self) -> list[PlannedTask]:
+        """Every task by number, with the dependents that it was given during the run."""
+        found = [task_run.planned for task_run in self.all]
+        for number in self._late_dependents:
+            found[number] = found[number].replace(needed_by=tuple(self.dependents_of(self.all[number])))
+        return found
+
     def needs_of(self, number: int) -> Iterable[int]:
         """The tasks that a task depends on.
 
