@@ -122,7 +122,7 @@ def test_a_record_that_cannot_grow_ends_the_run_in_order(tmp_path, size):
     assert "exit   " not in stderr
     code, shown, stderr = read(tmp_path, "show")
     assert (code, "interrupted: mprun itself was killed" in shown) == (0, True)
-    assert ("line 5 is torn, left out" in stderr) == bool(size)
+    assert ("line 6 is torn, left out" in stderr) == bool(size)
 
 
 @pytest.mark.parametrize("size", [0, 10])
