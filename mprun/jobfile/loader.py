@@ -194,7 +194,10 @@ class JobLoader:
                 continue
             from mprun.jobfile import locate
 
-            self._errors.append(locate.dependency_diagnostic(tasks[invalid.task], invalid, names))
+            found = locate.dependency_diagnostic(tasks[invalid.task], invalid, names)
+            # Instances of one task have the same mistake at the same place.
+            if all((found.source, found.span) != (error.source, error.span) for error in self._errors):
+                self._errors.append(found)
         return needs
 
     def _unknown_prefixes(self) -> tuple[str, ...]:

@@ -171,7 +171,9 @@ def test_the_time_grows_with_the_number_of_tasks_and_not_its_square():
         return time.process_time() - begun
 
     # With eight times as many tasks: 8 if the time is linear, 64 if it is quadratic.
-    assert min(spent(16_000) for _ in range(2)) < 24 * max(min(spent(2_000) for _ in range(3)), 0.002)
+    # The best of several, one beside the other: a busy machine lengthens some of them.
+    few, many = zip(*[(spent(2_000), spent(16_000)) for _ in range(5)], strict=True)
+    assert min(many) < 24 * max(min(few), 0.002)
 
 
 def test_at_most_a_hundred_are_reported_quickly():
