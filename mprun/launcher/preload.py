@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 
-from mprun.launcher import auxiliary, environment, fork, targets
+from mprun.launcher import auxiliary, environment, fork, targets, worker
 from mprun.launcher.worker import Process, flush_output, open_output, set_variables, share_with_forks
 
 TYPE_CHECKING = False
@@ -84,6 +84,7 @@ def make_process(method: str) -> Process:
 def make_forks_cheap() -> None:
     """Leave as little as possible for a fork to copy or to do; call it after all imports."""
     flush_output()
+    worker.has_flushed = os.getpid()
     # A fork that collects garbage copies the pages of all objects that it looks at.
     gc.collect()
     gc.freeze()

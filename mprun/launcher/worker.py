@@ -505,9 +505,22 @@ def end_forks_with_their_handler(caller: FrameType) -> None:
     os.register_at_fork(after_in_child=watch)
 
 
+# The pid of a launcher that has flushed for the last time. It prints nothing any more, and to flush before
+# each fork would have the fork copy the memory of its streams.
+has_flushed: int | None = None
+
+
 def flush_before_forks() -> None:
-    """Flush before each fork of this process, so that its child has nothing of it to flush once more."""
-    os.register_at_fork(before=flush_output)
+    """Flush before each fork of this process, so that its child has nothing of it to flush once more.
+
+    This holds for the forks of its forks, too.
+    """
+    os.register_at_fork(before=_flush_before_fork)
+
+
+def _flush_before_fork() -> None:
+    if getpid() != has_flushed:
+        flush_output()
 
 
 def flush_output() -> None:
