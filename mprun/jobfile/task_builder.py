@@ -199,11 +199,10 @@ def with_results(task: Task, names: Sequence[str]) -> Task:
     ends = {name for name, condition in found if condition in _ENDS}
     for name in names:
         if not any(_covers(end, name) for end in ends):
-            # Without a condition, a dependency on a daemon does not wait for its end.
-            given = next((one for one, of in found if of is None and _covers(one, name)), None)
-            end = name if given is None else given
-            ends.add(end)
-            found[end, None] = found.get((end, None), Dependency(task=end)).replace(condition=PASSED)
+            # Not for the whole group that contains it: without a condition, its daemons need not end.
+            ends.add(name)
+            given = found.get((name, None), Dependency(task=name))
+            found[name, None] = given.replace(condition=PASSED)
     return task.replace(depends_on=tuple(found.values()))
 
 

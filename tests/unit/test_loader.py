@@ -25,6 +25,48 @@ def desk(tmp_path):
 # ---- references to results are dependencies
 
 
+SERVING = """
+    tasks:
+      - {name: s, command: sleep 9, daemon: true, ready: {file: up}}
+      - {name: go, command: echo hi, capture: text, depends_on: s}
+    """
+
+
+@pytest.mark.parametrize(
+    ("use", "before", "reference"),
+    [
+        ("uses: serving.yaml", "r", "r/go"),
+        ("uses: serving.yaml, foreach: [a, b]", "r", "r[0]/go"),
+        ("uses: serving.yaml, foreach: [a, b]", "r[0]", "r[0]/go"),
+        ("uses: serving.yaml, matrix: {n: [1, 2]}", "r", "r[n=2]/go"),
+        ("uses: outer.yaml", "r", "r/in/go"),
+        ("uses: outer.yaml", "r/in", "r/in/go"),
+        ("uses: outer.yaml, foreach: [a, b]", "r", "r[1]/in/go"),
+    ],
+)
+def test_a_task_after_a_recipe_waits_only_for_the_results_that_it_takes(use, before, reference, desk):
+    """A daemon of the recipe is ready, and need not end."""
+    result = f"${{tasks.{reference}.result}}"
+    job = desk.job(
+        serving=SERVING,
+        outer="tasks: [{name: in, uses: serving.yaml}]",
+        job=f"""
+        tasks:
+          - {{name: r, {use}}}
+          - {{name: after, command: [echo, "{result}"], depends_on: "{before}"}}}}
+          - {{name: user, uses: plain.yaml, with: {{text: "{result}"}}, depends_on: "{before}"}}}}
+        """,
+        plain="{params: {text: ''}, tasks: [{name: t, command: [echo, '${params.text}']}]}",
+    )
+    needs = {
+        job.tasks[number].name: {(job.tasks[need].name, condition) for need, condition in found}
+        for number, found in enumerate(job.needs)
+    }
+    assert needs["after"] == needs["user/t"]
+    assert (reference, "passed") in needs["after"]
+    assert {condition for need, condition in needs["after"] if need.endswith("/s")} == {"ready"}
+
+
 def test_each_item_of_a_literal_list_has_its_own_dependencies(desk):
     needs = desk.needs(
         job="""
