@@ -53,8 +53,8 @@ def test_a_task_after_a_recipe_waits_only_for_the_results_that_it_takes(use, bef
         job=f"""
         tasks:
           - {{name: r, {use}}}
-          - {{name: after, command: [echo, "{result}"], depends_on: "{before}"}}}}
-          - {{name: user, uses: plain.yaml, with: {{text: "{result}"}}, depends_on: "{before}"}}}}
+          - {{name: after, command: [echo, "{result}"], depends_on: "{before}"}}
+          - {{name: user, uses: plain.yaml, with: {{text: "{result}"}}, depends_on: "{before}"}}
         """,
         plain="{params: {text: ''}, tasks: [{name: t, command: [echo, '${params.text}']}]}",
     )
