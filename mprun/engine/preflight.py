@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from mprun.diagnostics import secrets
 from mprun.engine.poller import Poller
-from mprun.engine.signals import SUSPEND
+from mprun.engine.signals import REQUEST, SUSPEND
 from mprun.errors import LauncherError
 from mprun.executors.base import Call, ExecutorLost, Importing, PrepareReply, PrepareRequest
 from mprun.jobfile.references import Reference, Scope, references
@@ -86,6 +86,7 @@ def wait_for_reply(
             if isinstance(report, Importing):
                 importing, slow_at = report.number, time.monotonic() + SLOW_IMPORT_SECONDS
             elif isinstance(report, PrepareReply):
+                inbox.restore()
                 return report
             elif isinstance(report, ExecutorLost):
                 raise _lost(report.how, importing)
@@ -104,9 +105,14 @@ def _lost(how: str, importing: int | None) -> Exception:
 
 
 def _handle_signals(inbox: SignalInbox) -> float:
-    """Suspend on Ctrl-Z; the seconds that it took. Raises Interrupted for any other signal."""
+    """Suspend on Ctrl-Z; the seconds that it took. Raises Interrupted for a signal that ends the run."""
     suspended = 0.0
-    for number, _ in inbox.take():
+    for received in inbox.take():
+        number = received[0]
+        if number == REQUEST:
+            # `mprun stop TASK`: the run answers it once it has begun.
+            inbox.defer(received)
+            continue
         if number != SUSPEND:
             raise Interrupted(number)
         # No task is running yet, so only this process is suspended; the imports may go ahead.

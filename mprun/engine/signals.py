@@ -59,6 +59,7 @@ class SignalInbox:
 
     def __init__(self) -> None:
         self._received: list[Received] = []
+        self._deferred: list[Received] = []
         # The first signal that ends the run, None so far.
         self.ending: int | None = None
         self._previous_handlers: dict[int, Any] = {}
@@ -107,6 +108,18 @@ class SignalInbox:
         # To suspend twice is to suspend once. A second Ctrl-C has a meaning of its own.
         first_suspend = next((one for one in received if one[0] == SUSPEND), None)
         return [one for one in received if one[0] != SUSPEND or one is first_suspend]
+
+    def defer(self, one: Received) -> None:
+        """Keep a signal that was taken too early until `restore`."""
+        self._deferred.append(one)
+
+    def restore(self) -> None:
+        """Receive the deferred signals once more."""
+        if self._deferred:
+            self._received[:0], self._deferred = self._deferred, []
+            # The pipe is full if it is readable already.
+            with contextlib.suppress(BlockingIOError):
+                os.write(self._writer, b"\0")
 
     def suspend_self(self) -> None:
         """Suspend this process until it gets SIGCONT."""

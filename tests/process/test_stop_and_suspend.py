@@ -705,6 +705,31 @@ def test_ctrl_z_during_the_imports(go, tmp_path):
     assert ended.code == 0, ended.stderr
 
 
+def test_a_request_during_the_imports_does_not_end_the_run(go, tmp_path):
+    """SIGUSR1 asks to look for requests; it does not stop the run."""
+    run = go(
+        "tasks: [{name: a, target: 'slow:run'}]\n",
+        more={
+            "slow": """\
+            import os, time
+            open("importing", "w").close()
+            while not os.path.exists("go"):
+                time.sleep(0.01)
+            def run():
+                pass
+            """
+        },
+    )
+    eventually((tmp_path / "importing").exists)
+    run.engine.send_signal(signal.SIGUSR1)
+    # Handled, because a signal that came later was.
+    suspend(run)
+    resume_run(run)
+    (tmp_path / "go").touch()
+    ended = run.finish()
+    assert (ended.code, ended.outcome("a")) == (0, "succeeded"), ended.stderr
+
+
 def test_launcher_lost_during_the_suspension_ends_the_run(go, tmp_path):
     run = go(TWO)
     run.until("task_started", count=2)
