@@ -80,21 +80,28 @@ class Dump:
         return bool(is_complete) or now - self._requested >= TIMEOUT
 
     def write_to_log(self) -> None:
-        """Append the stacks to the log."""
-        # There may be no free descriptor, or no room on the disk.
-        with contextlib.suppress(OSError, ImportError):
-            dumped = os.pread(self._stacks, MAX_BYTES, 0).decode("utf-8", "replace")
-            if dumped:
-                self._append(dumped)
-        fork.private_descriptors.discard(self._stacks)
-        os.close(self._stacks)
+        """Append the stacks to the log, if that is possible."""
+        try:
+            # There may be no free descriptor, or no room on the disk. Whatever it is, the run continues.
+            with contextlib.suppress(Exception):
+                dumped = os.pread(self._stacks, MAX_BYTES, 0).decode("utf-8", "replace")
+                if dumped:
+                    self._append(self._describe(dumped))
+        finally:
+            _close(self._stacks)
 
-    def _append(self, dumped: str) -> None:
-        # Few tasks time out, and every fork would copy it.
-        from mprun.launcher import stack_text
+    def _describe(self, dumped: str) -> str:
+        """The stacks as a traceback shows them, or as they were dumped if that fails."""
+        try:
+            # Few tasks time out, and every fork would copy it.
+            from mprun.launcher import stack_text
 
-        stat = procfs.read_stat(self._pid)
-        text = stack_text.describe(dumped, self._title, stat.threads if stat is not None else 0)
+            stat = procfs.read_stat(self._pid)
+            return stack_text.describe(dumped, self._title, stat.threads if stat is not None else 0)
+        except Exception:
+            return f"{self._title}; stacks:\n{dumped}"
+
+    def _append(self, text: str) -> None:
         log = os.open(self._log, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
         try:
             size = os.fstat(log).st_size
@@ -116,11 +123,14 @@ def _request(pid: int, pidfd: int) -> int | None:
     stat = procfs.read_stat(pid)
     if stat is None or stat.state in "Tt" or not procfs.handles_signal(pid, signal.SIGUSR2):
         return None
+    stacks = None
     try:
         stacks = _open_stacks(pid)
         if stacks is not None:
             signal.pidfd_send_signal(pidfd, signal.SIGUSR2)
     except OSError:
+        if stacks is not None:
+            _close(stacks)
         return None
     return stacks
 
@@ -136,3 +146,8 @@ def _open_stacks(pid: int) -> int | None:
                 fork.private_descriptors.add(stacks)
                 return stacks
     return None
+
+
+def _close(stacks: int) -> None:
+    fork.private_descriptors.discard(stacks)
+    os.close(stacks)

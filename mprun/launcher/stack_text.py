@@ -6,15 +6,23 @@ the newest thread first, so that the main thread comes last.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 import threading
 
 from mprun.launcher import worker
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    # Lines of source by the file, as the dump names it, and the number.
+    Sources = dict[str, dict[int, str]]
+
 _HEAD = " (most recent call first):"
-# Of a file's source, and of a line of it, so much is read.
-_MAX_SOURCE_BYTES = 1 << 22
+# So many characters are read of a source, and shown of a line of it.
+_MAX_SOURCE = 1 << 22
 _MAX_LINE = 200
 # What threading runs below the function of a thread.
 _THREAD_STARTS = ("run", "_bootstrap_inner", "_bootstrap")
@@ -26,15 +34,16 @@ def describe(dumped: str, title: str, threads: int) -> str:
     The frames of mprun and of Python below the target, or below the function of a thread, are left out.
     `threads` is how many threads the process has: some may never have run Python.
     """
-    stacks = _stacks(dumped.splitlines())
+    stacks = [(head, _user_frames(frames[::-1])) for head, frames in _stacks(dumped.splitlines())]
     if not stacks:
         return f"{title}; no stack of it is known\n"
+    sources = _read_sources(frame for _, frames in stacks for frame in frames)
     lines: list[str] = []
     for place, (head, frames) in enumerate(reversed(stacks)):
         name = "MainThread" if place == 0 else _thread_name(head)
         lines.append(f"{title}; stack of thread {name}:" if place == 0 else f"stack of thread {name}:")
-        for frame in _user_frames(frames[::-1]):
-            lines += _shown(frame)
+        for frame in frames:
+            lines += _shown(frame, sources)
     if (others := threads - len(stacks)) > 0:
         lines.append(f"{others} more thread{'s run' if others > 1 else ' runs'} no Python code")
     return "\n".join(lines) + "\n"
@@ -88,32 +97,53 @@ def _parts(frame: str) -> tuple[str, str, str]:
     return (head.removeprefix('  File "'), number, function) if found else ("", "", "")
 
 
-def _shown(frame: str) -> list[str]:
-    """A frame as a traceback shows it, with its line of source if that can be read."""
+def _shown(frame: str, sources: Sources) -> list[str]:
+    """A frame as a traceback shows it, with its line of source if that is known."""
     file, number, function = _parts(frame)
     if not number:
         # `...` in place of more than 100 frames, or another remark.
         return [frame]
-    line = _source_line(file, int(number)) if number.isdecimal() else ""
+    line = sources[file].get(int(number)) if number.isdecimal() else ""
     shown = f'  File "{file}", line {number}, in {function}'
     return [shown, f"    {line}"] if line else [shown]
 
 
-def _source_line(file: str, number: int) -> str:
-    path = _decoded(file)
-    try:
+def _read_sources(frames: Iterable[str]) -> Sources:
+    """The lines that the frames show; each file is read once, because the launcher waits for it."""
+    wanted: dict[str, set[int]] = {}
+    for frame in frames:
+        file, number, _ = _parts(frame)
+        if number.isdecimal():
+            wanted.setdefault(file, set()).add(int(number))
+    return {file: _source_lines(file, numbers) for file, numbers in wanted.items()}
+
+
+def _source_lines(file: str, numbers: set[int]) -> dict[int, str]:
+    """Those of the lines with these numbers that can be read, without space around them."""
+    lines: dict[int, str] = {}
+    # The name of a code object can be any text, and no name of a file.
+    with contextlib.suppress(OSError, ValueError, Warning):
+        path = _decoded(file)
         # Not to wait for the writer of a pipe.
         if not stat.S_ISREG(os.stat(path).st_mode):
-            return ""
+            return lines
+        left = _MAX_SOURCE
         with open(path, encoding="utf-8", errors="replace") as stream:
-            lines = stream.read(_MAX_SOURCE_BYTES).split("\n")
-    except (OSError, ValueError):
-        return ""
-    return lines[number - 1].strip()[:_MAX_LINE] if number <= len(lines) else ""
+            for number in range(1, max(numbers) + 1):
+                line = stream.readline(left)
+                if not line:
+                    break
+                left -= len(line)
+                if number in numbers:
+                    lines[number] = line.strip()[:_MAX_LINE]
+    return lines
 
 
 def _decoded(file: str) -> str:
-    r"""The name of a file, in which faulthandler escapes what is not ASCII: `\xe9`, `\u20ac`."""
+    r"""The name of a file, in which faulthandler escapes what is not ASCII: `\xe9`, `\u20ac`.
+
+    Raises ValueError, or a warning that is an error, if a backslash in it begins no escape.
+    """
     if "\\" not in file or os.path.exists(file):
         return file
     return file.encode("ascii", "replace").decode("unicode_escape")

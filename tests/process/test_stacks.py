@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 
 import pytest
 from support.runs import START_METHODS, mprun, write
 
-from mprun.launcher import stack_text, worker
+from mprun.launcher import fork, stack_dump, stack_text, worker
 
 every_start_method = pytest.mark.parametrize("method", START_METHODS)
 
@@ -163,7 +164,7 @@ def test_remarks_long_stacks_and_odd_names_are_kept(tmp_path):
         "  Garbage-collecting\n"
         "stack of thread 0x00007f0000000002:\n"
         f'  File "{THREADING}", line 1, in wait\n'
-        f"    {stack_text._source_line(THREADING, 1)}\n"
+        f"    {stack_text._source_lines(THREADING, {1})[1]}\n"
         "stack of thread pool worker:\n"
         "  <no Python frame>\n"
         "2 more threads run no Python code\n"
@@ -176,6 +177,72 @@ def test_a_dump_that_says_nothing_is_said(tmp_path):
 
 def test_a_source_that_is_a_pipe_or_a_directory_is_not_read(tmp_path):
     os.mkfifo(tmp_path / "pipe.py")
-    assert stack_text._source_line(str(tmp_path / "pipe.py"), 1) == ""
-    assert stack_text._source_line(str(tmp_path), 1) == ""
-    assert stack_text._source_line(OURS, 10**9) == ""
+    assert stack_text._source_lines(str(tmp_path / "pipe.py"), {1}) == {}
+    assert stack_text._source_lines(str(tmp_path), {1}) == {}
+    assert stack_text._source_lines(OURS, {10**9}) == {}
+
+
+@pytest.mark.parametrize("name", ["x\\uZZ.py", "x\\q.py", "x\\x00.py", "x\\ud800.py", "x\\", "<string>"])
+@pytest.mark.filterwarnings("error")
+def test_a_name_that_is_not_of_a_file_has_no_source(name):
+    dumped = f'Thread 0x1 (most recent call first):\n  File "{name}", line 1 in f\n'
+    title = "asked; stack of thread MainThread:\n"
+    assert stack_text.describe(dumped, "asked", 1) == f'{title}  File "{name}", line 1, in f\n'
+
+
+def test_a_source_is_read_once_and_no_further_than_needed(tmp_path, monkeypatch):
+    source = tmp_path / "long.py"
+    source.write_text("".join(f"line {number}\n" for number in range(1, 100_001)))
+    read = []
+
+    class Counted(io.TextIOWrapper):
+        def readline(self, *size):
+            read.append(super().readline(*size))
+            return read[-1]
+
+    def open_counted(path, **options):
+        return Counted(io.FileIO(path), **options)
+
+    monkeypatch.setattr(stack_text, "open", open_counted, raising=False)
+    frames = "".join(f'  File "{source}", line {number} in f\n' for number in (7, 3, 7, 5, 3) * 20)
+    shown = stack_text.describe(f"Thread 0x1 (most recent call first):\n{frames}" * 3, "asked", 1)
+    assert (shown.count("    line 7\n"), shown.count("    line 3\n")) == (120, 120)
+    assert read == [f"line {number}\n" for number in range(1, 8)]
+
+
+def test_no_more_of_a_source_is_read_than_its_limit(tmp_path, monkeypatch):
+    source = tmp_path / "long.py"
+    source.write_text("first\n" + "x" * 1000 + "\nlast\n")
+    monkeypatch.setattr(stack_text, "_MAX_SOURCE", 10)
+    assert stack_text._source_lines(str(source), {1, 2, 3}) == {1: "first", 2: "xxxx"}
+
+
+# ---- what fails here must not end the launcher, and the run with it
+
+
+def test_a_code_object_whose_name_is_not_of_a_file_does_not_end_the_run(tmp_path):
+    code = repr("import time\ntime.sleep(100)")
+    write(tmp_path, work=f'def hang(): exec(compile({code}, "x\\\\uZZ.py", "exec"))\ndef other(): pass\n')
+    (tmp_path / "job.yaml").write_text(
+        "max_parallel: 1\ntasks:\n"
+        "  - {name: a, target: 'work:hang', timeout: 800ms}\n"
+        "  - {name: b, target: 'work:other'}\n"
+    )
+    run = mprun("job.yaml", cwd=tmp_path)
+    assert (run.code, run.outcome("a"), run.outcome("b")) == (1, "timed_out", "succeeded")
+    assert '  File "x\\uZZ.py", line 2, in <module>\n' in run.log("a").decode()
+
+
+@pytest.mark.parametrize("log", ["there", "missing"])
+def test_a_dump_of_which_no_traceback_can_be_made_is_in_the_log_as_it_is(tmp_path, monkeypatch, log):
+    (tmp_path / "there").write_text("before")
+    stacks = os.memfd_create("stacks")
+    os.write(stacks, b"what was dumped\n")
+    fork.private_descriptors.add(stacks)
+    monkeypatch.setattr(stack_text, "describe", lambda *_: 1 / 0)
+    stack_dump.Dump((("it", 1), "TERM", "", "group"), "asked", str(tmp_path / log), 0, stacks).write_to_log()
+    assert stacks not in fork.private_descriptors
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(stacks)
+    expected = "before\nasked; stacks:\nwhat was dumped\n" if log == "there" else "before"
+    assert (tmp_path / "there").read_text() == expected
