@@ -289,4 +289,5 @@ def _shown_target(planned: PlannedTask) -> str:
     from shlex import join
 
     words = resolve(task.command, Resolver(task.scope, task.axes, planned.values))
-    return join([as_text(shown(word)) for word in words])
+    # Before they are quoted: a secret with a quote in it would not be found any more.
+    return join([redact(as_text(shown(word))) for word in words])

@@ -43,3 +43,21 @@ def test_items_are_beside_the_names(tmp_path):
     tasks = json.loads(mprun("show", "--json", cwd=tmp_path).stdout)["tasks"]
     assert [task["task"] for task in tasks][:3] == ["check[0]", "check[1]", "load[0]"]
     assert [task["item"] for task in tasks] == ["x", "2", "a.csv", names[3][9:-1], "***", None, None]
+
+
+def test_target_of_an_instance_has_no_secret(tmp_path):
+    """An item of a list that a task returns may be a secret, or contain one, also one with quotes."""
+    secret = "s3cr'3t value"
+    job = """
+        params: {secret: {type: string, secret: true, required: true}}
+        tasks:
+          - {name: names, target: 'work:names', args: ["${params.secret}"]}
+          - {name: load, command: [echo, "${item}"], foreach: '${tasks.names.result}'}
+        """
+    write(tmp_path, work="def names(secret): return [secret, 'a/' + secret]", job=job)
+    run = mprun("job.yaml", "-v", "--output", "none", cwd=tmp_path, env={"MPRUN_PARAM_SECRET": secret})
+    assert run.code == 0
+    targets = [run.one("task_started", name)["target"] for name in ("load[0]", "load[1]")]
+    assert targets == ["echo '***'", "echo 'a/***'"]
+    assert "target=echo '***'" in run.stderr
+    assert "3t value" not in run.stderr
