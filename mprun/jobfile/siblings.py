@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from itertools import islice
+from typing import TYPE_CHECKING, Any
 
 from mprun.diagnostics import quote
 from mprun.jobfile.matrix import as_label
@@ -11,7 +12,7 @@ from mprun.jobfile.references import ReferenceProblem, references
 from mprun.jobfile.resolution import Resolver
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from mprun.jobfile.model import SiblingDependency
     from mprun.jobfile.names import Named, NameIndex
@@ -33,8 +34,10 @@ class Siblings:
     def __init__(self, tasks: Sequence[Named], names: NameIndex) -> None:
         self._tasks = tasks
         self._names = names
-        # By group and axes: the instances by the texts of their values there.
-        self._indexes: dict[tuple[str, tuple[int, ...]], dict[tuple[str, ...], list[int]]] = {}
+        # The instances by group. They are asked for once for each receiver: a scan each would be quadratic.
+        self._instances: dict[str, dict[int, None]] = {}
+        # By group and axes, without types and with them: the instances by their values there.
+        self._indexes: dict[tuple[str, tuple[int, ...], bool], dict[Any, dict[int, None]]] = {}
 
     def of(self, number: int, dependency: SiblingDependency) -> int:
         """The number of the task that instance `number` needs; see `find`."""
@@ -43,12 +46,7 @@ class Siblings:
 
     def group(self, reference: SiblingReference) -> Sequence[int]:
         """The numbers of all tasks that a reference may select from. Raises ReferenceProblem."""
-        numbers = [
-            one
-            for one in self._names.groups.get(reference.name, ())
-            if self._is_instance(one, reference.name)
-        ]
-        return numbers or (self._of_group(reference),)
+        return tuple(self._numbers(reference.name)) or (self._of_group(reference),)
 
     def find(self, reference: SiblingReference, receiver: str) -> int:
         """The number of the instance that a reference selects, for the task of this name.
@@ -56,22 +54,34 @@ class Siblings:
         It is that of the group itself if its instances are not known yet. Raises ReferenceProblem.
         """
         group = reference.name
-        numbers = [one for one in self._names.groups.get(group, ()) if self._is_instance(one, group)]
+        numbers = self._numbers(group)
         if not numbers:
             return self._of_group(reference)
-        axes = self._tasks[numbers[0]].task.axes
-        places = _places(reference, axes)
-        index = self._index(group, places, numbers)
-        found = index.get(tuple([as_label(value) for _, value in reference.selector]), [])
+        places = _places(reference, self._tasks[next(iter(numbers))].task.axes)
+        values = [value for _, value in reference.selector]
+        found = self._index(group, places, typed=False).get(_key(values, typed=False), {})
         if len(found) > 1:
-            found = self._same_type(found, places, reference) or found
+            # `1` is not `"1"`.
+            found = self._index(group, places, typed=True).get(_key(values, typed=True)) or found
         if len(found) > 1:
             found = self._same_index(found, group, receiver) or found
         if not found:
-            found = [one for one in self._same_index(numbers, group, receiver) if self._is_late(one)]
+            same = self._same_index(numbers, group, receiver)
+            found = {one: None for one in same if self._is_late(one)}
         if len(found) == 1:
-            return found[0]
-        raise _not_one(reference, [self._tasks[one].name for one in found or numbers], bool(found))
+            return next(iter(found))
+        # One more than is shown, which says that there are more.
+        names = [self._tasks[one].name for one in islice(found or numbers, _MAX_SHOWN + 1)]
+        raise _not_one(reference, names, bool(found))
+
+    def _numbers(self, group: str) -> dict[int, None]:
+        """The instances of a group, in order; none if they are not known yet."""
+        numbers = self._instances.get(group)
+        if numbers is None:
+            all_of_group = self._names.groups.get(group, ())
+            numbers = {one: None for one in all_of_group if self._is_instance(one, group)}
+            self._instances[group] = numbers
+        return numbers
 
     def _is_instance(self, number: int, group: str) -> bool:
         """Whether a task is an instance of the group itself, and not a task of its recipe."""
@@ -95,30 +105,32 @@ class Siblings:
         help = f"write `${{tasks.{name[:60]}.result}}`"
         raise ReferenceProblem(message, reference, help=help)
 
-    def _index(
-        self, group: str, places: tuple[int, ...], numbers: Iterable[int]
-    ) -> dict[tuple[str, ...], list[int]]:
-        index = self._indexes.get((group, places))
+    def _index(self, group: str, places: tuple[int, ...], *, typed: bool) -> dict[Any, dict[int, None]]:
+        index = self._indexes.get((group, places, typed))
         if index is None:
-            index = self._indexes[group, places] = {}
-            for number in numbers:
+            index = self._indexes[group, places, typed] = {}
+            for number in self._numbers(group):
                 values = self._tasks[number].values
-                index.setdefault(tuple([as_label(values[place]) for place in places]), []).append(number)
+                key = _key([values[place] for place in places], typed)
+                index.setdefault(key, {})[number] = None
         return index
 
     def _is_late(self, number: int) -> bool:
         """Whether the item of an instance refers to a result: its value is not in the index."""
         return next(references(self._tasks[number].values), None) is not None
 
-    def _same_type(self, found: list[int], places: tuple[int, ...], reference: SiblingReference) -> list[int]:
-        """Those whose values have the type of the reference's: `1` is not `"1"`."""
-        wanted = [type(value) for _, value in reference.selector]
-        return [one for one in found if [type(self._tasks[one].values[place]) for place in places] == wanted]
-
-    def _same_index(self, found: list[int], group: str, receiver: str) -> list[int]:
+    def _same_index(self, found: dict[int, None], group: str, receiver: str) -> dict[int, None]:
         """The one with the index of the receiver: a list may have an item twice."""
         indexes = re.findall(r"\[[0-9]+\]", receiver)
-        return [one for one in found if self._tasks[one].name.removeprefix(group) in indexes]
+        numbers = {self._names.numbers.get(group + index, -1) for index in indexes}
+        return {one: None for one in sorted(numbers) if one in found}
+
+
+def _key(values: Sequence[Any], typed: bool) -> tuple[Any, ...]:
+    """The texts of values, by which they are found; with their types if a text alone has several."""
+    if typed:
+        return tuple([(type(value), as_label(value)) for value in values])
+    return tuple([as_label(value) for value in values])
 
 
 def _places(reference: SiblingReference, axes: tuple[str, ...]) -> tuple[int, ...]:

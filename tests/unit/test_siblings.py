@@ -7,6 +7,7 @@ import time
 import pytest
 from support.desk import Desk, views
 
+from mprun.jobfile.loader import load_job_file
 from mprun.jobfile.references import SiblingReference, parse, references
 
 
@@ -179,3 +180,28 @@ def test_very_many_siblings_are_found_quickly(desk):
     )
     assert needs["use[a=59,b=7]"] == ["dl[a=59,b=7]"]
     assert time.process_time() - begun < 20
+
+
+@pytest.mark.parametrize("item", ["k{}", "same", "${{tasks.x.result}}"])
+def test_the_time_grows_with_the_number_of_instances_and_not_its_square(tmp_path, item):
+    def loaded(count):
+        path = tmp_path / f"{count}.yaml"
+        items = ", ".join(f'"{item.format(number)}"' for number in range(count))
+        path.write_text(
+            f"""tasks:
+              - {{name: x, target: "m:f"}}
+              - {{name: dl, target: "m:f", foreach: &items [{items}]}}
+              - {{name: use, target: "m:f", foreach: *items, args: ["${{tasks.dl[${{item}}].result}}"]}}
+            """
+        )
+        return path
+
+    def spent(path):
+        begun = time.process_time()
+        load_job_file(str(path), {}, (), {})
+        return time.process_time() - begun
+
+    few, many = loaded(1_000), loaded(8_000)
+    # As with the tasks of `test_task_checks.py`: 8 if the time is linear, 64 if it is quadratic.
+    few, many = zip(*[(spent(few), spent(many)) for _ in range(3)], strict=True)
+    assert min(many) < 24 * max(min(few), 0.002)
