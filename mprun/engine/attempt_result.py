@@ -41,7 +41,9 @@ def attempt_result(
     if report.log_error:
         # What it has written is lost, whatever its exit code says.
         why = f"{words}; its log could not be written: {report.log_error}"
-        return AttemptResult(succeeded=False, reason=why, exit_code=code, asked=report.asked)
+        return AttemptResult(
+            succeeded=False, reason=why, exit_code=code, asked=report.asked, lost_output=True
+        )
     no_result = "" if task.capture is None else _captured(task.capture, name, report, directory)
     needs_failure = task.expect is not None or (
         code != 0 and (task.retry.exceptions or task.limits or task.daemon)

@@ -22,6 +22,9 @@ def outcome_of(task_run: TaskRun, result: AttemptResult, now: float) -> tuple[st
     If `exit_code_decides`, an exit that proves success by `mprun.launcher.channel.attempt_succeeded`
     is a success here too, so that rule is all that the launcher needs to start dependents.
     """
+    if result.lost_output:
+        # Also if it was asked to end: what it has written cannot be read.
+        return Outcome.FAILED, result.reason
     stopped, started = task_run.stop_reason, task_run.started_at
     timeout, ready = task_run.task.timeout, task_run.task.ready
     if stopped == LOG_LIMIT:

@@ -37,7 +37,7 @@ class AttemptResult(Frozen):
     `succeeded` is by the exit code, or by the task's `expect`. `reason` is in words. `exceptions`
     are the names of the exception's class and of its bases. `unready` is what the `ready` probe saw
     last of an attempt that was not ready yet. `asked` is whether the attempt may have been sent a
-    signal to end.
+    signal to end. `lost_output` is whether its log is not complete, as `reason` says.
     """
 
     succeeded: bool
@@ -46,6 +46,7 @@ class AttemptResult(Frozen):
     exceptions: tuple[str, ...] = ()
     unready: str = ""
     asked: bool = True
+    lost_output: bool = False
 
 
 def reason_for_another(task: Task, outcome: str, attempts: int, result: AttemptResult) -> str | None:

@@ -137,12 +137,17 @@ def test_a_log_that_cannot_be_written_fails_the_task_and_the_record_says_why(tmp
             - {name: nothing, target: 'limit:nothing'}
             - {name: flood, command: 'head -c 1000000 /dev/zero; sleep 0.1; head -c 1000000 /dev/zero; true'}
             - {name: quiet, command: 'head -c 300000 /dev/zero 2> /dev/null || exit 0'}
-            - {name: other, command: 'echo fine', depends_on: {flood: finished}}
+            - name: service
+              command: 'trap "" PIPE; head -c 300000 /dev/zero 2> /dev/null; touch served; sleep 60'
+              daemon: true
+              ready: {file: served}
+            - {name: other, command: 'echo fine', depends_on: {flood: finished, service: ready}}
         """,
     )
     run = mprun("job.yaml", "--output", "none", cwd=tmp_path)
     assert run.code == 1
-    for task in ("flood", "quiet"):
+    # A service that is stopped at the end of the run, too.
+    for task in ("flood", "quiet", "service"):
         finished = run.one("task_finished", task)
         assert finished["outcome"] == "failed"
         assert finished["reason"].endswith("its log could not be written: File too large")

@@ -48,6 +48,15 @@ def test_an_exit_that_proves_success_is_a_success_whatever_the_attempt_was_asked
         assert outcome == "succeeded" or not proven
 
 
+@pytest.mark.parametrize("reason", REASONS)
+@pytest.mark.parametrize("daemon", [False, True])
+def test_an_attempt_whose_output_is_lost_has_failed_although_it_was_asked_to_end(reason, daemon):
+    run = run_of(daemon=daemon, timeout=5.0)
+    run.stop_reason = reason
+    result = AttemptResult(succeeded=False, reason="its log", exit_code=0, lost_output=True)
+    assert outcome_of(run, result, 9.0) == ("failed", "its log")
+
+
 @pytest.mark.parametrize(
     "keys",
     [
