@@ -11,7 +11,7 @@ import click
 from mprun.cli.completion import complete_run, complete_task
 from mprun.cli.options import STATE_DIR
 from mprun.cli.show import read_run
-from mprun.cli.views.logs import names_of
+from mprun.cli.views.logs import Selection, names_of
 from mprun.diagnostics import quote, suggest, visible
 from mprun.errors import UsageError
 from mprun.outcomes import Outcome
@@ -38,8 +38,8 @@ _MAX_REPR = 200
 def result(task: str, run: str | None, state_dir: str) -> int:
     """Print the result of a task, as JSON.
 
-    The name of a matrix or `foreach` means the list of the results of its tasks, with null
-    for those that did not succeed. It is an error if a single task has not succeeded, or
+    The name of a matrix, `foreach` or recipe means the list of the results of its tasks, with
+    null for those that did not succeed. It is an error if a single task has not succeeded, or
     if its result is not JSON.
     """
     directory, state = read_run(state_dir, run)
@@ -50,14 +50,19 @@ def result(task: str, run: str | None, state_dir: str) -> int:
 
 
 def _value(directory: RunDirectory, state: RunState, name: str) -> Any:
-    """The result of a task, or the list of those of a group."""
+    """The result of a task, or the list of those of a group: what a reference to this name has."""
     if name in state.tasks:
         return _result(directory, state.tasks[name])
-    instances = [task for task in state.in_order() if name in names_of(task.name) and "[" in task.name]
-    if not instances or any(task.name.rpartition("[")[0] != name for task in instances):
-        known = {known for task in state.tasks for known in names_of(task)}
-        raise UsageError(f"run {directory.run_id} has no task {quote(name)}; {suggest(name, known, 'tasks')}")
-    return [_result(directory, task) if task.outcome == Outcome.SUCCEEDED else None for task in instances]
+    tasks = [state.tasks.get(task) for task in Selection([name]).of(state.known_names())]
+    if not tasks:
+        hint = suggest(name, {known for task in state.known_names() for known in names_of(task)}, "tasks")
+        raise UsageError(f"run {directory.run_id} has no task {quote(name)}; {hint}")
+    if not any(tasks):
+        raise UsageError(f"task {quote(name)} has no result: it has not started")
+    return [
+        _result(directory, task) if task is not None and task.outcome == Outcome.SUCCEEDED else None
+        for task in tasks
+    ]
 
 
 def _result(directory: RunDirectory, task: TaskState) -> Any:

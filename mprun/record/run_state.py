@@ -175,6 +175,10 @@ class RunState:
         expanded = self._planned
         return [one for name in expanded.get("", ()) for one in (expanded.get(name, (name,)) if name else ())]
 
+    def known_names(self) -> list[str]:
+        """The tasks of the plan in the order of the file, then those that only other events name."""
+        return list(dict.fromkeys((*self.planned_names(), *self.tasks)))
+
     def in_order(self) -> list[TaskState]:
         """The tasks in the order of the file, those without a place in it last."""
         places = {name: place for place, name in enumerate(self.planned_names())}

@@ -74,6 +74,39 @@ def test_task_without_a_result_is_an_error(task, message, desk):
     assert message in shown.stderr
 
 
+def test_the_result_of_a_recipe_is_what_a_reference_to_it_gives(tmp_path):
+    names = ["r", "r/inner", "r/inner/each", "m", "m[0]", "m[1]/inner", "empty", "x[n=1]", "r/*"]
+    write(
+        tmp_path,
+        work=WORK,
+        job="tasks:"
+        "\n  - {name: r, uses: outer.yaml}"
+        "\n  - {name: m, uses: outer.yaml, foreach: [a, b]}"
+        "\n  - {name: x, uses: inner.yaml, matrix: {n: [1, 2]}}"
+        "\n  - {name: empty, target: 'work:give', args: [1], foreach: '${tasks.r/none.result}'}"
+        + "".join(
+            f"\n  - {{name: see{n}, target: 'work:give', args: ['${{tasks.{name}.result}}']}}"
+            for n, name in enumerate(names)
+        ),
+    )
+    recipes = {
+        "outer": "[{name: inner, uses: inner.yaml}, {name: none, target: 'work:give', args: [[]]}]",
+        "inner": "[{name: list, target: 'work:give', args: [[3, 1]]}, {name: each, target: 'work:give',"
+        " args: ['${item}'], foreach: '${tasks.list.result}'},"
+        " {name: bad, target: 'work:fail', allow_failure: true}]",
+    }
+    for recipe, tasks in recipes.items():
+        (tmp_path / f"{recipe}.yaml").write_text(f"tasks: {tasks}")
+    assert mprun("-q", "job.yaml", cwd=tmp_path).code == 0
+    for n, name in enumerate(names):
+        shown = mprun("result", name, cwd=tmp_path)
+        assert (shown.code, shown.stderr) == (0, ""), name
+        assert shown.stdout == mprun("result", f"see{n}", cwd=tmp_path).stdout, name
+    wrong = mprun("result", "r/inne", cwd=tmp_path)
+    assert (wrong.code, wrong.stdout) == (2, "")
+    assert "has no task `r/inne`; did you mean `r/inner`?" in wrong.stderr
+
+
 def test_show_says_how_to_see_a_result_that_it_cuts(desk):
     shown = mprun("show", cwd=desk).stdout
     assert "(cut; `mprun result TASK` prints all of one)" not in shown
