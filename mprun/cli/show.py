@@ -109,7 +109,7 @@ def logs(
     imported the targets. The output of a single task is shown as it is, without its name.
     """
     from mprun.cli.views.follow import follow_logs
-    from mprun.cli.views.logs import Selection, known_tasks, show_logs
+    from mprun.cli.views.logs import Selection, show_logs
 
     directory, state = read_run(state_dir, run)
     if follow and failed:
@@ -118,7 +118,7 @@ def logs(
         raise UsageError("a log has no times of its lines; use `--timestamps` with `-f`, without `--json`")
     selection = Selection(tasks, attempt, tail)
     if follow and reader.is_active(directory, state):
-        follow_logs(directory, selection, known_tasks(state), as_json=as_json, timestamps=timestamps)
+        follow_logs(directory, selection, state, as_json=as_json, timestamps=timestamps)
     else:
         show_logs(directory, state, selection, failed=failed, as_json=as_json, timestamps=timestamps)
     return 0

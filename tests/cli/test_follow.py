@@ -126,9 +126,22 @@ def test_one_task_is_followed_to_its_last_byte(going):
 
 def test_a_task_that_has_not_started_is_waited_for(going):
     process = start("logs", "-f", "later", cwd=going)
-    assert process.stderr.readline().decode().endswith(" has no task `later` yet; waiting for it\n")
+    warning = process.stderr.readline().decode()
+    assert warning.startswith("warning: task `later` of run ")
+    assert warning.endswith(" has not started yet; waiting for it\n")
     (going / "go").touch()
     assert rest_of(process) == (0, "later one\nlater two\n", "")
+
+
+def test_a_task_that_has_not_started_has_neither_a_log_nor_a_result(going):
+    (run,) = (path.name for path in (going / ".mprun" / "runs").iterdir())
+    later = f"error: task `later` of run {run} has not started\n"
+    assert read(going, "logs", "later") == (2, b"", later)
+    assert read(going, "logs", "lat*") == (2, b"", later.replace("later", "lat*"))
+    assert read(going, "logs", "latr")[2].endswith("has no task `latr`; did you mean `later`?\n")
+    later = "error: task `later` has no result: it has not started\n"
+    assert read(going, "result", "later") == (2, b"", later)
+    assert read(going, "result", "latr")[2].endswith("has no task `latr`; did you mean `later`?\n")
 
 
 def test_task_that_never_appears_is_an_error_at_the_end(going):

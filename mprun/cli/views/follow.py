@@ -7,8 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from mprun.cli.messages import warn
-from mprun.cli.views.logs import Printer, known_tasks, require_matches
-from mprun.diagnostics import quote
+from mprun.cli.views.logs import Printer, known_tasks, require_matches, what_lacks_a_log
 from mprun.outcomes import MPRUN_KILLED
 from mprun.record.events import TaskExited, TaskStarted
 from mprun.record.reader import RecordFollower
@@ -16,9 +15,8 @@ from mprun.reporters.tail import Tail
 from mprun.reporters.terminal import MAIN
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from mprun.cli.views.logs import Selection
+    from mprun.record.run_state import RunState
     from mprun.record.state_dir import RunDirectory
 
 # Seconds between two looks at the logs, as in the console of a run.
@@ -30,20 +28,21 @@ _INTERVALS_PER_CHECK = 10
 def follow_logs(
     directory: RunDirectory,
     selection: Selection,
-    names: Sequence[str],
+    state: RunState,
     *,
     as_json: bool = False,
     timestamps: bool = False,
 ) -> None:
     """Write what tasks have printed, then what they print, until the run ends.
 
-    `names` are the tasks that are known so far. With `timestamps`, each line that is printed from
+    `state` is that of the run so far. With `timestamps`, each line that is printed from
     now on has the time at which it was seen.
     """
     following = RecordFollower(directory)
+    names = known_tasks(state)
     printer = Printer(selection.words, selection.of(names), as_json=as_json, timestamps=timestamps)
     for word in selection.unmatched(names):
-        warn(f"run {directory.run_id} has no task {quote(word)} yet; waiting for it")
+        warn(f"{what_lacks_a_log(directory, word, state)} yet; waiting for it")
     try:
         _Follower(following, selection, printer).follow()
     finally:
@@ -132,4 +131,4 @@ class _Follower:
             self._record.end()
             self._show_damage()
             warn(f"run {directory.run_id} was interrupted: {MPRUN_KILLED}")
-        require_matches(directory, self._selection, known_tasks(state))
+        require_matches(directory, self._selection, state)

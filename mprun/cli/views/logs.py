@@ -176,7 +176,7 @@ def show_logs(
 ) -> None:
     """Write what tasks printed, one task after another; with `failed`, only of tasks that failed."""
     known = known_tasks(state)
-    require_matches(directory, selection, known)
+    require_matches(directory, selection, state)
     wanted = selection.of(known)
     if failed:
         wanted = [task for task in wanted if task in state.tasks and state.tasks[task].outcome in BAD]
@@ -237,11 +237,25 @@ def _origins(
     return found
 
 
-def require_matches(directory: RunDirectory, selection: Selection, known: Sequence[str]) -> None:
-    """Raise UsageError for the first word that matches no task."""
-    for word in selection.unmatched(known):
-        hint = suggest(word, {name for task in known for name in names_of(task)}, "tasks")
-        raise UsageError(f"run {directory.run_id} has no task {quote(word)}; {hint}")
+def require_matches(directory: RunDirectory, selection: Selection, state: RunState) -> None:
+    """Raise UsageError for the first word that matches no task that has a log."""
+    for word in selection.unmatched(known_tasks(state)):
+        message = what_lacks_a_log(directory, word, state)
+        if not _is_planned(word, state):
+            names = {name for task in (MAIN, *state.known_names()) for name in names_of(task)}
+            message = f"{message}; {suggest(word, names, 'tasks')}"
+        raise UsageError(message)
+
+
+def what_lacks_a_log(directory: RunDirectory, word: str, state: RunState) -> str:
+    """Why a word matches no task that has a log: it has not started, or there is none of this name."""
+    if _is_planned(word, state):
+        return f"task {quote(word)} of run {directory.run_id} has not started"
+    return f"run {directory.run_id} has no task {quote(word)}"
+
+
+def _is_planned(word: str, state: RunState) -> bool:
+    return bool(Selection([word]).of(state.known_names()))
 
 
 def _attempts(state: RunState, selection: Selection, task: str, *, imports: bool) -> list[int]:
