@@ -29,6 +29,17 @@ _SAMPLE_BYTES = 128
 _NOT_FOUND_ERRORS = {errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP}
 
 
+def create_log(path: str) -> None:
+    """Create the log, into which the launcher moves the output. Raises StartError.
+
+    Here, because many commands print nothing, and starting processes leaves the launcher no time for it.
+    """
+    try:
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    except OSError as error:
+        raise StartError(f"its log cannot be created: {error.strerror}", 1, error) from None
+
+
 def execute(
     words: tuple[str, ...], cwd: str | None, limits: dict[str, Any] | None, position: int
 ) -> NoReturn:

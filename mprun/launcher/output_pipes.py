@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from select import EPOLLHUP, EPOLLIN, EPOLLONESHOT
+from select import EPOLLHUP, EPOLLIN, EPOLLONESHOT, POLLIN, poll
 from time import monotonic
 
 from mprun.launcher import fork
@@ -47,19 +47,31 @@ _ARMED = EPOLLIN | EPOLLONESHOT
 
 
 class OutputPipe:
-    """A pipe by its `read_end`, and the `log` of the attempt that uses it, a descriptor or -1.
+    """A pipe by its `read_end`, and the log of the attempt that uses it, by its `path`, "" if it is idle.
 
-    `slot` is its number for the keeper. `has_ended` says that no process has it open for writing,
-    `error` why the log could not be written. `copy` is where a copy of what it has put into the log
-    goes, a descriptor or -1; `copied` is how many bytes are there. `moved` is how many have come
-    through the pipe; when they are `next_look`, the log is looked at. `rest_ends` is a monotonic time, 0
-    if the pipe does not rest; `flood_passes` are left. `capacity` is what it
-    can hold, in bytes.
+    The process of the attempt creates the log, and the launcher opens it once there is something to
+    move: many commands print nothing, and creating a file is half the launcher's work for them. `log`
+    is its descriptor if `is_open`, else one that is reserved for it, or -1. `slot` is its number for
+    the keeper. `has_ended` says that no process has it open for writing, `error` why the log could not
+    be written. `copy` is where a copy of what it has put into the log goes, a descriptor or -1; `copied`
+    is how many bytes are there. `moved` is how many have come through the pipe; when they are
+    `next_look`, the log is looked at. `rest_ends` is a monotonic time, 0 if the pipe does not rest;
+    `flood_passes` are left. `capacity` is what it can hold, in bytes.
     """
 
     __slots__ = (
-        *("copied", "copy", "error", "flood_passes", "has_ended", "key", "log", "moved", "next_look", "path"),
-        *("capacity", "read_end", "rest_ends", "slot"),
+        *(
+            "_poll",
+            "_write_end",
+            "capacity",
+            "copied",
+            "copy",
+            "error",
+            "flood_passes",
+            "has_ended",
+            "is_open",
+        ),
+        *("key", "log", "moved", "next_look", "path", "read_end", "rest_ends", "slot"),
     )
 
     key: AttemptKey
@@ -67,51 +79,91 @@ class OutputPipe:
     def __init__(self, slot: int) -> None:
         self.slot = slot
         self.read_end, write_end = os.pipe2(os.O_CLOEXEC)
-        os.close(write_end)
+        self._write_end = f"/proc/self/fd/{self.read_end}"
+        self.log, self.is_open = write_end, False
+        self._reserve_log()
         os.set_blocking(self.read_end, False)
-        self.log, self.path, self.error, self.has_ended = -1, "", "", True
+        self._poll = poll()
+        self._poll.register(self.read_end, POLLIN)
+        self.path, self.error, self.has_ended = "", "", True
         self.copy = -1
         self.capacity = PIPE_BYTES
-        self._begin()
 
-    def _begin(self) -> None:
+    def begin(self, path: str) -> None:
+        """Drain it into this file from now on."""
+        self.path, self.error, self.has_ended = path, "", False
         self.moved = self.copied = self.flood_passes = 0
         self.next_look = MIN_LOOK_BYTES
         self.rest_ends = 0.0
 
     def open_write_end(self) -> int:
         """A new descriptor for writing, which blocks."""
-        return os.open(f"/proc/self/fd/{self.read_end}", os.O_WRONLY | os.O_CLOEXEC)
+        return os.open(self._write_end, os.O_WRONLY | os.O_CLOEXEC)
 
-    def open_log(self, path: str) -> None:
-        """Drain it into this file from now on. Raises OSError."""
+    def open_log(self) -> None:
+        """Open the log. Raises OSError."""
+        # Its descriptor is free for that.
+        self._close_log()
         # Not opened for appending, which splice(2) refuses. No other process writes to it.
-        self.log = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            self.log = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except FileNotFoundError:
+            # The task has removed the directory: what it prints is lost with the log that was there.
+            self.log = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        fork.private_descriptors.add(self.log)
         os.lseek(self.log, 0, os.SEEK_END)
-        self.path, self.error, self.has_ended = path, "", False
-        self._begin()
+        self.is_open = True
+
+    def _close_log(self) -> None:
+        if self.log >= 0:
+            fork.private_descriptors.discard(self.log)
+            os.close(self.log)
+        self.log, self.is_open = -1, False
 
     def share_log(self, other: OutputPipe, copy: str) -> None:
         """Drain it into the log of another pipe from now on, and into a file of its own. Raises OSError."""
+        self.begin(other.path)
         # One open file, so that each continues where the other has ended.
-        self.log = os.dup(other.log)
-        self.path, self.error, self.has_ended = other.path, "", False
-        self._begin()
+        os.dup2(other.log, self.log, inheritable=False)
+        self.is_open = True
         self.copy = os.open(copy, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-
-    def descriptors(self) -> set[int]:
-        """Those of its files."""
-        return {self.log, self.copy} - {-1}
+        fork.private_descriptors.add(self.copy)
 
     def close_files(self) -> None:
-        """Close the log, and the copy."""
-        for descriptor in self.descriptors():
-            os.close(descriptor)
-        self.log = self.copy = -1
+        """Close the log, and the copy, and reserve a descriptor for the next log."""
+        if self.copy >= 0:
+            fork.private_descriptors.discard(self.copy)
+            os.close(self.copy)
+            self.copy = -1
+        if self.is_open:
+            self._reserve_log()
+
+    def _reserve_log(self) -> None:
+        # By any file that is open: a duplicate takes no room on a disk, and no time.
+        os.dup2(self.read_end, self.log, inheritable=False)
+        self.is_open = False
+
+    def close(self) -> None:
+        """Close its descriptors. Who writes to it gets SIGPIPE."""
+        fork.private_descriptors.discard(self.read_end)
+        os.close(self.read_end)
+        self.read_end = -1
+        self._close_log()
+
+    def _has_data(self) -> bool:
+        """Whether there is something to read; sets `has_ended` if there will never be."""
+        events = self._poll.poll(0)
+        self.has_ended = bool(events) and not events[0][1] & POLLIN
+        return bool(events) and not self.has_ended
 
     def drain(self) -> int:
         """Move one pass into the log; the number of bytes. Sets `has_ended` or `error`."""
         try:
+            if not self.is_open:
+                # Looked at, not read: it is in the pipe until it is in the log.
+                if not self._has_data():
+                    return 0
+                self.open_log()
             moved = move(self.read_end, self.log)
             if moved and self.copy >= 0:
                 self._copy(moved)
@@ -137,7 +189,7 @@ class OutputPipe:
         left = PASS_BYTES
         while left > 0 and (moved := self.drain()):
             left -= moved
-        if not self.has_ended and not self.error:
+        if self.is_open and not self.has_ended and not self.error:
             # Shows whether any process has it open.
             self.drain()
 
@@ -210,7 +262,7 @@ class OutputPipes:
         except OSError:
             self._free_slots.append(slot)
             raise
-        fork.private_descriptors.add(pipe.read_end)
+        fork.private_descriptors.update((pipe.read_end, pipe.log))
         self._epoll.register(pipe.read_end, EPOLLONESHOT)
         self.keeper.hold(slot, pipe.read_end)
         return pipe
@@ -222,21 +274,22 @@ class OutputPipes:
         return self._captured[key].open_write_end()
 
     def attach(self, key: AttemptKey, log: str, copy: str = "") -> None:
-        """Drain the pipe of an attempt into its log from now on. Raises OSError.
+        """Drain the pipe of an attempt into its log from now on.
 
-        If it has a second pipe, that too, and a copy of what comes from it goes into the file `copy`.
+        If it has a second pipe, that too, and a copy of what comes from it goes into the file `copy`:
+        raises OSError if these files cannot be opened.
         """
         pipe = self._by_key[key]
-        pipe.open_log(log)
+        pipe.begin(log)
         self._watch(pipe, key)
         if copy:
+            pipe.open_log()
             captured = self._captured[key]
             captured.share_log(pipe, copy)
             self._watch(captured, key)
 
     def _watch(self, pipe: OutputPipe, key: AttemptKey) -> None:
         pipe.key = key
-        fork.private_descriptors.update(pipe.descriptors())
         self.keeper.name_log(pipe.slot, pipe.path)
         self.watched[pipe.read_end] = pipe
         self._epoll.modify(pipe.read_end, _ARMED)
@@ -246,7 +299,7 @@ class OutputPipes:
         pipe = self._by_key.get(key)
         if pipe is None:
             return
-        if pipe.log >= 0:
+        if pipe.path:
             # A log shows that the attempt had a process.
             with contextlib.suppress(OSError):
                 os.unlink(pipe.path)
@@ -271,7 +324,8 @@ class OutputPipes:
             # Who writes to it gets SIGPIPE, so that the log is complete up to there.
             del self.watched[pipe.read_end]
             self._retire(pipe)
-        elif pipe.has_ended:
+            return
+        if pipe.has_ended:
             del self.watched[pipe.read_end]
         elif pipe.flood_passes and moved < pipe.capacity // SMALL_PART:
             pipe.flood_passes -= 1
@@ -322,26 +376,24 @@ class OutputPipes:
         if pipe.read_end in self.watched:
             pipe.drain_rest()
             del self.watched[pipe.read_end]
-        if pipe.log >= 0:
-            fork.private_descriptors.difference_update(pipe.descriptors())
+        pipe.path = ""
+        if pipe.is_open or pipe.copy >= 0:
             pipe.close_files()
         if pipe.read_end >= 0:
-            if pipe.has_ended and pipe.capacity == PIPE_BYTES:
+            if pipe.has_ended and pipe.capacity == PIPE_BYTES and pipe.log >= 0:
                 self._idle.append(pipe)
             else:
                 # A process that was not killed has it open, whose output must not get into another log. Or it
-                # is a large one, of which a user may have few.
+                # is a large one, of which a user may have few, or has lost the descriptor for its log.
                 self._retire(pipe)
         return pipe.error
 
     def _retire(self, pipe: OutputPipe) -> None:
         self.keeper.drop(pipe.slot)
         self._free_slots.append(pipe.slot)
-        fork.private_descriptors.discard(pipe.read_end)
         # The keeper may have it open still, which epoll would report.
         self._epoll.unregister(pipe.read_end)
-        os.close(pipe.read_end)
-        pipe.read_end = -1
+        pipe.close()
 
     def close(self) -> None:
         """Move what is left in all pipes, and end the keeper: all processes of tasks have been killed."""

@@ -353,14 +353,15 @@ class Process(multiprocessing.Process):
     def _limit_or_become(self) -> SoftLimits:
         """Set the limits, or execute the command; if that is impossible, exit without running the task."""
         # Not at the top: only tasks that have either need them, and forks have them already.
-        from mprun.launcher.channel import CAPTURE, COMMAND, CWD, LIMITS, POSITION
+        from mprun.launcher.channel import CAPTURE, COMMAND, CWD, LIMITS, LOG, POSITION
         from mprun.launcher.start_error import StartError
 
         limits, position = self.request[LIMITS], self.request[POSITION]
         try:
             if self.request[COMMAND] is not None:
-                from mprun.launcher.exec_command import execute
+                from mprun.launcher.exec_command import create_log, execute
 
+                create_log(self.request[LOG])
                 if stdout := self.request[CAPTURE]:
                     dup2(stdout, 1)
                 execute(self.request[COMMAND], self.request[CWD], limits, position)

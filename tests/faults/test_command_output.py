@@ -154,3 +154,20 @@ def test_a_log_that_cannot_be_written_fails_the_task_and_the_record_says_why(tmp
         assert run.log(task) == bytes(200_000)
     assert run.outcome("other") == "succeeded"
     assert run.log("other") == b"fine\n"
+
+
+def test_a_command_that_removes_the_logs_succeeds_and_the_next_one_has_none_and_fails(tmp_path):
+    """What it prints is lost with its log; one that can have no log does not run, and mprun says why."""
+    remove = "mv .mprun/runs/*/logs gone; echo one; sleep 0.1; seq 9999"
+    write(
+        tmp_path,
+        job=f"""\
+            tasks:
+            - {{name: first, command: '{remove}'}}
+            - {{name: next, command: 'touch ran', depends_on: first}}
+        """,
+    )
+    run = mprun("job.yaml", "--output", "none", cwd=tmp_path)
+    assert (run.code, run.outcome("first")) == (1, "succeeded")
+    assert "its log cannot be created: No such file or directory" in run.stderr
+    assert not (tmp_path / "ran").exists()
