@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import os
-import sys
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -13,11 +12,9 @@ from mprun import api
 from mprun.cli.job import plan_job_file, recorded_options
 from mprun.cli.messages import warn, write
 from mprun.cli.options import planning_options, running_options
-from mprun.diagnostics import quote, visible
+from mprun.diagnostics import visible
 from mprun.engine.signals import signal_name
-from mprun.errors import UsageError
 from mprun.outcomes import Outcome
-from mprun.reporters import github
 from mprun.reporters.console import Console
 
 if TYPE_CHECKING:
@@ -76,7 +73,10 @@ def execute(
     if events != "-":
         reporters.append(_console_reporter(plan, output, -1 if running["quiet"] else running["verbose"]))
     if events:
-        reporters.append(_events_reporter(events, plan, running["state_dir"]))
+        # Few runs write a copy of their events.
+        from mprun.cli.events_file import events_reporter
+
+        reporters.append(events_reporter(events, plan, running["state_dir"]))
     # Disabled since the launcher was forked; the objects that exist by now live as long as the run.
     gc.freeze()
     gc.enable()
@@ -124,32 +124,6 @@ def _stop_limit(plan: Plan, running: Sequence[str]) -> StopLimit:
     from mprun.scheduling.stop_limit import stop_limit_by_name
 
     return stop_limit_by_name(plan, running)
-
-
-def _events_reporter(path: str, plan: Plan, state_dir: str) -> Callable[[api.Context], Reporter]:
-    """Writes the events to a file, which is overwritten, unless it is one of the job or of a record."""
-    from mprun.reporters.jsonl import JsonLines
-
-    if path == "-":
-        github.expect_json(sys.stdout)
-        return lambda context: JsonLines(sys.stdout, path, warn)
-    if any(_is_same_file(path, name) for name, _ in plan.job.files):
-        raise UsageError(f"`--events` would overwrite {quote(path)}, a file of this job; name another file")
-    if os.path.realpath(path).startswith(os.path.join(os.path.realpath(state_dir), "")):
-        raise UsageError(f"`--events` would write {quote(path)} among the records of runs; name another file")
-    try:
-        stream = open(path, "w", encoding="utf-8", errors="backslashreplace")  # noqa: SIM115  closed at exit
-    except OSError as error:
-        raise UsageError(f"cannot write --events {path}: {error.strerror}") from None
-    return lambda context: JsonLines(stream, path, warn)
-
-
-def _is_same_file(path: str, other: str) -> bool:
-    try:
-        return os.path.samefile(path, other)
-    except OSError:
-        # One of them does not exist, or is standard input.
-        return False
 
 
 def _executor(launcher: tuple[int, int] | None) -> Executor | None:

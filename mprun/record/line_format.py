@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 # In bytes; a first line that is longer was not written by mprun.
 MAX_FIRST_LINE = 1 << 20
+# The start of the first line.
+RUN_STARTED = b'{"event":"run_started",'
 # The start of the line in which a task gets its outcome.
 TASK_FINISHED = b'{"event":"task_finished",'
 

@@ -562,11 +562,32 @@ def test_events_overwrite_no_file_of_the_job_or_of_a_record(name, tmp_path):
     assert {path: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()} == before
 
 
-def test_events_overwrite_another_file(desk):
-    """As `pytest --junitxml` does."""
-    (desk / "events").write_text("old")
-    run = mprun("-q", "job.yaml", "--events", "events", cwd=desk)
-    assert read_events(desk / "events") == run.events
+def test_events_overwrite_nothing_but_the_events_of_a_run(desk):
+    """Also with `mprun --events tasks.py job.yaml`, where the name of the file was forgotten."""
+    for content in ("def f(): pass\n", '{"event": "x"}\n', '{"event":"task_started",', "[]", "x" * 5000):
+        (desk / "mine").write_text(content)
+        run = mprun("-q", "job.yaml", "--events", "mine", cwd=desk)
+        assert (run.code, (desk / "mine").read_text()) == (2, content)
+        assert "overwrite `mine`, which has no events of a run; name another file, or remove" in run.stderr
+    (desk / "mine").write_text("")
+    for _ in range(2):
+        run = mprun("-q", "job.yaml", "--events", "mine", cwd=desk)
+        assert read_events(desk / "mine") == run.events
+
+
+def test_events_of_a_run_stay_if_the_next_one_does_not_begin(tmp_path):
+    write(tmp_path, work="def f(): pass", job="tasks: [{target: 'work:f'}]")
+    write(tmp_path, bad="tasks: [{target: 'fails:f'}]", fails="def f(): pass\n1 / 0")
+    assert mprun("-q", "job.yaml", "--events", "copy", cwd=tmp_path).code == 0
+    before = (tmp_path / "copy").read_bytes()
+    assert mprun("-q", "bad.yaml", "--events", "copy", cwd=tmp_path).code == 2
+    assert (tmp_path / "copy").read_bytes() == before != b""
+
+
+def test_events_go_to_a_device_or_a_pipe(desk):
+    assert mprun("-q", "job.yaml", "--events", "/dev/null", cwd=desk).code == 1
+    run = mprun("-q", "job.yaml", "--output", "none", "--events", "/dev/stdout", cwd=desk)
+    assert [json.loads(line) for line in run.stdout.splitlines()] == run.events
 
 
 @pytest.mark.parametrize("columns", [80, 200])

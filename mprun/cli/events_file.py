@@ -1,0 +1,75 @@
+"""The file of `--events`: which files it may overwrite, and when."""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+from typing import TYPE_CHECKING
+
+from mprun.cli.messages import warn
+from mprun.diagnostics import quote
+from mprun.errors import UsageError
+from mprun.record.line_format import RUN_STARTED
+from mprun.reporters import github
+from mprun.reporters.jsonl import JsonLines
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from mprun import api
+    from mprun.reporters.base import Reporter
+    from mprun.scheduling.plan import Plan
+
+
+def events_reporter(path: str, plan: Plan, state_dir: str) -> Callable[[api.Context], Reporter]:
+    """What makes the reporter that writes the events to a file, or to standard output for `-`.
+
+    The file is opened now, and emptied once the run begins. Raises UsageError if it cannot be written,
+    or has something that would be lost.
+    """
+    if path == "-":
+        github.expect_json(sys.stdout)
+        return lambda context: JsonLines(sys.stdout, path, warn)
+    if any(_is_same_file(path, name) for name, _ in plan.job.files):
+        raise UsageError(f"`--events` would overwrite {quote(path)}, a file of this job; name another file")
+    if os.path.realpath(path).startswith(os.path.join(os.path.realpath(state_dir), "")):
+        raise UsageError(f"`--events` would write {quote(path)} among the records of runs; name another file")
+    try:
+        _check_content(path)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o666)
+    except OSError as error:
+        raise UsageError(f"cannot write --events {path}: {error.strerror}") from None
+    return lambda context: _reporter(descriptor, path)
+
+
+def _check_content(path: str) -> None:
+    """Raise UsageError if a file has anything but the events of a run."""
+    try:
+        found = os.stat(path)
+    except FileNotFoundError:
+        return
+    # Reading from a pipe or a device would wait, and take what is in it.
+    if not stat.S_ISREG(found.st_mode) or not found.st_size:
+        return
+    with open(path, "rb") as stream:
+        if stream.read(len(RUN_STARTED)) != RUN_STARTED:
+            raise UsageError(
+                f"`--events` would overwrite {quote(path)}, which has no events of a run; "
+                "name another file, or remove this one"
+            )
+
+
+def _reporter(descriptor: int, path: str) -> Reporter:
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.ftruncate(descriptor, 0)
+    # Closed at exit.
+    return JsonLines(open(descriptor, "w", encoding="utf-8", errors="backslashreplace"), path, warn)
+
+
+def _is_same_file(path: str, other: str) -> bool:
+    try:
+        return os.path.samefile(path, other)
+    except OSError:
+        # One of them does not exist, or is standard input.
+        return False
