@@ -61,7 +61,7 @@ class AttemptMonitor:
 
     def was_ready(self, key: AttemptKey) -> bool:
         """Whether an attempt that has ended by itself was ready, although `take_ready` has not said so."""
-        return self._prober is not None and self._prober.was_ready(key)
+        return any(prober.was_ready(key) for prober in self._probers())
 
     def handle_exited(self, key: AttemptKey) -> str:
         """Observe it no more; why it was not ready, empty if it was or had no need to be."""

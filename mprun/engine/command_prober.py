@@ -122,6 +122,10 @@ class CommandProber:
         words = format_exit(code, exit_signal(code), core_dumped=False)
         return _with_line(words, _last_line(probed.request.output))
 
+    def was_ready(self, key: AttemptKey) -> bool:
+        """Whether an attempt that has ended was ready; `take_ready` has not said so yet."""
+        return key in self._ready
+
     def take_ready(self) -> list[AttemptKey]:
         """The attempts that became ready since the last call, each once."""
         ready, self._ready = self._ready, []

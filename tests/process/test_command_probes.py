@@ -135,6 +135,32 @@ def test_c30_missing_directory_of_the_task_is_the_reason(tmp_path):
 
 
 @pytest.mark.parametrize("method", START_METHODS)
+def test_c30_answer_that_is_read_together_with_the_end_of_the_task_counts(tmp_path, method):
+    wait = "echo $$ > $0.new; mv $0.new $0; until test -e $0-end; do sleep 0.01; done"
+    write(
+        tmp_path,
+        job=f"""
+        start_method: {method}
+        tasks:
+          - name: server
+            command: [sh, -c, '{wait}', server]
+            daemon: true
+            ready: {{command: [sh, -c, '{wait}', probe], try_timeout: 100s, timeout: 100s}}
+          - {{name: test, command: [echo], depends_on: {{server: ready}}}}
+        """,
+    )
+    process = start("job.yaml", cwd=tmp_path)
+    eventually(lambda: (tmp_path / "server").exists() and (tmp_path / "probe").exists(), 30)
+    process.send_signal(signal.SIGSTOP)
+    for name in ("probe", "server"):
+        (tmp_path / f"{name}-end").touch()
+        assert are_gone([int((tmp_path / name).read_text())])
+    process.send_signal(signal.SIGCONT)
+    run = finish(process, tmp_path / ".mprun")
+    assert (run.code, run.outcome("server"), run.outcome("test")) == (0, "succeeded", "succeeded")
+
+
+@pytest.mark.parametrize("method", START_METHODS)
 def test_c30_target_of_each_start_method_is_probed(tmp_path, method):
     write(tmp_path, work="import time\ndef serve():\n    open('up', 'w').close()\n    time.sleep(1000)\n")
     write(
