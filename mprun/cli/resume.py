@@ -18,6 +18,7 @@ from mprun.cli.run import execute
 from mprun.cli.show import read_run, read_run_in
 from mprun.diagnostics import quote, visible
 from mprun.errors import MprunError, NothingSelected, UsageError
+from mprun.jobfile.params import UNRECORDED
 from mprun.jobfile.resolution import HIDDEN
 from mprun.outcomes import EXIT_SUCCEEDED, Outcome
 from mprun.record import reader
@@ -170,7 +171,11 @@ def _plan(
 
 def _read_job(earlier: EarlierRun, params: Sequence[str]) -> Job:
     given = {option.partition("=")[0] for option in params}
-    known = {name: value for name, value in earlier.params.items() if name not in given and value != HIDDEN}
+    known = {
+        name: UNRECORDED if value == HIDDEN else value
+        for name, value in earlier.params.items()
+        if name not in given
+    }
     return read_job(earlier.file, known, params)
 
 

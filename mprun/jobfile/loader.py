@@ -42,7 +42,7 @@ def load_job_file(
 ) -> Job:
     """Read, check and expand a job file and its recipes; the path `-` means standard input.
 
-    `params` are values by name, `options` texts such as `n=3`. `environment` has params, too
+    `params` are values by name, or UNRECORDED, `options` texts such as `n=3`. `environment` has params, too
     (`MPRUN_PARAM_N`), the variables that `${env.NAME}` names, and what tasks inherit. With
     `lenient`, required params may be missing; what depends on them is not checked.
 
@@ -289,11 +289,13 @@ class JobLoader:
         declared = document.root.get("params") or {}  # type: ignore[attr-defined]
         if not declared and not params and not options:
             return {}
-        from mprun.jobfile.params import ParamInput, from_options, lossy_inputs
+        from mprun.jobfile.params import UNRECORDED, ParamInput, from_options, lossy_inputs
 
         inputs = from_options(options, self._environment, declared)
         self._warnings += lossy_inputs(document, declared, inputs)
         for name, value in params.items():
+            if value is UNRECORDED and (name in inputs or name not in declared):
+                continue
             inputs[name] = ParamInput(value=value, where="`params`", is_text=False)
         return inputs
 

@@ -11,7 +11,7 @@ from mprun.errors import JobFileError, UsageError
 from mprun.frozen import Frozen
 from mprun.jobfile.param_types import KINDS, MAX_CHOICES, ParamError, kind_of, parse, require_valid, typed
 from mprun.jobfile.references import Reference, ReferenceProblem
-from mprun.jobfile.resolution import as_text, contains_secret
+from mprun.jobfile.resolution import HIDDEN, as_text, contains_secret
 from mprun.jobfile.syntax.document import plain, span_of
 from mprun.jobfile.syntax.scalars import OutOfRange, loses_characters, resolve, type_name
 
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 MAX_DIAGNOSTICS = 100
 # Characters: a longer text of the file is not offered in a help text.
 _MAX_WRITTEN = 80
+# A value that a record shows as `***`: that of a secret, or this text itself.
+UNRECORDED: Any = object()
 # Characters of a name in a help text.
 _MAX_NAME = 60
 
@@ -311,6 +313,10 @@ class _ParamResolver:
 
     def value(self, param: Param, given: ParamInput | None) -> Any:
         """The value of a param; None if there was an error."""
+        if given is not None and given.value is UNRECORDED:
+            if param.secret:
+                return self._missing(param)
+            given = given.replace(value=HIDDEN)
         if param.secret and given is not None:
             # Whatever becomes of it, no message shows it.
             remember_secret(given.value)

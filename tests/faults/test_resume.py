@@ -507,6 +507,50 @@ def test_secret_params_must_be_set_again(tmp_path):
         assert not path.is_file() or b"hush" not in path.read_bytes()
 
 
+@pytest.mark.parametrize("required", ["", ", required: true"])
+@pytest.mark.parametrize("place", ["job", "recipe"])
+def test_a_secret_that_the_earlier_run_had_is_never_null(tmp_path, place, required):
+    task = "{name: a, target: 'work:broken', args: ['${params.t}']}"
+    secret = f"params: {{t: {{type: string, secret: true{required}}}}}\n"
+    job = f"{secret}tasks: [{task}]\n"
+    if place == "recipe":
+        write(tmp_path, job_part=job)
+        job = secret + "tasks: [{name: p, uses: job_part.yaml, with: {t: '${params.t}'}}]\n"
+    first(tmp_path, job, env={"MPRUN_PARAM_T": "hush"})
+    mend(tmp_path)
+    run = resume(tmp_path)
+    assert run.code == 2, run.stderr
+    assert "missing param `t`" in run.stderr
+    assert "set it with `-p t=@FILE` or `MPRUN_PARAM_T`" in run.stderr
+    assert ran(tmp_path).total() == 1
+    assert resume(tmp_path, env={"MPRUN_PARAM_T": "hush"}).code == 0
+
+
+def test_an_optional_secret_that_the_earlier_run_did_not_have_is_not_asked_for(tmp_path):
+    job = "params: {t: {secret: true}}\ntasks: [{name: a, target: 'work:broken', args: ['${params.t}']}]\n"
+    first(tmp_path, job)
+    mend(tmp_path)
+    run = resume(tmp_path)
+    assert (run.code, run.result("a")) == (0, None), run.stderr
+
+
+def test_a_secret_that_the_job_file_does_not_declare_any_more_is_not_asked_for(tmp_path):
+    job = "params: {t: {secret: true}}\ntasks: [{name: a, target: 'work:broken'}]\n"
+    first(tmp_path, job, env={"MPRUN_PARAM_T": "hush"})
+    write(tmp_path, job=job.partition("\n")[2])
+    mend(tmp_path)
+    run = resume(tmp_path, "--allow-changed")
+    assert run.code == 0, run.stderr
+
+
+def test_a_plain_param_that_looks_like_a_hidden_one_keeps_its_value(tmp_path):
+    job = "params: {t: x}\ntasks: [{name: a, target: 'work:broken', args: ['${params.t}']}]\n"
+    first(tmp_path, job, "-p", "t=***")
+    mend(tmp_path)
+    run = resume(tmp_path)
+    assert (run.code, run.result("a")) == (0, "***"), run.stderr
+
+
 @pytest.mark.parametrize("which", ["job", "recipe", "env file", "gone"])
 def test_a_changed_file_is_refused_without_allow_changed(tmp_path, which):
     write(tmp_path, job_part="tasks: [{name: x, target: 'work:call'}]\n")
