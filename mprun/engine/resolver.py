@@ -22,7 +22,7 @@ from mprun.scheduling.plan import needed_by_instances, plan_instance
 from mprun.scheduling.task_run import WHEN_IS_FALSE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from mprun.engine.receivers import Receivers
     from mprun.engine.task_table import TaskTable
@@ -137,7 +137,8 @@ class TaskResolver:
     def _planned(self, group: PlannedTask, instances: Sequence[Instance]) -> Iterator[PlannedTask]:
         """The plans of new instances, with what they select, and what selects them, as dependencies."""
         shared = needed_by_instances(group)
-        selecting = [(after, condition) for after, condition in shared if self._selected_from(after, group)]
+        # A dictionary, as there may be as many as instances.
+        selecting = dict.fromkeys(pair for pair in shared if self._selected_from(pair[0], group))
         if selecting:
             shared = tuple(pair for pair in shared if pair not in selecting)
         own = self._selectors(group, instances, selecting) if selecting else {}
@@ -157,7 +158,7 @@ class TaskResolver:
         return [dependency for dependency in found if dependency.task == group.name]
 
     def _selectors(
-        self, group: PlannedTask, instances: Sequence[Instance], selecting: Sequence[tuple[int, str]]
+        self, group: PlannedTask, instances: Sequence[Instance], selecting: Iterable[tuple[int, str]]
     ) -> dict[int, list[tuple[int, str]]]:
         """The dependents that select an instance, by its index; those that select none are left out."""
         from mprun.jobfile.siblings import Siblings, selected

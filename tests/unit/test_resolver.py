@@ -1,0 +1,60 @@
+"""References to results during a run: what they cost where there are many instances."""
+
+from __future__ import annotations
+
+import json
+import time
+
+from mprun import api
+from mprun.engine.resolver import Expanded, TaskResolver
+from mprun.engine.task_table import TaskTable
+from mprun.jobfile.loader import load_job_file
+
+
+class Results:
+    """The directory of a run, with the result of one task: numbers from 0."""
+
+    def __init__(self, path, count):
+        self._path = str(path / str(count))
+        with open(self._path + ".json", "w", encoding="utf-8") as file:
+            json.dump(list(range(count)), file)
+
+    def result(self, name, attempt):
+        return self._path
+
+
+def resolving(path, count, *tasks):
+    """The resolver of a run whose first task, `list`, has returned `count` numbers."""
+    file = path / "job.yaml"
+    lines = ["tasks:", "- {name: list, target: 'm:f'}", *tasks]
+    file.write_text("\n".join(lines).replace("NUMBERS", str(list(range(count)))), encoding="utf-8")
+    plan = api.plan_job(load_job_file(str(file), {}, (), {}))
+    resolver = TaskResolver(plan, TaskTable(plan), Results(path, count))
+    resolver.handle_finished(0, "succeeded", 1)
+    return resolver
+
+
+def grows_linearly(few, many):
+    """Whether eight times as many take about eight times as long, and not 64 times."""
+    spent = zip(*[(seconds(few), seconds(many)) for _ in range(3)], strict=True)
+    least, most = (min(times) for times in spent)
+    return most < 24 * max(least, 0.002)
+
+
+def seconds(ask):
+    begun = time.process_time()
+    ask()
+    return time.process_time() - begun
+
+
+def test_the_time_of_an_expansion_grows_with_those_that_select_and_not_their_square(tmp_path):
+    def expanding(count):
+        late = "- {name: late, target: 'm:f', foreach: '${tasks.list.result}', args: ['${item}']}"
+        use = "- {name: use, target: 'm:f', foreach: NUMBERS, args: ['${tasks.late[${item}].result}']}"
+        resolver = resolving(tmp_path, count, late, use)
+        answer = resolver.answer(1)
+        assert isinstance(answer, Expanded)
+        assert [task.needed_by for task in answer.tasks] == [((n + 2, "passed"),) for n in range(count)]
+        return lambda: resolver.answer(1)
+
+    assert grows_linearly(expanding(2_000), expanding(16_000))
