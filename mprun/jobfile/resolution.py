@@ -147,6 +147,9 @@ class Resolver:
         if root == "tasks":
             if isinstance(reference, SiblingReference):
                 reference = self._selected(reference)
+                if next(references(reference.selector), None) is not None:
+                    # The group does not have the value of its instances, such as `item`.
+                    return reference
             return reference if self._results is None else _walk(self._results(reference), reference)
         if root == "params":
             return self._param(reference, name)

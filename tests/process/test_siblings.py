@@ -118,3 +118,24 @@ def test_who_selects_an_instance_is_run_with_it(tmp_path):
     }
     (tmp_path / "job.yaml").write_text((tmp_path / "job.yaml").read_text().replace("[b, c]", "[b]"))
     assert mprun("-q", "-k", "of_known", "--no-deps", "job.yaml", cwd=tmp_path).code == 2
+
+
+def test_a_condition_of_instances_known_only_during_the_run_may_select(tmp_path):
+    write(tmp_path, work=WORK)
+    write(
+        tmp_path,
+        job="""\
+        tasks:
+        - {name: names, target: 'work:names'}
+        - {name: known, target: 'work:mark', matrix: {f: [a, b]}, args: ["${matrix.f}"]}
+        - {name: use, target: 'work:mark', foreach: "${tasks.names.result}", args: ["${item}"],
+           when: "${tasks.known[${item}].result}"}
+        - {name: off, target: 'work:mark', matrix: {f: [a, b]}, args: [false]}
+        - {name: not_used, target: 'work:mark', foreach: "${tasks.names.result}", args: ["${item}"],
+           when: "${tasks.off[${item}].result}"}
+        """,
+    )
+    run = mprun("job.yaml", cwd=tmp_path)
+    assert run.code == 0, run.stderr
+    assert [run.result(f"use[{n}]") for n in range(3)] == ["a", "b", "a"]
+    assert {run.outcome(f"not_used[{n}]") for n in range(3)} == {"skipped"}
