@@ -105,9 +105,9 @@ class TaskResolver:
         resolver = self._resolver(planned)
         try:
             for node in (*task.inherited_conditions, task.when):
-                value = resolve(node, resolver)
-                # A condition that refers to `item` is evaluated for each instance.
-                if next(references([value]), None) is None and not is_true(value):
+                # One that refers to `item` stays a reference, which is true, and is evaluated for each
+                # instance. Nothing looks inside of its value, which may be large.
+                if not is_true(resolve(node, resolver)):
                     return Skipped(reason=WHEN_IS_FALSE)
             if task.foreach is not None and not planned.values:
                 return self._expand(planned, resolve(task.foreach, resolver))

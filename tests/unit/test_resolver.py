@@ -6,7 +6,7 @@ import json
 import time
 
 from mprun import api
-from mprun.engine.resolver import Expanded, TaskResolver
+from mprun.engine.resolver import Expanded, Resolved, TaskResolver
 from mprun.engine.task_table import TaskTable
 from mprun.jobfile.loader import load_job_file
 
@@ -58,3 +58,16 @@ def test_the_time_of_an_expansion_grows_with_those_that_select_and_not_their_squ
         return lambda: resolver.answer(1)
 
     assert grows_linearly(expanding(2_000), expanding(16_000))
+
+
+def test_the_time_of_conditions_grows_with_the_number_of_instances_and_not_its_square(tmp_path):
+    def starting(count):
+        each = "- {name: each, target: 'm:f', foreach: NUMBERS, when: '${tasks.list.result}'}"
+        resolver = resolving(tmp_path, count, each)
+
+        def start():
+            assert {type(resolver.answer(number)) for number in range(1, count + 1)} == {Resolved}
+
+        return start
+
+    assert grows_linearly(starting(1_000), starting(8_000))
