@@ -7,6 +7,7 @@ output goes to a file of its own, which has that of the last try only.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from select import EPOLLIN
 from time import monotonic
@@ -73,11 +74,13 @@ class CommandProbes:
         """
         probe = self.running[descriptor]
         clock, handle = monotonic(), probe.handle
-        # Not reaped yet, so its group is its own.
-        reaper.kill_group(handle.pid)
+        # The event may be of what had this descriptor before, earlier in this turn of the loop.
+        with contextlib.suppress(ChildProcessError):
+            if not handle.has_ended():
+                return None
+            # Not reaped yet, so its group is its own.
+            reaper.kill_group(handle.pid)
         code = handle.poll()
-        if code is None and not handle.exit_unknown:
-            return None
         self._epoll.unregister(descriptor)
         del self.running[descriptor]
         handle.close()

@@ -147,6 +147,10 @@ class ProcessHandle:
             raise
         private_descriptors.add(self.pidfd)
 
+    def has_ended(self) -> bool:
+        """Whether a child has ended and can be reaped. Raises ChildProcessError if it was reaped before."""
+        return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
     def poll(self, flag: int = os.WNOHANG) -> int | None:
         """Reap the process if it has ended; its exit code, negative for a signal, else None."""
         if self.returncode is None:
@@ -218,7 +222,7 @@ class HeldFork(Fork):
 
     def release(self) -> HeldFork:
         """Let it begin its attempt. Raises ChildProcessError if it has been killed."""
-        if self.ticks is None or os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+        if self.ticks is None or self.has_ended():
             raise ChildProcessError
         os.eventfd_write(self._barrier, 1)
         self._close_barrier()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import time
 
@@ -19,6 +20,7 @@ from support.runs import (
     write,
 )
 
+from mprun.launcher.command_probes import CommandProbes
 from mprun.linux import procfs
 
 # A daemon, its probe, and a task that waits for it.
@@ -319,6 +321,22 @@ def test_c30_try_that_takes_too_long_is_killed_with_its_tree_and_tried_again(tmp
     assert run.code == 0, run.stderr
     assert are_gone(family())
     assert run.one("task_exited", "server")["orphans"] == []
+
+
+def test_c30_event_of_a_descriptor_that_a_new_probe_has_got_does_not_kill_it(tmp_path):
+    """In the turn of the loop in which an exit has closed it, and a request has started the probe."""
+    with select.epoll() as epoll:
+        probes = CommandProbes(epoll)
+        probes.start((0, 1), 7, ("server", ("sleep", "1000"), {}, None, str(tmp_path / "output")))
+        ((descriptor, probe),) = probes.running.items()
+        pid = probe.handle.pid
+        eventually(lambda: os.getpgid(pid) == pid, 30)
+        assert probes.reap(descriptor) is None
+        os.kill(pid, signal.SIGTERM)
+        assert epoll.poll(30) == [(descriptor, select.EPOLLIN)]
+        key, _, number, code, message = probes.reap(descriptor)
+    assert (key, number, code, message) == ((0, 1), 7, -signal.SIGTERM, "")
+    assert probes.running == {}
 
 
 def test_c30_what_a_probe_leaves_is_killed_at_its_end_and_is_not_an_orphan_of_the_task(tmp_path):
