@@ -241,6 +241,8 @@ class Engine:
         )
         if ended.lacking:
             ended = ended.replace(reason=self._lacking_reason(ended.lacking))
+        elif ended.requested:
+            ended = ended.replace(reason=self._requested_reason(ended.requested))
         return self._event_builder.run_finished(begun, ended, self._executor.usage())
 
     def _lacking_reason(self, lacking: Sequence[int]) -> str:
@@ -250,6 +252,12 @@ class Engine:
         why = f"`{name}` was skipped: {finished.reason if finished else ''}"
         more = f", and {len(lacking) - 1} more for such a reason" if len(lacking) > 1 else ""
         return why + more
+
+    def _requested_reason(self, requested: Sequence[int]) -> str:
+        """Why the run failed although its tasks were only stopped."""
+        first = requested[0]
+        more = f", and {len(requested) - 1} more" if len(requested) > 1 else ""
+        return f"`{self._table.tasks[first].name}` was {self._scheduler.outcomes[first]} by user{more}"
 
     # ---- what the scheduler decides
 

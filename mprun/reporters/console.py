@@ -55,6 +55,8 @@ LONGEST_SILENCE = 600.0
 
 # The outcomes of tasks that are told at once.
 _INCIDENTS = (*BAD, Outcome.SKIPPED)
+# The reason of a task that was stopped by a request or by a signal.
+_BY_USER = "user"
 
 
 class Console:
@@ -215,7 +217,8 @@ class Console:
         """Count what has ended, and say at once if it failed, was skipped, or is tried again."""
         if isinstance(event, TaskFinished):
             self._ended += 1
-            if event.outcome not in _INCIDENTS or event.reused:
+            requested = _is_by_request(event) and self._stop_signal() is None
+            if not (event.outcome in _INCIDENTS or requested) or event.reused:
                 return
             self._failed += event.outcome in BAD and not event.allowed
         if self._verbosity < 0:
@@ -309,8 +312,7 @@ class Console:
             return
         if self._verbosity >= 0:
             self._write_table(event, state)
-        bad = [task for task in state.tasks.values() if task.outcome in BAD]
-        failed = [task for task in bad if task.finished and not task.finished.allowed]
+        failed = [task for task in state.tasks.values() if task.finished and _fails_run(task.finished, event)]
         for task in failed[: table.MAX_ROWS]:
             self._write(f"{visible(task.name)} {visible(table.outcome_words(task))}", "31")
         if len(failed) > table.MAX_ROWS:
@@ -327,6 +329,18 @@ class Console:
                 from mprun.reporters.resume_hint import resume_words
 
                 self._write(f"resume: {self._command(*resume_words(state))}", "2")
+
+
+def _is_by_request(event: TaskFinished) -> bool:
+    """Whether a user has stopped this task alone, unless a signal has stopped the run."""
+    return event.reason == _BY_USER and event.outcome in (Outcome.STOPPED, Outcome.CANCELLED)
+
+
+def _fails_run(event: TaskFinished, run: RunFinished) -> bool:
+    """Whether a task is one of those that a run failed by, and that did not only follow from others."""
+    if event.outcome in BAD:
+        return not event.allowed
+    return run.outcome != Outcome.INTERRUPTED and _is_by_request(event)
 
 
 def _lineage() -> Lineage:

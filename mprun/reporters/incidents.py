@@ -1,4 +1,4 @@
-"""Lines about failures, retries, restarts and skips, written when they happen.
+"""Lines about failures, retries, restarts, skips and single tasks that are stopped, when they happen.
 
 FAIL      lint  exit 1 after 1.02s
 RETRY 1/3 connect  ConnectionError, again in 0.4s
@@ -61,13 +61,15 @@ def _end(event: TaskFinished, task: TaskState) -> tuple[str, str]:
     reason = format_reason(event.reason)
     if event.outcome == Outcome.SKIPPED:
         return "SKIP", reason
+    if event.outcome == Outcome.CANCELLED:
+        return "STOP", f"{event.outcome}: {reason}"
     exited = task.attempts[-1].exited if task.attempts else None
     if exited is not None:
         error = error_words(exited) if event.outcome == Outcome.FAILED else ""
         after = "" if event.outcome == Outcome.TIMED_OUT else f" after {format_duration(exited.duration)}"
         reason += error + after
     allowed = " (allowed)" if event.allowed else ""
-    return "FAIL", reason + allowed
+    return "STOP" if event.outcome == Outcome.STOPPED else "FAIL", reason + allowed
 
 
 def _attempt_words(task: TaskState) -> str:

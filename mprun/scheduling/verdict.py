@@ -85,7 +85,7 @@ class Verdict(Frozen):
 
     `counts` has the number of tasks by outcome, `allowed` the number of those that failed with
     `allow_failure`. `lacking` are the skipped tasks because of which the run failed, if no other
-    task failed it.
+    task failed it, and `requested` those that were stopped or cancelled by request, likewise.
     """
 
     outcome: str
@@ -94,6 +94,7 @@ class Verdict(Frozen):
     counts: dict[str, int]
     allowed: dict[str, int]
     lacking: tuple[int, ...] = ()
+    requested: tuple[int, ...] = ()
 
 
 def verdict(
@@ -104,7 +105,7 @@ def verdict(
     `end_reason` says why the scheduler ended the run, `signal` is the number and the name of the one
     that stopped it.
     """
-    fails = bool(failing(ends))
+    fails = failing(ends)
     short = () if fails else tuple(lacking(ends))
     early = end_reason not in (None, RUN_FINISHED)
     reason, exit_code, outcome = "", EXIT_SUCCEEDED, Outcome.SUCCEEDED
@@ -116,14 +117,15 @@ def verdict(
         exit_code, outcome = EXIT_FAILED, Outcome.FAILED
         reason = end_reason if end_reason in (FAIL_FAST, RUN_TIMED_OUT) else ""
     counts, allowed = _counts(ends)
-    is_short = exit_code == EXIT_FAILED and not early
+    is_plain = exit_code == EXIT_FAILED and not early
     return Verdict(
         outcome=outcome,
         exit_code=exit_code,
         reason=reason,
         counts=counts,
         allowed=allowed,
-        lacking=short if is_short else (),
+        lacking=short if is_plain else (),
+        requested=tuple(fails) if is_plain and _by_request(ends, fails) else (),
     )
 
 
@@ -136,6 +138,12 @@ def failing(ends: TaskEnds) -> list[int]:
         if outcome != Outcome.SUCCEEDED
         and (number in by_request or (number not in ends.expanded and _fails(planned, outcome)))
     ]
+
+
+def _by_request(ends: TaskEnds, numbers: Sequence[int]) -> bool:
+    """Whether all of these tasks were stopped or cancelled by request."""
+    ended = (Outcome.STOPPED, Outcome.CANCELLED)
+    return all(number in ends.stopped and ends.outcomes[number] in ended for number in numbers)
 
 
 def _fails(planned: PlannedTask, outcome: str | None) -> bool:

@@ -577,10 +577,10 @@ def test_events_overwrite_nothing_but_the_events_of_a_run(desk):
 
 def test_events_of_a_run_stay_if_the_next_one_does_not_begin(tmp_path):
     write(tmp_path, work="def f(): pass", job="tasks: [{target: 'work:f'}]")
-    write(tmp_path, bad="tasks: [{target: 'fails:f'}]", fails="def f(): pass\n1 / 0")
+    write(tmp_path, job_bad="tasks: [{target: 'fails:f'}]", fails="def f(): pass\n1 / 0")
     assert mprun("-q", "job.yaml", "--events", "copy", cwd=tmp_path).code == 0
     before = (tmp_path / "copy").read_bytes()
-    assert mprun("-q", "bad.yaml", "--events", "copy", cwd=tmp_path).code == 2
+    assert mprun("-q", "job_bad.yaml", "--events", "copy", cwd=tmp_path).code == 2
     assert (tmp_path / "copy").read_bytes() == before != b""
 
 

@@ -130,6 +130,21 @@ def test_running_task_is_stopped_and_the_others_continue(go, tmp_path):
     assert ended.one("run_finished")["outcome"] == "failed"
     assert "Stopping:" not in ended.stderr
     assert ended.one("task_stopping", "stay")["reason"] == "user"
+    assert ended.one("run_finished")["reason"] == "`stay` was stopped by user"
+    lines = ended.stderr.splitlines()
+    assert any("STOP      stay  stopped by user after " in line for line in lines)
+    assert "stay stopped by user" in lines
+    assert any(line.startswith("failed (`stay` was stopped by user) in ") for line in lines)
+
+
+def test_quiet_run_says_which_tasks_were_stopped_or_cancelled(go, tmp_path):
+    run = go(TWO + "    - {name: later, target: 'work:end', depends_on: other}\n", "-q")
+    run.until("task_started", count=2)
+    assert stop("later", "stay", cwd=tmp_path).code == 0
+    (tmp_path / "go").touch()
+    lines = run.finish().stderr.splitlines()
+    assert {"stay stopped by user", "later cancelled: stopped by user"} < set(lines)
+    assert any(line.startswith("failed (`stay` was stopped by user, and 1 more) in ") for line in lines)
 
 
 def test_run_with_a_stopped_task_that_a_signal_ends_is_interrupted(go, tmp_path):
@@ -574,7 +589,7 @@ def test_exits_before_the_suspension_are_recorded_even_if_the_engine_is_killed(g
     launcher = run.launcher()
     os.kill(launcher, signal.SIGSTOP)
     (tmp_path / "go").touch()
-    task = run.events()[1]["pid"]
+    task = next(event["pid"] for event in run.events() if event["event"] == "task_started")
     eventually(lambda: procfs.read_stat(task).state == "Z")
     run.engine.send_signal(signal.SIGTSTP)
     os.kill(launcher, signal.SIGCONT)

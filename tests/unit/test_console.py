@@ -148,12 +148,12 @@ def test_no_other_stop_is_mentioned(verbosity, reason, tmp_path, capsys):
     assert capsys.readouterr().err == ""
 
 
-def told(tmp_path, capsys, *happened, retries=None, verbosity=0, total=9):
+def told(tmp_path, capsys, *happened, retries=None, verbosity=0, total=9, stop_signal=None):
     """The lines that a console writes about events, except for other lines of theirs."""
     console = Console(
         RunDirectory(str(tmp_path)),
         [],
-        stop_signal=lambda: None,
+        stop_signal=lambda: stop_signal,
         stop_limit=None,
         retries=retries,
         verbosity=verbosity,
@@ -191,7 +191,11 @@ def test_what_goes_wrong_is_told_at_once(tmp_path, capsys):
         exited("lint", exit_code=1, error={"type": "ValueError", "message": "no\n\x1b[31m"}, duration=1.02),
         finished("lint", "failed", "exit 1"),
         finished("deploy", "skipped", "`lint` failed"),
+        started("stopped"),
+        exited("stopped", exit_code=-15, signal="SIGTERM"),
         finished("stopped", "stopped", "user"),
+        finished("never", "cancelled", "user"),
+        finished("daemon", "stopped", "run_finished"),
         finished("allowed", "timed_out", "timeout after 0.5s").replace(allowed=True),
         finished("reused", "skipped").replace(reused=True),
         retries={"connect": 3},
@@ -201,8 +205,15 @@ def test_what_goes_wrong_is_told_at_once(tmp_path, capsys):
         "[0/9] RESTART 1 web  killed by SIGKILL, again at once",
         r"[1/9, 1 failed] FAIL      lint  exit 1 (ValueError: no \x1b[31m) after 1.02s",
         "[2/9, 1 failed] SKIP      deploy  `lint` failed",
-        "[4/9, 1 failed] FAIL      allowed  timeout after 0.5s (allowed)",
+        "[3/9, 1 failed] STOP      stopped  stopped by user after 1.50s",
+        "[4/9, 1 failed] STOP      never  cancelled: stopped by user",
+        "[6/9, 1 failed] FAIL      allowed  timeout after 0.5s (allowed)",
     ]
+
+
+def test_stops_of_tasks_are_not_told_one_by_one_if_a_signal_stops_the_run(tmp_path, capsys):
+    happened = [finished("a", "stopped", "user"), finished("b", "cancelled", "user")]
+    assert told(tmp_path, capsys, *happened, stop_signal=2) == []
 
 
 def test_only_quiet_runs_do_not_tell_what_goes_wrong(tmp_path, capsys):

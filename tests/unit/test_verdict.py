@@ -60,6 +60,15 @@ def test_task_stopped_by_request_fails_the_run_unless_it_still_succeeded(first):
     assert decided("succeeded", "succeeded", stopped={0}) == ("succeeded", 0, "")
 
 
+@pytest.mark.parametrize("first", ["stopped", "cancelled"])
+def test_verdict_names_tasks_stopped_by_request_if_no_other_task_fails_the_run(first):
+    assert verdict(ends(first, "skipped", stopped={0})).requested == (0,)
+    assert verdict(ends(first, first, stopped={0, 1})).requested == (0, 1)
+    assert verdict(ends(first, "unknown", stopped={0})).requested == ()
+    assert verdict(ends(first, "succeeded", stopped={0}), end_reason=FAIL_FAST).requested == ()
+    assert verdict(ends("succeeded", "succeeded", stopped={0})).requested == ()
+
+
 @pytest.mark.parametrize("reason", [FAIL_FAST, RUN_TIMED_OUT])
 def test_early_end_fails_the_run_with_its_reason(reason):
     assert decided("stopped", "cancelled", end_reason=reason) == ("failed", 1, reason)
