@@ -14,6 +14,7 @@ from time import monotonic
 
 from mprun.launcher import fork, reaper
 from mprun.launcher.start_error import StartError
+from mprun.launcher.worker import set_variables
 from mprun.linux import prctl
 
 TYPE_CHECKING = False
@@ -136,7 +137,7 @@ class _Child:
             os.dup2(output, 1)
             os.dup2(output, 2)
             tag_attempt(self._task, self._attempt)
-            os.environb.update({name.encode(): value.encode() for name, value in self._env.items()})
+            set_variables(self._env)
             execute(self._words, self._cwd, None, 0)
         except StartError as error:
             os.write(2, f"{error}\n".encode("utf-8", "backslashreplace"))
