@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from mprun.diagnostics import quote
+from mprun.errors import UsageError
 from mprun.frozen import Frozen
 from mprun.jobfile.model import STANDARD_INPUT_PATH
 from mprun.outcomes import EXIT_SUCCEEDED, Outcome
@@ -40,10 +42,14 @@ def find_resumable(state_dir: str, *, succeeded: bool = False) -> Resumable | No
     Later runs that finish it are a run that resumed it, which takes its place, and a successful run of
     the same job file with the same params and the same tasks, or all of them. With `succeeded`, a run
     that succeeded is found, too. None if there is no such run.
+
+    Raises UsageError if a newer run is active and resumes a run or runs the same job file: that it is not
+    meant would be a guess.
     """
     unreadable: list[str] = []
     resumed: set[str] = set()
     finished: list[RunStarted] = []
+    active: dict[str, RunStarted] = {}
     for place, summary in enumerate(map(RunSummary, list_runs(state_dir))):
         started = summary.state.started if summary.state is not None else None
         if summary.state is None or started is None:
@@ -52,7 +58,12 @@ def find_resumable(state_dir: str, *, succeeded: bool = False) -> Resumable | No
         was_resumed = started.run in resumed
         if started.resumed_from is not None:
             resumed.add(started.resumed_from)
-        if summary.outcome == Outcome.RUNNING or was_resumed or _covers_any(finished, started):
+        if summary.outcome == Outcome.RUNNING:
+            if started.resumed_from is not None:
+                raise _still_running(started)
+            active.setdefault(started.file, started)
+            continue
+        if was_resumed or _covers_any(finished, started):
             continue
         if started.file == STANDARD_INPUT_PATH:
             # Its job is not kept.
@@ -61,6 +72,8 @@ def find_resumable(state_dir: str, *, succeeded: bool = False) -> Resumable | No
         if end is not None and end.exit_code == EXIT_SUCCEEDED and not succeeded:
             finished.append(started)
             continue
+        if started.file in active:
+            raise _still_running(active[started.file])
         return Resumable(
             directory=summary.directory,
             job=started.job,
@@ -70,6 +83,14 @@ def find_resumable(state_dir: str, *, succeeded: bool = False) -> Resumable | No
             is_newest=place == 0,
         )
     return None
+
+
+def _still_running(run: RunStarted) -> UsageError:
+    what = f"runs {quote(run.file)}" if run.resumed_from is None else f"resumes run {run.resumed_from}"
+    return UsageError(
+        f"run {run.run} is still running (it {what}); wait for that, or stop it with "
+        f"`mprun stop --run {run.run}`, or name the run to resume"
+    )
 
 
 def _covers_any(finished: Iterable[RunStarted], run: RunStarted) -> bool:

@@ -220,6 +220,51 @@ def test_an_interrupted_run_before_an_active_one_and_a_newer_record_is_found(run
         active.clean()
 
 
+@pytest.mark.parametrize("newest", ["active", "succeeded"])
+def test_an_older_run_is_not_resumed_unasked_while_a_newer_one_is_being_resumed(tmp_path, newest):
+    old = first(tmp_path, "tasks: [{target: 'work:broken'}]").directory.run_id
+    write(tmp_path, job_stay="tasks: [{command: 'test -e again && exec sleep 60; exit 3'}]\n")
+    assert mprun("job_stay.yaml", cwd=tmp_path).code == 1
+    (tmp_path / "again").touch()
+    mend(tmp_path)
+    active = CrashTarget(tmp_path, "resume")
+    try:
+        active.until("task_started")
+        two = active.record().parent.name
+        if newest == "succeeded":
+            succeed(tmp_path)
+        # With `--rerun`, a run that succeeded can be resumed, and is.
+        for arguments in ([], ["--rerun", "*"]) if newest == "active" else ([],):
+            done = mprun("resume", *arguments, cwd=tmp_path)
+            assert (done.code, ran(tmp_path).total()) == (2, 1), done.stderr
+            assert f"run {two} is still running (it resumes run" in done.stderr
+            assert f"`mprun stop --run {two}`" in done.stderr
+        assert resume(tmp_path, old).code == 0, "as the remedy says"
+    finally:
+        active.engine.send_signal(signal.SIGINT)
+        active.finish()
+        active.clean()
+
+
+def test_a_run_is_not_resumed_unasked_while_its_job_file_runs(tmp_path):
+    old = first(tmp_path, CHAIN % "broken").directory.run_id
+    write(tmp_path, work=WORK.replace("def broken", "def other").replace("def stuck", "def broken"))
+    active = CrashTarget(tmp_path, "job.yaml")
+    try:
+        active.until("task_started", "b")
+        two = active.record().parent.name
+        succeed(tmp_path)
+        done = mprun("resume", cwd=tmp_path)
+        assert (done.code, ran(tmp_path)["alone"]) == (2, 2), done.stderr
+        assert f"run {two} is still running (it runs `{tmp_path / 'job.yaml'}`)" in done.stderr
+        mend(tmp_path)
+        assert resume(tmp_path, old).code == 0, "as the remedy says"
+    finally:
+        active.engine.send_signal(signal.SIGINT)
+        active.finish()
+        active.clean()
+
+
 def test_a_run_whose_job_was_read_from_standard_input_is_passed_over(tmp_path):
     """C33: it cannot be resumed."""
     one = first(tmp_path, CHAIN % "broken").directory.run_id
