@@ -229,6 +229,8 @@ class Launcher:
             attempt = self._start_attempt(request)
         except OSError as error:
             now = monotonic()
+            # It has the write end of a pipe that another attempt may get.
+            self._prefork.cancel(key)
             if self._outputs is not None:
                 self._outputs.withdraw(key)
             if self._backoff.should_retry(key, error.errno, now, others=bool(self._attempts)):

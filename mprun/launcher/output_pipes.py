@@ -205,13 +205,19 @@ class OutputPipe:
             return
         try:
             left, copied = os.lseek(self.log, 0, os.SEEK_CUR), 0
-            while left > copied:
-                copied += os.sendfile(copy, self.log, copied, left - copied)
+            while moved := os.sendfile(copy, self.log, copied, left - copied):
+                copied += moved
+            if copied < left:
+                # It was truncated in the meantime.
+                os.unlink(path)
+                return
             os.rename(path, self.path)
             for pipe in sharing:
                 os.dup2(copy, pipe.log, inheritable=False)
         except OSError:
-            os.unlink(path)
+            # The directory may be gone, or the copy may have its name already.
+            with contextlib.suppress(OSError):
+                os.unlink(path)
         finally:
             os.close(copy)
 

@@ -84,3 +84,17 @@ def test_poll_shows_data_and_end_apart_and_takes_nothing():
     assert os.read(read_end, 10) == b"x"
     assert poll.poll(0) == [(read_end, select.POLLHUP)]
     os.close(read_end)
+
+
+def test_a_log_that_was_truncated_is_not_replaced(tmp_path, pipe):
+    log = tmp_path / "log"
+    pipe.begin(str(log))
+    writer = pipe.open_write_end()
+    os.write(writer, b"x" * 1000)
+    pipe.drain()
+    os.close(writer)
+    inode = log.stat().st_ino
+    os.truncate(log, 10)
+    pipe.replace_log([pipe])
+    assert log.stat().st_ino == inode
+    assert os.listdir(tmp_path) == ["log"]
