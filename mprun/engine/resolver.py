@@ -324,7 +324,7 @@ class TaskResolver:
             # Few results need it.
             from mprun.engine.receivers import Receivers
 
-            self._receivers = Receivers(self._plan)
+            self._receivers = Receivers(self._plan, self._table)
         receivers = self._receivers.of(planned)
         problem = self._read(planned.name, attempts)[1] if receivers else None
         if problem is None:

@@ -218,3 +218,24 @@ def test_a_result_that_is_nested_too_deeply_is_warned_of(tmp_path):
     run = mprun("job.yaml", cwd=tmp_path)
     text = "`get` returned a value that is nested too deeply, so `use` cannot receive it"
     assert (run.code, run.stderr.count(f"warning: {text}")) == (1, 1)
+
+
+def test_only_those_who_select_an_instance_with_such_a_result_are_named(tmp_path):
+    """C31, C43"""
+    job = """\
+        max_parallel: 1
+        tasks:
+        - {name: kinds, command: [echo, '["path", "datetime"]'], capture: json}
+        - {name: m, foreach: [path, datetime, keys], target: 'work:get', args: ['${item}']}
+        - {name: late, foreach: '${tasks.kinds.result}', target: 'work:get', args: ['${item}']}
+        - {name: use, foreach: [keys, datetime], target: 'work:use', args: ['${tasks.m[${item}].result}']}
+        - {name: of_late, foreach: [datetime], target: 'work:use', args: ['${tasks.late[${item}].result}']}
+    """
+    write(tmp_path, work=RETURNS, job=job)
+    run = mprun("job.yaml", cwd=tmp_path)
+    what, remedy = SAYS["datetime"]
+    # No task takes the results of the first instances.
+    assert [line for line in run.stderr.splitlines() if line.startswith("warning: ")] == [
+        f"warning: `{giver}` returned {what}, so `{receiver}` cannot receive it; {remedy}"
+        for giver, receiver in (("m[1]", "use[1]"), ("late[1]", "of_late[0]"))
+    ]
