@@ -56,6 +56,8 @@ class _Chooser:
         for name in {*earlier.known_tasks, *earlier.reused}:
             if (group := self._group(name)) is not None:
                 self._instances.setdefault(group, []).append(name)
+        # The tasks whose results a task refers to, by its number.
+        self._referred: dict[int, set[int]] = {}
         # The tasks whose dependents run again, too.
         self._changed: set[int] = set()
 
@@ -79,17 +81,24 @@ class _Chooser:
 
     def add_dependents_of_failures(self) -> None:
         """Run the tasks again that had null for the result of a failed task, because that runs again."""
-        for name in self._earlier.failed:
-            number = self._index.numbers.get(name, self._group(name))
-            if number is None or name in self.reused or self._plan.tasks[number].task.daemon:
+        # Each task once: all instances of a `foreach` may have failed.
+        failed = {
+            number
+            for name in self._earlier.failed
+            if (number := self._index.numbers.get(name, self._group(name))) is not None
+            and name not in self.reused
+            and not self._plan.tasks[number].task.daemon
+        }
+        needed_by = [(number, *need) for number in failed for need in self._plan.tasks[number].needed_by]
+        # Others have not run at all, or only wanted to know that it ended.
+        have_run = {after for after in {after for _, after, _ in needed_by} if self._has_run(after)}
+        for number, after, condition in needed_by:
+            if after not in have_run or self._selects(after, number):
                 continue
-            for after, condition in self._plan.tasks[number].needed_by:
-                if self._selects(after, number):
-                    continue
-                # Others have not run at all, or only wanted to know that it ended.
-                if self._has_run(after) and (condition == PASSED or self._refers(after, number)):
-                    self._drop(after)
-                    self._changed.add(after)
+            if condition == PASSED or self._refers(after, number):
+                have_run.remove(after)
+                self._drop(after)
+                self._changed.add(after)
 
     def _has_run(self, number: int) -> bool:
         names = (self._plan.tasks[number].name, *self._instances.get(number, ()))
@@ -104,9 +113,12 @@ class _Chooser:
         return selects and not group.task.allow_failure
 
     def _refers(self, number: int, other: int) -> bool:
-        planned = self._plan.tasks[number]
-        references = result_references(planned.task, planned.values) if planned.task.refers else ()
-        return any(other in self._index.resolve(reference.name) for reference in references)
+        if number not in self._referred:
+            planned = self._plan.tasks[number]
+            references = result_references(planned.task, planned.values) if planned.task.refers else ()
+            names = {reference.name for reference in references}
+            self._referred[number] = {found for name in names for found in self._index.resolve(name)}
+        return other in self._referred[number]
 
     def add_dependents(self) -> None:
         """Run the dependents of what changes again, and theirs."""
