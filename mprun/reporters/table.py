@@ -52,7 +52,7 @@ TASKS = Layout(
 # Longer tables are read by programs, or searched; they are not laid out for a terminal.
 MAX_ROWS = 500
 # Columns; the complete text of an error is in the task's log.
-_MAX_OUTCOME_WIDTH = 80
+_MAX_OUTCOME_WIDTH = _MAX_ERROR_WIDTH = 80
 
 _NO_ATTEMPTS = "0"
 # stderr is line-buffered: without this, each row would be a write.
@@ -165,10 +165,10 @@ def outcome_words(task: TaskState, earlier_run: str | None = None) -> str:
 
 
 def error_words(exited: TaskExited) -> str:
-    """The exception that ended an attempt, if there was one: ` (ValueError: no)`."""
+    """The exception that ended an attempt, if there was one, in short: ` (ValueError: no)`."""
     error = exited.error or {}
     parts = [str(error[key]) for key in ("type", "message") if error.get(key)]
-    return f" ({': '.join(parts)})" if parts else ""
+    return f" ({truncate(': '.join(parts), _MAX_ERROR_WIDTH)})" if parts else ""
 
 
 def write(
