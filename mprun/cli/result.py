@@ -12,7 +12,7 @@ from mprun.cli.completion import complete_run, complete_task
 from mprun.cli.options import STATE_DIR
 from mprun.cli.show import read_run
 from mprun.cli.views.logs import Selection, names_of
-from mprun.diagnostics import quote, suggest, visible
+from mprun.diagnostics import quote, redact, suggest, visible
 from mprun.errors import UsageError
 from mprun.outcomes import Outcome
 from mprun.record import results
@@ -75,7 +75,9 @@ def _result(directory: RunDirectory, task: TaskState) -> Any:
     else:
         value, kind = results.read_value(directory.result(task.name, finished.attempts))
     if kind == "repr":
-        text = results.read_repr(directory.result(task.name, finished.attempts), _MAX_REPR)
-        shown = f", only {quote(text)} was kept" if text else ""
-        raise UsageError(f"the result of task {quote(task.name)} is not JSON{shown}")
+        path = directory.result(task.name, finished.attempts)
+        problem, text = results.read_problem(path), results.read_repr(path, _MAX_REPR)
+        shown = f"; only {quote(text)} was kept" if text else ""
+        what, remedy = visible(redact(problem.what)), visible(problem.remedy)
+        raise UsageError(f"task {quote(task.name)} returned {what}{shown}; {remedy}")
     return value

@@ -17,6 +17,9 @@ WORK = """
     def date():
         return datetime.date(2020, 1, 1)
 
+    def key():
+        return {(1, 2): 3}
+
     def fail():
         raise ValueError("no")
     """
@@ -29,6 +32,7 @@ JOB = """
       - {name: each, target: 'work:give', args: ['${item}'], foreach: '${tasks.list.result}'}
       - {name: fit, target: 'work:give', args: ['${matrix.n}'], matrix: {n: [b, a]}}
       - {name: date, target: 'work:date'}
+      - {name: key, target: 'work:key'}
       - {name: bad, target: 'work:fail'}
       - {name: after, target: 'work:give', args: [1], depends_on: bad}
     """
@@ -62,7 +66,12 @@ def test_result_is_printed_whole(task, value, desk):
 @pytest.mark.parametrize(
     ("task", "message"),
     [
-        ("date", "the result of task `date` is not JSON, only `datetime.date(2020, 1, 1)` was kept"),
+        (
+            "date",
+            "task `date` returned a date, which is not JSON; "
+            "only `datetime.date(2020, 1, 1)` was kept; return its `isoformat()` instead",
+        ),
+        ("key", "task `key` returned a dict with the key (1, 2), a tuple, which is not JSON; only "),
         ("bad", "task `bad` has no result: failed: exit 1 (ValueError: no)"),
         ("after", "task `after` has no result: skipped: `bad` did not succeed"),
         ("smal", "has no task `smal`; did you mean `small`?"),
