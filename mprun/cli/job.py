@@ -66,7 +66,7 @@ def print_early_warnings(job: Job) -> None:
     for diagnostic in job.warnings[:_MAX_WARNINGS]:
         warn(f"{diagnostic}; {diagnostic.help}")
     if len(job.warnings) > _MAX_WARNINGS:
-        warn("more plain numbers lose characters")
+        warn("there are more of these warnings")
     for text in islice(warnings(job), 1):
         warn(text)
 

@@ -80,6 +80,8 @@ class JobLoader:
         self._recipe_env: dict[str, dict[str, Any]] = {}
         self._task_count = 0
         self._warnings: list[Diagnostic] = []
+        # Whether a file may refer to the result of a task.
+        self._refers_to_results = False
         # The errors so far, as far as reading can go on, and how often a task had some.
         self._errors: list[Diagnostic] = []
         self._failures = 0
@@ -130,7 +132,12 @@ class JobLoader:
         del root
         self._forget_trees(tasks)
         names = NameIndex(tasks, (*self._empty, *self._failed))
-        job = self._build(document, raw, scope, tasks, self._link(tasks, names))
+        needs = self._link(tasks, names)
+        if self._refers_to_results:
+            from mprun.jobfile.null_results import null_results
+
+            self._warnings += null_results(tasks, needs, names, len(self._warnings))
+        job = self._build(document, raw, scope, tasks, needs)
         if not self._structure_unknown:
             if not self._failed:
                 self._errors += job_checks.join_diagnostics(job, names)
@@ -263,6 +270,7 @@ class JobLoader:
 
     def _warn(self, document: Document) -> None:
         """Add the warnings about a document that has passed the checks."""
+        self._refers_to_results |= "${tasks." in document.source.lines.text
         if document.has_lossy_numbers:
             # Few files have one.
             from mprun.jobfile.plain_numbers import lossy_numbers

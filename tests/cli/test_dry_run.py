@@ -9,7 +9,7 @@ def test_a_dry_run_refuses_a_task_whose_directory_is_missing(tmp_path):
     (tmp_path / "job.yaml").write_text(
         "defaults: {command: ['true']}\n"
         "tasks:\n"
-        "- {name: a, cwd: here}\n"
+        "- {name: a, cwd: here, capture: text}\n"
         "- {name: b, cwd: '~/work'}\n"
         "- {name: c, cwd: 'no-${matrix.x}', matrix: {x: [1]}}\n"
         "- {name: d, cwd: file}\n"

@@ -12,7 +12,7 @@ from support.runs import mprun, newest_run, read_events
 
 JOB = """
 tasks:
-  - {name: hello, command: [echo, hi], tags: [quick]}
+  - {name: hello, command: [echo, hi], capture: text, tags: [quick]}
   - {name: world, command: [echo, "${tasks.hello.result}"], depends_on: hello, tags: [slow]}
   - {name: cell, command: [echo, "${matrix.x}"], matrix: {x: [1, 2]}}
   - {name: none, command: [echo], foreach: []}

@@ -122,4 +122,4 @@ def test_of_very_many_ten_are_shown(tmp_path):
     (tmp_path / "job.yaml").write_text(f"tasks: [{{target: 'm:f', args: [{'1.10, ' * 50_000}]}}]\n")
     lines = mprun("validate", "job.yaml", cwd=tmp_path).stderr.splitlines()
     assert len(lines) == 11
-    assert lines[-1] == "warning: more plain numbers lose characters"
+    assert lines[-1] == "warning: there are more of these warnings"
