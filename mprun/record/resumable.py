@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import json
+from typing import TYPE_CHECKING
 
 from mprun.diagnostics import quote
 from mprun.errors import UsageError
@@ -13,13 +14,8 @@ from mprun.record.state_dir import list_runs
 from mprun.record.summary import RunSummary
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from mprun.record.events import RunStarted
     from mprun.record.state_dir import RunDirectory
-
-# What may differ between the options of two runs that did the same work.
-_SELECTION = ("names", "tags", "with_dependencies")
 
 
 class Resumable(Frozen):
@@ -48,7 +44,8 @@ def find_resumable(state_dir: str, *, succeeded: bool = False) -> Resumable | No
     """
     unreadable: list[str] = []
     resumed: set[str] = set()
-    finished: list[RunStarted] = []
+    # Texts, because a run would have to be compared with each of thousands.
+    finished: set[str] = set()
     active: dict[str, RunStarted] = {}
     for place, summary in enumerate(map(RunSummary, list_runs(state_dir))):
         started = summary.state.started if summary.state is not None else None
@@ -63,14 +60,14 @@ def find_resumable(state_dir: str, *, succeeded: bool = False) -> Resumable | No
                 raise _still_running(started)
             active.setdefault(started.file, started)
             continue
-        if was_resumed or _covers_any(finished, started):
-            continue
-        if started.file == STANDARD_INPUT_PATH:
-            # Its job is not kept.
+        # The job of standard input is not kept.
+        if was_resumed or started.file == STANDARD_INPUT_PATH:
             continue
         end = summary.state.finished
         if end is not None and end.exit_code == EXIT_SUCCEEDED and not succeeded:
-            finished.append(started)
+            finished.add(_work(started))
+            continue
+        if finished and not finished.isdisjoint((_work(started), _work(started, everything=True))):
             continue
         if started.file in active:
             raise _still_running(active[started.file])
@@ -93,14 +90,8 @@ def _still_running(run: RunStarted) -> UsageError:
     )
 
 
-def _covers_any(finished: Iterable[RunStarted], run: RunStarted) -> bool:
-    """Whether one of the runs that succeeded did the work of a run."""
-    return any(
-        (one.file, one.params) == (run.file, run.params)
-        and (_selection(one) == _selection(run) or not any(_selection(one)[:2]))
-        for one in finished
-    )
-
-
-def _selection(run: RunStarted) -> tuple[Any, ...]:
-    return tuple(run.options.get(name) for name in _SELECTION)
+def _work(run: RunStarted, *, everything: bool = False) -> str:
+    """What a run did, as a text: its job file, its params, and which of the tasks; or else everything."""
+    names, tags, with_dependencies = map(run.options.get, ("names", "tags", "with_dependencies"))
+    selection = (names, tags, with_dependencies) if (names or tags) and not everything else None
+    return json.dumps((run.file, run.params, selection), sort_keys=True)
