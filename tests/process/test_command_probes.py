@@ -185,11 +185,11 @@ def test_c30_each_attempt_is_probed(tmp_path):
         job="""
         tasks:
           - name: server
-            command: 'test $MPRUN_ATTEMPT = 1 && exec sleep 0.3; exec sleep 1000'
+            command: 'test $MPRUN_ATTEMPT = 2 && exec sleep 1000; until test -e probed; do sleep 0.01; done'
             daemon: true
             restart: always
             retry: {delay: 10ms}
-            ready: {command: 'echo $MPRUN_ATTEMPT; test $MPRUN_ATTEMPT = 2', interval: 20ms}
+            ready: {command: 'echo $MPRUN_ATTEMPT; touch probed; test $MPRUN_ATTEMPT = 2', interval: 10s}
           - {name: test, command: [echo], depends_on: {server: ready}}
         """,
     )
