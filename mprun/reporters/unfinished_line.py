@@ -40,8 +40,10 @@ class UnfinishedLine:
 
     def addition(self, line: bytes, prefix: bytes, now: float, *, is_open: bool, colour: bool) -> bytes:
         """The bytes that show what was added to it, with the prefix if that begins a line."""
-        added, self._length, self._seen = line[self._length :], len(line), now
+        shown_before, added = line[: self._length], line[self._length :]
+        self._length, self._seen = len(line), now
         if self._width is None:
+            added = _with_colours(shown_before, added) if colour and b"\x1b[" in line else added
             return added if is_open else prefix + added
         before, text = self._text, line.decode("utf-8", "backslashreplace")
         self._text = terminal_line(text, colour=colour)
@@ -60,3 +62,10 @@ class UnfinishedLine:
         if old >= (self._width or 0):
             return f"\n{prefix}{self._text}"
         return f"\r{prefix}{self._text}{' ' * max(0, old - new)}"
+
+
+def _with_colours(before: bytes, added: bytes) -> bytes:
+    """What was added to a line, in the colours that were set before it, which are reset after it."""
+    first, text = (part.decode("utf-8", "surrogateescape") for part in (before, before + added))
+    colours = colours_of(first) if reset_after(first) else ""
+    return colours.encode() + added + reset_after(text).encode()

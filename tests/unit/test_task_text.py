@@ -48,8 +48,8 @@ class Line:
     def __init__(self, width=20):
         self.line = UnfinishedLine(0.0, width)
 
-    def add(self, text, *, is_open=True):
-        shown = self.line.addition(text.encode(), b"a | ", 1.0, is_open=is_open, colour=True)
+    def add(self, text, *, is_open=True, colour=True):
+        shown = self.line.addition(text.encode(), b"a | ", 1.0, is_open=is_open, colour=colour)
         return shown.decode()
 
 
@@ -84,8 +84,19 @@ def test_half_a_character_is_written_over():
 
 def test_a_pipe_gets_the_bytes_as_they_are():
     line = Line(width=None)
-    assert line.add(f"\r{GREEN}1%", is_open=False) == f"a | \r{GREEN}1%"
-    assert line.add(f"\r{GREEN}1%\r2%") == "\r2%"
+    assert line.add(f"\r{GREEN}1%", is_open=False, colour=False) == f"a | \r{GREEN}1%"
+    assert line.add(f"\r{GREEN}1%\r2%", colour=False) == "\r2%"
+
+
+def test_colours_are_reset_in_a_pipe_that_gets_colours():
+    """With FORCE_COLOR: what another task or mprun writes next would else have this colour."""
+    line = Line(width=None)
+    assert line.add("one", is_open=False) == "a | one"
+    assert line.add(f"one\r{GREEN}1%") == f"\r{GREEN}1%{RESET}"
+    assert line.add(f"one\r{GREEN}1%\r2%") == f"{GREEN}\r2%{RESET}"
+    assert line.add(f"one\r{GREEN}1%\r2% 3%", is_open=False) == f"a | {GREEN} 3%{RESET}"
+    assert line.add(f"one\r{GREEN}1%\r2% 3%{RESET} end") == f"{GREEN}{RESET} end"
+    assert line.add(f"one\r{GREEN}1%\r2% 3%{RESET} end.") == "."
 
 
 def test_an_unfinished_line_waits_and_longer_if_it_was_interrupted():
