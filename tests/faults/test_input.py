@@ -68,10 +68,7 @@ def test_a_filled_in_value_that_looks_like_a_reference_is_literal(tmp_path):
         ("name: 3.10", 'quote it: `"3.10"`'),
         ("name: 010", 'quote it: `"010"`'),
         ("name: true", 'quote it: `"true"`'),
-        ("env: {VERSION: 3.10}", 'quote it: `"3.10"`'),
-        ("env: {MODE: 0777}", 'quote it: `"0777"`'),
         ("tags: [1.0]", 'quote it: `"1.0"`'),
-        ("command: [cut, -c, 1, 010]", 'quote it: `"010"`'),
         ("daemon: yes", "`yes`"),
         ("daemon: 'true'", "daemon"),
         ("timeout: 12:30:45", "`12:30:45`"),
@@ -87,6 +84,14 @@ def test_ambiguous_yaml_is_refused_with_its_position(tmp_path, keys, message):
     assert "--> job.yaml:2:" in run.stderr
     assert message in run.stderr
     assert "^" in run.stderr
+
+
+@pytest.mark.parametrize("text", ["3.10", "0777", "010", "1e3", "12:30:45", "NO", "true"])
+def test_a_plain_value_of_a_command_or_a_variable_is_the_text_that_is_written(tmp_path, text):
+    job = f"tasks:\n- {{command: [sh, -c, 'echo $V $0', {text}], env: {{V: {text}}}}}\n"
+    write(tmp_path, job=job)
+    run = mprun("job.yaml", cwd=tmp_path)
+    assert (run.code, run.log("Process-1")) == (0, f"{text} {text}\n".encode())
 
 
 # ---- names: safe on disk, in the terminal, and in every format

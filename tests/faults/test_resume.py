@@ -143,7 +143,7 @@ def test_a_task_whose_start_was_not_recorded_does_not_run_again_by_default(
     else:
         job = "tasks:\n- {name: a, target: 'work:call', args: [[1]]}\n"
         job += "- {name: b, foreach: '${tasks.a.result}', target: 'work:call'}\n"
-        name, turn = "b[0]", 4
+        name, turn = "b[0]", 5
     write(tmp_path, work=WORK, job=job)
     # The launcher would kill the task, so it is stopped as soon as the task has run.
     run = mprun("job.yaml", cwd=tmp_path, env={"MPRUN_FAILPOINTS": f"record.before=kill:{turn}"})
