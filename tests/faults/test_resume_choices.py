@@ -252,6 +252,7 @@ def test_a_run_is_not_resumed_unasked_while_its_job_file_runs(tmp_path):
     active = CrashTarget(tmp_path, "job.yaml")
     try:
         active.until("task_started", "b")
+        eventually(lambda: ran(tmp_path)["alone"] == 2)
         two = active.record().parent.name
         succeed(tmp_path)
         done = mprun("resume", cwd=tmp_path)
@@ -556,11 +557,11 @@ def test_a_run_is_resumed_once_at_a_time(run_to_kill, tmp_path):
         for earlier in (one, two):
             done = mprun("resume", earlier, cwd=tmp_path)
             assert (done.code, f"run {earlier} is being resumed by run {three}" in done.stderr) == (2, True)
-        mend(tmp_path)
         active.engine.send_signal(signal.SIGINT)
         assert active.finish().code == 130
     finally:
         active.clean()
+    mend(tmp_path)
     run = resume(tmp_path, one)
     assert (run.code, run.one("run_started")["resumed_from"]) == (0, one), run.stderr
 

@@ -68,8 +68,9 @@ def test_c30_probe_has_the_variables_and_the_directory_of_the_task(tmp_path):
             daemon: true
             cwd: below
             env: {B: task, C: "${params.p}", MPRUN_TASK: x, MPRUN_ATTEMPT: "7", MPRUN_RUN_ID: x}
-            ready: {command: 'pwd; echo "$A $B $C $MPRUN_TASK $MPRUN_ATTEMPT $${#MPRUN_RUN_ID}"; cat; tty'}
-          - {name: test, command: [sleep, 0.3], depends_on: {server: started}}
+            ready:
+              command: 'pwd; echo "$A $B $C $MPRUN_TASK $MPRUN_ATTEMPT $${#MPRUN_RUN_ID}"; cat; tty; true'
+          - {name: test, command: [echo], depends_on: {server: ready}}
         """,
     )
     run = mprun("job.yaml", cwd=tmp_path)
