@@ -52,7 +52,9 @@ TASKS = Layout(
 # Longer tables are read by programs, or searched; they are not laid out for a terminal.
 MAX_ROWS = 500
 # Columns; the complete text of an error is in the task's log.
-_MAX_OUTCOME_WIDTH = _MAX_ERROR_WIDTH = 80
+_MAX_OUTCOME_WIDTH = 80
+# Of an error outside of the table: room for a path.
+_MAX_ERROR_WIDTH = 200
 
 _NO_ATTEMPTS = "0"
 # stderr is line-buffered: without this, each row would be a write.

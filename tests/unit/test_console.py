@@ -233,10 +233,10 @@ def test_thousands_of_skips_are_not_told_one_by_one(tmp_path, capsys):
 def test_long_message_of_an_exception_is_cut_in_every_line(tmp_path, capsys):
     """Also one of wide characters; all of it is in the log of the task."""
     over = events.RunFinished(**STAMP, outcome="failed", exit_code=1, duration=1.0, counts={"failed": 1})
-    for message, shown in (("x" * 2000, "x" * 67 + "…"), ("ー" * 2000, "ー" * 33 + "…")):
+    for message, shown in (("x" * 2000, "x" * 187 + "…"), ("ー" * 2000, "ー" * 93 + "…")):
         error = {"type": "ValueError", "message": message}
         ends = [exited("a", exit_code=1, error=error), finished("a", "failed", "exit 1")]
         lines = told(tmp_path, capsys, started("a"), *ends, over)
         assert lines[0] == f"[0/9, 1 failed] FAIL      a  exit 1 (ValueError: {shown}) after 1.50s"
         assert f"a failed: exit 1 (ValueError: {shown})" in lines
-        assert max(map(display_width, lines)) < 140
+        assert max(map(display_width, lines)) < 260
