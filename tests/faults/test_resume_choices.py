@@ -42,6 +42,9 @@ WHERE = """\
     - {name: last, target: 'work:broken', depends_on: {service: ready, probed: ready}}
     - {name: below, target: 'work:where', cwd: sub, depends_on: last}
 """
+# Its size differs: Python takes a module that was compiled in the same second, of a file of this size, for
+# the one that is there now.
+STUCK = WORK.replace("def broken", "def other").replace("def stuck", "def broken") + "\n    # changed\n"
 WHERE_WORK = (
     WORK + "\n    AT_IMPORT = os.getcwd()\n\n    def where():\n        return [AT_IMPORT, os.getcwd()]\n"
 )
@@ -248,7 +251,7 @@ def test_an_older_run_is_not_resumed_unasked_while_a_newer_one_is_being_resumed(
 
 def test_a_run_is_not_resumed_unasked_while_its_job_file_runs(tmp_path):
     old = first(tmp_path, CHAIN % "broken").directory.run_id
-    write(tmp_path, work=WORK.replace("def broken", "def other").replace("def stuck", "def broken"))
+    write(tmp_path, work=STUCK)
     active = CrashTarget(tmp_path, "job.yaml")
     try:
         active.until("task_started", "b")
@@ -534,7 +537,7 @@ def test_a_task_whose_result_is_too_deep_runs_again(tmp_path):
 def test_a_run_is_resumed_once_at_a_time(run_to_kill, tmp_path):
     """C34"""
     one = first(tmp_path, CHAIN % "broken").directory.run_id
-    write(tmp_path, work=WORK.replace("def broken", "def other").replace("def stuck", "def broken"))
+    write(tmp_path, work=STUCK)
     active = CrashTarget(tmp_path, "resume")
     try:
         active.until("task_started", "b")

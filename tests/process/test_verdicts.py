@@ -124,7 +124,7 @@ def test_a_service_without_any_dependent_that_ends_before_it_is_ready_fails_the_
         tasks:
           - {name: svc, command: exit 0, daemon: true, ready: {log: x}}
           - name: wait
-            command: 'until grep -q task_finished .mprun/runs/*/events.jsonl; do sleep 0.01; done'
+            command: 'until grep -q "task_finish[e]d" .mprun/runs/*/events.jsonl; do sleep 0.01; done'
         """
     )
     assert (run.code, ends(run)) == (1, {"svc": "failed", "wait": "succeeded"})
@@ -140,7 +140,7 @@ def test_a_service_that_was_ready_and_ended_well_has_succeeded(run_job):
             ready: {file: job.yaml}
           - {name: test, command: touch done, depends_on: svc}
           - name: wait
-            command: 'until grep -q "task_exited.*svc" .mprun/runs/*/events.jsonl; do sleep 0.01; done'
+            command: 'until grep -q "task_exit[e]d.*svc" .mprun/runs/*/events.jsonl; do sleep 0.01; done'
             depends_on: test
         """
     )
