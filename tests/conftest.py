@@ -32,6 +32,22 @@ ONCE = (
     "tests/unit/test_plan_",
     "tests/unit/test_scale",
     "tests/unit/test_scheduler_random",
+    # What the scheduler and the loader decide in Python that all versions run alike.
+    "tests/unit/test_concurrency",
+    "tests/unit/test_critical_path",
+    "tests/unit/test_house",
+    "tests/unit/test_resolver",
+    "tests/unit/test_settings",
+    "tests/unit/test_siblings",
+    "tests/unit/test_texts",
+    "tests/unit/test_transitions",
+    "tests/unit/test_verdict",
+    "tests/process/test_items",
+    "tests/process/test_late_matrix",
+    "tests/process/test_ordered_stops",
+    "tests/process/test_siblings",
+    "tests/process/test_stop_messages",
+    "tests/process/test_verdicts",
 )
 
 
