@@ -527,7 +527,7 @@ def _flush_before_fork() -> None:
 def flush_output() -> None:
     """Write what Python and C have buffered."""
     _flush()
-    call_function(_fflush, (None,))
+    flush_c_output()
 
 
 def flush_c_output() -> None:

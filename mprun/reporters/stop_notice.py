@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from mprun.jobfile.units import duration_text
 from mprun.reporters.format import join_names
+from mprun.scheduling.instructions import FAIL_FAST, RECORD_WRITE_FAILED, RUN_FINISHED, RUN_TIMED_OUT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from mprun.scheduling.stop_limit import StopLimit
 
 # Why the whole run is stopped, if no signal has asked for that.
-RUN_REASONS = ("run_finished", "fail_fast", "run_timeout", "record_write_failed")
+RUN_REASONS = (RUN_FINISHED, FAIL_FAST, RUN_TIMED_OUT, RECORD_WRITE_FAILED)
 # Most tasks end sooner: after this many seconds a stop that no one has asked for is mentioned.
 PATIENCE_SECONDS = 1.0
 _MAX_NAMES = 5
