@@ -66,6 +66,22 @@ def rounds(request):
     return request.config.getoption("--rounds")
 
 
+@pytest.fixture
+def crash_target():
+    """Starts a `CrashTarget` with the arguments given; nothing of it is left after the test."""
+    from support.crash_targets import CrashTarget
+
+    made = []
+
+    def make(*arguments, **options):
+        made.append(CrashTarget(*arguments, **options))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.clean()
+
+
 def pytest_configure():
     # A shell that runs the tests in the background ignores SIGINT, and nohup SIGHUP; child processes
     # inherit that.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import random
@@ -10,9 +11,9 @@ import subprocess
 import sys
 
 import pytest
-from support.crash_targets import CrashTarget, write_crash_job
+from support.crash_targets import write_crash_job
 from support.kills import BOUND, WHO, Kills
-from support.runs import START_METHODS, TIMEOUT, alive, environment, eventually, start, write
+from support.runs import START_METHODS, TIMEOUT, alive, environment, eventually, write
 
 from mprun.linux import procfs
 
@@ -22,16 +23,8 @@ every_start_method = pytest.mark.parametrize("method", START_METHODS)
 
 
 @pytest.fixture
-def run_to_kill(tmp_path):
-    made = []
-
-    def make(*arguments, launch=start):
-        made.append(CrashTarget(tmp_path, *arguments, launch=launch))
-        return made[-1]
-
-    yield make
-    for one in made:
-        one.clean()
+def run_to_kill(tmp_path, crash_target):
+    return functools.partial(crash_target, tmp_path)
 
 
 def report(name, seconds):

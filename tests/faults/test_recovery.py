@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import re
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import jsonschema
 import pytest
-from support.crash_targets import JOB, CrashTarget, write_crash_job
+from support.crash_targets import JOB, write_crash_job
 from support.records import STAMP, STARTED
 from support.runs import alive, eventually, finish, mprun, newest_run, read_events, start, write
 
@@ -28,16 +29,8 @@ OLD = STAMP["run"]
 
 
 @pytest.fixture
-def run_to_kill(tmp_path):
-    made = []
-
-    def make(*arguments):
-        made.append(CrashTarget(tmp_path, *arguments))
-        return made[-1]
-
-    yield make
-    for one in made:
-        one.clean()
+def run_to_kill(tmp_path, crash_target):
+    return functools.partial(crash_target, tmp_path)
 
 
 @pytest.fixture

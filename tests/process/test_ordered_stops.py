@@ -7,7 +7,6 @@ import os
 import signal
 
 import pytest
-from support.crash_targets import CrashTarget
 from support.runs import START_METHODS, eventually, mprun, write
 
 every_start_method = pytest.mark.parametrize("method", START_METHODS)
@@ -44,19 +43,15 @@ SH = """trap 'echo > $0.asked; sleep 0.3; echo had been asked: *.asked; exit' TE
 
 
 @pytest.fixture
-def go(tmp_path):
-    made = []
-
+def go(tmp_path, crash_target):
     def start_run(job, *arguments, up=(), more=None):
         write(tmp_path, work=WORK, job=job, **(more or {}))
-        made.append(CrashTarget(tmp_path, "job.yaml", *arguments))
+        run = crash_target(tmp_path, "job.yaml", *arguments)
         for name in up:
             eventually((tmp_path / f"{name}.up").exists, 30)
-        return made[-1]
+        return run
 
-    yield start_run
-    for run in made:
-        run.clean()
+    return start_run
 
 
 def asked_order(run):

@@ -15,7 +15,6 @@ import time
 from pathlib import Path
 
 import pytest
-from support.crash_targets import CrashTarget
 from support.runs import START_METHODS, alive, environment, eventually, finish, mprun, start, write
 
 from mprun.engine.control_requests import SUSPEND_TIMEOUT_SECONDS
@@ -87,17 +86,12 @@ WORK = """\
 
 
 @pytest.fixture
-def go(tmp_path):
-    made = []
-
+def go(tmp_path, crash_target):
     def start_run(job, *arguments, more=None, directory=tmp_path, **options):
         write(directory, work=WORK, job=job, **(more or {}))
-        made.append(CrashTarget(directory, "job.yaml", *arguments, **options))
-        return made[-1]
+        return crash_target(directory, "job.yaml", *arguments, **options)
 
-    yield start_run
-    for run in made:
-        run.clean()
+    return start_run
 
 
 def stop(*arguments, cwd):

@@ -13,7 +13,6 @@ import sys
 import termios
 
 import pytest
-from support.crash_targets import CrashTarget
 from support.runs import ROOT, TIMEOUT, environment, eventually, finish, mprun, start, write
 
 WORK = """\
@@ -144,17 +143,12 @@ def test_a_terminal_that_does_not_control_the_session_is_none(descriptors, tmp_p
 
 
 @pytest.fixture
-def go(tmp_path):
-    made = []
-
+def go(tmp_path, crash_target):
     def start_run(job, *arguments):
         write(tmp_path, work=WORK, job=job)
-        made.append(CrashTarget(tmp_path, "job.yaml", *arguments))
-        return made[-1]
+        return crash_target(tmp_path, "job.yaml", *arguments)
 
-    yield start_run
-    for run in made:
-        run.clean()
+    return start_run
 
 
 @pytest.mark.parametrize("options", [(), ("-q",), ("-v",), ("--output", "none")])

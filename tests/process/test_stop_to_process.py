@@ -6,7 +6,6 @@ import os
 import signal
 
 import pytest
-from support.crash_targets import CrashTarget
 from support.runs import START_METHODS, alive, eventually, mprun, write
 
 every_start_method = pytest.mark.parametrize("method", START_METHODS)
@@ -56,18 +55,13 @@ COMMANDS = {
 
 
 @pytest.fixture
-def go(tmp_path):
-    made = []
-
+def go(tmp_path, crash_target):
     def start_run(what, stop, *arguments, extra=""):
         job = f"{extra}\ntasks:\n- {{name: worker, {what}, stop: {stop}}}\n"
         write(tmp_path, work=WORKER, job=job)
-        made.append(CrashTarget(tmp_path, "job.yaml", *arguments))
-        return made[-1]
+        return crash_target(tmp_path, "job.yaml", *arguments)
 
-    yield start_run
-    for run in made:
-        run.clean()
+    return start_run
 
 
 def up(directory, count=2):
