@@ -20,6 +20,7 @@ from mprun.linux import prctl
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import select
+    from collections.abc import Callable, Iterable
     from typing import Any
 
     from mprun.launcher.attempt import Attempt
@@ -42,11 +43,19 @@ class Probe:
 class CommandProbes:
     """The probes that are running, by the descriptor that becomes readable when their process ends."""
 
-    def __init__(self, epoll: select.epoll) -> None:
+    def __init__(
+        self,
+        epoll: select.epoll,
+        attempts: dict[int, Attempt],
+        reap_orphans: Callable[[], dict[int, reaper.ProcessIdentity]],
+    ) -> None:
+        """`attempts` are those that are running, now and later; `reap_orphans` gives orphans by pid."""
         # Not at the top: a job without such a probe does not need it, and each fork would copy it.
         import mprun.launcher.exec_command  # noqa: F401
 
         self._epoll = epoll
+        self._attempts = attempts
+        self._reap_orphans = reap_orphans
         self.running: dict[int, Probe] = {}
 
     def start(self, key: AttemptKey, number: int, request: tuple[Any, ...]) -> None:
@@ -68,12 +77,23 @@ class CommandProbes:
         """The pid of each process, and its pidfd."""
         return {probe.handle.pid: probe.handle.pidfd for probe in self.running.values()}
 
-    def reap(self, descriptor: int) -> tuple[Any, ...] | None:
-        """Reap a probe that has ended: what to report of it, None if it is still running.
+    def handle_exit(self, descriptor: int) -> tuple[Any, ...] | None:
+        """Reap a probe that has ended, and what it left; what to report of it, None if it is still running.
 
-        These are the fields of `mprun.executors.base.Probed`, in their order.
+        These are the fields of `mprun.executors.base.Probed`, in their order. Orphans that an attempt left
+        are noted there.
         """
-        probe = self.running[descriptor]
+        # It may have ended, and been seen, in this turn of the loop.
+        probe = self.running.get(descriptor)
+        if probe is None or (facts := self._reap(descriptor, probe)) is None:
+            return None
+        for pid, orphan in self._reap_orphans().items():
+            left_by = _owner(orphan, self._attempts.values(), probe.key)
+            if left_by is not None:
+                left_by.orphans += (pid,)
+        return facts
+
+    def _reap(self, descriptor: int, probe: Probe) -> tuple[Any, ...] | None:
         clock, handle = monotonic(), probe.handle
         # The event may be of what had this descriptor before, earlier in this turn of the loop.
         with contextlib.suppress(ChildProcessError):
@@ -88,13 +108,12 @@ class CommandProbes:
         return probe.key, clock, probe.number, code, ""
 
 
-def owner(
-    orphan: reaper.ProcessIdentity, attempts: list[Attempt], probed: AttemptKey, run_id: str
-) -> Attempt | None:
+def _owner(orphan: reaper.ProcessIdentity, attempts: Iterable[Attempt], probed: AttemptKey) -> Attempt | None:
     """The attempt that left an orphan that was found at the end of a probe; None if that left it.
 
     A probe has the variables of the attempt that it probes, so these prove nothing of that attempt.
     """
+    run_id = os.environ["MPRUN_RUN_ID"]
     for attempt in attempts:
         if orphan.session == attempt.handle.pid:
             return attempt

@@ -399,7 +399,7 @@ class Launcher:
                 # Few jobs have one.
                 from mprun.launcher.command_probes import CommandProbes
 
-                self._probes = CommandProbes(self._epoll)
+                self._probes = CommandProbes(self._epoll, self._attempts, self._reap_orphans)
             self._probes.start(key, number, request)
         except (OSError, ImportError) as error:
             message = getattr(error, "strerror", None) or str(error)
@@ -408,24 +408,6 @@ class Launcher:
     def _end_probe(self, key: AttemptKey) -> None:
         if self._probes is not None:
             self._probes.kill(key)
-
-    def _handle_probe_exit(self, descriptor: int) -> None:
-        from mprun.launcher.command_probes import owner
-
-        # It may have ended, and been seen, in this turn.
-        if self._probes is None or descriptor not in self._probes.running:
-            return
-        facts = self._probes.reap(descriptor)
-        if facts is None:
-            return
-        if self._has_orphans():
-            attempts, run_id = list(self._attempts.values()), os.environ["MPRUN_RUN_ID"]
-            for pid, orphan in self._reaper.reap_orphans(self._pids()).items():
-                left_by = owner(orphan, attempts, facts[0], run_id)
-                if left_by is not None:
-                    left_by.orphans += (pid,)
-        self._engine.send("probed", *facts)
-        self._urgent = True
 
     # ---- output
 
@@ -436,8 +418,9 @@ class Launcher:
     def _handle_output_or_probe(self, descriptor: int, event: int) -> None:
         if self._outputs is not None and (pipe := self._outputs.watched.get(descriptor)) is not None:
             self._outputs.handle_output(pipe, event)
-        elif self._probes is not None:
-            self._handle_probe_exit(descriptor)
+        elif self._probes is not None and (facts := self._probes.handle_exit(descriptor)) is not None:
+            self._engine.send("probed", *facts)
+            self._urgent = True
 
     # ---- exits
 
@@ -488,6 +471,10 @@ class Launcher:
         if self._probes is not None:
             ours += len(self._probes.running)
         return bool(self._reaper.ignored) or self._children.count() != ours
+
+    def _reap_orphans(self) -> dict[int, reaper.ProcessIdentity]:
+        """Kill and reap the processes that tasks and probes have left; those that were alive, by pid."""
+        return self._reaper.reap_orphans(self._pids()) if self._has_orphans() else {}
 
     def _owner(self, orphan: reaper.ProcessIdentity, ended: Attempt) -> Attempt:
         """The attempt that left an orphan: `ended`, unless another one that has ended too provably did."""
