@@ -38,6 +38,7 @@ WORK = """\
 
     def a_result_in_little_memory(leave):
         # Just below the limit, so that writing the result needs more than is left.
+        result = "x" * leave
         held = []
         size = 1 << 20
         while size >= 1 << 12:
@@ -46,7 +47,7 @@ WORK = """\
             except OSError:
                 size //= 2
         sys.held = held
-        return "x" * leave
+        return result
 
     def open_files():
         held = []

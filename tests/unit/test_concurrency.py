@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from itertools import combinations
 from random import Random
 
 import pytest
 from support.plans import plan
 from support.random_plans import random_plan
+from support.timing import cpu_time
 
 from mprun.jobfile.model import Ready
 from mprun.scheduling.concurrency import MAX_KINDS, most_together
@@ -197,9 +197,9 @@ def test_random_runs_have_plans_of_all_sizes():
 
 
 def timed(made):
-    begun = time.process_time()
-    found = most_together(made.tasks, made.max_parallel, made.job.resources)
-    return found, time.process_time() - begun
+    with cpu_time() as spent:
+        found = most_together(made.tasks, made.max_parallel, made.job.resources)
+    return found, spent.seconds
 
 
 def test_a_chain_of_any_length_is_sequential():

@@ -10,12 +10,12 @@ import re
 import socket
 import subprocess
 import sys
-import time
 
 import jsonschema
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.timing import cpu_time
 
 from mprun.diagnostics import render
 from mprun.errors import JobFileError
@@ -592,9 +592,9 @@ def test_ten_thousand_tasks_are_checked_quickly():
         f"- {{name: t{n}, target: a:b, args: [{n}], depends_on: [t0]}}\n" for n in range(10_000)
     )
     document = parse(text, "f")
-    started = time.process_time()
-    assert job_schema.check(document) == []
-    assert time.process_time() - started < 1.5
+    with cpu_time() as spent:
+        assert job_schema.check(document) == []
+    assert spent.seconds < 1.5
 
 
 @pytest.mark.parametrize(
@@ -615,14 +615,14 @@ def test_ten_thousand_tasks_are_checked_quickly():
 def test_a_hostile_file_is_refused_quickly(text):
     import jsonschema.validators  # noqa: F401
 
-    started = time.process_time()
-    try:
-        diagnostics = check(text)
-    except JobFileError as error:
-        diagnostics = error.diagnostics
-    assert diagnostics
-    assert render(diagnostics)
-    assert time.process_time() - started < 3
+    with cpu_time() as spent:
+        try:
+            diagnostics = check(text)
+        except JobFileError as error:
+            diagnostics = error.diagnostics
+        assert diagnostics
+        assert render(diagnostics)
+    assert spent.seconds < 3
 
 
 @pytest.mark.parametrize(

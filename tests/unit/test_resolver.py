@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-import time
+
+from support.timing import cpu_seconds, growth
 
 from mprun import api
 from mprun.engine.resolver import Expanded, Resolved, TaskResolver
@@ -36,15 +37,7 @@ def resolving(path, count, *tasks):
 
 def grows_linearly(few, many):
     """Whether eight times as many take about eight times as long, and not 64 times."""
-    spent = zip(*[(seconds(few), seconds(many)) for _ in range(3)], strict=True)
-    least, most = (min(times) for times in spent)
-    return most < 24 * max(least, 0.002)
-
-
-def seconds(ask):
-    begun = time.process_time()
-    ask()
-    return time.process_time() - begun
+    return growth(lambda: cpu_seconds(few), lambda: cpu_seconds(many)) < 24
 
 
 def test_the_time_of_an_expansion_grows_with_those_that_select_and_not_their_square(tmp_path):

@@ -9,12 +9,13 @@ import tempfile
 import tracemalloc
 from collections import deque
 from io import StringIO
-from time import process_time
+from itertools import count
 
 import pytest
 from support.plans import plan
 from support.records import STAMP, STARTED, ended, exited, record, started
 from support.runs import ROOT
+from support.timing import cpu_seconds, growth, without_collections
 
 from mprun import api
 from mprun.cli.views.run import show_json
@@ -28,6 +29,7 @@ from mprun.scheduling.instructions import Start
 from mprun.scheduling.retry import AttemptResult
 from mprun.scheduling.scheduler import Scheduler
 
+SERIAL = count()
 FEW, MANY = 300, 2400
 # If a step looks at every task, a task costs a multiple with eight times as many tasks; a busy machine
 # makes the cost half as much again.
@@ -45,21 +47,10 @@ def engine_cost(monkeypatch):
     return engine_cost
 
 
-def cheapest(measure, rounds=2):
-    """The least of some measurements: other processes of the machine only add to it."""
-    return min(measure() for _ in range(rounds))
-
-
 def assert_flat(cost, least=FEW, most=MANY):
     """`cost(n)` is the seconds for n tasks; check that they are the same per task for few and for many."""
-    few, many = cheapest(lambda: cost(least) / least), cheapest(lambda: cost(most) / most)
-    assert many < GROWTH * few, f"a task of {least} takes {few * 1e6:.0f} µs, of {most} {many * 1e6:.0f} µs"
-
-
-def timed(action):
-    begun = process_time()
-    action()
-    return process_time() - begun
+    with without_collections():
+        assert growth(lambda: cost(least), lambda: cost(most), rounds=2) < GROWTH * most / least
 
 
 def test_a_task_costs_the_engine_the_same_with_few_and_many_tasks(engine_cost, capsys):
@@ -68,9 +59,11 @@ def test_a_task_costs_the_engine_the_same_with_few_and_many_tasks(engine_cost, c
 
 
 def test_a_task_costs_the_engine_the_same_with_few_and_many_slots(engine_cost, capsys):
-    few = cheapest(lambda: engine_cost.run("file", 800, at_once=2)["microseconds"])
-    many = cheapest(lambda: engine_cost.run("file", 800, at_once=800)["microseconds"])
-    assert many < GROWTH * few
+    def cost(slots):
+        return engine_cost.run("file", 800, at_once=slots)["microseconds"]
+
+    with without_collections():
+        assert growth(lambda: cost(2), lambda: cost(800), rounds=2) < GROWTH
 
 
 # ---- the scheduler
@@ -108,7 +101,7 @@ def test_a_task_costs_the_scheduler_the_same_with_few_and_many_tasks(which):
     def cost(count):
         _, spec, more = list(specs(count))[which]
         the_plan = plan(spec, slots=2, **more)
-        return timed(lambda: drive(the_plan))
+        return cpu_seconds(lambda: drive(the_plan))
 
     assert_flat(cost)
 
@@ -229,9 +222,9 @@ def uncollected():
 
 def test_reading_a_record_takes_the_same_time_per_task(tmp_path):
     def cost(count):
-        name = record(tmp_path, lines(count), name=f"20260101-120000.000-{count:04x}-{process_time()}")
+        name = record(tmp_path, lines(count), name=f"20260101-120000.000-{count:04x}-{next(SERIAL)}")
         directory = RunDirectory(str(tmp_path / ".mprun" / "runs" / name))
-        return timed(lambda: reader.read_state(directory))
+        return cpu_seconds(lambda: reader.read_state(directory))
 
     assert_flat(cost)
 
