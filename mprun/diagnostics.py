@@ -20,8 +20,17 @@ _MAX_COLUMNS = 160
 _TAB_COLUMNS = 4
 _ELLIPSIS = "…"
 
-# Characters that act on a terminal (C0 and C1 controls, DEL) or change the direction of text.
-_CONTROLS = "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]"
+# Characters of several lines that act on a terminal (C0 and C1 controls, DEL), change the direction of text
+# (bidi), end a line for some readers, or are not seen: Unicode's Default_Ignorable_Code_Point, but for the
+# joiners and the variation selectors of emoji.
+_CONTROLS = (
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b\u200e\u200f"
+    "\u2028-\u202e\u2060-\u206f\u3164\ufeff\uffa0\ufff0-\ufffb\U0001bca0-\U0001bca3\U0001d173-\U0001d17a"
+    "\U000e0000-\U000e0fff]"
+)
+# Those of them that are printable to Python, without those of the last plane that it assigns.
+_HIDDEN = "\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u3164\uffa0"
+_LAST_PLANES = "\U000e0000"
 # Not printable to Python, but part of how words and emoji are written.
 _JOINERS = "\u200c\u200d"
 
@@ -93,17 +102,26 @@ class Diagnostic(Frozen):
 def visible(text: str, *, multiline: bool = False) -> str:
     r"""The text with control and invisible characters written out: `\x1b`, `\t`, `\u202e`.
 
-    It cannot act on a terminal, or look like another text. With `multiline`, for what a task
-    prints, line feeds, tabs and characters that are merely invisible stay as they are.
+    It cannot act on a terminal, or look like another text. With `multiline`, line feeds, tabs, spaces
+    of any width and characters that only some fonts have stay as they are.
     """
-    if text.isprintable():
+    if text.isprintable() and (text.isascii() or all(map(is_visible, text))):
         return text
     if multiline:
+        if text.isascii() and text.replace("\n", "").isprintable():
+            return text
         # It takes 7 ms to compile the pattern, and most output has nothing for it.
         import re
 
         return re.sub(_CONTROLS, lambda found: _escaped(found[0]), text)
-    return "".join(char if char.isprintable() or char in _JOINERS else _escaped(char) for char in text)
+    return "".join([char if is_visible(char) else _escaped(char) for char in text])
+
+
+def is_visible(char: str) -> bool:
+    """Whether a character can be seen, or is part of how words and emoji are written."""
+    if char in _HIDDEN or char >= _LAST_PLANES:
+        return False
+    return char.isprintable() or char in _JOINERS
 
 
 def _escaped(char: str) -> str:

@@ -11,7 +11,7 @@ from mprun.cli.messages import warn
 from mprun.diagnostics import quote
 from mprun.errors import UsageError
 from mprun.record.line_format import RUN_STARTED
-from mprun.reporters import github
+from mprun.reporters.door import expect_json
 from mprun.reporters.jsonl import JsonLines
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def events_reporter(path: str, plan: Plan, state_dir: str) -> Callable[[api.Cont
     or has something that would be lost.
     """
     if path == "-":
-        github.expect_json(sys.stdout)
+        expect_json(sys.stdout)
         return lambda context: JsonLines(sys.stdout, path, warn)
     if any(_is_same_file(path, name) for name, _ in plan.job.files):
         raise UsageError(f"`--events` would overwrite {quote(path)}, a file of this job; name another file")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import importlib
-import io
 import os
 import signal
 import sys
@@ -18,7 +17,7 @@ from mprun.cli.messages import explain, say
 from mprun.diagnostics import closest, quote
 from mprun.errors import MprunError, UsageError
 from mprun.outcomes import EXIT_INTERNAL
-from mprun.reporters import github
+from mprun.reporters.door import open_door
 from mprun.reporters.terminal import silence
 
 if TYPE_CHECKING:
@@ -151,11 +150,7 @@ def main(launcher: tuple[int, int] | None = None) -> int:
 
     `launcher` is the pid of a launcher that is already forked, and the descriptor of a socket to it.
     """
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            # Whatever the locale, like a task's output: a name that cannot be encoded must not end a run.
-            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
-    github.guard_output()
+    open_door()
     try:
         code = _run_command(launcher)
         sys.stdout.flush()

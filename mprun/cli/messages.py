@@ -6,7 +6,8 @@ import sys
 
 from mprun.diagnostics import redact, visible
 from mprun.errors import JobFileError, MprunError
-from mprun.reporters.terminal import MAIN, Output, silence, wants_colour
+from mprun.reporters.door import wants_colour
+from mprun.reporters.terminal import MAIN, Output, silence
 
 
 def explain(error: MprunError) -> None:

@@ -10,7 +10,7 @@ import click
 
 from mprun.jobfile import units
 from mprun.record.state_dir import DEFAULT
-from mprun.reporters import github
+from mprun.reporters.door import expect_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,7 +41,7 @@ def json_option(help: str) -> Callable[[Command], Command]:
 
     def announce(_: click.Context, __: click.Parameter, value: bool) -> bool:
         if value:
-            github.expect_json(sys.stdout)
+            expect_json(sys.stdout)
         return value
 
     return click.option("--json", "as_json", is_flag=True, callback=announce, help=help)

@@ -14,7 +14,7 @@ from mprun.cli.messages import explain, write
 from mprun.cli.options import STATE_DIR, planning_options
 from mprun.diagnostics import visible
 from mprun.errors import UsageError
-from mprun.reporters import github
+from mprun.reporters.door import expect_json
 from mprun.reporters.format import plural
 
 # The formats of a plan: the module of `cli.views` that writes it, and its function.
@@ -70,7 +70,7 @@ def plan(job: str, tasks: tuple[str, ...], planning: dict[str, Any], form: str, 
     planned = plan_job_file(job, planning, tasks)
     forecast = api.forecast(planned, state_dir)
     if form == "json":
-        github.expect_json(sys.stdout)
+        expect_json(sys.stdout)
     module, function = PLAN_VIEWS[form]
     view = getattr(importlib.import_module(f"mprun.cli.views.{module}"), function)
     for line in view(planned, forecast):

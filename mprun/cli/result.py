@@ -16,7 +16,8 @@ from mprun.diagnostics import quote, redact, suggest, visible
 from mprun.errors import UsageError
 from mprun.outcomes import Outcome
 from mprun.record import results
-from mprun.reporters import github, table
+from mprun.reporters import table
+from mprun.reporters.door import expect_json
 
 if TYPE_CHECKING:
     from mprun.record.run_state import RunState, TaskState
@@ -43,7 +44,7 @@ def result(task: str, run: str | None, state_dir: str) -> int:
     if its result is not JSON.
     """
     directory, state = read_run(state_dir, run)
-    github.expect_json(sys.stdout)
+    expect_json(sys.stdout)
     value = _value(directory, state, task)
     click.echo(json.dumps(value, indent=2, ensure_ascii=False))
     return 0

@@ -18,8 +18,8 @@ from mprun.errors import UsageError
 from mprun.outcomes import EXIT_INTERNAL
 from mprun.record.state_dir import list_runs
 from mprun.record.summary import RunSummary
+from mprun.reporters.door import wants_colour
 from mprun.reporters.format import format_size, plural
-from mprun.reporters.terminal import wants_colour
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

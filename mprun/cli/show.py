@@ -13,7 +13,7 @@ from mprun.cli.options import STATE_DIR, json_option
 from mprun.errors import UsageError
 from mprun.record import reader
 from mprun.record.state_dir import find_run
-from mprun.reporters.terminal import wants_colour
+from mprun.reporters.door import wants_colour
 
 if TYPE_CHECKING:
     from mprun.record.run_state import RunState

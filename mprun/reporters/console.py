@@ -24,6 +24,7 @@ from mprun.record.events import (
 )
 from mprun.record.state_dir import DEFAULT
 from mprun.reporters import table
+from mprun.reporters.door import wants_colour
 from mprun.reporters.format import (
     counts_text,
     display_width,
@@ -33,7 +34,7 @@ from mprun.reporters.format import (
     resumed_line,
 )
 from mprun.reporters.tail import Tail
-from mprun.reporters.terminal import MAIN, Output, silence, terminal_width, wants_colour
+from mprun.reporters.terminal import MAIN, Output, silence, terminal_width
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence

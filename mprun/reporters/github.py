@@ -1,15 +1,13 @@
 """Neutralises what GitHub's runner would read as a workflow command: it reads all that mprun prints.
 
-`guard_output` is the one place. A job file, its tasks and their names, values and errors can all
-contain text of others.
+A job file, its tasks and their names, values and errors can all contain text of others.
+`mprun.reporters.door` puts the guard in front of both streams.
 """
 
 from __future__ import annotations
 
 import io
-import os
 import re
-import sys
 from typing import IO
 
 # As the runner reads it (its ActionCommand.cs): `::name::` at the beginning of a line, after white
@@ -19,24 +17,6 @@ from typing import IO
 _BLANK = rb"(?:[^!-~\r\n]|\[[0-9;:]*m)*"
 _AT_BEGINNING = rb"((?:\A|[\r\n])" + _BLANK + rb":)(?=:)"
 _ANYWHERE = b"##["
-
-
-def is_active() -> bool:
-    """Whether GitHub's runner reads stdout and stderr."""
-    return bool(os.environ.get("GITHUB_ACTIONS"))
-
-
-def guard_output() -> None:
-    """Have stdout and stderr neutralise commands from now on, if GitHub's runner reads them."""
-    if is_active():
-        sys.stdout, sys.stderr = _guarded(sys.stdout), _guarded(sys.stderr)
-
-
-def expect_json(stream: IO[str]) -> None:
-    """What is written to a stream from now on is JSON, whose values stay the same."""
-    guard = getattr(stream, "buffer", None)
-    if isinstance(guard, Guard):
-        guard.is_json = True
 
 
 def escape(lines: bytes, *, is_json: bool = False) -> bytes:
@@ -82,13 +62,3 @@ class Guard(io.BufferedIOBase):
     def isatty(self) -> bool:
         """Whether the other stream is a terminal."""
         return self._stream.isatty()
-
-
-def _guarded(stream: IO[str]) -> IO[str]:
-    buffer = getattr(stream, "buffer", None)
-    if buffer is None:
-        return stream
-    stream.flush()
-    lines = bool(getattr(stream, "line_buffering", False))
-    guard = Guard(buffer)
-    return io.TextIOWrapper(guard, "utf-8", "backslashreplace", line_buffering=lines)  # type: ignore[type-var]

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 
 from mprun.diagnostics import visible
+from mprun.reporters.door import with_colours
 
 # Select Graphic Rendition (ECMA-48, 8.3.117): colours, bold and the like.
-_SGR = re.compile("(\x1b\\[[0-9;:]*m)")
+_SGR = re.compile("\x1b\\[[0-9;:]*m")
 _RESET = "\x1b[0m"
 _RESETS = ("\x1b[m", _RESET)
 
@@ -25,10 +26,7 @@ def terminal_line(line: str, *, colour: bool) -> str:
         line = _last_state(line)
     if "\x1b" not in line or not colour:
         return visible(line, multiline=True)
-    # With the group in its pattern, `split` returns texts and sequences in turn.
-    parts = _SGR.split(line)
-    parts[::2] = [visible(text, multiline=True) for text in parts[::2]]
-    return "".join(parts)
+    return with_colours(line)
 
 
 def with_resets(piece: bytes) -> bytes:

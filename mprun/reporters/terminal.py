@@ -8,7 +8,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from mprun.diagnostics import visible
-from mprun.reporters import github
+from mprun.reporters.door import on_github, wants_colour
 from mprun.reporters.format import display_width, pad, truncate
 
 if TYPE_CHECKING:
@@ -23,15 +23,6 @@ MAIN = "main"
 MAX_PREFIX = 40
 # Foreground colours of the names, in turn (ECMA-48 SGR); none is red, which means failed.
 _COLOURS = (36, 33, 32, 35, 34, 96, 93, 92, 95, 94)
-
-
-def wants_colour(stream: object) -> bool:
-    """Whether to colour what is written to a stream: by NO_COLOR, FORCE_COLOR, else if it is a terminal."""
-    if os.environ.get("NO_COLOR"):
-        return False
-    if os.environ.get("FORCE_COLOR"):
-        return True
-    return bool(getattr(stream, "isatty", bool)()) and os.environ.get("TERM") != "dumb"
 
 
 def terminal_width(stream: TextIO) -> int | None:
@@ -66,7 +57,7 @@ class Output:
     ) -> None:
         self._on_error = on_error
         self._terminal = sys.stdout.isatty()
-        self._on_github = github.is_active()
+        self._on_github = on_github()
         self._colour = wants_colour(sys.stdout)
         self._prefix = prefix
         width = terminal_width(sys.stdout)
@@ -159,7 +150,9 @@ class Output:
         """Whole lines as this stdout shows them."""
         if self._on_github:
             # Behind a name they are harmless, until a script cuts the names off.
-            piece = github.escape(piece)
+            from mprun.reporters.github import escape
+
+            piece = escape(piece)
         if self._terminal:
             if b"\x1b" in piece or b"\r" in piece:
                 from mprun.reporters.task_text import terminal_lines

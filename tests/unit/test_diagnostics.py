@@ -238,14 +238,30 @@ def test_nine_of_ten_typos_of_every_key_are_mended():
     assert found >= 0.9 * total
 
 
-@given(st.text(st.characters()), st.booleans())
+# What a terminal obeys, and what no one sees (C70): controls, bidi, line ends of Unicode, characters without
+# a width, tags. Some of them are printable to Python.
+ACT_OR_HIDE = [
+    *map(chr, [*range(9), *range(11, 32), *range(127, 160), 0xAD, 0x34F, 0x61C, 0x115F, 0x1160, 0x17B4]),
+    *map(chr, [0x180B, 0x180E, 0x200B, 0x200E, 0x200F, *range(0x2028, 0x202F), *range(0x2060, 0x2070)]),
+    *map(chr, [0x3164, 0xFEFF, 0xFFA0, 0xFFF9, 0x1D173, 0xE0001, 0xE0041, 0xE007F, 0xE0100, 0xE01EF]),
+]
+
+
+@given(st.text(st.characters() | st.sampled_from(ACT_OR_HIDE)), st.booleans())
 def test_visible_text_cannot_act_on_a_terminal(text, multiline):
     shown = visible(text, multiline=multiline)
-    for char in shown:
-        assert (multiline and char in "\t\n") or not (ord(char) < 32 or 127 <= ord(char) < 160)
-        assert char not in "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
-    if text.isprintable():
-        assert shown == text
+    assert not set(shown) & set(ACT_OR_HIDE)
+    assert multiline or not {"\t", "\n"} & set(shown)
+    if text.isprintable() and not set(text) & set(ACT_OR_HIDE):
+        assert shown == text or max(text) >= "\U000e0000"
+
+
+@pytest.mark.parametrize("char", ACT_OR_HIDE, ids=ascii)
+@pytest.mark.parametrize("multiline", [False, True])
+def test_every_character_that_acts_or_hides_is_written_out(char, multiline):
+    shown = char.encode("unicode_escape").decode()
+    assert visible(f"a{char}b", multiline=multiline) == f"a{shown}b"
+    assert visible(f"é{char}\n", multiline=True) == f"é{shown}\n"
 
 
 def test_controls_are_shown_as_python_writes_them():
@@ -254,8 +270,8 @@ def test_controls_are_shown_as_python_writes_them():
     assert visible(text) == "a\\x1b[31m\\x07\\x9b\\u202e\\r\\nb\\tc"
 
 
-def test_invisible_characters_are_shown_in_a_single_line_only():
+def test_spaces_are_shown_in_a_single_line_only():
     assert visible("a\u200bb\u00a0c") == "a\\u200bb\\xa0c"
-    assert visible("a\u200bb\u00a0c\n", multiline=True) == "a\u200bb\u00a0c\n"
+    assert visible("a\u200bb\u00a0c\n", multiline=True) == "a\\u200bb\u00a0c\n"
     woman_at_a_computer = "\U0001f469\u200d\U0001f4bb"
     assert visible(woman_at_a_computer) == woman_at_a_computer

@@ -13,6 +13,7 @@ from mprun.diagnostics import quote, suggest, visible
 from mprun.errors import UsageError
 from mprun.jobfile.names import compile_glob
 from mprun.outcomes import BAD
+from mprun.reporters.door import json_text
 from mprun.reporters.format import format_time, join_names, plural
 from mprun.reporters.tail import LineSplitter, Tail
 from mprun.reporters.terminal import MAIN, Output
@@ -156,7 +157,7 @@ def _raise(error: OSError) -> None:
 
 def _object(task: str, attempt: int, line: bytes, more: bool) -> bytes:
     value = {"task": task, "attempt": attempt or None, "line": line.decode("utf-8", "backslashreplace")}
-    text = _to_json({**value, "more": True} if more else value) + "\n"
+    text = json_text(_to_json({**value, "more": True} if more else value)) + "\n"
     return text.encode("utf-8", "backslashreplace")
 
 

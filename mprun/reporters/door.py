@@ -1,0 +1,109 @@
+"""The one door to stdout and stderr: it knows where they go, and lets through what cannot act there.
+
+`open_door` puts it in front of both. All text that mprun prints passes it, whatever a view has forgotten:
+the views, `--json`, `--events -`, errors and warnings, click's texts, the tables of rich. A secret becomes
+`***`, and a character that a terminal obeys, or that no one sees, is written out; in JSON by JSON's own
+escapes, so that the value stays the same. Output of tasks is bytes, which `mprun.reporters.terminal` writes
+to the door's `buffer`. If GitHub's runner reads the streams, all bytes pass `mprun.reporters.github` last.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from typing import IO, Any
+
+from mprun.diagnostics import is_visible, redact, visible
+
+
+def on_github() -> bool:
+    """Whether GitHub's runner reads stdout and stderr, and obeys workflow commands in them."""
+    return bool(os.environ.get("GITHUB_ACTIONS"))
+
+
+def wants_colour(stream: object) -> bool:
+    """Whether to colour what is written to a stream: by NO_COLOR, FORCE_COLOR, else if it is a terminal."""
+    if os.environ.get("NO_COLOR"):
+        return False
+    if os.environ.get("FORCE_COLOR"):
+        return True
+    return bool(getattr(stream, "isatty", bool)()) and os.environ.get("TERM") != "dumb"
+
+
+class Door(io.TextIOWrapper):
+    """A stream of text that passes on only what cannot act on its reader."""
+
+    is_json = False
+    # What it writes to would else be closed with the stream that had it before.
+    before: IO[str] | None = None
+
+    def write(self, text: str) -> int:
+        """Write text; how many characters of `text`, which is always all of them."""
+        if self.is_json:
+            shown = json_text(text)
+        else:
+            shown = redact(text)
+            if not shown.replace("\n", "").isprintable() or not shown.isascii():
+                shown = with_colours(shown) if wants_colour(self) else visible(shown, multiline=True)
+        super().write(shown)
+        return len(text)
+
+
+def open_door() -> None:
+    """Put the door in front of stdout and stderr."""
+    guard: Any = None
+    if on_github():
+        # Compiled patterns, for which only GitHub's runner has a use.
+        from mprun.reporters.github import Guard as guard
+
+    sys.stdout, sys.stderr = _door(sys.stdout, guard), _door(sys.stderr, guard)
+
+
+def _door(stream: IO[str], guard: Any) -> IO[str]:
+    buffer = getattr(stream, "buffer", None)
+    if buffer is None:
+        return stream
+    stream.flush()
+    # UTF-8 whatever the locale, like a task's output: a name that cannot be encoded must not end a run.
+    lines = bool(getattr(stream, "line_buffering", False))
+    door = Door(guard(buffer) if guard else buffer, "utf-8", "backslashreplace", line_buffering=lines)
+    door.before = stream
+    return door
+
+
+def expect_json(stream: object) -> None:
+    """What is written to a stream from now on is JSON, whose values stay the same."""
+    if isinstance(stream, Door):
+        stream.is_json = True
+        if on_github():
+            stream.buffer.is_json = True  # type: ignore[attr-defined]  # the guard
+
+
+def json_text(text: str) -> str:
+    r"""JSON of the same value in which every character is visible: `\u202e`."""
+    if text.isascii() and "\x7f" not in text:
+        # The encoder has written out the controls of ASCII, except DEL.
+        return text
+    return "".join([char if char == "\n" or is_visible(char) else _escaped(char) for char in text])
+
+
+def _escaped(char: str) -> str:
+    code = ord(char)
+    if code < 0x10000:
+        return f"\\u{code:04x}"
+    # JSON has UTF-16's two halves of it.
+    return f"\\u{0xD7C0 + (code >> 10):04x}\\u{0xDC00 + (code & 0x3FF):04x}"
+
+
+def with_colours(text: str) -> str:
+    """The text with nothing that acts on a terminal but colours, bold and the like (ECMA-48, 8.3.117)."""
+    first, *others = text.split("\x1b[")
+    shown = [visible(first, multiline=True)]
+    for other in others:
+        codes, end, rest = other.partition("m")
+        if end and not codes.strip("0123456789;:"):
+            shown.append(f"\x1b[{codes}m{visible(rest, multiline=True)}")
+        else:
+            shown.append(visible(f"\x1b[{other}", multiline=True))
+    return "".join(shown)
