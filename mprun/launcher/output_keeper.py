@@ -2,7 +2,8 @@
 
 What a pipe holds is lost with the last process that has it open for reading. The keeper has every
 pipe open, and does nothing until the launcher ends. It is in a session of its own, because who
-kills the launcher may kill its group.
+kills the launcher may kill its group. A process that still has such a pipe open when it ends is part of a
+command whose run is gone: the keeper kills it, because later nothing might show what it was part of.
 """
 
 from __future__ import annotations
@@ -38,6 +39,9 @@ if TYPE_CHECKING:
 
 # How long it waits for processes that survive the launcher and may write, in seconds.
 GRACE_SECONDS = 1.0
+# For how long it kills those processes again and again, and the pause between, in seconds.
+KILL_SECONDS = 0.5
+KILL_INTERVAL = 0.001
 # The table of logs has an entry of this size for each pipe: a file name (NAME_MAX) and a NUL.
 _ENTRY_BYTES = 256
 # So many pipes at most, far more than a process may have open.
@@ -89,6 +93,8 @@ class Keeper:
                 with contextlib.suppress(BlockingIOError):
                     if not self._move(read_end, slots[read_end], logs):
                         del slots[read_end]
+        if slots:
+            _kill_writers(slots)
         for read_end, slot in slots.items():
             with contextlib.suppress(BlockingIOError):
                 self._move(read_end, slot, logs)
@@ -175,6 +181,22 @@ def _receive_pipes(sock: socket) -> dict[int, int]:
             os.close(pipes.pop(slot))
         for _, _, data in ancillary:
             pipes[slot] = int.from_bytes(data[:_DESCRIPTOR_BYTES], sys.byteorder)
+
+
+def _kill_writers(pipes: Iterable[int]) -> None:
+    """Kill the processes that have one of these pipes open for writing, until there are none."""
+    from mprun.linux import kill_loop, open_files, pidfd_signals, procfs
+
+    names = {open_files.pipe_name(pipe) for pipe in pipes}
+
+    def find() -> dict[int, procfs.Stat]:
+        return {pid: stat for pid, stat in procfs.processes().items() if open_files.writes_pipe(pid, names)}
+
+    def kill(found: dict[int, procfs.Stat]) -> None:
+        for pid, stat in found.items():
+            pidfd_signals.kill(pid, stat.start_ticks)
+
+    kill_loop.kill_until_none_left(find, kill, timeout=KILL_SECONDS, interval=KILL_INTERVAL)
 
 
 def _poll(descriptors: Iterable[int], seconds: float | None) -> list[int]:

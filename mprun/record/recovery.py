@@ -2,10 +2,8 @@
 
 When the engine and the launcher are killed in the same moment, tasks die by the parent-death
 signal, but the processes that they have started do not. The next start in the same state
-directory finds the pidfile of such a run. Processes that are provably part of the run are killed: a
-recorded process that still has its start time, its session and its descendants, and every
-process with the run's id in its environment. A process that may be part of it is named, and left
-running. The proofs are Linux's: start times and environments from /proc, and pidfds.
+directory finds the pidfile of such a run. Processes that are provably part of the run are killed (see
+`leftovers`); one that may be part of it is named, and left running. The proofs are Linux's, from /proc.
 """
 
 from __future__ import annotations
@@ -16,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 from mprun.clock import Clock
 from mprun.errors import RecordError
 from mprun.frozen import Frozen
-from mprun.linux import pidfd_signals, prctl, procfs
-from mprun.linux.kill_loop import kill_until_none_left
+from mprun.linux import procfs
 from mprun.outcomes import MPRUN_KILLED, Outcome, format_exit
 from mprun.record import events
+from mprun.record.leftovers import Leftovers
 from mprun.record.pidfile import PidFile, runs_of_others
 from mprun.record.reader import read_unfinished
 from mprun.record.recorder import Recorder
@@ -29,15 +27,8 @@ from mprun.record.state_dir import RunDirectory
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
 
-    from mprun.linux.procfs import Stat
     from mprun.record.run_state import TaskState
 
-# For how long processes are killed again and again, and the pause between, in seconds.
-KILL_SECONDS = 1.0
-KILL_INTERVAL = 0.001
-# How long the process that saves the output of a killed run may take, in seconds. It waits for a second
-# itself, for processes that are killed here.
-KEEPER_SECONDS = 5.0
 # A warning names this many processes.
 MAX_NAMED = 5
 
@@ -111,8 +102,7 @@ def _recover(pidfile: PidFile) -> str:
         return ""
     try:
         state = read_unfinished(pidfile.directory)
-        leftovers = Leftovers(pidfile.directory.run_id, owner, state)
-        leftovers.kill()
+        leftovers = _kill_leftovers(pidfile.directory, owner, state)
         had_finished = state.finished is not None
         if not had_finished:
             recorder.close_last_line()
@@ -131,8 +121,7 @@ def _recover_unrecorded(pidfile: PidFile, owner: Owner) -> str:
     if not owner.on_this_host:
         # Without a record there is no lock that could tell whether it is active in its container.
         return ""
-    leftovers = Leftovers(pidfile.directory.run_id, owner, RunState())
-    leftovers.kill()
+    leftovers = _kill_leftovers(pidfile.directory, owner, RunState())
     if not pidfile.remove():
         # Another start has recovered it meanwhile, and warns about it.
         return ""
@@ -140,91 +129,15 @@ def _recover_unrecorded(pidfile: PidFile, owner: Owner) -> str:
     return _warning(pidfile.directory.run_id, leftovers)
 
 
-# ---- processes
+def _kill_leftovers(directory: RunDirectory, owner: Owner, state: RunState) -> Leftovers:
+    leftovers = Leftovers(directory, owner.start_ticks, state)
+    # No process is older than the boot.
+    if owner.on_this_boot:
+        leftovers.kill()
+    return leftovers
 
 
-class Leftovers:
-    """The processes that a killed run has left running.
-
-    `killed` are the pids of those that were sent SIGKILL, `remaining` those that are still running,
-    `unowned` those that may or may not be part of the run.
-    """
-
-    def __init__(self, run_id: str, owner: Owner, state: RunState) -> None:
-        self._owner = owner
-        self._run_id = run_id
-        # The start of each by pid; None if it is unknown.
-        self._leaders = {
-            attempt.started.pid: attempt.started.start_ticks
-            for task in state.tasks.values()
-            for attempt in task.attempts
-            if attempt.exited is None
-        }
-        # Processes that save the output of commands, which ends once the others are killed.
-        self._keepers: dict[int, int] = {}
-        self.killed: set[int] = set()
-        self.remaining: dict[int, Stat] = {}
-        self.unowned: dict[int, Stat] = {}
-
-    def kill(self) -> None:
-        """Kill what is provably part of the run, until no new process is found."""
-        if not self._owner.on_this_boot:
-            # No process is older than the boot.
-            return
-        kill_until_none_left(self._find, self._kill, timeout=KILL_SECONDS, interval=KILL_INTERVAL)
-        for pid, start_ticks in self._keepers.items():
-            pidfd_signals.await_end(pid, start_ticks, KEEPER_SECONDS)
-
-    def _find(self) -> dict[int, Stat]:
-        everyone = procfs.processes()
-        owned = self._find_owned(everyone)
-        self._keepers = {
-            pid: everyone[pid].start_ticks for pid in owned if procfs.read_name(pid) == prctl.KEEPER_NAME
-        }
-        owned -= {*self._keepers}
-        if os.getpid() in owned:
-            # A task of the run started this process, and is still running after the run was killed.
-            return {}
-        self.unowned = self._find_unowned(everyone, owned)
-        self.remaining = {pid: everyone[pid] for pid in owned if everyone[pid].is_alive}
-        return self.remaining
-
-    def _kill(self, found: dict[int, Stat]) -> None:
-        self.killed |= {pid for pid, stat in found.items() if pidfd_signals.kill(pid, stat.start_ticks)}
-
-    def _find_owned(self, everyone: dict[int, Stat]) -> set[int]:
-        """The processes that are provably part of the run."""
-        leaders = {
-            pid
-            for pid, ticks in self._leaders.items()
-            if pid in everyone and ticks is not None and everyone[pid].start_ticks == ticks
-        }
-        return procfs.descendants(
-            everyone,
-            {
-                pid
-                for pid, stat in everyone.items()
-                if pid in leaders
-                or stat.session in leaders
-                # No part of the run is older than the run.
-                or (stat.start_ticks >= self._owner.start_ticks and procfs.has_run_id(pid, self._run_id))
-            },
-        )
-
-    def _find_unowned(self, everyone: dict[int, Stat], owned: set[int]) -> dict[int, Stat]:
-        """Processes with the pid of a task, or in a session with this number, and without a proof.
-
-        One that is older than the run, or has a recorded pid and another start, is certainly not part of it.
-        """
-        numbers = {pid for pid, ticks in self._leaders.items() if ticks is None or pid not in everyone}
-        return {
-            pid: stat
-            for pid, stat in everyone.items()
-            if pid not in owned
-            and stat.is_alive
-            and stat.start_ticks >= self._owner.start_ticks
-            and (pid in numbers or stat.session in numbers)
-        }
+# ---- the warning
 
 
 def _warning(run_id: str, leftovers: Leftovers) -> str:
@@ -235,8 +148,8 @@ def _warning(run_id: str, leftovers: Leftovers) -> str:
         parts = [f"killed the {processes} that it left"]
     if leftovers.remaining:
         parts.append(f"could not kill {_join_names(leftovers.remaining)}")
-    if leftovers.unowned:
-        parts.append(f"left running, not provably part of this run: {_join_names(leftovers.unowned)}")
+    if leftovers.unproven:
+        parts.append(f"left running, not provably part of this run: {_join_names(leftovers.unproven)}")
     return f"run {run_id} was interrupted: {MPRUN_KILLED}; {'; '.join(parts)}"
 
 

@@ -49,7 +49,8 @@ def sleeper():
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-        process.stdout.close()
+        if process.stdout is not None:
+            process.stdout.close()
 
 
 def gone():
@@ -64,7 +65,7 @@ def old_run(directory, lines, *, owner=None, boot=None, host=None):
     """A run whose engine is gone: its record, and the pidfile that it has left."""
     state = Path(directory, ".mprun")
     for name in ("open", f"runs/{OLD}/logs", f"runs/{OLD}/results"):
-        (state / name).mkdir(parents=True)
+        (state / name).mkdir(parents=True, exist_ok=True)
     record = state / "runs" / OLD / "events.jsonl"
     record.write_text("".join((one if isinstance(one, str) else json.dumps(one)) + "\n" for one in lines))
     # Older than all that the test starts.
@@ -195,16 +196,107 @@ def test_a_torn_last_line_is_ended_and_the_record_can_be_read(tmp_path):
     )
 
 
+def log_of(directory, name="a.1.log"):
+    """A log of the old run, open for appending as a task has it."""
+    path = Path(directory, ".mprun", "runs", OLD, "logs", name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return open(path, "ab")
+
+
 def test_a_recorded_task_is_killed_with_its_session_and_descendants(tmp_path, sleeper):
-    script = "sleep 60 & setsid sleep 60 & echo $!; wait"
-    task = sleeper("sh", "-c", script)
-    hidden = int(task.stdout.readline())
+    """The task has the proof, its log; what it has started has none of its own."""
+    path = tmp_path / "pid"
+    inner = "sleep 60 & setsid sleep 60 & echo $!; wait"
+    with log_of(tmp_path) as log:
+        task = sleeper("sh", "-c", f"sh -c '{inner}' > {path}; true", stdout=log)
+    hidden = int(eventually(lambda: path.exists() and path.read_text()))
     assert alive(hidden)
     old_run(tmp_path, [STARTED, task_started(task.pid, procfs.read_stat(task.pid).start_ticks)])
     stderr = next_start(tmp_path).stderr
-    assert stderr == killed_run(OLD) + "; killed the 3 processes that it left\n"
+    assert stderr == killed_run(OLD) + "; killed the 4 processes that it left\n"
     assert task.wait() == -9
     assert not alive(hidden)
+
+
+@pytest.mark.parametrize("kind", ["a task", "a session"])
+def test_a_forged_record_that_names_a_stranger_has_nothing_killed(tmp_path, sleeper, kind):
+    """(C51, C64) The pid and the start are right: anyone can write them into a record."""
+    stranger = sleeper("sh", "-c", "sleep 60 & echo $!; wait")
+    member = int(stranger.stdout.readline())
+    named = stranger.pid if kind == "a task" else member
+    old_run(tmp_path, [STARTED, task_started(named, procfs.read_stat(named).start_ticks)])
+    stderr = next_start(tmp_path).stderr
+    assert stderr.startswith(
+        f"{killed_run(OLD)}; it left no processes; left running, not provably part of this run: process "
+    )
+    assert f"process {named} (s" in stderr
+    assert (stranger.poll(), alive(member)) == (None, True)
+
+
+def test_a_process_that_hides_is_found_by_its_open_log(tmp_path, sleeper):
+    """(C64) A session of its own, an empty environment, and standard output is the log of a task."""
+    with log_of(tmp_path) as log:
+        hidden = sleeper(stdout=log, env={})
+    old_run(tmp_path, [STARTED])
+    assert next_start(tmp_path).stderr == killed_run(OLD) + "; killed the process that it left\n"
+    assert hidden.wait() == -9
+
+
+@pytest.mark.parametrize("proof", ["reads", "a hard link", "a link", "linked logs", "older"])
+def test_what_only_looks_like_the_log_of_the_run_proves_nothing(tmp_path, sleeper, proof):
+    """A pager reads; a link in a forged directory leads to a file that a stranger has open."""
+    with log_of(tmp_path) as log:
+        path = Path(log.name)
+        opened, elsewhere = log, tmp_path / path.name
+        if proof == "reads":
+            opened = open(path, "rb")  # noqa: SIM115  closed below
+        elif proof != "older":
+            opened = open(elsewhere, "ab")  # noqa: SIM115  closed below
+            if proof == "linked logs":
+                path.unlink()
+                path.parent.rmdir()
+                path.parent.symlink_to(tmp_path)
+            else:
+                path.unlink()
+                path.symlink_to(elsewhere) if proof == "a link" else path.hardlink_to(elsewhere)
+        with opened:
+            stranger = sleeper(stdin=opened, stdout=opened if proof != "reads" else subprocess.PIPE, env={})
+    began = procfs.boot_ticks() + 1 if proof == "older" else 1
+    old_run(tmp_path, [STARTED], owner=(gone()[0], began))
+    assert next_start(tmp_path).stderr == killed_run(OLD) + "; it left no processes\n"
+    assert stranger.poll() is None
+
+
+@pytest.mark.parametrize("how", ["fork", "spawn", "forkserver", "command", "captured"])
+def test_a_descendant_that_hides_from_its_run_is_killed_after_both_were_killed(run_to_kill, tmp_path, how):
+    """(C64) By its open log at the next start; the pipe of a command is known to the keeper alone."""
+    hidden = "setsid env -i sleep 61 & echo $! > pid"
+    task = f"{{name: a, command: '{hidden}; wait'}}"
+    if how == "captured":
+        task = f"{{name: a, command: '{hidden}; wait', capture: text}}"
+    elif how != "command":
+        task = f"{{name: a, target: 'hiding:run', start_method: {how}}}"
+    write(
+        tmp_path,
+        hiding=f"""\
+            import signal, subprocess
+
+            def run():
+                subprocess.run(["sh", "-c", {hidden!r}])
+                signal.pause()
+        """,
+        job=f"tasks: [{task}]\n",
+    )
+    run = run_to_kill("job.yaml")
+    pid = int(eventually(lambda: (path := tmp_path / "pid").exists() and path.read_text()))
+    eventually(lambda: procfs.read_name(pid) == "sleep")
+    run.kill_both()
+    try:
+        next_start(tmp_path)
+        eventually(lambda: not alive(pid))
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def test_a_process_that_has_got_the_pid_of_a_task_since_is_left_alone(tmp_path, sleeper):

@@ -1,0 +1,99 @@
+"""Finds the processes that have a file or a pipe open for writing, from /proc/PID/fd (proc(5)).
+
+A process that only reads is not found: a pager or `tail -f` may have any file open.
+"""
+
+from __future__ import annotations
+
+import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+    # Device and inode.
+    FileId = tuple[int, int]
+
+
+def regular_files(folder: str) -> dict[str, FileId]:
+    """The regular files of a directory, by name, that are ours and have no other name anywhere.
+
+    Neither the directory nor a file is looked for behind a link; none if the directory cannot be read.
+    """
+    found: dict[str, FileId] = {}
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return found
+    try:
+        for name in os.listdir(descriptor):
+            try:
+                status = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
+            except FileNotFoundError:
+                continue
+            # S_ISREG; the module `stat` would have to be imported.
+            is_regular = status.st_mode & 0o170000 == 0o100000
+            if is_regular and status.st_nlink == 1 and status.st_uid == os.geteuid():
+                found[name] = (status.st_dev, status.st_ino)
+    except OSError:
+        return found
+    finally:
+        os.close(descriptor)
+    return found
+
+
+def writes_file(pid: int, files: Mapping[str, FileId]) -> bool:
+    """Whether a process has one of these files open for writing; `files` are by the name of each."""
+    for path, target in _descriptors(pid):
+        expected = files.get(target.rpartition("/")[2])
+        # Only a file with the right name is looked at: a file on a dead network file system would block.
+        if expected is not None and _identity(path) == expected and _is_writable(path):
+            return True
+    return False
+
+
+def writes_pipe(pid: int, pipes: Collection[str]) -> bool:
+    """Whether a process has the write end of one of these pipes; `pipes` as `pipe_name` returns them."""
+    return any(target in pipes and _is_writable(path) for path, target in _descriptors(pid))
+
+
+def pipe_name(descriptor: int) -> str:
+    """The name of a pipe in /proc/PID/fd."""
+    return f"pipe:[{os.fstat(descriptor).st_ino}]"
+
+
+def _descriptors(pid: int) -> list[tuple[str, str]]:
+    """The path of each descriptor of a process in /proc, and what it refers to; none if they are hidden."""
+    folder = f"/proc/{pid}/fd"
+    found = []
+    try:
+        names = os.listdir(folder)
+    except OSError:
+        return []
+    for name in names:
+        path = f"{folder}/{name}"
+        try:
+            found.append((path, os.readlink(path)))
+        except OSError:
+            # Closed since, or the process has ended.
+            continue
+    return found
+
+
+def _identity(path: str) -> FileId | None:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _is_writable(path: str) -> bool:
+    """Whether a descriptor is open for writing; `path` is in /proc/PID/fd."""
+    process, _, number = path.rpartition("/fd/")
+    try:
+        with open(f"{process}/fdinfo/{number}", "rb") as file:
+            flags = file.read().partition(b"flags:")[2].split(maxsplit=1)
+    except OSError:
+        return False
+    return bool(flags) and int(flags[0], 8) & os.O_ACCMODE != os.O_RDONLY

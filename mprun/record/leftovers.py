@@ -1,0 +1,116 @@
+"""The processes that a killed run has left running: found by a proof, and killed.
+
+A record or a pidfile only claims something: it may be old, damaged or forged, and its pids may be those of
+any process. So a process is killed only with a proof that no record contains: it has the run's id in
+its environment, or a log of the run open for writing. Then its descendants are the run's, and so is its
+session, if it is a session of the run: a process inherits its session or starts one, and cannot join
+another one.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from mprun.linux import open_files, pidfd_signals, prctl, procfs
+from mprun.linux.kill_loop import kill_until_none_left
+
+if TYPE_CHECKING:
+    from mprun.linux.procfs import Stat
+    from mprun.record.run_state import RunState
+    from mprun.record.state_dir import RunDirectory
+
+# For how long processes are killed again and again, and the pause between, in seconds.
+KILL_SECONDS = 1.0
+KILL_INTERVAL = 0.001
+# How long the process that saves the output of a killed run may take, in seconds. It waits for a second
+# itself, for processes that are killed here.
+KEEPER_SECONDS = 5.0
+
+
+class Leftovers:
+    """The processes that a killed run has left running.
+
+    `began` is the start of the run's engine in clock ticks since boot; no part of the run is older.
+    `killed` are the pids of those that were sent SIGKILL, `remaining` those that are still running,
+    `unproven` those that the record names, or that are in a session that it names, without a proof.
+    """
+
+    def __init__(self, directory: RunDirectory, began: int, state: RunState) -> None:
+        self._run_id = directory.run_id
+        self._began = began
+        # Each task that was running, by pid: its start by the record; None if that is unknown.
+        self._recorded = {
+            attempt.started.pid: attempt.started.start_ticks
+            for task in state.tasks.values()
+            for attempt in task.attempts
+            if attempt.exited is None
+        }
+        self._logs = open_files.regular_files(os.path.dirname(directory.main_log))
+        # Processes that save the output of commands, which ends once the others are killed.
+        self._keepers: dict[int, int] = {}
+        self.killed: set[int] = set()
+        self.remaining: dict[int, Stat] = {}
+        self.unproven: dict[int, Stat] = {}
+
+    def kill(self) -> None:
+        """Kill what is provably part of the run, until no new process is found."""
+        kill_until_none_left(self._find, self._kill, timeout=KILL_SECONDS, interval=KILL_INTERVAL)
+        for pid, start_ticks in self._keepers.items():
+            pidfd_signals.await_end(pid, start_ticks, KEEPER_SECONDS)
+
+    def _find(self) -> dict[int, Stat]:
+        everyone = procfs.processes()
+        owned = self._find_owned(everyone)
+        self._keepers = {
+            pid: everyone[pid].start_ticks for pid in owned if procfs.read_name(pid) == prctl.KEEPER_NAME
+        }
+        owned -= {*self._keepers}
+        if os.getpid() in owned:
+            # A task of the run started this process, and is still running after the run was killed.
+            return {}
+        self.unproven = self._find_unproven(everyone, owned)
+        self.remaining = {pid: everyone[pid] for pid in owned if everyone[pid].is_alive}
+        return self.remaining
+
+    def _kill(self, found: dict[int, Stat]) -> None:
+        self.killed |= {pid for pid, stat in found.items() if pidfd_signals.kill(pid, stat.start_ticks)}
+
+    def _find_owned(self, everyone: dict[int, Stat]) -> set[int]:
+        """The processes that are provably part of the run."""
+        proven = {
+            pid for pid, stat in everyone.items() if stat.start_ticks >= self._began and self._has_proof(pid)
+        }
+        # A shell that appends to a log proves nothing about the session of its terminal.
+        sessions = {
+            session
+            for session in {everyone[pid].session for pid in proven}
+            if session in proven or (session in self._recorded and session not in everyone)
+        }
+        members = {pid for pid, stat in everyone.items() if stat.session in sessions}
+        return procfs.descendants(everyone, proven | members)
+
+    def _has_proof(self, pid: int) -> bool:
+        """Whether the kernel shows that a process is part of the run."""
+        return procfs.has_run_id(pid, self._run_id) or (
+            bool(self._logs) and open_files.writes_file(pid, self._logs)
+        )
+
+    def _find_unproven(self, everyone: dict[int, Stat], owned: set[int]) -> dict[int, Stat]:
+        """Processes that the record names, or in sessions that it names, without a proof.
+
+        One that is older than the run, or has a recorded pid and another start, is certainly not part of it.
+        """
+        numbers = {
+            pid
+            for pid, ticks in self._recorded.items()
+            if ticks is None or pid not in everyone or everyone[pid].start_ticks == ticks
+        }
+        return {
+            pid: stat
+            for pid, stat in everyone.items()
+            if pid not in owned
+            and stat.is_alive
+            and stat.start_ticks >= self._began
+            and (pid in numbers or stat.session in numbers)
+        }
