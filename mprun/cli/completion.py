@@ -20,8 +20,13 @@ _MAX_RECORD_LINES = 5000
 
 def complete_run(context: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
     """The newest runs whose id begins with the text; does not read their records."""
+    from mprun.errors import MprunError
+
     names = (directory.run_id for directory in list_runs(_state_dir(context)))
-    return list(islice((name for name in names if name.startswith(incomplete)), _MAX_RUNS))
+    try:
+        return list(islice((name for name in names if name.startswith(incomplete)), _MAX_RUNS))
+    except MprunError:
+        return []
 
 
 def complete_task(context: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
@@ -39,7 +44,7 @@ def _tasks(state_dir: str, run: str | None) -> Iterator[str]:
     from mprun.cli.views.logs import names_of
     from mprun.record.reader import read_lines
 
-    for line in islice(read_lines(find_run(state_dir, run).events), _MAX_RECORD_LINES):
+    for line in islice(read_lines(find_run(state_dir, run)), _MAX_RECORD_LINES):
         task = line.get("task") if isinstance(line, dict) else None
         if isinstance(task, str):
             yield from names_of(task)

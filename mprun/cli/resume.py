@@ -121,7 +121,7 @@ def _find_run(
     found = find_resumable(state_dir, succeeded=succeeded) if run is None else None
     if found is None:
         # If none can be resumed, the newest one says why.
-        return read_run(state_dir, run)
+        return read_run(state_dir, run, to_read=False)
     for run_id in found.unreadable:
         warn(f"the record of run {run_id} cannot be read, so a run before it is resumed")
     if not found.is_newest and not quiet:

@@ -24,7 +24,6 @@ from mprun.reporters.format import format_size, plural
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from mprun.record.retention import RunsFolder
     from mprun.record.state_dir import RunDirectory
 
 
@@ -102,25 +101,22 @@ def _now() -> str:
 
 
 def _prune(state_dir: str, older_than: float, keep: int, dry_run: bool, as_json: bool) -> int:
-    from mprun.record.retention import RunsFolder
-
     removed = space = code = 0
-    with RunsFolder(state_dir) as folder:
-        for directory in _prunable(state_dir, folder, older_than, keep):
+    for directory in _prunable(state_dir, older_than, keep):
+        try:
             taken = directory.size()
-            try:
-                if not dry_run:
-                    folder.remove(directory.run_id)
-            except OSError as error:
-                warn(f"cannot remove {directory.run_id}: {error.strerror}")
-                code = EXIT_INTERNAL
-                continue
-            removed, space = removed + 1, space + taken
-            if as_json:
-                line = {"run": directory.run_id, "bytes": taken, "removed": not dry_run}
-                click.echo(json.dumps(line))
-            elif dry_run:
-                click.echo(f"{directory.run_id}  {format_size(taken)}")
+            if not dry_run:
+                directory.remove()
+        except OSError as error:
+            warn(f"cannot remove {directory.run_id}: {error.strerror}")
+            code = EXIT_INTERNAL
+            continue
+        removed, space = removed + 1, space + taken
+        if as_json:
+            line = {"run": directory.run_id, "bytes": taken, "removed": not dry_run}
+            click.echo(json.dumps(line))
+        elif dry_run:
+            click.echo(f"{directory.run_id}  {format_size(taken)}")
     if not as_json:
         click.echo(
             f"{'would remove' if dry_run else 'removed'} {plural(removed, 'run')}, {format_size(space)}"
@@ -128,16 +124,13 @@ def _prune(state_dir: str, older_than: float, keep: int, dry_run: bool, as_json:
     return code
 
 
-def _prunable(state_dir: str, folder: RunsFolder, older_than: float, keep: int) -> Iterator[RunDirectory]:
+def _prunable(state_dir: str, older_than: float, keep: int) -> Iterator[RunDirectory]:
     """The runs to remove; warns about each that is kept for another reason than its age."""
     from mprun.record.retention import keep_reason
 
     now = time.time()
-    for directory in islice(list_runs(state_dir), keep, None):
-        if not folder.contains(directory.run_id):
-            reason: str | None = "it is not a directory made by mprun"
-        else:
-            reason = keep_reason(RunSummary(directory), older_than, now)
+    for directory in islice(list_runs(state_dir, to_read=False), keep, None):
+        reason = keep_reason(RunSummary(directory), older_than, now)
         if reason:
             warn(f"kept {directory.run_id}: {reason}")
         elif reason is None:

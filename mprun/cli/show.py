@@ -124,9 +124,12 @@ def logs(
     return 0
 
 
-def read_run(state_dir: str, run: str | None) -> tuple[RunDirectory, RunState]:
-    """A run by its id, and the state that its record describes; warns about lines that cannot be read."""
-    return read_run_in(find_run(state_dir, run))
+def read_run(state_dir: str, run: str | None, *, to_read: bool = True) -> tuple[RunDirectory, RunState]:
+    """A run by its id, and the state that its record describes; warns about lines that cannot be read.
+
+    A command that signals or changes something does not only come `to_read`: see `list_runs`.
+    """
+    return read_run_in(find_run(state_dir, run, to_read=to_read))
 
 
 def read_run_in(directory: RunDirectory) -> tuple[RunDirectory, RunState]:

@@ -71,12 +71,12 @@ def _unknown_names(answer: control.Answer) -> str:
 def _find_active_run(state_dir: str, run: str | None) -> RunDirectory:
     """The run with this id, else the newest active one. Raises UsageError if it is not active."""
     if run is not None:
-        directory, _ = read_run(state_dir, run)
-        if lock.find_writer(directory.events) is None:
+        directory, _ = read_run(state_dir, run, to_read=False)
+        if lock.find_writer(directory) is None:
             raise UsageError(f"run {directory.run_id} has finished")
         return directory
-    for directory in list_runs(state_dir):
-        if lock.find_writer(directory.events) is not None:
+    for directory in list_runs(state_dir, to_read=False):
+        if lock.find_writer(directory) is not None:
             return directory
     raise UsageError(f"no active run in {state_dir} (use `--state-dir` for another directory)")
 
@@ -98,7 +98,7 @@ def _wait_for_tasks(directory: RunDirectory, names: list[str], say: Callable[[st
     notice = _Notice(say)
     while waiting:
         # Asked before the record is read, which is then complete.
-        finished = lock.find_writer(directory.events) is None
+        finished = lock.find_writer(directory) is None
         state, _ = reader.read_state(directory)
         for name in list(waiting):
             task = state.tasks.get(name)
@@ -116,7 +116,7 @@ def _stop_run(directory: RunDirectory, say: Callable[[str], None]) -> dict[str, 
     """Stop the whole run and wait for its end; the tasks that were running, in the form of an answer."""
     control.stop_run(directory)
     notice = _Notice(say)
-    while lock.find_writer(directory.events) is not None:
+    while lock.find_writer(directory) is not None:
         if control.engine_is_suspended(directory):
             raise MprunError(f"run {directory.run_id} is suspended; it stops as soon as it is resumed")
         if notice.is_due:

@@ -69,14 +69,14 @@ def stop_run(directory: RunDirectory) -> None:
 
 def engine_is_suspended(directory: RunDirectory) -> bool:
     """Whether the engine of an active run is stopped by a signal or a debugger."""
-    engine = lock.find_writer(directory.events)
+    engine = lock.find_writer(directory)
     stat = procfs.read_stat(engine) if engine else None
     return stat is not None and stat.state in "Tt"
 
 
 def _require_signal_handler(directory: RunDirectory, number: int) -> None:
     """Raise an error if the engine would not notice this signal, or would be killed by it."""
-    engine = lock.find_writer(directory.events)
+    engine = lock.find_writer(directory)
     stat = procfs.read_stat(engine) if engine else None
     if engine is None or (stat is not None and not stat.is_alive):
         raise _finished(directory)
@@ -94,14 +94,14 @@ def _require_signal_handler(directory: RunDirectory, number: int) -> None:
 
 def _signal_engine(directory: RunDirectory, number: int) -> None:
     """Send a signal to the engine, never to another process that has got its pid since."""
-    engine = lock.find_writer(directory.events)
+    engine = lock.find_writer(directory)
     try:
         pidfd = os.pidfd_open(engine or 0)
     except (OSError, ValueError):
         raise _finished(directory) from None
     try:
         # It holds the record's lock after its pidfd was opened, so the pidfd is the engine's.
-        if lock.find_writer(directory.events) != engine:
+        if lock.find_writer(directory) != engine:
             raise _finished(directory)
         signal.pidfd_send_signal(pidfd, number)
     except PermissionError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 from mprun.engine import preflight
@@ -141,7 +142,8 @@ class Run:
         """End the launcher; remove the directory of a run that recorded nothing."""
         self._executor.close(kill=not self._answered)
         if not self._recorded:
-            self._directory.remove()
+            with contextlib.suppress(OSError):
+                self._directory.remove()
 
     def _preflight(self, inbox: SignalInbox) -> PrepareReply:
         """Have every target imported and bound. Raises JobFileError if one cannot be."""

@@ -6,6 +6,7 @@ import json
 from itertools import islice
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from mprun.errors import UsageError
 from mprun.record import events, lock
 from mprun.record.line_format import (
     MAX_FIRST_LINE,
@@ -41,9 +42,14 @@ def past_runs(state_dir: str, file: str, services: Collection[str] = ()) -> list
     """
     found: list[RunTimings] = []
     read = 0
-    for directory in islice(list_runs(state_dir), MAX_RUNS_SEARCHED):
+    try:
+        known = list(islice(list_runs(state_dir), MAX_RUNS_SEARCHED))
+    except UsageError:
+        # A run has a temporary directory in its place.
+        return []
+    for directory in known:
         try:
-            with lock.open_record(directory.events) as stream:
+            with lock.open_record(directory) as stream:
                 timings = _read_timings(stream, file, services)
                 read += stream.tell() if timings is not None else 0
         except OSError:

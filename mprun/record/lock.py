@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, BinaryIO
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from mprun.record.state_dir import RunDirectory
+
 # The records that this process writes: their descriptors by device and inode.
 _held: dict[tuple[int, int], int] = {}
 
@@ -30,52 +32,46 @@ def acquire(file: int) -> bool:
     except OSError:
         # A file system without locks: no other process can tell that the run is active.
         pass
-    _held[_identity(file)] = file
+    _held[_identity(os.fstat(file))] = file
     return True
 
 
 def release(file: int) -> None:
     """Forget a record that this process is about to close; the kernel drops the lock then."""
-    _held.pop(_identity(file), None)
+    _held.pop(_identity(os.fstat(file)), None)
 
 
-def _identity(file: int | str) -> tuple[int, int]:
-    found = os.stat(file)
+def _identity(found: os.stat_result) -> tuple[int, int]:
     return found.st_dev, found.st_ino
 
 
 @contextlib.contextmanager
-def open_record(path: str) -> Iterator[BinaryIO]:
+def open_record(directory: RunDirectory) -> Iterator[BinaryIO]:
     """Open a record for reading; a lock that this process has on it is kept. Raises OSError."""
     try:
-        with open(path, "rb", opener=_open_nonblocking) as file:
+        with open(directory.open_events(), "rb") as file:
             yield file
     finally:
-        lock_again(path)
+        _lock_again(directory)
 
 
-def _open_nonblocking(path: str, flags: int) -> int:
-    # If it is not a file but a named pipe, the reader must not wait for a writer.
-    return os.open(path, flags | os.O_NONBLOCK)
-
-
-def lock_again(path: str) -> None:
+def _lock_again(directory: RunDirectory) -> None:
     """Take the lock that this process had on a record before it closed another descriptor of it."""
     with contextlib.suppress(OSError, KeyError):
-        fcntl.lockf(_held[_identity(path)], fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.lockf(_held[_identity(directory.stat_events())], fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
-def find_writer(path: str) -> int | None:
+def find_writer(directory: RunDirectory) -> int | None:
     """The pid of the process that writes this record now; None if there is none.
 
     The pid comes from the kernel at this moment, so it is not one that another process has got since.
     0 is a process that this one cannot see, in another container. The file may be read-only.
     """
     try:
-        if _identity(path) in _held:
+        if _identity(directory.stat_events()) in _held:
             # A process's own lock does not conflict, and closing the file would drop it.
             return os.getpid()
-        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        file = directory.open_events()
     except OSError:
         return None
     try:

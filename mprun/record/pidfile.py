@@ -13,6 +13,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from mprun.linux import procfs
+from mprun.record.state_dir import is_run_id
 
 if TYPE_CHECKING:
     from mprun.record.state_dir import RunDirectory
@@ -28,8 +29,8 @@ class PidFile:
 
     def __init__(self, directory: RunDirectory) -> None:
         self.directory = directory
-        runs = os.path.dirname(directory.path)
-        self.path = os.path.join(os.path.dirname(runs), PIDFILES, directory.run_id)
+        self._folder = directory.state.folder(PIDFILES)
+        self.path = f"{self._folder.path}/{directory.run_id}"
 
     def write(self) -> None:
         """Say that this process is running the run; if that fails, the run is not found after a kill.
@@ -45,11 +46,13 @@ class PidFile:
         content = f"{os.getpid()} {stat.start_ticks} {procfs.boot_id()} {os.uname().nodename}"
         with contextlib.suppress(OSError):
             try:
-                os.symlink(content, self.path)
+                self._link(content)
             except FileNotFoundError:
-                with contextlib.suppress(FileExistsError):
-                    os.mkdir(os.path.dirname(self.path), 0o700)
-                os.symlink(content, self.path)
+                self.directory.state.make(PIDFILES)
+                self._link(content)
+
+    def _link(self, content: str) -> None:
+        os.symlink(content, self.directory.run_id, dir_fd=self._folder.descriptor)
 
     def read(self) -> tuple[int, int, str, str] | None:
         """The process that runs it: its pid, its start in clock ticks, the boot id and the host.
@@ -57,15 +60,18 @@ class PidFile:
         None if there is no pidfile, or it has other content.
         """
         try:
-            pid, ticks, boot_id, host = os.readlink(self.path).split(" ", 3)
+            pid, ticks, boot_id, host = self._read_link().split(" ", 3)
             return int(pid), int(ticks), boot_id, host
         except (OSError, ValueError):
             return None
 
+    def _read_link(self) -> str:
+        return os.readlink(self.directory.run_id, dir_fd=self._folder.descriptor)
+
     def remove(self) -> bool:
         """Remove it, because nothing of the run is left; false if there was none."""
         try:
-            os.unlink(self.path)
+            self._folder.unlink(self.directory.run_id)
         except OSError:
             return False
         finally:
@@ -75,9 +81,9 @@ class PidFile:
 
 def runs_of_others(directory: RunDirectory) -> list[str]:
     """The ids of the runs beside this one for which other processes have written pidfiles."""
-    folder = os.path.dirname(PidFile(directory).path)
+    folder = directory.state.folder(PIDFILES)
     try:
-        names = os.listdir(folder)
+        names = folder.names()
     except OSError:
         return []
-    return [name for name in sorted(names) if os.path.join(folder, name) not in _own]
+    return [name for name in sorted(names) if f"{folder.path}/{name}" not in _own and is_run_id(name)]

@@ -41,9 +41,9 @@ def parse_line(data: bytes, number: int = 1) -> dict[str, Any] | CorruptLine:
     return translate(value, events.FORMAT)
 
 
-def read_lines(path: str) -> Iterator[dict[str, Any] | CorruptLine]:
+def read_lines(directory: RunDirectory) -> Iterator[dict[str, Any] | CorruptLine]:
     """The objects of a record's lines; a CorruptLine for a line that contains none."""
-    with open(path, "rb") as file:
+    with _open(directory) as file:
         for number, data in enumerate(file, start=1):
             yield parse_line(data, number)
 
@@ -108,7 +108,7 @@ def read_unfinished(directory: RunDirectory) -> RunState:
 @contextmanager
 def _open(directory: RunDirectory) -> Iterator[BinaryIO]:
     try:
-        with lock.open_record(directory.events) as file:
+        with lock.open_record(directory) as file:
             yield file
     except UnreadableRecord as error:
         raise UnreadableRecord(f"run {directory.run_id}: {error}", newer=error.newer) from None
@@ -158,7 +158,7 @@ class RecordFollower:
         self._number = 0
         self._rest = b""
         try:
-            self._file = open(directory.events, "rb")  # noqa: SIM115  closed by `close`
+            self._file = open(directory.open_events(), "rb")  # noqa: SIM115  closed by `close`
         except OSError as error:
             raise _unreadable(directory, error) from None
 
@@ -192,7 +192,7 @@ class RecordFollower:
 
 def is_active(directory: RunDirectory, state: RunState) -> bool:
     """Whether a process is still running this run: it has not finished, and its record is locked."""
-    return state.finished is None and lock.find_writer(directory.events) is not None
+    return state.finished is None and lock.find_writer(directory) is not None
 
 
 def run_outcome(directory: RunDirectory, state: RunState) -> str:

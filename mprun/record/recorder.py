@@ -29,8 +29,7 @@ class Recorder:
     _unwritten = b""
 
     def __init__(self, directory: RunDirectory) -> None:
-        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
-        self._file = os.open(directory.events, flags, 0o600)
+        self._file = directory.open_events(os.O_RDWR | os.O_APPEND | os.O_CREAT)
         if not lock.acquire(self._file):
             os.close(self._file)
             raise RecordError(f"{directory.events} is being written by another process")

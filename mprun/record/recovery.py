@@ -8,6 +8,7 @@ directory finds the pidfile of such a run. Processes that are provably part of t
 
 from __future__ import annotations
 
+import contextlib
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -75,7 +76,7 @@ class Owner(Frozen):
 def recover_killed_runs(directory: RunDirectory, warn: Callable[[str], None]) -> None:
     """Recover every killed run beside this one, with a warning about each, and about every failure."""
     for run_id in runs_of_others(directory):
-        killed = RunDirectory(os.path.join(os.path.dirname(directory.path), run_id))
+        killed = directory.beside(run_id)
         try:
             text = _recover(PidFile(killed))
         except Exception as error:
@@ -93,7 +94,7 @@ def _recover(pidfile: PidFile) -> str:
     if os.environ.get("MPRUN_RUN_ID") == pidfile.directory.run_id:
         # This process is part of it.
         return ""
-    if not os.path.exists(pidfile.directory.events):
+    if not pidfile.directory.has_record():
         return _recover_unrecorded(pidfile, owner)
     try:
         recorder = Recorder(pidfile.directory)
@@ -125,7 +126,8 @@ def _recover_unrecorded(pidfile: PidFile, owner: Owner) -> str:
     if not pidfile.remove():
         # Another start has recovered it meanwhile, and warns about it.
         return ""
-    pidfile.directory.remove()
+    with contextlib.suppress(FileNotFoundError):
+        pidfile.directory.remove()
     return _warning(pidfile.directory.run_id, leftovers)
 
 
@@ -206,4 +208,4 @@ def infer_outcome(directory: RunDirectory, task: TaskState) -> tuple[str, str, i
 
 def has_started(directory: RunDirectory, name: str, attempt: int) -> bool:
     """Whether an attempt has had a process: the first thing that a process does is to open its log."""
-    return os.path.exists(directory.log(name, attempt))
+    return directory.log_file(name, attempt).exists()

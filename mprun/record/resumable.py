@@ -47,7 +47,7 @@ def find_resumable(state_dir: str, *, succeeded: bool = False) -> Resumable | No
     # Texts, because a run would have to be compared with each of thousands.
     finished: set[str] = set()
     active: dict[str, RunStarted] = {}
-    for place, summary in enumerate(map(RunSummary, list_runs(state_dir))):
+    for place, summary in enumerate(map(RunSummary, list_runs(state_dir, to_read=False))):
         started = summary.state.started if summary.state is not None else None
         if summary.state is None or started is None:
             unreadable.append(summary.directory.run_id)

@@ -97,8 +97,8 @@ def read_lineage(directory: RunDirectory, state: RunState) -> Iterator[tuple[Run
     yield directory, state
     seen = {directory.run_id}
     while state.started is not None and (name := state.started.resumed_from) is not None:
-        directory = RunDirectory(os.path.join(os.path.dirname(directory.path), name))
-        if name in seen or not is_run_id(name) or not os.path.exists(directory.events):
+        directory = directory.beside(name)
+        if name in seen or not is_run_id(name) or not directory.has_record():
             return
         seen.add(name)
         state, _ = read_state(directory)

@@ -6,17 +6,21 @@ import contextlib
 import os
 import re
 import time
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING
 
 from mprun.diagnostics import quote
 from mprun.errors import RecordError, UsageError
+from mprun.record.state_files import Folder, NotOurs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from mprun.record.state_files import StateFile
+
 DEFAULT = ".mprun"
 EVENTS = "events.jsonl"
+MAIN_LOG = "main.log"
 
 # Regular expressions would say the same, but to compile them takes a hundredth of a start.
 _FIRST = frozenset("abcdefghijklmnopqrstuvwxyz0123456789")
@@ -49,31 +53,58 @@ def _is_default(task: str) -> bool:
 
 
 class RunDirectory:
-    """The directory of one run: `events.jsonl`, `logs/`, `results/`."""
+    """The directory of one run: `events.jsonl`, `logs/`, `results/`.
 
-    def __init__(self, path: str) -> None:
+    The paths that it gives are names for users, and for the main process, which creates the files.
+    """
+
+    def __init__(self, path: str, runs: Folder | None = None) -> None:
         self.path = path
         self.run_id = os.path.basename(path)
         self.events = os.path.join(path, EVENTS)
+        if runs is None:
+            parent = os.path.dirname(os.path.abspath(path))
+            runs = Folder(parent, Folder(os.path.dirname(parent)))
+        self._runs = runs
+        # The state directory that it is in.
+        self.state = runs.within or Folder(os.path.dirname(runs.path))
         self._has_results = False
+
+    @cached_property
+    def folder(self) -> Folder:
+        """The directory itself."""
+        return self._runs.folder(self.run_id)
+
+    @cached_property
+    def logs(self) -> Folder:
+        """The directory of its logs."""
+        return self.folder.folder("logs")
+
+    @cached_property
+    def results(self) -> Folder:
+        """The directory of the result files."""
+        return self.folder.folder("results")
+
+    def beside(self, run_id: str) -> RunDirectory:
+        """Another run of the same state directory."""
+        return RunDirectory(os.path.join(os.path.dirname(self.path), run_id), self._runs)
 
     @property
     def main_log(self) -> str:
         """The log of the main process: what the modules of the targets print when they are imported."""
-        return f"{self.path}/logs/main.log"
+        return f"{self.path}/logs/{MAIN_LOG}"
 
     def read_main_log(self) -> bytes:
         """The last 64 KiB of that log."""
-        try:
-            with open(self.main_log, "rb") as file:
-                file.seek(max(0, os.fstat(file.fileno()).st_size - 65536))
-                return file.read()
-        except OSError:
-            return b""
+        return self.logs.file(MAIN_LOG).read_end(65536)
 
     def log(self, task: str, attempt: int) -> str:
         """The log of an attempt: what it printed."""
         return f"{self.path}/logs/{file_name(task)}.{attempt}.log"
+
+    def log_file(self, task: str, attempt: int) -> StateFile:
+        """The same, to read it; attempt 0 is the log of the main process."""
+        return self.logs.file(f"{file_name(task)}.{attempt}.log" if attempt else MAIN_LOG)
 
     def probe_output(self, task: str, attempt: int) -> str:
         """What the command that probes whether an attempt is ready printed at its last try."""
@@ -83,60 +114,87 @@ class RunDirectory:
         """The path of the result files of an attempt, without their suffixes."""
         return f"{self.path}/results/{file_name(task)}.{attempt}"
 
+    def result_files(self, task: str, attempt: int) -> StateFile:
+        """The same, to read them."""
+        return self.results.file(f"{file_name(task)}.{attempt}")
+
     def has_results(self) -> bool:
         """Whether any attempt has left a result file yet; the files are looked for until there is one."""
         if not self._has_results:
             try:
-                with os.scandir(f"{self.path}/results") as entries:
+                with os.scandir(self.results.descriptor) as entries:
                     self._has_results = next(entries, None) is not None
             except OSError:
                 # An attempt to read a file will fail in the same way.
                 self._has_results = True
         return self._has_results
 
+    def open_events(self, flags: int = os.O_RDONLY) -> int:
+        """Open the record. Raises OSError; the directory is not held, because there may be thousands."""
+        return self._runs.folder(self.run_id).open(EVENTS, flags)
+
+    def stat_events(self) -> os.stat_result:
+        """What is known of the record. Raises OSError."""
+        return self._runs.folder(self.run_id).stat(EVENTS)
+
+    def has_record(self) -> bool:
+        """Whether it is the directory of a run that has begun, or passes itself off as one."""
+        try:
+            self.stat_events()
+        except NotOurs:
+            return is_run_id(self.run_id)
+        except OSError:
+            return False
+        return True
+
     def size(self) -> int:
         """The disk space that it takes, in bytes."""
         found = 0
-        for _, directories, files, descriptor in os.fwalk(self.path):
+        for _, directories, files, descriptor in os.fwalk(".", dir_fd=self.folder.descriptor):
             for name in (*directories, *files):
                 with contextlib.suppress(FileNotFoundError):
                     found += os.stat(name, dir_fd=descriptor, follow_symlinks=False).st_blocks * 512
         return found
 
     def remove(self) -> None:
-        """Remove all of it, for a run that never started."""
-        import shutil
+        """Remove all of it, the record last, so that a run that is removed by half is still found as a run.
 
-        shutil.rmtree(self.path, ignore_errors=True)
+        Raises OSError if a part of it cannot be removed, or it is not the directory of a run.
+        """
+        if not is_run_id(self.run_id):
+            raise NotOurs(self.path, "has no run id for a name", "")
+        self._runs.remove(self.run_id, last=EVENTS)
 
 
 def create_run(state_dir: str, now: float) -> RunDirectory:
     """Create the directory of a new run; `now` is the wall clock, in seconds since the epoch.
 
-    Raises RecordError if the state directory cannot be written.
+    Raises RecordError if the state directory cannot be written, or others can write to it.
     """
     stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime(now))
     run_id = f"{stamp}.{int(now % 1 * 1000):03d}-{os.urandom(2).hex()}"
-    path = os.path.join(os.path.abspath(state_dir), "runs", run_id)
+    state = Folder(os.path.abspath(state_dir))
     try:
-        _make_private(os.path.abspath(state_dir))
-        os.makedirs(os.path.dirname(path), 0o700, exist_ok=True)
-        for directory in (path, os.path.join(path, "logs"), os.path.join(path, "results")):
-            os.mkdir(directory, 0o700)
+        _create_state(state)
+        runs = state.make("runs")
+        os.mkdir(run_id, 0o700, dir_fd=runs.descriptor)
+        run = RunDirectory(f"{runs.path}/{run_id}", runs)
+        run.folder.make("logs")
+        run.folder.make("results")
+    except NotOurs as error:
+        raise RecordError(f"the state directory {state_dir} is not used: {error.strerror}") from None
     except OSError as error:
         raise RecordError(f"the state directory {state_dir} cannot be written: {error.strerror}") from None
-    return RunDirectory(path)
+    return run
 
 
-def _make_private(directory: str) -> None:
+def _create_state(state: Folder) -> None:
     """Create the state directory, for its owner only and ignored by git."""
-    if os.path.isdir(directory):
+    if os.path.lexists(state.path):
         return
     # Another run may create it at the same time.
-    os.makedirs(directory, 0o700, exist_ok=True)
-    flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC
-    file = os.open(os.path.join(directory, ".gitignore"), flags, 0o600)
-    with open(file, "w", encoding="ascii") as stream:
+    os.makedirs(state.path, 0o700, exist_ok=True)
+    with open(state.open(".gitignore", os.O_WRONLY | os.O_CREAT), "w", encoding="ascii") as stream:
         stream.write("*\n")
 
 
@@ -156,24 +214,38 @@ def is_run_id(name: str) -> bool:
     return re.fullmatch(r"[0-9]{8}-[0-9]{6}\.[0-9]{3}-[0-9a-f]{4}", name) is not None
 
 
-def list_runs(state_dir: str) -> Iterator[RunDirectory]:
-    """The runs of a state directory, newest first."""
-    parent = os.path.join(state_dir, "runs")
+def list_runs(state_dir: str, *, to_read: bool = True) -> Iterator[RunDirectory]:
+    """The runs of a state directory, newest first.
+
+    Raises UsageError if it cannot be read, or is not a directory that only this user can write
+    to. Only `to_read`, root may use that of another user: not to signal, change or remove something.
+    """
+    runs = Folder(os.path.abspath(state_dir), to_read=to_read).folder("runs")
     try:
-        names = os.listdir(parent)
-    except OSError:
+        names = runs.names()
+    except FileNotFoundError:
         return
+    except OSError as error:
+        raise _refusal(state_dir, error) from None
     for name in sorted(names, reverse=True):
-        if os.path.exists(os.path.join(parent, name, EVENTS)):
-            yield RunDirectory(os.path.join(parent, name))
+        directory = RunDirectory(os.path.join(state_dir, "runs", name), runs)
+        if directory.has_record():
+            yield directory
 
 
-def find_run(state_dir: str, run: str | None) -> RunDirectory:
+def _refusal(state_dir: str, error: OSError) -> UsageError:
+    """The error for a state directory that cannot be used, with a remedy."""
+    if isinstance(error, NotOurs):
+        return UsageError(f"the state directory {state_dir} is not used: {error.strerror}; {error.remedy}")
+    return UsageError(f"the state directory {state_dir} cannot be read: {error.strerror}")
+
+
+def find_run(state_dir: str, run: str | None, *, to_read: bool = True) -> RunDirectory:
     """The run with this id, or with the only id that begins with it; the newest run for None.
 
-    Raises UsageError if there is no such run, or more than one.
+    Raises UsageError if there is no such run, or more than one, and as `list_runs`.
     """
-    known = list(list_runs(state_dir))
+    known = list(list_runs(state_dir, to_read=to_read))
     if not known:
         raise UsageError(f"no runs in {state_dir} yet; start one with `mprun JOB`, or use `--state-dir`")
     if run is None:

@@ -394,7 +394,8 @@ def test_state_directory_that_cannot_be_written_is_replaced(obstacle, desk, tmp_
     run = mprun("-q", "job.yaml", "--state-dir", str(state), cwd=desk, env={"TMPDIR": str(elsewhere)})
     assert run.code == 1
     warning = run.stderr.splitlines()[0]
-    assert warning.startswith(f"warning: the state directory {state} cannot be written: ")
+    why = "cannot be written: " if obstacle == "a file above" else "is not used: `state` is a "
+    assert warning.startswith(f"warning: the state directory {state} {why}")
     assert f"; the record of this run is in {elsewhere}/mprun-" in warning
     (events,) = elsewhere.glob("mprun-*/runs/*/events.jsonl")
     assert "run_finished" in events.read_text()

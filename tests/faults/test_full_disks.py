@@ -213,7 +213,7 @@ def test_a_disk_under_everything_that_is_full_ends_the_run_with_what_was_recorde
     code, _, stderr = read(tmp_path, "job.yaml", "--output", "none", "--state-dir", state_dir)
     assert (code, "Traceback" in stderr) == (3, False)
     assert stderr.endswith("error: the record cannot be written: No space left on device\n")
-    whole = [event for event in read_lines(newest_run(state_dir).events) if isinstance(event, dict)]
+    whole = [event for event in read_lines(newest_run(state_dir)) if isinstance(event, dict)]
     assert "task_started" in {event["event"] for event in whole}
     assert survivors(whole) == []
     code, shown, stderr = read(tmp_path, "show", "--state-dir", state_dir)

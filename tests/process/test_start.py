@@ -62,7 +62,8 @@ OURS = {
         mprun.scheduling.ready_queue mprun.scheduling.attempt_outcome mprun.scheduling.termination
         mprun.scheduling.dispatch mprun.scheduling.scheduler mprun.executors.subreaper
         mprun.record.pidfile mprun.record.results mprun.engine.signals mprun.record.run_state
-        mprun.record.state_dir mprun.record.line_format mprun.record.lock mprun.record.recorder
+        mprun.record.state_dir mprun.record.state_files mprun.record.line_format mprun.record.lock
+        mprun.record.recorder
         mprun.executors mprun.executors.base
         mprun.executors.local mprun.engine.preflight mprun.reporters mprun.reporters.console
         mprun.engine.poller mprun.engine.run

@@ -11,16 +11,21 @@ import pytest
 from mprun.jobfile.schema.job_schema import schema_text
 from mprun.record import events
 from mprun.record.format_1 import translate
-from mprun.record.reader import read_lines
+from mprun.record.reader import parse_line
 
 RECORDS = Path(__file__).parents[1] / "records"
 FIXTURES = sorted(path.name for path in RECORDS.iterdir())
 
 
+def read_lines(path):
+    """The objects of a record's lines."""
+    return [parse_line(line) for line in path.read_bytes().splitlines(keepends=True)]
+
+
 def test_a_run_recorded_in_format_1_reads_as_the_same_run_in_format_2():
     """The two records are of one job, run by the last mprun of format 1 and the first of format 2."""
-    old = list(read_lines(RECORDS / "format-1-resumed.jsonl"))
-    assert old == list(read_lines(RECORDS / "format-2.jsonl"))
+    old = read_lines(RECORDS / "format-1-resumed.jsonl")
+    assert old == read_lines(RECORDS / "format-2.jsonl")
     words = json.dumps(old)
     for word in ("timed_out", "reused", "run_finished", "main_pid", "main_name"):
         assert f'"{word}"' in words
@@ -28,7 +33,7 @@ def test_a_run_recorded_in_format_1_reads_as_the_same_run_in_format_2():
 
 def test_a_record_in_format_2_is_read_as_it_is():
     path = RECORDS / "format-2.jsonl"
-    assert list(read_lines(path)) == [json.loads(line) for line in path.read_text().splitlines()]
+    assert read_lines(path) == [json.loads(line) for line in path.read_text().splitlines()]
 
 
 @pytest.mark.parametrize("name", FIXTURES)

@@ -198,7 +198,7 @@ def test_reading_the_record_that_this_process_writes_keeps_its_lock(state):
     # The kernel shows another process which one holds the lock.
     if (child := os.fork()) == 0:
         lock._held.clear()
-        os._exit(lock.find_writer(directory.events) != os.getppid())
+        os._exit(lock.find_writer(directory) != os.getppid())
     assert os.waitpid(child, 0)[1] == 0
     writer.close()
 

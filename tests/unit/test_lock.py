@@ -39,22 +39,22 @@ WRITER = """
 
 
 def test_the_writer_of_a_record_is_known_while_it_is_alive(directory):
-    assert lock.find_writer(directory.events) is None
+    assert lock.find_writer(directory) is None
     process = python(WRITER, directory.path)
     # Opening the record for reading is enough.
     os.chmod(directory.events, 0o400)
-    assert lock.find_writer(directory.events) == process.pid
-    assert lock.find_writer(directory.events) == process.pid
+    assert lock.find_writer(directory) == process.pid
+    assert lock.find_writer(directory) == process.pid
     process.kill()
     process.communicate()
-    assert lock.find_writer(directory.events) is None
+    assert lock.find_writer(directory) is None
 
 
 def test_a_record_that_is_closed_has_no_writer(directory):
     writing = Recorder(directory)
-    assert lock.find_writer(directory.events) == os.getpid()
+    assert lock.find_writer(directory) == os.getpid()
     writing.close()
-    assert lock.find_writer(directory.events) is None
+    assert lock.find_writer(directory) is None
 
 
 def test_a_second_writer_is_refused(directory):
@@ -71,10 +71,11 @@ def test_a_process_that_reads_its_own_record_still_holds_the_lock(directory):
     from mprun.record.lock import find_writer
     from mprun.record.reader import read_state
     import os
-    assert find_writer(recorder_path := sys.argv[1] + "/events.jsonl") == os.getpid()
-    read_state(RunDirectory(sys.argv[1]))
+    directory = RunDirectory(sys.argv[1])
+    assert find_writer(directory) == os.getpid()
+    read_state(directory)
     """,
         directory.path,
     )
-    assert lock.find_writer(directory.events) == process.pid
+    assert lock.find_writer(directory) == process.pid
     process.communicate()

@@ -21,7 +21,7 @@ def directory(tmp_path):
 
 def test_a_torn_line_is_the_last_one(directory):
     write(directory, encode_line(JOINED).encode() + b'{"event":"task_fin')
-    first, second = read_lines(directory.events)
+    first, second = read_lines(directory)
     assert first == JOINED.to_record()
     assert (type(second), str(second)) == (CorruptLine, "line 2 is torn")
 

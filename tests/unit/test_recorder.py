@@ -26,7 +26,7 @@ def test_appended_events_are_read_back(directory):
     recorder.append([JOINED])
     recorder.append([FINISHED, JOINED])
     recorder.close()
-    assert [events.from_record(value) for value in read_lines(directory.events)] == [JOINED, FINISHED, JOINED]
+    assert [events.from_record(value) for value in read_lines(directory)] == [JOINED, FINISHED, JOINED]
     state, damage = read_state(directory)
     assert (damage, state.tasks["a"].finished) == ([], FINISHED)
 
@@ -46,7 +46,7 @@ def test_a_short_write_is_continued_and_a_full_disk_is_an_error(directory, monke
     monkeypatch.setattr(os, "write", lambda file, data: write_all(file, data[:7]))
     recorder = Recorder(directory)
     recorder.append([JOINED])
-    assert list(read_lines(directory.events)) == [JOINED.to_record()]
+    assert list(read_lines(directory)) == [JOINED.to_record()]
 
     def full(file, data):
         raise OSError(28, "No space left on device")
@@ -77,9 +77,7 @@ def test_events_that_could_not_be_written_are_written_before_the_next(directory,
     recorder.append([JOINED])
     recorder.close()
     expected = [*[FINISHED.to_record()] * 3, *[JOINED.to_record()] * 2]
-    assert [json.loads(json.dumps(one)) for one in read_lines(directory.events)] == json.loads(
-        json.dumps(expected)
-    )
+    assert [json.loads(json.dumps(one)) for one in read_lines(directory)] == json.loads(json.dumps(expected))
 
 
 def test_a_torn_line_is_ended_before_the_next_is_appended(directory):

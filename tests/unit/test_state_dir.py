@@ -103,7 +103,9 @@ def test_an_existing_directory_is_used_as_it_is(tmp_path):
 def test_a_temporary_directory_is_used_if_the_state_directory_cannot_be_written(tmp_path, monkeypatch):
     file = tmp_path / "file"
     file.touch()
-    with pytest.raises(RecordError, match=r"the state directory .*file cannot be written: File exists"):
+    with pytest.raises(
+        RecordError, match=r"the state directory .*file is not used: `file` is a file, not a directory"
+    ):
         create_run(str(file), NOON)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     run, warning = create_run_or_temporary(str(file), NOON)
@@ -115,7 +117,8 @@ def test_a_temporary_directory_is_used_if_the_state_directory_cannot_be_written(
 def test_a_run_that_never_started_leaves_nothing(tmp_path):
     run = create_run(str(tmp_path), NOON)
     run.remove()
-    run.remove()
+    with pytest.raises(FileNotFoundError):
+        run.remove()
     assert os.listdir(tmp_path / "runs") == []
 
 
