@@ -45,8 +45,10 @@ def attempt_result(
             succeeded=False, reason=why, exit_code=code, asked=report.asked, lost_output=True
         )
     no_result = "" if task.capture is None else _captured(task.capture, name, report, directory)
-    needs_failure = task.expect is not None or (
-        code != 0 and (task.retry.exceptions or task.limits or task.daemon)
+    needs_failure = (
+        task.expect is not None
+        or report.unfinished
+        or (code != 0 and (task.retry.exceptions or task.limits or task.daemon))
     )
     failure = results.read_failure(directory.result(name, report.key[1])) if needs_failure else None
     if code != 0 and (reached := limit_reached(task.limits, report, failure)):
@@ -54,6 +56,8 @@ def attempt_result(
     if code != 0 and task.daemon and failure is not None and failure.message == _NO_CHILDREN:
         words = f"{words}: {_NO_CHILDREN_HINT}"
     names = failure.names if failure is not None else ()
+    if report.unfinished:
+        words = f"{words} after an error" if failure is not None else f"{report.unfinished} ({words})"
     if failure is not None and NEVER_RAN in names:
         # Nothing of the task has run, so nothing that it expects has come true.
         return AttemptResult(
@@ -61,7 +65,7 @@ def attempt_result(
         )
     if task.expect is None:
         return AttemptResult(
-            succeeded=attempt_succeeded(code) and not no_result,
+            succeeded=attempt_succeeded(code) and not report.unfinished and not no_result,
             reason=words if code else no_result or words,
             exit_code=code,
             exceptions=names,
@@ -126,6 +130,7 @@ def _observed(
     return Observed(
         exit_code=report.exit_code or 0,
         words=words,
+        unfinished=bool(report.unfinished),
         exceptions=exceptions,
         result=_result(path) if expect.has_result else None,
         output=_tail(directory.log(name, attempt)) if expect.output is not None else "",

@@ -170,7 +170,7 @@ class EventBuilder:
         if self._may_have_results():
             path = self._directory.result(name, attempt)
             usage = results.read_usage(path)
-            error = results.read_error(path) if code != 0 else None
+            error = results.read_error(path) if code != 0 or report.unfinished else None
         self._time = self._clock.iso(report.clock)
         return events.TaskExited(
             time=self._time,

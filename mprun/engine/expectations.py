@@ -18,13 +18,15 @@ MAX_SHOWN_CHARACTERS = 60
 class Observed(Frozen):
     """How an attempt ended.
 
-    `words` say how the process ended. `exceptions` are the names of the class of the
+    `words` say how the process ended, `unfinished` whether it did not come to its end although its exit
+    code is 0. `exceptions` are the names of the class of the
     exception and of its bases. `seconds` is how long the attempt ran, `max_rss` its peak memory in
     bytes, None if it is unknown.
     """
 
     exit_code: int
     words: str
+    unfinished: bool = False
     exceptions: tuple[str, ...]
     result: Any
     output: str
@@ -49,6 +51,9 @@ def _exit(expect: Expect, seen: Observed) -> str:
         return f"expected {expect.raises}, but {raised}"
     # An exception ends a task with exit code 1.
     allowed = expect.exit_codes or ((0,) if expect.raises is None else (1,))
+    if seen.unfinished and (not expect.exit_codes or (seen.exceptions and expect.raises is None)):
+        # Only an expected exit code of 0 accepts it, and that does not accept an error.
+        return seen.words
     if seen.exit_code in allowed:
         return ""
     if expect.exit_codes:

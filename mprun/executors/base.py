@@ -163,7 +163,8 @@ class Exited(Frozen):
 
     `orphans` are the pids of the processes that it left behind and that were killed. `asked` is
     whether `Executor.signal` had sent it a signal before. `log_error` says why its log is not
-    complete, "" if it is.
+    complete, "" if it is. `unfinished` says why it did not come to its end although its exit code is 0,
+    "" if it did.
     """
 
     key: AttemptKey
@@ -178,6 +179,7 @@ class Exited(Frozen):
     orphans: tuple[int, ...]
     asked: bool = True
     log_error: str = ""
+    unfinished: str = ""
 
 
 class Probed(Frozen):

@@ -36,7 +36,7 @@ from mprun.launcher.prefork import Prefork
 from mprun.launcher.stack_dump import SETTLE_SECONDS, StackDumps
 from mprun.launcher.start_backoff import StartBackoff
 from mprun.launcher.start_queue import StartQueue
-from mprun.launcher.worker import IS_TRIED
+from mprun.launcher.worker import IS_TRIED, is_marked
 from mprun.linux import procfs
 
 TYPE_CHECKING = False
@@ -452,8 +452,13 @@ class Launcher:
                     self._owner(orphan, attempt).orphans += (pid,)
         attempt.report_lost_output()
         lost = self._outputs.finish(attempt.key) if self._outputs is not None else ""
-        self._engine.send("exited", *attempt.exit_facts(clock, code), lost)
-        if lost:
+        unfinished = ""
+        if code == 0 and not attempt.is_program and not is_marked(attempt.key):
+            from mprun.launcher.end_marks import why_unmarked
+
+            unfinished = why_unmarked(attempt.key)
+        self._engine.send("exited", *attempt.exit_facts(clock, code), lost, unfinished)
+        if lost or unfinished:
             # The engine decides that it has failed.
             code = None
         if before := self._queue.held_count:

@@ -55,6 +55,11 @@ class Process(worker.Process):
             worker.dump_stacks_into_memory()
         try:
             super().run()
+            worker.mark_end(key)
+        except SystemExit as end:
+            if not end.code:
+                worker.mark_end(key)
+            raise
         finally:
             # multiprocessing flushes Python's streams, and leaves C's buffers as they are.
             worker.flush_c_output()

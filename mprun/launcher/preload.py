@@ -68,6 +68,12 @@ class Preload:
     def start_auxiliary(self) -> None:
         """Start multiprocessing's helpers."""
         method = self._options["start_method"]
+        if {*self._options["methods"]} <= {"fork"}:
+            worker.map_marks()
+        else:
+            from mprun.launcher import end_marks
+
+            end_marks.create()
         self.fork_server = auxiliary.prepare(method, set(self._options["methods"]), self._modules)
         pid = os.getpid()
         self.parents = {"fork": pid, "spawn": pid, "forkserver": self.fork_server}

@@ -19,7 +19,7 @@ from multiprocessing import (
 from multiprocessing.context import set_spawning_popen
 
 from mprun import failpoints
-from mprun.launcher import environment, fork, reaper, start_backoff, start_error
+from mprun.launcher import end_marks, environment, fork, reaper, start_backoff, start_error
 from mprun.launcher.channel import KEY, NAME, START_METHOD
 from mprun.launcher.worker import IS_TRIED, Process
 from mprun.linux.procfs import read_stat
@@ -49,6 +49,7 @@ def start(request: tuple[Any, ...], default: str) -> fork.ProcessHandle:
     environment.tag_attempt(request[NAME], request[KEY][1])
     try:
         process = process_class()(default, method, request)
+        process.inherited_marks = end_marks.InheritedMarks()
         if start_error.redact is not None:
             process.secrets = _secrets()
         # Not `Process.start`, which first polls every running child with a system call.

@@ -48,6 +48,16 @@ OUR_VARIABLES = frozenset({"MPRUN_RUN_ID", "MPRUN_TASK", "MPRUN_ATTEMPT"})
 STACKS_NAME = "mprun-stacks"
 # unshare(2), from <linux/sched.h>.
 CLONE_THREAD = 0x10000
+# mmap(2), from <sys/mman.h> of Linux: PROT_READ and PROT_WRITE, and the flags of a mapping.
+PROT_READ_WRITE = 3
+MAP_SHARED, MAP_ANONYMOUS, MAP_FIXED_NOREPLACE = 0x01, 0x20, 0x100000
+# The end marks of all tasks, in memory that the launcher shares with them: one byte for each task, by its
+# index in the plan, for its end, and then one for the return of its target. See `mark_end`.
+MARKS = 1 << 18
+# Where they may be in a process: `call_function` passes 32 bits.
+MARK_ADDRESSES = (0x70000000, 0x60000000, 0x50000000)
+# Where they are in this one, 0 if there are none.
+marks = 0
 
 # The newest Python whose private names, all of them in the block below, were checked. A newer one may
 # give them another meaning: there, a task's process is `mprun.launcher.portable_process`, which runs
@@ -65,6 +75,8 @@ if IS_TRIED:
     _putenv = _ctypes.dlsym(_program, "putenv")
     _prctl: Any = _ctypes.dlsym(_program, "prctl") if sys.platform == "linux" else 0
     _unshare: Any = _ctypes.dlsym(_program, "unshare") if sys.platform == "linux" else 0
+    _mmap = _ctypes.dlsym(_program, "mmap")
+    _memset, _memchr = _ctypes.dlsym(_program, "memset"), _ctypes.dlsym(_program, "memchr")
     # The state of a process in multiprocessing and threading: looking up an attribute of a module costs
     # a task several pages, an entry of a dictionary none.
     _process = process.__dict__
@@ -83,6 +95,7 @@ else:
 
     _libc: Any = ctypes.CDLL(None)
     _fflush, _prctl, _unshare = _libc.fflush, getattr(_libc, "prctl", None), None
+    _mmap, _memset, _memchr = _libc.mmap, _libc.memset, _libc.memchr
 
     def call_function(function: int, arguments: tuple[Any, ...], /) -> Any:
         """Call a C function, as the one in `_ctypes` does."""
@@ -93,6 +106,39 @@ else:
             # A task may have closed it, or put something else there.
             with contextlib.suppress(AttributeError, ValueError):
                 stream.flush()
+
+
+def map_marks(file: int = -1) -> None:
+    """Map the end marks: those in a file in memory, else new ones, which forks share."""
+    global marks
+    flags = MAP_SHARED | MAP_FIXED_NOREPLACE | (MAP_ANONYMOUS if file < 0 else 0)
+    for address in MARK_ADDRESSES if sys.platform == "linux" else ():
+        if call_function(_mmap, (address, 2 * MARKS, PROT_READ_WRITE, flags, file, 0)) == address:
+            marks = address
+            return
+
+
+def map_inherited_marks(file: Any) -> None:
+    """Map the end marks in a process that the launcher has not forked; `file` holds their descriptor."""
+    descriptor = file.detach()
+    map_marks(descriptor)
+    close(descriptor)
+
+
+def mark_end(key: tuple[int, int], where: int = 0) -> None:
+    """Mark that this process has come to its end, or with `MARKS` that its target has returned.
+
+    An exit code of 0 alone does not show that: a task may call `os._exit`, or become another program.
+    Each attempt of a task has another mark, so that no process needs to erase one.
+    """
+    if marks:
+        call_function(_memset, (marks + where + key[0], key[1] % 255 + 1, 1))
+
+
+def is_marked(key: tuple[int, int], where: int = 0) -> bool:
+    """Whether the process of this attempt has made the mark that `mark_end` makes, or cannot make marks."""
+    # memchr(3): the address of the mark, or NULL.
+    return not marks or bool(call_function(_memchr, (marks + where + key[0], key[1] % 255 + 1, 1)))
 
 
 def import_module(name: str) -> None:
@@ -147,6 +193,8 @@ class Process(multiprocessing.Process):
 
     # For a process that is not a fork of the launcher: what its messages must not contain.
     secrets: tuple[str, ...] = ()
+    # For such a process, too: what maps the end marks there.
+    inherited_marks: object = None
 
     def __init__(self, default: str, method: str, request: tuple[Any, ...] = ()) -> None:
         super().__init__()
@@ -238,6 +286,8 @@ class Process(multiprocessing.Process):
         finally:
             # Wait for threads, then run the exit handlers.
             if len(_threads) > 1 or _limbo or _ncallbacks() or _threading_atexits:
+                if code == 0:
+                    mark_end(key, MARKS)
                 threading._shutdown()  # type: ignore[attr-defined]
                 end_forks_with_their_handler(sys._getframe())
                 # Also in a spawned process, where Python would run them so late that it refuses to fork.
@@ -254,6 +304,9 @@ class Process(multiprocessing.Process):
         if start_method == "forkserver":
             # The launcher does not reap it, so it reports itself what it has used.
             self._report("write_usage", self._threads)
+        if code == 0 and marks:
+            # What `mark_end` does, without the pages of a call.
+            call_function(_memset, (marks + key[0], key[1] % 255 + 1, 1))
         return code
 
     def warm_up(self) -> None:

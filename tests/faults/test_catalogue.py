@@ -256,6 +256,9 @@ SHOWN = {
         "unit/test_signals.py::test_two_signals_at_once_are_one_unless_both_are_ctrl_c",
     ],
     "45 successes that were none": [
+        "process/test_end_marks.py::test_exit_code_0_alone_does_not_prove_success",
+        "process/test_end_marks.py::test_a_mark_counts_for_one_attempt",
+        "process/test_end_marks.py::test_only_an_expected_exit_code_accepts_it",
         "process/test_worker.py::test_a_target_that_returns_what_never_ran_fails_and_says_how_to_run_it",
         "process/test_worker.py::test_a_target_that_never_ran_meets_no_expectation",
         "process/test_worker.py::test_a_forked_child_that_comes_back_from_the_target_ends_with_its_own_code",

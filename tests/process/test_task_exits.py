@@ -79,7 +79,6 @@ VALUES = [
     exits("exit_nothing", "sys.exit()", 0),
     exits("exit_0", "sys.exit(0)", 0),
     exits("exit_false", "sys.exit(False)", 0),
-    AttemptResult("left_with_0", "os._exit(0)", printed=[], killed=True),
 ]
 FAILURES = [
     exits("exit_3", "sys.exit(3)", 3, "3"),
@@ -88,6 +87,7 @@ FAILURES = [
     exits("exit_true", "sys.exit(True)", 1, "True"),
     exits("exit_2_5", "sys.exit(2.5)", 1, "2.5", ["2.5"]),
     exits("exit_text", "sys.exit('so it goes')", 1, "so it goes", ["so it goes"]),
+    AttemptResult("left_with_0", "os._exit(0)", 0, printed=[], killed=True),
     AttemptResult("left_with_7", "os._exit(7)", 7, printed=[], killed=True),
     kills("sigkill", "SIGKILL"),
     kills("sigsegv", "SIGSEGV"),
@@ -201,6 +201,8 @@ def test_the_record_has_the_exit_the_error_and_the_result(run_of, method, ending
     assert (exited["core_dumped"], exited["orphans"]) == (False, [])
     words = f"killed by {ending.signal}" if ending.signal else f"exit {ending.exit_code}"
     expected = ("failed", words) if ending.exit_code else ("succeeded", "")
+    if ending.name == "left_with_0":
+        expected = ("failed", "it ended before its target returned (exit 0)")
     assert (finished["outcome"], finished["reason"]) == expected
     assert exited["error"] == (ending.error and dict(zip(("type", "message"), ending.error, strict=True)))
     assert (finished["result_kind"], finished["result"]) == (ending.kind, ending.result)
