@@ -82,6 +82,25 @@ class Commands(Mapping[str, click.Command]):
         return len(MODULES)
 
 
+# What peers call a command of mprun.
+_SYNONYMS = {
+    "cancel": "stop",
+    "check": "validate",
+    "down": "stop",
+    "history": "runs",
+    "kill": "stop",
+    "lint": "validate",
+    "list": "runs",
+    "ls": "runs",
+    "output": "logs",
+    "ps": "tree",
+    "start": "run",
+    "status": "show",
+    "tail": "logs --follow",
+    "up": "run",
+}
+
+
 class DefaultCommandGroup(click.Group):
     """A group in which `mprun JOB` means `mprun run JOB`."""
 
@@ -99,7 +118,7 @@ class DefaultCommandGroup(click.Group):
         """Raise UsageError if the word is not a file or a path, and is close to a command."""
         if word.startswith("-") or "." in word or "/" in word or os.path.lexists(word):
             return
-        meant = closest(word, self.commands)
+        meant = _SYNONYMS.get(word) or closest(word, self.commands)
         if meant:
             name = quote(word)
             raise UsageError(f"{name} is neither a command nor a job file; did you mean `mprun {meant}`?")

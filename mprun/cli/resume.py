@@ -22,6 +22,7 @@ from mprun.jobfile.params import UNRECORDED
 from mprun.jobfile.resolution import HIDDEN
 from mprun.outcomes import EXIT_SUCCEEDED, Outcome
 from mprun.record import reader
+from mprun.record.commands import command
 from mprun.record.rerun import choose_reused, unmatched
 from mprun.record.resumable import find_resumable
 from mprun.record.resume import file_changes, read_earlier_run, refusals, with_unrecorded
@@ -90,9 +91,8 @@ def resume(
         running["output"] = "none"
     directory, state = _find_run(running["state_dir"], run, bool(rerun), quiet=running["quiet"])
     if reader.is_active(directory, state):
-        raise UsageError(
-            f"run {directory.run_id} is still running; stop it with `mprun stop --run {directory.run_id}`"
-        )
+        stop = command(directory, "stop", "--run", directory.run_id)
+        raise UsageError(f"run {directory.run_id} is still running; stop it with `{stop}`")
     earlier = read_earlier_run(directory, state, rerun_unknown=rerun_unknown)
     if state.finished is not None and state.finished.exit_code == EXIT_SUCCEEDED and not rerun:
         write(

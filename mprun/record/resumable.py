@@ -10,6 +10,7 @@ from mprun.errors import UsageError
 from mprun.frozen import Frozen
 from mprun.jobfile.model import STANDARD_INPUT_PATH
 from mprun.outcomes import EXIT_SUCCEEDED, Outcome
+from mprun.record.commands import command
 from mprun.record.state_dir import list_runs
 from mprun.record.summary import RunSummary
 
@@ -46,7 +47,7 @@ def find_resumable(state_dir: str, *, succeeded: bool = False) -> Resumable | No
     resumed: set[str] = set()
     # Texts, because a run would have to be compared with each of thousands.
     finished: set[str] = set()
-    active: dict[str, RunStarted] = {}
+    active: dict[str, tuple[RunDirectory, RunStarted]] = {}
     for place, summary in enumerate(map(RunSummary, list_runs(state_dir, to_read=False))):
         started = summary.state.started if summary.state is not None else None
         if summary.state is None or started is None:
@@ -57,8 +58,8 @@ def find_resumable(state_dir: str, *, succeeded: bool = False) -> Resumable | No
             resumed.add(started.resumed_from)
         if summary.outcome == Outcome.RUNNING:
             if started.resumed_from is not None:
-                raise _still_running(started)
-            active.setdefault(started.file, started)
+                raise _still_running(summary.directory, started)
+            active.setdefault(started.file, (summary.directory, started))
             continue
         # The job of standard input is not kept.
         if was_resumed or started.file == STANDARD_INPUT_PATH:
@@ -70,7 +71,7 @@ def find_resumable(state_dir: str, *, succeeded: bool = False) -> Resumable | No
         if finished and not finished.isdisjoint((_work(started), _work(started, everything=True))):
             continue
         if started.file in active:
-            raise _still_running(active[started.file])
+            raise _still_running(*active[started.file])
         return Resumable(
             directory=summary.directory,
             job=started.job,
@@ -82,11 +83,11 @@ def find_resumable(state_dir: str, *, succeeded: bool = False) -> Resumable | No
     return None
 
 
-def _still_running(run: RunStarted) -> UsageError:
+def _still_running(directory: RunDirectory, run: RunStarted) -> UsageError:
     what = f"runs {quote(run.file)}" if run.resumed_from is None else f"resumes run {run.resumed_from}"
     return UsageError(
         f"run {run.run} is still running (it {what}); wait for that, or stop it with "
-        f"`mprun stop --run {run.run}`, or name the run to resume"
+        f"`{command(directory, 'stop', '--run', run.run)}`, or name the run to resume"
     )
 
 

@@ -13,6 +13,7 @@ from mprun.jobfile.model import STANDARD_INPUT_PATH
 from mprun.jobfile.syntax.document import sha256
 from mprun.outcomes import Outcome
 from mprun.record import results
+from mprun.record.commands import command
 from mprun.record.reader import read_state
 from mprun.record.recovery import has_started, infer_outcome
 from mprun.record.state_dir import RunDirectory, is_run_id
@@ -55,7 +56,7 @@ def read_earlier_run(directory: RunDirectory, state: RunState, *, rerun_unknown:
     if started is None:
         raise UsageError(
             f"the record of run {directory.run_id} has lost its beginning, so it cannot be resumed; "
-            "`mprun runs` lists the others"
+            f"`{command(directory, 'runs')}` lists the others"
         )
     if started.file == STANDARD_INPUT_PATH:
         raise UsageError(

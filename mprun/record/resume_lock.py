@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from mprun.errors import UsageError
 from mprun.outcomes import Outcome
+from mprun.record.commands import command
 from mprun.record.state_dir import list_runs
 from mprun.record.summary import RunSummary
 
@@ -36,7 +37,7 @@ def locked(state_dir: str, earlier: EarlierRun) -> Iterator[None]:
         if (resuming := _find_resuming(state_dir, earlier)) is not None:
             raise UsageError(
                 f"run {run_id} is being resumed by run {resuming}; wait for that, "
-                f"or stop it with `mprun stop --run {resuming}`"
+                f"or stop it with `{command(earlier.directory, 'stop', '--run', resuming)}`"
             )
         if lock is None:
             raise UsageError(f"another `mprun resume` of run {run_id} is starting; wait for that")

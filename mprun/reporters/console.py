@@ -22,7 +22,6 @@ from mprun.record.events import (
     TaskStarted,
     TaskStopping,
 )
-from mprun.record.state_dir import DEFAULT
 from mprun.reporters import table
 from mprun.reporters.door import wants_colour
 from mprun.reporters.format import (
@@ -301,12 +300,9 @@ class Console:
 
     def _command(self, *words: str) -> str:
         """A command of mprun, with the state directory of this run."""
-        state_dir = os.path.dirname(os.path.dirname(self._directory.path))
-        if state_dir != os.path.abspath(DEFAULT):
-            import shlex
+        from mprun.record.commands import command
 
-            words = (*words, "--state-dir", shlex.quote(os.path.relpath(state_dir)))
-        return visible(" ".join(["mprun", *words]))
+        return visible(command(self._directory, *words))
 
     def _write_summary(self, event: RunFinished, state: RunState) -> None:
         if self._verbosity < 0 and event.exit_code == 0:

@@ -79,7 +79,12 @@ def test_options_may_come_before_and_after_the_job(arguments, desk):
 
 
 @pytest.mark.parametrize(
-    ("typed", "meant"), [("vaildate", "validate"), ("log", "logs"), ("shwo", "show"), ("Plan", "plan")]
+    ("typed", "meant"),
+    [
+        *[("vaildate", "validate"), ("log", "logs"), ("shwo", "show"), ("Plan", "plan")],
+        # What other tools call them.
+        *[("status", "show"), ("ps", "tree"), ("ls", "runs"), ("kill", "stop"), ("up", "run")],
+    ],
 )
 def test_typo_of_a_command_is_reported_with_the_command(typed, meant, empty_desk):
     run = mprun(typed, "job.yaml", cwd=empty_desk)

@@ -194,6 +194,17 @@ def test_an_active_run_is_not_resumed(run_to_kill, tmp_path):
     assert "is still running; stop it with `mprun stop --run" in done.stderr
 
 
+def test_the_remedy_names_the_state_directory_that_the_run_is_in(run_to_kill, tmp_path):
+    run = run_to_kill(CHAIN % "stuck")
+    run.until("task_started", "b")
+    (tmp_path / "elsewhere").mkdir()
+    done = mprun("resume", "--state-dir", "../.mprun", cwd=tmp_path / "elsewhere")
+    assert done.code == 2
+    stop = done.stderr.partition("stop it with `mprun ")[2].partition("`")[0].split()
+    assert mprun(*stop, cwd=tmp_path / "elsewhere").code == 0
+    assert run.engine.wait(60) == 143
+
+
 def test_a_resumed_run_can_be_resumed(tmp_path):
     first(tmp_path, CHAIN % "broken")
     for _ in range(3):

@@ -13,6 +13,7 @@ from mprun.diagnostics import quote, suggest, visible
 from mprun.errors import UsageError
 from mprun.jobfile.names import compile_glob
 from mprun.outcomes import BAD
+from mprun.record.commands import command
 from mprun.reporters.door import json_text
 from mprun.reporters.format import format_time, join_names, plural
 from mprun.reporters.tail import LineSplitter, Tail
@@ -186,7 +187,9 @@ def show_logs(
             return
     origins = _origins(directory, state, wanted)
     if origins and not selection.words and not failed:
-        runs = dict.fromkeys(f"`mprun logs --run {origin.run_id}`" for origin, _ in origins.values())
+        runs = dict.fromkeys(
+            f"`{command(origin, 'logs', '--run', origin.run_id)}`" for origin, _ in origins.values()
+        )
         write(f"without {plural(len(origins), 'task')} that ran in an earlier run: {', '.join(runs)}")
         wanted = [task for task in wanted if task not in origins]
         origins = {}
