@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from typing import TYPE_CHECKING, Any
 
 from mprun.errors import JobFileError, UsageError
@@ -54,6 +55,10 @@ def load_job_file(
         return loader.job(path, params, options)
     except JobFileError as error:
         raise loader.with_others(error) from None
+    finally:
+        # Few jobs have a pattern that may take long.
+        if (matcher := sys.modules.get("mprun.jobfile.matcher")) is not None:
+            matcher.end_load()
 
 
 # Keys that decide which tasks there are, and what others may ask of them.

@@ -8,6 +8,7 @@ from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 from mprun.diagnostics import did_you_mean, quote
+from mprun.jobfile.patterns import may_take_long
 from mprun.jobfile.references import Reference, Template
 from mprun.jobfile.resolution import as_text
 from mprun.jobfile.schema.hints import hint_for
@@ -82,7 +83,8 @@ def require_valid(
 ) -> None:
     """Raise ParamError for a value that is not of the type, not in `enum`, or that `pattern` does not match.
 
-    `enum` and `pattern` apply to each item of a list. References are not checked.
+    `enum` and `pattern` apply to each item of a list. References are not checked. Raises MatchError if
+    it takes too long to match the pattern.
     """
     if isinstance(value, (Reference, Template)):
         return
@@ -94,9 +96,19 @@ def require_valid(
             continue
         if enum is not None and not any(_same(item, choice) for choice in enum):
             raise _not_among(item, enum, "must have only items from " if per_item else "must be one of ")
-        if pattern is not None and re.fullmatch(pattern, as_text(item)) is None:
+        if pattern is not None and not _matches(pattern, as_text(item)):
             must = "must have only items that match" if per_item else "must match"
             raise ParamError(f"{must} {quote(pattern)}", item)
+
+
+def _matches(pattern: str, text: str) -> bool:
+    """Whether a pattern matches all of a text. Raises MatchError."""
+    if not may_take_long(pattern, len(text)):
+        return re.fullmatch(pattern, text) is not None
+    # Few patterns may.
+    from mprun.jobfile.matcher import fullmatch
+
+    return fullmatch(pattern, text)
 
 
 def _is_type(kind: str, value: Any) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +9,7 @@ from mprun.diagnostics import Diagnostic, quote, remember_secret, suggest
 from mprun.errors import JobFileError, UsageError
 from mprun.frozen import Frozen
 from mprun.jobfile.param_types import KINDS, MAX_CHOICES, ParamError, kind_of, parse, require_valid, typed
+from mprun.jobfile.patterns import MatchError, pattern_problem
 from mprun.jobfile.references import Reference, ReferenceProblem
 from mprun.jobfile.resolution import HIDDEN, as_text, contains_secret
 from mprun.jobfile.syntax.document import plain, span_of
@@ -247,7 +247,7 @@ def resolve_params(
     it: its `with` has the values, and errors are located there. A param without a value and a
     default is null; a reference in `with` stays one and is not checked. With `lenient`, which
     is for commands that only read the file, a required param without a value becomes a
-    reference to itself, and patterns are not applied, because a malicious one can take hours.
+    reference to itself.
 
     Raises JobFileError with all errors, none of which shows the value of a secret. With `errors`, it adds
     them to this list, and a param that has one becomes a reference to itself, too; `invalid` gets its name.
@@ -360,14 +360,19 @@ class _ParamResolver:
                 value = parse(param.kind, value)
             elif given.of_reference:
                 value = typed(param.kind, value)
-            require_valid(param.kind, value, param.enum, self._pattern(param))
+            require_valid(param.kind, value, param.enum, param.pattern)
         except ParamError as error:
             self._note_given(param, given, error)
             return None
+        except MatchError as error:
+            self._note_unmatched(param, error)
+            return None
         return value
 
-    def _pattern(self, param: Param) -> str | None:
-        return None if self._lenient else param.pattern
+    def _note_unmatched(self, param: Param, error: MatchError) -> None:
+        """Add an error at a pattern that may match or not."""
+        message = f"the `pattern` of param {quote(param.name)} cannot be matched: {error}"
+        self._note(param.name, message, "write it without nested repetitions", "pattern")
 
     def _note_given(self, param: Param, given: ParamInput, error: ParamError) -> None:
         message = f"param {quote(param.name)} {error.must}, but {given.where} provides "
@@ -390,10 +395,9 @@ class _ParamResolver:
         """Add the errors of a declaration; whether values can be checked against it."""
         before = len(self.diagnostics)
         if param.pattern is not None:
-            try:
-                re.compile(param.pattern)
-            except (re.error, OverflowError, RecursionError) as error:
-                message = f"invalid regular expression in `pattern` of param {quote(param.name)}: {error}"
+            problem = pattern_problem(param.pattern)
+            if problem:
+                message = f"invalid regular expression in `pattern` of param {quote(param.name)}: {problem}"
                 self._note(param.name, message, "", "pattern")
         for number, choice in enumerate(param.enum or ()):
             # For a list it has items, which may have any type; null allows nothing.
@@ -405,7 +409,7 @@ class _ParamResolver:
             message = f"param {quote(param.name)} is required, so its default would never be used"
             self._note(param.name, message, "remove one of them", "default", key=True)
         elif sound and param.default is not None:
-            self._examine(param, param.default, "default", param.enum, self._pattern(param), "default")
+            self._examine(param, param.default, "default", param.enum, param.pattern, "default")
         return sound
 
     def _examine(
@@ -425,6 +429,8 @@ class _ParamResolver:
             written = _written(self._document, (*self._path, param.name, *steps), error.value)
             of_reference = "${" in _text_at(self._document, (*self._path, param.name, *steps))
             self._note(param.name, message, error.help(written, of_file=not of_reference), *steps)
+        except MatchError as error:
+            self._note_unmatched(param, error)
 
 
 def _how_to_give(param: Param) -> str:

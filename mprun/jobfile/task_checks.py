@@ -134,10 +134,11 @@ def _pattern_errors(keys: object) -> Iterator[tuple[Path, str, str]]:
         pattern = part.get(below) if isinstance(part, Mapping) else None
         if not isinstance(pattern, str) or "${" in pattern:
             continue
-        try:
-            re.compile(pattern)
-        except (re.error, OverflowError, RecursionError) as error:
-            yield (key, below), f"invalid regular expression in `{key}.{below}`: {error}", ""
+        # Few tasks have one.
+        from mprun.jobfile.patterns import pattern_problem
+
+        if problem := pattern_problem(pattern):
+            yield (key, below), f"invalid regular expression in `{key}.{below}`: {problem}", ""
 
 
 def _exception_errors(keys: Any, is_command: bool) -> Iterator[tuple[Path, str, str]]:

@@ -2,6 +2,8 @@
 
 import json
 import math
+import os
+from functools import partial
 
 import pytest
 from hypothesis import given as hypothesis_given
@@ -10,6 +12,7 @@ from support.timing import cpu_time
 
 from mprun.diagnostics import render
 from mprun.errors import JobFileError, UsageError
+from mprun.jobfile import matcher
 from mprun.jobfile.model import Origin
 from mprun.jobfile.params import MAX_DIAGNOSTICS, ParamInput, declare, from_options, from_with, resolve_params
 from mprun.jobfile.references import Reference, Template
@@ -547,11 +550,47 @@ def test_a_lenient_reader_still_finds_errors():
         settled("{n: {pattern: '['}}", lenient=True)
 
 
-@pytest.mark.timeout(10)
-def test_a_lenient_reader_tries_no_pattern_that_may_take_forever():
-    params = f"{{n: {{pattern: '(a+)+b', default: {'a' * 60}}}}}"
-    assert settled(params, lenient=True)[0] == {"n": "a" * 60}
-    assert recipe("{n: {pattern: '(a+)+b'}}", f"with: {{n: {'a' * 60}}}", lenient=True) == {"n": "a" * 60}
+@pytest.fixture
+def hostile_value():
+    """A value with which the pattern of HOSTILE takes hours."""
+    yield "a" * 40 + "!"
+    matcher.end_load()
+
+
+HOSTILE = "{{n: {{pattern: '(a+)+', {}}}}}"
+TOO_LONG = (
+    "the `pattern` of param `n` cannot be matched: all patterns of the file take longer than 2s of CPU time"
+)
+
+
+@pytest.mark.parametrize("lenient", [True, False])
+@pytest.mark.parametrize("way", ["default", "option", "recipe"])
+def test_a_pattern_that_may_take_forever_is_an_error_at_its_place(hostile_value, lenient, way):
+    """C53."""
+    required, default = HOSTILE.format("required: true"), HOSTILE.format(f"default: {hostile_value}")
+    ways = {
+        "default": partial(settled, default, lenient=lenient),
+        "option": partial(settled, required, [f"n={hostile_value}"], lenient=lenient),
+        "recipe": partial(recipe, required, f"with: {{n: {hostile_value}}}", lenient),
+    }
+    with pytest.raises(JobFileError) as caught:
+        ways[way]()
+    (diagnostic,) = caught.value.diagnostics
+    assert diagnostic.message == TOO_LONG
+    assert marked(diagnostic) == "'(a+)+'"
+
+
+def test_many_patterns_that_take_forever_take_no_longer_than_one(hostile_value):
+    params = ", ".join(f"p{number}: {{pattern: '(a+)+', default: {hostile_value}}}" for number in range(30))
+    begun = os.times().children_user
+    assert len(diagnostics(f"{{{params}}}")) == 30
+    matcher.end_load()
+    assert os.times().children_user - begun < 3
+
+
+def test_a_pattern_with_repeated_groups_is_matched_as_well(hostile_value):
+    assert values(r"{n: {pattern: 'v\d+(\.\d+)*', default: v1.2.3}}") == {"n": "v1.2.3"}
+    assert "must match" in only(r"{n: {pattern: 'v\d+(\.\d+)*', default: v1..3}}").message
 
 
 # -- large inputs
