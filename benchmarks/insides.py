@@ -34,7 +34,7 @@ TRICKS = {
     "the hook of threading": ("launcher/fork.py", *PYTHON),
     "the bootstrap in one piece": ("launcher/worker.py", *PYTHON),
     "wait4(2) without `resource`": ("linux/wait4.py", *PYTHON),
-    "results without `json`": ("launcher/result_files.py", *PYTHON),
+    "JSON without `json`": ("lean_json.py", *PYTHON),
     "prctl(2) without `ctypes`": ("linux/prctl.py", *PYTHON),
 }
 

@@ -34,7 +34,7 @@ _REFERENCE = r"\$\$\{|\$\{((?:[^{}$]|\$(?!\{)|\$\{[^{}]*\})*)\}|\$\{"
 _SIBLING = r"tasks\.([^\[\]{}$]+)\[(.+)\]\.result((?:\.[^.\[\]{}$]+)*)"
 _SELECT = "write `${tasks.NAME[${matrix.KEY}].result}`"
 # A value of a selection, with or without the name of its axis.
-_SELECTED = re.compile(r"(?:\s*([^\W\d][\w-]*)=)?((?:[^,$]|\$(?!\{)|\$\{[^{}]*\})*)(?:,|\Z)")
+_SELECTED = r"(?:\s*([^\W\d][\w-]*)=)?((?:[^,$]|\$(?!\{)|\$\{[^{}]*\})*)(?:,|\Z)"
 
 
 class Reference(Frozen):
@@ -286,9 +286,9 @@ def _sibling_reference(text: str, prefix: str, source: SourceText | None, mark: 
 
 def _selected(text: str) -> Iterator[tuple[str, str]]:
     """The values of a selection, each with the name of its axis, which may be empty."""
-    at = 0
+    at, match_at = 0, re.compile(_SELECTED).match
     while at < len(text):
-        match = _SELECTED.match(text, at)
+        match = match_at(text, at)
         if match is None or not match[2].strip():
             raise ReferenceProblem(f"invalid selection `[{text[:60]}]`: a value is missing")
         yield match[1] or "", match[2]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 from mprun.diagnostics import did_you_mean
@@ -81,6 +80,9 @@ def as_text(value: Any) -> str:
     """A value as part of a string: a string as it is, all else as JSON."""
     if isinstance(value, str):
         return value
+    # Not at the top: a start does not need it, and it compiles regular expressions.
+    import json
+
     return json.dumps(_shown_inside(value), ensure_ascii=False)
 
 

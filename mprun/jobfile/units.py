@@ -17,6 +17,9 @@ def to_seconds(duration: float | str) -> float:
     """A duration in seconds. Raises ValueError for a text that is not a duration."""
     if not isinstance(duration, str):
         return float(duration)
+    # The default of an option is one, and to compile the pattern takes a 200th of a start.
+    if (digits := duration.removesuffix("s")).isascii() and digits.isdecimal() and digits != duration:
+        return float(digits)
     # Not compiled before there is a duration to read.
     parts = re.findall(_PART, duration, re.ASCII)
     if not parts or "".join(number + unit for number, unit in parts) != duration:

@@ -12,6 +12,7 @@ import sys
 from _io import StringIO
 
 from mprun import failpoints
+from mprun.lean_json import encode_strictly
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,30 +22,6 @@ if TYPE_CHECKING:
     from mprun.launcher.start_error import StartError
 
 
-# The newest Python whose JSON encoder in C was tried.
-TRIED_PYTHON = (3, 15)
-if _is_tried := sys.version_info[:2] <= TRIED_PYTHON:
-    from _json import encode_basestring_ascii, make_encoder
-else:
-    import json
-
-
-def _to_json(value: object) -> str:
-    """The same as json.dumps with allow_nan=False. Raises TypeError or ValueError if it is not JSON.
-
-    It uses the encoder in C that `json` uses. Importing `json` compiles five regular expressions for
-    reading, and each fork would copy them, and `re`.
-    """
-    if not _is_tried:
-        return json.dumps(value, allow_nan=False)
-    pieces = make_encoder({}, _raise, encode_basestring_ascii, None, ": ", ", ", False, False, False)
-    return "".join(pieces(value, 0))
-
-
-def _raise(value: object) -> None:
-    raise TypeError(type(value).__name__)
-
-
 def write_result(path: str, value: object) -> str:
     """Write what the target returned: as JSON, or as its repr if it is not JSON, with the reason.
 
@@ -52,7 +29,7 @@ def write_result(path: str, value: object) -> str:
     returns what it is and the remedy, with `{0}` for the name of the target.
     """
     try:
-        text, suffix = _to_json(value), "json"
+        text, suffix = encode_strictly(value), "json"
         if "{" in text:
             _refuse_equal_keys(value)
     except Exception:
@@ -214,7 +191,7 @@ def _write_error(path: str, raised: BaseException, message: str, traceback: str 
 
 
 def _write(path: str, kind: str, value: dict[str, Any]) -> None:
-    _write_whole(f"{path}.{kind}.json", _to_json(value))
+    _write_whole(f"{path}.{kind}.json", encode_strictly(value))
 
 
 def _safe_repr(value: object) -> str:

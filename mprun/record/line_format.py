@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import re
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from mprun.lean_json import encode_compactly, encode_text
 from mprun.record import events
 
 if TYPE_CHECKING:
@@ -25,8 +25,6 @@ _SUCCEEDED = b'"outcome":"succeeded",'
 # ---- writing
 
 
-_to_json = json.JSONEncoder(ensure_ascii=False, check_circular=False, separators=(",", ":")).encode
-
 # A line of each kind with a %s for each value, and how values of the common types are written.
 # Two thirds of the time that it takes to make a dict of each event, and JSON of the dict.
 _TEMPLATES = {
@@ -34,7 +32,7 @@ _TEMPLATES = {
     for name, kind in events.KINDS.items()
 }
 _ENCODERS: dict[type, Callable[[Any], str]] = {
-    str: json.encoder.encode_basestring,
+    str: encode_text,
     int: int.__repr__,
     float: float.__repr__,
     bool: {False: "false", True: "true"}.__getitem__,
@@ -45,7 +43,7 @@ _ENCODERS: dict[type, Callable[[Any], str]] = {
 def encode_line(event: events.Event) -> str:
     """An event as one line of JSON, with its line feed."""
     return _TEMPLATES[event.event] % tuple(
-        [_ENCODERS.get(type(value), _to_json)(value) for value in event.to_tuple()]
+        [_ENCODERS.get(type(value), encode_compactly)(value) for value in event.to_tuple()]
     )
 
 
@@ -77,7 +75,11 @@ def _duration_searcher() -> Callable[[bytes, int], re.Match[bytes] | None]:
 
 def decode_name(name: bytes) -> str:
     """A task's name from its JSON, as `task_line_matcher` finds it. Raises ValueError for other text."""
-    return str(json.loads(name)) if b"\\" in name else name[1:-1].decode()
+    if b"\\" not in name:
+        return name[1:-1].decode()
+    import json
+
+    return str(json.loads(name))
 
 
 def find_duration(line: bytes, start: int) -> float | None:

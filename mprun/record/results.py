@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import sys
@@ -51,6 +50,9 @@ def read_result(path: str) -> tuple[Any, str]:
         return None, "repr" if os.access(path + REPR, os.F_OK) else "none"
     if len(text) > RESULT_LIMIT:
         return None, "file"
+    # Not at the top: few tasks have a result, and it compiles regular expressions.
+    import json
+
     try:
         value = json.loads(text) if _unusual_number()(text) is None else _read_strictly(text)
     except (ValueError, RecursionError):
@@ -68,6 +70,8 @@ def read_value(path: str) -> tuple[Any, str]:
     text = _read(path + JSON)
     if text is None:
         return None, "repr" if os.path.exists(path + REPR) else "none"
+    import json
+
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):
@@ -87,6 +91,8 @@ def _unusual_number() -> Callable[[bytes], re.Match[bytes] | None]:
 
 def _read_strictly(text: bytes) -> Any:
     """The value of JSON; ValueError if it contains a number that some readers do not accept."""
+    import json
+
     return json.loads(text, parse_int=_short_int, parse_float=_finite, parse_constant=_finite)
 
 
@@ -200,8 +206,12 @@ def read_usage(path: str) -> dict[str, Any]:
 
 def _read_object(path: str) -> dict[str, Any] | None:
     text = _read(path)
+    if text is None:
+        return None
+    import json
+
     try:
-        value = json.loads(text) if text is not None else None
+        value = json.loads(text)
     except ValueError:
         return None
     return value if isinstance(value, dict) else None

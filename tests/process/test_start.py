@@ -45,6 +45,7 @@ mprun.__main__.main()
 OURS = {
     "engine": """
         mprun mprun.__main__ mprun.launcher mprun.launcher.channel mprun.failpoints mprun.linux
+        mprun.lean_json
         mprun.linux.procfs mprun.linux.prctl mprun.lazy_import mprun.cli mprun.cli.lean_imports mprun.cli.main
         mprun.cli.options mprun.cli.job mprun.cli.run mprun.frozen mprun.reporters.terminal
         mprun.outcomes mprun.diagnostics mprun.errors mprun.record mprun.record.events
@@ -90,7 +91,7 @@ OTHERS = {
     "engine": """
         __future__ _collections _ctypes _datetime _functools _heapq _json _locale _operator
         _sha2 _sha256 _socket _sre _struct _typing _weakrefset click collections contextlib copyreg
-        cython_runtime encodings enum errno fcntl functools gc heapq importlib itertools json
+        cython_runtime encodings enum errno fcntl functools gc heapq importlib itertools
         keyword math operator re reprlib select signal struct threading types typing warnings
         weakref yaml
         """,
@@ -112,6 +113,27 @@ PARTS = {
     "multiprocessing": ("context", "popen_fork", "process", "util"),
     "yaml": ("_yaml", "error", "events", "nodes", "tokens"),
 }
+
+
+# Prints the patterns that the command compiles in modules of mprun, but for those of the schema.
+SPY_ON_PATTERNS = """
+import re, sys
+compile = re._compiler.compile
+
+def tell_and_compile(pattern, flags=0):
+    frame = sys._getframe()
+    while frame.f_globals["__name__"].partition(".")[0] in ("__main__", "re", "functools"):
+        frame = frame.f_back
+    module = frame.f_globals["__name__"]
+    if module.startswith("mprun.") and module != "mprun.jobfile.schema.fast_validator":
+        print(module, repr(pattern))
+    return compile(pattern, flags)
+
+re._compiler.compile = tell_and_compile
+import mprun.__main__
+sys.argv[1:] = ["-q", "one.yaml"]
+mprun.__main__.main()
+"""
 
 
 @pytest.fixture(scope="module")
@@ -149,6 +171,15 @@ def test_a_start_imports_no_other_library(imported, role):
         if package not in known or (part and part not in PARTS.get(package, {part})):
             found.append(name)
     assert not found, __doc__
+
+
+def test_a_start_compiles_no_regular_expression(tmp_path):
+    """One takes up to a hundredth of a start: compile it in the function that needs it."""
+    (tmp_path / "noop.py").write_text("def noop():\n    pass\n")
+    (tmp_path / "one.yaml").write_text("tasks:\n  - target: noop:noop\n")
+    command = [sys.executable, "-c", SPY_ON_PATTERNS]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=30, check=False)
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
 
 
 def test_exactly_the_modules_of_both_processes_are_imported_before_the_fork(imported):

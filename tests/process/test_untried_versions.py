@@ -27,8 +27,8 @@ FENCED = (
     "mprun.launcher.environment",
     "mprun.launcher.fork",
     "mprun.launcher.main",
-    "mprun.launcher.result_files",
     "mprun.launcher.worker",
+    "mprun.lean_json",
     "mprun.linux.prctl",
     "mprun.linux.wait4",
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +15,7 @@ from mprun.jobfile.schema.fast_validator import (
 from mprun.jobfile.syntax.document import span_below, span_of
 from mprun.jobfile.syntax.scalars import OutOfRange
 from mprun.jobfile.syntax.scalars import resolve as resolve_scalar
+from mprun.lean_json import decode
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -147,7 +147,7 @@ def task_keys() -> frozenset[str]:
 
 def _schema(name: str) -> dict[str, Any]:
     if name not in _schemas:
-        _schemas[name] = json.loads(schema_text(name))
+        _schemas[name] = decode(schema_text(name))
     return _schemas[name]
 
 
