@@ -38,17 +38,18 @@ class DotenvError(Exception):
         self.resume = resume
 
 
-def read_env_file(path: str) -> dict[str, str]:
-    r"""The variables of an env file, in its order; the last value if a name is there twice.
+def read_env_file(path: str) -> tuple[dict[str, str], bytes]:
+    r"""The variables of an env file, in its order, and its bytes; the last value if a name is there twice.
 
     A line is `NAME=value`, with or without `export` before it, blank, or a comment. An
     unquoted value ends before white space with a `#` behind it, a `'quoted one'` is literal, in a
     `"quoted one"` `\n`, `\t`, `\"` and `\\` are escapes; every other backslash, and `$`, is
     itself. A quoted value may go on over several lines, which end with `\n` in it. Raises UsageError
-    for a file that cannot be read (missing, a directory, more than 1 MiB, not UTF-8),
+    for a file that cannot be read (missing, not a regular file, more than 1 MiB, not UTF-8),
     JobFileError for what is invalid.
     """
-    text = re.sub("\r\n?", "\n", read_text(path, "env file"))
+    text, data = read_text(path, "env file")
+    text = re.sub("\r\n?", "\n", text)
     variables: dict[str, str] = {}
     # By the position of the line.
     errors: dict[int, DotenvError] = {}
@@ -63,7 +64,7 @@ def read_env_file(path: str) -> dict[str, str]:
             at = _next_line(text, error.resume)
     if errors:
         raise JobFileError(list(_diagnostics(path, text, errors)))
-    return variables
+    return variables, data
 
 
 def _next_line(text: str, at: int) -> int:

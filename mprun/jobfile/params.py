@@ -134,7 +134,7 @@ def _from_option(name: str, text: str) -> ParamInput:
 
         if text == "@":
             raise UsageError(f"missing file name in `-p {name}=@`; write `-p {name}=@@` for a literal `@`")
-        content = read_text(text[1:], "file", f" of param {quote(name)}")
+        content, _ = read_text(text[1:], "file", f" of param {quote(name)}")
         # Editors end a file with a newline, which is not part of the value.
         content = content[:-2] if content.endswith("\r\n") else content.removesuffix("\n")
         return ParamInput(value=content, where=quote(f"-p {name}={text}"))

@@ -87,8 +87,8 @@ class _ScopeResolver:
         if "env_file" in self._root:
             path = self._env_file_path(Resolver(scope))
             if path is not None:
-                env.update(self._read_env_file(path))
-                files[os.path.abspath(path)] = _sha256(path)
+                env, data = self._read_env_file(path)
+                files[os.path.abspath(path)] = sha256(data).hexdigest()
             scope = self._with_env(scope, env)
         env.update(self._variables(scope))
         return FileScope(scope=self._with_env(scope, env), env=env, files=files)
@@ -158,7 +158,7 @@ class _ScopeResolver:
             raise self._error(error, "env_file") from None
         return os.path.join(os.path.dirname(self._document.source.path), as_text(name))
 
-    def _read_env_file(self, path: str) -> dict[str, str]:
+    def _read_env_file(self, path: str) -> tuple[dict[str, Any], bytes]:
         # Few jobs have one.
         from mprun.jobfile.dotenv import read_env_file
 
@@ -191,8 +191,3 @@ class _ScopeResolver:
 
     def _error(self, error: ReferenceProblem, *path: str) -> JobFileError:
         return JobFileError([reference_diagnostic(self._document, path, error)])
-
-
-def _sha256(path: str) -> str:
-    with open(path, "rb") as file:
-        return sha256(file.read()).hexdigest()  # type: ignore[no-any-return]

@@ -249,5 +249,5 @@ def test_command_refuses_yaml_bombs(tmp_path):
     run = mprun("validate", "aliases.yaml", "merge_keys.yaml", "flow_depth.yaml", "/dev/zero", cwd=tmp_path)
     assert (run.code, run.stdout) == (2, "")
     assert "Traceback" not in run.stderr
-    for words in ("1,000,000 nodes", "merge keys", "64 deep", "`/dev/zero` is too large"):
+    for words in ("1,000,000 nodes", "merge keys", "64 deep", "`/dev/zero` is a device, not a regular file"):
         assert words in run.stderr

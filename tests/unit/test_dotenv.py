@@ -20,7 +20,7 @@ def read(tmp_path):
     def read(text):
         path = tmp_path / "my.env"
         path.write_bytes(text if isinstance(text, bytes) else text.encode())
-        return read_env_file(str(path))
+        return read_env_file(str(path))[0]
 
     return read
 
@@ -189,7 +189,7 @@ def test_a_name_that_no_file_can_have_is_a_usage_error():
 
 
 def test_a_file_without_an_end_is_not_read_to_its_end():
-    with pytest.raises(UsageError, match="too large"):
+    with pytest.raises(UsageError, match="is a device, not a regular file"):
         read_env_file("/dev/zero")
 
 
@@ -216,7 +216,7 @@ def test_any_value_can_be_quoted(tmp_path_factory, value):
     path = tmp_path_factory.mktemp("env") / "my.env"
     escaped = value.replace("\\", "\\\\").replace('"', '\\"')
     path.write_text(f'A="{escaped}"\n', "utf-8")
-    assert read_env_file(str(path)) == {"A": value}
+    assert read_env_file(str(path))[0] == {"A": value}
 
 
 @given(st.text(st.characters(blacklist_categories=["Cs"])))
@@ -225,7 +225,7 @@ def test_any_text_is_read_or_refused_with_positions_inside_it(tmp_path_factory, 
     path.write_bytes(text.encode())
     variables, diagnostics = {}, []
     try:
-        variables = read_env_file(str(path))
+        variables, _ = read_env_file(str(path))
     except JobFileError as error:
         diagnostics = error.diagnostics
     assert all(name and "\0" not in name + value for name, value in variables.items())

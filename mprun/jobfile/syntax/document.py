@@ -10,7 +10,7 @@ from mprun.diagnostics import Diagnostic, SourceLines, SourceText, Span, closest
 from mprun.errors import JobFileError, UsageError
 from mprun.frozen import Frozen
 from mprun.jobfile.syntax.composer import MARK_SHIFT, Composer, Mapping, Sequence, Stop, span_of_mark
-from mprun.jobfile.text_file import read_bytes
+from mprun.jobfile.text_file import NotRegular, read_bytes
 
 # hashlib loads OpenSSL, which takes as long as reading a small job; `random` in the
 # standard library does the same.
@@ -280,7 +280,7 @@ def _read(path: str) -> bytes:
     except UsageError as error:
         if isinstance(error.__cause__, FileNotFoundError):
             raise UsageError(f"job file {quote(path)} not found{_similar_file(path)}") from None
-        if isinstance(error.__cause__, IsADirectoryError):
+        if isinstance(error, NotRegular) and error.is_directory:
             raise UsageError(f"{error}; name a job file in it") from None
         raise
     if path.endswith(".py"):
