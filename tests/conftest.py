@@ -44,6 +44,7 @@ ONCE = (
     "tests/unit/test_verdict",
     "tests/process/test_items",
     "tests/process/test_late_matrix",
+    "tests/process/test_late_types",
     "tests/process/test_ordered_stops",
     "tests/process/test_siblings",
     "tests/process/test_stop_messages",

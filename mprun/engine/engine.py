@@ -26,7 +26,8 @@ from mprun.engine.resolver import Expanded, Failed, Resolved, Skipped, TaskResol
 from mprun.engine.signals import signal_name
 from mprun.engine.task_table import TaskTable
 from mprun.errors import RecordError
-from mprun.executors.base import Exited, Started, StartRequest
+from mprun.executors.base import Exited, NotStarted, Started, StartRequest
+from mprun.jobfile.references import ReferenceProblem
 from mprun.jobfile.units import duration_text
 from mprun.record import events
 from mprun.scheduling.instructions import (
@@ -262,7 +263,14 @@ class Engine:
     # ---- what the scheduler decides
 
     def _start(self, start: Start) -> None:
-        self._executor.start(self._resolver.start_request(start.task, start.attempt, start.after))
+        try:
+            request = self._resolver.start_request(start.task, start.attempt, start.after)
+        except ReferenceProblem as error:
+            # What it refers to was there when it was asked for.
+            lost = NotStarted(key=(start.task, start.attempt), clock=self._clock.now(), message=str(error))
+            self.act(self._report_handler.handle(lost))
+        else:
+            self._executor.start(request)
 
     def _cancel_start(self, cancel: CancelStart) -> None:
         self._executor.cancel((cancel.task, cancel.attempt))

@@ -14,8 +14,7 @@ from mprun.jobfile.expansion import TooManyTasks, expand_over
 from mprun.jobfile.model import PASSED, SiblingDependency
 from mprun.jobfile.names import NameIndex
 from mprun.jobfile.references import ReferenceProblem, SiblingReference, references
-from mprun.jobfile.resolution import Resolver, as_text, is_true, resolve
-from mprun.jobfile.syntax.scalars import type_name
+from mprun.jobfile.resolution import TYPED_KEYS, Resolver, as_text, is_true, require_type, resolve
 from mprun.outcomes import Outcome
 from mprun.record import results
 from mprun.scheduling.plan import needed_by_instances, plan_instance
@@ -195,21 +194,19 @@ class TaskResolver:
         if self._is_plain(task):
             return task
         resolver = self._resolver(planned)
-        args, kwargs = resolve(task.args, resolver), resolve(task.kwargs, resolver)
-        if not isinstance(args, list):
-            raise ReferenceProblem(f"`args` must be a list, but `{task.args}` is {_kind(args)}")
-        if not isinstance(kwargs, dict):
-            raise ReferenceProblem(f"`kwargs` must be a mapping, but `{task.kwargs}` is {_kind(kwargs)}")
-        command = None if task.command is None else resolve(task.command, resolver)
+        found = {key: resolve(getattr(task, key), resolver) for key in TYPED_KEYS}
+        for key, value in found.items():
+            if getattr(task, key) is not None:
+                require_type(key, value, getattr(task, key))
+        command, cwd = found["command"], found["cwd"]
         if command is not None and command[:2] == ["/bin/sh", "-c"] and isinstance(command[2], list):
             # A command that is one reference was taken for a shell script; a list runs without a shell.
             command = command[2]
-        cwd = resolve(task.cwd, resolver)
         return Call(
-            args=tuple(args),
-            kwargs=kwargs,
+            args=tuple(found["args"]),
+            kwargs=found["kwargs"],
             command=None if command is None else tuple(map(as_text, command)),
-            env={name: as_text(value) for name, value in resolve(task.env, resolver).items()},
+            env={name: as_text(value) for name, value in found["env"].items()},
             cwd=None if cwd is None else self._absolute(task, as_text(cwd)),
         )
 
@@ -344,7 +341,3 @@ def process_limits(limits: Limits | None) -> dict[str, Any] | None:
     if limits is None:
         return None
     return {name: value for name, value in limits.to_dict().items() if name != "log" and value is not None}
-
-
-def _kind(value: Any) -> str:
-    return "null" if value is None else f"a {type_name(value)}"

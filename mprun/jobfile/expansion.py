@@ -12,11 +12,18 @@ from mprun.frozen import Frozen
 from mprun.jobfile import task_checks
 from mprun.jobfile.interpolation import Interpolator, is_unresolved
 from mprun.jobfile.model import READY_KINDS, Instance, Ready
-from mprun.jobfile.references import LATE_KEYS, ReferenceProblem, compiled, reference_diagnostic, references
-from mprun.jobfile.resolution import Resolver, resolve
+from mprun.jobfile.references import (
+    LATE_KEYS,
+    Reference,
+    ReferenceProblem,
+    compiled,
+    reference_diagnostic,
+    references,
+)
+from mprun.jobfile.resolution import TYPED_KEYS, Resolver, require_type, resolve
 from mprun.jobfile.schema import job_schema
 from mprun.jobfile.syntax.document import Mapping, Sequence, plain, span_below, span_of
-from mprun.jobfile.syntax.scalars import type_name
+from mprun.jobfile.syntax.scalars import kind_of
 from mprun.jobfile.task_builder import FileContext, build_task, mark_of_key, merged, with_results
 
 if TYPE_CHECKING:
@@ -24,7 +31,6 @@ if TYPE_CHECKING:
 
     from mprun.diagnostics import SourceText
     from mprun.jobfile.model import Task
-    from mprun.jobfile.references import Reference
     from mprun.jobfile.syntax.document import Document
 
 # More would not fit into the memory of a small machine.
@@ -76,8 +82,7 @@ def expand_over(task: Task, found: Any) -> list[Instance]:
         refuse_other(found, task.foreach)
         return expander.over_matrix(found)
     if not isinstance(found, list):
-        what = "null" if found is None else f"a {type_name(found)}"
-        raise ReferenceProblem(f"`foreach` must be a list, but `{task.foreach}` is {what}")
+        raise ReferenceProblem(f"`foreach` must be a list, but `{task.foreach}` is {kind_of(found)}")
     return expander.over_items(found, task.name)
 
 
@@ -221,13 +226,17 @@ class _Expander:
         groups = (*self._context.inherited.groups, base)
         made: list[Instance] = []
         leads_on = None
+        typed: tuple[str, ...] = ()
         for name, values in named:
             task = self._variant(values)
             if leads_on is None:
                 # Without it, what one instance can resolve, all can.
                 leads_on = any(_is_of_instance(one) and one.path for one in references(_late_nodes(task)))
+                typed = tuple(_typed_by_instance(task))
             if leads_on or not made:
                 self._check(task, values)
+            elif typed:
+                self._check(task, values, typed)
             made.append(Instance(name=name, groups=groups, task=task, values=values))
         return made
 
@@ -305,16 +314,18 @@ class _Expander:
 
     # ---- keys that are resolved when it starts
 
-    def _check(self, task: Task, values: tuple[Any, ...]) -> None:
+    def _check(self, task: Task, values: tuple[Any, ...], keys: Iterable[str] = LATE_KEYS) -> None:
         """Raise JobFileError if a reference is invalid whatever the results of tasks are."""
         if not self._context.has_references:
             return
         resolver = Resolver(task.scope, task.axes, values, reveal=True)
         diagnostics: list[Diagnostic] = []
-        for key in LATE_KEYS:
+        for key in keys:
             node = getattr(task, key, None)
             try:
-                resolve(node, resolver)
+                value = resolve(node, resolver)
+                if key in TYPED_KEYS and node is not None:
+                    require_type(key, value, node)
             except ReferenceProblem as error:
                 from mprun.jobfile import locate
 
@@ -391,6 +402,15 @@ def _is_of_instance(reference: Reference) -> bool:
 
 def _late_nodes(task: Task) -> list[Any]:
     return [getattr(task, key, None) for key in LATE_KEYS]
+
+
+def _typed_by_instance(task: Task) -> Iterator[str]:
+    """The keys that are one reference to an instance, whose value may have another type in each."""
+    for key in TYPED_KEYS:
+        node = getattr(task, key)
+        script = node[2] if key == "command" and isinstance(node, tuple) and len(node) == 3 else node
+        if isinstance(script, Reference) and _is_of_instance(script):
+            yield key
 
 
 def too_many(task_path: tuple[str | int, ...], document: Any, error: TooManyTasks) -> Diagnostic:

@@ -238,8 +238,8 @@ class JobLoader:
         def count_recipe(user: Document, name: str) -> int:
             from mprun.jobfile.recipes import recipe_path
 
-            path = recipe_path(user, name)
             try:
+                path = recipe_path(user, name)
                 return count(path, self.checked_document(path))
             except (UsageError, JobFileError):
                 # Reported when the recipe is expanded, at the task that uses it.

@@ -13,7 +13,7 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from mprun.jobfile.references import ReferenceProblem
-from mprun.jobfile.syntax.scalars import type_name
+from mprun.jobfile.syntax.scalars import kind_of
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterator, Mapping, Sequence
@@ -72,19 +72,15 @@ def refuse_other(found: Any, written: Any) -> None:
     `written` is the node that was resolved. An axis may be an empty list: then there are no instances.
     """
     if not isinstance(found, dict):
-        raise ReferenceProblem(f"`matrix` must be a mapping of lists, but `{written}` is {_kind_of(found)}")
+        raise ReferenceProblem(f"`matrix` must be a mapping of lists, but `{written}` is {kind_of(found)}")
     for key, value in found.items():
         if isinstance(value, list):
             if key not in ("include", "exclude") or all(isinstance(entry, dict) for entry in value):
                 continue
             raise ReferenceProblem(f"`matrix.{key}` must be a list of mappings")
         node = written.get(key) if isinstance(written, dict) else None
-        but = f"`{node}` is {_kind_of(value)}" if node is not None else f"it is {_kind_of(value)}"
+        but = f"`{node}` is {kind_of(value)}" if node is not None else f"it is {kind_of(value)}"
         raise ReferenceProblem(f"`matrix.{key}` must be a list, but {but}")
-
-
-def _kind_of(value: Any) -> str:
-    return "null" if value is None else f"a {type_name(value)}"
 
 
 class _Matrix:

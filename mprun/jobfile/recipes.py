@@ -9,9 +9,10 @@ from mprun.diagnostics import quote
 from mprun.errors import JobFileError, UsageError
 from mprun.jobfile import locate, task_checks
 from mprun.jobfile.model import SiblingDependency
-from mprun.jobfile.references import Closure, Reference, ReferenceProblem, compiled, references
+from mprun.jobfile.references import Closure, Reference, ReferenceProblem, Template, compiled, references
 from mprun.jobfile.resolution import Resolver, contains_secret, resolve
-from mprun.jobfile.task_builder import FileContext, Inherited
+from mprun.jobfile.syntax.scalars import kind_of
+from mprun.jobfile.task_builder import FileContext, Inherited, mark_of_key
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -48,7 +49,9 @@ if TYPE_CHECKING:
 
 
 def recipe_path(user: Document, name: str) -> str:
-    """The path of a recipe, which is relative to the file that uses it."""
+    """The path of a recipe, which is relative to the file that uses it. Raises UsageError if it has a NUL."""
+    if "\0" in name:
+        raise UsageError("`uses` must not contain a NUL character")
     return os.path.normpath(os.path.join(os.path.dirname(user.source.path), name))
 
 
@@ -65,10 +68,10 @@ def expand_recipe(
         message = f"`{key}` over a task result is not supported with `uses`"
         help = f"move the `{key}` into the recipe"
         raise JobFileError([locate.task_diagnostic(task, (key,), message, help)])
-    path = recipe_path(context.document, keys["uses"])
-    chain = (*context.chain, (os.path.realpath(path), path))
-    _refuse_cycle(task, chain)
     try:
+        path = recipe_path(context.document, keys["uses"])
+        chain = (*context.chain, (os.path.realpath(path), path))
+        _refuse_cycle(task, chain)
         document = loader.checked_document(path)
     except JobFileError:
         raise
@@ -114,7 +117,7 @@ def _inputs(instance: Instance, keys: dict[str, Any]) -> tuple[dict[str, ParamIn
 
     known: dict[str, Any] = {}
     closures: dict[str, Closure] = {}
-    nodes = compiled(keys["with"], _prefix(task), task.document.source)
+    nodes = _with_nodes(instance, keys["with"])
     for name, node in nodes.items():
         closure = _closure(node, instance)
         try:
@@ -126,6 +129,30 @@ def _inputs(instance: Instance, keys: dict[str, Any]) -> tuple[dict[str, ParamIn
     hidden = {name for name, closure in closures.items() if contains_secret(closure)}
     of_reference = {name for name, node in nodes.items() if isinstance(node, Reference)}
     return from_with(known, hidden, of_reference), closures
+
+
+def _with_nodes(instance: Instance, written: Any) -> dict[str, Any]:
+    """The nodes of `with`, by param. Raises JobFileError for one reference to another value."""
+    task = instance.task
+    if not isinstance(written, str):
+        return compiled(written, _prefix(task), task.document.source)  # type: ignore[no-any-return]
+    mark = mark_of_key(task.document, task.position - 1, "with")
+    message, help = "", "write its values out: `with: {NAME: ${...}}`"
+    node = compiled(written, _prefix(task), task.document.source, mark)
+    closure = _closure(node, instance)
+    try:
+        value = resolve(closure, Resolver(task.scope, reveal=True))
+    except ReferenceProblem as error:
+        raise JobFileError([locate.unresolved_diagnostic(task, "with", error)]) from None
+    if contains_secret(closure):
+        message = "`with` as a whole must not contain a secret"
+    elif isinstance(value, (Reference, Template)):
+        message = f"`with` must be a mapping, but `{written}` is only known while the run is in progress"
+    elif not isinstance(value, dict) or not all(isinstance(name, str) for name in value):
+        message = f"`with` must be a mapping of params, but `{written}` is {kind_of(value)}"
+    if message:
+        raise JobFileError([locate.task_diagnostic(task, ("with",), message, help)])
+    return dict(value)
 
 
 def _closure(node: Any, instance: Instance) -> Closure:

@@ -174,19 +174,19 @@ class _References:
 
     def _check_axis(self, reference: Reference, key: str, task: Any) -> None:
         defaults: Any = self._job.get("defaults")
-        keys: Any = {**(defaults if isinstance(defaults, Mapping) else {}), **(task or {})}
+        holders = [holder for holder in (task, defaults) if isinstance(holder, Mapping)]
         # Defaults are checked with each task that they apply to.
         is_default = task is not None and task is defaults
-        if reference.root == "item":
-            if "foreach" not in keys or key == "foreach":
-                if is_default:
-                    return
-                raise _misplaced(reference, "foreach")
+        needed = "foreach" if reference.root == "item" else "matrix"
+        if key in ("foreach", "matrix"):
+            # It is what these keys are about to say.
+            raise _misplaced(reference, needed)
+        holder = next((holder for holder in holders if needed in holder), None)
+        if holder is None and not is_default:
+            raise _misplaced(reference, needed)
+        if holder is None or reference.root == "item":
             return
-        if key == "matrix" or ("matrix" not in keys and not is_default):
-            raise _misplaced(reference, "matrix")
-        matrix = keys.get("matrix")
-        axes = _axes(matrix)
+        axes = _axes(holder["matrix"])
         if axes and reference.name not in axes:
             raise ReferenceProblem(
                 f"unknown axis {quote(reference.name)}",

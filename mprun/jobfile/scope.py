@@ -131,7 +131,10 @@ class _ScopeResolver:
         for number, (name, raw) in enumerate(declared.items()):
             try:
                 nodes[name] = compiled(raw, "", self._document.source, declared.marks[2 * number + 1])
-                found[name] = resolve(nodes[name], outside)
+                value = resolve(nodes[name], outside)
+                if next(references([value]), None) is None:
+                    found[name] = value
+                # Else another root than `env`, which the checks of references report.
             except ReferenceProblem as error:
                 diagnostics.append(reference_diagnostic(self._document, ("params", name), error))
         if self._errors is not None:

@@ -63,7 +63,7 @@ REASONS = ("not a regular file", "is a directory", "cannot read")
 
 
 @ODD
-def test_what_is_no_regular_file_is_refused_wherever_a_file_is_named_C55(load, not_regular):
+def test_what_is_not_a_regular_file_is_refused_wherever_a_file_is_named_C55(load, not_regular):
     said = [
         refused(lambda: api.load_job(not_regular)),
         refused(lambda: load("tasks: [{name: t, uses: odd}]\n")),

@@ -41,6 +41,11 @@ def type_name(value: object) -> str:
     return "value"
 
 
+def kind_of(value: object) -> str:
+    """The type of a value as a message says it: `a list`, `null`."""
+    return "null" if value is None else f"a {type_name(value)}"
+
+
 # A bool is an int to Python.
 _TYPE_NAMES: tuple[tuple[type | tuple[type, ...], str], ...] = (
     (dict, "mapping"),
