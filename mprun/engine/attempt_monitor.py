@@ -146,7 +146,7 @@ class AttemptMonitor:
             number=0,
             task=name,
             command=ready.command,
-            env=call.env,
+            env=self._resolver.env(number, call),
             cwd=call.cwd or self._resolver.cwd,
             output=self._directory.probe_output(name, attempt),
         )

@@ -27,6 +27,7 @@ from mprun.engine.signals import signal_name
 from mprun.engine.task_table import TaskTable
 from mprun.errors import RecordError
 from mprun.executors.base import Exited, NotStarted, Started, StartRequest
+from mprun.jobfile.model import PARAM_VARIABLE
 from mprun.jobfile.references import ReferenceProblem
 from mprun.jobfile.units import duration_text
 from mprun.record import events
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from mprun.engine.event_builder import Fact
+    from mprun.engine.param_variables import ParamVariables
     from mprun.engine.signals import SignalInbox
     from mprun.executors.base import Executor, PrepareReply, Report
     from mprun.jobfile.model import Task
@@ -91,7 +93,7 @@ class Engine:
         self._clock = Clock()
         self._scheduler = Scheduler(plan, _random)
         self._table = TaskTable(plan)
-        self._resolver = TaskResolver(plan, self._table, directory)
+        self._resolver = TaskResolver(plan, self._table, directory, _param_variables())
         self._poller = Poller(executor, inbox, warn)
         self._monitor = AttemptMonitor(
             self._poller, executor, directory, self._table, self._resolver, self._clock
@@ -322,3 +324,12 @@ def _dump_title(task: Task, reason: str, run_timeout: float | None) -> str:
     if reason == NOT_READY and task.ready is not None:
         return f"not ready after {duration_text(task.ready.timeout)}"
     return f"timed out after {duration_text(task.timeout or 0.0)}"
+
+
+def _param_variables() -> ParamVariables | None:
+    if not any(name.startswith(PARAM_VARIABLE) for name in os.environ):
+        return None
+    # Few runs have one.
+    from mprun.engine.param_variables import ParamVariables
+
+    return ParamVariables(os.environ)

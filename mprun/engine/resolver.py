@@ -23,6 +23,7 @@ from mprun.scheduling.task_run import WHEN_IS_FALSE
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+    from mprun.engine.param_variables import ParamVariables
     from mprun.engine.receivers import Receivers
     from mprun.engine.task_table import TaskTable
     from mprun.jobfile.model import Expect, Instance, Limits, Needs, Task
@@ -70,8 +71,15 @@ class Call(Frozen):
 class TaskResolver:
     """Gives the tasks of a run the results of other tasks."""
 
-    def __init__(self, plan: Plan, table: TaskTable, directory: RunDirectory) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        table: TaskTable,
+        directory: RunDirectory,
+        param_variables: ParamVariables | None = None,
+    ) -> None:
         self._plan = plan
+        self._param_variables = param_variables
         self._table = table
         self._directory = directory
         # By the number of a task: its outcome, and how many attempts it took.
@@ -232,13 +240,19 @@ class TaskResolver:
             kwargs=call.kwargs,
             log=self._directory.log(planned.name, attempt),
             result=self._directory.result(planned.name, attempt),
-            env=call.env,
+            env=self.env(number, call),
             cwd=call.cwd,
             limits=process_limits(task.limits),
             stacks=task.timeout is not None or task.ready is not None or self._plan.job.timeout is not None,
             after=tuple(((before, which), seconds) for before, which, seconds in after),
             capture=int(task.capture is not None),
         )
+
+    def env(self, number: int, call: Call | Task) -> dict[str, str]:
+        """The variables of an attempt, with those that set params as far as its task refers to them."""
+        if self._param_variables is None:
+            return call.env
+        return {**self._param_variables.of(self._table.tasks[number].task), **call.env}
 
     def expect(self, number: int) -> Expect | None:
         """The `expect` of a task, resolved. Raises ReferenceProblem."""

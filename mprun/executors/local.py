@@ -19,6 +19,7 @@ from mprun.executors.base import (
     Suspended,
 )
 from mprun.executors.subreaper import Subreaper
+from mprun.jobfile.model import PARAM_VARIABLE
 from mprun.launcher.channel import EngineChannel, pack_start_request
 from mprun.linux import procfs
 
@@ -214,7 +215,9 @@ def start_launcher(run_id: str = "") -> LocalExecutor:
     ours, theirs = socketpair()
     descriptor = theirs.fileno()
     command = f"from mprun.launcher.main import launch; launch({descriptor})"
-    environment = {**os.environ, **({"MPRUN_RUN_ID": run_id} if run_id else {})}
+    # It would take out the variables that set params, but not from what /proc shows.
+    inherited = {name: text for name, text in os.environ.items() if not name.startswith(PARAM_VARIABLE)}
+    environment = {**inherited, **({"MPRUN_RUN_ID": run_id} if run_id else {})}
     # This object must not wait for it: the executor reaps it by its pid.
     process = subprocess.Popen([sys.executable, "-c", command], pass_fds=(descriptor,), env=environment)
     theirs.close()

@@ -17,6 +17,9 @@ Needs = tuple[tuple[int, str], ...]
 # The path of a job that is read from standard input.
 STANDARD_INPUT_PATH = "-"
 
+# How the names of the environment variables begin that set params.
+PARAM_VARIABLE = "MPRUN_PARAM_"
+
 # The condition that the instances of a task are known: of most tasks they are before the run.
 EXPANDED = "expanded"
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from mprun.diagnostics import Diagnostic, quote, remember_secret, suggest
 from mprun.errors import JobFileError, UsageError
 from mprun.frozen import Frozen
+from mprun.jobfile.model import PARAM_VARIABLE
 from mprun.jobfile.param_types import KINDS, MAX_CHOICES, ParamError, kind_of, parse, require_valid, typed
 from mprun.jobfile.patterns import MatchError, pattern_problem
 from mprun.jobfile.references import Reference, ReferenceProblem
@@ -85,7 +86,7 @@ def declare(name: str, raw: Any) -> Param:
 
 def variable(name: str) -> str:
     """The environment variable with the value of a param: `MPRUN_PARAM_START_DAY` for `start-day`."""
-    return f"MPRUN_PARAM_{name.upper().replace('-', '_')}"
+    return f"{PARAM_VARIABLE}{name.upper().replace('-', '_')}"
 
 
 def from_options(

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from io import FileIO
 
 RUN_ID = "MPRUN_RUN_ID"
+# How the variables begin that set params, which may be secret (`mprun.jobfile.model.PARAM_VARIABLE`).
+PARAM_PREFIX = b"MPRUN_PARAM_"
 # The newest Python that was tried with an overwritten environment: `mprun.__main__` forks no launcher on a
 # newer one, and a launcher that is a new Python has the variable from its start.
 TRIED_PYTHON = (3, 15)
@@ -33,6 +35,15 @@ def tag_run(run_id: str) -> None:
         _overwrite(memory, start, end, entry)
 
 
+def withhold_params() -> None:
+    """Take the variables that set params out of the launcher's environment, which every task gets.
+
+    The engine gives them to the tasks that refer to them.
+    """
+    for name in [name for name in os.environb if name.startswith(PARAM_PREFIX)]:
+        del os.environb[name]
+
+
 def unbuffer_python() -> None:
     """Have Python programs that tasks run write what they print at once, unless it is set otherwise.
 
@@ -45,6 +56,8 @@ def unbuffer_python() -> None:
 def _overwrite(memory: FileIO, start: int, end: int, entry: bytes) -> None:
     memory.seek(start)
     shown = memory.read(end - start)
+    if PARAM_PREFIX in shown:
+        _clear_params(memory, start, shown)
     if entry in shown or len(shown) < len(entry):
         return
     # Begin at the start of a variable, so that the others stay as they are.
@@ -56,6 +69,15 @@ def _overwrite(memory: FileIO, start: int, end: int, entry: bytes) -> None:
             os.putenv(name, os.environb[name])
     memory.seek(start + first)
     memory.write(entry.ljust(len(shown) - first, b"\0"))
+
+
+def _clear_params(memory: FileIO, start: int, shown: bytes) -> None:
+    """Clear the variables that `withhold_params` took out in what /proc shows; C has no pointer to them."""
+    for variable in shown.split(b"\0"):
+        if variable.startswith(PARAM_PREFIX):
+            memory.seek(start)
+            memory.write(bytes(len(variable)))
+        start += len(variable) + 1
 
 
 def _area() -> tuple[int, int]:

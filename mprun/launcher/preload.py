@@ -48,6 +48,7 @@ class Preload:
             from mprun.launcher import start_error
 
             start_error.hide(self._options["secrets"])
+        environment.withhold_params()
         set_variables(self._options["env"])
         environment.unbuffer_python()
         environment.tag_run(self._options["run_id"])
