@@ -185,7 +185,7 @@ def render(diagnostics: Iterable[Diagnostic], colour: bool = False) -> str:
 def _render_one(diagnostic: Diagnostic, colour: bool) -> str:
     paint = _painted if colour else _plain
     span, source = diagnostic.span, diagnostic.source
-    number = str(span.line)
+    number, help = str(span.line), visible(diagnostic.help)
     gutter = " " * len(number)
     where = f"{visible(source.path)}:{span.line}:{span.column}"
     lines = [
@@ -194,14 +194,14 @@ def _render_one(diagnostic: Diagnostic, colour: bool) -> str:
     ]
     if 1 <= span.line <= len(source.lines):
         shown, indent, carets = _excerpt(source.lines[span.line - 1], span)
-        help = f" {diagnostic.help}" if diagnostic.help else ""
+        caret = "^" * carets
         lines += [
             paint(f"{gutter} |", _BLUE),
             f"{paint(f'{number} |', _BLUE)} {shown}".rstrip(),
-            f"{paint(f'{gutter} |', _BLUE)} {' ' * indent}{paint('^' * carets + help, _RED)}",
+            f"{paint(f'{gutter} |', _BLUE)} {' ' * indent}{paint(f'{caret} {help}'.rstrip(), _RED)}",
         ]
-    elif diagnostic.help:
-        lines.append(f"{gutter} {paint('=', _BLUE)} {diagnostic.help}")
+    elif help:
+        lines.append(f"{gutter} {paint('=', _BLUE)} {help}")
     return "\n".join(lines)
 
 

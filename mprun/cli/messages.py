@@ -28,9 +28,9 @@ def warn(text: str) -> None:
 
 
 def say(kind: str, text: str) -> None:
-    """Print an `error` or a `warning` that has no place in a file."""
+    """Print an `error` or a `warning` that has no place in a file, as one line."""
     head = f"\x1b[1m{kind}:\x1b[0m" if wants_colour(sys.stderr) else f"{kind}:"
-    write(f"{head} {visible(text, multiline=True)}")
+    write(f"{head} {visible(text)}")
 
 
 def write(text: str) -> None:

@@ -125,7 +125,7 @@ def _find_run(
     for run_id in found.unreadable:
         warn(f"the record of run {run_id} cannot be read, so a run before it is resumed")
     if not found.is_newest and not quiet:
-        ended = "was interrupted" if found.outcome == Outcome.INTERRUPTED else found.outcome
+        ended = "was interrupted" if found.outcome == Outcome.INTERRUPTED else visible(found.outcome)
         file = os.path.relpath(found.file)
         shown = visible(found.file if file.startswith("..") else file)
         write(f"resuming run {found.directory.run_id} of {visible(found.job)} ({shown}), which {ended}")

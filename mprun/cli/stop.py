@@ -11,7 +11,7 @@ from mprun.cli.completion import complete_run, complete_task
 from mprun.cli.messages import write
 from mprun.cli.options import STATE_DIR, json_option
 from mprun.cli.show import print_json, read_run
-from mprun.diagnostics import quote, suggest
+from mprun.diagnostics import quote, suggest, visible
 from mprun.engine import control
 from mprun.errors import MprunError, UsageError
 from mprun.outcomes import Outcome
@@ -104,7 +104,7 @@ def _wait_for_tasks(directory: RunDirectory, names: list[str], say: Callable[[st
             task = state.tasks.get(name)
             if task is not None and task.finished is not None:
                 waiting.remove(name)
-                say(f"{quote(name)} {outcome_words(task)}")
+                say(f"{quote(name)} {visible(outcome_words(task))}")
         if finished:
             return
         if waiting:
@@ -125,7 +125,7 @@ def _stop_run(directory: RunDirectory, say: Callable[[str], None]) -> dict[str, 
             notice.waits_for(running, "; stop the run once more to kill them now")
         time.sleep(_POLL_INTERVAL_SECONDS)
     state, _ = reader.read_state(directory)
-    say(f"run {directory.run_id}: {reader.run_outcome(directory, state)}")
+    say(f"run {directory.run_id}: {visible(reader.run_outcome(directory, state))}")
     results = [task.finished for task in state.tasks.values()]
     stopped = [result.task for result in results if result is not None and result.outcome == Outcome.STOPPED]
     return {"stopped": stopped, "finished": [], "unknown": [], "known": []}

@@ -95,8 +95,8 @@ def _allowed(count: int, allowed: int) -> str:
 def headline(job: str, tasks: int, mode: str, at_once: int, cpus: int, start_method: str) -> str:
     """The first line of every view of a run or a plan: the job, and the numbers that it runs by."""
     return (
-        f"{visible(job)}: {plural(tasks, 'task')}, {mode} "
-        f"(at most {at_once} at once on {plural(cpus, 'core')}), {start_method}"
+        f"{visible(job)}: {plural(tasks, 'task')}, {visible(mode)} "
+        f"(at most {at_once} at once on {plural(cpus, 'core')}), {visible(start_method)}"
     )
 
 

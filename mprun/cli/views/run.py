@@ -105,11 +105,12 @@ def _head(state: RunState) -> Iterator[str]:
 def _end(state: RunState, outcome: str) -> str:
     finished = state.finished
     if finished is not None:
+        outcome = visible(finished.outcome)
         why = f" ({visible(format_reason(finished.reason))})" if finished.reason else ""
         if state.exit_unknown:
-            return f"{finished.outcome}{why}: {_exit_unknown(finished.duration)}"
+            return f"{outcome}{why}: {_exit_unknown(finished.duration)}"
         ended = f"{format_duration(finished.duration)}, at {format_time(finished.time)[11:]}"
-        return f"{finished.outcome}{why}: exit {finished.exit_code} after {ended}"
+        return f"{outcome}{why}: exit {finished.exit_code} after {ended}"
     if outcome == Outcome.RUNNING:
         names = join_names([task.name for task in state.tasks.values() if task.is_running], _MAX_NAMES)
         return f"{outcome}: {names}" if names else outcome

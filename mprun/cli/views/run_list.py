@@ -62,7 +62,8 @@ def _row(run: RunSummary, now: str) -> tuple[str, ...]:
 
 
 def _outcome(run: RunSummary, why: str) -> str:
-    words = f"{run.outcome}: {visible(format_reason(why))}" if why else run.outcome
+    outcome = visible(run.outcome)
+    words = f"{outcome}: {visible(format_reason(why))}" if why else outcome
     return f"{words} ({_damage(run)})" if run.damage else words
 
 
