@@ -11,13 +11,16 @@ from mprun.cli.messages import warn
 from mprun.diagnostics import quote
 from mprun.errors import UsageError
 from mprun.record.line_format import RUN_STARTED
+from mprun.record.state_dir import EVENTS
 from mprun.reporters.door import expect_json
 from mprun.reporters.jsonl import JsonLines
+from mprun.reporters.outlet import display
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from mprun import api
+    from mprun.record.state_files import StateFile
     from mprun.reporters.base import Reporter
     from mprun.scheduling.plan import Plan
 
@@ -30,7 +33,7 @@ def events_reporter(path: str, plan: Plan, state_dir: str) -> Callable[[api.Cont
     """
     if path == "-":
         expect_json(sys.stdout)
-        return lambda context: JsonLines(sys.stdout, path, warn)
+        return lambda context: JsonLines(sys.stdout, path, warn, _record(context))
     if any(_is_same_file(path, name) for name, _ in plan.job.files):
         raise UsageError(f"`--events` would overwrite {quote(path)}, a file of this job; name another file")
     if os.path.realpath(path).startswith(os.path.join(os.path.realpath(state_dir), "")):
@@ -40,7 +43,7 @@ def events_reporter(path: str, plan: Plan, state_dir: str) -> Callable[[api.Cont
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o666)
     except OSError as error:
         raise UsageError(f"cannot write --events {path}: {error.strerror}") from None
-    return lambda context: _reporter(descriptor, path)
+    return lambda context: _reporter(descriptor, path, _record(context))
 
 
 def _check_content(path: str) -> None:
@@ -60,11 +63,15 @@ def _check_content(path: str) -> None:
             )
 
 
-def _reporter(descriptor: int, path: str) -> Reporter:
+def _record(context: api.Context) -> StateFile:
+    return context.directory.folder.file(EVENTS)
+
+
+def _reporter(descriptor: int, path: str, record: StateFile) -> Reporter:
     if stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.ftruncate(descriptor, 0)
     # Closed at exit.
-    return JsonLines(open(descriptor, "w", encoding="utf-8", errors="backslashreplace"), path, warn)
+    return JsonLines(display.open(descriptor, path), path, warn, record)
 
 
 def _is_same_file(path: str, other: str) -> bool:

@@ -182,12 +182,23 @@ def main(launcher: tuple[int, int] | None = None) -> int:
     finally:
         if launcher is not None:
             _kill_unused_launcher(launcher[0])
+    _finish_display()
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
         except (OSError, ValueError):
             silence(stream)
     return code
+
+
+def _finish_display() -> None:
+    """Give those who read what a run has shown some time, and say what they have not read."""
+    # Only a run has one.
+    outlet = sys.modules.get("mprun.reporters.outlet")
+    if outlet is not None and (text := outlet.display.finish()):
+        stream = outlet.display.stream_that_works()
+        if stream is not None:
+            say("warning", text, stream)
 
 
 def _failed_operation(error: OSError) -> str:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING
 
 from mprun.diagnostics import redact, visible
 from mprun.errors import JobFileError, MprunError
 from mprun.reporters.door import wants_colour
 from mprun.reporters.terminal import MAIN, Output, silence
+
+if TYPE_CHECKING:
+    from typing import TextIO
 
 
 def explain(error: MprunError) -> None:
@@ -27,16 +31,18 @@ def warn(text: str) -> None:
     say("warning", text)
 
 
-def say(kind: str, text: str) -> None:
-    """Print an `error` or a `warning` that has no place in a file, as one line."""
-    head = f"\x1b[1m{kind}:\x1b[0m" if wants_colour(sys.stderr) else f"{kind}:"
-    write(f"{head} {visible(text)}")
+def say(kind: str, text: str, stream: TextIO | None = None) -> None:
+    """Print an `error` or a `warning` that has no place in a file, as one line, on stderr or a stream."""
+    stream = stream or sys.stderr
+    head = f"\x1b[1m{kind}:\x1b[0m" if wants_colour(stream) else f"{kind}:"
+    write(f"{head} {visible(text)}", stream)
 
 
-def write(text: str) -> None:
+def write(text: str, stream: TextIO | None = None) -> None:
     """Write a line, without secrets; a failure to write it is ignored, so that it never ends a run."""
+    stream = stream or sys.stderr
     try:
-        sys.stderr.write(redact(text) + "\n")
-        sys.stderr.flush()
+        stream.write(redact(text) + "\n")
+        stream.flush()
     except (OSError, ValueError):
-        silence(sys.stderr)
+        silence(stream)

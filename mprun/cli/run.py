@@ -16,6 +16,7 @@ from mprun.diagnostics import visible
 from mprun.engine.signals import signal_name
 from mprun.outcomes import Outcome
 from mprun.reporters.console import Console
+from mprun.reporters.outlet import display
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -69,6 +70,7 @@ def execute(
     `recorded` are the options that the record keeps, `running` those of `running_options`.
     """
     output, events = running["output"], running["events"]
+    display.replace_standard_streams()
     reporters: list[Callable[[api.Context], Reporter]] = []
     if events != "-":
         reporters.append(_console_reporter(plan, output, -1 if running["quiet"] else running["verbose"]))
@@ -92,9 +94,12 @@ def execute(
             dry_run=dry_run,
             recorded_options={**recorded, "output": output},
             resumes=resumes,
+            display=display,
+            after_end=display.interrupt,
             keep_results=False,
         ),
     )
+    display.directory = os.path.relpath(result.directory)
     if result.outcome == Outcome.INTERRUPTED and not os.path.isdir(result.directory):
         write(f"interrupted ({signal_name(result.exit_code - 128)}): nothing was started")
     return result

@@ -60,7 +60,7 @@ if TYPE_CHECKING:
     from mprun.record.recorder import Recorder
     from mprun.record.run_state import RunState
     from mprun.record.state_dir import RunDirectory
-    from mprun.reporters.base import Reporter
+    from mprun.reporters.base import Display, Reporter
     from mprun.scheduling.plan import Plan
 
 # From this many tasks on, it saves time to compile the constructors of the values that each task has.
@@ -83,6 +83,7 @@ class Engine:
         reporters: Sequence[Reporter],
         inbox: SignalInbox,
         warn: Callable[[str], None],
+        display: Display | None = None,
     ) -> None:
         if len(plan.tasks) >= COMPILE_INIT_MIN_TASKS:
             for kind in _VALUES_OF_EACH_TASK:
@@ -94,7 +95,7 @@ class Engine:
         self._scheduler = Scheduler(plan, _random)
         self._table = TaskTable(plan)
         self._resolver = TaskResolver(plan, self._table, directory, _param_variables())
-        self._poller = Poller(executor, inbox, warn)
+        self._poller = Poller(executor, inbox, warn, display)
         self._monitor = AttemptMonitor(
             self._poller, executor, directory, self._table, self._resolver, self._clock
         )

@@ -16,6 +16,7 @@ from mprun.scheduling.plan import is_crowded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from types import FrameType
 
     from mprun.diagnostics import Diagnostic
     from mprun.executors.base import Executor, PrepareReply
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from mprun.record.resume import EarlierRun
     from mprun.record.run_state import RunState
     from mprun.record.state_dir import RunDirectory
-    from mprun.reporters.base import Reporter
+    from mprun.reporters.base import Display, Reporter
     from mprun.scheduling.estimates import RunTimings
     from mprun.scheduling.plan import Plan
 
@@ -83,7 +84,9 @@ class RunOptions(Frozen):
     `slow_import` gets the name of each module whose import takes more than a second.
     `recorded_options` go into the record, for a run that resumes this one. `resumes` is the
     earlier run whose results are taken over; the plan says which of its tasks are not run
-    again. Without `keep_results`, `RunResult.tasks` stays empty.
+    again. `display` is where the reporters write, if that must never wait for a reader. `after_end`
+    handles stop signals once the run has ended; by default the handlers from before do. Without
+    `keep_results`, `RunResult.tasks` stays empty.
     """
 
     state_dir: str = DEFAULT
@@ -95,6 +98,8 @@ class RunOptions(Frozen):
     dry_run: bool = False
     recorded_options: Mapping[str, Any] | None = None
     resumes: EarlierRun | None = None
+    display: Display | None = None
+    after_end: Callable[[int, FrameType | None], None] | None = None
     keep_results: bool = True
 
 
@@ -114,7 +119,7 @@ class Run:
     def run(self) -> RunResult:
         """Run the plan to its end. Raises what `mprun.run_job` does."""
         try:
-            with SignalInbox() as inbox:
+            with SignalInbox(self._options.after_end) as inbox:
                 prepared = self._preflight(inbox)
                 if self._options.dry_run:
                     self._check_directories()
@@ -207,7 +212,16 @@ class Run:
         context = Context(directory=directory, plan=self._plan, stop_signal=lambda: inbox.ending)
         reporters = [make(context) for make in options.reporters]
         recorder = Recorder(directory)
-        engine = Engine(self._plan, self._executor, directory, recorder, reporters, inbox, options.warn)
+        engine = Engine(
+            self._plan,
+            self._executor,
+            directory,
+            recorder,
+            reporters,
+            inbox,
+            options.warn,
+            options.display,
+        )
         try:
             finished = engine.run(prepared, dict(options.recorded_options or {}), resumed_from)
         finally:

@@ -9,6 +9,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import FrameType
 
 # These stop the run.
@@ -54,10 +55,13 @@ class StopSignals:
 class SignalInbox:
     """Signals that have arrived; `fileno` becomes readable with each. A context manager.
 
-    Outside of the main thread Python allows no handlers, and the inbox stays empty.
+    Outside of the main thread Python allows no handlers, and the inbox stays empty. At the end the
+    handlers from before are set again, or `after_end` for the signals that would end the process: its
+    exit code is in the record by then.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, after_end: Callable[[int, FrameType | None], None] | None = None) -> None:
+        self._after_end = after_end
         self._received: list[Received] = []
         self._deferred: list[Received] = []
         # The first signal that ends the run, None so far.
@@ -84,6 +88,8 @@ class SignalInbox:
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self._previous_handlers.items():
+            if self._after_end is not None and number != SUSPEND:
+                handler = signal.SIG_IGN if number == REQUEST else self._after_end
             signal.signal(number, handler)
         if self._previous_handlers:
             signal.set_wakeup_fd(self._previous_wakeup)

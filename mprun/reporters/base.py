@@ -5,8 +5,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from mprun.record.events import Event
     from mprun.record.run_state import RunState
+
+
+class Display(Protocol):
+    """What reporters have written and no one has read yet; the loop of the engine passes it on."""
+
+    def waiting(self) -> list[int]:
+        """The descriptors that have to be writable before `pump` can go on."""
+
+    def pump(self, writable: Collection[int] = ()) -> None:
+        """Write what the readers take, a limited amount; `writable` are descriptors of `waiting` that are."""
 
 
 class Reporter(Protocol):

@@ -123,10 +123,11 @@ class Console:
             self._write_summary(event, state)
 
     def tick(self) -> None:
-        if self._mode == "prefix":
-            self._show_new(MAIN, self._main)
+        # The logs keep what is printed until the reader has taken what was shown before.
+        if self._mode == "prefix" and not self._output.is_behind:
+            self._output.write_new(MAIN, self._main, self._clock)
             for name, tail in self._tails.items():
-                self._show_new(name, tail)
+                self._output.write_new(name, tail, self._clock)
         if self._state is not None:
             if self._verbosity == 0:
                 self._break_silence(self._state)
@@ -139,8 +140,9 @@ class Console:
             self._rich_imported = True
 
     def close(self) -> None:
-        for tail in (self._main, *self._tails.values()):
-            tail.close()
+        if not self._output.is_behind:
+            for tail in (self._main, *self._tails.values()):
+                tail.close()
         self._to_stderr(lambda: None)
 
     # ---- the output of tasks
@@ -167,12 +169,6 @@ class Console:
             for name in list(self._tails):
                 self._drain(name)
 
-    def _show_new(self, name: str, tail: Tail) -> None:
-        """Show what was added to a log, an unfinished line too if it has waited long enough."""
-        self._output.write(name, tail.read())
-        if tail.unfinished:
-            self._output.write_unfinished(name, tail.unfinished, self._clock())
-
     def _is_due(self, event: TaskExited | TaskJoined | TaskFinished) -> bool:
         """Whether the rest of a task's output is to be shown now."""
         if isinstance(event, TaskExited):
@@ -184,8 +180,7 @@ class Console:
     def _drain(self, name: str) -> None:
         tail = self._tails.pop(name, None)
         if tail is not None:
-            self._output.write(name, tail.read(to_end=True))
-            tail.close()
+            self._output.write_rest(name, tail)
 
     def _warn_of_output(self, error: OSError) -> None:
         self._write(

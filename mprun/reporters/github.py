@@ -47,6 +47,15 @@ class Guard(io.BufferedIOBase):
         self._context = line if blank else b"!" + line[-2:]
         return len(data)
 
+    def redirect(self, stream: IO[bytes]) -> None:
+        """Write to this stream from now on."""
+        self._stream = stream
+
+    @property
+    def outlet(self) -> object:
+        """The outlet that the other stream writes to, None if it does not: see `mprun.reporters.outlet`."""
+        return getattr(self._stream, "outlet", None)
+
     def flush(self) -> None:
         """Flush the other stream."""
         self._stream.flush()

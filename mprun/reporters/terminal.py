@@ -12,9 +12,11 @@ from mprun.reporters.door import on_github, wants_colour
 from mprun.reporters.format import display_width, pad, truncate
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
     from typing import TextIO
 
+    from mprun.reporters.outlet import Outlet
+    from mprun.reporters.tail import Tail
     from mprun.reporters.unfinished_line import UnfinishedLine
 
 # The name in front of what the main process prints.
@@ -40,8 +42,16 @@ def silence(stream: object) -> None:
     os.close(null)
 
 
+def outlet_of(stream: object) -> Outlet | None:
+    """The outlet that a stream writes to; None if writing to it waits for its reader."""
+    return getattr(getattr(stream, "buffer", None), "outlet", None)
+
+
 class Output:
     """Writes the output of tasks to stdout, in lines, each with the task's name in front.
+
+    During a run stdout has an outlet: what its reader does not take at once is written later, and the
+    logs are read only then.
 
     A terminal gets the colours of tasks and no other control character; a pipe and a file get the
     bytes as they are. `on_error` is called once if stdout cannot be written, but not if its reader
@@ -56,6 +66,7 @@ class Output:
         on_error: Callable[[OSError], object] | None = None,
     ) -> None:
         self._on_error = on_error
+        self._outlet = outlet_of(sys.stdout)
         self._terminal = sys.stdout.isatty()
         self._on_github = on_github()
         self._colour = wants_colour(sys.stdout)
@@ -81,24 +92,58 @@ class Output:
         """Whether output without a name in front is written byte for byte."""
         return not self._terminal
 
+    @property
+    def is_behind(self) -> bool:
+        """Whether something waits for the reader of stdout."""
+        return self._outlet is not None and self._outlet.is_behind
+
     def write(self, name: str, pieces: Iterable[bytes]) -> None:
         """Write pieces of whole lines of one task."""
+        self._show(self._pieces(name, pieces))
+
+    def write_rest(self, name: str, tail: Tail) -> None:
+        """Write what was not written of a log that is complete, and close it."""
+        self._show(self._rest(name, tail))
+
+    def write_new(self, name: str, tail: Tail, clock: Callable[[], float]) -> None:
+        """Write what was added to a log; an unfinished line too if it has waited long enough.
+
+        `clock` gives seconds. An unfinished line is written on a terminal and in a pipe. In a file,
+        where no one watches, and in GitHub's log lines are whole.
+        """
+        self._show(self._new(name, tail, clock))
+
+    def _show(self, steps: Iterator[object]) -> None:
+        """Do these steps, each of which writes a piece, in order with what waits for the reader."""
+        if self._outlet is not None:
+            self._outlet.show(steps)
+            return
+        for _ in steps:
+            pass
+
+    def _pieces(self, name: str, pieces: Iterable[bytes]) -> Iterator[None]:
         for piece in () if self.broken else pieces:
             rest = self._continued(name, piece) if self._unfinished else piece
             if rest:
                 self.end_line()
                 shown = self._shown(rest)
                 self._write(self._with_prefix(name, shown) if self._prefix else shown)
+            yield
 
-    def write_unfinished(self, name: str, line: bytes, now: float) -> None:
-        """Write the last line of a task, which has not ended, if it has waited long enough.
+    def _rest(self, name: str, tail: Tail) -> Iterator[None]:
+        yield from self._pieces(name, tail.read(to_end=True))
+        tail.close()
 
-        `line` is all of it so far; `now` is in seconds, on any clock. It is written on a terminal
-        and in a pipe. In a file, where no one watches, and in GitHub's log lines are whole.
-        """
+    def _new(self, name: str, tail: Tail, clock: Callable[[], float]) -> Iterator[None]:
+        yield from self._pieces(name, tail.read())
+        if tail.unfinished and not self.broken:
+            self._write_unfinished(name, tail.unfinished, clock())
+
+    def _write_unfinished(self, name: str, line: bytes, now: float) -> None:
+        """Write the last line of a task, which has not ended, if it is due; `line` is all of it so far."""
         if self._shows_unfinished is None:
             self._shows_unfinished = not self._on_github and (self._terminal or not _is_file(sys.stdout))
-        if not self._shows_unfinished or self.broken:
+        if not self._shows_unfinished:
             return
         unfinished = self._unfinished.get(name)
         if unfinished is None:
@@ -115,16 +160,20 @@ class Output:
             self._write(piece)
             self._inside_line = piece[-1:] != b"\n" if piece else self._inside_line
 
+    def end_line_before_stderr(self) -> None:
+        """End a line that was written in part, if stderr is written to the same terminal, pipe or file."""
+        if (self._inside_line or self.is_behind) and _is_same_file(sys.stdout, sys.stderr):
+            self._show(self._line_end())
+
     def end_line(self) -> None:
         """End a line that was written in part."""
         if self._inside_line:
             self._write(b"\n")
             self._inside_line, self._open = False, None
 
-    def end_line_before_stderr(self) -> None:
-        """As `end_line`, if stderr is written to the same terminal, pipe or file."""
-        if self._inside_line and _is_same_file(sys.stdout, sys.stderr):
-            self.end_line()
+    def _line_end(self) -> Iterator[None]:
+        self.end_line()
+        yield
 
     def _continued(self, name: str, piece: bytes) -> bytes:
         """Write the end of a line of this task that was shown in part; the lines after it."""

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 TESTS = Path(__file__).parents[1]
-ROWS = [*range(1, 50)]
+ROWS = [*range(1, 50), 51, 59]
 
 # The rows without a test, and why.
 WAITING = {
@@ -265,6 +265,20 @@ SHOWN = {
         "process/test_verdicts.py::test_a_service_that_ends_before_it_is_ready_fails_the_run_C02",
         "process/test_verdicts.py::test_the_last_line_says_that_a_skip_failed_the_run_C02",
         "unit/test_verdict.py::test_exit_0_if_and_only_if_the_table_says_so_over_random_graphs",
+    ],
+    "51 readers that do not read": [
+        "faults/test_readers_that_do_not_read.py::"
+        "test_a_flood_into_a_pipe_that_no_one_drains_holds_up_no_timeout_and_no_record",
+        "faults/test_readers_that_do_not_read.py::test_ctrl_c_ends_a_run_of_which_no_one_reads_a_stream",
+        "faults/test_readers_that_do_not_read.py::test_a_terminal_that_is_stopped_holds_up_no_timeout",
+        "faults/test_readers_that_do_not_read.py::test_a_socket_holds_up_nothing",
+        "faults/test_readers_that_do_not_read.py::"
+        "test_events_that_no_one_reads_hold_up_nothing_and_are_whole_up_to_where_they_end",
+    ],
+    "59 signals in the first and last milliseconds": [
+        "faults/test_last_signals.py::test_a_storm_of_signals_after_the_end_was_recorded_changes_nothing",
+        "faults/test_last_signals.py::"
+        "test_a_storm_of_signals_from_the_first_event_on_ends_with_the_exit_code_of_the_record",
     ],
     "49 helpers killed as orphans": [
         "faults/test_shared_memory.py::test_what_a_task_leaves_in_shared_memory_is_removed",

@@ -69,7 +69,8 @@ OURS = {
         mprun.executors.local mprun.engine.preflight mprun.reporters mprun.reporters.console
         mprun.engine.poller mprun.engine.run
         mprun.cli.messages mprun.reporters.table mprun.reporters.tail
-        mprun.reporters.format mprun.reporters.door mprun.engine.event_builder mprun.clock
+        mprun.reporters.format mprun.reporters.door mprun.reporters.outlet mprun.engine.event_builder
+        mprun.clock
         mprun.engine.attempt_result mprun.engine.resolver
         mprun.engine.attempt_monitor mprun.engine.control_requests mprun.engine.report_handler
         mprun.scheduling.verdict mprun.engine.task_table

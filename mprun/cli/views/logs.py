@@ -112,13 +112,12 @@ class Printer:
             self._write_lines(self._plain, task, tail, to_end)
 
     def _write_lines(self, output: Output, task: str, tail: Tail, to_end: bool) -> None:
-        pieces = tail.read(to_end=to_end)
         if self._timestamps:
-            output.write(task, map(self._stamped, pieces))
-            return
-        output.write(task, pieces)
-        if tail.unfinished:
-            output.write_unfinished(task, tail.unfinished, time.monotonic())
+            output.write(task, map(self._stamped, tail.read(to_end=to_end)))
+        elif to_end:
+            output.write(task, tail.read(to_end=True))
+        else:
+            output.write_new(task, tail, time.monotonic)
 
     def _stamped(self, lines: bytes) -> bytes:
         """Whole lines, with the time in front; `-` for lines of which no one knows it."""
