@@ -63,6 +63,17 @@ class AttemptMonitor:
         """Whether an attempt that has ended by itself was ready, although `take_ready` has not said so."""
         return any(prober.was_ready(key) for prober in self._probers())
 
+    def read_to_end(self, key: AttemptKey) -> bool:
+        """Have the log of an attempt that has ended read to its end, if that may show that it was ready.
+
+        False if it need not be; else `was_read_to_end` is true later.
+        """
+        return self._prober is not None and self._prober.read_to_end(key)
+
+    def was_read_to_end(self, key: AttemptKey) -> bool:
+        """Whether there is nothing more to read of the log of an attempt that has ended."""
+        return self._prober is None or self._prober.was_read_to_end(key)
+
     def handle_exited(self, key: AttemptKey) -> str:
         """Observe it no more; why it was not ready, empty if it was or had no need to be."""
         if self._log_limits is not None:

@@ -17,9 +17,6 @@ if TYPE_CHECKING:
     from mprun.jobfile.model import Expect, Limits, Task
     from mprun.record.state_dir import RunDirectory
 
-# An expected output is searched for in the end of a log, of this size.
-MAX_SEARCHED_BYTES = 16 * 1024 * 1024
-
 # The name of an error that says that nothing of the target has run.
 NEVER_RAN = "mprun.launcher.start_error.StartError"
 
@@ -29,13 +26,14 @@ _NO_CHILDREN_HINT = "multiprocessing allows a daemon no child processes; remove 
 
 
 def attempt_result(
-    task: Task, name: str, report: Exited, words: str, directory: RunDirectory
+    task: Task, name: str, report: Exited, words: str, directory: RunDirectory, output_problem: str = ""
 ) -> AttemptResult:
     """Whether an attempt succeeded, by its exit code or by the `expect` of its task.
 
     `name` is the name of the instance, not of the task that it was expanded from. `words` say
-    how the process ended; the reason adds the limit that was reached. The attempt's files are
-    read only if a retry, a limit or an expectation needs them, or if a daemon failed.
+    how the process ended; the reason adds the limit that was reached. `output_problem` is why the
+    output is not as expected, empty if it is. The attempt's files are read only if a retry, a limit
+    or an expectation needs them, or if a daemon failed.
     """
     code = report.exit_code or 0
     if report.log_error:
@@ -74,7 +72,8 @@ def attempt_result(
     # Few tasks have one.
     from mprun.engine.expectations import unmet
 
-    why = unmet(task.expect, _observed(task.expect, name, report, words, names, directory)) or no_result
+    seen = _observed(task.expect, name, report, words, names, directory, output_problem)
+    why = unmet(task.expect, seen) or no_result
     return AttemptResult(succeeded=not why, reason=why, exit_code=code, exceptions=names, asked=report.asked)
 
 
@@ -121,6 +120,7 @@ def _observed(
     words: str,
     exceptions: tuple[str, ...],
     directory: RunDirectory,
+    output_problem: str,
 ) -> Observed:
     from mprun.engine.expectations import Observed
 
@@ -133,7 +133,7 @@ def _observed(
         unfinished=bool(report.unfinished),
         exceptions=exceptions,
         result=_result(path) if expect.has_result else None,
-        output=_tail(directory.log(name, attempt)) if expect.output is not None else "",
+        output_problem=output_problem,
         seconds=report.duration,
         max_rss=memory,
     )
@@ -150,12 +150,3 @@ def _result(path: str) -> Any:
     """The result, read in full: the record has None for a large one."""
     value, kind = results.read_value(path)
     return _NotJson() if kind == "repr" else value
-
-
-def _tail(path: str) -> str:
-    try:
-        with open(path, "rb") as file:
-            file.seek(max(0, file.seek(0, 2) - MAX_SEARCHED_BYTES))
-            return file.read().decode("utf-8", "backslashreplace")
-    except OSError:
-        return ""

@@ -100,7 +100,7 @@ class Engine:
             self._poller, executor, directory, self._table, self._resolver, self._clock
         )
         self._report_handler = ReportHandler(
-            self._scheduler, self._table, self._resolver, self._monitor, directory, self._clock
+            self._poller, self._scheduler, self._table, self._resolver, self._monitor, directory, self._clock
         )
         self._requests = ControlRequests(
             inbox, directory, executor, self._scheduler, self._table, self._clock
@@ -152,6 +152,7 @@ class Engine:
                 self.publish()
         finally:
             self._monitor.close()
+            self._report_handler.close()
         failpoints.reached("engine.finished")
         finished = self._run_finished(begun)
         self._publisher.add(finished)
@@ -181,7 +182,7 @@ class Engine:
 
     def collect_reports(self) -> list[Report]:
         """Act on the reports of the executor; they are returned, too."""
-        reports = self._executor.receive()
+        reports = self._report_handler.admit(self._executor.receive())
         for report in reports:
             instructions = self._report_handler.handle(report)
             self._facts.append(report)

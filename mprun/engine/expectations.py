@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any
 
 from mprun.frozen import Frozen
@@ -19,9 +18,9 @@ class Observed(Frozen):
     """How an attempt ended.
 
     `words` say how the process ended, `unfinished` whether it did not come to its end although its exit
-    code is 0. `exceptions` are the names of the class of the
-    exception and of its bases. `seconds` is how long the attempt ran, `max_rss` its peak memory in
-    bytes, None if it is unknown.
+    code is 0. `exceptions` are the names of the class of the exception and of its bases.
+    `output_problem` is why its output is not as expected, empty if it is. `seconds` is how long the
+    attempt ran, `max_rss` its peak memory in bytes, None if it is unknown.
     """
 
     exit_code: int
@@ -29,7 +28,7 @@ class Observed(Frozen):
     unfinished: bool = False
     exceptions: tuple[str, ...]
     result: Any
-    output: str
+    output_problem: str
     seconds: float
     max_rss: int | None
 
@@ -39,7 +38,7 @@ def unmet(expect: Expect, seen: Observed) -> str:
     return (
         _exit(expect, seen)
         or _result(expect, seen)
-        or _output(expect, seen)
+        or seen.output_problem
         or _seconds(expect.max_seconds, seen.seconds)
         or _memory(expect.max_rss, seen.max_rss)
     )
@@ -85,10 +84,15 @@ def _same(one: Any, other: Any) -> bool:
     return True
 
 
-def _output(expect: Expect, seen: Observed) -> str:
-    if expect.output is None or re.search(expect.output, seen.output, re.MULTILINE):
+def output_problem(pattern: str, matches: bool, error: str = "") -> str:
+    """Why an output is not as expected; empty if it is.
+
+    `error` is why it is not known whether the pattern matches.
+    """
+    if matches:
         return ""
-    return f"expected output that matches {_shown(expect.output)}"
+    expected = f"expected output that matches {_shown(pattern)}"
+    return f"{expected}: {error}" if error else expected
 
 
 def _seconds(maximum: float | None, seen: float) -> str:

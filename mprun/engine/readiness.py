@@ -13,11 +13,15 @@ import threading
 import time
 from typing import TYPE_CHECKING, Protocol
 
+from mprun.engine.signals import block_in_this_thread
+from mprun.jobfile.matcher_process import LINES
+from mprun.jobfile.patterns import MatchError, may_take_long
 from mprun.jobfile.units import duration_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from mprun.jobfile.matcher import Matcher
     from mprun.jobfile.model import Ready
     from mprun.launcher.channel import AttemptKey
 
@@ -52,37 +56,39 @@ class Probe(Protocol):
 
 
 class _ProbedAttempt:
-    """An attempt that is probed, until `stopped`, and the last reason why it is not ready.
+    """An attempt that is probed, until it is `stopped`, and the last reason why it is not ready.
 
     `try_begun` is when the present try began, by time.monotonic, None between two tries.
     """
 
-    def __init__(self, ready: Ready, log: str, cwd: str | None) -> None:
+    def __init__(self, ready: Ready, cwd: str | None) -> None:
         self.ready = ready
-        self.stopped = threading.Event()
-        self._log = log
+        # Set when it is probed no more, or has ended: nothing is waited for.
+        self.wake = threading.Event()
+        self.stopped = self.has_ended = False
+        # Whether its thread has ended, and the last answer is final.
+        self.is_final = False
         self._cwd = cwd
         self.reason = ""
         self.try_begun: float | None = None
 
     def has_left_proof(self) -> bool:
-        """Whether an attempt that has ended was ready, by what it has left: a line of its log, or a file."""
-        if self.ready.kind not in ("log", "file"):
+        """Whether an attempt that has ended was ready, by the file that it has left."""
+        if self.ready.kind != "file":
             return False
-        try:
-            probe = _make_probe(self.ready, self._log, self._cwd, None)
-            for _ in range(_LAST_TRIES):
-                self.reason = probe.check(0.0)
-                if not self.reason or not probe.has_more:
-                    break
-        except Exception as error:
-            self.reason = _error_reason(error, 0.0)
+        self.reason = _file_probe(self.ready, self._cwd).check(0.0)
         return not self.reason
+
+    def end(self) -> None:
+        """It has ended: its thread reads its log to the end, and then there is a final answer."""
+        self.has_ended = True
+        self.wake.set()
 
     def stop(self) -> None:
         """Probe no more; if there is no answer to the present try, that is the last reason."""
         begun = self.try_begun
-        self.stopped.set()
+        self.stopped = True
+        self.wake.set()
         if begun is not None:
             lasted = time.monotonic() - begun
             if not self.reason or lasted >= LONG_TRY_SECONDS:
@@ -107,6 +113,7 @@ class Prober:
         self._lock = threading.Lock()
         self._attempts: dict[AttemptKey, _ProbedAttempt] = {}
         self._ready: list[AttemptKey] = []
+        self._matcher: Matcher | None = None
 
     def fileno(self) -> int:
         """The descriptor, readable when `take_ready` has an attempt; -1 once closed."""
@@ -120,7 +127,11 @@ class Prober:
         the port before the attempt does not count (Linux).
         """
         self.forget(key)
-        attempt = self._attempts[key] = _ProbedAttempt(ready, log, cwd)
+        attempt = self._attempts[key] = _ProbedAttempt(ready, cwd)
+        if ready.kind == "log" and self._matcher is None:
+            from mprun.jobfile.matcher import Matcher
+
+            self._matcher = Matcher()
         thread = threading.Thread(
             target=self._run, args=(key, attempt, log, cwd, pid), name=f"probe {key}", daemon=True
         )
@@ -128,6 +139,23 @@ class Prober:
             thread.start()
         except RuntimeError as error:  # The system has as many threads as it allows.
             attempt.reason = str(error)
+            attempt.is_final = True
+
+    def read_to_end(self, key: AttemptKey) -> bool:
+        """Have the log of an attempt that has ended read to its end, if that may show that it was ready.
+
+        False if it need not be; else `was_read_to_end` is true later, and `fileno` becomes readable then.
+        """
+        attempt = self._attempts.get(key)
+        if attempt is None or attempt.ready.kind != "log" or attempt.stopped or attempt.is_final:
+            return False
+        attempt.end()
+        return True
+
+    def was_read_to_end(self, key: AttemptKey) -> bool:
+        """Whether there is nothing more to read of the log of an attempt that has ended."""
+        attempt = self._attempts.get(key)
+        return attempt is None or attempt.stopped or attempt.is_final or not attempt.has_ended
 
     def stop(self, key: AttemptKey) -> None:
         """Probe no more, but keep the last reason."""
@@ -141,7 +169,8 @@ class Prober:
             attempt = self._attempts.pop(key, None)
             self._ready = [other for other in self._ready if other != key]
         if attempt is not None:
-            attempt.stopped.set()
+            attempt.stopped = True
+            attempt.wake.set()
 
     def last_reason(self, key: AttemptKey) -> str:
         """Why a probed attempt was not ready at the last try; empty if it is unknown."""
@@ -158,7 +187,7 @@ class Prober:
     def was_ready(self, key: AttemptKey) -> bool:
         """Whether a probed attempt that has ended by itself was ready; `take_ready` has not said so yet."""
         attempt = self._attempts.get(key)
-        if attempt is None or attempt.stopped.is_set():
+        if attempt is None or attempt.stopped:
             return False
         with self._lock:
             if key in self._ready:
@@ -180,6 +209,8 @@ class Prober:
         """Forget all attempts; each thread ends after its present try. May be called again."""
         for key in list(self._attempts):
             self.forget(key)
+        if self._matcher is not None:
+            self._matcher.close()
         with self._lock:
             if self._reader >= 0:
                 os.close(self._reader)
@@ -189,36 +220,43 @@ class Prober:
     def _run(
         self, key: AttemptKey, attempt: _ProbedAttempt, log: str, cwd: str | None, pid: int | None
     ) -> None:
-        import signal
-
-        # Signals are for the main thread: they must end its wait.
-        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        block_in_this_thread()
         probe: Probe | None = None
+        last_tries = _LAST_TRIES
         interval, longest = attempt.ready.interval, min(attempt.ready.try_timeout, attempt.ready.timeout)
-        while not attempt.stopped.is_set():
+        while not attempt.stopped:
+            # If it has ended by now, this try sees all that it has printed.
+            has_ended, is_final = attempt.has_ended, False
+            last_tries -= has_ended
             attempt.try_begun = begun = time.monotonic()
             try:
-                probe = probe or _make_probe(attempt.ready, log, cwd, pid)
+                probe = probe or _make_probe(attempt.ready, log, cwd, pid, self._matcher)
                 reason = probe.check(begun + longest)
+            except MatchError as error:
+                # Another try would take as long.
+                reason, is_final = f"`{attempt.ready.what}` cannot be matched: {error}", True
             except Exception as error:
                 # Whatever it is: without this thread, nothing would say why the attempt is not ready.
                 reason = _error_reason(error, longest)
             attempt.try_begun = None
-            if attempt.stopped.is_set():
+            if attempt.stopped:
                 return
             attempt.reason = reason
-            if not reason:
+            has_more = probe is not None and probe.has_more
+            if not reason or is_final or (has_ended and not (has_more and last_tries)):
                 self._notify(key, attempt)
                 return
             pause = max(begun + interval - time.monotonic(), MIN_PAUSE_SECONDS)
-            attempt.stopped.wait(min(pause, _LOG_PAUSE_SECONDS) if probe and probe.has_more else pause)
+            attempt.wake.wait(min(pause, _LOG_PAUSE_SECONDS) if has_more else pause)
 
     def _notify(self, key: AttemptKey, attempt: _ProbedAttempt) -> None:
         with self._lock:
             # It may have been forgotten during the try, and its key be probed anew.
             if self._attempts.get(key) is not attempt:
                 return
-            self._ready.append(key)
+            attempt.is_final = True
+            if not attempt.reason:
+                self._ready.append(key)
             with contextlib.suppress(OSError):
                 os.write(self._writer, b"\0")
 
@@ -242,11 +280,15 @@ def _error_reason(error: Exception, seconds: float) -> str:
     return str(error) or type(error).__name__
 
 
-def _make_probe(ready: Ready, log: str, cwd: str | None, pid: int | None) -> Probe:
+def _file_probe(ready: Ready, cwd: str | None) -> _FileProbe:
+    return _FileProbe(os.path.join(cwd or os.getcwd(), ready.what))
+
+
+def _make_probe(ready: Ready, log: str, cwd: str | None, pid: int | None, matcher: Matcher | None) -> Probe:
     if ready.kind == "log":
-        return _LogProbe(ready.what, log)
+        return _LogProbe(ready.what, log, matcher)
     if ready.kind == "file":
-        return _FileProbe(os.path.join(cwd or os.getcwd(), ready.what))
+        return _file_probe(ready, cwd)
     # With socket, 5 ms.
     from mprun.engine.network_probes import HttpProbe, TcpProbe
 
@@ -266,10 +308,15 @@ class _FileProbe:
 
 
 class _LogProbe:
-    """Whether a line of the log matches a pattern, even before the line is complete."""
+    """Whether a line of the log matches a pattern, even before the line is complete.
 
-    def __init__(self, pattern: str, path: str) -> None:
+    `matcher` matches what may take long; a `check` raises MatchError if that takes too long.
+    """
+
+    def __init__(self, pattern: str, path: str, matcher: Matcher | None = None) -> None:
+        self._pattern = pattern
         self._search = re.compile(pattern).search
+        self._matcher = matcher
         self._reason = f"no line matches `{pattern}`"
         self._path = path
         self._position = 0
@@ -292,14 +339,18 @@ class _LogProbe:
         return self._reason
 
     def _matches(self, chunk: bytes) -> bool:
-        *lines, last = (self._unfinished_line + chunk).split(b"\n")
+        chunk = self._unfinished_line + chunk
+        *lines, last = chunk.split(b"\n")
         # Less than one piece is kept for the next chunk.
         self._unfinished_line = last[len(last) // _PIECE_BYTES * _PIECE_BYTES :]
-        return any(self._search(text) for line in (*lines, last) for text in _pieces(line))
+        pieces = (piece for line in (*lines, last) for piece in _pieces(line))
+        if self._matcher is not None and may_take_long(self._pattern, len(chunk)):
+            return self._matcher.search(LINES, self._pattern, [b"\n".join(pieces)])
+        return any(self._search(piece.decode("utf-8", "backslashreplace")) for piece in pieces)
 
 
-def _pieces(line: bytes) -> Iterator[str]:
-    """A line as text, a long one in pieces."""
+def _pieces(line: bytes) -> Iterator[bytes]:
+    """A line, a long one in pieces."""
     line = line.removesuffix(b"\r")
     for start in range(0, max(len(line), 1), _PIECE_BYTES):
-        yield line[start : start + _PIECE_BYTES].decode("utf-8", "backslashreplace")
+        yield line[start : start + _PIECE_BYTES]

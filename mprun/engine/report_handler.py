@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from mprun.clock import Clock
     from mprun.engine.attempt_monitor import AttemptMonitor
+    from mprun.engine.pending_exits import PendingExits
+    from mprun.engine.poller import Poller
     from mprun.engine.resolver import TaskResolver
     from mprun.engine.task_table import TaskTable
     from mprun.executors.base import Report
@@ -31,6 +33,7 @@ class ReportHandler:
 
     def __init__(
         self,
+        poller: Poller,
         scheduler: Scheduler,
         table: TaskTable,
         resolver: TaskResolver,
@@ -38,6 +41,8 @@ class ReportHandler:
         directory: RunDirectory,
         clock: Clock,
     ) -> None:
+        self._poller = poller
+        self._pending: PendingExits | None = None
         self._scheduler = scheduler
         self._table = table
         self._resolver = resolver
@@ -53,6 +58,32 @@ class ReportHandler:
             Probed: self._handle_probed,
             ExecutorLost: self._handle_lost,
         }
+
+    def admit(self, reports: list[Report]) -> list[Report]:
+        """Of these reports and those that were held back, the ones that can be handled now."""
+        if self._pending is None:
+            if not any(map(self._needs_pattern, reports)):
+                return reports
+            # Few jobs have a pattern.
+            from mprun.engine.pending_exits import PendingExits
+
+            self._pending = PendingExits(
+                self._poller, self._monitor, self._table, self._directory, self._clock
+            )
+        return self._pending.admit(reports, self._scheduler.end_reason)
+
+    def _needs_pattern(self, report: Report) -> bool:
+        """Whether it must be known what an attempt has printed before its end can be handled."""
+        if type(report) is not Exited:
+            return False
+        task = self._table.tasks[report.key[0]].task
+        is_expected = task.expect is not None and task.expect.output is not None
+        return is_expected or (task.ready is not None and task.ready.kind == "log")
+
+    def close(self) -> None:
+        """End what matches patterns."""
+        if self._pending is not None:
+            self._pending.close()
 
     def handle(self, report: Report) -> list[Instruction]:
         """What the scheduler decides after this report."""
@@ -93,7 +124,8 @@ class ReportHandler:
             # `expect` limits the time in which the run was not suspended.
             seconds = self._clock.timed(report.clock) - self._clock.timed(report.clock - report.duration)
             report = report.replace(duration=seconds)
-        return attempt_result(task, planned.name, report, words, self._directory)
+        problem = "" if self._pending is None else self._pending.take_output_problem(report.key)
+        return attempt_result(task, planned.name, report, words, self._directory, problem)
 
     def _handle_not_started(self, report: NotStarted) -> list[Instruction]:
         result = AttemptResult(succeeded=False, reason=f"could not be started: {report.message}")

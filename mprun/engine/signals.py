@@ -135,6 +135,11 @@ class SignalInbox:
         self._received = [one for one in self._received if one[0] != SUSPEND]
 
 
+def block_in_this_thread() -> None:
+    """Leave all signals to the main thread: they must end its wait."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+
+
 def exit_signal(code: int | None) -> str | None:
     """The name of the signal that killed a process with this exit code, None if none did."""
     return signal_name(-code) if code is not None and code < 0 else None

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 TESTS = Path(__file__).parents[1]
-ROWS = [*range(1, 50), 51, 59]
+ROWS = [*range(1, 50), 51, 52, 59]
 
 # The rows without a test, and why.
 WAITING = {
@@ -22,6 +22,7 @@ WAITING = {
 
 MODEL, ENDINGS = "process/test_process_model.py", "process/test_task_exits.py"
 OUTPUT = "process/test_command_output.py"
+ENDLESS = "faults/test_endless_patterns.py"
 SHOWN = {
     "1 engine killed": [
         f"{MODEL}::test_no_process_outlives_an_engine_that_was_killed",
@@ -286,6 +287,14 @@ SHOWN = {
         "faults/test_shared_memory.py::"
         "test_shared_memory_of_a_module_is_shared_by_the_tasks_and_removed_with_the_job",
         "faults/test_shared_memory.py::test_what_only_looks_like_a_tracker_does_not_outlive_the_run",
+    ],
+    "52 a pattern that does not end": [
+        f"{ENDLESS}::test_a_file_with_an_endless_pattern_is_refused_at_its_place",
+        f"{ENDLESS}::test_an_expected_output_that_takes_forever_fails_and_nothing_waits_for_it",
+        f"{ENDLESS}::test_a_service_whose_pattern_takes_forever_is_not_ready",
+        f"{ENDLESS}::test_what_a_service_has_printed_before_its_end_is_read_beside_the_loop",
+        f"{ENDLESS}::test_no_process_that_matches_outlives_a_killed_run",
+        "unit/test_matcher.py::test_a_pattern_that_does_not_end_is_ended_and_the_next_one_is_matched",
     ],
 }
 

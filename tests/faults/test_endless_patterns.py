@@ -1,7 +1,13 @@
 """A regular expression that would take years is ended, and the message says so (C53)."""
 
+import contextlib
+import signal
+from pathlib import Path
+
 import pytest
-from support.runs import mprun, write
+from support.runs import alive, complete_lines, eventually, finish, mprun, newest_run, start, write
+
+from mprun.linux import procfs
 
 # Python tries each way to split the letters, of which there are 2^40.
 HOSTILE_VALUE = "a" * 40 + "!"
@@ -41,3 +47,213 @@ def test_a_pattern_of_megabytes_is_refused_at_its_place(key, tmp_path):
     assert "too long: 6,000,000 characters (limit: 10,000)\n" in run.stderr
     assert " --> job.yaml:1:" in run.stderr
     assert not (tmp_path / "started").exists()
+
+
+TOO_LONG = "it takes longer than 2s of CPU time"
+PRINTS = """
+    import sys
+
+    def value():
+        print("{}")
+
+    def megabytes(unit, count):
+        sys.stdout.write(unit * count)
+    """
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_an_expected_output_that_takes_forever_fails_and_nothing_waits_for_it(method, tmp_path):
+    write(
+        tmp_path,
+        work=PRINTS.format(HOSTILE_VALUE),
+        job=rf"""
+        start_method: {method}
+        tasks:
+          - {{name: target, target: 'work:value', expect: {{output: '(a+)+$'}}}}
+          - {{name: command, command: 'echo {HOSTILE_VALUE}', expect: {{output: '(a|a)*$'}}}}
+          - {{name: hangs, command: sleep 60, timeout: 400ms}}
+          - {{name: rows, command: 'echo 12 rows; seq 100000', expect: {{output: '^(1|2)+ rows$'}}}}
+          - {{name: none, command: 'seq 100000', expect: {{output: '^(1|2)+ rows$'}}}}
+        """,
+    )
+    run = mprun("job.yaml", cwd=tmp_path)
+    assert run.code == 1
+    reasons = {e["task"]: (e["outcome"], e["reason"]) for e in run.of("task_finished")}
+    assert reasons == {
+        "target": ("failed", f"expected output that matches '(a+)+$': {TOO_LONG}"),
+        "command": ("failed", f"expected output that matches '(a|a)*$': {TOO_LONG}"),
+        "hangs": ("timed_out", "timeout after 0.4s"),
+        "rows": ("succeeded", ""),
+        "none": ("failed", "expected output that matches '^(1|2)+ rows$'"),
+    }
+    # While a pattern is matched for two seconds, the timeout of another task is applied.
+    assert run.place("task_finished", "hangs") < run.place("task_finished", "target")
+
+
+def test_a_pattern_on_16_megabytes_is_ended(tmp_path):
+    write(
+        tmp_path,
+        work=PRINTS.format(HOSTILE_VALUE),
+        job="""
+        tasks:
+          - target: work:megabytes
+            name: big
+            args: [x, 16777216]
+            expect: {output: x+y}
+            retry: 1
+            timeout: 1s
+        """,
+    )
+    run = mprun("job.yaml", cwd=tmp_path)
+    assert run.code == 1
+    # It has not timed out, although the answer came after its timeout.
+    assert run.one("task_finished")["reason"] == f"expected output that matches 'x+y': {TOO_LONG}"
+    assert run.one("task_finished")["attempts"] == 2
+
+
+def test_a_service_whose_pattern_takes_forever_is_not_ready(tmp_path):
+    write(
+        tmp_path,
+        job=f"""
+        tasks:
+          - name: endless
+            command: echo {HOSTILE_VALUE}; sleep 60
+            daemon: true
+            ready: {{log: '(a+)+$', timeout: 12s}}
+          - name: sound
+            command: echo listening on 80; sleep 60
+            daemon: true
+            ready: {{log: '(listening|ready)+ on'}}
+          - name: client
+            command: 'true'
+            depends_on: sound
+          - name: none
+            command: 'true'
+            depends_on: endless
+        """,
+    )
+    run = mprun("job.yaml", cwd=tmp_path)
+    assert run.code == 1
+    reason = run.one("task_finished", "endless")["reason"]
+    assert reason == f"not ready: `(a+)+$` cannot be matched: {TOO_LONG}"
+    assert run.outcome("client") == "succeeded"
+
+
+@pytest.mark.parametrize(
+    ("pattern", "printed", "outcome", "reason"),
+    [
+        ("(a+)+$", HOSTILE_VALUE, "failed", f": `(a+)+$` cannot be matched: {TOO_LONG}"),
+        ("^(b|c)+$", f"{HOSTILE_VALUE}; echo bcb", "succeeded", ""),
+        ("^(b|c)+$", f"{HOSTILE_VALUE}; echo bcd", "failed", ": no line matches `^(b|c)+$`"),
+        ("^end$", "begin; seq 2000000; echo end", "succeeded", ""),
+    ],
+)
+def test_what_a_service_has_printed_before_its_end_is_read_beside_the_loop(
+    pattern, printed, outcome, reason, tmp_path
+):
+    write(
+        tmp_path,
+        job=f"""
+        join: [service, other]
+        tasks:
+          - name: service
+            command: echo {printed}
+            daemon: true
+            ready: {{log: '{pattern}', interval: 60s}}
+          - {{name: other, command: sleep 0.1}}
+        """,
+    )
+    run = mprun("job.yaml", cwd=tmp_path)
+    finished = run.one("task_finished", "service")
+    assert finished["outcome"] == outcome
+    assert finished["reason"].endswith(reason)
+    assert len(run.of("task_ready")) == (outcome == "succeeded")
+
+
+def test_a_run_that_is_stopped_waits_for_no_pattern_for_long(tmp_path):
+    """The answer of the last of these would come after 40 seconds of CPU time."""
+    write(
+        tmp_path,
+        job=f"""
+        tasks:
+          - name: many
+            command: echo {HOSTILE_VALUE}
+            foreach: {list(range(20))}
+            expect: {{output: '(a+)+$'}}
+          - {{name: hangs, command: sleep 60}}
+        """,
+    )
+    process = start("job.yaml", cwd=tmp_path)
+    events = eventually(lambda: newest_run(tmp_path / ".mprun")).events
+    eventually(lambda: len([e for e in complete_lines(Path(events)) if e["event"] == "task_finished"]) >= 1)
+    process.send_signal(signal.SIGTERM)
+    run = finish(process, tmp_path / ".mprun", timeout=30)
+    assert run.code == 143
+    reasons = {e["reason"].rpartition(": ")[2] for e in run.of("task_finished") if e["task"] != "hangs"}
+    assert reasons == {TOO_LONG, "user"}
+
+
+def test_a_lost_main_process_ends_the_run_while_a_pattern_is_matched(tmp_path):
+    write(
+        tmp_path,
+        job=f"""
+        tasks:
+          - {{name: a, command: 'echo {HOSTILE_VALUE}', expect: {{output: '(a+)+$'}}}}
+          - {{name: kills, command: 'sleep 0.3; kill -9 $PPID'}}
+        """,
+    )
+    run = mprun("job.yaml", cwd=tmp_path)
+    assert run.code == 3
+    assert run.one("task_finished", "a")["outcome"] == "failed"
+    assert run.one("run_finished")["exit_code"] == 3
+
+
+def test_no_process_that_matches_outlives_a_killed_run(tmp_path):
+    write(
+        tmp_path,
+        job=f"tasks: [{{command: 'echo {HOSTILE_VALUE}', expect: {{output: '(a+)+$'}}}}]",
+    )
+    process = start("job.yaml", cwd=tmp_path)
+
+    def matching():
+        return [pid for pid in procfs.processes() if is_matcher(pid, process.pid)]
+
+    (pid,) = eventually(matching)
+    process.kill()
+    finish(process, tmp_path / ".mprun")
+    eventually(lambda: not alive(pid))
+
+
+def is_matcher(pid, parent):
+    stat = procfs.read_stat(pid)
+    if stat is None or stat.ppid != parent:
+        return False
+    with contextlib.suppress(OSError):
+        return b"matcher_process.py" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    return False
+
+
+def test_a_job_with_simple_patterns_starts_no_process_for_them(tmp_path):
+    """What is printed is short, and no group is repeated."""
+    write(
+        tmp_path,
+        sitecustomize="""
+        import sys
+
+        def note(event, arguments):
+            if event == "os.posix_spawn":
+                open("spawned", "a").close()
+
+        sys.addaudithook(note)
+        """,
+        job=r"""
+        params:
+          day: {pattern: '\d{4}-\d{2}-\d{2}', default: "2026-01-01"}
+        tasks:
+          - {name: serves, command: 'echo serving on 80; sleep 60', daemon: true, ready: {log: serving on}}
+          - {command: 'echo 12 rows', depends_on: serves, expect: {output: '\d+ rows'}}
+        """,
+    )
+    run = mprun("job.yaml", cwd=tmp_path, env={"PYTHONPATH": str(tmp_path)})
+    assert run.code == 0
+    assert not (tmp_path / "spawned").exists()

@@ -14,7 +14,7 @@ def attempt(**facts):
             "words": "exit 0",
             "exceptions": (),
             "result": None,
-            "output": "",
+            "output_problem": "",
             "seconds": 0.333790214,
             "max_rss": 15_126_528,
         }

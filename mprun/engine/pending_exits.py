@@ -1,0 +1,116 @@
+"""Holds back the reports of attempts that have ended until it is known what they printed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mprun.engine.expectations import output_problem
+from mprun.engine.output_checks import OutputChecks
+from mprun.executors.base import ExecutorLost, Exited
+from mprun.scheduling.instructions import RUN_FINISHED
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mprun.clock import Clock
+    from mprun.engine.attempt_monitor import AttemptMonitor
+    from mprun.engine.poller import Poller
+    from mprun.engine.task_table import TaskTable
+    from mprun.executors.base import Report
+    from mprun.launcher.channel import AttemptKey
+    from mprun.record.state_dir import RunDirectory
+
+# A run that ends early waits this long for the answers, in seconds.
+_WAIT_SECONDS = 5.0
+_NOT_MATCHED = "it was not matched before the end of the run"
+
+
+class PendingExits:
+    """The reports of ends that wait for a pattern to be matched, in a thread or process of its own.
+
+    To everything else such a report arrives late, with the time at which the attempt has ended.
+    """
+
+    def __init__(
+        self,
+        poller: Poller,
+        monitor: AttemptMonitor,
+        table: TaskTable,
+        directory: RunDirectory,
+        clock: Clock,
+    ) -> None:
+        self._monitor = monitor
+        self._table = table
+        self._directory = directory
+        self._clock = clock
+        self._checks = OutputChecks()
+        poller.add(self._checks.fileno())
+        self._held: dict[AttemptKey, Exited] = {}
+        # Why the output of an attempt is not as expected: of those that have an answer.
+        self._problems: dict[AttemptKey, str] = {}
+        self._ending_since: float | None = None
+
+    def admit(self, reports: Sequence[Report], end_reason: str | None) -> list[Report]:
+        """The reports that can be handled now: of these, and of those that were held back.
+
+        `end_reason` is why the run ends, None while it does not.
+        """
+        admitted: list[Report] = []
+        for report in reports:
+            if isinstance(report, Exited) and self._must_wait(report):
+                self._held[report.key] = report
+                continue
+            if isinstance(report, ExecutorLost):
+                admitted += self._give_up()
+            admitted.append(report)
+        self._problems |= self._checks.take()
+        admitted += [self._held.pop(key) for key in list(self._held) if self._is_known(key)]
+        if self._held and self._is_overdue(end_reason):
+            admitted += self._give_up()
+        return admitted
+
+    def take_output_problem(self, key: AttemptKey) -> str:
+        """Why the output of an attempt is not as expected; empty if it is."""
+        return self._problems.pop(key, "")
+
+    def close(self) -> None:
+        """End the thread and the process that match."""
+        self._checks.close()
+
+    def _must_wait(self, report: Exited) -> bool:
+        """Begin what this report needs; whether that takes a while."""
+        if report.exit_code is None:
+            return False
+        planned = self._table.tasks[report.key[0]]
+        expect = planned.task.expect
+        waits = self._monitor.read_to_end(report.key)
+        if expect is not None and expect.output is not None:
+            log = self._directory.log(planned.name, report.key[1])
+            problem = self._checks.check(report.key, expect.output, log)
+            if problem is None:
+                return True
+            self._problems[report.key] = problem
+        return waits
+
+    def _is_known(self, key: AttemptKey) -> bool:
+        expect = self._table.tasks[key[0]].task.expect
+        needs_output = expect is not None and expect.output is not None
+        return (not needs_output or key in self._problems) and self._monitor.was_read_to_end(key)
+
+    def _is_overdue(self, end_reason: str | None) -> bool:
+        if end_reason in (None, RUN_FINISHED):
+            return False
+        now = self._clock.timed()
+        if self._ending_since is None:
+            self._ending_since = now
+        return now >= self._ending_since + _WAIT_SECONDS
+
+    def _give_up(self) -> list[Report]:
+        """All held reports; what is not known by now is a failure."""
+        for key in self._held:
+            expect = self._table.tasks[key[0]].task.expect
+            if expect is not None and expect.output is not None:
+                self._problems.setdefault(key, output_problem(expect.output, False, _NOT_MATCHED))
+        released: list[Report] = list(self._held.values())
+        self._held.clear()
+        return released
