@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import socket
+import sys
 
 import pytest
 import yaml
@@ -54,7 +55,7 @@ def positions(events):
 def test_a_procfile(tmp_path, stubs):
     stubs(
         {
-            "redis-server": 'exec python3 -c "$SERVE" "$2"',
+            "redis-server": f'exec {sys.executable} -c "$SERVE" "$2"',
             "gunicorn": "exec sleep 60",
             "celery": "exec sleep 60",
         }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 
 import pytest
 from support.runs import START_METHODS, alive, eventually, mprun, write
@@ -48,9 +49,9 @@ WORKER = """\
 
 TARGET = "target: 'work:work'"
 COMMANDS = {
-    "list": "command: [python3, work.py]",
-    "shell": "command: 'exec python3 work.py'",
-    "sh -c": "command: [sh, -c, 'exec python3 work.py']",
+    "list": f"command: [{sys.executable}, work.py]",
+    "shell": f"command: 'exec {sys.executable} work.py'",
+    "sh -c": f"command: [sh, -c, 'exec {sys.executable} work.py']",
 }
 
 
@@ -109,7 +110,7 @@ def test_a_command_has_a_warm_shutdown(go, tmp_path, command):
 
 def test_a_shell_that_stays_is_the_process_that_gets_the_signal(go, tmp_path):
     """Without `exec` the program is a child of the shell: it is killed once the shell has ended."""
-    run = go("command: 'python3 work.py; echo over'", WARM)
+    run = go(f"command: '{sys.executable} work.py; echo over'", WARM)
     children = up(tmp_path)
     assert mprun("stop", "worker", cwd=tmp_path).code == 0
     ended = run.finish()
