@@ -67,7 +67,7 @@ class Paper:
 
     def _take(self, kind: str, *details: Any) -> None:
         if kind == "prepare":
-            self._answer("prepared", os.getpid(), "MainProcess", [], [])
+            self._answer("prepared", os.getpid(), "MainProcess", [], [], [])
         elif kind == "start":
             self._waiting.append(details[0])
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from mprun.engine.signals import REQUEST
 from mprun.errors import MprunError, UsageError
-from mprun.linux import procfs
+from mprun.linux import pidfd_signals, procfs
 from mprun.record import lock
 
 if TYPE_CHECKING:
@@ -96,20 +96,20 @@ def _signal_engine(directory: RunDirectory, number: int) -> None:
     """Send a signal to the engine, never to another process that has got its pid since."""
     engine = lock.find_writer(directory)
     try:
-        pidfd = os.pidfd_open(engine or 0)
+        pidfd = pidfd_signals.open_pidfd(engine or 0)
     except (OSError, ValueError):
         raise _finished(directory) from None
     try:
         # It holds the record's lock after its pidfd was opened, so the pidfd is the engine's.
         if lock.find_writer(directory) != engine:
             raise _finished(directory)
-        signal.pidfd_send_signal(pidfd, number)
+        pidfd_signals.send(engine or 0, pidfd, number)
     except PermissionError:
         raise _belongs_to_another_user(directory) from None
     except ProcessLookupError:
         raise _finished(directory) from None
     finally:
-        os.close(pidfd)
+        pidfd_signals.close_pidfd(pidfd)
 
 
 def _write_request(directory: RunDirectory, names: list[str]) -> str:

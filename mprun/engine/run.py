@@ -169,6 +169,8 @@ class Run:
         self._answered = True
         if prepared.errors:
             raise JobFileError(_bind_diagnostics(self._plan, prepared))
+        if prepared.refused:
+            self._options.warn(_REFUSED.format(prepared.refused[0]))
         for module in prepared.threads:
             self._options.warn(_IMPORT_STARTED_THREAD.format(module))
         if self._plan.job.recipe_env:
@@ -233,6 +235,10 @@ class Run:
 
 _IMPORT_STARTED_THREAD = (
     "importing `{}` started a thread; forking a process with threads can deadlock: use `start_method: spawn`"
+)
+_REFUSED = (
+    "this system refuses `{}`, as a seccomp filter of a container may; mprun signals processes by their pids "
+    "instead, after it has looked in /proc that they still have the same start time"
 )
 
 

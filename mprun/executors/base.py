@@ -120,13 +120,14 @@ class PrepareReply(Frozen):
     """The answer to `PrepareRequest`: every target is resolved and bound, or there are `errors`.
 
     `pid` and `name` are those of the process that tasks see as their parent. `threads` names
-    the modules whose import started a thread.
+    the modules whose import started a thread, `refused` the system calls that the system refuses.
     """
 
     pid: int
     name: str
     errors: tuple[BindError, ...]
     threads: tuple[str, ...]
+    refused: tuple[str, ...] = ()
 
 
 class Started(Frozen):

@@ -181,12 +181,13 @@ def _exit_words(status: int) -> str:
 def _report(kind: str, *facts: Any) -> Report:
     """A report from the launcher, which sends the facts in the order of the report's fields."""
     if kind == "prepared":
-        pid, name, errors, threads = facts
+        pid, name, errors, threads, refused = facts
         return PrepareReply(
             pid=pid,
             name=name,
             errors=tuple(map(BindError.from_tuple, errors)),
             threads=tuple(threads),
+            refused=tuple(refused),
         )
     return _REPORTS[kind].from_tuple(facts)
 

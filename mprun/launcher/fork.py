@@ -14,7 +14,7 @@ import threading
 from os import close, closerange, fork, pidfd_open, waitstatus_to_exitcode
 
 from mprun import failpoints
-from mprun.linux import procfs
+from mprun.linux import pidfd_signals, procfs
 from mprun.linux.wait4 import wait
 
 # Not from `typing`, which takes longer to import than everything else that a launcher needs.
@@ -73,6 +73,21 @@ def _close_reserve() -> None:
 
 # It becomes readable when the launcher ends, for multiprocessing.parent_process() in tasks.
 launcher_pidfd: list[int] = []
+
+
+def open_launcher_pidfd() -> None:
+    """Open it; if the system refuses pidfds, as a pipe whose other end the launcher alone has."""
+    try:
+        launcher_pidfd.append(pidfd_open(os.getpid()))
+    except OSError as error:
+        if not pidfd_signals.is_refusal(error):
+            raise
+        pidfd_signals.refused.add("pidfd_open")
+        read_end, write_end = os.pipe2(os.O_CLOEXEC)
+        launcher_pidfd.append(read_end)
+        private_descriptors.add(write_end)
+    else:
+        pidfd_signals.check_support(launcher_pidfd[0])
 
 
 # The newest Python whose `threading` was checked: what its hook does, and that it is code without a closure.
@@ -137,7 +152,7 @@ class ProcessHandle:
     def open_pidfd(self) -> None:
         """Open the pidfd of a child that is not reaped yet; kill the child if that fails."""
         try:
-            self.pidfd = self.exit_fd = pidfd_open(self.pid)
+            self.pidfd = self.exit_fd = pidfd_signals.open_pidfd(self.pid)
         except OSError:
             if _reserve:
                 _close_reserve()
@@ -233,7 +248,7 @@ class HeldFork(Fork):
         self._close_barrier()
         # A module's handler of SIGCHLD may have reaped it, and its pid may be another process's.
         with contextlib.suppress(ProcessLookupError, ChildProcessError):
-            signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
+            pidfd_signals.send(self.pid, self.pidfd, signal.SIGKILL)
             wait(self.pid, 0)
         self.close()
 

@@ -37,7 +37,7 @@ from mprun.launcher.stack_dump import SETTLE_SECONDS, StackDumps
 from mprun.launcher.start_backoff import StartBackoff
 from mprun.launcher.start_queue import StartQueue
 from mprun.launcher.worker import IS_TRIED, is_marked
-from mprun.linux import procfs
+from mprun.linux import pidfd_signals, procfs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -61,13 +61,21 @@ MIN_HELD_REQUESTS = 4
 _NEVER = float("inf")
 
 
+def _make_epoll() -> Any:
+    if "pidfd_open" not in pidfd_signals.refused:
+        return select.epoll()
+    from mprun.linux.pidfd_stand_ins import LookingEpoll
+
+    return LookingEpoll(pidfd_signals.stand_ins)
+
+
 class Launcher:
     """Serves one engine over one socket until the engine closes it."""
 
     def __init__(self, sock: socket) -> None:
         self._engine = LauncherChannel(sock)
         self._descriptor = sock.fileno()
-        self._epoll = select.epoll()
+        self._epoll = _make_epoll()
         self._epoll.register(sock, EPOLLIN)
         self._children = procfs.ChildList()
         self._reaper = reaper.Reaper(self._children)
@@ -196,7 +204,8 @@ class Launcher:
         self._functions = loaded.functions
         self._reaper.ignore_present_children()
         preload.make_forks_cheap()
-        self._engine.send("prepared", os.getpid(), auxiliary.main_name(), errors, loaded.threads)
+        refused = sorted(pidfd_signals.refused)
+        self._engine.send("prepared", os.getpid(), auxiliary.main_name(), errors, loaded.threads, refused)
 
     def _report_importing(self, number: int) -> None:
         """Report an import before it begins, so that the engine knows which one ended the launcher."""
@@ -495,7 +504,7 @@ class Launcher:
     def _kill_all(self) -> None:
         """Kill every task: the engine is gone or has finished."""
         # Once its leader is gone, all of a tree comes here: this needs no list of all processes.
-        reaper.kill(self._leaders().values())
+        reaper.kill(self._leaders())
         # What modules started at import, and the fork server, end with the job. A resource tracker ends by
         # itself, once no process has its pipe, and it has removed what was left in shared memory.
         auxiliary.release_resource_tracker()

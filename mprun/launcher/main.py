@@ -52,7 +52,7 @@ def launch(descriptor: int, parent: int = 0) -> NoReturn:
         os.dup2(null, 0)
         os.close(null)
         sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115  it stays open
-        fork.launcher_pidfd.append(os.pidfd_open(os.getpid()))
+        fork.open_launcher_pidfd()
         os.set_inheritable(descriptor, False)
         fork.keep_descriptors_private()
         worker.flush_before_forks()

@@ -47,14 +47,14 @@ def ask_to_end(handle: fork.ProcessHandle, number: int, *, alone: bool = False, 
     with contextlib.suppress(ProcessLookupError, PermissionError):
         for each in numbers:
             if alone:
-                signal.pidfd_send_signal(handle.pidfd, each)
+                pidfd_signals.send(handle.pid, handle.pidfd, each)
             elif not handle.reaped_here:
                 pidfd_signals.signal_group(handle.pid, handle.pidfd, each)
             elif leads_session(handle.pid):
                 # Not reaped yet, so the id of its group is its own.
                 os.killpg(handle.pid, each)
             else:
-                signal.pidfd_send_signal(handle.pidfd, each)
+                pidfd_signals.send(handle.pid, handle.pidfd, each)
 
 
 def kill_group(leader: int) -> None:
@@ -81,16 +81,16 @@ def wake(child: int) -> bool:
     return False
 
 
-def kill(pidfds: Iterable[int]) -> None:
-    """Kill these processes, but nothing that they have started."""
-    _signal_all(pidfds, signal.SIGKILL)
+def kill(leaders: dict[int, int]) -> None:
+    """Kill these processes, but nothing that they have started; `leaders` maps each pid to its pidfd."""
+    _signal_all(leaders, signal.SIGKILL)
 
 
-def _signal_all(pidfds: Iterable[int], number: int) -> None:
-    for pidfd in pidfds:
+def _signal_all(leaders: dict[int, int], number: int) -> None:
+    for pid, pidfd in leaders.items():
         # Under forkserver another process may have reaped it by now. Or it has changed its user (sudo).
         with contextlib.suppress(ProcessLookupError, PermissionError):
-            signal.pidfd_send_signal(pidfd, number)
+            pidfd_signals.send(pid, pidfd, number)
 
 
 def kill_trees(leaders: dict[int, int]) -> None:
@@ -110,7 +110,7 @@ def signal_trees(leaders: dict[int, int], number: int) -> None:
         return
     sent = {*leaders}
     _signal_members(leaders, number, sent)
-    _signal_all(leaders.values(), number)
+    _signal_all(leaders, number)
     # Once more: a leader may have had a child just before.
     _signal_members(leaders, number, sent)
 
@@ -162,7 +162,7 @@ def _trees(leaders: dict[int, int]) -> dict[int, procfs.Stat]:
     everyone = procfs.processes()
     # Checked after the look: a leader that is unreaped now was unreaped then. Under forkserver
     # another process reaps it.
-    unreaped = [pid for pid, pidfd in leaders.items() if pidfd_signals.is_unreaped(pidfd)]
+    unreaped = [pid for pid, pidfd in leaders.items() if pidfd_signals.is_unreaped(pid, pidfd)]
     return procfs.trees(everyone, unreaped)
 
 

@@ -22,6 +22,7 @@ from mprun import failpoints
 from mprun.launcher import end_marks, environment, fork, reaper, start_backoff, start_error
 from mprun.launcher.channel import KEY, NAME, START_METHOD
 from mprun.launcher.worker import IS_TRIED, Process
+from mprun.linux import pidfd_signals
 from mprun.linux.procfs import read_stat
 
 TYPE_CHECKING = False
@@ -150,7 +151,7 @@ class ForkServerPopen(fork.ProcessHandle, popen_forkserver.Popen):
         """Take the start and the pidfd, unless it has ended already and its pid may be another process's."""
         pidfd = -1
         with contextlib.suppress(OSError):
-            pidfd = os.pidfd_open(self.pid)
+            pidfd = pidfd_signals.open_pidfd(self.pid)
         stat = read_stat(self.pid)
         is_ours = stat is not None and stat.ppid == fork_server_pid()
         self._start_ticks = stat.start_ticks if stat is not None and is_ours else None
@@ -160,7 +161,7 @@ class ForkServerPopen(fork.ProcessHandle, popen_forkserver.Popen):
             self.pidfd = pidfd
             fork.private_descriptors.add(pidfd)
         else:
-            os.close(pidfd)
+            pidfd_signals.close_pidfd(pidfd)
 
     def poll(self, flag: int = os.WNOHANG) -> int | None:
         """The exit code that the fork server sends; it does not send the `status`."""

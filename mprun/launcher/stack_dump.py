@@ -14,7 +14,7 @@ import time
 
 from mprun.launcher import fork
 from mprun.launcher.worker import STACKS_NAME
-from mprun.linux import procfs
+from mprun.linux import pidfd_signals, procfs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ def _request(pid: int, pidfd: int) -> int | None:
     try:
         stacks = _open_stacks(pid)
         if stacks is not None:
-            signal.pidfd_send_signal(pidfd, signal.SIGUSR2)
+            pidfd_signals.send(pid, pidfd, signal.SIGUSR2)
     except OSError:
         if stacks is not None:
             _close(stacks)

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 TESTS = Path(__file__).parents[1]
-ROWS = [*range(1, 50), 51, 52, 59]
+ROWS = [*range(1, 50), 51, 52, 59, 60]
 
 # The rows without a test, and why.
 WAITING = {
@@ -23,6 +23,7 @@ WAITING = {
 MODEL, ENDINGS = "process/test_process_model.py", "process/test_task_exits.py"
 OUTPUT = "process/test_command_output.py"
 ENDLESS = "faults/test_endless_patterns.py"
+REFUSED = "faults/test_refused_pidfds.py"
 SHOWN = {
     "1 engine killed": [
         f"{MODEL}::test_no_process_outlives_an_engine_that_was_killed",
@@ -295,6 +296,13 @@ SHOWN = {
         f"{ENDLESS}::test_what_a_service_has_printed_before_its_end_is_read_beside_the_loop",
         f"{ENDLESS}::test_no_process_that_matches_outlives_a_killed_run",
         "unit/test_matcher.py::test_a_pattern_that_does_not_end_is_ended_and_the_next_one_is_matched",
+    ],
+    "60 pidfd calls refused": [
+        f"{REFUSED}::test_each_call_may_be_refused_with_any_error",
+        f"{REFUSED}::test_timeouts_end_tasks_and_all_that_they_have_started",
+        f"{REFUSED}::test_fail_fast_and_a_service_with_a_probe",
+        f"{REFUSED}::test_stop_signals_the_engine",
+        f"{REFUSED}::test_no_process_outlives_a_run_of_which_a_process_is_killed",
     ],
 }
 

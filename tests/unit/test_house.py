@@ -48,8 +48,8 @@ PURE = "scheduling"
 WORLD = {"multiprocessing", "os", "random", "select", "socket", "subprocess", "threading", "time"}
 
 # Only these modules start, signal and wait for processes. Besides the packages for that: the engine's
-# own signals, its probes' threads, which block signals, the client that signals an engine, the process
-# that matches patterns, and the command, which forks the launcher first and kills it if there is no run.
+# own signals, its probes' threads, which block signals, the process that matches patterns, and the
+# command, which forks the launcher first and kills it if there is no run.
 PROCESS_CALLS = {
     "os": {"execv", "execve", "fork", "kill", "killpg", "pidfd_open", "posix_spawn", "setpgid", "setsid"}
     | {"wait", "wait3", "wait4", "waitid", "waitpid"},
@@ -62,8 +62,8 @@ PROCESS_CALLS = {
         "signal",
     },
 }
-MAY_CALL = {"linux", "launcher", "executors", "engine.signals", "engine.readiness", "engine.control"}
-MAY_CALL |= {"__main__", "cli.main", "failpoints", "jobfile.matcher"}
+MAY_CALL = {"linux", "launcher", "executors", "engine.signals", "engine.readiness", "jobfile.matcher"}
+MAY_CALL |= {"__main__", "cli.main", "failpoints"}
 
 # Each command imports the package and `__main__`, each spawned task the worker: these, and no more.
 LIGHT = {"mprun", "__main__", "launcher.worker"}
