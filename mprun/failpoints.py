@@ -1,7 +1,8 @@
 """Named points in the code at which a test can kill the process or make it fail.
 
-`MPRUN_FAILPOINTS='record.torn=kill; launcher.forked=kill:3'` names a point, the action (`kill`, or `enospc`
-for a full disk) and on which hit it happens (default: the first). Only tests set the variable; without it
+`MPRUN_FAILPOINTS='record.torn=kill; launcher.forked=kill:3'` names a point, the action (`kill`, `enospc`
+for a full disk, or `raise` for a defect) and on which hit it happens (default: the first; `3+` is the third
+and all that follow). Only tests set the variable; without it
 a point costs one lookup in an empty dict.
 """
 
@@ -10,6 +11,7 @@ from __future__ import annotations
 import os
 
 VARIABLE = "MPRUN_FAILPOINTS"
+_ACTIONS = ("kill", "enospc", "raise")
 # Every failpoint; a test kills the process at each of them.
 FAILPOINTS = frozenset(
     {
@@ -24,17 +26,39 @@ FAILPOINTS = frozenset(
         "worker.result",  # a result is written, but not renamed to its final name
     }
 )
+# The failpoints at which only defects are injected; a test raises an exception at each of them.
+DEFECTS = frozenset(
+    {
+        "loop.wait",  # a turn of the engine's loop begins
+        "loop.collect",  # a report was received
+        "loop.act",  # the scheduler has decided something
+        "loop.resolve",  # a task's references to results are resolved
+        "loop.publish",  # what happened in a turn becomes events
+        "loop.verdict",  # the end of the run is decided
+        "reporter.handle",  # a reporter gets an event
+        "reporter.tick",  # a reporter updates what it shows
+    }
+)
 
 
-def _parse(text: str) -> dict[str, list[str | int]]:
-    """The action at each failpoint and the number of the hit, from 1, on which it happens."""
-    points: dict[str, list[str | int]] = {}
+class _Point:
+    """The action at a failpoint: on which of the next hits it happens, and whether it repeats."""
+
+    def __init__(self, action: str, hits: int, *, repeats: bool) -> None:
+        self.action = action
+        self.hits = hits
+        self.repeats = repeats
+
+
+def _parse(text: str) -> dict[str, _Point]:
+    points: dict[str, _Point] = {}
     for entry in filter(str.strip, text.split(";")):
         name, _, action = entry.strip().partition("=")
         kind, _, hit = action.partition(":")
-        if name not in FAILPOINTS or kind not in ("kill", "enospc") or not (hit or "1").isdecimal():
+        number = hit.removesuffix("+") or "1"
+        if name not in FAILPOINTS | DEFECTS or kind not in _ACTIONS or not number.isdecimal():
             raise ValueError(f"{VARIABLE}: invalid failpoint `{entry.strip()}`")
-        points[name] = [kind, int(hit or 1)]
+        points[name] = _Point(kind, int(number), repeats=hit.endswith("+"))
     return points
 
 
@@ -44,15 +68,17 @@ armed = bool(_points)
 
 
 def reached(name: str) -> None:
-    """Kill this process, or raise OSError as a full disk does, if a test has asked for it here."""
+    """Kill this process, or raise an exception, if a test has asked for it here."""
     if name not in _points:
         return
     point = _points[name]
-    point[1] = int(point[1]) - 1
-    if point[1] != 0:
+    point.hits -= 1
+    if point.hits > 0 or (point.hits < 0 and not point.repeats):
         return
-    if point[0] == "kill":
+    if point.action == "kill":
         os.kill(os.getpid(), 9)
+    if point.action == "raise":
+        raise RuntimeError(f"injected at {name}")
     raise OSError(28, "No space left on device")
 
 

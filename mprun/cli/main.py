@@ -195,10 +195,16 @@ def _finish_display() -> None:
     """Give those who read what a run has shown some time, and say what they have not read."""
     # Only a run has one.
     outlet = sys.modules.get("mprun.reporters.outlet")
-    if outlet is not None and (text := outlet.display.finish()):
-        stream = outlet.display.stream_that_works()
-        if stream is not None:
-            say("warning", text, stream)
+    if outlet is None:
+        return
+    try:
+        text = outlet.display.finish()
+    except Exception as error:
+        # The run has ended, and its exit code is in the record.
+        _report_defect(error)
+        return
+    if text and (stream := outlet.display.stream_that_works()) is not None:
+        say("warning", text, stream)
 
 
 def _failed_operation(error: OSError) -> str:
@@ -229,3 +235,15 @@ def _run_command(launcher: tuple[int, int] | None) -> int:
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         return 128 + signal.SIGINT
+    except OSError:
+        raise
+    except Exception as error:
+        return _report_defect(error)
+
+
+def _report_defect(error: Exception) -> int:
+    """Ask for a report of an exception that nothing expects; the exit code."""
+    from mprun.record.traceback_file import keep_traceback
+
+    say("error", keep_traceback(error))
+    return EXIT_INTERNAL

@@ -10,11 +10,11 @@ import click
 
 from mprun import api
 from mprun.cli.job import plan_job_file, recorded_options
-from mprun.cli.messages import warn, write
+from mprun.cli.messages import say, warn, write
 from mprun.cli.options import planning_options, running_options
 from mprun.diagnostics import visible
 from mprun.engine.signals import signal_name
-from mprun.outcomes import Outcome
+from mprun.outcomes import EXIT_INTERNAL, Outcome
 from mprun.reporters.console import Console
 from mprun.reporters.outlet import display
 
@@ -72,8 +72,15 @@ def execute(
     output, events = running["output"], running["events"]
     display.replace_standard_streams()
     reporters: list[Callable[[api.Context], Reporter]] = []
+    consoles: list[Console] = []
     if events != "-":
-        reporters.append(_console_reporter(plan, output, -1 if running["quiet"] else running["verbose"]))
+        make_console = _console_reporter(plan, output, -1 if running["quiet"] else running["verbose"])
+
+        def console_reporter(context: api.Context) -> Console:
+            consoles.append(make_console(context))
+            return consoles[0]
+
+        reporters.append(console_reporter)
     if events:
         # Few runs write a copy of their events.
         from mprun.cli.events_file import events_reporter
@@ -99,13 +106,15 @@ def execute(
             keep_results=False,
         ),
     )
+    if result.exit_code == EXIT_INTERNAL and not any(console.has_shown_end for console in consoles):
+        say("error", result.reason)
     display.directory = os.path.relpath(result.directory)
     if result.outcome == Outcome.INTERRUPTED and not os.path.isdir(result.directory):
         write(f"interrupted ({signal_name(result.exit_code - 128)}): nothing was started")
     return result
 
 
-def _console_reporter(plan: Plan, output: str, verbosity: int) -> Callable[[api.Context], Reporter]:
+def _console_reporter(plan: Plan, output: str, verbosity: int) -> Callable[[api.Context], Console]:
     names = [task.name for task in plan.tasks]
     # A `foreach` over a task's result adds tasks during the run.
     grows = any(planned.task.foreach is not None for planned in plan.tasks)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from mprun.jobfile.units import duration_text
+from mprun.scheduling.instructions import NOT_READY, RUN_TIMED_OUT
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -15,7 +18,7 @@ if TYPE_CHECKING:
     from mprun.engine.resolver import TaskResolver
     from mprun.engine.task_table import TaskTable
     from mprun.executors.base import Executor, Probed, Started
-    from mprun.jobfile.model import Ready
+    from mprun.jobfile.model import Ready, Task
     from mprun.launcher.channel import AttemptKey
     from mprun.record.state_dir import RunDirectory
 
@@ -162,3 +165,12 @@ class AttemptMonitor:
             output=self._directory.probe_output(name, attempt),
         )
         self._command_prober.start(ready, request)
+
+
+def dump_title(task: Task, reason: str, run_timeout: float | None) -> str:
+    """What the log of a task says above its stacks: why it is asked to end."""
+    if reason == RUN_TIMED_OUT:
+        return f"the run timed out after {duration_text(run_timeout or 0.0)}"
+    if reason == NOT_READY and task.ready is not None:
+        return f"not ready after {duration_text(task.ready.timeout)}"
+    return f"timed out after {duration_text(task.timeout or 0.0)}"

@@ -16,9 +16,15 @@ from typing import TYPE_CHECKING, Any
 
 from mprun import failpoints
 from mprun.clock import Clock
-from mprun.engine.attempt_monitor import AttemptMonitor
+from mprun.engine.attempt_monitor import AttemptMonitor, dump_title
 from mprun.engine.control_requests import ControlRequests
-from mprun.engine.event_builder import OWN_DECISIONS, EventBuilder, Planned
+from mprun.engine.event_builder import (
+    OWN_DECISIONS,
+    EventBuilder,
+    Planned,
+    lacking_reason,
+    requested_reason,
+)
 from mprun.engine.poller import Poller
 from mprun.engine.publisher import Publisher
 from mprun.engine.report_handler import ReportHandler
@@ -29,13 +35,11 @@ from mprun.errors import RecordError
 from mprun.executors.base import Exited, NotStarted, Started, StartRequest
 from mprun.jobfile.model import PARAM_VARIABLE
 from mprun.jobfile.references import ReferenceProblem
-from mprun.jobfile.units import duration_text
 from mprun.record import events
 from mprun.scheduling.instructions import (
+    INTERNAL_ERROR,
     LOG_LIMIT,
-    NOT_READY,
     RECORD_WRITE_FAILED,
-    RUN_TIMED_OUT,
     CancelStart,
     Finish,
     Instruction,
@@ -56,7 +60,6 @@ if TYPE_CHECKING:
     from mprun.engine.param_variables import ParamVariables
     from mprun.engine.signals import SignalInbox
     from mprun.executors.base import Executor, PrepareReply, Report
-    from mprun.jobfile.model import Task
     from mprun.record.recorder import Recorder
     from mprun.record.run_state import RunState
     from mprun.record.state_dir import RunDirectory
@@ -90,6 +93,8 @@ class Engine:
                 kind.compile_init()
         self._executor = executor
         self._warn = warn
+        self._plan = plan
+        self._directory = directory
         self._run_timeout = plan.job.timeout
         self._clock = Clock()
         self._scheduler = Scheduler(plan, _random)
@@ -117,6 +122,9 @@ class Engine:
         }
         # What has happened and what was decided since the last `publish`, in this order.
         self._facts: list[Fact] = []
+        # What is said of the first exception that nothing expects, and when the run is to have ended then.
+        self._defect = ""
+        self._give_up_at: float | None = None
 
     @property
     def state(self) -> RunState:
@@ -126,7 +134,7 @@ class Engine:
     @property
     def failure(self) -> str:
         """Why mprun itself has failed; empty if it has not."""
-        return self._report_handler.failure or self._publisher.failure
+        return self._report_handler.failure or self._publisher.failure or self._defect
 
     # ---- the loop
 
@@ -142,24 +150,42 @@ class Engine:
         self._publisher.add(self._event_builder.run_started(begun, prepared, options, resumed_from))
         # Nothing is started that cannot be recorded.
         self._publish_or_raise()
-        if len(self._table.tasks) > 1:
-            self._facts.append(Planned(group="", tasks=tuple(self._table.tasks)))
-        self.act(self._scheduler.begin(self._clock.timed(begun)))
-        self.publish()
         try:
-            while not self._scheduler.finished:
-                self._turn()
-                self.publish()
+            self._loop(begun)
+            failpoints.reached("engine.finished")
+            finished = self._run_finished(begun)
+        except Exception as error:
+            finished = self._abandon(error, begun)
         finally:
             self._monitor.close()
             self._report_handler.close()
-        failpoints.reached("engine.finished")
-        finished = self._run_finished(begun)
         self._publisher.add(finished)
         self._publish_or_raise()
+        if self._publisher.defect is not None and not self._defect:
+            # Too late for the verdict.
+            self._warn(self._keep_traceback(self._publisher.defect))
         return finished
 
+    def _loop(self, begun: float) -> None:
+        """Turn until the scheduler has finished. Raises an exception if the run cannot be ended in order."""
+        try:
+            if len(self._table.tasks) > 1:
+                self._facts.append(Planned(group="", tasks=tuple(self._table.tasks)))
+            self.act(self._scheduler.begin(self._clock.timed(begun)))
+            self.publish()
+        except Exception as error:
+            self._stop_after(error)
+        while not self._scheduler.finished:
+            try:
+                self._turn()
+                self.publish()
+            except Exception as error:
+                self._stop_after(error)
+            if self._give_up_at is not None and self._clock.timed() > self._give_up_at:
+                raise TimeoutError("the run did not end in time after an internal error")
+
     def _turn(self) -> None:
+        failpoints.reached("loop.wait")
         deadline = self._scheduler.deadline
         due = None if deadline is None else max(0.0, deadline - self._clock.timed())
         timeouts = [due, self._publisher.tick_interval, self._monitor.interval]
@@ -183,21 +209,36 @@ class Engine:
     def collect_reports(self) -> list[Report]:
         """Act on the reports of the executor; they are returned, too."""
         reports = self._report_handler.admit(self._executor.receive())
+        failed: Exception | None = None
         for report in reports:
-            instructions = self._report_handler.handle(report)
-            self._facts.append(report)
-            self.act(instructions)
+            try:
+                failpoints.reached("loop.collect")
+                instructions = self._report_handler.handle(report)
+                self._facts.append(report)
+                self.act(instructions)
+            except Exception as error:
+                failed = failed or error
         if reports:
             self._facts.append(OWN_DECISIONS)
+        if failed is not None:
+            raise failed
         return reports
 
     def act(self, instructions: list[Instruction]) -> None:
         """Do what the scheduler has decided; `publish` makes events of it."""
         self._facts += instructions
+        failed: Exception | None = None
         for instruction in instructions:
             do = self._actions.get(type(instruction))
-            if do is not None:
-                do(instruction)
+            try:
+                if do is not None:
+                    failpoints.reached("loop.act")
+                    do(instruction)
+            except Exception as error:
+                # The others are of other tasks.
+                failed = failed or error
+        if failed is not None:
+            raise failed
 
     def publish(self) -> None:
         """Record what happened, then show it; if it cannot be recorded, stop the run."""
@@ -208,6 +249,8 @@ class Engine:
             self._build_events()
         if self._event_builder.outside_results:
             self._warn_of_results()
+        if self._publisher.defect is not None and not self._defect:
+            self._stop_after(self._publisher.defect)
 
     def _warn_of_results(self) -> None:
         """Warn of results that tasks refer to and cannot receive, as soon as they are there."""
@@ -226,10 +269,50 @@ class Engine:
         decided = self._clock.now()
         self._executor.flush()
         if self._facts:
-            self._publisher.add(*self._event_builder.to_events(self._facts, decided))
-            self._facts.clear()
+            # If an exception is raised, the run continues without them.
+            facts, self._facts = self._facts, []
+            failpoints.reached("loop.publish")
+            self._publisher.add(*self._event_builder.to_events(facts, decided))
+
+    # ---- defects
+
+    def _stop_after(self, error: Exception) -> None:
+        """Stop the run in order, because of a defect; raises the second one."""
+        if self._defect:
+            raise error
+        from mprun.engine.defects import seconds_to_end
+
+        self._defect = self._keep_traceback(error)
+        self._give_up_at = self._clock.timed() + seconds_to_end(self._plan, self.state)
+        # It may have been raised while they were suspended.
+        self._executor.resume()
+        self.act(self._scheduler.stop(INTERNAL_ERROR, self._clock.timed()))
+        self.publish()
+
+    def _abandon(self, error: Exception, begun: float) -> events.RunFinished:
+        """Kill everything: the run cannot be ended in order."""
+        self._defect = self._defect or self._keep_traceback(error)
+        self._executor.close(kill=True)
+        try:
+            lost = self._scheduler.handle_executor_lost(INTERNAL_ERROR, (), self._clock.timed())
+            self._facts += lost
+            self._build_events()
+            return self._run_finished(begun)
+        except Exception as another:
+            from mprun.engine.defects import broken_verdict
+
+            self._keep_traceback(another)
+            return self._event_builder.run_finished(begun, broken_verdict(self.failure, self.state), None)
+
+    def _keep_traceback(self, error: Exception) -> str:
+        from mprun.record.traceback_file import keep_traceback
+
+        return keep_traceback(error, self._directory)
+
+    # ---- the end
 
     def _run_finished(self, begun: float) -> events.RunFinished:
+        failpoints.reached("loop.verdict")
         scheduler, signal = self._scheduler, self._requests.signal
         ends = TaskEnds(
             tasks=scheduler.tasks,
@@ -245,24 +328,10 @@ class Engine:
             failure=self.failure,
         )
         if ended.lacking:
-            ended = ended.replace(reason=self._lacking_reason(ended.lacking))
+            ended = ended.replace(reason=lacking_reason(ends, ended.lacking, self.state))
         elif ended.requested:
-            ended = ended.replace(reason=self._requested_reason(ended.requested))
+            ended = ended.replace(reason=requested_reason(ends, ended.requested))
         return self._event_builder.run_finished(begun, ended, self._executor.usage())
-
-    def _lacking_reason(self, lacking: Sequence[int]) -> str:
-        """Why the run failed although no task did."""
-        name = self._table.tasks[lacking[0]].name
-        finished = self.state.tasks[name].finished
-        why = f"`{name}` was skipped: {finished.reason if finished else ''}"
-        more = f", and {len(lacking) - 1} more for such a reason" if len(lacking) > 1 else ""
-        return why + more
-
-    def _requested_reason(self, requested: Sequence[int]) -> str:
-        """Why the run failed although its tasks were only stopped."""
-        first = requested[0]
-        more = f", and {len(requested) - 1} more" if len(requested) > 1 else ""
-        return f"`{self._table.tasks[first].name}` was {self._scheduler.outcomes[first]} by user{more}"
 
     # ---- what the scheduler decides
 
@@ -283,7 +352,7 @@ class Engine:
         key = (signal.task, signal.attempt)
         title = ""
         if signal.dump:
-            title = _dump_title(self._table.tasks[signal.task].task, signal.reason, self._run_timeout)
+            title = dump_title(self._table.tasks[signal.task].task, signal.reason, self._run_timeout)
         self._executor.signal(key, signal.signal, title=title, to=signal.to)
         self._monitor.handle_stopping(key)
 
@@ -295,6 +364,7 @@ class Engine:
 
     def _resolve(self, resolve: Resolve) -> None:
         """Resolve the references of a task to results, and tell the scheduler the answer."""
+        failpoints.reached("loop.resolve")
         number = resolve.task
         answer = self._resolver.answer(number)
         now = self._clock.timed()
@@ -317,15 +387,6 @@ class Engine:
 def _random() -> float:
     """A random number from 0 up to 1; `random` would have to be imported."""
     return int.from_bytes(os.urandom(6)) / 2**48
-
-
-def _dump_title(task: Task, reason: str, run_timeout: float | None) -> str:
-    """What the log of a task says above its stacks: why it is asked to end."""
-    if reason == RUN_TIMED_OUT:
-        return f"the run timed out after {duration_text(run_timeout or 0.0)}"
-    if reason == NOT_READY and task.ready is not None:
-        return f"not ready after {duration_text(task.ready.timeout)}"
-    return f"timed out after {duration_text(task.timeout or 0.0)}"
 
 
 def _param_variables() -> ParamVariables | None:

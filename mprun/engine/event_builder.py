@@ -23,10 +23,11 @@ if TYPE_CHECKING:
     from mprun.clock import Clock
     from mprun.engine.task_table import TaskTable
     from mprun.executors.base import PrepareReply, Report
+    from mprun.record.run_state import RunState
     from mprun.record.state_dir import RunDirectory
     from mprun.scheduling.instructions import Instruction
     from mprun.scheduling.plan import Plan, PlannedTask
-    from mprun.scheduling.verdict import Verdict
+    from mprun.scheduling.verdict import TaskEnds, Verdict
 
 _NO_USAGE: dict[str, Any] = {}
 
@@ -291,3 +292,19 @@ def _shown_target(planned: PlannedTask) -> str:
     words = resolve(task.command, Resolver(task.scope, task.axes, planned.values))
     # Before they are quoted: a secret with a quote in it would not be found any more.
     return join([redact(as_text(shown(word))) for word in words])
+
+
+def lacking_reason(ends: TaskEnds, lacking: Sequence[int], state: RunState) -> str:
+    """Why the run failed although no task did."""
+    name = ends.tasks[lacking[0]].name
+    finished = state.tasks[name].finished
+    why = f"`{name}` was skipped: {finished.reason if finished else ''}"
+    more = f", and {len(lacking) - 1} more for such a reason" if len(lacking) > 1 else ""
+    return why + more
+
+
+def requested_reason(ends: TaskEnds, requested: Sequence[int]) -> str:
+    """Why the run failed although its tasks were only stopped."""
+    first = requested[0]
+    more = f", and {len(requested) - 1} more" if len(requested) > 1 else ""
+    return f"`{ends.tasks[first].name}` was {ends.outcomes[first]} by user{more}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from mprun import failpoints
 from mprun.errors import RecordError
 from mprun.record.run_state import RunState
 
@@ -20,17 +21,19 @@ class Publisher:
     """Collects the events of a run; `state` is what the recorded ones add up to.
 
     `failure` says why the record could not be written, empty if it could. An event that could
-    not be recorded is not shown; the next `publish` tries to record it again.
+    not be recorded is not shown; the next `publish` tries to record it again. A reporter that
+    raises an exception gets nothing more, and `defect` is the first such exception.
     """
 
     def __init__(self, recorder: Recorder, reporters: Sequence[Reporter], clock: Clock) -> None:
         self._recorder = recorder
-        self._reporters = reporters
+        self._reporters = list(reporters)
         self._clock = clock
         self._batch: list[Event] = []
         self._unrecorded: list[Event] = []
         self.state = RunState()
         self.failure = ""
+        self.defect: Exception | None = None
         intervals = [reporter.interval for reporter in reporters if reporter.interval is not None]
         # Seconds until `tick` is due again, None if no reporter needs it.
         self.tick_interval = min(intervals, default=None)
@@ -55,7 +58,11 @@ class Publisher:
         for event in recorded:
             self.state.apply(event)
             for reporter in self._reporters:
-                reporter.handle(event, self.state)
+                try:
+                    failpoints.reached("reporter.handle")
+                    reporter.handle(event, self.state)
+                except Exception as error:
+                    self._drop(reporter, error)
         return True
 
     def tick(self) -> None:
@@ -64,4 +71,13 @@ class Publisher:
             return
         self._ticked = self._clock.now()
         for reporter in self._reporters:
-            reporter.tick()
+            try:
+                failpoints.reached("reporter.tick")
+                reporter.tick()
+            except Exception as error:
+                self._drop(reporter, error)
+
+    def _drop(self, reporter: Reporter, error: Exception) -> None:
+        # Another list: the present one is being iterated.
+        self._reporters = [one for one in self._reporters if one is not reporter]
+        self.defect = self.defect or error

@@ -229,8 +229,17 @@ class Run:
         finally:
             recorder.close()
             for reporter in reporters:
-                reporter.close()
+                self._close_reporter(reporter)
         return _result(directory, finished, engine.state if options.keep_results else None)
+
+    def _close_reporter(self, reporter: Reporter) -> None:
+        try:
+            reporter.close()
+        except Exception as error:
+            from mprun.record.traceback_file import keep_traceback
+
+            # The verdict is in the record.
+            self._options.warn(keep_traceback(error, self._directory))
 
 
 _IMPORT_STARTED_THREAD = (

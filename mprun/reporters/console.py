@@ -105,6 +105,8 @@ class Console:
         self._silence = FIRST_SILENCE
         self._last_written = 0
         self._stop_notice: StopNotice | None = None
+        # Whether the end of the run was shown.
+        self.has_shown_end = False
         self._rich_imported = not sys.stderr.isatty() or verbosity < 0
 
     def handle(self, event: Event, state: RunState) -> None:
@@ -121,6 +123,7 @@ class Console:
                 self._write(line)
         if isinstance(event, RunFinished):
             self._write_summary(event, state)
+            self.has_shown_end = True
 
     def tick(self) -> None:
         # The logs keep what is printed until the reader has taken what was shown before.
@@ -310,7 +313,9 @@ class Console:
         if len(failed) > table.MAX_ROWS:
             self._write(f"… and {len(failed) - table.MAX_ROWS} more", "31")
         counts = counts_text(event.counts, event.allowed)
-        why = f" ({format_reason(event.reason)})" if event.reason else ""
+        # An error of mprun itself has a line of its own.
+        is_told = event.exit_code == EXIT_INTERNAL or not event.reason
+        why = "" if is_told else f" ({format_reason(event.reason)})"
         outcome = f"{event.outcome}{why} in {format_duration(event.duration)}"
         if event.exit_code == EXIT_INTERNAL:
             self._write(f"error: {visible(event.reason)}", "1;31")

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 # Why a task was stopped or a run ended, where the record has a name for it.
 _REASONS = {
     "fail_fast": "fail-fast: another task failed",
+    "internal_error": "internal error of mprun",
     "log_limit": "log limit",
     "not_ready": "not ready in time",
     "record_write_failed": "the record could not be written",

@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING
 
 from mprun.jobfile.units import duration_text
 from mprun.reporters.format import join_names
-from mprun.scheduling.instructions import FAIL_FAST, RECORD_WRITE_FAILED, RUN_FINISHED, RUN_TIMED_OUT
+from mprun.scheduling.instructions import (
+    FAIL_FAST,
+    INTERNAL_ERROR,
+    RECORD_WRITE_FAILED,
+    RUN_FINISHED,
+    RUN_TIMED_OUT,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -20,7 +26,7 @@ if TYPE_CHECKING:
     from mprun.scheduling.stop_limit import StopLimit
 
 # Why the whole run is stopped, if no signal has asked for that.
-RUN_REASONS = (RUN_FINISHED, FAIL_FAST, RUN_TIMED_OUT, RECORD_WRITE_FAILED)
+RUN_REASONS = (RUN_FINISHED, FAIL_FAST, RUN_TIMED_OUT, RECORD_WRITE_FAILED, INTERNAL_ERROR)
 # Most tasks end sooner: after this many seconds a stop that no one has asked for is mentioned.
 PATIENCE_SECONDS = 1.0
 _MAX_NAMES = 5

@@ -11,6 +11,7 @@ LOG_LIMIT = "log_limit"
 
 # Why the run ends; USER also why one task does.
 FAIL_FAST = "fail_fast"
+INTERNAL_ERROR = "internal_error"
 RECORD_WRITE_FAILED = "record_write_failed"
 RUN_FINISHED = "run_finished"
 RUN_TIMED_OUT = "run_timeout"

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 TESTS = Path(__file__).parents[1]
-ROWS = [*range(1, 50), 51, 52, 59, 60]
+ROWS = [*range(1, 50), 51, 52, 53, 59, 60]
 
 # The rows without a test, and why.
 WAITING = {
@@ -276,6 +276,11 @@ SHOWN = {
         "faults/test_readers_that_do_not_read.py::test_a_socket_holds_up_nothing",
         "faults/test_readers_that_do_not_read.py::"
         "test_events_that_no_one_reads_hold_up_nothing_and_are_whole_up_to_where_they_end",
+    ],
+    "53 defects of mprun": [
+        "faults/test_defects.py::test_a_defect_stops_the_tasks_and_is_recorded_as_exit_3",
+        "faults/test_defects.py::test_a_defect_is_told_whatever_is_shown",
+        "faults/test_defects.py::test_a_defect_of_another_command_shows_no_traceback",
     ],
     "59 signals in the first and last milliseconds": [
         "faults/test_last_signals.py::test_a_storm_of_signals_after_the_end_was_recorded_changes_nothing",
