@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import os
-import time
+from os import WCOREDUMP
+from time import monotonic
 
 from mprun.launcher.channel import COMMAND, DAEMON, KEY, LOG, NAME
 from mprun.linux import procfs
+from mprun.linux.procfs import boot_ticks
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any, Self
+    from typing import Any
 
     from mprun.launcher.channel import AttemptKey, PackedStartRequest
     from mprun.launcher.fork import ProcessHandle
@@ -45,11 +47,18 @@ class Attempt:
         "ticks",
     )
 
-    handle: ProcessHandle
-    clock: float
-    ticks: int | None
+    def __init__(
+        self,
+        request: PackedStartRequest,
+        start_process: Callable[[Any], ProcessHandle],
+        argument: object,
+        ticks: int | None = None,
+    ) -> None:
+        """Start an attempt with `start_process(argument)`; `ticks` is when its process began, if known.
 
-    def __init__(self, request: PackedStartRequest) -> None:
+        Raises OSError if the process cannot be started.
+        """
+        # Set before there is a process, which gets a copy: what is written later is copied once more.
         self.key: AttemptKey = request[KEY]
         self.name: str = request[NAME]
         self.daemon: bool = request[DAEMON]
@@ -59,29 +68,13 @@ class Attempt:
         self.orphans: tuple[int, ...] = ()
         self.threads = 1
         self.log_size = self.lost_bytes = 0
-
-    @classmethod
-    def start(
-        cls,
-        request: PackedStartRequest,
-        start_process: Callable[[Any], ProcessHandle],
-        argument: object,
-        ticks: int | None = None,
-    ) -> Self:
-        """Start an attempt with `start_process(argument)`; `ticks` is when its process began, if known.
-
-        Raises OSError if the process cannot be started.
-        """
-        # Made before the process, which gets a copy: what the launcher writes later is copied once more.
-        attempt = cls(request)
-        attempt.clock, now = time.monotonic(), procfs.boot_ticks()
-        attempt.handle = start_process(argument)
+        self.clock, now = monotonic(), boot_ticks()
+        self.handle = start_process(argument)
         if ticks is None:
             # Most processes begin within one tick. Not to ask /proc saves a tenth of the launcher's
             # work for a task.
-            ticks = now if now == procfs.boot_ticks() else attempt.handle.start_ticks()
-        attempt.ticks = ticks
-        return attempt
+            ticks = now if now == boot_ticks() else self.handle.start_ticks()
+        self.ticks = ticks
 
     def sample(self) -> None:
         """Count the threads of the process, and keep the highest count; look at its log."""
@@ -100,10 +93,10 @@ class Attempt:
         self.log_size = size
 
     def report_lost_output(self) -> None:
-        """Note in the log if it has shrunk: the task opened its output again, and truncated it."""
-        # One that was never sampled was too short to be seen shrinking.
-        if not self.log_size and not self.lost_bytes:
-            return
+        """Note in the log if it has shrunk: the task opened its output again, and truncated it.
+
+        Only for a log that was sampled: the task of another one was too short to be seen shrinking.
+        """
         self._look_at_log()
         if self.lost_bytes:
             lost = f"at least {self.lost_bytes} bytes are lost"
@@ -125,7 +118,7 @@ class Attempt:
             clock,
             handle.pid,
             code,
-            handle.status is not None and os.WCOREDUMP(handle.status),
+            handle.status is not None and WCOREDUMP(handle.status),
             clock - self.clock,
             handle.cpu,
             handle.max_rss,

@@ -14,6 +14,7 @@ import threading
 from os import close, closerange, fork, pidfd_open, waitstatus_to_exitcode
 
 from mprun import failpoints
+from mprun.failpoints import armed
 from mprun.linux import pidfd_signals, procfs
 from mprun.linux.wait4 import wait
 
@@ -205,7 +206,7 @@ class Fork(ProcessHandle):
                 code = process._bootstrap(None, barrier)
             finally:
                 os._exit(code)
-        if failpoints.armed:
+        if armed:
             failpoints.reached("launcher.forked")
         self.pid = pid
         try:

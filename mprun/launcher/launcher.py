@@ -17,6 +17,7 @@ from signal import SIGKILL
 from time import monotonic
 
 from mprun import failpoints
+from mprun.failpoints import armed
 from mprun.launcher import auxiliary, fork, parent_death, preload, reaper
 from mprun.launcher.attempt import Attempt
 from mprun.launcher.channel import (
@@ -32,12 +33,18 @@ from mprun.launcher.channel import (
     TARGET,
     LauncherChannel,
 )
+from mprun.launcher.fork import Fork
 from mprun.launcher.prefork import Prefork
+from mprun.launcher.reaper import kill_group
 from mprun.launcher.stack_dump import SETTLE_SECONDS, StackDumps
 from mprun.launcher.start_backoff import StartBackoff
 from mprun.launcher.start_queue import StartQueue
 from mprun.launcher.worker import IS_TRIED, is_marked
 from mprun.linux import pidfd_signals, procfs
+
+# Between two forks the launcher writes to each object that it uses, if only its count of references, and
+# copies the page of it, if the last fork has that too. So what every task needs is imported by its own name
+# here and in the modules that it goes through, and not looked up in a module, which is one more object.
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -98,6 +105,8 @@ class Launcher:
         self._fork_server = 0
         self._suspended = False
         self._fork_count = 0
+        # What `sys.argv` has, for the next process.
+        self._target: str | None = None
         # Whether there may be more to start, and whether the reports are to be sent at once.
         self._busy = self._urgent = False
         self._next_sample = 0.0
@@ -123,8 +132,8 @@ class Launcher:
 
     def _turn(self) -> bool:
         for descriptor, event in self._epoll.poll(0 if self._busy else self._timeout()):
-            if (attempt := self._attempts.get(descriptor)) is not None:
-                self._handle_exit(attempt)
+            if descriptor in self._attempts:
+                self._handle_exit(self._attempts[descriptor])
             elif descriptor != self._descriptor:
                 self._handle_output_or_probe(descriptor, event)
             elif not self._read_requests():
@@ -205,11 +214,11 @@ class Launcher:
         self._reaper.ignore_present_children()
         preload.make_forks_cheap()
         refused = sorted(pidfd_signals.refused)
-        self._engine.send("prepared", os.getpid(), auxiliary.main_name(), errors, loaded.threads, refused)
+        self._engine.send(("prepared", os.getpid(), auxiliary.main_name(), errors, loaded.threads, refused))
 
     def _report_importing(self, number: int) -> None:
         """Report an import before it begins, so that the engine knows which one ended the launcher."""
-        self._engine.send("importing", number)
+        self._engine.send(("importing", number))
         self._engine.flush()
 
     # ---- starts
@@ -226,7 +235,7 @@ class Launcher:
             self._prefork.cancel(key)
             if self._outputs is not None:
                 self._outputs.withdraw(key)
-            self._engine.send("start_cancelled", key, monotonic())
+            self._engine.send(("start_cancelled", key, monotonic()))
 
     def _must_wait(self) -> bool:
         """Whether it is too early to retry a start that has failed."""
@@ -235,7 +244,8 @@ class Launcher:
     def _start(self, request: PackedStartRequest) -> None:
         key = request[KEY]
         try:
-            attempt = self._start_attempt(request)
+            command = request[COMMAND] is not None
+            attempt = self._start_command(request) if command else self._start_process(request)
         except OSError as error:
             now = monotonic()
             # It has the write end of a pipe that another attempt may get.
@@ -246,7 +256,7 @@ class Launcher:
                 self._queue.put_back(request)
             else:
                 self._backoff.reset()
-                self._engine.send("not_started", key, now, error.strerror or str(error))
+                self._engine.send(("not_started", key, now, error.strerror or str(error)))
                 self._report_cancelled(self._queue.attempt_ended(key))
             return
         if self._backoff.is_active:
@@ -259,14 +269,10 @@ class Launcher:
         self._attempts[handle.exit_fd] = self._by_key[key] = attempt
         self._epoll.register(handle.exit_fd, EPOLLIN)
         parent = self._parents[request[START_METHOD]]
-        self._engine.send("started", key, attempt.clock, handle.pid, parent, attempt.ticks)
+        self._engine.send(("started", key, attempt.clock, handle.pid, parent, attempt.ticks))
 
-    def _start_attempt(self, request: PackedStartRequest) -> Attempt:
-        """Give an attempt a process. Raises OSError if that is not possible."""
-        if failpoints.armed:
-            failpoints.reached("launcher.starting")
-        if request[COMMAND] is None:
-            return self._start_process(request, -1)
+    def _start_command(self, request: PackedStartRequest) -> Attempt:
+        """Start a command, which has a pipe for its output. Raises OSError if that is not possible."""
         outputs = self._outputs_for(request)
         output = outputs.open_write_end(request[KEY])
         try:
@@ -286,17 +292,22 @@ class Launcher:
         finally:
             os.close(stdout)
 
-    def _start_process(self, request: PackedStartRequest, output: int) -> Attempt:
-        """The process of an attempt; `output` is the descriptor for what it writes, -1 for its log."""
+    def _start_process(self, request: PackedStartRequest, output: int = -1) -> Attempt:
+        """Give an attempt a process; `output` is the descriptor for what it writes, -1 for its log.
+
+        Raises OSError if that is not possible.
+        """
+        if armed:
+            failpoints.reached("launcher.starting")
         method = request[START_METHOD]
         if method == "fork" and IS_TRIED:
             if self._prefork.count and (waiting := self._prefork.take(request[KEY])) is not None:
                 with contextlib.suppress(ChildProcessError):
-                    return Attempt.start(request, fork.HeldFork.release, waiting, waiting.ticks)
+                    return Attempt(request, fork.HeldFork.release, waiting, waiting.ticks)
                 waiting.discard()
             self._assign(request, output)
-            return Attempt.start(request, fork.Fork, self._process)
-        return Attempt.start(request, self._spawn, (*request, None, self._parents[method], output))
+            return Attempt(request, Fork, self._process)
+        return Attempt(request, self._spawn, (*request, None, self._parents[method], output))
 
     def _outputs_for(self, request: PackedStartRequest) -> OutputPipes:
         """The pipes for the output of commands; the first command starts their keeper. Raises OSError."""
@@ -307,7 +318,7 @@ class Launcher:
             self._outputs = OutputPipes(self._epoll, os.path.dirname(request[LOG]), self._leaders_of)
             self._keeper = {self._outputs.keeper.pid}
             # If this process is killed, the engine must not kill the keeper with the other children.
-            self._engine.send("keeper_started", self._outputs.keeper.pid)
+            self._engine.send(("keeper_started", self._outputs.keeper.pid))
             self._engine.flush()
         return self._outputs
 
@@ -320,9 +331,13 @@ class Launcher:
             if self._fork_count == 2:
                 preload.import_for_results()
         target = request[TARGET]
-        # Set here and not in the fork, which would copy a page for it.
-        sys.argv = [target]
-        self._process.request = (*request, self._functions.get(target), self._pid, output)
+        # Set here and not in the fork, which would copy a page for it; and only if it is another one,
+        # because this copies three in the launcher.
+        if target != self._target:
+            sys.argv = [target]
+            self._target = target
+        function = self._functions[target] if target in self._functions else None  # noqa: SIM401  fewer pages
+        self._process.request = (*request, function, self._pid, output)
 
     def _fork_ahead(self) -> None:
         """While the attempt that was started last runs, fork for the first one that waits for it."""
@@ -350,7 +365,8 @@ class Launcher:
         from mprun.launcher import spawn
 
         # multiprocessing hands it on to the new process.
-        sys.argv = [request[TARGET]]
+        self._target = request[TARGET]
+        sys.argv = [self._target]
         if request[START_METHOD] == "fork":
             # The task would inherit the signal handler.
             return spawn.start(request, self._method)
@@ -387,7 +403,7 @@ class Launcher:
         """Stop all processes of all tasks, and start no others."""
         self._suspended = True
         reaper.stop_trees(self._leaders())
-        self._engine.send("suspended")
+        self._engine.send(("suspended",))
 
     def _resume(self) -> None:
         self._suspended = False
@@ -412,7 +428,7 @@ class Launcher:
             self._probes.start(key, number, request)
         except (OSError, ImportError) as error:
             message = getattr(error, "strerror", None) or str(error)
-            self._engine.send("probed", key, monotonic(), number, None, message)
+            self._engine.send(("probed", key, monotonic(), number, None, message))
 
     def _end_probe(self, key: AttemptKey) -> None:
         if self._probes is not None:
@@ -428,7 +444,7 @@ class Launcher:
         if self._outputs is not None and (pipe := self._outputs.watched.get(descriptor)) is not None:
             self._outputs.handle_output(pipe, event)
         elif self._probes is not None and (facts := self._probes.handle_exit(descriptor)) is not None:
-            self._engine.send("probed", *facts)
+            self._engine.send(("probed", *facts))
             self._urgent = True
 
     # ---- exits
@@ -443,11 +459,11 @@ class Launcher:
             if may_have_left:
                 orphans = self._reaper.kill_group(handle.pid, self._pids())
             else:
-                reaper.kill_group(handle.pid)
+                kill_group(handle.pid)
         code = handle.poll()
         if code is None and not handle.exit_unknown:
             return
-        if failpoints.armed:
+        if armed:
             failpoints.reached("launcher.reaped")
         self._epoll.unregister(handle.exit_fd)
         del self._attempts[handle.exit_fd], self._by_key[attempt.key]
@@ -459,14 +475,15 @@ class Launcher:
                 # A task whose fork server has died becomes a child of this process itself.
                 if pid != handle.pid:
                     self._owner(orphan, attempt).orphans += (pid,)
-        attempt.report_lost_output()
+        if attempt.log_size or attempt.lost_bytes:
+            attempt.report_lost_output()
         lost = self._outputs.finish(attempt.key) if self._outputs is not None else ""
         unfinished = ""
         if code == 0 and not attempt.is_program and not is_marked(attempt.key):
             from mprun.launcher.end_marks import why_unmarked
 
             unfinished = why_unmarked(attempt.key)
-        self._engine.send("exited", *attempt.exit_facts(clock, code), lost, unfinished)
+        self._engine.send(("exited", *attempt.exit_facts(clock, code), lost, unfinished))
         if lost or unfinished:
             # The engine decides that it has failed.
             code = None

@@ -57,6 +57,10 @@ def ask_to_end(handle: fork.ProcessHandle, number: int, *, alone: bool = False, 
                 pidfd_signals.send(handle.pid, handle.pidfd, each)
 
 
+# Not the member of an enumeration, on whose page there is nothing else that the launcher uses.
+_SIGKILL = int(signal.SIGKILL)
+
+
 def kill_group(leader: int) -> None:
     """Kill the group of a process, if it leads one.
 
@@ -65,7 +69,7 @@ def kill_group(leader: int) -> None:
     """
     # Not contextlib, which touches more pages than all the rest here: see `mprun.launcher.fork`.
     try:  # noqa: SIM105
-        killpg(leader, signal.SIGKILL)
+        killpg(leader, _SIGKILL)
     except (ProcessLookupError, PermissionError):
         pass
 

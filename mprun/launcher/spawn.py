@@ -19,6 +19,7 @@ from multiprocessing import (
 from multiprocessing.context import set_spawning_popen
 
 from mprun import failpoints
+from mprun.failpoints import armed
 from mprun.launcher import end_marks, environment, fork, reaper, start_backoff, start_error
 from mprun.launcher.channel import KEY, NAME, START_METHOD
 from mprun.launcher.worker import IS_TRIED, Process
@@ -59,7 +60,7 @@ def start(request: tuple[Any, ...], default: str) -> fork.ProcessHandle:
         if method == "forkserver":
             raise _no_fork_server() from None
         raise
-    if failpoints.armed:
+    if armed:
         failpoints.reached("launcher.forked")
     return handle
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from os import pread
 from time import clock_gettime_ns
 
 TYPE_CHECKING = False
@@ -185,11 +186,11 @@ class ChildList:
         if self._file is None:
             return None
         # Each pid is followed by a space. A page holds five hundred pids.
-        text = os.pread(self._file, _PAGE_BYTES, 0)
+        text = pread(self._file, _PAGE_BYTES, 0)
         number = text.count(b" ")
         read = len(text)
         while len(text) > _PAGE_BYTES // 2:
-            text = os.pread(self._file, _PAGE_BYTES, read)
+            text = pread(self._file, _PAGE_BYTES, read)
             number += text.count(b" ")
             read += len(text)
         return number

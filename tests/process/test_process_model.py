@@ -145,7 +145,7 @@ def test_the_parent_is_the_launcher_or_its_fork_server(census, method):
 
 LATE = """
     import time
-    from mprun.launcher import spawn
+    from mprun.launcher import attempt, spawn
     from mprun.linux import procfs
 
     moments = iter(range(1000))
@@ -156,7 +156,7 @@ LATE = """
         return read_stat(pid)
 
     # In this launcher no process begins within one tick, and it looks at each when others would have ended.
-    procfs.boot_ticks = lambda: next(moments)
+    attempt.boot_ticks = lambda: next(moments)
     procfs.read_stat = spawn.read_stat = look_late
 
     def end():

@@ -44,15 +44,15 @@ def test_messages_keep_the_types_of_yaml(ends):
     engine.send(*message)
     assert engine.flush()
     assert launcher.receive() == [message]
-    launcher.send("exited", (0, 1), None)
-    launcher.send("exited", (1, 1), -9)
+    launcher.send(("exited", (0, 1), None))
+    launcher.send(("exited", (1, 1), -9))
     launcher.flush()
     assert engine.receive() == [("exited", (0, 1), None), ("exited", (1, 1), -9)]
 
 
 def test_nothing_is_sent_before_it_is_flushed(ends):
     engine, launcher, *_ = ends
-    launcher.send("early")
+    launcher.send(("early",))
     assert engine.receive() == []
     launcher.flush()
     launcher.flush()
@@ -90,7 +90,7 @@ def test_the_end_of_either_side_is_seen(ends):
     ours.close()
     assert launcher.receive() == [("last",)]
     assert launcher.receive() is None
-    launcher.send("unread")
+    launcher.send(("unread",))
     with pytest.raises(OSError, match="Broken pipe"):
         launcher.flush()
     del theirs
