@@ -145,8 +145,18 @@ def remember_secret(value: object) -> None:
         return
     text = "" if value is None or isinstance(value, bool) else str(value)
     for form in (text, *text.splitlines()):
-        escaped = form.encode("unicode_escape").decode()
-        _secrets.update({form, form.strip(), repr(form)[1:-1], escaped, visible(form)} - {""})
+        _secrets.update(_forms(form) - {""})
+
+
+def _forms(text: str) -> set[str]:
+    """How a text may be written in a message: as it is, in Python's and JSON's strings, made visible."""
+    # Few jobs have a secret.
+    import json
+
+    forms = {text, text.strip(), repr(text)[1:-1], text.encode("unicode_escape").decode(), visible(text)}
+    forms |= {json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1]}
+    # Inside of a string in a string.
+    return forms | {form.replace(mark, f"\\{mark}") for form in forms for mark in "'\""}
 
 
 def secrets() -> list[str]:

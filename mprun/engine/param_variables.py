@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from mprun.jobfile.model import PARAM_VARIABLE
-from mprun.jobfile.params import variable
+from mprun.jobfile.model import PARAM_VARIABLE, param_variable
 from mprun.jobfile.references import references
 
 if TYPE_CHECKING:
@@ -33,7 +32,7 @@ class ParamVariables:
         """The variables that a task refers to, by its keys, the job's `env` or its `defaults`."""
         found = self._of_task.get(id(task))
         if found is None:
-            named = {variable(name) if root == "params" else name for root, name in _references(task)}
+            named = {param_variable(name) if root == "params" else name for root, name in _references(task)}
             found = {name: text for name, text in self._values.items() if name in named}
             self._of_task[id(task)] = found
         return found

@@ -265,3 +265,8 @@ class Job(Frozen):
         Every `pythonpath`, then the directories of the job file and its recipes.
         """
         return tuple(dict.fromkeys((*self.pythonpath, *(places[-1] for _, places in self.places))))
+
+
+def param_variable(name: str) -> str:
+    """The environment variable with the value of a param: `MPRUN_PARAM_START_DAY` for `start-day`."""
+    return f"{PARAM_VARIABLE}{name.upper().replace('-', '_')}"

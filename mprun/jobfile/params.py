@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from mprun.diagnostics import Diagnostic, quote, remember_secret, suggest
 from mprun.errors import JobFileError, UsageError
 from mprun.frozen import Frozen
-from mprun.jobfile.model import PARAM_VARIABLE
+from mprun.jobfile.model import param_variable
 from mprun.jobfile.param_types import KINDS, MAX_CHOICES, ParamError, kind_of, parse, require_valid, typed
 from mprun.jobfile.patterns import MatchError, pattern_problem
 from mprun.jobfile.references import Reference, ReferenceProblem
@@ -84,11 +84,6 @@ def declare(name: str, raw: Any) -> Param:
     )
 
 
-def variable(name: str) -> str:
-    """The environment variable with the value of a param: `MPRUN_PARAM_START_DAY` for `start-day`."""
-    return f"{PARAM_VARIABLE}{name.upper().replace('-', '_')}"
-
-
 def from_options(
     options: Sequence[str], environment: Mapping[str, str], declared: Collection[str]
 ) -> dict[str, ParamInput]:
@@ -110,9 +105,9 @@ def from_options(
             raise UsageError(_undeclared(name, declared))
         texts[name] = text
     given = {
-        name: ParamInput(value=environment[variable(name)], where=f"`{variable(name)}`")
+        name: ParamInput(value=environment[param_variable(name)], where=f"`{param_variable(name)}`")
         for name in declared
-        if variable(name) in environment
+        if param_variable(name) in environment
     }
     return given | {name: _from_option(name, text) for name, text in texts.items()}
 
@@ -437,7 +432,7 @@ class _ParamResolver:
 def _how_to_give(param: Param) -> str:
     value = "@FILE" if param.secret else "VALUE"
     name = param.name[:_MAX_NAME]
-    return f"set it with `-p {name}={value}` or `{variable(name)}`"
+    return f"set it with `-p {name}={value}` or `{param_variable(name)}`"
 
 
 def _written(document: Document, path: Path, value: Any) -> str:

@@ -6,6 +6,7 @@ import contextlib
 from typing import TYPE_CHECKING, Any
 
 from mprun.diagnostics import quote
+from mprun.jobfile.model import param_variable
 from mprun.jobfile.references import (
     LATE_KEYS,
     SECRET_KEYS,
@@ -55,7 +56,9 @@ class _References:
         params = job.get("params")
         self._params: Any = params if isinstance(params, Mapping) else {}
         self._secrets = {*secrets, *(name for name, declared in self._params.items() if _is_secret(declared))}
-        self._secret_variables = set(self._hiding(job.get("env"))) if self._secrets else set()
+        # Those that set one, and those of the job that contain one.
+        self._secret_variables = set(map(param_variable, self._secrets))
+        self._secret_variables |= set(self._hiding(job.get("env"))) if self._secrets else set()
 
     def _hiding(self, env: Any) -> Iterator[str]:
         """The variables of the job that contain a secret."""
@@ -64,8 +67,12 @@ class _References:
                 parsed = compiled(text)
             except ReferenceProblem:
                 continue
-            if any(one.root == "params" and one.name in self._secrets for one in references(parsed)):
+            if any(self._is_hidden(one) for one in references(parsed)):
                 yield name
+
+    def _is_hidden(self, reference: Reference) -> bool:
+        names = {"params": self._secrets, "env": self._secret_variables}.get(reference.root, ())
+        return reference.name in names
 
     def all(self) -> Iterator[Diagnostic]:
         for key, node, mark in _entries(self._job):
@@ -124,7 +131,7 @@ class _References:
             raise ReferenceProblem(message, reference, help="use `${env.NAME}`")
         if reference.root == "params":
             self._check_param(reference, key, task)
-        elif reference.root == "env" and reference.name in self._secret_variables:
+        elif reference.root == "env" and self._is_hidden(reference):
             self._check_secret(reference, key, task)
         elif reference.root == "tasks":
             self._check_task(reference, path, key, task)

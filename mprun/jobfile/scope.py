@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING, Any
 from mprun.diagnostics import Diagnostic
 from mprun.errors import JobFileError, UsageError
 from mprun.frozen import Frozen
+from mprun.jobfile.model import param_variable
 from mprun.jobfile.references import (
     Closure,
+    Reference,
     ReferenceProblem,
     Scope,
+    Template,
     compiled,
     has_references,
     reference_diagnostic,
@@ -21,7 +24,7 @@ from mprun.jobfile.resolution import Resolver, as_text, contains_secret, resolve
 from mprun.jobfile.syntax.document import sha256, span_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from mprun.jobfile.model import Origin
     from mprun.jobfile.params import ParamInput
@@ -81,6 +84,8 @@ class _ScopeResolver:
 
             valid = {name: closure for name, closure in closures.items() if name not in self._invalid}
             closures = typed_closures(valid, self._root.get("params") or {})
+        if secrets:
+            self._environment = {**self._environment, **dict(self._secret_variables(params, secrets))}
         scope = Scope(params={**params, **closures}, secrets=secrets, env=self._environment)
         files: dict[str, str] = {}
         env: dict[str, Any] = {}
@@ -92,6 +97,16 @@ class _ScopeResolver:
             scope = self._with_env(scope, env)
         env.update(self._variables(scope))
         return FileScope(scope=self._with_env(scope, env), env=env, files=files)
+
+    def _secret_variables(
+        self, params: dict[str, Any], secrets: Iterable[str]
+    ) -> Iterator[tuple[str, Closure]]:
+        """The variables that set secret params, as texts of these params, which are as secret."""
+        scope = Scope(params=params, secrets=frozenset(secrets), env={})
+        for name in secrets:
+            if param_variable(name) in self._environment:
+                reference = Reference(text=f"params.{name}", root="params", name=name)
+                yield param_variable(name), Closure(node=Template(parts=(reference,)), scope=scope)
 
     def _with_env(self, scope: Scope, env: Mapping[str, Any]) -> Scope:
         return scope.replace(env={**self._environment, **env}) if env else scope

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from mprun.jobfile.params import variable
+from mprun.jobfile.model import param_variable
 from mprun.jobfile.resolution import HIDDEN
 from mprun.outcomes import Outcome
 
@@ -29,5 +29,5 @@ def resume_words(state: RunState) -> Iterator[str]:
     if any(task.outcome == Outcome.UNKNOWN for task in state.tasks.values()):
         yield "--rerun-unknown"
     for name, value in started.params.items():
-        if value == HIDDEN and variable(name) not in os.environ:
+        if value == HIDDEN and param_variable(name) not in os.environ:
             yield f"-p {name}=@FILE"
