@@ -10,6 +10,7 @@ from mprun.engine.preflight import IMPORT_TIMEOUT_SECONDS
 from mprun.engine.run import Context, Run, RunOptions, RunResult, TaskResult, ignore_warning, past_timings
 from mprun.errors import JobFileError
 from mprun.jobfile.loader import load_job_file
+from mprun.record import lock
 from mprun.record.pidfile import PidFile, runs_of_others
 from mprun.record.state_dir import DEFAULT, create_run_or_temporary
 from mprun.scheduling.plan import Plan, Reused, plan_tasks
@@ -138,6 +139,8 @@ def run_plan(plan: Plan, options: RunOptions) -> RunResult:
     import time
 
     directory, warning = create_run_or_temporary(options.state_dir, time.time())
+    # Before the pidfile, by which another start finds this run, and before anything is imported.
+    record = lock.create_record(directory)
     pidfile = PidFile(directory)
     if warning:
         options.warn(warning)
@@ -145,7 +148,7 @@ def run_plan(plan: Plan, options: RunOptions) -> RunResult:
         pidfile.write()
         _recover_killed_runs(directory, options.warn)
     executor = options.executor or _start_launcher(directory.run_id)
-    run = Run(plan, executor, directory, options)
+    run = Run(plan, executor, directory, record, options)
     try:
         return run.run()
     finally:

@@ -80,6 +80,11 @@ def _require_signal_handler(directory: RunDirectory, number: int) -> None:
     stat = procfs.read_stat(engine) if engine else None
     if engine is None or (stat is not None and not stat.is_alive):
         raise _finished(directory)
+    if engine == 0:
+        raise MprunError(
+            f"run {directory.run_id} is running where this command cannot see it, as in a container; "
+            "stop it from there"
+        )
     if stat is not None and stat.state in "Tt":
         raise MprunError(
             f"run {directory.run_id} is suspended; "

@@ -11,6 +11,7 @@ from mprun.engine.signals import SignalInbox
 from mprun.errors import JobFileError, MprunError
 from mprun.frozen import Frozen
 from mprun.jobfile.model import STANDARD_INPUT_PATH
+from mprun.record import lock
 from mprun.record.state_dir import DEFAULT
 from mprun.scheduling.plan import is_crowded
 
@@ -104,10 +105,13 @@ class RunOptions(Frozen):
 
 
 class Run:
-    """One run in its directory, with an executor that it closes."""
+    """One run in its directory, with an executor and an open record that it closes."""
 
-    def __init__(self, plan: Plan, executor: Executor, directory: RunDirectory, options: RunOptions) -> None:
+    def __init__(
+        self, plan: Plan, executor: Executor, directory: RunDirectory, record: int, options: RunOptions
+    ) -> None:
         self._plan = plan
+        self._record = record
         self._executor = executor
         self._directory = directory
         self._options = options
@@ -149,6 +153,7 @@ class Run:
         if not self._recorded:
             with contextlib.suppress(OSError):
                 self._directory.remove()
+            lock.close_record(self._record)
 
     def _preflight(self, inbox: SignalInbox) -> PrepareReply:
         """Have every target imported and bound. Raises JobFileError if one cannot be."""
@@ -213,7 +218,7 @@ class Run:
         resumed_from = _reuse_results(options.resumes, directory) if options.resumes else None
         context = Context(directory=directory, plan=self._plan, stop_signal=lambda: inbox.ending)
         reporters = [make(context) for make in options.reporters]
-        recorder = Recorder(directory)
+        recorder = Recorder(directory, self._record)
         engine = Engine(
             self._plan,
             self._executor,

@@ -15,33 +15,6 @@ if TYPE_CHECKING:
     FileId = tuple[int, int]
 
 
-def regular_files(folder: str) -> dict[str, FileId]:
-    """The regular files of a directory, by name, that are ours and have no other name anywhere.
-
-    Neither the directory nor a file is looked for behind a link; none if the directory cannot be read.
-    """
-    found: dict[str, FileId] = {}
-    try:
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except OSError:
-        return found
-    try:
-        for name in os.listdir(descriptor):
-            try:
-                status = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
-            except FileNotFoundError:
-                continue
-            # S_ISREG; the module `stat` would have to be imported.
-            is_regular = status.st_mode & 0o170000 == 0o100000
-            if is_regular and status.st_nlink == 1 and status.st_uid == os.geteuid():
-                found[name] = (status.st_dev, status.st_ino)
-    except OSError:
-        return found
-    finally:
-        os.close(descriptor)
-    return found
-
-
 def writes_file(pid: int, files: Mapping[str, FileId]) -> bool:
     """Whether a process has one of these files open for writing; `files` are by the name of each."""
     for path, target in _descriptors(pid):

@@ -253,6 +253,15 @@ def boot_id() -> str | None:
         return None
 
 
+def pid_namespace() -> str:
+    """The identity of the namespace of the pids that this process sees; "" if unknown."""
+    try:
+        found = os.stat("/proc/self/ns/pid")
+    except OSError:
+        return ""
+    return f"{found.st_dev}:{found.st_ino}"
+
+
 def tree_has_open(leader: int, path: str) -> bool:
     """Whether a process or one of its descendants has this file open, as far as that can be seen.
 

@@ -9,16 +9,20 @@ another one.
 
 from __future__ import annotations
 
+import contextlib
 import os
+from stat import S_ISREG
 from typing import TYPE_CHECKING
 
 from mprun.linux import open_files, pidfd_signals, prctl, procfs
 from mprun.linux.kill_loop import kill_until_none_left
 
 if TYPE_CHECKING:
+    from mprun.linux.open_files import FileId
     from mprun.linux.procfs import Stat
     from mprun.record.run_state import RunState
     from mprun.record.state_dir import RunDirectory
+    from mprun.record.state_files import Folder
 
 # For how long processes are killed again and again, and the pause between, in seconds.
 KILL_SECONDS = 1.0
@@ -46,7 +50,7 @@ class Leftovers:
             for attempt in task.attempts
             if attempt.exited is None
         }
-        self._logs = open_files.regular_files(os.path.dirname(directory.main_log))
+        self._logs = _files(directory.logs)
         # Processes that save the output of commands, which ends once the others are killed.
         self._keepers: dict[int, int] = {}
         self.killed: set[int] = set()
@@ -114,3 +118,15 @@ class Leftovers:
             and stat.start_ticks >= self._began
             and (pid in numbers or stat.session in numbers)
         }
+
+
+def _files(logs: Folder) -> dict[str, FileId]:
+    """The regular files of a directory, by name, that are of its owner and have no other name anywhere."""
+    found: dict[str, FileId] = {}
+    with contextlib.suppress(OSError):
+        for name in logs.names():
+            with contextlib.suppress(FileNotFoundError):
+                status = logs.stat(name)
+                if S_ISREG(status.st_mode) and status.st_nlink == 1 and status.st_uid == logs.owner:
+                    found[name] = (status.st_dev, status.st_ino)
+    return found

@@ -14,6 +14,8 @@ import os
 import sys
 from typing import TYPE_CHECKING, BinaryIO
 
+from mprun.errors import RecordError
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -23,22 +25,40 @@ if TYPE_CHECKING:
 _held: dict[tuple[int, int], int] = {}
 
 
-def acquire(file: int) -> bool:
-    """Lock a record that this process is about to write; false if another process holds the lock."""
+def create_record(directory: RunDirectory) -> int:
+    """Create the record of a run that has not begun, locked; its descriptor. Raises RecordError.
+
+    Before anything of the run is there that another start could find: it may not see this process, which may
+    be in another container, but it can see the lock.
+    """
+    try:
+        file = directory.open_starting(os.O_CREAT | os.O_EXCL)
+    except OSError as error:
+        raise RecordError(f"the record cannot be written: {error.strerror}") from None
+    acquire(file)
+    return file
+
+
+def acquire(file: int) -> bool | None:
+    """Lock a record that this process is about to write; false if another process holds the lock.
+
+    None if the file system has no locks: then the pidfile has to show that the run is active.
+    """
+    locked: bool | None = True
     try:
         fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except (BlockingIOError, PermissionError):
         return False
     except OSError:
-        # A file system without locks: no other process can tell that the run is active.
-        pass
+        locked = None
     _held[_identity(os.fstat(file))] = file
-    return True
+    return locked
 
 
-def release(file: int) -> None:
-    """Forget a record that this process is about to close; the kernel drops the lock then."""
+def close_record(file: int) -> None:
+    """Close a record; the kernel drops the lock then."""
     _held.pop(_identity(os.fstat(file)), None)
+    os.close(file)
 
 
 def _identity(found: os.stat_result) -> tuple[int, int]:
@@ -65,7 +85,8 @@ def find_writer(directory: RunDirectory) -> int | None:
     """The pid of the process that writes this record now; None if there is none.
 
     The pid comes from the kernel at this moment, so it is not one that another process has got since.
-    0 is a process that this one cannot see, in another container. The file may be read-only.
+    0 is a process that this one cannot see, in another container. The file may be read-only. On a file
+    system without locks it is the process that the pidfile names, if it has the record open.
     """
     try:
         if _identity(directory.stat_events()) in _held:
@@ -77,7 +98,31 @@ def find_writer(directory: RunDirectory) -> int | None:
     try:
         return _find_holder(file)
     except OSError:
-        return None
+        return _find_marked(directory)
+    finally:
+        os.close(file)
+
+
+def _find_marked(directory: RunDirectory) -> int | None:
+    from mprun.record.pidfile import PidFile
+
+    owner = PidFile(directory).owner()
+    return None if owner is None else owner.find_writer(directory)
+
+
+def is_over(directory: RunDirectory) -> bool:
+    """Whether certainly no process writes this record: the lock is free, or its process has ended."""
+    try:
+        file = directory.open_events()
+    except OSError:
+        return False
+    try:
+        return _find_holder(file) is None
+    except OSError:
+        from mprun.record.pidfile import PidFile
+
+        owner = PidFile(directory).owner()
+        return owner is not None and owner.has_ended
     finally:
         os.close(file)
 

@@ -13,7 +13,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from mprun.linux import procfs
-from mprun.record.state_dir import is_run_id
+from mprun.record.state_dir import EVENTS, is_run_id
 
 if TYPE_CHECKING:
     from mprun.record.state_dir import RunDirectory
@@ -22,6 +22,55 @@ PIDFILES = "open"
 
 # The pidfiles of this process: it may run several jobs, each in a thread.
 _own: set[str] = set()
+
+
+class Owner:
+    """The process that runs a run, as its pidfile claims: another process may have its pid by now.
+
+    `namespace` is that of its pid, "" if an older mprun has written the pidfile.
+    """
+
+    def __init__(self, pid: int, start_ticks: int, boot_id: str, host: str, namespace: str) -> None:
+        self.pid = pid
+        self.start_ticks = start_ticks
+        self.host = host
+        # Whether it started since this machine was booted.
+        self.on_this_boot = boot_id == procfs.boot_id()
+        # Whether its pid may mean the same process here as there, and whether it certainly does.
+        self._may_be_seen = self.on_this_boot and namespace in ("", procfs.pid_namespace())
+        self._can_be_seen = self._may_be_seen and namespace != ""
+
+    @property
+    def on_this_host(self) -> bool:
+        """Whether it ran under this host's name: not on another machine, nor in another container."""
+        return self.host == os.uname().nodename
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it is still running, as far as can be seen from here."""
+        return self._may_be_seen and self._is_running()
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether it is certain that it has ended."""
+        return self._can_be_seen and not self._is_running()
+
+    def _is_running(self) -> bool:
+        stat = procfs.read_stat(self.pid)
+        return stat is not None and stat.is_alive and stat.start_ticks == self.start_ticks
+
+    def find_writer(self, directory: RunDirectory) -> int | None:
+        """Its pid, if it runs this run; None if it has ended, 0 if that cannot be seen.
+
+        A pidfile may be forged: its process is one that has the record open for writing.
+        """
+        if self.is_alive:
+            from mprun.linux.open_files import writes_file
+
+            found = directory.stat_events()
+            return self.pid if writes_file(self.pid, {EVENTS: (found.st_dev, found.st_ino)}) else 0
+        # After a boot, on a machine with the same name, it is more likely gone than on another machine.
+        return None if self.has_ended or (self.on_this_host and not self.on_this_boot) else 0
 
 
 class PidFile:
@@ -43,7 +92,15 @@ class PidFile:
         if stat is None:
             return
         _own.add(self.path)
-        content = f"{os.getpid()} {stat.start_ticks} {procfs.boot_id()} {os.uname().nodename}"
+        content = " ".join(
+            (
+                str(os.getpid()),
+                str(stat.start_ticks),
+                str(procfs.boot_id()),
+                os.uname().nodename,
+                procfs.pid_namespace(),
+            )
+        )
         with contextlib.suppress(OSError):
             try:
                 self._link(content)
@@ -54,14 +111,12 @@ class PidFile:
     def _link(self, content: str) -> None:
         os.symlink(content, self.directory.run_id, dir_fd=self._folder.descriptor)
 
-    def read(self) -> tuple[int, int, str, str] | None:
-        """The process that runs it: its pid, its start in clock ticks, the boot id and the host.
-
-        None if there is no pidfile, or it has other content.
-        """
+    def owner(self) -> Owner | None:
+        """The process that runs it by its pidfile; None if there is none, or it has other content."""
         try:
             pid, ticks, boot_id, host = self._read_link().split(" ", 3)
-            return int(pid), int(ticks), boot_id, host
+            host, _, namespace = host.partition(" ")
+            return Owner(int(pid), int(ticks), boot_id, host, namespace)
         except (OSError, ValueError):
             return None
 

@@ -21,18 +21,34 @@ class Recorder:
     """Appends events to a run's record, with one write for all events of one turn of the loop.
 
     It holds a lock on the record while it is open, by which `lock.find_writer` finds this process.
-    Raises RecordError if another process writes the record.
+    `file` is the record of a run that has not begun, from `lock.create_record`; without it, the record of
+    another run is opened. Raises RecordError if another process writes the record, or it cannot be written.
     """
 
     # What could not be written yet. It is written before the next events, so that a line that was
     # cut short is completed.
     _unwritten = b""
 
-    def __init__(self, directory: RunDirectory) -> None:
+    def __init__(self, directory: RunDirectory, file: int = -1) -> None:
+        # Whether the lock shows other processes that this one writes it; not on a file system without locks.
+        self.is_locked = True
+        if file >= 0:
+            self._file = file
+            self._begin(directory)
+            return
         self._file = directory.open_events(os.O_RDWR | os.O_APPEND | os.O_CREAT)
-        if not lock.acquire(self._file):
+        locked = lock.acquire(self._file)
+        if locked is False:
             os.close(self._file)
             raise RecordError(f"{directory.events} is being written by another process")
+        self.is_locked = locked is True
+
+    def _begin(self, directory: RunDirectory) -> None:
+        try:
+            directory.begin()
+        except OSError as error:
+            self.close()
+            raise RecordError(f"the record cannot be written: {error.strerror}") from None
 
     def append(self, batch: Sequence[Event]) -> None:
         """Write events; raises RecordError if they cannot be written in full.
@@ -61,5 +77,4 @@ class Recorder:
 
     def close(self) -> None:
         """Close the record and give up the lock on it."""
-        lock.release(self._file)
-        os.close(self._file)
+        lock.close_record(self._file)

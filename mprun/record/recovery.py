@@ -14,12 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 from mprun.clock import Clock
 from mprun.errors import RecordError
-from mprun.frozen import Frozen
 from mprun.linux import procfs
 from mprun.outcomes import MPRUN_KILLED, Outcome, format_exit
-from mprun.record import events
+from mprun.record import events, lock
 from mprun.record.leftovers import Leftovers
-from mprun.record.pidfile import PidFile, runs_of_others
+from mprun.record.pidfile import Owner, PidFile, runs_of_others
 from mprun.record.reader import read_unfinished
 from mprun.record.recorder import Recorder
 from mprun.record.run_state import RunState
@@ -38,41 +37,6 @@ EXIT_UNKNOWN = f"{MPRUN_KILLED}; exit status unknown"
 NEVER_STARTED = f"{MPRUN_KILLED} before the task started"
 
 
-class Owner(Frozen):
-    """The process that ran a run: another process may have its pid by now, or on another machine."""
-
-    pid: int
-    start_ticks: int
-    boot_id: str
-    host: str
-
-    @classmethod
-    def of(cls, pidfile: PidFile) -> Owner | None:
-        """The process that has written a pidfile; None if the pidfile is gone or has other content."""
-        if (content := pidfile.read()) is None:
-            return None
-        pid, start_ticks, boot_id, host = content
-        return cls(pid=pid, start_ticks=start_ticks, boot_id=boot_id, host=host)
-
-    @property
-    def on_this_boot(self) -> bool:
-        """Whether it started since this machine was booted, so that its pid has a meaning here."""
-        return self.boot_id == procfs.boot_id()
-
-    @property
-    def on_this_host(self) -> bool:
-        """Whether it ran under this host's name: not on another machine, nor in another container."""
-        return self.host == os.uname().nodename
-
-    @property
-    def is_alive(self) -> bool:
-        """Whether it is still running, as far as can be seen from here."""
-        stat = procfs.read_stat(self.pid)
-        return (
-            self.on_this_boot and stat is not None and stat.is_alive and stat.start_ticks == self.start_ticks
-        )
-
-
 def recover_killed_runs(directory: RunDirectory, warn: Callable[[str], None]) -> None:
     """Recover every killed run beside this one, with a warning about each, and about every failure."""
     for run_id in runs_of_others(directory):
@@ -88,7 +52,7 @@ def recover_killed_runs(directory: RunDirectory, warn: Callable[[str], None]) ->
 
 def _recover(pidfile: PidFile) -> str:
     """Recover one run, unless it is active; the warning about it."""
-    owner = Owner.of(pidfile)
+    owner = pidfile.owner()
     if owner is None or owner.is_alive or not (owner.on_this_boot or owner.on_this_host):
         return ""
     if os.environ.get("MPRUN_RUN_ID") == pidfile.directory.run_id:
@@ -102,15 +66,25 @@ def _recover(pidfile: PidFile) -> str:
         # It is active in a container that cannot be seen from here, or another start recovers it.
         return ""
     try:
-        state = read_unfinished(pidfile.directory)
-        leftovers = _kill_leftovers(pidfile.directory, owner, state)
-        had_finished = state.finished is not None
-        if not had_finished:
-            recorder.close_last_line()
-            recorder.append(list(_missing_events(pidfile.directory, state)))
-        pidfile.remove()
+        if not recorder.is_locked and not owner.has_ended:
+            return ""
+        return _complete(pidfile, owner, recorder)
     finally:
         recorder.close()
+
+
+def _complete(pidfile: PidFile, owner: Owner, recorder: Recorder) -> str:
+    """Kill what a killed run left, and complete its record; the warning about it."""
+    state = read_unfinished(pidfile.directory)
+    leftovers = _kill_leftovers(pidfile.directory, owner, state)
+    if not recorder.is_locked and not pidfile.remove():
+        # Another start completes it.
+        return ""
+    had_finished = state.finished is not None
+    if not had_finished:
+        recorder.close_last_line()
+        recorder.append(list(_missing_events(pidfile.directory, state)))
+    pidfile.remove()
     if had_finished and not leftovers.killed:
         # It was killed after its last event and before it had removed the pidfile.
         return ""
@@ -118,10 +92,26 @@ def _recover(pidfile: PidFile) -> str:
 
 
 def _recover_unrecorded(pidfile: PidFile, owner: Owner) -> str:
-    """Recover a run that was killed while it imported its targets, before it had a record."""
-    if not owner.on_this_host:
-        # Without a record there is no lock that could tell whether it is active in its container.
+    """Recover a run that was killed while it imported its targets, before it had begun."""
+    directory = pidfile.directory
+    try:
+        file = directory.open_starting()
+    except FileNotFoundError:
+        # Its directory was removed, or an older mprun runs it, which locks nothing before it has begun.
+        return _remove_unrecorded(pidfile, owner) if owner.has_ended else ""
+    locked = lock.acquire(file)
+    if locked is False:
+        os.close(file)
         return ""
+    try:
+        # It may have begun since.
+        is_over = (locked or owner.has_ended) and not directory.has_record()
+        return _remove_unrecorded(pidfile, owner) if is_over else ""
+    finally:
+        lock.close_record(file)
+
+
+def _remove_unrecorded(pidfile: PidFile, owner: Owner) -> str:
     leftovers = _kill_leftovers(pidfile.directory, owner, RunState())
     if not pidfile.remove():
         # Another start has recovered it meanwhile, and warns about it.

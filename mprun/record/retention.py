@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from mprun.diagnostics import quote
 from mprun.outcomes import Outcome
+from mprun.record import lock
 from mprun.record.state_dir import is_run_id
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ def keep_reason(run: RunSummary, older_than: float, now: float) -> str | None:
         return ""
     if state.finished is None and state.started.host != os.uname().nodename:
         return f"it was started on {quote(state.started.host)} and may still be running there"
+    if state.finished is None and not lock.is_over(run.directory):
+        return "its file system has no locks, and nothing else shows that it is not running"
     age = run.seconds_since_end(now)
     if age is None:
         return "its record does not say when it ended"

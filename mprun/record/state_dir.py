@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 DEFAULT = ".mprun"
 EVENTS = "events.jsonl"
+# The name of the record while the targets are imported: nothing has begun yet.
+STARTING = "starting.jsonl"
 MAIN_LOG = "main.log"
 
 # Regular expressions would say the same, but to compile them takes a hundredth of a start.
@@ -132,6 +134,14 @@ class RunDirectory:
     def open_events(self, flags: int = os.O_RDONLY) -> int:
         """Open the record. Raises OSError; the directory is not held, because there may be thousands."""
         return self._runs.folder(self.run_id).open(EVENTS, flags)
+
+    def open_starting(self, flags: int = 0) -> int:
+        """Open the record, to write it, of a run that has not begun. Raises OSError."""
+        return self.folder.open(STARTING, os.O_RDWR | os.O_APPEND | flags)
+
+    def begin(self) -> None:
+        """Give the record its name: the run begins. Raises OSError."""
+        self.folder.rename(STARTING, EVENTS)
 
     def stat_events(self) -> os.stat_result:
         """What is known of the record. Raises OSError."""

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 TESTS = Path(__file__).parents[1]
-ROWS = [*range(1, 50), 51, 52, 53, 59, 60]
+ROWS = [*range(1, 50), 50, 51, 52, 53, 59, 60]
 
 # The rows without a test, and why.
 WAITING = {
@@ -267,6 +267,12 @@ SHOWN = {
         "process/test_verdicts.py::test_a_service_that_ends_before_it_is_ready_fails_the_run_C02",
         "process/test_verdicts.py::test_the_last_line_says_that_a_skip_failed_the_run_C02",
         "unit/test_verdict.py::test_exit_0_if_and_only_if_the_table_says_so_over_random_graphs",
+    ],
+    "50 state that cannot be trusted, or is without locks": [
+        "faults/test_namespaces.py::test_a_run_that_cannot_be_seen_is_left_alone",
+        "faults/test_namespaces.py::test_a_run_whose_namespace_is_gone_is_recovered",
+        "faults/test_no_locks.py::test_a_run_without_an_end_is_removed_only_if_it_is_certain",
+        "faults/test_recovery.py::test_a_forged_record_that_names_a_stranger_has_nothing_killed",
     ],
     "51 readers that do not read": [
         "faults/test_readers_that_do_not_read.py::"
