@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 
 # How long mprun waits for the tasks to be suspended before it suspends itself.
-SUSPEND_TIMEOUT_SECONDS = 1.0
+SUSPEND_TIMEOUT_SECONDS = 2.0
 # Among so many names the client looks for one that an unknown name may mean.
 MAX_KNOWN_NAMES = 10_000
 

@@ -14,7 +14,7 @@ from time import monotonic
 
 from mprun.launcher import fork, reaper
 from mprun.launcher.start_error import StartError
-from mprun.launcher.worker import set_variables
+from mprun.launcher.worker import own_descendants, set_variables
 from mprun.linux import prctl
 
 TYPE_CHECKING = False
@@ -47,9 +47,9 @@ class CommandProbes:
         self,
         epoll: select.epoll,
         attempts: dict[int, Attempt],
-        reap_orphans: Callable[[], dict[int, reaper.ProcessIdentity]],
+        reap_orphans: Callable[[int], dict[int, reaper.ProcessIdentity | None]],
     ) -> None:
-        """`attempts` are those that are running, now and later; `reap_orphans` gives orphans by pid."""
+        """`attempts` are those that are running, now and later; `reap_orphans` gives a probe's orphans."""
         # Not at the top: a job without such a probe does not need it, and each fork would copy it.
         import mprun.launcher.exec_command  # noqa: F401
 
@@ -87,8 +87,9 @@ class CommandProbes:
         probe = self.running.get(descriptor)
         if probe is None or (facts := self._reap(descriptor, probe)) is None:
             return None
-        for pid, orphan in self._reap_orphans().items():
-            left_by = _owner(orphan, self._attempts.values(), probe.key)
+        for pid, orphan in self._reap_orphans(probe.handle.pid).items():
+            # One with a tag is the probe's own.
+            left_by = None if orphan is None else _owner(orphan, self._attempts.values(), probe.key)
             if left_by is not None:
                 left_by.orphans += (pid,)
         return facts
@@ -150,7 +151,7 @@ class _Child:
 
         os.setsid()
         prctl.die_with_parent(self._launcher)
-        prctl.set_child_subreaper(True)
+        own_descendants()
         try:
             output = os.open(self._output, _OUTPUT, 0o600)
             os.dup2(output, 1)

@@ -452,8 +452,8 @@ class Launcher:
     def _handle_exit(self, attempt: Attempt) -> None:
         clock = monotonic()
         handle = attempt.handle
-        may_have_left = self._has_orphans()
-        orphans: dict[int, reaper.ProcessIdentity] = {}
+        may_have_left = self._has_orphans(handle.pid)
+        orphans: dict[int, reaper.ProcessIdentity | None] = {}
         # The leader is not reaped yet, so the id of its group, if it has one, is its own.
         if handle.reaped_here:
             if may_have_left:
@@ -470,11 +470,11 @@ class Launcher:
         self._queue.free_slots += not attempt.daemon
         handle.close()
         if may_have_left:
-            orphans |= self._reaper.reap_orphans(self._pids())
+            orphans |= self._reaper.reap_orphans(self._pids(), handle.pid)
             for pid, orphan in orphans.items():
                 # A task whose fork server has died becomes a child of this process itself.
                 if pid != handle.pid:
-                    self._owner(orphan, attempt).orphans += (pid,)
+                    (attempt if orphan is None else self._owner(orphan, attempt)).orphans += (pid,)
         if attempt.log_size or attempt.lost_bytes:
             attempt.report_lost_output()
         lost = self._outputs.finish(attempt.key) if self._outputs is not None else ""
@@ -496,16 +496,16 @@ class Launcher:
             released = before > self._queue.held_count >= MIN_HELD_REQUESTS
             self._urgent |= not released and len(self._queue.entries) == self._queue.held_count
 
-    def _has_orphans(self) -> bool:
-        """Whether there may be children that are neither attempts nor of the launcher's own."""
+    def _has_orphans(self, ended: int) -> bool:
+        """Whether there may be children that are neither of the launcher's own nor of other running tasks."""
         ours = len(self._attempts) + self._prefork.count + len(self._keeper)
         if self._probes is not None:
             ours += len(self._probes.running)
-        return bool(self._reaper.ignored) or self._children.count() != ours
+        return self._reaper.has_orphans(ours, ended)
 
-    def _reap_orphans(self) -> dict[int, reaper.ProcessIdentity]:
-        """Kill and reap the processes that tasks and probes have left; those that were alive, by pid."""
-        return self._reaper.reap_orphans(self._pids()) if self._has_orphans() else {}
+    def _reap_orphans(self, ended: int) -> dict[int, reaper.ProcessIdentity | None]:
+        """Kill and reap the processes that a probe has left; those that were alive, by pid."""
+        return self._reaper.reap_orphans(self._pids(), ended) if self._has_orphans(ended) else {}
 
     def _owner(self, orphan: reaper.ProcessIdentity, ended: Attempt) -> Attempt:
         """The attempt that left an orphan: `ended`, unless another one that has ended too provably did."""
@@ -542,5 +542,7 @@ class Launcher:
         self._next_sample = now + SAMPLE_INTERVAL + SAMPLE_INTERVAL_PER_TASK * len(self._attempts)
         reaper.wake(self._fork_server)
         self._prefork.expire(now)
+        if self._has_orphans(0) or self._reaper.adopted:
+            self._reaper.adopt(self._pids())
         for attempt in self._attempts.values():
             attempt.sample()

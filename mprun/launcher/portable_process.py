@@ -35,7 +35,7 @@ class Process(worker.Process):
         key, name, _, _, _, target, _, _, _, _, log, _, env, _, stacks, _, _, _, parent, output = self.request
         os.setsid()
         prctl.die_with_parent(parent)
-        prctl.set_child_subreaper(True)
+        worker.own_descendants()
         if target is not None:
             prctl.set_name(f"mprun: {name}")
         if output < 0:

@@ -9,15 +9,25 @@ from os import killpg
 from time import monotonic, sleep
 
 from mprun.launcher import fork
+from mprun.launcher.worker import RLIMIT_RTTIME, TAG
 from mprun.linux import pidfd_signals, procfs
 from mprun.linux.kill_loop import kill_until_none_left
+from mprun.linux.wait4 import soft_limit
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-# For how long the launcher keeps killing before it leaves the rest running, in seconds.
+# For how long the launcher keeps killing before it leaves the rest running, in seconds: since it last found
+# a new process, and at most.
 KILL_SECONDS = 0.5
+MAX_KILL_SECONDS = 5.0
+# For how long the launcher waits until all processes are stopped, in seconds: a busy machine takes a while.
+STOP_SECONDS = 1.5
+# From so many orphans of one task on, each is killed with its group.
+MANY_ORPHANS = 20
+# The pause between two looks at all processes while children do not end, in seconds.
+WALK_INTERVAL = 0.05
 # The pause after each round of kills of children, in seconds.
 KILL_INTERVAL = 0.0002
 # How long a resource tracker may take to end once its task has, in seconds; its Python may still be starting.
@@ -141,15 +151,18 @@ def _signal_members(leaders: dict[int, int], number: int, sent: set[int]) -> Non
 def stop_trees(leaders: dict[int, int]) -> None:
     """Stop (SIGSTOP) everything that `kill_trees` would kill; returns once all of it is stopped.
 
-    A process that waits for a device stops when it has what it waits for.
+    A process in the middle of a system call that cannot be interrupted stops soon, unless it waits for a
+    device, or after vfork(2) for its child, which is stopped.
     """
     sent: set[int] = set()
 
     def running() -> dict[int, procfs.Stat]:
+        found = _trees(leaders)
+        parents = {stat.ppid for stat in found.values() if stat.state == "T"}
         return {
             pid: stat
-            for pid, stat in _trees(leaders).items()
-            if stat.state not in "TtZX" and not (stat.state == "D" and pid in sent)
+            for pid, stat in found.items()
+            if stat.state not in "TtZX" and not (stat.state == "D" and pid in sent and pid in parents)
         }
 
     def stop(found: dict[int, procfs.Stat]) -> None:
@@ -159,7 +172,7 @@ def stop_trees(leaders: dict[int, int]) -> None:
 
     # The list of processes is not read in one instant: a child that its parent forked meanwhile may
     # be missing from one look, but not from the next.
-    kill_until_none_left(lambda: running() or running(), stop, timeout=KILL_SECONDS)
+    kill_until_none_left(lambda: running() or running(), stop, timeout=STOP_SECONDS)
 
 
 def _trees(leaders: dict[int, int]) -> dict[int, procfs.Stat]:
@@ -167,15 +180,28 @@ def _trees(leaders: dict[int, int]) -> dict[int, procfs.Stat]:
     # Checked after the look: a leader that is unreaped now was unreaped then. Under forkserver
     # another process reaps it.
     unreaped = [pid for pid, pidfd in leaders.items() if pidfd_signals.is_unreaped(pid, pidfd)]
-    return procfs.trees(everyone, unreaped)
+    own = os.getpid()
+    orphans = [pid for pid, stat in everyone.items() if stat.ppid == own and task_of(pid) in unreaped]
+    return procfs.trees(everyone, [*unreaped, *orphans])
+
+
+def task_of(pid: int) -> int:
+    """The pid of the task's process from which a process descends; 0 if it has no tag. See `TAG`."""
+    try:
+        limit = soft_limit(pid, RLIMIT_RTTIME)
+    except OSError:
+        # It has changed its user, or is gone.
+        limit = procfs.real_time_limit(pid)
+    return limit & ~TAG if limit > TAG else 0
 
 
 class ProcessIdentity:
-    """What shows to which attempt an orphan belongs: its session and its environment."""
+    """What shows to which attempt an orphan without a tag belongs: its session and its environment."""
 
     __slots__ = ("_environment", "session")
 
-    def __init__(self, pid: int, stat: procfs.Stat | None) -> None:
+    def __init__(self, pid: int) -> None:
+        stat = procfs.read_stat(pid)
         self.session = stat.session if stat is not None else 0
         self._environment = frozenset(procfs.environment(pid))
 
@@ -188,14 +214,19 @@ class ProcessIdentity:
 class Reaper:
     """Kills and reaps the orphans that become children of the launcher, a subreaper.
 
-    `ignored` are the children that it leaves alone. If there are none, and as many `children` as
-    tasks, then there are no orphans. An orphaned resource tracker of multiprocessing gets some time to
-    remove what its task has left in shared memory.
+    `ignored` are the children that it leaves alone, and `adopted` the orphans of running tasks, which live
+    on: the pid of the task's process by theirs. If nothing is ignored, and there are as many `children` as
+    tasks and adopted orphans, then there are no others. An orphaned resource tracker of multiprocessing
+    gets some time to remove what its task has left in shared memory.
+
+    In its methods `tasks` are the pids of running processes of the launcher's own, and `ended` is the
+    one whose orphans are killed; those of the others are left alone.
     """
 
     def __init__(self, children: procfs.ChildList) -> None:
         self._children = children
         self.ignored: set[int] = set()
+        self.adopted: dict[int, int] = {}
         # The resource trackers that are about to end by themselves: until when each may, by pid.
         self._trackers: dict[int, float] = {}
         descriptor = self._children.fileno()
@@ -210,66 +241,122 @@ class Reaper:
         """Leave these children alone from now on, and no others."""
         self.ignored = set(pids)
 
-    def kill_group(self, leader: int, tasks: set[int]) -> dict[int, ProcessIdentity]:
+    def has_orphans(self, count: int, ended: int) -> bool:
+        """Whether there may be orphans of `ended`, or of no running task; `count` is how many tasks run."""
+        return (
+            bool(self.ignored)
+            or self._children.count() != count + len(self.adopted)
+            or ended in self.adopted.values()
+        )
+
+    def adopt(self, tasks: set[int]) -> None:
+        """Note the orphans of running tasks, and reap those that have ended: a server may leave many."""
+        for pid in [*self._orphans(tasks, 0), *self.adopted]:
+            if _reap(pid) is not None:
+                self.adopted.pop(pid, None)
+
+    def kill_group(self, leader: int, tasks: set[int]) -> dict[int, ProcessIdentity | None]:
         """Kill the group of a task that has ended, or only its orphans if a resource tracker is in it.
 
-        Returns the orphans that were alive.
+        Returns the orphans that were alive, as `reap_orphans` does.
         """
-        orphans = self._children_except(tasks)
+        orphans = self._children_except(tasks, leader)
         if not any(_is_tracker_of(pid, leader) for pid in _with_descendants(orphans)):
             kill_group(leader)
             return {}
-        killed = self.reap_orphans(tasks)
-        if self._orphans(tasks):
+        killed = self.reap_orphans(tasks, leader)
+        if self._orphans(tasks, leader):
             # They fork faster than they are killed one by one.
             kill_group(leader)
         return killed
 
-    def reap_orphans(self, tasks: set[int]) -> dict[int, ProcessIdentity]:
-        """Kill and reap every child except `tasks` and the ignored; those that were alive, by pid."""
-        seen: dict[int, ProcessIdentity] = {}
-        killed: dict[int, ProcessIdentity] = {}
+    def reap_orphans(self, tasks: set[int], ended: int) -> dict[int, ProcessIdentity | None]:
+        """Kill and reap the orphans; those that were alive, by pid, with an identity if they have no tag."""
+        seen: dict[int, ProcessIdentity | None] = {}
+        killed: dict[int, ProcessIdentity | None] = {}
 
         def kill_and_reap(found: list[int]) -> None:
             for pid in found:
-                stat = procfs.read_stat(pid)
                 if pid not in seen:
                     # Before the kill: a process that has ended shows no environment.
-                    seen[pid] = ProcessIdentity(pid, stat)
-                _kill(pid)
+                    seen[pid] = None if task_of(pid) == ended else ProcessIdentity(pid)
+                self._kill(pid, len(seen))
+            for pid in found:
+                code = _reap(pid)
+                if code is not None:
+                    self.adopted.pop(pid, None)
                 # The kill of its group may have reached it before this look.
-                if _reap(pid) == -signal.SIGKILL or (stat is not None and stat.is_alive):
+                if code == -signal.SIGKILL:
                     killed[pid] = seen[pid]
 
         kill_until_none_left(
-            lambda: self._orphans(tasks), kill_and_reap, timeout=KILL_SECONDS, interval=KILL_INTERVAL
+            lambda: self._orphans(tasks, ended),
+            kill_and_reap,
+            timeout=KILL_SECONDS,
+            limit=MAX_KILL_SECONDS,
+            interval=KILL_INTERVAL,
         )
         return killed
 
-    def kill_all(self) -> None:
-        """Kill and reap every child except the ignored, and all that come from them."""
+    def kill_all(self) -> list[int]:
+        """Kill and reap every child except the ignored, and all that come from them; those that are left."""
+        seen: set[int] = set()
+        next_walk = monotonic() + WALK_INTERVAL
 
         def kill_and_reap(found: list[int]) -> None:
+            nonlocal next_walk
+            seen.update(found)
             for pid in found:
-                _kill(pid)
+                self._kill(pid, len(seen))
+            for pid in found:
                 _reap(pid)
+            if monotonic() >= next_walk:
+                # A child that does not end may be held by a tracer, which is one of its descendants.
+                self._kill_descendants()
+                next_walk = monotonic() + WALK_INTERVAL
 
         def kill_rest() -> list[int]:
             kill_until_none_left(
-                lambda: self._orphans(set()), kill_and_reap, timeout=KILL_SECONDS, interval=KILL_INTERVAL
+                lambda: self._orphans(set(), 0),
+                kill_and_reap,
+                timeout=KILL_SECONDS,
+                limit=MAX_KILL_SECONDS,
+                interval=KILL_INTERVAL,
             )
-            return [pid for pid in self._children_except(set()) if self._is_finishing(pid)]
+            return [pid for pid in self._children_except(set(), 0) if self._is_finishing(pid)]
 
         # What was killed last may have started one.
         kill_until_none_left(kill_rest, _pause, timeout=TRACKER_SECONDS)
         self._trackers = dict.fromkeys(self._trackers, 0.0)
         kill_rest()
+        return self._children_except(set(), 0)
 
-    def _orphans(self, tasks: set[int]) -> list[int]:
-        return [pid for pid in self._children_except(tasks) if not self._is_finishing(pid)]
+    def _kill_descendants(self) -> None:
+        everyone = procfs.processes()
+        for pid in procfs.descendants(everyone, self._orphans(set(), 0)):
+            if pid in everyone and not procfs.is_resource_tracker(pid):
+                pidfd_signals.kill(pid, everyone[pid].start_ticks)
 
-    def _children_except(self, tasks: set[int]) -> list[int]:
-        return [pid for pid in self._children.pids() if pid not in tasks and pid not in self.ignored]
+    def _kill(self, pid: int, count: int) -> None:
+        """Kill an orphan; with many of them its whole group, in which the next one of a chain of forks is."""
+        if count > MANY_ORPHANS:
+            kill_group(pid)
+        _signal(pid, signal.SIGKILL)
+
+    def _orphans(self, tasks: set[int], ended: int) -> list[int]:
+        return [pid for pid in self._children_except(tasks, ended) if not self._is_finishing(pid)]
+
+    def _children_except(self, tasks: set[int], ended: int) -> list[int]:
+        found = []
+        for pid in self._children.pids():
+            if pid in tasks or pid in self.ignored:
+                continue
+            task = self.adopted.get(pid) or task_of(pid)
+            if task != ended and task in tasks:
+                self.adopted[pid] = task
+            else:
+                found.append(pid)
+        return found
 
     def _is_finishing(self, pid: int) -> bool:
         """Whether a child is a resource tracker that still may end by itself; reaps one that has ended."""
@@ -281,6 +368,7 @@ class Reaper:
             _signal(pid, signal.SIGCONT)
         if _reap(pid) is not None:
             del self._trackers[pid]
+            self.adopted.pop(pid, None)
             return True
         return monotonic() < self._trackers[pid]
 
@@ -292,10 +380,6 @@ def _reap(pid: int) -> int | None:
         if found:
             return os.waitstatus_to_exitcode(status)
     return None
-
-
-def _kill(pid: int) -> None:
-    _signal(pid, signal.SIGKILL)
 
 
 def _signal(pid: int, number: int) -> None:

@@ -35,6 +35,13 @@ PR_SET_PDEATHSIG = 1
 PR_SET_NAME = 15
 PR_SET_CHILD_SUBREAPER = 36
 SIGKILL = 9
+# setrlimit(2): a limit for real-time processes, in microseconds, so large that it limits nothing. All that
+# descends from a task inherits it, in any session and with any environment. Its low bits are the pid of the
+# task's process: so the launcher knows whose the orphans are that come to it.
+RLIMIT_RTTIME = 15
+TAG = 1 << 62
+_UNLIMITED, _byte_order = b"\xff" * 8, sys.byteorder
+_is_64_bit_linux = sys.platform == "linux" and sys.maxsize > 2**32
 # The positions of these fields in PROCESS_REQUEST; a test compares them with those of the channel.
 RESULT = 11
 # What a report returns that cannot be written.
@@ -75,6 +82,7 @@ if IS_TRIED:
     _putenv = _ctypes.dlsym(_program, "putenv")
     _prctl: Any = _ctypes.dlsym(_program, "prctl") if sys.platform == "linux" else 0
     _unshare: Any = _ctypes.dlsym(_program, "unshare") if sys.platform == "linux" else 0
+    _setrlimit: Any = _ctypes.dlsym(_program, "setrlimit") if _is_64_bit_linux else 0
     _mmap = _ctypes.dlsym(_program, "mmap")
     _memset, _memchr = _ctypes.dlsym(_program, "memset"), _ctypes.dlsym(_program, "memchr")
     # The state of a process in multiprocessing and threading: looking up an attribute of a module costs
@@ -95,6 +103,7 @@ else:
 
     _libc: Any = ctypes.CDLL(None)
     _fflush, _prctl, _unshare = _libc.fflush, getattr(_libc, "prctl", None), None
+    _setrlimit = _libc.setrlimit if _is_64_bit_linux else None
     _mmap, _memset, _memchr = _libc.mmap, _libc.memset, _libc.memchr
 
     def call_function(function: int, arguments: tuple[Any, ...], /) -> Any:
@@ -106,6 +115,16 @@ else:
             # A task may have closed it, or put something else there.
             with contextlib.suppress(AttributeError, ValueError):
                 stream.flush()
+
+
+def own_descendants() -> None:
+    """Tag all that this process will start as its own; its orphans go to the launcher, which reaps them.
+
+    If that is refused, they become children of this process, and at its end the launcher's.
+    """
+    tag = (TAG | getpid()).to_bytes(8, _byte_order) + _UNLIMITED
+    if _prctl and (not _setrlimit or call_function(_setrlimit, (RLIMIT_RTTIME, tag)) != 0):
+        call_function(_prctl, (PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0))
 
 
 def map_marks(file: int = -1) -> None:
@@ -237,8 +256,10 @@ class Process(multiprocessing.Process):
             setsid()
             if _prctl:
                 call_function(_prctl, (PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0))
-                # Orphans that a task leaves become its children, and at its end the launcher's.
-                call_function(_prctl, (PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0))
+                # What `own_descendants` does, without the pages of a call.
+                tag = (TAG | own).to_bytes(8, _byte_order) + _UNLIMITED
+                if not _setrlimit or call_function(_setrlimit, (RLIMIT_RTTIME, tag)) != 0:
+                    call_function(_prctl, (PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0))
             if getppid() != parent:
                 # The parent had died before the signal for its death was set.
                 os._exit(1)

@@ -17,18 +17,30 @@ if TYPE_CHECKING:
 
 
 def kill_until_none_left(
-    find: Callable[[], Found], kill: Callable[[Found], object], *, timeout: float, interval: float = 0.0
+    find: Callable[[], Found],
+    kill: Callable[[Found], object],
+    *,
+    timeout: float,
+    limit: float = 0.0,
+    interval: float = 0.0,
 ) -> Found:
     """Call `kill` with what `find` returns, until that is empty or `timeout` seconds have passed.
 
     `find` returns pids, and `kill` is called at least once if there are any. `interval` is the
-    pause after each call in seconds: a killed process takes a moment to end. Returns what was
+    pause after each call in seconds: a killed process takes a moment to end. With a `limit` in seconds
+    the timeout begins again whenever something new is found, until that has passed. Returns what was
     found last, which is empty unless time ran out.
     """
-    end = monotonic() + timeout
+    now = monotonic()
+    end, last = now + timeout, now + max(timeout, limit)
+    known: set[int] = set()
     while found := find():
         kill(found)
-        if monotonic() > end:
+        now = monotonic()
+        if limit and not known.issuperset(found):
+            known.update(found)
+            end = min(now + timeout, last)
+        if now > end:
             break
         if interval:
             sleep(interval)

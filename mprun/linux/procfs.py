@@ -72,6 +72,13 @@ def usage(pid: int) -> dict[str, Any] | None:
     return {"cpu": stat.cpu, "max_rss": read_max_rss(pid), "threads": stat.threads}
 
 
+def real_time_limit(pid: int) -> int:
+    """The soft limit of a process, of any user, for real-time scheduling in µs; -1 if none can be seen."""
+    _, _, found = _read(f"/proc/{pid}/limits").partition(b"\nMax realtime timeout")
+    soft = found.split(maxsplit=1)[0] if found else b""
+    return int(soft) if soft.isdigit() else -1
+
+
 def _read(path: str) -> bytes:
     try:
         with open(path, "rb") as file:

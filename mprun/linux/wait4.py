@@ -1,4 +1,4 @@
-"""wait4(2): how a child ended and what it used, in one call.
+"""wait4(2): how a child ended and what it used, in one call; prlimit(2): the limit of a process.
 
 `os.wait4` imports a module and creates sixteen numbers, of which three are needed here. In a
 launcher that has just forked, each of these steps copies a page of memory: together they cost a
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 # The newest Python on which the private names of `_ctypes` were tried.
 TRIED_PYTHON = (3, 15)
-_wait4 = 0
+_wait4 = _prlimit = 0
 # struct rusage has this layout only on 64-bit Linux.
 if sys.version_info[:2] <= TRIED_PYTHON and sys.platform == "linux" and sys.maxsize > 2**32:
     import _ctypes
@@ -40,10 +40,11 @@ if sys.version_info[:2] <= TRIED_PYTHON and sys.platform == "linux" and sys.maxs
 
     _status: Any = _Status()
     _usage: Any = _Usage()
-    _wait4 = _ctypes.dlsym(_ctypes.dlopen(None, 0), "wait4")  # type: ignore[arg-type]  # None: this program
+    _program = _ctypes.dlopen(None, 0)  # type: ignore[arg-type]  # None: this program
+    _wait4, _prlimit = _ctypes.dlsym(_program, "wait4"), _ctypes.dlsym(_program, "prlimit")
 else:
     # `os.wait4` imports it after it has reaped: by then there may be no descriptor for that.
-    import resource  # noqa: F401
+    import resource
 
 
 def wait(pid: int, flag: int = os.WNOHANG) -> tuple[int, float, int] | None:
@@ -59,3 +60,16 @@ def wait(pid: int, flag: int = os.WNOHANG) -> tuple[int, float, int] | None:
         return _status[0], seconds, _usage[4] * 1024
     found, status, usage = os.wait4(pid, flag)
     return (status, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024) if found else None
+
+
+def soft_limit(pid: int, which: int) -> int:
+    """The soft limit of a process for the resource `which`, also of one that has ended; -1 for none.
+
+    Raises OSError if it cannot be seen.
+    """
+    if not _prlimit:
+        return resource.prlimit(pid, which)[0]
+    # struct rlimit are two numbers of the same size, too: the soft and the hard limit.
+    if call_function(_prlimit, (pid, which, None, _usage)) != 0:
+        raise OSError
+    return int(_usage[0])

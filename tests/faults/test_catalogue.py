@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 TESTS = Path(__file__).parents[1]
-ROWS = [*range(1, 50), 50, 51, 52, 53, 59, 60]
+ROWS = [*range(1, 50), 50, 51, 52, 53, 58, 59, 60]
 
 # The rows without a test, and why.
 WAITING = {
@@ -292,6 +292,15 @@ SHOWN = {
         "faults/test_last_signals.py::test_a_storm_of_signals_after_the_end_was_recorded_changes_nothing",
         "faults/test_last_signals.py::"
         "test_a_storm_of_signals_from_the_first_event_on_ends_with_the_exit_code_of_the_record",
+    ],
+    "58 orphans that are not reaped, chains of forks, traced leaders": [
+        "faults/test_orphans.py::test_background_helpers_are_reaped_while_their_task_runs",
+        "faults/test_orphans.py::test_a_task_that_waits_for_all_children_gets_its_own_alone",
+        "faults/test_orphans.py::test_an_orphan_lives_as_long_as_its_task",
+        "faults/test_orphans.py::test_chains_of_forks_end_with_their_task",
+        "faults/test_orphans.py::test_chains_of_forks_end_with_a_killed_engine",
+        "faults/test_orphans.py::test_chains_of_forks_end_with_a_killed_launcher",
+        "faults/test_orphans.py::test_a_tracer_does_not_hold_a_task_at_its_exit",
     ],
     "49 helpers killed as orphans": [
         "faults/test_shared_memory.py::test_what_a_task_leaves_in_shared_memory_is_removed",

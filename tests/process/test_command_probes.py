@@ -327,7 +327,7 @@ def test_c30_try_that_takes_too_long_is_killed_with_its_tree_and_tried_again(tmp
 def test_c30_event_of_a_descriptor_that_a_new_probe_has_got_does_not_kill_it(tmp_path):
     """In the turn of the loop in which an exit has closed it, and a request has started the probe."""
     with select.epoll() as epoll:
-        probes = CommandProbes(epoll, {}, dict)
+        probes = CommandProbes(epoll, {}, lambda ended: {})
         probes.start((0, 1), 7, ("server", ("sleep", "1000"), {}, None, str(tmp_path / "output")))
         ((descriptor, probe),) = probes.running.items()
         pid = probe.handle.pid

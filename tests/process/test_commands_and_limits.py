@@ -294,10 +294,10 @@ def test_orphans_of_a_command_are_killed_at_its_end_and_reported(attempts, tmp_p
     assert not alive(pid)
 
 
-def test_orphans_of_a_command_become_its_children_first(attempts, tmp_path):
+def test_orphans_of_a_command_do_not_become_its_children(attempts, tmp_path):
     orphan = "(sleep 1000 & echo $! > left); cat /proc/$(cat left)/stat"
     ended = attempts.run(command=(SH, "-c", orphan), cwd=tmp_path)
-    assert int(ended.log.split()[3]) == ended.started.pid
+    assert int(ended.log.split()[3]) == ended.started.ppid
 
 
 def test_a_command_dies_with_the_launcher(attempts, tmp_path):

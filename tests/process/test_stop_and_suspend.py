@@ -19,6 +19,7 @@ from support.runs import START_METHODS, alive, environment, eventually, finish, 
 
 from mprun.engine.control_requests import SUSPEND_TIMEOUT_SECONDS
 from mprun.engine.signals import REPEAT_SECONDS
+from mprun.launcher.reaper import task_of
 from mprun.linux import procfs
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
@@ -458,9 +459,11 @@ def of_the_tasks(run):
     """Every process of the run except the engine, the launcher and its helpers: the tasks' trees."""
     tasks = [event["pid"] for event in run.events() if event["event"] == "task_started"]
     everyone = procfs.processes()
-    return {
-        pid for pid in procfs.descendants(everyone, set(tasks)) if pid in everyone and everyone[pid].is_alive
-    }
+    # Orphans are children of the launcher.
+    (launcher,) = {pid for pid, stat in everyone.items() if stat.ppid == run.engine.pid and stat.is_alive}
+    orphans = {pid for pid, stat in everyone.items() if stat.ppid == launcher and task_of(pid) in tasks}
+    found = procfs.descendants(everyone, orphans.union(tasks))
+    return {pid for pid in found if pid in everyone and everyone[pid].is_alive}
 
 
 TICKS = ("tick", "child", "grandchild")

@@ -14,13 +14,19 @@ from mprun.launcher import launcher
 def serving():
     engine, other = socket.socketpair()
     with engine, other:
-        yield launcher.Launcher(other)
+        serving = launcher.Launcher(other)
+        # Those of the tests.
+        serving._reaper.ignore_present_children()
+        yield serving
 
 
 def samples(serving, count, seconds):
     """How many looks at a task `count` tasks get in so many seconds of virtual time."""
     seen = []
-    serving._attempts = {n: SimpleNamespace(sample=lambda: seen.append(1)) for n in range(count)}
+    handle = SimpleNamespace(pid=0)
+    serving._attempts = {
+        n: SimpleNamespace(sample=lambda: seen.append(1), handle=handle) for n in range(count)
+    }
     now = 0.0
     while now < seconds:
         serving._sample(now)

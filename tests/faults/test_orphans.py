@@ -1,0 +1,294 @@
+"""Processes that a task starts and does not wait for: whose they are, who reaps them, how they end."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import signal
+import subprocess
+import sys
+import textwrap
+
+import psutil
+import pytest
+from support.runs import (
+    START_METHODS,
+    alive,
+    eventually,
+    finish,
+    mprun,
+    newest_run,
+    read_events,
+    start,
+    write,
+)
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="subreapers and /proc are Linux's")
+
+WORK = """\
+    import contextlib, os, pathlib, signal, subprocess, sys, time
+
+    def stat(pid):
+        try:
+            return pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
+        except OSError:
+            return ["gone"]
+
+    def eventually(check):
+        end = time.monotonic() + 30
+        while not check():
+            assert time.monotonic() < end
+            time.sleep(0.005)
+
+    def serve(number):
+        # Each helper has a parent that ends at once, and ends itself a little later.
+        script = "for i in $(seq %d); do (sleep 0.01 & echo $!); done" % number
+        pids = subprocess.run(["sh", "-c", script], stdout=subprocess.PIPE, text=True).stdout.split()
+        assert len(pids) == number
+        eventually(lambda: all(stat(pid)[0] == "gone" for pid in pids))
+
+    def wait_for_all():
+        subprocess.run(["sh", "-c", "setsid sleep 1000 & echo $! > background"])
+        if os.fork() == 0:
+            os._exit(3)
+        codes = []
+        with contextlib.suppress(ChildProcessError):
+            while True:
+                codes.append(os.waitstatus_to_exitcode(os.wait()[1]))
+        return codes
+
+    def leave(seconds=0):
+        # In a session of its own, with an empty environment, and without any file of the run.
+        script = "setsid env -i sleep 1000 </dev/null >/dev/null 2>&1 & echo $!"
+        pid = subprocess.run(["sh", "-c", script], stdout=subprocess.PIPE, text=True).stdout
+        time.sleep(seconds)
+        return int(pid)
+
+    def hold(go):
+        pid = leave()
+        pathlib.Path("held").write_text(str(pid))
+        eventually(lambda: os.path.exists(go))
+        return stat(pid)[0]
+
+    def wait_until(path):
+        eventually(lambda: os.path.exists(path))
+"""
+
+
+def run_job(tmp_path, job, *options):
+    write(tmp_path, work=WORK)
+    (tmp_path / "job.yaml").write_text(textwrap.dedent(job), encoding="utf-8")
+    return mprun("job.yaml", *options, cwd=tmp_path)
+
+
+@pytest.mark.parametrize("method", START_METHODS)
+def test_background_helpers_are_reaped_while_their_task_runs(tmp_path, method):
+    """(C63)"""
+    job = "tasks: [{name: server, target: 'work:serve', args: [400]}]"
+    run = run_job(tmp_path, job, "--start-method", method)
+    assert (run.code, run.one("task_exited")["orphans"]) == (0, []), run.stderr
+
+
+def test_background_helpers_of_a_command_are_reaped_while_it_runs(tmp_path):
+    """(C63)"""
+    wait = 'eventually(lambda: all(stat(pid)[0] == "gone" for pid in open("pids").read().split()))'
+    (tmp_path / "wait.py").write_text(f"from work import eventually, stat\n{wait}\n")
+    script = f"for i in $(seq 50); do (sleep 0 & echo $! >> pids); done; exec {sys.executable} wait.py"
+    run = run_job(tmp_path, f"tasks: [{{name: server, command: {json.dumps(script)}}}]")
+    assert (run.code, run.one("task_exited")["orphans"]) == (0, []), run.stderr
+
+
+@pytest.mark.parametrize("method", START_METHODS)
+def test_a_task_that_waits_for_all_children_gets_its_own_alone(tmp_path, method):
+    """(C63)"""
+    job = "tasks: [{name: it, target: 'work:wait_for_all', timeout: 30}]"
+    run = run_job(tmp_path, job, "--start-method", method)
+    assert (run.code, run.result("it")) == (0, [3]), run.stderr
+    pid = int((tmp_path / "background").read_text())
+    assert run.one("task_exited")["orphans"] == [pid]
+    assert not alive(pid)
+
+
+@pytest.mark.parametrize("method", START_METHODS)
+def test_an_orphan_lives_as_long_as_its_task(tmp_path, method):
+    """(C63) Nothing but its tag shows whose it is; other tasks that end meanwhile leave it alone."""
+    run = run_job(
+        tmp_path,
+        """\
+        tasks:
+          - {name: holder, target: "work:hold", args: [go]}
+          - {name: first, target: "work:wait_until", args: [held]}
+          - {name: second, target: "work:leave", depends_on: first}
+          - {name: third, command: "setsid sleep 1000 & echo $! > left", depends_on: second}
+          - {name: last, command: "touch go", depends_on: third}
+        """,
+        "--start-method",
+        method,
+    )
+    assert (run.code, run.result("holder")) == (0, "S"), run.stderr
+    held, left = (int((tmp_path / name).read_text()) for name in ("held", "left"))
+    orphans = {event["task"]: event["orphans"] for event in run.of("task_exited")}
+    assert orphans == {
+        "holder": [held],
+        "first": [],
+        "second": [run.result("second")],
+        "third": [left],
+        "last": [],
+    }
+    assert not any(map(alive, (held, left, run.result("second"))))
+
+
+@pytest.mark.parametrize("end", ["timeout: 0.5", "stop: {grace: 0s}, timeout: 0.5"])
+def test_orphans_end_with_a_task_that_is_stopped(tmp_path, end):
+    """(C63)"""
+    run = run_job(tmp_path, f"tasks: [{{name: it, target: 'work:hold', args: [never], {end}}}]")
+    assert run.outcome("it") == "timed_out"
+    assert not alive(int((tmp_path / "held").read_text()))
+
+
+def test_orphans_are_left_to_the_task_where_they_cannot_be_tagged(tmp_path):
+    """A finite hard limit leaves no room for the tag: then a task adopts its orphans itself."""
+    write(
+        tmp_path, work=WORK, job="tasks: [{name: it, target: 'work:leave'}, {name: b, target: 'os:getpid'}]"
+    )
+    # Without CAP_SYS_RESOURCE (24), so that root cannot raise the limit either.
+    script = "import ctypes, os, resource, sys; ctypes.CDLL(None).prctl(24, 24, 0, 0, 0); "
+    script += "resource.setrlimit(resource.RLIMIT_RTTIME, (9, 9)); "
+    script += "os.execv(sys.executable, [sys.executable, '-m', 'mprun', 'job.yaml'])"
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=50)
+    assert done.returncode == 0, done.stderr
+    events = read_events(newest_run(tmp_path / ".mprun").events)
+    (exited,) = (e for e in events if e["event"] == "task_exited" and e["task"] == "it")
+    (result,) = (e["result"] for e in events if e["event"] == "task_finished" and e["task"] == "it")
+    assert exited["orphans"] == [result]
+    assert not alive(result)
+
+
+# ---- chains of forks
+
+CHAIN = """\
+#include <unistd.h>
+#include <stdlib.h>
+int main(int argc, char **argv) {
+    for (int i = 0; i < atoi(argv[1]); i++)
+        if (fork() == 0)
+            /* Each one forks, leaves the session of its parent, and ends. */
+            for (;;) {
+                setsid();
+                if (fork() != 0) _exit(0);
+            }
+    pause();
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def chain(tmp_path_factory):
+    """A program that starts chains of processes: each forks, starts a session, and ends."""
+    directory = tmp_path_factory.mktemp("chain")
+    (directory / "chain.c").write_text(CHAIN)
+    try:
+        subprocess.run(["cc", "-O1", "-o", "mprunchain", "chain.c"], cwd=directory, check=True)
+    except FileNotFoundError:
+        pytest.skip("no C compiler")
+    yield directory / "mprunchain"
+    for process in chained():
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+
+
+def chained():
+    return [process for process in psutil.process_iter(["name"]) if process.info["name"] == "mprunchain"]
+
+
+@pytest.fixture
+def busy():
+    """Two busy processes, one for each core."""
+    processes = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(2)]
+    yield
+    for process in processes:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.parametrize("count", [1, 4])
+def test_chains_of_forks_end_with_their_task(tmp_path, chain, busy, count):
+    """(C65)"""
+    run = run_job(
+        tmp_path,
+        f"""\
+        tasks:
+          - {{name: it, command: [{chain}, "{count}"], timeout: 0.3, stop: {{grace: 0s}}}}
+          - {{name: other, command: "exit 0", depends_on: {{it: finished}}}}
+        """,
+    )
+    assert run.outcome("it") == "timed_out", run.stderr
+    assert chained() == []
+    assert run.outcome("other") == "succeeded"
+
+
+def test_chains_of_forks_end_with_a_killed_engine(tmp_path, chain, busy):
+    """(C65)"""
+    write(tmp_path, job=f"tasks: [{{name: it, command: [{chain}, '2']}}]")
+    engine = start("job.yaml", cwd=tmp_path)
+    eventually(lambda: len(chained()) > 2)
+    engine.kill()
+    engine.communicate()
+    eventually(lambda: not chained())
+
+
+def test_chains_of_forks_end_with_a_killed_launcher(tmp_path, chain, busy):
+    """(C65)"""
+    write(tmp_path, job=f"tasks: [{{name: it, command: [{chain}, '2']}}]")
+    engine = start("job.yaml", cwd=tmp_path)
+    eventually(lambda: len(chained()) > 2)
+    (launcher,) = psutil.Process(engine.pid).children()
+    launcher.send_signal(signal.SIGKILL)
+    run = finish(engine, tmp_path / ".mprun")
+    assert run.code == 3
+    assert chained() == []
+
+
+# ---- tracers
+
+TRACE = """\
+    import ctypes, os, pathlib, signal, sys, time
+
+    libc = ctypes.CDLL(None, use_errno=True)
+    TRACEME, SEIZE, TRACEEXIT = 0, 0x4206, 0x40
+
+    def hold_at_exit():
+        leader, (reader, writer) = os.getpid(), os.pipe()
+        # Yama may allow only descendants to be traced.
+        libc.prctl(0x59616d61, -1, 0, 0, 0)
+        if os.fork() == 0:
+            os.setsid()
+            assert libc.ptrace(SEIZE, leader, None, ctypes.c_void_p(TRACEEXIT)) == 0
+            os.write(writer, b"x")
+            # It never lets the leader continue.
+            while True:
+                signal.pause()
+        os.read(reader, 1)
+        pathlib.Path("traced").touch()
+        while True:
+            signal.pause()
+"""
+
+
+@pytest.mark.parametrize("killed", ["engine", "launcher", "task"])
+def test_a_tracer_does_not_hold_a_task_at_its_exit(tmp_path, killed):
+    """(C71)"""
+    timeout = ", timeout: 0.5, stop: {grace: 0s}" if killed == "task" else ""
+    write(tmp_path, trace=TRACE, job=f"tasks: [{{name: it, target: 'trace:hold_at_exit'{timeout}}}]")
+    engine = start("job.yaml", cwd=tmp_path)
+    eventually(lambda: (tmp_path / "traced").exists())
+    processes = psutil.Process(engine.pid).children(recursive=True)
+    launcher, *task = processes
+    assert len(task) == 2
+    if killed == "launcher":
+        launcher.kill()
+    if killed == "engine":
+        engine.kill()
+    engine.communicate()
+    eventually(lambda: not any(alive(process.pid) for process in processes))
