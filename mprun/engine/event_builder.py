@@ -188,6 +188,7 @@ class EventBuilder:
             threads=max(report.threads, usage.get("threads", 1)),
             error=error,
             orphans=tuple(report.orphans),
+            left_running=tuple(report.left_running),
         )
 
     def _may_have_results(self) -> bool:

@@ -101,6 +101,12 @@ class ReportHandler:
         not_ready = self._monitor.handle_exited(report.key)
         code = report.exit_code
         words = format_exit(code, exit_signal(code), report.core_dumped)
+        if report.out_of_memory is not None:
+            words += _out_of_memory(report.out_of_memory)
+        if report.pid in report.left_running:
+            # It has not ended, and never may.
+            failed = AttemptResult(succeeded=False, reason="could not be stopped", lost_output=True)
+            return self._scheduler.handle_exited(number, failed, now)
         if code is None:
             return self._scheduler.handle_exit_unknown(number, words, now)
         result = self._attempt_result(report, words)
@@ -146,3 +152,14 @@ class ReportHandler:
     def _has_log(self, number: int, attempt: int) -> bool:
         """Whether an attempt began: its process opens its log before it runs anything of the task."""
         return os.path.exists(self._directory.log(self._table.tasks[number].name, attempt))
+
+
+def _out_of_memory(limit: str) -> str:
+    """Why the kernel killed a process, after how it ended; `limit` is its cgroup's in bytes, "" for none."""
+    from mprun.jobfile.units import size_text
+
+    return (
+        f" (out of memory: the cgroup's limit of {size_text(int(limit), ' ')})"
+        if limit
+        else " (out of memory)"
+    )

@@ -165,7 +165,9 @@ class Exited(Frozen):
     `orphans` are the pids of the processes that it left behind and that were killed. `asked` is
     whether `Executor.signal` had sent it a signal before. `log_error` says why its log is not
     complete, "" if it is. `unfinished` says why it did not come to its end although its exit code is 0,
-    "" if it did.
+    "" if it did. `left_running` are the pids of processes that could not be killed; if its own is one of
+    them, it has not ended. `out_of_memory` is not None if the kernel killed a process for lack of memory
+    when this one ended: the limit that was reached, in bytes, "" if there is none.
     """
 
     key: AttemptKey
@@ -181,6 +183,8 @@ class Exited(Frozen):
     asked: bool = True
     log_error: str = ""
     unfinished: str = ""
+    left_running: tuple[int, ...] = ()
+    out_of_memory: str | None = None
 
 
 class Probed(Frozen):

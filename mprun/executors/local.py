@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from mprun.executors.base import PrepareRequest, ProbeRequest, Report, StartRequest
     from mprun.launcher.channel import AttemptKey
+    from mprun.linux.cgroup import OutOfMemoryKills
 
 
 # On Linux; not from `signal`, which takes a millisecond to import.
@@ -50,6 +51,7 @@ class LocalExecutor:
         # The pid and the parent's pid of each running attempt.
         self._running: dict[AttemptKey, tuple[int, int]] = {}
         self._resumes = 0
+        self._out_of_memory: OutOfMemoryKills | None = None
 
     @property
     def pid(self) -> int:
@@ -137,12 +139,28 @@ class LocalExecutor:
         """The report, after keeping what the subreaper needs to know of it."""
         if isinstance(report, Started):
             self._running[report.key] = (report.pid, report.ppid)
+            if self._out_of_memory is None:
+                # While the first task runs: 0.3 ms, which nothing waits for.
+                from mprun.linux.cgroup import OutOfMemoryKills
+
+                self._out_of_memory = OutOfMemoryKills()
         elif isinstance(report, Exited):
             self._running.pop(report.key, None)
+            if report.exit_code and self._out_of_memory is not None:
+                return self._explain(report, self._out_of_memory)
         return report
+
+    def _explain(self, report: Exited, out_of_memory: OutOfMemoryKills) -> Exited:
+        """The report of an attempt that failed, with what is known of a lack of memory."""
+        if report.asked or report.exit_code not in (-SIGKILL, 128 + SIGKILL):
+            out_of_memory.look()
+            return report
+        return report.replace(out_of_memory=out_of_memory.take_one())
 
     def close(self, *, kill: bool = False) -> None:
         self._channel.close()
+        if self._out_of_memory is not None:
+            self._out_of_memory.close()
         if kill and self._pid:
             # Not reaped yet, so the pid is its own, and so is the group that it leads, in which
             # is what a module started at import.
@@ -189,6 +207,9 @@ def _report(kind: str, *facts: Any) -> Report:
             threads=tuple(threads),
             refused=tuple(refused),
         )
+    if kind == "exited":
+        # The launcher does not know `out_of_memory`.
+        facts = (*facts, None)
     return _REPORTS[kind].from_tuple(facts)
 
 

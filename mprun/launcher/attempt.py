@@ -27,7 +27,8 @@ class Attempt:
     `clock` is the monotonic time at which its start began, `ticks` when its process began, in
     clock ticks since boot, None if unknown. `is_program` says whether the process becomes a
     program that knows nothing of mprun, `asked` whether it was sent a signal, and `orphans`
-    are the pids of the processes that it left behind. `log_size` is the size at the last sample of a log
+    are the pids of the processes that it left behind, `left_running` of those that could not be killed.
+    `log_size` is the size at the last sample of a log
     that its process writes itself, `lost_bytes` by how much such a log has shrunk.
     """
 
@@ -38,6 +39,7 @@ class Attempt:
         "handle",
         "is_program",
         "key",
+        "left_running",
         "log",
         "log_size",
         "lost_bytes",
@@ -66,6 +68,7 @@ class Attempt:
         self.is_program = request[COMMAND] is not None
         self.asked = False
         self.orphans: tuple[int, ...] = ()
+        self.left_running: tuple[int, ...] = ()
         self.threads = 1
         self.log_size = self.lost_bytes = 0
         self.clock, now = monotonic(), boot_ticks()

@@ -395,6 +395,8 @@ class Launcher:
     def _send_signal(self, attempt: Attempt, number: int, *, alone: bool) -> None:
         if number == SIGKILL:
             reaper.kill_trees({attempt.handle.pid: attempt.handle.pidfd})
+            if not reaper.may_signal(attempt.handle.pid, attempt.handle.pidfd):
+                self._give_up(attempt)
             return
         # In a suspended run, tasks handle the signal once the run is resumed.
         reaper.ask_to_end(attempt.handle, number, alone=alone, wake=not self._suspended)
@@ -465,12 +467,33 @@ class Launcher:
             return
         if armed:
             failpoints.reached("launcher.reaped")
+        self._end(attempt, clock, code, orphans, may_have_left=may_have_left)
+
+    def _give_up(self, attempt: Attempt) -> None:
+        """Report the end of an attempt whose process cannot be killed, and do not wait for it any more."""
+        if attempt.handle.reaped_here:
+            self._reaper.left.add(attempt.handle.pid)
+        attempt.left_running = (attempt.handle.pid,)
+        self._end(attempt, monotonic(), None, {}, may_have_left=True)
+
+    def _end(
+        self,
+        attempt: Attempt,
+        clock: float,
+        code: int | None,
+        orphans: dict[int, reaper.ProcessIdentity | None],
+        *,
+        may_have_left: bool,
+    ) -> None:
+        """Kill what an attempt has left, and report its end; `code` is None if it is unknown."""
+        handle = attempt.handle
         self._epoll.unregister(handle.exit_fd)
         del self._attempts[handle.exit_fd], self._by_key[attempt.key]
         self._queue.free_slots += not attempt.daemon
         handle.close()
         if may_have_left:
             orphans |= self._reaper.reap_orphans(self._pids(), handle.pid)
+            attempt.left_running += self._reaper.take_left()
             for pid, orphan in orphans.items():
                 # A task whose fork server has died becomes a child of this process itself.
                 if pid != handle.pid:
@@ -483,7 +506,8 @@ class Launcher:
             from mprun.launcher.end_marks import why_unmarked
 
             unfinished = why_unmarked(attempt.key)
-        self._engine.send(("exited", *attempt.exit_facts(clock, code), lost, unfinished))
+        facts = attempt.exit_facts(clock, code)
+        self._engine.send(("exited", *facts, lost, unfinished, attempt.left_running))
         if lost or unfinished:
             # The engine decides that it has failed.
             code = None

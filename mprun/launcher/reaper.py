@@ -214,9 +214,10 @@ class ProcessIdentity:
 class Reaper:
     """Kills and reaps the orphans that become children of the launcher, a subreaper.
 
-    `ignored` are the children that it leaves alone, and `adopted` the orphans of running tasks, which live
-    on: the pid of the task's process by theirs. If nothing is ignored, and there are as many `children` as
-    tasks and adopted orphans, then there are no others. An orphaned resource tracker of multiprocessing
+    `ignored` are the children that it leaves alone, `adopted` the orphans of running tasks, which live
+    on: the pid of the task's process by theirs, and `left` those that could not be killed, because they
+    have changed their user, or wait for a device. If nothing is ignored, and there are as many `children` as
+    tasks and such orphans, then there are no others. An orphaned resource tracker of multiprocessing
     gets some time to remove what its task has left in shared memory.
 
     In its methods `tasks` are the pids of running processes of the launcher's own, and `ended` is the
@@ -227,6 +228,9 @@ class Reaper:
         self._children = children
         self.ignored: set[int] = set()
         self.adopted: dict[int, int] = {}
+        self.left: set[int] = set()
+        # Those of them that `take_left` has not returned yet.
+        self._new_left: list[int] = []
         # The resource trackers that are about to end by themselves: until when each may, by pid.
         self._trackers: dict[int, float] = {}
         descriptor = self._children.fileno()
@@ -245,15 +249,28 @@ class Reaper:
         """Whether there may be orphans of `ended`, or of no running task; `count` is how many tasks run."""
         return (
             bool(self.ignored)
-            or self._children.count() != count + len(self.adopted)
+            or self._children.count() != count + len(self.adopted) + len(self.left)
             or ended in self.adopted.values()
         )
 
     def adopt(self, tasks: set[int]) -> None:
         """Note the orphans of running tasks, and reap those that have ended: a server may leave many."""
-        for pid in [*self._orphans(tasks, 0), *self.adopted]:
+        for pid in [*self._orphans(tasks, 0), *self.adopted, *self.left]:
             if _reap(pid) is not None:
                 self.adopted.pop(pid, None)
+                self.left.discard(pid)
+
+    def take_left(self) -> tuple[int, ...]:
+        """The children that could not be killed since the last call."""
+        left, self._new_left = self._new_left, []
+        return tuple(sorted(left))
+
+    def _leave(self, pids: Iterable[int]) -> None:
+        for pid in pids:
+            self.adopted.pop(pid, None)
+            if pid not in self.left:
+                self.left.add(pid)
+                self._new_left.append(pid)
 
     def kill_group(self, leader: int, tasks: set[int]) -> dict[int, ProcessIdentity | None]:
         """Kill the group of a task that has ended, or only its orphans if a resource tracker is in it.
@@ -271,7 +288,10 @@ class Reaper:
         return killed
 
     def reap_orphans(self, tasks: set[int], ended: int) -> dict[int, ProcessIdentity | None]:
-        """Kill and reap the orphans; those that were alive, by pid, with an identity if they have no tag."""
+        """Kill and reap the orphans; those that were alive, by pid, with an identity if they have no tag.
+
+        What could not be killed is in `left` from then on.
+        """
         seen: dict[int, ProcessIdentity | None] = {}
         killed: dict[int, ProcessIdentity | None] = {}
 
@@ -289,17 +309,19 @@ class Reaper:
                 if code == -signal.SIGKILL:
                     killed[pid] = seen[pid]
 
-        kill_until_none_left(
+        still = kill_until_none_left(
             lambda: self._orphans(tasks, ended),
             kill_and_reap,
             timeout=KILL_SECONDS,
             limit=MAX_KILL_SECONDS,
             interval=KILL_INTERVAL,
         )
+        self._leave(still)
         return killed
 
     def kill_all(self) -> list[int]:
         """Kill and reap every child except the ignored, and all that come from them; those that are left."""
+        self.left.clear()
         seen: set[int] = set()
         next_walk = monotonic() + WALK_INTERVAL
 
@@ -329,7 +351,7 @@ class Reaper:
         kill_until_none_left(kill_rest, _pause, timeout=TRACKER_SECONDS)
         self._trackers = dict.fromkeys(self._trackers, 0.0)
         kill_rest()
-        return self._children_except(set(), 0)
+        return sorted({*self._children_except(set(), 0), *self.left})
 
     def _kill_descendants(self) -> None:
         everyone = procfs.processes()
@@ -341,7 +363,8 @@ class Reaper:
         """Kill an orphan; with many of them its whole group, in which the next one of a chain of forks is."""
         if count > MANY_ORPHANS:
             kill_group(pid)
-        _signal(pid, signal.SIGKILL)
+        if not _signal(pid, signal.SIGKILL):
+            self._leave([pid])
 
     def _orphans(self, tasks: set[int], ended: int) -> list[int]:
         return [pid for pid in self._children_except(tasks, ended) if not self._is_finishing(pid)]
@@ -349,7 +372,7 @@ class Reaper:
     def _children_except(self, tasks: set[int], ended: int) -> list[int]:
         found = []
         for pid in self._children.pids():
-            if pid in tasks or pid in self.ignored:
+            if pid in tasks or pid in self.ignored or pid in self.left:
                 continue
             task = self.adopted.get(pid) or task_of(pid)
             if task != ended and task in tasks:
@@ -382,14 +405,30 @@ def _reap(pid: int) -> int | None:
     return None
 
 
-def _signal(pid: int, number: int) -> None:
+def _signal(pid: int, number: int) -> bool:
     """Signal a child by its pid, which is its own: only the launcher reaps it, and has not.
 
-    Unlike a pidfd this needs no descriptor, of which none may be left.
+    Unlike a pidfd this needs no descriptor, of which none may be left. False if that is not permitted,
+    because the process has changed its user (sudo).
     """
-    # A process that has changed its user (sudo) cannot be killed; the launcher must survive that.
-    with contextlib.suppress(ProcessLookupError, PermissionError):
+    try:
         os.kill(pid, number)
+    except ProcessLookupError:
+        pass
+    except PermissionError:
+        return False
+    return True
+
+
+def may_signal(pid: int, pidfd: int) -> bool:
+    """Whether this process may signal another one, which has not changed its user (sudo)."""
+    try:
+        pidfd_signals.send(pid, pidfd, 0)
+    except ProcessLookupError:
+        pass
+    except PermissionError:
+        return False
+    return True
 
 
 def _pause(trackers: list[int]) -> None:

@@ -110,7 +110,7 @@ class TaskExited(Event):
     """An attempt's process has ended. `duration` and `cpu` are in seconds, `max_rss` in bytes.
 
     `exit_code` is the kernel's, negative for a signal, and None if it is unknown. `orphans` are the
-    pids of descendants that were still running and were killed.
+    pids of descendants that were still running and were killed, `left_running` of those that could not be.
     """
 
     event = "task_exited"
@@ -127,6 +127,7 @@ class TaskExited(Event):
     threads: int | None
     error: dict[str, str] | None
     orphans: tuple[int, ...]
+    left_running: tuple[int, ...] = ()
 
 
 class TaskRetrying(Event):

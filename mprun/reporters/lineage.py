@@ -94,6 +94,8 @@ def _started(event: TaskStarted, state: RunState) -> str:
 def _exited(event: TaskExited) -> str:
     words = format_exit(event.exit_code, event.signal, event.core_dumped)
     orphans = f" orphans killed: {', '.join(map(str, event.orphans))}" if event.orphans else ""
+    if event.left_running:
+        orphans += f" left running: {', '.join(map(str, event.left_running))}"
     return (
         f"exit   {event.task}  pid={event.pid} {words} after {format_duration(event.duration)} "
         f"cpu={format_duration(event.cpu)} rss={format_size(event.max_rss)}{orphans}"

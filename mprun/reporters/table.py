@@ -121,7 +121,7 @@ def _row(
     item: str | None,
 ) -> tuple[str, ...]:
     name = with_item(task.name, item)
-    outcome = visible(outcome_words(task, earlier_run))
+    outcome = visible(outcome_words(task, earlier_run) + _left_running(task))
     if task.finished is None and not alive:
         outcome = Outcome.UNKNOWN if task.attempts else "not started"
     if process is not None:
@@ -164,6 +164,13 @@ def outcome_words(task: TaskState, earlier_run: str | None = None) -> str:
     if reason.startswith(f"{finished.outcome} "):
         return reason  # `stopped by user`
     return f"{finished.outcome}{allowed}: {reason}{why}".replace("\n", " ")
+
+
+def _left_running(task: TaskState) -> str:
+    """The processes that could not be killed at the ends of a task's attempts."""
+    ends = [attempt.exited for attempt in task.attempts if attempt.exited is not None]
+    left = [pid for exited in ends for pid in exited.left_running]
+    return f"; left running: {', '.join(map(str, left))}" if left else ""
 
 
 def error_words(exited: TaskExited) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import textwrap
 
 import psutil
 import pytest
+from support.other_user import can_be_nobody, start_as_nobody
 from support.runs import (
     START_METHODS,
     alive,
@@ -292,3 +294,80 @@ def test_a_tracer_does_not_hold_a_task_at_its_exit(tmp_path, killed):
         engine.kill()
     engine.communicate()
     eventually(lambda: not any(alive(process.pid) for process in processes))
+
+
+# ---- processes of another user
+
+OTHER = """\
+#include <fcntl.h>
+#include <unistd.h>
+int main(void) {
+    /* All three ids: no other user may signal it any more. */
+    if (setresuid(65533, 65533, 65533)) return 3;
+    close(open("changed", O_CREAT | O_WRONLY, 0600));
+    pause();
+}
+"""
+
+BECOME = """\
+    import os
+
+    def become():
+        os.execv("./other", ["other"])
+"""
+
+
+@pytest.fixture
+def other(tmp_path):
+    """A program that becomes another user by its setuid bit, in a directory of all users."""
+    if not can_be_nobody():
+        pytest.skip("only root can be another user, by setpriv(1)")
+    if os.statvfs(tmp_path).f_flag & os.ST_NOSUID:
+        pytest.skip("the file system has no setuid bits")
+    tmp_path.chmod(0o777)
+    (tmp_path / "other.c").write_text(OTHER)
+    try:
+        subprocess.run(["cc", "-o", "other", "other.c"], cwd=tmp_path, check=True)
+    except FileNotFoundError:
+        pytest.skip("no C compiler")
+    (tmp_path / "other").chmod(0o4755)
+    yield
+    for process in psutil.process_iter(["name", "cwd"]):
+        if process.info == {"name": "other", "cwd": str(tmp_path)}:
+            process.kill()
+
+
+@pytest.mark.parametrize("method", ["command", *START_METHODS])
+def test_a_task_that_became_another_user_is_given_up(tmp_path, other, method):
+    """(C66)"""
+    what = "command: [./other]" if method == "command" else "target: 'become:become'"
+    job = f"""\
+        tasks:
+          - {{name: it, {what}, timeout: 1.5, stop: {{grace: 0s}}}}
+          - {{name: after, command: "exit 0", depends_on: {{it: finished}}}}
+        """
+    write(tmp_path, become=BECOME, job=job)
+    options = ("--start-method", method) if method in START_METHODS else ()
+    run = finish(start_as_nobody("job.yaml", *options, cwd=tmp_path), tmp_path / ".mprun")
+    assert (tmp_path / "changed").exists()
+    assert run.code == 1, run.stderr
+    finished, pid = run.one("task_finished", "it"), run.one("task_started", "it")["pid"]
+    assert (finished["outcome"], finished["reason"]) == ("failed", "could not be stopped")
+    assert (run.one("task_exited", "it")["left_running"], run.outcome("after")) == ([pid], "succeeded")
+    assert f"failed: could not be stopped; left running: {pid}" in run.stderr
+    assert alive(pid)
+
+
+def test_what_became_another_user_and_is_left_is_named(tmp_path, other):
+    """(C66)"""
+    script = "setsid ./other & echo $! > pid; while ! [ -e changed ]; do sleep 0.01; done"
+    tasks = [{"name": "it", "command": script}, {"name": "next", "command": "exit 0", "depends_on": "it"}]
+    write(tmp_path, job=json.dumps({"tasks": tasks}))
+    run = finish(start_as_nobody("job.yaml", "-v", cwd=tmp_path), tmp_path / ".mprun")
+    pid = int((tmp_path / "pid").read_text())
+    assert run.code == 0, run.stderr
+    exited = {event["task"]: (event["orphans"], event["left_running"]) for event in run.of("task_exited")}
+    assert exited == {"it": ([], [pid]), "next": ([], [])}
+    assert run.stderr.count(f"left running: {pid}") == 2
+    shown = finish(start_as_nobody("show", cwd=tmp_path), tmp_path / ".mprun")
+    assert f"succeeded; left running: {pid}" in shown.stdout

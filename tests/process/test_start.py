@@ -66,6 +66,7 @@ OURS = {
         mprun.record.state_dir mprun.record.state_files mprun.record.line_format mprun.record.lock
         mprun.record.recorder
         mprun.executors mprun.executors.base
+        mprun.linux.cgroup
         mprun.executors.local mprun.engine.preflight mprun.reporters mprun.reporters.console
         mprun.engine.poller mprun.engine.run
         mprun.cli.messages mprun.reporters.table mprun.reporters.tail

@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 
 import pytest
+from support.other_user import can_be_nobody, start_as_nobody
 from support.runs import START_METHODS, alive, environment, eventually, finish, mprun, start, write
 
 from mprun.engine.control_requests import SUSPEND_TIMEOUT_SECONDS
@@ -388,30 +389,7 @@ def test_run_in_a_thread_gets_no_signal_that_would_kill_its_program(tmp_path):
         assert program.communicate(timeout=20)[0] == b"1\n"
 
 
-# As another user with the right to read all files: Python itself may be in root's home.
-AS_NOBODY = (
-    *("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"),
-    *("--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"),
-)
-
-
-def can_be_nobody():
-    with contextlib.suppress(OSError):
-        return subprocess.run([*AS_NOBODY, "true"], capture_output=True, check=False).returncode == 0
-    return False
-
-
 only_root = pytest.mark.skipif(not can_be_nobody(), reason="only root can be another user, by setpriv(1)")
-
-
-def start_as_nobody(*arguments, cwd, env=None):
-    return subprocess.Popen(
-        [*AS_NOBODY, sys.executable, "-m", "mprun", *arguments],
-        cwd=cwd,
-        env=environment(**(env or {})),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
 
 
 @only_root

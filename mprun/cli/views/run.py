@@ -208,6 +208,8 @@ def _facts(attempt: AttemptState, alive: bool) -> Iterator[str]:
     yield f"{words}{table.error_words(exited)} after {format_duration(exited.duration)}".replace("\n", " ")
     if exited.orphans:
         yield f"orphans killed: {' '.join(map(str, exited.orphans))}"
+    if exited.left_running:
+        yield f"left running, could not be killed: {' '.join(map(str, exited.left_running))}"
     if attempt.retrying is not None:
         verb = "restarted" if attempt.retrying.reason == "restart" else "retried"
         yield f"{verb} after {format_duration(attempt.retrying.delay)}"
