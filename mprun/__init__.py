@@ -1,6 +1,7 @@
 """mprun: a declarative job runner; every task is a process, every run leaves a record."""
 
-from __future__ import annotations
+# No `from __future__ import annotations`: the module `__future__` would be imported from the working
+# directory, which `python -m mprun` has not taken off the import path yet.
 
 # Not imported from `typing`: every task's process would pay for the import.
 TYPE_CHECKING = False
@@ -36,7 +37,7 @@ _MODULES = {
 }
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> "Any":
     """Import a public name on its first use, so that a task's process does not pay for all of them."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -4,7 +4,6 @@ The launcher is forked first, because a fork costs time for each page that the p
 because launcher and engine then import their modules at the same time, each on a core.
 """
 
-import gc
 import os
 import sys
 
@@ -37,10 +36,43 @@ BOTH_NEED = (
 )
 
 
+def end_at_signals() -> None:
+    """Have a signal that ends a run end this process at once and without a word, until there is a run.
+
+    An exception could be raised in any import, and be lost there or become a traceback.
+    """
+    # Not `signal`, which takes a millisecond to import: this comes first.
+    import _signal  # type: ignore[import-not-found]
+
+    for number in (_signal.SIGINT, _signal.SIGTERM, _signal.SIGHUP):
+        # nohup(1) ignores SIGHUP on purpose.
+        if _signal.getsignal(number) in (_signal.SIG_DFL, _signal.default_int_handler):
+            _signal.signal(number, _end)
+
+
+def _end(number: int, _frame: object) -> None:
+    os._exit(128 + number)
+
+
+def import_nothing_from_here() -> None:
+    """Take the working directory off the import path, which `python -m` puts at its head, as `-P` would.
+
+    Modules of the job are imported by the launcher, which adds the directory again. If PYTHONPATH has it,
+    it stays: that is the user's own choice.
+    """
+    try:
+        here = os.getcwd()
+    except OSError:
+        here = ""
+    if not sys.flags.safe_path and sys.path and sys.path[0] in ("", here):
+        del sys.path[0]
+
+
 def open_standard_descriptors() -> None:
     """Open each of the descriptors 0 to 2 that is closed (`mprun JOB >&-`) on /dev/null.
 
     Else the next file or socket would get its number, and a task would write its output there.
+    Raises OSError.
     """
     if None not in (sys.stdin, sys.stdout, sys.stderr):
         return
@@ -63,6 +95,7 @@ def fork_launcher() -> tuple[int, int]:
     """Fork a launcher; its pid, and the descriptor of a socket to it."""
     # Not `socket`, which takes 2 ms to import: the executor imports it while the launcher works.
     import _socket
+    import gc
 
     # Until everything is imported and the job is read: nothing of it is garbage, and the collector
     # would take a twentieth of the time of a start.
@@ -86,7 +119,14 @@ def fork_launcher() -> tuple[int, int]:
 
 def main() -> None:
     """Run the command line, and exit with its exit code (`mprun --help` lists them)."""
-    open_standard_descriptors()
+    end_at_signals()
+    import_nothing_from_here()
+    try:
+        open_standard_descriptors()
+    except OSError as error:
+        if sys.stderr is not None:
+            print(f"error: cannot open {os.devnull}: {error.strerror}", file=sys.stderr)  # noqa: T201
+        os._exit(3)
     can_fork = sys.version_info[:2] <= TRIED_PYTHON
     launcher = fork_launcher() if can_fork and runs_a_job(sys.argv[1:]) else None
     from mprun.cli.lean_imports import import_click

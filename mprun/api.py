@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from mprun.engine.preflight import IMPORT_TIMEOUT_SECONDS
 from mprun.engine.run import Context, Run, RunOptions, RunResult, TaskResult, ignore_warning, past_timings
+from mprun.engine.signals import SignalInbox
 from mprun.errors import JobFileError
 from mprun.jobfile.loader import load_job_file
 from mprun.record import lock
@@ -138,22 +139,24 @@ def run_plan(plan: Plan, options: RunOptions) -> RunResult:
     """As `run_job`, of a plan and with all options."""
     import time
 
-    directory, warning = create_run_or_temporary(options.state_dir, time.time())
-    # Before the pidfile, by which another start finds this run, and before anything is imported.
-    record = lock.create_record(directory)
-    pidfile = PidFile(directory)
-    if warning:
-        options.warn(warning)
-    else:
-        pidfile.write()
-        _recover_killed_runs(directory, options.warn)
-    executor = options.executor or _start_launcher(directory.run_id)
-    run = Run(plan, executor, directory, record, options)
-    try:
-        return run.run()
-    finally:
-        run.close()
-        pidfile.remove()
+    # Before there is a directory: a signal that ends this process would leave it empty.
+    with SignalInbox(options.after_end) as inbox:
+        directory, warning = create_run_or_temporary(options.state_dir, time.time())
+        # Before the pidfile, by which another start finds this run, and before anything is imported.
+        record = lock.create_record(directory)
+        pidfile = PidFile(directory)
+        if warning:
+            options.warn(warning)
+        else:
+            pidfile.write()
+            _recover_killed_runs(directory, options.warn)
+        executor = options.executor or _start_launcher(directory.run_id)
+        run = Run(plan, executor, directory, record, options, inbox)
+        try:
+            return run.run()
+        finally:
+            run.close()
+            pidfile.remove()
 
 
 def forecast(plan: Plan, state_dir: str = DEFAULT) -> Forecast | None:

@@ -40,7 +40,7 @@ def events_reporter(path: str, plan: Plan, state_dir: str) -> Callable[[api.Cont
         raise UsageError(f"`--events` would write {quote(path)} among the records of runs; name another file")
     try:
         _check_content(path)
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o666)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o600)
     except OSError as error:
         raise UsageError(f"cannot write --events {path}: {error.strerror}") from None
     return lambda context: _reporter(descriptor, path, _record(context))

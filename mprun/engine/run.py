@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from mprun.engine import preflight
 from mprun.engine.preflight import IMPORT_TIMEOUT_SECONDS, ImportFailure, Interrupted, distinct_calls
-from mprun.engine.signals import SignalInbox
 from mprun.errors import JobFileError, MprunError
 from mprun.frozen import Frozen
 from mprun.jobfile.model import STANDARD_INPUT_PATH
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from mprun.diagnostics import Diagnostic
+    from mprun.engine.signals import SignalInbox
     from mprun.executors.base import Executor, PrepareReply
     from mprun.record.events import RunFinished, TaskFinished
     from mprun.record.resume import EarlierRun
@@ -108,13 +108,20 @@ class Run:
     """One run in its directory, with an executor and an open record that it closes."""
 
     def __init__(
-        self, plan: Plan, executor: Executor, directory: RunDirectory, record: int, options: RunOptions
+        self,
+        plan: Plan,
+        executor: Executor,
+        directory: RunDirectory,
+        record: int,
+        options: RunOptions,
+        inbox: SignalInbox,
     ) -> None:
         self._plan = plan
         self._record = record
         self._executor = executor
         self._directory = directory
         self._options = options
+        self._inbox = inbox
         # A launcher that has answered ends by itself, and ends what it started.
         self._answered = False
         # Whether there is something to record: the engine has begun.
@@ -123,13 +130,12 @@ class Run:
     def run(self) -> RunResult:
         """Run the plan to its end. Raises what `mprun.run_job` does."""
         try:
-            with SignalInbox(self._options.after_end) as inbox:
-                prepared = self._preflight(inbox)
-                if self._options.dry_run:
-                    self._check_directories()
-                    return _never_ran(self._directory, 0)
-                self._recorded = True
-                return self._run_engine(inbox, prepared)
+            prepared = self._preflight(self._inbox)
+            if self._options.dry_run:
+                self._check_directories()
+                return _never_ran(self._directory, 0)
+            self._recorded = True
+            return self._run_engine(self._inbox, prepared)
         except Interrupted as interrupted:
             return _never_ran(self._directory, 128 + interrupted.number)
         except MprunError as error:

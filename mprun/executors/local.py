@@ -236,7 +236,11 @@ def start_launcher(run_id: str = "") -> LocalExecutor:
 
     ours, theirs = socketpair()
     descriptor = theirs.fileno()
-    command = f"from mprun.launcher.main import launch; launch({descriptor})"
+    # What is in the working directory comes last: it has no module of Python's or ours.
+    command = (
+        "import sys; sys.path.append(sys.path.pop(0)); "
+        f"from mprun.launcher.main import launch; launch({descriptor})"
+    )
     # It would take out the variables that set params, but not from what /proc shows.
     inherited = {name: text for name, text in os.environ.items() if not name.startswith(PARAM_VARIABLE)}
     environment = {**inherited, **({"MPRUN_RUN_ID": run_id} if run_id else {})}

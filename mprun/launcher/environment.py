@@ -44,6 +44,14 @@ def withhold_params() -> None:
         del os.environb[name]
 
 
+def finish_python() -> None:
+    """Have Python programs that tasks run end with their script, unless the job sets PYTHONINSPECT itself.
+
+    With the variable they would go on as an interactive session, whose exit code is 0 after an error.
+    """
+    os.environ.pop("PYTHONINSPECT", None)
+
+
 def unbuffer_python() -> None:
     """Have Python programs that tasks run write what they print at once, unless it is set otherwise.
 

@@ -48,9 +48,7 @@ def launch(descriptor: int, parent: int = 0) -> NoReturn:
         _reset_signals()
         worker.dump_stacks_on_request()
         sys.modules["__main__"] = ModuleType("__main__")
-        null = os.open(os.devnull, os.O_RDONLY)
-        os.dup2(null, 0)
-        os.close(null)
+        _empty_standard_input()
         sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115  it stays open
         fork.open_launcher_pidfd()
         os.set_inheritable(descriptor, False)
@@ -68,13 +66,23 @@ def launch(descriptor: int, parent: int = 0) -> NoReturn:
         os._exit(code)
 
 
+def _empty_standard_input() -> None:
+    try:
+        null = os.open(os.devnull, os.O_RDONLY)
+    except OSError as error:
+        os.write(2, f"error: cannot open {os.devnull}: {error.strerror}\n".encode())
+        os._exit(1)
+    os.dup2(null, 0)
+    os.close(null)
+
+
 def _reset_signals() -> None:
-    """Reset signals that the parent of mprun may have ignored or blocked, because tasks inherit that."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    """Reset signals that mprun handles, or that its parent has ignored or blocked: tasks inherit that."""
     # Except the two that Python itself ignores.
     for number in signal.valid_signals() - {signal.SIGPIPE, signal.SIGXFSZ}:
-        if signal.getsignal(number) == signal.SIG_IGN:
+        if signal.getsignal(number) not in (signal.SIG_DFL, None):
             signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
 
 

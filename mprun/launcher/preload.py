@@ -49,6 +49,7 @@ class Preload:
 
             start_error.hide(self._options["secrets"])
         environment.withhold_params()
+        environment.finish_python()
         set_variables(self._options["env"])
         environment.unbuffer_python()
         environment.tag_run(self._options["run_id"])

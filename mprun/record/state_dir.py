@@ -202,10 +202,20 @@ def _create_state(state: Folder) -> None:
     """Create the state directory, for its owner only and ignored by git."""
     if os.path.lexists(state.path):
         return
+    _make_parents(os.path.dirname(state.path))
     # Another run may create it at the same time.
-    os.makedirs(state.path, 0o700, exist_ok=True)
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(state.path, 0o700)
     with open(state.open(".gitignore", os.O_WRONLY | os.O_CREAT), "w", encoding="ascii") as stream:
         stream.write("*\n")
+
+
+def _make_parents(path: str) -> None:
+    """Make the directories above a state directory: no one else can write to them, whatever the umask."""
+    if not os.path.isdir(path):
+        _make_parents(os.path.dirname(path))
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(path, 0o755)
 
 
 def create_run_or_temporary(state_dir: str, now: float) -> tuple[RunDirectory, str]:

@@ -37,7 +37,11 @@ def terminal_width(stream: TextIO) -> int | None:
 
 def silence(stream: object) -> None:
     """Redirect a stream whose reader is gone to /dev/null, so that closing it raises nothing."""
-    null = os.open(os.devnull, os.O_WRONLY)
+    try:
+        null = os.open(os.devnull, os.O_WRONLY)
+    except OSError:
+        # This process ends without closing it.
+        return
     os.dup2(null, stream.fileno())  # type: ignore[attr-defined]
     os.close(null)
 

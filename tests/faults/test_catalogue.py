@@ -292,6 +292,7 @@ SHOWN = {
         "faults/test_last_signals.py::test_a_storm_of_signals_after_the_end_was_recorded_changes_nothing",
         "faults/test_last_signals.py::"
         "test_a_storm_of_signals_from_the_first_event_on_ends_with_the_exit_code_of_the_record",
+        "faults/test_first_moments.py::test_a_signal_at_any_of_the_first_moments_ends_mprun_without_a_word",
     ],
     "58 orphans that are not reaped, chains of forks, traced leaders": [
         "faults/test_orphans.py::test_background_helpers_are_reaped_while_their_task_runs",
