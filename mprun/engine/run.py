@@ -180,8 +180,10 @@ class Run:
         self._answered = True
         if prepared.errors:
             raise JobFileError(_bind_diagnostics(self._plan, prepared))
-        if prepared.refused:
-            self._options.warn(_REFUSED.format(prepared.refused[0]))
+        if "/proc" in prepared.refused:
+            self._options.warn(_NO_PROC)
+        if calls := [name for name in prepared.refused if name != "/proc"]:
+            self._options.warn(_REFUSED.format(calls[0]))
         for module in prepared.threads:
             self._options.warn(_IMPORT_STARTED_THREAD.format(module))
         if self._plan.job.recipe_env:
@@ -255,6 +257,10 @@ class Run:
 
 _IMPORT_STARTED_THREAD = (
     "importing `{}` started a thread; forking a process with threads can deadlock: use `start_method: spawn`"
+)
+_NO_PROC = (
+    "/proc is not mounted: processes that leave the session of their task are not found when it ends, no "
+    "command can be run, and what a killed run leaves is not found; mount it (`mount -t proc proc /proc`)"
 )
 _REFUSED = (
     "this system refuses `{}`, as a seccomp filter of a container may; mprun signals processes by their pids "

@@ -120,7 +120,8 @@ class PrepareReply(Frozen):
     """The answer to `PrepareRequest`: every target is resolved and bound, or there are `errors`.
 
     `pid` and `name` are those of the process that tasks see as their parent. `threads` names
-    the modules whose import started a thread, `refused` the system calls that the system refuses.
+    the modules whose import started a thread, `refused` what the system does not let it
+    use: system calls, and /proc.
     """
 
     pid: int

@@ -214,6 +214,8 @@ class Launcher:
         self._reaper.ignore_present_children()
         preload.make_forks_cheap()
         refused = sorted(pidfd_signals.refused)
+        if self._children.fileno() is None and not procfs.is_readable():
+            refused.append("/proc")
         self._engine.send(("prepared", os.getpid(), auxiliary.main_name(), errors, loaded.threads, refused))
 
     def _report_importing(self, number: int) -> None:

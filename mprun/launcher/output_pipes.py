@@ -9,6 +9,7 @@ pipe both work. If the launcher is killed, another process drains what is left: 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from select import EPOLLHUP, EPOLLIN, EPOLLONESHOT, POLLIN, poll
 from time import monotonic
@@ -98,7 +99,10 @@ class OutputPipe:
 
     def open_write_end(self) -> int:
         """A new descriptor for writing, which blocks."""
-        return os.open(self._write_end, os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            return os.open(self._write_end, os.O_WRONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            raise OSError(errno.ENOENT, "a command needs /proc, which is not mounted") from None
 
     def open_log(self) -> None:
         """Open the log. Raises OSError."""

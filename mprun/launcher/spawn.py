@@ -23,7 +23,7 @@ from mprun.failpoints import armed
 from mprun.launcher import end_marks, environment, fork, reaper, start_backoff, start_error
 from mprun.launcher.channel import KEY, NAME, START_METHOD
 from mprun.launcher.worker import IS_TRIED, Process
-from mprun.linux import pidfd_signals
+from mprun.linux import pidfd_signals, procfs
 from mprun.linux.procfs import read_stat
 
 TYPE_CHECKING = False
@@ -86,9 +86,12 @@ def _no_fork_server() -> OSError:
 
 
 def _is_fork_server_alive() -> bool:
-    stat = read_stat(fork_server_pid() or 0)
-    is_alive = stat is not None and stat.is_alive and stat.ppid == os.getpid()
-    return is_alive and not ForkServerPopen.server_is_gone
+    if ForkServerPopen.server_is_gone or not (server := fork_server_pid()):
+        return False
+    try:
+        return os.waitid(os.P_PID, server, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
+    except ChildProcessError:
+        return False
 
 
 class ForkPopen(fork.ProcessHandle, popen_fork.Popen):
@@ -154,7 +157,8 @@ class ForkServerPopen(fork.ProcessHandle, popen_forkserver.Popen):
         with contextlib.suppress(OSError):
             pidfd = pidfd_signals.open_pidfd(self.pid)
         stat = read_stat(self.pid)
-        is_ours = stat is not None and stat.ppid == fork_server_pid()
+        # Without /proc nothing shows that it is not: it has been forked just now.
+        is_ours = stat.ppid == fork_server_pid() if stat is not None else not procfs.is_readable()
         self._start_ticks = stat.start_ticks if stat is not None and is_ours else None
         if pidfd < 0:
             return

@@ -35,6 +35,11 @@ class Stat:
         return self.state not in "ZX"
 
 
+def is_readable() -> bool:
+    """Whether there is a /proc that shows this process."""
+    return read_stat(os.getpid()) is not None
+
+
 def read_stat(pid: int) -> Stat | None:
     """The present state of a process; None if it is gone or cannot be seen."""
     try:
