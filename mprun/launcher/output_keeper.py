@@ -189,8 +189,12 @@ def _kill_writers(pipes: Iterable[int]) -> None:
 
     names = {open_files.pipe_name(pipe) for pipe in pipes}
 
-    def find() -> dict[int, procfs.Stat]:
+    def look() -> dict[int, procfs.Stat]:
         return {pid: stat for pid, stat in procfs.processes().items() if open_files.writes_pipe(pid, names)}
+
+    def find() -> dict[int, procfs.Stat]:
+        # Again, if it found none: a process that was forked meanwhile may be missing from the list.
+        return look() or look()
 
     def kill(found: dict[int, procfs.Stat]) -> None:
         for pid, stat in found.items():

@@ -59,7 +59,13 @@ class Leftovers:
 
     def kill(self) -> None:
         """Kill what is provably part of the run, until no new process is found."""
-        kill_until_none_left(self._find, self._kill, timeout=KILL_SECONDS, interval=KILL_INTERVAL)
+
+        def find() -> dict[int, Stat]:
+            # The list of processes is not read in one instant: one that a process forked meanwhile may be
+            # missing from one look, but not from the next.
+            return self._find() or self._find()
+
+        kill_until_none_left(find, self._kill, timeout=KILL_SECONDS, interval=KILL_INTERVAL)
         for pid, start_ticks in self._keepers.items():
             pidfd_signals.await_end(pid, start_ticks, KEEPER_SECONDS)
 

@@ -37,8 +37,8 @@ class Owner:
         # Whether it started since this machine was booted.
         self.on_this_boot = boot_id == procfs.boot_id()
         # Whether its pid may mean the same process here as there, and whether it certainly does.
-        self._may_be_seen = self.on_this_boot and namespace in ("", procfs.pid_namespace())
-        self._can_be_seen = self._may_be_seen and namespace != ""
+        self.may_be_seen = self.on_this_boot and namespace in ("", procfs.pid_namespace())
+        self._can_be_seen = self.may_be_seen and namespace != ""
 
     @property
     def on_this_host(self) -> bool:
@@ -48,7 +48,7 @@ class Owner:
     @property
     def is_alive(self) -> bool:
         """Whether it is still running, as far as can be seen from here."""
-        return self._may_be_seen and self._is_running()
+        return self.may_be_seen and self._is_running()
 
     @property
     def has_ended(self) -> bool:

@@ -13,6 +13,7 @@ from mprun.frozen import Frozen
 from mprun.linux import procfs
 from mprun.outcomes import MPRUN_KILLED, Outcome, format_exit
 from mprun.record import reader
+from mprun.record.pidfile import PidFile
 
 if TYPE_CHECKING:
     import psutil
@@ -184,13 +185,17 @@ def build_tree(directory: RunDirectory, state: RunState) -> list[Process]:
 
     If the record has lost its beginning, the roots are the parents of the tasks.
     """
-    return _TreeBuilder(state, reader.run_outcome(directory, state)).roots
+    owner = PidFile(directory).owner()
+    # In another PID namespace, the recorded pids mean other processes.
+    is_visible = owner is None or owner.may_be_seen
+    return _TreeBuilder(state, reader.run_outcome(directory, state), is_visible=is_visible).roots
 
 
 class _TreeBuilder:
     """Builds the process tree of one run."""
 
-    def __init__(self, state: RunState, outcome: str) -> None:
+    def __init__(self, state: RunState, outcome: str, *, is_visible: bool) -> None:
+        self._is_visible = is_visible
         self._is_active = outcome == Outcome.RUNNING
         self._parents: dict[int, Process] = {}
         self._launcher: Process | None = None
@@ -218,9 +223,9 @@ class _TreeBuilder:
             engine.set_usage(finished.engine)
             self._launcher.set_usage(finished.launcher)
         elif self._is_active:
-            # It holds the lock on the record.
-            engine.set_running(snapshot(engine.pid))
-            self._launcher.set_running(snapshot(self._launcher.pid, ppid=engine.pid))
+            if self._is_visible:
+                engine.set_running(snapshot(engine.pid))
+                self._launcher.set_running(snapshot(self._launcher.pid, ppid=engine.pid))
         else:
             engine.status = MPRUN_KILLED
 

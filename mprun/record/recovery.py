@@ -122,7 +122,8 @@ def _remove_unrecorded(pidfile: PidFile, owner: Owner) -> str:
 
 
 def _kill_leftovers(directory: RunDirectory, owner: Owner, state: RunState) -> Leftovers:
-    leftovers = Leftovers(directory, owner.start_ticks, state)
+    # In another PID namespace, the pids that are recorded mean other processes.
+    leftovers = Leftovers(directory, owner.start_ticks, state if owner.may_be_seen else RunState())
     # No process is older than the boot.
     if owner.on_this_boot:
         leftovers.kill()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import signal
@@ -110,6 +111,15 @@ def test_a_run_whose_namespace_is_gone_is_recovered(tmp_path, run_slowly, phase)
     assert other.stderr.startswith(f"warning: run {run_id} was interrupted: mprun itself was killed")
     assert entries(tmp_path, "open") == []
     assert (run_id in entries(tmp_path, "runs")) == (phase == "running")
+
+
+def test_the_process_tree_shows_no_process_that_has_the_pid_here(tmp_path, run_slowly):
+    """In its namespace, mprun is process 1."""
+    run_slowly(isolated=True)
+    (tmp_path / "go").touch()
+    eventually((tmp_path / "running").exists)
+    (engine,) = json.loads(mprun("tree", "--json", cwd=tmp_path).stdout)["processes"]
+    assert (engine["pid"], engine["cpu"], engine["max_rss"]) == (1, None, None)
 
 
 def test_a_run_that_another_namespace_has_is_named_when_it_is_to_be_stopped(tmp_path, run_slowly):

@@ -233,6 +233,14 @@ def test_a_forged_record_that_names_a_stranger_has_nothing_killed(tmp_path, slee
     assert (stranger.poll(), alive(member)) == (None, True)
 
 
+def test_a_recorded_pid_of_another_namespace_names_no_process_here(tmp_path, sleeper):
+    stranger = sleeper()
+    task = task_started(stranger.pid, procfs.read_stat(stranger.pid).start_ticks)
+    old_run(tmp_path, [STARTED, task], host=f"{os.uname().nodename} 0:0")
+    assert next_start(tmp_path).stderr == killed_run(OLD) + "; it left no processes\n"
+    assert stranger.poll() is None
+
+
 def test_a_process_that_hides_is_found_by_its_open_log(tmp_path, sleeper):
     """(C64) A session of its own, an empty environment, and standard output is the log of a task."""
     with log_of(tmp_path) as log:
