@@ -11,6 +11,7 @@ import time
 
 from mprun.engine.readiness import Prober
 from mprun.jobfile.model import Ready
+from mprun.record.state_files import Folder
 
 COUNT = 100
 SECONDS = 5
@@ -28,8 +29,9 @@ def answer(server: socket.socket, status: bytes) -> None:
 def share(ready: Ready, log: str = "") -> float:
     """The share of one core that probing takes, in %."""
     prober = Prober()
+    file = Folder(os.path.dirname(log) or ".").file(os.path.basename(log))
     for number in range(COUNT):
-        prober.start((number, 1), ready, log, None, os.getpid())
+        prober.start((number, 1), ready, file, None, os.getpid())
     time.sleep(1)
     begun, cpu = time.monotonic(), time.process_time()
     time.sleep(SECONDS)

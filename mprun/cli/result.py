@@ -74,10 +74,10 @@ def _result(directory: RunDirectory, task: TaskState) -> Any:
     if finished.result_kind != "file":
         value, kind = finished.result, finished.result_kind
     else:
-        value, kind = results.read_value(directory.result(task.name, finished.attempts))
+        value, kind = results.read_value(directory.result_files(task.name, finished.attempts))
     if kind == "repr":
-        path = directory.result(task.name, finished.attempts)
-        problem, text = results.read_problem(path), results.read_repr(path, _MAX_REPR)
+        files = directory.result_files(task.name, finished.attempts)
+        problem, text = results.read_problem(files), results.read_repr(files, _MAX_REPR)
         shown = f"; only {quote(text)} was kept" if text else ""
         what, remedy = visible(redact(problem.what)), visible(problem.remedy)
         raise UsageError(f"task {quote(task.name)} returned {what}{shown}; {remedy}")

@@ -129,7 +129,7 @@ class AttemptMonitor:
 
             self._log_limits = LogLimits()
         number, attempt = key
-        self._log_limits.add(key, self._directory.log(self._table.tasks[number].name, attempt), limit)
+        self._log_limits.add(key, self._directory.log_file(self._table.tasks[number].name, attempt), limit)
 
     def _probe(self, report: Started, ready: Ready) -> None:
         if ready.kind == "command":
@@ -142,7 +142,7 @@ class AttemptMonitor:
             self._prober = Prober()
             self._poller.add(self._prober.fileno())
         number, attempt = report.key
-        log = self._directory.log(self._table.tasks[number].name, attempt)
+        log = self._directory.log_file(self._table.tasks[number].name, attempt)
         cwd = self._resolver.call(number).cwd or self._resolver.cwd
         self._prober.start(report.key, ready, log, cwd, report.pid)
 
@@ -155,6 +155,7 @@ class AttemptMonitor:
             self._command_prober = CommandProber(self._executor, self._clock)
         number, attempt = key
         name, call = self._table.tasks[number].name, self._resolver.call(number)
+        output = self._directory.probe_output(name, attempt)
         request = ProbeRequest(
             key=key,
             number=0,
@@ -162,9 +163,9 @@ class AttemptMonitor:
             command=ready.command,
             env=self._resolver.env(number, call),
             cwd=call.cwd or self._resolver.cwd,
-            output=self._directory.probe_output(name, attempt),
+            output=output.path,
         )
-        self._command_prober.start(ready, request)
+        self._command_prober.start(ready, request, output)
 
 
 def dump_title(task: Task, reason: str, run_timeout: float | None) -> str:

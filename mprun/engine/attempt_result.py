@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from mprun.executors.base import Exited
     from mprun.jobfile.model import Expect, Limits, Task
     from mprun.record.state_dir import RunDirectory
+    from mprun.record.state_files import StateFile
 
 # The name of an error that says that nothing of the target has run.
 NEVER_RAN = "mprun.launcher.start_error.StartError"
@@ -48,7 +49,7 @@ def attempt_result(
         or report.unfinished
         or (code != 0 and (task.retry.exceptions or task.limits or task.daemon))
     )
-    failure = results.read_failure(directory.result(name, report.key[1])) if needs_failure else None
+    failure = results.read_failure(directory.result_files(name, report.key[1])) if needs_failure else None
     if code != 0 and (reached := limit_reached(task.limits, report, failure)):
         words = f"{words}: {reached}"
     if code != 0 and task.daemon and failure is not None and failure.message == _NO_CHILDREN:
@@ -82,7 +83,7 @@ def _captured(how: str, name: str, report: Exited, directory: RunDirectory) -> s
     # Few tasks have one.
     from mprun.engine.captured_output import take
 
-    return take(directory.result(name, report.key[1]), how)
+    return take(directory.result_files(name, report.key[1]), how)
 
 
 def limit_reached(limits: Limits | None, report: Exited, error: results.Failure | None) -> str:
@@ -125,14 +126,14 @@ def _observed(
     from mprun.engine.expectations import Observed
 
     attempt = report.key[1]
-    path = directory.result(name, attempt)
-    memory = report.max_rss if report.max_rss is not None else results.read_usage(path).get("max_rss")
+    files = directory.result_files(name, attempt)
+    memory = report.max_rss if report.max_rss is not None else results.read_usage(files).get("max_rss")
     return Observed(
         exit_code=report.exit_code or 0,
         words=words,
         unfinished=bool(report.unfinished),
         exceptions=exceptions,
-        result=_result(path) if expect.has_result else None,
+        result=_result(files) if expect.has_result else None,
         output_problem=output_problem,
         seconds=report.duration,
         max_rss=memory,
@@ -146,7 +147,7 @@ class _NotJson:
         return "not JSON"
 
 
-def _result(path: str) -> Any:
+def _result(files: StateFile) -> Any:
     """The result, read in full: the record has None for a large one."""
-    value, kind = results.read_value(path)
+    value, kind = results.read_value(files)
     return _NotJson() if kind == "repr" else value

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mprun.jobfile.units import size_text
 from mprun.launcher.channel import MAX_CAPTURED_BYTES, STDOUT
 from mprun.record.results import JSON
+from mprun.record.state_files import CREATE
+
+if TYPE_CHECKING:
+    from mprun.record.state_files import StateFile
 
 
-def take(path: str, how: str) -> str:
+def take(files: StateFile, how: str) -> str:
     r"""Write the result of an attempt from its output; why there is none, empty if there is.
 
-    `path` is that of the attempt's result files without their suffixes; `how` is `text`, `lines` or
+    `files` are the attempt's result files, without their suffixes; `how` is `text`, `lines` or
     `json`. The output is UTF-8; in `text` and `lines`, other bytes are written as `\xff`.
     """
     try:
-        with open(path + STDOUT, "rb") as file:
+        with open(files.with_suffix(STDOUT).open(), "rb") as file:
             data = file.read(MAX_CAPTURED_BYTES + 1)
     except FileNotFoundError:
         # Nothing of the command has run.
@@ -29,7 +32,7 @@ def take(path: str, how: str) -> str:
     if len(data) > MAX_CAPTURED_BYTES:
         return f"its output is longer than {size_text(MAX_CAPTURED_BYTES)}, which `capture` does not keep"
     try:
-        _write(path, _json_text(data) if how == "json" else json.dumps(_texts(data, how)))
+        _write(files, _json_text(data) if how == "json" else json.dumps(_texts(data, how)))
     except ValueError as error:
         return f"its output is not JSON: {error}"
     except OSError as error:
@@ -68,12 +71,11 @@ def _refuse(name: str) -> Any:
     raise ValueError(f"{name} is not a number in JSON")
 
 
-def _write(path: str, text: str) -> None:
+def _write(files: StateFile, text: str) -> None:
     """Write the result file whole or not at all, in place of the file of the output."""
-    unfinished = path + JSON + ".part"
-    descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    with open(descriptor, "w", encoding="utf-8") as file:
+    folder, name = files.folder, files.name
+    with open(folder.open(f"{name}{JSON}.part", CREATE), "w", encoding="utf-8") as file:
         file.write(text)
-    os.rename(unfinished, path + JSON)
+    folder.rename(f"{name}{JSON}.part", f"{name}{JSON}")
     with contextlib.suppress(OSError):
-        os.unlink(path + STDOUT)
+        folder.unlink(f"{name}{STDOUT}")

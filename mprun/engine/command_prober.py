@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 from typing import TYPE_CHECKING
 
 from mprun.engine.readiness import (
@@ -21,6 +19,7 @@ if TYPE_CHECKING:
     from mprun.executors.base import Executor, Probed
     from mprun.jobfile.model import Ready
     from mprun.launcher.channel import AttemptKey
+    from mprun.record.state_files import StateFile
 
 # The end of what a probe has printed, in which its last line is looked for, in bytes.
 _TAIL_BYTES = 4096
@@ -35,11 +34,12 @@ class _Probed:
     two tries. `killed` is whether it was given up, `last_line` what it had printed last by then.
     """
 
-    def __init__(self, ready: Ready, request: ProbeRequest, now: float) -> None:
+    def __init__(self, ready: Ready, request: ProbeRequest, output: StateFile, now: float) -> None:
         self.what = ready.what[:_SHOWN_CHARACTERS]
         self.longest = min(ready.try_timeout, ready.timeout)
         self.interval = ready.interval
         self.request = request
+        self.output = output
         self.due = now
         self.begun: float | None = None
         self.killed = self.stopped = False
@@ -69,10 +69,13 @@ class CommandProber:
         deadlines = [found for one in self._attempts.values() if (found := one.deadline()) is not None]
         return max(0.0, min(deadlines) - self._clock.timed()) if deadlines else None
 
-    def start(self, ready: Ready, request: ProbeRequest) -> None:
-        """Probe now and at every interval, until the attempt is ready, stopped or forgotten."""
+    def start(self, ready: Ready, request: ProbeRequest, output: StateFile) -> None:
+        """Probe now and at every interval, until the attempt is ready, stopped or forgotten.
+
+        `output` is where `request` has what a try prints.
+        """
         self.forget(request.key)
-        self._attempts[request.key] = _Probed(ready, request, self._clock.timed())
+        self._attempts[request.key] = _Probed(ready, request, output, self._clock.timed())
         self.tick()
 
     def tick(self) -> None:
@@ -93,7 +96,7 @@ class CommandProber:
     def _give_up(self, key: AttemptKey, probed: _Probed) -> None:
         probed.killed = True
         # Before the kill: a shell may print which of its children was killed.
-        probed.last_line = _last_line(probed.request.output)
+        probed.last_line = _last_line(probed.output)
         self._executor.end_probe(key)
 
     def handle_probed(self, report: Probed) -> None:
@@ -120,7 +123,7 @@ class CommandProber:
         if code == 0:
             return ""
         words = format_exit(code, exit_signal(code), core_dumped=False)
-        return _with_line(words, _last_line(probed.request.output))
+        return _with_line(words, _last_line(probed.output))
 
     def was_ready(self, key: AttemptKey) -> bool:
         """Whether an attempt that has ended was ready; `take_ready` has not said so yet."""
@@ -162,13 +165,7 @@ def _with_line(words: str, line: str) -> str:
     return f"{words}: {line}" if line else words
 
 
-def _last_line(path: str) -> str:
+def _last_line(output: StateFile) -> str:
     """The last line that a try has printed, without space around it; empty if there is none."""
-    with contextlib.suppress(OSError):
-        # What is there may be a link or a pipe, put there by a task.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
-        with open(descriptor, "rb") as file:
-            file.seek(max(0, os.fstat(descriptor).st_size - _TAIL_BYTES))
-            lines = file.read(_TAIL_BYTES).decode("utf-8", "backslashreplace").split("\n")
-            return next((line.strip() for line in reversed(lines) if line.strip()), "")
-    return ""
+    lines = output.read_end(_TAIL_BYTES).decode("utf-8", "backslashreplace").split("\n")
+    return next((line.strip() for line in reversed(lines) if line.strip()), "")

@@ -18,11 +18,13 @@ from mprun.engine.signals import REQUEST
 from mprun.errors import MprunError, UsageError
 from mprun.linux import pidfd_signals, procfs
 from mprun.record import lock
+from mprun.record.state_files import CREATE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from mprun.record.state_dir import RunDirectory
+    from mprun.record.state_files import StateFile
 
     # By `stopped`, `finished` (before the request) and `unknown`: names of tasks, as asked for if unknown.
     # `known` are names that may have been meant, if there are unknown ones.
@@ -32,6 +34,9 @@ if TYPE_CHECKING:
 ANSWER_TIMEOUT_SECONDS = 5.0
 _POLL_INTERVAL_SECONDS = 0.02
 
+# The directory of the requests in that of a run; a request and an answer are not longer.
+_REQUESTS = "requests"
+_MAX_BYTES = 64 << 20
 _REQUEST_SUFFIX = ".request.json"
 _ANSWER_SUFFIX = ".answer.json"
 
@@ -54,7 +59,7 @@ def stop_tasks(directory: RunDirectory, names: list[str]) -> Answer:
         # A request without an answer must not take effect later.
         for suffix in (_REQUEST_SUFFIX, _ANSWER_SUFFIX):
             with contextlib.suppress(OSError):
-                os.unlink(request + suffix)
+                request.folder.unlink(request.name + suffix)
 
 
 def stop_run(directory: RunDirectory) -> None:
@@ -117,24 +122,20 @@ def _signal_engine(directory: RunDirectory, number: int) -> None:
         pidfd_signals.close_pidfd(pidfd)
 
 
-def _write_request(directory: RunDirectory, names: list[str]) -> str:
-    """Write a request; its path without the suffix."""
-    folder = _folder(directory)
-    request = os.path.join(folder, f"{os.getpid()}-{os.urandom(4).hex()}")
+def _write_request(directory: RunDirectory, names: list[str]) -> StateFile:
+    """Write a request; its file without the suffix."""
     try:
-        if os.stat(directory.path).st_uid != os.geteuid():
-            # Root could write here, too, but the engine ignores what its own user did not write.
-            raise _belongs_to_another_user(directory)
-        os.makedirs(folder, 0o700, exist_ok=True)
-        _write(request + _REQUEST_SUFFIX, {"stop": names})
+        folder = directory.folder.make(_REQUESTS)
+        request = folder.file(f"{os.getpid()}-{os.urandom(4).hex()}")
+        _write(request.with_suffix(_REQUEST_SUFFIX), {"stop": names})
     except OSError as error:
         raise UsageError(f"cannot send a request to run {directory.run_id}: {error.strerror}") from None
     return request
 
 
-def _wait_for_answer(directory: RunDirectory, request: str) -> Answer:
+def _wait_for_answer(directory: RunDirectory, request: StateFile) -> Answer:
     deadline = time.monotonic() + ANSWER_TIMEOUT_SECONDS
-    while (answer := _read(request + _ANSWER_SUFFIX)) is None:
+    while (answer := _read(request.with_suffix(_ANSWER_SUFFIX))) is None:
         _require_signal_handler(directory, REQUEST)
         if time.monotonic() > deadline:
             raise MprunError(f"run {directory.run_id} does not answer")
@@ -153,57 +154,44 @@ def _belongs_to_another_user(directory: RunDirectory) -> UsageError:
 # ---- the engine's side
 
 
-def read_requests(directory: RunDirectory) -> Iterator[tuple[str, list[str]]]:
-    """The requests since the last call: each as its path for `write_answer`, and the names to stop."""
-    folder = _folder(directory)
+def read_requests(directory: RunDirectory) -> Iterator[tuple[StateFile, list[str]]]:
+    """The requests since the last call: each as its file for `write_answer`, and the names to stop."""
+    folder = directory.folder.folder(_REQUESTS)
     try:
-        names = sorted(name for name in os.listdir(folder) if name.endswith(_REQUEST_SUFFIX))
+        names = sorted(name for name in folder.names() if name.endswith(_REQUEST_SUFFIX))
     except OSError:
         return
     for name in names:
-        path = os.path.join(folder, name)
-        request = _read(path) if _is_ours(path) else None
+        request = _read(folder.file(name))
         with contextlib.suppress(OSError):
-            os.unlink(path)
+            folder.unlink(name)
         tasks = (request or {}).get("stop")
         if isinstance(tasks, list):
-            yield path.removesuffix(_REQUEST_SUFFIX), [str(task) for task in tasks]
+            yield folder.file(name.removesuffix(_REQUEST_SUFFIX)), [str(task) for task in tasks]
 
 
-def write_answer(request: str, answer: Answer) -> None:
+def write_answer(request: StateFile, answer: Answer) -> None:
     """Answer a request."""
     with contextlib.suppress(OSError):
-        _write(request + _ANSWER_SUFFIX, answer)
-
-
-def _is_ours(path: str) -> bool:
-    try:
-        return os.lstat(path).st_uid == os.geteuid()
-    except OSError:
-        return False
+        _write(request.with_suffix(_ANSWER_SUFFIX), answer)
 
 
 # ---- the files
 
 
-def _folder(directory: RunDirectory) -> str:
-    return os.path.join(directory.path, "requests")
-
-
-def _write(path: str, value: dict[str, Any]) -> None:
+def _write(file: StateFile, value: dict[str, Any]) -> None:
     """Write a file in one step: a reader sees all of it or no file."""
-    unfinished = path + ".part"
-    file = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    with open(file, "w", encoding="utf-8") as stream:
+    unfinished = file.with_suffix(".part")
+    with open(unfinished.open(CREATE | os.O_EXCL), "w", encoding="utf-8") as stream:
         json.dump(value, stream)
-    os.rename(unfinished, path)
+    file.folder.rename(unfinished.name, file.name)
 
 
-def _read(path: str) -> dict[str, Any] | None:
+def _read(file: StateFile) -> dict[str, Any] | None:
     """The content of a file, None if there is no such file or it is not a JSON object."""
+    data = file.read(_MAX_BYTES)
     try:
-        with open(path, encoding="utf-8") as stream:
-            value = json.load(stream)
-    except (OSError, ValueError):
+        value = None if data is None else json.loads(data)
+    except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None

@@ -169,9 +169,9 @@ class EventBuilder:
         name = self._table.tasks[number].name
         code, usage, error = report.exit_code, _NO_USAGE, None
         if self._may_have_results():
-            path = self._directory.result(name, attempt)
-            usage = results.read_usage(path)
-            error = results.read_error(path) if code != 0 or report.unfinished else None
+            files = self._directory.result_files(name, attempt)
+            usage = results.read_usage(files)
+            error = results.read_error(files) if code != 0 or report.unfinished else None
         self._time = self._clock.iso(report.clock)
         return events.TaskExited(
             time=self._time,
@@ -208,7 +208,7 @@ class EventBuilder:
             if instruction.attempts:
                 if self._may_have_results():
                     result, kind = results.read_result(
-                        self._directory.result(planned.name, instruction.attempts)
+                        self._directory.result_files(planned.name, instruction.attempts)
                     )
                     if kind in ("repr", "file"):
                         self.outside_results.append(instruction.task)

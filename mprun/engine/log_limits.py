@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from mprun.launcher.channel import AttemptKey
+    from mprun.record.state_files import StateFile
 
 # How often the sizes are checked; a fast task writes some 100 MB in this time.
 CHECK_INTERVAL_SECONDS = 0.05
@@ -16,14 +16,14 @@ class LogLimits:
     """The logs of the running attempts whose task has `limits.log`."""
 
     def __init__(self) -> None:
-        self._limits: dict[AttemptKey, tuple[str, int]] = {}
+        self._limits: dict[AttemptKey, tuple[StateFile, int]] = {}
 
     @property
     def interval(self) -> float | None:
         """Seconds until `exceeded` is due again, None if there is no log to check."""
         return CHECK_INTERVAL_SECONDS if self._limits else None
 
-    def add(self, key: AttemptKey, log: str, limit: int) -> None:
+    def add(self, key: AttemptKey, log: StateFile, limit: int) -> None:
         """Check this log from now on; `limit` is in bytes."""
         self._limits[key] = (log, limit)
 
@@ -33,14 +33,7 @@ class LogLimits:
 
     def exceeded(self) -> list[AttemptKey]:
         """The attempts whose log exceeds its limit, each once."""
-        found = [key for key, (log, limit) in self._limits.items() if _size(log) > limit]
+        found = [key for key, (log, limit) in self._limits.items() if log.size() > limit]
         for key in found:
             self.forget(key)
         return found
-
-
-def _size(path: str) -> int:
-    try:
-        return os.stat(path).st_size
-    except OSError:
-        return 0

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from mprun.jobfile.matcher import Matcher
     from mprun.jobfile.model import Ready
     from mprun.launcher.channel import AttemptKey
+    from mprun.record.state_files import StateFile
 
 # There is at least this pause between two tries.
 MIN_PAUSE_SECONDS = 0.01
@@ -119,10 +120,12 @@ class Prober:
         """The descriptor, readable when `take_ready` has an attempt; -1 once closed."""
         return self._reader
 
-    def start(self, key: AttemptKey, ready: Ready, log: str, cwd: str | None, pid: int | None = None) -> None:
+    def start(
+        self, key: AttemptKey, ready: Ready, log: StateFile, cwd: str | None, pid: int | None = None
+    ) -> None:
         """Probe now and at every interval, until the attempt is ready, stopped or forgotten.
 
-        `log` is the path of the attempt's log, `cwd` its working directory, None for the current
+        `log` is the attempt's log, `cwd` its working directory, None for the current
         one. With `pid`, the process of the attempt, a server on this machine that listened on
         the port before the attempt does not count (Linux).
         """
@@ -218,7 +221,7 @@ class Prober:
                 self._reader = self._writer = -1
 
     def _run(
-        self, key: AttemptKey, attempt: _ProbedAttempt, log: str, cwd: str | None, pid: int | None
+        self, key: AttemptKey, attempt: _ProbedAttempt, log: StateFile, cwd: str | None, pid: int | None
     ) -> None:
         block_in_this_thread()
         probe: Probe | None = None
@@ -284,7 +287,9 @@ def _file_probe(ready: Ready, cwd: str | None) -> _FileProbe:
     return _FileProbe(os.path.join(cwd or os.getcwd(), ready.what))
 
 
-def _make_probe(ready: Ready, log: str, cwd: str | None, pid: int | None, matcher: Matcher | None) -> Probe:
+def _make_probe(
+    ready: Ready, log: StateFile, cwd: str | None, pid: int | None, matcher: Matcher | None
+) -> Probe:
     if ready.kind == "log":
         return _LogProbe(ready.what, log, matcher)
     if ready.kind == "file":
@@ -313,22 +318,22 @@ class _LogProbe:
     `matcher` matches what may take long; a `check` raises MatchError if that takes too long.
     """
 
-    def __init__(self, pattern: str, path: str, matcher: Matcher | None = None) -> None:
+    def __init__(self, pattern: str, log: StateFile, matcher: Matcher | None = None) -> None:
         self._pattern = pattern
         self._search = re.compile(pattern).search
         self._matcher = matcher
         self._reason = f"no line matches `{pattern}`"
-        self._path = path
+        self._log = log
         self._position = 0
         self._unfinished_line = b""
         self.has_more = False
 
     def check(self, deadline: float) -> str:
-        size = os.stat(self._path).st_size
+        size = self._log.stat().st_size
         if size < self._position:  # The task has truncated it.
             self._position, self._unfinished_line = 0, b""
         if size > self._position:
-            with open(self._path, "rb", buffering=0) as file:
+            with open(self._log.open(), "rb", buffering=0) as file:
                 file.seek(self._position)
                 for _ in range(_LOG_BYTES_PER_TRY // _CHUNK_BYTES):
                     chunk = file.read(_CHUNK_BYTES)

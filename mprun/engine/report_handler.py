@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any
 
 from mprun import failpoints
@@ -151,7 +150,7 @@ class ReportHandler:
 
     def _has_log(self, number: int, attempt: int) -> bool:
         """Whether an attempt began: its process opens its log before it runs anything of the task."""
-        return os.path.exists(self._directory.log(self._table.tasks[number].name, attempt))
+        return self._directory.log_file(self._table.tasks[number].name, attempt).exists()
 
 
 def _out_of_memory(limit: str) -> str:

@@ -316,11 +316,11 @@ class TaskResolver:
 
     def _read(self, name: str, attempts: int) -> tuple[Any, results.ResultProblem | None]:
         """The result of a task, and why it cannot be passed on; None if it can be."""
-        path = self._directory.result(name, attempts)
-        if path != self._last_result[0]:
-            self._last_result = (path, *results.read_value(path))
+        files = self._directory.result_files(name, attempts)
+        if files.name != self._last_result[0]:
+            self._last_result = (files.name, *results.read_value(files))
         _, value, kind = self._last_result
-        return value, results.read_problem(path) if kind == "repr" else None
+        return value, results.read_problem(files) if kind == "repr" else None
 
     def warning(self, number: int) -> str:
         """Why tasks that refer to the result of a task will fail; empty if they can receive it.

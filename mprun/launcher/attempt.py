@@ -8,6 +8,7 @@ from os import WCOREDUMP
 from time import monotonic
 
 from mprun.launcher.channel import COMMAND, DAEMON, KEY, LOG, NAME
+from mprun.launcher.worker import AS_FILE
 from mprun.linux import procfs
 from mprun.linux.procfs import boot_ticks
 
@@ -105,7 +106,7 @@ class Attempt:
             lost = f"at least {self.lost_bytes} bytes are lost"
             text = f"mprun: this log was truncated while the task ran; {lost}\n"
             with contextlib.suppress(OSError):
-                file = os.open(self.log, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+                file = os.open(self.log, os.O_WRONLY | os.O_APPEND | AS_FILE)
                 os.write(file, text.encode())
                 os.close(file)
 

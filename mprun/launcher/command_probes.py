@@ -14,7 +14,7 @@ from time import monotonic
 
 from mprun.launcher import fork, reaper
 from mprun.launcher.start_error import StartError
-from mprun.launcher.worker import own_descendants, set_variables
+from mprun.launcher.worker import AS_FILE, own_descendants, set_variables
 from mprun.linux import prctl
 
 TYPE_CHECKING = False
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from mprun.launcher.attempt import Attempt
     from mprun.launcher.channel import AttemptKey
 
-_OUTPUT = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+_OUTPUT = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_TRUNC | AS_FILE
 
 
 class Probe:

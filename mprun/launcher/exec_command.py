@@ -13,6 +13,7 @@ import os
 import signal
 
 from mprun.launcher.start_error import StartError
+from mprun.launcher.worker import AS_FILE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def create_log(path: str) -> None:
     Here, because many commands print nothing, and starting processes leaves the launcher no time for it.
     """
     try:
-        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | AS_FILE, 0o600))
     except OSError as error:
         raise StartError(f"its log cannot be created: {error.strerror}", 1, error) from None
 

@@ -29,6 +29,7 @@ from _socket import (
 from time import monotonic
 
 from mprun.launcher import fork
+from mprun.launcher.worker import AS_FILE
 from mprun.linux import prctl
 from mprun.linux.splice import move
 
@@ -105,7 +106,7 @@ class Keeper:
         try:
             # Two pipes may have the same log, and share its position.
             if log not in logs:
-                logs[log] = os.open(log, os.O_WRONLY | os.O_CREAT, 0o600)
+                logs[log] = os.open(log, os.O_WRONLY | os.O_CREAT | AS_FILE, 0o600)
                 os.lseek(logs[log], 0, os.SEEK_END)
             return move(read_end, logs[log])
         except BlockingIOError:

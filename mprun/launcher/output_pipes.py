@@ -17,6 +17,7 @@ from time import monotonic
 from mprun.launcher import fork
 from mprun.launcher.channel import MAX_CAPTURED_BYTES
 from mprun.launcher.output_keeper import Keeper
+from mprun.launcher.worker import AS_FILE
 from mprun.linux import procfs
 from mprun.linux.splice import PASS_BYTES, PIPE_BYTES, enlarge, move
 
@@ -110,7 +111,7 @@ class OutputPipe:
         self._close_log()
         # Not opened for appending, which splice(2) refuses. No other process writes to it.
         try:
-            self.log = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            self.log = os.open(self.path, os.O_RDWR | os.O_CREAT | AS_FILE, 0o600)
         except FileNotFoundError:
             # The task has removed the directory: what it prints is lost with the log that was there.
             self.log = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
@@ -130,7 +131,7 @@ class OutputPipe:
         # One open file, so that each continues where the other has ended.
         os.dup2(other.log, self.log, inheritable=False)
         self.is_open = True
-        self.copy = os.open(copy, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        self.copy = os.open(copy, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | AS_FILE, 0o600)
         fork.private_descriptors.add(self.copy)
 
     def close_files(self) -> None:
@@ -204,7 +205,7 @@ class OutputPipe:
         """
         path = f"{self.path}.new"
         try:
-            copy = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+            copy = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | AS_FILE, 0o600)
         except OSError:
             return
         try:

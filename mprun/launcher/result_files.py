@@ -12,6 +12,7 @@ import sys
 from _io import StringIO
 
 from mprun import failpoints
+from mprun.launcher.worker import AS_FILE
 from mprun.lean_json import encode_strictly
 
 TYPE_CHECKING = False
@@ -203,7 +204,7 @@ def _safe_repr(value: object) -> str:
 
 def _write_whole(path: str, text: str) -> None:
     unfinished = path + ".part"
-    file = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    file = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | AS_FILE, 0o600)
     try:
         # Not `open`, which a task may have replaced.
         rest = memoryview(text.encode("utf-8", "backslashreplace"))

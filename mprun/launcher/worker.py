@@ -199,7 +199,10 @@ def share_with_forks(child: Process, sentinel: int | None) -> None:
 _in_environment: list[bytes] = []
 # After so many calls Python has replaced the instructions of a function by faster ones.
 WARM_UP_CALLS = 32
-_APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+# How the files of a run are opened. A task may have put a link or a FIFO in their place: it is not followed,
+# and no process waits until another one opens it, too.
+AS_FILE = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT | AS_FILE
 
 
 class Process(multiprocessing.Process):

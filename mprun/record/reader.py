@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from mprun.errors import UnreadableRecord
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
 _MAX_LAST_LINE = 8192
 
 
+# A line that is longer was not written by mprun: the file may be a hole of many GB.
+MAX_LINE = 64 << 20
+
+
 class CorruptLine(Exception):
     """A line of a record that is not an event: its number, and what is wrong with it."""
 
@@ -30,6 +35,8 @@ class CorruptLine(Exception):
 def parse_line(data: bytes, number: int = 1) -> dict[str, Any] | CorruptLine:
     """The JSON object in a line of a record, in the words of today's format."""
     if not data.endswith(b"\n"):
+        if len(data) >= MAX_LINE:
+            return CorruptLine(f"line {number} is longer than {MAX_LINE >> 20} MiB: it and all that follows")
         return CorruptLine(f"line {number} is torn")
     try:
         # `json.loads` would look for other encodings first: a fifth of the time of a line.
@@ -44,7 +51,7 @@ def parse_line(data: bytes, number: int = 1) -> dict[str, Any] | CorruptLine:
 def read_lines(directory: RunDirectory) -> Iterator[dict[str, Any] | CorruptLine]:
     """The objects of a record's lines; a CorruptLine for a line that contains none."""
     with _open(directory) as file:
-        for number, data in enumerate(file, start=1):
+        for number, data in enumerate(_lines(file), start=1):
             yield parse_line(data, number)
 
 
@@ -56,7 +63,7 @@ def read_state(directory: RunDirectory) -> tuple[RunState, list[str]]:
     state = RunState()
     damage: list[str] = []
     with _open(directory) as file:
-        for number, data in enumerate(file, start=1):
+        for number, data in enumerate(_lines(file), start=1):
             apply_line(state, parse_line(data, number), damage)
     return state, damage
 
@@ -89,7 +96,7 @@ def read_unfinished(directory: RunDirectory) -> RunState:
     state = RunState()
     finished: set[bytes] = set()
     with _open(directory) as file:
-        for data in file:
+        for data in _lines(file):
             if data.startswith(TASK_FINISHED):
                 event = apply_line(state, parse_line(data), [])
                 found = match(data)
@@ -97,12 +104,20 @@ def read_unfinished(directory: RunDirectory) -> RunState:
                     finished.add(found[3])
         last = state.time
         file.seek(0)
-        for data in file:
+        for data in _lines(file):
             found = match(data)
             if not found or found[3] not in finished:
                 apply_line(state, parse_line(data), [])
     state.time = max(state.time, last)
     return state
+
+
+def _lines(file: BinaryIO) -> Iterator[bytes]:
+    """The lines of a record, up to one that is too long, which is returned in part."""
+    for data in iter(partial(file.readline, MAX_LINE), b""):
+        yield data
+        if len(data) == MAX_LINE:
+            return
 
 
 @contextmanager
@@ -164,7 +179,7 @@ class RecordFollower:
 
     def read(self) -> Iterator[events.Event]:
         """The events that were added since the last call, each applied before it is returned."""
-        for data in self._file:
+        while data := self._file.readline(MAX_LINE - len(self._rest)):
             self._rest += data
             if not data.endswith(b"\n"):
                 return

@@ -160,7 +160,7 @@ class _Chooser:
 
     def _can_be_passed_on(self, name: str) -> bool:
         attempts = self.reused[name].attempts
-        return not attempts or results.is_passable(self._earlier.directory.result(name, attempts))
+        return not attempts or results.is_passable(self._earlier.directory.result_files(name, attempts))
 
     def _drop(self, number: int) -> None:
         self.reused.pop(self._plan.tasks[number].name, None)

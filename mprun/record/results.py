@@ -1,11 +1,10 @@
 """The result files that a worker leaves: the result of an attempt, its exception, what its process used.
 
-`mprun.launcher.result_files` writes them, with the same suffixes. A `path` has none of them.
+`mprun.launcher.result_files` writes them, with the same suffixes. The name of `files` has none of them.
 """
 
 from __future__ import annotations
 
-import os
 import re
 import sys
 from functools import cache
@@ -17,6 +16,8 @@ from mprun.frozen import Frozen
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from mprun.record.state_files import StateFile
+
 JSON, REPR, PROBLEM, ERROR, USAGE = ".json", ".repr", ".problem.json", ".error.json", ".usage.json"
 # A result has one of these.
 RESULT_SUFFIXES = (JSON, REPR)
@@ -25,6 +26,10 @@ ADOPTED_SUFFIXES = (*RESULT_SUFFIXES, PROBLEM)
 
 # A result with more bytes of JSON stays in its file, and is not copied into the record.
 RESULT_LIMIT = 64 * 1024
+# No more of it is read: a task may have put a sparse file in its place.
+VALUE_LIMIT = 256 << 20
+# Bytes of an error with its traceback.
+_OBJECT_LIMIT = 64 << 20
 # So does a result with deeper JSON: some readers of a line give up early, Python's at about 1,000 levels.
 DEPTH_LIMIT = 100
 # A result that another task refers to may be this deep in every Python: some versions read JSON that
@@ -40,14 +45,14 @@ _MAX_SHOWN_BYTES = 60
 MESSAGE_LIMIT = 2000
 
 
-def read_result(path: str) -> tuple[Any, str]:
+def read_result(files: StateFile) -> tuple[Any, str]:
     """The result of an attempt that succeeded, for the record, and its kind: `none`, `json`, `file`, `repr`.
 
     The result is None unless the kind is `json`.
     """
-    text = _read(path + JSON, RESULT_LIMIT + 1)
+    text = _read(files, JSON, RESULT_LIMIT + 1)
     if text is None:
-        return None, "repr" if os.access(path + REPR, os.F_OK) else "none"
+        return None, "repr" if files.with_suffix(REPR).exists() else "none"
     if len(text) > RESULT_LIMIT:
         return None, "file"
     # Not at the top: few tasks have a result, and it compiles regular expressions.
@@ -62,14 +67,16 @@ def read_result(path: str) -> tuple[Any, str]:
     return value, "json"
 
 
-def read_value(path: str) -> tuple[Any, str]:
+def read_value(files: StateFile) -> tuple[Any, str]:
     """The result of an attempt that succeeded, whatever its size, and its kind.
 
     The kinds are `none`, `json` and `repr`; a file that is not valid JSON counts as `repr`.
     """
-    text = _read(path + JSON)
+    text = _read(files, JSON, VALUE_LIMIT + 1)
     if text is None:
-        return None, "repr" if os.path.exists(path + REPR) else "none"
+        return None, "repr" if files.with_suffix(REPR).exists() else "none"
+    if len(text) > VALUE_LIMIT:
+        return None, "repr"
     import json
 
     try:
@@ -109,20 +116,19 @@ def _finite(text: str) -> float:
     return value
 
 
-def is_passable(path: str) -> bool:
+def is_passable(files: StateFile) -> bool:
     """Whether another task can receive a result: it is null, or JSON that is not too deep."""
-    try:
-        if os.stat(path + JSON).st_size <= DEPTH_LIMIT:
-            return True
-    except OSError:
-        return not os.path.exists(path + REPR)
-    text = _read(path + JSON) or b""
-    return text.count(b"[") + text.count(b"{") <= DEPTH_LIMIT or read_value(path)[1] == "json"
+    text = _read(files, JSON, VALUE_LIMIT + 1)
+    if text is None:
+        return not files.with_suffix(REPR).exists()
+    if len(text) <= VALUE_LIMIT and text.count(b"[") + text.count(b"{") <= DEPTH_LIMIT:
+        return True
+    return read_value(files)[1] == "json"
 
 
-def read_repr(path: str, limit: int) -> str | None:
+def read_repr(files: StateFile, limit: int) -> str | None:
     """The first `limit` bytes of the `repr` of a result; None if there is none."""
-    text = _read(path + REPR, limit)
+    text = _read(files, REPR, limit)
     return None if text is None else text.decode("utf-8", "replace")
 
 
@@ -133,12 +139,15 @@ class ResultProblem(Frozen):
     remedy: str
 
 
-def read_problem(path: str) -> ResultProblem:
+def read_problem(files: StateFile) -> ResultProblem:
     """Why another task cannot receive a result for which `read_value` returns `repr`."""
-    found = _read_object(path + PROBLEM) or {}
+    found = _read_object(files, PROBLEM) or {}
     if isinstance(what := found.get("what"), str) and isinstance(remedy := found.get("remedy"), str):
         return ResultProblem(what=what, remedy=remedy)
-    text = read_repr(path, _MAX_SHOWN_BYTES)
+    if files.with_suffix(JSON).size() > VALUE_LIMIT:
+        remedy = "write it to a file, and return the path as a string"
+        return ResultProblem(what=f"more than {VALUE_LIMIT >> 20} MiB of JSON", remedy=remedy)
+    text = read_repr(files, _MAX_SHOWN_BYTES)
     what = "a value that is nested too deeply" if text is None else f"{text}, which is not JSON"
     return ResultProblem(what=what, remedy="return a string instead")
 
@@ -169,9 +178,9 @@ class Failure(Frozen):
     errno: int | None = None
 
 
-def read_failure(path: str) -> Failure | None:
+def read_failure(files: StateFile) -> Failure | None:
     """The exception that ended an attempt; None if none did."""
-    error = _read_object(path + ERROR)
+    error = _read_object(files, ERROR)
     if error is None:
         return None
     names, number = error.get("bases"), error.get("errno")
@@ -183,18 +192,18 @@ def read_failure(path: str) -> Failure | None:
     )
 
 
-def read_error(path: str) -> dict[str, str] | None:
+def read_error(files: StateFile) -> dict[str, str] | None:
     """The type and message of the exception that ended an attempt, as an event has them; None if none did."""
-    failure = read_failure(path)
+    failure = read_failure(files)
     return None if failure is None else {"type": failure.type, "message": failure.message}
 
 
-def read_usage(path: str) -> dict[str, Any]:
+def read_usage(files: StateFile) -> dict[str, Any]:
     """What the process of an attempt measured of itself: its threads, CPU seconds, memory in bytes.
 
     Empty if it did not, because another process waits for it and measures it.
     """
-    usage = _read_object(path + USAGE)
+    usage = _read_object(files, USAGE)
     if not usage:
         return {}
     return {
@@ -204,26 +213,18 @@ def read_usage(path: str) -> dict[str, Any]:
     }
 
 
-def _read_object(path: str) -> dict[str, Any] | None:
-    text = _read(path)
+def _read_object(files: StateFile, suffix: str) -> dict[str, Any] | None:
+    text = _read(files, suffix, _OBJECT_LIMIT)
     if text is None:
         return None
     import json
 
     try:
         value = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
 
 
-def _read(path: str, limit: int = -1) -> bytes | None:
-    # Most files do not exist, and an exception takes longer than a check.
-    if not os.access(path, os.F_OK):
-        return None
-    try:
-        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return None
-    with open(file, "rb") as stream:
-        return stream.read(limit)
+def _read(files: StateFile, suffix: str, limit: int) -> bytes | None:
+    return files.with_suffix(suffix).read(limit)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import stat
 from typing import TYPE_CHECKING, Any
 
 from mprun.diagnostics import quote
 from mprun.errors import RecordError, UsageError
 from mprun.frozen import Frozen
 from mprun.jobfile.model import STANDARD_INPUT_PATH
-from mprun.jobfile.syntax.document import sha256
+from mprun.jobfile.syntax.document import MAX_BYTES, sha256
 from mprun.outcomes import Outcome
 from mprun.record import results
 from mprun.record.commands import command
@@ -127,8 +129,8 @@ def _is_reused(directory: RunDirectory, task: TaskState, last: Reused, rerun_unk
     if task.finished is None or task.finished.result_kind == "none" or not last.attempts:
         return True
     # Without its result, the task runs again.
-    path = directory.result(task.name, last.attempts)
-    return any(os.path.exists(path + suffix) for suffix in results.RESULT_SUFFIXES)
+    files = directory.result_files(task.name, last.attempts)
+    return any(file.exists() and not file.flaw() for file in map(files.with_suffix, results.RESULT_SUFFIXES))
 
 
 def with_unrecorded(earlier: EarlierRun, job: Job) -> EarlierRun:
@@ -148,7 +150,7 @@ def _candidates(directory: RunDirectory, job: Job, known: int) -> Iterator[str]:
     `known` is the number of tasks that are known. With the number of logs it limits the length of a list.
     """
     try:
-        logs = os.listdir(os.path.dirname(directory.log("", 1)))
+        logs = directory.logs.names()
     except OSError:
         return
     for instance in job.tasks:
@@ -178,11 +180,16 @@ def file_changes(state: RunState) -> FileChanges:
 
 
 def _sha256(path: str) -> str | None:
+    """The hash of a file that a record names; None if there is none. It may be anything by now."""
     try:
-        with open(path, "rb") as file:
-            return str(sha256(file.read()).hexdigest())
-    except OSError:
-        return None
+        file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    except OSError as error:
+        return "a socket, or a device without a driver" if error.errno == errno.ENXIO else None
+    with open(file, "rb") as stream:
+        if not stat.S_ISREG(os.fstat(file).st_mode):
+            return "not a regular file"
+        data = stream.read(MAX_BYTES + 1)
+    return str(sha256(data).hexdigest()) if len(data) <= MAX_BYTES else "longer than what a job reads"
 
 
 def refusals(earlier: EarlierRun, changes: FileChanges, *, allow_changed: bool) -> Iterator[str]:
@@ -223,25 +230,12 @@ def adopt_results(old: RunDirectory, new: RunDirectory, reused: Mapping[str, Reu
     """
     try:
         for name, last in reused.items():
-            source, target = old.result(name, last.attempts), new.result(name, last.attempts)
+            source = old.result_files(name, last.attempts)
             for suffix in results.ADOPTED_SUFFIXES:
                 with contextlib.suppress(FileNotFoundError, FileExistsError):
-                    _link_or_copy(source + suffix, target + suffix)
+                    source.with_suffix(suffix).give_to(new.results)
                     if suffix == results.JSON:
                         # Most results are; there is neither a repr nor a reason.
                         break
     except OSError as error:
         raise RecordError(f"the results of run {old.run_id} cannot be reused: {error.strerror}") from None
-
-
-def _link_or_copy(source: str, target: str) -> None:
-    try:
-        os.link(source, target)
-    except (FileNotFoundError, FileExistsError):
-        raise
-    except OSError:
-        # Another file system, or one without links.
-        import shutil
-
-        shutil.copyfile(source, target)
-        os.chmod(target, 0o600)

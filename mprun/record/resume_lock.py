@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import os
 from itertools import takewhile
 from typing import TYPE_CHECKING
 
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from mprun.record.resume import EarlierRun
+    from mprun.record.state_files import Folder
 
 
 @contextlib.contextmanager
@@ -32,37 +32,33 @@ def locked(state_dir: str, earlier: EarlierRun) -> Iterator[None]:
     Raises UsageError if a run is resuming it, or a run of its lineage.
     """
     run_id = earlier.directory.run_id
-    lock = _lock(earlier.lineage[-1].path)
+    first = earlier.lineage[-1]
+    # Its directory, opened for the lock alone.
+    folder = first.beside(first.run_id).folder
+    is_locked = _lock(folder)
     try:
         if (resuming := _find_resuming(state_dir, earlier)) is not None:
             raise UsageError(
                 f"run {run_id} is being resumed by run {resuming}; wait for that, "
                 f"or stop it with `{command(earlier.directory, 'stop', '--run', resuming)}`"
             )
-        if lock is None:
+        if not is_locked:
             raise UsageError(f"another `mprun resume` of run {run_id} is starting; wait for that")
         yield
     finally:
-        if lock is not None and lock >= 0:
-            os.close(lock)
+        folder.close()
 
 
-def _lock(path: str) -> int | None:
-    """A descriptor that holds the lock; None if another process holds it, -1 if there are no locks here."""
+def _lock(folder: Folder) -> bool:
+    """Lock a directory while it is held; false if another process has locked it."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except OSError:
-        return -1
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(folder.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        os.close(descriptor)
-        return None
+        return False
     except OSError:
         # A network file system, for which a directory cannot be locked.
-        os.close(descriptor)
-        return -1
-    return descriptor
+        pass
+    return True
 
 
 def _find_resuming(state_dir: str, earlier: EarlierRun) -> str | None:

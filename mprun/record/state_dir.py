@@ -108,9 +108,9 @@ class RunDirectory:
         """The same, to read it; attempt 0 is the log of the main process."""
         return self.logs.file(f"{file_name(task)}.{attempt}.log" if attempt else MAIN_LOG)
 
-    def probe_output(self, task: str, attempt: int) -> str:
+    def probe_output(self, task: str, attempt: int) -> StateFile:
         """What the command that probes whether an attempt is ready printed at its last try."""
-        return f"{self.path}/logs/{file_name(task)}.{attempt}.ready"
+        return self.logs.file(f"{file_name(task)}.{attempt}.ready")
 
     def result(self, task: str, attempt: int) -> str:
         """The path of the result files of an attempt, without their suffixes."""

@@ -17,6 +17,8 @@ from mprun.diagnostics import quote
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # Nothing that is opened waits for another process, as a FIFO does, or becomes the terminal of this one.
 _FILE = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+# The flags to write a file from its start.
+CREATE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
 # How it fails for a link, a directory, and for a FIFO or a socket without another end.
 _NO_FILE = (errno.ELOOP, errno.EISDIR, errno.ENXIO)
 
@@ -53,8 +55,13 @@ class Folder:
         self._owner = -1
 
     def __del__(self) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Hold it no more; the next use opens it again."""
         if self._descriptor >= 0:
             os.close(self._descriptor)
+            self._descriptor = -1
 
     @property
     def descriptor(self) -> int:
@@ -165,7 +172,7 @@ def _wrong_kind(path: str, found: os.stat_result, wanted: str) -> NotOurs:
 def _of_others(path: str, found: os.stat_result, owner: int) -> NotOurs:
     if found.st_uid != owner:
         what = f"belongs to another user (uid {found.st_uid})"
-        return NotOurs(path, what, "use `--state-dir` to name a directory of yours")
+        return NotOurs(path, what, "use `--state-dir` to name a directory of yours, or run this as that user")
     mode = stat.S_IMODE(found.st_mode)
     what = f"can be written by other users (mode {mode:04o})"
     return NotOurs(path, what, "if no one else has written to it, use `chmod -R go-w` on it")
@@ -192,7 +199,7 @@ class StateFile:
     def exists(self) -> bool:
         """Whether there is something of this name."""
         try:
-            self.folder.stat(self.name)
+            self.stat()
         except OSError:
             return False
         return True
@@ -200,14 +207,53 @@ class StateFile:
     def size(self) -> int:
         """Its size in bytes; 0 if there is no such file, or not one of ours."""
         try:
-            found = self.folder.stat(self.name)
+            found = self.stat()
         except OSError:
             return 0
         return found.st_size if stat.S_ISREG(found.st_mode) else 0
 
+    def stat(self) -> os.stat_result:
+        """What is known of it; of a link, not of what it leads to. Raises OSError."""
+        return self.folder.stat(self.name)
+
     def open(self, flags: int = os.O_RDONLY) -> int:
         """Open it. Raises OSError."""
         return self.folder.open(self.name, flags)
+
+    def flaw(self) -> str:
+        """Why it is not read although there is something of this name; empty if it is."""
+        try:
+            os.close(self.open())
+        except NotOurs as error:
+            return str(error.strerror)
+        except OSError:
+            pass
+        return ""
+
+    def give_to(self, folder: Folder) -> None:
+        """Put it into another directory as well, under the same name. Raises OSError."""
+        file = self.open()
+        try:
+            os.link(
+                self.name,
+                self.name,
+                src_dir_fd=self.folder.descriptor,
+                dst_dir_fd=folder.descriptor,
+                follow_symlinks=False,
+            )
+        except FileExistsError:
+            raise
+        except OSError:
+            # Another file system, or one without links.
+            import shutil
+
+            with (
+                open(file, "rb", closefd=False) as source,
+                open(folder.open(self.name, CREATE), "wb") as copy,
+            ):
+                shutil.copyfileobj(source, copy)
+        finally:
+            os.close(file)
 
     def read(self, limit: int) -> bytes | None:
         """Its first `limit` bytes; None if it cannot be read."""

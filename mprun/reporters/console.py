@@ -91,7 +91,7 @@ class Console:
         self._output = Output(names, prefix=output != "none", on_error=self._warn_of_output)
         self._lineage = _lineage() if verbosity > 0 else None
         self._tails: dict[str, Tail] = {}
-        self._main = Tail(directory.main_log)
+        self._main = Tail(directory.log_file(MAIN, 0))
         self._stderr_broken = False
         self._lines_written = 0
         self._state: RunState | None = None
@@ -158,7 +158,7 @@ class Console:
             if self._mode == "group":
                 # The output of the previous attempt comes before that of the next one.
                 self._drain(event.task)
-            self._tails[event.task] = Tail(self._directory.log(event.task, event.attempt))
+            self._tails[event.task] = Tail(self._directory.log_file(event.task, event.attempt))
         elif isinstance(event, TaskReady):
             if self._mode == "prefix" and event.task in self._tails:
                 self._output.write(event.task, self._tails[event.task].read())

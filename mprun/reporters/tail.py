@@ -8,18 +8,22 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from mprun.record.state_files import StateFile
+
 # Bytes: long output, and a line longer than this, is passed on in pieces of this size.
 PIECE = 256 * 1024
+# The last lines of a file are searched for in so many bytes at its end: most of it may be a hole.
+MAX_SEARCHED = 1 << 30
 
 
 class Tail:
-    """Reads what was added to a file since the last read; the file may not exist yet.
+    """Reads what was added to a log since the last read; the log may not exist yet.
 
     With `lines`, it begins with so many of the lines that the file has at the first read.
     """
 
-    def __init__(self, path: str, *, lines: int | None = None) -> None:
-        self._path = path
+    def __init__(self, log: StateFile, *, lines: int | None = None) -> None:
+        self._log = log
         self._lines = lines
         self._file: int | None = None
         self._rest = b""
@@ -29,7 +33,8 @@ class Tail:
 
         With `to_end`, an unfinished last line is included, and a line feed is added.
         """
-        if self._file is None and (self._is_empty() or not self._open()):
+        # Many tasks print nothing, and each open file counts.
+        if self._file is None and (not self._log.size() or not self._open()):
             return
         while data := self._read_more():
             piece, self._rest = self._cut(self._rest + data)
@@ -66,16 +71,9 @@ class Tail:
             os.close(self._file)
             self._file = None
 
-    def _is_empty(self) -> bool:
-        """Whether there is nothing to read: many tasks print nothing, and each open file counts."""
-        try:
-            return os.stat(self._path).st_size == 0
-        except OSError:
-            return True
-
     def _open(self) -> bool:
         try:
-            self._file = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+            self._file = self._log.open()
         except OSError:
             return False
         if self._lines is not None:
@@ -93,7 +91,7 @@ class Tail:
     def _next_position(self, file: int) -> int | None:
         """Where to continue if there is another file now, or a shorter one; None if this is the end."""
         try:
-            found = os.stat(self._path)
+            found = self._log.stat()
         except OSError:
             return None
         position = os.lseek(file, 0, os.SEEK_CUR)
@@ -116,14 +114,15 @@ class Tail:
 
 
 def _last_lines(file: int, count: int) -> int:
-    """Where the last `count` lines of a file begin, in bytes from its start."""
+    """Where the last `count` lines of a file begin, or the last GiB, in bytes from its start."""
     end = position = os.fstat(file).st_size
+    first = max(0, end - MAX_SEARCHED)
     # The line feed at the end of the file ends its last line.
     wanted = count + (end > 0 and os.pread(file, 1, end - 1) == b"\n")
     if count == 0:
         return end
-    while position > 0:
-        begin = max(0, position - PIECE)
+    while position > first:
+        begin = max(first, position - PIECE)
         piece = os.pread(file, position - begin, begin)
         found = piece.count(b"\n")
         if found >= wanted:
@@ -131,7 +130,7 @@ def _last_lines(file: int, count: int) -> int:
                 piece = piece[: piece.rindex(b"\n")]
             return begin + len(piece) + 1
         wanted, position = wanted - found, begin
-    return 0
+    return first
 
 
 class LineSplitter:

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import resource
 import shutil
+import socket
+import stat
 import subprocess
 import sys
 
 import pytest
-from support.records import STARTED, ended, record
-from support.runs import TIMEOUT, mprun, write
+from support.records import FINISHED, STARTED, ended, exited, record, started
+from support.runs import START_METHODS, TIMEOUT, eventually, mprun, start, write
 
 KEPT = '{"kept": true}\n'
 RUN = "20260101-120000.000-abcd"
 OTHER = "20260101-120000.000-beef"
+every_start_method = pytest.mark.parametrize("method", START_METHODS)
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="gives files to other users")
 
 READERS = (
@@ -236,3 +241,215 @@ def test_root_reads_the_state_directory_of_another_user_and_changes_nothing(home
     listed = {one["run"]: one for one in map(json.loads, call(home, "runs", "--json").stdout.splitlines())}
     assert "belongs to another user (uid 0)" in listed[OTHER]["damage"][0]
     assert listed[RUN]["outcome"] == "succeeded"
+
+
+# ---- files that are no files
+
+
+def make_sparse(path):
+    with open(path, "wb") as file:
+        file.truncate(20 << 30)
+
+
+def make_socket(path):
+    with socket.socket(socket.AF_UNIX) as end, contextlib.chdir(path.parent):
+        end.bind(path.name)
+
+
+STRANGE = {
+    "fifo": (os.mkfifo, "is a FIFO, not a regular file"),
+    "socket": (make_socket, "is a socket, not a regular file"),
+    "link": (lambda path: path.symlink_to("/dev/zero"), "is a symbolic link, not a regular file"),
+    "directory": (os.mkdir, "is a directory, not a regular file"),
+    "device": (
+        lambda path: os.mknod(path, 0o600 | stat.S_IFCHR, os.makedev(1, 5)),
+        "is a device, not a regu",
+    ),
+}
+
+
+def can_make_devices(tmp_path):
+    with contextlib.suppress(OSError):
+        STRANGE["device"][0](tmp_path / "device")
+        return True
+    return False
+
+
+@pytest.fixture(params=STRANGE)
+def strange(request, tmp_path):
+    """A function that makes something that is not a regular file, and what mprun says of it."""
+    if request.param == "device" and not can_make_devices(tmp_path):
+        pytest.skip("no device can be made here")
+    return STRANGE[request.param]
+
+
+def test_a_record_that_is_not_a_file_is_named_and_the_others_are_shown(home, strange):
+    """C59"""
+    make, words = strange
+    other = home / ".mprun" / "runs" / OTHER
+    other.mkdir()
+    make(other / "events.jsonl")
+    mark(home, OTHER)
+    listed = {one["run"]: one for one in map(json.loads, read(home, "runs", "--json").stdout.splitlines())}
+    assert (listed[RUN]["outcome"], listed[OTHER]["outcome"]) == ("succeeded", "corrupt")
+    assert words in listed[OTHER]["damage"][0]
+    for command in ("show", "tree", "logs", "stop", "resume"):
+        done = read(home, command, *(["--run"] if command in ("logs", "stop") else []), OTHER)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert words in done.stderr
+    assert read(home, "show", RUN).returncode == 0
+    begun = read(home, "job.yaml")
+    assert begun.returncode == 0
+    assert words in begun.stderr
+
+
+def read(home, *words):
+    """Run a command; unlike `call`, read no record."""
+    process = start(*words, cwd=home)
+    stdout, stderr = process.communicate(timeout=TIMEOUT)
+    return subprocess.CompletedProcess(words, process.returncode, stdout.decode(), stderr.decode())
+
+
+def limited(megabytes):
+    def limit():
+        resource.setrlimit(resource.RLIMIT_DATA, (megabytes << 20, megabytes << 20))
+
+    return limit
+
+
+@pytest.mark.parametrize("begins", [b"", (json.dumps(STARTED) + "\n").encode()])
+def test_a_sparse_record_of_20_gb_costs_little_memory(home, begins):
+    """C59"""
+    other = home / ".mprun" / "runs" / OTHER
+    other.mkdir()
+    make_sparse(other / "events.jsonl")
+    with open(other / "events.jsonl", "r+b") as file:
+        file.write(begins)
+    for words in (("runs",), ("show", OTHER), ("logs", "-f", "--run", OTHER), ("runs", "--prune", "0s")):
+        process = start(*words, cwd=home, preexec_fn=limited(300))
+        stdout, stderr = process.communicate(timeout=TIMEOUT)
+        assert process.returncode in (0, 2), stderr
+        assert b"Traceback" not in stderr
+        if words == ("runs",):
+            assert RUN.encode() in stdout
+        else:
+            assert b"longer than 64 MiB" in stderr or b"kept" in stderr
+
+
+def test_logs_and_results_that_are_not_files_are_named(home, strange):
+    """C59"""
+    make, words = strange
+    runs = home / ".mprun" / "runs"
+    shutil.rmtree(runs / RUN)
+    finished = {"event": "task_finished", "attempts": 1, "result_kind": "file", "result": None}
+    facts = [STARTED, started("a"), exited("a"), {**FINISHED, **finished}, ended()]
+    record(home, facts, name=RUN)
+    for name in ("logs", "results"):
+        (runs / RUN / name).mkdir(exist_ok=True)
+    make(runs / RUN / "logs" / "a.1.log")
+    make(runs / RUN / "results" / "a.1.json")
+    for options in ((), ("--tail", "3"), ("--json",), ("-f",)):
+        done = read(home, "logs", "a", *options)
+        assert (done.returncode, done.stdout) == (0, "")
+        assert f"`a.1.log` {words}" in done.stderr
+    shown = read(home, "show")
+    assert shown.returncode == 0
+    assert f"JSON (`a.1.json` {words}"[:40] in shown.stdout
+    assert read(home, "result", "a").returncode in (0, 2)
+
+
+def test_the_end_of_a_sparse_log_is_found(home):
+    """C59"""
+    runs = home / ".mprun" / "runs"
+    shutil.rmtree(runs / RUN)
+    record(home, [STARTED, started("a"), exited("a"), FINISHED, ended()], name=RUN)
+    (runs / RUN / "logs").mkdir(exist_ok=True)
+    make_sparse(runs / RUN / "logs" / "a.1.log")
+    with open(runs / RUN / "logs" / "a.1.log", "ab") as file:
+        file.write(b"\none\ntwo\n")
+    assert read(home, "logs", "a", "--tail", "1").stdout == "two\n"
+
+
+STAYS = """
+    import os, sys
+
+    def put(folder, *names):
+        run = os.path.dirname(os.path.dirname(os.readlink("/proc/self/fd/1")))
+        os.makedirs(f"{run}/{folder}", exist_ok=True)
+        for name in names:
+            path = f"{run}/{folder}/{name}"
+            if os.path.lexists(path):
+                os.unlink(path)
+            os.mkfifo(path)
+
+    def own_results():
+        put("results", *(f"own_results.1.{kind}" for kind in ("json", "error.json", "usage.json", "repr")))
+
+    def results_of_next():
+        names = [f"{name}.1.{kind}" for name in ("next", "captured") for kind in ("error.json", "stdout")]
+        put("results", *names, "captured.1.json.part", "next.1.usage.json")
+        put("logs", "logged.1.log", "commanded.1.log")
+
+    def own_log():
+        put("logs", "own_log.1.log")
+
+    def main_log():
+        put("logs", "main.log", "probed.1.ready")
+
+    def fine():
+        return 1
+"""
+STAYING = """
+    start_method: %s
+    timeout: 40s
+    tasks:
+      - {name: own_results, target: 'work:own_results'}
+      - {name: own_log, target: 'work:own_log', expect: {output: never}, allow_failure: true}
+      - {name: main_log, target: 'work:main_log'}
+      - {name: results_of_next, target: 'work:results_of_next'}
+      - {name: next, target: 'work:fine', depends_on: results_of_next}
+      - {name: captured, command: [echo, x], capture: text, depends_on: results_of_next, allow_failure: true}
+      - {name: logged, target: 'work:fine', depends_on: results_of_next, allow_failure: true}
+      - {name: commanded, command: [echo, x], depends_on: results_of_next, allow_failure: true}
+      - {name: end, target: 'work:fine', depends_on: {captured: finished, logged: finished, commanded: finished, own_log: finished, own_results: finished, main_log: finished, next: finished}}
+"""
+
+
+@every_start_method
+def test_the_engine_does_not_wait_for_fifos_that_a_task_puts_into_its_run(tmp_path, method):
+    """C67"""
+    write(tmp_path, work=STAYS, job=STAYING % method)
+    run = mprun("job.yaml", cwd=tmp_path)
+    assert run.code == 0, run.stderr
+    failed = {event["task"] for event in run.of("task_finished") if event["outcome"] == "failed"}
+    assert failed == {"own_log", "captured", "logged", "commanded"}
+    assert run.outcome("end") == "succeeded"
+
+
+REQUESTING = """
+    tasks:
+      - name: stay
+        command:
+          - sh
+          - -c
+          - |
+            run=$(dirname "$(dirname "$(ls -t .mprun/runs/*/logs/main.log)")")
+            mkdir -p -m 700 $run/requests
+            mkfifo $run/requests/0.request.json $run/requests/0.answer.json.part
+            touch there
+            exec sleep 60
+"""
+
+
+def test_the_engine_answers_requests_beside_fifos(tmp_path):
+    """C67"""
+    write(tmp_path, job=REQUESTING)
+    process = start("job.yaml", cwd=tmp_path)
+    try:
+        eventually((tmp_path / "there").exists)
+        stopped = mprun("stop", "stay", cwd=tmp_path)
+        assert (stopped.code, stopped.stdout) == (0, ""), stopped.stderr
+        assert process.wait(TIMEOUT) == 1
+    finally:
+        process.kill()
+        process.communicate()

@@ -36,7 +36,7 @@ def job(folder, ready, command="[sleep, 1000]", more=""):
 
 
 def printed_by_probe(run, task="server", attempt=1):
-    with open(run.directory.probe_output(task, attempt)) as file:
+    with open(run.directory.probe_output(task, attempt).path) as file:
         return file.read()
 
 

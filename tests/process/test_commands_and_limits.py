@@ -390,11 +390,11 @@ class OneTask:
 
     def __init__(self, ended, limits):
         self.limits = limits
-        self._path = ended.path
+        self._files = ended.files
 
-    def result(self, name, attempt):
+    def result_files(self, name, attempt):
         assert (name, attempt) == ("an instance", 1)
-        return self._path
+        return self._files
 
 
 def reason(ended, limits):
@@ -598,8 +598,8 @@ def test_a_start_error_keeps_its_exit_code_despite_tight_limits(attempts, tmp_pa
 
 def test_the_errno_of_an_error_is_kept(directory):
     with Attempts(directory, targets=[("work:touch", ("/no/such/place",)), ("work:odd", ())]) as attempts:
-        failure = read_failure(attempts.run(target="work:touch", args=("/no/such/place",)).path)
-        odd = read_failure(attempts.run(target="work:odd").path)
+        failure = read_failure(attempts.run(target="work:touch", args=("/no/such/place",)).files)
+        odd = read_failure(attempts.run(target="work:odd").files)
     assert (failure.type, failure.errno) == ("FileNotFoundError", 2)
     assert (odd.type, odd.errno) == ("OSError", None)
     assert {"OSError", "builtins.OSError"} <= set(failure.names)

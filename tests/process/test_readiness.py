@@ -15,6 +15,7 @@ import time
 from contextlib import closing, contextmanager
 
 import pytest
+from support.records import state_file
 
 from mprun.engine import network_probes, readiness
 from mprun.engine.readiness import Prober
@@ -433,12 +434,12 @@ def printed(log, data):
 )
 def test_matching_line_is_ready(prober, log, pattern, data):
     printed(log, data)
-    start_probe(prober, "log", pattern, log=str(log))
+    start_probe(prober, "log", pattern, log=state_file(log))
     assert becomes_ready(prober)
 
 
 def test_log_may_appear_later_and_grow(prober, log):
-    start_probe(prober, "log", "^ready$", log=str(log))
+    start_probe(prober, "log", "^ready$", log=state_file(log))
     assert fails(prober, "no such file")
     printed(log, b"wait\n")
     assert fails(prober, "no line matches `^ready$`")
@@ -447,7 +448,7 @@ def test_log_may_appear_later_and_grow(prober, log):
 
 
 def test_line_may_arrive_in_parts(log):
-    probe = readiness._LogProbe("^(ready|ä€)$", str(log))
+    probe = readiness._LogProbe("^(ready|ä€)$", state_file(log))
     for data in (b"is it ", b"ready", b"\n\nrea", b"d", b"\n", b"\xc3", b"\xa4\xe2\x82"):
         printed(log, data)
         assert probe.check(0) == "no line matches `^(ready|ä€)$`"
@@ -456,7 +457,7 @@ def test_line_may_arrive_in_parts(log):
 
 
 def test_truncated_log_is_read_from_its_beginning(log):
-    probe = readiness._LogProbe("^ready$", str(log))
+    probe = readiness._LogProbe("^ready$", state_file(log))
     printed(log, b"not yet, not yet")
     assert probe.check(0)
     log.write_bytes(b"ready")
@@ -466,7 +467,7 @@ def test_truncated_log_is_read_from_its_beginning(log):
 @pytest.mark.parametrize("line", [b"x" * 99 + b"\n", b"x" * 10_000_000])
 def test_large_log_is_read_in_parts_and_not_kept(log, line):
     printed(log, (line * (3_000_000 // len(line) + 1))[:3_000_000])
-    probe = readiness._LogProbe("ready", str(log))
+    probe = readiness._LogProbe("ready", state_file(log))
     read = []
     while not read or probe.has_more:
         assert probe.check(0)
@@ -479,7 +480,7 @@ def test_large_log_is_read_in_parts_and_not_kept(log, line):
 
 def test_large_log_is_read_to_its_end_without_waiting_for_the_interval(prober, log):
     printed(log, b"a longer line\n" * 100_000 + b"ready")
-    start_probe(prober, "log", "ready", log=str(log), interval=1000)
+    start_probe(prober, "log", "ready", log=state_file(log), interval=1000)
     assert becomes_ready(prober)
 
 
@@ -492,7 +493,7 @@ def test_pattern_is_searched_in_one_piece_at_a_time():
 
 def test_invalid_pattern_is_never_ready(prober, log):
     printed(log, b"(")
-    start_probe(prober, "log", "(", log=str(log))
+    start_probe(prober, "log", "(", log=state_file(log))
     assert fails(prober, "unterminated subpattern")
 
 

@@ -398,18 +398,24 @@ def test_another_user_cannot_stop_a_run(go, tmp_path, arguments):
     run = go(TWO)
     run.until("task_started", count=2)
     done = finish(start_as_nobody("stop", *arguments, cwd=tmp_path), tmp_path / ".mprun")
-    assert (done.code, done.stderr) == (2, f"error: run {run_id(tmp_path)} belongs to another user\n")
+    assert done.code == 2
+    assert "`.mprun` belongs to another user (uid 0); " in done.stderr
     assert run.engine.poll() is None
 
 
 @only_root
-def test_root_can_stop_the_run_of_another_user_but_not_its_tasks(go, tmp_path):
+def test_root_can_see_the_run_of_another_user_but_not_stop_it_or_its_tasks(go, tmp_path):
+    """C51"""
     tmp_path.chmod(0o777)
     run = go(TWO, launch=start_as_nobody)
     run.until("task_started", count=2)
-    done = stop("stay", cwd=tmp_path)
-    assert (done.code, done.stderr) == (2, f"error: run {run_id(tmp_path)} belongs to another user\n")
-    assert stop(cwd=tmp_path).code == 0
+    assert mprun("show", cwd=tmp_path).code == 0
+    for words in ((), ("stay",), ("--run", run_id(tmp_path))):
+        done = stop(*words, cwd=tmp_path)
+        assert done.code == 2
+        assert "`.mprun` belongs to another user (uid 65534); " in done.stderr
+        assert run.engine.poll() is None
+    assert finish(start_as_nobody("stop", cwd=tmp_path), tmp_path / ".mprun").code == 0
     assert run.finish().code == 143
 
 

@@ -21,6 +21,7 @@ from mprun.executors.base import (
 )
 from mprun.executors.local import start_launcher
 from mprun.record.results import read_error, read_result, read_usage
+from support.records import state_file
 
 # How long a report may take before the test fails, in seconds.
 TIMEOUT = 40
@@ -34,10 +35,12 @@ class Ended:
         self.exited = exited
         self.code = exited.exit_code
         self.log = Path(log).read_text(encoding="utf-8", errors="backslashreplace")
-        self.result = read_result(result)[0]
-        self.error = read_error(result)
-        self.usage = read_usage(result)
+        files = state_file(result)
+        self.result = read_result(files)[0]
+        self.error = read_error(files)
+        self.usage = read_usage(files)
         self.path = result
+        self.files = files
 
 
 class Attempts:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
+
+from mprun.record.state_files import Folder, StateFile
 
 STAMP = {"time": "2026-01-01T12:00:00.000000Z", "run": "20260101-120000.000-abcd"}
 STARTED = {
@@ -81,3 +84,8 @@ def record(directory, lines, name=STAMP["run"]):
     texts = [line if isinstance(line, str) else json.dumps(line) for line in lines]
     (run / "events.jsonl").write_text("\n".join(texts) + "\n")
     return name
+
+
+def state_file(path):
+    """A file as mprun opens it below a state directory."""
+    return StateFile(Folder(os.path.dirname(os.path.abspath(path))), os.path.basename(path))

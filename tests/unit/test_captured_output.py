@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from support.records import state_file
 
 from mprun.engine.captured_output import take
 from mprun.record import results
@@ -14,12 +15,12 @@ def taken(tmp_path, data, how):
     """The result that is made of these bytes, or why there is none."""
     path = str(tmp_path / "a.1")
     (tmp_path / "a.1.stdout").write_bytes(data)
-    why = take(path, how)
+    why = take(state_file(path), how)
     if why:
-        assert results.read_value(path) == (None, "none")
+        assert results.read_value(state_file(path)) == (None, "none")
         return why
     assert not (tmp_path / "a.1.stdout").exists()
-    value, kind = results.read_value(path)
+    value, kind = results.read_value(state_file(path))
     assert kind == "json"
     return value
 
@@ -88,10 +89,13 @@ def test_c47_output_beyond_the_limit_is_not_a_result(tmp_path, monkeypatch):
 
 
 def test_c47_a_command_that_never_ran_has_no_output(tmp_path):
-    assert take(str(tmp_path / "b.1"), "text") == ""
-    assert take(str(tmp_path / "c.1"), "json") == "its output is not JSON: it is empty"
+    assert take(state_file(tmp_path / "b.1"), "text") == ""
+    assert take(state_file(tmp_path / "c.1"), "json") == "its output is not JSON: it is empty"
 
 
 def test_c47_result_that_cannot_be_written_is_a_reason(tmp_path):
     (tmp_path / "a.1.json.part").mkdir()
-    assert taken(tmp_path, b"x", "text") == "cannot write its result: Is a directory"
+    assert (
+        taken(tmp_path, b"x", "text")
+        == "cannot write its result: `a.1.json.part` is a directory, not a regular file"
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from support.records import state_file
 from support.timing import cpu_seconds, growth
 
 from mprun import api
@@ -20,8 +21,8 @@ class Results:
         with open(self._path + ".json", "w", encoding="utf-8") as file:
             json.dump(list(range(count)), file)
 
-    def result(self, name, attempt):
-        return self._path
+    def result_files(self, name, attempt):
+        return state_file(self._path)
 
 
 def resolving(path, count, *tasks):

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from support.records import FINISHED
+from support.records import FINISHED, state_file
 
 from mprun.launcher import result_files
 from mprun.record import events, reader, results
@@ -28,43 +28,43 @@ def path(tmp_path):
     [({"x": [1, None]}, {"x": [1, None]}, "json", results.JSON), (1j, None, "repr", results.REPR)],
 )
 def test_a_result_is_read_as_it_was_written(path, value, read, kind, suffix):
-    assert results.read_result(path) == (None, "none")
+    assert results.read_result(state_file(path)) == (None, "none")
     result_files.write_result(path, value)
     written = {f"a.1{suffix}"} | ({f"a.1{results.PROBLEM}"} if kind == "repr" else set())
     assert set(os.listdir(os.path.dirname(path))) == written
-    assert results.read_result(path) == (read, kind)
-    assert results.read_value(path) == (read, kind)
-    assert results.read_repr(path, 100) == ("1j" if kind == "repr" else None)
+    assert results.read_result(state_file(path)) == (read, kind)
+    assert results.read_value(state_file(path)) == (read, kind)
+    assert results.read_repr(state_file(path), 100) == ("1j" if kind == "repr" else None)
 
 
 def test_an_exception_is_read_as_it_was_written(path, capsys):
-    assert results.read_failure(path) is None
+    assert results.read_failure(state_file(path)) is None
     raised = FileNotFoundError(2, "no such file")
     result_files.write_error(path, raised, *result_files.print_error(path, raised, None))
     assert os.listdir(os.path.dirname(path)) == [f"a.1{results.ERROR}"]
-    failure = results.read_failure(path)
+    failure = results.read_failure(state_file(path))
     assert (failure.type, failure.errno) == ("FileNotFoundError", 2)
     assert {"FileNotFoundError", "OSError", "builtins.OSError"} <= {*failure.names}
-    assert results.read_error(path) == {"type": failure.type, "message": failure.message}
+    assert results.read_error(state_file(path)) == {"type": failure.type, "message": failure.message}
 
 
 def test_the_usage_of_a_process_is_read_as_it_was_written(path):
-    assert results.read_usage(path) == {}
+    assert results.read_usage(state_file(path)) == {}
     result_files.write_usage(path, 3)
     assert os.listdir(os.path.dirname(path)) == [f"a.1{results.USAGE}"]
-    assert results.read_usage(path).keys() == {"threads", "cpu", "max_rss"}
-    assert results.read_usage(path)["threads"] == 3
+    assert results.read_usage(state_file(path)).keys() == {"threads", "cpu", "max_rss"}
+    assert results.read_usage(state_file(path))["threads"] == 3
 
 
 def test_a_result_that_is_large_or_deep_stays_in_its_file(path):
     result_files.write_result(path, "x" * results.RESULT_LIMIT)
-    assert results.read_result(path) == (None, "file")
+    assert results.read_result(state_file(path)) == (None, "file")
     deep = []
     for _ in range(results.DEPTH_LIMIT + 1):
         deep = [deep]
     result_files.write_result(path, deep)
-    assert results.read_result(path) == (None, "file")
-    assert results.read_value(path) == (deep, "json")
+    assert results.read_result(state_file(path)) == (None, "file")
+    assert results.read_value(state_file(path)) == (deep, "json")
 
 
 # What `json` reads back as it was written.
@@ -95,7 +95,7 @@ def test_every_value_that_json_reads_back_is_kept(tmp_path_factory, value):
     """C01: a result's numbers have no range, at any depth."""
     path = str(tmp_path_factory.getbasetemp() / "kept.1")
     result_files.write_result(path, value)
-    assert results.read_result(path) == results.read_value(path) == (value, "json")
+    assert results.read_result(state_file(path)) == results.read_value(state_file(path)) == (value, "json")
     assert in_record(value) == value
     assert math.copysign(1, in_record(-0.0)) == -1
 
@@ -107,8 +107,8 @@ def test_every_value_that_json_reads_back_is_kept(tmp_path_factory, value):
 def test_a_number_that_some_readers_of_json_do_not_accept_stays_in_its_file(path, text):
     """C01: the record stays JSON that every reader accepts, and the value can be passed on."""
     Path(path + results.JSON).write_text(text)
-    assert results.read_result(path) == (None, "file")
-    value, kind = results.read_value(path)
+    assert results.read_result(state_file(path)) == (None, "file")
+    value, kind = results.read_value(state_file(path))
     assert (kind, repr(value)) == ("json", repr(json.loads(text)))
 
 
@@ -117,4 +117,4 @@ def test_a_number_that_some_readers_of_json_do_not_accept_stays_in_its_file(path
 )
 def test_what_only_looks_like_such_a_number_is_kept_in_the_record(path, text):
     Path(path + results.JSON).write_text(text)
-    assert results.read_result(path) == (json.loads(text), "json")
+    assert results.read_result(state_file(path)) == (json.loads(text), "json")

@@ -3,6 +3,7 @@
 import os
 
 import pytest
+from support.records import state_file
 
 from mprun.reporters.tail import PIECE, Tail
 
@@ -15,7 +16,7 @@ def log(tmp_path):
         with open(path, "ab") as file:
             file.write(data)
 
-    tail = Tail(str(path))
+    tail = Tail(state_file(path))
     yield add, tail
     tail.close()
 
@@ -69,7 +70,7 @@ def test_tail_begins_with_the_last_lines(text, lines, tmp_path):
     path = tmp_path / "log"
     path.write_text(text)
     wanted = "".join(text.splitlines(keepends=True)[-lines:]) if lines else ""
-    tail = Tail(str(path), lines=lines)
+    tail = Tail(state_file(path), lines=lines)
     assert b"".join(tail.read_bytes(to_end=True)).decode() == wanted
     tail.close()
 

@@ -61,7 +61,7 @@ class _Follower:
 
     def follow(self) -> None:
         if self._selection.takes(MAIN) and self._selection.attempt is None:
-            self._tails[MAIN, 0] = Tail(self._record.directory.main_log, lines=self._selection.tail)
+            self._tails[MAIN, 0] = Tail(self._record.directory.log_file(MAIN, 0), lines=self._selection.tail)
         self._read_record()
         intervals = 0
         while self._record.state.finished is None and not self._printer.broken:
@@ -101,7 +101,7 @@ class _Follower:
         if attempt > 1 and self._selection.attempt is None:
             self._printer.separate(f"{task}: attempt {attempt}")
         self._tails[task, attempt] = Tail(
-            self._record.directory.log(task, attempt), lines=self._selection.tail
+            self._record.directory.log_file(task, attempt), lines=self._selection.tail
         )
 
     def _show(self) -> None:

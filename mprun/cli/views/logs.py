@@ -7,7 +7,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from mprun.cli.messages import write
+from mprun.cli.messages import warn, write
 from mprun.clock import Clock
 from mprun.diagnostics import quote, suggest, visible
 from mprun.errors import UsageError
@@ -215,7 +215,10 @@ def show_logs(
         elif source is not directory:
             printer.separate(f"{task}: reused from run {source.run_id}")
         previous = task
-        tail = Tail(source.log(task, attempt) if attempt else source.main_log, lines=selection.tail)
+        log = source.log_file(task, attempt)
+        if flaw := log.flaw():
+            warn(f"{log.path} is not shown: {flaw}")
+        tail = Tail(log, lines=selection.tail)
         printer.write(task, attempt, tail, to_end=True)
         tail.close()
 

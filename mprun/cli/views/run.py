@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from mprun.diagnostics import visible
 from mprun.outcomes import MPRUN_KILLED, Outcome, format_exit
-from mprun.record import process_tree, reader
+from mprun.record import process_tree, reader, results
 from mprun.record.run_state import TaskState
 from mprun.reporters import table
 from mprun.reporters.format import (
@@ -143,24 +143,17 @@ def _result(directory: RunDirectory, task: TaskState) -> str:
         return ""
     if kind == "json":
         return _short(finished.result)
-    path = directory.result(task.name, finished.attempts)
+    files = directory.result_files(task.name, finished.attempts)
     if kind == "repr":
-        return _cut(_file_start(f"{path}.repr"))
-    try:
-        import os
+        text = results.read_repr(files, 4 * _MAX_VALUE_WIDTH)
+        flaw = files.with_suffix(results.REPR).flaw() or "the file with its repr is missing"
+        return f"not JSON ({flaw})" if text is None else _cut(text)
+    import os
 
-        size = format_size(os.stat(f"{path}.json").st_size)
-        return f"{size} of JSON in {visible(os.path.relpath(path))}.json"
-    except OSError:
-        return "JSON (its file is missing)"
-
-
-def _file_start(path: str) -> str:
-    try:
-        with open(path, "rb") as file:
-            return file.read(4 * _MAX_VALUE_WIDTH).decode("utf-8", "backslashreplace")
-    except OSError:
-        return "not JSON (the file with its repr is missing)"
+    file = files.with_suffix(results.JSON)
+    if file.exists() and not (flaw := file.flaw()):
+        return f"{format_size(file.size())} of JSON in {visible(os.path.relpath(file.path))}"
+    return f"JSON ({flaw or 'its file is missing'})"
 
 
 def _short(value: Any) -> str:
