@@ -48,6 +48,10 @@ class RecordError(MprunError):
     """The record of a run cannot be written, or not be read."""
 
 
+class RecordRemoved(RecordError):
+    """The record of a run was removed while it was written."""
+
+
 class UnreadableRecord(RecordError):
     """The record of a run cannot be read; with `newer`, because a newer mprun wrote it."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mprun import failpoints
-from mprun.errors import RecordError
+from mprun.errors import RecordError, RecordRemoved
 from mprun.record.run_state import RunState
 
 if TYPE_CHECKING:
@@ -18,10 +18,11 @@ if TYPE_CHECKING:
 
 
 class Publisher:
-    """Collects the events of a run; `state` is what the recorded ones add up to.
+    """Collects the events of a run; `state` is what the shown ones add up to.
 
     `failure` says why the record could not be written, empty if it could. An event that could
-    not be recorded is not shown; the next `publish` tries to record it again. A reporter that
+    not be recorded is not shown; the next `publish` tries to record it again. Once it is known that
+    the record was removed, all events are shown: nothing else will have them. A reporter that
     raises an exception gets nothing more, and `defect` is the first such exception.
     """
 
@@ -44,7 +45,7 @@ class Publisher:
         self._batch += events
 
     def publish(self) -> bool:
-        """Record the events, with one write, and show them; whether they could be recorded."""
+        """Record the events, with one write, and show them; false if that waits for the next call."""
         batch, self._batch = self._batch, []
         if not batch and not self._unrecorded:
             return True
@@ -52,8 +53,9 @@ class Publisher:
         try:
             self._recorder.append(batch)
         except RecordError as error:
-            self.failure = self.failure or str(error)
-            return False
+            if not (isinstance(error, RecordRemoved) and self.failure):
+                self.failure = self.failure or str(error)
+                return False
         recorded, self._unrecorded = self._unrecorded, []
         for event in recorded:
             self.state.apply(event)
@@ -64,6 +66,13 @@ class Publisher:
                 except Exception as error:
                     self._drop(reporter, error)
         return True
+
+    def look_for_record(self) -> None:
+        """See whether the record is still there; `failure` says if it is not."""
+        try:
+            self._recorder.require_link()
+        except RecordError as error:
+            self.failure = self.failure or str(error)
 
     def tick(self) -> None:
         """Let the reporters update what they show, if it is time."""

@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from mprun import failpoints
-from mprun.errors import RecordError
+from mprun.errors import RecordError, RecordRemoved
 from mprun.record import lock
 from mprun.record.line_format import encode
 
@@ -30,6 +30,7 @@ class Recorder:
     _unwritten = b""
 
     def __init__(self, directory: RunDirectory, file: int = -1) -> None:
+        self._name = directory.events
         # Whether the lock shows other processes that this one writes it; not on a file system without locks.
         self.is_locked = True
         if file >= 0:
@@ -51,7 +52,7 @@ class Recorder:
             raise RecordError(f"the record cannot be written: {error.strerror}") from None
 
     def append(self, batch: Sequence[Event]) -> None:
-        """Write events; raises RecordError if they cannot be written in full.
+        """Write events; raises RecordError if they cannot be written in full, or the record was removed.
 
         The rest is written before the next events, so no event is lost if the disk has room again.
         """
@@ -68,6 +69,12 @@ class Recorder:
             self._unwritten = bytes(data)
             raise RecordError(f"the record cannot be written: {error.strerror}") from None
         self._unwritten = b""
+        self.require_link()
+
+    def require_link(self) -> None:
+        """Raise RecordRemoved if the record has no name any longer: what is written to it is lost."""
+        if not os.fstat(self._file).st_nlink:
+            raise RecordRemoved(f"the record of this run was removed: {self._name}")
 
     def close_last_line(self) -> None:
         """End a line that was torn when its writer was killed, so that the next event gets its own."""

@@ -320,7 +320,7 @@ class Console:
         if event.exit_code == EXIT_INTERNAL:
             self._write(f"error: {visible(event.reason)}", "1;31")
         self._write(f"{outcome}: {counts}" if counts else outcome, "31" if event.exit_code else "32")
-        if event.exit_code:
+        if event.exit_code and self._directory.has_record():
             self._write(f"record: {os.path.relpath(self._directory.path)}")
             if state.started and state.started.file != STANDARD_INPUT_PATH:
                 from mprun.reporters.resume_hint import resume_words

@@ -14,7 +14,7 @@ import sys
 
 import pytest
 from support.records import FINISHED, STARTED, ended, exited, record, started
-from support.runs import START_METHODS, TIMEOUT, eventually, mprun, start, write
+from support.runs import START_METHODS, TIMEOUT, eventually, mprun, newest_run, start, write
 
 KEPT = '{"kept": true}\n'
 RUN = "20260101-120000.000-abcd"
@@ -411,7 +411,9 @@ STAYING = """
       - {name: captured, command: [echo, x], capture: text, depends_on: results_of_next, allow_failure: true}
       - {name: logged, target: 'work:fine', depends_on: results_of_next, allow_failure: true}
       - {name: commanded, command: [echo, x], depends_on: results_of_next, allow_failure: true}
-      - {name: end, target: 'work:fine', depends_on: {captured: finished, logged: finished, commanded: finished, own_log: finished, own_results: finished, main_log: finished, next: finished}}
+      - name: end
+        target: 'work:fine'
+        depends_on: {captured: finished, logged: finished, commanded: finished, next: finished}
 """
 
 
@@ -453,3 +455,80 @@ def test_the_engine_answers_requests_beside_fifos(tmp_path):
     finally:
         process.kill()
         process.communicate()
+
+
+# ---- a record that is removed
+
+REMOVES = """
+    import os, shutil, signal, time
+
+    def remove(what):
+        with open("began", "w"):
+            pass
+        while not os.path.exists("beside began"):
+            time.sleep(0.01)
+        shutil.rmtree(what) if os.path.isdir(what) else os.unlink(what)
+
+    def be_gentle():
+        signal.signal(signal.SIGTERM, lambda *_: (open("was asked", "w").close(), os._exit(0)))
+        with open("beside began", "w"):
+            pass
+        signal.pause()
+
+    def come():
+        open("it came", "w").close()
+"""
+REMOVING = """
+    start_method: %s
+    tasks:
+      - {name: removes, target: 'work:remove', args: ['%s']}
+      - {name: beside, target: 'work:be_gentle', stop: {grace: 10s}}
+      - {name: next, target: 'work:come', depends_on: {beside: finished}}
+"""
+
+
+@every_start_method
+def test_a_run_whose_record_is_removed_ends_in_order_with_a_reason(tmp_path, method):
+    """C60"""
+    write(tmp_path, work=REMOVES, job=REMOVING % (method, ".mprun"))
+    run = mprun("-v", "job.yaml", cwd=tmp_path)
+    assert run.code == 3
+    assert (tmp_path / "was asked").exists()
+    assert not (tmp_path / "it came").exists()
+    # What is known, because no command can show it later.
+    assert "error: the record of this run was removed" in run.stderr
+    assert "Traceback" not in run.stderr
+    (row,) = [line for line in run.stderr.splitlines() if line.startswith("removes ")]
+    assert row.split()[1] == "succeeded"
+    (row,) = [line for line in run.stderr.splitlines() if line.startswith("beside ")]
+    assert row.split()[1] == "stopped:"
+    assert "record: " not in run.stderr
+    assert "resume: " not in run.stderr
+    assert not (tmp_path / ".mprun").exists()
+
+
+@pytest.mark.parametrize("last", ["command", "target"])
+def test_a_run_whose_last_task_removes_the_record_does_not_succeed(tmp_path, last):
+    """C60: nothing is written between the end of the task and that of the run."""
+    task = "command: [rm, -rf, .mprun]" if last == "command" else "target: 'shutil:rmtree', args: [.mprun]"
+    write(tmp_path, job=f"tasks: [{{name: last, {task}}}]\n")
+    run = mprun("job.yaml", cwd=tmp_path)
+    assert run.code == 3
+    assert "error: the record of this run was removed" in run.stderr
+    assert "succeeded in" not in run.stderr
+
+
+def test_a_record_that_git_clean_removes(tmp_path):
+    """C60"""
+    write(tmp_path, job="tasks: [{name: clean, command: [git, clean, -fdxq, -e, job.yaml]}]\n")
+    subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
+    run = mprun("job.yaml", cwd=tmp_path)
+    assert (run.code, run.stdout) == (3, "")
+    assert "error: the record of this run was removed" in run.stderr
+
+
+def test_a_record_that_is_moved_is_kept(tmp_path):
+    """C60"""
+    write(tmp_path, job="tasks: [{name: move, command: [mv, .mprun, elsewhere]}]\n")
+    assert mprun("job.yaml", cwd=tmp_path).code == 0
+    assert newest_run(tmp_path / "elsewhere") is not None
