@@ -105,9 +105,10 @@ def resume(
     with locked(running["state_dir"], earlier):
         plan, options = _plan(earlier, state, params, rerun, rerun_unknown, allow_changed)
         result = execute(plan, launcher, options, running, resumes=earlier.replace(reused=plan.reused))
-    if as_json and os.path.exists(result.directory):
-        # A signal may have ended the run before it recorded anything.
-        _print_run(RunDirectory(result.directory))
+    ended = RunDirectory(result.directory)
+    # A signal may have ended the run before it recorded anything, or a task may have removed its record.
+    if as_json and ended.has_record():
+        _print_run(ended)
     return result.exit_code
 
 

@@ -15,6 +15,7 @@ from mprun.cli.options import planning_options, running_options
 from mprun.diagnostics import visible
 from mprun.engine.signals import signal_name
 from mprun.outcomes import EXIT_INTERNAL, Outcome
+from mprun.record.state_dir import RunDirectory
 from mprun.reporters.console import Console
 from mprun.reporters.outlet import display
 
@@ -109,7 +110,7 @@ def execute(
     if result.exit_code == EXIT_INTERNAL and not any(console.has_shown_end for console in consoles):
         say("error", result.reason)
     display.directory = os.path.relpath(result.directory)
-    if result.outcome == Outcome.INTERRUPTED and not os.path.isdir(result.directory):
+    if result.outcome == Outcome.INTERRUPTED and not RunDirectory(result.directory).has_record():
         write(f"interrupted ({signal_name(result.exit_code - 128)}): nothing was started")
     return result
 

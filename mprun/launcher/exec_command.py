@@ -13,7 +13,6 @@ import os
 import signal
 
 from mprun.launcher.start_error import StartError
-from mprun.launcher.worker import AS_FILE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,6 +23,8 @@ NOT_FOUND = 127
 NOT_EXECUTABLE = 126
 
 _SHELL = b"/bin/sh"
+# With `worker.AS_FILE`: this module is a part of the worker.
+_CREATE_LOG = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 # A file is binary if there is a NUL in the first line of so many bytes.
 _SAMPLE_BYTES = 128
 
@@ -36,7 +37,7 @@ def create_log(path: str) -> None:
     Here, because many commands print nothing, and starting processes leaves the launcher no time for it.
     """
     try:
-        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | AS_FILE, 0o600))
+        os.close(os.open(path, _CREATE_LOG, 0o600))
     except OSError as error:
         raise StartError(f"its log cannot be created: {error.strerror}", 1, error) from None
 

@@ -12,7 +12,6 @@ import sys
 from _io import StringIO
 
 from mprun import failpoints
-from mprun.launcher.worker import AS_FILE
 from mprun.lean_json import encode_strictly
 
 TYPE_CHECKING = False
@@ -21,6 +20,9 @@ if TYPE_CHECKING:
     from typing import Any
 
     from mprun.launcher.start_error import StartError
+
+# With `worker.AS_FILE`: this module is a part of the worker.
+_CREATE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 def write_result(path: str, value: object) -> str:
@@ -204,7 +206,7 @@ def _safe_repr(value: object) -> str:
 
 def _write_whole(path: str, text: str) -> None:
     unfinished = path + ".part"
-    file = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | AS_FILE, 0o600)
+    file = os.open(unfinished, _CREATE, 0o600)
     try:
         # Not `open`, which a task may have replaced.
         rest = memoryview(text.encode("utf-8", "backslashreplace"))

@@ -103,25 +103,18 @@ class PidFile:
         )
         with contextlib.suppress(OSError):
             try:
-                self._link(content)
+                self._folder.link(content, self.directory.run_id)
             except FileNotFoundError:
-                self.directory.state.make(PIDFILES)
-                self._link(content)
-
-    def _link(self, content: str) -> None:
-        os.symlink(content, self.directory.run_id, dir_fd=self._folder.descriptor)
+                self.directory.state.make(PIDFILES).link(content, self.directory.run_id)
 
     def owner(self) -> Owner | None:
         """The process that runs it by its pidfile; None if there is none, or it has other content."""
         try:
-            pid, ticks, boot_id, host = self._read_link().split(" ", 3)
+            pid, ticks, boot_id, host = self._folder.read_link(self.directory.run_id).split(" ", 3)
             host, _, namespace = host.partition(" ")
             return Owner(int(pid), int(ticks), boot_id, host, namespace)
         except (OSError, ValueError):
             return None
-
-    def _read_link(self) -> str:
-        return os.readlink(self.directory.run_id, dir_fd=self._folder.descriptor)
 
     def remove(self) -> bool:
         """Remove it, because nothing of the run is left; false if there was none."""

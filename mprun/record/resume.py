@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
-import stat
 from typing import TYPE_CHECKING, Any
 
 from mprun.diagnostics import quote
@@ -13,6 +11,7 @@ from mprun.errors import RecordError, UsageError
 from mprun.frozen import Frozen
 from mprun.jobfile.model import STANDARD_INPUT_PATH
 from mprun.jobfile.syntax.document import MAX_BYTES, sha256
+from mprun.jobfile.text_file import NotRegular, read_bytes
 from mprun.outcomes import Outcome
 from mprun.record import results
 from mprun.record.commands import command
@@ -180,16 +179,13 @@ def file_changes(state: RunState) -> FileChanges:
 
 
 def _sha256(path: str) -> str | None:
-    """The hash of a file that a record names; None if there is none. It may be anything by now."""
+    """The hash of a file that a record names; None if it is gone. It may be anything by now."""
     try:
-        file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
-    except OSError as error:
-        return "a socket, or a device without a driver" if error.errno == errno.ENXIO else None
-    with open(file, "rb") as stream:
-        if not stat.S_ISREG(os.fstat(file).st_mode):
-            return "not a regular file"
-        data = stream.read(MAX_BYTES + 1)
-    return str(sha256(data).hexdigest()) if len(data) <= MAX_BYTES else "longer than what a job reads"
+        return str(sha256(read_bytes(path, MAX_BYTES)).hexdigest())
+    except NotRegular:
+        return "not a regular file"
+    except UsageError:
+        return None
 
 
 def refusals(earlier: EarlierRun, changes: FileChanges, *, allow_changed: bool) -> Iterator[str]:

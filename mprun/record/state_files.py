@@ -136,6 +136,14 @@ class Folder:
         """The names of all entries."""
         return os.listdir(self.descriptor)
 
+    def link(self, content: str, name: str) -> None:
+        """Make a symbolic link, which is a file that appears with all its content at once."""
+        os.symlink(content, name, dir_fd=self.descriptor)
+
+    def read_link(self, name: str) -> str:
+        """The content of a symbolic link."""
+        return os.readlink(name, dir_fd=self.descriptor)
+
     def unlink(self, name: str) -> None:
         """Remove an entry that is not a directory; of a link, the link."""
         os.unlink(name, dir_fd=self.descriptor)

@@ -243,7 +243,7 @@ def test_root_reads_the_state_directory_of_another_user_and_changes_nothing(home
     assert listed[RUN]["outcome"] == "succeeded"
 
 
-# ---- files that are no files
+# ---- what is not a regular file
 
 
 def make_sparse(path):

@@ -65,6 +65,30 @@ PROCESS_CALLS = {
 MAY_CALL = {"linux", "launcher", "executors", "engine.signals", "engine.readiness", "jobfile.matcher"}
 MAY_CALL |= {"__main__", "cli.main", "failpoints"}
 
+# What is below a state directory may be a link, a FIFO or another user's, so one module opens and checks
+# it, and another one names it (docs/record.md: "What may be a record"). The others that open files, or look
+# at what is there, and what these are: nothing below a state directory.
+FILE_CALLS = {
+    "os": {"access", "chmod", "chown", "fwalk", "link", "listdir", "lstat", "makedirs"}
+    | {"mkdir", "mkfifo", "open", "readlink", "remove", "rename", "replace", "rmdir", "scandir", "stat"}
+    | {"symlink", "truncate", "unlink", "utime", "walk"},
+    "os.path": {"exists", "getmtime", "getsize", "isdir", "isfile", "islink", "lexists", "samefile"},
+    "shutil": {"copy", "copy2", "copyfile", "copytree", "move", "rmtree"},
+    "pathlib": {"Path"},
+}
+OPENS_STATE = {"record.state_files", "record.state_dir"}
+OPENS_OTHERS = {
+    "cli.events_file": "the file of `--events`, which the user names",
+    "cli.init": "the job file that it writes",
+    "cli.lean_imports": "modules of Python",
+    "cli.main": "a word of the command line that may be a job file",
+    "engine.directories": "the directories in which tasks run",
+    "engine.readiness": "the file that a service creates when it is ready",
+    "record.resume": "the directory in which an earlier run ran",
+    "reporters.terminal": "the null device",
+}
+WITH_STATE = {"record", "reporters", "engine", "api", "cli"}
+
 # Each command imports the package and `__main__`, each spawned task the worker: these, and no more.
 LIGHT = {"mprun", "__main__", "launcher.worker"}
 
@@ -239,6 +263,29 @@ def process_calls(root: Path) -> list[str]:
     ]
 
 
+def files_opened(root: Path) -> list[str]:
+    """Files that are opened or looked at by their path where what is below a state directory is at hand."""
+    return [
+        f"{name}:{node.lineno} calls {ast.unparse(node.func)}; open what is below a state directory with "
+        "record.state_files, or add the module to OPENS_OTHERS with the reason"
+        for name, path in modules(root).items()
+        if package_of(name) in WITH_STATE and name not in OPENS_STATE | {*OPENS_OTHERS}
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.Call) and opens_a_path(node)
+    ]
+
+
+def opens_a_path(call: ast.Call) -> bool:
+    """Whether it opens a file by a path; what `Folder.open` and `open_events` return is a descriptor."""
+    if isinstance(call.func, ast.Name):
+        opened = call.args[0].func if call.args and isinstance(call.args[0], ast.Call) else None
+        is_descriptor = isinstance(opened, ast.Attribute) and opened.attr in ("open", "open_events")
+        return call.func.id == "open" and not (is_descriptor and ast.unparse(opened) != "os.open")
+    if not isinstance(call.func, ast.Attribute):
+        return False
+    return call.func.attr in FILE_CALLS.get(ast.unparse(call.func.value), ())
+
+
 def beyond_the_interface(root: Path) -> list[str]:
     """Imports by which the engine would know one executor or reporter by name."""
     return [
@@ -295,6 +342,7 @@ RULES = (
     misplaced_libraries,
     impure,
     process_calls,
+    files_opened,
     beyond_the_interface,
     eager,
     init_with_code,
@@ -346,6 +394,7 @@ def test_a_good_package_breaks_no_rule(root):
     add(root, "engine/main.py", "import mprun.scheduling.main\nfrom ..executors.base import Executor")
     add(root, "executors/main.py", "def load():\n    from .base import Key\n    import mprun.linux.base")
     add(root, "cli/main.py", "import click\nfrom mprun import load_job")
+    add(root, "reporters/main.py", "open(log.open())\nopen(run.open_events(), 'rb')")
     add(root, "errors.py", "if TYPE_CHECKING:\n    from mprun.diagnostics import Diagnostic")
     add(root, "__init__.py", "def load_job():\n    from mprun.engine.main import Engine")
     add(root, "__main__.py", "def main():\n    from mprun.launcher.main import launch")
@@ -369,6 +418,15 @@ def test_a_good_package_breaks_no_rule(root):
         (upward, "jobfile/main.py", "class A:\n    import mprun.api", "jobfile.main:3 imports api, which"),
         (upward, "jobfile/main.py", "if TYPE_CHECKING:\n    import mprun.api", "jobfile.main:3 imports api"),
         (upward, "errors.py", "from mprun.jobfile.main import Job", "errors:2 imports jobfile.main"),
+        (files_opened, "record/main.py", "open(run.events)", "record.main:2 calls open; open what is below"),
+        (files_opened, "record/main.py", "file = os.open(path, 0)", "record.main:2 calls os.open; open what"),
+        (
+            files_opened,
+            "engine/main.py",
+            "def f():\n    os.stat(path)",
+            "engine.main:3 calls os.stat; open what",
+        ),
+        (files_opened, "cli/main2.py", "os.path.exists(path)", "cli.main2:2 calls os.path.exists; open what"),
         (upward, "executors/main.py", "import mprun.launcher.main", "executors.main:2 imports launcher.main"),
         (upward, "__main__.py", "import mprun.engine.main", "__main__:2 imports engine.main"),
         (
