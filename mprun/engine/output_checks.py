@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import stat
 import threading
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from mprun.launcher.channel import AttemptKey
+    from mprun.record.state_files import StateFile
 
 # An expected output is searched for in the end of a log, of this size.
 MAX_SEARCHED_BYTES = 16 * 1024 * 1024
@@ -38,7 +38,7 @@ class OutputChecks:
         os.set_blocking(self._reader, False)
         os.set_blocking(self._writer, False)
         self._matcher = Matcher()
-        self._requests: SimpleQueue[tuple[AttemptKey, str, str] | None] = SimpleQueue()
+        self._requests: SimpleQueue[tuple[AttemptKey, str, StateFile] | None] = SimpleQueue()
         self._answers: SimpleQueue[tuple[AttemptKey, str]] = SimpleQueue()
         self._thread: threading.Thread | None = None
 
@@ -46,16 +46,9 @@ class OutputChecks:
         """The descriptor, readable when `take` has an answer."""
         return self._reader
 
-    def check(self, key: AttemptKey, pattern: str, log: str) -> str | None:
-        """Why the output is not as expected, empty if it is; None if `take` has the answer later.
-
-        `log` is the path of the attempt's log.
-        """
-        try:
-            size = os.stat(log).st_size
-        except OSError:
-            size = 0
-        if not may_take_long(pattern, size):
+    def check(self, key: AttemptKey, pattern: str, log: StateFile) -> str | None:
+        """Why the output is not as expected, empty if it is; None if `take` has the answer later."""
+        if not may_take_long(pattern, log.size()):
             text = b"".join(_end_of(log)).decode("utf-8", "backslashreplace")
             return output_problem(pattern, re.search(pattern, text, re.MULTILINE) is not None)
         if self._thread is None:
@@ -100,18 +93,10 @@ class OutputChecks:
                 os.write(self._writer, b"\0")
 
 
-def _end_of(log: str) -> Iterator[bytes]:
+def _end_of(log: StateFile) -> Iterator[bytes]:
     """The end of a log in parts; nothing if it cannot be read."""
-    try:
-        # A task may have put a link or a pipe in its place.
-        descriptor = os.open(log, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except OSError:
-        return
-    with open(descriptor, "rb", buffering=0) as file:
-        found = os.fstat(descriptor)
-        if not stat.S_ISREG(found.st_mode):
-            return
-        file.seek(max(0, found.st_size - MAX_SEARCHED_BYTES))
+    with contextlib.suppress(OSError), open(log.open(), "rb", buffering=0) as file:
+        file.seek(max(0, os.fstat(file.fileno()).st_size - MAX_SEARCHED_BYTES))
         left = MAX_SEARCHED_BYTES
         while left and (part := file.read(min(left, _PART_BYTES))):
             left -= len(part)

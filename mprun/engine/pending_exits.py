@@ -85,7 +85,7 @@ class PendingExits:
         expect = planned.task.expect
         waits = self._monitor.read_to_end(report.key)
         if expect is not None and expect.output is not None:
-            log = self._directory.log(planned.name, report.key[1])
+            log = self._directory.log_file(planned.name, report.key[1])
             problem = self._checks.check(report.key, expect.output, log)
             if problem is None:
                 return True

@@ -685,8 +685,8 @@ def test_a_resumed_run_uses_a_temporary_directory_if_the_state_directory_cannot_
     kept = {path: path.read_bytes() for path in runs.rglob("*") if path.is_file()}
     command = (
         "import os, sys; from mprun.record import state_dir as statedir; real = os.mkdir\n"
-        "def mkdir(path, *rest, dir_fd):\n"
-        f"    if os.path.realpath('/proc/self/fd/%d' % dir_fd) == {str(runs)!r}:\n"
+        "def mkdir(path, *rest, dir_fd=None):\n"
+        f"    if dir_fd is not None and os.path.realpath('/proc/self/fd/%d' % dir_fd) == {str(runs)!r}:\n"
         "        raise OSError(30, 'Read-only file system')\n"
         "    return real(path, *rest, dir_fd=dir_fd)\n"
         "os.mkdir = mkdir\n"

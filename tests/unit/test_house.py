@@ -85,6 +85,8 @@ OPENS_OTHERS = {
     "engine.directories": "the directories in which tasks run",
     "engine.readiness": "the file that a service creates when it is ready",
     "record.resume": "the directory in which an earlier run ran",
+    "record.traceback_file": "a temporary file, for a traceback without a run",
+    "reporters.outlet": "its own standard streams, to write to them without waiting",
     "reporters.terminal": "the null device",
 }
 WITH_STATE = {"record", "reporters", "engine", "api", "cli"}
