@@ -21,7 +21,7 @@ WORK = """\
 
     def hog():
         # Written to, page by page; not freed.
-        memory = mmap.mmap(-1, 512 << 20)
+        memory = mmap.mmap(-1, 512 << 20, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         for start in range(0, len(memory), 4096):
             memory[start] = 1
 
