@@ -28,12 +28,11 @@ from mprun.engine.event_builder import (
 from mprun.engine.poller import Poller
 from mprun.engine.publisher import Publisher
 from mprun.engine.report_handler import ReportHandler
-from mprun.engine.resolver import Expanded, Failed, Resolved, Skipped, TaskResolver
+from mprun.engine.resolver import Expanded, Failed, Resolved, Skipped, TaskResolver, param_variables
 from mprun.engine.signals import signal_name
-from mprun.engine.task_table import TaskTable
+from mprun.engine.task_table import ResolveQueue, TaskTable
 from mprun.errors import RecordError
 from mprun.executors.base import Exited, NotStarted, Started, StartRequest
-from mprun.jobfile.model import PARAM_VARIABLE
 from mprun.jobfile.references import ReferenceProblem
 from mprun.record import events
 from mprun.scheduling.instructions import (
@@ -57,7 +56,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from mprun.engine.event_builder import Fact
-    from mprun.engine.param_variables import ParamVariables
     from mprun.engine.signals import SignalInbox
     from mprun.executors.base import Executor, PrepareReply, Report
     from mprun.record.recorder import Recorder
@@ -99,7 +97,8 @@ class Engine:
         self._clock = Clock()
         self._scheduler = Scheduler(plan, _random)
         self._table = TaskTable(plan)
-        self._resolver = TaskResolver(plan, self._table, directory, _param_variables())
+        self._to_resolve = ResolveQueue()
+        self._resolver = TaskResolver(plan, self._table, directory, param_variables())
         self._poller = Poller(executor, inbox, warn, display)
         self._monitor = AttemptMonitor(
             self._poller, executor, directory, self._table, self._resolver, self._clock
@@ -189,7 +188,8 @@ class Engine:
         failpoints.reached("loop.wait")
         deadline = self._scheduler.deadline
         due = None if deadline is None else max(0.0, deadline - self._clock.timed())
-        timeouts = [due, self._publisher.tick_interval, self._monitor.interval]
+        more = 0.0 if self._to_resolve.is_waiting else None
+        timeouts = [due, self._publisher.tick_interval, self._monitor.interval, more]
         self.wait(min([seconds for seconds in timeouts if seconds is not None], default=None))
         # Reports before deadlines: an attempt that ended in the instant of its timeout has ended.
         self.collect_reports()
@@ -201,6 +201,8 @@ class Engine:
             self.act(self._scheduler.stop_attempt(number, LOG_LIMIT, self._clock.timed()))
         if deadline is not None and self._clock.timed() >= deadline:
             self.act(self._scheduler.handle_deadline(self._clock.timed()))
+        for number in self._to_resolve.begin_turn():
+            self._answer(number)
         self._publisher.tick()
 
     def wait(self, timeout: float | None) -> None:
@@ -364,9 +366,12 @@ class Engine:
         self._resolver.handle_finished(finish.task, finish.outcome, finish.attempts)
 
     def _resolve(self, resolve: Resolve) -> None:
+        if self._to_resolve.admits(resolve.task):
+            self._answer(resolve.task)
+
+    def _answer(self, number: int) -> None:
         """Resolve the references of a task to results, and tell the scheduler the answer."""
         failpoints.reached("loop.resolve")
-        number = resolve.task
         answer = self._resolver.answer(number)
         now = self._clock.timed()
         match answer:
@@ -388,12 +393,3 @@ class Engine:
 def _random() -> float:
     """A random number from 0 up to 1; `random` would have to be imported."""
     return int.from_bytes(os.urandom(6)) / 2**48
-
-
-def _param_variables() -> ParamVariables | None:
-    if not any(name.startswith(PARAM_VARIABLE) for name in os.environ):
-        return None
-    # Few runs have one.
-    from mprun.engine.param_variables import ParamVariables
-
-    return ParamVariables(os.environ)

@@ -11,7 +11,7 @@ from mprun.executors.base import StartRequest
 from mprun.frozen import Frozen
 from mprun.jobfile import job_checks
 from mprun.jobfile.expansion import TooManyTasks, expand_over
-from mprun.jobfile.model import PASSED, SiblingDependency
+from mprun.jobfile.model import PARAM_VARIABLE, PASSED, SiblingDependency
 from mprun.jobfile.names import NameIndex
 from mprun.jobfile.references import ReferenceProblem, SiblingReference, references
 from mprun.jobfile.resolution import TYPED_KEYS, Resolver, as_text, is_true, require_type, resolve
@@ -355,3 +355,13 @@ def process_limits(limits: Limits | None) -> dict[str, Any] | None:
     if limits is None:
         return None
     return {name: value for name, value in limits.to_dict().items() if name != "log" and value is not None}
+
+
+def param_variables() -> ParamVariables | None:
+    """The variables of this process that set params; None if there are none."""
+    if not any(name.startswith(PARAM_VARIABLE) for name in os.environ):
+        return None
+    # Few runs have one.
+    from mprun.engine.param_variables import ParamVariables
+
+    return ParamVariables(os.environ)

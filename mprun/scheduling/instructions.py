@@ -28,7 +28,7 @@ class Resolve(Instruction):
     """Look up what this task refers to: its conditions are met, and results are known.
 
     The answer is `handle_resolved`, `handle_skipped`, `handle_expanded` or `handle_resolve_failed`,
-    at once.
+    at once or, if there are many of them, later.
     """
 
 

@@ -61,3 +61,24 @@ def test_target_of_an_instance_has_no_secret(tmp_path):
     assert targets == ["echo '***'", "echo 'a/***'"]
     assert "target=echo '***'" in run.stderr
     assert "3t value" not in run.stderr
+
+
+def test_a_group_that_is_resolved_over_several_turns_is_complete(tmp_path):
+    write(
+        tmp_path,
+        work="""
+            def many():
+                return [0] * 2500 + [1]
+            """,
+        job="""
+            tasks:
+              - {name: many, target: "work:many"}
+              - {name: each, command: [echo, "${item}"], foreach: "${tasks.many.result}", when: "${item}"}
+              - {name: after, command: ["true"], depends_on: [each]}
+            """,
+    )
+    run = mprun("job.yaml", "-q", cwd=tmp_path)
+    assert run.code == 0
+    assert run.one("run_finished")["counts"] == {"succeeded": 3, "skipped": 2500}
+    assert run.outcome("each[2500]") == "succeeded"
+    assert run.place("task_finished", "each[2499]") < run.place("task_finished", "after")
