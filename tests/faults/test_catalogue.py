@@ -282,6 +282,7 @@ SHOWN = {
         "faults/test_readers_that_do_not_read.py::test_a_socket_holds_up_nothing",
         "faults/test_readers_that_do_not_read.py::"
         "test_events_that_no_one_reads_hold_up_nothing_and_are_whole_up_to_where_they_end",
+        "faults/test_watchdog.py::test_no_turn_of_the_loop_sleeps",
     ],
     "53 defects of mprun": [
         "faults/test_defects.py::test_a_defect_stops_the_tasks_and_is_recorded_as_exit_3",

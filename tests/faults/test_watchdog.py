@@ -1,4 +1,4 @@
-"""The engine never stands still: no turn of its loop sleeps, whatever a job asks for (C52)."""
+"""The engine never blocks: no turn of its loop sleeps, whatever a job asks for (C52)."""
 
 from __future__ import annotations
 

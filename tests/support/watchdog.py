@@ -1,4 +1,4 @@
-"""Runs `mprun ARGUMENTS` and watches how long each turn of the engine's loop stands still.
+"""Runs `mprun ARGUMENTS` and watches for how long each turn of the engine's loop sleeps.
 
 A turn is what lies between two waits in poll(2). Of its time, its own computation does not count (the CPU
 time of the thread), nor does the time for which it could run and other processes had the cores (the
