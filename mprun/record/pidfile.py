@@ -13,12 +13,10 @@ import sys
 from typing import TYPE_CHECKING
 
 from mprun.linux import procfs
-from mprun.record.state_dir import EVENTS, is_run_id
+from mprun.record.state_dir import EVENTS, PIDFILES, is_run_id
 
 if TYPE_CHECKING:
     from mprun.record.state_dir import RunDirectory
-
-PIDFILES = "open"
 
 # The pidfiles of this process: it may run several jobs, each in a thread.
 _own: set[str] = set()

@@ -23,6 +23,8 @@ EVENTS = "events.jsonl"
 # The name of the record while the targets are imported: nothing has begun yet.
 STARTING = "starting.jsonl"
 MAIN_LOG = "main.log"
+# The directory of the pidfiles, beside `runs`.
+PIDFILES = "open"
 
 # Regular expressions would say the same, but to compile them takes a hundredth of a start.
 _FIRST = frozenset("abcdefghijklmnopqrstuvwxyz0123456789")
@@ -186,6 +188,9 @@ def create_run(state_dir: str, now: float) -> RunDirectory:
     state = Folder(os.path.abspath(state_dir))
     try:
         _create_state(state)
+        with contextlib.suppress(FileNotFoundError):
+            # A foreign one would keep the run from being found after a kill.
+            state.folder(PIDFILES).require()
         runs = state.make("runs")
         os.mkdir(run_id, 0o700, dir_fd=runs.descriptor)
         run = RunDirectory(f"{runs.path}/{run_id}", runs)

@@ -66,15 +66,13 @@ class Folder:
     @property
     def descriptor(self) -> int:
         """The open directory."""
-        if self._descriptor < 0:
-            self._open()
+        self.require()
         return self._descriptor
 
     @property
     def owner(self) -> int:
         """The number of the user to whom all of it belongs."""
-        if self._descriptor < 0:
-            self._open()
+        self.require()
         return self._owner
 
     def _open(self) -> None:
@@ -96,6 +94,11 @@ class Folder:
             os.close(descriptor)
             raise _of_others(self.path, found, owner)
         self._descriptor, self._owner = descriptor, owner
+
+    def require(self) -> None:
+        """Raise an error unless it is there, and the user's own."""
+        if self._descriptor < 0:
+            self._open()
 
     def folder(self, name: str) -> Folder:
         """A directory in it, which may not exist."""

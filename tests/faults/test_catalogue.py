@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 TESTS = Path(__file__).parents[1]
-ROWS = [*range(1, 50), 50, 51, 52, 53, 58, 59, 60]
+ROWS = [*range(1, 50), 50, 51, 52, 53, 57, 58, 59, 60]
 
 # The rows without a test, and why.
 WAITING = {
@@ -24,6 +24,7 @@ MODEL, ENDINGS = "process/test_process_model.py", "process/test_task_exits.py"
 OUTPUT = "process/test_command_output.py"
 ENDLESS = "faults/test_endless_patterns.py"
 REFUSED = "faults/test_refused_pidfds.py"
+UNTRUSTED = "faults/test_untrusted_state.py"
 SHOWN = {
     "1 engine killed": [
         f"{MODEL}::test_no_process_outlives_an_engine_that_was_killed",
@@ -273,6 +274,19 @@ SHOWN = {
         "faults/test_namespaces.py::test_a_run_whose_namespace_is_gone_is_recovered",
         "faults/test_no_locks.py::test_a_run_without_an_end_is_removed_only_if_it_is_certain",
         "faults/test_recovery.py::test_a_forged_record_that_names_a_stranger_has_nothing_killed",
+        f"{UNTRUSTED}::test_a_run_uses_a_temporary_directory_in_place_of_one_that_is_not_its_own",
+        f"{UNTRUSTED}::test_a_reader_refuses_a_state_directory_that_is_not_its_own",
+        f"{UNTRUSTED}::test_a_start_removes_nothing_behind_a_link",
+        f"{UNTRUSTED}::test_a_run_that_is_a_link_is_named_and_neither_removed_nor_completed",
+        f"{UNTRUSTED}::test_stop_does_not_signal_a_stranger_who_holds_a_lock_behind_a_link",
+        f"{UNTRUSTED}::test_a_record_that_is_not_a_file_is_named_and_the_others_are_shown",
+        f"{UNTRUSTED}::test_a_sparse_record_of_20_gb_costs_little_memory",
+        f"{UNTRUSTED}::test_the_engine_does_not_wait_for_fifos_that_a_task_puts_into_its_run",
+    ],
+    "57 the record removed under a run": [
+        f"{UNTRUSTED}::test_a_run_whose_record_is_removed_ends_in_order_with_a_reason",
+        f"{UNTRUSTED}::test_a_run_whose_last_task_removes_the_record_does_not_succeed",
+        f"{UNTRUSTED}::test_a_record_that_git_clean_removes",
     ],
     "51 readers that do not read": [
         "faults/test_readers_that_do_not_read.py::"

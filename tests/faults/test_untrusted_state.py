@@ -84,10 +84,11 @@ every_flaw = pytest.mark.parametrize(
 
 
 @every_flaw
-@pytest.mark.parametrize("part", [".mprun", ".mprun/runs"])
+@pytest.mark.parametrize("part", [".mprun", ".mprun/runs", ".mprun/open"])
 def test_a_run_uses_a_temporary_directory_in_place_of_one_that_is_not_its_own(home, flaw, part):
     """C51"""
     make, words = FLAWS[flaw]
+    (home / ".mprun" / "open").mkdir()
     before = sorted(os.listdir(home / ".mprun"))
     make(home / part)
     run = call(home, "job.yaml")
