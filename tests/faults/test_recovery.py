@@ -161,7 +161,7 @@ def test_a_run_that_is_killed_while_it_imports_leaves_nothing(run_to_kill, tmp_p
     run = run_to_kill("job.yaml")
     eventually((tmp_path / "importing").exists)
     run.kill_both()
-    assert len(run.survivors()) == 2
+    eventually(lambda: len(run.survivors()) == 2)
     next_start(tmp_path)
     assert (run.survivors(), pidfiles(tmp_path)) == ([], [])
     assert len(os.listdir(tmp_path / ".mprun" / "runs")) == 1
