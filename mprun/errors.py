@@ -34,6 +34,14 @@ class JobFileError(UsageError):
         super().__init__("\n".join(str(diagnostic) for diagnostic in self.diagnostics))
 
 
+class OutOfBudget(Exception):
+    """Reading a job would take more time or memory than it may; `diagnostic` says where that is."""
+
+    def __init__(self, diagnostic: Diagnostic) -> None:
+        self.diagnostic = diagnostic
+        super().__init__(str(diagnostic))
+
+
 class NothingSelected(MprunError):
     """No task matches the names and tags that were selected."""
 

@@ -125,6 +125,16 @@ def monstrous(random: Random) -> bytes:
     return MONSTERS[random.randrange(len(MONSTERS))](room, random)
 
 
+def hostile_files(known: list[list[bytes]], random: Random) -> dict[str, bytes]:
+    """The files of one job by name: usually one, sometimes several that multiply."""
+    from oversized import GENERATORS
+
+    if random.random() < 0.05:
+        files = random.choice(GENERATORS)(random.choice([1000, 50_000, MOST_BYTES]), random)
+        return {name: text.encode()[:MOST_BYTES] for name, text in files.items()}
+    return {"job.yaml": hostile_file(known, random)}
+
+
 def hostile_file(known: list[list[bytes]], random: Random) -> bytes:
     """One file: usually close to a valid one, sometimes a monster."""
     if random.random() < 0.1:
@@ -141,9 +151,9 @@ def read(seed: str, first: int, count: int) -> None:
     from mprun.errors import MprunError
 
     known = corpus()
-    job = Path("job.yaml")
     for number in range(first, first + count):
-        job.write_bytes(hostile_file(known, Random(f"{seed} {number}")))
+        for name, text in hostile_files(known, Random(f"{seed} {number}")).items():
+            Path(name).write_bytes(text)
         _forget_most_memory()
         begun = time.process_time()
         try:

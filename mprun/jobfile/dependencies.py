@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from mprun.diagnostics import quote, suggest
 from mprun.jobfile.model import EXPANDED, PASSED, SiblingDependency
+from mprun.jobfile.names import MAX_COMPARED
 from mprun.jobfile.references import ReferenceProblem
 
 if TYPE_CHECKING:
@@ -23,6 +24,11 @@ MAX_ERRORS = 20
 
 # More would not fit into memory; patterns multiply.
 MAX_DEPENDENCIES = 1_000_000
+
+
+TOO_MANY_PATTERNS = (
+    f"too many patterns: comparing them with the names takes too long (limit: {MAX_COMPARED:,})"
+)
 
 
 class DependencyError(Exception):
@@ -134,6 +140,8 @@ def _needs(
             found.update(((other, EXPANDED if is_group else PASSED), None) for other in selected)
             continue
         resolved = names.resolve(dependency.task)
+        if names.compared > MAX_COMPARED:
+            raise DependencyError(number, dependency.task, TOO_MANY_PATTERNS, "name the tasks")
         if not resolved and dependency.task not in names.groups:
             _note(errors, DependencyError(number, dependency.task, "", known=False))
             continue

@@ -98,8 +98,12 @@ class _Expander:
         self._early: dict[str, Any] = {}
         self._used: tuple[Reference, ...] = ()
         self._variants: dict[Any, Task] = {}
+        # Lists and mappings with their texts, by their ids.
+        self._shown: dict[int, tuple[Any, str]] = {}
         # Whether an item may refer to the result of a task.
         self._items_refer = False
+        # Whether the values of instances have no references.
+        self._is_plain = True
 
     def instances(self) -> list[Instance]:
         if self._context.has_references:
@@ -185,6 +189,7 @@ class _Expander:
         from mprun.jobfile.matrix import item_suffix
 
         self._items_refer = next(references(items), None) is not None
+        self._is_plain = not self._items_refer
         if not self._axes:
             self._axes = ("item",)
             self._find_early()
@@ -227,6 +232,7 @@ class _Expander:
         made: list[Instance] = []
         leads_on = None
         typed: tuple[str, ...] = ()
+        budget, each = self._context.scope.budget, 0.0
         for name, values in named:
             task = self._variant(values)
             if leads_on is None:
@@ -234,10 +240,14 @@ class _Expander:
                 leads_on = any(_is_of_instance(one) and one.path for one in references(_late_nodes(task)))
                 typed = tuple(_typed_by_instance(task))
             if leads_on or not made:
+                before = 0.0 if budget is None else budget.left
                 self._check(task, values)
+                each = 0.0 if budget is None or leads_on else before - budget.left
             elif typed:
                 self._check(task, values, typed)
             made.append(Instance(name=name, groups=groups, task=task, values=values))
+        if budget is not None:
+            budget.spend_instances(each, len(made))
         return made
 
     # ---- keys that depend on the instance
@@ -260,9 +270,9 @@ class _Expander:
 
     def _variant(self, values: tuple[Any, ...]) -> Task:
         """The task for these values; instances whose early keys have equal values share it."""
-        resolver = Resolver(self._context.scope, self._axes, values)
+        resolver = Resolver(self._context.scope, self._axes, values, is_plain=self._is_plain)
         try:
-            made_of = repr([resolver(one) for one in self._used]) if self._used else ""
+            made_of = tuple([self._key_of(resolver(one)) for one in self._used])
             results = self._results(values, resolver) if self._items_refer else ()
         except ReferenceProblem as error:
             raise JobFileError([self._diagnostic(error)]) from None
@@ -271,6 +281,14 @@ class _Expander:
             task = build_task(self._context, self._number, keys, self._axes, self.late_list)
             self._variants[made_of, results] = with_results(task, results) if results else task
         return self._variants[made_of, results]
+
+    def _key_of(self, value: Any) -> str:
+        """A key that is equal for equal values; a list or mapping, which may be large, is shown once."""
+        if not isinstance(value, (dict, list)):
+            return repr(value)
+        if id(value) not in self._shown:
+            self._shown[id(value)] = (value, repr(value))
+        return self._shown[id(value)][1]
 
     def _results(self, values: tuple[Any, ...], resolver: Resolver) -> tuple[str, ...]:
         """The names of the tasks whose results an item refers to."""
@@ -318,7 +336,14 @@ class _Expander:
         """Raise JobFileError if a reference is invalid whatever the results of tasks are."""
         if not self._context.has_references:
             return
-        resolver = Resolver(task.scope, task.axes, values, reveal=True)
+        resolver = Resolver(
+            task.scope,
+            task.axes,
+            values,
+            reveal=True,
+            is_plain=self._is_plain and bool(values),
+            is_check=True,
+        )
         diagnostics: list[Diagnostic] = []
         for key in keys:
             node = getattr(task, key, None)
@@ -359,18 +384,20 @@ def _some_ready(node: Any) -> Ready:
     return Ready(kind=kinds[0], what=str(node[kinds[0]])) if kinds else Ready(kind="file", what=str(node))
 
 
-def least_count(document: Document, of_recipe: Callable[[str], int]) -> int:
-    """The least number of tasks that a document expands to, before any of them is made.
+def least_counts(document: Document, of_recipe: Callable[[str], tuple[int, int]]) -> tuple[int, int]:
+    """The least numbers of tasks and of uses of recipes of a document, before any of them is made.
 
-    `of_recipe` returns the same number for a recipe, by its name in the document.
+    `of_recipe` returns the same numbers for a recipe, by its name in the document.
     """
     raw: Any = document.root
-    count = 0
+    count = uses = 0
     for number in range(len(raw["tasks"])):
         keys = merged(raw, number)
-        each = of_recipe(keys["uses"]) if "uses" in keys else 1
-        count += each * _least_instances(keys.get("matrix"), keys.get("foreach"))
-    return count
+        each, uses_of_each = of_recipe(keys["uses"]) if "uses" in keys else (1, -1)
+        instances = _least_instances(keys.get("matrix"), keys.get("foreach"))
+        count += each * instances
+        uses += (uses_of_each + 1) * instances
+    return count, uses
 
 
 def _least_instances(matrix: Any, foreach: Any) -> int:

@@ -196,6 +196,7 @@ class Interpolator:
                 return text
         self.changed = True
         if left is None:
+            self._resolver.spend_nodes(value, next(references([parsed])))
             return marked(_escaped(value) if is_list else value, mark)
         if left.root == "params":
             # A param that may be missing stays a reference to itself.

@@ -6,10 +6,10 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
-from mprun.errors import JobFileError, UsageError
+from mprun.errors import JobFileError, OutOfBudget, UsageError
 from mprun.jobfile import job_checks, task_checks
 from mprun.jobfile.dependencies import DependencyError, link, refuse_vain_waits
-from mprun.jobfile.expansion import MAX_TASKS, TooManyTasks, expand, least_count, too_many
+from mprun.jobfile.expansion import MAX_TASKS, TooManyTasks, expand, least_counts, too_many
 from mprun.jobfile.interpolation import interpolate
 from mprun.jobfile.model import STANDARD_INPUT_PATH, Job, JoinEntry, Origin, Task
 from mprun.jobfile.names import NameIndex
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping as AnyMapping
 
     from mprun.diagnostics import Diagnostic
+    from mprun.jobfile.budget import Budget
     from mprun.jobfile.model import Instance, Needs
     from mprun.jobfile.params import ParamInput
     from mprun.jobfile.references import Closure, Scope
@@ -55,7 +56,10 @@ def load_job_file(
         return loader.job(path, params, options)
     except JobFileError as error:
         raise loader.with_others(error) from None
+    except OutOfBudget as error:
+        raise loader.with_others(JobFileError([error.diagnostic])) from None
     finally:
+        loader.close_budget()
         # Few jobs have a pattern that may take long.
         if (matcher := sys.modules.get("mprun.jobfile.matcher")) is not None:
             matcher.end_load()
@@ -63,6 +67,12 @@ def load_job_file(
 
 # Keys that decide which tasks there are, and what others may ask of them.
 _STRUCTURE_KEYS = frozenset({"daemon", "foreach", "matrix", "ready", "resources", "uses"})
+
+# Variables of a job that the budget counts, if tasks have others beside them.
+MANY_VARIABLES = 100
+
+# Characters of a file, fewer of which cannot make defaults too large.
+MANY_CHARACTERS = 1000
 
 # Tasks of a file; for more, compiling a constructor saves time.
 _MIN_TASKS_TO_COMPILE_INIT = 1000
@@ -74,6 +84,8 @@ class JobLoader:
     def __init__(self, environment: AnyMapping[str, str], lenient: bool) -> None:
         self._environment = environment
         self._lenient = lenient
+        # What references and recipes may cost; None if the job has none.
+        self.budget: Budget | None = None
         self._documents: dict[str, Document] = {}
         # The SHA-256 of every file that was read, by absolute path.
         self._files: dict[str, str] = {}
@@ -108,6 +120,20 @@ class JobLoader:
         self._check(document, is_job=True)
         self._warn(document)
         return self.job_of(document, params, options)
+
+    def close_budget(self) -> None:
+        """Count nothing more: the job is read."""
+        if self.budget is not None:
+            self.budget.close()
+
+    def budget_for(self, document: Document) -> Budget:
+        """The budget of the job, made when a first file needs it."""
+        if self.budget is None:
+            # Most jobs have none.
+            from mprun.jobfile.budget import Budget
+
+            self.budget = Budget(document.source)
+        return self.budget
 
     def with_others(self, error: JobFileError) -> JobFileError:
         """An error together with those that were found before it, each once, by its position."""
@@ -227,40 +253,56 @@ class JobLoader:
 
     def _refuse_too_many(self, document: Document) -> None:
         """Raise JobFileError if recipes multiply, before their tasks take up time and memory."""
-        counts: dict[str, int] = {}
+        # Of each file, the least number of tasks and of uses of recipes.
+        counts: dict[str, tuple[int, int]] = {}
 
-        def count(path: str, user: Document) -> int:
+        def count(path: str, user: Document) -> tuple[int, int]:
             if path not in counts:
-                counts[path] = 1
-                counts[path] = least_count(user, lambda name: count_recipe(user, name))
+                counts[path] = (1, 0)
+                counts[path] = least_counts(user, lambda name: count_recipe(user, name))
             return counts[path]
 
-        def count_recipe(user: Document, name: str) -> int:
+        def count_recipe(user: Document, name: str) -> tuple[int, int]:
             from mprun.jobfile.recipes import recipe_path
 
+            if len(within) > MAX_RECIPE_DEPTH:
+                # Refused when it is expanded, too.
+                return 1, 0
+            within.append(name)
             try:
                 path = recipe_path(user, name)
                 return count(path, self.checked_document(path))
             except (UsageError, JobFileError):
                 # Reported when the recipe is expanded, at the task that uses it.
-                return 1
+                return 1, 0
+            finally:
+                within.pop()
 
+        within: list[str] = []
         root: Any = document.root
         if any("uses" in merged(root, number) for number in range(len(root["tasks"]))):
-            total = count(document.source.path, document)
+            from mprun.jobfile.budget import MAX_RECIPE_DEPTH, MAX_USES
+
+            total, uses = count(document.source.path, document)
             if total > MAX_TASKS:
                 raise JobFileError([too_many(("tasks",), document, TooManyTasks(total))])
+            if uses > MAX_USES:
+                many = f"{uses:,}" if uses < 10**12 else f"over {10**12:,}"
+                error = TooManyTasks(f"too many uses of recipes: {many} (limit: {MAX_USES:,})")
+                raise JobFileError([too_many(("tasks",), document, error)])
+            self.budget_for(document).expect_uses(uses)
 
     # ---- one file
 
     def _check(self, document: Document, *, is_job: bool) -> None:
-        """Raise JobFileError if a document violates the schema or the checks of one file."""
+        """Raise JobFileError if a document violates the schema or the checks of one file, or OutOfBudget."""
         holders = list(_holders_of_numbers(document.root))
         if holders:
             # Most jobs have none.
             from mprun.jobfile.plain_texts import take_texts
 
             take_texts(document, holders)
+        self._spend_defaults(document)
         diagnostics = job_schema.check(document)
         if len(diagnostics) < job_schema.MAX_DIAGNOSTICS:
             diagnostics += task_checks.check(document)
@@ -272,6 +314,15 @@ class JobLoader:
             diagnostics += unknown_tokens(document)
         if diagnostics:
             raise JobFileError(diagnostics)
+
+    def _spend_defaults(self, document: Document) -> None:
+        """Raise OutOfBudget if the defaults are too large for so many tasks; takes any tree."""
+        root: Any = document.root
+        tasks = root.get("tasks") if isinstance(root, Mapping) else None
+        is_small = len(document.source.lines.text) < MANY_CHARACTERS
+        if isinstance(tasks, list) and not is_small and root.get("defaults"):
+            mark = root.marks_of("defaults")[1]
+            self.budget_for(document).spend_defaults(root["defaults"], len(tasks), document.source, mark)
 
     def _warn(self, document: Document) -> None:
         """Add the warnings about a document that has passed the checks."""
@@ -330,11 +381,20 @@ class JobLoader:
             used_by=used_by,
             lenient=self._lenient,
             errors=self._errors,
+            budget=self._budget_of(document),
         )
         self._files.update(file_scope.files)
         document = self._interpolated(document, file_scope.scope)
         self._collect_job_keys(document)
         return file_scope, document
+
+    def _budget_of(self, document: Document) -> Budget | None:
+        """The budget, if what the tasks of a file have in common may cost something."""
+        root: Any = document.root
+        may_cost = (
+            has_references(document) or "env_file" in root or len(root.get("env") or ()) > MANY_VARIABLES
+        )
+        return self.budget_for(document) if may_cost else self.budget
 
     def _interpolated(self, document: Document, scope: Scope) -> Document:
         interpolated, unresolved_paths, diagnostics = interpolate(document, Resolver(scope))
@@ -397,6 +457,8 @@ class JobLoader:
             SiblingReference.compile_init()
         tasks: list[Instance] = []
         for number in range(len(root["tasks"])):
+            if self.budget is not None:
+                self.budget.place = (document.source, root["tasks"].marks[number])
             try:
                 try:
                     tasks += self._expand_task(context, number, merged(root, number))

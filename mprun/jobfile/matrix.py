@@ -108,6 +108,8 @@ class _Matrix:
         for entry in include:
             for key in entry:
                 indexes.setdefault(key, len(indexes))
+        if len(indexes) * len(include) > MAX_STEPS:
+            raise TooManyCombinations(f"too many keys in `include`: {len(indexes):,}")
         self.keys = tuple(indexes)
         self._indexes = indexes
         self._refuse_too_many()
@@ -170,7 +172,7 @@ class _Matrix:
         merged = [self._extras(entry) for entry in self._include]
         extra = len(self.keys) - len(axes)
         for values, shown, form in zip(product(*axes), product(*parts), product(*forms), strict=True):
-            if self._left_out.that_match(form):
+            if self._left_out.any_matches(form):
                 continue
             added = self._added.that_match(form)
             matched.update(added)
@@ -231,6 +233,13 @@ class _Entries:
             self._added += more > 0
             if self._added > MAX_MAPPINGS:
                 raise TooManyCombinations("too many mappings in `include` and `exclude`")
+
+    def any_matches(self, form: tuple[Hashable, ...]) -> bool:
+        """Whether an entry matches a combination."""
+        for axes, entries in self._by_axes.items():
+            if tuple([form[index] for index in axes]) in entries:
+                return True
+        return False
 
     def that_match(self, form: tuple[Hashable, ...]) -> list[int]:
         """The numbers of the entries that match a combination, in order."""

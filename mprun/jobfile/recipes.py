@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
     from typing import Protocol
 
+    from mprun.jobfile.budget import Budget
     from mprun.jobfile.model import Dependency, Instance, Origin, Task
     from mprun.jobfile.params import ParamInput
     from mprun.jobfile.scope import FileScope
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
         """What reads, resolves and expands one file: `JobLoader`, which documents the methods."""
 
         def checked_document(self, path: str) -> Document: ...
+
+        def budget_for(self, document: Document) -> Budget: ...
 
         def resolve_file(
             self,
@@ -77,6 +80,9 @@ def expand_recipe(
         raise
     except UsageError as error:
         raise JobFileError([locate.task_diagnostic(task, ("uses",), str(error))]) from None
+    tasks: Any = document.root
+    characters = len(document.source.lines.text)
+    loader.budget_for(document).spend_use(characters, len(tasks["tasks"]), len(chain))
     inputs, closures = _inputs(instance, keys)
     _refuse_shown_secrets(document, [name for name, given in inputs.items() if given.hidden])
     scope, document = loader.resolve_file(

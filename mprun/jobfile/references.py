@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from mprun.diagnostics import SourceText
+    from mprun.jobfile.budget import Budget
     from mprun.jobfile.syntax.document import Document
 
 ROOTS = ("params", "env", "matrix", "item", "tasks")
@@ -122,12 +123,14 @@ class Scope(Frozen):
     """What the references of one job file can name before the run starts.
 
     A param whose value is known only during the run is a reference, or contains some.
-    `secrets` are the names of params whose values are never shown.
+    `secrets` are the names of params whose values are never shown. `budget` is what resolving references
+    may cost; None if nothing counts it.
     """
 
     params: dict[str, Any]
     secrets: frozenset[str] = frozenset()
     env: Mapping[str, str]
+    budget: Budget | None = None
 
 
 class Closure(Frozen):

@@ -36,6 +36,7 @@ def resolve(node: Any, resolver: Resolver) -> Any:
     if isinstance(node, Template):
         return _filled(node, resolver)
     if isinstance(node, Closure):
+        resolver.spend_closure()
         value = resolve(node.node, resolver.in_scope(node))
         return node.read(value) if node.read is not None and isinstance(value, str) else value
     if isinstance(node, dict):
@@ -58,21 +59,33 @@ def _resolved_key(key: Any, resolver: Resolver) -> Any:
 
 
 def _filled(template: Template, resolver: Resolver) -> Any:
-    parts: list[str | Reference] = []
+    pieces: list[str | Reference] = []
     for part in template.parts:
-        value = resolver(part) if isinstance(part, Reference) else part
+        if not isinstance(part, Reference):
+            pieces.append(part)
+            continue
+        value = resolver(part)
         if isinstance(value, Reference):
-            parts.append(value)
+            pieces.append(value)
         elif isinstance(value, Template):
-            for piece in value.parts:
-                if isinstance(piece, str):
-                    append_text(parts, piece)
-                else:
-                    parts.append(piece)
+            resolver.spend_pieces(value.parts, part)
+            pieces += value.parts
         else:
-            append_text(parts, as_text(value))
-    if all(isinstance(part, str) for part in parts):
-        return "".join(map(str, parts))
+            text = as_text(value)
+            resolver.spend_pieces((text,), part)
+            pieces.append(text)
+    if all(isinstance(piece, str) for piece in pieces):
+        return "".join(map(str, pieces))
+    parts: list[str | Reference] = []
+    texts: list[str] = []
+    for piece in (*pieces, None):
+        if isinstance(piece, str):
+            texts.append(piece)
+            continue
+        append_text(parts, "".join(texts))
+        texts = []
+        if piece is not None:
+            parts.append(piece)
     return Template(parts=tuple(parts))
 
 
@@ -103,14 +116,19 @@ def shown(node: Any) -> Any:
     return _shown_inside(node)
 
 
-def contains_secret(closure: Closure) -> bool:
-    """Whether a closure refers to a secret, also through a variable or a param that is a closure."""
+def contains_secret(closure: Closure, seen: set[int] | None = None) -> bool:
+    """Whether a closure refers to a secret, also through a variable or a param that is a closure.
+
+    `seen` are the ids of the closures that were looked at.
+    """
     scope = closure.scope
+    seen = set() if seen is None else seen
+    seen.add(id(closure))
     for reference in references(closure.node):
         if reference.root == "params" and reference.name in scope.secrets:
             return True
         value = {"params": scope.params, "env": scope.env}.get(reference.root, {}).get(reference.name)
-        if isinstance(value, Closure) and contains_secret(value):
+        if isinstance(value, Closure) and id(value) not in seen and contains_secret(value, seen):
             return True
     return False
 
@@ -160,7 +178,9 @@ def _problem(message: str, written: Any) -> ReferenceProblem:
 class Resolver:
     """Finds the value of a reference; with `reveal` that of a secret, too.
 
-    `axes` and `values` are those of an instance; `item` is an axis of that name. Without
+    `axes` and `values` are those of an instance; `item` is an axis of that name. `values` are nodes, unless
+    `is_plain` says that none has a reference. With `is_check`, nothing keeps what is resolved.
+    `is_nested` is whether the scope is that of a closure. Without
     `results`, which takes a reference to a task's result and returns it, such a reference stays.
     Raises ReferenceProblem for an invalid reference.
     """
@@ -173,8 +193,14 @@ class Resolver:
         *,
         results: Callable[[Reference], Any] | None = None,
         reveal: bool = False,
+        is_plain: bool = False,
+        is_check: bool = False,
+        is_nested: bool = False,
     ) -> None:
+        self._is_nested = is_nested
         self._scope = scope
+        self._is_plain = is_plain
+        self._is_check = is_check
         # A task whose list is not known yet has axes, but no values.
         self._of_axis = dict(zip(axes, values, strict=False))
         self._results = results
@@ -183,8 +209,31 @@ class Resolver:
     def in_scope(self, closure: Closure) -> Resolver:
         """The same resolver in the scope of a closure."""
         return Resolver(
-            closure.scope, closure.axes, closure.values, results=self._results, reveal=self._reveal
+            closure.scope,
+            closure.axes,
+            closure.values,
+            results=self._results,
+            reveal=self._reveal,
+            is_check=self._is_check,
+            is_nested=True,
         )
+
+    def spend_closure(self) -> None:
+        """Count the resolution of a closure. Raises OutOfBudget."""
+        if self._scope.budget is not None:
+            self._scope.budget.spend_closure(self._is_nested)
+
+    def spend_nodes(self, value: Any, reference: Reference) -> None:
+        """Count a value that is copied in place of a reference. Raises OutOfBudget."""
+        if self._scope.budget is not None and isinstance(value, (dict, list)):
+            self._scope.budget.spend_nodes(value, reference)
+
+    def spend_pieces(self, pieces: Sequence[str | Reference], reference: Reference) -> None:
+        """Count what a reference adds to a string. Raises OutOfBudget."""
+        budget = self._scope.budget
+        for piece in pieces if budget is not None else ():
+            text = piece if isinstance(piece, str) else piece.text
+            budget.spend_text(text, not self._is_check, reference)  # type: ignore[union-attr]
 
     def __call__(self, reference: Reference) -> Any:
         root, name = reference.root, reference.name
@@ -206,7 +255,8 @@ class Resolver:
         key = "item" if root == "item" else name
         if key not in self._of_axis:
             return reference
-        return _walk(resolve(self._of_axis[key], self), reference)
+        value = self._of_axis[key]
+        return _walk(value if self._is_plain else resolve(value, self), reference)
 
     def _selected(self, reference: SiblingReference) -> SiblingReference:
         """The reference with the values that select its instance, as far as they are known."""
@@ -226,7 +276,10 @@ class Resolver:
         if isinstance(value, Reference) and value.root == "params":
             # Missing, which `mprun validate` allows.
             return reference
-        return _walk(resolve(value, self), reference)
+        # All else is plain, and may be large.
+        if isinstance(value, (Closure, Reference, Template)):
+            value = resolve(value, self)
+        return _walk(value, reference)
 
 
 def _walk(value: Any, reference: Reference) -> Any:

@@ -26,6 +26,7 @@ from mprun.jobfile.syntax.document import sha256, span_of
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
+    from mprun.jobfile.budget import Budget
     from mprun.jobfile.model import Origin
     from mprun.jobfile.params import ParamInput
     from mprun.jobfile.syntax.document import Document
@@ -48,21 +49,29 @@ def resolve_scope(
     used_by: Origin | None = None,
     lenient: bool = False,
     errors: list[Diagnostic] | None = None,
+    budget: Budget | None = None,
 ) -> FileScope:
     """The scope of a file, whose params get their values from `inputs`.
 
     `environment` is what `${env.NAME}` names. For a recipe, `used_by` is the task that uses
     it, and `closures` are the values of params that are resolved later. With `lenient`,
     required params may be missing. Raises JobFileError; with `errors`, those of params are added to
-    this list, and these params are missing.
+    this list, and these params are missing. `budget` counts what references cost.
     """
-    return _ScopeResolver(document, environment, errors).resolve(inputs, closures or {}, used_by, lenient)
+    return _ScopeResolver(document, environment, errors, budget).resolve(
+        inputs, closures or {}, used_by, lenient
+    )
 
 
 class _ScopeResolver:
     def __init__(
-        self, document: Document, environment: Mapping[str, Any], errors: list[Diagnostic] | None
+        self,
+        document: Document,
+        environment: Mapping[str, Any],
+        errors: list[Diagnostic] | None,
+        budget: Budget | None,
     ) -> None:
+        self._budget = budget
         self._document = document
         self._errors = errors
         # The names of params that have an error.
@@ -86,7 +95,9 @@ class _ScopeResolver:
             closures = typed_closures(valid, self._root.get("params") or {})
         if secrets:
             self._environment = {**self._environment, **dict(self._secret_variables(params, secrets))}
-        scope = Scope(params={**params, **closures}, secrets=secrets, env=self._environment)
+        scope = Scope(
+            params={**params, **closures}, secrets=secrets, env=self._environment, budget=self._budget
+        )
         files: dict[str, str] = {}
         env: dict[str, Any] = {}
         if "env_file" in self._root:
@@ -139,7 +150,7 @@ class _ScopeResolver:
 
     def _declarations(self, declared: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         """The declarations with references and with their values, without those that have an error."""
-        outside = Resolver(Scope(params={}, env=self._environment))
+        outside = Resolver(Scope(params={}, env=self._environment, budget=self._budget))
         nodes: dict[str, Any] = {}
         found: dict[str, Any] = {}
         diagnostics: list[Diagnostic] = []

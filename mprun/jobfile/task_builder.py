@@ -20,7 +20,15 @@ from mprun.jobfile.model import (
     Task,
     signal_name,
 )
-from mprun.jobfile.references import ReferenceProblem, SiblingReference, compiled, references
+from mprun.jobfile.references import (
+    Closure,
+    Reference,
+    ReferenceProblem,
+    SiblingReference,
+    Template,
+    compiled,
+    references,
+)
 from mprun.jobfile.resolution import Resolver, as_text
 from mprun.jobfile.syntax.document import plain
 from mprun.jobfile.task_checks import RUN_KEYS, task_name
@@ -29,7 +37,7 @@ from mprun.jobfile.units import to_bytes, to_seconds
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from mprun.jobfile.references import Closure, Reference, Scope
+    from mprun.jobfile.references import Scope
     from mprun.jobfile.syntax.document import Document
 
 
@@ -235,6 +243,11 @@ def result_references(task: Task, values: Sequence[Any] = ()) -> Iterator[Refere
         nodes.append(task.expect.result)
     resolver = Resolver(task.scope)
     for reference in references(nodes):
+        if reference.root in ("params", "env"):
+            value = (task.scope.params if reference.root == "params" else task.scope.env).get(reference.name)
+            if not isinstance(value, (Closure, Reference, Template)):
+                # Plain, and perhaps large.
+                continue
         try:
             found = resolver(reference) if reference.root in ("params", "env") else reference
         except ReferenceProblem:
@@ -256,6 +269,9 @@ def _command(node: Any) -> tuple[Any, ...]:
 def _env(context: FileContext, keys: dict[str, Any], own: dict[str, Any], tree: Any) -> dict[str, Any]:
     defaults = context.document.root.get("defaults") or {}  # type: ignore[attr-defined]
     layers = [defaults.get("env"), own.get("env")]
+    budget = context.scope.budget
+    if budget is not None and (any(layers) or context.has_references):
+        budget.spend_variables(len(context.env) + sum(len(layer or ()) for layer in layers))
     if not any(layers) and not context.inherited.env:
         return context.env
     env = dict(context.env)

@@ -8,9 +8,9 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from mprun.diagnostics import Diagnostic, quote, suggest
-from mprun.jobfile.dependencies import MAX_DEPENDENCIES, cycle_message, find_cycle
+from mprun.jobfile.dependencies import MAX_DEPENDENCIES, TOO_MANY_PATTERNS, cycle_message, find_cycle
 from mprun.jobfile.model import signal_name
-from mprun.jobfile.names import compile_glob
+from mprun.jobfile.names import MAX_COMPARED, SortedNames
 from mprun.jobfile.references import has_references
 from mprun.jobfile.schema.job_schema import task_keys
 from mprun.jobfile.syntax.document import Mapping, Sequence, span_of
@@ -26,6 +26,8 @@ Path = tuple[str | int, ...]
 MAX_DIAGNOSTICS = 100
 # Suggestions for unknown names: each takes 10 ms among 5,000 tasks.
 MAX_SEARCHES = 20
+# Dependencies among which a second cycle is not looked for: each search takes 50 ms among a million.
+MANY_DEPENDENCIES = 100_000
 
 # A task needs one of these, its own or from the defaults.
 RUN_KEYS = ("target", "command", "uses")
@@ -204,6 +206,7 @@ class _Checks:
         self._find_places()
         self._searches = 0
         self._expanded: dict[str, list[str]] = {}
+        self._sorted: SortedNames | None = None
 
     def _find_places(self) -> None:
         tasks_with_key, kinds = self._tasks_with_key, frozenset(RUN_KEYS)
@@ -364,6 +367,9 @@ class _Checks:
                     # An instance, or a task of a recipe: checked once they are expanded.
                     continue
                 resolved = self._resolve(need)
+                if self._sorted is not None and self._sorted.compared > MAX_COMPARED:
+                    yield self._diagnostic(path, TOO_MANY_PATTERNS, "name the tasks", key)
+                    return
                 if not resolved and not self._reaches_beyond(need):
                     yield self._unknown(path, need, key)
                 total += len(resolved)
@@ -373,7 +379,8 @@ class _Checks:
                     return
                 # A pattern may match the task that contains it, which does not depend on itself.
                 needs.setdefault(name, []).extend(other for other in resolved if other != name)
-        for _ in range(MAX_SEARCHES):
+        # Another cycle takes another search.
+        for _ in range(MAX_SEARCHES if total < MANY_DEPENDENCIES else 1):
             cycle = find_cycle(needs)
             if not cycle:
                 break
@@ -389,8 +396,9 @@ class _Checks:
             if need in self._known or not {"*", "?"} & set(need):
                 self._expanded[need] = [need] if need in self._known else []
             else:
-                matches = compile_glob(need)
-                self._expanded[need] = [name for name in self._known if matches(name)]
+                if self._sorted is None:
+                    self._sorted = SortedNames(self._known)
+                self._expanded[need] = self._sorted.that_match(need)
         return self._expanded[need]
 
     def _reaches_beyond(self, need: str) -> bool:
@@ -464,7 +472,11 @@ class _Checks:
                 continue
             if _EXPANDED_NAME_CHARS & set(name):
                 continue
-            if not self._resolve(name) and not self._reaches_beyond(name):
+            resolved = self._resolve(name)
+            if self._sorted is not None and self._sorted.compared > MAX_COMPARED:
+                yield self._diagnostic(path, TOO_MANY_PATTERNS, "name the tasks")
+                return
+            if not resolved and not self._reaches_beyond(name):
                 yield self._unknown(path, name)
             elif name in seen:
                 yield self._diagnostic(path, f"duplicate task {quote(name)} in `join`", "remove one of them")

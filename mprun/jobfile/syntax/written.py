@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from typing import TYPE_CHECKING
 
 from mprun.jobfile.syntax.composer import MARK_SHIFT, length_of_mark
@@ -11,6 +12,8 @@ from mprun.jobfile.syntax.scalars import OutOfRange, resolve
 if TYPE_CHECKING:
     from mprun.diagnostics import SourceText
 
+# Anchors of one name before an alias that are looked at.
+_MAX_ANCHORS = 100
 # An anchor and the plain scalar after it.
 _ANCHORED = re.compile(r"&([^\s\[\]{},]+)\s+([^\s\[\]{},]+)")
 
@@ -37,8 +40,9 @@ class WrittenScalars:
             for found in _ANCHORED.finditer(self._text):
                 self._anchored.setdefault(found[1], []).append((found.start(), found[2]))
         # What looks like an anchor may be part of a string, so the value must be the same.
-        for start, text in reversed(self._anchored.get(name, ())):
-            if start < end and _is_text_of(text, value):
+        found_before = self._anchored.get(name, [])
+        for _, text in found_before[: bisect_left(found_before, (end, ""))][: -_MAX_ANCHORS - 1 : -1]:
+            if _is_text_of(text, value):
                 return text
         return str(value).lower() if isinstance(value, bool) else str(value)
 

@@ -1,0 +1,244 @@
+"""One budget for a whole job (C55): what references, recipes and defaults add is refused with its place."""
+
+import time
+from random import Random
+
+import pytest
+from support.runs import ROOT
+
+from mprun.errors import JobFileError, UsageError
+from mprun.jobfile.budget import MAX_LATER_USES
+from mprun.jobfile.loader import load_job_file
+
+T = "target: 'os:getpid'"
+LONG = "x" * 500_000
+# Processor time: a refusal takes less than half a second on an idle machine.
+QUICKLY = 2.0
+
+
+@pytest.fixture
+def load(tmp_path):
+    def load(text, params=(), **files):
+        for name, content in {"job": text, **files}.items():
+            (tmp_path / f"{name}.yaml").write_text(content)
+        return load_job_file(str(tmp_path / "job.yaml"), dict(params), (), {})
+
+    return load
+
+
+@pytest.fixture
+def refused(load):
+    def refused(text, **files):
+        begun = time.process_time()
+        with pytest.raises(JobFileError) as caught:
+            load(text, **files)
+        assert time.process_time() - begun < QUICKLY
+        (diagnostic,) = caught.value.diagnostics
+        return str(diagnostic).rpartition("/")[2]
+
+    return refused
+
+
+def many(task, count=3000):
+    return "tasks:\n" + "".join(f"- {{name: t{n}, {T}, {task}}}\n" for n in range(count))
+
+
+def chain(depth, use, last, head="params: {v: a}\n"):
+    files = {f"r{n}": f"{head}tasks: [{use.format(n=n + 1)}]\n" for n in range(depth)}
+    return {**files, f"r{depth}": f"{head}tasks: [{last}]\n"}
+
+
+@pytest.mark.parametrize(
+    "task",
+    [
+        "args: ['y${params.b}']",
+        "tags: ['y${params.b}']",
+        "kwargs: {'y${params.b}': 1}",
+        "env: {A: 'y${params.b}'}",
+    ],
+)
+def test_a_long_param_in_many_places_is_refused_where_the_budget_ran_out_C55(refused, task):
+    message = refused(f"params: {{b: {LONG}}}\n{many(task)}")
+    assert "the job is too large: its references add too much to it" in message
+    line = int(message.split(":")[1])
+    assert 30 < line < 300
+
+
+def test_a_long_param_many_times_in_one_string_is_refused_C55(refused):
+    message = refused(f"params: {{b: {LONG}}}\ntasks: [{{{T}, args: ['{'${params.b}' * 5000}']}}]\n")
+    assert message.startswith("job.yaml:2:")
+    assert "its references" in message
+
+
+def test_a_long_param_in_many_instances_is_refused_C55(refused):
+    numbers = list(range(20_000))
+    text = f"params: {{b: {LONG}}}\ntasks: [{{{T}, args: ['${{item}}${{params.b}}'], foreach: {numbers}}}]\n"
+    assert "its references" in refused(text)
+
+
+def test_a_list_that_is_copied_for_many_tasks_is_refused_C55(refused):
+    words = [f"a{n}" for n in range(50_000)]
+    tasks = many("tags: '${params.l}'", 300)
+    assert "its references" in refused(f"params: {{l: {words}}}\n{tasks}")
+
+
+def test_a_list_that_many_tasks_are_given_is_not_copied(load):
+    tasks = many("args: ['${params.l}']")
+    job = load(f"params: {{l: {list(range(20_000))}}}\n{tasks}")
+    assert len(job.tasks) == 3000
+
+
+@pytest.mark.parametrize("value", ["xxxxxxxxxxxxxxxx", "'${tasks.s.result}'"])
+def test_recipes_that_double_a_value_are_refused_C55(refused, value):
+    use = "{{name: a, uses: r{n}.yaml, with: {{v: '${{params.v}}${{params.v}}'}}}}"
+    files = chain(41, use, f"{{{T}, args: ['${{params.v}}']}}")
+    message = refused(
+        f"tasks: [{{name: s, {T}}}, {{name: a, uses: r0.yaml, with: {{v: {value}}}}}]\n", **files
+    )
+    assert "its references" in message
+    assert message.startswith("r")
+
+
+def test_recipes_that_double_a_list_of_a_result_are_refused_C55(refused):
+    use = "{{name: a, uses: r{n}.yaml, with: {{v: ['${{params.v}}', '${{params.v}}']}}}}"
+    files = chain(41, use, f"{{{T}, args: ['${{params.v}}']}}", "params: {v: [a]}\n")
+    with_list = "with: {v: ['${tasks.s.result}']}"
+    assert "its references" in refused(
+        f"tasks: [{{name: s, {T}}}, {{name: a, uses: r0.yaml, {with_list}}}]\n", **files
+    )
+
+
+def test_a_secret_through_many_recipes_is_found_or_refused_soon_C55(load, monkeypatch):
+    use = "{{name: a, uses: r{n}.yaml, with: {{v: '${{params.v}}${{params.v}}'}}}}"
+    files = chain(41, use, f"{{{T}, args: ['${{params.v}}']}}")
+    begun = time.process_time()
+    with pytest.raises(UsageError):
+        load(
+            "params: {s: {secret: true, required: true}}\n"
+            "tasks: [{name: a, uses: r0.yaml, with: {v: '${params.s}'}}]\n",
+            {"s": "hunter2"}.items(),
+            **files,
+        )
+    assert time.process_time() - begun < QUICKLY
+
+
+def test_recipes_that_use_the_next_twice_and_end_in_an_empty_list_are_refused_C55(refused):
+    use = "{{name: a, uses: r{n}.yaml}}, {{name: b, uses: r{n}.yaml}}"
+    message = refused("tasks: [{name: a, uses: r0.yaml}]\n", **chain(31, use, f"{{{T}, foreach: []}}", ""))
+    assert "too many uses of recipes: 4,294,967,295 (limit: 25,000)" in message
+
+
+def test_recipes_over_lists_that_are_known_late_are_refused_C55(refused):
+    use = "{{name: a, uses: r{n}.yaml, foreach: '${{params.l}}'}}"
+    files = chain(5, use, f"{{{T}, foreach: []}}", "params: {l: [1, 2, 3, 4, 5, 6, 7]}\n")
+    message = refused("tasks: [{name: a, uses: r0.yaml}]\n", **files)
+    assert "the job is too large: too many uses of recipes" in message
+
+
+def test_recipes_that_are_nested_deep_are_refused_C55(refused):
+    files = chain(300, "{{name: a, uses: r{n}.yaml}}", f"{{{T}}}", "")
+    message = refused("tasks: [{name: a, uses: r0.yaml}]\n", **files)
+    assert "recipes are nested more than 64 deep" in message
+
+
+def test_a_long_recipe_that_is_used_often_is_refused_C55(refused):
+    users = "tasks:\n" + "".join(f"- {{name: u{n}, uses: long.yaml}}\n" for n in range(500))
+    message = refused(
+        users, long=f"params: {{v: a}}\ntasks: [{{{T}, args: ['${{params.v}}', {list(range(20_000))}]}}]\n"
+    )
+    assert "its recipes add too much to it" in message
+
+
+@pytest.mark.parametrize(
+    "key", ["env: {NAMES}", "args: [LIST]", "tags: [LIST]", "kwargs: {NAMES}", "x-free: [LIST]"]
+)
+def test_large_defaults_of_many_tasks_are_refused_at_the_defaults_C55(refused, key):
+    names = ", ".join(f"V{n}: a" for n in range(10_000))
+    listed = ", ".join(f"V{n}" for n in range(10_000))
+    text = (
+        f"defaults: {{{key.replace('NAMES', names).replace('LIST', listed)}}}\ntasks:\n"
+        + f"- {{{T}}}\n" * 5000
+    )
+    message = refused(text)
+    assert message.startswith("job.yaml:1:11: ")
+    assert "its defaults add too much to it" in message
+
+
+def test_many_variables_beside_those_of_many_tasks_are_refused_C55(refused):
+    names = ", ".join(f"V{n}: a" for n in range(10_000))
+    message = refused(f"env: {{{names}}}\n{many('env: {A: b}')}")
+    assert "its variables add too much to it" in message
+
+
+def test_many_columns_are_refused_C55(refused):
+    columns = ", ".join(f"{{c{n}: 1}}" for n in range(5000))
+    message = refused(f"tasks: [{{name: t, {T}, matrix: {{a: [1, 2], include: [{columns}]}}}}]\n")
+    assert "too many keys in `include`: 5,001" in message
+
+
+@pytest.mark.parametrize("where", ["join", "depends_on"])
+def test_many_patterns_among_many_names_are_refused_C55(refused, where):
+    count = 3000
+    need = ", depends_on: '*u{n}y*'" if where == "depends_on" else ""
+    tasks = "".join(
+        f"- {{name: t{n}x, {T}{need.format(n=n)}}}\n- {{name: u{n}y, {T}}}\n" for n in range(count)
+    )
+    join = "" if need else "join: [" + ", ".join(f"'*u{n}y*'" for n in range(count)) + "]\n"
+    assert "too many patterns" in refused(f"tasks:\n{tasks}{join}")
+
+
+def test_as_many_patterns_that_end_with_a_star_are_allowed(load):
+    tasks = "".join(
+        f"- {{name: t{n}x, {T}, depends_on: 'u{n}y*'}}\n- {{name: u{n}y, {T}}}\n" for n in range(3000)
+    )
+    job = load(f"tasks:\n{tasks}")
+    assert job.needs[0] == ((1, "passed"),)
+
+
+def test_a_large_value_of_a_matrix_is_not_shown_for_each_instance(load):
+    begun = time.process_time()
+    words = list(range(5000))
+    matrix = f"matrix: {{a: [*b], b: {words}}}"
+    load(f"x-b: &b {words}\ntasks: [{{name: t, {T}, timeout: '${{matrix.a.1}}', {matrix}}}]\n")
+    assert time.process_time() - begun < QUICKLY
+
+
+def test_what_the_run_resolves_costs_nothing(load):
+    job = load("params: {n: 1}\ntasks: [{target: 'os:getpid', args: ['${params.n}']}]\n")
+    job.tasks[0].task.scope.budget.spend(1 << 40)
+
+
+def test_a_recipe_for_each_of_many_items_is_allowed(load):
+    items = list(range(MAX_LATER_USES + 500))
+    job = load(
+        f"tasks: [{{name: u, uses: r.yaml, foreach: {items}, with: {{v: '${{item}}'}}}}]\n",
+        r=f"params: {{v: 1}}\ntasks: [{{{T}, args: ['${{params.v}}']}}]\n",
+    )
+    assert len(job.tasks) == len(items)
+
+
+def test_an_anchor_that_is_set_again_and_again_is_found_soon(load):
+    begun = time.process_time()
+    lines = "".join(f"    A{n}: &a {n}\n    B{n}: *a\n" for n in range(8000))
+    job = load(f"tasks:\n- command: [x]\n  env:\n{lines}")
+    assert time.process_time() - begun < QUICKLY
+    assert job.tasks[0].task.env["B7999"] == "7999"
+
+
+def test_the_generated_files_of_make_reliability_are_soon_refused_or_read_C55(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks" / "reliability"))
+    from oversized import GENERATORS
+
+    for generator in GENERATORS:
+        for number in range(4):
+            random = Random(f"{generator.__name__} {number}")
+            directory = tmp_path / f"{generator.__name__}{number}"
+            directory.mkdir()
+            for name, text in generator(100_000, random).items():
+                (directory / name).write_text(text)
+            begun = time.process_time()
+            try:
+                load_job_file(str(directory / "job.yaml"), {}, (), {})
+            except UsageError as error:
+                assert str(error)  # noqa: PT017
+            assert time.process_time() - begun < QUICKLY
