@@ -125,7 +125,7 @@ def monstrous(random: Random) -> bytes:
     return MONSTERS[random.randrange(len(MONSTERS))](room, random)
 
 
-def hostile_files(known: list[list[bytes]], random: Random) -> dict[str, bytes]:
+def hostile_files(known, random):
     """The files of one job by name: usually one, sometimes several that multiply."""
     from oversized import GENERATORS
 
