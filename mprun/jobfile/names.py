@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from bisect import bisect_left, bisect_right
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -44,6 +43,9 @@ class SortedNames:
         """The names that a pattern of `*` and `?` matches, sorted."""
         prefix = pattern[:-1]
         if pattern.endswith("*") and not {"*", "?"} & set(prefix):
+            # A start without patterns does without it.
+            from bisect import bisect_left, bisect_right
+
             first = bisect_left(self._names, prefix)
             last = bisect_right(self._names, prefix, first, key=lambda name: name[: len(prefix)])
             return self._names[first:last]
