@@ -10,6 +10,7 @@ import re
 import socket
 import subprocess
 import sys
+import time
 
 import jsonschema
 import pytest
@@ -700,3 +701,26 @@ def test_the_format_of_today_is_valid():
 
 def test_explanations_never_quote_a_whole_value():
     assert explain._MAX_VALUE + explain._MAX_NAME + 2 * explain._MAX_KEY <= 200
+
+
+def patterns_of(schema):
+    """Every pattern for a text in a schema."""
+    if isinstance(schema, dict):
+        found = schema.get("pattern")
+        if isinstance(found, str):
+            yield found
+        schema = schema.values()
+    if not isinstance(schema, str | int | float | bool | None):
+        for part in schema:
+            yield from patterns_of(part)
+
+
+@pytest.mark.parametrize("pattern", sorted({*patterns_of(json.loads(job_schema.schema_text("job")))}))
+@pytest.mark.parametrize("begin", ["", "${", "http://", "a:", "1"])
+@pytest.mark.parametrize("unit", ["a", "${a", "${", "${a}", "a.", "a:", "1s", "1", "-", "${a} "])
+def test_no_pattern_of_the_schema_takes_long_for_any_text(pattern, begin, unit):
+    """A text of the file is not trusted: a pattern that starts over at each character would take hours."""
+    begun = time.process_time()
+    for end in ("", " ", "}", "{"):
+        re.search(pattern, begin + unit * (100_000 // len(unit)) + end)
+    assert time.process_time() - begun < 1
