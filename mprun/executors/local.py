@@ -51,6 +51,8 @@ class LocalExecutor:
         # The pid and the parent's pid of each running attempt.
         self._running: dict[AttemptKey, tuple[int, int]] = {}
         self._resumes = 0
+        # The probes that begin once the run is resumed; None while it is not suspended.
+        self._held_probes: list[ProbeRequest] | None = None
         self._out_of_memory: OutOfMemoryKills | None = None
 
     @property
@@ -87,16 +89,26 @@ class LocalExecutor:
         self._channel.send("signal", key, name, title, to)
 
     def probe(self, request: ProbeRequest) -> None:
-        self._channel.send("probe", *request.to_tuple())
+        # The start of its attempt may be reported when the run is suspended already.
+        if self._held_probes is None:
+            self._channel.send("probe", *request.to_tuple())
+        else:
+            self._held_probes.append(request)
 
     def end_probe(self, key: AttemptKey) -> None:
+        if self._held_probes is not None:
+            self._held_probes = [request for request in self._held_probes if request.key != key]
         self._channel.send("end_probe", key)
 
     def suspend(self) -> None:
         self._channel.send("suspend")
+        self._held_probes = []
 
     def resume(self) -> None:
         self._channel.send("resume")
+        held, self._held_probes = self._held_probes, None
+        for request in held or ():
+            self.probe(request)
 
     def wake(self) -> bool:
         try:

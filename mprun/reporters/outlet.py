@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from types import FrameType
     from typing import TextIO
 
+    from mprun.reporters.relay import Relay
+
 # What is shown in one turn of the engine's loop, in bytes.
 TURN_BYTES = 1024 * 1024
 # What may wait for a reader: pieces of text, and their bytes. The output of tasks waits in its logs.
@@ -216,7 +218,7 @@ class Display:
     """
 
     def __init__(self) -> None:
-        self._relays: list[_Relay] = []
+        self._relays: list[tuple[Outlet, Relay]] = []
         self._outlets: dict[str, Outlet] = {}
         self._was_interrupted = False
         # Where everything is that is shown, for the message about what was not.
@@ -271,7 +273,7 @@ class Display:
 
     def _lost(self, name: str, outlet: Outlet, counted_until: float) -> str:
         """What an outlet has not shown, empty if it has shown everything; what waits is dropped."""
-        relays = [relay for relay in self._relays if relay.outlet is outlet and relay.is_busy()]
+        relays = [relay for one, relay in self._relays if one is outlet and relay.is_busy()]
         outlet.is_blocked = outlet.is_blocked or bool(relays)
         if outlet.is_behind or relays:
             outlet.give_up(counted_until)
@@ -283,7 +285,7 @@ class Display:
 
     def _is_behind(self) -> bool:
         return any(one.is_behind for one in self._outlets.values()) or any(
-            relay.is_busy() for relay in self._relays
+            relay.is_busy() for _, relay in self._relays
         )
 
     def stream_that_works(self) -> TextIO | None:
@@ -317,53 +319,15 @@ class Display:
         with contextlib.suppress(OSError):
             if sys.platform == "linux":
                 return os.open(f"/proc/self/fd/{descriptor}", flags)
-        relay = _Relay(descriptor, outlet)
-        self._relays.append(relay)
+        from mprun.reporters.relay import Relay
+
+        relay = Relay(descriptor)
+        self._relays.append((outlet, relay))
         return relay.writer
 
 
 # The display of this process; it is empty unless a job is run.
 display = Display()
-
-
-class _Relay:
-    """A thread that copies a pipe, which never blocks its writer, to a descriptor that may block."""
-
-    def __init__(self, descriptor: int, outlet: Outlet) -> None:
-        import threading
-
-        self.outlet = outlet
-        self._descriptor = descriptor
-        self._reader, self.writer = os.pipe()
-        os.set_blocking(self.writer, False)
-        self._unwritten = b""
-        threading.Thread(target=self._copy, name="output", daemon=True).start()
-
-    def is_busy(self) -> bool:
-        """Whether something was not written yet."""
-        return bool(self._unwritten or select.select([self._reader], [], [], 0)[0])
-
-    def left(self) -> int:
-        """How many lines were not written; for the end alone."""
-        left = self._unwritten
-        os.set_blocking(self._reader, False)
-        with contextlib.suppress(OSError):
-            while data := os.read(self._reader, 65536):
-                left += data
-        return left.count(b"\n")
-
-    def _copy(self) -> None:
-        try:
-            while True:
-                select.select([self._reader], [], [])
-                self._unwritten = os.read(self._reader, 4096)
-                while self._unwritten:
-                    written = os.write(self._descriptor, self._unwritten)
-                    self._unwritten = self._unwritten[written:]
-        except OSError:
-            # The next write to the pipe fails, too.
-            self._unwritten = b""
-            os.close(self._reader)
 
 
 def _is_same_file(one: int, other: int) -> bool:
