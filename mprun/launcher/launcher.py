@@ -12,6 +12,7 @@ import os
 import select
 import signal
 import sys
+from os import close
 from select import EPOLLIN
 from signal import SIGKILL
 from time import monotonic
@@ -130,14 +131,16 @@ class Launcher:
         finally:
             self._kill_all()
 
-    def _turn(self) -> bool:
+    # In one piece: each function that is called between two forks costs two pages, its own and its code's.
+    def _turn(self) -> bool:  # noqa: C901
         for descriptor, event in self._epoll.poll(0 if self._busy else self._timeout()):
             if descriptor in self._attempts:
                 self._handle_exit(self._attempts[descriptor])
-            elif descriptor != self._descriptor:
-                self._handle_output_or_probe(descriptor, event)
-            elif not self._read_requests():
-                return False
+            elif descriptor == self._descriptor:
+                if not self._read_requests():
+                    return False
+            elif self._outputs is None or not self._outputs.handle_output(descriptor, event):
+                self._handle_probe_exit(descriptor)
         # One start per turn: an exit in the meantime waits for one fork, not for all of them.
         self._busy = False
         if self._queue.entries and not (self._suspended or (self._backoff.is_active and self._must_wait())):
@@ -275,21 +278,20 @@ class Launcher:
 
     def _start_command(self, request: PackedStartRequest) -> Attempt:
         """Start a command, which has a pipe for its output. Raises OSError if that is not possible."""
-        outputs = self._outputs_for(request)
-        output = outputs.open_write_end(request[KEY])
+        outputs = self._outputs or self._outputs_for(request)
+        output = outputs.connect(request[KEY], request[LOG])
         try:
             if request[CAPTURE]:
                 return self._start_captured(request, outputs, output)
-            outputs.attach(request[KEY], request[LOG])
             return self._start_process(request, output)
         finally:
-            os.close(output)
+            close(output)
 
     def _start_captured(self, request: PackedStartRequest, outputs: OutputPipes, output: int) -> Attempt:
         """Start a command that has a pipe for standard output alone."""
         stdout = outputs.open_captured_end(request[KEY])
         try:
-            outputs.attach(request[KEY], request[LOG], request[RESULT] + STDOUT)
+            outputs.capture(request[KEY], request[RESULT] + STDOUT)
             return self._start_process((*request[:CAPTURE], stdout), output)
         finally:
             os.close(stdout)
@@ -314,7 +316,8 @@ class Launcher:
     def _outputs_for(self, request: PackedStartRequest) -> OutputPipes:
         """The pipes for the output of commands; the first command starts their keeper. Raises OSError."""
         if self._outputs is None:
-            # A job without commands does not need it.
+            # A job without commands does not need them.
+            import mprun.launcher.exec_command  # noqa: F401
             from mprun.launcher.output_pipes import OutputPipes
 
             self._outputs = OutputPipes(self._epoll, os.path.dirname(request[LOG]), self._leaders_of)
@@ -326,8 +329,8 @@ class Launcher:
 
     def _assign(self, request: PackedStartRequest, output: int) -> None:
         """Give the next fork its request, and a descriptor for its output or -1."""
-        if request[COMMAND] is not None or request[LIMITS]:
-            preload.import_for_task(request[COMMAND], request[LIMITS])
+        if request[LIMITS]:
+            preload.import_for_limits()
         if self._fork_count < 2:
             self._fork_count += 1
             if self._fork_count == 2:
@@ -438,18 +441,16 @@ class Launcher:
         if self._probes is not None:
             self._probes.kill(key)
 
+    def _handle_probe_exit(self, descriptor: int) -> None:
+        if self._probes is not None and (facts := self._probes.handle_exit(descriptor)) is not None:
+            self._engine.send(("probed", *facts))
+            self._urgent = True
+
     # ---- output
 
     def _leaders_of(self, key: AttemptKey | None) -> list[int]:
         """The pid of the process of an attempt, if it is running, or of all."""
         return [attempt.handle.pid for each, attempt in self._by_key.items() if key in (None, each)]
-
-    def _handle_output_or_probe(self, descriptor: int, event: int) -> None:
-        if self._outputs is not None and (pipe := self._outputs.watched.get(descriptor)) is not None:
-            self._outputs.handle_output(pipe, event)
-        elif self._probes is not None and (facts := self._probes.handle_exit(descriptor)) is not None:
-            self._engine.send(("probed", *facts))
-            self._urgent = True
 
     # ---- exits
 

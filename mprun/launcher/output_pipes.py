@@ -64,7 +64,6 @@ class OutputPipe:
     __slots__ = (
         *(
             "_poll",
-            "_write_end",
             "capacity",
             "copied",
             "copy",
@@ -72,6 +71,7 @@ class OutputPipe:
             "flood_passes",
             "has_ended",
             "is_open",
+            "_write_end",
         ),
         *("key", "log", "moved", "next_look", "path", "read_end", "rest_ends", "slot"),
     )
@@ -126,8 +126,7 @@ class OutputPipe:
         self.log, self.is_open = -1, False
 
     def share_log(self, other: OutputPipe, copy: str) -> None:
-        """Drain it into the log of another pipe from now on, and into a file of its own. Raises OSError."""
-        self.begin(other.path)
+        """Have it drained into the log of another pipe, and into a file of its own. Raises OSError."""
         # One open file, so that each continues where the other has ended.
         os.dup2(other.log, self.log, inheritable=False)
         self.is_open = True
@@ -265,6 +264,12 @@ class OutputPipes:
             self._by_key[key] = self._idle.pop() if self._idle else self._make()
         return self._by_key[key].open_write_end()
 
+    def connect(self, key: AttemptKey, log: str) -> int:
+        """The same, and drain the pipe into the log of the attempt from now on."""
+        output = self.open_write_end(key)
+        self._watch(self._by_key[key], key, log)
+        return output
+
     def _make(self) -> OutputPipe:
         slot = self._free_slots.pop() if self._free_slots else self.keeper.check_slot(self._slot_count)
         self._slot_count = max(self._slot_count, slot + 1)
@@ -284,24 +289,20 @@ class OutputPipes:
             self._captured[key] = self._idle.pop() if self._idle else self._make()
         return self._captured[key].open_write_end()
 
-    def attach(self, key: AttemptKey, log: str, copy: str = "") -> None:
-        """Drain the pipe of an attempt into its log from now on.
+    def capture(self, key: AttemptKey, copy: str) -> None:
+        """Drain the second pipe of an attempt into the log of the first, and a copy into the file `copy`.
 
-        If it has a second pipe, that too, and a copy of what comes from it goes into the file `copy`:
-        raises OSError if these files cannot be opened.
+        Raises OSError if these files cannot be opened.
         """
-        pipe = self._by_key[key]
-        pipe.begin(log)
-        self._watch(pipe, key)
-        if copy:
-            pipe.open_log()
-            captured = self._captured[key]
-            captured.share_log(pipe, copy)
-            self._watch(captured, key)
+        pipe, captured = self._by_key[key], self._captured[key]
+        pipe.open_log()
+        captured.share_log(pipe, copy)
+        self._watch(captured, key, pipe.path)
 
-    def _watch(self, pipe: OutputPipe, key: AttemptKey) -> None:
+    def _watch(self, pipe: OutputPipe, key: AttemptKey, log: str) -> None:
+        pipe.begin(log)
         pipe.key = key
-        self.keeper.name_log(pipe.slot, pipe.path)
+        self.keeper.name_log(pipe.slot, log)
         self.watched[pipe.read_end] = pipe
         self._epoll.modify(pipe.read_end, _ARMED)
 
@@ -318,8 +319,11 @@ class OutputPipes:
 
     # ---- while it runs
 
-    def handle_output(self, pipe: OutputPipe, event: int) -> None:
-        """Drain a pipe that has something to read or has ended, at once or after a rest."""
+    def handle_output(self, descriptor: int, event: int) -> bool:
+        """Drain a pipe that has something to read or has ended, now or after a rest; False if it is none."""
+        if descriptor not in self.watched:
+            return False
+        pipe = self.watched[descriptor]
         if event == EPOLLHUP:
             # Its process closed its output, or is about to end, and nothing is left to read.
             pipe.has_ended = True
@@ -328,6 +332,7 @@ class OutputPipes:
             self._drain(pipe)
         else:
             self._rest(pipe, REST_SECONDS)
+        return True
 
     def _drain(self, pipe: OutputPipe) -> None:
         moved = pipe.drain()
@@ -378,26 +383,25 @@ class OutputPipes:
 
     def finish(self, key: AttemptKey) -> str:
         """Move the rest of an attempt's output into its log, and close that; why it is incomplete, or ""."""
-        captured = self._captured.pop(key, None) if self._captured else None
-        captured_error = "" if captured is None else self._finish(captured)
-        pipe = self._by_key.pop(key, None)
-        return captured_error if pipe is None else self._finish(pipe) or captured_error
-
-    def _finish(self, pipe: OutputPipe) -> str:
-        if pipe.read_end in self.watched:
-            pipe.drain_rest()
-            del self.watched[pipe.read_end]
-        pipe.path = ""
-        if pipe.is_open or pipe.copy >= 0:
-            pipe.close_files()
-        if pipe.read_end >= 0:
-            if pipe.has_ended and pipe.capacity == PIPE_BYTES and pipe.log >= 0:
+        error = ""
+        for pipes in (self._captured, self._by_key):
+            if key not in pipes:
+                continue
+            pipe = pipes.pop(key)
+            if pipe.read_end in self.watched:
+                pipe.drain_rest()
+                del self.watched[pipe.read_end]
+            pipe.path = ""
+            if pipe.is_open or pipe.copy >= 0:
+                pipe.close_files()
+            if pipe.has_ended and pipe.read_end >= 0 and pipe.capacity == PIPE_BYTES and pipe.log >= 0:
                 self._idle.append(pipe)
-            else:
+            elif pipe.read_end >= 0:
                 # A process that was not killed has it open, whose output must not get into another log. Or it
                 # is a large one, of which a user may have few, or has lost the descriptor for its log.
                 self._retire(pipe)
-        return pipe.error
+            error = pipe.error or error
+        return error
 
     def _retire(self, pipe: OutputPipe) -> None:
         self.keeper.drop(pipe.slot)

@@ -99,15 +99,12 @@ def make_forks_cheap() -> None:
     fork.skip_thread_reset()
 
 
-def import_for_task(command: object, limits: object) -> None:
+def import_for_limits() -> None:
     """Import what few tasks need, before the first of them would do so in its own process.
 
     Raises OSError or ImportError if there is no free descriptor.
     """
-    if command is not None:
-        import mprun.launcher.exec_command
-    if limits:
-        import mprun.launcher.rlimits  # noqa: F401
+    import mprun.launcher.rlimits  # noqa: F401
 
 
 def import_for_results() -> None:
