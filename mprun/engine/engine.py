@@ -152,7 +152,6 @@ class Engine:
         try:
             self._loop(begun)
             failpoints.reached("engine.finished")
-            self._publisher.look_for_record()
             finished = self._run_finished(begun)
         except Exception as error:
             finished = self._abandon(error, begun)

@@ -67,13 +67,6 @@ class Publisher:
                     self._drop(reporter, error)
         return True
 
-    def look_for_record(self) -> None:
-        """See whether the record is still there; `failure` says if it is not."""
-        try:
-            self._recorder.require_link()
-        except RecordError as error:
-            self.failure = self.failure or str(error)
-
     def tick(self) -> None:
         """Let the reporters update what they show, if it is time."""
         if self.tick_interval is None or self._clock.now() - self._ticked < self.tick_interval:

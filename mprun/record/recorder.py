@@ -69,9 +69,9 @@ class Recorder:
             self._unwritten = bytes(data)
             raise RecordError(f"the record cannot be written: {error.strerror}") from None
         self._unwritten = b""
-        self.require_link()
+        self._require_link()
 
-    def require_link(self) -> None:
+    def _require_link(self) -> None:
         """Raise RecordRemoved if the record has no name any longer: what is written to it is lost."""
         if not os.fstat(self._file).st_nlink:
             raise RecordRemoved(f"the record of this run was removed: {self._name}")
