@@ -6,6 +6,7 @@ from typing import cast
 
 import click
 
+from mprun.cli.messages import print_text
 from mprun.diagnostics import did_you_mean, quote
 from mprun.errors import UsageError
 
@@ -16,7 +17,7 @@ from mprun.errors import UsageError
 def help(context: click.Context, command: str | None) -> int:
     """Show the help of mprun, or of a command."""
     root = context.find_root()
-    click.echo(root.get_help() if command is None else _help_of(root, command))
+    print_text(root.get_help() if command is None else _help_of(root, command))
     return 0
 
 

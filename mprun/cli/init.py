@@ -7,6 +7,7 @@ import shlex
 
 import click
 
+from mprun.cli.messages import print_text
 from mprun.diagnostics import quote, visible
 from mprun.errors import UsageError
 
@@ -49,8 +50,8 @@ def init(path: str) -> int:
     if not path.endswith((".yaml", ".yml")):
         path = os.path.join(path, "job.yaml")
     for written in write_starter(path):
-        click.echo(f"wrote {visible(written)}")
-    click.echo(f"run it with: mprun {visible(shlex.quote(path))}")
+        print_text(f"wrote {visible(written)}")
+    print_text(f"run it with: mprun {visible(shlex.quote(path))}")
     return 0
 
 
@@ -83,5 +84,5 @@ def schema(name: str) -> int:
     """Print the JSON Schema of job files, or of events."""
     from mprun.jobfile.schema.job_schema import schema_text
 
-    click.echo(schema_text(name), nl=False)
+    print_text(schema_text(name).removesuffix("\n"))
     return 0

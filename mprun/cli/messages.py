@@ -11,7 +11,8 @@ from mprun.reporters.door import wants_colour
 from mprun.reporters.terminal import MAIN, Output, silence
 
 if TYPE_CHECKING:
-    from typing import TextIO
+    from collections.abc import Iterable
+    from typing import Any, TextIO
 
 
 def explain(error: MprunError) -> None:
@@ -36,6 +37,25 @@ def say(kind: str, text: str, stream: TextIO | None = None) -> None:
     stream = stream or sys.stderr
     head = f"\x1b[1m{kind}:\x1b[0m" if wants_colour(stream) else f"{kind}:"
     write(f"{head} {visible(text)}", stream)
+
+
+def print_text(text: str) -> None:
+    """Print what a command was asked for, on stdout, at once."""
+    print_lines([text])
+    sys.stdout.flush()
+
+
+def print_lines(lines: Iterable[str]) -> None:
+    """Print lines on stdout, as soon as there are many of them."""
+    for line in lines:
+        sys.stdout.write(line + "\n")
+
+
+def print_json(value: Any) -> None:
+    """Print a value for `--json`: one object, indented."""
+    import json
+
+    print_text(json.dumps(value, indent=2, ensure_ascii=False))
 
 
 def write(text: str, stream: TextIO | None = None) -> None:

@@ -10,7 +10,7 @@ import click
 
 from mprun import api
 from mprun.cli.job import plan_job_file, print_warnings, read_job
-from mprun.cli.messages import explain, write
+from mprun.cli.messages import explain, print_lines, print_text, write
 from mprun.cli.options import STATE_DIR, planning_options
 from mprun.diagnostics import visible
 from mprun.errors import UsageError
@@ -44,7 +44,7 @@ def validate(jobs: tuple[str, ...]) -> int:
             code = error.exit_code
         else:
             print_warnings(job)
-            click.echo(f"{visible(path)}: ok, {plural(len(job.tasks), 'task')}")
+            print_text(f"{visible(path)}: ok, {plural(len(job.tasks), 'task')}")
     return code
 
 
@@ -73,6 +73,5 @@ def plan(job: str, tasks: tuple[str, ...], planning: dict[str, Any], form: str, 
         expect_json(sys.stdout)
     module, function = PLAN_VIEWS[form]
     view = getattr(importlib.import_module(f"mprun.cli.views.{module}"), function)
-    for line in view(planned, forecast):
-        sys.stdout.write(line + "\n")
+    print_lines(view(planned, forecast))
     return 0

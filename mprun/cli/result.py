@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from mprun.cli.completion import complete_run, complete_task
+from mprun.cli.messages import print_json
 from mprun.cli.options import STATE_DIR
 from mprun.cli.show import read_run
 from mprun.cli.views.logs import Selection, names_of
@@ -46,7 +46,7 @@ def result(task: str, run: str | None, state_dir: str) -> int:
     directory, state = read_run(state_dir, run)
     expect_json(sys.stdout)
     value = _value(directory, state, task)
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    print_json(value)
     return 0
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mprun.cli.messages import warn, write
+from mprun.cli.messages import print_text, warn, write
 from mprun.cli.options import STATE_DIR, json_option, to_seconds
 from mprun.clock import Clock
 from mprun.diagnostics import visible
@@ -114,11 +114,11 @@ def _prune(state_dir: str, older_than: float, keep: int, dry_run: bool, as_json:
         removed, space = removed + 1, space + taken
         if as_json:
             line = {"run": directory.run_id, "bytes": taken, "removed": not dry_run}
-            click.echo(json.dumps(line))
+            print_text(json.dumps(line))
         elif dry_run:
-            click.echo(f"{directory.run_id}  {format_size(taken)}")
+            print_text(f"{directory.run_id}  {format_size(taken)}")
     if not as_json:
-        click.echo(
+        print_text(
             f"{'would remove' if dry_run else 'removed'} {plural(removed, 'run')}, {format_size(space)}"
         )
     return code

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from mprun.cli.completion import complete_run, complete_task
-from mprun.cli.messages import warn
+from mprun.cli.messages import print_json, warn
 from mprun.cli.options import STATE_DIR, json_option
 from mprun.errors import UsageError
 from mprun.record import reader
@@ -138,10 +138,3 @@ def read_run_in(directory: RunDirectory) -> tuple[RunDirectory, RunState]:
     for description in damage:
         warn(f"{directory.events}: {description}, left out")
     return directory, state
-
-
-def print_json(value: Any) -> None:
-    """Write a value for `--json`: one object, indented."""
-    import json
-
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False))

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mprun.cli.completion import complete_run, complete_task
-from mprun.cli.messages import write
+from mprun.cli.messages import print_json, write
 from mprun.cli.options import STATE_DIR, json_option
-from mprun.cli.show import print_json, read_run
+from mprun.cli.show import read_run
 from mprun.diagnostics import quote, suggest, visible
 from mprun.engine import control
 from mprun.errors import MprunError, UsageError

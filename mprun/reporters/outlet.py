@@ -307,7 +307,7 @@ class Display:
             return stream
         buffer: Any = OutletStream(descriptor, outlet, own)
         new = Door(buffer, "utf-8", "backslashreplace", line_buffering=True)
-        new.before = stream
+        new.before, new.is_json = stream, getattr(stream, "is_json", False)
         return new
 
     def _own(self, descriptor: int, outlet: Outlet) -> int:

@@ -145,6 +145,7 @@ RUNS = [
     ["-v", "0.yaml", "--output", "none"],
     ["0.yaml", "--events", "-"],
     ["resume", "-v", "--output", "none"],
+    ["resume", "--json"],
 ]
 
 
@@ -176,8 +177,8 @@ def read(folder, commands, reader):
         stdout, stderr = (data.decode() for data in pair)
         for text in (stdout, stderr):
             check(command, text, on_github=bool(env))
-        if {"--json", "json"} & set(command) and stdout:
-            whole = command[0] != "runs" and command[0] != "logs"
+        if {"--json", "json", "-"} & set(command) and stdout:
+            whole = command[0] != "runs" and command[0] != "logs" and command[-1] != "-"
             for text in [stdout] if whole else stdout.strip().split("\n"):
                 assert is_json(text), (command, text)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 TESTS = Path(__file__).parents[1]
-ROWS = [*range(1, 50), 50, 51, 52, 53, 57, 58, 59, 60]
+ROWS = [*range(1, 50), 50, 51, 52, 53, 56, 57, 58, 59, 60]
 
 # The rows without a test, and why.
 WAITING = {
@@ -339,6 +339,15 @@ SHOWN = {
         f"{REFUSED}::test_fail_fast_and_a_service_with_a_probe",
         f"{REFUSED}::test_stop_signals_the_engine",
         f"{REFUSED}::test_no_process_outlives_a_run_of_which_a_process_is_killed",
+    ],
+    "56 what CI would take for a command, what a terminal would obey": [
+        "cli/test_hostile_texts.py::test_nothing_in_a_job_file_acts_on_who_reads_of_it",
+        "cli/test_hostile_texts.py::test_nothing_of_a_run_acts_on_who_reads_of_it",
+        "cli/test_hostile_texts.py::test_nothing_in_a_record_acts_on_who_reads_of_it",
+        "cli/test_follow.py::test_nothing_of_a_task_is_a_command_on_github",
+        "unit/test_door.py::test_nothing_but_colours_acts_on_a_terminal",
+        "unit/test_diagnostics.py::test_every_character_that_acts_or_hides_is_written_out",
+        "unit/test_github.py::test_no_pieces_add_up_to_a_command",
     ],
 }
 

@@ -91,6 +91,20 @@ OPENS_OTHERS = {
 }
 WITH_STATE = {"record", "reporters", "engine", "api", "cli"}
 
+# What leaves the process passes one door, in place of `sys.stdout` and `sys.stderr`: a stream that a
+# view was given is one of them. Only these modules write to the two, or to their descriptors, by name.
+PRINTS = {
+    "reporters.door": "the door itself",
+    "reporters.terminal": "the output of tasks, which are bytes",
+    "reporters.outlet": "what the door has passed, when its reader takes it",
+    "reporters.console": "mprun's own lines of a run",
+    "cli.messages": "what commands print: texts, JSON, errors and warnings",
+    # Before the door, or in processes whose standard descriptors are a log.
+    "__main__": "it opens those of the descriptors 0 to 2 that are closed",
+    "launcher": "the log of the main process, and the logs of tasks",
+}
+STANDARD = ("sys.stdout", "sys.stderr", "sys.__stdout__", "sys.__stderr__")
+
 # Each command imports the package and `__main__`, each spawned task the worker: these, and no more.
 LIGHT = {"mprun", "__main__", "launcher.worker"}
 
@@ -288,6 +302,36 @@ def opens_a_path(call: ast.Call) -> bool:
     return call.func.attr in FILE_CALLS.get(ast.unparse(call.func.value), ())
 
 
+def prints(root: Path) -> list[str]:
+    """Writes to standard output and error that pass no door, or another place than the one for it."""
+    return [
+        f"{name}:{node.lineno} writes by `{ast.unparse(node)[:40]}`; call `print_text` of cli.messages"
+        for name, path in modules(root).items()
+        if not any(is_in(name, module) for module in PRINTS)
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if is_print(node)
+    ]
+
+
+def is_print(node: ast.AST) -> bool:
+    """Whether a node writes to a standard stream, or puts another one in its place."""
+    if isinstance(node, ast.Assign):
+        return any(ast.unparse(target) in STANDARD for target in node.targets)
+    if not isinstance(node, ast.Call):
+        return False
+    called = ast.unparse(node.func)
+    first = ast.unparse(node.args[0]) if node.args else ""
+    if called in ("os.write", "os.writev", "open", "os.fdopen"):
+        return first in ("1", "2") or first.startswith(STANDARD)
+    stream, _, method = called.rpartition(".")
+    by_name = stream.removesuffix(".buffer") in STANDARD and method.startswith("write")
+    return (
+        by_name
+        or called in ("print", "rich.print", "traceback.print_exc")
+        or (stream == "click" and (method in ("echo", "secho", "echo_via_pager")))
+    )
+
+
 def beyond_the_interface(root: Path) -> list[str]:
     """Imports by which the engine would know one executor or reporter by name."""
     return [
@@ -345,6 +389,7 @@ RULES = (
     impure,
     process_calls,
     files_opened,
+    prints,
     beyond_the_interface,
     eager,
     init_with_code,
@@ -447,6 +492,16 @@ def test_a_good_package_breaks_no_rule(root):
         (impure, "scheduling/base.py", "from time import time", "scheduling.base:2 imports time.time; pass"),
         (process_calls, "record/main.py", "import os\nos.kill(1, 9)", "record.main:3 calls os.kill; that"),
         (process_calls, "engine/main.py", "def f():\n    os.fork()", "engine.main:3 calls os.fork; that"),
+        (prints, "cli/main.py", "print(1)", "cli.main:2 writes by `print(1)`; call `print_text`"),
+        (prints, "cli/main.py", "import click\nclick.echo(1)", "cli.main:3 writes by `click.echo(1)`; call"),
+        (
+            prints,
+            "record/main.py",
+            "sys.stderr.buffer.write(b'')",
+            "record.main:2 writes by `sys.stderr.buff",
+        ),
+        (prints, "engine/main.py", "os.write(2, b'')", "engine.main:2 writes by `os.write(2, b'')`; call"),
+        (prints, "api.py", "import sys\nsys.stdout = None", "api:3 writes by `sys.stdout = None`; call"),
         (
             beyond_the_interface,
             "engine/main.py",

@@ -133,8 +133,7 @@ class Printer:
         self._plain.end_line()
         self._named.end_line_before_stderr()
         sys.stdout.flush()
-        sys.stderr.write(f"--- {visible(heading)} ---\n")
-        sys.stderr.flush()
+        write(f"--- {visible(heading)} ---")
 
     def stop(self) -> None:
         """Write nothing more, because the reader of stdout is gone."""
