@@ -17,7 +17,13 @@ from mprun.jobfile.references import Reference, SiblingReference, has_references
 from mprun.jobfile.resolution import HIDDEN, Resolver
 from mprun.jobfile.schema import job_schema
 from mprun.jobfile.scope import resolve_scope
-from mprun.jobfile.syntax.document import STANDARD_INPUT, Mapping, load, load_standard_input
+from mprun.jobfile.syntax.document import (
+    STANDARD_INPUT,
+    Mapping,
+    load,
+    load_standard_input,
+    refuse_other_file,
+)
 from mprun.jobfile.task_builder import FileContext, Inherited, absolute, listed, merged, optional_seconds
 from mprun.jobfile.task_checks import task_name
 
@@ -313,6 +319,8 @@ class JobLoader:
             diagnostics += declaration_diagnostics(document, self._environment)
             diagnostics += unknown_tokens(document)
         if diagnostics:
+            if document.source.path != STANDARD_INPUT:
+                refuse_other_file(document.source.path, document.source.lines.text)
             raise JobFileError(diagnostics)
 
     def _spend_defaults(self, document: Document) -> None:

@@ -105,3 +105,22 @@ def test_an_env_file_is_read_once_so_that_the_record_has_the_hash_of_what_was_re
     (tmp_path / "env").write_text("A=1\n")
     job = load(f"env_file: env\n{JOB}")
     assert dict(job.files)[str(tmp_path / "env")] == hashlib.sha256(b"A=1\n").hexdigest()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"root:$6$hunter2:19000:0:99999:7:::\ndaemon:*:19000:0:99999:7:::\n",
+        b"HOME=/root\0SECRET=hunter2\0",
+        b"-----BEGIN PRIVATE KEY-----\nhunter2==\n-----END PRIVATE KEY-----\n",
+        b"hunter2: [\n",
+        b"- hunter2\n",
+        b"password: hunter2\n",
+    ],
+)
+def test_nothing_of_a_file_that_is_not_a_job_file_is_quoted_C56(load, tmp_path, text):
+    (tmp_path / "other").write_bytes(text)
+    for do in (lambda: api.load_job(tmp_path / "other"), lambda: load("tasks: [{name: t, uses: other}]\n")):
+        message = refused(do)
+        assert "is not a job file" in message
+        assert "hunter2" not in message
