@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 TESTS = Path(__file__).parents[1]
-ROWS = [*range(1, 50), 50, 51, 52, 53, 56, 57, 58, 59, 60]
+ROWS = list(range(1, 61))
 
 # The rows without a test, and why.
 WAITING = {
@@ -25,6 +25,7 @@ OUTPUT = "process/test_command_output.py"
 ENDLESS = "faults/test_endless_patterns.py"
 REFUSED = "faults/test_refused_pidfds.py"
 UNTRUSTED = "faults/test_untrusted_state.py"
+BUDGET, FILES = "unit/test_loader_budget.py", "unit/test_text_file.py"
 SHOWN = {
     "1 engine killed": [
         f"{MODEL}::test_no_process_outlives_an_engine_that_was_killed",
@@ -298,10 +299,29 @@ SHOWN = {
         "test_events_that_no_one_reads_hold_up_nothing_and_are_whole_up_to_where_they_end",
         "faults/test_watchdog.py::test_no_turn_of_the_loop_sleeps",
     ],
-    "53 defects of mprun": [
+    "53 types that are known late, and defects of mprun": [
+        "unit/test_loader_types.py::test_a_whole_reference_of_any_type_in_any_key_is_read_or_refused_C54",
+        "unit/test_loader_types.py::test_a_type_that_is_known_is_checked_before_the_start_C54",
+        "process/test_late_types.py::test_a_type_that_is_known_late_fails_its_task_with_a_reason_C54",
+        "process/test_late_types.py::"
+        "test_a_result_that_is_gone_when_a_retry_starts_fails_the_task_and_not_the_engine_C54",
         "faults/test_defects.py::test_a_defect_stops_the_tasks_and_is_recorded_as_exit_3",
+        "faults/test_defects.py::test_a_defect_while_the_record_cannot_be_written_ends_the_run",
+        "faults/test_defects.py::test_a_killed_engine_with_a_defect_leaves_nothing",
         "faults/test_defects.py::test_a_defect_is_told_whatever_is_shown",
         "faults/test_defects.py::test_a_defect_of_another_command_shows_no_traceback",
+    ],
+    "54 a job file that asks for more than there is": [
+        f"{BUDGET}::test_a_long_param_in_many_places_is_refused_where_the_budget_ran_out_C55",
+        f"{BUDGET}::test_recipes_that_double_a_value_are_refused_C55",
+        f"{BUDGET}::test_recipes_that_use_the_next_twice_and_end_in_an_empty_list_are_refused_C55",
+        f"{BUDGET}::test_large_defaults_of_many_tasks_are_refused_at_the_defaults_C55",
+        f"{BUDGET}::test_many_patterns_among_many_names_are_refused_C55",
+        f"{BUDGET}::test_the_generated_files_of_make_reliability_are_soon_refused_or_read_C55",
+        f"{FILES}::test_what_is_not_a_regular_file_is_refused_wherever_a_file_is_named_C55",
+    ],
+    "55 a file that is not a job file": [
+        f"{FILES}::test_nothing_of_a_file_that_is_not_a_job_file_is_quoted_C56",
     ],
     "59 signals in the first and last milliseconds": [
         "faults/test_last_signals.py::test_a_storm_of_signals_after_the_end_was_recorded_changes_nothing",
