@@ -157,6 +157,7 @@ def run_plan(plan: Plan, options: RunOptions) -> RunResult:
         finally:
             run.close()
             pidfile.remove()
+            directory.close()
 
 
 def forecast(plan: Plan, state_dir: str = DEFAULT) -> Forecast | None:

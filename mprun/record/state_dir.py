@@ -168,6 +168,12 @@ class RunDirectory:
                     found += os.stat(name, dir_fd=descriptor, follow_symlinks=False).st_blocks * 512
         return found
 
+    def close(self) -> None:
+        """Hold none of its directories open any more; the next use opens them again."""
+        for folder in (*map(vars(self).get, ("results", "logs", "folder")), self._runs, self.state):
+            if folder is not None:
+                folder.close()
+
     def remove(self) -> None:
         """Remove all of it, the record last, so that a run that is removed by half is still found as a run.
 

@@ -128,7 +128,7 @@ def test_warning_is_passed_to_warn(desk, capfd, tmp_path):
     result = mprun.run_job(mprun.load_job("job.yaml"), state_dir="file", warn=warnings.append)
     assert result.exit_code == 0
     (warning,) = warnings
-    assert warning.startswith("the state directory file cannot be written: ")
+    assert warning.startswith("the state directory file is not used: `file` is a file, ")
     assert capfd.readouterr() == ("", "")
 
 
