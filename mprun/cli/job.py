@@ -24,10 +24,17 @@ if TYPE_CHECKING:
 _MAX_WARNINGS = 10
 
 
-def read_job(path: str, params: dict[str, Any], options: Sequence[str], *, lenient: bool = False) -> Job:
+def read_job(
+    path: str,
+    params: dict[str, Any],
+    options: Sequence[str],
+    *,
+    lenient: bool = False,
+    restrict: str | None = None,
+) -> Job:
     """The job of a file, as from `load_job_file`; imports only the part of PyYAML that it needs."""
     import_yaml_parser()
-    return load_job_file(path, params, options, os.environ, lenient=lenient)
+    return load_job_file(path, params, options, os.environ, lenient=lenient, restrict=restrict)
 
 
 def plan_job_file(path: str, planning: dict[str, Any], tasks: Sequence[str] = ()) -> Plan:

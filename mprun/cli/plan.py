@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from typing import Any
 
@@ -28,15 +29,24 @@ PLAN_VIEWS = {
 
 @click.command()
 @click.argument("jobs", type=click.Path(), nargs=-1, required=True)
-def validate(jobs: tuple[str, ...]) -> int:
+@click.option(
+    "--restrict",
+    metavar="DIR",
+    help="Refuse job files, recipes and env files outside DIR, also behind links. Default: in CI (CI=true), "
+    "the git work tree; else / (any file).",
+)
+def validate(jobs: tuple[str, ...], restrict: str | None) -> int:
     """Check job files without running them.
 
     Every error is shown, with its place in the file. No target is imported.
     """
+    from mprun.jobfile.restriction import allowed_directory
+
+    restrict = allowed_directory(restrict, os.environ)
     code = 0
     for path in jobs:
         try:
-            job = read_job(path, {}, (), lenient=True)
+            job = read_job(path, {}, (), lenient=True, restrict=restrict)
         except UsageError as error:
             if code:
                 write("")

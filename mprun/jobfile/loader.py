@@ -47,17 +47,19 @@ def load_job_file(
     environment: AnyMapping[str, str],
     *,
     lenient: bool = False,
+    restrict: str | None = None,
 ) -> Job:
     """Read, check and expand a job file and its recipes; the path `-` means standard input.
 
     `params` are values by name, or UNRECORDED, `options` texts such as `n=3`. `environment` has params, too
     (`MPRUN_PARAM_N`), the variables that `${env.NAME}` names, and what tasks inherit. With
-    `lenient`, required params may be missing; what depends on them is not checked.
+    `lenient`, required params may be missing; what depends on them is not checked. With `restrict`, the
+    job file, its recipes and env files must be below this directory once their links are resolved.
 
     Raises JobFileError with every error of the first file that has any, and UsageError if a
     file cannot be read.
     """
-    loader = JobLoader(environment, lenient)
+    loader = JobLoader(environment, lenient, restrict)
     try:
         return loader.job(path, params, options)
     except JobFileError as error:
@@ -87,9 +89,11 @@ _MIN_TASKS_TO_COMPILE_INIT = 1000
 class JobLoader:
     """Reads the files of one job, each once, and expands their tasks."""
 
-    def __init__(self, environment: AnyMapping[str, str], lenient: bool) -> None:
+    def __init__(self, environment: AnyMapping[str, str], lenient: bool, restrict: str | None = None) -> None:
         self._environment = environment
         self._lenient = lenient
+        # The directory that all files must be below; None for any.
+        self._restrict = restrict
         # What references and recipes may cost; None if the job has none.
         self.budget: Budget | None = None
         self._documents: dict[str, Document] = {}
@@ -348,6 +352,11 @@ class JobLoader:
         """
         key = os.path.realpath(path)
         if key not in self._documents:
+            if self._restrict is not None:
+                # Few commands read a job for someone else.
+                from mprun.jobfile.restriction import refuse_outside
+
+                refuse_outside(path, self._restrict)
             document = load(path)
             self._files[os.path.abspath(path)] = document.sha256
             self._check(document, is_job=not self._documents)
@@ -390,6 +399,7 @@ class JobLoader:
             lenient=self._lenient,
             errors=self._errors,
             budget=self._budget_of(document),
+            restrict=self._restrict,
         )
         self._files.update(file_scope.files)
         document = self._interpolated(document, file_scope.scope)

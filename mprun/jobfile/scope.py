@@ -50,6 +50,7 @@ def resolve_scope(
     lenient: bool = False,
     errors: list[Diagnostic] | None = None,
     budget: Budget | None = None,
+    restrict: str | None = None,
 ) -> FileScope:
     """The scope of a file, whose params get their values from `inputs`.
 
@@ -57,8 +58,9 @@ def resolve_scope(
     it, and `closures` are the values of params that are resolved later. With `lenient`,
     required params may be missing. Raises JobFileError; with `errors`, those of params are added to
     this list, and these params are missing. `budget` counts what references cost.
+    With `restrict`, the env file must be below this directory.
     """
-    return _ScopeResolver(document, environment, errors, budget).resolve(
+    return _ScopeResolver(document, environment, errors, budget, restrict).resolve(
         inputs, closures or {}, used_by, lenient
     )
 
@@ -70,8 +72,10 @@ class _ScopeResolver:
         environment: Mapping[str, Any],
         errors: list[Diagnostic] | None,
         budget: Budget | None,
+        restrict: str | None,
     ) -> None:
         self._budget = budget
+        self._restrict = restrict
         self._document = document
         self._errors = errors
         # The names of params that have an error.
@@ -192,6 +196,10 @@ class _ScopeResolver:
         from mprun.jobfile.dotenv import read_env_file
 
         try:
+            if self._restrict is not None:
+                from mprun.jobfile.restriction import refuse_outside
+
+                refuse_outside(path, self._restrict, "env file")
             return read_env_file(path)
         except JobFileError:
             raise

@@ -322,6 +322,8 @@ SHOWN = {
     ],
     "55 a file that is not a job file": [
         f"{FILES}::test_nothing_of_a_file_that_is_not_a_job_file_is_quoted_C56",
+        "cli/test_restrict.py::test_a_file_outside_the_directory_is_refused_at_its_name_C56",
+        "cli/test_restrict.py::test_in_ci_the_git_work_tree_is_the_limit_C56",
     ],
     "59 signals in the first and last milliseconds": [
         "faults/test_last_signals.py::test_a_storm_of_signals_after_the_end_was_recorded_changes_nothing",
