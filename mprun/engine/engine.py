@@ -214,7 +214,8 @@ class Engine:
         failed: Exception | None = None
         for report in reports:
             try:
-                failpoints.reached("loop.collect")
+                if failpoints.armed:
+                    failpoints.reached("loop.collect")
                 instructions = self._report_handler.handle(report)
                 self._facts.append(report)
                 self.act(instructions)
@@ -232,10 +233,12 @@ class Engine:
         failed: Exception | None = None
         for instruction in instructions:
             do = self._actions.get(type(instruction))
+            if do is None:
+                continue
             try:
-                if do is not None:
+                if failpoints.armed:
                     failpoints.reached("loop.act")
-                    do(instruction)
+                do(instruction)
             except Exception as error:
                 # The others are of other tasks.
                 failed = failed or error

@@ -52,6 +52,8 @@ class Outlet:
         # What is being written, and what the present step has written.
         self._unwritten: deque[tuple[OutletStream, bytes]] = deque()
         self._in_step = False
+        # How many bytes the reader has taken in this turn of the engine's loop.
+        self._taken = 0
         self._is_stalled = self._is_given_up = False
         # Whether the reader did not take all that was written last.
         self.is_blocked = False
@@ -85,9 +87,8 @@ class Outlet:
         if len(self._waiting) >= MAX_WAITING:
             self.lost_more = True
             return
-        is_first = not self.is_behind
         self._waiting.append(steps)
-        if is_first:
+        if len(self._waiting) == 1 and not self._unwritten:
             self.pump()
 
     def put(self, stream: OutletStream, data: bytes) -> None:
@@ -108,13 +109,10 @@ class Outlet:
 
         `is_writable` says that the descriptor was found to be writable.
         """
-        left = TURN_BYTES
-        begun = self._size_unwritten()
-        while self._write() and self._waiting and left > 0:
+        self._taken = 0
+        while (not self._unwritten or self._write()) and self._waiting and self._taken < TURN_BYTES:
             self._next_step()
-            left -= self._size_unwritten()
-        took = left < TURN_BYTES or self._size_unwritten() < begun
-        self._is_stalled = not took and (is_writable or self._is_stalled)
+        self._is_stalled = not self._taken and self.is_behind and (is_writable or self._is_stalled)
 
     def give_up(self, deadline: float) -> None:
         """Drop what is waiting, and count its lines until `deadline`, a reading of time.monotonic."""
@@ -155,14 +153,12 @@ class Outlet:
             else:
                 written = stream.write_some(data)
                 self.is_blocked = written < len(data)
+                self._taken += written
             if written < len(data):
                 self._unwritten[0] = (stream, data[written:])
                 return False
             self._unwritten.popleft()
         return True
-
-    def _size_unwritten(self) -> int:
-        return sum(len(data) for _, data in self._unwritten)
 
 
 class OutletStream(io.BufferedIOBase):

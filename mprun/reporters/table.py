@@ -168,8 +168,7 @@ def outcome_words(task: TaskState, earlier_run: str | None = None) -> str:
 
 def _left_running(task: TaskState) -> str:
     """The processes that could not be killed at the ends of a task's attempts."""
-    ends = [attempt.exited for attempt in task.attempts if attempt.exited is not None]
-    left = [pid for exited in ends for pid in exited.left_running]
+    left = [pid for attempt in task.attempts if attempt.exited for pid in attempt.exited.left_running]
     return f"; left running: {', '.join(map(str, left))}" if left else ""
 
 

@@ -26,6 +26,7 @@ class Tail:
         self._log = log
         self._lines = lines
         self._file: int | None = None
+        self._has_begun = False
         self._rest = b""
 
     def read(self, *, to_end: bool = False) -> Iterator[bytes]:
@@ -33,8 +34,8 @@ class Tail:
 
         With `to_end`, an unfinished last line is included, and a line feed is added.
         """
-        # Many tasks print nothing, and each open file counts.
-        if self._file is None and (not self._log.size() or not self._open()):
+        # Each open file counts.
+        if self.is_empty() or (self._file is None and not self._open()):
             return
         while data := self._read_more():
             piece, self._rest = self._cut(self._rest + data)
@@ -45,6 +46,12 @@ class Tail:
         if to_end and self._rest:
             piece, self._rest = self._rest + b"\n", b""
             yield piece
+
+    def is_empty(self) -> bool:
+        """Whether nothing was written to it so far, as is true of many tasks' logs."""
+        if not self._has_begun:
+            self._has_begun = self._log.size() > 0
+        return not self._has_begun
 
     @property
     def unfinished(self) -> bytes:

@@ -107,7 +107,8 @@ class Output:
 
     def write_rest(self, name: str, tail: Tail) -> None:
         """Write what was not written of a log that is complete, and close it."""
-        self._show(self._rest(name, tail))
+        if not tail.is_empty():
+            self._show(self._rest(name, tail))
 
     def write_new(self, name: str, tail: Tail, clock: Callable[[], float]) -> None:
         """Write what was added to a log; an unfinished line too if it has waited long enough.
@@ -115,7 +116,8 @@ class Output:
         `clock` gives seconds. An unfinished line is written on a terminal and in a pipe. In a file,
         where no one watches, and in GitHub's log lines are whole.
         """
-        self._show(self._new(name, tail, clock))
+        if not tail.is_empty():
+            self._show(self._new(name, tail, clock))
 
     def _show(self, steps: Iterator[object]) -> None:
         """Do these steps, each of which writes a piece, in order with what waits for the reader."""
