@@ -22,7 +22,6 @@ from mprun.jobfile.syntax.document import (
     Mapping,
     load,
     load_standard_input,
-    refuse_other_file,
 )
 from mprun.jobfile.task_builder import FileContext, Inherited, absolute, listed, merged, optional_seconds
 from mprun.jobfile.task_checks import task_name
@@ -314,6 +313,8 @@ class JobLoader:
             take_texts(document, holders)
         self._spend_defaults(document)
         diagnostics = job_schema.check(document)
+        if diagnostics:
+            _refuse_other_file(document)
         if len(diagnostics) < job_schema.MAX_DIAGNOSTICS:
             diagnostics += task_checks.check(document)
         if diagnostics and is_job:
@@ -323,8 +324,6 @@ class JobLoader:
             diagnostics += declaration_diagnostics(document, self._environment)
             diagnostics += unknown_tokens(document)
         if diagnostics:
-            if document.source.path != STANDARD_INPUT:
-                refuse_other_file(document.source.path, document.source.lines.text)
             raise JobFileError(diagnostics)
 
     def _spend_defaults(self, document: Document) -> None:
@@ -504,6 +503,16 @@ class JobLoader:
         from mprun.jobfile.recipes import expand_recipe
 
         return [task for one in instances for task in expand_recipe(self, context, keys, one)]
+
+
+def _refuse_other_file(document: Document) -> None:
+    """Raise what is wrong with the keys of an invalid document without `tasks`; no message shows a value."""
+    from mprun.jobfile.syntax.other_file import has_tasks, refuse_by_name, without_values
+
+    if not isinstance(document.root, Mapping) or not has_tasks(document.root):
+        if document.source.path != STANDARD_INPUT:
+            refuse_by_name(document.source.path, document.source.lines.text)
+        raise JobFileError(without_values(job_schema.check(document, of_keys=True)))
 
 
 def _holders_of_numbers(root: Any) -> Iterator[Mapping]:

@@ -322,6 +322,7 @@ SHOWN = {
     ],
     "55 a file that is not a job file": [
         f"{FILES}::test_nothing_of_a_file_that_is_not_a_job_file_is_quoted_C56",
+        f"{FILES}::test_no_value_of_a_yaml_file_without_tasks_is_quoted_C56",
         "cli/test_restrict.py::test_a_file_outside_the_directory_is_refused_at_its_name_C56",
         "cli/test_restrict.py::test_in_ci_the_git_work_tree_is_the_limit_C56",
     ],

@@ -410,7 +410,7 @@ def test_task_names_have_1_to_100_characters():
         ("tasks:", "`tasks` must be a list of tasks, not null (the value is empty)", ""),
         ("tasks: {a: {target: a:b}}", "`tasks` must be a list of tasks, not a mapping", "start each task with `- `"),
         ("- target: a:b", "a job file must be a mapping with `tasks`, not a list", ""),
-        ("tasks", "a job file must be a mapping with `tasks`, not the string `tasks`", ""),
+        ("tasks", "a job file must be a mapping with `tasks`, not a string", ""),
         ("tasks: [{function: a:b}]", "unknown key `function` in task `Process-1`", "did you mean `target`?"),
         ("tasks: [a:b]", "task `Process-1` must be a mapping with a `target`, a `command` or `uses`, not the string `a:b`", "write `target: a:b`"),
         ("tasks: [{command: x, args: [1]}]", "task `Process-1` has both `command` and `args`", "put the arguments in the `command` list"),

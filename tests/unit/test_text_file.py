@@ -10,7 +10,8 @@ from contextlib import ExitStack
 import pytest
 
 from mprun import api
-from mprun.errors import UsageError
+from mprun.diagnostics import render
+from mprun.errors import JobFileError, UsageError
 from mprun.jobfile.loader import load_job_file
 from mprun.jobfile.text_file import read_bytes
 
@@ -124,3 +125,67 @@ def test_nothing_of_a_file_that_is_not_a_job_file_is_quoted_C56(load, tmp_path, 
         message = refused(do)
         assert "is not a job file" in message
         assert "hunter2" not in message
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "apiVersion: v1\nkind: Secret\ndata: {token: hunter2}\nstringData: {hunter2: hunter2}\n",
+        "name: hunter2\nenv: hunter2\nparams: {x: {type: hunter2}}\ntimeout: hunter2\n",
+        'pass: hunter2\n"a key": hunter2\n12: hunter2\nstatus: |\n  hunter2\n',
+        '{"password": "hunter2", "x": ["hunter2"]}\n',
+        "password: hunter2 hunter2: hunter2\n",
+        "hunter2: [\n",
+        "password: hunter2\npassword: hunter2\n",
+        "a: !hunter2 hunter2\n",
+        "a: *hunter2\n",
+        "<<: hunter2\n",
+        "- hunter2\n",
+        "hunter2\n",
+        "# hunter2\n",
+        '"hunter2\n',
+    ],
+)
+def test_no_value_of_a_yaml_file_without_tasks_is_quoted_C56(load, tmp_path, text):
+    other = tmp_path / "other.yaml"
+    other.write_text(text)
+    uses = "tasks: [{name: t, uses: other.yaml}]\n"
+    for do in (lambda: api.load_job(other), lambda: load(uses)):
+        with pytest.raises(UsageError) as caught:
+            do()
+        shown = render(getattr(caught.value, "diagnostics", ()))
+        said = f"{caught.value}\n{shown}"
+        assert "hunter2" not in said
+        assert "`tasks" in said
+
+
+def test_the_keys_of_a_file_without_tasks_are_named_with_their_lines(load, tmp_path):
+    (tmp_path / "other.yaml").write_text("target: 'work:f'\nparam: {x: 1}\n")
+    with pytest.raises(JobFileError) as caught:
+        api.load_job(tmp_path / "other.yaml")
+    found = [(one.span.line, one.message, one.help) for one in caught.value.diagnostics]
+    assert found == [
+        (1, "missing key `tasks` in the job", "add `tasks:` with a list below it"),
+        (1, "unknown key `target` in the job", "move it to a task: it is a task key"),
+        (2, "unknown key `param` in the job", "did you mean `params`?"),
+    ]
+    assert "2 | param: ***\n" in render(caught.value.diagnostics)
+
+
+@pytest.mark.parametrize("key", ["tasks", "task", "taks", "Tasks", "taskss", "tsaks", "tesks", "tass"])
+def test_a_file_with_a_typo_in_tasks_is_quoted(tmp_path, key):
+    job = tmp_path / "job.yaml"
+    for text in (f"{key}: [{{target: 'os:getpid', argz: [shown]}}]\n", f"{key}: [shown\n"):
+        job.write_text(text)
+        with pytest.raises(JobFileError) as caught:
+            api.load_job(job)
+        assert "shown" in render(caught.value.diagnostics)
+
+
+@pytest.mark.parametrize("key", ["pass", "data", "stats", "masks2", "jobs", "ask", "tasksets"])
+def test_a_file_with_another_key_is_not_quoted(tmp_path, key):
+    job = tmp_path / "job.yaml"
+    job.write_text(f"{key}: [hidden]\n")
+    with pytest.raises(JobFileError) as caught:
+        api.load_job(job)
+    assert "hidden" not in render(caught.value.diagnostics)

@@ -201,7 +201,9 @@ class Explainer:
         written = self._written(path)
         must = "must be above 0" if is_zero_limit(schema, value) else _must(keyword, schema)
         subject, place_words = self._subject(path)
-        but = "" if must.endswith("empty") else f", not {_describe(value, written)}"
+        # What is not a job file may be a secret.
+        described = _describe(value, written) if path else f"a {type_name(value)}"
+        but = "" if must.endswith("empty") else f", not {described}"
         if path[-1:] == ("group",):
             reason = "multiprocessing reserves it (`Process(group=None)`)"
             self._note(path, "value", f"{subject}{place_words} must be null: {reason}", "remove it")

@@ -50,8 +50,11 @@ def schema_text(name: str = "job") -> str:
     raise FileNotFoundError(f"{file} is neither in {_PACKAGE} nor beside it: install mprun again")
 
 
-def check(document: Document) -> list[Diagnostic]:
-    """The violations of the schema in a job file, at most a hundred, sorted by position."""
+def check(document: Document, *, of_keys: bool = False) -> list[Diagnostic]:
+    """The violations of the schema in a job file, at most a hundred, sorted by position.
+
+    With `of_keys`, those of its root and of the keys there: no message shows a value.
+    """
     root: Any = document.root
     if _validator("job").is_valid(root):
         return []
@@ -64,7 +67,7 @@ def check(document: Document) -> list[Diagnostic]:
         name = task.get("name") if isinstance(task, dict) else None
         return name if isinstance(name, str) and name else f"Process-{number + 1}"
 
-    return _explained(root, _schema("job"), (), document.source, span_at, task_name)
+    return _explained(root, _schema("job"), (), document.source, span_at, task_name, of_keys)
 
 
 def check_task(keys: Mapping, number: int, name: str, source: SourceText, mark: int) -> list[Diagnostic]:
@@ -85,8 +88,12 @@ def _explained(
     source: SourceText,
     span_at: Callable[[Path, bool], Span],
     task_name: Callable[[int], str],
+    of_keys: bool = False,
 ) -> list[Diagnostic]:
-    """The diagnostics of an invalid value at `path`, which must conform to a part of the schema."""
+    """The diagnostics of an invalid value at `path`, which must conform to a part of the schema.
+
+    With `of_keys`, of unknown and missing keys at the root alone.
+    """
     # The file is wrong, so a run does not start, and the imports may take their time.
     from itertools import islice
 
@@ -97,7 +104,8 @@ def _explained(
         schema = error.schema if isinstance(error.schema, dict) else {}
         in_key = "propertyNames" in error.absolute_schema_path
         at = (*path, *error.absolute_path)
-        explainer.add(at, str(error.validator), schema, error.instance, in_key)
+        if not of_keys or not at or (len(at) == 1 and error.validator == "additionalProperties"):
+            explainer.add(at, str(error.validator), schema, error.instance, in_key)
     return explainer.diagnostics()
 
 

@@ -48,10 +48,6 @@ STANDARD_INPUT = "<stdin>"
 # The characters that YAML does not allow (YAML 1.2.2 section 5.1), and a BOM inside the text.
 _UNPRINTABLE = "[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]"
 
-
-# The beginning of a line with a key of a job file, also misspelt.
-_JOB_KEY = r"(?im)^\W{0,40}(?:tasks?|params|name|target|command|uses|defaults|env|timeout|join)\w*\W?:"
-
 # What libyaml says of nesting that is too deep for it.
 _LIBYAML_TOO_DEEP = "exceeded maximum nesting depth"
 
@@ -115,25 +111,17 @@ class Document(Frozen):
 def load(path: str) -> Document:
     """Read and parse the job file at `path`.
 
-    Raises UsageError if the file cannot be read, JobFileError if its text is invalid.
+    Raises UsageError if the file cannot be read or is not a job file, JobFileError if its text is invalid.
     """
     data = _read(path)
     try:
         return parse(data, path)
-    except JobFileError:
+    except JobFileError as error:
+        from mprun.jobfile.syntax.other_file import shown_error
+
         # Without NUL: UTF-16 is refused with its own remedy.
-        refuse_other_file(path, data.replace(b"\0", b"").decode("utf-8", "replace"))
-        raise
-
-
-def refuse_other_file(path: str, text: str) -> None:
-    """Raise UsageError if an invalid text has no key of a job file in any line: no message may quote it.
-
-    A file whose name says that it is YAML is quoted. Another may be a private key or a list of passwords,
-    which someone else's job file names as a recipe.
-    """
-    if not path.endswith((".yaml", ".yml")) and text.strip() and re.search(_JOB_KEY, text) is None:
-        raise UsageError(f"{quote(path)} is not a job file: it has no `tasks`, nor another key of one")
+        text = data.replace(b"\0", b"").decode("utf-8", "replace")
+        raise shown_error(path, text, error) from None
 
 
 def load_standard_input() -> Document:
