@@ -196,7 +196,9 @@ class Interpolator:
                 return text
         self.changed = True
         if left is None:
-            self._resolver.spend_nodes(value, next(references([parsed])))
+            if isinstance(parsed, Reference):
+                # Around other text it is a string, and there may be no reference but an escaped one.
+                self._resolver.spend_nodes(value, parsed)
             return marked(_escaped(value) if is_list else value, mark)
         if left.root == "params":
             # A param that may be missing stays a reference to itself.

@@ -36,6 +36,8 @@ class Recorder:
         if file >= 0:
             self._file = file
             self._begin(directory)
+            # Some file systems count no links.
+            self._counts_links = os.fstat(file).st_nlink > 0
             return
         self._file = directory.open_events(os.O_RDWR | os.O_APPEND | os.O_CREAT)
         locked = lock.acquire(self._file)
@@ -43,6 +45,7 @@ class Recorder:
             os.close(self._file)
             raise RecordError(f"{directory.events} is being written by another process")
         self.is_locked = locked is True
+        self._counts_links = os.fstat(self._file).st_nlink > 0
 
     def _begin(self, directory: RunDirectory) -> None:
         try:
@@ -73,7 +76,7 @@ class Recorder:
 
     def _require_link(self) -> None:
         """Raise RecordRemoved if the record has no name any longer: what is written to it is lost."""
-        if not os.fstat(self._file).st_nlink:
+        if self._counts_links and not os.fstat(self._file).st_nlink:
             raise RecordRemoved(f"the record of this run was removed: {self._name}")
 
     def close_last_line(self) -> None:

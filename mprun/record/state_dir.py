@@ -203,7 +203,8 @@ def create_run(state_dir: str, now: float) -> RunDirectory:
         run.folder.make("logs")
         run.folder.make("results")
     except NotOurs as error:
-        raise RecordError(f"the state directory {state_dir} is not used: {error.strerror}") from None
+        why = f"{error.strerror}; {error.remedy}" if error.remedy else error.strerror
+        raise RecordError(f"the state directory {state_dir} is not used: {why}") from None
     except OSError as error:
         raise RecordError(f"the state directory {state_dir} cannot be written: {error.strerror}") from None
     return run
@@ -217,8 +218,19 @@ def _create_state(state: Folder) -> None:
     # Another run may create it at the same time.
     with contextlib.suppress(FileExistsError):
         os.mkdir(state.path, 0o700)
+        _require_owners(state)
     with open(state.open(".gitignore", os.O_WRONLY | os.O_CREAT), "w", encoding="ascii") as stream:
         stream.write("*\n")
+
+
+def _require_owners(state: Folder) -> None:
+    """Raise NotOurs if the directory that was just made is not this user's: then none would be there."""
+    try:
+        state.require()
+    except NotOurs:
+        os.rmdir(state.path)
+        what = "would be on a file system without owners and permissions"
+        raise NotOurs(state.path, what, "use `--state-dir` to name a directory on another one") from None
 
 
 def _make_parents(path: str) -> None:

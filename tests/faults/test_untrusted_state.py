@@ -95,10 +95,8 @@ def test_a_run_uses_a_temporary_directory_in_place_of_one_that_is_not_its_own(ho
     assert (run.code, run.stdout.split()) == (0, ["a", "|", "heard"])
     warning = run.stderr.splitlines()[0]
     assert warning.startswith("warning: the state directory .mprun is not used: ")
-    assert (
-        f"`{os.path.basename(part)}` {words}; the record of this run is in {home.parent}/tmp/mprun-"
-        in warning
-    )
+    assert f"`{os.path.basename(part)}` {words}; " in warning
+    assert f"; the record of this run is in {home.parent}/tmp/mprun-" in warning
     assert len(list((home.parent / "tmp").glob("mprun-*/runs/*/events.jsonl"))) == 1
     assert sorted(os.listdir(home / ".mprun")) == before
     assert os.listdir(home / ".mprun" / "runs") == [RUN]

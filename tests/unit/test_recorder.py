@@ -31,6 +31,16 @@ def test_appended_events_are_read_back(directory):
     assert (damage, state.tasks["a"].finished) == ([], FINISHED)
 
 
+def test_a_file_system_that_counts_no_links_has_not_lost_the_record(directory, monkeypatch):
+    """C60"""
+    monkeypatch.setattr(
+        os, "fstat", lambda file, real=os.fstat: os.stat_result((*real(file)[:3], 0, *real(file)[4:]))
+    )
+    recorder = Recorder(directory)
+    recorder.append([JOINED])
+    recorder.close()
+
+
 def test_a_batch_is_one_write(directory, monkeypatch):
     written = []
     write_all = os.write

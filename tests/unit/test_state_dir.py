@@ -114,6 +114,22 @@ def test_a_temporary_directory_is_used_if_the_state_directory_cannot_be_written(
     assert create_run_or_temporary(str(tmp_path / "good"), NOON)[1] == ""
 
 
+def test_a_file_system_without_owners_is_not_used_and_nothing_is_left_on_it(tmp_path, monkeypatch):
+    """C51: as a drive of Windows, whose directories all belong to one user and can be written by all."""
+    real = os.fstat
+
+    def fstat(file):
+        found = list(real(file))
+        found[0] |= 0o777
+        return os.stat_result(found)
+
+    monkeypatch.setattr(os, "fstat", fstat)
+    why = "would be on a file system without owners and permissions; use `--state-dir`"
+    with pytest.raises(RecordError, match=why):
+        create_run(str(tmp_path / "state"), 0.0)
+    assert os.listdir(tmp_path) == []
+
+
 def test_a_run_that_never_started_leaves_nothing(tmp_path):
     run = create_run(str(tmp_path), NOON)
     run.remove()
