@@ -220,6 +220,36 @@ def test_a_socket_holds_up_nothing(tmp_path, reads):
         assert shown.count(b"\n") + lost(run.stderr)[0] == 300_000
 
 
+@pytest.mark.parametrize("count", [3, 300_000])
+def test_a_socket_whose_reader_has_gone_fails_no_run(tmp_path, count):
+    """(C52) As a pipe whose reader has gone."""
+    write(tmp_path, job=f"tasks: [{{name: count, command: [seq, '{count}']}}]")
+    ours, theirs = socket.socketpair()
+    ours.close()
+    run = finish(start("job.yaml", cwd=tmp_path, stdout=theirs), tmp_path / ".mprun")
+    theirs.close()
+    assert run.code == 0
+    assert run.outcome("count") == "succeeded"
+    assert "error" not in run.stderr
+    assert run.stderr.splitlines()[-1].startswith("succeeded in")
+
+
+def test_a_full_socket_that_does_not_block_gets_everything(tmp_path):
+    """(C52) The process that made it has set O_NONBLOCK, as Node.js and asyncio do."""
+    write(tmp_path, job="tasks: [{name: count, command: [seq, '20000']}]")
+    ours, theirs = socket.socketpair()
+    theirs.setblocking(False)
+    process = start("job.yaml", cwd=tmp_path, stdout=theirs)
+    eventually(lambda: newest_run(tmp_path / ".mprun") and b"run_finished" in _record(tmp_path), 30)
+    theirs.close()
+    with ours, ours.makefile("rb") as file:
+        shown = file.read()
+    run = finish(process, tmp_path / ".mprun")
+    assert run.code == 0
+    assert "not shown" not in run.stderr
+    assert shown == b"".join(b"count | %d\n" % number for number in range(1, 20_001))
+
+
 def test_events_that_no_one_reads_hold_up_nothing_and_are_whole_up_to_where_they_end(tmp_path):
     """(C52)"""
     write(tmp_path, job="tasks: [{name: many, command: [echo, '${item}'], foreach: [" + "1, " * 300 + "]}]")
