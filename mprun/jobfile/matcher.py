@@ -64,9 +64,9 @@ class Matcher:
         if self._lock.acquire(blocking=False):
             self._end()
             self._lock.release()
-        elif self._socket is not None:
+        elif (its_socket := self._socket) is not None:
             with contextlib.suppress(OSError):
-                self._socket.shutdown(SHUT_RDWR)
+                its_socket.shutdown(SHUT_RDWR)
 
     def _ask(self, how: str, pattern: str, parts: Iterable[bytes]) -> bytes:
         """The answer; empty if the process has ended."""
@@ -77,6 +77,9 @@ class Matcher:
             self._pid = 0
         if not self._pid or self._socket is None:
             self._socket = self._start()
+            if self._is_closed:
+                # `close` has found no socket yet.
+                return b""
         try:
             for part in (how.encode(), pattern.encode("utf-8", "surrogatepass"), *parts):
                 if part:

@@ -121,6 +121,33 @@ def test_close_ends_a_match_that_another_thread_waits_for(matching):
     assert children() == before
 
 
+def test_close_ends_a_match_whose_process_is_being_started(matching, monkeypatch):
+    before, errors = children(), []
+    has_begun, may_go_on = threading.Event(), threading.Event()
+    start = matching._start
+
+    def start_slowly():
+        has_begun.set()
+        may_go_on.wait()
+        return start()
+
+    def search():
+        try:
+            matching.search(SEARCH, "a", [b"a"])
+        except MatchError as error:
+            errors.append(str(error))
+
+    monkeypatch.setattr(matching, "_start", start_slowly)
+    thread = threading.Thread(target=search)
+    thread.start()
+    assert has_begun.wait(10)
+    matching.close()
+    may_go_on.set()
+    thread.join()
+    assert errors == ["it was not matched before the end of the run"]
+    assert children() == before
+
+
 def test_a_python_that_cannot_be_started_is_a_reason(matching, monkeypatch):
     monkeypatch.setattr(sys, "executable", "/no/python")
     with pytest.raises(MatchError, match="it could not be matched: No such file or directory"):
