@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import time
 from typing import TYPE_CHECKING, Any
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
 IMPORT_TIMEOUT_SECONDS = 60.0
 # After this time, in seconds, the user is told what is being imported.
 SLOW_IMPORT_SECONDS = 1.0
+_NEVER = float("inf")
 
 
 class Interrupted(Exception):
@@ -73,14 +73,14 @@ def wait_for_reply(
     """
     poller = Poller(executor, inbox, warn)
     importing: int | None = None
-    deadline, slow_at = time.monotonic() + timeout, math.inf
+    deadline, slow_at = time.monotonic() + timeout, _NEVER
     while True:
         if not poller.wait(max(0.0, min(deadline, slow_at) - time.monotonic())):
             if time.monotonic() >= deadline:
                 raise _timed_out(timeout, importing)
             if time.monotonic() >= slow_at and importing is not None:
                 handle_slow(importing)
-                slow_at = math.inf
+                slow_at = _NEVER
         deadline += _handle_signals(inbox)
         for report in executor.receive():
             if isinstance(report, Importing):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from math import prod
 from typing import TYPE_CHECKING, Any
 
 from mprun.diagnostics import Diagnostic, quote
@@ -155,6 +154,8 @@ class _Expander:
     def over_matrix(self, matrix: Any) -> list[Instance]:
         """One instance for each combination of a matrix."""
         # Few tasks have one.
+        from math import prod
+
         from mprun.jobfile.matrix import TooManyCombinations, combinations
 
         axes = {name: plain(values) for name, values in matrix.items() if name not in ("include", "exclude")}
@@ -405,6 +406,9 @@ def _least_instances(matrix: Any, foreach: Any) -> int:
         return len(foreach)
     if not isinstance(matrix, dict) or not matrix.keys().isdisjoint(("include", "exclude")):
         return 1
+    # Few tasks have one.
+    from math import prod
+
     # The same value twice counts once, and the length of a reference is unknown.
     return prod(len(set(map(repr, axis))) if isinstance(axis, list) else 1 for axis in matrix.values())
 
