@@ -86,7 +86,7 @@ class Launcher:
         self._epoll = _make_epoll()
         self._epoll.register(sock, EPOLLIN)
         self._children = procfs.ChildList()
-        self._reaper = reaper.Reaper(self._children)
+        self._reaper = reaper.Reaper(self._children, self._find_owners)
         # By the descriptor that is readable once the process has ended, and by key.
         self._attempts: dict[int, Attempt] = {}
         self._by_key: dict[AttemptKey, Attempt] = {}
@@ -409,12 +409,13 @@ class Launcher:
     def _suspend(self) -> None:
         """Stop all processes of all tasks, and start no others."""
         self._suspended = True
-        reaper.stop_trees(self._leaders())
+        reaper.stop_trees(self._leaders(), lambda: self._reaper.find_adopted(self._pids()))
         self._engine.send(("suspended",))
 
     def _resume(self) -> None:
         self._suspended = False
-        reaper.signal_trees(self._leaders(), signal.SIGCONT)
+        adopted = self._reaper.find_adopted(self._pids())
+        reaper.signal_trees(self._leaders(), signal.SIGCONT, adopted)
 
     def _leaders(self) -> dict[int, int]:
         """The pid of every process of an attempt or a probe, and its pidfd."""
@@ -538,6 +539,18 @@ class Launcher:
         """The attempt that left an orphan: `ended`, unless another one that has ended too provably did."""
         run_id = os.environ["MPRUN_RUN_ID"]
         return next((other for other in self._attempts.values() if other.has_left(orphan, run_id)), ended)
+
+    def _find_owners(self, orphan: reaper.ProcessIdentity) -> frozenset[int]:
+        """The running processes whose an orphan without a tag may be: of one attempt, if that is proven."""
+        run_id, leaders = os.environ["MPRUN_RUN_ID"], self._leaders()
+        if orphan.session in leaders:
+            return frozenset((orphan.session,))
+        for attempt in self._attempts.values():
+            # A probe of the attempt, which has the same variables, ends before it.
+            if attempt.has_left(orphan, run_id):
+                return frozenset((attempt.handle.pid,))
+        # With the variables of an attempt that has ended it is of no running one.
+        return frozenset(() if orphan.is_of_run(run_id) else leaders)
 
     def _pids(self) -> set[int]:
         pids = (

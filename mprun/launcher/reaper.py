@@ -9,14 +9,14 @@ from os import killpg
 from time import monotonic, sleep
 
 from mprun.launcher import fork
-from mprun.launcher.worker import RLIMIT_RTTIME, TAG
+from mprun.launcher.worker import RLIMIT_RTTIME, TAG, can_tag
 from mprun.linux import pidfd_signals, procfs
 from mprun.linux.kill_loop import kill_until_none_left
 from mprun.linux.wait4 import soft_limit
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
 # For how long the launcher keeps killing before it leaves the rest running, in seconds: since it last found
 # a new process, and at most.
@@ -117,23 +117,23 @@ def kill_trees(leaders: dict[int, int]) -> None:
     signal_trees(leaders, signal.SIGKILL)
 
 
-def signal_trees(leaders: dict[int, int], number: int) -> None:
-    """Like `kill_trees`, with another signal."""
+def signal_trees(leaders: dict[int, int], number: int, adopted: Iterable[int] = ()) -> None:
+    """Like `kill_trees`, with another signal; `adopted` are children of this process that are theirs, too."""
     if not leaders:
         # It would look at every process of the machine twice, for nothing.
         return
     sent = {*leaders}
-    _signal_members(leaders, number, sent)
+    _signal_members(leaders, number, sent, adopted)
     _signal_all(leaders, number)
     # Once more: a leader may have had a child just before.
-    _signal_members(leaders, number, sent)
+    _signal_members(leaders, number, sent, adopted)
 
 
-def _signal_members(leaders: dict[int, int], number: int, sent: set[int]) -> None:
+def _signal_members(leaders: dict[int, int], number: int, sent: set[int], adopted: Iterable[int]) -> None:
     """Signal all members of the trees that are not in `sent`, and add them to it."""
 
     def find() -> dict[int, procfs.Stat]:
-        found = {pid: stat for pid, stat in _trees(leaders).items() if pid not in sent}
+        found = {pid: stat for pid, stat in _trees(leaders, adopted).items() if pid not in sent}
         if number != signal.SIGKILL:
             return found
         # It ends once the rest of its tree has.
@@ -148,16 +148,17 @@ def _signal_members(leaders: dict[int, int], number: int, sent: set[int]) -> Non
     kill_until_none_left(find, signal_found, timeout=KILL_SECONDS)
 
 
-def stop_trees(leaders: dict[int, int]) -> None:
+def stop_trees(leaders: dict[int, int], find_adopted: Callable[[], Iterable[int]]) -> None:
     """Stop (SIGSTOP) everything that `kill_trees` would kill; returns once all of it is stopped.
 
+    `find_adopted` returns the orphans that are theirs, too, although they may have no tag.
     A process in the middle of a system call that cannot be interrupted stops soon, unless it waits for a
     device, or after vfork(2) for its child, which is stopped.
     """
     sent: set[int] = set()
 
     def running() -> dict[int, procfs.Stat]:
-        found = _trees(leaders)
+        found = _trees(leaders, find_adopted())
         parents = {stat.ppid for stat in found.values() if stat.state == "T"}
         return {
             pid: stat
@@ -175,13 +176,14 @@ def stop_trees(leaders: dict[int, int]) -> None:
     kill_until_none_left(lambda: running() or running(), stop, timeout=STOP_SECONDS)
 
 
-def _trees(leaders: dict[int, int]) -> dict[int, procfs.Stat]:
+def _trees(leaders: dict[int, int], adopted: Iterable[int]) -> dict[int, procfs.Stat]:
     everyone = procfs.processes()
     # Checked after the look: a leader that is unreaped now was unreaped then. Under forkserver
     # another process reaps it.
     unreaped = [pid for pid, pidfd in leaders.items() if pidfd_signals.is_unreaped(pid, pidfd)]
     own = os.getpid()
-    orphans = [pid for pid, stat in everyone.items() if stat.ppid == own and task_of(pid) in unreaped]
+    children = [pid for pid, stat in everyone.items() if stat.ppid == own]
+    orphans = [pid for pid in children if pid in adopted or task_of(pid) in unreaped]
     return procfs.trees(everyone, [*unreaped, *orphans])
 
 
@@ -210,13 +212,20 @@ class ProcessIdentity:
         wanted = (f"MPRUN_TASK={task}", f"MPRUN_ATTEMPT={attempt}", f"MPRUN_RUN_ID={run_id}")
         return all(variable.encode() in self._environment for variable in wanted)
 
+    def is_of_run(self, run_id: str) -> bool:
+        """Whether its environment is that of an attempt of this run."""
+        has_attempt = any(variable.startswith(b"MPRUN_ATTEMPT=") for variable in self._environment)
+        return has_attempt and f"MPRUN_RUN_ID={run_id}".encode() in self._environment
+
 
 class Reaper:
     """Kills and reaps the orphans that become children of the launcher, a subreaper.
 
     `ignored` are the children that it leaves alone, `adopted` the orphans of running tasks, which live
-    on: the pid of the task's process by theirs, and `left` those that could not be killed, because they
-    have changed their user, or wait for a device. If nothing is ignored, and there are as many `children` as
+    on: by their pid those of the tasks' processes whose they may be, and `left` those that could not be
+    killed, because they have changed their user, or wait for a device. An orphan has one such task, if it
+    has its tag or another proof; without any it lives as long as one of those that ran when it was first
+    seen. If nothing is ignored, and there are as many `children` as
     tasks and such orphans, then there are no others. An orphaned resource tracker of multiprocessing
     gets some time to remove what its task has left in shared memory.
 
@@ -224,10 +233,16 @@ class Reaper:
     one whose orphans are killed; those of the others are left alone.
     """
 
-    def __init__(self, children: procfs.ChildList) -> None:
+    def __init__(
+        self, children: procfs.ChildList, find_owners: Callable[[ProcessIdentity], frozenset[int]]
+    ) -> None:
+        """`find_owners` returns the pids of the running tasks whose an orphan without a tag may be."""
         self._children = children
+        self._find_owners = find_owners
         self.ignored: set[int] = set()
-        self.adopted: dict[int, int] = {}
+        self.adopted: dict[int, frozenset[int]] = {}
+        # The same of orphans without a tag, when they were first seen: once killed, they prove nothing.
+        self._untagged: dict[int, frozenset[int]] = {}
         self.left: set[int] = set()
         # Those of them that `take_left` has not returned yet.
         self._new_left: list[int] = []
@@ -250,15 +265,19 @@ class Reaper:
         return (
             bool(self.ignored)
             or self._children.count() != count + len(self.adopted) + len(self.left)
-            or ended in self.adopted.values()
+            or any(ended in owners for owners in self.adopted.values())
         )
 
     def adopt(self, tasks: set[int]) -> None:
         """Note the orphans of running tasks, and reap those that have ended: a server may leave many."""
         for pid in [*self._orphans(tasks, 0), *self.adopted, *self.left]:
-            if _reap(pid) is not None:
-                self.adopted.pop(pid, None)
+            if self._reap(pid) is not None:
                 self.left.discard(pid)
+
+    def find_adopted(self, tasks: set[int]) -> list[int]:
+        """The orphans of running tasks."""
+        self._children_except(tasks, 0)
+        return [*self.adopted]
 
     def take_left(self) -> tuple[int, ...]:
         """The children that could not be killed since the last call."""
@@ -302,11 +321,8 @@ class Reaper:
                     seen[pid] = None if task_of(pid) == ended else ProcessIdentity(pid)
                 self._kill(pid, len(seen))
             for pid in found:
-                code = _reap(pid)
-                if code is not None:
-                    self.adopted.pop(pid, None)
                 # The kill of its group may have reached it before this look.
-                if code == -signal.SIGKILL:
+                if self._reap(pid) == -signal.SIGKILL:
                     killed[pid] = seen[pid]
 
         still = kill_until_none_left(
@@ -331,7 +347,7 @@ class Reaper:
             for pid in found:
                 self._kill(pid, len(seen))
             for pid in found:
-                _reap(pid)
+                self._reap(pid)
             if monotonic() >= next_walk:
                 # A child that does not end may be held by a tracer, which is one of its descendants.
                 self._kill_descendants()
@@ -370,16 +386,32 @@ class Reaper:
         return [pid for pid in self._children_except(tasks, ended) if not self._is_finishing(pid)]
 
     def _children_except(self, tasks: set[int], ended: int) -> list[int]:
-        found = []
+        found, running = [], tasks - {ended}
         for pid in self._children.pids():
             if pid in tasks or pid in self.ignored or pid in self.left:
                 continue
-            task = self.adopted.get(pid) or task_of(pid)
-            if task != ended and task in tasks:
-                self.adopted[pid] = task
+            owners = (self.adopted.get(pid) or self._owners_of(pid, ended)) & running
+            if owners:
+                self.adopted[pid] = owners
             else:
                 found.append(pid)
         return found
+
+    def _owners_of(self, pid: int, ended: int) -> frozenset[int]:
+        """The pids of the processes of the tasks whose an orphan may be."""
+        if (task := task_of(pid)) or not can_tag(soft_limit(os.getpid(), RLIMIT_RTTIME)):
+            # Where nothing has a tag, an orphan comes here only when its task ends.
+            return frozenset((task,))
+        if pid not in self._untagged:
+            # Another program has reset the limit.
+            orphan = ProcessIdentity(pid)
+            if orphan.session == ended:
+                owners: frozenset[int] = frozenset()
+            else:
+                # Its parent may be one, whose session it has.
+                owners = self.adopted.get(orphan.session) or self._find_owners(orphan)
+            self._untagged[pid] = owners
+        return self._untagged[pid]
 
     def _is_finishing(self, pid: int) -> bool:
         """Whether a child is a resource tracker that still may end by itself; reaps one that has ended."""
@@ -389,20 +421,20 @@ class Reaper:
             self._trackers[pid] = monotonic() + TRACKER_SECONDS
             # It may have been stopped with its task.
             _signal(pid, signal.SIGCONT)
-        if _reap(pid) is not None:
+        if self._reap(pid) is not None:
             del self._trackers[pid]
-            self.adopted.pop(pid, None)
             return True
         return monotonic() < self._trackers[pid]
 
-
-def _reap(pid: int) -> int | None:
-    """The exit code of a child that has ended; None if it has not, or is not a child."""
-    with contextlib.suppress(ChildProcessError):
-        found, status = os.waitpid(pid, os.WNOHANG)
-        if found:
-            return os.waitstatus_to_exitcode(status)
-    return None
+    def _reap(self, pid: int) -> int | None:
+        """The exit code of a child that has ended; None if it has not, or is not a child."""
+        with contextlib.suppress(ChildProcessError):
+            found, status = os.waitpid(pid, os.WNOHANG)
+            if found:
+                self.adopted.pop(pid, None)
+                self._untagged.pop(pid, None)
+                return os.waitstatus_to_exitcode(status)
+        return None
 
 
 def _signal(pid: int, number: int) -> bool:

@@ -127,6 +127,12 @@ def own_descendants() -> None:
         call_function(_prctl, (PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0))
 
 
+def can_tag(limit: int) -> bool:
+    """Whether the tasks of this process can tag what they start; `limit` is its own, which it keeps."""
+    own = limit.to_bytes(8, _byte_order, signed=True) + _UNLIMITED
+    return bool(_setrlimit) and call_function(_setrlimit, (RLIMIT_RTTIME, own)) == 0
+
+
 def map_marks(file: int = -1) -> None:
     """Map the end marks: those in a file in memory, else new ones, which forks share."""
     global marks

@@ -336,6 +336,8 @@ SHOWN = {
         "faults/test_orphans.py::test_background_helpers_are_reaped_while_their_task_runs",
         "faults/test_orphans.py::test_a_task_that_waits_for_all_children_gets_its_own_alone",
         "faults/test_orphans.py::test_an_orphan_lives_as_long_as_its_task",
+        "faults/test_orphans.py::test_an_orphan_that_has_lost_its_tag_lives_as_long_as_its_task",
+        "faults/test_orphans.py::test_an_orphan_that_has_lost_its_tag_lives_on_when_a_probe_ends",
         "faults/test_orphans.py::test_chains_of_forks_end_with_their_task",
         "faults/test_orphans.py::test_chains_of_forks_end_with_a_killed_engine",
         "faults/test_orphans.py::test_chains_of_forks_end_with_a_killed_launcher",

@@ -28,7 +28,7 @@ from support.runs import (
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="subreapers and /proc are Linux's")
 
 WORK = """\
-    import contextlib, os, pathlib, signal, subprocess, sys, time
+    import contextlib, os, pathlib, resource, signal, subprocess, sys, time
 
     def stat(pid):
         try:
@@ -74,6 +74,29 @@ WORK = """\
 
     def wait_until(path):
         eventually(lambda: os.path.exists(path))
+
+    def leave_untagged(variables):
+        # What su(1) does by pam_limits(8), and a server that it starts by setsid(2).
+        if (child := os.fork()) == 0:
+            os.setsid()
+            resource.setrlimit(resource.RLIMIT_RTTIME, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+            if (pid := os.fork()) == 0:
+                os.execvpe("sleep", ["sleep", "1000"], os.environ if variables == "kept" else {})
+            pathlib.Path("new").write_text(str(pid))
+            os._exit(0)
+        os.waitpid(child, 0)
+        pid = pathlib.Path("new").read_text()
+        eventually(lambda: pathlib.Path(f"/proc/{pid}/comm").read_text() == "sleep\\n")
+        os.rename("new", "helper")
+
+    def serve_untagged(variables):
+        leave_untagged(variables)
+        wait_until("go")
+        return stat(pathlib.Path("helper").read_text())[0] in "RSD"
+
+    def say_state(path):
+        state = stat(pathlib.Path(path).read_text())[0]
+        print(state if state in ("Z", "gone") else "alive")
 """
 
 
@@ -138,6 +161,113 @@ def test_an_orphan_lives_as_long_as_its_task(tmp_path, method):
         "last": [],
     }
     assert not any(map(alive, (held, left, run.result("second"))))
+
+
+def serving_untagged(method, variables):
+    """The field for a task that starts a helper that has lost its tag, and serves until there is a `go`."""
+    if method == "command":
+        script = f"import work; assert work.serve_untagged({variables!r})"
+        return f"command: {json.dumps([sys.executable, '-c', script])}"
+    return f"target: 'work:serve_untagged', args: [{variables}]"
+
+
+@pytest.mark.parametrize("variables", ["kept", "cleared"])
+@pytest.mark.parametrize("method", ["command", *START_METHODS])
+def test_an_orphan_that_has_lost_its_tag_lives_as_long_as_its_task(tmp_path, method, variables):
+    """(C63) A limit that another program has reset proves nothing: other tasks that end leave it alone."""
+    run = run_job(
+        tmp_path,
+        f"""\
+        start_method: {method if method in START_METHODS else "fork"}
+        tasks:
+          - {{name: server, {serving_untagged(method, variables)}}}
+          - {{name: other, target: "work:wait_until", args: [helper]}}
+          - {{name: last, command: "touch go", depends_on: other}}
+        """,
+    )
+    assert (run.code, method == "command" or run.result("server")) == (0, True), run.stderr
+    pid = int((tmp_path / "helper").read_text())
+    orphans = {event["task"]: event["orphans"] for event in run.of("task_exited")}
+    assert orphans == {"server": [pid], "other": [], "last": []}
+    assert not alive(pid)
+
+
+@pytest.mark.parametrize("variables", ["kept", "cleared"])
+@pytest.mark.parametrize("method", ["command", *START_METHODS])
+def test_an_orphan_that_has_lost_its_tag_lives_on_when_a_probe_ends(tmp_path, method, variables):
+    """(C63)"""
+    run = run_job(
+        tmp_path,
+        f"""\
+        start_method: {method if method in START_METHODS else "fork"}
+        tasks:
+          - name: server
+            {serving_untagged(method, variables).replace(", args", chr(10) + " " * 12 + "args")}
+            daemon: true
+            ready: {{command: [test, -e, helper]}}
+          - {{name: test, target: "work:say_state", args: [helper], depends_on: {{server: ready}}}}
+        """,
+    )
+    assert run.code == 0, run.stderr
+    assert run.log("test").split() == [b"alive"]
+    assert not alive(int((tmp_path / "helper").read_text()))
+
+
+def test_an_orphan_without_any_proof_ends_with_the_last_task_whose_it_may_be(tmp_path):
+    """(C63)"""
+    run = run_job(
+        tmp_path,
+        """\
+        tasks:
+          - {name: other, target: "work:wait_until", args: [go]}
+          - {name: it, target: "work:leave_untagged", args: [cleared]}
+          - {name: look, target: "work:say_state", args: [helper], depends_on: it}
+          - {name: last, command: "touch go; exec sleep 1000", daemon: true, depends_on: look}
+          - {name: after, target: "work:say_state", args: [helper], depends_on: other}
+        """,
+    )
+    assert run.code == 0, run.stderr
+    pid = int((tmp_path / "helper").read_text())
+    assert run.log("look").split() == [b"alive"]
+    assert run.log("after").split() == [b"gone"]
+    orphans = {event["task"]: event["orphans"] for event in run.of("task_exited")}
+    assert orphans == {"other": [pid], "it": [], "look": [], "last": [], "after": []}
+
+
+def test_an_orphan_that_has_lost_its_tag_ends_with_the_task_that_its_variables_name(tmp_path):
+    """(C63)"""
+    run = run_job(
+        tmp_path,
+        """\
+        tasks:
+          - {name: other, target: "work:wait_until", args: [go]}
+          - {name: it, target: "work:leave_untagged", args: [kept]}
+          - {name: look, target: "work:say_state", args: [helper], depends_on: it}
+          - {name: last, command: "touch go", depends_on: look}
+        """,
+    )
+    assert (run.code, run.log("look").split()) == (0, [b"gone"]), run.stderr
+    pid = int((tmp_path / "helper").read_text())
+    orphans = {event["task"]: event["orphans"] for event in run.of("task_exited")}
+    assert orphans == {"other": [], "it": [pid], "look": [], "last": []}
+
+
+@pytest.mark.parametrize("variables", ["kept", "cleared"])
+def test_an_orphan_that_has_lost_its_tag_is_suspended_with_its_task(tmp_path, variables):
+    """(C63)"""
+    write(tmp_path, work=WORK, job=f"tasks: [{{name: it, {serving_untagged('fork', variables)}}}]")
+    engine = start("job.yaml", cwd=tmp_path)
+    eventually((tmp_path / "helper").exists)
+    helper = psutil.Process(int((tmp_path / "helper").read_text()))
+    engine.send_signal(signal.SIGTSTP)
+    eventually(lambda: psutil.Process(engine.pid).status() == psutil.STATUS_STOPPED)
+    assert helper.status() == psutil.STATUS_STOPPED
+    engine.send_signal(signal.SIGCONT)
+    eventually(lambda: helper.status() != psutil.STATUS_STOPPED)
+    (tmp_path / "go").touch()
+    run = finish(engine, tmp_path / ".mprun")
+    assert run.code == 0, run.stderr
+    assert run.one("task_exited")["orphans"] == [helper.pid]
 
 
 @pytest.mark.parametrize("end", ["timeout: 0.5", "stop: {grace: 0s}, timeout: 0.5"])
