@@ -154,9 +154,31 @@ def test_no_value_of_a_yaml_file_without_tasks_is_quoted_C56(load, tmp_path, tex
         with pytest.raises(UsageError) as caught:
             do()
         shown = render(getattr(caught.value, "diagnostics", ()))
-        said = f"{caught.value}\n{shown}"
-        assert "hunter2" not in said
-        assert "`tasks" in said
+        assert "hunter2" not in f"{caught.value}\n{shown}"
+        assert f"{other}:" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message", "help"),
+    [
+        ("password: [hunter2\nuser: me\n", "unclosed `[`", "add the missing `]`"),
+        (
+            "password: hunter2\npassword: x\n",
+            "duplicate key `***`: first used on line 1",
+            "remove one of them",
+        ),
+        ("password: !hunter2 x\n", "tags are not supported: `***`", ""),
+        ("hunter2\nb: c\n", "unexpected `:`", "check the line above for a missing `: `"),
+    ],
+)
+def test_an_error_in_the_yaml_of_a_file_without_tasks_has_its_place_and_remedy(tmp_path, text, message, help):
+    (tmp_path / "other.yaml").write_text(text)
+    with pytest.raises(JobFileError) as caught:
+        api.load_job(tmp_path / "other.yaml")
+    found = caught.value.diagnostics[0]
+    assert found.message == message
+    assert help in found.help
+    assert "hunter2" not in found.source.lines.text
 
 
 def test_the_keys_of_a_file_without_tasks_are_named_with_their_lines(load, tmp_path):

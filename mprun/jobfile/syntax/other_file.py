@@ -22,8 +22,6 @@ _JOB_KEY = re.compile(
 )
 # A key of any YAML or JSON file, as long as `tasks` with a typo.
 _KEY = re.compile(r"(?:^|[{,])\W{0,40}?(\w{4,6})[\"']?[ \t]*:", re.M)
-# More than comments.
-_TEXT = re.compile(r"^[ \t]*[^#\s]", re.M)
 # What a quoted line shows: its key.
 _KEY_OF_LINE = re.compile(r"[ \t]*(?:- +)*([\"']?)[\w.$/-]{1,60}\1[ \t]*:(?=[ \t]|$)")
 _HIDDEN = "***"
@@ -48,20 +46,29 @@ def refuse_by_name(path: str, text: str) -> None:
         raise UsageError(f"{quote(path)} is not a job file: it has no `tasks`, nor another key of one")
 
 
-def shown_error(path: str, text: str, error: JobFileError) -> UsageError:
-    """What may be said of a text that is not valid YAML: the error itself if it has a key `tasks`.
+def shown_error(path: str, text: str, error: JobFileError) -> JobFileError:
+    """The error of a text that is not valid YAML; without its values, unless it has a key `tasks`.
 
     Raises UsageError as `refuse_by_name` does.
     """
     refuse_by_name(path, text)
     if has_tasks(found[1] for found in _KEY.finditer(text)):
         return error
-    if _TEXT.search(text) is None:
-        # An empty file.
-        return JobFileError(without_values(error.diagnostics))
-    span = error.diagnostics[0].span
-    where = f"line {span.line}, column {span.column}"
-    return UsageError(f"{quote(path)} is not a job file: it has no `tasks`, and it is invalid YAML ({where})")
+
+    def hidden(quoted: re.Match[str]) -> str:
+        """A quoted part of a message; if it may be from the text, as control characters are, hidden."""
+        words = re.findall(r"\w{2,}", quoted[0])
+        is_of_text = any("\\" in quoted[0] or word in text for word in words)
+        return f"`{_HIDDEN}`" if is_of_text else quoted[0]
+
+    return JobFileError(
+        [
+            one.replace(
+                message=re.sub("`[^`]*`", hidden, one.message), help=re.sub("`[^`]*`", hidden, one.help)
+            )
+            for one in without_values(error.diagnostics)
+        ]
+    )
 
 
 def without_values(diagnostics: Iterable[Diagnostic]) -> list[Diagnostic]:
