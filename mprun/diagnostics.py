@@ -17,6 +17,8 @@ _MAX_CHOICES = 5
 
 # Characters of a quoted source line: terminals are rarely wider.
 _MAX_COLUMNS = 160
+# Carets with the help text behind them; behind more, it would be out of sight.
+_MAX_CARETS_BESIDE = 60
 _TAB_COLUMNS = 4
 _ELLIPSIS = "…"
 
@@ -204,13 +206,14 @@ def _render_one(diagnostic: Diagnostic, colour: bool) -> str:
     ]
     if 1 <= span.line <= len(source.lines):
         shown, indent, carets = _excerpt(source.lines[span.line - 1], span)
-        caret = "^" * carets
+        beside, help = ("", help) if carets > _MAX_CARETS_BESIDE else (f" {help}", "")
+        marked = f"{'^' * carets}{beside}".rstrip()
         lines += [
             paint(f"{gutter} |", _BLUE),
             f"{paint(f'{number} |', _BLUE)} {shown}".rstrip(),
-            f"{paint(f'{gutter} |', _BLUE)} {' ' * indent}{paint(f'{caret} {help}'.rstrip(), _RED)}",
+            f"{paint(f'{gutter} |', _BLUE)} {' ' * indent}{paint(marked, _RED)}",
         ]
-    elif help:
+    if help:
         lines.append(f"{gutter} {paint('=', _BLUE)} {help}")
     return "\n".join(lines)
 

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 MAX_WARNINGS = 100
 
 # Task keys whose values are passed on as they are, or shown in names.
-_VALUE_KEYS = ("args", "kwargs", "with", "matrix", "foreach")
+_VALUE_KEYS = ("args", "kwargs", "matrix", "foreach")
+# Quotes alone would be an error for a param that is a number, as its default is one.
+_HELP_OF_PARAM = "if it is meant as text, quote it, and declare the param with `type: string`"
 
 
 def lossy_numbers(document: Document) -> list[Diagnostic]:
@@ -31,6 +33,8 @@ def lossy_numbers(document: Document) -> list[Diagnostic]:
     finder = _Finder(document)
     for node, mark in _values(document.root):
         finder.walk(node, mark)
+    for node, mark in _given(document.root):
+        finder.walk(node, mark, _HELP_OF_PARAM)
     return sorted(finder.found.values(), key=Diagnostic.sort_key)
 
 
@@ -49,6 +53,14 @@ def _values(root: Any) -> Iterator[tuple[Any, int]]:
                 yield from _under(expect, ("result",))
 
 
+def _given(root: Any) -> Iterator[tuple[Any, int]]:
+    """What is given to the params of recipes."""
+    for task in (root.get("defaults"), *root["tasks"]):
+        given = task.get("with") if isinstance(task, Mapping) else None
+        if isinstance(given, Mapping):
+            yield from zip(given.values(), given.marks[1::2], strict=True)
+
+
 def _under(node: Mapping, keys: tuple[str, ...]) -> Iterator[tuple[Any, int]]:
     for key in keys:
         if key in node:
@@ -64,9 +76,10 @@ class _Finder:
         # The warnings by mark.
         self.found: dict[int, Diagnostic] = {}
 
-    def walk(self, node: Any, mark: int) -> None:
+    def walk(self, node: Any, mark: int, help: str = "") -> None:
+        """Look at a node and what is in it; `help` is for the node itself."""
         if isinstance(node, (int, float)) and not isinstance(node, bool):
-            self._number(node, mark)
+            self._number(node, mark, help)
         elif isinstance(node, (Mapping, Sequence)) and id(node) not in self._seen and not self._is_full:
             self._seen.add(id(node))
             if isinstance(node, Sequence):
@@ -80,11 +93,10 @@ class _Finder:
     def _is_full(self) -> bool:
         return len(self.found) >= MAX_WARNINGS
 
-    def _number(self, number: float, mark: int) -> None:
+    def _number(self, number: float, mark: int, help: str) -> None:
         text = self._written.text_of(number, mark)
         if not self._is_full and loses_characters(text, number):
             message = f"{quote(text)} is the number {as_text(number)[:40]}"
             span = span_of_mark(self._source, mark)
-            self.found[mark] = Diagnostic(
-                message=message, source=self._source, span=span, help=f'quote it: `"{text[:40]}"`'
-            )
+            help = help or f'quote it: `"{text[:40]}"`'
+            self.found[mark] = Diagnostic(message=message, source=self._source, span=span, help=help)

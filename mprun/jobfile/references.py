@@ -18,6 +18,18 @@ if TYPE_CHECKING:
     from mprun.jobfile.syntax.document import Document
 
 ROOTS = ("params", "env", "matrix", "item", "tasks")
+# What references may begin with instead, by what they are meant to.
+_MEANT_ROOTS = {
+    wrong: root
+    for root, words in {
+        "params": "params param parameters parameter inputs",
+        "env": "env envs environ environment",
+        "matrix": "matrix matrices",
+        "item": "item items",
+        "tasks": "tasks task",
+    }.items()
+    for wrong in words.split()
+}
 _EXPECTED = "`params.`, `env.`, `matrix.`, `item` or `tasks.`"
 
 # Keys that are resolved when a task starts, so they may refer to results.
@@ -235,8 +247,11 @@ def _reference(text: str, prefix: str, source: SourceText | None, mark: int) -> 
     root, _, rest = text.partition(".")
     if root not in ROOTS:
         help = f"write `$${{{text[:60]}}}` for a literal one"
-        if re.fullmatch("[A-Z_][A-Z0-9_]*", text):
-            help = f"write `${{env.{text[:60]}}}`, or `$${{{text[:60]}}}` for a literal one"
+        known = f"env.{text}" if re.fullmatch("[A-Z_][A-Z0-9_]*", text) else ""
+        if root.lower() in _MEANT_ROOTS:
+            known = _MEANT_ROOTS[root.lower()] + text[len(root) :]
+        if known:
+            help = f"write `${{{known[:64]}}}`, or `$${{{text[:60]}}}` for a literal one"
         message = f"unknown reference `${{{text[:60]}}}`: expected {_EXPECTED}"
         raise ReferenceProblem(message, help=help)
     if root == "tasks":

@@ -230,6 +230,10 @@ class _Checks:
             from mprun.jobfile.reference_checks import check_references
 
             yield from check_references(self._document, self._names)
+        if not interpolated and "~" in self._document.source.lines.text:
+            from mprun.jobfile.home_paths import home_path_diagnostics
+
+            yield from home_path_diagnostics(self._document)
         yield from self._duplicate_names()
         yield from self._dependencies()
         yield from self._signals()

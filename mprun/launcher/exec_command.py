@@ -92,10 +92,13 @@ def _start_error(name: str, path: bytes | None, error: OSError) -> StartError:
     if error.errno not in _NOT_FOUND_ERRORS:
         return StartError(f"{name}: {error.strerror}", NOT_EXECUTABLE, error)
     if path is None:
-        return StartError(f"{name}: command not found", NOT_FOUND, error)
+        # The list `[echo hi]`, in place of `[echo, hi]`.
+        hint = " (the first item of a list is the program alone)" if " " in name else ""
+        return StartError(f"{name}: command not found{hint}", NOT_FOUND, error)
     # The kernel reports a missing file and a missing interpreter in the same way.
     what = "its interpreter does not exist" if os.path.isfile(path) else error.strerror
-    return StartError(f"{name}: {what}", NOT_FOUND, error)
+    hint = " (`~` is not expanded)" if name.startswith("~/") else ""
+    return StartError(f"{name}: {what}{hint}", NOT_FOUND, error)
 
 
 def _search_path() -> bytes:

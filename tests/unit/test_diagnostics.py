@@ -20,8 +20,10 @@ from mprun.diagnostics import (
     render,
     visible,
 )
+from mprun.errors import JobFileError
 from mprun.jobfile.schema import job_schema
 from mprun.jobfile.schema.synonyms import SYNONYMS
+from mprun.jobfile.syntax.document import parse
 
 JOB = json.loads(job_schema.schema_text("job"))
 
@@ -276,3 +278,11 @@ def test_spaces_are_shown_in_a_single_line_only():
     assert visible("a\u200bb\u00a0c\n", multiline=True) == "a\\u200bb\u00a0c\n"
     woman_at_a_computer = "\U0001f469\u200d\U0001f4bb"
     assert visible(woman_at_a_computer) == woman_at_a_computer
+
+
+def test_the_remedy_of_a_long_value_is_in_sight_below_it():
+    with pytest.raises(JobFileError) as caught:
+        parse("env: {ID: " + "9" * 5000 + "}\n", "job.yaml")
+    *_, carets, help = render(caught.value.diagnostics).splitlines()
+    assert carets.endswith("^^^")
+    assert help == "  = quote it if it is meant as a string"

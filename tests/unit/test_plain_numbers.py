@@ -64,6 +64,20 @@ def test_every_value_that_is_used_or_shown_is_looked_at(desk):
     assert warned(job)[5] == '6:24 `3.10` is the number 3.1; quote it: `"3.10"`'
 
 
+def test_the_remedies_for_a_number_in_with_do_not_contradict_one_another(desk):
+    """Quoted, it is refused by a param that is a number; plain, by one that is a string."""
+    recipe = "{{params: {{p: {}, l: [1]}}, tasks: [{{target: 'm:f'}}]}}\n"
+    job = "tasks: [{{name: r, uses: recipe.yaml, with: {{p: {}, l: [{}]}}}}]\n"
+    for param in ("3.9", "{type: number}"):
+        path = desk.job(job=job.format("3.10", "'1.50'"), recipe=recipe.format(param))
+        assert warned(path) == [
+            "1:48 `3.10` is the number 3.1; "
+            "if it is meant as text, quote it, and declare the param with `type: string`"
+        ]
+    path = desk.job(job=job.format("'3.10'", "1.50"), recipe=recipe.format("{type: string}"))
+    assert warned(path) == ['1:60 `1.50` is the number 1.5; quote it: `"1.50"`']
+
+
 def test_where_a_number_or_the_text_is_wanted_nothing_is_said(desk):
     job = desk.job(
         job="""

@@ -110,7 +110,27 @@ def test_text_around_references_is_a_template_that_is_written_as_it_was(text):
             "write `${env.HOME}`, or `$${HOME}` for a literal one",
         ),
         ("${ params.n }", "unknown reference `${ params.n }`", "write `$${ params.n }`"),
-        ("${param.n}", "unknown reference `${param.n}`", "write `$${param.n}` for a literal one"),
+        (
+            "${param.n}",
+            "unknown reference `${param.n}`",
+            "write `${params.n}`, or `$${param.n}` for a literal one",
+        ),
+        (
+            "${task.a.result}",
+            "unknown reference `${task.a.result}`",
+            "write `${tasks.a.result}`, or `$${task.a.result}` for a literal one",
+        ),
+        (
+            "${envs.HOME}",
+            "unknown reference `${envs.HOME}`",
+            "write `${env.HOME}`, or `$${envs.HOME}` for a literal one",
+        ),
+        (
+            "${Items.x}",
+            "unknown reference `${Items.x}`",
+            "write `${item.x}`, or `$${Items.x}` for a literal one",
+        ),
+        ("${other.x}", "unknown reference `${other.x}`", "write `$${other.x}` for a literal one"),
         ("${params}", "invalid reference `${params}`; expected `${params.NAME}`", ""),
         ("${params.}", "invalid reference `${params.}`; expected `${params.NAME}`", ""),
         ("${env..x}", "invalid reference `${env..x}`; expected `${env.NAME}`", ""),
