@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 from mprun.errors import JobFileError
 from mprun.executors.base import StartRequest
 from mprun.frozen import Frozen
-from mprun.jobfile import job_checks
-from mprun.jobfile.expansion import TooManyTasks, expand_over
+from mprun.jobfile import expansion, job_checks
 from mprun.jobfile.model import PARAM_VARIABLE, PASSED, SiblingDependency
 from mprun.jobfile.names import NameIndex
 from mprun.jobfile.references import ReferenceProblem, SiblingReference, references
@@ -125,10 +124,11 @@ class TaskResolver:
 
     def _expand(self, planned: PlannedTask, found: Any) -> Answer:
         try:
-            instances = expand_over(planned.task, found)
+            instances = expansion.expand_over(planned.task, found)
+            expansion.refuse_too_many(len(self._table.tasks) + len(instances))
         except JobFileError as error:
             return Failed(reason=error.diagnostics[0].message)
-        except TooManyTasks as error:
+        except expansion.TooManyTasks as error:
             return Failed(reason=str(error))
         # A task that has finished neither holds nor needs tokens.
         known = (

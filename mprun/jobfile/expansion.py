@@ -50,6 +50,12 @@ class TooManyTasks(Exception):
         super().__init__(count)
 
 
+def refuse_too_many(count: int) -> None:
+    """Raise TooManyTasks if a run cannot have so many tasks."""
+    if count > MAX_TASKS:
+        raise TooManyTasks(count)
+
+
 class DeferredExpansion(Frozen):
     """What the instances of a task are built from once its list is known, during the run."""
 
@@ -161,8 +167,7 @@ class _Expander:
         axes = {name: plain(values) for name, values in matrix.items() if name not in ("include", "exclude")}
         include, exclude = plain(matrix.get("include") or []), plain(matrix.get("exclude") or [])
         count = prod(map(len, axes.values())) if axes else 0
-        if count + len(include) > MAX_TASKS:
-            raise TooManyTasks(count + len(include))
+        refuse_too_many(count + len(include))
         try:
             self._axes, found = combinations(axes, include, exclude)
         except TooManyCombinations as error:
@@ -185,8 +190,7 @@ class _Expander:
 
     def over_items(self, items: list[Any], base: str) -> list[Instance]:
         """One instance for each item of a list."""
-        if len(items) > MAX_TASKS:
-            raise TooManyTasks(len(items))
+        refuse_too_many(len(items))
         from mprun.jobfile.matrix import item_suffix
 
         self._items_refer = next(references(items), None) is not None

@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Any
 from mprun.errors import JobFileError, OutOfBudget, UsageError
 from mprun.jobfile import job_checks, task_checks
 from mprun.jobfile.dependencies import DependencyError, link, refuse_vain_waits
-from mprun.jobfile.expansion import MAX_TASKS, TooManyTasks, expand, least_counts, too_many
+from mprun.jobfile.expansion import (
+    MAX_TASKS,
+    TooManyTasks,
+    expand,
+    least_counts,
+    refuse_too_many,
+    too_many,
+)
 from mprun.jobfile.interpolation import interpolate
 from mprun.jobfile.model import STANDARD_INPUT_PATH, Job, JoinEntry, Origin, Task
 from mprun.jobfile.names import NameIndex
@@ -483,8 +490,7 @@ class JobLoader:
                     self._failed.append(context.inherited.prefix + task_name(root["tasks"][number], number))
                     self._lacks_recipe |= "uses" in merged(root, number)
                     self._note(error.diagnostics)
-                if self._task_count > MAX_TASKS:
-                    raise TooManyTasks(self._task_count)
+                refuse_too_many(self._task_count)
             except TooManyTasks as error:
                 key = next((key for key in ("matrix", "foreach") if key in root["tasks"][number]), "")
                 path = ("tasks", number, key) if key else ("tasks", number)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 
+import pytest
 from support.records import state_file
 from support.timing import cpu_seconds, growth
 
 from mprun import api
-from mprun.engine.resolver import Expanded, Resolved, TaskResolver
+from mprun.engine.resolver import Expanded, Failed, Resolved, TaskResolver
 from mprun.engine.task_table import TaskTable
+from mprun.jobfile import expansion
 from mprun.jobfile.loader import load_job_file
 
 
@@ -26,14 +28,15 @@ class Results:
 
 
 def resolving(path, count, *tasks):
-    """The resolver of a run whose first task, `list`, has returned `count` numbers."""
+    """The resolver and the table of a run whose first task, `list`, has returned `count` numbers."""
     file = path / "job.yaml"
     lines = ["tasks:", "- {name: list, target: 'm:f'}", *tasks]
     file.write_text("\n".join(lines).replace("NUMBERS", str(list(range(count)))), encoding="utf-8")
     plan = api.plan_job(load_job_file(str(file), {}, (), {}))
-    resolver = TaskResolver(plan, TaskTable(plan), Results(path, count))
+    table = TaskTable(plan)
+    resolver = TaskResolver(plan, table, Results(path, count))
     resolver.handle_finished(0, "succeeded", 1)
-    return resolver
+    return resolver, table
 
 
 def grows_linearly(few, many):
@@ -45,7 +48,7 @@ def test_the_time_of_an_expansion_grows_with_those_that_select_and_not_their_squ
     def expanding(count):
         late = "- {name: late, target: 'm:f', foreach: '${tasks.list.result}', args: ['${item}']}"
         use = "- {name: use, target: 'm:f', foreach: NUMBERS, args: ['${tasks.late[${item}].result}']}"
-        resolver = resolving(tmp_path, count, late, use)
+        resolver, _ = resolving(tmp_path, count, late, use)
         answer = resolver.answer(1)
         assert isinstance(answer, Expanded)
         assert [task.needed_by for task in answer.tasks] == [((n + 2, "passed"),) for n in range(count)]
@@ -54,10 +57,24 @@ def test_the_time_of_an_expansion_grows_with_those_that_select_and_not_their_squ
     assert grows_linearly(expanding(2_000), expanding(16_000))
 
 
+@pytest.mark.parametrize("late", ["foreach: '${tasks.list.result}'", "matrix: {n: '${tasks.list.result}'}"])
+def test_lists_together_have_no_more_tasks_than_a_job_may_have(tmp_path, monkeypatch, late):
+    monkeypatch.setattr(expansion, "MAX_TASKS", 12)
+    lines = (f"- {{name: {name}, target: 'm:f', {late}}}" for name in ("a", "b", "c"))
+    resolver, table = resolving(tmp_path, 4, *lines)
+    answer = resolver.answer(1)
+    assert isinstance(answer, Expanded)
+    table.expand(1, answer.tasks)
+    answer = resolver.answer(2)
+    assert isinstance(answer, Expanded)
+    table.expand(2, answer.tasks)
+    assert resolver.answer(3) == Failed(reason="too many tasks: 16 (limit: 12)")
+
+
 def test_the_time_of_conditions_grows_with_the_number_of_instances_and_not_its_square(tmp_path):
     def starting(count):
         each = "- {name: each, target: 'm:f', foreach: NUMBERS, when: '${tasks.list.result}'}"
-        resolver = resolving(tmp_path, count, each)
+        resolver, _ = resolving(tmp_path, count, each)
 
         def start():
             assert {type(resolver.answer(number)) for number in range(1, count + 1)} == {Resolved}
