@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 # Why an attempt has not succeeded, although its exit code is 0.
 BEFORE_RETURN = "it ended before its target returned"
-IN_HANDLER = "it ended in an exit handler"
+BEFORE_END = "it ended after its target returned, before its threads and exit handlers did"
 
 # The descriptor of the memory.
 _file: list[int] = []
@@ -27,10 +27,13 @@ _file: list[int] = []
 def create() -> None:
     """Create the memory for the marks, before the first task is started; without it no task makes any."""
     try:
-        file = os.memfd_create("mprun-marks")
-        os.truncate(file, 2 * worker.MARKS)
+        file = worker.create_memory_file("mprun-marks")
     except OSError:
         return
+    try:
+        os.truncate(file, 2 * worker.MARKS)
+    except OSError:
+        return os.close(file)
     worker.map_marks(file)
     _file.append(file)
     fork.private_descriptors.add(file)
@@ -49,4 +52,4 @@ class InheritedMarks:
 
 def why_unmarked(key: AttemptKey) -> str:
     """Why an attempt of a target with exit code 0 has not marked its end."""
-    return IN_HANDLER if worker.is_marked(key, worker.MARKS) else BEFORE_RETURN
+    return BEFORE_END if worker.is_marked(key, worker.MARKS) else BEFORE_RETURN

@@ -11,11 +11,12 @@ import os
 import signal
 import sys
 import threading
-from os import close, closerange, fork, pidfd_open, waitstatus_to_exitcode
+from os import close, closerange, fork, waitstatus_to_exitcode
 
 from mprun import failpoints
 from mprun.failpoints import armed
 from mprun.linux import pidfd_signals, procfs
+from mprun.linux.pidfd_signals import pidfd_open
 from mprun.linux.wait4 import wait
 
 # Not from `typing`, which takes longer to import than everything else that a launcher needs.

@@ -53,6 +53,8 @@ _finders, _path_hooks, _path = [*sys.meta_path], [*sys.path_hooks], [*sys.path]
 OUR_VARIABLES = frozenset({"MPRUN_RUN_ID", "MPRUN_TASK", "MPRUN_ATTEMPT"})
 # The file in memory into which a task writes the stacks of its threads.
 STACKS_NAME = "mprun-stacks"
+# memfd_create(2), from <linux/memfd.h>.
+MFD_CLOEXEC = 1
 # unshare(2), from <linux/sched.h>.
 CLONE_THREAD = 0x10000
 # mmap(2), from <sys/mman.h> of Linux: PROT_READ and PROT_WRITE, and the flags of a mapping.
@@ -60,7 +62,8 @@ PROT_READ_WRITE = 3
 MAP_SHARED, MAP_ANONYMOUS, MAP_FIXED_NOREPLACE = 0x01, 0x20, 0x100000
 # The end marks of all tasks, in memory that the launcher shares with them: one byte for each task, by its
 # index in the plan, for its end, and then one for the return of its target. See `mark_end`.
-MARKS = 1 << 18
+MARK_BITS = 18
+MARKS = 1 << MARK_BITS
 # Where they may be in a process: `call_function` passes 32 bits.
 MARK_ADDRESSES = (0x70000000, 0x60000000, 0x50000000)
 # Where they are in this one, 0 if there are none.
@@ -156,14 +159,16 @@ def mark_end(key: tuple[int, int], where: int = 0) -> None:
     An exit code of 0 alone does not show that: a task may call `os._exit`, or become another program.
     Each attempt of a task has another mark, so that no process needs to erase one.
     """
-    if marks:
+    if marks and not key[0] >> MARK_BITS:
         call_function(_memset, (marks + where + key[0], key[1] % 255 + 1, 1))
 
 
 def is_marked(key: tuple[int, int], where: int = 0) -> bool:
     """Whether the process of this attempt has made the mark that `mark_end` makes, or cannot make marks."""
+    if not marks or key[0] >> MARK_BITS:
+        return True
     # memchr(3): the address of the mark, or NULL.
-    return not marks or bool(call_function(_memchr, (marks + where + key[0], key[1] % 255 + 1, 1)))
+    return bool(call_function(_memchr, (marks + where + key[0], key[1] % 255 + 1, 1)))
 
 
 def import_module(name: str) -> None:
@@ -334,7 +339,7 @@ class Process(multiprocessing.Process):
         if start_method == "forkserver":
             # The launcher does not reap it, so it reports itself what it has used.
             self._report("write_usage", self._threads)
-        if code == 0 and marks:
+        if code == 0 and marks and not key[0] >> MARK_BITS:
             # What `mark_end` does, without the pages of a call.
             call_function(_memset, (marks + key[0], key[1] % 255 + 1, 1))
         return code
@@ -643,10 +648,23 @@ def dump_stacks_on_request(file: int = 2) -> None:
     faulthandler.register(signal.SIGUSR2, file=file, all_threads=True)
 
 
+def create_memory_file(name: str) -> int:
+    """Create a file in memory; its descriptor, which no other program inherits. Raises OSError."""
+    if hasattr(os, "memfd_create"):
+        return os.memfd_create(name)
+    if not IS_TRIED:
+        raise OSError
+    # This Python was built for an older C library than the one that is here.
+    file = call_function(_ctypes.dlsym(_program, "memfd_create"), (name.encode(), MFD_CLOEXEC))
+    if file < 0:
+        raise OSError
+    return int(file)
+
+
 def dump_stacks_into_memory() -> None:
     """On SIGUSR2, write the stacks into a file in memory, in which the launcher finds them."""
     # Not contextlib, which a spawned task does not need. Without a free descriptor there is no dump.
     try:  # noqa: SIM105
-        dump_stacks_on_request(os.memfd_create(STACKS_NAME))
+        dump_stacks_on_request(create_memory_file(STACKS_NAME))
     except OSError:
         pass

@@ -16,6 +16,11 @@ import signal
 
 from mprun.linux import procfs
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import NoReturn
+
 # pidfd_send_signal(2), from <linux/pidfd.h>; since Linux 6.9.
 PIDFD_SIGNAL_PROCESS_GROUP = 1 << 2
 # What pidfd_open(2) and pidfd_send_signal(2) themselves may answer about a process or about this one.
@@ -23,6 +28,15 @@ _OPEN_ERRORS = {errno.ESRCH, errno.EINVAL, errno.EMFILE, errno.ENFILE, errno.ENO
 _SEND_ERRORS = {errno.ESRCH, errno.EINVAL, errno.EBADF}
 
 refused: set[str] = set()
+
+
+def _is_missing(*_: object) -> NoReturn:
+    raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+
+# A Python that was built with the headers of an older kernel lacks them.
+pidfd_open: Callable[[int], int] = getattr(os, "pidfd_open", _is_missing)
+pidfd_send_signal: Callable[..., None] = getattr(signal, "pidfd_send_signal", _is_missing)
 # The stand-ins for pidfds where pidfd_open is refused: by descriptor, the pid and the start in clock ticks
 # since boot, None if that cannot be known.
 stand_ins: dict[int, tuple[int, int | None]] = {}
@@ -34,7 +48,7 @@ def open_pidfd(pid: int) -> int:
     Raises OSError: ProcessLookupError if there is no such process, others if there is no descriptor.
     """
     try:
-        return os.pidfd_open(pid)
+        return pidfd_open(pid)
     except OSError as error:
         if not is_refusal(error):
             raise
@@ -59,7 +73,7 @@ def send(pid: int, pidfd: int, number: int) -> None:
     """
     if pidfd not in stand_ins:
         try:
-            return signal.pidfd_send_signal(pidfd, number)
+            return pidfd_send_signal(pidfd, number)
         except OSError as error:
             if not _is_sending_refused(error):
                 raise
@@ -79,7 +93,7 @@ def is_refusal(error: OSError) -> bool:
 def check_support(pidfd: int) -> None:
     """Note in `refused` if pidfd_send_signal(2) is not there or not allowed; `pidfd` is of this process."""
     try:
-        signal.pidfd_send_signal(pidfd, 0)
+        pidfd_send_signal(pidfd, 0)
     except OSError:
         refused.add("pidfd_send_signal")
 
@@ -91,7 +105,7 @@ def _is_sending_refused(error: OSError) -> bool:
     if "pidfd_send_signal" not in refused:
         # Without a free descriptor, the next refusal asks again.
         with contextlib.suppress(OSError):
-            pidfd = os.pidfd_open(os.getpid())
+            pidfd = pidfd_open(os.getpid())
             check_support(pidfd)
             os.close(pidfd)
     return "pidfd_send_signal" in refused
@@ -165,7 +179,7 @@ def signal_group(leader: int, pidfd: int, number: int) -> None:
     """
     if pidfd not in stand_ins:
         try:
-            return signal.pidfd_send_signal(pidfd, number, None, PIDFD_SIGNAL_PROCESS_GROUP)
+            return pidfd_send_signal(pidfd, number, None, PIDFD_SIGNAL_PROCESS_GROUP)
         except ProcessLookupError:
             return send(leader, pidfd, number)
         except OSError as error:

@@ -11,6 +11,7 @@ import pytest
 from support import seccomp
 from support.crash_targets import write_crash_job
 from support.runs import START_METHODS, alive, eventually, mprun, read_events, start, write
+from support.untried import without_calls
 
 from mprun.linux import procfs
 
@@ -100,6 +101,29 @@ def test_timeouts_end_tasks_and_all_that_they_have_started(tmp_path, refusing, m
     }
     assert run.one("task_exited", "ignore")["signal"] == "SIGKILL"
     assert b"stay" in run.log("stay")
+    assert said(run)
+    assert not [pid for pid in noted(tmp_path) if alive(pid)]
+
+
+@pytest.mark.parametrize("names", [("os.pidfd_open", "signal.pidfd_send_signal"), ("os.pidfd_open",)])
+def test_a_python_that_was_built_without_pidfds(tmp_path, names):
+    built = tmp_path / "built"
+    built.mkdir()
+    write(
+        tmp_path,
+        work=WORK,
+        job="""\
+            defaults: {stop: {grace: 200ms}}
+            tasks:
+            - {name: good, target: 'work:noop'}
+            - {name: stay, target: 'work:stay', timeout: 1s}
+            - {name: ignore, target: 'work:ignore', timeout: 1s}
+            - {name: command, command: 'sleep 60 & setsid sleep 60 & wait', timeout: 1s}
+        """,
+    )
+    run = mprun("job.yaml", "-q", cwd=tmp_path, env=without_calls(built, *names))
+    outcomes = [run.outcome(task) for task in ("good", "stay", "ignore", "command")]
+    assert outcomes == ["succeeded", "timed_out", "timed_out", "timed_out"], run.stderr
     assert said(run)
     assert not [pid for pid in noted(tmp_path) if alive(pid)]
 

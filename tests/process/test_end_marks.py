@@ -6,9 +6,10 @@ import textwrap
 
 import pytest
 from support.runs import START_METHODS, mprun, write
-from support.untried import with_newer_python
+from support.untried import with_newer_python, without_calls
 
 BEFORE_RETURN = "it ended before its target returned (exit 0)"
+BEFORE_END = "it ended after its target returned, before its threads and exit handlers did (exit 0)"
 
 MODULE = """\
     import atexit, os, sys, threading
@@ -48,6 +49,13 @@ MODULE = """\
         atexit.register(os._exit, 0)
         return "result"
 
+    def leaves_by_a_thread_after_its_return():
+        def leave():
+            threading.main_thread().join()
+            os._exit(0)
+
+        threading.Thread(target=leave).start()
+
     def closes_all_descriptors():
         os.closerange(3, 1000)
 
@@ -74,7 +82,8 @@ ENDS = {
     "leaves_in_a_thread": BEFORE_RETURN,
     "leaves_beside_a_fork": BEFORE_RETURN,
     "leaves_after_an_error": "exit 0 after an error",
-    "leaves_after_its_return": "it ended in an exit handler (exit 0)",
+    "leaves_after_its_return": BEFORE_END,
+    "leaves_by_a_thread_after_its_return": BEFORE_END,
 }
 
 
@@ -119,6 +128,36 @@ def test_exit_code_0_alone_does_not_prove_success_on_an_untried_python(tmp_path,
         assert seen.outcome(name) == "succeeded", name
     for name in ("leaves", "becomes_another_program", "leaves_in_a_thread", "leaves_beside_a_fork"):
         assert seen.one("task_finished", name)["reason"] == BEFORE_RETURN
+
+
+@pytest.mark.parametrize("method", START_METHODS)
+def test_exit_code_0_alone_does_not_prove_success_without_memfd_create(tmp_path, method):
+    """(C61) Some Python builds lack it, where the system has it."""
+    built = tmp_path / "built"
+    built.mkdir()
+    assert_ends(run(tmp_path, job_of_all_ends(method), env=without_calls(built, "os.memfd_create")))
+
+
+def test_a_task_beyond_the_marks_makes_none_and_counts_as_marked(tmp_path):
+    """(C61) A mark outside of the shared memory would be a crash."""
+    module = """\
+        import threading
+        from mprun.launcher import worker
+
+        worker.MARK_BITS = 0
+
+        def returns():
+            # If it made a mark, that would be a SIGSEGV.
+            worker.marks = 8
+            threading.Thread(target=print).start()
+    """
+    write(tmp_path, beyond=module)
+    seen = run(
+        tmp_path,
+        "tasks: [{name: first, target: 'ends:leaves'}, {name: other, target: 'beyond:returns'}]",
+    )
+    assert seen.one("task_finished", "first")["reason"] == BEFORE_RETURN
+    assert seen.outcome("other") == "succeeded", seen.stderr
 
 
 def test_a_mark_counts_for_one_attempt(tmp_path):

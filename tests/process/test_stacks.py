@@ -8,6 +8,7 @@ import re
 
 import pytest
 from support.runs import START_METHODS, mprun, write
+from support.untried import without_calls
 
 from mprun.launcher import fork, stack_dump, stack_text, worker
 
@@ -54,13 +55,13 @@ WORK = """\
 TIMEOUTS = {"fork": "800ms", "forkserver": "3s", "spawn": "5s"}
 
 
-def hang(directory, method, target, keys="", *more):
+def hang(directory, method, target, keys="", *more, **options):
     keys = keys or f"timeout: {TIMEOUTS[method]}"
     write(directory, work=WORK)
     (directory / "job.yaml").write_text(
         f"join: [it]\ntasks: [{{name: it, target: 'work:{target}', {keys}, stop: {{signal: KILL}}}}]\n"
     )
-    run = mprun("--start-method", method, "job.yaml", *more, cwd=directory)
+    run = mprun("--start-method", method, "job.yaml", *more, cwd=directory, **options)
     assert run.code == 1
     return run.log("it").decode()
 
@@ -80,6 +81,15 @@ def stack(directory, *calls):
 @every_start_method
 def test_the_stack_of_a_timeout_reads_as_a_traceback_of_the_task(tmp_path, method):
     log = hang(tmp_path, method, "hang")
+    calls = stack(tmp_path, (5, "hang"), (9, "wait_in"), (10, "wait_in"))
+    assert log == f"before\ntimed out after {TIMEOUTS[method]}; stack of thread MainThread:\n{calls}"
+
+
+@every_start_method
+def test_a_python_that_was_built_without_memfd_create_shows_the_stack_as_well(tmp_path, method):
+    built = tmp_path / "built"
+    built.mkdir()
+    log = hang(tmp_path, method, "hang", env=without_calls(built, "os.memfd_create"))
     calls = stack(tmp_path, (5, "hang"), (9, "wait_in"), (10, "wait_in"))
     assert log == f"before\ntimed out after {TIMEOUTS[method]}; stack of thread MainThread:\n{calls}"
 

@@ -1,4 +1,4 @@
-"""Makes mprun take the Python, click or PyYAML that it finds for one that no one has tried."""
+"""Makes mprun take the Python, click or PyYAML that it finds for another one: not tried, or without calls."""
 
 from __future__ import annotations
 
@@ -35,4 +35,11 @@ def with_newer(package: str, distribution: str, directory: Path) -> dict[str, st
     found = importlib.util.find_spec(package).submodule_search_locations[0]
     (directory / package).symlink_to(found)
     (directory / f"{distribution}-99.0.dist-info").mkdir()
+    return {"PYTHONPATH": str(directory)}
+
+
+def without_calls(directory: Path, *names: str) -> dict[str, str]:
+    """Variables with which Python lacks functions of `os` and `signal`, as if built for an older system."""
+    lines = [f"import {name.partition('.')[0]}; del {name}\n" for name in names]
+    (directory / "sitecustomize.py").write_text("".join(lines))
     return {"PYTHONPATH": str(directory)}
