@@ -179,7 +179,7 @@ def distinct_calls(plan: Plan) -> list[tuple[Call, list[Task]]]:
     found: dict[Any, tuple[Call, list[Task]]] = {}
     for task, args, kwargs in _tasks_with_target(plan):
         # A signature is bound by the number of arguments and their names; their values do not matter.
-        known = isinstance(args, (list, tuple)) and isinstance(kwargs, dict)
+        known = isinstance(args, (list, tuple)) and _has_names(kwargs)
         key = (task.target, len(args), *kwargs) if known else task.target
         if key not in found:
             call = Call(
@@ -192,20 +192,23 @@ def distinct_calls(plan: Plan) -> list[tuple[Call, list[Task]]]:
     return list(found.values())
 
 
+def _has_names(kwargs: Any) -> bool:
+    """Whether the names of arguments are known: keys, or all of them, may be references to results."""
+    return isinstance(kwargs, dict) and all(isinstance(name, str) for name in kwargs)
+
+
 def _tasks_with_target(plan: Plan) -> Iterator[tuple[Task, Any, Any]]:
     """The tasks that have a target, with args and kwargs as far as they are known.
 
     A task with many instances appears once, unless its arguments differ between them.
     """
-    seen: set[int] = set()
+    # By the id of a task: whether its arguments differ.
+    seen: dict[int, bool] = {}
     for planned in plan.tasks:
         task = planned.task
-        if task.target is None:
+        if task.target is None or seen.get(id(task)) is False:
             continue
-        differs = isinstance(task.args, Reference) or isinstance(task.kwargs, Reference)
-        if id(task) in seen and not differs:
-            continue
-        seen.add(id(task))
+        seen[id(task)] = isinstance(task.args, Reference) or not _has_names(task.kwargs)
         args, kwargs = task.args, task.kwargs
         if task.refers:
             resolver = Resolver(task.scope, task.axes, planned.values, reveal=True)

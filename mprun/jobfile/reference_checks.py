@@ -34,6 +34,9 @@ MAX_SEARCHED = 100_000
 # Keys without references, in addition to `x-` keys.
 _UNINTERPRETED_KEYS = ("description", "$schema")
 
+# Keys of a task or the job whose own keys are names, and of what.
+_NAMED_KEYS = {"env": "an environment variable", "with": "a param"}
+
 # A name with one of these may belong to an instance or to a task of a recipe, or is a pattern: it is
 # looked up once all tasks are expanded.
 _EXPANDED_NAME_CHARS = frozenset("[]/*?$")
@@ -102,7 +105,7 @@ class _References:
             for number, (name, child, child_mark) in enumerate(_entries(node)):
                 if isinstance(name, str) and "${" in name:
                     yield from self._key((*path, name), name, node.marks[2 * number], key, task)
-                    if key == "env":
+                    if key in _NAMED_KEYS:
                         continue
                 yield from self._walk((*path, name), child, child_mark, key, task)
         elif isinstance(node, Sequence):
@@ -110,13 +113,13 @@ class _References:
                 yield from self._walk((*path, number), child, child_mark, key, task)
 
     def _key(self, path: Path, name: str, mark: int, key: str, task: Any) -> Iterator[Diagnostic]:
-        if key != "env":
+        if key not in _NAMED_KEYS:
             yield from self._string(path, name, mark, key, task)
             return
         reference = None
         with contextlib.suppress(ReferenceProblem):
             reference = next(references([compiled(name, "", self._document.source, mark)]), None)
-        message = "references are not allowed in the name of an environment variable"
+        message = f"references are not allowed in the name of {_NAMED_KEYS[key]}"
         error = ReferenceProblem(message, reference)
         yield reference_diagnostic(self._document, path, error, key=True)
 

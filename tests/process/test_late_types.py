@@ -88,3 +88,64 @@ def test_a_result_that_is_gone_when_a_retry_starts_fails_the_task_and_not_the_en
     assert (run.code, "Traceback" in run.stderr) == (1, False)
     assert run.outcome("third") == "succeeded"
     assert run.one("task_finished", "second")["outcome"] == "failed"
+
+
+NAMES = {
+    "whole": "kwargs: {'${tasks.NAME.result}': 1}",
+    "part": "kwargs: {'a ${tasks.NAME.result}': 1}",
+    "inner": "kwargs: {a: {'${tasks.NAME.result}': 1}}",
+    "argument": "args: [{'${tasks.NAME.result}': 1}]",
+    "item": "kwargs: {'${item}': 1}, foreach: ['${tasks.NAME.result}']",
+    "axis": "kwargs: {'${matrix.a}': 1}, matrix: {a: ['${tasks.NAME.result}']}",
+    "recipe": "uses: recipe.yaml, with: {name: '${tasks.NAME.result}'}",
+}
+
+
+def test_a_name_of_an_argument_that_is_known_late_is_filled_in_or_fails_its_task_C54(tmp_path):
+    tasks = [f"  - {{name: {name}, target: 'made:{name}'}}" for name in RESULTS]
+    tasks += [
+        f"  - {{name: {key} {name}, {'' if key == 'recipe' else 'target: made:given, '}"
+        f"{text.replace('NAME', name)}}}"
+        for key, text in NAMES.items()
+        for name in RESULTS
+    ]
+    (tmp_path / "made.py").write_text(f"{MADE}def given(*args, **more):\n    return [*args, more]\n")
+    (tmp_path / "job.yaml").write_text("\n".join(["tasks:", *tasks]))
+    (tmp_path / "recipe.yaml").write_text(
+        "params: {name: {type: string}}\n"
+        "tasks: [{name: one, target: 'made:given', kwargs: {'${params.name}': 1}}]\n"
+    )
+    run = mprun("run", "job.yaml", "-q", "-j", "2", cwd=tmp_path)
+    assert run.code == 1, run.stderr
+    finished = {event["task"]: event for event in run.of("task_finished")}
+    text = {"hello": 1}
+    for key, suffix, given in (
+        ("whole", "", [text]),
+        ("part", "", [{"a hello": 1}]),
+        ("inner", "", [{"a": text}]),
+        ("argument", "", [text, {}]),
+        ("item", "[0]", [text]),
+        ("axis", "[a=hello]", [text]),
+        ("recipe", "/one", [text]),
+    ):
+        (name,) = [name for name in finished if name.startswith(f"{key} text")]
+        assert name == f"{key} text{suffix}"
+        assert finished[name]["outcome"] == "succeeded"
+        assert run.result(name) == given
+    for key in ("whole", "item", "recipe"):
+        (number,) = [event for name, event in finished.items() if name.startswith(f"{key} number")]
+        assert number["reason"] == "the keys of `kwargs` must be strings"
+    assert finished["argument list"]["reason"] == (
+        "`${tasks.list.result}` is a list, which cannot be used as a key"
+    )
+
+
+def test_names_of_arguments_that_differ_between_instances_are_all_checked_C54(tmp_path):
+    (tmp_path / "made.py").write_text("def take(a):\n    pass\n")
+    (tmp_path / "job.yaml").write_text(
+        "tasks: [{name: t, target: 'made:take', kwargs: {'${item}': 1}, foreach: [a, b]}]\n"
+    )
+    run = mprun("run", "job.yaml", "-q", cwd=tmp_path)
+    assert run.code == 2, run.stderr
+    assert "unexpected keyword argument 'b'" in run.stderr or "missing a required argument" in run.stderr
+    assert not run.of("task_started")
