@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     # Device and inode.
     FileId = tuple[int, int]
 
+# How the names begin of what mprun writes in the directory of a run.
+_OF_A_RUN = ("events.jsonl", "starting.jsonl", "logs/")
+
 
 def writes_file(pid: int, files: Mapping[str, FileId]) -> bool:
     """Whether a process has one of these files open for writing; `files` are by the name of each."""
@@ -21,6 +24,26 @@ def writes_file(pid: int, files: Mapping[str, FileId]) -> bool:
         expected = files.get(target.rpartition("/")[2])
         # Only a file with the right name is looked at: a file on a dead network file system would block.
         if expected is not None and _identity(path) == expected and _is_writable(path):
+            return True
+    return False
+
+
+def writes_run_elsewhere(pid: int, directory: str, files: Collection[FileId]) -> bool:
+    """Whether a process writes a record or a log of a run with this id in another directory.
+
+    `directory` is the run's own, without links, and `files` are those in it, which a process may have
+    open under another path, in another mount namespace.
+    """
+    run_id = directory.rpartition("/")[2]
+    for path, target in _descriptors(pid):
+        above, found, name = target.partition(f"/runs/{run_id}/")
+        if (
+            found
+            and name.startswith(_OF_A_RUN)
+            and f"{above}/runs/{run_id}" != directory
+            and _identity(path) not in files
+            and _is_writable(path)
+        ):
             return True
     return False
 

@@ -2,9 +2,11 @@
 
 A record or a pidfile only claims something: it may be old, damaged or forged, and its pids may be those of
 any process. So a process is killed only with a proof that no record contains: it has the run's id in
-its environment, or a log of the run open for writing. Then its descendants are the run's, and so is its
-session, if it is a session of the run: a process inherits its session or starts one, and cannot join
-another one.
+its environment, or a log of the run open for writing. The id is the name of a directory, which a copy or a
+forgery has, too: it proves nothing if a process writes the run of that id in another directory.
+
+The descendants of such a process are the run's, and so is its session, if it is a session of the run: a
+process inherits its session or starts one, and cannot join another one.
 """
 
 from __future__ import annotations
@@ -18,6 +20,8 @@ from mprun.linux import open_files, pidfd_signals, prctl, procfs
 from mprun.linux.kill_loop import kill_until_none_left
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from mprun.linux.open_files import FileId
     from mprun.linux.procfs import Stat
     from mprun.record.run_state import RunState
@@ -42,6 +46,9 @@ class Leftovers:
 
     def __init__(self, directory: RunDirectory, began: int, state: RunState) -> None:
         self._run_id = directory.run_id
+        self._path = os.path.realpath(directory.path)
+        # Whether a process writes the run of this id in another directory.
+        self._is_elsewhere = False
         self._began = began
         # Each task that was running, by pid: its start by the record; None if that is unknown.
         self._recorded = {
@@ -51,6 +58,7 @@ class Leftovers:
             if attempt.exited is None
         }
         self._logs = _files(directory.logs)
+        self._written = _written(directory, self._logs)
         # Processes that save the output of commands, which ends once the others are killed.
         self._keepers: dict[int, int] = {}
         self.killed: set[int] = set()
@@ -88,9 +96,11 @@ class Leftovers:
 
     def _find_owned(self, everyone: dict[int, Stat]) -> set[int]:
         """The processes that are provably part of the run."""
-        proven = {
-            pid for pid, stat in everyone.items() if stat.start_ticks >= self._began and self._has_proof(pid)
-        }
+        young = {pid for pid, stat in everyone.items() if stat.start_ticks >= self._began}
+        tagged = {pid for pid in young if procfs.has_run_id(pid, self._run_id)}
+        if tagged and self._find_elsewhere(everyone):
+            tagged = set()
+        proven = tagged | {pid for pid in young - tagged if self._writes_log(pid)}
         # A shell that appends to a log proves nothing about the session of its terminal.
         sessions = {
             session
@@ -100,11 +110,16 @@ class Leftovers:
         members = {pid for pid, stat in everyone.items() if stat.session in sessions}
         return procfs.descendants(everyone, proven | members)
 
-    def _has_proof(self, pid: int) -> bool:
-        """Whether the kernel shows that a process is part of the run."""
-        return procfs.has_run_id(pid, self._run_id) or (
-            bool(self._logs) and open_files.writes_file(pid, self._logs)
+    def _find_elsewhere(self, everyone: Iterable[int]) -> bool:
+        """Whether the run is one of another directory, of which this one is a copy or a forgery."""
+        # Once seen, it stays so: the engine there may end before its tasks.
+        self._is_elsewhere = self._is_elsewhere or any(
+            open_files.writes_run_elsewhere(pid, self._path, self._written) for pid in everyone
         )
+        return self._is_elsewhere
+
+    def _writes_log(self, pid: int) -> bool:
+        return bool(self._logs) and open_files.writes_file(pid, self._logs)
 
     def _find_unproven(self, everyone: dict[int, Stat], owned: set[int]) -> dict[int, Stat]:
         """Processes that the record names, or in sessions that it names, without a proof.
@@ -136,3 +151,12 @@ def _files(logs: Folder) -> dict[str, FileId]:
                 if S_ISREG(status.st_mode) and status.st_nlink == 1 and status.st_uid == logs.owner:
                     found[name] = (status.st_dev, status.st_ino)
     return found
+
+
+def _written(directory: RunDirectory, logs: dict[str, FileId]) -> set[FileId]:
+    """What a process of the run may write: its logs, and its record."""
+    written = {*logs.values()}
+    with contextlib.suppress(OSError):
+        found = directory.stat_events()
+        written.add((found.st_dev, found.st_ino))
+    return written

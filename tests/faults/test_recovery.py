@@ -7,6 +7,7 @@ import functools
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -340,6 +341,38 @@ def test_a_process_with_the_run_id_in_its_environment_is_killed_wherever_it_is(t
     stderr = next_start(tmp_path).stderr
     assert stderr == killed_run(OLD) + "; killed the process that it left\n"
     assert (of_it.wait(), of_another.poll()) == (-9, None)
+
+
+@pytest.mark.parametrize("kind", ["copy", "pidfile", "copy of a killed run"])
+def test_a_copied_or_forged_state_directory_has_no_process_of_the_run_elsewhere_killed(
+    run_to_kill, tmp_path, kind
+):
+    """(C51) The run's id, which its processes have in their environment, is the name of a directory."""
+    write(tmp_path, job="tasks: [{command: 'setsid sleep 60 & echo $! > pid; wait'}, {command: sleep 60}]\n")
+    run = run_to_kill("job.yaml")
+    pid = int(eventually(lambda: (path := tmp_path / "pid").exists() and path.read_text()))
+    eventually(lambda: procfs.read_name(pid) == "sleep")
+    run.until("task_started", count=2)
+    run_id = run_id_of(newest_run(tmp_path / ".mprun").events)
+    forged = tmp_path / "forged"
+    if kind == "pidfile":
+        (forged / ".mprun" / "open").mkdir(parents=True, mode=0o700)
+    else:
+        shutil.copytree(tmp_path / ".mprun", forged / ".mprun", symlinks=True)
+        (forged / ".mprun" / "open" / run_id).unlink()
+    if kind == "copy of a killed run":
+        run.kill_both()
+    content = f"{gone()[0]} 1 {procfs.boot_id()} {os.uname().nodename} {procfs.pid_namespace()}"
+    (forged / ".mprun" / "open" / run_id).symlink_to(content)
+    stderr = next_start(forged).stderr
+    assert "that it left" not in stderr
+    assert alive(pid)
+    if kind != "copy of a killed run":
+        assert run.engine.poll() is None
+        run.kill_both()
+    # The run's own directory proves which processes are its.
+    assert "that it left" in next_start(tmp_path).stderr
+    assert run.survivors() == []
 
 
 def test_a_task_without_a_recorded_start_is_named_and_left_running(tmp_path, sleeper):
