@@ -40,6 +40,9 @@ def declaration_diagnostics(document: Document, environment: AnyMapping[str, str
 
 def unknown_tokens(document: Document) -> list[Diagnostic]:
     """The tokens that tasks claim and the job does not have; none if recipes may add some."""
+    if "resources" not in document.source.lines.text:
+        # Most jobs have none, and there may be many tasks.
+        return []
     root: Any = document.root
     tasks = root.get("tasks") if isinstance(root, Mapping) else None
     if not isinstance(tasks, Sequence) or any("uses" in task for task in tasks if isinstance(task, Mapping)):

@@ -319,9 +319,9 @@ class JobLoader:
 
             take_texts(document, holders)
         self._spend_defaults(document)
-        diagnostics = job_schema.check(document)
-        if diagnostics:
+        if not isinstance(document.root, Mapping) or "tasks" not in document.root:
             _refuse_other_file(document)
+        diagnostics = job_schema.check(document)
         if len(diagnostics) < job_schema.MAX_DIAGNOSTICS:
             diagnostics += task_checks.check(document)
         if diagnostics and is_job:
@@ -512,7 +512,7 @@ class JobLoader:
 
 
 def _refuse_other_file(document: Document) -> None:
-    """Raise what is wrong with the keys of an invalid document without `tasks`; no message shows a value."""
+    """Raise what is wrong with the keys of a document, unless one is a typo of `tasks`; no value is shown."""
     from mprun.jobfile.syntax.other_file import has_tasks, refuse_by_name, without_values
 
     if not isinstance(document.root, Mapping) or not has_tasks(document.root):

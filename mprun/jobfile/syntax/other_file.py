@@ -29,7 +29,7 @@ _HIDDEN = "***"
 
 def has_tasks(keys: Iterable[object]) -> bool:
     """Whether one of the keys of a file is `tasks`, also with one typo."""
-    return any(isinstance(key, str) and _is_tasks(key.lower()) for key in keys)
+    return any(isinstance(key, str) and 4 <= len(key) <= 6 and _is_tasks(key.lower()) for key in keys)
 
 
 def _is_tasks(word: str) -> bool:
