@@ -199,7 +199,17 @@ def test_a_lost_main_process_ends_the_run_while_a_pattern_is_matched(tmp_path):
         job=f"""
         tasks:
           - {{name: a, command: 'echo {HOSTILE_VALUE}', expect: {{output: '(a+)+$'}}}}
-          - {{name: kills, command: 'sleep 0.3; kill -9 $PPID'}}
+          - {{name: kills, target: 'work:kill_main'}}
+        """,
+        # The engine has another child as soon as it matches the output of `a`.
+        work="""
+        import os, psutil, signal, time
+
+        def kill_main():
+            engine = psutil.Process(os.getppid()).parent()
+            while len(engine.children()) < 2:
+                time.sleep(0.005)
+            os.kill(os.getppid(), signal.SIGKILL)
         """,
     )
     run = mprun("job.yaml", cwd=tmp_path)

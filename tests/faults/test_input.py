@@ -231,7 +231,8 @@ WORK = """\
     def fail():
         raise ValueError
     def threads():
-        threading.Thread(target=threading.Event().wait, args=(0.01,)).start()
+        # Until the target has returned, and its threads were counted.
+        threading.Thread(target=threading.main_thread().join, args=(5,)).start()
     def stay():
         signal.pause()
 """
