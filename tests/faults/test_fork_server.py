@@ -10,11 +10,12 @@ from support.runs import alive, eventually, write
 
 from mprun.executors.base import NotStarted
 
-# The launcher imports it, and waits for less time from then on.
+# The launcher imports it, and waits for less time from then on: still many times what a fork server takes
+# to answer on a busy machine.
 WORK = """\
     import os, signal
     from mprun.launcher import reaper, spawn
-    spawn.FORK_SERVER_TIMEOUT = 0.3
+    spawn.FORK_SERVER_TIMEOUT = 3
     if os.path.exists("ignores_sigterm"):
         # A stopped fork server is not resumed: it does not answer.
         reaper.wake = lambda child: False
