@@ -57,7 +57,7 @@ class RecordError(MprunError):
 
 
 class RecordRemoved(RecordError):
-    """The record of a run was removed while it was written."""
+    """The record of a run was removed, replaced or shortened while it was written: no one can read it."""
 
 
 class UnreadableRecord(RecordError):

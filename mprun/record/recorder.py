@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ from mprun import failpoints
 from mprun.errors import RecordError, RecordRemoved
 from mprun.record import lock
 from mprun.record.line_format import encode
+from mprun.record.state_dir import EVENTS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,6 +30,8 @@ class Recorder:
     # What could not be written yet. It is written before the next events, so that a line that was
     # cut short is completed.
     _unwritten = b""
+    # Whether the file system shows by its numbers which file has a name.
+    _has_identity = False
 
     def __init__(self, directory: RunDirectory, file: int = -1) -> None:
         self._name = directory.events
@@ -36,8 +40,7 @@ class Recorder:
         if file >= 0:
             self._file = file
             self._begin(directory)
-            # Some file systems count no links.
-            self._counts_links = os.fstat(file).st_nlink > 0
+            self._identify(directory)
             return
         self._file = directory.open_events(os.O_RDWR | os.O_APPEND | os.O_CREAT)
         locked = lock.acquire(self._file)
@@ -45,7 +48,7 @@ class Recorder:
             os.close(self._file)
             raise RecordError(f"{directory.events} is being written by another process")
         self.is_locked = locked is True
-        self._counts_links = os.fstat(self._file).st_nlink > 0
+        self._identify(directory)
 
     def _begin(self, directory: RunDirectory) -> None:
         try:
@@ -54,36 +57,62 @@ class Recorder:
             self.close()
             raise RecordError(f"the record cannot be written: {error.strerror}") from None
 
+    def _identify(self, directory: RunDirectory) -> None:
+        """Note which file the record is, and its size, to see later whether it is still there."""
+        self._folder = directory.folder
+        found = os.fstat(self._file)
+        self._size = found.st_size
+        self._identity = found.st_dev, found.st_ino
+        with contextlib.suppress(OSError):
+            named = self._folder.stat(EVENTS)
+            # Some file systems give a file another number each time; then any file of the name will do.
+            self._has_identity = (named.st_dev, named.st_ino) == self._identity
+
     def append(self, batch: Sequence[Event]) -> None:
         """Write events; raises RecordError if they cannot be written in full, or the record was removed.
 
-        The rest is written before the next events, so no event is lost if the disk has room again.
+        RecordRemoved also says that it was replaced or shortened: then, too, no one can read all of it. The
+        rest is written before the next events, so no event is lost if the disk has room again.
         """
         data = memoryview(self._unwritten + encode(batch))
         try:
             failpoints.reached("record.before")
             if failpoints.is_set("record.torn"):
-                data = data[os.write(self._file, data[: len(data) // 2]) :]
+                data = data[self._write(data[: len(data) // 2]) :]
                 failpoints.reached("record.torn")
             while data:
-                data = data[os.write(self._file, data) :]
+                data = data[self._write(data) :]
             failpoints.reached("record.after")
         except OSError as error:
             self._unwritten = bytes(data)
             raise RecordError(f"the record cannot be written: {error.strerror}") from None
         self._unwritten = b""
-        self._require_link()
+        self._require_record()
 
-    def _require_link(self) -> None:
-        """Raise RecordRemoved if the record has no name any longer: what is written to it is lost."""
-        if self._counts_links and not os.fstat(self._file).st_nlink:
-            raise RecordRemoved(f"the record of this run was removed: {self._name}")
+    def _write(self, data: memoryview) -> int:
+        count = os.write(self._file, data)
+        self._size += count
+        return count
+
+    def _require_record(self) -> None:
+        """Raise RecordRemoved if the record's name is not that of all that was written: it is lost."""
+        try:
+            found = self._folder.stat(EVENTS)
+        except FileNotFoundError:
+            raise RecordRemoved(f"the record of this run was removed: {self._name}") from None
+        except OSError:
+            # That the directory cannot be read now proves nothing.
+            return
+        if self._has_identity and (found.st_dev, found.st_ino) != self._identity:
+            raise RecordRemoved(f"the record of this run was replaced: {self._name}")
+        if found.st_size < self._size:
+            raise RecordRemoved(f"the record of this run was shortened: {self._name}")
 
     def close_last_line(self) -> None:
         """End a line that was torn when its writer was killed, so that the next event gets its own."""
         size = os.fstat(self._file).st_size
         if size and os.pread(self._file, 1, size - 1) != b"\n":
-            os.write(self._file, b"\n")
+            self._write(memoryview(b"\n"))
 
     def close(self) -> None:
         """Close the record and give up the lock on it."""

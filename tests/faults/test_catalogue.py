@@ -288,6 +288,7 @@ SHOWN = {
         f"{UNTRUSTED}::test_a_run_whose_record_is_removed_ends_in_order_with_a_reason",
         f"{UNTRUSTED}::test_a_run_whose_last_task_removes_the_record_does_not_succeed",
         f"{UNTRUSTED}::test_a_record_that_git_clean_removes",
+        f"{UNTRUSTED}::test_a_run_whose_record_cannot_be_read_any_more_does_not_succeed",
     ],
     "51 readers that do not read": [
         "faults/test_readers_that_do_not_read.py::"

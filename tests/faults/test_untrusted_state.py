@@ -14,7 +14,7 @@ import sys
 
 import pytest
 from support.records import FINISHED, STARTED, ended, exited, record, started
-from support.runs import START_METHODS, TIMEOUT, eventually, mprun, newest_run, start, write
+from support.runs import START_METHODS, TIMEOUT, eventually, mprun, newest_run, read_events, start, write
 
 KEPT = '{"kept": true}\n'
 RUN = "20260101-120000.000-abcd"
@@ -524,6 +524,36 @@ def test_a_record_that_git_clean_removes(tmp_path):
     run = mprun("job.yaml", cwd=tmp_path)
     assert (run.code, run.stdout) == (3, "")
     assert "error: the record of this run was removed" in run.stderr
+
+
+LOSES_THE_RECORD = {
+    "truncated": (": > $record", "shortened"),
+    "renamed": ("mv $record $record.old", "removed"),
+    "removed beside a link": ("ln $record $record.old; rm $record", "removed"),
+    "replaced by a copy": ("cp $record copy; mv copy $record", "replaced"),
+    "replaced by a link": ("mv $record kept; ln -s $PWD/kept $record", "replaced"),
+}
+
+
+@pytest.mark.parametrize("how", LOSES_THE_RECORD)
+@pytest.mark.parametrize("then", ["true", "false"])
+def test_a_run_whose_record_cannot_be_read_any_more_does_not_succeed(tmp_path, how, then):
+    """C60: the file is still there, but not under its name, or not all of it."""
+    command, told = LOSES_THE_RECORD[how]
+    script = f"record=$(echo .mprun/runs/*/events.jsonl); {command}; {then}"
+    write(tmp_path, job=f"tasks: [{{name: loses, command: {json.dumps(script)}}}]\n")
+    run = mprun("job.yaml", cwd=tmp_path)
+    assert run.code == 3
+    assert f"error: the record of this run was {told}: " in run.stderr
+    assert "Traceback" not in run.stderr
+    assert "succeeded in" not in run.stderr
+
+
+def test_a_backup_by_hard_links_leaves_the_record_where_it_is(tmp_path):
+    """C60"""
+    write(tmp_path, job="tasks: [{name: back_up, command: [cp, -al, .mprun, backup]}]\n")
+    assert mprun("job.yaml", cwd=tmp_path).code == 0
+    assert [one["event"] for one in read_events(newest_run(tmp_path / "backup").events)][-1] == "run_finished"
 
 
 def test_a_record_that_is_moved_is_kept(tmp_path):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 
 import pytest
 from support.events import FINISHED, JOINED, write
 
-from mprun.errors import RecordError
+from mprun.errors import RecordError, RecordRemoved
 from mprun.record import events
 from mprun.record.line_format import encode
 from mprun.record.reader import read_lines, read_state
@@ -39,6 +40,36 @@ def test_a_file_system_that_counts_no_links_has_not_lost_the_record(directory, m
     recorder = Recorder(directory)
     recorder.append([JOINED])
     recorder.close()
+
+
+def test_a_file_system_that_numbers_files_anew_has_not_lost_the_record(directory, monkeypatch):
+    """C60"""
+    numbers = itertools.count(1)
+    monkeypatch.setattr(
+        os, "lstat", lambda *a, real=os.lstat, **k: os.stat_result((0, next(numbers), *real(*a, **k)[2:]))
+    )
+    recorder = Recorder(directory)
+    recorder.append([JOINED])
+    recorder.append([JOINED])
+    os.unlink(directory.events)
+    with pytest.raises(RecordRemoved):
+        recorder.append([JOINED])
+    recorder.close()
+
+
+def test_a_look_at_the_record_is_one_call_for_each_write(directory, monkeypatch):
+    """C60"""
+    recorder = Recorder(directory)
+    calls = []
+    for name in ("fstat", "stat", "lstat", "open"):
+        real = getattr(os, name)
+        monkeypatch.setattr(
+            os, name, lambda *a, real=real, name=name, **k: calls.append(name) or real(*a, **k)
+        )
+    recorder.append([JOINED])
+    monkeypatch.undo()
+    recorder.close()
+    assert calls == ["lstat"]
 
 
 def test_a_batch_is_one_write(directory, monkeypatch):
