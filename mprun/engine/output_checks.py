@@ -14,6 +14,7 @@ from mprun.engine.signals import block_in_this_thread
 from mprun.jobfile.matcher import Matcher
 from mprun.jobfile.matcher_process import SEARCH
 from mprun.jobfile.patterns import MatchError, may_take_long
+from mprun.record.holes import skip_hole
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -98,6 +99,7 @@ def _end_of(log: StateFile) -> Iterator[bytes]:
     with contextlib.suppress(OSError), open(log.open(), "rb", buffering=0) as file:
         file.seek(max(0, os.fstat(file.fileno()).st_size - MAX_SEARCHED_BYTES))
         left = MAX_SEARCHED_BYTES
-        while left and (part := file.read(min(left, _PART_BYTES))):
-            left -= len(part)
+        while left > 0 and (part := file.read(min(left, _PART_BYTES))):
+            # One part of a hole is enough.
+            left -= skip_hole(file.fileno(), part) or len(part)
             yield part

@@ -17,6 +17,7 @@ from mprun.engine.signals import block_in_this_thread
 from mprun.jobfile.matcher_process import LINES
 from mprun.jobfile.patterns import MatchError, may_take_long
 from mprun.jobfile.units import duration_text
+from mprun.record.holes import skip_hole
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -337,7 +338,8 @@ class _LogProbe:
                 file.seek(self._position)
                 for _ in range(_LOG_BYTES_PER_TRY // _CHUNK_BYTES):
                     chunk = file.read(_CHUNK_BYTES)
-                    self._position += len(chunk)
+                    # One chunk of a hole is enough.
+                    self._position += skip_hole(file.fileno(), chunk) or len(chunk)
                     if chunk and self._matches(chunk):
                         return ""
         self.has_more = size > self._position

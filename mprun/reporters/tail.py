@@ -88,6 +88,19 @@ class Tail:
         return True
 
     def _read_more(self) -> bytes:
+        data = self._read_piece()
+        if data[:1] != b"\0":
+            return data
+        # A task can make a hole of any size at once.
+        from mprun.record.holes import skip_hole
+        from mprun.reporters.format import format_size
+
+        skipped = skip_hole(self._file, data)  # type: ignore[arg-type]
+        if not skipped:
+            return data
+        return f"\n… {format_size(skipped)} of nothing (a hole in the log) not shown\n".encode()
+
+    def _read_piece(self) -> bytes:
         file: int = self._file  # type: ignore[assignment]
         data = os.read(file, PIECE)
         if data or (position := self._next_position(file)) is None or not self._reopen():

@@ -282,6 +282,10 @@ SHOWN = {
         f"{UNTRUSTED}::test_stop_does_not_signal_a_stranger_who_holds_a_lock_behind_a_link",
         f"{UNTRUSTED}::test_a_record_that_is_not_a_file_is_named_and_the_others_are_shown",
         f"{UNTRUSTED}::test_a_sparse_record_of_20_gb_costs_little_memory",
+        f"{UNTRUSTED}::test_a_log_that_is_a_hole_of_20_gb_is_not_read",
+        f"{UNTRUSTED}::test_a_log_of_which_nothing_but_a_hole_is_there_is_named",
+        "faults/test_recovery.py::"
+        "test_a_copied_or_forged_state_directory_has_no_process_of_the_run_elsewhere_killed",
         f"{UNTRUSTED}::test_the_engine_does_not_wait_for_fifos_that_a_task_puts_into_its_run",
     ],
     "57 the record removed under a run": [

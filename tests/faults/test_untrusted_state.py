@@ -369,6 +369,58 @@ def test_the_end_of_a_sparse_log_is_found(home):
     assert read(home, "logs", "a", "--tail", "1").stdout == "two\n"
 
 
+HOLE = "\n… 21GB of nothing (a hole in the log) not shown\n"
+MAKES_A_HOLE = """
+    import os, sys, time
+
+    def make():
+        print("before", flush=True)
+        os.truncate("/proc/self/fd/1", 20 << 30)
+        print("after", flush=True)
+
+    def serve():
+        make()
+        time.sleep(60)
+"""
+
+
+@every_start_method
+def test_a_log_that_is_a_hole_of_20_gb_is_not_read(tmp_path, method):
+    """C59, C67: the run, `logs`, an expected output and a probe go past it, and the run says so."""
+    job = f"""
+        start_method: {method}
+        tasks:
+          - {{name: hole, target: 'holes:make', expect: {{output: after}}}}
+          - {{name: serve, target: 'holes:serve', daemon: true, ready: {{log: after, timeout: 20s}}}}
+          - {{name: client, target: 'os:getpid', depends_on: {{serve: ready}}}}
+    """
+    write(tmp_path, holes=MAKES_A_HOLE, job=job)
+    run = mprun("job.yaml", cwd=tmp_path)
+    assert run.code == 0, run.stderr
+    assert "21GB of nothing (a hole in the log) not shown" in run.stdout
+    assert run.stdout.count("after\n") == 2
+    assert len(run.stdout) < 1 << 20
+    for options in ((), ("-f",), ("-f", "--timestamps"), ("--json",)):
+        done = mprun("logs", "hole", *options, cwd=tmp_path)
+        assert done.code == 0
+        assert len(done.stdout) < 2 << 20
+        assert "before" in done.stdout
+        assert "21GB of nothing" in done.stdout
+        assert "after" in done.stdout
+
+
+def test_a_log_of_which_nothing_but_a_hole_is_there_is_named(home):
+    """C59"""
+    runs = home / ".mprun" / "runs"
+    shutil.rmtree(runs / RUN)
+    record(home, [STARTED, started("a"), exited("a"), FINISHED, ended()], name=RUN)
+    (runs / RUN / "logs").mkdir(exist_ok=True)
+    make_sparse(runs / RUN / "logs" / "a.1.log")
+    for options in ((), ("-f",), ("--tail", "3")):
+        shown = read(home, "logs", "a", *options).stdout
+        assert shown == (HOLE if options[:1] != ("--tail",) else HOLE.replace("21GB", "1.1GB"))
+
+
 STAYS = """
     import os, sys
 
