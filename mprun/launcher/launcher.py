@@ -542,7 +542,7 @@ class Launcher:
 
     def _find_owners(self, orphan: reaper.ProcessIdentity) -> frozenset[int]:
         """The running processes whose an orphan without a tag may be: of one attempt, if that is proven."""
-        run_id, leaders = os.environ["MPRUN_RUN_ID"], self._leaders()
+        run_id, leaders = os.environ.get("MPRUN_RUN_ID", ""), self._leaders()
         if orphan.session in leaders:
             return frozenset((orphan.session,))
         for attempt in self._attempts.values():

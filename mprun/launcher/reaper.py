@@ -205,7 +205,11 @@ class ProcessIdentity:
     def __init__(self, pid: int) -> None:
         stat = procfs.read_stat(pid)
         self.session = stat.session if stat is not None else 0
-        self._environment = frozenset(procfs.environment(pid))
+        variables = frozenset(procfs.environment(pid))
+        named = {one for one in variables if one.startswith((b"MPRUN_TASK=", b"MPRUN_ATTEMPT="))}
+        # A fork shows the variables of this process, which a task of another run may have started.
+        inherited = named.issubset(procfs.environment(os.getpid()))
+        self._environment = variables - named if inherited else variables
 
     def is_tagged(self, run_id: str, task: str, attempt: int) -> bool:
         """Whether its environment is that of this attempt, of this run and not of a run inside it."""
@@ -390,8 +394,8 @@ class Reaper:
         for pid in self._children.pids():
             if pid in tasks or pid in self.ignored or pid in self.left:
                 continue
-            owners = (self.adopted.get(pid) or self._owners_of(pid, ended)) & running
-            if owners:
+            # With none running there is nothing to find out, and a kill of many is fast.
+            if running and (owners := (self.adopted.get(pid) or self._owners_of(pid, ended)) & running):
                 self.adopted[pid] = owners
             else:
                 found.append(pid)

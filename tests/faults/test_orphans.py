@@ -81,12 +81,16 @@ WORK = """\
             os.setsid()
             resource.setrlimit(resource.RLIMIT_RTTIME, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
             if (pid := os.fork()) == 0:
+                if variables == "forked":
+                    while True:
+                        signal.pause()
                 os.execvpe("sleep", ["sleep", "1000"], os.environ if variables == "kept" else {})
             pathlib.Path("new").write_text(str(pid))
             os._exit(0)
         os.waitpid(child, 0)
         pid = pathlib.Path("new").read_text()
-        eventually(lambda: pathlib.Path(f"/proc/{pid}/comm").read_text() == "sleep\\n")
+        if variables != "forked":
+            eventually(lambda: pathlib.Path(f"/proc/{pid}/comm").read_text() == "sleep\\n")
         os.rename("new", "helper")
 
     def serve_untagged(variables):
@@ -192,6 +196,23 @@ def test_an_orphan_that_has_lost_its_tag_lives_as_long_as_its_task(tmp_path, met
     assert not alive(pid)
 
 
+@pytest.mark.parametrize("outer", ["other", "elsewhere"])
+@pytest.mark.parametrize("method", ["fork", "forkserver"])
+def test_what_a_run_inside_a_task_of_another_one_inherits_proves_nothing(tmp_path, method, outer):
+    """(C63) A fork shows the variables of its launcher, and these name a task of the run outside."""
+    job = """\
+        tasks:
+          - {name: server, target: "work:serve_untagged", args: [forked]}
+          - {name: other, target: "work:wait_until", args: [helper]}
+          - {name: last, command: "touch go", depends_on: other}
+    """
+    write(tmp_path, work=WORK, job=job)
+    env = {"MPRUN_TASK": outer, "MPRUN_ATTEMPT": "1", "MPRUN_RUN_ID": "20260101-000000.000-abcd"}
+    run = mprun("job.yaml", "--start-method", method, cwd=tmp_path, env=env)
+    assert (run.code, run.result("server")) == (0, True), run.stderr
+    assert run.one("task_exited", "server")["orphans"] == [int((tmp_path / "helper").read_text())]
+
+
 @pytest.mark.parametrize("variables", ["kept", "cleared"])
 @pytest.mark.parametrize("method", ["command", *START_METHODS])
 def test_an_orphan_that_has_lost_its_tag_lives_on_when_a_probe_ends(tmp_path, method, variables):
@@ -281,7 +302,14 @@ def test_orphans_end_with_a_task_that_is_stopped(tmp_path, end):
 def test_orphans_are_left_to_the_task_where_they_cannot_be_tagged(tmp_path):
     """A finite hard limit leaves no room for the tag: then a task adopts its orphans itself."""
     write(
-        tmp_path, work=WORK, job="tasks: [{name: it, target: 'work:leave'}, {name: b, target: 'os:getpid'}]"
+        tmp_path,
+        work=WORK,
+        job="""\
+        tasks:
+          - {name: other, target: "work:wait_until", args: [go]}
+          - {name: it, target: "work:leave"}
+          - {name: last, command: "touch go", depends_on: it}
+        """,
     )
     # Without CAP_SYS_RESOURCE (24), so that root cannot raise the limit either.
     script = "import ctypes, os, resource, sys; ctypes.CDLL(None).prctl(24, 24, 0, 0, 0); "
