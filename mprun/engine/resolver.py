@@ -202,10 +202,13 @@ class TaskResolver:
         if self._is_plain(task):
             return task
         resolver = self._resolver(planned)
-        found = {key: resolve(getattr(task, key), resolver) for key in TYPED_KEYS}
-        for key, value in found.items():
-            if getattr(task, key) is not None:
-                require_type(key, value, getattr(task, key))
+        found = {}
+        for key in TYPED_KEYS:
+            node = getattr(task, key)
+            # What is empty has no reference.
+            found[key] = resolve(node, resolver) if node else node
+            if node:
+                require_type(key, found[key], node)
         command, cwd = found["command"], found["cwd"]
         if command is not None and command[:2] == ["/bin/sh", "-c"] and isinstance(command[2], list):
             # A command that is one reference was taken for a shell script; a list runs without a shell.
