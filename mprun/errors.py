@@ -9,6 +9,9 @@ from mprun.outcomes import EXIT_INTERNAL, EXIT_NOTHING_SELECTED, EXIT_USAGE
 if TYPE_CHECKING:
     from mprun.diagnostics import Diagnostic
 
+# More tasks would not fit into the memory of a small machine.
+MAX_TASKS = 250_000
+
 
 class MprunError(Exception):
     """The base of all errors; the message says where, what is wrong, and what to do.
@@ -32,6 +35,23 @@ class JobFileError(UsageError):
     def __init__(self, diagnostics: list[Diagnostic]) -> None:
         self.diagnostics = sorted(diagnostics, key=lambda diagnostic: diagnostic.sort_key())
         super().__init__("\n".join(str(diagnostic) for diagnostic in self.diagnostics))
+
+
+class TooManyTasks(Exception):
+    """The job has more tasks than a run can have."""
+
+    def __init__(self, count: int | str) -> None:
+        if not isinstance(count, str):
+            # The digits of a larger number would say nothing.
+            many = f"{count:,}" if count < 10**12 else f"over {10**12:,}"
+            count = f"too many tasks: {many} (limit: {MAX_TASKS:,})"
+        super().__init__(count)
+
+
+def refuse_too_many(count: int) -> None:
+    """Raise TooManyTasks if a run cannot have so many tasks."""
+    if count > MAX_TASKS:
+        raise TooManyTasks(count)
 
 
 class OutOfBudget(Exception):

@@ -6,10 +6,10 @@ import os
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from mprun.errors import JobFileError
+from mprun.errors import JobFileError, TooManyTasks, refuse_too_many
 from mprun.executors.base import StartRequest
 from mprun.frozen import Frozen
-from mprun.jobfile import expansion, job_checks
+from mprun.jobfile import job_checks
 from mprun.jobfile.model import PARAM_VARIABLE, PASSED, SiblingDependency
 from mprun.jobfile.names import NameIndex
 from mprun.jobfile.references import ReferenceProblem, SiblingReference, references
@@ -123,12 +123,15 @@ class TaskResolver:
         return Resolved()
 
     def _expand(self, planned: PlannedTask, found: Any) -> Answer:
+        # Few jobs have a list or matrix that is known only during the run.
+        from mprun.jobfile.expander import expand_over
+
         try:
-            instances = expansion.expand_over(planned.task, found)
-            expansion.refuse_too_many(len(self._table.tasks) + len(instances))
+            instances = expand_over(planned.task, found)
+            refuse_too_many(len(self._table.tasks) + len(instances))
         except JobFileError as error:
             return Failed(reason=error.diagnostics[0].message)
-        except expansion.TooManyTasks as error:
+        except TooManyTasks as error:
             return Failed(reason=str(error))
         # A task that has finished neither holds nor needs tokens.
         known = (

@@ -6,17 +6,17 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
-from mprun.errors import JobFileError, OutOfBudget, UsageError
+from mprun.errors import (
+    MAX_TASKS,
+    JobFileError,
+    OutOfBudget,
+    TooManyTasks,
+    UsageError,
+    refuse_too_many,
+)
 from mprun.jobfile import job_checks, task_checks
 from mprun.jobfile.dependencies import DependencyError, link, refuse_vain_waits
-from mprun.jobfile.expansion import (
-    MAX_TASKS,
-    TooManyTasks,
-    expand,
-    least_counts,
-    refuse_too_many,
-    too_many,
-)
+from mprun.jobfile.expansion import expand, least_counts, too_many
 from mprun.jobfile.interpolation import interpolate
 from mprun.jobfile.model import STANDARD_INPUT_PATH, Job, JoinEntry, Origin, Task
 from mprun.jobfile.names import NameIndex

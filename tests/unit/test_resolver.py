@@ -8,10 +8,9 @@ import pytest
 from support.records import state_file
 from support.timing import cpu_seconds, growth
 
-from mprun import api
+from mprun import api, errors
 from mprun.engine.resolver import Expanded, Failed, Resolved, TaskResolver
 from mprun.engine.task_table import TaskTable
-from mprun.jobfile import expansion
 from mprun.jobfile.loader import load_job_file
 
 
@@ -59,7 +58,7 @@ def test_the_time_of_an_expansion_grows_with_those_that_select_and_not_their_squ
 
 @pytest.mark.parametrize("late", ["foreach: '${tasks.list.result}'", "matrix: {n: '${tasks.list.result}'}"])
 def test_lists_together_have_no_more_tasks_than_a_job_may_have(tmp_path, monkeypatch, late):
-    monkeypatch.setattr(expansion, "MAX_TASKS", 12)
+    monkeypatch.setattr(errors, "MAX_TASKS", 12)
     lines = (f"- {{name: {name}, target: 'm:f', {late}}}" for name in ("a", "b", "c"))
     resolver, table = resolving(tmp_path, 4, *lines)
     answer = resolver.answer(1)
