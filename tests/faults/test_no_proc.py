@@ -40,7 +40,7 @@ def test_functions_run_and_time_out_and_a_command_says_what_it_needs(tmp_path, m
             start_method: {method}
             tasks:
             - {{name: give, target: 'work:give'}}
-            - {{name: stay, target: 'work:stay', timeout: 1s}}
+            - {{name: stay, target: 'work:stay', timeout: {"1s" if method == "fork" else "3s"}}}
             - {{name: command, command: 'true'}}
         """,
     )

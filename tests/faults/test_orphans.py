@@ -291,12 +291,18 @@ def test_an_orphan_that_has_lost_its_tag_is_suspended_with_its_task(tmp_path, va
     assert run.one("task_exited")["orphans"] == [helper.pid]
 
 
-@pytest.mark.parametrize("end", ["timeout: 0.5", "stop: {grace: 0s}, timeout: 0.5"])
-def test_orphans_end_with_a_task_that_is_stopped(tmp_path, end):
+@pytest.mark.parametrize("grace", ["10s", "0s"])
+def test_orphans_end_with_a_task_that_is_stopped(tmp_path, grace):
     """(C63)"""
-    run = run_job(tmp_path, f"tasks: [{{name: it, target: 'work:hold', args: [never], {end}}}]")
-    assert run.outcome("it") == "timed_out"
-    assert not alive(int((tmp_path / "held").read_text()))
+    task = f"{{name: it, target: 'work:hold', args: [never], stop: {{grace: {grace}}}}}"
+    write(tmp_path, work=WORK, job=f"tasks: [{task}]")
+    process = start("job.yaml", cwd=tmp_path)
+    held = tmp_path / "held"
+    pid = int(eventually(lambda: held.exists() and held.read_text()))
+    assert mprun("stop", "it", cwd=tmp_path).code == 0
+    run = finish(process, tmp_path / ".mprun")
+    assert run.outcome("it") == "stopped"
+    assert not alive(pid)
 
 
 def test_orphans_are_left_to_the_task_where_they_cannot_be_tagged(tmp_path):
@@ -439,8 +445,11 @@ TRACE = """\
 @pytest.mark.parametrize("killed", ["engine", "launcher", "task"])
 def test_a_tracer_does_not_hold_a_task_at_its_exit(tmp_path, killed):
     """(C71)"""
-    timeout = ", timeout: 0.5, stop: {grace: 0s}" if killed == "task" else ""
-    write(tmp_path, trace=TRACE, job=f"tasks: [{{name: it, target: 'trace:hold_at_exit'{timeout}}}]")
+    write(
+        tmp_path,
+        trace=TRACE,
+        job="tasks: [{name: it, target: 'trace:hold_at_exit', stop: {grace: 0s}}]",
+    )
     engine = start("job.yaml", cwd=tmp_path)
     eventually(lambda: (tmp_path / "traced").exists())
     processes = psutil.Process(engine.pid).children(recursive=True)
@@ -450,6 +459,8 @@ def test_a_tracer_does_not_hold_a_task_at_its_exit(tmp_path, killed):
         launcher.kill()
     if killed == "engine":
         engine.kill()
+    if killed == "task":
+        assert mprun("stop", "it", cwd=tmp_path).code == 0
     engine.communicate()
     eventually(lambda: not any(alive(process.pid) for process in processes))
 
@@ -501,13 +512,15 @@ def test_a_task_that_became_another_user_is_given_up(tmp_path, other, method):
     what = "command: [./other]" if method == "command" else "target: 'become:become'"
     job = f"""\
         tasks:
-          - {{name: it, {what}, timeout: 1.5, stop: {{grace: 0s}}}}
+          - {{name: it, {what}, stop: {{grace: 0s}}}}
           - {{name: after, command: "exit 0", depends_on: {{it: finished}}}}
         """
     write(tmp_path, become=BECOME, job=job)
     options = ("--start-method", method) if method in START_METHODS else ()
-    run = finish(start_as_nobody("job.yaml", *options, cwd=tmp_path), tmp_path / ".mprun")
-    assert (tmp_path / "changed").exists()
+    process = start_as_nobody("job.yaml", *options, cwd=tmp_path)
+    eventually((tmp_path / "changed").exists)
+    finish(start_as_nobody("stop", "it", cwd=tmp_path), tmp_path / ".mprun")
+    run = finish(process, tmp_path / ".mprun")
     assert run.code == 1, run.stderr
     finished, pid = run.one("task_finished", "it"), run.one("task_started", "it")["pid"]
     assert (finished["outcome"], finished["reason"]) == ("failed", "could not be stopped")

@@ -73,6 +73,8 @@ def noted(directory, count=1):
 
 @pytest.mark.parametrize("method", START_METHODS)
 def test_timeouts_end_tasks_and_all_that_they_have_started(tmp_path, refusing, method):
+    # A new Python has to come as far as to its target before.
+    timeout = "1s" if method == "fork" else "3s"
     write(
         tmp_path,
         work=WORK,
@@ -82,8 +84,8 @@ def test_timeouts_end_tasks_and_all_that_they_have_started(tmp_path, refusing, m
             tasks:
             - {{name: good, target: 'work:noop'}}
             - {{name: next, target: 'work:noop', depends_on: good}}
-            - {{name: stay, target: 'work:stay', timeout: 1s}}
-            - {{name: ignore, target: 'work:ignore', timeout: 1s}}
+            - {{name: stay, target: 'work:stay', timeout: {timeout}}}
+            - {{name: ignore, target: 'work:ignore', timeout: {timeout}}}
             - {{name: command, command: 'sleep 60 & setsid sleep 60 & wait', timeout: 1s}}
             - {{name: captured, command: 'echo 1', capture: json}}
         """,
