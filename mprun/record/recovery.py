@@ -135,7 +135,7 @@ def _kill_leftovers(directory: RunDirectory, owner: Owner, state: RunState) -> L
 
 def _warning(run_id: str, leftovers: Leftovers) -> str:
     count = len(leftovers.killed - {*leftovers.remaining})
-    parts = ["it left no processes"]
+    parts = ["found no processes of it"]
     if count:
         processes = "process" if count == 1 else f"{count} processes"
         parts = [f"killed the {processes} that it left"]

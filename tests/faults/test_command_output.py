@@ -110,7 +110,7 @@ def test_a_start_after_a_kill_of_both_waits_until_the_output_is_saved(tmp_path):
     os.kill(keeper, signal.SIGCONT)
     run = finish(after, tmp_path / ".mprun")
     assert run.code == 0
-    assert "it left no processes" in run.stderr
+    assert "found no processes of it" in run.stderr
     assert not alive(keeper)
 
 

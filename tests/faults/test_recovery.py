@@ -174,7 +174,7 @@ def test_a_torn_last_line_is_ended_and_the_record_can_be_read(tmp_path):
         file.write('{"event":"task_finished","task":"a","outcome":"succ')
     before = record.read_bytes()
     stderr = next_start(tmp_path).stderr
-    assert stderr == killed_run(OLD) + "; it left no processes\n"
+    assert stderr == killed_run(OLD) + "; found no processes of it\n"
     assert record.read_bytes().startswith(before + b"\n")
     shown = mprun("show", OLD, cwd=tmp_path)
     assert shown.code == 0
@@ -228,7 +228,7 @@ def test_a_forged_record_that_names_a_stranger_has_nothing_killed(tmp_path, slee
     old_run(tmp_path, [STARTED, task_started(named, procfs.read_stat(named).start_ticks)])
     stderr = next_start(tmp_path).stderr
     assert stderr.startswith(
-        f"{killed_run(OLD)}; it left no processes; left running, not provably part of this run: process "
+        f"{killed_run(OLD)}; found no processes of it; left running, not provably part of this run: process "
     )
     assert f"process {named} (s" in stderr
     assert (stranger.poll(), alive(member)) == (None, True)
@@ -238,7 +238,7 @@ def test_a_recorded_pid_of_another_namespace_names_no_process_here(tmp_path, sle
     stranger = sleeper()
     task = task_started(stranger.pid, procfs.read_stat(stranger.pid).start_ticks)
     old_run(tmp_path, [STARTED, task], host=f"{os.uname().nodename} 0:0")
-    assert next_start(tmp_path).stderr == killed_run(OLD) + "; it left no processes\n"
+    assert next_start(tmp_path).stderr == killed_run(OLD) + "; found no processes of it\n"
     assert stranger.poll() is None
 
 
@@ -272,7 +272,7 @@ def test_what_only_looks_like_the_log_of_the_run_proves_nothing(tmp_path, sleepe
             stranger = sleeper(stdin=opened, stdout=opened if proof != "reads" else subprocess.PIPE, env={})
     began = procfs.boot_ticks() + 1 if proof == "older" else 1
     old_run(tmp_path, [STARTED], owner=(gone()[0], began))
-    assert next_start(tmp_path).stderr == killed_run(OLD) + "; it left no processes\n"
+    assert next_start(tmp_path).stderr == killed_run(OLD) + "; found no processes of it\n"
     assert stranger.poll() is None
 
 
@@ -312,7 +312,7 @@ def test_a_process_that_has_got_the_pid_of_a_task_since_is_left_alone(tmp_path, 
     stranger = sleeper("sh", "-c", "sleep 60 & sleep 60")
     record = old_run(tmp_path, [STARTED, task_started(stranger.pid, 7)])
     stderr = next_start(tmp_path).stderr
-    assert stderr == killed_run(OLD) + "; it left no processes\n"
+    assert stderr == killed_run(OLD) + "; found no processes of it\n"
     assert stranger.poll() is None
     assert read_events(record)[-2]["outcome"] == "unknown"
 
@@ -327,7 +327,7 @@ def test_a_process_in_the_session_of_a_task_that_is_gone_is_named_and_left_runni
         stderr = next_start(tmp_path).stderr
         assert alive(member)
         assert stderr == (
-            f"{killed_run(OLD)}; it left no processes; "
+            f"{killed_run(OLD)}; found no processes of it; "
             f"left running, not provably part of this run: process {member} (sleep)\n"
         )
     finally:
@@ -387,7 +387,7 @@ def test_a_run_of_another_boot_has_no_processes(tmp_path, sleeper):
     ticks = procfs.read_stat(process.pid).start_ticks
     record = old_run(tmp_path, [STARTED, task_started(process.pid, ticks)], boot="another")
     stderr = next_start(tmp_path).stderr
-    assert stderr == killed_run(OLD) + "; it left no processes\n"
+    assert stderr == killed_run(OLD) + "; found no processes of it\n"
     assert process.poll() is None
     assert (read_events(record)[-1]["event"], pidfiles(tmp_path)) == ("run_finished", [])
 
