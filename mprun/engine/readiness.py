@@ -338,8 +338,12 @@ class _LogProbe:
                 file.seek(self._position)
                 for _ in range(_LOG_BYTES_PER_TRY // _CHUNK_BYTES):
                     chunk = file.read(_CHUNK_BYTES)
-                    # One chunk of a hole is enough.
-                    self._position += skip_hole(file.fileno(), chunk) or len(chunk)
+                    if skipped := skip_hole(file.fileno(), chunk):
+                        # It ends a line: with its NULs, what comes next would be in two pieces.
+                        self._position += skipped
+                        self._unfinished_line = b""
+                        continue
+                    self._position += len(chunk)
                     if chunk and self._matches(chunk):
                         return ""
         self.has_more = size > self._position

@@ -373,13 +373,14 @@ HOLE = "\n… 21GB of nothing (a hole in the log) not shown\n"
 MAKES_A_HOLE = """
     import os, sys, time
 
-    def make():
-        print("before", flush=True)
+    def make(first="before"):
+        print(first, flush=True)
         os.truncate("/proc/self/fd/1", 20 << 30)
         print("after", flush=True)
 
     def serve():
-        make()
+        # The NULs up to the next block do not leave room for `after` in a piece of a long line.
+        make("b")
         time.sleep(60)
 """
 
