@@ -37,12 +37,15 @@ LATE_KEYS = frozenset({"args", "kwargs", "command", "env", "cwd", "when", "forea
 # Keys that may contain a secret; the others are shown and recorded.
 SECRET_KEYS = frozenset({"args", "kwargs", "command", "env", "when", "with"})
 
+# Characters of a reference: each of its parts is copied several times.
+_MAX_REFERENCE = 4096
 # Characters of an unclosed reference that an error marks.
 _MAX_UNCLOSED = 40
 
 # A reference may contain others, but these contain none. Not compiled before there is one: that takes
-# a hundredth of a start.
-_REFERENCE = r"\$\$\{|\$\{((?:[^{}$]|\$(?!\{)|\$\{[^{}]*\})*)\}|\$\{"
+# a hundredth of a start. It never goes back, which would find nothing else, and take 150 bytes for each
+# character.
+_REFERENCE = r"\$\$\{|\$\{((?:[^{}$]++|\$(?!\{)|\$\{[^{}]*+\})*+)\}|\$\{"
 # The name of a task, the values that select one of its instances, and the path into its result.
 _SIBLING = r"tasks\.([^\[\]{}$]+)\[(.+)\]\.result((?:\.[^.\[\]{}$]+)*)"
 _SELECT = "write `${tasks.NAME[${matrix.KEY}].result}`"
@@ -172,26 +175,32 @@ def parse(text: str, prefix: str = "", source: SourceText | None = None, mark: i
     if "${" not in text:
         return text
     parts: list[str | Reference] = []
+    # The texts since the last reference: to add each to the one before would be quadratic.
+    texts: list[str] = []
     end = 0
     for token in re.finditer(_REFERENCE, text):
-        append_text(parts, text[end : token.start()])
+        texts.append(text[end : token.start()])
         end = token.end()
         if token[0] == "$${":
-            append_text(parts, "${")
+            texts.append("${")
             continue
+        append_text(parts, "".join(texts))
+        texts = []
         try:
             parts.append(_parse_token(token, prefix, source, mark))
         except ReferenceProblem as error:
             if source is not None:
                 error.source, error.mark = source, _mark_in(source, mark, token, _marked_length(token))
             raise
-    append_text(parts, text[end:])
+    append_text(parts, "".join((*texts, text[end:])))
     if len(parts) == 1:
         return parts[0]
     return Template(parts=tuple(parts))
 
 
 def _parse_token(token: re.Match[str], prefix: str, source: SourceText | None, mark: int) -> Reference:
+    if token.end() - token.start() > _MAX_REFERENCE:
+        raise ReferenceProblem(f"a reference has more than {_MAX_REFERENCE:,} characters")
     if token[1] is not None:
         found = 0 if source is None else _mark_in(source, mark, token, len(token[0]))
         return _reference(token[1], prefix, source, found)
@@ -211,7 +220,7 @@ def _parse_token(token: re.Match[str], prefix: str, source: SourceText | None, m
 def _marked_length(token: re.Match[str]) -> int:
     """How many characters of a reference an error marks."""
     if token[1] is not None:
-        return len(token[0])
+        return len(token[0]) if token.end() - token.start() <= _MAX_REFERENCE else _MAX_UNCLOSED
     return 3 if token.string.startswith("${{", token.start()) else _MAX_UNCLOSED
 
 

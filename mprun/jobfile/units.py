@@ -6,6 +6,8 @@ import re
 
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _PART = r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)"
+# Characters.
+_MAX_DURATION = 1000
 
 _BYTES = {"B": 1, "KB": 1000}
 for _power, _letter in enumerate("kMGT", start=1):
@@ -21,9 +23,10 @@ def to_seconds(duration: float | str) -> float:
     if (digits := duration.removesuffix("s")).isascii() and digits.isdecimal() and digits != duration:
         return float(digits)
     # Not compiled before there is a duration to read.
-    parts = re.findall(_PART, duration, re.ASCII)
+    # A longer one is a mistake, and would take much memory.
+    parts = re.findall(_PART, duration, re.ASCII) if len(duration) <= _MAX_DURATION else ()
     if not parts or "".join(number + unit for number, unit in parts) != duration:
-        raise ValueError(f"`{duration}` is not a duration such as `500ms`, `30s` or `1m30s`")
+        raise ValueError(f"`{duration[:_MAX_DURATION]}` is not a duration such as `500ms`, `30s` or `1m30s`")
     return sum(float(number) * _SECONDS[unit] for number, unit in parts)
 
 

@@ -1,6 +1,7 @@
 """One budget for a whole job (C55): what references, recipes and defaults add is refused with its place."""
 
 import time
+import tracemalloc
 from random import Random
 
 import pytest
@@ -242,3 +243,43 @@ def test_the_generated_files_of_make_reliability_are_soon_refused_or_read_C55(tm
             except UsageError as error:
                 assert str(error)  # noqa: PT017
             assert time.process_time() - begun < QUICKLY
+
+
+def test_escapes_and_references_in_one_long_string_take_linear_time_C55(load):
+    # A quadratic parse copies 20 gigabytes.
+    begun = time.process_time()
+    (task,) = load(f"tasks: [{{{T}, args: ['{'$${' * 200_000}']}}]\n").tasks
+    assert list(task.task.args) == ["${" * 200_000]
+    assert time.process_time() - begun < QUICKLY
+
+
+@pytest.mark.parametrize(
+    ("task", "message"),
+    [
+        (f"{T}, timeout: '{'1h' * 2_000_000}'", "`timeout` of task `t` must be a duration"),
+        (
+            f"{T}, args: ['${{tasks.{'a' * 4_000_000}.result}}']",
+            "a reference has more than 4,096 characters",
+        ),
+        (f"{T}, args: ['${{params.{'a.' * 2_000_000}}}']", "a reference has more than 4,096 characters"),
+        (f"{T}, args: ['{'${' * 2_000_000}']", "a reference may contain others only to select"),
+    ],
+)
+def test_a_long_text_that_is_not_free_text_is_refused_soon_with_its_place_C55(load, task, message):
+    tracemalloc.start()
+    try:
+        with pytest.raises(JobFileError) as caught:
+            load(f"tasks:\n- {{name: t, {task}}}\n")
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert message in str(caught.value)
+    assert caught.value.diagnostics[0].span.line == 2
+    # The text itself, and a few copies.
+    assert peak < 60_000_000
+
+
+def test_a_similar_name_among_many_long_ones_is_not_looked_for_without_end_C55(refused):
+    names = "".join(f"- {{name: {'a' * 90}{n}, {T}}}\n" for n in range(8000))
+    message = refused(f"tasks:\n{names}- {{name: t, {T}, depends_on: {'a' * 95}}}\n")
+    assert "unknown task" in message

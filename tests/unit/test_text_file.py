@@ -211,3 +211,12 @@ def test_a_file_with_another_key_is_not_quoted(tmp_path, key):
     with pytest.raises(JobFileError) as caught:
         api.load_job(job)
     assert "hidden" not in render(caught.value.diagnostics)
+
+
+def test_a_link_with_the_name_of_a_job_file_is_what_it_leads_to_C56(load, tmp_path):
+    (tmp_path / "secrets").write_text("root:hunter2:0\n")
+    (tmp_path / "link.yaml").symlink_to("secrets")
+    for do in (lambda: api.load_job(tmp_path / "link.yaml"), lambda: load("tasks: [{uses: link.yaml}]\n")):
+        with pytest.raises(UsageError, match=r"link.yaml` is not a job file") as caught:
+            do()
+        assert "hunter2" not in f"{caught.value}{render(getattr(caught.value, 'diagnostics', ()))}"

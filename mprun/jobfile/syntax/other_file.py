@@ -5,6 +5,7 @@ Someone else's job file may name any file as a recipe. Only an invalid file need
 
 from __future__ import annotations
 
+import os
 import re
 from typing import TYPE_CHECKING
 
@@ -41,8 +42,12 @@ def _is_tasks(word: str) -> bool:
 
 
 def refuse_by_name(path: str, text: str) -> None:
-    """Raise UsageError if no line of an invalid text has a key of a job file, nor its name that of YAML."""
-    if not path.endswith((".yaml", ".yml")) and text.strip() and _JOB_KEY.search(text) is None:
+    """Raise UsageError if no line of an invalid text has a key of a job file, nor its name that of YAML.
+
+    Of a link, the name of what it leads to counts.
+    """
+    is_named = os.path.realpath(path).endswith((".yaml", ".yml"))
+    if not is_named and text.strip() and _JOB_KEY.search(text) is None:
         raise UsageError(f"{quote(path)} is not a job file: it has no `tasks`, nor another key of one")
 
 
