@@ -40,7 +40,7 @@ from mprun.launcher.reaper import kill_group
 from mprun.launcher.stack_dump import SETTLE_SECONDS, StackDumps
 from mprun.launcher.start_backoff import StartBackoff
 from mprun.launcher.start_queue import StartQueue
-from mprun.launcher.worker import IS_TRIED, is_marked
+from mprun.launcher.worker import IS_TRIED, MARK_VALUES, erase_marks, is_marked
 from mprun.linux import pidfd_signals, procfs
 
 # Between two forks the launcher writes to each object that it uses, if only its count of references, and
@@ -510,6 +510,8 @@ class Launcher:
             from mprun.launcher.end_marks import why_unmarked
 
             unfinished = why_unmarked(attempt.key)
+        if not (attempt.key[1] + 1) % MARK_VALUES:
+            erase_marks(attempt.key)
         facts = attempt.exit_facts(clock, code)
         self._engine.send(("exited", *facts, lost, unfinished, attempt.left_running))
         if lost or unfinished:

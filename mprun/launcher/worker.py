@@ -64,6 +64,8 @@ MAP_SHARED, MAP_ANONYMOUS, MAP_FIXED_NOREPLACE = 0x01, 0x20, 0x100000
 # index in the plan, for its end, and then one for the return of its target. See `mark_end`.
 MARK_BITS = 18
 MARKS = 1 << MARK_BITS
+# A mark is one of so many bytes, by the number of the attempt; 0 is none.
+MARK_VALUES = 255
 # Where they may be in a process: `call_function` passes 32 bits.
 MARK_ADDRESSES = (0x70000000, 0x60000000, 0x50000000)
 # Where they are in this one, 0 if there are none.
@@ -157,10 +159,10 @@ def mark_end(key: tuple[int, int], where: int = 0) -> None:
     """Mark that this process has come to its end, or with `MARKS` that its target has returned.
 
     An exit code of 0 alone does not show that: a task may call `os._exit`, or become another program.
-    Each attempt of a task has another mark, so that no process needs to erase one.
+    Each of MARK_VALUES attempts of a task has another mark, and then the launcher erases it.
     """
     if marks and not key[0] >> MARK_BITS:
-        call_function(_memset, (marks + where + key[0], key[1] % 255 + 1, 1))
+        call_function(_memset, (marks + where + key[0], key[1] % MARK_VALUES + 1, 1))
 
 
 def is_marked(key: tuple[int, int], where: int = 0) -> bool:
@@ -168,7 +170,14 @@ def is_marked(key: tuple[int, int], where: int = 0) -> bool:
     if not marks or key[0] >> MARK_BITS:
         return True
     # memchr(3): the address of the mark, or NULL.
-    return bool(call_function(_memchr, (marks + where + key[0], key[1] % 255 + 1, 1)))
+    return bool(call_function(_memchr, (marks + where + key[0], key[1] % MARK_VALUES + 1, 1)))
+
+
+def erase_marks(key: tuple[int, int]) -> None:
+    """Erase what the attempts of a task have marked: the next ones would make the same marks again."""
+    if marks and not key[0] >> MARK_BITS:
+        for where in (0, MARKS):
+            call_function(_memset, (marks + where + key[0], 0, 1))
 
 
 def import_module(name: str) -> None:
@@ -341,7 +350,7 @@ class Process(multiprocessing.Process):
             self._report("write_usage", self._threads)
         if code == 0 and marks and not key[0] >> MARK_BITS:
             # What `mark_end` does, without the pages of a call.
-            call_function(_memset, (marks + key[0], key[1] % 255 + 1, 1))
+            call_function(_memset, (marks + key[0], key[1] % MARK_VALUES + 1, 1))
         return code
 
     def warm_up(self) -> None:

@@ -231,3 +231,22 @@ def test_unfinished_task_runs_again_at_resume(tmp_path):
     assert run(tmp_path, job).code == 1
     resumed = mprun("resume", cwd=tmp_path)
     assert (resumed.code, resumed.outcome("it")) == (0, "succeeded")
+
+
+def test_a_mark_of_an_attempt_long_ago_does_not_count(tmp_path):
+    """(C61) A mark is a byte, so attempt 256 would make the mark of the first, which came to its end."""
+    code = """
+    import os
+
+    def ends_once():
+        attempt = int(os.environ["MPRUN_ATTEMPT"])
+        if attempt > 1:
+            os._exit(0 if attempt > 255 else 1)
+        return attempt
+    """
+    retry = "retry: {retries: 255, delay: 0}"
+    job = f"tasks: [{{target: 'once:ends_once', name: it, {retry}, expect: {{result: 2}}}}]"
+    write(tmp_path, once=code)
+    seen = run(tmp_path, job)
+    assert seen.one("task_finished", "it")["reason"] == BEFORE_RETURN
+    assert seen.of("task_exited", "it")[-1]["attempt"] == 256
