@@ -119,7 +119,7 @@ def test_a_service_whose_pattern_takes_forever_is_not_ready(tmp_path):
           - name: endless
             command: echo {HOSTILE_VALUE}; sleep 60
             daemon: true
-            ready: {{log: '(a+)+$', timeout: 12s}}
+            ready: {{log: '(a+)+$', timeout: 20s}}
           - name: sound
             command: echo listening on 80; sleep 60
             daemon: true
