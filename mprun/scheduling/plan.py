@@ -8,7 +8,7 @@ from mprun.frozen import Frozen
 from mprun.jobfile.dependencies import default_condition
 from mprun.jobfile.model import EXPANDED, PASSED
 from mprun.jobfile.names import NameIndex
-from mprun.jobfile.references import Reference, Template, references
+from mprun.jobfile.references import Reference, Template
 from mprun.jobfile.resolution import Resolver, is_true, resolve
 
 if TYPE_CHECKING:
@@ -239,6 +239,20 @@ def plan_instance(
     )
 
 
+def _has_references(node: Any, seen: set[int]) -> bool:
+    """Whether a resolved tree still has a reference. `seen` are the ids of its mappings and lists.
+
+    Each is looked at once: many arguments may refer to one long list.
+    """
+    if not isinstance(node, (dict, list, tuple)):
+        return isinstance(node, (Reference, Template))
+    if id(node) in seen:
+        return False
+    seen.add(id(node))
+    nodes = [*node, *node.values()] if isinstance(node, dict) else node
+    return any(_has_references(one, seen) for one in nodes)
+
+
 class _Traits:
     """What is known of instances before the run, found once for the instances of one task."""
 
@@ -251,7 +265,7 @@ class _Traits:
         if late is None:
             nodes = [task.when, task.foreach, task.args, task.kwargs, task.env, task.command, task.cwd]
             lookup = Resolver(task.scope, task.axes, instance.values)
-            late = any(True for _ in references(resolve([*nodes, *task.inherited_conditions], lookup)))
+            late = _has_references(resolve([*nodes, *task.inherited_conditions], lookup), set())
             self._late[id(task)] = late
         return late
 

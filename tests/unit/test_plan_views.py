@@ -367,3 +367,20 @@ def test_the_secrets_of_a_job_are_those_of_its_own_tasks():
     keys = {"r/a": {"scope": recipe, "document": of_recipe}, "b": {"scope": SCOPE}}
     assert document(plan({"r/a": (), "b": ()}, keys=keys))["params"] == {"token": "***"}
     assert document(plan({"r/a": ()}, keys={"r/a": keys["r/a"]}))["params"] == {}
+
+
+def test_a_long_list_in_many_arguments_is_not_written_out_to_be_cut_C55():
+    numbers = list(range(20_000))
+    scope = SCOPE.replace(params={"l": numbers, "m": {"a": [numbers, numbers]}})
+    lines = lines_of(scope=scope, args=[parse("${params.l}"), parse("${params.m}")], kwargs={"k": numbers})
+    assert " ".join(line.strip() for line in lines) == (
+        "1. a m:f([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, …, "
+        "{'a': [[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 1…, "
+        "k=[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, …)"
+    )
+    made = plan({"a": ()}, keys={"a": {"scope": scope, "args": [parse("${params.l}")] * 5000}})
+    # All of them have a hundred million numbers.
+    with cpu_time() as spent:
+        lines = text(made)
+    assert spent.seconds < 2.0
+    assert lines[-2].endswith("… 4,985 more)")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from mprun.cli.views.plan_values import dependency_name
+from mprun.cli.views.plan_values import beginning, dependency_name
 from mprun.jobfile.model import PASSED, Ready, Stop
 from mprun.jobfile.references import references
 from mprun.jobfile.resolution import as_text, shown
@@ -136,4 +136,4 @@ def _some(entries: list[str]) -> str:
 
 
 def _text(value: Any) -> str:
-    return truncate(as_text(shown(value)), MAX_VALUE_WIDTH)
+    return truncate(as_text(shown(beginning(value, MAX_VALUE_WIDTH))), MAX_VALUE_WIDTH)

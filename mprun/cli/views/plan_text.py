@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
 from mprun.cli.views.plan_notes import notes
-from mprun.cli.views.plan_values import params, resolver, starting_order
+from mprun.cli.views.plan_values import beginning, params, resolver, starting_order
 from mprun.diagnostics import visible
 from mprun.jobfile.references import Reference, Template
 from mprun.jobfile.resolution import as_text, shown
@@ -129,8 +130,9 @@ def _call(planned: PlannedTask, resolved: Callable[[Any], Any]) -> Iterator[str]
     task = planned.task
     if task.command is not None:
         return iter(_command(resolved(task.command)))
-    arguments = _some([*_positional(resolved(task.args)), *_keyword(resolved(task.kwargs))])
-    return _called(task.target or "", arguments)
+    args, kwargs = resolved(task.args), resolved(task.kwargs)
+    count = sum(len(value) if isinstance(value, (list, tuple, dict)) else 1 for value in (args, kwargs))
+    return _called(task.target or "", _some(chain(_positional(args), _keyword(kwargs)), count))
 
 
 def _called(target: str, arguments: Iterator[str]) -> Iterator[str]:
@@ -146,30 +148,32 @@ def _called(target: str, arguments: Iterator[str]) -> Iterator[str]:
     yield f"{before})"
 
 
-def _some(words: Sequence[str]) -> Iterator[str]:
-    yield from words[:MAX_ARGUMENTS]
-    if len(words) > MAX_ARGUMENTS:
-        yield f"… {len(words) - MAX_ARGUMENTS:,} more"
+def _some(words: Iterable[str], count: int) -> Iterator[str]:
+    yield from islice(words, MAX_ARGUMENTS)
+    if count > MAX_ARGUMENTS:
+        yield f"… {count - MAX_ARGUMENTS:,} more"
 
 
-def _positional(args: Any) -> list[str]:
+def _positional(args: Any) -> Iterator[str]:
     if isinstance(args, (list, tuple)):
-        return [_value(value) for value in args]
-    return [f"*{_value(args)}"]
+        yield from map(_value, args)
+    else:
+        yield f"*{_value(args)}"
 
 
-def _keyword(kwargs: Any) -> list[str]:
+def _keyword(kwargs: Any) -> Iterator[str]:
     if isinstance(kwargs, dict):
-        return [f"{visible(as_text(shown(name)))}={_value(value)}" for name, value in kwargs.items()]
-    return [f"**{_value(kwargs)}"]
+        for name, value in kwargs.items():
+            yield f"{visible(as_text(shown(name)))}={_value(value)}"
+    else:
+        yield f"**{_value(kwargs)}"
 
 
 def _value(value: Any) -> str:
     """A value as Python writes it; a reference that only the run can resolve, as in the job file."""
     if isinstance(value, Reference):
         return truncate(visible(str(value)), MAX_ARGUMENT_WIDTH)
-    # The rest of a long text would be cut off anyway.
-    text = value[: MAX_ARGUMENT_WIDTH + 1] if isinstance(value, str) else shown(value)
+    text = shown(beginning(value, MAX_ARGUMENT_WIDTH))
     return truncate(visible(repr(text)), MAX_ARGUMENT_WIDTH)
 
 
@@ -184,7 +188,7 @@ def _command(words: Any) -> list[str]:
     texts = [as_text(shown(word))[: MAX_WORD_WIDTH + 1] for word in words]
     plain = [isinstance(word, (Reference, Template)) or word == "***" for word in words]
     quoted = [text if bare else quote(text) for text, bare in zip(texts, plain, strict=True)]
-    return ["$", *_some([truncate(visible(text), MAX_WORD_WIDTH) for text in quoted])]
+    return ["$", *_some([truncate(visible(text), MAX_WORD_WIDTH) for text in quoted], len(quoted))]
 
 
 def _folded(words: Iterable[str], first: str, other: str) -> Iterator[str]:

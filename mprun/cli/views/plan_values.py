@@ -10,7 +10,7 @@ from mprun.jobfile.resolution import HIDDEN, Resolver, resolve, shown
 from mprun.scheduling.plan import start_order
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from mprun.jobfile.model import Dependency
     from mprun.scheduling.forecast import Forecast
@@ -30,6 +30,26 @@ def resolver(planned: PlannedTask) -> Callable[[Any], Any]:
             return node
 
     return resolved
+
+
+def beginning(value: Any, width: int) -> Any:
+    """What is shown of a value in so many characters: its first nodes, and a little more.
+
+    Many tasks may refer to one long list, and the rest of it would be cut off.
+    """
+    return _beginning(value, width, iter(range(width + 1)))
+
+
+def _beginning(value: Any, width: int, room: Iterator[int]) -> Any:
+    if isinstance(value, str):
+        return value[: width + 1]
+    # The room is asked last, so that the end of a value takes none.
+    if isinstance(value, dict):
+        items = zip(value.items(), room, strict=False)
+        return {key: _beginning(child, width, room) for (key, child), _ in items}
+    if isinstance(value, (list, tuple)):
+        return [_beginning(child, width, room) for child, _ in zip(value, room, strict=False)]
+    return value
 
 
 def dependency_name(dependency: Dependency, planned: PlannedTask, plan: Plan) -> str:
