@@ -177,6 +177,7 @@ def parse(text: str, prefix: str = "", source: SourceText | None = None, mark: i
     parts: list[str | Reference] = []
     # The texts since the last reference: to add each to the one before would be quadratic.
     texts: list[str] = []
+    places: dict[int, int] = {}
     end = 0
     for token in re.finditer(_REFERENCE, text):
         texts.append(text[end : token.start()])
@@ -187,10 +188,11 @@ def parse(text: str, prefix: str = "", source: SourceText | None = None, mark: i
         append_text(parts, "".join(texts))
         texts = []
         try:
-            parts.append(_parse_token(token, prefix, source, mark))
+            parts.append(_parse_token(token, prefix, source, mark, places))
         except ReferenceProblem as error:
             if source is not None:
-                error.source, error.mark = source, _mark_in(source, mark, token, _marked_length(token))
+                length = _marked_length(token)
+                error.source, error.mark = source, _mark_in(source, mark, token, length, places)
             raise
     append_text(parts, "".join((*texts, text[end:])))
     if len(parts) == 1:
@@ -198,11 +200,13 @@ def parse(text: str, prefix: str = "", source: SourceText | None = None, mark: i
     return Template(parts=tuple(parts))
 
 
-def _parse_token(token: re.Match[str], prefix: str, source: SourceText | None, mark: int) -> Reference:
+def _parse_token(
+    token: re.Match[str], prefix: str, source: SourceText | None, mark: int, places: dict[int, int]
+) -> Reference:
     if token.end() - token.start() > _MAX_REFERENCE:
         raise ReferenceProblem(f"a reference has more than {_MAX_REFERENCE:,} characters")
     if token[1] is not None:
-        found = 0 if source is None else _mark_in(source, mark, token, len(token[0]))
+        found = 0 if source is None else _mark_in(source, mark, token, len(token[0]), places)
         return _reference(token[1], prefix, source, found)
     if token.string.startswith("${{", token.start()):
         inner = token.string[token.start() + 3 :].partition("}")[0].strip()
@@ -224,8 +228,11 @@ def _marked_length(token: re.Match[str]) -> int:
     return 3 if token.string.startswith("${{", token.start()) else _MAX_UNCLOSED
 
 
-def _mark_in(source: SourceText, mark: int, token: re.Match[str], length: int) -> int:
-    """The mark of a token in the string at `mark`; that of the string if it is written with escapes."""
+def _mark_in(source: SourceText, mark: int, token: re.Match[str], length: int, places: dict[int, int]) -> int:
+    """The mark of a token in the string at `mark`; that of the string if it is written with escapes.
+
+    `places` has the positions of the tokens in the file, by those in the string, once they were needed.
+    """
     text, start, piece = (
         source.lines.text,
         mark >> composer.MARK_SHIFT,
@@ -236,10 +243,25 @@ def _mark_in(source: SourceText, mark: int, token: re.Match[str], length: int) -
         if text.startswith(piece, position):
             return composer.pack_mark(position, len(piece))
     # The string is folded, or has an anchor or escapes.
-    same = sum(before[0] == token[0] for before in re.finditer(_REFERENCE, token.string[: token.start()]))
-    end = start + composer.length_of_mark(mark)
-    written = [found for found in re.compile(_REFERENCE).finditer(text, start, end) if found[0] == token[0]]
-    return composer.pack_mark(written[same].start(), len(piece)) if same < len(written) else mark
+    if not places:
+        end = start + composer.length_of_mark(mark)
+        places.update(_places(token.string, text, start, end))
+        # Found once, even if there are none.
+        places[-1] = -1
+    place = places.get(token.start())
+    return mark if place is None else composer.pack_mark(place, len(piece))
+
+
+def _places(string: str, text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
+    """The positions of references in a string, each with that in a part of the file's text."""
+    written: dict[str, list[int]] = {}
+    for found in re.compile(_REFERENCE).finditer(text, start, end):
+        written.setdefault(found[0], []).append(found.start())
+    iterators = {token: iter(positions) for token, positions in written.items()}
+    for found in re.finditer(_REFERENCE, string):
+        place = next(iterators.get(found[0], iter(())), None)
+        if place is not None:
+            yield found.start(), place
 
 
 def append_text(parts: list[str | Reference], text: str) -> None:

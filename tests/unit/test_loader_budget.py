@@ -283,3 +283,11 @@ def test_a_similar_name_among_many_long_ones_is_not_looked_for_without_end_C55(r
     names = "".join(f"- {{name: {'a' * 90}{n}, {T}}}\n" for n in range(8000))
     message = refused(f"tasks:\n{names}- {{name: t, {T}, depends_on: {'a' * 95}}}\n")
     assert "unknown task" in message
+
+
+def test_many_references_in_a_string_that_has_escapes_take_linear_time_C55(load):
+    begun = time.process_time()
+    text = "${params.x}" * 8000
+    (task,) = load(f'params: {{x: a}}\ntasks: [{{{T}, args: ["\\x41{text}"]}}]\n').tasks
+    assert len(task.task.args) == 1
+    assert time.process_time() - begun < QUICKLY
