@@ -310,6 +310,8 @@ SHOWN = {
         "process/test_late_types.py::test_a_type_that_is_known_late_fails_its_task_with_a_reason_C54",
         "process/test_late_types.py::"
         "test_a_result_that_is_gone_when_a_retry_starts_fails_the_task_and_not_the_engine_C54",
+        "process/test_late_types.py::"
+        "test_a_name_of_an_argument_that_is_known_late_is_filled_in_or_fails_its_task_C54",
         "faults/test_defects.py::test_a_defect_stops_the_tasks_and_is_recorded_as_exit_3",
         "faults/test_defects.py::test_a_defect_while_the_record_cannot_be_written_ends_the_run",
         "faults/test_defects.py::test_a_killed_engine_with_a_defect_leaves_nothing",
@@ -322,6 +324,7 @@ SHOWN = {
         f"{BUDGET}::test_recipes_that_use_the_next_twice_and_end_in_an_empty_list_are_refused_C55",
         f"{BUDGET}::test_large_defaults_of_many_tasks_are_refused_at_the_defaults_C55",
         f"{BUDGET}::test_many_patterns_among_many_names_are_refused_C55",
+        f"{BUDGET}::test_a_long_text_that_is_not_free_text_is_refused_soon_with_its_place_C55",
         f"{BUDGET}::test_the_generated_files_of_make_reliability_are_soon_refused_or_read_C55",
         f"{FILES}::test_what_is_not_a_regular_file_is_refused_wherever_a_file_is_named_C55",
     ],
