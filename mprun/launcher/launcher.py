@@ -491,6 +491,8 @@ class Launcher:
     ) -> None:
         """Kill what an attempt has left, and report its end; `code` is None if it is unknown."""
         handle = attempt.handle
+        if self._dumps.pending:
+            self._dumps.end(attempt.key)
         self._epoll.unregister(handle.exit_fd)
         del self._attempts[handle.exit_fd], self._by_key[attempt.key]
         self._queue.free_slots += not attempt.daemon

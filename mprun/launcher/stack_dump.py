@@ -51,7 +51,13 @@ class StackDumps:
 
     def take_finished(self) -> list[Dump]:
         """Remove and return the dumps that are complete, or have taken too long; they are in the log."""
-        finished = [dump for dump in self.pending if dump.is_finished()]
+        return self._write([dump for dump in self.pending if dump.is_finished()])
+
+    def end(self, key: AttemptKey) -> None:
+        """Write what an attempt that has ended has dumped: its log is read once its end is reported."""
+        self._write([dump for dump in self.pending if dump.request[0] == key])
+
+    def _write(self, finished: list[Dump]) -> list[Dump]:
         for dump in finished:
             self.pending.remove(dump)
             dump.write_to_log()

@@ -10,7 +10,7 @@ def test_a_dry_run_refuses_a_task_whose_directory_is_missing(tmp_path):
         "defaults: {command: ['true']}\n"
         "tasks:\n"
         "- {name: a, cwd: here, capture: text}\n"
-        "- {name: b, cwd: '~/work'}\n"
+        "- {name: b, cwd: there}\n"
         "- {name: c, cwd: 'no-${matrix.x}', matrix: {x: [1]}}\n"
         "- {name: d, cwd: file}\n"
         "- {name: e, cwd: gone, when: false}\n"
@@ -23,11 +23,10 @@ def test_a_dry_run_refuses_a_task_whose_directory_is_missing(tmp_path):
     may_come = f"`cwd` of task `f`: no directory `{tmp_path}/made`, unless another task makes it"
     assert errors == [
         f"warning: job.yaml:8:18: {may_come}",
-        f"error: `cwd` of task `b`: no directory `{tmp_path}/~/work`",
+        f"error: `cwd` of task `b`: no directory `{tmp_path}/there`",
         f"error: `cwd` of task `c[x=1]`: no directory `{tmp_path}/no-1`",
         f"error: `cwd` of task `d`: `{tmp_path}/file` is not a directory",
     ]
-    assert "write `${env.HOME}`" in run.stderr
 
 
 def test_a_dry_run_warns_of_a_pythonpath_that_is_missing_and_of_the_directory_of_the_job(tmp_path):

@@ -38,7 +38,7 @@ def find(monkeypatch):
     """A function that returns the id of the run that is found among runs, newest first."""
 
     def find(runs):
-        monkeypatch.setattr(resumable, "list_runs", lambda _: runs)
+        monkeypatch.setattr(resumable, "list_runs", lambda _, to_read: runs)
         monkeypatch.setattr(resumable, "RunSummary", lambda one: one)
         found = resumable.find_resumable("state")
         return found and found.directory.run_id
