@@ -7,7 +7,7 @@ import pytest
 from support.runs import mprun, write
 
 JOB = "tasks: [{target: 'os:getpid'}]\n"
-SECRET = "tasks: [{target: 'os:getpid'}]\nhunter2: 1\n"
+SECRET = "tasks: [{target: 'os:getpid'}]\nhorse9: 1\n"
 REMEDY = "copy the file into it, or allow it with `--restrict DIR` or `--restrict /`"
 
 
@@ -17,7 +17,7 @@ def tree(tmp_path):
     tree = tmp_path / "tree"
     (tree / "sub").mkdir(parents=True)
     (tmp_path / "out.yaml").write_text(SECRET)
-    (tmp_path / "out.env").write_text("hunter2\n")
+    (tmp_path / "out.env").write_text("horse9\n")
     # Its name begins like that of the tree.
     (tmp_path / "tree2").mkdir()
     (tmp_path / "tree2" / "out.yaml").write_text(SECRET)
@@ -61,7 +61,7 @@ def test_a_file_outside_the_directory_is_refused_at_its_name_C56(tree, case):
     assert (run.code, run.stdout) == (2, "")
     assert f"error: {message} `.`; {REMEDY}" in run.stderr
     assert re.search(r"^ *--> job\.yaml:\d+:\d+$", run.stderr, re.MULTILINE)
-    assert "hunter2" not in run.stderr
+    assert "horse9" not in run.stderr
     assert "Traceback" not in run.stderr
 
 

@@ -111,12 +111,12 @@ def test_an_env_file_is_read_once_so_that_the_record_has_the_hash_of_what_was_re
 @pytest.mark.parametrize(
     "text",
     [
-        b"root:$6$hunter2:19000:0:99999:7:::\ndaemon:*:19000:0:99999:7:::\n",
-        b"HOME=/root\0SECRET=hunter2\0",
-        b"-----BEGIN PRIVATE KEY-----\nhunter2==\n-----END PRIVATE KEY-----\n",
-        b"hunter2: [\n",
-        b"- hunter2\n",
-        b"password: hunter2\n",
+        b"root:$6$horse9:19000:0:99999:7:::\ndaemon:*:19000:0:99999:7:::\n",
+        b"HOME=/root\0SECRET=horse9\0",
+        b"-----BEGIN PRIVATE KEY-----\nhorse9==\n-----END PRIVATE KEY-----\n",
+        b"horse9: [\n",
+        b"- horse9\n",
+        b"password: horse9\n",
     ],
 )
 def test_nothing_of_a_file_that_is_not_a_job_file_is_quoted_C56(load, tmp_path, text):
@@ -124,26 +124,26 @@ def test_nothing_of_a_file_that_is_not_a_job_file_is_quoted_C56(load, tmp_path, 
     for do in (lambda: api.load_job(tmp_path / "other"), lambda: load("tasks: [{name: t, uses: other}]\n")):
         message = refused(do)
         assert "is not a job file" in message
-        assert "hunter2" not in message
+        assert "horse9" not in message
 
 
 @pytest.mark.parametrize(
     "text",
     [
-        "apiVersion: v1\nkind: Secret\ndata: {token: hunter2}\nstringData: {hunter2: hunter2}\n",
-        "name: hunter2\nenv: hunter2\nparams: {x: {type: hunter2}}\ntimeout: hunter2\n",
-        'pass: hunter2\n"a key": hunter2\n12: hunter2\nstatus: |\n  hunter2\n',
-        '{"password": "hunter2", "x": ["hunter2"]}\n',
-        "password: hunter2 hunter2: hunter2\n",
-        "hunter2: [\n",
-        "password: hunter2\npassword: hunter2\n",
-        "a: !hunter2 hunter2\n",
-        "a: *hunter2\n",
-        "<<: hunter2\n",
-        "- hunter2\n",
-        "hunter2\n",
-        "# hunter2\n",
-        '"hunter2\n',
+        "apiVersion: v1\nkind: Secret\ndata: {token: horse9}\nstringData: {horse9: horse9}\n",
+        "name: horse9\nenv: horse9\nparams: {x: {type: horse9}}\ntimeout: horse9\n",
+        'pass: horse9\n"a key": horse9\n12: horse9\nstatus: |\n  horse9\n',
+        '{"password": "horse9", "x": ["horse9"]}\n',
+        "password: horse9 horse9: horse9\n",
+        "horse9: [\n",
+        "password: horse9\npassword: horse9\n",
+        "a: !horse9 horse9\n",
+        "a: *horse9\n",
+        "<<: horse9\n",
+        "- horse9\n",
+        "horse9\n",
+        "# horse9\n",
+        '"horse9\n',
     ],
 )
 def test_no_value_of_a_yaml_file_without_tasks_is_quoted_C56(load, tmp_path, text):
@@ -154,21 +154,21 @@ def test_no_value_of_a_yaml_file_without_tasks_is_quoted_C56(load, tmp_path, tex
         with pytest.raises(UsageError) as caught:
             do()
         shown = render(getattr(caught.value, "diagnostics", ()))
-        assert "hunter2" not in f"{caught.value}\n{shown}"
+        assert "horse9" not in f"{caught.value}\n{shown}"
         assert f"{other}:" in str(caught.value)
 
 
 @pytest.mark.parametrize(
     ("text", "message", "help"),
     [
-        ("password: [hunter2\nuser: me\n", "unclosed `[`", "add the missing `]`"),
+        ("password: [horse9\nuser: me\n", "unclosed `[`", "add the missing `]`"),
         (
-            "password: hunter2\npassword: x\n",
+            "password: horse9\npassword: x\n",
             "duplicate key `***`: first used on line 1",
             "remove one of them",
         ),
-        ("password: !hunter2 x\n", "tags are not supported: `***`", ""),
-        ("hunter2\nb: c\n", "unexpected `:`", "check the line above for a missing `: `"),
+        ("password: !horse9 x\n", "tags are not supported: `***`", ""),
+        ("horse9\nb: c\n", "unexpected `:`", "check the line above for a missing `: `"),
     ],
 )
 def test_an_error_in_the_yaml_of_a_file_without_tasks_has_its_place_and_remedy(tmp_path, text, message, help):
@@ -178,7 +178,7 @@ def test_an_error_in_the_yaml_of_a_file_without_tasks_has_its_place_and_remedy(t
     found = caught.value.diagnostics[0]
     assert found.message == message
     assert help in found.help
-    assert "hunter2" not in found.source.lines.text
+    assert "horse9" not in found.source.lines.text
 
 
 def test_the_keys_of_a_file_without_tasks_are_named_with_their_lines(load, tmp_path):
@@ -214,9 +214,9 @@ def test_a_file_with_another_key_is_not_quoted(tmp_path, key):
 
 
 def test_a_link_with_the_name_of_a_job_file_is_what_it_leads_to_C56(load, tmp_path):
-    (tmp_path / "secrets").write_text("root:hunter2:0\n")
+    (tmp_path / "secrets").write_text("root:horse9:0\n")
     (tmp_path / "link.yaml").symlink_to("secrets")
     for do in (lambda: api.load_job(tmp_path / "link.yaml"), lambda: load("tasks: [{uses: link.yaml}]\n")):
         with pytest.raises(UsageError, match=r"link.yaml` is not a job file") as caught:
             do()
-        assert "hunter2" not in f"{caught.value}{render(getattr(caught.value, 'diagnostics', ()))}"
+        assert "horse9" not in f"{caught.value}{render(getattr(caught.value, 'diagnostics', ()))}"
