@@ -170,15 +170,20 @@ def test_a_start_removes_nothing_behind_a_link(home, part):
             shutil.rmtree(precious / "open")
 
 
-@pytest.mark.parametrize("part", ["run", "record"])
-def test_a_run_that_is_a_link_is_named_and_neither_removed_nor_completed(home, part):
-    """C51: as a run whose process was killed."""
+def link_run(home, part):
+    """Make a run, or its record, a link to what others need."""
     runs, precious = home / ".mprun" / "runs", home.parent / "precious"
     if part == "run":
         (runs / OTHER).symlink_to(precious)
     else:
         (runs / OTHER).mkdir()
         (runs / OTHER / "events.jsonl").symlink_to(precious / "events.jsonl")
+
+
+@pytest.mark.parametrize("part", ["run", "record"])
+def test_a_run_that_is_a_link_is_named_and_neither_removed_nor_completed(home, part):
+    """C51: as a run whose process was killed."""
+    link_run(home, part)
     mark(home, OTHER)
     wrong = f"`{OTHER}` is a symbolic link, not a directory"
     if part == "record":
@@ -197,7 +202,7 @@ def test_a_run_that_is_a_link_is_named_and_neither_removed_nor_completed(home, p
         assert wrong in done.stderr
     pruned = call(home, "runs", "--prune", "0s")
     assert f"kept {OTHER}: its record cannot be read" in pruned.stderr
-    assert OTHER in os.listdir(runs)
+    assert OTHER in os.listdir(home / ".mprun" / "runs")
 
 
 HOLDER = """
@@ -212,13 +217,8 @@ sys.stdin.read()
 @pytest.mark.parametrize("part", ["run", "record"])
 def test_stop_does_not_signal_a_stranger_who_holds_a_lock_behind_a_link(home, part):
     """C51"""
-    runs, precious = home / ".mprun" / "runs", home.parent / "precious"
-    if part == "run":
-        (runs / OTHER).symlink_to(precious)
-    else:
-        (runs / OTHER).mkdir()
-        (runs / OTHER / "events.jsonl").symlink_to(precious / "events.jsonl")
-    held = [sys.executable, "-c", HOLDER, str(precious / "events.jsonl")]
+    link_run(home, part)
+    held = [sys.executable, "-c", HOLDER, str(home.parent / "precious" / "events.jsonl")]
     with subprocess.Popen(held, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as stranger:
         stranger.stdout.readline()
         assert call(home, "stop").code == 2
