@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 from typing import TYPE_CHECKING
 
 from mprun.record.state_dir import DEFAULT
@@ -16,5 +15,7 @@ def command(directory: RunDirectory, *words: str) -> str:
     """A command of mprun about a run, with its state directory if that is not the default one here."""
     state_dir = os.path.dirname(os.path.dirname(os.path.abspath(directory.path)))
     if state_dir != os.path.abspath(DEFAULT):
+        import shlex
+
         words = (*words, "--state-dir", shlex.quote(os.path.relpath(state_dir)))
     return " ".join(["mprun", *words])
