@@ -6,6 +6,7 @@
 .PHONY: help demo test test-newest bench reliability lint format pytest lock clean
 
 VERSIONS := 3.11 3.12 3.13 3.14 3.15
+CHECK := python=$$(tools/python) && "$$python" tools/check.py
 
 # The tests start thousands of short processes from an editable install: without
 # __pycache__ each of them would compile mprun anew.
@@ -19,10 +20,10 @@ demo:    ## install into .venv and run jobs/demo.yaml
 	.venv/bin/mprun -v jobs/demo.yaml
 
 test:    ## lint, types and import contract, then the tests on every installed Python
-	@tools/check lint tests $(VERSIONS)
+	@$(CHECK) lint tests $(VERSIONS)
 
 test-newest:  ## the tests with the newest version of every dependency, not the pinned ones
-	@tools/check newest
+	@$(CHECK) newest
 
 bench:   ## mprun beside hand-written scripts and other runners, ten minutes; ARGS='--only start-up'
 	@tools/bench-env
@@ -33,7 +34,7 @@ reliability:  ## what docs/faults.md promises, measured; ARGS='--only kills --ro
 	.venv/bin/python benchmarks/reliability $(ARGS)
 
 lint:    ## ruff, mypy, and the contract of imports
-	@tools/check lint
+	@$(CHECK) lint
 
 format:  ## fix what ruff can fix
 	@tools/venv .venv lint

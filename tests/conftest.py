@@ -28,6 +28,7 @@ ONCE = (
     "tests/faults/",
     "tests/unit/test_loader",
     "tests/unit/test_benchmarks",
+    "tests/unit/test_check",
     "tests/unit/test_forecast",
     "tests/unit/test_plan_",
     "tests/unit/test_scale",

@@ -1,0 +1,143 @@
+"""`make test` runs its checks side by side, and says which one failed and how."""
+
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+from support.runs import ROOT, alive, eventually
+
+DEFAULT = f"{sys.version_info.major}.{sys.version_info.minor}"
+
+# Makes an environment whose Python is the one below, and says so.
+VENV = """\
+    mkdir -p "$1/bin"
+    ln -sf "$PWD/pytest" "$1/bin/python"
+    echo "made $1"
+"""
+
+# In place of pytest in one environment: counts the lanes that run at this moment, waits until a second one
+# has been started, and does what the test has put there under the environment's name.
+PYTEST = """\
+    venv=$(basename "${0%/bin/python}")
+    echo "$venv $*" >>started
+    touch "running.$$"
+    set -- running.*
+    echo $# >>counts
+    for n in $(seq 2000); do [ "$(wc -l <started)" -lt 2 ] || break; sleep 0.01; done
+    [ ! -e "do$venv" ] || sh "do$venv"
+    result=$?
+    rm "running.$$"
+    echo "the end of $venv"
+    echo "12 passed, 3 skipped in 0.10s"
+    exit $result
+"""
+
+
+@pytest.fixture
+def tree(tmp_path):
+    """A directory with the program and with scripts in place of what it calls."""
+
+    def script(name, text):
+        path = tmp_path / name
+        path.write_text("#!/bin/sh\n" + textwrap.dedent(text), encoding="utf-8")
+        path.chmod(0o755)
+
+    (tmp_path / "tools").mkdir()
+    (tmp_path / "tools" / "check.py").write_bytes(Path(ROOT, "tools", "check.py").read_bytes())
+    script("tools/python", "[ $1 != 9.9 ]\n")
+    script("tools/venv", VENV)
+    script("pytest", PYTEST)
+    return tmp_path
+
+
+def start(tree, *arguments):
+    return subprocess.Popen(
+        [sys.executable, "tools/check.py", *arguments],
+        cwd=tree,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def check(tree, *arguments):
+    process = start(tree, *arguments)
+    output, _ = process.communicate(timeout=40)
+    return process.returncode, output
+
+
+def test_every_half_of_the_tests_runs_and_two_at_a_time(tree):
+    code, output = check(tree, "tests", DEFAULT, "7.7", "8.8", "9.9")
+
+    assert (code, output.splitlines()[-1]) == (0, "== all passed"), output
+    assert "Python 9.9 is not installed: skipped" in output
+    assert sorted((tree / "started").read_text().splitlines()) == [
+        ".venv -m pytest -q -m not once",
+        ".venv -m pytest -q -m once",
+        ".venv-7.7 -m pytest -q -m not once",
+        ".venv-8.8 -m pytest -q -m not once",
+    ]
+    assert max(map(int, (tree / "counts").read_text().split())) <= 2
+    # Of what passed, only that.
+    assert f"tests on {DEFAULT}, once: passed" in output
+    assert output.count("\n12 passed, 3 skipped in 0.10s\n") == 4
+    assert "the end of" not in output
+
+
+def test_a_lane_that_fails_is_named_and_shown_whole_and_the_others_run(tree):
+    (tree / "do.venv-7.7").write_text("echo the reason; exit 3\n")
+
+    code, output = check(tree, "tests", DEFAULT, "7.7", "8.8")
+
+    assert code == 1
+    assert "tests on 7.7: FAILED" in output
+    assert output.endswith("== FAILED:\n   tests on 7.7\n")
+    assert "the reason\nthe end of .venv-7.7\n" in output
+    assert "tests on 8.8: passed" in output
+
+
+def test_a_lane_that_is_killed_is_a_failure(tree):
+    (tree / "do.venv-7.7").write_text("kill -KILL $PPID\n")
+
+    code, output = check(tree, "tests", DEFAULT, "7.7")
+
+    assert code == 1
+    assert output.endswith("== FAILED:\n   tests on 7.7\n")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_the_lanes(tree, number):
+    (tree / "do.venv").write_text("echo $PPID >>pids; exec tail --pid=$PPID -f /dev/null\n")
+    process = start(tree, "tests", DEFAULT)
+    # Two lanes, each of which this program runs by itself.
+    eventually(lambda: (tree / "pids").exists() and len((tree / "pids").read_text().split()) == 2)
+    process.send_signal(number)
+
+    output, _ = process.communicate(timeout=40)
+
+    assert process.returncode == 128 + number, output
+    assert not [pid for pid in (tree / "pids").read_text().split() if alive(int(pid))]
+
+
+def test_a_lane_whose_environment_cannot_be_made_is_a_failure(tree):
+    text = (tree / "tools" / "venv").read_text()
+    (tree / "tools" / "venv").write_text(text + '[ "$1" != .venv-7.7 ] || { echo "no pip"; exit 1; }\n')
+
+    code, output = check(tree, "tests", DEFAULT, "7.7")
+
+    assert code == 1
+    assert "no pip" in output
+    assert output.endswith("== FAILED:\n   tests on 7.7\n")
+
+
+def test_lint_that_fails_shows_which_step(tree):
+    (tree / "started").write_text("lint needs no\nsecond lane\n")
+
+    code, output = check(tree, "lint")
+
+    # Neither ruff nor mypy is there.
+    assert code == 1
+    assert output.endswith("== FAILED:\n   ruff check\n   ruff format\n   mypy\n")

@@ -1,0 +1,202 @@
+"""Run the named checks, continue after a failure, and list the failures at the end.
+
+    tools/check.py lint                  ruff, mypy, the contract of imports
+    tools/check.py newest                the tests with the newest of everything, made anew
+    tools/check.py tests [VERSION...]    the tests on the default Python, and on each installed version
+
+Several checks run in two lanes side by side, because a suite waits half of its time. A lane is a check that
+this program runs by itself (`suite VENV MARK` is one half of the tests), with its output in a file. A line
+every half minute says how far the lanes are; the output of one that fails is shown whole.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+# At the same time. A test that measures time holds beside one other lane.
+LANES = 2
+# Between two lines of progress, and between two looks at the lanes, in seconds.
+PROGRESS_INTERVAL = 30
+POLL_INTERVAL = 0.2
+# What pytest prints: a character for each test, and how much has run.
+DOTS = re.compile(r"^[.sFEx]+ +\[ *(\d+%)\]$", re.MULTILINE)
+SUMMARY = re.compile(r"^\d+ .*\bpassed\b.* in .*s.*$", re.MULTILINE)
+
+DEFAULT = f"{sys.version_info.major}.{sys.version_info.minor}"
+
+failed: list[str] = []
+
+
+def say(title: str) -> None:
+    print(f"\n== {title}", flush=True)
+
+
+def step(title: str, *command: str) -> bool:
+    """Run a command under a title, and remember the title if it fails."""
+    say(title)
+    try:
+        passed = subprocess.run(command).returncode == 0
+    except OSError as error:
+        print(error, flush=True)
+        passed = False
+    if not passed:
+        failed.append(title)
+    return passed
+
+
+def lint() -> None:
+    if not step("environment for lint", "tools/venv", ".venv", "lint", "test"):
+        return
+    python = ".venv/bin/python"
+    step("ruff check", ".venv/bin/ruff", "check")
+    step("ruff format", ".venv/bin/ruff", "format", "--check", "--diff")
+    step("mypy", ".venv/bin/mypy")
+    step(
+        "import contract, words",
+        python,
+        "-m",
+        "pytest",
+        "-q",
+        "tests/unit/test_house.py",
+        "tests/unit/test_texts.py",
+    )
+
+
+def suite(venv: str, mark: str = "") -> None:
+    """The tests in an environment: all, or those that a mark selects."""
+    if step(f"environment {venv}", "tools/venv", venv, "test"):
+        step(f"tests in {venv}", f"{venv}/bin/python", "-m", "pytest", "-q", "-m", mark)
+
+
+def newest() -> None:
+    shutil.rmtree(".venv-newest", ignore_errors=True)
+    suite(".venv-newest")
+
+
+def lanes_of_tests(versions: list[str]) -> dict[str, list[str]]:
+    """The arguments of each lane by its name, the longest lane first.
+
+    Tests that give the same result on every Python run on the default one alone.
+    """
+    lanes = {
+        f"tests on {DEFAULT}, once": ["suite", ".venv", "once"],
+        f"tests on {DEFAULT}": ["suite", ".venv", "not once"],
+    }
+    for version in versions:
+        if version == DEFAULT:
+            continue
+        if subprocess.run(["tools/python", version], stdout=subprocess.DEVNULL).returncode:
+            say(f"Python {version} is not installed: skipped")
+        else:
+            lanes[f"tests on {version}"] = ["suite", f".venv-{version}", "not once"]
+    return lanes
+
+
+class Lane:
+    """A check that runs beside others."""
+
+    def __init__(self, name: str, arguments: list[str]) -> None:
+        self.name = name
+        self._started = time.monotonic()
+        self._log = Path(".venv", "lane-" + "-".join(arguments).replace(" ", "-") + ".log")
+        with self._log.open("wb") as out:
+            self.process = subprocess.Popen(
+                [sys.executable, __file__, *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+            )
+
+    def _text(self) -> str:
+        return self._log.read_text(encoding="utf-8", errors="backslashreplace")
+
+    def _seconds(self) -> str:
+        return f"{time.monotonic() - self._started:.0f} s"
+
+    def progress(self) -> str:
+        done = DOTS.findall(self._text())
+        return f"{self.name} {done[-1] if done else '0%'} ({self._seconds()})"
+
+    def report(self) -> None:
+        """Say how it ended; all that it printed is shown if it failed."""
+        if self.process.returncode:
+            say(f"{self.name}: FAILED after {self._seconds()}")
+            print(self._text(), flush=True)
+            failed.append(self.name)
+        else:
+            say(f"{self.name}: passed in {self._seconds()}")
+            print(*SUMMARY.findall(self._text()), sep="\n", flush=True)
+
+
+def side_by_side(waiting: dict[str, list[str]]) -> None:
+    """Run each lane, two at a time."""
+    running: list[Lane] = []
+    left = list(waiting.items())
+    shown = time.monotonic()
+    try:
+        while left or running:
+            while left and len(running) < LANES:
+                running.append(Lane(*left.pop(0)))
+            time.sleep(POLL_INTERVAL)
+            for lane in [lane for lane in running if lane.process.poll() is not None]:
+                running.remove(lane)
+                lane.report()
+            if running and time.monotonic() > shown + PROGRESS_INTERVAL:
+                shown = time.monotonic()
+                print(" | ".join(lane.progress() for lane in running), flush=True)
+    finally:
+        for lane in running:
+            lane.process.terminate()
+        for lane in running:
+            lane.process.wait()
+
+
+def check(arguments: list[str]) -> None:
+    """Run the checks that the arguments name; several of them in lanes."""
+    lanes: dict[str, list[str]] = {}
+    groups = []
+    while arguments:
+        name, *arguments = arguments
+        if name == "lint":
+            lanes["lint"] = ["lint"]
+            groups.append("lint")
+        elif name == "newest":
+            lanes["newest"] = ["newest"]
+        elif name == "tests":
+            lanes |= lanes_of_tests(arguments)
+            break
+        else:
+            sys.exit(f"tools/check.py: lint, newest or tests, not {name!r}")
+    # Several lanes use it, and only one may make it.
+    if step("environment .venv", "tools/venv", ".venv", *groups, "test"):
+        side_by_side(lanes)
+
+
+def main(arguments: list[str]) -> None:
+    # So that a signal to this program alone also ends the lanes.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    if arguments[:1] == ["suite"]:
+        suite(*arguments[1:])
+    elif arguments == ["lint"]:
+        lint()
+    elif arguments == ["newest"]:
+        newest()
+    else:
+        check(arguments)
+    if failed:
+        say("FAILED:" + "".join(f"\n   {title}" for title in failed))
+        sys.exit(1)
+    say("all passed")
+
+
+if __name__ == "__main__":
+    try:
+        main(sys.argv[1:])
+    except KeyboardInterrupt:
+        sys.exit(130)
