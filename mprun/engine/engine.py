@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from mprun.engine.event_builder import Fact
     from mprun.engine.signals import SignalInbox
     from mprun.executors.base import Executor, PrepareReply, Report
+    from mprun.launcher.channel import AttemptKey
     from mprun.record.recorder import Recorder
     from mprun.record.run_state import RunState
     from mprun.record.state_dir import RunDirectory
@@ -124,6 +125,10 @@ class Engine:
         # What is said of the first exception that nothing expects, and when the run is to have ended then.
         self._defect = ""
         self._give_up_at: float | None = None
+        # The reports and instructions in whose place there was such an exception, and the attempts of
+        # which no report is accepted any more.
+        self._lost: list[Report | Instruction] = []
+        self._untracked: set[AttemptKey] = set()
 
     @property
     def state(self) -> RunState:
@@ -147,17 +152,18 @@ class Engine:
         """
         begun = self._clock.now()
         self._publisher.add(self._event_builder.run_started(begun, prepared, options, resumed_from))
-        # Nothing is started that cannot be recorded.
-        self._publish_or_raise()
         try:
+            # Nothing is started that cannot be recorded.
+            self._publish_or_raise()
             self._loop(begun)
             failpoints.reached("engine.finished")
+            self._close()
             finished = self._run_finished(begun)
+        except RecordError:
+            self._close()
+            raise
         except Exception as error:
             finished = self._abandon(error, begun)
-        finally:
-            self._monitor.close()
-            self._report_handler.close()
         self._publisher.add(finished)
         self._publish_or_raise()
         if self._publisher.defect is not None and not self._defect:
@@ -210,14 +216,26 @@ class Engine:
 
     def collect_reports(self) -> list[Report]:
         """Act on the reports of the executor; they are returned, too."""
-        reports = self._report_handler.admit(self._executor.receive())
+        received = self._executor.receive()
+        try:
+            reports = self._report_handler.admit(received)
+        except Exception:
+            self._lost += received
+            raise
+        if self._untracked:
+            reports = [report for report in reports if getattr(report, "key", None) not in self._untracked]
         failed: Exception | None = None
         for report in reports:
             try:
                 if failpoints.armed:
                     failpoints.reached("loop.collect")
                 instructions = self._report_handler.handle(report)
-                self._facts.append(report)
+            except Exception as error:
+                failed = failed or error
+                self._lost.append(report)
+                continue
+            self._facts.append(report)
+            try:
                 self.act(instructions)
             except Exception as error:
                 failed = failed or error
@@ -242,6 +260,7 @@ class Engine:
             except Exception as error:
                 # The others are of other tasks.
                 failed = failed or error
+                self._lost.append(instruction)
         if failed is not None:
             raise failed
 
@@ -285,19 +304,26 @@ class Engine:
         """Stop the run in order, because of a defect; raises the second one."""
         if self._defect:
             raise error
-        from mprun.engine.defects import seconds_to_end
+        from mprun.engine import defects
 
         self._defect = self._keep_traceback(error)
-        self._give_up_at = self._clock.timed() + seconds_to_end(self._plan, self.state)
+        self._give_up_at = self._clock.timed() + defects.seconds_to_end(self._plan, self.state)
         # It may have been raised while they were suspended.
         self._executor.resume()
         self.act(self._scheduler.stop(INTERNAL_ERROR, self._clock.timed()))
+        lost, self._lost = self._lost, []
+        self._untracked = defects.untracked(lost)
+        self.act(defects.end_lost(lost, self._executor, self._scheduler, self._clock.timed()))
         self.publish()
 
     def _abandon(self, error: Exception, begun: float) -> events.RunFinished:
         """Kill everything: the run cannot be ended in order."""
         self._defect = self._defect or self._keep_traceback(error)
-        self._executor.close(kill=True)
+        for close in (self._close, lambda: self._executor.close(kill=True)):
+            try:
+                close()
+            except Exception as another:
+                self._keep_traceback(another)
         try:
             lost = self._scheduler.handle_executor_lost(INTERNAL_ERROR, (), self._clock.timed())
             self._facts += lost
@@ -308,6 +334,11 @@ class Engine:
 
             self._keep_traceback(another)
             return self._event_builder.run_finished(begun, broken_verdict(self.failure, self.state), None)
+
+    def _close(self) -> None:
+        """End the threads and processes of probes and patterns."""
+        self._monitor.close()
+        self._report_handler.close()
 
     def _keep_traceback(self, error: Exception) -> str:
         from mprun.record.traceback_file import keep_traceback

@@ -23,7 +23,7 @@ class Publisher:
     `failure` says why the record could not be written, empty if it could. An event that could
     not be recorded is not shown; the next `publish` tries to record it again. Once it is known that
     the record was removed, all events are shown: nothing else will have them. A reporter that
-    raises an exception gets nothing more, and `defect` is the first such exception.
+    raises an exception gets nothing more; `defect` is the first exception of one of them, or of the state.
     """
 
     def __init__(self, recorder: Recorder, reporters: Sequence[Reporter], clock: Clock) -> None:
@@ -58,7 +58,10 @@ class Publisher:
                 return False
         recorded, self._unrecorded = self._unrecorded, []
         for event in recorded:
-            self.state.apply(event)
+            try:
+                self.state.apply(event)
+            except Exception as error:
+                self.defect = self.defect or error
             for reporter in self._reporters:
                 try:
                     if failpoints.armed:

@@ -152,6 +152,19 @@ class Scheduler:
                 self._lose(task_run, reason, began)
         return self._decide()
 
+    def handle_attempt_lost(
+        self, task: int, attempt: int, reason: str, now: float, *, began: bool
+    ) -> list[Instruction]:
+        """The run ends, and an attempt will not be reported any more; with `began` it had a process."""
+        task_run = self._task_runs.all[task]
+        if task_run.state not in DISPATCHED or task_run.attempts != attempt:
+            return []
+        self._now = now
+        self._lose(task_run, reason, (task,) if began else ())
+        if self._termination.has_order:
+            self._termination.handle_over(task_run, now)
+        return self._decide()
+
     def stop(self, reason: str, now: float, *, kill: bool = False) -> list[Instruction]:
         """End the run: nothing more starts, and what runs is asked to end in order, or is killed at once."""
         self._now = now

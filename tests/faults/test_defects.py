@@ -5,10 +5,22 @@ from __future__ import annotations
 import os
 import re
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
-from support.runs import eventually, finish, mprun, newest_run, start, survivors, write
+from support.runs import (
+    ROOT,
+    environment,
+    eventually,
+    finish,
+    mprun,
+    newest_run,
+    start,
+    survivors,
+    write,
+)
 
 from mprun.failpoints import DEFECTS
 
@@ -55,6 +67,87 @@ def test_a_defect_stops_the_tasks_and_is_recorded_as_exit_3(tmp_path, name, hit)
         process.send_signal(signal.SIGINT)
     run = finish(process, tmp_path / ".mprun")
     assert ends_in_order(run, tmp_path) == f"RuntimeError: injected at {name}"
+
+
+# Functions of every hand of the engine. A hand that fails in the middle has lost what it was about to do.
+HANDS = (
+    "mprun.scheduling.scheduler:Scheduler.begin",
+    "mprun.scheduling.scheduler:Scheduler.handle_started",
+    "mprun.scheduling.scheduler:Scheduler.handle_exited",
+    "mprun.scheduling.scheduler:Scheduler.handle_deadline",
+    "mprun.scheduling.scheduler:Scheduler.handle_ready",
+    "mprun.scheduling.scheduler:Scheduler.handle_expanded",
+    "mprun.scheduling.scheduler:Scheduler.stop",
+    "mprun.scheduling.termination:Termination.watch",
+    "mprun.engine.resolver:TaskResolver.start_request",
+    "mprun.engine.resolver:TaskResolver.handle_finished",
+    "mprun.executors.local:LocalExecutor.start",
+    "mprun.executors.local:LocalExecutor.cancel",
+    "mprun.executors.local:LocalExecutor.signal",
+    "mprun.engine.event_builder:EventBuilder.to_events",
+    "mprun.engine.publisher:Publisher.publish",
+    "mprun.record.run_state:RunState.apply",
+    "mprun.engine.readiness:Prober.start",
+    "mprun.engine.readiness:Prober.take_ready",
+    "mprun.engine.command_prober:CommandProber.start",
+    "mprun.engine.command_prober:CommandProber.handle_probed",
+    "mprun.engine.attempt_monitor:AttemptMonitor.handle_exited",
+    "mprun.engine.attempt_monitor:AttemptMonitor.handle_stopping",
+    "mprun.engine.attempt_monitor:AttemptMonitor.close",
+    "mprun.engine.log_limits:LogLimits.exceeded",
+    "mprun.engine.control_requests:ControlRequests.handle",
+    "mprun.engine.output_checks:OutputChecks.check",
+    "mprun.engine.output_checks:OutputChecks.take",
+    "mprun.engine.task_table:TaskTable.expand",
+    "mprun.engine.engine:Engine._run_finished",
+)
+JOB_FOR_HANDS = """
+    defaults: {stop: {grace: 100ms}}
+    tasks:
+      - {name: list, command: "echo '[1, 2]'", capture: json}
+      - {name: each, command: [echo, '${item}'], foreach: '${tasks.list.result}'}
+      - {name: again, command: "exit 1", retry: {retries: 2, delay: 10ms}, allow_failure: true}
+      - {name: late, command: "exec sleep 100", timeout: 100ms, allow_failure: true}
+      - {name: printed, command: "echo yes", expect: {output: "y.s"}, limits: {log: 1MB}}
+      - {name: file, command: "touch up; exec sleep 100", daemon: true, ready: {file: up}}
+      - {name: probe, command: "touch up; exec sleep 100", daemon: true, ready: {command: [test, -e, up]}}
+      - {name: user, command: "touch there", depends_on: [file, probe, printed, late, again, each]}
+      - {name: stubborn, command: "trap '' TERM; while :; do sleep 0.1; done"}
+      - {name: never, command: [echo, never], depends_on: [stubborn]}
+    """
+# Those that are needed to end the run, too, or for each event of its record.
+ALWAYS = [
+    "Scheduler.begin",
+    "Scheduler.stop",
+    "TaskResolver.start_request",
+    "RunState.apply",
+    "OutputChecks.take",
+]
+
+
+@pytest.mark.parametrize(
+    ("hand", "last"),
+    [(hand, 1) for hand in HANDS] + [(hand, 10**9) for hand in HANDS if hand.partition(":")[2] in ALWAYS],
+)
+def test_a_defect_in_a_hand_of_the_engine_ends_the_run_without_a_wait_for_what_was_lost_C54(
+    tmp_path, hand, last
+):
+    """The run has no time to end beside the graces of its tasks: if it waits for more, it hangs."""
+    write(tmp_path, job=JOB_FOR_HANDS)
+    module, _, function = hand.partition(":")
+    process = subprocess.Popen(
+        [sys.executable, ROOT / "tests/support/defective.py", module, function, "1", str(last), "job.yaml"],
+        cwd=tmp_path,
+        env=environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    eventually(lambda: (tmp_path / "there").exists() or process.poll() is not None, 30)
+    if process.poll() is None:
+        process.send_signal(signal.SIGINT)
+    run = finish(process, tmp_path / ".mprun")
+    assert ends_in_order(run, tmp_path) == f"LookupError: injected into {function}"
 
 
 @pytest.mark.parametrize("options", [["-q"], ["--events", "-"], ["--output", "none"]])
