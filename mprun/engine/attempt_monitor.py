@@ -67,15 +67,16 @@ class AttemptMonitor:
         return any(prober.was_ready(key) for prober in self._probers())
 
     def read_to_end(self, key: AttemptKey) -> bool:
-        """Have the log of an attempt that has ended read to its end, if that may show that it was ready.
+        """Get the last answer for an attempt that has ended, if that may show that it was ready.
 
-        False if it need not be; else `was_read_to_end` is true later.
+        Its log is read to its end, and a try of a command that is running is ended. False if nothing is to
+        come; else `was_read_to_end` is true later.
         """
-        return self._prober is not None and self._prober.read_to_end(key)
+        return any(prober.read_to_end(key) for prober in self._probers())
 
     def was_read_to_end(self, key: AttemptKey) -> bool:
-        """Whether there is nothing more to read of the log of an attempt that has ended."""
-        return self._prober is None or self._prober.was_read_to_end(key)
+        """Whether no answer is to come for an attempt that has ended."""
+        return all(prober.was_read_to_end(key) for prober in self._probers())
 
     def handle_exited(self, key: AttemptKey) -> str:
         """Observe it no more; why it was not ready, empty if it was or had no need to be."""

@@ -21,8 +21,12 @@ if TYPE_CHECKING:
     from mprun.launcher.channel import AttemptKey
     from mprun.record.state_files import StateFile
 
+# On Linux; not from `signal`, which takes a millisecond to import.
+SIGKILL = 9
 # The end of what a probe has printed, in which its last line is looked for, in bytes.
 _TAIL_BYTES = 4096
+# How long the answer of a try that was killed is waited for, in seconds: a process may not hear the kill.
+MAX_WAIT_SECONDS = 2.0
 # How much of a command a reason shows, in characters.
 _SHOWN_CHARACTERS = 80
 
@@ -43,13 +47,15 @@ class _Probed:
         self.due = now
         self.begun: float | None = None
         self.killed = self.stopped = False
+        # When its attempt was seen to have ended, None while it runs.
+        self.ended: float | None = None
         self.last_line = ""
         self.reason = ""
 
     def deadline(self) -> float | None:
         """When something is to be done for it; None if not before its try has ended."""
         if self.begun is None:
-            return None if self.stopped else self.due
+            return None if self.stopped or self.ended is not None else self.due
         return None if self.killed else self.begun + self.longest
 
 
@@ -105,7 +111,8 @@ class CommandProber:
         if probed is None or report.number != probed.request.number or probed.begun is None:
             return
         now = self._clock.timed(report.clock)
-        if not probed.stopped:
+        was_ended_with_it = probed.ended is not None and not probed.killed and report.exit_code == -SIGKILL
+        if not probed.stopped and not was_ended_with_it:
             probed.reason = self._reason(probed, report)
             if not probed.reason:
                 del self._attempts[report.key]
@@ -124,6 +131,25 @@ class CommandProber:
             return ""
         words = format_exit(code, exit_signal(code), core_dumped=False)
         return _with_line(words, _last_line(probed.output))
+
+    def read_to_end(self, key: AttemptKey) -> bool:
+        """End the present try for an attempt that has ended by itself; whether its answer is to come.
+
+        The try began before that end: if it has succeeded by now, the attempt was ready.
+        """
+        probed = self._attempts.get(key)
+        if probed is None or probed.stopped or probed.begun is None:
+            return False
+        probed.ended = self._clock.timed()
+        self._executor.end_probe(key)
+        return True
+
+    def was_read_to_end(self, key: AttemptKey) -> bool:
+        """Whether no answer is to come for an attempt that has ended."""
+        probed = self._attempts.get(key)
+        if probed is None or probed.ended is None or probed.begun is None:
+            return True
+        return self._clock.timed() >= probed.ended + MAX_WAIT_SECONDS
 
     def was_ready(self, key: AttemptKey) -> bool:
         """Whether an attempt that has ended was ready; `take_ready` has not said so yet."""

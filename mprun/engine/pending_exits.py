@@ -1,4 +1,4 @@
-"""Holds back the reports of attempts that have ended until it is known what they printed."""
+"""Holds back the reports of attempts that have ended until their output and readiness are known."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from mprun.engine.expectations import output_problem
 from mprun.engine.output_checks import OutputChecks
-from mprun.executors.base import ExecutorLost, Exited
+from mprun.executors.base import ExecutorLost, Exited, Probed
 from mprun.scheduling.instructions import RUN_FINISHED
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ _NOT_MATCHED = "it was not matched before the end of the run"
 
 
 class PendingExits:
-    """The reports of ends that wait for a pattern to be matched, in a thread or process of its own.
+    """The reports of ends that wait for a pattern to be matched, in a thread or process, or a probe.
 
     To everything else such a report arrives late, with the time at which the attempt has ended.
     """
@@ -56,15 +56,19 @@ class PendingExits:
         `end_reason` is why the run ends, None while it does not.
         """
         admitted: list[Report] = []
+        probed: set[AttemptKey] = set()
         for report in reports:
             if isinstance(report, Exited) and self._must_wait(report):
                 self._held[report.key] = report
                 continue
             if isinstance(report, ExecutorLost):
                 admitted += self._give_up()
+            elif isinstance(report, Probed):
+                # It is handled before the end of its attempt.
+                probed.add(report.key)
             admitted.append(report)
         self._problems |= self._checks.take()
-        admitted += [self._held.pop(key) for key in list(self._held) if self._is_known(key)]
+        admitted += [self._held.pop(key) for key in list(self._held) if self._is_known(key, probed)]
         if self._held and self._is_overdue(end_reason):
             admitted += self._give_up()
         return admitted
@@ -92,10 +96,11 @@ class PendingExits:
             self._problems[report.key] = problem
         return waits
 
-    def _is_known(self, key: AttemptKey) -> bool:
+    def _is_known(self, key: AttemptKey, probed: set[AttemptKey]) -> bool:
         expect = self._table.tasks[key[0]].task.expect
-        needs_output = expect is not None and expect.output is not None
-        return (not needs_output or key in self._problems) and self._monitor.was_read_to_end(key)
+        if expect is not None and expect.output is not None and key not in self._problems:
+            return False
+        return key in probed or self._monitor.was_read_to_end(key)
 
     def _is_overdue(self, end_reason: str | None) -> bool:
         if end_reason in (None, RUN_FINISHED):

@@ -61,9 +61,9 @@ class ReportHandler:
     def admit(self, reports: list[Report]) -> list[Report]:
         """Of these reports and those that were held back, the ones that can be handled now."""
         if self._pending is None:
-            if not any(map(self._needs_pattern, reports)):
+            if not any(map(self._may_have_to_wait, reports)):
                 return reports
-            # Few jobs have a pattern.
+            # Few jobs have a pattern or a probe.
             from mprun.engine.pending_exits import PendingExits
 
             self._pending = PendingExits(
@@ -71,13 +71,13 @@ class ReportHandler:
             )
         return self._pending.admit(reports, self._scheduler.end_reason)
 
-    def _needs_pattern(self, report: Report) -> bool:
-        """Whether it must be known what an attempt has printed before its end can be handled."""
+    def _may_have_to_wait(self, report: Report) -> bool:
+        """Whether an end may wait for what its attempt has printed, or for the last answer of a probe."""
         if type(report) is not Exited:
             return False
         task = self._table.tasks[report.key[0]].task
         is_expected = task.expect is not None and task.expect.output is not None
-        return is_expected or (task.ready is not None and task.ready.kind == "log")
+        return is_expected or (task.ready is not None and task.ready.kind in ("log", "command"))
 
     def close(self) -> None:
         """End what matches patterns."""

@@ -14,7 +14,7 @@ from time import monotonic
 
 from mprun.launcher import fork, reaper
 from mprun.launcher.start_error import StartError
-from mprun.launcher.worker import AS_FILE, own_descendants, set_variables
+from mprun.launcher.worker import AS_FILE, SIGKILL, own_descendants, set_variables
 from mprun.linux import prctl
 
 TYPE_CHECKING = False
@@ -30,14 +30,19 @@ _OUTPUT = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_TRUNC | AS_FILE
 
 
 class Probe:
-    """The process of one try; `number` is the engine's number of the try."""
+    """The process of one try; `number` is the engine's number of the try.
 
-    __slots__ = ("handle", "key", "number")
+    `was_killed` is whether it ran when it was killed: what exit code it has then says nothing, as a shell
+    may end with 0 once the program that it waits for is killed.
+    """
+
+    __slots__ = ("handle", "key", "number", "was_killed")
 
     def __init__(self, key: AttemptKey, number: int, handle: fork.ProcessHandle) -> None:
         self.key = key
         self.number = number
         self.handle = handle
+        self.was_killed = False
 
 
 class CommandProbes:
@@ -69,9 +74,13 @@ class CommandProbes:
 
     def kill(self, key: AttemptKey) -> None:
         """Kill the probe of an attempt and its process tree; its end will be seen."""
-        reaper.kill_trees(
-            {probe.handle.pid: probe.handle.pidfd for probe in self.running.values() if probe.key == key}
-        )
+        leaders = {}
+        for probe in self.running.values():
+            if probe.key == key:
+                with contextlib.suppress(ChildProcessError):
+                    probe.was_killed |= not probe.handle.has_ended()
+                leaders[probe.handle.pid] = probe.handle.pidfd
+        reaper.kill_trees(leaders)
 
     def leaders(self) -> dict[int, int]:
         """The pid of each process, and its pidfd."""
@@ -106,7 +115,7 @@ class CommandProbes:
         self._epoll.unregister(descriptor)
         del self.running[descriptor]
         handle.close()
-        return probe.key, clock, probe.number, code, ""
+        return probe.key, clock, probe.number, -SIGKILL if probe.was_killed else code, ""
 
 
 def _owner(orphan: reaper.ProcessIdentity, attempts: Iterable[Attempt], probed: AttemptKey) -> Attempt | None:

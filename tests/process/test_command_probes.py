@@ -137,8 +137,11 @@ def test_c30_missing_directory_of_the_task_is_the_reason(tmp_path):
         assert "there: No such file or directory" in reason(run)
 
 
+@pytest.mark.parametrize("order", [("probe", "server"), ("server", "probe")])
+@pytest.mark.parametrize("expect", ["", "expect: {output: served}"])
 @pytest.mark.parametrize("method", START_METHODS)
-def test_c30_answer_that_is_read_together_with_the_end_of_the_task_counts(tmp_path, method):
+def test_c30_answer_that_is_read_together_with_the_end_of_the_task_counts(tmp_path, method, expect, order):
+    """In whichever order the two are read: the try began while the task ran."""
     wait = "echo $$ > $0.new; mv $0.new $0; until test -e $0-end; do sleep 0.01; done"
     write(
         tmp_path,
@@ -146,21 +149,34 @@ def test_c30_answer_that_is_read_together_with_the_end_of_the_task_counts(tmp_pa
         start_method: {method}
         tasks:
           - name: server
-            command: [sh, -c, '{wait}', server]
+            command: [sh, -c, '{wait}; echo served', server]
             daemon: true
             ready: {{command: [sh, -c, '{wait}', probe], try_timeout: 100s, timeout: 100s}}
+            {expect}
           - {{name: test, command: [echo], depends_on: {{server: ready}}}}
         """,
     )
     process = start("job.yaml", cwd=tmp_path)
     eventually(lambda: (tmp_path / "server").exists() and (tmp_path / "probe").exists(), 30)
     process.send_signal(signal.SIGSTOP)
-    for name in ("probe", "server"):
+    for name in order:
         (tmp_path / f"{name}-end").touch()
         assert are_gone([int((tmp_path / name).read_text())])
     process.send_signal(signal.SIGCONT)
     run = finish(process, tmp_path / ".mprun")
     assert (run.code, run.outcome("server"), run.outcome("test")) == (0, "succeeded", "succeeded")
+
+
+def test_c30_try_that_runs_at_the_end_of_the_task_is_killed_and_says_nothing(tmp_path):
+    job(
+        tmp_path,
+        "{command: 'test -e tried && touch again && exec sleep 1000; touch tried; echo no; exit 7'}",
+        "until test -e again; do sleep 0.01; done",
+    )
+    run = mprun("job.yaml", cwd=tmp_path)
+    assert (run.code, run.outcome("server"), run.outcome("test")) == (1, "failed", "skipped")
+    assert reason(run).startswith("not ready, exit 0: command ")
+    assert reason(run).endswith(": exit 7: no")
 
 
 @pytest.mark.parametrize("method", START_METHODS)
