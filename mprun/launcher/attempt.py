@@ -27,16 +27,17 @@ class Attempt:
 
     `clock` is the monotonic time at which its start began, `ticks` when its process began, in
     clock ticks since boot, None if unknown. `is_program` says whether the process becomes a
-    program that knows nothing of mprun, `asked` whether it was sent a signal, and `orphans`
-    are the pids of the processes that it left behind, `left_running` of those that could not be killed.
-    `log_size` is the size at the last sample of a log
-    that its process writes itself, `lost_bytes` by how much such a log has shrunk.
+    program that knows nothing of mprun, `asked` whether it was sent a signal, `group_asked` whether its
+    group was asked to end, and `orphans` are the pids of the processes that it left behind, `left_running`
+    of those that could not be killed. `log_size` is the size at the last sample of a log that its process
+    writes itself, `lost_bytes` by how much such a log has shrunk.
     """
 
     __slots__ = (
         "asked",
         "clock",
         "daemon",
+        "group_asked",
         "handle",
         "is_program",
         "key",
@@ -67,7 +68,7 @@ class Attempt:
         self.daemon: bool = request[DAEMON]
         self.log: str = request[LOG]
         self.is_program = request[COMMAND] is not None
-        self.asked = False
+        self.asked = self.group_asked = False
         self.orphans: tuple[int, ...] = ()
         self.left_running: tuple[int, ...] = ()
         self.threads = 1

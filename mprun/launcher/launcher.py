@@ -13,7 +13,7 @@ import select
 import signal
 import sys
 from os import close
-from select import EPOLLIN
+from select import EPOLLIN, EPOLLONESHOT
 from signal import SIGKILL
 from time import monotonic
 
@@ -54,6 +54,7 @@ if TYPE_CHECKING:
 
     from mprun.launcher.channel import AttemptKey, PackedStartRequest
     from mprun.launcher.command_probes import CommandProbes
+    from mprun.launcher.group_grace import OpenEnds
     from mprun.launcher.output_pipes import OutputPipes
     from mprun.launcher.targets import Call
     from mprun.launcher.worker import Process
@@ -97,6 +98,8 @@ class Launcher:
         self._backoff = StartBackoff()
         self._dumps = StackDumps()
         self._probes: CommandProbes | None = None
+        # Once a task has been asked to end, and others of its group take longer.
+        self._open_ends: OpenEnds | None = None
         self._functions: dict[str, Any] = {}
         self._method = ""
         # The object that each fork copies: see `Process`.
@@ -154,6 +157,9 @@ class Launcher:
             self._signal_after_dumps()
         if (now := monotonic()) >= self._next_sample:
             self._sample(now)
+        if self._open_ends is not None and now >= self._open_ends.next_look:
+            for attempt in self._open_ends.take_ended(now):
+                self._handle_exit(attempt)
         if self._outputs is not None and now >= self._outputs.rest_ends:
             self._outputs.end_rest(now)
         if self._urgent or not self._queue.entries or now - self._flushed >= MAX_REPORT_DELAY:
@@ -168,6 +174,8 @@ class Launcher:
             timeout = MAX_REPORT_DELAY
         if self._dumps.pending:
             timeout = SETTLE_SECONDS
+        elif self._open_ends is not None and self._open_ends.attempts:
+            timeout = self._open_ends.LOOK_INTERVAL
         if self._outputs is not None and self._outputs.rest_ends < _NEVER:
             pause = max(0.0, self._outputs.rest_ends - monotonic())
             timeout = pause if timeout is None else min(timeout, pause)
@@ -400,9 +408,13 @@ class Launcher:
     def _send_signal(self, attempt: Attempt, number: int, *, alone: bool) -> None:
         if number == SIGKILL:
             reaper.kill_trees({attempt.handle.pid: attempt.handle.pidfd})
-            if not reaper.may_signal(attempt.handle.pid, attempt.handle.pidfd):
+            if self._open_ends is not None and attempt in self._open_ends.attempts:
+                self._open_ends.take(attempt)
+                self._handle_exit(attempt)
+            elif not reaper.may_signal(attempt.handle.pid, attempt.handle.pidfd):
                 self._give_up(attempt)
             return
+        attempt.group_asked = not alone
         # In a suspended run, tasks handle the signal once the run is resumed.
         reaper.ask_to_end(attempt.handle, number, alone=alone, wake=not self._suspended)
 
@@ -456,6 +468,8 @@ class Launcher:
     # ---- exits
 
     def _handle_exit(self, attempt: Attempt) -> None:
+        if attempt.group_asked and self._keep_end_open(attempt):
+            return
         clock = monotonic()
         handle = attempt.handle
         may_have_left = self._has_orphans(handle.pid)
@@ -472,6 +486,19 @@ class Launcher:
         if armed:
             failpoints.reached("launcher.reaped")
         self._end(attempt, clock, code, orphans, may_have_left=may_have_left)
+
+    def _keep_end_open(self, attempt: Attempt) -> bool:
+        """Whether others of its group have not ended yet: they were asked to, and have the grace, too."""
+        if self._open_ends is None:
+            # Most jobs stop nothing.
+            from mprun.launcher.group_grace import OpenEnds
+
+            self._open_ends = OpenEnds()
+        if attempt in self._open_ends.attempts or self._open_ends.hold(attempt):
+            # At most one event more: the other end of its descriptor may be closed.
+            self._epoll.modify(attempt.handle.exit_fd, EPOLLONESHOT)
+            return True
+        return False
 
     def _give_up(self, attempt: Attempt) -> None:
         """Report the end of an attempt whose process cannot be killed, and do not wait for it any more."""
