@@ -12,7 +12,7 @@ import os
 from select import EPOLLIN
 from time import monotonic
 
-from mprun.launcher import fork, reaper
+from mprun.launcher import fork, reaper, task_trees
 from mprun.launcher.start_error import StartError
 from mprun.launcher.worker import AS_FILE, SIGKILL, own_descendants, set_variables
 from mprun.linux import prctl
@@ -80,7 +80,7 @@ class CommandProbes:
                 with contextlib.suppress(ChildProcessError):
                     probe.was_killed |= not probe.handle.has_ended()
                 leaders[probe.handle.pid] = probe.handle.pidfd
-        reaper.kill_trees(leaders)
+        task_trees.kill_trees(leaders)
 
     def leaders(self) -> dict[int, int]:
         """The pid of each process, and its pidfd."""

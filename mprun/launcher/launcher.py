@@ -19,7 +19,7 @@ from time import monotonic
 
 from mprun import failpoints
 from mprun.failpoints import armed
-from mprun.launcher import auxiliary, fork, parent_death, preload, reaper
+from mprun.launcher import auxiliary, fork, parent_death, preload, reaper, task_trees
 from mprun.launcher.attempt import Attempt
 from mprun.launcher.channel import (
     AFTER,
@@ -407,27 +407,27 @@ class Launcher:
 
     def _send_signal(self, attempt: Attempt, number: int, *, alone: bool) -> None:
         if number == SIGKILL:
-            reaper.kill_trees({attempt.handle.pid: attempt.handle.pidfd})
+            task_trees.kill_trees({attempt.handle.pid: attempt.handle.pidfd})
             if self._open_ends is not None and attempt in self._open_ends.attempts:
                 self._open_ends.take(attempt)
                 self._handle_exit(attempt)
-            elif not reaper.may_signal(attempt.handle.pid, attempt.handle.pidfd):
+            elif not task_trees.may_signal(attempt.handle.pid, attempt.handle.pidfd):
                 self._give_up(attempt)
             return
         attempt.group_asked = not alone
         # In a suspended run, tasks handle the signal once the run is resumed.
-        reaper.ask_to_end(attempt.handle, number, alone=alone, wake=not self._suspended)
+        task_trees.ask_to_end(attempt.handle, number, alone=alone, wake=not self._suspended)
 
     def _suspend(self) -> None:
         """Stop all processes of all tasks, and start no others."""
         self._suspended = True
-        reaper.stop_trees(self._leaders(), lambda: self._reaper.find_adopted(self._pids()))
+        task_trees.stop_trees(self._leaders(), lambda: self._reaper.find_adopted(self._pids()))
         self._engine.send(("suspended",))
 
     def _resume(self) -> None:
         self._suspended = False
         adopted = self._reaper.find_adopted(self._pids())
-        reaper.signal_trees(self._leaders(), signal.SIGCONT, adopted)
+        task_trees.signal_trees(self._leaders(), signal.SIGCONT, adopted)
 
     def _leaders(self) -> dict[int, int]:
         """The pid of every process of an attempt or a probe, and its pidfd."""
@@ -592,7 +592,7 @@ class Launcher:
     def _kill_all(self) -> None:
         """Kill every task: the engine is gone or has finished."""
         # Once its leader is gone, all of a tree comes here: this needs no list of all processes.
-        reaper.kill(self._leaders())
+        task_trees.kill(self._leaders())
         # What modules started at import, and the fork server, end with the job. A resource tracker ends by
         # itself, once no process has its pipe, and it has removed what was left in shared memory.
         auxiliary.release_resource_tracker()
@@ -611,7 +611,7 @@ class Launcher:
 
     def _sample(self, now: float) -> None:
         self._next_sample = now + SAMPLE_INTERVAL + SAMPLE_INTERVAL_PER_TASK * len(self._attempts)
-        reaper.wake(self._fork_server)
+        task_trees.wake(self._fork_server)
         self._prefork.expire(now)
         if self._has_orphans(0) or self._reaper.adopted:
             self._reaper.adopt(self._pids())

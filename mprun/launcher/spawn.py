@@ -20,7 +20,7 @@ from multiprocessing.context import set_spawning_popen
 
 from mprun import failpoints
 from mprun.failpoints import armed
-from mprun.launcher import end_marks, environment, fork, reaper, start_backoff, start_error
+from mprun.launcher import end_marks, environment, fork, start_backoff, start_error, task_trees
 from mprun.launcher.channel import KEY, NAME, START_METHOD
 from mprun.launcher.worker import IS_TRIED, Process
 from mprun.linux import pidfd_signals, procfs
@@ -194,7 +194,7 @@ def _answered_in_time() -> Iterator[None]:
     """
 
     def give_up(number: int, frame: object) -> None:
-        if not reaper.wake(fork_server_pid() or 0):
+        if not task_trees.wake(fork_server_pid() or 0):
             raise TimeoutError(errno.ETIMEDOUT, NO_ANSWER)
         signal.setitimer(signal.ITIMER_REAL, FORK_SERVER_TIMEOUT)
 

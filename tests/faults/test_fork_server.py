@@ -14,11 +14,11 @@ from mprun.executors.base import NotStarted
 # to answer on a busy machine.
 WORK = """\
     import os, signal
-    from mprun.launcher import reaper, spawn
+    from mprun.launcher import spawn, task_trees
     spawn.FORK_SERVER_TIMEOUT = 3
     if os.path.exists("ignores_sigterm"):
         # A stopped fork server is not resumed: it does not answer.
-        reaper.wake = lambda child: False
+        task_trees.wake = lambda child: False
 
     def stay():
         signal.pause()

@@ -11,7 +11,7 @@ import types
 import pytest
 from support.runs import alive, eventually
 
-from mprun.launcher import reaper
+from mprun.launcher import reaper, task_trees
 from mprun.linux import pidfd_signals, procfs
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="pidfds are Linux's")
@@ -112,8 +112,8 @@ def test_signalling_a_process_that_has_changed_its_user_raises_nothing(monkeypat
     monkeypatch.setattr(
         signal, "pidfd_send_signal", lambda fd, *more: (refuse if fd == handle.pidfd else send)(fd, *more)
     )
-    reaper.ask_to_end(handle, signal.SIGTERM, wake=True)
-    reaper.kill({handle.pid: handle.pidfd})
+    task_trees.ask_to_end(handle, signal.SIGTERM, wake=True)
+    task_trees.kill({handle.pid: handle.pidfd})
     reaper.kill_group(handle.pid)
     os.close(handle.pidfd)
     assert process.poll() is None

@@ -82,7 +82,7 @@ OURS = {
         mprun.linux.procfs mprun.linux.prctl mprun.lazy_import mprun.launcher.main mprun.linux.wait4
         mprun.launcher.start_queue mprun.launcher.prefork mprun.launcher.preload
         mprun.launcher.environment mprun.launcher.fork mprun.launcher.start_backoff
-        mprun.linux.pidfd_signals mprun.launcher.stack_dump mprun.launcher.reaper
+        mprun.linux.pidfd_signals mprun.launcher.stack_dump mprun.launcher.reaper mprun.launcher.task_trees
         mprun.launcher.worker mprun.launcher.attempt mprun.launcher.auxiliary
         mprun.launcher.parent_death mprun.launcher.targets mprun.linux.kill_loop
         mprun.launcher.launcher
