@@ -118,7 +118,7 @@ class Tail:
         if found.st_size < position:
             # Truncated by the task.
             return 0
-        # Replaced by one that begins with what was read: see `mprun.launcher.output_pipes`.
+        # Replaced by one that begins with what was read: see `mprun.launcher.output_pipe`.
         return position if found.st_ino != os.fstat(file).st_ino else None
 
     def _reopen(self) -> bool:

@@ -11,7 +11,7 @@ import pytest
 if sys.platform != "linux":
     pytest.skip("splice(2) and epoll are Linux's", allow_module_level=True)
 
-from mprun.launcher.output_pipes import OutputPipe
+from mprun.launcher.output_pipe import OutputPipe
 
 
 @pytest.fixture
