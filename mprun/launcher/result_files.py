@@ -90,7 +90,13 @@ def _unfinished(value: object) -> str:
         return _UNFINISHED[kind.__name__]
     if hasattr(kind, "__await__"):
         return f"a `{kind.__qualname__}`, which was never awaited; wrap it: `await` it in `asyncio.run`"
-    return ""
+    try:
+        from mprun.launcher.unfinished_parts import describe
+
+        return describe(value)
+    except Exception:
+        # There may be no module to import any more.
+        return ""
 
 
 # What a target returned, by its type.
@@ -101,6 +107,8 @@ _UNFINISHED = {
         "an async generator, which was never iterated over; wrap it: "
         "`async for item in {0}()`, in a coroutine for `asyncio.run`"
     ),
+    "map": "a `map`, which was never iterated over; wrap it: `list({0}())`",
+    "filter": "a `filter`, which was never iterated over; wrap it: `list({0}())`",
 }
 
 

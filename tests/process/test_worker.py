@@ -56,6 +56,26 @@ UNFINISHED = """\
 
     def other():
         return Caller()
+
+    def mapped():
+        return map(print, [1])
+
+    def filtered():
+        return filter(print, [1])
+
+    def listed():
+        return [wait(), wait()]
+
+    def nested():
+        inner = {"b": (print(n) for n in [1])}
+        inner["itself"] = inner
+        return {"a": [1, inner]}
+
+    def in_a_tuple():
+        return 1, {generate_later()}
+
+    def mapped_inside():
+        return [map(print, [1])]
 """
 NEVER_AWAITED = "`{0}` returned a coroutine, which was never awaited; wrap it: `asyncio.run({0}())`"
 NEVER_ITERATED = "`{0}` returned {1}, which was never iterated over; wrap it: {2}"
@@ -71,6 +91,22 @@ SAID = {
     ),
     "future": "`future` returned a `Future`, which was never awaited; wrap it: `await` it in `asyncio.run`",
     "other": "`other` returned a `Caller`, which was never awaited; wrap it: `await` it in `asyncio.run`",
+    "mapped": NEVER_ITERATED.format("mapped", "a `map`", "`list(mapped())`"),
+    "filtered": NEVER_ITERATED.format("filtered", "a `filter`", "`list(filtered())`"),
+    "listed": (
+        "`listed` returned a list with a coroutine, which was never awaited; "
+        "await it, or `asyncio.gather(...)` of all"
+    ),
+    "nested": (
+        "`nested` returned a dict with a generator, which was never iterated over; return a `list` of it"
+    ),
+    "in_a_tuple": (
+        "`in_a_tuple` returned a tuple with an async generator, which was never iterated over; "
+        "return a list of its items"
+    ),
+    "mapped_inside": (
+        "`mapped_inside` returned a list with a `map`, which was never iterated over; return a `list` of it"
+    ),
 }
 
 
