@@ -37,6 +37,7 @@ ONCE = (
     "tests/unit/test_concurrency",
     "tests/unit/test_critical_path",
     "tests/unit/test_house",
+    "tests/unit/test_matcher",
     "tests/unit/test_resolver",
     "tests/unit/test_settings",
     "tests/unit/test_siblings",
@@ -54,7 +55,7 @@ ONCE = (
 
 
 def pytest_ignore_collect(collection_path, config):
-    """Read no file that has none of the tests asked for: with its assertions rewritten, that takes seconds."""
+    """Read no file that has none of the tests asked for: to rewrite its assertions takes time."""
     halves = {"once": False, "not once": True}
     if collection_path.suffix != ".py" or config.option.markexpr not in halves:
         return None

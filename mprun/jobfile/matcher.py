@@ -15,12 +15,14 @@ from _thread import _local, allocate_lock
 from typing import TYPE_CHECKING
 
 from mprun.jobfile import matcher_process
-from mprun.jobfile.matcher_process import FULL, LIMIT_SECONDS, MEMORY_LIMIT_BYTES, OUT_OF_MEMORY, YES
+from mprun.jobfile.matcher_process import FULL, MEMORY_LIMIT_BYTES, OUT_OF_MEMORY, YES
 from mprun.jobfile.patterns import MatchError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+# The limit of CPU time: a busy machine must not change what matches.
+LIMIT_SECONDS = 2.0
 # A process that was stopped, or gets no CPU time at all, is given up after this many seconds.
 ANSWER_SECONDS = 30.0
 
@@ -96,7 +98,8 @@ class Matcher:
         ours.settimeout(ANSWER_SECONDS)
         script = os.path.abspath(matcher_process.__file__)
         # Isolated: nothing is imported from the working directory, the environment or site-packages.
-        command = [sys.executable, "-I", "-S", script, "shared" if self._shares_limit else "each"]
+        limit = [f"{LIMIT_SECONDS}", "shared" if self._shares_limit else "each"]
+        command = [sys.executable, "-I", "-S", script, *limit]
         # No standard output and error: it prints nothing, and /dev/null may be missing.
         actions = [(os.POSIX_SPAWN_DUP2, theirs.fileno(), 0), *((os.POSIX_SPAWN_CLOSE, n) for n in (1, 2))]
         try:

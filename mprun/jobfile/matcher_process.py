@@ -10,14 +10,12 @@ import os
 # How to match: all of the text, anywhere in it with `^` and `$` at each line, or in any line by itself.
 FULL, SEARCH, LINES = "full", "search", "lines"
 YES, NO, OUT_OF_MEMORY = b"1", b"0", b"m"
-# The limit of CPU time: a busy machine must not change what matches.
-LIMIT_SECONDS = 2.0
 # A pattern with alternatives may need a hundred bytes for each character of a log.
 MEMORY_LIMIT_BYTES = 512 * 1024**2
 
 
-def serve(shares_limit: bool) -> None:
-    """Answer requests until there are no more."""
+def serve(limit_seconds: float, shares_limit: bool) -> None:
+    """Answer requests until there are no more; the limit is of CPU time."""
     import fcntl
     import resource
     import signal
@@ -30,11 +28,11 @@ def serve(shares_limit: bool) -> None:
     fcntl.fcntl(0, fcntl.F_SETOWN, os.getpid())
     flags = fcntl.fcntl(0, fcntl.F_GETFL)
     if shares_limit:
-        signal.setitimer(signal.ITIMER_PROF, LIMIT_SECONDS)
+        signal.setitimer(signal.ITIMER_PROF, limit_seconds)
     while parts := _request():
         fcntl.fcntl(0, fcntl.F_SETFL, flags | os.O_ASYNC)
         if not shares_limit:
-            signal.setitimer(signal.ITIMER_PROF, LIMIT_SECONDS)
+            signal.setitimer(signal.ITIMER_PROF, limit_seconds)
         try:
             answer = YES if _matches(*parts) else NO
         except MemoryError:
@@ -82,4 +80,4 @@ if __name__ == "__main__":
 
     # What a program that uses mprun has left open for its children.
     os.closerange(3, 65536)
-    serve(sys.argv[1] == "shared")
+    serve(float(sys.argv[1]), sys.argv[2] == "shared")
