@@ -34,6 +34,8 @@ JOB = """
       - {name: stubborn, command: "trap '' TERM; while :; do sleep 0.1; done"}
       - {name: never, command: [echo, never], depends_on: [stubborn]}
     """
+# What is lost with some defects is waited for: not for the real five seconds.
+LESS_TIME = "from mprun.engine import defects; defects.END_SECONDS = 1.0"
 LINE = re.compile(r"^error: internal error: (.*); please report it with (.*)$", re.MULTILINE)
 
 
@@ -58,8 +60,9 @@ def test_a_defect_stops_the_tasks_and_is_recorded_as_exit_3(tmp_path, name, hit)
     """(C54)"""
     # They come late, or fewer than four times.
     hit = {"loop.verdict": hit.replace("4", "1"), "loop.resolve": hit.replace("4", "2")}.get(name, hit)
-    write(tmp_path, job=JOB)
-    process = start("job.yaml", cwd=tmp_path, env={"MPRUN_FAILPOINTS": f"{name}=raise:{hit}"})
+    write(tmp_path, job=JOB, sitecustomize=LESS_TIME)
+    env = {"MPRUN_FAILPOINTS": f"{name}=raise:{hit}", "PYTHONPATH": str(tmp_path)}
+    process = start("job.yaml", cwd=tmp_path, env=env)
     if name == "loop.verdict":
         eventually(lambda: newest_run(tmp_path / ".mprun"))
         record = Path(newest_run(tmp_path / ".mprun").events)
@@ -161,9 +164,9 @@ def test_a_defect_is_told_whatever_is_shown(tmp_path, options):
 
 def test_a_defect_while_the_record_cannot_be_written_ends_the_run(tmp_path):
     """(C54)"""
-    write(tmp_path, job=JOB)
+    write(tmp_path, job=JOB, sitecustomize=LESS_TIME)
     failing = {"MPRUN_FAILPOINTS": "loop.collect=raise:2; record.before=enospc:3+"}
-    run = mprun("job.yaml", cwd=tmp_path, env=failing)
+    run = mprun("job.yaml", cwd=tmp_path, env={**failing, "PYTHONPATH": str(tmp_path)})
     assert run.code == 3
     assert "Traceback" not in run.stderr
     assert "error: " in run.stderr

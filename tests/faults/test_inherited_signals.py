@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 
 import pytest
-from support.runs import START_METHODS, eventually, finish, start, survivors, write
+from support.runs import START_METHODS, eventually, finish, side_by_side, start, survivors, write
 
 IGNORED = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGPIPE)
 
@@ -19,9 +19,17 @@ def block():
     signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
 
 
-@pytest.mark.parametrize("method", START_METHODS)
 @pytest.mark.parametrize("surroundings", [ignore, block])
-def test_mprun_handles_signals_that_were_ignored_or_blocked_when_it_started(tmp_path, method, surroundings):
+def test_mprun_handles_signals_that_were_ignored_or_blocked_when_it_started(tmp_path, surroundings):
+    def go(method):
+        (tmp_path / method).mkdir()
+        check(tmp_path / method, method, surroundings)
+
+    # A timeout is waited for in each.
+    side_by_side(go, START_METHODS)
+
+
+def check(tmp_path, method, surroundings):
     write(
         tmp_path,
         work="""\

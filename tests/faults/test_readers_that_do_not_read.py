@@ -23,6 +23,11 @@ FLOOD = """
       - {name: flood, command: "while echo 'a line that no one reads'; do :; done", timeout: 1s}
       - {name: later, command: [sleep, '100'], timeout: 20s}
     """
+# With it, mprun waits for its readers for one second.
+IMPATIENT = """
+    from mprun.reporters import outlet
+    outlet.Display.finish.__defaults__ = (1.0,)
+    """
 # With it, mprun waits for its readers until a signal ends that, and counts all that they have not read.
 PATIENT = """
     from mprun.reporters import outlet
@@ -39,10 +44,10 @@ def lost(text):
     return int(found[1]), found[2]
 
 
-def start_patient(*arguments, cwd, **options):
-    """Start `mprun ARGUMENTS`, which waits for its readers without an end."""
+def start_patient(*arguments, cwd, patience=PATIENT, **options):
+    """Start `mprun ARGUMENTS`, which waits for its readers without an end, or as `patience` says."""
     (cwd / "site").mkdir()
-    write(cwd / "site", sitecustomize=PATIENT)
+    write(cwd / "site", sitecustomize=patience)
     return start(*arguments, cwd=cwd, env={"PYTHONPATH": str(cwd / "site")}, **options)
 
 
@@ -94,7 +99,7 @@ def test_a_reader_that_never_reads_is_given_up(tmp_path):
     """(C52)"""
     write(tmp_path, job="tasks: [{command: [seq, '300000']}]")
     reader, writer = full_pipe()
-    process = start("job.yaml", cwd=tmp_path, stdout=writer)
+    process = start_patient("job.yaml", cwd=tmp_path, patience=IMPATIENT, stdout=writer)
     os.close(writer)
     run = finish(process, tmp_path / ".mprun")
     os.close(reader)
