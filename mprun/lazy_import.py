@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 _lock = RLock()
 # The names of the modules that are being loaded.
 _loading: set[str] = set()
+_NOTHING: dict[str, Any] = {}
 
 
 class LazyModule(ModuleType):
@@ -33,6 +34,9 @@ class LazyModule(ModuleType):
         # The import system and others look at these attributes of every module; they are not its contents.
         if name.startswith("__") and name != "__all__":
             raise AttributeError(name)
+        values, borrowers = self.__dict__["__lent__"]
+        if name in values and sys._getframe(1).f_globals["__name__"].partition(".")[0] in borrowers:
+            return values[name]
         _load(self, name)
         return getattr(self, name)
 
@@ -65,17 +69,26 @@ def _load(module: LazyModule, name: str) -> None:
             raise
         finally:
             _loading.discard(module.__name__)
+        del module.__dict__["__lent__"]
         module.__class__ = ModuleType  # type: ignore[assignment]
 
 
-def install_lazy(name: str, **attributes: Any) -> ModuleType:
-    """The module from `sys.modules`, else a lazy one, installed there with these attributes."""
+def install_lazy(
+    name: str, *, lent: dict[str, Any] = _NOTHING, borrowers: tuple[str, ...] = (), **attributes: Any
+) -> ModuleType:
+    """The module from `sys.modules`, else a lazy one, installed there with these attributes.
+
+    Those of `lent` are for the packages `borrowers` alone: anyone else who uses them gets the real ones, of
+    the module that is loaded then.
+    """
     if name not in sys.modules:
         sys.modules[name] = module = LazyModule(name)
         spec = find_spec(name)
         if spec is not None:
             module.__dict__.update(__loader__=spec.loader, __file__=spec.origin, __package__=spec.parent)
-        module.__dict__.update(__spec__=spec, **attributes)
+            if spec.submodule_search_locations is not None:
+                module.__dict__.update(__path__=spec.submodule_search_locations)
+        module.__dict__.update(__spec__=spec, __lent__=(lent, borrowers), **attributes)
     return sys.modules[name]
 
 

@@ -1,9 +1,10 @@
 """Imports click and PyYAML without the modules that they import and a run never uses.
 
-Those modules would be a fifth of a start: `inspect` takes 7 ms, `uuid` with `platform` 2, `datetime` 1,
-`gettext` with `locale` 1, and the parts of PyYAML that are written in Python and do what libyaml does 10
-(`python -X importtime -c 'import click, yaml'`). Only the command does this, because its process has
-one thread and runs nothing else; a library must not change what its host imports.
+Those modules would be a third of a start: `inspect` takes 7 ms, `typing` with what it makes of click's
+classes 6, `re` 3, `uuid` with `platform` 2, `datetime` 1, `gettext` with `locale` 1, and the parts of PyYAML
+that are written in Python and do what libyaml does 10 (`python -X importtime -c 'import click, yaml'`). Only
+the command does this, because its process has one thread and runs nothing else; a library must not change
+what its host imports.
 
 This relies on what click and PyYAML use while they are imported. With a version that no one has tried,
 they are imported in the ordinary way.
@@ -13,14 +14,17 @@ from __future__ import annotations
 
 import os
 import sys
-import typing
-from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from contextlib import suppress
 
 from mprun.lazy_import import LazyModule, find_spec, install_lazy
 
+# Not from `typing`, which is lazy.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
+    from typing import Any, TypeVar
+
+    T = TypeVar("T")
 
 # The newest versions that were tried.
 TRIED_PYTHON = (3, 15)
@@ -43,8 +47,10 @@ def import_click() -> None:
     gettext = install_lazy("gettext", gettext=_untranslated, ngettext=_singular_or_plural)
     # click looks for similar long options at each short one, and shows them to no one.
     install_lazy("difflib", get_close_matches=_close_matches)
-    with _annotations_left_as_text():
-        import click  # noqa: F401
+    # click compiles one that it needs for a terminal.
+    install_lazy("re", lent={"compile": _LazyPattern}, borrowers=("click",))
+    install_lazy("typing", TYPE_CHECKING=False, lent=_TYPING, borrowers=("click", "mprun"))
+    import click  # noqa: F401
 
     # click holds these now; anyone else gets the real ones.
     for module, names in ((uuid, ("UUID",)), (gettext, ("gettext", "ngettext"))):
@@ -52,24 +58,46 @@ def import_click() -> None:
             delattr(module, name)
 
 
-class UncompiledAnnotation(str):
-    """An annotation that stays text; `typing.get_type_hints` accepts it as such."""
+class _LazyPattern:
+    """A regular expression that is compiled when it is first used."""
 
-    def __new__(cls, text: str, **_: Any) -> UncompiledAnnotation:
-        return super().__new__(cls, text)
+    def __init__(self, *arguments: Any) -> None:
+        self._arguments = arguments
+
+    def __getattr__(self, name: str) -> Any:
+        import re
+
+        return getattr(re.compile(*self._arguments), name)
 
 
-@contextmanager
-def _annotations_left_as_text() -> Iterator[None]:
-    """Before Python 3.14, `typing` compiles each of click's thirty, with the 119 classes of `ast`: 1.2 ms."""
-    if sys.version_info >= (3, 14):
-        yield
-        return
-    compiled, typing.ForwardRef = typing.ForwardRef, UncompiledAnnotation  # type: ignore[assignment,misc]
-    try:
-        yield
-    finally:
-        typing.ForwardRef = compiled  # type: ignore[misc]
+class _Type:
+    """In place of whatever a class is derived from, or an alias made of, for type checkers alone."""
+
+    def __class_getitem__(cls, _: object) -> Any:
+        return cls
+
+
+class _TypedDict(dict[str, "Any"]):
+    def __init_subclass__(cls, *, total: bool = True) -> None:
+        pass
+
+
+def _same(value: T) -> T:
+    return value
+
+
+# What click and mprun use of `typing` while they run: their annotations are texts, which nothing reads.
+_TYPING: dict[str, Any] = {
+    "cast": lambda _, value: value,
+    "dataclass_transform": lambda **_: _same,
+    "overload": _same,
+    "TypedDict": _TypedDict,
+    "TypeVar": lambda *_, **__: _Type,
+}
+_TYPING |= dict.fromkeys((
+    "Any", "AnyStr", "BinaryIO", "Callable", "ClassVar", "Final", "Generic", "IO", "Literal", "NoReturn",
+    "Protocol", "SupportsFloat", "SupportsIndex", "SupportsInt", "TextIO", "TypeAlias",
+), _Type)  # fmt: skip
 
 
 def _untranslated(text: str) -> str:
@@ -121,8 +149,7 @@ def import_yaml_parser() -> None:
     """Import PyYAML's binding to libyaml without the rest of the package, which is lazy."""
     if "yaml" in sys.modules or not _is_tried("yaml", "pyyaml", TRIED_PYYAML):
         return
-    spec = find_spec("yaml")
-    package: Any = install_lazy("yaml", __path__=spec and spec.submodule_search_locations)
+    package: Any = install_lazy("yaml")
     import yaml.error
     import yaml.events
     import yaml.nodes
@@ -130,7 +157,8 @@ def import_yaml_parser() -> None:
 
     for name, (raised, base) in _REPLACED_BY_LIBYAML.items():
         error = type(raised, (getattr(yaml.error, base),), {"__module__": f"yaml.{name}"})
-        setattr(package, name, install_lazy(f"yaml.{name}", **{raised: error}))
+        attributes: dict[str, Any] = {raised: error}
+        setattr(package, name, install_lazy(f"yaml.{name}", **attributes))
     # Missing if PyYAML was built without libyaml; then the loader uses the rest of the package.
     with suppress(ImportError):
         import yaml._yaml

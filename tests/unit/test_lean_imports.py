@@ -1,5 +1,7 @@
 """The modules that the command makes lazy for click and PyYAML are complete once they are used."""
 
+import importlib
+import pkgutil
 import subprocess
 import sys
 import textwrap
@@ -257,20 +259,75 @@ def test_an_attribute_set_on_a_lazy_module_stays_set(tmp_path):
     assert with_late(tmp_path, "last = 5\nother = 7\n", code) == ["6", "7"]
 
 
-@pytest.mark.skipif(sys.version_info >= (3, 14), reason="annotations are evaluated when they are asked for")
-def test_an_annotation_that_stays_text_is_evaluated_like_any_other():
-    code = """
-import typing
-reference = typing.ForwardRef
-from mprun.cli.lean_imports import UncompiledAnnotation, import_click
+# Records who makes the command load a lazy module: the first frame that is not of the import system.
+WHO_LOADS = """
+import sys
+from mprun import lazy_import
+from mprun.cli.lean_imports import import_click
+
+def load(module, name, load=lazy_import._load):
+    frame = sys._getframe(2)
+    while "importlib" in frame.f_code.co_filename:
+        frame = frame.f_back
+    package = frame.f_globals["__name__"].partition(".")[0]
+    if package in ("click", "mprun"):
+        found.append((module.__name__, name, frame.f_globals["__name__"]))
+    load(module, name)
+
+found, lazy_import._load = [], load
 import_click()
-print(typing.ForwardRef is reference)
-typing.ForwardRef = UncompiledAnnotation
-class Both(typing.TypedDict):
-    one: "typing.Callable[..., int]"
-    other: "str | None"
-typing.ForwardRef = reference
-print({type(kind).__name__ for kind in Both.__annotations__.values()})
-print(typing.get_type_hints(Both) == {"one": typing.Callable[..., int], "other": str | None})
 """
-    assert run(code) == "True\n{'UncompiledAnnotation'}\nTrue\n"
+
+
+@pytest.mark.parametrize("package", ["click", "mprun"])
+def test_no_module_of_click_and_mprun_needs_the_real_typing(package):
+    # click's other ones are for Windows, and for tests.
+    skipped = ("click._winconsole", "click.testing")
+    walked = pkgutil.walk_packages(importlib.import_module(package).__path__, f"{package}.")
+    names = [module.name for module in walked if module.name not in skipped]
+    code = f"for name in {names}:\n    __import__(name)\nprint([one for one in found if one[0] == 'typing'])"
+    assert run(WHO_LOADS + code) == "[]\n"
+
+
+def test_anyone_else_gets_the_real_typing(tmp_path):
+    module = """
+        from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, get_type_hints, runtime_checkable
+        T = TypeVar("T")
+        @runtime_checkable
+        class Closes(Protocol[T]):
+            def close(self) -> T: ...
+        class Box(Generic[T]):
+            value: T
+            other: Any
+        """
+    code = """
+        from mprun.cli.lean_imports import import_click
+        import_click()
+        import click, mprun.frozen
+        before = type(sys.modules["typing"]).__name__
+        import typing
+        import late
+        print(before, type(typing).__name__, late.Any is typing.Any, hasattr(typing, "__lent__"))
+        print(isinstance(open(late.__file__), late.Closes), isinstance(1, late.Closes))
+        hints = typing.get_type_hints(late.Box)
+        print(late.Box[int].__args__ == (int,), hints == {"value": late.T, "other": typing.Any})
+        # What was made before works as before.
+        print(click.Choice[str](["a"]).convert("a", None, None), click.IntRange(1).convert("2", None, None))
+        """
+    module = textwrap.dedent(module)
+    assert with_late(tmp_path, module, code) == [
+        *("LazyModule", "module", "True", "False"),
+        *("True", "False", "True", "True", "a", "2"),
+    ]
+
+
+def test_a_pattern_of_click_is_compiled_when_it_is_used():
+    code = (
+        WHO_LOADS
+        + """
+import click, re
+print(type(sys.modules["re"]).__name__, click.unstyle("\033[1mbold\033[0m"), type(re).__name__)
+print(type(re.compile("a")).__name__, type(click._compat._ansi_re).__name__)
+"""
+    )
+    assert run(code).splitlines() == ["LazyModule bold module", "Pattern _LazyPattern"]

@@ -6,9 +6,9 @@ It supports only the keywords of `schemas/job.schema.json`; a test checks that w
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any
 
+from mprun.jobfile.schema.patterns import search
 from mprun.jobfile.syntax.composer import Mapping, Sequence
 
 if TYPE_CHECKING:
@@ -171,7 +171,7 @@ def parts_for_key(schema: dict[str, Any], key: Any) -> list[Any]:
     parts = [schema["properties"][key]] if key in schema.get("properties", ()) else []
     if isinstance(key, str):
         patterns = schema.get("patternProperties", {})
-        parts += [part for pattern, part in patterns.items() if re.search(pattern, key)]
+        parts += [part for pattern, part in patterns.items() if search(pattern)(key)]
     return parts or [schema.get("additionalProperties", True)]
 
 
@@ -206,8 +206,8 @@ def _of_string(schema: dict[str, Any]) -> Iterator[Test]:
     if most is not None:
         yield lambda value: len(value) <= most
     if "pattern" in schema:
-        search = re.compile(schema["pattern"]).search
-        yield lambda value: search(value) is not None
+        found = search(schema["pattern"])
+        yield lambda value: bool(found(value))
 
 
 def _of_number(schema: dict[str, Any]) -> Iterator[Test]:
