@@ -5,7 +5,7 @@
     tools/check.py tests [VERSION...]    the tests on the default Python, and on each installed version
 
 Several checks run in two lanes side by side, because a suite waits half of its time. A lane is a check that
-this program runs by itself (`suite VENV MARK` is one half of the tests), with its output in a file. A line
+this program runs by itself (`suite VENV MARK ...` is a part of the tests), with its output in a file. A line
 every half minute says how far the lanes are; the output of one that fails is shown whole.
 """
 
@@ -68,10 +68,10 @@ def lint() -> None:
     )
 
 
-def suite(venv: str, mark: str = "") -> None:
-    """The tests in an environment: all, or those that a mark selects."""
+def suite(venv: str, mark: str = "", *options: str) -> None:
+    """The tests in an environment: all, or those that a mark and pytest's `options` select."""
     if step(f"environment {venv}", "tools/venv", venv, "test"):
-        step(f"tests in {venv}", f"{venv}/bin/python", "-m", "pytest", "-q", "-m", mark)
+        step(f"tests in {venv}", f"{venv}/bin/python", "-m", "pytest", "-q", "-m", mark, *options)
 
 
 def newest() -> None:
@@ -85,7 +85,8 @@ def lanes_of_tests(versions: list[str]) -> dict[str, list[str]]:
     Tests that give the same result on every Python run on the default one alone.
     """
     lanes = {
-        f"tests on {DEFAULT}, once": ["suite", ".venv", "once"],
+        f"tests on {DEFAULT}, once, of faults": ["suite", ".venv", "once", "tests/faults"],
+        f"tests on {DEFAULT}, once": ["suite", ".venv", "once", "--ignore=tests/faults"],
         f"tests on {DEFAULT}": ["suite", ".venv", "not once"],
     }
     for version in versions:
@@ -104,7 +105,7 @@ class Lane:
     def __init__(self, name: str, arguments: list[str]) -> None:
         self.name = name
         self._started = time.monotonic()
-        self._log = Path(".venv", "lane-" + "-".join(arguments).replace(" ", "-") + ".log")
+        self._log = Path(".venv", "lane-" + re.sub(r"\W+", "-", name) + ".log")
         with self._log.open("wb") as out:
             self.process = subprocess.Popen(
                 [sys.executable, __file__, *arguments],

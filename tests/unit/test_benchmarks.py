@@ -19,8 +19,6 @@ from benchmarks.measuring import interleave
 from benchmarks.place import ROOT, Failed, Place
 from benchmarks.rows import QUICK, ROWS, Row
 
-pytestmark = pytest.mark.once
-
 SVG = "{http://www.w3.org/2000/svg}"
 
 
