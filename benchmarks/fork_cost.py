@@ -16,7 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable
 
-from mprun.launcher import fork, launcher
+from mprun.launcher import fork, launcher, worker
 from mprun.launcher.worker import Process, share_with_forks
 
 FORKS = 300
@@ -32,12 +32,13 @@ def bare() -> int:
 
 def task(directory: str) -> Callable[[], int]:
     """A function that starts a no-op task as the launcher does, and waits for its end."""
+    worker.hold_folders(((directory, 0, 0), (directory, 0, 0)))
     copied = Process("fork", "fork")
     share_with_forks(copied, fork.launcher_pidfd[0])
     copied.warm_up()
     # The fields of PROCESS_REQUEST.
     begin: tuple[object, ...] = ((0, 1), "noop", 1, False, "fork", "", None, None, (), {})
-    end: tuple[object, ...] = (f"{directory}/log", f"{directory}/result", {}, None, False, (), 0, noop)
+    end: tuple[object, ...] = ("log", "result", {}, None, False, (), 0, noop)
 
     def run() -> int:
         copied.request = (*begin, *end, os.getpid(), -1)

@@ -164,7 +164,7 @@ class AttemptMonitor:
             command=ready.command,
             env=self._resolver.env(number, call),
             cwd=call.cwd or self._resolver.cwd,
-            output=output.path,
+            output=output.name,
         )
         self._command_prober.start(ready, request, output)
 

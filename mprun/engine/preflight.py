@@ -13,6 +13,7 @@ from mprun.errors import LauncherError
 from mprun.executors.base import Call, ExecutorLost, Importing, PrepareReply, PrepareRequest
 from mprun.jobfile.references import Reference, Scope, references
 from mprun.jobfile.resolution import Resolver, as_text, resolve
+from mprun.record.state_dir import MAIN_LOG
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -127,7 +128,8 @@ def _prepare_request(plan: Plan, directory: RunDirectory) -> PrepareRequest:
         run_id=directory.run_id,
         cwd=plan.cwd,
         import_path=tuple(dict.fromkeys((*plan.job.import_path, plan.cwd or os.getcwd()))),
-        log=directory.main_log,
+        log=MAIN_LOG,
+        folders=(directory.logs.place(), directory.results.place()),
         start_method=plan.start_method,
         methods=tuple({planned.start_method for planned in plan.tasks}),
         preload=plan.job.preload,

@@ -25,9 +25,10 @@ class PrepareRequest(Frozen):
     """What an executor needs before the first start.
 
     `cwd` is the directory in which it runs, None for the current one. `import_path` goes to the head
-    of sys.path; `log` is the file for the output of the targets' modules at import; `methods` are the
-    start methods that will be used; at most `max_parallel` attempts run at once, not counting
-    daemons. Commands have no entry in `calls`. `env` are variables that are set before the first
+    of sys.path; `folders` are the directories of the logs and of the result files, each a path, device and
+    inode (see `worker.open_folder`); `log` is the log for the output of the targets' modules at import;
+    `methods` are the start methods that will be used; at most `max_parallel` attempts run at once, not
+    counting daemons. Commands have no entry in `calls`. `env` are variables that are set before the first
     import. `secrets` are texts that no message may contain.
     """
 
@@ -35,6 +36,7 @@ class PrepareRequest(Frozen):
     cwd: str | None = None
     import_path: tuple[str, ...]
     log: str
+    folders: tuple[tuple[str, int, int], tuple[str, int, int]] = (("/", 0, 0), ("/", 0, 0))
     start_method: str
     methods: tuple[str, ...]
     preload: tuple[str, ...]
@@ -49,8 +51,9 @@ class StartRequest(Frozen):
 
     Either `target` or `command` is None. `command` is a program and its arguments, which the
     process executes without a shell; its `start_method` is `fork`. `limits` are those that the
-    process sets for itself, by their names in the job file. `log` is the path of a file,
-    `result` one without its suffix. `stacks` says whether `Executor.signal` may ask for the stacks of its
+    process sets for itself, by their names in the job file. `log` is the name of a file
+    among the logs, `result` one among the result files without its suffix.
+    `stacks` says whether `Executor.signal` may ask for the stacks of its
     threads. The attempt starts once the attempts in `after` have
     succeeded, each within its timeout in seconds: see `mprun.scheduling.instructions.Start`. With `capture`,
     1 or 0, what a command prints on standard output goes into a result file, too.
@@ -80,7 +83,7 @@ class ProbeRequest(Frozen):
     """A request to run a command once that says whether an attempt is ready.
 
     Each try of a run has another `number`. `task` is the name of the attempt's task; `env` and `cwd`
-    are the attempt's, `output` is the path of a file that gets what the command prints.
+    are the attempt's, `output` is the name of a file among the logs that gets what the command prints.
     `mprun.launcher.launcher` reads the fields in this order.
     """
 

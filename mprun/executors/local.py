@@ -70,6 +70,7 @@ class LocalExecutor:
             "cwd": request.cwd,
             "import_path": list(request.import_path),
             "log": request.log,
+            "folders": request.folders,
             "start_method": request.start_method,
             "methods": list(request.methods),
             "preload": list(request.preload),

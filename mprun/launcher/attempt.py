@@ -7,8 +7,8 @@ import os
 from os import WCOREDUMP
 from time import monotonic
 
+from mprun.launcher import worker
 from mprun.launcher.channel import COMMAND, DAEMON, KEY, LOG, NAME
-from mprun.launcher.worker import AS_FILE
 from mprun.linux import procfs
 from mprun.linux.procfs import boot_ticks
 
@@ -91,7 +91,7 @@ class Attempt:
 
     def _look_at_log(self) -> None:
         try:
-            size = os.stat(self.log).st_size
+            size = os.stat(self.log, dir_fd=worker.logs, follow_symlinks=False).st_size
         except OSError:
             return
         self.lost_bytes += max(0, self.log_size - size)
@@ -107,7 +107,7 @@ class Attempt:
             lost = f"at least {self.lost_bytes} bytes are lost"
             text = f"mprun: this log was truncated while the task ran; {lost}\n"
             with contextlib.suppress(OSError):
-                file = os.open(self.log, os.O_WRONLY | os.O_APPEND | AS_FILE)
+                file = worker.open_log(self.log, os.O_WRONLY | os.O_APPEND)
                 os.write(file, text.encode())
                 os.close(file)
 

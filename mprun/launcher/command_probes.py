@@ -14,7 +14,7 @@ from time import monotonic
 
 from mprun.launcher import fork, reaper, task_trees
 from mprun.launcher.start_error import StartError
-from mprun.launcher.worker import AS_FILE, SIGKILL, own_descendants, set_variables
+from mprun.launcher.worker import SIGKILL, open_log, own_descendants, set_variables
 from mprun.linux import prctl
 
 TYPE_CHECKING = False
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from mprun.launcher.attempt import Attempt
     from mprun.launcher.channel import AttemptKey
 
-_OUTPUT = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_TRUNC | AS_FILE
+_OUTPUT = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_TRUNC
 
 
 class Probe:
@@ -162,7 +162,7 @@ class _Child:
         prctl.die_with_parent(self._launcher)
         own_descendants()
         try:
-            output = os.open(self._output, _OUTPUT, 0o600)
+            output = open_log(self._output, _OUTPUT)
             os.dup2(output, 1)
             os.dup2(output, 2)
             tag_attempt(self._task, self._attempt)

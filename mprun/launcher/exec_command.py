@@ -31,13 +31,13 @@ _SAMPLE_BYTES = 128
 _NOT_FOUND_ERRORS = {errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP}
 
 
-def create_log(path: str) -> None:
-    """Create the log, into which the launcher moves the output. Raises StartError.
+def create_log(name: str, logs: int) -> None:
+    """Create the log in the directory `logs`, into which the launcher moves the output. Raises StartError.
 
     Here, because many commands print nothing, and starting processes leaves the launcher no time for it.
     """
     try:
-        os.close(os.open(path, _CREATE_LOG, 0o600))
+        os.close(os.open(name, _CREATE_LOG, 0o600, dir_fd=logs))
     except OSError as error:
         raise StartError(f"its log cannot be created: {error.strerror}", 1, error) from None
 

@@ -328,7 +328,7 @@ class Launcher:
             import mprun.launcher.exec_command  # noqa: F401
             from mprun.launcher.output_pipes import OutputPipes
 
-            self._outputs = OutputPipes(self._epoll, os.path.dirname(request[LOG]), self._leaders_of)
+            self._outputs = OutputPipes(self._epoll, self._leaders_of)
             self._keeper = {self._outputs.keeper.pid}
             # If this process is killed, the engine must not kill the keeper with the other children.
             self._engine.send(("keeper_started", self._outputs.keeper.pid))

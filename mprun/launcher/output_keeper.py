@@ -28,8 +28,7 @@ from _socket import (
 )
 from time import monotonic
 
-from mprun.launcher import fork
-from mprun.launcher.worker import AS_FILE
+from mprun.launcher import fork, worker
 from mprun.linux import prctl
 from mprun.linux.splice import move
 
@@ -54,9 +53,8 @@ _ENCODING, _ERRORS = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors(
 class Keeper:
     """The launcher's side of it: hands over the pipes, and notes the log of each in shared memory."""
 
-    def __init__(self, directory: str) -> None:
-        """Start the process; the logs are in this directory. Raises OSError if there is no room for it."""
-        self._directory = directory
+    def __init__(self) -> None:
+        """Start the process. Raises OSError if there is no room for it."""
         self._table = mmap.mmap(-1, _SLOTS * _ENTRY_BYTES)
         self._sock, theirs = socketpair(AF_UNIX, SOCK_SEQPACKET)
         try:
@@ -76,7 +74,7 @@ class Keeper:
         try:
             # As little as possible: each page that this touches is copied. Terminals signal other sessions.
             os.setsid()
-            _close_all_but(sock.fileno(), fork.launcher_pidfd[0])
+            _close_all_but(sock.fileno(), fork.launcher_pidfd[0], worker.logs)
             _set_name()
             pipes = _receive_pipes(sock)
             # The socket is closed some time before the tasks are sent their parent-death signal.
@@ -89,7 +87,7 @@ class Keeper:
         """Drain the pipes, by slot, until no process writes to them, or for GRACE_SECONDS."""
         slots = {read_end: slot for slot, read_end in pipes.items()}
         deadline = monotonic() + GRACE_SECONDS
-        logs: dict[bytes, int] = {}
+        logs: dict[str, int] = {}
         while slots and (left := deadline - monotonic()) > 0:
             for read_end in _poll(slots, left):
                 with contextlib.suppress(BlockingIOError):
@@ -101,13 +99,13 @@ class Keeper:
             with contextlib.suppress(BlockingIOError):
                 self._move(read_end, slot, logs)
 
-    def _move(self, read_end: int, slot: int, logs: dict[bytes, int]) -> int:
+    def _move(self, read_end: int, slot: int, logs: dict[str, int]) -> int:
         """Move one pass; 0 if the pipe has ended, or its log cannot be written."""
         log = self._log(slot)
         try:
             # Two pipes may have the same log, and share its position.
             if log not in logs:
-                logs[log] = os.open(log, os.O_WRONLY | os.O_CREAT | AS_FILE, 0o600)
+                logs[log] = worker.open_log(log, os.O_WRONLY | os.O_CREAT)
                 os.lseek(logs[log], 0, os.SEEK_END)
             return move(read_end, logs[log])
         except BlockingIOError:
@@ -115,10 +113,9 @@ class Keeper:
         except OSError:
             return 0
 
-    def _log(self, slot: int) -> bytes:
+    def _log(self, slot: int) -> str:
         start = slot * _ENTRY_BYTES
-        name = self._table[start : start + _ENTRY_BYTES].partition(b"\0")[0]
-        return os.path.join(os.fsencode(self._directory), name)
+        return os.fsdecode(self._table[start : start + _ENTRY_BYTES].partition(b"\0")[0])
 
     # ---- in the launcher
 
@@ -145,7 +142,7 @@ class Keeper:
     def name_log(self, slot: int, log: str) -> None:
         """Note the log of a pipe; the keeper looks only once the launcher has ended."""
         # What os.fsencode does, which is four objects more.
-        entry = log.rpartition("/")[2].encode(_ENCODING, _ERRORS) + b"\0"
+        entry = log.encode(_ENCODING, _ERRORS) + b"\0"
         start = slot * _ENTRY_BYTES
         self._table[start : start + len(entry)] = entry
 
@@ -156,12 +153,13 @@ class Keeper:
             os.waitpid(self.pid, 0)
 
 
-def _close_all_but(one: int, other: int) -> None:
+def _close_all_but(*kept: int) -> None:
     """Close what the launcher has open: its helpers wait until no process has their pipes."""
-    first, second = (one, other) if one < other else (other, one)
-    os.closerange(3, first)
-    os.closerange(first + 1, second)
-    os.closerange(second + 1, os.sysconf("SC_OPEN_MAX"))
+    begin = 3
+    for descriptor in sorted(kept):
+        os.closerange(begin, descriptor)
+        begin = descriptor + 1
+    os.closerange(begin, os.sysconf("SC_OPEN_MAX"))
 
 
 def _set_name() -> None:

@@ -12,7 +12,7 @@ import errno
 import os
 from select import POLLIN, poll
 
-from mprun.launcher import fork
+from mprun.launcher import fork, worker
 from mprun.launcher.channel import MAX_CAPTURED_BYTES
 from mprun.launcher.worker import AS_FILE
 from mprun.linux.splice import PASS_BYTES, PIPE_BYTES, move
@@ -27,7 +27,7 @@ MIN_LOOK_BYTES = 1 << 13
 
 
 class OutputPipe:
-    """A pipe by its `read_end`, and the log of the attempt that uses it, by its `path`, "" if it is idle.
+    """A pipe by its `read_end`, and the log of the attempt that uses it, by its `name`, "" if it is idle.
 
     The process of the attempt creates the log, and the launcher opens it once there is something to
     move: many commands print nothing, and creating a file is half the launcher's work for them. `log`
@@ -51,7 +51,7 @@ class OutputPipe:
             "is_open",
             "_write_end",
         ),
-        *("key", "log", "moved", "next_look", "path", "read_end", "rest_ends", "slot"),
+        *("key", "log", "moved", "name", "next_look", "read_end", "rest_ends", "slot"),
     )
 
     key: AttemptKey
@@ -65,13 +65,13 @@ class OutputPipe:
         os.set_blocking(self.read_end, False)
         self._poll = poll()
         self._poll.register(self.read_end, POLLIN)
-        self.path, self.error, self.has_ended = "", "", True
+        self.name, self.error, self.has_ended = "", "", True
         self.copy = -1
         self.capacity = PIPE_BYTES
 
-    def begin(self, path: str) -> None:
+    def begin(self, name: str) -> None:
         """Drain it into this file from now on."""
-        self.path, self.error, self.has_ended = path, "", False
+        self.name, self.error, self.has_ended = name, "", False
         self.moved = self.copied = self.flood_passes = 0
         self.next_look = MIN_LOOK_BYTES
         self.rest_ends = 0.0
@@ -89,7 +89,7 @@ class OutputPipe:
         self._close_log()
         # Not opened for appending, which splice(2) refuses. No other process writes to it.
         try:
-            self.log = os.open(self.path, os.O_RDWR | os.O_CREAT | AS_FILE, 0o600)
+            self.log = worker.open_log(self.name, os.O_RDWR | os.O_CREAT)
         except FileNotFoundError:
             # The task has removed the directory: what it prints is lost with the log that was there.
             self.log = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
@@ -108,7 +108,11 @@ class OutputPipe:
         # One open file, so that each continues where the other has ended.
         os.dup2(other.log, self.log, inheritable=False)
         self.is_open = True
-        self.copy = os.open(copy, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | AS_FILE, 0o600)
+        folder = worker.open_results()
+        try:
+            self.copy = os.open(copy, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | AS_FILE, 0o600, dir_fd=folder)
+        finally:
+            os.close(folder)
         fork.private_descriptors.add(self.copy)
 
     def close_files(self) -> None:
@@ -180,9 +184,9 @@ class OutputPipe:
 
         `sharing` are all pipes that are drained into it.
         """
-        path = f"{self.path}.new"
+        path = f"{self.name}.new"
         try:
-            copy = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | AS_FILE, 0o600)
+            copy = worker.open_log(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC)
         except OSError:
             return
         try:
@@ -191,14 +195,14 @@ class OutputPipe:
                 copied += moved
             if copied < left:
                 # It was truncated in the meantime.
-                os.unlink(path)
+                os.unlink(path, dir_fd=worker.logs)
                 return
-            os.rename(path, self.path)
+            os.rename(path, self.name, src_dir_fd=worker.logs, dst_dir_fd=worker.logs)
             for pipe in sharing:
                 os.dup2(copy, pipe.log, inheritable=False)
         except OSError:
             # The directory may be gone, or the copy may have its name already.
             with contextlib.suppress(OSError):
-                os.unlink(path)
+                os.unlink(path, dir_fd=worker.logs)
         finally:
             os.close(copy)

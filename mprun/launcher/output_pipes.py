@@ -11,7 +11,7 @@ import os
 from select import EPOLLHUP, EPOLLIN, EPOLLONESHOT
 from time import monotonic
 
-from mprun.launcher import fork
+from mprun.launcher import fork, worker
 from mprun.launcher.output_keeper import Keeper
 from mprun.launcher.output_pipe import OutputPipe
 from mprun.linux import procfs
@@ -48,15 +48,13 @@ class OutputPipes:
     those that rest is to be drained, a monotonic time; infinite if none rests.
     """
 
-    def __init__(
-        self, epoll: select.epoll, directory: str, leaders: Callable[[AttemptKey | None], Iterable[int]]
-    ) -> None:
-        """Start the keeper; the logs are in `directory`. Raises OSError.
+    def __init__(self, epoll: select.epoll, leaders: Callable[[AttemptKey | None], Iterable[int]]) -> None:
+        """Start the keeper. Raises OSError.
 
         `leaders` gives the pid of the process of an attempt, or of all.
         """
         self._epoll = epoll
-        self.keeper = Keeper(directory)
+        self.keeper = Keeper()
         self._by_key: dict[AttemptKey, OutputPipe] = {}
         # The second pipes of attempts whose standard output is captured.
         self._captured: dict[AttemptKey, OutputPipe] = {}
@@ -112,7 +110,7 @@ class OutputPipes:
         pipe, captured = self._by_key[key], self._captured[key]
         pipe.open_log()
         captured.share_log(pipe, copy)
-        self._watch(captured, key, pipe.path)
+        self._watch(captured, key, pipe.name)
 
     def _watch(self, pipe: OutputPipe, key: AttemptKey, log: str) -> None:
         pipe.begin(log)
@@ -126,10 +124,10 @@ class OutputPipes:
         pipe = self._by_key.get(key)
         if pipe is None:
             return
-        if pipe.path:
+        if pipe.name:
             # A log shows that the attempt had a process.
             with contextlib.suppress(OSError):
-                os.unlink(pipe.path)
+                os.unlink(pipe.name, dir_fd=worker.logs)
         self.finish(key)
 
     # ---- while it runs
@@ -190,9 +188,9 @@ class OutputPipes:
         """Replace the log if a process that may write to it reads it."""
         pipe.next_look = 2 * pipe.moved
         everyone = pipe.moved >= MIN_LOOK_AT_ALL_BYTES
-        path = os.path.realpath(pipe.path)
+        path = f"{procfs.open_path(worker.logs)}/{pipe.name}"
         if any(procfs.tree_has_open(pid, path) for pid in self._leaders(None if everyone else pipe.key)):
-            pipe.replace_log([each for each in self.watched.values() if each.path == pipe.path])
+            pipe.replace_log([each for each in self.watched.values() if each.name == pipe.name])
 
     # ---- its end
 
@@ -206,7 +204,7 @@ class OutputPipes:
             if pipe.read_end in self.watched:
                 pipe.drain_rest()
                 del self.watched[pipe.read_end]
-            pipe.path = ""
+            pipe.name = ""
             if pipe.is_open or pipe.copy >= 0:
                 pipe.close_files()
             if pipe.has_ended and pipe.read_end >= 0 and pipe.capacity == PIPE_BYTES and pipe.log >= 0:

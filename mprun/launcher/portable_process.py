@@ -39,7 +39,8 @@ class Process(worker.Process):
         if target is not None:
             prctl.set_name(f"mprun: {name}")
         if output < 0:
-            output = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | worker.AS_FILE, 0o600)
+            output = worker.open_log(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+            os.close(worker.logs)
         os.dup2(output, 1)
         os.dup2(output, 2)
         os.close(output)

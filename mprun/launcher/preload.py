@@ -43,6 +43,7 @@ class Preload:
 
         `importing` is called with the number of a call before its module is imported.
         """
+        worker.hold_folders(self._options["folders"])
         _redirect_output(self._options["log"])
         if self._options["secrets"]:
             from mprun.launcher import start_error
@@ -118,7 +119,7 @@ def import_for_results() -> None:
 
 
 def _redirect_output(log: str) -> None:
-    file = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    file = worker.open_log(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     os.dup2(file, 1)
     os.dup2(file, 2)
     os.close(file)

@@ -1,12 +1,13 @@
 """Writes the result files of an attempt: its result, its error, and what it has used.
 
-`mprun.record.results` reads them. A file appears whole or not at all. `path` is the path of all of
-them without the suffix.
+`mprun.record.results` reads them. A file appears whole or not at all. `files` are what opens the directory
+of all of them, and their name without the suffix.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import sys
 from _io import StringIO
@@ -16,16 +17,19 @@ from mprun.lean_json import encode_strictly
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import TracebackType
     from typing import Any
 
     from mprun.launcher.start_error import StartError
 
+    Files = tuple[Callable[[], int], str]
+
 # With `worker.AS_FILE`: this module is a part of the worker.
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
-def write_result(path: str, value: object) -> str:
+def write_result(files: Files, value: object) -> str:
     """Write what the target returned: as JSON, or as its repr if it is not JSON, with the reason.
 
     If it is something that still has to run, so that nothing of the target has, this writes nothing and
@@ -38,9 +42,9 @@ def write_result(path: str, value: object) -> str:
     except Exception:
         if unfinished := _unfinished(value):
             return unfinished
-        _write_problem(path, value)
+        _write_problem(files, value)
         text, suffix = _safe_repr(value), "repr"
-    _write_whole(f"{path}.{suffix}", text)
+    _write_whole(files, f".{suffix}", text)
     return ""
 
 
@@ -69,13 +73,13 @@ def _refuse_equal_keys(value: object) -> None:
             containers += [item for item in items if isinstance(item, (dict, list, tuple))]
 
 
-def _write_problem(path: str, value: object) -> None:
+def _write_problem(files: Files, value: object) -> None:
     """Write why a result is not JSON, as far as that can be found out in this process."""
     try:
         from mprun.launcher.result_problem import describe
 
         if problem := describe(value):
-            _write(path, "problem", problem)
+            _write(files, "problem", problem)
     except Exception:
         # There may be no module to import, or no file to write, any more: the repr says something.
         return
@@ -112,7 +116,7 @@ _UNFINISHED = {
 }
 
 
-def print_error(path: str, raised: BaseException, trace: TracebackType | None) -> tuple[str, str]:
+def print_error(files: Files, raised: BaseException, trace: TracebackType | None) -> tuple[str, str]:
     """Print what the target raised to standard error; its message, and the text that was printed.
 
     `trace` is the part of the traceback to show.
@@ -150,27 +154,27 @@ def _text_in_c(raised: BaseException, trace: TracebackType | None) -> str:
     return stream.getvalue()
 
 
-def write_error(path: str, raised: BaseException, message: str, text: str) -> None:
+def write_error(files: Files, raised: BaseException, message: str, text: str) -> None:
     """Write what the target raised, as `print_error` describes it."""
-    _write_error(path, raised, message, text)
+    _write_error(files, raised, message, text)
 
 
-def write_start_error(path: str, error: StartError) -> None:
+def write_start_error(files: Files, error: StartError) -> None:
     """Write why the target was not called."""
-    _write_error(path, error.cause or error, str(error))
+    _write_error(files, error.cause or error, str(error))
 
 
-def write_exit_code(path: str, code: object) -> None:
+def write_exit_code(files: Files, code: object) -> None:
     """Write the argument with which the target called `sys.exit`."""
-    _write_error(path, SystemExit(), str(code))
+    _write_error(files, SystemExit(), str(code))
 
 
-def write_threads(path: str, number: int) -> None:
+def write_threads(files: Files, number: int) -> None:
     """Write how many threads the process has at its end."""
-    _write(path, "usage", {"threads": number})
+    _write(files, "usage", {"threads": number})
 
 
-def write_usage(path: str, number: int) -> None:
+def write_usage(files: Files, number: int) -> None:
     """Write how many threads the process has, its CPU time in seconds and its peak memory in bytes."""
     import resource
 
@@ -180,10 +184,10 @@ def write_usage(path: str, number: int) -> None:
         "cpu": own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime,
         "max_rss": max(own.ru_maxrss, children.ru_maxrss) * 1024,
     }
-    _write(path, "usage", used)
+    _write(files, "usage", used)
 
 
-def _write_error(path: str, raised: BaseException, message: str, traceback: str = "") -> None:
+def _write_error(files: Files, raised: BaseException, message: str, traceback: str = "") -> None:
     """Write the error file; its `bases` are the exception's class and bases, with and without module."""
     kind, number = type(raised), getattr(raised, "errno", None)
     facts = {
@@ -198,11 +202,11 @@ def _write_error(path: str, raised: BaseException, message: str, traceback: str 
         # The code that raises an OSError may give it any errno.
         "errno": number if isinstance(raised, OSError) and isinstance(number, int) else None,
     }
-    _write(path, "error", facts)
+    _write(files, "error", facts)
 
 
-def _write(path: str, kind: str, value: dict[str, Any]) -> None:
-    _write_whole(f"{path}.{kind}.json", encode_strictly(value))
+def _write(files: Files, kind: str, value: dict[str, Any]) -> None:
+    _write_whole(files, f".{kind}.json", encode_strictly(value))
 
 
 def _safe_repr(value: object) -> str:
@@ -212,9 +216,29 @@ def _safe_repr(value: object) -> str:
         return f"<{type(value).__qualname__}, whose repr raised {type(raised).__qualname__}>"
 
 
-def _write_whole(path: str, text: str) -> None:
-    unfinished = path + ".part"
-    file = os.open(unfinished, _CREATE, 0o600)
+def _write_whole(files: Files, suffix: str, text: str) -> None:
+    open_folder, name = files
+    folder = open_folder()
+    try:
+        _write_in(folder, name + suffix, text)
+        return
+    except OSError as error:
+        if error.errno != errno.EMFILE:
+            raise
+        before = os.getcwd()
+        # The directory has taken the last descriptor: a process has a working directory without one.
+        os.fchdir(folder)
+    finally:
+        os.close(folder)
+    try:
+        _write_in(None, name + suffix, text)
+    finally:
+        os.chdir(before)
+
+
+def _write_in(folder: int | None, name: str, text: str) -> None:
+    unfinished = name + ".part"
+    file = os.open(unfinished, _CREATE, 0o600, dir_fd=folder)
     try:
         # Not `open`, which a task may have replaced.
         rest = memoryview(text.encode("utf-8", "backslashreplace"))
@@ -223,4 +247,4 @@ def _write_whole(path: str, text: str) -> None:
     finally:
         os.close(file)
     failpoints.reached("worker.result")
-    os.rename(unfinished, path)
+    os.rename(unfinished, name, src_dir_fd=folder, dst_dir_fd=folder)

@@ -20,7 +20,7 @@ from multiprocessing.context import set_spawning_popen
 
 from mprun import failpoints
 from mprun.failpoints import armed
-from mprun.launcher import end_marks, environment, fork, start_backoff, start_error, task_trees
+from mprun.launcher import end_marks, environment, fork, start_backoff, start_error, task_trees, worker
 from mprun.launcher.channel import KEY, NAME, START_METHOD
 from mprun.launcher.worker import IS_TRIED, Process
 from mprun.linux import pidfd_signals, procfs
@@ -52,6 +52,7 @@ def start(request: tuple[Any, ...], default: str) -> fork.ProcessHandle:
     try:
         process = process_class()(default, method, request)
         process.inherited_marks = end_marks.InheritedMarks()
+        process.inherited_folders = _InheritedFolders()
         if start_error.redact is not None:
             process.secrets = _secrets()
         # Not `Process.start`, which first polls every running child with a system call.
@@ -63,6 +64,13 @@ def start(request: tuple[Any, ...], default: str) -> fork.ProcessHandle:
     if armed:
         failpoints.reached("launcher.forked")
     return handle
+
+
+class _InheritedFolders:
+    """Makes the directories of the run known in the process that receives this object, pickled."""
+
+    def __reduce__(self) -> Any:
+        return worker.hold_inherited_folders, (reduction.DupFd(worker.logs), worker.results)
 
 
 def _secrets() -> tuple[str, ...]:

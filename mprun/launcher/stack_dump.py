@@ -13,7 +13,7 @@ import signal
 import time
 
 from mprun.launcher import fork
-from mprun.launcher.worker import AS_FILE, STACKS_NAME
+from mprun.launcher.worker import STACKS_NAME, open_log
 from mprun.linux import pidfd_signals, procfs
 
 TYPE_CHECKING = False
@@ -108,7 +108,7 @@ class Dump:
             return f"{self._title}; stacks:\n{dumped}"
 
     def _append(self, text: str) -> None:
-        log = os.open(self._log, os.O_RDWR | os.O_APPEND | AS_FILE)
+        log = open_log(self._log, os.O_RDWR | os.O_APPEND)
         try:
             size = os.fstat(log).st_size
             if size and os.pread(log, 1, size - 1) != b"\n":

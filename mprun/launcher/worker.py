@@ -88,6 +88,7 @@ if IS_TRIED:
     _prctl: Any = _ctypes.dlsym(_program, "prctl") if sys.platform == "linux" else 0
     _unshare: Any = _ctypes.dlsym(_program, "unshare") if sys.platform == "linux" else 0
     _setrlimit: Any = _ctypes.dlsym(_program, "setrlimit") if _is_64_bit_linux else 0
+    _openat: Any = _ctypes.dlsym(_program, "openat") if _is_64_bit_linux else 0
     _mmap = _ctypes.dlsym(_program, "mmap")
     _memset, _memchr = _ctypes.dlsym(_program, "memset"), _ctypes.dlsym(_program, "memchr")
     # The state of a process in multiprocessing and threading: looking up an attribute of a module costs
@@ -223,6 +224,46 @@ WARM_UP_CALLS = 32
 # and no process waits until another one opens it, too.
 AS_FILE = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT | AS_FILE
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+# The directory of the result files: its path, device and inode, as `open_folder` takes them.
+results = "/", 0, 0
+# The open directory of the logs, which the process of an attempt closes once it has opened its log.
+logs = -1
+
+
+def open_folder(path: str, device: int, inode: int) -> int:
+    """Open a directory of the run. Raises OSError if a task has put another one or a link in its place.
+
+    `device` and `inode` are those of the directory that the engine holds open, `inode` 0 if they change.
+    """
+    folder = open_file(path, _FOLDER)
+    found = os.fstat(folder)
+    if inode and (found.st_dev, found.st_ino) != (device, inode):
+        close(folder)
+        raise FileNotFoundError(2, "the directory of the run was replaced", path)
+    return folder
+
+
+def hold_folders(folders: tuple[tuple[str, int, int], ...]) -> None:
+    """Hold the logs open, and know the results, before the first module is imported. Raises OSError."""
+    global logs, results
+    logs, results = open_folder(*folders[0]), folders[1]
+
+
+def hold_inherited_folders(of_logs: Any, of_results: tuple[str, int, int]) -> None:
+    """The same in a process that the launcher has not forked; `of_logs` holds the descriptor."""
+    global logs, results
+    logs, results = of_logs.detach(), of_results
+
+
+def open_results() -> int:
+    """Open the directory of the result files. Raises OSError."""
+    return open_folder(*results)
+
+
+def open_log(name: str, flags: int) -> int:
+    """Open a file in the directory of the logs, in the launcher. Raises OSError."""
+    return open_file(name, flags | AS_FILE, 0o600, dir_fd=logs)
 
 
 class Process(multiprocessing.Process):
@@ -237,6 +278,8 @@ class Process(multiprocessing.Process):
     secrets: tuple[str, ...] = ()
     # For such a process, too: what maps the end marks there.
     inherited_marks: object = None
+    # And what makes the directories of the run known there.
+    inherited_folders: object = None
 
     def __init__(self, default: str, method: str, request: tuple[Any, ...] = ()) -> None:
         super().__init__()
@@ -291,7 +334,12 @@ class Process(multiprocessing.Process):
                 close(barrier)
             # Last in the request: the descriptor that the launcher has opened for it, or -1.
             if (output := given[-1]) < 0:
-                output = open_file(log, _APPEND, 0o600)
+                # In Python this costs six pages more.
+                output = call_function(_openat, (logs, log.encode(), _APPEND, 0o600)) if _openat else -1
+                if output < 0:
+                    # This raises the reason.
+                    output = open_file(log, _APPEND, 0o600, dir_fd=logs)
+                close(logs)
             dup2(output, 1)
             dup2(output, 2)
             close(output)
@@ -437,11 +485,11 @@ class Process(multiprocessing.Process):
         impossible to import. If even then nothing can be written, the log says so of `what`.
         """
         try:
-            return _writer(writer)(self.request[RESULT], *details)
+            return _writer(writer)((open_results, self.request[RESULT]), *details)
         except Exception:
             restore_means()
         try:
-            return _writer(writer)(self.request[RESULT], *details)
+            return _writer(writer)((open_results, self.request[RESULT]), *details)
         except Exception as error:
             if what:
                 say(f"mprun: {what} cannot be recorded: {type(error).__name__}: {error}\n")
@@ -458,7 +506,7 @@ class Process(multiprocessing.Process):
             if self.request[COMMAND] is not None:
                 from mprun.launcher.exec_command import create_log, execute
 
-                create_log(self.request[LOG])
+                create_log(self.request[LOG], logs)
                 if stdout := self.request[CAPTURE]:
                     dup2(stdout, 1)
                 execute(self.request[COMMAND], self.request[CWD], limits, position)

@@ -289,6 +289,11 @@ def tree_has_open(leader: int, path: str) -> bool:
     return False
 
 
+def open_path(descriptor: int) -> str:
+    """The path, without links, at which a file of this process is now; empty if it cannot be known."""
+    return _link(f"/proc/self/fd/{descriptor}")
+
+
 def _has_open(pid: int, path: str) -> bool:
     return any(_link(f"/proc/{pid}/fd/{descriptor}") == path for descriptor in _names(f"/proc/{pid}/fd"))
 

@@ -100,6 +100,14 @@ class Folder:
         if self._descriptor < 0:
             self._open()
 
+    def place(self) -> tuple[str, int, int]:
+        """Its path, device and inode; inode 0 if the file system gives it another number each time."""
+        found = os.fstat(self.descriptor)
+        within = self.within
+        named = os.lstat(self.path) if within is None else within.stat(os.path.basename(self.path))
+        stays = (named.st_dev, named.st_ino) == (found.st_dev, found.st_ino)
+        return self.path, found.st_dev, found.st_ino if stays else 0
+
     def folder(self, name: str) -> Folder:
         """A directory in it, which may not exist."""
         return Folder(f"{self.path}/{name}", self)

@@ -86,6 +86,11 @@ def record(directory, lines, name=STAMP["run"]):
     return name
 
 
+def files_at(path):
+    """The result files of this path, as `mprun.launcher.result_files` takes them."""
+    return lambda: os.open(os.path.dirname(path), os.O_RDONLY), os.path.basename(path)
+
+
 def state_file(path):
     """A file as mprun opens it below a state directory."""
     return StateFile(Folder(os.path.dirname(os.path.abspath(path))), os.path.basename(path))

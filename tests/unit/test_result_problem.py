@@ -16,7 +16,7 @@ import uuid
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.records import state_file
+from support.records import files_at, state_file
 
 from mprun.launcher.result_files import write_result
 from mprun.launcher.result_problem import describe
@@ -127,7 +127,7 @@ CASES = [
 def test_a_result_that_is_not_json_is_described_with_a_remedy(tmp_path, value, what, remedy):
     assert describe(value) == {"what": what, "remedy": remedy}
     path = str(tmp_path / "a.1")
-    write_result(path, value)
+    write_result(files_at(path), value)
     assert results.read_value(state_file(path)) == (None, "repr")
     problem = results.read_problem(state_file(path))
     assert (problem.what, problem.remedy) == (what, remedy)
@@ -135,7 +135,7 @@ def test_a_result_that_is_not_json_is_described_with_a_remedy(tmp_path, value, w
 
 def test_a_value_that_cannot_be_described_has_its_repr(tmp_path):
     path = str(tmp_path / "a.1")
-    write_result(path, [Opaque()])
+    write_result(files_at(path), [Opaque()])
     problem = results.read_problem(state_file(path))
     assert problem.what.endswith(", which is not JSON")
     assert problem.remedy == "return a string instead"
@@ -170,7 +170,7 @@ def test_a_result_is_json_if_it_loses_nothing_as_json(tmp_path_factory, value):
     path = str(tmp_path_factory.getbasetemp() / "any.1")
     for suffix in results.ADOPTED_SUFFIXES:
         pathlib.Path(path + suffix).unlink(missing_ok=True)
-    write_result(path, value)
+    write_result(files_at(path), value)
     read, kind = results.read_value(state_file(path))
     assert (kind == "json") == (count(value) == count(json.loads(json.dumps(value))))
     if kind == "json":

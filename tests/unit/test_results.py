@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from support.records import FINISHED, state_file
+from support.records import FINISHED, files_at, state_file
 
 from mprun.launcher import result_files
 from mprun.record import events, reader, results
@@ -29,7 +29,7 @@ def path(tmp_path):
 )
 def test_a_result_is_read_as_it_was_written(path, value, read, kind, suffix):
     assert results.read_result(state_file(path)) == (None, "none")
-    result_files.write_result(path, value)
+    result_files.write_result(files_at(path), value)
     written = {f"a.1{suffix}"} | ({f"a.1{results.PROBLEM}"} if kind == "repr" else set())
     assert set(os.listdir(os.path.dirname(path))) == written
     assert results.read_result(state_file(path)) == (read, kind)
@@ -40,7 +40,7 @@ def test_a_result_is_read_as_it_was_written(path, value, read, kind, suffix):
 def test_an_exception_is_read_as_it_was_written(path, capsys):
     assert results.read_failure(state_file(path)) is None
     raised = FileNotFoundError(2, "no such file")
-    result_files.write_error(path, raised, *result_files.print_error(path, raised, None))
+    result_files.write_error(files_at(path), raised, *result_files.print_error(files_at(path), raised, None))
     assert os.listdir(os.path.dirname(path)) == [f"a.1{results.ERROR}"]
     failure = results.read_failure(state_file(path))
     assert (failure.type, failure.errno) == ("FileNotFoundError", 2)
@@ -50,19 +50,19 @@ def test_an_exception_is_read_as_it_was_written(path, capsys):
 
 def test_the_usage_of_a_process_is_read_as_it_was_written(path):
     assert results.read_usage(state_file(path)) == {}
-    result_files.write_usage(path, 3)
+    result_files.write_usage(files_at(path), 3)
     assert os.listdir(os.path.dirname(path)) == [f"a.1{results.USAGE}"]
     assert results.read_usage(state_file(path)).keys() == {"threads", "cpu", "max_rss"}
     assert results.read_usage(state_file(path))["threads"] == 3
 
 
 def test_a_result_that_is_large_or_deep_stays_in_its_file(path):
-    result_files.write_result(path, "x" * results.RESULT_LIMIT)
+    result_files.write_result(files_at(path), "x" * results.RESULT_LIMIT)
     assert results.read_result(state_file(path)) == (None, "file")
     deep = []
     for _ in range(results.DEPTH_LIMIT + 1):
         deep = [deep]
-    result_files.write_result(path, deep)
+    result_files.write_result(files_at(path), deep)
     assert results.read_result(state_file(path)) == (None, "file")
     assert results.read_value(state_file(path)) == (deep, "json")
 
@@ -94,7 +94,7 @@ def in_record(value):
 def test_every_value_that_json_reads_back_is_kept(tmp_path_factory, value):
     """C01: a result's numbers have no range, at any depth."""
     path = str(tmp_path_factory.getbasetemp() / "kept.1")
-    result_files.write_result(path, value)
+    result_files.write_result(files_at(path), value)
     assert results.read_result(state_file(path)) == results.read_value(state_file(path)) == (value, "json")
     assert in_record(value) == value
     assert math.copysign(1, in_record(-0.0)) == -1
