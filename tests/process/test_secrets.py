@@ -1,5 +1,10 @@
 """No message of mprun contains a secret, whatever the message is about (C48)."""
 
+import base64
+import html
+import json
+import shlex
+import urllib.parse
 from pathlib import Path
 
 import pytest
@@ -87,6 +92,47 @@ def test_every_form_of_a_secret_is_redacted():
     assert redact("its: a secret") == "its: ***"
     # A short one is part of many words and numbers.
     assert redact("exit 17, x17, 170, None, True, password") == "exit ***, x17, 170, None, True, ***"
+
+
+ENCODED = {
+    "repr of bytes": lambda text: repr(text.encode()),
+    "ascii": ascii,
+    "repr of a repr": lambda text: repr([repr(text)]),
+    "JSON": json.dumps,
+    "JSON in JSON": lambda text: json.dumps(json.dumps(text)),
+    "a URL": urllib.parse.quote,
+    "a part of a URL": lambda text: urllib.parse.quote(text, safe=""),
+    "a query": lambda text: urllib.parse.urlencode({"q": text}),
+    "a shell": lambda text: shlex.join(["echo", text]),
+    "XML": html.escape,
+    "base64": lambda text: base64.b64encode(text.encode()).decode(),
+    "base64 of more": lambda text: base64.b64encode(f"user:{text}, x".encode()).decode(),
+    "base64 of even more": lambda text: base64.urlsafe_b64encode(f"users:{text}".encode()).decode(),
+}
+
+
+@pytest.mark.parametrize("secret", ["s3cr'3t väl\"ue", "a\\b<&>s3cr3t/?%+~ü", "two\nlines of it\n"])
+@pytest.mark.parametrize("encoding", ENCODED)
+def test_a_secret_is_redacted_however_it_is_written(encoding, secret):
+    remember_secret(secret)
+    shown = redact("before " + ENCODED[encoding](secret) + " after")
+    assert "***" in shown
+    for part in ("s3cr", "lines", "3t", "two"):
+        assert part not in shown
+        assert base64.b64encode(part.encode()).decode()[:-1] not in shown
+    assert shown.startswith("before ")
+    assert shown.endswith(" after")
+
+
+def test_each_long_line_of_a_secret_is_redacted():
+    remember_secret('{\n  "key": "s3cr3t"\n}\n')
+    assert redact('a {b} c "key": "s3cr3t" d') == "a {b} c *** d"
+
+
+def test_a_secret_that_is_no_text_in_utf_8_is_redacted():
+    remember_secret("s3cr\udcff3t")
+    assert redact("a s3cr\udcff3t") == "a ***"
+    assert redact(repr("s3cr\udcff3t")) == "'***'"
 
 
 def test_a_quote_is_redacted_before_it_is_cut():
