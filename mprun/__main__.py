@@ -7,6 +7,29 @@ because launcher and engine then import their modules at the same time, each on 
 import os
 import sys
 
+
+def end_at_signals() -> None:
+    """Have a signal that ends a run end this process at once and without a word, until there is a run.
+
+    An exception could be raised in any import, and be lost there or become a traceback.
+    """
+    # Not `signal`, which takes a millisecond to import: this comes first.
+    import _signal  # type: ignore[import-not-found]
+
+    for number in (_signal.SIGINT, _signal.SIGTERM, _signal.SIGHUP):
+        # nohup(1) ignores SIGHUP on purpose.
+        if _signal.getsignal(number) in (_signal.SIG_DFL, _signal.default_int_handler):
+            _signal.signal(number, _end)
+
+
+def _end(number: int, _frame: object) -> None:
+    os._exit(128 + number)
+
+
+if __name__ == "__main__":
+    # As early as can be: what comes before is Python's own, which ends with a traceback.
+    end_at_signals()
+
 # The commands that run no job; a test compares it with the command line's own table.
 WITHOUT_JOB = frozenset(
     {"help", "validate", "plan", "runs", "show", "tree", "logs", "result", "stop", "init", "schema"}
@@ -34,24 +57,6 @@ BOTH_NEED = (
     "mprun.linux.prctl",
     "mprun.lazy_import",
 )
-
-
-def end_at_signals() -> None:
-    """Have a signal that ends a run end this process at once and without a word, until there is a run.
-
-    An exception could be raised in any import, and be lost there or become a traceback.
-    """
-    # Not `signal`, which takes a millisecond to import: this comes first.
-    import _signal  # type: ignore[import-not-found]
-
-    for number in (_signal.SIGINT, _signal.SIGTERM, _signal.SIGHUP):
-        # nohup(1) ignores SIGHUP on purpose.
-        if _signal.getsignal(number) in (_signal.SIG_DFL, _signal.default_int_handler):
-            _signal.signal(number, _end)
-
-
-def _end(number: int, _frame: object) -> None:
-    os._exit(128 + number)
 
 
 def import_nothing_from_here() -> None:
