@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from mprun import failpoints
 from mprun.errors import RecordError, RecordRemoved
 from mprun.record import lock
+from mprun.record.events import RunFinished
 from mprun.record.line_format import encode
 from mprun.record.state_dir import EVENTS
 
@@ -60,11 +61,14 @@ class Recorder:
     def _identify(self, directory: RunDirectory) -> None:
         """Note which file the record is, and its size, to see later whether it is still there."""
         self._folder = directory.folder
+        # On some file systems a directory has another number each time.
+        self._ways = [folder for folder in directory.ways() if not folder.misplaced()]
+        self._state, self._path = directory.state, directory.path_in_state()
         found = os.fstat(self._file)
         self._size = found.st_size
         self._identity = found.st_dev, found.st_ino
         with contextlib.suppress(OSError):
-            named = self._folder.stat(EVENTS)
+            named = self._state.stat(self._path)
             # Some file systems give a file another number each time; then any file of the name will do.
             self._has_identity = (named.st_dev, named.st_ino) == self._identity
 
@@ -87,26 +91,44 @@ class Recorder:
             self._unwritten = bytes(data)
             raise RecordError(f"the record cannot be written: {error.strerror}") from None
         self._unwritten = b""
-        self._require_record()
+        self._require_record(is_last=any(isinstance(event, RunFinished) for event in batch[-1:]))
 
     def _write(self, data: memoryview) -> int:
         count = os.write(self._file, data)
         self._size += count
         return count
 
-    def _require_record(self) -> None:
-        """Raise RecordRemoved if the record's name is not that of all that was written: it is lost."""
+    def _require_record(self, *, is_last: bool) -> None:
+        """Raise RecordRemoved if a reader would not find all that was written: it is lost."""
         try:
-            found = self._folder.stat(EVENTS)
-        except FileNotFoundError:
-            raise RecordRemoved(f"the record of this run was removed: {self._name}") from None
+            found = self._state.stat(self._path)
+        except (FileNotFoundError, NotADirectoryError):
+            raise RecordRemoved(self._explain("removed")) from None
         except OSError:
             # That the directory cannot be read now proves nothing.
             return
         if self._has_identity and (found.st_dev, found.st_ino) != self._identity:
-            raise RecordRemoved(f"the record of this run was replaced: {self._name}")
+            raise RecordRemoved(self._explain("replaced"))
         if found.st_size < self._size:
             raise RecordRemoved(f"the record of this run was shortened: {self._name}")
+        # On the way there, a link would lead to it, which no reader follows.
+        if is_last and (problem := self._misplaced()):
+            raise RecordRemoved(problem)
+
+    def _explain(self, what: str) -> str:
+        """Why the record is not found: `what` has happened to it, or its directory is somewhere else."""
+        problem = ""
+        with contextlib.suppress(OSError):
+            found = self._folder.stat(EVENTS)
+            if (found.st_dev, found.st_ino) == self._identity:
+                problem = self._misplaced()
+        return problem or f"the record of this run was {what}: {self._name}"
+
+    def _misplaced(self) -> str:
+        for folder in self._ways:
+            if problem := folder.misplaced():
+                return f"the directory of this run was {problem}: {folder.path}"
+        return ""
 
     def close_last_line(self) -> None:
         """End a line that was torn when its writer was killed, so that the next event gets its own."""

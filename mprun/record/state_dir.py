@@ -89,6 +89,14 @@ class RunDirectory:
         """The directory of the result files."""
         return self.folder.folder("results")
 
+    def ways(self) -> tuple[Folder, ...]:
+        """The directories on the way to the record, below the state directory, which itself may be moved."""
+        return self.folder, self._runs
+
+    def path_in_state(self) -> str:
+        """The path of the record from the state directory."""
+        return f"{os.path.basename(self._runs.path)}/{self.run_id}/{EVENTS}"
+
     def beside(self, run_id: str) -> RunDirectory:
         """Another run of the same state directory."""
         return RunDirectory(os.path.join(os.path.dirname(self.path), run_id), self._runs)

@@ -103,10 +103,19 @@ class Folder:
     def place(self) -> tuple[str, int, int]:
         """Its path, device and inode; inode 0 if the file system gives it another number each time."""
         found = os.fstat(self.descriptor)
-        within = self.within
-        named = os.lstat(self.path) if within is None else within.stat(os.path.basename(self.path))
-        stays = (named.st_dev, named.st_ino) == (found.st_dev, found.st_ino)
-        return self.path, found.st_dev, found.st_ino if stays else 0
+        return self.path, found.st_dev, 0 if self.misplaced() else found.st_ino
+
+    def misplaced(self) -> str:
+        """What has happened to it, if its name in the directory around it is not its own any more."""
+        name = os.path.basename(self.path)
+        try:
+            named = os.lstat(self.path) if self.within is None else self.within.stat(name)
+        except FileNotFoundError:
+            return "removed or moved away"
+        except OSError:
+            # This proves nothing.
+            return ""
+        return "" if os.path.samestat(named, os.fstat(self.descriptor)) else "replaced"
 
     def folder(self, name: str) -> Folder:
         """A directory in it, which may not exist."""

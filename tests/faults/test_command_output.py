@@ -158,7 +158,7 @@ def test_a_log_that_cannot_be_written_fails_the_task_and_the_record_says_why(tmp
 
 def test_a_command_that_removes_the_logs_succeeds_and_the_next_one_has_none_and_fails(tmp_path):
     """What it prints is lost with its log; one that can have no log does not run, and mprun says why."""
-    remove = "mv .mprun/runs/*/logs gone; echo one; sleep 0.1; seq 9999"
+    remove = "rm -r .mprun/runs/*/logs; echo one; sleep 0.1; seq 9999"
     write(
         tmp_path,
         job=f"""\

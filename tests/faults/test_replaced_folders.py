@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -83,3 +84,33 @@ def test_nothing_is_written_where_a_link_or_another_directory_leads(tmp_path, me
         assert "timed out after 2s" in (logs / "hangs.1.log").read_text()
     assert "the result cannot be recorded" in (logs / "returns.1.log").read_text()
     assert {task for task in TASKS if run.outcome(task) != "succeeded"} == FAILED
+
+
+LOSES_THE_RUN = {
+    "moved away": ("mv $run elsewhere", "removed or moved away"),
+    "moved beside": ("mv $run $run.old", "removed or moved away"),
+    "replaced by an empty one": ("mv $run elsewhere; mkdir $run", "replaced"),
+    "replaced by a copy": ("cp -r $run copy; mv $run elsewhere; mv copy $run", "replaced"),
+    "replaced by a link": ("mv $run elsewhere; ln -s $PWD/elsewhere $run", "replaced"),
+    "all runs moved": ("mv .mprun/runs .mprun/old", "removed or moved away"),
+    "all runs linked": ("mv .mprun/runs .mprun/old; ln -s old .mprun/runs", "replaced"),
+}
+
+
+@pytest.mark.parametrize("how", LOSES_THE_RUN)
+@pytest.mark.parametrize("last", ["last", "not last"])
+def test_a_run_whose_directory_no_reader_finds_does_not_succeed(tmp_path, how, last):
+    """C60: the record is in its directory, but that is somewhere else."""
+    command, told = LOSES_THE_RUN[how]
+    # Nothing is written between this and the end of the task.
+    begun = "until grep -q task_started $run/events.jsonl; do sleep 0.01; done"
+    script = json.dumps(f"run=$(echo .mprun/runs/*); {begun}; {command}")
+    tasks = f"  - {{name: loses, command: {script}}}\n"
+    if last == "not last":
+        tasks += "  - {name: next, target: 'os:getpid', depends_on: loses}\n"
+    write(tmp_path, job="tasks:\n" + tasks)
+    run = mprun("job.yaml", cwd=tmp_path)
+    assert run.code == 3
+    assert f"error: the directory of this run was {told}: " in run.stderr
+    assert "Traceback" not in run.stderr
+    assert "succeeded in" not in run.stderr
