@@ -152,7 +152,7 @@ def remember_secret(value: object) -> None:
             remember_secret(item)
         return
     text = "" if value is None or isinstance(value, bool) else str(value)
-    # A line such as `}` alone is no secret.
+    # A line such as `}` alone is not a secret.
     lines = {line for line in text.splitlines() if len(line.strip()) >= _MIN_INSIDE_WORDS}
     for form in {text, *lines}:
         _secrets.update(_forms(form) - {""})

@@ -129,7 +129,7 @@ def test_each_long_line_of_a_secret_is_redacted():
     assert redact('a {b} c "key": "s3cr3t" d') == "a {b} c *** d"
 
 
-def test_a_secret_that_is_no_text_in_utf_8_is_redacted():
+def test_a_secret_with_bytes_that_are_not_utf_8_is_redacted():
     remember_secret("s3cr\udcff3t")
     assert redact("a s3cr\udcff3t") == "a ***"
     assert redact(repr("s3cr\udcff3t")) == "'***'"
