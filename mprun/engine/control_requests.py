@@ -33,7 +33,7 @@ if TYPE_CHECKING:
         def act(self, instructions: list[Instruction]) -> None:
             """Do what the scheduler has decided."""
 
-        def publish(self) -> None:
+        def publish_all(self) -> None:
             """Record what happened."""
 
         @property
@@ -111,7 +111,7 @@ class ControlRequests:
             reports = loop.collect_reports()
             suspended = any(isinstance(report, (Suspended, ExecutorLost)) for report in reports)
         # What has happened by now must be in the record if this process is killed while it is suspended.
-        loop.publish()
+        loop.publish_all()
         if loop.failure:
             return
         self._inbox.suspend_self()

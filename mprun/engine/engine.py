@@ -21,14 +21,23 @@ from mprun.engine.control_requests import ControlRequests
 from mprun.engine.event_builder import (
     OWN_DECISIONS,
     EventBuilder,
-    Planned,
+    FactQueue,
     lacking_reason,
+    planned_facts,
     requested_reason,
 )
 from mprun.engine.poller import Poller
 from mprun.engine.publisher import Publisher
 from mprun.engine.report_handler import ReportHandler
-from mprun.engine.resolver import Expanded, Failed, Resolved, Skipped, TaskResolver, param_variables
+from mprun.engine.resolver import (
+    Expanded,
+    Expanding,
+    Failed,
+    Resolved,
+    Skipped,
+    TaskResolver,
+    param_variables,
+)
 from mprun.engine.signals import signal_name
 from mprun.engine.task_table import ResolveQueue, TaskTable
 from mprun.errors import RecordError
@@ -56,6 +65,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from mprun.engine.event_builder import Fact
+    from mprun.engine.resolver import Answer
     from mprun.engine.signals import SignalInbox
     from mprun.executors.base import Executor, PrepareReply, Report
     from mprun.launcher.channel import AttemptKey
@@ -122,6 +132,9 @@ class Engine:
         }
         # What has happened and what was decided since the last `publish`, in this order.
         self._facts: list[Fact] = []
+        # What of that has no events yet, and the tasks that are being expanded: each turn does some of it.
+        self._to_publish = FactQueue()
+        self._expansions: list[Expanding] = []
         # What is said of the first exception that nothing expects, and when the run is to have ended then.
         self._defect = ""
         self._give_up_at: float | None = None
@@ -175,12 +188,12 @@ class Engine:
         """Turn until the scheduler has finished. Raises an exception if the run cannot be ended in order."""
         try:
             if len(self._table.tasks) > 1:
-                self._facts.append(Planned(group="", tasks=tuple(self._table.tasks)))
+                self._facts += planned_facts("", self._table.tasks)
             self.act(self._scheduler.begin(self._clock.timed(begun)))
             self.publish()
         except Exception as error:
             self._stop_after(error)
-        while not self._scheduler.finished:
+        while not self._scheduler.finished or self._facts or self._to_publish:
             try:
                 self._turn()
                 self.publish()
@@ -193,7 +206,8 @@ class Engine:
         failpoints.reached("loop.wait")
         deadline = self._scheduler.deadline
         due = None if deadline is None else max(0.0, deadline - self._clock.timed())
-        more = 0.0 if self._to_resolve.is_waiting else None
+        has_more = self._to_resolve.is_waiting or self._scheduler.has_more or self._to_publish
+        more = 0.0 if has_more or self._expansions else None
         timeouts = [due, self._publisher.tick_interval, self._monitor.interval, more]
         self.wait(min([seconds for seconds in timeouts if seconds is not None], default=None))
         # Reports before deadlines: an attempt that ended in the instant of its timeout has ended.
@@ -206,8 +220,12 @@ class Engine:
             self.act(self._scheduler.stop_attempt(number, LOG_LIMIT, self._clock.timed()))
         if deadline is not None and self._clock.timed() >= deadline:
             self.act(self._scheduler.handle_deadline(self._clock.timed()))
+        if self._scheduler.has_more:
+            self.act(self._scheduler.proceed(self._clock.timed()))
         for number in self._to_resolve.begin_turn():
             self._answer(number)
+        if self._expansions:
+            self._expand_more()
         self._publisher.tick()
 
     def wait(self, timeout: float | None) -> None:
@@ -276,6 +294,12 @@ class Engine:
         if self._publisher.defect is not None and not self._defect:
             self._stop_after(self._publisher.defect)
 
+    def publish_all(self) -> None:
+        """Record all that has happened, however long it takes."""
+        self.publish()
+        while self._to_publish:
+            self.publish()
+
     def _warn_of_results(self) -> None:
         """Warn of results that tasks refer to and cannot receive, as soon as they are there."""
         for number in self._event_builder.outside_results:
@@ -293,10 +317,13 @@ class Engine:
         decided = self._clock.now()
         self._executor.flush()
         if self._facts:
+            self._to_publish.add(decided, self._facts)
+            self._facts = []
+        if self._to_publish:
             # If an exception is raised, the run continues without them.
-            facts, self._facts = self._facts, []
+            since, facts = self._to_publish.take()
             failpoints.reached("loop.publish")
-            self._publisher.add(*self._event_builder.to_events(facts, decided))
+            self._publisher.add(*self._event_builder.to_events(facts, since))
 
     # ---- defects
 
@@ -328,6 +355,8 @@ class Engine:
             lost = self._scheduler.handle_executor_lost(INTERNAL_ERROR, (), self._clock.timed())
             self._facts += lost
             self._build_events()
+            while self._to_publish:
+                self._build_events()
             return self._run_finished(begun)
         except Exception as another:
             from mprun.engine.defects import broken_verdict
@@ -406,6 +435,25 @@ class Engine:
         """Resolve the references of a task to results, and tell the scheduler the answer."""
         failpoints.reached("loop.resolve")
         answer = self._resolver.answer(number)
+        if isinstance(answer, Expanding):
+            self._expansions.append(answer)
+            if len(self._expansions) == 1:
+                self._expand_more()
+        else:
+            self._handle_answer(number, answer)
+
+    def _expand_more(self) -> None:
+        """Take a step of the first of the expansions; one after the other adds its instances to the run."""
+        expanding = self._expansions[0]
+        answer = expanding.step()
+        if answer is not None:
+            del self._expansions[0]
+            self._handle_answer(expanding.number, answer)
+        elif self._scheduler.end_reason is not None:
+            # Its task is given up, like those of the others.
+            self._expansions.clear()
+
+    def _handle_answer(self, number: int, answer: Answer) -> None:
         now = self._clock.timed()
         match answer:
             case Resolved():
@@ -419,7 +467,7 @@ class Engine:
                 # Unless the task was given up meanwhile.
                 if number in self._scheduler.expanded:
                     self._table.expand(number, instances)
-                    self._facts.append(Planned(group=self._table.tasks[number].name, tasks=instances))
+                    self._facts += planned_facts(self._table.tasks[number].name, instances)
         self.act(instructions)
 
 

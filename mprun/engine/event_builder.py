@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from mprun.diagnostics import redact
@@ -46,6 +47,9 @@ class Planned(Frozen):
     tasks: Sequence[PlannedTask]
 
 
+# Of so many facts events are made in one turn of the engine's loop: some 20 ms.
+MAX_FACTS_PER_TURN = 1000
+
 # Characters of an item, as it is shown beside the name of its instance.
 _ITEM_CHARACTERS = 40
 
@@ -53,6 +57,44 @@ _ITEM_CHARACTERS = 40
 if TYPE_CHECKING:
     # What happens in a turn, of which the events are built.
     Fact = Report | Instruction | OwnDecisions | Planned
+
+
+class FactQueue:
+    """What has happened and what was decided, in this order, until events are made of it: of so much a turn.
+
+    Between two turns the engine notices signals, ends and timeouts, and decides what follows from them.
+    """
+
+    def __init__(self) -> None:
+        # The facts of a turn, and when they were decided.
+        self._batches: deque[tuple[float | None, list[Fact]]] = deque()
+
+    def __bool__(self) -> bool:
+        return bool(self._batches)
+
+    def add(self, decided: float, facts: list[Fact]) -> None:
+        """Add the facts of a turn."""
+        self._batches.append((decided, facts))
+
+    def take(self) -> tuple[float | None, list[Fact]]:
+        """The next facts, for `EventBuilder.to_events`, with its `decided`."""
+        decided, facts = self._batches.popleft()
+        count, room = 0, MAX_FACTS_PER_TURN
+        for fact in facts:
+            room -= len(fact.tasks) if type(fact) is Planned else 1
+            count += 1
+            if room <= 0:
+                break
+        if count < len(facts):
+            self._batches.appendleft((None, facts[count:]))
+            facts = facts[:count]
+        return decided, facts
+
+
+def planned_facts(group: str, tasks: Sequence[PlannedTask]) -> list[Fact]:
+    """The facts that say which tasks there are."""
+    size = MAX_FACTS_PER_TURN
+    return [Planned(group=group, tasks=tasks[at : at + size]) for at in range(0, len(tasks), size)]
 
 
 class EventBuilder:
@@ -114,13 +156,15 @@ class EventBuilder:
             files=tuple({"path": path, "sha256": sha256} for path, sha256 in plan.job.files),
         )
 
-    def to_events(self, facts: Sequence[Fact], decided: float) -> list[events.Event]:
+    def to_events(self, facts: Sequence[Fact], decided: float | None) -> list[events.Event]:
         """The events of reports and instructions, in their order; some have none.
 
         What follows from a report has its time, so that a task is joined before the launcher starts
-        the next one. What the engine decided itself has the time `decided`, of the monotonic clock.
+        the next one. What the engine decided itself has the time `decided`, of the monotonic clock, None if
+        it continues the facts of the last call.
         """
-        self._decided = self._time = self._clock.iso(decided)
+        if decided is not None:
+            self._decided = self._time = self._clock.iso(decided)
         self._has_results = None
         built = []
         for fact in facts:

@@ -20,7 +20,7 @@ from mprun.scheduling.plan import needed_by_instances, plan_instance
 from mprun.scheduling.task_run import WHEN_IS_FALSE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Generator, Iterable, Iterator, Sequence
 
     from mprun.engine.param_variables import ParamVariables
     from mprun.engine.receivers import Receivers
@@ -55,6 +55,31 @@ class Expanded(Frozen):
 
 
 Answer = Resolved | Skipped | Failed | Expanded
+
+
+class Expanding:
+    """The task is being expanded; each `step` takes some milliseconds, and the last one has the answer."""
+
+    def __init__(self, number: int, steps: Generator[None, None, Expanded]) -> None:
+        self.number = number
+        self._steps = steps
+
+    def step(self) -> Answer | None:
+        """Take a step; the answer, None if another step has to be taken."""
+        try:
+            next(self._steps)
+        except StopIteration as end:
+            answer: Expanded = end.value
+            return answer
+        except JobFileError as error:
+            return Failed(reason=error.diagnostics[0].message)
+        except (ReferenceProblem, TooManyTasks, _Refused) as error:
+            return Failed(reason=str(error))
+        return None
+
+
+class _Refused(Exception):
+    """The instances of a task cannot be added to the run."""
 
 
 class Call(Frozen):
@@ -104,7 +129,7 @@ class TaskResolver:
 
     # ---- before the start
 
-    def answer(self, number: int) -> Answer:
+    def answer(self, number: int) -> Answer | Expanding:
         """What becomes of a task whose dependencies are met: it runs, or is skipped, expanded or failed."""
         planned = self._table.tasks[number]
         task = planned.task
@@ -116,23 +141,18 @@ class TaskResolver:
                 if not is_true(resolve(node, resolver)):
                     return Skipped(reason=WHEN_IS_FALSE)
             if task.foreach is not None and not planned.values:
-                return self._expand(planned, resolve(task.foreach, resolver))
+                return Expanding(number, self._expand(planned, resolve(task.foreach, resolver)))
             self.call(number)
         except ReferenceProblem as error:
             return Failed(reason=str(error))
         return Resolved()
 
-    def _expand(self, planned: PlannedTask, found: Any) -> Answer:
+    def _expand(self, planned: PlannedTask, found: Any) -> Generator[None, None, Expanded]:
         # Few jobs have a list or matrix that is known only during the run.
-        from mprun.jobfile.expander import expand_over
+        from mprun.jobfile.expander import INSTANCES_A_STEP, expand_over
 
-        try:
-            instances = expand_over(planned.task, found)
-            refuse_too_many(len(self._table.tasks) + len(instances))
-        except JobFileError as error:
-            return Failed(reason=error.diagnostics[0].message)
-        except TooManyTasks as error:
-            return Failed(reason=str(error))
+        instances = yield from expand_over(planned.task, found)
+        refuse_too_many(len(self._table.tasks) + len(instances))
         # A task that has finished neither holds nor needs tokens.
         known = (
             task
@@ -141,8 +161,13 @@ class TaskResolver:
         )
         shortage = job_checks.shortage_of_new_tasks(instances, known, self._plan.job.resources)
         if shortage:
-            return Failed(reason=shortage)
-        return Expanded(tasks=tuple(self._planned(planned, instances)))
+            raise _Refused(shortage)
+        tasks = []
+        for task in self._planned(planned, instances):
+            tasks.append(task)
+            if not len(tasks) % INSTANCES_A_STEP:
+                yield
+        return Expanded(tasks=tuple(tasks))
 
     def _planned(self, group: PlannedTask, instances: Sequence[Instance]) -> Iterator[PlannedTask]:
         """The plans of new instances, with what they select, and what selects them, as dependencies."""

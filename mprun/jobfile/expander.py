@@ -26,10 +26,16 @@ from mprun.jobfile.syntax.scalars import kind_of
 from mprun.jobfile.task_builder import FileContext, build_task, mark_of_key, with_results
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Generator, Iterable, Iterator
 
     from mprun.diagnostics import SourceText
     from mprun.jobfile.model import Task
+
+    # Makes instances: some milliseconds for each value that it yields. In the end it returns them all.
+    Steps = Generator[None, None, list[Instance]]
+
+# How many instances are made in one step of an expansion during the run.
+INSTANCES_A_STEP = 500
 
 # Keys without references to an instance: names, and keys that decide the number of instances.
 _LITERAL_KEYS = frozenset({"name", "description", "target", "group", "matrix", "foreach", "uses"})
@@ -43,7 +49,7 @@ class DeferredExpansion(Frozen):
     keys: dict[str, Any]
 
 
-def expand_over(task: Task, found: Any) -> list[Instance]:
+def expand_over(task: Task, found: Any) -> Steps:
     """The instances of a task whose `foreach` or `matrix` is known only now, for its resolved value.
 
     Raises the same errors as `expand`, and ReferenceProblem if it is neither a list nor a matrix of lists.
@@ -55,10 +61,20 @@ def expand_over(task: Task, found: Any) -> list[Instance]:
         from mprun.jobfile.matrix import refuse_other
 
         refuse_other(found, task.foreach)
-        return expander.over_matrix(found)
+        return (yield from expander.over_matrix(found))
     if not isinstance(found, list):
         raise ReferenceProblem(f"`foreach` must be a list, but `{task.foreach}` is {kind_of(found)}")
-    return expander.over_items(found, task.name)
+    return (yield from expander.over_items(found, task.name))
+
+
+def _finish(steps: Steps) -> list[Instance]:
+    """Do all steps at once."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            made: list[Instance] = end.value
+            return made
 
 
 class Expander:
@@ -98,8 +114,8 @@ class Expander:
             return [self._deferred_instance()]
         if isinstance(foreach, list):
             items = compiled(foreach, self._context.inherited.prefix, self._document.source)
-            return self.over_items(items, self._base())
-        return self.over_matrix(matrix)
+            return _finish(self.over_items(items, self._base()))
+        return _finish(self.over_matrix(matrix))
 
     def _late_list(self) -> str:
         """The key whose instances are known only during the run; empty if there is none."""
@@ -133,7 +149,7 @@ class Expander:
         message = f"in task {quote(name)}, `{reference}` is only available in a task with `{key_needed}`"
         return reference_diagnostic(self._document, ("defaults", key), ReferenceProblem(message, reference))
 
-    def over_matrix(self, matrix: Any) -> list[Instance]:
+    def over_matrix(self, matrix: Any) -> Steps:
         """One instance for each combination of a matrix."""
         # Few tasks have one.
         from math import prod
@@ -152,7 +168,7 @@ class Expander:
         if self.late_list:
             self._find_early()
             self._refuse_unknown_axes()
-        return self._build((base + suffix, values) for values, suffix in found)
+        return (yield from self._build((base + suffix, values) for values, suffix in found))
 
     def _refuse_unknown_axes(self) -> None:
         """Raise JobFileError if the task refers to an axis that a matrix, known only now, does not have."""
@@ -164,7 +180,7 @@ class Expander:
                     message = f"unknown axis {quote(one.name)}"
                     raise JobFileError([self._diagnostic(ReferenceProblem(message, one))])
 
-    def over_items(self, items: list[Any], base: str) -> list[Instance]:
+    def over_items(self, items: list[Any], base: str) -> Steps:
         """One instance for each item of a list."""
         refuse_too_many(len(items))
         from mprun.jobfile.matrix import item_suffix
@@ -174,7 +190,8 @@ class Expander:
         if not self._axes:
             self._axes = ("item",)
             self._find_early()
-        return self._build((base + item_suffix(index), (item,)) for index, item in enumerate(items))
+        named = ((base + item_suffix(index), (item,)) for index, item in enumerate(items))
+        return (yield from self._build(named))
 
     def _base(self) -> str:
         raw: Any = self._document.root
@@ -207,7 +224,7 @@ class Expander:
         self._check(task, ())
         return Instance(name=task.name, groups=self._context.inherited.groups, task=task)
 
-    def _build(self, named: Iterable[tuple[str, tuple[Any, ...]]]) -> list[Instance]:
+    def _build(self, named: Iterable[tuple[str, tuple[Any, ...]]]) -> Steps:
         base = self._base()
         groups = (*self._context.inherited.groups, base)
         made: list[Instance] = []
@@ -227,6 +244,8 @@ class Expander:
             elif typed:
                 self._check(task, values, typed)
             made.append(Instance(name=name, groups=groups, task=task, values=values))
+            if not len(made) % INSTANCES_A_STEP:
+                yield
         if budget is not None:
             budget.spend_instances(each, len(made))
         return made

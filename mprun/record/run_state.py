@@ -165,7 +165,7 @@ class RunState:
         self.tasks: dict[str, TaskState] = {}
         self.items: dict[str, str] = {}
         # By the task that was expanded, empty for the whole plan: the names, in the order of the file.
-        self._planned: dict[str, Sequence[str]] = {}
+        self._planned: dict[str, list[str]] = {}
 
     def planned_names(self) -> list[str]:
         """The tasks that are known so far, in the order of the file and of the lists of a `foreach`.
@@ -251,7 +251,8 @@ def _apply_run_started(run: RunState, event: RunStarted) -> None:
 
 
 def _apply_tasks_planned(run: RunState, event: TasksPlanned) -> None:
-    run._planned[event.group] = event.tasks
+    # A long list comes in parts.
+    run._planned.setdefault(event.group, []).extend(event.tasks)
     run.items.update(event.items)
 
 

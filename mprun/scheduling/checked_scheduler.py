@@ -43,9 +43,10 @@ TASK_FACTS = (
     "handle_exited",
     "handle_exit_unknown",
     "handle_start_cancelled",
+    "handle_attempt_lost",
     "stop_attempt",
 )
-RUN_FACTS = ("begin", "handle_deadline", "handle_executor_lost", "stop", "stop_tasks")
+RUN_FACTS = ("begin", "proceed", "handle_deadline", "handle_executor_lost", "stop", "stop_tasks")
 
 # Numbers the entries of stories, so that those of a task and those of the run can be merged.
 _entry_numbers = count()
@@ -139,7 +140,7 @@ class CheckedScheduler(Scheduler):
             ("it has an outcome", state is FINISHED, self.outcomes[task] is not None),
             ("it is a group", state is EXPANDED, task in self.expanded),
             ("it is in the ready queue", state is READY, self._is_queued(task_run)),
-            ("a condition is unmet", state is WAITING, _is_unmet(task_run)),
+            ("a condition is unmet", state is WAITING, self._must_wait(task_run)),
             ("it has an attempt", True, attempts > 0 or not (state in DISPATCHED or state is PAUSED)),
             ("it has a pending outcome", True, state is not PAUSED or task_run.pending_outcome is not None),
             (
@@ -162,6 +163,10 @@ class CheckedScheduler(Scheduler):
 
     def _is_queued(self, task_run: TaskRun) -> bool:
         return any(task_run.key in queue.keys for queue in self._ready_queue._queues.values())
+
+    def _must_wait(self, task_run: CheckedTaskRun) -> bool:
+        """Whether a condition is unmet, or the scheduler has not taken notice that all are met."""
+        return _is_unmet(task_run) or (task_run.state is WAITING and task_run in self._backlog)
 
     def _note_fact(self, name: str, task: int | None, args: tuple[Any, ...]) -> None:
         CheckedTaskRun.changed.clear()

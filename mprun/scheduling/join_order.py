@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 _NEVER_RAN = (Outcome.SKIPPED, Outcome.CANCELLED)
 
+# So many instances of a group get an entry of their own at a time.
+_INSTANCES_AT_ONCE = 1000
+
 # Flags of a task: the join order lists it; it is joined in any case; nothing is left to collect,
 # because it was joined, or because an earlier run has finished it.
 _LISTED, _IMPLICIT, _COLLECTED = 1, 2, 4
@@ -43,6 +46,8 @@ class JoinOrder:
         self._next = self._joined = 0
         # The instances of groups that were expanded.
         self._expanded: dict[int, list[int]] = {}
+        # How many instances of the group that is next have an entry of their own.
+        self._taken = 0
         self._to_start: set[int] = set()
         self._have_begun = False
         self.deadline: float | None = None
@@ -91,8 +96,7 @@ class JoinOrder:
             entry = self._order[self._next]
             task = entry.task
             if task in self._expanded:
-                instances = [entry.replace(task=instance) for instance in self._expanded[task]]
-                self._order[self._next : self._next + 1] = instances
+                self._take_instances(entry)
                 self.deadline = None
                 continue
             if outcomes[task] is None:
@@ -107,6 +111,19 @@ class JoinOrder:
             self._next += 1
             self.deadline = None
         return joins
+
+    def _take_instances(self, entry: PlannedJoin) -> None:
+        """Put the first instances of a group in its place, and the group itself after them for the others."""
+        instances, begin = self._expanded[entry.task], self._taken
+        self._taken += _INSTANCES_AT_ONCE
+        made = [
+            PlannedJoin(task=instance, timeout=entry.timeout) for instance in instances[begin : self._taken]
+        ]
+        if self._taken < len(instances):
+            made.append(entry)
+        else:
+            self._taken = 0
+        self._order[self._next : self._next + 1] = made
 
     def _timed_out(self, timeout: float | None, now: float) -> bool:
         if timeout is None:

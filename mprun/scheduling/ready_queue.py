@@ -58,6 +58,8 @@ class ReadyQueue:
         self._lacking: dict[str, list[tuple[int, Key, _Queue]]] = {}
         # The tasks that are being resolved, and some that were.
         self._resolving: list[Key] = []
+        # The first of the tasks that will be ready or resolved soon; None if there are none.
+        self.held_back: Key | None = None
         # The tasks of the plan in their order, and the index of the first one that waits for another;
         # the index only grows.
         self._sequence = sorted(task_runs, key=_key) if plan.priorities else task_runs
@@ -174,7 +176,8 @@ class ReadyQueue:
         resolving = self._resolving
         while resolving and self._task_runs[resolving[0][-1]].state is not RESOLVING:
             heappop(resolving)
-        return resolving[0] if resolving else _LAST
+        first = resolving[0] if resolving else _LAST
+        return first if self.held_back is None else min(first, self.held_back)
 
     def _pop(self, queue: _Queue) -> Key:
         heads = self._daemons if queue.daemon else self._takers

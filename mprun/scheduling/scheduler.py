@@ -44,6 +44,9 @@ if TYPE_CHECKING:
 AHEAD = 8
 # How many tasks are dispatched before their dependencies have succeeded.
 MAX_HELD = 8
+# How many tasks become ready, or are resolved, in one decision: some milliseconds. The others follow by
+# `proceed`.
+MAX_RELEASED = 1000
 
 
 class Scheduler:
@@ -51,9 +54,10 @@ class Scheduler:
 
     Each method takes the time of the fact, in seconds on a clock that only goes forward, and
     returns the instructions that follow, in the order in which they are to be carried out.
-    Afterwards `deadline` says when `handle_deadline` is due next, `finished` whether the run is
-    over, and `end_reason` why it ends early or has ended. `unstarted()` lists the attempts that were
-    dispatched and not reported as started.
+    If `has_more` is true then, `proceed` is to be called soon: one decision takes some milliseconds,
+    even if 100,000 tasks become ready at once. `deadline` says when `handle_deadline` is due next,
+    `finished` whether the run is over, and `end_reason` why it ends early or has ended. `unstarted()`
+    lists the attempts that were dispatched and not reported as started.
 
     Tasks are numbered by their index in the plan, from 0; instances that are created during the run
     get the numbers after it. `random` returns a number in [0, 1), for the jitter of a retry's delay.
@@ -68,6 +72,7 @@ class Scheduler:
         random: Callable[[], float] = lambda: 0.0,
         ahead: int = AHEAD,
         max_held: int = MAX_HELD,
+        max_released: int = MAX_RELEASED,
     ) -> None:
         self._plan = plan
         self._random = random
@@ -86,6 +91,9 @@ class Scheduler:
         )
         # Whether the joins have not begun, because more tasks may have to be started first.
         self._is_beginning = True
+        self._max_released = max_released
+        # The tasks whose conditions are met and that `proceed` takes, the last ones of the order first.
+        self._backlog: list[TaskRun] = []
         self._to_resolve: list[TaskRun] = []
         self.finished = False
         self.unstarted = self._task_runs.unstarted
@@ -116,6 +124,11 @@ class Scheduler:
         return self._task_runs.expanded
 
     @property
+    def has_more(self) -> bool:
+        """Whether `proceed` has more to decide."""
+        return bool(self._backlog)
+
+    @property
     def deadline(self) -> float | None:
         """When `handle_deadline` is due next, on the caller's clock; None if nothing is timed."""
         timer = self._timers.first
@@ -130,6 +143,13 @@ class Scheduler:
         if self._plan.job.timeout is not None:
             self._timers.set(now + self._plan.job.timeout, RUN_TIMEOUT, 0, 0)
         self._finish_known(self._task_runs.all)
+        return self._decide()
+
+    def proceed(self, now: float) -> list[Instruction]:
+        """Decide more of what `has_more` has announced."""
+        self._now = now
+        for _ in range(min(self._max_released, len(self._backlog))):
+            self._take_released(self._backlog.pop())
         return self._decide()
 
     def handle_deadline(self, now: float) -> list[Instruction]:
@@ -314,7 +334,9 @@ class Scheduler:
 
     def _decide(self) -> list[Instruction]:
         if self._task_runs.released:
-            self._take_released()
+            self._take_all_released()
+        if self._backlog or self._ready_queue.held_back is not None:
+            self._hold_back()
         if self._is_beginning:
             self._begin_joins()
         # Joins come before starts: a dependent starts after its dependency was joined.
@@ -327,19 +349,37 @@ class Scheduler:
         self._instructions.clear()
         return instructions
 
-    def _take_released(self) -> None:
-        """Tasks whose conditions are all met are ready, unless their references have to be resolved first."""
-        for task_run in self._task_runs.released:
+    def _take_all_released(self) -> None:
+        """Take the tasks whose conditions are all met, or the first ones if there are many."""
+        released = self._task_runs.released
+        # Those that the executor starts by itself come first: each takes a slot.
+        for task_run in released:
             self._dispatcher.release_hold(task_run)
-            if task_run.state is not WAITING:
-                continue
-            if task_run.planned.late:
-                task_run.begin_resolving()
-                self._ready_queue.expect(task_run)
-                self._to_resolve.append(task_run)
-            else:
-                self._make_ready(task_run)
-        self._task_runs.released.clear()
+        if len(released) > self._max_released:
+            self._backlog = sorted((*self._backlog, *released), key=lambda one: one.key, reverse=True)
+            released.clear()
+            released += [self._backlog.pop() for _ in range(self._max_released)]
+        for task_run in released:
+            self._take_released(task_run)
+        released.clear()
+
+    def _take_released(self, task_run: TaskRun) -> None:
+        """A task whose conditions are all met is ready, unless its references have to be resolved first."""
+        if task_run.state is not WAITING:
+            return
+        if task_run.planned.late:
+            task_run.begin_resolving()
+            self._ready_queue.expect(task_run)
+            self._to_resolve.append(task_run)
+        else:
+            self._make_ready(task_run)
+
+    def _hold_back(self) -> None:
+        """Let no task go that comes after one that `proceed` takes."""
+        if self._termination.end_reason is not None:
+            # They are finished.
+            self._backlog.clear()
+        self._ready_queue.held_back = self._backlog[-1].key if self._backlog else None
 
     def _make_ready(self, task_run: TaskRun) -> None:
         task_run.become_ready()

@@ -71,6 +71,9 @@ class _Simulator:
         """Run to the end; False if there is none."""
         self._carry_out(self._scheduler.begin(0.0))
         while not self._scheduler.finished:
+            if self._scheduler.has_more:
+                self._carry_out(self._scheduler.proceed(self.now))
+                continue
             deadline = self._scheduler.deadline
             if self._agenda and (deadline is None or self._agenda[0][0] <= deadline):
                 self.now, _, fact, task = heappop(self._agenda)

@@ -17,6 +17,7 @@ from support.runs import ROOT, TIMEOUT, environment, eventually, newest_run, rea
 from mprun.linux import procfs
 
 LONGEST_SECONDS = 0.1
+MAX_STEPS = 1000
 WORK = """
     import json, socket, time
 
@@ -173,3 +174,42 @@ def test_the_watchdog_sees_a_turn_that_sleeps(tmp_path):
         check=True,
     )
     assert json.loads((tmp_path / "turns").read_text())["longest"] > LONGEST_SECONDS
+
+
+@pytest.mark.timeout(120)
+def test_much_work_is_done_in_many_turns_of_the_loop(tmp_path):
+    """(C54) Instances, references, the tasks that may start, and events: so many in one turn, by count."""
+    count = 6000
+    write(
+        tmp_path,
+        work=f"def items():\n    return list(range({count}))\n",
+        job="""
+        tasks:
+          - {name: items, target: "work:items"}
+          - {name: each, command: [sleep, "${item}00"], foreach: "${tasks.items.result}"}
+        """,
+    )
+    process = subprocess.Popen(
+        [sys.executable, ROOT / "tests/support/turn_counts.py", "job.yaml", "-q", "--output", "none"],
+        cwd=tmp_path,
+        env=environment(),
+        stdin=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    )
+    eventually(lambda: newest_run(tmp_path / ".mprun") and _has_started(tmp_path), 30)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=TIMEOUT)
+    assert process.returncode == 130, stderr
+    ended = [event for event in _events(tmp_path) if event["event"] == "task_finished"]
+    assert len(ended) == count + 1
+    found = json.loads((tmp_path / "turns").read_text())
+    assert found["turns"] > count / MAX_STEPS
+    # A turn has several events for a task that starts or ends.
+    assert found.pop("events") <= MAX_STEPS + 200
+    del found["turns"]
+    assert found.keys() == {"instances made", "tasks resolved", "tasks released"}
+    assert max(found.values()) <= MAX_STEPS, found
+
+
+def _has_started(path):
+    return b'"each[2]"' in Path(newest_run(path / ".mprun").events).read_bytes().partition(b"task_started")[2]

@@ -87,7 +87,10 @@ def drive(the_plan):
     scheduler = Scheduler(the_plan)
     succeeded = AttemptResult(succeeded=True, reason="exit 0", exit_code=0)
     instructions = deque(scheduler.begin(0.0))
-    while instructions:
+    while instructions or scheduler.has_more:
+        if not instructions:
+            instructions += scheduler.proceed(1.0)
+            continue
         instruction = instructions.popleft()
         if isinstance(instruction, Start):
             instructions += scheduler.handle_started(instruction.task, 0.0)

@@ -51,6 +51,8 @@ def cancel_a_start_whose_dependency_has_succeeded_in_the_meantime():
 def stop_a_task_that_is_being_resolved():
     run = Run(plan({"a": ()}, late=("a",)))
     assert run.stopped("a") == ["cancelled a"]
+    run.resolved("a")
+    assert run.last == []
 
 
 def stop_a_group_that_was_expanded():
