@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import re
 
 import pytest
-from support.runs import START_METHODS, mprun, write
+from support.runs import START_METHODS, mprun, side_by_side, write
 from support.untried import without_calls
 
 from mprun.launcher import fork, stack_dump, stack_text, worker
@@ -52,18 +53,42 @@ WORK = """\
 
 
 # A new Python may take its time to come to the target.
-TIMEOUTS = {"fork": "800ms", "forkserver": "3s", "spawn": "5s"}
+TIMEOUTS = {"spawn": "5s", "forkserver": "3s", "fork": "800ms"}
 
 
-def hang(directory, method, target, keys="", *more, **options):
-    keys = keys or f"timeout: {TIMEOUTS[method]}"
+def hang(directory, target, keys="timeout: 800ms", *more):
+    """The log of a forked task that hangs."""
     write(directory, work=WORK)
     (directory / "job.yaml").write_text(
         f"join: [it]\ntasks: [{{name: it, target: 'work:{target}', {keys}, stop: {{signal: KILL}}}}]\n"
     )
-    run = mprun("--start-method", method, "job.yaml", *more, cwd=directory, **options)
+    run = mprun("job.yaml", *more, cwd=directory)
     assert run.code == 1
     return run.log("it").decode()
+
+
+@pytest.fixture(scope="module")
+def hung(tmp_path_factory):
+    """By start method and whether there is `memfd_create`: a directory, and the logs of what hung there.
+
+    All of them wait for their timeouts side by side.
+    """
+    cases = [(method, with_memfd) for method in TIMEOUTS for with_memfd in (True, False)]
+    directories = {case: tmp_path_factory.mktemp("hung") for case in cases}
+
+    def go(case):
+        (method, with_memfd), directory = case, directories[case]
+        task = {"timeout": TIMEOUTS[method], "stop": {"signal": "KILL"}}
+        tasks = [{"name": name, "target": f"work:{name}", **task} for name in ("hang", "hang_with_threads")]
+        write(directory, work=WORK, job=json.dumps({"max_parallel": 2, "tasks": tasks}))
+        built = directory / "built"
+        built.mkdir()
+        env = {} if with_memfd else without_calls(built, "os.memfd_create")
+        run = mprun("--start-method", method, "job.yaml", cwd=directory, env=env)
+        assert run.code == 1
+        return directory, {task["name"]: run.log(task["name"]).decode() for task in tasks}
+
+    return dict(zip(cases, side_by_side(go, cases), strict=True))
 
 
 def stack(directory, *calls):
@@ -78,47 +103,44 @@ def stack(directory, *calls):
     )
 
 
-@every_start_method
-def test_the_stack_of_a_timeout_reads_as_a_traceback_of_the_task(tmp_path, method):
-    log = hang(tmp_path, method, "hang")
-    calls = stack(tmp_path, (5, "hang"), (9, "wait_in"), (10, "wait_in"))
-    assert log == f"before\ntimed out after {TIMEOUTS[method]}; stack of thread MainThread:\n{calls}"
+# Without: a Python that was built without it shows the stacks as well.
+with_or_without_memfd = pytest.mark.parametrize("with_memfd", [True, False], ids=["memfd", "no memfd"])
 
 
 @every_start_method
-def test_a_python_that_was_built_without_memfd_create_shows_the_stack_as_well(tmp_path, method):
-    built = tmp_path / "built"
-    built.mkdir()
-    log = hang(tmp_path, method, "hang", env=without_calls(built, "os.memfd_create"))
-    calls = stack(tmp_path, (5, "hang"), (9, "wait_in"), (10, "wait_in"))
-    assert log == f"before\ntimed out after {TIMEOUTS[method]}; stack of thread MainThread:\n{calls}"
+@with_or_without_memfd
+def test_the_stack_of_a_timeout_reads_as_a_traceback_of_the_task(hung, method, with_memfd):
+    directory, logs = hung[method, with_memfd]
+    calls = stack(directory, (5, "hang"), (9, "wait_in"), (10, "wait_in"))
+    assert logs["hang"] == f"before\ntimed out after {TIMEOUTS[method]}; stack of thread MainThread:\n{calls}"
 
 
 @every_start_method
-def test_the_stacks_of_all_threads_begin_with_the_main_thread(tmp_path, method):
-    log = hang(tmp_path, method, "hang_with_threads")
-    calls = stack(tmp_path, (14, "hang_with_threads"), (10, "wait_in"))
-    of_thread = stack(tmp_path, (10, "wait_in"))
+@with_or_without_memfd
+def test_the_stacks_of_all_threads_begin_with_the_main_thread(hung, method, with_memfd):
+    directory, logs = hung[method, with_memfd]
+    calls = stack(directory, (14, "hang_with_threads"), (10, "wait_in"))
+    of_thread = stack(directory, (10, "wait_in"))
     title = f"timed out after {TIMEOUTS[method]}; stack of thread MainThread:\n"
     # Python 3.14 and later know the name of a thread.
-    found = re.fullmatch(f"{title}{re.escape(calls)}stack of thread (\\S.*):\n{re.escape(of_thread)}", log)
-    assert found, log
+    whole = f"{title}{re.escape(calls)}stack of thread (\\S.*):\n{re.escape(of_thread)}"
+    assert re.fullmatch(whole, logs["hang_with_threads"])
 
 
-@every_start_method
-def test_a_task_that_hangs_in_c_shows_where(tmp_path, method):
-    assert hang(tmp_path, method, "hang_in_c").endswith(stack(tmp_path, (18, "hang_in_c")))
+def test_a_task_that_hangs_in_c_shows_where(tmp_path):
+    """Under each start method it is the same handler that shows it."""
+    assert hang(tmp_path, "hang_in_c").endswith(stack(tmp_path, (18, "hang_in_c")))
 
 
 def test_a_thread_that_stays_is_shown_though_the_target_has_returned(tmp_path):
-    log = hang(tmp_path, "fork", "leave_a_thread")
+    log = hang(tmp_path, "leave_a_thread")
     assert log.startswith("timed out after 800ms; stack of thread MainThread:\n")
     assert log.endswith(stack(tmp_path, (10, "wait_in")))
     assert "worker.py" not in log
 
 
 def test_no_byte_of_a_task_is_lost_or_mixed_with_its_stack(tmp_path):
-    log = hang(tmp_path, "fork", "chatter")
+    log = hang(tmp_path, "chatter")
     title = "timed out after 800ms; stack of thread MainThread:\n"
     before, found, after = log.partition(title)
     assert found
@@ -128,14 +150,14 @@ def test_no_byte_of_a_task_is_lost_or_mixed_with_its_stack(tmp_path):
 
 
 def test_a_run_that_times_out_and_a_service_that_is_not_ready_say_so(tmp_path):
-    log = hang(tmp_path, "fork", "hang", "description: none", "--timeout", "900ms")
+    log = hang(tmp_path, "hang", "description: none", "--timeout", "900ms")
     assert log.startswith("before\nthe run timed out after 900ms; stack of thread MainThread:\n")
-    log = hang(tmp_path, "fork", "hang", "daemon: true, ready: {file: missing, timeout: 700ms}")
+    log = hang(tmp_path, "hang", "daemon: true, ready: {file: missing, timeout: 700ms}")
     assert log.startswith("before\nnot ready after 700ms; stack of thread MainThread:\n")
 
 
 def test_a_task_that_has_files_of_its_own_in_place_of_ours_is_not_asked(tmp_path):
-    assert hang(tmp_path, "fork", "close_everything") == ""
+    assert hang(tmp_path, "close_everything") == ""
     assert {path.stat().st_size for path in tmp_path.glob("own-*")} == {0}
 
 

@@ -57,10 +57,10 @@ COMMANDS = {
 
 @pytest.fixture
 def go(tmp_path, crash_target):
-    def start_run(what, stop, *arguments, extra=""):
+    def start_run(what, stop, *arguments, extra="", directory=tmp_path):
         job = f"{extra}\ntasks:\n- {{name: worker, {what}, stop: {stop}}}\n"
-        write(tmp_path, work=WORKER, job=job)
-        return crash_target(tmp_path, "job.yaml", *arguments)
+        write(directory, work=WORKER, job=job)
+        return crash_target(directory, "job.yaml", *arguments)
 
     return start_run
 
@@ -119,17 +119,23 @@ def test_a_shell_that_stays_is_the_process_that_gets_the_signal(go, tmp_path):
     assert not any(map(alive, children))
 
 
-@pytest.mark.parametrize("reason", ["timeout", "run_timeout", "fail_fast"])
-def test_every_stop_keeps_to_the_process(go, tmp_path, reason):
-    extra = {"timeout": "", "run_timeout": "timeout: 4s", "fail_fast": "fail_fast: true"}[reason]
-    what = f"{TARGET}, timeout: 4s" if reason == "timeout" else TARGET
-    run = go(what, WARM + "}\n- {name: fail, target: 'work:fail_after', args: [fail]", extra=extra)
-    up(tmp_path)
-    if reason != "run_timeout":
-        (tmp_path / "fail").touch()
-    ended = run.finish()
-    assert ended.one("task_stopping", "worker")["reason"] == reason
-    assert b"children ended with 0 0\n" in ended.log("worker")
+def test_every_stop_keeps_to_the_process(go, tmp_path):
+    """Side by side, because two of them wait for a timeout."""
+    runs = {}
+    for reason, key in {"timeout": "", "run_timeout": "timeout: 4s", "fail_fast": "fail_fast: true"}.items():
+        directory = tmp_path / reason
+        directory.mkdir()
+        what = f"{TARGET}, timeout: 4s" if reason == "timeout" else TARGET
+        stop = WARM + "}\n- {name: fail, target: 'work:fail_after', args: [fail]"
+        runs[reason] = go(what, stop, extra=key, directory=directory)
+    for reason in runs:
+        up(tmp_path / reason)
+        if reason != "run_timeout":
+            (tmp_path / reason / "fail").touch()
+    for reason, run in runs.items():
+        ended = run.finish()
+        assert ended.one("task_stopping", "worker")["reason"] == reason
+        assert b"children ended with 0 0\n" in ended.log("worker")
 
 
 def test_after_the_grace_all_of_its_processes_are_killed(go, tmp_path):
