@@ -139,7 +139,7 @@ def running_options(command: Command) -> Command:
     It holds the options by name, for `cli.run.execute`.
     """
     from mprun.engine.preflight import IMPORT_TIMEOUT_SECONDS
-    from mprun.reporters.console import OUTPUTS
+    from mprun.reporters.console import OUTPUTS, PROGRESS
 
     return _grouped(
         command,
@@ -151,6 +151,14 @@ def running_options(command: Command) -> Command:
             show_default=True,
             envvar="MPRUN_OUTPUT",
             help="How to show output: line by line, grouped per task, failed tasks only, or not at all.",
+        ),
+        click.option(
+            "--progress",
+            type=click.Choice(PROGRESS),
+            default="auto",
+            show_default=True,
+            envvar="MPRUN_PROGRESS",
+            help="How to show progress: in rows at the bottom of a terminal, in lines, or not at all.",
         ),
         click.option(
             "-v",

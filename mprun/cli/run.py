@@ -75,7 +75,8 @@ def execute(
     reporters: list[Callable[[api.Context], Reporter]] = []
     consoles: list[Console] = []
     if events != "-":
-        make_console = _console_reporter(plan, output, -1 if running["quiet"] else running["verbose"])
+        verbosity = -1 if running["quiet"] else running["verbose"]
+        make_console = _console_reporter(plan, output, running["progress"], verbosity)
 
         def console_reporter(context: api.Context) -> Console:
             consoles.append(make_console(context))
@@ -115,7 +116,9 @@ def execute(
     return result
 
 
-def _console_reporter(plan: Plan, output: str, verbosity: int) -> Callable[[api.Context], Console]:
+def _console_reporter(
+    plan: Plan, output: str, progress: str, verbosity: int
+) -> Callable[[api.Context], Console]:
     names = [task.name for task in plan.tasks]
     # A `foreach` over a task's result adds tasks during the run.
     grows = any(planned.task.foreach is not None for planned in plan.tasks)
@@ -131,6 +134,8 @@ def _console_reporter(plan: Plan, output: str, verbosity: int) -> Callable[[api.
         verbosity=verbosity,
         total=None if grows else len(names),
         retries=retries,
+        progress=progress,
+        sources=context,
     )
 
 

@@ -43,6 +43,9 @@ if TYPE_CHECKING:
 
 # How long mprun waits for the tasks to be suspended before it suspends itself.
 SUSPEND_TIMEOUT_SECONDS = 2.0
+# The signals of two clients may arrive together, and then one by one: only a signal that comes so many
+# seconds after a request, without one, asks what the tasks are doing.
+SAME_REQUEST_SECONDS = 1.0
 # Among so many names the client looks for one that an unknown name may mean.
 MAX_KNOWN_NAMES = 10_000
 
@@ -69,6 +72,8 @@ class ControlRequests:
         self._table = table
         self._clock = clock
         self._stop_signals = StopSignals()
+        # When requests were read last.
+        self._requested = float("-inf")
         self.stopped_tasks: set[int] = set()
 
     @property
@@ -93,8 +98,15 @@ class ControlRequests:
         except (ImportError, OSError):
             # There is no free descriptor. The client reports that the run does not answer.
             return
+        found = False
         for request, names in control.read_requests(self._directory):
+            found = True
             control.write_answer(request, self._stop_tasks(loop, names))
+        now = self._clock.now()
+        if found:
+            self._requested = now
+        elif now - self._requested > SAME_REQUEST_SECONDS:
+            self._inbox.inquiries += 1
 
     def _stop_run(self, loop: Loop, number: int, at: float) -> None:
         """Stop the run, or kill it if it was asked before."""

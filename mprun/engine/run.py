@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from mprun.diagnostics import Diagnostic
     from mprun.engine.signals import SignalInbox
+    from mprun.engine.task_stacks import TaskStacks
     from mprun.executors.base import Executor, PrepareReply
     from mprun.record.events import RunFinished, TaskFinished
     from mprun.record.resume import EarlierRun
@@ -67,12 +68,22 @@ class RunResult(Frozen):
 class Context(Frozen):
     """What a reporter is made with: the run's directory, its plan, and `stop_signal`.
 
-    `stop_signal()` is the number of the first signal that stops the run, None if none has arrived.
+    `stop_signal()` is the number of the first signal that stops the run, None if none has arrived. The
+    others are `mprun.reporters.base.RunSources`.
     """
 
     directory: RunDirectory
     plan: Plan
     stop_signal: Callable[[], int | None]
+    signals: SignalInbox
+    timings: Callable[[], list[RunTimings]]
+
+    def request_stacks(self, pid: int, start_ticks: int | None) -> TaskStacks | None:
+        """Ask a task's process for the stacks of its threads; None if it cannot give them."""
+        # Few runs are asked.
+        from mprun.engine.task_stacks import request_stacks
+
+        return request_stacks(pid, start_ticks)
 
 
 def ignore_warning(warning: str) -> None:
@@ -124,6 +135,8 @@ class Run:
         self._inbox = inbox
         # A launcher that has answered ends by itself, and ends what it started.
         self._answered = False
+        # How long the tasks took in earlier runs, once someone has asked.
+        self._timings: list[RunTimings] | None = None
         # Whether there is something to record: the engine has begun.
         self._recorded = False
 
@@ -175,7 +188,7 @@ class Run:
             from mprun.engine import engine  # noqa: F401
             from mprun.record import recorder  # noqa: F401
 
-            self._plan = _prioritized(self._plan, self._options.state_dir)
+            self._plan = self._prioritized(self._plan)
         prepared = self._wait_for_reply(inbox)
         self._answered = True
         if prepared.errors:
@@ -224,7 +237,13 @@ class Run:
 
         options, directory = self._options, self._directory
         resumed_from = _reuse_results(options.resumes, directory) if options.resumes else None
-        context = Context(directory=directory, plan=self._plan, stop_signal=lambda: inbox.ending)
+        context = Context(
+            directory=directory,
+            plan=self._plan,
+            stop_signal=lambda: inbox.ending,
+            signals=inbox,
+            timings=self._past_timings,
+        )
         reporters = [make(context) for make in options.reporters]
         recorder = Recorder(directory, self._record)
         engine = Engine(
@@ -244,6 +263,20 @@ class Run:
             for reporter in reporters:
                 self._close_reporter(reporter)
         return _result(directory, finished, engine.state if options.keep_results else None)
+
+    def _prioritized(self, plan: Plan) -> Plan:
+        """The plan, with priorities if earlier runs show that another order than the file's is faster."""
+        timings = self._past_timings() if is_crowded(plan) else []
+        if not timings:
+            return plan
+        from mprun.scheduling.forecast import prioritized
+
+        return prioritized(plan, timings)
+
+    def _past_timings(self) -> list[RunTimings]:
+        if self._timings is None:
+            self._timings = past_timings(self._plan, self._options.state_dir)
+        return self._timings
 
     def _close_reporter(self, reporter: Reporter) -> None:
         try:
@@ -274,16 +307,6 @@ def _reuse_results(resumes: EarlierRun, directory: RunDirectory) -> str:
 
     adopt_results(resumes.directory, directory, resumes.reused)
     return resumes.directory.run_id
-
-
-def _prioritized(plan: Plan, state_dir: str) -> Plan:
-    """The plan, with priorities if earlier runs show that another order than the file's is faster."""
-    timings = past_timings(plan, state_dir) if is_crowded(plan) else []
-    if not timings:
-        return plan
-    from mprun.scheduling.forecast import prioritized
-
-    return prioritized(plan, timings)
 
 
 def past_timings(plan: Plan, state_dir: str) -> list[RunTimings]:

@@ -66,6 +66,9 @@ class SignalInbox:
         self._deferred: list[Received] = []
         # The first signal that ends the run, None so far.
         self.ending: int | None = None
+        # See `mprun.reporters.base.Signals`.
+        self.inquiries = self.resumptions = 0
+        self.before_suspend: Callable[[], object] | None = None
         self._previous_handlers: dict[int, Any] = {}
         self._reader, self._writer = os.pipe()
         os.set_blocking(self._reader, False)
@@ -84,11 +87,12 @@ class SignalInbox:
                 # nohup(1) ignores SIGHUP on purpose, a shell without job control SIGTSTP.
                 continue
             self._previous_handlers[number] = signal.signal(number, self._receive)
+        self._previous_handlers[signal.SIGCONT] = signal.signal(signal.SIGCONT, self._resumed)
         return self
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self._previous_handlers.items():
-            if self._after_end is not None and number != SUSPEND:
+            if self._after_end is not None and number not in (SUSPEND, signal.SIGCONT):
                 handler = signal.SIG_IGN if number == REQUEST else self._after_end
             signal.signal(number, handler)
         if self._previous_handlers:
@@ -101,6 +105,9 @@ class SignalInbox:
         self._received.append((number, time.monotonic()))
         if self.ending is None and number in ENDING:
             self.ending = number
+
+    def _resumed(self, _number: int, _frame: FrameType | None) -> None:
+        self.resumptions += 1
 
     def fileno(self) -> int:
         """A descriptor that is readable when a signal has arrived."""
@@ -129,6 +136,8 @@ class SignalInbox:
 
     def suspend_self(self) -> None:
         """Suspend this process until it gets SIGCONT."""
+        if self.before_suspend is not None:
+            self.before_suspend()
         # Not SIGTSTP: the kernel ignores it in a process group without a shell's job control.
         os.kill(os.getpid(), signal.SIGSTOP)
         # A SIGTSTP that arrived just before was meant for this suspension.

@@ -46,7 +46,7 @@ def launch(descriptor: int, parent: int = 0) -> NoReturn:
         os.setsid()
         set_child_subreaper(True)
         _reset_signals()
-        worker.dump_stacks_on_request()
+        worker.dump_stacks_into_memory(worker.SHARED_STACKS_NAME)
         sys.modules["__main__"] = ModuleType("__main__")
         _empty_standard_input()
         sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115  it stays open

@@ -49,7 +49,7 @@ class Process(worker.Process):
         if self.method != "fork":
             worker.open_output()
             worker.flush_before_forks()
-            worker.dump_stacks_on_request()
+            worker.dump_stacks_into_memory(worker.SHARED_STACKS_NAME)
         environment.tag_attempt(name, key[1])
         worker.set_variables(env)
         if stacks:

@@ -13,7 +13,7 @@ import signal
 import time
 
 from mprun.launcher import fork
-from mprun.launcher.worker import STACKS_NAME, open_log
+from mprun.launcher.worker import SHARED_STACKS_NAME, STACKS_NAME, open_log
 from mprun.linux import pidfd_signals, procfs
 
 TYPE_CHECKING = False
@@ -43,10 +43,10 @@ class StackDumps:
 
         `request` is the signal that is due once the dump is in the `log`, below its `title`.
         """
-        stacks = _request(pid, pidfd)
-        if stacks is None:
+        requested = _request(pid, pidfd, (STACKS_NAME,))
+        if requested is None:
             return False
-        self.pending.append(Dump(request, title, log, pid, stacks))
+        self.pending.append(Dump(request, title, log, pid, *requested))
         return True
 
     def take_finished(self) -> list[Dump]:
@@ -64,16 +64,23 @@ class StackDumps:
         return finished
 
 
-class Dump:
-    """One attempt's dump into the file `stacks`, and the request for the signal that is due after it."""
+def request_text(pid: int, pidfd: int, title: str) -> RequestedStacks | None:
+    """Ask a process for its stacks, to be read below a title, and not for its log; None if it cannot.
 
-    def __init__(self, request: SignalRequest, title: str, log: str, pid: int, stacks: int) -> None:
-        self.request = request
+    No other process is to be asked until they are read: forks write into the same file.
+    """
+    requested = _request(pid, pidfd, (STACKS_NAME, SHARED_STACKS_NAME))
+    return RequestedStacks(title, pid, *requested) if requested is not None else None
+
+
+class RequestedStacks:
+    """What a process writes into the file `stacks`, which had `begin` bytes before."""
+
+    def __init__(self, title: str, pid: int, stacks: int, begin: int = 0) -> None:
         self._title = title
-        self._log = log
         self._pid = pid
         self._stacks = stacks
-        self._size = 0
+        self._begin = self._size = begin
         self._requested = self._changed = time.monotonic()
 
     def is_finished(self) -> bool:
@@ -82,17 +89,14 @@ class Dump:
         size = os.fstat(self._stacks).st_size
         if size != self._size:
             self._size, self._changed = size, now
-        is_complete = self._size and now - self._changed >= SETTLE_SECONDS
+        is_complete = self._size > self._begin and now - self._changed >= SETTLE_SECONDS
         return bool(is_complete) or now - self._requested >= TIMEOUT
 
-    def write_to_log(self) -> None:
-        """Append the stacks to the log, if that is possible."""
+    def read(self) -> str:
+        """The stacks so far, empty if there are none, and close the file."""
         try:
-            # There may be no free descriptor, or no room on the disk. Whatever it is, the run continues.
-            with contextlib.suppress(Exception):
-                dumped = os.pread(self._stacks, MAX_BYTES, 0).decode("utf-8", "replace")
-                if dumped:
-                    self._append(self._describe(dumped))
+            dumped = os.pread(self._stacks, MAX_BYTES, self._begin).decode("utf-8", "replace")
+            return self._describe(dumped) if dumped else ""
         finally:
             _close(self._stacks)
 
@@ -107,6 +111,24 @@ class Dump:
         except Exception:
             return f"{self._title}; stacks:\n{dumped}"
 
+
+class Dump(RequestedStacks):
+    """One attempt's dump, which goes into its log, and the request for the signal that is due after it."""
+
+    def __init__(
+        self, request: SignalRequest, title: str, log: str, pid: int, stacks: int, begin: int = 0
+    ) -> None:
+        super().__init__(title, pid, stacks, begin)
+        self.request = request
+        self._log = log
+
+    def write_to_log(self) -> None:
+        """Append the stacks to the log, if that is possible."""
+        # There may be no free descriptor, or no room on the disk. Whatever it is, the run continues.
+        with contextlib.suppress(Exception):
+            if text := self.read():
+                self._append(text)
+
     def _append(self, text: str) -> None:
         log = open_log(self._log, os.O_RDWR | os.O_APPEND)
         try:
@@ -119,8 +141,10 @@ class Dump:
             os.close(log)
 
 
-def _request(pid: int, pidfd: int) -> int | None:
+def _request(pid: int, pidfd: int, names: tuple[str, ...]) -> tuple[int, int] | None:
     """Send a process SIGUSR2, for which the worker has a handler; a descriptor of what the handler writes.
+
+    With it, how much is in the file already, in bytes: its stacks may have been asked for before.
 
     None if it would not help. A process that has exec'd a program has no handlers any more, and would be
     killed. A stopped one would have to be resumed, and would run on before it is asked to end. One that has
@@ -131,23 +155,25 @@ def _request(pid: int, pidfd: int) -> int | None:
         return None
     stacks = None
     try:
-        stacks = _open_stacks(pid)
-        if stacks is not None:
-            pidfd_signals.send(pid, pidfd, signal.SIGUSR2)
+        stacks = next(filter(None, (_open_stacks(pid, name) for name in names)), None)
+        if stacks is None:
+            return None
+        begin = os.fstat(stacks).st_size
+        pidfd_signals.send(pid, pidfd, signal.SIGUSR2)
     except OSError:
         if stacks is not None:
             _close(stacks)
         return None
-    return stacks
+    return stacks, begin
 
 
-def _open_stacks(pid: int) -> int | None:
-    """Open the file in memory into which a process writes its stacks; None if it has none."""
+def _open_stacks(pid: int, name: str) -> int | None:
+    """Open the file in memory of this name into which a process writes its stacks; None if it has none."""
     directory = f"/proc/{pid}/fd"
-    for name in os.listdir(directory):
-        path = f"{directory}/{name}"
+    for descriptor in os.listdir(directory):
+        path = f"{directory}/{descriptor}"
         with contextlib.suppress(FileNotFoundError):
-            if os.readlink(path).startswith(f"/memfd:{STACKS_NAME} "):
+            if os.readlink(path).startswith(f"/memfd:{name} "):
                 stacks = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
                 fork.private_descriptors.add(stacks)
                 return stacks

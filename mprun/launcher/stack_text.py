@@ -29,19 +29,20 @@ _THREAD_STARTS = ("run", "_bootstrap_inner", "_bootstrap")
 
 
 def describe(dumped: str, title: str, threads: int) -> str:
-    """The stacks in `dumped` with the outermost call first, below the `title`, the main thread first.
+    """The stacks in `dumped` with the outermost call first, below the `title` if any, the main thread first.
 
     The frames of mprun and of Python below the target, or below the function of a thread, are left out.
     `threads` is how many threads the process has: some may never have run Python.
     """
-    stacks = [(head, _user_frames(frames[::-1])) for head, frames in _stacks(dumped.splitlines())]
+    head = title and f"{title}; "
+    stacks = [(thread, _user_frames(frames[::-1])) for thread, frames in _stacks(dumped.splitlines())]
     if not stacks:
-        return f"{title}; no stack of it is known\n"
+        return f"{head}no stack of it is known\n"
     sources = _read_sources(frame for _, frames in stacks for frame in frames)
     lines: list[str] = []
-    for place, (head, frames) in enumerate(reversed(stacks)):
-        name = "MainThread" if place == 0 else _thread_name(head)
-        lines.append(f"{title}; stack of thread {name}:" if place == 0 else f"stack of thread {name}:")
+    for place, (thread, frames) in enumerate(reversed(stacks)):
+        name = "MainThread" if place == 0 else _thread_name(thread)
+        lines.append(f"{head if place == 0 else ''}stack of thread {name}:")
         for frame in frames:
             lines += _shown(frame, sources)
     if (others := threads - len(stacks)) > 0:

@@ -51,8 +51,9 @@ _import = builtins.__import__
 _finders, _path_hooks, _path = [*sys.meta_path], [*sys.path_hooks], [*sys.path]
 # What every task finds in its environment.
 OUR_VARIABLES = frozenset({"MPRUN_RUN_ID", "MPRUN_TASK", "MPRUN_ATTEMPT"})
-# The file in memory into which a task writes the stacks of its threads.
-STACKS_NAME = "mprun-stacks"
+# The files in memory into which a task writes the stacks of its threads: one of its own, because it may have
+# to tell why it is ended; and the one that forks share, which costs them nothing: they are asked one by one.
+STACKS_NAME, SHARED_STACKS_NAME = "mprun-stacks", "mprun-shared-stacks"
 # memfd_create(2), from <linux/memfd.h>.
 MFD_CLOEXEC = 1
 # unshare(2), from <linux/sched.h>.
@@ -424,7 +425,7 @@ class Process(multiprocessing.Process):
         share_with_forks(self, parent_sentinel)
         open_output()
         flush_before_forks()
-        dump_stacks_on_request()
+        dump_stacks_into_memory(SHARED_STACKS_NAME)
 
     def run(self) -> None:
         """Call the target, write its result or its error to a file, and exit with its code.
@@ -698,7 +699,7 @@ def open_output() -> None:
         )
 
 
-def dump_stacks_on_request(file: int = 2) -> None:
+def dump_stacks_on_request(file: int) -> None:
     """On SIGUSR2, write the stack of every thread to a descriptor, even if one hangs in C code."""
     import faulthandler
 
@@ -718,10 +719,10 @@ def create_memory_file(name: str) -> int:
     return int(file)
 
 
-def dump_stacks_into_memory() -> None:
-    """On SIGUSR2, write the stacks into a file in memory, in which the launcher finds them."""
+def dump_stacks_into_memory(name: str = STACKS_NAME) -> None:
+    """On SIGUSR2, write the stacks into a file in memory, in which the launcher or the engine finds them."""
     # Not contextlib, which a spawned task does not need. Without a free descriptor there is no dump.
     try:  # noqa: SIM105
-        dump_stacks_on_request(create_memory_file(STACKS_NAME))
+        dump_stacks_on_request(create_memory_file(name))
     except OSError:
         pass

@@ -66,6 +66,18 @@ def read_max_rss(pid: int) -> int | None:
     return int(found.split(maxsplit=1)[0]) * 1024 if found else None
 
 
+def read_usage_now(pid: int, start_ticks: int | None) -> tuple[float, int] | None:
+    """The CPU seconds of a process and the memory that it has now, in bytes.
+
+    None if it has ended, cannot be seen, or did not begin at `start_ticks`: another one has its pid.
+    """
+    stat = read_stat(pid)
+    if stat is None or stat.start_ticks != start_ticks:
+        return None
+    pages = _read(f"/proc/{pid}/statm").split()
+    return stat.cpu, int(pages[1]) * _PAGE_SIZE if len(pages) > 1 else 0
+
+
 def usage(pid: int) -> dict[str, Any] | None:
     """What a process has used: `cpu` in seconds, `max_rss` in bytes, and `threads`, which it has now.
 
@@ -105,6 +117,7 @@ def start_ticks(pid: int) -> int | None:
 
 _BOOTTIME: int | None = getattr(time, "CLOCK_BOOTTIME", None)
 _TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
+_PAGE_SIZE = os.sysconf("SC_PAGE_SIZE")
 # How long a process may be in the middle of an exec, and how often it is looked at, in seconds.
 _MAX_EXEC_SECONDS = 0.1
 _EXEC_INTERVAL = 0.0005

@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection
 
     from mprun.record.events import Event
     from mprun.record.run_state import RunState
+    from mprun.scheduling.estimates import RunTimings
+    from mprun.scheduling.plan import Plan
 
 
 class Display(Protocol):
@@ -19,6 +21,41 @@ class Display(Protocol):
 
     def pump(self, writable: Collection[int] = ()) -> None:
         """Write what the readers take, a limited amount; `writable` are descriptors of `waiting` that are."""
+
+
+class Signals(Protocol):
+    """The signals of a run, as far as what is shown depends on them."""
+
+    # How often SIGUSR1 has asked what the tasks are doing, and SIGCONT has resumed this process.
+    inquiries: int
+    resumptions: int
+    # Called before this process is suspended, so that the terminal is left as the shell needs it.
+    before_suspend: Callable[[], object] | None
+
+
+class Stacks(Protocol):
+    """The stacks that a process was asked for."""
+
+    def read(self) -> str | None:
+        """The stacks, as text; None if they may not be complete. To be called until it returns a text."""
+
+
+class RunSources(Protocol):
+    """What the views can ask the engine for, beside the events."""
+
+    @property
+    def plan(self) -> Plan:
+        """The plan of the run."""
+
+    @property
+    def signals(self) -> Signals:
+        """The signals of the run."""
+
+    def timings(self) -> list[RunTimings]:
+        """How long the tasks of the job took in earlier runs."""
+
+    def request_stacks(self, pid: int, start_ticks: int | None) -> Stacks | None:
+        """Ask a task's process for the stacks of its threads; None if it cannot give them."""
 
 
 class Reporter(Protocol):

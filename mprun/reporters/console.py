@@ -33,30 +33,38 @@ from mprun.reporters.format import (
     resumed_line,
 )
 from mprun.reporters.tail import Tail
-from mprun.reporters.terminal import MAIN, Output, silence, terminal_width
+from mprun.reporters.terminal import MAIN, Output, can_be_drawn_on, silence, terminal_width
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from mprun.record.run_state import RunState
     from mprun.record.state_dir import RunDirectory
+    from mprun.reporters.base import RunSources
     from mprun.reporters.incidents import Incidents
     from mprun.reporters.lineage import Lineage
+    from mprun.reporters.live import LiveView
     from mprun.reporters.stop_notice import StopNotice
+    from mprun.reporters.task_details import TaskDetails
     from mprun.scheduling.stop_limit import StopLimit
 
 # How to show the output of tasks: line by line, whole at the join, of failed tasks only, or not at all.
 OUTPUTS = ("prefix", "group", "failed", "none")
+
+# How to show how far a run is: by rows that are drawn again and again at the bottom of a terminal, by lines,
+# or not at all; `auto` is `live` if that is possible, else `plain`.
+PROGRESS = ("auto", "live", "plain", "none")
 
 # After this many seconds without a line the console reports the progress of the run, and again
 # after twice as many, up to the longest: twice in a run of a minute, 150 times in one of a day.
 FIRST_SILENCE = 10.0
 LONGEST_SILENCE = 600.0
 
+# After so many seconds the live view begins: what is shorter pays nothing for it.
+VIEW_DELAY = 0.3
+
 # The outcomes of tasks that are told at once.
 _INCIDENTS = (*BAD, Outcome.SKIPPED)
-# The reason of a task that was stopped by a request or by a signal.
-_BY_USER = "user"
 
 
 class Console:
@@ -64,7 +72,8 @@ class Console:
 
     `names` are the tasks that are known before the run. `total` is how many there will be, or
     None if a task's result decides. `stop_signal` returns the first signal that stops the run, None
-    so far, and `stop_limit` how long running tasks may take to end, by their names.
+    so far, and `stop_limit` how long running tasks may take to end, by their names. Without `sources`
+    there is no live view, and no one can ask what the tasks are doing.
     """
 
     # Seconds: the console is at most this far behind the output of a task.
@@ -81,6 +90,8 @@ class Console:
         verbosity: int = 0,
         total: int | None = None,
         retries: Mapping[str, int] | None = None,
+        progress: str = "plain",
+        sources: RunSources | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._directory = directory
@@ -88,7 +99,18 @@ class Console:
         self._stop_limit = stop_limit
         self._mode = output
         self._verbosity = verbosity
-        self._output = Output(names, prefix=output != "none", on_error=self._warn_of_output)
+        self._progress = progress
+        self._sources = sources
+        self._wants_view = sources is not None and verbosity >= 0 and can_be_drawn_on(sys.stderr, progress)
+        self._view: LiveView | None = None
+        self._inquiries = 0
+        self._details: TaskDetails | None = None
+        self._output = Output(
+            names,
+            prefix=output != "none",
+            on_error=self._warn_of_output,
+            whole_lines=self._wants_view,
+        )
         self._lineage = _lineage() if verbosity > 0 else None
         self._tails: dict[str, Tail] = {}
         self._main = Tail(directory.log_file(MAIN, 0))
@@ -113,6 +135,8 @@ class Console:
         if isinstance(event, RunStarted):
             self._state = state
             self._write_header(event)
+        if self._view is not None:
+            self._view.handle(event)
         self._show_output(event, state)
         if isinstance(event, TaskStopping):
             self._mention_stop(state, event.reason)
@@ -122,8 +146,11 @@ class Console:
             for line in self._lineage.lines(event, state):
                 self._write(line)
         if isinstance(event, RunFinished):
+            self._end_view()
             self._write_summary(event, state)
             self.has_shown_end = True
+        elif self._view is not None:
+            self._view.refresh()
 
     def tick(self) -> None:
         # The logs keep what is printed until the reader has taken what was shown before.
@@ -132,7 +159,9 @@ class Console:
             for name, tail in self._tails.items():
                 self._output.write_new(name, tail, self._clock)
         if self._state is not None:
-            if self._verbosity == 0:
+            if self._sources is not None:
+                self._answer(self._state, self._sources)
+            if self._verbosity == 0 and self._progress != "none" and self._view is None:
                 self._break_silence(self._state)
             if self._stop_notice is not None or self._stop_signal() is not None:
                 self._mention_stop(self._state)
@@ -143,10 +172,39 @@ class Console:
             self._rich_imported = True
 
     def close(self) -> None:
+        self._end_view()
         if not self._output.is_behind:
             for tail in (self._main, *self._tails.values()):
                 tail.close()
         self._to_stderr(lambda: None)
+
+    # ---- the live view, and what someone asks for
+
+    def _answer(self, state: RunState, sources: RunSources) -> None:
+        """Begin the live view if it is time, draw it, and answer what someone has asked for."""
+        if self._view is None and self._wants_view and self._clock() - self._start >= VIEW_DELAY:
+            from mprun.reporters.live import LiveView
+
+            self._view = LiveView(state, self._directory, sources, is_complete=self._total is not None)
+        is_asked = sources.signals.inquiries != self._inquiries
+        if self._view is not None and self._view.take_keys(self._write):
+            is_asked = True
+        if is_asked and self._details is None:
+            from mprun.reporters.task_details import TaskDetails
+
+            self._inquiries = sources.signals.inquiries
+            self._details = TaskDetails(state, self._directory, sources)
+        if self._details is not None and (lines := self._details.lines()) is not None:
+            self._details = None
+            for line in lines:
+                self._write(line)
+        if self._view is not None:
+            self._view.refresh()
+
+    def _end_view(self) -> None:
+        if self._view is not None:
+            self._view.close()
+        self._view, self._wants_view = None, False
 
     # ---- the output of tasks
 
@@ -215,7 +273,7 @@ class Console:
         """Count what has ended, and say at once if it failed, was skipped, or is tried again."""
         if isinstance(event, TaskFinished):
             self._ended += 1
-            requested = _is_by_request(event) and self._stop_signal() is None
+            requested = table.is_by_request(event) and self._stop_signal() is None
             if not (event.outcome in _INCIDENTS or requested) or event.reused:
                 return
             self._failed += event.outcome in BAD and not event.allowed
@@ -231,7 +289,9 @@ class Console:
 
     def _counter(self) -> str:
         """How many tasks are done, `[16/50, 1 failed] `, in a pipe and in CI."""
-        if sys.stderr.isatty() and not os.environ.get("CI"):
+        if self._progress == "none" or self._wants_view:
+            return ""
+        if self._progress == "auto" and sys.stderr.isatty() and not os.environ.get("CI"):
             return ""
         failed = f", {self._failed} failed" if self._failed else ""
         total = "?" if self._total is None else self._total
@@ -285,16 +345,8 @@ class Console:
             shown = rows[: table.MAX_ROWS]
             self._to_stderr(lambda: table.write(table.HEAD, shown, sys.stderr, colour))
         if not complete:
-            self._write(self._omitted_line(len(rows), len(state.tasks)))
-
-    def _omitted_line(self, bad: int, tasks: int) -> str:
-        """Which tasks the table omits."""
-        parts = []
-        if bad > table.MAX_ROWS:
-            parts.append(f"{table.MAX_ROWS} of the {bad} tasks that did not succeed shown")
-        if bad < tasks:
-            parts.append(f"{tasks - bad} of {tasks} tasks (succeeded or skipped) not shown")
-        return "; ".join([*parts, f"`{self._command('show')}` lists all"])
+            omitted = table.omitted_words(len(rows), len(state.tasks))
+            self._write("; ".join([*omitted, f"`{self._command('show')}` lists all"]))
 
     def _command(self, *words: str) -> str:
         """A command of mprun, with the state directory of this run."""
@@ -307,7 +359,9 @@ class Console:
             return
         if self._verbosity >= 0:
             self._write_table(event, state)
-        failed = [task for task in state.tasks.values() if task.finished and _fails_run(task.finished, event)]
+        failed = [
+            task for task in state.tasks.values() if task.finished and table.fails_run(task.finished, event)
+        ]
         for task in failed[: table.MAX_ROWS]:
             self._write(f"{visible(task.name)} {visible(table.outcome_words(task))}", "31")
         if len(failed) > table.MAX_ROWS:
@@ -326,18 +380,6 @@ class Console:
                 from mprun.reporters.resume_hint import resume_words
 
                 self._write(f"resume: {self._command(*resume_words(state))}", "2")
-
-
-def _is_by_request(event: TaskFinished) -> bool:
-    """Whether a user has stopped this task alone, unless a signal has stopped the run."""
-    return event.reason == _BY_USER and event.outcome in (Outcome.STOPPED, Outcome.CANCELLED)
-
-
-def _fails_run(event: TaskFinished, run: RunFinished) -> bool:
-    """Whether a task is one of those that a run failed by, and that did not only follow from others."""
-    if event.outcome in BAD:
-        return not event.allowed
-    return run.outcome != Outcome.INTERRUPTED and _is_by_request(event)
 
 
 def _lineage() -> Lineage:

@@ -23,9 +23,26 @@ from mprun.reporters.door import Door
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
     from types import FrameType
-    from typing import TextIO
+    from typing import Protocol, TextIO
 
     from mprun.reporters.relay import Relay
+
+    # For types alone: most runs have none.
+    class Footer(Protocol):
+        """Rows below all that is written: `mprun.reporters.region.Region`."""
+
+        stream: OutletStream
+
+        @property
+        def is_full(self) -> bool:
+            """Whether no more is to be held."""
+
+        def hold(self, data: bytes) -> None:
+            """Hold bytes until the rows are drawn next."""
+
+        def release(self) -> bytes:
+            """What removes the rows, and all that is held."""
+
 
 # What is shown in one turn of the engine's loop, in bytes.
 TURN_BYTES = 1024 * 1024
@@ -58,6 +75,8 @@ class Outlet:
         # Whether the reader did not take all that was written last.
         self.is_blocked = False
         self._default: int | None = None
+        # The rows below what is written, if there are any: they hold it until they are drawn again.
+        self.footer: Footer | None = None
         # How many lines were not shown, and whether there are more that were not counted.
         self.lost = 0
         self.lost_more = False
@@ -66,6 +85,11 @@ class Outlet:
     def is_behind(self) -> bool:
         """Whether something waits for the reader."""
         return bool(self._waiting or self._unwritten)
+
+    @property
+    def is_stuck(self) -> bool:
+        """Whether the reader has not taken all that was written."""
+        return bool(self._unwritten)
 
     def descriptor(self) -> int | None:
         """The descriptor that has to be writable before `pump`; None if there is nothing to write.
@@ -94,15 +118,20 @@ class Outlet:
     def put(self, stream: OutletStream, data: bytes) -> None:
         """Write bytes, behind what is waiting."""
         if self._in_step:
-            self._unwritten.append((stream, data))
+            self._send(stream, data)
         elif not self.is_behind:
-            self._unwritten.append((stream, data))
+            self._send(stream, data)
             self._write()
         elif len(self._waiting) >= MAX_WAITING or self._waiting_bytes + len(data) > MAX_WAITING_BYTES:
             self.lost += data.count(b"\n")
         else:
             self._waiting.append((stream, data))
             self._waiting_bytes += len(data)
+
+    def insert(self, stream: OutletStream, data: bytes) -> None:
+        """Write bytes, before what is waiting."""
+        self._unwritten.append((stream, data))
+        self._write()
 
     def pump(self, *, is_writable: bool = False) -> None:
         """Write what the reader takes, at most TURN_BYTES or a little more.
@@ -131,7 +160,7 @@ class Outlet:
         if isinstance(first, tuple):
             self._waiting.popleft()
             self._waiting_bytes -= len(first[1])
-            self._unwritten.append(first)
+            self._send(*first)
             return
         self._in_step = True
         try:
@@ -142,6 +171,16 @@ class Outlet:
             raise
         finally:
             self._in_step = False
+
+    def _send(self, stream: OutletStream, data: bytes) -> None:
+        """Have bytes written next, or with the footer."""
+        if self.footer is None:
+            self._unwritten.append((stream, data))
+            return
+        self._taken += len(data)
+        self.footer.hold(data)
+        if self.footer.is_full:
+            self._unwritten.append((self.footer.stream, self.footer.release()))
 
     def _write(self) -> bool:
         """Write what is unwritten as far as it is taken; whether all of it was."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from mprun.diagnostics import visible
 from mprun.frozen import Frozen
-from mprun.outcomes import Outcome
+from mprun.outcomes import BAD, Outcome
 from mprun.record.run_state import TaskState
 from mprun.reporters.format import (
     display_width,
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Literal, TextIO
 
-    from mprun.record.events import TaskExited
+    from mprun.record.events import RunFinished, TaskExited, TaskFinished
     from mprun.record.process_tree import ProcessSnapshot
     from mprun.record.run_state import RunState
 
@@ -53,6 +53,8 @@ TASKS = Layout(
 MAX_ROWS = 500
 # Columns; the complete text of an error is in the task's log.
 _MAX_OUTCOME_WIDTH = 80
+# The reason of a task that was stopped by a request or by a signal.
+_BY_USER = "user"
 # Of an error outside of the table: room for a path.
 _MAX_ERROR_WIDTH = 200
 
@@ -106,6 +108,28 @@ def bad_rows(state: RunState) -> list[tuple[str, ...]]:
         for task in state.in_order()
         if task.outcome not in good
     ]
+
+
+def omitted_words(bad: int, tasks: int) -> list[str]:
+    """Which tasks the table of so many tasks omits, if only the `bad` ones are shown."""
+    parts = []
+    if bad > MAX_ROWS:
+        parts.append(f"{MAX_ROWS} of the {bad} tasks that did not succeed shown")
+    if bad < tasks:
+        parts.append(f"{tasks - bad} of {tasks} tasks (succeeded or skipped) not shown")
+    return parts
+
+
+def is_by_request(event: TaskFinished) -> bool:
+    """Whether a user has stopped this task alone, unless a signal has stopped the run."""
+    return event.reason == _BY_USER and event.outcome in (Outcome.STOPPED, Outcome.CANCELLED)
+
+
+def fails_run(event: TaskFinished, run: RunFinished) -> bool:
+    """Whether a task is one of those that a run failed by, and that did not only follow from others."""
+    if event.outcome in BAD:
+        return not event.allowed
+    return run.outcome != Outcome.INTERRUPTED and is_by_request(event)
 
 
 def with_item(name: str, item: str | None) -> str:

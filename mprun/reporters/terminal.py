@@ -35,6 +35,18 @@ def terminal_width(stream: TextIO) -> int | None:
         return None
 
 
+def can_be_drawn_on(stream: TextIO, progress: str) -> bool:
+    """Whether rows can be drawn again and again on what a stream writes to, if `progress` asks for that.
+
+    Something else may write to the same terminal if standard output is a pipe: `less` or `tee`.
+    """
+    if progress != "live" or not stream.isatty() or outlet_of(stream) is None:
+        return False
+    if os.environ.get("TERM", "dumb") == "dumb":
+        return False
+    return not _is_pipe(sys.stdout)
+
+
 def silence(stream: object) -> None:
     """Redirect a stream whose reader is gone to /dev/null, so that closing it raises nothing."""
     try:
@@ -59,7 +71,7 @@ class Output:
 
     A terminal gets the colours of tasks and no other control character; a pipe and a file get the
     bytes as they are. `on_error` is called once if stdout cannot be written, but not if its reader
-    is gone.
+    is gone. With `whole_lines` a line that has not ended is never shown.
     """
 
     def __init__(
@@ -67,6 +79,7 @@ class Output:
         names: Iterable[str],
         *,
         prefix: bool = True,
+        whole_lines: bool = False,
         on_error: Callable[[OSError], object] | None = None,
     ) -> None:
         self._on_error = on_error
@@ -84,7 +97,7 @@ class Output:
         # By task: its last line, if that has not ended; and the one at whose end the cursor is.
         self._unfinished: dict[str, UnfinishedLine] = {}
         self._open: UnfinishedLine | None = None
-        self._shows_unfinished: bool | None = None
+        self._shows_unfinished: bool | None = False if whole_lines else None
         self._inside_line = False
         # Whether writing has failed, and nothing is written any more.
         self.broken = False
@@ -260,6 +273,14 @@ def _is_file(stream: TextIO) -> bool:
         return stat.S_ISREG(os.fstat(stream.fileno()).st_mode)
     except (OSError, ValueError):
         return True
+
+
+def _is_pipe(stream: TextIO) -> bool:
+    try:
+        mode = os.fstat(stream.fileno()).st_mode
+    except (OSError, ValueError):
+        return False
+    return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)
 
 
 def _is_same_file(one: TextIO, other: TextIO) -> bool:

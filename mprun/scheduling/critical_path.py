@@ -82,6 +82,10 @@ class Priorities:
         """The priority of a task, by its index in the plan: its path in steps."""
         return self._in_steps(self._paths[number])
 
+    def seconds_from(self, number: int) -> float:
+        """How long the longest path from a task to the end takes, its own duration included, in seconds."""
+        return self._paths[number]
+
     def of_instance(self, group: int, name: str) -> int:
         """The priority of an instance that is created during the run: at most that of its group."""
         found = self._groups.get(group, _NO_GROUP)

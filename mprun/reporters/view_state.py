@@ -1,0 +1,152 @@
+"""What the live view shows of a run: a fold over its events that keeps only what is running and numbers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mprun.outcomes import BAD
+from mprun.record.events import (
+    TaskExited,
+    TaskFinished,
+    TaskReady,
+    TaskRetrying,
+    TasksPlanned,
+    TaskStarted,
+    TaskStopping,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from mprun.record.events import Event
+    from mprun.record.run_state import RunState
+
+# From this many tasks on, they are counted by group.
+MANY_TASKS = 200
+
+
+class RunningTask:
+    """One running attempt: `began` is a reading of the view's clock, in seconds.
+
+    `cpu` is in percent of a core, `memory` in bytes, None if unknown; `line` is the last line that it
+    has printed.
+    """
+
+    __slots__ = ("attempt", "began", "cpu", "line", "memory", "name", "pid", "start_ticks")
+
+    def __init__(self, event: TaskStarted, began: float) -> None:
+        self.name = event.task
+        self.attempt = event.attempt
+        self.pid = event.pid
+        self.start_ticks = event.start_ticks
+        self.began = began
+        self.cpu: float | None = None
+        self.memory: int | None = None
+        self.line = ""
+
+
+class ViewState:
+    """A run so far. It may begin in the middle of a run, with the state that the events add up to.
+
+    `began` says when the process of an attempt began, by the clock of the view. `is_complete` says that
+    no result will add tasks to those that are known.
+    """
+
+    def __init__(self, run: RunState, began: Callable[[TaskStarted], float], *, is_complete: bool) -> None:
+        self._began = began
+        self.is_complete = is_complete
+        self.total = self.ended = self.failed = 0
+        # The attempts that are running, in the order of their start, and the tasks that will be tried again.
+        self.running: dict[str, RunningTask] = {}
+        self.retrying: set[str] = set()
+        # The daemons, each with what it is doing.
+        self.services: dict[str, str] = {}
+        # By the name before the brackets: how many instances have ended, and how many there are.
+        self.groups: dict[str, list[int]] = {}
+        # How long the run will still take, in seconds, None if unknown.
+        self.left: float | None = None
+        # The rows of the highest frame so far.
+        self.least_rows = 0
+        self._run = run
+        self._begin()
+
+    @property
+    def done(self) -> int:
+        """How many tasks have ended and not failed."""
+        return self.ended - self.failed
+
+    def apply(self, event: Event) -> None:
+        """Take one more event."""
+        kind = type(event)
+        if kind is TaskStarted:
+            self._start(event)  # type: ignore[arg-type]
+        elif kind is TaskExited:
+            self._exit(event.task)  # type: ignore[attr-defined]
+        elif kind is TaskFinished:
+            self._finish(event.task, event.outcome, allowed=event.allowed)  # type: ignore[attr-defined]
+        elif kind is TaskReady or kind is TaskStopping:
+            name: str = event.task  # type: ignore[attr-defined]
+            if name in self.services:
+                self.services[name] = "ready" if kind is TaskReady else "stopping"
+        elif kind is TaskRetrying:
+            self._retry(event.task)  # type: ignore[attr-defined]
+        elif kind is TasksPlanned:
+            self._count_planned()
+
+    def _begin(self) -> None:
+        for name, task in self._run.tasks.items():
+            if task.outcome is not None:
+                self.ended += 1
+                if task.outcome in BAD:
+                    self.failed += not (task.finished and task.finished.allowed)
+            elif task.attempts:
+                self._resume(name)
+        self._count_planned()
+
+    def _resume(self, name: str) -> None:
+        """Take what has happened to a task that has begun."""
+        attempt = self._run.tasks[name].attempts[-1]
+        for event in (attempt.started, attempt.ready, attempt.stopping, attempt.exited, attempt.retrying):
+            if event is not None:
+                self.apply(event)
+
+    def _count_planned(self) -> None:
+        names = self._run.known_names()
+        self.total = len(names)
+        self.groups.clear()
+        if self.total < MANY_TASKS:
+            return
+        for name in names:
+            count = self.groups.setdefault(name.partition("[")[0], [0, 0])
+            count[1] += 1
+            task = self._run.tasks.get(name)
+            count[0] += task is not None and task.outcome is not None
+
+    def _start(self, event: TaskStarted) -> None:
+        self.retrying.discard(event.task)
+        if event.daemon:
+            self.services[event.task] = "started"
+        else:
+            self.running[event.task] = RunningTask(event, self._began(event))
+
+    def _exit(self, name: str) -> None:
+        self.running.pop(name, None)
+        if name in self.services:
+            self.services[name] = "ended"
+
+    def _retry(self, name: str) -> None:
+        if name in self.services:
+            self.services[name] = "restarting"
+        else:
+            self.retrying.add(name)
+
+    def _finish(self, name: str, outcome: str, *, allowed: bool) -> None:
+        self.running.pop(name, None)
+        self.retrying.discard(name)
+        self.services.pop(name, None)
+        self.ended += 1
+        self.failed += outcome in BAD and not allowed
+        if self.groups:
+            count = self.groups.get(name.partition("[")[0])
+            if count is not None:
+                count[0] += 1
