@@ -62,6 +62,11 @@ class OutputChecks:
         self._requests.put((key, pattern, log))
         return None
 
+    def wake(self) -> None:
+        """Make `fileno` readable, so that `take` is called soon."""
+        with contextlib.suppress(BlockingIOError):
+            os.write(self._writer, b"\0")
+
     def take(self) -> dict[AttemptKey, str]:
         """The answers since the last call: why the output of an attempt is not as expected."""
         with contextlib.suppress(BlockingIOError):

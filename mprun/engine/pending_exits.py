@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from mprun.engine.expectations import output_problem
 from mprun.engine.output_checks import OutputChecks
-from mprun.executors.base import ExecutorLost, Exited, Probed
+from mprun.executors.base import ExecutorLost, Exited, Probed, Started
 from mprun.scheduling.instructions import RUN_FINISHED
 
 if TYPE_CHECKING:
@@ -49,6 +49,8 @@ class PendingExits:
         # Why the output of an attempt is not as expected: of those that have an answer.
         self._problems: dict[AttemptKey, str] = {}
         self._ending_since: float | None = None
+        # Those whose start was in the same turn: the monitor has not begun to read their logs.
+        self._unread: list[AttemptKey] = []
 
     def admit(self, reports: Sequence[Report], end_reason: str | None) -> list[Report]:
         """The reports that can be handled now: of these, and of those that were held back.
@@ -57,9 +59,10 @@ class PendingExits:
         """
         admitted: list[Report] = []
         probed: set[AttemptKey] = set()
-        for report in reports:
-            if isinstance(report, Exited) and self._must_wait(report):
-                self._held[report.key] = report
+        unread, self._unread = [self._held[key] for key in self._unread if key in self._held], []
+        started = {report.key for report in reports if isinstance(report, Started)}
+        for report in (*unread, *reports):
+            if isinstance(report, Exited) and self._hold(report, is_new=report.key in started):
                 continue
             if isinstance(report, ExecutorLost):
                 admitted += self._give_up()
@@ -68,7 +71,10 @@ class PendingExits:
                 probed.add(report.key)
             admitted.append(report)
         self._problems |= self._checks.take()
-        admitted += [self._held.pop(key) for key in list(self._held) if self._is_known(key, probed)]
+        if self._unread:
+            self._checks.wake()
+        known = [key for key in self._held if key not in self._unread and self._is_known(key, probed)]
+        admitted += [self._held.pop(key) for key in known]
         if self._held and self._is_overdue(end_reason):
             admitted += self._give_up()
         return admitted
@@ -80,6 +86,16 @@ class PendingExits:
     def close(self) -> None:
         """End the thread and the process that match."""
         self._checks.close()
+
+    def _hold(self, report: Exited, *, is_new: bool) -> bool:
+        """Hold a report back if it must wait; `is_new` is whether the start is reported together with it."""
+        if is_new and self._is_log_read(report):
+            self._unread.append(report.key)
+        elif not self._must_wait(report):
+            self._held.pop(report.key, None)
+            return False
+        self._held[report.key] = report
+        return True
 
     def _must_wait(self, report: Exited) -> bool:
         """Begin what this report needs; whether that takes a while."""
@@ -95,6 +111,11 @@ class PendingExits:
                 return True
             self._problems[report.key] = problem
         return waits
+
+    def _is_log_read(self, report: Exited) -> bool:
+        """Whether what an attempt has printed may show that it was ready."""
+        ready = self._table.tasks[report.key[0]].task.ready
+        return ready is not None and ready.kind == "log" and report.exit_code is not None
 
     def _is_known(self, key: AttemptKey, probed: set[AttemptKey]) -> bool:
         expect = self._table.tasks[key[0]].task.expect
