@@ -24,6 +24,8 @@ NEVER_RAN = "mprun.launcher.start_error.StartError"
 # The error of multiprocessing's `Process.start` in a daemonic process, and the remedy.
 _NO_CHILDREN = "daemonic processes are not allowed to have children"
 _NO_CHILDREN_HINT = "multiprocessing allows a daemon no child processes; remove `daemon: true`"
+# Of a program that becomes a daemon by itself.
+_BACKGROUND_HINT = "(it left a process in the background, which was killed: let it run in the foreground)"
 
 
 def attempt_result(
@@ -54,6 +56,8 @@ def attempt_result(
         words = f"{words}: {reached}"
     if code != 0 and task.daemon and failure is not None and failure.message == _NO_CHILDREN:
         words = f"{words}: {_NO_CHILDREN_HINT}"
+    if code == 0 and task.daemon and report.orphans and not report.asked:
+        words = f"{words} {_BACKGROUND_HINT}"
     names = failure.names if failure is not None else ()
     if report.unfinished:
         words = f"{words} after an error" if failure is not None else f"{report.unfinished} ({words})"

@@ -74,6 +74,20 @@ def test_a_service_that_ends_before_it_is_ready_fails_the_run_C02(run_job, servi
     assert last_line(run).endswith(": 1 failed, 2 skipped")
 
 
+@pytest.mark.parametrize("server", ["sleep 60 & exit 0", "setsid sleep 60 & exit 0"])
+def test_a_server_that_puts_itself_into_the_background_is_told_to_stay_C02(run_job, server):
+    """As `redis-server --daemonize yes` and `nginx` do."""
+    run = run_job(
+        f"""
+        tasks:
+          - {{name: svc, command: '{server}', daemon: true, ready: {{log: x}}}}
+          - {{name: test, command: 'true', depends_on: svc}}
+        """
+    )
+    why = "it left a process in the background, which was killed: let it run in the foreground"
+    assert reason(run, "svc") == f"not ready, exit 0 ({why}): no line matches `x`"
+
+
 def test_the_last_line_says_that_a_skip_failed_the_run_C02(run_job, tmp_path):
     run = run_job(
         """
