@@ -110,8 +110,9 @@ class Subreaper:
 
         def kill(found: set[int]) -> None:
             for pid in found:
-                # Only this process reaps it, so its pid is still its own.
-                with contextlib.suppress(PermissionError):
+                # Only this process reaps it, so its pid is still its own; but the thread that waits for
+                # the process that matches patterns may have reaped that one just now.
+                with contextlib.suppress(PermissionError, ProcessLookupError):
                     os.kill(pid, 9)
                 _reap(pid)
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import socket
+import subprocess
 
 from mprun.executors.base import ProbeRequest
 from mprun.executors.local import LocalExecutor
 from mprun.executors.subreaper import Subreaper
+from mprun.linux import prctl, procfs
 
 
 class Sent:
@@ -47,3 +49,14 @@ def test_a_probe_of_an_attempt_whose_start_is_reported_late_waits_until_the_run_
         ("probe", (2, 1)),
         ("probe", (3, 1)),
     ]
+
+
+def test_a_child_that_a_thread_of_the_engine_reaps_meanwhile_is_not_a_defect(monkeypatch):
+    """As the thread that waits for the process that matches patterns (C53)."""
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    seen = iter([[], [gone.pid], []])
+    monkeypatch.setattr(procfs, "children", lambda: next(seen))
+    monkeypatch.setattr(prctl, "set_child_subreaper", lambda _: None)
+    Subreaper(0)._kill_children()
+    assert list(seen) == []
