@@ -238,7 +238,9 @@ class Launcher:
 
     def _enqueue(self, request: PackedStartRequest) -> None:
         self._queue.add(request)
-        if not all(key in self._by_key or key in self._queue for key, _ in request[AFTER]):
+        after = request[AFTER]
+        # Most wait for none, and a generator costs five pages.
+        if after and not all(key in self._by_key or key in self._queue for key, _ in after):
             # One of them has ended, and the engine has not read the report yet.
             self._report_cancelled(self._queue.cancel(request[KEY]))
 
@@ -560,7 +562,10 @@ class Launcher:
         ours = len(self._attempts) + self._prefork.count + len(self._keeper)
         if self._probes is not None:
             ours += len(self._probes.running)
-        return self._reaper.has_orphans(ours, ended)
+        orphans = self._reaper
+        if orphans.ignored or orphans.adopted or orphans.left:
+            return orphans.has_orphans(ours, ended)
+        return self._children.count() != ours
 
     def _reap_orphans(self, ended: int) -> dict[int, reaper.ProcessIdentity | None]:
         """Kill and reap the processes that a probe has left; those that were alive, by pid."""
