@@ -104,6 +104,9 @@ def resume(
         return EXIT_SUCCEEDED
     with locked(running["state_dir"], earlier):
         plan, options = _plan(earlier, state, params, rerun, rerun_unknown, allow_changed)
+        if plan.cwd is not None and not running["quiet"]:
+            # A state directory may have come from somewhere else, with a record that names any directory.
+            write(f"run {directory.run_id} is resumed where it ran: {visible(plan.cwd)}")
         result = execute(plan, launcher, options, running, resumes=earlier.replace(reused=plan.reused))
     ended = RunDirectory(result.directory)
     # A signal may have ended the run before it recorded anything, or a task may have removed its record.

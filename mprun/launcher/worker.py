@@ -372,8 +372,10 @@ class Process(multiprocessing.Process):
             self.run()
         except SystemExit as end:
             code = int(end.code or 0)  # `run` raises it with an int
+        except OSError as error:
+            code = self._refuse_without_log(error)
         except BaseException:
-            # The log cannot be opened. This needs no module, of which none may be there to import.
+            # This needs no module, of which none may be there to import.
             sys.__excepthook__(*sys.exc_info())
             code = 1
         finally:
@@ -533,6 +535,19 @@ class Process(multiprocessing.Process):
         say(f"mprun: {error}\n")
         self._report("write_start_error", error)
         raise SystemExit(error.exit_code)
+
+    def _refuse_without_log(self, error: OSError) -> int:
+        """Say why the task is not run, in the log of the main process and in a result file; its exit code."""
+        reason = f"its log cannot be created: {error.strerror}"
+        say(f"mprun: {self.request[1]}: {reason}\n")
+        try:
+            from mprun.launcher.start_error import StartError
+
+            self._report("write_start_error", StartError(reason, 1, error))
+        except ImportError:
+            # Its exit code shows that it has failed.
+            return 1
+        return 1
 
     def _exit_code(self, code: object) -> int:
         """The exit code that the kernel shows for `sys.exit(code)`; 1 if it would turn the value into 0."""

@@ -75,7 +75,7 @@ class Recorder:
     def append(self, batch: Sequence[Event]) -> None:
         """Write events; raises RecordError if they cannot be written in full, or the record was removed.
 
-        RecordRemoved also says that it was replaced or shortened: then, too, no one can read all of it. The
+        RecordRemoved also says that it was replaced or changed: then, too, no one can read all of it. The
         rest is written before the next events, so no event is lost if the disk has room again.
         """
         data = memoryview(self._unwritten + encode(batch))
@@ -109,8 +109,10 @@ class Recorder:
             return
         if self._has_identity and (found.st_dev, found.st_ino) != self._identity:
             raise RecordRemoved(self._explain("replaced"))
-        if found.st_size < self._size:
-            raise RecordRemoved(f"the record of this run was shortened: {self._name}")
+        if found.st_size != self._size:
+            # What was added may have joined a line of ours, or pass for one.
+            what = "shortened" if found.st_size < self._size else "written to by another process"
+            raise RecordRemoved(f"the record of this run was {what}: {self._name}")
         # On the way there, a link would lead to it, which no reader follows.
         if is_last and (problem := self._misplaced()):
             raise RecordRemoved(problem)

@@ -6,8 +6,10 @@ import json
 from pathlib import Path
 
 import pytest
+from support.other_user import can_be_nobody, start_as_nobody
 from support.runs import START_METHODS, mprun, write
 
+needs_other_user = pytest.mark.skipif(not can_be_nobody(), reason="starts mprun as another user, as root")
 KEPT = '{"kept": true}\n'
 # What can write below the run's directory: each kind of task, with each kind of end.
 JOB = """
@@ -114,3 +116,21 @@ def test_a_run_whose_directory_no_reader_finds_does_not_succeed(tmp_path, how, l
     assert f"error: the directory of this run was {told}: " in run.stderr
     assert "Traceback" not in run.stderr
     assert "succeeded in" not in run.stderr
+
+
+@needs_other_user
+@pytest.mark.parametrize("method", START_METHODS)
+def test_a_task_whose_log_cannot_be_created_fails_with_the_reason(tmp_path, method):
+    """C60: no traceback of mprun says so."""
+    tasks = (
+        "[{name: a, command: 'chmod 555 .mprun/runs/*/logs'}, {name: b, target: 'os:getpid', depends_on: a}]"
+    )
+    write(tmp_path, job=f"start_method: {method}\ntasks: {tasks}\n")
+    tmp_path.chmod(0o777)
+    process = start_as_nobody("job.yaml", cwd=tmp_path)
+    stdout, stderr = (text.decode() for text in process.communicate(timeout=60))
+    next((tmp_path / ".mprun" / "runs").glob("*/logs")).chmod(0o700)
+    assert process.returncode == 1
+    assert "b failed: exit 1" in stderr
+    assert "main | mprun: b: its log cannot be created: Permission denied" in stdout
+    assert "Traceback" not in stdout + stderr

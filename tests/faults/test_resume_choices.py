@@ -63,6 +63,7 @@ def test_a_run_is_resumed_in_its_directory_from_any_other(tmp_path, method):
     for name in ("up", "up2"):
         (home / name).unlink()
     run = mprun("resume", "--rerun", "here", "--rerun", "command", cwd=elsewhere, state_dir="../home/.mprun")
+    assert f"run {before.directory.run_id} is resumed where it ran: {home}\n" in run.stderr
     run = finish_of(home / ".mprun", run)
     assert (run.code, run.outcome("last")) == (1, "failed"), run.stderr
     mend(home)

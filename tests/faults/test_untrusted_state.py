@@ -581,6 +581,9 @@ def test_a_record_that_git_clean_removes(tmp_path):
 
 LOSES_THE_RECORD = {
     "truncated": (": > $record", "shortened"),
+    "begun anew": ("cat $record $record > copy; cat copy > $record", "written to by another process"),
+    "forged": ("tail -n 1 $record >> $record", "written to by another process"),
+    "torn": ("printf x >> $record", "written to by another process"),
     "renamed": ("mv $record $record.old", "removed"),
     "removed beside a link": ("ln $record $record.old; rm $record", "removed"),
     "replaced by a copy": ("cp $record copy; mv copy $record", "replaced"),
@@ -593,10 +596,12 @@ LOSES_THE_RECORD = {
 def test_a_run_whose_record_cannot_be_read_any_more_does_not_succeed(tmp_path, how, then):
     """C60: the file is still there, but not under its name, or not all of it."""
     command, told = LOSES_THE_RECORD[how]
-    script = f"record=$(echo .mprun/runs/*/events.jsonl); {command}; {then}"
+    # Nothing is written between this and the end of the task.
+    begun = "until grep -q task_started $record; do sleep 0.01; done"
+    script = f"record=$(echo .mprun/runs/*/events.jsonl); {begun}; {command}; {then}"
     write(tmp_path, job=f"tasks: [{{name: loses, command: {json.dumps(script)}}}]\n")
-    run = mprun("job.yaml", cwd=tmp_path)
-    assert run.code == 3
+    run = read(tmp_path, "job.yaml")
+    assert run.returncode == 3
     assert f"error: the record of this run was {told}: " in run.stderr
     assert "Traceback" not in run.stderr
     assert "succeeded in" not in run.stderr
