@@ -7,9 +7,11 @@ import select
 import pytest
 from support.plans import plan
 
+from mprun.engine.output_checks import OutputChecks
 from mprun.engine.pending_exits import PendingExits
 from mprun.executors.base import Exited, Started
-from mprun.jobfile.model import Ready
+from mprun.jobfile.model import Expect, Ready
+from mprun.scheduling.instructions import RUN_FINISHED, USER
 
 KEY = (0, 1)
 START = Started(key=KEY, clock=1.0, pid=10, ppid=9, start_ticks=5)
@@ -46,8 +48,23 @@ class Monitor:
 
 
 class Table:
-    def __init__(self, ready):
-        self.tasks = plan({"s": ()}, daemons=("s",), keys={"s": {"ready": ready}}).tasks
+    def __init__(self, ready, expect=None):
+        keys = {"s": {"ready": ready, "expect": expect}}
+        self.tasks = plan({"s": ()}, daemons=("s",), keys=keys).tasks
+
+
+class Clock:
+    """The present time, in seconds."""
+
+    now = 100.0
+
+    def timed(self):
+        return self.now
+
+
+class Directory:
+    def log_file(self, name, attempt):
+        return f"{name}.{attempt}"
 
 
 class Poller:
@@ -110,3 +127,35 @@ def test_a_held_end_is_given_up_once_with_the_executor(begin):
     pending, _, _ = begin(LOG)
     assert pending.admit([START, end(), lost], None) == [START, end(), lost]
     assert pending.admit([], None) == []
+
+
+@pytest.fixture
+def expecting(monkeypatch):
+    """What holds back an end until its output is matched, which never happens."""
+    monkeypatch.setattr(OutputChecks, "check", lambda *_: None)
+    clock = Clock()
+    made = PendingExits(Poller(), Monitor(), Table(None, Expect(output="x")), Directory(), clock)
+    assert made.admit([end()], None) == []
+    yield made, clock
+    made.close()
+
+
+@pytest.mark.parametrize("reason", [None, RUN_FINISHED])
+def test_a_run_that_goes_to_its_end_waits_for_every_answer(expecting, reason):
+    pending, clock = expecting
+    clock.now += 1000
+    assert pending.admit([], reason) == []
+    clock.now += 1000
+    assert pending.admit([], reason) == []
+
+
+def test_a_run_that_ends_early_waits_five_seconds_for_an_answer(expecting):
+    pending, clock = expecting
+    clock.now += 1000
+    assert pending.admit([], USER) == []
+    clock.now += 4.9
+    assert pending.admit([], USER) == []
+    clock.now += 0.2
+    assert pending.admit([], USER) == [end()]
+    assert pending.take_output_problem(KEY).endswith(": it was not matched before the end of the run")
+    assert pending.take_output_problem(KEY) == ""

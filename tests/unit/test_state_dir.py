@@ -175,3 +175,12 @@ def test_a_run_has_results_from_the_first_result_file_on(tmp_path):
     left.touch()
     assert directory.has_results()
     assert RunDirectory(str(tmp_path / "elsewhere")).has_results()
+
+
+def test_the_end_of_a_file_is_read_alone(tmp_path):
+    from support.records import state_file
+
+    (tmp_path / "log").write_bytes(b"the first line\nthe last line\n")
+    assert state_file(tmp_path / "log").read_end(10) == b"last line\n"
+    assert state_file(tmp_path / "log").read_end(1000) == b"the first line\nthe last line\n"
+    assert state_file(tmp_path / "none").read_end(10) == b""
