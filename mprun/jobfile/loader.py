@@ -350,6 +350,11 @@ class JobLoader:
             from mprun.jobfile.plain_numbers import lossy_numbers
 
             self._warnings += lossy_numbers(document)
+        if "process" in document.source.lines.text:
+            # Few files have this word.
+            from mprun.jobfile.shell_stops import shell_stops
+
+            self._warnings += shell_stops(document)
 
     def checked_document(self, path: str) -> Document:
         """A file that conforms to the schema and has passed the checks of one file.
