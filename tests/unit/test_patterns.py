@@ -82,3 +82,16 @@ def test_a_pattern_that_cannot_be_used_is_refused_at_once(pattern, problem):
     begun = time.process_time()
     assert pattern_problem(pattern) == problem
     assert time.process_time() - begun < 1
+
+
+@pytest.mark.parametrize(("again", "other"), [(r"\1", "xx"), ("(?P=a)", "(?:x)x")])
+def test_a_reference_to_a_group_is_counted_like_a_quantifier(again, other):
+    """It compares up to the whole text, at each place of it."""
+    plain = "(?P<a>ab)" + other
+    size = max(size for size in range(10_000) if not may_take_long(plain, size))
+    assert may_take_long("(?P<a>ab)" + again, size)
+
+
+def test_each_alternative_may_double_the_steps():
+    assert may_take_long("|".join("abcdefghijklmnop"), 10)
+    assert not may_take_long("abcdefghijklmnop" * 2, 10)
