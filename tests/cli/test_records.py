@@ -5,12 +5,11 @@ import os
 import re
 import stat
 from pathlib import Path
-from typing import NamedTuple
 
 import jsonschema
 import pytest
-from support.records import FINISHED, STAMP, STARTED, record
-from support.runs import TIMEOUT, finish, mprun, start, survivors, write
+from support.records import FINISHED, STAMP, STARTED, read, record
+from support.runs import finish, mprun, start, survivors, write
 
 from mprun.jobfile.schema.job_schema import schema_text
 
@@ -220,19 +219,6 @@ def test_error_for_an_unknown_run_names_the_newest(name, made):
 
 
 # -- damaged records
-
-
-class Read(NamedTuple):
-    code: int
-    stdout: str
-    stderr: str
-
-
-def read(directory, *arguments):
-    """Run `mprun ARGUMENTS` on a record that the test itself cannot read."""
-    process = start(*arguments, cwd=directory)
-    output, stderr = process.communicate(timeout=TIMEOUT)
-    return Read(process.returncode, output.decode(), stderr.decode())
 
 
 def damaged(desk, lines):

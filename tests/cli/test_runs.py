@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
-from support.records import FINISHED, STARTED, ended, record
+from support.records import FINISHED, STARTED, ended, read, record
 from support.runs import TIMEOUT, eventually, finish, mprun, start, write
 from support.terminal import on_terminal
 
@@ -31,14 +31,6 @@ JOB = """
       - {name: a, target: work:hi}
       - {name: b, target: work:fail}
     """
-
-
-def read(directory, *arguments, **options):
-    """Run `mprun ARGUMENTS` on a record that the test itself cannot read."""
-    process = start(*arguments, cwd=directory, **options)
-    output, stderr = process.communicate(timeout=TIMEOUT)
-    assert b"Traceback" not in stderr
-    return process.returncode, output.decode(), stderr.decode()
 
 
 def as_json(directory, *arguments):

@@ -8,8 +8,8 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from support.records import FINISHED, STAMP, STARTED, ended, exited, record, started
-from support.runs import START_METHODS, TIMEOUT, alive, eventually, finish, mprun, start, write
+from support.records import FINISHED, STAMP, STARTED, ended, exited, read, record, started
+from support.runs import START_METHODS, alive, eventually, finish, mprun, start, write
 from support.terminal import on_terminal
 
 WORK = """
@@ -60,14 +60,6 @@ WORK = """
         open("serving", "w").close()
         time.sleep(600)
     """
-
-
-def read(directory, *arguments, **options):
-    """Run `mprun ARGUMENTS` on a record that the test itself cannot read."""
-    process = start(*arguments, cwd=directory, **options)
-    output, stderr = process.communicate(timeout=TIMEOUT)
-    assert b"Traceback" not in stderr
-    return process.returncode, output.decode(), stderr.decode()
 
 
 def shown_json(directory, command="tree"):

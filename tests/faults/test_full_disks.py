@@ -9,6 +9,7 @@ import textwrap
 from pathlib import Path
 
 import pytest
+from support.records import read
 from support.runs import (
     START_METHODS,
     TIMEOUT,
@@ -71,13 +72,6 @@ JOB = """\
 def limit_files(pid, size):
     """Let a process write no file beyond this size: it gets EFBIG, where a full disk gives ENOSPC."""
     resource.prlimit(pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
-
-
-def read(directory, *arguments):
-    """Run `mprun ARGUMENTS` on a record that may have unreadable lines."""
-    process = start(*arguments, cwd=directory)
-    output, stderr = process.communicate(timeout=TIMEOUT)
-    return process.returncode, output.decode(), stderr.decode()
 
 
 class Filled:

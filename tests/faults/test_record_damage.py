@@ -7,27 +7,13 @@ import json
 import os
 import subprocess
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
-from support.records import FINISHED, STARTED, ended, exited, record, started
-from support.runs import ROOT, TIMEOUT, mprun, start, write
+from support.records import FINISHED, STARTED, ended, exited, read, record, started
+from support.runs import ROOT, mprun, write
 
 from mprun.record import events
 from mprun.record.reader import parse_line
-
-
-class Done(NamedTuple):
-    code: int
-    stdout: str
-    stderr: str
-
-
-def read(directory, *arguments):
-    process = start(*arguments, cwd=directory)
-    output, stderr = process.communicate(timeout=TIMEOUT)
-    return Done(process.returncode, output.decode(), stderr.decode())
-
 
 # Every command that reads the runs of a state directory, or one of them.
 READERS = [

@@ -676,21 +676,22 @@ def test_resumed_run_can_be_stopped(go, tmp_path, number):
     assert run.survivors() == []
 
 
+SLOW = """\
+    import os, time
+    open("importing", "w").close()
+    while not os.path.exists("go"):
+        time.sleep(0.01)
+    def run():
+        pass
+"""
+
+
 def test_ctrl_z_during_the_imports(go, tmp_path):
     run = go(
         "tasks: [{target: 'slow:run'}]\n",
         "--import-timeout",
         "2",
-        more={
-            "slow": """\
-            import os, time
-            open("importing", "w").close()
-            while not os.path.exists("go"):
-                time.sleep(0.01)
-            def run():
-                pass
-            """
-        },
+        more={"slow": SLOW},
     )
     eventually((tmp_path / "importing").exists)
     suspend(run)
@@ -705,16 +706,7 @@ def test_a_request_during_the_imports_does_not_end_the_run(go, tmp_path):
     """SIGUSR1 asks to look for requests; it does not stop the run."""
     run = go(
         "tasks: [{name: a, target: 'slow:run'}]\n",
-        more={
-            "slow": """\
-            import os, time
-            open("importing", "w").close()
-            while not os.path.exists("go"):
-                time.sleep(0.01)
-            def run():
-                pass
-            """
-        },
+        more={"slow": SLOW},
     )
     eventually((tmp_path / "importing").exists)
     run.engine.send_signal(signal.SIGUSR1)

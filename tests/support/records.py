@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import NamedTuple
 
 from mprun.record.state_files import Folder, StateFile
+from support.runs import TIMEOUT, start
 
 STAMP = {"time": "2026-01-01T12:00:00.000000Z", "run": "20260101-120000.000-abcd"}
 STARTED = {
@@ -94,3 +96,19 @@ def files_at(path):
 def state_file(path):
     """A file as mprun opens it below a state directory."""
     return StateFile(Folder(os.path.dirname(os.path.abspath(path))), os.path.basename(path))
+
+
+class Read(NamedTuple):
+    """The exit code and the output of a command."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+
+def read(directory, *arguments, **options):
+    """Run `mprun ARGUMENTS` on a record that the test itself may not be able to read."""
+    process = start(*arguments, cwd=directory, **options)
+    output, stderr = process.communicate(timeout=TIMEOUT)
+    assert b"Traceback" not in stderr
+    return Read(process.returncode, output.decode(), stderr.decode())
