@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 
 import pytest
-from support.runs import START_METHODS, eventually, finish, side_by_side, start, survivors, write
+from support.runs import START_METHODS, eventually, finish, start, survivors, write
 
 IGNORED = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGPIPE)
 
@@ -21,17 +21,16 @@ def block():
 
 @pytest.mark.parametrize("surroundings", [ignore, block])
 def test_mprun_handles_signals_that_were_ignored_or_blocked_when_it_started(tmp_path, surroundings):
-    def go(method):
-        (tmp_path / method).mkdir()
-        check(tmp_path / method, method, surroundings)
-
-    # A timeout is waited for in each.
-    side_by_side(go, START_METHODS)
+    # Side by side, because a timeout is waited for in each.
+    engines = {method: begin(tmp_path / method, method, surroundings) for method in START_METHODS}
+    for method, engine in engines.items():
+        check(tmp_path / method, engine)
 
 
-def check(tmp_path, method, surroundings):
+def begin(directory, method, surroundings):
+    directory.mkdir()
     write(
-        tmp_path,
+        directory,
         work="""\
             import signal, sys
             def leave():
@@ -47,15 +46,18 @@ def check(tmp_path, method, surroundings):
             - {name: hang, target: 'work:stay', timeout: 2s}
         """,
     )
-    engine = start("job.yaml", "--start-method", method, cwd=tmp_path, preexec_fn=surroundings)
-    state_dir = tmp_path / ".mprun"
+    return start("job.yaml", "--start-method", method, cwd=directory, preexec_fn=surroundings)
+
+
+def check(directory, engine):
+    state_dir = directory / ".mprun"
 
     def have_ended():
         record = "".join(path.read_text() for path in state_dir.glob("runs/*/events.jsonl"))
         return "timed_out" in record and record.count('"task_exited"') == 2
 
     eventually(have_ended)
-    eventually((tmp_path / "there").exists)
+    eventually((directory / "there").exists)
     engine.send_signal(signal.SIGTERM)
     run = finish(engine, state_dir)
     assert run.code == 143

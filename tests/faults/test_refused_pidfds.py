@@ -10,7 +10,7 @@ import signal
 import pytest
 from support import seccomp
 from support.crash_targets import write_crash_job
-from support.runs import START_METHODS, alive, eventually, mprun, read_events, start, write
+from support.runs import START_METHODS, alive, eventually, finish, mprun, read_events, start, write
 from support.untried import without_calls
 
 from mprun.linux import procfs
@@ -71,12 +71,19 @@ def noted(directory, count=1):
     return [int(pid) for pid in words]
 
 
-@pytest.mark.parametrize("method", START_METHODS)
-def test_timeouts_end_tasks_and_all_that_they_have_started(tmp_path, refusing, method):
+def test_timeouts_end_tasks_and_all_that_they_have_started(tmp_path, refusing):
+    """The start methods run side by side, because each waits for its timeouts."""
+    started = {method: begin_timeouts(tmp_path / method, refusing, method) for method in START_METHODS}
+    for method, process in started.items():
+        check_timeouts(tmp_path / method, process)
+
+
+def begin_timeouts(directory, refusing, method):
+    directory.mkdir()
     # A new Python has to come as far as to its target before.
     timeout = "1s" if method == "fork" else "3s"
     write(
-        tmp_path,
+        directory,
         work=WORK,
         job=f"""\
             start_method: {method}
@@ -90,7 +97,11 @@ def test_timeouts_end_tasks_and_all_that_they_have_started(tmp_path, refusing, m
             - {{name: captured, command: 'echo 1', capture: json}}
         """,
     )
-    run = mprun("job.yaml", "-q", cwd=tmp_path, **refusing)
+    return start("job.yaml", "-q", cwd=directory, **refusing)
+
+
+def check_timeouts(directory, process):
+    run = finish(process, directory / ".mprun")
     assert run.code == 1, run.stderr
     outcomes = {task: run.outcome(task) for task in ("good", "next", "stay", "ignore", "command", "captured")}
     assert outcomes == {
@@ -104,7 +115,7 @@ def test_timeouts_end_tasks_and_all_that_they_have_started(tmp_path, refusing, m
     assert run.one("task_exited", "ignore")["signal"] == "SIGKILL"
     assert b"stay" in run.log("stay")
     assert said(run)
-    assert not [pid for pid in noted(tmp_path) if alive(pid)]
+    assert not [pid for pid in noted(directory) if alive(pid)]
 
 
 @pytest.mark.parametrize("names", [("os.pidfd_open", "signal.pidfd_send_signal"), ("os.pidfd_open",)])

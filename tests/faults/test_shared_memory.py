@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from support.runs import START_METHODS, mprun, survivors, write
+from support.runs import START_METHODS, mprun, side_by_side, survivors, write
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /dev/shm")
 every_start_method = pytest.mark.parametrize("method", START_METHODS)
@@ -145,19 +145,24 @@ def left(directory):
     return [name for name in names if Path("/dev/shm", name).exists()], len(names)
 
 
-@every_start_method
 @pytest.mark.parametrize("way", WAYS)
-def test_what_a_task_leaves_in_shared_memory_is_removed(tmp_path, method, way):
+def test_what_a_task_leaves_in_shared_memory_is_removed(tmp_path, way):
+    """The start methods run side by side, because some ways wait for a timeout."""
     keys, has_orphans, count = WAYS[way]
-    write(tmp_path, work=WORK)
-    (tmp_path / "job.yaml").write_text(
-        f"tasks: [{{name: it, target: 'work:{way}', {keys.get(method, '')}}}]\n"
-    )
-    run = mprun("--start-method", method, "job.yaml", cwd=tmp_path)
-    assert left(tmp_path) == ([], count)
-    orphans = run.one("task_exited", "it")["orphans"]
-    assert has_orphans is None or bool(orphans) == has_orphans
-    assert not survivors(run.events)
+
+    def go(method):
+        directory = tmp_path / method
+        directory.mkdir()
+        write(directory, work=WORK)
+        job = f"tasks: [{{name: it, target: 'work:{way}', {keys.get(method, '')}}}]\n"
+        (directory / "job.yaml").write_text(job)
+        run = mprun("--start-method", method, "job.yaml", cwd=directory)
+        assert (method, left(directory)) == (method, ([], count))
+        orphans = run.one("task_exited", "it")["orphans"]
+        assert has_orphans is None or (method, bool(orphans)) == (method, has_orphans)
+        assert not survivors(run.events)
+
+    side_by_side(go, START_METHODS)
 
 
 @pytest.mark.parametrize(
