@@ -7,6 +7,9 @@ because launcher and engine then import their modules at the same time, each on 
 import os
 import sys
 
+# The launcher that was forked, a pid, 0 while there is none.
+_launcher = 0
+
 
 def end_at_signals() -> None:
     """Have a signal that ends a run end this process at once and without a word, until there is a run.
@@ -23,7 +26,13 @@ def end_at_signals() -> None:
 
 
 def _end(number: int, _frame: object) -> None:
-    os._exit(128 + number)
+    try:
+        if _launcher:
+            from mprun.launcher.main import kill_unused
+
+            kill_unused(_launcher)
+    finally:
+        os._exit(128 + number)
 
 
 if __name__ == "__main__":
@@ -118,6 +127,8 @@ def fork_launcher() -> tuple[int, int]:
         gc.freeze()
         gc.enable()
         launch(descriptor, engine)
+    global _launcher
+    _launcher = pid
     os.close(descriptor)
     return pid, ours.detach()
 

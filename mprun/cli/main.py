@@ -181,7 +181,12 @@ def main(launcher: tuple[int, int] | None = None) -> int:
         code = EXIT_INTERNAL
     finally:
         if launcher is not None:
-            _kill_unused_launcher(launcher[0])
+            with contextlib.suppress(ChildProcessError):
+                # A run reaps it.
+                os.waitid(os.P_PID, launcher[0], os.WEXITED | os.WNOHANG | os.WNOWAIT)
+                from mprun.launcher.main import kill_unused
+
+                kill_unused(launcher[0])
     _finish_display()
     for stream in (sys.stdout, sys.stderr):
         try:
@@ -212,14 +217,6 @@ def _failed_operation(error: OSError) -> str:
         # From a write to a full disk, such as `mprun show > FILE`.
         return "cannot write the output"
     return "I/O error" if error.filename is None else f"I/O error on {quote(str(error.filename))}"
-
-
-def _kill_unused_launcher(launcher: int) -> None:
-    """Kill a launcher that was forked for a run that did not start."""
-    with contextlib.suppress(ChildProcessError):
-        if os.waitpid(launcher, os.WNOHANG) == (0, 0):
-            os.kill(launcher, signal.SIGKILL)
-            os.waitpid(launcher, 0)
 
 
 def _run_command(launcher: tuple[int, int] | None) -> int:

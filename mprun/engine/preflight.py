@@ -137,6 +137,7 @@ def _prepare_request(plan: Plan, directory: RunDirectory) -> PrepareRequest:
         env=_texts(plan.job.env),
         calls=tuple(call for call, _ in distinct_calls(plan)),
         secrets=tuple(secrets()),
+        identity=directory.identity,
     )
 
 

@@ -29,7 +29,8 @@ class PrepareRequest(Frozen):
     inode (see `worker.open_folder`); `log` is the log for the output of the targets' modules at import;
     `methods` are the start methods that will be used; at most `max_parallel` attempts run at once, not
     counting daemons. Commands have no entry in `calls`. `env` are variables that are set before the first
-    import. `secrets` are texts that no message may contain.
+    import. `secrets` are texts that no message may contain. `identity` differs from that of every other
+    directory of a run, copies too.
     """
 
     run_id: str
@@ -44,6 +45,7 @@ class PrepareRequest(Frozen):
     env: dict[str, str]
     calls: tuple[Call, ...]
     secrets: tuple[str, ...] = ()
+    identity: str = ""
 
 
 class StartRequest(Frozen):

@@ -54,6 +54,8 @@ class LocalExecutor:
         # The probes that begin once the run is resumed; None while it is not suspended.
         self._held_probes: list[ProbeRequest] | None = None
         self._out_of_memory: OutOfMemoryKills | None = None
+        # The cgroup of the launcher and its descendants, "" if there is none, or it is not known yet.
+        self._cgroup = ""
 
     @property
     def pid(self) -> int:
@@ -77,6 +79,7 @@ class LocalExecutor:
             "max_parallel": request.max_parallel,
             "env": request.env,
             "secrets": list(request.secrets),
+            "identity": request.identity,
         }
         self._channel.send("prepare", options, [call.to_tuple() for call in request.calls])
 
@@ -140,13 +143,18 @@ class LocalExecutor:
         reports = self._channel.receive()
         if reports is None:
             return [ExecutorLost(how=self._wait())]
-        return [self._remember(_report(*each)) for each in reports if not self._note_keeper(*each)]
+        return [self._remember(_report(*each)) for each in reports if not self._note(*each)]
 
-    def _note_keeper(self, kind: str, *facts: Any) -> bool:
-        """Whether a message is the pid of the launcher's keeper, which is needed here alone."""
+    def _note(self, kind: str, *facts: Any) -> bool:
+        """Whether a message is needed here alone: the pid of the launcher's keeper, or its cgroup."""
         if kind == "keeper_started":
             (self._subreaper.keeper,) = facts
-        return kind == "keeper_started"
+        elif kind == "cgroup_entered":
+            (self._cgroup,) = facts
+            self._subreaper.cgroup = self._cgroup
+        else:
+            return False
+        return True
 
     def _remember(self, report: Report) -> Report:
         """The report, after keeping what the subreaper needs to know of it."""
@@ -180,6 +188,10 @@ class LocalExecutor:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._pid, SIGKILL)
             os.kill(self._pid, SIGKILL)
+            if not self._cgroup:
+                from mprun.linux.cgroup_end import end_unused
+
+                end_unused(self._pid)
         self._wait()
         self._subreaper.close()
 
@@ -194,10 +206,25 @@ class LocalExecutor:
         self._pid = 0
         if status == 0:
             self._subreaper.reap_helpers()
-            return _exit_words(status)
-        left = self._subreaper.kill_orphans({pid for pids in self._running.values() for pid in pids})
+            left = self._end_cgroup()
+        else:
+            left = self._subreaper.kill_orphans({pid for pids in self._running.values() for pid in pids})
+            if self._cgroup:
+                left = self._end_cgroup()
         not_killed = f"; could not be killed: {', '.join(map(str, left))}" if left else ""
         return _exit_words(status) + not_killed
+
+    def _end_cgroup(self) -> list[int]:
+        """Remove the cgroup of the run, after a kill of what is still in it; the pids that survive that."""
+        if not self._cgroup:
+            return []
+        try:
+            os.rmdir(self._cgroup)
+        except FileNotFoundError:
+            pass
+        except OSError:
+            return self._subreaper.end_cgroup()
+        return []
 
 
 def _exit_words(status: int) -> str:

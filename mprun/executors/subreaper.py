@@ -39,12 +39,14 @@ class Subreaper:
     Without a `run_id` all children of this process belong to the run, except those that exist
     now: that is the command line. With a `run_id` this process is someone else's program, and only
     processes that provably belong to the run are killed; it is a subreaper until `close`. `keeper`
-    is the pid of the process that saves the output of commands, 0 if there is none.
+    is the pid of the process that saves the output of commands, 0 if there is none. `cgroup` is the directory
+    of the run's cgroup, "" if it has none.
     """
 
     def __init__(self, launcher: int, run_id: str | None = None) -> None:
         self._run_id = run_id
         self.keeper = 0
+        self.cgroup = ""
         self._sessions = {launcher}
         # The start time by pid, because a process that has ended shows no environment any more.
         self._killed: dict[int, int] = {}
@@ -94,6 +96,16 @@ class Subreaper:
             self._await_keeper()
         return sorted(pid for pid, stat in left.items() if stat.is_alive)
 
+    def end_cgroup(self) -> list[int]:
+        """Kill what is still in the cgroup, and reap it; the pids that survive that."""
+        from mprun.linux import cgroup_end
+
+        members = cgroup_end.members(self.cgroup)
+        left = cgroup_end.end(self.cgroup)
+        for pid in members:
+            _reap(pid)
+        return left
+
     def _kill_children(self) -> None:
         """Kill and reap children, and those that come from them, until only helpers are left.
 
@@ -137,7 +149,9 @@ class Subreaper:
         ours = procfs.descendants(everyone, children)
         if self._run_id is None:
             return ours
-        proven = procfs.descendants(everyone, {pid for pid in ours if procfs.has_run_id(pid, self._run_id)})
+        proven = procfs.descendants(
+            everyone, {pid for pid in ours if procfs.has_run_id(pid, self._run_id)} | (ours & self._members())
+        )
         # A process inherits its session or starts one, and cannot join another: the session of one
         # of the run's processes is the run's, unless this process is in it.
         self._sessions |= {everyone[pid].session for pid in proven} - {os.getsid(0)}
@@ -146,6 +160,13 @@ class Subreaper:
             for pid in ours
             if everyone[pid].session in self._sessions or self._killed.get(pid) == everyone[pid].start_ticks
         }
+
+    def _members(self) -> set[int]:
+        if not self.cgroup:
+            return set()
+        from mprun.linux import cgroup_end
+
+        return cgroup_end.members(self.cgroup)
 
 
 def _reap(pid: int) -> None:

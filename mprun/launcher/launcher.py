@@ -41,7 +41,7 @@ from mprun.launcher.stack_dump import SETTLE_SECONDS, StackDumps
 from mprun.launcher.start_backoff import StartBackoff
 from mprun.launcher.start_queue import StartQueue
 from mprun.launcher.worker import IS_TRIED, MARK_VALUES, erase_marks, is_marked
-from mprun.linux import pidfd_signals, procfs
+from mprun.linux import pidfd_signals, procfs, run_cgroup
 
 # Between two forks the launcher writes to each object that it uses, if only its count of references, and
 # copies the page of it, if the last fork has that too. So what every task needs is imported by its own name
@@ -213,6 +213,8 @@ class Launcher:
         self._engine_pid = options["engine"]
         self._method = options["start_method"]
         self._queue.free_slots = options["max_parallel"]
+        if run_cgroup.entered:
+            self._engine.send(("cgroup_entered", run_cgroup.entered))
         loaded = preload.Preload(options)
         with parent_death.ending_with_the_engine(self._exit, self._engine_pid):
             errors = loaded.import_targets(calls, self._report_importing)
@@ -605,6 +607,11 @@ class Launcher:
         self._reaper.kill_all()
         if self._outputs is not None:
             self._outputs.close()
+        if run_cgroup.entered and os.getppid() != self._engine_pid:
+            # No one else is left that could end it.
+            from mprun.linux import cgroup_end
+
+            cgroup_end.leave_and_end(run_cgroup.entered)
 
     def _exit(self) -> None:
         """Kill every task and exit; does not return."""

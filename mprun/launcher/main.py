@@ -8,12 +8,14 @@ imported when a task, or a module that it uses, uses them.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
 from types import ModuleType
 
 from mprun.lazy_import import install_lazy, uninstall
+from mprun.linux import run_cgroup
 from mprun.linux.prctl import die_with_parent, set_child_subreaper
 
 TYPE_CHECKING = False
@@ -35,6 +37,8 @@ def launch(descriptor: int, parent: int = 0) -> NoReturn:
         if parent:
             # While the launcher imports, it has no tasks to kill first, and does not read its socket.
             die_with_parent(parent)
+        # The engine takes longer until it has a job to prepare.
+        run_cgroup.make_and_enter()
         if sys.version_info[:2] <= TRIED_PYTHON:
             import_multiprocessing()
             from _socket import socket
@@ -64,6 +68,17 @@ def launch(descriptor: int, parent: int = 0) -> NoReturn:
         traceback.print_exc()
     finally:
         os._exit(code)
+
+
+def kill_unused(launcher: int) -> None:
+    """Kill a launcher that was forked for a run that did not start, if it is not reaped, and reap it."""
+    with contextlib.suppress(ChildProcessError):
+        if os.waitid(os.P_PID, launcher, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+            os.kill(launcher, signal.SIGKILL)
+        from mprun.linux.cgroup_end import end_unused
+
+        end_unused(launcher)
+        os.waitpid(launcher, 0)
 
 
 def _empty_standard_input() -> None:

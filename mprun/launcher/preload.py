@@ -13,6 +13,7 @@ import sys
 
 from mprun.launcher import auxiliary, environment, fork, targets, worker
 from mprun.launcher.worker import Process, flush_output, open_output, set_variables, share_with_forks
+from mprun.linux import run_cgroup, run_tags
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -54,6 +55,8 @@ class Preload:
         set_variables(self._options["env"])
         environment.unbuffer_python()
         environment.tag_run(self._options["run_id"])
+        worker.tag_run(run_tags.tag_of(self._options["identity"]))
+        run_cgroup.mark(self._options["identity"])
         targets.set_import_path(self._options["import_path"])
         if self._options["cwd"] is not None:
             os.chdir(self._options["cwd"])

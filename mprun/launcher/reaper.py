@@ -9,10 +9,10 @@ from os import killpg
 from time import monotonic, sleep
 
 from mprun.launcher import fork
-from mprun.launcher.task_trees import task_of
 from mprun.launcher.worker import RLIMIT_RTTIME, can_tag
 from mprun.linux import pidfd_signals, procfs
 from mprun.linux.kill_loop import kill_until_none_left
+from mprun.linux.run_tags import task_of
 from mprun.linux.wait4 import soft_limit
 
 TYPE_CHECKING = False

@@ -7,10 +7,9 @@ import os
 import signal
 
 from mprun.launcher import fork
-from mprun.launcher.worker import RLIMIT_RTTIME, TAG
 from mprun.linux import pidfd_signals, procfs
 from mprun.linux.kill_loop import kill_until_none_left
-from mprun.linux.wait4 import soft_limit
+from mprun.linux.run_tags import task_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -154,16 +153,6 @@ def _trees(leaders: dict[int, int], adopted: Iterable[int]) -> dict[int, procfs.
     children = [pid for pid, stat in everyone.items() if stat.ppid == own]
     orphans = [pid for pid in children if pid in adopted or task_of(pid) in unreaped]
     return procfs.trees(everyone, [*unreaped, *orphans])
-
-
-def task_of(pid: int) -> int:
-    """The pid of the task's process from which a process descends; 0 if it has no tag. See `TAG`."""
-    try:
-        limit = soft_limit(pid, RLIMIT_RTTIME)
-    except OSError:
-        # It has changed its user, or is gone.
-        limit = procfs.real_time_limit(pid)
-    return limit & ~TAG if limit > TAG else 0
 
 
 def may_signal(pid: int, pidfd: int) -> bool:

@@ -37,9 +37,10 @@ PR_SET_CHILD_SUBREAPER = 36
 SIGKILL = 9
 # setrlimit(2): a limit for real-time processes, in microseconds, so large that it limits nothing. All that
 # descends from a task inherits it, in any session and with any environment. Its low bits are the pid of the
-# task's process: so the launcher knows whose the orphans are that come to it.
+# task's process: so the launcher knows whose the orphans are that come to it. Above them is a number of the
+# run: so the next start knows what a killed run has left. See `mprun.linux.run_tags`.
 RLIMIT_RTTIME = 15
-TAG = 1 << 62
+TAG, PID_BITS = 1 << 62, 22
 _UNLIMITED, _byte_order = b"\xff" * 8, sys.byteorder
 _is_64_bit_linux = sys.platform == "linux" and sys.maxsize > 2**32
 # The positions of these fields in PROCESS_REQUEST; a test compares them with those of the channel.
@@ -90,6 +91,7 @@ if IS_TRIED:
     _unshare: Any = _ctypes.dlsym(_program, "unshare") if sys.platform == "linux" else 0
     _setrlimit: Any = _ctypes.dlsym(_program, "setrlimit") if _is_64_bit_linux else 0
     _openat: Any = _ctypes.dlsym(_program, "openat") if _is_64_bit_linux else 0
+    _getrlimit: Any = _ctypes.dlsym(_program, "getrlimit") if _is_64_bit_linux else 0
     _mmap = _ctypes.dlsym(_program, "mmap")
     _memset, _memchr = _ctypes.dlsym(_program, "memset"), _ctypes.dlsym(_program, "memchr")
     # The state of a process in multiprocessing and threading: looking up an attribute of a module costs
@@ -111,6 +113,7 @@ else:
     _libc: Any = ctypes.CDLL(None)
     _fflush, _prctl, _unshare = _libc.fflush, getattr(_libc, "prctl", None), None
     _setrlimit = _libc.setrlimit if _is_64_bit_linux else None
+    _getrlimit = _libc.getrlimit if _is_64_bit_linux else None
     _mmap, _memset, _memchr = _libc.mmap, _libc.memset, _libc.memchr
 
     def call_function(function: int, arguments: tuple[Any, ...], /) -> Any:
@@ -124,12 +127,37 @@ else:
                 stream.flush()
 
 
+def _inherited_tag() -> int:
+    """The tag of the run in whose processes this one is, without a pid; TAG if there is none."""
+    # Nothing else refers to this object, which the call fills.
+    limit = bytes(16)
+    if not _getrlimit or call_function(_getrlimit, (RLIMIT_RTTIME, limit)) != 0:
+        return TAG
+    found = int.from_bytes(limit[:8], _byte_order)
+    return found >> PID_BITS << PID_BITS if TAG <= found < 2 * TAG else TAG
+
+
+# That of what this process starts.
+run_tag = _inherited_tag()
+
+
+def tag_run(tag: int) -> None:
+    """Tag all that this process will start as of a run; `tag` is as `mprun.linux.run_tags` makes it."""
+    global run_tag
+    if _setrlimit and call_function(_setrlimit, (RLIMIT_RTTIME, _as_limit(tag))) == 0:
+        run_tag = tag
+
+
+def _as_limit(tag: int) -> bytes:
+    return tag.to_bytes(8, _byte_order) + _UNLIMITED
+
+
 def own_descendants() -> None:
     """Tag all that this process will start as its own; its orphans go to the launcher, which reaps them.
 
     If that is refused, they become children of this process, and at its end the launcher's.
     """
-    tag = (TAG | getpid()).to_bytes(8, _byte_order) + _UNLIMITED
+    tag = _as_limit(run_tag | getpid())
     if _prctl and (not _setrlimit or call_function(_setrlimit, (RLIMIT_RTTIME, tag)) != 0):
         call_function(_prctl, (PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0))
 
@@ -324,7 +352,7 @@ class Process(multiprocessing.Process):
             if _prctl:
                 call_function(_prctl, (PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0))
                 # What `own_descendants` does, without the pages of a call.
-                tag = (TAG | own).to_bytes(8, _byte_order) + _UNLIMITED
+                tag = (run_tag | own).to_bytes(8, _byte_order) + _UNLIMITED
                 if not _setrlimit or call_function(_setrlimit, (RLIMIT_RTTIME, tag)) != 0:
                     call_function(_prctl, (PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0))
             if getppid() != parent:

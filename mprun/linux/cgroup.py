@@ -1,7 +1,7 @@
 """What the control group of this process says of memory: its limit, and how many were killed for it.
 
-Version 2 of cgroups has a file `memory.events` in each directory of /sys/fs/cgroup (cgroups(7)), version 1
-`memory.oom_control`.
+Version 2 of cgroups has a file `memory.events` in each directory whose memory is counted (cgroups(7)),
+version 1 `memory.oom_control`. The cgroup of a run is below that of the engine, which counts for it, too.
 """
 
 from __future__ import annotations
@@ -9,11 +9,12 @@ from __future__ import annotations
 import os
 from time import monotonic
 
+from mprun.linux.procfs import MOUNTS, OWN_CGROUP, own_cgroup
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-ROOT = "/sys/fs/cgroup"
 # For how long a kill that was counted may explain the end of a process, in seconds: a busy machine takes a
 # while to report it.
 MAX_AGE_SECONDS = 2.0
@@ -24,12 +25,12 @@ _NO_LIMIT = 1 << 60
 class OutOfMemoryKills:
     """Counts the processes that the kernel has killed in this process's cgroup because memory ran out."""
 
-    def __init__(self, root: str = ROOT, own: str = "/proc/self/cgroup") -> None:
-        """Find the files and read the count. `root` is where cgroups are mounted, `own` names this one's."""
+    def __init__(self, own: str = OWN_CGROUP, mounts: str = MOUNTS) -> None:
+        """Find the files and read the count. `own` and `mounts` are files as in /proc/self."""
         self._directories: list[str] = []
         self._limit_file = ""
         self._file = -1
-        for directory, top, events, limit in _candidates(root, own):
+        for directory, top, events, limit in _candidates(own, mounts):
             try:
                 self._file = os.open(f"{directory}/{events}", os.O_RDONLY | os.O_CLOEXEC)
             except OSError:
@@ -89,25 +90,12 @@ class OutOfMemoryKills:
         return int(text) if text.isdigit() and int(text) < _NO_LIMIT else None
 
 
-def _candidates(root: str, own: str) -> Iterator[tuple[str, str, str, str]]:
-    """Directories of the cgroup, with the top of their hierarchy, and the names of the two files there."""
-    try:
-        file = os.open(own, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return
-    try:
-        text = os.fsdecode(os.read(file, 1 << 16))
-    finally:
-        os.close(file)
-    for line in text.splitlines():
-        _, controllers, path = line.split(":", 2)
-        if controllers == "":
-            tops, names = [root, f"{root}/unified"], ("memory.events", "memory.max")
-        elif "memory" in controllers.split(","):
-            tops, names = [f"{root}/memory"], ("memory.oom_control", "memory.limit_in_bytes")
-        else:
-            continue
-        for top in tops:
-            # In a container the path may be the host's, and the own cgroup be mounted at the top.
-            for directory in dict.fromkeys(((top + path).rstrip("/"), top)):
-                yield directory, top, *names
+def _candidates(own: str, mounts: str) -> Iterator[tuple[str, str, str, str]]:
+    """Directories that may count kills, with the top of their hierarchy, and the names of the two files."""
+    files = ("memory.events", "memory.max"), ("memory.oom_control", "memory.limit_in_bytes")
+    for controller, names in zip(("", "memory"), files, strict=True):
+        directory, top = own_cgroup(controller, own, mounts)
+        # Without a controller of its own, a cgroup of version 2 is counted in one above it.
+        while directory and directory.startswith(top):
+            yield directory, top, *names
+            directory = os.path.dirname(directory)

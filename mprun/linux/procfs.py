@@ -287,6 +287,51 @@ def pid_namespace() -> str:
     return f"{found.st_dev}:{found.st_ino}"
 
 
+# cgroups(7), and proc(5) for the mounts, of which version 1 has the first type and version 2 the second.
+OWN_CGROUP, MOUNTS = "/proc/self/cgroup", "/proc/self/mountinfo"
+_CGROUPS_1, _CGROUPS_2 = "cgroup", "cgroup2"
+
+
+def own_cgroup(controller: str = "", own: str = OWN_CGROUP, mounts: str = MOUNTS) -> tuple[str, str]:
+    """The directory of this process's cgroup, and the top of its hierarchy; twice "" if it is not mounted.
+
+    The hierarchy is that of version 2, or the one of version 1 that has a `controller`. A container may have
+    only a part of a hierarchy, and a mount where no one expects it.
+    """
+    path = _path_of_cgroup(controller, os.fsdecode(_read(own)))
+    if path is None:
+        return "", ""
+    kind = _CGROUPS_1 if controller else _CGROUPS_2
+    for line in os.fsdecode(_read(mounts)).splitlines():
+        # proc(5): the fields before the hyphen vary in number.
+        before, found, after = line.partition(" - ")
+        if not found or after.partition(" ")[0] != kind:
+            continue
+        if controller and controller not in after.rpartition(" ")[2].split(","):
+            continue
+        root, top = map(_without_octals, before.split(" ", 5)[3:5])
+        within = path[len(root) :] if root != "/" else path
+        if path.startswith(root) and within[:1] in ("", "/"):
+            return f"{top.rstrip('/')}{within.rstrip('/')}", top
+    return "", ""
+
+
+def _path_of_cgroup(controller: str, text: str) -> str | None:
+    for line in text.splitlines():
+        _, controllers, path = line.split(":", 2)
+        if (controller in controllers.split(",")) if controller else not controllers:
+            # One that begins like this is outside of what this process's namespace has.
+            return None if path.startswith("/..") else path
+    return None
+
+
+def _without_octals(text: str) -> str:
+    """A path of mountinfo, in which blanks are octal numbers."""
+    for octal, character in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
+        text = text.replace(octal, character)
+    return text
+
+
 def tree_has_open(leader: int, path: str) -> bool:
     """Whether a process or one of its descendants has this file open, as far as that can be seen.
 

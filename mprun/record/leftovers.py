@@ -1,7 +1,8 @@
 """The processes that a killed run has left running: found by a proof, and killed.
 
 A record or a pidfile only claims something: it may be old, damaged or forged, and its pids may be those of
-any process. So a process is killed only with a proof that no record contains: it has the run's id in
+any process. So a process is killed only with a proof that no record contains: it is in the cgroup of the
+run, or has its tag, which both name the directory of the run by its inode; or it has the run's id in
 its environment, or a log of the run open for writing. The id is the name of a directory, which a copy or a
 forgery has, too: it proves nothing if a process writes the run of that id in another directory.
 
@@ -16,7 +17,7 @@ import os
 from stat import S_ISREG
 from typing import TYPE_CHECKING
 
-from mprun.linux import open_files, pidfd_signals, prctl, procfs
+from mprun.linux import cgroup_end, open_files, pidfd_signals, prctl, procfs, run_tags
 from mprun.linux.kill_loop import kill_until_none_left
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ class Leftovers:
         # Whether a process writes the run of this id in another directory.
         self._is_elsewhere = False
         self._began = began
+        self._tag, self._cgroup = _kernels_marks(directory)
         # Each task that was running, by pid: its start by the record; None if that is unknown.
         self._recorded = {
             attempt.started.pid: attempt.started.start_ticks
@@ -73,9 +75,24 @@ class Leftovers:
             # missing from one look, but not from the next.
             return self._find() or self._find()
 
+        if self._cgroup and cgroup_end.has_this_process(self._cgroup):
+            self._cgroup = ""
         kill_until_none_left(find, self._kill, timeout=KILL_SECONDS, interval=KILL_INTERVAL)
         for pid, start_ticks in self._keepers.items():
             pidfd_signals.await_end(pid, start_ticks, KEEPER_SECONDS)
+        if self._cgroup:
+            self._end_cgroup()
+
+    def _end_cgroup(self) -> None:
+        """Kill what forks faster than it is killed one by one, or has become another user's."""
+        members = cgroup_end.members(self._cgroup)
+        left = cgroup_end.end(self._cgroup)
+        self.killed |= members.difference(left)
+        self.remaining = {
+            pid: stat
+            for pid in {*self.remaining, *left}
+            if (stat := procfs.read_stat(pid)) is not None and stat.is_alive
+        }
 
     def _find(self) -> dict[int, Stat]:
         everyone = procfs.processes()
@@ -100,7 +117,10 @@ class Leftovers:
         tagged = {pid for pid in young if procfs.has_run_id(pid, self._run_id)}
         if tagged and self._find_elsewhere(everyone):
             tagged = set()
-        proven = tagged | {pid for pid in young - tagged if self._writes_log(pid)}
+        marked = {pid for pid in young if self._tag and run_tags.run_of(pid) == self._tag}
+        if self._cgroup:
+            marked |= cgroup_end.members(self._cgroup) & everyone.keys()
+        proven = tagged | marked | {pid for pid in young - tagged - marked if self._writes_log(pid)}
         # A shell that appends to a log proves nothing about the session of its terminal.
         sessions = {
             session
@@ -139,6 +159,16 @@ class Leftovers:
             and stat.start_ticks >= self._began
             and (pid in numbers or stat.session in numbers)
         }
+
+
+def _kernels_marks(directory: RunDirectory) -> tuple[int, str]:
+    """What the kernel keeps of a run that has this directory: the tag of its processes, and its cgroup."""
+    try:
+        identity = directory.identity
+    except OSError:
+        # It is gone, or not ours.
+        return 0, ""
+    return run_tags.tag_of(identity), cgroup_end.find(identity)
 
 
 def _files(logs: Folder) -> dict[str, FileId]:

@@ -97,6 +97,15 @@ class RunDirectory:
         """The path of the record from the state directory."""
         return f"{os.path.basename(self._runs.path)}/{self.run_id}/{EVENTS}"
 
+    @property
+    def identity(self) -> str:
+        """Its run id, device and inode: no other directory has these, not even a copy.
+
+        Raises OSError if it is gone, or not ours.
+        """
+        found = os.fstat(self.folder.descriptor)
+        return f"{self.run_id} {found.st_dev}:{found.st_ino}"
+
     def beside(self, run_id: str) -> RunDirectory:
         """Another run of the same state directory."""
         return RunDirectory(os.path.join(os.path.dirname(self.path), run_id), self._runs)

@@ -350,6 +350,10 @@ SHOWN = {
         "faults/test_orphans.py::test_chains_of_forks_end_with_a_killed_engine",
         "faults/test_orphans.py::test_chains_of_forks_end_with_a_killed_launcher",
         "faults/test_orphans.py::test_a_tracer_does_not_hold_a_task_at_its_exit",
+        "faults/test_orphans.py::test_what_became_another_user_ends_with_a_run_that_has_a_cgroup",
+        "faults/test_run_cgroups.py::test_chains_of_forks_end_at_once",
+        "faults/test_run_cgroups.py::test_what_hides_is_killed_by_the_next_start",
+        "faults/test_run_cgroups.py::test_a_copy_of_a_state_directory_has_nothing_killed",
     ],
     "49 helpers killed as orphans": [
         "faults/test_shared_memory.py::test_what_a_task_leaves_in_shared_memory_is_removed",

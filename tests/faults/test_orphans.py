@@ -12,7 +12,8 @@ import textwrap
 
 import psutil
 import pytest
-from support.other_user import can_be_nobody, start_as_nobody
+from support import cgroups
+from support.other_user import AS_NOBODY, OTHER_USER, can_be_nobody, start_as_nobody
 from support.runs import (
     START_METHODS,
     alive,
@@ -527,6 +528,24 @@ def test_a_task_that_became_another_user_is_given_up(tmp_path, other, method):
     assert (run.one("task_exited", "it")["left_running"], run.outcome("after")) == ([pid], "succeeded")
     assert f"failed: could not be stopped; left running: {pid}" in run.stderr
     assert alive(pid)
+
+
+def test_what_became_another_user_ends_with_a_run_that_has_a_cgroup(tmp_path, other):
+    """(C66) The kernel asks for no permission to end what is in it."""
+    if reason := cgroups.why_none():
+        pytest.skip(reason)
+    script = "setsid ./other & echo $! > pid; while ! [ -e changed ]; do sleep 0.01; done"
+    write(tmp_path, job=json.dumps({"tasks": [{"name": "it", "command": script}]}))
+    delegated = cgroups.Cgroup(OTHER_USER)
+    try:
+        run = finish(delegated.start("job.yaml", cwd=tmp_path, prefix=AS_NOBODY), tmp_path / ".mprun")
+        pid = int((tmp_path / "pid").read_text())
+        assert run.code == 0, run.stderr
+        assert run.one("task_exited")["left_running"] == [pid]
+        assert not alive(pid)
+        assert delegated.runs() == []
+    finally:
+        delegated.close()
 
 
 def test_what_became_another_user_and_is_left_is_named(tmp_path, other):

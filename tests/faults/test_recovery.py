@@ -348,7 +348,9 @@ def test_a_copied_or_forged_state_directory_has_no_process_of_the_run_elsewhere_
     run_to_kill, tmp_path, kind
 ):
     """(C51) The run's id, which its processes have in their environment, is the name of a directory."""
-    write(tmp_path, job="tasks: [{command: 'setsid sleep 60 & echo $! > pid; wait'}, {command: sleep 60}]\n")
+    # Without the output of its command, for which it would be killed a second after mprun was.
+    script = "setsid sleep 60 > /dev/null 2>&1 & echo $! > pid; wait"
+    write(tmp_path, job=json.dumps({"tasks": [{"command": script}, {"command": "sleep 60"}]}))
     run = run_to_kill("job.yaml")
     pid = int(eventually(lambda: (path := tmp_path / "pid").exists() and path.read_text()))
     eventually(lambda: procfs.read_name(pid) == "sleep")

@@ -87,7 +87,7 @@ OURS = {
         mprun.linux.pidfd_signals mprun.launcher.stack_dump mprun.launcher.reaper mprun.launcher.task_trees
         mprun.launcher.worker mprun.launcher.attempt mprun.launcher.auxiliary
         mprun.launcher.parent_death mprun.launcher.targets mprun.linux.kill_loop
-        mprun.launcher.launcher
+        mprun.linux.run_cgroup mprun.linux.run_tags mprun.launcher.launcher
         """,
 }
 # Other packages, each with its submodules; some versions of Python need fewer of them.

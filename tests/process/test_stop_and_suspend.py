@@ -20,8 +20,8 @@ from support.runs import START_METHODS, alive, environment, eventually, finish, 
 
 from mprun.engine.control_requests import SUSPEND_TIMEOUT_SECONDS
 from mprun.engine.signals import REPEAT_SECONDS
-from mprun.launcher.task_trees import task_of
 from mprun.linux import procfs
+from mprun.linux.run_tags import task_of
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
 

@@ -8,9 +8,10 @@ import sys
 
 from support.runs import environment
 
+OTHER_USER = 65534
 # As another user with the right to read all files: Python itself may be in root's home.
 AS_NOBODY = (
-    *("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"),
+    *("setpriv", f"--reuid={OTHER_USER}", f"--regid={OTHER_USER}", "--clear-groups"),
     *("--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"),
 )
 
