@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from mprun.frozen import Frozen
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
 # An error quotes at most this many characters of a file, so that it stays readable.
 QUOTE_LIMIT = 200
@@ -138,8 +138,6 @@ def _escaped(char: str) -> str:
 _secrets: set[str] = set()
 # Shorter ones are part of many words.
 _MIN_INSIDE_WORDS = 4
-# Fewer digits of base64 may be a word.
-_MIN_BASE64 = 8
 REDACTED = "***"
 
 
@@ -152,60 +150,10 @@ def remember_secret(value: object) -> None:
             remember_secret(item)
         return
     text = "" if value is None or isinstance(value, bool) else str(value)
-    # A line such as `}` alone is not a secret.
-    lines = {line for line in text.splitlines() if len(line.strip()) >= _MIN_INSIDE_WORDS}
-    for form in {text, *lines}:
-        _secrets.update(_forms(form) - {""})
-
-
-def _forms(text: str) -> set[str]:
-    """How a text may be written in a message: as it is, made visible, in strings of Python, JSON and a shell.
-
-    And in a URL, in XML and in base64, which change it so little that anyone can read it.
-    """
-    data = text.encode("utf-8", "surrogatepass")
-    forms = {text, text.strip(), visible(text), text.encode("unicode_escape").decode(), *_in_urls(data)}
-    strings = {repr(data)[1:], *_strings(text)}
-    for string in strings:
-        forms.add(string[1:-1])
-        # Inside of a string in a string, in which the quotes of the inner one may have a backslash.
-        for outer in _strings(string):
-            forms.add(outer[1:-1].removeprefix("\\")[1:-1].removesuffix("\\"))
-    forms.add(text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;"))
-    for quote_mark, ways in _QUOTES.items():
-        forms |= {form.replace(quote_mark, way) for form in forms for way in ways}
-    return forms | {*_in_base64(data)}
-
-
-# In which ways quotes are written in strings, in a shell and in XML.
-_QUOTES = {"'": ("\\'", "'\"'\"'", "'\\''", "&#39;", "&#x27;"), '"': ('\\"', "&quot;")}
-
-
-def _strings(text: str) -> set[str]:
     # Few jobs have a secret.
-    import json
+    from mprun.secret_forms import forms
 
-    return {repr(text), ascii(text), json.dumps(text), json.dumps(text, ensure_ascii=False)}
-
-
-def _in_urls(data: bytes) -> Iterator[str]:
-    for safe in (b"-._~", b"-._~/"):
-        for code in ("%{:02X}", "%{:02x}"):
-            letters = [
-                chr(byte) if byte in safe or bytes((byte,)).isalnum() else code.format(byte) for byte in data
-            ]
-            yield from ("".join(letters), "".join(letters).replace("%20", "+"))
-
-
-def _in_base64(data: bytes) -> Iterator[str]:
-    """What is the same for any text before and after it, wherever it begins in a group of three bytes."""
-    import binascii
-
-    for before in range(3):
-        digits = binascii.b2a_base64(bytes(before) + data, newline=False).decode()
-        own = digits[(8 * before + 5) // 6 : 8 * (before + len(data)) // 6]
-        if len(own) >= _MIN_BASE64:
-            yield from (own, own.replace("+", "-").replace("/", "_"))
+    _secrets.update(forms(text, visible))
 
 
 def secrets() -> list[str]:
@@ -219,7 +167,12 @@ def redact(text: str) -> str:
         return text
     import re
 
-    for secret in secrets():
+    known: Collection[str] = _secrets
+    if len(known) > len(text):
+        from mprun.secret_forms import possible_in
+
+        known = possible_in(text, known)
+    for secret in sorted(known, key=len, reverse=True):
         if len(secret) >= _MIN_INSIDE_WORDS:
             text = text.replace(secret, REDACTED)
         elif secret in text:

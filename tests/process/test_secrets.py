@@ -124,6 +124,28 @@ def test_a_secret_is_redacted_however_it_is_written(encoding, secret):
     assert shown.endswith(" after")
 
 
+def test_a_secret_of_many_lines_costs_little(monkeypatch):
+    lines = [f"k'{number:06d}" for number in range(20_000)]
+    remember_secret("\n".join(lines))
+    assert len(diagnostics._secrets) < 50_000
+    assert redact(f"a {lines[0]} b {lines[-1]} c") == "a *** b *** c"
+    # Not each of them is looked for in each text.
+    monkeypatch.setattr(
+        diagnostics,
+        "sorted",
+        lambda found, **_: pytest.fail("all") if len(found) > 100 else found,
+        raising=False,
+    )
+    assert redact("nothing to hide here") == "nothing to hide here"
+
+
+def test_a_large_secret_without_lines_costs_little():
+    secret = "a'\"\\e" * 200_000
+    remember_secret(secret)
+    assert sum(map(len, diagnostics._secrets)) < 12 * len(secret)
+    assert redact(f"{secret} {secret!r} {json.dumps(secret)}") == "*** '***' \"***\""
+
+
 def test_each_long_line_of_a_secret_is_redacted():
     remember_secret('{\n  "key": "s3cr3t"\n}\n')
     assert redact('a {b} c "key": "s3cr3t" d') == "a {b} c *** d"

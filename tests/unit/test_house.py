@@ -11,7 +11,17 @@ import pytest
 PACKAGE = Path(__file__).parents[2] / "mprun"
 
 # The modules that all others may use. `mprun` is the package itself, the public face, on the floor of `api`.
-GROUND = ("clock", "diagnostics", "errors", "failpoints", "frozen", "lazy_import", "lean_json", "outcomes")
+GROUND = (
+    "clock",
+    "diagnostics",
+    "errors",
+    "failpoints",
+    "frozen",
+    "lazy_import",
+    "lean_json",
+    "outcomes",
+    "secret_forms",
+)
 
 # The floors, bottom first. A package may import from the floors below its own what is listed beside it
 # here, itself, and the ground; `*` is everything below. An import that only a type checker reads counts.
