@@ -27,14 +27,21 @@ class Keys:
 
     def read(self) -> list[str]:
         """The lines that were typed since the last call; only in the foreground, and without waiting."""
+        typed = b""
+        # All of them before the next frame, which begins above what they have left on the terminal; a read
+        # returns one.
+        while len(typed) < _MAX_BYTES and (data := self._read_line()):
+            typed += data
+        if typed and echoes_lines(_STDIN):
+            self.echoed_lines += typed.count(b"\n")
+        return [line.strip().decode("utf-8", "replace") for line in typed.splitlines()]
+
+    def _read_line(self) -> bytes:
         ready = self._poll.poll(0) if self._is_open else ()
         if not ready:
-            return []
+            return b""
         if ready[0][1] & ~select.POLLIN:
             # The terminal was closed.
             self._is_open = False
-            return []
-        data = read_typed(_STDIN, _MAX_BYTES)
-        if echoes_lines(_STDIN):
-            self.echoed_lines += data.count(b"\n")
-        return [line.strip().decode("utf-8", "replace") for line in data.splitlines()]
+            return b""
+        return read_typed(_STDIN, _MAX_BYTES)
