@@ -109,7 +109,7 @@ class Console:
             names,
             prefix=output != "none",
             on_error=self._warn_of_output,
-            whole_lines=self._wants_view,
+            whole_lines=self._shows_whole_lines if self._wants_view else None,
         )
         self._lineage = _lineage() if verbosity > 0 else None
         self._tails: dict[str, Tail] = {}
@@ -185,7 +185,8 @@ class Console:
         if self._view is None and self._wants_view and self._clock() - self._start >= VIEW_DELAY:
             from mprun.reporters.live import LiveView
 
-            self._view = LiveView(state, self._directory, sources, is_complete=self._total is not None)
+            end_line, is_complete = self._output.end_line_before_stderr, self._total is not None
+            self._view = LiveView(state, self._directory, sources, end_line, is_complete=is_complete)
         is_asked = sources.signals.inquiries != self._inquiries
         if self._view is not None and self._view.take_keys(self._write):
             is_asked = True
@@ -200,6 +201,14 @@ class Console:
                 self._write(line)
         if self._view is not None:
             self._view.refresh()
+
+    def _shows_whole_lines(self) -> bool:
+        """Whether the live view shows lines that have not ended, or will."""
+        if self._view is not None:
+            return self._view.is_shown
+        from mprun.linux.foreground import in_foreground
+
+        return self._wants_view and in_foreground(sys.stderr.fileno())
 
     def _end_view(self) -> None:
         if self._view is not None:

@@ -45,6 +45,7 @@ class LiveView:
         run: RunState,
         directory: RunDirectory,
         sources: RunSources,
+        before_shown: Callable[[], object],
         *,
         is_complete: bool,
         clock: Callable[[], float] = time.monotonic,
@@ -64,7 +65,9 @@ class LiveView:
         self._is_dirty = True
         self._resumptions = sources.signals.resumptions
         sources.signals.before_suspend = self._region.close
-        self._is_shown = False
+        self._before_shown = before_shown
+        # Whether the rows are on the terminal: this process is in its foreground.
+        self.is_shown = False
 
     def handle(self, event: Event) -> None:
         """Take an event."""
@@ -78,7 +81,7 @@ class LiveView:
 
     def take_keys(self, write: Callable[[str], object]) -> bool:
         """Write how far the run is at each Enter; whether someone asks what the tasks are doing."""
-        lines = self._keys.read() if self._is_shown else []
+        lines = self._keys.read() if self.is_shown else []
         if self._keys.echoed_lines:
             self._region.typed_lines += self._keys.echoed_lines
             self._keys.echoed_lines = 0
@@ -105,7 +108,7 @@ class LiveView:
             self._region.forget()
         if not in_foreground(self._terminal):
             self._region.close()
-            self._is_shown = False
+            self.is_shown = False
             return
         shown = shown_tasks(self._state, now)
         if now - self._sampled >= SAMPLE_INTERVAL:
@@ -120,8 +123,10 @@ class LiveView:
         size = self._size()
         rows = frame(self._state, size, now, self._style)
         self._state.least_rows = max(self._state.least_rows, len(rows))
+        if not self.is_shown:
+            self._before_shown()
+            self.is_shown = True
         self._region.open()
-        self._is_shown = True
         self._region.draw(rows)
 
     def _size(self) -> tuple[int, int]:

@@ -40,11 +40,11 @@ def can_be_drawn_on(stream: TextIO, progress: str) -> bool:
 
     Something else may write to the same terminal if standard output is a pipe: `less` or `tee`.
     """
-    if progress != "live" or not stream.isatty() or outlet_of(stream) is None:
+    if progress not in ("auto", "live") or not stream.isatty() or outlet_of(stream) is None:
         return False
     if os.environ.get("TERM", "dumb") == "dumb":
         return False
-    return not _is_pipe(sys.stdout)
+    return progress == "live" or not (os.environ.get("CI") or _is_pipe(sys.stdout))
 
 
 def silence(stream: object) -> None:
@@ -71,7 +71,7 @@ class Output:
 
     A terminal gets the colours of tasks and no other control character; a pipe and a file get the
     bytes as they are. `on_error` is called once if stdout cannot be written, but not if its reader
-    is gone. With `whole_lines` a line that has not ended is never shown.
+    is gone. While `whole_lines` says so, a line that has not ended is not shown.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class Output:
         names: Iterable[str],
         *,
         prefix: bool = True,
-        whole_lines: bool = False,
+        whole_lines: Callable[[], bool] | None = None,
         on_error: Callable[[OSError], object] | None = None,
     ) -> None:
         self._on_error = on_error
@@ -97,7 +97,8 @@ class Output:
         # By task: its last line, if that has not ended; and the one at whose end the cursor is.
         self._unfinished: dict[str, UnfinishedLine] = {}
         self._open: UnfinishedLine | None = None
-        self._shows_unfinished: bool | None = False if whole_lines else None
+        self._whole_lines = whole_lines
+        self._shows_unfinished: bool | None = None
         self._inside_line = False
         # Whether writing has failed, and nothing is written any more.
         self.broken = False
@@ -162,7 +163,7 @@ class Output:
         """Write the last line of a task, which has not ended, if it is due; `line` is all of it so far."""
         if self._shows_unfinished is None:
             self._shows_unfinished = not self._on_github and (self._terminal or not _is_file(sys.stdout))
-        if not self._shows_unfinished:
+        if not self._shows_unfinished or (self._whole_lines is not None and self._whole_lines()):
             return
         unfinished = self._unfinished.get(name)
         if unfinished is None:

@@ -286,7 +286,8 @@ def test_colours_are_those_that_were_asked_for(desk, variables, colours):
         (f"{MPRUN} job.yaml --progress plain", {}),
         (f"{MPRUN} job.yaml", {"MPRUN_PROGRESS": "none"}),
         (f"{MPRUN} job.yaml --progress live -q", {}),
-        (f"{MPRUN} job.yaml --progress live | cat", {}),
+        (f"{MPRUN} job.yaml | cat", {}),
+        (f"{MPRUN} job.yaml", {"CI": "true"}),
         (f"{MPRUN} job.yaml --progress live 2>&1 | cat", {}),
         (f"{MPRUN} job.yaml --progress live 2>errors", {}),
     ],
@@ -337,3 +338,18 @@ def test_the_scrollback_of_tmux_has_each_line_once_after_resizes(desk):
         f"line {number}" for number in range(400)
     )
     assert not [row for row in rows if "━" in row or "/400" in row or "pid " in row]
+
+
+def test_a_prompt_is_in_the_row_of_its_task_or_above_if_there_is_no_view(desk):
+    put(desk, "    tasks:\n      - {name: ask, target: work:ask}\n")
+    with Screen(desk, 60) as screen:
+        screen.type(f"{MPRUN} job.yaml &\n")
+        screen.wait_for("ask  | name?")
+        screen.type("fg\n")
+        screen.wait_for("0/1  1 running")
+        screen.wait_for(lambda: any(re.match(r"  ask +\S+s  name\?$", row) for row in screen.lines()))
+        assert sum(row.startswith("ask  | name?") for row in screen.lines()) == 1
+        (desk / "go").touch()
+        screen.wait_for_prompt()
+        assert screen.shows("ask  | name?", "succeeded in")
+        assert bars(screen) == []
