@@ -49,6 +49,11 @@ WORK = """\
     def have_children():
         note(subprocess.Popen(["sleep", "60"]).pid)
         note(subprocess.Popen(["sh", "-c", "sleep 60 & setsid sleep 60"], start_new_session=True).pid)
+        # With nothing of the run, but the token among its arguments.
+        token = "CRASH_TARGET=" + os.environ.get("CRASH_TARGET", "")
+        null = subprocess.DEVNULL
+        hidden = ["env", "-i", "setsid", "tail", "-f", "/dev/null", token]
+        subprocess.Popen(hidden, stdin=null, stdout=null, stderr=null)
         signal.pause()
 
     def multiply():
@@ -75,7 +80,7 @@ JOB = """\
 
 
 class CrashTarget:
-    """A run whose processes all have a token in the environment that /proc shows.
+    """A run whose processes all have a token in the environment that /proc shows, or among their arguments.
 
     So do forks of the engine that never call exec.
     """
@@ -97,9 +102,7 @@ class CrashTarget:
     def survivors(self):
         """The pids of its processes that are alive, including the engine."""
         mark = self._token.encode()
-        return [
-            pid for pid, stat in procfs.processes().items() if stat.is_alive and mark in _environment(pid)
-        ]
+        return [pid for pid, stat in procfs.processes().items() if stat.is_alive and mark in _strings(pid)]
 
     def seconds_to_vanish(self, timeout=5):
         """The seconds until only the engine is alive; fails after `timeout` seconds.
@@ -195,11 +198,13 @@ def _pidfd(pid):
         os.close(pidfd)
 
 
-def _environment(pid):
-    try:
-        return Path(f"/proc/{pid}/environ").read_bytes()
-    except OSError:
-        return b""
+def _strings(pid):
+    """The environment and the arguments of a process."""
+    found = b""
+    for name in ("environ", "cmdline"):
+        with contextlib.suppress(OSError):
+            found += Path(f"/proc/{pid}/{name}").read_bytes() + b"\0"
+    return found
 
 
 def _is_tracker(pid):

@@ -8,8 +8,9 @@ import signal
 import time
 from pathlib import Path
 
+from mprun.linux import cgroup_end
 from support.crash_targets import CrashTarget, wait_for_ends, write_crash_job
-from support.runs import TIMEOUT, alive, complete_lines, mprun
+from support.runs import TIMEOUT, alive, all_runs, complete_lines, mprun
 
 # A process that is alive after so many seconds is late; one that is alive after MAX_SECONDS is a
 # survivor, however busy the machine is.
@@ -74,6 +75,9 @@ class Kills:
         recovered = mprun("job_next.yaml", cwd=self.directory)
         left = [pid for target in self._targets for pid in target.survivors()]
         unclosed = os.listdir(self.directory / ".mprun" / "open")
+        unclosed += filter(
+            None, (cgroup_end.find(run.identity) for run in all_runs(self.directory / ".mprun"))
+        )
         for target in self._targets:
             target.clean()
         if recovered.code or left or unclosed:
