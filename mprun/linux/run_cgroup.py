@@ -20,7 +20,8 @@ from mprun.linux import procfs
 PREFIX = "mprun-"
 # The attribute of the directory that says whose it is.
 MARK = "user.mprun"
-# An empty one of another start is removed after this time, in seconds: until then it may be about to enter.
+# An empty one of a start that may be running is removed after this time, in seconds: it may be about to
+# be entered.
 UNUSED_SECONDS = 60.0
 
 # The directory of the cgroup that this process has entered, "" for none.
@@ -59,7 +60,11 @@ def make_and_enter() -> None:
 def path_of(pid: int, own: str = "") -> str:
     """The cgroup that a launcher with this pid makes below the one of this process; "" if there is none."""
     own = own or procfs.own_cgroup()[0]
-    return f"{own}/{PREFIX}{pid}-{procfs.pid_namespace().rpartition(':')[2]}" if own else ""
+    return f"{own}/{PREFIX}{pid}-{_namespace()}" if own else ""
+
+
+def _namespace() -> str:
+    return procfs.pid_namespace().rpartition(":")[2]
 
 
 def mark(identity: str) -> None:
@@ -77,8 +82,17 @@ def _remove_unused(own: str) -> None:
             path = f"{own}/{name}"
             if name.startswith(PREFIX) and path != entered:
                 with contextlib.suppress(OSError):
-                    if os.stat(path).st_ctime < oldest:
+                    if os.stat(path).st_ctime < oldest or _has_ended(name):
                         os.rmdir(path)
+
+
+def _has_ended(name: str) -> bool:
+    """Whether the launcher that made a cgroup of this name certainly has ended."""
+    pid, _, namespace = name.removeprefix(PREFIX).partition("-")
+    if namespace != _namespace() or not pid.isdecimal():
+        return False
+    stat = procfs.read_stat(int(pid))
+    return stat is None or not stat.is_alive
 
 
 def write(path: str, text: bytes) -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -15,7 +16,7 @@ from support.cgroups import Cgroup, why_none
 from support.other_user import AS_NOBODY, OTHER_USER, can_be_nobody
 from support.runs import START_METHODS, alive, eventually, finish, write
 
-from mprun.linux import cgroup_end, procfs
+from mprun.linux import cgroup_end, procfs, run_cgroup
 from mprun.linux.run_cgroup import MARK, PREFIX
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="cgroups are Linux's")
@@ -218,6 +219,20 @@ def test_an_empty_one_that_no_start_has_removed_is_removed_by_the_next(cgroup, t
     assert done.code == 0, done.stderr
     assert cgroup.runs() == []
     assert other.exists()
+
+
+def test_an_empty_one_of_a_launcher_that_has_ended_is_removed_at_once(cgroup, tmp_path):
+    """As of a start that was killed before there was a run."""
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    ended, running = (Path(run_cgroup.path_of(pid, str(cgroup.path))) for pid in (gone.pid, os.getpid()))
+    elsewhere = cgroup.path / f"{PREFIX}{gone.pid}-1"
+    for path in (ended, running, elsewhere):
+        path.mkdir()
+    write(tmp_path, job=NEXT)
+    done = run(cgroup, tmp_path, "job.yaml")
+    assert done.code == 0, done.stderr
+    assert set(cgroup.runs()) == {running, elsewhere}
 
 
 def test_a_copy_of_a_state_directory_has_nothing_killed(cgroup, tmp_path):
