@@ -121,4 +121,68 @@ def joins(room: int, random: Random) -> dict[str, str]:
     return {"job.yaml": f"tasks:\n{tasks}"}
 
 
-GENERATORS = (references, recipes, defaults, excludes, joins)
+def lists(room: int, random: Random) -> dict[str, str]:
+    """A list in many places of a value, or recipes that each give the next one twice their list."""
+    if random.random() < 0.5:
+        many = _listed(["'${params.l}'"] * (room // 50))
+        place = random.choice([f"args: {many}", f"matrix: {{a: {many}}}", f"expect: {{result: {many}}}"])
+        return {"job.yaml": f"params: {{l: {_listed(range(room // 50))}}}\ntasks: [{{{T}, {place}}}]\n"}
+    files = {"job.yaml": "tasks: [{name: u, uses: r0.yaml, with: {v: [1]}}]\n"}
+    for n in range(40):
+        value = random.choice(["['${params.v}', '${params.v}']", "[{a: '${params.v}', b: '${params.v}'}]"])
+        use = f"{{name: a, uses: r{n + 1}.yaml, with: {{v: {value}}}}}"
+        files[f"r{n}.yaml"] = f"params: {{v: [a]}}\ntasks: [{use}]\n"
+    return {**files, "r40.yaml": f"params: {{v: [a]}}\ntasks: [{{{T}, args: ['${{params.v}}']}}]\n"}
+
+
+def patterns(room: int, random: Random) -> dict[str, str]:
+    """Regular expressions that take long to compile, or to match."""
+    one = random.choice(
+        ["a?" * 300, "(a|b|c){1,9}" * 10, r"[\u0100-\uffff]" * 9, "(a+)+$", "(?:" * 40 + "a" + ")?" * 40]
+    )
+    count = max(room // (len(one) + 120), 4)
+    if random.random() < 0.3:
+        params = "".join(f"  p{n}: {{pattern: '{one}x{n}', default: {'a' * 40}}}\n" for n in range(count))
+        return {"job.yaml": f"params:\n{params}tasks: [{{{T}}}]\n"}
+    place = random.choice(["expect: {{output: '{}'}}", "daemon: true, ready: {{log: '{}'}}"])
+    tasks = "".join(f"- {{{T}, {place.format(f'{one}x{n}')}}}\n" for n in range(count))
+    return {"job.yaml": f"tasks:\n{tasks}"}
+
+
+def variables(room: int, random: Random) -> dict[str, str]:
+    """An env file, or one that is wrong, that the job or many recipes read."""
+    lines = "".join(f"V{n}={random.choice(['a', '${V1}', ''])}\n" for n in range(room // 10))
+    lines += random.choice(["", "=\n", "V1='\n"])
+    users = "".join(f"- {{name: u{n}, uses: r.yaml}}\n" for n in range(500))
+    recipe = f"env_file: many\ntasks: [{{{T}}}]\n"
+    return {"job.yaml": random.choice([recipe, f"tasks:\n{users}"]), "r.yaml": recipe, "many": lines}
+
+
+def mistakes(room: int, random: Random) -> dict[str, str]:
+    """A mistake in each of many tasks, or in a recipe that many use; or a name that is like many others."""
+    wrong = random.choice(
+        [
+            "nmae: x",
+            "depends_on: t{n}x",
+            "args: ['${{params.p{n}}}']",
+            "args: ['${{tasks.t{n}x.result}}']",
+            "timeout: -1",
+        ]
+    )
+    match random.randrange(3):
+        case 0:
+            return {
+                "job.yaml": "tasks:\n"
+                + "".join(f"- {{name: t{n}, {T}, {wrong.format(n=n)}}}\n" for n in range(room // 120))
+            }
+        case 1:
+            users = "".join(f"- {{name: u{n}, uses: r.yaml}}\n" for n in range(room // 50))
+            wrong_list = _listed(f"a{n}" for n in range(room // 50))
+            return {"job.yaml": f"tasks:\n{users}", "r.yaml": f"tasks: [{{{T}, nmae: {wrong_list}}}]\n"}
+        case _:
+            names = "".join(f"- {{name: taskname{n}, {T}}}\n" for n in range(room // 60))
+            needs = _listed(f"tasknam{n}" for n in range(room // 60))
+            return {"job.yaml": f"tasks:\n{names}- {{name: t, {T}, depends_on: {needs}}}\n"}
+
+
+GENERATORS = (references, recipes, defaults, excludes, joins, lists, patterns, variables, mistakes)

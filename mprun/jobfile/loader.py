@@ -103,6 +103,8 @@ class JobLoader:
         # What references and recipes may cost; None if the job has none.
         self.budget: Budget | None = None
         self._documents: dict[str, Document] = {}
+        # Those that have errors, by the same path.
+        self._refused: dict[str, JobFileError] = {}
         # The SHA-256 of every file that was read, by absolute path.
         self._files: dict[str, str] = {}
         self._pythonpath: list[str] = []
@@ -319,6 +321,7 @@ class JobLoader:
 
             take_texts(document, holders)
         self._spend_defaults(document)
+        self._spend_patterns(document)
         if not isinstance(document.root, Mapping) or "tasks" not in document.root:
             _refuse_other_file(document)
         diagnostics = job_schema.check(document)
@@ -342,6 +345,11 @@ class JobLoader:
             mark = root.marks_of("defaults")[1]
             self.budget_for(document).spend_defaults(root["defaults"], len(tasks), document.source, mark)
 
+    def _spend_patterns(self, document: Document) -> None:
+        """Raise OutOfBudget if it takes too long to compile the patterns of a file; takes any tree."""
+        if len(document.source.lines.text) >= MANY_CHARACTERS or self.budget is not None:
+            self.budget_for(document).spend_patterns(document)
+
     def _warn(self, document: Document) -> None:
         """Add the warnings about a document that has passed the checks."""
         self._refers_to_results |= "${tasks." in document.source.lines.text
@@ -362,15 +370,22 @@ class JobLoader:
         Raises JobFileError, and UsageError if it cannot be read.
         """
         key = os.path.realpath(path)
+        if key in self._refused:
+            # A hundred tasks may use it.
+            raise self._refused[key]
         if key not in self._documents:
             if self._restrict is not None:
                 # Few commands read a job for someone else.
                 from mprun.jobfile.restriction import refuse_outside
 
                 refuse_outside(path, self._restrict)
-            document = load(path)
-            self._files[os.path.abspath(path)] = document.sha256
-            self._check(document, is_job=not self._documents)
+            try:
+                document = load(path)
+                self._files[os.path.abspath(path)] = document.sha256
+                self._check(document, is_job=not self._documents)
+            except JobFileError as error:
+                self._refused[key] = error
+                raise
             self._documents[key] = document
             self._warn(document)
         return self._documents[key]
@@ -431,6 +446,7 @@ class JobLoader:
         self._errors += diagnostics
         diagnostics = []
         if interpolated is not document:
+            self._spend_patterns(interpolated)
             diagnostics = job_schema.check(interpolated)
             # Without the values of missing params, the checks would report what is not wrong.
             if not unresolved_paths:
@@ -487,7 +503,7 @@ class JobLoader:
         tasks: list[Instance] = []
         for number in range(len(root["tasks"])):
             if self.budget is not None:
-                self.budget.place = (document.source, root["tasks"].marks[number])
+                self.budget.begin_task(document.source, root["tasks"].marks[number])
             try:
                 try:
                     tasks += self._expand_task(context, number, merged(root, number))

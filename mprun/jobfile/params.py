@@ -19,6 +19,7 @@ from mprun.jobfile.syntax.scalars import OutOfRange, loses_characters, resolve, 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
 
+    from mprun.jobfile.budget import Budget
     from mprun.jobfile.model import Origin
     from mprun.jobfile.references import Closure
     from mprun.jobfile.syntax.document import Document
@@ -236,6 +237,7 @@ def resolve_params(
     lenient: bool = False,
     errors: list[Diagnostic] | None = None,
     invalid: set[str] | None = None,
+    budget: Budget | None = None,
 ) -> tuple[dict[str, Any], frozenset[str]]:
     """The value of every declared param, and the names of the secret ones.
 
@@ -247,12 +249,15 @@ def resolve_params(
 
     Raises JobFileError with all errors, none of which shows the value of a secret. With `errors`, it adds
     them to this list, and a param that has one becomes a reference to itself, too; `invalid` gets its name.
+    `budget` counts what the values cost that a recipe is given; then OutOfBudget may be raised.
     """
     resolver = _ParamResolver(document, path, used_by, lenient)
     params = [declare(name, raw) for name, raw in declared.items()]
     values: dict[str, Any] = {}
     for param in params:
         before = len(resolver.diagnostics)
+        if budget is not None and param.name in given:
+            budget.spend_param(given[param.name].value)
         values[param.name] = resolver.value(param, given.get(param.name))
         if len(resolver.diagnostics) > before:
             values[param.name] = missing(param.name)

@@ -20,12 +20,16 @@ class MatchError(Exception):
     """Why it is not known whether a pattern matches: `it takes longer than 2s of CPU time`."""
 
 
+def is_wide(pattern: str) -> bool:
+    """Whether a set of a pattern may have characters beyond ASCII."""
+    return not pattern.isascii() or any(escape in pattern for escape in (r"\u", r"\U", r"\N"))
+
+
 def pattern_problem(pattern: str) -> str:
     """Why a pattern is invalid; empty if it is valid."""
     if len(pattern) > MAX_PATTERN_CHARACTERS:
         return f"too long: {len(pattern):,} characters (limit: {MAX_PATTERN_CHARACTERS:,})"
-    is_wide = not pattern.isascii() or any(escape in pattern for escape in (r"\u", r"\U", r"\N"))
-    if is_wide and pattern.count("[") > MAX_WIDE_SETS:
+    if is_wide(pattern) and pattern.count("[") > MAX_WIDE_SETS:
         return f"too many character sets with characters beyond ASCII (limit: {MAX_WIDE_SETS})"
     try:
         re.compile(pattern)

@@ -245,7 +245,10 @@ class Resolver:
                     return reference
             return reference if self._results is None else _walk(self._results(reference), reference)
         if root == "params":
-            return self._param(reference, name)
+            value = self._param(reference, name)
+            if self._is_check and isinstance(value, (dict, list)) and self._scope.budget is not None:
+                self._scope.budget.count_shared(value, reference)
+            return value
         if root == "env":
             if name not in self._scope.env:
                 # Only a similar name is shown, not all variables.

@@ -82,6 +82,7 @@ class _ScopeResolver:
         self._invalid: set[str] = set()
         self._environment = environment
         self._root: Any = document.root
+        self._is_recipe = False
 
     def resolve(
         self,
@@ -90,6 +91,7 @@ class _ScopeResolver:
         used_by: Origin | None,
         lenient: bool,
     ) -> FileScope:
+        self._is_recipe = used_by is not None
         params, secrets = self._params(inputs, used_by, lenient)
         if closures:
             # Only a recipe has some, which has imported the module.
@@ -108,6 +110,8 @@ class _ScopeResolver:
             path = self._env_file_path(Resolver(scope))
             if path is not None:
                 env, data = self._read_env_file(path)
+                if self._is_recipe and self._budget is not None:
+                    self._budget.spend_env_file(len(env))
                 files[os.path.abspath(path)] = sha256(data).hexdigest()
             scope = self._with_env(scope, env)
         env.update(self._variables(scope))
@@ -149,6 +153,7 @@ class _ScopeResolver:
             lenient=lenient,
             errors=self._errors,
             invalid=self._invalid,
+            budget=self._budget if used_by is not None else None,
         )
         return {**values, **without}, secrets
 
@@ -202,6 +207,9 @@ class _ScopeResolver:
                 refuse_outside(path, self._restrict, "env file")
             return read_env_file(path)
         except JobFileError:
+            # Each recipe that reads it finds the errors again.
+            if self._is_recipe and self._budget is not None:
+                self._budget.spend_invalid_env_file(os.path.getsize(path))
             raise
         except UsageError as error:
             span = span_of(self._document, ("env_file",))

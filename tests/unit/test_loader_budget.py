@@ -8,8 +8,10 @@ import pytest
 from support.runs import ROOT
 
 from mprun.errors import JobFileError, UsageError
+from mprun.jobfile import loader
 from mprun.jobfile.budget import MAX_LATER_USES
 from mprun.jobfile.loader import load_job_file
+from mprun.jobfile.syntax import document
 
 T = "target: 'os:getpid'"
 LONG = "x" * 500_000
@@ -89,6 +91,15 @@ def test_a_list_that_many_tasks_are_given_is_not_copied(load):
     assert len(job.tasks) == 3000
 
 
+@pytest.mark.parametrize("key", ["args: LIST", "kwargs: {a: LIST}"])
+def test_a_list_in_too_many_places_of_one_task_is_refused_C55(refused, key):
+    words = list(range(2000))
+    places = ", ".join(["'${params.l}'"] * 1000)
+    message = refused(f"params: {{l: {words}}}\ntasks:\n- {{{T}, {key.replace('LIST', f'[{places}]')}}}\n")
+    assert message.startswith("job.yaml:3:")
+    assert "too many values in one task (limit: 1,000,000)" in message
+
+
 @pytest.mark.parametrize("value", ["xxxxxxxxxxxxxxxx", "'${tasks.s.result}'"])
 def test_recipes_that_double_a_value_are_refused_C55(refused, value):
     use = "{{name: a, uses: r{n}.yaml, with: {{v: '${{params.v}}${{params.v}}'}}}}"
@@ -107,6 +118,54 @@ def test_recipes_that_double_a_list_of_a_result_are_refused_C55(refused):
     assert "its references" in refused(
         f"tasks: [{{name: s, {T}}}, {{name: a, uses: r0.yaml, {with_list}}}]\n", **files
     )
+
+
+def test_recipes_that_double_a_list_that_they_are_given_are_refused_C55(refused):
+    # Each has twice the list of the one before it; a copy of each place of it takes 2 to the power of 40.
+    use = "{{name: a, uses: r{n}.yaml, with: {{v: ['${{params.v}}', '${{params.v}}']}}}}"
+    files = chain(40, use, f"{{{T}, args: ['${{params.v}}']}}", "params: {v: [a]}\n")
+    message = refused("tasks: [{name: a, uses: r0.yaml, with: {v: [1]}}]\n", **files)
+    assert message.startswith("r")
+    assert "its references add too much to it" in message
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        many("expect: {output: 'PATTERN'}"),
+        many("daemon: true, ready: {log: 'PATTERN'}"),
+        "params: {p: PATTERN}\n" + many("expect: {output: '${params.p}NUMBER'}"),
+        "params:\n"
+        + "".join(f"  p{n}: {{pattern: 'PATTERN{n}', default: a}}\n" for n in range(3000))
+        + f"tasks: [{{{T}}}]\n",
+    ],
+)
+def test_many_long_patterns_are_refused_before_they_are_compiled_C55(refused, text):
+    lines = text.replace("PATTERN", "a?" * 200).replace("NUMBER", "{}").split("\n")
+    text = "\n".join(line.replace("'}", f"x{n}'}}", 1) for n, line in enumerate(lines))
+    assert "the job is too large: its regular expressions" in refused(text)
+
+
+@pytest.mark.parametrize("last", ["", "=\n"])
+def test_an_env_file_that_many_recipes_read_is_refused_C55(load, tmp_path, last):
+    """Also one that each of them cannot use."""
+    (tmp_path / "many").write_text("".join(f"V{n}=a\n" for n in range(50_000)) + last)
+    users = "tasks:\n" + "".join(f"- {{name: u{n}, uses: r.yaml}}\n" for n in range(500))
+    begun = time.process_time()
+    with pytest.raises(JobFileError) as caught:
+        load(users, r=f"env_file: many\ntasks: [{{{T}}}]\n")
+    assert "its env files add too much to it" in str(caught.value)
+    assert time.process_time() - begun < QUICKLY
+
+
+def test_a_recipe_with_errors_is_read_once_C55(load, monkeypatch):
+    read = []
+    monkeypatch.setattr(loader, "load", lambda path: read.append(path) or document.load(path))
+    users = "tasks:\n" + "".join(f"- {{name: u{n}, uses: r.yaml}}\n" for n in range(500))
+    with pytest.raises(JobFileError) as caught:
+        load(users, r=f"tasks: [{{{T}, no-such-key: 1}}]\n")
+    assert "unknown key `no-such-key`" in str(caught.value)
+    assert len(read) == 2
 
 
 def test_a_secret_through_many_recipes_is_found_or_refused_soon_C55(load, monkeypatch):

@@ -270,13 +270,22 @@ def span_below(
     return span_of_mark(source, mark)
 
 
-def plain(node: object) -> Any:
-    """A deep copy of a tree in plain dicts and lists; the depth limit bounds the recursion."""
-    if isinstance(node, dict):
-        return {key: plain(value) for key, value in node.items()}
-    if isinstance(node, list):
-        return [plain(item) for item in node]
-    return node
+def plain(node: object, copies: dict[int, Any] | None = None) -> Any:
+    """A deep copy of a tree in plain dicts and lists; the depth limit bounds the recursion.
+
+    What is in many places of the tree is copied once; `copies` are those so far, by the ids of what was
+    copied.
+    """
+    if not isinstance(node, (dict, list)):
+        return node
+    copies = {} if copies is None else copies
+    if id(node) not in copies:
+        copies[id(node)] = (
+            {key: plain(value, copies) for key, value in node.items()}
+            if isinstance(node, dict)
+            else [plain(item, copies) for item in node]
+        )
+    return copies[id(node)]
 
 
 def _read(path: str) -> bytes:
