@@ -77,6 +77,7 @@ class Outlet:
         self._default: int | None = None
         # The rows below what is written, if there are any: they hold it until they are drawn again.
         self.footer: Footer | None = None
+        self._has_inserted = False
         # How many lines were not shown, and whether there are more that were not counted.
         self.lost = 0
         self.lost_more = False
@@ -87,9 +88,9 @@ class Outlet:
         return bool(self._waiting or self._unwritten)
 
     @property
-    def is_stuck(self) -> bool:
-        """Whether the reader has not taken all that was written."""
-        return bool(self._unwritten)
+    def takes_insert(self) -> bool:
+        """Whether the reader has taken all that was inserted."""
+        return not self._has_inserted
 
     def descriptor(self) -> int | None:
         """The descriptor that has to be writable before `pump`; None if there is nothing to write.
@@ -130,6 +131,7 @@ class Outlet:
 
     def insert(self, stream: OutletStream, data: bytes) -> None:
         """Write bytes, before what is waiting."""
+        self._has_inserted = True
         self._unwritten.append((stream, data))
         self._write()
 
@@ -197,6 +199,7 @@ class Outlet:
                 self._unwritten[0] = (stream, data[written:])
                 return False
             self._unwritten.popleft()
+        self._has_inserted = False
         return True
 
 

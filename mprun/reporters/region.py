@@ -80,9 +80,9 @@ class Region:
     def draw(self, rows: Sequence[str]) -> bool:
         """Draw the rows in place of those before, below what was held; whether anything was written.
 
-        Nothing is if nothing has changed, or if the terminal has not taken all that was written before.
+        Nothing is if nothing has changed, or if the terminal has not taken the rows before.
         """
-        if self._outlet.is_stuck:
+        if not self._outlet.takes_insert:
             return False
         size = self._size()
         is_moved = bool(self._held) or size != self._drawn_for or bool(self.typed_lines) or not self._rows
