@@ -115,9 +115,9 @@ class Launcher:
         self._busy = self._urgent = False
         self._next_sample = 0.0
         self._flushed = 0.0
-        # Once there is a command, and the pid of the process that it starts.
+        # Once there is a command, and the pids of the processes that it starts.
         self._outputs: OutputPipes | None = None
-        self._keeper: set[int] = set()
+        self._output_pids: set[int] = set()
         self._pid = os.getpid()
         self._engine_pid = 0
         fork.private_descriptors.update({sock.fileno(), self._epoll.fileno()})
@@ -333,7 +333,7 @@ class Launcher:
             from mprun.launcher.output_pipes import OutputPipes
 
             self._outputs = OutputPipes(self._epoll, self._leaders_of)
-            self._keeper = {self._outputs.keeper.pid}
+            self._output_pids = self._outputs.pids
             # If this process is killed, the engine must not kill the keeper with the other children.
             self._engine.send(("keeper_started", self._outputs.keeper.pid))
             self._engine.flush()
@@ -561,7 +561,7 @@ class Launcher:
 
     def _has_orphans(self, ended: int) -> bool:
         """Whether there may be children that are neither of the launcher's own nor of other running tasks."""
-        ours = len(self._attempts) + self._prefork.count + len(self._keeper)
+        ours = len(self._attempts) + self._prefork.count + len(self._output_pids)
         if self._probes is not None:
             ours += len(self._probes.running)
         orphans = self._reaper
@@ -591,9 +591,8 @@ class Launcher:
         return frozenset(() if orphan.is_of_run(run_id) else leaders)
 
     def _pids(self) -> set[int]:
-        pids = (
-            {attempt.handle.pid for attempt in self._attempts.values()} | self._prefork.pids() | self._keeper
-        )
+        pids = {attempt.handle.pid for attempt in self._attempts.values()}
+        pids |= self._prefork.pids() | self._output_pids
         return pids if self._probes is None else pids | self._probes.leaders().keys()
 
     def _kill_all(self) -> None:
@@ -603,7 +602,7 @@ class Launcher:
         # What modules started at import, and the fork server, end with the job. A resource tracker ends by
         # itself, once no process has its pipe, and it has removed what was left in shared memory.
         auxiliary.release_resource_tracker()
-        self._reaper.ignore(self._keeper)
+        self._reaper.ignore(self._output_pids)
         self._reaper.kill_all()
         if self._outputs is not None:
             self._outputs.close()

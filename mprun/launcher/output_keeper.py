@@ -30,6 +30,7 @@ from time import monotonic
 
 from mprun.launcher import fork, worker
 from mprun.linux import prctl
+from mprun.linux.pidfd_signals import pidfd_open
 from mprun.linux.splice import move
 
 TYPE_CHECKING = False
@@ -47,6 +48,8 @@ _ENTRY_BYTES = 256
 # So many pipes at most, far more than a process may have open.
 _SLOTS = 1 << 14
 _SLOT_BYTES = _DESCRIPTOR_BYTES = 4
+# What a message is about.
+_PIPE, _DRAINER = 0, 1
 _ENCODING, _ERRORS = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()
 
 
@@ -74,11 +77,14 @@ class Keeper:
         try:
             # As little as possible: each page that this touches is copied. Terminals signal other sessions.
             os.setsid()
-            _close_all_but(sock.fileno(), fork.launcher_pidfd[0], worker.logs)
-            _set_name()
-            pipes = _receive_pipes(sock)
+            close_all_but(sock.fileno(), fork.launcher_pidfd[0], worker.logs)
+            set_name()
+            pipes, drainers = _receive(sock)
             # The socket is closed some time before the tasks are sent their parent-death signal.
             _poll([fork.launcher_pidfd[0]], None)
+            # Killed with the launcher. What they are moving at this moment must be in the logs.
+            for drainer in drainers.values():
+                _poll([drainer], None)
             self._drain(pipes)
         finally:
             os._exit(0)
@@ -125,19 +131,37 @@ class Keeper:
             raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
         return slot
 
+    def fileno(self) -> int:
+        """The descriptor of the socket to it."""
+        return self._sock.fileno()
+
     def hold(self, slot: int, read_end: int) -> None:
         """Have the keeper hold a pipe open."""
-        self._send(slot, [(SOL_SOCKET, SCM_RIGHTS, read_end.to_bytes(_DESCRIPTOR_BYTES, sys.byteorder))])
+        # A keeper that is stopped or dead must not hold up the launcher.
+        with contextlib.suppress(OSError):
+            self._send(_PIPE, slot, read_end)
 
     def drop(self, slot: int) -> None:
         """Have it close a pipe."""
-        self._send(slot, [])
-
-    def _send(self, slot: int, ancillary: list[tuple[int, int, bytes]]) -> None:
-        # A keeper that is stopped or dead must not hold up the launcher.
         with contextlib.suppress(OSError):
-            message = slot.to_bytes(_SLOT_BYTES, "big")
-            self._sock.sendmsg([message], ancillary, MSG_DONTWAIT | MSG_NOSIGNAL)
+            self._send(_PIPE, slot)
+
+    def announce_drainer(self, slot: int) -> None:
+        """Have it wait for the end of this process, which drains a pipe, before it does so itself.
+
+        Raises OSError if it cannot be told.
+        """
+        self._send(_DRAINER, slot, pidfd_open(os.getpid()))
+        # It waits until no process has the other end.
+        self._sock.close()
+
+    def _send(self, kind: int, slot: int, descriptor: int = -1) -> None:
+        message = bytes((kind,)) + slot.to_bytes(_SLOT_BYTES, "big")
+        ancillary = []
+        if descriptor >= 0:
+            data = descriptor.to_bytes(_DESCRIPTOR_BYTES, sys.byteorder)
+            ancillary = [(SOL_SOCKET, SCM_RIGHTS, data)]
+        self._sock.sendmsg([message], ancillary, MSG_DONTWAIT | MSG_NOSIGNAL)
 
     def name_log(self, slot: int, log: str) -> None:
         """Note the log of a pipe; the keeper looks only once the launcher has ended."""
@@ -153,7 +177,7 @@ class Keeper:
             os.waitpid(self.pid, 0)
 
 
-def _close_all_but(*kept: int) -> None:
+def close_all_but(*kept: int) -> None:
     """Close what the launcher has open: its helpers wait until no process has their pipes."""
     begin = 3
     for descriptor in sorted(kept):
@@ -162,7 +186,7 @@ def _close_all_but(*kept: int) -> None:
     os.closerange(begin, os.sysconf("SC_OPEN_MAX"))
 
 
-def _set_name() -> None:
+def set_name() -> None:
     """As `prctl.set_name`, with fewer pages."""
     with contextlib.suppress(OSError):
         file = os.open("/proc/self/comm", os.O_WRONLY)
@@ -170,18 +194,21 @@ def _set_name() -> None:
         os.close(file)
 
 
-def _receive_pipes(sock: socket) -> dict[int, int]:
-    """The pipes by slot that the launcher had when it closed its end of the socket."""
+def _receive(sock: socket) -> tuple[dict[int, int], dict[int, int]]:
+    """What the launcher had when it closed its end: the pipes, and the drainers' pidfds, each by slot."""
     pipes: dict[int, int] = {}
+    drainers: dict[int, int] = {}
     while True:
-        message, ancillary, _, _ = sock.recvmsg(_SLOT_BYTES, CMSG_SPACE(_DESCRIPTOR_BYTES), MSG_CMSG_CLOEXEC)
+        size = 1 + _SLOT_BYTES
+        message, ancillary, _, _ = sock.recvmsg(size, CMSG_SPACE(_DESCRIPTOR_BYTES), MSG_CMSG_CLOEXEC)
         if not message:
-            return pipes
-        slot = int.from_bytes(message, "big")
-        if slot in pipes:
-            os.close(pipes.pop(slot))
+            return pipes, drainers
+        found = drainers if message[0] == _DRAINER else pipes
+        slot = int.from_bytes(message[1:], "big")
+        if slot in found:
+            os.close(found.pop(slot))
         for _, _, data in ancillary:
-            pipes[slot] = int.from_bytes(data[:_DESCRIPTOR_BYTES], sys.byteorder)
+            found[slot] = int.from_bytes(data[:_DESCRIPTOR_BYTES], sys.byteorder)
 
 
 def _kill_writers(pipes: Iterable[int]) -> None:

@@ -36,7 +36,8 @@ class OutputPipe:
     be written. `copy` is where a copy of what it has put into the log goes, a descriptor or -1; `copied`
     is how many bytes are there. `moved` is how many have come through the pipe; when they are
     `next_look`, the log is looked at. `rest_ends` is a monotonic time, 0 if the pipe does not rest;
-    `flood_passes` are left. `capacity` is what it can hold, in bytes.
+    `flood_passes` are left. `rate_from` is where the measurement of its rate began, in bytes, and
+    `rate_since` when. `capacity` is what it can hold, in bytes.
     """
 
     __slots__ = (
@@ -51,7 +52,8 @@ class OutputPipe:
             "is_open",
             "_write_end",
         ),
-        *("key", "log", "moved", "name", "next_look", "read_end", "rest_ends", "slot"),
+        *("key", "log", "moved", "name", "next_look", "rate_from", "rate_since"),
+        *("read_end", "rest_ends", "slot"),
     )
 
     key: AttemptKey
@@ -72,9 +74,9 @@ class OutputPipe:
     def begin(self, name: str) -> None:
         """Drain it into this file from now on."""
         self.name, self.error, self.has_ended = name, "", False
-        self.moved = self.copied = self.flood_passes = 0
+        self.moved = self.copied = self.flood_passes = self.rate_from = 0
         self.next_look = MIN_LOOK_BYTES
-        self.rest_ends = 0.0
+        self.rest_ends = self.rate_since = 0.0
 
     def open_write_end(self) -> int:
         """A new descriptor for writing, which blocks."""
@@ -136,6 +138,10 @@ class OutputPipe:
         self.read_end = -1
         self._close_log()
 
+    def position(self) -> int:
+        """Where in its log the next byte comes, in bytes from the start."""
+        return os.lseek(self.log, 0, os.SEEK_CUR)
+
     def _has_data(self) -> bool:
         """Whether there is something to read; sets `has_ended` if there will never be."""
         events = self._poll.poll(0)
@@ -164,7 +170,7 @@ class OutputPipe:
 
     def _copy(self, moved: int) -> None:
         """Copy the last bytes of the log, up to the limit: they are safe there already."""
-        start = os.lseek(self.log, 0, os.SEEK_CUR) - moved
+        start = self.position() - moved
         left = memoryview(os.pread(self.log, min(moved, MAX_CAPTURED_BYTES + 1 - self.copied), start))
         self.copied += len(left)
         while left:
@@ -190,7 +196,7 @@ class OutputPipe:
         except OSError:
             return
         try:
-            left, copied = os.lseek(self.log, 0, os.SEEK_CUR), 0
+            left, copied = self.position(), 0
             while moved := os.sendfile(copy, self.log, copied, left - copied):
                 copied += moved
             if copied < left:

@@ -1,13 +1,14 @@
 """The pipes of all running commands, which the launcher drains into their logs.
 
 If the launcher is killed, another process drains what is left: the keeper
-(`mprun.launcher.output_keeper`).
+(`mprun.launcher.output_keeper`). A flood has a process of its own (`mprun.launcher.output_drainer`).
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import sys
 from select import EPOLLHUP, EPOLLIN, EPOLLONESHOT
 from time import monotonic
 
@@ -23,19 +24,24 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from mprun.launcher.channel import AttemptKey
+    from mprun.launcher.output_drainer import Drainer
 
 # How long a pipe that has got something rests before it is drained, in seconds: many lines are moved at
 # the cost of one, and a program that reads its own log comes to its end before that grows.
 REST_SECONDS = 0.010
-# A pass that moves so many bytes is part of a flood. Then a pipe is made larger, and drained at once for
-# some passes, because a full one blocks its writer; after a pass that has moved less than this part of
-# what it can hold, it rests for a shorter time.
+# A pass that moves so many bytes is part of a flood. Then a pipe is drained at once for some passes, because
+# a full one blocks its writer; after a pass that has moved less than this part of what it can hold, it rests
+# for a shorter time.
 FLOOD_BYTES = 1 << 14
 FLOOD_PASSES = 100
 FLOOD_REST_SECONDS = 0.001
 SMALL_PART = 16
 # From this size on a log may be read by a process of any task that has it open, in bytes.
 MIN_LOOK_AT_ALL_BYTES = 1 << 20
+# If so many bytes come through a pipe in so many seconds, it gets a process that drains it. There are at
+# most as many of these as cores; the next pipe is made larger instead.
+RATE_BYTES = 1 << 21
+RATE_SECONDS = 0.1
 _NEVER = float("inf")
 # An event disarms a pipe in the epoll set, so that it can stay there while it rests or is idle.
 _ARMED = EPOLLIN | EPOLLONESHOT
@@ -45,7 +51,8 @@ class OutputPipes:
     """The pipes of running attempts, by their keys; those of attempts that have ended are used again.
 
     `watched` are those in the launcher's epoll set, by descriptor. `rest_ends` is when the first of
-    those that rest is to be drained, a monotonic time; infinite if none rests.
+    those that rest is to be drained, a monotonic time; infinite if none rests. `pids` are the children
+    of the launcher that drain pipes, or will.
     """
 
     def __init__(self, epoll: select.epoll, leaders: Callable[[AttemptKey | None], Iterable[int]]) -> None:
@@ -65,6 +72,10 @@ class OutputPipes:
         self._resting: list[OutputPipe] = []
         self.rest_ends = _NEVER
         self._leaders = leaders
+        self.pids = {self.keeper.pid}
+        # By the descriptor that is readable once the process has ended.
+        self._drainers: dict[int, Drainer] = {}
+        self._max_drainers = len(os.sched_getaffinity(0)) if sys.platform == "linux" else 0
 
     # ---- the start of an attempt
 
@@ -135,7 +146,7 @@ class OutputPipes:
     def handle_output(self, descriptor: int, event: int) -> bool:
         """Drain a pipe that has something to read or has ended, now or after a rest; False if it is none."""
         if descriptor not in self.watched:
-            return False
+            return self._handle_drainer_exit(descriptor)
         pipe = self.watched[descriptor]
         if event == EPOLLHUP:
             # Its process closed its output, or is about to end, and nothing is left to read.
@@ -154,19 +165,19 @@ class OutputPipes:
             del self.watched[pipe.read_end]
             self._retire(pipe)
             return
+        if pipe.moved >= pipe.next_look:
+            self._look_for_readers(pipe)
         if pipe.has_ended:
             del self.watched[pipe.read_end]
+        elif pipe.moved - pipe.rate_from >= RATE_BYTES and self._is_fast(pipe) and self._hand_over(pipe):
+            pass
         elif pipe.flood_passes and moved < pipe.capacity // SMALL_PART:
             pipe.flood_passes -= 1
             self._rest(pipe, FLOOD_REST_SECONDS)
         else:
             if moved >= FLOOD_BYTES:
                 pipe.flood_passes = FLOOD_PASSES
-            if pipe.capacity == PIPE_BYTES <= 2 * moved:
-                pipe.capacity = enlarge(pipe.read_end)
             self._epoll.modify(pipe.read_end, _ARMED)
-        if pipe.moved >= pipe.next_look:
-            self._look_for_readers(pipe)
 
     def _rest(self, pipe: OutputPipe, seconds: float) -> None:
         pipe.rest_ends = monotonic() + seconds
@@ -192,6 +203,59 @@ class OutputPipes:
         if any(procfs.tree_has_open(pid, path) for pid in self._leaders(None if everyone else pipe.key)):
             pipe.replace_log([each for each in self.watched.values() if each.name == pipe.name])
 
+    # ---- a flood
+
+    def _is_fast(self, pipe: OutputPipe) -> bool:
+        """Whether RATE_BYTES came through it in RATE_SECONDS; begins to measure anew."""
+        now, since = monotonic(), pipe.rate_since
+        pipe.rate_from, pipe.rate_since = pipe.moved, now
+        return now - since < RATE_SECONDS
+
+    def _hand_over(self, pipe: OutputPipe) -> bool:
+        """Have a process drain it, which is disarmed; if that is not possible, make it larger: False."""
+        if pipe.capacity > PIPE_BYTES:
+            return False
+        # Two pipes that share a log have to be drained in turns.
+        if len(self._drainers) < self._max_drainers and pipe.key not in self._captured:
+            from mprun.launcher.output_drainer import Drainer
+
+            with contextlib.suppress(OSError):
+                drainer = Drainer(pipe, self.keeper)
+                self._drainers[drainer.fileno()] = drainer
+                self.pids.add(drainer.pid)
+                self._epoll.register(drainer.fileno(), EPOLLIN)
+                return True
+        pipe.capacity = enlarge(pipe.read_end)
+        return False
+
+    def _take_back(self, drainer: Drainer) -> bool:
+        """Drain its pipe in this process again; whether the log is to be looked at."""
+        self._epoll.unregister(drainer.fileno())
+        del self._drainers[drainer.fileno()]
+        is_larger = drainer.stop()
+        self.pids.discard(drainer.pid)
+        return is_larger
+
+    def _end_drainer_of(self, pipe: OutputPipe) -> None:
+        for drainer in [each for each in self._drainers.values() if each.pipe is pipe]:
+            self._take_back(drainer)
+
+    def _handle_drainer_exit(self, descriptor: int) -> bool:
+        if descriptor not in self._drainers:
+            return False
+        drainer = self._drainers[descriptor]
+        pipe, before = drainer.pipe, drainer.pipe.moved
+        if self._take_back(drainer):
+            self._look_for_readers(pipe)
+            if not self._hand_over(pipe):
+                self._epoll.modify(pipe.read_end, _ARMED)
+            return True
+        if pipe.moved == before:
+            # It could not move anything, and another one could not either.
+            pipe.capacity = enlarge(pipe.read_end)
+        self._drain(pipe)
+        return True
+
     # ---- its end
 
     def finish(self, key: AttemptKey) -> str:
@@ -201,6 +265,8 @@ class OutputPipes:
             if key not in pipes:
                 continue
             pipe = pipes.pop(key)
+            if self._drainers:
+                self._end_drainer_of(pipe)
             if pipe.read_end in self.watched:
                 pipe.drain_rest()
                 del self.watched[pipe.read_end]
@@ -225,6 +291,8 @@ class OutputPipes:
 
     def close(self) -> None:
         """Move what is left in all pipes, and end the keeper: all processes of tasks have been killed."""
+        for drainer in [*self._drainers.values()]:
+            self._take_back(drainer)
         for pipe in self.watched.values():
             pipe.drain_rest()
         self.keeper.close()

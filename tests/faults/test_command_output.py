@@ -81,7 +81,8 @@ def test_no_byte_that_a_command_has_written_is_lost_by_a_kill(tmp_path, who, rou
         engine, counts = start_floods(directory, (4000, 1, 37))
         (launcher,) = children(engine.pid)
         ours = [pid for pid in (engine.pid, launcher, *children(launcher)) if alive(pid)]
-        assert len(ours) == 6
+        # A flood may have a process that drains it.
+        assert len([pid for pid in ours if procfs.read_name(pid) != "mprun-output"]) == 5
         for index in WHO[who]:
             os.kill((engine.pid, launcher)[index], signal.SIGKILL)
         engine.communicate(timeout=TIMEOUT)
@@ -93,6 +94,71 @@ def test_no_byte_that_a_command_has_written_is_lost_by_a_kill(tmp_path, who, rou
             assert is_the_flood(log)
         if who == "launcher":
             assert engine.returncode == 3
+
+
+# Blocks of one text again and again, as fast as they are taken, and slowly once there is a file `slow`.
+FAST = """\
+    import mmap, os, sys, time
+
+    text = b"".join(b"%015d\\n" % n for n in range(1 << 18))
+    with open(sys.argv[1], "wb") as file:
+        file.truncate(8)
+    with open(sys.argv[1], "r+b") as file:
+        counted = mmap.mmap(file.fileno(), 8)
+    total = 0
+    while True:
+        begin = total % len(text)
+        total += os.write(1, memoryview(text)[begin : begin + 70_001])
+        counted[:8] = total.to_bytes(8, "little")
+        if os.path.exists("slow"):
+            time.sleep(0.01)
+"""
+
+
+def is_the_text(log):
+    """Whether this is the text of FAST, again and again, the last time up to any byte."""
+    text = b"".join(b"%015d\n" % n for n in range(1 << 18))
+    parts = (log[at : at + len(text)] for at in range(0, len(log), len(text)))
+    return all(text.startswith(part) for part in parts)
+
+
+@pytest.mark.parametrize("who", [*WHO, "drainer", "drainer and launcher"])
+def test_no_byte_of_a_flood_that_has_a_process_of_its_own_is_lost_by_a_kill(tmp_path, who):
+    """C09: the process that drains it, the launcher or the engine is killed."""
+    write(
+        tmp_path,
+        fast=FAST,
+        job=f"tasks: [{{name: fast, command: [{sys.executable}, fast.py, count]}}]\n",
+    )
+    engine = start("job.yaml", "--output", "none", cwd=tmp_path)
+    count = tmp_path / "count"
+    (launcher,) = eventually(lambda: children(engine.pid), TIMEOUT)
+
+    def find_drainers():
+        named = [pid for pid in children(launcher) if procfs.read_name(pid) == "mprun-output"]
+        return named[1:]
+
+    (drainer,) = eventually(find_drainers, TIMEOUT)
+    if "drainer" in who:
+        # There are new ones from time to time, but now no longer.
+        (tmp_path / "slow").touch()
+        (drainer,) = eventually(find_drainers, TIMEOUT)
+    ours = [engine.pid, launcher, *children(launcher)]
+    if "drainer" in who:
+        os.kill(drainer, signal.SIGKILL)
+    if who == "drainer":
+        before = counted(count)
+        eventually(lambda: counted(count) > before + 1_000_000 and not alive(drainer), TIMEOUT)
+        engine.terminate()
+    elif who == "drainer and launcher":
+        os.kill(launcher, signal.SIGKILL)
+    for index in WHO.get(who, ()):
+        os.kill((engine.pid, launcher)[index], signal.SIGKILL)
+    engine.communicate(timeout=TIMEOUT)
+    eventually(lambda: not any(map(alive, ours)))
+    log = Path(newest_run(tmp_path / ".mprun").log("fast", 1)).read_bytes()
+    assert len(log) >= counted(count)
+    assert is_the_text(log)
 
 
 def test_a_start_after_a_kill_of_both_waits_until_the_output_is_saved(tmp_path):
