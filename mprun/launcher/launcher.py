@@ -175,7 +175,7 @@ class Launcher:
         if self._dumps.pending:
             timeout = SETTLE_SECONDS
         elif self._open_ends is not None and self._open_ends.attempts:
-            timeout = self._open_ends.LOOK_INTERVAL
+            timeout = self._open_ends.pause(monotonic())
         if self._outputs is not None and self._outputs.rest_ends < _NEVER:
             pause = max(0.0, self._outputs.rest_ends - monotonic())
             timeout = pause if timeout is None else min(timeout, pause)

@@ -53,7 +53,7 @@ def go(tmp_path, crash_target):
 
 
 def pid_of_server(directory):
-    return int(eventually(lambda: (directory / "up").exists() and (directory / "up").read_text()))
+    return int(eventually(lambda: (directory / "up").exists() and (directory / "up").read_text(), 30))
 
 
 def leader_has_ended(run, task="server"):
@@ -75,7 +75,7 @@ def test_what_a_shell_has_started_has_its_grace(go, tmp_path, wrapper):
     run = go(WRAPPERS[wrapper])
     pid_of_server(tmp_path)
     run.engine.send_signal(signal.SIGTERM)
-    eventually((tmp_path / "asked").exists)
+    eventually((tmp_path / "asked").exists, 30)
     leader_has_ended(run)
     (tmp_path / "go").touch()
     assert_saved(run.finish())
@@ -87,7 +87,7 @@ def test_what_a_target_has_started_has_its_grace(go, tmp_path, method):
     pid_of_server(tmp_path)
     run.until("task_started")
     run.engine.send_signal(signal.SIGTERM)
-    eventually((tmp_path / "asked").exists)
+    eventually((tmp_path / "asked").exists, 30)
     leader_has_ended(run)
     (tmp_path / "go").touch()
     assert_saved(run.finish())
@@ -130,7 +130,7 @@ def test_dependencies_wait_for_the_whole_group(go, tmp_path):
     run = go(SHELL, more="stop: {grace: 600}, depends_on: db", extra=extra)
     pid_of_server(tmp_path)
     run.engine.send_signal(signal.SIGTERM)
-    eventually((tmp_path / "asked").exists)
+    eventually((tmp_path / "asked").exists, 30)
     leader_has_ended(run)
     (tmp_path / "go").touch()
     ended = run.finish()
@@ -147,7 +147,7 @@ def test_every_stop_gives_the_group_its_grace(go, tmp_path, by):
         extra = "- {name: short, command: 'true', depends_on: {server: ready}}\n"
     run = go(SHELL, more=more, extra=extra)
     pid_of_server(tmp_path)
-    eventually((tmp_path / "asked").exists)
+    eventually((tmp_path / "asked").exists, 30)
     (tmp_path / "go").touch()
     assert b"saved\n" in run.finish().log("server")
 
@@ -156,7 +156,7 @@ def test_mprun_stop_waits_for_the_group(go, tmp_path):
     run = go(SHELL)
     pid_of_server(tmp_path)
     with start("stop", "server", cwd=tmp_path) as stop:
-        eventually((tmp_path / "asked").exists)
+        eventually((tmp_path / "asked").exists, 30)
         leader_has_ended(run)
         assert stop.poll() is None
         (tmp_path / "go").touch()
@@ -176,7 +176,7 @@ def test_an_engine_that_is_killed_leaves_nothing_of_the_group(go, tmp_path):
     run = go(SHELL)
     server = pid_of_server(tmp_path)
     run.engine.send_signal(signal.SIGTERM)
-    eventually((tmp_path / "asked").exists)
+    eventually((tmp_path / "asked").exists, 30)
     leader_has_ended(run)
     run.engine.kill()
     run.engine.communicate()
