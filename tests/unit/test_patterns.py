@@ -5,7 +5,13 @@ import time
 
 import pytest
 
-from mprun.jobfile.patterns import MAX_PATTERN_CHARACTERS, MAX_STEPS, may_take_long, pattern_problem
+from mprun.jobfile.patterns import (
+    MAX_PATTERN_CHARACTERS,
+    MAX_STEPS,
+    MAX_WIDE_SETS,
+    may_take_long,
+    pattern_problem,
+)
 
 CHEAP = [
     ("listening on", 100_000),
@@ -95,3 +101,11 @@ def test_a_reference_to_a_group_is_counted_like_a_quantifier(again, other):
 def test_each_alternative_may_double_the_steps():
     assert may_take_long("|".join("abcdefghijklmnop"), 10)
     assert not may_take_long("abcdefghijklmnop" * 2, 10)
+
+
+@pytest.mark.parametrize("one", ["[\u00e9]", r"[\u00e9]"])
+def test_only_so_many_sets_may_have_characters_beyond_ascii(one):
+    """Each of them may take 10 ms to compile."""
+    assert pattern_problem(one * MAX_WIDE_SETS) == ""
+    assert pattern_problem(one * (MAX_WIDE_SETS + 1)).startswith("too many character sets")
+    assert pattern_problem("[a]" * 1000) == ""
