@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import textwrap
 
 import pytest
 from support.runs import START_METHODS, mprun, write
 from support.untried import with_newer_python, without_calls
+
+from mprun.launcher import end_marks
 
 BEFORE_RETURN = "it ended before its target returned (exit 0)"
 BEFORE_END = "it ended after its target returned, before its threads and exit handlers did (exit 0)"
@@ -250,3 +254,17 @@ def test_a_mark_of_an_attempt_long_ago_does_not_count(tmp_path):
     seen = run(tmp_path, job)
     assert seen.one("task_finished", "it")["reason"] == BEFORE_RETURN
     assert seen.of("task_exited", "it")[-1]["attempt"] == 256
+
+
+def test_without_room_for_the_marks_no_task_makes_any(monkeypatch):
+    """As with a limit on the size of files: then the exit code alone decides."""
+
+    def refuse(*_):
+        raise OSError(errno.EFBIG, "File too large")
+
+    monkeypatch.setattr(end_marks.os, "truncate", refuse)
+    monkeypatch.setattr(end_marks.worker, "map_marks", lambda _: pytest.fail("there is no room for marks"))
+    before = os.listdir("/proc/self/fd")
+    end_marks.create()
+    assert end_marks._file == []
+    assert len(os.listdir("/proc/self/fd")) == len(before)
