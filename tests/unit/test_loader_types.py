@@ -183,3 +183,17 @@ def test_with_may_be_one_reference_to_a_mapping_C54(tmp_path):
     file.write_text("tasks: [{uses: recipe.yaml, foreach: [{v: 2}, {v: 3}], with: '${item}'}]\n")
     plan = api.plan_job(load_job_file(str(file), {}, (), {}))
     assert [task.task.scope.params["v"] for task in plan.tasks] == [2, 3]
+
+
+@pytest.mark.parametrize("value", ["1" + "0" * 400, "1000001"])
+@pytest.mark.parametrize("text", ["VALUE", "'${params.p}'"])
+def test_a_factor_that_is_too_large_is_refused_C54(tmp_path, value, text):
+    path = tmp_path / "job.yaml"
+    backoff = text.replace("VALUE", value)
+    path.write_text(
+        f"params: {{p: {value}}}\ntasks:\n- {{target: 'os:getpid', retry: {{backoff: {backoff}}}}}\n"
+    )
+    with pytest.raises(JobFileError) as caught:
+        load_job_file(str(path), {}, (), {})
+    assert "must be a number from 1 to 1,000,000" in str(caught.value)
+    assert caught.value.diagnostics[0].span.line == 3
