@@ -5,9 +5,9 @@
   … and 6 more running
   services: redis ready, web ready
 
-rich does not draw it: its `Live` remembers the rows of its last frame by their number, and leaves some of
-them behind where a narrower terminal has wrapped them; and what remains of it, a bar and four columns, is
-less code here than its options, without the import (a fifth of the time of a run of 1,000 short tasks).
+rich does not draw it. Its `Live` counts the rows of its last frame, and leaves some of them behind where a
+narrower terminal has wrapped them: after 80, 40 and 60 columns, tmux kept three of five for good. The rest
+of it is a bar and columns, which are less code here than its options; to import it takes 18 ms, this view 8.
 """
 
 from __future__ import annotations
