@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mprun.diagnostics import Diagnostic, quote
+from mprun.jobfile.references import SiblingReference
 from mprun.jobfile.task_builder import result_references
 
 if TYPE_CHECKING:
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
 
     from mprun.jobfile.model import Instance, Needs, Task
     from mprun.jobfile.names import NameIndex
+    from mprun.jobfile.references import Reference
 
 # No one would read more.
 MAX_WARNINGS = 100
@@ -41,7 +43,12 @@ def null_results(
 
             source, span = position(reference, task.origin)
             name = tasks[referred[0]].task.name
-            message = f"{quote(name)} is a command without `capture`, so its result is always null"
+            what = (
+                "its results are all null"
+                if _is_list(reference, tasks, names)
+                else "its result is always null"
+            )
+            message = f"{quote(name)} is a command without `capture`, so {what}"
             warning = Diagnostic(message=message, source=source, span=span, help="add `capture: text`")
             found.setdefault(warning.sort_key(), warning)
             if len(found) + known >= MAX_WARNINGS:
@@ -51,3 +58,11 @@ def null_results(
 
 def _is_null(task: Task) -> bool:
     return task.command is not None and task.capture is None
+
+
+def _is_list(reference: Reference, tasks: Sequence[Instance], names: NameIndex) -> bool:
+    """Whether a reference is to a list of results: of a group, which may be made during the run."""
+    if isinstance(reference, SiblingReference):
+        return False
+    number = names.numbers.get(reference.name)
+    return number is None or tasks[number].task.foreach is not None

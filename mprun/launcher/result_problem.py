@@ -14,6 +14,9 @@ _CONTAINERS = (dict, list, tuple)
 _SCALARS = (str, int, float, type(None))
 # Of a `repr`.
 _MAX_SHOWN = 60
+# The letters, and the beginnings of words, whose sound is not that of their kind.
+_READ_WITH_A_VOWEL = "AEFHILMNORSX"
+_READ_WITH_A_CONSONANT = ("eu", "one", "uni", "url", "use", "uuid")
 # Deeper than this, no value can be passed on.
 _MAX_DEPTH = 900
 
@@ -166,7 +169,12 @@ def _type_name(kind: type) -> str:
 def _with_article(name: str) -> str:
     if name in ("bytes", "dict_keys", "dict_values", "dict_items"):
         return name
-    return f"{'an' if name[0] in 'AEIOUaeiou' else 'a'} {name}"
+    if name[:2].isupper():
+        # Its letters are read one by one: "a UUID", "an HTTPStatus".
+        with_vowel = name[0] in _READ_WITH_A_VOWEL
+    else:
+        with_vowel = name[0] in "AEIOUaeiou" and not name.lower().startswith(_READ_WITH_A_CONSONANT)
+    return f"{'an' if with_vowel else 'a'} {name}"
 
 
 def _shown_path(path: tuple[Any, ...]) -> str:

@@ -21,10 +21,8 @@ def warned(job):
     ]
 
 
-def warning(place, name):
-    return (
-        f"{place} `{name}` is a command without `capture`, so its result is always null; add `capture: text`"
-    )
+def warning(place, name, what="its result is always null"):
+    return f"{place} `{name}` is a command without `capture`, so {what}; add `capture: text`"
 
 
 COMMANDS = """
@@ -51,10 +49,8 @@ tasks:
         ('target: "m:f", expect: {result: "${tasks.gate.result}"}', "gate"),
         ('uses: echo.yaml, with: {text: "${tasks.gate.result}"}', "gate"),
         ('uses: echo.yaml, when: "${tasks.gate.result}"', "gate"),
-        ('target: "m:f", args: ["${tasks.fit.result}"]', "fit"),
         ('target: "m:f", args: ["${tasks.fit[n=1].result}"]', "fit"),
         ('target: "m:f", args: ["${tasks.fit[${matrix.n}].result}"], matrix: {n: [1, 2]}', "fit"),
-        ('target: "m:f", args: ["${tasks.each.result}"]', "each"),
     ],
 )
 def test_every_reference_to_it_is_warned_of_once(keys, name, desk):
@@ -63,6 +59,15 @@ def test_every_reference_to_it_is_warned_of_once(keys, name, desk):
     job = desk.job(job=f"{COMMANDS.strip()}\n{line}\n", echo=recipe)
     column = line.index("${tasks") + 1
     assert warned(job) == [warning(f"job.yaml:6:{column}", name)]
+
+
+@pytest.mark.parametrize("name", ["fit", "each", "items"])
+def test_the_results_of_a_group_are_a_list_of_nulls(name, desk):
+    items = '  - {name: items, command: "true", foreach: [1, 2]}'
+    line = f'  - {{name: task, target: "m:f", args: ["${{tasks.{name}.result}}"]}}'
+    job = desk.job(job=f"{COMMANDS.strip()}\n{items}\n{line}\n")
+    column = line.index("${tasks") + 1
+    assert warned(job) == [warning(f"job.yaml:7:{column}", name, "its results are all null")]
 
 
 def test_a_recipe_of_which_every_result_is_null_is_one_too(desk):
