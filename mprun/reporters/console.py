@@ -147,6 +147,7 @@ class Console:
                 self._write(line)
         if isinstance(event, RunFinished):
             self._end_view()
+            self._output.notice_error()
             self._write_summary(event, state)
             self.has_shown_end = True
         elif self._view is not None:

@@ -251,6 +251,10 @@ class Output:
     def _widen(self, name: str) -> None:
         self._width = max(self._width, min(self._max_width, display_width(name)))
 
+    def notice_error(self) -> None:
+        """Notice that what was written last could not be, which else the next write would tell."""
+        self._write(b"")
+
     def _write(self, data: bytes) -> None:
         if self.broken:
             return

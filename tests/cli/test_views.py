@@ -427,6 +427,17 @@ def test_a_full_disk_under_the_output_does_not_end_a_run(desk):
     assert "step two" in answer.stdout
 
 
+@pytest.mark.parametrize("env", ["", "GITHUB_ACTIONS=true "])
+@pytest.mark.parametrize("option", ["", "-q", "--output group"])
+def test_output_that_cannot_be_written_is_told_even_if_it_is_all(env, option, tmp_path):
+    """One write, which no other follows."""
+    (tmp_path / "job.yaml").write_text("tasks: [{name: one, command: echo hi}]")
+    answer = shell(f"{env}mprun job.yaml {option} >/dev/full", tmp_path)
+    assert answer.returncode == 0
+    warning = "warning: cannot write the output of tasks: No space left on device; "
+    assert answer.stderr.count(warning) == 1
+
+
 def test_full_disk_under_a_copy_of_the_events_is_reported_once(desk):
     answer = shell("mprun job.yaml --events /dev/full", desk)
     assert answer.returncode == 1
