@@ -34,11 +34,14 @@ STOP_AFTER_BYTES = 4 << 20
 _MAX_DURATION = 1e9
 
 
-def past_runs(state_dir: str, file: str, services: Collection[str] = ()) -> list[RunTimings]:
+def past_runs(
+    state_dir: str, file: str, services: Collection[str] = (), *, own_run: str = ""
+) -> list[RunTimings]:
     """The newest runs of this job file whose records say how long tasks took, newest first.
 
     `services` are the names of the tasks for which the time until they were ready is needed. A
-    record that cannot be read, is corrupt or was written by a newer mprun is left out.
+    record that cannot be read, is corrupt or was written by a newer mprun is left out, and so is
+    the run with the id `own_run`: the one that asks.
     """
     found: list[RunTimings] = []
     read = 0
@@ -48,6 +51,8 @@ def past_runs(state_dir: str, file: str, services: Collection[str] = ()) -> list
         # A run has a temporary directory in its place.
         return []
     for directory in known:
+        if directory.run_id == own_run:
+            continue
         try:
             with lock.open_record(directory) as stream:
                 timings = _read_timings(stream, file, services)

@@ -122,6 +122,31 @@ def test_reporter_gets_every_event_in_order(desk):
     ]
 
 
+def test_a_run_has_no_timings_of_itself(desk):
+    """For a reporter that asks when tasks have ended, as the live view does."""
+    numbers = []
+
+    class Reporter:
+        interval = None
+
+        def __init__(self, context):
+            self.context = context
+
+        def handle(self, event, state):
+            if event.event == "run_finished":
+                numbers.append(len(self.context.timings()))
+
+        def tick(self):
+            pass
+
+        def close(self):
+            pass
+
+    for _ in range(2):
+        mprun.run_job(mprun.load_job("job.yaml"), reporters=[Reporter])
+    assert numbers == [0, 1]
+
+
 def test_warning_is_passed_to_warn(desk, capfd, tmp_path):
     (desk / "file").touch()
     warnings = []
