@@ -9,19 +9,23 @@ if TYPE_CHECKING:
     from typing import Any
 
     from mprun.api import RunResult, TaskResult, load_job, plan_job, run_job
-    from mprun.errors import JobFileError, MprunError, UsageError
+    from mprun.errors import JobFileError, MprunError, RunFailed, UnknownTask, UsageError
     from mprun.jobfile.model import Job
+    from mprun.record.error_details import ErrorDetails
     from mprun.scheduling.plan import Plan
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "ErrorDetails",
     "Job",
     "JobFileError",
     "MprunError",
     "Plan",
+    "RunFailed",
     "RunResult",
     "TaskResult",
+    "UnknownTask",
     "UsageError",
     "load_job",
     "plan_job",
@@ -31,9 +35,12 @@ __all__ = [
 _MODULES = {
     "JobFileError": "errors",
     "MprunError": "errors",
+    "RunFailed": "errors",
+    "UnknownTask": "errors",
     "UsageError": "errors",
     "Job": "jobfile.model",
     "Plan": "scheduling.plan",
+    "ErrorDetails": "record.error_details",
 }
 
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from mprun.outcomes import EXIT_INTERNAL, EXIT_NOTHING_SELECTED, EXIT_USAGE
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from mprun.diagnostics import Diagnostic
 
 # More tasks would not fit into the memory of a small machine.
@@ -87,4 +89,21 @@ class UnreadableRecord(RecordError):
 
     def __init__(self, message: str, *, newer: bool = False) -> None:
         self.newer = newer
+        super().__init__(message)
+
+
+class UnknownTask(MprunError, KeyError):
+    """A run has no task of the name that its result was asked for."""
+
+    # A KeyError's own shows the message as a literal, in quotes.
+    __str__ = Exception.__str__
+
+
+class RunFailed(MprunError):
+    """A run did not succeed; `run` is its RunResult, `failures` are those of the tasks that failed it."""
+
+    def __init__(self, message: str, *, run: Any, failures: tuple[Any, ...]) -> None:
+        self.run = run
+        self.failures = failures
+        self.exit_code = run.exit_code
         super().__init__(message)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from mprun.engine.signals import SignalInbox
     from mprun.engine.task_stacks import TaskStacks
     from mprun.executors.base import Executor, PrepareReply
+    from mprun.record.error_details import ErrorDetails
     from mprun.record.events import RunFinished, TaskFinished
     from mprun.record.resume import EarlierRun
     from mprun.record.run_state import RunState
@@ -36,7 +37,8 @@ class TaskResult(Frozen):
 
     `attempts` is how many were started. `allowed` says that it failed with `allow_failure`, and so
     did not fail the run. `result_kind` is `json` if `result` is what the task
-    returned, `repr` if it is only its `repr`, `none` if there is no result.
+    returned, `repr` if it is only its `repr`, `none` if there is no result. `directory` is the path of
+    the run's record.
     """
 
     name: str
@@ -46,10 +48,35 @@ class TaskResult(Frozen):
     result: Any = None
     result_kind: str = "none"
     allowed: bool = False
+    directory: str = ""
+
+    @property
+    def error(self) -> ErrorDetails | None:
+        """The exception that ended its last attempt: type, message, traceback; None if none did.
+
+        It is read from the record.
+        """
+        from mprun.record.error_details import read_error_of
+
+        return read_error_of(self.directory, self.name, self.attempts)
+
+    @property
+    def log(self) -> str | None:
+        """The path of the log of its last attempt, with what that printed; None if it has none."""
+        from mprun.record.error_details import find_log
+
+        return find_log(self.directory, self.name, self.attempts)
 
 
-class RunResult(Frozen):
-    """How a run ended.
+class _Indexed:
+    """What a value looks up by name, once it has been asked."""
+
+    __slots__ = ("_by_name",)
+    _by_name: dict[str, TaskResult]
+
+
+class RunResult(_Indexed, Frozen):
+    """How a run ended; `run["fetch"]` and `run["crunch[4]"]` are the results of its tasks by name.
 
     `exit_code` is what the command would exit with, `reason` is empty if the outcomes of the tasks
     say everything. `duration` is in seconds, `directory` is the path of the record, which is gone if
@@ -63,6 +90,24 @@ class RunResult(Frozen):
     directory: str
     tasks: tuple[TaskResult, ...]
     reason: str = ""
+
+    def __getitem__(self, name: str) -> TaskResult:
+        """The result of a task by its name. Raises UnknownTask, a KeyError, if there is no such task."""
+        if not hasattr(self, "_by_name"):
+            # Not a field: no one compares or prints it.
+            object.__setattr__(self, "_by_name", {task.name: task for task in self.tasks})
+        if name not in self._by_name:
+            from mprun.engine.result_errors import unknown_task
+
+            raise unknown_task(self, name)
+        return self._by_name[name]
+
+    def raise_if_failed(self) -> None:
+        """Raise RunFailed, which names the tasks that failed, unless the run succeeded."""
+        if self.exit_code:
+            from mprun.engine.result_errors import run_failed
+
+            raise run_failed(self)
 
 
 class Context(Frozen):
@@ -362,19 +407,25 @@ def _result(directory: RunDirectory, finished: RunFinished, state: RunState | No
         duration=finished.duration,
         reason=finished.reason,
         directory=directory.path,
-        tasks=tuple(map(_task_result, filter(None, (task.finished for task in state.tasks.values()))))
+        tasks=tuple(_task_result(task.finished, directory) for task in state.tasks.values() if task.finished)
         if state
         else (),
     )
 
 
-def _task_result(finished: TaskFinished) -> TaskResult:
+def _task_result(finished: TaskFinished, directory: RunDirectory) -> TaskResult:
+    result, kind = finished.result, finished.result_kind
+    if kind == "file":
+        from mprun.record.results import read_value
+
+        result, kind = read_value(directory.result_files(finished.task, finished.attempts))
     return TaskResult(
         name=finished.task,
         outcome=finished.outcome,
         reason=finished.reason,
         attempts=finished.attempts,
-        result=finished.result,
-        result_kind=finished.result_kind,
+        result=result,
+        result_kind=kind,
         allowed=finished.allowed,
+        directory=directory.path,
     )

@@ -141,7 +141,7 @@ class ResultProblem(Frozen):
 
 def read_problem(files: StateFile) -> ResultProblem:
     """Why another task cannot receive a result for which `read_value` returns `repr`."""
-    found = _read_object(files, PROBLEM) or {}
+    found = read_object(files, PROBLEM) or {}
     if isinstance(what := found.get("what"), str) and isinstance(remedy := found.get("remedy"), str):
         return ResultProblem(what=what, remedy=remedy)
     if files.with_suffix(JSON).size() > VALUE_LIMIT:
@@ -180,7 +180,7 @@ class Failure(Frozen):
 
 def read_failure(files: StateFile) -> Failure | None:
     """The exception that ended an attempt; None if none did."""
-    error = _read_object(files, ERROR)
+    error = read_object(files, ERROR)
     if error is None:
         return None
     names, number = error.get("bases"), error.get("errno")
@@ -203,7 +203,7 @@ def read_usage(files: StateFile) -> dict[str, Any]:
 
     Empty if it did not, because another process waits for it and measures it.
     """
-    usage = _read_object(files, USAGE)
+    usage = read_object(files, USAGE)
     if not usage:
         return {}
     return {
@@ -213,7 +213,8 @@ def read_usage(files: StateFile) -> dict[str, Any]:
     }
 
 
-def _read_object(files: StateFile, suffix: str) -> dict[str, Any] | None:
+def read_object(files: StateFile, suffix: str) -> dict[str, Any] | None:
+    """The JSON object in one of the result files; None if there is none."""
     text = _read(files, suffix, _OBJECT_LIMIT)
     if text is None:
         return None

@@ -2,6 +2,7 @@
 
 import inspect
 import os
+import pickle
 import threading
 
 import pytest
@@ -52,9 +53,17 @@ def test_job_is_loaded_planned_and_run_without_output(desk, capfd):
     assert capfd.readouterr() == ("", "")
     assert (type(job), type(plan), type(result)) == (Job, Plan, RunResult)
     assert (result.outcome, result.exit_code) == ("succeeded", 0)
-    assert result.tasks == (
-        TaskResult(name="two", outcome="succeeded", reason="", attempts=1, result=2, result_kind="json"),
-        TaskResult(name="five", outcome="succeeded", reason="", attempts=1, result=5, result_kind="json"),
+    assert result.tasks == tuple(
+        TaskResult(
+            name=name,
+            outcome="succeeded",
+            reason="",
+            attempts=1,
+            result=value,
+            result_kind="json",
+            directory=result.directory,
+        )
+        for name, value in (("two", 2), ("five", 5))
     )
     assert 0 < result.duration < 30
     events = read_events(f"{result.directory}/events.jsonl")
@@ -72,6 +81,70 @@ def test_failure_is_a_result_and_not_an_exception(desk, capfd):
         "n": ("skipped", "`bad` did not succeed"),
     }
     assert result.directory.startswith(str(desk / "elsewhere"))
+
+
+def test_task_of_a_run_is_found_by_its_name(desk):
+    write(
+        desk,
+        work="""
+        import json
+
+        def fail(text):
+            print("before", flush=True)
+            json.loads(text)
+
+        def raise_group():
+            raise ExceptionGroup("several", [ValueError("one"), ValueError("two")])
+
+        def lie():
+            raise ValueError('Traceback (most recent call last):\\n  File "lie.py", line 7, in lie')
+        """,
+        job="""
+        tasks:
+          - {name: each, target: "builtins:abs", args: ["${item}"], foreach: [-1, 2]}
+          - {name: bad, target: "work:fail", args: ["{"], retry: 1}
+          - {name: lie, target: "work:lie"}
+          - {name: allowed, target: "work:raise_group", allow_failure: true}
+          - {name: large, target: "builtins:list", args: ["${item}"], foreach: ["ab", "${params.x}"]}
+          - {name: after, target: "builtins:abs", args: [1], depends_on: bad}
+          - {name: shell, command: "exit 3"}
+        params: {x: {type: string}}
+        """,
+    )
+    run = mprun.run_job(mprun.load_job("job.yaml", {"x": "x" * 70_000}))
+    assert (run["each[0]"].result, run["each[1]"].result) == (1, 2)
+    assert (run["large[1]"].result, run["large[1]"].result_kind) == (["x"] * 70_000, "json")
+    assert (run["each[0]"].error, run["after"].error, run["after"].log) == (None, None, None)
+    error, log = run["bad"].error, run["bad"].log
+    assert (error.type, error.message[:9]) == ("JSONDecodeError", "Expecting")
+    assert error.traceback.startswith("Traceback (most recent call last):\n")
+    assert (error.file, error.line) == (str(desk / "work.py"), 6)
+    with open(log, encoding="utf-8") as opened:
+        assert opened.read().startswith("before\nTraceback")
+    assert log.endswith("bad.2.log")
+    assert run["lie"].error.line == 12
+    assert (run["allowed"].error.type, run["allowed"].error.line) == ("ExceptionGroup", 9)
+    assert (run["shell"].error, os.path.getsize(run["shell"].log)) == (None, 0)
+    assert pickle.loads(pickle.dumps(run)) == run
+    with pytest.raises(KeyError, match=r"no task `bda`; did you mean `bad`\?$") as caught:
+        run["bda"]
+    assert isinstance(caught.value, mprun.UnknownTask)
+    with pytest.raises(KeyError, match=r"no task `each`; it has `each\[0\]`, `each\[1\]`$"):
+        run["each"]
+
+
+def test_failed_run_is_raised_on_demand(desk):
+    assert mprun.run_job(mprun.load_job("job.yaml")).raise_if_failed() is None
+    run = mprun.run_job(mprun.load_job("job_bad.yaml"))
+    with pytest.raises(mprun.RunFailed) as caught:
+        run.raise_if_failed()
+    assert str(caught.value) == f"run {run.run_id} failed: exit 1\n`bad` failed: exit 1: ValueError: no"
+    assert (caught.value.run, caught.value.failures) == (run, (run["bad"],))
+    assert caught.value.exit_code == 1
+    write(desk, job="tasks:\n  - {name: x, target: work:fail, foreach: [1, 2, 3, 4, 5, 6, 7]}")
+    run = mprun.run_job(mprun.load_job("job.yaml"))
+    with pytest.raises(MprunError, match=r"and 2 more$"):
+        run.raise_if_failed()
 
 
 def test_error_in_a_job_file_is_raised_with_its_diagnostics(desk, capfd):

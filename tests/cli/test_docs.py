@@ -8,11 +8,13 @@ import shlex
 import shutil
 import signal
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import jsonschema
 import pytest
-from support.runs import ROOT, finish, mprun, start, write
+from support.runs import ROOT, environment, finish, mprun, start, write
 
 from mprun.jobfile.syntax.document import parse, plain
 
@@ -67,12 +69,17 @@ def blocks():
 
 BLOCKS = list(blocks())
 # Jobs that need a param, or the app of the README, are not run here, nor those that need other programs:
-# tests/cli/test_coming_from.py runs them.
+# tests/cli/test_coming_from.py runs them, and the snippets of docs/python.md the job beside them.
 NEEDS = re.compile("required: true|target: app:")
+ELSEWHERE = ("coming-from.md", "python.md")
 RUN = [
     block
     for block in BLOCKS
-    if not (block.values[1] or NEEDS.search(block.values[0]) or block.id.startswith("coming-from.md"))
+    if not (
+        block.values[1]
+        or NEEDS.search(block.values[0])
+        or block.id.startswith(("coming-from.md", "python.md"))
+    )
 ]
 
 
@@ -184,6 +191,50 @@ def test_job_file_of_the_readme_runs(tmp_path):
     assert run.printed("Process-4") == ['checked ["2026-02-01", 2, 3]']
     chosen = mprun("plan", "job.yaml", "-k", "check", cwd=tmp_path).stdout
     assert re.findall(r"^ +[0-9]+\. (\S+)", chosen, re.MULTILINE) == ["server", "fetch", "check"]
+
+
+def snippets():
+    """Every block of Python in the documentation, with its page and line."""
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        for found in re.finditer(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
+            yield pytest.param(found[1], id=f"{page.name}:{text.count(chr(10), 0, found.start()) + 1}")
+
+
+SNIPPETS = list(snippets())
+
+
+def test_documents_have_snippets_of_python():
+    assert len([one for one in SNIPPETS if one.id.startswith("python.md")]) >= 4
+
+
+@pytest.mark.parametrize("text", SNIPPETS)
+def test_python_of_the_documents_runs(text, tmp_path):
+    page = (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
+    (job,) = re.findall(r"^```yaml\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    (tmp_path / "job.yaml").write_text(job, encoding="utf-8")
+    write(
+        tmp_path,
+        snippet=text,
+        work="""
+        def fetch():
+            return [3, 4]
+        def crunch(item, times):
+            return item + times
+        def fail():
+            raise ValueError("no")
+        """,
+    )
+    done = subprocess.run(
+        [sys.executable, "snippet.py"],
+        cwd=tmp_path,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_error_of_the_readme_is_what_mprun_says(tmp_path):
