@@ -139,6 +139,8 @@ _secrets: set[str] = set()
 # Shorter ones are part of many words.
 _MIN_INSIDE_WORDS = 4
 REDACTED = "***"
+# Of so many times the characters that are to be shown, secrets are looked for: what is redacted is shorter.
+_WINDOW = 8
 
 
 def remember_secret(value: object) -> None:
@@ -178,6 +180,17 @@ def redact(text: str) -> str:
         elif secret in text:
             text = re.sub(rf"(?<!\w){re.escape(secret)}(?!\w)", REDACTED, text)
     return text
+
+
+def redact_beginning(text: str, limit: int) -> str:
+    """The first `limit` characters of the redacted text, or fewer; a longer text costs no more."""
+    size = _WINDOW * limit
+    if len(text) <= size or not _secrets:
+        return redact(text[:size])[:limit]
+    from mprun.secret_forms import end_before_unfinished
+
+    end = end_before_unfinished(text[:size], _secrets)
+    return (redact(text[:end]) + (REDACTED if end < size else ""))[:limit]
 
 
 def quote(text: str) -> str:

@@ -79,10 +79,24 @@ def _in_base64(data: bytes) -> Iterator[str]:
 
 def possible_in(text: str, secrets: Collection[str]) -> list[str]:
     """Those of many secrets that may be in a text that is shorter than they are many."""
+    _index(secrets)
+    beginnings = {text[at : at + size] for size in range(1, _BEGINNING + 1) for at in range(len(text))}
+    return [secret for each in beginnings & _by_beginning.keys() for secret in _by_beginning[each]]
+
+
+def end_before_unfinished(text: str, secrets: Collection[str]) -> int:
+    """The length of the beginning of a text, without the first part of a secret if the text ends in one."""
+    _index(secrets)
+    for at in range(len(text) - _BEGINNING + 1):
+        alike = _by_beginning.get(text[at : at + _BEGINNING], ())
+        if any(len(one) > len(text) - at and one.startswith(text[at:]) for one in alike):
+            return at
+    return len(text)
+
+
+def _index(secrets: Collection[str]) -> None:
     if _indexed != [id(secrets), len(secrets)]:
         _by_beginning.clear()
         for secret in secrets:
             _by_beginning.setdefault(secret[:_BEGINNING], []).append(secret)
         _indexed[:] = [id(secrets), len(secrets)]
-    beginnings = {text[at : at + size] for size in range(1, _BEGINNING + 1) for at in range(len(text))}
-    return [secret for each in beginnings & _by_beginning.keys() for secret in _by_beginning[each]]

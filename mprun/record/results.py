@@ -10,7 +10,7 @@ import sys
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from mprun.diagnostics import redact
+from mprun.diagnostics import redact_beginning
 from mprun.frozen import Frozen
 
 if TYPE_CHECKING:
@@ -186,7 +186,7 @@ def read_failure(files: StateFile) -> Failure | None:
     names, number = error.get("bases"), error.get("errno")
     return Failure(
         type=str(error.get("type", "")),
-        message=redact(str(error.get("message", "")))[:MESSAGE_LIMIT],
+        message=redact_beginning(str(error.get("message", "")), MESSAGE_LIMIT),
         names=tuple(map(str, names)) if isinstance(names, list) else (),
         errno=number if isinstance(number, int) else None,
     )

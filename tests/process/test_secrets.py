@@ -11,7 +11,7 @@ import pytest
 from support.runs import START_METHODS, mprun, write
 
 from mprun import diagnostics
-from mprun.diagnostics import quote, redact, remember_secret
+from mprun.diagnostics import quote, redact, redact_beginning, remember_secret
 
 SECRET = "s3cr'3t value"
 WORK = """
@@ -160,3 +160,25 @@ def test_a_secret_with_bytes_that_are_not_utf_8_is_redacted():
 def test_a_quote_is_redacted_before_it_is_cut():
     remember_secret("k" * 300)
     assert quote("k" * 300) == "`***`"
+
+
+@pytest.mark.parametrize("before", [0, 90, 95, 795, 799])
+def test_of_a_long_text_only_the_beginning_is_searched(before, monkeypatch):
+    """The engine would stand still for a task that raises an exception with 30 MB of text."""
+    secret = "s3cr3t-" * 10
+    remember_secret(secret)
+    text = "." * before + secret + "x" * 10_000_000
+    read = []
+    monkeypatch.setattr(diagnostics, "redact", lambda part: read.append(len(part)) or redact(part))
+    shown = redact_beginning(text, 100)
+    assert sum(read) <= 1000
+    assert "s3" not in shown
+    assert shown == (redact(text[:2000])[:100])
+
+
+def test_a_secret_that_is_longer_than_what_is_searched_is_not_shown_in_part():
+    secret = "".join(map(str, range(10_000)))
+    remember_secret(secret)
+    assert redact_beginning(f"a {secret} b", 100) == "a ***"
+    assert redact_beginning(f"a {secret[:-1]}", 100) == "a ***"
+    assert redact_beginning("a" * 2000, 100) == "a" * 100
