@@ -14,10 +14,15 @@ QUOTE_LIMIT = 200
 
 # Names that a help text lists if none is similar to the one that was written.
 _MAX_CHOICES = 5
-# A name is similar from this ratio of `difflib` on. Pairs of letters that are compared at most to find one:
-# 20,000 short names are, and it takes a tenth of a second.
+# A name is similar from this ratio of `difflib` on.
 _CUTOFF = 0.6
+# Pairs of letters that may be compared to find names similar to all unknown ones of a job, which takes a
+# tenth of a second, and to one of them: 15,000 names of ten letters.
 _MAX_COMPARED = 2_000_000
+_MAX_COMPARED_WITH_ONE = 1_500_000
+# What a name costs that is only looked at, and each of its letters if it is compared by them.
+_NAME = 10
+_LETTER = 8
 
 # Characters of a quoted source line: terminals are rarely wider.
 _MAX_COLUMNS = 160
@@ -279,34 +284,64 @@ def _columns(char: str) -> int:
     return 2 if unicodedata.east_asian_width(char) in ("W", "F") else 1
 
 
+class Comparisons:
+    """What all searches for similar names may still spend in a block, such as the load of a job.
+
+    Outside of one, each search has its own limit. A job of 8 MiB may have thousands of unknown names.
+    """
+
+    __slots__ = ("_before", "left")
+
+    def __init__(self, left: int = _MAX_COMPARED) -> None:
+        self.left = left
+        self._before: Comparisons | None = None
+
+    def __enter__(self) -> Comparisons:
+        """Let the searches of the block spend from these."""
+        global _comparisons
+        self._before, _comparisons = _comparisons, self
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Let them spend from those of before."""
+        global _comparisons
+        _comparisons = self._before
+
+
+_comparisons: Comparisons | None = None
+
+
 def closest(
-    word: str, candidates: Iterable[str], synonyms: Mapping[str, Collection[str]] | None = None
+    word: str, candidates: Collection[str], synonyms: Mapping[str, Collection[str]] | None = None
 ) -> str:
     """The candidate that a word was probably meant to be; empty if none is similar.
 
+    It is also empty if the searches of a job have been too many (`Comparisons`).
     `synonyms` has, by candidate, other words for it.
     """
+    budget = Comparisons(_MAX_COMPARED_WITH_ONE) if _comparisons is None else _comparisons
+    if budget.left <= 0:
+        return ""
     known = sorted(set(candidates))
+    budget.left -= sum(map(len, known)) + _NAME * len(known)
     plain = _folded(word)
-    for candidate in known:
-        if _folded(candidate) == plain:
-            return candidate
-    for candidate in known:
-        if _folded(candidate).rstrip("s") == plain.rstrip("s"):
-            return candidate
-    for candidate in known:
+    by_folded = {_folded(candidate): candidate for candidate in reversed(known)}
+    stem = plain.rstrip("s")
+    for folded in (plain, stem, f"{stem}s", f"{stem}ss"):
+        if folded in by_folded:
+            return by_folded[folded]
+    for candidate in known if synonyms else ():
         if word.lower().replace("-", "_") in (synonyms or {}).get(candidate, ()):
             return candidate
-    return _similar(plain, known)
+    return _similar(plain, by_folded, budget)
 
 
-def _similar(plain: str, known: list[str]) -> str:
+def _similar(plain: str, by_folded: dict[str, str], budget: Comparisons) -> str:
     # difflib costs 3 ms to import, and is quadratic: a longer word is not a typo of a short one.
     if len(plain) > 100:
         return ""
     from difflib import SequenceMatcher
 
-    by_folded = {_folded(candidate): candidate for candidate in reversed(known)}
     # To difflib `agrs` is as near to `tags` as to `args`; swapped letters are more likely.
     letters = sorted(plain)
     for folded, candidate in by_folded.items():
@@ -314,18 +349,20 @@ def _similar(plain: str, known: list[str]) -> str:
             return candidate
     # As `difflib.get_close_matches` does, whose work nothing bounds.
     matcher = SequenceMatcher(b=plain)
-    best, meant, left = _CUTOFF, "", _MAX_COMPARED
+    best, meant = _CUTOFF, ""
+    least = budget.left - _MAX_COMPARED_WITH_ONE
     for folded in by_folded:
-        matcher.set_seq1(folded)
-        if matcher.real_quick_ratio() < best:
+        # What `real_quick_ratio` returns, which takes three times as long.
+        if 2 * min(len(folded), len(plain)) < best * (len(folded) + len(plain)):
             continue
-        left -= 8 * len(folded)
+        budget.left -= _LETTER * len(folded)
+        matcher.set_seq1(folded)
         if matcher.quick_ratio() >= best:
-            left -= len(folded) * len(plain)
+            budget.left -= len(folded) * len(plain)
             score = matcher.ratio()
             if score > best or (score == best and folded > meant):
                 best, meant = score, folded
-        if left < 0:
+        if budget.left < max(least, 0):
             break
     return by_folded[meant] if meant else ""
 
@@ -335,7 +372,7 @@ def _folded(word: str) -> str:
 
 
 def did_you_mean(
-    word: str, candidates: Iterable[str], synonyms: Mapping[str, Collection[str]] | None = None
+    word: str, candidates: Collection[str], synonyms: Mapping[str, Collection[str]] | None = None
 ) -> str:
     """The help text "did you mean `retry`?", or an empty text if nothing is similar."""
     found = closest(word, candidates, synonyms)
@@ -345,7 +382,7 @@ def did_you_mean(
 def suggest(word: str, candidates: Collection[str], kind: str) -> str:
     """Like `did_you_mean`; if nothing is similar, some of the candidates: `kind` is their plural."""
     suggestion = did_you_mean(word, candidates)
-    if suggestion or not candidates:
+    if suggestion or not candidates or (_comparisons is not None and _comparisons.left <= 0):
         return suggestion
     some = ", ".join(quote(candidate[:40]) for candidate in sorted(candidates)[:_MAX_CHOICES])
     return f"known {kind}: {some}" + (", …" if len(candidates) > _MAX_CHOICES else "")

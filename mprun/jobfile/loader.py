@@ -6,6 +6,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
+from mprun.diagnostics import Comparisons
 from mprun.errors import (
     MAX_TASKS,
     JobFileError,
@@ -67,7 +68,8 @@ def load_job_file(
     """
     loader = JobLoader(environment, lenient, restrict)
     try:
-        return loader.job(path, params, options)
+        with Comparisons():
+            return loader.job(path, params, options)
     except JobFileError as error:
         raise loader.with_others(error) from None
     except OutOfBudget as error:
@@ -102,6 +104,8 @@ class JobLoader:
         self._restrict = restrict
         # What references and recipes may cost; None if the job has none.
         self.budget: Budget | None = None
+        # The real path of each path, and the documents by it. Thousands of tasks may use one.
+        self._real_paths: dict[str, str] = {}
         self._documents: dict[str, Document] = {}
         # Those that have errors, by the same path.
         self._refused: dict[str, JobFileError] = {}
@@ -369,7 +373,9 @@ class JobLoader:
 
         Raises JobFileError, and UsageError if it cannot be read.
         """
-        key = os.path.realpath(path)
+        if path not in self._real_paths:
+            self._real_paths[path] = os.path.realpath(path)
+        key = self._real_paths[path]
         if key in self._refused:
             # A hundred tasks may use it.
             raise self._refused[key]

@@ -19,7 +19,6 @@ from mprun.jobfile.syntax.scalars import OutOfRange, loses_characters, resolve, 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
 
-    from mprun.jobfile.budget import Budget
     from mprun.jobfile.model import Origin
     from mprun.jobfile.references import Closure
     from mprun.jobfile.syntax.document import Document
@@ -237,7 +236,6 @@ def resolve_params(
     lenient: bool = False,
     errors: list[Diagnostic] | None = None,
     invalid: set[str] | None = None,
-    budget: Budget | None = None,
 ) -> tuple[dict[str, Any], frozenset[str]]:
     """The value of every declared param, and the names of the secret ones.
 
@@ -256,8 +254,6 @@ def resolve_params(
     values: dict[str, Any] = {}
     for param in params:
         before = len(resolver.diagnostics)
-        if budget is not None and param.name in given:
-            budget.spend_param(given[param.name].value)
         values[param.name] = resolver.value(param, given.get(param.name))
         if len(resolver.diagnostics) > before:
             values[param.name] = missing(param.name)

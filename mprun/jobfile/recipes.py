@@ -82,8 +82,9 @@ def expand_recipe(
         raise JobFileError([locate.task_diagnostic(task, ("uses",), str(error))]) from None
     tasks: Any = document.root
     characters = len(document.source.lines.text)
-    loader.budget_for(document).spend_use(characters, len(tasks["tasks"]), len(chain))
-    inputs, closures = _inputs(instance, keys)
+    budget = loader.budget_for(document)
+    budget.spend_use(characters, len(tasks["tasks"]), len(chain))
+    inputs, closures = _inputs(instance, keys, budget)
     _refuse_shown_secrets(document, [name for name, given in inputs.items() if given.hidden])
     scope, document = loader.resolve_file(
         document, inputs, context.scope.env, closures=closures, used_by=task.origin
@@ -114,7 +115,9 @@ def _refuse_shown_secrets(document: Document, secrets: Collection[str]) -> None:
             raise JobFileError(diagnostics)
 
 
-def _inputs(instance: Instance, keys: dict[str, Any]) -> tuple[dict[str, ParamInput], dict[str, Closure]]:
+def _inputs(
+    instance: Instance, keys: dict[str, Any], budget: Budget
+) -> tuple[dict[str, ParamInput], dict[str, Closure]]:
     """The values that `with` gives to the recipe's params, and closures of those to be resolved later."""
     task = instance.task
     if not keys.get("with"):
@@ -130,6 +133,8 @@ def _inputs(instance: Instance, keys: dict[str, Any]) -> tuple[dict[str, ParamIn
             known[name] = resolve(closure, Resolver(task.scope, reveal=True))
         except ReferenceProblem as error:
             raise JobFileError([locate.unresolved_diagnostic(task, "with", error)]) from None
+        # Before all of it is looked at: a list may be in many places of it.
+        budget.spend_param(known[name])
         if contains_secret(closure) or next(references([known[name]]), None) is not None:
             closures[name] = closure
     hidden = {name for name, closure in closures.items() if contains_secret(closure)}

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from mprun.jobfile.params import ParamInput
     from mprun.jobfile.syntax.document import Document
 
+# No one would read more.
+MAX_DIAGNOSTICS = 100
+
 
 class FileScope(Frozen):
     """The scope of one file: `env` has the variables of its job, `files` the env file's hash by path."""
@@ -153,7 +156,6 @@ class _ScopeResolver:
             lenient=lenient,
             errors=self._errors,
             invalid=self._invalid,
-            budget=self._budget if used_by is not None else None,
         )
         return {**values, **without}, secrets
 
@@ -172,6 +174,9 @@ class _ScopeResolver:
                 # Else another root than `env`, which the checks of references report.
             except ReferenceProblem as error:
                 diagnostics.append(reference_diagnostic(self._document, ("params", name), error))
+                if len(diagnostics) >= MAX_DIAGNOSTICS:
+                    # No one would read more; the others count as invalid, too.
+                    break
         if self._errors is not None:
             self._errors += diagnostics
         elif diagnostics:

@@ -24,8 +24,8 @@ Path = tuple[str | int, ...]
 
 # No one would read more.
 MAX_DIAGNOSTICS = 100
-# Suggestions for unknown names: each takes 10 ms among 5,000 tasks.
-MAX_SEARCHES = 20
+# Cycles that are looked for.
+MAX_CYCLES = 20
 # Dependencies among which a second cycle is not looked for: each search takes 50 ms among a million.
 MANY_DEPENDENCIES = 100_000
 
@@ -204,7 +204,6 @@ class _Checks:
         self._tasks_with_key: dict[Any, list[int]] = {key: [] for key in _CHECKED_KEYS}
         self._tasks_without_run_key: list[int] = []
         self._find_places()
-        self._searches = 0
         self._expanded: dict[str, list[str]] = {}
         self._sorted: SortedNames | None = None
 
@@ -384,7 +383,7 @@ class _Checks:
                 # A pattern may match the task that contains it, which does not depend on itself.
                 needs.setdefault(name, []).extend(other for other in resolved if other != name)
         # Another cycle takes another search.
-        for _ in range(MAX_SEARCHES if total < MANY_DEPENDENCIES else 1):
+        for _ in range(MAX_CYCLES if total < MANY_DEPENDENCIES else 1):
             cycle = find_cycle(needs)
             if not cycle:
                 break
@@ -460,9 +459,7 @@ class _Checks:
     def _unknown(self, path: Path, name: str, key: bool = False) -> Diagnostic:
         if any(sign in name for sign in "*?"):
             return self._diagnostic(path, f"no task matches {quote(name)}", "", key)
-        self._searches += 1
-        help = suggest(name, self._known, "tasks") if self._searches <= MAX_SEARCHES else ""
-        return self._diagnostic(path, f"unknown task {quote(name)}", help, key)
+        return self._diagnostic(path, f"unknown task {quote(name)}", suggest(name, self._known, "tasks"), key)
 
     def _join(self) -> Iterator[Diagnostic]:
         entries = self._job.get("join")

@@ -10,14 +10,17 @@ from support.timing import cpu_time
 
 from mprun.diagnostics import (
     QUOTE_LIMIT,
+    Comparisons,
     Diagnostic,
     SourceLines,
     SourceText,
     Span,
+    closest,
     did_you_mean,
     is_visible,
     quote,
     render,
+    suggest,
     visible,
 )
 from mprun.errors import JobFileError
@@ -286,3 +289,15 @@ def test_the_remedy_of_a_long_value_is_in_sight_below_it():
     *_, carets, help = render(caught.value.diagnostics).splitlines()
     assert carets.endswith("^^^")
     assert help == "  = quote it if it is meant as a string"
+
+
+def test_the_searches_of_a_block_spend_from_one_budget():
+    names = [f"taskname{n:06}" for n in range(20_000)]
+    with Comparisons() as comparisons:
+        found = [closest(f"tasknaem{n:06}", names) for n in range(50)]
+        # The last search may go beyond the end: by what it takes to look at the names.
+        assert comparisons.left > -600_000
+        assert suggest("tasknaem000000", names, "tasks") == ""
+    assert found[0].startswith("taskname0")
+    assert found[-1] == ""
+    assert closest("tasknaem000049", names).startswith("taskname0")

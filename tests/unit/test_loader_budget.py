@@ -8,7 +8,7 @@ import pytest
 from support.runs import ROOT
 
 from mprun.errors import JobFileError, UsageError
-from mprun.jobfile import loader
+from mprun.jobfile import loader, scope
 from mprun.jobfile.budget import MAX_LATER_USES
 from mprun.jobfile.loader import load_job_file
 from mprun.jobfile.syntax import document
@@ -350,3 +350,40 @@ def test_many_references_in_a_string_that_has_escapes_take_linear_time_C55(load)
     (task,) = load(f'params: {{x: a}}\ntasks: [{{{T}, args: ["\\x41{text}"]}}]\n').tasks
     assert len(task.task.args) == 1
     assert time.process_time() - begun < QUICKLY
+
+
+def test_suggestions_for_all_unknown_names_of_a_job_have_one_budget_C55(load):
+    known = ", ".join(f"token{n}: 1" for n in range(50_000))
+    tasks = "".join(f"- {{{T}, resources: {{tokne{n}: 1}}}}\n" for n in range(100))
+    with pytest.raises(JobFileError) as caught:
+        load(f"resources: {{{known}}}\ntasks:\n{tasks}")
+    helps = [one.help for one in caught.value.diagnostics]
+    assert len(helps) == 100
+    assert helps[0] == "did you mean `token0`?"
+    # Later ones are said to be unknown, and how to declare them, but are compared with nothing.
+    assert helps[-1] == "declare it: `resources: {tokne99: 1}`"
+    assert 1 <= sum("did you mean" in help for help in helps) < 20
+
+
+@pytest.mark.parametrize("value", ["['${params.l}', MANY]", "{a: ['${params.l}', MANY]}"])
+def test_a_list_many_times_in_with_is_counted_before_it_is_looked_at_C55(refused, value):
+    many_times = ", ".join(["'${params.l}'"] * 20_000)
+    message = refused(
+        f"params: {{l: {list(range(20_000))}}}\n"
+        f"tasks:\n- {{name: u, uses: r.yaml, with: {{v: {value.replace('MANY', many_times)}}}}}\n",
+        r=f"params: {{v: [1]}}\ntasks: [{{{T}, args: ['${{params.v}}']}}]\n",
+    )
+    assert message.startswith("job.yaml:3:")
+    assert "its references add too much to it" in message
+
+
+def test_of_many_params_with_errors_the_first_are_explained_C55(load, monkeypatch):
+    found = []
+    explained = scope.reference_diagnostic
+    monkeypatch.setattr(
+        scope, "reference_diagnostic", lambda *given: found.append(given) or explained(*given)
+    )
+    params = "".join(f"  p{n}: '${{env.NO_SUCH_VARIABLE}}'\n" for n in range(5000))
+    with pytest.raises(JobFileError) as caught:
+        load(f"params:\n{params}tasks: [{{{T}, args: ['${{params.p4999}}']}}]\n")
+    assert len(caught.value.diagnostics) == len(found) == 100
