@@ -31,6 +31,7 @@ MODULES = {
     "init": "init",
     "logs": "show",
     "plan": "plan",
+    "report": "report",
     "result": "result",
     "resume": "resume",
     "run": "run",

@@ -51,6 +51,12 @@ def print_lines(lines: Iterable[str]) -> None:
         sys.stdout.write(line + "\n")
 
 
+def print_pieces(pieces: Iterable[str]) -> None:
+    """Print a text that is made piece by piece."""
+    for piece in pieces:
+        sys.stdout.write(piece)
+
+
 def print_json(value: Any) -> None:
     """Print a value for `--json`: one object, indented."""
     import json

@@ -181,6 +181,12 @@ def running_options(command: Command) -> Command:
             help="Write a copy of the record's events to FILE; - is stdout.",
         ),
         click.option(
+            "--report",
+            metavar="FILE",
+            envvar="MPRUN_REPORT",
+            help="Write a report of the run, an HTML page, to FILE at its end.",
+        ),
+        click.option(
             "--import-timeout",
             callback=to_timeout,
             # As a text, so that the help shows 60s, not 60.0.

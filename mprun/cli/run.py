@@ -70,7 +70,12 @@ def execute(
 
     `recorded` are the options that the record keeps, `running` those of `running_options`.
     """
-    output, events = running["output"], running["events"]
+    output, events, report = running["output"], running["events"], running["report"]
+    if report:
+        # With what it imports, only for those who ask for it.
+        from mprun.cli.report import check_path
+
+        check_path(report, "--report")
     display.replace_standard_streams()
     reporters: list[Callable[[api.Context], Reporter]] = []
     consoles: list[Console] = []
@@ -111,6 +116,10 @@ def execute(
     if result.exit_code == EXIT_INTERNAL and not any(console.has_shown_end for console in consoles):
         say("error", result.reason)
     display.directory = os.path.relpath(result.directory)
+    if report:
+        from mprun.cli.report import write_at_end
+
+        write_at_end(RunDirectory(result.directory), report)
     if result.outcome == Outcome.INTERRUPTED and not RunDirectory(result.directory).has_record():
         write(f"interrupted ({signal_name(result.exit_code - 128)}): nothing was started")
     return result

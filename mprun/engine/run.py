@@ -320,7 +320,7 @@ class Run:
 
     def _past_timings(self) -> list[RunTimings]:
         if self._timings is None:
-            self._timings = past_timings(self._plan, self._options.state_dir, own_run=self._directory.run_id)
+            self._timings = past_timings(self._plan, self._options.state_dir, before=self._directory.run_id)
         return self._timings
 
     def _close_reporter(self, reporter: Reporter) -> None:
@@ -354,15 +354,15 @@ def _reuse_results(resumes: EarlierRun, directory: RunDirectory) -> str:
     return resumes.directory.run_id
 
 
-def past_timings(plan: Plan, state_dir: str, *, own_run: str = "") -> list[RunTimings]:
-    """How long the tasks of the job file took in runs below `state_dir` other than `own_run`."""
+def past_timings(plan: Plan, state_dir: str, *, before: str = "") -> list[RunTimings]:
+    """How long the tasks of the job file took in runs below `state_dir`, all or those before a run."""
     if plan.job.path == STANDARD_INPUT_PATH:
         # Any job may have been read from there.
         return []
     from mprun.record.history import past_runs
 
     services = {planned.name for planned in plan.tasks if planned.task.ready is not None}
-    return past_runs(state_dir, plan.job.path, services, own_run=own_run)
+    return past_runs(state_dir, plan.job.path, services, before=before)
 
 
 def _bind_diagnostics(plan: Plan, prepared: PrepareReply) -> list[Diagnostic]:

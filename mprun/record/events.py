@@ -228,10 +228,17 @@ def from_record(record: dict[str, Any]) -> Event | None:
             # No clock and no kernel returns larger numbers, and no view can show them.
             if not isinstance(value, kinds) or (isinstance(value, (int, float)) and not abs(value) < 2**63):
                 raise TypeError(f"`{name}` is not {_annotation(kind, name)}")
+    if kind is TasksPlanned and not _are_texts((*fields.get("tasks", ()), *fields.get("items", {}).values())):
+        raise TypeError("`tasks` or `items` has more than texts")
     found = kind.__new__(kind)
     # Not a generated `__init__`, which has another message for a missing field.
     Frozen.__init__(found, **fields)
     return found
+
+
+def _are_texts(values: tuple[object, ...]) -> bool:
+    # They are names, by which tasks are looked up.
+    return all(isinstance(value, str) for value in values)
 
 
 _KEYS = {name: ("event", *kind._fields) for name, kind in KINDS.items()}

@@ -35,24 +35,23 @@ _MAX_DURATION = 1e9
 
 
 def past_runs(
-    state_dir: str, file: str, services: Collection[str] = (), *, own_run: str = ""
+    state_dir: str, file: str, services: Collection[str] = (), *, before: str = ""
 ) -> list[RunTimings]:
     """The newest runs of this job file whose records say how long tasks took, newest first.
 
     `services` are the names of the tasks for which the time until they were ready is needed. A
-    record that cannot be read, is corrupt or was written by a newer mprun is left out, and so is
-    the run with the id `own_run`: the one that asks.
+    record that cannot be read, is corrupt or was written by a newer mprun is left out, and so are
+    the run with the id `before`, if one is given, and later ones.
     """
     found: list[RunTimings] = []
     read = 0
     try:
-        known = list(islice(list_runs(state_dir), MAX_RUNS_SEARCHED))
+        earlier = (run for run in list_runs(state_dir) if not before or run.run_id < before)
+        known = list(islice(earlier, MAX_RUNS_SEARCHED))
     except UsageError:
         # A run has a temporary directory in its place.
         return []
     for directory in known:
-        if directory.run_id == own_run:
-            continue
         try:
             with lock.open_record(directory) as stream:
                 timings = _read_timings(stream, file, services)

@@ -16,7 +16,7 @@ from mprun.record.line_format import MAX_FIRST_LINE, TASK_FINISHED, task_line_ma
 from mprun.record.run_state import RunState
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from mprun.record.state_dir import RunDirectory
 
@@ -55,8 +55,10 @@ def read_lines(directory: RunDirectory) -> Iterator[dict[str, Any] | CorruptLine
             yield parse_line(data, number)
 
 
-def read_state(directory: RunDirectory) -> tuple[RunState, list[str]]:
-    """The state of a run by its record, and what is corrupt in the record.
+def read_state(
+    directory: RunDirectory, also: Callable[[events.Event], None] | None = None
+) -> tuple[RunState, list[str]]:
+    """The state of a run by its record, and what is corrupt in the record; `also` gets each event.
 
     Raises UnreadableRecord if there is no record, or a newer mprun wrote it.
     """
@@ -64,7 +66,9 @@ def read_state(directory: RunDirectory) -> tuple[RunState, list[str]]:
     damage: list[str] = []
     with _open(directory) as file:
         for number, data in enumerate(_lines(file), start=1):
-            apply_line(state, parse_line(data, number), damage)
+            event = apply_line(state, parse_line(data, number), damage)
+            if also is not None and event is not None:
+                also(event)
     return state, damage
 
 

@@ -14,10 +14,11 @@ if TYPE_CHECKING:
 MAX_BYTES = 4096
 
 
-def last_lines(log: StateFile, count: int) -> list[str]:
+def last_lines(log: StateFile, count: int, max_bytes: int = MAX_BYTES) -> list[str]:
     r"""The last lines of a log that say something, at most `count`, without colours.
 
-    The last one may be unfinished: a prompt, or the last state of a progress bar that `\r` moves back.
+    No more than `max_bytes` of its end are read. The last one may be unfinished: a prompt, or the last
+    state of a progress bar that `\r` moves back.
     """
     try:
         file = log.open()
@@ -25,7 +26,7 @@ def last_lines(log: StateFile, count: int) -> list[str]:
         return []
     try:
         size = os.fstat(file).st_size
-        data = os.pread(file, MAX_BYTES, max(0, size - MAX_BYTES))
+        data = os.pread(file, max_bytes, max(0, size - max_bytes))
     except OSError:
         return []
     finally:

@@ -87,11 +87,12 @@ def test_only_the_attempt_that_succeeded_counts(state):
     assert durations(state) == [{"a": 1.0}]
 
 
-def test_the_run_that_asks_is_left_out(state):
+def test_the_run_that_asks_is_left_out_and_so_are_later_ones(state):
     """Some of its tasks may have ended: the live view asks in the middle of it."""
     state(1, [run_started(), *went(a=1.0)])
     state(2, [run_started(), *went(b=2.0)])
-    found = past_runs(state.path, FILE, own_run="20260101-120000.002-abcd")
+    state(3, [run_started(), *went(c=3.0)])
+    found = past_runs(state.path, FILE, before="20260101-120000.002-abcd")
     assert [run.durations for run in found] == [{"a": 1.0}]
 
 
