@@ -221,12 +221,10 @@ class Scheduler:
         if not task_run.accept_answer():
             return []
         self._now = now
-        numbers = self._task_runs.expand(task_run, instances)
-        # Its items may say that some of them are daemons.
-        of_item = not task_run.task.daemon
-        daemons = {number for number in numbers if self._task_runs.all[number].task.daemon} if of_item else ()
-        self._join_order.expand(task, numbers, daemons)
-        self._finish_known([self._task_runs.all[number] for number in numbers])
+        # Few jobs have a list that is known only during the run.
+        from mprun.scheduling.group_expansion import GroupExpansion
+
+        self._finish_known(GroupExpansion(self._task_runs, self._join_order).expand(task_run, instances))
         return self._decide()
 
     def handle_started(self, task: int, now: float) -> list[Instruction]:
@@ -425,8 +423,12 @@ class Scheduler:
             self._termination.end_run(FAIL_FAST, self._now)
 
     def _finish_known(self, task_runs: Sequence[TaskRun]) -> None:
-        for number in self._task_runs.finish_known(task_runs):
-            self._join_order.leave_out(number)
+        known = [task_run for task_run in task_runs if task_run.planned.reused or task_run.planned.skipped]
+        if known:
+            # Few runs have any.
+            from mprun.scheduling.known_outcomes import finish_known
+
+            finish_known(known, self._task_runs, self._join_order)
 
     def _finish_resolving(
         self, task: int, outcome: str, reason: str, now: float, *, skipped_by_when: bool = False

@@ -65,14 +65,6 @@ WHEN_IS_FALSE = "`when` is false"
 MIN_ATTEMPTS_TO_BE_READY = 3
 
 
-def _count_dependents(needed_by: Iterable[tuple[int, str]], times: int = 1) -> dict[int, int]:
-    """How many conditions each dependent has, if all of them count so many times."""
-    counts: dict[int, int] = {}
-    for after, _ in needed_by:
-        counts[after] = counts.get(after, 0) + times
-    return counts
-
-
 def order_key(position: int, number: int, priority: int | None) -> Key:
     """The highest priority first, then the order of the file; without priorities only the file decides.
 
@@ -313,25 +305,6 @@ class TaskRuns:
             if task_run.state in PENDING:
                 self.finish(task_run, *(task_run.pending_outcome or (Outcome.CANCELLED, reason)))
 
-    def finish_known(self, task_runs: Sequence[TaskRun]) -> list[int]:
-        """Finish the tasks whose outcome is known before the run; the numbers of the reused ones.
-
-        Known are the outcomes of an earlier run, and that a task is skipped because its `when` is false.
-        """
-        known = [task_run for task_run in task_runs if task_run.planned.reused or task_run.planned.skipped]
-        for task_run in known:
-            reused = task_run.planned.reused
-            if reused is None:
-                self.finish(task_run, Outcome.SKIPPED, WHEN_IS_FALSE, skipped_by_when=True)
-            else:
-                task_run.reuse(reused.attempts)
-                skipped = reused.outcome == Outcome.SKIPPED
-                self.finish(task_run, reused.outcome, reused.reason, skipped_by_when=skipped)
-        # All of them first: the outcome of a task that is known does not depend on its dependencies.
-        for task_run in known:
-            self.announce_outcome(task_run)
-        return [task_run.number for task_run in known if task_run.planned.reused]
-
     def dependents_of(self, task_run: TaskRun) -> Sequence[tuple[int, str]]:
         """The dependents of a task by number, with the condition of each."""
         late = self._late_dependents.get(task_run.number)
@@ -341,7 +314,12 @@ class TaskRuns:
         """Tell dependents that a task meets a condition before its end: it was started, or it is ready."""
         for number, awaited in self.dependents_of(task_run):
             if awaited == condition:
-                self._meet_condition(self.all[number])
+                self.meet_condition(self.all[number])
+
+    def meet_condition(self, task_run: TaskRun) -> None:
+        """One more condition of a task is met, if it still waits."""
+        if task_run.state in (WAITING, HELD) and task_run.meet_condition():
+            self.released.append(task_run)
 
     def announce_outcome(self, task_run: TaskRun) -> None:
         """Tell dependents the outcome, and skip those that can never start because of it."""
@@ -354,18 +332,15 @@ class TaskRuns:
                 if after.state not in (WAITING, HELD) or before.was_announced(condition):
                     continue
                 if end in MET_BY[condition]:
-                    self._meet_condition(after)
+                    self.meet_condition(after)
                 elif after.state is HELD:
                     after.fail_condition(unmet_reason(before.planned.name, condition))
                 else:
                     self.finish(after, Outcome.SKIPPED, unmet_reason(before.planned.name, condition))
                     announcing.append(after)
 
-    def expand(self, group: TaskRun, instances: Sequence[PlannedTask]) -> list[int]:
-        """Put at least one instance in the place of a group; the numbers of the instances."""
-        group.expand()
-        self.expanded.add(group.number)
-        self._replace_conditions(group, instances)
+    def add_instances(self, group: TaskRun, instances: Sequence[PlannedTask]) -> list[TaskRun]:
+        """Add the instances of a group; they get the next numbers, in this order."""
         first = len(self.all)
         task_runs = [
             self._task_run_type(number, planned, group.position, self._instance_priority(group, planned))
@@ -374,48 +349,13 @@ class TaskRuns:
         self.all += task_runs
         self.outcomes += [None] * len(task_runs)
         self.unfinished += sum(not task_run.task.daemon for task_run in task_runs) - (not group.task.daemon)
+        self.expanded.add(group.number)
         self._instances[group.number] = range(first, len(self.all))
-        self._await_dependencies([task_run for task_run in task_runs if task_run.unmet])
-        self.released += [run for run in task_runs if run.state is WAITING and not run.unmet]
-        return list(self._instances[group.number])
+        return task_runs
 
-    def _replace_conditions(self, group: TaskRun, instances: Sequence[PlannedTask]) -> None:
-        """Let dependents wait for instances in place of their group: all, those they select, or none."""
-        shared = instances[0].needed_by
-        if all(instance.needed_by is shared for instance in instances):
-            new = _count_dependents(shared, len(instances))
-        else:
-            new = _count_dependents(pair for instance in instances for pair in instance.needed_by)
-        for after, before in _count_dependents(self.dependents_of(group)).items():
-            task_run, more = self.all[after], new.get(after, 0) - before
-            if more > 0 and task_run.state is WAITING:
-                task_run.add_conditions(more)
-            for _ in range(-more):
-                self._meet_condition(task_run)
-
-    def _await_dependencies(self, task_runs: Sequence[TaskRun]) -> None:
-        """Make new instances dependents of the tasks that they need, of which some may have finished."""
-        added: dict[int, list[tuple[int, str]]] = {}
-        for task_run in task_runs:
-            for number, condition in task_run.planned.needs:
-                added.setdefault(number, []).append((task_run.number, condition))
-        for number, dependents in added.items():
-            before = self.all[number]
-            self._late_dependents.setdefault(number, []).extend(dependents)
-            if before.state is FINISHED:
-                self._announce_end(before, dependents)
-
-    def _announce_end(self, before: TaskRun, dependents: Sequence[tuple[int, str]]) -> None:
-        """Tell new dependents how a task ended, and skip those that can never start because of it."""
-        for number, condition in dependents:
-            after = self.all[number]
-            if after.state is not WAITING:
-                continue
-            if before.end(self.outcomes[before.number]) in MET_BY[condition]:
-                after.meet_condition()
-            elif not (after.planned.reused or after.planned.skipped):
-                self.finish(after, Outcome.SKIPPED, unmet_reason(before.planned.name, condition))
-                self.announce_outcome(after)
+    def add_dependents(self, task_run: TaskRun, dependents: Sequence[tuple[int, str]]) -> None:
+        """Add instances that depend on a task, by number, with the condition of each."""
+        self._late_dependents.setdefault(task_run.number, []).extend(dependents)
 
     def planned(self) -> list[PlannedTask]:
         """Every task by number, with the dependents that it was given during the run."""
@@ -441,7 +381,3 @@ class TaskRuns:
         if self._priorities is None:
             return None
         return self._priorities.of_instance(group.position, instance.name)
-
-    def _meet_condition(self, task_run: TaskRun) -> None:
-        if task_run.state in (WAITING, HELD) and task_run.meet_condition():
-            self.released.append(task_run)
