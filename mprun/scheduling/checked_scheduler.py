@@ -166,7 +166,7 @@ class CheckedScheduler(Scheduler):
 
     def _must_wait(self, task_run: CheckedTaskRun) -> bool:
         """Whether a condition is unmet, or the scheduler has not taken notice that all are met."""
-        return _is_unmet(task_run) or (task_run.state is WAITING and task_run in self._backlog)
+        return _is_unmet(task_run) or (task_run.state is WAITING and task_run in self._released.backlog)
 
     def _note_fact(self, name: str, task: int | None, args: tuple[Any, ...]) -> None:
         CheckedTaskRun.changed.clear()

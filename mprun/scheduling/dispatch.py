@@ -1,4 +1,4 @@
-"""Decides which attempts the executor is given: those that may start now, and those that a success starts."""
+"""Decides which attempts the executor is given: their conditions are met, or a success will meet them."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from mprun.jobfile.model import PASSED
 from mprun.scheduling.attempt_outcome import exit_code_decides
-from mprun.scheduling.instructions import Instruction, Start
-from mprun.scheduling.task_run import DISPATCHED, HELD, STARTING, WAITING
+from mprun.scheduling.instructions import Instruction, Resolve, Start
+from mprun.scheduling.task_run import DISPATCHED, HELD, RESOLVING, STARTING, WAITING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,6 +26,10 @@ MAX_AWAITED_ATTEMPTS = 8
 # The conditions that the success of an attempt meets. An allowed failure meets the first one, too: then
 # the executor cancels the held start, and the scheduler starts the task.
 _BY_SUCCESS = (PASSED, "succeeded")
+
+
+# How many tasks become ready, or are resolved, in one decision: some milliseconds.
+MAX_TAKEN = 1000
 
 
 class Dispatcher:
@@ -89,6 +93,78 @@ class Dispatcher:
             self._dependents.release()
         else:
             self._ready_queue.release(task_run.task)
+
+
+class ReleasedTasks:
+    """Takes the tasks whose conditions are all met: each is ready, or has its references resolved first.
+
+    It takes at most `max_taken` in one decision. `backlog` has the others, which `take_more` takes, the
+    last ones of the order first; `to_resolve` has those that `ask_to_resolve` will ask for.
+    """
+
+    def __init__(
+        self,
+        task_runs: TaskRuns,
+        ready_queue: ReadyQueue,
+        dispatcher: Dispatcher,
+        instructions: list[Instruction],
+        max_taken: int,
+    ) -> None:
+        self._released = task_runs.released
+        self._ready_queue = ready_queue
+        self._dispatcher = dispatcher
+        self._instructions = instructions
+        self._max_taken = max_taken
+        self.backlog: list[TaskRun] = []
+        self.to_resolve: list[TaskRun] = []
+
+    def take(self) -> None:
+        """Take the tasks that were released, or the first ones if there are many."""
+        released = self._released
+        # Those that the executor starts by itself come first: each takes a slot.
+        for task_run in released:
+            self._dispatcher.release_hold(task_run)
+        if len(released) > self._max_taken:
+            self.backlog = sorted((*self.backlog, *released), key=lambda one: one.key, reverse=True)
+            released.clear()
+            released += [self.backlog.pop() for _ in range(self._max_taken)]
+        for task_run in released:
+            self._take(task_run)
+        released.clear()
+
+    def take_more(self) -> None:
+        """Take the next ones of many."""
+        for _ in range(min(self._max_taken, len(self.backlog))):
+            self._take(self.backlog.pop())
+
+    def hold_back(self, *, is_ending: bool) -> None:
+        """Let no task go that comes after one that `take_more` takes; with `is_ending`, it takes none."""
+        if is_ending:
+            self.backlog.clear()
+        self._ready_queue.held_back = self.backlog[-1].key if self.backlog else None
+
+    def ask_to_resolve(self) -> None:
+        """Ask for the values of what the tasks refer to."""
+        for task_run in self.to_resolve:
+            # Unless the run has ended since.
+            if task_run.state is RESOLVING:
+                self._instructions.append(Resolve(task=task_run.number))
+        self.to_resolve.clear()
+
+    def make_ready(self, task_run: TaskRun) -> None:
+        """Nothing is missing but a slot and tokens."""
+        task_run.become_ready()
+        self._ready_queue.add(task_run)
+
+    def _take(self, task_run: TaskRun) -> None:
+        if task_run.state is not WAITING:
+            return
+        if task_run.planned.late:
+            task_run.begin_resolving()
+            self._ready_queue.expect(task_run)
+            self.to_resolve.append(task_run)
+        else:
+            self.make_ready(task_run)
 
 
 class Dependents:

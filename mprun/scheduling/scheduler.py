@@ -7,29 +7,11 @@ from typing import TYPE_CHECKING, ClassVar
 from mprun.outcomes import Outcome
 from mprun.scheduling import retry
 from mprun.scheduling.attempt_outcome import never_ready_reason, outcome_of
-from mprun.scheduling.dispatch import Dependents, Dispatcher
-from mprun.scheduling.instructions import (
-    FAIL_FAST,
-    RUN_FINISHED,
-    USER,
-    Instruction,
-    MarkReady,
-    Resolve,
-    ScheduleRetry,
-)
+from mprun.scheduling.dispatch import MAX_TAKEN, Dependents, Dispatcher, ReleasedTasks
+from mprun.scheduling.instructions import FAIL_FAST, RUN_FINISHED, USER, Instruction, MarkReady, ScheduleRetry
 from mprun.scheduling.join_order import JoinOrder
 from mprun.scheduling.ready_queue import ReadyQueue
-from mprun.scheduling.task_run import (
-    DISPATCHED,
-    PAUSED,
-    PENDING,
-    READY,
-    RESOLVING,
-    RUNNING,
-    WAITING,
-    TaskRun,
-    TaskRuns,
-)
+from mprun.scheduling.task_run import DISPATCHED, PAUSED, PENDING, READY, RUNNING, TaskRun, TaskRuns
 from mprun.scheduling.termination import Termination
 from mprun.scheduling.timers import NEXT_ATTEMPT, RUN_TIMEOUT, Timers
 
@@ -44,9 +26,6 @@ if TYPE_CHECKING:
 AHEAD = 8
 # How many tasks are dispatched before their dependencies have succeeded.
 MAX_HELD = 8
-# How many tasks become ready, or are resolved, in one decision: some milliseconds. The others follow by
-# `proceed`.
-MAX_RELEASED = 1000
 
 
 class Scheduler:
@@ -57,7 +36,9 @@ class Scheduler:
     If `has_more` is true then, `proceed` is to be called soon: one decision takes some milliseconds,
     even if 100,000 tasks become ready at once. `deadline` says when `handle_deadline` is due next,
     `finished` whether the run is over, and `end_reason` why it ends early or has ended. `unstarted()`
-    lists the attempts that were dispatched and not reported as started.
+    lists the attempts that were dispatched and not reported as started. By number, `outcomes` has the
+    outcome of each task, None if it has none yet or is a group, and `expanded` the tasks that turned
+    out to be groups: their instances have outcomes, they have none.
 
     Tasks are numbered by their index in the plan, from 0; instances that are created during the run
     get the numbers after it. `random` returns a number in [0, 1), for the jitter of a retry's delay.
@@ -72,7 +53,7 @@ class Scheduler:
         random: Callable[[], float] = lambda: 0.0,
         ahead: int = AHEAD,
         max_held: int = MAX_HELD,
-        max_released: int = MAX_RELEASED,
+        max_released: int = MAX_TAKEN,
     ) -> None:
         self._plan = plan
         self._random = random
@@ -84,29 +65,30 @@ class Scheduler:
         self._ready_queue = ReadyQueue(plan, self._task_runs.all, ahead)
         dependents = Dependents(self._task_runs, max_held)
         self._dispatcher = Dispatcher(self._task_runs, self._ready_queue, dependents, self._instructions)
+        self._released = ReleasedTasks(
+            self._task_runs, self._ready_queue, self._dispatcher, self._instructions, max_released
+        )
         self._join_order = JoinOrder(plan)
         self._timers = Timers()
         self._termination = Termination(
-            self._task_runs, self._ready_queue, self._dispatcher, self._timers, self._instructions
+            self._task_runs,
+            self._ready_queue,
+            self._dispatcher,
+            self._join_order,
+            self._timers,
+            self._instructions,
         )
         # Whether the joins have not begun, because more tasks may have to be started first.
         self._is_beginning = True
-        self._max_released = max_released
-        # The tasks whose conditions are met and that `proceed` takes, the last ones of the order first.
-        self._backlog: list[TaskRun] = []
-        self._to_resolve: list[TaskRun] = []
         self.finished = False
+        self.outcomes = self._task_runs.outcomes
+        self.expanded = self._task_runs.expanded
         self.unstarted = self._task_runs.unstarted
 
     @property
     def end_reason(self) -> str | None:
         """Why the run ends early or has ended; None while it runs normally."""
         return self._termination.end_reason
-
-    @property
-    def outcomes(self) -> list[str | None]:
-        """The outcome of each task, by number; None if it has none yet, or is a group."""
-        return self._task_runs.outcomes
 
     @property
     def tasks(self) -> list[PlannedTask]:
@@ -119,14 +101,9 @@ class Scheduler:
         return {task_run.number for task_run in self._task_runs.all if task_run.skipped_by_when}
 
     @property
-    def expanded(self) -> set[int]:
-        """The tasks that turned out to be groups: their instances have outcomes, they have none."""
-        return self._task_runs.expanded
-
-    @property
     def has_more(self) -> bool:
         """Whether `proceed` has more to decide."""
-        return bool(self._backlog)
+        return bool(self._released.backlog)
 
     @property
     def deadline(self) -> float | None:
@@ -148,8 +125,7 @@ class Scheduler:
     def proceed(self, now: float) -> list[Instruction]:
         """Decide more of what `has_more` has announced."""
         self._now = now
-        for _ in range(min(self._max_released, len(self._backlog))):
-            self._take_released(self._backlog.pop())
+        self._released.take_more()
         return self._decide()
 
     def handle_deadline(self, now: float) -> list[Instruction]:
@@ -166,10 +142,7 @@ class Scheduler:
     def handle_executor_lost(self, reason: str, began: Collection[int], now: float) -> list[Instruction]:
         """The executor is gone; of the tasks in `unstarted()`, `began` have begun all the same."""
         self._now = now
-        self._termination.abandon(reason)
-        for task_run in self._task_runs.all:
-            if task_run.state in DISPATCHED:
-                self._lose(task_run, reason, began)
+        self._termination.abandon(reason, began)
         return self._decide()
 
     def handle_attempt_lost(
@@ -180,10 +153,8 @@ class Scheduler:
         if task_run.state not in DISPATCHED or task_run.attempts != attempt:
             return []
         self._now = now
-        self._lose(task_run, reason, (task,) if began else ())
-        if self._termination.has_order:
-            self._termination.handle_over(task_run, now)
-        return self._decide()
+        self._termination.lose(task_run, reason, began=began)
+        return self._decide_after(task_run)
 
     def stop(self, reason: str, now: float, *, kill: bool = False) -> list[Instruction]:
         """End the run: nothing more starts, and what runs is asked to end in order, or is killed at once."""
@@ -199,7 +170,7 @@ class Scheduler:
         if not task_run.accept_answer():
             return []
         self._now = now
-        self._make_ready(task_run)
+        self._released.make_ready(task_run)
         return self._decide()
 
     def handle_skipped(self, task: int, reason: str, now: float) -> list[Instruction]:
@@ -269,9 +240,7 @@ class Scheduler:
             self._pause(task_run, outcome, reason, again)
         else:
             self._finish(task_run, outcome, reason)
-        if self._termination.has_order:
-            self._termination.handle_over(task_run, now)
-        return self._decide()
+        return self._decide_after(task_run)
 
     def handle_exit_unknown(self, task: int, reason: str, now: float) -> list[Instruction]:
         """An attempt has ended, and its exit status is unknown."""
@@ -281,9 +250,7 @@ class Scheduler:
         task_run.end_attempt(now)
         self._dispatcher.release(task_run)
         self._finish(task_run, Outcome.UNKNOWN, reason)
-        if self._termination.has_order:
-            self._termination.handle_over(task_run, now)
-        return self._decide()
+        return self._decide_after(task_run)
 
     def handle_start_cancelled(self, task: int, now: float) -> list[Instruction]:
         """The executor will not start an attempt: it was asked not to, or a dependency did not succeed."""
@@ -297,10 +264,8 @@ class Scheduler:
         elif task_run.unmet:
             task_run.wait()
         else:
-            self._make_ready(task_run)
-        if self._termination.has_order:
-            self._termination.handle_over(task_run, now)
-        return self._decide()
+            self._released.make_ready(task_run)
+        return self._decide_after(task_run)
 
     def stop_attempt(self, task: int, reason: str, now: float) -> list[Instruction]:
         """End the running attempt of a task, if it has one, as its timeout would."""
@@ -332,56 +297,27 @@ class Scheduler:
 
     def _decide(self) -> list[Instruction]:
         if self._task_runs.released:
-            self._take_all_released()
-        if self._backlog or self._ready_queue.held_back is not None:
-            self._hold_back()
+            self._released.take()
+        if self._released.backlog or self._ready_queue.held_back is not None:
+            # The others were finished if the run ends.
+            self._released.hold_back(is_ending=self._termination.end_reason is not None)
         if self._is_beginning:
             self._begin_joins()
         # Joins come before starts: a dependent starts after its dependency was joined.
         self._instructions += self._join_order.advance(self._task_runs.outcomes, self._now)
         self._dispatcher.fill()
         self._end_the_run()
-        if self._to_resolve:
-            self._ask_to_resolve()
+        if self._released.to_resolve:
+            self._released.ask_to_resolve()
         instructions = self._instructions[:]
         self._instructions.clear()
         return instructions
 
-    def _take_all_released(self) -> None:
-        """Take the tasks whose conditions are all met, or the first ones if there are many."""
-        released = self._task_runs.released
-        # Those that the executor starts by itself come first: each takes a slot.
-        for task_run in released:
-            self._dispatcher.release_hold(task_run)
-        if len(released) > self._max_released:
-            self._backlog = sorted((*self._backlog, *released), key=lambda one: one.key, reverse=True)
-            released.clear()
-            released += [self._backlog.pop() for _ in range(self._max_released)]
-        for task_run in released:
-            self._take_released(task_run)
-        released.clear()
-
-    def _take_released(self, task_run: TaskRun) -> None:
-        """A task whose conditions are all met is ready, unless its references have to be resolved first."""
-        if task_run.state is not WAITING:
-            return
-        if task_run.planned.late:
-            task_run.begin_resolving()
-            self._ready_queue.expect(task_run)
-            self._to_resolve.append(task_run)
-        else:
-            self._make_ready(task_run)
-
-    def _hold_back(self) -> None:
-        """Let no task go that comes after one that `proceed` takes."""
-        if self._termination.end_reason is not None:
-            # They are finished.
-            self._backlog.clear()
-        self._ready_queue.held_back = self._backlog[-1].key if self._backlog else None
-
-    def _make_ready(self, task_run: TaskRun) -> None:
-        task_run.become_ready()
-        self._ready_queue.add(task_run)
+    def _decide_after(self, task_run: TaskRun) -> list[Instruction]:
+        """An attempt of this task is over: tasks that are being stopped may have waited for it."""
+        if self._termination.has_order:
+            self._termination.handle_over(task_run, self._now)
+        return self._decide()
 
     def _begin_joins(self) -> None:
         """Begin the joins after the first starts, as soon as it is known which tasks these are."""
@@ -390,13 +326,6 @@ class Scheduler:
             return
         self._is_beginning = False
         self._join_order.begin_after(self._dispatcher.starting())
-
-    def _ask_to_resolve(self) -> None:
-        for task_run in self._to_resolve:
-            # Unless the run has ended since.
-            if task_run.state is RESOLVING:
-                self._instructions.append(Resolve(task=task_run.number))
-        self._to_resolve.clear()
 
     def _pause(self, task_run: TaskRun, outcome: str, reason: str, again: str) -> None:
         """Wait for the next attempt, without a slot."""
@@ -411,7 +340,7 @@ class Scheduler:
 
     def _handle_retry_due(self, task_run: TaskRun, attempt: int) -> None:
         if task_run.state is PAUSED and task_run.attempts == attempt:
-            self._make_ready(task_run)
+            self._released.make_ready(task_run)
 
     # ---- ends
 
@@ -446,19 +375,6 @@ class Scheduler:
     def _finish_unstarted(self, task_run: TaskRun, reason: str) -> None:
         """Finish a task that gets no further attempt: as its last one ended, else as cancelled."""
         self._finish(task_run, *(task_run.pending_outcome or (Outcome.CANCELLED, reason)))
-
-    def _lose(self, task_run: TaskRun, reason: str, began: Collection[int]) -> None:
-        """Finish a task whose attempt was lost with the executor."""
-        never_began = task_run.state is not RUNNING and task_run.number not in began
-        self._join_order.was_started(task_run.number)
-        if never_began:
-            task_run.cancel_attempt()
-        self._dispatcher.release(task_run)
-        if never_began:
-            end = task_run.pending_outcome or (Outcome.CANCELLED, reason)
-        else:
-            end = (Outcome.UNKNOWN, reason)
-        self._task_runs.finish(task_run, *end)
 
     def _end_the_run(self) -> None:
         """After the last join stop the daemons, the last started one first; then the run is over."""

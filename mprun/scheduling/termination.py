@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from mprun.outcomes import Outcome
 from mprun.scheduling.instructions import (
     NOT_READY,
     RUN_TIMED_OUT,
@@ -16,9 +17,10 @@ from mprun.scheduling.task_run import DISPATCHED, RUNNING
 from mprun.scheduling.timers import ATTEMPT_TIMEOUT, KILL, READY_TIMEOUT, RUN_TIMEOUT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Collection, Iterable
 
     from mprun.scheduling.dispatch import Dispatcher
+    from mprun.scheduling.join_order import JoinOrder
     from mprun.scheduling.ready_queue import ReadyQueue
     from mprun.scheduling.task_run import TaskRun, TaskRuns
     from mprun.scheduling.timers import Timers
@@ -45,12 +47,14 @@ class Termination:
         task_runs: TaskRuns,
         ready_queue: ReadyQueue,
         dispatcher: Dispatcher,
+        join_order: JoinOrder,
         timers: Timers,
         instructions: list[Instruction],
     ) -> None:
         self._task_runs = task_runs
         self._ready_queue = ready_queue
         self._dispatcher = dispatcher
+        self._join_order = join_order
         self._timers = timers
         self._instructions = instructions
         # Whether attempts that have no process yet are killed as soon as they have one.
@@ -85,10 +89,26 @@ class Termination:
         self._ready_queue.clear()
         self._task_runs.finish_pending(reason)
 
-    def abandon(self, reason: str) -> None:
-        """The executor is gone, and every attempt with it: start nothing more, and ask none to end."""
+    def abandon(self, reason: str, began: Collection[int]) -> None:
+        """The executor is gone, and every attempt with it; of those without a process, `began` have begun."""
         self.cancel_pending(reason)
         self._due.clear()
+        for task_run in self._task_runs.all:
+            if task_run.state in DISPATCHED:
+                self.lose(task_run, reason, began=task_run.number in began)
+
+    def lose(self, task_run: TaskRun, reason: str, *, began: bool) -> None:
+        """Finish a task whose attempt was lost with the executor, or with its report."""
+        never_began = task_run.state is not RUNNING and not began
+        self._join_order.was_started(task_run.number)
+        if never_began:
+            task_run.cancel_attempt()
+        self._dispatcher.release(task_run)
+        if never_began:
+            end = task_run.pending_outcome or (Outcome.CANCELLED, reason)
+        else:
+            end = (Outcome.UNKNOWN, reason)
+        self._task_runs.finish(task_run, *end)
 
     # ---- several attempts, in order
 

@@ -9,10 +9,11 @@ from random import Random
 from mprun.jobfile.model import Instance
 from mprun.launcher.channel import attempt_succeeded
 from mprun.scheduling.checked_scheduler import CheckedScheduler
+from mprun.scheduling.dispatch import MAX_TAKEN
 from mprun.scheduling.instructions import CancelStart, Resolve, Signal, Start
 from mprun.scheduling.plan import plan_instance
 from mprun.scheduling.retry import AttemptResult
-from mprun.scheduling.scheduler import AHEAD, MAX_HELD, MAX_RELEASED
+from mprun.scheduling.scheduler import AHEAD, MAX_HELD
 from support.model import Model
 from support.random_plans import random_plan
 
@@ -29,7 +30,7 @@ class RandomRun:
         self.ahead = self.random.choice([1, AHEAD])
         self.max_held = self.random.choice([0, 1, MAX_HELD])
         # Few seeds have so many tasks that become ready at once that they do so in parts.
-        max_released = Random(f"{seed} released").choice([1, 2, MAX_RELEASED])
+        max_released = Random(f"{seed} released").choice([1, 2, MAX_TAKEN])
         self.scheduler = CheckedScheduler(
             self.plan, self.random.random, self.ahead, self.max_held, max_released
         )
