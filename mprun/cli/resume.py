@@ -22,7 +22,7 @@ from mprun.jobfile.params import UNRECORDED
 from mprun.jobfile.resolution import HIDDEN
 from mprun.outcomes import EXIT_SUCCEEDED, Outcome
 from mprun.record import reader
-from mprun.record.commands import command
+from mprun.record.commands import command, short_path
 from mprun.record.rerun import choose_reused, unmatched
 from mprun.record.resumable import find_resumable
 from mprun.record.resume import file_changes, read_earlier_run, refusals, with_unrecorded
@@ -130,9 +130,8 @@ def _find_run(
         warn(f"the record of run {run_id} cannot be read, so a run before it is resumed")
     if not found.is_newest and not quiet:
         ended = "was interrupted" if found.outcome == Outcome.INTERRUPTED else visible(found.outcome)
-        file = os.path.relpath(found.file)
-        shown = visible(found.file if file.startswith("..") else file)
-        write(f"resuming run {found.directory.run_id} of {visible(found.job)} ({shown}), which {ended}")
+        file = visible(short_path(found.file))
+        write(f"resuming run {found.directory.run_id} of {visible(found.job)} ({file}), which {ended}")
     return read_run_in(found.directory)
 
 

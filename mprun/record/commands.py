@@ -1,4 +1,4 @@
-"""The commands that messages suggest."""
+"""The commands and paths that messages suggest."""
 
 from __future__ import annotations
 
@@ -17,5 +17,10 @@ def command(directory: RunDirectory, *words: str) -> str:
     if state_dir != os.path.abspath(DEFAULT):
         import shlex
 
-        words = (*words, "--state-dir", shlex.quote(os.path.relpath(state_dir)))
+        words = (*words, "--state-dir", shlex.quote(short_path(state_dir)))
     return " ".join(["mprun", *words])
+
+
+def short_path(path: str) -> str:
+    """A path relative to the working directory, or the absolute one if that is shorter."""
+    return min(os.path.relpath(path), os.path.abspath(path), key=len)

@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from mprun.diagnostics import redact
+from mprun.record.commands import short_path
 
 if TYPE_CHECKING:
     from mprun.record.state_dir import RunDirectory
@@ -38,7 +39,7 @@ def _open(directory: RunDirectory | None) -> tuple[str, int]:
     if directory is not None:
         file = directory.folder.file(TRACEBACK)
         try:
-            return os.path.relpath(file.path), file.open(os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+            return short_path(file.path), file.open(os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         except OSError:
             # The record may have been removed, or its disk be full.
             pass

@@ -306,8 +306,12 @@ class Display:
         lost = [self._lost(name, outlet, counted_until) for name, outlet in self._outlets.items()]
         if not any(lost):
             return ""
-        where = f"; all of it is in {self.directory}" if self.directory else ""
-        return f"{' and '.join(filter(None, lost))}{where}"
+        what = " and ".join(filter(None, lost))
+        if not self.directory:
+            return what
+        from mprun.record.commands import short_path
+
+        return f"{what}; all of it is in {short_path(self.directory)}"
 
     def _lost(self, name: str, outlet: Outlet, counted_until: float) -> str:
         """What an outlet has not shown, empty if it has shown everything; what waits is dropped."""

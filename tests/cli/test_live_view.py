@@ -142,7 +142,7 @@ def test_sigusr1_asks_the_same_where_there_is_no_terminal(desk):
         shown = b""
         while b"stack of thread MainThread" not in shown:
             shown += run.stderr.readline()
-        assert re.search(rb"(?m)^crunch  pid \d+, running for \S+, \S+ CPU, \d+MB$", shown)
+        assert re.search(rb"(?m)^crunch  pid \d+, running for \S+, \S+ CPU, [\d.]+MB$", shown)
         assert b"    reading part 7\n" in shown
         (desk / "go").touch()
         assert run.wait(40) == 0

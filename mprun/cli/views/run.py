@@ -148,11 +148,11 @@ def _result(directory: RunDirectory, task: TaskState) -> str:
         text = results.read_repr(files, 4 * _MAX_VALUE_WIDTH)
         flaw = files.with_suffix(results.REPR).flaw() or "the file with its repr is missing"
         return f"not JSON ({flaw})" if text is None else _cut(text)
-    import os
+    from mprun.record.commands import short_path
 
     file = files.with_suffix(results.JSON)
     if file.exists() and not (flaw := file.flaw()):
-        return f"{format_size(file.size())} of JSON in {visible(os.path.relpath(file.path))}"
+        return f"{format_size(file.size())} of JSON in {visible(short_path(file.path))}"
     return f"JSON ({flaw or 'its file is missing'})"
 
 
