@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import os
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -115,7 +114,7 @@ def execute(
     )
     if result.exit_code == EXIT_INTERNAL and not any(console.has_shown_end for console in consoles):
         say("error", result.reason)
-    display.directory = os.path.relpath(result.directory)
+    display.directory = result.directory
     if report:
         from mprun.cli.report import write_at_end
 
@@ -130,7 +129,7 @@ def _console_reporter(
 ) -> Callable[[api.Context], Console]:
     names = [task.name for task in plan.tasks]
     # A `foreach` over a task's result adds tasks during the run.
-    grows = any(planned.task.foreach is not None for planned in plan.tasks)
+    lists = [planned.name for planned in plan.tasks if planned.task.foreach is not None]
     retries = {
         planned.name: planned.task.retry.retries for planned in plan.tasks if planned.task.retry.retries
     }
@@ -141,7 +140,8 @@ def _console_reporter(
         stop_limit=lambda running: _stop_limit(plan, running),
         output=output,
         verbosity=verbosity,
-        total=None if grows else len(names),
+        total=None if lists else len(names),
+        lists=lists,
         retries=retries,
         progress=progress,
         sources=context,

@@ -179,6 +179,15 @@ class RunState:
         """The tasks of the plan in the order of the file, then those that only other events name."""
         return list(dict.fromkeys((*self.planned_names(), *self.tasks)))
 
+    def may_expand(self, lists: list[str]) -> bool:
+        """Whether a result may yet expand one of these tasks; those that none will are removed at the end."""
+        while lists and (lists[-1] in self._planned or self._has_outcome(lists[-1])):
+            lists.pop()
+        return bool(lists)
+
+    def _has_outcome(self, name: str) -> bool:
+        return name in self.tasks and self.tasks[name].outcome is not None
+
     def in_order(self) -> list[TaskState]:
         """The tasks in the order of the file, those without a place in it last."""
         places = {name: place for place, name in enumerate(self.planned_names())}

@@ -70,10 +70,10 @@ _INCIDENTS = (*BAD, Outcome.SKIPPED)
 class Console:
     """Shows a run while it is running; see `mprun.reporters.base.Reporter`.
 
-    `names` are the tasks that are known before the run. `total` is how many there will be, or
-    None if a task's result decides. `stop_signal` returns the first signal that stops the run, None
-    so far, and `stop_limit` how long running tasks may take to end, by their names. Without `sources`
-    there is no live view, and no one can ask what the tasks are doing.
+    `names` are the tasks that are known before the run, and `lists` those of them that results expand.
+    `total` is how many there will be, None until `lists` are expanded. `stop_signal` returns the first
+    signal that stops the run, None so far, and `stop_limit` how long running tasks may take to end, by
+    their names. Without `sources` there is no live view, and no one can ask what the tasks are doing.
     """
 
     # Seconds: the console is at most this far behind the output of a task.
@@ -89,17 +89,16 @@ class Console:
         output: str = "prefix",
         verbosity: int = 0,
         total: int | None = None,
+        lists: Sequence[str] = (),
         retries: Mapping[str, int] | None = None,
         progress: str = "plain",
         sources: RunSources | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._directory = directory
-        self._stop_signal = stop_signal
-        self._stop_limit = stop_limit
+        self._stop_signal, self._stop_limit = stop_signal, stop_limit
         self._mode = output
-        self._verbosity = verbosity
-        self._progress = progress
+        self._verbosity, self._progress = verbosity, progress
         self._sources = sources
         self._wants_view = sources is not None and verbosity >= 0 and can_be_drawn_on(sys.stderr, progress)
         self._view: LiveView | None = None
@@ -115,9 +114,8 @@ class Console:
         self._tails: dict[str, Tail] = {}
         self._main = Tail(directory.log_file(MAIN, 0))
         self._stderr_broken = False
-        self._lines_written = 0
         self._state: RunState | None = None
-        self._total = total
+        self._total, self._lists = total, list(lists)
         self._retries = retries or {}
         self._incidents: Incidents | None = None
         # How many tasks have ended, and how many of them as a failure that counts.
@@ -125,7 +123,7 @@ class Console:
         self._clock = clock
         self._start = self._silent_since = clock()
         self._silence = FIRST_SILENCE
-        self._last_written = 0
+        self._lines_written = self._last_written = 0
         self._stop_notice: StopNotice | None = None
         # Whether the end of the run was shown.
         self.has_shown_end = False
@@ -186,8 +184,8 @@ class Console:
         if self._view is None and self._wants_view and self._clock() - self._start >= VIEW_DELAY:
             from mprun.reporters.live import LiveView
 
-            end_line, is_complete = self._output.end_line_before_stderr, self._total is not None
-            self._view = LiveView(state, self._directory, sources, end_line, is_complete=is_complete)
+            before = self._output.end_line_before_stderr
+            self._view = LiveView(state, self._directory, sources, before, self._lists)
         is_asked = sources.signals.inquiries != self._inquiries
         if self._view is not None and self._view.take_keys(self._write):
             is_asked = True
@@ -281,6 +279,8 @@ class Console:
 
     def _tell(self, event: TaskFinished | TaskRetrying, state: RunState) -> None:
         """Count what has ended, and say at once if it failed, was skipped, or is tried again."""
+        if self._total is None and not state.may_expand(self._lists):
+            self._total = len(state.known_names())
         if isinstance(event, TaskFinished):
             self._ended += 1
             requested = table.is_by_request(event) and self._stop_signal() is None
@@ -385,10 +385,11 @@ class Console:
             self._write(f"error: {visible(event.reason)}", "1;31")
         self._write(f"{outcome}: {counts}" if counts else outcome, "31" if event.exit_code else "32")
         if event.exit_code and self._directory.has_record():
-            self._write(f"record: {os.path.relpath(self._directory.path)}")
-            if state.started and state.started.file != STANDARD_INPUT_PATH:
-                from mprun.reporters.resume_hint import resume_words
+            from mprun.record.commands import short_path
+            from mprun.reporters.resume_hint import resume_words
 
+            self._write(f"record: {short_path(self._directory.path)}")
+            if state.started and state.started.file != STANDARD_INPUT_PATH:
                 self._write(f"resume: {self._command(*resume_words(state))}", "2")
 
 

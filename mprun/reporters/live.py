@@ -22,7 +22,7 @@ from mprun.reporters.region import Region, terminal_reflows
 from mprun.reporters.view_state import RunningTask, ViewState
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from mprun.record.events import Event, TaskStarted
     from mprun.record.run_state import RunState
@@ -46,14 +46,14 @@ class LiveView:
         directory: RunDirectory,
         sources: RunSources,
         before_shown: Callable[[], object],
+        lists: Sequence[str],
         *,
-        is_complete: bool,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._directory = directory
         self._sources = sources
         self._clock = clock
-        self._state = ViewState(run, self._began, is_complete=is_complete)
+        self._state = ViewState(run, self._began, lists)
         stream: OutletStream = sys.stderr.buffer  # type: ignore[assignment]
         self._terminal = stream.fileno()
         self._region = Region(stream, self._size, reflows=terminal_reflows())

@@ -16,7 +16,7 @@ from mprun.record.events import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from mprun.record.events import Event
     from mprun.record.run_state import RunState
@@ -48,13 +48,15 @@ class RunningTask:
 class ViewState:
     """A run so far. It may begin in the middle of a run, with the state that the events add up to.
 
-    `began` says when the process of an attempt began, by the clock of the view. `is_complete` says that
-    no result will add tasks to those that are known.
+    `began` says when the process of an attempt began, by the clock of the view. `lists` are
+    the tasks that results will expand.
     """
 
-    def __init__(self, run: RunState, began: Callable[[TaskStarted], float], *, is_complete: bool) -> None:
+    def __init__(
+        self, run: RunState, began: Callable[[TaskStarted], float], lists: Sequence[str] = ()
+    ) -> None:
         self._began = began
-        self.is_complete = is_complete
+        self._lists = list(lists)
         self.total = self.ended = self.failed = 0
         # The attempts that are running, in the order of their start, and the tasks that will be tried again.
         self.running: dict[str, RunningTask] = {}
@@ -69,6 +71,11 @@ class ViewState:
         self.least_rows = 0
         self._run = run
         self._begin()
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether no result will add tasks to those that are known."""
+        return not self._run.may_expand(self._lists)
 
     @property
     def done(self) -> int:

@@ -1,12 +1,12 @@
 """What the console writes on stderr: the message at a stop, and which tasks the last table omits."""
 
-import os
 import signal
 
 import pytest
 from support.reporting import STAMP, exited, finished, started, state_of
 
 from mprun.record import events
+from mprun.record.commands import short_path
 from mprun.record.state_dir import RunDirectory
 from mprun.reporters import stop_notice
 from mprun.reporters.console import Console
@@ -43,7 +43,7 @@ def test_long_table_says_which_tasks_it_omits(good, bad, rows, notes, tmp_path, 
     console.handle(over, state)
     shown = capsys.readouterr().err.splitlines()
     assert len([line for line in shown if line.startswith(("good", "bad"))]) == rows
-    command = f"mprun show --state-dir {os.path.relpath(tmp_path / 'state')}"
+    command = f"mprun show --state-dir {short_path(str(tmp_path / 'state'))}"
     expected = ["; ".join([*notes, f"`{command}` lists all"])] if notes else []
     assert [line for line in shown if "lists all" in line] == expected
 
@@ -149,7 +149,7 @@ def test_no_other_stop_is_mentioned(verbosity, reason, tmp_path, capsys):
     assert capsys.readouterr().err == ""
 
 
-def told(tmp_path, capsys, *happened, retries=None, verbosity=0, total=9, stop_signal=None):
+def told(tmp_path, capsys, *happened, retries=None, verbosity=0, total=9, lists=(), stop_signal=None):
     """The lines that a console writes about events, except for other lines of theirs."""
     console = Console(
         RunDirectory(str(tmp_path)),
@@ -159,6 +159,7 @@ def told(tmp_path, capsys, *happened, retries=None, verbosity=0, total=9, stop_s
         retries=retries,
         verbosity=verbosity,
         total=total,
+        lists=lists,
     )
     state = state_of()
     for event in happened:
@@ -221,7 +222,38 @@ def test_only_quiet_runs_do_not_tell_what_goes_wrong(tmp_path, capsys):
     happened = [started("a"), exited("a", exit_code=1), finished("a", "failed", "exit 1")]
     line = "[0/?, 1 failed] FAIL      a  exit 1 after 1.50s"
     for verbosity, lines in ((-1, []), (0, [line]), (1, [line])):
-        assert told(tmp_path, capsys, *happened, verbosity=verbosity, total=None) == lines
+        assert told(tmp_path, capsys, *happened, verbosity=verbosity, total=None, lists=["b"]) == lines
+
+
+def test_the_counter_has_its_total_once_the_lists_are_expanded(tmp_path, capsys):
+    def planned(names, group=""):
+        return events.TasksPlanned(**STAMP, group=group, tasks=tuple(names), items={})
+
+    def ended(task):
+        return [started(task), exited(task, exit_code=1), finished(task, "failed", "exit 1")]
+
+    lines = told(
+        tmp_path,
+        capsys,
+        planned(["list", "a", "b", "c"]),
+        *ended("list"),
+        planned(["a[0]"], "a"),
+        planned(["a[1]"], "a"),
+        *ended("a[0]"),
+        finished("b", "skipped", "`list` failed"),
+        *ended("a[1]"),
+        planned([], "c"),
+        *ended("c"),
+        total=None,
+        lists=["a", "b"],
+    )
+    assert [line.partition("]")[0] for line in lines] == [
+        "[0/?, 1 failed",
+        "[0/?, 2 failed",
+        "[1/5, 2 failed",
+        "[1/5, 3 failed",
+        "[1/5, 4 failed",
+    ]
 
 
 def test_thousands_of_skips_are_not_told_one_by_one(tmp_path, capsys):

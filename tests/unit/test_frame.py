@@ -27,8 +27,8 @@ def again(task):
     return events.TaskRetrying(**STAMP, task=task, attempt=2, delay=1.0, reason="retry")
 
 
-def view(*happened, is_complete=True, now=0.0):
-    return ViewState(state_of(*happened), lambda _: now, is_complete=is_complete)
+def view(*happened, lists=(), now=0.0):
+    return ViewState(state_of(*happened), lambda _: now, lists)
 
 
 def running(count, of=None, name="crunch[{}]"):
@@ -140,11 +140,15 @@ def test_groups_that_have_ended_come_last_and_there_may_be_many():
 
 
 def test_how_many_tasks_there_will_be_may_be_unknown():
-    state = view(planned(["a", "b"]), started("a"), is_complete=False)
-    assert "0/2+" in frame(state, (80, 24), 1.0, PLAIN)[0]
-    state._run.apply(event := planned(["b[0]", "b[1]", "b[2]"], group="b"))
-    state.apply(event)
-    assert "0/4+" in frame(state, (80, 24), 1.0, PLAIN)[0]
+    state = view(planned(["a", "b", "c"]), started("a"), lists=["b", "c"])
+    for event, count in [
+        (started("a"), "0/3+"),
+        (planned(["b[0]", "b[1]", "b[2]"], group="b"), "0/5+"),
+        (finished("c", "skipped"), "1/5"),
+    ]:
+        state._run.apply(event)
+        state.apply(event)
+        assert f"  {count}  " in frame(state, (80, 24), 1.0, PLAIN)[0]
 
 
 def test_a_failure_that_is_allowed_is_not_counted_as_one():
@@ -163,7 +167,7 @@ def test_the_state_is_the_same_wherever_in_the_run_the_view_begins():
     whole = view(*happened)
     for place in range(1, len(happened)):
         run = state_of(*happened[:place])
-        state = ViewState(run, lambda _: 0.0, is_complete=True)
+        state = ViewState(run, lambda _: 0.0)
         for event in happened[place:]:
             run.apply(event)
             state.apply(event)

@@ -118,7 +118,7 @@ def test_longest_running_tasks_are_named(view):
 
 
 def test_unknown_total_is_left_out(view):
-    run = view()
+    run = view(lists=["a"])
     run.happens(started("a[0]"), {**FINISHED, "task": "a[0]"})
     ((_, line),) = run.passes(11)
     assert line == "after 10.1s: 1 task done, none running"
