@@ -14,7 +14,7 @@ from time import monotonic
 
 from mprun.launcher import fork, reaper, task_trees
 from mprun.launcher.start_error import StartError
-from mprun.launcher.worker import SIGKILL, open_log, own_descendants, set_variables
+from mprun.launcher.worker import SIGKILL, close_on_exec, open_log, own_descendants, set_variables
 from mprun.linux import prctl
 
 TYPE_CHECKING = False
@@ -167,7 +167,7 @@ class _Child:
             os.dup2(output, 2)
             tag_attempt(self._task, self._attempt)
             set_variables(self._env)
-            execute(self._words, self._cwd, None, 0)
+            execute(self._words, self._cwd, None, 0, close_on_exec)
         except StartError as error:
             os.write(2, f"{error}\n".encode("utf-8", "backslashreplace"))
             return error.exit_code

@@ -10,12 +10,25 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import signal
 
+# Not from `signal`, which makes an enumeration's member of each number and handler, a tenth of a short
+# command's time for all of them.
+from _signal import (  # type: ignore[import-not-found]
+    NSIG,
+    SIG_DFL,
+    SIG_IGN,
+    SIG_SETMASK,
+    getsignal,
+    pthread_sigmask,
+)
+from _signal import signal as handle_signal
+
+from mprun.launcher.channel import CAPTURE, COMMAND, CWD, LIMITS, LOG, POSITION
 from mprun.launcher.start_error import StartError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any, NoReturn
 
 # A shell's exit codes for a command that it cannot find, and for one that it cannot execute.
@@ -31,11 +44,24 @@ _SAMPLE_BYTES = 128
 _NOT_FOUND_ERRORS = {errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP}
 
 
-def create_log(name: str, logs: int) -> None:
-    """Create the log in the directory `logs`, into which the launcher moves the output. Raises StartError.
+def become(request: tuple[Any, ...], logs: int, close_on_exec: Callable[[int], bool]) -> StartError:
+    """Replace the process of an attempt by its command, or return why that is impossible.
 
-    Here, because many commands print nothing, and starting processes leaves the launcher no time for it.
+    `request` has the fields of PROCESS_REQUEST; the log is created in the directory `logs`; `close_on_exec`
+    is as in `execute`.
     """
+    try:
+        _create_log(request[LOG], logs)
+        if stdout := request[CAPTURE]:
+            os.dup2(stdout, 1)
+        execute(request[COMMAND], request[CWD], request[LIMITS], request[POSITION], close_on_exec)
+    except StartError as error:
+        return error
+
+
+def _create_log(name: str, logs: int) -> None:
+    # The launcher moves the output into it. Created here, because many commands print nothing, and starting
+    # processes leaves the launcher no time for it.
     try:
         os.close(os.open(name, _CREATE_LOG, 0o600, dir_fd=logs))
     except OSError as error:
@@ -43,10 +69,15 @@ def create_log(name: str, logs: int) -> None:
 
 
 def execute(
-    words: tuple[str, ...], cwd: str | None, limits: dict[str, Any] | None, position: int
+    words: tuple[str, ...],
+    cwd: str | None,
+    limits: dict[str, Any] | None,
+    position: int,
+    close_on_exec: Callable[[int], bool],
 ) -> NoReturn:
     """Replace this process by a command, in the directory `cwd`, with `limits` (see `rlimits.impose`).
 
+    `close_on_exec` is `worker.close_on_exec`; this module is a part of the worker, which imports it.
     Raises StartError if the program is not found (exit code 127) or cannot be executed (126), or if
     the directory cannot be entered or a limit cannot be set (1).
     """
@@ -63,7 +94,7 @@ def execute(
         # Before the limits are set: they could prevent the error from being written.
         path = _find(arguments[0])
         _reset_signals()
-        _keep_only_standard_descriptors()
+        _keep_only_standard_descriptors(close_on_exec)
         if limits:
             from mprun.launcher.rlimits import impose
 
@@ -129,14 +160,25 @@ def _is_binary(path: bytes) -> bool:
 
 def _reset_signals() -> None:
     """Reset what survives an exec: Python ignores SIGPIPE and SIGXFSZ, and a module may ignore others."""
-    for number in signal.valid_signals():
-        if signal.getsignal(number) == signal.SIG_IGN:
-            signal.signal(number, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_SETMASK, [])
+    for number in range(1, NSIG):
+        if getsignal(number) == SIG_IGN:
+            handle_signal(number, SIG_DFL)
+    pthread_sigmask(SIG_SETMASK, ())
 
 
-def _keep_only_standard_descriptors() -> None:
+def _keep_only_standard_descriptors(close_on_exec: Callable[[int], bool]) -> None:
     """Have exec close the others, including those that the shell or a module left inheritable."""
+    try:  # noqa: SIM105  fewer pages
+        # Output and errors have become so when they got their place.
+        os.set_inheritable(0, True)
+    except OSError:
+        pass
+    if not close_on_exec(3):
+        _close_each_on_exec()
+
+
+def _close_each_on_exec() -> None:
+    """The same for a system without close_range(2)."""
     with contextlib.suppress(FileNotFoundError):
         for name in os.listdir("/dev/fd"):
             # The descriptor that listed them is among them, and closed by now.

@@ -44,7 +44,7 @@ TAG, PID_BITS = 1 << 62, 22
 _UNLIMITED, _byte_order = b"\xff" * 8, sys.byteorder
 _is_64_bit_linux = sys.platform == "linux" and sys.maxsize > 2**32
 # The positions of these fields in PROCESS_REQUEST; a test compares them with those of the channel.
-RESULT = 11
+COMMAND, RESULT = 6, 11
 # What a report returns that cannot be written.
 LOST = object()
 # What imports need, which a task may change.
@@ -59,6 +59,8 @@ STACKS_NAME, SHARED_STACKS_NAME = "mprun-stacks", "mprun-shared-stacks"
 MFD_CLOEXEC = 1
 # unshare(2), from <linux/sched.h>.
 CLONE_THREAD = 0x10000
+# close_range(2), from <linux/close_range.h>.
+CLOSE_RANGE_CLOEXEC = 4
 # mmap(2), from <sys/mman.h> of Linux: PROT_READ and PROT_WRITE, and the flags of a mapping.
 PROT_READ_WRITE = 3
 MAP_SHARED, MAP_ANONYMOUS, MAP_FIXED_NOREPLACE = 0x01, 0x20, 0x100000
@@ -125,6 +127,24 @@ else:
             # A task may have closed it, or put something else there.
             with contextlib.suppress(AttributeError, ValueError):
                 stream.flush()
+
+
+def _find_close_range() -> Any:
+    try:
+        return _ctypes.dlsym(_program, "close_range") if IS_TRIED else _libc.close_range
+    except (OSError, AttributeError):
+        # This Python was built for an older C library than the one that is here, or the library has none.
+        return None
+
+
+# close_range(2), since Linux 5.11.
+_close_range = _find_close_range()
+
+
+def close_on_exec(first: int) -> bool:
+    """Have an exec close all descriptors from this number on; whether the system can do that in one call."""
+    # -1 is the highest number that there can be.
+    return bool(_close_range) and call_function(_close_range, (first, -1, CLOSE_RANGE_CLOEXEC)) == 0
 
 
 def _inherited_tag() -> int:
@@ -528,24 +548,24 @@ class Process(multiprocessing.Process):
 
     def _limit_or_become(self) -> SoftLimits:
         """Set the limits, or execute the command; if that is impossible, exit without running the task."""
-        # Not at the top: only tasks that have either need them, and forks have them already.
-        from mprun.launcher.channel import CAPTURE, COMMAND, CWD, LIMITS, LOG, POSITION
+        if self.request[COMMAND] is not None:
+            self._execute()
+        # Not at the top: only tasks that have limits need them, and forks have them already.
+        from mprun.launcher.channel import LIMITS, POSITION
+        from mprun.launcher.rlimits import impose
         from mprun.launcher.start_error import StartError
 
-        limits, position = self.request[LIMITS], self.request[POSITION]
         try:
-            if self.request[COMMAND] is not None:
-                from mprun.launcher.exec_command import create_log, execute
-
-                create_log(self.request[LOG], logs)
-                if stdout := self.request[CAPTURE]:
-                    dup2(stdout, 1)
-                execute(self.request[COMMAND], self.request[CWD], limits, position)
-            from mprun.launcher.rlimits import impose
-
-            return impose(limits or {}, position, with_margin=True)
+            return impose(self.request[LIMITS] or {}, self.request[POSITION], with_margin=True)
         except StartError as error:
             self._exit_unstarted(error)
+
+    def _execute(self) -> NoReturn:
+        """Execute the command; if that is impossible, exit."""
+        # One import in place of several, of which each costs a fork pages.
+        from mprun.launcher.exec_command import become
+
+        self._exit_unstarted(become(self.request, logs, close_on_exec))
 
     def _change_directory(self, path: str) -> None:
         """Change to the directory of the task; if that is impossible, exit without running it."""

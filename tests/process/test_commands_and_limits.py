@@ -249,8 +249,17 @@ def test_a_missing_directory_is_not_reported_as_a_missing_command(attempts, tmp_
 # ---- commands: what they must not inherit
 
 
-def test_a_command_has_only_the_standard_descriptors_open(directory):
-    write(directory, leaks="import os\nos.set_inheritable(os.open('/dev/zero', os.O_RDONLY), True)\n")
+@pytest.mark.parametrize("close_range", ["worker._close_range", "None"])
+def test_a_command_has_only_the_standard_descriptors_open(directory, close_range):
+    """Also where the kernel or the C library does not have close_range(2)."""
+    module = f"""\
+        import os
+        from mprun.launcher import worker
+        os.set_inheritable(os.open("/dev/zero", os.O_RDONLY), True)
+        os.set_inheritable(0, False)
+        worker._close_range = {close_range}
+    """
+    write(directory, leaks=module)
     with Attempts(directory, methods=START_METHODS, preload=["leaks"]) as attempts:
         # The launcher has pidfds and pipes of the tasks that run at the same time.
         for method in START_METHODS:

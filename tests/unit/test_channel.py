@@ -169,7 +169,7 @@ def test_the_worker_unpacks_a_request_in_the_order_in_which_it_is_packed():
         if len(node.targets[0].elts) > 5
     ]
     assert len(found) == 2
-    assert worker.RESULT == channel.RESULT
+    assert (worker.COMMAND, worker.RESULT) == (channel.COMMAND, channel.RESULT)
     for names in found:
         assert len(names) == len(channel.PROCESS_REQUEST)
         for name, field in zip(names, channel.PROCESS_REQUEST, strict=True):
