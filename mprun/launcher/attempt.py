@@ -104,12 +104,11 @@ class Attempt:
         """
         self._look_at_log()
         if self.lost_bytes:
-            lost = f"at least {self.lost_bytes} bytes are lost"
-            text = f"mprun: this log was truncated while the task ran; {lost}\n"
-            with contextlib.suppress(OSError):
-                file = worker.open_log(self.log, os.O_WRONLY | os.O_APPEND)
-                os.write(file, text.encode())
-                os.close(file)
+            with contextlib.suppress(OSError, ImportError):
+                # Few tasks do that.
+                from mprun.launcher.lost_output import note
+
+                note(self.log, self.lost_bytes)
 
     def has_left(self, orphan: ProcessIdentity, run_id: str) -> bool:
         """Whether an orphan provably belongs to this attempt."""

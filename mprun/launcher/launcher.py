@@ -290,23 +290,18 @@ class Launcher:
 
     def _start_command(self, request: PackedStartRequest) -> Attempt:
         """Start a command, which has a pipe for its output. Raises OSError if that is not possible."""
-        outputs = self._outputs or self._outputs_for(request)
-        output = outputs.connect(request[KEY], request[LOG])
+        outputs, key = self._outputs or self._outputs_for(request), request[KEY]
+        output = outputs.connect(key, request[LOG])
         try:
-            if request[CAPTURE]:
-                return self._start_captured(request, outputs, output)
-            return self._start_process(request, output)
+            if not request[CAPTURE]:
+                return self._start_process(request, output)
+            stdout = outputs.capture(key, request[RESULT] + STDOUT)
+            try:
+                return self._start_process((*request[:CAPTURE], stdout), output)
+            finally:
+                close(stdout)
         finally:
             close(output)
-
-    def _start_captured(self, request: PackedStartRequest, outputs: OutputPipes, output: int) -> Attempt:
-        """Start a command that has a pipe for standard output alone."""
-        stdout = outputs.open_captured_end(request[KEY])
-        try:
-            outputs.capture(request[KEY], request[RESULT] + STDOUT)
-            return self._start_process((*request[:CAPTURE], stdout), output)
-        finally:
-            os.close(stdout)
 
     def _start_process(self, request: PackedStartRequest, output: int = -1) -> Attempt:
         """Give an attempt a process; `output` is the descriptor for what it writes, -1 for its log.

@@ -107,21 +107,20 @@ class OutputPipes:
         self.keeper.hold(slot, pipe.read_end)
         return pipe
 
-    def open_captured_end(self, key: AttemptKey) -> int:
-        """The end of a second pipe, for standard output alone; as `open_write_end`."""
+    def capture(self, key: AttemptKey, copy: str) -> int:
+        """The end of a second pipe, for standard output alone; as `connect`.
+
+        It is drained into the log of the first, and what comes through it also goes into the file `copy`.
+        Raises OSError also if these files cannot be opened.
+        """
         if key not in self._captured:
             self._captured[key] = self._idle.pop() if self._idle else self._make()
-        return self._captured[key].open_write_end()
-
-    def capture(self, key: AttemptKey, copy: str) -> None:
-        """Drain the second pipe of an attempt into the log of the first, and a copy into the file `copy`.
-
-        Raises OSError if these files cannot be opened.
-        """
         pipe, captured = self._by_key[key], self._captured[key]
         pipe.open_log()
         captured.share_log(pipe, copy)
+        output = captured.open_write_end()
         self._watch(captured, key, pipe.name)
+        return output
 
     def _watch(self, pipe: OutputPipe, key: AttemptKey, log: str) -> None:
         pipe.begin(log)
