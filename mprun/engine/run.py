@@ -15,7 +15,7 @@ from mprun.record.state_dir import DEFAULT
 from mprun.scheduling.plan import is_crowded
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from types import FrameType
 
     from mprun.diagnostics import Diagnostic
@@ -121,7 +121,7 @@ class Context(Frozen):
     plan: Plan
     stop_signal: Callable[[], int | None]
     signals: SignalInbox
-    timings: Callable[[], list[RunTimings]]
+    timings: Callable[[], list[RunTimings] | None]
 
     def request_stacks(self, pid: int, start_ticks: int | None) -> TaskStacks | None:
         """Ask a task's process for the stacks of its threads; None if it cannot give them."""
@@ -180,8 +180,9 @@ class Run:
         self._inbox = inbox
         # A launcher that has answered ends by itself, and ends what it started.
         self._answered = False
-        # How long the tasks took in earlier runs, once someone has asked.
+        # How long the tasks took in earlier runs, as far as someone has asked: None until it is known.
         self._timings: list[RunTimings] | None = None
+        self._timing_steps: Iterator[list[RunTimings] | None] | None = None
         # Whether there is something to record: the engine has begun.
         self._recorded = False
 
@@ -287,7 +288,7 @@ class Run:
             plan=self._plan,
             stop_signal=lambda: inbox.ending,
             signals=inbox,
-            timings=self._past_timings,
+            timings=self._read_timings,
         )
         reporters = [make(context) for make in options.reporters]
         recorder = Recorder(directory, self._record)
@@ -311,16 +312,24 @@ class Run:
 
     def _prioritized(self, plan: Plan) -> Plan:
         """The plan, with priorities if earlier runs show that another order than the file's is faster."""
-        timings = self._past_timings() if is_crowded(plan) else []
+        if not is_crowded(plan):
+            return plan
+        while (timings := self._read_timings()) is None:
+            pass
         if not timings:
             return plan
         from mprun.scheduling.forecast import prioritized
 
         return prioritized(plan, timings)
 
-    def _past_timings(self) -> list[RunTimings]:
+    def _read_timings(self) -> list[RunTimings] | None:
+        """Read more of how long the tasks took; None until that is known."""
         if self._timings is None:
-            self._timings = past_timings(self._plan, self._options.state_dir, before=self._directory.run_id)
+            if self._timing_steps is None:
+                self._timing_steps = _timing_steps(
+                    self._plan, self._options.state_dir, self._directory.run_id
+                )
+            self._timings = next(self._timing_steps)
         return self._timings
 
     def _close_reporter(self, reporter: Reporter) -> None:
@@ -354,15 +363,21 @@ def _reuse_results(resumes: EarlierRun, directory: RunDirectory) -> str:
     return resumes.directory.run_id
 
 
-def past_timings(plan: Plan, state_dir: str, *, before: str = "") -> list[RunTimings]:
-    """How long the tasks of the job file took in runs below `state_dir`, all or those before a run."""
+def past_timings(plan: Plan, state_dir: str) -> list[RunTimings]:
+    """How long the tasks of the job file took in runs below `state_dir`."""
+    *_, found = _timing_steps(plan, state_dir)
+    return found or []
+
+
+def _timing_steps(plan: Plan, state_dir: str, before: str = "") -> Iterator[list[RunTimings] | None]:
+    """The same in steps, of all runs or those before one: see `mprun.record.history.past_runs_in_steps`."""
     if plan.job.path == STANDARD_INPUT_PATH:
         # Any job may have been read from there.
-        return []
-    from mprun.record.history import past_runs
+        return iter(([],))
+    from mprun.record.history import past_runs_in_steps
 
     services = {planned.name for planned in plan.tasks if planned.task.ready is not None}
-    return past_runs(state_dir, plan.job.path, services, before=before)
+    return past_runs_in_steps(state_dir, plan.job.path, services, before=before)
 
 
 def _bind_diagnostics(plan: Plan, prepared: PrepareReply) -> list[Diagnostic]:

@@ -19,7 +19,7 @@ from mprun.record.state_dir import list_runs
 from mprun.scheduling.estimates import RunTimings
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Generator, Iterator
 
 
 # Among this many of the newest runs, runs of the job file are looked for, and this many are used.
@@ -29,6 +29,8 @@ MAX_RUNS_USED = 3
 # No more than this is read of one record, in bytes; and no further record after this many.
 MAX_BYTES_PER_RECORD = 64 << 20
 STOP_AFTER_BYTES = 4 << 20
+# How many lines are read in one step.
+LINES_A_STEP = 10_000
 
 # Longer than any run, in seconds: a longer duration is damage.
 _MAX_DURATION = 1e9
@@ -38,6 +40,17 @@ def past_runs(
     state_dir: str, file: str, services: Collection[str] = (), *, before: str = ""
 ) -> list[RunTimings]:
     """The newest runs of this job file whose records say how long tasks took, newest first.
+
+    The arguments are those of `past_runs_in_steps`.
+    """
+    *_, found = past_runs_in_steps(state_dir, file, services, before=before)
+    return found or []
+
+
+def past_runs_in_steps(
+    state_dir: str, file: str, services: Collection[str] = (), *, before: str = ""
+) -> Iterator[list[RunTimings] | None]:
+    """The same, read for some milliseconds before each value: None, until the last one is the result.
 
     `services` are the names of the tasks for which the time until they were ready is needed. A
     record that cannot be read, is corrupt or was written by a newer mprun is left out, and so are
@@ -50,11 +63,11 @@ def past_runs(
         known = list(islice(earlier, MAX_RUNS_SEARCHED))
     except UsageError:
         # A run has a temporary directory in its place.
-        return []
+        known = []
     for directory in known:
         try:
             with lock.open_record(directory) as stream:
-                timings = _read_timings(stream, file, services)
+                timings = yield from _read_timings(stream, file, services)
                 read += stream.tell() if timings is not None else 0
         except OSError:
             continue
@@ -62,17 +75,22 @@ def past_runs(
             found.append(timings)
         if len(found) == MAX_RUNS_USED or read >= STOP_AFTER_BYTES:
             break
-    return found
+    yield found
 
 
-def _read_timings(stream: BinaryIO, file: str, services: Collection[str]) -> RunTimings | None:
+def _read_timings(
+    stream: BinaryIO, file: str, services: Collection[str]
+) -> Generator[None, None, RunTimings | None]:
     if not _is_run_of(stream.readline(MAX_FIRST_LINE), file):
         return None
     collector = _TimingCollector(services)
-    left = MAX_BYTES_PER_RECORD - stream.tell()
+    left, count = MAX_BYTES_PER_RECORD - stream.tell(), 0
     while left > 0 and (line := stream.readline(left)):
         left -= len(line)
         collector.add_line(line)
+        count += 1
+        if not count % LINES_A_STEP:
+            yield
     return RunTimings(durations=collector.durations, until_ready=collector.until_ready)
 
 

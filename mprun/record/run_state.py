@@ -167,6 +167,10 @@ class RunState:
         # By the task that was expanded, empty for the whole plan: the names, in the order of the file.
         self._planned: dict[str, list[str]] = {}
 
+    def expansions(self) -> dict[str, list[str]]:
+        """The instances that are known so far of each task that was expanded, by its name."""
+        return {name: instances for name, instances in self._planned.items() if name}
+
     def planned_names(self) -> list[str]:
         """The tasks that are known so far, in the order of the file and of the lists of a `foreach`.
 

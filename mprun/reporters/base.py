@@ -51,8 +51,8 @@ class RunSources(Protocol):
     def signals(self) -> Signals:
         """The signals of the run."""
 
-    def timings(self) -> list[RunTimings]:
-        """How long the tasks of the job took in earlier runs."""
+    def timings(self) -> list[RunTimings] | None:
+        """How long the tasks of the job took in earlier runs; None until a call has read the rest."""
 
     def request_stacks(self, pid: int, start_ticks: int | None) -> Stacks | None:
         """Ask a task's process for the stacks of its threads; None if it cannot give them."""

@@ -59,7 +59,10 @@ class LiveView:
         self._region = Region(stream, self._size, reflows=terminal_reflows())
         self._style = Style(colour=wants_colour(sys.stderr), unicode=has_unicode())
         self._keys = Keys(self._terminal)
-        self._time_left = self._estimate(run)
+        self._run = run
+        # None if it is not known how long tasks take, or not yet.
+        self._time_left: TimeLeft | None = None
+        self._is_estimated = False
         self._samples = _Samples(directory)
         self._drawn = self._sampled = 0.0
         self._is_dirty = True
@@ -91,6 +94,8 @@ class LiveView:
 
     def refresh(self) -> None:
         """Draw the rows if they are due: soon after an event, else now and then."""
+        if not self._is_estimated:
+            self._estimate()
         now = self._clock()
         due = MIN_INTERVAL if self._is_dirty or self._region.is_holding else IDLE_INTERVAL
         if now - self._drawn >= due:
@@ -141,17 +146,21 @@ class LiveView:
         now = self._clock()
         return now if event.start_ticks is None else now - procfs.seconds_since(event.start_ticks)
 
-    def _estimate(self, run: RunState) -> TimeLeft | None:
+    def _estimate(self) -> None:
+        """Read more of how long the tasks took, and estimate what is left once that is known."""
         timings = self._sources.timings()
+        self._is_estimated = timings is not None
         if not timings:
-            return None
+            return
         from mprun.scheduling.time_left import TimeLeft
 
         left = TimeLeft(self._sources.plan, timings)
-        for name, task in run.tasks.items():
+        for group, instances in self._run.expansions().items():
+            left.expand(group, instances)
+        for name, task in self._run.tasks.items():
             if task.outcome is not None:
                 left.end(name)
-        return left
+        self._time_left = left
 
 
 class _Samples:

@@ -353,3 +353,25 @@ def test_a_prompt_is_in_the_row_of_its_task_or_above_if_there_is_no_view(desk):
         screen.wait_for_prompt()
         assert screen.shows("ask  | name?", "succeeded in")
         assert bars(screen) == []
+
+
+def test_the_time_left_counts_what_was_expanded_before_the_view_began(desk):
+    put(
+        desk,
+        """
+    max_parallel: 1
+    tasks:
+      - {name: list, command: "echo '[1, 2]'", capture: json}
+      - {name: part, command: sleep 0.6, foreach: "${tasks.list.result}"}
+      - {name: last, target: work:until, args: [go], depends_on: part}
+    """,
+    )
+    (desk / "go").touch()
+    assert mprun("job.yaml", cwd=desk).code == 0
+    (desk / "go").unlink()
+    with Screen(desk, 100) as screen:
+        screen.run("job.yaml --progress live")
+        screen.wait_for("≈ 1s left")
+        screen.wait_for("≈ 0s left")
+        (desk / "go").touch()
+        screen.wait_for_prompt()

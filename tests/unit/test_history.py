@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from mprun.record import events, history, line_format, lock, recorder
-from mprun.record.history import past_runs
+from mprun.record.history import past_runs, past_runs_in_steps
 from mprun.record.state_dir import RunDirectory
 
 FILE = "/jobs/job.yaml"
@@ -65,6 +65,15 @@ def test_the_newest_runs_of_the_job_file_are_used_newest_first(state):
         state(number, [run_started(), *went(a=float(number))])
     newest = history.MAX_RUNS_USED + 1
     assert durations(state) == [{"a": float(newest - back)} for back in range(history.MAX_RUNS_USED)]
+
+
+def test_a_large_record_is_read_in_steps(state):
+    """The live view reads it during a run, which must not stand still."""
+    spans = {f"t{number}": 1.0 for number in range(3 * history.LINES_A_STEP)}
+    state(0, [run_started(), *went(**spans)])
+    *before, found = past_runs_in_steps(state.path, FILE)
+    assert before == [None] * 6
+    assert [run.durations for run in found] == [spans]
 
 
 def test_a_run_of_another_file_has_no_timings(state):
