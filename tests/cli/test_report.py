@@ -5,8 +5,6 @@ import json
 import os
 import re
 import resource
-import subprocess
-import sys
 import time
 from collections import deque
 from statistics import median
@@ -15,7 +13,7 @@ import pytest
 from support.pages import assert_safe
 from support.records import FINISHED, STAMP, STARTED, ended, exited, read, record, started
 from support.report_records import large_run
-from support.runs import environment, finish, mprun, start, write
+from support.runs import finish, mprun, start, write
 
 from mprun.cli.report import pieces
 from mprun.record import reader
@@ -230,7 +228,7 @@ def assert_safe_with_log(directory, events):
     return assert_safe(make(directory))
 
 
-@pytest.mark.parametrize("value", [TEXT, -1, 1e300, None, True, [TEXT], {TEXT: TEXT}], ids=repr)
+@pytest.mark.parametrize("value", [TEXT, -1, 1e300, None, [TEXT], {TEXT: TEXT}], ids=repr)
 def test_a_record_with_any_one_field_hostile_gives_a_safe_page(tmp_path, value):
     run = tmp_path / ".mprun" / "runs" / record(tmp_path, EVENTS)
     made = 0
@@ -344,32 +342,16 @@ def test_the_page_of_ten_thousand_tasks_has_at_most_4_mb(tmp_path, every):
     assert "The first 1000 of 10000 tasks, those that did not succeed before the others." in page.text
 
 
-# Runs the command and says what memory it took at most; rusage has that of the test, too, from before exec.
-MEASURED = """
-import sys
-from mprun.cli.main import main
-sys.argv[1:] = ["report", "-o", "page.html"]
-code = main()
-print(next(line for line in open("/proc/self/status") if line.startswith("VmHWM")).split()[1])
-sys.exit(code)
-"""
-
-
-def test_the_page_of_a_hundred_thousand_tasks_drops_none_and_takes_at_most_200_mb(tmp_path):
-    run = large_run(tmp_path, 100_000)
-    done = subprocess.run(
-        [sys.executable, "-c", MEASURED], cwd=tmp_path, env=environment(), capture_output=True, check=True
-    )
-    name, kib = done.stdout.split()
-    assert (name, done.stderr) == (b"page.html", b"")
-    assert int(kib) * 1024 <= 200_000_000
-    page = (tmp_path / "page.html").read_text("utf-8")
+def test_the_page_of_a_hundred_thousand_tasks_drops_none_and_takes_at_most_200_mb(largest_report):
+    path, memory = largest_report
+    assert memory <= 200_000_000
+    page = path.read_text("utf-8")
     assert page.count('"crunch[') == 100_000
-    assert f"mprun show {run}" in page
+    assert f"mprun show {STAMP['run']}" in page
 
 
 def test_a_report_takes_little_more_time_than_to_read_its_record(tmp_path):
-    large_run(tmp_path, 10_000)
+    large_run(tmp_path, 5_000)
     directory = find_run(str(tmp_path / ".mprun"), None)
 
     def cost(call):
@@ -380,6 +362,6 @@ def test_a_report_takes_little_more_time_than_to_read_its_record(tmp_path):
     # Side by side, because other processes run here, too.
     pairs = [
         (cost(lambda: reader.read_state(directory)), cost(lambda: deque(pieces(directory), maxlen=0)))
-        for _ in range(5)
+        for _ in range(3)
     ]
     assert median(made / read for read, made in pairs) < 3

@@ -243,7 +243,7 @@ class Report:
         if started is not None:
             yield "Python", shown(started.python)
             yield "format of the record", str(started.format)
-            yield "boot id", shown(started.boot_id)
+            yield "boot id", shown(started.boot_id or "unknown")
         yield "mprun that made this page", self.version
 
 

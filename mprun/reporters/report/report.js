@@ -1,10 +1,11 @@
 "use strict";
 /* The data: tasks are [name, outcome, why, joined at, expected, attempts], and an attempt is
-   [start, duration, pid, ppid, target, daemon, end, CPU, memory, threads, orphans killed, left running].
+   [start, duration, pid, ppid, target, daemon, end, CPU, memory, threads, orphans killed, left running, until]:
+   `until` is when its end was recorded, if that is earlier than its start and its duration say.
    Times are in seconds from the start of the run. All texts are data, and shown by textContent. */
 const data = JSON.parse(document.getElementById("data").textContent);
 const byId = (id) => document.getElementById(id);
-const START = 0, DURATION = 1, PID = 2, PPID = 3, TARGET = 4, DAEMON = 5, END = 6, CPU = 7, MEMORY = 8, THREADS = 9;
+const START = 0, DURATION = 1, PID = 2, PPID = 3, TARGET = 4, DAEMON = 5, END = 6, CPU = 7, MEMORY = 8, THREADS = 9, UNTIL = 12;
 
 function element(name, text, kind) {
   const made = document.createElement(name);

@@ -194,9 +194,12 @@ class ReportData:
         if exited.signal is not None or code is None:
             ended = shown(format_exit(code, exited.signal, exited.core_dumped))
         facts += [ended, exited.cpu, exited.max_rss, exited.threads]
-        if exited.orphans or exited.left_running:
+        # The time of its start is that of an event, and its duration that of the process.
+        until = self.clock.offset(exited.time)
+        is_late = start is not None and until is not None and round(start + facts[1], 3) > until
+        if exited.orphans or exited.left_running or is_late:
             facts += [len(exited.orphans), len(exited.left_running)]
-        return facts
+        return [*facts, until] if is_late else facts
 
 
 def counted(rows: Sequence[TaskRow]) -> dict[str, int]:

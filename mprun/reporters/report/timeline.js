@@ -39,7 +39,7 @@ function allBars() {
     let since = 0;
     task[5].forEach((attempt, number) => {
       if (attempt[START] === null) { chart.undated += 1; return; }
-      const start = Math.max(0, attempt[START]), end = start + (attempt[DURATION] || 0);
+      const start = Math.max(0, attempt[START]), end = Math.max(start, attempt[UNTIL] || start + (attempt[DURATION] || 0));
       const isLast = number === task[5].length - 1;
       bars.push({ task, attempt, number, start, end, since, free: 0, bad: !isLast || task[1] === 1 || task[1] === 2 || task[1] === 6,
         kind: isLast ? NAMES[task[1]] : "failed", path: false });
@@ -54,8 +54,7 @@ function intoLanes(bars, lanes) {
   const busy = heap((one, other) => one.until < other.until), free = heap((one, other) => one < other);
   const own = [];
   for (const bar of bars) {
-    /* A process's end is known to the engine a little after it: what overlaps by less is the same slot. */
-    while (busy.first && busy.first.until <= bar.start + 0.001) free.push(busy.pop().lane);
+    while (busy.first && busy.first.until <= bar.start) free.push(busy.pop().lane);
     const lane = free.first === undefined ? own.push([]) - 1 : free.pop();
     bar.free = own[lane].length ? own[lane][own[lane].length - 1].end : 0;
     own[lane].push(bar);
@@ -129,7 +128,6 @@ function drawTimeline() {
     }
     drawLane(pen, found.bars, top, lane, width, ink);
   });
-  /* The lane's names are not drawn over. */
 }
 
 function drawLane(pen, bars, top, lane, width, ink) {
@@ -159,7 +157,8 @@ function drawLane(pen, bars, top, lane, width, ink) {
       pen.restore();
     }
     const joined = bar.task[3];
-    if (joined !== null && bar.number === bar.task[5].length - 1 && joined >= chart.from && joined <= chart.to) {
+    /* Between narrow bars there would be nothing but marks. */
+    if (joined !== null && right - left > 6 && bar.number === bar.task[5].length - 1 && joined >= chart.from && joined <= chart.to) {
       const x = Math.min(width - 8, Math.max(right, toX(joined, width)));
       pen.fillStyle = ink.text;
       pen.fillRect(x - 0.5, top + 1, 1.5, lane - 2);
@@ -220,7 +219,7 @@ function legend() {
     return made;
   };
   byId("legend").append(...kinds.filter(([name]) => seen.has(name)).map(([name, text]) => entry(name, text)),
-    entry("wait", "waiting, or its slot is free"), element("span", "│ joined"),
+    entry("wait", "waiting, or its slot is free"), element("span", "│ joined, after wide bars"),
     element("span", "A lane is a slot, a bar is an attempt; bars that share a pixel are drawn as one."));
   if (chart.undated) byId("legend").append(element("span", chart.undated + " attempts have no valid time, and no bar."));
 }

@@ -1,0 +1,217 @@
+"""The report in a browser: it works by keyboard, in the dark, on a telephone, and without its script."""
+
+import shutil
+import tempfile
+from contextlib import suppress
+
+import pytest
+from support.records import read
+from support.report_records import large_run
+from support.runs import mprun, write
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+DRIVER = shutil.which("chromedriver")
+
+pytestmark = [
+    pytest.mark.once,
+    pytest.mark.timeout(120),
+    pytest.mark.skipif(CHROMIUM is None or DRIVER is None, reason="needs chromium and chromium-driver"),
+]
+
+WORK = """
+    import sys
+    import time
+
+    def hi(seconds=0.05):
+        time.sleep(seconds)
+
+    def fail():
+        print("</script><script>alert(1)</script>")
+        raise ValueError("no <b>rows</b>")
+    """
+HOSTILE = "<img src=x onerror=alert(1)>"
+JOB = f"""
+    tasks:
+      - {{name: a, target: "work:hi"}}
+      - {{name: b, target: "work:hi", kwargs: {{seconds: 0.3}}, depends_on: [a]}}
+      - {{name: "{HOSTILE}", target: "work:fail"}}
+      - {{name: never, target: "work:hi", depends_on: ["{HOSTILE}"]}}
+    """
+
+
+class Browser:
+    """Chromium without a network; `open` shows a page, `run` runs a script in it."""
+
+    def __init__(self):
+        webdriver = pytest.importorskip("selenium.webdriver", reason="needs selenium")
+        from selenium.webdriver.chrome.options import Options
+        from selenium.webdriver.chrome.service import Service
+
+        self.profile = tempfile.mkdtemp()
+        options = Options()
+        options.binary_location = CHROMIUM
+        for flag in ("headless", "no-sandbox", "disable-gpu", "no-first-run", "disable-sync"):
+            options.add_argument(f"--{flag}")
+        for flag in ("disable-background-networking", "disable-component-update"):
+            options.add_argument(f"--{flag}")
+        options.add_argument(f"--user-data-dir={self.profile}")
+        options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+        self.driver = webdriver.Chrome(options=options, service=Service(DRIVER))
+        self.command("Network.enable")
+        offline = {"offline": True, "latency": 0, "downloadThroughput": 0, "uploadThroughput": 0}
+        self.command("Network.emulateNetworkConditions", **offline)
+        self.command("Performance.enable", timeDomain="threadTicks")
+
+    def command(self, name, **values):
+        return self.driver.execute_cdp_cmd(name, values)
+
+    def open(self, path, *, width=1280, media=()):
+        features = [{"name": name, "value": value} for name, value in media]
+        self.command("Emulation.setEmulatedMedia", features=features)
+        size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+        self.command("Emulation.setDeviceMetricsOverride", **size)
+        self.driver.get(path.as_uri())
+        return self
+
+    def run(self, script):
+        return self.driver.execute_script(f"return {script}")
+
+    def press(self, *keys):
+        """Send keys to what has the focus."""
+        from selenium.webdriver import ActionChains
+
+        ActionChains(self.driver).send_keys(*keys).perform()
+
+    def rows(self):
+        """The names in the table that are shown."""
+        return self.run(
+            "[...document.querySelectorAll('#table tbody tr:not(.details)')]"
+            ".filter((row) => row.offsetHeight).map((row) => row.querySelector('th').textContent)"
+        )
+
+    def errors(self):
+        """What the console has said since the last call."""
+        return [line["message"] for line in self.driver.get_log("browser")]
+
+    def pick(self, outcome):
+        self.run(f"document.querySelector('input[value={outcome}]').click()")
+
+    def close(self):
+        with suppress(Exception):
+            self.driver.quit()
+        shutil.rmtree(self.profile, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    browser = Browser()
+    yield browser
+    browser.close()
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("page")
+    write(directory, work=WORK, job=JOB)
+    assert mprun("job.yaml", "--report", "page.html", cwd=directory).code == 1
+    return directory / "page.html"
+
+
+def test_the_page_says_nothing_on_the_console_asks_for_nothing_and_runs_nothing_of_a_task(browser, page):
+    browser.open(page)
+    assert browser.errors() == []
+    assert browser.run("performance.getEntriesByType('resource').length") == 0
+    assert browser.run("document.querySelectorAll('img').length") == 0
+    assert browser.rows() == ["a", "b", HOSTILE, "never"]
+    assert "alert(1)" in browser.run("document.querySelector('.failure pre').textContent")
+
+
+def test_the_table_filters_searches_and_sorts(browser, page):
+    browser.open(page)
+    browser.pick("failed")
+    assert browser.rows() == [HOSTILE]
+    browser.pick("succeeded")
+    assert browser.rows() == ["a", "b"]
+    # Duration: the longest first, then the shortest.
+    browser.run("document.querySelectorAll('thead button')[3].click()")
+    assert browser.rows() == ["b", "a"]
+    browser.run("document.querySelectorAll('thead button')[3].click()")
+    assert browser.rows() == ["a", "b"]
+    assert browser.run("document.querySelector('#table [aria-sort]').ariaSort") == "ascending"
+    browser.run("document.querySelector('#f-all').click()")
+    browser.run("document.querySelector('#words').focus()")
+    browser.press("VALUEERROR")
+    assert browser.rows() == [HOSTILE]
+    assert browser.run("document.querySelector('#found').textContent") == "1 of 4 tasks"
+
+
+def test_it_works_by_keyboard(browser, page):
+    from selenium.webdriver.common.keys import Keys
+
+    browser.open(page)
+    browser.run("document.querySelector('#table tbody .link').focus()")
+    browser.press(Keys.ENTER)
+    assert "attempt 1: work:hi, pid " in browser.run("document.querySelector('.details').textContent")
+    browser.press(Keys.ENTER)
+    assert browser.run("document.querySelector('.details')") is None
+    browser.run("document.querySelector('#lanes').focus()")
+    browser.press("+")
+    assert browser.run("(chart.to - chart.from) / chart.end") == pytest.approx(0.5)
+    browser.press("0")
+    assert browser.run("[chart.from, chart.to === chart.end]") == [0, True]
+
+
+def test_no_two_attempts_are_in_one_slot_at_a_time(browser, page):
+    browser.open(page)
+    overlaps = "lane.bars.some((bar, at) => at && bar.start < lane.bars[at - 1].end)"
+    assert browser.run(f"chart.lanes.filter((lane) => {overlaps}).length") == 0
+    assert browser.run("chart.lanes.flatMap((lane) => lane.bars).length") == 3
+
+
+def test_without_its_script_the_table_has_its_rows_and_filters_them(browser, page):
+    # Its hash is another then: the policy forbids it.
+    other = page.with_name("other.html")
+    other.write_text(page.read_text("utf-8").replace('"use strict";', '"use strict"; ', 1), "utf-8")
+    browser.open(other)
+    (error,) = browser.errors()
+    assert "Content Security Policy" in error
+    assert browser.rows() == ["a", "b", HOSTILE, "never"]
+    browser.pick("skipped")
+    assert browser.rows() == ["never"]
+    assert browser.run("document.querySelector('#timeline-view').hidden") is True
+
+
+@pytest.mark.parametrize(("scheme", "dark"), [("light", False), ("dark", True)])
+def test_it_is_dark_where_the_reader_is(browser, page, scheme, dark):
+    browser.open(page, media=[("prefers-color-scheme", scheme)])
+    colour = browser.run("getComputedStyle(document.body).backgroundColor")
+    assert (sum(map(int, colour.removeprefix("rgb(").rstrip(")").split(","))) < 150) == dark
+
+
+def test_on_a_telephone_nothing_is_wider_than_the_page(browser, page):
+    browser.open(page, width=400)
+    assert browser.run("document.documentElement.scrollWidth") <= 400
+
+
+def test_ten_thousand_tasks_can_be_used_within_two_seconds(browser, tmp_path):
+    large_run(tmp_path, 10_000)
+    assert read(tmp_path, "report", "-o", "page.html").code == 0
+    browser.open(tmp_path / "page.html")
+    metrics = {one["name"]: one["value"] for one in browser.command("Performance.getMetrics")["metrics"]}
+    # The time of its thread, in seconds: other processes take what they take.
+    assert metrics["TaskDuration"] < 2
+    assert browser.run("document.querySelector('#found').textContent") == "10000 of 10000 tasks"
+    assert browser.run("chart.lanes.length") == 8
+
+
+def test_a_hundred_thousand_tasks_are_all_there(browser, largest_report):
+    browser.open(largest_report[0])
+    assert browser.errors() == []
+    assert browser.run("document.querySelector('#found').textContent") == "100000 of 100000 tasks"
+    assert browser.run("chart.lanes.reduce((sum, lane) => sum + lane.bars.length, 0)") == 100_000
+    browser.pick("failed")
+    assert browser.run("document.querySelector('#found').textContent") == "1000 of 100000 tasks"
+    for _ in range(9):
+        browser.run("document.querySelector('#next').click()")
+    assert browser.rows()[-1] == "crunch[99999]"
+    assert browser.run("document.querySelector('#next').disabled") is True
