@@ -40,7 +40,7 @@ def greet(name: str, times: int = 1) -> int:
 
 
 @click.command()
-@click.argument("path", type=click.Path(), default="job.yaml")
+@click.argument("path", type=click.Path(readable=False), default="job.yaml")
 def init(path: str) -> int:
     """Write a first job file, and the module that it runs.
 

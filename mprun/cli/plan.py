@@ -28,7 +28,7 @@ PLAN_VIEWS = {
 
 
 @click.command()
-@click.argument("jobs", type=click.Path(), nargs=-1, required=True)
+@click.argument("jobs", type=click.Path(readable=False), nargs=-1, required=True)
 @click.option(
     "--restrict",
     metavar="DIR",
@@ -59,7 +59,7 @@ def validate(jobs: tuple[str, ...], restrict: str | None) -> int:
 
 
 @click.command()
-@click.argument("job", type=click.Path())
+@click.argument("job", type=click.Path(readable=False))
 @click.argument("tasks", nargs=-1, metavar="[TASK]...")
 @planning_options
 @click.option(

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("job", type=click.Path())
+@click.argument("job", type=click.Path(readable=False))
 @click.argument("tasks", nargs=-1, metavar="[TASK]...")
 @planning_options
 @click.option("--dry-run", is_flag=True, help="Import and check every target, but start nothing.")

@@ -256,6 +256,14 @@ def test_any_locale_works(tmp_path):
     assert json.loads(events.stdout.splitlines()[1])["task"] == "Wörter"
 
 
+@pytest.mark.parametrize("command", [[], ["plan"], ["validate"]])
+def test_job_file_without_permission_is_refused_in_the_words_of_mprun(command, desk):
+    (desk / "job.yaml").chmod(0)
+    if os.access(desk / "job.yaml", os.R_OK):
+        pytest.skip("root reads every file")
+    assert error_of(mprun(*command, "job.yaml", cwd=desk)) == "error: permission denied: `job.yaml`"
+
+
 def test_every_task_with_the_same_bind_error_is_named(desk):
     wrong = "  - target: work:nothing\n"
     (desk / "job.yaml").write_text("tasks:\n" + wrong + "  - target: os:getpid\n" + wrong)
