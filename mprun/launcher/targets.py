@@ -136,7 +136,10 @@ def find(target: str) -> Callable[..., Any]:
     try:
         found = resolve(target)
     except AttributeError:
-        raise _no_attribute(module, path) from None
+        from mprun.launcher.missing_attribute import missing_attribute
+
+        message, word, names = missing_attribute(module, path)
+        raise TargetError(message, ("target", "callable"), word, names) from None
     except Exception as error:  # a module's own `__getattr__`, for one
         _print_traceback(error)
         raise TargetError(f"looking up `{target}` failed: {_words(error)}") from None
@@ -165,18 +168,6 @@ def find_module(module: str) -> None:
         raise _no_module(module, error.name) from None
     except BaseException as error:
         raise _import_failed(module, error) from None
-
-
-def _no_attribute(module: str, path: str) -> TargetError:
-    found: Any = sys.modules[module]
-    owner = f"module `{module}`"
-    for name in path.split("."):
-        if not hasattr(found, name):
-            names = tuple(known for known in dir(found) if not known.startswith("_"))
-            return TargetError(f"{owner} has no attribute `{name}`", ("target", "callable"), name, names)
-        found = getattr(found, name)
-        owner = f"`{name}`"
-    raise AssertionError("called only if there is no such object")
 
 
 def _no_module(module: str, missing: str) -> TargetError:

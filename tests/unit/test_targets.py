@@ -109,6 +109,15 @@ def test_a_missing_attribute_is_reported_with_its_owner(tmp_path):
     assert (str(error), error.word, error.candidates) == ("module `m` has no attribute `B`", "B", ("A",))
 
 
+def test_only_names_of_the_package_itself_are_candidates(tmp_path):
+    own = "def own(): ...\nclass Own: ...\nmade = partial(own)\nnumber = 1\n"
+    borrowed = "import csv\nfrom pathlib import Path\nfrom textwrap import dedent\n"
+    module(tmp_path, "m", f"{borrowed}from functools import partial\n{own}")
+    assert refused(find, "m:none").candidates == ("Own", "made", "number", "own")
+    module(tmp_path, "b", borrowed)
+    assert refused(find, "b:none").candidates == ("Path", "csv", "dedent")
+
+
 def test_an_object_that_is_not_callable_is_reported_with_its_type(tmp_path):
     module(tmp_path, "m", "n = 5")
     assert str(refused(find, "m:n")) == "`m:n` is not callable (type int)"
