@@ -384,5 +384,6 @@ def suggest(word: str, candidates: Collection[str], kind: str) -> str:
     suggestion = did_you_mean(word, candidates)
     if suggestion or not candidates or (_comparisons is not None and _comparisons.left <= 0):
         return suggestion
-    some = ", ".join(quote(candidate[:40]) for candidate in sorted(candidates)[:_MAX_CHOICES])
-    return f"known {kind}: {some}" + (", …" if len(candidates) > _MAX_CHOICES else "")
+    known = sorted(set(candidates))
+    some = ", ".join(quote(candidate[:40]) for candidate in known[:_MAX_CHOICES])
+    return f"known {kind}: {some}" + (", …" if len(known) > _MAX_CHOICES else "")

@@ -222,6 +222,10 @@ def test_a_key_of_a_job_is_guessed(word, meant):
     assert did_you_mean(word, JOB_KEYS, SYNONYMS) == f"did you mean `{meant}`?"
 
 
+def test_a_name_that_is_twice_among_the_candidates_is_named_once():
+    assert suggest("crunch", ["x", "y", "x"], "tasks") == "known tasks: `x`, `y`"
+
+
 def test_an_unfamiliar_word_gets_no_suggestion():
     assert did_you_mean("zzzzzz", TASK_KEYS, SYNONYMS) == ""
     assert did_you_mean("a", []) == ""
