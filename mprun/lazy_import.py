@@ -35,7 +35,9 @@ class LazyModule(ModuleType):
         if name.startswith("__") and name != "__all__":
             raise AttributeError(name)
         values, borrowers = self.__dict__["__lent__"]
-        if name in values and sys._getframe(1).f_globals["__name__"].partition(".")[0] in borrowers:
+        # Code that a library has made and executes may have no name.
+        user = sys._getframe(1).f_globals.get("__name__", "")
+        if name in values and user.partition(".")[0] in borrowers:
             return values[name]
         _load(self, name)
         return getattr(self, name)

@@ -321,6 +321,20 @@ def test_anyone_else_gets_the_real_typing(tmp_path):
     ]
 
 
+def test_code_without_a_module_gets_the_real_typing():
+    code = """
+import sys
+from mprun.cli.lean_imports import import_click
+import_click()
+print(type(sys.modules["typing"]).__name__)
+names = {}
+exec("import typing; Any = typing.Any", names)
+import typing
+print(type(typing).__name__, names["Any"] is typing.Any)
+"""
+    assert run(code).split() == ["LazyModule", "module", "True"]
+
+
 def test_a_pattern_of_click_is_compiled_when_it_is_used():
     code = (
         WHO_LOADS
