@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from mprun.jobfile.model import Ready, Task
     from mprun.launcher.channel import AttemptKey
     from mprun.record.state_dir import RunDirectory
+    from mprun.scheduling.instructions import MarkReady
 
 
 class AttemptMonitor:
@@ -88,10 +89,10 @@ class AttemptMonitor:
             prober.forget(key)
         return reason
 
-    def handle_ready(self, key: AttemptKey) -> None:
+    def handle_ready(self, ready: MarkReady) -> None:
         """It is ready: probe no more."""
         for prober in self._probers():
-            prober.forget(key)
+            prober.forget((ready.task, ready.attempt))
 
     def handle_stopping(self, key: AttemptKey) -> None:
         """It was asked to end: probe no more, but keep the last answer for `handle_exited`."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from mprun.engine.signals import REQUEST, SUSPEND, StopSignals
+from mprun.engine.signals import REQUEST, SUSPEND, StopSignals, signal_name
 from mprun.executors.base import ExecutorLost, Suspended
 from mprun.scheduling.instructions import USER
 
@@ -77,9 +77,10 @@ class ControlRequests:
         self.stopped_tasks: set[int] = set()
 
     @property
-    def signal(self) -> int | None:
-        """The first signal that stopped the run, None so far."""
-        return self._stop_signals.first
+    def signal(self) -> tuple[int, str] | None:
+        """The first signal that stopped the run, and its name; None so far."""
+        first = self._stop_signals.first
+        return None if first is None else (first, signal_name(first))
 
     def handle(self, loop: Loop) -> None:
         """Act on the signals since the last call."""

@@ -22,28 +22,17 @@ from mprun.engine.event_builder import (
     OWN_DECISIONS,
     EventBuilder,
     FactQueue,
-    lacking_reason,
+    final_reason,
     planned_facts,
-    requested_reason,
 )
 from mprun.engine.poller import Poller
 from mprun.engine.publisher import Publisher
 from mprun.engine.report_handler import ReportHandler
-from mprun.engine.resolver import (
-    Expanded,
-    Expanding,
-    Failed,
-    Resolved,
-    Skipped,
-    TaskResolver,
-    param_variables,
-)
-from mprun.engine.signals import signal_name
-from mprun.engine.task_table import ResolveQueue, TaskTable
+from mprun.engine.resolver import TaskResolver, param_variables
+from mprun.engine.task_table import TaskTable
 from mprun.errors import RecordError
-from mprun.executors.base import Exited, NotStarted, Started, StartRequest
+from mprun.executors.base import NotStarted
 from mprun.jobfile.references import ReferenceProblem
-from mprun.record import events
 from mprun.scheduling.instructions import (
     INTERNAL_ERROR,
     LOG_LIMIT,
@@ -51,24 +40,22 @@ from mprun.scheduling.instructions import (
     CancelStart,
     Finish,
     Instruction,
-    Join,
     MarkReady,
     Resolve,
     Signal,
     Start,
 )
-from mprun.scheduling.retry import AttemptResult
 from mprun.scheduling.scheduler import Scheduler
-from mprun.scheduling.verdict import TaskEnds, verdict
+from mprun.scheduling.verdict import verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from mprun.engine.event_builder import Fact
-    from mprun.engine.resolver import Answer
+    from mprun.engine.late_references import LateReferences
     from mprun.engine.signals import SignalInbox
     from mprun.executors.base import Executor, PrepareReply, Report
-    from mprun.launcher.channel import AttemptKey
+    from mprun.record import events
     from mprun.record.recorder import Recorder
     from mprun.record.run_state import RunState
     from mprun.record.state_dir import RunDirectory
@@ -77,10 +64,6 @@ if TYPE_CHECKING:
 
 # From this many tasks on, it saves time to compile the constructors of the values that each task has.
 COMPILE_INIT_MIN_TASKS = 1000
-_VALUES_OF_EACH_TASK = (
-    *(Start, Started, Exited, AttemptResult, Finish, Join, StartRequest),
-    *(events.TaskStarted, events.TaskExited, events.TaskFinished, events.TaskJoined),
-)
 
 
 class Engine:
@@ -98,17 +81,16 @@ class Engine:
         display: Display | None = None,
     ) -> None:
         if len(plan.tasks) >= COMPILE_INIT_MIN_TASKS:
-            for kind in _VALUES_OF_EACH_TASK:
-                kind.compile_init()
+            from mprun.engine.task_values import compile_inits
+
+            compile_inits()
         self._executor = executor
         self._warn = warn
         self._plan = plan
         self._directory = directory
-        self._run_timeout = plan.job.timeout
         self._clock = Clock()
         self._scheduler = Scheduler(plan, _random)
         self._table = TaskTable(plan)
-        self._to_resolve = ResolveQueue()
         self._resolver = TaskResolver(plan, self._table, directory, param_variables())
         self._poller = Poller(executor, inbox, warn, display)
         self._monitor = AttemptMonitor(
@@ -124,24 +106,29 @@ class Engine:
         self._publisher = Publisher(recorder, reporters, self._clock)
         self._actions: dict[type, Callable[[Any], None]] = {
             Start: self._start,
-            CancelStart: self._cancel_start,
+            CancelStart: lambda cancel: executor.cancel((cancel.task, cancel.attempt)),
             Signal: self._signal,
-            MarkReady: self._mark_ready,
-            Finish: self._finish,
-            Resolve: self._resolve,
+            MarkReady: self._monitor.handle_ready,
+            Finish: self._resolver.handle_finished,
         }
+        self._late_references: LateReferences | None = None
+        if any(task.late for task in plan.tasks):
+            # Few jobs have any.
+            from mprun.engine.late_references import LateReferences
+
+            self._late_references = late = LateReferences(
+                self._resolver, self._scheduler, self._table, self._clock, self.act
+            )
+            self._actions[Resolve] = late.resolve
         # What has happened and what was decided since the last `publish`, in this order.
         self._facts: list[Fact] = []
-        # What of that has no events yet, and the tasks that are being expanded: each turn does some of it.
+        # What of that was not published yet: each turn does some of it.
         self._to_publish = FactQueue()
-        self._expansions: list[Expanding] = []
-        # What is said of the first exception that nothing expects, and when the run is to have ended then.
+        # What is said of the first exception that nothing expects, when the run is to have ended then, and
+        # the reports and instructions in whose place there was such an exception.
         self._defect = ""
         self._give_up_at: float | None = None
-        # The reports and instructions in whose place there was such an exception, and the attempts of
-        # which no report is accepted any more.
         self._lost: list[Report | Instruction] = []
-        self._untracked: set[AttemptKey] = set()
 
     @property
     def state(self) -> RunState:
@@ -206,9 +193,10 @@ class Engine:
         failpoints.reached("loop.wait")
         deadline = self._scheduler.deadline
         due = None if deadline is None else max(0.0, deadline - self._clock.timed())
-        has_more = self._to_resolve.is_waiting or self._scheduler.has_more or self._to_publish
-        more = 0.0 if has_more or self._expansions else None
-        timeouts = [due, self._publisher.tick_interval, self._monitor.interval, more]
+        late = self._late_references
+        has_late = late is not None and late.has_more
+        more = 0.0 if has_late or self._scheduler.has_more or self._to_publish else None
+        timeouts = (due, self._publisher.tick_interval, self._monitor.interval, more)
         self.wait(min([seconds for seconds in timeouts if seconds is not None], default=None))
         # Reports before deadlines: an attempt that ended in the instant of its timeout has ended.
         self.collect_reports()
@@ -222,10 +210,8 @@ class Engine:
             self.act(self._scheduler.handle_deadline(self._clock.timed()))
         if self._scheduler.has_more:
             self.act(self._scheduler.proceed(self._clock.timed()))
-        for number in self._to_resolve.begin_turn():
-            self._answer(number)
-        if self._expansions:
-            self._expand_more()
+        if late is not None:
+            late.proceed()
         self._publisher.tick()
 
     def wait(self, timeout: float | None) -> None:
@@ -240,8 +226,6 @@ class Engine:
         except Exception:
             self._lost += received
             raise
-        if self._untracked:
-            reports = [report for report in reports if getattr(report, "key", None) not in self._untracked]
         failed: Exception | None = None
         for report in reports:
             try:
@@ -263,8 +247,10 @@ class Engine:
             raise failed
         return reports
 
-    def act(self, instructions: list[Instruction]) -> None:
-        """Do what the scheduler has decided; `publish` makes events of it."""
+    def act(self, instructions: list[Instruction], *, facts: Sequence[Fact] = ()) -> None:
+        """Do what the scheduler has decided after these facts; `publish` makes events of it."""
+        if facts:
+            self._facts += facts
         self._facts += instructions
         failed: Exception | None = None
         for instruction in instructions:
@@ -339,7 +325,7 @@ class Engine:
         self._executor.resume()
         self.act(self._scheduler.stop(INTERNAL_ERROR, self._clock.timed()))
         lost, self._lost = self._lost, []
-        self._untracked = defects.untracked(lost)
+        self._report_handler.untracked = defects.untracked(lost)
         self.act(defects.end_lost(lost, self._executor, self._scheduler, self._clock.timed()))
         self.publish()
 
@@ -378,24 +364,14 @@ class Engine:
 
     def _run_finished(self, begun: float) -> events.RunFinished:
         failpoints.reached("loop.verdict")
-        scheduler, signal = self._scheduler, self._requests.signal
-        ends = TaskEnds(
-            tasks=scheduler.tasks,
-            outcomes=scheduler.outcomes,
-            expanded=scheduler.expanded,
-            skipped_by_when=scheduler.skipped_by_when,
-            stopped=self._requests.stopped_tasks,
-        )
+        ends = self._scheduler.ends(self._requests.stopped_tasks)
         ended = verdict(
             ends,
-            end_reason=scheduler.end_reason,
-            signal=None if signal is None else (signal, signal_name(signal)),
+            end_reason=self._scheduler.end_reason,
+            signal=self._requests.signal,
             failure=self.failure,
         )
-        if ended.lacking:
-            ended = ended.replace(reason=lacking_reason(ends, ended.lacking, self.state))
-        elif ended.requested:
-            ended = ended.replace(reason=requested_reason(ends, ended.requested))
+        ended = ended.replace(reason=final_reason(ends, ended, self.state))
         return self._event_builder.run_finished(begun, ended, self._executor.usage())
 
     # ---- what the scheduler decides
@@ -410,65 +386,13 @@ class Engine:
         else:
             self._executor.start(request)
 
-    def _cancel_start(self, cancel: CancelStart) -> None:
-        self._executor.cancel((cancel.task, cancel.attempt))
-
     def _signal(self, signal: Signal) -> None:
         key = (signal.task, signal.attempt)
         title = ""
         if signal.dump:
-            title = dump_title(self._table.tasks[signal.task].task, signal.reason, self._run_timeout)
+            title = dump_title(self._table.tasks[signal.task].task, signal.reason, self._plan.job.timeout)
         self._executor.signal(key, signal.signal, title=title, to=signal.to)
         self._monitor.handle_stopping(key)
-
-    def _mark_ready(self, ready: MarkReady) -> None:
-        self._monitor.handle_ready((ready.task, ready.attempt))
-
-    def _finish(self, finish: Finish) -> None:
-        self._resolver.handle_finished(finish.task, finish.outcome, finish.attempts)
-
-    def _resolve(self, resolve: Resolve) -> None:
-        if self._to_resolve.admits(resolve.task):
-            self._answer(resolve.task)
-
-    def _answer(self, number: int) -> None:
-        """Resolve the references of a task to results, and tell the scheduler the answer."""
-        failpoints.reached("loop.resolve")
-        answer = self._resolver.answer(number)
-        if isinstance(answer, Expanding):
-            self._expansions.append(answer)
-            if len(self._expansions) == 1:
-                self._expand_more()
-        else:
-            self._handle_answer(number, answer)
-
-    def _expand_more(self) -> None:
-        """Take a step of the first of the expansions; one after the other adds its instances to the run."""
-        expanding = self._expansions[0]
-        answer = expanding.step()
-        if answer is not None:
-            del self._expansions[0]
-            self._handle_answer(expanding.number, answer)
-        elif self._scheduler.end_reason is not None:
-            # Its task is given up, like those of the others.
-            self._expansions.clear()
-
-    def _handle_answer(self, number: int, answer: Answer) -> None:
-        now = self._clock.timed()
-        match answer:
-            case Resolved():
-                instructions = self._scheduler.handle_resolved(number, now)
-            case Skipped(reason=reason):
-                instructions = self._scheduler.handle_skipped(number, reason, now)
-            case Failed(reason=reason):
-                instructions = self._scheduler.handle_resolve_failed(number, reason, now)
-            case Expanded(tasks=instances):
-                instructions = self._scheduler.handle_expanded(number, instances, now)
-                # Unless the task was given up meanwhile.
-                if number in self._scheduler.expanded:
-                    self._table.expand(number, instances)
-                    self._facts += planned_facts(self._table.tasks[number].name, instances)
-        self.act(instructions)
 
 
 def _random() -> float:

@@ -339,8 +339,15 @@ def _shown_target(planned: PlannedTask) -> str:
     return join([redact(as_text(shown(word))) for word in words])
 
 
-def lacking_reason(ends: TaskEnds, lacking: Sequence[int], state: RunState) -> str:
-    """Why the run failed although no task did."""
+def final_reason(ends: TaskEnds, ended: Verdict, state: RunState) -> str:
+    """The reason of a run, also if it failed although no task did."""
+    if ended.lacking:
+        return _lacking_reason(ends, ended.lacking, state)
+    return _requested_reason(ends, ended.requested) if ended.requested else ended.reason
+
+
+def _lacking_reason(ends: TaskEnds, lacking: Sequence[int], state: RunState) -> str:
+    """Tasks were skipped that should have run."""
     name = ends.tasks[lacking[0]].name
     finished = state.tasks[name].finished
     why = f"`{name}` was skipped: {finished.reason if finished else ''}"
@@ -348,8 +355,8 @@ def lacking_reason(ends: TaskEnds, lacking: Sequence[int], state: RunState) -> s
     return why + more
 
 
-def requested_reason(ends: TaskEnds, requested: Sequence[int]) -> str:
-    """Why the run failed although its tasks were only stopped."""
+def _requested_reason(ends: TaskEnds, requested: Sequence[int]) -> str:
+    """Tasks were stopped or cancelled by request."""
     first = requested[0]
     more = f", and {len(requested) - 1} more" if len(requested) > 1 else ""
     return f"`{ends.tasks[first].name}` was {ends.outcomes[first]} by user{more}"

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from mprun.engine.resolver import TaskResolver
     from mprun.engine.task_table import TaskTable
     from mprun.executors.base import Report
+    from mprun.launcher.channel import AttemptKey
     from mprun.record.state_dir import RunDirectory
     from mprun.scheduling.instructions import Instruction
     from mprun.scheduling.scheduler import Scheduler
@@ -49,6 +50,8 @@ class ReportHandler:
         self._directory = directory
         self._clock = clock
         self.failure = ""
+        # The attempts of which no report is accepted any more, because of a defect.
+        self.untracked: set[AttemptKey] = set()
         self._handlers: dict[type, Callable[[Any], list[Instruction]]] = {
             Started: self._handle_started,
             Exited: self._handle_exited,
@@ -60,6 +63,12 @@ class ReportHandler:
 
     def admit(self, reports: list[Report]) -> list[Report]:
         """Of these reports and those that were held back, the ones that can be handled now."""
+        admitted = self._admit(reports)
+        if self.untracked:
+            admitted = [report for report in admitted if getattr(report, "key", None) not in self.untracked]
+        return admitted
+
+    def _admit(self, reports: list[Report]) -> list[Report]:
         if self._pending is None:
             if not any(map(self._may_have_to_wait, reports)):
                 return reports

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from mprun.jobfile.references import Reference
     from mprun.record.state_dir import RunDirectory
     from mprun.scheduling.dispatch import Attempts
+    from mprun.scheduling.instructions import Finish
     from mprun.scheduling.plan import Plan, PlannedTask
 
 
@@ -117,10 +118,10 @@ class TaskResolver:
         # The tasks, by their ids, of whose results `warning` has warned.
         self._warned_of: set[int] = set()
 
-    def handle_finished(self, number: int, outcome: str, attempts: int) -> None:
+    def handle_finished(self, finish: Finish) -> None:
         """A task has its outcome."""
-        end = (outcome, attempts)
-        self._ends[number] = self._shared_ends.setdefault(end, end)
+        end = (finish.outcome, finish.attempts)
+        self._ends[finish.task] = self._shared_ends.setdefault(end, end)
 
     @property
     def cwd(self) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from typing import TYPE_CHECKING
 
 from mprun.jobfile.names import NameIndex
@@ -12,40 +11,6 @@ if TYPE_CHECKING:
 
     from mprun.jobfile.siblings import Siblings
     from mprun.scheduling.plan import Plan, PlannedTask
-
-
-# How many tasks are resolved in one turn of the engine's loop: some 30 ms.
-MAX_RESOLVED_PER_TURN = 1000
-
-
-class ResolveQueue:
-    """The tasks whose references are to be resolved: of a large group, only so many in one turn.
-
-    Between two turns the engine notices signals, ends and timeouts.
-    """
-
-    def __init__(self) -> None:
-        self._waiting: deque[int] = deque()
-        self._left = MAX_RESOLVED_PER_TURN
-
-    @property
-    def is_waiting(self) -> bool:
-        """Whether some have to be resolved in a later turn."""
-        return bool(self._waiting)
-
-    def admits(self, number: int) -> bool:
-        """Whether this task is to be resolved now; else it waits for a later turn."""
-        if self._left <= 0:
-            self._waiting.append(number)
-            return False
-        self._left -= 1
-        return True
-
-    def begin_turn(self) -> list[int]:
-        """The tasks that have waited and are to be resolved in the turn that begins."""
-        count = min(len(self._waiting), MAX_RESOLVED_PER_TURN)
-        self._left = MAX_RESOLVED_PER_TURN - count
-        return [self._waiting.popleft() for _ in range(count)]
 
 
 class TaskTable:

@@ -14,6 +14,7 @@ from mprun.scheduling.ready_queue import ReadyQueue
 from mprun.scheduling.task_run import DISPATCHED, PAUSED, PENDING, READY, RUNNING, TaskRun, TaskRuns
 from mprun.scheduling.termination import Termination
 from mprun.scheduling.timers import NEXT_ATTEMPT, RUN_TIMEOUT, Timers
+from mprun.scheduling.verdict import TaskEnds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -90,15 +91,15 @@ class Scheduler:
         """Why the run ends early or has ended; None while it runs normally."""
         return self._termination.end_reason
 
-    @property
-    def tasks(self) -> list[PlannedTask]:
-        """Every task by number, with the dependents that it was given during the run."""
-        return self._task_runs.planned()
-
-    @property
-    def skipped_by_when(self) -> set[int]:
-        """The tasks that were skipped because their `when` is false."""
-        return {task_run.number for task_run in self._task_runs.all if task_run.skipped_by_when}
+    def ends(self, stopped: Collection[int]) -> TaskEnds:
+        """How the tasks ended, of which these were stopped by request, one by one."""
+        return TaskEnds(
+            tasks=self._task_runs.planned(),
+            outcomes=self.outcomes,
+            expanded=self.expanded,
+            skipped_by_when={one.number for one in self._task_runs.all if one.skipped_by_when},
+            stopped=stopped,
+        )
 
     @property
     def has_more(self) -> bool:

@@ -17,7 +17,7 @@ from mprun.scheduling.instructions import (
     Signal,
     Start,
 )
-from mprun.scheduling.verdict import TaskEnds, verdict
+from mprun.scheduling.verdict import verdict
 from support.stop_model import ORDERED, StopModel
 
 FAILURES = ("failed", "timed_out")
@@ -428,14 +428,8 @@ class Model:
     def check_verdict(self, scheduler):
         """Exit 0 if and only if the run went to its end and each task's end is as planned."""
         by_when = {number for number in self.skipped_by_when if self.finished.get(number) == "skipped"}
-        assert scheduler.skipped_by_when == by_when
-        ends = TaskEnds(
-            tasks=self.tasks,
-            outcomes=scheduler.outcomes,
-            expanded=scheduler.expanded,
-            skipped_by_when=scheduler.skipped_by_when,
-            stopped=self.stopped_in_time,
-        )
+        ends = scheduler.ends(self.stopped_in_time).replace(tasks=self.tasks)
+        assert ends.skipped_by_when == by_when
         given = verdict(
             ends,
             end_reason=scheduler.end_reason,

@@ -12,6 +12,7 @@ from mprun import api, errors
 from mprun.engine.resolver import Expanded, Expanding, Failed, Resolved, TaskResolver
 from mprun.engine.task_table import TaskTable
 from mprun.jobfile.loader import load_job_file
+from mprun.scheduling.instructions import Finish
 
 
 class Results:
@@ -34,7 +35,7 @@ def resolving(path, count, *tasks):
     plan = api.plan_job(load_job_file(str(file), {}, (), {}))
     table = TaskTable(plan)
     resolver = TaskResolver(plan, table, Results(path, count))
-    resolver.handle_finished(0, "succeeded", 1)
+    resolver.handle_finished(Finish(task=0, outcome="succeeded", attempts=1, reason=""))
     return resolver, table
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from support.plans import plan
 
-from mprun.engine.task_table import MAX_RESOLVED_PER_TURN, ResolveQueue, TaskTable
+from mprun.engine.task_table import TaskTable
 
 
 def expanded():
@@ -50,14 +50,3 @@ def test_expansion_to_nothing_leaves_no_instances():
     table = TaskTable(plan({"a": ()}))
     table.expand(0, [])
     assert list(table.instances(0)) == []
-
-
-def test_a_large_group_is_resolved_over_several_turns_in_order():
-    queue = ResolveQueue()
-    asked = range(2 * MAX_RESOLVED_PER_TURN + 10)
-    turns = [[number for number in asked if queue.admits(number)]]
-    while queue.is_waiting:
-        turns.append(queue.begin_turn())
-    assert list(map(len, turns)) == [MAX_RESOLVED_PER_TURN, MAX_RESOLVED_PER_TURN, 10]
-    assert [number for turn in turns for number in turn] == list(asked)
-    assert queue.admits(0), "there is room in this turn"
