@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 from typing import TYPE_CHECKING, Any
 
 from mprun.diagnostics import Diagnostic, quote
 from mprun.errors import JobFileError, TooManyTasks, refuse_too_many
 from mprun.frozen import Frozen
 from mprun.jobfile import task_checks
+from mprun.jobfile.instance_references import (
+    axes_of,
+    instance_references,
+    keys_typed_by_instance,
+    refers_into_instance,
+)
 from mprun.jobfile.interpolation import Interpolator, is_unresolved
 from mprun.jobfile.model import READY_KINDS, Instance, Ready
 from mprun.jobfile.references import (
@@ -21,14 +26,13 @@ from mprun.jobfile.references import (
 )
 from mprun.jobfile.resolution import TYPED_KEYS, Resolver, require_type, resolve
 from mprun.jobfile.schema import job_schema
-from mprun.jobfile.syntax.document import Mapping, Sequence, plain, span_below
+from mprun.jobfile.syntax.document import Mapping, plain, span_below
 from mprun.jobfile.syntax.scalars import kind_of
 from mprun.jobfile.task_builder import FileContext, build_task, mark_of_key, with_results
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator
 
-    from mprun.diagnostics import SourceText
     from mprun.jobfile.model import Task
 
     # Makes instances: some milliseconds for each value that it yields. In the end it returns them all.
@@ -139,7 +143,7 @@ class Expander:
             if key in _LITERAL_KEYS or key.startswith("x-"):
                 continue
             for one in self._of_instance(key):
-                there = foreach is not None if one.root == "item" else one.name in _axes_of(matrix)
+                there = foreach is not None if one.root == "item" else one.name in axes_of(matrix)
                 if not there and not self._context.unknown:
                     raise JobFileError([self._missing_axis(key, one)])
 
@@ -214,7 +218,7 @@ class Expander:
         if "depends_on" in self._early:
             raise JobFileError([self._late_dependency()])
         keys = {key: node for key, node in self._keys.items() if key not in self._early}
-        axes = ("item",) if self.late_list == "foreach" else tuple(_axes_of(self._keys["matrix"]))
+        axes = ("item",) if self.late_list == "foreach" else tuple(axes_of(self._keys["matrix"]))
         task = build_task(self._context, self._number, keys, axes, self.late_list)
         task = task.replace(
             deferred_expansion=DeferredExpansion(context=self._context, number=self._number, keys=self._keys)
@@ -235,8 +239,8 @@ class Expander:
             task = self._variant(values)
             if leads_on is None:
                 # Without it, what one instance can resolve, all can.
-                leads_on = any(_is_of_instance(one) and one.path for one in references(_late_nodes(task)))
-                typed = tuple(_typed_by_instance(task))
+                leads_on = refers_into_instance(task)
+                typed = tuple(keys_typed_by_instance(task))
             if leads_on or not made:
                 before = 0.0 if budget is None else budget.left
                 self._check(task, values)
@@ -266,7 +270,7 @@ class Expander:
     def _of_instance(self, key: str) -> Iterator[Reference]:
         """The references under a key to the axes or the item of an instance."""
         mark = mark_of_key(self._document, self._number, key)
-        return _instance_references(self._keys[key], self._document.source, mark)
+        return instance_references(self._keys[key], self._document.source, mark)
 
     def _variant(self, values: tuple[Any, ...]) -> Task:
         """The task for these values; instances whose early keys have equal values share it."""
@@ -370,46 +374,7 @@ class Expander:
         return reference_diagnostic(self._document, ("tasks", self._number), error)
 
 
-def _axes_of(matrix: Any) -> set[str]:
-    """The names that a matrix gives values to."""
-    if not isinstance(matrix, dict):
-        return set()
-    entries = matrix.get("include") or ()
-    return {*matrix, *(name for entry in entries for name in entry)} - {"include", "exclude"}
-
-
 def _some_ready(node: Any) -> Ready:
     """A probe in place of that of the instances, which is not known yet."""
     kinds = [kind for kind in READY_KINDS if isinstance(node, dict) and kind in node]
     return Ready(kind=kinds[0], what=str(node[kinds[0]])) if kinds else Ready(kind="file", what=str(node))
-
-
-def _instance_references(node: Any, source: SourceText, mark: int) -> Iterator[Reference]:
-    """The references in a resolved tree to an instance; everything else that looks like one is literal."""
-    if isinstance(node, str) and "${" in node:
-        with contextlib.suppress(ReferenceProblem):
-            yield from filter(_is_of_instance, references([compiled(node, "", source, mark)]))
-    elif isinstance(node, Mapping):
-        for number, (key, value) in enumerate(node.items()):
-            yield from _instance_references(key, source, node.marks[2 * number])
-            yield from _instance_references(value, source, node.marks[2 * number + 1])
-    elif isinstance(node, Sequence):
-        for item, item_mark in zip(node, node.marks, strict=True):
-            yield from _instance_references(item, source, item_mark)
-
-
-def _is_of_instance(reference: Reference) -> bool:
-    return reference.root in ("matrix", "item")
-
-
-def _late_nodes(task: Task) -> list[Any]:
-    return [getattr(task, key, None) for key in LATE_KEYS]
-
-
-def _typed_by_instance(task: Task) -> Iterator[str]:
-    """The keys that are one reference to an instance, whose value may have another type in each."""
-    for key in TYPED_KEYS:
-        node = getattr(task, key)
-        script = node[2] if key == "command" and isinstance(node, tuple) and len(node) == 3 else node
-        if isinstance(script, Reference) and _is_of_instance(script):
-            yield key
