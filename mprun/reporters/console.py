@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from mprun.diagnostics import visible
 from mprun.jobfile.model import STANDARD_INPUT_PATH
-from mprun.outcomes import BAD, EXIT_INTERNAL, Outcome
+from mprun.outcomes import BAD, EXIT_INTERNAL
 from mprun.record.events import (
     Event,
     RunFinished,
@@ -62,9 +62,6 @@ LONGEST_SILENCE = 600.0
 
 # After so many seconds the live view begins: what is shorter pays nothing for it.
 VIEW_DELAY = 0.3
-
-# The outcomes of tasks that are told at once.
-_INCIDENTS = (*BAD, Outcome.SKIPPED)
 
 
 class Console:
@@ -284,7 +281,7 @@ class Console:
         if isinstance(event, TaskFinished):
             self._ended += 1
             requested = table.is_by_request(event) and self._stop_signal() is None
-            if not (event.outcome in _INCIDENTS or requested) or event.reused:
+            if not (table.is_incident(event, state) or requested) or event.reused:
                 return
             self._failed += event.outcome in BAD and not event.allowed
         if self._verbosity < 0:

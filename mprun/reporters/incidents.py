@@ -1,7 +1,8 @@
-"""Lines about failures, retries, restarts, skips and single tasks that are stopped, when they happen.
+"""Lines about failures, retries, restarts, skips, single tasks that are stopped, and what was left running.
 
 FAIL      lint  exit 1 after 1.02s
 RETRY 1/3 connect  ConnectionError, again in 0.4s
+KILLED    serve  1 process that it had left running: 4711; use `daemon: true` for a service
 """
 
 from __future__ import annotations
@@ -11,17 +12,19 @@ from typing import TYPE_CHECKING
 from mprun.diagnostics import visible
 from mprun.outcomes import Outcome, format_exit
 from mprun.record.events import TaskFinished, TaskRetrying
-from mprun.reporters.format import format_duration, format_reason
-from mprun.reporters.table import MAX_ROWS, error_words, with_item
+from mprun.reporters.format import format_duration, format_reason, plural
+from mprun.reporters.table import MAX_ROWS, error_words, orphans_of, with_item
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from mprun.record.run_state import RunState, TaskState
 
 # SGR codes: a failure is red, the others yellow.
 FAIL_STYLE, OTHER_STYLE = "1;31", "33"
 _HEAD_WIDTH = 10
+# No one would read more pids.
+_MAX_PIDS = 5
 
 
 class Incidents:
@@ -59,6 +62,8 @@ class Incidents:
 
 def _end(event: TaskFinished, task: TaskState) -> tuple[str, str]:
     reason = format_reason(event.reason)
+    if event.outcome == Outcome.SUCCEEDED:
+        return "KILLED", _left_behind(orphans_of(task))
     if event.outcome == Outcome.SKIPPED:
         return "SKIP", reason
     if event.outcome == Outcome.CANCELLED:
@@ -70,6 +75,12 @@ def _end(event: TaskFinished, task: TaskState) -> tuple[str, str]:
         reason += error + after
     allowed = " (allowed)" if event.allowed else ""
     return "STOP" if event.outcome == Outcome.STOPPED else "FAIL", reason + allowed
+
+
+def _left_behind(pids: Sequence[int]) -> str:
+    shown = ", ".join(map(str, pids[:_MAX_PIDS])) + (", …" if len(pids) > _MAX_PIDS else "")
+    processes = plural(len(pids), "process", "processes")
+    return f"{processes} that it had left running: {shown}; use `daemon: true` for a service"
 
 
 def _attempt_words(task: TaskState) -> str:

@@ -120,6 +120,19 @@ def omitted_words(bad: int, tasks: int) -> list[str]:
     return parts
 
 
+def is_incident(event: TaskFinished, state: RunState) -> bool:
+    """Whether the end of a task is told at once: not if it has succeeded and left no process running."""
+    if event.outcome == Outcome.SUCCEEDED:
+        return bool(orphans_of(state.tasks[event.task]))
+    return event.outcome in BAD or event.outcome == Outcome.SKIPPED
+
+
+def orphans_of(task: TaskState) -> tuple[int, ...]:
+    """The pids of the processes that the last attempt of a task had left running, and that were killed."""
+    exited = task.attempts[-1].exited if task.attempts else None
+    return () if exited is None else exited.orphans
+
+
 def is_by_request(event: TaskFinished) -> bool:
     """Whether a user has stopped this task alone, unless a signal has stopped the run."""
     return event.reason == _BY_USER and event.outcome in (Outcome.STOPPED, Outcome.CANCELLED)

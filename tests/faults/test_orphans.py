@@ -561,3 +561,13 @@ def test_what_became_another_user_and_is_left_is_named(tmp_path, other):
     assert run.stderr.count(f"left running: {pid}") == 2
     shown = finish(start_as_nobody("show", cwd=tmp_path), tmp_path / ".mprun")
     assert f"succeeded; left running: {pid}" in shown.stdout
+
+
+def test_what_a_task_that_succeeded_had_left_running_is_said_in_the_default_view(tmp_path):
+    write(tmp_path, job='tasks: [{name: start, command: "sleep 1000 & echo $! > left"}]')
+    done = mprun("job.yaml", cwd=tmp_path)
+    pid = (tmp_path / "left").read_text().strip()
+    told = f"KILLED    start  1 process that it had left running: {pid}; use `daemon: true` for a service"
+    assert [line.partition("] ")[2] for line in done.stderr.splitlines() if "KILLED" in line] == [told]
+    assert done.code == 0
+    assert "KILLED" not in mprun("-q", "job.yaml", cwd=tmp_path).stderr

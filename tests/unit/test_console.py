@@ -192,6 +192,12 @@ def test_what_goes_wrong_is_told_at_once(tmp_path, capsys):
         started("lint"),
         exited("lint", exit_code=1, error={"type": "ValueError", "message": "no\n\x1b[31m"}, duration=1.02),
         finished("lint", "failed", "exit 1"),
+        started("serve"),
+        exited("serve", orphans=(4711,)),
+        finished("serve", "succeeded"),
+        started("many"),
+        exited("many", orphans=tuple(range(10, 20))),
+        finished("many", "succeeded"),
         finished("deploy", "skipped", "`lint` failed"),
         started("stopped"),
         exited("stopped", exit_code=-15, signal="SIGTERM"),
@@ -206,10 +212,14 @@ def test_what_goes_wrong_is_told_at_once(tmp_path, capsys):
         "[0/9] RETRY 1/3 connect  ConnectionError, again in 0.4s",
         "[0/9] RESTART 1 web  killed by SIGKILL, again at once",
         r"[1/9, 1 failed] FAIL      lint  exit 1 (ValueError: no \x1b[31m) after 1.02s",
-        "[2/9, 1 failed] SKIP      deploy  `lint` failed",
-        "[3/9, 1 failed] STOP      stopped  stopped by user after 1.50s",
-        "[4/9, 1 failed] STOP      never  cancelled: stopped by user",
-        "[6/9, 1 failed] FAIL      allowed  timeout after 0.5s (allowed)",
+        "[2/9, 1 failed] KILLED    serve  1 process that it had left running: 4711; "
+        "use `daemon: true` for a service",
+        "[3/9, 1 failed] KILLED    many  10 processes that it had left running: 10, 11, 12, 13, 14, …; "
+        "use `daemon: true` for a service",
+        "[4/9, 1 failed] SKIP      deploy  `lint` failed",
+        "[5/9, 1 failed] STOP      stopped  stopped by user after 1.50s",
+        "[6/9, 1 failed] STOP      never  cancelled: stopped by user",
+        "[8/9, 1 failed] FAIL      allowed  timeout after 0.5s (allowed)",
     ]
 
 
