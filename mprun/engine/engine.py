@@ -102,8 +102,10 @@ class Engine:
         self._requests = ControlRequests(
             inbox, directory, executor, self._scheduler, self._table, self._clock
         )
-        self._event_builder = EventBuilder(plan, self._table, directory, self._clock)
         self._publisher = Publisher(recorder, reporters, self._clock)
+        self._event_builder = EventBuilder(
+            plan, self._table, directory, self._clock, self._publisher.lost_output
+        )
         self._actions: dict[type, Callable[[Any], None]] = {
             Start: self._start,
             CancelStart: lambda cancel: executor.cancel((cancel.task, cancel.attempt)),

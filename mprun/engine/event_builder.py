@@ -98,15 +98,26 @@ def planned_facts(group: str, tasks: Sequence[PlannedTask]) -> list[Fact]:
 
 
 class EventBuilder:
-    """Builds the events of one run."""
+    """Builds the events of one run.
 
-    def __init__(self, plan: Plan, table: TaskTable, directory: RunDirectory, clock: Clock) -> None:
+    `lost_output` says how many bytes of a task's log are seen to be lost by who shows it.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        table: TaskTable,
+        directory: RunDirectory,
+        clock: Clock,
+        lost_output: Callable[[str], int],
+    ) -> None:
         self._plan = plan
         self._table = table
         self._directory = directory
         self._clock = clock
         self._run = directory.run_id
         self._host = os.uname().nodename
+        self._lost_output = lost_output
         self._builders: dict[type, Callable[[Any], events.Event]] = {
             Started: self._task_started,
             Exited: self._task_exited,
@@ -233,6 +244,7 @@ class EventBuilder:
             error=error,
             orphans=tuple(report.orphans),
             left_running=tuple(report.left_running),
+            lost_output=max(report.lost_output, self._lost_output(name)),
         )
 
     def _may_have_results(self) -> bool:

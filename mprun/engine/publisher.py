@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mprun import failpoints
 from mprun.errors import RecordError, RecordRemoved
@@ -29,6 +29,8 @@ class Publisher:
     def __init__(self, recorder: Recorder, reporters: Sequence[Reporter], clock: Clock) -> None:
         self._recorder = recorder
         self._reporters = list(reporters)
+        # Those among them that are `mprun.reporters.base.LogReader`.
+        self._log_readers: list[Any] = [one for one in reporters if hasattr(one, "lost_output")]
         self._clock = clock
         self._batch: list[Event] = []
         self._unrecorded: list[Event] = []
@@ -83,7 +85,18 @@ class Publisher:
             except Exception as error:
                 self._drop(reporter, error)
 
+    def lost_output(self, task: str) -> int:
+        """How many bytes of the log of a task's present attempt the reporters have seen being lost."""
+        most = 0
+        for reporter in self._log_readers:
+            try:
+                most = max(most, reporter.lost_output(task))
+            except Exception as error:
+                self._drop(reporter, error)
+        return most
+
     def _drop(self, reporter: Reporter, error: Exception) -> None:
         # Another list: the present one is being iterated.
         self._reporters = [one for one in self._reporters if one is not reporter]
+        self._log_readers = [one for one in self._log_readers if one is not reporter]
         self.defect = self.defect or error

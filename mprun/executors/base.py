@@ -172,7 +172,8 @@ class Exited(Frozen):
     whether `Executor.signal` had sent it a signal before. `log_error` says why its log is not
     complete, "" if it is. `unfinished` says why it did not come to its end although its exit code is 0,
     "" if it did. `left_running` are the pids of processes that could not be killed; if its own is one of
-    them, it has not ended. `out_of_memory` is not None if the kernel killed a process for lack of memory
+    them, it has not ended. `lost_output` is how many bytes of its log it has lost by truncating it, as far
+    as that was seen. `out_of_memory` is not None if the kernel killed a process for lack of memory
     when this one ended: the limit that was reached, in bytes, "" if there is none.
     """
 
@@ -190,6 +191,7 @@ class Exited(Frozen):
     log_error: str = ""
     unfinished: str = ""
     left_running: tuple[int, ...] = ()
+    lost_output: int = 0
     out_of_memory: str | None = None
 
 

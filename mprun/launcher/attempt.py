@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from os import WCOREDUMP
 from time import monotonic
 
-from mprun.launcher import worker
 from mprun.launcher.channel import COMMAND, DAEMON, KEY, LOG, NAME
 from mprun.linux import procfs
 from mprun.linux.procfs import boot_ticks
@@ -19,6 +17,7 @@ if TYPE_CHECKING:
 
     from mprun.launcher.channel import AttemptKey, PackedStartRequest
     from mprun.launcher.fork import ProcessHandle
+    from mprun.launcher.log_watch import LogWatch
     from mprun.launcher.reaper import ProcessIdentity
 
 
@@ -29,8 +28,8 @@ class Attempt:
     clock ticks since boot, None if unknown. `is_program` says whether the process becomes a
     program that knows nothing of mprun, `asked` whether it was sent a signal, `group_asked` whether its
     group was asked to end, and `orphans` are the pids of the processes that it left behind, `left_running`
-    of those that could not be killed. `log_size` is the size at the last sample of a log that its process
-    writes itself, `lost_bytes` by how much such a log has shrunk.
+    of those that could not be killed. `log_watch` is for a log that its process writes
+    itself, None if it was never sampled.
     """
 
     __slots__ = (
@@ -43,8 +42,7 @@ class Attempt:
         "key",
         "left_running",
         "log",
-        "log_size",
-        "lost_bytes",
+        "log_watch",
         "name",
         "orphans",
         "threads",
@@ -72,7 +70,7 @@ class Attempt:
         self.orphans: tuple[int, ...] = ()
         self.left_running: tuple[int, ...] = ()
         self.threads = 1
-        self.log_size = self.lost_bytes = 0
+        self.log_watch: LogWatch | None = None
         self.clock, now = monotonic(), boot_ticks()
         self.handle = start_process(argument)
         if ticks is None:
@@ -87,28 +85,16 @@ class Attempt:
         if stat is not None:
             self.threads = max(self.threads, stat.threads)
         if not self.is_program:
-            self._look_at_log()
+            # There may be no descriptor for the module, or it is gone since the start.
+            with contextlib.suppress(OSError, ImportError):
+                self._look_at_log()
 
     def _look_at_log(self) -> None:
-        try:
-            size = os.stat(self.log, dir_fd=worker.logs, follow_symlinks=False).st_size
-        except OSError:
-            return
-        self.lost_bytes += max(0, self.log_size - size)
-        self.log_size = size
+        if self.log_watch is None:
+            from mprun.launcher.log_watch import LogWatch
 
-    def report_lost_output(self) -> None:
-        """Note in the log if it has shrunk: the task opened its output again, and truncated it.
-
-        Only for a log that was sampled: the task of another one was too short to be seen shrinking.
-        """
-        self._look_at_log()
-        if self.lost_bytes:
-            with contextlib.suppress(OSError, ImportError):
-                # Few tasks do that.
-                from mprun.launcher.lost_output import note
-
-                note(self.log, self.lost_bytes)
+            self.log_watch = LogWatch(self.log)
+        self.log_watch.look()
 
     def has_left(self, orphan: ProcessIdentity, run_id: str) -> bool:
         """Whether an orphan provably belongs to this attempt."""

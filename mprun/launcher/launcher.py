@@ -530,8 +530,10 @@ class Launcher:
                 # A task whose fork server has died becomes a child of this process itself.
                 if pid != handle.pid:
                     (attempt if orphan is None else self._owner(orphan, attempt)).orphans += (pid,)
-        if attempt.log_size or attempt.lost_bytes:
-            attempt.report_lost_output()
+        lost_bytes = 0
+        if attempt.log_watch is not None:
+            attempt.log_watch.report()
+            lost_bytes = attempt.log_watch.lost
         lost = self._outputs.finish(attempt.key) if self._outputs is not None else ""
         unfinished = ""
         if code == 0 and not attempt.is_program and not is_marked(attempt.key):
@@ -541,7 +543,7 @@ class Launcher:
         if not (attempt.key[1] + 1) % MARK_VALUES:
             erase_marks(attempt.key)
         facts = attempt.exit_facts(clock, code)
-        self._engine.send(("exited", *facts, lost, unfinished, attempt.left_running))
+        self._engine.send(("exited", *facts, lost, unfinished, attempt.left_running, lost_bytes))
         if lost or unfinished:
             # The engine decides that it has failed.
             code = None

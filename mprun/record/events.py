@@ -111,6 +111,7 @@ class TaskExited(Event):
 
     `exit_code` is the kernel's, negative for a signal, and None if it is unknown. `orphans` are the
     pids of descendants that were still running and were killed, `left_running` of those that could not be.
+    `lost_output` is how many bytes of its log are lost, as far as is known: it has truncated it.
     """
 
     event = "task_exited"
@@ -128,6 +129,7 @@ class TaskExited(Event):
     error: dict[str, str] | None
     orphans: tuple[int, ...]
     left_running: tuple[int, ...] = ()
+    lost_output: int = 0
 
 
 class TaskRetrying(Event):

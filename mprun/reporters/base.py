@@ -58,6 +58,13 @@ class RunSources(Protocol):
         """Ask a task's process for the stacks of its threads; None if it cannot give them."""
 
 
+class LogReader(Protocol):
+    """A reporter that reads the logs of running tasks."""
+
+    def lost_output(self, task: str) -> int:
+        """How many bytes of the log of its present attempt a task has lost, by truncating it."""
+
+
 class Reporter(Protocol):
     """Gets the events of a run as they are recorded."""
 

@@ -167,6 +167,9 @@ class Console:
 
             self._rich_imported = True
 
+    def lost_output(self, task: str) -> int:
+        return self._tails[task].lost_bytes() if task in self._tails else 0
+
     def close(self) -> None:
         self._end_view()
         if not self._output.is_behind:
@@ -222,9 +225,8 @@ class Console:
                 # The output of the previous attempt comes before that of the next one.
                 self._drain(event.task)
             self._tails[event.task] = Tail(self._directory.log_file(event.task, event.attempt))
-        elif isinstance(event, TaskReady):
-            if self._mode == "prefix" and event.task in self._tails:
-                self._output.write(event.task, self._tails[event.task].read())
+        elif isinstance(event, TaskReady) and self._mode == "prefix" and event.task in self._tails:
+            self._output.write(event.task, self._tails[event.task].read())
         elif isinstance(event, (TaskExited, TaskJoined, TaskFinished)):
             if self._is_due(event):
                 self._drain(event.task)
@@ -244,8 +246,7 @@ class Console:
         return self._mode == "failed" and event.outcome in BAD
 
     def _drain(self, name: str) -> None:
-        tail = self._tails.pop(name, None)
-        if tail is not None:
+        if (tail := self._tails.pop(name, None)) is not None:
             self._output.write_rest(name, tail)
 
     def _warn_of_output(self, error: OSError) -> None:

@@ -96,6 +96,8 @@ def _exited(event: TaskExited) -> str:
     orphans = f" orphans killed: {', '.join(map(str, event.orphans))}" if event.orphans else ""
     if event.left_running:
         orphans += f" left running: {', '.join(map(str, event.left_running))}"
+    if event.lost_output:
+        orphans += f" log truncated: at least {format_size(event.lost_output)} lost"
     return (
         f"exit   {event.task}  pid={event.pid} {words} after {format_duration(event.duration)} "
         f"cpu={format_duration(event.cpu)} rss={format_size(event.max_rss)}{orphans}"

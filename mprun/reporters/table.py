@@ -158,7 +158,7 @@ def _row(
     item: str | None,
 ) -> tuple[str, ...]:
     name = with_item(task.name, item)
-    outcome = visible(outcome_words(task, earlier_run) + _left_running(task))
+    outcome = visible(outcome_words(task, earlier_run) + _left_running(task) + _lost_output(task))
     if task.finished is None and not alive:
         outcome = Outcome.UNKNOWN if task.attempts else "not started"
     if process is not None:
@@ -207,6 +207,15 @@ def _left_running(task: TaskState) -> str:
     """The processes that could not be killed at the ends of a task's attempts."""
     left = [pid for attempt in task.attempts if attempt.exited for pid in attempt.exited.left_running]
     return f"; left running: {', '.join(map(str, left))}" if left else ""
+
+
+def _lost_output(task: TaskState) -> str:
+    """What a task's attempts have lost of their logs."""
+    return (
+        "; its log was truncated"
+        if any(one.exited and one.exited.lost_output for one in task.attempts)
+        else ""
+    )
 
 
 def error_words(exited: TaskExited) -> str:

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 PIECE = 256 * 1024
 # The last lines of a file are searched for in so many bytes at its end: most of it may be a hole.
 MAX_SEARCHED = 1 << 30
+# So many of the last bytes that were read show whether a file was truncated and has grown again since.
+_REMEMBERED = 64
+_TRUNCATED = "… the log was truncated here: what is above is in it no more"
 
 
 class Tail:
@@ -28,6 +31,9 @@ class Tail:
         self._file: int | None = None
         self._has_begun = False
         self._rest = b""
+        # What is in front of the position in the file, as far as it is known.
+        self._last = b""
+        self._lost = 0
 
     def read(self, *, to_end: bool = False) -> Iterator[bytes]:
         """Pieces of whole lines, each ending in a line feed; at most one piece without `to_end`.
@@ -67,6 +73,14 @@ class Tail:
             if not to_end and len(data) == PIECE:
                 return
 
+    def lost_bytes(self) -> int:
+        """How many of the bytes that were read are known to be in the log no more: it was truncated."""
+        # It is looked at once more, at the end of the attempt.
+        if self._file is None:
+            return self._lost
+        position = os.lseek(self._file, 0, os.SEEK_CUR)
+        return self._lost + (position if self._was_truncated(self._file, position) else 0)
+
     def changed(self) -> int:
         """When the file was last written, in nanoseconds since the epoch; 0 if it does not exist."""
         if self._file is None and not self._open():
@@ -98,28 +112,44 @@ class Tail:
         skipped = skip_hole(self._file, data)  # type: ignore[arg-type]
         if not skipped:
             return data
+        self._last = b""
         return f"\n… {format_size(skipped)} of nothing (a hole in the log) not shown\n".encode()
 
     def _read_piece(self) -> bytes:
+        """What comes next, at most PIECE bytes."""
         file: int = self._file  # type: ignore[assignment]
-        data = os.read(file, PIECE)
-        if data or (position := self._next_position(file)) is None or not self._reopen():
-            return data
-        os.lseek(self._file, position, os.SEEK_SET)  # type: ignore[arg-type]
-        return os.read(self._file, PIECE)  # type: ignore[arg-type]
-
-    def _next_position(self, file: int) -> int | None:
-        """Where to continue if there is another file now, or a shorter one; None if this is the end."""
-        try:
-            found = self._log.stat()
-        except OSError:
-            return None
         position = os.lseek(file, 0, os.SEEK_CUR)
-        if found.st_size < position:
-            # Truncated by the task.
-            return 0
-        # Replaced by one that begins with what was read: see `mprun.launcher.output_pipe`.
-        return position if found.st_ino != os.fstat(file).st_ino else None
+        if self._was_truncated(file, position):
+            return self._begin_again(file, position)
+        data = os.read(file, PIECE)
+        if not data and self._is_replaced(file) and self._reopen():
+            os.lseek(self._file, position, os.SEEK_SET)  # type: ignore[arg-type]
+            data = os.read(self._file, PIECE)  # type: ignore[arg-type]
+        self._last = (self._last + data[-_REMEMBERED:])[-_REMEMBERED:]
+        return data
+
+    def _begin_again(self, file: int, position: int) -> bytes:
+        """Go to the start of a truncated file; says so the first time, because a task may do it often."""
+        note = b"" if self._lost else f"{_TRUNCATED}\n".encode()
+        if self._last[-1:] not in (b"", b"\n"):
+            note = b"\n" + note
+        self._lost += position
+        self._last = b""
+        os.lseek(file, 0, os.SEEK_SET)
+        return note or self._read_piece()
+
+    def _was_truncated(self, file: int, position: int) -> bool:
+        """Whether what is in front of the position is not what was read there."""
+        if not self._last:
+            return os.fstat(file).st_size < position
+        return os.pread(file, len(self._last), position - len(self._last)) != self._last
+
+    def _is_replaced(self, file: int) -> bool:
+        """Whether there is another file, which begins with what was read: see `launcher.output_pipe`."""
+        try:
+            return self._log.stat().st_ino != os.fstat(file).st_ino
+        except OSError:
+            return False
 
     def _reopen(self) -> bool:
         self.close()

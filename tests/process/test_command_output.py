@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from support.runs import START_METHODS, TIMEOUT, mprun, newest_run, write
+from support.runs import START_METHODS, TIMEOUT, finish, mprun, newest_run, start, write
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="splice(2) and /proc are Linux's")
 
@@ -268,6 +268,23 @@ TRUNCATING = """\
         begin()
         subprocess.run("echo three > /dev/stderr", shell=True)
 
+    def by_tee():
+        begin()
+        subprocess.run(["tee", "/dev/stderr"], input=b"three\\n", stdout=subprocess.DEVNULL)
+
+    def by_growing():
+        begin()
+        with open("/dev/stdout", "w") as file:
+            file.write("two " * 1000 + "\\nthree\\n")
+
+    def again_and_again():
+        begin()
+        for number in range(300):
+            with open("/dev/stdout", "w") as file:
+                file.write(f"{number:03} of 300\\n")
+            time.sleep(0.002)
+        print("three")
+
     def begin_only():
         begin()
 """
@@ -276,11 +293,11 @@ TRUNCATING = """\
 @pytest.mark.parametrize("method", START_METHODS)
 def test_a_target_that_truncates_its_log_does_not_fail_and_the_log_says_so(tmp_path, method):
     """C09: a target's output is its log file itself."""
-    targets = ("by_open", "by_logging", "by_a_child")
+    targets = ("by_open", "by_logging", "by_a_child", "by_tee", "by_growing", "again_and_again")
     write(
         tmp_path,
         work=TRUNCATING,
-        job="max_parallel: 4\ntasks:\n"
+        job="max_parallel: 7\ntasks:\n"
         + "".join(f"- {{name: {name}, target: 'work:{name}'}}\n" for name in (*targets, "begin_only")),
     )
     run = mprun("job.yaml", "--start-method", method, cwd=tmp_path)
@@ -291,4 +308,46 @@ def test_a_target_that_truncates_its_log_does_not_fail_and_the_log_says_so(tmp_p
         assert "three\n" in text
         assert re.fullmatch(rf"{said}\d+ bytes are lost", text.splitlines()[-1])
         assert run.printed(name)[-1].startswith(said)
+        assert run.printed(name).count("… the log was truncated here: what is above is in it no more") == 1
+        assert run.one("task_exited", name)["lost_output"] >= 401
     assert run.log("begin_only") == b"one " * 100 + b"\n"
+    assert run.one("task_exited", "begin_only")["lost_output"] == 0
+    shown = mprun("show", "-v", cwd=tmp_path).stdout
+    assert shown.count("its log was truncated: at least ") == len(targets)
+
+
+@pytest.mark.parametrize("method", START_METHODS)
+def test_who_shows_a_log_sees_that_it_was_truncated_before_the_main_process_does(tmp_path, method):
+    """C09: it looks ten times a second, and at the end."""
+    write(
+        tmp_path,
+        work="""\
+            import os, time
+
+            def wait_for(name):
+                while not os.path.exists(name):
+                    time.sleep(0.005)
+
+            def short():
+                print("one")
+                wait_for("shown")
+                with open("/dev/stdout", "w") as file:
+                    file.write("two, and more\\n")
+        """,
+        job="tasks: [{name: short, target: 'work:short'}]",
+        # The main process does not look.
+        sitecustomize="""\
+            from mprun.launcher.log_watch import LogWatch
+            LogWatch.look = lambda watch: None
+        """,
+    )
+    python_path = {"PYTHONPATH": str(tmp_path)}
+    process = start("-q", "job.yaml", "--start-method", method, cwd=tmp_path, env=python_path)
+    first = process.stdout.readline()
+    (tmp_path / "shown").touch()
+    run = finish(process, tmp_path / ".mprun")
+    assert (run.code, first) == (0, b"short | one\n")
+    note = "… the log was truncated here: what is above is in it no more"
+    assert run.printed("short") == [note, "two, and more"]
+    assert run.one("task_exited")["lost_output"] == 4
+    assert "its log was truncated: at least 4 bytes lost" in mprun("show", "-v", cwd=tmp_path).stdout

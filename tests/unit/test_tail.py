@@ -87,12 +87,35 @@ def test_tail_continues_in_a_file_that_replaces_the_one_it_has_read(log, tmp_pat
     assert list(tail.read()) == [b"two-three\nfour\n"]
 
 
-def test_tail_begins_again_in_a_file_that_was_truncated(log, tmp_path):
+NOTE = "… the log was truncated here: what is above is in it no more\n".encode()
+
+
+@pytest.mark.parametrize(
+    "added", ["three\n", "three, four\n", "one\n" * 100], ids=["less", "as much", "more"]
+)
+def test_tail_begins_again_in_a_file_that_was_truncated(log, tmp_path, added):
+    """C09: also if it has grown again since; a task may do it often, so that is said once."""
     add, tail = log
-    add(b"one\ntwo\n")
+    add(b"one\ntwo\nhalf")
     assert list(tail.read()) == [b"one\ntwo\n"]
     (path,) = tmp_path.iterdir()
-    os.truncate(path, 0)
-    add(b"three\n")
-    assert list(tail.read()) == [b"three\n"]
+    for number in (1, 2):
+        assert tail.lost_bytes() == (number > 1) * 12
+        os.truncate(path, 0)
+        add(f"{added}{number}\n".encode())
+        lost = tail.lost_bytes()
+        note = b"half\n" + NOTE if number == 1 else b""
+        assert b"".join(tail.read()) == note + f"{added}{number}\n".encode()
+        assert tail.lost_bytes() == lost
+    assert lost == 12 + len(added) + 2
     assert list(tail.read(to_end=True)) == []
+
+
+def test_tail_begins_again_in_a_file_of_which_it_has_read_nothing_but_the_position(tmp_path):
+    path = tmp_path / "log"
+    path.write_bytes(b"one\ntwo\n")
+    tail = Tail(state_file(path), lines=0)
+    assert list(tail.read()) == []
+    os.truncate(path, 4)
+    assert b"".join(tail.read()) == NOTE + b"one\n"
+    tail.close()

@@ -19,6 +19,7 @@ from mprun.reporters.format import (
     headline,
     join_names,
     pad,
+    plural,
     resumed_line,
     truncate,
 )
@@ -203,6 +204,8 @@ def _facts(attempt: AttemptState, alive: bool) -> Iterator[str]:
         yield f"orphans killed: {' '.join(map(str, exited.orphans))}"
     if exited.left_running:
         yield f"left running, could not be killed: {' '.join(map(str, exited.left_running))}"
+    if exited.lost_output:
+        yield f"its log was truncated: at least {plural(exited.lost_output, 'byte')} lost"
     if attempt.retrying is not None:
         verb = "restarted" if attempt.retrying.reason == "restart" else "retried"
         yield f"{verb} after {format_duration(attempt.retrying.delay)}"
