@@ -267,7 +267,7 @@ from mprun.cli.lean_imports import import_click
 
 def load(module, name, load=lazy_import._load):
     frame = sys._getframe(2)
-    while "importlib" in frame.f_code.co_filename:
+    while frame.f_code.co_filename.startswith("<frozen importlib"):
         frame = frame.f_back
     package = frame.f_globals["__name__"].partition(".")[0]
     if package in ("click", "mprun"):
