@@ -44,6 +44,8 @@ def hint_for(keyword: str, schema: dict[str, Any], value: Any, written: str, key
     types = (types,) if isinstance(types, str) else tuple(types)
     if value is None:
         return _null(types, written, key)
+    if key == "ready":
+        return _probe(value, written)
     if keyword == "type":
         return _other_type(types, schema, value, written, key)
     if is_zero_limit(schema, value):
@@ -113,6 +115,14 @@ def _other_type(types: tuple[str, ...], schema: dict[str, Any], value: Any, writ
     if isinstance(value, str):
         return _unquoted(value) if {"integer", "number"} & set(types) else ""
     return ""
+
+
+def _probe(value: Any, written: str) -> str:
+    """An address where a probe must be."""
+    if isinstance(value, str) and re.match(r"https?://", value):
+        return f"write {quote(f'{{http: {written}}}')}"
+    is_port = re.fullmatch(r"(?:[\w.-]+:)?[0-9]{1,5}", str(value)) and not isinstance(value, float)
+    return f"write {quote(f'{{tcp: {written}}}')}" if is_port else ""
 
 
 def _in_brackets(written: str) -> str:
