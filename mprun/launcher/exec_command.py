@@ -44,6 +44,15 @@ _SAMPLE_BYTES = 128
 _NOT_FOUND_ERRORS = {errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP}
 
 
+def prepare_forks() -> None:
+    """Call once what forks call: each would have to look it up in the C library, and copy pages for that."""
+    with contextlib.suppress(OSError):
+        _find(b"sh")
+    with contextlib.suppress(OSError):
+        # There is no such file, so nothing is executed.
+        os.execv(b"", [b"mprun"])
+
+
 def become(request: tuple[Any, ...], logs: int, close_on_exec: Callable[[int], bool]) -> StartError:
     """Replace the process of an attempt by its command, or return why that is impossible.
 

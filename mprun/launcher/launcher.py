@@ -324,7 +324,6 @@ class Launcher:
         """The pipes for the output of commands; the first command starts their keeper. Raises OSError."""
         if self._outputs is None:
             # A job without commands does not need them.
-            import mprun.launcher.exec_command  # noqa: F401
             from mprun.launcher.output_pipes import OutputPipes
 
             self._outputs = OutputPipes(self._epoll, self._leaders_of)

@@ -12,7 +12,7 @@ import sys
 from select import EPOLLHUP, EPOLLIN, EPOLLONESHOT
 from time import monotonic
 
-from mprun.launcher import fork, worker
+from mprun.launcher import exec_command, fork, worker
 from mprun.launcher.output_keeper import Keeper
 from mprun.launcher.output_pipe import OutputPipe
 from mprun.linux import procfs
@@ -60,6 +60,7 @@ class OutputPipes:
 
         `leaders` gives the pid of the process of an attempt, or of all.
         """
+        exec_command.prepare_forks()
         self._epoll = epoll
         self.keeper = Keeper()
         self._by_key: dict[AttemptKey, OutputPipe] = {}

@@ -94,7 +94,7 @@ if IS_TRIED:
     _setrlimit: Any = _ctypes.dlsym(_program, "setrlimit") if _is_64_bit_linux else 0
     _openat: Any = _ctypes.dlsym(_program, "openat") if _is_64_bit_linux else 0
     _getrlimit: Any = _ctypes.dlsym(_program, "getrlimit") if _is_64_bit_linux else 0
-    _mmap = _ctypes.dlsym(_program, "mmap")
+    _mmap, _exit = _ctypes.dlsym(_program, "mmap"), _ctypes.dlsym(_program, "_exit")
     _memset, _memchr = _ctypes.dlsym(_program, "memset"), _ctypes.dlsym(_program, "memchr")
     # The state of a process in multiprocessing and threading: looking up an attribute of a module costs
     # a task several pages, an entry of a dictionary none.
@@ -450,6 +450,9 @@ class Process(multiprocessing.Process):
         if code == 0 and marks and not key[0] >> MARK_BITS:
             # What `mark_end` does, without the pages of a call.
             call_function(_memset, (marks + key[0], key[1] % MARK_VALUES + 1, 1))
+        if start_method == "fork":
+            # For `os._exit`, each fork would look it up in the C library, and copy ten pages for that.
+            call_function(_exit, (code,))
         return code
 
     def warm_up(self) -> None:
@@ -549,7 +552,10 @@ class Process(multiprocessing.Process):
     def _limit_or_become(self) -> SoftLimits:
         """Set the limits, or execute the command; if that is impossible, exit without running the task."""
         if self.request[COMMAND] is not None:
-            self._execute()
+            # One import in place of several, of which each costs a fork pages.
+            from mprun.launcher.exec_command import become
+
+            self._exit_unstarted(become(self.request, logs, close_on_exec))
         # Not at the top: only tasks that have limits need them, and forks have them already.
         from mprun.launcher.channel import LIMITS, POSITION
         from mprun.launcher.rlimits import impose
@@ -559,13 +565,6 @@ class Process(multiprocessing.Process):
             return impose(self.request[LIMITS] or {}, self.request[POSITION], with_margin=True)
         except StartError as error:
             self._exit_unstarted(error)
-
-    def _execute(self) -> NoReturn:
-        """Execute the command; if that is impossible, exit."""
-        # One import in place of several, of which each costs a fork pages.
-        from mprun.launcher.exec_command import become
-
-        self._exit_unstarted(become(self.request, logs, close_on_exec))
 
     def _change_directory(self, path: str) -> None:
         """Change to the directory of the task; if that is impossible, exit without running it."""
