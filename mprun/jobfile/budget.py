@@ -60,6 +60,9 @@ FREE_VARIABLES = 256
 # Nodes of the lists and mappings that the arguments of one task refer to.
 MAX_SHARED_NODES = 1_000_000
 
+# Instances that have a task of their own, because of keys such as `timeout` that depend on their values.
+MAX_VARIANTS = 125_000
+
 # Recipes inside of recipes.
 MAX_RECIPE_DEPTH = 64
 # Uses of recipes, as far as they are known before any is expanded, and beyond these.
@@ -76,12 +79,13 @@ _HELP = "refer to long values less often, or split the job"
 class Budget:
     """The units that a job has left; `place` is the task that is being read, as a source and a mark."""
 
-    __slots__ = ("_counts", "_patterns", "_shared", "_uses", "left", "place")
+    __slots__ = ("_counts", "_patterns", "_shared", "_uses", "_variants", "left", "place")
 
     def __init__(self, source: SourceText) -> None:
         self.left: float = LIMIT
         self.place: tuple[SourceText, int] = (source, 0)
         self._uses = MAX_LATER_USES
+        self._variants = 0
         self._patterns: set[str] = set()
         # The lists and mappings that were counted, by their ids, and the nodes of them in the present task.
         self._counts: dict[int, tuple[Any, int]] = {}
@@ -163,6 +167,19 @@ class Budget:
         """Spend what it costs to resolve a value in the scope of another file. Raises OutOfBudget."""
         self.spend(NESTED_CLOSURE if is_nested else CLOSURE)
 
+    def count_variants(self, count: int) -> None:
+        """Count tasks that are built for some of many instances. Raises OutOfBudget."""
+        self._variants += count
+        if self._variants > MAX_VARIANTS:
+            message = f"too many instances with keys of their own (limit: {MAX_VARIANTS:,})"
+            help = "refer to `matrix` and `item` in `args`, `kwargs`, `command`, `env`, `cwd` or `when` alone"
+            raise out_of_budget(message, *self.place, help)
+
+    def require(self, units: float) -> None:
+        """Raise OutOfBudget if so many units are not left; spends none."""
+        self.spend(units)
+        self.left += units
+
     def spend_instances(self, each: float, count: int) -> None:
         """Spend what the texts of instances cost, one of which has cost this much. Raises OutOfBudget."""
         self.spend(each / CHECKED_BYTE * count)
@@ -194,6 +211,7 @@ class Budget:
     def close(self) -> None:
         """The job is read: what its run resolves is not counted."""
         self.left = 1e300
+        self._variants = -(1 << 62)
 
 
 def _patterns_of(root: Any) -> Iterator[tuple[str, int]]:

@@ -94,7 +94,13 @@ class Expander:
         # Keys that depend on the instance and whose value is needed before it starts.
         self._early: dict[str, Any] = {}
         self._used: tuple[Reference, ...] = ()
+        # Whether no two instances share a task, because its keys depend on all axes; and how many tasks are
+        # expected. If that is not known, each is counted when it is built.
+        self._all_differ = False
+        self._expected = 0
         self._variants: dict[Any, Task] = {}
+        # The strings of the early keys, parsed.
+        self._parsed: dict[tuple[str, int], Any] = {}
         # Lists and mappings with their texts, by their ids.
         self._shown: dict[int, tuple[Any, str]] = {}
         # Whether an item may refer to the result of a task.
@@ -172,6 +178,7 @@ class Expander:
         if self.late_list:
             self._find_early()
             self._refuse_unknown_axes()
+        self._expect_variants({} if exclude else {name: len(values) for name, values in axes.items()}, count)
         return (yield from self._build((base + suffix, values) for values, suffix in found))
 
     def _refuse_unknown_axes(self) -> None:
@@ -194,6 +201,7 @@ class Expander:
         if not self._axes:
             self._axes = ("item",)
             self._find_early()
+        self._expect_variants({"item": len(items)}, len(items))
         named = ((base + item_suffix(index), (item,)) for index, item in enumerate(items))
         return (yield from self._build(named))
 
@@ -267,6 +275,21 @@ class Expander:
                 used.update((one, None) for one in found)
         self._used = tuple(used)
 
+    def _expect_variants(self, sizes: dict[str, int], count: int) -> None:
+        """Count the tasks of so many instances, if it is known how many tasks these share.
+
+        `sizes` has the number of values of each axis. Raises OutOfBudget.
+        """
+        if any(one.path for one in self._used):
+            return
+        names = {"item" if one.root == "item" else one.name for one in self._used}
+        self._all_differ = bool(names) and names.issuperset(self._axes)
+        if names and names <= sizes.keys() and self._context.scope.budget is not None:
+            from math import prod
+
+            self._expected = min(count, prod(sizes[name] for name in names))
+            self._context.scope.budget.count_variants(self._expected)
+
     def _of_instance(self, key: str) -> Iterator[Reference]:
         """The references under a key to the axes or the item of an instance."""
         mark = mark_of_key(self._document, self._number, key)
@@ -280,11 +303,14 @@ class Expander:
             results = self._results(values, resolver) if self._items_refer else ()
         except ReferenceProblem as error:
             raise JobFileError([self._diagnostic(error)]) from None
-        if (made_of, results) not in self._variants:
-            keys = self._filled(resolver) if self._early else self._keys
+        task = self._variants.get((made_of, results))
+        if task is None:
+            keys = self._counted(resolver) if self._early else self._keys
             task = build_task(self._context, self._number, keys, self._axes, self.late_list)
-            self._variants[made_of, results] = with_results(task, results) if results else task
-        return self._variants[made_of, results]
+            task = with_results(task, results) if results else task
+            if not self._all_differ:
+                self._variants[made_of, results] = task
+        return task
 
     def _key_of(self, value: Any) -> str:
         """A key that is equal for equal values; a list or mapping, which may be large, is shown once."""
@@ -299,11 +325,28 @@ class Expander:
         found = references([resolve(list(values), resolver)])
         return tuple(dict.fromkeys(one.name for one in found if one.root == "tasks"))
 
+    def _counted(self, resolver: Resolver) -> dict[str, Any]:
+        """The same as `_filled`, which the budget counts. Raises OutOfBudget, too."""
+        budget = self._context.scope.budget
+        if budget is None:
+            return self._filled(resolver)
+        if not self._expected:
+            budget.count_variants(1)
+        before = budget.left
+        keys = self._filled(resolver)
+        if self._expected > 1:
+            # What one has cost, all will: better refused before they are built.
+            budget.require((before - budget.left) * (self._expected - 1))
+            self._expected = 1
+        return keys
+
     def _filled(self, resolver: Resolver) -> dict[str, Any]:
         """The keys with the early ones resolved. Raises JobFileError if a value is invalid."""
         raw: Any = self._document.root
         own = raw["tasks"][self._number]
-        interpolator = Interpolator(self._document, resolver, own=(), only=("matrix", "item"))
+        interpolator = Interpolator(
+            self._document, resolver, own=(), only=("matrix", "item"), parsed=self._parsed
+        )
         task = Mapping()
         task.marks = []
         for key, node in self._early.items():

@@ -100,7 +100,8 @@ class Interpolator:
 
     References to the roots in `own` stay as they are; so do the expected result and the items
     of a list, which are resolved later. With
-    `only` a string without any of these roots is not a reference: it was filled in before.
+    `only` a string without any of these roots is not a reference: it was filled in before. `parsed` keeps
+    what was parsed for others.
     """
 
     def __init__(
@@ -110,8 +111,11 @@ class Interpolator:
         *,
         own: tuple[str, ...] = ("matrix", "item"),
         only: tuple[str, ...] = (),
+        parsed: dict[tuple[str, int], Reference | Template | str] | None = None,
     ) -> None:
         self._only = only
+        # Strings that were parsed, by their marks: those of a task with instances, once for each of them.
+        self._parsed = parsed
         self._document = document
         self._resolver = resolver
         self._own = own
@@ -162,29 +166,28 @@ class Interpolator:
 
     def _value(self, path: Path, text: str, mark: int) -> Any:
         value = self._string(path, text, mark)
-        if type(value) is str and value != text and text.startswith("${") and _is_whole(text):
+        is_filled = type(value) is str and value != text and text.startswith("${")
+        if is_filled and isinstance(self._compiled(text, mark), Reference):
             return job_schema.number_for(value, path)
         return value
 
     def _string(self, path: Path, text: str, mark: int) -> Any:
         try:
-            parsed = compiled(text, "", self._document.source, mark)
+            parsed = self._compiled(text, mark)
         except ReferenceProblem as error:
             if self._only:
                 return text
             self.diagnostics.append(reference_diagnostic(self._document, path, error))
             return UNRESOLVED
-        roots = {reference.root for reference in references([parsed])}
-        if self._only and roots.isdisjoint(self._only):
+        roots = {reference.root for reference in references(parsed)}
+        if (self._only and roots.isdisjoint(self._only)) or not roots.isdisjoint(self._own):
             return text
         try:
-            if any(reference.root in self._own for reference in references(parsed)):
-                return text
             value = resolve(parsed, self._resolver)
         except ReferenceProblem as error:
             self.diagnostics.append(reference_diagnostic(self._document, path, error))
             return UNRESOLVED
-        left = next(references([value]), None)
+        left = None if isinstance(value, str) else next(references(value), None)
         is_list = path[-1] == "foreach"
         if left is not None and left.root == "tasks":
             if is_list:
@@ -205,6 +208,13 @@ class Interpolator:
             return UNRESOLVED
         self._refuse(path, parsed, left)
         return UNRESOLVED
+
+    def _compiled(self, text: str, mark: int) -> Any:
+        if self._parsed is None:
+            return compiled(text, "", self._document.source, mark)
+        if (text, mark) not in self._parsed:
+            self._parsed[text, mark] = compiled(text, "", self._document.source, mark)
+        return self._parsed[text, mark]
 
     def _refuse(self, path: Path, parsed: Reference | Template, left: Reference) -> None:
         # What is left may be what a param or a variable refers to, which is not in this string.
@@ -231,11 +241,6 @@ def _escaped(node: Any) -> Any:
     if isinstance(node, dict):
         return {_escaped(key): _escaped(value) for key, value in node.items()}
     return [_escaped(item) for item in node] if isinstance(node, (list, tuple)) else node
-
-
-def _is_whole(text: str) -> bool:
-    """Whether a string is one reference and nothing else."""
-    return isinstance(compiled(text), Reference)
 
 
 def is_unresolved(value: object) -> bool:

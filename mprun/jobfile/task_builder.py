@@ -179,7 +179,8 @@ def build_task(
     for dependency in inherited.depends_on:
         if dependency not in selecting:
             found.setdefault((dependency.task, dependency.condition), dependency)
-    task = task.replace(depends_on=tuple(found.values()))
+    if len(found) > len(task.depends_on):
+        task = task.replace(depends_on=tuple(found.values()))
     results = list(result_references(task))
     siblings = [reference for reference in results if isinstance(reference, SiblingReference)]
     task = with_results(task, [one.name for one in results if not isinstance(one, SiblingReference)])
@@ -202,6 +203,8 @@ def _with_siblings(
 
 def with_results(task: Task, names: Sequence[str]) -> Task:
     """The task with dependencies on the tasks whose results it refers to."""
+    if not names:
+        return task
     found = {(dependency.task, dependency.condition): dependency for dependency in task.depends_on}
     # A task that waits for any end, or for a failure, accepts that there may be no result.
     ends = {name for name, condition in found if condition in _ENDS}
@@ -242,7 +245,8 @@ def result_references(task: Task, values: Sequence[Any] = ()) -> Iterator[Refere
     if task.expect is not None:
         nodes.append(task.expect.result)
     resolver = Resolver(task.scope)
-    for reference in references(nodes):
+    # Most are empty or true.
+    for reference in references([node for node in nodes if node and node is not True]):
         if reference.root in ("params", "env"):
             value = (task.scope.params if reference.root == "params" else task.scope.env).get(reference.name)
             if not isinstance(value, (Closure, Reference, Template)):

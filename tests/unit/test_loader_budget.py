@@ -6,9 +6,10 @@ from random import Random
 
 import pytest
 from support.runs import ROOT
+from support.timing import cpu_seconds, growth
 
 from mprun.errors import JobFileError, UsageError
-from mprun.jobfile import loader, scope
+from mprun.jobfile import expander, loader, scope
 from mprun.jobfile.budget import MAX_LATER_USES
 from mprun.jobfile.loader import load_job_file
 from mprun.jobfile.syntax import document
@@ -387,3 +388,46 @@ def test_of_many_params_with_errors_the_first_are_explained_C55(load, monkeypatc
     with pytest.raises(JobFileError) as caught:
         load(f"params:\n{params}tasks: [{{{T}, args: ['${{params.p4999}}']}}]\n")
     assert len(caught.value.diagnostics) == len(found) == 100
+
+
+OWN_KEYS = "timeout: '${matrix.b}', tags: ['a${matrix.a}', 'b${matrix.b}']"
+
+
+def matrix(size, task=""):
+    numbers = list(range(1, size + 1))
+    return f"tasks:\n- {{name: t, {T}, matrix: {{a: {numbers}, b: {numbers}}}, {task}}}\n"
+
+
+def test_too_many_instances_with_keys_of_their_own_are_refused_before_one_is_built_C55(refused, monkeypatch):
+    built = []
+    monkeypatch.setattr(expander, "build_task", lambda *given: built.append(given))
+    message = refused(matrix(400, OWN_KEYS))
+    assert message.startswith("job.yaml:2:3: too many instances with keys of their own (limit: 125,000)")
+    assert not built
+
+
+def test_instances_that_share_a_task_are_not_limited_like_those_with_their_own(load):
+    job = load(matrix(400, "timeout: '${matrix.b}'"))
+    assert len(job.tasks) == 160_000
+    assert len({id(one.task) for one in job.tasks}) == 400
+
+
+def test_long_texts_in_keys_of_instances_are_refused_after_the_first_C55(refused, monkeypatch):
+    built = []
+    build = expander.build_task
+    monkeypatch.setattr(expander, "build_task", lambda *given: built.append(given) or build(*given))
+    text = f"params: {{p: {'x' * 2000}}}\n" + matrix(250, "tags: ['a${matrix.a}', 'b${matrix.b}${params.p}']")
+    assert "its references add too much to it" in refused(text)
+    assert len(built) < 2
+
+
+def test_an_instance_with_keys_of_its_own_costs_little_more_than_a_task_that_has_them(load):
+    def of_tasks():
+        tasks = "".join(f"- {{{T}, timeout: {n + 1}, tags: [a{n}, b{n}]}}\n" for n in range(3600))
+        return cpu_seconds(lambda: load(f"tasks:\n{tasks}"))
+
+    def of_instances():
+        return cpu_seconds(lambda: load(matrix(60, OWN_KEYS)))
+
+    # Twice as much, measured: the references are resolved, and the values checked, one by one.
+    assert growth(of_tasks, of_instances) < 4
