@@ -13,7 +13,7 @@ from mprun.jobfile.job_checks import daemons_alone, warnings
 from mprun.jobfile.loader import load_job_file
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from mprun.jobfile.model import Job
     from mprun.jobfile.names import Named
@@ -35,6 +35,22 @@ def read_job(
     """The job of a file, as from `load_job_file`; imports only the part of PyYAML that it needs."""
     import_yaml_parser()
     return load_job_file(path, params, options, os.environ, lenient=lenient, restrict=restrict)
+
+
+def read_recorded_job(path: str, params: Mapping[str, Any], options: Sequence[str]) -> Job:
+    """The job that an earlier run ran, with the params that its record has and those of `options`.
+
+    A secret is not recorded, so it has a value that is none unless it is given.
+    """
+    # A run has no use for these.
+    from mprun.jobfile.params import UNRECORDED
+    from mprun.jobfile.resolution import HIDDEN
+
+    given = {option.partition("=")[0] for option in options}
+    known = {
+        name: UNRECORDED if value == HIDDEN else value for name, value in params.items() if name not in given
+    }
+    return read_job(path, known, options)
 
 
 def plan_job_file(path: str, planning: dict[str, Any], tasks: Sequence[str] = ()) -> Plan:

@@ -12,6 +12,7 @@ import click
 from mprun.cli.completion import complete_run
 from mprun.cli.messages import print_pieces, print_text, warn
 from mprun.cli.options import STATE_DIR
+from mprun.cli.recorded_dependencies import read_dependencies
 from mprun.clock import Clock
 from mprun.diagnostics import quote, visible
 from mprun.errors import MprunError, UsageError
@@ -136,6 +137,7 @@ def pieces(directory: RunDirectory) -> Iterator[str]:
         joins,
         damage=damage,
         estimates=_estimates(directory, started.file) if started is not None else None,
+        dependencies=read_dependencies(state),
         now=clock.iso(clock.now()),
         version=_version(),
     )

@@ -11,15 +11,13 @@ import click
 
 from mprun import api
 from mprun.cli.completion import complete_run, complete_task
-from mprun.cli.job import read_job
+from mprun.cli.job import read_recorded_job
 from mprun.cli.messages import explain, warn, write
 from mprun.cli.options import json_option, running_options
 from mprun.cli.run import execute
 from mprun.cli.show import read_run, read_run_in
 from mprun.diagnostics import quote, visible
 from mprun.errors import MprunError, NothingSelected, UsageError
-from mprun.jobfile.params import UNRECORDED
-from mprun.jobfile.resolution import HIDDEN
 from mprun.outcomes import EXIT_SUCCEEDED, Outcome
 from mprun.record import reader
 from mprun.record.commands import command, short_path
@@ -32,7 +30,6 @@ from mprun.record.state_dir import RunDirectory
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from mprun.jobfile.model import Job
     from mprun.record.resume import EarlierRun
     from mprun.record.run_state import RunState
     from mprun.scheduling.plan import Plan
@@ -155,7 +152,7 @@ def _plan(
     plan = None
     try:
         if earlier.file not in changes.gone:
-            job = _read_job(earlier, params)
+            job = read_recorded_job(earlier.file, earlier.params, params)
             plan = api.plan_job(job, **options)
             mistakes[:0] = map(NothingSelected, unmatched(plan, earlier, rerun))
     except MprunError as error:
@@ -170,16 +167,6 @@ def _plan(
         earlier = with_unrecorded(earlier, job)
     plan = api.plan_job(job, reused=choose_reused(plan, earlier, rerun), **options)
     return plan if earlier.cwd in (None, os.getcwd()) else plan.replace(cwd=earlier.cwd), options
-
-
-def _read_job(earlier: EarlierRun, params: Sequence[str]) -> Job:
-    given = {option.partition("=")[0] for option in params}
-    known = {
-        name: UNRECORDED if value == HIDDEN else value
-        for name, value in earlier.params.items()
-        if name not in given
-    }
-    return read_job(earlier.file, known, params)
 
 
 def _print_run(directory: RunDirectory) -> None:

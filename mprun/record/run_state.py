@@ -179,6 +179,10 @@ class RunState:
         expanded = self._planned
         return [one for name in expanded.get("", ()) for one in (expanded.get(name, (name,)) if name else ())]
 
+    def instances_of(self, name: str) -> Sequence[str]:
+        """What a task of the plan was expanded to during the run; itself if it was not."""
+        return self._planned.get(name, (name,)) if name else ()
+
     def known_names(self) -> list[str]:
         """The tasks of the plan in the order of the file, then those that only other events name."""
         return list(dict.fromkeys((*self.planned_names(), *self.tasks)))

@@ -130,6 +130,50 @@ def test_it_compares_with_earlier_runs(tmp_path):
     assert page.data["tasks"][0][4] is not None
 
 
+def test_it_has_the_dependencies_of_an_unchanged_job_file(failed):
+    _, _, page = failed
+    assert page.data["needs"] == [[], [0], [], [1]]
+    assert len(page.of("path")) == 2
+    assert "Dependencies" in page.text
+
+
+def test_the_instances_of_a_task_are_one_node_and_those_of_a_result_have_its_dependencies(tmp_path):
+    work = "def give():\n        return [1, 2, 3]\n\n    def take(one):\n        pass\n"
+    job = """
+        tasks:
+          - {name: give, target: "work:give"}
+          - {name: take, target: "work:take", foreach: "${tasks.give.result}", args: ["${item}"]}
+          - {name: last, target: "work:give", depends_on: [take]}
+        """
+    write(tmp_path, work=f"    {work}", job=job)
+    assert mprun("job.yaml", cwd=tmp_path).code == 0
+    page = assert_safe(make(tmp_path))
+    assert [task[0] for task in page.data["tasks"]] == [
+        "give",
+        "take[0] (1)",
+        "take[1] (2)",
+        "take[2] (3)",
+        "last",
+    ]
+    assert page.data["needs"] == [[], [0], [0], [0], [1, 2, 3]]
+    assert len(page.of("path")) == 2
+    assert "take ×3" in page.text
+
+
+@pytest.mark.parametrize(
+    "change",
+    [lambda path: path.write_text(path.read_text() + "# more\n"), lambda path: path.unlink()],
+    ids=["changed", "gone"],
+)
+def test_of_a_changed_job_file_the_dependencies_are_unknown_and_it_says_so(tmp_path, change):
+    write(tmp_path, work=WORK, job=JOB)
+    assert mprun("job.yaml", cwd=tmp_path).code == 1
+    change(tmp_path / "job.yaml")
+    page = assert_safe(make(tmp_path))
+    assert page.data["needs"] is None
+    assert "Not here: the job file has changed since, or is gone." in page.text
+
+
 def test_it_shows_an_active_run_and_one_that_was_killed(tmp_path):
     events = [
         STARTED,

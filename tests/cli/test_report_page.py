@@ -168,6 +168,12 @@ def test_no_two_attempts_are_in_one_slot_at_a_time(browser, page):
     assert browser.run("chart.lanes.flatMap((lane) => lane.bars).length") == 3
 
 
+def test_the_critical_path_is_the_chain_that_the_end_waited_for(browser, page):
+    browser.open(page)
+    path = "chart.lanes.flatMap((lane) => lane.bars).filter((bar) => bar.path).map((bar) => bar.task[0])"
+    assert sorted(browser.run(path)) == ["a", "b"]
+
+
 def test_without_its_script_the_table_has_its_rows_and_filters_them(browser, page):
     # Its hash is another then: the policy forbids it.
     other = page.with_name("other.html")

@@ -69,6 +69,7 @@ def assert_safe(text):
     known = {"a", "body", "br", "button", "canvas", "code", "dd", "details", "div", "dl", "dt", "fieldset"}
     known |= {"form", "h1", "h2", "h3", "head", "header", "html", "input", "label", "legend", "li", "main"}
     known |= {"meta", "nav", "noscript", "p", "pre", "rect", "script", "section", "span", "style", "summary"}
+    known |= {"g", "path", "text"}
     known |= {"svg", "table", "tbody", "td", "th", "thead", "title", "tr", "ul"}
     assert {tag for tag, _ in page.elements} <= known
     names = {name for _, attributes in page.elements for name in attributes}

@@ -28,11 +28,12 @@ from mprun.reporters.format import (
     format_time,
     plural,
 )
+from mprun.reporters.report.dependency_graph import Graph
 from mprun.reporters.report.failures import MAX_FAILURES, describe_failures, failed_rows
 from mprun.reporters.report.report_data import OUTCOMES, Joins, ReportData, counted, shown
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from mprun.record.process_tree import Process
     from mprun.record.state_dir import RunDirectory
@@ -52,7 +53,8 @@ _SCRIPTS = ("report.js", "timeline.js", "charts.js")
 class Report:
     """What the page is made from. `joins` are those of the record, `now` is the time, as events have it.
 
-    `damage` is what is corrupt in the record, `version` that of mprun.
+    `damage` is what is corrupt in the record, `dependencies` has by task the names of those that it
+    depended on, and why these are unknown if they are; `version` is that of mprun.
     """
 
     def __init__(
@@ -63,6 +65,7 @@ class Report:
         *,
         damage: Sequence[str] = (),
         estimates: Estimates | None = None,
+        dependencies: tuple[Mapping[str, Sequence[str]], str] = ({}, "they were not read"),
         now: str = "",
         version: str = "",
     ) -> None:
@@ -75,7 +78,14 @@ class Report:
         alive = is_active or (state.finished is not None and not state.exit_unknown)
         end = now if is_active else state.time
         self.data = ReportData(state, joins.times, estimates, alive=alive, now=end)
-        self.estimates = estimates
+        by_name, self.no_dependencies = dependencies
+        numbers = {row.task.name: row.number for row in self.data.rows}
+        self.needs = {
+            numbers[name]: [numbers[need] for need in needs if need in numbers]
+            for name, needs in by_name.items()
+            if name in numbers
+        }
+        self.graph = Graph(self.data.rows, self.needs)
 
     def pieces(self) -> Iterator[str]:
         """The page, piece by piece. The record was read before: nothing fails halfway but for a defect."""
@@ -98,13 +108,19 @@ class Report:
 
     def _script_data(self) -> Iterator[str]:
         """The JSON for the script, some tasks at a time: all at once would take 60 MB for 100,000."""
-        values = {"outcomes": OUTCOMES, "duration": self._duration()}
+        values = {"outcomes": OUTCOMES, "duration": self._duration(), "needs": self._script_needs()}
         yield _script_json(values)[:-1] + ',"tasks":['
         rows, comma = self.data.script_rows(), ""
         while part := list(islice(rows, _TASKS_PER_PIECE)):
             yield comma + _script_json(part)[1:-1]
             comma = ","
         yield f'],"targets":{_script_json(self.data.targets())}}}'
+
+    def _script_needs(self) -> list[list[int]] | None:
+        """By task, the numbers of those that it depended on; None if they are unknown."""
+        if self.no_dependencies:
+            return None
+        return [self.needs.get(row.number, []) for row in self.data.rows]
 
     def _duration(self) -> float | None:
         finished = self.state.finished
@@ -137,6 +153,8 @@ class Report:
             "more_failures": max(0, len(failed) - MAX_FAILURES),
             "table": _static_rows(rows, self.data),
             "late": self._late(),
+            "graph": self.graph,
+            "no_dependencies": self.no_dependencies,
             "tree": list(self._tree()),
             "more_processes": max(0, len(rows) - MAX_TREE_TASKS),
             "tree_command": command(self.directory, "tree", run_id),

@@ -63,6 +63,25 @@ function intoLanes(bars, lanes) {
   own.forEach((found, number) => lanes.push({ name: found[0].attempt[DAEMON] ? "service" : "slot " + (number + 1), bars: found }));
 }
 
+/* The chain of attempts that the end of the run waited for: back from the last one, each time to what ended
+   last before it: a task that it depended on, its own attempt before, or what had its slot. */
+function markPath(bars) {
+  const last = new Map(), before = new Map();
+  for (const bar of bars) if (bar.number === bar.task[5].length - 1) last.set(bar.task, bar);
+  for (const lane of chart.lanes) lane.bars.forEach((bar, at) => before.set(bar, lane.bars[at - 1]));
+  const own = new Map(bars.map((bar) => [bar.attempt, bar]));
+  const numbers = new Map(data.tasks.map((task, number) => [task, number]));
+  let bar = bars.filter((one) => !one.attempt[DAEMON]).reduce((found, one) => !found || one.end > found.end ? one : found, null);
+  while (bar && !bar.path) {
+    bar.path = true;
+    const earlier = bar.number ? [own.get(bar.task[5][bar.number - 1])] : data.needs[numbers.get(bar.task)].map((need) => last.get(data.tasks[need]));
+    const lane = before.get(bar), start = bar.start + 0.02;
+    let found = null;
+    for (const one of [...earlier, lane]) if (one && one.end <= start && (!found || one.end > found.end + (one === lane ? 0.02 : 0))) found = one;
+    bar = found;
+  }
+}
+
 function colours() {
   const style = getComputedStyle(document.documentElement), found = {};
   for (const name of ["text", "soft", "line", "back", "wait", "path", "running", ...NAMES]) found[name] = style.getPropertyValue("--" + name).trim();
@@ -146,6 +165,10 @@ function drawLane(pen, bars, top, lane, width, ink) {
     worst = bar.bad;
     pen.fillStyle = ink[bar.kind];
     pen.fillRect(left, top + 2, Math.max(1, right - left - 0.5), lane - 4);
+    if (bar.path) {
+      pen.fillStyle = ink.path;
+      pen.fillRect(left, top + lane - 4, Math.max(1, right - left - 0.5), 3);
+    }
     if (right - left > BAR_TEXT && lane >= 14) {
       pen.save();
       pen.beginPath();
@@ -221,6 +244,11 @@ function legend() {
   byId("legend").append(...kinds.filter(([name]) => seen.has(name)).map(([name, text]) => entry(name, text)),
     entry("wait", "waiting, or its slot is free"), element("span", "│ joined, after wide bars"),
     element("span", "A lane is a slot, a bar is an attempt; bars that share a pixel are drawn as one."));
+  if (data.needs) {
+    const made = element("span"), swatch = element("span", undefined, "swatch under");
+    made.append(swatch, "critical path");
+    byId("legend").append(made);
+  }
   if (chart.undated) byId("legend").append(element("span", chart.undated + " attempts have no valid time, and no bar."));
 }
 
@@ -235,6 +263,7 @@ function startTimeline() {
   chart.to = chart.end;
   intoLanes(bars.filter((bar) => !bar.attempt[DAEMON]), chart.lanes);
   intoLanes(bars.filter((bar) => bar.attempt[DAEMON]), chart.lanes);
+  if (data.needs) markPath(bars);
   legend();
   startCharts(bars);
   const canvas = byId("bars");
