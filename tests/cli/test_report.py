@@ -7,13 +7,14 @@ import re
 import resource
 import time
 from collections import deque
+from pathlib import Path
 from statistics import median
 
 import pytest
 from support.pages import assert_safe
 from support.records import FINISHED, STAMP, STARTED, ended, exited, read, record, started
 from support.report_records import large_run
-from support.runs import finish, mprun, start, write
+from support.runs import eventually, finish, mprun, start, write
 
 from mprun.cli.report import pieces
 from mprun.record import reader
@@ -174,7 +175,30 @@ def test_of_a_changed_job_file_the_dependencies_are_unknown_and_it_says_so(tmp_p
     assert "Not here: the job file has changed since, or is gone." in page.text
 
 
-def test_it_shows_an_active_run_and_one_that_was_killed(tmp_path):
+def test_it_shows_an_active_run(tmp_path):
+    work = """
+        import os, time
+
+        def wait():
+            while not os.path.exists("go"):
+                time.sleep(0.005)
+        """
+    tasks = "[{name: a, target: 'work:wait'}, {name: b, target: 'work:wait', depends_on: [a]}]"
+    write(tmp_path, work=work, job=f"tasks: {tasks}")
+    process = start("job.yaml", cwd=tmp_path)
+    try:
+        eventually(lambda: "task_started" in "".join(map(Path.read_text, tmp_path.rglob("events.jsonl"))))
+        page = assert_safe(make(tmp_path))
+    finally:
+        (tmp_path / "go").touch()
+        finish(process, tmp_path)
+    assert "still running, " in page.text
+    assert [page.data["outcomes"][task[1]] for task in page.data["tasks"]] == ["running", "waiting"]
+    assert page.data["tasks"][0][5][0][1] >= 0
+    assert "Resume it" not in page.text
+
+
+def test_it_shows_a_run_that_was_killed(tmp_path):
     events = [
         STARTED,
         started("a"),

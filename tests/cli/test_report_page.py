@@ -67,7 +67,7 @@ class Browser:
 
     def open(self, path, *, width=1280, media=()):
         features = [{"name": name, "value": value} for name, value in media]
-        self.command("Emulation.setEmulatedMedia", features=features)
+        self.command("Emulation.setEmulatedMedia", media="", features=features)
         size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
         self.command("Emulation.setDeviceMetricsOverride", **size)
         self.driver.get(path.as_uri())
@@ -192,6 +192,14 @@ def test_it_is_dark_where_the_reader_is(browser, page, scheme, dark):
     browser.open(page, media=[("prefers-color-scheme", scheme)])
     colour = browser.run("getComputedStyle(document.body).backgroundColor")
     assert (sum(map(int, colour.removeprefix("rgb(").rstrip(")").split(","))) < 150) == dark
+
+
+def test_paper_is_white(browser, page):
+    browser.open(page, media=[("prefers-color-scheme", "dark")])
+    features = [{"name": "prefers-color-scheme", "value": "dark"}]
+    browser.command("Emulation.setEmulatedMedia", media="print", features=features)
+    assert browser.run("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    assert browser.run("getComputedStyle(document.querySelector('#filter')).display") == "none"
 
 
 def test_on_a_telephone_nothing_is_wider_than_the_page(browser, page):

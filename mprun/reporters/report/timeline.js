@@ -105,9 +105,9 @@ const toX = (time, width) => MARGIN + (time - chart.from) / (chart.to - chart.fr
 const toTime = (x, width) => chart.from + (x - MARGIN) / (width - MARGIN - 8) * (chart.to - chart.from);
 
 function drawAxis(pen, width, height, ink) {
-  const span = chart.to - chart.from, rough = span / Math.max(2, width / 110), power = 10 ** Math.floor(Math.log10(rough));
-  const units = [1, 2, 5, 10].map((factor) => factor * power);
-  const unit = units.find((one) => one >= rough) || units[3];
+  const rough = (chart.to - chart.from) / Math.max(2, width / 110), power = 10 ** Math.floor(Math.log10(rough));
+  const units = rough < 10 ? [1, 2, 5, 10].map((factor) => factor * power) : [10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 43200, 86400];
+  const unit = units.find((one) => one >= rough) || Math.ceil(rough / 86400) * 86400;
   pen.strokeStyle = ink.line;
   pen.fillStyle = ink.soft;
   pen.textAlign = "center";
@@ -150,7 +150,8 @@ function drawTimeline() {
 }
 
 function drawLane(pen, bars, top, lane, width, ink) {
-  let drawn = -1, worst = false;
+  const failed = [], paths = [];
+  let drawn = -1;
   for (let at = inSight(bars); at < bars.length && bars[at].start <= chart.to; at += 1) {
     const bar = bars[at];
     const left = Math.max(MARGIN, toX(bar.start, width)), right = Math.min(width - 8, Math.max(left + 1, toX(bar.end, width)));
@@ -159,12 +160,19 @@ function drawLane(pen, bars, top, lane, width, ink) {
       pen.fillStyle = ink.wait;
       pen.fillRect(waiting, top + lane / 2 - 1.5, left - waiting - 1, 3);
     }
-    /* Bars that share a pixel are one: the worst of them is seen. */
-    if (right - left <= 1.5 && Math.floor(left) === drawn && (worst || !bar.bad)) continue;
-    drawn = right - left <= 1.5 ? Math.floor(left) : -1;
-    worst = bar.bad;
+    /* Bars that share a pixel are one; what failed is drawn over the others, wide enough to be seen. */
+    if (right - left <= 1.5) {
+      const pixel = Math.floor(left);
+      if (bar.bad) failed.push([pixel, bar.kind]);
+      if (bar.path) paths.push(pixel);
+      if (pixel === drawn) continue;
+      drawn = pixel;
+      pen.fillStyle = ink[bar.kind];
+      pen.fillRect(pixel, top + 2, 1, lane - 4);
+      continue;
+    }
     pen.fillStyle = ink[bar.kind];
-    pen.fillRect(left, top + 2, Math.max(1, right - left - 0.5), lane - 4);
+    pen.fillRect(left, top + 2, right - left - 0.5, lane - 4);
     if (bar.path) {
       pen.fillStyle = ink.path;
       pen.fillRect(left, top + lane - 4, Math.max(1, right - left - 0.5), 3);
@@ -186,6 +194,12 @@ function drawLane(pen, bars, top, lane, width, ink) {
       pen.fillStyle = ink.text;
       pen.fillRect(x - 0.5, top + 1, 1.5, lane - 2);
     }
+  }
+  pen.fillStyle = ink.path;
+  for (const pixel of paths) pen.fillRect(pixel, top + lane - 4, 1, 3);
+  for (const [pixel, kind] of failed) {
+    pen.fillStyle = ink[kind];
+    pen.fillRect(pixel - 1, top + 1, 3, lane - 2);
   }
 }
 
