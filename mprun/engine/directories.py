@@ -6,20 +6,23 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from mprun.diagnostics import Diagnostic, quote
+from mprun.errors import JobFileError
 from mprun.jobfile import locate
 from mprun.jobfile.references import references
 from mprun.jobfile.resolution import Resolver, as_text, resolve
 from mprun.jobfile.syntax.document import span_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from mprun.scheduling.plan import Plan, PlannedTask
 
 # No one would read more.
 MAX_DIAGNOSTICS = 100
 
 
-def missing_directories(plan: Plan) -> tuple[list[Diagnostic], list[str]]:
-    """The errors and the warnings about `cwd` and `pythonpath`.
+def check_directories(plan: Plan, warn: Callable[[str], None]) -> None:
+    """Warn of a `cwd` or `pythonpath` that may be missing. Raises JobFileError if a task could not start.
 
     A task that depends on others may find a directory that they make, so that is a warning.
     """
@@ -37,7 +40,10 @@ def missing_directories(plan: Plan) -> tuple[list[Diagnostic], list[str]]:
             warnings[f"{diagnostic}, unless another task makes it"] = None
         elif len(errors) < MAX_DIAGNOSTICS:
             errors[diagnostic.sort_key()] = diagnostic
-    return list(errors.values()), list(warnings)[:MAX_DIAGNOSTICS]
+    for text in list(warnings)[:MAX_DIAGNOSTICS]:
+        warn(text)
+    if errors:
+        raise JobFileError(list(errors.values()))
 
 
 def _cwd(planned: PlannedTask) -> str | None:

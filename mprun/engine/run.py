@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from types import FrameType
 
-    from mprun.diagnostics import Diagnostic
     from mprun.engine.signals import SignalInbox
     from mprun.engine.task_stacks import TaskStacks
     from mprun.executors.base import Executor, PrepareReply
@@ -191,7 +190,9 @@ class Run:
         try:
             prepared = self._preflight(self._inbox)
             if self._options.dry_run:
-                self._check_directories()
+                from mprun.engine.directories import check_directories
+
+                check_directories(self._plan, self._options.warn)
                 return _never_ran(self._directory, 0)
             self._recorded = True
             return self._run_engine(self._inbox, prepared)
@@ -201,16 +202,6 @@ class Run:
             if not self._recorded:
                 error.output = self._directory.read_main_log()
             raise
-
-    def _check_directories(self) -> None:
-        """Warn of directories that may be missing. Raises JobFileError if a task could not start."""
-        from mprun.engine.directories import missing_directories
-
-        errors, warnings = missing_directories(self._plan)
-        for text in warnings:
-            self._options.warn(text)
-        if errors:
-            raise JobFileError(errors)
 
     def close(self) -> None:
         """End the launcher; remove the directory of a run that recorded nothing."""
@@ -238,15 +229,13 @@ class Run:
         prepared = self._wait_for_reply(inbox)
         self._answered = True
         if prepared.errors:
-            raise JobFileError(_bind_diagnostics(self._plan, prepared))
-        if "/proc" in prepared.refused:
-            self._options.warn(_NO_PROC)
-        if calls := [name for name in prepared.refused if name != "/proc"]:
-            self._options.warn(_REFUSED.format(calls[0]))
-        for module in prepared.threads:
-            self._options.warn(_IMPORT_STARTED_THREAD.format(module))
-        if self._plan.job.recipe_env:
-            for warning in preflight.import_env_warnings(self._plan):
+            from mprun.engine.preflight_diagnostics import bind_diagnostics
+
+            raise JobFileError(bind_diagnostics(self._plan, prepared))
+        if prepared.refused or prepared.threads or self._plan.job.recipe_env:
+            from mprun.engine.preflight_diagnostics import warnings
+
+            for warning in warnings(self._plan, prepared):
                 self._options.warn(warning)
         return prepared
 
@@ -262,14 +251,10 @@ class Run:
                 self._executor, inbox, options.import_timeout, options.warn, handle_slow
             )
         except ImportFailure as failure:
-            from mprun.jobfile import locate
+            from mprun.engine.preflight_diagnostics import import_diagnostic
 
-            number, message = failure.call, f"importing `{self._module(failure.call)}` {failure}"
-            if number < 0:
-                diagnostic = locate.preload_diagnostic(self._plan.job, -1 - number, message)
-            else:
-                diagnostic = locate.target_diagnostic(distinct_calls(self._plan)[number][1][0], message)
-            raise JobFileError([diagnostic]) from None
+            message = f"importing `{self._module(failure.call)}` {failure}"
+            raise JobFileError([import_diagnostic(self._plan, failure.call, message)]) from None
 
     def _module(self, number: int) -> str:
         """The name of the module that is imported under this number: see `Importing`."""
@@ -342,19 +327,6 @@ class Run:
             self._options.warn(keep_traceback(error, self._directory))
 
 
-_IMPORT_STARTED_THREAD = (
-    "importing `{}` started a thread; forking a process with threads can deadlock: use `start_method: spawn`"
-)
-_NO_PROC = (
-    "/proc is not mounted: processes that leave the session of their task are not found when it ends, no "
-    "command can be run, and what a killed run leaves is not found; mount it (`mount -t proc proc /proc`)"
-)
-_REFUSED = (
-    "this system refuses `{}`, as a seccomp filter of a container may; mprun signals processes by their pids "
-    "instead, after it has looked in /proc that they still have the same start time"
-)
-
-
 def _reuse_results(resumes: EarlierRun, directory: RunDirectory) -> str:
     """Take over the results of the run that this one resumes; its id."""
     from mprun.record.resume import adopt_results
@@ -378,25 +350,6 @@ def _timing_steps(plan: Plan, state_dir: str, before: str = "") -> Iterator[list
 
     services = {planned.name for planned in plan.tasks if planned.task.ready is not None}
     return past_runs_in_steps(state_dir, plan.job.path, services, before=before)
-
-
-def _bind_diagnostics(plan: Plan, prepared: PrepareReply) -> list[Diagnostic]:
-    """A diagnostic for each target or preloaded module that the launcher could not use."""
-    from mprun.jobfile import locate
-
-    calls = distinct_calls(plan)
-    diagnostics = []
-    for error in prepared.errors:
-        described = (error.message, error.where, error.word, error.candidates)
-        if error.number < 0:
-            index = -1 - error.number
-            diagnostics.append(
-                locate.preload_diagnostic(plan.job, index, error.message, error.word, error.candidates)
-            )
-        else:
-            tasks = calls[error.number][1]
-            diagnostics += [locate.target_diagnostic(task, *described) for task in tasks]
-    return diagnostics
 
 
 def _never_ran(directory: RunDirectory, exit_code: int) -> RunResult:
