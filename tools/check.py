@@ -128,7 +128,10 @@ class Lane:
         """Say how it ended; all that it printed is shown if it failed."""
         if self.process.returncode:
             say(f"{self.name}: FAILED after {self._seconds()}")
-            print(self._text(), flush=True)
+            # As it is, whatever the locale: what a test has printed may have any character.
+            sys.stdout.flush()
+            sys.stdout.buffer.write(self._log.read_bytes() + b"\n")
+            sys.stdout.flush()
             failed.append(self.name)
         else:
             say(f"{self.name}: passed in {self._seconds()}")

@@ -1,5 +1,6 @@
 """`make test` runs its checks side by side, and says which one failed and how."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -53,13 +54,14 @@ def tree(tmp_path):
     return tmp_path
 
 
-def start(tree, *arguments):
+def start(tree, *arguments, **options):
     return subprocess.Popen(
         [sys.executable, "tools/check.py", *arguments],
         cwd=tree,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        **options,
     )
 
 
@@ -98,6 +100,16 @@ def test_a_lane_that_fails_is_named_and_shown_whole_and_the_others_run(tree):
     assert output.endswith("== FAILED:\n   tests on 7.7\n")
     assert "the reason\nthe end of .venv-7.7\n" in output
     assert "tests on 8.8: passed" in output
+
+
+def test_a_lane_that_fails_is_shown_whole_in_any_locale(tree):
+    (tree / "do.venv-7.7").write_text("printf '\\342\\200\\246 the reason\\n'; exit 3\n")
+    environ = {**os.environ, "PYTHONIOENCODING": "iso-8859-1"}
+    process = start(tree, "tests", DEFAULT, "7.7", env=environ, encoding="utf-8")
+    output, _ = process.communicate(timeout=40)
+
+    assert output.endswith("== FAILED:\n   tests on 7.7\n")
+    assert "… the reason\n" in output
 
 
 def test_a_lane_that_is_killed_is_a_failure(tree):
