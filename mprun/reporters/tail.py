@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 from typing import TYPE_CHECKING
 
@@ -159,7 +160,8 @@ class Tail:
     def _cut(data: bytes) -> tuple[bytes, bytes]:
         end = data.rfind(b"\n") + 1
         if end == 0 and len(data) >= PIECE:
-            return data + b"\n", b""
+            end = whole_characters(data)
+            return data[:end] + b"\n", data[end:]
         return data[:end], data[end:]
 
 
@@ -183,6 +185,12 @@ def _last_lines(file: int, count: int) -> int:
     return first
 
 
+def whole_characters(data: bytes) -> int:
+    """How many bytes these are without the beginning of a character in UTF-8 at their end."""
+    end = data[-4:]
+    return len(data) - len(end) + codecs.utf_8_decode(end, "replace", False)[1]
+
+
 class LineSplitter:
     """Splits bytes into lines, and a line that is longer than PIECE into several."""
 
@@ -195,10 +203,7 @@ class LineSplitter:
         for line in lines:
             yield line, False
         while len(self._rest) > PIECE:
-            end = PIECE
-            # Not inside a character: in UTF-8, all bytes of it but the first begin with the bits 10.
-            while end > PIECE - 4 and self._rest[end] & 0xC0 == 0x80:
-                end -= 1
+            end = whole_characters(self._rest[:PIECE])
             yield self._rest[:end], True
             self._rest = self._rest[end:]
 

@@ -165,10 +165,11 @@ class Output:
             self._shows_unfinished = not self._on_github and (self._terminal or not _is_file(sys.stdout))
         if not self._shows_unfinished or (self._whole_lines is not None and self._whole_lines()):
             return
+        from mprun.reporters.unfinished_line import UnfinishedLine, without_half
+
+        line = without_half(line)
         unfinished = self._unfinished.get(name)
         if unfinished is None:
-            from mprun.reporters.unfinished_line import UnfinishedLine
-
             width = (terminal_width(sys.stdout) or 80) if self._terminal else None
             unfinished = self._unfinished[name] = UnfinishedLine(now, width)
         if unfinished.is_due(line, now, is_open=unfinished is self._open):

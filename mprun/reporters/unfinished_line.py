@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mprun.reporters.format import display_width
+from mprun.reporters.tail import whole_characters
 from mprun.reporters.task_text import colours_of, reset_after, terminal_line, without_colours
 
 # Seconds for which a line may be unfinished before its beginning is shown.
@@ -10,6 +11,8 @@ DELAY = 0.2
 # If something else was shown in the meantime, what was added is shown after so many seconds: two tasks
 # that print dots would else begin a new line with every dot.
 DELAY_AFTER_OTHERS = 2.0
+# So far from the end of a line a sequence is searched for that has not ended, in bytes.
+_MAX_SEQUENCE = 32
 
 
 class UnfinishedLine:
@@ -61,7 +64,19 @@ class UnfinishedLine:
         old, new = (display_width(without_colours(prefix + text)) for text in (before, self._text))
         if old >= (self._width or 0):
             return f"\n{prefix}{self._text}"
-        return f"\r{prefix}{self._text}{' ' * max(0, old - new)}"
+        rest = max(0, old - new)
+        # The cursor goes back to the end of the text: it may be continued.
+        return f"\r{prefix}{self._text}" + " " * rest + "\b" * rest
+
+
+def without_half(line: bytes) -> bytes:
+    """An unfinished line without the beginning of a character or a sequence at its end: the rest follows."""
+    end = whole_characters(line)
+    escape = line.rfind(b"\x1b", end - _MAX_SEQUENCE if end > _MAX_SEQUENCE else 0, end)
+    # ECMA-48, 5.4: parameters, until a letter says what it is.
+    if escape >= 0 and not line[escape + 1 : end].lstrip(b"[").strip(b"0123456789;:"):
+        end = escape
+    return line[:end]
 
 
 def _with_colours(before: bytes, added: bytes) -> bytes:

@@ -54,6 +54,17 @@ def test_a_line_without_end_is_broken_into_pieces(log):
     assert pieces[-1].endswith(b"end\n")
 
 
+@pytest.mark.parametrize("offset", range(4))
+def test_a_line_without_end_is_broken_between_characters(log, offset):
+    """C12: what is put in front of a line would else be inside one."""
+    add, tail = log
+    text = "a" * offset + "😀" * (PIECE // 3)
+    add(text.encode())
+    pieces = [line.decode() for piece in tail.read(to_end=True) for line in piece.splitlines()]
+    assert len(pieces) == 2
+    assert "".join(pieces) == text
+
+
 def test_closed_tail_has_no_descriptor(log):
     add, tail = log
     add(b"a\n")

@@ -3,7 +3,7 @@
 import pytest
 
 from mprun.reporters.task_text import terminal_lines, with_resets
-from mprun.reporters.unfinished_line import DELAY, DELAY_AFTER_OTHERS, UnfinishedLine
+from mprun.reporters.unfinished_line import DELAY, DELAY_AFTER_OTHERS, UnfinishedLine, without_half
 
 GREEN, RESET = "\x1b[32m", "\x1b[0m"
 
@@ -63,7 +63,7 @@ def test_an_unfinished_line_is_continued():
 def test_its_last_state_is_written_over_the_one_before():
     line = Line()
     assert line.add("\r 100 of 200", is_open=False) == "a |  100 of 200"
-    assert line.add("\r 100 of 200\rdone") == "\ra | done       "
+    assert line.add("\r 100 of 200\rdone") == "\ra | done       " + "\b" * 7
     assert line.add("\r 100 of 200\rdone" + "\rdone, and longer than a row") == ", and longer than a row"
     assert line.add("\r 100 of 200\rdone" + "\rdone, and longer than a row\rshort") == "\na | short"
 
@@ -75,11 +75,24 @@ def test_colours_go_on_in_the_continuation():
     assert line.add(f"{GREEN}one two{RESET}") == f"{GREEN}{RESET}"
 
 
-def test_half_a_character_is_written_over():
-    line = UnfinishedLine(0.0, 20)
-    euro = "€".encode()
-    assert line.addition(euro[:2], b"", 0.0, is_open=False, colour=True) == b"\\xe2\\x82"
-    assert line.addition(euro, b"", 0.0, is_open=True, colour=True) == b"\r" + euro + b" " * 7
+@pytest.mark.parametrize("width", [80, None])
+@pytest.mark.parametrize("whole", ["€", "😀", "é", f"{GREEN}go", "\x1b[38;5;9mgo"])
+def test_half_a_character_or_sequence_waits_for_the_other_half(whole, width):
+    data = whole.encode()
+    for end in range(1, len(whole.removesuffix("go").encode())):
+        for before in (b"", b"one ", b"x\r"):
+            assert without_half(before + data[:end]) == before
+    assert without_half(b"one " + data) == b"one " + data
+    line = UnfinishedLine(0.0, width)
+    shown = line.addition(without_half(b"one " + data), b"", 0.0, is_open=False, colour=False)
+    assert shown.decode().startswith("one ")
+
+
+@pytest.mark.parametrize(
+    "text", [b"\xff", b"\xc3\x28", b"\xe2\x82!", b"\x80", b"\xa9" * 9, b"\x1b[2J", b"\x1b[3\1"]
+)
+def test_what_no_other_half_can_follow_does_not_wait(text):
+    assert without_half(b"one " + text) == b"one " + text
 
 
 def test_a_pipe_gets_the_bytes_as_they_are():
