@@ -209,8 +209,18 @@ def _finish_display() -> None:
         # The run has ended, and its exit code is in the record.
         _report_defect(error)
         return
-    if text and (stream := outlet.display.stream_that_works()) is not None:
-        say("warning", text, stream)
+    if not text:
+        return
+    where = ""
+    if outlet.display.directory:
+        from mprun.record.commands import short_path
+        from mprun.record.not_shown import keep_not_shown
+
+        where = f"; all of it is in {short_path(outlet.display.directory)}"
+        # Perhaps neither stream takes a message.
+        keep_not_shown(outlet.display.directory, text)
+    if (stream := outlet.display.stream_that_works()) is not None:
+        say("warning", text + where, stream)
 
 
 def _failed_operation(error: OSError) -> str:

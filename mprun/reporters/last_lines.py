@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from mprun.reporters.task_text import terminal_line, without_colours
+from mprun.reporters.unfinished_line import without_half
 
 if TYPE_CHECKING:
     from mprun.record.state_files import StateFile
@@ -33,6 +34,6 @@ def last_lines(log: StateFile, count: int, max_bytes: int = MAX_BYTES) -> list[s
         os.close(file)
     if data[:1] == b"\0":
         data = data.lstrip(b"\0")
-    lines = data.decode("utf-8", "backslashreplace").split("\n")
+    lines = without_half(data).decode("utf-8", "backslashreplace").split("\n")
     shown = (without_colours(terminal_line(line, colour=True)).rstrip() for line in lines)
     return [line for line in shown if line.strip()][-count:]

@@ -259,7 +259,7 @@ class Display:
         self._relays: list[tuple[Outlet, Relay]] = []
         self._outlets: dict[str, Outlet] = {}
         self._was_interrupted = False
-        # Where everything is that is shown, for the message about what was not.
+        # Where everything is that is shown.
         self.directory = ""
 
     def replace_standard_streams(self) -> None:
@@ -294,7 +294,7 @@ class Display:
     def finish(self, seconds: float = FINISH_SECONDS) -> str:
         """Give the readers so many seconds; what they have not read by then is dropped.
 
-        What is to be said about it, empty if all was shown.
+        What was not shown, empty if all was.
         """
         deadline = time.monotonic() + seconds
         while self._is_behind() and not self._was_interrupted and time.monotonic() < deadline:
@@ -304,14 +304,7 @@ class Display:
             self.pump([descriptor for descriptor, _ in poller.poll(_SLICE_MILLISECONDS)])
         counted_until = time.monotonic() + _COUNT_SECONDS
         lost = [self._lost(name, outlet, counted_until) for name, outlet in self._outlets.items()]
-        if not any(lost):
-            return ""
-        what = " and ".join(filter(None, lost))
-        if not self.directory:
-            return what
-        from mprun.record.commands import short_path
-
-        return f"{what}; all of it is in {short_path(self.directory)}"
+        return " and ".join(filter(None, lost))
 
     def _lost(self, name: str, outlet: Outlet, counted_until: float) -> str:
         """What an outlet has not shown, empty if it has shown everything; what waits is dropped."""

@@ -312,6 +312,7 @@ def test_empty_record_is_shown(desk):
         "run": None,
         "tasks": [],
         "finished": None,
+        "not_shown": None,
     }
 
 

@@ -301,6 +301,8 @@ SHOWN = {
         "faults/test_readers_that_do_not_read.py::test_a_terminal_that_is_stopped_holds_up_no_timeout",
         "faults/test_readers_that_do_not_read.py::test_a_socket_holds_up_nothing",
         "faults/test_readers_that_do_not_read.py::"
+        "test_what_was_not_shown_can_be_found_if_no_stream_takes_a_message",
+        "faults/test_readers_that_do_not_read.py::"
         "test_events_that_no_one_reads_hold_up_nothing_and_are_whole_up_to_where_they_end",
         "faults/test_watchdog.py::test_no_turn_of_the_loop_sleeps",
     ],

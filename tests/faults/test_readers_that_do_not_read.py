@@ -14,7 +14,7 @@ import threading
 import time
 
 import pytest
-from support.runs import TIMEOUT, eventually, finish, newest_run, start, write
+from support.runs import TIMEOUT, eventually, finish, mprun, newest_run, start, write
 
 # The timeout of `later` comes first only if the one of `flood` is held up.
 FLOOD = """
@@ -95,6 +95,22 @@ def test_a_flood_into_a_pipe_that_no_one_drains_holds_up_no_timeout_and_no_recor
     assert lost(run.stderr) == (run.log("flood").count(b"\n"), "stdout")
 
 
+def test_what_was_not_shown_can_be_found_if_no_stream_takes_a_message(tmp_path):
+    """(C52) Both streams are one pipe that no one drains."""
+    write(tmp_path, job="tasks: [{name: count, command: [seq, '300000']}]")
+    reader, writer = full_pipe()
+    process = start_patient("job.yaml", cwd=tmp_path, stdout=writer, stderr=writer)
+    os.close(writer)
+    hurry(process, tmp_path)
+    run = finish(process, tmp_path / ".mprun")
+    os.close(reader)
+    shown = mprun("show", cwd=tmp_path).stdout.splitlines()[-1]
+    assert lost(shown)[0] >= 300_000
+    assert lost(shown)[1] == "stdout"
+    assert json.loads(mprun("show", "--json", cwd=tmp_path).stdout)["not_shown"] == shown
+    assert run.code == 0 == run.one("run_finished")["exit_code"]
+
+
 def test_a_reader_that_never_reads_is_given_up(tmp_path):
     """(C52)"""
     write(tmp_path, job="tasks: [{command: [seq, '300000']}]")
@@ -125,6 +141,7 @@ def test_what_a_reader_that_waits_for_the_end_gets_is_exact_up_to_where_it_ends(
     assert whole.startswith(shown)
     assert run.code == 0
     assert shown.count(b"\n") + lost(run.stderr)[0] == 300_000
+    assert f"; all of it is in .mprun/runs/{run.directory.run_id}\n" in run.stderr
 
 
 def test_a_slow_reader_gets_everything(tmp_path):

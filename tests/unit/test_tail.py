@@ -5,6 +5,7 @@ import os
 import pytest
 from support.records import state_file
 
+from mprun.reporters.last_lines import last_lines
 from mprun.reporters.tail import PIECE, Tail
 
 
@@ -130,3 +131,10 @@ def test_tail_begins_again_in_a_file_of_which_it_has_read_nothing_but_the_positi
     os.truncate(path, 4)
     assert b"".join(tail.read()) == NOTE + b"one\n"
     tail.close()
+
+
+def test_the_last_line_does_not_end_in_half_a_character(tmp_path):
+    """C13: the live view shows it."""
+    path = tmp_path / "log"
+    path.write_bytes("one\ntwo €".encode()[:-1])
+    assert last_lines(state_file(path), 2) == ["one", "two"]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from mprun.diagnostics import visible
 from mprun.outcomes import MPRUN_KILLED, Outcome, format_exit
 from mprun.record import process_tree, reader, results
+from mprun.record.not_shown import read_not_shown
 from mprun.record.run_state import TaskState
 from mprun.reporters import table
 from mprun.reporters.format import (
@@ -55,12 +56,15 @@ def show_run(
         _section(stream, "mprun itself", list(_cost(directory, state)))
     _section(stream, "results", list(_results(directory, state)))
     stream.write(_end(state, outcome) + "\n")
+    if not_shown := read_not_shown(directory):
+        stream.write(visible(not_shown) + "\n")
 
 
 def show_json(directory: RunDirectory, state: RunState, stream: TextIO) -> None:
     """Write the run as one JSON object, task by task: in memory, a task takes 10 KB.
 
-    `outcome` is the run's, or `running`; `now` is a snapshot of a task's running process.
+    `outcome` is the run's, or `running`; `now` is a snapshot of a task's running process. `not_shown` says
+    what no one has read of what the run has shown, null if that is nothing.
     """
     outcome = reader.run_outcome(directory, state)
     seen = process_tree.snapshot_tasks(state) if outcome == Outcome.RUNNING else {}
@@ -75,7 +79,8 @@ def show_json(directory: RunDirectory, state: RunState, stream: TextIO) -> None:
         stream.write(f"{comma}\n    {_indented(value, 2)}")
         comma = ","
     stream.write("\n  ]" if comma else "]")
-    stream.write(f',\n  "finished": {_indented(finished and finished.to_record())}\n}}\n')
+    stream.write(f',\n  "finished": {_indented(finished and finished.to_record())}')
+    stream.write(f',\n  "not_shown": {_indented(read_not_shown(directory) or None)}\n}}\n')
 
 
 def _indented(value: Any, depth: int = 1) -> str:
