@@ -97,6 +97,19 @@ def test_it_has_the_failure_with_the_last_hundred_lines_of_its_log_and_what_was_
     assert f"All of the log: {command}" in page.text
 
 
+@pytest.mark.parametrize(
+    ("log", "is_cut"),
+    [("x\n" * 100, False), ("x\n" * 101, True), (f"{'50 %' * 9}\r" * 9000 + "done\n", True)],
+    ids=["as many lines as there is room for", "one more", "one long line"],
+)
+def test_it_says_if_a_log_is_cut(tmp_path, log, is_cut):
+    finished = {**FINISHED, "outcome": "failed", "reason": "exit 1", "result": None, "result_kind": "none"}
+    run = record(tmp_path, [STARTED, started("a"), exited("a", exit_code=1), finished, ended("failed", 1)])
+    (tmp_path / ".mprun" / "runs" / run / "logs" / "a.1.log").write_text(log, newline="")
+    page = assert_safe(make(tmp_path))
+    assert ("Not here: what the log has before its last" in page.text) == is_cut
+
+
 def test_it_has_every_task_in_the_table_and_in_the_data_of_the_script(failed):
     _, _, page = failed
     names = ["a", HOSTILE, "again", "never"]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from mprun.diagnostics import redact, visible
 from mprun.outcomes import BAD, format_exit
-from mprun.reporters.format import format_duration, format_reason, format_size
+from mprun.reporters.format import format_duration, format_reason, format_size, plural
 from mprun.reporters.last_lines import last_lines
 from mprun.reporters.report.report_data import shown
 
@@ -81,10 +81,12 @@ def _describe(row: TaskRow, directory: RunDirectory, room: int, log_command: Cal
         failure.traceback, is_cut = _end_of(visible(redact(str(text)), multiline=True).strip("\n"), room // 2)
         cut += ["the beginning of the traceback"] if is_cut else []
     log = directory.log_file(row.task.name, attempt.started.attempt)
-    lines = last_lines(log, LOG_LINES, _LOG_BYTES)
-    failure.log, is_cut = _end_of(redact("\n".join(lines)), room - page_size(failure.traceback))
-    if is_cut or len(lines) == LOG_LINES:
-        cut.append(f"what the log has before its last {failure.log.count(chr(10)) + 1} lines")
+    lines = last_lines(log, LOG_LINES + 1, _LOG_BYTES)
+    text = "\n".join(lines[-LOG_LINES:])
+    failure.log, is_cut = _end_of(redact(text), room - page_size(failure.traceback))
+    if is_cut or len(lines) > LOG_LINES or log.size() > _LOG_BYTES:
+        shown_lines = plural(len(failure.log.splitlines()), "line")
+        cut.append(f"what the log has before its last {shown_lines}")
     failure.cut = " and ".join(cut)
     return failure
 
