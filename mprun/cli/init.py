@@ -78,10 +78,19 @@ def write_starter(path: str) -> list[str]:
     return list(wanted)
 
 
+# Of job files, of what `--json` prints (by command), and of events, as in the record.
+SCHEMAS = ("job", "event", "error", "logs", "plan", "runs", "show", "stop", "tree", "validate")
+
+
 @click.command()
-@click.argument("name", type=click.Choice(["job", "event"]), default="job")
+@click.argument("name", type=click.Choice(SCHEMAS), default="job")
 def schema(name: str) -> int:
-    """Print the JSON Schema of job files, or of events."""
+    """Print the JSON Schema of job files, or of what a command prints.
+
+    `event` is that of a line of a record and of --events; `error` that of errors, warnings and
+    notes, which are objects, too, with --json. The others are of the --json of the command of this
+    name; `run` and `resume` print what `show` does.
+    """
     from mprun.jobfile.schema.job_schema import schema_text
 
     print_text(schema_text(name).removesuffix("\n"))

@@ -13,8 +13,9 @@ from mprun.jobfile.job_checks import daemons_alone, warnings
 from mprun.jobfile.loader import load_job_file
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
+    from mprun.diagnostics import Diagnostic
     from mprun.jobfile.model import Job
     from mprun.jobfile.names import Named
     from mprun.scheduling.plan import Plan
@@ -78,20 +79,26 @@ def plan_job_file(path: str, planning: dict[str, Any], tasks: Sequence[str] = ()
     return plan
 
 
-def print_warnings(job: Job) -> None:
-    """Print the warnings about a job and its files: what is valid, and probably a mistake."""
-    print_early_warnings(job)
-    print_daemons_alone(job.tasks, job.join)
+def all_warnings(job: Job) -> Iterator[tuple[str, Diagnostic | None]]:
+    """The warnings about a job and its files: what is valid, and probably a mistake. See `warn`."""
+    yield from _early_warnings(job)
+    if text := daemons_alone(job.tasks, job.join):
+        yield text, None
 
 
 def print_early_warnings(job: Job) -> None:
     """Print the warnings about a job's files, and the first about its tasks: the rest is more of the same."""
+    for text, diagnostic in _early_warnings(job):
+        warn(text, diagnostic)
+
+
+def _early_warnings(job: Job) -> Iterator[tuple[str, Diagnostic | None]]:
     for diagnostic in job.warnings[:_MAX_WARNINGS]:
-        warn(f"{diagnostic}; {diagnostic.help}")
+        yield diagnostic.message, diagnostic
     if len(job.warnings) > _MAX_WARNINGS:
-        warn("there are more of these warnings")
+        yield "there are more of these warnings", None
     for text in islice(warnings(job), 1):
-        warn(text)
+        yield text, None
 
 
 def print_daemons_alone(tasks: Sequence[Named], join: Collection[object] | None) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mprun.cli.messages import explain, say
+from mprun.cli.messages import expect_json, explain, say
 from mprun.diagnostics import closest, quote
 from mprun.errors import MprunError, UsageError
 from mprun.outcomes import EXIT_INTERNAL
@@ -236,9 +236,11 @@ def _run_command(launcher: tuple[int, int] | None) -> int:
     except click.ClickException as error:
         from mprun.cli.usage_errors import explain_usage
 
+        _expect_json_errors()
         explain_usage(error, group.commands)
         return error.exit_code
     except MprunError as error:
+        _expect_json_errors()
         explain(error)
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
@@ -247,6 +249,13 @@ def _run_command(launcher: tuple[int, int] | None) -> int:
         raise
     except Exception as error:
         return _report_defect(error)
+
+
+def _expect_json_errors() -> None:
+    """Report an error as JSON if the command line has `--json`, which may not have been parsed yet."""
+    words = sys.argv[1:]
+    if "--json" in words[: words.index("--") if "--" in words else None]:
+        expect_json()
 
 
 def _report_defect(error: Exception) -> int:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from mprun.diagnostics import redact, visible
 from mprun.errors import JobFileError, MprunError
+from mprun.reporters import door
 from mprun.reporters.door import wants_colour
 from mprun.reporters.terminal import MAIN, Output, silence
 
@@ -14,9 +15,27 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Any, TextIO
 
+    from mprun.diagnostics import Diagnostic
+
+# Whether a program reads the output of the command, and so its errors, too.
+_as_json = False
+
+
+def expect_json() -> None:
+    """Print JSON from now on: stdout has nothing else, and every message is an object on stderr."""
+    global _as_json
+    _as_json = True
+    door.expect_json(sys.stdout)
+
 
 def explain(error: MprunError) -> None:
     """Print an error, with each diagnostic at its place; before it, what the imported modules printed."""
+    if _as_json:
+        from mprun.cli import json_messages
+
+        for value in json_messages.of_error(error):
+            json_messages.write(value)
+        return
     if error.output:
         Output([]).write(MAIN, [error.output.rstrip(b"\n") + b"\n"])
     if isinstance(error, JobFileError):
@@ -27,13 +46,33 @@ def explain(error: MprunError) -> None:
         say("error", str(error))
 
 
-def warn(text: str) -> None:
-    """Print a warning about something that does not end the run."""
-    say("warning", text)
+def warn(text: str, at: Diagnostic | None = None) -> None:
+    """Print a warning about something that does not end the run; `at` has its place and its remedy."""
+    if at is None or not _as_json:
+        say("warning", text if at is None else f"{at}; {at.help}")
+        return
+    from mprun.cli import json_messages
+
+    json_messages.write(json_messages.of_text("warning", text, at))
+
+
+def note(text: str) -> None:
+    """Print what a user may want to know, as one line on stderr."""
+    if not _as_json:
+        write(text)
+        return
+    from mprun.cli import json_messages
+
+    json_messages.write({"note": redact(text)})
 
 
 def say(kind: str, text: str, stream: TextIO | None = None) -> None:
     """Print an `error` or a `warning` that has no place in a file, as one line, on stderr or a stream."""
+    if _as_json and stream in (None, sys.stderr):
+        from mprun.cli import json_messages
+
+        json_messages.write(json_messages.of_text(kind, text))
+        return
     stream = stream or sys.stderr
     head = f"\x1b[1m{kind}:\x1b[0m" if wants_colour(stream) else f"{kind}:"
     write(f"{head} {visible(text)}", stream)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from functools import wraps
 from typing import TYPE_CHECKING
 
 import click
 
+from mprun.cli.messages import expect_json
 from mprun.jobfile import units
 from mprun.record.state_dir import DEFAULT
-from mprun.reporters.door import expect_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,7 +40,7 @@ def json_option(help: str) -> Callable[[Command], Command]:
 
     def announce(_: click.Context, __: click.Parameter, value: bool) -> bool:
         if value:
-            expect_json(sys.stdout)
+            expect_json()
         return value
 
     return click.option("--json", "as_json", is_flag=True, callback=announce, help=help)

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import importlib
 import os
-import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from mprun import api
-from mprun.cli.job import plan_job_file, print_warnings, read_job
-from mprun.cli.messages import explain, print_lines, print_text, write
-from mprun.cli.options import STATE_DIR, planning_options
+from mprun.cli.job import all_warnings, plan_job_file, read_job
+from mprun.cli.messages import expect_json, explain, print_lines, print_text, warn, write
+from mprun.cli.options import STATE_DIR, json_option, planning_options
 from mprun.diagnostics import visible
 from mprun.errors import UsageError
-from mprun.reporters.door import expect_json
 from mprun.reporters.format import plural
+
+if TYPE_CHECKING:
+    from mprun.jobfile.model import Job
 
 # The formats of a plan: the module of `cli.views` that writes it, and its function.
 PLAN_VIEWS = {
@@ -35,7 +36,8 @@ PLAN_VIEWS = {
     help="Refuse job files, recipes and env files outside DIR, also behind links. Default: in CI (CI=true), "
     "the git work tree; else / (any file).",
 )
-def validate(jobs: tuple[str, ...], restrict: str | None) -> int:
+@json_option("One JSON object per line, for each file: its errors and warnings.")
+def validate(jobs: tuple[str, ...], restrict: str | None, as_json: bool) -> int:
     """Check job files without running them.
 
     Every error is shown, with its place in the file. No target is imported.
@@ -48,14 +50,37 @@ def validate(jobs: tuple[str, ...], restrict: str | None) -> int:
         try:
             job = read_job(path, {}, (), lenient=True, restrict=restrict)
         except UsageError as error:
-            if code:
-                write("")
-            explain(error)
+            if as_json:
+                _print_checked(path, error=error)
+            else:
+                if code:
+                    write("")
+                explain(error)
             code = error.exit_code
         else:
-            print_warnings(job)
+            if as_json:
+                _print_checked(path, job)
+                continue
+            for text, diagnostic in all_warnings(job):
+                warn(text, diagnostic)
             print_text(f"{visible(path)}: ok, {plural(len(job.tasks), 'task')}")
     return code
+
+
+def _print_checked(path: str, job: Job | None = None, error: UsageError | None = None) -> None:
+    """Print what was found in a file, as one line of JSON."""
+    import json
+
+    from mprun.cli.json_messages import of_error, of_text
+
+    found = {
+        "file": path,
+        "valid": error is None,
+        "tasks": len(job.tasks) if job else None,
+        "errors": list(of_error(error)) if error else [],
+        "warnings": [of_text("warning", *warning) for warning in all_warnings(job)] if job else [],
+    }
+    print_text(json.dumps(found, ensure_ascii=False))
 
 
 @click.command()
@@ -70,17 +95,21 @@ def validate(jobs: tuple[str, ...], restrict: str | None) -> int:
     show_default=True,
     help="Text for people, JSON for programs, or the source of a graph.",
 )
+@json_option("The same as `--format json`.")
 @STATE_DIR
-def plan(job: str, tasks: tuple[str, ...], planning: dict[str, Any], form: str, state_dir: str) -> int:
+def plan(
+    job: str, tasks: tuple[str, ...], planning: dict[str, Any], form: str, as_json: bool, state_dir: str
+) -> int:
     """Show what a job would run, and in what order.
 
     If earlier runs recorded how long its tasks take, the plan also shows the expected
     duration of the run and its critical path. No target is imported.
     """
+    form = "json" if as_json else form
+    if form == "json":
+        expect_json()
     planned = plan_job_file(job, planning, tasks)
     forecast = api.forecast(planned, state_dir)
-    if form == "json":
-        expect_json(sys.stdout)
     module, function = PLAN_VIEWS[form]
     view = getattr(importlib.import_module(f"mprun.cli.views.{module}"), function)
     print_lines(view(planned, forecast))

@@ -9,7 +9,7 @@ import click
 
 from mprun.cli.completion import complete_run, complete_task
 from mprun.cli.messages import print_json
-from mprun.cli.options import STATE_DIR
+from mprun.cli.options import STATE_DIR, json_option
 from mprun.cli.show import read_run
 from mprun.cli.views.logs import Selection, names_of
 from mprun.diagnostics import quote, redact, suggest, visible
@@ -35,8 +35,9 @@ _MAX_REPR = 200
     shell_complete=complete_run,
     help="The run's id, or the beginning of it; by default the newest run.",
 )
+@json_option("Errors as JSON, too; the result always is.")
 @STATE_DIR
-def result(task: str, run: str | None, state_dir: str) -> int:
+def result(task: str, run: str | None, as_json: bool, state_dir: str) -> int:
     """Print the result of a task, as JSON.
 
     The name of a matrix, `foreach` or recipe means the list of the results of its tasks, with

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import os
-import sys
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -12,9 +11,9 @@ import click
 from mprun import api
 from mprun.cli.completion import complete_run, complete_task
 from mprun.cli.job import read_recorded_job
-from mprun.cli.messages import explain, warn, write
+from mprun.cli.messages import explain, note, warn
 from mprun.cli.options import json_option, running_options
-from mprun.cli.run import execute
+from mprun.cli.run import execute, keep_stdout_for_json, print_run
 from mprun.cli.show import read_run, read_run_in
 from mprun.diagnostics import quote, visible
 from mprun.errors import MprunError, NothingSelected, UsageError
@@ -83,32 +82,28 @@ def resume(
     run again, and so do daemons.
     """
     if as_json:
-        if running["events"] == "-":
-            raise UsageError("`--json` and `--events -` both write to stdout; use one of them")
-        running["output"] = "none"
+        keep_stdout_for_json(running)
     directory, state = _find_run(running["state_dir"], run, bool(rerun), quiet=running["quiet"])
     if reader.is_active(directory, state):
         stop = command(directory, "stop", "--run", directory.run_id)
         raise UsageError(f"run {directory.run_id} is still running; stop it with `{stop}`")
     earlier = read_earlier_run(directory, state, rerun_unknown=rerun_unknown)
     if state.finished is not None and state.finished.exit_code == EXIT_SUCCEEDED and not rerun:
-        write(
+        note(
             f"run {directory.run_id} succeeded; there is nothing to resume "
             "(to run tasks of it again, use `--rerun GLOB`)"
         )
         if as_json:
-            _print_run(directory)
+            print_run(directory)
         return EXIT_SUCCEEDED
     with locked(running["state_dir"], earlier):
         plan, options = _plan(earlier, state, params, rerun, rerun_unknown, allow_changed)
         if plan.cwd is not None and not running["quiet"]:
             # A state directory may have come from somewhere else, with a record that names any directory.
-            write(f"run {directory.run_id} is resumed where it ran: {visible(plan.cwd)}")
+            note(f"run {directory.run_id} is resumed where it ran: {visible(plan.cwd)}")
         result = execute(plan, launcher, options, running, resumes=earlier.replace(reused=plan.reused))
-    ended = RunDirectory(result.directory)
-    # A signal may have ended the run before it recorded anything, or a task may have removed its record.
-    if as_json and ended.has_record():
-        _print_run(ended)
+    if as_json:
+        print_run(RunDirectory(result.directory))
     return result.exit_code
 
 
@@ -128,7 +123,7 @@ def _find_run(
     if not found.is_newest and not quiet:
         ended = "was interrupted" if found.outcome == Outcome.INTERRUPTED else visible(found.outcome)
         file = visible(short_path(found.file))
-        write(f"resuming run {found.directory.run_id} of {visible(found.job)} ({file}), which {ended}")
+        note(f"resuming run {found.directory.run_id} of {visible(found.job)} ({file}), which {ended}")
     return read_run_in(found.directory)
 
 
@@ -167,9 +162,3 @@ def _plan(
         earlier = with_unrecorded(earlier, job)
     plan = api.plan_job(job, reused=choose_reused(plan, earlier, rerun), **options)
     return plan if earlier.cwd in (None, os.getcwd()) else plan.replace(cwd=earlier.cwd), options
-
-
-def _print_run(directory: RunDirectory) -> None:
-    from mprun.cli.views.run import show_json
-
-    show_json(*read_run_in(directory), sys.stdout)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import gc
+import sys
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from mprun import api
 from mprun.cli.job import plan_job_file, recorded_options
-from mprun.cli.messages import say, warn, write
-from mprun.cli.options import planning_options, running_options
+from mprun.cli.messages import note, say, warn
+from mprun.cli.options import json_option, planning_options, running_options
 from mprun.diagnostics import visible
 from mprun.engine.signals import signal_name
+from mprun.errors import UsageError
 from mprun.outcomes import EXIT_INTERNAL, Outcome
 from mprun.record.state_dir import RunDirectory
 from mprun.reporters.console import Console
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 @click.argument("tasks", nargs=-1, metavar="[TASK]...")
 @planning_options
 @click.option("--dry-run", is_flag=True, help="Import and check every target, but start nothing.")
+@json_option("Show the run at its end as one JSON object, like `mprun show --json`.")
 @running_options
 @click.pass_obj
 def run(
@@ -42,6 +45,7 @@ def run(
     tasks: tuple[str, ...],
     planning: dict[str, Any],
     dry_run: bool,
+    as_json: bool,
     running: dict[str, Any],
 ) -> int:
     """Run a job file, or some of its tasks.
@@ -49,11 +53,33 @@ def run(
     JOB is a YAML file; `-` reads it from standard input. TASK is the name of a task, or a pattern
     of * and ?, as for -k: only these tasks run, and the tasks that they depend on.
     """
+    if as_json:
+        keep_stdout_for_json(running)
     plan = plan_job_file(job, planning, tasks)
-    code = execute(plan, launcher, recorded_options(planning), running, dry_run=dry_run).exit_code
+    result = execute(plan, launcher, recorded_options(planning), running, dry_run=dry_run)
+    code = result.exit_code
+    if as_json:
+        print_run(RunDirectory(result.directory))
     if dry_run and code == 0:
-        write(f"{visible(job)}: every target can be called; nothing was started")
+        note(f"{visible(job)}: every target can be called; nothing was started")
     return code
+
+
+def keep_stdout_for_json(running: dict[str, Any]) -> None:
+    """Change the options of a run so that only its end is written to stdout. Raises UsageError."""
+    if running["events"] == "-":
+        raise UsageError("`--json` and `--events -` both write to stdout; use one of them")
+    running["output"] = "none"
+
+
+def print_run(directory: RunDirectory) -> None:
+    """Print a run as one JSON object, if it has a record."""
+    # A signal may have ended the run before it recorded anything, or a task may have removed its record.
+    if directory.has_record():
+        from mprun.cli.show import read_run_in
+        from mprun.cli.views.run import show_json
+
+        show_json(*read_run_in(directory), sys.stdout)
 
 
 def execute(
@@ -120,7 +146,7 @@ def execute(
 
         write_at_end(RunDirectory(result.directory), report)
     if result.outcome == Outcome.INTERRUPTED and not RunDirectory(result.directory).has_record():
-        write(f"interrupted ({signal_name(result.exit_code - 128)}): nothing was started")
+        note(f"interrupted ({signal_name(result.exit_code - 128)}): nothing was started")
     return result
 
 
@@ -162,4 +188,4 @@ def _executor(launcher: tuple[int, int] | None) -> Executor | None:
 
 
 def _say_what_is_imported(module: str) -> None:
-    write(f"importing {visible(module)} ...")
+    note(f"importing {visible(module)} ...")

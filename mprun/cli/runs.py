@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mprun.cli.messages import print_text, warn, write
+from mprun.cli.messages import note, print_text, warn
 from mprun.cli.options import STATE_DIR, json_option, to_seconds
 from mprun.clock import Clock
 from mprun.diagnostics import visible
@@ -87,10 +87,10 @@ def runs(
     elif shown:
         write_table(shown, sys.stdout, wants_colour(sys.stdout), _now())
     else:
-        write(f"no {'failed ' if failed else ''}runs in {visible(state_dir)}")
+        note(f"no {'failed ' if failed else ''}runs in {visible(state_dir)}")
     if len(shown) == limit and next(found, None) is not None:
         total = f"the newest {limit} failed runs" if failed else f"{limit} of {len(known)} runs"
-        write(f"{total} shown; `-n 0` lists all")
+        note(f"{total} shown; `-n 0` lists all")
     return 0
 
 

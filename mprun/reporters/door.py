@@ -72,12 +72,24 @@ def _door(stream: IO[str], guard: Any) -> IO[str]:
     return door
 
 
-def expect_json(stream: object) -> None:
+def expect_json(stream: object, expected: bool = True) -> None:
     """What is written to a stream from now on is JSON, whose values stay the same."""
     if isinstance(stream, Door):
-        stream.is_json = True
+        stream.is_json = expected
         if on_github():
-            stream.buffer.is_json = True  # type: ignore[attr-defined]  # the guard
+            stream.buffer.is_json = expected  # type: ignore[attr-defined]  # the guard
+
+
+def write_json(stream: IO[str], line: str) -> None:
+    """Write a line of JSON, without secrets, to a stream that has other text, too. Raises OSError."""
+    before = getattr(stream, "is_json", False)
+    stream.flush()
+    expect_json(stream)
+    try:
+        stream.write(line + "\n")
+        stream.flush()
+    finally:
+        expect_json(stream, before)
 
 
 def json_text(text: str) -> str:

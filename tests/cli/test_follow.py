@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from support.records import FINISHED, STARTED, ended, exited, record, started
-from support.runs import TIMEOUT, environment, eventually, finish, mprun, start, write
+from support.runs import TIMEOUT, complaint, environment, eventually, finish, mprun, start, write
 from support.terminal import on_terminal
 
 from mprun.record.state_dir import RunDirectory
@@ -669,7 +669,7 @@ def test_a_log_that_cannot_be_written_is_an_error(desk):
         with open("/dev/full", "wb") as full:
             code, _, stderr = read(desk, "logs", *options, stdout=full)
         assert code == 3
-        assert stderr == "error: cannot write the output: No space left on device\n"
+        assert complaint(stderr) == "error: cannot write the output: No space left on device\n"
 
 
 def test_output_of_a_run_that_cannot_be_written_is_one_warning(desk):

@@ -5,6 +5,7 @@ import re
 import shutil
 
 import pytest
+from support import schemas
 from support.records import STAMP
 from support.runs import all_runs, mprun, side_by_side, start, write
 from support.terminal import on_terminal
@@ -116,7 +117,13 @@ VIEWS = [
         ["runs"],
         ["runs", "--json"],
     ),
-    *(["logs", "--json"], ["result", "give"], ["result", HOSTILE], ["logs", HOSTILE], ["show", HOSTILE]),
+    *(["logs", "--json"], ["result", "give"], ["result", HOSTILE, "--json"], ["stop", "--json", HOSTILE]),
+    *(
+        ["show", HOSTILE, "--json"],
+        ["show", f"--{HOSTILE}", "--json"],
+        ["runs", "--prune", "0s", "--dry-run", "--json"],
+    ),
+    *(["result", HOSTILE], ["logs", HOSTILE], ["show", HOSTILE]),
     *(
         ["stop", "--run", HOSTILE],
         ["stop", HOSTILE],
@@ -140,12 +147,14 @@ VIEWS = [
     *(["schema", HOSTILE], ["validate", HOSTILE], [f"{HOSTILE}.yaml"], ["logs", "--tail", HOSTILE]),
 ]
 PLANS = [["plan", "0.yaml", "--format", form] for form in ("text", "json", "dot", "mermaid")]
+PLANS += [["plan", "--json", "0.yaml"], ["plan", "--json", "1.yaml"], ["plan", "--json", "2.yaml"]]
 # What tasks print is theirs: a pipe gets it as it is.
 RUNS = [
     ["-v", "0.yaml", "--output", "none"],
     ["0.yaml", "--events", "-"],
     ["resume", "-v", "--output", "none"],
     ["resume", "--json"],
+    ["run", "--json", "0.yaml"],
 ]
 
 
@@ -178,17 +187,34 @@ def read(folder, commands, reader):
         for text in (stdout, stderr):
             check(command, text, on_github=bool(env))
         if {"--json", "json", "-"} & set(command) and stdout:
-            whole = command[0] != "runs" and command[0] != "logs" and command[-1] != "-"
+            whole = command[0] != "runs" and command[0] not in ("logs", "validate") and command[-1] != "-"
             for text in [stdout] if whole else stdout.strip().split("\n"):
-                assert is_json(text), (command, text)
+                assert misfits(command, text) == [], (command, text)
+        if "--json" in command:
+            lines = [line for line in stderr.splitlines() if line.startswith("{")]
+            assert whole_run(command) or lines == stderr.splitlines(), (command, stderr)
+            for line in lines:
+                assert schemas.refusals("error", json.loads(line)) == [], (command, line)
 
 
-def is_json(text):
+def whole_run(command):
+    """Whether a command runs a job, of which it also writes to stderr."""
+    return command[0] in ("run", "resume")
+
+
+def misfits(command, text):
+    """What is wrong with JSON that a command printed, by its schema; `result` may print any."""
     try:
-        json.loads(text)
+        value = json.loads(text)
     except ValueError:
-        return False
-    return True
+        return ["it is not JSON"]
+    if command[0] == "result":
+        return []
+    name = "event" if command[-1] == "-" else "show" if whole_run(command) else command[0]
+    if not {"--json", "json"} & set(command):
+        return []
+    # The keys inside the values of a forged event are forged, too.
+    return schemas.refusals(name, value, undescribed=name in ("show", "runs"))
 
 
 READERS = ("terminal", "pipe", "GitHub")
@@ -197,7 +223,16 @@ READERS = ("terminal", "pipe", "GitHub")
 @pytest.mark.parametrize("reader", READERS)
 def test_nothing_in_a_job_file_acts_on_who_reads_of_it(reader, tmp_path):
     files = job_files(tmp_path)
-    read(tmp_path, [["validate", *files], *(["--dry-run", file] for file in files), *PLANS], reader)
+    read(
+        tmp_path,
+        [
+            ["validate", *files],
+            ["validate", "--json", *files],
+            *(["--dry-run", file] for file in files),
+            *PLANS,
+        ],
+        reader,
+    )
 
 
 @pytest.mark.parametrize("reader", READERS)

@@ -296,12 +296,14 @@ def test_numbers_out_of_range_are_damage(value, desk):
 
 @pytest.mark.parametrize("written", [3, 99, "new", None])
 def test_a_newer_format_is_refused_by_name(written, desk):
-    for result in damaged(desk, [{**STARTED, "format": written}, FINISHED]):
-        assert (result.code, result.stdout) == (2, "")
-        assert result.stderr == (
-            f"error: run {STAMP['run']}: this record has the format {written}, "
-            "and this mprun reads up to 2: upgrade mprun\n"
-        )
+    shown, as_json, logs = damaged(desk, [{**STARTED, "format": written}, FINISHED])
+    message = (
+        f"run {STAMP['run']}: this record has the format {written}, "
+        "and this mprun reads up to 2: upgrade mprun"
+    )
+    assert {(result.code, result.stdout) for result in (shown, as_json, logs)} == {(2, "")}
+    assert shown.stderr == logs.stderr == f"error: {message}\n"
+    assert json.loads(as_json.stderr)["error"] == message
 
 
 def test_empty_record_is_shown(desk):

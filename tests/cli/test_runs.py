@@ -82,7 +82,8 @@ def test_twenty_runs_are_listed_by_default(tmp_path):
     # C35: it says that there are more, and how to see them.
     assert read(tmp_path, "runs")[2] == "20 of 30 runs shown; `-n 0` lists all\n"
     assert read(tmp_path, "runs", "-n", "30")[2] == ""
-    assert read(tmp_path, "runs", "-n", "29", "--json")[2] == "29 of 30 runs shown; `-n 0` lists all\n"
+    noted = read(tmp_path, "runs", "-n", "29", "--json")[2]
+    assert json.loads(noted) == {"note": "29 of 30 runs shown; `-n 0` lists all"}
     assert read(tmp_path, "runs", "--failed")[2] == "no failed runs in .mprun\n"
     assert [run["run"][-2:] for run in as_json(tmp_path, "-n2")] == ["1d", "1c"]
 

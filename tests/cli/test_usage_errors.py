@@ -3,7 +3,10 @@
 import pytest
 from support.runs import mprun
 
+from mprun.cli.init import SCHEMAS
+
 CHOICES = "`prefix`, `group`, `failed`, `none`"
+NAMES = ", ".join(f"`{name}`" for name in SCHEMAS)
 METHODS = "`fork`, `forkserver`, `spawn`"
 NOT_A_DURATION = "`soon` is not a duration such as `500ms`, `30s` or `1m30s`"
 NOT_ZERO = "it must be longer than 0 seconds; leave it out for the default"
@@ -48,7 +51,10 @@ def folder(tmp_path):
         ("-v", "missing argument `JOB`; write `mprun run [OPTIONS] JOB [TASK]...`"),
         ("validate", "missing argument `JOBS`; write `mprun validate [OPTIONS] JOBS...`"),
         ("shwo", "`shwo` is neither a command nor a job file; did you mean `mprun show`?"),
-        ("schema jbo", "`NAME` must be one of `job`, `event`, not `jbo`; did you mean `job`?"),
+        (
+            "schema jbo",
+            f"`NAME` must be one of {NAMES}, not `jbo`; did you mean `job`?",
+        ),
         ("job.yaml --start-method thread", f"`--start-method` must be one of {METHODS}, not `thread`"),
     ],
 )

@@ -451,7 +451,11 @@ def test_a_report_that_cannot_be_written_is_an_error(command, desk):
     mprun("-q", "job.yaml", cwd=desk)
     answer = shell(f"mprun {command} >/dev/full", desk)
     assert answer.returncode == 3
-    assert answer.stderr == "error: cannot write the output: No space left on device\n"
+    message = "cannot write the output: No space left on device"
+    if "--json" in command:
+        assert json.loads(answer.stderr)["error"] == message
+    else:
+        assert answer.stderr == f"error: {message}\n"
 
 
 def test_events_on_stdout_are_the_only_output(desk):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from support.records import FINISHED, STARTED, ended, exited, read, record, started
-from support.runs import ROOT, mprun, write
+from support.runs import ROOT, complaint, mprun, write
 
 from mprun.record import events
 from mprun.record.reader import parse_line
@@ -78,7 +78,7 @@ def test_no_reader_changes_a_byte_or_fails_without_a_message(museum, kind):
         assert done.code == (2 if kind == "newer" and not of_all else 0), (words, done)
         if kind == "newer" and not of_all:
             refusal = "this record has the format 99, and this mprun reads up to 2: upgrade mprun\n"
-            assert done.stderr == f"error: run {names[kind]}: {refusal}"
+            assert complaint(done.stderr) == f"error: run {names[kind]}: {refusal}"
         elif kind not in ("whole", "newer", "without_a_beginning", "twice_the_same", "in_another_order"):
             # A line that is left out is named.
             assert of_all or kind == "empty" or "left out" in done.stderr, words
@@ -228,7 +228,7 @@ def test_a_newer_record_is_refused_by_name_by_every_reader(tmp_path, later):
     for words in (["show"], ["tree"], ["logs"], ["show", "--json"], ["resume"]):
         done = read(tmp_path, *words)
         assert (done.code, done.stdout) == (2, "")
-        assert f"error: run {name}: this record has the format {later}" in done.stderr
+        assert f"error: run {name}: this record has the format {later}" in complaint(done.stderr)
         assert "and this mprun reads up to 2: upgrade mprun" in done.stderr
     assert name in read(tmp_path, "runs").stdout
 

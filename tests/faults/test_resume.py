@@ -16,6 +16,7 @@ from support.resuming import CHAIN, SECRET, WORK, first, mend, ran, resume, reus
 from support.runs import (
     START_METHODS,
     TIMEOUT,
+    complaint,
     environment,
     eventually,
     finish,
@@ -719,7 +720,8 @@ def test_resume_json_prints_the_object_of_show_and_nothing_else(tmp_path):
     assert (again.code, json.loads(again.stdout)) == (0, shown)
     both = mprun("resume", "--json", "--events", "-", cwd=tmp_path)
     assert (both.code, both.stdout) == (2, "")
-    assert both.stderr == "error: `--json` and `--events -` both write to stdout; use one of them\n"
+    remedy = "`--json` and `--events -` both write to stdout; use one of them"
+    assert complaint(both.stderr) == f"error: {remedy}\n"
 
 
 # ---- the command that the end of a run names

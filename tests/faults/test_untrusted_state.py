@@ -14,7 +14,17 @@ import sys
 
 import pytest
 from support.records import FINISHED, STARTED, ended, exited, record, started
-from support.runs import START_METHODS, TIMEOUT, eventually, mprun, newest_run, read_events, start, write
+from support.runs import (
+    START_METHODS,
+    TIMEOUT,
+    complaint,
+    eventually,
+    mprun,
+    newest_run,
+    read_events,
+    start,
+    write,
+)
 
 KEPT = '{"kept": true}\n'
 RUN = "20260101-120000.000-abcd"
@@ -114,7 +124,8 @@ def test_a_reader_refuses_a_state_directory_that_is_not_its_own(home, flaw, part
             continue
         done = call(home, *command)
         assert (done.code, done.stdout) == (2, ""), command
-        assert done.stderr.startswith("error: the state directory .mprun is not used: "), command
+        refusal = "error: the state directory .mprun is not used: "
+        assert complaint(done.stderr).startswith(refusal), command
         assert f"`{os.path.basename(part)}` {words}; " in done.stderr
         assert any(remedy in done.stderr for remedy in ("use `--state-dir`", "`chmod -R go-w`"))
     assert os.listdir(home / ".mprun" / "runs") == [RUN]

@@ -89,6 +89,11 @@ def mprun(*arguments, cwd, state_dir=None, timeout=TIMEOUT, **options):
     return finish(process, state_dir or Path(cwd, ".mprun"), timeout)
 
 
+def complaint(stderr):
+    """What a command wrote to stderr; one error as JSON is as without `--json`."""
+    return f"error: {json.loads(stderr)['error']}\n" if stderr.startswith("{") else stderr
+
+
 def side_by_side(work, items):
     """The results of `work` for each item, computed in threads, because a command mostly waits."""
     with ThreadPoolExecutor(4) as pool:

@@ -7,7 +7,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from mprun.cli.messages import warn, write
+from mprun.cli.messages import note, warn, write
 from mprun.clock import Clock
 from mprun.diagnostics import quote, suggest, visible
 from mprun.errors import UsageError
@@ -181,14 +181,14 @@ def show_logs(
     if failed:
         wanted = [task for task in wanted if task in state.tasks and state.tasks[task].outcome in BAD]
         if not wanted:
-            write(f"no task failed in run {directory.run_id}")
+            note(f"no task failed in run {directory.run_id}")
             return
     origins = _origins(directory, state, wanted)
     if origins and not selection.words and not failed:
         runs = dict.fromkeys(
             f"`{command(origin, 'logs', '--run', origin.run_id)}`" for origin, _ in origins.values()
         )
-        write(f"without {plural(len(origins), 'task')} that ran in an earlier run: {', '.join(runs)}")
+        note(f"without {plural(len(origins), 'task')} that ran in an earlier run: {', '.join(runs)}")
         wanted = [task for task in wanted if task not in origins]
         origins = {}
     printer = Printer(selection.words, wanted, as_json=as_json, timestamps=timestamps)
@@ -238,7 +238,7 @@ def _origins(
                 if name not in found and name in origin[1].tasks and origin[1].tasks[name].attempts:
                     found[name] = origin
         if gone := [name for name in reused if name not in found]:
-            write(f"without {join_names(gone, _MAX_NAMES)}, which ran in an earlier run that is gone")
+            note(f"without {join_names(gone, _MAX_NAMES)}, which ran in an earlier run that is gone")
     return found
 
 

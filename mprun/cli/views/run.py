@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import TYPE_CHECKING, Any
 
 from mprun.diagnostics import visible
 from mprun.outcomes import MPRUN_KILLED, Outcome, format_exit
 from mprun.record import process_tree, reader, results
+from mprun.record.error_details import log_path, read_details
 from mprun.record.not_shown import read_not_shown
 from mprun.record.run_state import TaskState
 from mprun.reporters import table
@@ -75,12 +77,24 @@ def show_json(directory: RunDirectory, state: RunState, stream: TextIO) -> None:
     for task in [*state.in_order(), *map(TaskState, state.not_begun())]:
         process = seen.get(task.name)
         value = {"item": state.items.get(task.name), "now": process and process.to_dict()}
-        value = {**task.to_json(), **value}
+        value = {**task.to_json(), **_files_of(directory, task), **value}
         stream.write(f"{comma}\n    {_indented(value, 2)}")
         comma = ","
     stream.write("\n  ]" if comma else "]")
     stream.write(f',\n  "finished": {_indented(finished and finished.to_record())}')
     stream.write(f',\n  "not_shown": {_indented(read_not_shown(directory) or None)}\n}}\n')
+
+
+def _files_of(directory: RunDirectory, task: TaskState) -> dict[str, Any]:
+    """What the files of a task's last attempt add to its events: its exception and its log."""
+    last = task.attempts[-1] if task.attempts else None
+    if last is None:
+        return {"error": None, "log": None}
+    number, error = last.started.attempt, None
+    if last.exited is not None and last.exited.error is not None:
+        error = read_details(directory.result_files(task.name, number))
+    log = log_path(directory, task.name, number)
+    return {"error": error and error.to_dict(), "log": log and os.path.abspath(log)}
 
 
 def _indented(value: Any, depth: int = 1) -> str:

@@ -36,7 +36,7 @@ _schemas: dict[str, dict[str, Any]] = {}
 
 
 def schema_text(name: str = "job") -> str:
-    """The text of a schema that mprun ships: `job` or `event`."""
+    """The text of a schema that mprun ships: `job`, `event`, or of what a command prints."""
     file = f"{name}.schema.json"
     for folder in (
         os.path.join(_PACKAGE, "schemas"),
