@@ -39,14 +39,20 @@ __all__ = [
 ]
 
 
-def load_job(path: str | os.PathLike[str], params: Mapping[str, Any] | None = None) -> Job:
+def load_job(
+    path: str | os.PathLike[str] | Mapping[str, Any], params: Mapping[str, Any] | None = None
+) -> Job:
     """Read and check a job file; imports no target and starts nothing.
+
+    `path` may also be the job itself, as a mapping with the keys of a job file. Errors in it have a path
+    such as `tasks[0].retry` in place of a line, and relative paths are relative to the working directory.
 
     `params` are values by name. A param that is missing there is taken from the environment
     (`MPRUN_PARAM_NAME`), or gets its default. Raises JobFileError with every error that can
     be found without importing a target, UsageError if a file cannot be read.
     """
-    return load_job_file(os.fspath(path), dict(params or {}), (), os.environ)
+    job = os.fspath(path) if isinstance(path, (str, os.PathLike)) else {"name": "job", **path}
+    return load_job_file(job, dict(params or {}), (), os.environ)
 
 
 def plan_job(

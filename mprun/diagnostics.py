@@ -93,6 +93,10 @@ class SourceText(Frozen):
     path: str
     lines: SourceLines
 
+    def place(self, span: Span) -> str:
+        """How messages call a position in it: `job.yaml:3:5`."""
+        return f"{self.path}:{span.line}:{span.column}"
+
 
 class Diagnostic(Frozen):
     """One error, with its position and a help text on how to fix it."""
@@ -107,7 +111,7 @@ class Diagnostic(Frozen):
         return (self.source.path, self.span.line, self.span.column, self.message)
 
     def __str__(self) -> str:
-        return redact(f"{self.source.path}:{self.span.line}:{self.span.column}: {self.message}")
+        return redact(f"{self.source.place(self.span) or 'the job'}: {self.message}")
 
 
 def visible(text: str, *, multiline: bool = False) -> str:
@@ -217,7 +221,7 @@ def _render_one(diagnostic: Diagnostic, colour: bool) -> str:
     span, source = diagnostic.span, diagnostic.source
     number, help = str(span.line), visible(diagnostic.help)
     gutter = " " * len(number)
-    where = f"{visible(source.path)}:{span.line}:{span.column}"
+    where = visible(source.place(span))
     lines = [
         f"{paint('error:', _BOLD_RED)} {visible(diagnostic.message)}",
         f"{gutter}{paint('-->', _BLUE)} {where}",

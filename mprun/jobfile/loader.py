@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 
 
 def load_job_file(
-    path: str,
+    path: str | dict[str, Any],
     params: AnyMapping[str, Any],
     options: Sequence[str],
     environment: AnyMapping[str, str],
@@ -57,6 +57,8 @@ def load_job_file(
     restrict: str | None = None,
 ) -> Job:
     """Read, check and expand a job file and its recipes; the path `-` means standard input.
+
+    In place of the path it takes the job itself, as a mapping.
 
     `params` are values by name, or UNRECORDED, `options` texts such as `n=3`. `environment` has params, too
     (`MPRUN_PARAM_N`), the variables that `${env.NAME}` names, and what tasks inherit. With
@@ -133,12 +135,18 @@ class JobLoader:
         # Whether missing params decide which tasks there are, or what other tasks may ask of them.
         self._structure_unknown = False
 
-    def job(self, path: str, params: AnyMapping[str, Any], options: Sequence[str]) -> Job:
+    def job(self, path: str | dict[str, Any], params: AnyMapping[str, Any], options: Sequence[str]) -> Job:
         """The job of a file; see `load_job_file`."""
-        if path != STANDARD_INPUT_PATH:
+        if isinstance(path, dict):
+            # The command line has none.
+            from mprun.jobfile.syntax.mapping_text import document_of
+
+            document = document_of(path)
+        elif path != STANDARD_INPUT_PATH:
             return self.job_of(self.checked_document(path), params, options)
-        document = load_standard_input()
-        self._files[path] = document.sha256
+        else:
+            document = load_standard_input()
+        self._files[STANDARD_INPUT_PATH] = document.sha256
         self._check(document, is_job=True)
         self._warn(document)
         return self.job_of(document, params, options)

@@ -167,6 +167,78 @@ def test_error_in_a_job_file_is_raised_with_its_diagnostics(desk, capfd):
     assert capfd.readouterr() == ("", "")
 
 
+def test_job_is_loaded_from_a_mapping(desk):
+    job = mprun.load_job(
+        {
+            "params": {"n": {"type": "integer"}},
+            "tasks": [
+                {"name": "two", "target": "work:add", "args": (1, "${params.n}")},
+                {
+                    "name": "echo",
+                    "target": "builtins:dict",
+                    "args": [[["k" * 2000, 'é"\\\n\x7f\u202e\U0001f600']]],
+                },
+                {
+                    "name": "odd",
+                    "target": "builtins:list",
+                    "args": [[1e300, 1e16, -0.5, True, None, "no", "3.10"]],
+                },
+                {"name": "long", "target": "builtins:len", "args": [{"k" * 2000: 1, "a: b": 2, "#": {}}]},
+            ],
+        },
+        {"n": 2},
+    )
+    assert (job.name, job.path) == ("job", "-")
+    run = mprun.run_job(job)
+    run.raise_if_failed()
+    assert run["two"].result == 3
+    assert run["echo"].result == {"k" * 2000: 'é"\\\n\x7f\u202e\U0001f600'}
+    assert run["odd"].result == [1e300, 1e16, -0.5, True, None, "no", "3.10"]
+    assert run["long"].result == 3
+
+
+LOOP = []
+LOOP.append(LOOP)
+
+
+@pytest.mark.parametrize(
+    ("job", "message"),
+    [
+        (
+            {"tasks": [{"target": "m:f", "retires": 1}]},
+            "tasks[0].retires: unknown key `retires` in task `Process-1`",
+        ),
+        (
+            {"tasks": [{"target": "m:f", "args": [1, object()]}]},
+            "tasks[0].args[1]: a value of type object is not",
+        ),
+        (
+            {"tasks": [{"target": "m:f", "args": ["\udc80"]}]},
+            "tasks[0].args[0]: the text contains a lone surrogate",
+        ),
+        ({"tasks": [{"target": "m:f", "args": LOOP}]}, "deep"),
+        (
+            {"tasks": [{"target": "m:f", "args": ["x" * 9_000_000]}]},
+            "tasks[0].args[0]: the mapping is too large",
+        ),
+        ({"tasks": [{"target": "m:f", "depends_on": ["x"]}]}, "tasks[0].depends_on[0]: unknown task `x`"),
+        ({"tasks": [{"target": "m:f", "args": ["${params.y}"]}]}, "tasks[0].args[0]: "),
+        ({"taks": []}, "taks: unknown key `taks`"),
+        ({}, "the job: "),
+    ],
+)
+def test_error_in_a_mapping_has_its_path(job, message, desk):
+    with pytest.raises(JobFileError) as caught:
+        mprun.load_job(job)
+    assert message in str(caught.value)
+
+
+def test_late_error_in_a_mapping_has_its_path(desk):
+    job = mprun.load_job({"tasks": [{"name": "a", "target": "work:nothing"}]})
+    with pytest.raises(JobFileError, match=r"^tasks\[0\]\.target: module `work` has no attribute `nothing`$"):
+        mprun.run_job(job)
+
+
 def test_reporter_gets_every_event_in_order(desk):
     seen = []
 

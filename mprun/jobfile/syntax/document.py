@@ -138,15 +138,15 @@ def load_standard_input() -> Document:
     return parse(data, STANDARD_INPUT)
 
 
-def parse(text: bytes | str, path: str) -> Document:
-    """Parse the text of a job file; `path` is what messages call it.
+def parse(text: bytes | str, path: str, source: SourceText | None = None) -> Document:
+    """Parse the text of a job file; `path` is what messages call it, or `source` what they have of it.
 
     Raises JobFileError with every error that one pass finds.
     """
     data = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
     if len(data) > MAX_BYTES:
         raise UsageError(f"{quote(path)} is too large for a job file (limit: 8 MiB)")
-    source = _decoded(data, path)
+    source = source or _decoded(data, path)
     composer = _composed(source, source.lines.text.encode())
     return Document(
         source=source,

@@ -9,7 +9,7 @@ import os
 import re
 from typing import TYPE_CHECKING
 
-from mprun.diagnostics import SourceLines, SourceText, quote
+from mprun.diagnostics import SourceLines, quote
 from mprun.errors import JobFileError, UsageError
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def without_values(diagnostics: Iterable[Diagnostic]) -> list[Diagnostic]:
     for number in {one.span.line for one in found}:
         if number <= len(source.lines):
             shown[number - 1] = _key_of(source.lines[number - 1])
-    redacted = SourceText(path=source.path, lines=SourceLines("\n".join(shown)))
+    redacted = source.replace(lines=SourceLines("\n".join(shown)))
     return [one.replace(source=redacted) for one in found]
 
 
