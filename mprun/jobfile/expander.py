@@ -392,8 +392,10 @@ class Expander:
             is_check=True,
         )
         diagnostics: list[Diagnostic] = []
-        for key in keys:
-            node = getattr(task, key, None)
+        nodes = [(key, getattr(task, key, None)) for key in keys]
+        if task.expect is not None:
+            nodes.append(("expect", task.expect.result))
+        for key, node in nodes:
             try:
                 value = resolve(node, resolver)
                 if key in TYPED_KEYS and node is not None:

@@ -8,6 +8,7 @@ from mprun.diagnostics import Diagnostic
 from mprun.jobfile.model import Instance
 from mprun.jobfile.syntax.document import span_of
 from mprun.jobfile.task_builder import build_task, merged
+from mprun.jobfile.task_checks import task_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,20 +34,31 @@ def expand(context: FileContext, number: int, keys: dict[str, Any]) -> list[Inst
     return Expander(context, number, keys).instances()
 
 
-def least_counts(document: Document, of_recipe: Callable[[str], tuple[int, int]]) -> tuple[int, int]:
-    """The least numbers of tasks and of uses of recipes of a document, before any of them is made.
+def least_counts(
+    document: Document, of_recipe: Callable[[str], tuple[int, int, int]]
+) -> tuple[int, int, int]:
+    """The least numbers of tasks, of uses of recipes and of dependencies, before any of them is made.
 
     `of_recipe` returns the same numbers for a recipe, by its name in the document.
     """
     raw: Any = document.root
-    count = uses = 0
+    total = uses = needs = 0
+    # How many tasks a name means, and how many have a dependency on it.
+    sizes: dict[str, int] = {}
+    waiting: dict[str, int] = {}
     for number in range(len(raw["tasks"])):
         keys = merged(raw, number)
-        each, uses_of_each = of_recipe(keys["uses"]) if "uses" in keys else (1, -1)
+        of_each = of_recipe(keys["uses"]) if "uses" in keys else (1, -1, 0)
         instances = _least_instances(keys.get("matrix"), keys.get("foreach"))
-        count += each * instances
-        uses += (uses_of_each + 1) * instances
-    return count, uses
+        total += of_each[0] * instances
+        uses += (of_each[1] + 1) * instances
+        needs += of_each[2] * instances
+        sizes[task_name(raw["tasks"][number], number)] = of_each[0] * instances
+        given = keys.get("depends_on") or ()
+        for name in (given,) if isinstance(given, str) else given:
+            waiting[name] = waiting.get(name, 0) + of_each[0] * instances
+    needs += sum(count * sizes.get(name, 0) for name, count in waiting.items())
+    return total, uses, needs
 
 
 def _least_instances(matrix: Any, foreach: Any) -> int:

@@ -16,7 +16,7 @@ from mprun.errors import (
     refuse_too_many,
 )
 from mprun.jobfile import job_checks, task_checks
-from mprun.jobfile.dependencies import DependencyError, link, refuse_vain_waits
+from mprun.jobfile.dependencies import MAX_DEPENDENCIES, DependencyError, link, refuse_vain_waits
 from mprun.jobfile.expansion import expand, least_counts, too_many
 from mprun.jobfile.interpolation import interpolate
 from mprun.jobfile.model import STANDARD_INPUT_PATH, Job, JoinEntry, Origin, Task
@@ -88,6 +88,9 @@ _STRUCTURE_KEYS = frozenset({"daemon", "foreach", "matrix", "ready", "resources"
 
 # Variables of a job that the budget counts, if tasks have others beside them.
 MANY_VARIABLES = 100
+
+# Tasks of a file, among fewer of which there are not too many aliases.
+MANY_TASKS = 100_000
 
 # Characters of a file, fewer of which cannot make defaults too large.
 MANY_CHARACTERS = 1000
@@ -283,28 +286,28 @@ class JobLoader:
 
     def _refuse_too_many(self, document: Document) -> None:
         """Raise JobFileError if recipes multiply, before their tasks take up time and memory."""
-        # Of each file, the least number of tasks and of uses of recipes.
-        counts: dict[str, tuple[int, int]] = {}
+        # Of each file, the least numbers of tasks, of uses of recipes and of dependencies.
+        counts: dict[str, tuple[int, int, int]] = {}
 
-        def count(path: str, user: Document) -> tuple[int, int]:
+        def count(path: str, user: Document) -> tuple[int, int, int]:
             if path not in counts:
-                counts[path] = (1, 0)
+                counts[path] = (1, 0, 0)
                 counts[path] = least_counts(user, lambda name: count_recipe(user, name))
             return counts[path]
 
-        def count_recipe(user: Document, name: str) -> tuple[int, int]:
+        def count_recipe(user: Document, name: str) -> tuple[int, int, int]:
             from mprun.jobfile.recipes import recipe_path
 
             if len(within) > MAX_RECIPE_DEPTH:
                 # Refused when it is expanded, too.
-                return 1, 0
+                return 1, 0, 0
             within.append(name)
             try:
                 path = recipe_path(user, name)
                 return count(path, self.checked_document(path))
             except (UsageError, JobFileError):
                 # Reported when the recipe is expanded, at the task that uses it.
-                return 1, 0
+                return 1, 0, 0
             finally:
                 within.pop()
 
@@ -313,13 +316,16 @@ class JobLoader:
         if any("uses" in merged(root, number) for number in range(len(root["tasks"]))):
             from mprun.jobfile.budget import MAX_RECIPE_DEPTH, MAX_USES
 
-            total, uses = count(document.source.path, document)
+            total, uses, needs = count(document.source.path, document)
             if total > MAX_TASKS:
                 raise JobFileError([too_many(("tasks",), document, TooManyTasks(total))])
             if uses > MAX_USES:
                 many = f"{uses:,}" if uses < 10**12 else f"over {10**12:,}"
                 error = TooManyTasks(f"too many uses of recipes: {many} (limit: {MAX_USES:,})")
                 raise JobFileError([too_many(("tasks",), document, error)])
+            if needs > MAX_DEPENDENCIES:
+                many = f"too many dependencies, groups expanded (limit: {MAX_DEPENDENCIES:,})"
+                raise JobFileError([too_many(("tasks",), document, TooManyTasks(many))])
             self.budget_for(document).expect_uses(uses)
 
     # ---- one file
@@ -347,6 +353,13 @@ class JobLoader:
             diagnostics += unknown_tokens(document)
         if diagnostics:
             raise JobFileError(diagnostics)
+        self._count_aliases(document)
+
+    def _count_aliases(self, document: Document) -> None:
+        """Raise OutOfBudget if too many tasks are aliases of others."""
+        tasks: Any = document.root["tasks"]  # type: ignore[index]
+        if len(tasks) > MANY_TASKS:
+            self.budget_for(document).count_aliases(tasks, document.source)
 
     def _spend_defaults(self, document: Document) -> None:
         """Raise OutOfBudget if the defaults are too large for so many tasks; takes any tree."""

@@ -9,7 +9,7 @@ from support.runs import ROOT
 from support.timing import cpu_seconds, growth
 
 from mprun.errors import JobFileError, UsageError
-from mprun.jobfile import expander, loader, scope
+from mprun.jobfile import expander, expansion, loader, scope
 from mprun.jobfile.budget import MAX_LATER_USES
 from mprun.jobfile.loader import load_job_file
 from mprun.jobfile.syntax import document
@@ -92,7 +92,7 @@ def test_a_list_that_many_tasks_are_given_is_not_copied(load):
     assert len(job.tasks) == 3000
 
 
-@pytest.mark.parametrize("key", ["args: LIST", "kwargs: {a: LIST}"])
+@pytest.mark.parametrize("key", ["args: LIST", "kwargs: {a: LIST}", "expect: {result: LIST}"])
 def test_a_list_in_too_many_places_of_one_task_is_refused_C55(refused, key):
     words = list(range(2000))
     places = ", ".join(["'${params.l}'"] * 1000)
@@ -431,3 +431,22 @@ def test_an_instance_with_keys_of_its_own_costs_little_more_than_a_task_that_has
 
     # Twice as much, measured: the references are resolved, and the values checked, one by one.
     assert growth(of_tasks, of_instances) < 4
+
+
+def test_too_many_tasks_that_are_aliases_are_refused_before_they_are_built_C55(refused, monkeypatch):
+    monkeypatch.setattr(expansion, "build_task", lambda *given: pytest.fail("built"))
+    message = refused(f"tasks:\n- &a {{{T}}}\n" + "- *a\n" * 100_001)
+    assert message.startswith("job.yaml:100003:3: too many tasks are aliases of others (limit: 100,000)")
+
+
+def test_as_many_tasks_that_are_not_aliases_are_allowed(load):
+    job = load(f"tasks: [{{name: t, {T}, foreach: [{'1, ' * 120_000}]}}]\n")
+    assert len(job.tasks) == 120_000
+
+
+def test_dependencies_between_recipes_are_counted_before_these_are_expanded_C55(refused, monkeypatch):
+    monkeypatch.setattr(expansion, "build_task", lambda *given: pytest.fail("built"))
+    needs = [", ".join(f"u{m}" for m in range(max(n - 8, 0), n)) for n in range(2000)]
+    users = "".join(f"- {{name: u{n}, uses: r.yaml, depends_on: [{need}]}}\n" for n, need in enumerate(needs))
+    message = refused(f"tasks:\n{users}", r="tasks:\n" + f"- {{{T}}}\n" * 8)
+    assert "too many dependencies, groups expanded (limit: 1,000,000)" in message
