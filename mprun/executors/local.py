@@ -209,8 +209,9 @@ class LocalExecutor:
             left = self._end_cgroup()
         else:
             left = self._subreaper.kill_orphans({pid for pids in self._running.values() for pid in pids})
-            if self._cgroup:
-                left = self._end_cgroup()
+            # The end of a cgroup also ends what this user may not signal.
+            survivors = self._end_cgroup()
+            left = sorted({*survivors, *(pid for pid in left if _is_alive(pid))})
         not_killed = f"; could not be killed: {', '.join(map(str, left))}" if left else ""
         return _exit_words(status) + not_killed
 
@@ -225,6 +226,11 @@ class LocalExecutor:
         except OSError:
             return self._subreaper.end_cgroup()
         return []
+
+
+def _is_alive(pid: int) -> bool:
+    stat = procfs.read_stat(pid)
+    return stat is not None and stat.is_alive
 
 
 def _exit_words(status: int) -> str:

@@ -486,7 +486,9 @@ def test_a_task_that_kills_the_launcher_fails_the_run_and_is_unknown(tmp_path):
 
 
 def test_what_a_lost_launcher_left_and_could_not_be_killed_is_named(tmp_path):
-    """C82. Such as processes of another user; here the search reports two that are not there."""
+    """C82. Such as processes of another user; here the search reports two that are none of the run's, and one
+    that has ended since.
+    """
     write(
         tmp_path,
         job="tasks: [{target: 'work:kill_parent'}]",
@@ -496,23 +498,28 @@ def test_what_a_lost_launcher_left_and_could_not_be_killed_is_named(tmp_path):
                 os.kill(os.getppid(), 9)
         """,
         script="""
+            import os
+            import subprocess
             import mprun
             from mprun.executors.subreaper import Subreaper
 
+            ended = subprocess.Popen(["true"])
+            ended.wait()
+            others = sorted([os.getpid(), os.getppid()])
             kill_orphans = Subreaper.kill_orphans
-            Subreaper.kill_orphans = lambda self, attempts: [*kill_orphans(self, attempts), 4711, 4712]
+            Subreaper.kill_orphans = lambda self, attempts: [*kill_orphans(self, attempts), *others, ended.pid]
             result = mprun.run_job(mprun.load_job("job.yaml"))
-            print(result.exit_code, result.directory)
+            print(result.exit_code, result.directory, *others)
         """,
     )
     done = subprocess.run(
         [sys.executable, "script.py"], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=True
     )
-    code, directory = done.stdout.split()
+    code, directory, *others = done.stdout.split()
     finished = read_events(f"{directory}/events.jsonl")[-1]
     assert (code, finished["reason"].partition(": ")[2]) == (
         "3",
-        "killed by SIGKILL; could not be killed: 4711, 4712",
+        f"killed by SIGKILL; could not be killed: {', '.join(others)}",
     )
 
 
@@ -715,8 +722,8 @@ def test_the_directory_of_the_fork_server_is_removed(tmp_path):
 # ---- failed imports
 
 IMPORTS = {
-    "abort": ("import os; os.abort()", "importing `bad` terminated the launcher (killed by SIGABRT)"),
-    "leave": ("import os; os._exit(0)", "importing `bad` terminated the launcher (exit 0)"),
+    "abort": ("import os; os.abort()", "importing `bad` terminated the main process (killed by SIGABRT)"),
+    "leave": ("import os; os._exit(0)", "importing `bad` terminated the main process (exit 0)"),
     "exit": ("import sys; sys.exit('so it goes')", "called sys.exit('so it goes')"),
     "raise": ("1 / 0", "failed: ZeroDivisionError: division by zero"),
     "no syntax": ("def", "failed: "),
@@ -954,5 +961,5 @@ def test_a_preloaded_module_that_ends_the_launcher_is_named(tmp_path):
     )
     run = mprun("job.yaml", cwd=tmp_path)
     assert run.code == 2
-    assert "importing `bad` terminated the launcher (exit 3)" in run.stderr
+    assert "importing `bad` terminated the main process (exit 3)" in run.stderr
     assert "--> job.yaml:1:15" in run.stderr
