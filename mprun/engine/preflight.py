@@ -102,7 +102,7 @@ def _timed_out(timeout: float, importing: int | None) -> Exception:
 def _lost(how: str, importing: int | None) -> Exception:
     if importing is None:
         return LauncherError(f"the main process ended before it imported anything: {how}")
-    return ImportFailure(f"terminated the launcher ({how})", importing)
+    return ImportFailure(f"terminated the main process ({how})", importing)
 
 
 def _handle_signals(inbox: SignalInbox) -> float:

@@ -82,8 +82,8 @@ def counts(state: ViewState) -> list[str]:
 
 
 def time_left(state: ViewState, style: Style) -> str:
-    """How long the run will still take; empty if unknown."""
-    if state.left is None:
+    """How long the run will still take; empty if unknown, as it is once the run takes longer than it did before."""
+    if state.left is None or state.left <= 0:
         return ""
     return f"{'≈' if style.unicode else '~'} {_short_duration(state.left)} left"
 

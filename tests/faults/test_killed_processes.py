@@ -86,7 +86,7 @@ def test_processes_of_modules_end_with_a_launcher_that_is_killed_during_an_impor
     os.kill(run.launcher(), signal.SIGKILL)
     ended = run.finish()
     assert (ended.code, ended.directory) == (2, None)
-    assert "importing `slow` terminated the launcher (killed by SIGKILL)" in ended.stderr
+    assert "importing `slow` terminated the main process (killed by SIGKILL)" in ended.stderr
     assert run.survivors() == []
 
 

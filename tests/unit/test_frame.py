@@ -97,6 +97,12 @@ def test_without_unicode_all_of_it_is_ascii():
     assert rows[9] == "  ... and 2 more running"
 
 
+def test_no_time_left_is_shown_once_the_run_takes_longer_than_before():
+    state = of_fifty()
+    state.left = 0.0
+    assert frame(state, (90, 24), 12.43, PLAIN)[0].endswith("  10 running")
+
+
 @pytest.mark.parametrize("count", [0, 1, 3, 8, 9, 50])
 def test_each_running_task_has_a_row_up_to_eight(count):
     rows = frame(running(count, 50), (80, 24), 5.0, PLAIN)
