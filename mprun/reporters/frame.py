@@ -82,7 +82,7 @@ def counts(state: ViewState) -> list[str]:
 
 
 def time_left(state: ViewState, style: Style) -> str:
-    """How long the run will still take; empty if unknown, as it is once the run takes longer than it did before."""
+    """How long the run will still take; empty if unknown, or if the run takes longer than it did before."""
     if state.left is None or state.left <= 0:
         return ""
     return f"{'≈' if style.unicode else '~'} {_short_duration(state.left)} left"

@@ -232,7 +232,7 @@ main()
         (
             "  - {name: pair, target: work:pair}\n"
             "  - {name: late, target: work:dance, foreach: '${tasks.pair.result}'}\n",
-            "4 tasks done",
+            "4 of 5 tasks done",
         ),
     ],
     ids=["known", "known during the run"],

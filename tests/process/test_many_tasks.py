@@ -88,10 +88,10 @@ def test_no_task_has_a_descriptor_of_many_that_run_beside_it(tmp_path):
     (tmp_path / "job.yaml").write_text("tasks:\n" + "  - target: work:own_descriptors\n" * 60)
     run = mprun("-j", 60, "job.yaml", cwd=tmp_path)
     assert run.code == 0
-    # The standard ones, the one that shows the launcher's end, and the one that lists them.
+    # The standard ones, those for the launcher's end and for stacks, and the one that lists them.
     found = {tuple(event["result"]) for event in run.of("task_finished")}
     assert len(found) == 1
-    assert len(found.pop()) == 5
+    assert len(found.pop()) == 6
 
 
 def test_any_number_of_children_is_counted():

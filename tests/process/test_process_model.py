@@ -224,23 +224,28 @@ def test_a_spawned_child_imports_the_worker_and_nothing_else_of_mprun(census):
     ]
 
 
-def test_a_forked_task_has_no_descriptor_of_the_launcher_except_the_one_that_shows_its_end(census):
+# The file without a name that a task's stacks are written to once they are asked for.
+STACKS = "/memfd:mprun-shared-stacks (deleted)"
+
+
+def test_a_forked_task_has_no_descriptor_of_the_launcher_but_for_its_end_and_stacks(census):
     run = census("fork")
     for task in ("looker", "later", "daemon"):
         log = run.directory.log(task, 1)
         links = run.result(task)["descriptors"]
         assert [links.pop(number) for number in ("0", "1", "2")] == ["/dev/null", log, log]
         # The one that `parent_process().is_alive()` uses.
-        assert list(links.values()) == ["anon_inode:[pidfd]"]
+        assert sorted(links.values()) == [STACKS, "anon_inode:[pidfd]"]
 
 
 @pytest.mark.parametrize("method", ["forkserver", "spawn"])
-def test_a_task_in_a_new_python_has_only_the_pipes_of_multiprocessing_besides(census, method):
+def test_a_task_in_a_new_python_has_only_its_stacks_and_the_pipes_of_multiprocessing_besides(census, method):
     run = census(method)
     links = run.result("looker")["descriptors"]
     log = run.directory.log("looker", 1)
     assert [links.pop(number) for number in ("0", "1", "2")] == ["/dev/null", log, log]
-    assert all(link == "/dev/null" or link.startswith("pipe:") for link in links.values()), links
+    others = [link for link in links.values() if link != "/dev/null" and not link.startswith("pipe:")]
+    assert others == [STACKS]
 
 
 @every_start_method
@@ -506,8 +511,8 @@ def test_what_a_lost_launcher_left_and_could_not_be_killed_is_named(tmp_path):
             ended = subprocess.Popen(["true"])
             ended.wait()
             others = sorted([os.getpid(), os.getppid()])
-            kill_orphans = Subreaper.kill_orphans
-            Subreaper.kill_orphans = lambda self, attempts: [*kill_orphans(self, attempts), *others, ended.pid]
+            kill = Subreaper.kill_orphans
+            Subreaper.kill_orphans = lambda self, attempts: [*kill(self, attempts), *others, ended.pid]
             result = mprun.run_job(mprun.load_job("job.yaml"))
             print(result.exit_code, result.directory, *others)
         """,
