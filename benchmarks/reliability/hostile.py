@@ -1,11 +1,12 @@
 """Generated job files, hostile or merely wrong: how soon they are refused, and without a traceback.
 
-A batch is read in one process of its own, which is this file run as a program, so that a
-file that hangs or crashes it is found; one file of each batch goes through the command.
+A batch is read by a process of its own, which is this file run as a program, with a child for each file,
+so that a file that hangs or crashes it is found; one file of each batch goes through the command.
 """
 
 import contextlib
 import json
+import os
 import re
 import subprocess
 import sys
@@ -146,25 +147,42 @@ def hostile_file(known: list[list[bytes]], random: Random) -> bytes:
 
 
 def read(seed: str, first: int, count: int) -> None:
-    """Load files here, and print the result of each as a line of JSON."""
-    from mprun import api
-    from mprun.errors import MprunError
+    """Load each file in a child of this process, and print the result as a line of JSON.
 
+    In one process, what earlier files have left in its memory would lengthen the collections of garbage.
+    """
     known = corpus()
+    # What explains errors is imported once, here.
+    Path("job.yaml").write_text("tasks: 7\n")
+    _load()
     for number in range(first, first + count):
         for name, text in hostile_files(known, Random(f"{seed} {number}")).items():
             Path(name).write_bytes(text)
-        _forget_most_memory()
-        begun = time.process_time()
-        try:
-            api.load_job("job.yaml")
-            came = "loaded"
-        except MprunError as error:
-            came = "refused" if str(error) else "refused without a word"
-        except Exception as error:
-            came = f"traceback: {type(error).__name__}: {error}"[:300]
-        seconds = time.process_time() - begun
-        print(json.dumps([number, came, seconds, _most_memory()]), flush=True)
+        pid = os.fork()
+        if pid == 0:
+            _forget_most_memory()
+            begun = time.process_time()
+            came = _load()
+            seconds = time.process_time() - begun
+            print(json.dumps([number, came, seconds, _most_memory()]), flush=True)
+            os._exit(0)
+        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        if code != 0:
+            sys.exit(f"the process that read file {number} ended with {code}")
+
+
+def _load() -> str:
+    """Load `job.yaml` here; what came of it."""
+    from mprun import api
+    from mprun.errors import MprunError
+
+    try:
+        api.load_job("job.yaml")
+        return "loaded"
+    except MprunError as error:
+        return "refused" if str(error) else "refused without a word"
+    except Exception as error:
+        return f"traceback: {type(error).__name__}: {error}"[:300]
 
 
 def _forget_most_memory() -> None:
