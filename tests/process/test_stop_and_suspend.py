@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 from support.other_user import can_be_nobody, start_as_nobody
-from support.runs import START_METHODS, alive, environment, eventually, finish, mprun, start, write
+from support.runs import START_METHODS, alive, complaint, environment, eventually, finish, mprun, start, write
 
 from mprun.engine.control_requests import SUSPEND_TIMEOUT_SECONDS
 from mprun.engine.signals import REPEAT_SECONDS
@@ -262,7 +262,7 @@ def test_stopped_tasks_are_one_json_object(go, tmp_path):
     done = stop("stay", "early", "missing", "--json", cwd=tmp_path)
     answer = json.loads(done.stdout)
     error = f"error: run {run_id(tmp_path)} has no task `missing`; known tasks: `early`, `stay`\n"
-    assert (done.code, done.stderr) == (2, error)
+    assert (done.code, complaint(done.stderr)) == (2, error)
     ended = run.finish()
     assert answer.pop("outcome") in ("running", ended.one("run_finished")["outcome"])
     assert answer.pop("exit_code") in (None, ended.code)
