@@ -43,6 +43,7 @@ class Paper:
         self._waiting: deque[Any] = deque()
         self._running: deque[Any] = deque()
         self._answers: list[tuple[Any, ...]] = []
+        self._logs = ""
 
     def fileno(self) -> int:
         return self._ready
@@ -67,6 +68,7 @@ class Paper:
 
     def _take(self, kind: str, *details: Any) -> None:
         if kind == "prepare":
+            self._logs = details[0]["folders"][0][0]
             self._answer("prepared", os.getpid(), "MainProcess", [], [], [])
         elif kind == "start":
             self._waiting.append(details[0])
@@ -80,7 +82,7 @@ class Paper:
         if self._running:
             self._answer(
                 *("exited", self._running.popleft(), now, 12345, 0, False),
-                *(0.001234567, 0.0012, 12345678, 1, (), False, "", "", ()),
+                *(0.001234567, 0.0012, 12345678, 1, (), False, "", "", (), 0),
             )
         while self._waiting and len(self._running) < self._at_once:
             request = self._waiting[0]
@@ -89,7 +91,7 @@ class Paper:
                 break
             self._waiting.popleft()
             self._running.append(key)
-            os.close(os.open(request[LOG], os.O_WRONLY | os.O_CREAT, 0o600))
+            os.close(os.open(os.path.join(self._logs, request[LOG]), os.O_WRONLY | os.O_CREAT, 0o600))
             self._answer("started", key, now, 12345, 12344, 123456789)
         data = marshal.dumps(self._answers, 2)
         data = len(data).to_bytes(4, "big") + data

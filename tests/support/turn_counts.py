@@ -16,7 +16,7 @@ from mprun.engine import poller
 STEPS = {
     "instances made": ("mprun.engine.resolver", "plan_instance"),
     "tasks resolved": ("mprun.engine.resolver", "TaskResolver.answer"),
-    "tasks released": ("mprun.scheduling.scheduler", "Scheduler._take_released"),
+    "tasks released": ("mprun.scheduling.dispatch", "ReleasedTasks._take"),
     "events": ("mprun.record.run_state", "RunState.apply"),
 }
 
