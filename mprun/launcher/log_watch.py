@@ -55,8 +55,10 @@ class LogWatch:
             text = f"mprun: this log was truncated while the task ran; at least {lost}\n"
             with contextlib.suppress(OSError):
                 file = worker.open_log(self._log, os.O_WRONLY | os.O_APPEND)
-                os.write(file, text.encode())
-                os.close(file)
+                try:
+                    os.write(file, text.encode())
+                finally:
+                    os.close(file)
 
 
 def _ends(file: int, size: int) -> tuple[bytes, bytes]:
