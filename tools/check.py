@@ -26,7 +26,7 @@ PROGRESS_INTERVAL = 30
 POLL_INTERVAL = 0.2
 # What pytest prints: a character for each test, and how much has run.
 DOTS = re.compile(r"^[.sFEx]+ +\[ *(\d+%)\]$", re.MULTILINE)
-SUMMARY = re.compile(r"^\d+ .*\bpassed\b.* in .*s.*$", re.MULTILINE)
+SUMMARY = re.compile(r"^(?:\d+ .*\bpassed\b.* in .*s.*|SKIPPED .*)$", re.MULTILINE)
 
 DEFAULT = f"{sys.version_info.major}.{sys.version_info.minor}"
 
@@ -71,7 +71,7 @@ def lint() -> None:
 def suite(venv: str, mark: str = "", *options: str) -> None:
     """The tests in an environment: all, or those that a mark and pytest's `options` select."""
     if step(f"environment {venv}", "tools/venv", venv, "test"):
-        step(f"tests in {venv}", f"{venv}/bin/python", "-m", "pytest", "-q", "-m", mark, *options)
+        step(f"tests in {venv}", f"{venv}/bin/python", "-m", "pytest", "-qrs", "-m", mark, *options)
 
 
 def newest() -> None:
@@ -164,7 +164,7 @@ def side_by_side(waiting: dict[str, list[str]]) -> None:
 def check(arguments: list[str]) -> None:
     """Run the checks that the arguments name; several of them in lanes."""
     lanes: dict[str, list[str]] = {}
-    groups = []
+    groups, extras = [], []
     while arguments:
         name, *arguments = arguments
         if name == "lint":
@@ -174,11 +174,16 @@ def check(arguments: list[str]) -> None:
             lanes["newest"] = ["newest"]
         elif name == "tests":
             lanes |= lanes_of_tests(arguments)
+            # Without what these install, tests are skipped.
+            extras = ["tools/packages", "tools/browser"]
             break
         else:
             sys.exit(f"tools/check.py: lint, newest or tests, not {name!r}")
     # Several lanes use it, and only one may make it.
     if step("environment .venv", "tools/venv", ".venv", *groups, "test"):
+        for command in extras:
+            say(command)
+            subprocess.run([command], stdin=subprocess.DEVNULL)
         side_by_side(lanes)
 
 

@@ -1,16 +1,10 @@
 """The report in a browser: it works by keyboard, in the dark, on a telephone, and without its script."""
 
-import shutil
-import tempfile
-from contextlib import suppress
-
 import pytest
+from support.browser import CHROMIUM, DRIVER, Browser
 from support.records import read
 from support.report_records import large_run
 from support.runs import mprun, write
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-DRIVER = shutil.which("chromedriver")
 
 pytestmark = [
     pytest.mark.once,
@@ -39,71 +33,21 @@ JOB = f"""
     """
 
 
-class Browser:
-    """Chromium without a network; `open` shows a page, `run` runs a script in it."""
+def rows(browser):
+    """The names in the table that are shown."""
+    return browser.run(
+        "[...document.querySelectorAll('#table tbody tr:not(.details)')]"
+        ".filter((row) => row.offsetHeight).map((row) => row.querySelector('th').textContent)"
+    )
 
-    def __init__(self):
-        webdriver = pytest.importorskip("selenium.webdriver", reason="needs selenium")
-        from selenium.webdriver.chrome.options import Options
-        from selenium.webdriver.chrome.service import Service
 
-        self.profile = tempfile.mkdtemp()
-        options = Options()
-        options.binary_location = CHROMIUM
-        for flag in ("headless", "no-sandbox", "disable-gpu", "no-first-run", "disable-sync"):
-            options.add_argument(f"--{flag}")
-        for flag in ("disable-background-networking", "disable-component-update"):
-            options.add_argument(f"--{flag}")
-        options.add_argument(f"--user-data-dir={self.profile}")
-        options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-        self.driver = webdriver.Chrome(options=options, service=Service(DRIVER))
-        self.command("Network.enable")
-        offline = {"offline": True, "latency": 0, "downloadThroughput": 0, "uploadThroughput": 0}
-        self.command("Network.emulateNetworkConditions", **offline)
-        self.command("Performance.enable", timeDomain="threadTicks")
-
-    def command(self, name, **values):
-        return self.driver.execute_cdp_cmd(name, values)
-
-    def open(self, path, *, width=1280, media=()):
-        features = [{"name": name, "value": value} for name, value in media]
-        self.command("Emulation.setEmulatedMedia", media="", features=features)
-        size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
-        self.command("Emulation.setDeviceMetricsOverride", **size)
-        self.driver.get(path.as_uri())
-        return self
-
-    def run(self, script):
-        return self.driver.execute_script(f"return {script}")
-
-    def press(self, *keys):
-        """Send keys to what has the focus."""
-        from selenium.webdriver import ActionChains
-
-        ActionChains(self.driver).send_keys(*keys).perform()
-
-    def rows(self):
-        """The names in the table that are shown."""
-        return self.run(
-            "[...document.querySelectorAll('#table tbody tr:not(.details)')]"
-            ".filter((row) => row.offsetHeight).map((row) => row.querySelector('th').textContent)"
-        )
-
-    def errors(self):
-        """What the console has said since the last call."""
-        return [line["message"] for line in self.driver.get_log("browser")]
-
-    def pick(self, outcome):
-        self.run(f"document.querySelector('input[value={outcome}]').click()")
-
-    def close(self):
-        with suppress(Exception):
-            self.driver.quit()
-        shutil.rmtree(self.profile, ignore_errors=True)
+def pick(browser, outcome):
+    browser.run(f"document.querySelector('input[value={outcome}]').click()")
 
 
 @pytest.fixture(scope="module")
 def browser():
+    pytest.importorskip("selenium", reason="needs selenium")
     browser = Browser()
     yield browser
     browser.close()
@@ -122,26 +66,26 @@ def test_the_page_says_nothing_on_the_console_asks_for_nothing_and_runs_nothing_
     assert browser.errors() == []
     assert browser.run("performance.getEntriesByType('resource').length") == 0
     assert browser.run("document.querySelectorAll('img').length") == 0
-    assert browser.rows() == ["a", "b", HOSTILE, "never"]
+    assert rows(browser) == ["a", "b", HOSTILE, "never"]
     assert "alert(1)" in browser.run("document.querySelector('.failure pre').textContent")
 
 
 def test_the_table_filters_searches_and_sorts(browser, page):
     browser.open(page)
-    browser.pick("failed")
-    assert browser.rows() == [HOSTILE]
-    browser.pick("succeeded")
-    assert browser.rows() == ["a", "b"]
+    pick(browser, "failed")
+    assert rows(browser) == [HOSTILE]
+    pick(browser, "succeeded")
+    assert rows(browser) == ["a", "b"]
     # Duration: the longest first, then the shortest.
     browser.run("document.querySelectorAll('thead button')[3].click()")
-    assert browser.rows() == ["b", "a"]
+    assert rows(browser) == ["b", "a"]
     browser.run("document.querySelectorAll('thead button')[3].click()")
-    assert browser.rows() == ["a", "b"]
+    assert rows(browser) == ["a", "b"]
     assert browser.run("document.querySelector('#table [aria-sort]').ariaSort") == "ascending"
     browser.run("document.querySelector('#f-all').click()")
     browser.run("document.querySelector('#words').focus()")
     browser.press("VALUEERROR")
-    assert browser.rows() == [HOSTILE]
+    assert rows(browser) == [HOSTILE]
     assert browser.run("document.querySelector('#found').textContent") == "1 of 4 tasks"
 
 
@@ -181,23 +125,21 @@ def test_without_its_script_the_table_has_its_rows_and_filters_them(browser, pag
     browser.open(other)
     (error,) = browser.errors()
     assert "Content Security Policy" in error
-    assert browser.rows() == ["a", "b", HOSTILE, "never"]
-    browser.pick("skipped")
-    assert browser.rows() == ["never"]
+    assert rows(browser) == ["a", "b", HOSTILE, "never"]
+    pick(browser, "skipped")
+    assert rows(browser) == ["never"]
     assert browser.run("document.querySelector('#timeline-view').hidden") is True
 
 
 @pytest.mark.parametrize(("scheme", "dark"), [("light", False), ("dark", True)])
 def test_it_is_dark_where_the_reader_is(browser, page, scheme, dark):
-    browser.open(page, media=[("prefers-color-scheme", scheme)])
+    browser.open(page, prefers_color_scheme=scheme)
     colour = browser.run("getComputedStyle(document.body).backgroundColor")
     assert (sum(map(int, colour.removeprefix("rgb(").rstrip(")").split(","))) < 150) == dark
 
 
 def test_paper_is_white(browser, page):
-    browser.open(page, media=[("prefers-color-scheme", "dark")])
-    features = [{"name": "prefers-color-scheme", "value": "dark"}]
-    browser.command("Emulation.setEmulatedMedia", media="print", features=features)
+    browser.open(page).media("print", prefers_color_scheme="dark")
     assert browser.run("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
     assert browser.run("getComputedStyle(document.querySelector('#filter')).display") == "none"
 
@@ -223,9 +165,9 @@ def test_a_hundred_thousand_tasks_are_all_there(browser, largest_report):
     assert browser.errors() == []
     assert browser.run("document.querySelector('#found').textContent") == "100000 of 100000 tasks"
     assert browser.run("chart.lanes.reduce((sum, lane) => sum + lane.bars.length, 0)") == 100_000
-    browser.pick("failed")
+    pick(browser, "failed")
     assert browser.run("document.querySelector('#found').textContent") == "1000 of 100000 tasks"
     for _ in range(9):
         browser.run("document.querySelector('#next').click()")
-    assert browser.rows()[-1] == "crunch[99999]"
+    assert rows(browser)[-1] == "crunch[99999]"
     assert browser.run("document.querySelector('#next').disabled") is True

@@ -32,6 +32,7 @@ PYTEST = """\
     result=$?
     rm "running.$$"
     echo "the end of $venv"
+    echo "SKIPPED [3] tests/x.py: needs chromium"
     echo "12 passed, 3 skipped in 0.10s"
     exit $result
 """
@@ -50,6 +51,9 @@ def tree(tmp_path):
     (tmp_path / "tools" / "check.py").write_bytes(Path(ROOT, "tools", "check.py").read_bytes())
     script("tools/python", "[ $1 != 9.9 ]\n")
     script("tools/venv", VENV)
+    # They say what is missing, and do not fail.
+    script("tools/packages", "echo no chromium\n")
+    script("tools/browser", "echo no browser; exit 1\n")
     script("pytest", PYTEST)
     return tmp_path
 
@@ -77,16 +81,18 @@ def test_every_part_of_the_tests_runs_and_two_at_a_time(tree):
     assert (code, output.splitlines()[-1]) == (0, "== all passed"), output
     assert "Python 9.9 is not installed: skipped" in output
     assert sorted((tree / "started").read_text().splitlines()) == [
-        ".venv -m pytest -q -m not once",
-        ".venv -m pytest -q -m once --ignore=tests/faults",
-        ".venv -m pytest -q -m once tests/faults",
-        ".venv-7.7 -m pytest -q -m not once",
-        ".venv-8.8 -m pytest -q -m not once",
+        ".venv -m pytest -qrs -m not once",
+        ".venv -m pytest -qrs -m once --ignore=tests/faults",
+        ".venv -m pytest -qrs -m once tests/faults",
+        ".venv-7.7 -m pytest -qrs -m not once",
+        ".venv-8.8 -m pytest -qrs -m not once",
     ]
     assert max(map(int, (tree / "counts").read_text().split())) <= 2
-    # Of what passed, only that.
+    assert "\nno chromium\n" in output
+    assert "\nno browser\n" in output
+    # Of what passed, only that, and what was skipped.
     assert f"tests on {DEFAULT}, once: passed" in output
-    assert output.count("\n12 passed, 3 skipped in 0.10s\n") == 5
+    assert output.count("\nSKIPPED [3] tests/x.py: needs chromium\n12 passed, 3 skipped in 0.10s\n") == 5
     assert "the end of" not in output
 
 
