@@ -145,8 +145,6 @@ class Console:
             self._output.notice_error()
             self._write_summary(event, state)
             self.has_shown_end = True
-        elif self._view is not None:
-            self._view.refresh()
 
     def tick(self) -> None:
         # The logs keep what is printed until the reader has taken what was shown before.

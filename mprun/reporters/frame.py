@@ -12,20 +12,18 @@ of it is a bar and columns, which are less code here than its options; to import
 
 from __future__ import annotations
 
-from itertools import islice
 from typing import TYPE_CHECKING
 
 from mprun.diagnostics import visible
 from mprun.frozen import Frozen
 from mprun.reporters.format import display_width, format_duration, pad, truncate
+from mprun.reporters.view_state import MAX_TASKS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from mprun.reporters.view_state import RunningTask, ViewState
 
-# How many running tasks have a row of their own.
-MAX_TASKS = 8
 # A task that has run for a shorter time has none, in seconds: no one could read it.
 MIN_SECONDS = 0.2
 # The bar in columns; one that is shorter than the least says nothing.
@@ -147,10 +145,9 @@ def _service_row(state: ViewState, width: int, style: Style) -> str:
     return _cut(f"  services: {texts}", width, style)
 
 
-def shown_tasks(state: ViewState, now: float, most: int = MAX_TASKS) -> list[RunningTask]:
+def shown_tasks(state: ViewState, now: float) -> list[RunningTask]:
     """The tasks that have a row, the one that has run for longest first."""
-    # They are in the order of their start.
-    return [task for task in islice(state.running.values(), most) if now - task.began >= MIN_SECONDS]
+    return [task for task in state.longest_running() if now - task.began >= MIN_SECONDS]
 
 
 def _task_rows(state: ViewState, width: int, room: int, now: float, style: Style) -> list[str]:
@@ -161,7 +158,7 @@ def _task_rows(state: ViewState, width: int, room: int, now: float, style: Style
     if running > most and most == room:
         # The last row says how many there are beside them.
         most -= 1
-    shown = shown_tasks(state, now, most)
+    shown = shown_tasks(state, now)[:most]
     rows = list(_rows_of(shown, width, now, style))
     if running > len(shown) == most:
         rows.append(_cut(f"  {style.ellipsis} and {running - most:,} more running", width, style))

@@ -31,8 +31,9 @@ if TYPE_CHECKING:
     from mprun.reporters.outlet import OutletStream
     from mprun.scheduling.time_left import TimeLeft
 
-# Seconds between two frames, at least; and at most, if nothing has happened but that time has passed.
-MIN_INTERVAL, IDLE_INTERVAL = 0.05, 0.5
+# Seconds between two frames: if there are events, and if nothing has happened but that time has passed.
+# Output of tasks does not wait for that.
+BUSY_INTERVAL, IDLE_INTERVAL = 0.2, 0.5
 # How often CPU and memory of the tasks that are shown are read, in seconds.
 SAMPLE_INTERVAL = 1.0
 
@@ -93,12 +94,12 @@ class LiveView:
         return "t" in lines
 
     def refresh(self) -> None:
-        """Draw the rows if they are due: soon after an event, else now and then."""
+        """Draw the rows if they are due: with output, soon after an event, else now and then."""
         if not self._is_estimated:
             self._estimate()
         now = self._clock()
-        due = MIN_INTERVAL if self._is_dirty or self._region.is_holding else IDLE_INTERVAL
-        if now - self._drawn >= due:
+        due = BUSY_INTERVAL if self._is_dirty else IDLE_INTERVAL
+        if self._region.is_holding or now - self._drawn >= due:
             self._draw(now)
 
     def close(self) -> None:
@@ -120,8 +121,10 @@ class LiveView:
             self._sampled = now
             self._samples.read_usage(shown, now)
             if self._time_left is not None:
-                running = self._state.running.values()
-                self._state.left = self._time_left.seconds((task.name, now - task.began) for task in running)
+                running = self._state.running.items()
+                self._state.left = self._time_left.seconds(
+                    (name, now - self._began(started)) for name, started in running
+                )
         else:
             self._samples.read_usage([task for task in shown if task.memory is None], now)
         self._samples.read_lines(shown)

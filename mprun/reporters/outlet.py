@@ -40,8 +40,8 @@ if TYPE_CHECKING:
         def hold(self, data: bytes) -> None:
             """Hold bytes until the rows are drawn next."""
 
-        def release(self) -> bytes:
-            """What removes the rows, and all that is held."""
+        def take_held(self) -> bytes:
+            """All that is held, with the rows below it."""
 
 
 # What is shown in one turn of the engine's loop, in bytes.
@@ -182,7 +182,7 @@ class Outlet:
         self._taken += len(data)
         self.footer.hold(data)
         if self.footer.is_full:
-            self._unwritten.append((self.footer.stream, self.footer.release()))
+            self._unwritten.append((self.footer.stream, self.footer.take_held()))
 
     def _write(self) -> bool:
         """Write what is unwritten as far as it is taken; whether all of it was."""

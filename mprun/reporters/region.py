@@ -59,14 +59,21 @@ class Region:
         if self._outlet.footer is self:
             self._outlet.footer = None
             if self._rows or self._held:
-                self._outlet.insert(self.stream, self.release())
+                self._outlet.insert(self.stream, self._release())
 
     def hold(self, data: bytes) -> None:
         """Hold bytes: whole lines."""
         self._held.append(data)
         self._held_bytes += len(data)
 
-    def release(self) -> bytes:
+    def take_held(self) -> bytes:
+        """All that is held, and what draws the rows below it."""
+        rows = self._rows if self._size() == self._drawn_for else []
+        data = self._release() + _drawn(rows)
+        self._rows = rows
+        return data
+
+    def _release(self) -> bytes:
         """What removes the rows from the terminal, and all that is held."""
         data = (self._to_top() + b"\x1b[J" if self._rows else b"") + b"".join(self._held)
         self._held.clear()
@@ -88,8 +95,7 @@ class Region:
         is_moved = bool(self._held) or size != self._drawn_for or bool(self.typed_lines) or not self._rows
         if not is_moved and list(rows) == self._rows:
             return False
-        data = self.release() if is_moved else self._to_top()
-        data += "".join([f"{row}\x1b[K\n" for row in rows]).encode("utf-8", "backslashreplace")
+        data = (self._release() if is_moved else self._to_top()) + _drawn(rows)
         self._outlet.insert(self.stream, data if is_moved else data + b"\x1b[J")
         self._rows, self._drawn_for = list(rows), size
         return True
@@ -103,6 +109,10 @@ class Region:
             lines = len(self._rows)
         lines += self.typed_lines
         return b"\r\x1b[%dA" % lines
+
+
+def _drawn(rows: Sequence[str]) -> bytes:
+    return "".join([f"{row}\x1b[K\n" for row in rows]).encode("utf-8", "backslashreplace")
 
 
 def terminal_reflows(environ: Mapping[str, str] = os.environ) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from mprun.outcomes import BAD
@@ -23,10 +24,12 @@ if TYPE_CHECKING:
 
 # From this many tasks on, they are counted by group.
 MANY_TASKS = 200
+# How many running tasks have a row of their own.
+MAX_TASKS = 8
 
 
 class RunningTask:
-    """One running attempt: `began` is a reading of the view's clock, in seconds.
+    """One running attempt that has a row: `began` is a reading of the view's clock, in seconds.
 
     `cpu` is in percent of a core, `memory` in bytes, None if unknown; `line` is the last line that it
     has printed.
@@ -59,7 +62,7 @@ class ViewState:
         self._lists = list(lists)
         self.total = self.ended = self.failed = 0
         # The attempts that are running, in the order of their start, and the tasks that will be tried again.
-        self.running: dict[str, RunningTask] = {}
+        self.running: dict[str, TaskStarted] = {}
         self.retrying: set[str] = set()
         # The daemons, each with what it is doing.
         self.services: dict[str, str] = {}
@@ -69,7 +72,19 @@ class ViewState:
         self.left: float | None = None
         # The rows of the highest frame so far.
         self.least_rows = 0
+        # Those of the running attempts that have a row; most tasks of a large run end before they have one.
+        self._rows: dict[str, RunningTask] = {}
         self._run = run
+        # Nothing else is of interest, and each event of a run comes here.
+        self._appliers: dict[type[Event], Callable[..., None]] = {
+            TaskStarted: self._start,
+            TaskExited: self._exit,
+            TaskFinished: self._finish,
+            TaskReady: self._ready,
+            TaskStopping: self._stopping,
+            TaskRetrying: self._retry,
+            TasksPlanned: self._count_planned,
+        }
         self._begin()
 
     @property
@@ -84,21 +99,21 @@ class ViewState:
 
     def apply(self, event: Event) -> None:
         """Take one more event."""
-        kind = type(event)
-        if kind is TaskStarted:
-            self._start(event)  # type: ignore[arg-type]
-        elif kind is TaskExited:
-            self._exit(event.task)  # type: ignore[attr-defined]
-        elif kind is TaskFinished:
-            self._finish(event.task, event.outcome, allowed=event.allowed)  # type: ignore[attr-defined]
-        elif kind is TaskReady or kind is TaskStopping:
-            name: str = event.task  # type: ignore[attr-defined]
-            if name in self.services:
-                self.services[name] = "ready" if kind is TaskReady else "stopping"
-        elif kind is TaskRetrying:
-            self._retry(event.task)  # type: ignore[attr-defined]
-        elif kind is TasksPlanned:
-            self._count_planned()
+        applier = self._appliers.get(type(event))
+        if applier is not None:
+            applier(event)
+
+    def longest_running(self) -> list[RunningTask]:
+        """The attempts that have run for longest, the first one first; at most MAX_TASKS."""
+        # They are in the order of their start.
+        rows = {}
+        for name, event in islice(self.running.items(), MAX_TASKS):
+            row = self._rows.get(name)
+            if row is None or row.attempt != event.attempt:
+                row = RunningTask(event, self._began(event))
+            rows[name] = row
+        self._rows = rows
+        return list(rows.values())
 
     def _begin(self) -> None:
         for name, task in self._run.tasks.items():
@@ -117,7 +132,7 @@ class ViewState:
             if event is not None:
                 self.apply(event)
 
-    def _count_planned(self) -> None:
+    def _count_planned(self, _event: TasksPlanned | None = None) -> None:
         names = self._run.known_names()
         self.total = len(names)
         self.groups.clear()
@@ -130,29 +145,39 @@ class ViewState:
             count[0] += task is not None and task.outcome is not None
 
     def _start(self, event: TaskStarted) -> None:
-        self.retrying.discard(event.task)
+        if self.retrying:
+            self.retrying.discard(event.task)
         if event.daemon:
             self.services[event.task] = "started"
         else:
-            self.running[event.task] = RunningTask(event, self._began(event))
+            self.running[event.task] = event
 
-    def _exit(self, name: str) -> None:
-        self.running.pop(name, None)
-        if name in self.services:
-            self.services[name] = "ended"
+    def _ready(self, event: TaskReady) -> None:
+        if event.task in self.services:
+            self.services[event.task] = "ready"
 
-    def _retry(self, name: str) -> None:
-        if name in self.services:
-            self.services[name] = "restarting"
+    def _stopping(self, event: TaskStopping) -> None:
+        if event.task in self.services:
+            self.services[event.task] = "stopping"
+
+    def _exit(self, event: TaskExited) -> None:
+        self.running.pop(event.task, None)
+        if event.task in self.services:
+            self.services[event.task] = "ended"
+
+    def _retry(self, event: TaskRetrying) -> None:
+        if event.task in self.services:
+            self.services[event.task] = "restarting"
         else:
-            self.retrying.add(name)
+            self.retrying.add(event.task)
 
-    def _finish(self, name: str, outcome: str, *, allowed: bool) -> None:
+    def _finish(self, event: TaskFinished) -> None:
+        name = event.task
         self.running.pop(name, None)
         self.retrying.discard(name)
         self.services.pop(name, None)
         self.ended += 1
-        self.failed += outcome in BAD and not allowed
+        self.failed += event.outcome in BAD and not event.allowed
         if self.groups:
             count = self.groups.get(name.partition("[")[0])
             if count is not None:

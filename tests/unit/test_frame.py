@@ -52,7 +52,7 @@ def of_fifty():
         *(started(f"crunch[{number}]") for number in range(25, 27)),
     )
     state.left = 39.6
-    for number, task in enumerate(state.running.values()):
+    for number, task in enumerate(state.longest_running()):
         task.pid, task.cpu, task.memory = 4711 + number, 98.2, 212_000_000
         task.line = f"reading part {number} of 9"
     return state
@@ -89,7 +89,7 @@ def test_a_small_terminal_shows_what_matters_most():
 
 def test_without_unicode_all_of_it_is_ascii():
     state = of_fifty()
-    next(iter(state.running.values())).line = "größer"
+    state.longest_running()[0].line = "größer"
     rows = frame(state, (90, 24), 12.43, ASCII)
     assert all(row.isascii() for row in rows)
     assert rows[0] == "###########----------------------  17/50  1 failed  1 retrying  10 running  ~ 40s left"
@@ -118,7 +118,7 @@ def test_a_task_that_has_just_begun_has_no_row_yet():
 def test_the_task_that_has_run_for_longest_comes_first():
     state = running(2, name="t{}")
     state.apply(exited("t0"))
-    state._began = lambda _: 3.0
+    state._began = lambda event: 3.0 if event.task == "t0" else 0.0
     state.apply(started("t0"))
     rows = frame(state, (80, 24), 5.0, PLAIN)
     assert [row.split()[:2] for row in rows[1:]] == [["t1", "5.0s"], ["t0", "2.0s"]]
@@ -191,7 +191,7 @@ def test_no_row_is_too_long_and_there_are_never_too_many(size, style, name):
     state = running(20, 300, name)
     state.services.update({name.format(number): "ready" for number in range(9)})
     state.left, state.least_rows = 7000.0, 30
-    for task in state.running.values():
+    for task in state.longest_running():
         task.line, task.cpu, task.memory = "漢字\x1b[31mred\r\n\t" * 30, 12345.0, 10**13
     rows = frame(state, size, 10.0, style)
     assert len(rows) <= max(0, size[1] - 2)

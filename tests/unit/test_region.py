@@ -68,11 +68,17 @@ def test_nothing_is_written_if_nothing_has_changed(terminal):
     assert terminal.shown() == b"\r\x1b[1Aother\x1b[K\n\x1b[J"
 
 
-def test_much_output_does_not_wait(terminal):
+def test_much_output_does_not_wait_and_the_rows_stay_below_it(terminal):
     terminal.region.draw(["row"])
     terminal.shown()
-    terminal.stream.write(b"x" * MAX_HELD + b"\n")
-    assert terminal.shown() == b"\r\x1b[1A\x1b[J" + b"x" * MAX_HELD + b"\n"
+    flood = b"x" * MAX_HELD + b"\n"
+    for _ in range(2):
+        terminal.stream.write(flood)
+        assert terminal.shown() == b"\r\x1b[1A\x1b[J" + flood + b"row\x1b[K\n"
+    # They would be wrong for another size.
+    terminal.size = (40, 24)
+    terminal.stream.write(flood)
+    assert terminal.shown() == b"\r\x1b[1A\x1b[J" + flood
     terminal.region.draw(["row"])
     assert terminal.shown() == b"row\x1b[K\n"
 
