@@ -56,6 +56,8 @@ class LocalExecutor:
         self._out_of_memory: OutOfMemoryKills | None = None
         # The cgroup of the launcher and its descendants, "" if there is none, or it is not known yet.
         self._cgroup = ""
+        # Its open directory: once the launcher is reaped, another one may make one of the same name.
+        self._cgroup_folder = -1
 
     @property
     def pid(self) -> int:
@@ -150,11 +152,17 @@ class LocalExecutor:
         if kind == "keeper_started":
             (self._subreaper.keeper,) = facts
         elif kind == "cgroup_entered":
-            (self._cgroup,) = facts
-            self._subreaper.cgroup = self._cgroup
+            self._hold_cgroup(*facts)
         else:
             return False
         return True
+
+    def _hold_cgroup(self, path: str) -> None:
+        # The launcher, which is in it, may have been killed meanwhile, and another start have removed it.
+        with contextlib.suppress(OSError):
+            self._cgroup_folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            self._cgroup = self._subreaper.cgroup = path
+            self._subreaper.cgroup_folder = self._cgroup_folder
 
     def _remember(self, report: Report) -> Report:
         """The report, after keeping what the subreaper needs to know of it."""
@@ -182,9 +190,9 @@ class LocalExecutor:
         self._channel.close()
         if self._out_of_memory is not None:
             self._out_of_memory.close()
-        if kill and self._pid:
-            # Not reaped yet, so the pid is its own, and so is the group that it leads, in which
-            # is what a module started at import.
+        if kill and self._pid and self._is_unreaped():
+            # So the pid is its own, and so is the group that it leads, in which is what a module started
+            # at import.
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._pid, SIGKILL)
             os.kill(self._pid, SIGKILL)
@@ -195,14 +203,20 @@ class LocalExecutor:
         self._wait()
         self._subreaper.close()
 
+    def _is_unreaped(self) -> bool:
+        """Whether the launcher is running, or waits to be reaped, so that its pid is its own."""
+        try:
+            os.waitid(os.P_PID, self._pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        except ChildProcessError:
+            # The program that embeds mprun reaps all children.
+            return False
+        return True
+
     def _wait(self) -> str:
         """Reap the launcher and kill what it left behind; how it ended, in words."""
         if not self._pid:
             return ""
-        _, status = os.waitpid(self._pid, os.WUNTRACED)
-        while os.WIFSTOPPED(status):
-            self._resume_launcher()
-            _, status = os.waitpid(self._pid, os.WUNTRACED)
+        status = self._reap()
         self._pid = 0
         if status == 0:
             self._subreaper.reap_helpers()
@@ -211,16 +225,32 @@ class LocalExecutor:
             left = self._subreaper.kill_orphans({pid for pids in self._running.values() for pid in pids})
             # The end of a cgroup also ends what this user may not signal.
             survivors = self._end_cgroup()
-            left = sorted({*survivors, *(pid for pid in left if _is_alive(pid))})
+            left = sorted({*survivors, *filter(procfs.is_alive, left)})
+        if self._cgroup_folder >= 0:
+            os.close(self._cgroup_folder)
+            self._cgroup_folder = self._subreaper.cgroup_folder = -1
         not_killed = f"; could not be killed: {', '.join(map(str, left))}" if left else ""
         return _exit_words(status) + not_killed
+
+    def _reap(self) -> int | None:
+        """Wait until the launcher has ended, and reap it; its status, None if that is unknown."""
+        try:
+            while True:
+                _, status = os.waitpid(self._pid, os.WUNTRACED)
+                if not os.WIFSTOPPED(status):
+                    return status
+                self._resume_launcher()
+        except ChildProcessError:
+            # The program that embeds mprun reaps all children.
+            return None
 
     def _end_cgroup(self) -> list[int]:
         """Remove the cgroup of the run, after a kill of what is still in it; the pids that survive that."""
         if not self._cgroup:
             return []
         try:
-            os.rmdir(self._cgroup)
+            if os.path.samestat(os.lstat(self._cgroup), os.fstat(self._cgroup_folder)):
+                os.rmdir(self._cgroup)
         except FileNotFoundError:
             pass
         except OSError:
@@ -228,12 +258,9 @@ class LocalExecutor:
         return []
 
 
-def _is_alive(pid: int) -> bool:
-    stat = procfs.read_stat(pid)
-    return stat is not None and stat.is_alive
-
-
-def _exit_words(status: int) -> str:
+def _exit_words(status: int | None) -> str:
+    if status is None:
+        return "exit status unknown: it was reaped by another part of this program"
     code = os.waitstatus_to_exitcode(status)
     if code >= 0:
         return f"exit {code}"

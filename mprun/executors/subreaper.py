@@ -18,6 +18,7 @@ from mprun.linux import prctl, procfs
 if TYPE_CHECKING:
     from collections.abc import Collection
 
+    from mprun.linux.cgroup_end import HeldCgroup
     from mprun.linux.procfs import Stat
 
 # For how long orphans are killed before they are reported as left, in seconds.
@@ -40,13 +41,14 @@ class Subreaper:
     now: that is the command line. With a `run_id` this process is someone else's program, and only
     processes that provably belong to the run are killed; it is a subreaper until `close`. `keeper`
     is the pid of the process that saves the output of commands, 0 if there is none. `cgroup` is the directory
-    of the run's cgroup, "" if it has none.
+    of the run's cgroup, "" if it has none, and `cgroup_folder` that directory held open.
     """
 
     def __init__(self, launcher: int, run_id: str | None = None) -> None:
         self._run_id = run_id
         self.keeper = 0
         self.cgroup = ""
+        self.cgroup_folder = -1
         self._sessions = {launcher}
         # The start time by pid, because a process that has ended shows no environment any more.
         self._killed: dict[int, int] = {}
@@ -98,10 +100,9 @@ class Subreaper:
 
     def end_cgroup(self) -> list[int]:
         """Kill what is still in the cgroup, and reap it; the pids that survive that."""
-        from mprun.linux import cgroup_end
-
-        members = cgroup_end.members(self.cgroup)
-        left = cgroup_end.end(self.cgroup)
+        cgroup = self._held_cgroup()
+        members = cgroup.members()
+        left = cgroup.end()
         for pid in members:
             _reap(pid)
         return left
@@ -162,11 +163,13 @@ class Subreaper:
         }
 
     def _members(self) -> set[int]:
-        if not self.cgroup:
-            return set()
-        from mprun.linux import cgroup_end
+        return self._held_cgroup().members() if self.cgroup_folder >= 0 else set()
 
-        return cgroup_end.members(self.cgroup)
+    def _held_cgroup(self) -> HeldCgroup:
+        # Not at the top: nearly every run ends without one.
+        from mprun.linux.cgroup_end import HeldCgroup
+
+        return HeldCgroup(self.cgroup, self.cgroup_folder)
 
 
 def _reap(pid: int) -> None:

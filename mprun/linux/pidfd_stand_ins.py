@@ -72,7 +72,7 @@ def _is_child(pid: int) -> bool:
 def await_end(pid: int, start_ticks: int | None, seconds: float) -> bool:
     """Wait until a process has ended, for some seconds at most; whether it has."""
     deadline = monotonic() + seconds
-    while (stat := procfs.read_stat(pid)) is not None and stat.is_alive and stat.start_ticks == start_ticks:
+    while start_ticks is not None and procfs.is_alive(pid, start_ticks):
         if monotonic() > deadline:
             return False
         sleep(INTERVAL)

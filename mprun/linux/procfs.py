@@ -55,6 +55,15 @@ def read_stat(pid: int) -> Stat | None:
     return Stat(line)
 
 
+def is_alive(pid: int, start_ticks: int | None = None) -> bool:
+    """Whether a process has not ended; a zombie has, and one that cannot be seen counts as ended.
+
+    With `start_ticks`, whether it is the process that began then, and not another one with its pid.
+    """
+    stat = read_stat(pid)
+    return stat is not None and stat.is_alive and start_ticks in (None, stat.start_ticks)
+
+
 def read_name(pid: int) -> str:
     """The name of the program that a process runs; the kernel keeps 15 characters of it."""
     return _read(f"/proc/{pid}/comm").decode("utf-8", "backslashreplace").rstrip("\n")

@@ -91,8 +91,7 @@ def _has_ended(name: str) -> bool:
     pid, _, namespace = name.removeprefix(PREFIX).partition("-")
     if namespace != _namespace() or not pid.isdecimal():
         return False
-    stat = procfs.read_stat(int(pid))
-    return stat is None or not stat.is_alive
+    return not procfs.is_alive(int(pid))
 
 
 def write(path: str, text: bytes) -> None:

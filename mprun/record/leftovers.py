@@ -23,6 +23,7 @@ from mprun.linux.kill_loop import kill_until_none_left
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from mprun.linux.cgroup_end import HeldCgroup
     from mprun.linux.open_files import FileId
     from mprun.linux.procfs import Stat
     from mprun.record.run_state import RunState
@@ -75,18 +76,19 @@ class Leftovers:
             # missing from one look, but not from the next.
             return self._find() or self._find()
 
-        if self._cgroup and cgroup_end.has_this_process(self._cgroup):
-            self._cgroup = ""
+        if self._cgroup is not None and self._cgroup.has_this_process():
+            self._cgroup = None
         kill_until_none_left(find, self._kill, timeout=KILL_SECONDS, interval=KILL_INTERVAL)
         for pid, start_ticks in self._keepers.items():
             pidfd_signals.await_end(pid, start_ticks, KEEPER_SECONDS)
-        if self._cgroup:
-            self._end_cgroup()
+        if self._cgroup is not None:
+            self._end_cgroup(self._cgroup)
+            self._cgroup.close()
 
-    def _end_cgroup(self) -> None:
+    def _end_cgroup(self, cgroup: HeldCgroup) -> None:
         """Kill what forks faster than it is killed one by one, or has become another user's."""
-        members = cgroup_end.members(self._cgroup)
-        left = cgroup_end.end(self._cgroup)
+        members = cgroup.members()
+        left = cgroup.end()
         self.killed |= members.difference(left)
         self.remaining = {
             pid: stat
@@ -118,8 +120,8 @@ class Leftovers:
         if tagged and self._find_elsewhere(everyone):
             tagged = set()
         marked = {pid for pid in young if self._tag and run_tags.run_of(pid) == self._tag}
-        if self._cgroup:
-            marked |= cgroup_end.members(self._cgroup) & everyone.keys()
+        if self._cgroup is not None:
+            marked |= self._cgroup.members() & everyone.keys()
         proven = tagged | marked | {pid for pid in young - tagged - marked if self._writes_log(pid)}
         # A shell that appends to a log proves nothing about the session of its terminal.
         sessions = {
@@ -161,13 +163,13 @@ class Leftovers:
         }
 
 
-def _kernels_marks(directory: RunDirectory) -> tuple[int, str]:
+def _kernels_marks(directory: RunDirectory) -> tuple[int, HeldCgroup | None]:
     """What the kernel keeps of a run that has this directory: the tag of its processes, and its cgroup."""
     try:
         identity = directory.identity
     except OSError:
         # It is gone, or not ours.
-        return 0, ""
+        return 0, None
     return run_tags.tag_of(identity), cgroup_end.find(identity)
 
 

@@ -54,8 +54,7 @@ class Owner:
         return self._can_be_seen and not self._is_running()
 
     def _is_running(self) -> bool:
-        stat = procfs.read_stat(self.pid)
-        return stat is not None and stat.is_alive and stat.start_ticks == self.start_ticks
+        return procfs.is_alive(self.pid, self.start_ticks)
 
     def find_writer(self, directory: RunDirectory) -> int | None:
         """Its pid, if it runs this run; None if it has ended, 0 if that cannot be seen.

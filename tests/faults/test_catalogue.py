@@ -356,6 +356,9 @@ SHOWN = {
         "faults/test_run_cgroups.py::test_chains_of_forks_end_at_once",
         "faults/test_run_cgroups.py::test_what_hides_is_killed_by_the_next_start",
         "faults/test_run_cgroups.py::test_a_copy_of_a_state_directory_has_nothing_killed",
+        "faults/test_run_cgroups.py::test_what_a_target_starts_at_import_is_killed_by_the_next_start",
+        "faults/test_run_cgroups.py::test_what_has_the_name_of_a_cgroup_that_is_gone_is_left_alone",
+        "faults/test_run_cgroups.py::test_the_end_of_a_launcher_ends_no_cgroup_of_the_same_name",
     ],
     "49 helpers killed as orphans": [
         "faults/test_shared_memory.py::test_what_a_task_leaves_in_shared_memory_is_removed",

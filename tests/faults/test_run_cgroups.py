@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -16,7 +17,11 @@ from support.cgroups import Cgroup, why_none
 from support.other_user import AS_NOBODY, OTHER_USER, can_be_nobody
 from support.runs import START_METHODS, alive, eventually, finish, write
 
-from mprun.linux import cgroup_end, procfs, run_cgroup
+from mprun.executors.local import LocalExecutor
+from mprun.executors.subreaper import Subreaper
+from mprun.launcher.channel import LauncherChannel
+from mprun.linux import cgroup_end, prctl, procfs, run_cgroup
+from mprun.linux.cgroup_end import HeldCgroup
 from mprun.linux.run_cgroup import MARK, PREFIX
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="cgroups are Linux's")
@@ -156,6 +161,25 @@ def test_what_hides_is_killed_by_the_next_start(make, tmp_path, method, can_have
     assert cgroup.runs() == []
 
 
+@pytest.mark.parametrize("can_have", [True, False], ids=["with", "without"])
+@pytest.mark.parametrize("method", ["fork", "forkserver"])
+def test_what_a_target_starts_at_import_is_killed_by_the_next_start(make, tmp_path, method, can_have):
+    """Before there is a run: the kernel's marks are made before the first import."""
+    cgroup = make(can_have_children=can_have)
+    write(tmp_path, work=WORK, hides="from work import hide\nhide()\n", job='tasks: [{target: "hides:f"}]')
+    write(tmp_path, job_next=NEXT)
+    engine = cgroup.start("job.yaml", "--start-method", method, cwd=tmp_path)
+    hidden = written(tmp_path / "hidden")
+    kill(launcher_of(engine), engine.pid)
+    engine.communicate()
+    assert alive(hidden)
+    after = run(cgroup, tmp_path, "job_next.yaml")
+    assert after.code == 0, after.stderr
+    assert "killed the process that it left" in after.stderr
+    assert not alive(hidden)
+    assert cgroup.runs() == []
+
+
 @pytest.mark.parametrize("who", ["engine", "launcher", "both"])
 def test_chains_of_forks_end_at_once(cgroup, tmp_path, who):
     """(C65) Each forks, starts a session and ends, and has no file of the run open."""
@@ -258,12 +282,13 @@ def test_a_cgroup_is_the_runs_only_by_its_mark(cgroup):
     for name, mark in ((f"{PREFIX}1-1", b"20261129-120000.000-abcd 1:3"), ("other", identity.encode())):
         (cgroup.path / name).mkdir()
         os.setxattr(cgroup.path / name, MARK, mark)
-    assert cgroup_end.find(identity) == ""
+    assert cgroup_end.find(identity) is None
     os.setxattr(cgroup.path / f"{PREFIX}1-1", MARK, identity.encode())
-    assert cgroup_end.find(identity) == str(cgroup.path / f"{PREFIX}1-1")
+    with cgroup_end.find(identity) as found:
+        assert found.path == str(cgroup.path / f"{PREFIX}1-1")
     if os.geteuid() == 0:
         os.chown(cgroup.path / f"{PREFIX}1-1", OTHER_USER, OTHER_USER)
-        assert cgroup_end.find(identity) == ""
+        assert cgroup_end.find(identity) is None
 
 
 def test_what_a_program_that_runs_a_job_has_started_is_not_in_it(cgroup, tmp_path):
@@ -290,6 +315,85 @@ def test_the_end_waits_no_longer_than_it_must(cgroup):
     place = cgroup.path / f"{PREFIX}1-1"
     place.mkdir()
     begun = time.monotonic()
-    assert cgroup_end.end(str(place)) == []
-    assert cgroup_end.end(str(place)) == []
+    with HeldCgroup(str(place)) as held:
+        assert held.end() == []
+        assert not place.exists()
+        assert held.end() == []
     assert time.monotonic() - begun < cgroup_end.KILL_SECONDS
+
+
+@pytest.fixture
+def another(cgroup):
+    """Puts another cgroup, with a process of another run in it, in the place of one."""
+    made = []
+
+    def replace(place):
+        place.rmdir()
+        place.mkdir()
+        procs = place / "cgroup.procs"
+        made.append(subprocess.Popen(["sleep", "60"], preexec_fn=lambda: procs.write_text("0")))
+        return made[-1]
+
+    yield replace
+    for process in made:
+        process.kill()
+        process.wait()
+
+
+def test_what_has_the_name_of_a_cgroup_that_is_gone_is_left_alone(cgroup, another):
+    """Names repeat, because pids do: another launcher may have made one of the same name."""
+    place = cgroup.path / f"{PREFIX}1-1"
+    place.mkdir()
+    with HeldCgroup(str(place)) as held:
+        stranger = another(place)
+        assert held.members() == set()
+        assert held.end() == []
+    assert stranger.poll() is None
+    assert place.exists()
+
+
+@pytest.mark.parametrize("is_empty", [True, False])
+def test_the_end_of_a_launcher_ends_no_cgroup_of_the_same_name(cgroup, another, monkeypatch, is_empty):
+    """The launcher is reaped by then: its pid, and with it the name, may be those of another one."""
+    launcher = subprocess.Popen(["true"])
+    # The executor reaps it.
+    launcher.returncode = 0
+    ours, theirs = socket.socketpair()
+    monkeypatch.setattr(prctl, "set_child_subreaper", lambda _: None)
+    place = cgroup.path / f"{PREFIX}{launcher.pid}-1"
+    place.mkdir()
+    with ours, theirs:
+        executor = LocalExecutor(launcher.pid, ours, Subreaper(launcher.pid))
+        channel = LauncherChannel(theirs)
+        channel.send(("cgroup_entered", str(place)))
+        channel.flush()
+        assert executor.receive() == []
+        if is_empty:
+            place.rmdir()
+            place.mkdir()
+        else:
+            stranger = another(place)
+        executor.close()
+    assert place.exists()
+    assert is_empty or stranger.poll() is None
+
+
+def test_a_program_whose_children_are_reaped_by_others_may_run_jobs(cgroup, tmp_path):
+    """The launcher among them, here by the kernel: its end is unknown, and its pid may be another's."""
+    program = """\
+        import signal, threading
+        import mprun
+
+        def run():
+            print(mprun.run_job(mprun.load_job("job.yaml")).outcome)
+
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+        thread = threading.Thread(target=run)
+        thread.start()
+        thread.join()
+    """
+    write(tmp_path, program=program, job=NEXT)
+    process = cgroup.start(cwd=tmp_path, prefix=(sys.executable, "program.py"))
+    stdout, stderr = process.communicate(timeout=60)
+    assert (process.returncode, stdout.decode()) == (0, "succeeded\n"), stderr.decode()
+    assert cgroup.runs() == []
