@@ -186,6 +186,12 @@ def running_options(command: Command) -> Command:
             help="Write a report of the run, an HTML page, to FILE at its end.",
         ),
         click.option(
+            "--junit",
+            metavar="FILE",
+            envvar="MPRUN_JUNIT",
+            help="Write the results of all tasks as JUnit XML to FILE at the end.",
+        ),
+        click.option(
             "--import-timeout",
             callback=to_timeout,
             # As a text, so that the help shows 60s, not 60.0.

@@ -1,10 +1,7 @@
-"""The command that makes the report of a run, and the report that `--report` makes at a run's end."""
+"""The command that makes the report of a run, and the format of `--report`."""
 
 from __future__ import annotations
 
-import contextlib
-import os
-import stat
 from typing import TYPE_CHECKING
 
 import click
@@ -12,11 +9,11 @@ import click
 from mprun.cli.completion import complete_run
 from mprun.cli.messages import print_pieces, print_text, warn
 from mprun.cli.options import STATE_DIR
+from mprun.cli.output_file import Format, UnwrittenFile, check_path, write_whole
 from mprun.cli.recorded_dependencies import read_dependencies
 from mprun.clock import Clock
 from mprun.diagnostics import quote, visible
-from mprun.errors import MprunError, UsageError
-from mprun.outcomes import EXIT_INTERNAL
+from mprun.errors import UsageError
 from mprun.record import reader
 from mprun.record.state_dir import find_run
 from mprun.reporters.report.page import BEGINNING, Report
@@ -27,6 +24,7 @@ if TYPE_CHECKING:
 
     from mprun.record.state_dir import RunDirectory
     from mprun.scheduling.estimates import Estimates
+    from mprun.scheduling.plan import Plan
 
 
 @click.command()
@@ -54,78 +52,18 @@ def report(run: str | None, path: str | None, is_opened: bool, state_dir: str) -
     if path == "-":
         print_pieces(pieces(directory))
         return 0
-    check_path(path, "-o")
+    check_path(path, FORMAT, "-o")
     try:
-        _write(directory, path)
+        write_whole(path, pieces(directory))
     except OSError as error:
-        raise UnwrittenReport(f"cannot write the report {quote(path)}: {error.strerror}") from None
+        raise UnwrittenFile(f"cannot write the report {quote(path)}: {error.strerror}") from None
     print_text(visible(path))
     if is_opened:
         _open_in_browser(path)
     return 0
 
 
-class UnwrittenReport(MprunError):
-    """The file of a report cannot be written."""
-
-    exit_code = EXIT_INTERNAL
-
-
-def check_path(path: str, option: str) -> None:
-    """Raise UsageError if the file cannot be written, or has something that would be lost."""
-    try:
-        found = os.stat(path)
-        if not stat.S_ISREG(found.st_mode):
-            raise UsageError(f"`{option}` names {quote(path)}, which is not a regular file; name another one")
-        if found.st_size:
-            with open(path, "rb") as stream:
-                if stream.read(len(BEGINNING)) != BEGINNING.encode():
-                    raise UsageError(
-                        f"`{option}` would overwrite {quote(path)}, which is not a report of mprun; "
-                        "name another file, or remove this one"
-                    )
-    except FileNotFoundError:
-        folder = os.path.dirname(path) or "."
-        if not os.access(folder, os.W_OK | os.X_OK):
-            why = "cannot be written" if os.path.isdir(folder) else "does not exist"
-            raise UsageError(f"cannot write `{option} {path}`: its directory {why}") from None
-    except OSError as error:
-        raise UsageError(f"cannot write `{option} {path}`: {error.strerror}") from None
-
-
-def write_at_end(directory: RunDirectory, path: str) -> None:
-    """Write the report of a run that has ended. What goes wrong is a warning: the run has its exit code."""
-    if not directory.has_record():
-        return
-    try:
-        _write(directory, path)
-    except (OSError, MprunError) as error:
-        why = getattr(error, "strerror", None) or error
-        warn(f"cannot write the report {quote(path)}: {why}")
-    except KeyboardInterrupt:
-        warn(f"the report {quote(path)} is not written: interrupted")
-    except Exception as error:
-        from mprun.record.traceback_file import keep_traceback
-
-        warn(f"the report {quote(path)} is not written: {keep_traceback(error)}")
-
-
-def _write(directory: RunDirectory, path: str) -> None:
-    """Write the report beside its name, and give it its name when it is whole. Raises OSError."""
-    path = os.path.realpath(path)
-    beside = os.path.join(os.path.dirname(path), f".{os.path.basename(path)[:200]}.{os.urandom(4).hex()}")
-    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    try:
-        with open(descriptor, "w", encoding="utf-8", errors="backslashreplace", newline="\n") as stream:
-            stream.writelines(pieces(directory))
-        os.replace(beside, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(beside)
-        raise
-
-
-def pieces(directory: RunDirectory) -> Iterator[str]:
+def pieces(directory: RunDirectory, _: Plan | None = None) -> Iterator[str]:
     """The page of a run, from its record."""
     joins = Joins()
     state, damage = reader.read_state(directory, joins.add)
@@ -142,6 +80,9 @@ def pieces(directory: RunDirectory) -> Iterator[str]:
         version=_version(),
     )
     return page.pieces()
+
+
+FORMAT = Format(name="report", beginning=BEGINNING, pieces=pieces)
 
 
 def _estimates(directory: RunDirectory, file: str) -> Estimates | None:

@@ -23,6 +23,7 @@ from mprun.reporters.outlet import display
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from mprun.cli.run_files import RunFiles
     from mprun.executors.base import Executor
     from mprun.record.resume import EarlierRun
     from mprun.reporters.base import Reporter
@@ -95,12 +96,8 @@ def execute(
 
     `recorded` are the options that the record keeps, `running` those of `running_options`.
     """
-    output, events, report = running["output"], running["events"], running["report"]
-    if report:
-        # With what it imports, only for those who ask for it.
-        from mprun.cli.report import check_path
-
-        check_path(report, "--report")
+    output, events = running["output"], running["events"]
+    files = _run_files(running)
     display.replace_standard_streams()
     reporters: list[Callable[[api.Context], Reporter]] = []
     consoles: list[Console] = []
@@ -141,13 +138,23 @@ def execute(
     if result.exit_code == EXIT_INTERNAL and not any(console.has_shown_end for console in consoles):
         say("error", result.reason)
     display.directory = result.directory
-    if report:
-        from mprun.cli.report import write_at_end
-
-        write_at_end(RunDirectory(result.directory), report)
+    if files is not None:
+        files.write(RunDirectory(result.directory), plan)
     if result.outcome == Outcome.INTERRUPTED and not RunDirectory(result.directory).has_record():
         note(f"interrupted ({signal_name(result.exit_code - 128)}): nothing was started")
     return result
+
+
+def _run_files(running: dict[str, Any]) -> RunFiles | None:
+    """The files that are written at the end of the run; None if there are none. Raises UsageError."""
+    if not running["report"] and not running["junit"]:
+        return None
+    # With what they import, only for those who ask for them.
+    from mprun.cli.run_files import RunFiles
+
+    files = RunFiles(running)
+    files.check()
+    return files
 
 
 def _console_reporter(

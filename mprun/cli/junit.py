@@ -1,0 +1,35 @@
+"""The file of `--junit`: a run as JUnit XML."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from mprun.cli.output_file import Format
+from mprun.cli.recorded_plan import read_plan
+from mprun.outcomes import Outcome
+from mprun.record import reader
+from mprun.reporters.junit import junit
+from mprun.reporters.task_places import TaskPlaces, checkout
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from mprun.record.state_dir import RunDirectory
+    from mprun.scheduling.plan import Plan
+
+# A job file of more tasks takes too long to read again, only to know their lines.
+_MAX_TASKS = 10_000
+
+
+def _pieces(directory: RunDirectory, plan: Plan | None) -> Iterator[str]:
+    state, _ = reader.read_state(directory)
+    if plan is None:
+        plan, _ = read_plan(state, _MAX_TASKS)
+    places = TaskPlaces(plan, state, checkout(os.environ, os.getcwd()))
+    alive = reader.run_outcome(directory, state) == Outcome.RUNNING
+    yield junit(directory, state, places, alive=alive).decode()
+
+
+# Whatever other program wrote an XML file of this name: each run of a CI job writes it again.
+FORMAT = Format(name="JUnit file", beginning="<?xml", pieces=_pieces)

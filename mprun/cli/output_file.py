@@ -1,0 +1,75 @@
+"""The format of a file about a run; whether such a file can be written, and how it is."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+from typing import TYPE_CHECKING
+
+from mprun.diagnostics import quote
+from mprun.errors import MprunError, UsageError
+from mprun.frozen import Frozen
+from mprun.outcomes import EXIT_INTERNAL
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from mprun.record.state_dir import RunDirectory
+    from mprun.scheduling.plan import Plan
+
+    Pieces = Callable[[RunDirectory, Plan | None], Iterable[str]]
+
+
+class Format(Frozen):
+    """A format: `name` is what messages call such a file, and `beginning` how each of them begins.
+
+    `pieces` makes the text of a run, with its plan if that is known.
+    """
+
+    name: str
+    beginning: str
+    pieces: Pieces
+
+
+class UnwrittenFile(MprunError):
+    """A file about a run cannot be written."""
+
+    exit_code = EXIT_INTERNAL
+
+
+def check_path(path: str, kind: Format, option: str) -> None:
+    """Raise UsageError if a file of this format cannot be written, or has something that would be lost."""
+    try:
+        found = os.stat(path)
+        if not stat.S_ISREG(found.st_mode):
+            raise UsageError(f"`{option}` names {quote(path)}, which is not a regular file; name another one")
+        if found.st_size:
+            with open(path, "rb") as stream:
+                if stream.read(len(kind.beginning)) != kind.beginning.encode():
+                    raise UsageError(
+                        f"`{option}` would overwrite {quote(path)}, which is not a {kind.name} of mprun; "
+                        "name another file, or remove this one"
+                    )
+    except FileNotFoundError:
+        folder = os.path.dirname(path) or "."
+        if not os.access(folder, os.W_OK | os.X_OK):
+            why = "cannot be written" if os.path.isdir(folder) else "does not exist"
+            raise UsageError(f"cannot write `{option} {path}`: its directory {why}") from None
+    except OSError as error:
+        raise UsageError(f"cannot write `{option} {path}`: {error.strerror}") from None
+
+
+def write_whole(path: str, pieces: Iterable[str]) -> None:
+    """Write a file beside its name, and give it its name when it is whole. Raises OSError."""
+    path = os.path.realpath(path)
+    beside = os.path.join(os.path.dirname(path), f".{os.path.basename(path)[:200]}.{os.urandom(4).hex()}")
+    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        with open(descriptor, "w", encoding="utf-8", errors="backslashreplace", newline="\n") as stream:
+            stream.writelines(pieces)
+        os.replace(beside, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(beside)
+        raise

@@ -1,0 +1,61 @@
+"""The files about a run that its options ask for, each in a format, written at its end."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from mprun.cli.messages import warn
+from mprun.cli.output_file import check_path, write_whole
+from mprun.diagnostics import quote
+from mprun.errors import MprunError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from mprun.cli.output_file import Format
+    from mprun.record.state_dir import RunDirectory
+    from mprun.scheduling.plan import Plan
+
+
+def _report() -> Format:
+    from mprun.cli.report import FORMAT
+
+    return FORMAT
+
+
+def _junit() -> Format:
+    from mprun.cli.junit import FORMAT
+
+    return FORMAT
+
+
+# By the option that asks for it. Each imports what only those need who ask.
+FORMATS: dict[str, Callable[[], Format]] = {"report": _report, "junit": _junit}
+
+
+class RunFiles:
+    """The files that the options of a run ask for; `options` has all of them by name."""
+
+    def __init__(self, options: dict[str, Any]) -> None:
+        self._wanted = [(name, options[name]) for name in FORMATS if options.get(name)]
+
+    def check(self) -> None:
+        """Raise UsageError if one of them cannot be written: before anything starts."""
+        for name, path in self._wanted:
+            check_path(path, FORMATS[name](), f"--{name}")
+
+    def write(self, directory: RunDirectory, plan: Plan) -> None:
+        """Write them: the run has ended. What goes wrong is a warning, because the run has its exit code."""
+        for name, path in self._wanted if directory.has_record() else ():
+            kind = FORMATS[name]()
+            try:
+                write_whole(path, kind.pieces(directory, plan))
+            except (OSError, MprunError) as error:
+                why = getattr(error, "strerror", None) or error
+                warn(f"cannot write the {kind.name} {quote(path)}: {why}")
+            except KeyboardInterrupt:
+                warn(f"the {kind.name} {quote(path)} is not written: interrupted")
+            except Exception as error:
+                from mprun.record.traceback_file import keep_traceback
+
+                warn(f"the {kind.name} {quote(path)} is not written: {keep_traceback(error)}")
