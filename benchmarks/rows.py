@@ -15,6 +15,7 @@ from benchmarks.place import Place
 STRAIGHT = "straight to files"
 BY_LINE = "straight to files, line by line"
 CAT = "`cat`"
+LIVE, NO_PROGRESS = "mprun --progress live", "mprun --progress none"
 # How much a command of the flood writes for each line of the other flood, in bytes.
 BYTES_PER_LINE = 500
 
@@ -361,19 +362,48 @@ def memory(place: Place, sizes: Sizes) -> Row:
 
 
 def idle(place: Place, sizes: Sizes) -> Row:
-    """Engine and launcher while all tasks sleep."""
+    """Engine and launcher while all tasks sleep, also with the live view of them."""
     count = sizes.sleepers
     task = f"  - target: asleep:sleep\n    matrix: {{n: {peers.numbers(count)}}}\n"
     command = place.mprun(place.write("asleep.yaml", f"max_parallel: {count}\ntasks:\n{task}"))
+    watched = [*command, "--progress", "live"]
     return Row(
         name="idle",
         title=f"CPU time of engine and launcher while {count} tasks sleep",
         unit="% of a core",
-        sides={OURS: lambda: {OURS: watching.cpu_of_sleep(command, place, count, sizes.seconds)}},
+        sides={
+            OURS: lambda: {OURS: watching.cpu_of_sleep(command, place, count, sizes.seconds)},
+            LIVE: lambda: {LIVE: watching.cpu_of_live_sleep(watched, place, count, sizes.seconds)},
+        },
         bases=(),
-        goals=(Goal(text="at most 1 % of one core", most=1),),
+        goals=(
+            Goal(text="at most 1 % of one core", most=1),
+            Goal(text="with the live view, too", ours=LIVE, most=1),
+        ),
         rounds=3,
         warm_up=False,
+    )
+
+
+def live_view(place: Place, sizes: Sizes) -> Row:
+    """Engine and launcher of many short tasks on a terminal, with the live view and without."""
+    job = f"max_parallel: 2\ntasks:\n  - {{target: noop:noop, matrix: {{n: {peers.numbers(sizes.tasks)}}}}}\n"
+    commands = {
+        name: place.mprun(place.write("live.yaml", job), "--progress", progress)
+        for name, progress in ((LIVE, "live"), (NO_PROGRESS, "none"))
+    }
+
+    def side(name: str) -> Measure:
+        return lambda: {name: watching.cpu_on_terminal(commands[name], place) / sizes.tasks * 1000}
+
+    return Row(
+        name="live-view",
+        title=f"CPU time of engine and launcher for {sizes.tasks:,} no-op tasks on a terminal",
+        unit="ms a task",
+        sides={name: side(name) for name in commands},
+        bases=(NO_PROGRESS,),
+        goals=(Goal(text="at most 1.03 × `--progress none`", ours=LIVE, against=(NO_PROGRESS,), most=1.03),),
+        repeat=3,
     )
 
 
@@ -420,5 +450,6 @@ ROWS: Mapping[str, Callable[[Place, Sizes], Row]] = {
     "commands": flood_of_commands,
     "memory": memory,
     "idle": idle,
+    "live-view": live_view,
     "long": long,
 }

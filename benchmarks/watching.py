@@ -6,10 +6,15 @@ pages that engine and launcher share count for both. Tasks do not count: they ar
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import re
 import signal
+import struct
 import subprocess
+import termios
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -22,18 +27,29 @@ from benchmarks.place import Failed, Place
 MB = 1e6
 
 
+# The terminal of a run, in rows and columns.
+TERMINAL_SIZE = (24, 80)
+
+
 @contextmanager
-def started(command: Sequence[str], place: Place) -> Iterator[subprocess.Popen[bytes]]:
-    """A command in the place; in any case, it has ended and its files are gone afterwards."""
+def started(
+    command: Sequence[str], place: Place, terminal: int | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A command in the place; in any case, it has ended and its files are gone afterwards.
+
+    With a `terminal`, a descriptor, it is in the foreground of that.
+    """
     if not Path("/proc/self/schedstat").exists():
         raise Failed("this machine has no /proc")
     process = subprocess.Popen(
         command,
         cwd=place.path,
-        env=place.environment,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
+        env=place.environment if terminal is None else {**place.environment, "TERM": "xterm-256color"},
+        stdin=subprocess.DEVNULL if terminal is None else terminal,
+        stdout=subprocess.DEVNULL if terminal is None else terminal,
+        stderr=subprocess.DEVNULL if terminal is None else terminal,
+        start_new_session=terminal is not None,
+        preexec_fn=None if terminal is None else lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
     )
     try:
         yield process
@@ -88,8 +104,14 @@ def peaks(run: subprocess.Popen[bytes], pids: Sequence[int], pause: float) -> li
 
 def cpu(pid: int) -> float:
     """The CPU time of a process and all its threads so far, in seconds."""
-    threads = Path(f"/proc/{pid}/task").glob("*/schedstat")
-    return sum(int(thread.read_text().split()[0]) for thread in threads) / 1e9
+    used = 0
+    for thread in Path(f"/proc/{pid}/task").glob("*/schedstat"):
+        try:
+            used += int(thread.read_text().split()[0])
+        except OSError:
+            # It has ended.
+            continue
+    return used / 1e9
 
 
 def watch_run(command: Sequence[str], place: Place, pause: float = 0.001) -> tuple[float, float, float]:
@@ -108,9 +130,58 @@ def watch_command(command: Sequence[str], place: Place) -> tuple[float, float]:
         return time.perf_counter() - begun, most
 
 
-def cpu_of_sleep(command: Sequence[str], place: Place, tasks: int, window: float) -> float:
+@contextmanager
+def terminal_that_is_read() -> Iterator[int]:
+    """A terminal whose other end takes all that is written to it."""
+    reader, terminal = os.openpty()
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", *TERMINAL_SIZE, 0, 0))
+
+    def read() -> None:
+        try:
+            while os.read(reader, 1 << 16):
+                pass
+        except OSError:
+            # Nothing has the terminal open any more.
+            return
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    try:
+        yield terminal
+    finally:
+        os.close(terminal)
+        thread.join(TIMEOUT)
+        os.close(reader)
+
+
+def cpu_on_terminal(command: Sequence[str], place: Place) -> float:
+    """The CPU time of engine and launcher of a run on a terminal, in seconds: read until it is over."""
+    with terminal_that_is_read() as terminal, started(command, place, terminal) as run:
+        pids = processes_of(run, place)
+        last = [0.0] * len(pids)
+        has_ended = False
+        while not has_ended:
+            # Its counts can be read until it is waited for.
+            has_ended = os.waitid(os.P_PID, run.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+            last = [max(cpu(pid), before) for pid, before in zip(pids, last, strict=True)]
+            time.sleep(0.002)
+        run.wait()
+        if run.returncode != 0:
+            raise Failed(f"exit code {run.returncode}")
+    return sum(last)
+
+
+def cpu_of_live_sleep(command: Sequence[str], place: Place, tasks: int, window: float) -> float:
+    """`cpu_of_sleep` on a terminal."""
+    with terminal_that_is_read() as terminal:
+        return cpu_of_sleep(command, place, tasks, window, terminal)
+
+
+def cpu_of_sleep(
+    command: Sequence[str], place: Place, tasks: int, window: float, terminal: int | None = None
+) -> float:
     """The share of one core, in %, that engine and launcher use while all of the tasks sleep."""
-    with started(command, place) as run:
+    with started(command, place, terminal) as run:
         pids = processes_of(run, place)
         while sum(event["event"] == "task_started" for event in events(place)) < tasks:
             if run.poll() is not None:

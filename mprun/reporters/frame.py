@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from mprun.diagnostics import visible
 from mprun.frozen import Frozen
-from mprun.reporters.format import display_width, format_duration, pad, truncate
+from mprun.reporters.format import display_width, format_duration, join_names, pad, truncate
 from mprun.reporters.view_state import MAX_TASKS
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ MIN_SECONDS = 0.2
 BAR_WIDTH, LEAST_BAR_WIDTH = 33, 5
 # From these widths on, in columns, there is room for CPU and memory, and for the pid.
 USAGE_WIDTH, PID_WIDTH = 60, 72
-_MAX_NAME, _MAX_GROUPS = 32, 20
+_MAX_NAME, _MAX_GROUPS, _MAX_WAITING = 32, 20, 3
 
 _GREEN, _RED, _DIM, _RESET = "\x1b[32m", "\x1b[31m", "\x1b[2m", "\x1b[0m"
 
@@ -61,8 +61,8 @@ def frame(state: ViewState, size: tuple[int, int], now: float, style: Style) -> 
     if room < 1 or width < 1:
         return []
     first = _bar_row(state, width, style)
-    last = [row for row in (_group_row(state, width, style), _service_row(state, width, style)) if row]
-    last = last[: max(0, room - 1)]
+    below = (_wait_row, _group_row, _service_row)
+    last = [row for make in below if (row := make(state, width, style))][: max(0, room - 1)]
     tasks = _task_rows(state, width, room - 1 - len(last), now, style)
     rows = [first, *tasks, *last]
     return rows + [""] * (min(state.least_rows, room) - len(rows))
@@ -75,7 +75,13 @@ def _cut(text: str, width: int, style: Style) -> str:
 def counts(state: ViewState) -> list[str]:
     """How far the run is, in parts, the most important one first."""
     total = f"{state.total:,}" if state.is_complete else f"{state.total:,}+"
-    numbers = [(state.failed, "failed"), (len(state.retrying), "retrying"), (len(state.running), "running")]
+    stopping = len(state.stopping)
+    numbers = [
+        (state.failed, "failed"),
+        (len(state.retrying), "retrying"),
+        (stopping, "stopping"),
+        (len(state.running) - stopping, "running"),
+    ]
     return [f"{state.done:,}/{total}", *(f"{number:,} {what}" for number, what in numbers if number)]
 
 
@@ -126,13 +132,23 @@ def _bar(state: ViewState, width: int, style: Style) -> str:
     )
 
 
+def _wait_row(state: ViewState, width: int, style: Style) -> str:
+    """The tasks that wait for tokens, those tokens first for which most do."""
+    waits = sorted(state.waiting.items(), key=lambda wait: -len(wait[1]))
+    texts = [f"{visible(tokens)}: {join_names(names, _MAX_WAITING)}" for tokens, names in waits]
+    return _cut(f"  waiting for {'; '.join(texts)}", width, style) if texts else ""
+
+
 def _group_row(state: ViewState, width: int, style: Style) -> str:
-    """How many instances of each group have ended, of those that have not ended first."""
-    groups = [(name, done, of) for name, (done, of) in state.groups.items() if of > 1]
+    """How many instances of each group have ended; groups of which none is left come last."""
+    groups = [(name, done, failed, of) for name, (done, failed, of) in state.groups.items() if of > 1]
     if not groups:
         return ""
-    groups.sort(key=lambda group: (group[1] == group[2], -group[2]))
-    texts = [f"{visible(name)} {done:,}/{of:,}" for name, done, of in groups[:_MAX_GROUPS]]
+    groups.sort(key=lambda group: (group[1] + group[2] == group[3], -group[3]))
+    texts = [
+        f"{visible(name)} {done:,}/{of:,}" + (f" ({failed:,} failed)" if failed else "")
+        for name, done, failed, of in groups[:_MAX_GROUPS]
+    ]
     more = len(groups) - len(texts)
     texts += [f"{style.ellipsis} and {more} more groups"] if more else []
     return _cut(f"  {'  '.join(texts)}", width, style)

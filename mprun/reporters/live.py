@@ -19,6 +19,7 @@ from mprun.reporters.frame import Style, counts, frame, shown_tasks, time_left
 from mprun.reporters.keys import Keys
 from mprun.reporters.last_lines import last_lines
 from mprun.reporters.region import Region, terminal_reflows
+from mprun.reporters.token_waits import TokenWaits
 from mprun.reporters.view_state import RunningTask, ViewState
 
 if TYPE_CHECKING:
@@ -64,6 +65,7 @@ class LiveView:
         # None if it is not known how long tasks take, or not yet.
         self._time_left: TimeLeft | None = None
         self._is_estimated = False
+        self._token_waits = TokenWaits(sources.plan, run)
         self._samples = _Samples(directory)
         self._drawn = self._sampled = 0.0
         self._is_dirty = True
@@ -120,6 +122,7 @@ class LiveView:
         if now - self._sampled >= SAMPLE_INTERVAL:
             self._sampled = now
             self._samples.read_usage(shown, now)
+            self._state.waiting = self._token_waits.find()
             if self._time_left is not None:
                 running = self._state.running.items()
                 self._state.left = self._time_left.seconds(

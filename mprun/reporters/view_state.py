@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from mprun.record.events import Event
-    from mprun.record.run_state import RunState
+    from mprun.record.run_state import RunState, TaskState
 
 # From this many tasks on, they are counted by group.
 MANY_TASKS = 200
@@ -64,9 +64,14 @@ class ViewState:
         # The attempts that are running, in the order of their start, and the tasks that will be tried again.
         self.running: dict[str, TaskStarted] = {}
         self.retrying: set[str] = set()
+        # Those of the running attempts that were told to stop.
+        self.stopping: set[str] = set()
+        # The tasks that wait for tokens, by the name of these.
+        self.waiting: dict[str, list[str]] = {}
         # The daemons, each with what it is doing.
         self.services: dict[str, str] = {}
-        # By the name before the brackets: how many instances have ended, and how many there are.
+        # By the name before the brackets: how many instances have ended and not failed, how many have
+        # failed, and how many there are.
         self.groups: dict[str, list[int]] = {}
         # How long the run will still take, in seconds, None if unknown.
         self.left: float | None = None
@@ -119,8 +124,7 @@ class ViewState:
         for name, task in self._run.tasks.items():
             if task.outcome is not None:
                 self.ended += 1
-                if task.outcome in BAD:
-                    self.failed += not (task.finished and task.finished.allowed)
+                self.failed += _counts_as_failed(task)
             elif task.attempts:
                 self._resume(name)
         self._count_planned()
@@ -139,10 +143,11 @@ class ViewState:
         if self.total < MANY_TASKS:
             return
         for name in names:
-            count = self.groups.setdefault(name.partition("[")[0], [0, 0])
-            count[1] += 1
+            count = self.groups.setdefault(name.partition("[")[0], [0, 0, 0])
+            count[2] += 1
             task = self._run.tasks.get(name)
-            count[0] += task is not None and task.outcome is not None
+            if task is not None and task.outcome is not None:
+                count[_counts_as_failed(task)] += 1
 
     def _start(self, event: TaskStarted) -> None:
         if self.retrying:
@@ -159,9 +164,13 @@ class ViewState:
     def _stopping(self, event: TaskStopping) -> None:
         if event.task in self.services:
             self.services[event.task] = "stopping"
+        elif event.task in self.running:
+            self.stopping.add(event.task)
 
     def _exit(self, event: TaskExited) -> None:
         self.running.pop(event.task, None)
+        if self.stopping:
+            self.stopping.discard(event.task)
         if event.task in self.services:
             self.services[event.task] = "ended"
 
@@ -175,10 +184,16 @@ class ViewState:
         name = event.task
         self.running.pop(name, None)
         self.retrying.discard(name)
+        self.stopping.discard(name)
         self.services.pop(name, None)
+        has_failed = event.outcome in BAD and not event.allowed
         self.ended += 1
-        self.failed += event.outcome in BAD and not event.allowed
+        self.failed += has_failed
         if self.groups:
             count = self.groups.get(name.partition("[")[0])
             if count is not None:
-                count[0] += 1
+                count[has_failed] += 1
+
+
+def _counts_as_failed(task: TaskState) -> bool:
+    return task.outcome in BAD and not (task.finished and task.finished.allowed)

@@ -2,13 +2,11 @@
 
 import os
 import re
-import shutil
 import signal
-import subprocess
 import time
 
 import pytest
-from support.runs import environment, mprun, start, write
+from support.runs import mprun, start, write
 from support.screen import MPRUN, Screen
 
 WORK = """
@@ -37,10 +35,6 @@ WORK = """
     def serve():
         print("serving", flush=True)
         time.sleep(1000)
-
-    def say(number):
-        print("line", number, flush=True)
-        time.sleep(0.03)
 """
 JOB = """
     max_parallel: 20
@@ -309,35 +303,6 @@ def test_plain_counts_on_a_terminal_and_none_does_not(desk):
         screen.wait_for_prompt()
     run = mprun("job.yaml", "--progress", "none", cwd=desk)
     assert "\nFAIL      a  exit 1" in run.stderr
-
-
-@pytest.mark.skipif(not shutil.which("tmux"), reason="there is no tmux")
-def test_the_scrollback_of_tmux_has_each_line_once_after_resizes(desk):
-    items = ", ".join(map(str, range(400)))
-    task = f"{{name: say, target: work:say, args: ['${{item}}'], foreach: [{items}]}}"
-    put(desk, f"    max_parallel: 4\n    tasks:\n      - {task}\n")
-    tmux = ["tmux", "-L", f"mprun-{os.getpid()}", "-f", os.devnull]
-    env = environment(TERM="xterm-256color", LC_ALL="C.UTF-8")
-    env.pop("TMUX", None)
-
-    def ask(*words):
-        return subprocess.run(
-            [*tmux, *words], cwd=desk, env=env, check=True, capture_output=True, text=True, timeout=30
-        ).stdout
-
-    ask("new-session", "-d", "-x", "80", "-y", "24", f"{MPRUN} job.yaml --progress live; cat")
-    try:
-        for number, size in ((50, ("40", "10")), (120, ("200", "60")), (200, ("60", "20"))):
-            wait_until(lambda number=number: f"line {number}" in ask("capture-pane", "-p", "-S", "-"))
-            ask("resize-window", "-x", size[0], "-y", size[1])
-        wait_until(lambda: "succeeded in" in ask("capture-pane", "-p"))
-        rows = [row.rstrip() for row in ask("capture-pane", "-p", "-J", "-S", "-").splitlines()]
-    finally:
-        ask("kill-server")
-    assert sorted(row.partition("| ")[2] for row in rows if "| line " in row) == sorted(
-        f"line {number}" for number in range(400)
-    )
-    assert not [row for row in rows if "━" in row or "/400" in row or "pid " in row]
 
 
 def test_a_prompt_is_in_the_row_of_its_task_or_above_if_there_is_no_view(desk):

@@ -135,6 +135,26 @@ def test_ten_thousand_tasks_are_counted_by_group():
     rows = frame(state, (80, 24), 1.0, PLAIN)
     assert rows[0].endswith("  4,120/10,000")
     assert rows[1:] == ["  crunch 4,120/9,000  get 0/999"]
+    state.apply(finished(names[4120], "failed"))
+    rows = frame(state, (80, 24), 1.0, PLAIN)
+    assert rows[0].endswith("  4,120/10,000  1 failed")
+    assert rows[1:] == ["  crunch 4,120/9,000 (1 failed)  get 0/999"]
+
+
+def test_a_task_that_was_told_to_stop_is_not_counted_as_running():
+    state = running(3)
+    stopping = {"attempt": 1, "signal": "SIGTERM", "reason": "user"}
+    state.apply(events.TaskStopping(**STAMP, task="crunch[0]", **stopping))
+    assert frame(state, (80, 24), 1.0, PLAIN)[0].endswith("  0/3  1 stopping  2 running")
+    state.apply(exited("crunch[0]"))
+    assert frame(state, (80, 24), 1.0, PLAIN)[0].endswith("  0/3  2 running")
+
+
+def test_tasks_that_wait_for_tokens_are_named():
+    state = running(1, 9)
+    state.waiting = {"gpu": ["a"], "db": ["b", "c", "d", "e\x1b"]}
+    rows = frame(state, (80, 24), 1.0, PLAIN)
+    assert rows[2:] == ["  waiting for db: b, c, d and 1 more; gpu: a"]
 
 
 def test_groups_that_have_ended_come_last_and_there_may_be_many():
@@ -177,7 +197,7 @@ def test_the_state_is_the_same_wherever_in_the_run_the_view_begins():
         for event in happened[place:]:
             run.apply(event)
             state.apply(event)
-        for field in ("total", "ended", "failed", "retrying", "services", "groups"):
+        for field in ("total", "ended", "failed", "retrying", "stopping", "services", "groups"):
             assert getattr(state, field) == getattr(whole, field), (place, field)
         assert list(state.running) == list(whole.running) == ["c"]
 
