@@ -32,6 +32,11 @@ WORK = """
         time.sleep(0.5)
         raise ConnectionError("no one answers")
 
+    def late():
+        print("first", flush=True)
+        until("go")
+        sys.exit("second")
+
     def serve():
         print("serving", flush=True)
         time.sleep(1000)
@@ -317,6 +322,20 @@ def test_a_prompt_is_in_the_row_of_its_task_or_above_if_there_is_no_view(desk):
         (desk / "go").touch()
         screen.wait_for_prompt()
         assert screen.shows("ask  | name?", "succeeded in")
+        assert bars(screen) == []
+
+
+@pytest.mark.parametrize("output", ["prefix", "group", "failed", "none"])
+def test_output_comes_above_the_view_when_it_is_due(desk, output):
+    put(desk, "    tasks:\n      - {name: a, target: work:late}\n")
+    with Screen(desk, 100) as screen:
+        screen.run(f"job.yaml --progress live --output {output}")
+        screen.wait_for(lambda: any(re.match(r"  a  .*  first$", row) for row in screen.lines()))
+        assert ("a    | first" in screen.lines()) == (output == "prefix")
+        (desk / "go").touch()
+        screen.wait_for_prompt()
+        shown = [row for row in screen.all_lines() if row.startswith("a    |")]
+        assert shown == ([] if output == "none" else ["a    | first", "a    | second"])
         assert bars(screen) == []
 
 
