@@ -13,6 +13,7 @@ from multiprocessing import (
     popen_forkserver,
     popen_spawn_posix,
     reduction,
+    resource_tracker,
     spawn,
     util,
 )
@@ -23,7 +24,7 @@ from mprun.failpoints import armed
 from mprun.launcher import end_marks, environment, fork, start_backoff, start_error, task_trees, worker
 from mprun.launcher.channel import KEY, NAME, START_METHOD
 from mprun.launcher.worker import IS_TRIED, Process
-from mprun.linux import pidfd_signals, procfs
+from mprun.linux import pidfd_signals, pipe_close, procfs
 from mprun.linux.procfs import read_stat
 
 TYPE_CHECKING = False
@@ -116,7 +117,37 @@ class ForkPopen(fork.ProcessHandle, popen_fork.Popen):
         popen_fork.Popen.close(self)
 
 
-class SpawnPopen(ForkPopen, popen_spawn_posix.Popen):
+class _GuardedSpawn(popen_spawn_posix.Popen):
+    """What multiprocessing does, but the kernel kills the new Python if the launcher ends while it starts.
+
+    It sets its parent-death signal itself, after its imports; until then it would notice the launcher's
+    end only when it reads its data.
+    """
+
+    def _launch(self, process: Process) -> None:
+        if not IS_TRIED:
+            super()._launch(process)  # type: ignore[misc]
+            return
+        tracker = resource_tracker.getfd()
+        data = _pickled(self, process)
+        self.sentinel, of_child = os.pipe()
+        reader, writer = os.pipe()
+        # Closed by the last line of multiprocessing's own `close`; also after an error.
+        self.finalizer = util.Finalize(self, util.close_fds, (self.sentinel, writer))  # type: ignore[attr-defined]
+        try:
+            command = spawn.get_command_line(tracker_fd=tracker, pipe_handle=reader)
+            inherited = [*self._fds, tracker, reader, of_child]  # type: ignore[attr-defined]
+            self.pid = util.spawnv_passfds(spawn.get_executable(), command, inherited)  # type: ignore[arg-type]  # str is right, too
+            # The process has this end of the sentinel's pipe for its life, and no one writes to it.
+            pipe_close.kill_when_closed(of_child, self.pid)
+        finally:
+            os.close(of_child)
+            os.close(reader)
+        with open(writer, "wb", closefd=False) as pipe:
+            pipe.write(data.getbuffer())
+
+
+class SpawnPopen(ForkPopen, _GuardedSpawn):
     """A new Python, started by the launcher."""
 
 
@@ -141,13 +172,7 @@ class ForkServerPopen(fork.ProcessHandle, popen_forkserver.Popen):
 
     def _launch_in_two_steps(self, process: Process) -> None:
         """What multiprocessing does, but look at the process before it gets its data, and so can end."""
-        data = io.BytesIO()
-        set_spawning_popen(self)
-        try:
-            reduction.dump(spawn.get_preparation_data(process.name), data)
-            reduction.dump(process, data)
-        finally:
-            set_spawning_popen(None)
+        data = _pickled(self, process)
         self.sentinel, writer = forkserver.connect_to_new_process(self._fds)  # type: ignore[attr-defined]
         ends = os.dup(writer), self.sentinel
         self.finalizer = util.Finalize(self, util.close_fds, ends)  # type: ignore[attr-defined]
@@ -190,6 +215,18 @@ class ForkServerPopen(fork.ProcessHandle, popen_forkserver.Popen):
         fork.ProcessHandle.close(self)
         fork.private_descriptors.difference_update(_pipes(self))
         popen_forkserver.Popen.close(self)
+
+
+def _pickled(popen: Any, process: Process) -> io.BytesIO:
+    """What a new Python needs to be a process; `popen` collects the descriptors that it inherits."""
+    data = io.BytesIO()
+    set_spawning_popen(popen)
+    try:
+        reduction.dump(spawn.get_preparation_data(process.name), data)
+        reduction.dump(process, data)
+    finally:
+        set_spawning_popen(None)
+    return data
 
 
 @contextlib.contextmanager

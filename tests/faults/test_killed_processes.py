@@ -13,7 +13,7 @@ import sys
 import pytest
 from support.crash_targets import write_crash_job
 from support.kills import BOUND, WHO, Kills
-from support.runs import START_METHODS, TIMEOUT, alive, environment, eventually, write
+from support.runs import START_METHODS, TIMEOUT, alive, environment, eventually, start, write
 
 from mprun.linux import procfs
 
@@ -355,3 +355,31 @@ def test_a_launcher_whose_engine_died_before_it_watched_for_that_stops_importing
     )
     launcher = int(done.stdout)
     eventually(lambda: not alive(launcher), seconds=BOUND + 4)
+
+
+def test_a_python_that_is_still_starting_dies_with_the_launcher(run_to_kill, tmp_path):
+    """It asks for its parent-death signal only later: on a busy machine, seconds after its start."""
+    write(
+        tmp_path,
+        sitecustomize="""\
+            import os, sys, time
+            if any("spawn_main" in word for word in sys.orig_argv):
+                with open("part", "w") as file:
+                    file.write(str(os.getpid()))
+                os.rename("part", "starting")
+                time.sleep(60)
+        """,
+        job="start_method: spawn\ntasks: [{target: 'os:getpid'}]\n",
+    )
+
+    def launch(*arguments, cwd, env):
+        return start(*arguments, cwd=cwd, env=env | {"PYTHONPATH": str(tmp_path)})
+
+    run = run_to_kill("job.yaml", launch=launch)
+    eventually((tmp_path / "starting").exists)
+    starting = int((tmp_path / "starting").read_text())
+    launcher = run.launcher()
+    os.kill(run.engine.pid, signal.SIGKILL)
+    os.kill(launcher, signal.SIGKILL)
+    eventually(lambda: not alive(starting), seconds=BOUND + 4)
+    run.engine.communicate(timeout=TIMEOUT)

@@ -528,6 +528,26 @@ def test_the_variables_of_os_environ_are_kept_in_one_dictionary_of_bytes():
     """)
 
 
+def test_the_kernel_kills_the_owner_of_a_pipes_end_when_the_other_end_is_closed_and_not_before():
+    python("""
+        import fcntl
+        ours, theirs = os.pipe()
+        child = fork(lambda: (os.close(ours), time.sleep(60)))
+        fcntl.fcntl(theirs, fcntl.F_SETOWN, child)
+        fcntl.fcntl(theirs, fcntl.F_SETSIG, signal.SIGKILL)
+        fcntl.fcntl(theirs, fcntl.F_SETFL, fcntl.fcntl(theirs, fcntl.F_GETFL) | os.O_ASYNC)
+        # The setting belongs to the pipe's end, not to this descriptor.
+        os.close(theirs)
+        assert os.waitpid(child, os.WNOHANG) == (0, 0)
+        copy = os.dup(ours)
+        os.close(ours)
+        time.sleep(0.1)
+        assert os.waitpid(child, os.WNOHANG) == (0, 0)
+        os.close(copy)
+        assert os.waitpid(child, 0) == (child, signal.SIGKILL)
+    """)
+
+
 @pytest.mark.parametrize("method", ["spawn", "forkserver"])
 def test_multiprocessing_has_the_private_names_that_the_launcher_uses(method):
     python(f"""
