@@ -62,6 +62,7 @@ def plan_job(
     fail_fast: bool | None = None,
     timeout: float | None = None,
     start_method: str | None = None,
+    flaky: str | None = None,
     names: Sequence[str] = (),
     tags: Sequence[str] = (),
     with_dependencies: bool = True,
@@ -69,11 +70,11 @@ def plan_job(
 ) -> Plan:
     """Plan a job: which tasks run, in which order. The arguments override keys of the job.
 
-    `timeout` is in seconds, for the whole run. With `names` (patterns of `*` and `?`) or
-    `tags`, only the tasks that match both are planned, and their dependencies unless
-    `with_dependencies` is false. `reused` has, by task name, the outcomes of an earlier run:
-    these tasks do not run again. Raises NothingSelected if no task matches, JobFileError if
-    a task refers to the result of one that is not selected.
+    `timeout` is in seconds, for the whole run; `flaky` is `pass` or `fail`. With `names` (patterns of
+    `*` and `?`) or `tags`, only the tasks that match both are planned, and their dependencies unless
+    `with_dependencies` is false. `reused` has, by task name, the outcomes of an earlier run: these tasks do
+    not run again. Raises NothingSelected if no task matches, JobFileError if a task refers to the result of
+    one that is not selected.
     """
     selection = None
     if names or tags:
@@ -94,6 +95,7 @@ def plan_job(
         default_method="fork" if sys.platform == "linux" else "spawn",
         max_parallel=max_parallel,
         start_method=start_method,
+        flaky=flaky,
         selection=selection,
         reused=reused,
     )

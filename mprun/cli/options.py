@@ -61,7 +61,7 @@ def planning_options(command: Command) -> Command:
 
     It holds the keyword arguments of `api.plan_job`, and `params`.
     """
-    from mprun.jobfile.model import START_METHODS
+    from mprun.jobfile.model import FLAKY_POLICIES, START_METHODS
 
     return _grouped(
         command,
@@ -128,6 +128,12 @@ def planning_options(command: Command) -> Command:
             type=click.Choice(START_METHODS),
             envvar="MPRUN_START_METHOD",
             help="How the processes of all tasks are started.",
+        ),
+        click.option(
+            "--flaky",
+            type=click.Choice(FLAKY_POLICIES),
+            envvar="MPRUN_FLAKY",
+            help="Whether tasks that succeed only after they were retried fail the run.",
         ),
     )
 

@@ -72,4 +72,5 @@ def broken_verdict(reason: str, state: RunState) -> Verdict:
         reason=reason,
         counts=dict(Counter(finished.outcome for finished in ended)),
         allowed=dict(Counter(finished.outcome for finished in ended if finished.allowed)),
+        flaky=state.count_flaky(),
     )

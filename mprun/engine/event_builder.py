@@ -16,7 +16,7 @@ from mprun.linux import procfs
 from mprun.outcomes import Outcome
 from mprun.record import events, results
 from mprun.scheduling.instructions import Finish, Join, MarkReady, ScheduleRetry, Signal
-from mprun.scheduling.retry import FAILURES
+from mprun.scheduling.retry import FAILURES, FLAKY, is_flaky
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -271,6 +271,8 @@ class EventBuilder:
             elif planned.task.foreach is not None:
                 # The list of its items was empty.
                 result, kind = [], "json"
+        flaky = is_flaky(planned, instruction.outcome, instruction.attempts)
+        reason = FLAKY if flaky and self._plan.fails_if_flaky(planned.task) else redact(instruction.reason)
         return events.TaskFinished(
             time=self._time,
             run=self._run,
@@ -278,11 +280,12 @@ class EventBuilder:
             # A plain string: the state of a run packs its facts with marshal, which takes no other.
             outcome=str(instruction.outcome),
             attempts=instruction.attempts,
-            reason=redact(instruction.reason),
+            reason=reason,
             result=result,
             result_kind=kind,
             allowed=instruction.outcome in FAILURES and planned.task.allow_failure,
             reused=planned.reused is not None,
+            flaky=flaky,
         )
 
     def _task_joined(self, instruction: Join) -> events.TaskJoined:
@@ -323,6 +326,7 @@ class EventBuilder:
             duration=self._clock.now() - begun,
             counts=ended.counts,
             allowed=ended.allowed,
+            flaky=ended.flaky,
             reason=redact(ended.reason),
             # From /proc, because `resource` would have to be imported.
             engine=procfs.usage(os.getpid()),
@@ -355,6 +359,8 @@ def final_reason(ends: TaskEnds, ended: Verdict, state: RunState) -> str:
     """The reason of a run, also if it failed although no task did."""
     if ended.lacking:
         return _lacking_reason(ends, ended.lacking, state)
+    if ended.flaky_failing:
+        return _flaky_reason(ends, ended.flaky_failing)
     return _requested_reason(ends, ended.requested) if ended.requested else ended.reason
 
 
@@ -365,6 +371,12 @@ def _lacking_reason(ends: TaskEnds, lacking: Sequence[int], state: RunState) -> 
     why = f"`{name}` was skipped: {finished.reason if finished else ''}"
     more = f", and {len(lacking) - 1} more for such a reason" if len(lacking) > 1 else ""
     return why + more
+
+
+def _flaky_reason(ends: TaskEnds, flaky: Sequence[int]) -> str:
+    """Tasks succeeded only after they were retried."""
+    more = f", and {len(flaky) - 1} more" if len(flaky) > 1 else ""
+    return f"`{ends.tasks[flaky[0]].name}` was flaky{more}"
 
 
 def _requested_reason(ends: TaskEnds, requested: Sequence[int]) -> str:

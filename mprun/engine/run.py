@@ -35,9 +35,9 @@ class TaskResult(Frozen):
     """How one task ended.
 
     `attempts` is how many were started. `allowed` says that it failed with `allow_failure`, and so
-    did not fail the run. `result_kind` is `json` if `result` is what the task
-    returned, `repr` if it is only its `repr`, `none` if there is no result. `directory` is the path of
-    the run's record.
+    did not fail the run, `flaky` that it succeeded only after it was retried. `result_kind` is `json` if
+    `result` is what the task returned, `repr` if it is only its `repr`, `none` if there is no result.
+    `directory` is the path of the run's record.
     """
 
     name: str
@@ -48,6 +48,7 @@ class TaskResult(Frozen):
     result_kind: str = "none"
     allowed: bool = False
     directory: str = ""
+    flaky: bool = False
 
     @property
     def error(self) -> ErrorDetails | None:
@@ -396,4 +397,5 @@ def _task_result(finished: TaskFinished, directory: RunDirectory) -> TaskResult:
         result_kind=kind,
         allowed=finished.allowed,
         directory=directory.path,
+        flaky=finished.flaky,
     )

@@ -232,6 +232,7 @@ class JobLoader:
             places=tuple(self._places.items()),
             max_parallel=raw.get("max_parallel"),
             fail_fast=bool(raw.get("fail_fast", False)),
+            flaky=raw.get("flaky") or "pass",
             timeout=optional_seconds(raw.get("timeout")),
             resources=self._tokens,
             params={

@@ -25,6 +25,9 @@ EXPANDED = "expanded"
 
 START_METHODS = ("fork", "forkserver", "spawn")
 
+# Whether a task that succeeded at a later attempt fails the run.
+FLAKY_POLICIES = ("pass", "fail")
+
 # The condition of a dependency without one, on a task that is not a daemon: it succeeded, it failed
 # with `allow_failure`, or it was skipped by its `when`.
 PASSED = "passed"
@@ -150,7 +153,8 @@ class Task(Frozen):
     `target` is `package.module:callable`, `command` a list for exec; one of them is None.
     `position` is its number in the file, from 1, as multiprocessing counts processes.
     `timeout` is in seconds, for one attempt; None is unlimited. `start_method` is None
-    for that of the job. `resources` are the tokens that it holds while it runs.
+    for that of the job, and so is `flaky`, one of FLAKY_POLICIES. `resources` are the tokens that it
+    holds while it runs.
 
     `capture` says how a command's standard output becomes its result: `text`, `lines` or `json`.
     `inherited_conditions` are those of the tasks that use its recipe: it runs only if `when`
@@ -184,6 +188,7 @@ class Task(Frozen):
     resources: dict[str, int]
     limits: Limits | None = None
     allow_failure: bool = False
+    flaky: str | None = None
     expect: Expect | None = None
     start_method: str | None = None
     env: dict[str, Any]
@@ -246,6 +251,7 @@ class Job(Frozen):
     places: tuple[tuple[str, tuple[str, ...]], ...] = ()
     max_parallel: int | None = None
     fail_fast: bool = False
+    flaky: str = "pass"
     timeout: float | None = None
     resources: dict[str, int]
     params: dict[str, Any]

@@ -209,6 +209,7 @@ def _inherited(context: FileContext, instance: Instance, keys: dict[str, Any], r
         job_env={name: value for name, value in env.items() if name not in own_env},
         tags=task.tags,
         allow_failure=task.allow_failure,
+        flaky=task.flaky,
         cwd=enclosed(task.cwd),
         start_method=root.get("start_method") or task.start_method,
     )

@@ -56,6 +56,7 @@ class Inherited(Frozen):
     job_env: dict[str, Any]
     tags: tuple[str, ...] = ()
     allow_failure: bool = False
+    flaky: str | None = None
     cwd: Any = None
     start_method: str | None = None
 
@@ -159,6 +160,7 @@ def build_task(
         resources=keys.get("resources") or _NOTHING,
         limits=_limits(keys.get("limits")),
         allow_failure=bool(keys.get("allow_failure", inherited.allow_failure)),
+        flaky=keys.get("flaky") or inherited.flaky,
         expect=_expect(keys.get("expect"), tree),
         start_method=keys.get("start_method") or inherited.start_method,
         env=_env(context, keys, raw["tasks"][number], tree),

@@ -38,6 +38,7 @@ RECIPE_KEYS = frozenset(
         "depends_on",
         "description",
         "env",
+        "flaky",
         "foreach",
         "matrix",
         "name",

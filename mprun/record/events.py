@@ -146,7 +146,8 @@ class TaskRetrying(Event):
 class TaskFinished(Event):
     """A task has its outcome, which is final; `result` is its result if that is at most 64 KiB of JSON.
 
-    `reused` says that an earlier run ended the task, and that this one has not run it again.
+    `reused` says that an earlier run ended the task, and that this one has not run it again, `flaky` that
+    it succeeded only after it was retried; the reason is `flaky`, too, if that fails the run.
     """
 
     event = "task_finished"
@@ -159,6 +160,7 @@ class TaskFinished(Event):
     result_kind: str = "none"
     allowed: bool = False
     reused: bool = False
+    flaky: bool = False
 
 
 class TaskJoined(Event):
@@ -174,7 +176,8 @@ class TaskJoined(Event):
 class RunFinished(Event):
     """The run has finished; `counts` has the number of tasks by outcome.
 
-    `allowed` has the number of those that failed with `allow_failure`, by outcome.
+    `allowed` has the number of those that failed with `allow_failure`, by outcome, and `flaky` is the
+    number of those that succeeded only after they were retried.
     `exit_code` is mprun's. It is None if mprun was killed; `duration` then ends at the last event.
     `engine` and `launcher` are what these processes used, as `procfs.usage` returns it; None if
     that is unknown.
@@ -190,6 +193,7 @@ class RunFinished(Event):
     allowed: dict[str, int] | None = None
     engine: dict[str, Any] | None = None
     launcher: dict[str, Any] | None = None
+    flaky: int = 0
 
 
 KINDS: dict[str, type[Event]] = {

@@ -163,7 +163,12 @@ def _missing_events(directory: RunDirectory, state: RunState) -> Iterator[events
         if task.finished is None:
             outcome, reason, attempts = infer_outcome(directory, task)
             event = events.TaskFinished(
-                **stamp, task=task.name, outcome=str(outcome), attempts=attempts, reason=reason
+                **stamp,
+                task=task.name,
+                outcome=str(outcome),
+                attempts=attempts,
+                reason=reason,
+                flaky=outcome == Outcome.SUCCEEDED and task.was_retried,
             )
             state.apply(event)
             yield event
@@ -173,6 +178,7 @@ def _missing_events(directory: RunDirectory, state: RunState) -> Iterator[events
         exit_code=None,
         duration=state.seconds(end) or 0.0,
         counts=state.counts(),
+        flaky=state.count_flaky(),
         reason=KILLED,
     )
 

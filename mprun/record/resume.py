@@ -19,7 +19,7 @@ from mprun.record.reader import read_state
 from mprun.record.recovery import has_started, infer_outcome
 from mprun.record.state_dir import RunDirectory, is_run_id
 from mprun.scheduling.plan import Reused
-from mprun.scheduling.retry import FAILURES
+from mprun.scheduling.retry import FAILURES, FLAKY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -125,6 +125,9 @@ def _unknown_reason(directory: RunDirectory) -> str:
 def _is_reused(directory: RunDirectory, task: TaskState, last: Reused, rerun_unknown: bool) -> bool:
     if last.outcome != Outcome.SUCCEEDED:
         return last.outcome == Outcome.UNKNOWN and not rerun_unknown
+    if last.reason == FLAKY:
+        # The run failed because of it.
+        return False
     if task.finished is None or task.finished.result_kind == "none" or not last.attempts:
         return True
     # Without its result, the task runs again.

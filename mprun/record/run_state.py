@@ -20,6 +20,7 @@ from mprun.record.events import (
     TaskStarted,
     TaskStopping,
 )
+from mprun.scheduling.retry import RETRY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -74,6 +75,11 @@ class TaskState:
         """Whether an attempt has started and not exited."""
         return self.outcome is None and bool(self._attempts) and self._attempts[-1].exited is None
 
+    @property
+    def was_retried(self) -> bool:
+        """Whether an attempt failed and was retried; a restart of a daemon does not count."""
+        return any(one.retrying is not None and one.retrying.reason == RETRY for one in self.attempts)
+
     def add_attempt(self, started: TaskStarted) -> None:
         """Add an attempt that has started."""
         self._unpack()
@@ -106,6 +112,7 @@ class TaskState:
             "result": finished.result if finished else None,
             "result_kind": finished.result_kind if finished else None,
             "reused": finished.reused if finished else None,
+            "flaky": finished.flaky if finished else None,
             "attempts": [
                 {name: fact and fact.to_record() for name, fact in _facts(attempt).items()}
                 for attempt in attempts
@@ -240,6 +247,10 @@ class RunState:
         return [
             task.name for task in self.tasks.values() if task.is_running and task.attempts[-1].started.daemon
         ]
+
+    def count_flaky(self) -> int:
+        """How many tasks succeeded only after they were retried."""
+        return sum(task.finished is not None and task.finished.flaky for task in self.tasks.values())
 
     def counts(self) -> dict[str, int]:
         """How many tasks have each outcome; outcomes that no task has are left out."""

@@ -74,6 +74,11 @@ class RunSummary:
         finished = self.state.finished if self.state else None
         return (finished.allowed or {}) if finished else {}
 
+    def flaky(self) -> int:
+        """How many tasks succeeded only after they were retried, once the run has finished."""
+        finished = self.state.finished if self.state else None
+        return finished.flaky if finished else 0
+
     def to_json(self, now: str) -> dict[str, Any]:
         """The run as one JSON object, for `--json`; `now` as in `duration`."""
         state = self.state
@@ -92,6 +97,7 @@ class RunSummary:
             "tasks": started.tasks if started else None,
             "counts": self.counts(),
             "allowed": self.allowed(),
+            "flaky": self.flaky(),
             "resumed_from": started.resumed_from if started else None,
             "damage": self.damage,
         }

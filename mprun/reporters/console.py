@@ -372,7 +372,7 @@ class Console:
             self._write(f"{visible(task.name)} {visible(table.outcome_words(task))}", "31")
         if len(failed) > table.MAX_ROWS:
             self._write(f"… and {len(failed) - table.MAX_ROWS} more", "31")
-        counts = counts_text(event.counts, event.allowed)
+        counts = counts_text(event.counts, event.allowed, event.flaky)
         # An error of mprun itself has a line of its own.
         is_told = event.exit_code == EXIT_INTERNAL or not event.reason
         why = "" if is_told else f" ({format_reason(event.reason)})"

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 _REASONS = {
     "fail_fast": "fail-fast: another task failed",
     "internal_error": "internal error of mprun",
+    "flaky": "flaky, which fails the run",
     "log_limit": "log limit",
     "not_ready": "not ready in time",
     "record_write_failed": "the record could not be written",
@@ -77,20 +78,23 @@ def join_names(names: Sequence[str], limit: int) -> str:
     return ", ".join(map(visible, names[:limit])) + more
 
 
-def counts_text(counts: Mapping[str, int], allowed: Mapping[str, int] | None = None) -> str:
-    """How many tasks had each outcome: `1 succeeded, 3 failed (1 allowed)`.
+def counts_text(counts: Mapping[str, int], allowed: Mapping[str, int] | None = None, flaky: int = 0) -> str:
+    """How many tasks had each outcome: `2 succeeded (1 flaky), 3 failed (1 allowed)`.
 
-    `allowed` has the number of those that failed with `allow_failure`.
+    `allowed` has the number of those that failed with `allow_failure`, and `flaky` is the number of those
+    that succeeded only after they were retried.
     """
+    of_them = {outcome: (number, "allowed") for outcome, number in (allowed or {}).items()}
+    of_them[Outcome.SUCCEEDED] = (flaky, "flaky")
     return ", ".join(
-        f"{counts[outcome]} {outcome}{_allowed(counts[outcome], (allowed or {}).get(outcome, 0))}"
+        f"{counts[outcome]} {outcome}{_part(counts[outcome], *of_them.get(outcome, (0, '')))}"
         for outcome in (*TASK_OUTCOMES, Outcome.RUNNING)
         if outcome in counts
     )
 
 
-def _allowed(count: int, allowed: int) -> str:
-    return "" if not allowed else " (allowed)" if allowed == count else f" ({allowed} allowed)"
+def _part(count: int, part: int, what: str) -> str:
+    return "" if not part else f" ({what})" if part == count else f" ({part} {what})"
 
 
 def headline(job: str, tasks: int, mode: str, at_once: int, cpus: int, start_method: str) -> str:

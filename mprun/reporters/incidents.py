@@ -2,6 +2,7 @@
 
 FAIL      lint  exit 1 after 1.02s
 RETRY 1/3 connect  ConnectionError, again in 0.4s
+FLAKY     connect  succeeded at attempt 2
 KILLED    serve  1 process that it had left running: 4711; use `daemon: true` for a service
 """
 
@@ -14,6 +15,7 @@ from mprun.outcomes import Outcome, format_exit
 from mprun.record.events import TaskFinished, TaskRetrying
 from mprun.reporters.format import format_duration, format_reason, plural
 from mprun.reporters.table import MAX_ROWS, error_words, orphans_of, with_item
+from mprun.scheduling.retry import FLAKY
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -63,7 +65,12 @@ class Incidents:
 def _end(event: TaskFinished, task: TaskState) -> tuple[str, str]:
     reason = format_reason(event.reason)
     if event.outcome == Outcome.SUCCEEDED:
-        return "KILLED", _left_behind(orphans_of(task))
+        orphans = orphans_of(task)
+        if not event.flaky:
+            return "KILLED", _left_behind(orphans)
+        fails = f", {format_reason(FLAKY)}" if event.reason == FLAKY else ""
+        left = f"; killed {_left_behind(orphans)}" if orphans else ""
+        return "FLAKY", f"succeeded at attempt {event.attempts}{fails}{left}"
     if event.outcome == Outcome.SKIPPED:
         return "SKIP", reason
     if event.outcome == Outcome.CANCELLED:

@@ -21,7 +21,7 @@ from mprun.reporters import table
 from mprun.reporters.format import truncate
 from mprun.reporters.task_text import without_colours
 from mprun.scheduling.instructions import NOT_READY
-from mprun.scheduling.retry import RETRY
+from mprun.scheduling.retry import FLAKY, RETRY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -121,7 +121,8 @@ class _Document:
             case.append(result)
         for attempt in retried:
             case.append(self._earlier(task, attempt, kind))
-        if attempts and (isinstance(result, (Failure, Error)) or task.outcome in BAD):
+        is_bad = isinstance(result, (Failure, Error)) and task.outcome != Outcome.SUCCEEDED
+        if attempts and (is_bad or task.outcome in BAD):
             case.system_out = self._output(task, attempts[-1])
         return case
 
@@ -139,6 +140,8 @@ class _Document:
             yield "item", item
         if tags:
             yield "tags", ", ".join(tags)
+        if finished is not None and finished.flaky:
+            yield "flaky", "true"
         if finished is not None and finished.reused:
             yield "reused", (self._state.started and self._state.started.resumed_from) or "an earlier run"
         if not task.attempts:
@@ -170,7 +173,7 @@ class _Document:
             return Error("exit status unknown: mprun was killed", str(Outcome.UNKNOWN))
         message = _message(table.outcome_words(task))
         if finished.outcome == Outcome.SUCCEEDED:
-            return None
+            return Failure(message, FLAKY) if finished.reason == FLAKY else None
         if finished.allowed:
             return Skipped(message, "allow_failure")
         if finished.outcome in (Outcome.SKIPPED, Outcome.CANCELLED):

@@ -16,6 +16,7 @@ from mprun.reporters.format import (
     pad,
     truncate,
 )
+from mprun.scheduling.retry import FLAKY
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -121,9 +122,9 @@ def omitted_words(bad: int, tasks: int) -> list[str]:
 
 
 def is_incident(event: TaskFinished, state: RunState) -> bool:
-    """Whether the end of a task is told at once: not if it has succeeded and left no process running."""
+    """Whether the end of a task is told at once: not if it succeeded at once and left no process running."""
     if event.outcome == Outcome.SUCCEEDED:
-        return bool(orphans_of(state.tasks[event.task]))
+        return event.flaky or bool(orphans_of(state.tasks[event.task]))
     return event.outcome in BAD or event.outcome == Outcome.SKIPPED
 
 
@@ -140,6 +141,8 @@ def is_by_request(event: TaskFinished) -> bool:
 
 def fails_run(event: TaskFinished, run: RunFinished) -> bool:
     """Whether a task is one of those that a run failed by, and that did not only follow from others."""
+    if event.flaky:
+        return event.reason == FLAKY
     if event.outcome in BAD:
         return not event.allowed
     return run.outcome != Outcome.INTERRUPTED and is_by_request(event)
@@ -193,7 +196,8 @@ def outcome_words(task: TaskState, earlier_run: str | None = None) -> str:
         return f"waiting for attempt {retrying.attempt}" if retrying else "waiting"
     if finished.outcome == Outcome.SUCCEEDED:
         reused = f": reused from {earlier_run or 'an earlier run'}" if finished.reused else ""
-        return f"{finished.outcome}{reused}"
+        flaky = f" ({format_reason(FLAKY) if finished.reason == FLAKY else FLAKY})" if finished.flaky else ""
+        return f"{finished.outcome}{flaky}{reused}"
     exited = task.attempts[-1].exited if task.attempts else None
     why = error_words(exited) if exited and finished.outcome == Outcome.FAILED else ""
     allowed = ", allowed" if finished.allowed else ""

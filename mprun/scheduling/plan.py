@@ -75,6 +75,7 @@ class Plan(Frozen):
     `max_concurrency` is the highest number of tasks that can run at the same time, daemons
     included; `mode` is `sequential` if that is one, `parallel` if each of them can have a core of its
     own, else `concurrent`.
+    `flaky` is what a flaky task means for the run, whatever the files say; None for what they say.
     `reused` has the outcomes of an earlier run by task name, also of instances that are created
     during the run. `priorities` decide which ready task goes first; if None, the order of the file
     does. `cwd` is the directory of the main process, and so of the tasks without one; None is the
@@ -90,8 +91,13 @@ class Plan(Frozen):
     max_concurrency: int
     mode: str
     reused: dict[str, Reused]
+    flaky: str | None = None
     priorities: Priorities | None = None
     cwd: str | None = None
+
+    def fails_if_flaky(self, task: Task) -> bool:
+        """Whether it fails the run if this task succeeds only after it was retried."""
+        return (self.flaky or task.flaky or self.job.flaky) == "fail"
 
 
 def plan_tasks(
@@ -101,10 +107,11 @@ def plan_tasks(
     default_method: str,
     max_parallel: int | None = None,
     start_method: str | None = None,
+    flaky: str | None = None,
     selection: Sequence[int] | None = None,
     reused: Mapping[str, Reused] | None = None,
 ) -> Plan:
-    """Plan a checked job. `max_parallel` and `start_method` override those of the job.
+    """Plan a checked job. `max_parallel`, `start_method` and `flaky` override those of the job.
 
     `selection` has the indices of the selected tasks, in ascending order; None selects all. The
     plan has no dependencies on other tasks. `reused` has the outcomes, by name, of tasks that an
@@ -145,6 +152,7 @@ def plan_tasks(
         max_concurrency=max_concurrency,
         mode=_mode(max_concurrency, cpus),
         reused=dict(outcomes),
+        flaky=flaky,
     )
 
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from mprun.jobfile.model import Task
+    from mprun.scheduling.plan import PlannedTask
 
 # The outcomes that a condition, a retry and `fail_fast` treat as a failure.
 FAILURES = (Outcome.FAILED, Outcome.TIMED_OUT)
@@ -19,6 +20,9 @@ FAILURES = (Outcome.FAILED, Outcome.TIMED_OUT)
 # Why there is another attempt: a failure is retried, a daemon is restarted.
 RETRY = "retry"
 RESTART = "restart"
+
+# The reason of a task that succeeded after it was retried, if that fails the run.
+FLAKY = "flaky"
 
 # The delays of a restart whose `retry` sets none: long enough that a daemon that fails at once does
 # not fill the record, short enough that one that was up is soon back.
@@ -66,6 +70,16 @@ def _allows(retry: Retry, attempts: int, result: AttemptResult) -> bool:
     if not retry.exceptions and not retry.exit_codes:
         return True
     return result.exit_code in retry.exit_codes or not set(retry.exceptions).isdisjoint(result.exceptions)
+
+
+def is_flaky(planned: PlannedTask, outcome: str | None, attempts: int) -> bool:
+    """Whether a task with this outcome succeeded only after it was retried, in this run."""
+    return (
+        outcome == Outcome.SUCCEEDED
+        and attempts > 1
+        and planned.task.restart == "never"
+        and planned.reused is None
+    )
 
 
 def delays(task: Task) -> Retry:

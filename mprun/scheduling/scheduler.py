@@ -93,12 +93,18 @@ class Scheduler:
 
     def ends(self, stopped: Collection[int]) -> TaskEnds:
         """How the tasks ended, of which these were stopped by request, one by one."""
+        flaky = {
+            one.number: self._plan.fails_if_flaky(one.task)
+            for one in self._task_runs.all
+            if retry.is_flaky(one.planned, self.outcomes[one.number], one.attempts)
+        }
         return TaskEnds(
             tasks=self._task_runs.planned(),
             outcomes=self.outcomes,
             expanded=self.expanded,
             skipped_by_when={one.number for one in self._task_runs.all if one.skipped_by_when},
             stopped=stopped,
+            flaky=flaky,
         )
 
     @property

@@ -15,7 +15,7 @@ from mprun.scheduling.instructions import FAIL_FAST, RUN_FINISHED, RUN_TIMED_OUT
 from mprun.scheduling.retry import FAILURES
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from mprun.scheduling.plan import PlannedTask
 
@@ -70,7 +70,8 @@ class TaskEnds(Frozen):
     """How the tasks of a run ended, by number.
 
     `outcomes` has None for the `expanded` tasks, whose instances have outcomes instead. `stopped`
-    are the tasks that were stopped by request, one by one.
+    are the tasks that were stopped by request, one by one. `flaky` are those that succeeded only after
+    they were retried, each with whether that fails the run.
     """
 
     tasks: Sequence[PlannedTask]
@@ -78,6 +79,7 @@ class TaskEnds(Frozen):
     expanded: Collection[int] = ()
     skipped_by_when: Collection[int] = ()
     stopped: Collection[int] = ()
+    flaky: Mapping[int, bool] = {}
 
 
 class Verdict(Frozen):
@@ -85,7 +87,8 @@ class Verdict(Frozen):
 
     `counts` has the number of tasks by outcome, `allowed` the number of those that failed with
     `allow_failure`. `lacking` are the skipped tasks because of which the run failed, if no other
-    task failed it, and `requested` those that were stopped or cancelled by request, likewise.
+    task failed it, and `requested` those that were stopped or cancelled by request, likewise, and
+    `flaky_failing` those that were flaky. `flaky` is the number of all that were.
     """
 
     outcome: str
@@ -95,6 +98,8 @@ class Verdict(Frozen):
     allowed: dict[str, int]
     lacking: tuple[int, ...] = ()
     requested: tuple[int, ...] = ()
+    flaky: int = 0
+    flaky_failing: tuple[int, ...] = ()
 
 
 def verdict(
@@ -126,6 +131,8 @@ def verdict(
         allowed=allowed,
         lacking=short if is_plain else (),
         requested=tuple(fails) if is_plain and _by_request(ends, fails) else (),
+        flaky=len(ends.flaky),
+        flaky_failing=tuple(fails) if is_plain and all(ends.flaky.get(one) for one in fails) else (),
     )
 
 
@@ -135,8 +142,11 @@ def failing(ends: TaskEnds) -> list[int]:
     return [
         number
         for number, (planned, outcome) in enumerate(zip(ends.tasks, ends.outcomes, strict=True))
-        if outcome != Outcome.SUCCEEDED
-        and (number in by_request or (number not in ends.expanded and _fails(planned, outcome)))
+        if ends.flaky.get(number)
+        or (
+            outcome != Outcome.SUCCEEDED
+            and (number in by_request or (number not in ends.expanded and _fails(planned, outcome)))
+        )
     ]
 
 

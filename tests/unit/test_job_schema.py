@@ -42,6 +42,7 @@ params:
   size: {enum: [small, large], default: small}
   token: {secret: true}
 env: {PORT: "8080"}
+flaky: fail
 env_file: .env
 cwd: .
 pythonpath: [src, lib]
@@ -65,9 +66,11 @@ defaults:
   tags: [slow]
   limits: {memory: 512MiB}
   allow_failure: false
+  flaky: pass
 tasks:
   - name: fetch
     description: gets it
+    flaky: fail
     target: package.module:Class.method
     args: [1, "two", null, {three: [3]}]
     kwargs: {día: 1}

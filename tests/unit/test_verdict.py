@@ -254,3 +254,20 @@ def test_exit_0_if_and_only_if_the_table_says_so_over_random_graphs():
     codes = [run_seed(seed).model.exit_code for seed in range(20_000, 20_400)]
     assert codes.count(0) > 40
     assert codes.count(1) > 40
+
+
+# ---- flaky tasks
+
+
+def test_a_flaky_success_fails_the_run_only_if_it_is_to():
+    assert decided("succeeded", "succeeded") == ("succeeded", 0, "")
+    assert verdict(ends("succeeded", "succeeded", flaky={0: False})).exit_code == 0
+    found = verdict(ends("succeeded", "succeeded", flaky={0: True, 1: False}))
+    assert (found.exit_code, found.flaky, found.flaky_failing) == (1, 2, (0,))
+
+
+def test_a_flaky_task_is_named_only_if_nothing_else_failed_the_run():
+    assert verdict(ends("succeeded", "unknown", flaky={0: True})).flaky_failing == ()
+    assert verdict(ends("succeeded", "succeeded", flaky={0: True}), signal=(15, "TERM")).flaky_failing == ()
+    assert verdict(ends("succeeded", "succeeded", flaky={0: True})).requested == ()
+    assert verdict(ends("succeeded", "succeeded")).flaky_failing == ()

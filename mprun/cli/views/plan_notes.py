@@ -49,6 +49,8 @@ def notes(planned: PlannedTask, plan: Plan, resolved: Callable[[Any], Any]) -> I
         yield f"captures {task.capture}"
     if task.allow_failure:
         yield "may fail"
+    if task.retry.retries and plan.fails_if_flaky(task):
+        yield "must not be flaky"
     # A command is always forked, whatever the start method.
     if task.command is None and planned.start_method != plan.start_method:
         yield planned.start_method

@@ -57,7 +57,7 @@ def _row(run: RunSummary, now: str) -> tuple[str, ...]:
         f">{duration}" if run.exit_unknown else duration,
         _outcome(run, finished.reason if finished else MPRUN_KILLED if run.exit_unknown else ""),
         _UNKNOWN if run.exit_unknown else str(finished.exit_code) if finished else "-",
-        counts_text(run.counts(), run.allowed()) or "-",
+        counts_text(run.counts(), run.allowed(), run.flaky()) or "-",
     )
 
 

@@ -17,6 +17,7 @@ SYNONYMS = {
     "env_file": ("dotenv", "environment_file"),
     "expect": ("assert", "expected", "check"),
     "fail_fast": ("failfast", "stop_on_error", "bail", "exit_first"),
+    "flaky": ("fail_on_flaky", "flaky_result", "on_flaky", "flakes"),
     "foreach": ("loop", "with_items", "map", "for", "each", "for_each"),
     "grace": ("grace_period", "kill_after", "kill_timeout"),
     "join": ("wait", "join_order", "wait_for", "order"),

@@ -180,7 +180,7 @@ class Report:
                 return f"still running, {seconds} after its start"
             return f"mprun itself was killed: exit code unknown, last event {seconds} after the start"
         why = f" ({shown(format_reason(finished.reason))})" if finished.reason else ""
-        counts = counts_text(finished.counts, finished.allowed)
+        counts = counts_text(finished.counts, finished.allowed, finished.flaky)
         text = f"exit {finished.exit_code} in {format_duration(finished.duration)}{why}"
         return f"{text}: {shown(counts)}" if counts else text
 

@@ -147,10 +147,13 @@ class ReportData:
         """What the outcome alone does not say."""
         if outcome in (WAITING, NOT_STARTED, Outcome.RUNNING) or task.outcome is None:
             return ""
-        if outcome == Outcome.SUCCEEDED and self._earlier_run is None:
+        is_flaky = task.finished is not None and task.finished.flaky
+        if outcome == Outcome.SUCCEEDED and self._earlier_run is None and not is_flaky:
             return ""
         words = table.outcome_words(task, self._earlier_run)
-        return shown(words.removeprefix(f"{outcome}: "), _MAX_WHY_WIDTH) if words != outcome else ""
+        if words == outcome:
+            return ""
+        return shown(words.removeprefix(f"{outcome}: ").removeprefix(f"{outcome} "), _MAX_WHY_WIDTH)
 
     def expected(self, name: str) -> float | None:
         """How long a task was expected to take, in seconds, if an earlier run has run this very task."""
