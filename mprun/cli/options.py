@@ -145,6 +145,7 @@ def running_options(command: Command) -> Command:
     """
     from mprun.engine.preflight import IMPORT_TIMEOUT_SECONDS
     from mprun.reporters.console import OUTPUTS, PROGRESS
+    from mprun.reporters.door import CI_SERVICES
 
     return _grouped(
         command,
@@ -196,6 +197,14 @@ def running_options(command: Command) -> Command:
             metavar="FILE",
             envvar="MPRUN_JUNIT",
             help="Write the results of all tasks as JUnit XML to FILE at the end.",
+        ),
+        click.option(
+            "--ci",
+            type=click.Choice(CI_SERVICES),
+            default="auto",
+            show_default=True,
+            envvar="MPRUN_CI",
+            help="Write annotations, folded logs and a summary for this service; auto: if it runs mprun.",
         ),
         click.option(
             "--import-timeout",

@@ -18,6 +18,7 @@ from mprun.errors import UsageError
 from mprun.outcomes import EXIT_INTERNAL, Outcome
 from mprun.record.state_dir import RunDirectory
 from mprun.reporters.console import Console
+from mprun.reporters.door import CI_SERVICES, ci_service, guard_streams
 from mprun.reporters.outlet import display
 
 if TYPE_CHECKING:
@@ -98,8 +99,9 @@ def execute(
     """
     output, events = running["output"], running["events"]
     files = _run_files(running)
+    ci = _ci_reporter(running["ci"])
     display.replace_standard_streams()
-    reporters: list[Callable[[api.Context], Reporter]] = []
+    reporters: list[Callable[[api.Context], Reporter]] = [] if ci is None else [ci]
     consoles: list[Console] = []
     if events != "-":
         verbosity = -1 if running["quiet"] else running["verbose"]
@@ -143,6 +145,19 @@ def execute(
     if result.outcome == Outcome.INTERRUPTED and not RunDirectory(result.directory).has_record():
         note(f"interrupted ({signal_name(result.exit_code - 128)}): nothing was started")
     return result
+
+
+def _ci_reporter(service: str) -> Callable[[api.Context], Reporter] | None:
+    """What makes the reporter for a CI service; None if there is none."""
+    if service == "auto":
+        service = ci_service()
+    if service not in CI_SERVICES[1:-1]:
+        return None
+    # With what it imports, only for those who have it read.
+    from mprun.reporters.ci import SERVICES
+
+    guard_streams(service)
+    return lambda context: SERVICES[service](context.directory, context.plan, warn)
 
 
 def _run_files(running: dict[str, Any]) -> RunFiles | None:

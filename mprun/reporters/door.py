@@ -4,7 +4,8 @@
 the views, `--json`, `--events -`, errors and warnings, click's texts, the tables of rich. A secret becomes
 `***`, and a character that a terminal obeys, or that no one sees, is written out; in JSON by JSON's own
 escapes, so that the value stays the same. Output of tasks is bytes, which `mprun.reporters.terminal` writes
-to the door's `buffer`. If GitHub's runner reads the streams, all bytes pass `mprun.reporters.github` last.
+to the door's `buffer`. If the runner of a CI service reads the streams, all bytes pass
+`mprun.reporters.ci_guard` last.
 """
 
 from __future__ import annotations
@@ -16,10 +17,21 @@ from typing import IO, Any
 
 from mprun.diagnostics import is_visible, redact, visible
 
+# The values of `--ci`; `auto` is what `ci_service` says.
+CI_SERVICES = ("auto", "github", "gitlab", "none")
+
+
+def ci_service() -> str:
+    """The CI service whose runner reads stdout and stderr, and obeys commands in them; empty for none."""
+    for variable, service in (("GITHUB_ACTIONS", "github"), ("GITLAB_CI", "gitlab")):
+        if os.environ.get(variable):
+            return service
+    return ""
+
 
 def on_github() -> bool:
-    """Whether GitHub's runner reads stdout and stderr, and obeys workflow commands in them."""
-    return bool(os.environ.get("GITHUB_ACTIONS"))
+    """Whether GitHub's runner reads stdout and stderr."""
+    return ci_service() == "github"
 
 
 def wants_colour(stream: object) -> bool:
@@ -52,22 +64,41 @@ class Door(io.TextIOWrapper):
 
 def open_door() -> None:
     """Put the door in front of stdout and stderr."""
-    guard: Any = None
-    if on_github():
-        # Compiled patterns, for which only GitHub's runner has a use.
-        from mprun.reporters.github import Guard as guard
-
-    sys.stdout, sys.stderr = _door(sys.stdout, guard), _door(sys.stderr, guard)
+    service = ci_service()
+    sys.stdout, sys.stderr = _door(sys.stdout, service), _door(sys.stderr, service)
 
 
-def _door(stream: IO[str], guard: Any) -> IO[str]:
-    buffer = getattr(stream, "buffer", None)
+def guard_streams(service: str) -> None:
+    """Neutralise the commands of a CI service in stdout and stderr, whatever the environment says."""
+    sys.stdout, sys.stderr = _guarded(sys.stdout, service), _guarded(sys.stderr, service)
+
+
+def _guarded(stream: IO[str], service: str) -> IO[str]:
+    buffer: Any = getattr(stream, "buffer", None)
+    if buffer is None or hasattr(buffer, "add_service"):
+        if buffer is not None:
+            buffer.add_service(service)
+        return stream
+    door = _door(stream, service)
+    if isinstance(door, Door):
+        door.is_json = getattr(stream, "is_json", False)
+        door.buffer.is_json = door.is_json  # type: ignore[attr-defined]  # the guard
+    return door
+
+
+def _door(stream: IO[str], service: str) -> IO[str]:
+    buffer: Any = getattr(stream, "buffer", None)
     if buffer is None:
         return stream
     stream.flush()
     # UTF-8 whatever the locale, like a task's output: a name that cannot be encoded must not end a run.
     lines = bool(getattr(stream, "line_buffering", False))
-    door = Door(guard(buffer) if guard else buffer, "utf-8", "backslashreplace", line_buffering=lines)
+    if service:
+        # Compiled patterns, for which only the runner of a CI service has a use.
+        from mprun.reporters.ci_guard import Guard
+
+        buffer = Guard(buffer, (service,))
+    door = Door(buffer, "utf-8", "backslashreplace", line_buffering=lines)
     door.before = stream
     return door
 
@@ -76,7 +107,7 @@ def expect_json(stream: object, expected: bool = True) -> None:
     """What is written to a stream from now on is JSON, whose values stay the same."""
     if isinstance(stream, Door):
         stream.is_json = expected
-        if on_github():
+        if hasattr(stream.buffer, "add_service"):
             stream.buffer.is_json = expected  # type: ignore[attr-defined]  # the guard
 
 

@@ -337,7 +337,7 @@ class Display:
         outlet = self._outlets.setdefault(name, Outlet())
         own = self._own(descriptor, outlet)
         if hasattr(stream.buffer, "redirect"):
-            # The guard for GitHub, which stays in front of it.
+            # The guard for a CI service, which stays in front of it.
             stream.buffer.redirect(OutletStream(descriptor, outlet, own))
             return stream
         buffer: Any = OutletStream(descriptor, outlet, own)

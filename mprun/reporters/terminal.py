@@ -220,7 +220,7 @@ class Output:
         """Whole lines as this stdout shows them."""
         if self._on_github:
             # Behind a name they are harmless, until a script cuts the names off.
-            from mprun.reporters.github import escape
+            from mprun.reporters.ci_guard import escape
 
             piece = escape(piece)
         if self._terminal:

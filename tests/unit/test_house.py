@@ -99,6 +99,7 @@ OPENS_OTHERS = {
     "engine.readiness": "the file that a service creates when it is ready",
     "record.resume": "the directory in which an earlier run ran",
     "record.traceback_file": "a temporary file, for a traceback without a run",
+    "reporters.ci": "the file that GitHub names for the summary of a step",
     "reporters.outlet": "its own standard streams, to write to them without waiting",
     "reporters.terminal": "the null device",
 }
@@ -111,6 +112,7 @@ PRINTS = {
     "reporters.terminal": "the output of tasks, which are bytes",
     "reporters.outlet": "what the door has passed, when its reader takes it",
     "reporters.console": "mprun's own lines of a run",
+    "reporters.ci": "what a CI service is told of a run",
     "cli.messages": "what commands print: texts, JSON, errors and warnings",
     # Before the door, or in processes whose standard descriptors are a log.
     "__main__": "it opens those of the descriptors 0 to 2 that are closed",

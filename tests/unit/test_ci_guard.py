@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mprun.reporters.github import Guard, escape
+from mprun.reporters.ci_guard import Guard, escape
 
 
 def written(*pieces, is_json=False):
@@ -44,3 +44,24 @@ def test_no_pieces_add_up_to_a_command(pieces):
     found = written(*pieces)
     assert escape(found) == found
     assert found.replace(b" ", b"") == b"".join(pieces).replace(b" ", b"")
+
+
+@pytest.mark.parametrize("marker", [b"section_start", b"section_end"])
+def test_sections_of_gitlab_are_neutralised_in_any_pieces(marker):
+    printed = b"a " + marker + b":1:evil\r\x1b[0K ::error::x\n" + marker + b":2:b\n"
+    for size in (1, 5, 13, 14, 100):
+        stream = io.BytesIO()
+        guard = Guard(stream, ("gitlab",))
+        for begin in range(0, len(printed), size):
+            guard.write(printed[begin : begin + size])
+        assert stream.getvalue() == printed.replace(marker, marker + b" ")
+
+
+def test_a_command_of_mprun_itself_passes_on_a_line_of_its_own():
+    stream = io.BytesIO()
+    guard = Guard(stream)
+    guard.write(b"unfinished")
+    guard.write_command("::error::x")
+    guard.write(b"::error::y\n")
+    guard.write_command("::endgroup::")
+    assert stream.getvalue() == b"unfinished\n::error::x\n: :error::y\n::endgroup::\n"
