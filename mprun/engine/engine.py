@@ -33,6 +33,7 @@ from mprun.engine.task_table import TaskTable
 from mprun.errors import RecordError
 from mprun.executors.base import NotStarted
 from mprun.jobfile.references import ReferenceProblem
+from mprun.record.state_dir import UnusableDirectory
 from mprun.scheduling.instructions import (
     INTERNAL_ERROR,
     LOG_LIMIT,
@@ -381,7 +382,9 @@ class Engine:
     def _start(self, start: Start) -> None:
         try:
             request = self._resolver.start_request(start.task, start.attempt, start.after)
-        except ReferenceProblem as error:
+            if self._table.tasks[start.task].task.artifacts:
+                self._directory.make_artifacts(request.name)
+        except (ReferenceProblem, UnusableDirectory) as error:
             # What it refers to was there when it was asked for.
             lost = NotStarted(key=(start.task, start.attempt), clock=self._clock.now(), message=str(error))
             self.act(self._report_handler.handle(lost))

@@ -134,7 +134,7 @@ def _prepare_request(plan: Plan, directory: RunDirectory) -> PrepareRequest:
         methods=tuple({planned.start_method for planned in plan.tasks}),
         preload=plan.job.preload,
         max_parallel=plan.max_parallel,
-        env=_texts(plan.job.env),
+        env={**_texts(plan.job.env), "MPRUN_RUN_DIR": directory.path},
         calls=tuple(call for call, _ in distinct_calls(plan)),
         secrets=tuple(secrets()),
         identity=directory.identity,

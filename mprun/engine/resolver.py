@@ -282,9 +282,12 @@ class TaskResolver:
 
     def env(self, number: int, call: Call | Task) -> dict[str, str]:
         """The variables of an attempt, with those that set params as far as its task refers to them."""
-        if self._param_variables is None:
-            return call.env
-        return {**self._param_variables.of(self._table.tasks[number].task), **call.env}
+        planned, env = self._table.tasks[number], call.env
+        if self._param_variables is not None:
+            env = {**self._param_variables.of(planned.task), **env}
+        if planned.task.artifacts:
+            env = {**env, "MPRUN_TASK_DIR": self._directory.artifacts_of(planned.name)}
+        return env
 
     def expect(self, number: int) -> Expect | None:
         """The `expect` of a task, resolved. Raises ReferenceProblem."""

@@ -156,7 +156,8 @@ class Task(Frozen):
     for that of the job, and so is `flaky`, one of FLAKY_POLICIES. `resources` are the tokens that it
     holds while it runs.
 
-    `capture` says how a command's standard output becomes its result: `text`, `lines` or `json`.
+    `capture` says how a command's standard output becomes its result: `text`, `lines` or `json`. With
+    `artifacts`, it has a directory in the record.
     `inherited_conditions` are those of the tasks that use its recipe: it runs only if `when`
     and all of them are true. `args`, `kwargs`, `command`, `env`, `cwd`, `when`, `foreach`
     and the expected `result` may have references (`mprun.jobfile.references`), which are resolved
@@ -189,6 +190,7 @@ class Task(Frozen):
     limits: Limits | None = None
     allow_failure: bool = False
     flaky: str | None = None
+    artifacts: bool = False
     expect: Expect | None = None
     start_method: str | None = None
     env: dict[str, Any]

@@ -161,6 +161,7 @@ def build_task(
         limits=_limits(keys.get("limits")),
         allow_failure=bool(keys.get("allow_failure", inherited.allow_failure)),
         flaky=keys.get("flaky") or inherited.flaky,
+        artifacts=bool(keys.get("artifacts", False)),
         expect=_expect(keys.get("expect"), tree),
         start_method=keys.get("start_method") or inherited.start_method,
         env=_env(context, keys, raw["tasks"][number], tree),

@@ -14,7 +14,7 @@ from mprun.errors import RecordError, UsageError
 from mprun.record.state_files import Folder, NotOurs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from mprun.record.state_files import StateFile
 
@@ -23,6 +23,8 @@ EVENTS = "events.jsonl"
 # The name of the record while the targets are imported: nothing has begun yet.
 STARTING = "starting.jsonl"
 MAIN_LOG = "main.log"
+# The directory with a directory for each task that keeps artifacts.
+ARTIFACTS = "artifacts"
 # The directory of the pidfiles, beside `runs`.
 PIDFILES = "open"
 
@@ -54,6 +56,10 @@ def _is_default(task: str) -> bool:
     number = task[8:]
     is_number = len(number) < 10 and number.isascii() and number.isdecimal()
     return is_number and task[:8].lower() == "process-"
+
+
+class UnusableDirectory(Exception):
+    """A directory in the record cannot be created, or is not one that a task may write to."""
 
 
 class RunDirectory:
@@ -138,6 +144,37 @@ class RunDirectory:
     def result_files(self, task: str, attempt: int) -> StateFile:
         """The same, to read them."""
         return self.results.file(f"{file_name(task)}.{attempt}")
+
+    def artifacts_of(self, task: str) -> str:
+        """The directory for a task's artifacts; only tasks that ask for it have one."""
+        return f"{self.path}/{ARTIFACTS}/{file_name(task)}"
+
+    def make_artifacts(self, task: str) -> None:
+        """Create that directory. Raises UnusableDirectory."""
+        try:
+            made = self.folder.make(ARTIFACTS).make(file_name(task))
+            # A task may have put a link there, to have files written somewhere else.
+            made.require()
+            made.close()
+        except OSError as error:
+            raise UnusableDirectory(f"no directory for its artifacts: {error.strerror or error}") from None
+
+    def artifacts(self) -> Mapping[str, str]:
+        """The paths of the directories for artifacts that are not empty, by the task's name in file names.
+
+        What is in them is the tasks' own: no name of it is read, and no link followed.
+        """
+        found = {}
+        folder = self.folder.folder(ARTIFACTS)
+        with contextlib.suppress(OSError):
+            for name in folder.names():
+                with contextlib.suppress(OSError):
+                    of_task = folder.folder(name)
+                    if not of_task.is_empty():
+                        found[name] = of_task.path
+                    of_task.close()
+        folder.close()
+        return found
 
     def has_results(self) -> bool:
         """Whether any attempt has left a result file yet; the files are looked for until there is one."""

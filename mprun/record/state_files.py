@@ -156,6 +156,11 @@ class Folder:
         """The names of all entries."""
         return os.listdir(self.descriptor)
 
+    def is_empty(self) -> bool:
+        """Whether nothing is in it."""
+        with os.scandir(self.descriptor) as entries:
+            return next(entries, None) is None
+
     def link(self, content: str, name: str) -> None:
         """Make a symbolic link, which is a file that appears with all its content at once."""
         os.symlink(content, name, dir_fd=self.descriptor)

@@ -9,6 +9,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from mprun.diagnostics import redact, visible
+from mprun.record.artifacts import artifacts_by_task
 from mprun.record.events import RunFinished
 from mprun.reporters import table
 from mprun.reporters.format import plural, truncate
@@ -118,7 +119,9 @@ class GitHub(CiReporter):
                 raise OSError(0, "it is not a regular file")
             # Another command of the step may have written to it.
             room = MAX_SUMMARY - found.st_size
-            text = step_summary(state, failed, self._log_lines, room)
+            text = step_summary(
+                state, failed, self._log_lines, artifacts_by_task(self._directory, state), room
+            )
             file.write(text.encode("utf-8", "backslashreplace"))
 
 

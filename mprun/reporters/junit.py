@@ -15,6 +15,7 @@ from junitparser import Attr, Error, Failure, Skipped, xunit2
 
 from mprun.diagnostics import redact, visible
 from mprun.outcomes import BAD, Outcome, format_exit
+from mprun.record.artifacts import artifacts_by_task
 from mprun.record.error_details import read_details
 from mprun.record.run_state import TaskState
 from mprun.reporters import table
@@ -75,6 +76,7 @@ class _Document:
         self._alive = alive
         self._job = state.started.job if state.started else directory.run_id
         self._room = MAX_OUTPUT_OF_ALL
+        self._artifacts = artifacts_by_task(directory, state)
         # Names as they are shown may be equal although the names are not.
         self._names: set[str] = set()
         self._suites: dict[str, xunit2.TestSuite] = {}
@@ -140,6 +142,8 @@ class _Document:
             yield "item", item
         if tags:
             yield "tags", ", ".join(tags)
+        if (kept := self._artifacts.get(task.name)) is not None:
+            yield "artifacts", kept
         if finished is not None and finished.flaky:
             yield "flaky", "true"
         if finished is not None and finished.reused:

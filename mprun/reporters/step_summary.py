@@ -22,12 +22,14 @@ from mprun.reporters.format import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from mprun.record.run_state import RunState, TaskState
 
 # The rows of the table; failures come first.
 MAX_ROWS = 500
+# The directories for artifacts that are named.
+MAX_ARTIFACTS = 50
 # What is kept for the line that says what was cut, in bytes.
 _RESERVE = 300
 _MAX_WIDTH = 200
@@ -37,11 +39,16 @@ _SPECIAL = re.compile(r"[&<>|`*_{}\[\]#!~\\@$^\"']|://|www\.", re.IGNORECASE)
 
 
 def step_summary(
-    state: RunState, failed: Sequence[TaskState], log_lines: Callable[[TaskState], list[str]], room: int
+    state: RunState,
+    failed: Sequence[TaskState],
+    log_lines: Callable[[TaskState], list[str]],
+    artifacts: Mapping[str, str],
+    room: int,
 ) -> str:
     """The summary of a run that has ended, of at most so many bytes; what is cut is said.
 
-    `failed` are the tasks that the run failed by, and `log_lines` are the last lines of a task's log.
+    `failed` are the tasks that the run failed by, `log_lines` are the last lines of a task's log, and
+    `artifacts` are the directories with what tasks have kept, by their names.
     """
     summary = _Text(room - _RESERVE)
     summary.add(_headline(state))
@@ -55,6 +62,9 @@ def step_summary(
         rows += 1
     if rows < len(shown):
         summary.add(f"\n{plural(len(shown) - rows, 'more task')} not shown.\n")
+    for number, (name, path) in enumerate(artifacts.items()):
+        if number == MAX_ARTIFACTS or not summary.add(f"\nArtifacts of {_code(name)}: {_code(path)}\n"):
+            break
     done = 0
     for task in failed:
         if not summary.add(_failure(task, log_lines(task))):

@@ -71,6 +71,7 @@ tasks:
   - name: fetch
     description: gets it
     flaky: fail
+    artifacts: true
     target: package.module:Class.method
     args: [1, "two", null, {three: [3]}]
     kwargs: {día: 1}

@@ -137,6 +137,7 @@ def _task(planned: PlannedTask) -> dict[str, Any]:
         "expect": _expect(task.expect, result),
         "allow_failure": task.allow_failure,
         "flaky": task.flaky,
+        "artifacts": task.artifacts,
         "start_method": planned.start_method,
         "cwd": cwd,
         "env": sorted(map(str, task.env)),

@@ -47,13 +47,19 @@ def notes(planned: PlannedTask, plan: Plan, resolved: Callable[[Any], Any]) -> I
         yield f"expects {', '.join(_expected(task.expect, resolved))}"
     if task.capture is not None:
         yield f"captures {task.capture}"
+    yield from _policy_notes(task, plan)
+    # A command is always forked, whatever the start method.
+    if task.command is None and planned.start_method != plan.start_method:
+        yield planned.start_method
+
+
+def _policy_notes(task: Task, plan: Plan) -> Iterator[str]:
+    if task.artifacts:
+        yield "keeps artifacts"
     if task.allow_failure:
         yield "may fail"
     if task.retry.retries and plan.fails_if_flaky(task):
         yield "must not be flaky"
-    # A command is always forked, whatever the start method.
-    if task.command is None and planned.start_method != plan.start_method:
-        yield planned.start_method
 
 
 def _when_note(planned: PlannedTask, resolved: Callable[[Any], Any]) -> Iterator[str]:

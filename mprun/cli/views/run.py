@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from mprun.diagnostics import visible
 from mprun.outcomes import MPRUN_KILLED, Outcome, format_exit
 from mprun.record import process_tree, reader, results
+from mprun.record.artifacts import artifacts_by_task
 from mprun.record.error_details import log_path, read_details
 from mprun.record.not_shown import read_not_shown
 from mprun.record.run_state import TaskState
@@ -57,6 +58,7 @@ def show_run(
         _section(stream, "attempts", list(_attempts(state, alive)))
         _section(stream, "mprun itself", list(_cost(directory, state)))
     _section(stream, "results", list(_results(directory, state)))
+    _section(stream, "artifacts", list(_artifacts(directory, state)))
     stream.write(_end(state, outcome) + "\n")
     if not_shown := read_not_shown(directory):
         stream.write(visible(not_shown) + "\n")
@@ -70,13 +72,18 @@ def show_json(directory: RunDirectory, state: RunState, stream: TextIO) -> None:
     """
     outcome = reader.run_outcome(directory, state)
     seen = process_tree.snapshot_tasks(state) if outcome == Outcome.RUNNING else {}
+    kept = artifacts_by_task(directory, state)
     run, finished = state.started, state.finished
     stream.write(f'{{\n  "outcome": {_indented(outcome)},\n  "run": {_indented(run and run.to_record())},')
     stream.write('\n  "tasks": [')
     comma = ""
     for task in [*state.in_order(), *map(TaskState, state.not_begun())]:
         process = seen.get(task.name)
-        value = {"item": state.items.get(task.name), "now": process and process.to_dict()}
+        value = {
+            "artifacts": kept.get(task.name),
+            "item": state.items.get(task.name),
+            "now": process and process.to_dict(),
+        }
         value = {**task.to_json(), **_files_of(directory, task), **value}
         stream.write(f"{comma}\n    {_indented(value, 2)}")
         comma = ","
@@ -174,6 +181,16 @@ def _result(directory: RunDirectory, task: TaskState) -> str:
     if file.exists() and not (flaw := file.flaw()):
         return f"{format_size(file.size())} of JSON in {visible(short_path(file.path))}"
     return f"JSON ({flaw or 'its file is missing'})"
+
+
+def _artifacts(directory: RunDirectory, state: RunState) -> Iterator[str]:
+    """The directories in which tasks have left artifacts."""
+    from mprun.record.commands import short_path
+
+    kept = artifacts_by_task(directory, state)
+    width = max((display_width(visible(name)) for name in kept), default=0)
+    for name, path in kept.items():
+        yield f"{pad(visible(name), width)}  {visible(short_path(path))}"
 
 
 def _short(value: Any) -> str:

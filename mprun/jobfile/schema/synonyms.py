@@ -6,6 +6,7 @@ from __future__ import annotations
 SYNONYMS = {
     "args": ("argument", "arguments", "arg", "parameters", "params", "argv", "positional"),
     "allow_failure": ("ignore_errors", "continue_on_error", "can_fail", "optional"),
+    "artifacts": ("artefacts", "artifact", "attachments", "keep"),
     "capture": ("register", "capture_output", "stdout", "save_output"),
     "command": ("cmd", "run", "shell", "exec", "script", "bash", "test"),
     "cwd": ("workdir", "working_dir", "working_directory", "dir", "directory", "chdir"),

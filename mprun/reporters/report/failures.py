@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from mprun.diagnostics import redact, visible
 from mprun.outcomes import BAD, format_exit
+from mprun.record.state_dir import file_name
 from mprun.reporters.format import format_duration, format_reason, format_size, plural
 from mprun.reporters.last_lines import last_lines
 from mprun.reporters.report.report_data import shown
@@ -64,7 +65,12 @@ def describe_failures(
     chosen = rows[:MAX_FAILURES]
     total = max(_SMALL_PAGE, min(_LARGE_PAGE, tasks * _PER_TASK))
     room = max(_MIN_TEXT, min(_MAX_TEXT, total // max(1, len(chosen))))
-    return [_describe(row, directory, room, log_command) for row in chosen]
+    kept = directory.artifacts() if chosen else {}
+    found = [_describe(row, directory, room, log_command) for row in chosen]
+    for failure, row in zip(found, chosen, strict=True):
+        if (path := kept.get(file_name(row.task.name))) is not None:
+            failure.facts.append(("artifacts", shown(path, 400)))
+    return found
 
 
 def _describe(row: TaskRow, directory: RunDirectory, room: int, log_command: Callable[[str], str]) -> Failure:
