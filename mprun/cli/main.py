@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 # Each command, and the module of this package that defines a function of its name.
 MODULES = {
+    "export": "export",
     "help": "help",
     "init": "init",
     "logs": "show",

@@ -120,6 +120,30 @@ def test_a_case_has_its_place_and_its_process(five):
     assert killed.time == pytest.approx(run.one("task_exited", "killed")["duration"], abs=0.001)
 
 
+def test_export_writes_the_same_file_of_an_earlier_run(five):
+    run, path = five
+    directory = path.parent
+    done = mprun("export", run.directory.run_id[:-1], "--junit", "again.xml", cwd=directory)
+    assert (done.code, done.stdout, done.stderr) == (0, "again.xml\n", "")
+    assert (directory / "again.xml").read_bytes() == path.read_bytes()
+    assert mprun("export", "--junit", "-", cwd=directory).stdout.encode() == path.read_bytes()
+    for arguments, why in (
+        ([], "`mprun export` needs a format"),
+        (["--junit", "work.py"], "is not a JUnit file of mprun"),
+        (["--junit", "missing/x.xml"], "its directory does not exist"),
+    ):
+        done = mprun("export", *arguments, cwd=directory)
+        assert (done.code, why in done.stderr) == (2, True)
+
+
+def test_a_file_that_cannot_be_written_at_the_end_is_a_warning(tmp_path):
+    write(tmp_path, job="tasks: [{name: a, command: rm -r out}]")
+    (tmp_path / "out").mkdir()
+    run = mprun("job.yaml", cwd=tmp_path, env={"MPRUN_JUNIT": "out/junit.xml"})
+    assert run.code == 0
+    assert "warning: cannot write the JUnit file `out/junit.xml`: No such file or directory" in run.stderr
+
+
 def test_five_ends_are_accepted_by_xmllint_and_the_schema(five):
     _, path = five
     is_accepted(path)

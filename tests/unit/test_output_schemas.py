@@ -34,7 +34,7 @@ def test_every_command_with_json_has_a_schema():
     }
     # `run` and `resume` print what `show` does, and `result` what a task returned.
     assert with_json - {"run", "resume", "result"} == set(OUTPUTS) - {"error"}
-    assert with_json | {"help", "init", "report", "schema"} == set(group.commands)
+    assert with_json | {"export", "help", "init", "report", "schema"} == set(group.commands)
 
 
 def parts(part, path=""):
