@@ -389,7 +389,7 @@ SHOWN = {
         "cli/test_follow.py::test_nothing_of_a_task_is_a_command_on_github",
         "unit/test_door.py::test_nothing_but_colours_acts_on_a_terminal",
         "unit/test_diagnostics.py::test_every_character_that_acts_or_hides_is_written_out",
-        "unit/test_github.py::test_no_pieces_add_up_to_a_command",
+        "unit/test_ci_guard.py::test_no_pieces_add_up_to_a_command",
     ],
 }
 

@@ -239,7 +239,18 @@ def test_json_document_has_everything_of_the_plan():
     whole = whole.replace(tasks=tuple(tasks), needs=link(tasks, NameIndex(tasks)))
     value = document(plan_tasks(whole, cpus=2, default_method="fork"))
     assert list(value) == [
-        *("job", "file", "start_method", "fail_fast", "timeout", "max_parallel", "cpus", "at_once", "mode"),
+        *(
+            "job",
+            "file",
+            "start_method",
+            "fail_fast",
+            "flaky",
+            "timeout",
+            "max_parallel",
+            "cpus",
+            "at_once",
+            "mode",
+        ),
         *("resources", "params", "expected", "order", "join", "tasks"),
     ]
     assert (value["resources"], value["params"]) == ({"db": 2}, {"n": 3, "token": "***"})
