@@ -1,4 +1,4 @@
-"""What a CI service is told of a run at its end: annotations, foldable logs of the failures, a summary."""
+"""What a CI service is shown of a run at its end: annotations, foldable logs of the failures, a summary."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _MAX_MESSAGE, _MAX_TITLE = 500, 200
 
 
 class CiReporter:
-    """Tells a CI service of the failures of a run; see `mprun.reporters.base.Reporter`.
+    """Shows a CI service the failures of a run; see `mprun.reporters.base.Reporter`.
 
     `plan` has the places of the tasks; `warn` gets a text if the summary cannot be written.
     """

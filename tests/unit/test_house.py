@@ -112,7 +112,7 @@ PRINTS = {
     "reporters.terminal": "the output of tasks, which are bytes",
     "reporters.outlet": "what the door has passed, when its reader takes it",
     "reporters.console": "mprun's own lines of a run",
-    "reporters.ci": "what a CI service is told of a run",
+    "reporters.ci": "what a CI service is shown of a run",
     "cli.messages": "what commands print: texts, JSON, errors and warnings",
     # Before the door, or in processes whose standard descriptors are a log.
     "__main__": "it opens those of the descriptors 0 to 2 that are closed",
