@@ -74,9 +74,10 @@ def _allows(retry: Retry, attempts: int, result: AttemptResult) -> bool:
 
 def is_flaky(planned: PlannedTask, outcome: str | None, attempts: int) -> bool:
     """Whether a task with this outcome succeeded only after it was retried, in this run."""
+    # Most tasks have one attempt.
     return (
-        outcome == Outcome.SUCCEEDED
-        and attempts > 1
+        attempts > 1
+        and outcome == Outcome.SUCCEEDED
         and planned.task.restart == "never"
         and planned.reused is None
     )
