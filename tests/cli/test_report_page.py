@@ -1,14 +1,19 @@
 """The report in a browser: it works by keyboard, in the dark, on a telephone, and without its script."""
 
+import signal
+import sys
+from pathlib import Path
+
 import pytest
 from support.browser import CHROMIUM, DRIVER, Browser
 from support.records import read
 from support.report_records import large_run
-from support.runs import mprun, write
+from support.runs import eventually, mprun, start, write
 
 pytestmark = [
     pytest.mark.once,
-    pytest.mark.timeout(120),
+    # The largest page takes a minute and more on a machine with much else to do.
+    pytest.mark.timeout(300),
     pytest.mark.skipif(CHROMIUM is None or DRIVER is None, reason="needs chromium and chromium-driver"),
 ]
 
@@ -116,6 +121,30 @@ def test_the_critical_path_is_the_chain_that_the_end_waited_for(browser, page):
     browser.open(page)
     path = "chart.lanes.flatMap((lane) => lane.bars).filter((bar) => bar.path).map((bar) => bar.task[0])"
     assert sorted(browser.run(path)) == ["a", "b"]
+    assert "Critical path: a → b: " in browser.run("document.querySelector('#path-text').textContent")
+    assert browser.run("document.querySelector('#longest-text').textContent").startswith("Longest: b 0.3")
+
+
+# Of three attempts, the second to start comes after the first in slot 1.
+THREE_BARS = """(() => {
+    const attempt = () => [0, 1, 1, 1, 0, 0], task = (name) => [name, 0, "", null, null, [attempt()]];
+    data.tasks = ["x", "y", "z"].map(task);
+    data.needs = [[], [], []];
+    const bars = data.tasks.map((task, number) => ({ task, attempt: task[5][0], number: 0, path: false,
+        start: [0, 2, arguments[0]][number], end: [1, 4, 3][number] }));
+    chart.lanes = [{ bars: [bars[0], bars[1]] }, { bars: [bars[2]] }];
+    startCharts(bars);
+    bars[1].start = arguments[1];
+    markPath(bars);
+    return bars.filter((bar) => bar.path).map((bar) => bar.task[0]);
+})()"""
+
+
+def test_a_slot_is_on_the_critical_path_only_if_no_other_was_free(browser, page):
+    browser.open(page)
+    # `z` has the second slot before `x` leaves the first, or later.
+    assert browser.run(THREE_BARS, 0.5, 1) == ["x", "y"]
+    assert browser.run(THREE_BARS, 1.5, 1) == ["y"]
 
 
 def test_without_its_script_the_table_has_its_rows_and_filters_them(browser, page):
@@ -144,9 +173,57 @@ def test_paper_is_white(browser, page):
     assert browser.run("getComputedStyle(document.querySelector('#filter')).display") == "none"
 
 
+def test_what_a_killed_mprun_left_running_has_a_bar_until_the_last_event(browser, tmp_path):
+    write(
+        tmp_path,
+        work=WORK,
+        job="""
+        tasks:
+          - {name: a, target: "work:hi", kwargs: {seconds: 30}}
+          - {name: b, target: "work:hi"}
+        """,
+    )
+    process = start("job.yaml", cwd=tmp_path)
+    record = Path(tmp_path, ".mprun", "runs")
+    eventually(lambda: any('"task_finished"' in one.read_text() for one in record.glob("*/events.jsonl")), 40)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert read(tmp_path, "report", "-o", "page.html").code == 0
+    browser.open(tmp_path / "page.html")
+    bars = "chart.lanes.flatMap((lane) => lane.bars)"
+    assert browser.run(f"{bars}.map((bar) => [bar.task[0], bar.kind])") == [
+        ["a", "unknown"],
+        ["b", "succeeded"],
+    ]
+    assert browser.run(f"{bars}.map((bar) => bar.end === chart.end)[0]") is True
+
+
+AXE = Path(sys.prefix, "node", "node_modules", "axe-core", "axe.min.js")
+
+
+@pytest.mark.skipif(not AXE.exists(), reason="needs axe-core: tools/browser")
+@pytest.mark.parametrize("features", [{}, {"prefers_color_scheme": "dark"}, {"forced_colors": "active"}])
+def test_axe_finds_nothing_that_keeps_people_from_reading_it(browser, page, features):
+    browser.open(page, **features)
+    browser.run("document.querySelector('#table tbody .link').click()")
+    browser.driver.set_script_timeout(120)
+    browser.driver.execute_script(AXE.read_text("utf-8"))
+    found = browser.driver.execute_async_script("axe.run(document).then(arguments[0])")
+    assert [(one["id"], one["nodes"][0]["failureSummary"]) for one in found["violations"]] == []
+    assert len(found["passes"]) > 40
+
+
 def test_on_a_telephone_nothing_is_wider_than_the_page(browser, page):
     browser.open(page, width=400)
     assert browser.run("document.documentElement.scrollWidth") <= 400
+
+
+def test_forced_colours_reach_what_is_drawn(browser, page):
+    browser.open(page, forced_colors="active", prefers_color_scheme="dark")
+    data = "document.querySelector('#bars').getContext('2d').getImageData(0, 0, 60, 60).data"
+    # White on black in this mode: the names of the lanes, too. Pixels at the edges of letters say nothing.
+    opaque = f"[...{data}].filter((_, at, all) => at % 4 === 0 && all[at + 3] > 220)"
+    assert browser.run(f"Math.max(...{opaque})") == 255
 
 
 def test_ten_thousand_tasks_can_be_used_within_two_seconds(browser, tmp_path):

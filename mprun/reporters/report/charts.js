@@ -18,6 +18,17 @@ function steps(bars, weight) {
   return found;
 }
 
+/* The value of a curve right before a time. */
+function valueBefore(curve, time) {
+  let low = 0, high = curve.length;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (curve[middle][0] < time) low = middle + 1;
+    else high = middle;
+  }
+  return low ? curve[low - 1][1] : 0;
+}
+
 function drawCurve(id, curve, format, colour) {
   const ink = colours(), { pen, width } = prepare(byId(id), CHART);
   const most = curve.reduce((found, step) => Math.max(found, step[1]), 0), bottom = CHART - 4, top = 12;

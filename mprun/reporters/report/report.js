@@ -82,7 +82,7 @@ function showPage() {
   const body = byId("table").tBodies[0], pages = Math.max(1, Math.ceil(view.found.length / ROWS));
   body.replaceChildren(...view.found.slice(view.page * ROWS, (view.page + 1) * ROWS).map(rowOf));
   byId("found").textContent = view.found.length + " of " + data.tasks.length + (data.tasks.length === 1 ? " task" : " tasks");
-  byId("page").textContent = "Page " + (view.page + 1) + " of " + pages;
+  byId("page").textContent = "Page " + (view.page + 1) + " of " + pages + ", of " + ROWS + " tasks each";
   byId("previous").disabled = view.page === 0;
   byId("next").disabled = view.page === pages - 1;
   byId("pages").hidden = pages === 1;

@@ -39,7 +39,9 @@ function allBars() {
     let since = 0;
     task[5].forEach((attempt, number) => {
       if (attempt[START] === null) { chart.undated += 1; return; }
-      const start = Math.max(0, attempt[START]), end = Math.max(start, attempt[UNTIL] || start + (attempt[DURATION] || 0));
+      /* One whose end is unknown ran until the last event, as far as is known. */
+      const start = Math.max(0, attempt[START]), last = attempt[DURATION] === null ? data.duration || 0 : start + attempt[DURATION];
+      const end = Math.max(start, attempt[UNTIL] || last);
       const isLast = number === task[5].length - 1;
       bars.push({ task, attempt, number, start, end, since, free: 0, bad: !isLast || task[1] === 1 || task[1] === 2 || task[1] === 6,
         kind: isLast ? NAMES[task[1]] : "failed", path: false });
@@ -64,8 +66,9 @@ function intoLanes(bars, lanes) {
 }
 
 /* The chain of attempts that the end of the run waited for: back from the last one, each time to what ended
-   last before it: a task that it depended on, its own attempt before, or what had its slot. */
+   last before it: a task that it depended on, its own attempt before, or what had its slot, if none was free. */
 function markPath(bars) {
+  const slots = chart.lanes.filter((lane) => !lane.bars[0].attempt[DAEMON]).length;
   const last = new Map(), before = new Map();
   for (const bar of bars) if (bar.number === bar.task[5].length - 1) last.set(bar.task, bar);
   for (const lane of chart.lanes) lane.bars.forEach((bar, at) => before.set(bar, lane.bars[at - 1]));
@@ -75,7 +78,7 @@ function markPath(bars) {
   while (bar && !bar.path) {
     bar.path = true;
     const earlier = bar.number ? [own.get(bar.task[5][bar.number - 1])] : data.needs[numbers.get(bar.task)].map((need) => last.get(data.tasks[need]));
-    const lane = before.get(bar), start = bar.start + 0.02;
+    const left = before.get(bar), lane = left && valueBefore(curves.running, left.end) >= slots ? left : null, start = bar.start + 0.02;
     let found = null;
     for (const one of [...earlier, lane]) if (one && one.end <= start && (!found || one.end > found.end + (one === lane ? 0.02 : 0))) found = one;
     bar = found;
@@ -245,6 +248,19 @@ function onKey(event) {
   keys[event.key]();
 }
 
+/* In words what the chart shows, for those who do not see it, and who have no time to look for it. */
+function describe(bars) {
+  const took = (bar) => bar.end - bar.start, text = (bar) => bar.task[0] + (bar.number ? ", attempt " + (bar.number + 1) : "");
+  const path = bars.filter((bar) => bar.path);
+  const names = path.length > 12 ? [...path.slice(0, 5), null, ...path.slice(-6)] : path;
+  if (path.length) {
+    byId("path-text").textContent = "Critical path: " + names.map((bar) => bar ? text(bar) : "… (" + (path.length - 11) + " more)").join(" → ")
+      + ": " + seconds(path.reduce((sum, bar) => sum + took(bar), 0)) + " of " + seconds(chart.end) + ".";
+  }
+  const longest = bars.filter((bar) => !bar.attempt[DAEMON]).sort((one, other) => took(other) - took(one)).slice(0, 5);
+  if (bars.length > 1 && longest.length) byId("longest-text").textContent = "Longest: " + longest.map((bar) => text(bar) + " " + seconds(took(bar))).join(", ") + ".";
+}
+
 function legend() {
   const kinds = [["succeeded", "succeeded"], ["failed", "failed"], ["timed", "timed out"], ["stopped", "stopped"], ["unknown", "unknown"], ["running", "running"]];
   const seen = new Set(chart.lanes.flatMap((lane) => lane.bars.map((bar) => bar.kind)));
@@ -277,9 +293,10 @@ function startTimeline() {
   chart.to = chart.end;
   intoLanes(bars.filter((bar) => !bar.attempt[DAEMON]), chart.lanes);
   intoLanes(bars.filter((bar) => bar.attempt[DAEMON]), chart.lanes);
-  if (data.needs) markPath(bars);
-  legend();
   startCharts(bars);
+  if (data.needs) markPath(bars);
+  describe(bars);
+  legend();
   const canvas = byId("bars");
   byId("zoom-in").addEventListener("click", () => zoom(0.5));
   byId("zoom-out").addEventListener("click", () => zoom(2));
@@ -296,6 +313,6 @@ function startTimeline() {
     zoom(event.deltaY < 0 ? 0.8 : 1.25, toTime(event.clientX - box.left, box.width));
   }, { passive: false });
   new ResizeObserver(drawAll).observe(byId("lanes"));
-  for (const query of ["(prefers-color-scheme: dark)", "print"]) window.matchMedia(query).addEventListener("change", drawAll);
+  for (const query of ["(prefers-color-scheme: dark)", "(forced-colors: active)", "print"]) window.matchMedia(query).addEventListener("change", drawAll);
   drawAll();
 }
