@@ -59,7 +59,10 @@ def report(run: str | None, path: str | None, is_opened: bool, state_dir: str) -
         raise UnwrittenFile(f"cannot write the report {quote(path)}: {error.strerror}") from None
     print_text(visible(path))
     if is_opened:
-        _open_in_browser(path)
+        from mprun.cli.browser import open_page
+
+        if problem := open_page(path):
+            warn(problem)
     return 0
 
 
@@ -101,11 +104,3 @@ def _version() -> str:
         return version("mprun")
     except PackageNotFoundError:
         return "unknown"
-
-
-def _open_in_browser(path: str) -> None:
-    import webbrowser
-    from pathlib import Path
-
-    if not webbrowser.open(Path(path).absolute().as_uri()):
-        warn(f"no browser was found to open {quote(path)}")

@@ -231,16 +231,6 @@ def test_without_o_it_is_named_for_the_run_and_with_a_dash_it_is_printed(tmp_pat
     assert output == (tmp_path / f"report-{run}.html").read_text("utf-8")
 
 
-def test_open_opens_the_page_in_the_browser(tmp_path):
-    record(tmp_path, [STARTED, ended()])
-    browser = tmp_path / "browser"
-    browser.write_text('#!/bin/sh\necho "$1" >opened\n')
-    browser.chmod(0o755)
-    code, _, stderr = read(tmp_path, "report", "-o", "page.html", "--open", env={"BROWSER": f"{browser} %s"})
-    assert (code, stderr) == (0, "")
-    assert (tmp_path / "opened").read_text() == (tmp_path / "page.html").as_uri() + "\n"
-
-
 # -- nothing in it is run
 
 
