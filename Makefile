@@ -3,7 +3,7 @@
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test test-newest bench reliability lint format pytest lock clean
+.PHONY: help demo test test-newest bench reliability pictures lint format pytest lock clean
 
 VERSIONS := 3.11 3.12 3.13 3.14 3.15
 CHECK := python=$$(tools/python) && "$$python" tools/check.py
@@ -32,6 +32,11 @@ bench:   ## mprun beside hand-written scripts and other runners, ten minutes; AR
 reliability:  ## what docs/faults.md promises, measured; ARGS='--only kills --rounds 10000 --jobs 3'
 	@tools/venv .venv
 	.venv/bin/python benchmarks/reliability $(ARGS)
+
+pictures:  ## docs/pictures/, from a real run; needs chromium, chromium-driver, npm; ARGS=--all makes all of them anew
+	@tools/venv .venv test
+	@tools/browser
+	.venv/bin/python tools/pictures $(ARGS)
 
 lint:    ## ruff, mypy, and the contract of imports
 	@$(CHECK) lint

@@ -33,7 +33,7 @@ def open_page(path: str) -> str:
 def _open(page: Path, name: str | None) -> bool:
     import webbrowser
 
-    # A command that is no shell command is a ValueError.
+    # ValueError: the name cannot be split into words.
     try:
         return webbrowser.get(name).open(page.as_uri()) if name else webbrowser.open(page.as_uri())
     except (webbrowser.Error, ValueError, OSError):

@@ -272,13 +272,13 @@ function legend() {
     return made;
   };
   byId("legend").append(...kinds.filter(([name]) => seen.has(name)).map(([name, text]) => entry(name, text)),
-    entry("wait", "waiting, or its slot is free"), element("span", "│ joined, after wide bars"),
-    element("span", "A lane is a slot, a bar is an attempt; bars that share a pixel are drawn as one."));
+    entry("wait", "waiting, or its slot is free"), element("span", "│ joined, after wide bars"));
   if (data.needs) {
     const made = element("span"), swatch = element("span", undefined, "swatch under");
     made.append(swatch, "critical path");
     byId("legend").append(made);
   }
+  byId("legend").append(element("span", "A lane is a slot, a bar is an attempt; bars that share a pixel are drawn as one."));
   if (chart.undated) byId("legend").append(element("span", chart.undated + " attempts have no valid time, and no bar."));
 }
 
