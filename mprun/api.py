@@ -67,14 +67,24 @@ def plan_job(
     tags: Sequence[str] = (),
     with_dependencies: bool = True,
     reused: Mapping[str, Reused] | None = None,
+    repeat: int | None = None,
+    repeat_for: float | None = None,
+    until_failure: bool | None = None,
+    seed: int | None = None,
 ) -> Plan:
     """Plan a job: which tasks run, in which order. The arguments override keys of the job.
 
     `timeout` is in seconds, for the whole run; `flaky` is `pass` or `fail`. With `names` (patterns of
     `*` and `?`) or `tags`, only the tasks that match both are planned, and their dependencies unless
     `with_dependencies` is false. `reused` has, by task name, the outcomes of an earlier run: these tasks do
-    not run again. Raises NothingSelected if no task matches, JobFileError if a task refers to the result of
-    one that is not selected.
+    not run again.
+
+    `repeat` is how many copies of each planned task run, `NAME@1`, `NAME@2` and so on; with `repeat_for`,
+    in seconds, or `until_failure` alone copies are added while there is time, or until one fails.
+    `until_failure` ends the run at the first failure. `seed` decides about the order of the copies: the
+    same one gives the same order; by default it is random. Raises NothingSelected if no task matches,
+    JobFileError if a task refers to the result of one that is not selected, UsageError if nothing can be
+    repeated.
     """
     selection = None
     if names or tags:
@@ -86,7 +96,14 @@ def plan_job(
 
             if diagnostics := locate.left_out(job, selection):
                 raise JobFileError(diagnostics)
-    return plan_tasks(
+    repetition = None
+    if repeat is not None or repeat_for is not None or until_failure:
+        # Most runs repeat nothing.
+        from mprun.engine.repeat import repeated
+
+        job, repetition = repeated(job, selection, repeat, repeat_for, seed)
+        selection, fail_fast = None, until_failure or fail_fast
+    plan = plan_tasks(
         job.replace(
             fail_fast=job.fail_fast if fail_fast is None else fail_fast,
             timeout=job.timeout if timeout is None else timeout,
@@ -99,6 +116,7 @@ def plan_job(
         selection=selection,
         reused=reused,
     )
+    return plan if repetition is None else plan.replace(repetition=repetition)
 
 
 def cpu_count() -> int:

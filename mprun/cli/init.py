@@ -79,7 +79,20 @@ def write_starter(path: str) -> list[str]:
 
 
 # Of job files, of what `--json` prints (by command), and of events, as in the record.
-SCHEMAS = ("job", "event", "error", "logs", "plan", "runs", "show", "stop", "tree", "validate")
+SCHEMAS = (
+    "job",
+    "event",
+    "compare",
+    "error",
+    "flaky",
+    "logs",
+    "plan",
+    "runs",
+    "show",
+    "stop",
+    "tree",
+    "validate",
+)
 
 
 @click.command()

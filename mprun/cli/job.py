@@ -63,6 +63,16 @@ def plan_job_file(path: str, planning: dict[str, Any], tasks: Sequence[str] = ()
     job = read_job(path, {}, planning["params"])
     print_early_warnings(job)
     planning["names"] = (*planning["names"], *tasks)
+    if (
+        planning["repeat"]
+        or planning["repeat_for"]
+        or planning["until_failure"]
+        or planning["seed"] is not None
+    ):
+        # Few runs repeat tasks.
+        from mprun.cli.repeat import draw_seed
+
+        draw_seed(planning)
     options = {name: value for name, value in planning.items() if name != "params"}
     if not planning["names"] and not planning["tags"]:
         plan = api.plan_job(job, **options)

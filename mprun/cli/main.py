@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 
 # Each command, and the module of this package that defines a function of its name.
 MODULES = {
+    "compare": "compare",
     "export": "export",
+    "flaky": "flaky",
     "help": "help",
     "init": "init",
     "logs": "show",
@@ -88,6 +90,7 @@ class Commands(Mapping[str, click.Command]):
 _SYNONYMS = {
     "cancel": "stop",
     "check": "validate",
+    "diff": "compare",
     "down": "stop",
     "history": "runs",
     "kill": "stop",

@@ -135,6 +135,34 @@ def planning_options(command: Command) -> Command:
             envvar="MPRUN_FLAKY",
             help="Whether tasks that succeed only after they were retried fail the run.",
         ),
+        click.option(
+            "--repeat",
+            type=click.IntRange(min=1),
+            envvar="MPRUN_REPEAT",
+            metavar="N",
+            help="Run N copies of each selected task side by side: TASK@1, TASK@2, ...",
+        ),
+        click.option(
+            "--repeat-for",
+            callback=to_timeout,
+            envvar="MPRUN_REPEAT_FOR",
+            metavar="DURATION",
+            help="Add copies of the selected tasks for so long: seconds, or 1m30s.",
+        ),
+        click.option(
+            "--until-failure",
+            is_flag=True,
+            default=None,
+            envvar="MPRUN_UNTIL_FAILURE",
+            help="Repeat the selected tasks, and stop at the first failure.",
+        ),
+        click.option(
+            "--seed",
+            type=click.IntRange(min=0),
+            envvar="MPRUN_SEED",
+            metavar="N",
+            help="With --repeat: the order of the copies; the same seed gives the same order.",
+        ),
     )
 
 

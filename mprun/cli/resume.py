@@ -141,6 +141,12 @@ def _plan(
     """
     changes = file_changes(state)
     options = {name: value for name, value in earlier.options.items() if name in _PLANNING}
+    if "seed" in options and "repeat" not in options:
+        # Copies were added as long as there was time: these run again, and no others.
+        from mprun.record.copies import copy_number
+
+        options.pop("repeat_for", None)
+        options["repeat"] = max(map(copy_number, state.known_names()), default=1) or 1
     mistakes: list[MprunError] = [
         UsageError(message) for message in refusals(earlier, changes, allow_changed=allow_changed)
     ]

@@ -178,8 +178,15 @@ def _console_reporter(
     names = [task.name for task in plan.tasks]
     # A `foreach` over a task's result adds tasks during the run.
     lists = [planned.name for planned in plan.tasks if planned.task.foreach is not None]
+    if plan.repetition is not None and plan.repetition.count is None:
+        from mprun.scheduling.repetition import MORE_COPIES
+
+        lists.append(MORE_COPIES)
     retries = {
-        planned.name: planned.task.retry.retries for planned in plan.tasks if planned.task.retry.retries
+        name: planned.task.retry.retries
+        for planned in plan.tasks
+        if planned.task.retry.retries
+        for name in ((planned.name, planned.name.rpartition("@")[0]) if planned.copy else (planned.name,))
     }
     return lambda context: Console(
         context.directory,

@@ -54,6 +54,7 @@ if TYPE_CHECKING:
 
     from mprun.engine.event_builder import Fact
     from mprun.engine.late_references import LateReferences
+    from mprun.engine.repeat import CopyFeed
     from mprun.engine.signals import SignalInbox
     from mprun.executors.base import Executor, PrepareReply, Report
     from mprun.record import events
@@ -123,6 +124,13 @@ class Engine:
                 self._resolver, self._scheduler, self._table, self._clock, self.act
             )
             self._actions[Resolve] = late.resolve
+        self._copy_feed: CopyFeed | None = None
+        if plan.repetition is not None and plan.repetition.count is None:
+            from mprun.engine.repeat import CopyFeed
+
+            self._copy_feed = CopyFeed(
+                plan, plan.repetition, self._scheduler, self._table, self._clock, self.act, warn
+            )
         # What has happened and what was decided since the last `publish`, in this order.
         self._facts: list[Fact] = []
         # What of that was not published yet: each turn does some of it.
@@ -177,7 +185,7 @@ class Engine:
     def _loop(self, begun: float) -> None:
         """Turn until the scheduler has finished. Raises an exception if the run cannot be ended in order."""
         try:
-            if len(self._table.tasks) > 1:
+            if len(self._table.tasks) > 1 or self._copy_feed is not None:
                 self._facts += planned_facts("", self._table.tasks)
             self.act(self._scheduler.begin(self._clock.timed(begun)))
             self.publish()
@@ -199,7 +207,8 @@ class Engine:
         late = self._late_references
         has_late = late is not None and late.has_more
         more = 0.0 if has_late or self._scheduler.has_more or self._to_publish else None
-        timeouts = (due, self._publisher.tick_interval, self._monitor.interval, more)
+        copies_end = None if self._copy_feed is None else self._copy_feed.seconds_left
+        timeouts = (due, self._publisher.tick_interval, self._monitor.interval, more, copies_end)
         self.wait(min([seconds for seconds in timeouts if seconds is not None], default=None))
         # Reports before deadlines: an attempt that ended in the instant of its timeout has ended.
         self.collect_reports()
@@ -215,6 +224,10 @@ class Engine:
             self.act(self._scheduler.proceed(self._clock.timed()))
         if late is not None:
             late.proceed()
+        if self._copy_feed is not None:
+            self._copy_feed.proceed()
+            if self._copy_feed.is_over:
+                self._copy_feed = None
         self._publisher.tick()
 
     def wait(self, timeout: float | None) -> None:

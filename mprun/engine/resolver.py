@@ -33,6 +33,10 @@ if TYPE_CHECKING:
     from mprun.scheduling.plan import Plan, PlannedTask
 
 
+# The environment variable of a repeated task that has the number of its copy.
+COPY_VARIABLE = "MPRUN_COPY"
+
+
 class Resolved(Frozen):
     """The task can be started: every reference has a value."""
 
@@ -153,6 +157,10 @@ class TaskResolver:
         from mprun.jobfile.expander import INSTANCES_A_STEP, expand_over
 
         instances = yield from expand_over(planned.task, found)
+        if planned.copy:
+            from mprun.scheduling.repetition import copy_of
+
+            instances = [copy_of(instance, planned.copy) for instance in instances]
         refuse_too_many(len(self._table.tasks) + len(instances))
         # A task that has finished neither holds nor needs tokens.
         known = (
@@ -217,8 +225,8 @@ class TaskResolver:
                 from mprun.jobfile.siblings import selected
 
                 with suppress(ReferenceProblem):
-                    number = self._table.siblings.find(selected(instance, dependency), instance.name)
-                    found[number, PASSED] = None
+                    reference = self._table.own(selected(instance, dependency), instance.copy)
+                    found[self._table.siblings.find(reference, instance.name), PASSED] = None
         return tuple(found)
 
     def call(self, number: int) -> Call | Task:
@@ -283,6 +291,8 @@ class TaskResolver:
     def env(self, number: int, call: Call | Task) -> dict[str, str]:
         """The variables of an attempt, with those that set params as far as its task refers to them."""
         planned, env = self._table.tasks[number], call.env
+        if planned.copy:
+            env = {COPY_VARIABLE: str(planned.copy), **env}
         if self._param_variables is not None:
             env = {**self._param_variables.of(planned.task), **env}
         if planned.task.artifacts:
@@ -311,7 +321,7 @@ class TaskResolver:
         task = planned.task
 
         def result(reference: Reference) -> Any:
-            return self._result(reference, planned.name)
+            return self._result(self._table.own(reference, planned.copy), planned.name)
 
         return Resolver(task.scope, task.axes, planned.values, results=result, reveal=True)
 

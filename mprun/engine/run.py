@@ -289,7 +289,9 @@ class Run:
             options.display,
         )
         try:
-            finished = engine.run(prepared, dict(options.recorded_options or {}), resumed_from)
+            repetition = self._plan.repetition
+            recorded = {**(options.recorded_options or {}), **(repetition.options if repetition else {})}
+            finished = engine.run(prepared, recorded, resumed_from)
         finally:
             recorder.close()
             for reporter in reporters:

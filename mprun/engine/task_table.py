@@ -8,15 +8,19 @@ from mprun.jobfile.names import NameIndex
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import TypeVar
 
+    from mprun.jobfile.references import Reference
     from mprun.jobfile.siblings import Siblings
     from mprun.scheduling.plan import Plan, PlannedTask
+
+    AnyReference = TypeVar("AnyReference", bound=Reference)
 
 
 class TaskTable:
     """Grows when a task with `foreach` over a result is expanded: its instances come last.
 
-    Callers only read `tasks`; only `expand` changes it.
+    Callers only read `tasks`; only `expand` and `add` change it.
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -32,6 +36,22 @@ class TaskTable:
         self.tasks += instances
         self._instances[number] = range(first, len(self.tasks))
         self._names = self._siblings = None
+
+    def add(self, tasks: Sequence[PlannedTask]) -> None:
+        """Add tasks that take no other one's place."""
+        first = len(self.tasks)
+        self.tasks += tasks
+        if self._names is not None:
+            # A new index each time would be quadratic.
+            self._names.add(tasks, first)
+        self._siblings = None
+
+    def own(self, reference: AnyReference, copy: int) -> AnyReference:
+        """The reference to a result that a copy of a task has: to the same copy, if that task is repeated."""
+        name = f"{reference.name}@{copy}"
+        if not copy or not (name in self.names.numbers or name in self.names.groups):
+            return reference
+        return reference.replace(name=name)
 
     def is_expanded(self, number: int) -> bool:
         """Whether the instances of this task were added."""

@@ -212,13 +212,14 @@ class Instance(Frozen):
 
     `groups` are the names that it shares with other instances: those of its task and of the
     tasks that use its recipe. `values` has one for each of the task's `axes`. Instances share their `task`
-    unless its keys depend on the values.
+    unless its keys depend on the values. `copy` is the number of a copy of it, from 1, if it is repeated.
     """
 
     name: str
     groups: tuple[str, ...] = ()
     task: Task
     values: tuple[Any, ...] = ()
+    copy: int = 0
 
 
 class JoinEntry(Frozen):

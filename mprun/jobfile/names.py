@@ -57,14 +57,19 @@ class NameIndex:
     """What a name means: one task, all of a group, or all that a pattern matches."""
 
     def __init__(self, tasks: Sequence[Named], empty: Iterable[str] = ()) -> None:
-        self.numbers = {task.name: number for number, task in enumerate(tasks)}
+        self.numbers: dict[str, int] = {}
         self.groups: dict[str, list[int]] = {}
-        for number, task in enumerate(tasks):
-            for group in task.groups:
-                self.groups.setdefault(group, []).append(number)
+        self.add(tasks, 0)
         # A group whose list is empty has no tasks, but may be named.
         for group in empty:
             self.groups.setdefault(group, [])
+
+    def add(self, tasks: Sequence[Named], first: int) -> None:
+        """Add tasks, with numbers from `first` on."""
+        self.numbers.update({task.name: number for number, task in enumerate(tasks, first)})
+        for number, task in enumerate(tasks, first):
+            for group in task.groups:
+                self.groups.setdefault(group, []).append(number)
         self._patterns: dict[str, list[int]] = {}
         self._sorted: SortedNames | None = None
 

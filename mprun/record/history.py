@@ -81,7 +81,7 @@ def past_runs_in_steps(
 def _read_timings(
     stream: BinaryIO, file: str, services: Collection[str]
 ) -> Generator[None, None, RunTimings | None]:
-    if not _is_run_of(stream.readline(MAX_FIRST_LINE), file):
+    if not is_run_of(stream.readline(MAX_FIRST_LINE), file):
         return None
     collector = _TimingCollector(services)
     left, count = MAX_BYTES_PER_RECORD - stream.tell(), 0
@@ -94,7 +94,7 @@ def _read_timings(
     return RunTimings(durations=collector.durations, until_ready=collector.until_ready)
 
 
-def _is_run_of(line: bytes, file: str) -> bool:
+def is_run_of(line: bytes, file: str) -> bool:
     """Whether a record's first line is that of a run of this job file."""
     try:
         started: Any = json.loads(line)

@@ -60,6 +60,9 @@ PROGRESS = ("auto", "live", "plain", "none")
 FIRST_SILENCE = 10.0
 LONGEST_SILENCE = 600.0
 
+# Of repeated tasks so many failures are listed at the end, since the table counts them.
+_MAX_FAILED_COPIES = 10
+
 # After so many seconds the live view begins: what is shorter pays nothing for it.
 VIEW_DELAY = 0.3
 
@@ -324,6 +327,8 @@ class Console:
         fits = width is None or display_width(head) + 2 + len(run) <= width
         for line in [f"{head}, {run}"] if fits else [head, run]:
             self._write(line, "1")
+        if "seed" in event.options:
+            self._write(f"copies are started in the order of --seed {event.options['seed']}")
         if event.resumed_from is not None:
             self._write(resumed_line(event.resumed_from))
 
@@ -345,6 +350,11 @@ class Console:
     def _write_table(self, event: RunFinished, state: RunState) -> None:
         """A table of all tasks or, if there are very many, of those that did not succeed."""
         colour = wants_colour(sys.stderr)
+        if _is_repeated(state):
+            from mprun.reporters.repeat_table import write_repeats
+
+            self._to_stderr(lambda: write_repeats(state, sys.stderr, colour))
+            return
         complete = len(state.tasks) <= table.MAX_ROWS
         rows = table.rows(state) if complete else table.bad_rows(state)
         if rows:
@@ -368,10 +378,11 @@ class Console:
         failed = [
             task for task in state.tasks.values() if task.finished and table.fails_run(task.finished, event)
         ]
-        for task in failed[: table.MAX_ROWS]:
+        shown = _MAX_FAILED_COPIES if _is_repeated(state) else table.MAX_ROWS
+        for task in failed[:shown]:
             self._write(f"{visible(task.name)} {visible(table.outcome_words(task))}", "31")
-        if len(failed) > table.MAX_ROWS:
-            self._write(f"… and {len(failed) - table.MAX_ROWS} more", "31")
+        if len(failed) > shown:
+            self._write(f"… and {len(failed) - shown} more", "31")
         counts = counts_text(event.counts, event.allowed, event.flaky)
         # An error of mprun itself has a line of its own.
         is_told = event.exit_code == EXIT_INTERNAL or not event.reason
@@ -387,6 +398,10 @@ class Console:
             self._write(f"record: {short_path(self._directory.path)}")
             if state.started and state.started.file != STANDARD_INPUT_PATH:
                 self._write(f"resume: {self._command(*resume_words(state))}", "2")
+
+
+def _is_repeated(state: RunState) -> bool:
+    return state.started is not None and "seed" in state.started.options
 
 
 def _lineage() -> Lineage:

@@ -67,6 +67,11 @@ def format_size(size: int | None) -> str:
     return f"{value:.0f}{unit}" if value >= 10 or unit == "B" else f"{value:.1f}{unit}"
 
 
+def format_percent(share: float) -> str:
+    """A share, from 0 to 1, as a percentage with one decimal unless that is 0: `5.5 %`."""
+    return f"{100 * share:.1f}".removesuffix(".0") + " %"
+
+
 def plural(number: int, thing: str, things: str = "") -> str:
     """A number of things: `1 task`, `2 tasks`."""
     return f"{number} {thing if number == 1 else things or f'{thing}s'}"

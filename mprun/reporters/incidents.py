@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from mprun.diagnostics import visible
 from mprun.outcomes import Outcome, format_exit
+from mprun.record.copies import without_copy
 from mprun.record.events import TaskFinished, TaskRetrying
 from mprun.reporters.format import format_duration, format_reason, plural
 from mprun.reporters.table import MAX_ROWS, error_words, orphans_of, with_item
@@ -54,8 +55,11 @@ class Incidents:
     def _another_attempt(self, event: TaskRetrying, task: TaskState) -> tuple[str, str]:
         number = str(event.attempt - 1)
         if event.reason != "restart":
-            # The instances of a `foreach` over a result, `fetch[0]`, are not known before the run.
-            limit = self._retries.get(event.task) or self._retries.get(event.task.rpartition("[")[0])
+            # The instances of a `foreach` over a result, `fetch[0]`, are not known before the run, nor are
+            # copies that are added during it.
+            task_name = without_copy(event.task)
+            names = (event.task, event.task.rpartition("[")[0], task_name, task_name.rpartition("[")[0])
+            limit = next((self._retries[name] for name in names if name in self._retries), 0)
             number += f"/{limit}" if limit else ""
         head = f"{'RESTART' if event.reason == 'restart' else 'RETRY'} {number} "
         again = f"again in {_delay(event.delay)}" if event.delay else "again at once"

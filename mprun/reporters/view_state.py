@@ -6,6 +6,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from mprun.outcomes import BAD
+from mprun.record.copies import is_repeated, without_copy
 from mprun.record.events import (
     TaskExited,
     TaskFinished,
@@ -70,8 +71,8 @@ class ViewState:
         self.waiting: dict[str, list[str]] = {}
         # The daemons, each with what it is doing.
         self.services: dict[str, str] = {}
-        # By the name before the brackets: how many instances have ended and not failed, how many have
-        # failed, and how many there are.
+        # By the name before the brackets, or before the number of a copy: how many instances have ended and
+        # not failed, how many have failed, and how many there are.
         self.groups: dict[str, list[int]] = {}
         # How long the run will still take, in seconds, None if unknown.
         self.left: float | None = None
@@ -80,6 +81,7 @@ class ViewState:
         # Those of the running attempts that have a row; most tasks of a large run end before they have one.
         self._rows: dict[str, RunningTask] = {}
         self._run = run
+        self._is_repeated = is_repeated(run.started)
         # Nothing else is of interest, and each event of a run comes here.
         self._appliers: dict[type[Event], Callable[..., None]] = {
             TaskStarted: self._start,
@@ -143,11 +145,14 @@ class ViewState:
         if self.total < MANY_TASKS:
             return
         for name in names:
-            count = self.groups.setdefault(name.partition("[")[0], [0, 0, 0])
+            count = self.groups.setdefault(self._group(name), [0, 0, 0])
             count[2] += 1
             task = self._run.tasks.get(name)
             if task is not None and task.outcome is not None:
                 count[_counts_as_failed(task)] += 1
+
+    def _group(self, name: str) -> str:
+        return (without_copy(name) if self._is_repeated else name).partition("[")[0]
 
     def _start(self, event: TaskStarted) -> None:
         if self.retrying:
@@ -190,7 +195,7 @@ class ViewState:
         self.ended += 1
         self.failed += has_failed
         if self.groups:
-            count = self.groups.get(name.partition("[")[0])
+            count = self.groups.get(self._group(name))
             if count is not None:
                 count[has_failed] += 1
 

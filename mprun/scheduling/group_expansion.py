@@ -1,4 +1,4 @@
-"""Puts instances that are made during the run in the place of their group, with their dependencies."""
+"""Adds tasks during the run: instances in the place of their group, and copies, with their dependencies."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from mprun.scheduling.task_run import FINISHED, WAITING
 from mprun.scheduling.verdict import MET_BY, unmet_reason
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from mprun.scheduling.join_order import JoinOrder
     from mprun.scheduling.plan import PlannedTask
@@ -28,12 +28,27 @@ class GroupExpansion:
         group.expand()
         self._replace_conditions(group, instances)
         added = self._task_runs.add_instances(group, instances)
-        self._await_dependencies([task_run for task_run in added if task_run.unmet])
+        self._await_dependencies({run.number: run.planned.needs for run in added if run.unmet})
         self._task_runs.released += [run for run in added if run.state is WAITING and not run.unmet]
         # Its items may say that some of them are daemons.
         of_item = not group.task.daemon
         daemons = {task_run.number for task_run in added if task_run.task.daemon} if of_item else ()
         self._join_order.expand(group.number, [task_run.number for task_run in added], daemons)
+        return added
+
+    def add(self, tasks: Sequence[PlannedTask]) -> list[TaskRun]:
+        """Add tasks to the run that depend on each other, and on tasks that may have ended."""
+        first = len(self._task_runs.all)
+        added = self._task_runs.add(tasks)
+        self._join_order.add([task_run.number for task_run in added])
+        self._await_dependencies(
+            {
+                run.number: [need for need in run.planned.needs if need[0] < first]
+                for run in added
+                if run.unmet
+            }
+        )
+        self._task_runs.released += [run for run in added if run.state is WAITING and not run.unmet]
         return added
 
     def _replace_conditions(self, group: TaskRun, instances: Sequence[PlannedTask]) -> None:
@@ -50,17 +65,21 @@ class GroupExpansion:
             for _ in range(-more):
                 self._task_runs.meet_condition(task_run)
 
-    def _await_dependencies(self, task_runs: Sequence[TaskRun]) -> None:
-        """Make new instances dependents of the tasks that they need, of which some may have finished."""
+    def _await_dependencies(self, needs: Mapping[int, Iterable[tuple[int, str]]]) -> None:
+        """Make new tasks dependents of the tasks that they need, of which some may have finished."""
         added: dict[int, list[tuple[int, str]]] = {}
-        for task_run in task_runs:
-            for number, condition in task_run.planned.needs:
-                added.setdefault(number, []).append((task_run.number, condition))
+        for after, own in needs.items():
+            for number, condition in own:
+                added.setdefault(number, []).append((after, condition))
         for number, dependents in added.items():
             before = self._task_runs.all[number]
             self._task_runs.add_dependents(before, dependents)
+            met = {condition for _, condition in dependents if before.was_announced(condition)}
+            for after, condition in dependents:
+                if condition in met:
+                    self._task_runs.all[after].meet_condition()
             if before.state is FINISHED:
-                self._announce_end(before, dependents)
+                self._announce_end(before, [pair for pair in dependents if pair[1] not in met])
 
     def _announce_end(self, before: TaskRun, dependents: Sequence[tuple[int, str]]) -> None:
         """Tell new dependents how a task ended, and skip those that can never start because of it."""

@@ -9,7 +9,7 @@ from mprun.scheduling.instructions import Instruction, Join
 from mprun.scheduling.plan import PlannedJoin
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Collection, Iterable, Sequence
 
     from mprun.scheduling.plan import Plan
 
@@ -83,6 +83,12 @@ class JoinOrder:
         for instance in instances:
             flags[instance] = flags[group] & _IMPLICIT
         flags[group] &= ~_IMPLICIT
+
+    def add(self, tasks: Sequence[int]) -> None:
+        """Tasks were added to the run; they are joined last."""
+        self._flags += bytes([_IMPLICIT]) * len(tasks)
+        self._order += [PlannedJoin(task=task) for task in tasks]
+        self._of += len(tasks)
 
     def leave_out(self, task: int) -> None:
         """A task does not run, because an earlier run has finished it."""

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from typing import Protocol
 
     from mprun.jobfile.model import Instance, Job, Needs, Task
+    from mprun.scheduling.repetition import Repetition
 
     # For types alone: nothing looks at it during a run.
     class Priorities(Protocol):
@@ -47,7 +48,8 @@ class PlannedTask(Frozen):
     `needs` and `needed_by` are its dependencies and its dependents: indices in the plan, from 0,
     with a condition each. `late` says whether the task refers to something that is known only
     during the run, such as a result, and `skipped` whether its `when` is known to be false.
-    `reused` is its outcome if it does not run again.
+    `reused` is its outcome if it does not run again. `copy` is the number of a copy, from 1, if the task
+    is repeated.
     """
 
     name: str
@@ -60,6 +62,7 @@ class PlannedTask(Frozen):
     reused: Reused | None = None
     needs: Needs = ()
     needed_by: Needs = ()
+    copy: int = 0
 
 
 class PlannedJoin(Frozen):
@@ -79,7 +82,7 @@ class Plan(Frozen):
     `reused` has the outcomes of an earlier run by task name, also of instances that are created
     during the run. `priorities` decide which ready task goes first; if None, the order of the file
     does. `cwd` is the directory of the main process, and so of the tasks without one; None is the
-    current directory.
+    current directory. `repetition` says how its tasks are repeated, None if they are not.
     """
 
     job: Job
@@ -94,6 +97,7 @@ class Plan(Frozen):
     flaky: str | None = None
     priorities: Priorities | None = None
     cwd: str | None = None
+    repetition: Repetition | None = None
 
     def fails_if_flaky(self, task: Task) -> bool:
         """Whether it fails the run if this task succeeds only after it was retried."""
@@ -138,6 +142,7 @@ def plan_tasks(
             late=traits.late(instance),
             skipped=traits.skipped(instance),
             reused=None if instance.task.daemon else outcomes.get(instance.name),
+            copy=instance.copy,
         )
         for number, instance in enumerate(job.tasks[index] for index in chosen)
     )
@@ -178,7 +183,8 @@ def is_crowded(plan: Plan) -> bool:
 
     If only one runs at a time, no order is shorter than another, and the order of the file counts.
     """
-    if plan.max_parallel == 1:
+    if plan.max_parallel == 1 or plan.repetition is not None:
+        # The seed decides about the order of copies.
         return False
     takers = 0
     claimed: dict[str, int] = {}
@@ -244,6 +250,7 @@ def plan_instance(
         needed_by=needed_by,
         late=True,
         reused=None if instance.task.daemon else (reused or {}).get(instance.name),
+        copy=instance.copy,
     )
 
 

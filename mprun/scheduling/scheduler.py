@@ -81,6 +81,8 @@ class Scheduler:
         )
         # Whether the joins have not begun, because more tasks may have to be started first.
         self._is_beginning = True
+        # Whether `add_tasks` may be called: the run does not end before.
+        self.expects_tasks = False
         self.finished = False
         self.outcomes = self._task_runs.outcomes
         self.expanded = self._task_runs.expanded
@@ -168,6 +170,26 @@ class Scheduler:
         self._now = now
         self._termination.end_run(reason, now, kill=kill)
         return self._decide()
+
+    def add_tasks(self, tasks: Sequence[PlannedTask], now: float) -> list[Instruction]:
+        """There are more tasks; they get the next numbers, in this order."""
+        self._now = now
+        # Few runs are repeated for some time.
+        from mprun.scheduling.group_expansion import GroupExpansion
+
+        self._finish_known(GroupExpansion(self._task_runs, self._join_order).add(tasks))
+        return self._decide()
+
+    def expect_no_tasks(self, now: float) -> list[Instruction]:
+        """No more tasks will be added."""
+        self._now = now
+        self.expects_tasks = False
+        return self._decide()
+
+    @property
+    def unfinished(self) -> int:
+        """How many tasks, daemons aside, have no outcome yet."""
+        return self._task_runs.unfinished
 
     # ---- facts of one task
 
@@ -386,6 +408,8 @@ class Scheduler:
     def _end_the_run(self) -> None:
         """After the last join stop the daemons, the last started one first; then the run is over."""
         if self._task_runs.unfinished or not (self._join_order.done or self._termination.end_reason):
+            return
+        if self.expects_tasks and self._termination.end_reason is None:
             return
         if self._termination.end_reason is None:
             self._termination.end_run(RUN_FINISHED, self._now)

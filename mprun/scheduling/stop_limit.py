@@ -37,7 +37,19 @@ def stop_limit(plan: Plan, running: Iterable[int]) -> StopLimit:
 
 
 def stop_limit_by_name(plan: Plan, running: Iterable[str]) -> StopLimit:
-    """The same by name: an instance of a `foreach` over a result, `fetch[0]`, counts as its group."""
+    """The same by name: an instance of a `foreach` over a result, `fetch[0]`, counts as its group.
+
+    A copy that was added during the run counts as the first copy of its task.
+    """
     numbers = {planned.name: number for number, planned in enumerate(plan.tasks)}
-    found = (numbers.get(name, numbers.get(name.rpartition("[")[0])) for name in running)
+    if plan.repetition is not None:
+        for number, planned in enumerate(plan.tasks):
+            numbers.setdefault(planned.name.rpartition("@")[0] if planned.copy else planned.name, number)
+    found = (next((numbers[one] for one in _known_as(name) if one in numbers), None) for name in running)
     return stop_limit(plan, [number for number in found if number is not None])
+
+
+def _known_as(name: str) -> tuple[str, ...]:
+    """The names that a task may have in the plan: its own, and those of its group and of its first copy."""
+    group, task = name.rpartition("[")[0], name.rpartition("@")[0]
+    return name, group, task, task.rpartition("[")[0]

@@ -353,6 +353,16 @@ class TaskRuns:
         self._instances[group.number] = range(first, len(self.all))
         return task_runs
 
+    def add(self, tasks: Sequence[PlannedTask]) -> list[TaskRun]:
+        """Add tasks to the run; they get the next numbers, in this order."""
+        added = [
+            self._task_run_type(number, task, number) for number, task in enumerate(tasks, len(self.all))
+        ]
+        self.all += added
+        self.outcomes += [None] * len(added)
+        self.unfinished += sum(not task_run.task.daemon for task_run in added)
+        return added
+
     def add_dependents(self, task_run: TaskRun, dependents: Sequence[tuple[int, str]]) -> None:
         """Add instances that depend on a task, by number, with the condition of each."""
         self._late_dependents.setdefault(task_run.number, []).extend(dependents)

@@ -130,6 +130,8 @@ def test_command_of_the_documents_does_what_it_says(command, place):
         assert mprun("job.yaml", cwd=place).code == 0
     if "||" in arguments:
         arguments = arguments[: arguments.index("||")]
+    if arguments[:1] == ["compare"]:
+        arguments[1:] = [mprun("job.yaml", cwd=place).one("run_started")["run"]] * 2
     if arguments[:1] == ["resume"]:
         # Other commands leave runs that have failed.
         arguments += ["--state-dir", "resumed"]

@@ -14,6 +14,7 @@ from mprun.errors import UsageError
 from mprun.jobfile.names import compile_glob
 from mprun.outcomes import BAD
 from mprun.record.commands import command
+from mprun.record.copies import without_copy
 from mprun.reporters.door import json_text
 from mprun.reporters.format import format_time, join_names, plural
 from mprun.reporters.tail import LineSplitter, Tail
@@ -70,6 +71,8 @@ def names_of(task: str) -> Iterator[str]:
     for index, char in enumerate(task):
         if char in "[/" and index:
             yield task[:index]
+    if (repeated := without_copy(task)) != task:
+        yield repeated
     yield task
 
 

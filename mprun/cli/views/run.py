@@ -10,6 +10,7 @@ from mprun.diagnostics import visible
 from mprun.outcomes import MPRUN_KILLED, Outcome, format_exit
 from mprun.record import process_tree, reader, results
 from mprun.record.artifacts import artifacts_by_task
+from mprun.record.copies import is_repeated, repeat_summary
 from mprun.record.error_details import log_path, read_details
 from mprun.record.not_shown import read_not_shown
 from mprun.record.run_state import TaskState
@@ -54,6 +55,10 @@ def show_run(
     for line in _head(state):
         stream.write(line + "\n")
     table.write(table.HEAD, table.rows(state, alive=alive, seen=seen), stream, colour)
+    if is_repeated(state.started):
+        from mprun.reporters.repeat_table import write_repeats
+
+        write_repeats(state, stream, colour)
     if attempts:
         _section(stream, "attempts", list(_attempts(state, alive)))
         _section(stream, "mprun itself", list(_cost(directory, state)))
@@ -88,6 +93,8 @@ def show_json(directory: RunDirectory, state: RunState, stream: TextIO) -> None:
         stream.write(f"{comma}\n    {_indented(value, 2)}")
         comma = ","
     stream.write("\n  ]" if comma else "]")
+    summary = repeat_summary(state)
+    stream.write(f',\n  "repeat": {_indented(summary and summary.to_json())}')
     stream.write(f',\n  "finished": {_indented(finished and finished.to_record())}')
     stream.write(f',\n  "not_shown": {_indented(read_not_shown(directory) or None)}\n}}\n')
 

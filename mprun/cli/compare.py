@@ -1,0 +1,55 @@
+"""The command that compares two runs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from mprun.cli.completion import complete_run
+from mprun.cli.messages import print_json, print_lines
+from mprun.cli.options import STATE_DIR, json_option
+from mprun.cli.show import read_run
+from mprun.outcomes import EXIT_FAILED, EXIT_SUCCEEDED
+from mprun.record.comparison import DURATION, MEMORY
+from mprun.record.comparison import compare as compare_states
+from mprun.record.log_difference import LogComparer
+from mprun.record.samples import Samples, read_samples
+from mprun.record.volatile import masker
+
+if TYPE_CHECKING:
+    from mprun.record.run_state import RunState
+
+
+@click.command()
+@click.argument("old", shell_complete=complete_run)
+@click.argument("new", shell_complete=complete_run)
+@json_option("One JSON object.")
+@STATE_DIR
+def compare(old: str, new: str, as_json: bool, state_dir: str) -> int:
+    """Compare two runs: outcomes, durations, memory, tasks and logs.
+
+    OLD and NEW are ids of runs, or beginnings of them. Durations and memory are compared with the
+    noise of up to 20 earlier runs. Exit code 1 means that something got worse.
+    """
+    from mprun.cli.views.comparison import comparison_json, comparison_lines, end_words
+
+    before, after = read_run(state_dir, old), read_run(state_dir, new)
+    comparison = compare_states(
+        before[1], after[1], end_words(masker(())), _samples(state_dir, after[0].run_id, after[1])
+    )
+    logs = LogComparer(before, after)
+    both = [name for name in after[1].known_names() if name in before[1].tasks]
+    # Those that ended differently first: not all logs may be read.
+    differences = logs.differences(dict.fromkeys((*comparison.changed, *both)))
+    if as_json:
+        print_json(comparison_json(before, after, comparison, differences, logs.skipped))
+    else:
+        print_lines(comparison_lines(before, after, comparison, differences, logs.skipped))
+    return EXIT_FAILED if comparison.is_worse else EXIT_SUCCEEDED
+
+
+def _samples(state_dir: str, before: str, state: RunState) -> Samples:
+    if state.started is None:
+        return {DURATION.name: {}, MEMORY.name: {}}
+    return read_samples(state_dir, state.started.file, state.tasks, before=before)

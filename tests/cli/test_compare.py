@@ -1,0 +1,161 @@
+"""Two runs compared, and the flaky tasks of many, by real runs."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from support import schemas
+from support.records import FINISHED, STARTED, ended, exited, read, record, started
+from support.runs import mprun, write
+
+from mprun.record.state_dir import RunDirectory
+
+WORK = """
+    import os
+    import time
+
+    def steady():
+        print(f"pid {os.getpid()} at {time.time()}, {object()!r} took {time.perf_counter():.3f}s")
+        print("12 rows")
+
+    def test(rows):
+        print(f"{rows} rows")
+        if rows == 13:
+            raise ValueError(rows)
+
+    def sleep(seconds):
+        time.sleep(seconds)
+
+    def once():
+        if os.environ["MPRUN_ATTEMPT"] == "1":
+            raise ValueError("once")
+    """
+JOB = """
+    params: {rows: 12, seconds: 0.01}
+    tasks:
+      - {name: steady, target: work:steady}
+      - {name: test, target: work:test, args: ["${params.rows}"]}
+      - {name: slow, target: work:sleep, args: ["${params.seconds}"]}
+    """
+
+
+def run_id(run):
+    return run.one("run_started")["run"]
+
+
+def test_what_got_worse_is_shown(tmp_path):
+    write(tmp_path, work=WORK, job=JOB)
+    old = run_id(mprun("job.yaml", "-q", cwd=tmp_path))
+    write(tmp_path, job=f"{JOB}  - {{name: lint, target: work:steady}}\n")
+    new = run_id(mprun("job.yaml", "-p", "rows=13", "-p", "seconds=1.2", "-q", cwd=tmp_path))
+    code, output, stderr = read(tmp_path, "compare", old, new)
+    assert (code, stderr) == (1, "")
+    lines = output.splitlines()
+    assert lines[0].startswith(f"old: {old} of job, ")
+    assert f"files changed: {tmp_path}/job.yaml" in lines
+    assert "param rows: 12 -> 13" in lines
+    assert "  worse  test: succeeded -> failed: exit 1 (ValueError: 13)" in lines
+    assert re.search(r"worse  slow: 0\.\d\ds -> 1\.\d\ds \(fewer than 3 earlier runs\)", output)
+    assert "new tasks: lint" in lines
+    assert output.count(", line ") == 1
+    assert "  test, line 1\n    - 12 rows\n    + 13 rows" in output
+    assert lines[-1] == "worse: 1 outcome, 1 duration"
+    # The other way round, it got better.
+    code, output, _ = read(tmp_path, "compare", new, old)
+    assert (code, output.splitlines()[-1]) == (0, "nothing got worse")
+    assert "gone tasks: lint" in output
+    value = json.loads(read(tmp_path, "compare", old, new, "--json").stdout)
+    assert schemas.refusals("compare", value) == []
+    assert (value["worse"], value["same_job_file"], value["new_tasks"]) == (True, True, ["lint"])
+    assert [change["task"] for change in value["durations"] if change["worse"]] == ["slow"]
+
+
+def test_a_run_does_not_differ_from_itself_nor_much_from_the_next(tmp_path):
+    write(tmp_path, work=WORK, job=JOB)
+    first, second = (run_id(mprun("job.yaml", "-q", cwd=tmp_path)) for _ in range(2))
+    for one, other in ((first, first), (first, second)):
+        code, output, stderr = read(tmp_path, "compare", one, other)
+        assert (code, stderr) == (0, "")
+        assert output.splitlines()[2:] == ["no difference"]
+
+
+def test_runs_of_other_job_files_say_so(tmp_path):
+    write(tmp_path, work=WORK, job=JOB, job_other="tasks: [{target: 'work:once', name: steady, retry: 1}]")
+    old, new = (run_id(mprun(f"{name}.yaml", "-q", cwd=tmp_path)) for name in ("job", "job_other"))
+    code, output, _ = read(tmp_path, "compare", old, new)
+    assert f"the runs are of different job files: {tmp_path}/job.yaml and {tmp_path}/job_other.yaml" in output
+    assert "  worse  steady: succeeded -> succeeded (flaky)" in output
+    assert code == 1
+    assert json.loads(read(tmp_path, "compare", old, new, "--json").stdout)["same_job_file"] is False
+
+
+def test_a_run_that_is_not_there_is_an_error(tmp_path):
+    record(tmp_path, [STARTED, FINISHED, ended()])
+    code, _, stderr = read(tmp_path, "compare", STARTED["run"], "2027")
+    assert code == 2
+    assert "no run in .mprun with an id that begins with" in stderr
+
+
+HOSTILE = "a\x1b[31m\u202eb\n::error::x"
+
+
+def hostile_record(tmp_path, name, **finished):
+    first = {**STARTED, "run": name, "job": HOSTILE, "file": HOSTILE, "params": {HOSTILE: finished}}
+    first |= {"files": [{"path": HOSTILE, "sha256": name}, 3], "options": {"seed": HOSTILE}}
+    lines = [first, started(HOSTILE), {**exited(HOSTILE), "duration": 1e300 if finished else 0}]
+    record(tmp_path, [*lines, {**FINISHED, "task": HOSTILE, **finished}, "\x00torn"], name=name)
+    log = RunDirectory(str(tmp_path / ".mprun" / "runs" / name)).log_file(HOSTILE, 1)
+    Path(log.path).write_text(f"{HOSTILE} {len(finished)}\n" * 3)
+
+
+def test_hostile_records_are_shown_in_plain_characters(tmp_path):
+    old, new = "20260101-120000.000-abcd", "20260102-120000.000-abcd"
+    hostile_record(tmp_path, old)
+    hostile_record(tmp_path, new, outcome="failed", reason=HOSTILE, attempts=2)
+    hostile_record(tmp_path, "20260103-120000.000-abcd", attempts=2**62)
+    for arguments in (("compare", old, new), ("flaky",), ("show", new), ("show", new, "--json")):
+        code, output, stderr = read(tmp_path, *arguments)
+        assert code == int(arguments[0] == "compare"), stderr
+        assert not re.search(r"[\x1b\u202e\x00]|^::", output + stderr, re.MULTILINE), arguments
+
+
+# ---- flaky
+
+
+def test_flaky_tasks_are_listed(tmp_path):
+    job = "params: {rows: 12}\ntasks:\n  - {name: once, target: work:once, retry: 1}\n"
+    job += "  - {name: test, target: work:test, args: ['${params.rows}']}\n"
+    write(tmp_path, work=WORK, job=job)
+    code, output, stderr = read(tmp_path, "flaky")
+    assert (code, output) == (0, "")
+    assert "no flaky task in 0 runs of .mprun" in stderr
+    for rows in (12, 13):
+        mprun("job.yaml", "-p", f"rows={rows}", "-q", cwd=tmp_path)
+    code, output, stderr = read(tmp_path, "flaky")
+    assert (code, stderr) == (0, "")
+    head, row = output.splitlines()
+    assert head.split()[:2] == ["TASK", "JOB"]
+    # Each run had other params, so that `test` has reasons to end differently.
+    assert row.split()[:6] == ["once", "job.yaml", "2", "0", "2", "100"]
+    value = json.loads(read(tmp_path, "flaky", "--json").stdout)
+    assert schemas.refusals("flaky", value) == []
+    assert [(task["task"], task["flaky"], len(task["flaky_runs"])) for task in value["tasks"]] == [
+        ("once", 2, 2)
+    ]
+    # With the same params, it has none.
+    write(tmp_path, work=WORK.replace("rows == 13", "rows == 12"))
+    newest = run_id(mprun("job.yaml", "-q", cwd=tmp_path))
+    value = json.loads(read(tmp_path, "flaky", "--json").stdout)
+    assert {task["task"]: task["failed_runs"] for task in value["tasks"]} == {"once": [], "test": [newest]}
+    code, _, stderr = read(tmp_path, "flaky", "-n", "1")
+    assert "1 of 3 runs read; `-n 0` reads all" in stderr
+
+
+@pytest.mark.parametrize("line", ['{"event":"run_started","format":99}', "torn"])
+def test_a_record_that_cannot_be_read_is_named(tmp_path, line):
+    name = record(tmp_path, [line])
+    code, _, stderr = read(tmp_path, "flaky")
+    assert code == 0
+    assert f"the records of 1 run cannot be read, such as {name}" in stderr
+    assert json.loads(read(tmp_path, "flaky", "--json").stdout)["unreadable"] == [name]

@@ -1,0 +1,198 @@
+"""Repeated tasks: flaky ones and races are named, sound ones are not, and what failed can be repeated."""
+
+import json
+import re
+import shlex
+
+import pytest
+from support import schemas
+from support.records import read
+from support.runs import mprun, write
+
+WORK = """
+    import os
+    import time
+    from pathlib import Path
+
+    COPY = int(os.environ.get("MPRUN_COPY", "0"))
+
+    def rare():
+        if os.environ["MPRUN_COPY"] == "11":
+            raise ValueError("unlucky")
+
+    def racy():
+        # It fails only while another copy of it runs.
+        mine = Path("racy") / str(os.getpid())
+        mine.parent.mkdir(exist_ok=True)
+        mine.touch()
+        try:
+            until = time.monotonic() + 1
+            while time.monotonic() < until and not Path("alone").exists():
+                if len(os.listdir(mine.parent)) > 1:
+                    # The other one sees this one, too.
+                    time.sleep(0.05)
+                    raise RuntimeError("not alone")
+                time.sleep(0.005)
+        finally:
+            mine.unlink()
+
+    def sound():
+        pass
+
+    def fixture():
+        return int(os.environ["MPRUN_COPY"])
+
+    def use(found, all_of_it):
+        assert found == int(os.environ["MPRUN_COPY"])
+        assert all_of_it == [10 + found, 20 + found], all_of_it
+
+    def add(n, found):
+        return n + found
+
+    def items(found):
+        return [found, found + 1]
+
+    def one(item, found):
+        assert item in (found, found + 1)
+
+    def serve():
+        Path("up").touch()
+        time.sleep(60)
+    """
+JOB = """
+    tasks:
+      - {name: rare, target: work:rare}
+      - {name: racy, target: work:racy}
+      - {name: sound, target: work:sound}
+    """
+
+
+@pytest.fixture
+def place(tmp_path):
+    write(tmp_path, work=WORK, job=JOB)
+    return tmp_path
+
+
+def test_what_fails_alone_or_beside_itself_is_named_and_can_be_repeated(place):
+    run = mprun("job.yaml", "--repeat", 16, "-j", 4, "--seed", 3, "--output", "none", cwd=place)
+    assert run.code == 1
+    assert "copies are started in the order of --seed 3" in run.stderr
+    rows = {row.split()[0]: row.split() for row in run.stderr.splitlines() if re.match(r"r?\w+ +16 ", row)}
+    assert rows["rare"][1:3] == ["16", "1"]
+    assert rows["sound"][1:3] == ["16", "0"]
+    assert int(rows["racy"][2]) >= 2
+    assert "rare" in rows["rare"][0]
+    assert rows["sound"][3:] == ["0", "%", "0", "%", "to", "19.4", "%"]
+    # The same is in the record.
+    _, shown, _ = read(place, "show")
+    assert "\n".join(line for line in run.stderr.splitlines() if re.match("TASK|racy +16", line)) in shown
+    code, printed, _ = read(place, "show", "--json")
+    assert code == 0
+    value = json.loads(printed)
+    assert schemas.refusals("show", value) == []
+    assert {task["task"]: task["failures"] for task in value["repeat"]["tasks"]}["sound"] == 0
+    assert value["run"]["options"]["seed"] == 3
+    assert read(place, "logs", "rare@11", "--tail", "1")[1] == "ValueError: unlucky\n"
+    assert "rare@11" in read(place, "logs", "rare")[1]
+    # The command that is shown repeats the failure.
+    (line,) = (line for line in run.stderr.splitlines() if line.startswith("first failure: "))
+    words = shlex.split(line.partition("to repeat it: mprun ")[2])
+    assert words[-1] == "--until-failure"
+    again = mprun(*words, cwd=place)
+    assert again.code == 1
+    assert again.one("run_finished")["reason"] == "fail_fast"
+    assert again.one("run_started")["options"]["seed"] == 3
+    # The copies that failed run again.
+    (place / "alone").touch()
+    resumed = mprun("resume", again.one("run_started")["run"], "-q", cwd=place)
+    assert resumed.code == int(any(event["task"] == "rare@11" for event in resumed.of("task_finished")))
+    reused = {event["task"] for event in resumed.of("task_finished") if event["reused"]}
+    assert reused == {e["task"] for e in again.of("task_finished") if e["outcome"] == "succeeded"}
+
+
+def test_a_copy_has_its_own_dependencies_and_all_share_a_service(place):
+    write(
+        place,
+        job="""
+        tasks:
+          - {name: db, target: work:serve, daemon: true, ready: {file: up}}
+          - {name: fixture, target: work:fixture, depends_on: db}
+          - name: add
+            target: work:add
+            matrix: {n: [10, 20]}
+            args: ["${matrix.n}", "${tasks.fixture.result}"]
+          - {name: use, target: work:use, args: ["${tasks.fixture.result}", "${tasks.add.result}"]}
+          - {name: items, target: work:items, args: ["${tasks.fixture.result}"]}
+          - name: one
+            target: work:one
+            foreach: ${tasks.items.result}
+            args: ["${item}", "${tasks.fixture.result}"]
+          - {name: last, command: "true", depends_on: [one, "add*"]}
+        """,
+    )
+    run = mprun("job.yaml", "--repeat", 3, cwd=place)
+    assert run.code == 0, run.stderr
+    started = [event["task"] for event in run.of("task_started")]
+    assert started[0] == "db"
+    each = ("fixture", "add[n=10]", "add[n=20]", "use", "items", "one[0]", "one[1]", "last")
+    assert sorted(started[1:]) == sorted(f"{name}@{copy}" for name in each for copy in (1, 2, 3))
+    for copy in (1, 2, 3):
+        assert run.place("task_finished", f"one[1]@{copy}") < run.place("task_started", f"last@{copy}")
+    # Also if copies are added during the run.
+    run = mprun("job.yaml", "--repeat-for", "0.3", "-j", 8, "--output", "none", cwd=place)
+    assert run.code == 0, run.stderr
+    counts = [sum(e["task"].startswith(f"{name}@") for e in run.of("task_finished")) for name in each]
+    assert counts[0] >= 2
+    assert len(set(counts)) == 1
+    assert [event["task"] for event in run.of("task_started")].count("db") == 1
+
+
+def test_copies_are_added_until_the_time_is_over(place):
+    run = mprun("job.yaml", "sound", "--repeat-for", "500ms", "-j", 2, "--output", "none", cwd=place)
+    assert run.code == 0
+    done = [event["task"] for event in run.of("task_finished")]
+    assert len(done) > 4
+    assert sorted(done, key=lambda name: int(name[6:])) == [f"sound@{n}" for n in range(1, len(done) + 1)]
+    planned = [name for event in run.of("tasks_planned") for name in event["tasks"]]
+    assert sorted(planned) == sorted(done)
+    assert run.one("run_started")["options"]["repeat_for"] == 0.5
+    assert run.one("run_finished")["duration"] >= 0.5
+
+
+def test_until_failure_ends_at_the_first_one(place):
+    run = mprun("job.yaml", "rare", "--until-failure", "-j", 1, "--seed", 1, "--output", "none", cwd=place)
+    assert run.code == 1
+    assert run.outcome("rare@11") == "failed"
+    assert run.one("run_finished")["reason"] == "fail_fast"
+    assert "first failure: rare@11; to repeat it: mprun job.yaml -k rare --repeat " in run.stderr
+    resumed = mprun("resume", "-q", cwd=place)
+    assert resumed.code == 1
+    assert {event["task"] for event in resumed.of("task_started")} >= {"rare@11"}
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        (("--seed", "1"), "`--seed` needs `--repeat`, `--repeat-for` or `--until-failure`"),
+        (
+            ("--repeat", "2", "--repeat-for", "1s"),
+            "`--repeat` and `--repeat-for` both say how long to repeat",
+        ),
+        (("--repeat", "100000"), "too many tasks: 300,000 (limit: 250,000)"),
+        (("--repeat", "0"), "--repeat"),
+    ],
+)
+def test_options_that_do_not_go_together(place, options, error):
+    code, _, stderr = read(place, "job.yaml", *options)
+    assert code == 2
+    assert error in stderr
+    assert not (place / ".mprun").exists()
+
+
+def test_the_seed_decides_about_the_order_also_if_earlier_runs_know_the_durations(place):
+    write(place, job='tasks: [{name: a, command: "true"}, {name: b, command: sleep 0.05}]')
+    for _ in range(2):
+        run = mprun("job.yaml", "--repeat", 8, "-j", 2, "--seed", 2, "-q", cwd=place)
+        assert run.code == 0
+        (planned,) = run.of("tasks_planned")
+        assert [event["task"] for event in run.of("task_started")] == planned["tasks"]
