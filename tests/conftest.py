@@ -13,7 +13,14 @@ settings.register_profile("mprun", deadline=None)
 settings.load_profile("mprun")
 
 # A test must not depend on variables that a developer or CI has set.
-REMOVED_VARIABLES = {"CI", "COLUMNS", "FORCE_COLOR", "GITHUB_ACTIONS", "NO_COLOR"}
+REMOVED_VARIABLES = {"CI", "COLUMNS", "FORCE_COLOR", "GITHUB_ACTIONS", "GITLAB_CI", "NO_COLOR"}
+REMOVED_VARIABLES |= {
+    "BUILDKITE_BUILD_CHECKOUT_PATH",
+    "CI_PROJECT_DIR",
+    "GITHUB_STEP_SUMMARY",
+    "GITHUB_WORKSPACE",
+    "WORKSPACE",
+}
 
 
 def pytest_addoption(parser):
