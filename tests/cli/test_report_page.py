@@ -171,6 +171,9 @@ def test_paper_is_white(browser, page):
     browser.open(page).media("print", prefers_color_scheme="dark")
     assert browser.run("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
     assert browser.run("getComputedStyle(document.querySelector('#filter')).display") == "none"
+    # The names are buttons, which open the details.
+    assert browser.run("document.querySelector('#table tbody .link').offsetHeight") > 0
+    assert browser.run("document.querySelector('.graph').getBoundingClientRect().right <= innerWidth") is True
 
 
 def test_what_a_killed_mprun_left_running_has_a_bar_until_the_last_event(browser, tmp_path):
