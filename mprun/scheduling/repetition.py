@@ -79,8 +79,9 @@ def blocks(components: Sequence[Sequence[str]], random_of: RandomOf) -> Iterator
             size = _SPLIT if random() < 0.5 else BATCH
             for begin in range(first, first + BATCH, size):
                 place = random()
-                keys = [random() for _ in names]
-                order = sorted(range(len(names)), key=keys.__getitem__)
+                keys = {unit: random() for unit in dict.fromkeys(map(_unit, names))}
+                # Stable: the result of a group is the list of its results in file order.
+                order = sorted(range(len(names)), key=lambda place: keys[_unit(names[place])])
                 batch.append(
                     (place, Block(component=number, first=begin, last=begin + size - 1, order=tuple(order)))
                 )
@@ -88,6 +89,11 @@ def blocks(components: Sequence[Sequence[str]], random_of: RandomOf) -> Iterator
         for _, block in batch:
             yield block
         first += BATCH
+
+
+def _unit(name: str) -> str:
+    """The name of the matrix, the list or the recipe that a task is of, or its own."""
+    return name.partition("[")[0].partition("/")[0]
 
 
 def repeat_job(

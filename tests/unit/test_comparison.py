@@ -45,7 +45,7 @@ def test_a_run_is_equal_to_itself():
 FAILED = {"outcome": "failed", "reason": "exit 1"}
 ENDS = [
     {},
-    {"attempts": 2},
+    {"attempts": 2, "flaky": True},
     {"outcome": "skipped", "reason": "`x` did not succeed"},
     FAILED,
 ]

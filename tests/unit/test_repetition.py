@@ -204,3 +204,16 @@ def test_a_copy_that_was_added_is_stopped_like_the_first_one():
     found, _ = open_plan({"a": ()})
     assert stop_limit_by_name(found, ["a@99", "a[3]@99"]).seconds == found.tasks[0].task.stop.grace
     assert stop_limit_by_name(found, ["b@99"]).seconds == 0
+
+
+def test_instances_of_a_matrix_and_tasks_of_a_recipe_stay_in_file_order():
+    """The result of a group is the list of its results in this order."""
+    spec = {"s": (), **dict.fromkeys(("m[a=1]", "m[a=2]", "m[a=3]", "r/x", "r/y", "c", "d"), ("s",))}
+    orders = set()
+    for seed in range(20):
+        found = [without_copy(name) for name in names(copies(spec, 4, seed=seed)) if copy_number(name) == 1]
+        for group in ("m[", "r/"):
+            members = [name for name in found if name.startswith(group)]
+            assert members == sorted(members)
+        orders.add(tuple(found))
+    assert len(orders) > 10
