@@ -245,6 +245,7 @@ class EventBuilder:
             orphans=tuple(report.orphans),
             left_running=tuple(report.left_running),
             lost_output=max(report.lost_output, self._lost_output(name)),
+            process_names=report.process_names,
         )
 
     def _may_have_results(self) -> bool:

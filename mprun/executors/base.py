@@ -173,7 +173,8 @@ class Exited(Frozen):
     complete, "" if it is. `unfinished` says why it did not come to its end although its exit code is 0,
     "" if it did. `left_running` are the pids of processes that could not be killed; if its own is one of
     them, it has not ended. `lost_output` is how many bytes of its log it has lost by truncating it, as far
-    as that was seen. `out_of_memory` is not None if the kernel killed a process for lack of memory
+    as that was seen. `process_names` has the names of the processes in `orphans` and `left_running`, by pid,
+    as far as they are known. `out_of_memory` is not None if the kernel killed a process for lack of memory
     when this one ended: the limit that was reached, in bytes, "" if there is none.
     """
 
@@ -192,6 +193,7 @@ class Exited(Frozen):
     unfinished: str = ""
     left_running: tuple[int, ...] = ()
     lost_output: int = 0
+    process_names: dict[str, str] | None = None
     out_of_memory: str | None = None
 
 

@@ -542,7 +542,10 @@ class Launcher:
         if not (attempt.key[1] + 1) % MARK_VALUES:
             erase_marks(attempt.key)
         facts = attempt.exit_facts(clock, code)
-        self._engine.send(("exited", *facts, lost, unfinished, attempt.left_running, lost_bytes))
+        left, names = attempt.left_running, None
+        if left or attempt.orphans:
+            names = self._reaper.take_names(attempt.orphans, left)
+        self._engine.send(("exited", *facts, lost, unfinished, left, lost_bytes, names))
         if lost or unfinished:
             # The engine decides that it has failed.
             code = None

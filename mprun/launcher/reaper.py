@@ -25,6 +25,9 @@ KILL_SECONDS = 0.5
 MAX_KILL_SECONDS = 5.0
 # From so many orphans of one task on, each is killed with its group.
 MANY_ORPHANS = 20
+# So many orphans of a task are named at most: no one would read more.
+MAX_NAMED = 20
+MAX_NAMES = 1000
 # The pause between two looks at all processes while children do not end, in seconds.
 WALK_INTERVAL = 0.05
 # The pause after each round of kills of children, in seconds.
@@ -105,6 +108,8 @@ class Reaper:
         self.left: set[int] = set()
         # Those of them that `take_left` has not returned yet.
         self._new_left: list[int] = []
+        # The names of orphans, by pid, until `take_names` returns them.
+        self._names: dict[int, str] = {}
         # The resource trackers that are about to end by themselves: until when each may, by pid.
         self._trackers: dict[int, float] = {}
         descriptor = self._children.fileno()
@@ -143,6 +148,16 @@ class Reaper:
         left, self._new_left = self._new_left, []
         return tuple(sorted(left))
 
+    def take_names(self, killed: tuple[int, ...], left: tuple[int, ...]) -> dict[str, str]:
+        """The names of the programs that these processes run or have run, by pid, where they are known."""
+        # The pid of one that was killed and reaped may be that of another process by now.
+        names = {pid: self._names.pop(pid, "") for pid in killed}
+        names |= {pid: procfs.read_name(pid) for pid in left[:MAX_NAMED]}
+        if len(self._names) > MAX_NAMES:
+            # Those of processes that had ended before they were killed.
+            self._names.clear()
+        return {str(pid): name for pid, name in names.items() if name}
+
     def _leave(self, pids: Iterable[int]) -> None:
         for pid in pids:
             self.adopted.pop(pid, None)
@@ -178,6 +193,8 @@ class Reaper:
                 if pid not in seen:
                     # Before the kill: a process that has ended shows no environment.
                     seen[pid] = None if task_of(pid) == ended else ProcessIdentity(pid)
+                    if len(seen) <= MAX_NAMED:
+                        self._names[pid] = procfs.read_name(pid)
                 self._kill(pid, len(seen))
             for pid in found:
                 # The kill of its group may have reached it before this look.

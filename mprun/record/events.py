@@ -112,6 +112,7 @@ class TaskExited(Event):
     `exit_code` is the kernel's, negative for a signal, and None if it is unknown. `orphans` are the
     pids of descendants that were still running and were killed, `left_running` of those that could not be.
     `lost_output` is how many bytes of its log are lost, as far as is known: it has truncated it.
+    `process_names` are the names of the first of those processes, by pid: the programs that they ran.
     """
 
     event = "task_exited"
@@ -130,6 +131,7 @@ class TaskExited(Event):
     orphans: tuple[int, ...]
     left_running: tuple[int, ...] = ()
     lost_output: int = 0
+    process_names: dict[str, str] | None = None
 
 
 class TaskRetrying(Event):

@@ -246,7 +246,8 @@ class _TreeBuilder:
         process.status = format_exit(exited.exit_code, exited.signal, exited.core_dumped)
         for pid in exited.orphans:
             orphan = Process(ORPHAN, ORPHAN, pid, None)
-            orphan.status = "killed at its task's end"
+            name = str((exited.process_names or {}).get(str(pid)) or "")
+            orphan.status = f"{name}: killed at its task's end" if name else "killed at its task's end"
             process.children.append(orphan)
 
     def _parent(self, pid: int) -> Process:

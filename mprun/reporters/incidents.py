@@ -3,7 +3,7 @@
 FAIL      lint  exit 1 after 1.02s
 RETRY 1/3 connect  ConnectionError, again in 0.4s
 FLAKY     connect  succeeded at attempt 2
-KILLED    serve  1 process that it had left running: 4711; use `daemon: true` for a service
+KILLED    serve  1 process that it had left running: 4711 (redis-server); use `daemon: true` for a service
 """
 
 from __future__ import annotations
@@ -88,8 +88,8 @@ def _end(event: TaskFinished, task: TaskState) -> tuple[str, str]:
     return "STOP" if event.outcome == Outcome.STOPPED else "FAIL", reason + allowed
 
 
-def _left_behind(pids: Sequence[int]) -> str:
-    shown = ", ".join(map(str, pids[:_MAX_PIDS])) + (", …" if len(pids) > _MAX_PIDS else "")
+def _left_behind(pids: Sequence[str]) -> str:
+    shown = ", ".join(pids[:_MAX_PIDS]) + (", …" if len(pids) > _MAX_PIDS else "")
     processes = plural(len(pids), "process", "processes")
     return f"{processes} that it had left running: {shown}; use `daemon: true` for a service"
 

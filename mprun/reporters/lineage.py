@@ -18,7 +18,7 @@ from mprun.record.events import (
     TaskStarted,
     TaskStopping,
 )
-from mprun.reporters.format import format_duration, format_reason, format_size, format_time
+from mprun.reporters.format import format_duration, format_reason, format_size, format_time, named_pids
 from mprun.reporters.table import with_item
 
 if TYPE_CHECKING:
@@ -93,9 +93,10 @@ def _started(event: TaskStarted, state: RunState) -> str:
 
 def _exited(event: TaskExited) -> str:
     words = format_exit(event.exit_code, event.signal, event.core_dumped)
-    orphans = f" orphans killed: {', '.join(map(str, event.orphans))}" if event.orphans else ""
+    names = event.process_names
+    orphans = f" orphans killed: {', '.join(named_pids(event.orphans, names))}" if event.orphans else ""
     if event.left_running:
-        orphans += f" left running: {', '.join(map(str, event.left_running))}"
+        orphans += f" left running: {', '.join(named_pids(event.left_running, names))}"
     if event.lost_output:
         orphans += f" log truncated: at least {format_size(event.lost_output)} lost"
     return (

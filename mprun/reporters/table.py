@@ -13,6 +13,7 @@ from mprun.reporters.format import (
     format_duration,
     format_reason,
     format_size,
+    named_pids,
     pad,
     truncate,
 )
@@ -128,10 +129,10 @@ def is_incident(event: TaskFinished, state: RunState) -> bool:
     return event.outcome in BAD or event.outcome == Outcome.SKIPPED
 
 
-def orphans_of(task: TaskState) -> tuple[int, ...]:
-    """The pids of the processes that the last attempt of a task had left running, and that were killed."""
+def orphans_of(task: TaskState) -> list[str]:
+    """The processes, by pid and name, that the last attempt of a task had left running; they were killed."""
     exited = task.attempts[-1].exited if task.attempts else None
-    return () if exited is None else exited.orphans
+    return [] if exited is None else named_pids(exited.orphans, exited.process_names)
 
 
 def is_by_request(event: TaskFinished) -> bool:
@@ -209,8 +210,9 @@ def outcome_words(task: TaskState, earlier_run: str | None = None) -> str:
 
 def _left_running(task: TaskState) -> str:
     """The processes that could not be killed at the ends of a task's attempts."""
-    left = [pid for attempt in task.attempts if attempt.exited for pid in attempt.exited.left_running]
-    return f"; left running: {', '.join(map(str, left))}" if left else ""
+    exits = [attempt.exited for attempt in task.attempts if attempt.exited]
+    left = [named for one in exits for named in named_pids(one.left_running, one.process_names)]
+    return f"; left running: {', '.join(left)}" if left else ""
 
 
 def _lost_output(task: TaskState) -> str:

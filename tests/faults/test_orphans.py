@@ -558,16 +558,52 @@ def test_what_became_another_user_and_is_left_is_named(tmp_path, other):
     assert run.code == 0, run.stderr
     exited = {event["task"]: (event["orphans"], event["left_running"]) for event in run.of("task_exited")}
     assert exited == {"it": ([], [pid]), "next": ([], [])}
-    assert run.stderr.count(f"left running: {pid}") == 2
+    assert run.stderr.count(f"left running: {pid} (other)") == 2
     shown = finish(start_as_nobody("show", cwd=tmp_path), tmp_path / ".mprun")
-    assert f"succeeded; left running: {pid}" in shown.stdout
+    assert f"succeeded; left running: {pid} (other)" in shown.stdout
 
 
 def test_what_a_task_that_succeeded_had_left_running_is_said_in_the_default_view(tmp_path):
-    write(tmp_path, job='tasks: [{name: start, command: "sleep 1000 & echo $! > left"}]')
+    script = "sleep 1000 & echo $! > left; until grep -q sleep /proc/$!/comm; do :; done"
+    write(tmp_path, job=json.dumps({"tasks": [{"name": "start", "command": script}]}))
     done = mprun("job.yaml", cwd=tmp_path)
     pid = (tmp_path / "left").read_text().strip()
-    told = f"KILLED    start  1 process that it had left running: {pid}; use `daemon: true` for a service"
-    assert [line.partition("] ")[2] for line in done.stderr.splitlines() if "KILLED" in line] == [told]
+    told = f"1 process that it had left running: {pid} (sleep); use `daemon: true` for a service"
+    assert [line.partition("] ")[2] for line in done.stderr.splitlines() if "KILLED" in line] == [
+        f"KILLED    start  {told}"
+    ]
     assert done.code == 0
     assert "KILLED" not in mprun("-q", "job.yaml", cwd=tmp_path).stderr
+
+
+@pytest.mark.parametrize("method", START_METHODS)
+def test_what_is_killed_is_named_whatever_its_name_is(tmp_path, method):
+    """A process may give itself any name of 15 bytes; only the first are named."""
+    work = """\
+        import ctypes, os, time
+
+        def leave():
+            ready, written = os.pipe()
+            for number in range(30):
+                if os.fork() == 0:
+                    os.setsid()
+                    ctypes.CDLL(None).prctl(15, b"\\x1b[31m\\n::error::" if number < 2 else b"many", 0, 0, 0)
+                    os.write(written, b"1")
+                    time.sleep(60)
+                os.read(ready, 1)
+    """
+    write(tmp_path, work=work, job='tasks: [{name: t, target: "work:leave"}]')
+    done = mprun("job.yaml", "-v", "--start-method", method, cwd=tmp_path)
+    assert done.code == 0, done.stderr
+    exited = done.one("task_exited")
+    assert len(exited["orphans"]) == 30
+    assert 20 <= len(exited["process_names"]) <= 30
+    assert {"\x1b[31m\n::error::", "many"} >= {*exited["process_names"].values()} >= {"many"}
+    for shown in (
+        done.stderr,
+        mprun("show", "-v", cwd=tmp_path).stdout,
+        mprun("tree", cwd=tmp_path).stdout,
+    ):
+        assert "(many)" in shown or "many: killed" in shown
+        assert "\x1b[31m" not in shown
+        assert "\n::error" not in shown

@@ -23,6 +23,7 @@ from mprun.reporters.format import (
     format_time,
     headline,
     join_names,
+    named_pids,
     pad,
     plural,
     resumed_line,
@@ -244,9 +245,10 @@ def _facts(attempt: AttemptState, alive: bool) -> Iterator[str]:
     words = format_exit(exited.exit_code, exited.signal, exited.core_dumped)
     yield f"{words}{table.error_words(exited)} after {format_duration(exited.duration)}".replace("\n", " ")
     if exited.orphans:
-        yield f"orphans killed: {' '.join(map(str, exited.orphans))}"
+        yield f"orphans killed: {', '.join(named_pids(exited.orphans, exited.process_names))}"
     if exited.left_running:
-        yield f"left running, could not be killed: {' '.join(map(str, exited.left_running))}"
+        left = ", ".join(named_pids(exited.left_running, exited.process_names))
+        yield f"left running, could not be killed: {left}"
     if exited.lost_output:
         yield f"its log was truncated: at least {plural(exited.lost_output, 'byte')} lost"
     if attempt.retrying is not None:

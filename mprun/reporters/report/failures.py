@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from mprun.diagnostics import redact, visible
 from mprun.outcomes import BAD, format_exit
 from mprun.record.state_dir import file_name
-from mprun.reporters.format import format_duration, format_reason, format_size, plural
+from mprun.reporters.format import format_duration, format_reason, format_size, named_pids, plural
 from mprun.reporters.last_lines import last_lines
 from mprun.reporters.report.report_data import shown
 
@@ -111,9 +111,10 @@ def _facts(attempt: AttemptState, attempts: int) -> Iterator[tuple[str, str]]:
     yield "ended", shown(f"{words} after {format_duration(exited.duration)}")
     yield "used", f"{format_duration(exited.cpu)} CPU, {format_size(exited.max_rss)} memory"
     if exited.orphans:
-        yield "orphans killed", shown(" ".join(map(str, exited.orphans)))
+        yield "orphans killed", shown(", ".join(named_pids(exited.orphans, exited.process_names)))
     if exited.left_running:
-        yield "left running, could not be killed", shown(" ".join(map(str, exited.left_running)))
+        left = ", ".join(named_pids(exited.left_running, exited.process_names))
+        yield "left running, could not be killed", shown(left)
 
 
 def page_size(text: str) -> int:
