@@ -74,6 +74,9 @@ def _refuse(name: str) -> Any:
 def _write(files: StateFile, text: str) -> None:
     """Write the result file whole or not at all, in place of the file of the output."""
     folder, name = files.folder, files.name
+    with contextlib.suppress(OSError):
+        # A task has put it there.
+        folder.unlink(f"{name}{JSON}.part")
     with open(folder.open(f"{name}{JSON}.part", CREATE), "w", encoding="utf-8") as file:
         file.write(text)
     folder.rename(f"{name}{JSON}.part", f"{name}{JSON}")

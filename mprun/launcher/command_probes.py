@@ -12,9 +12,10 @@ import os
 from select import EPOLLIN
 from time import monotonic
 
-from mprun.launcher import fork, reaper, task_trees
+from mprun.launcher import fork, reaper, task_trees, worker
+from mprun.launcher.own_files import open_own
 from mprun.launcher.start_error import StartError
-from mprun.launcher.worker import SIGKILL, close_on_exec, open_log, own_descendants, set_variables
+from mprun.launcher.worker import SIGKILL, close_on_exec, own_descendants, set_variables
 from mprun.linux import prctl
 
 TYPE_CHECKING = False
@@ -162,7 +163,7 @@ class _Child:
         prctl.die_with_parent(self._launcher)
         own_descendants()
         try:
-            output = open_log(self._output, _OUTPUT)
+            output = open_own(worker.logs, self._output, _OUTPUT)
             os.dup2(output, 1)
             os.dup2(output, 2)
             tag_attempt(self._task, self._attempt)

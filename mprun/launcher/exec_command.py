@@ -36,8 +36,9 @@ NOT_FOUND = 127
 NOT_EXECUTABLE = 126
 
 _SHELL = b"/bin/sh"
-# With `worker.AS_FILE`: this module is a part of the worker.
-_CREATE_LOG = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+# This module is a part of the worker.
+_CREATE_LOG = os.O_WRONLY | os.O_CREAT
+_CREATE_NEW_LOG = _CREATE_LOG | os.O_EXCL | os.O_CLOEXEC
 # A file is binary if there is a NUL in the first line of so many bytes.
 _SAMPLE_BYTES = 128
 
@@ -72,7 +73,14 @@ def _create_log(name: str, logs: int) -> None:
     # The launcher moves the output into it. Created here, because many commands print nothing, and starting
     # processes leaves the launcher no time for it.
     try:
-        os.close(os.open(name, _CREATE_LOG, 0o600, dir_fd=logs))
+        try:
+            log = os.open(name, _CREATE_NEW_LOG, 0o600, dir_fd=logs)
+        except FileExistsError:
+            # With `capture` the launcher has created it; else a task has put something in its place.
+            from mprun.launcher.own_files import open_own
+
+            log = open_own(logs, name, _CREATE_LOG)
+        os.close(log)
     except OSError as error:
         raise StartError(f"its log cannot be created: {error.strerror}", 1, error) from None
 

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+from stat import S_ISREG
 
 from mprun.launcher import worker
+from mprun.linux.file_kinds import why_not_own
 
 # So many bytes at either end show whether a log was truncated and has grown again since.
 _END_BYTES = 64
@@ -30,7 +32,10 @@ class LogWatch:
             found = os.stat(self._log, dir_fd=worker.logs, follow_symlinks=False)
             if (found.st_size, found.st_mtime_ns) == (self._size, self._changed):
                 return
-            file = worker.open_log(self._log, os.O_RDONLY)
+            if not S_ISREG(found.st_mode) or (not self._size and why_not_own(found)):
+                # Its process, which may still be starting, replaces it.
+                return
+            file = os.open(self._log, os.O_RDONLY | worker.AS_FILE, dir_fd=worker.logs)
             try:
                 self._compare(file, found.st_mtime_ns)
             finally:
@@ -53,12 +58,11 @@ class LogWatch:
         if self.lost:
             lost = "1 byte is lost" if self.lost == 1 else f"{self.lost} bytes are lost"
             text = f"mprun: this log was truncated while the task ran; at least {lost}\n"
+            # Few logs are truncated.
+            from mprun.launcher.own_files import append
+
             with contextlib.suppress(OSError):
-                file = worker.open_log(self._log, os.O_WRONLY | os.O_APPEND)
-                try:
-                    os.write(file, text.encode())
-                finally:
-                    os.close(file)
+                append(worker.logs, self._log, text)
 
 
 def _ends(file: int, size: int) -> tuple[bytes, bytes]:

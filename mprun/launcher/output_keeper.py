@@ -29,6 +29,7 @@ from _socket import (
 from time import monotonic
 
 from mprun.launcher import fork, worker
+from mprun.launcher.own_files import open_own
 from mprun.linux import prctl
 from mprun.linux.pidfd_signals import pidfd_open
 from mprun.linux.splice import move
@@ -111,7 +112,7 @@ class Keeper:
         try:
             # Two pipes may have the same log, and share its position.
             if log not in logs:
-                logs[log] = worker.open_log(log, os.O_WRONLY | os.O_CREAT)
+                logs[log] = open_own(worker.logs, log, os.O_WRONLY | os.O_CREAT)
                 os.lseek(logs[log], 0, os.SEEK_END)
             return move(read_end, logs[log])
         except BlockingIOError:

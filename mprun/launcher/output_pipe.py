@@ -14,7 +14,7 @@ from select import POLLIN, poll
 
 from mprun.launcher import fork, worker
 from mprun.launcher.channel import MAX_CAPTURED_BYTES
-from mprun.launcher.worker import AS_FILE
+from mprun.launcher.own_files import create_anew, open_own
 from mprun.linux.splice import PASS_BYTES, PIPE_BYTES, move
 
 TYPE_CHECKING = False
@@ -91,7 +91,7 @@ class OutputPipe:
         self._close_log()
         # Not opened for appending, which splice(2) refuses. No other process writes to it.
         try:
-            self.log = worker.open_log(self.name, os.O_RDWR | os.O_CREAT)
+            self.log = open_own(worker.logs, self.name, os.O_RDWR | os.O_CREAT)
         except FileNotFoundError:
             # The task has removed the directory: what it prints is lost with the log that was there.
             self.log = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
@@ -112,7 +112,7 @@ class OutputPipe:
         self.is_open = True
         folder = worker.open_results()
         try:
-            self.copy = os.open(copy, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | AS_FILE, 0o600, dir_fd=folder)
+            self.copy = create_anew(folder, copy, os.O_WRONLY)
         finally:
             os.close(folder)
         fork.private_descriptors.add(self.copy)
@@ -192,7 +192,7 @@ class OutputPipe:
         """
         path = f"{self.name}.new"
         try:
-            copy = worker.open_log(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC)
+            copy = create_anew(worker.logs, path, os.O_RDWR)
         except OSError:
             return
         try:

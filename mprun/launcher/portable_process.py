@@ -12,6 +12,7 @@ import os
 from typing import Any
 
 from mprun.launcher import environment, worker
+from mprun.launcher.own_files import open_own
 from mprun.linux import prctl
 
 
@@ -39,7 +40,7 @@ class Process(worker.Process):
         if target is not None:
             prctl.set_name(f"mprun: {name}")
         if output < 0:
-            output = worker.open_log(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+            output = open_own(worker.logs, log, worker.APPEND)
             os.close(worker.logs)
         os.dup2(output, 1)
         os.dup2(output, 2)

@@ -122,7 +122,8 @@ def import_for_results() -> None:
 
 
 def _redirect_output(log: str) -> None:
-    file = worker.open_log(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    # No task has run yet, so it is new.
+    file = os.open(log, worker.APPEND | os.O_EXCL | worker.AS_FILE, 0o600, dir_fd=worker.logs)
     os.dup2(file, 1)
     os.dup2(file, 2)
     os.close(file)

@@ -25,8 +25,7 @@ if TYPE_CHECKING:
 
     Files = tuple[Callable[[], int], str]
 
-# With `worker.AS_FILE`: this module is a part of the worker.
-_CREATE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_CREATE_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 
 
 def write_result(files: Files, value: object) -> str:
@@ -238,7 +237,13 @@ def _write_whole(files: Files, suffix: str, text: str) -> None:
 
 def _write_in(folder: int | None, name: str, text: str) -> None:
     unfinished = name + ".part"
-    file = os.open(unfinished, _CREATE, 0o600, dir_fd=folder)
+    try:
+        file = os.open(unfinished, _CREATE_NEW, 0o600, dir_fd=folder)
+    except FileExistsError:
+        # A task has put something in its place. This module is a part of the worker, and imports little.
+        from mprun.launcher.own_files import create_anew
+
+        file = create_anew(folder, unfinished, os.O_WRONLY)
     try:
         # Not `open`, which a task may have replaced.
         rest = memoryview(text.encode("utf-8", "backslashreplace"))

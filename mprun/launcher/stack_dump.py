@@ -12,8 +12,8 @@ import os
 import signal
 import time
 
-from mprun.launcher import fork
-from mprun.launcher.worker import SHARED_STACKS_NAME, STACKS_NAME, open_log
+from mprun.launcher import fork, worker
+from mprun.launcher.worker import SHARED_STACKS_NAME, STACKS_NAME
 from mprun.linux import pidfd_signals, procfs
 
 TYPE_CHECKING = False
@@ -127,18 +127,10 @@ class Dump(RequestedStacks):
         # There may be no free descriptor, or no room on the disk. Whatever it is, the run continues.
         with contextlib.suppress(Exception):
             if text := self.read():
-                self._append(text)
+                # Few tasks time out.
+                from mprun.launcher.own_files import append
 
-    def _append(self, text: str) -> None:
-        log = open_log(self._log, os.O_RDWR | os.O_APPEND)
-        try:
-            size = os.fstat(log).st_size
-            if size and os.pread(log, 1, size - 1) != b"\n":
-                text = "\n" + text
-            # In one piece: threads of the task still write.
-            os.write(log, text.encode("utf-8", "backslashreplace"))
-        finally:
-            os.close(log)
+                append(worker.logs, self._log, text)
 
 
 def _request(pid: int, pidfd: int, names: tuple[str, ...]) -> tuple[int, int] | None:

@@ -271,8 +271,10 @@ _in_environment: list[bytes] = []
 WARM_UP_CALLS = 32
 # How the files of a run are opened. A task may have put a link or a FIFO in their place: it is not followed,
 # and no process waits until another one opens it, too.
-AS_FILE = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-_APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT | AS_FILE
+AS_FILE = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT
+# The log of an attempt is new: nothing is opened that is there already.
+_NEW_LOG = APPEND | os.O_EXCL | AS_FILE
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # The directory of the result files: its path, device and inode, as `open_folder` takes them.
 results = "/", 0, 0
@@ -308,11 +310,6 @@ def hold_inherited_folders(of_logs: Any, of_results: tuple[str, int, int]) -> No
 def open_results() -> int:
     """Open the directory of the result files. Raises OSError."""
     return open_folder(*results)
-
-
-def open_log(name: str, flags: int) -> int:
-    """Open a file in the directory of the logs, in the launcher. Raises OSError."""
-    return open_file(name, flags | AS_FILE, 0o600, dir_fd=logs)
 
 
 class Process(multiprocessing.Process):
@@ -384,10 +381,12 @@ class Process(multiprocessing.Process):
             # Last in the request: the descriptor that the launcher has opened for it, or -1.
             if (output := given[-1]) < 0:
                 # In Python this costs six pages more.
-                output = call_function(_openat, (logs, log.encode(), _APPEND, 0o600)) if _openat else -1
+                output = call_function(_openat, (logs, log.encode(), _NEW_LOG, 0o600)) if _openat else -1
                 if output < 0:
-                    # This raises the reason.
-                    output = open_file(log, _APPEND, 0o600, dir_fd=logs)
+                    from mprun.launcher.own_files import open_own
+
+                    # Or this raises the reason.
+                    output = open_own(logs, log, APPEND)
                 close(logs)
             dup2(output, 1)
             dup2(output, 2)

@@ -72,6 +72,11 @@ class Recorder:
             # Some file systems give a file another number each time; then any file of the name will do.
             self._has_identity = (named.st_dev, named.st_ino) == self._identity
 
+    @property
+    def has_other_name(self) -> bool:
+        """Whether the record is a file that has another name, too: what is appended changes that as well."""
+        return os.fstat(self._file).st_nlink > 1
+
     def append(self, batch: Sequence[Event]) -> None:
         """Write events; raises RecordError if they cannot be written in full, or the record was removed.
 

@@ -80,15 +80,18 @@ def _complete(pidfile: PidFile, owner: Owner, recorder: Recorder) -> str:
     if not recorder.is_locked and not pidfile.remove():
         # Another start completes it.
         return ""
-    had_finished = state.finished is not None
-    if not had_finished:
+    had_finished, note = state.finished is not None, ""
+    if not had_finished and recorder.has_other_name:
+        # A task may have made it, of a file that is not of the run.
+        note = "; its record has another name, too (a hard link), so its end is not added"
+    elif not had_finished:
         recorder.close_last_line()
         recorder.append(list(_missing_events(pidfile.directory, state)))
     pidfile.remove()
     if had_finished and not leftovers.killed:
         # It was killed after its last event and before it had removed the pidfile.
         return ""
-    return _warning(pidfile.directory.run_id, leftovers)
+    return _warning(pidfile.directory.run_id, leftovers) + note
 
 
 def _recover_unrecorded(pidfile: PidFile, owner: Owner) -> str:

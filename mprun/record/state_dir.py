@@ -188,12 +188,15 @@ class RunDirectory:
         return self._has_results
 
     def open_events(self, flags: int = os.O_RDONLY) -> int:
-        """Open the record. Raises OSError; the directory is not held, because there may be thousands."""
-        return self._runs.folder(self.run_id).open(EVENTS, flags)
+        """Open the record. Raises OSError; the directory is not held, because there may be thousands.
+
+        It may have another name, too, in a backup that has been made of links.
+        """
+        return self._runs.folder(self.run_id).open(EVENTS, flags, may_be_linked=True)
 
     def open_starting(self, flags: int = 0) -> int:
         """Open the record, to write it, of a run that has not begun. Raises OSError."""
-        return self.folder.open(STARTING, os.O_RDWR | os.O_APPEND | flags)
+        return self.folder.open(STARTING, os.O_RDWR | os.O_APPEND | flags, may_be_linked=True)
 
     def begin(self) -> None:
         """Give the record its name: the run begins. Raises OSError."""

@@ -19,6 +19,7 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 # The flags to write a file from its start.
 CREATE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+_WRITES = os.O_WRONLY | os.O_RDWR
 # How it fails for a link, a directory, and for a FIFO or a socket without another end.
 _NO_FILE = (errno.ELOOP, errno.EISDIR, errno.ENXIO)
 
@@ -131,10 +132,14 @@ class Folder:
         """A file in it, which may not exist."""
         return StateFile(self, name)
 
-    def open(self, name: str, flags: int = os.O_RDONLY) -> int:
-        """Open a regular file; with O_CREAT in `flags`, it is created for its owner only."""
+    def open(self, name: str, flags: int = os.O_RDONLY, *, may_be_linked: bool = False) -> int:
+        """Open a regular file; with O_CREAT in `flags`, it is created for its owner only.
+
+        Unless it `may_be_linked`, one that is opened to be written must have no other name anywhere.
+        """
         try:
-            file = os.open(name, flags | _FILE, 0o600, dir_fd=self.descriptor)
+            # Truncated only once it is known to be ours.
+            file = os.open(name, flags & ~os.O_TRUNC | _FILE, 0o600, dir_fd=self.descriptor)
         except OSError as error:
             if error.errno not in _NO_FILE:
                 raise
@@ -142,7 +147,12 @@ class Folder:
             raise _wrong_kind(f"{self.path}/{name}", self.stat(name), "regular file") from None
         found = os.fstat(file)
         if stat.S_ISREG(found.st_mode) and found.st_uid == self._owner:
-            return file
+            if not flags & _WRITES or found.st_nlink < 2 or may_be_linked:
+                if flags & os.O_TRUNC:
+                    os.ftruncate(file, 0)
+                return file
+            os.close(file)
+            raise NotOurs(f"{self.path}/{name}", "has another name, too (a hard link)", "")
         os.close(file)
         if stat.S_ISREG(found.st_mode):
             raise _of_others(f"{self.path}/{name}", found, self._owner)
@@ -191,14 +201,9 @@ class Folder:
 
 
 def _wrong_kind(path: str, found: os.stat_result, wanted: str) -> NotOurs:
-    kinds = {
-        stat.S_IFLNK: "symbolic link",
-        stat.S_IFIFO: "FIFO",
-        stat.S_IFSOCK: "socket",
-        stat.S_IFDIR: "directory",
-        stat.S_IFREG: "file",
-    }
-    kind = kinds.get(stat.S_IFMT(found.st_mode), "device")
+    from mprun.linux.file_kinds import kind_of
+
+    kind = kind_of(found.st_mode)
     return NotOurs(path, f"is a {kind}, not a {wanted}", "use `--state-dir` to name a directory itself")
 
 

@@ -271,6 +271,9 @@ SHOWN = {
         "unit/test_verdict.py::test_exit_0_if_and_only_if_the_table_says_so_over_random_graphs",
     ],
     "50 state that cannot be trusted, or is without locks": [
+        "faults/test_replaced_files.py::test_nothing_is_written_to_what_is_in_the_place_of_a_file",
+        "faults/test_replaced_files.py::test_the_stacks_of_a_task_go_to_no_other_file",
+        "faults/test_replaced_files.py::test_a_record_that_has_another_name_gets_no_end",
         "faults/test_namespaces.py::test_a_run_that_cannot_be_seen_is_left_alone",
         "faults/test_namespaces.py::test_a_run_whose_namespace_is_gone_is_recovered",
         "faults/test_no_locks.py::test_a_run_without_an_end_is_removed_only_if_it_is_certain",
