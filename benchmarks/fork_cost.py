@@ -7,6 +7,7 @@ for a no-op task.
 """
 
 import gc
+import itertools
 import os
 import resource
 import select
@@ -38,10 +39,12 @@ def task(directory: str) -> Callable[[], int]:
     copied.warm_up()
     # The fields of PROCESS_REQUEST.
     begin: tuple[object, ...] = ((0, 1), "noop", 1, False, "fork", "", None, None, (), {})
-    end: tuple[object, ...] = ("log", "result", {}, None, False, (), 0, noop)
+    end: tuple[object, ...] = ("result", {}, None, False, (), 0, noop)
+    numbers = itertools.count()
 
     def run() -> int:
-        copied.request = (*begin, *end, os.getpid(), -1)
+        # The log of an attempt is a new file.
+        copied.request = (*begin, f"{next(numbers)}.log", *end, os.getpid(), -1)
         held = fork.Fork(copied)
         select.select([held.pidfd], [], [])
         _, status, usage = os.wait4(held.pid, 0)
