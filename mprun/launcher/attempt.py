@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from mprun.launcher.channel import AttemptKey, PackedStartRequest
     from mprun.launcher.fork import ProcessHandle
     from mprun.launcher.log_watch import LogWatch
-    from mprun.launcher.reaper import ProcessIdentity
+    from mprun.launcher.process_identity import ProcessIdentity
 
 
 class Attempt:

@@ -10,24 +10,30 @@ import os
 import sys
 
 
-def prepare(method: str, methods: set[str], modules: list[str]) -> int:
-    """Make `method` the default, and start the helpers of `methods`; the fork server's pid, else 0."""
+def prepare(method: str, methods: set[str], modules: list[str], path: list[str]) -> int:
+    """Make `method` the default, and start the helpers of `methods`; the fork server's pid, else 0.
+
+    The fork server imports `modules`, and tasks more, by the import path `path`.
+    """
     multiprocessing.set_start_method(method, force=True)
     if "spawn" in methods:
         from multiprocessing import resource_tracker
 
+        # What starts them, too, which is used only when the import path is that of the job again.
+        import mprun.launcher.spawn  # noqa: F401
+
         resource_tracker.ensure_running()
-    return _start_fork_server(modules) if "forkserver" in methods else 0
+    return _start_fork_server(modules, path) if "forkserver" in methods else 0
 
 
-def _start_fork_server(modules: list[str]) -> int:
+def _start_fork_server(modules: list[str], path: list[str]) -> int:
     """Start the fork server, which imports these modules; its pid."""
     from multiprocessing import forkserver
 
     from mprun.launcher.forkserver_preload import IMPORT_PATH, MODULES
 
     forkserver.set_forkserver_preload(["mprun.launcher.forkserver_preload"])
-    os.environ.update({IMPORT_PATH: os.pathsep.join(sys.path), MODULES: " ".join(modules)})
+    os.environ.update({IMPORT_PATH: os.pathsep.join(path), MODULES: " ".join(modules)})
     forkserver.ensure_running()
     del os.environ[IMPORT_PATH], os.environ[MODULES]
     from mprun.launcher.spawn import fork_server_pid

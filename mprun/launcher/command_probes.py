@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from mprun.launcher.attempt import Attempt
     from mprun.launcher.channel import AttemptKey
+    from mprun.launcher.process_identity import ProcessIdentity
 
 _OUTPUT = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_TRUNC
 
@@ -53,7 +54,7 @@ class CommandProbes:
         self,
         epoll: select.epoll,
         attempts: dict[int, Attempt],
-        reap_orphans: Callable[[int], dict[int, reaper.ProcessIdentity | None]],
+        reap_orphans: Callable[[int], dict[int, ProcessIdentity | None]],
     ) -> None:
         """`attempts` are those that are running, now and later; `reap_orphans` gives a probe's orphans."""
         # Not at the top: a job without such a probe does not need it, and each fork would copy it.
@@ -119,7 +120,7 @@ class CommandProbes:
         return probe.key, clock, probe.number, -SIGKILL if probe.was_killed else code, ""
 
 
-def _owner(orphan: reaper.ProcessIdentity, attempts: Iterable[Attempt], probed: AttemptKey) -> Attempt | None:
+def _owner(orphan: ProcessIdentity, attempts: Iterable[Attempt], probed: AttemptKey) -> Attempt | None:
     """The attempt that left an orphan that was found at the end of a probe; None if that left it.
 
     A probe has the variables of the attempt that it probes, so these prove nothing of that attempt.

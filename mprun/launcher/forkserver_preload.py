@@ -21,6 +21,9 @@ MODULES = "MPRUN_FORKSERVER_MODULES"
 def _begin() -> None:
     os.setsid()
     die_with_parent(os.getppid())
+    # Each task writes what it has used. By the import path of the job it might find another `resource`.
+    import resource  # noqa: F401
+
     sys.path[:] = os.environ.pop(IMPORT_PATH).split(os.pathsep)
     sys.argv = ["mprun"]
     open_output()

@@ -40,7 +40,7 @@ from mprun.launcher.reaper import kill_group
 from mprun.launcher.stack_dump import SETTLE_SECONDS, StackDumps
 from mprun.launcher.start_backoff import StartBackoff
 from mprun.launcher.start_queue import StartQueue
-from mprun.launcher.worker import IS_TRIED, MARK_VALUES, erase_marks, is_marked
+from mprun.launcher.worker import IS_TRIED, MARK_VALUES, erase_marks, import_standard, is_marked
 from mprun.linux import pidfd_signals, procfs, run_cgroup
 
 # Between two forks the launcher writes to each object that it uses, if only its count of references, and
@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from mprun.launcher.command_probes import CommandProbes
     from mprun.launcher.group_grace import OpenEnds
     from mprun.launcher.output_pipes import OutputPipes
+    from mprun.launcher.process_identity import ProcessIdentity
     from mprun.launcher.targets import Call
     from mprun.launcher.worker import Process
 
@@ -324,6 +325,7 @@ class Launcher:
         """The pipes for the output of commands; the first command starts their keeper. Raises OSError."""
         if self._outputs is None:
             # A job without commands does not need them.
+            import_standard("mprun.launcher.output_pipes")
             from mprun.launcher.output_pipes import OutputPipes
 
             self._outputs = OutputPipes(self._epoll, self._leaders_of)
@@ -440,6 +442,7 @@ class Launcher:
         try:
             if self._probes is None:
                 # Few jobs have one.
+                import_standard("mprun.launcher.command_probes")
                 from mprun.launcher.command_probes import CommandProbes
 
                 self._probes = CommandProbes(self._epoll, self._attempts, self._reap_orphans)
@@ -471,7 +474,7 @@ class Launcher:
         clock = monotonic()
         handle = attempt.handle
         may_have_left = self._has_orphans(handle.pid)
-        orphans: dict[int, reaper.ProcessIdentity | None] = {}
+        orphans: dict[int, ProcessIdentity | None] = {}
         # The leader is not reaped yet, so the id of its group, if it has one, is its own.
         if handle.reaped_here:
             if may_have_left:
@@ -489,6 +492,7 @@ class Launcher:
         """Whether others of its group have not ended yet: they were asked to, and have the grace, too."""
         if self._open_ends is None:
             # Most jobs stop nothing.
+            import_standard("mprun.launcher.group_grace")
             from mprun.launcher.group_grace import OpenEnds
 
             self._open_ends = OpenEnds()
@@ -510,7 +514,7 @@ class Launcher:
         attempt: Attempt,
         clock: float,
         code: int | None,
-        orphans: dict[int, reaper.ProcessIdentity | None],
+        orphans: dict[int, ProcessIdentity | None],
         *,
         may_have_left: bool,
     ) -> None:
@@ -568,16 +572,16 @@ class Launcher:
             return orphans.has_orphans(ours, ended)
         return self._children.count() != ours
 
-    def _reap_orphans(self, ended: int) -> dict[int, reaper.ProcessIdentity | None]:
+    def _reap_orphans(self, ended: int) -> dict[int, ProcessIdentity | None]:
         """Kill and reap the processes that a probe has left; those that were alive, by pid."""
         return self._reaper.reap_orphans(self._pids(), ended) if self._has_orphans(ended) else {}
 
-    def _owner(self, orphan: reaper.ProcessIdentity, ended: Attempt) -> Attempt:
+    def _owner(self, orphan: ProcessIdentity, ended: Attempt) -> Attempt:
         """The attempt that left an orphan: `ended`, unless another one that has ended too provably did."""
         run_id = os.environ["MPRUN_RUN_ID"]
         return next((other for other in self._attempts.values() if other.has_left(orphan, run_id)), ended)
 
-    def _find_owners(self, orphan: reaper.ProcessIdentity) -> frozenset[int]:
+    def _find_owners(self, orphan: ProcessIdentity) -> frozenset[int]:
         """The running processes whose an orphan without a tag may be: of one attempt, if that is proven."""
         run_id, leaders = os.environ.get("MPRUN_RUN_ID", ""), self._leaders()
         if orphan.session in leaders:
@@ -607,6 +611,7 @@ class Launcher:
             self._outputs.close()
         if run_cgroup.entered and os.getppid() != self._engine_pid:
             # No one else is left that could end it.
+            import_standard("mprun.linux.cgroup_end")
             from mprun.linux import cgroup_end
 
             cgroup_end.leave_and_end(run_cgroup.entered)

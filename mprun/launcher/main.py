@@ -63,7 +63,10 @@ def launch(descriptor: int, parent: int = 0) -> NoReturn:
         code = 0
     except Exception:
         # A bug in mprun; it belongs into the log of the main process.
-        import traceback
+        from mprun.launcher.targets import without_job_path
+
+        with without_job_path():
+            import traceback
 
         traceback.print_exc()
     finally:
@@ -115,6 +118,11 @@ def import_multiprocessing() -> None:
 
 def _args_from_interpreter_flags() -> Any:
     """Import subprocess when `multiprocessing.util` calls its function of this name."""
-    import subprocess
+    from mprun.launcher.targets import without_job_path
 
-    return subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
+    with without_job_path():
+        import subprocess
+
+    # What is in the working directory must not be taken for Python's own while the new process starts; then
+    # it gets the import path of the job.
+    return ["-P", *subprocess._args_from_interpreter_flags()]  # type: ignore[attr-defined]

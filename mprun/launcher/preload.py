@@ -77,10 +77,13 @@ class Preload:
         if {*self._options["methods"]} <= {"fork"}:
             worker.map_marks()
         else:
-            from mprun.launcher import end_marks
+            with targets.without_job_path():
+                from mprun.launcher import end_marks
 
             end_marks.create()
-        self.fork_server = auxiliary.prepare(method, set(self._options["methods"]), self._modules)
+        path = [*sys.path]
+        with targets.without_job_path():
+            self.fork_server = auxiliary.prepare(method, set(self._options["methods"]), self._modules, path)
         pid = os.getpid()
         self.parents = {"fork": pid, "spawn": pid, "forkserver": self.fork_server}
 
@@ -108,7 +111,8 @@ def import_for_limits() -> None:
 
     Raises OSError or ImportError if there is no free descriptor.
     """
-    import mprun.launcher.rlimits  # noqa: F401
+    with targets.without_job_path():
+        import mprun.launcher.rlimits  # noqa: F401
 
 
 def import_for_results() -> None:
@@ -117,7 +121,7 @@ def import_for_results() -> None:
     Not done for a job of one task, which would wait for it. If there is no free descriptor, each
     fork imports it itself.
     """
-    with contextlib.suppress(OSError, ImportError):
+    with contextlib.suppress(OSError, ImportError), targets.without_job_path():
         import mprun.launcher.result_files  # noqa: F401
 
 

@@ -19,6 +19,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from mprun.launcher.process_identity import ProcessIdentity
+
 # For how long the launcher keeps killing before it leaves the rest running, in seconds: since it last found
 # a new process, and at most.
 KILL_SECONDS = 0.5
@@ -53,31 +55,6 @@ def kill_group(leader: int) -> None:
         killpg(leader, _SIGKILL)
     except (ProcessLookupError, PermissionError):
         pass
-
-
-class ProcessIdentity:
-    """What shows to which attempt an orphan without a tag belongs: its session and its environment."""
-
-    __slots__ = ("_environment", "session")
-
-    def __init__(self, pid: int) -> None:
-        stat = procfs.read_stat(pid)
-        self.session = stat.session if stat is not None else 0
-        variables = frozenset(procfs.environment(pid))
-        named = {one for one in variables if one.startswith((b"MPRUN_TASK=", b"MPRUN_ATTEMPT="))}
-        # A fork shows the variables of this process, which a task of another run may have started.
-        inherited = named.issubset(procfs.environment(os.getpid()))
-        self._environment = variables - named if inherited else variables
-
-    def is_tagged(self, run_id: str, task: str, attempt: int) -> bool:
-        """Whether its environment is that of this attempt, of this run and not of a run inside it."""
-        wanted = (f"MPRUN_TASK={task}", f"MPRUN_ATTEMPT={attempt}", f"MPRUN_RUN_ID={run_id}")
-        return all(variable.encode() in self._environment for variable in wanted)
-
-    def is_of_run(self, run_id: str) -> bool:
-        """Whether its environment is that of an attempt of this run."""
-        has_attempt = any(variable.startswith(b"MPRUN_ATTEMPT=") for variable in self._environment)
-        return has_attempt and f"MPRUN_RUN_ID={run_id}".encode() in self._environment
 
 
 class Reaper:
@@ -192,7 +169,7 @@ class Reaper:
             for pid in found:
                 if pid not in seen:
                     # Before the kill: a process that has ended shows no environment.
-                    seen[pid] = None if task_of(pid) == ended else ProcessIdentity(pid)
+                    seen[pid] = None if task_of(pid) == ended else _identify(pid)
                     if len(seen) <= MAX_NAMED:
                         self._names[pid] = procfs.read_name(pid)
                 self._kill(pid, len(seen))
@@ -280,7 +257,7 @@ class Reaper:
             return frozenset((task,))
         if pid not in self._untagged:
             # Another program has reset the limit.
-            orphan = ProcessIdentity(pid)
+            orphan = _identify(pid)
             if orphan.session == ended:
                 owners: frozenset[int] = frozenset()
             else:
@@ -311,6 +288,13 @@ class Reaper:
                 self._untagged.pop(pid, None)
                 return os.waitstatus_to_exitcode(status)
         return None
+
+
+def _identify(pid: int) -> ProcessIdentity:
+    # Few orphans have no tag.
+    from mprun.launcher.process_identity import ProcessIdentity
+
+    return ProcessIdentity(pid)
 
 
 def _signal(pid: int, number: int) -> bool:

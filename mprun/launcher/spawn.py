@@ -7,6 +7,7 @@ import errno
 import io
 import os
 import signal
+import sys
 from multiprocessing import (
     forkserver,
     popen_fork,
@@ -21,7 +22,16 @@ from multiprocessing.context import set_spawning_popen
 
 from mprun import failpoints
 from mprun.failpoints import armed
-from mprun.launcher import end_marks, environment, fork, start_backoff, start_error, task_trees, worker
+from mprun.launcher import (
+    end_marks,
+    environment,
+    fork,
+    start_backoff,
+    start_error,
+    targets,
+    task_trees,
+    worker,
+)
 from mprun.launcher.channel import KEY, NAME, START_METHOD
 from mprun.launcher.worker import IS_TRIED, Process
 from mprun.linux import pidfd_signals, pipe_close, procfs
@@ -56,8 +66,11 @@ def start(request: tuple[Any, ...], default: str) -> fork.ProcessHandle:
         process.inherited_folders = _InheritedFolders()
         if start_error.redact is not None:
             process.secrets = _secrets()
+        if method == "spawn":
+            process.inherited_path = _InheritedPath()
         # Not `Process.start`, which first polls every running child with a system call.
-        handle = POPENS[method](process)
+        with targets.without_job_path() if method == "spawn" else contextlib.nullcontext():
+            handle = POPENS[method](process)
     except (EOFError, ConnectionError):
         if method == "forkserver":
             raise _no_fork_server() from None
@@ -65,6 +78,20 @@ def start(request: tuple[Any, ...], default: str) -> fork.ProcessHandle:
     if armed:
         failpoints.reached("launcher.forked")
     return handle
+
+
+class _InheritedPath:
+    """Sets the import path in the process that receives this object, pickled.
+
+    multiprocessing would set it before the process imports mprun, which might find a module of the job in the
+    place of one of Python's.
+    """
+
+    def __init__(self) -> None:
+        self._path = [*sys.path]
+
+    def __reduce__(self) -> Any:
+        return worker.set_import_path, (self._path,)
 
 
 class _InheritedFolders:

@@ -104,6 +104,7 @@ class RequestedStacks:
         """The stacks as a traceback shows them, or as they were dumped if that fails."""
         try:
             # Few tasks time out, and every fork would copy it.
+            worker.import_standard("mprun.launcher.stack_text")
             from mprun.launcher import stack_text
 
             stat = procfs.read_stat(self._pid)

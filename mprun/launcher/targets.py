@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 
@@ -9,7 +10,7 @@ from mprun.launcher.worker import import_module, resolve
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from types import CodeType, TracebackType
     from typing import Any
 
@@ -186,12 +187,14 @@ def _no_module(module: str, missing: str) -> TargetError:
 
 # How many entries at the head of sys.path belong to the job; the launcher sets it.
 _JOB_PATHS = 1
+# These entries; none before there is a job.
+_job_paths: tuple[str, ...] = ()
 
 
 def set_import_path(paths: list[str]) -> None:
     """Put the directories of the job at the head of sys.path, instead of that of the script."""
-    global _JOB_PATHS
-    _JOB_PATHS = len(paths)
+    global _JOB_PATHS, _job_paths
+    _JOB_PATHS, _job_paths = len(paths), tuple(paths)
     # With `-c`, sys.path begins with "", and has the working directory only if someone has added it.
     has_script = bool(sys.argv) and sys.argv[0] not in ("", "-c")
     script = os.path.dirname(os.path.abspath(sys.argv[0])) if has_script else ""
@@ -199,14 +202,31 @@ def set_import_path(paths: list[str]) -> None:
     sys.path[:] = [*paths, *rest]
 
 
+@contextlib.contextmanager
+def without_job_path() -> Iterator[None]:
+    """Find nothing in the job's directories, for what mprun imports late: there may be a `re.py`.
+
+    What the job imports itself is found there first, as under plain Python.
+    """
+    before, own = [*sys.path], {*_job_paths} - {_HOME}
+    sys.path[:] = [path for path in before if path not in own]
+    try:
+        yield
+    finally:
+        sys.path[:] = before
+
+
 def _modules_in(directories: list[str]) -> tuple[str, ...]:
-    import pkgutil
+    with without_job_path():
+        import pkgutil
 
     return tuple(module.name for module in pkgutil.iter_modules(directories))
 
 
 # Frames of mprun itself do not help to explain a failed import.
 _PACKAGE = os.path.join(os.path.dirname(os.path.dirname(__file__)), "")
+# Where mprun itself is found, which may be the working directory.
+_HOME = os.path.dirname(os.path.dirname(_PACKAGE))
 
 
 def _import_failed(module: str, error: BaseException) -> TargetError:
@@ -220,7 +240,8 @@ def _import_failed(module: str, error: BaseException) -> TargetError:
 
 def _place(error: BaseException) -> str:
     """The last line of the user's code in the traceback of an exception, in parentheses; may be empty."""
-    import traceback
+    with without_job_path():
+        import traceback
 
     frames = [frame for frame in traceback.extract_tb(_user_trace(error)) if not _is_standard(frame.filename)]
     return f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
@@ -247,7 +268,8 @@ def _is_ours(file: str) -> bool:
 
 
 def _print_traceback(error: BaseException) -> None:
-    import traceback
+    with without_job_path():
+        import traceback
 
     text = "".join(traceback.format_exception(type(error), error, _user_trace(error)))
     try:
@@ -299,37 +321,7 @@ def _binds_plainly(call: Callable[..., Any], count: int, kwargs: dict[str, Any])
 
 
 def _bind(call: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-    import inspect
-
-    try:
-        signature = inspect.signature(call)
-    except (TypeError, ValueError):
-        return
-    try:
-        signature.bind(*args, **kwargs)
-    except TypeError as error:
-        name = getattr(call, "__name__", type(call).__name__)
-        message = f"cannot call `{name}{signature}` with these arguments: {error}"
-        raise _binding_error(message, signature, args, kwargs) from None
-
-
-def _binding_error(
-    message: str, signature: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> TargetError:
-    parameters = list(signature.parameters.values())
-    positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-    by_name = tuple(p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY))
-    kinds = {p.kind for p in parameters}
-    if len(args) > len(positional) and parameters_lack(kinds, "VAR_POSITIONAL"):
-        return TargetError(message, ("args", len(positional)))
-    for name in kwargs:
-        if name not in by_name and parameters_lack(kinds, "VAR_KEYWORD"):
-            return TargetError(message, ("kwargs", name), word=name, candidates=by_name)
-        if name in [p.name for p in positional[: len(args)]]:
-            return TargetError(message, ("kwargs", name))
-    return TargetError(message)
-
-
-def parameters_lack(kinds: set[Any], kind: str) -> bool:
-    """Whether there is no parameter of this kind (`inspect.Parameter.kind`)."""
-    return all(known.name != kind for known in kinds)
+    with without_job_path():
+        from mprun.launcher import binding
+    if mismatch := binding.find_mismatch(call, args, kwargs):
+        raise TargetError(*mismatch)

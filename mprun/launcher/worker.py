@@ -47,6 +47,8 @@ _is_64_bit_linux = sys.platform == "linux" and sys.maxsize > 2**32
 COMMAND, RESULT = 6, 11
 # What a report returns that cannot be written.
 LOST = object()
+# Where Python's own modules are.
+_LIBRARY = os.path.dirname(os.__file__)
 # What imports need, which a task may change.
 _import = builtins.__import__
 _finders, _path_hooks, _path = [*sys.meta_path], [*sys.path_hooks], [*sys.path]
@@ -240,6 +242,27 @@ def import_module(name: str) -> None:
             end_fork(sys.exc_info()[1])
 
 
+def set_import_path(path: list[str]) -> None:
+    """Set the import path of the job, in a process that the launcher has not forked."""
+    global _path
+    sys.path[:] = path
+    _path = [*path]
+
+
+def import_standard(name: str) -> None:
+    """Import a module of Python's or mprun's own, of which the job may have a file of the same name."""
+    if name not in sys.modules:
+        before = [*sys.path]
+        sys.path[:] = [path for path in before if path.startswith(_LIBRARY)]
+        try:
+            _import(name)
+        except Exception:
+            # A task may have made that impossible: who needs it finds out.
+            return
+        finally:
+            sys.path[:] = before
+
+
 def resolve(target: str) -> Any:
     """Import the module of `package.module:callable`; the object at the path behind the colon.
 
@@ -326,6 +349,8 @@ class Process(multiprocessing.Process):
     inherited_marks: object = None
     # And what makes the directories of the run known there.
     inherited_folders: object = None
+    # And, for a new Python, what sets the import path of the job.
+    inherited_path: object = None
 
     def __init__(self, default: str, method: str, request: tuple[Any, ...] = ()) -> None:
         super().__init__()
@@ -524,6 +549,9 @@ class Process(multiprocessing.Process):
     def _report_error(self, error: BaseException) -> None:
         """Print what the target raised, and write it to a file."""
         trace = user_trace(error)
+        # With what `traceback` and `linecache` import when they show a line.
+        for name in ("traceback", "ast", "tokenize"):
+            import_standard(name)
         said = self._report("print_error", error, trace)
         if said is LOST:
             # It needs no module.
@@ -556,6 +584,7 @@ class Process(multiprocessing.Process):
 
             self._exit_unstarted(become(self.request, logs, close_on_exec))
         # Not at the top: only tasks that have limits need them, and forks have them already.
+        import_standard("resource")
         from mprun.launcher.channel import LIMITS, POSITION
         from mprun.launcher.rlimits import impose
         from mprun.launcher.start_error import StartError
@@ -611,6 +640,7 @@ def _writer(name: str) -> Any:
     module = sys.modules.get("mprun.launcher.result_files")
     if module is None:
         # A spawned process imports it here, if it has anything to write; a fork has it already.
+        import_standard("mprun.launcher.result_files")
         from mprun.launcher import result_files as module
     return getattr(module, name)
 

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from support.runs import START_METHODS, environment, mprun, side_by_side, start, write
+from support.runs import START_METHODS, environment, finish, mprun, side_by_side, start, write
 
 JOB = """
     tasks:
@@ -284,3 +284,65 @@ def test_every_file_is_for_its_owner_only_under_umask_0(tmp_path):
     assert {path: oct(mode) for path, mode in modes.items() if mode & 0o022} == {}
     open_to_others = {path: oct(mode) for path, mode in modes.items() if mode & 0o077}
     assert open_to_others.keys() <= {tmp_path / "a"}
+
+
+EVERY_KIND = """
+    start_method: %s
+    tasks:
+      - {name: returns, target: 'work:ret'}
+      - {name: odd, target: 'work:odd'}
+      - {name: raises, target: 'work:fail', allow_failure: true, retry: 1}
+      - {name: exits, target: 'sys:exit', args: [why], allow_failure: true}
+      - {name: hangs, target: 'time:sleep', args: [60], timeout: 2s, allow_failure: true}
+      - {name: limits, target: 'os:getpid', limits: {memory: 2GB, open_files: 100}}
+      - {name: command, command: 'echo a; sleep 100 & exit 0', limits: {nice: 1}}
+      - {name: captured, command: 'echo 1', capture: json}
+      - {name: nothing, command: [/no/such], allow_failure: true}
+      - {name: serves, command: [sleep, '60'], daemon: true, ready: {command: ['true'], timeout: 20s}}
+      - {name: client, command: 'true', depends_on: {serves: ready}}
+      - {name: generates, target: 'work:gen', allow_failure: true}
+      - {name: takes, target: 'work:take', args: ['${tasks.returns.result}']}
+"""
+PLAIN_WORK = """
+    def ret(): return {"a": [1]}
+    def odd(): return {1: 2, "1": object()}
+    def fail(): raise ValueError("no")
+    def gen(): return (x for x in [1])
+    def take(x): print(x)
+"""
+
+
+@pytest.mark.parametrize("method", START_METHODS)
+def test_what_is_named_like_pythons_own_modules_breaks_nothing(method, tmp_path):
+    """Beside the job file, as `re.py` or `random.py`: mprun imports some late, in each of its processes."""
+    write(tmp_path, job=EVERY_KIND % method, work=PLAIN_WORK)
+    for name in sys.stdlib_module_names:
+        (tmp_path / f"{name}.py").write_text(MARKER)
+    run = finish(
+        subprocess.Popen(
+            [Path(sys.executable).with_name("mprun"), "job.yaml"],
+            cwd=tmp_path,
+            env=environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        ),
+        tmp_path / ".mprun",
+    )
+    assert run.code == 0, run.stderr
+    assert list(tmp_path.glob("imported-*")) == []
+    assert run.one("task_finished", "hangs")["outcome"] == "timed_out"
+    assert run.stdout.count("ValueError: no") == 2
+
+
+@pytest.mark.parametrize("method", START_METHODS)
+def test_a_job_still_imports_its_own_modules_of_such_names(method, tmp_path):
+    """As under plain Python, where the directory of the script comes first."""
+    write(
+        tmp_path,
+        job=f"start_method: {method}\ntasks: [{{name: t, target: 'work:call'}}]",
+        work="import queue\ndef call(): return queue.mine()",
+        queue="def mine(): return 'own'",
+    )
+    run = mprun("job.yaml", cwd=tmp_path)
+    assert run.code == 0, run.stderr
+    assert run.result("t") == "own"
