@@ -12,6 +12,7 @@ publish the end of the run
 from __future__ import annotations
 
 import os
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from mprun import failpoints
@@ -186,8 +187,9 @@ class Engine:
         """Turn until the scheduler has finished. Raises an exception if the run cannot be ended in order."""
         try:
             if len(self._table.tasks) > 1 or self._copy_feed is not None:
-                self._facts += planned_facts("", self._table.tasks)
-            self.act(self._scheduler.begin(self._clock.timed(begun)))
+                self._record_plan()
+            if self._scheduler.end_reason is None:
+                self.act(self._scheduler.begin(self._clock.timed(begun)))
             self.publish()
         except Exception as error:
             self._stop_after(error)
@@ -199,6 +201,16 @@ class Engine:
                 self._stop_after(error)
             if self._give_up_at is not None and self._clock.timed() > self._give_up_at:
                 raise TimeoutError("the run did not end in time after an internal error")
+
+    def _record_plan(self) -> None:
+        """Record which tasks there are, before the first of them starts, unless a signal stops the run."""
+        parts = deque(planned_facts(self._table.tasks))
+        # The last part is recorded with the first starts.
+        while len(parts) > 1 and not self._poller.signalled:
+            self._facts.append(parts.popleft())
+            self.publish()
+            self.wait(0.0)
+        self._facts += parts
 
     def _turn(self) -> None:
         failpoints.reached("loop.wait")
@@ -323,9 +335,10 @@ class Engine:
             self._facts = []
         if self._to_publish:
             # If an exception is raised, the run continues without them.
-            since, facts = self._to_publish.take()
+            taken = self._to_publish.take()
             failpoints.reached("loop.publish")
-            self._publisher.add(*self._event_builder.to_events(facts, since))
+            for since, facts in taken:
+                self._publisher.add(*self._event_builder.to_events(facts, since))
 
     # ---- defects
 

@@ -15,7 +15,17 @@ from mprun.jobfile.resolution import Resolver, as_text, resolve, shown
 from mprun.linux import procfs
 from mprun.outcomes import Outcome
 from mprun.record import events, results
-from mprun.scheduling.instructions import Finish, Join, MarkReady, ScheduleRetry, Signal
+from mprun.scheduling.instructions import (
+    CancelStart,
+    Expand,
+    Finish,
+    Join,
+    MarkReady,
+    Resolve,
+    ScheduleRetry,
+    Signal,
+    Start,
+)
 from mprun.scheduling.retry import FAILURES, FLAKY, is_flaky
 
 if TYPE_CHECKING:
@@ -41,9 +51,8 @@ OWN_DECISIONS = OwnDecisions()
 
 
 class Planned(Frozen):
-    """The tasks of the plan, or, with `group`, the instances that this task was expanded to."""
+    """Some tasks of the plan."""
 
-    group: str
     tasks: Sequence[PlannedTask]
 
 
@@ -72,29 +81,50 @@ class FactQueue:
     def __bool__(self) -> bool:
         return bool(self._batches)
 
+    @property
+    def size(self) -> int:
+        """How much of it has no events yet: how far the record is behind."""
+        return sum(_size(fact) for _, facts in self._batches for fact in facts)
+
     def add(self, decided: float, facts: list[Fact]) -> None:
         """Add the facts of a turn."""
         self._batches.append((decided, facts))
 
-    def take(self) -> tuple[float | None, list[Fact]]:
-        """The next facts, for `EventBuilder.to_events`, with its `decided`."""
-        decided, facts = self._batches.popleft()
-        count, room = 0, MAX_FACTS_PER_TURN
-        for fact in facts:
-            room -= len(fact.tasks) if type(fact) is Planned else 1
-            count += 1
-            if room <= 0:
-                break
-        if count < len(facts):
-            self._batches.appendleft((None, facts[count:]))
-            facts = facts[:count]
-        return decided, facts
+    def take(self) -> list[tuple[float | None, list[Fact]]]:
+        """The facts of the present turn, for `EventBuilder.to_events`, with its `decided`."""
+        taken: list[tuple[float | None, list[Fact]]] = []
+        room = MAX_FACTS_PER_TURN
+        while self._batches and room > 0:
+            decided, facts = self._batches.popleft()
+            count = 0
+            for fact in facts:
+                room -= _size(fact)
+                count += 1
+                if room <= 0:
+                    break
+            if count < len(facts):
+                self._batches.appendleft((None, facts[count:]))
+                facts = facts[:count]
+            taken.append((decided, facts))
+        return taken
 
 
-def planned_facts(group: str, tasks: Sequence[PlannedTask]) -> list[Fact]:
-    """The facts that say which tasks there are."""
+_WITHOUT_EVENTS = (Resolve, Start, CancelStart, OwnDecisions)
+
+
+def _size(fact: Fact) -> int:
+    """How many facts of other kinds take as long."""
+    if type(fact) is Planned:
+        return len(fact.tasks)
+    if type(fact) is Expand:
+        return fact.count
+    return 0 if type(fact) in _WITHOUT_EVENTS else 1
+
+
+def planned_facts(tasks: Sequence[PlannedTask]) -> list[Fact]:
+    """The facts that say which tasks the plan has."""
     size = MAX_FACTS_PER_TURN
-    return [Planned(group=group, tasks=tasks[at : at + size]) for at in range(0, len(tasks), size)]
+    return [Planned(tasks=tasks[at : at + size]) for at in range(0, len(tasks), size)]
 
 
 class EventBuilder:
@@ -126,7 +156,8 @@ class EventBuilder:
             Signal: self._task_stopping,
             ScheduleRetry: self._task_retrying,
             MarkReady: self._task_ready,
-            Planned: self._tasks_planned,
+            Planned: lambda planned: self._tasks_planned("", planned.tasks),
+            Expand: self._instances_planned,
         }
         # Of the present call of `to_events`: the time of what the engine decided, and that of the fact
         # at hand, and whether any attempt has left a file.
@@ -188,13 +219,17 @@ class EventBuilder:
                 self._time = self._decided
         return built
 
-    def _tasks_planned(self, planned: Planned) -> events.TasksPlanned:
-        of_foreach = [task for task in planned.tasks if task.values and "item" in task.task.axes]
+    def _instances_planned(self, expand: Expand) -> events.TasksPlanned:
+        tasks = self._table.tasks
+        return self._tasks_planned(tasks[expand.task].name, tasks[expand.first : expand.first + expand.count])
+
+    def _tasks_planned(self, group: str, tasks: Sequence[PlannedTask]) -> events.TasksPlanned:
+        of_foreach = [task for task in tasks if task.values and "item" in task.task.axes]
         return events.TasksPlanned(
             time=self._time,
             run=self._run,
-            group=planned.group,
-            tasks=tuple([task.name for task in planned.tasks]),
+            group=group,
+            tasks=tuple([task.name for task in tasks]),
             items={task.name: _shown_item(task) for task in of_foreach},
         )
 

@@ -6,7 +6,6 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from mprun import failpoints
-from mprun.engine.event_builder import planned_facts
 from mprun.engine.resolver import Expanded, Expanding, Failed, Resolved, Skipped
 
 if TYPE_CHECKING:
@@ -116,7 +115,6 @@ class LateReferences:
 
     def _handle_answer(self, number: int, answer: Answer) -> None:
         now = self._clock.timed()
-        facts: list[Fact] = []
         match answer:
             case Resolved():
                 instructions = self._scheduler.handle_resolved(number, now)
@@ -129,5 +127,4 @@ class LateReferences:
                 # Unless the task was given up meanwhile.
                 if number in self._scheduler.expanded:
                     self._table.expand(number, instances)
-                    facts = planned_facts(self._table.tasks[number].name, instances)
-        self._act(instructions, facts=facts)
+        self._act(instructions)

@@ -113,7 +113,7 @@ class CopyFeed:
                 self._act(scheduler.expect_no_tasks(now))
                 return
             self._table.add(tasks)
-            facts = planned_facts("", tasks)
+            facts = planned_facts(tasks)
             self._act(scheduler.add_tasks(tasks, now), facts=facts)
 
     def _look_ahead(self, now: float) -> None:

@@ -16,6 +16,7 @@ from mprun.scheduling.task_run import (
     FINISHED,
     HELD,
     PAUSED,
+    PENDING,
     READY,
     RUNNING,
     WAITING,
@@ -135,12 +136,19 @@ class CheckedScheduler(Scheduler):
         """Raise InvalidState if the state of a task contradicts its fields or the scheduler."""
         task_run = self._checked_run(task)
         state, attempts = task_run.state, task_run.attempts
+        # It will be finished, and nothing else happens to it.
+        given_up = state in PENDING and self._task_runs.is_cancelled(task_run)
         rules = (
             ("the dispatcher has its attempt", state in DISPATCHED, task in self._dispatcher._dispatched),
             ("it has an outcome", state is FINISHED, self.outcomes[task] is not None),
             ("it is a group", state is EXPANDED, task in self.expanded),
-            ("it is in the ready queue", state is READY, self._is_queued(task_run)),
-            ("a condition is unmet", state is WAITING, self._must_wait(task_run)),
+            ("it is in the ready queue", state is READY and not given_up, self._is_queued(task_run)),
+            (
+                "a condition is unmet",
+                state is WAITING,
+                self._must_wait(task_run) or (state is WAITING and given_up),
+            ),
+            ("it will be finished", True, not given_up or self._cancellation.has_more),
             ("it has an attempt", True, attempts > 0 or not (state in DISPATCHED or state is PAUSED)),
             ("it has a pending outcome", True, state is not PAUSED or task_run.pending_outcome is not None),
             (

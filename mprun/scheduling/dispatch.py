@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from mprun.scheduling.ready_queue import ReadyQueue
-    from mprun.scheduling.task_run import TaskRun, TaskRuns
+    from mprun.scheduling.task_run import Key, TaskRun, TaskRuns
 
 # Attempts that have to succeed first: task, attempt, and its timeout in seconds.
 Attempts = tuple[tuple[int, int, float | None], ...]
@@ -110,6 +110,7 @@ class ReleasedTasks:
         instructions: list[Instruction],
         max_taken: int,
     ) -> None:
+        self._task_runs = task_runs
         self._released = task_runs.released
         self._ready_queue = ready_queue
         self._dispatcher = dispatcher
@@ -137,17 +138,23 @@ class ReleasedTasks:
         for _ in range(min(self._max_taken, len(self.backlog))):
             self._take(self.backlog.pop())
 
-    def hold_back(self, *, is_ending: bool) -> None:
-        """Let no task go that comes after one that `take_more` takes; with `is_ending`, it takes none."""
+    def hold_back(self, to_be_added: Key | None, *, is_ending: bool) -> None:
+        """Let no task go that comes after one that `take_more` takes, or after this one.
+
+        With `is_ending`, `take_more` takes none.
+        """
         if is_ending:
             self.backlog.clear()
-        self._ready_queue.held_back = self.backlog[-1].key if self.backlog else None
+        keys = [self.backlog[-1].key] if self.backlog else []
+        if to_be_added is not None:
+            keys.append(to_be_added)
+        self._ready_queue.held_back = min(keys, default=None)
 
     def ask_to_resolve(self) -> None:
         """Ask for the values of what the tasks refer to."""
         for task_run in self.to_resolve:
             # Unless the run has ended since.
-            if task_run.state is RESOLVING:
+            if task_run.state is RESOLVING and not self._task_runs.is_cancelled(task_run):
                 self._instructions.append(Resolve(task=task_run.number))
         self.to_resolve.clear()
 
@@ -157,7 +164,7 @@ class ReleasedTasks:
         self._ready_queue.add(task_run)
 
     def _take(self, task_run: TaskRun) -> None:
-        if task_run.state is not WAITING:
+        if task_run.state is not WAITING or self._task_runs.is_cancelled(task_run):
             return
         if task_run.planned.late:
             task_run.begin_resolving()
@@ -208,7 +215,7 @@ class Dependents:
         task = task_run.task
         if task_run.state is not WAITING or task_run.planned.late or task.daemon or task.resources:
             return ()
-        if task_run.unmet > MAX_AWAITED_ATTEMPTS:
+        if task_run.unmet > MAX_AWAITED_ATTEMPTS or self._task_runs.is_cancelled(task_run):
             return ()
         needed = [
             self._task_runs.all[number]

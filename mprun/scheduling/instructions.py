@@ -32,6 +32,16 @@ class Resolve(Instruction):
     """
 
 
+class Expand(Instruction):
+    """Record that the task was expanded to `count` instances, the first of which has the number `first`.
+
+    A large group comes in parts.
+    """
+
+    first: int
+    count: int
+
+
 class MarkReady(Instruction):
     """Record that this attempt is ready."""
 

@@ -45,7 +45,7 @@ class JoinOrder:
         self._of = len(self._order)
         self._next = self._joined = 0
         # The instances of groups that were expanded.
-        self._expanded: dict[int, list[int]] = {}
+        self._expanded: dict[int, Sequence[int]] = {}
         # How many instances of the group that is next have an entry of their own.
         self._taken = 0
         self._to_start: set[int] = set()
@@ -68,7 +68,7 @@ class JoinOrder:
             self._to_start.discard(task)
             self._have_begun = not self._to_start
 
-    def expand(self, group: int, instances: list[int], daemons: Collection[int] = ()) -> None:
+    def expand(self, group: int, instances: Sequence[int], daemons: Collection[int] = ()) -> None:
         """A task turned out to be a group: its instances take its place in the order.
 
         Those that are `daemons` do so only if the file lists the group.

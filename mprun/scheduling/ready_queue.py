@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from mprun.scheduling.task_run import HELD, RESOLVING, WAITING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from mprun.jobfile.model import Task
     from mprun.scheduling.plan import Plan
     from mprun.scheduling.task_run import Key, TaskRun
@@ -113,13 +115,16 @@ class ReadyQueue:
                 if queue.keys:
                     self._push_head(queue)
 
-    def remove(self, task_run: TaskRun) -> None:
-        """A ready task will not go."""
-        queue = self._queue(task_run.task)
-        queue.keys.remove(task_run.key)
-        heapify(queue.keys)
-        if queue.keys:
-            self._push_head(queue)
+    def remove(self, task_runs: Iterable[TaskRun]) -> None:
+        """These ready tasks will not go."""
+        removed: dict[_Queue, set[Key]] = {}
+        for task_run in task_runs:
+            removed.setdefault(self._queue(task_run.task), set()).add(task_run.key)
+        for queue, keys in removed.items():
+            queue.keys[:] = [key for key in queue.keys if key not in keys]
+            heapify(queue.keys)
+            if queue.keys:
+                self._push_head(queue)
 
     def clear(self) -> None:
         """No more tasks will go."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import deque
 from typing import TYPE_CHECKING, ClassVar
 
 from mprun.outcomes import Outcome
 from mprun.scheduling import retry
 from mprun.scheduling.attempt_outcome import never_ready_reason, outcome_of
+from mprun.scheduling.cancellation import Cancellation
 from mprun.scheduling.dispatch import MAX_TAKEN, Dependents, Dispatcher, ReleasedTasks
 from mprun.scheduling.instructions import FAIL_FAST, RUN_FINISHED, USER, Instruction, MarkReady, ScheduleRetry
 from mprun.scheduling.join_order import JoinOrder
@@ -19,8 +21,10 @@ from mprun.scheduling.verdict import TaskEnds
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
+    from mprun.scheduling.group_expansion import GroupExpansion
     from mprun.scheduling.plan import Plan, PlannedTask
     from mprun.scheduling.retry import AttemptResult
+    from mprun.scheduling.task_run import Key
 
 # How many tasks are dispatched before there is a slot for them: the executor then starts the next one
 # without asking. (`make bench`: a fifth of the time of a run of short tasks.)
@@ -54,7 +58,7 @@ class Scheduler:
         random: Callable[[], float] = lambda: 0.0,
         ahead: int = AHEAD,
         max_held: int = MAX_HELD,
-        max_released: int = MAX_TAKEN,
+        max_taken: int = MAX_TAKEN,
     ) -> None:
         self._plan = plan
         self._random = random
@@ -67,13 +71,19 @@ class Scheduler:
         dependents = Dependents(self._task_runs, max_held)
         self._dispatcher = Dispatcher(self._task_runs, self._ready_queue, dependents, self._instructions)
         self._released = ReleasedTasks(
-            self._task_runs, self._ready_queue, self._dispatcher, self._instructions, max_released
+            self._task_runs, self._ready_queue, self._dispatcher, self._instructions, max_taken
         )
+        # Two tasks that are added or cancelled may make as many facts as one that becomes ready.
+        self._max_added = (max_taken + 1) // 2
+        self._cancellation = Cancellation(self._task_runs, self._max_added)
+        # The groups whose instances are being added: one after the other.
+        self._expansions: deque[GroupExpansion] = deque()
         self._join_order = JoinOrder(plan)
         self._timers = Timers()
         self._termination = Termination(
             self._task_runs,
             self._ready_queue,
+            self._cancellation,
             self._dispatcher,
             self._join_order,
             self._timers,
@@ -112,7 +122,7 @@ class Scheduler:
     @property
     def has_more(self) -> bool:
         """Whether `proceed` has more to decide."""
-        return bool(self._released.backlog)
+        return bool(self._released.backlog or self._expansions) or self._cancellation.has_more
 
     @property
     def deadline(self) -> float | None:
@@ -134,6 +144,11 @@ class Scheduler:
     def proceed(self, now: float) -> list[Instruction]:
         """Decide more of what `has_more` has announced."""
         self._now = now
+        if self._expansions:
+            self._add_instances()
+        if self._cancellation.has_more:
+            self._finish_stopped()
+            self._cancellation.finish_more()
         self._released.take_more()
         return self._decide()
 
@@ -151,6 +166,7 @@ class Scheduler:
     def handle_executor_lost(self, reason: str, began: Collection[int], now: float) -> list[Instruction]:
         """The executor is gone; of the tasks in `unstarted()`, `began` have begun all the same."""
         self._now = now
+        self._add_all_instances()
         self._termination.abandon(reason, began)
         return self._decide()
 
@@ -175,9 +191,11 @@ class Scheduler:
         """There are more tasks; they get the next numbers, in this order."""
         self._now = now
         # Few runs are repeated for some time.
-        from mprun.scheduling.group_expansion import GroupExpansion
+        from mprun.scheduling.group_expansion import add_copies
 
-        self._finish_known(GroupExpansion(self._task_runs, self._join_order).add(tasks))
+        # They get the numbers after those of all instances.
+        self._add_all_instances()
+        self._finish_known(add_copies(self._task_runs, self._join_order, tasks))
         return self._decide()
 
     def expect_no_tasks(self, now: float) -> list[Instruction]:
@@ -196,7 +214,7 @@ class Scheduler:
     def handle_resolved(self, task: int, now: float) -> list[Instruction]:
         """The engine knows what the task refers to."""
         task_run = self._task_runs.all[task]
-        if not task_run.accept_answer():
+        if not self._accepts_answer(task_run):
             return []
         self._now = now
         self._released.make_ready(task_run)
@@ -213,18 +231,21 @@ class Scheduler:
     def handle_expanded(self, task: int, instances: Sequence[PlannedTask], now: float) -> list[Instruction]:
         """The task turned out to be a group; its instances get the next numbers, in this order.
 
-        They get none if the task was finished in the meantime: then `expanded` does not contain it.
+        They get none if the task was given up in the meantime: then `expanded` does not contain it. A large
+        group begins with its first instances; `proceed` adds the others.
         """
         if not instances:
             return self._finish_resolving(task, Outcome.SUCCEEDED, "the list is empty", now)
         task_run = self._task_runs.all[task]
-        if not task_run.accept_answer():
+        if not self._accepts_answer(task_run):
             return []
         self._now = now
         # Few jobs have a list that is known only during the run.
         from mprun.scheduling.group_expansion import GroupExpansion
 
-        self._finish_known(GroupExpansion(self._task_runs, self._join_order).expand(task_run, instances))
+        self._expansions.append(GroupExpansion(self._task_runs, self._join_order, task_run, instances))
+        if len(self._expansions) == 1:
+            self._add_instances()
         return self._decide()
 
     def handle_started(self, task: int, now: float) -> list[Instruction]:
@@ -312,24 +333,39 @@ class Scheduler:
         They get no further attempt, and those that have not started never will.
         """
         self._now = now
+        if tasks and max(tasks) >= len(self._task_runs.all):
+            self._add_all_instances()
         task_runs = [self._task_runs.all[task] for task in tasks]
         for task_run in task_runs:
             task_run.refuse_attempts()
-            if task_run.state is READY:
-                self._ready_queue.remove(task_run)
-            if task_run.state in PENDING:
-                self._finish_unstarted(task_run, USER)
-        self._termination.stop(task_runs, USER, now)
+        self._ready_queue.remove([task_run for task_run in task_runs if task_run.state is READY])
+        self._cancellation.stop([task_run for task_run in task_runs if task_run.state in PENDING])
+        self._finish_stopped()
+        self._termination.stop([run for run in task_runs if run.state in DISPATCHED], USER, now)
         return self._decide()
+
+    # ---- instances that are added during the run
+
+    def _add_instances(self) -> None:
+        """Add the next instances of the group that is being expanded."""
+        expansion = self._expansions[0]
+        instruction, added = expansion.add(self._max_added)
+        self._instructions.append(instruction)
+        if expansion.next_key is None:
+            self._expansions.popleft()
+        self._finish_known(added)
+
+    def _add_all_instances(self) -> None:
+        while self._expansions:
+            self._add_instances()
 
     # ---- decisions
 
     def _decide(self) -> list[Instruction]:
         if self._task_runs.released:
             self._released.take()
-        if self._released.backlog or self._ready_queue.held_back is not None:
-            # The others were finished if the run ends.
-            self._released.hold_back(is_ending=self._termination.end_reason is not None)
+        if self._released.backlog or self._expansions or self._ready_queue.held_back is not None:
+            self._released.hold_back(self._next_key(), is_ending=self._task_runs.is_ending)
         if self._is_beginning:
             self._begin_joins()
         # Joins come before starts: a dependent starts after its dependency was joined.
@@ -341,6 +377,13 @@ class Scheduler:
         instructions = self._instructions[:]
         self._instructions.clear()
         return instructions
+
+    def _next_key(self) -> Key | None:
+        """The first instance that is to be added, for which tasks after it wait; None if none do.
+
+        With priorities the first one to start may be among the last to be added: no task waits for it.
+        """
+        return self._expansions[0].next_key if self._expansions and self._plan.priorities is None else None
 
     def _decide_after(self, task_run: TaskRun) -> list[Instruction]:
         """An attempt of this task is over: tasks that are being stopped may have waited for it."""
@@ -368,7 +411,8 @@ class Scheduler:
         self._timers.set(self._now + delay, NEXT_ATTEMPT, task_run.number, task_run.attempts)
 
     def _handle_retry_due(self, task_run: TaskRun, attempt: int) -> None:
-        if task_run.state is PAUSED and task_run.attempts == attempt:
+        is_due = task_run.state is PAUSED and task_run.attempts == attempt
+        if is_due and not self._task_runs.is_cancelled(task_run):
             self._released.make_ready(task_run)
 
     # ---- ends
@@ -393,13 +437,22 @@ class Scheduler:
     ) -> list[Instruction]:
         """Finish a task that does not run because of what it refers to."""
         task_run = self._task_runs.all[task]
-        if not task_run.accept_answer():
+        if not self._accepts_answer(task_run):
             return []
         self._now = now
         if outcome == Outcome.SUCCEEDED:
             self._join_order.expand(task, [])
         self._finish(task_run, outcome, reason, skipped_by_when=skipped_by_when)
         return self._decide()
+
+    def _accepts_answer(self, task_run: TaskRun) -> bool:
+        """Whether the answer for a task is not too late."""
+        return task_run.accept_answer() and not self._task_runs.is_cancelled(task_run)
+
+    def _finish_stopped(self) -> None:
+        """Finish the next tasks that a user has stopped before they started."""
+        for task_run in self._cancellation.take_stopped():
+            self._finish_unstarted(task_run, USER)
 
     def _finish_unstarted(self, task_run: TaskRun, reason: str) -> None:
         """Finish a task that gets no further attempt: as its last one ended, else as cancelled."""
@@ -413,4 +466,4 @@ class Scheduler:
             return
         if self._termination.end_reason is None:
             self._termination.end_run(RUN_FINISHED, self._now)
-        self.finished = not self._dispatcher
+        self.finished = not self._dispatcher and not self._cancellation.has_more

@@ -263,7 +263,7 @@ class TaskRuns:
 
     `instructions` gets a `Finish` for each outcome. `unfinished` counts the tasks without an
     outcome, except for daemons, because the run does not wait for them. `released` collects the
-    tasks whose conditions are all met; the scheduler empties it.
+    tasks whose conditions are all met; the scheduler empties it. With `is_ending` no task starts any more.
     """
 
     def __init__(self, plan: Plan, instructions: list[Instruction], task_run_type: type[TaskRun]) -> None:
@@ -280,6 +280,7 @@ class TaskRuns:
         self._late_dependents: dict[int, list[tuple[int, str]]] = {}
         self.unfinished = sum(not planned.task.daemon for planned in plan.tasks)
         self.released = [task_run for task_run in self.all if not task_run.unmet]
+        self.is_ending = False
         self._instructions = instructions
 
     def unstarted(self) -> list[tuple[int, int]]:
@@ -299,11 +300,9 @@ class TaskRuns:
             Finish(task=task_run.number, outcome=outcome, attempts=task_run.attempts, reason=reason)
         )
 
-    def finish_pending(self, reason: str) -> None:
-        """Cancel the tasks that have not started; those between two attempts end with their last outcome."""
-        for task_run in self.all:
-            if task_run.state in PENDING:
-                self.finish(task_run, *(task_run.pending_outcome or (Outcome.CANCELLED, reason)))
+    def is_cancelled(self, task_run: TaskRun) -> bool:
+        """Whether a task that has no attempt will not get one; it may not be finished yet."""
+        return self.is_ending or task_run.stopped_by_user
 
     def dependents_of(self, task_run: TaskRun) -> Sequence[tuple[int, str]]:
         """The dependents of a task by number, with the condition of each."""
@@ -318,8 +317,12 @@ class TaskRuns:
 
     def meet_condition(self, task_run: TaskRun) -> None:
         """One more condition of a task is met, if it still waits."""
-        if task_run.state in (WAITING, HELD) and task_run.meet_condition():
+        if self._awaits(task_run) and task_run.meet_condition():
             self.released.append(task_run)
+
+    def _awaits(self, task_run: TaskRun) -> bool:
+        """Whether it matters to a task what becomes of those that it depends on."""
+        return task_run.state is HELD or (task_run.state is WAITING and not self.is_cancelled(task_run))
 
     def announce_outcome(self, task_run: TaskRun) -> None:
         """Tell dependents the outcome, and skip those that can never start because of it."""
@@ -329,7 +332,7 @@ class TaskRuns:
             end = before.end(self.outcomes[before.number])
             for number, condition in self.dependents_of(before):
                 after = self.all[number]
-                if after.state not in (WAITING, HELD) or before.was_announced(condition):
+                if not self._awaits(after) or before.was_announced(condition):
                     continue
                 if end in MET_BY[condition]:
                     self.meet_condition(after)
@@ -339,18 +342,22 @@ class TaskRuns:
                     self.finish(after, Outcome.SKIPPED, unmet_reason(before.planned.name, condition))
                     announcing.append(after)
 
+    def expand(self, group: TaskRun, instances: Sequence[PlannedTask]) -> range:
+        """Put instances in the place of a group; they get these numbers, and `add_instances` adds them."""
+        numbers = range(len(self.outcomes), len(self.outcomes) + len(instances))
+        self.outcomes += [None] * len(instances)
+        self.unfinished += sum([not one.task.daemon for one in instances]) - (not group.task.daemon)
+        self.expanded.add(group.number)
+        self._instances[group.number] = numbers
+        return numbers
+
     def add_instances(self, group: TaskRun, instances: Sequence[PlannedTask]) -> list[TaskRun]:
-        """Add the instances of a group; they get the next numbers, in this order."""
-        first = len(self.all)
+        """Add the next instances of a group that was expanded."""
         task_runs = [
             self._task_run_type(number, planned, group.position, self._instance_priority(group, planned))
-            for number, planned in enumerate(instances, first)
+            for number, planned in enumerate(instances, len(self.all))
         ]
         self.all += task_runs
-        self.outcomes += [None] * len(task_runs)
-        self.unfinished += sum(not task_run.task.daemon for task_run in task_runs) - (not group.task.daemon)
-        self.expanded.add(group.number)
-        self._instances[group.number] = range(first, len(self.all))
         return task_runs
 
     def add(self, tasks: Sequence[PlannedTask]) -> list[TaskRun]:
@@ -381,6 +388,9 @@ class TaskRuns:
         """
         if number in self._instances:
             return self._instances[number]
+        if number >= len(self.all):
+            # It is added later, and has no attempt.
+            return ()
         task_run = self.all[number]
         needs = [need for need, _ in task_run.planned.needs]
         if task_run.position != number:

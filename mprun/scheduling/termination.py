@@ -19,6 +19,7 @@ from mprun.scheduling.timers import ATTEMPT_TIMEOUT, KILL, READY_TIMEOUT, RUN_TI
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
 
+    from mprun.scheduling.cancellation import Cancellation
     from mprun.scheduling.dispatch import Dispatcher
     from mprun.scheduling.join_order import JoinOrder
     from mprun.scheduling.ready_queue import ReadyQueue
@@ -46,6 +47,7 @@ class Termination:
         self,
         task_runs: TaskRuns,
         ready_queue: ReadyQueue,
+        cancellation: Cancellation,
         dispatcher: Dispatcher,
         join_order: JoinOrder,
         timers: Timers,
@@ -53,6 +55,7 @@ class Termination:
     ) -> None:
         self._task_runs = task_runs
         self._ready_queue = ready_queue
+        self._cancellation = cancellation
         self._dispatcher = dispatcher
         self._join_order = join_order
         self._timers = timers
@@ -84,14 +87,17 @@ class Termination:
             self.ask_to_end(task_run, reason, now, kill=True)
 
     def cancel_pending(self, reason: str) -> None:
-        """Start nothing more: finish the tasks of which the executor has no attempt."""
-        self.end_reason = self.end_reason or reason
-        self._ready_queue.clear()
-        self._task_runs.finish_pending(reason)
+        """Start nothing more: begin to finish the tasks of which the executor has no attempt."""
+        if self.end_reason is None:
+            self.end_reason = reason
+            self._ready_queue.clear()
+            self._cancellation.end_run(reason)
+            self._cancellation.finish_more()
 
     def abandon(self, reason: str, began: Collection[int]) -> None:
         """The executor is gone, and every attempt with it; of those without a process, `began` have begun."""
         self.cancel_pending(reason)
+        self._cancellation.finish_all()
         self._due.clear()
         for task_run in self._task_runs.all:
             if task_run.state in DISPATCHED:

@@ -207,7 +207,11 @@ def test_much_work_is_done_in_many_turns_of_the_loop(tmp_path):
     # A turn has several events for a task that starts or ends.
     assert found.pop("events") <= MAX_STEPS + 200
     del found["turns"]
-    assert found.keys() == {"instances made", "tasks resolved", "tasks released"}
+    assert found.keys() == {
+        *("instances made", "instances added", "tasks resolved", "tasks released", "tasks finished"),
+        # So far the record is behind what happens: an mprun that is killed then knows nothing of it.
+        "facts not recorded",
+    }
     assert max(found.values()) <= MAX_STEPS, found
 
 

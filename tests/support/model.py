@@ -9,6 +9,7 @@ from collections import Counter
 
 from mprun.scheduling.instructions import (
     CancelStart,
+    Expand,
     Finish,
     Join,
     MarkReady,
@@ -36,6 +37,8 @@ class Model:
         self.now = 0.0
         self.tasks = list(plan.tasks)
         self.group_of, self.instances = {}, {}
+        # So many tasks are recorded: those of the plan, and instances that were added.
+        self.recorded = len(plan.tasks)
         self.attempts = Counter()
         # The tasks with a dispatched attempt, and those with a process, with the time of its start.
         self.live, self.alive, self.first_start = set(), {}, {}
@@ -181,6 +184,7 @@ class Model:
         """Whether its first attempt lacks nothing but a slot and tokens."""
         return (
             number not in self.finished
+            and number not in self.stopped_by_user
             and number not in self.live
             and not self.attempts[number]
             and not self.instances.get(number)
@@ -205,6 +209,10 @@ class Model:
                 self.asked[instruction.task] = "user", self.now
             case ScheduleRetry():
                 self.check_retry(instruction)
+            case Expand():
+                assert instruction.first == self.recorded, "instances are not recorded in their order"
+                self.recorded += instruction.count
+                assert self.group_of[self.recorded - 1] == instruction.task, "instances of another group"
             case Finish():
                 self.check_finish(instruction.task, instruction)
             case Join():
@@ -226,6 +234,7 @@ class Model:
                 self.to_resolve.add(instruction.task)
 
     def check_start(self, number, attempt, after):
+        assert number < self.recorded, "started before it is recorded"
         assert not self.ended, "started after the end of the run"
         assert number not in self.stopped_by_user, "started though a user stopped it"
         assert number not in self.live, "two attempts at once"
@@ -338,6 +347,7 @@ class Model:
 
     def check_finish(self, number, finish):
         outcome, planned = finish.outcome, self.tasks[number]
+        assert number < self.recorded, "an outcome of an instance that is not recorded"
         assert number not in self.finished, "two outcomes for one task"
         assert number not in self.live, "an outcome for a live task"
         assert not self.instances.get(number), "an outcome for a group"

@@ -30,10 +30,8 @@ class RandomRun:
         self.ahead = self.random.choice([1, AHEAD])
         self.max_held = self.random.choice([0, 1, MAX_HELD])
         # Few seeds have so many tasks that become ready at once that they do so in parts.
-        max_released = Random(f"{seed} released").choice([1, 2, MAX_TAKEN])
-        self.scheduler = CheckedScheduler(
-            self.plan, self.random.random, self.ahead, self.max_held, max_released
-        )
+        max_taken = Random(f"{seed} released").choice([1, 2, MAX_TAKEN])
+        self.scheduler = CheckedScheduler(self.plan, self.random.random, self.ahead, self.max_held, max_taken)
         self.model = Model(self.plan, self.ahead)
         self.now = 0.0
         self.agenda = []
@@ -265,7 +263,8 @@ class RandomRun:
 
     def resolve(self, task):
         scheduler, model = self.scheduler, self.model
-        is_late = task in model.finished
+        # Or it will be finished as cancelled.
+        is_late = task in model.finished or model.ended or task in model.stopped_by_user
         kinds = ["resolved", "resolved", "resolved", "skipped", "resolve failed"]
         kind = self.random.choice(kinds if task in model.group_of else [*kinds, "expanded"])
         if not is_late:

@@ -6,6 +6,7 @@ from mprun.jobfile.model import Instance
 from mprun.scheduling.checked_scheduler import CheckedScheduler
 from mprun.scheduling.instructions import (
     CancelStart,
+    Expand,
     Finish,
     Join,
     MarkReady,
@@ -30,7 +31,9 @@ class Run:
         self.apply(self.scheduler.begin(0.0))
 
     def apply(self, instructions):
-        self.last = [self.describe(instruction) for instruction in instructions]
+        # An expansion is seen by what its instances do.
+        shown = [one for one in instructions if not isinstance(one, Expand)]
+        self.last = [self.describe(instruction) for instruction in shown]
         self.log += self.last
         return self.last
 

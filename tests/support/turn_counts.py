@@ -1,6 +1,7 @@
 """Runs `mprun ARGUMENTS` and counts what each turn of the engine's loop does: steps, not seconds.
 
-The file `turns` gets, for each kind of step, the most of them in one turn, as JSON. Signals and the ends of
+The file `turns` gets, for each kind of step, the most of them in one turn, as JSON, and how many facts had
+no events yet at the end of one. Signals and the ends of
 tasks are noticed between two turns.
 """
 
@@ -11,10 +12,12 @@ from collections import Counter
 from importlib import import_module
 
 import mprun.__main__
-from mprun.engine import poller
+from mprun.engine import event_builder, poller
 
 STEPS = {
     "instances made": ("mprun.engine.resolver", "plan_instance"),
+    "instances added": ("mprun.scheduling.task_run", "TaskRuns._instance_priority"),
+    "tasks finished": ("mprun.scheduling.task_run", "TaskRuns.finish"),
     "tasks resolved": ("mprun.engine.resolver", "TaskResolver.answer"),
     "tasks released": ("mprun.scheduling.dispatch", "ReleasedTasks._take"),
     "events": ("mprun.record.run_state", "RunState.apply"),
@@ -63,5 +66,13 @@ if __name__ == "__main__":
         return wait(self, timeout)
 
     poller.Poller.wait = end_and_wait
+    take = event_builder.FactQueue.take
+
+    def take_and_measure(self):
+        facts = take(self)
+        turns.most["facts not recorded"] = max(turns.most["facts not recorded"], self.size)
+        return facts
+
+    event_builder.FactQueue.take = take_and_measure
     sys.path.remove(os.path.dirname(os.path.abspath(__file__)))
     mprun.__main__.main()
