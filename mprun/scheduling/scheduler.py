@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, ClassVar
 from mprun.outcomes import Outcome
 from mprun.scheduling import retry
 from mprun.scheduling.attempt_outcome import never_ready_reason, outcome_of
-from mprun.scheduling.cancellation import Cancellation
 from mprun.scheduling.dispatch import MAX_TAKEN, Dependents, Dispatcher, ReleasedTasks
 from mprun.scheduling.instructions import FAIL_FAST, RUN_FINISHED, USER, Instruction, MarkReady, ScheduleRetry
 from mprun.scheduling.join_order import JoinOrder
 from mprun.scheduling.ready_queue import ReadyQueue
 from mprun.scheduling.task_run import DISPATCHED, PAUSED, PENDING, READY, RUNNING, TaskRun, TaskRuns
-from mprun.scheduling.termination import Termination
+from mprun.scheduling.termination import Cancellation, Termination
 from mprun.scheduling.timers import NEXT_ATTEMPT, RUN_TIMEOUT, Timers
 from mprun.scheduling.verdict import TaskEnds
 
