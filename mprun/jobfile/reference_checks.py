@@ -10,10 +10,12 @@ from mprun.jobfile.model import param_variable
 from mprun.jobfile.references import (
     LATE_KEYS,
     SECRET_KEYS,
+    Reference,
     ReferenceProblem,
     SiblingReference,
     compiled,
     has_references,
+    parse,
     reference_diagnostic,
     references,
 )
@@ -23,7 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
     from mprun.diagnostics import Diagnostic
-    from mprun.jobfile.references import Reference
     from mprun.jobfile.syntax.document import Document
 
     Path = tuple[str | int, ...]
@@ -122,7 +123,8 @@ class _References:
         if "${" not in text:
             return
         try:
-            for reference in references([compiled(text, "", self._document.source, mark)]):
+            node = parse(text, "", self._document.source, mark)
+            for reference in (node,) if isinstance(node, Reference) else references(node):
                 self._check(reference, path, key, task)
         except ReferenceProblem as error:
             yield reference_diagnostic(self._document, path, error)
