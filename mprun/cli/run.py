@@ -63,7 +63,9 @@ def run(
     if as_json:
         print_run(RunDirectory(result.directory))
     if dry_run and code == 0:
-        note(f"{visible(job)}: every target can be called; nothing was started")
+        has_targets = any(planned.task.target is not None for planned in plan.tasks)
+        found = "every target can be called; " if has_targets else "no target to import; "
+        note(f"{visible(job)}: {found}nothing was started")
     return code
 
 

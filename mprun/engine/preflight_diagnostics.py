@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from mprun.diagnostics import quote
 from mprun.engine import preflight
 from mprun.jobfile import locate
 
@@ -12,7 +13,11 @@ if TYPE_CHECKING:
 
     from mprun.diagnostics import Diagnostic
     from mprun.executors.base import PrepareReply
+    from mprun.jobfile.model import Task
     from mprun.scheduling.plan import Plan
+
+# So many other tasks with the same error are named.
+_MAX_NAMES = 5
 
 _IMPORT_STARTED_THREAD = (
     "importing `{}` started a thread; forking a process with threads can deadlock: use `start_method: spawn`"
@@ -47,17 +52,39 @@ def import_diagnostic(plan: Plan, number: int, message: str) -> Diagnostic:
 
 
 def bind_diagnostics(plan: Plan, prepared: PrepareReply) -> list[Diagnostic]:
-    """A diagnostic for each target or preloaded module that the launcher could not use."""
+    """A diagnostic for each target or preloaded module that the launcher could not use.
+
+    What is wrong with a module is said once, at the first task, with the names of the others.
+    """
     calls = preflight.distinct_calls(plan)
-    diagnostics = []
+    # By what is wrong, in the order of the errors: the entries of `preload`, or the tasks.
+    found: dict[tuple[Any, ...], list[Any]] = {}
     for error in prepared.errors:
         described = (error.message, error.where, error.word, error.candidates)
-        if error.number < 0:
-            index = -1 - error.number
-            diagnostics.append(
-                locate.preload_diagnostic(plan.job, index, error.message, error.word, error.candidates)
-            )
+        # Errors of a call have to be mended in each task, those of an import in one place.
+        is_of_module = error.where == ("target", "module") or error.message.startswith("importing ")
+        key = (described, None if is_of_module and error.number >= 0 else error.number)
+        found.setdefault(key, []).extend([error.number] if error.number < 0 else calls[error.number][1])
+    diagnostics = []
+    for ((message, where, word, candidates), number), holders in found.items():
+        if number is None:
+            message += _also(holders[1:])
+            diagnostics.append(locate.target_diagnostic(holders[0], message, where, word, candidates))
+        elif number < 0:
+            diagnostics.append(locate.preload_diagnostic(plan.job, -1 - number, message, word, candidates))
         else:
-            tasks = calls[error.number][1]
-            diagnostics += [locate.target_diagnostic(task, *described) for task in tasks]
+            diagnostics += [
+                locate.target_diagnostic(task, message, where, word, candidates) for task in holders
+            ]
     return diagnostics
+
+
+def _also(tasks: list[Task]) -> str:
+    """Which other tasks have the same error; empty if none has."""
+    names = [quote(name) for name in dict.fromkeys(task.name for task in tasks)]
+    if not names:
+        return ""
+    shown = ", ".join(names[:_MAX_NAMES]) + (
+        f" and {len(names) - _MAX_NAMES} more" if len(names) > _MAX_NAMES else ""
+    )
+    return f"; also task{'s' if len(names) > 1 else ''} {shown}"

@@ -286,7 +286,8 @@ class Console:
             if not (table.is_incident(event, state) or requested) or event.reused:
                 return
             self._failed += event.outcome in BAD and not event.allowed
-        if self._verbosity < 0:
+        # The lineage has a line about another attempt, too.
+        if self._verbosity < 0 or (self._verbosity > 0 and isinstance(event, TaskRetrying)):
             return
         if self._incidents is None:
             # Most runs have none.

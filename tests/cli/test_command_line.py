@@ -277,6 +277,9 @@ def test_dry_run_checks_every_target_and_starts_nothing(desk):
     run = mprun("job.yaml", "--dry-run", cwd=desk)
     assert (run.code, run.stdout) == (0, "")
     assert run.stderr == "job.yaml: every target can be called; nothing was started\n"
+    (desk / "commands.yaml").write_text("tasks: [{command: [echo]}]")
+    commands = mprun("commands.yaml", "--dry-run", cwd=desk)
+    assert commands.stderr == "commands.yaml: no target to import; nothing was started\n"
     assert os.listdir(desk / ".mprun" / "runs") == []
     write(desk, job="tasks:\n  - target: work:nothing")
     assert "module `work` has no attribute `nothing`" in error_of(mprun("job.yaml", "--dry-run", cwd=desk))

@@ -299,7 +299,7 @@ def test_attempts_are_separated_on_stderr_and_can_be_chosen(tmp_path):
     write(tmp_path, work=WORK, job="tasks: [{name: f, target: 'work:flaky', retry: 2}]")
     run = mprun("-q", "job.yaml", cwd=tmp_path)
     assert run.code == 0
-    stderr = "--- f: attempt 2 ---\n--- f: attempt 3 ---\n"
+    stderr = "--- f: attempt 1 ---\n--- f: attempt 2 ---\n--- f: attempt 3 ---\n"
     # An unfinished line gets a line feed if something follows it.
     assert read(tmp_path, "logs", "f") == (0, b"try 1\ntry 2\ntry 3", stderr)
     assert read(tmp_path, "logs", "*")[1:] == (
@@ -347,7 +347,7 @@ def test_the_last_lines_of_tasks_that_failed(tmp_path):
     assert read(tmp_path, "logs", "good", "--tail", "9")[1] == b"0\n1\n2\n3\n4\n5"
     assert read(tmp_path, "logs", "good", "--tail", "0")[1] == b""
     code, output, stderr = read(tmp_path, "logs", "--failed", "--tail", "2")
-    assert (code, stderr) == (0, "--- bad: attempt 2 ---\n")
+    assert (code, stderr) == (0, "--- bad: attempt 1 ---\n--- bad: attempt 2 ---\n")
     assert output.decode() == "main | 5\nmain | 6!\nbad  | 5\nbad  | 6\nbad  | 5\nbad  | 6\n"
     assert read(tmp_path, "logs", "main", "--tail", "1")[:2] == (0, b"imported\n6!")
     assert read(tmp_path, "logs", "--failed", "good") == (

@@ -172,6 +172,12 @@ def again(task, attempt, delay=0.4, reason="retry"):
     return events.TaskRetrying(**STAMP, task=task, attempt=attempt, delay=delay, reason=reason)
 
 
+def test_a_retry_is_said_once_where_the_lineage_has_it(tmp_path, capsys):
+    happened = started("a"), exited("a", exit_code=1), again("a", 2)
+    assert told(tmp_path, capsys, *happened) == ["[0/9] RETRY 1   a  exit 1, again in 0.4s"]
+    assert told(tmp_path, capsys, *happened, verbosity=1) == []
+
+
 REFUSED = {"type": "ConnectionError", "message": "no"}
 
 

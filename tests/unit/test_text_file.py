@@ -164,10 +164,10 @@ def test_no_value_of_a_yaml_file_without_tasks_is_quoted_C56(load, tmp_path, tex
         ("password: [horse9\nuser: me\n", "unclosed `[`", "add the missing `]`"),
         (
             "password: horse9\npassword: x\n",
-            "duplicate key `***`: first used on line 1",
+            "duplicate key `…`: first used on line 1",
             "remove one of them",
         ),
-        ("password: !horse9 x\n", "tags are not supported: `***`", ""),
+        ("password: !horse9 x\n", "tags are not supported: `…`", ""),
         ("horse9\nb: c\n", "unexpected `:`", "check the line above for a missing `: `"),
     ],
 )
@@ -191,7 +191,7 @@ def test_the_keys_of_a_file_without_tasks_are_named_with_their_lines(load, tmp_p
         (1, "unknown key `target` in the job", "move it to a task: it is a task key"),
         (2, "unknown key `param` in the job", "did you mean `params`?"),
     ]
-    assert "2 | param: ***\n" in render(caught.value.diagnostics)
+    assert "2 | param: …\n" in render(caught.value.diagnostics)
 
 
 @pytest.mark.parametrize("key", ["tasks", "task", "taks", "Tasks", "taskss", "tsaks", "tesks", "tass"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from mprun.cli.messages import note, warn, write
@@ -207,16 +208,15 @@ def show_logs(
     ]
     if selection.attempt is not None and not found:
         raise UsageError(f"run {directory.run_id} has no attempt {selection.attempt} of these tasks")
-    previous = ""
+    counts = Counter(task for task, _ in found)
     for task, attempt in found:
         if printer.broken:
             return
         source = origins[task][0] if task in origins else directory
-        if task == previous:
+        if counts[task] > 1:
             printer.separate(f"{task}: attempt {attempt}")
         elif source is not directory:
             printer.separate(f"{task}: reused from run {source.run_id}")
-        previous = task
         log = source.log_file(task, attempt)
         if flaw := log.flaw():
             warn(f"{log.path} is not shown: {flaw}")

@@ -108,6 +108,8 @@ def _other_type(types: tuple[str, ...], schema: dict[str, Any], value: Any, writ
         return "start each task with `- `"
     if isinstance(value, dict) and key == "args":
         return "use `kwargs` for a mapping"
+    if isinstance(value, list) and key == "env":
+        return _of_variables(value)
     if isinstance(value, list) and key == "kwargs":
         return "use `args` for a list"
     if "array" in types and "object" not in types and not isinstance(value, (dict, list)):
@@ -115,6 +117,12 @@ def _other_type(types: tuple[str, ...], schema: dict[str, Any], value: Any, writ
     if isinstance(value, str):
         return _unquoted(value) if {"integer", "number"} & set(types) else ""
     return ""
+
+
+def _of_variables(value: list[Any]) -> str:
+    """A list as Compose has it, `[A=1]`, where a mapping must be."""
+    first = re.fullmatch(r"([A-Za-z_]\w{0,40})=([\w./-]{1,40})", str(value[0])) if value else None
+    return f"write {quote(f'{{{first[1]}: {first[2]}}}')}" if first else "write `{NAME: value}`"
 
 
 def _probe(value: Any, written: str) -> str:

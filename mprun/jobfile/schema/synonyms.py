@@ -4,9 +4,9 @@ from __future__ import annotations
 
 # By key of the job file; of a word that several keys have, the first one in the alphabet is suggested.
 SYNONYMS = {
-    "args": ("argument", "arguments", "arg", "parameters", "params", "argv", "positional"),
     "allow_failure": ("ignore_errors", "continue_on_error", "can_fail", "optional"),
     "artifacts": ("artefacts", "artifact", "attachments", "keep"),
+    "args": ("argument", "arguments", "arg", "parameters", "params", "argv", "positional"),
     "capture": ("register", "capture_output", "stdout", "save_output"),
     "command": ("cmd", "run", "shell", "exec", "script", "bash", "test"),
     "cwd": ("workdir", "working_dir", "working_directory", "dir", "directory", "chdir"),
@@ -21,6 +21,7 @@ SYNONYMS = {
     "flaky": ("fail_on_flaky", "flaky_result", "on_flaky", "flakes"),
     "foreach": ("loop", "with_items", "map", "for", "each", "for_each"),
     "grace": ("grace_period", "kill_after", "kill_timeout"),
+    "http": ("url", "https"),
     "join": ("wait", "join_order", "wait_for", "order"),
     "kwargs": ("keywords", "keyword_arguments", "kwds", "parameters", "params", "options"),
     "limits": ("limit", "ulimit", "rlimit"),
@@ -40,6 +41,7 @@ SYNONYMS = {
     "tags": ("labels", "markers", "groups", "label"),
     "target": ("function", "callable", "func", "fn", "entrypoint", "entry_point", "call", "python"),
     "tasks": ("processes", "jobs", "steps", "process", "job", "services"),
+    "tcp": ("port", "address", "socket"),
     "timeout": ("time_limit", "max_time", "deadline", "max_seconds"),
     "uses": ("include", "recipe", "import", "job_file", "extends"),
     "when": ("if", "only_if", "condition", "cond"),

@@ -25,7 +25,8 @@ _JOB_KEY = re.compile(
 _KEY = re.compile(r"(?:^|[{,])\W{0,40}?(\w{4,6})[\"']?[ \t]*:", re.M)
 # What a quoted line shows: its key.
 _KEY_OF_LINE = re.compile(r"[ \t]*(?:- +)*([\"']?)[\w.$/-]{1,60}\1[ \t]*:(?=[ \t]|$)")
-_HIDDEN = "***"
+# Not that of a secret, which it need not be.
+_HIDDEN = "…"
 
 
 def has_tasks(keys: Iterable[object]) -> bool:
