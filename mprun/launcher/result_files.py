@@ -186,9 +186,29 @@ def write_usage(files: Files, number: int) -> None:
     _write(files, "usage", used)
 
 
+# Characters of the error file, which the engine reads in one turn of its loop; the log has all of them.
+_MAX_MESSAGE = 8 * 1024
+_MAX_TRACEBACK = 128 * 1024
+
+
+def _shortened(message: str, traceback: str) -> tuple[str, str]:
+    """A message and a traceback that are not too long; the traceback ends with the message, if it did."""
+    if len(message) > _MAX_MESSAGE:
+        short = f"{message[:_MAX_MESSAGE]}… ({len(message) - _MAX_MESSAGE} more characters in the log)"
+        if traceback.rstrip().endswith(message):
+            traceback = f"{traceback.rstrip()[: -len(message)]}{short}\n"
+        message = short
+    if len(traceback) > _MAX_TRACEBACK:
+        more = len(traceback) - _MAX_TRACEBACK
+        traceback = f"… ({more} more characters in the log)\n{traceback[-_MAX_TRACEBACK:]}"
+    return message, traceback
+
+
 def _write_error(files: Files, raised: BaseException, message: str, traceback: str = "") -> None:
     """Write the error file; its `bases` are the exception's class and bases, with and without module."""
     kind, number = type(raised), getattr(raised, "errno", None)
+    if len(message) > _MAX_MESSAGE or len(traceback) > _MAX_TRACEBACK:
+        message, traceback = _shortened(message, traceback)
     facts = {
         "type": kind.__qualname__,
         "message": message,

@@ -48,7 +48,7 @@ class ErrorDetails(Frozen):
 
 def read_details(files: StateFile) -> ErrorDetails | None:
     """The exception that ended the attempt with these result files; None if none did."""
-    error = results.read_object(files, results.ERROR)
+    error = results.read_error_object(files)
     if error is None:
         return None
     message, traceback = (_text(error.get(key)) for key in ("message", "traceback"))

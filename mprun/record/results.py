@@ -28,8 +28,10 @@ ADOPTED_SUFFIXES = (*RESULT_SUFFIXES, PROBLEM)
 RESULT_LIMIT = 64 * 1024
 # No more of it is read: a task may have put a sparse file in its place.
 VALUE_LIMIT = 256 << 20
-# Bytes of an error with its traceback.
-_OBJECT_LIMIT = 64 << 20
+# Bytes of an error with its traceback, of which a task's process writes less: a turn of the engine's loop
+# reads it. A longer one is not read.
+_OBJECT_LIMIT = 1 << 20
+_TOO_LONG = {"type": "", "message": f"an error with more than {_OBJECT_LIMIT >> 20} MiB, which is not read"}
 # So does a result with deeper JSON: some readers of a line give up early, Python's at about 1,000 levels.
 DEPTH_LIMIT = 100
 # A result that another task refers to may be this deep in every Python: some versions read JSON that
@@ -180,7 +182,7 @@ class Failure(Frozen):
 
 def read_failure(files: StateFile) -> Failure | None:
     """The exception that ended an attempt; None if none did."""
-    error = read_object(files, ERROR)
+    error = read_error_object(files)
     if error is None:
         return None
     names, number = error.get("bases"), error.get("errno")
@@ -213,10 +215,18 @@ def read_usage(files: StateFile) -> dict[str, Any]:
     }
 
 
+def read_error_object(files: StateFile) -> dict[str, Any] | None:
+    """The exception that ended an attempt, as its process has written it; None if none did."""
+    error = read_object(files, ERROR)
+    if error is None and files.with_suffix(ERROR).size() > _OBJECT_LIMIT:
+        return _TOO_LONG
+    return error
+
+
 def read_object(files: StateFile, suffix: str) -> dict[str, Any] | None:
-    """The JSON object in one of the result files; None if there is none."""
-    text = _read(files, suffix, _OBJECT_LIMIT)
-    if text is None:
+    """The JSON object in one of the result files; None if there is none, or if it is too long."""
+    text = _read(files, suffix, _OBJECT_LIMIT + 1)
+    if text is None or len(text) > _OBJECT_LIMIT:
         return None
     import json
 

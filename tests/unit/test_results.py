@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from support.records import FINISHED, files_at, state_file
 
 from mprun.launcher import result_files
-from mprun.record import events, reader, results
+from mprun.record import error_details, events, reader, results
 from mprun.record.line_format import encode
 from mprun.record.run_state import RunState
 
@@ -118,3 +118,41 @@ def test_a_number_that_some_readers_of_json_do_not_accept_stays_in_its_file(path
 def test_what_only_looks_like_such_a_number_is_kept_in_the_record(path, text):
     Path(path + results.JSON).write_text(text)
     assert results.read_result(state_file(path)) == (json.loads(text), "json")
+
+
+def raised_with(message):
+    try:
+        raise ValueError(message)
+    except ValueError as error:
+        return error
+
+
+@pytest.mark.parametrize(
+    "message", ["x" * (10 << 20), '\x01"' * (5 << 20), "é" * (10 << 20)], ids=["x", "escaped", "é"]
+)
+def test_a_long_error_is_written_cut_so_that_one_turn_reads_it(path, message, capsys):
+    error = raised_with(message)
+    result_files.write_error(
+        files_at(path), error, *result_files.print_error(files_at(path), error, error.__traceback__)
+    )
+    assert os.path.getsize(path + results.ERROR) < 1 << 20
+    assert results.read_failure(state_file(path)).message.startswith(message[:1000])
+    details = error_details.read_details(state_file(path))
+    assert (details.type, details.file) == ("ValueError", __file__)
+    assert "more characters in the log)" in details.traceback
+    assert details.traceback.startswith("Traceback")
+
+
+def test_a_long_traceback_is_cut_at_its_beginning(path):
+    result_files.write_error(files_at(path), ValueError("no"), "no", "x" * (10 << 20) + "\nValueError: no\n")
+    details = error_details.read_details(state_file(path))
+    assert details.traceback.endswith("xxx\nValueError: no\n")
+    assert os.path.getsize(path + results.ERROR) < 1 << 20
+
+
+def test_a_longer_error_of_another_program_is_not_read_and_fails_all_the_same(path):
+    Path(path + results.ERROR).write_text(json.dumps({"type": "E", "message": "x" * (2 << 20)}))
+    assert (
+        results.read_failure(state_file(path)).message == "an error with more than 1 MiB, which is not read"
+    )
+    assert error_details.read_details(state_file(path)).message.startswith("an error with more than 1 MiB")

@@ -5,8 +5,8 @@ from __future__ import annotations
 # By key of the job file; of a word that several keys have, the first one in the alphabet is suggested.
 SYNONYMS = {
     "allow_failure": ("ignore_errors", "continue_on_error", "can_fail", "optional"),
-    "artifacts": ("artefacts", "artifact", "attachments", "keep"),
     "args": ("argument", "arguments", "arg", "parameters", "params", "argv", "positional"),
+    "artifacts": ("artefacts", "artifact", "attachments", "keep"),
     "capture": ("register", "capture_output", "stdout", "save_output"),
     "command": ("cmd", "run", "shell", "exec", "script", "bash", "test"),
     "cwd": ("workdir", "working_dir", "working_directory", "dir", "directory", "chdir"),
