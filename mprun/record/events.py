@@ -227,20 +227,32 @@ def from_record(record: dict[str, Any]) -> Event | None:
     kind = KINDS.get(event)
     if kind is None:
         return None
+    # A record has a million lines of a few dozen shapes.
+    shape = (kind, *record, *map(type, record.values()))
+    numbers = _shapes.get(shape)
+    if numbers is not None:
+        values = list(record.values())
+        if all(-_LIMIT < values[index] < _LIMIT for index in numbers):
+            return kind.from_tuple(values[1:])
     fields = {}
     for name, kinds in _fields_of(kind):
         if name in record:
             value = fields[name] = record[name]
             if kinds is _ANYTHING:
                 continue
-            # No clock and no kernel returns larger numbers, and no view can show them.
-            if not isinstance(value, kinds) or (isinstance(value, (int, float)) and not abs(value) < 2**63):
-                raise TypeError(f"`{name}` is not {_annotation(kind, name)}")
+            if not isinstance(value, kinds) or (isinstance(value, (int, float)) and not abs(value) < _LIMIT):
+                raise TypeError(f"`{name}` is not {annotation_of(kind, name)}")
     if kind is TasksPlanned and not _are_texts((*fields.get("tasks", ()), *fields.get("items", {}).values())):
         raise TypeError("`tasks` or `items` has more than texts")
     found = kind.__new__(kind)
     # Not a generated `__init__`, which has another message for a missing field.
     Frozen.__init__(found, **fields)
+    if kind is not TasksPlanned and tuple(record) == _KEYS[event]:
+        _shapes[shape] = [
+            index
+            for index, (name, kinds) in enumerate(_fields_of(kind), start=1)
+            if kinds is not _ANYTHING and type(fields[name]) in (int, float)
+        ]
     return found
 
 
@@ -251,6 +263,11 @@ def _are_texts(values: tuple[object, ...]) -> bool:
 
 _KEYS = {name: ("event", *kind._fields) for name, kind in KINDS.items()}
 
+# No clock and no kernel returns larger numbers, and no view can show them.
+_LIMIT = 2**63
+# By the kind of an event, and the keys and types of a record that had all of its fields, in order and of the
+# right types: where in the record numbers are, whose size must be checked each time.
+_shapes: dict[tuple[object, ...], list[int]] = {}
 # What a task returned: any value, of any size.
 _ANYTHING: tuple[type, ...] = (object,)
 _JSON_TYPES: dict[str, tuple[type, ...]] = {
@@ -271,7 +288,7 @@ _fields: dict[type[Event], tuple[tuple[str, tuple[type, ...]], ...]] = {}
 def _fields_of(kind: type[Event]) -> tuple[tuple[str, tuple[type, ...]], ...]:
     """The fields of a kind, each with the types that it can have in JSON."""
     if kind not in _fields:
-        _fields[kind] = tuple((name, _types(_annotation(kind, name))) for name in kind._fields)
+        _fields[kind] = tuple((name, _types(annotation_of(kind, name))) for name in kind._fields)
     return _fields[kind]
 
 
@@ -282,5 +299,6 @@ def _types(annotation: str) -> tuple[type, ...]:
     return tuple(found for kind in kinds for found in _JSON_TYPES[kind])
 
 
-def _annotation(kind: type[Event], name: str) -> str:
+def annotation_of(kind: type[Event], name: str) -> str:
+    """The type of a field of an event, as it is declared."""
     return str(kind.__annotations__.get(name) or Event.__annotations__[name])

@@ -10,12 +10,15 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from mprun.frozen import Frozen
+from mprun.lean_json import decode
 from mprun.linux import procfs
 from mprun.outcomes import MPRUN_KILLED, Outcome, format_exit
 from mprun.record import reader
 from mprun.record.pidfile import PidFile
 
 if TYPE_CHECKING:
+    import re
+
     import psutil
 
     from mprun.record.run_state import AttemptState, RunState
@@ -31,6 +34,8 @@ TASK = "task"
 ORPHAN = "orphan"
 # Running now and not in the record: a task has started it.
 DESCENDANT = "descendant"
+
+_EXIT_0 = format_exit(0, None)
 
 _IN_JSON = (
     *("role", "name", "item", "attempt", "daemon", "pid", "ppid", "running", "suspended", "duration", "cpu"),
@@ -202,8 +207,12 @@ class _TreeBuilder:
         self.roots: list[Process] = []
         self._add_engine(state)
         for task in state.tasks.values():
+            item = state.items.get(task.name)
+            if found := task.plain_success():
+                self._add_success(task.name, item, found)
+                continue
             for attempt in task.attempts:
-                self._add_attempt(attempt, state.items.get(task.name))
+                self._add_attempt(attempt, item)
         if self._is_active:
             self._add_descendants()
 
@@ -249,6 +258,17 @@ class _TreeBuilder:
             name = str((exited.process_names or {}).get(str(pid)) or "")
             orphan.status = f"{name}: killed at its task's end" if name else "killed at its task's end"
             process.children.append(orphan)
+
+    def _add_success(self, name: str, item: str | None, found: re.Match[str]) -> None:
+        """The same for the only attempt of a task, by what `success_matcher` found."""
+        process = Process(TASK, name, int(found["pid"]), int(found["ppid"]))
+        process.item, process.attempt, process.daemon = item, int(found["attempt"]), found["daemon"] == "true"
+        # Numbers, or null.
+        process.duration, process.cpu, process.max_rss, process.threads = map(
+            decode, found.group("duration", "cpu", "max_rss", "threads")
+        )
+        process.exit_code, process.status = 0, _EXIT_0
+        self._parent(int(found["ppid"])).children.append(process)
 
     def _parent(self, pid: int) -> Process:
         """The process with this pid; one between the launcher and a task is the fork server."""

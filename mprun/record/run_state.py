@@ -7,6 +7,7 @@ from functools import lru_cache
 from sys import intern
 from typing import TYPE_CHECKING, Any
 
+from mprun.lean_json import decode
 from mprun.record.events import (
     Event,
     RunFinished,
@@ -19,10 +20,12 @@ from mprun.record.events import (
     TasksPlanned,
     TaskStarted,
     TaskStopping,
+    from_record,
 )
 from mprun.scheduling.retry import RETRY
 
 if TYPE_CHECKING:
+    import re
     from collections.abc import Callable, Sequence
 
 
@@ -47,10 +50,11 @@ class TaskState:
 
     From then on its events are packed, and unpacked on demand. So a finished task takes a third
     of a kilobyte instead of more than one (`benchmarks/engine_cost.py`), and the garbage collector
-    has nothing to traverse.
+    has nothing to traverse. A reader of a large record keeps the task's lines instead, and they
+    are parsed on demand.
     """
 
-    __slots__ = ("_attempts", "_finished", "_packed", "name", "outcome")
+    __slots__ = ("_attempts", "_finished", "_lines", "_packed", "_run", "name", "outcome")
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -59,21 +63,57 @@ class TaskState:
         self._attempts: list[AttemptState] = []
         self._finished: TaskFinished | None = None
         self._packed: bytes | None = None
+        # The kind, time and facts of each event, each with a line feed after it; instead of all of the above.
+        self._lines = ""
+        self._run = ""
 
     @property
     def attempts(self) -> Sequence[AttemptState]:
         """Its attempts, in order."""
+        if self._lines:
+            return _parsed(self._run, self.name, self._lines)._attempts
         return self._attempts if self._packed is None else _unpacked(self._packed)[0]
 
     @property
     def finished(self) -> TaskFinished | None:
         """The event with its outcome."""
+        if self._lines:
+            return _parsed(self._run, self.name, self._lines)._finished
         return self._finished if self._packed is None else _unpacked(self._packed)[1]
 
     @property
     def is_running(self) -> bool:
         """Whether an attempt has started and not exited."""
-        return self.outcome is None and bool(self._attempts) and self._attempts[-1].exited is None
+        return self.outcome is None and bool(self.attempts) and self.attempts[-1].exited is None
+
+    def plain_success(self) -> re.Match[str] | None:
+        """What `success_matcher` finds of it; None if it did not just succeed, or its lines were not kept.
+
+        For views of many tasks: there is more to a task for which this is None.
+        """
+        if not self._lines or self.outcome != "succeeded":
+            return None
+        from mprun.record.line_scanner import success_matcher
+
+        return success_matcher()(self._lines)
+
+    def add_line(self, run: str, kind: str, time: str, facts: str) -> bool:
+        """Add the event of a line that `line_finder` recognised; False if that is not possible: apply it.
+
+        `run` is the id of the run.
+        """
+        lines = self._lines
+        if not lines:
+            if self._attempts or self._packed is not None or self._finished is not None:
+                return False
+            self._run = run
+        elif len(lines) > _MAX_LINES_LENGTH:
+            return False
+        self._lines = f"{lines}{kind}\n{time}\n{facts}\n"
+        if kind == "finished":
+            # `,"outcome":"succeeded","attempts": ...`
+            self.outcome = intern(facts[12 : facts.index('"', 12)])
+        return True
 
     @property
     def was_retried(self) -> bool:
@@ -91,16 +131,20 @@ class TaskState:
         return next((one for one in reversed(self._attempts) if one.started.attempt == number), None)
 
     def finish(self, event: TaskFinished) -> None:
-        """Set its outcome, and pack its events."""
+        """Set its outcome."""
         self._unpack()
         self.outcome = intern(event.outcome)
+        self._finished = event
+
+    def pack(self) -> None:
+        """Pack its events, after the last of them."""
+        finished = self._finished
         try:
-            self._packed = _pack_events(self._attempts, event)
+            self._packed = _pack_events(self._attempts, finished) if finished else None
         except ValueError:
             # The result is nested too deep: another program wrote the record.
-            self._finished = event
-        else:
-            self._attempts = _NO_ATTEMPTS
+            return
+        self._attempts, self._finished = _NO_ATTEMPTS, None
 
     def to_json(self) -> dict[str, Any]:
         """The task as one JSON object, for `--json`."""
@@ -121,11 +165,17 @@ class TaskState:
 
     def _unpack(self) -> None:
         """Make it changeable: it has not finished, or its record continues after its end."""
+        if self._lines:
+            parsed = _parse_lines(self._run, self.name, self._lines)
+            self._attempts, self._finished, self._lines = parsed._attempts, parsed._finished, ""
         if self._packed is not None:
             self._attempts, self._finished = _unpack_events(self._packed)
             self._packed = None
 
 
+# Characters of the lines that are kept of a task. A daemon that restarts all the time has more, and
+# to add to a long text takes as long as to copy it.
+_MAX_LINES_LENGTH = 8192
 # The attempts of packed tasks; never changed.
 _NO_ATTEMPTS: list[AttemptState] = []
 
@@ -157,6 +207,25 @@ def _attempt(started: Any, ready: Any, stopping: Any, exited: Any, retrying: Any
 
 # A view asks for several facts about one task, and then for the next task.
 _unpacked = lru_cache(maxsize=1)(_unpack_events)
+
+
+def _parse_lines(run: str, name: str, lines: str) -> TaskState:
+    """The state of a task by the lines that are kept of it, with its events."""
+    task = TaskState(name)
+    parts = lines.split("\n")
+    for kind, time, facts in zip(parts[::3], parts[1::3], parts[2::3], strict=False):
+        event = event_of_line(run, kind, time, name, facts)
+        _TASK_APPLIERS[type(event)](task, event)
+    return task
+
+
+_parsed = lru_cache(maxsize=1)(_parse_lines)
+
+
+def event_of_line(run: str, kind: str, time: str, name: str, facts: str) -> Any:
+    """The event of a line that `line_finder` recognised."""
+    record = decode(f"{{{facts[1:]}}}")
+    return from_record({"event": f"task_{kind}", "time": time, "run": run, "task": name, **record})
 
 
 class RunState:
@@ -288,49 +357,55 @@ def _apply_run_finished(run: RunState, event: RunFinished) -> None:
     run.finished = event
 
 
-def _apply_task_started(run: RunState, event: TaskStarted) -> None:
-    run.task(event.task).add_attempt(event)
-
-
-def _apply_task_ready(run: RunState, event: TaskReady) -> None:
-    if attempt := run.task(event.task).attempt(event.attempt):
-        attempt.ready = event
-
-
-def _apply_task_stopping(run: RunState, event: TaskStopping) -> None:
-    if attempt := run.task(event.task).attempt(event.attempt):
-        attempt.stopping = event
-
-
-def _apply_task_exited(run: RunState, event: TaskExited) -> None:
-    if attempt := run.task(event.task).attempt(event.attempt):
-        attempt.exited = event
-
-
-def _apply_task_retrying(run: RunState, event: TaskRetrying) -> None:
-    # It names the attempt that follows.
-    if attempt := run.task(event.task).attempt(event.attempt - 1):
-        attempt.retrying = event
+def _apply_task_event(run: RunState, event: Any) -> None:
+    _TASK_APPLIERS[type(event)](run.task(event.task), event)
 
 
 def _apply_task_finished(run: RunState, event: TaskFinished) -> None:
-    run.task(event.task).finish(event)
+    task = run.task(event.task)
+    task.finish(event)
+    task.pack()
 
 
-def _apply_task_joined(run: RunState, event: TaskJoined) -> None:
-    run.task(event.task)
+def _set_ready(task: TaskState, event: TaskReady) -> None:
+    if attempt := task.attempt(event.attempt):
+        attempt.ready = event
 
 
-# A table, because `isinstance` takes a tenth of a microsecond, nine times for the last kind.
+def _set_stopping(task: TaskState, event: TaskStopping) -> None:
+    if attempt := task.attempt(event.attempt):
+        attempt.stopping = event
+
+
+def _set_exited(task: TaskState, event: TaskExited) -> None:
+    if attempt := task.attempt(event.attempt):
+        attempt.exited = event
+
+
+def _set_retrying(task: TaskState, event: TaskRetrying) -> None:
+    # It names the attempt that follows.
+    if attempt := task.attempt(event.attempt - 1):
+        attempt.retrying = event
+
+
+def _ignore(task: TaskState, event: TaskJoined) -> None:
+    """It changes nothing of the task."""
+
+
+# Tables, because `isinstance` takes a tenth of a microsecond, nine times for the last kind.
+_TASK_APPLIERS: dict[type[Event], Callable[[TaskState, Any], None]] = {
+    TaskStarted: TaskState.add_attempt,
+    TaskReady: _set_ready,
+    TaskStopping: _set_stopping,
+    TaskExited: _set_exited,
+    TaskRetrying: _set_retrying,
+    TaskFinished: TaskState.finish,
+    TaskJoined: _ignore,
+}
 _APPLIERS: dict[type[Event], Callable[[RunState, Any], None]] = {
     RunStarted: _apply_run_started,
     TasksPlanned: _apply_tasks_planned,
     RunFinished: _apply_run_finished,
-    TaskStarted: _apply_task_started,
-    TaskReady: _apply_task_ready,
-    TaskStopping: _apply_task_stopping,
-    TaskExited: _apply_task_exited,
-    TaskRetrying: _apply_task_retrying,
+    **dict.fromkeys(_TASK_APPLIERS, _apply_task_event),
     TaskFinished: _apply_task_finished,
-    TaskJoined: _apply_task_joined,
 }

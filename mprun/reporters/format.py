@@ -129,16 +129,31 @@ def resumed_line(run: str) -> str:
 # ---- cells: text of a given width on a terminal
 
 
+class _CharWidths(dict[str, int]):
+    """The columns that a character takes, found when it is first asked for."""
+
+    def __missing__(self, char: str) -> int:
+        import unicodedata
+
+        width = 0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1
+        if len(self) < _MAX_CHARS:
+            self[char] = width
+        return width
+
+
+# More characters than a text of any language has.
+_MAX_CHARS = 10_000
+_char_widths = _CharWidths()
+
+
 def display_width(text: str) -> int:
     """How many columns of a terminal a text takes: two for a wide character, none for a combining mark."""
-    if text.isascii():
-        return len(text)
-    import unicodedata
+    return len(text) if text.isascii() else sum(map(_char_widths.__getitem__, text))
 
-    return sum(
-        0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1
-        for char in text
-    )
+
+def widest(texts: Sequence[str]) -> int:
+    """How many columns the widest of the texts takes."""
+    return max(map(len if all(map(str.isascii, texts)) else display_width, texts))
 
 
 def truncate(text: str, width: int, ellipsis: str = "…") -> str:
@@ -146,6 +161,8 @@ def truncate(text: str, width: int, ellipsis: str = "…") -> str:
     room = max(width - len(ellipsis), 0)
     if text.isascii():
         return text if len(text) <= width else text[:room] + ellipsis
+    if len(text) <= 2 * width and display_width(text) <= width:
+        return text
     taken = end = 0
     # No further than the width: the text may be a megabyte.
     for length, char in enumerate(text, start=1):

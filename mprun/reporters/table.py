@@ -16,6 +16,7 @@ from mprun.reporters.format import (
     named_pids,
     pad,
     truncate,
+    widest,
 )
 from mprun.scheduling.retry import FLAKY
 
@@ -162,6 +163,8 @@ def _row(
     item: str | None,
 ) -> tuple[str, ...]:
     name = with_item(task.name, item)
+    if process is None and (found := task.plain_success()):
+        return (name, Outcome.SUCCEEDED.value, *_plain_facts(*found.group(*_PLAIN_FIELDS)), "1")
     outcome = visible(outcome_words(task, earlier_run) + _left_running(task) + _lost_output(task))
     if task.finished is None and not alive:
         outcome = Outcome.UNKNOWN if task.attempts else "not started"
@@ -181,6 +184,21 @@ def _row(
         format_duration(facts.cpu if facts else None),
         format_size(facts.max_rss if facts else None),
         str(len(task.attempts)),
+    )
+
+
+# The groups of `success_matcher` in the columns of a table.
+_PLAIN_FIELDS = ("pid", "ppid", "duration", "cpu", "max_rss")
+
+
+def _plain_facts(pid: str, ppid: str, duration: str, cpu: str, max_rss: str) -> tuple[str, ...]:
+    """These columns from the text of the record."""
+    return (
+        pid,
+        ppid,
+        format_duration(float(duration)),
+        "-" if cpu == "null" else format_duration(float(cpu)),
+        "-" if max_rss == "null" else format_size(int(max_rss)),
     )
 
 
@@ -250,11 +268,18 @@ def write(
 
 
 def _write_plain(head: Sequence[str], lines: Sequence[Sequence[str]], stream: TextIO, layout: Layout) -> None:
-    widths = [max(map(display_width, cells)) for cells in zip(head, *lines, strict=True)]
+    widths = [widest(cells) for cells in zip(head, *lines, strict=True)]
+    # The width of a character is 1 in ASCII, as `%` has it for all.
+    pattern = "  ".join(
+        [f"%{'' if column in layout.right else '-'}{width}s" for column, width in enumerate(widths)]
+    )
     shown = [head, *lines]
     for begin in range(0, len(shown), _ROWS_PER_WRITE):
         rows = shown[begin : begin + _ROWS_PER_WRITE]
-        stream.write("".join([_plain_row(row, widths, layout) for row in rows]))
+        text = "\n".join([(pattern % tuple(row)).rstrip() for row in rows]) + "\n"
+        if not text.isascii():
+            text = "".join([_plain_row(row, widths, layout) for row in rows])
+        stream.write(text)
 
 
 def _plain_row(row: Sequence[str], widths: Sequence[int], layout: Layout) -> str:

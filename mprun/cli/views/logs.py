@@ -61,10 +61,10 @@ class Selection:
         return [word for word in self.words if not any(self._matches(word, task) for task in tasks)]
 
     def _matches(self, word: str, task: str) -> bool:
-        names = list(names_of(task))
-        if word in names or word == "*":
+        # As if it were one of `names_of`, which takes ten times as long.
+        if word == "*" or word == task or (word and task.startswith(word) and task[len(word)] in "[/"):
             return True
-        return word in self._patterns and any(self._patterns[word](name) for name in names)
+        return word in self._patterns and any(self._patterns[word](name) for name in names_of(task))
 
 
 def names_of(task: str) -> Iterator[str]:

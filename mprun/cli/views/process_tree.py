@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from mprun.diagnostics import visible
 from mprun.record import process_tree
-from mprun.reporters.format import display_width, format_duration, format_size, pad, truncate
+from mprun.reporters.format import display_width, format_duration, format_size, pad, truncate, widest
 from mprun.reporters.table import with_item
 from mprun.reporters.terminal import terminal_width
 
@@ -50,19 +50,26 @@ def supports_unicode() -> bool:
 def write_tree(roots: Sequence[Process], stream: TextIO, colour: bool) -> None:
     """Write a line for each process, below that of its parent."""
     pen = Pen(supports_unicode())
-    drawn = [(_is_bad(process), _row(process, stem, pen)) for process, stem in _lines(roots, pen)]
-    rows = [(False, HEAD), *drawn]
+    drawn = [(_is_bad(process), stem, _row(process, pen)) for process, stem in _lines(roots, pen)]
+    rows = [(False, "", HEAD), *drawn]
     width = terminal_width(stream)
-    widths = _fitting([row for _, row in rows], width)
-    for bad, row in rows:
-        cells = [
-            pad(truncate(row[column], taken, pen.ellipsis), taken, right=column > 0)
-            for column, taken in widths.items()
-        ]
-        line = "  ".join([*cells, row[-1]])
+    first, *others = _fitting([(stem, row) for _, stem, row in rows], width).items()
+    # What is in these columns is never wider than they are, and always ASCII.
+    pattern = "".join([f"  %{taken}s" for _, taken in others])
+    columns = [column for column, _ in others]
+    for bad, stem, row in rows:
+        others_text = pattern % tuple([row[column] for column in columns])
+        line = f"{_first_cell(stem, row[0], first[1], pen)}{others_text}  {row[-1]}"
         if width is not None:
             line = truncate(line, width, pen.ellipsis)
         stream.write(f"{_RED}{line}{_RESET}\n" if colour and bad else f"{line}\n")
+
+
+def _first_cell(stem: str, name: str, width: int, pen: Pen) -> str:
+    # Each piece of a branch takes one column.
+    if name.isascii() and len(stem) + len(name) <= width:
+        return f"{stem}{name}".ljust(width)
+    return pad(truncate(stem + name, width, pen.ellipsis), width)
 
 
 def _lines(roots: Sequence[Process], pen: Pen) -> Iterator[tuple[Process, str]]:
@@ -78,9 +85,9 @@ def _lines(roots: Sequence[Process], pen: Pen) -> Iterator[tuple[Process, str]]:
             branch, line = pen.branch, pen.line
 
 
-def _row(process: Process, stem: str, pen: Pen) -> tuple[str, ...]:
+def _row(process: Process, pen: Pen) -> tuple[str, ...]:
     return (
-        stem + truncate(_name(process), _MAX_NAME_WIDTH, pen.ellipsis),
+        truncate(_name(process), _MAX_NAME_WIDTH, pen.ellipsis),
         str(process.pid),
         format_size(process.max_rss),
         format_duration(process.cpu),
@@ -104,10 +111,11 @@ def _is_bad(process: Process) -> bool:
     return process.role == process_tree.TASK and bool(process.exit_code) and not process.daemon
 
 
-def _fitting(rows: Sequence[Sequence[str]], width: int | None) -> dict[int, int]:
+def _fitting(rows: Sequence[tuple[str, Sequence[str]]], width: int | None) -> dict[int, int]:
     """The columns before the status for which the terminal has room: how wide each of them is."""
-    *needed, status = (max(display_width(row[column]) for row in rows) for column in range(len(HEAD)))
-    widths = dict(enumerate(needed))
+    first = max(len(stem) + display_width(row[0]) for stem, row in rows)
+    *needed, status = (widest([row[column] for _, row in rows]) for column in range(1, len(HEAD)))
+    widths = dict(enumerate((first, *needed)))
     if width is None:
         return widths
     room = width - min(status, _MIN_STATUS_WIDTH)

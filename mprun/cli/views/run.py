@@ -172,6 +172,8 @@ def _results(directory: RunDirectory, state: RunState) -> Iterator[str]:
 
 def _result(directory: RunDirectory, task: TaskState) -> str:
     """The result of a task in short; empty if it has none."""
+    if (found := task.plain_success()) and found["result_kind"] in (None, '"none"'):
+        return ""
     finished = task.finished
     kind = finished.result_kind if finished else "none"
     if finished is None or kind == "none":
@@ -186,7 +188,8 @@ def _result(directory: RunDirectory, task: TaskState) -> str:
     from mprun.record.commands import short_path
 
     file = files.with_suffix(results.JSON)
-    if file.exists() and not (flaw := file.flaw()):
+    flaw = file.flaw()
+    if file.exists() and not flaw:
         return f"{format_size(file.size())} of JSON in {visible(short_path(file.path))}"
     return f"JSON ({flaw or 'its file is missing'})"
 

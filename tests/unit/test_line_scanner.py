@@ -1,0 +1,254 @@
+"""Lines of large records are recognised without parsing them; views show the same as if they were parsed."""
+
+from __future__ import annotations
+
+import json
+import random
+import tracemalloc
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support.events import FINISHED, JOINED, STAMP, exited, started, write
+from support.report_records import large_run
+from support.timing import cpu_seconds
+
+from mprun.cli.views.run import show_json
+from mprun.record import events, reader
+from mprun.record.line_format import encode, encode_line
+from mprun.record.line_scanner import FACTS, KIND, OTHER, TASK, TIME, line_finder
+from mprun.record.process_tree import build_tree
+from mprun.record.run_state import TaskState, event_of_line
+from mprun.record.state_dir import RunDirectory
+from mprun.reporters import table
+
+RUN = STAMP["run"]
+RECORDS = sorted((Path(__file__).parent.parent / "records").iterdir())
+ERROR = {"type": "E", "message": 'no "x"\n\udc80', "traceback": "…"}
+EVENTS = (
+    started("a[é]"),
+    events.TaskReady(**STAMP, task="a", attempt=1),
+    events.TaskStopping(**STAMP, task="a", attempt=1, signal="SIGTERM", reason="user"),
+    exited("a").replace(exit_code=-9, signal="SIGKILL", error=ERROR, orphans=(7, 8), duration=1e-05),
+    exited("a").replace(exit_code=None, cpu=None, max_rss=None, threads=None),
+    events.TaskRetrying(**STAMP, task="a", attempt=2, delay=0.5, reason="retry, no [1] of \\"),
+    FINISHED,
+    FINISHED.replace(outcome="failed", reason="exit 1", result={"x": [None, "\\"]}, reused=True),
+    JOINED,
+)
+
+
+def event_of(found):
+    return event_of_line(RUN, found[KIND], found[TIME], found[TASK], found[FACTS])
+
+
+def parsed(line):
+    return events.from_record(reader.parse_line(line.encode("utf-8", "surrogatepass")))
+
+
+@pytest.mark.parametrize("event", EVENTS)
+def test_what_mprun_writes_about_a_task_is_recognised(event):
+    line = encode([event]).decode()
+    (found,) = line_finder(RUN)(line)
+    assert (found[KIND], found[OTHER]) == (event.event.removeprefix("task_"), "")
+    assert event_of(found) == parsed(line)
+
+
+@pytest.mark.parametrize("event", EVENTS)
+def test_so_is_a_line_without_the_fields_that_have_a_default(event):
+    record = {name: value for name, value in event.to_record().items() if name not in event._defaults}
+    line = json.dumps(record, ensure_ascii=False, separators=(",", ":")) + "\n"
+    (found,) = line_finder(RUN)(line)
+    assert found[KIND]
+    assert event_of(found) == parsed(line)
+
+
+PIECES = [
+    "\\",
+    '"',
+    "\r",
+    "\0",
+    "0",
+    "-",
+    "1",
+    "{",
+    "}",
+    "[",
+    "]",
+    ",",
+    ":",
+    "null",
+    "true",
+    "1e9",
+    "NaN",
+    "1.5",
+]
+PIECES += [
+    "é",
+    "\x7f",
+    " ",
+    "\u2028",
+    "\ufeff",
+    "٣",
+    "9" * 20,
+    "run_ends",
+    "timed-out",
+    "\\u00e9",
+    "task_",
+    "r",
+]
+
+
+@st.composite
+def damaged(draw):
+    text = encode_line(draw(st.sampled_from(EVENTS)))[:-1]
+    for _ in range(draw(st.integers(1, 3))):
+        at = draw(st.integers(0, len(text)))
+        text = text[:at] + draw(st.sampled_from(["", *PIECES])) + text[at + draw(st.integers(0, 9)) :]
+    return text + "\n"
+
+
+@given(damaged())
+def test_what_is_recognised_is_what_parsing_finds(line):
+    for found in line_finder(RUN)(line):
+        if found[KIND]:
+            assert event_of(found) == parsed(line)
+        else:
+            assert found[OTHER] == line[:-1]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        "",
+        "x",
+        encode_line(JOINED)[1:-1],
+        encode_line(JOINED.replace(run="s"))[:-1],
+        encode_line(JOINED)[:-1].replace("task_joined", "task_found"),
+        encode_line(JOINED)[:-1].replace("task_joined", "task_ready"),
+        encode_line(FINISHED)[:-1].replace("succeeded", "timed-out"),
+        encode_line(FINISHED.replace(reason="run_ends"))[:-1],
+        encode_line(exited("a").replace(max_rss=2**63))[:-1],
+    ],
+)
+def test_another_line_is_left_as_it_is_and_in_its_place(other):
+    line = encode_line(JOINED)
+    first, second, third = line_finder(RUN)(f"{line}{other}\n{line}")
+    assert first[KIND] == third[KIND] == "joined"
+    assert (*second[:-1], second[OTHER]) == ("",) * (len(second) - 1) + (other,)
+
+
+# ---- whole records
+
+
+def text_of(directory):
+    """What views show of a record."""
+    state, damage = reader.read_state(directory)
+    text = StringIO()
+    show_json(directory, state, text)
+    table.write(table.HEAD, table.rows(state), text)
+    tree = [root.to_json() for root in build_tree(directory, state)]
+    return damage, state.time, state.known_names(), list(state.tasks), tree, text.getvalue()
+
+
+def damage_of(data, dice):
+    at = dice.randrange(len(data))
+    lines = data.split(b"\n")
+    dice.shuffle(lines)
+    piece = dice.choice(PIECES).encode()
+    return dice.choice(
+        [
+            data[:at],
+            data[:at] + piece + data[at + dice.randrange(4) :],
+            b"\n".join(lines),
+            data + b"\xff\n" + data,
+        ]
+    )
+
+
+@pytest.mark.parametrize("record", RECORDS, ids=lambda path: path.name)
+@pytest.mark.parametrize("block_size", [100, 2000])
+def test_a_damaged_record_looks_the_same_however_it_is_read(record, block_size, tmp_path, monkeypatch):
+    directory, dice = RunDirectory(str(tmp_path)), random.Random(block_size)
+    monkeypatch.setattr(reader, "_BLOCK_SIZE", block_size)
+    whole = record.read_bytes()
+    for data in (whole, *(damage_of(whole, dice) for _ in range(40))):
+        write(directory, data)
+        monkeypatch.setattr(reader, "_MIN_LARGE", 1 << 60)
+        expected = text_of(directory)
+        monkeypatch.setattr(reader, "_MIN_LARGE", 0)
+        assert text_of(directory) == expected
+
+
+def test_a_task_with_more_lines_than_are_kept_has_all_its_attempts(tmp_path, monkeypatch):
+    directory = RunDirectory(str(tmp_path))
+    facts = [(started("a", attempt=number), exited("a", attempt=number)) for number in range(1, 100)]
+    write(directory, encode([fact for pair in facts for fact in pair]))
+    monkeypatch.setattr(reader, "_MIN_LARGE", 0)
+    state, _ = reader.read_state(directory)
+    assert [(one.started.attempt, one.exited.attempt) for one in state.tasks["a"].attempts] == [
+        (number, number) for number in range(1, 100)
+    ]
+
+
+def test_a_line_that_is_too_long_ends_what_is_read_of_a_large_record(tmp_path, monkeypatch):
+    directory = RunDirectory(str(tmp_path))
+    line = encode([JOINED])
+    monkeypatch.setattr(reader, "MAX_LINE", 1 << 20)
+    monkeypatch.setattr(reader, "_MIN_LARGE", 0)
+    monkeypatch.setattr(reader, "_BLOCK_SIZE", 1000)
+    write(directory, line + line + b"\0" * (1 << 20) + b"\n" + encode([FINISHED]))
+    state, damage = reader.read_state(directory)
+    assert damage == ["line 3 is longer than 1 MiB: it and all that follows"]
+    assert state.tasks["a"].outcome is None
+
+
+# ---- what it costs
+
+TASKS = 4000
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory):
+    path = tmp_path_factory.mktemp("large")
+    return RunDirectory(str(path / ".mprun" / "runs" / large_run(path, TASKS)))
+
+
+def test_views_of_a_large_record_parse_only_what_has_something_to_say(large, monkeypatch):
+    lines, tasks = [], set()
+    parse, unpack = reader.parse_line, TaskState.attempts.fget
+    monkeypatch.setattr(
+        reader, "parse_line", lambda data, number=1: lines.append(data) or parse(data, number)
+    )
+    monkeypatch.setattr(TaskState, "attempts", property(lambda task: tasks.add(task.name) or unpack(task)))
+    state, damage = reader.read_state(large)
+    assert (len(state.tasks), damage) == (TASKS, [])
+    assert len(lines) < TASKS / 100
+    assert len(table.rows(state)) == TASKS
+    assert build_tree(large, state)
+    # Of a hundred tasks one has failed.
+    assert len(tasks) == TASKS / 100
+
+
+def test_a_large_record_is_read_in_a_third_of_the_time_of_its_lines(large, monkeypatch):
+    sizes = {"blocks": 0, "lines": 1 << 60}
+    took = {}
+    for name, size in sizes.items():
+        monkeypatch.setattr(reader, "_MIN_LARGE", size)
+        took[name] = min(cpu_seconds(lambda: reader.read_state(large)) for _ in range(3))
+    assert took["blocks"] < took["lines"] / 3, took
+
+
+def test_a_task_of_a_large_record_takes_a_kilobyte(large):
+    reader.read_state(large)
+    tracemalloc.start()
+    try:
+        state, _ = reader.read_state(large)
+        kept, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept / len(state.tasks) < 1200
+    # A block of lines, and what is found in it.
+    assert peak - kept < 8 << 20
