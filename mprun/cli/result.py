@@ -20,8 +20,9 @@ from mprun.reporters import table
 from mprun.reporters.door import expect_json
 
 if TYPE_CHECKING:
-    from mprun.record.run_state import RunState, TaskState
+    from mprun.record.run_state import RunState
     from mprun.record.state_dir import RunDirectory
+    from mprun.record.task_state import TaskState
 
 # Characters of a result that is not JSON, as an error shows it.
 _MAX_REPR = 200

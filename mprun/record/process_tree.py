@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 
     import psutil
 
-    from mprun.record.run_state import AttemptState, RunState
+    from mprun.record.run_state import RunState
     from mprun.record.state_dir import RunDirectory
+    from mprun.record.task_state import AttemptState
 
 # What a process is to the run. For users, the engine is mprun, and the launcher the main process of the job.
 ENGINE = "mprun"

@@ -13,7 +13,8 @@ from mprun.outcomes import Outcome
 from mprun.record import events, lock
 from mprun.record.format_1 import translate
 from mprun.record.line_format import MAX_FIRST_LINE, TASK_FINISHED, task_line_matcher
-from mprun.record.run_state import RunState, event_of_line
+from mprun.record.run_state import RunState
+from mprun.record.task_state import event_of_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -27,7 +27,7 @@ from mprun.record.state_dir import RunDirectory
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
 
-    from mprun.record.run_state import TaskState
+    from mprun.record.task_state import TaskState
 
 # A warning names this many processes.
 MAX_NAMED = 5

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from mprun.jobfile.model import Job
-    from mprun.record.run_state import RunState, TaskState
+    from mprun.record.run_state import RunState
+    from mprun.record.task_state import TaskState
 
 
 class EarlierRun(Frozen):

@@ -21,7 +21,8 @@ from mprun.scheduling.retry import FLAKY
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from mprun.record.run_state import RunState, TaskState
+    from mprun.record.run_state import RunState
+    from mprun.record.task_state import TaskState
 
 # SGR codes: a failure is red, the others yellow.
 FAIL_STYLE, OTHER_STYLE = "1;31", "33"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from mprun.diagnostics import visible
 from mprun.frozen import Frozen
 from mprun.outcomes import BAD, Outcome
-from mprun.record.run_state import TaskState
+from mprun.record.task_state import TaskState
 from mprun.reporters.format import (
     display_width,
     format_duration,

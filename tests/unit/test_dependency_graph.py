@@ -2,7 +2,7 @@
 
 import pytest
 
-from mprun.record.run_state import TaskState
+from mprun.record.task_state import TaskState
 from mprun.reporters.report.dependency_graph import MAX_NODES, Graph
 from mprun.reporters.report.report_data import TaskRow
 

@@ -20,8 +20,8 @@ from mprun.record import events, reader
 from mprun.record.line_format import encode, encode_line
 from mprun.record.line_scanner import FACTS, KIND, OTHER, TASK, TIME, line_finder
 from mprun.record.process_tree import build_tree
-from mprun.record.run_state import TaskState, event_of_line
 from mprun.record.state_dir import RunDirectory
+from mprun.record.task_state import TaskState, event_of_line
 from mprun.reporters import table
 
 RUN = STAMP["run"]

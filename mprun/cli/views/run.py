@@ -13,7 +13,7 @@ from mprun.record.artifacts import artifacts_by_task
 from mprun.record.copies import is_repeated, repeat_summary
 from mprun.record.error_details import log_path, read_details
 from mprun.record.not_shown import read_not_shown
-from mprun.record.run_state import TaskState
+from mprun.record.task_state import TaskState
 from mprun.reporters import table
 from mprun.reporters.format import (
     display_width,
@@ -34,8 +34,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import TextIO
 
-    from mprun.record.run_state import AttemptState, RunState
+    from mprun.record.run_state import RunState
     from mprun.record.state_dir import RunDirectory
+    from mprun.record.task_state import AttemptState
 
 # Columns; the complete value is in the record, or in a file of its own.
 _MAX_VALUE_WIDTH = 60

@@ -14,8 +14,9 @@ from mprun.reporters.report.report_data import shown
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from mprun.record.run_state import AttemptState, RunState
+    from mprun.record.run_state import RunState
     from mprun.record.state_dir import RunDirectory
+    from mprun.record.task_state import AttemptState
     from mprun.reporters.report.report_data import TaskRow
 
 # More failed tasks than this are in the table only.

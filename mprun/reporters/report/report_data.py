@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from mprun.diagnostics import redact, visible
 from mprun.outcomes import TASK_OUTCOMES, Outcome, format_exit
-from mprun.record.run_state import TaskState
+from mprun.record.task_state import TaskState
 from mprun.reporters import table
 from mprun.reporters.format import truncate
 
@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from mprun.record.events import Event
-    from mprun.record.run_state import AttemptState, RunState
+    from mprun.record.run_state import RunState
+    from mprun.record.task_state import AttemptState
     from mprun.scheduling.estimates import Estimates
 
 # What a task of a run that has not ended, or was killed, has in place of an outcome.
