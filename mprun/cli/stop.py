@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -94,14 +95,18 @@ def _stop_tasks(
 
 def _wait_for_tasks(directory: RunDirectory, names: list[str], say: Callable[[str], None]) -> None:
     """Report the outcome of each task as soon as it has one."""
-    waiting = list(names)
+    with closing(reader.RecordFollower(directory)) as record:
+        _wait_for_ends(record, list(names), say)
+
+
+def _wait_for_ends(record: reader.RecordFollower, waiting: list[str], say: Callable[[str], None]) -> None:
     notice = _Notice(say)
     while waiting:
         # Asked before the record is read, which is then complete.
-        finished = lock.find_writer(directory) is None
-        state, _ = reader.read_state(directory)
+        finished = lock.find_writer(record.directory) is None
+        record.catch_up()
         for name in list(waiting):
-            task = state.tasks.get(name)
+            task = record.state.tasks.get(name)
             if task is not None and task.finished is not None:
                 waiting.remove(name)
                 say(f"{quote(name)} {visible(outcome_words(task))}")
@@ -126,8 +131,7 @@ def _stop_run(directory: RunDirectory, say: Callable[[str], None]) -> dict[str, 
         time.sleep(_POLL_INTERVAL_SECONDS)
     state, _ = reader.read_state(directory)
     say(f"run {directory.run_id}: {visible(reader.run_outcome(directory, state))}")
-    results = [task.finished for task in state.tasks.values()]
-    stopped = [result.task for result in results if result is not None and result.outcome == Outcome.STOPPED]
+    stopped = [task.name for task in state.tasks.values() if task.outcome == Outcome.STOPPED]
     return {"stopped": stopped, "finished": [], "unknown": [], "known": []}
 
 
@@ -152,7 +156,7 @@ class _Notice:
 def _to_json(directory: RunDirectory, answer: dict[str, list[str]]) -> dict[str, Any]:
     """The outcome and exit code of the run, and what became of each task that was asked for."""
     state, _ = reader.read_state(directory)
-    results = {name: task.finished for name, task in state.tasks.items()}
+    results = {name: state.tasks[name].finished for name in answer["stopped"] if name in state.tasks}
     return {
         "run": directory.run_id,
         "outcome": reader.run_outcome(directory, state),

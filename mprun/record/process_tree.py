@@ -186,6 +186,11 @@ class Process:
         return value
 
 
+def _number(recorded: str) -> Any:
+    """A number or None, from the JSON of a record."""
+    return int(recorded) if recorded.isdigit() else decode(recorded)
+
+
 def build_tree(directory: RunDirectory, state: RunState) -> list[Process]:
     """The roots of a run's process tree: the engine, with all other processes below it.
 
@@ -264,9 +269,8 @@ class _TreeBuilder:
         """The same for the only attempt of a task, by what `success_matcher` found."""
         process = Process(TASK, name, int(found["pid"]), int(found["ppid"]))
         process.item, process.attempt, process.daemon = item, int(found["attempt"]), found["daemon"] == "true"
-        # Numbers, or null.
         process.duration, process.cpu, process.max_rss, process.threads = map(
-            decode, found.group("duration", "cpu", "max_rss", "threads")
+            _number, found.group("duration", "cpu", "max_rss", "threads")
         )
         process.exit_code, process.status = 0, _EXIT_0
         self._parent(int(found["ppid"])).children.append(process)

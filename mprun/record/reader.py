@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 from contextlib import contextmanager
@@ -86,7 +87,9 @@ def read_state(
     damage: list[str] = []
     with _open(directory) as file:
         if also is None and os.fstat(file.fileno()).st_size >= _MIN_LARGE:
-            _fold_blocks(state, file, damage)
+            fold = _LargeRecord(state, damage)
+            if rest := fold.read(file):
+                apply_line(state, parse_line(rest, fold.number + 1), damage)
             return state, damage
         for number, data in enumerate(_lines(file), start=1):
             event = apply_line(state, parse_line(data, number), damage)
@@ -95,45 +98,87 @@ def read_state(
     return state, damage
 
 
-def _fold_blocks(state: RunState, file: BinaryIO, damage: list[str]) -> None:
-    """Read a large record: a line that is recognised is only parsed if someone asks for its task."""
-    from mprun.record.line_scanner import line_finder
+class _LargeRecord:
+    """Folds a large record: a line that is recognised is only parsed if someone asks for its task.
 
-    apply_line(state, parse_line(file.readline(MAX_LINE)), damage)
-    run = state.started.run if state.started else ""
-    find = line_finder(run)
-    number = 1
-    for block in _blocks(file):
-        try:
-            found = find(block.decode()) if block.endswith(b"\n") else None
-        except UnicodeDecodeError:
-            found = None
-        if found is not None:
-            _add_lines(state, found, number, run, damage)
-            number += len(found)
-            continue
-        *lines, torn = block.split(b"\n")
-        for line in (*(line + b"\n" for line in lines), *([torn] if torn else [])):
-            number += 1
-            apply_line(state, parse_line(line, number), damage)
+    `number` is that of the last line that was read. `add` gets the starts and exits of the tasks that `takes`
+    accepts, and perhaps other events.
+    """
+
+    def __init__(
+        self,
+        state: RunState,
+        damage: list[str],
+        add: Callable[[events.Event], None] | None = None,
+        takes: Callable[[str], bool] = lambda task: False,
+    ) -> None:
+        self._state = state
+        self._damage = damage
+        self._add = add
+        self._takes = takes
+        self._run = ""
+        self.number = 0
+
+    def read(self, file: BinaryIO) -> bytes:
+        """Read to the end; what follows the last line: one that is torn or too long."""
+        from mprun.record.line_scanner import line_finder
+
+        find = None
+        with _without_collections():
+            for block in _blocks(file):
+                if not block.endswith(b"\n") or (len(block) == MAX_LINE and block.count(b"\n") == 1):
+                    return block
+                if find is None:
+                    first, _, block = block.partition(b"\n")
+                    self._parse(first)
+                    self._run = self._state.started.run if self._state.started else ""
+                    find = line_finder(self._run)
+                try:
+                    found = find(block.decode())
+                except UnicodeDecodeError:
+                    for line in block.split(b"\n")[:-1]:
+                        self._parse(line)
+                else:
+                    self._take(found)
+        return b""
+
+    def _parse(self, line: bytes) -> None:
+        """Take a line that was not recognised, without its line feed."""
+        self.number += 1
+        event = apply_line(self._state, parse_line(line + b"\n", self.number), self._damage)
+        if event is not None and self._add is not None:
+            self._add(event)
+
+    def _take(self, found: Sequence[Found]) -> None:
+        state, tasks, run = self._state, self._state.tasks, self._run
+        for kind, *_, time, name, facts, end, joined, other in found:
+            if not kind:
+                self._parse(other.encode())
+                continue
+            self.number += 1 + bool(end) + bool(joined)
+            task = tasks.get(name)
+            if task is None:
+                task = state.task(name)
+            # A join changes nothing of its task.
+            if kind != "joined" and not task.add_line(run, kind, time, facts, end):
+                state.apply(event_of_line(run, kind, time, name, facts))
+                if end:
+                    state.apply(event_of_line(run, "finished", time, name, end))
+            state.time = time
+            if self._add is not None and kind in ("started", "exited") and self._takes(name):
+                self._add(event_of_line(run, kind, time, name, facts))
 
 
-def _add_lines(state: RunState, found: Sequence[Found], number: int, run: str, damage: list[str]) -> None:
-    """Take lines as `line_finder` finds them; `number` is that of the line before the first."""
-    tasks = state.tasks
-    for line in found:
-        number += 1
-        kind, time, name, facts, other = line[0], *line[-4:]
-        if not kind:
-            apply_line(state, parse_line(other.encode() + b"\n", number), damage)
-            continue
-        task = tasks.get(name)
-        if task is None:
-            task = state.task(name)
-        # A join changes nothing of its task.
-        if kind != "joined" and not task.add_line(run, kind, time, facts):
-            state.apply(event_of_line(run, kind, time, name, facts))
-        state.time = time
+@contextmanager
+def _without_collections() -> Iterator[None]:
+    """Keep the garbage collector from going through all tasks time and again: a fold makes no garbage."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def _blocks(file: BinaryIO) -> Iterator[bytes]:
@@ -262,6 +307,22 @@ class RecordFollower:
             self._file = open(directory.open_events(), "rb")  # noqa: SIM115  closed by `close`
         except OSError as error:
             raise _unreadable(directory, error) from None
+
+    def catch_up(
+        self,
+        add: Callable[[events.Event], None] = lambda event: None,
+        takes: Callable[[str], bool] = lambda task: False,
+    ) -> None:
+        """Apply the events that were added since the last call.
+
+        `add` gets the starts and exits of the tasks that `takes` accepts, and perhaps other events.
+        """
+        if not self._number and os.fstat(self._file.fileno()).st_size >= _MIN_LARGE:
+            fold = _LargeRecord(self.state, self.damage, add, takes)
+            self._rest = fold.read(self._file)
+            self._number = fold.number
+        for event in self.read():
+            add(event)
 
     def read(self) -> Iterator[events.Event]:
         """The events that were added since the last call, each applied before it is returned."""

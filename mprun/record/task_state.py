@@ -95,12 +95,23 @@ class TaskState:
         """
         if not self._lines or self.outcome != "succeeded":
             return None
-        from mprun.record.line_scanner import success_matcher
+        global _match_success
+        if _match_success is None:
+            # No run needs regular expressions for it.
+            from mprun.record.line_scanner import success_matcher
 
-        return success_matcher()(self._lines)
+            _match_success = success_matcher()
+        return _match_success(self._lines)
 
-    def add_line(self, run: str, kind: str, time: str, facts: str) -> bool:
-        """Add the event of a line that `line_finder` recognised; False if that is not possible: apply it.
+    @property
+    def has_no_result(self) -> bool:
+        """Whether it is known, without parsing, that the result of its finished task is None."""
+        tail = self._lines[self._lines.rfind(_RESULT_KIND) :]
+        # A result may have such a key, too, with a brace after it.
+        return tail.startswith(_NO_RESULT) and "}" not in tail and tail.index("\n") == len(tail) - 1
+
+    def add_line(self, run: str, kind: str, time: str, facts: str, end: str) -> bool:
+        """Add the events of a line that `line_finder` recognised; False if that is not possible: apply them.
 
         `run` is the id of the run.
         """
@@ -111,10 +122,14 @@ class TaskState:
             self._run = run
         elif len(lines) > _MAX_LINES_LENGTH:
             return False
-        self._lines = f"{lines}{kind}\n{time}\n{facts}\n"
-        if kind == "finished":
+        if end:
+            self._lines = f"{lines}{kind}\n{time}\n{facts}\nfinished\n{time}\n{end}\n"
+        else:
+            self._lines = f"{lines}{kind}\n{time}\n{facts}\n"
+            end = facts if kind == "finished" else ""
+        if end:
             # `,"outcome":"succeeded","attempts": ...`
-            self.outcome = intern(facts[12 : facts.index('"', 12)])
+            self.outcome = intern(end[12 : end.index('"', 12)])
         return True
 
     def add_attempt(self, started: TaskStarted) -> None:
@@ -170,6 +185,10 @@ class TaskState:
             self._packed = None
 
 
+_match_success: Callable[[str], re.Match[str] | None] | None = None
+# Near the end of the line of a task that has finished. Quotes in texts have a backslash before them.
+_RESULT_KIND = ',"result_kind":'
+_NO_RESULT = f'{_RESULT_KIND}"none"'
 # Characters of the lines that are kept of a task. A daemon that restarts all the time has more, and
 # to add to a long text takes as long as to copy it.
 _MAX_LINES_LENGTH = 8192

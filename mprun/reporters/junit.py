@@ -17,7 +17,7 @@ from mprun.diagnostics import redact, visible
 from mprun.outcomes import BAD, Outcome, format_exit
 from mprun.record.artifacts import artifacts_by_task
 from mprun.record.error_details import read_details
-from mprun.record.run_state import TaskState
+from mprun.record.task_state import TaskState
 from mprun.reporters import table
 from mprun.reporters.format import truncate
 from mprun.reporters.task_text import without_colours
@@ -27,8 +27,9 @@ from mprun.scheduling.retry import FLAKY, RETRY
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from mprun.record.run_state import AttemptState, RunState
+    from mprun.record.run_state import RunState
     from mprun.record.state_dir import RunDirectory
+    from mprun.record.task_state import AttemptState
     from mprun.reporters.task_places import TaskPlaces
 
 # The end of a log that is shown, in bytes; of all logs together; and of each once that is used up.

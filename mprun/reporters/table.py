@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from mprun.diagnostics import visible
@@ -152,7 +153,7 @@ def fails_run(event: TaskFinished, run: RunFinished) -> bool:
 
 def with_item(name: str, item: str | None) -> str:
     """A task's name, with the item of an instance of a `foreach` beside it."""
-    return visible(f"{name} ({item})" if item is not None else name)
+    return visible(name if item is None else f"{name} ({item})")
 
 
 def _row(
@@ -164,7 +165,9 @@ def _row(
 ) -> tuple[str, ...]:
     name = with_item(task.name, item)
     if process is None and (found := task.plain_success()):
-        return (name, Outcome.SUCCEEDED.value, *_plain_facts(*found.group(*_PLAIN_FIELDS)), "1")
+        pid, ppid, duration, cpu, max_rss = found.group("pid", "ppid", "duration", "cpu", "max_rss")
+        taken, used = _plain_duration(duration), _plain_duration(cpu)
+        return (name, "succeeded", pid, ppid, taken, used, _plain_size(max_rss), "1")
     outcome = visible(outcome_words(task, earlier_run) + _left_running(task) + _lost_output(task))
     if task.finished is None and not alive:
         outcome = Outcome.UNKNOWN if task.attempts else "not started"
@@ -187,19 +190,17 @@ def _row(
     )
 
 
-# The groups of `success_matcher` in the columns of a table.
-_PLAIN_FIELDS = ("pid", "ppid", "duration", "cpu", "max_rss")
+def _plain_duration(recorded: str) -> str:
+    if recorded[1:2] == ".":
+        # Less than 10 seconds.
+        return "%.2fs" % float(recorded)  # noqa: UP031  half the time
+    return format_duration(None if recorded == "null" else float(recorded))
 
 
-def _plain_facts(pid: str, ppid: str, duration: str, cpu: str, max_rss: str) -> tuple[str, ...]:
-    """These columns from the text of the record."""
-    return (
-        pid,
-        ppid,
-        format_duration(float(duration)),
-        "-" if cpu == "null" else format_duration(float(cpu)),
-        "-" if max_rss == "null" else format_size(int(max_rss)),
-    )
+# Sizes are multiples of a page, so there are few.
+@lru_cache(maxsize=4096)
+def _plain_size(recorded: str) -> str:
+    return format_size(None if recorded == "null" else int(recorded))
 
 
 def outcome_words(task: TaskState, earlier_run: str | None = None) -> str:

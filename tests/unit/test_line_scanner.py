@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import random
 import tracemalloc
+from contextlib import closing
 from io import StringIO
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from support.events import FINISHED, JOINED, STAMP, exited, started, write
 from support.report_records import large_run
@@ -18,7 +19,8 @@ from support.timing import cpu_seconds
 from mprun.cli.views.run import show_json
 from mprun.record import events, reader
 from mprun.record.line_format import encode, encode_line
-from mprun.record.line_scanner import FACTS, KIND, OTHER, TASK, TIME, line_finder
+from mprun.record.line_scanner import END, FACTS, KIND, OTHER, TASK, TIME, line_finder
+from mprun.record.line_scanner import JOINED as JOIN
 from mprun.record.process_tree import build_tree
 from mprun.record.state_dir import RunDirectory
 from mprun.record.task_state import TaskState, event_of_line
@@ -101,22 +103,48 @@ PIECES += [
 ]
 
 
+LIVES = [
+    encode_line(event)
+    if event.event != "task_exited"
+    else "".join(map(encode_line, (event, FINISHED, JOINED)))
+    for event in EVENTS
+]
+
+
 @st.composite
 def damaged(draw):
-    text = encode_line(draw(st.sampled_from(EVENTS)))[:-1]
+    text = draw(st.sampled_from(LIVES))[:-1]
     for _ in range(draw(st.integers(1, 3))):
         at = draw(st.integers(0, len(text)))
         text = text[:at] + draw(st.sampled_from(["", *PIECES])) + text[at + draw(st.integers(0, 9)) :]
     return text + "\n"
 
 
+def events_in(found):
+    """The events of what is found, and the lines of what is not recognised."""
+    yield event_of(found) if found[KIND] else found[OTHER]
+    if found[END]:
+        yield event_of_line(RUN, "finished", found[TIME], found[TASK], found[END])
+    if found[JOIN]:
+        yield JOINED
+
+
+def test_the_end_of_a_task_is_found_with_its_exit():
+    text = encode([exited("a"), FINISHED, JOINED, exited("b"), FINISHED, started("c")]).decode()
+    assert [found[KIND] for found in line_finder(RUN)(text)] == ["exited", "exited", "finished", "started"]
+
+
 @given(damaged())
-def test_what_is_recognised_is_what_parsing_finds(line):
-    for found in line_finder(RUN)(line):
-        if found[KIND]:
-            assert event_of(found) == parsed(line)
+@example(encode([exited("a"), FINISHED.replace(time="later"), JOINED]).decode())
+def test_what_is_recognised_is_what_parsing_finds(text):
+    lines = [line + "\n" for line in text.split("\n")[:-1]]
+    found = [one for found in line_finder(RUN)(text) for one in events_in(found)]
+    assert len(found) == len(lines)
+    for one, line in zip(found, lines, strict=True):
+        if isinstance(one, str):
+            assert one == line[:-1]
         else:
-            assert found[OTHER] == line[:-1]
+            assert one == parsed(line)
 
 
 @pytest.mark.parametrize(
@@ -203,6 +231,23 @@ def test_a_line_that_is_too_long_ends_what_is_read_of_a_large_record(tmp_path, m
     state, damage = reader.read_state(directory)
     assert damage == ["line 3 is longer than 1 MiB: it and all that follows"]
     assert state.tasks["a"].outcome is None
+
+
+def test_a_follower_that_catches_up_gets_what_it_takes_in_order(tmp_path, monkeypatch):
+    directory = RunDirectory(str(tmp_path))
+    monkeypatch.setattr(reader, "_MIN_LARGE", 0)
+    facts = [started("b"), started("a"), exited("a"), FINISHED, exited("b"), started("c")]
+    write(directory, encode(facts) + b"torn")
+    with closing(reader.RecordFollower(directory)) as record:
+        found = []
+        record.catch_up(found.append, "b".__eq__)
+        # The first line is always parsed.
+        assert found == [facts[0], facts[4]]
+        assert [*record.state.tasks] == ["b", "a", "c"]
+        with open(directory.events, "ab") as file:
+            file.write(b" after all\n" + encode([JOINED]))
+        assert list(record.read()) == [JOINED]
+        assert record.damage == ["line 7 is not a JSON object"]
 
 
 # ---- what it costs

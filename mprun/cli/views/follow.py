@@ -16,6 +16,7 @@ from mprun.reporters.terminal import MAIN
 
 if TYPE_CHECKING:
     from mprun.cli.views.logs import Selection
+    from mprun.record.events import Event
     from mprun.record.run_state import RunState
     from mprun.record.state_dir import RunDirectory
 
@@ -62,7 +63,8 @@ class _Follower:
     def follow(self) -> None:
         if self._selection.takes(MAIN) and self._selection.attempt is None:
             self._tails[MAIN, 0] = Tail(self._record.directory.log_file(MAIN, 0), lines=self._selection.tail)
-        self._read_record()
+        self._record.catch_up(self._take, self._selection.takes)
+        self._show_damage()
         intervals = 0
         while self._record.state.finished is None and not self._printer.broken:
             # Checked before the record is read, which is then read to its end.
@@ -83,12 +85,15 @@ class _Follower:
         found = False
         for event in self._record.read():
             found = True
-            if isinstance(event, TaskExited):
-                self._drain(event.task, event.attempt)
-            elif isinstance(event, TaskStarted):
-                self._begin(event.task, event.attempt)
+            self._take(event)
         self._show_damage()
         return found
+
+    def _take(self, event: Event) -> None:
+        if isinstance(event, TaskExited):
+            self._drain(event.task, event.attempt)
+        elif isinstance(event, TaskStarted):
+            self._begin(event.task, event.attempt)
 
     def _show_damage(self) -> None:
         for description in self._record.damage[self._damage_shown :]:

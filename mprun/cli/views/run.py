@@ -173,7 +173,7 @@ def _results(directory: RunDirectory, state: RunState) -> Iterator[str]:
 
 def _result(directory: RunDirectory, task: TaskState) -> str:
     """The result of a task in short; empty if it has none."""
-    if (found := task.plain_success()) and found["result_kind"] in (None, '"none"'):
+    if task.has_no_result:
         return ""
     finished = task.finished
     kind = finished.result_kind if finished else "none"
