@@ -128,11 +128,13 @@ class _LargeRecord:
             for block in _blocks(file):
                 if not block.endswith(b"\n") or (len(block) == MAX_LINE and block.count(b"\n") == 1):
                     return block
-                if find is None:
+                while find is None and block:
                     first, _, block = block.partition(b"\n")
-                    self._parse(first)
-                    self._run = self._state.started.run if self._state.started else ""
-                    find = line_finder(self._run)
+                    if event := self._parse(first):
+                        self._run = event.run
+                        find = line_finder(self._run)
+                if find is None:
+                    continue
                 try:
                     found = find(block.decode())
                 except UnicodeDecodeError:
@@ -142,12 +144,13 @@ class _LargeRecord:
                     self._take(found)
         return b""
 
-    def _parse(self, line: bytes) -> None:
-        """Take a line that was not recognised, without its line feed."""
+    def _parse(self, line: bytes) -> events.Event | None:
+        """Take a line that was not recognised, without its line feed; its event."""
         self.number += 1
         event = apply_line(self._state, parse_line(line + b"\n", self.number), self._damage)
         if event is not None and self._add is not None:
             self._add(event)
+        return event
 
     def _take(self, found: Sequence[Found]) -> None:
         state, tasks, run = self._state, self._state.tasks, self._run
