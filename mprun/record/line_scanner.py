@@ -13,6 +13,7 @@ import re
 from functools import cache
 from typing import TYPE_CHECKING
 
+from mprun.lean_json import encode_compactly
 from mprun.record import events
 
 if TYPE_CHECKING:
@@ -124,32 +125,39 @@ def line_finder(run: str) -> Callable[[str], list[Found]]:
 def success_matcher() -> Callable[[str], re.Match[str] | None]:
     """Match the lines of a task, as `TaskState` keeps them, that have nothing to say but that it succeeded.
 
-    Its only attempt ended with exit 0, it was not reused, left no process running, and lost no output.
-    The groups have the names of the fields that views show, and their values as they are written.
+    Its only attempt ended with exit 0, and whatever else an event may say has its default: it was not reused,
+    left no process running, lost no output. The groups have the names of the fields that views show, and
+    their values as they are written.
     """
     started = _facts(
         events.TaskStarted,
+        **_defaults(events.TaskStarted),
         attempt=r"(?P<attempt>[0-9]++)",
         **_groups(events.TaskStarted, "pid", "ppid", "daemon"),
     )
     exited = _facts(
         events.TaskExited,
+        **_defaults(events.TaskExited),
         attempt="(?P=attempt)",
         exit_code="0",
         signal="null",
-        core_dumped="false",
         error="null",
         orphans=r"\[\]",
-        left_running=r"\[\]",
-        lost_output="0",
         **_groups(events.TaskExited, "duration", "cpu", "max_rss", "threads"),
     )
-    # The line was recognised before, so the result needs no pattern of its own. After the event's own fields
-    # the line ends, and after those in a result there is a brace.
-    ended = r',"outcome":"succeeded","attempts":[0-9]++,"reason":""(?:,"result":[^\n]*?)?'
-    ended += r'(?:,"result_kind":"[a-z]*+")?(?:,"allowed":[a-z]++)?(?:,"reused":false)?'
+    kind = events.TaskFinished
+    own = kind._fields[kind._fields.index("result") + 1 :]
+    ways = _defaults(kind) | {"result_kind": '"[a-z]*+"', "allowed": _BOOL}
+    # The line was recognised before, so of the result only its end must be found.
+    result = rf'(?>null|(?:(?!,"(?:{"|".join(own)})":)[^\n])++)'
+    ended = rf',"outcome":"succeeded","attempts":[0-9]++,"reason":""(?:,"result":{result})?+'
+    ended += "".join([f'(?:,"{field}":{ways[field]})?+' for field in own])
     time = r"\n[^\n]*+\n"
     return re.compile(f"started{time}{started}\nexited{time}{exited}\nfinished{time}{ended}\n").fullmatch
+
+
+def _defaults(kind: type[events.Event]) -> dict[str, str]:
+    return {field: re.escape(encode_compactly(value)) for field, value in kind._defaults.items()}
 
 
 def _groups(kind: type[events.Event], *fields: str) -> dict[str, str]:

@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from mprun.record.events import Event
-    from mprun.record.run_state import RunState, TaskState
+    from mprun.record.run_state import RunState
     from mprun.record.state_dir import RunDirectory
+    from mprun.record.task_state import TaskState
     from mprun.scheduling.plan import Plan
 
 # GitHub shows ten annotations of a step; one of these says how many more there are.

@@ -24,7 +24,8 @@ from mprun.reporters.format import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from mprun.record.run_state import RunState, TaskState
+    from mprun.record.run_state import RunState
+    from mprun.record.task_state import TaskState
 
 # The rows of the table; failures come first.
 MAX_ROWS = 500

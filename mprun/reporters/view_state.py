@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from mprun.record.events import Event
-    from mprun.record.run_state import RunState, TaskState
+    from mprun.record.run_state import RunState
+    from mprun.record.task_state import TaskState
 
 # From this many tasks on, they are counted by group.
 MANY_TASKS = 200

@@ -250,6 +250,28 @@ def test_a_follower_that_catches_up_gets_what_it_takes_in_order(tmp_path, monkey
         assert record.damage == ["line 7 is not a JSON object"]
 
 
+def test_a_success_that_has_more_to_say_is_not_taken_for_a_plain_one(tmp_path, monkeypatch):
+    directory = RunDirectory(str(tmp_path))
+    monkeypatch.setattr(reader, "_MIN_LARGE", 0)
+    ends = [{}, {"reused": True}, {"flaky": True}, {"reason": "flaky"}, {"outcome": "failed"}]
+    exits = [
+        {"orphans": (7,)},
+        {"left_running": (7,)},
+        {"lost_output": 1},
+        {"core_dumped": True},
+        {"attempt": 2},
+    ]
+    cases = [({}, end) for end in ends] + [(change, {}) for change in exits]
+    facts = []
+    for name, (exit_change, end_change) in zip("abcdefghij", cases, strict=True):
+        end = FINISHED.replace(task=name, **end_change)
+        facts += [started(name), exited(name).replace(**exit_change), end]
+    # The first line is parsed, and so is all of its task.
+    write(directory, encode([*facts, started("k"), exited("k"), FINISHED.replace(task="k")]))
+    state, _ = reader.read_state(directory)
+    assert [task.name for task in state.tasks.values() if task.plain_success()] == ["k"]
+
+
 # ---- what it costs
 
 TASKS = 4000
