@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from benchmarks import peers, watching
+from benchmarks import large_record, peers, watching
 from benchmarks.figures import Goal, RowResult, figure, judge
 from benchmarks.measuring import Measure, interleave, seconds
 from benchmarks.peers import CHAIN, FORKS, LOOP, NOTHING, OURS, SCRIPT, Kind, Peer, Work
@@ -439,6 +439,40 @@ def long(place: Place, sizes: Sizes) -> Row:
     )
 
 
+def readers(place: Place, sizes: Sizes) -> Row:
+    """Commands that read the record of a large run."""
+    state = place.path / f"large-{sizes.planned}"
+    if not state.exists():
+        large_record.write_run(state, sizes.planned)
+        place.belongings.add(state)
+    views = ("show", "tree", "runs", f"logs crunch[{sizes.planned // 2}]", "show --json")
+    peak: dict[str, float] = {}
+
+    def reader(view: str) -> Measure:
+        command = place.mprun(*view.split(), "--state-dir", state.name)
+
+        def once() -> Mapping[str, float]:
+            taken, peak[view] = watching.watch_command(command, place)
+            return {view: taken, "memory": max(peak.values())}
+
+        return once
+
+    return Row(
+        name="readers",
+        title=f"reading the record of a run of {sizes.planned:,} tasks",
+        unit="s",
+        sides={view: reader(view) for view in views},
+        bases=(),
+        units={"memory": "MB"},
+        goals=(
+            *(Goal(text=f"`{view}` in at most 1 s", ours=view, most=1) for view in views[:-1]),
+            Goal(text="at most 200 MB", ours="memory", most=200),
+        ),
+        rounds=3,
+        warm_up=False,
+    )
+
+
 ROWS: Mapping[str, Callable[[Place, Sizes], Row]] = {
     "start-up": start_up,
     "tasks": throughput,
@@ -451,5 +485,6 @@ ROWS: Mapping[str, Callable[[Place, Sizes], Row]] = {
     "memory": memory,
     "idle": idle,
     "live-view": live_view,
+    "readers": readers,
     "long": long,
 }

@@ -12,7 +12,8 @@ from mprun.scheduling.instructions import RUN_FINISHED
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from mprun.record.run_state import RunState, TaskState
+    from mprun.record.run_state import RunState
+    from mprun.record.task_state import TaskState
 
 # From so many earlier runs on, their spread says what is noise.
 MIN_SAMPLES = 3

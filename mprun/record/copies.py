@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from mprun.record.events import RunStarted, TaskFinished
-    from mprun.record.run_state import RunState, TaskState
+    from mprun.record.run_state import RunState
+    from mprun.record.task_state import TaskState
 
 # Standard deviations on each side of the mean that contain 95 % of a normal distribution.
 _Z = 1.959964

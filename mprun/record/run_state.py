@@ -12,7 +12,8 @@ from mprun.record.events import (
     TaskFinished,
     TasksPlanned,
 )
-from mprun.record.task_state import TaskState
+from mprun.record.task_state import AttemptState as AttemptState
+from mprun.record.task_state import TaskState as TaskState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -119,7 +119,7 @@ class TaskState:
         if not lines:
             if self._attempts or self._packed is not None or self._finished is not None:
                 return False
-            self._run = run
+            self._run, self._attempts = run, _NO_ATTEMPTS
         elif len(lines) > _MAX_LINES_LENGTH:
             return False
         if end:

@@ -253,8 +253,8 @@ def test_the_flood_of_commands_is_beside_pipes_into_cat():
 
 
 def test_quick_benchmark_runs_without_any_tool(tmp_path):
-    """One row of every kind: commands, a plan, a flood, memory, tasks that sleep, and a terminal."""
-    kinds = "start-up,chain,plan,flood,memory,idle,live-view"
+    """One row of every kind: commands, a plan, a flood, memory, tasks that sleep, a terminal, and readers."""
+    kinds = "start-up,chain,plan,flood,memory,idle,live-view,readers"
     files = ["--json", tmp_path / "found.json", "--svg", tmp_path / "found.svg"]
     run = subprocess.run(
         [sys.executable, "-m", "benchmarks", "--quick", "--only", kinds, *files],

@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 
     from mprun.record.comparison import Comparison, OutcomeChange, ValueChange
     from mprun.record.log_difference import LogDifference
-    from mprun.record.run_state import RunState, TaskState
+    from mprun.record.run_state import RunState
     from mprun.record.state_dir import RunDirectory
+    from mprun.record.task_state import TaskState
 
     Side = tuple[RunDirectory, RunState]
 
