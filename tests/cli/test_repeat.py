@@ -152,7 +152,10 @@ def test_copies_are_added_until_the_time_is_over(place):
     assert run.code == 0
     done = [event["task"] for event in run.of("task_finished")]
     assert len(done) > 4
-    assert sorted(done, key=lambda name: int(name[6:])) == [f"sound@{n}" for n in range(1, len(done) + 1)]
+    numbers = [int(name.removeprefix("sound@")) for name in done]
+    assert len(set(numbers)) == len(numbers)
+    # Of the last four, the second pair may come first.
+    assert max(numbers) - len(numbers) in (0, 2)
     planned = [name for event in run.of("tasks_planned") for name in event["tasks"]]
     assert sorted(planned) == sorted(done)
     assert run.one("run_started")["options"]["repeat_for"] == 0.5
