@@ -81,7 +81,7 @@ def failed(tmp_path_factory):
 
 def test_it_has_the_verdict_and_the_command_that_resumes_the_run(failed):
     run, _, page = failed
-    assert re.search(r"exit 1 in \d+\.\d\ds: 2 succeeded, 1 failed, 1 skipped", page.text)
+    assert re.search(r"exit 1 in \d+\.\d\ds: 2 succeeded \(1 flaky\), 1 failed, 1 skipped", page.text)
     assert f"Resume it with mprun resume {run.directory.run_id}\n" in page.text
 
 
