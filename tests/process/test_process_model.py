@@ -186,10 +186,11 @@ def test_standard_input_is_empty(census, method):
 
 @every_start_method
 @pytest.mark.parametrize("task", ["looker", "later"])
-def test_the_environment_names_the_run_the_task_and_the_attempt(census, method, task):
+def test_the_environment_names_the_run_its_record_the_task_and_the_attempt(census, method, task):
     run = census(method)
     assert run.result(task)["environment"] == {
         "MPRUN_RUN_ID": run.directory.run_id,
+        "MPRUN_RUN_DIR": os.path.realpath(run.directory.path),
         "MPRUN_TASK": task,
         "MPRUN_ATTEMPT": "1",
     }
