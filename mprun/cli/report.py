@@ -10,18 +10,19 @@ from mprun.cli.completion import complete_run
 from mprun.cli.messages import print_pieces, print_text, warn
 from mprun.cli.options import STATE_DIR
 from mprun.cli.output_file import Format, UnwrittenFile, check_path, write_whole
-from mprun.cli.recorded_dependencies import read_dependencies
 from mprun.clock import Clock
 from mprun.diagnostics import quote, visible
 from mprun.errors import UsageError
 from mprun.record import reader
 from mprun.record.state_dir import find_run
+from mprun.record.task_details import TaskDetails
 from mprun.reporters.report.page import BEGINNING, Report
 from mprun.reporters.report.report_data import Joins
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from mprun.record.events import Event
     from mprun.record.state_dir import RunDirectory
     from mprun.scheduling.estimates import Estimates
     from mprun.scheduling.plan import Plan
@@ -68,8 +69,13 @@ def report(run: str | None, path: str | None, is_opened: bool, state_dir: str) -
 
 def pieces(directory: RunDirectory, _: Plan | None = None) -> Iterator[str]:
     """The page of a run, from its record."""
-    joins = Joins()
-    state, damage = reader.read_state(directory, joins.add)
+    joins, details = Joins(), TaskDetails()
+
+    def collect(event: Event) -> None:
+        joins.add(event)
+        details.add(event)
+
+    state, damage = reader.read_state(directory, collect)
     started = state.started
     clock = Clock()
     page = Report(
@@ -78,7 +84,7 @@ def pieces(directory: RunDirectory, _: Plan | None = None) -> Iterator[str]:
         joins,
         damage=damage,
         estimates=_estimates(directory, started.file) if started is not None else None,
-        dependencies=read_dependencies(state),
+        dependencies=_dependencies(details),
         now=clock.iso(clock.now()),
         version=_version(),
     )
@@ -86,6 +92,26 @@ def pieces(directory: RunDirectory, _: Plan | None = None) -> Iterator[str]:
 
 
 FORMAT = Format(name="report", beginning=BEGINNING, pieces=pieces)
+
+
+# More dependencies take too much of the page.
+_MAX_DEPENDENCIES = 50_000
+
+
+def _dependencies(details: TaskDetails) -> tuple[dict[str, list[str]], str]:
+    """By a task's name, the tasks that it depended on; else why they are unknown."""
+    if not details.is_known:
+        return {}, "the record of an older mprun does not have them"
+    found, count = {}, 0
+    for number, name in enumerate(details.names):
+        needs: list[str] = []
+        for numbers, _ in details.needs(number):
+            count += len(numbers)
+            if count > _MAX_DEPENDENCIES:
+                return {}, f"there are more than {_MAX_DEPENDENCIES:,}"
+            needs += [details.names[need] for need in numbers]
+        found[name] = needs
+    return found, ""
 
 
 def _estimates(directory: RunDirectory, file: str) -> Estimates | None:

@@ -25,6 +25,7 @@ from mprun.engine.event_builder import (
     FactQueue,
     final_reason,
     planned_facts,
+    says_more_than_started,
 )
 from mprun.engine.poller import Poller
 from mprun.engine.publisher import Publisher
@@ -107,7 +108,12 @@ class Engine:
         )
         self._publisher = Publisher(recorder, reporters, self._clock)
         self._event_builder = EventBuilder(
-            plan, self._table, directory, self._clock, self._publisher.lost_output
+            plan,
+            self._table,
+            directory,
+            self._clock,
+            self._publisher.lost_output,
+            self._scheduler.queued,
         )
         self._actions: dict[type, Callable[[Any], None]] = {
             Start: self._start,
@@ -186,7 +192,7 @@ class Engine:
     def _loop(self, begun: float) -> None:
         """Turn until the scheduler has finished. Raises an exception if the run cannot be ended in order."""
         try:
-            if len(self._table.tasks) > 1 or self._copy_feed is not None:
+            if self._copy_feed is not None or says_more_than_started(self._table.tasks):
                 self._record_plan()
             if self._scheduler.end_reason is None:
                 self.act(self._scheduler.begin(self._clock.timed(begun)))

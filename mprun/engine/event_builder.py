@@ -15,6 +15,7 @@ from mprun.jobfile.resolution import Resolver, as_text, resolve, shown
 from mprun.linux import procfs
 from mprun.outcomes import Outcome
 from mprun.record import events, results
+from mprun.record.task_details import pack_needs, pack_values
 from mprun.scheduling.instructions import (
     CancelStart,
     Expand,
@@ -51,8 +52,9 @@ OWN_DECISIONS = OwnDecisions()
 
 
 class Planned(Frozen):
-    """Some tasks of the plan."""
+    """Some tasks of the plan, from the number `first` on."""
 
+    first: int
     tasks: Sequence[PlannedTask]
 
 
@@ -124,13 +126,19 @@ def _size(fact: Fact) -> int:
 def planned_facts(tasks: Sequence[PlannedTask]) -> list[Fact]:
     """The facts that say which tasks the plan has."""
     size = MAX_FACTS_PER_TURN
-    return [Planned(tasks=tasks[at : at + size]) for at in range(0, len(tasks), size)]
+    return [Planned(first=at, tasks=tasks[at : at + size]) for at in range(0, len(tasks), size)]
+
+
+def says_more_than_started(tasks: Sequence[PlannedTask]) -> bool:
+    """Whether there is more to say of the tasks of the plan than the start of the only one says."""
+    return len(tasks) > 1 or any(one.task.resources or one.task.env or one.task.foreach for one in tasks)
 
 
 class EventBuilder:
     """Builds the events of one run.
 
-    `lost_output` says how many bytes of a task's log are seen to be lost by who shows it.
+    `lost_output` says how many bytes of a task's log are seen to be lost by who shows it, `queued`
+    for how long an attempt was ready before it had a process, and what tokens it lacked.
     """
 
     def __init__(
@@ -140,6 +148,7 @@ class EventBuilder:
         directory: RunDirectory,
         clock: Clock,
         lost_output: Callable[[str], int],
+        queued: Callable[[int, int], tuple[float, str] | None],
     ) -> None:
         self._plan = plan
         self._table = table
@@ -148,6 +157,7 @@ class EventBuilder:
         self._run = directory.run_id
         self._host = os.uname().nodename
         self._lost_output = lost_output
+        self._queued = queued
         self._builders: dict[type, Callable[[Any], events.Event]] = {
             Started: self._task_started,
             Exited: self._task_exited,
@@ -156,7 +166,7 @@ class EventBuilder:
             Signal: self._task_stopping,
             ScheduleRetry: self._task_retrying,
             MarkReady: self._task_ready,
-            Planned: lambda planned: self._tasks_planned("", planned.tasks),
+            Planned: lambda planned: self._tasks_planned("", planned.first, planned.tasks),
             Expand: self._instances_planned,
         }
         # Of the present call of `to_events`: the time of what the engine decided, and that of the fact
@@ -196,6 +206,7 @@ class EventBuilder:
             options=options,
             resumed_from=resumed_from,
             files=tuple({"path": path, "sha256": sha256} for path, sha256 in plan.job.files),
+            resources=plan.job.resources,
         )
 
     def to_events(self, facts: Sequence[Fact], decided: float | None) -> list[events.Event]:
@@ -221,9 +232,10 @@ class EventBuilder:
 
     def _instances_planned(self, expand: Expand) -> events.TasksPlanned:
         tasks = self._table.tasks
-        return self._tasks_planned(tasks[expand.task].name, tasks[expand.first : expand.first + expand.count])
+        first = expand.first
+        return self._tasks_planned(tasks[expand.task].name, first, tasks[first : first + expand.count])
 
-    def _tasks_planned(self, group: str, tasks: Sequence[PlannedTask]) -> events.TasksPlanned:
+    def _tasks_planned(self, group: str, first: int, tasks: Sequence[PlannedTask]) -> events.TasksPlanned:
         of_foreach = [task for task in tasks if task.values and "item" in task.task.axes]
         return events.TasksPlanned(
             time=self._time,
@@ -231,6 +243,9 @@ class EventBuilder:
             group=group,
             tasks=tuple([task.name for task in tasks]),
             items={task.name: _shown_item(task) for task in of_foreach},
+            needs=pack_needs(tasks),
+            resources=pack_values(first, [one.task.resources for one in tasks]),
+            env=pack_values(first, [tuple(one.task.env) for one in tasks]),
         )
 
     def _task_started(self, report: Started) -> events.TaskStarted:
@@ -248,7 +263,12 @@ class EventBuilder:
             host=self._host,
             daemon=planned.task.daemon,
             target=_shown_target(planned),
+            queued=self._queue_time(number, attempt) if planned.task.resources else None,
         )
+
+    def _queue_time(self, number: int, attempt: int) -> dict[str, Any] | None:
+        found = self._queued(number, attempt)
+        return found and {"seconds": round(found[0], 6), "lacked": found[1]}
 
     def _task_ready(self, instruction: MarkReady) -> events.TaskReady:
         name = self._table.tasks[instruction.task].name

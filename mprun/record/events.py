@@ -28,7 +28,7 @@ class RunStarted(Event):
 
     `pid` is the engine's, `main_pid` the launcher's; `cwd` is the directory of the launcher, None in
     the record of an older mprun. `at_once` is how many tasks can run at the same time, `cpus` how many
-    cores they can use.
+    cores they can use. `resources` are the tokens of the job, None in the record of an older mprun.
     """
 
     event = "run_started"
@@ -53,12 +53,14 @@ class RunStarted(Event):
     options: dict[str, Any]
     files: tuple[dict[str, str], ...]
     resumed_from: str | None = None
+    resources: dict[str, Any] | None = None
 
 
 class TasksPlanned(Event):
     """The tasks of the plan in the order of the file, or, with `group`, what that task was expanded to.
 
-    `items` has, by name, the item of each instance of a `foreach`, in short.
+    `items` has, by name, the item of each instance of a `foreach`, in short. What `needs`, `resources` and
+    `env` have is in `mprun.record.task_details`; in the record of an older mprun, `needs` is None.
     """
 
     event = "tasks_planned"
@@ -66,12 +68,17 @@ class TasksPlanned(Event):
     group: str
     tasks: tuple[str, ...]
     items: dict[str, str]
+    needs: tuple[Any, ...] | None = None
+    resources: tuple[Any, ...] = ()
+    env: tuple[Any, ...] = ()
 
 
 class TaskStarted(Event):
     """An attempt has a process; `target` is what it runs: an import path or a command.
 
-    `start_ticks` is field 22 of its /proc/PID/stat (proc(5)).
+    `start_ticks` is field 22 of its /proc/PID/stat (proc(5)). `queued` is about a task with tokens: for
+    how many `seconds` before its start it lacked nothing but these and a slot, and the name of those that it
+    `lacked`, empty if it waited for none; None of other tasks.
     """
 
     event = "task_started"
@@ -84,6 +91,7 @@ class TaskStarted(Event):
     host: str
     daemon: bool
     target: str
+    queued: dict[str, Any] | None = None
 
 
 class TaskReady(Event):

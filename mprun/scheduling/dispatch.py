@@ -58,7 +58,7 @@ class Dispatcher:
     def fill(self) -> None:
         """Start ready tasks while there are slots and tokens, then hold dependents."""
         while (task_run := self._ready_queue.take()) is not None:
-            task_run.dispatch()
+            task_run.dispatch(self._ready_queue.lacked)
             self._start(task_run, ())
         # A ready task is first in line for a slot.
         while not self._ready_queue.waits and (found := self._dependents.take()) is not None:
@@ -160,7 +160,7 @@ class ReleasedTasks:
 
     def make_ready(self, task_run: TaskRun) -> None:
         """Nothing is missing but a slot and tokens."""
-        task_run.become_ready()
+        task_run.become_ready(self._task_runs.now, self._ready_queue.passes)
         self._ready_queue.add(task_run)
 
     def _take(self, task_run: TaskRun) -> None:

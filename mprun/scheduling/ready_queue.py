@@ -21,14 +21,16 @@ _LAST = (1 << 62,)
 class _Queue:
     """Ready tasks that claim the same: if the first of them has to wait, all of them have to."""
 
-    __slots__ = ("blocked", "claims", "daemon", "keys")
+    __slots__ = ("blocked", "blocked_in", "claims", "daemon", "keys", "missing")
 
     def __init__(self, daemon: bool, claims: tuple[tuple[str, int], ...]) -> None:
         self.daemon = daemon
         self.claims = claims
         self.keys: list[Key] = []
-        # Whether it waits for tokens.
+        # Whether it waits for tokens, for which it waited last, and in which pass that was.
         self.blocked = False
+        self.missing = ""
+        self.blocked_in = -1
 
 
 # A heap of queues, sorted by their first task. An entry is stale if another task is the queue's
@@ -41,6 +43,9 @@ class ReadyQueue:
 
     Daemons take no slot. `ahead` tasks may go before there is a slot for them, so the executor
     need not ask for them. It knows nothing of tokens, so tasks that claim any stay here.
+
+    `passes` counts how often all tasks were taken that may go. `lacked` names the tokens for which the last
+    one that went had waited; it is empty if it had waited for none.
     """
 
     def __init__(self, plan: Plan, task_runs: list[TaskRun], ahead: int) -> None:
@@ -67,6 +72,8 @@ class ReadyQueue:
         self._sequence = sorted(task_runs, key=_key) if plan.priorities else task_runs
         self._waiting = 0
         self._in_plan = len(task_runs)
+        self.lacked = ""
+        self.passes = 0
 
     @property
     def expects_more(self) -> bool:
@@ -91,8 +98,13 @@ class ReadyQueue:
         if taker is not None and (self.slots > 0 or self._may_go_ahead(taker)):
             first = taker if daemon is None or taker.keys[0] < daemon.keys[0] else daemon
         if first is None or first.keys[0] >= self._first_resolving():
+            self.passes += 1
             return None
-        return self._task_runs[self._pop(first)[-1]]
+        task_run = self._task_runs[first.keys[0][-1]]
+        if first.claims:
+            self.lacked = first.missing if first.blocked_in >= task_run.queued_in else ""
+        self._pop(first)
+        return task_run
 
     @property
     def waits(self) -> bool:
@@ -112,6 +124,8 @@ class ReadyQueue:
             while lacking and lacking[0][0] <= self._tokens[name]:
                 _, _, queue = heappop(lacking)
                 queue.blocked = False
+                # Tasks that come in the present pass have not waited.
+                queue.blocked_in = self.passes - 1
                 if queue.keys:
                     self._push_head(queue)
 
@@ -160,6 +174,7 @@ class ReadyQueue:
             if self._tokens[name] < count:
                 heappush(self._lacking.setdefault(name, []), (count, queue.keys[0], queue))
                 queue.blocked = True
+                queue.missing, queue.blocked_in = name, self.passes
                 self._push_head(queue)
                 return True
         return False
@@ -184,16 +199,15 @@ class ReadyQueue:
         first = resolving[0] if resolving else _LAST
         return first if self.held_back is None else min(first, self.held_back)
 
-    def _pop(self, queue: _Queue) -> Key:
+    def _pop(self, queue: _Queue) -> None:
         heads = self._daemons if queue.daemon else self._takers
-        key = heappop(queue.keys)
+        heappop(queue.keys)
         heappop(heads)
         if queue.keys:
             heappush(heads, (queue.keys[0], queue))
         self.slots -= not queue.daemon
         for name, count in queue.claims:
             self._tokens[name] -= count
-        return key
 
 
 def _key(task_run: TaskRun) -> Key:

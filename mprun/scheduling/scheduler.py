@@ -40,7 +40,8 @@ class Scheduler:
     If `has_more` is true then, `proceed` is to be called soon: one decision takes some milliseconds,
     even if 100,000 tasks become ready at once. `deadline` says when `handle_deadline` is due next,
     `finished` whether the run is over, and `end_reason` why it ends early or has ended. `unstarted()`
-    lists the attempts that were dispatched and not reported as started. By number, `outcomes` has the
+    lists the attempts that were dispatched and not reported as started, and `queued` says how long one waited
+    for its tokens. By number, `outcomes` has the
     outcome of each task, None if it has none yet or is a group, and `expanded` the tasks that turned
     out to be groups: their instances have outcomes, they have none.
 
@@ -61,7 +62,6 @@ class Scheduler:
     ) -> None:
         self._plan = plan
         self._random = random
-        self._now = 0.0
         self._instructions: list[Instruction] = []
         self._task_runs = TaskRuns(plan, self._instructions, self.task_run_type)
         # A failure that ends the run must not meet a task that starts in the same instant.
@@ -96,6 +96,7 @@ class Scheduler:
         self.outcomes = self._task_runs.outcomes
         self.expanded = self._task_runs.expanded
         self.unstarted = self._task_runs.unstarted
+        self.queued = self._task_runs.queued
 
     @property
     def end_reason(self) -> str | None:
@@ -134,7 +135,7 @@ class Scheduler:
 
     def begin(self, now: float) -> list[Instruction]:
         """The run begins: tasks without dependencies may start."""
-        self._now = now
+        self._task_runs.now = now
         if self._plan.job.timeout is not None:
             self._timers.set(now + self._plan.job.timeout, RUN_TIMEOUT, 0, 0)
         self._finish_known(self._task_runs.all)
@@ -142,7 +143,7 @@ class Scheduler:
 
     def proceed(self, now: float) -> list[Instruction]:
         """Decide more of what `has_more` has announced."""
-        self._now = now
+        self._task_runs.now = now
         if self._expansions:
             self._add_instances()
         if self._cancellation.has_more:
@@ -153,7 +154,7 @@ class Scheduler:
 
     def handle_deadline(self, now: float) -> list[Instruction]:
         """The clock has reached `deadline`; an earlier time does no harm."""
-        self._now = now
+        self._task_runs.now = now
         while (timer := self._timers.pop(now)) is not None:
             kind, task, attempt = timer
             if kind == NEXT_ATTEMPT:
@@ -164,7 +165,7 @@ class Scheduler:
 
     def handle_executor_lost(self, reason: str, began: Collection[int], now: float) -> list[Instruction]:
         """The executor is gone; of the tasks in `unstarted()`, `began` have begun all the same."""
-        self._now = now
+        self._task_runs.now = now
         self._add_all_instances()
         self._termination.abandon(reason, began)
         return self._decide()
@@ -176,19 +177,19 @@ class Scheduler:
         task_run = self._task_runs.all[task]
         if task_run.state not in DISPATCHED or task_run.attempts != attempt:
             return []
-        self._now = now
+        self._task_runs.now = now
         self._termination.lose(task_run, reason, began=began)
         return self._decide_after(task_run)
 
     def stop(self, reason: str, now: float, *, kill: bool = False) -> list[Instruction]:
         """End the run: nothing more starts, and what runs is asked to end in order, or is killed at once."""
-        self._now = now
+        self._task_runs.now = now
         self._termination.end_run(reason, now, kill=kill)
         return self._decide()
 
     def add_tasks(self, tasks: Sequence[PlannedTask], now: float) -> list[Instruction]:
         """There are more tasks; they get the next numbers, in this order."""
-        self._now = now
+        self._task_runs.now = now
         # Few runs are repeated for some time.
         from mprun.scheduling.group_expansion import add_copies
 
@@ -199,7 +200,7 @@ class Scheduler:
 
     def expect_no_tasks(self, now: float) -> list[Instruction]:
         """No more tasks will be added."""
-        self._now = now
+        self._task_runs.now = now
         self.expects_tasks = False
         return self._decide()
 
@@ -215,7 +216,7 @@ class Scheduler:
         task_run = self._task_runs.all[task]
         if not self._accepts_answer(task_run):
             return []
-        self._now = now
+        self._task_runs.now = now
         self._released.make_ready(task_run)
         return self._decide()
 
@@ -238,7 +239,7 @@ class Scheduler:
         task_run = self._task_runs.all[task]
         if not self._accepts_answer(task_run):
             return []
-        self._now = now
+        self._task_runs.now = now
         # Few jobs have a list that is known only during the run.
         from mprun.scheduling.group_expansion import GroupExpansion
 
@@ -249,7 +250,7 @@ class Scheduler:
 
     def handle_started(self, task: int, now: float) -> list[Instruction]:
         """An attempt has a process."""
-        self._now = now
+        self._task_runs.now = now
         self._join_order.was_started(task)
         task_run = self._task_runs.all[task]
         self._dispatcher.release_hold(task_run)
@@ -265,7 +266,7 @@ class Scheduler:
         is_first = task_run.ready_attempt == 0
         if not task_run.accept_readiness(attempt):
             return []
-        self._now = now
+        self._task_runs.now = now
         self._instructions.append(MarkReady(task=task, attempt=attempt))
         if is_first:
             self._task_runs.announce(task_run, "ready")
@@ -273,7 +274,7 @@ class Scheduler:
 
     def handle_exited(self, task: int, result: AttemptResult, now: float) -> list[Instruction]:
         """An attempt has ended, or could not be started."""
-        self._now = now
+        self._task_runs.now = now
         self._join_order.was_started(task)
         task_run = self._task_runs.all[task]
         outcome, reason = outcome_of(task_run, result, now)
@@ -293,7 +294,7 @@ class Scheduler:
 
     def handle_exit_unknown(self, task: int, reason: str, now: float) -> list[Instruction]:
         """An attempt has ended, and its exit status is unknown."""
-        self._now = now
+        self._task_runs.now = now
         self._join_order.was_started(task)
         task_run = self._task_runs.all[task]
         task_run.end_attempt(now)
@@ -303,7 +304,7 @@ class Scheduler:
 
     def handle_start_cancelled(self, task: int, now: float) -> list[Instruction]:
         """The executor will not start an attempt: it was asked not to, or a dependency did not succeed."""
-        self._now = now
+        self._task_runs.now = now
         self._join_order.was_started(task)
         task_run = self._task_runs.all[task]
         task_run.cancel_attempt()
@@ -318,7 +319,7 @@ class Scheduler:
 
     def stop_attempt(self, task: int, reason: str, now: float) -> list[Instruction]:
         """End the running attempt of a task, if it has one, as its timeout would."""
-        self._now = now
+        self._task_runs.now = now
         task_run = self._task_runs.all[task]
         if task_run.state is RUNNING:
             self._termination.ask_to_end(task_run, reason, now)
@@ -331,7 +332,7 @@ class Scheduler:
 
         They get no further attempt, and those that have not started never will.
         """
-        self._now = now
+        self._task_runs.now = now
         if tasks and max(tasks) >= len(self._task_runs.all):
             self._add_all_instances()
         task_runs = [self._task_runs.all[task] for task in tasks]
@@ -368,7 +369,7 @@ class Scheduler:
         if self._is_beginning:
             self._begin_joins()
         # Joins come before starts: a dependent starts after its dependency was joined.
-        self._instructions += self._join_order.advance(self._task_runs.outcomes, self._now)
+        self._instructions += self._join_order.advance(self._task_runs.outcomes, self._task_runs.now)
         self._dispatcher.fill()
         self._end_the_run()
         if self._released.to_resolve:
@@ -387,7 +388,7 @@ class Scheduler:
     def _decide_after(self, task_run: TaskRun) -> list[Instruction]:
         """An attempt of this task is over: tasks that are being stopped may have waited for it."""
         if self._termination.has_order:
-            self._termination.handle_over(task_run, self._now)
+            self._termination.handle_over(task_run, self._task_runs.now)
         return self._decide()
 
     def _begin_joins(self) -> None:
@@ -400,14 +401,14 @@ class Scheduler:
 
     def _pause(self, task_run: TaskRun, outcome: str, reason: str, again: str) -> None:
         """Wait for the next attempt, without a slot."""
-        task_run.pause(outcome, reason, self._now)
+        task_run.pause(outcome, reason, self._task_runs.now)
         count = task_run.unstable_attempts if again == retry.RESTART else task_run.attempts
         delay = retry.delay(retry.delays(task_run.task), count, self._random)
         attempt = task_run.attempts + 1
         self._instructions.append(
             ScheduleRetry(task=task_run.number, attempt=attempt, delay=delay, reason=again)
         )
-        self._timers.set(self._now + delay, NEXT_ATTEMPT, task_run.number, task_run.attempts)
+        self._timers.set(self._task_runs.now + delay, NEXT_ATTEMPT, task_run.number, task_run.attempts)
 
     def _handle_retry_due(self, task_run: TaskRun, attempt: int) -> None:
         is_due = task_run.state is PAUSED and task_run.attempts == attempt
@@ -421,7 +422,7 @@ class Scheduler:
         self._task_runs.finish(task_run, outcome, reason, skipped_by_when=skipped_by_when)
         self._task_runs.announce_outcome(task_run)
         if outcome in retry.FAILURES and self._plan.job.fail_fast and not task_run.task.allow_failure:
-            self._termination.end_run(FAIL_FAST, self._now)
+            self._termination.end_run(FAIL_FAST, self._task_runs.now)
 
     def _finish_known(self, task_runs: Sequence[TaskRun]) -> None:
         known = [task_run for task_run in task_runs if task_run.planned.reused or task_run.planned.skipped]
@@ -438,7 +439,7 @@ class Scheduler:
         task_run = self._task_runs.all[task]
         if not self._accepts_answer(task_run):
             return []
-        self._now = now
+        self._task_runs.now = now
         if outcome == Outcome.SUCCEEDED:
             self._join_order.expand(task, [])
         self._finish(task_run, outcome, reason, skipped_by_when=skipped_by_when)
@@ -464,5 +465,5 @@ class Scheduler:
         if self.expects_tasks and self._termination.end_reason is None:
             return
         if self._termination.end_reason is None:
-            self._termination.end_run(RUN_FINISHED, self._now)
+            self._termination.end_run(RUN_FINISHED, self._task_runs.now)
         self.finished = not self._dispatcher and not self._cancellation.has_more

@@ -84,7 +84,9 @@ class TaskRun:
     present attempt was asked to end. `pending_outcome` is the outcome and the reason that the task
     has if no further attempt starts. `ready_attempt` is the last attempt that was ready,
     `unstable_attempts` counts the attempts since one was stable. With `stopped_by_user` no further
-    attempt starts. `skipped_by_when` says why the task was skipped.
+    attempt starts. `skipped_by_when` says why the task was skipped. `ready_at` is when the present
+    attempt lacked nothing but a slot and tokens, `queued_in` the pass of the ready queue in which that was,
+    `lacked` the tokens for which it waited.
     """
 
     __slots__ = (
@@ -92,10 +94,13 @@ class TaskRun:
         "first_started_at",
         "has_started",
         "key",
+        "lacked",
         "number",
         "pending_outcome",
         "planned",
         "position",
+        "queued_in",
+        "ready_at",
         "ready_attempt",
         "skipped_by_when",
         "started_at",
@@ -117,7 +122,9 @@ class TaskRun:
         self.unmet = len(planned.needs)
         self.attempts = self.ready_attempt = self.unstable_attempts = 0
         self.has_started = self.stopped_by_user = self.skipped_by_when = False
-        self.started_at = self.first_started_at = 0.0
+        self.started_at = self.first_started_at = self.ready_at = 0.0
+        self.queued_in = 0
+        self.lacked = ""
         self.stop_reason: str | None = None
         self.pending_outcome: tuple[str, str] | None = None
 
@@ -153,15 +160,17 @@ class TaskRun:
         """The task turned out to be a group."""
         self.state = EXPANDED
 
-    def become_ready(self) -> None:
+    def become_ready(self, now: float, queued_in: int) -> None:
         """Nothing is missing but a slot and tokens."""
         self.state = READY
+        self.ready_at, self.queued_in = now, queued_in
 
     # ---- events of an attempt
 
-    def dispatch(self) -> None:
-        """The executor is given the next attempt."""
+    def dispatch(self, lacked: str) -> None:
+        """The executor is given the next attempt, which had to wait for the tokens that it lacked, if any."""
         self.state = STARTING
+        self.lacked = lacked
         self.stop_reason = None
         self.attempts += 1
 
@@ -264,9 +273,11 @@ class TaskRuns:
     `instructions` gets a `Finish` for each outcome. `unfinished` counts the tasks without an
     outcome, except for daemons, because the run does not wait for them. `released` collects the
     tasks whose conditions are all met; the scheduler empties it. With `is_ending` no task starts any more.
+    `now` is the time of the present fact.
     """
 
     def __init__(self, plan: Plan, instructions: list[Instruction], task_run_type: type[TaskRun]) -> None:
+        self.now = 0.0
         self._priorities = priorities = plan.priorities
         self._task_run_type = task_run_type
         self.all = [
@@ -290,6 +301,16 @@ class TaskRuns:
             for task_run in self.all
             if task_run.state in (STARTING, HELD)
         ]
+
+    def queued(self, number: int, attempt: int) -> tuple[float, str] | None:
+        """How many seconds a task with tokens was ready before this attempt started, and what it lacked.
+
+        None if a later attempt has been dispatched since.
+        """
+        task_run = self.all[number]
+        if task_run.attempts != attempt:
+            return None
+        return max(0.0, task_run.started_at - task_run.ready_at), task_run.lacked
 
     def finish(self, task_run: TaskRun, outcome: str, reason: str, *, skipped_by_when: bool = False) -> None:
         """Give a task its outcome; `announce_outcome` informs its dependents."""

@@ -174,18 +174,25 @@ def test_the_instances_of_a_task_are_one_node_and_those_of_a_result_have_its_dep
     assert "take ×3" in page.text
 
 
-@pytest.mark.parametrize(
-    "change",
-    [lambda path: path.write_text(path.read_text() + "# more\n"), lambda path: path.unlink()],
-    ids=["changed", "gone"],
-)
-def test_of_a_changed_job_file_the_dependencies_are_unknown_and_it_says_so(tmp_path, change):
+def test_the_dependencies_are_those_of_the_run_whatever_became_of_the_job_file(tmp_path):
     write(tmp_path, work=WORK, job=JOB)
     assert mprun("job.yaml", cwd=tmp_path).code == 1
-    change(tmp_path / "job.yaml")
+    (tmp_path / "job.yaml").unlink()
+    page = assert_safe(make(tmp_path))
+    assert page.data["needs"] == [[], [0], [], [1]]
+
+
+def test_the_record_of_an_older_mprun_has_no_dependencies_and_the_page_says_so(tmp_path):
+    write(tmp_path, work=WORK, job=JOB)
+    record = mprun("job.yaml", cwd=tmp_path).directory.events
+    lines = [json.loads(line) for line in Path(record).read_text().splitlines()]
+    for line in lines:
+        for key in ("needs", "resources", "env", "queued"):
+            line.pop(key, None)
+    Path(record).write_text("".join(json.dumps(line) + "\n" for line in lines))
     page = assert_safe(make(tmp_path))
     assert page.data["needs"] is None
-    assert "Not here: the job file has changed since, or is gone." in page.text
+    assert "Not here: the record of an older mprun does not have them." in page.text
 
 
 def test_it_shows_an_active_run(tmp_path):

@@ -121,3 +121,34 @@ def test_ten_thousand_tasks_behind_one_token_take_no_longer_than_a_few():
         return spent.seconds
 
     assert growth(lambda: seconds(200), lambda: seconds(10_000)) < 10
+
+
+def test_it_is_known_how_long_a_task_waited_for_tokens():
+    keys = claiming(a={"db": 1}, b={"db": 1}, c={"db": 1})
+    run = Run(plan({"a": (), "b": (), "x": (), "c": ("x",)}, resources={"db": 1}, keys=keys))
+    run.started("a", "x", now=0.25)
+    run.exited("a", now=1.0)
+    run.started("b", now=1.25)
+    run.exited("b", now=2.0)
+    run.exited("x", now=3.0)
+    run.started("c", now=3.5)
+    queued = {name: run.scheduler.queued(run.number(name), 1) for name in "abc"}
+    assert queued == {"a": (0.25, ""), "b": (1.25, "db"), "c": (0.5, "")}
+
+
+def test_a_task_that_becomes_ready_when_tokens_are_freed_has_not_waited_for_them():
+    keys = claiming(a={"db": 1}, b={"db": 2}, c={"db": 1})
+    run = Run(plan({"a": (), "b": (), "c": ("a",)}, resources={"db": 2}, keys=keys)).started("a")
+    run.exited("a", now=1.0)
+    run.started("b", now=1.0)
+    run.exited("b", now=4.0)
+    run.started("c", now=4.0)
+    assert run.scheduler.queued(run.number("b"), 1) == (1.0, "db")
+    assert run.scheduler.queued(run.number("c"), 1) == (3.0, "db")
+
+
+def test_of_an_earlier_attempt_the_wait_is_unknown():
+    run = Run(plan({"a": ()}, keys={"a": {"retry": Retry(retries=1)}})).started("a")
+    run.exited("a", succeeded=False)
+    run.apply(run.scheduler.handle_deadline(1.0))
+    assert run.scheduler.queued(run.number("a"), 1) is None

@@ -190,7 +190,7 @@ def test_a_story_has_facts_transitions_and_instructions_in_their_order():
         "story of task 1 `b`, now starting:",
         "  begin(0.0)",
         "    waiting -> waiting: meet_condition()",
-        "    waiting -> ready: become_ready()",
+        "    waiting -> ready: become_ready(2.0, 3)",
     ]
     assert lines[4:] == [
         "    ready -> starting: dispatch()",
