@@ -19,7 +19,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 # The formats of `FORMATS` that have no command of their own, with their help.
-EXPORTS = {"junit": "Write the results of all tasks as JUnit XML to FILE; - is stdout."}
+EXPORTS = {
+    "junit": "Write the results of all tasks as JUnit XML to FILE; - is stdout.",
+    "trace": "Write a trace, for ui.perfetto.dev, to FILE; - is stdout.",
+    "otlp": "Write OTLP/JSON, for OpenTelemetry, to FILE; - is stdout.",
+}
 
 
 def _format_options(command: Callable[..., int]) -> Callable[..., int]:

@@ -235,6 +235,18 @@ def running_options(command: Command) -> Command:
             help="Write annotations, folded logs and a summary for this service; auto: if it runs mprun.",
         ),
         click.option(
+            "--trace",
+            metavar="FILE",
+            envvar="MPRUN_TRACE",
+            help="Write a trace of the run, for ui.perfetto.dev, to FILE at its end.",
+        ),
+        click.option(
+            "--otlp",
+            metavar="FILE",
+            envvar="MPRUN_OTLP",
+            help="Write the run as OTLP/JSON, for OpenTelemetry, to FILE at its end.",
+        ),
+        click.option(
             "--import-timeout",
             callback=to_timeout,
             # As a text, so that the help shows 60s, not 60.0.

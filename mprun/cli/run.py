@@ -137,6 +137,7 @@ def execute(
             display=display,
             after_end=display.interrupt,
             keep_results=False,
+            trace=bool(running["trace"] or running["otlp"]),
         ),
     )
     if result.exit_code == EXIT_INTERNAL and not any(console.has_shown_end for console in consoles):
@@ -164,7 +165,7 @@ def _ci_reporter(service: str) -> Callable[[api.Context], Reporter] | None:
 
 def _run_files(running: dict[str, Any]) -> RunFiles | None:
     """The files that are written at the end of the run; None if there are none. Raises UsageError."""
-    if not running["report"] and not running["junit"]:
+    if not any(running[name] for name in ("report", "junit", "trace", "otlp")):
         return None
     # With what they import, only for those who ask for them.
     from mprun.cli.run_files import RunFiles

@@ -29,8 +29,25 @@ def _junit() -> Format:
     return FORMAT
 
 
+def _trace() -> Format:
+    from mprun.cli.traces import CHROME
+
+    return CHROME
+
+
+def _otlp() -> Format:
+    from mprun.cli.traces import OTLP
+
+    return OTLP
+
+
 # By the option that asks for it. Each imports what only those need who ask.
-FORMATS: dict[str, Callable[[], Format]] = {"report": _report, "junit": _junit}
+FORMATS: dict[str, Callable[[], Format]] = {
+    "report": _report,
+    "junit": _junit,
+    "trace": _trace,
+    "otlp": _otlp,
+}
 
 
 class RunFiles:

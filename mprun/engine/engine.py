@@ -65,6 +65,7 @@ if TYPE_CHECKING:
     from mprun.record.state_dir import RunDirectory
     from mprun.reporters.base import Display, Reporter
     from mprun.scheduling.plan import Plan
+    from mprun.trace_context import TraceIds
 
 # From this many tasks on, it saves time to compile the constructors of the values that each task has.
 COMPILE_INIT_MIN_TASKS = 1000
@@ -83,6 +84,7 @@ class Engine:
         inbox: SignalInbox,
         warn: Callable[[str], None],
         display: Display | None = None,
+        trace: TraceIds | None = None,
     ) -> None:
         if len(plan.tasks) >= COMPILE_INIT_MIN_TASKS:
             from mprun.engine.task_values import compile_inits
@@ -95,7 +97,7 @@ class Engine:
         self._clock = Clock()
         self._scheduler = Scheduler(plan, _random)
         self._table = TaskTable(plan)
-        self._resolver = TaskResolver(plan, self._table, directory, param_variables())
+        self._resolver = TaskResolver(plan, self._table, directory, param_variables(), trace)
         self._poller = Poller(executor, inbox, warn, display)
         self._monitor = AttemptMonitor(
             self._poller, executor, directory, self._table, self._resolver, self._clock
@@ -114,6 +116,7 @@ class Engine:
             self._clock,
             self._publisher.lost_output,
             self._scheduler.queued,
+            trace.parent if trace else None,
         )
         self._actions: dict[type, Callable[[Any], None]] = {
             Start: self._start,

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from mprun.scheduling.instructions import Instruction
     from mprun.scheduling.plan import Plan, PlannedTask
     from mprun.scheduling.verdict import TaskEnds, Verdict
+    from mprun.trace_context import TraceParent
 
 _NO_USAGE: dict[str, Any] = {}
 
@@ -149,6 +150,7 @@ class EventBuilder:
         clock: Clock,
         lost_output: Callable[[str], int],
         queued: Callable[[int, int], tuple[float, str] | None],
+        trace_parent: TraceParent | None = None,
     ) -> None:
         self._plan = plan
         self._table = table
@@ -158,6 +160,7 @@ class EventBuilder:
         self._host = os.uname().nodename
         self._lost_output = lost_output
         self._queued = queued
+        self._trace_parent = trace_parent
         self._builders: dict[type, Callable[[Any], events.Event]] = {
             Started: self._task_started,
             Exited: self._task_exited,
@@ -183,7 +186,7 @@ class EventBuilder:
         self, begun: float, prepared: PrepareReply, options: dict[str, Any], resumed_from: str | None
     ) -> events.RunStarted:
         """The first event; `begun` is a reading of the monotonic clock, in seconds."""
-        plan = self._plan
+        plan, parent = self._plan, self._trace_parent
         return events.RunStarted(
             time=self._clock.iso(begun),
             run=self._run,
@@ -207,6 +210,7 @@ class EventBuilder:
             resumed_from=resumed_from,
             files=tuple({"path": path, "sha256": sha256} for path, sha256 in plan.job.files),
             resources=plan.job.resources,
+            trace=None if parent is None else {"parent": parent.to_text(), "state": parent.state},
         )
 
     def to_events(self, facts: Sequence[Fact], decided: float | None) -> list[events.Event]:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from mprun.scheduling.dispatch import Attempts
     from mprun.scheduling.instructions import Finish
     from mprun.scheduling.plan import Plan, PlannedTask
+    from mprun.trace_context import TraceIds
 
 
 # The environment variable of a repeated task that has the number of its copy.
@@ -106,9 +107,11 @@ class TaskResolver:
         table: TaskTable,
         directory: RunDirectory,
         param_variables: ParamVariables | None = None,
+        trace: TraceIds | None = None,
     ) -> None:
         self._plan = plan
         self._param_variables = param_variables
+        self._trace = trace
         self._table = table
         self._directory = directory
         # By the number of a task: its outcome, and how many attempts it took.
@@ -267,6 +270,10 @@ class TaskResolver:
         planned = self._table.tasks[number]
         task = planned.task
         call = self.call(number)
+        env = self.env(number, call)
+        if self._trace is not None:
+            # What the task sets itself counts.
+            env = {**self._trace.variables(planned.name, attempt), **env}
         return StartRequest(
             key=(number, attempt),
             name=planned.name,
@@ -280,7 +287,7 @@ class TaskResolver:
             kwargs=call.kwargs,
             log=self._directory.log_file(planned.name, attempt).name,
             result=self._directory.result_files(planned.name, attempt).name,
-            env=self.env(number, call),
+            env=env,
             cwd=call.cwd,
             limits=process_limits(task.limits),
             stacks=task.timeout is not None or task.ready is not None or self._plan.job.timeout is not None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from typing import TYPE_CHECKING, Any
 
 from mprun.engine import preflight
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from mprun.reporters.base import Display, Reporter
     from mprun.scheduling.estimates import RunTimings
     from mprun.scheduling.plan import Plan
+    from mprun.trace_context import TraceIds
 
 
 class TaskResult(Frozen):
@@ -143,7 +145,7 @@ class RunOptions(Frozen):
     earlier run whose results are taken over; the plan says which of its tasks are not run
     again. `display` is where the reporters write, if that must never wait for a reader. `after_end`
     handles stop signals once the run has ended; by default the handlers from before do. Without
-    `keep_results`, `RunResult.tasks` stays empty.
+    `keep_results`, `RunResult.tasks` stays empty. With `trace`, each task finds its own TRACEPARENT.
     """
 
     state_dir: str = DEFAULT
@@ -158,6 +160,7 @@ class RunOptions(Frozen):
     display: Display | None = None
     after_end: Callable[[int, FrameType | None], None] | None = None
     keep_results: bool = True
+    trace: bool = False
 
 
 class Run:
@@ -287,6 +290,7 @@ class Run:
             inbox,
             options.warn,
             options.display,
+            _trace_ids(directory.run_id, is_wanted=options.trace),
         )
         try:
             repetition = self._plan.repetition
@@ -328,6 +332,17 @@ class Run:
 
             # The verdict is in the record.
             self._options.warn(keep_traceback(error, self._directory))
+
+
+def _trace_ids(run: str, *, is_wanted: bool) -> TraceIds | None:
+    """The ids of the run's spans, if tasks are to know theirs: for a parent, or for a trace of the run."""
+    if not is_wanted and "TRACEPARENT" not in os.environ:
+        return None
+    # Few runs are traced.
+    from mprun.trace_context import TraceIds, parent_in
+
+    parent = parent_in(os.environ)
+    return TraceIds(run, parent) if is_wanted or parent else None
 
 
 def _reuse_results(resumes: EarlierRun, directory: RunDirectory) -> str:

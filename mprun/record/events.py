@@ -29,6 +29,7 @@ class RunStarted(Event):
     `pid` is the engine's, `main_pid` the launcher's; `cwd` is the directory of the launcher, None in
     the record of an older mprun. `at_once` is how many tasks can run at the same time, `cpus` how many
     cores they can use. `resources` are the tokens of the job, None in the record of an older mprun.
+    `trace` has the `parent` that TRACEPARENT named at the start, and its `state`; None if there was none.
     """
 
     event = "run_started"
@@ -54,6 +55,7 @@ class RunStarted(Event):
     files: tuple[dict[str, str], ...]
     resumed_from: str | None = None
     resources: dict[str, Any] | None = None
+    trace: dict[str, Any] | None = None
 
 
 class TasksPlanned(Event):

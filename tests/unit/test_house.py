@@ -19,6 +19,7 @@ GROUND = (
     "frozen",
     "lazy_import",
     "lean_json",
+    "trace_context",
     "outcomes",
     "secret_forms",
 )

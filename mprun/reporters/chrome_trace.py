@@ -1,0 +1,183 @@
+"""Writes a run in Chrome's trace event format, which ui.perfetto.dev opens.
+
+A host is a process, a slot is a thread, an attempt is a slice on it. The format:
+https://docs.google.com/document/d/1CvAClvFfyA5R-PhYUmn5OOQtYMH4h6I0nSsKchNAySU
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from mprun.record.events import TaskReady, TaskRetrying, TaskStopping
+from mprun.reporters.report.report_data import shown
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from mprun.record.events import Event
+    from mprun.reporters.timeline import Attempt, Timeline
+
+# The first bytes of every file, by which one is recognised.
+BEGINNING = '{"otherData":{"made by":"mprun"'
+# The tracks of a host: that of the main process, those of the slots, and those of services.
+MAIN, FIRST_SLOT, FIRST_SERVICE = 0, 1, 100_001
+# Counters change at most so often, in microseconds: more could not be seen.
+_COUNTER_STEP = 1000
+
+
+def pieces(timeline: Timeline) -> Iterator[str]:
+    """The file, piece by piece."""
+    started = timeline.state.started
+    other = {"made by": "mprun", "run": shown(started.run) if started else "unknown"}
+    yield f'{{"otherData":{_json(other)},"displayTimeUnit":"ms","traceEvents":[\n'
+    separator = ""
+    for event in _events(timeline):
+        yield separator + _json(event)
+        separator = ",\n"
+    yield "\n]}\n"
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, separators=(",", ":"))
+
+
+def _events(timeline: Timeline) -> Iterator[dict[str, Any]]:
+    hosts = {host: number for number, host in enumerate(timeline.hosts(), 1)}
+    for host, number in hosts.items():
+        yield from _names(timeline, host, number)
+    yield _run(timeline)
+    for time, join in timeline.joins:
+        about: dict[str, Any] = {"position": join.position, "of": join.of}
+        yield _instant(time, f"join {shown(join.task)}", "join", (1, MAIN), about)
+    for time, finished in timeline.unstarted:
+        about = {"outcome": shown(finished.outcome), "reason": shown(finished.reason)}
+        yield _instant(time, f"{about['outcome']} {shown(finished.task)}", "outcome", (1, MAIN), about)
+    flow = 0
+    for attempt in timeline.attempts:
+        track = hosts[attempt.host], _track(attempt)
+        yield _slice(timeline, attempt, track)
+        for time, event in attempt.marks:
+            yield _mark(time, event, track)
+        for before in timeline.dependencies(attempt):
+            flow += 1
+            where = hosts[before.host], _track(before)
+            # Inside of the slice that it leaves: its end is not part of it.
+            yield _arrow(flow, "s", max(before.begin, before.end - 1), where)
+            yield {**_arrow(flow, "f", attempt.begin, track), "bp": "e"}
+    yield from _counters(timeline)
+
+
+def _track(attempt: Attempt) -> int:
+    return attempt.lane - 1 + (FIRST_SERVICE if attempt.started.daemon else FIRST_SLOT)
+
+
+def _names(timeline: Timeline, host: str, number: int) -> Iterator[dict[str, Any]]:
+    yield {"ph": "M", "name": "process_name", "pid": number, "tid": 0, "args": {"name": shown(host)}}
+    tracks = [(MAIN, "main process")] if number == 1 else []
+    slots, services = timeline.slots(host, services=False), timeline.slots(host, services=True)
+    tracks += [(FIRST_SLOT + lane, f"slot {lane + 1}") for lane in range(slots)]
+    tracks += [(FIRST_SERVICE + lane, f"service {lane + 1}") for lane in range(services)]
+    for tid, name in tracks:
+        yield {"ph": "M", "name": "thread_name", "pid": number, "tid": tid, "args": {"name": name}}
+        yield {"ph": "M", "name": "thread_sort_index", "pid": number, "tid": tid, "args": {"sort_index": tid}}
+
+
+def _run(timeline: Timeline) -> dict[str, Any]:
+    started, finished = timeline.state.started, timeline.state.finished
+    about: dict[str, Any] = {}
+    if started is not None:
+        about |= {"run": shown(started.run), "file": shown(started.file, 400), "pid": started.pid}
+        about |= {"main_pid": started.main_pid, "max_parallel": started.max_parallel, "cpus": started.cpus}
+    if finished is not None:
+        about |= {"outcome": shown(finished.outcome), "exit_code": finished.exit_code}
+    return {
+        **{"ph": "X", "cat": "run", "name": shown(started.job) if started else "run", "pid": 1, "tid": MAIN},
+        **{"ts": timeline.begin, "dur": timeline.end - timeline.begin, "args": about},
+    }
+
+
+def _slice(timeline: Timeline, attempt: Attempt, track: tuple[int, int]) -> dict[str, Any]:
+    started, exited, finished = attempt.started, attempt.exited, attempt.finished
+    about: dict[str, Any] = {
+        **{"attempt": started.attempt, "pid": started.pid, "ppid": started.ppid},
+        "target": shown(started.target, 300),
+    }
+    if exited is not None:
+        about |= {"exit_code": exited.exit_code, "duration": exited.duration, "cpu": exited.cpu}
+        about |= {"max_rss": exited.max_rss, "threads": exited.threads}
+        if exited.signal:
+            about["signal"] = shown(exited.signal)
+        if exited.error:
+            about["error"] = shown(f"{exited.error.get('type')}: {exited.error.get('message')}")
+        if exited.orphans:
+            about["orphans"] = len(exited.orphans)
+    if finished is not None:
+        about["outcome"] = shown(finished.outcome)
+        if finished.reason:
+            about["reason"] = shown(finished.reason)
+    number = timeline.details.numbers.get(attempt.task)
+    tokens = timeline.details.tokens(number) if number is not None else {}
+    if tokens:
+        about["tokens"] = {shown(name): count for name, count in tokens.items()}
+    if started.queued:
+        about["queued"] = {shown(key): shown(value) for key, value in started.queued.items()}
+    return {
+        **{"ph": "X", "cat": "service" if started.daemon else "task", "name": shown(attempt.task)},
+        **{"pid": track[0], "tid": track[1], "ts": attempt.begin, "dur": attempt.end - attempt.begin},
+        "args": about,
+    }
+
+
+def _mark(time: int, event: Event, track: tuple[int, int]) -> dict[str, Any]:
+    match event:
+        case TaskRetrying():
+            about = {"attempt": event.attempt, "delay": event.delay}
+            return _instant(time, shown(event.reason), "retry", track, about)
+        case TaskStopping():
+            return _instant(time, shown(event.signal), "stop", track, {"reason": shown(event.reason)})
+        case TaskReady():
+            return _instant(time, "ready", "ready", track, {"attempt": event.attempt})
+    raise TypeError(event)
+
+
+def _instant(
+    time: int, name: str, category: str, track: tuple[int, int], about: dict[str, Any]
+) -> dict[str, Any]:
+    return {
+        **{"ph": "i", "s": "t", "cat": category, "name": name, "pid": track[0], "tid": track[1], "ts": time},
+        "args": about,
+    }
+
+
+def _arrow(number: int, phase: str, time: int, track: tuple[int, int]) -> dict[str, Any]:
+    return {
+        **{"ph": phase, "cat": "dependency", "name": "depends_on", "id": number},
+        **{"pid": track[0], "tid": track[1], "ts": time},
+    }
+
+
+def _counters(timeline: Timeline) -> Iterator[dict[str, Any]]:
+    """How many tasks run and wait, and the sum of the peaks of memory of those that run."""
+    changes: list[tuple[int, int, int, int]] = []
+    first = set()
+    for attempt in timeline.attempts:
+        memory = (attempt.exited.max_rss or 0) if attempt.exited else 0
+        changes += [
+            (attempt.begin, 1, -(attempt.task not in first), memory),
+            (attempt.end, -1, 0, -memory),
+        ]
+        first.add(attempt.task)
+    changes += [(time, 0, -1, 0) for time, _ in timeline.unstarted]
+    changes.sort()
+    running, memory, drawn = 0, 0, None
+    waiting = len(first) + len(timeline.unstarted)
+    for place, (time, run, wait, more) in enumerate(changes):
+        running, waiting, memory = running + run, waiting + wait, memory + more
+        is_last = place + 1 == len(changes)
+        if not is_last and (changes[place + 1][0] == time or (drawn and time - drawn < _COUNTER_STEP)):
+            continue
+        drawn = time
+        counter = {"ph": "C", "pid": 1, "ts": time}
+        yield {**counter, "name": "tasks", "args": {"running": running, "waiting": max(0, waiting)}}
+        yield {**counter, "name": "memory", "args": {"bytes": max(0, memory)}}

@@ -1,0 +1,250 @@
+"""Writes a run as OTLP/JSON: a span for the run, and one for each attempt.
+
+The attributes are those of OpenTelemetry's conventions for CI/CD and processes, as far as there are any; the
+others begin with `mprun.`. https://opentelemetry.io/docs/specs/otlp/#json-protobuf-encoding
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from mprun.outcomes import Outcome
+from mprun.record.events import TaskReady, TaskRetrying, TaskStopping
+from mprun.reporters.report.report_data import shown
+from mprun.trace_context import TraceIds, parse_parent
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from mprun.record.events import Event, TaskFinished
+    from mprun.reporters.timeline import Attempt, Timeline
+
+# The first bytes of every file, by which one is recognised.
+BEGINNING = (
+    '{"resourceSpans":[{"resource":{"attributes":[{"key":"service.name","value":{"stringValue":"mprun"}}'
+)
+_INTERNAL, _SERVER = 1, 2
+_ERROR = 2
+_MAX_TEXT = 8192
+# `cicd.pipeline.task.run.result` and `cicd.pipeline.result`.
+_RESULTS: dict[str, str] = {
+    Outcome.SUCCEEDED: "success",
+    Outcome.FAILED: "failure",
+    Outcome.TIMED_OUT: "timeout",
+    Outcome.STOPPED: "cancellation",
+    Outcome.CANCELLED: "cancellation",
+    Outcome.SKIPPED: "skip",
+    Outcome.UNKNOWN: "error",
+    Outcome.INTERRUPTED: "cancellation",
+}
+_FAILED = (Outcome.FAILED, Outcome.TIMED_OUT, Outcome.UNKNOWN)
+
+
+def pieces(timeline: Timeline) -> Iterator[str]:
+    """The file, piece by piece: one object on one line, as the collector's file receiver reads it."""
+    started = timeline.state.started
+    run = started.run if started else "unknown"
+    trace = (started.trace if started else None) or {}
+    parent = parse_parent(str(trace.get("parent", "")), str(trace.get("state", "")))
+    writer = _Spans(timeline, run, TraceIds(run, parent))
+    separator = '{"resourceSpans":['
+    for host in timeline.hosts():
+        is_first = host == timeline.hosts()[0]
+        scope = '"scopeSpans":[{"scope":{"name":"mprun"},"spans":['
+        yield f'{separator}{{"resource":{_json(_resource(timeline, host, is_first))},{scope}'
+        separator, comma = "]}]},", ""
+        for span in writer.of_host(host, is_first):
+            yield comma + _json(span)
+            comma = ","
+    yield "]}]}]}\n"
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, separators=(",", ":"))
+
+
+def _resource(timeline: Timeline, host: str, is_first: bool) -> dict[str, Any]:
+    started = timeline.state.started
+    values: dict[str, Any] = {"service.name": "mprun", "host.name": shown(host)}
+    if started is not None and is_first:
+        values |= {"process.pid": started.pid, "process.runtime.name": "cpython"}
+        values["process.runtime.version"] = shown(started.python)
+    return {"attributes": _attributes(values)}
+
+
+class _Spans:
+    def __init__(self, timeline: Timeline, run: str, ids: TraceIds) -> None:
+        self._timeline = timeline
+        self._run = run
+        self._ids = ids
+
+    def of_host(self, host: str, is_first: bool) -> Iterator[dict[str, Any]]:
+        if is_first:
+            yield self._run_span()
+        for attempt in self._timeline.attempts:
+            if attempt.host == host:
+                yield self._attempt_span(attempt)
+        if is_first:
+            for time, finished in self._timeline.unstarted:
+                yield self._unstarted_span(time, finished)
+
+    def _span(
+        self, span_id: str, name: str, kind: int, times: tuple[int, int], values: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        return {
+            "traceId": self._ids.trace_id,
+            "spanId": span_id,
+            "parentSpanId": self._ids.run(),
+            "name": name,
+            "kind": kind,
+            "startTimeUnixNano": _nanoseconds(times[0]),
+            "endTimeUnixNano": _nanoseconds(times[1]),
+            "attributes": _attributes(values),
+        }
+
+    def _run_span(self) -> dict[str, Any]:
+        timeline, parent = self._timeline, self._ids.parent
+        started, finished = timeline.state.started, timeline.state.finished
+        job = shown(started.job) if started else "unknown"
+        outcome = finished.outcome if finished else str(Outcome.UNKNOWN)
+        values: dict[str, Any] = {
+            **{"cicd.pipeline.name": job, "cicd.pipeline.run.id": shown(self._run)},
+            **{"cicd.pipeline.action.name": "RUN", "cicd.pipeline.result": _RESULTS.get(outcome, "error")},
+        }
+        if started is not None:
+            values |= {"process.pid": started.pid, "mprun.file": shown(started.file, 400)}
+            values["mprun.resumed_from"] = shown(started.resumed_from) if started.resumed_from else None
+        if finished is not None:
+            values["process.exit.code"] = finished.exit_code
+        is_failed = outcome != Outcome.SUCCEEDED
+        if is_failed:
+            values["error.type"] = shown(outcome)
+        times = timeline.begin, timeline.end
+        span = self._span(self._ids.run(), f"RUN {job}", _SERVER, times, values)
+        if parent is None:
+            del span["parentSpanId"]
+        else:
+            span["parentSpanId"] = parent.span_id
+            span |= {"traceState": parent.state} if parent.state else {}
+        if is_failed:
+            span["status"] = {"code": _ERROR, "message": shown(finished.reason if finished else "")}
+        return span
+
+    def _attempt_span(self, attempt: Attempt) -> dict[str, Any]:
+        started, exited, finished = attempt.started, attempt.exited, attempt.finished
+        outcome = finished.outcome if finished else str(Outcome.UNKNOWN)
+        is_retried = any(isinstance(event, TaskRetrying) for _, event in attempt.marks)
+        if is_retried:
+            outcome = str(Outcome.FAILED)
+        values: dict[str, Any] = {
+            **self._task_values(attempt.task, outcome),
+            "cicd.pipeline.task.run.id": f"{shown(self._run)}/{shown(attempt.task)}/{started.attempt}",
+            **{"process.pid": started.pid, "process.parent_pid": started.ppid},
+            **{"process.creation.time": shown(started.time), "mprun.target": shown(started.target, 400)},
+            **{"mprun.attempt": started.attempt, "mprun.daemon": started.daemon, "mprun.slot": attempt.lane},
+        }
+        error = exited.error if exited else None
+        if exited is not None:
+            values |= {"process.exit.code": exited.exit_code, "mprun.cpu": exited.cpu}
+            values |= {"mprun.max_rss": exited.max_rss, "mprun.threads": exited.threads}
+            values["mprun.orphans"] = len(exited.orphans) or None
+        is_failed = outcome in _FAILED
+        if is_failed:
+            values["error.type"] = _error_type(attempt, outcome)
+        times = attempt.begin, attempt.end
+        span_id = self._ids.attempt(attempt.task, started.attempt)
+        span = self._span(span_id, shown(attempt.task), _INTERNAL, times, values)
+        events = [_event(time, event) for time, event in attempt.marks]
+        if error:
+            events.append(_exception(attempt.end, error))
+        before = [*self._timeline.dependencies(attempt), *self._earlier(attempt)]
+        span |= {"events": events} if events else {}
+        span |= {"links": [self._link(one) for one in before]} if before else {}
+        if is_failed:
+            message = finished.reason if finished and not is_retried else ""
+            span["status"] = {"code": _ERROR, "message": shown(message)}
+        return span
+
+    def _unstarted_span(self, time: int, finished: TaskFinished) -> dict[str, Any]:
+        values = self._task_values(finished.task, finished.outcome)
+        values["mprun.reason"] = shown(finished.reason) if finished.reason else None
+        values["mprun.reused"] = finished.reused or None
+        span_id = self._ids.attempt(finished.task, 0)
+        span = self._span(span_id, shown(finished.task), _INTERNAL, (time, time), values)
+        if finished.outcome in _FAILED:
+            span["attributes"] += _attributes({"error.type": shown(finished.outcome)})
+            span["status"] = {"code": _ERROR, "message": shown(finished.reason)}
+        return span
+
+    def _task_values(self, task: str, outcome: str) -> dict[str, Any]:
+        return {
+            "cicd.pipeline.task.name": shown(task),
+            "cicd.pipeline.run.id": shown(self._run),
+            "cicd.pipeline.task.run.result": _RESULTS.get(outcome, "error"),
+        }
+
+    def _earlier(self, attempt: Attempt) -> list[Attempt]:
+        """The attempt before this one."""
+        attempts = self._timeline.of_task[attempt.task]
+        place = attempt.started.attempt - 2
+        return [attempts[place]] if 0 <= place < len(attempts) and attempts[place] is not attempt else []
+
+    def _link(self, attempt: Attempt) -> dict[str, Any]:
+        return {
+            "traceId": self._ids.trace_id,
+            "spanId": self._ids.attempt(attempt.task, attempt.started.attempt),
+        }
+
+
+def _error_type(attempt: Attempt, outcome: str) -> str:
+    exited = attempt.exited
+    if outcome == Outcome.TIMED_OUT or exited is None:
+        return shown(outcome)
+    if exited.error:
+        return shown(exited.error.get("type", "_OTHER"))
+    return shown(exited.signal or (f"exit {exited.exit_code}" if exited.exit_code else outcome))
+
+
+def _event(time: int, event: Event) -> dict[str, Any]:
+    match event:
+        case TaskRetrying():
+            values: dict[str, Any] = {"mprun.attempt": event.attempt, "mprun.delay": event.delay}
+            name = shown(event.reason)
+        case TaskStopping():
+            values = {"mprun.signal": shown(event.signal), "mprun.reason": shown(event.reason)}
+            name = "stop"
+        case TaskReady():
+            values, name = {}, "ready"
+        case _:
+            raise TypeError(event)
+    return {"timeUnixNano": _nanoseconds(time), "name": name, "attributes": _attributes(values)}
+
+
+def _exception(time: int, error: Mapping[str, Any]) -> dict[str, Any]:
+    names = {"exception.type": "type", "exception.message": "message", "exception.stacktrace": "traceback"}
+    values = {
+        name: "\n".join(shown(line, _MAX_TEXT) for line in str(error[key])[:_MAX_TEXT].splitlines())
+        for name, key in names.items()
+        if error.get(key) is not None
+    }
+    return {"timeUnixNano": _nanoseconds(time), "name": "exception", "attributes": _attributes(values)}
+
+
+def _nanoseconds(time: int) -> str:
+    return str(max(0, time) * 1000)
+
+
+def _attributes(values: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return [{"key": key, "value": _value(value)} for key, value in values.items() if value is not None]
+
+
+def _value(value: Any) -> dict[str, Any]:
+    if isinstance(value, bool):
+        return {"boolValue": value}
+    if isinstance(value, int):
+        # 64 bits do not fit into the numbers of JavaScript.
+        return {"intValue": str(value)}
+    if isinstance(value, float):
+        return {"doubleValue": value}
+    return {"stringValue": value}
