@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+from functools import cache
 from importlib import resources
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -34,6 +35,8 @@ from mprun.reporters.report.report_data import OUTCOMES, Joins, ReportData, coun
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+
+    import jinja2
 
     from mprun.record.process_tree import Process
     from mprun.record.state_dir import RunDirectory
@@ -89,15 +92,9 @@ class Report:
 
     def pieces(self) -> Iterator[str]:
         """The page, piece by piece. The record was read before: nothing fails halfway but for a defect."""
-        import jinja2
-
         style, script = _resource("report.css"), "\n".join(map(_resource, _SCRIPTS))
-        environment = jinja2.Environment(
-            autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-        )
-        template = environment.from_string(_resource("report.html"))
         yield BEGINNING
-        yield from template.generate(
+        yield from _template().generate(
             style=style,
             script=script,
             style_hash=_hash(style),
@@ -323,6 +320,16 @@ def _value(value: object) -> str:
 
 
 # ---- what the page is made of
+
+
+@cache
+def _template() -> jinja2.Template:
+    import jinja2
+
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    return environment.from_string(_resource("report.html"))
 
 
 def _resource(name: str) -> str:
