@@ -223,7 +223,7 @@ class Engine:
 
     def _turn(self) -> None:
         failpoints.reached("loop.wait")
-        deadline = self._scheduler.deadline
+        deadline, end_reason = self._scheduler.deadline, self._scheduler.end_reason
         due = None if deadline is None else max(0.0, deadline - self._clock.timed())
         late = self._late_references
         has_late = late is not None and late.has_more
@@ -241,7 +241,8 @@ class Engine:
             self.act(self._scheduler.stop_attempt(number, LOG_LIMIT, self._clock.timed()))
         if deadline is not None and self._clock.timed() >= deadline:
             self.act(self._scheduler.handle_deadline(self._clock.timed()))
-        if self._scheduler.has_more:
+        # A stop has done its part of this turn.
+        if self._scheduler.has_more and self._scheduler.end_reason is end_reason:
             self.act(self._scheduler.proceed(self._clock.timed()))
         if late is not None:
             late.proceed()
