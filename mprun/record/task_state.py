@@ -8,6 +8,7 @@ from sys import intern
 from typing import TYPE_CHECKING, Any
 
 from mprun.lean_json import decode
+from mprun.outcomes import BAD
 from mprun.record.events import (
     Event,
     TaskExited,
@@ -131,6 +132,11 @@ class TaskState:
             # `,"outcome":"succeeded","attempts": ...`
             self.outcome = intern(end[12 : end.index('"', 12)])
         return True
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether its outcome counts as a failure: it is not allowed."""
+        return self.outcome in BAD and not (self.finished and self.finished.allowed)
 
     def add_attempt(self, started: TaskStarted) -> None:
         """Add an attempt that has started."""

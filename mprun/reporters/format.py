@@ -174,6 +174,23 @@ def truncate(text: str, width: int, ellipsis: str = "…") -> str:
     return text
 
 
+def cut_inside(text: str, width: int, ellipsis: str = "…") -> str:
+    """The text, if it takes at most so many columns; else its beginning, the ellipsis and its end.
+
+    Names of instances may differ in either.
+    """
+    room = width - len(ellipsis)
+    if len(text) <= width // 2 or display_width(text) <= width:
+        return text
+    if room < 2:
+        return truncate(text, width, "")
+    end = truncate(text[: -room - 1 : -1], room - room // 2, "")[::-1]
+    # A mark that belongs to a character which is cut off.
+    while end and not display_width(end[0]):
+        end = end[1:]
+    return truncate(text, room - display_width(end), "") + ellipsis + end
+
+
 def pad(text: str, width: int, *, right: bool = False) -> str:
     """The text with spaces up to so many columns, after it or, with `right`, before it."""
     space = " " * (width - display_width(text))

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from mprun.diagnostics import visible
 from mprun.frozen import Frozen
-from mprun.reporters.format import display_width, format_duration, join_names, pad, truncate
+from mprun.reporters.format import cut_inside, display_width, format_duration, join_names, pad, truncate
 from mprun.reporters.view_state import MAX_TASKS
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ MIN_SECONDS = 0.2
 BAR_WIDTH, LEAST_BAR_WIDTH = 33, 5
 # From these widths on, in columns, there is room for CPU and memory, and for the pid.
 USAGE_WIDTH, PID_WIDTH = 60, 72
-_MAX_NAME, _MAX_GROUPS, _MAX_WAITING = 32, 20, 3
+_MAX_GROUPS, _MAX_WAITING = 20, 3
 
 _GREEN, _RED, _DIM, _RESET = "\x1b[32m", "\x1b[31m", "\x1b[2m", "\x1b[0m"
 
@@ -157,7 +157,9 @@ def _group_row(state: ViewState, width: int, style: Style) -> str:
 def _service_row(state: ViewState, width: int, style: Style) -> str:
     if not state.services:
         return ""
-    texts = ", ".join(f"{visible(name)} {what}" for name, what in state.services.items())
+    # Those for which tasks still wait come first: the row may be too long.
+    services = sorted(state.services.items(), key=lambda service: service[1] == "ready")
+    texts = ", ".join(f"{visible(name)} {what}" for name, what in services)
     return _cut(f"  services: {texts}", width, style)
 
 
@@ -183,10 +185,10 @@ def _task_rows(state: ViewState, width: int, room: int, now: float, style: Style
 
 def _rows_of(tasks: Sequence[RunningTask], width: int, now: float, style: Style) -> Iterator[str]:
     names = [visible(task.name) for task in tasks]
-    name_width = min(max(map(display_width, names), default=0), _MAX_NAME, max(4, width // 3))
+    name_width = min(max(map(display_width, names), default=0), max(4, width // 3))
     for name, task in zip(names, tasks, strict=True):
         cells = [
-            f"  {pad(_cut(name, name_width, style), name_width)}",
+            f"  {pad(cut_inside(name, name_width, style.ellipsis), name_width)}",
             f"{_seconds(max(0.0, now - task.began)):>6}",
         ]
         if width >= PID_WIDTH:

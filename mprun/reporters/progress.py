@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mprun.outcomes import BAD
 from mprun.reporters.format import format_duration, join_names, plural
 
 if TYPE_CHECKING:
@@ -20,7 +19,7 @@ def progress(state: RunState, total: int | None, seconds: float) -> str:
     `total` is the number of tasks, None if a task's result decides how many there will be.
     """
     ended = [task for task in state.tasks.values() if task.outcome is not None]
-    failed = sum(task.outcome in BAD and not (task.finished and task.finished.allowed) for task in ended)
+    failed = sum(task.has_failed for task in ended)
     done = len(ended) - failed
     tasks = plural(done, "task") if total is None else f"{done} of {plural(total, 'task')}"
     apart = f", {failed} failed" if failed else ""

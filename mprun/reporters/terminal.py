@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from mprun.diagnostics import visible
 from mprun.reporters.door import on_github, wants_colour
-from mprun.reporters.format import display_width, pad, truncate
+from mprun.reporters.format import cut_inside, display_width, pad
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -243,7 +243,7 @@ class Output:
         shown = visible(name)
         # A `foreach` over a task's result adds names during the run.
         self._widen(shown)
-        shown = pad(truncate(shown, self._width, ellipsis=""), self._width)
+        shown = pad(cut_inside(shown, self._width), self._width)
         if not self._colour:
             return f"{shown} | ".encode("utf-8", "backslashreplace")
         colour = self._colours.setdefault(name, _COLOURS[len(self._colours) % len(_COLOURS)])

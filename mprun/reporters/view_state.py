@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
     from mprun.record.events import Event
     from mprun.record.run_state import RunState
-    from mprun.record.task_state import TaskState
 
 # From this many tasks on, they are counted by group.
 MANY_TASKS = 200
@@ -127,7 +126,7 @@ class ViewState:
         for name, task in self._run.tasks.items():
             if task.outcome is not None:
                 self.ended += 1
-                self.failed += _counts_as_failed(task)
+                self.failed += task.has_failed
             elif task.attempts:
                 self._resume(name)
         self._count_planned()
@@ -150,7 +149,7 @@ class ViewState:
             count[2] += 1
             task = self._run.tasks.get(name)
             if task is not None and task.outcome is not None:
-                count[_counts_as_failed(task)] += 1
+                count[task.has_failed] += 1
 
     def _group(self, name: str) -> str:
         return (without_copy(name) if self._is_repeated else name).partition("[")[0]
@@ -199,7 +198,3 @@ class ViewState:
             count = self.groups.get(self._group(name))
             if count is not None:
                 count[has_failed] += 1
-
-
-def _counts_as_failed(task: TaskState) -> bool:
-    return task.outcome in BAD and not (task.finished and task.finished.allowed)

@@ -533,7 +533,8 @@ def test_long_name_takes_at_most_half_of_a_narrow_terminal(columns, width, tmp_p
     write(tmp_path, work=WORK, job=f"tasks: [{{name: {'n' * 50}, target: 'work:dance'}}]")
     code, shown = on_terminal("job.yaml", cwd=tmp_path, columns=columns, NO_COLOR="1")
     assert code == 0
-    assert f"\n{'n' * width} | step one\n" in shown
+    end = (width - 1) - (width - 1) // 2
+    assert f"\n{'n' * (width - 1 - end)}…{'n' * end} | step one\n" in shown
 
 
 @pytest.mark.parametrize("command", ["job.yaml", "show", "runs"])

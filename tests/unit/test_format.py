@@ -4,7 +4,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mprun.reporters.format import display_width, format_duration, format_size, pad, plural, truncate
+from mprun.reporters.format import (
+    cut_inside,
+    display_width,
+    format_duration,
+    format_size,
+    pad,
+    plural,
+    truncate,
+)
 
 
 @pytest.mark.parametrize(
@@ -69,3 +77,20 @@ def test_a_cell_is_padded_to_its_width():
 
 def test_display_width_counts_as_a_terminal_does():
     assert [display_width(text) for text in ("abc", "跳舞", "e\u0301", "é", "")] == [3, 4, 1, 1, 0]
+
+
+@pytest.mark.parametrize(
+    ("text", "width", "shown"),
+    [
+        ("crunch[12]", 10, "crunch[12]"),
+        ("crunch[12]", 9, "crun…[12]"),
+        ("crunch[12]", 3, "c…]"),
+        ("crunch[12]", 2, "cr"),
+        ("crunch[12]", 0, ""),
+        ("日本語[語本日]", 9, "日本…日]"),
+        ("e\u0301" * 9, 5, "e\u0301e\u0301…e\u0301e\u0301"),
+    ],
+)
+def test_a_long_name_keeps_its_beginning_and_its_end(text, width, shown):
+    assert cut_inside(text, width) == shown
+    assert display_width(shown) <= max(width, 0)

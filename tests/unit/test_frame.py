@@ -70,7 +70,7 @@ def test_fifty_tasks_have_a_bar_eight_rows_and_the_services():
         "  crunch[6]   12.4s  pid 4717    98 % cpu  212 MB  reading part 6 of 9",
         "  crunch[7]   12.4s  pid 4718    98 % cpu  212 MB  reading part 7 of 9",
         "  … and 2 more running",
-        "  services: redis ready, web started",
+        "  services: web started, redis ready",
     ]
 
 
@@ -83,7 +83,7 @@ def test_a_small_terminal_shows_what_matters_most():
         "  crunch[3]   12.4s  reading part 3 of…",
         "  crunch[4]   12.4s  reading part 4 of…",
         "  … and 5 more running",
-        "  services: redis ready, web started",
+        "  services: web started, redis ready",
     ]
 
 
@@ -109,6 +109,17 @@ def test_each_running_task_has_a_row_up_to_eight(count):
     assert len(rows) == 1 + min(count, 8) + (count > 8)
     assert (rows[-1] == f"  … and {count - 8} more running") == (count > 8)
     assert ("running" in rows[0]) == (count > 0)
+
+
+def test_a_name_that_is_too_long_is_cut_where_instances_do_not_differ():
+    state = running(2, name="train[dataset=images,model=large,seed={}]")
+    rows = frame(state, (80, 24), 5.0, PLAIN)
+    assert [row.split()[0] for row in rows[1:]] == [
+        "train[datase…large,seed=0]",
+        "train[datase…large,seed=1]",
+    ]
+    rows = frame(state, (200, 24), 5.0, PLAIN)
+    assert [row.split()[0] for row in rows[1:]] == list(state.running)
 
 
 def test_a_task_that_has_just_begun_has_no_row_yet():
