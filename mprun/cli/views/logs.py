@@ -62,7 +62,9 @@ class Selection:
 
     def _matches(self, word: str, task: str) -> bool:
         # As if it were one of `names_of`, which takes ten times as long.
-        if word == "*" or word == task or (word and task.startswith(word) and task[len(word)] in "[/"):
+        if word == "*" or word == task:
+            return True
+        if word and task.startswith(word) and (task[len(word)] in "[/" or without_copy(task) == word):
             return True
         return word in self._patterns and any(self._patterns[word](name) for name in names_of(task))
 
